@@ -1,0 +1,59 @@
+package probe
+
+import (
+	"context"
+	"errors"
+	"io"
+	"time"
+)
+
+// Node is one RabbitMQ node: a pod, or in the lab a process. Another UID is another Node, whatever its name.
+// Where a fact is the zero value the supplier cannot tell, and the guard that needs it closes.
+type Node struct {
+	Broker  string    `json:"broker"`
+	Name    string    `json:"name"`
+	UID     string    `json:"uid"`
+	Address string    `json:"address"` // host:port of its AMQP listener
+	Host    string    `json:"host"`    // the Kubernetes node on which it runs
+	Started time.Time `json:"started"`
+
+	Terminating Answer `json:"terminating"` // is it on its way out?
+	RollingOut  Answer `json:"rolling_out"` // is its StatefulSet changing?
+	Owned       Answer `json:"owned"`       // would something recreate it?
+	Disruptable Answer `json:"disruptable"` // do the disruption budgets allow that it goes?
+}
+
+// View is what a supplier knows of one broker at one moment.
+type View struct {
+	At        time.Time `json:"at"`       // when it was true; zero: never, nothing is known
+	Expected  int       `json:"expected"` // how many nodes there should be; 0: cannot tell
+	Nodes     []Node    `json:"nodes"`
+	Leading   Answer    `json:"leading"`             // does this replica of ours hold the lease?
+	Operating Answer    `json:"operating"`           // is a deploy or a restart under way in the namespace?
+	Operation string    `json:"operation,omitempty"` // which, if so
+}
+
+// What an act upon a node that is no longer the one that was meant comes to. Both are normal outcomes.
+var (
+	ErrGone    = errors.New("the node is gone")
+	ErrChanged = errors.New("the node has been replaced by another of the same name")
+)
+
+// Execer runs a command next to a node, in its container.
+type Execer interface {
+	// Exec runs argv and writes what it prints to stdout and stderr. It returns the command's exit code, or an
+	// error if the command could not be run to its end; the error says nothing about the node.
+	Exec(ctx context.Context, n Node, argv []string, stdout, stderr io.Writer) (exit int, err error)
+}
+
+// LogReader reads a node's log.
+type LogReader interface {
+	// LastLines returns up to count of the log's last lines, oldest first.
+	LastLines(ctx context.Context, n Node, count int) ([]LogLine, error)
+}
+
+// LogLine is a line of a log and when it was written.
+type LogLine struct {
+	At   time.Time `json:"at"`
+	Text string    `json:"text"`
+}

@@ -1,0 +1,97 @@
+package probe
+
+// Reason says what a probe found, from a closed list. It is also the metric label, so free text never goes here.
+// The zero value is no finding at all, and its Status is Unknown.
+type Reason string
+
+// The reasons. Each belongs to one Status for good; docs/verdicts.md has a line for each.
+const (
+	OK Reason = "ok"
+
+	AwaitStart        Reason = "await_start"
+	AwaitTune         Reason = "await_tune"
+	AwaitOpen         Reason = "await_open"
+	AwaitChannel      Reason = "await_channel"
+	AwaitDeclare      Reason = "await_declare"
+	AwaitConfirm      Reason = "await_confirm"
+	AwaitDelivery     Reason = "await_delivery"
+	ToolsUnresponsive Reason = "tools_unresponsive"
+	ProcessesStuck    Reason = "processes_stuck"
+
+	Refused       Reason = "refused"
+	AccessRefused Reason = "access_refused"
+	NotAllowed    Reason = "not_allowed"
+	VhostDown     Reason = "vhost_down"
+	Blocked       Reason = "blocked"
+	Slow          Reason = "slow"
+	ClosedEarly   Reason = "closed_early"
+	Protocol      Reason = "protocol"
+	TLS           Reason = "tls"
+	LogSilent     Reason = "log_silent"
+
+	Unreachable Reason = "unreachable"
+	ExecFailed  Reason = "exec_failed"
+	Cancelled   Reason = "cancelled"
+	NotRun      Reason = "not_run"
+)
+
+// Verdict is what there is to say about a Reason: its line in docs/verdicts.md, and the advice of `unstuck probe`.
+type Verdict struct {
+	Reason Reason
+	Status Status
+	Saw    string // what the probe saw
+	Means  string // what that means
+	Advice string // what a person should do
+}
+
+var verdicts = []Verdict{
+	{OK, Healthy, "Everything that was asked for came.", "The node lets people in.", "Nothing."},
+
+	{AwaitStart, Stuck, "TCP (and TLS) accepted, then no `connection.start` until our deadline.", "The process is frozen, or wedged before it greets: a live one greets within milliseconds.", "Confirm with `rabbitmq-diagnostics ping` in the pod (exit 69), then delete the pod."},
+	{AwaitTune, Stuck, "Greeted, credentials sent, then silence beyond the broker's own handshake timeout.", "Login is wedged: a live reader would have answered, refused or closed by now.", "Confirm with `rabbitmq-diagnostics maybe_stuck` in the pod, then delete the pod."},
+	{AwaitOpen, Stuck, "Authenticated, then no answer to `connection.open`.", "Opening the vhost hangs on this node.", "Confirm with `maybe_stuck`; if only this node does it, delete the pod."},
+	{AwaitChannel, Stuck, "Logged in, then no answer to `channel.open`.", "The node cannot start channels.", "Confirm with `maybe_stuck`; if only this node does it, delete the pod."},
+	{AwaitDeclare, Stuck, "Logged in, then no answer to `queue.declare`.", "Either this node's queue processes hang or, if every node does it, the cluster's metadata is locked.", "Look at the other nodes first. Everywhere at once: find who holds the lock, do not delete. Here alone: delete the pod."},
+	{AwaitConfirm, Stuck, "A message was published and never confirmed.", "The queue's or the channel's process hangs.", "Confirm with `maybe_stuck`; if only this node does it, delete the pod."},
+	{AwaitDelivery, Stuck, "A message was confirmed and never delivered.", "The queue's process hangs.", "Confirm with `maybe_stuck`; if only this node does it, delete the pod."},
+	{ToolsUnresponsive, Stuck, "The node's own command-line tool ran in its pod and could not reach the node.", "With a login that hangs or cannot connect: the process is frozen. With a refused login: the node is down or booting.", "With a hanging login: delete the pod. Otherwise look at the pod's log."},
+	{ProcessesStuck, Stuck, "`maybe_stuck` shows a reader stuck in login, a channel stuck in a call, or far more suspicious processes than this node has when it is well.", "Processes wait for something that does not come.", "With a hanging login: delete the pod. Alone: read the stacks in the result."},
+
+	{Refused, Faulty, "Connection refused.", "Nothing listens: booting, draining, stopped (`stop_app`) or paused by pause_minority.", "Look at the node's log; wait for the boot, or run `rabbitmqctl start_app`. A restart does not help a node that drains or waits for its peers."},
+	{AccessRefused, Faulty, "The broker refused the user name or password (403).", "Our credentials are wrong or were rotated.", "Compare the secret with the broker's user. Never a reason to delete."},
+	{NotAllowed, Faulty, "The broker closed with 530: no such vhost, no permission on it, or a connection limit.", "Configuration, not health.", "Read the detail: create the vhost, grant the permission, or raise the limit."},
+	{VhostDown, Faulty, "The broker closed with 541: the vhost is down on this node.", "The vhost's supervisor or message store failed there.", "Run `rabbitmqctl restart_vhost -p VHOST`; read the node's log."},
+	{Blocked, Faulty, "The broker answered a publish with `connection.blocked`.", "A memory or disk alarm is on somewhere in the cluster.", "Free memory or disk, or consume messages. A restart loses what is in memory and cures nothing."},
+	{Slow, Faulty, "The broker itself closed the socket at its handshake timeout.", "The node is alive but too slow to finish a login.", "Look at its CPU, disk and run queue."},
+	{ClosedEarly, Faulty, "The connection was closed or reset before the broker's handshake timeout.", "A proxy, a wrong port, TLS spoken on one side only, or a node that is going down.", "Check the address and port; look at the node's log."},
+	{Protocol, Faulty, "Something answered that was not AMQP 0-9-1.", "A wrong port or another protocol version.", "Check the address, the port and the scheme (amqp or amqps)."},
+	{TLS, Faulty, "The TLS handshake failed.", "A certificate, a name or a version does not fit.", "Read the detail; check the CA file, the server name and the validity of the certificates."},
+	{LogSilent, Faulty, "No line in the log for longer than allowed, though logins succeed.", "Lines get lost on their way, or whatever should log does not run. Alone it proves nothing about the broker.", "Look at the container runtime's log driver and at whoever reads standard output."},
+
+	{Unreachable, Unknown, "Connecting timed out, or there was no route or no such name.", "The network or the host, or a node frozen for so long that its accept queue is full.", "Check the pod's IP, the host and network policies. If exec works and `ping` exits 69 there, the node is frozen."},
+	{ExecFailed, Unknown, "The command could not be run, or what came back was not its output.", "Our own fault or the API server's; says nothing about the broker.", "Check the right to exec, the container's name, and the API server."},
+	{Cancelled, Unknown, "We stopped before the answer could tell.", "Shutdown, our own deadline before the broker's, or our process was stalled.", "Nothing; if it persists, raise the timeout above the broker's handshake_timeout and look at our own CPU."},
+	{NotRun, Unknown, "The probe was not run, or failed for a reason of ours.", "Says nothing about the broker.", "Read the detail."},
+}
+
+var verdictOf = func() map[Reason]Verdict {
+	m := make(map[Reason]Verdict, len(verdicts))
+	for _, v := range verdicts {
+		m[v.Reason] = v
+	}
+	return m
+}()
+
+// Verdicts lists every Reason with its Status and its words, in the order of docs/verdicts.md.
+func Verdicts() []Verdict { return append([]Verdict(nil), verdicts...) }
+
+// Verdict gives the words for r; those of NotRun if r is not on the list.
+func (r Reason) Verdict() Verdict {
+	if v, ok := verdictOf[r]; ok {
+		return v
+	}
+	return verdictOf[NotRun]
+}
+
+// Status gives the health that r stands for; Unknown if r is not on the list.
+func (r Reason) Status() Status { return verdictOf[r].Status }

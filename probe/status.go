@@ -1,0 +1,88 @@
+package probe
+
+import (
+	"fmt"
+	"slices"
+)
+
+// Status is what a probe's finding says about a node's health. The zero value is Unknown, and only Stuck ever
+// counts toward a deletion.
+type Status uint8
+
+// The four values of health.
+const (
+	// Unknown: the probe could not tell. It neither counts against a node nor for it.
+	Unknown Status = iota
+	// Healthy: the node did what was asked of it.
+	Healthy
+	// Faulty: something is wrong that a restart does not cure, a bad password or a memory alarm, say.
+	Faulty
+	// Stuck: something is wrong that only a restart cures.
+	Stuck
+)
+
+var statusNames = [...]string{Unknown: "unknown", Healthy: "healthy", Faulty: "faulty", Stuck: "stuck"}
+
+// Statuses lists every Status, in order.
+func Statuses() []Status { return []Status{Unknown, Healthy, Faulty, Stuck} }
+
+func (s Status) String() string {
+	if int(s) < len(statusNames) {
+		return statusNames[s]
+	}
+	return statusNames[Unknown]
+}
+
+// MarshalText gives the lower-case name.
+func (s Status) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// UnmarshalText reads what MarshalText wrote.
+func (s *Status) UnmarshalText(text []byte) error {
+	i := slices.Index(statusNames[:], string(text))
+	if i < 0 {
+		return fmt.Errorf("status %q: want one of %v", text, statusNames)
+	}
+	*s = Status(i)
+	return nil
+}
+
+// Answer is a supplier's answer to a yes-or-no question about the world. The zero value is CannotTell, and a
+// guard that gets it closes.
+type Answer uint8
+
+// The three answers.
+const (
+	CannotTell Answer = iota
+	No
+	Yes
+)
+
+var answerNames = [...]string{CannotTell: "cannot tell", No: "no", Yes: "yes"}
+
+func (a Answer) String() string {
+	if int(a) < len(answerNames) {
+		return answerNames[a]
+	}
+	return answerNames[CannotTell]
+}
+
+// MarshalText gives "yes", "no" or "cannot tell".
+func (a Answer) MarshalText() ([]byte, error) { return []byte(a.String()), nil }
+
+// UnmarshalText reads what MarshalText wrote.
+func (a *Answer) UnmarshalText(text []byte) error {
+	i := slices.Index(answerNames[:], string(text))
+	if i < 0 {
+		return fmt.Errorf("answer %q: want one of %v", text, answerNames)
+	}
+	*a = Answer(i)
+	return nil
+}
+
+// AnswerTo turns a bool that is known for certain into an Answer.
+func AnswerTo(b bool) Answer {
+	if b {
+		return Yes
+	}
+	return No
+}

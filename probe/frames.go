@@ -1,0 +1,257 @@
+package probe
+
+import (
+	"encoding/binary"
+	"fmt"
+	"net"
+	"strings"
+	"sync"
+	"time"
+	"unicode"
+)
+
+// watched is a connection whose incoming AMQP frames are watched as they pass. The stage of a login is read here,
+// from what the broker really sent, and not guessed from the client library's errors, which call a hung broker a
+// wrong password.
+type watched struct {
+	net.Conn
+
+	frames *frames
+}
+
+func (w *watched) Read(b []byte) (int, error) {
+	n, err := w.Conn.Read(b)
+	if n > 0 {
+		w.frames.saw(b[:n], time.Now())
+	}
+	if err != nil {
+		w.frames.ended(err, time.Now())
+	}
+	return n, err
+}
+
+func (w *watched) Write(b []byte) (int, error) {
+	n, err := w.Conn.Write(b)
+	if err != nil {
+		w.frames.ended(err, time.Now())
+	}
+	return n, err
+}
+
+// SetDeadline does nothing, nor do the other two: the library would put its own deadlines in the place of ours, after
+// tune even one for each heartbeat.
+func (w *watched) SetDeadline(time.Time) error { return nil }
+
+// SetReadDeadline does nothing.
+func (w *watched) SetReadDeadline(time.Time) error { return nil }
+
+// SetWriteDeadline does nothing.
+func (w *watched) SetWriteDeadline(time.Time) error { return nil }
+
+// A method of AMQP 0-9-1: class and method number.
+type method struct{ class, id uint16 }
+
+// The methods that are looked for (AMQP 0-9-1 specification, section 1.2; connection.blocked is RabbitMQ's own).
+var (
+	connectionStart   = method{10, 10}
+	connectionTune    = method{10, 30}
+	connectionOpenOk  = method{10, 41}
+	connectionClose   = method{10, 50}
+	connectionCloseOk = method{10, 51}
+	connectionBlocked = method{10, 60}
+	channelClose      = method{20, 40}
+	confirmSelectOk   = method{85, 11}
+	queueDeclareOk    = method{50, 11}
+	basicAck          = method{60, 80}
+	basicDeliver      = method{60, 60}
+)
+
+// completes says which method ends each stage. Nothing else moves a login on, heartbeats and dripping bytes least of
+// all.
+var completes = [numStages]method{
+	StageStart: connectionStart, StageTune: connectionTune, StageOpen: connectionOpenOk, StageChannel: confirmSelectOk,
+	StageDeclare: queueDeclareOk, StagePublish: basicAck, StageConsume: basicDeliver, StageClose: connectionCloseOk,
+}
+
+const (
+	frameHeaderSize = 7 // type, channel, size
+	frameMethod     = 1
+	frameHeartbeat  = 8
+	// frameMax is the largest frame that we agree to, in bytes.
+	frameMax = 1 << 17
+	// keptPayload is how much of a method's payload is kept: class, method, a code and a short string.
+	keptPayload = 2 + 2 + 2 + 1 + 255
+)
+
+// frames follows a login through the frames that the broker sends. It keeps a bounded amount, whatever comes.
+type frames struct {
+	mu sync.Mutex
+
+	afterOpen Stage // the stage that follows open: close, or channel for a round trip
+	stage     Stage // the one that is awaited
+	entered   time.Time
+	times     StageTimes
+
+	header  [frameHeaderSize]byte
+	got     int // bytes of header
+	left    int // bytes of payload and frame end still to come
+	payload [keptPayload]byte
+	kept    int
+
+	began   bool      // any byte came
+	foreign string    // what came instead of AMQP 0-9-1
+	refusal *refusal  // the broker's own close
+	blocked string    // the reason of connection.blocked; "-" where it gave none
+	ours    bool      // we have ended the connection
+	endedBy error     // how the other side did, if it came first
+	endedAt time.Time // see endedBy
+}
+
+// refusal is a connection.close or channel.close from the broker.
+type refusal struct {
+	channel bool
+	code    int
+	text    string
+}
+
+// enter notes that stage begins at now; whatever went before is complete.
+func (f *frames) enter(stage Stage, now time.Time) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.moveTo(stage, now)
+}
+
+func (f *frames) moveTo(stage Stage, now time.Time) {
+	f.complete(now)
+	f.stage, f.entered = stage, now
+}
+
+func (f *frames) complete(now time.Time) {
+	if f.stage != StageNone {
+		f.times[f.stage] = max(now.Sub(f.entered), time.Nanosecond)
+	}
+}
+
+func (f *frames) ended(err error, now time.Time) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.endedBy == nil && !f.ours {
+		f.endedBy, f.endedAt = err, now
+	}
+}
+
+// endedByUs notes that whatever the connection says from now on is our own doing.
+func (f *frames) endedByUs() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.ours = true
+}
+
+// saw takes bytes as they come.
+func (f *frames) saw(b []byte, now time.Time) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !f.began {
+		f.began = true
+		f.foreign = foreign(b)
+	}
+	if f.foreign != "" {
+		return
+	}
+	for len(b) > 0 {
+		switch {
+		case f.got < frameHeaderSize:
+			n := copy(f.header[f.got:], b)
+			f.got += n
+			b = b[n:]
+			if f.got == frameHeaderSize {
+				size := binary.BigEndian.Uint32(f.header[3:])
+				if size > frameMax {
+					f.foreign = fmt.Sprintf("a frame of %d bytes", size)
+					return
+				}
+				f.left, f.kept = int(size)+1, 0
+			}
+		default:
+			n := min(len(b), f.left)
+			f.kept += copy(f.payload[f.kept:], b[:n])
+			f.left -= n
+			b = b[n:]
+			if f.left == 0 {
+				f.got = 0
+				f.frame(now)
+			}
+		}
+	}
+}
+
+// frame takes a frame that is complete.
+func (f *frames) frame(now time.Time) {
+	if f.header[0] != frameMethod || f.kept < 4 {
+		return
+	}
+	p := f.payload[:f.kept]
+	m := method{binary.BigEndian.Uint16(p), binary.BigEndian.Uint16(p[2:])}
+	switch m {
+	case connectionClose, channelClose:
+		if f.refusal == nil && len(p) >= 7 {
+			f.refusal = &refusal{channel: m == channelClose, code: int(binary.BigEndian.Uint16(p[4:])), text: shortString(p[6:])}
+		}
+		return
+	case connectionBlocked:
+		f.blocked = shortString(p[4:])
+		if f.blocked == "" {
+			f.blocked = "-"
+		}
+		return
+	}
+	if m != completes[f.stage] {
+		return
+	}
+	switch f.stage {
+	case StageOpen:
+		f.moveTo(f.afterOpen, now)
+	case StageClose:
+		f.complete(now)
+	default:
+		f.moveTo(f.stage+1, now)
+	}
+}
+
+// shortString reads an AMQP short string: a length byte, then the text. The frame's end may have cut it.
+func shortString(p []byte) string {
+	if len(p) == 0 {
+		return ""
+	}
+	return string(p[1:min(len(p), 1+int(p[0]))])
+}
+
+// foreign describes the first bytes of a connection if they are not the beginning of an AMQP 0-9-1 frame.
+func foreign(b []byte) string {
+	switch {
+	case b[0] == frameMethod || b[0] == frameHeartbeat:
+		return ""
+	case len(b) >= 8 && string(b[:4]) == "AMQP":
+		return fmt.Sprintf("another protocol version: AMQP %d, %d-%d-%d", b[4], b[5], b[6], b[7])
+	case b[0] == 0x15 || b[0] == 0x16:
+		return "TLS: this port wants amqps"
+	case strings.HasPrefix(string(b), "HTTP/"):
+		return "HTTP"
+	}
+	return fmt.Sprintf("%q", b[:min(len(b), 16)])
+}
+
+// clean makes text from a broker fit for a log line: printable, and no longer than a person reads.
+func clean(text string) string {
+	const longest = 300
+	text = strings.Map(func(r rune) rune {
+		if r == unicode.ReplacementChar || !unicode.IsPrint(r) {
+			return ' '
+		}
+		return r
+	}, strings.ToValidUTF8(text, " "))
+	if runes := []rune(text); len(runes) > longest {
+		text = string(runes[:longest]) + "…"
+	}
+	return strings.TrimSpace(text)
+}

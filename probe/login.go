@@ -1,0 +1,269 @@
+package probe
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"fmt"
+	"net"
+	"strings"
+	"sync"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+)
+
+// Defaults of LoginOptions.
+const (
+	DefaultLoginTimeout     = 12 * time.Second
+	DefaultRoundtripTimeout = 20 * time.Second
+	// DefaultHandshakeTimeout is RabbitMQ's own default of handshake_timeout.
+	DefaultHandshakeTimeout = 10 * time.Second
+)
+
+// closeTimeout bounds the polite close of a connection that has told us all we wanted to know.
+const closeTimeout = 2 * time.Second
+
+// Credentials are a user name and a password.
+type Credentials struct{ Username, Password string }
+
+// String keeps the password out of whatever prints the value.
+func (c Credentials) String() string { return c.Username + ":[redacted]" }
+
+// GoString does the same for %#v.
+func (c Credentials) GoString() string { return c.String() }
+
+// LoginOptions say how to log in.
+type LoginOptions struct {
+	Level       Kind // Login, the default, or Roundtrip
+	Vhost       string
+	Credentials func(context.Context) (Credentials, error)
+	TLS         *tls.Config // nil: plain AMQP. An empty ServerName stands for the host of the address.
+
+	// Timeout is the deadline of the whole probe. It must lie beyond HandshakeTimeout: a live broker ends an unfinished
+	// login at its handshake timeout, and only a wedged one is silent beyond. Silence until a shorter deadline is
+	// Cancelled, and proves nothing.
+	Timeout          time.Duration
+	HandshakeTimeout time.Duration // the broker's own: handshake_timeout in its configuration
+
+	Name    string // connection_name, by which operators tell the probe; default "unstuck"
+	Version string // of ours
+	Dial    func(ctx context.Context, network, address string) (net.Conn, error)
+}
+
+func (o LoginOptions) withDefaults() LoginOptions {
+	if o.Level == "" {
+		o.Level = Login
+	}
+	if o.Timeout == 0 {
+		o.Timeout = DefaultLoginTimeout
+		if o.Level == Roundtrip {
+			o.Timeout = DefaultRoundtripTimeout
+		}
+	}
+	if o.HandshakeTimeout == 0 {
+		o.HandshakeTimeout = DefaultHandshakeTimeout
+	}
+	if o.Name == "" {
+		o.Name = "unstuck"
+	}
+	if o.Dial == nil {
+		o.Dial = (&net.Dialer{KeepAlive: -1}).DialContext
+	}
+	return o
+}
+
+// NewLogin gives a probe that logs in to a node: to open-ok, or, at level Roundtrip, until a message of its own has
+// come back through a queue of its own.
+func NewLogin(o LoginOptions) func(context.Context, Node) Result {
+	o = o.withDefaults()
+	return func(ctx context.Context, n Node) Result { return o.probe(ctx, n) }
+}
+
+func (o LoginOptions) probe(parent context.Context, n Node) Result {
+	started := time.Now()
+	ctx, cancel := context.WithTimeout(parent, o.Timeout)
+	defer cancel()
+	l := &login{LoginOptions: o, parent: parent, started: started, frames: &frames{afterOpen: StageClose}}
+	if o.Level == Roundtrip {
+		l.frames.afterOpen = StageChannel
+	}
+	r := Result{Broker: n.Broker, Node: n.Name, UID: n.UID, Kind: o.Level, Started: started}
+	r.Reason, r.Detail = l.run(ctx, n.Address)
+	if l.creds.Password != "" { // a broker may say anything
+		r.Detail = strings.ReplaceAll(r.Detail, l.creds.Password, "[redacted]")
+	}
+	r.Took = time.Since(started)
+	l.frames.mu.Lock()
+	r.Stage, r.Stages = l.frames.stage, l.frames.times
+	l.frames.mu.Unlock()
+	return r
+}
+
+// login is one attempt.
+type login struct {
+	LoginOptions
+
+	parent    context.Context
+	started   time.Time
+	creds     Credentials
+	frames    *frames
+	connected time.Time // when TCP was up
+
+	end     sync.Once // ends the socket, at the deadline
+	raw     net.Conn
+	unacked bool // at the deadline the other side's kernel had not even acknowledged what we sent
+}
+
+// run attempts the login and closes what it opened.
+func (l *login) run(ctx context.Context, address string) (Reason, string) {
+	var err error
+	if l.creds, err = l.Credentials(ctx); err != nil {
+		return NotRun, "credentials: " + clean(err.Error())
+	}
+	l.frames.enter(StageTCP, time.Now())
+	if l.raw, err = l.Dial(ctx, "tcp", address); err != nil {
+		return l.notConnected(ctx, err)
+	}
+	defer l.hangUp()
+	l.connected = time.Now()
+	// The library ignores contexts and can wait for ever, in Close too: the socket is ours, and ends when we say.
+	defer context.AfterFunc(ctx, l.hangUp)()
+
+	conn := l.raw
+	if l.TLS != nil {
+		l.frames.enter(StageTLS, l.connected)
+		if conn, err = l.handshake(ctx, address); err != nil {
+			return l.noTLS(ctx, err)
+		}
+	}
+	l.frames.enter(StageStart, time.Now())
+	ac, err := amqp.Open(&watched{conn, l.frames}, l.config())
+	if err != nil {
+		return l.failed(ctx, err)
+	}
+	if l.Level == Roundtrip {
+		if reason, detail := l.roundtrip(ctx, ac); reason != OK {
+			if reason.Status() == Faulty {
+				l.close(ctx, ac)
+			}
+			return reason, detail
+		}
+	}
+	if !l.close(ctx, ac) {
+		return OK, "but the broker did not answer connection.close"
+	}
+	return OK, ""
+}
+
+// hangUp ends the socket, and notes first whether the other side was still there.
+func (l *login) hangUp() {
+	l.end.Do(func() {
+		l.unacked = unacknowledged(l.raw)
+		l.frames.endedByUs()
+		_ = l.raw.Close()
+	})
+}
+
+func (l *login) handshake(ctx context.Context, address string) (net.Conn, error) {
+	cfg := l.TLS.Clone()
+	if cfg.ServerName == "" {
+		host, _, err := net.SplitHostPort(address)
+		if err != nil {
+			return nil, fmt.Errorf("server name: %w", err)
+		}
+		cfg.ServerName = host
+	}
+	conn := tls.Client(l.raw, cfg)
+	return conn, conn.HandshakeContext(ctx)
+}
+
+// config is the library's configuration. Recovery stays nil: a probe that reconnects tells nothing.
+func (l *login) config() amqp.Config {
+	properties := amqp.Table{
+		"product": "Unstuck", "version": l.Version, "platform": "Go", "connection_name": l.Name,
+		"information": "logs in to see whether this node lets people in",
+	}
+	return amqp.Config{
+		SASL: []amqp.Authentication{&plain{l.creds, properties}}, Vhost: l.Vhost, Properties: properties,
+		Heartbeat: 10 * time.Second, FrameSize: frameMax, Locale: "en_US",
+	}
+}
+
+// plain is the SASL mechanism PLAIN. It also offers authentication_failure_close, without which a refused password is
+// three seconds of silence: amqp091-go writes its own capabilities over the caller's and leaves that one out, right
+// before it asks for the response (v1.16.0, Connection.openTune).
+type plain struct {
+	Credentials
+
+	properties amqp.Table
+}
+
+func (p *plain) Mechanism() string { return "PLAIN" }
+
+func (p *plain) Response() string {
+	if capabilities, ok := p.properties["capabilities"].(amqp.Table); ok {
+		capabilities["authentication_failure_close"] = true
+	}
+	return "\x00" + p.Username + "\x00" + p.Password
+}
+
+// close closes the connection politely, for a dropped one makes the broker log a warning. It reports whether the
+// broker answered.
+func (l *login) close(ctx context.Context, ac *amqp.Connection) bool {
+	ctx, cancel := context.WithTimeout(ctx, closeTimeout)
+	defer cancel()
+	defer context.AfterFunc(ctx, l.hangUp)()
+	return ac.Close() == nil
+}
+
+// roundtrip sends a message through a queue of its own. Every call ends when the socket is closed under it.
+func (l *login) roundtrip(ctx context.Context, ac *amqp.Connection) (Reason, string) {
+	blocked := ac.NotifyBlocked(make(chan amqp.Blocking, 1))
+	ch, err := ac.Channel()
+	if err != nil {
+		return l.failed(ctx, err)
+	}
+	if err := ch.Confirm(false); err != nil {
+		return l.failed(ctx, err)
+	}
+	q, err := ch.QueueDeclare("", false, true, true, false, nil)
+	if err != nil {
+		return l.failed(ctx, err)
+	}
+	body := rand.Text()
+	confirm, err := ch.PublishWithDeferredConfirmWithContext(ctx, "", q.Name, true, false, amqp.Publishing{Body: []byte(body)})
+	if err != nil {
+		return l.failed(ctx, err)
+	}
+	select {
+	case <-confirm.Done():
+	case <-blocked:
+		return l.failed(ctx, nil)
+	case <-ctx.Done():
+		return l.failed(ctx, ctx.Err())
+	}
+	if !confirm.Acked() {
+		if reason, detail := l.failed(ctx, nil); reason != NotRun {
+			return reason, detail // the connection went, and took the confirm with it
+		}
+		return NotAllowed, "the broker refused the message (basic.nack)"
+	}
+	deliveries, err := ch.ConsumeWithContext(ctx, q.Name, "", true, true, false, false, nil)
+	if err != nil {
+		return l.failed(ctx, err)
+	}
+	select {
+	case d, ok := <-deliveries:
+		if !ok {
+			return l.failed(ctx, amqp.ErrClosed)
+		}
+		if string(d.Body) != body {
+			return Protocol, "another message came back than was sent"
+		}
+	case <-ctx.Done():
+		return l.failed(ctx, ctx.Err())
+	}
+	_, _ = ch.QueueDelete(q.Name, false, false, false) // it goes with the connection too
+	return OK, ""
+}

@@ -1,0 +1,308 @@
+package probe
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+const testPassword = "s3cret-marker"
+
+func testCredentials(context.Context) (Credentials, error) {
+	return Credentials{Username: "probe", Password: testPassword}, nil
+}
+
+func testLogin(o LoginOptions) LoginOptions {
+	o.Credentials, o.Vhost = testCredentials, "/"
+	return o
+}
+
+// A row of the table of what a login finds.
+type loginRow struct {
+	name   string
+	level  Kind
+	script script
+	reason Reason
+	stage  Stage
+	took   [2]time.Duration // at least, at most
+	detail string           // a part of it
+}
+
+func closeWith(on answer, code uint16, text string) script { return script{on: refuse(code, text)} }
+
+func loginRows() []loginRow {
+	now, deadline := [2]time.Duration{0, 10 * time.Millisecond}, [2]time.Duration{12 * time.Second, 12 * time.Second}
+	late := [2]time.Duration{20 * time.Second, 20 * time.Second}
+	ten := [2]time.Duration{10 * time.Second, 10 * time.Second}
+	return []loginRow{
+		{"a healthy broker lets us in", Login, nil, OK, StageClose, now, ""},
+		{"a healthy broker passes a message", Roundtrip, nil, OK, StageClose, now, ""},
+		{"no greeting is await_start", Login, script{onStart: hang}, AwaitStart, StageStart, deadline, "no answer in stage start"},
+		{"a frozen process is await_start", Login, script{onAccept: freeze}, AwaitStart, StageStart, deadline, ""},
+		{"silence after the credentials is await_tune, not a wrong password", Login, script{onTune: hang}, AwaitTune, StageTune, deadline, "no answer in stage tune"},
+		{"heartbeats are not progress", Login, script{onTune: hangBeating(time.Second)}, AwaitTune, StageTune, deadline, ""},
+		{"a dripping answer is not progress", Login, script{onTune: drip(2 * time.Second)}, AwaitTune, StageTune, deadline, ""},
+		{"silence after open is await_open, on time", Login, script{onOpenOK: hang}, AwaitOpen, StageOpen, deadline, ""},
+		{"heartbeats after tune do not prolong the deadline", Login, script{onOpenOK: hangBeating(time.Second)}, AwaitOpen, StageOpen, deadline, ""},
+		{"no channel is await_channel", Roundtrip, script{onChannelOpenOK: hang}, AwaitChannel, StageChannel, late, ""},
+		{"no queue is await_declare", Roundtrip, script{onDeclareOK: hang}, AwaitDeclare, StageDeclare, late, ""},
+		{"no confirm is await_confirm", Roundtrip, script{onAck: hang}, AwaitConfirm, StagePublish, late, ""},
+		{"no delivery is await_delivery", Roundtrip, script{onDeliver: hang}, AwaitDelivery, StageConsume, late, ""},
+		{"a close that is not answered is still a login", Login, script{onCloseOK: hang}, OK, StageClose, [2]time.Duration{closeTimeout, closeTimeout}, "did not answer connection.close"},
+		{"a wrong password is access_refused", Login, closeWith(onTune, 403, "ACCESS_REFUSED - Login was refused"), AccessRefused, StageTune, now, "403 ACCESS_REFUSED"},
+		{"a missing vhost is not_allowed", Login, closeWith(onOpenOK, 530, "NOT_ALLOWED - vhost x not found"), NotAllowed, StageOpen, now, "vhost x not found"},
+		{"a vhost that is down is vhost_down", Login, closeWith(onOpenOK, 541, "INTERNAL_ERROR - vhost '/' is down"), VhostDown, StageOpen, now, "541"},
+		{"a broker that shuts down is closed_early", Login, closeWith(onOpenOK, 320, "CONNECTION_FORCED - shutdown"), ClosedEarly, StageOpen, now, "320"},
+		{"no right to declare is not_allowed", Roundtrip, script{onDeclareOK: refuseChannel(403, "ACCESS_REFUSED - configure access")}, NotAllowed, StageDeclare, now, "configure access"},
+		{"an alarm is blocked", Roundtrip, script{onAck: block("low on memory")}, Blocked, StagePublish, [2]time.Duration{0, closeTimeout}, "low on memory"},
+		{"an alarm that gives no reason is blocked", Roundtrip, script{onAck: block("")}, Blocked, StagePublish, [2]time.Duration{0, closeTimeout}, "connection.blocked"},
+		{"the broker's own handshake timeout is slow", Login, script{onTune: after(10*time.Second, eof)}, Slow, StageTune, ten, "closed by the other side"},
+		{"a tune that comes late, and then the handshake timeout, is slow", Login, script{onTune: after(9900*time.Millisecond, nil), onOpenOK: after(200*time.Millisecond, eof)}, Slow, StageOpen, [2]time.Duration{10 * time.Second, 10200 * time.Millisecond}, ""},
+		{"an end before that is closed_early", Login, script{onTune: after(3*time.Second, eof)}, ClosedEarly, StageTune, [2]time.Duration{3 * time.Second, 3 * time.Second}, "3s after connecting"},
+		{"an end on accepting is closed_early", Login, script{onAccept: eof}, ClosedEarly, StageStart, now, ""},
+		{"an end in the round trip is closed_early, whenever it comes", Roundtrip, script{onDeclareOK: after(11*time.Second, eof)}, ClosedEarly, StageDeclare, [2]time.Duration{11 * time.Second, 11 * time.Second}, ""},
+		{"another protocol version is protocol", Login, script{onStart: sayAndClose(otherAMQP)}, Protocol, StageStart, now, "AMQP 0, 1-0-0"},
+		{"HTTP is protocol", Login, script{onStart: sayAndClose(sayHTTP)}, Protocol, StageStart, now, "HTTP"},
+		{"a TLS alert is protocol", Login, script{onStart: sayAndClose(sayTLSAlert)}, Protocol, StageStart, now, "amqps"},
+		{"garbage is protocol", Login, script{onStart: sayAndClose([]byte("220 mail.example ESMTP\r\n"))}, Protocol, StageStart, now, "220 mail"},
+		{"garbage that goes on hanging is protocol", Login, script{onStart: sayAndHang([]byte("SSH-2.0-x\r\n"))}, Protocol, StageStart, [2]time.Duration{0, 12 * time.Second}, "SSH"},
+		{"frames that make no sense are protocol", Login, script{onTune: sayAndHang(sayGarbage)}, Protocol, StageTune, [2]time.Duration{0, 12 * time.Second}, ""},
+		{"a frame larger than was agreed is protocol", Login, script{onTune: sayAndHang(sayOversized)}, Protocol, StageTune, [2]time.Duration{0, 12 * time.Second}, ""},
+	}
+}
+
+func TestLoginTellsEachConditionFromAllOthers(t *testing.T) {
+	for _, row := range loginRows() {
+		t.Run(row.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := newPipeBroker(t, row.script)
+				r := NewLogin(testLogin(LoginOptions{Level: row.level, Dial: b.Dial}))(t.Context(), Node{Broker: "b", Name: "n", UID: "u"})
+				if r.Reason != row.reason || r.Stage != row.stage {
+					t.Errorf("got %s in stage %s (%s), want %s in stage %s", r.Reason, r.Stage, r.Detail, row.reason, row.stage)
+				}
+				if r.Took < row.took[0] || r.Took > row.took[1] {
+					t.Errorf("took %s, want %s to %s", r.Took, row.took[0], row.took[1])
+				}
+				if !strings.Contains(r.Detail, row.detail) {
+					t.Errorf("detail is %q, want %q in it", r.Detail, row.detail)
+				}
+				if r.Broker != "b" || r.Node != "n" || r.UID != "u" || r.Kind != row.level {
+					t.Errorf("the result is of %s/%s (%s), probe %s", r.Broker, r.Node, r.UID, r.Kind)
+				}
+				b.Close()
+				synctest.Wait() // panics if a goroutine of the client is left
+			})
+		})
+	}
+}
+
+func TestEveryReasonThatALoginCanGiveIsTried(t *testing.T) {
+	tried := map[Reason]bool{}
+	for _, row := range loginRows() {
+		tried[row.reason] = true
+	}
+	elsewhere := []Reason{ToolsUnresponsive, ProcessesStuck, LogSilent, ExecFailed, // other probes
+		Refused, TLS, Unreachable, Cancelled, NotRun} // the tests below
+	for _, r := range elsewhere {
+		tried[r] = true
+	}
+	for _, v := range Verdicts() {
+		if !tried[v.Reason] {
+			t.Errorf("no row gives %s", v.Reason)
+		}
+	}
+}
+
+func TestSilenceUntilADeadlineThatIsTooShortProvesNothing(t *testing.T) {
+	for _, timeout := range []time.Duration{2 * time.Second, 5 * time.Second, 10 * time.Second} {
+		synctest.Test(t, func(t *testing.T) {
+			b := newPipeBroker(t, script{onTune: hang})
+			r := NewLogin(testLogin(LoginOptions{Dial: b.Dial, Timeout: timeout}))(t.Context(), Node{})
+			if r.Reason != Cancelled || r.Status() != Unknown {
+				t.Errorf("with a deadline of %s: %s (%s), want cancelled", timeout, r.Reason, r.Detail)
+			}
+		})
+	}
+}
+
+func TestTheTimeToConnectDoesNotCountAsSilence(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newPipeBroker(t, script{onTune: hang})
+		dial := func(ctx context.Context, network, address string) (net.Conn, error) {
+			time.Sleep(4 * time.Second)
+			return b.Dial(ctx, network, address)
+		}
+		r := NewLogin(testLogin(LoginOptions{Dial: dial}))(t.Context(), Node{})
+		if r.Reason != Cancelled {
+			t.Errorf("%s (%s), want cancelled: the broker had only 8 s", r.Reason, r.Detail)
+		}
+	})
+}
+
+func TestBeingStoppedIsCancelledAtAnyStage(t *testing.T) {
+	for _, on := range []answer{onStart, onTune, onOpenOK, onDeclareOK, onAck, onDeliver} {
+		synctest.Test(t, func(t *testing.T) {
+			b := newPipeBroker(t, script{on: hang})
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			defer cancel()
+			r := NewLogin(testLogin(LoginOptions{Level: Roundtrip, Dial: b.Dial}))(ctx, Node{})
+			if r.Reason != Cancelled || r.Took > time.Second {
+				t.Errorf("stopped at %d: %s (%s) after %s, want cancelled at once", on, r.Reason, r.Detail, r.Took)
+			}
+		})
+	}
+}
+
+func TestADeadlineThatFiresLateIsOurOwnFault(t *testing.T) {
+	l := &login{LoginOptions: testLogin(LoginOptions{}).withDefaults(), parent: t.Context(), frames: &frames{}, raw: brokenConn{}}
+	l.connected = time.Now().Add(-20 * time.Second)
+	l.frames.enter(StageTune, l.connected)
+	ctx, cancel := context.WithDeadline(t.Context(), time.Now().Add(-8*time.Second))
+	defer cancel()
+	if reason, detail := l.silent(ctx); reason != Cancelled || !strings.Contains(detail, "our own process did not run") {
+		t.Errorf("%s (%s), want cancelled: the deadline fired 8 s late", reason, detail)
+	}
+}
+
+// brokenConn is a connection that can only be closed.
+type brokenConn struct{ net.Conn }
+
+func (brokenConn) Close() error { return nil }
+
+func TestAnErrorOfOursWhileDiallingIsNotTheNodesFault(t *testing.T) {
+	errs := map[Reason]error{
+		NotRun:      errors.New("socket: too many open files"),
+		Unreachable: &net.OpError{Op: "dial", Err: &net.DNSError{Err: "no such host", Name: "x", IsNotFound: true}},
+	}
+	for want, err := range errs {
+		dial := func(context.Context, string, string) (net.Conn, error) { return nil, err }
+		if r := NewLogin(testLogin(LoginOptions{Dial: dial}))(t.Context(), Node{Address: "x:1"}); r.Reason != want || r.Status() != Unknown {
+			t.Errorf("%v is %s (%s), want %s", err, r.Reason, r.Detail, want)
+		}
+	}
+	o := LoginOptions{Credentials: func(context.Context) (Credentials, error) { return Credentials{}, errors.New("no such file") }}
+	if r := NewLogin(o)(t.Context(), Node{}); r.Reason != NotRun || !strings.Contains(r.Detail, "no such file") {
+		t.Errorf("no credentials is %s (%s), want not_run", r.Reason, r.Detail)
+	}
+}
+
+func TestConnectingThatTakesUntilTheDeadlineIsUnreachable(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dial := func(ctx context.Context, _, _ string) (net.Conn, error) { <-ctx.Done(); return nil, ctx.Err() }
+		if r := NewLogin(testLogin(LoginOptions{Dial: dial}))(t.Context(), Node{}); r.Reason != Unreachable || r.Stage != StageTCP {
+			t.Errorf("%s in stage %s, want unreachable in stage tcp", r.Reason, r.Stage)
+		}
+	})
+}
+
+func TestAClosedPortIsRefused(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := l.Addr().String()
+	l.Close()
+	if r := NewLogin(testLogin(LoginOptions{}))(t.Context(), Node{Address: address}); r.Reason != Refused || r.Stage != StageTCP {
+		t.Errorf("%s in stage %s (%s), want refused in stage tcp", r.Reason, r.Stage, r.Detail)
+	}
+}
+
+func TestAResetIsClosedEarly(t *testing.T) {
+	b := newFakeBroker(t, script{onTune: reset})
+	if r := NewLogin(testLogin(LoginOptions{}))(t.Context(), Node{Address: b.Addr}); r.Reason != ClosedEarly {
+		t.Errorf("%s (%s), want closed_early", r.Reason, r.Detail)
+	}
+}
+
+func TestTLSFindings(t *testing.T) {
+	certs := newFakeCerts(t)
+	client, err := tls.X509KeyPair(certs.ClientCert, certs.ClientKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	serve := func(s script, c *tls.Config) string {
+		b := newFakeBroker(t, s)
+		b.setTLS(c)
+		return b.Addr
+	}
+	server := &tls.Config{Certificates: []tls.Certificate{certs.Server}}
+	mutual := &tls.Config{Certificates: []tls.Certificate{certs.Server}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: certs.Pool}
+	rows := []struct {
+		name    string
+		address string
+		client  *tls.Config
+		reason  Reason
+		stage   Stage
+	}{
+		{"a good certificate", serve(nil, server), &tls.Config{RootCAs: certs.Pool}, OK, StageClose},
+		{"an unknown authority", serve(nil, server), &tls.Config{}, TLS, StageTLS},
+		{"another name", serve(nil, server), &tls.Config{RootCAs: certs.Pool, ServerName: "elsewhere"}, TLS, StageTLS},
+		{"a name that is given", serve(nil, server), &tls.Config{RootCAs: certs.Pool, ServerName: "localhost"}, OK, StageClose},
+		{"no client certificate where one is wanted", serve(nil, mutual), &tls.Config{RootCAs: certs.Pool}, TLS, StageStart},
+		{"a client certificate", serve(nil, mutual), &tls.Config{RootCAs: certs.Pool, Certificates: []tls.Certificate{client}}, OK, StageClose},
+		{"TLS on a plain port", newFakeBroker(t, nil).Addr, &tls.Config{RootCAs: certs.Pool}, TLS, StageTLS},
+		{"an end in the handshake", serve(script{onAccept: eof}, server), &tls.Config{RootCAs: certs.Pool}, ClosedEarly, StageTLS},
+	}
+	for _, row := range rows {
+		t.Run(row.name, func(t *testing.T) {
+			o := testLogin(LoginOptions{TLS: row.client, Timeout: 2 * time.Second, HandshakeTimeout: time.Second})
+			if r := NewLogin(o)(t.Context(), Node{Address: row.address}); r.Reason != row.reason || r.Stage != row.stage {
+				t.Errorf("%s in stage %s (%s), want %s in stage %s", r.Reason, r.Stage, r.Detail, row.reason, row.stage)
+			}
+		})
+	}
+	t.Run("a frozen process is await_start in stage tls", func(t *testing.T) {
+		o := testLogin(LoginOptions{TLS: &tls.Config{RootCAs: certs.Pool}, Timeout: 300 * time.Millisecond, HandshakeTimeout: 200 * time.Millisecond})
+		address := serve(script{onAccept: freeze}, server)
+		if r := NewLogin(o)(t.Context(), Node{Address: address}); r.Reason != AwaitStart || r.Stage != StageTLS {
+			t.Errorf("%s in stage %s (%s)", r.Reason, r.Stage, r.Detail)
+		}
+	})
+}
+
+func TestLoginIsKnownToOperatorsAndOffersToBeToldOfARefusal(t *testing.T) {
+	b := newFakeBroker(t, nil)
+	o := testLogin(LoginOptions{Name: "unstuck rabbit-0", Version: "1.2.3"})
+	if r := NewLogin(o)(t.Context(), Node{Address: b.Addr}); r.Reason != OK {
+		t.Fatalf("%s (%s)", r.Reason, r.Detail)
+	}
+	for _, want := range []string{"unstuck rabbit-0", "1.2.3", "Unstuck", "authentication_failure_close", "connection.blocked", "consumer_cancel_notify"} {
+		if !strings.Contains(string(b.StartOK()), want) {
+			t.Errorf("start-ok lacks %q", want)
+		}
+	}
+	if b.Closed.Load() != 1 {
+		t.Error("the connection was not closed politely")
+	}
+}
+
+func TestThePasswordIsNowhereInAResult(t *testing.T) {
+	rows := loginRows()
+	echo := "you sent " + testPassword
+	rows = append(rows,
+		loginRow{script: closeWith(onTune, 403, echo)}, loginRow{script: closeWith(onOpenOK, 530, echo)},
+		loginRow{level: Roundtrip, script: script{onAck: block(echo)}}, loginRow{script: script{onStart: sayAndClose([]byte(testPassword))}})
+	for _, row := range rows {
+		synctest.Test(t, func(t *testing.T) {
+			b := newPipeBroker(t, row.script)
+			r := NewLogin(testLogin(LoginOptions{Level: row.level, Dial: b.Dial}))(t.Context(), Node{})
+			data, err := r.MarshalJSON()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if all := fmt.Sprintf("%v %+v %#v %s", r, r, r, data); strings.Contains(all, testPassword) {
+				t.Errorf("%s: the password is in %s", row.name, all)
+			}
+		})
+	}
+	c := Credentials{Username: "u", Password: testPassword}
+	if all := fmt.Sprintf("%v %+v %#v %s", c, c, &c, c); strings.Contains(all, testPassword) {
+		t.Errorf("the password is in %s", all)
+	}
+}

@@ -1,0 +1,161 @@
+package probe
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"syscall"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+)
+
+// stalled is by how much a deadline may fire late before we blame ourselves: a process that did not run for so long
+// cannot say that a broker was silent.
+const stalled = time.Second
+
+var awaits = map[Stage]Reason{
+	StageTLS: AwaitStart, StageStart: AwaitStart, StageTune: AwaitTune, StageOpen: AwaitOpen, StageChannel: AwaitChannel,
+	StageDeclare: AwaitDeclare, StagePublish: AwaitConfirm, StageConsume: AwaitDelivery,
+}
+
+// notConnected judges a connection that did not come about.
+func (l *login) notConnected(ctx context.Context, err error) (Reason, string) {
+	var dns *net.DNSError
+	var timeout net.Error
+	switch {
+	case l.parent.Err() != nil:
+		return Cancelled, "stopped while connecting"
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return Refused, "connection refused"
+	case errors.Is(err, syscall.ECONNRESET):
+		return ClosedEarly, "connection reset while connecting"
+	case errors.As(err, &dns):
+		return Unreachable, "no such name: " + clean(dns.Error())
+	case ctx.Err() != nil, errors.As(err, &timeout) && timeout.Timeout():
+		return Unreachable, fmt.Sprintf("connecting timed out after %s", time.Since(l.started).Round(time.Millisecond))
+	case errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH), errors.Is(err, syscall.EHOSTDOWN):
+		return Unreachable, clean(err.Error())
+	}
+	return NotRun, "connecting: " + clean(err.Error())
+}
+
+// noTLS judges a TLS handshake that failed.
+func (l *login) noTLS(ctx context.Context, err error) (Reason, string) {
+	switch {
+	case ctx.Err() != nil:
+		return l.silent(ctx)
+	case gone(err):
+		return l.closed(err, time.Now())
+	}
+	return TLS, clean(err.Error())
+}
+
+// failed judges what came after TCP and TLS. What the broker sent goes before our own clock, and that before what the
+// library says.
+func (l *login) failed(ctx context.Context, err error) (Reason, string) {
+	f := l.frames
+	f.mu.Lock()
+	foreign, refusal, blocked, endedBy, endedAt := f.foreign, f.refusal, f.blocked, f.endedBy, f.endedAt
+	f.mu.Unlock()
+	switch {
+	case foreign != "":
+		return Protocol, "the answer was " + clean(foreign)
+	case refusal != nil:
+		return refusal.reason(), clean(fmt.Sprintf("%d %s", refusal.code, refusal.text))
+	case blocked == "-":
+		return Blocked, "connection.blocked"
+	case blocked != "":
+		return Blocked, "connection.blocked: " + clean(blocked)
+	case gone(endedBy):
+		return l.closed(endedBy, endedAt)
+	case ctx.Err() != nil:
+		return l.silent(ctx)
+	case errors.Is(err, amqp.ErrSASL):
+		return NotAllowed, "the broker does not offer the login mechanism PLAIN"
+	case err == nil:
+		return NotRun, "no reason was given"
+	}
+	var remote *net.OpError
+	if errors.As(endedBy, &remote) && remote.Op == "remote error" { // TLS 1.3 refuses a client's certificate this late
+		return TLS, clean(endedBy.Error())
+	}
+	// The library has ended the connection, over something that it did not take. Of what that was its error tells
+	// nothing: before tune it says wrong password, after it no such vhost.
+	var lib *amqp.Error
+	if errors.As(err, &lib) {
+		return Protocol, "the broker sent something that is not AMQP 0-9-1"
+	}
+	return NotRun, clean(err.Error())
+}
+
+// silent judges that our deadline has passed, or that we were stopped.
+func (l *login) silent(ctx context.Context) (Reason, string) {
+	now := time.Now()
+	l.hangUp()
+	deadline, _ := ctx.Deadline()
+	f := l.frames
+	f.mu.Lock()
+	stage, entered := f.stage, f.entered
+	f.mu.Unlock()
+	waited := now.Sub(l.connected)
+	enough := l.HandshakeTimeout + l.HandshakeTimeout/20
+	if stage > StageOpen { // no timer of the broker's ends these
+		waited, enough = now.Sub(entered), l.HandshakeTimeout/2
+	}
+	reason, ok := awaits[stage]
+	switch {
+	case l.parent.Err() != nil:
+		return Cancelled, "stopped while waiting in stage " + stage.String()
+	case now.Sub(deadline) > stalled:
+		return Cancelled, fmt.Sprintf("our own process did not run for %s: that says nothing about the node", now.Sub(deadline).Round(time.Millisecond))
+	case l.unacked:
+		return Unreachable, "what we sent was not even acknowledged: the network or the host, not the broker"
+	case waited < enough:
+		return Cancelled, fmt.Sprintf("silent in stage %s for %s, but only beyond %s would that tell", stage, waited.Round(time.Millisecond), enough)
+	case !ok:
+		return Cancelled, "ran out of time in stage " + stage.String()
+	}
+	return reason, fmt.Sprintf("no answer in stage %s, %s after connecting", stage, now.Sub(l.connected).Round(time.Millisecond))
+}
+
+// closed judges a connection that the other side ended without a word. At its handshake timeout that is a broker that
+// lives and is slow.
+func (l *login) closed(err error, at time.Time) (Reason, string) {
+	l.frames.mu.Lock()
+	stage := l.frames.stage
+	l.frames.mu.Unlock()
+	after := at.Sub(l.connected)
+	detail := fmt.Sprintf("closed by the other side in stage %s, %s after connecting: %s", stage, after.Round(time.Millisecond), clean(err.Error()))
+	if stage <= StageOpen && after >= l.HandshakeTimeout-l.HandshakeTimeout/10 {
+		return Slow, detail
+	}
+	return ClosedEarly, detail
+}
+
+// gone says whether err means that the other side has ended the connection.
+func gone(err error) bool {
+	for _, end := range []error{io.EOF, io.ErrUnexpectedEOF, io.ErrClosedPipe, syscall.ECONNRESET, syscall.EPIPE} {
+		if errors.Is(err, end) {
+			return true
+		}
+	}
+	return false
+}
+
+// reason judges the broker's own close by its code.
+func (r refusal) reason() Reason {
+	switch {
+	case r.code == amqp.AccessRefused && !r.channel:
+		return AccessRefused
+	case r.code == amqp.InternalError:
+		return VhostDown
+	case r.code == amqp.FrameError, r.code == amqp.SyntaxError, r.code == amqp.CommandInvalid, r.code == amqp.UnexpectedFrame:
+		return Protocol
+	case r.code == amqp.NotAllowed, r.channel:
+		return NotAllowed
+	}
+	return ClosedEarly
+}

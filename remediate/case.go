@@ -1,0 +1,34 @@
+package remediate
+
+import (
+	"time"
+
+	"github.com/cjworkbench/unstuck/probe"
+)
+
+// Case is the record of one incident: everything that a person would ask for afterwards.
+type Case struct {
+	ID      string    `json:"id"`
+	Broker  string    `json:"broker"`
+	Node    string    `json:"node"`
+	UID     string    `json:"uid"`
+	Opened  time.Time `json:"opened"` // when the node was confirmed stuck
+	Closed  time.Time `json:"closed"` // zero: it is still open
+	Outcome string    `json:"outcome"`
+
+	Decision Decision        `json:"decision"` // the latest while the case was open
+	Results  []probe.Result  `json:"results"`  // oldest first
+	Logs     []probe.LogLine `json:"logs"`
+	Peer     string          `json:"peer,omitempty"`    // who described the cluster
+	Cluster  string          `json:"cluster,omitempty"` // the cluster as that peer saw it
+	Blame    string          `json:"blame,omitempty"`   // who holds a lock that all wait for, if anybody
+	Missing  []string        `json:"missing,omitempty"` // what could not be captured, and why
+	Act      *Act            `json:"act,omitempty"`
+	Events   []Event         `json:"events"` // the timeline, oldest first
+}
+
+// Event is a line of a case's timeline.
+type Event struct {
+	At   time.Time `json:"at"`
+	Text string    `json:"text"`
+}

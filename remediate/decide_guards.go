@@ -1,0 +1,401 @@
+package remediate
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/cjworkbench/unstuck/probe"
+)
+
+// Guard names a condition that must be open for a deletion to go ahead.
+type Guard string
+
+// The guards.
+const (
+	GuardObserveOnly      Guard = "observe-only"
+	GuardPaused           Guard = "paused"
+	GuardNotLeading       Guard = "not-leading"
+	GuardYoung            Guard = "young"
+	GuardChanging         Guard = "changing"
+	GuardUnowned          Guard = "unowned"
+	GuardPeers            Guard = "peers"
+	GuardQuorumCritical   Guard = "quorum-critical"
+	GuardStorm            Guard = "storm"
+	GuardOurselves        Guard = "ourselves"
+	GuardSameHost         Guard = "same-host"
+	GuardInFlight         Guard = "in-flight"
+	GuardBudget           Guard = "budget"
+	GuardDisruptionBudget Guard = "disruption-budget"
+	GuardOperating        Guard = "operating"
+	GuardWindow           Guard = "window"
+)
+
+// GuardState is a guard's answer about one node. The zero value is closed.
+type GuardState struct {
+	Guard Guard     `json:"guard"`
+	Open  bool      `json:"open"`
+	Why   string    `json:"why"`
+	Until time.Time `json:"until,omitzero"` // when it opens by itself, if that is known
+}
+
+// guard is one row of the table of guards: its name, what it is for, and the check.
+type guard struct {
+	Guard
+
+	closedWhen string
+	check      func(*scene, subject) GuardState
+	wide       bool // the answer is the same for every node of the broker
+}
+
+// subject is the node that a guard is asked about.
+type subject struct {
+	probe.Node
+	NodeState
+
+	evidence Evidence
+}
+
+// scene is what all guards of one decision look at. It is computed once for a broker, so that a broker of a thousand
+// nodes costs a thousand times one node's share, and not its square.
+type scene struct {
+	state  State
+	o      Observation
+	policy Policy
+	now    time.Time
+
+	known  bool                       // the supplier's view is there and fresh
+	unwell []string                   // nodes that are not Healthy, each with its why, sorted
+	stuck  []string                   // names of the nodes that are Stuck, sorted
+	looked map[probe.Kind][2]lookedAt // the two nodes that were looked at the longest ago
+	wide   []GuardState               // of the guards that say the same of every node; zero values for the others
+}
+
+type lookedAt struct {
+	node string
+	at   time.Time
+}
+
+func look(s State, o Observation, p Policy, now time.Time) *scene {
+	sc := &scene{state: s, o: o, policy: p, now: now, looked: make(map[probe.Kind][2]lookedAt)}
+	age := now.Sub(o.View.At)
+	sc.known = !o.View.At.IsZero() && age <= p.Fresh && age > -p.Fresh
+	for _, n := range o.View.Nodes {
+		ns := s.Nodes[n.Name]
+		status, why := ns.health(p, now)
+		if status != probe.Healthy {
+			sc.unwell = append(sc.unwell, n.Name+" ("+why+")")
+		}
+		if status == probe.Stuck || ns.running() {
+			sc.stuck = append(sc.stuck, n.Name)
+		}
+		for _, kind := range []probe.Kind{probe.Login, probe.Roundtrip} {
+			sc.looked[kind] = longestAgo(sc.looked[kind], lookedAt{n.Name, ns.Latest[kind].Started})
+		}
+	}
+	slices.Sort(sc.unwell)
+	slices.Sort(sc.stuck)
+	return sc
+}
+
+// ask asks every guard about n.
+func (sc *scene) ask(n subject) []GuardState {
+	if sc.wide == nil {
+		sc.wide = make([]GuardState, len(guards))
+		for i, g := range guards {
+			if g.wide {
+				sc.wide[i] = g.check(sc, n)
+			}
+		}
+	}
+	states := slices.Clone(sc.wide)
+	for i, g := range guards {
+		if !g.wide {
+			states[i] = g.check(sc, n)
+		}
+		states[i].Guard = g.Guard
+	}
+	return states
+}
+
+// longestAgo keeps the two oldest of three. An entry without a node is none.
+func longestAgo(two [2]lookedAt, l lookedAt) [2]lookedAt {
+	older := func(a, b lookedAt) bool {
+		if a.at.Equal(b.at) {
+			return a.node < b.node
+		}
+		return a.at.Before(b.at)
+	}
+	switch {
+	case two[0].node == "" || older(l, two[0]):
+		return [2]lookedAt{l, two[0]}
+	case two[1].node == "" || older(l, two[1]):
+		return [2]lookedAt{two[0], l}
+	}
+	return two
+}
+
+func open(format string, args ...any) GuardState {
+	return GuardState{Open: true, Why: fmt.Sprintf(format, args...)}
+}
+
+func closed(format string, args ...any) GuardState {
+	return GuardState{Why: fmt.Sprintf(format, args...)}
+}
+
+func closedUntil(until time.Time, format string, args ...any) GuardState {
+	return GuardState{Why: fmt.Sprintf(format, args...), Until: until}
+}
+
+// answer opens a guard if a is what it wants to hear.
+func answer(a, want probe.Answer, ifOpen, ifClosed, question string) GuardState {
+	switch a {
+	case want:
+		return open("%s", ifOpen)
+	case probe.CannotTell:
+		return closed("cannot tell %s", question)
+	case probe.Yes, probe.No:
+	}
+	return closed("%s", ifClosed)
+}
+
+var guards = []guard{
+	{GuardObserveOnly, "the policy's mode is observe", checkObserveOnly, true},
+	{GuardPaused, "somebody paused this broker or all of them", checkPaused, true},
+	{GuardNotLeading, "this replica does not hold the lease", func(sc *scene, _ subject) GuardState {
+		return answer(sc.o.View.Leading, probe.Yes, "this replica leads", "another replica leads", "whether this replica leads")
+	}, true},
+	{GuardYoung, "the node is younger than its start-up allowance, or a cooldown since the last act has not passed", checkYoung, false},
+	{GuardChanging, "the node is terminating or its set is rolling out", checkChanging, false},
+	{GuardUnowned, "nothing would recreate the node", func(_ *scene, n subject) GuardState {
+		return answer(n.Owned, probe.Yes, "it would be recreated", "nothing would recreate it", "what would recreate it")
+	}, false},
+	{GuardPeers, "any other node of the broker is not healthy, or was not looked at since the trouble began", checkPeers, false},
+	{GuardQuorumCritical, "a healthy peer says that queues would lose their quorum or their last copy", checkQuorum, false},
+	{GuardStorm, "more nodes are stuck than the policy allows, and for a cooldown afterwards", checkStorm, true},
+	{GuardOurselves, "every node fails at once, or our own view is degraded", checkOurselves, true},
+	{GuardSameHost, "something else on the same host went silent too", checkSameHost, false},
+	{GuardInFlight, "another act on this broker is not settled", checkInFlight, true},
+	{GuardBudget, "the node's or the broker's deletions of the last 24 hours are spent", checkBudget, false},
+	{GuardDisruptionBudget, "a disruption budget forbids it", func(_ *scene, n subject) GuardState {
+		return answer(n.Disruptable, probe.Yes, "no disruption budget forbids it", "a disruption budget forbids it", "whether a disruption budget forbids it")
+	}, false},
+	{GuardOperating, "a deploy or a restart is under way in the namespace", func(sc *scene, _ subject) GuardState {
+		return answer(sc.o.View.Operating, probe.No, "no operation is under way", strings.TrimSpace("an operation is under way "+sc.o.View.Operation), "whether an operation is under way")
+	}, true},
+	{GuardWindow, "it is outside the hours in which acting is allowed", checkWindow, true},
+}
+
+// GuardDoc is a guard's line in the documentation.
+type GuardDoc struct {
+	Guard      Guard
+	ClosedWhen string
+}
+
+// Guards lists every guard, in the order in which decisions show them.
+func Guards() []GuardDoc {
+	docs := make([]GuardDoc, len(guards))
+	for i, g := range guards {
+		docs[i] = GuardDoc{g.Guard, g.closedWhen}
+	}
+	return docs
+}
+
+func checkObserveOnly(sc *scene, _ subject) GuardState {
+	if sc.policy.Mode == Remediate {
+		return open("mode is remediate")
+	}
+	return closed("mode is observe: this broker is only watched")
+}
+
+func checkPaused(sc *scene, n subject) GuardState {
+	if !sc.o.PausesKnown {
+		return closed("cannot tell whether somebody paused it")
+	}
+	for _, p := range sc.o.Pauses {
+		if (p.Broker == "" || p.Broker == n.Broker) && p.Until.After(sc.now) {
+			return closedUntil(p.Until, "paused by %s until %s: %s", p.By, p.Until.UTC().Format(time.RFC3339), p.Reason)
+		}
+	}
+	return open("not paused")
+}
+
+func checkYoung(sc *scene, n subject) GuardState {
+	if n.Started.IsZero() {
+		return closed("cannot tell how old it is")
+	}
+	if old := n.Started.Add(sc.policy.StartupAllowance); sc.now.Before(old) {
+		return closedUntil(old, "it is %s old, and has %s to start up", sc.now.Sub(n.Started).Round(time.Second), sc.policy.StartupAllowance)
+	}
+	for _, a := range sc.state.Acts {
+		until := a.Settled.Add(sc.policy.Cooldown)
+		if a.Outcome != Pending && a.Outcome != Void && sc.now.Before(until) {
+			return closedUntil(until, "cooling down since the deletion of %s", a.Node)
+		}
+	}
+	return open("it is %s old", sc.now.Sub(n.Started).Round(time.Second))
+}
+
+func checkChanging(sc *scene, n subject) GuardState {
+	if !sc.known {
+		return closed("cannot tell: the supplier's view is missing or old")
+	}
+	if g := answer(n.Terminating, probe.No, "", "it is terminating", "whether it is terminating"); !g.Open {
+		return g
+	}
+	return answer(n.RollingOut, probe.No, "nothing is rolling out", "its set is rolling out", "whether its set is rolling out")
+}
+
+func checkPeers(sc *scene, n subject) GuardState {
+	here, want := len(sc.o.View.Nodes), sc.o.View.Expected
+	switch {
+	case !sc.known || want <= 0:
+		return closed("cannot tell which nodes there should be")
+	case here != want:
+		return closed("there are %d nodes where there should be %d", here, want)
+	case want == 1 && sc.policy.SingleNode:
+		return open("it is the only node, and the policy allows that it goes")
+	case want == 1:
+		return closed("it is the only node: nobody would be left")
+	}
+	unwell := slices.DeleteFunc(slices.Clone(sc.unwell), func(s string) bool { return strings.HasPrefix(s, n.Name+" (") })
+	if len(unwell) > 0 {
+		return closed("not healthy: %s", few(unwell))
+	}
+	kind := n.evidence.Kind
+	if kind == "" {
+		return open("all %d others are healthy", here-1)
+	}
+	oldest := sc.looked[kind][0]
+	if oldest.node == n.Name {
+		oldest = sc.looked[kind][1]
+	}
+	if !oldest.at.After(n.evidence.Since) {
+		return closed("%s has had no %s since the trouble began", oldest.node, kind)
+	}
+	return open("all %d others are healthy", here-1)
+}
+
+func checkQuorum(sc *scene, n subject) GuardState {
+	if sc.o.View.Expected == 1 && sc.known {
+		return open("it is the only node: there is no peer to ask")
+	}
+	q, ok := sc.o.Quorum[n.Name]
+	switch {
+	case !ok || q.At.IsZero() || sc.now.Sub(q.At) > sc.policy.Fresh:
+		return closed("no healthy peer has been asked")
+	case q.NotApplicable:
+		return open("%s does not know the question", q.Peer)
+	}
+	return answer(q.Critical, probe.No, q.Peer+" says no queue depends on it",
+		strings.TrimSpace(q.Peer+" says queues depend on it: "+q.Detail), strings.TrimSpace("whether queues depend on it: "+q.Detail))
+}
+
+func checkStorm(sc *scene, _ subject) GuardState {
+	switch {
+	case !sc.known:
+		return closed("cannot tell how many nodes are stuck")
+	case len(sc.stuck) > sc.policy.MaxStuck:
+		return closedUntil(sc.state.StormUntil, "%d nodes are stuck, at most %d may be: %s", len(sc.stuck), sc.policy.MaxStuck, few(sc.stuck))
+	case sc.now.Before(sc.state.StormUntil):
+		return closedUntil(sc.state.StormUntil, "cooling down since several nodes were stuck")
+	}
+	return open("%d of at most %d nodes are stuck", len(sc.stuck), sc.policy.MaxStuck)
+}
+
+func checkOurselves(sc *scene, _ subject) GuardState {
+	nodes := len(sc.o.View.Nodes)
+	switch {
+	case !sc.known:
+		return closed("our own view is missing or old")
+	case sc.o.Degraded != "":
+		return closed("our own view is degraded: %s", sc.o.Degraded)
+	case nodes > 1 && len(sc.unwell) >= nodes:
+		return closed("every node fails at once: more likely it is us")
+	}
+	return open("our own view is good")
+}
+
+func checkSameHost(sc *scene, n subject) GuardState {
+	if n.Host == "" {
+		return closed("cannot tell on which host it runs")
+	}
+	var others []string
+	for _, name := range sc.o.SilentOnHosts[n.Host] {
+		if name != n.Broker+"/"+n.Name {
+			others = append(others, name)
+		}
+	}
+	if len(others) > 0 {
+		slices.Sort(others)
+		return closed("on host %s these are silent too: %s", n.Host, few(others))
+	}
+	return open("nothing else on host %s is silent", n.Host)
+}
+
+func checkInFlight(sc *scene, _ subject) GuardState {
+	if !sc.o.HistoryKnown {
+		return closed("cannot tell whether a deletion is under way")
+	}
+	for _, a := range sc.state.Acts {
+		switch a.Outcome {
+		case Pending:
+			return closedUntil(a.At.Add(sc.policy.Settle), "the deletion of %s is not settled", a.Node)
+		case Escalated:
+			return closed("the deletion of %s did not help: a person must look", a.Node)
+		case Recovered, Void:
+		}
+	}
+	return open("no deletion is under way")
+}
+
+func checkBudget(sc *scene, n subject) GuardState {
+	if !sc.o.HistoryKnown {
+		return closed("cannot tell what was deleted in the last 24 hours")
+	}
+	node, broker := 0, 0
+	var nodeFrees, brokerFrees time.Time
+	for _, a := range sc.state.Acts {
+		frees := a.At.Add(24 * time.Hour)
+		if a.Outcome == Void || !sc.now.Before(frees) {
+			continue
+		}
+		if broker++; brokerFrees.IsZero() {
+			brokerFrees = frees
+		}
+		if a.Node != n.Name {
+			continue
+		}
+		if node++; nodeFrees.IsZero() {
+			nodeFrees = frees
+		}
+	}
+	switch {
+	case node >= sc.policy.PerNodePerDay:
+		return closedUntil(nodeFrees, "it was deleted %d times in 24 hours, %d are allowed: a person must look", node, sc.policy.PerNodePerDay)
+	case broker >= sc.policy.PerBrokerPerDay:
+		return closedUntil(brokerFrees, "%d nodes of the broker were deleted in 24 hours, %d are allowed", broker, sc.policy.PerBrokerPerDay)
+	}
+	return open("%d of %d deletions of the broker spent", broker, sc.policy.PerBrokerPerDay)
+}
+
+func checkWindow(sc *scene, _ subject) GuardState {
+	if len(sc.policy.Windows) == 0 {
+		return open("acting is allowed at any time")
+	}
+	for _, w := range sc.policy.Windows {
+		if w.Contains(sc.now) {
+			return open("acting is allowed now")
+		}
+	}
+	return closed("acting is not allowed at this hour")
+}
+
+// few joins up to five of the names.
+func few(names []string) string {
+	if len(names) > 5 {
+		return fmt.Sprintf("%s and %d more", strings.Join(names[:5], ", "), len(names)-5)
+	}
+	return strings.Join(names, ", ")
+}

@@ -1,0 +1,206 @@
+package remediate
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/cjworkbench/unstuck/probe"
+)
+
+// guardRows are the ways to close each guard, on a broker where everything else asks for the deletion of rabbit-1.
+// cannotTell marks those in which the guard has nothing to go by.
+var guardRows = []struct {
+	guard      Guard
+	name       string
+	cannotTell bool
+	spoil      func(*timeline)
+}{
+	{GuardObserveOnly, "the mode is observe", false, func(tl *timeline) { tl.policy.Mode = Observe }},
+	{GuardObserveOnly, "no mode was given", true, func(tl *timeline) { tl.policy.Mode = 0 }},
+	{GuardPaused, "this broker is paused", false, func(tl *timeline) {
+		tl.obs.Pauses = []Pause{{Broker: "rabbit", Reason: "upgrade", By: "me", Until: tl.now.Add(time.Minute)}}
+	}},
+	{GuardPaused, "everything is paused", false, func(tl *timeline) { tl.obs.Pauses = []Pause{{Until: tl.now.Add(time.Minute)}} }},
+	{GuardPaused, "the pauses cannot be read", true, func(tl *timeline) { tl.obs.PausesKnown = false }},
+	{GuardNotLeading, "another replica leads", false, func(tl *timeline) { tl.obs.View.Leading = probe.No }},
+	{GuardNotLeading, "nobody knows who leads", true, func(tl *timeline) { tl.obs.View.Leading = probe.CannotTell }},
+	{GuardYoung, "the node has just started", false, func(tl *timeline) { tl.node("rabbit-1").Started = tl.now.Add(-time.Minute) }},
+	{GuardYoung, "its start is in the future", false, func(tl *timeline) { tl.node("rabbit-1").Started = tl.now.Add(time.Hour) }},
+	{GuardYoung, "its start is unknown", true, func(tl *timeline) { tl.node("rabbit-1").Started = time.Time{} }},
+	{GuardYoung, "an act on the broker has settled a minute ago", false, func(tl *timeline) {
+		tl.state.Acts = []Act{{ID: "a", Node: "rabbit-0", At: tl.now.Add(-2 * time.Minute), Outcome: Recovered, Settled: tl.now.Add(-time.Minute)}}
+	}},
+	{GuardChanging, "it is terminating", false, func(tl *timeline) { tl.node("rabbit-1").Terminating = probe.Yes }},
+	{GuardChanging, "its set is rolling out", false, func(tl *timeline) { tl.node("rabbit-1").RollingOut = probe.Yes }},
+	{GuardChanging, "nobody knows whether it is terminating", true, func(tl *timeline) { tl.node("rabbit-1").Terminating = probe.CannotTell }},
+	{GuardChanging, "nobody knows whether its set is rolling out", true, func(tl *timeline) { tl.node("rabbit-1").RollingOut = probe.CannotTell }},
+	{GuardUnowned, "nothing would recreate it", false, func(tl *timeline) { tl.node("rabbit-1").Owned = probe.No }},
+	{GuardUnowned, "nobody knows what would recreate it", true, func(tl *timeline) { tl.node("rabbit-1").Owned = probe.CannotTell }},
+	{GuardPeers, "a peer is faulty", false, func(tl *timeline) { tl.peer(probe.Refused) }},
+	{GuardPeers, "a peer is stuck", false, func(tl *timeline) { tl.peer(probe.AwaitTune) }},
+	{GuardPeers, "a peer is unknown", true, func(tl *timeline) { tl.peer(probe.Unreachable) }},
+	{GuardPeers, "a peer's round trip is blocked", false, func(tl *timeline) { tl.turn(tl.result("rabbit-2", probe.Roundtrip, probe.Blocked)) }},
+	{GuardPeers, "a peer's processes are stuck", false, func(tl *timeline) { tl.turn(tl.result("rabbit-2", probe.MaybeStuck, probe.ProcessesStuck)) }},
+	{GuardPeers, "a peer is missing", false, func(tl *timeline) { tl.obs.View.Nodes = tl.obs.View.Nodes[:2] }},
+	{GuardPeers, "there is one too many", false, func(tl *timeline) { tl.obs.View.Expected = 2 }},
+	{GuardPeers, "nobody knows how many there should be", true, func(tl *timeline) { tl.obs.View.Expected = 0 }},
+	{GuardPeers, "it is the only node", false, func(tl *timeline) { tl.alone() }},
+	{GuardPeers, "a peer has not been probed yet", true, func(tl *timeline) { tl.node("rabbit-2").UID = "new" }},
+	{GuardQuorumCritical, "a peer says so", false, func(tl *timeline) {
+		tl.obs.Quorum["rabbit-1"] = Quorum{Critical: probe.Yes, Peer: "rabbit-0", At: tl.now}
+	}},
+	{GuardQuorumCritical, "nobody has been asked", true, func(tl *timeline) { tl.obs.Quorum["rabbit-1"] = Quorum{Critical: probe.No} }},
+	{GuardQuorumCritical, "the peer could not answer", true, func(tl *timeline) { tl.obs.Quorum["rabbit-1"] = Quorum{Peer: "rabbit-0", At: tl.now} }},
+	{GuardQuorumCritical, "the answer is old", true, func(tl *timeline) {
+		tl.obs.Quorum["rabbit-1"] = Quorum{Critical: probe.No, Peer: "rabbit-0", At: tl.now.Add(-time.Hour)}
+	}},
+	{GuardStorm, "two nodes are stuck", false, func(tl *timeline) { tl.peer(probe.AwaitTune) }},
+	{GuardStorm, "two nodes were stuck a moment ago", false, func(tl *timeline) { tl.peer(probe.AwaitTune); tl.peer(probe.OK) }},
+	{GuardStorm, "the supplier's view is old", true, func(tl *timeline) { tl.viewAge = 3 * time.Minute }},
+	{GuardPeers, "the supplier's view is old", true, func(tl *timeline) { tl.viewAge = 3 * time.Minute }},
+	{GuardChanging, "the supplier's view is old", true, func(tl *timeline) { tl.viewAge = 3 * time.Minute }},
+	{GuardOurselves, "every node fails at once", false, func(tl *timeline) {
+		tl.now = tl.now.Add(13 * time.Second)
+		tl.turn(tl.result("rabbit-0", probe.Login, probe.Unreachable), tl.result("rabbit-2", probe.Login, probe.Unreachable))
+	}},
+	{GuardOurselves, "our own view is degraded", true, func(tl *timeline) { tl.obs.Degraded = "probes start 9s late" }},
+	{GuardSameHost, "another broker's node on the host is silent", false, func(tl *timeline) {
+		tl.obs.SilentOnHosts = map[string][]string{"host-of-rabbit-1": {"other/rabbit-9", "rabbit/rabbit-1"}}
+	}},
+	{GuardSameHost, "its host is unknown", true, func(tl *timeline) { tl.node("rabbit-1").Host = "" }},
+	{GuardInFlight, "a peer's deletion is not settled", false, func(tl *timeline) {
+		tl.state.Acts = []Act{{ID: "a", Node: "rabbit-0", UID: "uid-of-rabbit-0", At: tl.now.Add(-time.Minute)}}
+	}},
+	{GuardInFlight, "a peer's deletion was escalated", false, func(tl *timeline) {
+		tl.state.Acts = []Act{{ID: "a", Node: "gone", At: tl.now.Add(-time.Hour), Outcome: Escalated}}
+	}},
+	{GuardInFlight, "the earlier acts cannot be read", true, func(tl *timeline) { tl.obs.HistoryKnown = false }},
+	{GuardBudget, "the node's is spent", false, func(tl *timeline) { tl.spend("rabbit-1", 23*time.Hour) }},
+	{GuardBudget, "the broker's is spent", false, func(tl *timeline) {
+		tl.spend("rabbit-0", 23*time.Hour)
+		tl.spend("rabbit-0", 22*time.Hour)
+		tl.spend("rabbit-2", 21*time.Hour)
+	}},
+	{GuardBudget, "none was given", true, func(tl *timeline) { tl.policy.PerNodePerDay = 0 }},
+	{GuardBudget, "the earlier acts cannot be read", true, func(tl *timeline) { tl.obs.HistoryKnown = false }},
+	{GuardDisruptionBudget, "a budget forbids it", false, func(tl *timeline) { tl.node("rabbit-1").Disruptable = probe.No }},
+	{GuardDisruptionBudget, "nobody knows", true, func(tl *timeline) { tl.node("rabbit-1").Disruptable = probe.CannotTell }},
+	{GuardOperating, "a deploy is under way", false, func(tl *timeline) { tl.obs.View.Operating, tl.obs.View.Operation = probe.Yes, "deploy 1" }},
+	{GuardOperating, "nobody knows", true, func(tl *timeline) { tl.obs.View.Operating = probe.CannotTell }},
+	{GuardWindow, "it is night", false, func(tl *timeline) {
+		tl.policy.Windows = []Window{{Days: [7]bool{time.Monday: true}, From: 2 * time.Hour, To: 3 * time.Hour}}
+	}},
+	{GuardWindow, "the window is empty", true, func(tl *timeline) { tl.policy.Windows = []Window{{}} }},
+}
+
+// peer gives rabbit-2 a login with that reason, now.
+func (tl *timeline) peer(reason probe.Reason) {
+	tl.now = tl.now.Add(13 * time.Second)
+	tl.turn(tl.result("rabbit-2", probe.Login, reason))
+}
+
+// alone makes rabbit-1 the only node.
+func (tl *timeline) alone() {
+	tl.obs.View.Nodes = []probe.Node{*tl.node("rabbit-1")}
+	tl.obs.View.Expected = 1
+}
+
+// spend adds a deletion that went well so long ago.
+func (tl *timeline) spend(node string, ago time.Duration) {
+	at := tl.now.Add(-ago)
+	tl.state.Acts = append(tl.state.Acts, Act{ID: at.String(), Node: node, UID: "x", At: at, Outcome: Recovered, Settled: at})
+}
+
+func TestEveryGuardHoldsTheDeletionBackByItself(t *testing.T) {
+	for _, row := range guardRows {
+		t.Run(string(row.guard)+": "+row.name, func(t *testing.T) {
+			tl := newTimeline(t)
+			tl.wedge()
+			tl.want("rabbit-1", Confirmed, Delete)
+			row.spoil(tl)
+			tl.turn()
+			if d := tl.decisions["rabbit-1"]; d.Action != Hold {
+				t.Errorf("%s (%s), want hold", d.Action, d.Reason)
+			}
+			if !slices.Contains(tl.decisions["rabbit-1"].Closed(), row.guard) {
+				t.Errorf("the guard is open: %s", tl.why("rabbit-1", row.guard))
+			}
+			for _, g := range tl.decisions["rabbit-1"].Guards {
+				if g.Why == "" {
+					t.Errorf("%s does not say why", g.Guard)
+				}
+			}
+		})
+	}
+}
+
+func TestEveryGuardIsClosedByTheWorldAndWhenItCannotTell(t *testing.T) {
+	for _, g := range Guards() {
+		told, blind := false, false
+		for _, row := range guardRows {
+			if row.guard == g.Guard {
+				told, blind = told || !row.cannotTell, blind || row.cannotTell
+			}
+		}
+		if !told || !blind {
+			t.Errorf("%s: a row that closes it %v, one in which it cannot tell %v; want both", g.Guard, told, blind)
+		}
+	}
+}
+
+func TestASupplierThatSaysNothingClosesWhateverRestsOnIt(t *testing.T) {
+	tl := newTimeline(t)
+	tl.wedge()
+	tl.obs.View.At = time.Time{}
+	tl.obs.Results = nil
+	_, decisions := Decide(tl.state, tl.obs, tl.policy, tl.now)
+	for _, d := range decisions {
+		for _, g := range []Guard{GuardPeers, GuardOurselves, GuardChanging, GuardStorm} {
+			if !slices.Contains(d.Closed(), g) {
+				t.Errorf("%s: %s is open", d.Node, g)
+			}
+		}
+	}
+	tl.obs.View.At = tl.now.Add(-3 * time.Minute)
+	_, decisions = Decide(tl.state, tl.obs, tl.policy, tl.now)
+	if d := decisions[1]; d.Action == Delete {
+		t.Errorf("deletes on a view that is three minutes old: %s", d.Reason)
+	}
+}
+
+func TestTheOnlyNodeMayGoIfThePolicySaysSo(t *testing.T) {
+	tl := newTimeline(t)
+	tl.policy.SingleNode = true
+	tl.wedge()
+	tl.alone()
+	tl.turn()
+	tl.want("rabbit-1", Confirmed, Delete)
+}
+
+func TestAWindowMayEndOnTheNextDay(t *testing.T) {
+	monday := Window{Days: [7]bool{time.Monday: true}, From: 22 * time.Hour, To: 6 * time.Hour}
+	for at, want := range map[string]bool{
+		"2026-11-23T21:59:59Z": false, "2026-11-23T22:00:00Z": true, "2026-11-24T05:59:59Z": true,
+		"2026-11-24T06:00:00Z": false, "2026-11-23T05:00:00Z": false, "2026-11-24T23:00:00Z": false,
+	} {
+		when, err := time.Parse(time.RFC3339, at)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if monday.Contains(when) != want {
+			t.Errorf("at %s open is %v, want %v", at, !want, want)
+		}
+	}
+}
+
+func TestADecisionSaysWhenToLookAgain(t *testing.T) {
+	tl := newTimeline(t)
+	tl.wedge()
+	until := tl.now.Add(20 * time.Second)
+	tl.obs.Pauses = []Pause{{Until: until, By: "me", Reason: "r"}}
+	tl.turn()
+	if d := tl.decisions["rabbit-1"]; !d.Next.Equal(until) {
+		t.Errorf("looks again at %s, want %s, when the pause ends", d.Next, until)
+	}
+}

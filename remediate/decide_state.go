@@ -1,0 +1,242 @@
+package remediate
+
+import (
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/cjworkbench/unstuck/probe"
+)
+
+// fold gives the state that s becomes with what was observed. It changes nothing that it was given.
+func fold(s State, o Observation, p Policy, now time.Time) State {
+	next := State{Nodes: make(map[string]NodeState, len(o.View.Nodes)), Acts: slices.Clone(s.Acts), StormUntil: s.StormUntil}
+	if o.View.At.IsZero() {
+		next.Nodes = maps.Clone(s.Nodes) // we see nothing, which is no reason to forget
+	}
+	for _, n := range o.View.Nodes {
+		node, ok := s.Nodes[n.Name]
+		if !ok || node.UID != n.UID {
+			node = NodeState{UID: n.UID}
+		}
+		next.Nodes[n.Name] = node
+	}
+	touched := make(map[string]bool)
+	for _, r := range o.Results {
+		node, ok := next.Nodes[r.Node]
+		if !ok || node.UID != r.UID || r.Started.Before(node.Latest[r.Kind].Started) {
+			continue
+		}
+		if !touched[r.Node] {
+			touched[r.Node] = true
+			node.Latest, node.Runs = cloneMap(node.Latest), cloneMap(node.Runs)
+		}
+		next.Nodes[r.Node] = node.with(r, p)
+	}
+	for name, node := range next.Nodes {
+		next.Nodes[name] = node.aged(p, now)
+	}
+	return next
+}
+
+// cloneMap is maps.Clone, except that it never gives nil.
+func cloneMap[V any](m map[probe.Kind]V) map[probe.Kind]V {
+	c := make(map[probe.Kind]V, len(m)+1)
+	maps.Copy(c, m)
+	return c
+}
+
+// with gives the node's state after r. It writes to n's maps, which must be its own.
+func (n NodeState) with(r probe.Result, p Policy) NodeState {
+	n.Latest[r.Kind] = r
+	switch r.Kind {
+	case probe.Login:
+		n = n.withLogin(r, p)
+	case probe.Roundtrip:
+		n = n.withRoundtrip(r, p)
+	case probe.MaybeStuck:
+		switch {
+		case r.Reason == probe.ProcessesStuck && n.FirstLook.Reason == "" && n.running():
+			n.FirstLook = r
+		case r.Status() == probe.Healthy:
+			n.FirstLook = probe.Result{} // what was stuck is not any more
+		}
+	case probe.LogAge:
+	}
+	if !n.running() {
+		n.FirstLook, n.Confirmed = probe.Result{}, time.Time{}
+	}
+	return n
+}
+
+func (n NodeState) withLogin(r probe.Result, p Policy) NodeState {
+	switch r.Status() {
+	case probe.Healthy:
+		n.LastWell = r.Ended()
+		delete(n.Runs, probe.Login)
+	case probe.Faulty: // it answers, and so it is not what it was
+		delete(n.Runs, probe.Login)
+		delete(n.Runs, probe.Roundtrip)
+	case probe.Stuck, probe.Unknown:
+		n.Runs[probe.Login] = n.Runs[probe.Login].with(n.sample(r, p), r.Started, p)
+	}
+	return n
+}
+
+func (n NodeState) withRoundtrip(r probe.Result, p Policy) NodeState {
+	if r.Status() == probe.Healthy || r.Status() == probe.Faulty {
+		delete(n.Runs, probe.Roundtrip)
+		delete(n.Runs, probe.Login)
+	} else {
+		n.Runs[probe.Roundtrip] = n.Runs[probe.Roundtrip].with(n.sample(r, p), r.Started, p)
+	}
+	if r.Status() == probe.Healthy || r.Stage > probe.StageOpen { // whatever came later, it let us in
+		n.LastWell = r.Ended()
+		delete(n.Runs, probe.Login)
+	}
+	return n
+}
+
+// sample says what r counts as. A node that cannot even be connected to may be frozen for so long that its accept
+// queue is full, or cut off: that counts as Stuck only while the node's own tools, which come another way, cannot
+// reach it either.
+func (n NodeState) sample(r probe.Result, p Policy) Sample {
+	s := Sample{Stuck: r.Status() == probe.Stuck, At: r.Ended(), Reason: r.Reason}
+	tools := n.Latest[probe.MaybeStuck]
+	if r.Reason == probe.Unreachable && tools.Reason == probe.ToolsUnresponsive &&
+		tools.Started.After(n.LastWell) && r.Ended().Sub(tools.Ended()) < p.Evidence {
+		s.Stuck = true
+	}
+	return s
+}
+
+// with gives the run after one more sample, whose probe began at started. It does not change r.
+func (r Run) with(s Sample, started time.Time, p Policy) Run {
+	samples := append(slices.Clone(r.Samples), s)
+	if extra := len(samples) - p.Of; extra > 0 {
+		samples = samples[extra:]
+	}
+	since := r.Since
+	if since.IsZero() && s.Stuck {
+		since = started
+	}
+	return Run{Since: since, Samples: samples}.trimmed()
+}
+
+// trimmed drops what comes before the first Stuck sample, so that a run begins with one, or is empty.
+func (r Run) trimmed() Run {
+	first := slices.IndexFunc(r.Samples, func(s Sample) bool { return s.Stuck })
+	if first < 0 {
+		return Run{}
+	}
+	return Run{Since: r.Since, Samples: r.Samples[first:]}
+}
+
+// stuck counts the Stuck samples and gives the time of the last.
+func (r Run) stuck() (count int, last time.Time) {
+	for _, s := range r.Samples {
+		if s.Stuck {
+			count++
+			last = s.At
+		}
+	}
+	return count, last
+}
+
+func (n NodeState) running() bool {
+	return len(n.Runs[probe.Login].Samples) > 0 || len(n.Runs[probe.Roundtrip].Samples) > 0
+}
+
+// aged forgets evidence that is too old. It does not change n's maps.
+func (n NodeState) aged(p Policy, now time.Time) NodeState {
+	copied := false
+	for kind, run := range n.Runs {
+		kept := slices.DeleteFunc(slices.Clone(run.Samples), func(s Sample) bool { return now.Sub(s.At) > p.Evidence })
+		if len(kept) == len(run.Samples) {
+			continue
+		}
+		if !copied {
+			n.Runs, copied = cloneMap(n.Runs), true
+		}
+		n.Runs[kind] = Run{Since: run.Since, Samples: kept}.trimmed()
+	}
+	if !n.running() {
+		n.FirstLook, n.Confirmed = probe.Result{}, time.Time{}
+	}
+	return n
+}
+
+// health is how the node is by all that is known of it, and one phrase for why. Log silence is left out: it says
+// nothing about whether the node lets people in.
+func (n NodeState) health(p Policy, now time.Time) (probe.Status, string) {
+	login := n.Latest[probe.Login]
+	switch {
+	case login.Reason == "":
+		return probe.Unknown, "not probed yet"
+	case now.Sub(login.Ended()) > p.Fresh:
+		return probe.Unknown, "not probed since " + clock(login.Ended())
+	case login.Status() != probe.Healthy:
+		return login.Status(), phrase(login)
+	}
+	for _, kind := range []probe.Kind{probe.Roundtrip, probe.MaybeStuck} {
+		r := n.Latest[kind]
+		if r.Status() == probe.Stuck || (r.Status() == probe.Faulty && kind == probe.Roundtrip) {
+			return r.Status(), phrase(r)
+		}
+	}
+	return probe.Healthy, phrase(login)
+}
+
+// phrase names a result: the probe and the reason.
+func phrase(r probe.Result) string { return string(r.Kind) + " " + string(r.Reason) }
+
+// clock writes a time for a person who reads it on the same day.
+func clock(t time.Time) string { return t.UTC().Format("15:04:05") }
+
+// settle gives the acts with the outcome of those under way.
+func settle(s State, o Observation, p Policy, now time.Time) []Act {
+	kept := make([]Act, 0, len(s.Acts))
+	for _, a := range s.Acts {
+		if a.Outcome == Pending || a.Outcome == Escalated {
+			a = a.settled(s.Nodes[a.Node], o.View, p, now)
+		}
+		over := a.Outcome == Recovered || a.Outcome == Void
+		if !over || now.Sub(a.At) < 24*time.Hour || now.Sub(a.Settled) < p.Cooldown {
+			kept = append(kept, a)
+		}
+	}
+	return kept
+}
+
+func (a Act) settled(n NodeState, v probe.View, p Policy, now time.Time) Act {
+	login := n.Latest[probe.Login]
+	letsIn := login.Status() == probe.Healthy && login.Started.After(a.At)
+	switch {
+	case letsIn && n.UID != a.UID:
+		a.Outcome, a.Settled, a.NewUID, a.Why = Recovered, login.Ended(), n.UID, "the new node lets people in"
+	case letsIn && now.Sub(a.At) > p.Grace+p.Fresh && terminating(v, a) == probe.No:
+		a.Outcome, a.Settled, a.Why = Void, now, "the node was not deleted, and lets people in again"
+	case a.Outcome == Pending && now.Sub(a.At) >= p.Settle:
+		a.Outcome, a.Settled = Escalated, now
+		switch {
+		case n.UID == "":
+			a.Why = "no new node has appeared"
+		case n.UID == a.UID:
+			a.Why = "the old node is still there, its grace has passed"
+		case login.Reason == "":
+			a.Why = "the new node has not been probed"
+		default:
+			a.Why = "the new node does not let people in: " + phrase(login)
+		}
+	}
+	return a
+}
+
+func terminating(v probe.View, a Act) probe.Answer {
+	for _, n := range v.Nodes {
+		if n.Name == a.Node && n.UID == a.UID {
+			return n.Terminating
+		}
+	}
+	return probe.CannotTell
+}

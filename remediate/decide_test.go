@@ -1,0 +1,485 @@
+package remediate
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/cjworkbench/unstuck/probe"
+)
+
+// epoch is when every timeline begins: a Monday, at noon.
+var epoch = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+
+// timeline plays what happens to a broker of three nodes against Decide, at a login every 15 s.
+type timeline struct {
+	t         *testing.T
+	now       time.Time
+	state     State
+	obs       Observation
+	policy    Policy
+	viewAge   time.Duration // how old what the supplier says is
+	decisions map[string]Decision
+}
+
+func newTimeline(t *testing.T) *timeline {
+	tl := &timeline{t: t, now: epoch, policy: DefaultPolicy()}
+	tl.policy.Mode = Remediate
+	tl.obs = Observation{PausesKnown: true, HistoryKnown: true, Quorum: map[string]Quorum{}}
+	tl.obs.View = probe.View{Expected: 3, Leading: probe.Yes, Operating: probe.No}
+	for i := range 3 {
+		tl.obs.View.Nodes = append(tl.obs.View.Nodes, testNode(fmt.Sprintf("rabbit-%d", i), epoch.Add(-time.Hour)))
+	}
+	return tl
+}
+
+func testNode(name string, started time.Time) probe.Node {
+	return probe.Node{
+		Broker: "rabbit", Name: name, UID: "uid-of-" + name, Host: "host-of-" + name, Started: started,
+		Terminating: probe.No, RollingOut: probe.No, Owned: probe.Yes, Disruptable: probe.Yes,
+	}
+}
+
+func (tl *timeline) node(name string) *probe.Node {
+	return &tl.obs.View.Nodes[slices.IndexFunc(tl.obs.View.Nodes, func(n probe.Node) bool { return n.Name == name })]
+}
+
+// result makes a result that has just ended.
+func (tl *timeline) result(name string, kind probe.Kind, reason probe.Reason) probe.Result {
+	took := 5 * time.Millisecond
+	if reason.Status() == probe.Stuck || reason == probe.Unreachable {
+		took = 12 * time.Second
+	}
+	return probe.Result{Broker: "rabbit", Node: name, UID: tl.node(name).UID, Kind: kind, Reason: reason, Started: tl.now.Add(-took), Took: took}
+}
+
+// turn decides on what has been observed, and forgets the results.
+func (tl *timeline) turn(results ...probe.Result) {
+	tl.obs.Results = results
+	tl.obs.View.At = tl.now.Add(-tl.viewAge)
+	for _, n := range tl.obs.View.Nodes {
+		if q, ok := tl.obs.Quorum[n.Name]; !ok || q.Peer == "auto" {
+			tl.obs.Quorum[n.Name] = Quorum{Critical: probe.No, Peer: "auto", At: tl.now}
+		}
+	}
+	var decisions []Decision
+	tl.state, decisions = Decide(tl.state, tl.obs, tl.policy, tl.now)
+	tl.decisions = map[string]Decision{}
+	for _, d := range decisions {
+		tl.decisions[d.Node] = d
+	}
+}
+
+// round lets 15 s pass, in which every node logs in: rabbit-1 with the given reason, the others well.
+func (tl *timeline) round(reason probe.Reason) {
+	tl.now = tl.now.Add(15 * time.Second)
+	tl.turn(tl.result("rabbit-0", probe.Login, probe.OK), tl.result("rabbit-1", probe.Login, reason), tl.result("rabbit-2", probe.Login, probe.OK))
+}
+
+func (tl *timeline) rounds(count int, reason probe.Reason) {
+	for range count {
+		tl.round(reason)
+	}
+}
+
+// look adds a maybe_stuck of rabbit-1 that shows these connections stuck.
+func (tl *timeline) look(ids ...probe.ProcessID) {
+	r := tl.result("rabbit-1", probe.MaybeStuck, probe.ProcessesStuck)
+	r.Took, r.Started = 6*time.Second, tl.now.Add(-6*time.Second)
+	r.Processes = &probe.Processes{Total: 300, Suspicious: 2 + len(ids), StuckReaders: len(ids), Baseline: 2, StuckIDs: ids, SuspiciousIDs: ids}
+	tl.turn(r)
+}
+
+// wedge plays a login that is wedged, until it is confirmed.
+func (tl *timeline) wedge() {
+	tl.rounds(2, probe.AwaitTune)
+	tl.look(7)
+	tl.rounds(3, probe.AwaitTune)
+	tl.look(7, 8, 9)
+}
+
+func (tl *timeline) want(name string, phase Phase, action Action, closed ...Guard) {
+	tl.t.Helper()
+	d, ok := tl.decisions[name]
+	if !ok {
+		tl.t.Fatalf("at %s there is no decision about %s", tl.now.Sub(epoch), name)
+	}
+	if d.Phase != phase || d.Action != action {
+		tl.t.Errorf("at %s %s is %s: %s (%s); want %s: %s", tl.now.Sub(epoch), name, d.Phase, d.Action, d.Reason, phase, action)
+	}
+	for _, g := range closed {
+		if !slices.Contains(d.Closed(), g) {
+			tl.t.Errorf("at %s the guard %s is open (%s)", tl.now.Sub(epoch), g, tl.why(name, g))
+		}
+	}
+}
+
+func (tl *timeline) why(name string, g Guard) string {
+	for _, s := range tl.decisions[name].Guards {
+		if s.Guard == g {
+			return s.Why
+		}
+	}
+	return "no such guard"
+}
+
+func TestAHealthyBrokerIsLeftAlone(t *testing.T) {
+	tl := newTimeline(t)
+	tl.rounds(100, probe.OK)
+	for name := range tl.decisions {
+		tl.want(name, Well, Hold)
+	}
+}
+
+func TestAWedgedLoginIsConfirmedCorroboratedAndDeleted(t *testing.T) {
+	tl := newTimeline(t)
+	tl.rounds(4, probe.OK)
+	tl.round(probe.AwaitTune)
+	tl.want("rabbit-1", Suspect, Hold)
+	tl.look(7)
+	tl.rounds(2, probe.AwaitTune)
+	tl.want("rabbit-1", Suspect, Hold)
+	tl.look(7, 8)
+	tl.want("rabbit-1", Suspect, Hold) // three times, but for 42 s only
+	tl.rounds(2, probe.AwaitTune)
+	tl.want("rabbit-1", Confirmed, Delete)
+	tl.want("rabbit-0", Well, Hold)
+	tl.want("rabbit-2", Well, Hold)
+	if d := tl.decisions["rabbit-1"]; len(d.Closed()) > 0 || len(d.Guards) != len(Guards()) || d.UID != "uid-of-rabbit-1" {
+		t.Errorf("the decision is %+v", d)
+	}
+}
+
+func TestOneBadLoginIsForgottenWithTheNextGoodOne(t *testing.T) {
+	tl := newTimeline(t)
+	tl.rounds(2, probe.AwaitTune)
+	tl.look(7)
+	tl.round(probe.OK)
+	tl.want("rabbit-1", Suspect, Hold) // for its processes were stuck at the last look
+	tl.rounds(2, probe.AwaitTune)
+	tl.look(7)
+	tl.want("rabbit-1", Suspect, Hold)
+	if ev := tl.decisions["rabbit-1"].Evidence; ev.Stuck != 2 || ev.Corroborated {
+		t.Errorf("after a good login the evidence is %+v", ev)
+	}
+}
+
+func TestEveryFaultyReasonBreaksTheRunAndNeverLeadsToADeletion(t *testing.T) {
+	for _, v := range probe.Verdicts() {
+		if v.Status != probe.Faulty {
+			continue
+		}
+		tl := newTimeline(t)
+		tl.wedge()
+		tl.want("rabbit-1", Confirmed, Delete)
+		tl.round(v.Reason)
+		tl.want("rabbit-1", Ailing, Hold)
+		tl.rounds(40, v.Reason)
+		tl.want("rabbit-1", Ailing, Hold)
+	}
+}
+
+func TestUnknownHoldsButKeepsTheRun(t *testing.T) {
+	for _, v := range probe.Verdicts() {
+		if v.Status != probe.Unknown {
+			continue
+		}
+		tl := newTimeline(t)
+		tl.wedge()
+		tl.want("rabbit-1", Confirmed, Delete)
+		tl.round(v.Reason)
+		tl.want("rabbit-1", Confirmed, Hold)
+		tl.round(probe.AwaitTune)
+		tl.want("rabbit-1", Confirmed, Delete)
+		tl.rounds(40, v.Reason)
+		tl.want("rabbit-1", Blind, Hold)
+	}
+}
+
+func TestFailingLoginsAloneAreNeverEnough(t *testing.T) {
+	tl := newTimeline(t)
+	tl.rounds(60, probe.AwaitTune)
+	tl.want("rabbit-1", Suspect, Hold)
+	if ev := tl.decisions["rabbit-1"].Evidence; !ev.Enough || ev.Corroborated || !strings.Contains(ev.Witness, "has not run") {
+		t.Errorf("the evidence is %+v", ev)
+	}
+	for _, reason := range []probe.Reason{probe.OK, probe.ExecFailed, probe.Cancelled, probe.NotRun} {
+		tl.round(probe.AwaitTune)
+		tl.turn(tl.result("rabbit-1", probe.MaybeStuck, reason))
+		tl.want("rabbit-1", Suspect, Hold)
+	}
+}
+
+func TestAWitnessFromBeforeTheTroubleDoesNotCount(t *testing.T) {
+	tl := newTimeline(t)
+	tl.round(probe.OK)
+	tl.turn(tl.result("rabbit-1", probe.MaybeStuck, probe.ToolsUnresponsive))
+	tl.now = tl.now.Add(time.Minute)
+	tl.rounds(6, probe.AwaitTune)
+	tl.want("rabbit-1", Suspect, Hold)
+}
+
+func TestToolsThatCannotReachTheirNodeCorroborate(t *testing.T) {
+	tl := newTimeline(t)
+	tl.rounds(2, probe.AwaitStart)
+	tl.turn(tl.result("rabbit-1", probe.MaybeStuck, probe.ToolsUnresponsive))
+	tl.rounds(4, probe.AwaitStart)
+	tl.want("rabbit-1", Confirmed, Delete)
+}
+
+func TestConnectionsThatAreOnlySlowAreOthersEachTime(t *testing.T) {
+	tl := newTimeline(t)
+	for i := range 60 {
+		tl.round(probe.AwaitTune)
+		tl.look(probe.ProcessID(100+i), probe.ProcessID(200+i))
+		tl.want("rabbit-1", Suspect, Hold)
+	}
+	if w := tl.decisions["rabbit-1"].Evidence.Witness; !strings.Contains(w, "slow, not stuck") {
+		t.Errorf("the witness says %q", w)
+	}
+}
+
+func TestManyProcessesThatPersistCorroborateOnlyAboveTheBaseline(t *testing.T) {
+	ids := func(n int) []probe.ProcessID {
+		var all []probe.ProcessID
+		for i := range n {
+			all = append(all, probe.ProcessID(i+1))
+		}
+		return all
+	}
+	for _, row := range []struct {
+		persisting, baseline int
+		want                 Phase
+	}{{22, 2, Confirmed}, {21, 2, Suspect}, {60, 50, Suspect}, {70, 50, Confirmed}, {500, -1, Suspect}} {
+		tl := newTimeline(t)
+		look := func() {
+			r := tl.result("rabbit-1", probe.MaybeStuck, probe.ProcessesStuck)
+			r.Processes = &probe.Processes{Total: 1000, Suspicious: row.persisting, Baseline: row.baseline, SuspiciousIDs: ids(row.persisting)}
+			tl.turn(r)
+		}
+		tl.round(probe.AwaitTune)
+		tl.now = tl.now.Add(12 * time.Second)
+		look()
+		tl.rounds(4, probe.AwaitTune)
+		look()
+		if d := tl.decisions["rabbit-1"]; d.Phase != row.want {
+			t.Errorf("%d persisting over a baseline of %d is %s (%s), want %s", row.persisting, row.baseline, d.Phase, d.Reason, row.want)
+		}
+	}
+}
+
+func TestTwoLooksMustLieApart(t *testing.T) {
+	tl := newTimeline(t)
+	tl.rounds(5, probe.AwaitTune)
+	tl.look(7)
+	tl.now = tl.now.Add(10 * time.Second)
+	tl.look(7)
+	tl.want("rabbit-1", Suspect, Hold)
+	tl.now = tl.now.Add(10 * time.Second)
+	tl.look(7)
+	tl.want("rabbit-1", Confirmed, Delete)
+}
+
+func TestLogSilenceIsAskedForIfThePolicyWantsIt(t *testing.T) {
+	tl := newTimeline(t)
+	tl.policy.LogSilence = time.Minute
+	tl.wedge()
+	tl.want("rabbit-1", Suspect, Hold)
+	talks := tl.result("rabbit-1", probe.LogAge, probe.OK)
+	talks.LogAge = 10 * time.Second
+	tl.turn(talks)
+	tl.want("rabbit-1", Suspect, Hold)
+	silent := tl.result("rabbit-1", probe.LogAge, probe.OK)
+	silent.LogAge = 2 * time.Minute
+	tl.turn(silent)
+	tl.want("rabbit-1", Confirmed, Delete)
+}
+
+func TestLogSilenceAloneProvesNothing(t *testing.T) {
+	tl := newTimeline(t)
+	for range 40 {
+		tl.round(probe.OK)
+		tl.turn(tl.result("rabbit-1", probe.LogAge, probe.LogSilent))
+		tl.want("rabbit-1", Well, Hold)
+	}
+}
+
+func TestAFullAcceptQueueCountsOnlyWithToolsThatCannotReachTheNode(t *testing.T) {
+	tl := newTimeline(t)
+	tl.rounds(20, probe.Unreachable)
+	tl.want("rabbit-1", Blind, Hold)
+	tl.turn(tl.result("rabbit-1", probe.MaybeStuck, probe.OK))
+	tl.rounds(6, probe.Unreachable)
+	tl.want("rabbit-1", Blind, Hold) // exec reaches the node and the node is well: it is the network
+	tl.turn(tl.result("rabbit-1", probe.MaybeStuck, probe.ToolsUnresponsive))
+	tl.rounds(2, probe.Unreachable)
+	tl.want("rabbit-1", Suspect, Hold)
+	tl.rounds(4, probe.Unreachable)
+	tl.turn(tl.result("rabbit-1", probe.MaybeStuck, probe.ToolsUnresponsive))
+	tl.round(probe.Unreachable)
+	tl.want("rabbit-1", Confirmed, Delete)
+}
+
+func TestADeclareThatHangsIsHeldUntilThePeersHaveBeenAskedTheSame(t *testing.T) {
+	tl := newTimeline(t)
+	tl.turn(tl.result("rabbit-0", probe.Roundtrip, probe.OK), tl.result("rabbit-1", probe.Roundtrip, probe.OK), tl.result("rabbit-2", probe.Roundtrip, probe.OK))
+	hang := func(name string) probe.Result {
+		r := tl.result(name, probe.Roundtrip, probe.AwaitDeclare)
+		r.Stage = probe.StageDeclare
+		return r
+	}
+	for range 5 {
+		tl.round(probe.OK)
+		tl.turn(hang("rabbit-1"))
+		tl.look(7)
+	}
+	tl.want("rabbit-1", Confirmed, Hold, GuardPeers)
+	if why := tl.why("rabbit-1", GuardPeers); !strings.Contains(why, "no roundtrip since the trouble began") {
+		t.Errorf("the guard says %q", why)
+	}
+
+	locked := *tl // the metadata is locked: it hangs everywhere
+	locked.state.Nodes = maps.Clone(tl.state.Nodes)
+	locked.turn(hang("rabbit-0"), hang("rabbit-2"))
+	locked.want("rabbit-1", Confirmed, Hold, GuardPeers, GuardStorm, GuardOurselves)
+
+	tl.turn(tl.result("rabbit-0", probe.Roundtrip, probe.OK))
+	tl.want("rabbit-1", Confirmed, Hold, GuardPeers)
+	tl.turn(tl.result("rabbit-2", probe.Roundtrip, probe.OK))
+	tl.want("rabbit-1", Confirmed, Delete)
+}
+
+func TestAnotherUIDStartsAnew(t *testing.T) {
+	tl := newTimeline(t)
+	tl.wedge()
+	late := tl.result("rabbit-1", probe.Login, probe.AwaitTune)
+	tl.node("rabbit-1").UID = "another"
+	tl.turn(late)
+	tl.want("rabbit-1", Blind, Hold)
+	tl.want("rabbit-0", Well, Hold, GuardPeers)
+	if s := tl.state.Nodes["rabbit-1"]; s.running() || len(s.Latest) > 0 {
+		t.Errorf("the new node inherits %+v", s)
+	}
+}
+
+func TestAfterTheActTheBrokerIsHeldUntilTheNewNodeLetsPeopleIn(t *testing.T) {
+	tl := newTimeline(t)
+	tl.wedge()
+	tl.state.Acts = append(tl.state.Acts, Act{ID: "a", Node: "rabbit-1", UID: "uid-of-rabbit-1", At: tl.now})
+	tl.round(probe.AwaitTune)
+	tl.want("rabbit-1", Recovering, Hold, GuardInFlight, GuardBudget)
+	tl.node("rabbit-1").UID = "new"
+	tl.node("rabbit-1").Started = tl.now
+	tl.round(probe.Refused)
+	tl.want("rabbit-1", Recovering, Hold, GuardInFlight)
+	tl.round(probe.OK)
+	tl.want("rabbit-1", Well, Hold, GuardYoung, GuardBudget)
+	if a := tl.state.Acts[0]; a.Outcome != Recovered || a.NewUID != "new" || !a.Settled.Equal(tl.now) {
+		t.Errorf("the act is %+v", a)
+	}
+	tl.now = tl.now.Add(23 * time.Hour)
+	tl.wedge()
+	tl.want("rabbit-1", Confirmed, Hold, GuardBudget)
+	if c := tl.decisions["rabbit-1"].Closed(); len(c) != 1 {
+		t.Errorf("closed are %v, want the budget alone: a second deletion in a day needs a person", c)
+	}
+	tl.now = tl.now.Add(time.Hour)
+	tl.wedge()
+	tl.want("rabbit-1", Confirmed, Delete)
+}
+
+func TestANodeThatDoesNotComeBackIsEscalatedAndNothingMoreIsDone(t *testing.T) {
+	tl := newTimeline(t)
+	tl.wedge()
+	tl.state.Acts = []Act{{ID: "a", Node: "rabbit-1", UID: "uid-of-rabbit-1", At: tl.now}}
+	tl.node("rabbit-1").UID = "new"
+	tl.rounds(39, probe.AwaitTune)
+	tl.want("rabbit-1", Recovering, Hold, GuardInFlight)
+	tl.rounds(2, probe.AwaitTune)
+	tl.want("rabbit-1", Lost, Hold, GuardInFlight)
+	if a := tl.state.Acts[0]; a.Outcome != Escalated || !strings.Contains(a.Why, "await_tune") {
+		t.Errorf("the act is %+v", a)
+	}
+	tl.rounds(3000, probe.AwaitTune) // half a day
+	tl.want("rabbit-1", Lost, Hold, GuardInFlight)
+	tl.round(probe.OK)
+	tl.want("rabbit-1", Well, Hold)
+	if a := tl.state.Acts[0]; a.Outcome != Recovered {
+		t.Errorf("the act is %+v", a)
+	}
+}
+
+func TestAnActThatDidNotHappenIsVoidOnceTheSameNodeLetsPeopleIn(t *testing.T) {
+	tl := newTimeline(t)
+	tl.wedge()
+	tl.state.Acts = []Act{{ID: "a", Node: "rabbit-1", UID: "uid-of-rabbit-1", At: tl.now}}
+	tl.rounds(20, probe.OK)
+	if a := tl.state.Acts[0]; a.Outcome != Void {
+		t.Errorf("the act is %+v", a)
+	}
+	tl.wedge()
+	tl.want("rabbit-1", Confirmed, Delete)
+}
+
+func TestANodeThatStillTerminatesIsReported(t *testing.T) {
+	tl := newTimeline(t)
+	tl.wedge()
+	tl.state.Acts = []Act{{ID: "a", Node: "rabbit-1", UID: "uid-of-rabbit-1", At: tl.now}}
+	tl.node("rabbit-1").Terminating = probe.Yes
+	tl.rounds(41, probe.AwaitTune)
+	tl.want("rabbit-1", Lost, Hold, GuardChanging)
+	if a := tl.state.Acts[0]; !strings.Contains(a.Why, "grace has passed") {
+		t.Errorf("the act is %+v", a)
+	}
+}
+
+func TestEvidenceGrowsOld(t *testing.T) {
+	tl := newTimeline(t)
+	tl.wedge()
+	tl.now = tl.now.Add(tl.policy.Evidence + time.Minute)
+	tl.turn(tl.result("rabbit-0", probe.Login, probe.OK), tl.result("rabbit-1", probe.Login, probe.AwaitTune), tl.result("rabbit-2", probe.Login, probe.OK))
+	tl.want("rabbit-1", Suspect, Hold)
+	if ev := tl.decisions["rabbit-1"].Evidence; ev.Stuck != 1 || ev.Corroborated {
+		t.Errorf("the evidence is %+v", ev)
+	}
+}
+
+func TestDecideChangesNothingThatItWasGiven(t *testing.T) {
+	tl := newTimeline(t)
+	tl.wedge()
+	tl.state.Acts = []Act{{ID: "a", Node: "rabbit-1", UID: "x", At: epoch.Add(-25 * time.Hour), Outcome: Recovered, Settled: epoch.Add(-25 * time.Hour)}}
+	before := fmt.Sprintf("%+v %+v", tl.state, tl.obs)
+	a, da := Decide(tl.state, tl.obs, tl.policy, tl.now.Add(time.Hour))
+	b, db := Decide(tl.state, tl.obs, tl.policy, tl.now.Add(time.Hour))
+	if after := fmt.Sprintf("%+v %+v", tl.state, tl.obs); after != before {
+		t.Error(cmp.Diff(before, after))
+	}
+	if d := cmp.Diff(a, b) + cmp.Diff(da, db); d != "" {
+		t.Error("the same arguments gave two answers", d)
+	}
+}
+
+func BenchmarkDecide(b *testing.B) {
+	for _, nodes := range []int{3, 1000} {
+		b.Run(fmt.Sprintf("%d nodes", nodes), func(b *testing.B) {
+			o := Observation{PausesKnown: true, HistoryKnown: true, View: probe.View{At: epoch, Expected: nodes, Leading: probe.Yes, Operating: probe.No}}
+			for i := range nodes {
+				n := testNode(fmt.Sprintf("rabbit-%d", i), epoch.Add(-time.Hour))
+				o.View.Nodes = append(o.View.Nodes, n)
+				o.Results = append(o.Results, probe.Result{Node: n.Name, UID: n.UID, Kind: probe.Login, Reason: probe.OK, Started: epoch})
+			}
+			state, _ := Decide(State{}, o, DefaultPolicy(), epoch)
+			o.Results = o.Results[:1] // one more result, as in a turn of the loop
+			o.Results[0].Started = epoch.Add(time.Second)
+			b.ReportAllocs()
+			for b.Loop() {
+				Decide(state, o, DefaultPolicy(), epoch.Add(time.Second))
+			}
+		})
+	}
+}

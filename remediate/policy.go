@@ -1,0 +1,112 @@
+package remediate
+
+import (
+	"fmt"
+	"slices"
+	"time"
+)
+
+// Mode says whether a broker's nodes may be deleted. The zero value is Observe.
+type Mode uint8
+
+// The modes.
+const (
+	Observe   Mode = iota // watch, decide and explain, never act
+	Remediate             // delete a node that is proved stuck
+)
+
+var modeNames = [...]string{Observe: "observe", Remediate: "remediate"}
+
+func (m Mode) String() string {
+	if int(m) < len(modeNames) {
+		return modeNames[m]
+	}
+	return modeNames[Observe]
+}
+
+// MarshalText gives "observe" or "remediate".
+func (m Mode) MarshalText() ([]byte, error) { return []byte(m.String()), nil }
+
+// UnmarshalText reads what MarshalText wrote.
+func (m *Mode) UnmarshalText(text []byte) error {
+	i := slices.Index(modeNames[:], string(text))
+	if i < 0 {
+		return fmt.Errorf("mode %q: want observe or remediate", text)
+	}
+	*m = Mode(i)
+	return nil
+}
+
+// Policy says when a broker's nodes may be deleted. DefaultPolicy has sane values; the zero value never acts.
+type Policy struct {
+	Mode Mode
+
+	Needed  int           // so many of the last Of results must be Stuck
+	Of      int           // see Needed
+	MinTime time.Duration // between the first and the last of them at least this long
+
+	// PersistFor is how far apart two looks at a node's processes must be at least that show the same ones stuck.
+	PersistFor time.Duration
+	// AboveBaseline is by how many suspicious processes those that persist must exceed the node's baseline, where
+	// no reader and no channel is among them.
+	AboveBaseline int
+	// LogSilence, if not zero, asks for a node's log to have been silent for so long before it counts as stuck.
+	LogSilence time.Duration
+
+	// Fresh is how long a result, or what the supplier said, counts as knowledge.
+	Fresh time.Duration
+	// Evidence is how long a Stuck result counts toward Needed.
+	Evidence time.Duration
+
+	StartupAllowance time.Duration // a node younger than this is never deleted
+	Cooldown         time.Duration // after an act on the broker has settled
+	Settle           time.Duration // for the new node to let people in; then a person is asked for
+	Grace            time.Duration // for the node to stop by itself
+
+	SingleNode    bool          // may the only node of a broker be deleted?
+	MaxStuck      int           // more stuck nodes than this are a storm
+	StormCooldown time.Duration // after a storm
+
+	PerNodePerDay   int // deletions of one node in 24 h
+	PerBrokerPerDay int // deletions on one broker in 24 h
+
+	Windows []Window // when acting is allowed; none: always
+}
+
+// DefaultPolicy observes, with the thresholds that the documentation gives.
+func DefaultPolicy() Policy {
+	return Policy{
+		Mode: Observe, Needed: 3, Of: 4, MinTime: time.Minute,
+		PersistFor: 20 * time.Second, AboveBaseline: 20,
+		Fresh: 2 * time.Minute, Evidence: 10 * time.Minute,
+		StartupAllowance: 5 * time.Minute, Cooldown: 10 * time.Minute, Settle: 10 * time.Minute, Grace: 30 * time.Second,
+		MaxStuck: 1, StormCooldown: 10 * time.Minute,
+		PerNodePerDay: 1, PerBrokerPerDay: 3,
+	}
+}
+
+// Window is a span of time on some days of the week, in UTC. To may lie before From: the window then ends on the
+// next day. The zero value is never open.
+type Window struct {
+	Days     [7]bool       // by time.Weekday: the days on which the window begins
+	From, To time.Duration // since midnight
+}
+
+// Contains says whether t lies in the window.
+func (w Window) Contains(t time.Time) bool {
+	t = t.UTC()
+	at := time.Duration(t.Hour())*time.Hour + time.Duration(t.Minute())*time.Minute + time.Duration(t.Second())*time.Second
+	today, yesterday := w.Days[t.Weekday()], w.Days[(t.Weekday()+6)%7]
+	if w.From < w.To {
+		return today && at >= w.From && at < w.To
+	}
+	return (today && at >= w.From) || (yesterday && at < w.To && w.From != w.To)
+}
+
+// Pause keeps a broker, or all of them, from being acted upon until it ends.
+type Pause struct {
+	Broker string    `json:"broker,omitempty"` // empty: every broker
+	Reason string    `json:"reason"`
+	By     string    `json:"by"`
+	Until  time.Time `json:"until"`
+}

@@ -1,0 +1,50 @@
+package remediate
+
+import (
+	"context"
+	"time"
+
+	"github.com/cjworkbench/unstuck/probe"
+)
+
+// Snapshot is what a Loop knew of its broker at its last turn. It shares nothing with the loop, and is for reading.
+type Snapshot struct {
+	Broker string         `json:"broker"`
+	At     time.Time      `json:"at"` // of the turn; zero: there was none yet
+	Policy Policy         `json:"-"`
+	View   probe.View     `json:"-"`
+	Nodes  []NodeSnapshot `json:"nodes"` // by name
+	Acts   []Act          `json:"acts"`
+	Pauses []Pause        `json:"pauses"` // that concern this broker and have not ended
+	Fault  string         `json:"fault,omitempty"`
+}
+
+// NodeSnapshot is one node in a Snapshot.
+type NodeSnapshot struct {
+	probe.Node
+
+	Decision Decision       `json:"decision"`
+	Latest   []probe.Result `json:"latest"`         // the latest of each kind, in the order of probe.Kinds
+	Stuck    time.Time      `json:"stuck,omitzero"` // since when it has been stuck by what its probes say
+}
+
+// Store keeps what must survive a restart.
+type Store interface {
+	// SaveCase writes c, over an earlier one of the same ID.
+	SaveCase(ctx context.Context, c Case) error
+	// Cases gives the cases that are kept, newest first.
+	Cases(ctx context.Context) ([]Case, error)
+	// SaveActs writes the acts upon broker, over the earlier ones.
+	SaveActs(ctx context.Context, broker string, acts []Act) error
+	// Acts gives the acts upon broker, oldest first.
+	Acts(ctx context.Context, broker string) ([]Act, error)
+	// Pauses gives the pauses that were saved.
+	Pauses(ctx context.Context) ([]Pause, error)
+}
+
+// Recorder is told what a Loop does. Package metrics has one.
+type Recorder interface {
+	Turned(s Snapshot) // after each turn
+	Acted(a Act)       // a node was deleted
+	Settled(a Act)     // what became of it is known
+}

@@ -47,6 +47,12 @@ var guardRows = []struct {
 	{GuardPeers, "nobody knows how many there should be", true, func(tl *timeline) { tl.obs.View.Expected = 0 }},
 	{GuardPeers, "it is the only node", false, func(tl *timeline) { tl.alone() }},
 	{GuardPeers, "a peer has not been probed yet", true, func(tl *timeline) { tl.node("rabbit-2").UID = "new" }},
+	{GuardPeers, "a peer has not been probed for too long", true, func(tl *timeline) {
+		for range 10 {
+			tl.now = tl.now.Add(15 * time.Second)
+			tl.turn(tl.result("rabbit-0", probe.Login, probe.OK), tl.result("rabbit-1", probe.Login, probe.AwaitTune))
+		}
+	}},
 	{GuardQuorumCritical, "a peer says so", false, func(tl *timeline) {
 		tl.obs.Quorum["rabbit-1"] = Quorum{Critical: probe.Yes, Peer: "rabbit-0", At: tl.now}
 	}},

@@ -405,7 +405,7 @@ func TestANodeThatDoesNotComeBackIsEscalatedAndNothingMoreIsDone(t *testing.T) {
 	if a := tl.state.Acts[0]; a.Outcome != Escalated || !strings.Contains(a.Why, "await_tune") {
 		t.Errorf("the act is %+v", a)
 	}
-	tl.rounds(3000, probe.AwaitTune) // half a day
+	tl.rounds(300, probe.AwaitTune) // more than an hour
 	tl.want("rabbit-1", Lost, Hold, GuardInFlight)
 	tl.round(probe.OK)
 	tl.want("rabbit-1", Well, Hold)

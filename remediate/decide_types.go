@@ -1,6 +1,7 @@
 package remediate
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/cjworkbench/unstuck/probe"
@@ -103,6 +104,19 @@ func (a Action) String() string {
 
 // MarshalText gives "hold" or "delete".
 func (a Action) MarshalText() ([]byte, error) { return []byte(a.String()), nil }
+
+// UnmarshalText reads what MarshalText wrote.
+func (a *Action) UnmarshalText(text []byte) error {
+	switch string(text) {
+	case "hold":
+		*a = Hold
+	case "delete":
+		*a = Delete
+	default:
+		return fmt.Errorf("action %q: want hold or delete", text)
+	}
+	return nil
+}
 
 // Phase says where a node stands on the way from well to cured.
 type Phase string

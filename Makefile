@@ -1,0 +1,78 @@
+# `make` lists what there is to do.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+# What may be set on the command line:
+ARGS ?=#          more arguments for `make demo`, --keep for example
+TESTFLAGS ?=#     more flags for `make test`: -v, -run 'TestName', -count=3
+PKG ?= ./...#     what `make test` and `make bench` look at
+FUZZTIME ?= 30s#  how long `make fuzz` runs each target
+BENCH ?= .#       which benchmarks `make bench` runs
+BENCHTIME ?= 1s#  for how long each
+RABBITMQ_ROOT ?= $(UNSTUCK_RABBITMQ_ROOT)# a tree with another RabbitMQ in it, such as `make tree` makes, for `make test` and `make demo`
+
+export UNSTUCK_RABBITMQ_ROOT := $(if $(strip $(RABBITMQ_ROOT)),$(abspath $(strip $(RABBITMQ_ROOT))))
+
+golangci := go tool -modfile=tools/go.mod golangci-lint
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ' \\?=|#' '/^[A-Z_]+ \?=/ { gsub(/^ +/, "", $$3); printf "  %-13s %s\n", $$1, $$3 }' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: deps build ## break a node of a real three-node RabbitMQ and watch it being cured
+	@bin/unstuck demo $(ARGS)
+
+.PHONY: test
+test: deps ## run all tests: unit, race, and against real RabbitMQ
+	go test -race -timeout 10m $(TESTFLAGS) $(PKG)
+
+.PHONY: check
+check: tidy lint build ## look at everything that needs no broker: format, vet, modules, lint rules, build
+	@unformatted=$$(git ls-files -co --exclude-standard '*.go' | xargs gofmt -l); \
+	  if [[ -n $$unformatted ]]; then echo "gofmt these: $$unformatted" >&2; exit 1; fi
+	go vet ./...
+	go -C tools vet ./...
+	go -C tools test -count=1 ./...
+	@for script in .ci/run $$(git ls-files -co --exclude-standard '*.sh'); do bash -n "$$script"; done
+
+.PHONY: tidy
+tidy: ## check that both modules list what they need, no more and no less, and got what they list
+	go mod tidy -diff
+	go -C tools mod tidy -diff
+	go mod verify
+	go -C tools mod verify
+
+.PHONY: lint
+lint: ## run the linters
+	$(golangci) config verify
+	$(golangci) run --allow-serial-runners ./...
+
+.PHONY: bench
+bench: deps ## run the benchmarks and print their figures
+	go test -run '^$$' -bench '$(BENCH)' -benchmem -benchtime $(BENCHTIME) -timeout 30m $(PKG)
+
+.PHONY: fuzz
+fuzz: ## run each fuzz target for FUZZTIME
+	@tools/fuzz.sh $(FUZZTIME)
+
+.PHONY: build
+build: ## build bin/unstuck
+	go build -trimpath -o bin/ ./cmd/...
+
+.PHONY: deps
+deps: ## install what tests and demo need, if it is missing
+	@tools/deps.sh rabbitmq-server:rabbitmq-server iptables:iptables gcc:gcc,libc6-dev
+
+.PHONY: tree
+tree: ## make a tree with RabbitMQ 4.0, for RABBITMQ_ROOT=.cache/rabbitmq-4.0
+	@tools/deps.sh debootstrap:debootstrap
+	@mkdir -p .cache
+	lab/tree.sh .cache/rabbitmq-4.0 trixie
+
+.PHONY: clean
+clean: ## remove what the other targets made
+	rm -rf --one-file-system bin .cache

@@ -1,0 +1,184 @@
+package remediate
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/cjworkbench/unstuck/probe"
+)
+
+// What a case holds at most.
+const (
+	keptResults  = 60
+	keptLogLines = 50
+	keptEvents   = 200
+)
+
+// Outcomes of a case that has no act.
+const (
+	outcomeBySelf   = "recovered by itself"
+	outcomeReplaced = "replaced by somebody else"
+)
+
+// add appends a line to the timeline. A timeline that is full keeps its beginning and its end.
+func (c *Case) add(at time.Time, text string) {
+	if len(c.Events) >= keptEvents {
+		c.Events = slices.Delete(c.Events, keptEvents/2, keptEvents/2+1)
+	}
+	c.Events = append(c.Events, Event{At: at, Text: text})
+}
+
+// resumeCases takes up the cases that a predecessor left open.
+func (l *Loop) resumeCases(ctx context.Context) error {
+	cases, err := bounded(ctx, storeTimeout, l.Store.Cases)
+	if err != nil {
+		return err
+	}
+	for _, c := range cases {
+		if c.Broker == l.Broker && c.Closed.IsZero() && l.cases[c.Node] == nil {
+			l.cases[c.Node] = &c
+		}
+	}
+	return nil
+}
+
+// openCase opens a case when a node has been stuck often and long enough, corroborated or not, and captures all that
+// a person would ask for. A case that cannot be stored is not open, and nothing is deleted without one.
+func (l *Loop) openCase(ctx context.Context, d Decision) {
+	if c := l.cases[d.Node]; c != nil && c.UID == d.UID {
+		return
+	}
+	if !d.Evidence.Enough {
+		return
+	}
+	c := &Case{
+		ID:     fmt.Sprintf("%s-%s-%s", d.At.UTC().Format("20060102t150405z"), d.Node, strings.ToLower(rand.Text()[:4])),
+		Broker: d.Broker, Node: d.Node, UID: d.UID, Opened: d.At, Decision: d,
+	}
+	c.add(d.Evidence.Since, "first stuck: "+string(d.Evidence.Kind))
+	c.add(d.At, d.Reason)
+	l.capture(ctx, c)
+	c.add(time.Now(), "case captured")
+	if l.saveCase(ctx, c) {
+		l.cases[d.Node] = c
+		l.Log.Info("case opened", "broker", l.Broker, "node", d.Node, "case", c.ID, "reason", d.Reason)
+	}
+}
+
+// capture gathers the evidence. What cannot be had is named, and does not hold up the rest.
+func (l *Loop) capture(ctx context.Context, c *Case) {
+	c.Results = slices.Clone(l.recent[c.Node])
+	node, peers := l.nodeAndPeers(c.Node)
+	if l.Logs != nil {
+		lines, err := bounded(ctx, askTimeout, func(ctx context.Context) ([]probe.LogLine, error) {
+			return l.Logs.LastLines(ctx, node, keptLogLines)
+		})
+		if c.Logs = lines; err != nil {
+			c.Missing = append(c.Missing, "the last log lines: "+err.Error())
+		}
+	}
+	switch {
+	case l.Exec == nil:
+		c.Missing = append(c.Missing, "the cluster as a peer sees it: commands cannot be run")
+	case len(peers) == 0:
+		c.Missing = append(c.Missing, "the cluster as a peer sees it: no peer is healthy")
+		peers = []probe.Node{node}
+		fallthrough
+	default:
+		var err error
+		c.Peer = peers[0].Name
+		if c.Cluster, err = l.clusterStatus(ctx, peers[0]); err != nil {
+			c.Missing = append(c.Missing, "the cluster as "+c.Peer+" sees it: "+err.Error())
+		}
+		if c.Decision.Evidence.Kind == probe.Roundtrip {
+			if c.Blame, err = l.lockHolder(ctx, peers[0]); err != nil {
+				c.Missing = append(c.Missing, "who holds the metadata's lock: "+err.Error())
+			}
+		}
+	}
+}
+
+// nodeAndPeers gives the node of that name, and those others that let people in, from the last view.
+func (l *Loop) nodeAndPeers(name string) (node probe.Node, peers []probe.Node) {
+	now := time.Now()
+	for _, n := range l.view.Nodes {
+		login := l.state.Nodes[n.Name].Latest[probe.Login]
+		switch {
+		case n.Name == name:
+			node = n
+		case login.Status() == probe.Healthy && login.UID == n.UID && now.Sub(login.Ended()) <= l.Policy.Fresh:
+			peers = append(peers, n)
+		}
+	}
+	return node, peers
+}
+
+// follow writes what changed into the open cases, and closes those whose node is well or gone.
+func (l *Loop) follow(ctx context.Context, decisions []Decision) {
+	for _, d := range decisions {
+		last, seen := l.last[d.Node]
+		l.last[d.Node] = d
+		changed := !seen || last.Phase != d.Phase || last.Reason != d.Reason || last.UID != d.UID
+		if seen && last.Phase != d.Phase {
+			l.Log.Info("node changed", "broker", l.Broker, "node", d.Node, "from", last.Phase, "to", d.Phase, "reason", d.Reason)
+		}
+		c := l.cases[d.Node]
+		if c == nil || !changed {
+			continue
+		}
+		if c.UID == d.UID {
+			c.Decision = d
+			c.Results = slices.Clone(l.recent[d.Node])
+		}
+		c.add(d.At, d.Reason)
+		switch {
+		case c.Act != nil && c.Act.Outcome != Void:
+		case d.UID != c.UID:
+			l.closeCase(c, outcomeReplaced, d.At)
+		case d.Phase == Well:
+			l.closeCase(c, outcomeBySelf, d.At)
+		}
+		l.saveCase(ctx, c)
+	}
+}
+
+func (l *Loop) closeCase(c *Case, outcome string, at time.Time) {
+	c.Outcome, c.Closed = outcome, at
+	c.add(at, outcome)
+	delete(l.cases, c.Node)
+	l.Log.Info("case closed", "broker", l.Broker, "node", c.Node, "case", c.ID, "outcome", outcome)
+}
+
+// settleCase notes what became of a's case. An escalated one stays open until its node lets people in.
+func (l *Loop) settleCase(ctx context.Context, a Act) {
+	c := l.cases[a.Node]
+	if c == nil || c.ID != a.Case {
+		return
+	}
+	c.Act = &a
+	c.Results = slices.Clone(l.recent[a.Node])
+	if a.Outcome == Escalated {
+		c.Outcome = string(Escalated)
+		c.add(a.Settled, "escalated: "+a.Why)
+	} else {
+		c.add(a.Settled, a.Why)
+		l.closeCase(c, string(a.Outcome), a.Settled)
+	}
+	l.saveCase(ctx, c)
+}
+
+// saveCase stores c and reports whether it is stored.
+func (l *Loop) saveCase(ctx context.Context, c *Case) bool {
+	_, err := bounded(ctx, storeTimeout, func(ctx context.Context) (struct{}, error) { return struct{}{}, l.Store.SaveCase(ctx, *c) })
+	if err != nil {
+		l.setFault("store the case: " + err.Error())
+	}
+	return err == nil
+}
+
+func isGone(err error) bool { return errors.Is(err, probe.ErrGone) || errors.Is(err, probe.ErrChanged) }

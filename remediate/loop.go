@@ -1,0 +1,376 @@
+package remediate
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/cjworkbench/unstuck/probe"
+)
+
+// World is what a Loop needs of the world: to see a broker's nodes, and to delete one.
+type World interface {
+	// View says what is known of the broker now.
+	View(ctx context.Context, broker string) (probe.View, error)
+	// Delete asks for n to be deleted: the very node with n's UID, which has so much grace to stop by itself. It
+	// gives probe.ErrGone or probe.ErrChanged if there is no such node any more.
+	Delete(ctx context.Context, n probe.Node, grace time.Duration) error
+}
+
+// Runner runs the probes of a broker's nodes. probe.Runner is one.
+type Runner interface {
+	SetNodes(nodes []probe.Node)
+	SetPace(node string, p probe.Pace)
+	RunNow(node string, kinds ...probe.Kind)
+	Late() time.Duration
+}
+
+// Options are what a Loop is made of.
+type Options struct {
+	Broker string
+	Policy Policy
+	World  World
+	Runner Runner
+	Store  Store
+
+	Exec     probe.Execer    // nil: nothing can be asked of the nodes' tools
+	Logs     probe.LogReader // nil: cases hold no log lines
+	Hosts    *Hosts          // shared by the loops of all brokers
+	Recorder Recorder
+	Log      *slog.Logger
+
+	Every time.Duration // a turn at least so often; default 5 s
+}
+
+// Bounds of the loop.
+const (
+	viewTimeout  = 5 * time.Second
+	storeTimeout = 5 * time.Second
+	askTimeout   = 20 * time.Second
+	actTimeout   = 30 * time.Second
+	// tooLate is how late probes may start before we doubt our own view: a starved prober sees stuck brokers.
+	tooLate = 5 * time.Second
+	// breath is the shortest time from one turn to the next, so that many results make one turn.
+	breath = 50 * time.Millisecond
+)
+
+// Loop watches one broker: it observes, decides, captures the case, acts and verifies. One goroutine does all of it,
+// so there are never two acts at once.
+type Loop struct {
+	Options
+
+	mu       sync.Mutex
+	mail     []probe.Result
+	snapshot Snapshot
+	wake     chan struct{}
+
+	// The rest belongs to the goroutine of Run.
+	state   State
+	view    probe.View // of this turn
+	history bool       // the acts of before have been read
+	quorum  map[string]Quorum
+	cases   map[string]*Case // the open ones, by node
+	recent  map[string][]probe.Result
+	asked   map[string]time.Time // when a probe was last asked for, by node and kind
+	last    map[string]Decision
+	// outcomes are those that have been recorded, by the act's ID.
+	outcomes map[string]Outcome
+	fault    string // of the last turn, so that a fault is logged once
+}
+
+// NewLoop makes a loop. Run runs it.
+func NewLoop(o Options) *Loop {
+	if o.Every == 0 {
+		o.Every = 5 * time.Second
+	}
+	if o.Hosts == nil {
+		o.Hosts = &Hosts{}
+	}
+	return &Loop{
+		Options: o, wake: make(chan struct{}, 1), snapshot: Snapshot{Broker: o.Broker, Policy: o.Policy},
+		quorum: make(map[string]Quorum), cases: make(map[string]*Case), recent: make(map[string][]probe.Result),
+		asked: make(map[string]time.Time), last: make(map[string]Decision), outcomes: make(map[string]Outcome),
+	}
+}
+
+// Deliver takes a probe's result. It never blocks.
+func (l *Loop) Deliver(r probe.Result) {
+	l.mu.Lock()
+	l.mail = append(l.mail, r)
+	l.mu.Unlock()
+	select {
+	case l.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Snapshot gives what the loop knew at its last turn.
+func (l *Loop) Snapshot() Snapshot {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.snapshot
+}
+
+// Run runs the loop until ctx ends. What is under way then is written down as an intent, and its successor settles it.
+func (l *Loop) Run(ctx context.Context) error {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-l.wake:
+		case <-timer.C:
+		}
+		next := l.turn(ctx)
+		timer.Reset(min(max(time.Until(next), breath), l.Every))
+		select { // let more results gather
+		case <-ctx.Done():
+			return nil
+		case <-time.After(breath):
+		}
+	}
+}
+
+// turn is one turn of the loop. It gives the time of the next at the latest.
+func (l *Loop) turn(ctx context.Context) time.Time {
+	o := l.observe(ctx)
+	now := time.Now()
+	state, decisions := Decide(l.state, o, l.Policy, now)
+	l.state = state
+	l.settled(ctx)
+	for i, d := range decisions {
+		l.openCase(ctx, d)
+		if l.wantsQuorum(d) {
+			l.askQuorum(ctx, d.Node)
+			o.Results, o.Quorum = nil, l.quorum
+			l.state, decisions = Decide(l.state, o, l.Policy, time.Now())
+			d = decisions[i]
+		}
+		if d.Action == Delete {
+			decisions = l.act(ctx, d, decisions)
+			break
+		}
+	}
+	l.follow(ctx, decisions)
+	l.pace(decisions)
+	l.publish(o, decisions)
+	next := now.Add(l.Every)
+	for _, d := range decisions {
+		if d.Next.Before(next) {
+			next = d.Next
+		}
+	}
+	return next
+}
+
+// observe gathers what there is to know. What cannot be known is left at its zero value, which closes guards.
+func (l *Loop) observe(ctx context.Context) Observation {
+	var faults []string
+	o := Observation{Quorum: l.quorum}
+	var err error
+	if o.View, err = bounded(ctx, viewTimeout, func(ctx context.Context) (probe.View, error) { return l.World.View(ctx, l.Broker) }); err != nil {
+		o.View = probe.View{}
+		faults = append(faults, "look at the nodes: "+err.Error())
+	} else {
+		l.Runner.SetNodes(o.View.Nodes)
+	}
+	l.view = o.View
+	if !l.history {
+		acts, err := bounded(ctx, storeTimeout, func(ctx context.Context) ([]Act, error) { return l.Store.Acts(ctx, l.Broker) })
+		if err == nil {
+			l.state.Acts = acts
+			for _, a := range acts {
+				l.outcomes[a.ID] = a.Outcome
+			}
+			err = l.resumeCases(ctx)
+		}
+		if err != nil {
+			faults = append(faults, "read what was done before: "+err.Error())
+		}
+		l.history = err == nil
+	}
+	o.HistoryKnown = l.history
+	o.Pauses, err = bounded(ctx, storeTimeout, l.Store.Pauses)
+	if o.PausesKnown = err == nil; err != nil {
+		faults = append(faults, "read the pauses: "+err.Error())
+	}
+	if late := l.Runner.Late(); late > tooLate {
+		o.Degraded = fmt.Sprintf("probes start %s late", late.Round(time.Millisecond))
+	}
+	l.setFault(strings.Join(faults, "; "))
+
+	l.mu.Lock()
+	o.Results, l.mail = l.mail, nil
+	l.mu.Unlock()
+	for _, r := range o.Results {
+		l.recent[r.Node] = append(l.recent[r.Node], r)
+		if extra := len(l.recent[r.Node]) - keptResults; extra > 0 {
+			l.recent[r.Node] = slices.Delete(l.recent[r.Node], 0, extra)
+		}
+	}
+	o.SilentOnHosts = l.Hosts.silent()
+	return o
+}
+
+func (l *Loop) setFault(fault string) {
+	if fault != l.fault {
+		if fault != "" {
+			l.Log.Warn("cannot see everything; holding where it matters", "broker", l.Broker, "error", fault)
+		} else {
+			l.Log.Info("can see everything again", "broker", l.Broker)
+		}
+	}
+	l.fault = fault
+}
+
+// act deletes the node that d is about. The case is stored first; then the world is looked at afresh, and the
+// decision must still be the same; then the intent is written down, and only then the node is deleted.
+func (l *Loop) act(ctx context.Context, d Decision, decisions []Decision) []Decision {
+	c := l.cases[d.Node]
+	if c == nil {
+		return hold(decisions, d.Node, "the case could not be stored")
+	}
+	o := l.observe(ctx)
+	var again []Decision
+	l.state, again = Decide(l.state, o, l.Policy, time.Now())
+	i := slices.IndexFunc(again, func(x Decision) bool { return x.Node == d.Node && x.UID == d.UID && x.Action == Delete })
+	if i < 0 {
+		l.Log.Info("not deleting: a last look changed the decision", "broker", l.Broker, "node", d.Node)
+		return again
+	}
+	d = again[i]
+	node := o.View.Nodes[slices.IndexFunc(o.View.Nodes, func(n probe.Node) bool { return n.UID == d.UID })]
+
+	a := Act{ID: c.ID, Broker: l.Broker, Node: d.Node, UID: d.UID, Case: c.ID, At: time.Now(), Why: d.Reason}
+	acts := append(slices.Clone(l.state.Acts), a)
+	if err := l.saveActs(ctx, acts); err != nil {
+		l.setFault("write down the intent: " + err.Error())
+		return hold(again, d.Node, "the intent could not be written down: "+err.Error())
+	}
+	l.state.Acts = acts
+	l.Log.Info("deleting node", "broker", l.Broker, "node", d.Node, "uid", d.UID, "reason", d.Reason, "case", c.ID)
+	c.Act = &a
+	c.Decision = d
+	c.add(a.At, "deleting: "+d.Reason)
+	l.saveCase(ctx, c)
+	ctx = context.WithoutCancel(ctx) // what has been announced is also done and noted
+	_, err := bounded(ctx, actTimeout, func(ctx context.Context) (struct{}, error) {
+		return struct{}{}, l.World.Delete(ctx, node, l.Policy.Grace)
+	})
+	l.acted(ctx, c, a, err)
+	_, again = Decide(l.state, Observation{
+		View: o.View, PausesKnown: o.PausesKnown, Pauses: o.Pauses, HistoryKnown: true, Quorum: o.Quorum, SilentOnHosts: o.SilentOnHosts,
+	}, l.Policy, time.Now())
+	return again
+}
+
+// acted notes how the delete went.
+func (l *Loop) acted(ctx context.Context, c *Case, a Act, err error) {
+	switch {
+	case err == nil:
+		c.add(time.Now(), "deleted; waiting for the new node to let people in")
+		l.Recorder.Acted(a)
+	case isGone(err):
+		l.Log.Info("nothing was deleted", "broker", l.Broker, "node", a.Node, "reason", err.Error())
+		a.Outcome, a.Settled, a.Why = Void, time.Now(), err.Error()
+		c.add(a.Settled, "nothing was deleted: "+a.Why)
+	default: // it may or may not have happened: what follows will show
+		l.Log.Error("delete node", "broker", l.Broker, "node", a.Node, "error", err.Error())
+		a.Why = "the delete failed: " + err.Error()
+		c.add(time.Now(), a.Why)
+	}
+	l.state.Acts[len(l.state.Acts)-1] = a
+	l.outcomes[a.ID] = a.Outcome
+	c.Act = &a
+	if err := l.saveActs(ctx, l.state.Acts); err != nil {
+		l.setFault("write down the act: " + err.Error())
+	}
+	l.saveCase(ctx, c)
+}
+
+// settled records the acts whose outcome has become known since it was last called.
+func (l *Loop) settled(ctx context.Context) {
+	changed := false
+	for _, a := range l.state.Acts {
+		if l.outcomes[a.ID] == a.Outcome {
+			continue
+		}
+		changed, l.outcomes[a.ID] = true, a.Outcome
+		l.Recorder.Settled(a)
+		took := a.Settled.Sub(a.At).Round(time.Millisecond)
+		if a.Outcome == Escalated {
+			l.Log.Error("a deletion did not help; a person must look", "broker", l.Broker, "node", a.Node, "why", a.Why, "after", took)
+		} else {
+			l.Log.Info("a deletion is settled", "broker", l.Broker, "node", a.Node, "outcome", a.Outcome, "why", a.Why, "took", took)
+		}
+		l.settleCase(ctx, a)
+	}
+	if changed {
+		if err := l.saveActs(ctx, l.state.Acts); err != nil {
+			l.setFault("write down the outcome: " + err.Error())
+		}
+	}
+}
+
+func (l *Loop) saveActs(ctx context.Context, acts []Act) error {
+	_, err := bounded(ctx, storeTimeout, func(ctx context.Context) (struct{}, error) {
+		return struct{}{}, l.Store.SaveActs(ctx, l.Broker, acts)
+	})
+	return err
+}
+
+// hold gives the decisions with that about node turned to Hold.
+func hold(decisions []Decision, node, why string) []Decision {
+	decisions = slices.Clone(decisions)
+	for i := range decisions {
+		if decisions[i].Node == node {
+			decisions[i].Action, decisions[i].Reason = Hold, "confirmed stuck; held back: "+why
+		}
+	}
+	return decisions
+}
+
+// publish makes the snapshot of this turn.
+func (l *Loop) publish(o Observation, decisions []Decision) {
+	s := Snapshot{
+		Broker: l.Broker, At: time.Now(), Policy: l.Policy, View: o.View, Acts: slices.Clone(l.state.Acts), Fault: l.fault,
+		Nodes: make([]NodeSnapshot, 0, len(decisions)),
+	}
+	for _, p := range o.Pauses {
+		if (p.Broker == "" || p.Broker == l.Broker) && p.Until.After(s.At) {
+			s.Pauses = append(s.Pauses, p)
+		}
+	}
+	for _, d := range decisions {
+		ns := NodeSnapshot{Decision: d}
+		if i := slices.IndexFunc(o.View.Nodes, func(n probe.Node) bool { return n.Name == d.Node }); i >= 0 {
+			ns.Node = o.View.Nodes[i]
+		}
+		state := l.state.Nodes[d.Node]
+		for _, kind := range probe.Kinds() {
+			if r, ok := state.Latest[kind]; ok {
+				ns.Latest = append(ns.Latest, r)
+			}
+		}
+		ns.Stuck = d.Evidence.Since
+		l.Hosts.set(ns.Node, !ns.Stuck.IsZero() || state.Latest[probe.Login].Reason == probe.Unreachable)
+		s.Nodes = append(s.Nodes, ns)
+	}
+	l.Hosts.keep(l.Broker, o.View)
+	l.mu.Lock()
+	l.snapshot = s
+	l.mu.Unlock()
+	l.Recorder.Turned(s)
+}
+
+// bounded calls f with a deadline.
+func bounded[T any](ctx context.Context, d time.Duration, f func(context.Context) (T, error)) (T, error) {
+	ctx, cancel := context.WithTimeout(ctx, d)
+	defer cancel()
+	return f(ctx)
+}

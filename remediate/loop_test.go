@@ -1,0 +1,492 @@
+package remediate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/cjworkbench/unstuck/probe"
+)
+
+// fakeWorld is a broker of three nodes, the runner that probes them, and the store, all of which keep a journal of what
+// the loop asked of them.
+type fakeWorld struct {
+	mu      sync.Mutex
+	journal []string
+	nodes   []probe.Node
+	reason  map[string]probe.Reason // of the next login, by UID; OK if absent
+	looks   map[string]probe.Reason // of maybe_stuck, by UID
+	cases   map[string]Case
+	acts    []Act
+	loop    *Loop
+
+	// What fails, if not nil.
+	viewErr, saveCaseErr, saveActsErr, actsErr, pausesErr, deleteErr error
+
+	exec   func(n probe.Node, command string) (int, string)
+	onSave func(Case) // runs after a case was saved
+}
+
+func newFakeWorld() *fakeWorld {
+	w := &fakeWorld{reason: map[string]probe.Reason{}, looks: map[string]probe.Reason{}, cases: map[string]Case{}}
+	for i := range 3 {
+		w.nodes = append(w.nodes, testNode(fmt.Sprintf("rabbit-%d", i), time.Now().Add(-time.Hour)))
+	}
+	w.exec = func(probe.Node, string) (int, string) { return 0, "{}" }
+	return w
+}
+
+func (w *fakeWorld) note(format string, args ...any) {
+	w.journal = append(w.journal, fmt.Sprintf(format, args...))
+}
+
+func (w *fakeWorld) View(context.Context, string) (probe.View, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return probe.View{At: time.Now(), Expected: 3, Leading: probe.Yes, Operating: probe.No, Nodes: slices.Clone(w.nodes)}, w.viewErr
+}
+
+func (w *fakeWorld) Delete(_ context.Context, n probe.Node, grace time.Duration) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.note("delete %s with grace %s", n.UID, grace)
+	if w.deleteErr == nil {
+		i := slices.IndexFunc(w.nodes, func(x probe.Node) bool { return x.UID == n.UID })
+		w.nodes[i].UID, w.nodes[i].Started = "new", time.Now()
+	}
+	return w.deleteErr
+}
+
+func (w *fakeWorld) SetNodes([]probe.Node)      {}
+func (w *fakeWorld) SetPace(string, probe.Pace) {}
+func (w *fakeWorld) Late() time.Duration        { return 0 }
+
+// RunNow answers at once, as the journal's next line.
+func (w *fakeWorld) RunNow(node string, kinds ...probe.Kind) {
+	w.mu.Lock()
+	n := w.nodes[slices.IndexFunc(w.nodes, func(x probe.Node) bool { return x.Name == node })]
+	w.note("run %s on %s", kinds[0], node)
+	reason := w.looks[n.UID]
+	w.mu.Unlock()
+	if reason == "" {
+		reason = probe.OK
+	}
+	w.loop.Deliver(probe.Result{
+		Broker: "rabbit", Node: node, UID: n.UID, Kind: kinds[0], Reason: reason, Started: time.Now(), Took: time.Millisecond,
+		Processes: &probe.Processes{Total: 100, Suspicious: 3, StuckReaders: 1, Baseline: 2, StuckIDs: []probe.ProcessID{7}, SuspiciousIDs: []probe.ProcessID{7}},
+	})
+}
+
+func (w *fakeWorld) SaveCase(_ context.Context, c Case) error {
+	w.mu.Lock()
+	if w.saveCaseErr == nil {
+		w.cases[c.ID] = c
+		w.note("case %s", c.Events[len(c.Events)-1].Text)
+	}
+	err, after := w.saveCaseErr, w.onSave
+	w.mu.Unlock()
+	if after != nil {
+		after(c)
+	}
+	return err
+}
+
+func (w *fakeWorld) Cases(context.Context) ([]Case, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var all []Case
+	for _, c := range w.cases {
+		all = append(all, c)
+	}
+	return all, nil
+}
+
+func (w *fakeWorld) SaveActs(_ context.Context, _ string, acts []Act) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.saveActsErr == nil {
+		w.acts = slices.Clone(acts)
+		w.note("act %s is %q", acts[len(acts)-1].UID, acts[len(acts)-1].Outcome)
+	}
+	return w.saveActsErr
+}
+
+func (w *fakeWorld) Acts(context.Context, string) ([]Act, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Clone(w.acts), w.actsErr
+}
+
+func (w *fakeWorld) Pauses(context.Context) ([]Pause, error) { return nil, w.pausesErr }
+
+func (w *fakeWorld) Exec(_ context.Context, n probe.Node, argv []string, stdout, _ io.Writer) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	command := strings.Join(argv, " ")
+	exit, out := w.exec(n, command)
+	_, _ = io.WriteString(stdout, out)
+	return exit, nil
+}
+
+func (w *fakeWorld) LastLines(context.Context, probe.Node, int) ([]probe.LogLine, error) {
+	return []probe.LogLine{{At: time.Now(), Text: "accepting AMQP connection"}}, nil
+}
+
+func (w *fakeWorld) Turned(Snapshot) {}
+func (w *fakeWorld) Acted(a Act)     { w.mu.Lock(); w.note("acted on %s", a.UID); w.mu.Unlock() }
+func (w *fakeWorld) Settled(a Act) {
+	w.mu.Lock()
+	w.note("settled %s: %s", a.UID, a.Outcome)
+	w.mu.Unlock()
+}
+
+// play runs a loop on w for d, with a login of each node every 15 s, of which f is told beforehand.
+func (w *fakeWorld) play(t *testing.T, d time.Duration, f func(since time.Duration)) {
+	t.Helper()
+	policy := DefaultPolicy()
+	policy.Mode = Remediate
+	w.loop = NewLoop(Options{
+		Broker: "rabbit", Policy: policy, World: w, Runner: w, Store: w, Exec: w, Logs: w, Recorder: w,
+		Log: slog.New(slog.DiscardHandler),
+	})
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if err := w.loop.Run(ctx); err != nil {
+			t.Error(err)
+		}
+	}()
+	for since := time.Duration(0); since < d; since += 15 * time.Second {
+		if f != nil {
+			w.mu.Lock()
+			f(since)
+			w.mu.Unlock()
+		}
+		w.logins()
+		time.Sleep(15 * time.Second)
+	}
+	synctest.Wait()
+	cancel()
+	<-done
+}
+
+func (w *fakeWorld) logins() {
+	w.mu.Lock()
+	var results []probe.Result
+	for _, n := range w.nodes {
+		reason := w.reason[n.UID]
+		if reason == "" {
+			reason = probe.OK
+		}
+		results = append(results, probe.Result{Broker: "rabbit", Node: n.Name, UID: n.UID, Kind: probe.Login, Reason: reason, Started: time.Now().Add(-time.Second), Took: time.Second})
+	}
+	w.mu.Unlock()
+	for _, r := range results {
+		w.loop.Deliver(r)
+	}
+}
+
+// wedge makes rabbit-1 stuck in every respect.
+func (w *fakeWorld) wedge() {
+	w.reason["uid-of-rabbit-1"], w.looks["uid-of-rabbit-1"] = probe.AwaitTune, probe.ProcessesStuck
+}
+
+func (w *fakeWorld) did(prefix string) int {
+	count := 0
+	for _, line := range w.journal {
+		if strings.HasPrefix(line, prefix) {
+			count++
+		}
+	}
+	return count
+}
+
+func (w *fakeWorld) onlyCase(t *testing.T) Case {
+	t.Helper()
+	if len(w.cases) != 1 {
+		t.Fatalf("%d cases, want 1; the journal is %q", len(w.cases), w.journal)
+	}
+	for _, c := range w.cases {
+		return c
+	}
+	panic("unreachable")
+}
+
+func TestAStuckNodeIsDeletedOnceAndItsCaseTellsTheStory(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newFakeWorld()
+		w.wedge()
+		w.play(t, 5*time.Minute, nil)
+		if w.did("delete uid-of-rabbit-1 with grace 30s") != 1 || w.did("delete") != 1 {
+			t.Fatalf("the journal is %q, want one deletion", w.journal)
+		}
+		captured, intent := slices.Index(w.journal, "case case captured"), slices.Index(w.journal, `act uid-of-rabbit-1 is ""`)
+		deleted, settled := slices.Index(w.journal, "delete uid-of-rabbit-1 with grace 30s"), slices.Index(w.journal, "settled uid-of-rabbit-1: recovered")
+		if captured < 0 || captured > intent || intent > deleted || deleted > settled {
+			t.Errorf("captured %d, intent %d, deleted %d, settled %d in %q: want that order", captured, intent, deleted, settled, w.journal)
+		}
+		c := w.onlyCase(t)
+		if c.Outcome != string(Recovered) || c.Closed.IsZero() || c.Act.NewUID != "new" || c.Cluster == "" || c.Peer == "" ||
+			len(c.Logs) == 0 || len(c.Results) == 0 || len(c.Missing) > 0 || len(c.Decision.Guards) != len(Guards()) {
+			t.Errorf("the case is %+v", c)
+		}
+		if s := w.loop.Snapshot(); len(s.Nodes) != 3 || s.Nodes[1].Decision.Phase != Well || len(s.Acts) != 1 || s.Fault != "" {
+			t.Errorf("the snapshot is %+v", s)
+		}
+	})
+}
+
+func TestNothingIsDeletedWhenSomethingCannotBeWrittenOrRead(t *testing.T) {
+	broken := errors.New("disk full")
+	for name, spoil := range map[string]func(*fakeWorld){
+		"the case":          func(w *fakeWorld) { w.saveCaseErr = broken },
+		"the intent":        func(w *fakeWorld) { w.saveActsErr = broken },
+		"the earlier acts":  func(w *fakeWorld) { w.actsErr = broken },
+		"the pauses":        func(w *fakeWorld) { w.pausesErr = broken },
+		"the world":         func(w *fakeWorld) { w.viewErr = broken },
+		"the peers' quorum": func(w *fakeWorld) { w.exec = func(probe.Node, string) (int, string) { return 1, "?" } },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newFakeWorld()
+				w.wedge()
+				spoil(w)
+				w.play(t, 10*time.Minute, nil)
+				if w.did("delete") != 0 {
+					t.Errorf("deleted all the same: %q", w.journal)
+				}
+			})
+		})
+	}
+}
+
+func TestALastLookPreventsADeletionOnOldKnowledge(t *testing.T) {
+	for name, change := range map[string]func(*probe.Node){
+		"replaced":    func(n *probe.Node) { n.UID = "another" },
+		"terminating": func(n *probe.Node) { n.Terminating = probe.Yes },
+		"rolling out": func(n *probe.Node) { n.RollingOut = probe.Yes },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newFakeWorld()
+				w.wedge()
+				w.onSave = func(c Case) { // the world changes while the case is captured
+					if c.Events[len(c.Events)-1].Text == "case captured" {
+						w.mu.Lock()
+						change(&w.nodes[1])
+						w.mu.Unlock()
+					}
+				}
+				w.play(t, 5*time.Minute, nil)
+				if w.did("delete") != 0 {
+					t.Errorf("deleted all the same: %q", w.journal)
+				}
+			})
+		})
+	}
+}
+
+func TestANodeThatIsGoneOrChangedIsNotADeletion(t *testing.T) {
+	for _, err := range []error{probe.ErrGone, probe.ErrChanged} {
+		synctest.Test(t, func(t *testing.T) {
+			w := newFakeWorld()
+			w.wedge()
+			w.deleteErr = fmt.Errorf("delete: %w", err)
+			w.play(t, 2*time.Minute, nil)
+			if w.did("acted") != 0 || len(w.acts) == 0 || w.acts[0].Outcome != Void {
+				t.Errorf("acts are %+v, the journal is %q", w.acts, w.journal)
+			}
+		})
+	}
+}
+
+func TestADeleteThatFailsIsNotTriedAgainAndEscalates(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newFakeWorld()
+		w.wedge()
+		w.deleteErr = errors.New("timeout")
+		w.play(t, 30*time.Minute, nil)
+		if w.did("delete") != 1 || w.acts[0].Outcome != Escalated {
+			t.Errorf("acts are %+v, the journal is %q", w.acts, w.journal)
+		}
+		if c := w.onlyCase(t); c.Outcome != string(Escalated) || !c.Closed.IsZero() {
+			t.Errorf("the case is %+v", c)
+		}
+	})
+}
+
+func TestAnIntentOfAPredecessorIsSettledAndNotRepeated(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newFakeWorld()
+		w.wedge()
+		w.acts = []Act{{ID: "c", Case: "c", Broker: "rabbit", Node: "rabbit-1", UID: "uid-of-rabbit-1", At: time.Now().Add(-time.Second)}}
+		w.cases["c"] = Case{ID: "c", Broker: "rabbit", Node: "rabbit-1", UID: "uid-of-rabbit-1", Act: &w.acts[0]}
+		w.play(t, 5*time.Minute, func(since time.Duration) {
+			if since == 3*time.Minute {
+				w.nodes[1].UID = "new"
+			}
+		})
+		if w.did("delete") != 0 || w.did("settled uid-of-rabbit-1: recovered") != 1 || w.acts[0].Outcome != Recovered {
+			t.Errorf("acts are %+v, the journal is %q", w.acts, w.journal)
+		}
+		if c := w.onlyCase(t); c.Outcome != string(Recovered) {
+			t.Errorf("the case is %+v", c)
+		}
+	})
+}
+
+func TestADeleteUnderWayIsFinishedAtShutdown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newFakeWorld()
+		w.wedge()
+		ctx, cancel := context.WithCancel(t.Context())
+		policy := DefaultPolicy()
+		policy.Mode = Remediate
+		deleting := deleteFunc{w, func(ctx context.Context, n probe.Node, grace time.Duration) error {
+			cancel() // somebody stops us in the middle of it
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			return w.Delete(ctx, n, grace)
+		}}
+		w.loop = NewLoop(Options{Broker: "rabbit", Policy: policy, World: deleting, Runner: w, Store: w, Exec: w, Recorder: w, Log: slog.New(slog.DiscardHandler)})
+		done := make(chan error)
+		go func() { done <- w.loop.Run(ctx) }()
+		for ctx.Err() == nil {
+			w.logins()
+			time.Sleep(15 * time.Second)
+		}
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		if w.did("delete") != 1 || w.did("acted on uid-of-rabbit-1") != 1 {
+			t.Errorf("the journal is %q", w.journal)
+		}
+	})
+}
+
+type deleteFunc struct {
+	*fakeWorld
+
+	delete func(context.Context, probe.Node, time.Duration) error
+}
+
+func (d deleteFunc) Delete(ctx context.Context, n probe.Node, grace time.Duration) error {
+	return d.delete(ctx, n, grace)
+}
+
+func TestAPeerThatIsQuorumCriticalHoldsTheDeletionBack(t *testing.T) {
+	const critical = "Error:\nThe following quorum queues would lose their quorum if node rabbit@rabbit-0 is shut down: q1 in vhost /"
+	rows := []struct {
+		name string
+		exec func(n probe.Node, command string) (int, string)
+		want int
+		why  string
+	}{
+		{"a peer has queues with no member to spare", func(n probe.Node, command string) (int, string) {
+			if strings.Contains(command, "check_if_node_is_quorum_critical") && n.Name == "rabbit-2" {
+				return 69, critical
+			}
+			return 0, ""
+		}, 0, "q1 in vhost"},
+		{"the node leads a mirrored queue without a copy", func(n probe.Node, command string) (int, string) {
+			if strings.Contains(command, "check_if_node_is_mirror_sync_critical") && n.Name == "rabbit-1" {
+				return 69, "Error:\nThe following classic mirrored queues without online synchronised mirrors"
+			}
+			return 0, ""
+		}, 0, "classic mirrored queues"},
+		{"a peer cannot say", func(probe.Node, string) (int, string) { return 75, "timed out" }, 0, "exit 75"},
+		{"the broker does not know the question", func(_ probe.Node, command string) (int, string) {
+			if name := command[strings.LastIndex(command, " ")+1:]; strings.HasPrefix(name, "check_if") {
+				return 64, "Command '" + name + "' not found."
+			}
+			return 0, ""
+		}, 1, ""},
+	}
+	for _, row := range rows {
+		t.Run(row.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newFakeWorld()
+				w.wedge()
+				w.exec = row.exec
+				w.play(t, 3*time.Minute, nil)
+				if w.did("delete") != row.want {
+					t.Errorf("%d deletions, want %d: %q", w.did("delete"), row.want, w.journal)
+				}
+				d := w.loop.Snapshot().Nodes[1].Decision
+				for _, g := range d.Guards {
+					if row.want == 0 && g.Guard == GuardQuorumCritical && !strings.Contains(g.Why, row.why) {
+						t.Errorf("the guard says %q, want %q in it", g.Why, row.why)
+					}
+				}
+			})
+		})
+	}
+}
+
+func TestACaseWhoseNodeRecoversByItselfIsClosed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newFakeWorld()
+		w.wedge()
+		w.looks["uid-of-rabbit-1"] = probe.OK // not corroborated
+		w.play(t, 6*time.Minute, func(since time.Duration) {
+			if since == 4*time.Minute {
+				delete(w.reason, "uid-of-rabbit-1")
+			}
+		})
+		if c := w.onlyCase(t); w.did("delete") != 0 || c.Outcome != outcomeBySelf || c.Closed.IsZero() {
+			t.Errorf("the case is %+v", c)
+		}
+	})
+}
+
+func TestARoundTripThatHangsHasThePeersTriedAndTheLockHolderNamed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newFakeWorld()
+		w.exec = func(_ probe.Node, command string) (int, string) {
+			if strings.Contains(command, "mnesia_locker") {
+				return 0, "rabbit@rabbit-2\n"
+			}
+			return 0, "{}"
+		}
+		w.looks["uid-of-rabbit-0"], w.looks["uid-of-rabbit-2"] = probe.AwaitDeclare, probe.AwaitDeclare
+		w.looks["uid-of-rabbit-1"] = probe.ProcessesStuck
+		w.play(t, 5*time.Minute, func(time.Duration) {
+			go w.loop.Deliver(probe.Result{Node: "rabbit-1", UID: "uid-of-rabbit-1", Kind: probe.Roundtrip, Reason: probe.AwaitDeclare, Stage: probe.StageDeclare, Started: time.Now().Add(-time.Second), Took: time.Second})
+		})
+		if w.did("run roundtrip on rabbit-0") == 0 || w.did("run roundtrip on rabbit-2") == 0 || w.did("delete") != 0 {
+			t.Errorf("the journal is %q", w.journal)
+		}
+		named := false
+		for _, c := range w.cases {
+			named = named || c.Blame == "rabbit@rabbit-2"
+		}
+		if !named {
+			t.Errorf("no case names who holds the lock: %+v", w.cases)
+		}
+	})
+}
+
+func TestHostsShowWhatIsSilentAcrossBrokers(t *testing.T) {
+	var h Hosts
+	a, b := probe.Node{Broker: "a", Name: "n", Host: "h"}, probe.Node{Broker: "b", Name: "n", Host: "h"}
+	h.set(a, true)
+	h.set(b, true)
+	if got := h.silent()["h"]; !slices.Equal(got, []string{"a/n", "b/n"}) {
+		t.Errorf("silent on h: %v", got)
+	}
+	h.set(a, false)
+	h.keep("b", probe.View{At: time.Now()})
+	if got := h.silent(); len(got) != 0 {
+		t.Errorf("silent: %v, want none", got)
+	}
+}

@@ -76,8 +76,7 @@ func (o LoginOptions) withDefaults() LoginOptions {
 // NewLogin gives a probe that logs in to a node: to open-ok, or, at level Roundtrip, until a message of its own has
 // come back through a queue of its own.
 func NewLogin(o LoginOptions) func(context.Context, Node) Result {
-	o = o.withDefaults()
-	return func(ctx context.Context, n Node) Result { return o.probe(ctx, n) }
+	return o.withDefaults().probe
 }
 
 func (o LoginOptions) probe(parent context.Context, n Node) Result {

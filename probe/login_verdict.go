@@ -23,8 +23,8 @@ var awaits = map[Stage]Reason{
 
 // notConnected judges a connection that did not come about.
 func (l *login) notConnected(ctx context.Context, err error) (Reason, string) {
-	var dns *net.DNSError
-	var timeout net.Error
+	dns, noName := errors.AsType[*net.DNSError](err)
+	timeout, ok := errors.AsType[net.Error](err)
 	switch {
 	case l.parent.Err() != nil:
 		return Cancelled, "stopped while connecting"
@@ -32,9 +32,9 @@ func (l *login) notConnected(ctx context.Context, err error) (Reason, string) {
 		return Refused, "connection refused"
 	case errors.Is(err, syscall.ECONNRESET):
 		return ClosedEarly, "connection reset while connecting"
-	case errors.As(err, &dns):
+	case noName:
 		return Unreachable, "no such name: " + clean(dns.Error())
-	case ctx.Err() != nil, errors.As(err, &timeout) && timeout.Timeout():
+	case ctx.Err() != nil, ok && timeout.Timeout():
 		return Unreachable, fmt.Sprintf("connecting timed out after %s", time.Since(l.started).Round(time.Millisecond))
 	case errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH), errors.Is(err, syscall.EHOSTDOWN):
 		return Unreachable, clean(err.Error())
@@ -78,14 +78,12 @@ func (l *login) failed(ctx context.Context, err error) (Reason, string) {
 	case err == nil:
 		return NotRun, "no reason was given"
 	}
-	var remote *net.OpError
-	if errors.As(endedBy, &remote) && remote.Op == "remote error" { // TLS 1.3 refuses a client's certificate this late
+	if remote, ok := errors.AsType[*net.OpError](endedBy); ok && remote.Op == "remote error" { // TLS 1.3 refuses a client's certificate this late
 		return TLS, clean(endedBy.Error())
 	}
 	// The library has ended the connection, over something that it did not take. Of what that was its error tells
 	// nothing: before tune it says wrong password, after it no such vhost.
-	var lib *amqp.Error
-	if errors.As(err, &lib) {
+	if _, ok := errors.AsType[*amqp.Error](err); ok {
 		return Protocol, "the broker sent something that is not AMQP 0-9-1"
 	}
 	return NotRun, clean(err.Error())

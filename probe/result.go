@@ -170,10 +170,14 @@ type Processes struct {
 	Total         int     `json:"total"`          // processes on the node
 	Suspicious    int     `json:"suspicious"`     // of these, that waited in one place throughout
 	StuckReaders  int     `json:"stuck_readers"`  // connections stuck in login with a message waiting
-	StuckChannels int     `json:"stuck_channels"` // channels stuck in a call with a message waiting
+	StuckChannels int     `json:"stuck_channels"` // channels, and queues, stuck in a call with a message waiting
 	Baseline      int     `json:"baseline"`       // suspicious processes when the node is well; -1 if not learned
 	Top           []Stack `json:"top,omitempty"`  // the most frequent stacks, most frequent first
 	Truncated     bool    `json:"truncated,omitempty"`
+
+	// AwaitingMetadata counts the suspicious processes that wait for the cluster's metadata: any node may be to
+	// blame for those.
+	AwaitingMetadata int `json:"awaiting_metadata,omitempty"`
 
 	// StuckIDs are the readers and channels counted above, SuspiciousIDs all that are suspicious: sorted, of each
 	// the MaxProcessIDs smallest. A process that is only slow is gone at the next look; a stuck one is there again.

@@ -1,3 +1,6 @@
+// Package probe looks at one node at a time: it logs in over AMQP and reads from the frames how far it came, asks
+// maybe_stuck about the node's processes, and looks at the age of the log. Each look is a Result with a Reason from a
+// closed list. A Runner takes the looks on schedule.
 package probe
 
 import (

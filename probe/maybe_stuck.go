@@ -1,0 +1,242 @@
+package probe
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"io"
+	"math"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// StuckLimits says how many suspicious processes are too many, where none of them is known to be stuck.
+type StuckLimits struct {
+	AboveBaseline int     // so many more than the node has when it is well ...
+	Share         float64 // ... and at least this share of all its processes, 0 to 1
+}
+
+// DefaultStuckLimits were found on real nodes. A node that is well showed 1 or 2 suspicious processes: without
+// clients (268 processes), with 300 idle connections (3,269), and with 20 publishers and consumers at full speed
+// and 4 clients that log in and out all the time beside them (3,585). A node whose login is wedged showed one more
+// with each attempt, and thousands in the incident that started this.
+//
+// So 20 is ten times the noise. The share keeps 20 odd processes from condemning a node that has tens of thousands;
+// on a node without clients both limits are passed by about the same number of processes. docs/verdicts.md has
+// the table.
+var DefaultStuckLimits = StuckLimits{AboveBaseline: 20, Share: 0.05}
+
+// verdict says whether these processes show a node that only a restart cures: OK or ProcessesStuck, and why.
+//
+// One process that hangs in its login with a message waiting suffices, and so does a channel or a queue: a healthy
+// node showed none, ever. (A slow node does show some, but not the same ones at every look: see Persisting.)
+//
+// While processes wait for the cluster's metadata only logins count. A channel that waits for a queue that waits
+// for a lock looks the same on every node, whoever holds the lock.
+func (p Processes) verdict(limits StuckLimits) (Reason, string) {
+	if p.StuckReaders > 0 {
+		return ProcessesStuck, fmt.Sprintf("%d connections hang in their login with a message waiting", p.StuckReaders)
+	}
+	above := p.Suspicious - p.Baseline
+	many := p.Baseline >= 0 && above >= limits.AboveBaseline &&
+		float64(p.Suspicious) >= limits.Share*float64(p.Total)
+	seen := fmt.Sprintf("%d of %d processes are suspicious (%s)", p.Suspicious, p.Total, baselineText(p.Baseline))
+	if p.StuckChannels > 0 {
+		seen = fmt.Sprintf("%d channels or queues hang in a call with a message waiting; %s", p.StuckChannels, seen)
+	}
+	if p.StuckChannels == 0 && !many {
+		return OK, seen
+	}
+	if p.AwaitingMetadata > 0 {
+		return OK, fmt.Sprintf("%s, but %d wait for the cluster's metadata: find out which node keeps it locked",
+			seen, p.AwaitingMetadata)
+	}
+	return ProcessesStuck, seen
+}
+
+func baselineText(n int) string {
+	if n < 0 {
+		return "no baseline yet"
+	}
+	return fmt.Sprintf("%d when it is well", n)
+}
+
+// Persisting says how many of the same processes two looks at one node found stuck, and how many suspicious. A slow
+// authentication backend also keeps readers waiting with a message, but other ones each time; a wedge keeps the
+// same ones for ever. Of nodes with more than MaxProcessIDs of either, only that many are compared.
+func Persisting(earlier, later *Processes) (stuck, suspicious int) {
+	if earlier == nil || later == nil {
+		return 0, 0
+	}
+	return common(earlier.StuckIDs, later.StuckIDs), common(earlier.SuspiciousIDs, later.SuspiciousIDs)
+}
+
+// common counts what is in both of two sorted lists.
+func common(a, b []ProcessID) int {
+	n := 0
+	for len(a) > 0 && len(b) > 0 {
+		switch cmp.Compare(a[0], b[0]) {
+		case -1:
+			a = a[1:]
+		case 1:
+			b = b[1:]
+		default:
+			n++
+			a, b = a[1:], b[1:]
+		}
+	}
+	return n
+}
+
+// MaybeStuckOptions are the settings of NewMaybeStuck.
+type MaybeStuckOptions struct {
+	Baselines      *Baselines    // where to look up what is normal for a node; nil: nothing is known
+	Limits         StuckLimits   // DefaultStuckLimits if zero
+	CommandTimeout time.Duration // the command's own, its -t, in whole seconds; 30 s if zero
+	ExecTimeout    time.Duration // ours, for the command from start to end; 45 s if zero
+	Command        []string      // what to run before the arguments; rabbitmq-diagnostics if empty
+}
+
+// NewMaybeStuck gives a probe that runs `rabbitmq-diagnostics maybe_stuck` next to a node. It takes 5.5 s at least,
+// and half a second of the node's CPU: run it to confirm, and otherwise seldom.
+//
+// What it finds is OK, ProcessesStuck or ToolsUnresponsive, and where it could find nothing NotRun, ExecFailed or
+// Cancelled. OK means that this look showed nothing, not that the node lets people in.
+func NewMaybeStuck(x Execer, o MaybeStuckOptions) func(ctx context.Context, n Node) Result {
+	if o.Limits == (StuckLimits{}) {
+		o.Limits = DefaultStuckLimits
+	}
+	o.CommandTimeout = cmp.Or(o.CommandTimeout, 30*time.Second)
+	o.ExecTimeout = cmp.Or(o.ExecTimeout, 45*time.Second)
+	command := o.Command
+	if len(command) == 0 {
+		command = []string{"rabbitmq-diagnostics"}
+	}
+	seconds := strconv.Itoa(int(math.Ceil(o.CommandTimeout.Seconds())))
+	argv := append(append([]string(nil), command...), "-q", "-t", seconds, "maybe_stuck")
+
+	return func(ctx context.Context, n Node) Result {
+		r := Result{Broker: n.Broker, Node: n.Name, UID: n.UID, Kind: MaybeStuck, Started: time.Now()}
+		var (
+			parser stuckParser
+			out    = head{max: 4 << 10} // of stdout: some versions print their errors there
+			errs   = head{max: 16 << 10}
+		)
+		execCtx, cancel := context.WithTimeout(ctx, o.ExecTimeout)
+		defer cancel()
+		exit, err := x.Exec(execCtx, n, argv, io.MultiWriter(&parser, &out), &errs)
+		r.Took = time.Since(r.Started)
+		failed := err != nil || exit != 0 // an answer that came just before the end still counts
+		switch {
+		case failed && ctx.Err() != nil:
+			r.Reason, r.Detail = Cancelled, "stopped before maybe_stuck had ended"
+		case failed && execCtx.Err() != nil:
+			r.Reason, r.Detail = ExecFailed, fmt.Sprintf("maybe_stuck did not end within %v", o.ExecTimeout)
+		case err != nil:
+			r.Reason, r.Detail = ExecFailed, fmt.Sprintf("run maybe_stuck: %v", err)
+		case exit == 0 || exit == exitTempFail:
+			r.judge(&parser, o, exit)
+		default:
+			r.Reason, r.Detail = explainExit(exit, string(errs.text)+"\n"+string(out.text), r.Took)
+		}
+		return r
+	}
+}
+
+// The exit codes of RabbitMQ's tools that mean something here, as in sysexits.h. Others may stem from a shell or a
+// container runtime.
+const (
+	exitUsage       = 64 // also: the rabbit app does not run
+	exitUnavailable = 69
+	exitTempFail    = 75 // ran into its own -t
+)
+
+// judge fills in what the command printed and what that means. Output that was cut short because the command ran
+// into its -t only ever shows too few processes, so what it shows to be stuck is; that it shows nothing says
+// nothing.
+func (r *Result) judge(parser *stuckParser, o MaybeStuckOptions, exit int) {
+	p, err := parser.result()
+	if o.Baselines != nil {
+		if n, ok := o.Baselines.For(r.UID); ok {
+			p.Baseline = n
+		}
+	}
+	if p.Total > 0 || p.Suspicious > 0 {
+		r.Processes = &p
+	}
+	reason, detail := p.verdict(o.Limits)
+	switch {
+	case exit == exitTempFail && err == nil && reason == ProcessesStuck:
+		r.Reason, r.Detail = reason, detail+"; the list is not complete: maybe_stuck ran into its timeout"
+	case exit == exitTempFail:
+		r.Reason = ExecFailed
+		r.Detail = fmt.Sprintf("maybe_stuck ran into its timeout of %v (exit code 75)", o.CommandTimeout)
+	case err != nil:
+		r.Reason, r.Detail = ExecFailed, "the command printed something that is not maybe_stuck's"
+	case p.Truncated:
+		r.Reason, r.Detail = ExecFailed, "the output of maybe_stuck is not complete: "+detail
+	default:
+		r.Reason, r.Detail = reason, detail
+	}
+}
+
+// silence is how long Erlang waits for a node that does not answer the first words of its distribution protocol
+// (net_setuptime of the kernel application, 7 s). The tool tries twice. A node that lives but refuses us, most
+// likely for a wrong cookie, answers at once, and the tool prints the very same lines: a frozen node took 14.5 s,
+// a wrong cookie 0.6 s.
+const silence = 7 * time.Second
+
+// explainExit tells from the exit code and the words of the tool why it could not do its work. The words are those
+// of rabbit_nodes_common.erl and rabbitmq_cli's output.ex, 3.7 to 4.3. They end with a hash of the Erlang cookie,
+// so they are never repeated as they are.
+func explainExit(exit int, said string, took time.Duration) (Reason, string) {
+	has := func(text string) bool { return strings.Contains(said, text) }
+	switch {
+	case exit == exitUsage && has("requires the 'rabbit' app to be running"):
+		return NotRun, "the node runs without its rabbit app: it is booting, or was told stop_app"
+	case exit != exitUnavailable || !has("attempted to contact:"):
+		return ExecFailed, fmt.Sprintf("maybe_stuck ended with exit code %d: %s", exit, firstLine(said))
+	case has("Authentication failed"), has("authentication failed"), has("Hostname mismatch:"):
+		return ExecFailed, "the node refused its own tool: another Erlang cookie, or another name for the host"
+	case has("unable to connect to epmd"):
+		return ExecFailed, "the tool could not ask epmd, the port mapper, where the node is"
+	case has("not running at all"):
+		return NotRun, "epmd knows no node of that name: it is down or booting, or the tool asks for the wrong name"
+	case has("can't establish TCP connection") && !has("timeout (timed out)"):
+		return NotRun, "the node does not accept its own tool's connection: it is going down or booting"
+	case has("can't establish TCP connection"), has("TCP connection succeeded but Erlang distribution failed"):
+		took = took.Round(100 * time.Millisecond)
+		if took < silence {
+			return ExecFailed, fmt.Sprintf("the node refused its own tool after %v: most likely another Erlang cookie", took)
+		}
+		return ToolsUnresponsive, fmt.Sprintf("the node's own tool got no answer from it and gave up after %v", took)
+	}
+	return ExecFailed, "the tool could not reach the node at first, but could a moment later"
+}
+
+// firstLine gives the first line of what a command said, short, and without anything that is not printable.
+func firstLine(said string) string {
+	line, _, _ := strings.Cut(strings.TrimSpace(said), "\n")
+	if line == "" {
+		return "it said nothing"
+	}
+	line = strings.ToValidUTF8(line, "?")
+	return strings.Map(func(c rune) rune {
+		if !strconv.IsPrint(c) {
+			return ' '
+		}
+		return c
+	}, line[:min(len(line), 200)])
+}
+
+// head is an io.Writer that keeps the first max bytes and drops the rest.
+type head struct {
+	max  int
+	text []byte
+}
+
+func (h *head) Write(b []byte) (int, error) {
+	h.text = append(h.text, b[:min(len(b), h.max-len(h.text))]...)
+	return len(b), nil
+}

@@ -1,0 +1,231 @@
+package probe
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// fakeExec runs no command: the test says what one would have done.
+type fakeExec struct {
+	exec func(ctx context.Context, n Node, argv []string, stdout, stderr io.Writer) (int, error)
+}
+
+func (f fakeExec) Exec(ctx context.Context, n Node, argv []string, stdout, stderr io.Writer) (int, error) {
+	return f.exec(ctx, n, argv, stdout, stderr)
+}
+
+// says gives an Execer whose command takes that long, says that, and ends with that exit code.
+func says(took time.Duration, exit int, stdout, stderr string) fakeExec {
+	return fakeExec{func(ctx context.Context, _ Node, _ []string, out, errs io.Writer) (int, error) {
+		select {
+		case <-ctx.Done():
+			return 0, ctx.Err()
+		case <-time.After(took):
+		}
+		if _, err := io.WriteString(out, stdout); err != nil {
+			return 0, err
+		}
+		_, err := io.WriteString(errs, stderr)
+		return exit, err
+	}}
+}
+
+var someNode = Node{Broker: "b", Name: "rabbit-1", UID: "u1"}
+
+// wellWith gives the baselines of a node that showed so many suspicious processes when it was well.
+func wellWith(suspicious int) *Baselines {
+	var b Baselines
+	b.Observe(Result{UID: someNode.UID, Kind: Login, Reason: OK})
+	b.Observe(Result{UID: someNode.UID, Kind: MaybeStuck, Reason: OK, Processes: &Processes{Suspicious: suspicious}})
+	return &b
+}
+
+func TestWhatTheCommandSaidBecomesAVerdict(t *testing.T) {
+	sample := func(name string) string { return string(readSample(t, name)) }
+	frozen := sample("frozen.txt")
+	diagnostics := func(lines string) string { return "Error\n\nattempted to contact: [rabbit@a]\n\nrabbit@a:\n" + lines }
+	refusedTCP := diagnostics("  * epmd reports node 'rabbit' uses port 25672\n  * can't establish TCP connection to the target node, reason: econnrefused (connection refused)\n")
+	noTCP := diagnostics("  * epmd reports node 'rabbit' uses port 25672\n  * can't establish TCP connection to the target node, reason: timeout (timed out)\n")
+	cutShort := sample("login-wedged.txt")
+	cutShort = cutShort[:len(cutShort)-500]
+
+	for name, test := range map[string]struct {
+		exec   fakeExec
+		want   Reason
+		detail string // must be part of it
+	}{
+		"a healthy node":                    {says(6*time.Second, 0, sample("healthy.txt"), ""), OK, "1 of 271 processes"},
+		"300 idle connections":              {says(6*time.Second, 0, sample("healthy-300-idle-connections.txt"), ""), OK, "1 of 2369"},
+		"login wedged":                      {says(6*time.Second, 0, sample("login-wedged.txt"), ""), ProcessesStuck, "4 connections hang in their login"},
+		"wedged before the greeting":        {says(6*time.Second, 0, sample("start-wedged.txt"), ""), ProcessesStuck, "4 connections hang in their login"},
+		"queues wedged":                     {says(6*time.Second, 0, sample("queues-wedged.txt"), ""), ProcessesStuck, "4 channels or queues hang"},
+		"slow login, at a single look":      {says(6*time.Second, 0, sample("slow-login.txt"), ""), ProcessesStuck, "4 connections"},
+		"metadata locked":                   {says(6*time.Second, 0, sample("metadata-locked.txt"), ""), OK, "wait for the cluster's metadata"},
+		"warnings before and after":         {says(0, 0, "warning: latin1\n"+sample("login-wedged.txt")+"bye\n", "warning"), ProcessesStuck, ""},
+		"the app is stopped":                {says(0, 64, "", sample("app-stopped.txt")), NotRun, "without its rabbit app"},
+		"the tool knows no such option":     {says(0, 64, "", "Error (argument validation): too many arguments.\n"), ExecFailed, "exit code 64: Error (argument validation)"},
+		"frozen":                            {says(14*time.Second, 69, "", frozen), ToolsUnresponsive, "14s"},
+		"frozen, errors on standard output": {says(14*time.Second, 69, frozen, ""), ToolsUnresponsive, "14s"},
+		"frozen, its accept queue full":     {says(19*time.Second, 69, "", noTCP), ToolsUnresponsive, "19s"},
+		"another cookie":                    {says(600*time.Millisecond, 69, "", frozen), ExecFailed, "another Erlang cookie"},
+		"another cookie, said outright": {says(14*time.Second, 69, "", frozen+"  * Authentication failed (rejected by the remote node), please check the Erlang cookie\n"),
+			ExecFailed, "another Erlang cookie"},
+		"another name for the host": {says(14*time.Second, 69, "", diagnostics("  * TCP connection succeeded but Erlang distribution failed\n  * Hostname mismatch: node believes\n")),
+			ExecFailed, "name for the host"},
+		"the node's process is gone":       {says(time.Second, 69, "", diagnostics("  * epmd reports: node 'rabbit' not running at all\n")), NotRun, "down or booting"},
+		"the node is going down":           {says(time.Second, 69, "", refusedTCP), NotRun, "going down"},
+		"epmd is gone":                     {says(20*time.Second, 69, "", diagnostics("  * unable to connect to epmd (port 4369) on a: address (cannot connect to host/port)\n")), ExecFailed, "epmd"},
+		"reached at the second try":        {says(8*time.Second, 69, "", diagnostics("  * node rabbit@a up, 'rabbit' application running\n")), ExecFailed, "a moment later"},
+		"a container runtime's own 69":     {says(20*time.Second, 69, "", "OCI runtime exec failed: no such container"), ExecFailed, "OCI runtime exec failed"},
+		"69 without a word":                {says(20*time.Second, 69, "", ""), ExecFailed, "it said nothing"},
+		"no such command in the image":     {says(0, 127, "", "sh: rabbitmq-diagnostics: not found"), ExecFailed, "exit code 127: sh: rabbitmq"},
+		"killed":                           {says(0, -1, sample("login-wedged.txt"), ""), ExecFailed, "exit code -1"},
+		"its own timeout, nothing found":   {says(30*time.Second, 75, sample("own-timeout.txt"), "Error: timed out"), ExecFailed, "timeout of 30s"},
+		"its own timeout, readers stuck":   {says(30*time.Second, 75, cutShort, "Error: timed out"), ProcessesStuck, "not complete"},
+		"its own timeout, nothing printed": {says(30*time.Second, 75, "", "Error: timed out"), ExecFailed, "exit code 75"},
+		"garbage":                          {says(6*time.Second, 0, strings.Repeat("\x00\xff{[}", 9999), ""), ExecFailed, "not maybe_stuck's"},
+		"nothing at all":                   {says(6*time.Second, 0, "", ""), ExecFailed, "not maybe_stuck's"},
+		"cut short":                        {says(6*time.Second, 0, cutShort, ""), ExecFailed, "not complete"},
+		"could not be run": {fakeExec{func(context.Context, Node, []string, io.Writer, io.Writer) (int, error) {
+			return 0, errors.New("forbidden")
+		}}, ExecFailed, "forbidden"},
+		"never ends": {says(time.Hour, 0, "", ""), ExecFailed, "did not end within 45s"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				start := time.Now()
+				r := NewMaybeStuck(test.exec, MaybeStuckOptions{Baselines: wellWith(2)})(t.Context(), someNode)
+				if r.Reason != test.want || !strings.Contains(r.Detail, test.detail) {
+					t.Errorf("%s: %q, want %s: %q", r.Reason, r.Detail, test.want, test.detail)
+				}
+				if strings.Contains(r.Detail, "AAAAAA") || strings.Contains(r.Detail, "/var/lib") || strings.Contains(r.Detail, "\n") {
+					t.Errorf("the detail says too much: %q", r.Detail)
+				}
+				if r.Broker != "b" || r.Node != "rabbit-1" || r.UID != "u1" || r.Kind != MaybeStuck ||
+					!r.Started.Equal(start) || r.Took != time.Since(start) {
+					t.Errorf("result %+v", r)
+				}
+				if r.Processes != nil && r.Processes.Baseline != 2 {
+					t.Errorf("baseline %d, want 2", r.Processes.Baseline)
+				}
+				if (test.want == ProcessesStuck || test.want == OK) && r.Processes == nil {
+					t.Error("the processes are missing")
+				}
+			})
+		})
+	}
+}
+
+func TestTheCommandIsToldWhenToGiveUp(t *testing.T) {
+	for _, test := range []struct {
+		options MaybeStuckOptions
+		want    []string
+	}{
+		{MaybeStuckOptions{}, []string{"rabbitmq-diagnostics", "-q", "-t", "30", "maybe_stuck"}},
+		{MaybeStuckOptions{CommandTimeout: 1500 * time.Millisecond, Command: []string{"env", "A=b", "/sbin/rabbitmq-diagnostics"}},
+			[]string{"env", "A=b", "/sbin/rabbitmq-diagnostics", "-q", "-t", "2", "maybe_stuck"}},
+	} {
+		var got []string
+		x := fakeExec{func(_ context.Context, _ Node, argv []string, _, _ io.Writer) (int, error) {
+			got = argv
+			return 0, nil
+		}}
+		NewMaybeStuck(x, test.options)(t.Context(), someNode)
+		if diff := cmp.Diff(test.want, got); diff != "" {
+			t.Error(diff)
+		}
+	}
+}
+
+func TestBeingStoppedSaysNothingAboutTheNode(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+		defer cancel()
+		r := NewMaybeStuck(says(time.Hour, 0, "", ""), MaybeStuckOptions{})(ctx, someNode)
+		if r.Reason != Cancelled || r.Status() != Unknown || r.Took != 3*time.Second {
+			t.Errorf("%s after %v", r.Reason, r.Took)
+		}
+	})
+}
+
+func TestOutputWithoutEndIsNotKept(t *testing.T) {
+	x := fakeExec{func(_ context.Context, _ Node, _ []string, stdout, stderr io.Writer) (int, error) {
+		chunk := bytes.Repeat([]byte("attempted to contact: nobody "), 1<<10)
+		before := heapInUse()
+		for range 1 << 9 {
+			for _, w := range []io.Writer{stdout, stderr} {
+				if n, err := w.Write(chunk); n != len(chunk) || err != nil {
+					return 0, err
+				}
+			}
+		}
+		if after := heapInUse(); after > before+2<<20 {
+			t.Errorf("%d MiB of 29 MiB were kept", (after-before)>>20)
+		}
+		return 1, nil
+	}}
+	r := NewMaybeStuck(x, MaybeStuckOptions{})(t.Context(), someNode)
+	if r.Reason != ExecFailed || len(r.Detail) > 300 {
+		t.Errorf("%s, detail of %d bytes", r.Reason, len(r.Detail))
+	}
+}
+
+func TestTooManySuspiciousProcessesNeedABaselineACountAndAShare(t *testing.T) {
+	for name, test := range map[string]struct {
+		p    Processes
+		want Reason
+	}{
+		"nothing suspicious":                    {Processes{Total: 270, Baseline: 2}, OK},
+		"as usual":                              {Processes{Total: 270, Suspicious: 2, Baseline: 2}, OK},
+		"19 above the baseline":                 {Processes{Total: 270, Suspicious: 21, Baseline: 2}, OK},
+		"20 above the baseline":                 {Processes{Total: 270, Suspicious: 22, Baseline: 2}, ProcessesStuck},
+		"20 above, but far less than 5 %":       {Processes{Total: 3500, Suspicious: 22, Baseline: 2}, OK},
+		"5 %, exactly":                          {Processes{Total: 3500, Suspicious: 175, Baseline: 2}, ProcessesStuck},
+		"many, and usual":                       {Processes{Total: 3500, Suspicious: 1000, Baseline: 990}, OK},
+		"many, but nobody knows what is usual":  {Processes{Total: 270, Suspicious: 200, Baseline: -1}, OK},
+		"many, all waiting for the metadata":    {Processes{Total: 270, Suspicious: 200, Baseline: 1, AwaitingMetadata: 9}, OK},
+		"one reader, nobody knows what's usual": {Processes{Total: 9999, Suspicious: 1, StuckReaders: 1, Baseline: -1}, ProcessesStuck},
+		"one reader, the metadata locked":       {Processes{Total: 270, Suspicious: 3, StuckReaders: 1, Baseline: 1, AwaitingMetadata: 2}, ProcessesStuck},
+		"one channel":                           {Processes{Total: 9999, Suspicious: 2, StuckChannels: 1, Baseline: 1}, ProcessesStuck},
+		"one channel, the metadata locked":      {Processes{Total: 9999, Suspicious: 2, StuckChannels: 1, Baseline: 1, AwaitingMetadata: 1}, OK},
+	} {
+		if got, detail := test.p.verdict(DefaultStuckLimits); got != test.want || detail == "" {
+			t.Errorf("%s: %s (%s), want %s", name, got, detail, test.want)
+		}
+	}
+}
+
+func TestOnlyTheSameProcessesPersist(t *testing.T) {
+	first := &Processes{StuckIDs: []ProcessID{3, 5, 8, 9}, SuspiciousIDs: []ProcessID{1, 3, 5, 8, 9}}
+	for name, test := range map[string]struct {
+		earlier, later    *Processes
+		stuck, suspicious int
+	}{
+		"a wedge":          {first, &Processes{StuckIDs: []ProcessID{3, 5, 8, 9, 12}, SuspiciousIDs: []ProcessID{1, 3, 5, 8, 9, 12}}, 4, 5},
+		"a slow login":     {first, &Processes{StuckIDs: []ProcessID{11, 12}, SuspiciousIDs: []ProcessID{1, 11, 12}}, 0, 1},
+		"some of each":     {first, &Processes{StuckIDs: []ProcessID{2, 5, 9}, SuspiciousIDs: []ProcessID{2, 5, 9}}, 2, 2},
+		"no earlier look":  {nil, first, 0, 0},
+		"no later look":    {first, nil, 0, 0},
+		"nothing stuck":    {first, &Processes{}, 0, 0},
+		"twice the same":   {first, first, 4, 5},
+		"the ends only":    {first, &Processes{StuckIDs: []ProcessID{0, 9}, SuspiciousIDs: []ProcessID{0, 9}}, 1, 1},
+		"the start only":   {first, &Processes{StuckIDs: []ProcessID{3, 99}, SuspiciousIDs: []ProcessID{3, 99}}, 1, 1},
+		"all of them past": {first, &Processes{StuckIDs: []ProcessID{10, 11, 12, 13}, SuspiciousIDs: []ProcessID{10}}, 0, 0},
+	} {
+		if stuck, suspicious := Persisting(test.earlier, test.later); stuck != test.stuck || suspicious != test.suspicious {
+			t.Errorf("%s: %d stuck and %d suspicious, want %d and %d", name, stuck, suspicious, test.stuck, test.suspicious)
+		}
+	}
+	if !slices.Equal(first.StuckIDs, []ProcessID{3, 5, 8, 9}) {
+		t.Errorf("comparing changed what was compared: %v", first.StuckIDs)
+	}
+}

@@ -1,0 +1,295 @@
+package probe
+
+import (
+	"bytes"
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// ErrNotMaybeStuck says that a text is not, or not all of, what `rabbitmq-diagnostics maybe_stuck` prints.
+var ErrNotMaybeStuck = errors.New("not the output of maybe_stuck")
+
+// These bound the memory of the parser, whatever it is fed. What a broker prints stays far below them: Erlang
+// shows eight frames of a stack, a name has at most 255 characters, and a record's head is about one kilobyte.
+const (
+	maxLineBytes  = 4 << 10
+	maxHeadBytes  = 32 << 10
+	maxStacks     = 512
+	maxFrames     = 16
+	maxFrameBytes = 256
+	topStacks     = 5
+	maxProcesses  = 1 << 27 // the most that Erlang can be told to allow
+)
+
+// ParseMaybeStuck reads the output of `rabbitmq-diagnostics maybe_stuck`, with or without the first line that -q
+// drops, in one pass and in bounded memory. The format is that of rabbit_diagnostics.erl, the same from 3.7 to 4.3.
+//
+// What was read before an error is returned with it: all of it is true, though there may be more. The error is
+// ErrNotMaybeStuck if the text lacks the lines that say how many processes there are and how many are suspicious.
+// Truncated says that fewer, or more, processes were described than announced. Baseline is -1.
+func ParseMaybeStuck(r io.Reader) (Processes, error) {
+	var s stuckParser
+	if _, err := io.Copy(&s, r); err != nil {
+		p, _ := s.result()
+		return p, fmt.Errorf("read the output of maybe_stuck: %w", err)
+	}
+	return s.result()
+}
+
+// stuckParser is an io.Writer that parses what is written to it. The zero value is ready.
+//
+// The output is framed by lines that begin with a time. After three kinds of single lines comes one record for
+// each process, which goes on over lines that are indented:
+//
+//	2026-11-23 00:38:01 There are 271 processes.
+//	2026-11-23 00:38:06 Found 2 suspicious processes.
+//	2026-11-23 00:38:06 [{pid,<11016.1.0>},
+//	                     {registered_name,erts_code_purger},
+//
+// Erlang breaks lines where it likes, also within a frame, so the head of a record is put together again and
+// then read as a term; the rest of it, links and monitors, is not looked at.
+type stuckParser struct {
+	line     []byte // a line whose end has not come yet, up to maxLineBytes
+	inRecord bool
+	headDone bool
+	complete bool   // the record's last line so far ends as a record's last line does
+	head     []byte // the record so far, without line breaks and indentation
+	key      []byte // scratch: the record's frames, a line each
+	total    int    // as announced; -1 if it was not
+	found    int
+	records  int
+	started  bool
+	counts   stackCounts
+	p        Processes
+	stuck    idSet
+	suspects idSet
+}
+
+// Write never fails.
+func (s *stuckParser) Write(b []byte) (int, error) {
+	if !s.started {
+		s.started, s.total, s.found = true, -1, -1
+	}
+	n := len(b)
+	for len(b) > 0 {
+		end := bytes.IndexByte(b, '\n')
+		if end < 0 {
+			s.keep(b)
+			break
+		}
+		if len(s.line) == 0 && end <= maxLineBytes {
+			s.takeLine(b[:end])
+		} else {
+			s.keep(b[:end])
+			s.takeLine(s.line)
+			s.line = s.line[:0]
+		}
+		b = b[end+1:]
+	}
+	return n, nil
+}
+
+// keep adds part of a line to what there is of it, up to the bound.
+func (s *stuckParser) keep(part []byte) {
+	s.line = append(s.line, part[:min(len(part), maxLineBytes-len(s.line))]...)
+}
+
+// result ends the text and gives what was found in it.
+func (s *stuckParser) result() (Processes, error) {
+	if len(s.line) > 0 { // Erlang ends each line, so this one is not whole, however it looks
+		s.takeLine(s.line)
+		s.line, s.complete = s.line[:0], false
+	}
+	s.endRecord()
+	p := s.p
+	p.Baseline = -1
+	p.Top = s.counts.top()
+	p.StuckIDs, p.SuspiciousIDs = s.stuck.sorted(), s.suspects.sorted()
+	if !s.started || s.total < 0 || s.found < 0 {
+		p.Truncated = true
+		return p, ErrNotMaybeStuck
+	}
+	p.Total = s.total
+	p.Truncated = s.found != s.records
+	return p, nil
+}
+
+func (s *stuckParser) takeLine(line []byte) {
+	if rest, ok := afterTime(line); ok {
+		s.endRecord()
+		if bytes.HasPrefix(rest, []byte("[{pid,<")) {
+			s.inRecord, s.headDone, s.head = true, false, s.head[:0]
+			s.addToRecord(rest)
+			return
+		}
+		s.announcement(rest)
+		return
+	}
+	if s.inRecord && len(line) > 0 && line[0] != ' ' { // somebody else's line
+		s.endRecord()
+	}
+	if s.inRecord {
+		s.addToRecord(line)
+	}
+}
+
+func (s *stuckParser) addToRecord(line []byte) {
+	line = bytes.Trim(line, " \r")
+	if len(line) == 0 {
+		return
+	}
+	s.complete = line[len(line)-1] == ']'
+	if s.headDone || bytes.HasPrefix(line, []byte("{links,")) {
+		s.headDone = true
+		return
+	}
+	if len(s.head)+len(line) > maxHeadBytes {
+		s.headDone = true
+		return
+	}
+	s.head = append(s.head, line...)
+}
+
+// announcement reads "There are 271 processes." and "Found 2 suspicious processes.".
+func (s *stuckParser) announcement(line []byte) {
+	line = bytes.TrimRight(line, " \r")
+	if n, ok := between(line, "There are ", " processes."); ok && s.total < 0 {
+		s.total = n
+	}
+	if n, ok := between(line, "Found ", " suspicious processes."); ok && s.found < 0 {
+		s.found = n
+	}
+}
+
+// endRecord counts the record that has been put together, if there is one and if it is whole. A process that
+// ended while it was looked at, printed as [{pid,<11016.1.0>}|undefined], is not suspicious.
+func (s *stuckParser) endRecord() {
+	if !s.inRecord {
+		return
+	}
+	s.inRecord = false
+	if !s.complete {
+		return
+	}
+	s.records++
+	rec := readRecord(s.head, s.key[:0])
+	s.key = rec.stack
+	if len(rec.stack) == 0 {
+		return
+	}
+	s.p.Suspicious++
+	if rec.hasID {
+		s.suspects.add(rec.id)
+	}
+	role := s.counts.add(rec.stack)
+	if role.metadata {
+		s.p.AwaitingMetadata++
+	}
+	if rec.waiting < 1 {
+		return
+	}
+	switch {
+	case role.reader:
+		s.p.StuckReaders++
+	case role.channel:
+		s.p.StuckChannels++
+	default:
+		return
+	}
+	if rec.hasID {
+		s.stuck.add(rec.id)
+	}
+}
+
+// afterTime cuts "2026-11-23 00:38:06 " off a line; not ok if it does not begin like that.
+func afterTime(line []byte) (rest []byte, ok bool) {
+	const shape = "0000-00-00 00:00:00 "
+	if len(line) < len(shape) {
+		return nil, false
+	}
+	for i := range len(shape) {
+		if c := line[i]; shape[i] == '0' && (c < '0' || c > '9') || shape[i] != '0' && c != shape[i] {
+			return nil, false
+		}
+	}
+	return line[len(shape):], true
+}
+
+func between(line []byte, before, after string) (n int, ok bool) {
+	text, ok := strings.CutPrefix(string(line), before)
+	if !ok {
+		return 0, false
+	}
+	if text, ok = strings.CutSuffix(text, after); !ok {
+		return 0, false
+	}
+	n, err := strconv.Atoi(text)
+	return n, err == nil && n >= 0 && n <= maxProcesses
+}
+
+// idSet keeps the MaxProcessIDs smallest of the ids that it is given.
+type idSet []ProcessID
+
+func (s *idSet) add(id ProcessID) {
+	if *s = append(*s, id); len(*s) >= 2*MaxProcessIDs {
+		*s = s.sorted()
+	}
+}
+
+func (s *idSet) sorted() []ProcessID {
+	slices.Sort(*s)
+	all := slices.Compact(*s)
+	return all[:min(len(all), MaxProcessIDs)]
+}
+
+// stackCounts counts stacks in bounded memory. Up to maxStacks different ones are counted exactly. Where there are
+// more, one is taken off each count for one that finds no place (Misra and Gries, 1982): counts then are too low
+// by at most a maxStacks-th of all, so a stack that many processes share is still found, wherever it stands.
+type stackCounts map[string]*stackCount
+
+type stackCount struct {
+	count int
+	role  role
+}
+
+func (c *stackCounts) add(stack []byte) role {
+	if known := (*c)[string(stack)]; known != nil {
+		known.count++
+		return known.role
+	}
+	r := roleOf(stack)
+	if *c == nil {
+		*c = make(stackCounts)
+	}
+	if len(*c) < maxStacks {
+		(*c)[string(stack)] = &stackCount{count: 1, role: r}
+		return r
+	}
+	for key, known := range *c {
+		if known.count--; known.count == 0 {
+			delete(*c, key)
+		}
+	}
+	return r
+}
+
+// top gives the most frequent stacks, most frequent first, equal ones in the order of their frames.
+func (c stackCounts) top() []Stack {
+	keys := make([]string, 0, len(c))
+	for key := range c {
+		keys = append(keys, key)
+	}
+	slices.SortFunc(keys, func(a, b string) int {
+		return cmp.Or(cmp.Compare(c[b].count, c[a].count), cmp.Compare(a, b))
+	})
+	var top []Stack
+	for _, key := range keys[:min(len(keys), topStacks)] {
+		top = append(top, Stack{Count: c[key].count, Frames: strings.Split(strings.TrimSuffix(key, "\n"), "\n")})
+	}
+	return top
+}

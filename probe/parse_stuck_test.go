@@ -1,0 +1,373 @@
+package probe
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"testing/iotest"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func readSample(t testing.TB, name string) []byte {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join("testdata", "maybe_stuck", name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
+}
+
+// announced wraps records in the lines that come before them.
+func announced(total, found int, records string) string {
+	const at = "2026-11-23 00:38:01 "
+	return fmt.Sprintf("%sThere are %d processes.\n%sInvestigated 9 processes this round, 5000ms to go.\n"+
+		"%sFound %d suspicious processes.\n%s", at, total, at, at, found, records)
+}
+
+// oneRecord writes a record as Erlang would, more or less: each field and each frame on lines of their own.
+func oneRecord(pid string, waiting int, frames ...string) string {
+	const indent = "\n                     "
+	var b strings.Builder
+	fmt.Fprintf(&b, "2026-11-23 00:38:06 [{pid,%s},%s{registered_name,[]},%s{current_stacktrace,%s    [", pid, indent, indent, indent)
+	for i, frame := range frames {
+		if i > 0 {
+			b.WriteString("," + indent + "     ")
+		}
+		fmt.Fprintf(&b, "{%s,%s         [{file,\"x.erl\"},{line,%d}]}", frame, indent, i)
+	}
+	fmt.Fprintf(&b, "]},%s{initial_call,{proc_lib,init_p,5}},%s{message_queue_len,%d},%s{links,[#Port<1.2>,<1.3.4>]},"+
+		"%s{monitors,%s    [{process,<1.2.3>}]},%s{monitored_by,[]},%s{heap_size,610}]\n",
+		indent, indent, waiting, indent, indent, indent, indent, indent)
+	return b.String()
+}
+
+var loginFrames = []string{"rabbit_auth_mechanism_plain,handle_response,2", "rabbit_reader,auth_phase,2", "rabbit_reader,handle_method0,3"}
+
+func TestWhatRealNodesPrintIsUnderstood(t *testing.T) {
+	for _, test := range []struct {
+		file    string
+		want    Processes // without Top and the ids
+		top     Stack
+		stuck   int
+		suspect int
+	}{
+		{
+			file: "healthy.txt", want: Processes{Total: 271, Suspicious: 1}, suspect: 1,
+			top: Stack{1, []string{"global_group:global_group_check_dispatcher/0"}},
+		},
+		{
+			file: "healthy-300-idle-connections.txt", want: Processes{Total: 2369, Suspicious: 1}, suspect: 1,
+			top: Stack{1, []string{"global_group:global_group_check_dispatcher/0"}},
+		},
+		{
+			file: "login-wedged.txt", want: Processes{Total: 283, Suspicious: 6, StuckReaders: 4}, stuck: 4, suspect: 6,
+			top: Stack{4, []string{
+				"rabbit_auth_mechanism_plain:handle_response/2", "rabbit_reader:auth_phase/2",
+				"rabbit_reader:handle_method0/3", "rabbit_reader:handle_input/3", "rabbit_reader:recvloop/4",
+				"rabbit_reader:run/1", "rabbit_reader:start_connection/4", "proc_lib:init_p_do_apply/3",
+			}},
+		},
+		{
+			file: "start-wedged.txt", want: Processes{Total: 283, Suspicious: 6, StuckReaders: 4}, stuck: 4, suspect: 6,
+			top: Stack{4, []string{
+				"rabbit_log_connection:info/2", "rabbit_reader:mainloop/4", "rabbit_reader:run/1",
+				"rabbit_reader:start_connection/4", "proc_lib:init_p_do_apply/3",
+			}},
+		},
+	} {
+		t.Run(test.file, func(t *testing.T) {
+			got, err := ParseMaybeStuck(bytes.NewReader(readSample(t, test.file)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(got.StuckIDs) != test.stuck || len(got.SuspiciousIDs) != test.suspect {
+				t.Errorf("%d stuck and %d suspicious ids, want %d and %d",
+					len(got.StuckIDs), len(got.SuspiciousIDs), test.stuck, test.suspect)
+			}
+			if diff := cmp.Diff(test.top, got.Top[0]); diff != "" {
+				t.Error(diff)
+			}
+			got.Top, got.StuckIDs, got.SuspiciousIDs = nil, nil, nil
+			test.want.Baseline = -1
+			if diff := cmp.Diff(test.want, got); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+func TestTheTextMayComeInAnyPieces(t *testing.T) {
+	text := readSample(t, "queues-wedged.txt")
+	want, err := ParseMaybeStuck(bytes.NewReader(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	readers := map[string]io.Reader{
+		"byte by byte":    iotest.OneByteReader(bytes.NewReader(text)),
+		"in halves":       iotest.HalfReader(bytes.NewReader(text)),
+		"with CR LF":      bytes.NewReader(bytes.ReplaceAll(text, []byte("\n"), []byte("\r\n"))),
+		"as -q prints it": bytes.NewReader(text[bytes.IndexByte(text, '\n')+1:]),
+		"after noise":     io.MultiReader(strings.NewReader("warning: latin1\n[{pid,<1.2.3>},\n"), bytes.NewReader(text)),
+	}
+	for name, r := range readers {
+		got, err := ParseMaybeStuck(r)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%s: %s", name, diff)
+		}
+	}
+}
+
+func TestOutputThatEndsTooEarlyIsKnownAsTruncated(t *testing.T) {
+	text := []byte(announced(300, 2, oneRecord("<1.2.0>", 1, loginFrames...)+oneRecord("<1.3.0>", 1, loginFrames...)))
+	whole, err := ParseMaybeStuck(bytes.NewReader(text))
+	if err != nil || whole.Truncated {
+		t.Fatalf("the whole text: truncated %v, error %v", whole.Truncated, err)
+	}
+	for n := range text {
+		p, _ := ParseMaybeStuck(bytes.NewReader(text[:n]))
+		if !p.Truncated {
+			t.Fatalf("the first %d of %d bytes count as whole", n, len(text))
+		}
+		if p.Suspicious > whole.Suspicious || p.StuckReaders > whole.StuckReaders {
+			t.Fatalf("the first %d bytes show more than all of them: %+v", n, p)
+		}
+	}
+}
+
+func TestWhatIsNotMaybeStucksIsRefused(t *testing.T) {
+	for name, text := range map[string]string{
+		"nothing":           "",
+		"an error":          string(readSample(t, "app-stopped.txt")),
+		"diagnostics":       string(readSample(t, "frozen.txt")),
+		"only the start":    string(readSample(t, "own-timeout.txt")),
+		"another program's": "2026-11-23 00:38:01 hello\n2026-11-23 00:38:02 world\n",
+		"HTML":              strings.Repeat("<html>[{pid,<1.2.3>}]\n", 1000),
+		"a negative number": announced(-5, 0, ""),
+		"an absurd number":  announced(1<<40, 0, ""),
+	} {
+		p, err := ParseMaybeStuck(strings.NewReader(text))
+		if !errors.Is(err, ErrNotMaybeStuck) || p.Suspicious != 0 || p.Total != 0 {
+			t.Errorf("%s: got %+v and %v", name, p, err)
+		}
+	}
+}
+
+func TestAReadThatBreaksKeepsWhatCameBefore(t *testing.T) {
+	broken := errors.New("the stream broke")
+	text := readSample(t, "login-wedged.txt")
+	p, err := ParseMaybeStuck(io.MultiReader(bytes.NewReader(text[:len(text)-400]), iotest.ErrReader(broken)))
+	if !errors.Is(err, broken) {
+		t.Errorf("error %v, want %v", err, broken)
+	}
+	if p.StuckReaders != 3 || !p.Truncated {
+		t.Errorf("got %+v, want the three readers that came whole", p)
+	}
+}
+
+func TestOddRecordsAreCountedForWhatTheyAre(t *testing.T) {
+	lock := "2026-11-23 00:38:06 [{pid,<5588.27566.47>},\n                     {registered_name,'odd \\' ]},{message_queue_len,9} name'},\n" +
+		"                     {current_stacktrace,\n                         [{gen,do_call,4,[{file,\"gen.erl\"},{line,168}]},\n" +
+		"                          {rabbit_amqqueue_process,\n                              '-terminate_delete/3-fun-1-',6,\n" +
+		"                              [{file,\"src/rabbit\\\"q.erl\"},\n                               {line,258}]}]},\n" +
+		"                     {initial_call,{proc_lib,init_p,5}},\n                     {message_queue_len,2},\n" +
+		"                     {links,[]},\n                     {heap_size,610}]\n"
+	gone := "2026-11-23 00:38:06 [{pid,<11016.77.0>}|undefined]\n"
+	deep := oneRecord("<1.78.0>", 1, "erpc,call,5", "mnesia,do_dirty_rpc,5", "rabbit_auth_backend_internal,internal_check_user_login,2")
+	closing := oneRecord("<1.79.0>", 3, "gen,do_call,4", "rabbit_reader,close_connection,1", "rabbit_reader,mainloop,4")
+	manyFrames := oneRecord("<1.80.0>", 1, slices.Repeat([]string{"rabbit_channel," + strings.Repeat("f", 300) + ",1"}, 300)...)
+
+	got, err := ParseMaybeStuck(strings.NewReader(announced(300, 5, lock+gone+deep+closing+manyFrames)))
+	if err != nil || got.Truncated {
+		t.Fatalf("truncated %v, error %v", got.Truncated, err)
+	}
+	if got.Suspicious != 4 || got.StuckReaders != 1 || got.StuckChannels != 1 || got.AwaitingMetadata != 1 {
+		t.Errorf("got %+v", got)
+	}
+	if diff := cmp.Diff([]ProcessID{78 << 32, 27566<<32 | 47}, got.StuckIDs); diff != "" {
+		t.Error(diff)
+	}
+	var frames []string
+	for _, s := range got.Top {
+		frames = append(frames, s.Frames...)
+		for _, frame := range s.Frames {
+			if len(frame) > maxFrameBytes {
+				t.Errorf("%d bytes of one frame were kept", len(frame))
+			}
+		}
+		if len(s.Frames) > maxFrames {
+			t.Errorf("%d frames of one stack were kept", len(s.Frames))
+		}
+	}
+	if !slices.Contains(frames, "rabbit_amqqueue_process:'-terminate_delete/3-fun-1-'/6") {
+		t.Errorf("a frame that was broken over two lines is missing among %q", frames)
+	}
+}
+
+func TestTheMostFrequentStacksAreFoundWhereverTheyStand(t *testing.T) {
+	var b strings.Builder
+	const different, same = 3000, 400
+	for i := range different {
+		b.WriteString(oneRecord(fmt.Sprintf("<1.%d.0>", i+1), 0, fmt.Sprintf("odd_%d,f,1", i)))
+	}
+	for i := range same {
+		b.WriteString(oneRecord(fmt.Sprintf("<1.%d.0>", 9000+i), 1, loginFrames...))
+	}
+	p, err := ParseMaybeStuck(strings.NewReader(announced(20000, different+same, b.String())))
+	if err != nil || p.Truncated {
+		t.Fatalf("truncated %v, error %v", p.Truncated, err)
+	}
+	if p.Suspicious != different+same || p.StuckReaders != same || len(p.SuspiciousIDs) != MaxProcessIDs {
+		t.Errorf("got %d suspicious, %d readers, %d ids", p.Suspicious, p.StuckReaders, len(p.SuspiciousIDs))
+	}
+	if p.SuspiciousIDs[MaxProcessIDs-1] != MaxProcessIDs<<32 {
+		t.Errorf("the last id is %d, want the %dth smallest", p.SuspiciousIDs[MaxProcessIDs-1]>>32, MaxProcessIDs)
+	}
+	top := p.Top[0]
+	if top.Frames[0] != "rabbit_auth_mechanism_plain:handle_response/2" || top.Count > same ||
+		top.Count < same-(different+same)/maxStacks {
+		t.Errorf("the most frequent stack is said to be %+v", top)
+	}
+}
+
+func TestIDsAreSortedUniqueAndBounded(t *testing.T) {
+	var s idSet
+	most := 0
+	for i := range 50 * MaxProcessIDs {
+		s.add(ProcessID(50*MaxProcessIDs - i))
+		s.add(7)
+		most = max(most, len(s))
+	}
+	got := s.sorted()
+	if len(got) != MaxProcessIDs || got[0] != 1 || got[MaxProcessIDs-1] != MaxProcessIDs {
+		t.Errorf("%d ids from %d to %d", len(got), got[0], got[len(got)-1])
+	}
+	if most > 2*MaxProcessIDs {
+		t.Errorf("up to %d ids were kept", most)
+	}
+	s = idSet{5, 3, 5}
+	if diff := cmp.Diff([]ProcessID{3, 5}, s.sorted()); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestAStackTellsWhatItsProcessDoes(t *testing.T) {
+	for stack, want := range map[string]role{
+		"erts_code_purger:wait_for_request/0":                                           {},
+		"rabbit_reader:mainloop/4":                                                      {reader: true},
+		"timer:sleep/1 rabbit_reader:handle_exception/3 rabbit_reader:mainloop/4":       {},
+		"gen:do_call/4 supervisor2:start_child/2 rabbit_reader:create_channel/2":        {},
+		"gen:do_call/4 rabbit_reader:wait_for_channel_termination/3":                    {},
+		"httpc:handle_answer/3 rabbit_auth_backend_http:user_login_authentication/2":    {reader: true},
+		"httpc:handle_answer/3 rabbit_auth_backend_http:check_resource_access/4":        {},
+		"erpc:call/5 rabbit_access_control:check_user_pass_login/2":                     {reader: true},
+		"erpc:call/5 rabbit_access_control:check_resource_access/4 rabbit_channel:go/1": {channel: true},
+		"gen:do_call/4 rabbit_auth_mechanism_ssl:init/1":                                {reader: true},
+		"gen:do_call/4 rabbit_amqqueue_process:handle_cast/2":                           {channel: true},
+		"gen:do_call/4 rabbit_channel_sup:start_link/1":                                 {},
+		"mnesia_locker:receive_wlocks/4 mnesia_tm:apply_fun/3":                          {metadata: true},
+		"mnesia:transaction/4": {metadata: true},
+		"gen_server2:call/3 rabbit_misc:execute_mnesia_transaction/1":          {metadata: true},
+		"ra:process_command/3 khepri_machine:process_command/3":                {metadata: true},
+		"ra:process_command/3 rabbit_khepri:transaction/3 rabbit_channel:go/1": {metadata: true, channel: true},
+	} {
+		if got := roleOf([]byte(strings.ReplaceAll(stack, " ", "\n") + "\n")); got != want {
+			t.Errorf("%s: %+v, want %+v", stack, got, want)
+		}
+	}
+}
+
+func TestEqualCountsComeInTheOrderOfTheirFrames(t *testing.T) {
+	var records []string
+	for i, name := range []string{"e", "c", "a", "d", "b", "f"} {
+		records = append(records, oneRecord(fmt.Sprintf("<1.%d.0>", i+1), 0, name+",f,1"))
+	}
+	for range 10 {
+		rand.Shuffle(len(records), func(i, j int) { records[i], records[j] = records[j], records[i] })
+		p, err := ParseMaybeStuck(strings.NewReader(announced(300, 6, strings.Join(records, ""))))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got string
+		for _, s := range p.Top {
+			got += s.Frames[0] + " "
+		}
+		if got != "a:f/1 b:f/1 c:f/1 d:f/1 e:f/1 " {
+			t.Fatalf("top stacks %s", got)
+		}
+	}
+}
+
+func FuzzParseMaybeStuck(f *testing.F) {
+	samples, err := filepath.Glob("testdata/maybe_stuck/*.txt")
+	if err != nil || len(samples) == 0 {
+		f.Fatalf("no samples: %v", err)
+	}
+	for _, name := range samples {
+		f.Add(readSample(f, filepath.Base(name)))
+	}
+	f.Add([]byte(announced(300, 2, oneRecord("<1.2.0>", 1, loginFrames...)+"2026-11-23 00:38:06 [{pid,<1.7.0>}|undefined]\n")))
+	f.Add([]byte("2026-11-23 00:38:06 [{pid,<1.2.99999999999>},{message_queue_len,-1},{current_stacktrace,[{'a\\']}"))
+	f.Add([]byte("2026-11-23 00:38:06 [{pid,<}}}]]]]{[{[{[{[{[{[{["))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		p, err := ParseMaybeStuck(bytes.NewReader(text))
+		if err != nil && !errors.Is(err, ErrNotMaybeStuck) {
+			t.Fatalf("error %v", err)
+		}
+		if err != nil && !p.Truncated {
+			t.Fatal("not maybe_stuck's, and yet whole")
+		}
+		checkProcesses(t, p, bytes.Count(text, []byte("[{pid,<")))
+		again, err2 := ParseMaybeStuck(iotest.HalfReader(bytes.NewReader(text)))
+		if diff := cmp.Diff(p, again); diff != "" || (err == nil) != (err2 == nil) {
+			t.Fatalf("read in pieces it means something else: %s", diff)
+		}
+	})
+}
+
+// checkProcesses checks what must hold for any text with so many records at the most.
+func checkProcesses(t *testing.T, p Processes, records int) {
+	t.Helper()
+	if p.Total < 0 || p.Total > maxProcesses || p.Suspicious < 0 || p.Suspicious > records || p.Baseline != -1 {
+		t.Fatalf("counts out of bounds: %+v, %d records", p, records)
+	}
+	if p.StuckReaders < 0 || p.StuckChannels < 0 || p.StuckReaders+p.StuckChannels > p.Suspicious ||
+		p.AwaitingMetadata < 0 || p.AwaitingMetadata > p.Suspicious {
+		t.Fatalf("more are stuck than suspicious: %+v", p)
+	}
+	sum := 0
+	for i, s := range p.Top {
+		sum += s.Count
+		if s.Count < 1 || i > 0 && s.Count > p.Top[i-1].Count || len(s.Frames) == 0 || len(s.Frames) > maxFrames {
+			t.Fatalf("stack %d of %+v", i, p.Top)
+		}
+		for _, frame := range s.Frames {
+			if len(frame) > maxFrameBytes {
+				t.Fatalf("a frame of %d bytes", len(frame))
+			}
+		}
+	}
+	if len(p.Top) > topStacks || sum > p.Suspicious {
+		t.Fatalf("%d top stacks of %d processes, %d are suspicious", len(p.Top), sum, p.Suspicious)
+	}
+	for _, ids := range [][]ProcessID{p.StuckIDs, p.SuspiciousIDs} {
+		if len(ids) > MaxProcessIDs || len(ids) > p.Suspicious {
+			t.Fatalf("%d ids of %d processes", len(ids), p.Suspicious)
+		}
+		for i := range ids[:max(0, len(ids)-1)] {
+			if ids[i] >= ids[i+1] {
+				t.Fatal("ids not sorted, or one twice")
+			}
+		}
+	}
+}

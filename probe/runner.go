@@ -1,0 +1,232 @@
+package probe
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/robfig/cron/v3"
+)
+
+// Func looks at one node once. It should end soon after its context does, and return a Result whatever happens.
+type Func func(ctx context.Context, n Node) Result
+
+// Probe is a Func and when to call it.
+type Probe struct {
+	Kind Kind
+	Run  Func
+
+	// Schedule is when to run. Each node has its own phase: within the whole period of a cron.ConstantDelaySchedule
+	// ("@every 15s"), or up to five seconds after the times of a cron spec, which are in UTC. Nil: only on demand.
+	Schedule cron.Schedule
+	// First is the span over which the first runs of nodes that appear together are spread, so that a restart of
+	// ours is not blind for a whole period. 0: 15 seconds. It never exceeds the period of an "@every".
+	First time.Duration
+
+	// Suspect and Confirmed are the time from the end of one run to the start of the next while the node has that
+	// pace, whatever Schedule says. 0: as scheduled.
+	Suspect   time.Duration
+	Confirmed time.Duration
+
+	// Timeout is how long Run takes at the very most, by its own deadline. Its context ends three seconds later: a
+	// probe that is cut off knows less than one that runs out of time by itself. After another three seconds it
+	// counts as not returning. 0: DefaultTimeout.
+	Timeout time.Duration
+}
+
+// DefaultTimeout is a Probe's Timeout if it has none.
+const DefaultTimeout = time.Minute
+
+const (
+	// timeoutMargin lies between a probe's own deadline and the end of its context, and again between that and our
+	// giving up on it.
+	timeoutMargin = 3 * time.Second
+	// shutdownGrace is how long probes that were cancelled are waited for.
+	shutdownGrace = 5 * time.Second
+)
+
+// interval is the time between two runs at pace p, 0 if the schedule says when to run.
+func (p *Probe) interval(pace Pace) time.Duration {
+	switch pace {
+	case PaceSuspect:
+		return p.Suspect
+	case PaceConfirmed:
+		return p.Confirmed
+	case PaceNormal:
+	}
+	return 0
+}
+
+func (p *Probe) timeout() time.Duration {
+	if p.Timeout > 0 {
+		return p.Timeout
+	}
+	return DefaultTimeout
+}
+
+// Pace is how often a node is probed.
+type Pace uint8
+
+// The paces.
+const (
+	PaceNormal    Pace = iota // as scheduled
+	PaceSuspect               // at Probe.Suspect: sooner, to know soon
+	PaceConfirmed             // at Probe.Confirmed: later, for each login leaks processes on a stuck node
+)
+
+// RunnerOptions say what to run and where results go.
+type RunnerOptions struct {
+	Probes []Probe
+	// Sink takes each result. It is called from many goroutines, and holds up the probe that it is called from. The
+	// results of one probe of one node come one after the other. A result may still be on its way to Sink while
+	// SetNodes removes its node: Result.UID tells.
+	Sink func(Result)
+	Log  *slog.Logger
+}
+
+// Runner runs probes of nodes: never two of one kind on one node at once, spread over time. Its methods may be called
+// from anywhere, before Run too, and do not block.
+//
+// Each node has one goroutine that waits for its next probe, and each run one while it lasts, so that a slow kind of
+// probe does not hold up the others. A run that panics gives NotRun. So does a run that ignores its context, and then
+// its kind rests on that node until it returns.
+type Runner struct {
+	options RunnerOptions
+	busy    busy
+	late    lateness
+	loops   sync.WaitGroup
+
+	mu    sync.Mutex
+	ctx   context.Context // Run's; nil before
+	ended bool
+	nodes map[string]*nodeLoop // by name
+}
+
+// NewRunner gives a Runner without nodes.
+func NewRunner(o RunnerOptions) *Runner {
+	if o.Sink == nil {
+		o.Sink = func(Result) {}
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	return &Runner{
+		options: o,
+		nodes:   make(map[string]*nodeLoop),
+		busy:    busy{runs: make(map[runKey]chan struct{})},
+	}
+}
+
+// Run probes until ctx ends, and then until all probes have ended, which takes at most five seconds: a probe that
+// ignores its context is left behind, and is the only error besides that of a second Run.
+func (r *Runner) Run(ctx context.Context) error {
+	if err := r.begin(ctx); err != nil {
+		return err
+	}
+	beat := time.NewTicker(beatInterval)
+	defer beat.Stop()
+	for ctx.Err() == nil {
+		select {
+		case <-ctx.Done():
+		case <-beat.C:
+			r.late.beat(time.Now())
+		}
+	}
+	r.mu.Lock()
+	r.ended = true // SetNodes launches nothing more: these are all
+	r.mu.Unlock()
+	r.loops.Wait()
+	if n := r.busy.len(); n > 0 {
+		return fmt.Errorf("%d probes did not return within %s of being cancelled", n, shutdownGrace)
+	}
+	return nil
+}
+
+func (r *Runner) begin(ctx context.Context) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.ctx != nil {
+		return errors.New("the runner has been run before")
+	}
+	r.ctx = ctx
+	r.late.beat(time.Now())
+	for _, n := range r.nodes {
+		r.launch(n)
+	}
+	return nil
+}
+
+// launch starts a node's goroutine. The caller holds r.mu, and r.ctx is set.
+func (r *Runner) launch(n *nodeLoop) {
+	ctx, cancel := context.WithCancel(r.ctx)
+	n.cancel = cancel
+	r.loops.Go(func() {
+		defer cancel()
+		n.loop(ctx)
+	})
+}
+
+// SetNodes says which nodes there are. What is new is probed soon; what is gone has its probes cancelled and gives no
+// more results. A node that has another UID or address than before is gone, and new. Names are unique within a
+// Runner: of two nodes with the same one, the first counts.
+func (r *Runner) SetNodes(nodes []Node) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.ended {
+		return
+	}
+	seen := make(map[string]bool, len(nodes))
+	for _, n := range nodes {
+		if seen[n.Name] {
+			r.options.Log.Warn("two nodes have the same name, only the first is probed", "broker", n.Broker, "node", n.Name)
+			continue
+		}
+		seen[n.Name] = true
+		if old := r.nodes[n.Name]; old != nil {
+			if old.update(n) {
+				continue
+			}
+			old.cancel()
+		}
+		l := newNodeLoop(r, n)
+		r.nodes[n.Name] = l
+		if r.ctx != nil {
+			r.launch(l)
+		}
+	}
+	for name, l := range r.nodes {
+		if !seen[name] {
+			l.cancel()
+			delete(r.nodes, name)
+		}
+	}
+}
+
+// SetPace says how often to probe the node of that name from now on. A node begins at PaceNormal; names that are not
+// there are ignored.
+func (r *Runner) SetPace(name string, p Pace) {
+	if l := r.node(name); l != nil {
+		l.setPace(p)
+	}
+}
+
+// RunNow runs probes of those kinds, or of every kind if none is named, as soon as possible: at once or, where that
+// kind is running, once more after it has ended, however often it was asked for meanwhile.
+func (r *Runner) RunNow(name string, kinds ...Kind) {
+	if l := r.node(name); l != nil {
+		l.ask(kinds)
+	}
+}
+
+func (r *Runner) node(name string) *nodeLoop {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.nodes[name]
+}
+
+// Late is how late starts have been of late: the worst of the last half to whole minute. Large lateness means that
+// this process did not get to run, and that what it saw is worth little.
+func (r *Runner) Late() time.Duration { return r.late.worst(time.Now()) }

@@ -25,8 +25,12 @@ const (
 	outcomeReplaced = "replaced by somebody else"
 )
 
-// add appends a line to the timeline. A timeline that is full keeps its beginning and its end.
+// add appends a line to the timeline, unless it says what the last one says. A timeline that is full keeps its
+// beginning and its end.
 func (c *Case) add(at time.Time, text string) {
+	if n := len(c.Events); n > 0 && c.Events[n-1].Text == text {
+		return
+	}
 	if len(c.Events) >= keptEvents {
 		c.Events = slices.Delete(c.Events, keptEvents/2, keptEvents/2+1)
 	}
@@ -47,15 +51,24 @@ func (l *Loop) resumeCases(ctx context.Context) error {
 	return nil
 }
 
-// openCase opens a case when a node has been stuck often and long enough, corroborated or not, and captures all that
-// a person would ask for. A case that cannot be stored is not open, and nothing is deleted without one.
+// openCases opens a case for each node that has been stuck often and long enough, corroborated or not.
+func (l *Loop) openCases(ctx context.Context, o Observation, decisions []Decision) {
+	published := false
+	for _, d := range decisions {
+		if c := l.cases[d.Node]; !d.Evidence.Enough || (c != nil && c.UID == d.UID) {
+			continue
+		}
+		if !published {
+			l.publish(o, decisions) // capturing takes seconds, in which people see why
+			published = true
+		}
+		l.openCase(ctx, d)
+	}
+}
+
+// openCase captures all that a person would ask for. A case that cannot be stored is not open, and nothing is deleted
+// without one.
 func (l *Loop) openCase(ctx context.Context, d Decision) {
-	if c := l.cases[d.Node]; c != nil && c.UID == d.UID {
-		return
-	}
-	if !d.Evidence.Enough {
-		return
-	}
 	c := &Case{
 		ID:     fmt.Sprintf("%s-%s-%s", d.At.UTC().Format("20060102t150405z"), d.Node, strings.ToLower(rand.Text()[:4])),
 		Broker: d.Broker, Node: d.Node, UID: d.UID, Opened: d.At, Decision: d,

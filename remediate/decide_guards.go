@@ -57,85 +57,6 @@ type subject struct {
 	evidence Evidence
 }
 
-// scene is what all guards of one decision look at. It is computed once for a broker, so that a broker of a thousand
-// nodes costs a thousand times one node's share, and not its square.
-type scene struct {
-	state  State
-	o      Observation
-	policy Policy
-	now    time.Time
-
-	known  bool                       // the supplier's view is there and fresh
-	unwell []string                   // nodes that are not Healthy, each with its why, sorted
-	stuck  []string                   // names of the nodes that are Stuck, sorted
-	looked map[probe.Kind][2]lookedAt // the two nodes that were looked at the longest ago
-	wide   []GuardState               // of the guards that say the same of every node; zero values for the others
-}
-
-type lookedAt struct {
-	node string
-	at   time.Time
-}
-
-func look(s State, o Observation, p Policy, now time.Time) *scene {
-	sc := &scene{state: s, o: o, policy: p, now: now, looked: make(map[probe.Kind][2]lookedAt)}
-	age := now.Sub(o.View.At)
-	sc.known = !o.View.At.IsZero() && age <= p.Fresh && age > -p.Fresh
-	for _, n := range o.View.Nodes {
-		ns := s.Nodes[n.Name]
-		status, why := ns.health(p, now)
-		if status != probe.Healthy {
-			sc.unwell = append(sc.unwell, n.Name+" ("+why+")")
-		}
-		if status == probe.Stuck || ns.running() {
-			sc.stuck = append(sc.stuck, n.Name)
-		}
-		for _, kind := range []probe.Kind{probe.Login, probe.Roundtrip} {
-			sc.looked[kind] = longestAgo(sc.looked[kind], lookedAt{n.Name, ns.Latest[kind].Started})
-		}
-	}
-	slices.Sort(sc.unwell)
-	slices.Sort(sc.stuck)
-	return sc
-}
-
-// ask asks every guard about n.
-func (sc *scene) ask(n subject) []GuardState {
-	if sc.wide == nil {
-		sc.wide = make([]GuardState, len(guards))
-		for i, g := range guards {
-			if g.wide {
-				sc.wide[i] = g.check(sc, n)
-			}
-		}
-	}
-	states := slices.Clone(sc.wide)
-	for i, g := range guards {
-		if !g.wide {
-			states[i] = g.check(sc, n)
-		}
-		states[i].Guard = g.Guard
-	}
-	return states
-}
-
-// longestAgo keeps the two oldest of three. An entry without a node is none.
-func longestAgo(two [2]lookedAt, l lookedAt) [2]lookedAt {
-	older := func(a, b lookedAt) bool {
-		if a.at.Equal(b.at) {
-			return a.node < b.node
-		}
-		return a.at.Before(b.at)
-	}
-	switch {
-	case two[0].node == "" || older(l, two[0]):
-		return [2]lookedAt{l, two[0]}
-	case two[1].node == "" || older(l, two[1]):
-		return [2]lookedAt{two[0], l}
-	}
-	return two
-}
-
 func open(format string, args ...any) GuardState {
 	return GuardState{Open: true, Why: fmt.Sprintf(format, args...)}
 }
@@ -286,10 +207,10 @@ func checkQuorum(sc *scene, n subject) GuardState {
 	case !ok || q.At.IsZero() || sc.now.Sub(q.At) > sc.policy.Fresh:
 		return closed("no healthy peer has been asked")
 	case q.NotApplicable:
-		return open("%s does not know the question", q.Peer)
+		return open("the broker does not know the question (asked %s)", q.Peer)
 	}
-	return answer(q.Critical, probe.No, q.Peer+" says no queue depends on it",
-		strings.TrimSpace(q.Peer+" says queues depend on it: "+q.Detail), strings.TrimSpace("whether queues depend on it: "+q.Detail))
+	return answer(q.Critical, probe.No, "no queue depends on it (asked "+q.Peer+")",
+		"queues depend on it: "+q.Detail, strings.TrimSpace("whether queues depend on it: "+q.Detail))
 }
 
 func checkStorm(sc *scene, _ subject) GuardState {

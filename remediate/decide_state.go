@@ -180,7 +180,9 @@ func (n NodeState) health(p Policy, now time.Time) (probe.Status, string) {
 	}
 	for _, kind := range []probe.Kind{probe.Roundtrip, probe.MaybeStuck} {
 		r := n.Latest[kind]
-		if r.Status() == probe.Stuck || (r.Status() == probe.Faulty && kind == probe.Roundtrip) {
+		// A round trip that got no further than the login says no more than the login since then.
+		outdated := kind == probe.Roundtrip && r.Stage <= probe.StageOpen && login.Started.After(r.Ended())
+		if (r.Status() == probe.Stuck || r.Status() == probe.Faulty) && !outdated {
 			return r.Status(), phrase(r)
 		}
 	}

@@ -483,3 +483,19 @@ func BenchmarkDecide(b *testing.B) {
 		})
 	}
 }
+
+func TestARoundTripThatFailedAtItsLoginIsOutdatedByALaterLogin(t *testing.T) {
+	tl := newTimeline(t)
+	tl.round(probe.Refused)
+	refused := tl.result("rabbit-1", probe.Roundtrip, probe.Refused)
+	refused.Stage = probe.StageTCP
+	tl.turn(refused)
+	tl.want("rabbit-1", Ailing, Hold)
+	tl.round(probe.OK)
+	tl.want("rabbit-1", Well, Hold)
+	blocked := tl.result("rabbit-1", probe.Roundtrip, probe.Blocked)
+	blocked.Stage = probe.StagePublish
+	tl.turn(blocked)
+	tl.round(probe.OK)
+	tl.want("rabbit-1", Ailing, Hold)
+}

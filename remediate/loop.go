@@ -143,18 +143,14 @@ func (l *Loop) turn(ctx context.Context) time.Time {
 	state, decisions := Decide(l.state, o, l.Policy, now)
 	l.state = state
 	l.settled(ctx)
-	for i, d := range decisions {
-		l.openCase(ctx, d)
-		if l.wantsQuorum(d) {
-			l.askQuorum(ctx, d.Node)
-			o.Results, o.Quorum = nil, l.quorum
-			l.state, decisions = Decide(l.state, o, l.Policy, time.Now())
-			d = decisions[i]
-		}
-		if d.Action == Delete {
-			decisions = l.act(ctx, d, decisions)
-			break
-		}
+	if i := slices.IndexFunc(decisions, l.wantsQuorum); i >= 0 {
+		l.askQuorum(ctx, decisions[i].Node)
+		o.Results = nil
+		l.state, decisions = Decide(l.state, o, l.Policy, time.Now())
+	}
+	l.openCases(ctx, o, decisions)
+	if i := slices.IndexFunc(decisions, func(d Decision) bool { return d.Action == Delete }); i >= 0 {
+		decisions = l.act(ctx, decisions[i], decisions)
 	}
 	l.follow(ctx, decisions)
 	l.pace(decisions)
@@ -244,6 +240,7 @@ func (l *Loop) act(ctx context.Context, d Decision, decisions []Decision) []Deci
 		return again
 	}
 	d = again[i]
+	l.publish(o, again) // people see why before it happens
 	node := o.View.Nodes[slices.IndexFunc(o.View.Nodes, func(n probe.Node) bool { return n.UID == d.UID })]
 
 	a := Act{ID: c.ID, Broker: l.Broker, Node: d.Node, UID: d.UID, Case: c.ID, At: time.Now(), Why: d.Reason}
@@ -346,11 +343,12 @@ func (l *Loop) publish(o Observation, decisions []Decision) {
 			s.Pauses = append(s.Pauses, p)
 		}
 	}
+	byName := make(map[string]probe.Node, len(o.View.Nodes))
+	for _, n := range o.View.Nodes {
+		byName[n.Name] = n
+	}
 	for _, d := range decisions {
-		ns := NodeSnapshot{Decision: d}
-		if i := slices.IndexFunc(o.View.Nodes, func(n probe.Node) bool { return n.Name == d.Node }); i >= 0 {
-			ns.Node = o.View.Nodes[i]
-		}
+		ns := NodeSnapshot{Node: byName[d.Node], Decision: d}
 		state := l.state.Nodes[d.Node]
 		for _, kind := range probe.Kinds() {
 			if r, ok := state.Latest[kind]; ok {

@@ -25,23 +25,27 @@ func (l *Loop) pace(decisions []Decision) {
 	}
 }
 
-// confirm asks for a look at the node's processes while its logins fail: at once, again when the same processes
-// should show, and then often enough for the witness not to grow old.
+// confirm asks for the looks that the decision about a node still needs: at its processes while its logins fail, at
+// once, again when the same processes should show, and then often enough for the witness not to grow old; and for more
+// round trips while those hang, for they are scheduled minutes apart.
 func (l *Loop) confirm(d Decision) {
-	ns := l.state.Nodes[d.Node]
-	if d.Evidence.Kind == "" && ns.Latest[probe.Login].Reason != probe.Unreachable {
-		return
-	}
+	ns, ev := l.state.Nodes[d.Node], d.Evidence
 	look := ns.Latest[probe.MaybeStuck]
-	var wait time.Duration
 	switch {
-	case look.Started.Before(d.Evidence.Since) || look.Reason == "":
-	case d.Evidence.Corroborated || d.Evidence.Kind == "":
-		wait = l.Policy.Evidence / 4
-	default:
-		wait = l.Policy.PersistFor
+	case ev.Kind != "" && (look.Started.Before(ev.Since) || look.Reason == ""):
+		l.ask(d.Node, probe.MaybeStuck, look.Started, 0)
+	case ev.Kind != "" && !ev.Corroborated:
+		l.ask(d.Node, probe.MaybeStuck, look.Started, l.Policy.PersistFor)
+	case ev.Kind != "", look.Status() == probe.Stuck, ns.Latest[probe.Login].Reason == probe.Unreachable:
+		l.ask(d.Node, probe.MaybeStuck, look.Started, l.Policy.Evidence/4)
 	}
-	l.ask(d.Node, probe.MaybeStuck, look.Started, wait)
+	if ev.Kind == probe.Roundtrip {
+		wait := l.Policy.MinTime / 4
+		if d.Phase == Confirmed {
+			wait = l.Policy.Fresh / 2
+		}
+		l.ask(d.Node, probe.Roundtrip, ns.Latest[probe.Roundtrip].Started, wait)
+	}
 }
 
 // lookAtPeers asks for a round trip through each peer that has not had one since the node's own began to hang: what

@@ -1,0 +1,84 @@
+package metrics
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/cjworkbench/unstuck/remediate"
+)
+
+// buckets are in seconds, three to a factor of ten at most. A healthy login takes 2 to 5 ms; one that hangs ends at
+// the broker's handshake timeout (10 s by default) or at our own, beyond it; maybe_stuck takes 6 s and may take 45.
+// All of them cost one series each for each broker, probe and stage: hence so few.
+var buckets = []float64{0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 15, 30, 60}
+
+// stageBuckets are those of buckets that a stage of a login can fall into.
+var stageBuckets = buckets[:10]
+
+// recoveryBuckets are in seconds, from a pod that stops at once to one that somebody had to bring back.
+var recoveryBuckets = []float64{10, 20, 30, 60, 90, 120, 180, 300, 600, 1200, 3600}
+
+// counters are the metrics of what happened.
+type counters struct {
+	results   *prometheus.CounterVec   // broker, node, probe, status, reason
+	durations *prometheus.HistogramVec // broker, probe
+	stages    *prometheus.HistogramVec // broker, stage
+	decisions *prometheus.CounterVec   // broker, action, phase
+	acts      *prometheus.CounterVec   // broker
+	settled   *prometheus.CounterVec   // broker, outcome
+	recovery  *prometheus.HistogramVec // broker
+}
+
+func newCounters() counters {
+	return counters{
+		results: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "unstuck_probe_results_total",
+			Help: "Probes that ended, by what they found. The status follows from the reason.",
+		}, []string{"broker", "node", "probe", "status", "reason"}),
+		durations: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name:    "unstuck_probe_duration_seconds",
+			Help:    "How long probes took, whatever they found.",
+			Buckets: buckets,
+		}, []string{"broker", "probe"}),
+		stages: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name:    "unstuck_probe_stage_duration_seconds",
+			Help:    "How long each stage of a login took, of those that were completed.",
+			Buckets: stageBuckets,
+		}, []string{"broker", "stage"}),
+		decisions: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "unstuck_decisions_total",
+			Help: "Decisions, one for each node and turn, by what was decided and the phase of the node.",
+		}, []string{"broker", "action", "phase"}),
+		acts: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "unstuck_acts_total",
+			Help: "Nodes that were deleted.",
+		}, []string{"broker"}),
+		settled: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "unstuck_acts_settled_total",
+			Help: "Deletions by what became of them. One that was escalated and recovers later counts as both.",
+		}, []string{"broker", "outcome"}),
+		recovery: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name:    "unstuck_recovery_duration_seconds",
+			Help:    "From a deletion until the new node let people in, of those that recovered.",
+			Buckets: recoveryBuckets,
+		}, []string{"broker"}),
+	}
+}
+
+// outcomes are what an act can settle as.
+func outcomes() []remediate.Outcome {
+	return []remediate.Outcome{remediate.Recovered, remediate.Escalated, remediate.Void}
+}
+
+// watch makes a broker's counters appear at zero. Probe results are left out: there are some twenty reasons for each
+// probe and node, of which a broker that is well shows one.
+func (c counters) watch(broker string) {
+	for _, phase := range remediate.Phases() {
+		c.decisions.WithLabelValues(broker, remediate.Hold.String(), string(phase))
+	}
+	c.decisions.WithLabelValues(broker, remediate.Delete.String(), string(remediate.Confirmed))
+	c.acts.WithLabelValues(broker)
+	for _, o := range outcomes() {
+		c.settled.WithLabelValues(broker, string(o))
+	}
+	c.recovery.WithLabelValues(broker)
+}

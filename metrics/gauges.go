@@ -1,0 +1,184 @@
+package metrics
+
+import (
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/cjworkbench/unstuck/probe"
+	"github.com/cjworkbench/unstuck/remediate"
+)
+
+// The gauges of a broker.
+var (
+	lastTurn = prometheus.NewDesc("unstuck_loop_last_turn_timestamp_seconds",
+		"When the broker's loop last looked at it and decided; 0: never.", []string{"broker"}, nil)
+	loopFault = prometheus.NewDesc("unstuck_loop_fault",
+		"1 while the broker's loop cannot see or write down all that it needs, and holds for that reason; else 0.", []string{"broker"}, nil)
+	mode = prometheus.NewDesc("unstuck_broker_mode",
+		"1 for the mode that the broker is in, 0 for the other.", []string{"broker", "mode"}, nil)
+	expected = prometheus.NewDesc("unstuck_broker_nodes_expected",
+		"How many nodes there should be; 0: cannot tell.", []string{"broker"}, nil)
+	unsettled = prometheus.NewDesc("unstuck_acts_unsettled",
+		"Deletions that are under way (pending), or did not help in time and need a person (escalated).", []string{"broker", "state"}, nil)
+	lastAct = prometheus.NewDesc("unstuck_last_act_timestamp_seconds",
+		"When a node of the broker was last deleted; 0: not that is known.", []string{"broker"}, nil)
+	budgetLeft = prometheus.NewDesc("unstuck_budget_left",
+		"How many more nodes of the broker may be deleted within the present 24 hours.", []string{"broker"}, nil)
+)
+
+// The gauges of a node.
+var (
+	status = prometheus.NewDesc("unstuck_node_status",
+		"1 for the status that the node has, 0 for the others.", []string{"broker", "node", "status"}, nil)
+	phase = prometheus.NewDesc("unstuck_node_phase",
+		"Always 1, and only for the phase that the node is in.", []string{"broker", "node", "phase"}, nil)
+	guardClosed = prometheus.NewDesc("unstuck_node_guard_closed",
+		"Always 1, and only for the guards that keep the node from being deleted.", []string{"broker", "node", "guard"}, nil)
+	stuckFor = prometheus.NewDesc("unstuck_node_stuck_seconds",
+		"For how long the node has been stuck by what its probes say; 0: it is not.", []string{"broker", "node"}, nil)
+	lastProbe = prometheus.NewDesc("unstuck_node_last_probe_timestamp_seconds",
+		"When the node's last probe of this kind ended.", []string{"broker", "node", "probe"}, nil)
+	processes = prometheus.NewDesc("unstuck_node_processes",
+		"Erlang processes on the node, by its last maybe_stuck. Missing if that could not be read.", []string{"broker", "node"}, nil)
+	suspicious = prometheus.NewDesc("unstuck_node_suspicious_processes",
+		"Erlang processes on the node that waited in one place throughout its last maybe_stuck.", []string{"broker", "node"}, nil)
+	baseline = prometheus.NewDesc("unstuck_node_suspicious_processes_baseline",
+		"Suspicious processes that the node has when it is well. Missing until that is learned.", []string{"broker", "node"}, nil)
+	stuckReaders = prometheus.NewDesc("unstuck_node_stuck_readers",
+		"Connections that its last maybe_stuck found stuck in login with a message waiting.", []string{"broker", "node"}, nil)
+	stuckChannels = prometheus.NewDesc("unstuck_node_stuck_channels",
+		"Channels that its last maybe_stuck found stuck in a call with a message waiting.", []string{"broker", "node"}, nil)
+	logAge = prometheus.NewDesc("unstuck_node_log_age_seconds",
+		"How old the last line of the node's log was when it was last looked at.", []string{"broker", "node"}, nil)
+)
+
+// gauges turns the snapshots into metrics, at each scrape.
+type gauges struct{ *Metrics }
+
+// Describe names every gauge.
+func (gauges) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{
+		lastTurn, loopFault, mode, expected, unsettled, lastAct, budgetLeft,
+		status, phase, guardClosed, stuckFor, lastProbe,
+		processes, suspicious, baseline, stuckReaders, stuckChannels, logAge,
+	} {
+		ch <- d
+	}
+}
+
+// Collect gives the gauges as of now.
+func (g gauges) Collect(ch chan<- prometheus.Metric) {
+	g.mu.Lock()
+	snapshots := slices.Collect(maps.Values(g.snapshots))
+	g.mu.Unlock()
+
+	now := time.Now()
+	for _, s := range snapshots {
+		collectBroker(ch, s, now)
+		for _, n := range s.Nodes {
+			collectNode(ch, s.Broker, n, now)
+		}
+	}
+}
+
+// send gives one gauge to Prometheus. Labels that do not fit make the scrape say so; they do not end it.
+func send(ch chan<- prometheus.Metric, d *prometheus.Desc, value float64, labels ...string) {
+	m, err := prometheus.NewConstMetric(d, prometheus.GaugeValue, value, labels...)
+	if err != nil {
+		m = prometheus.NewInvalidMetric(d, err)
+	}
+	ch <- m
+}
+
+func collectBroker(ch chan<- prometheus.Metric, s remediate.Snapshot, now time.Time) {
+	send(ch, lastTurn, unix(s.At), s.Broker)
+	if s.At.IsZero() {
+		return
+	}
+	send(ch, loopFault, truth(s.Fault != ""), s.Broker)
+	for _, m := range []remediate.Mode{remediate.Observe, remediate.Remediate} {
+		send(ch, mode, truth(s.Policy.Mode == m), s.Broker, m.String())
+	}
+	send(ch, expected, float64(s.View.Expected), s.Broker)
+
+	var pending, escalated, spent int
+	var last time.Time
+	for _, a := range s.Acts {
+		if a.Outcome == remediate.Void {
+			continue // nothing was deleted
+		}
+		if a.At.After(last) {
+			last = a.At
+		}
+		if now.Sub(a.At) < 24*time.Hour {
+			spent++
+		}
+		if a.Outcome == remediate.Pending {
+			pending++
+		}
+		if a.Outcome == remediate.Escalated {
+			escalated++
+		}
+	}
+	send(ch, unsettled, float64(pending), s.Broker, "pending")
+	send(ch, unsettled, float64(escalated), s.Broker, "escalated")
+	send(ch, lastAct, unix(last), s.Broker)
+	send(ch, budgetLeft, float64(max(0, s.Policy.PerBrokerPerDay-spent)), s.Broker)
+}
+
+func collectNode(ch chan<- prometheus.Metric, broker string, n remediate.NodeSnapshot, now time.Time) {
+	name := valid(n.Name)
+	for _, st := range probe.Statuses() {
+		send(ch, status, truth(n.Decision.Status == st), broker, name, st.String())
+	}
+	if slices.Contains(remediate.Phases(), n.Decision.Phase) {
+		send(ch, phase, 1, broker, name, string(n.Decision.Phase))
+	}
+	for _, guard := range n.Decision.Closed() {
+		send(ch, guardClosed, 1, broker, name, string(guard))
+	}
+	stuck := time.Duration(0)
+	if !n.Stuck.IsZero() {
+		stuck = max(0, now.Sub(n.Stuck))
+	}
+	send(ch, stuckFor, stuck.Seconds(), broker, name)
+	for _, r := range n.Latest {
+		if slices.Contains(probe.Kinds(), r.Kind) {
+			send(ch, lastProbe, unix(r.Ended()), broker, name, string(r.Kind))
+		}
+		if p := r.Processes; p != nil && r.Kind == probe.MaybeStuck {
+			collectProcesses(ch, broker, name, *p)
+		}
+		if r.Kind == probe.LogAge && r.Status() != probe.Unknown {
+			send(ch, logAge, r.LogAge.Seconds(), broker, name)
+		}
+	}
+}
+
+func collectProcesses(ch chan<- prometheus.Metric, broker, node string, p probe.Processes) {
+	send(ch, processes, float64(p.Total), broker, node)
+	send(ch, suspicious, float64(p.Suspicious), broker, node)
+	send(ch, stuckReaders, float64(p.StuckReaders), broker, node)
+	send(ch, stuckChannels, float64(p.StuckChannels), broker, node)
+	if p.Baseline >= 0 {
+		send(ch, baseline, float64(p.Baseline), broker, node)
+	}
+}
+
+func truth(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// unix gives t in seconds since 1970, and 0 for no time at all.
+func unix(t time.Time) float64 {
+	if t.IsZero() {
+		return 0
+	}
+	return float64(t.UnixNano()) / 1e9
+}

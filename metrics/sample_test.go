@@ -1,0 +1,104 @@
+package metrics
+
+import (
+	"time"
+
+	"github.com/cjworkbench/unstuck/probe"
+	"github.com/cjworkbench/unstuck/remediate"
+)
+
+// feed gives m one of everything: a broker of three nodes, one of them confirmed stuck, one just started, after a
+// day with one deletion that helped and one that did not; and a broker that has not had a turn.
+func feed(m *Metrics, now time.Time) {
+	m.Watch("rabbitmq")
+	m.Watch("another")
+	for _, r := range results(now) {
+		m.ProbeDone(r)
+	}
+	for _, a := range acts(now) {
+		m.Acted(a)
+		m.Settled(a)
+	}
+	m.Turned(snapshot(now))
+}
+
+// results has one healthy and one stuck result of each kind of probe.
+func results(now time.Time) []probe.Result {
+	var login, roundtrip probe.StageTimes
+	for i, stage := range probe.Stages() {
+		roundtrip[stage] = time.Duration(i+1) * time.Millisecond
+		if stage <= probe.StageOpen || stage == probe.StageClose {
+			login[stage] = time.Duration(i+1) * time.Millisecond
+		}
+	}
+	well := probe.Result{Broker: "rabbitmq", Node: "rabbit-0", UID: "a", Started: now.Add(-10 * time.Second)}
+	ill := probe.Result{Broker: "rabbitmq", Node: "rabbit-1", UID: "b", Started: now.Add(-20 * time.Second)}
+	with := func(r probe.Result, kind probe.Kind, reason probe.Reason, took time.Duration) probe.Result {
+		r.Kind, r.Reason, r.Took = kind, reason, took
+		switch {
+		case reason != probe.OK:
+		case kind == probe.Login:
+			r.Stages = login
+		case kind == probe.Roundtrip:
+			r.Stages = roundtrip
+		case kind == probe.MaybeStuck:
+			r.Processes = &probe.Processes{Total: 271, Suspicious: 2, Baseline: 2}
+		case kind == probe.LogAge:
+			r.LogAge = 1500 * time.Millisecond
+		}
+		return r
+	}
+	stuck := with(ill, probe.MaybeStuck, probe.ProcessesStuck, 6500*time.Millisecond)
+	stuck.Processes = &probe.Processes{Total: 5300, Suspicious: 5001, StuckReaders: 4999, StuckChannels: 3, Baseline: -1}
+	return []probe.Result{
+		with(well, probe.Login, probe.OK, 4*time.Millisecond),
+		with(well, probe.Login, probe.OK, 5*time.Millisecond),
+		with(well, probe.Roundtrip, probe.OK, 12*time.Millisecond),
+		with(well, probe.MaybeStuck, probe.OK, 6*time.Second),
+		with(well, probe.LogAge, probe.OK, 2*time.Millisecond),
+		with(ill, probe.Login, probe.AwaitTune, 12*time.Second),
+		stuck,
+		with(ill, probe.LogAge, probe.ExecFailed, 2*time.Millisecond),
+	}
+}
+
+func acts(now time.Time) []remediate.Act {
+	return []remediate.Act{
+		{
+			Broker: "rabbitmq", Node: "rabbit-0", UID: "z", At: now.Add(-3 * time.Hour),
+			Outcome: remediate.Recovered, Settled: now.Add(-3*time.Hour + 40*time.Second),
+		},
+		{
+			Broker: "rabbitmq", Node: "rabbit-2", UID: "y", At: now.Add(-2 * time.Hour),
+			Outcome: remediate.Escalated, Settled: now.Add(-time.Hour),
+		},
+	}
+}
+
+func snapshot(now time.Time) remediate.Snapshot {
+	policy := remediate.DefaultPolicy()
+	policy.Mode = remediate.Remediate
+	r := results(now)
+	node := func(name string, status probe.Status, phase remediate.Phase, closed ...remediate.Guard) remediate.NodeSnapshot {
+		n := remediate.NodeSnapshot{Node: probe.Node{Broker: "rabbitmq", Name: name}}
+		n.Decision = remediate.Decision{Status: status, Phase: phase}
+		for _, g := range remediate.Guards() {
+			open := true
+			for _, c := range closed {
+				open = open && c != g.Guard
+			}
+			n.Decision.Guards = append(n.Decision.Guards, remediate.GuardState{Guard: g.Guard, Open: open})
+		}
+		return n
+	}
+	well := node("rabbit-0", probe.Healthy, remediate.Well)
+	well.Latest = []probe.Result{r[1], r[2], r[3], r[4]}
+	ill := node("rabbit-1", probe.Stuck, remediate.Confirmed, remediate.GuardPeers, remediate.GuardBudget)
+	ill.Latest = []probe.Result{r[5], r[6], r[7]}
+	ill.Stuck = now.Add(-90 * time.Second)
+	return remediate.Snapshot{
+		Broker: "rabbitmq", At: now.Add(-time.Second), Policy: policy, Acts: acts(now),
+		View:  probe.View{At: now.Add(-time.Second), Expected: 3},
+		Nodes: []remediate.NodeSnapshot{well, ill, node("rabbit-2", probe.Unknown, remediate.Blind, remediate.GuardYoung)},
+	}
+}

@@ -1,0 +1,136 @@
+package config
+
+import (
+	"fmt"
+	"net"
+	"strings"
+	"time"
+
+	"github.com/cjworkbench/unstuck/remediate"
+)
+
+// check notes what is wrong with values that are each right by themselves.
+func (d *decoder) check(c Config) {
+	if d.listen != nil {
+		return
+	}
+	if _, port, err := net.SplitHostPort(c.Listen.Metrics); err == nil && port != "0" && c.Listen.Metrics == c.Listen.API {
+		d.problem("listen.api", "want another address than that of listen.metrics: only the API asks who is calling")
+	}
+	first := make(map[string]int)
+	for i, b := range c.Brokers {
+		if j, taken := first[b.Name]; taken && b.Name != "" {
+			d.problem(at(i, "name"), "%s is the name of brokers[%d] too: want another", quote(b.Name), j)
+		} else {
+			first[b.Name] = i
+		}
+		d.checkNodes(i, b)
+		d.checkTLS(i, b)
+		d.checkProbes(i, b)
+		d.checkEvidence(i, b)
+		d.checkActs(i, b)
+	}
+}
+
+func (d *decoder) checkNodes(i int, b Broker) {
+	names, addresses := make(map[string]bool), make(map[string]bool)
+	for j, n := range b.Nodes {
+		path := nodeAt(i, j)
+		if names[n.Name] && n.Name != "" {
+			d.problem(path+".name", "%s is the name of another node of this broker: want another", quote(n.Name))
+		}
+		if addresses[n.Address] && n.Address != "" {
+			d.problem(path+".address", "another node of this broker has the same address: want its own, not a load balancer's")
+		}
+		names[n.Name], addresses[n.Address] = true, true
+	}
+	if b.Policy.Mode == remediate.Remediate {
+		d.problem(at(i, "mode"), "want observe: the nodes are listed in this file, and nothing here could delete and recreate them")
+	}
+}
+
+func (d *decoder) checkTLS(i int, b Broker) {
+	switch {
+	case b.TLS == nil:
+	case b.TLS.CertFile != "" && b.TLS.KeyFile == "":
+		d.problem(at(i, "tls", "key_file"), "missing: want the key of the certificate in cert_file")
+	case b.TLS.CertFile == "" && b.TLS.KeyFile != "":
+		d.problem(at(i, "tls", "cert_file"), "missing: want the certificate of the key in key_file")
+	}
+}
+
+// checkProbes holds the ten-second rule: a live broker ends an unfinished login at its handshake timeout, and only a
+// wedged one is silent beyond. A deadline before that tells nothing. The margin is for connecting, and for a broker
+// whose timer is late.
+func (d *decoder) checkProbes(i int, b Broker) {
+	least := b.HandshakeTimeout + max(time.Second, b.HandshakeTimeout/10)
+	for _, p := range []struct {
+		name    string
+		timeout time.Duration
+	}{
+		{"login", b.Probes.Login.Timeout},
+		{"roundtrip", b.Probes.Roundtrip.Timeout},
+	} {
+		if p.timeout < least {
+			d.problem(at(i, "probes", p.name, "timeout"),
+				"%s: want at least %s, beyond the broker's handshake_timeout of %s, or a slow broker looks like a stuck one",
+				span(p.timeout), span(least), span(b.HandshakeTimeout))
+		}
+	}
+	if b.Policy.LogSilence > 0 && b.Probes.Log.Every.Schedule == nil {
+		d.problem(at(i, "policy", "log_silence"), "it asks for a silent log, and probes.log.every is never: want 0s, or a schedule there")
+	}
+}
+
+// checkEvidence sees to it that what the policy asks for can come together before it is too old.
+func (d *decoder) checkEvidence(i int, b Broker) {
+	login, p := b.Probes.Login, b.Policy
+	if p.Needed > p.Of {
+		d.problem(at(i, "policy", "needed"), "%d: want at most %d, as many as policy.of", p.Needed, p.Of)
+		return
+	}
+	pace := max(longestGap(login.Every), login.WhileSuspect, login.WhileConfirmed)
+	if apart := pace + login.Timeout; p.Fresh <= apart {
+		d.problem(at(i, "policy", "fresh"),
+			"%s: want more than %s, the longest time from one login to the end of the next, or the node is unknown in between",
+			span(p.Fresh), span(apart))
+	}
+	if b.Policy.LogSilence > 0 && b.Probes.Log.Every.Schedule != nil && p.Fresh <= longestGap(b.Probes.Log.Every) {
+		d.problem(at(i, "policy", "fresh"), "%s: want more than %s, the longest time between two looks at the log, which log_silence asks for",
+			span(p.Fresh), span(longestGap(b.Probes.Log.Every)))
+	}
+	confirmed := time.Duration(p.Needed) * (max(login.WhileSuspect, login.WhileConfirmed) + login.Timeout)
+	if least := max(confirmed, p.MinTime+login.Timeout); p.Evidence < least {
+		d.problem(at(i, "policy", "evidence"),
+			"%s: want at least %s, or the first of %d stuck logins is forgotten before the last",
+			span(p.Evidence), span(least), p.Needed)
+	}
+	if least := p.PersistFor + 2*b.Probes.MaybeStuck.Timeout; p.Evidence < least {
+		d.problem(at(i, "policy", "evidence"),
+			"%s: want at least %s, the time that two looks at a node's processes may take, persist_for apart",
+			span(p.Evidence), span(least))
+	}
+}
+
+func (d *decoder) checkActs(i int, b Broker) {
+	p := b.Policy
+	if p.Settle <= p.Grace {
+		d.problem(at(i, "policy", "settle"), "%s: want more than policy.grace, %s: the old node may take that long to stop",
+			span(p.Settle), span(p.Grace))
+	}
+	if p.Grace%time.Second != 0 {
+		d.problem(at(i, "policy", "grace"), "%s: want whole seconds, Kubernetes counts no others", span(p.Grace))
+	}
+	if p.PerNodePerDay > p.PerBrokerPerDay {
+		d.problem(at(i, "policy", "per_node_per_day"), "%d: want at most %d, as many as policy.per_broker_per_day",
+			p.PerNodePerDay, p.PerBrokerPerDay)
+	}
+}
+
+// at gives the path of a broker's key.
+func at(broker int, keys ...string) string {
+	return fmt.Sprintf("brokers[%d].%s", broker, strings.Join(keys, "."))
+}
+
+// nodeAt gives the path of a broker's node.
+func nodeAt(broker, node int) string { return at(broker, fmt.Sprintf("nodes[%d]", node)) }

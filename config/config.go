@@ -1,0 +1,155 @@
+// Package config reads one YAML file into one Config: strict, defaulted and validated. Every problem is reported at
+// once, each with its line, the path of its key and what was expected. docs/configuration.md lists every key.
+package config
+
+import (
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/cjworkbench/unstuck/probe"
+	"github.com/cjworkbench/unstuck/remediate"
+)
+
+// Config is all that the daemon is told.
+type Config struct {
+	Listen  Listen
+	Log     Log
+	DataDir string // where cases and acts are kept when there is no Kubernetes
+	Brokers []Broker
+}
+
+// Listen has the addresses to listen on, as host:port.
+type Listen struct {
+	Metrics string // /metrics, /healthz and /readyz
+	API     string
+}
+
+// Log says what to log, and how.
+type Log struct {
+	Level  slog.Level
+	Format string // text or json
+}
+
+// Broker is one RabbitMQ cluster, how to probe its nodes, and when to delete one.
+type Broker struct {
+	Name  string
+	Vhost string
+
+	Username     string // or UsernameFile
+	UsernameFile string
+	PasswordFile string
+	TLS          *TLS // nil: plain TCP
+
+	// Nodes are those that the file names. They have a name and an address, and nobody who could say more of them.
+	Nodes []probe.Node
+
+	// HandshakeTimeout is the broker's own: how long it gives a login before it ends the connection.
+	HandshakeTimeout time.Duration
+
+	Probes Probes
+	Policy remediate.Policy
+}
+
+// TLS says how to trust a broker, and how it may trust us.
+type TLS struct {
+	CAFile     string // empty: the system's
+	CertFile   string // of the client; empty: none
+	KeyFile    string
+	ServerName string // empty: the host of the node's address
+}
+
+// Probes says how often each kind of probe runs, and for how long at most.
+type Probes struct {
+	Login struct {
+		Every          Schedule
+		Timeout        time.Duration
+		WhileSuspect   time.Duration // from the end of one to the start of the next
+		WhileConfirmed time.Duration // likewise
+	}
+	Roundtrip struct {
+		Every   Schedule
+		Timeout time.Duration
+	}
+	MaybeStuck struct {
+		Every         Schedule
+		Timeout       time.Duration
+		AboveBaseline int     // so many more suspicious processes than usual, and
+		Share         float64 // such a share of all processes, are a finding
+	}
+	Log struct {
+		Every  Schedule
+		MaxAge time.Duration // of the last line, after a login that succeeded
+	}
+}
+
+// defaults gives what holds where the file says nothing.
+func defaults() Config {
+	return Config{
+		Listen:  Listen{Metrics: ":9090", API: "127.0.0.1:8080"},
+		Log:     Log{Level: slog.LevelInfo, Format: "text"},
+		DataDir: "/var/lib/unstuck",
+	}
+}
+
+// DefaultBroker gives what holds for a broker where neither its section nor that of the defaults says anything.
+func DefaultBroker() Broker {
+	b := Broker{Vhost: "/", HandshakeTimeout: 10 * time.Second, Policy: remediate.DefaultPolicy()}
+
+	b.Probes.Login.Every = Every(15 * time.Second)
+	b.Probes.Login.Timeout = 12 * time.Second
+	b.Probes.Login.WhileSuspect = 12 * time.Second
+	b.Probes.Login.WhileConfirmed = time.Minute
+
+	b.Probes.Roundtrip.Every = Every(5 * time.Minute)
+	b.Probes.Roundtrip.Timeout = 20 * time.Second
+
+	b.Probes.MaybeStuck.Every = Every(time.Hour)
+	b.Probes.MaybeStuck.Timeout = 45 * time.Second
+	b.Probes.MaybeStuck.AboveBaseline = 20
+	b.Probes.MaybeStuck.Share = 0.05
+
+	b.Probes.Log.Every = Every(30 * time.Second)
+	b.Probes.Log.MaxAge = 5 * time.Minute
+	return b
+}
+
+// clone gives a broker that shares nothing with b.
+func (b Broker) clone() Broker {
+	b.Nodes = slices.Clone(b.Nodes)
+	b.Policy.Windows = slices.Clone(b.Policy.Windows)
+	if b.TLS != nil {
+		tls := *b.TLS
+		b.TLS = &tls
+	}
+	return b
+}
+
+// Load reads the file at path, and checks that the files it names can be read. Paths in it are relative to its own
+// directory. If its contents are at fault the error is an *Error.
+func Load(path string) (*Config, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err // it names the operation and the path
+	}
+	d := newDecoder()
+	c := d.parse(data)
+	c.resolve(filepath.Dir(path))
+	d.checkFiles(c)
+	if err := d.err(path); err != nil {
+		return nil, err
+	}
+	return &c, nil
+}
+
+// Parse reads a configuration. It looks at no file, and leaves relative paths as they are. The error is an *Error.
+func Parse(data []byte) (*Config, error) {
+	d := newDecoder()
+	c := d.parse(data)
+	if err := d.err(""); err != nil {
+		return nil, err
+	}
+	return &c, nil
+}

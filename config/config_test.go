@@ -1,0 +1,248 @@
+package config
+
+import (
+	"errors"
+	"flag"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/cjworkbench/unstuck/probe"
+	"github.com/cjworkbench/unstuck/remediate"
+)
+
+var update = flag.Bool("update", false, "write the expected messages anew")
+
+func TestEachBadFileIsRefusedWithTheseWords(t *testing.T) {
+	files, err := filepath.Glob("testdata/bad/*.yaml")
+	if err != nil || len(files) < 20 {
+		t.Fatalf("%d bad files, error %v", len(files), err)
+	}
+	for _, file := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".yaml"), func(t *testing.T) {
+			c, err := Load(file)
+			if err == nil {
+				t.Fatalf("it was taken: %+v", c)
+			}
+			got := strings.ReplaceAll(err.Error(), "testdata/bad/", "") + "\n"
+			if strings.Contains(got, "hunter") {
+				t.Errorf("the message gives a secret away: %s", got)
+			}
+			expected := strings.TrimSuffix(file, ".yaml") + ".txt"
+			if *update {
+				if err := os.WriteFile(expected, []byte(got), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want, err := os.ReadFile(expected)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(strings.Split(string(want), "\n"), strings.Split(got, "\n")); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func load(t *testing.T, file string) *Config {
+	t.Helper()
+	c, err := Load(file)
+	if err != nil {
+		t.Fatalf("load %s:\n%v", file, err)
+	}
+	return c
+}
+
+func TestTheSmallestFileHasTheDefaults(t *testing.T) {
+	c := load(t, "testdata/good/smallest.yaml")
+	if diff := cmp.Diff(Listen{Metrics: ":9090", API: "127.0.0.1:8080"}, c.Listen); diff != "" {
+		t.Errorf("listen (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(Log{Level: slog.LevelInfo, Format: "text"}, c.Log); diff != "" {
+		t.Errorf("log (-want +got):\n%s", diff)
+	}
+	if c.DataDir != "/var/lib/unstuck" {
+		t.Errorf("data_dir is %q", c.DataDir)
+	}
+	if len(c.Brokers) != 1 {
+		t.Fatalf("%d brokers", len(c.Brokers))
+	}
+	b := c.Brokers[0]
+	if diff := cmp.Diff(remediate.DefaultPolicy(), b.Policy); diff != "" {
+		t.Errorf("policy (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(DefaultBroker().Probes, b.Probes); diff != "" {
+		t.Errorf("probes (-want +got):\n%s", diff)
+	}
+	want := []probe.Node{{Broker: "rabbitmq", Name: "rabbit-0", Address: "127.0.0.1:5672"}}
+	if diff := cmp.Diff(want, b.Nodes); diff != "" {
+		t.Errorf("nodes (-want +got):\n%s", diff)
+	}
+	if b.Vhost != "/" || b.TLS != nil || b.HandshakeTimeout != 10*time.Second {
+		t.Errorf("vhost %q, TLS %v, handshake_timeout %s", b.Vhost, b.TLS, b.HandshakeTimeout)
+	}
+}
+
+func TestEveryKeyOfTheFullFileArrives(t *testing.T) {
+	c := load(t, "testdata/good/full.yaml")
+	if diff := cmp.Diff(Listen{Metrics: ":9419", API: "127.0.0.1:8081"}, c.Listen); diff != "" {
+		t.Errorf("listen (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(Log{Level: slog.LevelDebug, Format: "json"}, c.Log); diff != "" {
+		t.Errorf("log (-want +got):\n%s", diff)
+	}
+	b := c.Brokers[0]
+	wantPolicy := remediate.Policy{
+		Mode: remediate.Observe, Needed: 4, Of: 6, MinTime: 2 * time.Minute,
+		PersistFor: 30 * time.Second, AboveBaseline: 40, LogSilence: 3 * time.Minute,
+		Fresh: 4 * time.Minute, Evidence: 20 * time.Minute,
+		StartupAllowance: 15 * time.Minute, Cooldown: 20 * time.Minute, Settle: 25 * time.Minute, Grace: 45 * time.Second,
+		SingleNode: true, MaxStuck: 2, StormCooldown: 30 * time.Minute, PerNodePerDay: 2, PerBrokerPerDay: 5,
+		Windows: []remediate.Window{
+			{Days: [7]bool{1: true, 2: true, 3: true, 4: true, 5: true}, From: 8 * time.Hour, To: 18 * time.Hour},
+			{Days: [7]bool{0: true, 6: true}, From: 22 * time.Hour, To: 4 * time.Hour},
+		},
+	}
+	if diff := cmp.Diff(wantPolicy, b.Policy); diff != "" {
+		t.Errorf("policy (-want +got):\n%s", diff)
+	}
+	var wantProbes Probes
+	wantProbes.Login.Every = schedule(t, "@every 20s")
+	wantProbes.Login.Timeout = 25 * time.Second
+	wantProbes.Login.WhileSuspect = 5 * time.Second
+	wantProbes.Login.WhileConfirmed = 90 * time.Second
+	wantProbes.Roundtrip.Every = schedule(t, "*/10 * * * *")
+	wantProbes.Roundtrip.Timeout = 30 * time.Second
+	wantProbes.MaybeStuck.Every = schedule(t, "@daily")
+	wantProbes.MaybeStuck.Timeout = time.Minute
+	wantProbes.MaybeStuck.AboveBaseline = 30
+	wantProbes.MaybeStuck.Share = 0.1
+	wantProbes.Log.Every = schedule(t, "@every 1m")
+	wantProbes.Log.MaxAge = 10 * time.Minute
+	sameLocation := cmp.Comparer(func(a, b *time.Location) bool { return a.String() == b.String() })
+	if diff := cmp.Diff(wantProbes, b.Probes, sameLocation); diff != "" {
+		t.Errorf("probes (-want +got):\n%s", diff)
+	}
+	if b.Username != "monitor" || b.Vhost != "/jobs" || b.TLS == nil || b.HandshakeTimeout != 20*time.Second {
+		t.Errorf("username %q, vhost %q, TLS %v, handshake_timeout %s", b.Username, b.Vhost, b.TLS, b.HandshakeTimeout)
+	}
+}
+
+func schedule(t *testing.T, spec string) Schedule {
+	t.Helper()
+	s, err := ParseSchedule(spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return Schedule{Spec: spec, Schedule: s}
+}
+
+// A field of the policy without a key could never be set. The mode is left out: a file can only say observe so far.
+func TestEveryFieldOfThePolicyHasAKey(t *testing.T) {
+	full := reflect.ValueOf(load(t, "testdata/good/full.yaml").Brokers[0].Policy)
+	standard := reflect.ValueOf(remediate.DefaultPolicy())
+	for i := range full.NumField() {
+		name := full.Type().Field(i).Name
+		if name != "Mode" && reflect.DeepEqual(full.Field(i).Interface(), standard.Field(i).Interface()) {
+			t.Errorf("full.yaml leaves %s at its default", name)
+		}
+	}
+}
+
+func TestABrokerInheritsWhatItDoesNotSay(t *testing.T) {
+	c, err := Parse([]byte(`
+defaults:
+  username_file: shared-name
+  password_file: shared
+  vhost: /shared
+  tls: {ca_file: ca.pem, server_name: shared}
+  probes: {login: {timeout: 14s}, roundtrip: {every: never}}
+  policy: {needed: 2, windows: ["08:00-18:00"]}
+brokers:
+  - name: one
+    nodes: [{name: a, address: "localhost:5671"}]
+  - name: two
+    username: mine
+    vhost: /mine
+    tls: {server_name: mine}
+    probes: {login: {timeout: 13s}}
+    policy: {windows: []}
+    nodes: [{name: a, address: "localhost:5671"}]
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	one, two := c.Brokers[0], c.Brokers[1]
+	if one.UsernameFile != "shared-name" || one.Vhost != "/shared" || one.TLS.ServerName != "shared" ||
+		one.Probes.Login.Timeout != 14*time.Second || len(one.Policy.Windows) != 1 {
+		t.Errorf("one did not inherit everything: %+v, TLS %+v", one, one.TLS)
+	}
+	if two.Username != "mine" || two.UsernameFile != "" || two.Vhost != "/mine" || two.TLS.ServerName != "mine" ||
+		two.Probes.Login.Timeout != 13*time.Second || len(two.Policy.Windows) != 0 {
+		t.Errorf("two did not have its own way: %+v, TLS %+v", two, two.TLS)
+	}
+	if two.TLS.CAFile != "ca.pem" || two.Policy.Needed != 2 || two.PasswordFile != "shared" || two.Probes.Roundtrip.Every.Schedule != nil {
+		t.Errorf("two did not inherit the rest: %+v, TLS %+v", two, two.TLS)
+	}
+}
+
+func TestPathsAreRelativeToTheFile(t *testing.T) {
+	dir := t.TempDir()
+	write(t, filepath.Join(dir, "secret"), "hunter2\n")
+	write(t, filepath.Join(dir, "unstuck.yaml"), `
+data_dir: data
+brokers:
+  - name: rabbitmq
+    username_file: `+filepath.Join(dir, "secret")+`
+    password_file: secret
+    nodes: [{name: a, address: "localhost:5672"}]
+`)
+	c := load(t, filepath.Join(dir, "unstuck.yaml"))
+	if want := filepath.Join(dir, "data"); c.DataDir != want {
+		t.Errorf("data_dir is %s, want %s", c.DataDir, want)
+	}
+	got, err := c.Brokers[0].Credentials(t.Context())
+	if want := (probe.Credentials{Username: "hunter2", Password: "hunter2"}); err != nil || got != want {
+		t.Errorf("got the credentials %v, error %v", got, err)
+	}
+}
+
+func TestARotatedPasswordIsReadAnew(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "password")
+	b := Broker{Username: "unstuck", PasswordFile: file}
+	for _, password := range []string{"first", "second with spaces "} {
+		write(t, file, password+"\r\n")
+		got, err := b.Credentials(t.Context())
+		if want := (probe.Credentials{Username: "unstuck", Password: password}); err != nil || got != want {
+			t.Errorf("got another password than %q, error %v", password, err)
+		}
+	}
+	if err := os.Remove(file); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.Credentials(t.Context()); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("without the file: error %v", err)
+	}
+}
+
+func write(t *testing.T, file, text string) {
+	t.Helper()
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestAFileThatIsNotThereIsNamed(t *testing.T) {
+	_, err := Load("testdata/nowhere.yaml")
+	var notConfig *Error
+	if !errors.Is(err, os.ErrNotExist) || errors.As(err, &notConfig) || !strings.Contains(err.Error(), "testdata/nowhere.yaml") {
+		t.Errorf("got %v", err)
+	}
+}

@@ -1,0 +1,84 @@
+package config
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+const page = "../docs/configuration.md"
+
+func TestEveryKeyStandsInTheTableAndNothingElse(t *testing.T) {
+	var code []string // key and default
+	d := newDecoder()
+	d.listen = func(key, byDefault string) { code = append(code, "`"+key+"` | "+byDefault) }
+	d.parse(nil)
+
+	text, err := os.ReadFile(page)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var documented []string
+	for _, m := range regexp.MustCompile("(?m)^\\| (`[^|]*`) \\| ([^|]*) \\| [^|]+ \\|$").FindAllStringSubmatch(string(text), -1) {
+		documented = append(documented, m[1]+" | "+strings.Trim(m[2], "`"))
+	}
+	slices.Sort(code)
+	slices.Sort(documented)
+	if diff := cmp.Diff(code, documented); diff != "" {
+		t.Errorf("the table of %s is not what the code reads (-code +documented):\n%s", page, diff)
+	}
+}
+
+func TestEveryExampleOfTheDocumentationIsTaken(t *testing.T) {
+	text, err := os.ReadFile(page)
+	if err != nil {
+		t.Fatal(err)
+	}
+	examples := regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllStringSubmatch(string(text), -1)
+	if len(examples) < 2 {
+		t.Fatalf("%s has %d examples", page, len(examples))
+	}
+	for _, example := range examples {
+		if _, err := Parse([]byte(example[1])); err != nil {
+			t.Errorf("%v, in:\n%s", err, example[1])
+		}
+	}
+}
+
+func TestEveryGoodFileIsTaken(t *testing.T) {
+	files, err := filepath.Glob("testdata/good/*.yaml")
+	if err != nil || len(files) < 2 {
+		t.Fatalf("%d good files, error %v", len(files), err)
+	}
+	for _, file := range files {
+		load(t, file)
+	}
+}
+
+// The full file is what the documentation points to as complete: each key of the table is somewhere in it.
+func TestTheFullFileHasEveryKey(t *testing.T) {
+	data, err := os.ReadFile("testdata/good/full.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	there := newDecoder()
+	there.parse(data)
+	index := regexp.MustCompile(`\[\d+\]`)
+	keys := make(map[string]bool)
+	for key := range there.lines {
+		keys[index.ReplaceAllString(key, "[]")] = true
+	}
+	all := newDecoder()
+	all.listen = func(key, _ string) {
+		// Not with another: there is one user name, and TLS files are not made for an example.
+		if !keys[key] && key != "brokers[].username_file" && !strings.HasPrefix(key, "brokers[].tls.") {
+			t.Errorf("full.yaml does not have %s", key)
+		}
+	}
+	all.parse(nil)
+}

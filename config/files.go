@@ -1,0 +1,102 @@
+package config
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/cjworkbench/unstuck/probe"
+)
+
+// maxSecret bounds a file with a user's name or a password, in bytes.
+const maxSecret = 4096
+
+// Credentials reads the user's name and the password, each time anew: secrets are rotated while we run. The end of the
+// line does not count. It is what probe.LoginOptions asks for.
+func (b Broker) Credentials(ctx context.Context) (probe.Credentials, error) {
+	if err := ctx.Err(); err != nil {
+		return probe.Credentials{}, err
+	}
+	c := probe.Credentials{Username: b.Username}
+	var err error
+	if b.UsernameFile != "" {
+		if c.Username, err = readSecret(b.UsernameFile); err != nil {
+			return probe.Credentials{}, fmt.Errorf("read the user name: %w", err)
+		}
+	}
+	if c.Password, err = readSecret(b.PasswordFile); err != nil {
+		return probe.Credentials{}, fmt.Errorf("read the password: %w", err)
+	}
+	return c, nil
+}
+
+// TLSConfig reads the files that the TLS section names. It gives nil for a broker without TLS.
+func (b Broker) TLSConfig() (*tls.Config, error) {
+	if b.TLS == nil {
+		return nil, nil
+	}
+	return probe.LoadTLS(b.TLS.CAFile, b.TLS.CertFile, b.TLS.KeyFile, b.TLS.ServerName)
+}
+
+// readSecret reads a file of one line. Errors name the file, and never repeat what is in it.
+func readSecret(path string) (string, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, maxSecret+1))
+	if err != nil {
+		return "", err
+	}
+	secret := strings.TrimRight(string(data), "\r\n")
+	switch {
+	case len(data) > maxSecret:
+		return "", fmt.Errorf("%s has more than %d bytes", path, maxSecret)
+	case secret == "":
+		return "", fmt.Errorf("%s is empty", path)
+	case strings.ContainsAny(secret, "\r\n\x00"):
+		return "", fmt.Errorf("%s has more than one line", path)
+	}
+	return secret, nil
+}
+
+// resolve makes relative paths relative to dir.
+func (c *Config) resolve(dir string) {
+	paths := []*string{&c.DataDir}
+	for i := range c.Brokers {
+		b := &c.Brokers[i]
+		paths = append(paths, &b.UsernameFile, &b.PasswordFile)
+		if b.TLS != nil {
+			paths = append(paths, &b.TLS.CAFile, &b.TLS.CertFile, &b.TLS.KeyFile)
+		}
+	}
+	for _, p := range paths {
+		if *p != "" && !filepath.IsAbs(*p) {
+			*p = filepath.Join(dir, *p)
+		}
+	}
+}
+
+// checkFiles notes the files that cannot be used.
+func (d *decoder) checkFiles(c Config) {
+	for i, b := range c.Brokers {
+		for _, f := range []struct{ key, path string }{{"username_file", b.UsernameFile}, {"password_file", b.PasswordFile}} {
+			if f.path == "" {
+				continue
+			}
+			if _, err := readSecret(f.path); err != nil {
+				d.problem(at(i, f.key), "%v", err)
+			}
+		}
+		if b.TLS != nil && (b.TLS.CertFile == "") == (b.TLS.KeyFile == "") { // else that has been noted
+			if _, err := b.TLSConfig(); err != nil {
+				d.problem(at(i, "tls"), "%v", err)
+			}
+		}
+	}
+}

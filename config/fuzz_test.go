@@ -1,0 +1,89 @@
+package config
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+func FuzzParse(f *testing.F) {
+	for _, pattern := range []string{"testdata/good/*.yaml", "testdata/bad/*.yaml"} {
+		files, err := filepath.Glob(pattern)
+		if err != nil {
+			f.Fatal(err)
+		}
+		for _, file := range files {
+			data, err := os.ReadFile(file)
+			if err != nil {
+				f.Fatal(err)
+			}
+			f.Add(data)
+		}
+	}
+	f.Add([]byte("a: &a [*a]\nbrokers: *a\n"))
+	f.Add([]byte("defaults: &d {tls: *d}\nbrokers: [*d, {<<: *d}]\n"))
+
+	f.Fuzz(func(t *testing.T, data []byte) {
+		c, err := Parse(data)
+		if err == nil {
+			held(t, c)
+			return
+		}
+		var problems *Error
+		if !errors.As(err, &problems) || len(problems.Problems) == 0 {
+			t.Fatalf("%v is no *Error with problems", err)
+		}
+		lines := 2 // YAML has more ends of lines than one
+		for _, end := range []string{"\n", "\r", "\u0085", "\u2028", "\u2029"} {
+			lines += strings.Count(string(data), end)
+		}
+		last := 1
+		for _, p := range problems.Problems {
+			if p.Line < last || p.Line > lines || p.Text == "" {
+				t.Errorf("a problem without a line, or out of order: %+v", p)
+			}
+			last = p.Line
+		}
+	})
+}
+
+// held checks what the rest of the daemon relies on, of a configuration that was taken.
+func held(t *testing.T, c *Config) {
+	t.Helper()
+	if len(c.Brokers) == 0 {
+		t.Error("no brokers")
+	}
+	names := make(map[string]bool)
+	for _, b := range c.Brokers {
+		p := b.Policy
+		if b.Name == "" || names[b.Name] || len(b.Nodes) == 0 || (b.Username == "") == (b.UsernameFile == "") || b.PasswordFile == "" {
+			t.Errorf("broker %q lacks something, or comes twice", b.Name)
+		}
+		names[b.Name] = true
+		if b.Probes.Login.Every.Schedule == nil || b.Probes.Login.Timeout < b.HandshakeTimeout+time.Second {
+			t.Errorf("broker %q breaks the ten-second rule", b.Name)
+		}
+		if p.Needed < 1 || p.Needed > p.Of || p.MinTime <= 0 || p.Grace < time.Second || p.MaxStuck < 1 || p.Fresh <= 0 || p.Evidence < p.MinTime {
+			t.Errorf("broker %q has the policy %+v", b.Name, p)
+		}
+	}
+}
+
+func FuzzParseSchedule(f *testing.F) {
+	for _, spec := range []string{"@every 15s", "*/5 * * * *", "TZ=UTC", "CRON_TZ=", "0 0 30 2 *", "@daily", "0-59/0 * * * *"} {
+		f.Add(spec)
+	}
+	f.Fuzz(func(t *testing.T, spec string) {
+		s, err := ParseSchedule(spec)
+		if err != nil {
+			return
+		}
+		now := time.Now()
+		if next := s.Next(now); !next.After(now) {
+			t.Errorf("%q: next at %s, now is %s", spec, next, now)
+		}
+	})
+}

@@ -1,0 +1,226 @@
+package config
+
+import (
+	"log/slog"
+	"regexp"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/cjworkbench/unstuck/probe"
+	"github.com/cjworkbench/unstuck/remediate"
+)
+
+// The forms of names. They stand in paths of the API, in metrics and in the names of what is kept.
+var (
+	brokerName = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$`)
+	nodeName   = regexp.MustCompile(`^[a-zA-Z0-9]([-_.a-zA-Z0-9]{0,251}[a-zA-Z0-9])?$`)
+)
+
+// What the messages say of them.
+const (
+	wantBroker   = "a name of lower-case letters, digits and dashes, up to 63"
+	wantNode     = "a name of letters, digits and . - _"
+	wantFile     = "the path of a file"
+	wantUsername = "the user's name"
+)
+
+// parse reads a whole configuration. Whatever is wrong is noted, and the rest read nevertheless.
+func (d *decoder) parse(data []byte) Config {
+	c := defaults()
+	root, ok := d.document(data)
+	if !ok {
+		return c
+	}
+	s := d.section("", root)
+
+	listen := s.sub("listen")
+	listen.address("metrics", c.Listen.Metrics, true, &c.Listen.Metrics)
+	listen.address("api", c.Listen.API, true, &c.Listen.API)
+	listen.end()
+
+	log := s.sub("log")
+	log.oneOf("level", "info", []string{"debug", "info", "warn", "error"}, func(v string) {
+		c.Log.Level = map[string]slog.Level{"debug": slog.LevelDebug, "warn": slog.LevelWarn, "error": slog.LevelError}[v]
+	})
+	log.oneOf("format", c.Log.Format, []string{"text", "json"}, func(v string) { c.Log.Format = v })
+	log.end()
+
+	s.text("data_dir", c.DataDir, "the path of a directory", &c.DataDir)
+
+	shared := DefaultBroker()
+	if d.listen == nil {
+		forAll := s.sub("defaults")
+		forAll.inherited(&shared)
+		forAll.end()
+	} else {
+		d.listen("defaults", none) // its keys are those of a broker
+	}
+	brokers, _ := s.list("brokers", required, "brokers")
+	for _, e := range brokers {
+		c.Brokers = append(c.Brokers, d.broker(e, shared.clone()))
+	}
+	s.end()
+	d.check(c)
+	return c
+}
+
+// sub reads the section of a key; an empty one if it is not there.
+func (s *section) sub(name string) *section { return s.section(s.key(name), s.take(name)) }
+
+// broker reads one broker. What it does not say remains as it is in b.
+func (d *decoder) broker(e element, b Broker) Broker {
+	s := d.section(e.path, e.node)
+	s.matching("name", brokerName, wantBroker, &b.Name)
+	s.missing("name", b.Name, wantBroker)
+	s.inherited(&b)
+	if b.Username == "" {
+		s.missingOneOf("username", "username_file")
+	}
+	s.missing("password_file", b.PasswordFile, wantFile)
+
+	nodes, _ := s.list("nodes", required, "nodes")
+	for _, e := range nodes {
+		b.Nodes = append(b.Nodes, d.node(e, b.Name))
+	}
+	s.end()
+	return b
+}
+
+// missingOneOf notes that neither of two keys is there. In a broker either may come from the defaults.
+func (s *section) missingOneOf(first, second string) {
+	for _, name := range []string{s.key(first), s.key(second), "defaults." + first, "defaults." + second} {
+		if _, there := s.lines[name]; there {
+			return
+		}
+	}
+	s.problem(s.key(first), "missing: want %s, here or in the file that %s names", wantUsername, second)
+}
+
+func (d *decoder) node(e element, broker string) probe.Node {
+	n := probe.Node{Broker: broker}
+	s := d.section(e.path, e.node)
+	s.matching("name", nodeName, wantNode, &n.Name)
+	s.missing("name", n.Name, wantNode)
+	s.address("address", required, false, &n.Address)
+	s.missing("address", n.Address, "the host:port of its AMQP listener")
+	s.end()
+	return n
+}
+
+// inherited reads what a broker may have from the section of defaults.
+func (s *section) inherited(b *Broker) {
+	s.text("vhost", b.Vhost, "a vhost's name", &b.Vhost)
+	s.credentials(b)
+	s.text("password_file", required, wantFile, &b.PasswordFile)
+	s.tls(b)
+	s.oneOf("mode", b.Policy.Mode.String(), []string{"observe", "remediate"}, func(v string) {
+		b.Policy.Mode = map[string]remediate.Mode{"remediate": remediate.Remediate}[v]
+	})
+	s.duration("handshake_timeout", &b.HandshakeTimeout, time.Second)
+	s.probes(&b.Probes)
+	s.policy(&b.Policy)
+}
+
+// credentials reads the user's name, or the file with it. Either takes the place of one from the defaults.
+func (s *section) credentials(b *Broker) {
+	var name, file string
+	s.text("username", none, wantUsername, &name)
+	s.text("username_file", none, wantFile, &file)
+	switch {
+	case name != "" && file != "":
+		s.problem(s.key("username_file"), "there is a username too: want one of them")
+	case name != "" || file != "":
+		b.Username, b.UsernameFile = name, file
+	}
+}
+
+// tls reads the section whose presence alone asks for TLS.
+func (s *section) tls(b *Broker) {
+	_, there := s.values["tls"]
+	t := TLS{}
+	if b.TLS != nil {
+		t = *b.TLS
+	}
+	sub := s.sub("tls")
+	sub.text("ca_file", none, wantFile, &t.CAFile)
+	sub.text("cert_file", none, wantFile, &t.CertFile)
+	sub.text("key_file", none, wantFile, &t.KeyFile)
+	sub.text("server_name", none, "the name in the broker's certificate", &t.ServerName)
+	sub.end()
+	if there {
+		b.TLS = &t
+	}
+}
+
+func (s *section) probes(p *Probes) {
+	all := s.sub("probes")
+
+	login := all.sub("login")
+	login.every(&p.Login.Every, false)
+	login.duration("timeout", &p.Login.Timeout, time.Second)
+	login.duration("while_suspect", &p.Login.WhileSuspect, time.Second)
+	login.duration("while_confirmed", &p.Login.WhileConfirmed, time.Second)
+	login.end()
+
+	roundtrip := all.sub("roundtrip")
+	roundtrip.every(&p.Roundtrip.Every, true)
+	roundtrip.duration("timeout", &p.Roundtrip.Timeout, time.Second)
+	roundtrip.end()
+
+	maybeStuck := all.sub("maybe_stuck")
+	maybeStuck.every(&p.MaybeStuck.Every, true)
+	maybeStuck.duration("timeout", &p.MaybeStuck.Timeout, 15*time.Second) // the command takes 5.5 to 7 s
+	maybeStuck.count("above_baseline", &p.MaybeStuck.AboveBaseline, 1, 1_000_000)
+	maybeStuck.share("share", &p.MaybeStuck.Share)
+	maybeStuck.end()
+
+	log := all.sub("log")
+	log.every(&p.Log.Every, true)
+	log.duration("max_age", &p.Log.MaxAge, time.Second)
+	log.end()
+
+	all.end()
+}
+
+func (s *section) policy(p *remediate.Policy) {
+	k := s.sub("policy")
+	k.count("needed", &p.Needed, 1, 100)
+	k.count("of", &p.Of, 1, 100)
+	k.duration("min_time", &p.MinTime, time.Second)
+	k.duration("persist_for", &p.PersistFor, time.Second)
+	k.count("above_baseline", &p.AboveBaseline, 0, 1_000_000)
+	k.duration("log_silence", &p.LogSilence, 0)
+	k.duration("fresh", &p.Fresh, time.Second)
+	k.duration("evidence", &p.Evidence, time.Second)
+	k.duration("startup_allowance", &p.StartupAllowance, time.Second)
+	k.duration("cooldown", &p.Cooldown, time.Second)
+	k.duration("settle", &p.Settle, time.Second)
+	k.duration("grace", &p.Grace, time.Second) // 0 would be to kill by force
+	k.truth("single_node", &p.SingleNode)
+	k.count("max_stuck", &p.MaxStuck, 1, 1000)
+	k.duration("storm_cooldown", &p.StormCooldown, time.Second)
+	k.count("per_node_per_day", &p.PerNodePerDay, 1, 100)
+	k.count("per_broker_per_day", &p.PerBrokerPerDay, 1, 100)
+	k.windows(&p.Windows)
+	k.end()
+}
+
+func (s *section) windows(to *[]remediate.Window) {
+	elements, there := s.list("windows", none, "windows")
+	if !there {
+		return
+	}
+	*to = nil
+	for _, e := range elements {
+		if e.node.Kind != yaml.ScalarNode || isNull(e.node) {
+			s.problem(e.path, "want %s", wantWindow)
+			continue
+		}
+		w, err := parseWindow(e.node.Value)
+		if err != nil {
+			s.problem(e.path, "%v: want %s", err, wantWindow)
+		}
+		*to = append(*to, w)
+	}
+}

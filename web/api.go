@@ -1,0 +1,168 @@
+package web
+
+import (
+	"cmp"
+	"fmt"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/cjworkbench/unstuck/probe"
+	"github.com/cjworkbench/unstuck/remediate"
+)
+
+// Brokers is the answer to /api/v1/brokers, by name.
+type Brokers struct {
+	Brokers []Broker `json:"brokers"`
+}
+
+// Broker is one broker, and in Brokers as well as the answer to /api/v1/brokers/{broker}.
+type Broker struct {
+	Broker   string            `json:"broker"`
+	Mode     remediate.Mode    `json:"mode"`           // observe or remediate
+	At       time.Time         `json:"at,omitzero"`    // of the loop's last turn, which this is the state of
+	Stale    bool              `json:"stale"`          // that turn is too long ago, or there was none
+	Fault    string            `json:"fault,omitzero"` // what went wrong in that turn
+	Expected int               `json:"expected"`       // how many nodes there should be; 0: cannot tell
+	Nodes    []NodeLine        `json:"nodes"`          // by name
+	Acts     []remediate.Act   `json:"acts"`           // the deletions that still count, oldest first
+	Pauses   []remediate.Pause `json:"pauses"`         // that concern this broker and have not ended
+}
+
+// NodeLine is one node in a Broker.
+type NodeLine struct {
+	Node       string            `json:"node"`
+	UID        string            `json:"uid"`
+	Status     probe.Status      `json:"status"`
+	Phase      remediate.Phase   `json:"phase"`
+	Action     remediate.Action  `json:"action"`
+	Reason     string            `json:"reason"` // one sentence
+	Closed     []remediate.Guard `json:"closed"` // the guards that are closed
+	StuckSince time.Time         `json:"stuck_since,omitzero"`
+}
+
+// Cases is the answer to /api/v1/cases, newest first.
+type Cases struct {
+	Cases []CaseLine `json:"cases"`
+}
+
+// CaseLine is one case in Cases.
+type CaseLine struct {
+	ID      string    `json:"id"`
+	Broker  string    `json:"broker"`
+	Node    string    `json:"node"`
+	UID     string    `json:"uid"`
+	Opened  time.Time `json:"opened"`
+	Closed  time.Time `json:"closed,omitzero"` // absent: it is still open
+	Outcome string    `json:"outcome,omitzero"`
+	Reason  string    `json:"reason"` // of the latest decision while it was open
+}
+
+func (o Options) brokers(*http.Request) (any, error) {
+	now := time.Now()
+	all := Brokers{Brokers: []Broker{}}
+	for _, s := range o.snapshots() {
+		all.Brokers = append(all.Brokers, o.brokerOf(s, now))
+	}
+	return all, nil
+}
+
+func (o Options) broker(r *http.Request) (any, error) {
+	s, err := o.find(r.PathValue("broker"))
+	if err != nil {
+		return nil, err
+	}
+	return o.brokerOf(s, time.Now()), nil
+}
+
+func (o Options) node(r *http.Request) (any, error) {
+	s, err := o.find(r.PathValue("broker"))
+	if err != nil {
+		return nil, err
+	}
+	name := r.PathValue("node")
+	known := make([]string, 0, len(s.Nodes))
+	for _, n := range s.Nodes {
+		if n.Name == name {
+			return o.explain(s, n, time.Now()), nil
+		}
+		known = append(known, n.Name)
+	}
+	return nil, unknown("node", name, known)
+}
+
+func (o Options) cases(r *http.Request) (any, error) {
+	cases, err := o.Cases(r.Context())
+	if err != nil {
+		return nil, fmt.Errorf("list the cases: %w", err)
+	}
+	all := Cases{Cases: []CaseLine{}}
+	for _, c := range cases {
+		all.Cases = append(all.Cases, CaseLine{
+			ID: c.ID, Broker: c.Broker, Node: c.Node, UID: c.UID, Opened: c.Opened, Closed: c.Closed,
+			Outcome: c.Outcome, Reason: c.Decision.Reason,
+		})
+	}
+	return all, nil
+}
+
+func (o Options) oneCase(r *http.Request) (any, error) {
+	cases, err := o.Cases(r.Context())
+	if err != nil {
+		return nil, fmt.Errorf("look for a case: %w", err)
+	}
+	id := r.PathValue("id")
+	known := make([]string, 0, len(cases))
+	for _, c := range cases {
+		if c.ID == id {
+			return c, nil
+		}
+		known = append(known, c.ID)
+	}
+	return nil, unknown("case", id, known)
+}
+
+// snapshots gives the brokers by name.
+func (o Options) snapshots() []remediate.Snapshot {
+	all := slices.Clone(o.Snapshots())
+	slices.SortFunc(all, func(a, b remediate.Snapshot) int { return cmp.Compare(a.Broker, b.Broker) })
+	return all
+}
+
+func (o Options) find(broker string) (remediate.Snapshot, error) {
+	var known []string
+	for _, s := range o.snapshots() {
+		if s.Broker == broker {
+			return s, nil
+		}
+		known = append(known, s.Broker)
+	}
+	return remediate.Snapshot{}, unknown("broker", broker, known)
+}
+
+func (o Options) brokerOf(s remediate.Snapshot, now time.Time) Broker {
+	b := Broker{
+		Broker: s.Broker, Mode: s.Policy.Mode, At: s.At, Stale: o.stale(s, now), Fault: s.Fault, Expected: s.View.Expected,
+		Nodes: []NodeLine{}, Acts: orEmpty(s.Acts), Pauses: orEmpty(s.Pauses),
+	}
+	for _, n := range s.Nodes {
+		b.Nodes = append(b.Nodes, NodeLine{
+			Node: n.Name, UID: n.UID, Status: n.Decision.Status, Phase: n.Decision.Phase, Action: n.Decision.Action,
+			Reason: n.Decision.Reason, Closed: orEmpty(n.Decision.Closed()), StuckSince: n.Stuck,
+		})
+	}
+	return b
+}
+
+// stale says whether s is too old to be relied on. A turn in the future is no better: somebody moved the clock.
+func (o Options) stale(s remediate.Snapshot, now time.Time) bool {
+	return s.At.IsZero() || now.Sub(s.At).Abs() > o.StaleAfter
+}
+
+// orEmpty makes an empty list be written as [] and not as null.
+func orEmpty[T any](list []T) []T {
+	if list == nil {
+		return []T{}
+	}
+	return list
+}

@@ -1,0 +1,83 @@
+package web
+
+import (
+	"testing"
+	"time"
+
+	"github.com/cjworkbench/unstuck/remediate"
+)
+
+func TestWhatComesNextIsSaidForEveryPhase(t *testing.T) {
+	said := make(map[string]remediate.Phase)
+	for _, phase := range remediate.Phases() {
+		what := next(remediate.Snapshot{}, remediate.Decision{Phase: phase}).What
+		if what == next(remediate.Snapshot{}, remediate.Decision{}).What {
+			t.Errorf("phase %s has no words of its own", phase)
+		}
+		if other, twice := said[what]; twice {
+			t.Errorf("phases %s and %s have the same words", phase, other)
+		}
+		said[what] = phase
+	}
+}
+
+func TestWhatComesNext(t *testing.T) {
+	policy := remediate.DefaultPolicy()
+	guard := func(name remediate.Guard, until time.Time) remediate.GuardState {
+		return remediate.GuardState{Guard: name, Until: until}
+	}
+	soon, later := noon.Add(time.Minute), noon.Add(time.Hour)
+	for name, c := range map[string]struct {
+		d    remediate.Decision
+		acts []remediate.Act
+		want Next
+	}{
+		"a first stuck login": {
+			d: remediate.Decision{Phase: remediate.Suspect, At: noon, Evidence: remediate.Evidence{Stuck: 1, Needed: 3, Of: 4, Since: noon.Add(-12 * time.Second)}},
+			want: Next{What: "it is confirmed as stuck when all of this has come: 2 more of its last 4 probes must find it stuck; the first and the last " +
+				"of these must lie 1m0s apart, so not before 2026-11-23T12:00:48Z; a second witness must agree. Then it is deleted"},
+		},
+		"a suspect that only wants a witness, and is held back anyway": {
+			d: remediate.Decision{
+				Phase: remediate.Suspect, At: noon, Evidence: remediate.Evidence{Stuck: 3, Needed: 3, Of: 4, Since: noon.Add(-2 * time.Minute), Enough: true},
+				Guards: []remediate.GuardState{guard(remediate.GuardObserveOnly, time.Time{})},
+			},
+			want: Next{What: "it is confirmed as stuck when all of this has come: a second witness must agree. Even then it is not deleted before " +
+				"these guards are open: observe-only"},
+		},
+		"held back by guards that both open by themselves": {
+			d: remediate.Decision{
+				Phase: remediate.Confirmed, Next: soon,
+				Guards: []remediate.GuardState{guard(remediate.GuardYoung, later), guard(remediate.GuardStorm, soon), {Guard: remediate.GuardPeers, Open: true}},
+			},
+			want: Next{What: "it is deleted as soon as all these guards are open: young, storm", Look: soon, Opens: later},
+		},
+		"held back by one that may stay closed": {
+			d: remediate.Decision{
+				Phase: remediate.Confirmed, Guards: []remediate.GuardState{guard(remediate.GuardYoung, later), guard(remediate.GuardPeers, time.Time{})},
+			},
+			want: Next{What: "it is deleted as soon as all these guards are open: young, peers"},
+		},
+		"confirmed, but the latest look could not tell": {
+			d:    remediate.Decision{Phase: remediate.Confirmed, Reason: "the latest look could not tell"},
+			want: Next{What: "it is deleted as soon as a probe finds it stuck once more: the latest look could not tell"},
+		},
+		"being deleted": {
+			d:    remediate.Decision{Phase: remediate.Confirmed, Action: remediate.Delete},
+			want: Next{What: "it is deleted now, and its successor must let people in within 10m0s"},
+		},
+		"deleted": {
+			d:    remediate.Decision{Node: "mq-1", Phase: remediate.Recovering},
+			acts: []remediate.Act{{Node: "mq-0", At: later}, {Node: "mq-1", At: noon.Add(-time.Hour), Outcome: remediate.Recovered}, {Node: "mq-1", At: noon}},
+			want: Next{
+				What: "its successor is awaited; if it does not let people in in time, a person is asked for", Settle: noon.Add(policy.Settle),
+			},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := next(remediate.Snapshot{Policy: policy, Acts: c.acts}, c.d); got != c.want {
+				t.Errorf("got  %+v\nwant %+v", got, c.want)
+			}
+		})
+	}
+}

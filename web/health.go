@@ -1,0 +1,48 @@
+package web
+
+import (
+	"net/http"
+	"time"
+)
+
+// Health is the answer to /healthz.
+type Health struct {
+	Status string `json:"status"` // "ok"
+}
+
+// Readiness is the answer to /readyz while all is well.
+type Readiness struct {
+	Status  string `json:"status"`  // "ready"
+	Brokers []Turn `json:"brokers"` // by name
+}
+
+// Turn says when a broker's loop last turned.
+type Turn struct {
+	Broker     string    `json:"broker"`
+	At         time.Time `json:"at"`
+	AgeSeconds float64   `json:"age_seconds"`
+}
+
+func (o Options) healthz(*http.Request) (any, error) { return Health{Status: "ok"}, nil }
+
+// readyz answers 503 if any loop has not turned within the bound: a daemon that does not look must not seem well.
+func (o Options) readyz(*http.Request) (any, error) {
+	now := time.Now()
+	ready := Readiness{Status: "ready", Brokers: []Turn{}}
+	var late []string
+	for _, s := range o.snapshots() {
+		if o.stale(s, now) {
+			late = append(late, s.Broker)
+		}
+		ready.Brokers = append(ready.Brokers, Turn{s.Broker, s.At, now.Sub(s.At).Seconds()})
+	}
+	switch {
+	case len(late) > 0:
+		p := problem(http.StatusServiceUnavailable, "%d of %d loops have not turned within %s", len(late), len(ready.Brokers), o.StaleAfter)
+		p.Late = late[:min(len(late), maxKnown)]
+		return nil, p
+	case len(ready.Brokers) == 0:
+		return nil, problem(http.StatusServiceUnavailable, "no broker is watched")
+	}
+	return ready, nil
+}

@@ -1,0 +1,69 @@
+package probe
+
+import (
+	"testing"
+	"time"
+)
+
+// open frames as a healthy broker sends them, for the benchmark and for the test of split reads.
+var openFrames = []byte("\x01\x00\x00\x00\x00\x00\x0c\x00\x0a\x00\x1e\x07\xff\x00\x02\x00\x00\x00\x3c\xce" + // connection.tune
+	"\x01\x00\x00\x00\x00\x00\x05\x00\x0a\x00\x29\x00\xce") // connection.open-ok
+
+func TestFramesAreReadHoweverTheBytesAreSplit(t *testing.T) {
+	for size := 1; size <= len(openFrames); size++ {
+		f := &frames{afterOpen: StageClose}
+		f.enter(StageTune, time.Now())
+		for rest := openFrames; len(rest) > 0; rest = rest[min(size, len(rest)):] {
+			f.saw(rest[:min(size, len(rest))], time.Now())
+		}
+		if f.stage != StageClose || f.times[StageTune] == 0 || f.times[StageOpen] == 0 {
+			t.Errorf("in reads of %d bytes: stage %s, times %v", size, f.stage, f.times)
+		}
+	}
+}
+
+func TestAMethodOutOfTurnMovesNothing(t *testing.T) {
+	f := &frames{afterOpen: StageClose}
+	f.enter(StageStart, time.Now())
+	f.saw(openFrames, time.Now())
+	if f.stage != StageStart {
+		t.Errorf("tune and open-ok before start moved the login to stage %s", f.stage)
+	}
+}
+
+// FuzzFrames feeds arbitrary bytes: whatever comes, the trace must not break, and must end in a stage that exists.
+func FuzzFrames(f *testing.F) {
+	f.Add(openFrames)
+	f.Add([]byte("AMQP\x00\x00\x09\x01"))
+	f.Add([]byte("\x01\x00\x00\x00\x00\x00\x0b\x00\x0a\x00\x32\x01\x93\x04text\xce"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		whole, split := &frames{afterOpen: StageChannel}, &frames{afterOpen: StageChannel}
+		whole.enter(StageStart, time.Time{})
+		split.enter(StageStart, time.Time{})
+		if len(data) > 0 {
+			whole.saw(data, time.Time{})
+		}
+		for i := range data {
+			split.saw(data[i:i+1], time.Time{})
+		}
+		if whole.stage >= numStages || whole.stage < StageStart {
+			t.Fatalf("stage %d", whole.stage)
+		}
+		if whole.foreign == "" && split.foreign == "" && whole.stage != split.stage {
+			t.Fatalf("stage %s as a whole, %s byte by byte", whole.stage, split.stage)
+		}
+		if whole.refusal != nil && len(whole.refusal.text) > 255 {
+			t.Fatalf("kept %d bytes of a short string", len(whole.refusal.text))
+		}
+	})
+}
+
+func BenchmarkFrames(b *testing.B) {
+	f := &frames{afterOpen: StageClose}
+	now := time.Now()
+	b.ReportAllocs()
+	for b.Loop() {
+		f.stage = StageTune
+		f.saw(openFrames, now)
+	}
+}

@@ -32,6 +32,8 @@ var DefaultStuckLimits = StuckLimits{AboveBaseline: 20, Share: 0.05}
 // One process that hangs in its login with a message waiting suffices, and so does a channel or a queue: a healthy
 // node showed none, ever. (A slow node does show some, but not the same ones at every look: see Persisting.)
 //
+// Logins that wait for an LDAP or HTTP server do not count at all: no restart of ours cures that server.
+//
 // While processes wait for the cluster's metadata only logins count. A channel that waits for a queue that waits
 // for a lock looks the same on every node, whoever holds the lock.
 func (p Processes) verdict(limits StuckLimits) (Reason, string) {
@@ -47,6 +49,9 @@ func (p Processes) verdict(limits StuckLimits) (Reason, string) {
 	}
 	if p.StuckChannels == 0 && !many {
 		return OK, seen
+	}
+	if p.AwaitingBackend > 0 {
+		return OK, fmt.Sprintf("%s, but %d wait for an authentication backend outside the broker", seen, p.AwaitingBackend)
 	}
 	if p.AwaitingMetadata > 0 {
 		return OK, fmt.Sprintf("%s, but %d wait for the cluster's metadata: find out which node keeps it locked",

@@ -195,6 +195,8 @@ func TestTooManySuspiciousProcessesNeedABaselineACountAndAShare(t *testing.T) {
 		"many, all waiting for the metadata":    {Processes{Total: 270, Suspicious: 200, Baseline: 1, AwaitingMetadata: 9}, OK},
 		"one reader, nobody knows what's usual": {Processes{Total: 9999, Suspicious: 1, StuckReaders: 1, Baseline: -1}, ProcessesStuck},
 		"one reader, the metadata locked":       {Processes{Total: 270, Suspicious: 3, StuckReaders: 1, Baseline: 1, AwaitingMetadata: 2}, ProcessesStuck},
+		"many, waiting for an LDAP server":      {Processes{Total: 270, Suspicious: 200, Baseline: 1, AwaitingBackend: 199}, OK},
+		"a reader beside those":                 {Processes{Total: 270, Suspicious: 200, StuckReaders: 1, Baseline: 1, AwaitingBackend: 198}, ProcessesStuck},
 		"one channel":                           {Processes{Total: 9999, Suspicious: 2, StuckChannels: 1, Baseline: 1}, ProcessesStuck},
 		"one channel, the metadata locked":      {Processes{Total: 9999, Suspicious: 2, StuckChannels: 1, Baseline: 1, AwaitingMetadata: 1}, OK},
 	} {

@@ -152,6 +152,7 @@ type role struct {
 	reader   bool // a connection in its login
 	channel  bool // a channel, or a queue's process, in the midst of a call
 	metadata bool // it waits for the cluster's metadata
+	outside  bool // it waits for an authentication backend outside the broker
 }
 
 // roleOf reads the role off the frames of a stack that maybe_stuck calls suspicious. An idle reader, channel or
@@ -181,9 +182,18 @@ func roleOf(stack []byte) role {
 			r.channel = true
 		}
 		r.metadata = r.metadata || awaitsMetadata(module, function)
+		r.outside = r.outside || outsideModules[module]
 	}
 	r.reader = r.reader || inReader && !afterLogin
 	return r
+}
+
+// outsideModules are the authentication backends that ask another server, and their clients: rabbitmq_auth_backend_ldap,
+// _http and _oauth2. Of others nobody can tell.
+var outsideModules = map[string]bool{
+	"rabbit_auth_backend_ldap": true, "eldap": true,
+	"rabbit_auth_backend_http": true, "httpc": true,
+	"rabbit_auth_backend_oauth2": true, "uaa_jwks": true, "uaa_jwt": true,
 }
 
 // awaitsMetadata tells frames of the stores in which a cluster keeps its metadata. A frame like that is only seen

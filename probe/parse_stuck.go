@@ -190,6 +190,10 @@ func (s *stuckParser) endRecord() {
 	if role.metadata {
 		s.p.AwaitingMetadata++
 	}
+	if role.outside {
+		s.p.AwaitingBackend++
+		return
+	}
 	if rec.waiting < 1 {
 		return
 	}

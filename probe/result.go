@@ -178,6 +178,9 @@ type Processes struct {
 	// AwaitingMetadata counts the suspicious processes that wait for the cluster's metadata: any node may be to
 	// blame for those.
 	AwaitingMetadata int `json:"awaiting_metadata,omitempty"`
+	// AwaitingBackend counts those that wait for an authentication backend outside the broker, an LDAP or HTTP
+	// server: a restart of the node would not cure that.
+	AwaitingBackend int `json:"awaiting_backend,omitempty"`
 
 	// StuckIDs are the readers and channels counted above, SuspiciousIDs all that are suspicious: sorted, of each
 	// the MaxProcessIDs smallest. A process that is only slow is gone at the next look; a stuck one is there again.

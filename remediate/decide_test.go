@@ -232,6 +232,21 @@ func TestToolsThatCannotReachTheirNodeCorroborate(t *testing.T) {
 	tl.want("rabbit-1", Confirmed, Delete)
 }
 
+func TestToolsThatCannotReachANodeThatLetsPeopleInAreNoWitness(t *testing.T) {
+	tl := newTimeline(t)
+	for range 6 {
+		tl.round(probe.OK)
+		hang := tl.result("rabbit-1", probe.Roundtrip, probe.AwaitDeclare)
+		hang.Stage = probe.StageDeclare
+		tl.turn(hang, tl.result("rabbit-0", probe.Roundtrip, probe.OK), tl.result("rabbit-2", probe.Roundtrip, probe.OK))
+		tl.turn(tl.result("rabbit-1", probe.MaybeStuck, probe.ToolsUnresponsive))
+		tl.want("rabbit-1", Suspect, Hold)
+	}
+	if ev := tl.decisions["rabbit-1"].Evidence; !ev.Enough || !strings.Contains(ev.Witness, "no witness") {
+		t.Errorf("the evidence is %+v", ev)
+	}
+}
+
 func TestConnectionsThatAreOnlySlowAreOthersEachTime(t *testing.T) {
 	tl := newTimeline(t)
 	for i := range 60 {

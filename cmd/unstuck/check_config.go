@@ -1,0 +1,55 @@
+package main
+
+import (
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"github.com/cjworkbench/unstuck/config"
+)
+
+func newCheckConfigCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "check-config FILE...",
+		Short: "Report every problem in configuration files, with its line",
+		Long: `Report every problem in configuration files, as FILE:LINE: KEY: what is wrong. Files that a configuration names are
+opened too, to see that they can be read. Nothing is contacted.
+
+The exit code is 0 if there is no problem, 1 if there is any.`,
+		Example: "  unstuck check-config unstuck.yaml",
+		Args:    atLeast(1, "at least one file"),
+		ValidArgsFunction: func(*cobra.Command, []string, string) ([]cobra.Completion, cobra.ShellCompDirective) {
+			return []cobra.Completion{"yaml", "yml"}, cobra.ShellCompDirectiveFilterFileExt
+		},
+		RunE: func(cmd *cobra.Command, files []string) error { return checkConfig(cmd.OutOrStdout(), files) },
+	}
+}
+
+// checkConfig reports on each file, whatever is wrong with those before it.
+func checkConfig(out io.Writer, files []string) error {
+	bad := false
+	for _, file := range files {
+		c, err := config.Load(file)
+		if err != nil {
+			bad = true
+			fmt.Fprintln(out, err) // one line for each problem
+			continue
+		}
+		fmt.Fprintf(out, "%s: ok: %s\n", file, count(len(c.Brokers), "broker"))
+		for _, b := range c.Brokers {
+			fmt.Fprintf(out, "  %s: mode %s, %s\n", b.Name, b.Policy.Mode, count(len(b.Nodes), "node"))
+		}
+	}
+	if bad {
+		return &exitError{code: exitFailed}
+	}
+	return nil
+}
+
+func count(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}

@@ -1,0 +1,65 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func TestCheckConfigReportsEveryProblemWithItsLine(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name, text string) string {
+		file := filepath.Join(dir, name)
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return file
+	}
+	write("password", marker)
+	good := write("good.yaml", `brokers:
+  - name: orders
+    username: ada
+    password_file: password
+    nodes:
+      - {name: mq-0, address: "127.0.0.1:5672"}
+      - {name: mq-1, address: "127.0.0.2:5672"}
+  - name: mail
+    username: ada
+    password_file: password
+    nodes:
+      - {name: mq-0, address: "127.0.0.3:5672"}
+`)
+	bad := write("bad.yaml", `brokers:
+  - name: orders
+    username: ada
+    password_file: missing
+    colour: green
+    nodes:
+      - {name: mq-0, address: nowhere}
+`)
+	missing := filepath.Join(dir, "missing.yaml")
+	summary := good + ": ok: 2 brokers\n  orders: mode observe, 2 nodes\n  mail: mode observe, 1 node\n"
+	for name, c := range map[string]struct {
+		files []string
+		code  int
+		want  []string // the lines of the output begin like this, in this order
+	}{
+		"no problem":              {[]string{good}, 0, strings.SplitAfter(summary, "\n")},
+		"three problems":          {[]string{bad}, 1, []string{bad + ":4: ", bad + ":5: ", bad + ":7: ", ""}},
+		"no such file":            {[]string{missing}, 1, []string{"open " + missing + ": no such file or directory\n", ""}},
+		"a bad one before a good": {[]string{missing, good}, 1, append([]string{"open " + missing}, strings.SplitAfter(summary, "\n")...)},
+	} {
+		code, stdout, stderr := try(t, nil, append([]string{"check-config"}, c.files...)...)
+		lines := strings.SplitAfter(stdout, "\n")
+		if code != c.code || stderr != "" || len(lines) != len(c.want) || strings.Contains(stdout, marker) {
+			t.Errorf("%s: exit code %d, stdout\n%sstderr %q, want %d lines", name, code, stdout, stderr, len(c.want))
+			continue
+		}
+		for i, want := range c.want {
+			if !strings.HasPrefix(lines[i], want) {
+				t.Errorf("%s: line %d is %q, want it to begin with %q", name, i+1, lines[i], want)
+			}
+		}
+	}
+}

@@ -1,0 +1,192 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/cjworkbench/unstuck/config"
+	"github.com/cjworkbench/unstuck/metrics"
+	"github.com/cjworkbench/unstuck/probe"
+	"github.com/cjworkbench/unstuck/remediate"
+	"github.com/cjworkbench/unstuck/web"
+)
+
+// supplier is where a broker's nodes come from, and what can be done to them.
+type supplier struct {
+	remediate.World
+
+	exec        probe.Execer    // nil: commands cannot be run next to the nodes
+	logs        probe.LogReader // nil: their logs cannot be read
+	credentials func(context.Context) (probe.Credentials, error)
+}
+
+// daemon is everything that runs: a runner and a loop for each broker, and the two listeners.
+type daemon struct {
+	metrics *metrics.Metrics
+	store   remediate.Store
+	log     *slog.Logger
+	hosts   remediate.Hosts
+	brokers []*watched
+
+	// observer, if not nil, is told of everything besides the metrics. The demo shows it.
+	observer observer
+}
+
+// observer is told what happens as it happens, from many goroutines.
+type observer interface {
+	remediate.Recorder
+	ProbeDone(r probe.Result)
+}
+
+// watched is one broker that is watched.
+type watched struct {
+	runner    *probe.Runner
+	loop      *remediate.Loop
+	baselines probe.Baselines
+
+	mu     sync.Mutex
+	logins map[string]time.Time // by UID: when our latest good login began
+}
+
+func newDaemon(store remediate.Store, log *slog.Logger) *daemon {
+	return &daemon{metrics: metrics.New(currentVersion().Version), store: store, log: log}
+}
+
+// watch adds a broker, whose nodes s supplies.
+func (d *daemon) watch(b config.Broker, s supplier) error {
+	w := &watched{logins: make(map[string]time.Time)}
+	probes, err := w.probes(b, s)
+	if err != nil {
+		return fmt.Errorf("broker %s: %w", b.Name, err)
+	}
+	log := d.log.With("broker", b.Name)
+	w.runner = probe.NewRunner(probe.RunnerOptions{Probes: probes, Log: log, Sink: func(r probe.Result) {
+		log.Debug("probe done", "node", r.Node, "probe", r.Kind, "reason", r.Reason, "took", r.Took, "detail", r.Detail)
+		w.noteLogin(r)
+		w.baselines.Observe(r)
+		d.metrics.ProbeDone(r)
+		if d.observer != nil {
+			d.observer.ProbeDone(r)
+		}
+		w.loop.Deliver(r)
+	}})
+	var recorder remediate.Recorder = d.metrics
+	if d.observer != nil {
+		recorder = recorders{d.metrics, d.observer}
+	}
+	w.loop = remediate.NewLoop(remediate.Options{
+		Broker: b.Name, Policy: b.Policy, World: s.World, Runner: w.runner, Store: d.store, Exec: s.exec, Logs: s.logs,
+		Hosts: &d.hosts, Recorder: recorder, Log: d.log,
+	})
+	d.metrics.Watch(b.Name)
+	d.brokers = append(d.brokers, w)
+	return nil
+}
+
+// probes are the probes that b's configuration asks for and s makes possible.
+func (w *watched) probes(b config.Broker, s supplier) ([]probe.Probe, error) {
+	tlsConfig, err := b.TLSConfig()
+	if err != nil {
+		return nil, err
+	}
+	login := probe.LoginOptions{
+		Vhost: b.Vhost, Credentials: s.credentials, TLS: tlsConfig, HandshakeTimeout: b.HandshakeTimeout,
+		Timeout: b.Probes.Login.Timeout, Version: currentVersion().Version,
+	}
+	roundtrip := login
+	roundtrip.Level, roundtrip.Timeout = probe.Roundtrip, b.Probes.Roundtrip.Timeout
+	p := b.Probes
+	probes := []probe.Probe{
+		{
+			Kind: probe.Login, Run: probe.NewLogin(login), Schedule: p.Login.Every.Schedule, Timeout: p.Login.Timeout,
+			Suspect: p.Login.WhileSuspect, Confirmed: p.Login.WhileConfirmed,
+		},
+		// Not more often while suspect: the loop asks for more where it is the round trip that hangs.
+		{
+			Kind: probe.Roundtrip, Run: probe.NewLogin(roundtrip), Schedule: p.Roundtrip.Every.Schedule,
+			Timeout: p.Roundtrip.Timeout, First: time.Minute,
+		},
+	}
+	if p.Roundtrip.Every.Schedule == nil {
+		probes = probes[:1]
+	}
+	if s.exec != nil {
+		run := probe.NewMaybeStuck(s.exec, probe.MaybeStuckOptions{
+			// What exec starts lives on when we leave, so the command's own deadline comes before ours.
+			Baselines: &w.baselines, ExecTimeout: p.MaybeStuck.Timeout, CommandTimeout: min(30*time.Second, p.MaybeStuck.Timeout*2/3),
+			Limits: probe.StuckLimits{AboveBaseline: p.MaybeStuck.AboveBaseline, Share: p.MaybeStuck.Share},
+		})
+		probes = append(probes, probe.Probe{
+			Kind: probe.MaybeStuck, Run: run, Schedule: p.MaybeStuck.Every.Schedule, Timeout: p.MaybeStuck.Timeout, First: 2 * time.Minute,
+		})
+	}
+	if s.logs != nil && p.Log.Every.Schedule != nil {
+		run := probe.NewLogAge(s.logs, probe.LogAgeOptions{MaxAge: p.Log.MaxAge, LastLogin: w.lastLogin})
+		probes = append(probes, probe.Probe{Kind: probe.LogAge, Run: run, Schedule: p.Log.Every.Schedule})
+	}
+	return probes, nil
+}
+
+func (w *watched) noteLogin(r probe.Result) {
+	if r.Kind == probe.Login && r.Status() == probe.Healthy {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.logins[r.UID] = r.Started
+	}
+}
+
+func (w *watched) lastLogin(n probe.Node) time.Time {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.logins[n.UID]
+}
+
+// run runs the daemon until ctx ends. It closes the listeners.
+func (d *daemon) run(ctx context.Context, listeners listeners) error {
+	group, ctx := errgroup.WithContext(ctx)
+	for _, w := range d.brokers {
+		group.Go(func() error { return w.runner.Run(ctx) })
+		group.Go(func() error { return w.loop.Run(ctx) })
+	}
+	options := web.Options{Snapshots: d.snapshots, Cases: d.store.Cases, Metrics: d.metrics.Handler(), Log: d.log}
+	group.Go(func() error {
+		return web.Serve(ctx, d.log,
+			web.Server{Name: "metrics", Listener: listeners.metrics, Handler: web.NewOps(options)},
+			web.Server{Name: "api", Listener: listeners.api, Handler: web.NewAPI(options)})
+	})
+	return group.Wait()
+}
+
+func (d *daemon) snapshots() []remediate.Snapshot {
+	all := make([]remediate.Snapshot, len(d.brokers))
+	for i, w := range d.brokers {
+		all[i] = w.loop.Snapshot()
+	}
+	return all
+}
+
+// recorders tells each of them.
+type recorders []remediate.Recorder
+
+func (rs recorders) Turned(s remediate.Snapshot) {
+	for _, r := range rs {
+		r.Turned(s)
+	}
+}
+
+func (rs recorders) Acted(a remediate.Act) {
+	for _, r := range rs {
+		r.Acted(a)
+	}
+}
+
+func (rs recorders) Settled(a remediate.Act) {
+	for _, r := range rs {
+		r.Settled(a)
+	}
+}

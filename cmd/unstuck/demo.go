@@ -1,0 +1,169 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/cjworkbench/unstuck/config"
+	"github.com/cjworkbench/unstuck/lab"
+	"github.com/cjworkbench/unstuck/probe"
+	"github.com/cjworkbench/unstuck/remediate"
+)
+
+// demoLimit is how long the demo may take once the nodes are up.
+const demoLimit = 3 * time.Minute
+
+// newDemoCommand gives the command that breaks a node of a real RabbitMQ cluster and shows how it is cured.
+func newDemoCommand() *cobra.Command {
+	var keep bool
+	cmd := &cobra.Command{
+		Use:   "demo",
+		Short: "Break a node of a real RabbitMQ cluster and watch it being cured",
+		Long: `Start three clustered RabbitMQ nodes and the daemon on this machine, wedge the login of one node, and show what
+happens as it happens: the node's own health checks stay green, the daemon suspects it, confirms it, asks every guard,
+captures the case, deletes the node, and waits until the new one lets people in.
+
+It needs RabbitMQ's server (rabbitmq-server). It exits 0 only if exactly the wedged node was deleted and lets people in
+again, and it leaves no process and no file behind.`,
+		Example: "  unstuck demo\n  unstuck demo --keep    # leaves it running until Ctrl-C",
+		Args:    exactly(0, "no argument"),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			s := newScreen(cmd.OutOrStdout())
+			defer s.close()
+			return runDemo(cmd.Context(), s, keep)
+		},
+	}
+	cmd.Flags().BoolVar(&keep, "keep", false, "leave everything running afterwards, until interrupted")
+	return cmd
+}
+
+// demoHandshake is the handshake_timeout of the demo's brokers.
+const demoHandshake = 3 * time.Second
+
+// demoBroker is how the demo's broker is watched: as production is by default, with every threshold shortened.
+func demoBroker() config.Broker {
+	b := config.DefaultBroker()
+	b.Name, b.HandshakeTimeout = "lab", demoHandshake
+	p := &b.Probes
+	p.Login.Every, p.Login.Timeout = config.Every(3*time.Second), 4*time.Second
+	p.Login.WhileSuspect, p.Login.WhileConfirmed = 2*time.Second, 10*time.Second
+	p.Roundtrip.Every, p.Roundtrip.Timeout = config.Every(20*time.Second), 8*time.Second
+	p.Log.Every, p.Log.MaxAge = config.Every(10*time.Second), 30*time.Second
+	b.Policy.Mode = remediate.Remediate
+	b.Policy.MinTime, b.Policy.PersistFor = 15*time.Second, 5*time.Second
+	b.Policy.StartupAllowance, b.Policy.Settle = 5*time.Second, 90*time.Second
+	b.Policy.Grace = 10 * time.Second
+	return b
+}
+
+func runDemo(ctx context.Context, s *screen, keep bool) (err error) {
+	dir, err := os.MkdirTemp("", "unstuck-demo-")
+	if err != nil {
+		return fmt.Errorf("make a directory: %w", err)
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+
+	s.title("Starting three clustered RabbitMQ nodes on this machine")
+	began := time.Now()
+	l, err := lab.Start(ctx, lab.Options{Dir: dir, HandshakeTimeout: demoHandshake, Root: os.Getenv("UNSTUCK_RABBITMQ_ROOT")})
+	if err != nil {
+		return err
+	}
+	defer func() {
+		s.say("Ending every process and removing every file of the demo")
+		err = errors.Join(err, l.Close())
+	}()
+	s.say("%d nodes are up after %s", len(l.Names()), brief(time.Since(began)))
+
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	timer := time.AfterFunc(demoLimit, func() { cancel(fmt.Errorf("the demo has not ended %s after the nodes were up", demoLimit)) })
+	defer timer.Stop()
+
+	store, err := remediate.NewDir(filepath.Join(dir, "data"))
+	if err != nil {
+		return err
+	}
+	d := newDaemon(store, slog.New(slog.DiscardHandler))
+	d.observer = newStory(s)
+	user, password := l.Credentials()
+	credentials := func(context.Context) (probe.Credentials, error) {
+		return probe.Credentials{Username: user, Password: password}, nil
+	}
+	broker := demoBroker()
+	if err := d.watch(broker, supplier{World: l, exec: l, logs: l, credentials: credentials}); err != nil {
+		return err
+	}
+	where, err := listen(ctx, config.Listen{Metrics: "127.0.0.1:0", API: "127.0.0.1:0"})
+	if err != nil {
+		return err
+	}
+	s.title("Starting the daemon")
+	s.say("look meanwhile: http://%s/api/v1/brokers/lab and http://%s/metrics", where.api.Addr(), where.metrics.Addr())
+	s.say("shortened for the demo: a login every 3 s instead of 15, its deadline 4 s instead of 12 (the nodes' own")
+	s.say("handshake_timeout 3 s instead of 10), stuck for 15 s instead of 60 before it is confirmed, 5 s to start up")
+	ended := make(chan error, 1)
+	go func() { ended <- d.run(ctx, where) }()
+
+	err = demoScenario(ctx, s, l, d)
+	if err == nil && keep {
+		timer.Stop()
+		s.title("Everything is left running; Ctrl-C ends it")
+		<-ctx.Done()
+	}
+	if cause := context.Cause(ctx); err != nil && cause != nil && !errors.Is(cause, context.Canceled) {
+		err = cause
+	}
+	cancel(nil)
+	return errors.Join(err, <-ended)
+}
+
+// demoScenario wedges a node, waits until the daemon has cured it, and checks that it did exactly that.
+func demoScenario(ctx context.Context, s *screen, l *lab.Lab, d *daemon) error {
+	story := d.observer.(*story)
+	if err := story.wait(ctx, "every node lets people in", story.allWell); err != nil {
+		return err
+	}
+	before := l.Nodes()
+	victim := before[1]
+	s.title("Wedging the login of %s", victim.Name)
+	if err := l.WedgeLogin(ctx, victim.Name); err != nil {
+		return err
+	}
+	story.begin()
+	s.say("it goes on to accept connections; this is what its own health checks say meanwhile:")
+	for _, check := range l.Checks(ctx, victim) {
+		s.check(check)
+	}
+	if err := story.wait(ctx, "the deletion is settled", story.isSettled); err != nil {
+		return err
+	}
+
+	s.title("Looking whether that was right")
+	var errs []error
+	deletions := l.Deletions()
+	if len(deletions) != 1 || deletions[0].UID != victim.UID {
+		errs = append(errs, fmt.Errorf("want exactly one deletion, that of %s, got %+v", victim.Name, deletions))
+	}
+	for i, n := range l.Nodes() {
+		if deleted := n.Name == victim.Name; deleted == (n.UID == before[i].UID) {
+			errs = append(errs, fmt.Errorf("%s has the UID %s, it had %s", n.Name, n.UID, before[i].UID))
+		}
+		if err := l.WaitLogin(ctx, n.Name); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	s.good("exactly %s was deleted; all three nodes let people in; the others have kept their UIDs", victim.Name)
+	story.times(l.Names())
+	return story.showCase(ctx, d.store)
+}

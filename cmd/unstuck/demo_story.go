@@ -1,0 +1,172 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/cjworkbench/unstuck/probe"
+	"github.com/cjworkbench/unstuck/remediate"
+)
+
+// story tells what the daemon does on a screen, as it happens, and notes when each step came.
+type story struct {
+	screen *screen
+
+	mu      sync.Mutex
+	changed chan struct{} // closed and replaced whenever something happens
+	broken  time.Time     // when the node was broken
+	last    map[string]remediate.Decision
+	snap    remediate.Snapshot
+	steps   []step
+	act     *remediate.Act // the one that is settled
+}
+
+// step is something that happened, once.
+type step struct {
+	name string
+	at   time.Time
+}
+
+func newStory(s *screen) *story {
+	return &story{screen: s, changed: make(chan struct{}), last: make(map[string]remediate.Decision)}
+}
+
+// begin says that the node is broken from now on.
+func (t *story) begin() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.broken = time.Now()
+	t.screen.begin(t.broken)
+}
+
+// wait waits until done, which is asked with the lock held, says so.
+func (t *story) wait(ctx context.Context, what string, done func() bool) error {
+	for {
+		t.mu.Lock()
+		ok, changed := done(), t.changed
+		t.mu.Unlock()
+		if ok {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return fmt.Errorf("wait until %s: %w", what, context.Cause(ctx))
+		}
+	}
+}
+
+func (t *story) allWell() bool {
+	for _, n := range t.snap.Nodes {
+		if n.Decision.Phase != remediate.Well || strings.Contains(fmt.Sprint(n.Decision.Closed()), string(remediate.GuardYoung)) {
+			return false
+		}
+	}
+	return len(t.snap.Nodes) > 0
+}
+
+func (t *story) isSettled() bool { return t.act != nil }
+
+// note notes a step the first time that it comes, once the node is broken.
+func (t *story) note(name string, at time.Time) bool {
+	if t.broken.IsZero() {
+		return false
+	}
+	for _, s := range t.steps {
+		if s.name == name {
+			return false
+		}
+	}
+	t.steps = append(t.steps, step{name, at})
+	return true
+}
+
+// ProbeDone shows a probe's verdict.
+func (t *story) ProbeDone(r probe.Result) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.screen.result(r)
+	if r.Kind == probe.Login && r.Status() == probe.Stuck {
+		t.note("first login seen stuck", r.Ended())
+	}
+}
+
+// Turned shows what has changed since the last turn.
+func (t *story) Turned(s remediate.Snapshot) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.snap = s
+	for _, n := range s.Nodes {
+		d, last := n.Decision, t.last[n.Name]
+		t.last[n.Name] = d
+		if d.Phase == last.Phase && d.Reason == last.Reason {
+			continue
+		}
+		t.screen.decision(d)
+		if d.Phase == remediate.Confirmed && t.note("confirmed and corroborated", d.At) {
+			t.screen.guards(d)
+		}
+	}
+	t.screen.nodes(s)
+	close(t.changed)
+	t.changed = make(chan struct{})
+}
+
+// Acted shows a deletion.
+func (t *story) Acted(a remediate.Act) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.note("case captured, decided again, intent written", a.At)
+	t.note("deleted", time.Now())
+	t.screen.say("case %s captured, decided again, intent written down", a.Case)
+	t.screen.bad("deleted %s, the node with the UID %s and no other", a.Node, a.UID)
+}
+
+// Settled shows what became of a deletion.
+func (t *story) Settled(a remediate.Act) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.act = &a
+	t.note("the new node lets people in", a.Settled)
+	if a.Outcome == remediate.Recovered {
+		t.screen.good("%s: %s (UID %s)", a.Node, a.Why, a.NewUID)
+	} else {
+		t.screen.bad("%s: %s: %s", a.Node, a.Outcome, a.Why)
+	}
+}
+
+// times shows how long each step took.
+func (t *story) times([]string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.screen.title("How long it took")
+	before := t.broken
+	for _, s := range t.steps {
+		t.screen.say("%8s  %-44s after another %s", brief(s.at.Sub(t.broken)), s.name, brief(s.at.Sub(before)))
+		before = s.at
+	}
+}
+
+// showCase shows the timeline of the case, as a person would read it afterwards.
+func (t *story) showCase(ctx context.Context, store remediate.Store) error {
+	cases, err := store.Cases(ctx)
+	if err != nil {
+		return err
+	}
+	if len(cases) != 1 || cases[0].Outcome != string(remediate.Recovered) {
+		return fmt.Errorf("want one case with the outcome %s, got %d", remediate.Recovered, len(cases))
+	}
+	c := cases[0]
+	t.screen.title("The case that is kept: %s", c.ID)
+	for _, e := range c.Events {
+		t.screen.say("%s  %s", e.At.Format("15:04:05"), e.Text)
+	}
+	t.screen.say("with %d results, %d log lines, the cluster as %s saw it", len(c.Results), len(c.Logs), c.Peer)
+	for _, m := range c.Missing {
+		t.screen.say("missing: %s", m)
+	}
+	return nil
+}

@@ -1,0 +1,138 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"regexp"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/cjworkbench/unstuck/probe"
+)
+
+// The exit codes of every command. Those of probe are what monitoring plugins use, with "stuck" as critical.
+const (
+	exitOK      = 0
+	exitFailed  = 1 // probe: faulty
+	exitStuck   = 2 // only of probe
+	exitUnknown = 3 // the command line is wrong; of probe also: it could not tell
+)
+
+// exitError ends the command with a code of its own.
+type exitError struct {
+	code int
+	err  error // nil: all has been said already
+}
+
+func (e *exitError) Error() string {
+	if e.err == nil {
+		return fmt.Sprintf("exit code %d", e.code)
+	}
+	return e.err.Error()
+}
+
+func (e *exitError) Unwrap() error { return e.err }
+
+// usageError is an error in the command line itself. What it says must not repeat what was typed, except for names of
+// flags and words that can be nothing else: any argument may be a URL with a password in the wrong place.
+func usageError(format string, args ...any) error {
+	return &exitError{exitUnknown, fmt.Errorf(format, args...)}
+}
+
+// execute runs root with args and gives the exit code. An error is one line on stderr.
+func execute(ctx context.Context, root *cobra.Command, args []string, stdout, stderr io.Writer) int {
+	root.SetArgs(args)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	cmd, err := root.ExecuteContextC(ctx)
+	if err == nil {
+		return exitOK
+	}
+	if missing := cmd.ValidateRequiredFlags(); missing != nil { // cobra's own error has no type
+		err = usageError("%w: see %q", missing, cmd.CommandPath()+" --help")
+	}
+	exit := &exitError{exitFailed, err}
+	errors.As(err, &exit)
+	if exit.err != nil {
+		fmt.Fprintf(stderr, "unstuck: %v\n", err)
+	}
+	return exit.code
+}
+
+func newRootCommand() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "unstuck",
+		Short: "Find RabbitMQ nodes that look alive but let nobody in",
+		Long: `Unstuck finds RabbitMQ nodes that look alive but let nobody in, proves it, and has them started afresh.
+
+At 3 a.m., begin with "unstuck probe": it needs no configuration, and says whether a node lets people in.`,
+		Example: `  unstuck probe amqp://monitor@10.0.0.7 --password-file /run/secrets/amqp
+  unstuck check-config unstuck.yaml && unstuck run --config unstuck.yaml`,
+		Args:          wantsCommand,
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		SilenceErrors: true,
+		SilenceUsage:  true,
+	}
+	root.SetFlagErrorFunc(flagError)
+	root.AddCommand(newRunCommand(), newProbeCommand(probe.NewLogin), newDemoCommand(), newCheckConfigCommand(), newVersionCommand())
+	return root
+}
+
+// plainWord is an argument that can be a mistyped command, and hardly a secret.
+var plainWord = regexp.MustCompile(`^[a-z][a-z-]{0,15}$`)
+
+// wantsCommand refuses arguments of the root command: they are commands that do not exist.
+func wantsCommand(cmd *cobra.Command, args []string) error {
+	switch {
+	case len(args) == 0:
+		return nil
+	case !plainWord.MatchString(args[0]):
+		return usageError(`want a command before the arguments, such as "unstuck probe amqp://user@host": see "unstuck --help"`)
+	}
+	if cmd.SuggestionsMinimumDistance <= 0 {
+		cmd.SuggestionsMinimumDistance = 2
+	}
+	if like := cmd.SuggestionsFor(args[0]); len(like) > 0 {
+		return usageError("there is no command %q: did you mean %q?", args[0], like[0])
+	}
+	return usageError(`there is no command %q: see "unstuck --help"`, args[0])
+}
+
+// flagError says what is wrong with a flag, without the value: that may be a secret.
+func flagError(cmd *cobra.Command, err error) error {
+	var unknown *pflag.NotExistError
+	var missing *pflag.ValueRequiredError
+	var invalid *pflag.InvalidValueError
+	see := fmt.Sprintf("see %q", cmd.CommandPath()+" --help")
+	switch {
+	case errors.As(err, &invalid):
+		return usageError("flag --%s: want a %s: %s", invalid.GetFlag().Name, invalid.GetFlag().Value.Type(), see)
+	case errors.As(err, &missing):
+		return usageError("flag --%s wants a value: %s", missing.GetFlag().Name, see)
+	case errors.As(err, &unknown) && unknown.GetSpecifiedShortnames() == "" && plainWord.MatchString(unknown.GetSpecifiedName()):
+		return usageError("there is no flag --%s: %s", unknown.GetSpecifiedName(), see)
+	}
+	return usageError("there is no such flag: %s", see)
+}
+
+// exactly and atLeast are cobra's checks of the number of arguments, as usage errors that repeat none of them.
+func exactly(count int, what string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) != count {
+			return usageError("want %s, got %d arguments: see %q", what, len(args), cmd.CommandPath()+" --help")
+		}
+		return nil
+	}
+}
+
+func atLeast(count int, what string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) < count {
+			return usageError("want %s: see %q", what, cmd.CommandPath()+" --help")
+		}
+		return nil
+	}
+}

@@ -1,0 +1,110 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/cjworkbench/unstuck/config"
+	"github.com/cjworkbench/unstuck/probe"
+	"github.com/cjworkbench/unstuck/remediate"
+)
+
+// newRunCommand gives the command that runs the daemon.
+func newRunCommand() *cobra.Command {
+	var path string
+	cmd := &cobra.Command{
+		Use:   "run",
+		Short: "Run the daemon",
+		Long: `Run the daemon: log in to every node of every broker of the configuration, decide, explain, serve metrics and the API.
+
+Nodes that the configuration names by address can only be watched. The daemon ends on SIGTERM or Ctrl-C.`,
+		Example: "  unstuck run --config unstuck.yaml",
+		Args:    exactly(0, "no argument"),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if path == "" {
+				return usageError("want --config FILE: see %q", cmd.CommandPath()+" --help")
+			}
+			c, err := config.Load(path)
+			if err != nil {
+				return err
+			}
+			return runDaemon(cmd.Context(), c, cmd.ErrOrStderr())
+		},
+	}
+	cmd.Flags().StringVar(&path, "config", "", "the configuration `file`")
+	return cmd
+}
+
+// runDaemon does all that can fail before it begins to watch.
+func runDaemon(ctx context.Context, c *config.Config, stderr io.Writer) error {
+	log := newLogger(c.Log, stderr)
+	store, err := remediate.NewDir(c.DataDir)
+	if err != nil {
+		return err
+	}
+	d := newDaemon(store, log)
+	for _, b := range c.Brokers {
+		if err := d.watch(b, supplier{World: fixedNodes{b.Nodes}, credentials: b.Credentials}); err != nil {
+			return err
+		}
+	}
+	l, err := listen(ctx, c.Listen)
+	if err != nil {
+		return err
+	}
+	log.Info("watching", "brokers", len(c.Brokers), "metrics", l.metrics.Addr().String(), "api", l.api.Addr().String(),
+		"version", currentVersion().Version)
+	err = d.run(ctx, l)
+	log.Info("stopped")
+	return err
+}
+
+func newLogger(l config.Log, out io.Writer) *slog.Logger {
+	options := &slog.HandlerOptions{Level: l.Level}
+	if l.Format == "json" {
+		return slog.New(slog.NewJSONHandler(out, options))
+	}
+	return slog.New(slog.NewTextHandler(out, options))
+}
+
+// listeners are where the daemon is reached.
+type listeners struct{ metrics, api net.Listener }
+
+func listen(ctx context.Context, l config.Listen) (listeners, error) {
+	var lc net.ListenConfig
+	metrics, err := lc.Listen(ctx, "tcp", l.Metrics)
+	if err != nil {
+		return listeners{}, fmt.Errorf("listen for metrics: %w", err)
+	}
+	api, err := lc.Listen(ctx, "tcp", l.API)
+	if err != nil {
+		return listeners{}, errors.Join(fmt.Errorf("listen for the API: %w", err), metrics.Close())
+	}
+	return listeners{metrics: metrics, api: api}, nil
+}
+
+// fixedNodes are nodes of which only the addresses are known. Whatever else a guard asks of them, nobody can tell, and
+// nobody can delete them.
+type fixedNodes struct{ nodes []probe.Node }
+
+// View gives the nodes, each with its name for a UID.
+func (f fixedNodes) View(_ context.Context, broker string) (probe.View, error) {
+	v := probe.View{At: time.Now(), Expected: len(f.nodes)}
+	for _, n := range f.nodes {
+		n.Broker, n.UID = broker, n.Name
+		v.Nodes = append(v.Nodes, n)
+	}
+	return v, nil
+}
+
+// Delete refuses.
+func (fixedNodes) Delete(_ context.Context, n probe.Node, _ time.Duration) error {
+	return fmt.Errorf("delete %s: it is known by its address alone, nothing here could delete it", n.Name)
+}

@@ -1,0 +1,165 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/term"
+
+	"github.com/cjworkbench/unstuck/lab"
+	"github.com/cjworkbench/unstuck/probe"
+	"github.com/cjworkbench/unstuck/remediate"
+)
+
+// screen shows the demo: plain lines in a pipe; on a terminal colours, and below the lines one for each node that is
+// drawn again as it changes.
+type screen struct {
+	mu       sync.Mutex
+	out      io.Writer
+	terminal bool
+	colour   bool
+	width    int
+	began    time.Time // what the times count from
+	footer   []string  // the lines that are drawn again
+	drawn    int       // how many of them are on the terminal now
+}
+
+func newScreen(out io.Writer) *screen {
+	s := &screen{out: out, width: defaultWidth, began: time.Now()}
+	if file, ok := out.(*os.File); ok && term.IsTerminal(int(file.Fd())) {
+		s.terminal = true
+		s.colour = os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
+		if width, _, err := term.GetSize(int(file.Fd())); err == nil && width > 0 {
+			s.width = width
+		}
+	}
+	return s
+}
+
+// begin counts the times from t on.
+func (s *screen) begin(t time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.began = t
+}
+
+// close takes the footer away.
+func (s *screen) close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.footer = nil
+	s.erase()
+}
+
+// line prints one line above the footer, with the time since the beginning.
+func (s *screen) line(colour, text string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.erase()
+	line := fmt.Sprintf("%7.1fs  %s", time.Since(s.began).Seconds(), printable(text))
+	fmt.Fprintln(s.out, s.paint(colour, line))
+	s.draw()
+}
+
+func (s *screen) paint(colour, text string) string {
+	if !s.colour || colour == "" {
+		return text
+	}
+	return "\x1b[" + colour + "m" + text + "\x1b[0m"
+}
+
+func (s *screen) title(format string, args ...any) {
+	s.line(bold, "== "+fmt.Sprintf(format, args...))
+}
+func (s *screen) say(format string, args ...any)  { s.line("", fmt.Sprintf(format, args...)) }
+func (s *screen) good(format string, args ...any) { s.line(green, fmt.Sprintf(format, args...)) }
+func (s *screen) bad(format string, args ...any)  { s.line(red, fmt.Sprintf(format, args...)) }
+
+// erase takes the footer off the terminal. ECMA-48: cursor up, erase to the end of the display.
+func (s *screen) erase() {
+	if s.drawn > 0 {
+		fmt.Fprintf(s.out, "\x1b[%dA\x1b[J", s.drawn)
+		s.drawn = 0
+	}
+}
+
+func (s *screen) draw() {
+	if !s.terminal {
+		return
+	}
+	for _, line := range s.footer {
+		fmt.Fprintln(s.out, line)
+	}
+	s.drawn = len(s.footer)
+}
+
+// result shows a probe's verdict.
+func (s *screen) result(r probe.Result) {
+	what := string(r.Reason)
+	if r.Status() != probe.Healthy {
+		what = r.Status().String() + ": " + what
+	}
+	if r.Detail != "" {
+		what += " (" + r.Detail + ")"
+	}
+	colour := ""
+	if r.Status() != probe.Healthy {
+		colour = colourOf[r.Status()]
+	}
+	s.line(colour, fmt.Sprintf("%-6s %-11s %8s  %s", r.Node, r.Kind, brief(r.Took), what))
+}
+
+// check shows one of the broker's own health checks.
+func (s *screen) check(c lab.Check) {
+	verdict, colour := "green", green
+	if c.Exit != 0 || c.Err != nil {
+		verdict, colour = "red", red
+	}
+	s.line(colour, fmt.Sprintf("       %-24s %8s  exit %d: %s", c.Name, brief(c.Took), c.Exit, verdict))
+}
+
+// decision shows what was decided about a node.
+func (s *screen) decision(d remediate.Decision) {
+	colour := map[remediate.Phase]string{
+		remediate.Well: green, remediate.Suspect: yellow, remediate.Confirmed: red, remediate.Ailing: yellow,
+		remediate.Recovering: cyan, remediate.Lost: red, remediate.Blind: magenta,
+	}[d.Phase]
+	s.line(colour, fmt.Sprintf("%-6s -> %s: %s", d.Node, d.Phase, d.Reason))
+}
+
+// guards shows every guard, open or closed, and why.
+func (s *screen) guards(d remediate.Decision) {
+	s.say("%s: every guard is asked before anything is deleted", d.Node)
+	for _, g := range d.Guards {
+		state, colour := "open  ", green
+		if !g.Open {
+			state, colour = "CLOSED", red
+		}
+		s.line(colour, fmt.Sprintf("       %-18s %s  %s", g.Guard, state, g.Why))
+	}
+}
+
+// nodes draws the footer anew: where each node stands.
+func (s *screen) nodes(snap remediate.Snapshot) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.terminal {
+		return
+	}
+	s.erase()
+	s.footer = s.footer[:0]
+	s.footer = append(s.footer, strings.Repeat("-", min(s.width, maxWidth)-1))
+	for _, n := range snap.Nodes {
+		d := n.Decision
+		text := fmt.Sprintf("%-6s %-10s stuck %d of %d needed  %s", n.Name, d.Phase, d.Evidence.Stuck, d.Evidence.Needed, d.Reason)
+		if runes := []rune(printable(text)); len(runes) >= s.width {
+			text = string(runes[:s.width-1])
+		}
+		s.footer = append(s.footer, s.paint(colourOf[d.Status], text))
+	}
+	s.draw()
+}

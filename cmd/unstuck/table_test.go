@@ -1,0 +1,431 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/cjworkbench/unstuck/config"
+	"github.com/cjworkbench/unstuck/lab"
+	"github.com/cjworkbench/unstuck/probe"
+	"github.com/cjworkbench/unstuck/remediate"
+)
+
+// tableRow is a row of the table of conditions: how to bring it about on a real broker, what the probes must say, and
+// whether the node must be deleted.
+type tableRow struct {
+	name    string
+	spoil   func(ctx context.Context, l *lab.Lab, node string) error
+	kind    probe.Kind   // the probe that tells
+	reason  probe.Reason // what it must say
+	stage   probe.Stage
+	nodes   int // on how many nodes it shows: 1 (rabbit-1), or all of them
+	deleted bool
+	check   func(t *testing.T, w *tableWatch) // more to look at, if not nil
+}
+
+const everywhere = 3
+
+// on makes a fault of every node from a fault of one.
+func on(nodes []string, f func(context.Context, *lab.Lab, string) error) func(context.Context, *lab.Lab, string) error {
+	return func(ctx context.Context, l *lab.Lab, _ string) error {
+		for _, n := range nodes {
+			if err := f(ctx, l, n); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+}
+
+// one adapts a fault of one node, whole a fault of the whole broker.
+func one(f func(*lab.Lab, context.Context, string) error) func(context.Context, *lab.Lab, string) error {
+	return func(ctx context.Context, l *lab.Lab, node string) error { return f(l, ctx, node) }
+}
+
+func whole(f func(*lab.Lab, context.Context) error) func(context.Context, *lab.Lab, string) error {
+	return func(ctx context.Context, l *lab.Lab, _ string) error { return f(l, ctx) }
+}
+
+func slow(by time.Duration) func(context.Context, *lab.Lab, string) error {
+	return func(ctx context.Context, l *lab.Lab, node string) error { return l.SlowLogin(ctx, node, by) }
+}
+
+func frozenFull(ctx context.Context, l *lab.Lab, node string) error {
+	if err := l.Freeze(ctx, node); err != nil {
+		return err
+	}
+	return l.FillAcceptQueue(ctx, node)
+}
+
+var (
+	all = []string{"rabbit-0", "rabbit-1", "rabbit-2"}
+	two = []string{"rabbit-1", "rabbit-2"}
+
+	wedgeLogin, wedgeStart  = one((*lab.Lab).WedgeLogin), one((*lab.Lab).WedgeStart)
+	wedgeQueues, freeze     = one((*lab.Lab).WedgeQueues), one((*lab.Lab).Freeze)
+	stopApp, drain, restart = one((*lab.Lab).StopApp), one((*lab.Lab).Drain), one((*lab.Lab).Restart)
+	alarm, vhostDown        = one((*lab.Lab).AlarmMemory), one((*lab.Lab).VhostDown)
+	loseLog, cutOff         = one((*lab.Lab).LoseLog), one((*lab.Lab).CutOff)
+)
+
+// tableRows is the table. The brokers' handshake_timeout is two seconds, so that of our own deadlines is three.
+func tableRows() []tableRow {
+	return []tableRow{
+		// Only a restart cures these.
+		{"a wedged login", wedgeLogin, probe.Login, probe.AwaitTune, probe.StageTune, 1, true, nil},
+		{"wedged before it greets", wedgeStart, probe.Login, probe.AwaitStart, probe.StageStart, 1, true, nil},
+		{"a frozen process", freeze, probe.Login, probe.AwaitStart, probe.StageStart, 1, true, nil},
+		{"a frozen process with a full accept queue", frozenFull, probe.Login, probe.Unreachable, probe.StageTCP, 1, true, nil},
+		{"wedged queues", wedgeQueues, probe.Roundtrip, probe.AwaitDeclare, probe.StageDeclare, 1, true, nil},
+		{"a frozen process, by its own tools", freeze, probe.MaybeStuck, probe.ToolsUnresponsive, probe.StageNone, 1, true, nil},
+		{"a wedged login, by its processes", wedgeLogin, probe.MaybeStuck, probe.ProcessesStuck, probe.StageNone, 1, true, nil},
+
+		// A restart would not cure these, or nobody can tell.
+		{"locked metadata", one((*lab.Lab).LockMetadata), probe.Roundtrip, probe.AwaitDeclare, probe.StageDeclare, everywhere, false, blamesTheHolder},
+		{"a stopped app", stopApp, probe.Login, probe.Refused, probe.StageTCP, 1, false, nil},
+		{"a drained node", drain, probe.Login, probe.Refused, probe.StageTCP, 1, false, nil},
+		{"a node that boots", restart, probe.Login, probe.OK, probe.StageClose, 1, false, nil},
+		{"a wrong password", whole((*lab.Lab).ChangePassword), probe.Login, probe.AccessRefused, probe.StageTune, everywhere, false, nil},
+		{"a missing vhost", whole((*lab.Lab).DeleteVhost), probe.Login, probe.NotAllowed, probe.StageOpen, everywhere, false, nil},
+		{"a vhost that is down", vhostDown, probe.Login, probe.VhostDown, probe.StageOpen, 1, false, nil},
+		{"a connection limit", whole((*lab.Lab).LimitConnections), probe.Login, probe.NotAllowed, probe.StageOpen, everywhere, false, nil},
+		{"a memory alarm", alarm, probe.Roundtrip, probe.Blocked, probe.StagePublish, everywhere, false, nil},
+		{"a slow node", slow(2400 * time.Millisecond), probe.Login, probe.Slow, probe.StageOpen, 1, false, nil},
+		{"a node slower than our deadline", slow(12 * time.Second), probe.Login, probe.AwaitTune, probe.StageTune, 1, false, nil},
+		{"a log that is not read any more", loseLog, probe.LogAge, probe.LogSilent, probe.StageNone, 1, false, nil},
+		{"a network that is cut", cutOff, probe.Login, probe.Unreachable, probe.StageTCP, 1, false, nil},
+		{"a network that is cut to all", on(all, cutOff), probe.Login, probe.Unreachable, probe.StageTCP, everywhere, false, nil},
+
+		// What a restart would cure on one node is not to be done to several.
+		{"two wedged logins", on(two, wedgeLogin), probe.Login, probe.AwaitTune, probe.StageTune, 2, false, nil},
+		{"all logins wedged", on(all, wedgeLogin), probe.Login, probe.AwaitTune, probe.StageTune, everywhere, false, nil},
+		{"all wedged before they greet", on(all, wedgeStart), probe.Login, probe.AwaitStart, probe.StageStart, everywhere, false, nil},
+		{"all frozen", on(all, freeze), probe.Login, probe.AwaitStart, probe.StageStart, everywhere, false, nil},
+		{"all queues wedged", on(all, wedgeQueues), probe.Roundtrip, probe.AwaitDeclare, probe.StageDeclare, everywhere, false, nil},
+	}
+}
+
+// tableHandshake is the brokers' handshake_timeout.
+const tableHandshake = 2 * time.Second
+
+func tableBroker() config.Broker {
+	b := config.DefaultBroker()
+	b.Name, b.HandshakeTimeout = "lab", tableHandshake
+	p := &b.Probes
+	p.Login.Every, p.Login.Timeout = config.Every(time.Second), 3*time.Second
+	p.Login.WhileSuspect, p.Login.WhileConfirmed = time.Second, 2*time.Second
+	p.Roundtrip.Every, p.Roundtrip.Timeout = config.Every(3*time.Second), 5*time.Second
+	p.Log.Every, p.Log.MaxAge = config.Every(2*time.Second), 3*time.Second
+	b.Policy.Mode = remediate.Remediate
+	b.Policy.MinTime, b.Policy.PersistFor = 6*time.Second, 3*time.Second
+	b.Policy.Fresh, b.Policy.Evidence = 40*time.Second, 2*time.Minute
+	b.Policy.StartupAllowance, b.Policy.Cooldown, b.Policy.StormCooldown = time.Second, time.Second, time.Second
+	b.Policy.Settle, b.Policy.Grace = 2*time.Minute, 3*time.Second
+	return b
+}
+
+// tableLabs are real brokers that the rows share, each row having one for itself.
+type tableLabs chan *lab.Lab
+
+func startLabs(t testing.TB, count int, o lab.Options) tableLabs {
+	t.Helper()
+	labs := make(tableLabs, count)
+	for range count {
+		l, err := lab.Start(t.Context(), o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			if err := l.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+		labs <- l
+	}
+	return labs
+}
+
+func TestEveryRowOfTheTable(t *testing.T) {
+	t.Parallel()
+	labs := startLabs(t, 3, lab.Options{HandshakeTimeout: tableHandshake, Root: os.Getenv("UNSTUCK_RABBITMQ_ROOT")})
+	for _, row := range tableRows() {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			l := <-labs
+			defer func() {
+				if err := l.Reset(context.WithoutCancel(t.Context())); err != nil {
+					t.Errorf("make the broker well again: %v", err)
+				}
+				labs <- l
+			}()
+			row.run(t, l, tableBroker())
+		})
+	}
+}
+
+// TestTheDefaultsTellAWedgedNodeFromASlowOne takes no short cuts but one: the nodes need not be five minutes old.
+func TestTheDefaultsTellAWedgedNodeFromASlowOne(t *testing.T) {
+	t.Parallel()
+	l := <-startLabs(t, 1, lab.Options{Root: os.Getenv("UNSTUCK_RABBITMQ_ROOT")})
+	for _, row := range []tableRow{
+		{"a slow node", slow(11 * time.Second), probe.Login, probe.Slow, probe.StageOpen, 1, false, nil},
+		{"a wedged login", wedgeLogin, probe.Login, probe.AwaitTune, probe.StageTune, 1, true, nil},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			row.run(t, l, defaultsBroker())
+			if err := l.Reset(t.Context()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+func defaultsBroker() config.Broker {
+	b := config.DefaultBroker()
+	b.Name, b.Policy.Mode, b.Policy.StartupAllowance = "lab", remediate.Remediate, time.Second
+	return b
+}
+
+func (row tableRow) run(t *testing.T, l *lab.Lab, b config.Broker) {
+	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
+	defer cancel()
+	w := watchLab(ctx, t, l, b)
+	defer w.stop()
+	w.until(ctx, "every node is well", func() bool { return w.phases(remediate.Well) == len(all) })
+	before, deletions := l.Nodes(), len(l.Deletions())
+
+	const node = "rabbit-1"
+	if err := row.spoil(ctx, l, node); err != nil {
+		t.Fatal(err)
+	}
+	broken := time.Now()
+	w.until(ctx, fmt.Sprintf("%s says %s on %d nodes", row.kind, row.reason, row.nodes), func() bool {
+		return w.seen(row.kind, row.reason, row.stage, broken, 1) >= row.nodes
+	})
+	if !row.deleted {
+		// Long enough for it to be deleted, were it to be: more results than are needed, and more than the time.
+		w.until(ctx, "it has been seen often and long enough to be deleted", func() bool {
+			return w.seen(row.kind, row.reason, row.stage, broken, b.Policy.Needed+1) >= row.nodes && time.Since(broken) > b.Policy.MinTime*2
+		})
+	} else {
+		w.until(ctx, "the deletion has helped", func() bool { return w.outcome() == remediate.Recovered })
+	}
+	if row.check != nil {
+		row.check(t, w)
+	}
+	got := l.Deletions()[deletions:]
+	switch {
+	case !row.deleted && len(got) > 0:
+		t.Errorf("deleted %+v: a restart would not have cured that", got)
+	case row.deleted && (len(got) != 1 || got[0].Node != node || got[0].UID != before[1].UID):
+		t.Errorf("deleted %+v, want %s (%s) once", got, node, before[1].UID)
+	}
+	w.noSecrets()
+	for i, n := range l.Nodes() {
+		if changed := n.UID != before[i].UID; changed != (row.deleted && n.Name == node) {
+			t.Errorf("the UID of %s was %s and is %s", n.Name, before[i].UID, n.UID)
+		}
+	}
+}
+
+// blamesTheHolder wants a case that names the node that holds the lock.
+func blamesTheHolder(t *testing.T, w *tableWatch) {
+	t.Helper()
+	cases, err := w.daemon.store.Cases(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range cases {
+		if strings.HasPrefix(c.Blame, "rabbit-1@") && !strings.Contains(c.Blame, "\n") {
+			return
+		}
+	}
+	t.Errorf("none of %d cases names who holds the lock", len(cases))
+}
+
+// tableWatch is a daemon that watches a lab, and all that it has found.
+type tableWatch struct {
+	t      testing.TB
+	lab    *lab.Lab
+	daemon *daemon
+	stop   func()
+	api    listeners
+	log    safeBuffer // everything, at level debug
+
+	mu      sync.Mutex
+	changed chan struct{}
+	results []probe.Result
+	snap    remediate.Snapshot
+	acts    []remediate.Act // as they are settled
+	acted   []time.Time
+}
+
+func watchLab(ctx context.Context, t testing.TB, l *lab.Lab, b config.Broker) *tableWatch {
+	t.Helper()
+	store, err := remediate.NewDir(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &tableWatch{t: t, lab: l, changed: make(chan struct{})}
+	w.daemon = newDaemon(store, slog.New(slog.NewTextHandler(&w.log, &slog.HandlerOptions{Level: slog.LevelDebug})))
+	w.daemon.observer = w
+	credentials := func(context.Context) (probe.Credentials, error) {
+		user, password := l.Credentials()
+		return probe.Credentials{Username: user, Password: password}, nil
+	}
+	if err := w.daemon.watch(b, supplier{World: l, exec: l, logs: l, credentials: credentials}); err != nil {
+		t.Fatal(err)
+	}
+	where, err := listen(ctx, config.Listen{Metrics: "127.0.0.1:0", API: "127.0.0.1:0"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.api = where
+	ctx, cancel := context.WithCancel(ctx)
+	ended := make(chan error, 1)
+	go func() { ended <- w.daemon.run(ctx, where) }()
+	w.stop = sync.OnceFunc(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+	return w
+}
+
+// noSecrets renders all that the daemon shows of this row, and looks for the password in it.
+func (w *tableWatch) noSecrets() {
+	w.t.Helper()
+	cases, err := w.daemon.store.Cases(w.t.Context())
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	shown := map[string]string{"the log": w.log.String(), "the snapshots": fmt.Sprintf("%+v", w.daemon.snapshots())}
+	pages := map[string]net.Listener{"/metrics": w.api.metrics, "/readyz": w.api.metrics, "/api/v1/brokers": w.api.api, "/api/v1/brokers/lab": w.api.api, "/api/v1/cases": w.api.api}
+	for _, n := range all {
+		pages["/api/v1/brokers/lab/nodes/"+n] = w.api.api
+	}
+	for _, c := range cases {
+		pages["/api/v1/cases/"+c.ID] = w.api.api
+	}
+	for path, l := range pages {
+		res, err := http.Get("http://" + l.Addr().String() + path)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		body, err := io.ReadAll(res.Body)
+		if err := errors.Join(err, res.Body.Close()); err != nil || res.StatusCode != http.StatusOK || len(body) == 0 {
+			w.t.Errorf("%s: %s with %d bytes: %v", path, res.Status, len(body), err)
+		}
+		shown[path] = string(body)
+	}
+	_, password := w.lab.Credentials()
+	for what, text := range shown {
+		if strings.Contains(text, password) {
+			w.t.Errorf("the password is in %s", what)
+		}
+	}
+}
+
+// safeBuffer is a buffer that may be written and read by several goroutines.
+type safeBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (s *safeBuffer) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.Write(p)
+}
+
+func (s *safeBuffer) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.String()
+}
+
+func (w *tableWatch) note(f func()) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	f()
+	close(w.changed)
+	w.changed = make(chan struct{})
+}
+
+func (w *tableWatch) ProbeDone(r probe.Result)    { w.note(func() { w.results = append(w.results, r) }) }
+func (w *tableWatch) Turned(s remediate.Snapshot) { w.note(func() { w.snap = s }) }
+func (w *tableWatch) Acted(remediate.Act)         { w.note(func() { w.acted = append(w.acted, time.Now()) }) }
+func (w *tableWatch) Settled(a remediate.Act)     { w.note(func() { w.acts = append(w.acts, a) }) }
+
+// until waits until done says so, and fails the test with all that is known if it does not before ctx ends.
+func (w *tableWatch) until(ctx context.Context, what string, done func() bool) {
+	w.t.Helper()
+	for {
+		w.mu.Lock()
+		ok, changed := done(), w.changed
+		w.mu.Unlock()
+		if ok {
+			return
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			for _, n := range w.snap.Nodes {
+				w.t.Logf("%s is %s: %s; closed: %v", n.Name, n.Decision.Phase, n.Decision.Reason, n.Decision.Closed())
+			}
+			for _, r := range w.results[max(0, len(w.results)-40):] {
+				w.t.Logf("%s %s %s: %s in stage %s after %s: %s", r.Started.Format("05.000"), r.Node, r.Kind, r.Reason, r.Stage, r.Took, r.Detail)
+			}
+			w.t.Fatalf("waited in vain until %s", what)
+		}
+	}
+}
+
+func (w *tableWatch) phases(p remediate.Phase) int {
+	count := 0
+	for _, n := range w.snap.Nodes {
+		if n.Decision.Phase == p {
+			count++
+		}
+	}
+	return count
+}
+
+// seen counts the nodes of which a probe has said so at least so often since.
+func (w *tableWatch) seen(kind probe.Kind, reason probe.Reason, stage probe.Stage, since time.Time, often int) int {
+	times := map[string]int{}
+	for _, r := range w.results {
+		if r.Kind == kind && r.Reason == reason && r.Stage == stage && r.Started.After(since) {
+			times[r.Node]++
+		}
+	}
+	nodes := 0
+	for _, n := range times {
+		if n >= often {
+			nodes++
+		}
+	}
+	return nodes
+}
+
+func (w *tableWatch) outcome() remediate.Outcome {
+	if len(w.acts) == 0 {
+		return remediate.Pending
+	}
+	return slices.MaxFunc(w.acts, func(a, b remediate.Act) int { return a.Settled.Compare(b.Settled) }).Outcome
+}

@@ -1,0 +1,187 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// fault is something that the lab did to a node, or with an empty node to the whole broker, and did not undo yet.
+type fault struct {
+	kind faultKind
+	node string
+}
+
+type faultKind string
+
+const (
+	cutOff       faultKind = "cut off"
+	logLost      faultKind = "log lost"
+	frozen       faultKind = "frozen"
+	wedged       faultKind = "wedged"
+	slowed       faultKind = "slowed"
+	appStopped   faultKind = "app stopped"
+	drained      faultKind = "drained"
+	alarmed      faultKind = "alarmed"
+	locked       faultKind = "metadata locked"
+	vhostDown    faultKind = "vhost down"
+	vhostDeleted faultKind = "vhost deleted"
+	limited      faultKind = "connections limited"
+	password     faultKind = "password changed"
+)
+
+// faultKinds is the order in which Reset undoes faults: commands need a thawed node, and a restart cures most of the
+// rest.
+var faultKinds = []faultKind{
+	cutOff, logLost, frozen, wedged, slowed, appStopped, drained, alarmed, locked, vhostDown, vhostDeleted, limited, password,
+}
+
+func (l *Lab) cure(ctx context.Context, f fault) error {
+	switch f.kind {
+	case cutOff:
+		return l.Reconnect(ctx, f.node)
+	case logLost:
+		return l.RegainLog(ctx, f.node)
+	case frozen:
+		return l.Thaw(ctx, f.node)
+	case wedged:
+		return l.kill(ctx, f.node)
+	case slowed:
+		return l.RestoreLogin(ctx, f.node)
+	case appStopped:
+		return l.StartApp(ctx, f.node)
+	case drained:
+		return l.Revive(ctx, f.node)
+	case alarmed:
+		return l.ClearAlarm(ctx, f.node)
+	case locked:
+		return l.UnlockMetadata(ctx)
+	case vhostDown:
+		return l.VhostUp(ctx, f.node)
+	case vhostDeleted:
+		return l.AddVhost(ctx)
+	case limited:
+		return l.Unlimit(ctx)
+	case password:
+		return l.RestorePassword(ctx)
+	}
+	return fmt.Errorf("no cure for %q", f.kind)
+}
+
+// Reset undoes every fault, restarting what only that cures, and returns once every node is well: it lets people in
+// and declare a queue, and sees the whole cluster. A node that stays unwell without reason is restarted too.
+func (l *Lab) Reset(ctx context.Context) error {
+	var errs []error
+	for _, f := range l.faults() {
+		if !l.isBroken(f.kind, f.node) { // an earlier cure, a restart say, cured it too
+			continue
+		}
+		if err := l.cure(ctx, f); err != nil {
+			errs = append(errs, fmt.Errorf("undo %s %s: %w", f.kind, f.node, err))
+		}
+	}
+	// A node that is on its way up needs this long at most, others milliseconds.
+	soon, cancel := context.WithTimeout(ctx, 40*time.Second)
+	defer cancel()
+	if l.WaitReady(soon) == nil {
+		return nil
+	}
+	for _, n := range l.nodes {
+		if err := n.well(ctx); err != nil {
+			l.log.Warn("restart a node that stays unwell", "node", n.name, "error", err)
+			errs = append(errs, l.kill(ctx, n.name))
+		}
+	}
+	if err := l.WaitReady(ctx); err != nil {
+		return fmt.Errorf("reset the lab: %w", errors.Join(append(errs, err)...))
+	}
+	return nil
+}
+
+// broke notes a fault, before it is set: one that was set half way must be undone too.
+func (l *Lab) broke(kind faultKind, node string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.broken[fault{kind, node}] = true
+}
+
+func (l *Lab) cured(kind faultKind, node string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.broken, fault{kind, node})
+}
+
+func (l *Lab) isBroken(kind faultKind, node string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.broken[fault{kind, node}]
+}
+
+// faults lists what is broken now, in the order in which it is to be undone.
+func (l *Lab) faults() []fault {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var all []fault
+	for _, kind := range faultKinds {
+		for _, node := range append(l.Names(), "") {
+			if f := (fault{kind, node}); l.broken[f] {
+				all = append(all, f)
+			}
+		}
+	}
+	return all
+}
+
+// forget takes note that a node has a new process, which has none of the old one's faults. Only the network is not
+// the process's.
+func (l *Lab) forget(node string) {
+	l.mu.Lock()
+	for f := range l.broken {
+		if f.node == node && f.kind != cutOff {
+			delete(l.broken, f)
+		}
+	}
+	l.mu.Unlock()
+	l.releaseConns(node)
+}
+
+// helper gives a node on which to run a command that concerns the whole broker: a well one.
+func (l *Lab) helper() *node {
+	faults := l.faults()
+	for _, n := range l.nodes {
+		_, err := n.process()
+		if err == nil && !slices.ContainsFunc(faults, func(f fault) bool { return f.node == n.name }) {
+			return n
+		}
+	}
+	return l.nodes[0]
+}
+
+// set notes a fault and runs what causes it on one node.
+func (l *Lab) set(kind faultKind, name string, do func(*node) error) error {
+	n, err := l.node(name)
+	if err != nil {
+		return err
+	}
+	l.broke(kind, name)
+	if err := do(n); err != nil {
+		return fmt.Errorf("make %s %s: %w", name, kind, err)
+	}
+	l.log.Debug("broke a node", "node", name, "fault", string(kind))
+	return nil
+}
+
+// undo runs what cures a fault of one node and forgets the fault.
+func (l *Lab) undo(kind faultKind, name string, do func(*node) error) error {
+	n, err := l.node(name)
+	if err != nil {
+		return err
+	}
+	if err := do(n); err != nil {
+		return fmt.Errorf("make %s not %s: %w", name, kind, err)
+	}
+	l.cured(kind, name)
+	return nil
+}

@@ -28,7 +28,7 @@ demo: deps build ## break a node of a real three-node RabbitMQ and watch it bein
 
 .PHONY: test
 test: deps ## run all tests: unit, race, and against real RabbitMQ
-	go test -race -timeout 10m $(TESTFLAGS) $(PKG)
+	go test -race -parallel 6 -timeout 20m $(TESTFLAGS) $(PKG)
 
 .PHONY: check
 check: tidy lint build ## look at everything that needs no broker: format, vet, modules, lint rules, build

@@ -47,7 +47,7 @@ type Verdict struct {
 var verdicts = []Verdict{
 	{OK, Healthy, "Everything that was asked for came.", "The node lets people in.", "Nothing."},
 
-	{AwaitStart, Stuck, "TCP (and TLS) accepted, then no `connection.start` until our deadline.", "The process is frozen, or wedged before it greets: a live one greets within milliseconds.", "Confirm with `rabbitmq-diagnostics ping` in the pod (exit 69), then delete the pod."},
+	{AwaitStart, Stuck, "TCP (and TLS) accepted, then no `connection.start` until our deadline.", "The process is frozen, or wedged before it greets: a live one greets within milliseconds. Or something listens there that is no broker.", "Check the port. Confirm with `rabbitmq-diagnostics ping` in the pod (exit 69), then delete the pod."},
 	{AwaitTune, Stuck, "Greeted, credentials sent, then silence beyond the broker's own handshake timeout.", "Login is wedged: a live reader would have answered, refused or closed by now.", "Confirm with `rabbitmq-diagnostics maybe_stuck` in the pod, then delete the pod."},
 	{AwaitOpen, Stuck, "Authenticated, then no answer to `connection.open`.", "Opening the vhost hangs on this node.", "Confirm with `maybe_stuck`; if only this node does it, delete the pod."},
 	{AwaitChannel, Stuck, "Logged in, then no answer to `channel.open`.", "The node cannot start channels.", "Confirm with `maybe_stuck`; if only this node does it, delete the pod."},

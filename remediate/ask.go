@@ -93,11 +93,22 @@ func (l *Loop) clusterStatus(ctx context.Context, n probe.Node) (string, error) 
 	return l.output(ctx, n, "rabbitmqctl", "-q", "-t", "15", "cluster_status", "--formatter", "json")
 }
 
+// whoLocks prints the nodes whose transactions hold locks and do not wait for one themselves.
+const whoLocks = `Waiting = [T || Q <- mnesia_locker:get_lock_queue(), T <- tuple_to_list(Q), is_tuple(T), element(1, T) =:= tid],
+[io:format("~s~n", [N]) || N <- lists:usort(
+	[node(P) || {_, _, {tid, _, P} = T} <- mnesia_locker:get_held_locks(), not lists:member(T, Waiting)])], ok.`
+
 // lockHolder names the nodes whose processes hold locks on the metadata, as n sees them; "" if there are none. Mnesia
 // only (up to 3.13, and 4.x where Khepri is not enabled).
 func (l *Loop) lockHolder(ctx context.Context, n probe.Node) (string, error) {
-	return l.output(ctx, n, "rabbitmqctl", "-q", "-t", "15", "eval",
-		`[io:format("~s~n", [N]) || N <- lists:usort([node(P) || {_, _, {tid, _, P}} <- mnesia_locker:get_held_locks()])], done.`)
+	out, err := l.output(ctx, n, "rabbitmqctl", "-q", "-t", "15", "eval", whoLocks)
+	var names []string
+	for line := range strings.Lines(out) {
+		if strings.Contains(line, "@") { // the last line is the result of the expression
+			names = append(names, strings.TrimSpace(line))
+		}
+	}
+	return strings.Join(names, ", "), err
 }
 
 // output runs a command that must succeed.

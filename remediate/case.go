@@ -12,8 +12,8 @@ type Case struct {
 	Broker  string    `json:"broker"`
 	Node    string    `json:"node"`
 	UID     string    `json:"uid"`
-	Opened  time.Time `json:"opened"` // when the node was confirmed stuck
-	Closed  time.Time `json:"closed"` // zero: it is still open
+	Opened  time.Time `json:"opened"`          // when the node was confirmed stuck
+	Closed  time.Time `json:"closed,omitzero"` // zero: it is still open
 	Outcome string    `json:"outcome"`
 
 	Decision Decision        `json:"decision"` // the latest while the case was open

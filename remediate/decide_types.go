@@ -70,7 +70,7 @@ type Act struct {
 	Case    string    `json:"case"`
 	At      time.Time `json:"at"`
 	Outcome Outcome   `json:"outcome"`
-	Settled time.Time `json:"settled"` // when the outcome was known
+	Settled time.Time `json:"settled,omitzero"` // when the outcome was known
 	NewUID  string    `json:"new_uid,omitempty"`
 	Why     string    `json:"why,omitempty"`
 }
@@ -160,10 +160,10 @@ type Evidence struct {
 	Stuck        int        `json:"stuck"`           // of the last Of results
 	Needed       int        `json:"needed"`
 	Of           int        `json:"of"`
-	Since        time.Time  `json:"since"`        // the first of them
-	Enough       bool       `json:"enough"`       // often enough and for long enough
-	Corroborated bool       `json:"corroborated"` // a second witness agrees
-	Witness      string     `json:"witness"`      // what the second witness says, or why there is none
+	Since        time.Time  `json:"since,omitzero"` // the first of them
+	Enough       bool       `json:"enough"`         // often enough and for long enough
+	Corroborated bool       `json:"corroborated"`   // a second witness agrees
+	Witness      string     `json:"witness"`        // what the second witness says, or why there is none
 }
 
 // Closed names the guards that are closed.

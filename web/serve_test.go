@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -108,9 +109,12 @@ func TestARequestUnderWayEndsBeforeTheServerDoes(t *testing.T) {
 func TestARequestThatNeverEndsIsCutOffAtShutdown(t *testing.T) {
 	h := http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
 	serving(t, h, func(t *testing.T, p *pipes, cancel context.CancelFunc, done <-chan error) {
-		c, _ := p.dial(t)
+		c, r := p.dial(t)
 		send(t, c, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
 		synctest.Wait()
+		if err := c.SetReadDeadline(time.Now().Add(2 * shutdownTimeout)); err != nil {
+			t.Fatal(err)
+		}
 		cancel()
 		started := time.Now()
 		if err := <-done; err != nil {
@@ -118,6 +122,9 @@ func TestARequestThatNeverEndsIsCutOffAtShutdown(t *testing.T) {
 		}
 		if took := time.Since(started); took != shutdownTimeout {
 			t.Errorf("shutdown took %s, want %s", took, shutdownTimeout)
+		}
+		if b, err := io.ReadAll(r); len(b) > 0 || errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("read %q, %v, want the end of the connection", b, err)
 		}
 	})
 }

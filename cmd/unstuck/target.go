@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"net"
-	"net/netip"
 	"net/url"
 	"strconv"
 	"strings"
@@ -64,10 +63,8 @@ func addressOf(u *url.URL, secure bool) (string, error) {
 	if host == "" || strings.ContainsFunc(host, func(r rune) bool { return unicode.IsSpace(r) || !unicode.IsPrint(r) }) {
 		return "", errHost
 	}
-	if bracketed := strings.HasPrefix(u.Host, "["); bracketed || strings.Contains(host, ":") {
-		if ip, err := netip.ParseAddr(host); !bracketed || err != nil || !ip.Is6() {
-			return "", errHost
-		}
+	if strings.Contains(host, ":") && !strings.HasPrefix(u.Host, "[") {
+		return "", errHost // net/url takes the last part of 2001:db8::7 for a port
 	}
 	switch {
 	case port == "" && secure:

@@ -76,8 +76,8 @@ func TestAWrongURLIsRefusedWithoutRepeatingIt(t *testing.T) {
 		"amqp:///" + marker:                         errHost,
 		"amqp://ada:" + marker + "@::1":             errHost,
 		"amqp://ada:" + marker + "@2001:db8::7":     errHost, // or port 7 of 2001:db8:?
-		"amqp://ada:" + marker + "@[mq-0]":          errHost,
-		"amqp://ada:" + marker + "@[127.0.0.1]":     errHost,
+		"amqp://ada:" + marker + "@[mq-0]":          errShape,
+		"amqp://ada:" + marker + "@[127.0.0.1]":     errShape,
 		"amqp://ada:" + marker + "@mq-0:0":          errPort,
 		"amqp://ada:" + marker + "@mq-0:65536":      errPort,
 		"amqp://ada:" + marker + "@mq-0:x":          errShape,

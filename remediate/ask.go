@@ -26,7 +26,7 @@ const keptOutput = 16 << 10
 func (l *Loop) wantsQuorum(d Decision) bool {
 	closed := d.Closed()
 	return d.Phase == Confirmed && len(closed) == 1 && closed[0] == GuardQuorumCritical &&
-		time.Since(l.quorum[d.Node].At) > l.Policy.Fresh/4
+		(l.quorum[d.Node].UID != d.UID || time.Since(l.quorum[d.Node].At) > l.Policy.Fresh/4)
 }
 
 // askQuorum asks every healthy peer whether a queue would lose its quorum if one more node went, and notes the answer.
@@ -50,7 +50,7 @@ func (l *Loop) askQuorum(ctx context.Context, name string) {
 	if len(peers) > 0 {
 		q = combine(answers)
 	}
-	q.Peer, q.At = strings.Join(names, ", "), time.Now()
+	q.UID, q.Peer, q.At = node.UID, strings.Join(names, ", "), time.Now()
 	l.quorum[name] = q
 }
 

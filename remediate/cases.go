@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"time"
@@ -79,7 +80,7 @@ func (l *Loop) openCase(ctx context.Context, d Decision) {
 	c.add(time.Now(), "case captured")
 	if l.saveCase(ctx, c) {
 		l.cases[d.Node] = c
-		l.Log.Info("case opened", "broker", l.Broker, "node", d.Node, "case", c.ID, "reason", d.Reason)
+		l.Log.Warn("case opened", "broker", l.Broker, "node", d.Node, "case", c.ID, "reason", d.Reason)
 	}
 }
 
@@ -137,18 +138,18 @@ func (l *Loop) follow(ctx context.Context, decisions []Decision) {
 		last, seen := l.last[d.Node]
 		l.last[d.Node] = d
 		changed := !seen || last.Phase != d.Phase || last.Reason != d.Reason || last.UID != d.UID
-		if seen && last.Phase != d.Phase {
-			l.Log.Info("node changed", "broker", l.Broker, "node", d.Node, "from", last.Phase, "to", d.Phase, "reason", d.Reason)
+		if seen && (last.Phase != d.Phase || last.Evidence.Enough != d.Evidence.Enough) {
+			l.Log.Log(ctx, level(d), "node changed", "broker", l.Broker, "node", d.Node, "from", last.Phase, "to", d.Phase, "reason", d.Reason)
 		}
 		c := l.cases[d.Node]
-		if c == nil || !changed {
+		if c == nil || !changed || (c.UID == d.UID && c.Decision.Reason == d.Reason) {
 			continue
 		}
-		if c.UID == d.UID {
+		if c.UID == d.UID && (c.Act == nil || c.Act.Outcome == Void) { // what led to an act is kept
 			c.Decision = d
 			c.Results = slices.Clone(l.recent[d.Node])
 		}
-		c.add(d.At, d.Reason)
+		c.add(time.Now(), d.Reason)
 		switch {
 		case c.Act != nil && c.Act.Outcome != Void:
 		case d.UID != c.UID:
@@ -158,6 +159,14 @@ func (l *Loop) follow(ctx context.Context, decisions []Decision) {
 		}
 		l.saveCase(ctx, c)
 	}
+}
+
+// level is how loudly a change to d is told: a node that fails for certain, or that a person must look at, is a warning.
+func level(d Decision) slog.Level {
+	if d.Phase == Ailing || d.Phase == Lost || d.Evidence.Enough {
+		return slog.LevelWarn
+	}
+	return slog.LevelInfo
 }
 
 func (l *Loop) closeCase(c *Case, outcome string, at time.Time) {

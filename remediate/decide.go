@@ -128,7 +128,7 @@ func (sc *scene) suspicion(ev Evidence, ns NodeState, why string) string {
 	case !ns.running():
 		return why + ": suspicious, but it lets people in"
 	case ev.Stuck < ev.Needed:
-		return fmt.Sprintf("%s: stuck %d of %d times needed", why, ev.Stuck, ev.Needed)
+		return fmt.Sprintf("%s: stuck %d of the %d times that are needed", why, ev.Stuck, ev.Needed)
 	case !ev.Enough:
 		return fmt.Sprintf("%s: stuck %d times, not yet for %s", why, ev.Stuck, sc.policy.MinTime)
 	default:
@@ -169,6 +169,8 @@ func (sc *scene) witness(ns NodeState, ev Evidence) (bool, string) {
 		}
 	}
 	switch {
+	case sc.o.NoCommands:
+		return false, "commands cannot be run next to it: run `rabbitmq-diagnostics maybe_stuck` there yourself"
 	case r.Started.Before(ev.Since) || r.Reason == "":
 		return false, "maybe_stuck has not run since"
 	case sc.now.Sub(r.Ended()) > p.Evidence:
@@ -185,7 +187,7 @@ func (sc *scene) witness(ns NodeState, ev Evidence) (bool, string) {
 	stuck, suspicious := probe.Persisting(ns.FirstLook.Processes, r.Processes)
 	switch {
 	case stuck > 0:
-		return true, fmt.Sprintf("maybe_stuck shows the same %d connections or channels stuck as before", stuck)
+		return true, fmt.Sprintf("maybe_stuck shows the same connections or channels stuck as before (%d)", stuck)
 	case r.Processes.Baseline >= 0 && suspicious-r.Processes.Baseline >= p.AboveBaseline && p.AboveBaseline > 0:
 		return true, fmt.Sprintf("maybe_stuck shows the same %d processes stuck as before, %d are usual", suspicious, r.Processes.Baseline)
 	default:

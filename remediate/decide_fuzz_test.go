@@ -147,7 +147,7 @@ func (w *fuzzWorld) login(name string, reason probe.Reason) probe.Result {
 func (w *fuzzWorld) check(results []probe.Result) {
 	w.obs.View.At = w.now
 	for _, n := range w.obs.View.Nodes {
-		w.obs.Quorum[n.Name] = Quorum{Critical: probe.No, At: w.now}
+		w.obs.Quorum[n.Name] = Quorum{UID: n.UID, Critical: probe.No, At: w.now}
 	}
 	w.obs.Results = results
 	thorough := w.turns%8 == 0 // rendering everything takes a hundred times as long as deciding

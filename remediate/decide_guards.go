@@ -204,7 +204,7 @@ func checkQuorum(sc *scene, n subject) GuardState {
 	}
 	q, ok := sc.o.Quorum[n.Name]
 	switch {
-	case !ok || q.At.IsZero() || sc.now.Sub(q.At) > sc.policy.Fresh:
+	case !ok || q.UID != n.Node.UID || q.At.IsZero() || sc.now.Sub(q.At) > sc.policy.Fresh:
 		return closed("no healthy peer has been asked")
 	case q.NotApplicable:
 		return open("the broker does not know the question (asked %s)", q.Peer)
@@ -218,11 +218,11 @@ func checkStorm(sc *scene, _ subject) GuardState {
 	case !sc.known:
 		return closed("cannot tell how many nodes are stuck")
 	case len(sc.stuck) > sc.policy.MaxStuck:
-		return closedUntil(sc.state.StormUntil, "%d nodes are stuck, at most %d may be: %s", len(sc.stuck), sc.policy.MaxStuck, few(sc.stuck))
+		return closedUntil(sc.state.StormUntil, "stuck nodes: %d, at most %d may be: %s", len(sc.stuck), sc.policy.MaxStuck, few(sc.stuck))
 	case sc.now.Before(sc.state.StormUntil):
 		return closedUntil(sc.state.StormUntil, "cooling down since several nodes were stuck")
 	}
-	return open("%d of at most %d nodes are stuck", len(sc.stuck), sc.policy.MaxStuck)
+	return open("stuck nodes: %d, at most %d may be", len(sc.stuck), sc.policy.MaxStuck)
 }
 
 func checkOurselves(sc *scene, _ subject) GuardState {
@@ -294,11 +294,11 @@ func checkBudget(sc *scene, n subject) GuardState {
 	}
 	switch {
 	case node >= sc.policy.PerNodePerDay:
-		return closedUntil(nodeFrees, "it was deleted %d times in 24 hours, %d are allowed: a person must look", node, sc.policy.PerNodePerDay)
+		return closedUntil(nodeFrees, "%d of %d deletions of this node in 24 hours are spent: a person must look", node, sc.policy.PerNodePerDay)
 	case broker >= sc.policy.PerBrokerPerDay:
-		return closedUntil(brokerFrees, "%d nodes of the broker were deleted in 24 hours, %d are allowed", broker, sc.policy.PerBrokerPerDay)
+		return closedUntil(brokerFrees, "%d of %d deletions on this broker in 24 hours are spent", broker, sc.policy.PerBrokerPerDay)
 	}
-	return open("%d of %d deletions of the broker spent", broker, sc.policy.PerBrokerPerDay)
+	return open("%d of %d deletions on this broker in 24 hours are spent", broker, sc.policy.PerBrokerPerDay)
 }
 
 func checkWindow(sc *scene, _ subject) GuardState {

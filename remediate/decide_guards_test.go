@@ -54,12 +54,17 @@ var guardRows = []struct {
 		}
 	}},
 	{GuardQuorumCritical, "a peer says so", false, func(tl *timeline) {
-		tl.obs.Quorum["rabbit-1"] = Quorum{Critical: probe.Yes, Peer: "rabbit-0", At: tl.now}
+		tl.obs.Quorum["rabbit-1"] = Quorum{UID: "uid-of-rabbit-1", Critical: probe.Yes, Peer: "rabbit-0", At: tl.now}
 	}},
-	{GuardQuorumCritical, "nobody has been asked", true, func(tl *timeline) { tl.obs.Quorum["rabbit-1"] = Quorum{Critical: probe.No} }},
-	{GuardQuorumCritical, "the peer could not answer", true, func(tl *timeline) { tl.obs.Quorum["rabbit-1"] = Quorum{Peer: "rabbit-0", At: tl.now} }},
+	{GuardQuorumCritical, "nobody has been asked", true, func(tl *timeline) { tl.obs.Quorum["rabbit-1"] = Quorum{UID: "uid-of-rabbit-1", Critical: probe.No} }},
+	{GuardQuorumCritical, "the peer could not answer", true, func(tl *timeline) {
+		tl.obs.Quorum["rabbit-1"] = Quorum{UID: "uid-of-rabbit-1", Peer: "rabbit-0", At: tl.now}
+	}},
+	{GuardQuorumCritical, "the answer is about the node's predecessor", true, func(tl *timeline) {
+		tl.obs.Quorum["rabbit-1"] = Quorum{UID: "old", Critical: probe.No, Peer: "rabbit-0", At: tl.now}
+	}},
 	{GuardQuorumCritical, "the answer is old", true, func(tl *timeline) {
-		tl.obs.Quorum["rabbit-1"] = Quorum{Critical: probe.No, Peer: "rabbit-0", At: tl.now.Add(-time.Hour)}
+		tl.obs.Quorum["rabbit-1"] = Quorum{UID: "uid-of-rabbit-1", Critical: probe.No, Peer: "rabbit-0", At: tl.now.Add(-time.Hour)}
 	}},
 	{GuardStorm, "two nodes are stuck", false, func(tl *timeline) { tl.peer(probe.AwaitTune) }},
 	{GuardStorm, "two nodes were stuck a moment ago", false, func(tl *timeline) { tl.peer(probe.AwaitTune); tl.peer(probe.OK) }},

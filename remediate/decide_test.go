@@ -64,7 +64,7 @@ func (tl *timeline) turn(results ...probe.Result) {
 	tl.obs.View.At = tl.now.Add(-tl.viewAge)
 	for _, n := range tl.obs.View.Nodes {
 		if q, ok := tl.obs.Quorum[n.Name]; !ok || q.Peer == "auto" {
-			tl.obs.Quorum[n.Name] = Quorum{Critical: probe.No, Peer: "auto", At: tl.now}
+			tl.obs.Quorum[n.Name] = Quorum{UID: n.UID, Critical: probe.No, Peer: "auto", At: tl.now}
 		}
 	}
 	var decisions []Decision
@@ -212,6 +212,16 @@ func TestFailingLoginsAloneAreNeverEnough(t *testing.T) {
 		tl.round(probe.AwaitTune)
 		tl.turn(tl.result("rabbit-1", probe.MaybeStuck, reason))
 		tl.want("rabbit-1", Suspect, Hold)
+	}
+}
+
+func TestWithoutCommandsThereIsNoWitnessAndTheReasonSaysSo(t *testing.T) {
+	tl := newTimeline(t)
+	tl.obs.NoCommands = true
+	tl.wedge()
+	tl.want("rabbit-1", Suspect, Hold)
+	if d := tl.decisions["rabbit-1"]; !strings.Contains(d.Reason, "commands cannot be run next to it") {
+		t.Errorf("the reason is %q", d.Reason)
 	}
 }
 

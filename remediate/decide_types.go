@@ -14,6 +14,7 @@ type Observation struct {
 
 	Pauses        []Pause
 	PausesKnown   bool   // false: the pauses could not be read
+	NoCommands    bool   // commands cannot be run next to the nodes, so there can be no second witness
 	HistoryKnown  bool   // false: the earlier deletions could not be read
 	Degraded      string // why our own view is not to be trusted, if so
 	Quorum        map[string]Quorum
@@ -22,6 +23,7 @@ type Observation struct {
 
 // Quorum is a healthy peer's answer to whether a node may go without a queue losing its quorum or its copy.
 type Quorum struct {
+	UID           string       `json:"uid"` // of the node that it is about
 	Critical      probe.Answer `json:"critical"`
 	NotApplicable bool         `json:"not_applicable,omitempty"` // this broker does not know the question
 	Peer          string       `json:"peer,omitempty"`           // who was asked

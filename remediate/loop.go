@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -155,6 +156,7 @@ func (l *Loop) turn(ctx context.Context) time.Time {
 	l.follow(ctx, decisions)
 	l.pace(decisions)
 	l.publish(o, decisions)
+	l.forget(o.View)
 	next := now.Add(l.Every)
 	for _, d := range decisions {
 		if d.Next.Before(next) {
@@ -167,7 +169,7 @@ func (l *Loop) turn(ctx context.Context) time.Time {
 // observe gathers what there is to know. What cannot be known is left at its zero value, which closes guards.
 func (l *Loop) observe(ctx context.Context) Observation {
 	var faults []string
-	o := Observation{Quorum: l.quorum}
+	o := Observation{Quorum: l.quorum, NoCommands: l.Exec == nil}
 	var err error
 	if o.View, err = bounded(ctx, viewTimeout, func(ctx context.Context) (probe.View, error) { return l.World.View(ctx, l.Broker) }); err != nil {
 		o.View = probe.View{}
@@ -261,7 +263,7 @@ func (l *Loop) act(ctx context.Context, d Decision, decisions []Decision) []Deci
 	})
 	l.acted(ctx, c, a, err)
 	_, again = Decide(l.state, Observation{
-		View: o.View, PausesKnown: o.PausesKnown, Pauses: o.Pauses, HistoryKnown: true, Quorum: o.Quorum, SilentOnHosts: o.SilentOnHosts,
+		View: o.View, NoCommands: o.NoCommands, PausesKnown: o.PausesKnown, Pauses: o.Pauses, HistoryKnown: true, Quorum: o.Quorum, SilentOnHosts: o.SilentOnHosts,
 	}, l.Policy, time.Now())
 	return again
 }
@@ -364,6 +366,27 @@ func (l *Loop) publish(o Observation, decisions []Decision) {
 	l.snapshot = s
 	l.mu.Unlock()
 	l.Recorder.Turned(s)
+}
+
+// forget drops what was kept of nodes that are no more, unless v knows nothing. Open cases stay.
+func (l *Loop) forget(v probe.View) {
+	if v.At.IsZero() {
+		return
+	}
+	here := make(map[string]bool, len(v.Nodes))
+	for _, n := range v.Nodes {
+		here[n.Name] = true
+	}
+	maps.DeleteFunc(l.quorum, func(name string, _ Quorum) bool { return !here[name] })
+	maps.DeleteFunc(l.recent, func(name string, _ []probe.Result) bool { return !here[name] })
+	maps.DeleteFunc(l.last, func(name string, _ Decision) bool { return !here[name] })
+	maps.DeleteFunc(l.asked, func(key string, at time.Time) bool { return time.Since(at) > time.Hour })
+	if len(l.outcomes) > 2*len(l.state.Acts)+100 {
+		clear(l.outcomes)
+		for _, a := range l.state.Acts {
+			l.outcomes[a.ID] = a.Outcome
+		}
+	}
 }
 
 // bounded calls f with a deadline.

@@ -239,6 +239,14 @@ func TestAStuckNodeIsDeletedOnceAndItsCaseTellsTheStory(t *testing.T) {
 			len(c.Logs) == 0 || len(c.Results) == 0 || len(c.Missing) > 0 || len(c.Decision.Guards) != len(Guards()) {
 			t.Errorf("the case is %+v", c)
 		}
+		for i, e := range c.Events {
+			if i > 0 && (e.At.Before(c.Events[i-1].At) || slices.ContainsFunc(c.Events[:i], func(x Event) bool { return x.Text == e.Text })) {
+				t.Errorf("event %d goes back in time or says something again: %+v", i, c.Events)
+			}
+		}
+		if c.Decision.Phase != Confirmed || c.Decision.Action != Delete {
+			t.Errorf("the case keeps the decision %+v, want the one that led to the deletion", c.Decision)
+		}
 		if s := w.loop.Snapshot(); len(s.Nodes) != 3 || s.Nodes[1].Decision.Phase != Well || len(s.Acts) != 1 || s.Fault != "" {
 			t.Errorf("the snapshot is %+v", s)
 		}

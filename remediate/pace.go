@@ -32,6 +32,7 @@ func (l *Loop) confirm(d Decision) {
 	ns, ev := l.state.Nodes[d.Node], d.Evidence
 	look := ns.Latest[probe.MaybeStuck]
 	switch {
+	case l.Exec == nil: // there is nobody to ask
 	case ev.Kind != "" && (look.Started.Before(ev.Since) || look.Reason == ""):
 		l.ask(d.Node, probe.MaybeStuck, look.Started, 0)
 	case ev.Kind != "" && !ev.Corroborated:

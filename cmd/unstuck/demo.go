@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"os/signal"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -35,9 +37,19 @@ again, and it leaves no process and no file behind.`,
 		Example: "  unstuck demo\n  unstuck demo --keep    # leaves it running until Ctrl-C",
 		Args:    exactly(0, "no argument"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			s := newScreen(cmd.OutOrStdout())
-			defer s.close()
-			return runDemo(cmd.Context(), s, keep)
+			signal.Ignore(syscall.SIGPIPE) // a reader that goes away ends the demo, but not before it has tidied up
+			ctx, cancel := context.WithCancelCause(cmd.Context())
+			defer cancel(nil)
+			s := newScreen(cmd.OutOrStdout(), func(err error) { cancel(fmt.Errorf("write to the terminal: %w", err)) })
+			err := runDemo(ctx, s, keep)
+			s.close()
+			if err != nil && cmd.Context().Err() != nil {
+				return errors.New("interrupted; every process and file of the demo is removed")
+			}
+			if err == nil {
+				s.plain(bold, "PASSED: exactly the wedged node was deleted, and lets people in again.")
+			}
+			return err
 		},
 	}
 	cmd.Flags().BoolVar(&keep, "keep", false, "leave everything running afterwards, until interrupted")
@@ -101,6 +113,10 @@ func runDemo(ctx context.Context, s *screen, keep bool) (err error) {
 	if err := d.watch(broker, supplier{World: l, exec: l, logs: l, credentials: credentials}); err != nil {
 		return err
 	}
+	passwordFile := filepath.Join(dir, "password")
+	if err := os.WriteFile(passwordFile, []byte(password+"\n"), 0o600); err != nil {
+		return fmt.Errorf("write the password: %w", err)
+	}
 	where, err := listen(ctx, config.Listen{Metrics: "127.0.0.1:0", API: "127.0.0.1:0"})
 	if err != nil {
 		return err
@@ -115,10 +131,17 @@ func runDemo(ctx context.Context, s *screen, keep bool) (err error) {
 	err = demoScenario(ctx, s, l, d)
 	if err == nil && keep {
 		timer.Stop()
-		s.title("Everything is left running; Ctrl-C ends it")
+		s.title("Everything is left running; Ctrl-C ends it. From now on only what is not healthy is shown")
+		s.onlyTrouble()
+		s.plain("", fmt.Sprintf("API       http://%s/api/v1/brokers/lab", where.api.Addr()))
+		s.plain("", fmt.Sprintf("metrics   http://%s/metrics", where.metrics.Addr()))
+		for _, n := range l.Nodes() {
+			s.plain("", fmt.Sprintf("%s  unstuck probe --handshake-timeout %s --timeout 4s --password-file %s amqp://%s@%s",
+				n.Name, demoHandshake, passwordFile, user, n.Address))
+		}
 		<-ctx.Done()
 	}
-	if cause := context.Cause(ctx); err != nil && cause != nil && !errors.Is(cause, context.Canceled) {
+	if cause := context.Cause(ctx); err != nil && cause != nil {
 		err = cause
 	}
 	cancel(nil)
@@ -133,6 +156,7 @@ func demoScenario(ctx context.Context, s *screen, l *lab.Lab, d *daemon) error {
 	}
 	before := l.Nodes()
 	victim := before[1]
+	s.begin(time.Now())
 	s.title("Wedging the login of %s", victim.Name)
 	if err := l.WedgeLogin(ctx, victim.Name); err != nil {
 		return err
@@ -164,6 +188,6 @@ func demoScenario(ctx context.Context, s *screen, l *lab.Lab, d *daemon) error {
 		return err
 	}
 	s.good("exactly %s was deleted; all three nodes let people in; the others have kept their UIDs", victim.Name)
-	story.times(l.Names())
+	story.times()
 	return story.showCase(ctx, d.store)
 }

@@ -39,7 +39,6 @@ func (t *story) begin() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.broken = time.Now()
-	t.screen.begin(t.broken)
 }
 
 // wait waits until done, which is asked with the lock held, says so.
@@ -139,13 +138,13 @@ func (t *story) Settled(a remediate.Act) {
 }
 
 // times shows how long each step took.
-func (t *story) times([]string) {
+func (t *story) times() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.screen.title("How long it took")
+	t.screen.title("How long it took, from the moment that the node was wedged")
 	before := t.broken
 	for _, s := range t.steps {
-		t.screen.say("%8s  %-44s after another %s", brief(s.at.Sub(t.broken)), s.name, brief(s.at.Sub(before)))
+		t.screen.plain("", fmt.Sprintf("  %8s  (+%8s)  %s", brief(s.at.Sub(t.broken)), brief(s.at.Sub(before)), s.name))
 		before = s.at
 	}
 }
@@ -162,11 +161,11 @@ func (t *story) showCase(ctx context.Context, store remediate.Store) error {
 	c := cases[0]
 	t.screen.title("The case that is kept: %s", c.ID)
 	for _, e := range c.Events {
-		t.screen.say("%s  %s", e.At.Format("15:04:05"), e.Text)
+		t.screen.plain("", fmt.Sprintf("  %s  %s", e.At.Format("15:04:05"), e.Text))
 	}
-	t.screen.say("with %d results, %d log lines, the cluster as %s saw it", len(c.Results), len(c.Logs), c.Peer)
+	t.screen.plain("", fmt.Sprintf("  with %d results, %d log lines, and the cluster as %s saw it", len(c.Results), len(c.Logs), c.Peer))
 	for _, m := range c.Missing {
-		t.screen.say("missing: %s", m)
+		t.screen.plain("", "  missing: "+m)
 	}
 	return nil
 }

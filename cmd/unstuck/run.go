@@ -7,6 +7,9 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"os"
+	"path/filepath"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -26,7 +29,12 @@ func newRunCommand() *cobra.Command {
 
 Nodes that the configuration names by address can only be watched. The daemon ends on SIGTERM or Ctrl-C.`,
 		Example: "  unstuck run --config unstuck.yaml",
-		Args:    exactly(0, "no argument"),
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return usageError("want no arguments: the configuration goes with --config FILE")
+			}
+			return nil
+		},
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if path == "" {
 				return usageError("want --config FILE: see %q", cmd.CommandPath()+" --help")
@@ -47,8 +55,13 @@ func runDaemon(ctx context.Context, c *config.Config, stderr io.Writer) error {
 	log := newLogger(c.Log, stderr)
 	store, err := remediate.NewDir(c.DataDir)
 	if err != nil {
-		return err
+		return fmt.Errorf("data_dir: %w", err)
 	}
+	unlock, err := lockDir(c.DataDir)
+	if err != nil {
+		return fmt.Errorf("data_dir: %w", err)
+	}
+	defer unlock()
 	d := newDaemon(store, log)
 	for _, b := range c.Brokers {
 		if err := d.watch(b, supplier{World: fixedNodes{b.Nodes}, credentials: b.Credentials}); err != nil {
@@ -60,10 +73,23 @@ func runDaemon(ctx context.Context, c *config.Config, stderr io.Writer) error {
 		return err
 	}
 	log.Info("watching", "brokers", len(c.Brokers), "metrics", l.metrics.Addr().String(), "api", l.api.Addr().String(),
-		"version", currentVersion().Version)
+		"data_dir", c.DataDir, "version", currentVersion().Version)
 	err = d.run(ctx, l)
 	log.Info("stopped")
 	return err
+}
+
+// lockDir makes sure that no other daemon keeps its acts in the directory: two would not know of each other's. The
+// lock ends with the process, however that ends.
+func lockDir(path string) (unlock func(), err error) {
+	f, err := os.OpenFile(filepath.Join(path, "lock"), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("lock it: %w", err)
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		return nil, errors.Join(fmt.Errorf("another daemon uses %s: %w", path, err), f.Close())
+	}
+	return func() { _ = f.Close() }, nil
 }
 
 func newLogger(l config.Log, out io.Writer) *slog.Logger {

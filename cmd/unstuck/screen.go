@@ -26,10 +26,13 @@ type screen struct {
 	began    time.Time // what the times count from
 	footer   []string  // the lines that are drawn again
 	drawn    int       // how many of them are on the terminal now
+	trouble  bool      // show only results that are not healthy
+	broken   func(error)
 }
 
-func newScreen(out io.Writer) *screen {
-	s := &screen{out: out, width: defaultWidth, began: time.Now()}
+// newScreen gives a screen that calls broken, once, when it can show nothing more.
+func newScreen(out io.Writer, broken func(error)) *screen {
+	s := &screen{out: out, width: defaultWidth, began: time.Now(), broken: broken}
 	if file, ok := out.(*os.File); ok && term.IsTerminal(int(file.Fd())) {
 		s.terminal = true
 		s.colour = os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
@@ -57,12 +60,46 @@ func (s *screen) close() {
 
 // line prints one line above the footer, with the time since the beginning.
 func (s *screen) line(colour, text string) {
+	s.plain(colour, fmt.Sprintf("%7.1fs  %s", s.since().Seconds(), text))
+}
+
+func (s *screen) since() time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return time.Since(s.began)
+}
+
+// plain prints one line above the footer.
+func (s *screen) plain(colour, text string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.erase()
-	line := fmt.Sprintf("%7.1fs  %s", time.Since(s.began).Seconds(), printable(text))
-	fmt.Fprintln(s.out, s.paint(colour, line))
+	s.print(s.paint(colour, printable(text)) + "\n")
 	s.draw()
+}
+
+// print writes text, unless nobody reads it any more.
+func (s *screen) print(text string) {
+	if s.broken == nil {
+		return
+	}
+	if _, err := io.WriteString(s.out, text); err != nil {
+		s.broken(err)
+		s.broken = nil
+	}
+}
+
+// onlyTrouble leaves out healthy results from now on.
+func (s *screen) onlyTrouble() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.trouble = true
+}
+
+func (s *screen) hides(r probe.Result) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.trouble && r.Status() == probe.Healthy
 }
 
 func (s *screen) paint(colour, text string) string {
@@ -82,7 +119,7 @@ func (s *screen) bad(format string, args ...any)  { s.line(red, fmt.Sprintf(form
 // erase takes the footer off the terminal. ECMA-48: cursor up, erase to the end of the display.
 func (s *screen) erase() {
 	if s.drawn > 0 {
-		fmt.Fprintf(s.out, "\x1b[%dA\x1b[J", s.drawn)
+		s.print(fmt.Sprintf("\x1b[%dA\x1b[J", s.drawn))
 		s.drawn = 0
 	}
 }
@@ -92,13 +129,16 @@ func (s *screen) draw() {
 		return
 	}
 	for _, line := range s.footer {
-		fmt.Fprintln(s.out, line)
+		s.print(line + "\n")
 	}
 	s.drawn = len(s.footer)
 }
 
 // result shows a probe's verdict.
 func (s *screen) result(r probe.Result) {
+	if s.hides(r) {
+		return
+	}
 	what := string(r.Reason)
 	if r.Status() != probe.Healthy {
 		what = r.Status().String() + ": " + what

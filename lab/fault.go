@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 )
 
@@ -45,6 +46,9 @@ func (l *Lab) cure(ctx context.Context, f fault) error {
 	case logLost:
 		return l.RegainLog(ctx, f.node)
 	case frozen:
+		if l.brokenFor(f) > apartAfter {
+			return l.kill(ctx, f.node)
+		}
 		return l.Thaw(ctx, f.node)
 	case wedged:
 		return l.kill(ctx, f.node)
@@ -71,40 +75,81 @@ func (l *Lab) cure(ctx context.Context, f fault) error {
 }
 
 // Reset undoes every fault, restarting what only that cures, and returns once every node is well: it lets people in
-// and declare a queue, and sees the whole cluster. A node that stays unwell without reason is restarted too.
+// and declare a queue, and all are in one cluster. What stays unwell without reason is restarted too.
 func (l *Lab) Reset(ctx context.Context) error {
 	var errs []error
-	for _, f := range l.faults() {
-		if !l.isBroken(f.kind, f.node) { // an earlier cure, a restart say, cured it too
-			continue
-		}
-		if err := l.cure(ctx, f); err != nil {
-			errs = append(errs, fmt.Errorf("undo %s %s: %w", f.kind, f.node, err))
-		}
+	for _, kind := range faultKinds {
+		errs = append(errs, l.cureAll(ctx, kind))
 	}
-	// A node that is on its way up needs this long at most, others milliseconds.
-	soon, cancel := context.WithTimeout(ctx, 40*time.Second)
+	soon, cancel := context.WithTimeout(ctx, resetPatience)
 	defer cancel()
-	if l.WaitReady(soon) == nil {
+	err := l.WaitReady(soon)
+	if err == nil {
 		return nil
 	}
-	for _, n := range l.nodes {
-		if err := n.well(ctx); err != nil {
-			l.log.Warn("restart a node that stays unwell", "node", n.name, "error", err)
-			errs = append(errs, l.kill(ctx, n.name))
-		}
-	}
+	l.log.Warn("restart what stays unwell", "error", err)
+	errs = append(errs, l.restartUnwell(ctx))
 	if err := l.WaitReady(ctx); err != nil {
 		return fmt.Errorf("reset the lab: %w", errors.Join(append(errs, err)...))
 	}
 	return nil
 }
 
+// cureAll undoes one kind of fault on all nodes at once: of several nodes that are stopped each waits for the others
+// when it starts.
+func (l *Lab) cureAll(ctx context.Context, kind faultKind) error {
+	var errs []error
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	for _, f := range l.faults() { // as they are now: an earlier cure, a restart say, may have cured more
+		if f.kind != kind {
+			continue
+		}
+		wg.Go(func() {
+			if err := l.cure(ctx, f); err != nil {
+				mu.Lock()
+				defer mu.Unlock()
+				errs = append(errs, fmt.Errorf("undo %s %s: %w", f.kind, f.node, err))
+			}
+		})
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+// resetPatience is how long Reset waits before it restarts nodes for no known reason. Usually they are well within
+// milliseconds; a node that boots needs this long at most.
+const resetPatience = 40 * time.Second
+
+// restartUnwell restarts the nodes that let nobody in; or, if there are none, all but the first: they do not agree
+// on who is in the cluster then.
+func (l *Lab) restartUnwell(ctx context.Context) error {
+	var unwell []*node
+	for _, n := range l.nodes {
+		if n.well(ctx) != nil {
+			unwell = append(unwell, n)
+		}
+	}
+	if len(unwell) == 0 {
+		unwell = l.nodes[1:]
+	}
+	errs := make([]error, len(unwell))
+	var wg sync.WaitGroup
+	for i, n := range unwell {
+		wg.Go(func() { errs[i] = l.kill(ctx, n.name) })
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
 // broke notes a fault, before it is set: one that was set half way must be undone too.
 func (l *Lab) broke(kind faultKind, node string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.broken[fault{kind, node}] = true
+	f := fault{kind, node}
+	if _, is := l.broken[f]; !is {
+		l.broken[f] = time.Now()
+	}
 }
 
 func (l *Lab) cured(kind faultKind, node string) {
@@ -116,7 +161,14 @@ func (l *Lab) cured(kind faultKind, node string) {
 func (l *Lab) isBroken(kind faultKind, node string) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.broken[fault{kind, node}]
+	_, is := l.broken[fault{kind, node}]
+	return is
+}
+
+func (l *Lab) brokenFor(f fault) time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return time.Since(l.broken[f])
 }
 
 // faults lists what is broken now, in the order in which it is to be undone.
@@ -126,7 +178,8 @@ func (l *Lab) faults() []fault {
 	var all []fault
 	for _, kind := range faultKinds {
 		for _, node := range append(l.Names(), "") {
-			if f := (fault{kind, node}); l.broken[f] {
+			f := fault{kind, node}
+			if _, is := l.broken[f]; is {
 				all = append(all, f)
 			}
 		}

@@ -7,19 +7,24 @@ import (
 	"fmt"
 	"net"
 	"os/exec"
-	"slices"
 	"time"
 )
 
 // Freeze stops the node's process (SIGSTOP), as a dead disk or a paused machine does. The kernel still accepts
 // connections, 128 by default, and nothing ever answers. After a minute the other nodes count it as gone
-// (net_ticktime), and until then whatever changes the cluster's metadata hangs on them as well. Thaw cures it, as
-// does a new process.
+// (net_ticktime), and until then whatever changes the cluster's metadata hangs on them as well. Thaw cures it within
+// that minute, a new process always.
 func (l *Lab) Freeze(ctx context.Context, name string) error {
 	return l.set(frozen, name, func(n *node) error { return n.signal(ctx, freeze) })
 }
 
-// Thaw lets the node's process go on (SIGCONT), and closes what FillAcceptQueue opened.
+// apartAfter is for how long a node may be frozen at most before the others may count it as gone: three quarters of
+// net_ticktime's 60 s, and a margin.
+const apartAfter = 40 * time.Second
+
+// Thaw lets the node's process go on (SIGCONT), and closes what FillAcceptQueue opened. A node that the others have
+// counted as gone meanwhile stays apart from them, pause_minority or not: it lets people in and declare queues, which
+// nobody on the other nodes sees, until it is restarted. Reset does that.
 func (l *Lab) Thaw(ctx context.Context, name string) error {
 	l.releaseConns(name)
 	return l.undo(frozen, name, func(n *node) error { return n.signal(ctx, thaw) })
@@ -118,6 +123,8 @@ func (l *Lab) LoseLog(ctx context.Context, name string) error {
 		if _, err := n.eval(ctx, erlFloodLog); err != nil {
 			return err
 		}
+		ctx, cancel := context.WithTimeout(ctx, ctlTimeout)
+		defer cancel()
 		before := -1
 		return l.until(ctx, "the log's pipe to fill", func(context.Context) error {
 			now, err := unread(p.pipe)
@@ -149,10 +156,23 @@ func (l *Lab) RegainLog(ctx context.Context, name string) error {
 // policy does: connecting times out, connections that exist fall silent. The nodes still see each other, and
 // commands still reach the node. Needs root and iptables. Reconnect cures it; a new process does not.
 func (l *Lab) CutOff(ctx context.Context, name string) error {
-	if err := l.Reconnect(ctx, name); err != nil { // or a rule would stay when it is undone once
-		return err
+	if l.isBroken(cutOff, name) {
+		return nil
 	}
-	return l.set(cutOff, name, func(n *node) error { return n.firewall(ctx, "--insert") })
+	err := l.set(cutOff, name, func(n *node) error {
+		err := n.firewall(ctx, "--insert", n.amqp)
+		if err != nil {
+			return err
+		}
+		if err = n.firewall(ctx, "--insert", n.amqps); err != nil {
+			err = errors.Join(err, n.firewall(ctx, "--delete", n.amqp))
+		}
+		return err
+	})
+	if err != nil {
+		l.cured(cutOff, name) // no rule was left that could be deleted
+	}
+	return err
 }
 
 // Reconnect lets packets to the node pass again.
@@ -160,7 +180,9 @@ func (l *Lab) Reconnect(ctx context.Context, name string) error {
 	if !l.isBroken(cutOff, name) {
 		return nil
 	}
-	return l.undo(cutOff, name, func(n *node) error { return n.firewall(ctx, "--delete") })
+	return l.undo(cutOff, name, func(n *node) error {
+		return errors.Join(n.firewall(ctx, "--delete", n.amqp), n.firewall(ctx, "--delete", n.amqps))
+	})
 }
 
 func (l *Lab) reconnectAll(ctx context.Context) error {
@@ -171,25 +193,24 @@ func (l *Lab) reconnectAll(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-func (n *node) firewall(ctx context.Context, action string) error {
+// firewall inserts or deletes the rule that drops packets to one of the node's ports.
+func (n *node) firewall(ctx context.Context, action string, port int) error {
 	path, err := exec.LookPath("iptables")
 	if err != nil {
 		path = "/usr/sbin/iptables" // where an ordinary user's PATH does not lead
 	}
-	if !isFile(path) && !slices.Contains(binDirs, path) {
+	if !isFile(path) {
 		return errors.New("iptables is missing: apt-get install iptables")
 	}
-	for _, port := range []int{n.amqp, n.amqps} {
-		cmd := exec.CommandContext(ctx, path, "--wait", "5", action, "INPUT", "--protocol", "tcp",
-			"--destination", n.host, "--dport", fmt.Sprint(port), "--jump", "DROP")
-		var out bytes.Buffer
-		cmd.SysProcAttr, cmd.Stdout, cmd.Stderr = newAttr(""), &out, &out
-		if err := n.lab.spawner.start(cmd); err != nil {
-			return err
-		}
-		if err := cmd.Wait(); err != nil {
-			return fmt.Errorf("iptables %s: %w: %s", action, err, oneLine(out.String()))
-		}
+	cmd := exec.CommandContext(ctx, path, "--wait", "5", action, "INPUT", "--protocol", "tcp",
+		"--destination", n.host, "--dport", fmt.Sprint(port), "--jump", "DROP")
+	var out bytes.Buffer
+	cmd.SysProcAttr, cmd.Stdout, cmd.Stderr = newAttr(""), &out, &out
+	if err := n.lab.spawner.start(cmd); err != nil {
+		return err
+	}
+	if err := cmd.Wait(); err != nil {
+		return fmt.Errorf("iptables %s: %w: %s", action, err, oneLine(out.String()))
 	}
 	return nil
 }

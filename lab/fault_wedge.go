@@ -60,12 +60,19 @@ const (
 		[receive {'DOWN', Ref, _, _, _} -> ok end || Ref <- Refs], ok.`
 	erlHeldLocks = `{{rabbit_queue, '______WHOLETABLE_____'}, write, {tid, _, P}} <- mnesia_locker:get_held_locks()`
 
-	// Kills the vhost until its supervisor gives up, which it does at the second time.
+	// Kills the vhost until its supervisor gives up, which it does at the second time. A vhost that is down may only be
+	// on its way up again, so it must be down a second later too.
 	erlVhostDown = `
+		Alive = fun() -> rabbit_vhost_sup_sup:is_vhost_alive(<<"/">>) end,
 		Down = fun Down(0) -> up; Down(N) ->
-			case rabbit_vhost_sup_sup:is_vhost_alive(<<"/">>) of
+			case Alive() orelse (timer:sleep(1000) =/= ok) orelse Alive() of
 				false -> down;
-				true -> {ok, P} = rabbit_vhost_sup_sup:get_vhost_sup(<<"/">>), exit(P, kill), timer:sleep(50), Down(N - 1)
+				true ->
+					case rabbit_vhost_sup_sup:get_vhost_sup(<<"/">>) of
+						{ok, P} -> exit(P, kill);
+						_ -> ok
+					end,
+					timer:sleep(50), Down(N - 1)
 			end
 		end, Down(100).`
 

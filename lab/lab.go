@@ -40,7 +40,10 @@ type Options struct {
 }
 
 // startTimeout bounds Start when its context does not. Three nodes take about 13 s on two idle cores.
-const startTimeout = 3 * time.Minute
+const startTimeout = untilTimeout
+
+// maxNodes is more than any machine of ours could run.
+const maxNodes = 9
 
 // Lab is a running broker. Its methods may be called from several goroutines at once.
 type Lab struct {
@@ -67,7 +70,7 @@ type Lab struct {
 	closed    bool
 	wg        sync.WaitGroup // goroutines and commands; Add only through begin
 	deletions []Deletion
-	broken    map[fault]bool
+	broken    map[fault]time.Time   // since when
 	held      map[string][]net.Conn // what fills a node's accept queue, by node
 }
 
@@ -83,13 +86,16 @@ func Start(ctx context.Context, opts Options) (*Lab, error) {
 	if opts.Nodes == 0 {
 		opts.Nodes = 3
 	}
+	if opts.Nodes < 1 || opts.Nodes > maxNodes {
+		return nil, fmt.Errorf("start the lab: %d nodes: want 1 to %d", opts.Nodes, maxNodes)
+	}
 	if opts.Log == nil {
 		opts.Log = slog.New(slog.DiscardHandler)
 	}
 	l := &Lab{
 		opts: opts, log: opts.Log, spawner: newSpawner(),
 		cookie: rand.Text(), user: "probe-" + strings.ToLower(rand.Text()[:6]), pass: rand.Text(),
-		broken: map[fault]bool{}, held: map[string][]net.Conn{},
+		broken: map[fault]time.Time{}, held: map[string][]net.Conn{},
 	}
 	l.ctx, l.stop = context.WithCancel(context.WithoutCancel(ctx))
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)

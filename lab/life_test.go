@@ -48,16 +48,13 @@ func TestTwoLabsRunSideBySideAndCloseLeavesNothing(t *testing.T) {
 	if err := l.CutOff(t.Context(), n.Name); err != nil {
 		t.Fatal(err)
 	}
-	r, w := io.Pipe()
+	started := make(signalWriter, 1)
 	command := make(chan error, 1)
 	go func() {
-		_, err := l.Exec(t.Context(), n, []string{"sh", "-c", "echo started; sleep 600"}, w, io.Discard)
+		_, err := l.Exec(t.Context(), n, []string{"sh", "-c", "echo started; sleep 600"}, started, io.Discard)
 		command <- err
 	}()
-	if _, err := io.ReadFull(r, make([]byte, len("started"))); err != nil {
-		t.Fatal(err)
-	}
-	go io.Copy(io.Discard, r)
+	<-started
 	if err := l.Freeze(t.Context(), n.Name); err != nil {
 		t.Fatal(err)
 	}
@@ -123,7 +120,7 @@ func TestNoProcessOutlivesOursEvenIfThatIsKilled(t *testing.T) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	defer cmd.Process.Kill()
+	t.Cleanup(func() { _ = cmd.Process.Kill() })
 	var dir string
 	line, err := bufio.NewReader(out).ReadString('\n')
 	if _, scan := fmt.Sscanf(line, "ready %s", &dir); err != nil || scan != nil {
@@ -199,6 +196,9 @@ func TestStartSaysWhatToInstallWhenRabbitMQIsMissing(t *testing.T) {
 	if _, err := Start(t.Context(), Options{Root: empty}); err == nil || !strings.Contains(err.Error(), "tree.sh") {
 		t.Errorf("in an empty tree: %v", err)
 	}
+	if _, err := Start(t.Context(), Options{Nodes: 10}); err == nil {
+		t.Error("ten nodes")
+	}
 	t.Setenv("PATH", empty)
 	if _, err := findRabbitMQ("", filepath.Join(empty, "bin")); err == nil || !strings.Contains(err.Error(), "apt-get install rabbitmq-server") {
 		t.Errorf("on a machine without it: %v", err)
@@ -259,6 +259,17 @@ func TestLabsGetDifferentAddresses(t *testing.T) {
 			seen[a.String()] = true
 		}
 	}
+}
+
+// signalWriter says that something was written.
+type signalWriter chan struct{}
+
+func (w signalWriter) Write(p []byte) (int, error) {
+	select {
+	case w <- struct{}{}:
+	default:
+	}
+	return len(p), nil
 }
 
 // syncBuffer is a buffer that several goroutines may write to.

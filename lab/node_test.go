@@ -213,16 +213,13 @@ func TestExecKillsTheWholeGroupWhenItsContextEnds(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	defer cancel(nil)
 	why := errors.New("enough")
-	r, w := io.Pipe()
+	started := make(signalWriter, 1)
 	done := make(chan error, 1)
 	go func() {
-		_, err := l.Exec(ctx, n, []string{"sh", "-c", "sleep 611 & echo started; wait"}, w, io.Discard)
+		_, err := l.Exec(ctx, n, []string{"sh", "-c", "sleep 611 & echo started; wait"}, started, io.Discard)
 		done <- err
 	}()
-	if _, err := io.ReadFull(r, make([]byte, len("started"))); err != nil {
-		t.Fatal(err)
-	}
-	go io.Copy(io.Discard, r)
+	<-started
 	cancel(why)
 	if err := <-done; !errors.Is(err, why) {
 		t.Errorf("error %v", err)

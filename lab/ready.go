@@ -16,8 +16,13 @@ import (
 // errHopeless ends until early.
 var errHopeless = errors.New("no use in trying again")
 
+// untilTimeout bounds until when its context does not.
+const untilTimeout = 3 * time.Minute
+
 // until tries something again and again until it succeeds, ctx ends, or the error is errHopeless.
 func (l *Lab) until(ctx context.Context, what string, try func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, untilTimeout)
+	defer cancel()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	last := errors.New("not tried yet")

@@ -29,15 +29,14 @@ if [ -z "$mirror" ]; then
 	exit 69
 fi
 
+mkdir -p "$(dirname "$dir")"
 partial=$(mktemp -d "$dir.partial.XXXXXX")
-trap 'rm -rf "$partial"' EXIT
+trap 'rm -rf "$partial" "$partial.log"' EXIT
 trap 'exit 1' HUP INT TERM
 debootstrap --variant=minbase --include=rabbitmq-server,procps "$suite" "$partial" "$mirror" >"$partial.log" 2>&1 || {
 	tail -n 20 "$partial.log" >&2
-	rm -f "$partial.log"
 	exit 1
 }
-rm -f "$partial.log"
 rm -rf "$partial"/var/cache/apt/archives/*.deb
 chmod 755 "$partial"
 mv -T "$partial" "$dir"

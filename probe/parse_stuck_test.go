@@ -68,6 +68,18 @@ func TestWhatRealNodesPrintIsUnderstood(t *testing.T) {
 			top: Stack{1, []string{"global_group:global_group_check_dispatcher/0"}},
 		},
 		{
+			file: "healthy-4.0.txt", want: Processes{Total: 301, Suspicious: 3}, suspect: 3,
+			top: Stack{1, []string{"erts_code_purger:wait_for_request/0"}},
+		},
+		{
+			file: "login-wedged-4.0.txt", want: Processes{Total: 312, Suspicious: 7, StuckReaders: 4}, stuck: 4, suspect: 7,
+			top: Stack{4, []string{
+				"rabbit_auth_mechanism_plain:handle_response/2", "rabbit_reader:auth_phase/2",
+				"rabbit_reader:handle_method0/3", "rabbit_reader:handle_input/3", "rabbit_reader:recvloop/4",
+				"rabbit_reader:run/1", "rabbit_reader:start_connection/5", "proc_lib:init_p_do_apply/3",
+			}},
+		},
+		{
 			file: "login-wedged.txt", want: Processes{Total: 283, Suspicious: 6, StuckReaders: 4}, stuck: 4, suspect: 6,
 			top: Stack{4, []string{
 				"rabbit_auth_mechanism_plain:handle_response/2", "rabbit_reader:auth_phase/2",

@@ -45,6 +45,7 @@ func Decide(s State, o Observation, p Policy, now time.Time) (State, []Decision)
 		acting = acting || d.Action == Delete
 		ns := s.Nodes[n.Name]
 		switch {
+		case ns.UID != n.UID:
 		case d.Phase != Confirmed:
 			ns.Confirmed = time.Time{}
 		case ns.Confirmed.IsZero():
@@ -59,6 +60,9 @@ func Decide(s State, o Observation, p Policy, now time.Time) (State, []Decision)
 // decide gives the decision about one node.
 func (sc *scene) decide(n probe.Node) Decision {
 	ns := sc.state.Nodes[n.Name]
+	if ns.UID != n.UID { // two nodes of one name: what is known is of the other
+		ns = NodeState{UID: n.UID}
+	}
 	status, why := ns.health(sc.policy, sc.now)
 	ev, stuckNow := sc.evidence(ns)
 	d := Decision{
@@ -181,7 +185,7 @@ func (sc *scene) witness(ns NodeState, ev Evidence) (bool, string) {
 		return false, "its own tools cannot reach it, but logins can: that is no witness"
 	case r.Reason != probe.ProcessesStuck:
 		return false, "maybe_stuck says " + string(r.Reason)
-	case ns.FirstLook.Processes == nil || r.Processes == nil || r.Started.Sub(ns.FirstLook.Started) < p.PersistFor:
+	case ns.FirstLook.Processes == nil || r.Processes == nil || r.Started.Sub(ns.FirstLook.Started) < max(p.PersistFor, time.Nanosecond):
 		return false, "maybe_stuck shows stuck processes, a second look must show the same ones"
 	}
 	stuck, suspicious := probe.Persisting(ns.FirstLook.Processes, r.Processes)

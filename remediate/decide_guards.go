@@ -162,6 +162,9 @@ func checkChanging(sc *scene, n subject) GuardState {
 	if !sc.known {
 		return closed("cannot tell: the supplier's view is missing or old")
 	}
+	if n.Node.UID == "" {
+		return closed("cannot tell which node this is: it has no UID")
+	}
 	if g := answer(n.Terminating, probe.No, "", "it is terminating", "whether it is terminating"); !g.Open {
 		return g
 	}

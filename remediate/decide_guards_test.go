@@ -35,6 +35,18 @@ var guardRows = []struct {
 	{GuardChanging, "its set is rolling out", false, func(tl *timeline) { tl.node("rabbit-1").RollingOut = probe.Yes }},
 	{GuardChanging, "nobody knows whether it is terminating", true, func(tl *timeline) { tl.node("rabbit-1").Terminating = probe.CannotTell }},
 	{GuardChanging, "nobody knows whether its set is rolling out", true, func(tl *timeline) { tl.node("rabbit-1").RollingOut = probe.CannotTell }},
+	{GuardChanging, "it has no UID", true, func(tl *timeline) {
+		tl.node("rabbit-1").UID = ""
+		tl.turn()
+		tl.now = tl.now.Add(20 * time.Second)
+		tl.wedge()
+	}},
+	{GuardOurselves, "two nodes have one name", true, func(tl *timeline) {
+		twin := *tl.node("rabbit-1")
+		twin.UID = "another"
+		tl.obs.View.Nodes = append(tl.obs.View.Nodes, twin)
+		tl.obs.View.Expected++
+	}},
 	{GuardUnowned, "nothing would recreate it", false, func(tl *timeline) { tl.node("rabbit-1").Owned = probe.No }},
 	{GuardUnowned, "nobody knows what would recreate it", true, func(tl *timeline) { tl.node("rabbit-1").Owned = probe.CannotTell }},
 	{GuardPeers, "a peer is faulty", false, func(tl *timeline) { tl.peer(probe.Refused) }},

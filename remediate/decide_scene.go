@@ -33,6 +33,9 @@ func look(s State, o Observation, p Policy, now time.Time) *scene {
 	sc.known = !o.View.At.IsZero() && age <= p.Fresh && age > -p.Fresh
 	for _, n := range o.View.Nodes {
 		ns := s.Nodes[n.Name]
+		if ns.UID != n.UID {
+			sc.known = false // two nodes of one name: the view makes no sense
+		}
 		status, why := ns.health(p, now)
 		if status != probe.Healthy {
 			sc.unwell = append(sc.unwell, n.Name+" ("+why+")")

@@ -173,7 +173,7 @@ func (n NodeState) health(p Policy, now time.Time) (probe.Status, string) {
 	switch {
 	case login.Reason == "":
 		return probe.Unknown, "not probed yet"
-	case now.Sub(login.Ended()) > p.Fresh:
+	case now.Sub(login.Ended()) > p.Fresh, now.Sub(login.Ended()) < -p.Fresh:
 		return probe.Unknown, "not probed since " + clock(login.Ended())
 	case login.Status() != probe.Healthy:
 		return login.Status(), phrase(login)

@@ -84,7 +84,7 @@ func runDemo(ctx context.Context, s *screen, keep bool) (err error) {
 
 	s.title("Starting three clustered RabbitMQ nodes on this machine")
 	began := time.Now()
-	l, err := lab.Start(ctx, lab.Options{Dir: dir, HandshakeTimeout: demoHandshake, Root: os.Getenv("UNSTUCK_RABBITMQ_ROOT")})
+	l, err := lab.Start(ctx, lab.Options{HandshakeTimeout: demoHandshake, Root: os.Getenv("UNSTUCK_RABBITMQ_ROOT")})
 	if err != nil {
 		return err
 	}

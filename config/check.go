@@ -14,8 +14,10 @@ func (d *decoder) check(c Config) {
 	if d.listen != nil {
 		return
 	}
-	if _, port, err := net.SplitHostPort(c.Listen.Metrics); err == nil && port != "0" && c.Listen.Metrics == c.Listen.API {
-		d.problem("listen.api", "want another address than that of listen.metrics: only the API asks who is calling")
+	_, port, err := net.SplitHostPort(c.Listen.Metrics)
+	same := err == nil && port != "0" && c.Listen.Metrics == c.Listen.API
+	if same && !d.wrong("listen.metrics") && !d.wrong("listen.api") { // else a default stands there
+		d.problem("listen.api", "want another address than that of listen.metrics: two servers cannot share one")
 	}
 	first := make(map[string]int)
 	for i, b := range c.Brokers {
@@ -36,13 +38,14 @@ func (d *decoder) checkNodes(i int, b Broker) {
 	names, addresses := make(map[string]bool), make(map[string]bool)
 	for j, n := range b.Nodes {
 		path := nodeAt(i, j)
-		if names[n.Name] && n.Name != "" {
-			d.problem(path+".name", "%s is the name of another node of this broker: want another", quote(n.Name))
+		name, address := strings.ToLower(n.Name), strings.ToLower(n.Address) // hosts mind no case, nor do all file systems
+		if names[name] && name != "" {
+			d.problem(path+".name", "%s is the name of another node of this broker: want another, by more than its case", quote(n.Name))
 		}
-		if addresses[n.Address] && n.Address != "" {
+		if addresses[address] && address != "" {
 			d.problem(path+".address", "another node of this broker has the same address: want its own, not a load balancer's")
 		}
-		names[n.Name], addresses[n.Address] = true, true
+		names[name], addresses[address] = true, true
 	}
 	if b.Policy.Mode == remediate.Remediate {
 		d.problem(at(i, "mode"), "want observe: the nodes are listed in this file, and nothing here could delete and recreate them")
@@ -87,7 +90,7 @@ func (d *decoder) checkEvidence(i int, b Broker) {
 	login, p := b.Probes.Login, b.Policy
 	if p.Needed > p.Of {
 		d.problem(at(i, "policy", "needed"), "%d: want at most %d, as many as policy.of", p.Needed, p.Of)
-		return
+		p.Needed = p.Of // for what follows
 	}
 	pace := max(longestGap(login.Every), login.WhileSuspect, login.WhileConfirmed)
 	if apart := pace + login.Timeout; p.Fresh <= apart {

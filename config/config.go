@@ -3,10 +3,12 @@
 package config
 
 import (
+	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
+	"syscall"
 	"time"
 
 	"github.com/cjworkbench/unstuck/probe"
@@ -127,17 +129,25 @@ func (b Broker) clone() Broker {
 	return b
 }
 
-// Load reads the file at path, and checks that the files it names can be read. Paths in it are relative to its own
-// directory. If its contents are at fault the error is an *Error.
-func Load(path string) (*Config, error) {
+// Load reads the file at path, and checks that the files it names can be read and that its data_dir can be written to.
+// It creates nothing. Paths in it are relative to its own directory. If its contents are at fault the error is an *Error.
+func Load(path string) (*Config, error) { return load(path, defaults()) }
+
+// load is Load with base for what the file does not say.
+func load(path string, base Config) (*Config, error) {
 	data, err := os.ReadFile(path)
 	if err != nil {
 		return nil, err // it names the operation and the path
 	}
+	dir, err := filepath.Abs(filepath.Dir(path))
+	if err != nil {
+		return nil, fmt.Errorf("find the directory of %s: %w", path, err)
+	}
 	d := newDecoder()
-	c := d.parse(data)
-	c.resolve(filepath.Dir(path))
+	c := d.parse(data, base)
+	c.resolve(dir)
 	d.checkFiles(c)
+	d.checkDataDir(c.DataDir, syscall.Access)
 	if err := d.err(path); err != nil {
 		return nil, err
 	}
@@ -147,7 +157,7 @@ func Load(path string) (*Config, error) {
 // Parse reads a configuration. It looks at no file, and leaves relative paths as they are. The error is an *Error.
 func Parse(data []byte) (*Config, error) {
 	d := newDecoder()
-	c := d.parse(data)
+	c := d.parse(data, defaults())
 	if err := d.err(""); err != nil {
 		return nil, err
 	}

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -26,11 +27,16 @@ func TestEachBadFileIsRefusedWithTheseWords(t *testing.T) {
 	}
 	for _, file := range files {
 		t.Run(strings.TrimSuffix(filepath.Base(file), ".yaml"), func(t *testing.T) {
-			c, err := Load(file)
+			c, err := loadHere(t, file)
 			if err == nil {
 				t.Fatalf("it was taken: %+v", c)
 			}
 			got := strings.ReplaceAll(err.Error(), "testdata/bad/", "") + "\n"
+			here, err := os.Getwd()
+			if err != nil {
+				t.Fatal(err)
+			}
+			got = strings.ReplaceAll(got, here, "HERE")
 			if strings.Contains(got, "hunter") {
 				t.Errorf("the message gives a secret away: %s", got)
 			}
@@ -51,9 +57,17 @@ func TestEachBadFileIsRefusedWithTheseWords(t *testing.T) {
 	}
 }
 
-func load(t *testing.T, file string) *Config {
+// loadHere is Load with a data_dir for which nobody needs to be root.
+func loadHere(t *testing.T, file string) (*Config, error) {
 	t.Helper()
-	c, err := Load(file)
+	base := defaults()
+	base.DataDir = t.TempDir()
+	return load(file, base)
+}
+
+func loaded(t *testing.T, file string) *Config {
+	t.Helper()
+	c, err := loadHere(t, file)
 	if err != nil {
 		t.Fatalf("load %s:\n%v", file, err)
 	}
@@ -61,15 +75,15 @@ func load(t *testing.T, file string) *Config {
 }
 
 func TestTheSmallestFileHasTheDefaults(t *testing.T) {
-	c := load(t, "testdata/good/smallest.yaml")
+	c := loaded(t, "testdata/good/smallest.yaml")
 	if diff := cmp.Diff(Listen{Metrics: ":9090", API: "127.0.0.1:8080"}, c.Listen); diff != "" {
 		t.Errorf("listen (-want +got):\n%s", diff)
 	}
 	if diff := cmp.Diff(Log{Level: slog.LevelInfo, Format: "text"}, c.Log); diff != "" {
 		t.Errorf("log (-want +got):\n%s", diff)
 	}
-	if c.DataDir != "/var/lib/unstuck" {
-		t.Errorf("data_dir is %q", c.DataDir)
+	if dir := defaults().DataDir; dir != "/var/lib/unstuck" {
+		t.Errorf("data_dir is %q", dir)
 	}
 	if len(c.Brokers) != 1 {
 		t.Fatalf("%d brokers", len(c.Brokers))
@@ -91,7 +105,7 @@ func TestTheSmallestFileHasTheDefaults(t *testing.T) {
 }
 
 func TestEveryKeyOfTheFullFileArrives(t *testing.T) {
-	c := load(t, "testdata/good/full.yaml")
+	c := loaded(t, "testdata/good/full.yaml")
 	if diff := cmp.Diff(Listen{Metrics: ":9419", API: "127.0.0.1:8081"}, c.Listen); diff != "" {
 		t.Errorf("listen (-want +got):\n%s", diff)
 	}
@@ -146,7 +160,7 @@ func schedule(t *testing.T, spec string) Schedule {
 
 // A field of the policy without a key could never be set. The mode is left out: a file can only say observe so far.
 func TestEveryFieldOfThePolicyHasAKey(t *testing.T) {
-	full := reflect.ValueOf(load(t, "testdata/good/full.yaml").Brokers[0].Policy)
+	full := reflect.ValueOf(loaded(t, "testdata/good/full.yaml").Brokers[0].Policy)
 	standard := reflect.ValueOf(remediate.DefaultPolicy())
 	for i := range full.NumField() {
 		name := full.Type().Field(i).Name
@@ -204,7 +218,7 @@ brokers:
     password_file: secret
     nodes: [{name: a, address: "localhost:5672"}]
 `)
-	c := load(t, filepath.Join(dir, "unstuck.yaml"))
+	c := loaded(t, filepath.Join(dir, "unstuck.yaml"))
 	if want := filepath.Join(dir, "data"); c.DataDir != want {
 		t.Errorf("data_dir is %s, want %s", c.DataDir, want)
 	}
@@ -244,5 +258,58 @@ func TestAFileThatIsNotThereIsNamed(t *testing.T) {
 	var notConfig *Error
 	if !errors.Is(err, os.ErrNotExist) || errors.As(err, &notConfig) || !strings.Contains(err.Error(), "testdata/nowhere.yaml") {
 		t.Errorf("got %v", err)
+	}
+}
+
+func TestTheDataDirIsCheckedAndNotCreated(t *testing.T) {
+	dir := t.TempDir()
+	write(t, filepath.Join(dir, "password"), "hunter2\n")
+	write(t, filepath.Join(dir, "file"), "")
+	for dataDir, want := range map[string]string{
+		".":            "",
+		"new/and/deep": "",
+		"file":         "data_dir: " + filepath.Join(dir, "file") + ": " + filepath.Join(dir, "file") + " is no directory: want a directory",
+		"file/in/it":   "data_dir: stat " + filepath.Join(dir, "file", "in", "it") + ": not a directory: want a directory",
+	} {
+		file := filepath.Join(dir, "unstuck.yaml")
+		write(t, file, `brokers:
+  - {name: rabbitmq, username: unstuck, password_file: password, nodes: [{name: a, address: "localhost:5672"}]}
+data_dir: `+dataDir)
+		_, err := Load(file)
+		if (err == nil) != (want == "") || (err != nil && !strings.HasPrefix(err.Error(), file+":3: "+want)) {
+			t.Errorf("data_dir %s: error %v, want %q", dataDir, err, want)
+		}
+	}
+	if _, err := os.Stat(filepath.Join(dir, "new")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the directory was created: %v", err)
+	}
+}
+
+func TestADataDirThatMayNotBeWrittenToIsRefused(t *testing.T) {
+	dir := t.TempDir()
+	d := newDecoder()
+	d.checkDataDir(filepath.Join(dir, "new", "deep"), func(path string, mode uint32) error {
+		if path != dir || mode != 0b011 {
+			t.Errorf("asked for the rights %b to %s", mode, path)
+		}
+		return syscall.EACCES
+	})
+	want := "data_dir: " + filepath.Join(dir, "new", "deep") + ": write to " + dir + ": permission denied: want a directory"
+	if err := d.err(""); err == nil || !strings.HasPrefix(err.Error(), "line 1: "+want) {
+		t.Errorf("got %v, want %s", err, want)
+	}
+}
+
+func TestAPathIsShownInFullWhereverTheDaemonWasStarted(t *testing.T) {
+	dir := t.TempDir()
+	t.Chdir(dir)
+	write(t, "unstuck.yaml", `brokers:
+  - {name: rabbitmq, username: unstuck, password_file: nowhere, nodes: [{name: a, address: "localhost:5672"}]}
+data_dir: .
+`)
+	want := "unstuck.yaml:2: brokers[0].password_file: open " + filepath.Join(dir, "nowhere") +
+		": no such file or directory: want a file with one line, of at most 4096 bytes"
+	if _, err := Load("unstuck.yaml"); err == nil || err.Error() != want {
+		t.Errorf("got  %v\nwant %s", err, want)
 	}
 }

@@ -74,6 +74,11 @@ func (d *decoder) problem(key, format string, args ...any) {
 	d.problems = append(d.problems, Problem{Line: d.line(key), Key: key, Text: fmt.Sprintf(format, args...)})
 }
 
+// wrong says whether something has been noted against the key.
+func (d *decoder) wrong(key string) bool {
+	return slices.ContainsFunc(d.problems, func(p Problem) bool { return p.Key == key })
+}
+
 var brokerPrefix = regexp.MustCompile(`^brokers\[\d+\]\.`)
 
 // line finds the line of a key: its own, else that of the default that holds instead of it, else that of the section

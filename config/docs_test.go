@@ -17,7 +17,7 @@ func TestEveryKeyStandsInTheTableAndNothingElse(t *testing.T) {
 	var code []string // key and default
 	d := newDecoder()
 	d.listen = func(key, byDefault string) { code = append(code, "`"+key+"` | "+byDefault) }
-	d.parse(nil)
+	d.parse(nil, defaults())
 
 	text, err := os.ReadFile(page)
 	if err != nil {
@@ -56,7 +56,7 @@ func TestEveryGoodFileIsTaken(t *testing.T) {
 		t.Fatalf("%d good files, error %v", len(files), err)
 	}
 	for _, file := range files {
-		load(t, file)
+		loaded(t, file)
 	}
 }
 
@@ -67,7 +67,7 @@ func TestTheFullFileHasEveryKey(t *testing.T) {
 		t.Fatal(err)
 	}
 	there := newDecoder()
-	there.parse(data)
+	there.parse(data, defaults())
 	index := regexp.MustCompile(`\[\d+\]`)
 	keys := make(map[string]bool)
 	for key := range there.lines {
@@ -80,5 +80,5 @@ func TestTheFullFileHasEveryKey(t *testing.T) {
 			t.Errorf("full.yaml does not have %s", key)
 		}
 	}
-	all.parse(nil)
+	all.parse(nil, defaults())
 }

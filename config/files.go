@@ -3,8 +3,10 @@ package config
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -90,7 +92,7 @@ func (d *decoder) checkFiles(c Config) {
 				continue
 			}
 			if _, err := readSecret(f.path); err != nil {
-				d.problem(at(i, f.key), "%v", err)
+				d.problem(at(i, f.key), "%v: want a file with one line, of at most %d bytes", err, maxSecret)
 			}
 		}
 		if b.TLS != nil && (b.TLS.CertFile == "") == (b.TLS.KeyFile == "") { // else that has been noted
@@ -100,3 +102,27 @@ func (d *decoder) checkFiles(c Config) {
 		}
 	}
 }
+
+// checkDataDir notes a directory that could be neither written to nor created. It asks access(2), and changes nothing.
+func (d *decoder) checkDataDir(dir string, access func(path string, mode uint32) error) {
+	const want = "want a directory that this user can write to, or create"
+	at := dir
+	info, err := os.Stat(at)
+	for errors.Is(err, fs.ErrNotExist) && at != filepath.Dir(at) { // the nearest that is there
+		at = filepath.Dir(at)
+		info, err = os.Stat(at)
+	}
+	switch {
+	case err != nil:
+		d.problem("data_dir", "%v: %s", err, want)
+	case !info.IsDir():
+		d.problem("data_dir", "%s: %s is no directory: %s", dir, at, want)
+	default:
+		if err := access(at, mayWrite); err != nil {
+			d.problem("data_dir", "%s: write to %s: %v: %s", dir, at, err, want)
+		}
+	}
+}
+
+// mayWrite is what access(2) is asked for, the rights to write to a directory and to search it: W_OK and X_OK.
+const mayWrite = 2 | 1

@@ -25,9 +25,8 @@ const (
 	wantUsername = "the user's name"
 )
 
-// parse reads a whole configuration. Whatever is wrong is noted, and the rest read nevertheless.
-func (d *decoder) parse(data []byte) Config {
-	c := defaults()
+// parse reads a whole configuration, over what c holds by default. Whatever is wrong is noted, and the rest read nevertheless.
+func (d *decoder) parse(data []byte, c Config) Config {
 	root, ok := d.document(data)
 	if !ok {
 		return c

@@ -56,27 +56,58 @@ func (s *section) text(name, byDefault, want string, to *string) {
 // address reads host:port. Whoever listens may leave out the host, for all interfaces, and have port 0, for any that
 // is free.
 func (s *section) address(name, byDefault string, listens bool, to *string) {
-	s.value(name, byDefault, "host:port, without scheme, user or path", false, func(v string) bool {
-		host, port, err := net.SplitHostPort(v)
-		number, notNumber := strconv.ParseUint(port, 10, 16)
+	const want = "host:port, without scheme, user or path"
+	s.value(name, byDefault, want, false, func(v string) bool {
+		wrong := wrongAddress(v, listens)
 		switch {
-		case err != nil || notNumber != nil || strings.ContainsAny(host, "/@ \t\r\n"):
-			return false
-		case !listens && (host == "" || number == 0):
-			return false
+		case wrong == "":
+			*to = v
+		case strings.Contains(v, "@"): // a password may stand before it
+			s.problem(s.key(name), "%s: want %s", wrong, want)
+		default:
+			s.problem(s.key(name), "%s: %s: want %s", quote(v), wrong, want)
 		}
-		*to = v
-		return true
+		return true // whatever is wrong has been noted
 	})
+}
+
+// wrongAddress says what is wrong with v as host:port, without repeating it; "" if nothing is.
+func wrongAddress(v string, listens bool) string {
+	host, port, err := net.SplitHostPort(v)
+	number, notNumber := strconv.ParseUint(port, 10, 16)
+	switch {
+	case v == "":
+		return "it is empty"
+	case strings.Contains(v, "://"):
+		return "it has a scheme"
+	case strings.Contains(v, "@"):
+		return "it has a user"
+	case strings.Contains(v, "/"):
+		return "it has a path"
+	case err != nil && strings.Count(v, ":") > 1:
+		return "an IPv6 address stands in brackets before its port"
+	case err != nil:
+		return "it has no port"
+	case strings.ContainsAny(host, " \t\r\n"):
+		return "there is a blank in it"
+	case listens && notNumber != nil:
+		return "its port is not from 0 to 65535"
+	case !listens && (notNumber != nil || number == 0):
+		return "its port is not from 1 to 65535"
+	case !listens && host == "":
+		return "it has no host"
+	}
+	return ""
 }
 
 // matching reads a name of a given form.
 func (s *section) matching(name string, form *regexp.Regexp, want string, to *string) {
 	s.value(name, required, want, true, func(v string) bool {
-		if form.MatchString(v) {
+		fits := form.MatchString(v)
+		if fits {
 			*to = v
 		}
-		return *to == v
+		return fits
 	})
 }
 

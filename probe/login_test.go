@@ -306,3 +306,14 @@ func TestThePasswordIsNowhereInAResult(t *testing.T) {
 		t.Errorf("the password is in %s", all)
 	}
 }
+
+func TestADetailShowsTenthsOfAMillisecondWhereTheyMatter(t *testing.T) {
+	for d, want := range map[time.Duration]string{
+		0: "0.0ms", 440 * time.Microsecond: "0.4ms", 9940 * time.Microsecond: "9.9ms", 10400 * time.Microsecond: "10ms",
+		12003400 * time.Microsecond: "12.003s",
+	} {
+		if got := spell(d); got != want {
+			t.Errorf("%d ns: %q, want %q", d, got, want)
+		}
+	}
+}

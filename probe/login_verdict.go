@@ -35,7 +35,7 @@ func (l *login) notConnected(ctx context.Context, err error) (Reason, string) {
 	case noName:
 		return Unreachable, "no such name: " + clean(dns.Error())
 	case ctx.Err() != nil, ok && timeout.Timeout():
-		return Unreachable, fmt.Sprintf("connecting timed out after %s", time.Since(l.started).Round(time.Millisecond))
+		return Unreachable, fmt.Sprintf("connecting timed out after %s", spell(time.Since(l.started)))
 	case errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH), errors.Is(err, syscall.EHOSTDOWN):
 		return Unreachable, clean(err.Error())
 	}
@@ -108,15 +108,15 @@ func (l *login) silent(ctx context.Context) (Reason, string) {
 	case l.parent.Err() != nil:
 		return Cancelled, "stopped while waiting in stage " + stage.String()
 	case now.Sub(deadline) > stalled:
-		return Cancelled, fmt.Sprintf("our own process did not run for %s: that says nothing about the node", now.Sub(deadline).Round(time.Millisecond))
+		return Cancelled, fmt.Sprintf("our own process did not run for %s: that says nothing about the node", spell(now.Sub(deadline)))
 	case l.unacked:
 		return Unreachable, "what we sent was not even acknowledged: the network or the host, not the broker"
 	case waited < enough:
-		return Cancelled, fmt.Sprintf("silent in stage %s for %s, but only beyond %s would that tell", stage, waited.Round(time.Millisecond), enough)
+		return Cancelled, fmt.Sprintf("silent in stage %s for %s, but only beyond %s would that tell", stage, spell(waited), enough)
 	case !ok:
 		return Cancelled, "ran out of time in stage " + stage.String()
 	}
-	return reason, fmt.Sprintf("no answer in stage %s, %s after connecting", stage, now.Sub(l.connected).Round(time.Millisecond))
+	return reason, fmt.Sprintf("no answer in stage %s, %s after connecting", stage, spell(now.Sub(l.connected)))
 }
 
 // closed judges a connection that the other side ended without a word. At its handshake timeout that is a broker that
@@ -126,11 +126,19 @@ func (l *login) closed(err error, at time.Time) (Reason, string) {
 	stage := l.frames.stage
 	l.frames.mu.Unlock()
 	after := at.Sub(l.connected)
-	detail := fmt.Sprintf("closed by the other side in stage %s, %s after connecting: %s", stage, after.Round(time.Millisecond), clean(err.Error()))
+	detail := fmt.Sprintf("closed by the other side in stage %s, %s after connecting: %s", stage, spell(after), clean(err.Error()))
 	if stage <= StageOpen && after >= l.HandshakeTimeout-l.HandshakeTimeout/10 {
 		return Slow, detail
 	}
 	return ClosedEarly, detail
+}
+
+// spell writes a duration in milliseconds, to a tenth below ten: a refusal at once does not come after 0s.
+func spell(d time.Duration) string {
+	if d < 10*time.Millisecond {
+		return fmt.Sprintf("%.1fms", d.Seconds()*1e3)
+	}
+	return d.Round(time.Millisecond).String()
 }
 
 // gone says whether err means that the other side has ended the connection.

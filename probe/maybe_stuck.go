@@ -38,26 +38,35 @@ var DefaultStuckLimits = StuckLimits{AboveBaseline: 20, Share: 0.05}
 // for a lock looks the same on every node, whoever holds the lock.
 func (p Processes) verdict(limits StuckLimits) (Reason, string) {
 	if p.StuckReaders > 0 {
-		return ProcessesStuck, fmt.Sprintf("%d connections hang in their login with a message waiting", p.StuckReaders)
+		return ProcessesStuck, verb(p.StuckReaders, "connection hangs in its login", "connections hang in their login") + " with a message waiting"
 	}
 	above := p.Suspicious - p.Baseline
 	many := p.Baseline >= 0 && above >= limits.AboveBaseline &&
 		float64(p.Suspicious) >= limits.Share*float64(p.Total)
-	seen := fmt.Sprintf("%d of %d processes are suspicious (%s)", p.Suspicious, p.Total, baselineText(p.Baseline))
+	of := fmt.Sprintf("of %d processes ", p.Total)
+	seen := verb(p.Suspicious, of+"is", of+"are") + " suspicious (" + baselineText(p.Baseline) + ")"
 	if p.StuckChannels > 0 {
-		seen = fmt.Sprintf("%d channels or queues hang in a call with a message waiting; %s", p.StuckChannels, seen)
+		seen = verb(p.StuckChannels, "channel or queue hangs", "channels or queues hang") + " in a call with a message waiting; " + seen
 	}
 	if p.StuckChannels == 0 && !many {
 		return OK, seen
 	}
 	if p.AwaitingBackend > 0 {
-		return OK, fmt.Sprintf("%s, but %d wait for an authentication backend outside the broker", seen, p.AwaitingBackend)
+		return OK, seen + ", but " + verb(p.AwaitingBackend, "waits", "wait") + " for an authentication backend outside the broker"
 	}
 	if p.AwaitingMetadata > 0 {
-		return OK, fmt.Sprintf("%s, but %d wait for the cluster's metadata: find out which node keeps it locked",
-			seen, p.AwaitingMetadata)
+		return OK, seen + ", but " + verb(p.AwaitingMetadata, "waits", "wait") +
+			" for the cluster's metadata: find out which node keeps it locked"
 	}
 	return ProcessesStuck, seen
+}
+
+// verb puts n before the words that agree with it.
+func verb(n int, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return strconv.Itoa(n) + " " + many
 }
 
 func baselineText(n int) string {

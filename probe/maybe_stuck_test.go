@@ -231,3 +231,18 @@ func TestOnlyTheSameProcessesPersist(t *testing.T) {
 		t.Errorf("comparing changed what was compared: %v", first.StuckIDs)
 	}
 }
+
+func TestTheWordsOfAVerdictAgreeWithTheirNumbers(t *testing.T) {
+	for want, p := range map[string]Processes{
+		"1 connection hangs in its login with a message waiting":                                                                  {StuckReaders: 1},
+		"2 connections hang in their login with a message waiting":                                                                {StuckReaders: 2},
+		"1 channel or queue hangs in a call with a message waiting; 1 of 9 processes is suspicious (0 when it is well)":           {StuckChannels: 1, Suspicious: 1, Total: 9},
+		"2 channels or queues hang in a call with a message waiting; 2 of 9 processes are suspicious (no baseline yet)":           {StuckChannels: 2, Suspicious: 2, Total: 9, Baseline: -1},
+		"30 of 90 processes are suspicious (0 when it is well), but 1 waits for an authentication backend outside the broker":     {Suspicious: 30, Total: 90, AwaitingBackend: 1},
+		"30 of 90 processes are suspicious (0 when it is well), but 2 wait for the cluster's metadata: find out which node keeps": {Suspicious: 30, Total: 90, AwaitingMetadata: 2},
+	} {
+		if _, detail := p.verdict(DefaultStuckLimits); !strings.HasPrefix(detail, want) {
+			t.Errorf("got  %s\nwant %s", detail, want)
+		}
+	}
+}

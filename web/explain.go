@@ -62,6 +62,7 @@ func (o Options) explain(s remediate.Snapshot, n remediate.NodeSnapshot, now tim
 func next(s remediate.Snapshot, d remediate.Decision) Next {
 	n := Next{Look: d.Next, Opens: opens(d)}
 	closed := d.Closed()
+	observed := s.Policy.Mode == remediate.Observe
 	switch d.Phase {
 	case remediate.Well:
 		n.What = "nothing: it lets people in"
@@ -71,6 +72,8 @@ func next(s remediate.Snapshot, d remediate.Decision) Next {
 		n.What = suspectNext(s.Policy, d)
 	case remediate.Confirmed:
 		switch {
+		case observed:
+			n.What = "nothing: the mode is observe, so it is never deleted, and a person must restart it"
 		case d.Action == remediate.Delete:
 			n.What = "it is deleted now, and its successor must let people in within " + s.Policy.Settle.String()
 		case len(closed) > 0:
@@ -91,9 +94,19 @@ func next(s remediate.Snapshot, d remediate.Decision) Next {
 	return n
 }
 
+// noCommands begins what the second witness says of a node next to which no command can be run: it has none, ever.
+const noCommands = "commands cannot be run next to it"
+
 // suspectNext says what is missing until a suspect is confirmed, and what would hold back its deletion even then.
 func suspectNext(p remediate.Policy, d remediate.Decision) string {
 	ev := d.Evidence
+	if strings.HasPrefix(ev.Witness, noCommands) {
+		what := "it stays a suspect, since there can be no second witness: " + ev.Witness
+		if p.Mode == remediate.Observe {
+			what += ". Nothing will be deleted: the mode is observe"
+		}
+		return what
+	}
 	var missing []string
 	if more := ev.Needed - ev.Stuck; more > 0 {
 		missing = append(missing, fmt.Sprintf("%d more of its last %d probes must find it stuck", more, ev.Of))
@@ -106,6 +119,9 @@ func suspectNext(p remediate.Policy, d remediate.Decision) string {
 		missing = append(missing, "a second witness must agree")
 	}
 	what := "it is confirmed as stuck when all of this has come: " + strings.Join(missing, "; ")
+	if p.Mode == remediate.Observe {
+		return what + ". Nothing is deleted even then: the mode is observe"
+	}
 	if closed := d.Closed(); len(closed) > 0 {
 		return what + ". Even then it is not deleted before these guards are open: " + names(closed)
 	}

@@ -1,9 +1,11 @@
 package web
 
 import (
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/cjworkbench/unstuck/probe"
 	"github.com/cjworkbench/unstuck/remediate"
 )
 
@@ -23,6 +25,7 @@ func TestWhatComesNextIsSaidForEveryPhase(t *testing.T) {
 
 func TestWhatComesNext(t *testing.T) {
 	policy := remediate.DefaultPolicy()
+	policy.Mode = remediate.Remediate
 	guard := func(name remediate.Guard, until time.Time) remediate.GuardState {
 		return remediate.GuardState{Guard: name, Until: until}
 	}
@@ -40,10 +43,10 @@ func TestWhatComesNext(t *testing.T) {
 		"a suspect that only wants a witness, and is held back anyway": {
 			d: remediate.Decision{
 				Phase: remediate.Suspect, At: noon, Evidence: remediate.Evidence{Stuck: 3, Needed: 3, Of: 4, Since: noon.Add(-2 * time.Minute), Enough: true},
-				Guards: []remediate.GuardState{guard(remediate.GuardObserveOnly, time.Time{})},
+				Guards: []remediate.GuardState{guard(remediate.GuardPeers, time.Time{})},
 			},
 			want: Next{What: "it is confirmed as stuck when all of this has come: a second witness must agree. Even then it is not deleted before " +
-				"these guards are open: observe-only"},
+				"these guards are open: peers"},
 		},
 		"held back by guards that both open by themselves": {
 			d: remediate.Decision{
@@ -79,5 +82,56 @@ func TestWhatComesNext(t *testing.T) {
 				t.Errorf("got  %+v\nwant %+v", got, c.want)
 			}
 		})
+	}
+}
+
+func TestNothingIsPromisedWhereNothingCanCome(t *testing.T) {
+	guards := []remediate.GuardState{{Guard: remediate.GuardObserveOnly}, {Guard: remediate.GuardUnowned}}
+	enough := remediate.Evidence{Stuck: 3, Needed: 3, Of: 4, Enough: true}
+	alone := enough
+	alone.Witness = "commands cannot be run next to it: run `rabbitmq-diagnostics maybe_stuck` there yourself"
+	for name, c := range map[string]struct {
+		mode remediate.Mode
+		d    remediate.Decision
+		want string
+	}{
+		"a suspect that is only watched": {
+			remediate.Observe, remediate.Decision{Phase: remediate.Suspect, Evidence: enough, Guards: guards},
+			"it is confirmed as stuck when all of this has come: a second witness must agree. Nothing is deleted even then: the mode is observe",
+		},
+		"a suspect without a witness that is only watched": {
+			remediate.Observe, remediate.Decision{Phase: remediate.Suspect, Evidence: alone, Guards: guards},
+			"it stays a suspect, since there can be no second witness: " + alone.Witness + ". Nothing will be deleted: the mode is observe",
+		},
+		"a suspect without a witness": {
+			remediate.Remediate, remediate.Decision{Phase: remediate.Suspect, Evidence: alone, Guards: guards},
+			"it stays a suspect, since there can be no second witness: " + alone.Witness,
+		},
+		"confirmed, and only watched": {
+			remediate.Observe, remediate.Decision{Phase: remediate.Confirmed, Evidence: enough, Guards: guards},
+			"nothing: the mode is observe, so it is never deleted, and a person must restart it",
+		},
+	} {
+		got := next(remediate.Snapshot{Policy: remediate.Policy{Mode: c.mode}}, c.d)
+		if got.What != c.want {
+			t.Errorf("%s:\ngot  %s\nwant %s", name, got.What, c.want)
+		}
+	}
+}
+
+// Whether there can be a witness is read from the words of package remediate, so they have to agree.
+func TestANodeWithoutCommandsIsKnownByTheWordsOfTheDecision(t *testing.T) {
+	s := remediate.State{}
+	var decisions []remediate.Decision
+	policy := remediate.DefaultPolicy()
+	node := nodeOf("mq-1")
+	for i := range 4 {
+		r := stuckLogin("mq-1", noon.Add(time.Duration(i)*30*time.Second))
+		view := probe.View{At: r.Ended(), Expected: 1, Nodes: []probe.Node{node}}
+		s, decisions = remediate.Decide(s, remediate.Observation{View: view, Results: []probe.Result{r}, NoCommands: true}, policy, r.Ended())
+	}
+	what := next(remediate.Snapshot{Policy: policy}, decisions[0]).What
+	if !strings.HasPrefix(what, "it stays a suspect") || !strings.HasSuffix(what, "the mode is observe") {
+		t.Errorf("phase %s, next: %s", decisions[0].Phase, what)
 	}
 }

@@ -25,25 +25,57 @@ func atNoon(t *testing.T, test func(*testing.T)) {
 	})
 }
 
-// fixture is a broker of three nodes, one of which is stuck, confirmed, and held back.
+// decidedAt is when the fixture's broker was last decided upon.
+var decidedAt = noon.Add(-2 * time.Second)
+
+// fixture is a broker of three nodes, one of which is stuck, confirmed, and held back by two guards, of which one opens
+// by itself. What is said of it is what Decide says.
 func fixture() Options {
-	policy := remediate.DefaultPolicy()
 	return Options{
-		Snapshots: func() []remediate.Snapshot {
-			return []remediate.Snapshot{{
-				Broker: "orders", At: noon.Add(-2 * time.Second), Policy: policy,
-				View:   probe.View{At: noon.Add(-3 * time.Second), Expected: 3},
-				Nodes:  []remediate.NodeSnapshot{well("mq-0"), stuck("mq-1"), well("mq-2")},
-				Pauses: []remediate.Pause{{Broker: "orders", Reason: "moving disks", By: "ada", Until: noon.Add(time.Hour)}},
-			}}
-		},
-		Cases: func(context.Context) ([]remediate.Case, error) { return []remediate.Case{oneCase()}, nil },
+		Snapshots: func() []remediate.Snapshot { return []remediate.Snapshot{decided()} },
+		Cases:     func(context.Context) ([]remediate.Case, error) { return []remediate.Case{oneCase()}, nil },
 		Metrics: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
 			_, _ = w.Write([]byte("# TYPE unstuck_build_info gauge\n"))
 		}),
 		Log: slog.New(slog.DiscardHandler),
 	}
+}
+
+// decided gives what Decide makes of three failed logins to mq-1, at 90, 50 and 15 s before noon, and of two looks at
+// its processes.
+func decided() remediate.Snapshot {
+	policy := remediate.DefaultPolicy()
+	s := remediate.Snapshot{
+		Broker: "orders", At: decidedAt, Policy: policy,
+		View:   probe.View{At: noon.Add(-3 * time.Second), Expected: 3, Leading: probe.Yes, Operating: probe.No},
+		Pauses: []remediate.Pause{{Broker: "orders", Reason: "moving disks", By: "ada", Until: noon.Add(time.Hour)}},
+	}
+	latest := map[string][]probe.Result{
+		"mq-0": {goodLogin("mq-0")},
+		"mq-1": {stuckLogin("mq-1", noon.Add(-15*time.Second)), stuckProcesses("mq-1", noon.Add(-30*time.Second))},
+		"mq-2": {goodLogin("mq-2")},
+	}
+	results := []probe.Result{
+		stuckLogin("mq-1", noon.Add(-90*time.Second)), stuckLogin("mq-1", noon.Add(-50*time.Second)),
+		stuckProcesses("mq-1", noon.Add(-60*time.Second)),
+	}
+	for _, name := range []string{"mq-0", "mq-1", "mq-2"} {
+		s.View.Nodes = append(s.View.Nodes, nodeOf(name))
+		results = append(results, latest[name]...)
+	}
+	_, decisions := remediate.Decide(remediate.State{}, remediate.Observation{
+		View: s.View, Results: results, Pauses: s.Pauses, PausesKnown: true, HistoryKnown: true,
+		Quorum: map[string]remediate.Quorum{"mq-1": {UID: "uid-of-mq-1", Critical: probe.No, Peer: "mq-0, mq-2", At: noon.Add(-10 * time.Second)}},
+	}, policy, decidedAt)
+	for i, d := range decisions {
+		n := remediate.NodeSnapshot{Node: s.View.Nodes[i], Decision: d, Latest: latest[d.Node]}
+		if d.Status == probe.Stuck {
+			n.Stuck = d.Evidence.Since
+		}
+		s.Nodes = append(s.Nodes, n)
+	}
+	return s
 }
 
 func nodeOf(name string) probe.Node {
@@ -53,63 +85,43 @@ func nodeOf(name string) probe.Node {
 	}
 }
 
-func well(name string) remediate.NodeSnapshot {
+func goodLogin(node string) probe.Result {
 	r := probe.Result{
-		Broker: "orders", Node: name, UID: "uid-of-" + name, Kind: probe.Login, Reason: probe.OK, Stage: probe.StageClose,
+		Broker: "orders", Node: node, UID: "uid-of-" + node, Kind: probe.Login, Reason: probe.OK, Stage: probe.StageClose,
 		Started: noon.Add(-5 * time.Second), Took: 5 * time.Millisecond,
 	}
 	r.Stages[probe.StageTCP], r.Stages[probe.StageStart] = time.Millisecond, 2*time.Millisecond
 	r.Stages[probe.StageTune], r.Stages[probe.StageOpen] = time.Millisecond, time.Millisecond
-	return remediate.NodeSnapshot{
-		Node: nodeOf(name), Latest: []probe.Result{r},
-		Decision: remediate.Decision{
-			Broker: "orders", Node: name, UID: r.UID, At: noon.Add(-2 * time.Second), Status: probe.Healthy, Phase: remediate.Well,
-			Reason: "lets people in", Evidence: remediate.Evidence{Needed: 3, Of: 4}, Next: noon.Add(2 * time.Minute),
+	return r
+}
+
+func stuckLogin(node string, started time.Time) probe.Result {
+	r := goodLogin(node)
+	r.Reason, r.Stage, r.Started, r.Took = probe.AwaitTune, probe.StageTune, started, 12*time.Second
+	r.Detail = "no answer in stage tune, 12s after connecting"
+	r.Stages[probe.StageTune], r.Stages[probe.StageOpen] = 0, 0
+	return r
+}
+
+// stuckProcesses is a look that finds the same six connections as any other of its kind.
+func stuckProcesses(node string, started time.Time) probe.Result {
+	return probe.Result{
+		Broker: "orders", Node: node, UID: "uid-of-" + node, Kind: probe.MaybeStuck, Reason: probe.ProcessesStuck,
+		Started: started, Took: 6 * time.Second,
+		Processes: &probe.Processes{
+			Total: 301, Suspicious: 9, StuckReaders: 6, Baseline: 2, StuckIDs: []probe.ProcessID{901, 902, 903, 904, 905, 906},
 		},
 	}
 }
 
-// stuck is a node that is held back by two guards, of which one opens by itself.
-func stuck(name string) remediate.NodeSnapshot {
-	n := well(name)
-	n.Stuck = noon.Add(-90 * time.Second)
-	n.Latest[0].Reason, n.Latest[0].Stage = probe.AwaitTune, probe.StageTune
-	n.Latest[0].Started, n.Latest[0].Took = noon.Add(-15*time.Second), 12*time.Second
-	n.Latest[0].Detail = "no answer in stage tune, 12s after connecting"
-	n.Latest[0].Stages[probe.StageTune], n.Latest[0].Stages[probe.StageOpen] = 0, 0
-	n.Latest = append(n.Latest, probe.Result{
-		Broker: "orders", Node: name, UID: n.UID, Kind: probe.MaybeStuck, Reason: probe.ProcessesStuck,
-		Started: noon.Add(-30 * time.Second), Took: 6 * time.Second,
-		Processes: &probe.Processes{Total: 301, Suspicious: 9, StuckReaders: 6, Baseline: 2},
-	})
-	d := &n.Decision
-	d.Status, d.Phase, d.Next = probe.Stuck, remediate.Confirmed, noon.Add(30*time.Second)
-	d.Reason = "confirmed stuck; held back by observe-only, paused"
-	d.Evidence = remediate.Evidence{
-		Kind: probe.Login, Stuck: 3, Needed: 3, Of: 4, Since: n.Stuck, Enough: true, Corroborated: true,
-		Witness: "maybe_stuck shows the same 6 connections or channels stuck as before",
-	}
-	for _, g := range remediate.Guards() {
-		state := remediate.GuardState{Guard: g.Guard, Open: true, Why: "not so: " + g.ClosedWhen}
-		switch g.Guard {
-		case remediate.GuardObserveOnly:
-			state.Open, state.Why = false, "mode is observe: this broker is only watched"
-		case remediate.GuardPaused:
-			state.Open, state.Why, state.Until = false, "paused by ada: moving disks", noon.Add(time.Hour)
-		}
-		d.Guards = append(d.Guards, state)
-	}
-	return n
-}
-
 func oneCase() remediate.Case {
-	n := stuck("mq-1")
+	n := decided().Nodes[1]
 	return remediate.Case{
-		ID: "20261123-115900-mq-1", Broker: "orders", Node: "mq-1", UID: n.UID, Opened: noon.Add(-time.Minute),
+		ID: "20261123t115958z-mq-1-cljy", Broker: "orders", Node: "mq-1", UID: n.UID, Opened: decidedAt,
 		Decision: n.Decision, Results: n.Latest,
 		Logs:   []probe.LogLine{{At: noon.Add(-2 * time.Minute), Text: "accepting AMQP connection <0.901.0>"}},
 		Peer:   "mq-0",
-		Events: []remediate.Event{{At: noon.Add(-time.Minute), Text: "confirmed stuck"}},
+		Events: []remediate.Event{{At: n.Decision.Evidence.Since, Text: "first stuck: login"}, {At: decidedAt, Text: n.Decision.Reason}},
 	}
 }
 

@@ -46,7 +46,11 @@ func unknown(what, name string, known []string) *Problem {
 	}
 	slices.Sort(known)
 	p.Known = known[:min(len(known), maxKnown)]
-	p.Detail += fmt.Sprintf(": %q is one of the %d known", known[0], len(known))
+	if len(known) == 1 {
+		p.Detail += fmt.Sprintf(": only %q is known", known[0])
+	} else {
+		p.Detail += fmt.Sprintf(": %q is one of the %d known", known[0], len(known))
+	}
 	return p
 }
 

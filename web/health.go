@@ -38,7 +38,7 @@ func (o Options) readyz(*http.Request) (any, error) {
 	}
 	switch {
 	case len(late) > 0:
-		p := problem(http.StatusServiceUnavailable, "%d of %d loops have not turned within %s", len(late), len(ready.Brokers), o.StaleAfter)
+		p := problem(http.StatusServiceUnavailable, "loops that have not turned within %s: %d of %d", o.StaleAfter, len(late), len(ready.Brokers))
 		p.Late = late[:min(len(late), maxKnown)]
 		return nil, p
 	case len(ready.Brokers) == 0:

@@ -103,6 +103,9 @@ func TestAnUnknownNameGetsTheKnownOnes(t *testing.T) {
 		if !strings.Contains(p.Detail, want[0]) {
 			t.Errorf("GET %s: detail %q does not say what would be right", path, p.Detail)
 		}
+		if several := strings.Contains(p.Detail, "is one of the"); several != (len(want) > 1) {
+			t.Errorf("GET %s: detail %q of %d known", path, p.Detail, len(want))
+		}
 	}
 }
 
@@ -152,7 +155,7 @@ func TestAProblemNeverListsThousandsOfNames(t *testing.T) {
 	o.Snapshots = func() []remediate.Snapshot {
 		s := remediate.Snapshot{Broker: "big"}
 		for i := range 10_000 {
-			s.Nodes = append(s.Nodes, well("mq-"+strings.Repeat("0", 3)+string(rune('a'+i%26))))
+			s.Nodes = append(s.Nodes, remediate.NodeSnapshot{Node: nodeOf("mq-000" + string(rune('a'+i%26)))})
 		}
 		return []remediate.Snapshot{s}
 	}
@@ -302,7 +305,7 @@ func TestANodeIsExplained(t *testing.T) {
 	if len(n.Guards) != len(remediate.Guards()) {
 		t.Errorf("%d guards, want each of %d", len(n.Guards), len(remediate.Guards()))
 	}
-	if want := "it is deleted as soon as all these guards are open: observe-only, paused"; n.Next.What != want {
+	if want := "nothing: the mode is observe, so it is never deleted, and a person must restart it"; n.Next.What != want {
 		t.Errorf("next: %q, want %q", n.Next.What, want)
 	}
 }

@@ -14,7 +14,8 @@ func newCheckConfigCommand() *cobra.Command {
 		Use:   "check-config FILE...",
 		Short: "Report every problem in configuration files, with its line",
 		Long: `Report every problem in configuration files, as FILE:LINE: KEY: what is wrong. Files that a configuration names are
-opened too, to see that they can be read. Nothing is contacted.
+opened too, to see that they can be read, and its data_dir must be one that this user can write to or create.
+Nothing is contacted or changed.
 
 The exit code is 0 if there is no problem, 1 if there is any.`,
 		Example: "  unstuck check-config unstuck.yaml",

@@ -17,7 +17,8 @@ func TestCheckConfigReportsEveryProblemWithItsLine(t *testing.T) {
 		return file
 	}
 	write("password", marker)
-	good := write("good.yaml", `brokers:
+	good := write("good.yaml", `data_dir: .
+brokers:
   - name: orders
     username: ada
     password_file: password
@@ -37,6 +38,7 @@ func TestCheckConfigReportsEveryProblemWithItsLine(t *testing.T) {
     colour: green
     nodes:
       - {name: mq-0, address: nowhere}
+data_dir: .
 `)
 	missing := filepath.Join(dir, "missing.yaml")
 	summary := good + ": ok: 2 brokers\n  orders: mode observe, 2 nodes\n  mail: mode observe, 1 node\n"

@@ -83,7 +83,7 @@ func TestTheDocumentationHasTheExitCodesAndTheFieldsOfJSON(t *testing.T) {
 	for _, want := range []string{
 		fmt.Sprintf("| %d | healthy", exitOK), fmt.Sprintf("| %d | faulty", exitFailed), fmt.Sprintf("| %d | stuck", exitStuck),
 		fmt.Sprintf("| %d | unknown", exitUnknown), passwordVariable, "NO_COLOR",
-		"`target`", "`status`", "`reason`", "`stage`", "`took_seconds`", "`stages`", "`detail`",
+		"`target`", "`status`", "`reason`", "`stage`", "`started`", "`took_seconds`", "`stages`", "`detail`",
 	} {
 		if !strings.Contains(string(data), want) {
 			t.Errorf("docs/cli.md does not say %s", want)

@@ -83,7 +83,7 @@ func (t *textReporter) flame(r probe.Result) string {
 		indent, bar := s.bar(total, bars)
 		colour := cyan
 		if s.unfinished {
-			indent, bar = annotate(indent, bar, note(r.Status(), s.took))
+			indent, bar = annotate(indent, bar, note(r, s.took))
 			colour = colourOf[r.Status()]
 		}
 		b.WriteString(indent + t.paint(colour, bar) + "\n")
@@ -113,8 +113,11 @@ func (s span) bar(total time.Duration, width int) (indent, bar string) {
 var eighths = [...]string{"", "▏", "▎", "▍", "▌", "▋", "▊", "▉"}
 
 // note says how an unfinished stage ended.
-func note(s probe.Status, waited time.Duration) string {
-	if s == probe.Faulty {
+func note(r probe.Result, waited time.Duration) string {
+	switch {
+	case r.Reason == probe.Unreachable && r.Stage == probe.StageTCP: // nobody was there who could have answered
+		return "not reached in " + brief(waited)
+	case r.Status() == probe.Faulty, r.Reason == probe.NotRun:
 		return "ended here after " + brief(waited)
 	}
 	return "no answer for " + brief(waited)

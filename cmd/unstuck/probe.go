@@ -60,7 +60,7 @@ The exit code is that of a monitoring plugin. With several targets the worst cou
 func newProbeCommand(login newLogin) *cobra.Command {
 	var f probeFlags
 	cmd := &cobra.Command{
-		Use:   "probe URL...",
+		Use:   "probe [flags] amqp[s]://user@host[:port][/vhost]...",
 		Short: "Log in to RabbitMQ nodes and say how they are",
 		Long:  probeLong,
 		Example: `  unstuck probe amqp://monitor@10.0.0.7 --password-file /run/secrets/amqp
@@ -113,6 +113,11 @@ func runProbe(cmd *cobra.Command, f probeFlags, login newLogin, args []string) e
 	if err != nil {
 		return err
 	}
+	if f.watch > 0 {
+		if err := meantForWatch(args); err != nil {
+			return err
+		}
+	}
 	targets, err := parseTargets(args)
 	if err != nil {
 		return err
@@ -146,6 +151,17 @@ func runProbe(cmd *cobra.Command, f probeFlags, login newLogin, args []string) e
 		return &exitError{exitUnknown, err}
 	case exitCode(worst) != exitOK:
 		return &exitError{code: exitCode(worst)}
+	}
+	return nil
+}
+
+// meantForWatch finds the interval of --watch among the targets: the value of a flag that may go without one follows
+// an equals sign.
+func meantForWatch(args []string) error {
+	for i, arg := range args {
+		if _, err := time.ParseDuration(arg); err == nil {
+			return usageError("target %d is no URL: did you mean --watch=%s?", i+1, arg)
+		}
 	}
 	return nil
 }

@@ -187,7 +187,12 @@ func TestAWrongCommandLineIsOneLineAndExitCode3(t *testing.T) {
 		"probe amqp://h --handshake-timeout=-1s":             "flags --timeout and --handshake-timeout: want more than 0s",
 		"probe amqp://h --watch=10ms":                        "flag --watch: want at least 1s, as each attempt costs a stuck node a socket",
 		"probe amqp://h --watch=0s":                          "flag --watch: want at least 1s, as each attempt costs a stuck node a socket",
-		"probe amqp://h --watch 5s":                          "target 2: " + errShape.Error(),
+		"probe amqp://h --watch 5s":                          "target 2 is no URL: did you mean --watch=5s?",
+		"probe --watch 1m30s amqp://h":                       "target 1 is no URL: did you mean --watch=1m30s?",
+		"probe amqp://h 5s":                                  "target 2: " + errShape.Error(),
+		"completion":                                         `want a shell, one of bash, fish, powershell, zsh: see "unstuck completion --help"`,
+		"completion foo":                                     `want a shell, one of bash, fish, powershell, zsh: see "unstuck completion --help"`,
+		"completion bash foo":                                `want no argument, got 1 argument: see "unstuck completion bash --help"`,
 		"probe amqp://h --level":                             `flag --level wants a value: see "unstuck probe --help"`,
 		"probe amqp://h --password=" + marker:                `there is no flag --password: see "unstuck probe --help"`,
 		"probe amqp://h --" + marker:                         `there is no such flag: see "unstuck probe --help"`,
@@ -204,7 +209,7 @@ func TestAWrongCommandLineIsOneLineAndExitCode3(t *testing.T) {
 		"amqp://u:" + marker + "@h":                          `want a command before the arguments, such as "unstuck probe amqp://user@host": see "unstuck --help"`,
 		marker:                                               `want a command before the arguments, such as "unstuck probe amqp://user@host": see "unstuck --help"`,
 		"--timeout=" + marker:                                `there is no flag --timeout: see "unstuck --help"`,
-		"version " + marker:                                  `want no argument, got 1 arguments: see "unstuck version --help"`,
+		"version " + marker:                                  `want no argument, got 1 argument: see "unstuck version --help"`,
 		"check-config":                                       `want at least one file: see "unstuck check-config --help"`,
 	} {
 		t.Setenv(passwordVariable, "")

@@ -22,7 +22,8 @@ type jsonLine struct {
 	Target string           `json:"target"` // without the password
 	Status probe.Status     `json:"status"`
 	Reason probe.Reason     `json:"reason"`
-	Stage  string           `json:"stage"` // the last that was entered
+	Stage  string           `json:"stage"`   // the last that was entered
+	Start  time.Time        `json:"started"` // in UTC, to the millisecond
 	Took   float64          `json:"took_seconds"`
 	Stages probe.StageTimes `json:"stages"` // seconds, of those that were completed
 	Detail string           `json:"detail"`
@@ -30,8 +31,8 @@ type jsonLine struct {
 
 func (j jsonReporter) report(t target, r probe.Result) error {
 	return json.NewEncoder(j.out).Encode(jsonLine{
-		Target: t.String(), Status: r.Status(), Reason: r.Reason, Stage: r.Stage.String(), Took: r.Took.Seconds(),
-		Stages: r.Stages, Detail: r.Detail,
+		Target: t.String(), Status: r.Status(), Reason: r.Reason, Stage: r.Stage.String(),
+		Start: r.Started.UTC().Truncate(time.Millisecond), Took: r.Took.Seconds(), Stages: r.Stages, Detail: r.Detail,
 	})
 }
 

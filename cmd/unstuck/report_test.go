@@ -68,6 +68,8 @@ func golden(t *testing.T, name, got string) {
 
 func TestAResultIsDrawnAsAFlameWithItsVerdict(t *testing.T) {
 	refused := result(probe.Refused, probe.StageTCP, 200*time.Microsecond)
+	nameless := result(probe.Unreachable, probe.StageTCP, 1100*time.Microsecond)
+	nameless.Detail = "no such name: lookup mq.invalid: no such host"
 	slow := result(probe.Slow, probe.StageOpen, 10*time.Second, 400*time.Microsecond, 6*time.Second, 3900*ms)
 	roundtrip := result(probe.OK, probe.StageClose, 21*ms, ms, 3*ms, ms, ms, ms, 4*ms, 5*ms, 4*ms, ms)
 	secure := healthy()
@@ -87,6 +89,7 @@ func TestAResultIsDrawnAsAFlameWithItsVerdict(t *testing.T) {
 		"wedged-colour":  {wedged(), 80, true},
 		"wedged-narrow":  {wedged(), 20, false},
 		"refused":        {refused, 80, false},
+		"no-such-name":   {nameless, 80, false},
 		"slow":           {slow, 80, false},
 		"hostile":        {hostile, 80, true},
 		"not-run":        {probe.Result{Reason: probe.NotRun, Detail: "credentials: none"}, 80, false},
@@ -175,8 +178,8 @@ func TestJSONIsOneObjectALineWithEveryField(t *testing.T) {
 		if err := json.Unmarshal([]byte(line), &fields); err != nil {
 			t.Fatalf("%v: %s", err, line)
 		}
-		for _, want := range []string{"target", "status", "reason", "stage", "took_seconds", "stages", "detail"} {
-			if _, ok := fields[want]; !ok || len(fields) != 7 {
+		for _, want := range []string{"target", "status", "reason", "stage", "started", "took_seconds", "stages", "detail"} {
+			if _, ok := fields[want]; !ok || len(fields) != 8 {
 				t.Errorf("no field %q, or others than wanted, in %s", want, line)
 			}
 		}

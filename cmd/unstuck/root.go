@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"regexp"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -47,6 +48,12 @@ func execute(ctx context.Context, root *cobra.Command, args []string, stdout, st
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
+	root.InitDefaultCompletionCmd(args...) // only now: it keeps the output that root has
+	for _, cmd := range root.Commands() {
+		if cmd.Name() == "completion" {
+			wantsShell(cmd)
+		}
+	}
 	cmd, err := root.ExecuteContextC(ctx)
 	if err == nil {
 		return exitOK
@@ -73,12 +80,30 @@ At 3 a.m., begin with "unstuck probe": it needs no configuration, and says wheth
   unstuck check-config unstuck.yaml && unstuck run --config unstuck.yaml`,
 		Args:          wantsCommand,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		Version:       currentVersion().String(),
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
+	root.SetVersionTemplate("{{.Version}}\n")
 	root.SetFlagErrorFunc(flagError)
 	root.AddCommand(newRunCommand(), newProbeCommand(probe.NewLogin), newDemoCommand(), newCheckConfigCommand(), newVersionCommand())
 	return root
+}
+
+// wantsShell makes it an error to ask for completion without the name of a shell, or with one that is not known:
+// cobra's own command shows its help and succeeds, which a script would then take for completions.
+func wantsShell(completion *cobra.Command) {
+	var shells []string
+	for _, shell := range completion.Commands() {
+		shells = append(shells, shell.Name())
+		shell.Args = exactly(0, "no argument")
+	}
+	completion.Use = "completion SHELL"
+	completion.Example = "  source <(unstuck completion bash)"
+	completion.Args = func(*cobra.Command, []string) error {
+		return usageError(`want a shell, one of %s: see "unstuck completion --help"`, strings.Join(shells, ", "))
+	}
+	completion.RunE = func(*cobra.Command, []string) error { return nil } // never reached: each shell has its command
 }
 
 // plainWord is an argument that can be a mistyped command, and hardly a secret.
@@ -119,10 +144,10 @@ func flagError(cmd *cobra.Command, err error) error {
 }
 
 // exactly and atLeast are cobra's checks of the number of arguments, as usage errors that repeat none of them.
-func exactly(count int, what string) cobra.PositionalArgs {
+func exactly(number int, what string) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
-		if len(args) != count {
-			return usageError("want %s, got %d arguments: see %q", what, len(args), cmd.CommandPath()+" --help")
+		if len(args) != number {
+			return usageError("want %s, got %s: see %q", what, count(len(args), "argument"), cmd.CommandPath()+" --help")
 		}
 		return nil
 	}

@@ -62,3 +62,10 @@ func TestEveryCommandHasHelpWithAnExample(t *testing.T) {
 		}
 	}
 }
+
+func TestTheVersionIsAFlagToo(t *testing.T) {
+	_, want, _ := try(t, nil, "version")
+	if code, stdout, stderr := try(t, nil, "--version"); code != 0 || stderr != "" || stdout != want || want == "" {
+		t.Errorf("exit code %d, stdout %q, stderr %q, want %q", code, stdout, stderr, want)
+	}
+}

@@ -94,28 +94,19 @@ func runDemo(ctx context.Context, s *screen, keep bool) (err error) {
 	}()
 	s.say("%d nodes are up after %s", len(l.Names()), brief(time.Since(began)))
 
+	return demoOn(ctx, s, l, dir, keep)
+}
+
+// demoOn runs the daemon on the lab, and the scenario against both. What it must write down goes to dir.
+func demoOn(ctx context.Context, s *screen, l *lab.Lab, dir string, keep bool) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	timer := time.AfterFunc(demoLimit, func() { cancel(fmt.Errorf("the demo has not ended %s after the nodes were up", demoLimit)) })
 	defer timer.Stop()
 
-	store, err := remediate.NewDir(filepath.Join(dir, "data"))
+	d, err := demoDaemon(s, l, dir)
 	if err != nil {
 		return err
-	}
-	d := newDaemon(store, slog.New(slog.DiscardHandler))
-	d.observer = newStory(s)
-	user, password := l.Credentials()
-	credentials := func(context.Context) (probe.Credentials, error) {
-		return probe.Credentials{Username: user, Password: password}, nil
-	}
-	broker := demoBroker()
-	if err := d.watch(broker, supplier{World: l, exec: l, logs: l, credentials: credentials}); err != nil {
-		return err
-	}
-	passwordFile := filepath.Join(dir, "password")
-	if err := os.WriteFile(passwordFile, []byte(password+"\n"), 0o600); err != nil {
-		return fmt.Errorf("write the password: %w", err)
 	}
 	where, err := listen(ctx, config.Listen{Metrics: "127.0.0.1:0", API: "127.0.0.1:0"})
 	if err != nil {
@@ -126,19 +117,15 @@ func runDemo(ctx context.Context, s *screen, keep bool) (err error) {
 	s.say("shortened for the demo: a login every 3 s instead of 15, its deadline 4 s instead of 12 (the nodes' own")
 	s.say("handshake_timeout 3 s instead of 10), stuck for 15 s instead of 60 before it is confirmed, 5 s to start up")
 	ended := make(chan error, 1)
-	go func() { ended <- d.run(ctx, where) }()
-
+	go func() {
+		err := d.run(ctx, where)
+		cancel(err)
+		ended <- err
+	}()
 	err = demoScenario(ctx, s, l, d)
 	if err == nil && keep {
 		timer.Stop()
-		s.title("Everything is left running; Ctrl-C ends it. From now on only what is not healthy is shown")
-		s.onlyTrouble()
-		s.plain("", fmt.Sprintf("API       http://%s/api/v1/brokers/lab", where.api.Addr()))
-		s.plain("", fmt.Sprintf("metrics   http://%s/metrics", where.metrics.Addr()))
-		for _, n := range l.Nodes() {
-			s.plain("", fmt.Sprintf("%s  unstuck probe --handshake-timeout %s --timeout 4s --password-file %s amqp://%s@%s",
-				n.Name, demoHandshake, passwordFile, user, n.Address))
-		}
+		err = demoKeep(s, l, where, filepath.Join(dir, "password"))
 		<-ctx.Done()
 	}
 	if cause := context.Cause(ctx); err != nil && cause != nil {
@@ -146,6 +133,38 @@ func runDemo(ctx context.Context, s *screen, keep bool) (err error) {
 	}
 	cancel(nil)
 	return errors.Join(err, <-ended)
+}
+
+// demoDaemon is the daemon of production, supplied by the lab.
+func demoDaemon(s *screen, l *lab.Lab, dir string) (*daemon, error) {
+	store, err := remediate.NewDir(filepath.Join(dir, "data"))
+	if err != nil {
+		return nil, err
+	}
+	d := newDaemon(store, slog.New(slog.DiscardHandler))
+	d.observer = newStory(s)
+	credentials := func(context.Context) (probe.Credentials, error) {
+		user, password := l.Credentials()
+		return probe.Credentials{Username: user, Password: password}, nil
+	}
+	return d, d.watch(demoBroker(), supplier{World: l, exec: l, logs: l, credentials: credentials})
+}
+
+// demoKeep says how to look at what is left running.
+func demoKeep(s *screen, l *lab.Lab, where listeners, passwordFile string) error {
+	user, password := l.Credentials()
+	if err := os.WriteFile(passwordFile, []byte(password+"\n"), 0o600); err != nil {
+		return fmt.Errorf("write the password: %w", err)
+	}
+	s.title("Everything is left running; Ctrl-C ends it. From now on only what is not healthy is shown")
+	s.onlyTrouble()
+	s.plain("", fmt.Sprintf("API       http://%s/api/v1/brokers/lab", where.api.Addr()))
+	s.plain("", fmt.Sprintf("metrics   http://%s/metrics", where.metrics.Addr()))
+	for _, n := range l.Nodes() {
+		s.plain("", fmt.Sprintf("%s  unstuck probe --handshake-timeout %s --timeout 4s --password-file %s amqp://%s@%s",
+			n.Name, demoHandshake, passwordFile, user, n.Address))
+	}
+	return nil
 }
 
 // demoScenario wedges a node, waits until the daemon has cured it, and checks that it did exactly that.

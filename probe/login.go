@@ -111,6 +111,7 @@ type login struct {
 
 	end     sync.Once // ends the socket, at the deadline
 	raw     net.Conn
+	noCert  bool // the broker asked for a client certificate, and we have none
 	unacked bool // at the deadline the other side's kernel had not even acknowledged what we sent
 }
 
@@ -172,6 +173,12 @@ func (l *login) handshake(ctx context.Context, address string) (net.Conn, error)
 			return nil, fmt.Errorf("server name: %w", err)
 		}
 		cfg.ServerName = host
+	}
+	if len(cfg.Certificates) == 0 && cfg.GetClientCertificate == nil {
+		cfg.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+			l.noCert = true
+			return &tls.Certificate{}, nil
+		}
 	}
 	conn := tls.Client(l.raw, cfg)
 	return conn, conn.HandshakeContext(ctx)

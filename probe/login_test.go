@@ -232,6 +232,7 @@ func TestTLSFindings(t *testing.T) {
 		return b.Addr
 	}
 	server := &tls.Config{Certificates: []tls.Certificate{certs.Server}}
+	asks := &tls.Config{Certificates: []tls.Certificate{certs.Server}, ClientAuth: tls.RequestClientCert}
 	mutual := &tls.Config{Certificates: []tls.Certificate{certs.Server}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: certs.Pool}
 	rows := []struct {
 		name    string
@@ -246,6 +247,8 @@ func TestTLSFindings(t *testing.T) {
 		{"a name that is given", serve(nil, server), &tls.Config{RootCAs: certs.Pool, ServerName: "localhost"}, OK, StageClose},
 		{"no client certificate where one is wanted", serve(nil, mutual), &tls.Config{RootCAs: certs.Pool}, TLS, StageStart},
 		{"a client certificate", serve(nil, mutual), &tls.Config{RootCAs: certs.Pool, Certificates: []tls.Certificate{client}}, OK, StageClose},
+		{"an end after the broker asked for a certificate that we lack", serve(script{onStart: eof}, asks), &tls.Config{RootCAs: certs.Pool}, TLS, StageStart},
+		{"an end after it asked for one that we have", serve(script{onStart: eof}, asks), &tls.Config{RootCAs: certs.Pool, Certificates: []tls.Certificate{client}}, ClosedEarly, StageStart},
 		{"TLS on a plain port", newFakeBroker(t, nil).Addr, &tls.Config{RootCAs: certs.Pool}, TLS, StageTLS},
 		{"an end in the handshake", serve(script{onAccept: eof}, server), &tls.Config{RootCAs: certs.Pool}, ClosedEarly, StageTLS},
 	}

@@ -58,7 +58,7 @@ func (l *login) noTLS(ctx context.Context, err error) (Reason, string) {
 func (l *login) failed(ctx context.Context, err error) (Reason, string) {
 	f := l.frames
 	f.mu.Lock()
-	foreign, refusal, blocked, endedBy, endedAt := f.foreign, f.refusal, f.blocked, f.endedBy, f.endedAt
+	foreign, refusal, blocked, endedBy, endedAt, stage := f.foreign, f.refusal, f.blocked, f.endedBy, f.endedAt, f.stage
 	f.mu.Unlock()
 	switch {
 	case foreign != "":
@@ -69,6 +69,8 @@ func (l *login) failed(ctx context.Context, err error) (Reason, string) {
 		return Blocked, "connection.blocked"
 	case blocked != "":
 		return Blocked, "connection.blocked: " + clean(blocked)
+	case gone(endedBy) && l.noCert && stage == StageStart: // TLS 1.3: the handshake is over before we are refused
+		return TLS, "closed by the other side, which had asked for a client certificate: we have none"
 	case gone(endedBy):
 		return l.closed(endedBy, endedAt)
 	case ctx.Err() != nil:

@@ -93,8 +93,9 @@ func (l *Loop) clusterStatus(ctx context.Context, n probe.Node) (string, error) 
 	return l.output(ctx, n, "rabbitmqctl", "-q", "-t", "15", "cluster_status", "--formatter", "json")
 }
 
-// whoLocks prints the nodes whose transactions hold locks and do not wait for one themselves.
-const whoLocks = `Waiting = [T || Q <- mnesia_locker:get_lock_queue(), T <- tuple_to_list(Q), is_tuple(T), element(1, T) =:= tid],
+// whoLocks prints the nodes whose transactions hold locks and do not wait for one themselves. The queue holds tuples of
+// what is locked, how, by which process, its transaction, and the transaction that it waits for.
+const whoLocks = `Waiting = [element(4, Q) || Q <- mnesia_locker:get_lock_queue()],
 [io:format("~s~n", [N]) || N <- lists:usort(
 	[node(P) || {_, _, {tid, _, P} = T} <- mnesia_locker:get_held_locks(), not lists:member(T, Waiting)])], ok.`
 

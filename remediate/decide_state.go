@@ -143,6 +143,14 @@ func (r Run) stuck() (count int, last time.Time) {
 	return count, last
 }
 
+// greeted says whether the node has greeted us in this run. A process that is frozen does not; one that is starved of
+// CPU does, and its tools cannot reach it in time either.
+func (r Run) greeted() bool {
+	return slices.ContainsFunc(r.Samples, func(s Sample) bool {
+		return s.Stuck && s.Reason != probe.AwaitStart && s.Reason != probe.Unreachable
+	})
+}
+
 func (n NodeState) running() bool {
 	return len(n.Runs[probe.Login].Samples) > 0 || len(n.Runs[probe.Roundtrip].Samples) > 0
 }

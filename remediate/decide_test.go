@@ -252,9 +252,21 @@ func TestToolsThatCannotReachANodeThatLetsPeopleInAreNoWitness(t *testing.T) {
 		tl.turn(tl.result("rabbit-1", probe.MaybeStuck, probe.ToolsUnresponsive))
 		tl.want("rabbit-1", Suspect, Hold)
 	}
-	if ev := tl.decisions["rabbit-1"].Evidence; !ev.Enough || !strings.Contains(ev.Witness, "no witness") {
+	if ev := tl.decisions["rabbit-1"].Evidence; !ev.Enough || !strings.Contains(ev.Witness, "it greets us") {
 		t.Errorf("the evidence is %+v", ev)
 	}
+}
+
+func TestToolsThatCannotReachANodeThatStillGreetsUsAreNoWitness(t *testing.T) {
+	tl := newTimeline(t)
+	tl.rounds(3, probe.AwaitStart)
+	tl.round(probe.AwaitTune) // starved of CPU: now and then it comes as far as this
+	tl.rounds(2, probe.AwaitStart)
+	tl.turn(tl.result("rabbit-1", probe.MaybeStuck, probe.ToolsUnresponsive))
+	tl.want("rabbit-1", Suspect, Hold)
+	tl.rounds(2, probe.AwaitStart)
+	tl.turn(tl.result("rabbit-1", probe.MaybeStuck, probe.ToolsUnresponsive))
+	tl.want("rabbit-1", Confirmed, Delete) // the last four attempts met no life at all
 }
 
 func TestConnectionsThatAreOnlySlowAreOthersEachTime(t *testing.T) {

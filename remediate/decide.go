@@ -28,7 +28,7 @@ func Decide(s State, o Observation, p Policy, now time.Time) (State, []Decision)
 	s = fold(s, o, p, now)
 	s.Acts = settle(s, o, p, now)
 	sc := look(s, o, p, now)
-	if len(sc.stuck) > p.MaxStuck {
+	if sc.certain > p.MaxStuck {
 		s.StormUntil = now.Add(p.StormCooldown)
 		sc.state.StormUntil = s.StormUntil
 	}
@@ -147,8 +147,7 @@ func (sc *scene) evidence(ns NodeState) (ev Evidence, stuckNow bool) {
 	ev = Evidence{Needed: p.Needed, Of: p.Of}
 	for _, kind := range []probe.Kind{probe.Login, probe.Roundtrip} {
 		run := ns.Runs[kind]
-		count, last := run.stuck()
-		enough := p.Needed > 0 && count >= p.Needed && last.Sub(run.Since) >= p.MinTime
+		count, enough := run.stuck(p)
 		if count == 0 || (ev.Kind != "" && !(enough && !ev.Enough)) {
 			continue
 		}

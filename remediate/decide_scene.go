@@ -15,11 +15,14 @@ type scene struct {
 	policy Policy
 	now    time.Time
 
-	known  bool                       // the supplier's view is there and fresh
-	unwell []string                   // nodes that are not Healthy, each with its why, sorted
-	stuck  []string                   // names of the nodes that are Stuck, sorted
-	looked map[probe.Kind][2]lookedAt // the two nodes that were looked at the longest ago
-	wide   []GuardState               // of the guards that say the same of every node; zero values for the others
+	known  bool     // the supplier's view is there and fresh
+	unwell []string // nodes that are not Healthy, each with its why, sorted
+	stuck  []string // names of the nodes that are Stuck, sorted
+	// certain counts those whose logins are stuck, or whose round trips are often and long enough. A node that is frozen
+	// makes the round trips of its peers hang too, until they give it up after a minute: that is no storm.
+	certain int
+	looked  map[probe.Kind][2]lookedAt // the two nodes that were looked at the longest ago
+	wide    []GuardState               // of the guards that say the same of every node; zero values for the others
 }
 
 type lookedAt struct {
@@ -42,6 +45,9 @@ func look(s State, o Observation, p Policy, now time.Time) *scene {
 		}
 		if status == probe.Stuck || ns.running() {
 			sc.stuck = append(sc.stuck, n.Name)
+		}
+		if _, enough := ns.Runs[probe.Roundtrip].stuck(p); enough || len(ns.Runs[probe.Login].Samples) > 0 {
+			sc.certain++
 		}
 		for _, kind := range []probe.Kind{probe.Login, probe.Roundtrip} {
 			sc.looked[kind] = longestAgo(sc.looked[kind], lookedAt{n.Name, ns.Latest[kind].Started})

@@ -132,15 +132,16 @@ func (r Run) trimmed() Run {
 	return Run{Since: r.Since, Samples: r.Samples[first:]}
 }
 
-// stuck counts the Stuck samples and gives the time of the last.
-func (r Run) stuck() (count int, last time.Time) {
+// stuck counts the Stuck samples, and says whether they are enough and span the minimum time.
+func (r Run) stuck(p Policy) (count int, enough bool) {
+	var last time.Time
 	for _, s := range r.Samples {
 		if s.Stuck {
 			count++
 			last = s.At
 		}
 	}
-	return count, last
+	return count, p.Needed > 0 && count >= p.Needed && last.Sub(r.Since) >= p.MinTime
 }
 
 // greeted says whether the node has greeted us in this run. A process that is frozen does not; one that is starved of

@@ -310,6 +310,22 @@ func TestManyProcessesThatPersistCorroborateOnlyAboveTheBaseline(t *testing.T) {
 	}
 }
 
+func TestAFrozenNodeWhosePeersRoundTripsHangForAMinuteIsDeletedAfterwards(t *testing.T) {
+	tl := newTimeline(t)
+	tl.rounds(2, probe.AwaitStart)
+	for _, peer := range []string{"rabbit-0", "rabbit-2"} {
+		hang := tl.result(peer, probe.Roundtrip, probe.AwaitDeclare)
+		hang.Stage = probe.StageDeclare
+		tl.turn(hang)
+	}
+	tl.turn(tl.result("rabbit-1", probe.MaybeStuck, probe.ToolsUnresponsive))
+	tl.rounds(4, probe.AwaitStart)
+	tl.want("rabbit-1", Confirmed, Hold, GuardPeers, GuardStorm)
+	tl.turn(tl.result("rabbit-0", probe.Roundtrip, probe.OK), tl.result("rabbit-2", probe.Roundtrip, probe.OK))
+	tl.round(probe.AwaitStart)
+	tl.want("rabbit-1", Confirmed, Delete)
+}
+
 func TestTwoLooksMustLieApart(t *testing.T) {
 	tl := newTimeline(t)
 	tl.rounds(5, probe.AwaitTune)

@@ -112,6 +112,7 @@ type login struct {
 	end     sync.Once // ends the socket, at the deadline
 	raw     net.Conn
 	noCert  bool // the broker asked for a client certificate, and we have none
+	unread  bool // at the deadline an answer lay in our own kernel
 	unacked bool // at the deadline the other side's kernel had not even acknowledged what we sent
 }
 
@@ -159,7 +160,7 @@ func (l *login) run(ctx context.Context, address string) (Reason, string) {
 // hangUp ends the socket, and notes first whether the other side was still there.
 func (l *login) hangUp() {
 	l.end.Do(func() {
-		l.unacked = unacknowledged(l.raw)
+		l.unacked, l.unread = unacknowledged(l.raw)
 		l.frames.endedByUs()
 		_ = l.raw.Close()
 	})

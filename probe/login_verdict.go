@@ -100,10 +100,10 @@ func (l *login) silent(ctx context.Context) (Reason, string) {
 	f.mu.Lock()
 	stage, entered := f.stage, f.entered
 	f.mu.Unlock()
-	waited := now.Sub(l.connected)
+	waited := now.Sub(entered) // since the last sign of life: the broker's own timer may have begun as late as that
 	enough := l.HandshakeTimeout + l.HandshakeTimeout/20
 	if stage > StageOpen { // no timer of the broker's ends these
-		waited, enough = now.Sub(entered), l.HandshakeTimeout/2
+		enough = l.HandshakeTimeout / 2
 	}
 	reason, ok := awaits[stage]
 	switch {
@@ -111,6 +111,8 @@ func (l *login) silent(ctx context.Context) (Reason, string) {
 		return Cancelled, "stopped while waiting in stage " + stage.String()
 	case now.Sub(deadline) > stalled:
 		return Cancelled, fmt.Sprintf("our own process did not run for %s: that says nothing about the node", spell(now.Sub(deadline)))
+	case l.unread:
+		return Cancelled, "an answer lay unread: our own process did not run"
 	case l.unacked:
 		return Unreachable, "what we sent was not even acknowledged: the network or the host, not the broker"
 	case waited < enough:

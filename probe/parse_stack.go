@@ -182,18 +182,22 @@ func roleOf(stack []byte) role {
 			r.channel = true
 		}
 		r.metadata = r.metadata || awaitsMetadata(module, function)
-		r.outside = r.outside || outsideModules[module]
+		r.outside = r.outside || outside(module)
 	}
 	r.reader = r.reader || inReader && !afterLogin
 	return r
 }
 
-// outsideModules are the authentication backends that ask another server, and their clients: rabbitmq_auth_backend_ldap,
-// _http and _oauth2. Of others nobody can tell.
-var outsideModules = map[string]bool{
-	"rabbit_auth_backend_ldap": true, "eldap": true,
-	"rabbit_auth_backend_http": true, "httpc": true,
-	"rabbit_auth_backend_oauth2": true, "uaa_jwks": true, "uaa_jwt": true,
+// outside tells frames in which a process waits for somebody outside the broker: an authentication backend that is not
+// the broker's own (LDAP, HTTP, OAuth 2, a company's), a name server, a TLS peer.
+func outside(module string) bool {
+	switch module {
+	case "rabbit_auth_backend_internal", "rabbit_auth_backend_dummy":
+		return false
+	case "eldap", "httpc", "uaa_jwks", "uaa_jwt", "ssl", "tls_gen_connection", "inet", "inet_db", "inet_res", "inet_gethost_native":
+		return true
+	}
+	return strings.HasPrefix(module, "rabbit_auth_backend_")
 }
 
 // awaitsMetadata tells frames of the stores in which a cluster keeps its metadata. A frame like that is only seen

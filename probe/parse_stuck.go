@@ -189,6 +189,7 @@ func (s *stuckParser) endRecord() {
 	role := s.counts.add(rec.stack)
 	if role.metadata {
 		s.p.AwaitingMetadata++
+		role.reader = false // its login waits for the metadata, and whoever keeps that
 	}
 	if role.outside {
 		s.p.AwaitingBackend++

@@ -203,10 +203,10 @@ func TestOddRecordsAreCountedForWhatTheyAre(t *testing.T) {
 	if err != nil || got.Truncated {
 		t.Fatalf("truncated %v, error %v", got.Truncated, err)
 	}
-	if got.Suspicious != 4 || got.StuckReaders != 1 || got.StuckChannels != 1 || got.AwaitingMetadata != 1 {
+	if got.Suspicious != 4 || got.StuckReaders != 0 || got.StuckChannels != 1 || got.AwaitingMetadata != 1 {
 		t.Errorf("got %+v", got)
 	}
-	if diff := cmp.Diff([]ProcessID{78 << 32, 27566<<32 | 47}, got.StuckIDs); diff != "" {
+	if diff := cmp.Diff([]ProcessID{27566<<32 | 47}, got.StuckIDs); diff != "" {
 		t.Error(diff)
 	}
 	var frames []string
@@ -275,20 +275,22 @@ func TestIDsAreSortedUniqueAndBounded(t *testing.T) {
 
 func TestAStackTellsWhatItsProcessDoes(t *testing.T) {
 	for stack, want := range map[string]role{
-		"erts_code_purger:wait_for_request/0":                                           {},
-		"rabbit_reader:mainloop/4":                                                      {reader: true},
-		"timer:sleep/1 rabbit_reader:handle_exception/3 rabbit_reader:mainloop/4":       {},
-		"gen:do_call/4 supervisor2:start_child/2 rabbit_reader:create_channel/2":        {},
-		"gen:do_call/4 rabbit_reader:wait_for_channel_termination/3":                    {},
-		"httpc:handle_answer/3 rabbit_auth_backend_http:user_login_authentication/2":    {reader: true, outside: true},
-		"httpc:handle_answer/3 rabbit_auth_backend_http:check_resource_access/4":        {outside: true},
-		"gen:do_call/4 rabbit_auth_backend_ldap:with_ldap/3 rabbit_reader:auth_phase/2": {reader: true, outside: true},
-		"erpc:call/5 rabbit_access_control:check_user_pass_login/2":                     {reader: true},
-		"erpc:call/5 rabbit_access_control:check_resource_access/4 rabbit_channel:go/1": {channel: true},
-		"gen:do_call/4 rabbit_auth_mechanism_ssl:init/1":                                {reader: true},
-		"gen:do_call/4 rabbit_amqqueue_process:handle_cast/2":                           {channel: true},
-		"gen:do_call/4 rabbit_channel_sup:start_link/1":                                 {},
-		"mnesia_locker:receive_wlocks/4 mnesia_tm:apply_fun/3":                          {metadata: true},
+		"erts_code_purger:wait_for_request/0":                                                  {},
+		"rabbit_reader:mainloop/4":                                                             {reader: true},
+		"timer:sleep/1 rabbit_reader:handle_exception/3 rabbit_reader:mainloop/4":              {},
+		"gen:do_call/4 supervisor2:start_child/2 rabbit_reader:create_channel/2":               {},
+		"gen:do_call/4 rabbit_reader:wait_for_channel_termination/3":                           {},
+		"httpc:handle_answer/3 rabbit_auth_backend_http:user_login_authentication/2":           {reader: true, outside: true},
+		"httpc:handle_answer/3 rabbit_auth_backend_http:check_resource_access/4":               {outside: true},
+		"gen:do_call/4 rabbit_auth_backend_ldap:with_ldap/3 rabbit_reader:auth_phase/2":        {reader: true, outside: true},
+		"gen:do_call/4 rabbit_auth_backend_cache:with_cache/3 rabbit_reader:auth_phase/2":      {reader: true, outside: true},
+		"inet_gethost_native:do_op/2 inet:gethostbyaddr_tm/2 rabbit_reader:start_connection/4": {reader: true, outside: true},
+		"erpc:call/5 rabbit_access_control:check_user_pass_login/2":                            {reader: true},
+		"erpc:call/5 rabbit_access_control:check_resource_access/4 rabbit_channel:go/1":        {channel: true},
+		"gen:do_call/4 rabbit_auth_mechanism_ssl:init/1":                                       {reader: true},
+		"gen:do_call/4 rabbit_amqqueue_process:handle_cast/2":                                  {channel: true},
+		"gen:do_call/4 rabbit_channel_sup:start_link/1":                                        {},
+		"mnesia_locker:receive_wlocks/4 mnesia_tm:apply_fun/3":                                 {metadata: true},
 		"mnesia:transaction/4": {metadata: true},
 		"gen_server2:call/3 rabbit_misc:execute_mnesia_transaction/1":          {metadata: true},
 		"ra:process_command/3 khepri_machine:process_command/3":                {metadata: true},

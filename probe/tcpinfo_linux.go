@@ -7,22 +7,24 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// unacknowledged says whether bytes that we sent have not been acknowledged by the other side. A kernel acknowledges
-// for a process that is frozen or wedged, so this tells a broken network or host from a broken broker.
-// Source: tcp(7), TCP_INFO. False where it cannot tell.
-func unacknowledged(conn net.Conn) bool {
+// unacknowledged says whether bytes that we sent have not been acknowledged by the other side, and whether bytes that we
+// received lie unread. A kernel acknowledges for a process that is frozen or wedged, so the first tells a broken network
+// or host from a broken broker; the second is our own doing.
+// Source: tcp(7), TCP_INFO and SIOCINQ. False where it cannot tell.
+func unacknowledged(conn net.Conn) (sent, received bool) {
 	sc, ok := conn.(syscall.Conn)
 	if !ok {
-		return false
+		return false, false
 	}
 	rc, err := sc.SyscallConn()
 	if err != nil {
-		return false
+		return false, false
 	}
-	pending := false
 	_ = rc.Control(func(fd uintptr) {
 		info, err := unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO)
-		pending = err == nil && info.Unacked > 0
+		sent = err == nil && info.Unacked > 0
+		unread, err := unix.IoctlGetInt(int(fd), unix.SIOCINQ)
+		received = err == nil && unread > 0
 	})
-	return pending
+	return sent, received
 }

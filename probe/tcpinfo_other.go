@@ -5,4 +5,4 @@ package probe
 import "net"
 
 // unacknowledged cannot tell here.
-func unacknowledged(net.Conn) bool { return false }
+func unacknowledged(net.Conn) (sent, received bool) { return false, false }

@@ -80,7 +80,7 @@ func (l *Loop) critical(ctx context.Context, n probe.Node, question string) Quor
 		return Quorum{Critical: probe.CannotTell, Detail: n.Name + ": " + err.Error()}
 	case exit == exitOK:
 		return Quorum{Critical: probe.No}
-	case exit == exitUsage && strings.Contains(said, question):
+	case exit == exitUsage && strings.Contains(said, question) && strings.Contains(said, "not found") && !strings.Contains(said, "'rabbit' app"):
 		return Quorum{Critical: probe.CannotTell, NotApplicable: true}
 	case exit == exitUnavailable && strings.Contains(said, "queues"):
 		return Quorum{Critical: probe.Yes, Detail: shorten(said, 300)}

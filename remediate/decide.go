@@ -178,10 +178,14 @@ func (sc *scene) witness(ns NodeState, ev Evidence) (bool, string) {
 		return false, "maybe_stuck has not run since"
 	case sc.now.Sub(r.Ended()) > p.Evidence:
 		return false, "maybe_stuck ran too long ago"
+	case r.Reason == probe.ToolsUnresponsive && ev.Kind != probe.Login:
+		return false, "its own tools cannot reach it, but logins can: that is no witness"
 	case r.Reason == probe.ToolsUnresponsive && ns.Runs[ev.Kind].greeted():
 		return false, "its own tools cannot reach it, but it greets us: starved or slow, not frozen"
+	case r.Reason == probe.ToolsUnresponsive && (ns.FirstTools.Reason == "" || r.Started.Sub(ns.FirstTools.Started) < max(p.PersistFor, time.Nanosecond)):
+		return false, "its own tools cannot reach it, a second try must show the same"
 	case r.Reason == probe.ToolsUnresponsive:
-		return true, "its own tools cannot reach it"
+		return true, "its own tools cannot reach it, twice"
 	case r.Reason != probe.ProcessesStuck:
 		return false, "maybe_stuck says " + string(r.Reason)
 	case ns.FirstLook.Processes == nil || r.Processes == nil || r.Started.Sub(ns.FirstLook.Started) < max(p.PersistFor, time.Nanosecond):

@@ -150,6 +150,9 @@ func checkYoung(sc *scene, n subject) GuardState {
 		return closedUntil(old, "it is %s old, and has %s to start up", sc.now.Sub(n.Started).Round(time.Second), sc.policy.StartupAllowance)
 	}
 	for _, a := range sc.state.Acts {
+		if again := a.Settled.Add(sc.policy.Fresh); a.Outcome == Void && a.UID == n.Node.UID && sc.now.Before(again) {
+			return closedUntil(again, "nothing came of its deletion a moment ago: %s", a.Why)
+		}
 		until := a.Settled.Add(sc.policy.Cooldown)
 		if a.Outcome != Pending && a.Outcome != Void && sc.now.Before(until) {
 			return closedUntil(until, "cooling down since the deletion of %s", a.Node)
@@ -269,6 +272,8 @@ func checkInFlight(sc *scene, _ subject) GuardState {
 		case Escalated:
 			return closed("the deletion of %s did not help: a person must look", a.Node)
 		case Recovered, Void:
+		default:
+			return closed("what became of the deletion of %s is unknown: %q", a.Node, a.Outcome)
 		}
 	}
 	return open("no deletion is under way")

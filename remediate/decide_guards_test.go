@@ -98,6 +98,9 @@ var guardRows = []struct {
 	{GuardInFlight, "a peer's deletion was escalated", false, func(tl *timeline) {
 		tl.state.Acts = []Act{{ID: "a", Node: "gone", At: tl.now.Add(-time.Hour), Outcome: Escalated}}
 	}},
+	{GuardInFlight, "an act has an outcome that we do not know", true, func(tl *timeline) {
+		tl.state.Acts = []Act{{ID: "a", Node: "rabbit-0", At: tl.now.Add(-time.Hour), Outcome: "deleting"}}
+	}},
 	{GuardInFlight, "the earlier acts cannot be read", true, func(tl *timeline) { tl.obs.HistoryKnown = false }},
 	{GuardBudget, "the node's is spent", false, func(tl *timeline) { tl.spend("rabbit-1", 23*time.Hour) }},
 	{GuardBudget, "the broker's is spent", false, func(tl *timeline) {

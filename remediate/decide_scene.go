@@ -50,7 +50,11 @@ func look(s State, o Observation, p Policy, now time.Time) *scene {
 			sc.certain++
 		}
 		for _, kind := range []probe.Kind{probe.Login, probe.Roundtrip} {
-			sc.looked[kind] = longestAgo(sc.looked[kind], lookedAt{n.Name, ns.Latest[kind].Started})
+			seen := lookedAt{node: n.Name}
+			if r := ns.Latest[kind]; r.Status() == probe.Healthy {
+				seen.at = r.Started
+			}
+			sc.looked[kind] = longestAgo(sc.looked[kind], seen)
 		}
 	}
 	slices.Sort(sc.unwell)

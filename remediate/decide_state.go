@@ -3,6 +3,7 @@ package remediate
 import (
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/cjworkbench/unstuck/probe"
@@ -58,8 +59,13 @@ func (n NodeState) with(r probe.Result, p Policy) NodeState {
 		switch {
 		case r.Reason == probe.ProcessesStuck && n.FirstLook.Reason == "" && n.running():
 			n.FirstLook = r
+		case r.Reason == probe.ToolsUnresponsive && n.FirstTools.Reason == "":
+			n.FirstTools = r
 		case r.Status() == probe.Healthy:
 			n.FirstLook = probe.Result{} // what was stuck is not any more
+		}
+		if r.Reason == probe.OK || r.Reason == probe.ProcessesStuck {
+			n.FirstTools = probe.Result{} // they reach it
 		}
 	case probe.LogAge:
 	}
@@ -72,9 +78,10 @@ func (n NodeState) with(r probe.Result, p Policy) NodeState {
 func (n NodeState) withLogin(r probe.Result, p Policy) NodeState {
 	switch r.Status() {
 	case probe.Healthy:
-		n.LastWell = r.Ended()
+		n.LastWell, n.FirstTools = r.Ended(), probe.Result{}
 		delete(n.Runs, probe.Login)
 	case probe.Faulty: // it answers, and so it is not what it was
+		n.FirstTools = probe.Result{}
 		delete(n.Runs, probe.Login)
 		delete(n.Runs, probe.Roundtrip)
 	case probe.Stuck, probe.Unknown:
@@ -87,7 +94,7 @@ func (n NodeState) withRoundtrip(r probe.Result, p Policy) NodeState {
 	if r.Status() == probe.Healthy || r.Status() == probe.Faulty {
 		delete(n.Runs, probe.Roundtrip)
 		delete(n.Runs, probe.Login)
-	} else {
+	} else if r.Stage > probe.StageOpen { // whether it lets people in, the logins tell
 		n.Runs[probe.Roundtrip] = n.Runs[probe.Roundtrip].with(n.sample(r, p), r.Started, p)
 	}
 	if r.Status() == probe.Healthy || r.Stage > probe.StageOpen { // whatever came later, it let us in
@@ -112,8 +119,11 @@ func (n NodeState) sample(r probe.Result, p Policy) Sample {
 
 // with gives the run after one more sample, whose probe began at started. It does not change r.
 func (r Run) with(s Sample, started time.Time, p Policy) Run {
+	if s.Stuck && r.interrupted(started, p) {
+		r = Run{}
+	}
 	samples := append(slices.Clone(r.Samples), s)
-	if extra := len(samples) - p.Of; extra > 0 {
+	if extra := len(samples) - max(p.Of, 0); extra > 0 {
 		samples = samples[extra:]
 	}
 	since := r.Since
@@ -121,6 +131,19 @@ func (r Run) with(s Sample, started time.Time, p Policy) Run {
 		since = started
 	}
 	return Run{Since: since, Samples: samples}.trimmed()
+}
+
+// interrupted says whether the run cannot go on with a probe that began at started: too many that could not tell came in
+// between, or too much time has passed since the last that was Stuck.
+func (r Run) interrupted(started time.Time, p Policy) bool {
+	unknown := 0
+	for _, s := range slices.Backward(r.Samples) {
+		if s.Stuck {
+			return unknown > p.Of-p.Needed || started.Sub(s.At) > p.Fresh
+		}
+		unknown++
+	}
+	return false
 }
 
 // trimmed drops what comes before the first Stuck sample, so that a run begins with one, or is empty.
@@ -230,6 +253,7 @@ func (a Act) settled(n NodeState, v probe.View, p Policy, now time.Time) Act {
 	case a.Outcome == Pending && now.Sub(a.At) >= p.Settle:
 		a.Outcome, a.Settled = Escalated, now
 		switch {
+		case strings.HasPrefix(a.Why, deleteFailed) && n.UID == a.UID:
 		case n.UID == "":
 			a.Why = "no new node has appeared"
 		case n.UID == a.UID:
@@ -242,6 +266,9 @@ func (a Act) settled(n NodeState, v probe.View, p Policy, now time.Time) Act {
 	}
 	return a
 }
+
+// deleteFailed begins the Why of an act whose delete was refused, or ended in an error.
+const deleteFailed = "the delete failed: "
 
 func terminating(v probe.View, a Act) probe.Answer {
 	for _, n := range v.Nodes {

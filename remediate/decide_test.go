@@ -239,6 +239,8 @@ func TestToolsThatCannotReachTheirNodeCorroborate(t *testing.T) {
 	tl.rounds(2, probe.AwaitStart)
 	tl.turn(tl.result("rabbit-1", probe.MaybeStuck, probe.ToolsUnresponsive))
 	tl.rounds(4, probe.AwaitStart)
+	tl.want("rabbit-1", Suspect, Hold) // once may be a hiccup
+	tl.turn(tl.result("rabbit-1", probe.MaybeStuck, probe.ToolsUnresponsive))
 	tl.want("rabbit-1", Confirmed, Delete)
 }
 
@@ -252,7 +254,7 @@ func TestToolsThatCannotReachANodeThatLetsPeopleInAreNoWitness(t *testing.T) {
 		tl.turn(tl.result("rabbit-1", probe.MaybeStuck, probe.ToolsUnresponsive))
 		tl.want("rabbit-1", Suspect, Hold)
 	}
-	if ev := tl.decisions["rabbit-1"].Evidence; !ev.Enough || !strings.Contains(ev.Witness, "it greets us") {
+	if ev := tl.decisions["rabbit-1"].Evidence; !ev.Enough || !strings.Contains(ev.Witness, "but logins can") {
 		t.Errorf("the evidence is %+v", ev)
 	}
 }
@@ -320,6 +322,7 @@ func TestAFrozenNodeWhosePeersRoundTripsHangForAMinuteIsDeletedAfterwards(t *tes
 	}
 	tl.turn(tl.result("rabbit-1", probe.MaybeStuck, probe.ToolsUnresponsive))
 	tl.rounds(4, probe.AwaitStart)
+	tl.turn(tl.result("rabbit-1", probe.MaybeStuck, probe.ToolsUnresponsive))
 	tl.want("rabbit-1", Confirmed, Hold, GuardPeers, GuardStorm)
 	tl.turn(tl.result("rabbit-0", probe.Roundtrip, probe.OK), tl.result("rabbit-2", probe.Roundtrip, probe.OK))
 	tl.round(probe.AwaitStart)
@@ -489,6 +492,45 @@ func TestANodeThatStillTerminatesIsReported(t *testing.T) {
 	if a := tl.state.Acts[0]; !strings.Contains(a.Why, "grace has passed") {
 		t.Errorf("the act is %+v", a)
 	}
+}
+
+func TestLoginsThatAreGoodRefuteRoundTripsThatHangInTheirLogin(t *testing.T) {
+	tl := newTimeline(t)
+	for range 8 {
+		tl.round(probe.OK)
+		hang := tl.result("rabbit-1", probe.Roundtrip, probe.AwaitTune)
+		hang.Stage = probe.StageTune
+		tl.turn(hang)
+		tl.look(7)
+		if d := tl.decisions["rabbit-1"]; d.Phase == Confirmed || d.Action == Delete {
+			t.Fatalf("%s: %s (%s), and every login is good", d.Phase, d.Action, d.Reason)
+		}
+	}
+}
+
+func TestARunThatWasInterruptedBeginsAnew(t *testing.T) {
+	for name, interrupt := range map[string]func(*timeline){
+		"by looks that could not tell": func(tl *timeline) { tl.rounds(3, probe.Cancelled) },
+		"by nothing for three minutes": func(tl *timeline) { tl.now = tl.now.Add(3 * time.Minute); tl.round(probe.Cancelled) },
+	} {
+		tl := newTimeline(t)
+		tl.round(probe.AwaitTune)
+		tl.look(7)
+		interrupt(tl)
+		tl.rounds(3, probe.AwaitTune)
+		tl.look(7)
+		if ev := tl.decisions["rabbit-1"].Evidence; ev.Enough {
+			t.Errorf("interrupted %s, three logins in 42 s are enough: %+v", name, ev)
+		}
+	}
+}
+
+func TestADeletionThatCameToNothingIsNotTriedAgainAtOnce(t *testing.T) {
+	tl := newTimeline(t)
+	tl.wedge()
+	tl.state.Acts = []Act{{ID: "a", Node: "rabbit-1", UID: "uid-of-rabbit-1", At: tl.now, Outcome: Void, Settled: tl.now, Why: "gone"}}
+	tl.round(probe.AwaitTune)
+	tl.want("rabbit-1", Confirmed, Hold, GuardYoung)
 }
 
 func TestEvidenceGrowsOld(t *testing.T) {

@@ -41,12 +41,13 @@ type State struct {
 
 // NodeState is what a decision remembers of one node. It starts anew with each UID.
 type NodeState struct {
-	UID       string
-	Latest    map[probe.Kind]probe.Result
-	Runs      map[probe.Kind]Run // of login and of roundtrip
-	FirstLook probe.Result       // the first maybe_stuck of the present run that found stuck processes
-	Confirmed time.Time          // since when; zero: it is not
-	LastWell  time.Time          // when it last let us in
+	UID        string
+	Latest     map[probe.Kind]probe.Result
+	Runs       map[probe.Kind]Run // of login and of roundtrip
+	FirstTools probe.Result       // the first maybe_stuck since the last login that could not reach the node
+	FirstLook  probe.Result       // the first maybe_stuck of the present run that found stuck processes
+	Confirmed  time.Time          // since when; zero: it is not
+	LastWell   time.Time          // when it last let us in
 }
 
 // Run is what the results of one kind said since the last that was Healthy or Faulty. It is empty where none of

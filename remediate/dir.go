@@ -62,7 +62,7 @@ func (d *Dir) cases() ([]Case, error) {
 	var cases []Case
 	for _, e := range entries {
 		id, isCase := strings.CutSuffix(e.Name(), ".json")
-		if !isCase {
+		if !isCase || !fileName.MatchString(id) { // not one of ours
 			continue
 		}
 		var c Case

@@ -31,6 +31,8 @@ type fakeWorld struct {
 	// What fails, if not nil.
 	viewErr, saveCaseErr, saveActsErr, actsErr, pausesErr, deleteErr error
 
+	slowSave time.Duration // how long writing down the acts takes
+
 	exec   func(n probe.Node, command string) (int, string)
 	onSave func(Case) // runs after a case was saved
 }
@@ -80,7 +82,7 @@ func (w *fakeWorld) RunNow(node string, kinds ...probe.Kind) {
 		reason = probe.OK
 	}
 	w.loop.Deliver(probe.Result{
-		Broker: "rabbit", Node: node, UID: n.UID, Kind: kinds[0], Reason: reason, Started: time.Now(), Took: time.Millisecond,
+		Broker: "rabbit", Node: node, UID: n.UID, Kind: kinds[0], Reason: reason, Stage: probe.StageDeclare, Started: time.Now(), Took: time.Millisecond,
 		Processes: &probe.Processes{Total: 100, Suspicious: 3, StuckReaders: 1, Baseline: 2, StuckIDs: []probe.ProcessID{7}, SuspiciousIDs: []probe.ProcessID{7}},
 	})
 }
@@ -110,6 +112,7 @@ func (w *fakeWorld) Cases(context.Context) ([]Case, error) {
 }
 
 func (w *fakeWorld) SaveActs(_ context.Context, _ string, acts []Act) error {
+	time.Sleep(w.slowSave) // whatever its context says
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.saveActsErr == nil {
@@ -303,6 +306,33 @@ func TestALastLookPreventsADeletionOnOldKnowledge(t *testing.T) {
 	}
 }
 
+func TestNothingIsDeletedWhenWritingItDownTookTooLong(t *testing.T) {
+	for _, slow := range []time.Duration{6 * time.Second, time.Minute} { // longer than the store may take
+		synctest.Test(t, func(t *testing.T) {
+			w := newFakeWorld()
+			w.wedge()
+			w.slowSave = slow
+			w.play(t, 4*time.Minute, nil)
+			if w.did("delete") != 0 {
+				t.Errorf("deleted after the store took %s: %q", slow, w.journal)
+			}
+		})
+	}
+	synctest.Test(t, func(t *testing.T) { // the case is written down quickly enough for the store, but again and again
+		w := newFakeWorld()
+		w.wedge()
+		w.onSave = func(c Case) {
+			if strings.HasPrefix(c.Events[len(c.Events)-1].Text, "deleting") {
+				time.Sleep(11 * time.Second)
+			}
+		}
+		w.play(t, 2*time.Minute, nil)
+		if w.did("delete") != 0 || len(w.acts) == 0 || w.acts[0].Outcome != Void {
+			t.Errorf("acts are %+v, the journal is %q", w.acts, w.journal)
+		}
+	})
+}
+
 func TestANodeThatIsGoneOrChangedIsNotADeletion(t *testing.T) {
 	for _, err := range []error{probe.ErrGone, probe.ErrChanged} {
 		synctest.Test(t, func(t *testing.T) {
@@ -412,6 +442,12 @@ func TestAPeerThatIsQuorumCriticalHoldsTheDeletionBack(t *testing.T) {
 			}
 			return 0, ""
 		}, 0, "classic mirrored queues"},
+		{"a peer's app is stopped", func(_ probe.Node, command string) (int, string) {
+			if strings.Contains(command, "check_if") {
+				return 64, "Error: this command requires the 'rabbit' app to be running on the target node. Arguments given: " + command
+			}
+			return 0, ""
+		}, 0, "exit 64"},
 		{"a peer cannot say", func(probe.Node, string) (int, string) { return 75, "timed out" }, 0, "exit 75"},
 		{"the broker does not know the question", func(_ probe.Node, command string) (int, string) {
 			if name := command[strings.LastIndex(command, " ")+1:]; strings.HasPrefix(name, "check_if") {

@@ -1,0 +1,136 @@
+package remediate
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/cjworkbench/unstuck/probe"
+)
+
+// staleAfter is how old the last look may be when a node is deleted.
+const staleAfter = 10 * time.Second
+
+// act deletes the node that d is about. The case is stored first; then the world is looked at afresh, and the
+// decision must still be the same; then the intent is written down, and only then the node is deleted.
+func (l *Loop) act(ctx context.Context, d Decision, decisions []Decision) []Decision {
+	c := l.cases[d.Node]
+	if c == nil {
+		return hold(decisions, d.Node, "the case could not be stored")
+	}
+	began := time.Now()
+	o := l.observe(ctx)
+	var again []Decision
+	l.state, again = Decide(l.state, o, l.Policy, time.Now())
+	i := slices.IndexFunc(again, func(x Decision) bool { return x.Node == d.Node && x.UID == d.UID && x.Action == Delete })
+	if i < 0 {
+		l.Log.Info("not deleting: a last look changed the decision", "broker", l.Broker, "node", d.Node)
+		return again
+	}
+	d = again[i]
+	l.publish(o, again) // people see why before it happens
+	node := o.View.Nodes[slices.IndexFunc(o.View.Nodes, func(n probe.Node) bool { return n.UID == d.UID })]
+
+	a := Act{ID: c.ID + "-" + strings.ToLower(rand.Text()[:4]), Broker: l.Broker, Node: d.Node, UID: d.UID, Case: c.ID, At: time.Now(), Why: d.Reason}
+	acts := append(slices.Clone(l.state.Acts), a)
+	if err := l.saveActs(ctx, acts); err != nil {
+		l.setFault("write down the intent: " + err.Error())
+		return hold(again, d.Node, "the intent could not be written down: "+err.Error())
+	}
+	l.state.Acts = acts
+	l.Log.Info("deleting node", "broker", l.Broker, "node", d.Node, "uid", d.UID, "reason", d.Reason, "case", c.ID)
+	c.Act = &a
+	c.Decision = d
+	c.add(a.At, "deleting: "+d.Reason)
+	l.saveCase(ctx, c)
+	ctx = context.WithoutCancel(ctx) // what has been announced is also done and noted
+	err := errStale
+	if lapse(began) <= staleAfter {
+		_, err = bounded(ctx, actTimeout, func(ctx context.Context) (struct{}, error) {
+			return struct{}{}, l.World.Delete(ctx, node, l.Policy.Grace)
+		})
+	}
+	l.acted(ctx, c, a, err)
+	_, again = Decide(l.state, Observation{
+		View: o.View, NoCommands: o.NoCommands, PausesKnown: o.PausesKnown, Pauses: o.Pauses, HistoryKnown: true, Quorum: o.Quorum, SilentOnHosts: o.SilentOnHosts,
+	}, l.Policy, time.Now())
+	return again
+}
+
+// errStale is why nothing is deleted when writing things down, or we ourselves, took too long since the last look.
+var errStale = errors.New("too much time has passed since the last look at the world")
+
+// lapse is how much time has passed since t, by the wall clock if that says more: the other stands while a machine is
+// suspended.
+func lapse(t time.Time) time.Duration {
+	return max(time.Since(t), time.Now().Round(0).Sub(t.Round(0)))
+}
+
+// acted notes how the delete went.
+func (l *Loop) acted(ctx context.Context, c *Case, a Act, err error) {
+	switch {
+	case err == nil:
+		c.add(time.Now(), "deleted; waiting for the new node to let people in")
+		l.Recorder.Acted(a)
+	case isGone(err) || errors.Is(err, errStale):
+		l.Log.Info("nothing was deleted", "broker", l.Broker, "node", a.Node, "reason", err.Error())
+		a.Outcome, a.Settled, a.Why = Void, time.Now(), err.Error()
+		c.add(a.Settled, "nothing was deleted: "+a.Why)
+	default: // it may or may not have happened: what follows will show
+		l.Log.Error("delete node", "broker", l.Broker, "node", a.Node, "error", err.Error())
+		a.Why = deleteFailed + err.Error()
+		c.add(time.Now(), a.Why)
+	}
+	l.state.Acts[len(l.state.Acts)-1] = a
+	l.outcomes[a.ID] = a.Outcome
+	c.Act = &a
+	if err := l.saveActs(ctx, l.state.Acts); err != nil {
+		l.setFault("write down the act: " + err.Error())
+	}
+	l.saveCase(ctx, c)
+}
+
+// settled records the acts whose outcome has become known since it was last called.
+func (l *Loop) settled(ctx context.Context) {
+	changed := false
+	for _, a := range l.state.Acts {
+		if l.outcomes[a.ID] == a.Outcome {
+			continue
+		}
+		changed, l.outcomes[a.ID] = true, a.Outcome
+		l.Recorder.Settled(a)
+		took := a.Settled.Sub(a.At).Round(time.Millisecond)
+		if a.Outcome == Escalated {
+			l.Log.Error("a deletion did not help; a person must look", "broker", l.Broker, "node", a.Node, "why", a.Why, "after", took)
+		} else {
+			l.Log.Info("a deletion is settled", "broker", l.Broker, "node", a.Node, "outcome", a.Outcome, "why", a.Why, "took", took)
+		}
+		l.settleCase(ctx, a)
+	}
+	if changed {
+		if err := l.saveActs(ctx, l.state.Acts); err != nil {
+			l.setFault("write down the outcome: " + err.Error())
+		}
+	}
+}
+
+func (l *Loop) saveActs(ctx context.Context, acts []Act) error {
+	_, err := bounded(ctx, storeTimeout, func(ctx context.Context) (struct{}, error) {
+		return struct{}{}, l.Store.SaveActs(ctx, l.Broker, acts)
+	})
+	return err
+}
+
+// hold gives the decisions with that about node turned to Hold.
+func hold(decisions []Decision, node, why string) []Decision {
+	decisions = slices.Clone(decisions)
+	for i := range decisions {
+		if decisions[i].Node == node {
+			decisions[i].Action, decisions[i].Reason = Hold, "confirmed stuck; held back: "+why
+		}
+	}
+	return decisions
+}

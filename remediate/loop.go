@@ -172,7 +172,8 @@ func (l *Loop) observe(ctx context.Context) Observation {
 	o := Observation{Quorum: l.quorum, NoCommands: l.Exec == nil}
 	var err error
 	if o.View, err = bounded(ctx, viewTimeout, func(ctx context.Context) (probe.View, error) { return l.World.View(ctx, l.Broker) }); err != nil {
-		o.View = probe.View{}
+		o.View = l.view // the nodes that were there, of which nothing is known now
+		o.View.At = time.Time{}
 		faults = append(faults, "look at the nodes: "+err.Error())
 	} else {
 		l.Runner.SetNodes(o.View.Nodes)

@@ -306,6 +306,27 @@ func TestALastLookPreventsADeletionOnOldKnowledge(t *testing.T) {
 	}
 }
 
+func TestNodesAreStillShownWhenTheWorldCannotBeSeen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newFakeWorld()
+		w.wedge()
+		w.play(t, 10*time.Minute, func(since time.Duration) {
+			if since == 30*time.Second {
+				w.viewErr = errors.New("the API server is away")
+			}
+		})
+		s := w.loop.Snapshot()
+		if w.did("delete") != 0 || len(s.Nodes) != 3 || !strings.Contains(s.Fault, "the API server is away") {
+			t.Errorf("%d nodes are shown, the fault is %q, the journal is %q", len(s.Nodes), s.Fault, w.journal)
+		}
+		for _, n := range s.Nodes {
+			if !slices.Contains(n.Decision.Closed(), GuardOurselves) {
+				t.Errorf("%s: the guard ourselves is open", n.Name)
+			}
+		}
+	})
+}
+
 func TestNothingIsDeletedWhenWritingItDownTookTooLong(t *testing.T) {
 	for _, slow := range []time.Duration{6 * time.Second, time.Minute} { // longer than the store may take
 		synctest.Test(t, func(t *testing.T) {

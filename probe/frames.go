@@ -241,6 +241,22 @@ func foreign(b []byte) string {
 	return fmt.Sprintf("%q", b[:min(len(b), 16)])
 }
 
+// redact takes the password out of text, also as clean would have left it. A password so short that its place would give
+// it away takes all of the text with it.
+func redact(text, password string) string {
+	const tooShort = 4
+	for _, secret := range []string{password, clean(password)} {
+		switch {
+		case secret == "" || !strings.Contains(text, secret):
+		case len(secret) < tooShort:
+			return "[redacted]"
+		default:
+			text = strings.ReplaceAll(text, secret, "[redacted]")
+		}
+	}
+	return text
+}
+
 // clean makes text from a broker fit for a log line: printable, and no longer than a person reads.
 func clean(text string) string {
 	const longest = 300

@@ -31,6 +31,20 @@ func TestAMethodOutOfTurnMovesNothing(t *testing.T) {
 	}
 }
 
+func TestAPasswordIsTakenOutHoweverItWasCleaned(t *testing.T) {
+	for _, row := range [][3]string{
+		{"403 you sent s3cret", "s3cret", "403 you sent [redacted]"},
+		{clean("403 you sent tab\there"), "tab\there", "403 you sent [redacted]"},
+		{"no answer", "e", "[redacted]"},
+		{"no answer", "zz", "no answer"},
+		{"no answer", "", "no answer"},
+	} {
+		if got := redact(row[0], row[1]); got != row[2] {
+			t.Errorf("%q without %q is %q, want %q", row[0], row[1], got, row[2])
+		}
+	}
+}
+
 // FuzzFrames feeds arbitrary bytes: whatever comes, the trace must not break, and must end in a stage that exists.
 func FuzzFrames(f *testing.F) {
 	f.Add(openFrames)

@@ -6,7 +6,6 @@ import (
 	"crypto/tls"
 	"fmt"
 	"net"
-	"strings"
 	"sync"
 	"time"
 
@@ -89,9 +88,7 @@ func (o LoginOptions) probe(parent context.Context, n Node) Result {
 	}
 	r := Result{Broker: n.Broker, Node: n.Name, UID: n.UID, Kind: o.Level, Started: started}
 	r.Reason, r.Detail = l.run(ctx, n.Address)
-	if l.creds.Password != "" { // a broker may say anything
-		r.Detail = strings.ReplaceAll(r.Detail, l.creds.Password, "[redacted]")
-	}
+	r.Detail = redact(r.Detail, l.creds.Password) // a broker may say anything
 	r.Took = time.Since(started)
 	l.frames.mu.Lock()
 	r.Stage, r.Stages = l.frames.stage, l.frames.times

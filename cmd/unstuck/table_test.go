@@ -199,7 +199,7 @@ func defaultsBroker() config.Broker {
 }
 
 func (row tableRow) run(t *testing.T, l *lab.Lab, b config.Broker) {
-	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 6*time.Minute)
 	defer cancel()
 	w := watchLab(ctx, t, l, b)
 	defer w.stop()

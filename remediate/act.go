@@ -18,7 +18,7 @@ const staleAfter = 10 * time.Second
 // decision must still be the same; then the intent is written down, and only then the node is deleted.
 func (l *Loop) act(ctx context.Context, d Decision, decisions []Decision) []Decision {
 	c := l.cases[d.Node]
-	if c == nil {
+	if c == nil || c.UID != d.UID { // one that is open about a predecessor is not its case
 		return hold(decisions, d.Node, "the case could not be stored")
 	}
 	began := time.Now()

@@ -259,7 +259,12 @@ func TestAStuckNodeIsDeletedOnceAndItsCaseTellsTheStory(t *testing.T) {
 func TestNothingIsDeletedWhenSomethingCannotBeWrittenOrRead(t *testing.T) {
 	broken := errors.New("disk full")
 	for name, spoil := range map[string]func(*fakeWorld){
-		"the case":          func(w *fakeWorld) { w.saveCaseErr = broken },
+		"the case": func(w *fakeWorld) { w.saveCaseErr = broken },
+		"the case, while that of a predecessor is open": func(w *fakeWorld) {
+			w.saveCaseErr = broken
+			act := Act{ID: "old", Outcome: Escalated, Node: "rabbit-1", UID: "old"}
+			w.cases["old"] = Case{ID: "old", Broker: "rabbit", Node: "rabbit-1", UID: "old", Act: &act}
+		},
 		"the intent":        func(w *fakeWorld) { w.saveActsErr = broken },
 		"the earlier acts":  func(w *fakeWorld) { w.actsErr = broken },
 		"the pauses":        func(w *fakeWorld) { w.pausesErr = broken },

@@ -26,12 +26,18 @@ func (d *decoder) check(c Config) {
 		} else {
 			first[b.Name] = i
 		}
+		d.checkPlace(i, b)
 		d.checkNodes(i, b)
 		d.checkTLS(i, b)
 		d.checkProbes(i, b)
 		d.checkEvidence(i, b)
-		d.checkActs(i, b)
+		d.checkPolicy(func(k string) string { return at(i, k) }, b.Policy)
 	}
+	taken := make(map[string]string, len(first))
+	for name, i := range first {
+		taken[name] = fmt.Sprintf("brokers[%d]", i)
+	}
+	d.checkApps(c.Apps, taken)
 }
 
 func (d *decoder) checkNodes(i int, b Broker) {
@@ -47,7 +53,7 @@ func (d *decoder) checkNodes(i int, b Broker) {
 		}
 		names[name], addresses[address] = true, true
 	}
-	if b.Policy.Mode == remediate.Remediate {
+	if b.Policy.Mode == remediate.Remediate && b.Pods == nil {
 		d.problem(at(i, "mode"), "want observe: the nodes are listed in this file, and nothing here could delete and recreate them")
 	}
 }
@@ -88,10 +94,7 @@ func (d *decoder) checkProbes(i int, b Broker) {
 // checkEvidence sees to it that what the policy asks for can come together before it is too old.
 func (d *decoder) checkEvidence(i int, b Broker) {
 	login, p := b.Probes.Login, b.Policy
-	if p.Needed > p.Of {
-		d.problem(at(i, "policy", "needed"), "%d: want at most %d, as many as policy.of", p.Needed, p.Of)
-		p.Needed = p.Of // for what follows
-	}
+	p.Needed = min(p.Needed, p.Of) // that it must not be more is said elsewhere
 	pace := max(longestGap(login.Every), login.WhileSuspect, login.WhileConfirmed)
 	if apart := pace + login.Timeout; p.Fresh <= apart {
 		d.problem(at(i, "policy", "fresh"),
@@ -115,17 +118,20 @@ func (d *decoder) checkEvidence(i int, b Broker) {
 	}
 }
 
-func (d *decoder) checkActs(i int, b Broker) {
-	p := b.Policy
+// checkPolicy notes what does not fit together in a policy, of a broker or of an application; key gives a key's path.
+func (d *decoder) checkPolicy(key func(string) string, p remediate.Policy) {
+	if p.Needed > p.Of {
+		d.problem(key("policy.needed"), "%d: want at most %d, as many as policy.of", p.Needed, p.Of)
+	}
 	if p.Settle <= p.Grace {
-		d.problem(at(i, "policy", "settle"), "%s: want more than policy.grace, %s: the old node may take that long to stop",
+		d.problem(key("policy.settle"), "%s: want more than policy.grace, %s: the old node may take that long to stop",
 			span(p.Settle), span(p.Grace))
 	}
 	if p.Grace%time.Second != 0 {
-		d.problem(at(i, "policy", "grace"), "%s: want whole seconds, Kubernetes counts no others", span(p.Grace))
+		d.problem(key("policy.grace"), "%s: want whole seconds, Kubernetes counts no others", span(p.Grace))
 	}
 	if p.PerNodePerDay > p.PerBrokerPerDay {
-		d.problem(at(i, "policy", "per_node_per_day"), "%d: want at most %d, as many as policy.per_broker_per_day",
+		d.problem(key("policy.per_node_per_day"), "%d: want at most %d, as many as policy.per_broker_per_day",
 			p.PerNodePerDay, p.PerBrokerPerDay)
 	}
 }

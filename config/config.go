@@ -21,6 +21,9 @@ type Config struct {
 	Log     Log
 	DataDir string // where cases and acts are kept when there is no Kubernetes
 	Brokers []Broker
+	Apps    []App
+
+	Kubernetes Kubernetes
 }
 
 // Listen has the addresses to listen on, as host:port.
@@ -43,10 +46,13 @@ type Broker struct {
 	Username     string // or UsernameFile
 	UsernameFile string
 	PasswordFile string
-	TLS          *TLS // nil: plain TCP
+	Secret       *Secret // nil: the credentials stand in files
+	TLS          *TLS    // nil: plain TCP
 
 	// Nodes are those that the file names. They have a name and an address, and nobody who could say more of them.
 	Nodes []probe.Node
+	// Pods are found in Kubernetes; nil: the nodes are listed.
+	Pods *Pods
 
 	// HandshakeTimeout is the broker's own: how long it gives a login before it ends the connection.
 	HandshakeTimeout time.Duration
@@ -93,6 +99,8 @@ func defaults() Config {
 		Listen:  Listen{Metrics: ":9090", API: "127.0.0.1:8080"},
 		Log:     Log{Level: slog.LevelInfo, Format: "text"},
 		DataDir: "/var/lib/unstuck",
+
+		Kubernetes: Kubernetes{Lease: "unstuck", QPS: 50, Burst: 100},
 	}
 }
 
@@ -126,6 +134,10 @@ func (b Broker) clone() Broker {
 		tls := *b.TLS
 		b.TLS = &tls
 	}
+	if b.Secret != nil {
+		secret := *b.Secret
+		b.Secret = &secret
+	}
 	return b
 }
 
@@ -147,7 +159,9 @@ func load(path string, base Config) (*Config, error) {
 	c := d.parse(data, base)
 	c.resolve(dir)
 	d.checkFiles(c)
-	d.checkDataDir(c.DataDir, syscall.Access)
+	if !c.InCluster() {
+		d.checkDataDir(c.DataDir, syscall.Access)
+	}
 	if err := d.err(path); err != nil {
 		return nil, err
 	}

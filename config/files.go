@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	"github.com/cjworkbench/unstuck/probe"
 )
@@ -23,17 +24,27 @@ func (b Broker) Credentials(ctx context.Context) (probe.Credentials, error) {
 	if err := ctx.Err(); err != nil {
 		return probe.Credentials{}, err
 	}
-	c := probe.Credentials{Username: b.Username}
+	var c probe.Credentials
 	var err error
-	if b.UsernameFile != "" {
-		if c.Username, err = readSecret(b.UsernameFile); err != nil {
-			return probe.Credentials{}, fmt.Errorf("read the user name: %w", err)
-		}
+	if c.Username, err = b.User(); err != nil {
+		return probe.Credentials{}, err
 	}
 	if c.Password, err = readSecret(b.PasswordFile); err != nil {
 		return probe.Credentials{}, fmt.Errorf("read the password: %w", err)
 	}
 	return c, nil
+}
+
+// User gives the user's name, from its file if there is one. It is empty if it stands in a Secret of the cluster.
+func (b Broker) User() (string, error) {
+	if b.UsernameFile == "" {
+		return b.Username, nil
+	}
+	name, err := readSecret(b.UsernameFile)
+	if err != nil {
+		return "", fmt.Errorf("read the user name: %w", err)
+	}
+	return name, nil
 }
 
 // TLSConfig reads the files that the TLS section names. It gives nil for a broker without TLS.
@@ -69,7 +80,7 @@ func readSecret(path string) (string, error) {
 
 // resolve makes relative paths relative to dir.
 func (c *Config) resolve(dir string) {
-	paths := []*string{&c.DataDir}
+	paths := []*string{&c.DataDir, &c.Kubernetes.Kubeconfig}
 	for i := range c.Brokers {
 		b := &c.Brokers[i]
 		paths = append(paths, &b.UsernameFile, &b.PasswordFile)
@@ -86,6 +97,11 @@ func (c *Config) resolve(dir string) {
 
 // checkFiles notes the files that cannot be used.
 func (d *decoder) checkFiles(c Config) {
+	if path := c.Kubernetes.Kubeconfig; path != "" {
+		if err := syscall.Access(path, mayRead); err != nil {
+			d.problem("kubernetes.kubeconfig", "%s: %v: want %s that can be read", path, err, wantFile)
+		}
+	}
 	for i, b := range c.Brokers {
 		for _, f := range []struct{ key, path string }{{"username_file", b.UsernameFile}, {"password_file", b.PasswordFile}} {
 			if f.path == "" {
@@ -126,3 +142,6 @@ func (d *decoder) checkDataDir(dir string, access func(path string, mode uint32)
 
 // mayWrite is what access(2) is asked for, the rights to write to a directory and to search it: W_OK and X_OK.
 const mayWrite = 2 | 1
+
+// mayRead is R_OK.
+const mayRead = 4

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/cjworkbench/unstuck/remediate"
 )
 
 func FuzzParse(f *testing.F) {
@@ -59,15 +61,33 @@ func held(t *testing.T, c *Config) {
 	names := make(map[string]bool)
 	for _, b := range c.Brokers {
 		p := b.Policy
-		if b.Name == "" || names[b.Name] || len(b.Nodes) == 0 || (b.Username == "") == (b.UsernameFile == "") || b.PasswordFile == "" {
+		users := 0
+		for _, there := range []bool{b.Username != "", b.UsernameFile != "", b.Secret != nil && b.Secret.UsernameKey != ""} {
+			if there {
+				users++
+			}
+		}
+		if b.Name == "" || names[b.Name] || (len(b.Nodes) == 0) == (b.Pods == nil) || users != 1 || (b.PasswordFile == "") == (b.Secret == nil) {
 			t.Errorf("broker %q lacks something, or comes twice", b.Name)
 		}
 		names[b.Name] = true
 		if b.Probes.Login.Every.Schedule == nil || b.Probes.Login.Timeout < b.HandshakeTimeout+time.Second {
 			t.Errorf("broker %q breaks the ten-second rule", b.Name)
 		}
+		if p.Mode == remediate.Remediate && b.Pods == nil {
+			t.Errorf("broker %q is to be acted on, and its nodes are no pods", b.Name)
+		}
 		if p.Needed < 1 || p.Needed > p.Of || p.MinTime <= 0 || p.Grace < time.Second || p.MaxStuck < 1 || p.Fresh <= 0 || p.Evidence < p.MinTime {
 			t.Errorf("broker %q has the policy %+v", b.Name, p)
+		}
+	}
+	for _, a := range c.Apps {
+		if a.Name == "" || names[a.Name] || a.Pods.Namespace == "" || a.Pods.Selector == "" || a.Pods.Container == "" || a.Every.Schedule == nil {
+			t.Errorf("application %q lacks something, or comes twice", a.Name)
+		}
+		names[a.Name] = true
+		if p := a.Policy; p.Needed < 1 || p.Needed > p.Of || p.Grace < time.Second || p.Evidence < p.MinTime {
+			t.Errorf("application %q has the policy %+v", a.Name, p)
 		}
 	}
 }

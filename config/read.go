@@ -55,9 +55,14 @@ func (d *decoder) parse(data []byte, c Config) Config {
 	} else {
 		d.listen("defaults", none) // its keys are those of a broker
 	}
+	s.kubernetes(&c.Kubernetes)
 	brokers, _ := s.list("brokers", required, "brokers")
 	for _, e := range brokers {
 		c.Brokers = append(c.Brokers, d.broker(e, shared.clone()))
+	}
+	apps, _ := s.list("apps", none, "applications")
+	for _, e := range apps {
+		c.Apps = append(c.Apps, d.app(e))
 	}
 	s.end()
 	d.check(c)
@@ -73,12 +78,18 @@ func (d *decoder) broker(e element, b Broker) Broker {
 	s.matching("name", brokerName, wantBroker, &b.Name)
 	s.missing("name", b.Name, wantBroker)
 	s.inherited(&b)
-	if b.Username == "" {
+	if b.Username == "" && (b.Secret == nil || b.Secret.UsernameKey == "") {
 		s.missingOneOf("username", "username_file")
 	}
-	s.missing("password_file", b.PasswordFile, wantFile)
-
-	nodes, _ := s.list("nodes", required, "nodes")
+	if b.Secret == nil {
+		s.missing("password_file", b.PasswordFile, wantFile+", or a secret")
+	}
+	port := 5672
+	if b.TLS != nil {
+		port = 5671
+	}
+	b.Pods = s.pods(port)
+	nodes, _ := s.list("nodes", none, "nodes")
 	for _, e := range nodes {
 		b.Nodes = append(b.Nodes, d.node(e, b.Name))
 	}
@@ -111,26 +122,48 @@ func (d *decoder) node(e element, broker string) probe.Node {
 func (s *section) inherited(b *Broker) {
 	s.text("vhost", b.Vhost, "a vhost's name", &b.Vhost)
 	s.credentials(b)
-	s.text("password_file", required, wantFile, &b.PasswordFile)
 	s.tls(b)
-	s.oneOf("mode", b.Policy.Mode.String(), []string{"observe", "remediate"}, func(v string) {
-		b.Policy.Mode = map[string]remediate.Mode{"remediate": remediate.Remediate}[v]
-	})
+	s.mode(&b.Policy.Mode)
 	s.duration("handshake_timeout", &b.HandshakeTimeout, time.Second)
 	s.probes(&b.Probes)
 	s.policy(&b.Policy)
 }
 
-// credentials reads the user's name, or the file with it. Either takes the place of one from the defaults.
+// mode reads whether to act.
+func (s *section) mode(to *remediate.Mode) {
+	s.oneOf("mode", to.String(), []string{"observe", "remediate"}, func(v string) {
+		*to = map[string]remediate.Mode{"remediate": remediate.Remediate}[v]
+	})
+}
+
+// credentials reads the user's name and the password, or where they stand. Either takes the place of one from the defaults.
 func (s *section) credentials(b *Broker) {
-	var name, file string
+	var name, file, password string
 	s.text("username", none, wantUsername, &name)
 	s.text("username_file", none, wantFile, &file)
+	s.text("password_file", none, wantFile, &password)
+	secret := s.secret()
 	switch {
+	case password != "" && secret != nil:
+		s.problem(s.key("password_file"), "there is a secret too: want one of them")
+	case password != "":
+		b.PasswordFile, b.Secret = password, nil
+	case secret != nil:
+		b.PasswordFile, b.Secret = "", secret
+		if secret.UsernameKey != "" {
+			b.Username, b.UsernameFile = "", ""
+		}
+	}
+	switch named := name != "" || file != ""; {
 	case name != "" && file != "":
 		s.problem(s.key("username_file"), "there is a username too: want one of them")
-	case name != "" || file != "":
+	case named && secret != nil && secret.UsernameKey != "":
+		s.problem(s.key("secret.username_key"), "there is a username too: want one of them")
+	case named:
 		b.Username, b.UsernameFile = name, file
+		if b.Secret != nil {
+			b.Secret.UsernameKey = ""
+		}
 	}
 }
 
@@ -184,25 +217,35 @@ func (s *section) probes(p *Probes) {
 
 func (s *section) policy(p *remediate.Policy) {
 	k := s.sub("policy")
-	k.count("needed", &p.Needed, 1, 100)
-	k.count("of", &p.Of, 1, 100)
-	k.duration("min_time", &p.MinTime, time.Second)
+	k.confirming(p)
 	k.duration("persist_for", &p.PersistFor, time.Second)
 	k.count("above_baseline", &p.AboveBaseline, 0, 1_000_000)
 	k.duration("log_silence", &p.LogSilence, 0)
-	k.duration("fresh", &p.Fresh, time.Second)
-	k.duration("evidence", &p.Evidence, time.Second)
-	k.duration("startup_allowance", &p.StartupAllowance, time.Second)
-	k.duration("cooldown", &p.Cooldown, time.Second)
-	k.duration("settle", &p.Settle, time.Second)
-	k.duration("grace", &p.Grace, time.Second) // 0 would be to kill by force
-	k.truth("single_node", &p.SingleNode)
-	k.count("max_stuck", &p.MaxStuck, 1, 1000)
-	k.duration("storm_cooldown", &p.StormCooldown, time.Second)
-	k.count("per_node_per_day", &p.PerNodePerDay, 1, 100)
-	k.count("per_broker_per_day", &p.PerBrokerPerDay, 1, 100)
-	k.windows(&p.Windows)
+	k.acting(p)
 	k.end()
+}
+
+// confirming reads when a node counts as stuck, as far as that holds for brokers and applications alike.
+func (s *section) confirming(p *remediate.Policy) {
+	s.count("needed", &p.Needed, 1, 100)
+	s.count("of", &p.Of, 1, 100)
+	s.duration("min_time", &p.MinTime, time.Second)
+	s.duration("fresh", &p.Fresh, time.Second)
+	s.duration("evidence", &p.Evidence, time.Second)
+}
+
+// acting reads when a node that is stuck may be deleted.
+func (s *section) acting(p *remediate.Policy) {
+	s.duration("startup_allowance", &p.StartupAllowance, time.Second)
+	s.duration("cooldown", &p.Cooldown, time.Second)
+	s.duration("settle", &p.Settle, time.Second)
+	s.duration("grace", &p.Grace, time.Second) // 0 would be to kill by force
+	s.truth("single_node", &p.SingleNode)
+	s.count("max_stuck", &p.MaxStuck, 1, 1000)
+	s.duration("storm_cooldown", &p.StormCooldown, time.Second)
+	s.count("per_node_per_day", &p.PerNodePerDay, 1, 100)
+	s.count("per_broker_per_day", &p.PerBrokerPerDay, 1, 100)
+	s.windows(&p.Windows)
 }
 
 func (s *section) windows(to *[]remediate.Window) {

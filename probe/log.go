@@ -12,7 +12,7 @@ type LogAgeOptions struct {
 	MaxAge time.Duration // silence for longer than this is worth a word; 5 min if zero
 
 	// LastLogin gives the time of our own latest good login to a node, or the zero time if there was none. Nil
-	// means that we never log in to these nodes: other pods, which are judged by age alone.
+	// means that we never log in to these nodes: pods of an application, which are judged by age alone.
 	LastLogin func(n Node) time.Time
 
 	// Tolerance is by how much the node's clock, and the way of its lines to us, may lag behind; 30 s if zero.
@@ -41,7 +41,7 @@ type LogAgeOptions struct {
 // This presumes that the broker logs connections at level info, its default. Where it does not, leave out this
 // probe, or every look says LogSilent.
 //
-// Other pods (LastLogin nil) are LogSilent when the last line, or without any their start, is older than MaxAge.
+// An application's pods (LastLogin nil) are Silent when the last line, or without any their start, is older than MaxAge.
 // A line from the future counts as just written, and a clock that lags by less than MaxAge does no harm.
 func NewLogAge(l LogReader, o LogAgeOptions) func(ctx context.Context, n Node) Result {
 	o.MaxAge = cmp.Or(o.MaxAge, 5*time.Minute)
@@ -95,7 +95,7 @@ func (r *Result) judgeLog(lines []LogLine, n Node, login time.Time, o LogAgeOpti
 	case !silent:
 		r.Reason, r.Detail = OK, fmt.Sprintf("%s %v ago", what, age)
 	case o.LastLogin == nil:
-		r.Reason, r.Detail = LogSilent, fmt.Sprintf("%s %v ago, more than %v", what, age, o.MaxAge)
+		r.Reason, r.Detail = Silent, fmt.Sprintf("%s %v ago, more than %v", what, age, o.MaxAge)
 	case login.After(last.Add(o.Tolerance)):
 		r.Reason = LogSilent
 		r.Detail = fmt.Sprintf("%s %v ago, but our login %v ago succeeded and should have been logged",

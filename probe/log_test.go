@@ -44,8 +44,8 @@ func TestSilenceIsJudgedByOurOwnLogins(t *testing.T) {
 		"no line since the start, though we logged in": {started: time.Hour, login: time.Second, want: LogSilent, age: time.Hour, detail: "no line since the start"},
 		"no line since the start, and no login":        {started: time.Hour, login: never, want: OK, age: time.Hour},
 		"another pod that logs":                        {lines: []time.Duration{time.Minute}, other: true, want: OK, age: time.Minute},
-		"another pod that does not":                    {lines: []time.Duration{6 * time.Minute}, other: true, want: LogSilent, age: 6 * time.Minute, detail: "more than 5m0s"},
-		"another pod that never did":                   {started: time.Hour, other: true, want: LogSilent, age: time.Hour},
+		"another pod that does not":                    {lines: []time.Duration{6 * time.Minute}, other: true, want: Silent, age: 6 * time.Minute, detail: "more than 5m0s"},
+		"another pod that never did":                   {started: time.Hour, other: true, want: Silent, age: time.Hour},
 		"another pod that just started":                {started: time.Minute, other: true, want: NotRun},
 	} {
 		t.Run(name, func(t *testing.T) {

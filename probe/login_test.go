@@ -107,7 +107,7 @@ func TestEveryReasonThatALoginCanGiveIsTried(t *testing.T) {
 	for _, row := range loginRows() {
 		tried[row.reason] = true
 	}
-	elsewhere := []Reason{ToolsUnresponsive, ProcessesStuck, LogSilent, ExecFailed, // other probes
+	elsewhere := []Reason{ToolsUnresponsive, ProcessesStuck, Silent, LogSilent, ExecFailed, // other probes
 		Refused, TLS, Unreachable, Cancelled, NotRun} // the tests below
 	for _, r := range elsewhere {
 		tried[r] = true

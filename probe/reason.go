@@ -17,6 +17,7 @@ const (
 	AwaitDelivery     Reason = "await_delivery"
 	ToolsUnresponsive Reason = "tools_unresponsive"
 	ProcessesStuck    Reason = "processes_stuck"
+	Silent            Reason = "silent"
 
 	Refused       Reason = "refused"
 	AccessRefused Reason = "access_refused"
@@ -56,6 +57,7 @@ var verdicts = []Verdict{
 	{AwaitDelivery, Stuck, "A message was confirmed and never delivered.", "The queue's process hangs.", "Confirm with `maybe_stuck`; if only this node does it, restart it (on Kubernetes: delete the pod)."},
 	{ToolsUnresponsive, Stuck, "The node's own command-line tool ran next to it and could not reach the node.", "With a login that hangs or cannot connect: the process is frozen. With a refused login: the node is down or booting.", "With a hanging login: restart the node (on Kubernetes: delete the pod). Otherwise look at its log."},
 	{ProcessesStuck, Stuck, "`maybe_stuck` shows a reader stuck in login, a channel stuck in a call, or far more suspicious processes than this node has when it is well.", "Processes wait for something that does not come.", "With a hanging login: restart the node (on Kubernetes: delete the pod). Alone: read the stacks in the result."},
+	{Silent, Stuck, "No line for longer than allowed in the log of an application's pod, which writes all the time when it is well.", "It does nothing any more; or its lines get lost on their way.", "Ask it something. If it does not answer, delete the pod; if it does, look at the container runtime's log driver."},
 
 	{Refused, Faulty, "Connection refused.", "Nothing listens there: the wrong port, a dead process, or a node that boots, drains, was stopped (`stop_app`) or paused by pause_minority.", "Check the address and port. Look at the node's log; wait for the boot, or run `rabbitmqctl start_app`. A restart does not help a node that drains or waits for its peers."},
 	{AccessRefused, Faulty, "The broker refused the user name or password (403).", "Our credentials are wrong or were rotated.", "Compare the secret with the broker's user. Never a reason to delete."},

@@ -105,6 +105,8 @@ func TestEveryReasonIsSeenOnARealBrokerOrStandsHere(t *testing.T) {
 		probe.TLS: true, probe.Protocol: true, probe.ClosedEarly: true,
 		// A real broker cannot be made to hang at just this point from outside; a fake one does, in package probe.
 		probe.AwaitOpen: true, probe.AwaitChannel: true, probe.AwaitConfirm: true, probe.AwaitDelivery: true,
+		// Of an application, not of a broker: package probe, and on a real cluster package e2e.
+		probe.Silent: true,
 		// Our own troubles: tests of package probe.
 		probe.ExecFailed: true, probe.Cancelled: true, probe.NotRun: true,
 	}

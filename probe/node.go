@@ -25,19 +25,28 @@ type Node struct {
 
 // View is what a supplier knows of one broker at one moment.
 type View struct {
-	At        time.Time `json:"at"`       // when it was true; zero: never, nothing is known
-	Expected  int       `json:"expected"` // how many nodes there should be; 0: cannot tell
-	Nodes     []Node    `json:"nodes"`
-	Leading   Answer    `json:"leading"`             // does this replica of ours hold the lease?
-	Operating Answer    `json:"operating"`           // is a deploy or a restart under way in the namespace?
-	Operation string    `json:"operation,omitempty"` // which, if so
+	At       time.Time `json:"at"`       // when it was true; zero: never, nothing is known
+	Expected int       `json:"expected"` // how many nodes there should be; 0: cannot tell
+	Nodes    []Node    `json:"nodes"`
+	Leading  Answer    `json:"leading"` // does this replica of ours hold the lease?
+	// LeadingSince is when it last took the lease, if it holds one: another time means that somebody else may have
+	// led in between.
+	LeadingSince time.Time `json:"leading_since,omitzero"`
+
+	Operating Answer `json:"operating"`           // is a deploy or a restart under way in the namespace?
+	Operation string `json:"operation,omitempty"` // which, if so
 }
 
-// What an act upon a node that is no longer the one that was meant comes to. Both are normal outcomes.
+// What an act that did not happen comes to: the node is no longer the one that was meant, or a last look showed that
+// it must not be done. All are normal outcomes.
 var (
 	ErrGone    = errors.New("the node is gone")
 	ErrChanged = errors.New("the node has been replaced by another of the same name")
+	ErrRefused = errors.New("a last look forbade it")
 )
+
+// ErrConflict is why a document was not written: somebody else has written it since it was last seen.
+var ErrConflict = errors.New("somebody else has written it in the meantime")
 
 // Execer runs a command next to a node, in its container.
 type Execer interface {

@@ -1,0 +1,102 @@
+package kube
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	appsv1 "k8s.io/client-go/kubernetes/typed/apps/v1"
+	authorizationv1 "k8s.io/client-go/kubernetes/typed/authorization/v1"
+	coordinationv1 "k8s.io/client-go/kubernetes/typed/coordination/v1"
+	corev1 "k8s.io/client-go/kubernetes/typed/core/v1"
+	policyv1 "k8s.io/client-go/kubernetes/typed/policy/v1"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/util/flowcontrol"
+
+	"github.com/cjworkbench/unstuck/probe"
+)
+
+var errRunning = errors.New("the client runs already")
+
+// api is the part of the API server that we use. It is a part of kubernetes.Interface, so that the fake one will do;
+// the real one is put together here, for a whole clientset would make the binary bigger by all the groups that it knows.
+type api interface {
+	CoreV1() corev1.CoreV1Interface
+	AppsV1() appsv1.AppsV1Interface
+	PolicyV1() policyv1.PolicyV1Interface
+	CoordinationV1() coordinationv1.CoordinationV1Interface
+	AuthorizationV1() authorizationv1.AuthorizationV1Interface
+}
+
+type clientSet struct {
+	core          *corev1.CoreV1Client
+	apps          *appsv1.AppsV1Client
+	policy        *policyv1.PolicyV1Client
+	coordination  *coordinationv1.CoordinationV1Client
+	authorization *authorizationv1.AuthorizationV1Client
+}
+
+func (s *clientSet) CoreV1() corev1.CoreV1Interface                         { return s.core }
+func (s *clientSet) AppsV1() appsv1.AppsV1Interface                         { return s.apps }
+func (s *clientSet) PolicyV1() policyv1.PolicyV1Interface                   { return s.policy }
+func (s *clientSet) CoordinationV1() coordinationv1.CoordinationV1Interface { return s.coordination }
+func (s *clientSet) AuthorizationV1() authorizationv1.AuthorizationV1Interface {
+	return s.authorization
+}
+
+// newClientSet makes the clients. They share one connection and one allowance of requests; only the Lease has its own
+// allowance, or leadership would be lost when there is much else to ask.
+func newClientSet(config *rest.Config) (*clientSet, error) {
+	config = rest.CopyConfig(config)
+	config.AcceptContentTypes = "application/vnd.kubernetes.protobuf,application/json"
+	config.ContentType = "application/vnd.kubernetes.protobuf"
+	h, err := rest.HTTPClientFor(config)
+	if err != nil {
+		return nil, err
+	}
+	leases := rest.CopyConfig(config)
+	leases.RateLimiter = flowcontrol.NewTokenBucketRateLimiter(5, 10)
+	var s clientSet
+	errs := make([]error, 5)
+	s.core, errs[0] = corev1.NewForConfigAndClient(config, h)
+	s.apps, errs[1] = appsv1.NewForConfigAndClient(config, h)
+	s.policy, errs[2] = policyv1.NewForConfigAndClient(config, h)
+	s.coordination, errs[3] = coordinationv1.NewForConfigAndClient(leases, h)
+	s.authorization, errs[4] = authorizationv1.NewForConfigAndClient(config, h)
+	return &s, errors.Join(errs...)
+}
+
+// Missing is a permission that we need and do not have. As an error it is why something could not be done.
+type Missing struct {
+	Verb      string // get, list, watch, create, update, patch, delete
+	Resource  string // with its subresource, such as pods/exec
+	Namespace string
+	Name      string // of the one object that it is about; empty: any
+}
+
+// Error says for instance "not allowed: pods/exec create in namespace production".
+func (m Missing) Error() string { return "not allowed: " + m.String() }
+
+// String says for instance "pods/exec create in namespace production".
+func (m Missing) String() string {
+	s := fmt.Sprintf("%s %s in namespace %s", m.Resource, m.Verb, m.Namespace)
+	if m.Name != "" {
+		s += " (" + m.Name + ")"
+	}
+	return s
+}
+
+// explain turns a refusal for want of a permission into a Missing, and leaves other errors as they are, nil too. Quotas
+// and admission webhooks refuse with the same code, but in words of their own.
+func explain(err error, verb, resource, namespace string) error {
+	if apierrors.IsForbidden(err) && strings.Contains(err.Error(), " cannot "+verb+" resource") {
+		return Missing{Verb: verb, Resource: resource, Namespace: namespace}
+	}
+	return err
+}
+
+// refuse says why nothing was deleted, and that the API server has not been asked to.
+func refuse(format string, args ...any) error {
+	return fmt.Errorf("%w: %w", probe.ErrRefused, fmt.Errorf(format, args...))
+}

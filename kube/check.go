@@ -1,0 +1,101 @@
+package kube
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"golang.org/x/sync/errgroup"
+	authorizationv1 "k8s.io/api/authorization/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// groups are the API groups of the resources that we use; what is not here is in the core group.
+var groups = map[string]string{
+	"statefulsets": "apps", "replicasets": "apps", "deployments": "apps",
+	"poddisruptionbudgets": "policy", "leases": "coordination.k8s.io",
+}
+
+// Needs lists the permissions that the client needs for all that is watched, each once.
+func (c *Client) Needs() []Missing {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var all []Missing
+	add := func(namespace, resource, name string, verbs ...string) {
+		for _, verb := range verbs {
+			all = append(all, Missing{Verb: verb, Resource: resource, Namespace: namespace, Name: name})
+		}
+	}
+	add(c.namespace, "leases", "", "create")
+	add(c.namespace, "leases", c.campaign.lease, "get", "update")
+	add(c.namespace, "configmaps", "", "list", "create", "update", "delete")
+	for _, s := range c.secrets {
+		add(s.Namespace, "secrets", s.Name, "get")
+	}
+	for _, p := range c.pods {
+		add(p.Namespace, "pods", "", "get", "list", "watch")
+		add(p.Namespace, "pods/log", "", "get")
+		add(p.Namespace, "events", "", "create", "patch")
+		add(p.Namespace, "statefulsets", "", "get", "list", "watch")
+		add(p.Namespace, "poddisruptionbudgets", "", "list", "watch")
+		add(p.Namespace, "leases", operationLease, "get", "list", "watch")
+		if p.App {
+			add(p.Namespace, "replicasets", "", "get", "list", "watch")
+			add(p.Namespace, "deployments", "", "get", "list", "watch")
+		} else {
+			add(p.Namespace, "pods/exec", "", "get", "create") // get is what a WebSocket is
+		}
+		if p.Act {
+			add(p.Namespace, "pods", "", "delete")
+		}
+		if p.Act && p.SkipPreStopChecks {
+			add(p.Namespace, "pods", "", "patch")
+		}
+	}
+	slices.SortFunc(all, func(a, b Missing) int {
+		return cmp.Or(strings.Compare(a.Namespace, b.Namespace), strings.Compare(a.Resource, b.Resource),
+			strings.Compare(a.Name, b.Name), strings.Compare(a.Verb, b.Verb))
+	})
+	return slices.Compact(all)
+}
+
+// Check asks the API server about each of Needs, and gives those that are missing. It is an error if it cannot tell.
+func (c *Client) Check(ctx context.Context) ([]Missing, error) {
+	needs := c.Needs()
+	allowed := make([]bool, len(needs))
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(8)
+	for i, m := range needs {
+		group.Go(func() (err error) {
+			allowed[i], err = c.allowed(ctx, m)
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return nil, fmt.Errorf("ask which permissions we have: %w", err)
+	}
+	var missing []Missing
+	for i, m := range needs {
+		if !allowed[i] {
+			missing = append(missing, m)
+		}
+	}
+	return missing, nil
+}
+
+func (c *Client) allowed(ctx context.Context, m Missing) (bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	resource, sub, _ := strings.Cut(m.Resource, "/")
+	review, err := c.api.AuthorizationV1().SelfSubjectAccessReviews().Create(ctx, &authorizationv1.SelfSubjectAccessReview{
+		Spec: authorizationv1.SelfSubjectAccessReviewSpec{ResourceAttributes: &authorizationv1.ResourceAttributes{
+			Namespace: m.Namespace, Verb: m.Verb, Group: groups[resource], Resource: resource, Subresource: sub, Name: m.Name,
+		}},
+	}, metav1.CreateOptions{})
+	if err != nil {
+		return false, err
+	}
+	return review.Status.Allowed, nil
+}

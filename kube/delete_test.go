@@ -1,0 +1,209 @@
+package kube
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/cjworkbench/unstuck/probe"
+)
+
+var (
+	leases = schema.GroupVersionResource{Group: "coordination.k8s.io", Version: "v1", Resource: "leases"}
+	pods   = schema.GroupVersionResource{Version: "v1", Resource: "pods"}
+)
+
+// ready gives the target's pods, with the watches open and the lease held.
+func ready(t *testing.T, c *cluster, target Target) (*Client, *Pods) {
+	t.Helper()
+	client := c.client()
+	p := watchOne(t, client, target)
+	start(t, client, "me")
+	synctest.Wait()
+	return client, p
+}
+
+func TestADeleteIsOfTheVeryPodWithItsGrace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, broker()...)
+		_, p := ready(t, c, brokerTarget())
+		if err := p.Delete(t.Context(), look(t, p).Nodes[1], 59500*time.Millisecond); err != nil {
+			t.Fatal(err)
+		}
+		if len(c.deletions) != 1 {
+			t.Fatalf("%d deletions", len(c.deletions))
+		}
+		d := c.deletions[0]
+		if d.Name != "rabbit-1" || *d.DeleteOptions.Preconditions.UID != "rabbit-1-uid" || *d.DeleteOptions.GracePeriodSeconds != 60 {
+			t.Errorf("deleted %s with %v", d.Name, d.DeleteOptions)
+		}
+		if c.asked("patch") != 0 {
+			t.Error("the pod was changed")
+		}
+	})
+}
+
+func TestADeleteIsRefusedIfTheWorldIsNotAsItWasSeen(t *testing.T) {
+	for _, tc := range []struct {
+		name   string
+		change func(c *cluster)
+		want   error
+		why    string
+		asked  int
+	}{
+		{"the pod is gone", func(c *cluster) { c.drop("pods", "", ns, "rabbit-1") }, probe.ErrGone, "", 0},
+		{"the pod was replaced", func(c *cluster) { c.put(rabbit(1, func(p *corev1.Pod) { p.UID = "another" })) }, probe.ErrChanged, "", 0},
+		{"the pod is being deleted", func(c *cluster) {
+			c.put(rabbit(1, func(p *corev1.Pod) { p.DeletionTimestamp = new(metav1.Now()) }))
+		}, probe.ErrRefused, "being deleted already", 0},
+		{"the pod has ended", func(c *cluster) { c.put(rabbit(1, func(p *corev1.Pod) { p.Status.Phase = corev1.PodFailed })) }, probe.ErrRefused, "has ended", 0},
+		{"the pod was taken out by its labels", func(c *cluster) {
+			c.put(rabbit(1, func(p *corev1.Pod) { p.Labels["app"] = "debugged" }))
+		}, probe.ErrRefused, "labels", 0},
+		{"the kubelet started the container anew", func(c *cluster) {
+			c.put(rabbit(1, func(p *corev1.Pod) { p.Status.ContainerStatuses[1].State.Running.StartedAt = metav1.Now() }))
+		}, probe.ErrRefused, "started anew", 0},
+		{"the set is gone", func(c *cluster) { c.drop("statefulsets", "apps", ns, "rabbit") }, probe.ErrRefused, "StatefulSet rabbit is not known", 0},
+		{"the set is scaled down", func(c *cluster) {
+			c.put(rabbitSet(func(s *appsv1.StatefulSet) {
+				s.Spec.Replicas, s.Status.Replicas, s.Status.UpdatedReplicas = new(int32(1)), 1, 1
+			}))
+		}, probe.ErrRefused, "wants 1", 0},
+		{"an update begins", func(c *cluster) { c.put(rabbitSet(func(s *appsv1.StatefulSet) { s.Generation = 3 })) }, probe.ErrRefused, "just been changed", 0},
+		{"another pod has gone down", func(c *cluster) {
+			c.put(rabbitBudget(func(b *policyv1.PodDisruptionBudget) { b.Status.DisruptionsAllowed = 0 }))
+		}, probe.ErrRefused, "budget rabbit", 0},
+		{"a deploy begins", func(c *cluster) { c.put(operation("anna", time.Now())) }, probe.ErrRefused, "the lock is held: anna", 0},
+		{"two things at once", func(c *cluster) {
+			c.put(operation("anna", time.Now()))
+			c.put(rabbitBudget(func(b *policyv1.PodDisruptionBudget) { b.Status.DisruptionsAllowed = 0 }))
+		}, probe.ErrRefused, "; the lock is held: anna", 0},
+		{"we may not look at the pod", func(c *cluster) { c.deny("get", "pods", true) }, probe.ErrRefused, "not allowed: pods get in namespace production", 0},
+		{"we may not look at the set", func(c *cluster) { c.deny("get", "statefulsets", true) }, probe.ErrRefused, "not allowed: statefulsets get", 0},
+		{"we may not look at the budgets", func(c *cluster) { c.deny("list", "poddisruptionbudgets", true) }, probe.ErrRefused, "not allowed: poddisruptionbudgets list", 0},
+		{"we may not look at the lock", func(c *cluster) { c.deny("get", "leases", true) }, probe.ErrRefused, "not allowed: leases get in namespace production", 0},
+		{"we may not delete", func(c *cluster) { c.deny("delete", "pods", true) }, Missing{Verb: "delete", Resource: "pods", Namespace: ns}, "", 1},
+		{"the API server is away", func(c *cluster) { c.setGone(true) }, probe.ErrRefused, "connection refused", 0},
+		{"it is replaced between the last look and the delete", func(c *cluster) {
+			c.intercept(func(request string) {
+				if request == "delete pods rabbit-1" {
+					c.put(rabbit(1, func(p *corev1.Pod) { p.UID = "another" }))
+				}
+			})
+		}, probe.ErrChanged, "", 1},
+		{"it goes between the last look and the delete", func(c *cluster) {
+			c.intercept(func(request string) {
+				if request == "delete pods rabbit-1" {
+					c.drop("pods", "", ns, "rabbit-1")
+				}
+			})
+		}, probe.ErrGone, "", 1},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := newCluster(t, broker()...)
+				_, p := ready(t, c, brokerTarget())
+				node := look(t, p).Nodes[1]
+				tc.change(c)
+				err := p.Delete(t.Context(), node, time.Minute)
+				if !errors.Is(err, tc.want) || !strings.Contains(err.Error(), tc.why) {
+					t.Errorf("%v\nwant %v: ...%s...", err, tc.want, tc.why)
+				}
+				if len(c.deletions) != 0 {
+					t.Errorf("deleted all the same: %v", c.deletions)
+				}
+				if asked := c.asked("delete"); asked != tc.asked {
+					t.Errorf("asked for %d deletions, want %d", asked, tc.asked)
+				}
+			})
+		})
+	}
+}
+
+func TestOnlyTheReplicaThatLeadsDeletes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, broker()...)
+		start(t, c.client(), "other")
+		synctest.Wait()
+		_, p := ready(t, c, brokerTarget())
+		if err := p.Delete(t.Context(), look(t, p).Nodes[1], time.Minute); !errors.Is(err, probe.ErrRefused) || !strings.Contains(err.Error(), "does not lead") {
+			t.Errorf("%v", err)
+		}
+		if len(c.deletions) != 0 {
+			t.Error("deleted all the same")
+		}
+	})
+}
+
+func TestADeleteIsNeverForced(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, broker()...)
+		_, p := ready(t, c, brokerTarget())
+		for _, grace := range []time.Duration{-time.Second, 0, 999 * time.Millisecond} {
+			if err := p.Delete(t.Context(), look(t, p).Nodes[1], grace); !errors.Is(err, probe.ErrRefused) {
+				t.Errorf("with a grace of %s: %v", grace, err)
+			}
+		}
+		if len(c.deletions) != 0 {
+			t.Error("deleted all the same")
+		}
+	})
+}
+
+func TestAnApplicationsPodIsDeletedUnlessItsDeploymentRollsOut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, webApp()...)
+		_, p := ready(t, c, appTarget())
+		node := look(t, p).Nodes[0]
+		c.put(webApp(func(d *appsv1.Deployment) { d.Generation++ })[0])
+		if err := p.Delete(t.Context(), node, time.Minute); !errors.Is(err, probe.ErrRefused) {
+			t.Errorf("while it rolls out: %v", err)
+		}
+		c.put(webApp()[0])
+		if err := p.Delete(t.Context(), node, time.Minute); err != nil {
+			t.Errorf("when it does not: %v", err)
+		}
+		if len(c.deletions) != 1 {
+			t.Errorf("%d deletions", len(c.deletions))
+		}
+	})
+}
+
+func TestThePreStopChecksAreSkippedWhereThatIsAskedFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, broker()...)
+		target := brokerTarget()
+		target.SkipPreStopChecks = true
+		_, p := ready(t, c, target)
+		node := look(t, p).Nodes[1]
+		c.intercept(func(request string) {
+			if request != "delete pods rabbit-1" {
+				return
+			}
+			o, err := c.Tracker().Get(pods, ns, "rabbit-1")
+			if err != nil {
+				t.Error(err)
+			} else if o.(*corev1.Pod).Labels["skipPreStopChecks"] != "true" {
+				t.Error("deleted without the label")
+			}
+		})
+		if err := p.Delete(t.Context(), node, time.Minute); err != nil {
+			t.Fatal(err)
+		}
+		c.deny("patch", "pods", true)
+		if err := p.Delete(t.Context(), look(t, p).Nodes[0], time.Minute); !errors.Is(err, probe.ErrRefused) || !strings.Contains(err.Error(), "not allowed: pods patch") {
+			t.Errorf("without the permission: %v", err)
+		}
+		if len(c.deletions) != 1 {
+			t.Errorf("%d deletions", len(c.deletions))
+		}
+	})
+}

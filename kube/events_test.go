@@ -1,0 +1,133 @@
+package kube
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/cjworkbench/unstuck/probe"
+)
+
+// written gives the Events that there are, by the kind of what they are about.
+func written(t *testing.T, c *cluster) map[string][]corev1.Event {
+	t.Helper()
+	list, err := c.CoreV1().Events(ns).List(t.Context(), metav1.ListOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	byKind := make(map[string][]corev1.Event)
+	for _, e := range list.Items {
+		byKind[e.InvolvedObject.Kind] = append(byKind[e.InvolvedObject.Kind], e)
+	}
+	return byKind
+}
+
+func TestAnEventIsWrittenOnThePodAndItsSet(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, broker()...)
+		_, p := ready(t, c, brokerTarget())
+		p.Event(look(t, p).Nodes[1], true, "Deleted", "its login hangs")
+		synctest.Wait()
+		events := written(t, c)
+		if len(events["Pod"]) != 1 || len(events["StatefulSet"]) != 1 {
+			t.Fatalf("%v", events)
+		}
+		onPod, onSet := events["Pod"][0], events["StatefulSet"][0]
+		if o := onPod.InvolvedObject; o.Name != "rabbit-1" || o.UID != "rabbit-1-uid" || o.Namespace != ns || o.APIVersion != "v1" {
+			t.Errorf("about %+v", o)
+		}
+		if o := onSet.InvolvedObject; o.Name != "rabbit" || o.UID != "set-uid" || o.APIVersion != "apps/v1" {
+			t.Errorf("about %+v", o)
+		}
+		if onSet.Type != "Warning" || onSet.Reason != "Deleted" || onSet.Message != "rabbit-1: its login hangs" || onSet.Source.Component != "unstuck" {
+			t.Errorf("%+v", onSet)
+		}
+	})
+}
+
+func TestAnEventOfAnApplicationIsWrittenOnItsDeployment(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, webApp()...)
+		_, p := ready(t, c, appTarget())
+		p.Event(look(t, p).Nodes[0], false, "Silent", "x")
+		synctest.Wait()
+		if events := written(t, c); len(events["Pod"]) != 1 || len(events["Deployment"]) != 1 || events["Pod"][0].Type != "Normal" {
+			t.Errorf("%v", events)
+		}
+	})
+}
+
+func TestTheSameEventAgainIsCounted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, broker()...)
+		_, p := ready(t, c, brokerTarget())
+		n := look(t, p).Nodes[1]
+		for range 5 {
+			p.Event(n, true, "Held", "a guard is closed")
+			pass(time.Minute)
+		}
+		events := written(t, c)
+		if len(events["Pod"]) != 1 || events["Pod"][0].Count != 5 {
+			t.Errorf("%v", events["Pod"])
+		}
+		c.drop("events", "", ns, events["Pod"][0].Name) // as after an hour
+		p.Event(n, true, "Held", "a guard is closed")
+		synctest.Wait()
+		if events := written(t, c); len(events["Pod"]) != 1 {
+			t.Errorf("after it has been forgotten: %v", events["Pod"])
+		}
+	})
+}
+
+func TestAStormOfEventsBlocksNobody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, broker()...)
+		client := c.client()
+		p := watchOne(t, client, brokerTarget()) // nobody writes
+		for i := range 10 * waitingEvents {
+			p.Event(probe.Node{Name: "rabbit-1", UID: "rabbit-1-uid"}, true, "Held", fmt.Sprint(i))
+		}
+		if n := len(client.events.waiting); n != waitingEvents {
+			t.Errorf("%d wait", n)
+		}
+	})
+}
+
+func TestEventsThatWaitAreWrittenAtTheEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, broker()...)
+		client := c.client()
+		p := watchOne(t, client, brokerTarget())
+		for i := range 5 {
+			p.Event(probe.Node{Name: fmt.Sprintf("rabbit-%d", i), UID: "x"}, true, "Deleted", "x")
+		}
+		stop := start(t, client, "me")
+		stop()
+		if events := written(t, c); len(events["Pod"]) != 5 {
+			t.Errorf("%d events", len(events["Pod"]))
+		}
+	})
+}
+
+func TestEventsThatCannotBeWrittenAreGivenUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, broker()...)
+		_, p := ready(t, c, brokerTarget())
+		n := look(t, p).Nodes[1]
+		c.deny("create", "events", true)
+		p.Event(n, true, "Deleted", "lost")
+		synctest.Wait()
+		c.deny("create", "events", false)
+		p.Event(n, true, "Recovered", strings.Repeat("ä", 2000))
+		synctest.Wait()
+		events := written(t, c)["Pod"]
+		if len(events) != 1 || events[0].Reason != "Recovered" || len(events[0].Message) > 1024 {
+			t.Errorf("%v", events)
+		}
+	})
+}

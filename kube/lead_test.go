@@ -1,0 +1,228 @@
+package kube
+
+import (
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/cjworkbench/unstuck/probe"
+)
+
+// leads checks what each of the clients says of itself.
+func leads(t *testing.T, want map[*Client]probe.Answer) {
+	t.Helper()
+	for c, a := range want {
+		if got := c.Leading(); got != a {
+			t.Errorf("%s says %s of itself, want %s", c.campaign.identity, got, a)
+		}
+	}
+}
+
+func TestOneReplicaLeadsAndAnotherTakesOverAtOnceWhenItStops(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t)
+		a, b := c.client(), c.client()
+		leads(t, map[*Client]probe.Answer{a: probe.CannotTell, b: probe.CannotTell})
+		stopA := start(t, a, "a")
+		synctest.Wait()
+		start(t, b, "b")
+		pass(time.Minute)
+		leads(t, map[*Client]probe.Answer{a: probe.Yes, b: probe.No})
+		_, since := a.campaign.leading(time.Now())
+		if age := time.Since(since); age < 59*time.Second {
+			t.Errorf("a has led for a minute, but says for %s", age)
+		}
+		stopA()
+		pass(5 * time.Second)
+		if got := b.Leading(); got != probe.Yes {
+			t.Errorf("5 s after a gave up the lease b says %s", got)
+		}
+		if got := a.Leading(); got == probe.Yes {
+			t.Error("a gave up the lease and says that it leads")
+		}
+	})
+}
+
+func TestAReplicaThatIsKilledIsSucceededWhenItsLeaseEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t)
+		a, b := c.client(), c.client()
+		stopA := start(t, a, "a")
+		synctest.Wait()
+		start(t, b, "b")
+		pass(20 * time.Second)
+		leads(t, map[*Client]probe.Answer{a: probe.Yes, b: probe.No})
+		// What is killed gives nothing up: the last word stays that of a.
+		lease, err := c.CoordinationV1().Leases("unstuck").Get(t.Context(), "unstuck", metav1.GetOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		stopA()
+		lease.ResourceVersion = ""
+		c.put(lease)
+		killed := time.Now()
+		for b.Leading() != probe.Yes {
+			pass(time.Second)
+			if time.Since(killed) > time.Minute {
+				t.Fatal("nobody took over")
+			}
+		}
+		if took := time.Since(killed); took < leaseDuration-5*time.Second {
+			t.Errorf("b took over after %s, while the lease still held", took)
+		}
+	})
+}
+
+func TestAReplicaDoesNotLeadLongerThanItsLeaseHolds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t)
+		a := c.client()
+		start(t, a, "a")
+		pass(time.Minute)
+		c.setGone(true)
+		last := time.Now()
+		for a.Leading() == probe.Yes {
+			pass(100 * time.Millisecond)
+			if time.Since(last) > renewDeadline {
+				t.Fatalf("%s after the API server has gone it still says that it leads", time.Since(last))
+			}
+		}
+		leads(t, map[*Client]probe.Answer{a: probe.CannotTell})
+		pass(time.Minute)
+		leads(t, map[*Client]probe.Answer{a: probe.CannotTell})
+		_, before := a.campaign.leading(time.Now())
+		c.setGone(false)
+		pass(5 * time.Second)
+		leads(t, map[*Client]probe.Answer{a: probe.Yes})
+		if _, since := a.campaign.leading(time.Now()); !since.After(before) {
+			t.Errorf("it leads since %s, as before: somebody else may have led in between", since)
+		}
+	})
+}
+
+// What client-go's elector does when it comes back from a cut and another one holds the lease by now: it empties it, and
+// a third takes it while the other still leads.
+func TestAReplicaThatWasCutOffDoesNotReleaseTheLeaseOfItsSuccessor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t)
+		a := c.client()
+		start(t, a, "a")
+		pass(10 * time.Second)
+		leads(t, map[*Client]probe.Answer{a: probe.Yes})
+		lease, err := c.CoordinationV1().Leases("unstuck").Get(t.Context(), "unstuck", metav1.GetOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		// The elector tries to renew for 10 s, each time by an update and then a get. Then it releases what it takes for its
+		// own still, which begins with a get: just then the API server is back, with b as the holder.
+		c.setGone(true)
+		pass(9 * time.Second)
+		lease.Spec.HolderIdentity = new("b")
+		lease.Spec.RenewTime = &metav1.MicroTime{Time: time.Now()}
+		c.put(lease)
+		last, back := "", make(chan time.Time, 1)
+		c.intercept(func(request string) {
+			if request == "get leases unstuck" && last == request && len(back) == 0 {
+				c.setSilent(false)
+				back <- time.Now()
+			}
+			last = request
+		})
+		for range 14 {
+			pass(time.Second)
+			now, err := c.Tracker().Get(leases, "unstuck", "unstuck")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if holder := trimLock(now).holder; holder != "b" {
+				t.Fatalf("the lease of b has the holder %q", holder)
+			}
+		}
+		if len(back) == 0 {
+			t.Error("the elector did not try to release the lease")
+		}
+	})
+}
+
+func TestWithoutThePermissionToSeeTheLeaseNothingIsKnown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, broker()...)
+		client := c.client()
+		p := watchOne(t, client, brokerTarget())
+		c.deny("get", "leases", true)
+		c.deny("update", "leases", true)
+		start(t, client, "a")
+		pass(time.Minute)
+		leads(t, map[*Client]probe.Answer{client: probe.CannotTell})
+		refused(t, p, "not allowed: leases get in namespace unstuck")
+		c.deny("get", "leases", false)
+		c.deny("update", "leases", false)
+		pass(5 * time.Second)
+		leads(t, map[*Client]probe.Answer{client: probe.Yes})
+	})
+}
+
+func TestALeaseThatIsSeenAndNotRenewedIsNotHeld(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t)
+		a := c.client()
+		start(t, a, "a")
+		pass(time.Minute)
+		c.deny("update", "leases", true)
+		pass(renewDeadline)
+		leads(t, map[*Client]probe.Answer{a: probe.CannotTell})
+	})
+}
+
+func TestWhatIsKnownIsAsOldAsTheRequestThatToldIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, broker()...)
+		client := c.client()
+		p := watchOne(t, client, brokerTarget())
+		c.intercept(func(request string) {
+			if strings.HasSuffix(request, " leases unstuck") {
+				time.Sleep(3 * time.Second) // the answer is on its way
+			}
+		})
+		start(t, client, "a")
+		pass(time.Minute)
+		youngest := time.Hour
+		for range 100 {
+			pass(100 * time.Millisecond)
+			youngest = min(youngest, time.Since(look(t, p).At))
+		}
+		if youngest < 3*time.Second || youngest > 4*time.Second {
+			t.Errorf("answers take 3 s, and the freshest view is %s old", youngest)
+		}
+		leads(t, map[*Client]probe.Answer{client: probe.Yes})
+		c.setSilent(true)
+		pass(renewDeadline - 3*time.Second)
+		leads(t, map[*Client]probe.Answer{client: probe.CannotTell})
+	})
+}
+
+func TestALeaseThatSomebodyTakesByForceIsLostAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t)
+		a := c.client()
+		start(t, a, "a")
+		pass(time.Minute)
+		lease, err := c.CoordinationV1().Leases("unstuck").Get(t.Context(), "unstuck", metav1.GetOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		lease.Spec.HolderIdentity = new("b")
+		c.put(lease)
+		pass(5 * time.Second)
+		leads(t, map[*Client]probe.Answer{a: probe.No})
+	})
+}
+
+func TestACampaignWantsAnIdentity(t *testing.T) {
+	if err := newCluster(t).client().Lead(t.Context(), ""); err == nil || !strings.Contains(err.Error(), "identity") {
+		t.Errorf("%v", err)
+	}
+}

@@ -1,0 +1,216 @@
+package kube
+
+import (
+	"maps"
+	"strconv"
+	"strings"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	coordinationv1 "k8s.io/api/coordination/v1"
+	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime"
+)
+
+// What is kept of the cluster's objects, and no more: a pod as the API server gives it takes some 10 KiB.
+
+// owner is the controller of an object: what would recreate it.
+type owner struct {
+	kind, name, uid string
+}
+
+// pod is what we need to know of a pod.
+type pod struct {
+	name, uid, ip, host string
+	container           string // the one that matters
+	labels              map[string]string
+	owner               owner // empty: nobody
+	terminating         bool
+	ready               bool
+	over                bool      // it has ended for good, and is only kept for its records
+	started             time.Time // of the container that matters; zero: it does not run
+}
+
+// workload is what owns pods: a StatefulSet, a Deployment, or between it and its pods a ReplicaSet.
+type workload struct {
+	name, uid     string
+	owner         owner
+	terminating   bool
+	replicas      int // how many pods there should be
+	start         int // the ordinal of the first, of a StatefulSet
+	partition     int // pods of a lower index keep their revision in a rolling update of a StatefulSet
+	template      map[string]string
+	observed      bool // the status speaks of the present specification
+	current       int  // pods that there are
+	updated       int  // of these, those of the update revision
+	currentRev    string
+	updateRev     string
+	updatesByHand bool // a StatefulSet's pods are only updated when somebody deletes them
+}
+
+// budget is a PodDisruptionBudget.
+type budget struct {
+	name             string
+	selector         labels.Selector // nil: it cannot be read
+	observed         bool            // the status speaks of the present specification
+	allowed          int             // disruptions
+	healthy, desired int             // pods
+	unhealthyAlways  bool            // pods that are not ready may always go
+}
+
+// lock is a Lease that is held, or not, by whoever changes something in the namespace.
+type lock struct {
+	holder  string
+	renewed time.Time
+	lasts   time.Duration
+}
+
+func controller(refs []metav1.OwnerReference) owner {
+	for _, r := range refs {
+		if r.Controller != nil && *r.Controller {
+			return owner{kind: r.Kind, name: r.Name, uid: string(r.UID)}
+		}
+	}
+	return owner{}
+}
+
+// trimPod gives a function that keeps what is needed of a pod whose container of that name matters; of its default
+// container, as kubectl has it, if the name is empty.
+func trimPod(container string) func(runtime.Object) pod {
+	return func(o runtime.Object) pod {
+		p, ok := o.(*corev1.Pod)
+		if !ok {
+			return pod{}
+		}
+		kept := pod{
+			name: p.Name, uid: string(p.UID), ip: p.Status.PodIP, host: p.Spec.NodeName, labels: maps.Clone(p.Labels),
+			owner: controller(p.OwnerReferences), terminating: p.DeletionTimestamp != nil,
+			over: p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed,
+		}
+		for _, c := range p.Status.Conditions {
+			if c.Type == corev1.PodReady {
+				kept.ready = c.Status == corev1.ConditionTrue
+			}
+		}
+		kept.container = containerOf(p, container)
+		for _, c := range p.Status.ContainerStatuses {
+			if c.Name == kept.container && c.State.Running != nil {
+				kept.started = c.State.Running.StartedAt.Time
+			}
+		}
+		return kept
+	}
+}
+
+// containerOf gives the name of the container that is meant when it is not named.
+func containerOf(p *corev1.Pod, name string) string {
+	if name == "" {
+		name = p.Annotations["kubectl.kubernetes.io/default-container"]
+	}
+	if name == "" && len(p.Spec.Containers) > 0 {
+		name = p.Spec.Containers[0].Name
+	}
+	return name
+}
+
+func trimStatefulSet(o runtime.Object) workload {
+	s, ok := o.(*appsv1.StatefulSet)
+	if !ok {
+		return workload{}
+	}
+	w := workload{
+		name: s.Name, uid: string(s.UID), owner: controller(s.OwnerReferences), terminating: s.DeletionTimestamp != nil,
+		replicas: orOne(s.Spec.Replicas), template: maps.Clone(s.Spec.Template.Labels),
+		observed: s.Status.ObservedGeneration > 0 && s.Status.ObservedGeneration >= s.Generation,
+		current:  int(s.Status.Replicas), updated: int(s.Status.UpdatedReplicas),
+		currentRev: s.Status.CurrentRevision, updateRev: s.Status.UpdateRevision,
+		updatesByHand: s.Spec.UpdateStrategy.Type == appsv1.OnDeleteStatefulSetStrategyType,
+	}
+	if s.Spec.Ordinals != nil {
+		w.start = int(s.Spec.Ordinals.Start)
+	}
+	if r := s.Spec.UpdateStrategy.RollingUpdate; r != nil && r.Partition != nil && !w.updatesByHand {
+		w.partition = int(*r.Partition)
+	}
+	return w
+}
+
+func trimReplicaSet(o runtime.Object) workload {
+	s, ok := o.(*appsv1.ReplicaSet)
+	if !ok {
+		return workload{}
+	}
+	return workload{
+		name: s.Name, uid: string(s.UID), owner: controller(s.OwnerReferences), terminating: s.DeletionTimestamp != nil,
+		replicas: orOne(s.Spec.Replicas), current: int(s.Status.Replicas),
+		observed: s.Status.ObservedGeneration > 0 && s.Status.ObservedGeneration >= s.Generation,
+	}
+}
+
+func trimDeployment(o runtime.Object) workload {
+	d, ok := o.(*appsv1.Deployment)
+	if !ok {
+		return workload{}
+	}
+	return workload{
+		name: d.Name, uid: string(d.UID), owner: controller(d.OwnerReferences), terminating: d.DeletionTimestamp != nil,
+		replicas: orOne(d.Spec.Replicas), template: maps.Clone(d.Spec.Template.Labels),
+		observed: d.Status.ObservedGeneration > 0 && d.Status.ObservedGeneration >= d.Generation,
+		current:  int(d.Status.Replicas), updated: int(d.Status.UpdatedReplicas),
+	}
+}
+
+// orOne reads a number of replicas, which is one where it is left out.
+func orOne(n *int32) int {
+	if n == nil {
+		return 1
+	}
+	return int(*n)
+}
+
+func trimBudget(o runtime.Object) budget {
+	b, ok := o.(*policyv1.PodDisruptionBudget)
+	if !ok {
+		return budget{}
+	}
+	kept := budget{
+		name: b.Name, observed: b.Status.ObservedGeneration > 0 && b.Status.ObservedGeneration >= b.Generation,
+		allowed: int(b.Status.DisruptionsAllowed), healthy: int(b.Status.CurrentHealthy), desired: int(b.Status.DesiredHealthy),
+		unhealthyAlways: b.Spec.UnhealthyPodEvictionPolicy != nil && *b.Spec.UnhealthyPodEvictionPolicy == policyv1.AlwaysAllow,
+	}
+	if s, err := metav1.LabelSelectorAsSelector(b.Spec.Selector); err == nil {
+		kept.selector = s
+	}
+	return kept
+}
+
+func trimLock(o runtime.Object) lock {
+	l, ok := o.(*coordinationv1.Lease)
+	if !ok {
+		return lock{}
+	}
+	var kept lock
+	if l.Spec.HolderIdentity != nil {
+		kept.holder = *l.Spec.HolderIdentity
+	}
+	if l.Spec.RenewTime != nil {
+		kept.renewed = l.Spec.RenewTime.Time
+	}
+	if l.Spec.LeaseDurationSeconds != nil {
+		kept.lasts = time.Duration(*l.Spec.LeaseDurationSeconds) * time.Second
+	}
+	return kept
+}
+
+// ordinal gives the number at the end of the name of a StatefulSet's pod.
+func ordinal(set, pod string) (int, bool) {
+	text, ok := strings.CutPrefix(pod, set+"-")
+	if !ok {
+		return 0, false
+	}
+	n, err := strconv.Atoi(text)
+	return n, err == nil && n >= 0
+}

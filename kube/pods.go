@@ -1,0 +1,154 @@
+package kube
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"k8s.io/apimachinery/pkg/labels"
+
+	"github.com/cjworkbench/unstuck/probe"
+)
+
+// silence is how long the API server may have said nothing, or a watch may be interrupted, before what was known then
+// counts as unknown. Watches end and begin anew every few minutes, within milliseconds; the API server is heard at
+// least every 4.4 s (see campaign).
+const silence = 10 * time.Second
+
+// Target says which pods the nodes of a broker, or those of an application, are.
+type Target struct {
+	Name      string // of the broker or the application
+	Namespace string
+	Selector  string // a label selector; must not be empty
+	Container string // in which commands run, whose log is read and whose start counts; empty: the default one
+	Port      int    // of the AMQP listener; 0: there is none
+	App       bool   // an application: its pods may belong to a Deployment, and no commands are run in them
+	Act       bool   // pods may be deleted; only tells Check which permissions it needs
+
+	// SkipPreStopChecks has a pod labelled skipPreStopChecks=true before it is deleted: the way out of the hook with which
+	// the RabbitMQ cluster operator holds a pod back for up to a week. The grace period ends that hook too, only later.
+	// It needs the permission to patch pods.
+	SkipPreStopChecks bool
+}
+
+// Pods are the pods of one target. It is a remediate.World, a probe.Execer and a probe.LogReader.
+type Pods struct {
+	Target
+
+	client   *Client
+	selector labels.Selector
+	space    *space
+	feed     *feed[pod]
+}
+
+// Watch begins to watch a target once the client runs.
+func (c *Client) Watch(t Target) (*Pods, error) {
+	selector, err := labels.Parse(t.Selector)
+	if err != nil {
+		return nil, fmt.Errorf("watch the pods of %s: %w", t.Name, err)
+	}
+	if selector.Empty() || t.Namespace == "" {
+		return nil, fmt.Errorf("watch the pods of %s: want a namespace and a selector", t.Name)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.running {
+		return nil, fmt.Errorf("watch the pods of %s: %w", t.Name, errRunning)
+	}
+	s := c.spaces[t.Namespace]
+	if s == nil {
+		s = newSpace(c.api, t.Namespace, c.log)
+		c.spaces[t.Namespace] = s
+	}
+	if t.App {
+		s.addApps(c.api, t.Namespace, c.log)
+	}
+	p := &Pods{Target: t, client: c, selector: selector, space: s, feed: newPodFeed(c.api, t, selector, c.log)}
+	c.pods = append(c.pods, p)
+	return p, nil
+}
+
+// View says what is known of the broker's pods. It asks nothing of the cluster.
+//
+// Its time is that of the oldest knowledge in it: of the last answer of the API server, and where a watch is
+// interrupted, of its end. If the pods are not known, or the API server has been silent for too long, it is an error;
+// if anything else is not, the questions that need it are answered with cannot tell.
+//
+// Pods that have ended for good are not nodes any more: nothing replaces one of a Deployment by deleting it. A pod that
+// has no address yet is a node, which nobody can log in to.
+func (p *Pods) View(ctx context.Context, broker string) (probe.View, error) {
+	fail := func(err error) (probe.View, error) { return probe.View{}, fmt.Errorf("look at %s: %w", broker, err) }
+	if err := ctx.Err(); err != nil {
+		return fail(err)
+	}
+	if broker != p.Name {
+		return fail(fmt.Errorf("these are the pods of %s", p.Name))
+	}
+	now := time.Now()
+	heard, err := p.client.campaign.heard(now)
+	if err != nil {
+		return fail(err)
+	}
+	pods, at, err := p.feed.known(now)
+	if err != nil {
+		return fail(err)
+	}
+	here := p.space.look(now)
+	v := probe.View{At: earliest(heard, at, here.at), Expected: expected(p.selector, here.sets, here.deployments)}
+	if here.sets == nil || p.App && here.deployments == nil {
+		v.Expected = 0 // some of them may be missing from the sum
+	}
+	v.Leading, v.LeadingSince = p.client.campaign.leading(now)
+	if here.locks != nil {
+		l, found := here.locks[operationLease]
+		var held verdict
+		held, v.Operation = operating(l, found, now)
+		v.Operating = held.Answer
+	}
+	for _, pod := range pods {
+		if !pod.over {
+			v.Nodes = append(v.Nodes, p.node(pod, here))
+		}
+	}
+	slices.SortFunc(v.Nodes, func(a, b probe.Node) int { return strings.Compare(a.Name, b.Name) })
+	return v, nil
+}
+
+// node is what a pod is to a guard.
+func (p *Pods) node(pod pod, here around) probe.Node {
+	l := here.above(pod)
+	n := probe.Node{
+		Broker: p.Name, Name: pod.name, UID: pod.uid, Host: pod.host, Started: pod.started,
+		Terminating: probe.AnswerTo(pod.terminating), RollingOut: rollingOut(pod, l).Answer, Owned: owned(pod, l).Answer,
+	}
+	if pod.ip != "" && p.Port > 0 {
+		n.Address = net.JoinHostPort(pod.ip, strconv.Itoa(p.Port))
+	}
+	if here.budgets != nil {
+		n.Disruptable = disruptable(pod, here.budgets).Answer
+	}
+	return n
+}
+
+func earliest(times ...time.Time) time.Time { return slices.MinFunc(times, time.Time.Compare) }
+
+// current gives the pod that n is, as the watch has it; it may have been replaced since.
+func (p *Pods) current(n probe.Node) (pod, error) {
+	pod, found, _, err := p.feed.one(n.Name, time.Now())
+	switch {
+	case err != nil:
+		return pod, err
+	case !found:
+		return pod, probe.ErrGone
+	case n.UID == "":
+		return pod, errors.New("which pod is meant is not known: there is no UID")
+	case pod.uid != n.UID:
+		return pod, probe.ErrChanged
+	}
+	return pod, nil
+}

@@ -1,0 +1,322 @@
+package kube
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/cjworkbench/unstuck/probe"
+)
+
+// look gives the view, which must be there.
+func look(t *testing.T, p *Pods) probe.View {
+	t.Helper()
+	v, err := p.View(t.Context(), p.Name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+
+// refused checks that the view is an error that says why.
+func refused(t *testing.T, p *Pods, why string) {
+	t.Helper()
+	v, err := p.View(t.Context(), p.Name)
+	if err == nil {
+		t.Fatalf("there is a view, of %s, %s ago: want an error: %s", v.At, time.Since(v.At), why)
+	}
+	if !strings.Contains(err.Error(), why) {
+		t.Fatalf("%v\nwant: ...%s...", err, why)
+	}
+}
+
+// pass lets d pass, and then all goroutines come to rest.
+func pass(d time.Duration) {
+	time.Sleep(d)
+	synctest.Wait()
+}
+
+func TestAViewShowsABrokersPods(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, broker()...)
+		c.put(newPod("else", "x", "app", "other", metav1.OwnerReference{Kind: "Job", Name: "x", UID: "x"}))
+		client := c.client()
+		p := watchOne(t, client, brokerTarget())
+		start(t, client, "me")
+		synctest.Wait()
+		v := look(t, p)
+		want := probe.View{At: time.Now(), Expected: 3, Leading: probe.Yes, LeadingSince: time.Now().UTC(), Operating: probe.No}
+		for i := range 3 {
+			name := fmt.Sprintf("rabbit-%d", i)
+			want.Nodes = append(want.Nodes, probe.Node{
+				Broker: "main", Name: name, UID: name + "-uid", Address: fmt.Sprintf("10.0.0.%d:5672", i), Host: "host-of-" + name,
+				Started: longAgo, Terminating: probe.No, RollingOut: probe.No, Owned: probe.Yes, Disruptable: probe.Yes,
+			})
+		}
+		if diff := cmp.Diff(want, v); diff != "" {
+			t.Errorf("(-want +got):\n%s", diff)
+		}
+		if _, err := p.View(t.Context(), "other"); err == nil {
+			t.Error("there is a view of another broker")
+		}
+	})
+}
+
+func TestAViewFollowsWhatHappensToPods(t *testing.T) {
+	for _, tc := range []struct {
+		name   string
+		change func(p *corev1.Pod)
+		want   func(n *probe.Node) // nil: there is no such node
+	}{
+		{"an IPv6 address", func(p *corev1.Pod) { p.Status.PodIP = "fd00::1" }, func(n *probe.Node) { n.Address = "[fd00::1]:5672" }},
+		{"no address yet", func(p *corev1.Pod) {
+			p.Status.PodIP, p.Spec.NodeName, p.Status.ContainerStatuses, p.Status.Phase = "", "", nil, corev1.PodPending
+		}, func(n *probe.Node) { n.Address, n.Host, n.Started = "", "", time.Time{} }},
+		{"its container was started anew", func(p *corev1.Pod) {
+			p.Status.ContainerStatuses[1].State.Running.StartedAt = metav1.NewTime(longAgo.Add(time.Hour))
+		}, func(n *probe.Node) { n.Started = longAgo.Add(time.Hour) }},
+		{"its container does not run, only the sidecar", func(p *corev1.Pod) { p.Status.ContainerStatuses[1].State.Running = nil },
+			func(n *probe.Node) { n.Started = time.Time{} }},
+		{"terminating", func(p *corev1.Pod) { p.DeletionTimestamp = new(metav1.Now()); p.Finalizers = []string{"x"} },
+			func(n *probe.Node) { n.Terminating = probe.Yes }},
+		{"ended for good", func(p *corev1.Pod) { p.Status.Phase = corev1.PodFailed }, nil},
+		{"replaced by another of its name", func(p *corev1.Pod) { p.UID = "another" }, func(n *probe.Node) { n.UID = "another" }},
+		{"its labels do not fit any more", func(p *corev1.Pod) { p.Labels["app"] = "debugged" }, nil},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := newCluster(t, broker()...)
+				client := c.client()
+				p := watchOne(t, client, brokerTarget())
+				start(t, client, "me")
+				synctest.Wait()
+				want := look(t, p).Nodes
+				c.put(rabbit(1, tc.change))
+				synctest.Wait()
+				if tc.want == nil {
+					want = append(want[:1:1], want[2])
+				} else {
+					tc.want(&want[1])
+				}
+				if diff := cmp.Diff(want, look(t, p).Nodes); diff != "" {
+					t.Errorf("(-want +got):\n%s", diff)
+				}
+			})
+		})
+	}
+}
+
+func TestAnApplicationsPodsAreThoseOfItsDeployment(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, webApp()...)
+		evicted := newPod("web-new-c", "app", "app", "web", metav1.OwnerReference{Kind: "ReplicaSet", Name: "web-new", UID: "web-new-uid"})
+		evicted.Status.Phase = corev1.PodFailed
+		c.put(evicted)
+		client := c.client()
+		p := watchOne(t, client, appTarget())
+		start(t, client, "me")
+		synctest.Wait()
+		v := look(t, p)
+		if v.Expected != 2 || len(v.Nodes) != 2 {
+			t.Fatalf("%d of %d: want 2 of 2", len(v.Nodes), v.Expected)
+		}
+		for _, n := range v.Nodes {
+			if n.Owned != probe.Yes || n.RollingOut != probe.No || n.Address != "" || !n.Started.Equal(longAgo) {
+				t.Errorf("%+v", n)
+			}
+		}
+	})
+}
+
+func TestTheDefaultContainerIsTheOneThatKubectlWouldTake(t *testing.T) {
+	p := rabbit(0)
+	if got := trimPod("")(p).container; got != "sidecar" {
+		t.Errorf("without a note it is %q, want the first", got)
+	}
+	p.Annotations = map[string]string{"kubectl.kubernetes.io/default-container": "rabbitmq"}
+	if got := trimPod("")(p); got.container != "rabbitmq" || !got.started.Equal(longAgo) {
+		t.Errorf("with a note it is %q, started %s", got.container, got.started)
+	}
+}
+
+func TestTargetsThatWouldSelectEverythingAreRefused(t *testing.T) {
+	client := newCluster(t).client()
+	for _, bad := range []Target{
+		{Name: "main", Namespace: ns, Selector: ""},
+		{Name: "main", Namespace: ns, Selector: "in in in"},
+		{Name: "main", Selector: "app=rabbit"},
+	} {
+		if _, err := client.Watch(bad); err == nil {
+			t.Errorf("%+v is watched", bad)
+		}
+	}
+}
+
+func TestAViewIsAsOldAsTheLastAnswerOfTheAPIServer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, broker()...)
+		client := c.client()
+		p := watchOne(t, client, brokerTarget())
+		refused(t, p, "the API server has not been asked yet")
+		stop := start(t, client, "me")
+		synctest.Wait()
+		if age := time.Since(look(t, p).At); age != 0 {
+			t.Errorf("at first it is %s old", age)
+		}
+		for range 100 { // quiet times: nothing changes, and the view does not age
+			pass(time.Second)
+			if age := time.Since(look(t, p).At); age > 5*time.Second {
+				t.Fatalf("it is %s old in quiet times", age)
+			}
+		}
+		last := look(t, p).At
+		c.setGone(true)
+		synctest.Wait()
+		pass(4 * time.Second)
+		if at := look(t, p).At; at.After(last.Add(2 * time.Second)) {
+			t.Errorf("the API server is away for 4 s, and it is %s old", time.Since(at))
+		}
+		pass(11 * time.Second)
+		refused(t, p, "connection refused")
+		pass(time.Minute)
+		refused(t, p, "connection refused")
+		c.put(rabbit(1, func(p *corev1.Pod) { p.UID = "meanwhile" }))
+		c.setGone(false)
+		pass(15 * time.Second)
+		v := look(t, p)
+		if age := time.Since(v.At); age > 5*time.Second || v.Nodes[1].UID != "meanwhile" {
+			t.Errorf("when it is back it is %s old, with %q", age, v.Nodes[1].UID)
+		}
+		stop()
+	})
+}
+
+func TestAWatchThatIsOpenIsNotTrustedWhileTheAPIServerIsSilent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, broker()...)
+		client := c.client()
+		p := watchOne(t, client, brokerTarget())
+		start(t, client, "me")
+		pass(time.Minute)
+		c.setSilent(true)
+		pass(11 * time.Second)
+		refused(t, p, "the API server does not answer: dial tcp: connection refused")
+		c.setSilent(false)
+		pass(5 * time.Second)
+		if age := time.Since(look(t, p).At); age > 5*time.Second {
+			t.Errorf("when it answers again it is %s old", age)
+		}
+	})
+}
+
+func TestAViewIsNotFreshWhileTheWatchOfThePodsIsBroken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, broker()...)
+		client := c.client()
+		p := watchOne(t, client, brokerTarget())
+		start(t, client, "me")
+		pass(time.Minute)
+		c.deny("watch", "pods", true)
+		c.deny("list", "pods", true)
+		pass(time.Minute)
+		if age := time.Since(look(t, p).At); age > 5*time.Second {
+			t.Errorf("an open watch goes on when the permission is gone, but it is %s old", age)
+		}
+		c.cut("pods")
+		ended := time.Now()
+		pass(5 * time.Second)
+		if at := look(t, p).At; at.After(ended) {
+			t.Errorf("the watch ended at %s, and the view is of %s", ended, at)
+		}
+		pass(6 * time.Second)
+		refused(t, p, "not allowed: pods")
+		c.deny("watch", "pods", false)
+		c.deny("list", "pods", false)
+		pass(15 * time.Second)
+		if age := time.Since(look(t, p).At); age > 5*time.Second {
+			t.Errorf("when it is allowed again it is %s old", age)
+		}
+	})
+}
+
+func TestWhatOnlyOneWatchTellsCannotBeToldWithoutIt(t *testing.T) {
+	for _, tc := range []struct {
+		resource string
+		want     func(v *probe.View)
+	}{
+		{"statefulsets", func(v *probe.View) {
+			v.Expected = 0
+			for i := range v.Nodes {
+				v.Nodes[i].Owned, v.Nodes[i].RollingOut = probe.CannotTell, probe.CannotTell
+			}
+		}},
+		{"poddisruptionbudgets", func(v *probe.View) {
+			for i := range v.Nodes {
+				v.Nodes[i].Disruptable = probe.CannotTell
+			}
+		}},
+		{"leases", func(v *probe.View) { v.Operating = probe.CannotTell }},
+	} {
+		t.Run(tc.resource, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := newCluster(t, broker()...)
+				client := c.client()
+				p := watchOne(t, client, brokerTarget())
+				start(t, client, "me")
+				pass(time.Minute)
+				want := look(t, p)
+				c.deny("watch", tc.resource, true)
+				c.deny("list", tc.resource, true)
+				c.cut(tc.resource)
+				pass(time.Minute)
+				tc.want(&want)
+				got := look(t, p)
+				want.At = got.At
+				if diff := cmp.Diff(want, got); diff != "" {
+					t.Errorf("(-want +got):\n%s", diff)
+				}
+				if time.Since(got.At) > 5*time.Second {
+					t.Errorf("the pods are known, and yet the view is %s old", time.Since(got.At))
+				}
+			})
+		})
+	}
+}
+
+func TestAnOperationShowsInTheView(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, broker()...)
+		client := c.client()
+		p := watchOne(t, client, brokerTarget())
+		start(t, client, "me")
+		c.put(operation("deploy 1234 by anna", time.Now()))
+		synctest.Wait()
+		if v := look(t, p); v.Operating != probe.Yes || v.Operation != "deploy 1234 by anna" {
+			t.Errorf("%s, %q", v.Operating, v.Operation)
+		}
+		pass(31 * time.Second)
+		if v := look(t, p); v.Operating != probe.No || v.Operation != "" {
+			t.Errorf("after it has expired: %s, %q", v.Operating, v.Operation)
+		}
+	})
+}
+
+func TestNothingIsWatchedOnceTheClientRuns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		client := newCluster(t).client()
+		start(t, client, "me")
+		synctest.Wait()
+		if _, err := client.Watch(brokerTarget()); err == nil {
+			t.Error("a target is taken on that nothing would watch")
+		}
+		if err := client.Run(t.Context()); err == nil {
+			t.Error("it runs twice")
+		}
+	})
+}

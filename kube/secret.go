@@ -1,0 +1,106 @@
+package kube
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/cjworkbench/unstuck/probe"
+)
+
+const (
+	// secretAge is how old the contents of a Secret may be when they are used.
+	secretAge = 30 * time.Second
+	// secretTimeout bounds a read of it, which takes from the time of the login that waits for it.
+	secretTimeout = 2 * time.Second
+)
+
+// SecretRef says where a user's name and password are.
+type SecretRef struct {
+	Namespace, Name string
+	UsernameKey     string // empty: the name is Username
+	PasswordKey     string
+	Username        string
+}
+
+// Secret is a Secret that credentials are read from: by its name alone, so that the right to read it can be given for
+// it alone.
+type Secret struct {
+	SecretRef
+
+	client *Client
+
+	mu      sync.Mutex
+	creds   probe.Credentials
+	known   bool
+	checked time.Time // when it was last read, or could not be; zero: it must be read before it is used
+}
+
+// Secret gives the credentials in a Secret.
+func (c *Client) Secret(ref SecretRef) *Secret {
+	s := &Secret{SecretRef: ref, client: c}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.secrets = append(c.secrets, ref)
+	return s
+}
+
+// Credentials gives the name and the password, at most 30 s old. While the API server is away those that were read last
+// serve on, unless a login with them was refused.
+func (s *Secret) Credentials(ctx context.Context) (probe.Credentials, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.checked.IsZero() && lapse(s.checked, time.Now()) < secretAge {
+		return s.creds, nil
+	}
+	creds, err := s.read(ctx)
+	switch {
+	case err == nil:
+		s.creds, s.known = creds, true
+	case !s.known || s.checked.IsZero():
+		return probe.Credentials{}, fmt.Errorf("read secret %s in namespace %s: %w", s.Name, s.Namespace, err)
+	default:
+		s.client.log.Warn("cannot read the secret again", "secret", s.Name, "namespace", s.Namespace, "error", err.Error())
+	}
+	s.checked = time.Now()
+	return s.creds, nil
+}
+
+// Refused says that a login with these credentials was refused, so that they are read again before the next.
+func (s *Secret) Refused() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.checked = time.Time{}
+}
+
+func (s *Secret) read(ctx context.Context) (probe.Credentials, error) {
+	ctx, cancel := context.WithTimeout(ctx, secretTimeout)
+	defer cancel()
+	secret, err := get(ctx, s.client.api.CoreV1().Secrets(s.Namespace).Get, s.Name)
+	if err != nil {
+		err = explain(err, "get", "secrets", s.Namespace)
+		if missing, ok := errors.AsType[Missing](err); ok {
+			missing.Name = s.Name // the right to read it is given by its name
+			err = missing
+		}
+		return probe.Credentials{}, err
+	}
+	creds := probe.Credentials{Username: s.Username}
+	value := func(key string) (string, error) {
+		v, ok := secret.Data[key]
+		if !ok {
+			return "", fmt.Errorf("it has no key %s", key)
+		}
+		return strings.TrimRight(string(v), "\r\n"), nil // as files are read, which editors end with a newline
+	}
+	if s.UsernameKey != "" {
+		if creds.Username, err = value(s.UsernameKey); err != nil {
+			return probe.Credentials{}, err
+		}
+	}
+	creds.Password, err = value(s.PasswordKey)
+	return creds, err
+}

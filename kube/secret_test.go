@@ -1,0 +1,129 @@
+package kube
+
+import (
+	"bytes"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/rest"
+
+	"github.com/cjworkbench/unstuck/probe"
+)
+
+func rabbitSecret(password string) *corev1.Secret {
+	return &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "rabbit"},
+		Data:       map[string][]byte{"username": []byte("rabbit\n"), "password": []byte(password)},
+	}
+}
+
+func credentials(t *testing.T, s *Secret, want probe.Credentials) {
+	t.Helper()
+	if got, err := s.Credentials(t.Context()); err != nil || got != want {
+		t.Errorf("%#v, %v: want %#v", got, err, want)
+	}
+}
+
+func TestCredentialsAreReadFromTheNamedSecretAlone(t *testing.T) {
+	c := newCluster(t, rabbitSecret("one\n"))
+	client := c.client()
+	credentials(t, client.Secret(SecretRef{Namespace: ns, Name: "rabbit", UsernameKey: "username", PasswordKey: "password"}),
+		probe.Credentials{Username: "rabbit", Password: "one"})
+	credentials(t, client.Secret(SecretRef{Namespace: ns, Name: "rabbit", Username: "other", PasswordKey: "password"}),
+		probe.Credentials{Username: "other", Password: "one"})
+	if n, all := c.asked("get secrets rabbit"), c.asked(""); n != 2 || all != 2 {
+		t.Errorf("%d of %d requests were for that secret", n, all)
+	}
+}
+
+func TestCredentialsAreReadAgainAfterAWhileAndWhenTheyAreRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, rabbitSecret("one"))
+		s := c.client().Secret(SecretRef{Namespace: ns, Name: "rabbit", Username: "u", PasswordKey: "password"})
+		one, two, three := probe.Credentials{Username: "u", Password: "one"}, probe.Credentials{Username: "u", Password: "two"}, probe.Credentials{Username: "u", Password: "three"}
+		credentials(t, s, one)
+		c.put(rabbitSecret("two"))
+		pass(29 * time.Second)
+		credentials(t, s, one)
+		pass(time.Second)
+		credentials(t, s, two)
+		c.put(rabbitSecret("three"))
+		credentials(t, s, two)
+		s.Refused()
+		credentials(t, s, three)
+		if n := c.asked("get secrets"); n != 3 {
+			t.Errorf("read %d times, want 3", n)
+		}
+	})
+}
+
+func TestCredentialsServeOnWhileTheAPIServerIsAwayUnlessTheyAreRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, rabbitSecret("one"))
+		s := c.client().Secret(SecretRef{Namespace: ns, Name: "rabbit", Username: "u", PasswordKey: "password"})
+		one := probe.Credentials{Username: "u", Password: "one"}
+		credentials(t, s, one)
+		c.setGone(true)
+		pass(time.Hour)
+		credentials(t, s, one)
+		credentials(t, s, one)
+		if n := c.asked("get secrets"); n != 2 {
+			t.Errorf("asked %d times: each costs time of a login", n)
+		}
+		s.Refused()
+		if got, err := s.Credentials(t.Context()); err == nil {
+			t.Errorf("%v are used again after they were refused", got)
+		}
+	})
+}
+
+// A login waits for its credentials with its own deadline running.
+func TestAReadOfASecretTakesLittleOfALoginsTime(t *testing.T) {
+	client := newCluster(t).client()
+	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }))
+	defer server.Close()
+	set, err := newClientSet(&rest.Config{Host: server.URL})
+	if err != nil {
+		t.Fatal(err)
+	}
+	client.api = set
+	began := time.Now()
+	_, err = client.Secret(SecretRef{Namespace: ns, Name: "rabbit", PasswordKey: "password"}).Credentials(t.Context())
+	if took := time.Since(began); err == nil || took > 2*secretTimeout {
+		t.Errorf("%v after %s", err, took)
+	}
+}
+
+func TestASecretThatCannotBeUsedSaysWhatIsWrongAndNothingOfWhatIsInIt(t *testing.T) {
+	var log bytes.Buffer
+	c := newCluster(t, rabbitSecret("hunter2"))
+	client := newClient(c, "unstuck", "unstuck", noStreams{}, slog.New(slog.NewTextHandler(&log, nil)))
+	for _, tc := range []struct {
+		ref    SecretRef
+		denied bool
+		want   string
+	}{
+		{SecretRef{Namespace: ns, Name: "none", PasswordKey: "password"}, false, "read secret none in namespace production: secrets \"none\" not found"},
+		{SecretRef{Namespace: ns, Name: "rabbit", PasswordKey: "pass"}, false, "it has no key pass"},
+		{SecretRef{Namespace: ns, Name: "rabbit", UsernameKey: "user", PasswordKey: "password"}, false, "it has no key user"},
+		{SecretRef{Namespace: ns, Name: "rabbit", PasswordKey: "password"}, true, "not allowed: secrets get in namespace production (rabbit)"},
+	} {
+		c.deny("get", "secrets", tc.denied)
+		s := client.Secret(tc.ref)
+		_, err := s.Credentials(t.Context())
+		if err == nil || !strings.Contains(err.Error(), tc.want) {
+			t.Errorf("%v\nwant ...%s...", err, tc.want)
+		}
+		if shown := fmt.Sprintf("%v %+v %#v", err, s.SecretRef, s.creds); strings.Contains(shown+log.String(), "hunter2") {
+			t.Errorf("the password shows: %s", shown)
+		}
+	}
+}

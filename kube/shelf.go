@@ -1,0 +1,157 @@
+package kube
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"maps"
+	"regexp"
+	"sync"
+	"unicode/utf8"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+
+	"github.com/cjworkbench/unstuck/probe"
+)
+
+// How a document is kept in a ConfigMap.
+const (
+	managedBy    = "app.kubernetes.io/managed-by"
+	kindLabel    = "unstuck.cjworkbench.org/kind"
+	nameNote     = "unstuck.cjworkbench.org/name" // an annotation: the document's name may not do for a ConfigMap's
+	documentKey  = "document"
+	documentPage = 20 // how many are read at once; each may have close to a MiB
+)
+
+// Shelf keeps small documents, each in a ConfigMap of its own in the client's namespace. A document has at most about
+// 1 MiB, which is the API server's bound. The zero document, one that was never seen, does not exist.
+type Shelf struct {
+	client *Client
+
+	mu   sync.Mutex
+	seen map[document]string // the resource version as last seen
+}
+
+type document struct{ kind, name string }
+
+// Shelf gives the client's documents. Each Shelf has its own idea of what was last seen: use one.
+func (c *Client) Shelf() *Shelf {
+	return &Shelf{client: c, seen: make(map[document]string)}
+}
+
+// All gives every document of the kind, by name. These are then the ones that were last seen.
+func (s *Shelf) All(ctx context.Context, kind string) (map[string][]byte, error) {
+	all, seen := make(map[string][]byte), make(map[document]string)
+	options := metav1.ListOptions{
+		LabelSelector: labels.SelectorFromSet(labels.Set{managedBy: "unstuck", kindLabel: kind}).String(), Limit: documentPage,
+	}
+	for {
+		page, err := s.page(ctx, options)
+		if err != nil {
+			return nil, fmt.Errorf("read the %s: %w", kind, explain(err, "list", "configmaps", s.client.namespace))
+		}
+		for _, m := range page.Items {
+			name, data, ok := content(m)
+			if !ok || m.Name != objectName(kind, name) { // somebody else's, or a copy
+				continue
+			}
+			all[name], seen[document{kind, name}] = data, m.ResourceVersion
+		}
+		if options.Continue = page.Continue; options.Continue == "" {
+			break
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	maps.DeleteFunc(s.seen, func(d document, _ string) bool { return d.kind == kind })
+	maps.Copy(s.seen, seen)
+	return all, nil
+}
+
+func (s *Shelf) page(ctx context.Context, o metav1.ListOptions) (*corev1.ConfigMapList, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	return s.client.api.CoreV1().ConfigMaps(s.client.namespace).List(ctx, o)
+}
+
+// Put writes a document, over what was last seen of it. It is probe.ErrConflict if somebody else has written, made or
+// removed it since. After any other error it may have been written or not, and the next Put may be a conflict.
+func (s *Shelf) Put(ctx context.Context, kind, name string, data []byte) error {
+	d := document{kind, name}
+	s.mu.Lock()
+	version := s.seen[d]
+	s.mu.Unlock()
+	m := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{
+		Name: objectName(kind, name), Namespace: s.client.namespace, ResourceVersion: version,
+		Labels: map[string]string{managedBy: "unstuck", kindLabel: kind}, Annotations: map[string]string{nameNote: name},
+	}}
+	if utf8.Valid(data) {
+		m.Data = map[string]string{documentKey: string(data)}
+	} else {
+		m.BinaryData = map[string][]byte{documentKey: data}
+	}
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	maps := s.client.api.CoreV1().ConfigMaps(s.client.namespace)
+	verb := "update"
+	var written *corev1.ConfigMap
+	var err error
+	if version == "" {
+		verb = "create"
+		written, err = maps.Create(ctx, m, metav1.CreateOptions{})
+	} else {
+		written, err = maps.Update(ctx, m, metav1.UpdateOptions{})
+	}
+	switch {
+	case apierrors.IsConflict(err), apierrors.IsAlreadyExists(err), version != "" && apierrors.IsNotFound(err):
+		err = probe.ErrConflict
+	case err != nil:
+		err = explain(err, verb, "configmaps", s.client.namespace)
+	default:
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.seen[d] = written.ResourceVersion
+		return nil
+	}
+	return fmt.Errorf("write %s %s: %w", kind, name, err)
+}
+
+// Remove removes a document, whoever wrote it last. It is no error if there is none.
+func (s *Shelf) Remove(ctx context.Context, kind, name string) error {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	err := s.client.api.CoreV1().ConfigMaps(s.client.namespace).Delete(ctx, objectName(kind, name), metav1.DeleteOptions{})
+	if err != nil && !apierrors.IsNotFound(err) {
+		return fmt.Errorf("remove %s %s: %w", kind, name, explain(err, "delete", "configmaps", s.client.namespace))
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.seen, document{kind, name})
+	return nil
+}
+
+func content(m corev1.ConfigMap) (name string, data []byte, ok bool) {
+	name, ok = m.Annotations[nameNote]
+	if text, there := m.Data[documentKey]; there {
+		return name, []byte(text), ok
+	}
+	data, there := m.BinaryData[documentKey]
+	return name, data, ok && there
+}
+
+// plain is what an object's name may look like (RFC 1123), with room for the prefix and the hash.
+var plain = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]{0,180}[a-z0-9])?$`)
+
+// objectName gives the name of a document's ConfigMap. Names that will not do are replaced by a hash, never by something
+// that another could have too.
+func objectName(kind, name string) string {
+	if plain.MatchString(name) {
+		return "unstuck-" + kind + "-" + name
+	}
+	sum := sha256.Sum256([]byte(name))
+	return "unstuck-" + kind + "-x." + hex.EncodeToString(sum[:16])
+}

@@ -1,0 +1,187 @@
+package kube
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/validation"
+
+	"github.com/cjworkbench/unstuck/probe"
+)
+
+// all gives what a shelf has of a kind.
+func all(t *testing.T, s *Shelf, kind string) map[string]string {
+	t.Helper()
+	got, err := s.All(t.Context(), kind)
+	if err != nil {
+		t.Fatal(err)
+	}
+	texts := make(map[string]string)
+	for name, data := range got {
+		texts[name] = string(data)
+	}
+	return texts
+}
+
+func put(t *testing.T, s *Shelf, kind, name, data string) {
+	t.Helper()
+	if err := s.Put(t.Context(), kind, name, []byte(data)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestDocumentsAreKeptByKindAndName(t *testing.T) {
+	c := newCluster(t)
+	s := c.client().Shelf()
+	put(t, s, "acts", "main", "[1]")
+	put(t, s, "acts", "main", "[1,2]")
+	put(t, s, "acts", "Main", "upper")
+	put(t, s, "acts", "ma_in.x", "odd")
+	put(t, s, "cases", "main", "{}")
+	put(t, s, "cases", "bytes", "\xff\x00")
+	for _, shelf := range []*Shelf{s, c.client().Shelf()} {
+		if diff := cmp.Diff(map[string]string{"main": "[1,2]", "Main": "upper", "ma_in.x": "odd"}, all(t, shelf, "acts")); diff != "" {
+			t.Errorf("acts (-want +got):\n%s", diff)
+		}
+		if diff := cmp.Diff(map[string]string{"main": "{}", "bytes": "\xff\x00"}, all(t, shelf, "cases")); diff != "" {
+			t.Errorf("cases (-want +got):\n%s", diff)
+		}
+	}
+	if err := s.Remove(t.Context(), "acts", "Main"); err != nil {
+		t.Error(err)
+	}
+	if err := s.Remove(t.Context(), "acts", "never"); err != nil {
+		t.Errorf("one that there is not: %v", err)
+	}
+	if diff := cmp.Diff(map[string]string{"main": "[1,2]", "ma_in.x": "odd"}, all(t, s, "acts")); diff != "" {
+		t.Errorf("after one was removed (-want +got):\n%s", diff)
+	}
+	put(t, s, "acts", "Main", "again")
+	m, err := c.CoreV1().ConfigMaps("unstuck").Get(t.Context(), "unstuck-acts-main", metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(map[string]string{managedBy: "unstuck", kindLabel: "acts"}, m.Labels); diff != "" {
+		t.Errorf("labels (-want +got):\n%s", diff)
+	}
+}
+
+func TestNobodyOverwritesWhatTheyHaveNotSeen(t *testing.T) {
+	conflict := func(t *testing.T, s *Shelf) {
+		t.Helper()
+		if err := s.Put(t.Context(), "acts", "main", []byte("mine")); !errors.Is(err, probe.ErrConflict) {
+			t.Errorf("%v, want a conflict", err)
+		}
+	}
+	for _, tc := range []struct {
+		name     string
+		meantime func(t *testing.T, mine, theirs *Shelf)
+	}{
+		{"somebody wrote it", func(t *testing.T, mine, theirs *Shelf) {
+			put(t, mine, "acts", "main", "1")
+			all(t, theirs, "acts")
+			put(t, theirs, "acts", "main", "2")
+		}},
+		{"somebody wrote it after we read it", func(t *testing.T, mine, theirs *Shelf) {
+			put(t, theirs, "acts", "main", "1")
+			all(t, mine, "acts")
+			put(t, theirs, "acts", "main", "2")
+		}},
+		{"somebody made it", func(t *testing.T, mine, theirs *Shelf) {
+			all(t, mine, "acts")
+			put(t, theirs, "acts", "main", "1")
+		}},
+		{"somebody removed it", func(t *testing.T, mine, theirs *Shelf) {
+			put(t, mine, "acts", "main", "1")
+			if err := theirs.Remove(t.Context(), "acts", "main"); err != nil {
+				t.Fatal(err)
+			}
+		}},
+		{"somebody removed it and made it anew", func(t *testing.T, mine, theirs *Shelf) {
+			put(t, mine, "acts", "main", "1")
+			if err := theirs.Remove(t.Context(), "acts", "main"); err != nil {
+				t.Fatal(err)
+			}
+			put(t, theirs, "acts", "main", "2")
+		}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			c := newCluster(t)
+			mine, theirs := c.client().Shelf(), c.client().Shelf()
+			tc.meantime(t, mine, theirs)
+			conflict(t, mine)
+			all(t, mine, "other") // another kind tells nothing of this one
+			conflict(t, mine)
+			all(t, mine, "acts")
+			put(t, mine, "acts", "main", "mine")
+			if got := all(t, theirs, "acts")["main"]; got != "mine" {
+				t.Errorf("in the end it is %q", got)
+			}
+		})
+	}
+}
+
+func TestConfigMapsOfOthersAreNoDocuments(t *testing.T) {
+	labels := map[string]string{managedBy: "unstuck", kindLabel: "acts"}
+	mine := func(name, note string) *corev1.ConfigMap {
+		return &corev1.ConfigMap{
+			ObjectMeta: metav1.ObjectMeta{Namespace: "unstuck", Name: name, Labels: labels, Annotations: map[string]string{nameNote: note}},
+			Data:       map[string]string{documentKey: "x"},
+		}
+	}
+	copied, empty, unnamed, elsewhere := mine("copy-of-main", "main"), mine("unstuck-acts-empty", "empty"), mine("unstuck-acts-a", "a"), mine("unstuck-acts-b", "b")
+	empty.Data, unnamed.Annotations, elsewhere.Namespace = nil, nil, "other"
+	c := newCluster(t, mine("unstuck-acts-main", "main"), copied, empty, unnamed, elsewhere)
+	if diff := cmp.Diff(map[string]string{"main": "x"}, all(t, c.client().Shelf(), "acts")); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestEveryNameGivesAConfigMapsName(t *testing.T) {
+	seen := make(map[string]string)
+	for _, name := range []string{"main", "MAIN", "main-", "-main", "a.b", "a_b", "ä", strings.Repeat("a", 182), strings.Repeat("a", 183), strings.Repeat("a", 300), "x." + strings.Repeat("0", 32), ""} {
+		got := objectName("cases", name)
+		if errs := validation.IsDNS1123Subdomain(got); len(errs) > 0 {
+			t.Errorf("%q: %q: %v", name, got, errs)
+		}
+		if seen[got] != "" {
+			t.Errorf("%q and %q are both %q", name, seen[got], got)
+		}
+		seen[got] = name
+	}
+}
+
+func TestAForbiddenDocumentNamesThePermission(t *testing.T) {
+	c := newCluster(t)
+	s := c.client().Shelf()
+	for verb, f := range map[string]func(context.Context) error{
+		"list":   func(ctx context.Context) error { _, err := s.All(ctx, "acts"); return err },
+		"create": func(ctx context.Context) error { return s.Put(ctx, "acts", "new", nil) },
+		"delete": func(ctx context.Context) error { return s.Remove(ctx, "acts", "main") },
+	} {
+		c.deny(verb, "configmaps", true)
+		if missing, ok := errors.AsType[Missing](f(t.Context())); !ok || missing != (Missing{Verb: verb, Resource: "configmaps", Namespace: "unstuck"}) {
+			t.Errorf("%s: %v", verb, missing)
+		}
+	}
+}
+
+func TestManyDocumentsComeInPages(t *testing.T) {
+	c := newCluster(t)
+	s := c.client().Shelf()
+	want := make(map[string]string)
+	for i := range 3*documentPage + 1 {
+		name := fmt.Sprintf("case-%d", i)
+		put(t, s, "cases", name, name)
+		want[name] = name
+	}
+	if diff := cmp.Diff(want, all(t, s, "cases")); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}

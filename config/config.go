@@ -5,7 +5,6 @@ package config
 import (
 	"fmt"
 	"log/slog"
-	"os"
 	"path/filepath"
 	"slices"
 	"syscall"
@@ -147,7 +146,7 @@ func Load(path string) (*Config, error) { return load(path, defaults()) }
 
 // load is Load with base for what the file does not say.
 func load(path string, base Config) (*Config, error) {
-	data, err := os.ReadFile(path)
+	data, err := probe.ReadFile(path, probe.MaxFile)
 	if err != nil {
 		return nil, err // it names the operation and the path
 	}

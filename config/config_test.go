@@ -158,13 +158,14 @@ func schedule(t *testing.T, spec string) Schedule {
 	return Schedule{Spec: spec, Schedule: s}
 }
 
-// A field of the policy without a key could never be set. The mode is left out: a file can only say observe so far.
+// A field of the policy without a key could never be set. Two are left out: the first broker only observes, and whether
+// it is an application is not for a key to say.
 func TestEveryFieldOfThePolicyHasAKey(t *testing.T) {
 	full := reflect.ValueOf(loaded(t, "testdata/good/full.yaml").Brokers[0].Policy)
 	standard := reflect.ValueOf(remediate.DefaultPolicy())
 	for i := range full.NumField() {
 		name := full.Type().Field(i).Name
-		if name != "Mode" && reflect.DeepEqual(full.Field(i).Interface(), standard.Field(i).Interface()) {
+		if name != "Mode" && name != "App" && reflect.DeepEqual(full.Field(i).Interface(), standard.Field(i).Interface()) {
 			t.Errorf("full.yaml leaves %s at its default", name)
 		}
 	}

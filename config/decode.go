@@ -116,6 +116,10 @@ func (d *decoder) document(data []byte) (*yaml.Node, bool) {
 		return nil, true
 	}
 	root := doc.Content[0]
+	if line := tooMuch(root); line > 0 {
+		d.problems = append(d.problems, Problem{Line: line, Text: wantLess})
+		return nil, false
+	}
 	if root.Kind != yaml.MappingNode {
 		d.problems = append(d.problems, Problem{Line: root.Line, Text: "want keys and values, not " + kindOf(root)})
 		return nil, false

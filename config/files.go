@@ -5,7 +5,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -14,9 +13,6 @@ import (
 
 	"github.com/cjworkbench/unstuck/probe"
 )
-
-// maxSecret bounds a file with a user's name or a password, in bytes.
-const maxSecret = 4096
 
 // Credentials reads the user's name and the password, each time anew: secrets are rotated while we run. The end of the
 // line does not count. It is what probe.LoginOptions asks for.
@@ -57,19 +53,12 @@ func (b Broker) TLSConfig() (*tls.Config, error) {
 
 // readSecret reads a file of one line. Errors name the file, and never repeat what is in it.
 func readSecret(path string) (string, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return "", err
-	}
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, maxSecret+1))
+	data, err := probe.ReadFile(path, probe.MaxSecret)
 	if err != nil {
 		return "", err
 	}
 	secret := strings.TrimRight(string(data), "\r\n")
 	switch {
-	case len(data) > maxSecret:
-		return "", fmt.Errorf("%s has more than %d bytes", path, maxSecret)
 	case secret == "":
 		return "", fmt.Errorf("%s is empty", path)
 	case strings.ContainsAny(secret, "\r\n\x00"):
@@ -108,7 +97,7 @@ func (d *decoder) checkFiles(c Config) {
 				continue
 			}
 			if _, err := readSecret(f.path); err != nil {
-				d.problem(at(i, f.key), "%v: want a file with one line, of at most %d bytes", err, maxSecret)
+				d.problem(at(i, f.key), "%v: want a file with one line, of at most %d bytes", err, probe.MaxSecret)
 			}
 		}
 		if b.TLS != nil && (b.TLS.CertFile == "") == (b.TLS.KeyFile == "") { // else that has been noted

@@ -46,7 +46,9 @@ type App struct {
 
 // DefaultApp gives what holds for an application that says no more than it must.
 func DefaultApp() App {
-	return App{Every: Every(30 * time.Second), MaxAge: 2 * time.Minute, Policy: remediate.DefaultPolicy()}
+	a := App{Every: Every(30 * time.Second), MaxAge: 2 * time.Minute, Policy: remediate.DefaultPolicy()}
+	a.Policy.App = true
+	return a
 }
 
 // InCluster says whether anything of the configuration lives in Kubernetes.

@@ -41,7 +41,7 @@ func TestWhatLivesInKubernetesArrives(t *testing.T) {
 		t.Errorf("application (-want +got):\n%s", diff)
 	}
 	policy := c.Brokers[0].Policy
-	policy.Mode = remediate.Remediate
+	policy.Mode, policy.App = remediate.Remediate, true
 	policy.PersistFor, policy.AboveBaseline, policy.LogSilence = a.Policy.PersistFor, a.Policy.AboveBaseline, a.Policy.LogSilence // a broker's alone
 	policy.Windows = policy.Windows[1:]
 	if diff := cmp.Diff(policy, a.Policy); diff != "" {

@@ -57,6 +57,10 @@ func (d *decoder) parse(data []byte, c Config) Config {
 	}
 	s.kubernetes(&c.Kubernetes)
 	brokers, _ := s.list("brokers", required, "brokers")
+	if len(brokers) > maxBrokers {
+		s.problem("brokers", "there are %d: want at most %d", len(brokers), maxBrokers)
+		brokers = brokers[:maxBrokers]
+	}
 	for _, e := range brokers {
 		c.Brokers = append(c.Brokers, d.broker(e, shared.clone()))
 	}

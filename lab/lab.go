@@ -288,6 +288,10 @@ func (l *Lab) inside(path string) string {
 // Credentials gives the user and password that were made for the probes; the vhost is "/".
 func (l *Lab) Credentials() (user, password string) { return l.user, l.pass }
 
+// Dir gives the lab's directory. Close removes it with all that is in it; if nobody calls Close because the process was
+// killed, the next lab on this machine does.
+func (l *Lab) Dir() string { return l.dir }
+
 // Names gives the names of the nodes, in order.
 func (l *Lab) Names() []string {
 	names := make([]string, len(l.nodes))

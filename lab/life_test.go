@@ -58,6 +58,9 @@ func TestTwoLabsRunSideBySideAndCloseLeavesNothing(t *testing.T) {
 	if err := l.Freeze(t.Context(), n.Name); err != nil {
 		t.Fatal(err)
 	}
+	if err := os.WriteFile(filepath.Join(l.Dir(), "somebody's"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
 	}

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -241,11 +242,11 @@ func foreign(b []byte) string {
 	return fmt.Sprintf("%q", b[:min(len(b), 16)])
 }
 
-// redact takes the password out of text, also as clean would have left it. A password so short that its place would give
-// it away takes all of the text with it.
+// redact takes the password out of text, also as clean or %q would have left it, and the front of one at the end of text,
+// where it may have been cut. A password so short that its place would give it away takes all of the text with it.
 func redact(text, password string) string {
 	const tooShort = 4
-	for _, secret := range []string{password, clean(password)} {
+	for _, secret := range spellings(password) {
 		switch {
 		case secret == "" || !strings.Contains(text, secret):
 		case len(secret) < tooShort:
@@ -254,7 +255,21 @@ func redact(text, password string) string {
 			text = strings.ReplaceAll(text, secret, "[redacted]")
 		}
 	}
+	body := strings.TrimRight(text, `"…`)
+	for n := len(password) - 1; n >= tooShort; n-- {
+		for _, front := range spellings(password[:n]) {
+			if cut, found := strings.CutSuffix(body, front); found && len(front) >= tooShort {
+				return cut + "[redacted]" + text[len(body):]
+			}
+		}
+	}
 	return text
+}
+
+// spellings are the ways in which a secret may stand in a text of ours.
+func spellings(secret string) []string {
+	quoted := strconv.Quote(secret)
+	return []string{secret, clean(secret), quoted[1 : len(quoted)-1]}
 }
 
 // clean makes text from a broker fit for a log line: printable, and no longer than a person reads.

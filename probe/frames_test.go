@@ -36,6 +36,13 @@ func TestAPasswordIsTakenOutHoweverItWasCleaned(t *testing.T) {
 		{"403 you sent s3cret", "s3cret", "403 you sent [redacted]"},
 		{clean("403 you sent tab\there"), "tab\there", "403 you sent [redacted]"},
 		{"no answer", "e", "[redacted]"},
+		{`the answer was "s3\"cret\\"`, `s3"cret\`, `the answer was "[redacted]"`},
+		{"403 s3cr", "s3cret", "403 [redacted]"}, // cut to its front, at the end of what is kept
+		{"403 s3cr…", "s3cret", "403 [redacted]…"},
+		{`the answer was "s3cret-and-longer"`, "s3cret-and-longer-than-that", `the answer was "[redacted]"`},
+		{`the answer was "\x00ada\x00p\"\u202ew\xc3"`, "p\"\u202ewä!", `the answer was "\x00ada\x00[redacted]"`},
+		{"403 such a s3c", "s3cret", "403 such a s3c"}, // too short to tell from an ordinary word
+		{"403 s3cr is wrong", "s3cret", "403 s3cr is wrong"},
 		{"no answer", "zz", "no answer"},
 		{"no answer", "", "no answer"},
 	} {

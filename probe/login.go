@@ -89,7 +89,7 @@ func (o LoginOptions) probe(parent context.Context, n Node) Result {
 	r := Result{Broker: n.Broker, Node: n.Name, UID: n.UID, Kind: o.Level, Started: started}
 	r.Reason, r.Detail = l.run(ctx, n.Address)
 	r.Detail = redact(r.Detail, l.creds.Password) // a broker may say anything
-	r.Took = time.Since(started)
+	r.Took, r.NoAnswer = time.Since(started), l.noAnswer
 	l.frames.mu.Lock()
 	r.Stage, r.Stages = l.frames.stage, l.frames.times
 	l.frames.mu.Unlock()
@@ -106,11 +106,12 @@ type login struct {
 	frames    *frames
 	connected time.Time // when TCP was up
 
-	end     sync.Once // ends the socket, at the deadline
-	raw     net.Conn
-	noCert  bool // the broker asked for a client certificate, and we have none
-	unread  bool // at the deadline an answer lay in our own kernel
-	unacked bool // at the deadline the other side's kernel had not even acknowledged what we sent
+	end      sync.Once // ends the socket, at the deadline
+	raw      net.Conn
+	noAnswer bool // connecting timed out
+	noCert   bool // the broker asked for a client certificate, and we have none
+	unread   bool // at the deadline an answer lay in our own kernel
+	unacked  bool // at the deadline the other side's kernel had not even acknowledged what we sent
 }
 
 // run attempts the login and closes what it opened.

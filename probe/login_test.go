@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"strings"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -71,6 +73,7 @@ func loginRows() []loginRow {
 		{"HTTP is protocol", Login, script{onStart: sayAndClose(sayHTTP)}, Protocol, StageStart, now, "HTTP"},
 		{"a TLS alert is protocol", Login, script{onStart: sayAndClose(sayTLSAlert)}, Protocol, StageStart, now, "amqps"},
 		{"garbage is protocol", Login, script{onStart: sayAndClose([]byte("220 mail.example ESMTP\r\n"))}, Protocol, StageStart, now, "220 mail"},
+		{"the front of our password is not repeated", Login, script{onStart: sayAndClose([]byte("your password: " + testPassword)[8 : 8+7+8])}, Protocol, StageStart, now, `"sword: [redacted]"`},
 		{"garbage that goes on hanging is protocol", Login, script{onStart: sayAndHang([]byte("SSH-2.0-x\r\n"))}, Protocol, StageStart, [2]time.Duration{0, 12 * time.Second}, "SSH"},
 		{"frames that make no sense are protocol", Login, script{onTune: sayAndHang(sayGarbage)}, Protocol, StageTune, [2]time.Duration{0, 12 * time.Second}, ""},
 		{"a frame larger than was agreed is protocol", Login, script{onTune: sayAndHang(sayOversized)}, Protocol, StageTune, [2]time.Duration{0, 12 * time.Second}, ""},
@@ -195,8 +198,49 @@ func TestAnErrorOfOursWhileDiallingIsNotTheNodesFault(t *testing.T) {
 func TestConnectingThatTakesUntilTheDeadlineIsUnreachable(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dial := func(ctx context.Context, _, _ string) (net.Conn, error) { <-ctx.Done(); return nil, ctx.Err() }
-		if r := NewLogin(testLogin(LoginOptions{Dial: dial}))(t.Context(), Node{}); r.Reason != Unreachable || r.Stage != StageTCP {
-			t.Errorf("%s in stage %s, want unreachable in stage tcp", r.Reason, r.Stage)
+		r := NewLogin(testLogin(LoginOptions{Dial: dial}))(t.Context(), Node{})
+		if r.Reason != Unreachable || r.Stage != StageTCP || !r.NoAnswer {
+			t.Errorf("%s in stage %s, no answer %v: want unreachable in stage tcp, without an answer", r.Reason, r.Stage, r.NoAnswer)
+		}
+	})
+}
+
+// Only a connect that times out may, with the node's own tools as a witness, speak against the node.
+func TestWhatTheNodeHasNoPartInIsNoLackOfAnAnswer(t *testing.T) {
+	for name, err := range map[string]error{
+		"no such name":                       &net.DNSError{Err: "no such host", Name: "x", IsNotFound: true},
+		"a name server that does not answer": &net.DNSError{Err: "i/o timeout", Name: "x", IsTimeout: true},
+		"no route to the host":               os.NewSyscallError("connect", syscall.EHOSTUNREACH),
+		"no route to the network":            os.NewSyscallError("connect", syscall.ENETUNREACH),
+		"the host is down":                   os.NewSyscallError("connect", syscall.EHOSTDOWN),
+	} {
+		for when, wait := range map[string]time.Duration{"at once": 0, "at the deadline": time.Hour} {
+			synctest.Test(t, func(t *testing.T) {
+				dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
+					select {
+					case <-ctx.Done():
+					case <-time.After(wait):
+					}
+					return nil, &net.OpError{Op: "dial", Err: err}
+				}
+				if r := NewLogin(testLogin(LoginOptions{Dial: dial}))(t.Context(), Node{}); r.Reason != Unreachable || r.NoAnswer {
+					t.Errorf("%s, %s: %s (%s), no answer %v", name, when, r.Reason, r.Detail, r.NoAnswer)
+				}
+			})
+		}
+	}
+}
+
+func TestATimeoutThatWeSleptThroughIsNotTheNodesFault(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
+			<-ctx.Done()
+			time.Sleep(2 * stalled) // nobody ran us
+			return nil, ctx.Err()
+		}
+		r := NewLogin(testLogin(LoginOptions{Dial: dial}))(t.Context(), Node{})
+		if r.Reason != Cancelled || r.NoAnswer || !strings.Contains(r.Detail, "our own process did not run") {
+			t.Errorf("%s (%s), no answer %v", r.Reason, r.Detail, r.NoAnswer)
 		}
 	})
 }

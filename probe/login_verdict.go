@@ -34,12 +34,26 @@ func (l *login) notConnected(ctx context.Context, err error) (Reason, string) {
 		return ClosedEarly, "connection reset while connecting"
 	case noName:
 		return Unreachable, "no such name: " + clean(dns.Error())
-	case ctx.Err() != nil, ok && timeout.Timeout():
-		return Unreachable, fmt.Sprintf("connecting timed out after %s", spell(time.Since(l.started)))
 	case errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH), errors.Is(err, syscall.EHOSTDOWN):
 		return Unreachable, clean(err.Error())
+	case ctx.Err() != nil, ok && timeout.Timeout():
+		if late := overdue(ctx); late > stalled {
+			return Cancelled, didNotRun(late)
+		}
+		l.noAnswer = true
+		return Unreachable, fmt.Sprintf("connecting timed out after %s", spell(time.Since(l.started)))
 	}
 	return NotRun, "connecting: " + clean(err.Error())
+}
+
+// overdue is how long ago our deadline was, negative if it is still to come.
+func overdue(ctx context.Context) time.Duration {
+	deadline, _ := ctx.Deadline()
+	return time.Since(deadline)
+}
+
+func didNotRun(late time.Duration) string {
+	return fmt.Sprintf("our own process did not run for %s: that says nothing about the node", spell(late))
 }
 
 // noTLS judges a TLS handshake that failed.
@@ -93,9 +107,8 @@ func (l *login) failed(ctx context.Context, err error) (Reason, string) {
 
 // silent judges that our deadline has passed, or that we were stopped.
 func (l *login) silent(ctx context.Context) (Reason, string) {
-	now := time.Now()
+	now, late := time.Now(), overdue(ctx)
 	l.hangUp()
-	deadline, _ := ctx.Deadline()
 	f := l.frames
 	f.mu.Lock()
 	stage, entered := f.stage, f.entered
@@ -109,8 +122,8 @@ func (l *login) silent(ctx context.Context) (Reason, string) {
 	switch {
 	case l.parent.Err() != nil:
 		return Cancelled, "stopped while waiting in stage " + stage.String()
-	case now.Sub(deadline) > stalled:
-		return Cancelled, fmt.Sprintf("our own process did not run for %s: that says nothing about the node", spell(now.Sub(deadline)))
+	case late > stalled:
+		return Cancelled, didNotRun(late)
 	case l.unread:
 		return Cancelled, "an answer lay unread: our own process did not run"
 	case l.unacked:

@@ -154,8 +154,35 @@ func NewMaybeStuck(x Execer, o MaybeStuckOptions) func(ctx context.Context, n No
 		default:
 			r.Reason, r.Detail = explainExit(exit, string(errs.text)+"\n"+string(out.text), r.Took)
 		}
+		if r.Reason == ToolsUnresponsive {
+			if why := starved(execCtx, x, n, command, r.Took); why != "" {
+				r.Reason, r.Detail = ExecFailed, r.Detail+", which proves nothing: "+why
+			}
+			r.Took = time.Since(r.Started)
+		}
 		return r
 	}
+}
+
+// starved says why the time that the tool took proves nothing about the node: the tool does not get to run, or we hear of
+// it late. Empty: it took that long because it waited. With every core busy a wrong cookie took 23 s, longer than a
+// frozen node takes where they are idle. So the tool is asked for its version, which takes about as long as to be refused,
+// and the node has no part in it: only if that takes less than a third is the rest the node's.
+func starved(ctx context.Context, x Execer, n Node, command []string, took time.Duration) (why string) {
+	limit := took / 3
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	argv := append(append([]string(nil), command...), "--version") // up to 3.7 an unknown option: 64
+	exit, err := x.Exec(ctx, n, argv, io.Discard, io.Discard)
+	switch {
+	case ctx.Err() != nil:
+		return fmt.Sprintf("the tool could not even tell its version within %v", limit.Round(100*time.Millisecond))
+	case err != nil:
+		return fmt.Sprintf("the tool could not even tell its version: %v", err)
+	case exit != 0 && exit != exitUsage:
+		return fmt.Sprintf("the tool could not even tell its version: exit code %d", exit)
+	}
+	return ""
 }
 
 // The exit codes of RabbitMQ's tools that mean something here, as in sysexits.h. Others may stem from a shell or a
@@ -195,11 +222,11 @@ func (r *Result) judge(parser *stuckParser, o MaybeStuckOptions, exit int) {
 	}
 }
 
-// silence is how long Erlang waits for a node that does not answer the first words of its distribution protocol
-// (net_setuptime of the kernel application, 7 s). The tool tries twice. A node that lives but refuses us, most
-// likely for a wrong cookie, answers at once, and the tool prints the very same lines: a frozen node took 14.5 s,
-// a wrong cookie 0.6 s.
-const silence = 7 * time.Second
+// silence is how long the tool takes at the very least to give up on a node that does not answer: it tries twice, and
+// each time Erlang waits 7 s for the first words of the distribution protocol (net_setuptime of the kernel
+// application). A node that lives but refuses its tool, most likely for a wrong cookie, answers at once. The tool prints
+// the very same lines and exits with the same code, so that only the time tells, see starved. docs/verdicts.md has what we measured.
+const silence = 14 * time.Second
 
 // explainExit tells from the exit code and the words of the tool why it could not do its work. The words are those
 // of rabbit_nodes_common.erl and rabbitmq_cli's output.ex, 3.7 to 4.3. They end with a hash of the Erlang cookie,

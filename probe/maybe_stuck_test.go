@@ -25,7 +25,10 @@ func (f fakeExec) Exec(ctx context.Context, n Node, argv []string, stdout, stder
 
 // says gives an Execer whose command takes that long, says that, and ends with that exit code.
 func says(took time.Duration, exit int, stdout, stderr string) fakeExec {
-	return fakeExec{func(ctx context.Context, _ Node, _ []string, out, errs io.Writer) (int, error) {
+	return fakeExec{func(ctx context.Context, _ Node, argv []string, out, errs io.Writer) (int, error) {
+		if argv[len(argv)-1] == "--version" { // which asks nobody
+			return 0, nil
+		}
 		select {
 		case <-ctx.Done():
 			return 0, ctx.Err()
@@ -155,6 +158,56 @@ func TestBeingStoppedSaysNothingAboutTheNode(t *testing.T) {
 			t.Errorf("%s after %v", r.Reason, r.Took)
 		}
 	})
+}
+
+// A wrong cookie makes the tool print what it prints of a frozen node. On a machine whose cores are all busy it took as
+// long, too.
+func TestAToolThatIsStarvedSaysNothingAboutTheNode(t *testing.T) {
+	frozen := string(readSample(t, "frozen.txt"))
+	for name, test := range map[string]struct {
+		took, version time.Duration
+		exit          int
+		err           error
+		want          Reason
+		says          string
+	}{
+		"a frozen node":                       {took: 14500 * time.Millisecond, version: 500 * time.Millisecond, want: ToolsUnresponsive, says: "gave up after 14.5s"},
+		"a frozen node, an old tool":          {took: 14500 * time.Millisecond, version: time.Second, exit: 64, want: ToolsUnresponsive, says: "gave up after 14.5s"},
+		"a wrong cookie":                      {took: 600 * time.Millisecond, want: ExecFailed, says: "most likely another Erlang cookie"},
+		"a wrong cookie, a slow machine":      {took: 13 * time.Second, want: ExecFailed, says: "most likely another Erlang cookie"},
+		"a frozen node, a slow machine":       {took: 22 * time.Second, version: 6 * time.Second, want: ToolsUnresponsive, says: "gave up after 22s"},
+		"anything, with every core busy":      {took: 23 * time.Second, version: 8 * time.Second, want: ExecFailed, says: "version within 7.7s"},
+		"anything, the tool hangs by itself":  {took: 23 * time.Second, version: time.Hour, want: ExecFailed, says: "version within 7.7s"},
+		"anything, and then exec is refused":  {took: 23 * time.Second, err: errors.New("forbidden"), want: ExecFailed, says: "version: forbidden"},
+		"anything, and then no tool any more": {took: 23 * time.Second, exit: 127, want: ExecFailed, says: "version: exit code 127"},
+		"anything, just before our own end":   {took: 44 * time.Second, version: 2 * time.Second, want: ExecFailed, says: "could not even tell"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				x := fakeExec{func(ctx context.Context, n Node, argv []string, out, errs io.Writer) (int, error) {
+					if argv[len(argv)-1] != "--version" {
+						return says(test.took, 69, "", frozen).Exec(ctx, n, argv, out, errs)
+					}
+					if diff := cmp.Diff([]string{"rabbitmq-diagnostics", "--version"}, argv); diff != "" {
+						t.Error(diff)
+					}
+					select {
+					case <-ctx.Done():
+						return 0, ctx.Err()
+					case <-time.After(test.version):
+						return test.exit, test.err
+					}
+				}}
+				r := NewMaybeStuck(x, MaybeStuckOptions{})(t.Context(), someNode)
+				if r.Reason != test.want || !strings.Contains(r.Detail, test.says) {
+					t.Errorf("%s (%s), want %s (%s)", r.Reason, r.Detail, test.want, test.says)
+				}
+				if limit := 45 * time.Second; r.Took > limit {
+					t.Errorf("it took %s, more than %s", r.Took, limit)
+				}
+			})
+		})
+	}
 }
 
 func TestOutputWithoutEndIsNotKept(t *testing.T) {

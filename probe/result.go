@@ -98,6 +98,11 @@ type Result struct {
 	Stage  Stage  // where a login stands; StageNone for other kinds
 	Detail string // free text for people; holds no secrets, never becomes a label
 
+	// NoAnswer says of Unreachable that connecting timed out, as it does to a node frozen for so long that its accept
+	// queue is full. False: there was no such name, no route, or the network went away later, all of which say
+	// nothing about the node, whatever its own tools say.
+	NoAnswer bool
+
 	Started time.Time
 	Took    time.Duration
 	Stages  StageTimes // login and roundtrip
@@ -125,6 +130,7 @@ type resultJSON struct {
 	Took       float64     `json:"took_seconds"`
 	Stages     *StageTimes `json:"stages,omitempty"`
 	Detail     string      `json:"detail,omitempty"`
+	NoAnswer   bool        `json:"no_answer,omitempty"`
 	Processes  *Processes  `json:"processes,omitempty"`
 	LogSeconds float64     `json:"log_age_seconds,omitempty"`
 }
@@ -133,7 +139,7 @@ type resultJSON struct {
 func (r Result) MarshalJSON() ([]byte, error) {
 	j := resultJSON{
 		Broker: r.Broker, Node: r.Node, UID: r.UID, Kind: r.Kind, Status: r.Status(), Reason: r.Reason,
-		Stage: r.Stage.String(), Started: r.Started, Took: r.Took.Seconds(), Detail: r.Detail,
+		Stage: r.Stage.String(), Started: r.Started, Took: r.Took.Seconds(), Detail: r.Detail, NoAnswer: r.NoAnswer,
 		Processes: r.Processes, LogSeconds: r.LogAge.Seconds(),
 	}
 	if r.Stages != (StageTimes{}) {
@@ -149,7 +155,7 @@ func (r *Result) UnmarshalJSON(data []byte) error {
 		return fmt.Errorf("result: %w", err)
 	}
 	*r = Result{
-		Broker: j.Broker, Node: j.Node, UID: j.UID, Kind: j.Kind, Reason: j.Reason, Detail: j.Detail,
+		Broker: j.Broker, Node: j.Node, UID: j.UID, Kind: j.Kind, Reason: j.Reason, Detail: j.Detail, NoAnswer: j.NoAnswer,
 		Started: j.Started, Took: seconds(j.Took), Processes: j.Processes, LogAge: seconds(j.LogSeconds),
 	}
 	if j.Stages != nil {

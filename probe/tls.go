@@ -5,7 +5,6 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"fmt"
-	"os"
 )
 
 // LoadTLS gives the TLS configuration of a client that speaks TLS 1.2 or later. Every argument may be empty: without
@@ -41,7 +40,7 @@ func LoadTLS(caFile, certFile, keyFile, serverName string) (*tls.Config, error) 
 // loadAuthorities reads every certificate in file. Unlike x509.CertPool.AppendCertsFromPEM it does not pass over those
 // that cannot be read.
 func loadAuthorities(file string) (*x509.CertPool, error) {
-	rest, err := os.ReadFile(file)
+	rest, err := ReadFile(file, MaxFile)
 	if err != nil {
 		return nil, fmt.Errorf("read CA certificates: %w", err)
 	}
@@ -66,11 +65,11 @@ func loadAuthorities(file string) (*x509.CertPool, error) {
 }
 
 func loadPair(certFile, keyFile string) (tls.Certificate, error) {
-	certPEM, err := os.ReadFile(certFile)
+	certPEM, err := ReadFile(certFile, MaxFile)
 	if err != nil {
 		return tls.Certificate{}, fmt.Errorf("read client certificate: %w", err)
 	}
-	keyPEM, err := os.ReadFile(keyFile)
+	keyPEM, err := ReadFile(keyFile, MaxFile)
 	if err != nil {
 		return tls.Certificate{}, fmt.Errorf("read client key: %w", err)
 	}

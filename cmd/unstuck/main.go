@@ -6,10 +6,22 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"syscall"
 )
 
-func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
+func main() {
+	crashBySignal()
+	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
+}
+
+// crashBySignal has Go end the process by SIGABRT, and not by its exit code 2, if it ever crashes: of `unstuck probe`
+// that code means stuck, and who trusts it might restart a node that is well. No core is left behind, for passwords
+// may be in it.
+func crashBySignal() {
+	_ = syscall.Setrlimit(syscall.RLIMIT_CORE, &syscall.Rlimit{}) // to lower it is always allowed
+	debug.SetTraceback("crash")
+}
 
 // run runs the command line until it is done or interrupted, and gives the exit code.
 func run(args []string, stdout, stderr io.Writer) int {

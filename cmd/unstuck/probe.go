@@ -209,7 +209,7 @@ func (f probeFlags) addPasswords(targets []target, stderr io.Writer) error {
 // readPassword reads a password, less one line end. Its errors do not name the file: a password may have been typed
 // there by mistake.
 func readPassword(file string) (string, error) {
-	data, err := os.ReadFile(file)
+	data, err := probe.ReadFile(file, probe.MaxSecret)
 	var path *fs.PathError
 	switch {
 	case errors.As(err, &path):

@@ -14,7 +14,8 @@ import (
 	"github.com/cjworkbench/unstuck/probe"
 )
 
-// The exit codes of every command. Those of probe are what monitoring plugins use, with "stuck" as critical.
+// The exit codes of every command. Those of probe are what monitoring plugins use, with "stuck" as critical. None of
+// them is that of a crash: see crashBySignal.
 const (
 	exitOK      = 0
 	exitFailed  = 1 // probe: faulty

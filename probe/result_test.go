@@ -1,0 +1,28 @@
+package probe
+
+import (
+	"encoding/json"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestAResultIsReadAsItWasWritten(t *testing.T) {
+	want := Result{
+		Broker: "b", Node: "n", UID: "u", Kind: Login, Reason: Unreachable, Stage: StageTCP, Detail: "connecting timed out", NoAnswer: true,
+		Started: time.Date(2026, 11, 23, 3, 0, 0, 0, time.UTC), Took: 12 * time.Second, Stages: StageTimes{StageTCP: time.Second},
+		Processes: &Processes{Total: 9, Suspicious: 1, Baseline: -1}, LogAge: time.Minute,
+	}
+	data, err := json.Marshal(want)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got Result
+	if err := json.Unmarshal(data, &got); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("%s (-want +got):\n%s", data, diff)
+	}
+}

@@ -64,11 +64,6 @@ func newCounters() counters {
 	}
 }
 
-// outcomes are what an act can settle as.
-func outcomes() []remediate.Outcome {
-	return []remediate.Outcome{remediate.Recovered, remediate.Escalated, remediate.Void}
-}
-
 // watch makes a broker's counters appear at zero. Probe results are left out: there are some twenty reasons for each
 // probe and node, of which a broker that is well shows one.
 func (c counters) watch(broker string) {
@@ -77,7 +72,7 @@ func (c counters) watch(broker string) {
 	}
 	c.decisions.WithLabelValues(broker, remediate.Delete.String(), string(remediate.Confirmed))
 	c.acts.WithLabelValues(broker)
-	for _, o := range outcomes() {
+	for _, o := range remediate.Outcomes() {
 		c.settled.WithLabelValues(broker, string(o))
 	}
 	c.recovery.WithLabelValues(broker)

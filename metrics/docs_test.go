@@ -74,7 +74,7 @@ func TestTheClosedListsOfLabelsStandInTheirTable(t *testing.T) {
 	want := map[string][]string{
 		"action":  {remediate.Delete.String(), remediate.Hold.String()},
 		"mode":    {remediate.Observe.String(), remediate.Remediate.String()},
-		"outcome": names(outcomes()),
+		"outcome": names(remediate.Outcomes()),
 		"phase":   names(remediate.Phases()),
 		"probe":   names(probe.Kinds()),
 		"state":   {"escalated", "pending"},

@@ -17,6 +17,8 @@ var (
 		"When the broker's loop last looked at it and decided; 0: never.", []string{"broker"}, nil)
 	loopFault = prometheus.NewDesc("unstuck_loop_fault",
 		"1 while the broker's loop cannot see or write down all that it needs, and holds for that reason; else 0.", []string{"broker"}, nil)
+	leading = prometheus.NewDesc("unstuck_leading",
+		"1 while this replica is the one that may act upon the broker, 0 while another one is or it cannot tell.", []string{"broker"}, nil)
 	mode = prometheus.NewDesc("unstuck_broker_mode",
 		"1 for the mode that the broker is in, 0 for the other.", []string{"broker", "mode"}, nil)
 	expected = prometheus.NewDesc("unstuck_broker_nodes_expected",
@@ -61,7 +63,7 @@ type gauges struct{ *Metrics }
 // Describe names every gauge.
 func (gauges) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		lastTurn, loopFault, mode, expected, unsettled, lastAct, budgetLeft,
+		lastTurn, loopFault, leading, mode, expected, unsettled, lastAct, budgetLeft,
 		status, phase, guardClosed, stuckFor, lastProbe,
 		processes, suspicious, baseline, stuckReaders, stuckChannels, logAge,
 	} {
@@ -99,6 +101,7 @@ func collectBroker(ch chan<- prometheus.Metric, s remediate.Snapshot, now time.T
 		return
 	}
 	send(ch, loopFault, truth(s.Fault != ""), s.Broker)
+	send(ch, leading, truth(s.View.Leading == probe.Yes), s.Broker)
 	for _, m := range []remediate.Mode{remediate.Observe, remediate.Remediate} {
 		send(ch, mode, truth(s.Policy.Mode == m), s.Broker, m.String())
 	}
@@ -110,7 +113,7 @@ func collectBroker(ch chan<- prometheus.Metric, s remediate.Snapshot, now time.T
 		if a.Outcome == remediate.Void {
 			continue // nothing was deleted
 		}
-		if a.At.After(last) {
+		if a.At.After(last) && a.Outcome != remediate.Failed { // which counts, but has deleted nothing
 			last = a.At
 		}
 		if now.Sub(a.At) < 24*time.Hour {

@@ -25,7 +25,8 @@ const maxScrapes = 4
 // What happened is counted here, in counters and histograms. What is, as of a broker's last turn, is kept as the
 // snapshot of that turn and turned into gauges by each scrape: so a node that has vanished leaves nothing behind.
 type Metrics struct {
-	registry *prometheus.Registry
+	registry    *prometheus.Registry
+	permissions *prometheus.GaugeVec
 	counters
 
 	mu        sync.Mutex
@@ -39,10 +40,11 @@ var _ remediate.Recorder = (*Metrics)(nil)
 // that of unstuck_build_info.
 func New(version string) *Metrics {
 	m := &Metrics{
-		registry:  prometheus.NewRegistry(),
-		counters:  newCounters(),
-		snapshots: make(map[string]remediate.Snapshot),
-		counted:   make(map[string]map[string]struct{}),
+		registry:    prometheus.NewRegistry(),
+		permissions: newPermissions(),
+		counters:    newCounters(),
+		snapshots:   make(map[string]remediate.Snapshot),
+		counted:     make(map[string]map[string]struct{}),
 	}
 	build := prometheus.NewGaugeVec(prometheus.GaugeOpts{
 		Name: "unstuck_build_info",
@@ -53,7 +55,7 @@ func New(version string) *Metrics {
 	m.registry.MustRegister(
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		build, m.results, m.durations, m.stages, m.decisions, m.acts, m.settled, m.recovery,
+		build, m.permissions, m.results, m.durations, m.stages, m.decisions, m.acts, m.settled, m.recovery,
 		gauges{m},
 	)
 	return m
@@ -139,7 +141,7 @@ func (m *Metrics) Acted(a remediate.Act) { m.acts.WithLabelValues(valid(a.Broker
 // Settled counts what became of a deletion, and measures how long a recovery took. An act that is escalated and
 // recovers later counts as both.
 func (m *Metrics) Settled(a remediate.Act) {
-	if !slices.Contains(outcomes(), a.Outcome) {
+	if !slices.Contains(remediate.Outcomes(), a.Outcome) {
 		return
 	}
 	m.settled.WithLabelValues(valid(a.Broker), string(a.Outcome)).Inc()

@@ -20,6 +20,7 @@ func feed(m *Metrics, now time.Time) {
 		m.Settled(a)
 	}
 	m.Turned(snapshot(now))
+	m.PermissionsMissing([]Permission{{Verb: "delete", Resource: "pods", Namespace: "production"}})
 }
 
 // results has one healthy and one stuck result of each kind of probe.

@@ -17,12 +17,11 @@ const staleAfter = 10 * time.Second
 // act deletes the node that d is about. The case is stored first; then the world is looked at afresh, and the
 // decision must still be the same; then the intent is written down, and only then the node is deleted.
 func (l *Loop) act(ctx context.Context, d Decision, decisions []Decision) []Decision {
-	c := l.cases[d.Node]
-	if c == nil || c.UID != d.UID { // one that is open about a predecessor is not its case
+	if c := l.cases[d.Node]; c == nil || c.UID != d.UID { // one that is open about a predecessor is not its case
 		return hold(decisions, d.Node, "the case could not be stored")
 	}
 	began := time.Now()
-	o := l.observe(ctx)
+	o := l.observe(ctx, true)
 	var again []Decision
 	l.state, again = Decide(l.state, o, l.Policy, time.Now())
 	i := slices.IndexFunc(again, func(x Decision) bool { return x.Node == d.Node && x.UID == d.UID && x.Action == Delete })
@@ -31,13 +30,16 @@ func (l *Loop) act(ctx context.Context, d Decision, decisions []Decision) []Deci
 		return again
 	}
 	d = again[i]
+	c := l.cases[d.Node]
+	if c == nil || c.UID != d.UID {
+		return hold(again, d.Node, "the case is another's by now")
+	}
 	l.publish(o, again) // people see why before it happens
 	node := o.View.Nodes[slices.IndexFunc(o.View.Nodes, func(n probe.Node) bool { return n.UID == d.UID })]
 
 	a := Act{ID: c.ID + "-" + strings.ToLower(rand.Text()[:4]), Broker: l.Broker, Node: d.Node, UID: d.UID, Case: c.ID, At: time.Now(), Why: d.Reason}
 	acts := append(slices.Clone(l.state.Acts), a)
-	if err := l.saveActs(ctx, acts); err != nil {
-		l.setFault("write down the intent: " + err.Error())
+	if err := l.saveActs(ctx, "write down the intent", acts); err != nil {
 		return hold(again, d.Node, "the intent could not be written down: "+err.Error())
 	}
 	l.state.Acts = acts
@@ -45,17 +47,19 @@ func (l *Loop) act(ctx context.Context, d Decision, decisions []Decision) []Deci
 	c.Act = &a
 	c.Decision = d
 	c.add(a.At, "deleting: "+d.Reason)
-	l.saveCase(ctx, c)
+	err := l.saveCase(ctx, c)
 	ctx = context.WithoutCancel(ctx) // what has been announced is also done and noted
-	err := errStale
-	if lapse(began) <= staleAfter {
-		_, err = bounded(ctx, actTimeout, func(ctx context.Context) (struct{}, error) {
-			return struct{}{}, l.World.Delete(ctx, node, l.Policy.Grace)
-		})
+	switch {
+	case isConflict(err): // whoever has taken over decides anew
+	case lapse(began) > staleAfter:
+		err = errStale
+	default:
+		err = try(ctx, &l.gate, "delete", actTimeout, func(ctx context.Context) error { return l.World.Delete(ctx, node, l.Policy.Grace) })
 	}
 	l.acted(ctx, c, a, err)
 	_, again = Decide(l.state, Observation{
-		View: o.View, NoCommands: o.NoCommands, PausesKnown: o.PausesKnown, Pauses: o.Pauses, HistoryKnown: true, Quorum: o.Quorum, SilentOnHosts: o.SilentOnHosts,
+		View: o.View, NoCommands: o.NoCommands, PausesKnown: o.PausesKnown, Pauses: o.Pauses, HistoryKnown: l.history,
+		Quorum: o.Quorum, SilentOnHosts: o.SilentOnHosts, Degraded: o.Degraded,
 	}, l.Policy, time.Now())
 	return again
 }
@@ -73,55 +77,47 @@ func lapse(t time.Time) time.Duration {
 func (l *Loop) acted(ctx context.Context, c *Case, a Act, err error) {
 	switch {
 	case err == nil:
-		c.add(time.Now(), "deleted; waiting for the new node to let people in")
+		a.Accepted = time.Now()
+		c.add(a.Accepted, "deleted; waiting until the new node "+l.Policy.Wellness())
 		l.Recorder.Acted(a)
-	case isGone(err) || errors.Is(err, errStale):
+	case isGone(err) || errors.Is(err, errStale) || isConflict(err):
 		l.Log.Info("nothing was deleted", "broker", l.Broker, "node", a.Node, "reason", err.Error())
 		a.Outcome, a.Settled, a.Why = Void, time.Now(), err.Error()
 		c.add(a.Settled, "nothing was deleted: "+a.Why)
 	default: // it may or may not have happened: what follows will show
 		l.Log.Error("delete node", "broker", l.Broker, "node", a.Node, "error", err.Error())
-		a.Why = deleteFailed + err.Error()
+		a.Why = deleteFailed + shorten(err.Error(), 500)
 		c.add(time.Now(), a.Why)
 	}
 	l.state.Acts[len(l.state.Acts)-1] = a
 	l.outcomes[a.ID] = a.Outcome
 	c.Act = &a
-	if err := l.saveActs(ctx, l.state.Acts); err != nil {
-		l.setFault("write down the act: " + err.Error())
+	if l.saveActs(ctx, "write down the act", l.state.Acts) == nil && l.history {
+		_ = l.saveCase(ctx, c)
 	}
-	l.saveCase(ctx, c)
 }
 
 // settled records the acts whose outcome has become known since it was last called.
 func (l *Loop) settled(ctx context.Context) {
-	changed := false
-	for _, a := range l.state.Acts {
-		if l.outcomes[a.ID] == a.Outcome {
-			continue
-		}
-		changed, l.outcomes[a.ID] = true, a.Outcome
+	if !l.mayWrite() {
+		return
+	}
+	changed := slices.DeleteFunc(slices.Clone(l.state.Acts), func(a Act) bool { return l.outcomes[a.ID] == a.Outcome })
+	if len(changed) == 0 || isConflict(l.saveActs(ctx, "write down the outcome", l.state.Acts)) {
+		return // or somebody else settles them
+	}
+	for _, a := range changed {
+		l.outcomes[a.ID] = a.Outcome
 		l.Recorder.Settled(a)
 		took := a.Settled.Sub(a.At).Round(time.Millisecond)
-		if a.Outcome == Escalated {
-			l.Log.Error("a deletion did not help; a person must look", "broker", l.Broker, "node", a.Node, "why", a.Why, "after", took)
-		} else {
+		switch a.Outcome {
+		case Escalated, Failed:
+			l.Log.Error("a deletion did not help; a person must look", "broker", l.Broker, "node", a.Node, "outcome", a.Outcome, "why", a.Why, "after", took)
+		case Pending, Recovered, Void, Gone:
 			l.Log.Info("a deletion is settled", "broker", l.Broker, "node", a.Node, "outcome", a.Outcome, "why", a.Why, "took", took)
 		}
 		l.settleCase(ctx, a)
 	}
-	if changed {
-		if err := l.saveActs(ctx, l.state.Acts); err != nil {
-			l.setFault("write down the outcome: " + err.Error())
-		}
-	}
-}
-
-func (l *Loop) saveActs(ctx context.Context, acts []Act) error {
-	_, err := bounded(ctx, storeTimeout, func(ctx context.Context) (struct{}, error) {
-		return struct{}{}, l.Store.SaveActs(ctx, l.Broker, acts)
-	})
-	return err
 }
 
 // hold gives the decisions with that about node turned to Hold.

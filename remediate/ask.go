@@ -129,7 +129,9 @@ func (l *Loop) run(ctx context.Context, n probe.Node, argv ...string) (int, stri
 		return 0, "", errors.New("commands cannot be run")
 	}
 	var out limited
-	exit, err := bounded(ctx, askTimeout, func(ctx context.Context) (int, error) { return l.Exec.Exec(ctx, n, argv, &out, &out) })
+	exit, err := bounded(ctx, &l.gate, "run a command", askTimeout, func(ctx context.Context) (int, error) {
+		return l.Exec.Exec(ctx, n, argv, &out, &out)
+	})
 	if err != nil {
 		return 0, "", fmt.Errorf("run %s in %s: %w", argv[0], n.Name, err)
 	}

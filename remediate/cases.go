@@ -24,6 +24,10 @@ const (
 const (
 	outcomeBySelf   = "recovered by itself"
 	outcomeReplaced = "replaced by somebody else"
+	outcomeGone     = "gone: there is no such node any more"
+	outcomeOther    = "told by another case" // two replicas opened one
+	// outcomeUnreadable is that of a case whose document cannot be read.
+	outcomeUnreadable = "unreadable"
 )
 
 // add appends a line to the timeline, unless it says what the last one says. A timeline that is full keeps its
@@ -38,24 +42,13 @@ func (c *Case) add(at time.Time, text string) {
 	c.Events = append(c.Events, Event{At: at, Text: text})
 }
 
-// resumeCases takes up the cases that a predecessor left open.
-func (l *Loop) resumeCases(ctx context.Context) error {
-	cases, err := bounded(ctx, storeTimeout, l.Store.Cases)
-	if err != nil {
-		return err
-	}
-	for _, c := range cases {
-		if c.Broker == l.Broker && c.Closed.IsZero() && l.cases[c.Node] == nil {
-			l.cases[c.Node] = &c
-		}
-	}
-	return nil
-}
-
 // openCases opens a case for each node that has been stuck often and long enough, corroborated or not.
 func (l *Loop) openCases(ctx context.Context, o Observation, decisions []Decision) {
 	published := false
 	for _, d := range decisions {
+		if !l.mayWrite() {
+			return
+		}
 		if c := l.cases[d.Node]; !d.Evidence.Enough || (c != nil && c.UID == d.UID) {
 			continue
 		}
@@ -78,10 +71,15 @@ func (l *Loop) openCase(ctx context.Context, d Decision) {
 	c.add(d.At, d.Reason)
 	l.capture(ctx, c)
 	c.add(time.Now(), "case captured")
-	if l.saveCase(ctx, c) {
-		l.cases[d.Node] = c
-		l.Log.Warn("case opened", "broker", l.Broker, "node", d.Node, "case", c.ID, "reason", d.Reason)
+	if !l.stillLeads(ctx) { // that has taken seconds
+		return
 	}
+	if l.saveCase(ctx, c) != nil {
+		delete(l.unsavedCases, c.ID) // it is tried again with all that is known then
+		return
+	}
+	l.cases[d.Node] = c
+	l.Log.Warn("case opened", "broker", l.Broker, "node", d.Node, "case", c.ID, "reason", d.Reason)
 }
 
 // capture gathers the evidence. What cannot be had is named, and does not hold up the rest.
@@ -89,7 +87,7 @@ func (l *Loop) capture(ctx context.Context, c *Case) {
 	c.Results = slices.Clone(l.recent[c.Node])
 	node, peers := l.nodeAndPeers(c.Node)
 	if l.Logs != nil {
-		lines, err := bounded(ctx, askTimeout, func(ctx context.Context) ([]probe.LogLine, error) {
+		lines, err := bounded(ctx, &l.gate, "read the log", askTimeout, func(ctx context.Context) ([]probe.LogLine, error) {
 			return l.Logs.LastLines(ctx, node, keptLogLines)
 		})
 		if c.Logs = lines; err != nil {
@@ -97,6 +95,7 @@ func (l *Loop) capture(ctx context.Context, c *Case) {
 		}
 	}
 	switch {
+	case l.Policy.App: // there is no cluster to ask
 	case l.Exec == nil:
 		c.Missing = append(c.Missing, "the cluster as a peer sees it: commands cannot be run")
 	case len(peers) == 0:
@@ -121,7 +120,7 @@ func (l *Loop) capture(ctx context.Context, c *Case) {
 func (l *Loop) nodeAndPeers(name string) (node probe.Node, peers []probe.Node) {
 	now := time.Now()
 	for _, n := range l.view.Nodes {
-		login := l.state.Nodes[n.Name].Latest[probe.Login]
+		login := l.state.Nodes[n.Name].Latest[l.Policy.voice()]
 		switch {
 		case n.Name == name:
 			node = n
@@ -142,7 +141,7 @@ func (l *Loop) follow(ctx context.Context, decisions []Decision) {
 			l.Log.Log(ctx, level(d), "node changed", "broker", l.Broker, "node", d.Node, "from", last.Phase, "to", d.Phase, "reason", d.Reason)
 		}
 		c := l.cases[d.Node]
-		if c == nil || !changed || (c.UID == d.UID && c.Decision.Reason == d.Reason) {
+		if c == nil || !l.mayWrite() || !changed || (c.UID == d.UID && c.Decision.Reason == d.Reason) {
 			continue
 		}
 		if c.UID == d.UID && (c.Act == nil || c.Act.Outcome == Void) { // what led to an act is kept
@@ -151,19 +150,47 @@ func (l *Loop) follow(ctx context.Context, decisions []Decision) {
 		}
 		c.add(time.Now(), d.Reason)
 		switch {
-		case c.Act != nil && c.Act.Outcome != Void:
+		case l.unsettled(c) || (d.UID != c.UID && c.Act != nil && c.Act.Outcome == Failed):
 		case d.UID != c.UID:
 			l.closeCase(c, outcomeReplaced, d.At)
 		case d.Phase == Well:
 			l.closeCase(c, outcomeBySelf, d.At)
 		}
-		l.saveCase(ctx, c)
+		_ = l.saveCase(ctx, c)
+	}
+}
+
+// unsettled says whether c waits for what becomes of an act.
+func (l *Loop) unsettled(c *Case) bool {
+	return slices.ContainsFunc(l.state.Acts, func(a Act) bool { return a.Case == c.ID && !a.Outcome.over() })
+}
+
+// closeGone closes the cases of nodes that no view has shown for the settle time. A pod that is recreated is missing for
+// a moment, and a deletion under way is settled first.
+func (l *Loop) closeGone(ctx context.Context, v probe.View) {
+	if !l.mayWrite() {
+		return
+	}
+	now := time.Now()
+	for name, c := range l.cases {
+		here := slices.ContainsFunc(v.Nodes, func(n probe.Node) bool { return n.Name == name })
+		since, counting := l.missing[c.ID]
+		switch {
+		case here || v.At.IsZero() || now.Sub(v.At) > l.Policy.Fresh:
+			delete(l.missing, c.ID)
+		case !counting:
+			l.missing[c.ID] = now
+		case now.Sub(since) >= l.Policy.Settle && !l.unsettled(c):
+			delete(l.missing, c.ID)
+			l.closeCase(c, outcomeGone, now)
+			_ = l.saveCase(ctx, c)
+		}
 	}
 }
 
 // level is how loudly a change to d is told: a node that fails for certain, or that a person must look at, is a warning.
 func level(d Decision) slog.Level {
-	if d.Phase == Ailing || d.Phase == Lost || d.Evidence.Enough {
+	if d.Phase == Ailing || d.Phase == Lost || d.Phase == Unclear || d.Evidence.Enough {
 		return slog.LevelWarn
 	}
 	return slog.LevelInfo
@@ -176,7 +203,7 @@ func (l *Loop) closeCase(c *Case, outcome string, at time.Time) {
 	l.Log.Info("case closed", "broker", l.Broker, "node", c.Node, "case", c.ID, "outcome", outcome)
 }
 
-// settleCase notes what became of a's case. An escalated one stays open until its node lets people in.
+// settleCase notes what became of a's case. One that a person must look at stays open until its node lets people in.
 func (l *Loop) settleCase(ctx context.Context, a Act) {
 	c := l.cases[a.Node]
 	if c == nil || c.ID != a.Case {
@@ -184,23 +211,14 @@ func (l *Loop) settleCase(ctx context.Context, a Act) {
 	}
 	c.Act = &a
 	c.Results = slices.Clone(l.recent[a.Node])
-	if a.Outcome == Escalated {
-		c.Outcome = string(Escalated)
-		c.add(a.Settled, "escalated: "+a.Why)
+	if a.Outcome == Escalated || a.Outcome == Failed {
+		c.Outcome = string(a.Outcome)
+		c.add(a.Settled, string(a.Outcome)+": "+a.Why)
 	} else {
 		c.add(a.Settled, a.Why)
 		l.closeCase(c, string(a.Outcome), a.Settled)
 	}
-	l.saveCase(ctx, c)
-}
-
-// saveCase stores c and reports whether it is stored.
-func (l *Loop) saveCase(ctx context.Context, c *Case) bool {
-	_, err := bounded(ctx, storeTimeout, func(ctx context.Context) (struct{}, error) { return struct{}{}, l.Store.SaveCase(ctx, *c) })
-	if err != nil {
-		l.setFault("store the case: " + err.Error())
-	}
-	return err == nil
+	_ = l.saveCase(ctx, c)
 }
 
 func isGone(err error) bool { return errors.Is(err, probe.ErrGone) || errors.Is(err, probe.ErrChanged) }

@@ -76,7 +76,7 @@ func (sc *scene) decide(n probe.Node) Decision {
 	case !stuckNow:
 		d.Reason = "confirmed stuck, but the latest look could not tell: " + why
 	case len(closed) > 0:
-		d.Reason = "confirmed stuck; held back by " + names(closed)
+		d.Reason = "confirmed stuck; " + sc.failed(n) + "held back by " + names(closed)
 	default:
 		d.Action = Delete
 		d.Reason = fmt.Sprintf("confirmed stuck since %s: %s; every guard is open", clock(ev.Since), ev.Witness)
@@ -90,6 +90,8 @@ func (sc *scene) phase(n probe.Node, ns NodeState, status probe.Status, ev Evide
 	for _, a := range sc.state.Acts {
 		switch {
 		case a.Node != n.Name:
+		case a.unclear(n):
+			return Unclear
 		case a.Outcome == Pending:
 			return Recovering
 		case a.Outcome == Escalated:
@@ -113,18 +115,44 @@ func (sc *scene) phase(n probe.Node, ns NodeState, status probe.Status, ev Evide
 func (sc *scene) reason(d Decision, ns NodeState, why string) string {
 	switch d.Phase {
 	case Well:
-		return "lets people in"
+		return sc.policy.Wellness()
 	case Ailing:
 		return why + ": a restart would not cure that"
 	case Suspect:
 		return sc.suspicion(d.Evidence, ns, why)
 	case Recovering:
-		return "deleted; waiting for the new node to let people in"
+		return "deleted; waiting until the new node " + sc.policy.Wellness()
+	case Unclear:
+		return sc.doubt(d.Node)
 	case Lost:
 		return "deleted, and not back in time: a person must look"
 	case Blind, Confirmed:
 	}
 	return "cannot tell how it is: " + why
+}
+
+// doubt says why it is not known whether the node has been deleted.
+func (sc *scene) doubt(node string) string {
+	for _, a := range sc.state.Acts {
+		switch {
+		case a.Node != node || a.Outcome != Pending:
+		case a.refused():
+			return fmt.Sprintf("not known to be deleted: that was asked for at %s, and %s", clock(a.At), a.Why)
+		default:
+			return fmt.Sprintf("not known to be deleted: that was decided at %s, and nothing is known since", clock(a.At))
+		}
+	}
+	return "not known to be deleted"
+}
+
+// failed reminds of a deletion of n that failed; "" if none did.
+func (sc *scene) failed(n probe.Node) string {
+	for _, a := range slices.Backward(sc.state.Acts) {
+		if a.UID == n.UID && a.Outcome == Failed {
+			return fmt.Sprintf("a deletion at %s failed, a person must look (%s); ", clock(a.At), a.Why)
+		}
+	}
+	return ""
 }
 
 func (sc *scene) suspicion(ev Evidence, ns NodeState, why string) string {
@@ -145,7 +173,7 @@ func (sc *scene) suspicion(ev Evidence, ns NodeState, why string) string {
 func (sc *scene) evidence(ns NodeState) (ev Evidence, stuckNow bool) {
 	p := sc.policy
 	ev = Evidence{Needed: p.Needed, Of: p.Of}
-	for _, kind := range []probe.Kind{probe.Login, probe.Roundtrip} {
+	for _, kind := range []probe.Kind{p.voice(), probe.Roundtrip} {
 		run := ns.Runs[kind]
 		count, enough := run.stuck(p)
 		if count == 0 || (ev.Kind != "" && !(enough && !ev.Enough)) {
@@ -165,6 +193,9 @@ func (sc *scene) evidence(ns NodeState) (ev Evidence, stuckNow bool) {
 // or the same processes were stuck in two looks. Processes that are stuck in one look only may be slow.
 func (sc *scene) witness(ns NodeState, ev Evidence) (bool, string) {
 	p, r := sc.policy, ns.Latest[probe.MaybeStuck]
+	if p.App {
+		return true, soleWitness
+	}
 	if p.LogSilence > 0 {
 		log := ns.Latest[probe.LogAge]
 		if log.Reason == "" || sc.now.Sub(log.Ended()) > p.Fresh || log.Status() == probe.Unknown || log.LogAge < p.LogSilence {

@@ -13,158 +13,278 @@ import (
 	"github.com/cjworkbench/unstuck/probe"
 )
 
+// fuzzSteps is how long a world is played at most. Much is known after so many steps; longer ones only take longer.
+const fuzzSteps = 80
+
 // FuzzDecide plays a world that the bytes describe, one step for each pair of them, and holds the decisions to the
 // invariants: never two acts in flight on a broker; no act while any peer is Unknown or Stuck; no act before M of N and
-// the minimum time; none when paused or observing; the order of the nodes does not matter; nothing given is changed.
+// the minimum time, without a break, and not without a second witness; none when paused or observing; no more than the
+// budget; the order of the nodes does not matter; nothing given is changed. What may be is told by fuzz_oracle_test.go,
+// from all that was seen, and not from what Decide noted.
 func FuzzDecide(f *testing.F) {
-	f.Add([]byte{0, 2, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0})
-	for seed := range uint64(8) {
+	for seed := range uint64(24) {
 		r := rand.New(rand.NewPCG(seed, seed))
-		b := make([]byte, 400)
+		b := make([]byte, 2*fuzzSteps)
 		for i := range b {
 			b[i] = byte(r.Uint32())
-			if seed%2 == 0 && i%2 == 0 { // mostly what leads to an act
-				b[i] = byte(r.Uint32() % 3)
-			}
 		}
 		f.Add(b)
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		w := newFuzzWorld(t)
-		for i := 0; i+1 < len(data) && i < 600; i += 2 {
+		for i := 0; i+1 < len(data) && i < 2*fuzzSteps; i += 2 {
 			w.step(data[i], data[i+1])
 		}
 	})
 }
 
-// TestTheInvariantsAreNotHeldByNeverActing plays the wedge of one node in the fuzzed world: it must lead to a deletion.
-func TestTheInvariantsAreNotHeldByNeverActing(t *testing.T) {
-	w := newFuzzWorld(t)
-	for range 8 {
-		w.step(0, 0) // rabbit-1's login hangs, the others are well
-		w.step(2, 0) // its processes are stuck
+// TestNoRandomWorldBreaksAnInvariant plays worlds at random, many in a short time: it finds what fuzzing, which goes by
+// coverage, would take long to come across.
+func TestNoRandomWorldBreaksAnInvariant(t *testing.T) {
+	asked := 0
+	for seed := range uint64(100) {
+		r := rand.New(rand.NewPCG(seed, 0))
+		w := newFuzzWorld(t)
+		for range 300 {
+			w.step(byte(r.Uint32()), byte(r.Uint32()))
+		}
+		asked += len(w.asked)
 	}
-	if w.deletions != 1 {
-		t.Errorf("%d deletions, want 1", w.deletions)
+	if asked < 25 {
+		t.Errorf("%d deletions in all these worlds: too few to show anything", asked)
+	}
+}
+
+// TestTheInvariantsAreNotHeldByNeverActing plays the wedge of one node in the fuzzed world, of its login or of its queues:
+// it must lead to a deletion.
+func TestTheInvariantsAreNotHeldByNeverActing(t *testing.T) {
+	for name, play := range map[string]func(*fuzzWorld){
+		"logins hang":      func(w *fuzzWorld) { w.logins("rabbit-1", probe.AwaitTune) },
+		"round trips hang": func(w *fuzzWorld) { w.logins("rabbit-1", probe.OK); w.trips("rabbit-1", 0) },
+	} {
+		w := newFuzzWorld(t)
+		for range 8 {
+			play(w)
+			w.now = w.now.Add(10 * time.Second)
+			w.check(w.look("rabbit-1", probe.ProcessesStuck, 7))
+		}
+		if len(w.asked) != 1 {
+			t.Errorf("%s: %d deletions, want 1", name, len(w.asked))
+		}
 	}
 }
 
 type fuzzWorld struct {
 	*timeline
 
-	uids      int
-	turns     int
-	deletions int
-	last      map[string]probe.Result // latest login by node
-	firstBad  map[string]time.Time    // of the present run
-	bad       map[string]int
+	fault fuzzFault
+	uids  int
+	turns int
+	seen  map[string][]probe.Result // all results of each UID, oldest first
+	asked []fuzzAct
+	fails int // how many of the next deletes are refused, or forgotten by a crash
+	crash bool
+}
+
+// fuzzAct is a deletion that Decide asked for.
+type fuzzAct struct {
+	Act
+
+	refused bool   // it was not carried out
+	crash   bool   // for it was not even asked for
+	lived   bool   // the node has let us in since
+	newUID  string // of what took its place; "": nothing did
+	back    bool   // that lets people in
 }
 
 func newFuzzWorld(t *testing.T) *fuzzWorld {
-	w := &fuzzWorld{timeline: newTimeline(t), last: map[string]probe.Result{}, firstBad: map[string]time.Time{}, bad: map[string]int{}}
-	w.policy.PerNodePerDay, w.policy.PerBrokerPerDay = 3, 6
+	w := &fuzzWorld{timeline: newTimeline(t), seen: map[string][]probe.Result{}}
+	w.fault = fuzzFault{"rabbit-1", probe.AwaitTune, 0, probe.ProcessesStuck}
+	w.policy.PerNodePerDay, w.policy.PerBrokerPerDay = 1, 2
 	return w
 }
 
-var fuzzReasons = []probe.Reason{probe.AwaitTune, probe.OK, probe.AwaitStart, probe.Unreachable, probe.Refused, probe.Cancelled}
+// What a world is made of. What stands there several times comes the more often: the worlds of interest are those in
+// which something almost leads to a deletion.
+var (
+	fuzzKinds   = []byte("LLLLLLLLLLLLMMMMMMMTTTTTTffltttpmoradyyyhvvb")
+	fuzzNames   = []string{"rabbit-1", "rabbit-1", "rabbit-1", "rabbit-1", "rabbit-1", "rabbit-1", "rabbit-0", "rabbit-2"}
+	fuzzReasons = []probe.Reason{
+		probe.AwaitStart, probe.AwaitTune, probe.Unreachable, probe.OK, probe.Cancelled, probe.Refused,
+	}
+	fuzzLooks = []probe.Reason{probe.ProcessesStuck, probe.ToolsUnresponsive, probe.OK, probe.ExecFailed}
+	fuzzTrips = []struct {
+		reason probe.Reason
+		stage  probe.Stage
+	}{
+		{probe.AwaitDeclare, probe.StageDeclare}, {probe.OK, probe.StageClose}, {probe.AwaitConfirm, probe.StagePublish},
+		{probe.AwaitTune, probe.StageTune}, {probe.Blocked, probe.StagePublish}, {probe.Cancelled, probe.StageConsume}, {probe.Unreachable, probe.StageTCP},
+	}
+)
 
-// step lets one thing happen and decides.
+// fuzzFault is what a node has, for a while.
+type fuzzFault struct {
+	node  string
+	login probe.Reason
+	trip  int // in fuzzTrips
+	look  probe.Reason
+}
+
+// step lets one thing happen and decides. A probe takes up to 12 s, and none begins before the last of its kind has ended.
 func (w *fuzzWorld) step(what, detail byte) {
-	names := []string{"rabbit-1", "rabbit-0", "rabbit-2"}
-	name := names[int(detail)%3]
-	var results []probe.Result
-	switch what % 12 {
-	case 0: // a round of logins; name's has one of the reasons
-		w.now = w.now.Add(20 * time.Second)
-		for _, n := range names {
-			reason := probe.OK
-			if n == name {
-				reason = fuzzReasons[int(detail/3)%len(fuzzReasons)]
-			}
-			results = append(results, w.login(n, reason))
-		}
-	case 1: // one node's login only
-		w.now = w.now.Add(time.Duration(detail) * time.Second)
-		results = append(results, w.login(name, fuzzReasons[int(detail/3)%len(fuzzReasons)]))
-	case 2:
-		w.now = w.now.Add(10 * time.Second)
-		r := w.result(name, probe.MaybeStuck, []probe.Reason{probe.ProcessesStuck, probe.ToolsUnresponsive, probe.OK, probe.ExecFailed}[int(detail/3)%4])
-		r.Processes = &probe.Processes{Total: 100, Suspicious: 5, Baseline: 2, StuckIDs: []probe.ProcessID{7, probe.ProcessID(detail / 12)}}
-		slices.Sort(r.Processes.StuckIDs)
-		results = append(results, r)
-	case 3:
+	kind := fuzzKinds[int(what)%len(fuzzKinds)]
+	name, which := fuzzNames[detail%8], int(detail/8)
+	fault := w.fault
+	if usual := detail < 224; !usual { // something else for once
+		fault = fuzzFault{name, fuzzReasons[which%len(fuzzReasons)], which % len(fuzzTrips), fuzzLooks[which%len(fuzzLooks)]}
+	}
+	switch kind {
+	case 'f': // another node has another fault
+		w.fault = fuzzFault{name, fuzzReasons[which%4], which % 3, fuzzLooks[which%2]}
+		return
+	case 'L': // a round of logins
+		w.logins(fault.node, fault.login)
+		return
+	case 'M', 'm': // a look at a node's processes
+		w.now = w.now.Add(13 * time.Second)
+		w.check(w.look(fault.node, fault.look, 7+probe.ProcessID(detail/128)))
+		return
+	case 'T': // a round of round trips
+		w.trips(fault.node, fault.trip)
+		return
+	case 'l': // one node's login only
+		w.now = w.now.Add(13*time.Second + time.Duration(detail)*time.Second)
+		w.check(w.saw(w.result(name, probe.Login, fuzzReasons[which%len(fuzzReasons)])))
+		return
+	case 't': // a round trip through one node
+		w.now = w.now.Add(13*time.Second + time.Duration(detail)*time.Second/8)
+		w.check(w.trip(name, which))
+		return
+	case 'p':
 		w.obs.Pauses = nil
 		if detail%2 == 0 {
 			w.obs.Pauses = []Pause{{Until: w.now.Add(time.Duration(detail) * time.Second)}}
 		}
-	case 4:
+	case 'o':
 		w.policy.Mode = Mode(detail % 2)
-	case 5:
-		w.node(name).Terminating = probe.Answer(detail / 3 % 3)
-	case 6:
-		w.obs.View.Leading = probe.Answer(detail % 3)
-	case 7: // a new UID
-		w.uids++
-		w.node(name).UID, w.node(name).Started = fmt.Sprint("uid-", w.uids), w.now
-		delete(w.last, name)
-		w.bad[name] = 0
-	case 8:
-		w.now = w.now.Add(time.Duration(detail) * time.Minute)
-	case 9:
-		w.obs.HistoryKnown, w.obs.PausesKnown = detail%4 != 0, detail%4 != 1
-	case 10:
-		w.obs.View.Operating = probe.Answer(detail % 3)
-	case 11: // back to where acting is possible
+	case 'r':
+		w.node(name).Terminating = probe.Answer(which % 3)
+	case 'a':
+		w.obs.View.Leading, w.obs.View.Operating = probe.Answer(which%3), probe.Answer(which/3%3)
+	case 'd': // somebody replaces a node
+		w.replace(name)
+	case 'y': // what was deleted is replaced
+		for _, a := range w.asked {
+			if a.newUID == "" && !a.refused && !a.lived && w.node(a.Node).UID == a.UID {
+				w.replace(a.Node)
+			}
+		}
+	case 'h':
+		w.now = w.now.Add(time.Duration(which) * time.Minute * 4)
+	case 'v': // the next deletes fail
+		w.fails, w.crash = which%3, which%2 == 0
+	case 'b':
+		w.obs.HistoryKnown, w.obs.PausesKnown = which%4 != 0, which%4 != 1
+	}
+	w.check()
+	if detail%4 > 0 { // and back to where acting is possible
 		w.policy.Mode, w.obs.View.Leading, w.obs.View.Operating = Remediate, probe.Yes, probe.No
 		w.obs.HistoryKnown, w.obs.PausesKnown, w.obs.Pauses = true, true, nil
 		for i := range w.obs.View.Nodes {
 			w.obs.View.Nodes[i].Terminating = probe.No
 		}
 	}
-	w.check(results)
 }
 
-func (w *fuzzWorld) login(name string, reason probe.Reason) probe.Result {
-	r := w.result(name, probe.Login, reason)
-	w.last[name] = r
-	switch r.Status() {
-	case probe.Stuck:
-		if w.bad[name]++; w.bad[name] == 1 {
-			w.firstBad[name] = r.Started
+// logins is a round of logins: name's has that reason, the others are well.
+func (w *fuzzWorld) logins(name string, reason probe.Reason) {
+	w.now = w.now.Add(20 * time.Second)
+	var results []probe.Result
+	for _, n := range w.obs.View.Nodes {
+		r := w.result(n.Name, probe.Login, probe.OK)
+		if n.Name == name {
+			r = w.result(n.Name, probe.Login, reason)
 		}
-	case probe.Healthy, probe.Faulty:
-		w.bad[name] = 0
-	case probe.Unknown:
-		if reason == probe.Unreachable { // may count, with the node's own tools as witness
-			if w.bad[name]++; w.bad[name] == 1 {
-				w.firstBad[name] = r.Started
-			}
+		results = append(results, w.saw(r))
+	}
+	w.check(results...)
+}
+
+// trips is a round of round trips: name's is that one of fuzzTrips, the others are good.
+func (w *fuzzWorld) trips(name string, which int) {
+	w.now = w.now.Add(20 * time.Second)
+	var results []probe.Result
+	for _, n := range w.obs.View.Nodes {
+		if n.Name == name {
+			results = append(results, w.trip(n.Name, which))
+		} else {
+			results = append(results, w.trip(n.Name, 1))
+		}
+	}
+	w.check(results...)
+}
+
+func (w *fuzzWorld) look(name string, reason probe.Reason, id probe.ProcessID) probe.Result {
+	r := w.result(name, probe.MaybeStuck, reason)
+	r.Processes = &probe.Processes{Total: 100, Suspicious: 5, Baseline: 2, StuckIDs: []probe.ProcessID{id}}
+	return w.saw(r)
+}
+
+func (w *fuzzWorld) replace(name string) {
+	w.uids++
+	n := w.node(name)
+	for i := range w.asked {
+		if a := &w.asked[i]; a.UID == n.UID && !a.refused && !a.lived {
+			a.newUID = fmt.Sprint("uid-", w.uids)
+		}
+	}
+	n.UID, n.Started = fmt.Sprint("uid-", w.uids), w.now
+}
+
+func (w *fuzzWorld) trip(name string, which int) probe.Result {
+	trip := fuzzTrips[which%len(fuzzTrips)]
+	r := w.result(name, probe.Roundtrip, trip.reason)
+	r.Stage = trip.stage
+	return w.saw(r)
+}
+
+// saw notes a result, as the world sees it.
+func (w *fuzzWorld) saw(r probe.Result) probe.Result {
+	w.seen[r.UID] = append(w.seen[r.UID], r)
+	if r.Kind == probe.Login && r.Status() == probe.Healthy {
+		for i := range w.asked {
+			a := &w.asked[i]
+			after := a.Node == r.Node && r.Started.After(a.At)
+			a.back = a.back || (after && a.newUID != "" && r.UID != a.UID)
+			a.lived = a.lived || (after && r.UID == a.UID)
 		}
 	}
 	return r
 }
 
-func (w *fuzzWorld) check(results []probe.Result) {
+func (w *fuzzWorld) check(results ...probe.Result) {
 	w.obs.View.At = w.now
 	for _, n := range w.obs.View.Nodes {
 		w.obs.Quorum[n.Name] = Quorum{UID: n.UID, Critical: probe.No, At: w.now}
 	}
 	w.obs.Results = results
-	thorough := w.turns%8 == 0 // rendering everything takes a hundred times as long as deciding
+	thorough := w.turns%16 == 5 // comparing everything takes far longer than deciding
 	w.turns++
 	var before string
 	if thorough {
 		before = fmt.Sprintf("%+v %+v", w.state, w.obs)
 	}
 	state, decisions := Decide(w.state, w.obs, w.policy, w.now)
-	if thorough && fmt.Sprintf("%+v %+v", w.state, w.obs) != before {
-		w.t.Fatal("what was given has changed; it was", before)
-	}
-	other := w.obs
-	other.View.Nodes = slices.Clone(w.obs.View.Nodes)
-	slices.Reverse(other.View.Nodes)
-	if s, d := Decide(w.state, other, w.policy, w.now); !reflect.DeepEqual(state, s) || !reflect.DeepEqual(decisions, d) {
-		w.t.Fatal("another order of the nodes gives another decision", cmp.Diff(state, s)+cmp.Diff(decisions, d))
+	if thorough {
+		if fmt.Sprintf("%+v %+v", w.state, w.obs) != before {
+			w.t.Fatal("what was given has changed; it was", before)
+		}
+		other := w.obs
+		other.View.Nodes = slices.Clone(w.obs.View.Nodes)
+		slices.Reverse(other.View.Nodes)
+		if s, d := Decide(w.state, other, w.policy, w.now); !reflect.DeepEqual(state, s) || !reflect.DeepEqual(decisions, d) {
+			w.t.Fatal("another order of the nodes gives another decision", cmp.Diff(state, s)+cmp.Diff(decisions, d))
+		}
 	}
 	w.state = state
 	acting := 0
@@ -174,43 +294,24 @@ func (w *fuzzWorld) check(results []probe.Result) {
 		}
 		acting++
 		w.mayAct(d)
-		w.deletions++
-		w.state.Acts = append(slices.Clone(w.state.Acts), Act{ID: fmt.Sprint(w.now, d.Node), Node: d.Node, UID: d.UID, At: w.now})
+		w.act(d)
 	}
 	if acting > 1 {
 		w.t.Fatalf("%d acts at once", acting)
 	}
 }
 
-// mayAct fails the test if d breaks an invariant, by what the world knows and not by what Decide noted.
-func (w *fuzzWorld) mayAct(d Decision) {
-	t := w.t
-	if w.policy.Mode != Remediate || !w.obs.PausesKnown || !w.obs.HistoryKnown || w.obs.View.Leading != probe.Yes || w.obs.View.Operating != probe.No {
-		t.Fatalf("acts in mode %s, pauses known %v, history known %v, leading %s, operating %s",
-			w.policy.Mode, w.obs.PausesKnown, w.obs.HistoryKnown, w.obs.View.Leading, w.obs.View.Operating)
-	}
-	for _, p := range w.obs.Pauses {
-		if p.Until.After(w.now) {
-			t.Fatal("acts while paused")
+// act asks for what was decided. It is accepted, refused, or the one who asked has ended before.
+func (w *fuzzWorld) act(d Decision) {
+	a := Act{ID: fmt.Sprint(len(w.asked)), Node: d.Node, UID: d.UID, At: w.now, Accepted: w.now, Why: d.Reason}
+	refused := w.fails > 0
+	if refused {
+		w.fails--
+		a.Accepted = time.Time{}
+		if !w.crash {
+			a.Why = deleteFailed + "forbidden"
 		}
 	}
-	for _, a := range w.state.Acts {
-		if a.Outcome == Pending || a.Outcome == Escalated {
-			t.Fatalf("acts while %+v is not settled", a)
-		}
-	}
-	for _, n := range w.obs.View.Nodes {
-		r := w.last[n.Name]
-		switch {
-		case n.Name == d.Node:
-			if n.Terminating != probe.No || n.UID != d.UID || r.UID != d.UID {
-				t.Fatalf("acts upon %+v, decided about %s, probed was %s", n, d.UID, r.UID)
-			}
-		case r.Status() != probe.Healthy || r.UID != n.UID || w.now.Sub(r.Ended()) > w.policy.Fresh:
-			t.Fatalf("acts while the peer %s is %s (%s), %s ago", n.Name, r.Status(), r.Reason, w.now.Sub(r.Ended()))
-		}
-	}
-	if w.bad[d.Node] < w.policy.Needed || w.now.Sub(w.firstBad[d.Node]) < w.policy.MinTime {
-		t.Fatalf("acts after %d bad logins in %s", w.bad[d.Node], w.now.Sub(w.firstBad[d.Node]))
-	}
+	w.state.Acts = append(slices.Clone(w.state.Acts), a)
+	w.asked = append(w.asked, fuzzAct{Act: a, refused: refused, crash: refused && w.crash})
 }

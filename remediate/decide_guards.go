@@ -205,6 +205,9 @@ func checkPeers(sc *scene, n subject) GuardState {
 }
 
 func checkQuorum(sc *scene, n subject) GuardState {
+	if sc.policy.App {
+		return open("an application has no queues")
+	}
 	if sc.o.View.Expected == 1 && sc.known {
 		return open("it is the only node: there is no peer to ask")
 	}
@@ -271,7 +274,7 @@ func checkInFlight(sc *scene, _ subject) GuardState {
 			return closedUntil(a.At.Add(sc.policy.Settle), "the deletion of %s is not settled", a.Node)
 		case Escalated:
 			return closed("the deletion of %s did not help: a person must look", a.Node)
-		case Recovered, Void:
+		case Recovered, Void, Failed, Gone:
 		default:
 			return closed("what became of the deletion of %s is unknown: %q", a.Node, a.Outcome)
 		}

@@ -96,7 +96,7 @@ var guardRows = []struct {
 		tl.state.Acts = []Act{{ID: "a", Node: "rabbit-0", UID: "uid-of-rabbit-0", At: tl.now.Add(-time.Minute)}}
 	}},
 	{GuardInFlight, "a peer's deletion was escalated", false, func(tl *timeline) {
-		tl.state.Acts = []Act{{ID: "a", Node: "gone", At: tl.now.Add(-time.Hour), Outcome: Escalated}}
+		tl.state.Acts = []Act{{ID: "a", Node: "rabbit-0", UID: "uid-of-rabbit-0", At: tl.now, Outcome: Escalated}}
 	}},
 	{GuardInFlight, "an act has an outcome that we do not know", true, func(tl *timeline) {
 		tl.state.Acts = []Act{{ID: "a", Node: "rabbit-0", At: tl.now.Add(-time.Hour), Outcome: "deleting"}}

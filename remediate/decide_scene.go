@@ -46,10 +46,10 @@ func look(s State, o Observation, p Policy, now time.Time) *scene {
 		if status == probe.Stuck || ns.running() {
 			sc.stuck = append(sc.stuck, n.Name)
 		}
-		if _, enough := ns.Runs[probe.Roundtrip].stuck(p); enough || len(ns.Runs[probe.Login].Samples) > 0 {
+		if _, enough := ns.Runs[probe.Roundtrip].stuck(p); enough || len(ns.Runs[p.voice()].Samples) > 0 {
 			sc.certain++
 		}
-		for _, kind := range []probe.Kind{probe.Login, probe.Roundtrip} {
+		for _, kind := range []probe.Kind{p.voice(), probe.Roundtrip} {
 			seen := lookedAt{node: n.Name}
 			if r := ns.Latest[kind]; r.Status() == probe.Healthy {
 				seen.at = r.Started

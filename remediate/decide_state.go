@@ -68,6 +68,9 @@ func (n NodeState) with(r probe.Result, p Policy) NodeState {
 			n.FirstTools = probe.Result{} // they reach it
 		}
 	case probe.LogAge:
+		if p.App {
+			n = n.withLogin(r, p)
+		}
 	}
 	if !n.running() {
 		n.FirstLook, n.Confirmed = probe.Result{}, time.Time{}
@@ -75,17 +78,18 @@ func (n NodeState) with(r probe.Result, p Policy) NodeState {
 	return n
 }
 
+// withLogin takes note of a login, or of what an application has instead.
 func (n NodeState) withLogin(r probe.Result, p Policy) NodeState {
 	switch r.Status() {
 	case probe.Healthy:
 		n.LastWell, n.FirstTools = r.Ended(), probe.Result{}
-		delete(n.Runs, probe.Login)
+		delete(n.Runs, r.Kind)
 	case probe.Faulty: // it answers, and so it is not what it was
 		n.FirstTools = probe.Result{}
-		delete(n.Runs, probe.Login)
+		delete(n.Runs, r.Kind)
 		delete(n.Runs, probe.Roundtrip)
 	case probe.Stuck, probe.Unknown:
-		n.Runs[probe.Login] = n.Runs[probe.Login].with(n.sample(r, p), r.Started, p)
+		n.Runs[r.Kind] = n.Runs[r.Kind].with(n.sample(r, p), r.Started, p)
 	}
 	return n
 }
@@ -104,13 +108,13 @@ func (n NodeState) withRoundtrip(r probe.Result, p Policy) NodeState {
 	return n
 }
 
-// sample says what r counts as. A node that cannot even be connected to may be frozen for so long that its accept
+// sample says what r counts as. A node that does not even answer a connect may be frozen for so long that its accept
 // queue is full, or cut off: that counts as Stuck only while the node's own tools, which come another way, cannot
 // reach it either.
 func (n NodeState) sample(r probe.Result, p Policy) Sample {
 	s := Sample{Stuck: r.Status() == probe.Stuck, At: r.Ended(), Reason: r.Reason}
 	tools := n.Latest[probe.MaybeStuck]
-	if r.Reason == probe.Unreachable && tools.Reason == probe.ToolsUnresponsive &&
+	if r.Reason == probe.Unreachable && r.NoAnswer && tools.Reason == probe.ToolsUnresponsive &&
 		tools.Started.After(n.LastWell) && r.Ended().Sub(tools.Ended()) < p.Evidence {
 		s.Stuck = true
 	}
@@ -176,7 +180,12 @@ func (r Run) greeted() bool {
 }
 
 func (n NodeState) running() bool {
-	return len(n.Runs[probe.Login].Samples) > 0 || len(n.Runs[probe.Roundtrip].Samples) > 0
+	for _, run := range n.Runs {
+		if len(run.Samples) > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // aged forgets evidence that is too old. It does not change n's maps.
@@ -198,10 +207,10 @@ func (n NodeState) aged(p Policy, now time.Time) NodeState {
 	return n
 }
 
-// health is how the node is by all that is known of it, and one phrase for why. Log silence is left out: it says
-// nothing about whether the node lets people in.
+// health is how the node is by all that is known of it, and one phrase for why. A broker's silent log is left out: it
+// says nothing about whether the node lets people in.
 func (n NodeState) health(p Policy, now time.Time) (probe.Status, string) {
-	login := n.Latest[probe.Login]
+	login := n.Latest[p.voice()]
 	switch {
 	case login.Reason == "":
 		return probe.Unknown, "not probed yet"
@@ -231,11 +240,15 @@ func clock(t time.Time) string { return t.UTC().Format("15:04:05") }
 func settle(s State, o Observation, p Policy, now time.Time) []Act {
 	kept := make([]Act, 0, len(s.Acts))
 	for _, a := range s.Acts {
-		if a.Outcome == Pending || a.Outcome == Escalated {
-			a = a.settled(s.Nodes[a.Node], o.View, p, now)
+		if a.Outcome == Pending || a.Outcome == Escalated || a.Outcome == Failed {
+			if p.App {
+				a = a.settledApp(s, o.View, p, now)
+			}
+			if a.Outcome != Recovered {
+				a = a.settled(s.Nodes[a.Node], o.View, p, now)
+			}
 		}
-		over := a.Outcome == Recovered || a.Outcome == Void
-		if !over || now.Sub(a.At) < 24*time.Hour || now.Sub(a.Settled) < p.Cooldown {
+		if !a.Outcome.over() || now.Sub(a.At) < 24*time.Hour || now.Sub(a.Settled) < p.Cooldown {
 			kept = append(kept, a)
 		}
 	}
@@ -243,17 +256,29 @@ func settle(s State, o Observation, p Policy, now time.Time) []Act {
 }
 
 func (a Act) settled(n NodeState, v probe.View, p Policy, now time.Time) Act {
-	login := n.Latest[probe.Login]
+	login := n.Latest[p.voice()]
 	letsIn := login.Status() == probe.Healthy && login.Started.After(a.At)
 	switch {
 	case letsIn && n.UID != a.UID:
-		a.Outcome, a.Settled, a.NewUID, a.Why = Recovered, login.Ended(), n.UID, "the new node lets people in"
+		a.Outcome, a.Settled, a.NewUID, a.Why = Recovered, login.Ended(), n.UID, "the new node "+p.Wellness()
+	case a.Outcome == Failed: // until somebody else has the node replaced
 	case letsIn && now.Sub(a.At) > p.Grace+p.Fresh && terminating(v, a) == probe.No:
-		a.Outcome, a.Settled, a.Why = Void, now, "the node was not deleted, and lets people in again"
+		a.Outcome, a.Settled, a.Why = Void, now, "the node was not deleted, and "+p.Wellness()+" again"
+	case a.Outcome == Pending && a.Accepted.IsZero() && !letsIn && v.At.Sub(a.At) >= min(doubtFor, p.Settle) && terminating(v, a) == probe.No:
+		a.Outcome, a.Settled = Void, now
+		if a.refused() {
+			a.Outcome = Failed
+		} else {
+			a.Why = "it was never asked for: the node is still there, and does not terminate"
+		}
+	case now.Sub(a.At) >= p.Settle && !p.App && a.outgrown(v, p, now):
+		a.Outcome, a.Settled, a.Why = Gone, now, "no new node has appeared, and none is missing"
 	case a.Outcome == Pending && now.Sub(a.At) >= p.Settle:
 		a.Outcome, a.Settled = Escalated, now
 		switch {
-		case strings.HasPrefix(a.Why, deleteFailed) && n.UID == a.UID:
+		case a.refused() && n.UID == a.UID:
+		case n.UID == "" && p.App:
+			a.Why = "not all pods that there should be write"
 		case n.UID == "":
 			a.Why = "no new node has appeared"
 		case n.UID == a.UID:
@@ -267,8 +292,27 @@ func (a Act) settled(n NodeState, v probe.View, p Policy, now time.Time) Act {
 	return a
 }
 
-// deleteFailed begins the Why of an act whose delete was refused, or ended in an error.
+// deleteFailed begins the Why of an act under way whose delete was refused, or ended in an error.
 const deleteFailed = "the delete failed: "
+
+// refused says whether asking for the delete failed. It may have happened all the same.
+func (a Act) refused() bool { return strings.HasPrefix(a.Why, deleteFailed) }
+
+// doubtFor is how long after it was decided a deletion that is not known to have been asked for may still show. Our
+// own request ends after 30 s, and an API server's after 60 by default.
+const doubtFor = 2 * time.Minute
+
+// unclear says whether n is to be deleted by a, and it is not known whether that has been asked for.
+func (a Act) unclear(n probe.Node) bool {
+	return a.Outcome == Pending && a.Accepted.IsZero() && a.Node == n.Name && a.UID == n.UID && n.Terminating != probe.Yes
+}
+
+// outgrown says whether the broker has as many nodes as it should have without a's.
+func (a Act) outgrown(v probe.View, p Policy, now time.Time) bool {
+	age := now.Sub(v.At)
+	return age <= p.Fresh && age > -p.Fresh && v.Expected > 0 && len(v.Nodes) == v.Expected &&
+		!slices.ContainsFunc(v.Nodes, func(n probe.Node) bool { return n.Name == a.Node })
+}
 
 func terminating(v probe.View, a Act) probe.Answer {
 	for _, n := range v.Nodes {

@@ -55,7 +55,10 @@ func (tl *timeline) result(name string, kind probe.Kind, reason probe.Reason) pr
 	if reason.Status() == probe.Stuck || reason == probe.Unreachable {
 		took = 12 * time.Second
 	}
-	return probe.Result{Broker: "rabbit", Node: name, UID: tl.node(name).UID, Kind: kind, Reason: reason, Started: tl.now.Add(-took), Took: took}
+	return probe.Result{
+		Broker: "rabbit", Node: name, UID: tl.node(name).UID, Kind: kind, Reason: reason, NoAnswer: reason == probe.Unreachable,
+		Started: tl.now.Add(-took), Took: took,
+	}
 }
 
 // turn decides on what has been observed, and forgets the results.
@@ -381,6 +384,19 @@ func TestAFullAcceptQueueCountsOnlyWithToolsThatCannotReachTheNode(t *testing.T)
 	tl.want("rabbit-1", Confirmed, Delete)
 }
 
+func TestANodeWhoseNameOrRouteIsGoneIsNotStuckWhateverItsToolsSay(t *testing.T) {
+	tl := newTimeline(t)
+	tl.turn(tl.result("rabbit-1", probe.MaybeStuck, probe.ToolsUnresponsive))
+	for range 20 {
+		tl.now = tl.now.Add(15 * time.Second)
+		r := tl.result("rabbit-1", probe.Login, probe.Unreachable)
+		r.NoAnswer = false
+		tl.turn(tl.result("rabbit-0", probe.Login, probe.OK), r, tl.result("rabbit-2", probe.Login, probe.OK))
+		tl.turn(tl.result("rabbit-1", probe.MaybeStuck, probe.ToolsUnresponsive))
+	}
+	tl.want("rabbit-1", Blind, Hold)
+}
+
 func TestADeclareThatHangsIsHeldUntilThePeersHaveBeenAskedTheSame(t *testing.T) {
 	tl := newTimeline(t)
 	tl.turn(tl.result("rabbit-0", probe.Roundtrip, probe.OK), tl.result("rabbit-1", probe.Roundtrip, probe.OK), tl.result("rabbit-2", probe.Roundtrip, probe.OK))
@@ -426,7 +442,7 @@ func TestAnotherUIDStartsAnew(t *testing.T) {
 func TestAfterTheActTheBrokerIsHeldUntilTheNewNodeLetsPeopleIn(t *testing.T) {
 	tl := newTimeline(t)
 	tl.wedge()
-	tl.state.Acts = append(tl.state.Acts, Act{ID: "a", Node: "rabbit-1", UID: "uid-of-rabbit-1", At: tl.now})
+	tl.state.Acts = append(tl.state.Acts, Act{ID: "a", Node: "rabbit-1", UID: "uid-of-rabbit-1", At: tl.now, Accepted: tl.now})
 	tl.round(probe.AwaitTune)
 	tl.want("rabbit-1", Recovering, Hold, GuardInFlight, GuardBudget)
 	tl.node("rabbit-1").UID = "new"

@@ -75,7 +75,12 @@ type Act struct {
 	Outcome Outcome   `json:"outcome"`
 	Settled time.Time `json:"settled,omitzero"` // when the outcome was known
 	NewUID  string    `json:"new_uid,omitempty"`
+	NewNode string    `json:"new_node,omitempty"` // if it has another name
 	Why     string    `json:"why,omitempty"`
+
+	// Accepted is when the delete was accepted. Zero: it is not known that it was; it may have been refused, or whoever
+	// wrote down the intent may have ended before or after it.
+	Accepted time.Time `json:"accepted,omitzero"`
 }
 
 // Outcome is what became of an act.
@@ -87,7 +92,15 @@ const (
 	Recovered Outcome = "recovered" // the node that took its place lets people in
 	Escalated Outcome = "escalated" // it did not in time: a person must look
 	Void      Outcome = "void"      // nothing was deleted: the node had gone or changed before
+	Failed    Outcome = "failed"    // the delete was refused or cut off, and the node is still there: a person must look
+	Gone      Outcome = "gone"      // nothing took its place, and nothing is missing: the broker has become smaller
 )
+
+// Outcomes lists what an act can settle as.
+func Outcomes() []Outcome { return []Outcome{Recovered, Escalated, Void, Failed, Gone} }
+
+// over says whether nothing more can become of the act.
+func (o Outcome) over() bool { return o == Recovered || o == Void || o == Failed || o == Gone }
 
 // Action is what a decision asks for. The zero value is Hold.
 type Action uint8
@@ -131,13 +144,14 @@ const (
 	Ailing     Phase = "ailing"     // something is wrong that a restart does not cure
 	Suspect    Phase = "suspect"    // stuck by a probe, not confirmed
 	Confirmed  Phase = "confirmed"  // stuck, often enough, for long enough, and corroborated
+	Unclear    Phase = "unclear"    // to be deleted, and it is not known whether that has happened
 	Recovering Phase = "recovering" // deleted, and not yet back
 	Lost       Phase = "escalated"  // deleted, and not back in time
 )
 
 // Phases lists every Phase.
 func Phases() []Phase {
-	return []Phase{Blind, Well, Ailing, Suspect, Confirmed, Recovering, Lost}
+	return []Phase{Blind, Well, Ailing, Suspect, Confirmed, Unclear, Recovering, Lost}
 }
 
 // Decision is what was decided about one node, and all that led to it. The same value feeds log, metrics, cases,

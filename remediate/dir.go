@@ -2,31 +2,28 @@ package remediate
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strings"
-	"sync"
+	"syscall"
 )
 
-// keptCases is how many cases a Dir keeps; the oldest closed ones go first.
-const keptCases = 200
+// maxFile bounds what is read of a file, in bytes. What we write is shorter.
+const maxFile = 1 << 20
 
-// Dir is a Store in a directory: cases/<id>.json, acts/<broker>.json, pauses.json. A file is replaced as a whole, so a
-// crash at any point leaves the old one or the new one.
-type Dir struct {
-	path string
-	mu   sync.Mutex
-}
+// Dir is a Shelf in a directory: cases/<id>.json, acts/<broker>.json, pauses.json. A file is replaced as a whole, so a
+// crash at any point leaves the old one or the new one. It cannot tell who else writes there: whoever uses it locks
+// the directory.
+type Dir struct{ path string }
 
-// NewDir makes a store in the directory path, which is created if need be.
+// NewDir makes a shelf in the directory path, which is created if need be.
 func NewDir(path string) (*Dir, error) {
-	for _, sub := range []string{"cases", "acts"} {
+	for _, sub := range []string{kindCases, kindActs} {
 		if err := os.MkdirAll(filepath.Join(path, sub), 0o750); err != nil {
 			return nil, fmt.Errorf("make the store: %w", err)
 		}
@@ -34,141 +31,107 @@ func NewDir(path string) (*Dir, error) {
 	return &Dir{path: path}, nil
 }
 
-// fileName is what the name of a broker or the ID of a case must look like to become a file's name.
+// fileName is what the name of a document must look like to become a file's name.
 var fileName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,200}$`)
 
-// SaveCase writes c and drops what is too much.
-func (d *Dir) SaveCase(_ context.Context, c Case) error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if err := d.write("cases", c.ID, c); err != nil {
-		return err
-	}
-	return d.dropOldCases()
-}
-
-// Cases gives the cases that are kept, newest first.
-func (d *Dir) Cases(context.Context) ([]Case, error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.cases()
-}
-
-func (d *Dir) cases() ([]Case, error) {
-	entries, err := os.ReadDir(filepath.Join(d.path, "cases"))
-	if err != nil {
-		return nil, fmt.Errorf("list the cases: %w", err)
-	}
-	var cases []Case
-	for _, e := range entries {
-		id, isCase := strings.CutSuffix(e.Name(), ".json")
-		if !isCase || !fileName.MatchString(id) { // not one of ours
-			continue
-		}
-		var c Case
-		if err := d.read("cases", id, &c); err != nil {
+// All gives every document of the kind.
+func (d *Dir) All(ctx context.Context, kind string) (map[string][]byte, error) {
+	names := []string{kindPauses}
+	if kind != kindPauses {
+		entries, err := os.ReadDir(filepath.Join(d.path, kind))
+		if err != nil {
 			return nil, err
 		}
-		cases = append(cases, c)
+		names = names[:0]
+		for _, e := range entries {
+			if name, ours := strings.CutSuffix(e.Name(), ".json"); ours && fileName.MatchString(name) {
+				names = append(names, name)
+			}
+		}
 	}
-	slices.SortFunc(cases, func(a, b Case) int { return b.Opened.Compare(a.Opened) })
-	return cases, nil
-}
-
-func (d *Dir) dropOldCases() error {
-	entries, err := os.ReadDir(filepath.Join(d.path, "cases"))
-	if err != nil || len(entries) <= keptCases {
-		return err
-	}
-	cases, err := d.cases()
-	if err != nil {
-		return err
-	}
-	extra := len(cases) - keptCases
-	for i := len(cases) - 1; i >= 0 && extra > 0; i-- {
-		if cases[i].Closed.IsZero() {
+	all := make(map[string][]byte, len(names))
+	var errs []error
+	for _, name := range names {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		data, err := readFile(d.file(kind, name))
+		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
-		if err := os.Remove(d.file("cases", cases[i].ID)); err != nil {
-			return fmt.Errorf("drop an old case: %w", err)
+		if all[name] = data; err != nil {
+			errs = append(errs, err)
 		}
-		extra--
 	}
-	return nil
+	return all, errors.Join(errs...)
 }
 
-// SaveActs writes the acts upon broker.
-func (d *Dir) SaveActs(_ context.Context, broker string, acts []Act) error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.write("acts", broker, acts)
-}
-
-// Acts gives the acts upon broker; none if none were ever saved.
-func (d *Dir) Acts(_ context.Context, broker string) ([]Act, error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	var acts []Act
-	if err := d.read("acts", broker, &acts); err != nil && !errors.Is(err, fs.ErrNotExist) {
+// readFile reads a file that must be one: opening a pipe would wait until somebody writes to it, and a device has no
+// end.
+func readFile(path string) ([]byte, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
 		return nil, err
 	}
-	return acts, nil
-}
-
-// Pauses gives what pauses.json holds; none if there is no such file.
-func (d *Dir) Pauses(context.Context) ([]Pause, error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	var pauses []Pause
-	if err := d.read("", "pauses", &pauses); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	defer f.Close()
+	info, err := f.Stat()
+	switch {
+	case err != nil:
 		return nil, err
+	case !info.Mode().IsRegular():
+		return nil, fmt.Errorf("read %s: it is not a regular file", path)
 	}
-	return pauses, nil
+	data, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	switch {
+	case err != nil:
+		return nil, err
+	case len(data) > maxFile:
+		return nil, fmt.Errorf("read %s: it is larger than %d bytes", path, maxFile)
+	}
+	return data, nil
 }
 
-func (d *Dir) file(sub, name string) string { return filepath.Join(d.path, sub, name+".json") }
+func (d *Dir) file(kind, name string) string {
+	if kind == kindPauses {
+		kind = ""
+	}
+	return filepath.Join(d.path, kind, name+".json")
+}
 
-func (d *Dir) read(sub, name string, v any) error {
+// Put writes a document.
+func (d *Dir) Put(_ context.Context, kind, name string, data []byte) (err error) {
 	if !fileName.MatchString(name) {
 		return fmt.Errorf("%q cannot be a file's name", name)
 	}
-	data, err := os.ReadFile(d.file(sub, name))
+	path := d.file(kind, name)
+	f, err := os.CreateTemp(filepath.Dir(path), ".new-*")
 	if err != nil {
 		return err
-	}
-	if err := json.Unmarshal(data, v); err != nil {
-		return fmt.Errorf("read %s: %w", d.file(sub, name), err)
-	}
-	return nil
-}
-
-func (d *Dir) write(sub, name string, v any) (err error) {
-	if !fileName.MatchString(name) {
-		return fmt.Errorf("%q cannot be a file's name", name)
-	}
-	data, err := json.MarshalIndent(v, "", "  ")
-	if err != nil {
-		return fmt.Errorf("write %s: %w", name, err)
-	}
-	f, err := os.CreateTemp(filepath.Join(d.path, sub), ".new-*")
-	if err != nil {
-		return fmt.Errorf("write %s: %w", name, err)
 	}
 	defer func() {
 		if err != nil {
 			_ = os.Remove(f.Name())
-			err = fmt.Errorf("write %s: %w", name, err)
 		}
 	}()
-	_, err = f.Write(append(data, '\n'))
-	err = errors.Join(err, f.Sync(), f.Close())
-	if err != nil {
+	_, err = f.Write(data)
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
 		return err
 	}
-	if err = os.Rename(f.Name(), d.file(sub, name)); err != nil {
+	if err = os.Rename(f.Name(), path); err != nil {
 		return err
 	}
-	return syncDir(filepath.Join(d.path, sub))
+	return syncDir(filepath.Dir(path))
+}
+
+// Remove removes a document.
+func (d *Dir) Remove(_ context.Context, kind, name string) error {
+	if !fileName.MatchString(name) {
+		return fmt.Errorf("%q cannot be a file's name", name)
+	}
+	if err := os.Remove(d.file(kind, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
 }
 
 // syncDir makes a rename survive a crash of the machine.
@@ -179,3 +142,5 @@ func syncDir(path string) error {
 	}
 	return errors.Join(dir.Sync(), dir.Close())
 }
+
+var _ Shelf = (*Dir)(nil)

@@ -70,17 +70,17 @@ type Loop struct {
 	wake     chan struct{}
 
 	// The rest belongs to the goroutine of Run.
-	state   State
-	view    probe.View // of this turn
-	history bool       // the acts of before have been read
-	quorum  map[string]Quorum
-	cases   map[string]*Case // the open ones, by node
-	recent  map[string][]probe.Result
-	asked   map[string]time.Time // when a probe was last asked for, by node and kind
-	last    map[string]Decision
-	// outcomes are those that have been recorded, by the act's ID.
-	outcomes map[string]Outcome
-	fault    string // of the last turn, so that a fault is logged once
+	state  State
+	view   probe.View // of this turn
+	quorum map[string]Quorum
+	recent map[string][]probe.Result
+	asked  map[string]time.Time // when a probe was last asked for, by node and kind
+	last   map[string]Decision
+	faults []string // of this turn
+	faulty string   // the faults of the last turn, so that they are logged once
+	ledger
+
+	gate gate
 }
 
 // NewLoop makes a loop. Run runs it.
@@ -93,8 +93,8 @@ func NewLoop(o Options) *Loop {
 	}
 	return &Loop{
 		Options: o, wake: make(chan struct{}, 1), snapshot: Snapshot{Broker: o.Broker, Policy: o.Policy},
-		quorum: make(map[string]Quorum), cases: make(map[string]*Case), recent: make(map[string][]probe.Result),
-		asked: make(map[string]time.Time), last: make(map[string]Decision), outcomes: make(map[string]Outcome),
+		quorum: make(map[string]Quorum), recent: make(map[string][]probe.Result), asked: make(map[string]time.Time),
+		last: make(map[string]Decision), ledger: newLedger(),
 	}
 }
 
@@ -139,10 +139,13 @@ func (l *Loop) Run(ctx context.Context) error {
 
 // turn is one turn of the loop. It gives the time of the next at the latest.
 func (l *Loop) turn(ctx context.Context) time.Time {
-	o := l.observe(ctx)
+	o := l.observe(ctx, false)
 	now := time.Now()
 	state, decisions := Decide(l.state, o, l.Policy, now)
 	l.state = state
+	if l.mayWrite() {
+		l.catchUp(ctx)
+	}
 	l.settled(ctx)
 	if i := slices.IndexFunc(decisions, l.wantsQuorum); i >= 0 {
 		l.askQuorum(ctx, decisions[i].Node)
@@ -154,8 +157,10 @@ func (l *Loop) turn(ctx context.Context) time.Time {
 		decisions = l.act(ctx, decisions[i], decisions)
 	}
 	l.follow(ctx, decisions)
+	l.closeGone(ctx, o.View)
 	l.pace(decisions)
 	l.publish(o, decisions)
+	l.logFaults()
 	l.forget(o.View)
 	next := now.Add(l.Every)
 	for _, d := range decisions {
@@ -166,42 +171,26 @@ func (l *Loop) turn(ctx context.Context) time.Time {
 	return next
 }
 
-// observe gathers what there is to know. What cannot be known is left at its zero value, which closes guards.
-func (l *Loop) observe(ctx context.Context) Observation {
-	var faults []string
+// observe gathers what there is to know. What cannot be known is left at its zero value, which closes guards. Before an
+// act the pauses are read afresh.
+func (l *Loop) observe(ctx context.Context, toAct bool) Observation {
+	l.faults = nil
 	o := Observation{Quorum: l.quorum, NoCommands: l.Exec == nil}
 	var err error
-	if o.View, err = bounded(ctx, viewTimeout, func(ctx context.Context) (probe.View, error) { return l.World.View(ctx, l.Broker) }); err != nil {
+	if o.View, err = l.look(ctx); err != nil {
 		o.View = l.view // the nodes that were there, of which nothing is known now
-		o.View.At = time.Time{}
-		faults = append(faults, "look at the nodes: "+err.Error())
+		o.View.At, o.View.Leading, o.View.Operating = time.Time{}, probe.CannotTell, probe.CannotTell
+		l.fault("look at the nodes: " + err.Error())
 	} else {
 		l.Runner.SetNodes(o.View.Nodes)
 	}
 	l.view = o.View
-	if !l.history {
-		acts, err := bounded(ctx, storeTimeout, func(ctx context.Context) ([]Act, error) { return l.Store.Acts(ctx, l.Broker) })
-		if err == nil {
-			l.state.Acts = acts
-			for _, a := range acts {
-				l.outcomes[a.ID] = a.Outcome
-			}
-			err = l.resumeCases(ctx)
-		}
-		if err != nil {
-			faults = append(faults, "read what was done before: "+err.Error())
-		}
-		l.history = err == nil
-	}
+	l.learn(ctx, o.View, err == nil)
 	o.HistoryKnown = l.history
-	o.Pauses, err = bounded(ctx, storeTimeout, l.Store.Pauses)
-	if o.PausesKnown = err == nil; err != nil {
-		faults = append(faults, "read the pauses: "+err.Error())
-	}
+	o.Pauses, o.PausesKnown = l.readPauses(ctx, toAct)
 	if late := l.Runner.Late(); late > tooLate {
 		o.Degraded = fmt.Sprintf("probes start %s late", late.Round(time.Millisecond))
 	}
-	l.setFault(strings.Join(faults, "; "))
 
 	l.mu.Lock()
 	o.Results, l.mail = l.mail, nil
@@ -216,21 +205,33 @@ func (l *Loop) observe(ctx context.Context) Observation {
 	return o
 }
 
-func (l *Loop) setFault(fault string) {
-	if fault != l.fault {
-		if fault != "" {
-			l.Log.Warn("cannot see everything; holding where it matters", "broker", l.Broker, "error", fault)
-		} else {
-			l.Log.Info("can see everything again", "broker", l.Broker)
-		}
+func (l *Loop) look(ctx context.Context) (probe.View, error) {
+	return bounded(ctx, &l.gate, "look", viewTimeout, func(ctx context.Context) (probe.View, error) { return l.World.View(ctx, l.Broker) })
+}
+
+// fault takes note of what cannot be seen or written down in this turn.
+func (l *Loop) fault(text string) {
+	if text != "" && !slices.Contains(l.faults, text) {
+		l.faults = append(l.faults, text)
 	}
-	l.fault = fault
+}
+
+func (l *Loop) logFaults() {
+	switch faults := strings.Join(l.faults, "; "); {
+	case faults == l.faulty:
+		return
+	case faults != "":
+		l.Log.Warn("cannot see or write down everything; holding where it matters", "broker", l.Broker, "error", faults)
+	default:
+		l.Log.Info("can see and write down everything again", "broker", l.Broker)
+	}
+	l.faulty = strings.Join(l.faults, "; ")
 }
 
 // publish makes the snapshot of this turn.
 func (l *Loop) publish(o Observation, decisions []Decision) {
 	s := Snapshot{
-		Broker: l.Broker, At: time.Now(), Policy: l.Policy, View: o.View, Acts: slices.Clone(l.state.Acts), Fault: l.fault,
+		Broker: l.Broker, At: time.Now(), Policy: l.Policy, View: o.View, Acts: slices.Clone(l.state.Acts), Fault: strings.Join(l.faults, "; "),
 		Nodes: make([]NodeSnapshot, 0, len(decisions)),
 	}
 	for _, p := range o.Pauses {
@@ -280,15 +281,4 @@ func (l *Loop) forget(v probe.View) {
 			l.outcomes[a.ID] = a.Outcome
 		}
 	}
-}
-
-// bounded calls f with a deadline.
-func bounded[T any](ctx context.Context, d time.Duration, f func(context.Context) (T, error)) (T, error) {
-	ctx, cancel := context.WithTimeout(ctx, d)
-	defer cancel()
-	v, err := f(ctx)
-	if err == nil && ctx.Err() != nil { // what ignores its context is no success, however it ended
-		err = fmt.Errorf("it took too long: %w", ctx.Err())
-	}
-	return v, err
 }

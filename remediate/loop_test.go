@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -117,7 +118,9 @@ func (w *fakeWorld) SaveActs(_ context.Context, _ string, acts []Act) error {
 	defer w.mu.Unlock()
 	if w.saveActsErr == nil {
 		w.acts = slices.Clone(acts)
-		w.note("act %s is %q", acts[len(acts)-1].UID, acts[len(acts)-1].Outcome)
+		for _, a := range acts[max(0, len(acts)-1):] {
+			w.note("act %s is %q", a.UID, a.Outcome)
+		}
 	}
 	return w.saveActsErr
 }
@@ -339,20 +342,26 @@ func TestNothingIsDeletedWhenWritingItDownTookTooLong(t *testing.T) {
 			w.wedge()
 			w.slowSave = slow
 			w.play(t, 4*time.Minute, nil)
+			w.mu.Lock()
 			if w.did("delete") != 0 {
 				t.Errorf("deleted after the store took %s: %q", slow, w.journal)
 			}
+			w.mu.Unlock()
+			time.Sleep(slow) // by the bubble's clock: what hung comes back
 		})
 	}
-	synctest.Test(t, func(t *testing.T) { // the case is written down quickly enough for the store, but again and again
+	synctest.Test(t, func(t *testing.T) { // each is written down quickly enough for the store, or given up, but all together take long
 		w := newFakeWorld()
 		w.wedge()
+		w.slowSave = storeTimeout - time.Millisecond
 		w.onSave = func(c Case) {
 			if strings.HasPrefix(c.Events[len(c.Events)-1].Text, "deleting") {
 				time.Sleep(11 * time.Second)
 			}
 		}
 		w.play(t, 2*time.Minute, nil)
+		w.mu.Lock()
+		defer w.mu.Unlock()
 		if w.did("delete") != 0 || len(w.acts) == 0 || w.acts[0].Outcome != Void {
 			t.Errorf("acts are %+v, the journal is %q", w.acts, w.journal)
 		}
@@ -373,16 +382,136 @@ func TestANodeThatIsGoneOrChangedIsNotADeletion(t *testing.T) {
 	}
 }
 
-func TestADeleteThatFailsIsNotTriedAgainAndEscalates(t *testing.T) {
+func TestADeleteThatFailsIsNotTriedAgainAndAPersonIsToldWhy(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newFakeWorld()
 		w.wedge()
-		w.deleteErr = errors.New("timeout")
-		w.play(t, 30*time.Minute, nil)
-		if w.did("delete") != 1 || w.acts[0].Outcome != Escalated {
+		w.deleteErr = errors.New("forbidden")
+		w.play(t, 90*time.Second, nil)
+		d := w.loop.Snapshot().Nodes[1].Decision
+		if d.Phase != Unclear || !strings.HasPrefix(d.Reason, "not known to be deleted") || !strings.Contains(d.Reason, "forbidden") {
+			t.Errorf("just afterwards the node is %s: %s", d.Phase, d.Reason)
+		}
+		w.play(t, 40*time.Minute, nil) // another daemon: it knows what was written down
+		d = w.loop.Snapshot().Nodes[1].Decision
+		if w.did("delete") != 1 || w.acts[0].Outcome != Failed || w.did("settled uid-of-rabbit-1: failed") != 1 {
 			t.Errorf("acts are %+v, the journal is %q", w.acts, w.journal)
 		}
-		if c := w.onlyCase(t); c.Outcome != string(Escalated) || !c.Closed.IsZero() {
+		if d.Phase != Confirmed || !slices.Contains(d.Closed(), GuardBudget) || !strings.Contains(d.Reason, "forbidden") {
+			t.Errorf("later the node is %s: %s", d.Phase, d.Reason)
+		}
+		if c := w.onlyCase(t); c.Outcome != string(Failed) || !c.Closed.IsZero() {
+			t.Errorf("the case is %+v", c)
+		}
+		w.play(t, 5*time.Minute, func(since time.Duration) {
+			if since == time.Minute { // a person deletes it
+				w.nodes[1].UID = "new"
+			}
+		})
+		if c := w.onlyCase(t); c.Outcome != string(Recovered) || c.Closed.IsZero() {
+			t.Errorf("the case is %+v", c)
+		}
+	})
+}
+
+func TestADeletionThatIsNotKnownToBeAskedForAndLeavesTheNodeThereIsVoid(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newFakeWorld()
+		w.wedge()
+		w.acts = []Act{{ID: "c", Case: "c", Broker: "rabbit", Node: "rabbit-1", UID: "uid-of-rabbit-1", At: time.Now().Add(-time.Second)}}
+		w.cases["c"] = Case{ID: "c", Broker: "rabbit", Node: "rabbit-1", UID: "uid-of-rabbit-1"} // it ended before it could say more
+		w.play(t, time.Minute, nil)
+		if d := w.loop.Snapshot().Nodes[1].Decision; d.Phase != Unclear || strings.Contains(d.Reason, "deleted;") {
+			t.Errorf("the node is %s: %s", d.Phase, d.Reason)
+		}
+		w.play(t, 10*time.Minute, nil)
+		if w.did("delete") != 1 || w.did("settled uid-of-rabbit-1: void") != 1 || w.did("settled uid-of-rabbit-1: recovered") != 1 {
+			t.Errorf("acts are %+v, the journal is %q", w.acts, w.journal)
+		}
+		for _, c := range w.cases {
+			if c.Closed.IsZero() || c.Act == nil {
+				t.Errorf("the case is %+v", c)
+			}
+		}
+	})
+}
+
+func TestACaseWhoseNodeIsGoneForGoodIsClosed(t *testing.T) {
+	for name, act := range map[string]*Act{
+		"nothing was done":           nil,
+		"its deletion was escalated": {ID: "a", Case: "c", Broker: "rabbit", Node: "rabbit-3", UID: "u", Outcome: Escalated},
+		"its deletion is under way":  {ID: "a", Case: "c", Broker: "rabbit", Node: "rabbit-3", UID: "u", Accepted: time.Now()},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newFakeWorld()
+				c := Case{ID: "c", Broker: "rabbit", Node: "rabbit-3", UID: "u"}
+				if act != nil {
+					act.At = time.Now()
+					w.acts, c.Act = []Act{*act}, act
+				}
+				w.cases["c"] = c
+				w.play(t, 9*time.Minute, nil)
+				if c := w.onlyCase(t); act == nil && !c.Closed.IsZero() {
+					t.Errorf("closed within the settle time, in which a pod may be recreated: %+v", c)
+				}
+				w.play(t, 11*time.Minute, nil)
+				if c := w.onlyCase(t); c.Closed.IsZero() || !strings.HasPrefix(c.Outcome, "gone") {
+					t.Errorf("the case is %+v", c)
+				}
+				if act != nil && (w.acts[0].Outcome != Gone || slices.Contains(w.loop.Snapshot().Nodes[0].Decision.Closed(), GuardInFlight)) {
+					t.Errorf("the act is %+v", w.acts[0])
+				}
+			})
+		})
+	}
+}
+
+func TestAStoreThatHangsCostsItsDeadlineAndNoMore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newFakeWorld()
+		w.wedge()
+		w.slowSave = 24 * time.Hour
+		began := time.Now()
+		goroutines := 0
+		w.play(t, 20*time.Minute, func(since time.Duration) {
+			if since == 5*time.Minute {
+				goroutines = runtime.NumGoroutine()
+			}
+		})
+		if took := time.Since(began); took > 20*time.Minute+15*time.Second {
+			t.Errorf("it ended after %s, %s late", took, took-20*time.Minute)
+		}
+		if more := runtime.NumGoroutine() - goroutines; more > 0 {
+			t.Errorf("%d more goroutines than a quarter of an hour ago: those that hang pile up", more)
+		}
+		s := w.loop.Snapshot()
+		w.mu.Lock()
+		if w.did("delete") != 0 || !strings.Contains(s.Fault, errHangs.Error()) || time.Since(s.At) > time.Minute {
+			t.Errorf("the snapshot of %s says %q, the journal is %q", s.At, s.Fault, w.journal)
+		}
+		w.mu.Unlock()
+		time.Sleep(24 * time.Hour) // by the bubble's clock: what hung comes back
+	})
+}
+
+func TestWhatCouldNotBeWrittenIsWrittenLater(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newFakeWorld()
+		w.wedge()
+		broken := errors.New("disk full")
+		w.play(t, 10*time.Minute, func(since time.Duration) {
+			if w.did("acted") == 1 && since < 5*time.Minute {
+				w.saveActsErr, w.saveCaseErr = broken, broken // from just after the delete on
+			}
+			if since == 5*time.Minute {
+				w.saveActsErr, w.saveCaseErr = nil, nil
+			}
+		})
+		if w.did("delete") != 1 || len(w.acts) != 1 || w.acts[0].Outcome != Recovered || w.loop.Snapshot().Fault != "" {
+			t.Errorf("acts are %+v, the journal is %q", w.acts, w.journal)
+		}
+		if c := w.onlyCase(t); c.Outcome != string(Recovered) || c.Closed.IsZero() {
 			t.Errorf("the case is %+v", c)
 		}
 	})
@@ -395,6 +524,7 @@ func TestAnIntentOfAPredecessorIsSettledAndNotRepeated(t *testing.T) {
 		w.acts = []Act{{ID: "c", Case: "c", Broker: "rabbit", Node: "rabbit-1", UID: "uid-of-rabbit-1", At: time.Now().Add(-time.Second)}}
 		w.cases["c"] = Case{ID: "c", Broker: "rabbit", Node: "rabbit-1", UID: "uid-of-rabbit-1", Act: &w.acts[0]}
 		w.play(t, 5*time.Minute, func(since time.Duration) {
+			w.nodes[1].Terminating = probe.AnswerTo(since < 3*time.Minute)
 			if since == 3*time.Minute {
 				w.nodes[1].UID = "new"
 			}

@@ -13,7 +13,7 @@ func (l *Loop) pace(decisions []Decision) {
 		switch d.Phase {
 		case Confirmed:
 			l.Runner.SetPace(d.Node, probe.PaceConfirmed)
-		case Suspect, Recovering, Lost:
+		case Suspect, Unclear, Recovering, Lost:
 			l.Runner.SetPace(d.Node, probe.PaceSuspect)
 		case Blind, Well, Ailing:
 			l.Runner.SetPace(d.Node, probe.PaceNormal)

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"github.com/cjworkbench/unstuck/probe"
 )
 
 // Mode says whether a broker's nodes may be deleted. The zero value is Observe.
@@ -63,6 +65,10 @@ type Policy struct {
 	Settle           time.Duration // for the new node to let people in; then a person is asked for
 	Grace            time.Duration // for the node to stop by itself
 
+	// App: the nodes are the pods of an application, which is judged by its log. Nobody can log in to it, or run a command
+	// in it; and the pod that takes another's place may have another name.
+	App bool
+
 	SingleNode    bool          // may the only node of a broker be deleted?
 	MaxStuck      int           // more stuck nodes than this are a storm
 	StormCooldown time.Duration // after a storm
@@ -83,6 +89,22 @@ func DefaultPolicy() Policy {
 		MaxStuck: 1, StormCooldown: 10 * time.Minute,
 		PerNodePerDay: 1, PerBrokerPerDay: 3,
 	}
+}
+
+// voice is the kind of probe that tells whether a node is well.
+func (p Policy) voice() probe.Kind {
+	if p.App {
+		return probe.LogAge
+	}
+	return probe.Login
+}
+
+// Wellness says what a node does that is well.
+func (p Policy) Wellness() string {
+	if p.App {
+		return "writes its log"
+	}
+	return "lets people in"
 }
 
 // Window is a span of time on some days of the week, in UTC. To may lie before From: the window then ends on the

@@ -65,7 +65,7 @@ func next(s remediate.Snapshot, d remediate.Decision) Next {
 	observed := s.Policy.Mode == remediate.Observe
 	switch d.Phase {
 	case remediate.Well:
-		n.What = "nothing: it lets people in"
+		n.What = "nothing: it " + s.Policy.Wellness()
 	case remediate.Ailing:
 		n.What = "nothing by itself: what it has is not cured by a restart, see the advice of its probes"
 	case remediate.Suspect:
@@ -81,6 +81,9 @@ func next(s remediate.Snapshot, d remediate.Decision) Next {
 		default:
 			n.What = "it is deleted as soon as a probe finds it stuck once more: " + d.Reason
 		}
+	case remediate.Unclear:
+		n.What = "it is watched whether the deletion has happened; if the node is still there after some minutes it has not, and if asking for it failed, a person is asked for"
+		n.Settle = settles(s, d.Node)
 	case remediate.Recovering:
 		n.What = "its successor is awaited; if it does not let people in in time, a person is asked for"
 		n.Settle = settles(s, d.Node)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -23,6 +24,7 @@ type supplier struct {
 	exec        probe.Execer    // nil: commands cannot be run next to the nodes
 	logs        probe.LogReader // nil: their logs cannot be read
 	credentials func(context.Context) (probe.Credentials, error)
+	refused     func() // nil, or told that a login with the credentials was refused
 }
 
 // daemon is everything that runs: a runner and a loop for each broker, and the two listeners.
@@ -31,8 +33,12 @@ type daemon struct {
 	store   remediate.Store
 	log     *slog.Logger
 	hosts   remediate.Hosts
-	brokers []*watched
+	brokers []*watched // and applications
 
+	// around, if not nil, runs as long as anything else does: it begins before, and ends after.
+	around func(context.Context) error
+	// recorder, if not nil, is told of every turn and act, besides the metrics.
+	recorder remediate.Recorder
 	// observer, if not nil, is told of everything besides the metrics. The demo shows it.
 	observer observer
 }
@@ -43,14 +49,21 @@ type observer interface {
 	ProbeDone(r probe.Result)
 }
 
-// watched is one broker that is watched.
+// watched is one broker, or one application, that is watched.
 type watched struct {
+	refused   func() // nil, or told that a login was refused
 	runner    *probe.Runner
 	loop      *remediate.Loop
 	baselines probe.Baselines
 
 	mu     sync.Mutex
-	logins map[string]time.Time // by UID: when our latest good login began
+	logins map[string]goodLogin // by the node's name, and so no more of them than there ever were names
+}
+
+// goodLogin is our latest to a node.
+type goodLogin struct {
+	uid   string
+	began time.Time
 }
 
 func newDaemon(store remediate.Store, log *slog.Logger) *daemon {
@@ -59,12 +72,25 @@ func newDaemon(store remediate.Store, log *slog.Logger) *daemon {
 
 // watch adds a broker, whose nodes s supplies.
 func (d *daemon) watch(b config.Broker, s supplier) error {
-	w := &watched{logins: make(map[string]time.Time)}
+	w := &watched{logins: make(map[string]goodLogin)}
 	probes, err := w.probes(b, s)
 	if err != nil {
 		return fmt.Errorf("broker %s: %w", b.Name, err)
 	}
-	log := d.log.With("broker", b.Name)
+	w.refused = s.refused
+	d.add(w, b.Name, b.Policy, probes, s)
+	return nil
+}
+
+// watchApp adds an application, whose pods s supplies.
+func (d *daemon) watchApp(a config.App, s supplier) {
+	run := probe.NewLogAge(s.logs, probe.LogAgeOptions{MaxAge: a.MaxAge})
+	d.add(&watched{}, a.Name, a.Policy, []probe.Probe{{Kind: probe.LogAge, Run: run, Schedule: a.Every.Schedule}}, s)
+}
+
+// add makes w watch the nodes that s supplies.
+func (d *daemon) add(w *watched, name string, policy remediate.Policy, probes []probe.Probe, s supplier) {
+	log := d.log.With("broker", name)
 	w.runner = probe.NewRunner(probe.RunnerOptions{Probes: probes, Log: log, Sink: func(r probe.Result) {
 		log.Debug("probe done", "node", r.Node, "probe", r.Kind, "reason", r.Reason, "took", r.Took, "detail", r.Detail)
 		w.noteLogin(r)
@@ -75,17 +101,19 @@ func (d *daemon) watch(b config.Broker, s supplier) error {
 		}
 		w.loop.Deliver(r)
 	}})
-	var recorder remediate.Recorder = d.metrics
+	all := recorders{d.metrics}
+	if d.recorder != nil {
+		all = append(all, d.recorder)
+	}
 	if d.observer != nil {
-		recorder = recorders{d.metrics, d.observer}
+		all = append(all, d.observer)
 	}
 	w.loop = remediate.NewLoop(remediate.Options{
-		Broker: b.Name, Policy: b.Policy, World: s.World, Runner: w.runner, Store: d.store, Exec: s.exec, Logs: s.logs,
-		Hosts: &d.hosts, Recorder: recorder, Log: d.log,
+		Broker: name, Policy: policy, World: s.World, Runner: w.runner, Store: d.store, Exec: s.exec, Logs: s.logs,
+		Hosts: &d.hosts, Recorder: all, Log: d.log,
 	})
-	d.metrics.Watch(b.Name)
+	d.metrics.Watch(name)
 	d.brokers = append(d.brokers, w)
-	return nil
 }
 
 // probes are the probes that b's configuration asks for and s makes possible.
@@ -133,33 +161,52 @@ func (w *watched) probes(b config.Broker, s supplier) ([]probe.Probe, error) {
 }
 
 func (w *watched) noteLogin(r probe.Result) {
+	if r.Reason == probe.AccessRefused && w.refused != nil {
+		w.refused()
+	}
 	if r.Kind == probe.Login && r.Status() == probe.Healthy {
 		w.mu.Lock()
 		defer w.mu.Unlock()
-		w.logins[r.UID] = r.Started
+		w.logins[r.Node] = goodLogin{uid: r.UID, began: r.Started}
 	}
 }
 
 func (w *watched) lastLogin(n probe.Node) time.Time {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.logins[n.UID]
+	if l := w.logins[n.Name]; l.uid == n.UID {
+		return l.began
+	}
+	return time.Time{}
 }
 
 // run runs the daemon until ctx ends. It closes the listeners.
 func (d *daemon) run(ctx context.Context, listeners listeners) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var around errgroup.Group
+	outlasting, end := context.WithCancel(context.WithoutCancel(ctx))
+	defer end()
+	if d.around != nil {
+		around.Go(func() error {
+			defer cancel() // nothing goes on without it
+			return d.around(outlasting)
+		})
+	}
 	group, ctx := errgroup.WithContext(ctx)
 	for _, w := range d.brokers {
 		group.Go(func() error { return w.runner.Run(ctx) })
 		group.Go(func() error { return w.loop.Run(ctx) })
 	}
-	options := web.Options{Snapshots: d.snapshots, Cases: d.store.Cases, Metrics: d.metrics.Handler(), Log: d.log}
+	options := web.Options{Snapshots: d.snapshots, Cases: remediate.Recently(d.store.Cases, 2*time.Second), Metrics: d.metrics.Handler(), Log: d.log}
 	group.Go(func() error {
 		return web.Serve(ctx, d.log,
 			web.Server{Name: "metrics", Listener: listeners.metrics, Handler: web.NewOps(options)},
 			web.Server{Name: "api", Listener: listeners.api, Handler: web.NewAPI(options)})
 	})
-	return group.Wait()
+	err := group.Wait()
+	end()
+	return errors.Join(err, around.Wait())
 }
 
 func (d *daemon) snapshots() []remediate.Snapshot {

@@ -76,12 +76,6 @@ func demoBroker() config.Broker {
 }
 
 func runDemo(ctx context.Context, s *screen, keep bool) (err error) {
-	dir, err := os.MkdirTemp("", "unstuck-demo-")
-	if err != nil {
-		return fmt.Errorf("make a directory: %w", err)
-	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-
 	s.title("Starting three clustered RabbitMQ nodes on this machine")
 	began := time.Now()
 	l, err := lab.Start(ctx, lab.Options{HandshakeTimeout: demoHandshake, Root: os.Getenv("UNSTUCK_RABBITMQ_ROOT")})
@@ -94,17 +88,17 @@ func runDemo(ctx context.Context, s *screen, keep bool) (err error) {
 	}()
 	s.say("%d nodes are up after %s", len(l.Names()), brief(time.Since(began)))
 
-	return demoOn(ctx, s, l, dir, keep)
+	return demoOn(ctx, s, l, keep)
 }
 
-// demoOn runs the daemon on the lab, and the scenario against both. What it must write down goes to dir.
-func demoOn(ctx context.Context, s *screen, l *lab.Lab, dir string, keep bool) error {
+// demoOn runs the daemon on the lab, and the scenario against both.
+func demoOn(ctx context.Context, s *screen, l *lab.Lab, keep bool) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	timer := time.AfterFunc(demoLimit, func() { cancel(fmt.Errorf("the demo has not ended %s after the nodes were up", demoLimit)) })
 	defer timer.Stop()
 
-	d, err := demoDaemon(s, l, dir)
+	d, err := demoDaemon(s, l)
 	if err != nil {
 		return err
 	}
@@ -125,7 +119,7 @@ func demoOn(ctx context.Context, s *screen, l *lab.Lab, dir string, keep bool) e
 	err = demoScenario(ctx, s, l, d)
 	if err == nil && keep {
 		timer.Stop()
-		err = demoKeep(s, l, where, filepath.Join(dir, "password"))
+		err = demoKeep(s, l, where)
 		<-ctx.Done()
 	}
 	if cause := context.Cause(ctx); err != nil && cause != nil {
@@ -135,13 +129,14 @@ func demoOn(ctx context.Context, s *screen, l *lab.Lab, dir string, keep bool) e
 	return errors.Join(err, <-ended)
 }
 
-// demoDaemon is the daemon of production, supplied by the lab.
-func demoDaemon(s *screen, l *lab.Lab, dir string) (*daemon, error) {
-	store, err := remediate.NewDir(filepath.Join(dir, "data"))
+// demoDaemon is the daemon of production, supplied by the lab. It keeps its records in the lab's directory, which goes
+// with the lab, and which the next one removes if this one is killed.
+func demoDaemon(s *screen, l *lab.Lab) (*daemon, error) {
+	data, err := remediate.NewDir(filepath.Join(l.Dir(), "demo"))
 	if err != nil {
 		return nil, err
 	}
-	d := newDaemon(store, slog.New(slog.DiscardHandler))
+	d := newDaemon(remediate.NewStore(data), slog.New(slog.DiscardHandler))
 	d.observer = newStory(s)
 	credentials := func(context.Context) (probe.Credentials, error) {
 		user, password := l.Credentials()
@@ -151,8 +146,9 @@ func demoDaemon(s *screen, l *lab.Lab, dir string) (*daemon, error) {
 }
 
 // demoKeep says how to look at what is left running.
-func demoKeep(s *screen, l *lab.Lab, where listeners, passwordFile string) error {
+func demoKeep(s *screen, l *lab.Lab, where listeners) error {
 	user, password := l.Credentials()
+	passwordFile := filepath.Join(l.Dir(), "password")
 	if err := os.WriteFile(passwordFile, []byte(password+"\n"), 0o600); err != nil {
 		return fmt.Errorf("write the password: %w", err)
 	}

@@ -27,7 +27,9 @@ func newRunCommand() *cobra.Command {
 		Short: "Run the daemon",
 		Long: `Run the daemon: log in to every node of every broker of the configuration, decide, explain, serve metrics and the API.
 
-Nodes that the configuration names by address can only be watched. The daemon ends on SIGTERM or Ctrl-C.`,
+Nodes that are pods of Kubernetes can be deleted when they are stuck, where the configuration says so; what must survive
+is kept in the cluster then. Nodes that the configuration names by address can only be watched. The daemon ends on
+SIGTERM or Ctrl-C.`,
 		Example: "  unstuck run --config unstuck.yaml",
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) > 0 {
@@ -53,7 +55,10 @@ Nodes that the configuration names by address can only be watched. The daemon en
 // runDaemon does all that can fail before it begins to watch.
 func runDaemon(ctx context.Context, c *config.Config, stderr io.Writer) error {
 	log := newLogger(c.Log, stderr)
-	store, err := remediate.NewDir(c.DataDir)
+	if c.InCluster() {
+		return runInCluster(ctx, c, log)
+	}
+	dir, err := remediate.NewDir(c.DataDir)
 	if err != nil {
 		return fmt.Errorf("data_dir: %w", err)
 	}
@@ -62,9 +67,9 @@ func runDaemon(ctx context.Context, c *config.Config, stderr io.Writer) error {
 		return fmt.Errorf("data_dir: %w", err)
 	}
 	defer unlock()
-	d := newDaemon(store, log)
+	d := newDaemon(remediate.NewStore(dir), log)
 	for _, b := range c.Brokers {
-		if err := d.watch(b, supplier{World: fixedNodes{b.Nodes}, credentials: b.Credentials}); err != nil {
+		if err := d.watch(b, supplier{World: fixedNodes{nodes: b.Nodes, leading: alone}, credentials: b.Credentials}); err != nil {
 			return err
 		}
 	}
@@ -118,11 +123,17 @@ func listen(ctx context.Context, l config.Listen) (listeners, error) {
 
 // fixedNodes are nodes of which only the addresses are known. Whatever else a guard asks of them, nobody can tell, and
 // nobody can delete them.
-type fixedNodes struct{ nodes []probe.Node }
+type fixedNodes struct {
+	nodes   []probe.Node
+	leading func() probe.Answer
+}
+
+// alone is what a daemon says of its leadership that has locked its data_dir: there is no other.
+func alone() probe.Answer { return probe.Yes }
 
 // View gives the nodes, each with its name for a UID.
 func (f fixedNodes) View(_ context.Context, broker string) (probe.View, error) {
-	v := probe.View{At: time.Now(), Expected: len(f.nodes)}
+	v := probe.View{At: time.Now(), Expected: len(f.nodes), Leading: f.leading()}
 	for _, n := range f.nodes {
 		n.Broker, n.UID = broker, n.Name
 		v.Nodes = append(v.Nodes, n)

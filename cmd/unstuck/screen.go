@@ -166,7 +166,7 @@ func (s *screen) check(c lab.Check) {
 func (s *screen) decision(d remediate.Decision) {
 	colour := map[remediate.Phase]string{
 		remediate.Well: green, remediate.Suspect: yellow, remediate.Confirmed: red, remediate.Ailing: yellow,
-		remediate.Recovering: cyan, remediate.Lost: red, remediate.Blind: magenta,
+		remediate.Unclear: red, remediate.Recovering: cyan, remediate.Lost: red, remediate.Blind: magenta,
 	}[d.Phase]
 	s.line(colour, fmt.Sprintf("%-6s -> %s: %s", d.Node, d.Phase, d.Reason))
 }

@@ -276,12 +276,12 @@ type tableWatch struct {
 
 func watchLab(ctx context.Context, t testing.TB, l *lab.Lab, b config.Broker) *tableWatch {
 	t.Helper()
-	store, err := remediate.NewDir(t.TempDir())
+	dir, err := remediate.NewDir(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
 	w := &tableWatch{t: t, lab: l, changed: make(chan struct{})}
-	w.daemon = newDaemon(store, slog.New(slog.NewTextHandler(&w.log, &slog.HandlerOptions{Level: slog.LevelDebug})))
+	w.daemon = newDaemon(remediate.NewStore(dir), slog.New(slog.NewTextHandler(&w.log, &slog.HandlerOptions{Level: slog.LevelDebug})))
 	w.daemon.observer = w
 	credentials := func(context.Context) (probe.Credentials, error) {
 		user, password := l.Credentials()

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"runtime"
@@ -18,13 +19,19 @@ type version struct {
 	Platform string `json:"platform"`
 }
 
+// Told by whoever builds without a checkout, in an image for instance, with -ldflags '-X main.builtVersion=... -X
+// main.builtCommit=...'. Empty: nobody said.
+var builtVersion, builtCommit string
+
 // currentVersion reads what the Go linker left in the program.
 func currentVersion() version {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		info = &debug.BuildInfo{}
 	}
-	return versionOf(info)
+	v := versionOf(info)
+	v.Version, v.Commit = cmp.Or(builtVersion, v.Version), cmp.Or(builtCommit, v.Commit)
+	return v
 }
 
 func versionOf(info *debug.BuildInfo) version {

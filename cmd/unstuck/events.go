@@ -1,0 +1,86 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"sync"
+
+	"github.com/cjworkbench/unstuck/probe"
+	"github.com/cjworkbench/unstuck/remediate"
+)
+
+// events tells people by Events, on the pod and on what owns it, what was decided: `kubectl describe` then explains it.
+// Only the replica that leads tells.
+type events struct {
+	event func(n probe.Node, warning bool, reason, message string)
+
+	mu   sync.Mutex
+	last map[string]map[string]lastSaid // by broker and node
+}
+
+// lastSaid is what was last said of a node.
+type lastSaid struct {
+	uid    string
+	phase  remediate.Phase
+	reason string
+}
+
+// The reasons of our Events, by the phase that a node has come to. Recovering has none: Acted tells of that.
+var eventReasons = map[remediate.Phase]string{
+	remediate.Well:      "LetsPeopleIn",
+	remediate.Ailing:    "Faulty",
+	remediate.Suspect:   "SuspectedStuck",
+	remediate.Confirmed: "Stuck",
+	remediate.Lost:      "NotRecovered",
+	remediate.Unclear:   "DeletionUnclear",
+}
+
+// Turned tells of each node that has come to another phase, and of a confirmed one that something else holds back now.
+func (e *events) Turned(s remediate.Snapshot) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	now := make(map[string]lastSaid, len(s.Nodes))
+	before := e.last[s.Broker]
+	for _, n := range s.Nodes {
+		d := n.Decision
+		t := lastSaid{uid: d.UID, phase: d.Phase, reason: d.Reason}
+		was, known := before[n.Name]
+		if d.Phase == remediate.Blind && was.uid == d.UID {
+			t = was // it is as it was, as far as anybody can tell
+		}
+		now[n.Name] = t
+		changed := was.uid != t.uid || was.phase != t.phase || (t.phase == remediate.Confirmed && was.reason != t.reason)
+		first := !known || was.uid != t.uid
+		if reason := eventReasons[t.phase]; changed && reason != "" && !(first && t.phase == remediate.Well) && s.View.Leading == probe.Yes {
+			e.event(n.Node, t.phase != remediate.Well, reason, d.Reason)
+		}
+	}
+	if e.last == nil {
+		e.last = make(map[string]map[string]lastSaid)
+	}
+	e.last[s.Broker] = now
+}
+
+// Acted tells of a deletion.
+func (e *events) Acted(a remediate.Act) {
+	e.event(actNode(a), true, "Deleted", fmt.Sprintf("deleted by Unstuck, case %s: %s", a.Case, a.Why))
+}
+
+// Settled tells what became of a deletion. That one did not help is a phase, of which Turned tells.
+func (e *events) Settled(a remediate.Act) {
+	switch a.Outcome {
+	case remediate.Recovered:
+		n := actNode(a)
+		if a.NewUID != "" {
+			n.Name, n.UID = cmp.Or(a.NewNode, a.Node), a.NewUID
+		}
+		e.event(n, false, "Recovered", fmt.Sprintf("case %s: %s", a.Case, a.Why))
+	case remediate.Void:
+		e.event(actNode(a), false, "NotDeleted", fmt.Sprintf("case %s: %s", a.Case, a.Why))
+	case remediate.Pending, remediate.Escalated, remediate.Failed, remediate.Gone:
+	}
+}
+
+func actNode(a remediate.Act) probe.Node {
+	return probe.Node{Broker: a.Broker, Name: a.Node, UID: a.UID}
+}

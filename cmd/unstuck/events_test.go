@@ -1,0 +1,95 @@
+package main
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/cjworkbench/unstuck/probe"
+	"github.com/cjworkbench/unstuck/remediate"
+)
+
+// listening gives events that write down what they tell.
+func listening() (*events, func() []string) {
+	var heard []string
+	e := &events{event: func(n probe.Node, warning bool, reason, message string) {
+		kind := "normal"
+		if warning {
+			kind = "warning"
+		}
+		heard = append(heard, fmt.Sprintf("%s/%s %s %s: %s", n.Name, n.UID, kind, reason, message))
+	}}
+	return e, func() []string {
+		h := heard
+		heard = nil
+		return h
+	}
+}
+
+// turn is a turn at which the one node of the broker b has come to a phase.
+func turn(leading probe.Answer, uid string, phase remediate.Phase, reason string) remediate.Snapshot {
+	n := remediate.NodeSnapshot{Node: probe.Node{Broker: "b", Name: "n", UID: uid}}
+	n.Decision = remediate.Decision{Node: "n", UID: uid, Phase: phase, Reason: reason}
+	return remediate.Snapshot{Broker: "b", View: probe.View{Leading: leading}, Nodes: []remediate.NodeSnapshot{n}}
+}
+
+func TestEventsTellWhatChangedAndNothingTwice(t *testing.T) {
+	e, heard := listening()
+	steps := []struct {
+		name   string
+		leads  probe.Answer
+		uid    string
+		phase  remediate.Phase
+		reason string
+		want   []string
+	}{
+		{"a node that was well from the beginning", probe.Yes, "1", remediate.Well, "lets people in", nil},
+		{"suspect", probe.Yes, "1", remediate.Suspect, "1 of 3", []string{"n/1 warning SuspectedStuck: 1 of 3"}},
+		{"still suspect", probe.Yes, "1", remediate.Suspect, "2 of 3", nil},
+		{"cannot tell", probe.Yes, "1", remediate.Blind, "?", nil},
+		{"suspect as before", probe.Yes, "1", remediate.Suspect, "2 of 3", nil},
+		{"confirmed", probe.Yes, "1", remediate.Confirmed, "held back by a", []string{"n/1 warning Stuck: held back by a"}},
+		{"held back by something else", probe.Yes, "1", remediate.Confirmed, "held back by b", []string{"n/1 warning Stuck: held back by b"}},
+		{"the same again", probe.Yes, "1", remediate.Confirmed, "held back by b", nil},
+		{"deleted", probe.Yes, "1", remediate.Recovering, "deleted", nil},
+		{"the new one is well", probe.Yes, "2", remediate.Well, "lets people in", nil},
+		{"faulty", probe.Yes, "2", remediate.Ailing, "alarm", []string{"n/2 warning Faulty: alarm"}},
+		{"well again", probe.Yes, "2", remediate.Well, "lets people in", []string{"n/2 normal LetsPeopleIn: lets people in"}},
+		{"another replica leads", probe.No, "2", remediate.Suspect, "1 of 3", nil},
+		{"nobody knows who leads", probe.CannotTell, "2", remediate.Confirmed, "held back", nil},
+		{"a new one begins badly", probe.Yes, "3", remediate.Lost, "not back", []string{"n/3 warning NotRecovered: not back"}},
+	}
+	for _, s := range steps {
+		e.Turned(turn(s.leads, s.uid, s.phase, s.reason))
+		if diff := cmp.Diff(s.want, heard()); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", s.name, diff)
+		}
+	}
+}
+
+func TestEventsTellOfADeletionAndOfItsOutcome(t *testing.T) {
+	e, heard := listening()
+	a := remediate.Act{Broker: "b", Node: "n", UID: "1", Case: "c", Why: "stuck"}
+	e.Acted(a)
+	for _, outcome := range []remediate.Outcome{remediate.Recovered, remediate.Void, remediate.Escalated} {
+		a.Outcome, a.NewUID, a.Why = outcome, "2", "because"
+		e.Settled(a)
+	}
+	want := []string{
+		"n/1 warning Deleted: deleted by Unstuck, case c: stuck",
+		"n/2 normal Recovered: case c: because",
+		"n/1 normal NotDeleted: case c: because",
+	}
+	if diff := cmp.Diff(want, heard()); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestEveryPhaseHasAnEventOrAReasonForNone(t *testing.T) {
+	for _, p := range remediate.Phases() {
+		if eventReasons[p] == "" && p != remediate.Blind && p != remediate.Recovering {
+			t.Errorf("nothing is told of the phase %s", p)
+		}
+	}
+}

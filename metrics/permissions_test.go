@@ -1,0 +1,37 @@
+package metrics
+
+import (
+	"testing"
+
+	"github.com/cjworkbench/unstuck/probe"
+	"github.com/cjworkbench/unstuck/remediate"
+)
+
+func TestAPermissionIsMissingOnlyAsLongAsItIs(t *testing.T) {
+	m := New("1.2.3")
+	m.PermissionsMissing([]Permission{{"delete", "pods", "a"}, {"create", "pods/exec", "b"}})
+	if got := about(scrape(t, m), "unstuck_permission_missing{"); len(got) != 2 {
+		t.Errorf("missing: %q", got)
+	}
+	m.PermissionsMissing([]Permission{{"create", "pods/exec", "b"}})
+	got := about(scrape(t, m), "unstuck_permission_missing{")
+	if len(got) != 1 || got[0] != `unstuck_permission_missing{namespace="b",resource="pods/exec",verb="create"} 1` {
+		t.Errorf("missing: %q", got)
+	}
+	m.PermissionsMissing(nil)
+	if got := about(scrape(t, m), "unstuck_permission_missing{"); len(got) != 0 {
+		t.Errorf("missing: %q", got)
+	}
+}
+
+func TestOnlyWhoIsKnownToLeadLeads(t *testing.T) {
+	for leads, want := range map[probe.Answer]string{probe.Yes: "1", probe.No: "0", probe.CannotTell: "0"} {
+		m := New("1.2.3")
+		s := remediate.Snapshot{Broker: "b", View: probe.View{Leading: leads}}
+		s.At = s.At.AddDate(2000, 0, 0)
+		m.Turned(s)
+		if got := about(scrape(t, m), "unstuck_leading{"); len(got) != 1 || got[0] != `unstuck_leading{broker="b"} `+want {
+			t.Errorf("with %v: %q", leads, got)
+		}
+	}
+}

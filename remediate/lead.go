@@ -1,0 +1,217 @@
+package remediate
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/cjworkbench/unstuck/probe"
+)
+
+// Several replicas may watch one broker: each probes and decides, and only the one that leads acts and writes. What is
+// written down belongs to whoever leads. So a loop reads it when it begins to lead, and forgets it when it leads no
+// more, or when somebody else may have led in between. Whoever writes second learns that from the store (a conflict):
+// that, and not the lease, makes sure that an intent is written by one replica alone.
+
+// peekEvery is how often a loop that does not lead reads what the leader has written, to show it.
+const peekEvery = 15 * time.Second
+
+// ledger is what a Loop knows of what is written down.
+type ledger struct {
+	leads bool      // this replica leads, by the latest view
+	since time.Time // when it took the lease
+
+	history bool             // the acts and the cases of before have been read
+	cases   map[string]*Case // the open ones, by node
+	missing map[string]time.Time
+	// outcomes are those that have been recorded, by the act's ID.
+	outcomes map[string]Outcome
+
+	unsaved      bool             // the acts that are known are not those that are written down
+	unsavedCases map[string]*Case // the cases of which that is so, by ID
+
+	peeked    time.Time // when the leader's acts were last read, if somebody else leads
+	peekFault string
+
+	pauses   []Pause
+	pausesAt time.Time
+}
+
+func newLedger() ledger {
+	return ledger{
+		cases: make(map[string]*Case), missing: make(map[string]time.Time), outcomes: make(map[string]Outcome),
+		unsavedCases: make(map[string]*Case),
+	}
+}
+
+// mayWrite says whether this replica may write, and knows what is written.
+func (l *Loop) mayWrite() bool { return l.leads && l.history }
+
+// unlearn forgets what is written down, and what this replica still wanted to write.
+func (l *Loop) unlearn() {
+	if l.history {
+		l.Log.Info("forgetting what was written down, for somebody else may lead", "broker", l.Broker)
+	}
+	leads, since := l.leads, l.since
+	l.ledger = newLedger()
+	l.leads, l.since = leads, since
+}
+
+// learn takes note of who leads by v, which could be had if seen, and reads what is written down if that is not known.
+func (l *Loop) learn(ctx context.Context, v probe.View, seen bool) {
+	l.leads = seen && v.Leading == probe.Yes
+	if seen && (!l.leads || !v.LeadingSince.Equal(l.since)) {
+		if l.history {
+			l.unlearn()
+		}
+		l.since = v.LeadingSince
+	}
+	switch {
+	case l.leads && !l.history:
+		if err := l.recall(ctx); err != nil {
+			l.fault("read what was done before: " + err.Error())
+		}
+	case !l.leads && !l.history:
+		l.peek(ctx)
+	}
+}
+
+// recall reads what was done before, and takes up the cases that a predecessor left open.
+func (l *Loop) recall(ctx context.Context) error {
+	acts, err := l.readActs(ctx)
+	if err != nil {
+		return err
+	}
+	cases, err := bounded(ctx, &l.gate, "read the cases", storeTimeout, l.Store.Cases)
+	if err != nil {
+		return err
+	}
+	l.state.Acts, l.history = acts, true
+	for _, a := range acts {
+		l.outcomes[a.ID] = a.Outcome
+	}
+	l.takeUp(ctx, cases)
+	return nil
+}
+
+// takeUp takes up the open cases, one for each node: that of an act which is not settled, or else the latest.
+func (l *Loop) takeUp(ctx context.Context, cases []Case) {
+	slices.SortStableFunc(cases, func(a, b Case) int {
+		if first := l.unsettled(&a); first != l.unsettled(&b) {
+			if first {
+				return -1
+			}
+			return 1
+		}
+		return 0
+	})
+	for _, c := range cases {
+		switch {
+		case c.Outcome == outcomeUnreadable:
+			l.Log.Warn("a case cannot be read; move it away", "case", c.ID, "error", strings.Join(c.Missing, "; "))
+		case c.Broker != l.Broker || !c.Closed.IsZero():
+		case l.cases[c.Node] == nil:
+			l.cases[c.Node] = &c
+			delete(l.last, c.Node) // what has been seen of it so far is not in the case
+		default:
+			c.Outcome, c.Closed = outcomeOther, time.Now()
+			c.add(c.Closed, c.Outcome)
+			_ = l.saveCase(ctx, &c)
+		}
+	}
+	for _, a := range l.state.Acts {
+		if c := l.cases[a.Node]; c == nil || c.ID != a.Case || (c.Act != nil && c.Act.ID == a.ID && c.Act.Outcome == a.Outcome) {
+			continue
+		}
+		if a.Outcome == Pending {
+			l.cases[a.Node].Act = &a
+		} else { // its outcome was written down, and then nothing more
+			l.settleCase(ctx, a)
+		}
+	}
+}
+
+// stillLeads looks whether this replica leads, without a break since the last look.
+func (l *Loop) stillLeads(ctx context.Context) bool {
+	v, err := l.look(ctx)
+	return l.mayWrite() && err == nil && v.Leading == probe.Yes && v.LeadingSince.Equal(l.since)
+}
+
+// peek reads the acts of whoever leads, to show them.
+func (l *Loop) peek(ctx context.Context) {
+	if time.Since(l.peeked) >= peekEvery {
+		acts, err := l.readActs(ctx)
+		l.peeked, l.peekFault = time.Now(), ""
+		if err != nil {
+			l.peekFault = "read what the leader did: " + err.Error()
+		} else {
+			l.state.Acts = acts
+		}
+	}
+	l.fault(l.peekFault)
+}
+
+func (l *Loop) readActs(ctx context.Context) ([]Act, error) {
+	return bounded(ctx, &l.gate, "read the acts", storeTimeout, func(ctx context.Context) ([]Act, error) { return l.Store.Acts(ctx, l.Broker) })
+}
+
+// readPauses gives the pauses: afresh, or those of a moment ago. It says whether they are known.
+func (l *Loop) readPauses(ctx context.Context, afresh bool) ([]Pause, bool) {
+	if !afresh && !l.pausesAt.IsZero() && time.Since(l.pausesAt) < l.Every {
+		return l.pauses, true
+	}
+	l.pausesAt = time.Time{}
+	pauses, err := bounded(ctx, &l.gate, "read the pauses", storeTimeout, l.Store.Pauses)
+	if err != nil {
+		l.fault("read the pauses: " + err.Error())
+		return nil, false
+	}
+	l.pauses, l.pausesAt = pauses, time.Now()
+	return pauses, true
+}
+
+// saveActs writes the acts. Those that could not be written are written at the next turn, unless somebody else has
+// written first.
+func (l *Loop) saveActs(ctx context.Context, what string, acts []Act) error {
+	acts = slices.Clone(acts) // what hangs keeps them
+	err := try(ctx, &l.gate, "write the acts", storeTimeout, func(ctx context.Context) error { return l.Store.SaveActs(ctx, l.Broker, acts) })
+	l.unsaved = err != nil
+	return l.wrote(what, err)
+}
+
+// saveCase writes c. One that could not be written is written at the next turn, unless somebody else has written first.
+func (l *Loop) saveCase(ctx context.Context, c *Case) error {
+	mine := *c
+	mine.Events = slices.Clone(c.Events) // what hangs keeps them
+	err := try(ctx, &l.gate, "write a case", storeTimeout, func(ctx context.Context) error { return l.Store.SaveCase(ctx, mine) })
+	if err != nil {
+		l.unsavedCases[c.ID] = c
+	} else {
+		delete(l.unsavedCases, c.ID)
+	}
+	return l.wrote("store the case", err)
+}
+
+// wrote takes note of how writing what went.
+func (l *Loop) wrote(what string, err error) error {
+	if err != nil {
+		l.fault(what + ": " + err.Error())
+	}
+	if isConflict(err) {
+		l.unlearn()
+	}
+	return err
+}
+
+// catchUp writes what could not be written before.
+func (l *Loop) catchUp(ctx context.Context) {
+	if l.unsaved {
+		_ = l.saveActs(ctx, "write down the acts", l.state.Acts) // it shows as a fault
+	}
+	for _, c := range l.unsavedCases {
+		if l.saveCase(ctx, c) != nil {
+			return
+		}
+	}
+}

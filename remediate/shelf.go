@@ -1,0 +1,200 @@
+package remediate
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/cjworkbench/unstuck/probe"
+)
+
+// The kinds of documents that a Shelf keeps. There is one document of the last kind, by the same name.
+const (
+	kindCases  = "cases"  // one for each case, by its ID
+	kindActs   = "acts"   // one for each broker, by its name
+	kindPauses = "pauses" // written by people
+)
+
+// Shelf keeps small documents, by kind and name. Each is replaced as a whole. Dir is one, in a directory; ConfigMaps
+// are another.
+type Shelf interface {
+	// All gives every document of the kind, by name. One that is there and cannot be read is nil, and the error says
+	// why; where it is not known which there are, all is nil.
+	All(ctx context.Context, kind string) (all map[string][]byte, err error)
+	// Put writes a document. Where several can write it gives probe.ErrConflict, and writes nothing, if somebody else
+	// has written the document since this Shelf last gave or wrote it; one that it never gave must not exist.
+	Put(ctx context.Context, kind, name string, data []byte) error
+	// Remove removes a document. It is no error if there is none.
+	Remove(ctx context.Context, kind, name string) error
+}
+
+// keptCases is how many cases are kept; the oldest closed ones go first.
+const keptCases = 200
+
+// Documents is the Store on a Shelf: each case, and the acts upon each broker, are a document in JSON. It is safe for
+// concurrent use.
+type Documents struct {
+	shelf Shelf
+
+	mu sync.Mutex
+	// index holds what is known of the cases on the shelf, so that a case can be saved without reading all the others.
+	index map[string]indexed // nil: they have not been read
+}
+
+type indexed struct {
+	opened time.Time
+	open   bool
+}
+
+// NewStore makes a Store on shelf.
+func NewStore(shelf Shelf) *Documents { return &Documents{shelf: shelf} }
+
+// SaveCase writes c, shortened if it is too large, and drops what is too much.
+func (d *Documents) SaveCase(ctx context.Context, c Case) error {
+	data, err := fit(c)
+	if err != nil {
+		return fmt.Errorf("write case %s: %w", c.ID, err)
+	}
+	if err := d.shelf.Put(ctx, kindCases, c.ID, data); err != nil {
+		return fmt.Errorf("write case %s: %w", c.ID, err)
+	}
+	if !d.note(c) {
+		if _, err := d.Cases(ctx); err != nil {
+			return err
+		}
+	}
+	for _, id := range d.tooMany() {
+		if err := d.shelf.Remove(ctx, kindCases, id); err != nil {
+			return fmt.Errorf("drop an old case: %w", err)
+		}
+		d.mu.Lock()
+		delete(d.index, id)
+		d.mu.Unlock()
+	}
+	return nil
+}
+
+// note puts c into the index, if there is one.
+func (d *Documents) note(c Case) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.index == nil {
+		return false
+	}
+	d.index[c.ID] = indexed{c.Opened, c.Closed.IsZero()}
+	return true
+}
+
+// tooMany lists the cases to drop, oldest first.
+func (d *Documents) tooMany() []string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	extra := len(d.index) - keptCases
+	if extra <= 0 {
+		return nil
+	}
+	byAge := slices.SortedFunc(maps.Keys(d.index), func(a, b string) int { return d.index[a].opened.Compare(d.index[b].opened) })
+	closed := slices.DeleteFunc(byAge, func(id string) bool { return d.index[id].open })
+	return closed[:min(extra, len(closed))]
+}
+
+// Cases gives the cases that are kept, newest first. One that cannot be read is there by its ID, with the reason why.
+func (d *Documents) Cases(ctx context.Context) ([]Case, error) {
+	docs, err := d.shelf.All(ctx, kindCases)
+	if docs == nil && err != nil {
+		return nil, fmt.Errorf("read the cases: %w", err)
+	}
+	cases := make([]Case, 0, len(docs))
+	index := make(map[string]indexed, len(docs))
+	for id, data := range docs {
+		c, why := readCase(id, data, err)
+		if why != nil {
+			c = Case{ID: id, Outcome: outcomeUnreadable, Missing: []string{why.Error()}}
+		}
+		cases = append(cases, c)
+		index[id] = indexed{c.Opened, c.Closed.IsZero()} // what cannot be read counts as open: it is not dropped
+	}
+	slices.SortFunc(cases, func(a, b Case) int { return b.Opened.Compare(a.Opened) })
+	d.mu.Lock()
+	d.index = index
+	d.mu.Unlock()
+	return cases, nil
+}
+
+// readCase reads a case's document; err is why documents that are nil could not be had.
+func readCase(id string, data []byte, err error) (c Case, _ error) {
+	if data != nil || err == nil {
+		err = json.Unmarshal(data, &c)
+	}
+	if err == nil && c.ID != id {
+		err = fmt.Errorf("it says that it is %q", shorten(c.ID, 100))
+	}
+	if err != nil {
+		return c, fmt.Errorf("read %s/%s: %w", kindCases, id, err)
+	}
+	return c, nil
+}
+
+// SaveActs writes the acts upon broker.
+func (d *Documents) SaveActs(ctx context.Context, broker string, acts []Act) error {
+	data, err := document(acts)
+	if err == nil && len(data) > maxDocument {
+		err = fmt.Errorf("they are %d bytes, %d are allowed", len(data), maxDocument)
+	}
+	if err == nil {
+		err = d.shelf.Put(ctx, kindActs, broker, data)
+	}
+	if err != nil {
+		return fmt.Errorf("write the acts upon %s: %w", broker, err)
+	}
+	return nil
+}
+
+// Acts gives the acts upon broker; none if none were ever saved.
+func (d *Documents) Acts(ctx context.Context, broker string) (acts []Act, err error) {
+	err = d.one(ctx, kindActs, broker, &acts)
+	return acts, err
+}
+
+// Pauses gives the pauses that somebody wrote down; none if nobody did.
+func (d *Documents) Pauses(ctx context.Context) (pauses []Pause, err error) {
+	err = d.one(ctx, kindPauses, kindPauses, &pauses)
+	return pauses, err
+}
+
+// one reads a single document into v, if it is there.
+func (d *Documents) one(ctx context.Context, kind, name string, v any) error {
+	docs, err := d.shelf.All(ctx, kind)
+	data, there := docs[name]
+	switch {
+	case docs != nil && !there:
+		return nil
+	case err != nil && data == nil:
+		return fmt.Errorf("read %s/%s: %w", kind, name, err)
+	case !there:
+		return nil
+	}
+	if err := json.Unmarshal(data, v); err != nil {
+		return fmt.Errorf("read %s/%s: %w", kind, name, err)
+	}
+	return nil
+}
+
+// document writes v as people can read it.
+func document(v any) ([]byte, error) {
+	data, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		return nil, err
+	}
+	return append(data, '\n'), nil
+}
+
+var _ Store = (*Documents)(nil)
+
+// isConflict says whether err means that somebody else has written the document first.
+func isConflict(err error) bool { return errors.Is(err, probe.ErrConflict) }

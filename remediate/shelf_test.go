@@ -1,0 +1,152 @@
+package remediate
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/cjworkbench/unstuck/probe"
+)
+
+// hugeCase has more of everything than fits.
+func hugeCase() Case {
+	long := strings.Repeat("x", 10_000)
+	c := Case{ID: "huge", Broker: "b", Node: "n", UID: "u", Opened: epoch, Decision: Decision{Reason: "confirmed"}, Cluster: long, Act: &Act{ID: "a"}}
+	for i := range keptResults {
+		p := &probe.Processes{Suspicious: i}
+		for range 20 {
+			p.Top = append(p.Top, probe.Stack{Count: i, Frames: []string{long, long}})
+		}
+		c.Results = append(c.Results, probe.Result{Kind: probe.MaybeStuck, Reason: probe.ProcessesStuck, Started: epoch.Add(time.Duration(i) * time.Minute), Processes: p})
+	}
+	for i := range keptLogLines {
+		c.Logs = append(c.Logs, probe.LogLine{At: epoch, Text: fmt.Sprint(i, strings.Repeat("y", 100_000))})
+	}
+	for i := range keptEvents {
+		c.Events = append(c.Events, Event{At: epoch, Text: fmt.Sprint(i, " ", long)})
+	}
+	return c
+}
+
+func TestACaseThatIsTooLargeIsShortenedAndSaysSo(t *testing.T) {
+	c := hugeCase()
+	before := text(c)
+	d := newDirStore(t, t.TempDir())
+	if err := d.SaveCase(t.Context(), c); err != nil {
+		t.Fatal(err)
+	}
+	if text(c) != before {
+		t.Error("the case itself has changed")
+	}
+	cases, err := d.Cases(t.Context())
+	if err != nil || len(cases) != 1 {
+		t.Fatal(err)
+	}
+	got := cases[0]
+	if data, err := document(got); err != nil || len(data) > maxDocument {
+		t.Errorf("it is %d bytes: %v", len(data), err)
+	}
+	last := got.Results[len(got.Results)-1]
+	if got.Act == nil || got.Decision.Reason == "" || last.Processes.Suspicious != keptResults-1 || len(last.Processes.Top) == 0 ||
+		!strings.HasPrefix(got.Events[0].Text, "0 ") || !strings.HasPrefix(got.Logs[len(got.Logs)-1].Text, "49") {
+		t.Errorf("what a person needs is gone: %.2000s", text(got))
+	}
+	if !strings.Contains(strings.Join(got.Missing, "; "), "cut for its size") {
+		t.Errorf("missing is %q, want it to say what was cut", got.Missing)
+	}
+	if _, err := fit(Case{Decision: Decision{Reason: strings.Repeat("x", maxDocument)}}); err == nil {
+		t.Error("a case that cannot be made short is written")
+	}
+}
+
+func TestACaseIsSavedWithoutReadingAllTheOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := &replica{realm: &realm{docs: map[string]paper{}}, seen: map[string]int{}}
+		d := NewStore(r)
+		for i := range 2 * keptCases {
+			c := Case{ID: fmt.Sprintf("case-%04d", i), Opened: epoch.Add(time.Duration(i) * time.Minute), Closed: epoch}
+			if err := d.SaveCase(t.Context(), c); err != nil {
+				t.Fatal(err)
+			}
+		}
+		read := 0
+		for _, what := range r.calls {
+			if what == "read cases" {
+				read++
+			}
+		}
+		if read != 1 || len(r.docs) != keptCases {
+			t.Errorf("read %d times, %d cases are kept", read, len(r.docs))
+		}
+	})
+}
+
+func TestWhatIsAskedForOftenIsReadOnceInAWhile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		count := 0
+		var broken error
+		ask := Recently(func(ctx context.Context) (int, error) {
+			time.Sleep(time.Second)
+			count++
+			return count, broken
+		}, 10*time.Second)
+		for range 5 {
+			go ask(t.Context())
+		}
+		time.Sleep(8 * time.Second)
+		if n, err := ask(t.Context()); n != 1 || err != nil {
+			t.Errorf("read %d times within its time: %v", n, err)
+		}
+		time.Sleep(5 * time.Second)
+		broken = errors.New("away")
+		if _, err := ask(t.Context()); !errors.Is(err, broken) {
+			t.Errorf("what is too old is given without a word: %v", err)
+		}
+		broken = nil
+		if n, err := ask(t.Context()); n != 3 || err != nil {
+			t.Errorf("after an error it is not read again: %d, %v", n, err)
+		}
+		time.Sleep(11 * time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+		defer cancel()
+		if _, err := ask(ctx); err == nil {
+			t.Error("the caller's deadline does not count")
+		}
+	})
+}
+
+func TestActsThatDoNotFitAreRefused(t *testing.T) {
+	d := newDirStore(t, t.TempDir())
+	acts := []Act{{ID: "a", Why: strings.Repeat("x", maxDocument)}}
+	if err := d.SaveActs(t.Context(), "b", acts); err == nil || !strings.Contains(err.Error(), "bytes") {
+		t.Errorf("the error is %v", err)
+	}
+}
+
+func TestTheLayoutOfADirIsWhatTheDocumentationSays(t *testing.T) {
+	dir, err := NewDir(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	data, _ := json.Marshal([]Pause{{Reason: "r"}})
+	if err := dir.Put(t.Context(), kindPauses, kindPauses, data); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := readFile(dir.path + "/pauses.json"); err != nil {
+		t.Error(err)
+	}
+	if err := dir.Remove(t.Context(), kindPauses, kindPauses); err != nil {
+		t.Error(err)
+	}
+	if err := dir.Remove(t.Context(), kindPauses, kindPauses); err != nil {
+		t.Errorf("removing what is not there: %v", err)
+	}
+	if pauses, err := NewStore(dir).Pauses(t.Context()); err != nil || pauses != nil {
+		t.Errorf("pauses are %v: %v", pauses, err)
+	}
+}

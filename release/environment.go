@@ -1,0 +1,274 @@
+// Package release deploys, promotes, reverts, restarts and runs tasks. Plan is the pure half: a request, an
+// environment and what is known of the world in, ordered steps or a Refusal out; the same plan is a dry run's answer
+// and what is carried out. Runner is the other half: it carries a plan out step by step, writes each step down before
+// and after, and so goes on where a killed predecessor stopped. What either needs of the world stands in world.go.
+package release
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Environment is a namespace to which a set of services is deployed.
+type Environment struct {
+	Name        string
+	Namespace   string
+	Context     string // of the kubeconfig, if it is another cluster than the daemon's own
+	PromoteFrom string // the environment whose commit a promotion takes; empty: nothing is promoted to this one
+
+	// Image is how an image is named: {image} stands for a short name, {commit} for the commit, which must stand in
+	// the tag. Example: "gcr.io/acme/{image}:{commit}".
+	Image    string
+	Images   []string // that must be published besides those of the services and jobs; names or repositories
+	Services []Service
+	Jobs     []Job // that a deploy runs before it touches a service
+	Tasks    []Task
+	Settings
+}
+
+// Settings bound an environment's operations. The zero value of each is its default.
+type Settings struct {
+	RolloutDeadline time.Duration // for one service to roll out; default 15 min
+	StopDeadline    time.Duration // for a singleton's old pod to be gone; default 5 min
+	JobDeadline     time.Duration // for one job of a deploy; default 30 min
+	TaskDeadline    time.Duration // for one task; default 30 min
+	HealthyFor      time.Duration // how long a promotion's source must have been well; default 0: it must be well now
+	OnFailure       OnFailure     // default Leave
+}
+
+// The defaults of Settings.
+const (
+	defaultRolloutDeadline = 15 * time.Minute
+	defaultStopDeadline    = 5 * time.Minute
+	defaultJobDeadline     = 30 * time.Minute
+	defaultTaskDeadline    = 30 * time.Minute
+)
+
+// OnFailure says what is done when a deploy fails after it changed something.
+type OnFailure string
+
+// What can be done on failure.
+const (
+	Leave    OnFailure = "leave"    // leave everything as it is
+	Rollback OnFailure = "rollback" // put the old images back, unless something migrated
+)
+
+// ServiceKind says how a service's pods may be replaced. The zero value is Singleton, the careful one.
+type ServiceKind uint8
+
+// The kinds of services.
+const (
+	Singleton ServiceKind = iota // the old pod must be gone before the new one starts
+	Rolling                      // old and new pods may run side by side
+)
+
+var serviceKindNames = [...]string{Singleton: "singleton", Rolling: "rolling"}
+
+func (k ServiceKind) String() string {
+	if int(k) < len(serviceKindNames) {
+		return serviceKindNames[k]
+	}
+	return serviceKindNames[Singleton]
+}
+
+// MarshalText gives "rolling" or "singleton".
+func (k ServiceKind) MarshalText() ([]byte, error) { return []byte(k.String()), nil }
+
+// UnmarshalText reads what MarshalText wrote.
+func (k *ServiceKind) UnmarshalText(text []byte) error {
+	i := slices.Index(serviceKindNames[:], string(text))
+	if i < 0 {
+		return fmt.Errorf("kind of service %q: want one of %v", text, serviceKindNames)
+	}
+	*k = ServiceKind(i)
+	return nil
+}
+
+// Service is one Deployment.
+type Service struct {
+	Name       string
+	Deployment string
+	Image      string // a short name, put into the environment's pattern, or a whole repository
+	Kind       ServiceKind
+}
+
+// TemplateKind says of what kind an object is from which jobs are started.
+type TemplateKind string
+
+// What a job can be started from.
+const (
+	FromCronJob     TemplateKind = "cronjob"
+	FromPodTemplate TemplateKind = "podtemplate"
+)
+
+// TemplateRef names the object in the environment's namespace from which a job is started.
+type TemplateRef struct {
+	Kind TemplateKind `json:"kind"`
+	Name string       `json:"name"`
+}
+
+func (t TemplateRef) String() string { return string(t.Kind) + " " + t.Name }
+
+// Job is what a deploy runs, once, before it touches a service.
+type Job struct {
+	Name string
+	From TemplateRef
+	// NoMigration says that it never changes a database. Of every other job the log is read for what it migrated,
+	// and a log that does not say counts as a migration.
+	NoMigration bool
+	Patterns    Patterns // how its log says whether it migrated; the zero value: DefaultPatterns
+}
+
+// Task is a thing to do by hand: a command in one ready pod of a service, or a job. Exactly one of Exec and From is
+// set.
+type Task struct {
+	Name    string
+	Warning string // shown beforehand; if there is one, the request must confirm
+	Exec    Exec
+	From    TemplateRef
+}
+
+// Exec is a command in a container of one ready pod of a service.
+type Exec struct {
+	Service   string
+	Container string // empty: the pod's first
+	Command   []string
+}
+
+// withDefaults gives the settings with the defaults in place of zeros.
+func (s Settings) withDefaults() Settings {
+	orElse(&s.RolloutDeadline, defaultRolloutDeadline)
+	orElse(&s.StopDeadline, defaultStopDeadline)
+	orElse(&s.JobDeadline, defaultJobDeadline)
+	orElse(&s.TaskDeadline, defaultTaskDeadline)
+	orElse(&s.OnFailure, Leave)
+	return s
+}
+
+func orElse[T comparable](v *T, otherwise T) {
+	var zero T
+	if *v == zero {
+		*v = otherwise
+	}
+}
+
+var dnsLabel = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`)
+
+// Validate reports everything that is wrong with the environment at once.
+func (e Environment) Validate() error {
+	var errs []error
+	wrong := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	if !dnsLabel.MatchString(e.Name) {
+		wrong("name %q: want lower-case letters, digits and hyphens", e.Name)
+	}
+	if !dnsLabel.MatchString(e.Namespace) {
+		wrong("namespace %q: want lower-case letters, digits and hyphens", e.Namespace)
+	}
+	if _, tag := splitTag(e.Image); strings.Count(e.Image, "{commit}") != 1 || !strings.Contains(tag, "{commit}") || strings.Contains(tag, "{image}") {
+		wrong(`image %q: want {commit} once, alone in the tag, as in "registry/{image}:{commit}"`, e.Image)
+	}
+	if e.PromoteFrom == e.Name {
+		wrong("promote from %q: want another environment", e.PromoteFrom)
+	}
+	if e.OnFailure != "" && e.OnFailure != Leave && e.OnFailure != Rollback {
+		wrong("on failure %q: want %q or %q", e.OnFailure, Leave, Rollback)
+	}
+	for _, d := range []time.Duration{e.RolloutDeadline, e.StopDeadline, e.JobDeadline, e.TaskDeadline, e.HealthyFor} {
+		if d < 0 {
+			wrong("a time of %s: want none below zero", d)
+		}
+	}
+	errs = append(errs, e.validateServices(), e.validateJobs(), e.validateTasks())
+	return errors.Join(errs...)
+}
+
+func (e Environment) validateServices() error {
+	var errs []error
+	names, deployments := map[string]bool{}, map[string]bool{}
+	for _, s := range e.Services {
+		switch {
+		case !dnsLabel.MatchString(s.Name) || names[s.Name]:
+			errs = append(errs, fmt.Errorf("service %q: want a name of its own of lower-case letters, digits and hyphens", s.Name))
+		case s.Deployment == "" || deployments[s.Deployment]:
+			errs = append(errs, fmt.Errorf("service %s: deployment %q: want one of its own", s.Name, s.Deployment))
+		case !e.namesImage(s.Image):
+			errs = append(errs, fmt.Errorf("service %s: image %q: want a repository, or a name that the pattern %q takes", s.Name, s.Image, e.Image))
+		}
+		names[s.Name], deployments[s.Deployment] = true, true
+	}
+	for _, image := range e.Images {
+		if !e.namesImage(image) {
+			errs = append(errs, fmt.Errorf("image %q: want a repository, or a name that the pattern %q takes", image, e.Image))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (e Environment) validateJobs() error {
+	var errs []error
+	names := map[string]bool{}
+	for _, j := range e.Jobs {
+		if !dnsLabel.MatchString(j.Name) || names[j.Name] {
+			errs = append(errs, fmt.Errorf("job %q: want a name of its own of lower-case letters, digits and hyphens", j.Name))
+		}
+		names[j.Name] = true
+		if err := j.From.validate(); err != nil {
+			errs = append(errs, fmt.Errorf("job %s: %w", j.Name, err))
+		}
+		if _, err := NewMigrationReader(j.Patterns); err != nil {
+			errs = append(errs, fmt.Errorf("job %s: %w", j.Name, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (e Environment) validateTasks() error {
+	var errs []error
+	names := map[string]bool{}
+	for _, t := range e.Tasks {
+		if !dnsLabel.MatchString(t.Name) || names[t.Name] {
+			errs = append(errs, fmt.Errorf("task %q: want a name of its own of lower-case letters, digits and hyphens", t.Name))
+		}
+		names[t.Name] = true
+		isExec, isJob := len(t.Exec.Command) > 0, t.From != TemplateRef{}
+		_, known := e.service(t.Exec.Service)
+		switch {
+		case isExec == isJob:
+			errs = append(errs, fmt.Errorf("task %s: want either a command or what a job is started from", t.Name))
+		case isExec && !known:
+			errs = append(errs, fmt.Errorf("task %s: service %q: want one of %s", t.Name, t.Exec.Service, e.serviceNames()))
+		case isJob:
+			if err := t.From.validate(); err != nil {
+				errs = append(errs, fmt.Errorf("task %s: %w", t.Name, err))
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (t TemplateRef) validate() error {
+	if (t.Kind != FromCronJob && t.Kind != FromPodTemplate) || t.Name == "" {
+		return fmt.Errorf("start from %q: want a %s or a %s and its name", t, FromCronJob, FromPodTemplate)
+	}
+	return nil
+}
+
+func (e Environment) service(name string) (Service, bool) {
+	i := slices.IndexFunc(e.Services, func(s Service) bool { return s.Name == name })
+	if i < 0 {
+		return Service{}, false
+	}
+	return e.Services[i], true
+}
+
+func (e Environment) serviceNames() string {
+	names := make([]string, len(e.Services))
+	for i, s := range e.Services {
+		names[i] = s.Name
+	}
+	return strings.Join(names, ", ")
+}

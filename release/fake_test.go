@@ -1,0 +1,196 @@
+package release
+
+import (
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+)
+
+const (
+	commitA = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+	commitB = "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
+	commitC = "cccccccccccccccccccccccccccccccccccccccc"
+)
+
+// How long things take in the fake cluster.
+const (
+	podStarts = 3 * time.Second
+	podStops  = 7 * time.Second
+	jobRuns   = 9 * time.Second
+)
+
+func testEnvironment() Environment {
+	return Environment{
+		Name: "staging", Namespace: "staging", Image: "gcr.io/acme/{image}:{commit}", Images: []string{"migrate", "assets"},
+		Services: []Service{
+			{Name: "frontend", Deployment: "frontend-deployment", Image: "frontend", Kind: Rolling},
+			{Name: "fetcher", Deployment: "fetcher-deployment", Image: "fetcher", Kind: Rolling},
+			{Name: "cron", Deployment: "cron-deployment", Image: "cron"},
+		},
+		Jobs: []Job{
+			{Name: "migrate", From: TemplateRef{FromCronJob, "migrate"}},
+			{Name: "assets", From: TemplateRef{FromPodTemplate, "assets"}, NoMigration: true},
+		},
+		Tasks: []Task{
+			{Name: "import", Exec: Exec{Service: "frontend", Command: []string{"./manage.py", "import"}}},
+			{Name: "clear", Warning: "Users will notice.", From: TemplateRef{FromCronJob, "clear"}},
+		},
+	}
+}
+
+type fakePod struct {
+	Pod
+	image string
+	ready time.Time // zero: never
+	gone  time.Time // zero: it stays
+}
+
+// cluster is a cluster in which pods take time to start and to stop, a registry, a store and a lock. Like Kubernetes,
+// it starts a new pod beside one that still stops.
+type cluster struct {
+	mu         sync.Mutex
+	journal    []string
+	deps       map[string]*Deployment
+	pods       map[string][]*fakePod // by Deployment
+	singletons map[string]bool
+	broken     map[string]bool // images that crash
+	stuck      map[string]bool // Deployments whose pods do not stop
+	made       int
+	twice      []string // moments at which a singleton lived twice
+
+	jobs        map[string]time.Time // when they end
+	jobStarts   map[string]int
+	stopped     map[string]bool
+	jobFails    map[string]bool // by the template's name
+	jobLog      map[string][]string
+	commands    int
+	unpublished map[string]bool
+
+	ops     map[string]Operation
+	holder  Holder
+	expires time.Time
+	saveErr error
+	lockErr error
+	audit   []Attempt
+}
+
+func newCluster() *cluster {
+	c := &cluster{
+		deps: map[string]*Deployment{}, pods: map[string][]*fakePod{}, singletons: map[string]bool{}, broken: map[string]bool{},
+		stuck: map[string]bool{}, jobs: map[string]time.Time{}, jobStarts: map[string]int{}, stopped: map[string]bool{},
+		jobFails: map[string]bool{}, unpublished: map[string]bool{}, ops: map[string]Operation{},
+		jobLog: map[string][]string{"migrate": {`Schema "public" is up to date. No migration necessary.`}},
+	}
+	for _, s := range testEnvironment().Services {
+		image := "gcr.io/acme/" + s.Image + ":" + commitA
+		d := &Deployment{Name: s.Deployment, Replicas: 3, Generation: 1, Containers: []Container{
+			{Name: "setup", Init: true, Image: image}, {Name: "app", Image: image}, {Name: "proxy", Image: "gcr.io/sql/proxy:1.2"},
+		}}
+		if c.singletons[s.Deployment] = s.Kind == Singleton; s.Kind == Singleton {
+			d.Replicas = 1
+		}
+		c.deps[s.Deployment] = d
+		c.scale(d)
+	}
+	return c
+}
+
+func (c *cluster) note(format string, args ...any) {
+	c.journal = append(c.journal, fmt.Sprintf(format, args...))
+}
+
+// scale makes and stops pods until there are as many of the current template as asked for.
+func (c *cluster) scale(d *Deployment) {
+	now := time.Now()
+	image, current := d.Containers[1].Image+d.RestartedAt, 0
+	for _, p := range c.pods[d.Name] {
+		switch {
+		case !p.gone.IsZero() || c.stuck[d.Name] && p.Terminating:
+		case p.image == image && current < d.Replicas:
+			current++
+		case c.stuck[d.Name]:
+			p.Terminating = true
+		default:
+			p.Terminating, p.gone = true, now.Add(podStops)
+		}
+	}
+	for ; current < d.Replicas; current++ {
+		if c.singletons[d.Name] && c.live(d.Name) > 0 {
+			c.twice = append(c.twice, fmt.Sprintf("%s at %s", d.Name, now))
+		}
+		c.made++
+		p := &fakePod{image: image, Pod: Pod{Name: fmt.Sprintf("%s-%d", d.Name, c.made), Phase: "Running"}, ready: now.Add(podStarts)}
+		if c.broken[d.Containers[1].Image] {
+			p.ready = time.Time{}
+		}
+		c.pods[d.Name] = append(c.pods[d.Name], p)
+	}
+}
+
+func (c *cluster) live(name string) int {
+	n := 0
+	for _, p := range c.pods[name] {
+		if p.gone.IsZero() || time.Now().Before(p.gone) {
+			n++
+		}
+	}
+	return n
+}
+
+func (c *cluster) look(name string) Deployment {
+	d := *c.deps[name]
+	d.ObservedGeneration = d.Generation
+	d.Containers = slices.Clone(d.Containers)
+	for _, p := range c.pods[name] {
+		if !p.gone.IsZero() && !time.Now().Before(p.gone) {
+			continue
+		}
+		pod := p.Pod
+		pod.Updated = p.image == d.Containers[1].Image+d.RestartedAt
+		pod.Ready = !p.ready.IsZero() && !time.Now().Before(p.ready)
+		pod.Containers = []ContainerState{{Name: "app", Ready: pod.Ready}}
+		if c.broken[d.Containers[1].Image] && pod.Updated {
+			pod.Containers[0] = ContainerState{Name: "app", Waiting: "CrashLoopBackOff", Restarts: 3, LastExit: 1, LastReason: "Error"}
+		}
+		d.Pods = append(d.Pods, pod)
+		if p.Terminating {
+			continue
+		}
+		d.Total++
+		if pod.Updated {
+			d.Updated++
+		}
+		if pod.Ready {
+			d.Available++
+		}
+	}
+	return d
+}
+
+func (c *cluster) operation(id string) Operation {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.ops[id]
+}
+
+// images gives what runs, and how many pods are asked for.
+func (c *cluster) images() map[string]string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	all := map[string]string{}
+	for name, d := range c.deps {
+		_, tag := splitTag(d.Containers[1].Image)
+		_, initTag := splitTag(d.Containers[0].Image)
+		_, proxy := splitTag(d.Containers[2].Image)
+		all[name] = fmt.Sprintf("%d pods of %.1s/%.1s/%s", d.Replicas, initTag, tag, proxy)
+	}
+	return all
+}
+
+func allAt(letter string) map[string]string {
+	return map[string]string{
+		"frontend-deployment": "3 pods of " + letter + "/" + letter + "/1.2", "fetcher-deployment": "3 pods of " + letter + "/" + letter + "/1.2",
+		"cron-deployment": "1 pods of " + letter + "/" + letter + "/1.2",
+	}
+}

@@ -1,0 +1,295 @@
+package release
+
+import (
+	"cmp"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+)
+
+// Do names what a step does.
+type Do string
+
+// What a step can do.
+const (
+	CheckImages Do = "check_images" // every image must be published
+	StartJob    Do = "job"          // run a job and wait for its end
+	Roll        Do = "roll"         // change a Deployment in place and wait until it is rolled out
+	Replace     Do = "replace"      // scale to 0, see that the pods are gone, change, scale back, wait
+	RunCommand  Do = "command"      // run a command in one ready pod
+)
+
+// Step is one step of a plan. Steps of one stage run side by side; a stage begins when all of the one before
+// succeeded.
+type Step struct {
+	ID    string `json:"id"` // unique in its plan
+	Stage int    `json:"stage"`
+	Do    Do     `json:"do"`
+	Name  string `json:"name,omitzero"` // of the service, the job or the task
+
+	Check       []string      `json:"check,omitzero"`        // the images that must be published
+	Deployment  string        `json:"deployment,omitzero"`   // to roll, to replace, or in whose pod the command runs
+	Images      []ImageChange `json:"images,omitzero"`       // of the Deployment
+	RestartedAt string        `json:"restarted_at,omitzero"` // for kubectl's annotation
+	Replicas    int           `json:"replicas,omitzero"`     // of a singleton, to be restored
+	Job         *JobRun       `json:"job,omitzero"`
+	Container   string        `json:"container,omitzero"` // in which the command runs; empty: the pod's first
+	Command     []string      `json:"command,omitzero"`
+}
+
+// JobRun is one run of a job.
+type JobRun struct {
+	Name        string        `json:"name"` // of the Kubernetes Job; unique to its operation
+	Operation   string        `json:"operation"`
+	From        TemplateRef   `json:"from"`
+	Images      []ImageChange `json:"images,omitzero"`
+	NoMigration bool          `json:"no_migration,omitzero"`
+	Patterns    Patterns      `json:"patterns,omitzero"`
+}
+
+// Plan is what will be done, in order.
+type Plan struct {
+	Kind        Kind   `json:"kind"`
+	Environment string `json:"environment"`
+	Commit      string `json:"commit,omitzero"`
+	Warning     string `json:"warning,omitzero"` // the task's
+	Steps       []Step `json:"steps"`
+}
+
+// Phase is where something stands. The zero value is Pending.
+type Phase string
+
+// The phases of a step and of an operation.
+const (
+	Pending   Phase = "" // not begun
+	Running   Phase = "running"
+	Undoing   Phase = "undoing" // of an operation: putting the old images back
+	Succeeded Phase = "succeeded"
+	Failed    Phase = "failed"
+	Cancelled Phase = "cancelled"
+	Undone    Phase = "undone" // of an operation: it failed, and the old images are back
+)
+
+// Over says whether nothing more will happen.
+func (p Phase) Over() bool {
+	return p == Succeeded || p == Failed || p == Cancelled || p == Undone
+}
+
+// mark is how far a step that cannot simply be repeated has come. It is written down before the act it names.
+type mark string
+
+const (
+	markStarting mark = "starting" // the job may exist; the command may run; the singleton may be up again
+	markStarted  mark = "started"  // the job exists
+	markStopping mark = "stopping" // the singleton may be scaled to 0
+	markRestored mark = "restored" // the singleton is scaled back
+)
+
+// StepRun is a step and what became of it.
+type StepRun struct {
+	Step
+	Phase     Phase      `json:"phase,omitzero"`
+	Mark      mark       `json:"mark,omitzero"`
+	Started   time.Time  `json:"started,omitzero"`
+	Ended     time.Time  `json:"ended,omitzero"`
+	Detail    string     `json:"detail,omitzero"`   // what it waits for, or how it ended
+	Log       []string   `json:"log,omitzero"`      // the last lines
+	Cut       int        `json:"log_cut,omitzero"`  // how many lines before them were left out
+	Migrated  *Migration `json:"migrated,omitzero"` // of a job that may migrate, once it was started
+	Diagnosis *Diagnosis `json:"diagnosis,omitzero"`
+}
+
+// Cancellation is that somebody wants an operation to stop.
+type Cancellation struct {
+	At     time.Time `json:"at"`
+	By     string    `json:"by"`
+	Reason string    `json:"reason,omitzero"`
+}
+
+// Operation is one deploy, promotion, revert, restart or task: what was asked for, by whom and why, the plan, and how
+// far it has come. It is plain JSON of less than MaxOperationBytes, and its own audit record.
+type Operation struct {
+	ID          string        `json:"id"`
+	Version     int           `json:"version"` // counts how often it was stored
+	Request     Request       `json:"request"`
+	Kind        Kind          `json:"kind"`
+	Environment string        `json:"environment"`
+	Commit      string        `json:"commit,omitzero"`
+	Warning     string        `json:"warning,omitzero"`
+	OnFailure   OnFailure     `json:"on_failure"`
+	Phase       Phase         `json:"phase,omitzero"`
+	Runner      string        `json:"runner,omitzero"` // the process that runs it, or ran it last
+	Created     time.Time     `json:"created"`
+	Ended       time.Time     `json:"ended,omitzero"`
+	Outcome     string        `json:"outcome,omitzero"` // one sentence, once it is over
+	Cancel      *Cancellation `json:"cancel,omitzero"`
+	Steps       []StepRun     `json:"steps"`
+	Undo        []StepRun     `json:"undo,omitzero"` // what puts the old images back
+}
+
+// What an operation holds at most, so that it fits into a ConfigMap.
+const (
+	MaxOperationBytes = 900_000
+	keptLines         = 40 // of a step's log
+	keptLineBytes     = 240
+	maxDetail         = 500
+	maxSteps          = 40
+)
+
+// clone gives a copy that shares nothing that is written to.
+func (o Operation) clone() Operation {
+	o.Steps, o.Undo = cloneSteps(o.Steps), cloneSteps(o.Undo)
+	return o
+}
+
+func cloneSteps(steps []StepRun) []StepRun {
+	steps = slices.Clone(steps)
+	for i := range steps {
+		steps[i].Log = slices.Clone(steps[i].Log)
+	}
+	return steps
+}
+
+// fit gives the operation with as many lines of its logs left out as needed to stay under MaxOperationBytes: JSON may
+// need six bytes for one.
+func (o Operation) fit() Operation {
+	o = o.clone()
+	for keep := keptLines / 2; ; keep /= 2 {
+		if data, err := json.Marshal(o); err != nil || len(data) < MaxOperationBytes {
+			return o
+		}
+		for _, steps := range [][]StepRun{o.Steps, o.Undo} {
+			for i := range steps {
+				s := &steps[i]
+				cut := max(0, len(s.Log)-keep)
+				s.Log, s.Cut = s.Log[cut:], s.Cut+cut
+				if s.Diagnosis != nil {
+					d := *s.Diagnosis
+					d.Log = d.Log[max(0, len(d.Log)-keep):]
+					s.Diagnosis = &d
+				}
+			}
+		}
+		if keep == 0 {
+			return o
+		}
+	}
+}
+
+// Migrated says whether the operation migrated a database, as far as is known.
+func (o Operation) Migrated() Migration {
+	answer := DidNotMigrate
+	for _, s := range o.Steps {
+		switch {
+		case s.Do != StartJob || s.Job == nil || s.Job.NoMigration || s.Mark == "" || o.Kind == RunTask:
+		case s.Migrated == nil || *s.Migrated == MaybeMigrated:
+			if answer == DidNotMigrate {
+				answer = MaybeMigrated
+			}
+		case *s.Migrated == DidMigrate:
+			answer = DidMigrate
+		}
+	}
+	return answer
+}
+
+// touched says whether the operation may have changed a Deployment.
+func (o Operation) touched() bool {
+	return slices.ContainsFunc(o.Steps, func(s StepRun) bool { return (s.Do == Roll || s.Do == Replace) && s.Phase != Pending })
+}
+
+// addLine keeps a line of the log, if room be in place of the oldest.
+func (s *StepRun) addLine(line string) {
+	if len(s.Log) >= keptLines {
+		s.Log = slices.Delete(s.Log, 0, 1)
+		s.Cut++
+	}
+	s.Log = append(s.Log, shorten(line, keptLineBytes))
+}
+
+// shorten makes one line of s: valid UTF-8 without control characters, cut to at most n bytes at the end of a character.
+func shorten(s string, n int) string {
+	s = strings.Map(func(c rune) rune {
+		if unicode.IsControl(c) {
+			return ' '
+		}
+		return c
+	}, strings.ToValidUTF8(s, "\uFFFD"))
+	if len(s) <= n {
+		return s
+	}
+	for n -= len("…"); n > 0 && !utf8.RuneStart(s[n]); n-- {
+	}
+	return s[:n] + "…"
+}
+
+// tidy makes a detail of free text.
+func tidy(s string) string { return shorten(strings.TrimSpace(s), maxDetail) }
+
+func tailOf(lines []string, n int) []string {
+	lines = slices.Clone(lines[max(0, len(lines)-n):])
+	for i := range lines {
+		lines[i] = shorten(lines[i], keptLineBytes)
+	}
+	return lines
+}
+
+// newID makes an operation's ID: of the time and chance, or, where there is a key, of that alone, so that a request
+// that comes twice at once cannot become two operations.
+func newID(r Request) string {
+	tail := strings.ToLower(rand.Text()[:8])
+	if r.IdempotencyKey != "" {
+		return string(r.Kind) + "-" + digest(r.Environment, r.IdempotencyKey)[:20]
+	}
+	return fmt.Sprintf("%s-%s-%s", r.Kind, r.At.UTC().Format("20060102t150405"), tail)
+}
+
+func digest(parts ...string) string {
+	sum := sha256.Sum256([]byte(strings.Join(parts, "\x00")))
+	return hex.EncodeToString(sum[:])
+}
+
+// maxJobName is how long the name of a Job may be: it becomes a label of its pods, and they get a suffix.
+const maxJobName = 57
+
+// JobName names the Kubernetes Job in which an operation runs one of its jobs: the same for the same three, another
+// for any other, and never longer than a label may be. Example: "migrate-1f0a9c2d4e5b-3d5c7a1b90".
+func JobName(job, commit, operation string) string {
+	tail := digest(job, commit, operation)[:10]
+	if commit != "" {
+		tail = commit[:min(12, len(commit))] + "-" + tail
+	}
+	job = strings.TrimRight(job[:min(len(job), maxJobName-1-len(tail))], "-")
+	return job + "-" + tail
+}
+
+// keptOperations is how many operations of an environment are kept.
+const keptOperations = 50
+
+// Forgettable gives the IDs of those of one environment's operations that need not be kept: the oldest that are over,
+// beyond 50. A revert that would need one of them treats it as unknown, which counts as a migration.
+func Forgettable(operations []Operation) []string {
+	operations = newestFirst(operations)
+	var ids []string
+	for i, o := range operations {
+		if i >= keptOperations && o.Phase.Over() {
+			ids = append(ids, o.ID)
+		}
+	}
+	return ids
+}
+
+func newestFirst(operations []Operation) []Operation {
+	operations = slices.Clone(operations)
+	slices.SortFunc(operations, func(a, b Operation) int {
+		return cmp.Or(b.Created.Compare(a.Created), cmp.Compare(b.ID, a.ID))
+	})
+	return operations
+}

@@ -1,0 +1,294 @@
+package release
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Known is what Plan knows of the world.
+type Known struct {
+	Now     time.Time
+	State   State       // of the request's environment
+	History []Operation // of that environment, in any order
+
+	Source      Environment // promotion: where the commit comes from, and its state
+	SourceState State
+}
+
+// The stages of a plan. Nothing rolls before every job has succeeded, and no singleton stops before the rolling
+// services, whose old pods serve on, have shown that the commit starts at all.
+const (
+	stageCheck = iota
+	stageJobs
+	stageRolling
+	stageSingletons
+)
+
+// MakePlan says what is to be done for a request, in order, or gives a *Refusal. It depends on its arguments alone.
+// Made again after it was carried out, it changes no image.
+func MakePlan(r Request, env Environment, k Known) (Plan, error) {
+	if err := r.validate(env); err != nil {
+		return Plan{}, err
+	}
+	p := Plan{Kind: r.Kind, Environment: env.Name, Commit: r.Commit}
+	var err error
+	switch r.Kind {
+	case Deploy:
+		p.Steps, err = deploySteps(r, env, k, r.Commit)
+	case Promotion:
+		if p.Commit, err = sourceCommit(env, k); err == nil {
+			p.Steps, err = deploySteps(r, env, k, p.Commit)
+		}
+	case Revert:
+		if p.Commit, err = revertTarget(r, env, k); err == nil {
+			p.Steps, err = deploySteps(r, env, k, p.Commit)
+		}
+	case Restart:
+		p.Steps, err = restartSteps(r, env, k)
+	case RunTask:
+		p.Warning, p.Steps, err = taskSteps(r, env, k)
+	}
+	if err == nil && len(p.Steps) > maxSteps {
+		err = refuse(Invalid, "split the environment", "%d steps are more than %d", len(p.Steps), maxSteps)
+	}
+	if err != nil {
+		return Plan{}, err
+	}
+	return p, nil
+}
+
+// deploySteps gives the steps that bring a commit to an environment: check the images, run the jobs, roll, replace.
+func deploySteps(r Request, env Environment, k Known, commit string) ([]Step, error) {
+	if len(env.Services) == 0 {
+		return nil, refuse(NotFound, "", "environment %s has no services", env.Name)
+	}
+	steps := []Step{{ID: "check images", Stage: stageCheck, Do: CheckImages, Check: env.ImagesAt(commit)}}
+	for _, j := range env.Jobs {
+		// An older commit's migrations have run already, and its tool may refuse a newer schema.
+		if r.Kind == Revert && !j.NoMigration {
+			continue
+		}
+		run, err := jobRun(r, env, k, j.Name, j.From, commit)
+		if err != nil {
+			return nil, err
+		}
+		run.NoMigration, run.Patterns = j.NoMigration, j.Patterns
+		steps = append(steps, Step{ID: "job " + j.Name, Stage: stageJobs, Do: StartJob, Name: j.Name, Job: run})
+	}
+	for _, s := range env.Services {
+		d, err := k.State.deploymentOf(s)
+		if err != nil {
+			return nil, err
+		}
+		changes, own := env.changes(d.Containers, commit)
+		if own == 0 {
+			return nil, refuse(NotReady, "compare the service's image with its Deployment", "no container of Deployment %s uses an image of %s", d.Name, env.Name)
+		}
+		steps = append(steps, serviceStep(s, d, k, changes))
+	}
+	return inStages(steps), nil
+}
+
+// serviceStep gives the step that brings other images to one service. Where nothing changes, only its rollout is
+// awaited.
+func serviceStep(s Service, d Deployment, k Known, changes []ImageChange) Step {
+	replicas := replicasOf(d, k.History)
+	if s.Kind == Rolling || (len(changes) == 0 && replicas == d.Replicas) {
+		return Step{ID: "roll " + s.Name, Stage: stageOf(s), Do: Roll, Name: s.Name, Deployment: d.Name, Images: changes}
+	}
+	return Step{ID: "replace " + s.Name, Stage: stageOf(s), Do: Replace, Name: s.Name, Deployment: d.Name, Images: changes, Replicas: replicas}
+}
+
+func stageOf(s Service) int {
+	if s.Kind == Rolling {
+		return stageRolling
+	}
+	return stageSingletons
+}
+
+// replicasOf gives how many pods a Deployment is to have: as many as are asked for, or, where the last operation on it
+// left it scaled to 0, as many as it had before.
+func replicasOf(d Deployment, history []Operation) int {
+	if d.Replicas > 0 {
+		return d.Replicas
+	}
+	for _, o := range newestFirst(history) {
+		for _, s := range slices.Backward(slices.Concat(o.Steps, o.Undo)) {
+			switch {
+			case s.Deployment != d.Name || s.Do != Replace || s.Mark == "":
+			case s.Mark == markRestored:
+				return 0
+			default:
+				return s.Replicas
+			}
+		}
+	}
+	return 0
+}
+
+// inStages sorts the steps by stage and numbers the stages that there are from 0.
+func inStages(steps []Step) []Step {
+	slices.SortStableFunc(steps, func(a, b Step) int { return cmp.Compare(a.Stage, b.Stage) })
+	stage, last := -1, -1
+	for i := range steps {
+		if steps[i].Stage != last {
+			stage, last = stage+1, steps[i].Stage
+		}
+		steps[i].Stage = stage
+	}
+	return steps
+}
+
+// deploymentOf gives a service's Deployment, if it can be worked on.
+func (s State) deploymentOf(service Service) (Deployment, error) {
+	i := slices.IndexFunc(s.Deployments, func(d Deployment) bool { return d.Name == service.Deployment })
+	if i < 0 {
+		return Deployment{}, refuse(NotReady, "create it first", "there is no Deployment %s of service %s", service.Deployment, service.Name)
+	}
+	d := s.Deployments[i]
+	if d.Paused {
+		return d, refuse(NotReady, "resume it: kubectl rollout resume deployment/"+d.Name, "Deployment %s is paused and would never roll out", d.Name)
+	}
+	if service.Kind == Singleton && d.Replicas > 1 {
+		return d, refuse(NotReady, "scale it to 1, or call the service rolling", "%s is a singleton, and its Deployment %s asks for %d pods", service.Name, d.Name, d.Replicas)
+	}
+	return d, nil
+}
+
+// jobRun gives the run of a job from its template, with the environment's own images at the commit, if there is one.
+func jobRun(r Request, env Environment, k Known, name string, from TemplateRef, commit string) (*JobRun, error) {
+	i := slices.IndexFunc(k.State.Templates, func(t Template) bool { return t.Ref == from })
+	if i < 0 {
+		return nil, refuse(NotReady, "create it first", "there is no %s to start %s from", from, name)
+	}
+	run := &JobRun{Name: JobName(name, commit, r.ID), Operation: r.ID, From: from}
+	if commit == "" {
+		return run, nil
+	}
+	changes, own := env.changes(k.State.Templates[i].Containers, commit)
+	if own == 0 {
+		return nil, refuse(NotReady, "list its image under the environment's images", "no container of %s uses an image of %s: job %s would not run the commit", from, env.Name, name)
+	}
+	run.Images = changes
+	return run, nil
+}
+
+// restartSteps gives the steps that restart one service, or all that read a Secret.
+func restartSteps(r Request, env Environment, k Known) ([]Step, error) {
+	var steps []Step
+	for _, s := range env.Services {
+		if r.Service != "" && s.Name != r.Service {
+			continue
+		}
+		d, err := k.State.deploymentOf(s)
+		if r.Secret != "" && len(d.Reads(r.Secret)) == 0 {
+			if d.Name == "" { // it is not there, and so nobody knows what it reads
+				return nil, err
+			}
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		step := Step{ID: "replace " + s.Name, Stage: stageOf(s), Do: Replace, Name: s.Name, Deployment: d.Name, Replicas: replicasOf(d, k.History)}
+		if s.Kind == Rolling {
+			step = Step{ID: "roll " + s.Name, Stage: stageOf(s), Do: Roll, Name: s.Name, Deployment: d.Name, RestartedAt: r.At.UTC().Format(time.RFC3339)}
+		}
+		steps = append(steps, step)
+	}
+	switch {
+	case len(steps) > 0:
+		return inStages(steps), nil
+	case r.Secret != "":
+		return nil, refuse(NotFound, "", "no service of %s reads secret %s", env.Name, r.Secret)
+	}
+	return nil, refuse(NotFound, "use one of "+env.serviceNames(), "%s has no service %q", env.Name, r.Service)
+}
+
+// Reads says where a Deployment's pods read a Secret, none if they do not. Secrets for pulling images are not among
+// them: a running pod does not read those.
+func (d Deployment) Reads(secret string) []string {
+	var where []string
+	for _, c := range d.Containers {
+		kind := "container"
+		if c.Init {
+			kind = "init container"
+		}
+		if slices.Contains(c.EnvSecrets, secret) {
+			where = append(where, fmt.Sprintf("%s %s: env", kind, c.Name))
+		}
+		if slices.Contains(c.EnvFromSecrets, secret) {
+			where = append(where, fmt.Sprintf("%s %s: envFrom", kind, c.Name))
+		}
+	}
+	for _, v := range d.Volumes {
+		if slices.Contains(v.Secrets, secret) {
+			where = append(where, "volume "+v.Name)
+		}
+	}
+	return where
+}
+
+// taskSteps gives the one step of a task, and its warning.
+func taskSteps(r Request, env Environment, k Known) (warning string, steps []Step, err error) {
+	i := slices.IndexFunc(env.Tasks, func(t Task) bool { return t.Name == r.Task })
+	if i < 0 {
+		names := make([]string, len(env.Tasks))
+		for i, t := range env.Tasks {
+			names[i] = t.Name
+		}
+		return "", nil, refuse(NotFound, "use one of "+strings.Join(names, ", "), "%s has no task %q", env.Name, r.Task)
+	}
+	t := env.Tasks[i]
+	if t.Warning != "" && !r.Confirm && !r.DryRun {
+		return "", nil, refuse(Unconfirmed, "confirm that this is meant", "%s", t.Warning)
+	}
+	if t.From != (TemplateRef{}) {
+		run, err := jobRun(r, env, k, t.Name, t.From, "")
+		if err != nil {
+			return "", nil, err
+		}
+		run.NoMigration = true
+		return t.Warning, []Step{{ID: "job " + t.Name, Do: StartJob, Name: t.Name, Job: run}}, nil
+	}
+	s, _ := env.service(t.Exec.Service)
+	d, err := k.State.deploymentOf(s)
+	if d.Name == "" {
+		return "", nil, err
+	}
+	if _, ok := d.readyPod(); !ok {
+		return "", nil, refuse(NotReady, "look why, or wait", "no pod of Deployment %s is ready to run %s in", d.Name, t.Name)
+	}
+	return t.Warning, []Step{{ID: "command " + t.Name, Do: RunCommand, Name: t.Name, Deployment: d.Name, Container: t.Exec.Container, Command: t.Exec.Command}}, nil
+}
+
+// readyPod gives the pod in which a command is to run: a ready one, of the current template if there is one, the
+// first by name.
+func (d Deployment) readyPod() (Pod, bool) {
+	var ready []Pod
+	for _, p := range d.Pods {
+		if p.Ready && !p.Terminating && p.live() {
+			ready = append(ready, p)
+		}
+	}
+	slices.SortFunc(ready, func(a, b Pod) int {
+		if a.Updated != b.Updated {
+			return cmp.Compare(btoi(b.Updated), btoi(a.Updated))
+		}
+		return cmp.Compare(a.Name, b.Name)
+	})
+	if len(ready) == 0 {
+		return Pod{}, false
+	}
+	return ready[0], true
+}
+
+func btoi(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}

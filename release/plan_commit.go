@@ -1,0 +1,144 @@
+package release
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// sourceCommit gives the commit to promote: the one that every service of the source runs, fully rolled out, and well
+// for as long as is asked for.
+func sourceCommit(env Environment, k Known) (string, error) {
+	if env.PromoteFrom == "" {
+		return "", refuse(NotFound, "deploy to it instead", "nothing is promoted to %s", env.Name)
+	}
+	if k.Source.Name != env.PromoteFrom {
+		return "", refuse(NotFound, "", "there is no environment %s to promote from", env.PromoteFrom)
+	}
+	commit, why := runningCommit(k.Source, k.SourceState)
+	if why != "" {
+		return "", refuse(NotReady, "bring it to one commit first", "%s does not run one commit: %s", k.Source.Name, why)
+	}
+	var waits, unwell []string
+	for _, s := range k.Source.Services {
+		d, err := k.SourceState.deploymentOf(s)
+		if err != nil {
+			return "", err
+		}
+		if r := RolloutOf(d); !r.Done {
+			waits = append(waits, s.Name+": "+r.Detail)
+		} else if why := d.unwell(k.Now.Add(-env.HealthyFor)); why != "" {
+			unwell = append(unwell, s.Name+": "+why)
+		}
+	}
+	if len(waits) > 0 {
+		return "", refuse(NotReady, "wait until it is", "%s is not fully rolled out: %s", k.Source.Name, strings.Join(waits, "; "))
+	}
+	if len(unwell) > 0 {
+		return "", refuse(NotReady, "wait, or look why", "%s has not been well for %s: %s", k.Source.Name, env.HealthyFor, strings.Join(unwell, "; "))
+	}
+	return commit, nil
+}
+
+// runningCommit gives the one commit that every container with an image of the environment's own is asked to run, or
+// says why there is none.
+func runningCommit(env Environment, s State) (commit, why string) {
+	first := ""
+	for _, service := range env.Services {
+		i := slices.IndexFunc(s.Deployments, func(d Deployment) bool { return d.Name == service.Deployment })
+		if i < 0 {
+			return "", "there is no Deployment " + service.Deployment
+		}
+		own := 0
+		for _, c := range s.Deployments[i].Containers {
+			name, isOwn := env.ownImage(c.Image)
+			if !isOwn {
+				continue
+			}
+			own++
+			where := fmt.Sprintf("container %s of %s", c.Name, service.Name)
+			got, ok := env.commitOf(name, c.Image)
+			switch {
+			case !ok:
+				return "", fmt.Sprintf("%s runs %s, whose tag is no commit", where, c.Image)
+			case commit == "":
+				commit, first = got, where
+			case got != commit:
+				return "", fmt.Sprintf("%s runs %s, %s runs %s", first, commit, where, got)
+			}
+		}
+		if own == 0 {
+			return "", fmt.Sprintf("no container of %s uses an image of %s", service.Name, env.Name)
+		}
+	}
+	if commit == "" {
+		return "", "it has no services"
+	}
+	return commit, ""
+}
+
+// revertTarget gives the commit to go back to, if no migration lies between, or the risk is accepted.
+func revertTarget(r Request, env Environment, k Known) (string, error) {
+	target := r.Commit
+	if target == "" {
+		running, _ := runningCommit(env, k.State)
+		if target = previousGood(k.History, running); target == "" {
+			return "", refuse(NotFound, "name the commit", "no earlier commit that was deployed to %s with success is known", env.Name)
+		}
+	}
+	crossed, known := crossings(k.History, target)
+	switch {
+	case r.AcceptMigrationRisk || (known && len(crossed) == 0):
+		return target, nil
+	case !known:
+		return "", &Refusal{
+			Code: Migrated, Crossed: crossed, Want: "accept the migration risk, or deploy it",
+			Why: fmt.Sprintf("%s is not known to have run in %s: nobody knows what migrated since", target, env.Name),
+		}
+	}
+	names := make([]string, len(crossed))
+	for i, c := range crossed {
+		names[i] = fmt.Sprintf("%s (commit %s, migrated: %s)", c.Operation, c.Commit, c.Migrated)
+	}
+	return "", &Refusal{
+		Code: Migrated, Crossed: crossed, Want: "accept the migration risk, if the old commit can work with the new schema",
+		Why: fmt.Sprintf("going back to %s crosses a migration, which is not undone: %s", target, strings.Join(names, ", ")),
+	}
+}
+
+// previousGood gives the commit before the running one among those that were deployed with success. A revert takes
+// what it went back from off the pile, so that a second one goes back further.
+func previousGood(history []Operation, running string) string {
+	var pile []string
+	for _, o := range slices.Backward(newestFirst(history)) {
+		if o.Phase != Succeeded || o.Commit == "" {
+			continue
+		}
+		if i := slices.Index(pile, o.Commit); i >= 0 && o.Kind == Revert {
+			pile = pile[:i]
+		}
+		pile = slices.DeleteFunc(pile, func(c string) bool { return c == o.Commit })
+		pile = append(pile, o.Commit)
+	}
+	if n := len(pile); n > 0 && pile[n-1] == running {
+		pile = pile[:n-1]
+	}
+	if len(pile) == 0 {
+		return ""
+	}
+	return pile[len(pile)-1]
+}
+
+// crossings gives the operations since the commit last ran with success that migrated, or may have, newest first; and
+// whether that commit is known to have run at all.
+func crossings(history []Operation, commit string) (crossed []Crossing, known bool) {
+	for _, o := range newestFirst(history) {
+		if o.Commit == commit && o.Phase == Succeeded {
+			return crossed, true
+		}
+		if m := o.Migrated(); m != DidNotMigrate {
+			crossed = append(crossed, Crossing{Operation: o.ID, Commit: o.Commit, At: o.Created, Migrated: m})
+		}
+	}
+	return crossed, false
+}

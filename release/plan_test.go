@@ -1,0 +1,325 @@
+package release
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+var noon = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+
+// testState is the test environment at a commit, rolled out and well.
+func testState(commit string) State {
+	var s State
+	for _, service := range testEnvironment().Services {
+		d := rolledOut()
+		d.Name = service.Deployment
+		image := "gcr.io/acme/" + service.Image + ":" + commit
+		d.Containers = []Container{
+			{Name: "setup", Init: true, Image: image, EnvFromSecrets: []string{"init-secret"}},
+			{Name: "app", Image: image, EnvSecrets: []string{service.Name + "-secret", "db"}},
+			{Name: "proxy", Image: "gcr.io/cloudsql-docker/gce-proxy:1.11"},
+		}
+		d.Volumes = []Volume{{Name: "certs", Secrets: []string{service.Name + "-certs"}}, {Name: "all", Secrets: []string{"projected"}}}
+		if service.Kind == Singleton {
+			d.Replicas, d.Total, d.Updated, d.Available = 1, 1, 1, 1
+		}
+		s.Deployments = append(s.Deployments, d)
+	}
+	for _, ref := range []TemplateRef{{FromCronJob, "migrate"}, {FromPodTemplate, "assets"}} {
+		s.Templates = append(s.Templates, Template{Ref: ref, Containers: []Container{{Name: "app", Image: "gcr.io/acme/" + ref.Name + ":latest"}}})
+	}
+	return s
+}
+
+func ids(p Plan) string {
+	var all []string
+	for _, s := range p.Steps {
+		all = append(all, fmt.Sprintf("%d %s", s.Stage, s.ID))
+	}
+	return strings.Join(all, ", ")
+}
+
+func TestAPlanOfADeploy(t *testing.T) {
+	p, err := MakePlan(deployOf(commitB), testEnvironment(), Known{Now: noon, State: testState(commitA)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := "0 check images, 1 job migrate, 1 job assets, 2 roll frontend, 2 roll fetcher, 3 replace cron"
+	if ids(p) != want {
+		t.Errorf("%s, want %s", ids(p), want)
+	}
+	images := []string{"assets", "cron", "fetcher", "frontend", "migrate"}
+	for i := range images {
+		images[i] = "gcr.io/acme/" + images[i] + ":" + commitB
+	}
+	if diff := cmp.Diff(images, p.Steps[0].Check); diff != "" {
+		t.Error(diff)
+	}
+	changes := []ImageChange{
+		{Container: "setup", Init: true, From: "gcr.io/acme/cron:" + commitA, To: "gcr.io/acme/cron:" + commitB},
+		{Container: "app", From: "gcr.io/acme/cron:" + commitA, To: "gcr.io/acme/cron:" + commitB},
+	}
+	if diff := cmp.Diff(changes, p.Steps[5].Images); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestARequestThatCannotBePlannedIsRefusedWithTheReason(t *testing.T) {
+	tests := map[string]struct {
+		req   func(*Request)
+		env   func(*Environment)
+		state func(*State)
+		code  Code
+		words string
+	}{
+		"a short commit":      {req: func(r *Request) { r.Commit = "bbbbbbb" }, code: Invalid, words: "no whole commit; give all 40"},
+		"an upper-case one":   {req: func(r *Request) { r.Commit = strings.ToUpper(commitB) }, code: Invalid, words: "lower case"},
+		"no commit":           {req: func(r *Request) { r.Commit = "" }, code: Invalid, words: "needs a commit"},
+		"no reason":           {req: func(r *Request) { r.Reason = " " }, code: Invalid, words: "a reason is required"},
+		"nobody":              {req: func(r *Request) { r.By = "" }, code: Invalid, words: "nobody"},
+		"a bug report":        {req: func(r *Request) { r.BugReport = "javascript:alert(1)" }, code: Invalid, words: "is no link"},
+		"a stray service":     {req: func(r *Request) { r.Service = "cron" }, code: Invalid, words: "takes no"},
+		"another kind":        {req: func(r *Request) { r.Kind = "explode" }, code: Invalid, words: `no operation "explode"`},
+		"an image by pattern": {env: func(e *Environment) { e.Services[0].Image = "other" }, code: NotReady, words: "no container of Deployment frontend-deployment uses"},
+		"no Deployment":       {state: func(s *State) { s.Deployments = s.Deployments[1:] }, code: NotReady, words: "there is no Deployment frontend-deployment"},
+		"a paused one":        {state: func(s *State) { s.Deployments[0].Paused = true }, code: NotReady, words: "kubectl rollout resume"},
+		"two of a singleton":  {state: func(s *State) { s.Deployments[2].Replicas = 2 }, code: NotReady, words: "cron is a singleton"},
+		"no template":         {state: func(s *State) { s.Templates = nil }, code: NotReady, words: "there is no cronjob migrate"},
+		"a foreign template":  {state: func(s *State) { s.Templates[0].Containers[0].Image = "postgres:16" }, code: NotReady, words: "would not run the commit"},
+		"an unknown service":  {req: func(r *Request) { r.Kind, r.Commit, r.Service = Restart, "", "web" }, code: NotFound, words: "use one of frontend, fetcher, cron"},
+		"an unknown secret":   {req: func(r *Request) { r.Kind, r.Commit, r.Secret = Restart, "", "none" }, code: NotFound, words: "no service of staging reads secret none"},
+		"an unknown task":     {req: func(r *Request) { r.Kind, r.Commit, r.Task = RunTask, "", "none" }, code: NotFound, words: "use one of import, clear"},
+		"no pod for a task": {
+			req: func(r *Request) { r.Kind, r.Commit, r.Task = RunTask, "", "import" }, state: func(s *State) { s.Deployments[0].Pods = nil }, code: NotReady, words: "no pod of Deployment frontend-deployment is ready",
+		},
+		"nothing to promote from": {req: func(r *Request) { r.Kind, r.Commit = Promotion, "" }, code: NotFound, words: "nothing is promoted to staging"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			req, env, state := deployOf(commitB), testEnvironment(), testState(commitA)
+			if tt.req != nil {
+				tt.req(&req)
+			}
+			if tt.env != nil {
+				tt.env(&env)
+			}
+			if tt.state != nil {
+				tt.state(&state)
+			}
+			_, err := MakePlan(req, env, Known{Now: noon, State: state})
+			wantRefusal(t, err, tt.code, tt.words)
+		})
+	}
+}
+
+func TestAPromotionTakesTheCommitOfAWellSource(t *testing.T) {
+	tests := map[string]struct {
+		state func(*State)
+		words string // of the refusal
+	}{
+		"well":        {state: func(*State) {}},
+		"two commits": {state: func(s *State) { s.Deployments[1].Containers[1].Image = "gcr.io/acme/fetcher:" + commitC }, words: "container app of fetcher runs " + commitC},
+		"a sidecar left behind": {
+			state: func(s *State) { s.Deployments[2].Containers[0].Image = "gcr.io/acme/cron:" + commitC }, words: "container setup of cron runs " + commitC,
+		},
+		"a tag that is no commit": {state: func(s *State) { s.Deployments[0].Containers[1].Image = "gcr.io/acme/frontend:latest" }, words: "whose tag is no commit"},
+		"rolling":                 {state: func(s *State) { s.Deployments[0].Available = 1 }, words: "not fully rolled out: frontend: 1 of 3 new pods available"},
+		"well for a short time only": {
+			state: func(s *State) { s.Deployments[0].Conditions[1].Updated = noon.Add(-9 * time.Minute) }, words: "has not been well for 10m0s: frontend: it changed at",
+		},
+		"not available": {state: func(s *State) { s.Deployments[0].Conditions[0].Status = "False" }, words: "its condition Available is False"},
+		"restarted lately": {state: func(s *State) {
+			s.Deployments[1].Pods[0].Containers[0] = ContainerState{Name: "app", Restarts: 1, LastEnd: noon.Add(-time.Minute), LastExit: 1}
+		}, words: "container app of pod web-1 ended at 2026-11-23T11:59:00Z with exit code 1"},
+		"restarted long ago": {state: func(s *State) {
+			s.Deployments[1].Pods[0].Containers[0] = ContainerState{Name: "app", Restarts: 1, LastEnd: noon.Add(-time.Hour), LastExit: 1}
+		}},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			production := testEnvironment()
+			production.Name, production.PromoteFrom, production.HealthyFor = "production", "staging", 10*time.Minute
+			source := testState(commitB)
+			tt.state(&source)
+			p, err := MakePlan(Request{Kind: Promotion, Environment: "production", Reason: "a test", By: "ada"}, production,
+				Known{Now: noon, State: testState(commitA), Source: testEnvironment(), SourceState: source})
+			if tt.words != "" {
+				wantRefusal(t, err, NotReady, tt.words)
+			} else if err != nil || p.Commit != commitB || p.Steps[len(p.Steps)-1].Images[0].To != "gcr.io/acme/cron:"+commitB {
+				t.Errorf("%+v, %v", p, err)
+			}
+		})
+	}
+}
+
+// past makes a history of operations, oldest first: "kind commit phase migrated".
+func past(lines ...string) []Operation {
+	var all []Operation
+	for i, l := range lines {
+		f := strings.Fields(l)
+		var m Migration
+		if err := m.UnmarshalText([]byte(f[3])); err != nil {
+			panic(err)
+		}
+		o := Operation{ID: fmt.Sprintf("op-%d", i+1), Kind: Kind(f[0]), Commit: strings.Repeat(f[1], 40), Phase: Phase(f[2]), Created: noon.Add(time.Duration(i-100) * time.Hour)}
+		o.Steps = []StepRun{{Step: Step{Do: StartJob, Job: &JobRun{}}, Mark: markStarted, Migrated: &m}}
+		all = append(all, o)
+	}
+	return all
+}
+
+func TestARevertGoesBackToTheLastGoodCommitUnlessAMigrationLiesBetween(t *testing.T) {
+	tests := map[string]struct {
+		history []Operation
+		running string
+		commit  string
+		accept  bool
+		want    string // the commit's letter, or empty for a refusal
+		crossed string // the operations named in the refusal
+	}{
+		"to the one before":            {history: past("deploy a succeeded yes", "deploy b succeeded no"), running: commitB, want: "a"},
+		"a failed deploy is no good":   {history: past("deploy a succeeded yes", "deploy b failed no", "deploy c succeeded no"), running: commitC, want: "a"},
+		"from a failed deploy":         {history: past("deploy a succeeded yes", "deploy b succeeded no", "deploy c failed no"), running: commitC, want: "b"},
+		"an undone deploy is no good":  {history: past("deploy a succeeded no", "deploy b succeeded no", "deploy c undone no"), running: commitB, want: "a"},
+		"twice goes further":           {history: past("deploy a succeeded no", "deploy b succeeded no", "deploy c succeeded no", "revert b succeeded no"), running: commitB, want: "a"},
+		"the same commit twice":        {history: past("deploy a succeeded no", "deploy b succeeded no", "deploy b succeeded no"), running: commitB, want: "a"},
+		"across a migration":           {history: past("deploy a succeeded no", "deploy b succeeded yes"), running: commitB, crossed: "op-2"},
+		"across what is not known":     {history: past("deploy a succeeded no", "deploy b succeeded maybe"), running: commitB, crossed: "op-2"},
+		"across a failed migration":    {history: past("deploy a succeeded no", "deploy b failed maybe", "deploy c succeeded yes"), running: commitC, crossed: "op-3 op-2"},
+		"accepted":                     {history: past("deploy a succeeded no", "deploy b succeeded yes"), running: commitB, accept: true, want: "a"},
+		"a commit by name":             {history: past("deploy a succeeded no", "deploy b succeeded no", "deploy c succeeded no"), running: commitC, commit: commitA, want: "a"},
+		"by name across a migration":   {history: past("deploy a succeeded no", "deploy b succeeded yes", "deploy c succeeded no"), running: commitC, commit: commitA, crossed: "op-2"},
+		"by name, never deployed here": {history: past("deploy b succeeded no"), running: commitB, commit: commitA, crossed: ""},
+		"never deployed, but accepted": {history: past("deploy b succeeded no"), running: commitB, commit: commitA, accept: true, want: "a"},
+		"a migration before it":        {history: past("deploy a succeeded yes", "deploy b succeeded yes", "deploy c succeeded no"), running: commitC, want: "b"},
+		"after a crossing":             {history: past("deploy a succeeded no", "deploy b succeeded yes", "revert a succeeded no", "deploy c succeeded no"), running: commitC, want: "a"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			req := Request{Kind: Revert, Environment: "staging", Commit: tt.commit, AcceptMigrationRisk: tt.accept, Reason: "a test", By: "ada"}
+			slices.Reverse(tt.history) // the order in which they are stored does not matter
+			p, err := MakePlan(req, testEnvironment(), Known{Now: noon, State: testState(tt.running), History: tt.history})
+			if tt.want == "" {
+				wantRefusal(t, err, Migrated)
+				var named []string
+				for _, c := range err.(*Refusal).Crossed { //nolint:errorlint // wantRefusal has seen that it is one
+					named = append(named, c.Operation)
+				}
+				if got := strings.Join(named, " "); tt.commit == "" && got != tt.crossed {
+					t.Errorf("crossed %q, want %q", got, tt.crossed)
+				}
+				return
+			}
+			if err != nil || p.Commit != strings.Repeat(tt.want, 40) {
+				t.Errorf("%s, %v, want %s", p.Commit, err, tt.want)
+			}
+			if strings.Contains(ids(p), "migrate") || !strings.Contains(ids(p), "job assets") {
+				t.Errorf("a revert runs no migration, and the other jobs: %s", ids(p))
+			}
+		})
+	}
+}
+
+func TestARevertWithoutAnEarlierGoodCommitIsRefused(t *testing.T) {
+	_, err := MakePlan(Request{Kind: Revert, Environment: "staging", Reason: "a test", By: "ada"}, testEnvironment(),
+		Known{Now: noon, State: testState(commitB), History: past("deploy b succeeded no", "deploy a failed no")})
+	wantRefusal(t, err, NotFound, "no earlier commit")
+}
+
+func TestARestartFindsEveryServiceThatReadsASecret(t *testing.T) {
+	tests := map[string]string{
+		"cron-secret":    "0 replace cron",
+		"frontend-certs": "0 roll frontend",
+		"db":             "0 roll frontend, 0 roll fetcher, 1 replace cron",
+		"init-secret":    "0 roll frontend, 0 roll fetcher, 1 replace cron",
+		"projected":      "0 roll frontend, 0 roll fetcher, 1 replace cron",
+	}
+	for secret, want := range tests {
+		req := Request{Kind: Restart, Environment: "staging", Secret: secret, Reason: "rotated", By: "ada", At: noon}
+		p, err := MakePlan(req, testEnvironment(), Known{Now: noon, State: testState(commitA)})
+		if err != nil || ids(p) != want {
+			t.Errorf("%s: %s, %v, want %s", secret, ids(p), err, want)
+		}
+		for _, s := range p.Steps {
+			if s.Images != nil || (s.Do == Roll) != (s.RestartedAt == "2026-11-23T12:00:00Z") {
+				t.Errorf("%s: %+v", secret, s)
+			}
+		}
+	}
+}
+
+func TestAJobsNameIsAlwaysOneThatALabelMayHold(t *testing.T) {
+	seen := map[string]bool{}
+	for _, job := range []string{"m", "migrate", "migrate-update-database-schema", "migrate-update-database-schemas", strings.Repeat("x-", 60)} {
+		for _, commit := range []string{"", commitA, commitB} {
+			for _, op := range []string{"deploy-1", "deploy-2"} {
+				name := JobName(job, commit, op)
+				if !dnsLabel.MatchString(name) || len(name) > 63-6 || seen[name] || name != JobName(job, commit, op) {
+					t.Errorf("%s, %.7s, %s: %q (%d bytes, seen %v)", job, commit, op, name, len(name), seen[name])
+				}
+				seen[name] = true
+			}
+		}
+	}
+}
+
+func TestAnOperationFitsIntoAConfigMapAndSurvivesItsJSON(t *testing.T) {
+	o := Operation{ID: "x", Request: deployOf(commitA), Created: noon}
+	for range maxSteps {
+		var s StepRun
+		for i := range 500 {
+			s.addLine(fmt.Sprint(i, strings.Repeat("<\x1b", 1000)))
+		}
+		s.Diagnosis = &Diagnosis{Pod: "p", Log: tailOf(s.Log, keptLines)}
+		o.Steps, o.Undo = append(o.Steps, s), append(o.Undo, s)
+	}
+	fit := o.fit()
+	data, err := json.Marshal(fit)
+	if err != nil || len(data) >= MaxOperationBytes || len(fit.Steps[0].Log) == 0 {
+		t.Errorf("%d bytes, %d lines, %v", len(data), len(fit.Steps[0].Log), err)
+	}
+	if s := fit.Steps[0]; s.Cut+len(s.Log) != 500 || !strings.HasPrefix(s.Log[len(s.Log)-1], "499") || strings.Contains(s.Log[0], "\x1b") {
+		t.Errorf("cut %d, %d lines, the last %q", s.Cut, len(s.Log), s.Log[len(s.Log)-1])
+	}
+	if len(o.Steps[0].Log) != keptLines {
+		t.Error("fit changed what it was given")
+	}
+	var back Operation
+	if err := json.Unmarshal(data, &back); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(fit, back); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestOnlyOldOperationsThatAreOverAreForgotten(t *testing.T) {
+	var all []Operation
+	for i := range 60 {
+		all = append(all, Operation{ID: fmt.Sprint(i), Created: noon.Add(time.Duration(i) * time.Minute), Phase: Succeeded})
+	}
+	all[3].Phase = Running
+	if got := Forgettable(all); !slices.Equal(got, []string{"9", "8", "7", "6", "5", "4", "2", "1", "0"}) {
+		t.Errorf("%v", got)
+	}
+}
+
+func TestASingletonThatAPersonScaledToNothingStaysSo(t *testing.T) {
+	for m, want := range map[mark]int{markRestored: 0, markStopping: 1, markStarting: 1, "": 0} {
+		left := Operation{ID: "x", Created: noon, Phase: Failed, Steps: []StepRun{
+			{Step: Step{Do: Replace, Deployment: "cron-deployment", Replicas: 1}, Mark: m},
+		}}
+		state := testState(commitA)
+		state.Deployments[2].Replicas = 0
+		p, err := MakePlan(deployOf(commitB), testEnvironment(), Known{Now: noon, State: state, History: []Operation{left}})
+		if err != nil || p.Steps[5].Replicas != want {
+			t.Errorf("after %q: %+v, %v, want %d pods", m, p, err, want)
+		}
+	}
+}

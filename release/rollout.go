@@ -1,0 +1,95 @@
+package release
+
+import (
+	"fmt"
+	"slices"
+	"time"
+)
+
+// Rollout is how far a Deployment has rolled out.
+type Rollout struct {
+	Done   bool
+	Failed bool   // Kubernetes gave up
+	Detail string // what it waits for, or why it failed
+}
+
+// RolloutOf says how far a Deployment has rolled out, by the rules of `kubectl rollout status`
+// (k8s.io/kubectl/pkg/polymorphichelpers/rollout_status.go): what it reports counts only if it speaks of the current
+// generation, and progressDeadlineSeconds ends the waiting whatever one's own deadline.
+func RolloutOf(d Deployment) Rollout {
+	if d.ObservedGeneration < d.Generation {
+		return Rollout{Detail: "waiting for the change to be observed"}
+	}
+	progressing, _ := d.condition("Progressing")
+	failure, failing := d.condition("ReplicaFailure")
+	switch {
+	case progressing.Reason == "ProgressDeadlineExceeded":
+		return Rollout{Failed: true, Detail: "exceeded its progress deadline: " + progressing.Message}
+	case d.Paused:
+		return Rollout{Detail: "paused"}
+	case failing && failure.Status == "True" && d.Updated < d.Replicas:
+		return Rollout{Detail: "pods cannot be created: " + failure.Message}
+	case d.Updated < d.Replicas:
+		return Rollout{Detail: fmt.Sprintf("%d of %d new pods made", d.Updated, d.Replicas)}
+	case d.Total > d.Updated:
+		return Rollout{Detail: fmt.Sprintf("%d old pods to go", d.Total-d.Updated)}
+	case d.Available < d.Updated:
+		return Rollout{Detail: fmt.Sprintf("%d of %d new pods available", d.Available, d.Updated)}
+	}
+	return Rollout{Done: true, Detail: fmt.Sprintf("%d of %d pods available", d.Available, d.Replicas)}
+}
+
+func (d Deployment) condition(kind string) (Condition, bool) {
+	i := slices.IndexFunc(d.Conditions, func(c Condition) bool { return c.Type == kind })
+	if i < 0 {
+		return Condition{}, false
+	}
+	return d.Conditions[i], true
+}
+
+// livePods names the pods that may still run a container.
+func (d Deployment) livePods() []string {
+	var names []string
+	for _, p := range d.Pods {
+		if p.live() {
+			names = append(names, p.Name)
+		}
+	}
+	return names
+}
+
+// gone says whether a Deployment that was scaled to 0 has no pod left that may still run, and knows that it was.
+func (d Deployment) gone() bool {
+	return d.Replicas == 0 && d.ObservedGeneration >= d.Generation && d.Total == 0 && len(d.livePods()) == 0
+}
+
+// unwell says why a Deployment that is rolled out has not been well since the given time, or nothing if it has.
+func (d Deployment) unwell(since time.Time) string {
+	for _, kind := range []string{"Available", "Progressing"} {
+		c, ok := d.condition(kind)
+		last := c.Changed
+		if kind == "Progressing" { // confirmed anew when a rollout completes
+			last = c.Updated
+		}
+		switch {
+		case !ok:
+			return "it does not say since when it is rolled out: it has no condition " + kind
+		case c.Status != "True":
+			return "it is not well: its condition " + kind + " is " + c.Status
+		case last.After(since):
+			return fmt.Sprintf("it changed at %s (%s)", last.UTC().Format(time.RFC3339), kind)
+		}
+	}
+	for _, p := range d.Pods {
+		for _, c := range p.Containers {
+			switch {
+			case !p.live() || p.Terminating:
+			case c.Waiting != "":
+				return fmt.Sprintf("container %s of pod %s waits: %s", c.Name, p.Name, c.Waiting)
+			case !c.Init && c.Restarts > 0 && c.LastEnd.After(since):
+				return fmt.Sprintf("container %s of pod %s ended at %s with exit code %d", c.Name, p.Name, c.LastEnd.UTC().Format(time.RFC3339), c.LastExit)
+			}
+		}
+	}
+	return ""
+}

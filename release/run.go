@@ -1,0 +1,306 @@
+package release
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+)
+
+// Why a run ends before its operation does. Whatever was under way is then left for a successor.
+var (
+	errLost      = errors.New("the lock was lost, or somebody else runs the operation")
+	errNotStored = errors.New("the operation could not be written down")
+)
+
+// errCancelled ends the work, but not what must still be put in order.
+var errCancelled = errors.New("cancelled")
+
+// run carries one operation out. Each change of state is written down before and after the act it speaks of, so that
+// at whatever point the process is killed a successor can tell what may have happened.
+type run struct {
+	*Runner
+	env    Environment
+	holder Holder
+
+	// life ends with the process or the lock, work also when the operation is cancelled. What puts things in order
+	// after a cancellation goes by life.
+	life    context.Context
+	end     context.CancelCauseFunc
+	work    context.Context
+	stop    context.CancelCauseFunc
+	started bool
+	taken   time.Time // when this process took the operation up
+
+	saving chan struct{} // holds an element while somebody writes the operation down
+
+	mu     sync.Mutex // guards what follows; never held while anything is waited for
+	op     Operation
+	stored Phase // the operation's, as last written down
+	dirty  bool  // lines or details that are not yet stored
+}
+
+// ref names a step of the run's operation.
+type ref struct {
+	undo bool
+	i    int
+}
+
+// carry carries an operation out if its lock can be had. If not, somebody else does it, or Serve tries again.
+func (r *Runner) carry(parent context.Context, id string) {
+	r.mu.Lock()
+	x := r.runs[id]
+	r.mu.Unlock()
+	defer func() {
+		r.mu.Lock()
+		delete(r.runs, id)
+		r.mu.Unlock()
+	}()
+	life, end := context.WithCancelCause(parent)
+	defer end(nil)
+	work, stop := context.WithCancelCause(life)
+	defer stop(nil)
+	began := time.Now()
+	if err := x.take(life, id); err != nil {
+		r.Log.Debug("an operation is not taken up", "operation", id, "why", err)
+		return
+	}
+	x.mu.Lock()
+	x.life, x.end, x.work, x.stop, x.started, x.taken = life, end, work, stop, true, time.Now()
+	cancel := x.op.Cancel
+	x.mu.Unlock()
+	x.adopt(cancel)
+	var keeper sync.WaitGroup
+	keeper.Go(func() { x.keep(life, began) })
+	x.carryOut()
+	cause := context.Cause(life)
+	end(nil)
+	keeper.Wait()
+	if x.over() {
+		r.release(parent, x.env, x.holder)
+		return
+	}
+	r.Log.Warn("an operation is left for a successor", "operation", id, "why", cause)
+}
+
+// take gets the lock and the latest state of the operation, and writes down who runs it now.
+func (x *run) take(ctx context.Context, id string) error {
+	load := func(ctx context.Context) (Operation, error) { return x.Store.Load(ctx, id) }
+	o, err := bounded(ctx, load)
+	if err != nil {
+		return err
+	}
+	x.holder = x.Runner.holder(id, o.Request)
+	if _, err = bounded(ctx, func(ctx context.Context) (struct{}, error) { return struct{}{}, x.Lock.Acquire(ctx, x.env, x.holder) }); err != nil {
+		return err
+	}
+	// Once more, now that nobody else writes it but to cancel it.
+	if o, err = bounded(ctx, load); err == nil && o.Phase.Over() {
+		err = errLost
+	}
+	if err == nil {
+		if o.Runner != x.Identity {
+			x.Log.Warn("taking up the operation of another process", "operation", id, "runner", o.Runner)
+		}
+		o.Runner = x.Identity
+		if o.Phase == Pending {
+			o.Phase = Running
+		}
+		o.Version++
+		_, err = bounded(ctx, func(ctx context.Context) (struct{}, error) { return struct{}{}, x.Store.Save(ctx, o) })
+	}
+	if err != nil {
+		x.release(ctx, x.env, x.holder)
+		return err
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.op = o
+	return nil
+}
+
+// keep renews the lock and looks for a cancellation until ctx ends. It ends the run when the lock cannot be renewed in
+// time: well before it expires.
+func (x *run) keep(ctx context.Context, renewed time.Time) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(x.TTL / 6):
+		}
+		began := time.Now()
+		call, stop := context.WithTimeout(ctx, x.TTL/6)
+		err := x.Lock.Acquire(call, x.env, x.holder)
+		var stored Operation
+		if err == nil {
+			renewed = began
+			stored, _ = x.Store.Load(call, x.op.ID) // what cannot be read now is read next time
+		}
+		stop()
+		var locked *LockedError
+		if errors.As(err, &locked) || time.Since(renewed) >= x.TTL/2 {
+			x.end(errLost)
+			return
+		}
+		x.adopt(stored.Cancel)
+		x.saveNoted()
+	}
+}
+
+// adopt takes note that somebody cancelled the operation.
+func (x *run) adopt(c *Cancellation) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if c != nil && x.started {
+		x.op.Cancel = c
+		x.stop(errCancelled)
+	}
+}
+
+// carryOut runs the stages that are left, then what undoes them if that is asked for, and closes the operation.
+func (x *run) carryOut() {
+	if x.snapshot().Phase != Undoing {
+		failure := x.stages(false)
+		if x.life.Err() != nil {
+			return
+		}
+		switch {
+		case failure == nil:
+			x.finish(Succeeded, x.op.Request.String()+": done")
+			return
+		case x.work.Err() != nil:
+			x.finish(Cancelled, failure.Error())
+			return
+		}
+		undo, why := undoSteps(x.snapshot())
+		if len(undo) == 0 {
+			x.finish(Failed, joinSentences(failure.Error(), why))
+			return
+		}
+		x.update(func(o *Operation) { o.Phase, o.Undo, o.Outcome = Undoing, undo, tidy(failure.Error()) })
+	}
+	failure := x.stages(true)
+	before := x.snapshot().Outcome
+	switch {
+	case x.life.Err() != nil:
+	case x.work.Err() != nil:
+		x.finish(Cancelled, joinSentences(before, "cancelled while the old images were put back"))
+	case failure != nil:
+		x.finish(Failed, joinSentences(before, "the old images could not be put back: "+failure.Error()))
+	default:
+		x.finish(Undone, joinSentences(before, "the old images are back"))
+	}
+}
+
+func joinSentences(a, b string) string {
+	if b == "" {
+		return a
+	}
+	return a + "; " + b
+}
+
+// undoSteps gives the steps that put the old images back, or says why there are none.
+func undoSteps(o Operation) (steps []StepRun, why string) {
+	if o.OnFailure != Rollback || !o.touched() {
+		return nil, ""
+	}
+	if m := o.Migrated(); m != DidNotMigrate {
+		return nil, fmt.Sprintf("the old images are not put back, for that would cross a migration (migrated: %s)", m)
+	}
+	for _, s := range o.Steps {
+		if s.Phase == Pending || len(s.Images) == 0 || (s.Do != Roll && s.Do != Replace) {
+			continue
+		}
+		u := Step{ID: "undo " + s.ID, Stage: s.Stage, Do: s.Do, Name: s.Name, Deployment: s.Deployment, Replicas: s.Replicas}
+		for _, c := range s.Images {
+			u.Images = append(u.Images, ImageChange{Container: c.Container, Init: c.Init, From: c.To, To: c.From})
+		}
+		steps = append(steps, StepRun{Step: u})
+	}
+	return steps, ""
+}
+
+// stages runs the operation's stages, or those of its undoing, one after the other, the steps of each side by side,
+// up to the first stage that fails. A stage always runs to its end: what was begun is not left unwatched.
+func (x *run) stages(undo bool) error {
+	steps := x.snapshot().Steps
+	if undo {
+		steps = x.snapshot().Undo
+	}
+	for i := 0; i < len(steps); {
+		n := i
+		for n < len(steps) && steps[n].Stage == steps[i].Stage {
+			n++
+		}
+		errs := make([]error, n-i)
+		var side sync.WaitGroup
+		for k := range errs {
+			side.Go(func() { errs[k] = x.runStep(ref{undo, i + k}) })
+		}
+		side.Wait()
+		if err := errors.Join(errs...); err != nil || x.life.Err() != nil {
+			return firstOf(errs)
+		}
+		i = n
+	}
+	return nil
+}
+
+func firstOf(errs []error) error {
+	i := slices.IndexFunc(errs, func(err error) bool { return err != nil })
+	if i < 0 {
+		return errLost
+	}
+	return errs[i]
+}
+
+// runStep runs one step, or goes on with it, unless it is over.
+func (x *run) runStep(at ref) error {
+	s := x.step(at)
+	switch {
+	case s.Phase == Succeeded:
+		return nil
+	case s.Phase.Over():
+		return fmt.Errorf("%s: %s", s.ID, s.Detail)
+	case s.Phase == Pending && x.work.Err() != nil:
+		return errCancelled
+	case s.Phase == Pending:
+		x.change(at, func(s *StepRun) { s.Phase, s.Started = Running, time.Now() })
+	}
+	if x.life.Err() != nil {
+		return errLost
+	}
+	acts := map[Do]func(ref) (string, error){
+		CheckImages: x.checkImages, StartJob: x.job, Roll: x.roll, Replace: x.replace, RunCommand: x.command,
+	}
+	act, known := acts[s.Do]
+	if !known {
+		act = func(ref) (string, error) { return "", fmt.Errorf("this version does not know the step %q", s.Do) }
+	}
+	detail, err := act(at)
+	if x.life.Err() != nil { // whatever it says, it was interrupted
+		return errLost
+	}
+	phase := Succeeded
+	switch {
+	case errors.Is(err, errCancelled):
+		phase, detail = Cancelled, err.Error()
+	case err != nil:
+		phase, detail = Failed, err.Error()
+	}
+	x.change(at, func(s *StepRun) { s.Phase, s.Detail, s.Ended = phase, tidy(detail), time.Now() })
+	x.Log.Info("step over", "operation", x.op.ID, "step", s.ID, "phase", phase, "detail", tidy(detail))
+	if err != nil {
+		return fmt.Errorf("%s: %w", s.ID, err)
+	}
+	return nil
+}
+
+func (x *run) finish(p Phase, outcome string) {
+	x.update(func(o *Operation) { o.Phase, o.Outcome, o.Ended = p, tidy(outcome), time.Now() })
+	if x.life.Err() == nil {
+		x.Log.Info("operation over", "operation", x.op.ID, "phase", p, "outcome", tidy(outcome))
+	}
+}

@@ -1,0 +1,187 @@
+package release
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+func (x *run) snapshot() Operation {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.op.clone()
+}
+
+// over says whether the operation is, and that is written down.
+func (x *run) over() bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.stored.Over()
+}
+
+// step gives a copy of a step.
+func (x *run) step(at ref) StepRun {
+	o := x.snapshot()
+	if at.undo {
+		return o.Undo[at.i]
+	}
+	return o.Steps[at.i]
+}
+
+// begun gives from when on a step's deadline counts: not the time in which nobody worked on it.
+func (x *run) begun(s StepRun) time.Time {
+	if x.taken.After(s.Started) {
+		return x.taken
+	}
+	return s.Started
+}
+
+// update changes the operation and writes it down. When it returns, either the change is stored or the run's life is
+// over.
+func (x *run) update(f func(*Operation)) {
+	if !x.turn() {
+		return
+	}
+	defer x.endTurn()
+	x.mu.Lock()
+	f(&x.op)
+	x.mu.Unlock()
+	x.save()
+}
+
+// turn orders those who write the operation down. It is no mutex, because it may take minutes, in which the keeper must
+// go on renewing the lock. False: the run's life is over.
+func (x *run) turn() bool {
+	select {
+	case <-x.life.Done():
+		return false
+	case x.saving <- struct{}{}:
+		return x.life.Err() == nil
+	}
+}
+
+func (x *run) endTurn() { <-x.saving }
+
+// change changes one step and writes it down.
+func (x *run) change(at ref, f func(*StepRun)) {
+	x.update(func(o *Operation) { f(o.at(at)) })
+}
+
+func (o *Operation) at(at ref) *StepRun {
+	if at.undo {
+		return &o.Undo[at.i]
+	}
+	return &o.Steps[at.i]
+}
+
+// note changes what a step shows. It is stored with the next change of state, or by the keeper.
+func (x *run) note(at ref, f func(*StepRun)) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	f(x.op.at(at))
+	x.dirty = true
+}
+
+// flush passes on what was noted.
+func (x *run) flush() {
+	x.mu.Lock()
+	noted, o := x.dirty, x.op.clone()
+	x.mu.Unlock()
+	if noted {
+		x.Notify(o)
+	}
+}
+
+// saveNoted stores what was noted, unless somebody is just writing the operation down.
+func (x *run) saveNoted() {
+	select {
+	case x.saving <- struct{}{}:
+		defer x.endTurn()
+		x.mu.Lock()
+		noted := x.dirty
+		x.mu.Unlock()
+		if noted {
+			x.save()
+		}
+	default:
+	}
+}
+
+// save stores the operation, or ends the run's life; it is the caller's turn.
+func (x *run) save() {
+	if err := x.trySave(); err != nil {
+		x.end(err)
+	}
+	x.Notify(x.snapshot())
+}
+
+// trySave stores the operation. A conflict is either a cancellation, which is adopted, or an earlier save of our own
+// whose answer was lost; written by anybody else, the operation is no longer ours.
+func (x *run) trySave() error {
+	began := time.Now()
+	x.mu.Lock()
+	x.op.Version++
+	x.mu.Unlock()
+	for {
+		x.mu.Lock()
+		o := x.op.fit()
+		x.dirty = false
+		x.mu.Unlock()
+		_, err := bounded(x.life, func(ctx context.Context) (struct{}, error) { return struct{}{}, x.Store.Save(ctx, o) })
+		if err == nil {
+			x.mu.Lock()
+			x.stored = o.Phase
+			x.mu.Unlock()
+			return nil
+		}
+		if errors.Is(err, ErrConflict) {
+			var stored Operation
+			stored, err = bounded(x.life, func(ctx context.Context) (Operation, error) { return x.Store.Load(ctx, o.ID) })
+			switch {
+			case errors.Is(err, ErrNotFound) || (err == nil && stored.Runner != x.Identity):
+				return errLost
+			case err == nil:
+				x.mu.Lock()
+				x.op.Version = stored.Version + 1
+				x.mu.Unlock()
+				x.adopt(stored.Cancel)
+				continue
+			}
+		}
+		if time.Since(began) > storeTimeout {
+			return fmt.Errorf("%w: %w", errNotStored, err)
+		}
+		if !pause(x.life, x.Poll) {
+			return context.Cause(x.life)
+		}
+	}
+}
+
+// pause waits; false if the context ended first.
+func pause(ctx context.Context, d time.Duration) bool {
+	select {
+	case <-ctx.Done():
+		return false
+	case <-time.After(d):
+		return true
+	}
+}
+
+// try calls f until it succeeds, a few times at most, and not at all once the context has ended: then what it would do
+// may not be written down.
+func (x *run) try(ctx context.Context, f func(context.Context) error) error {
+	var err error
+	for i := range attempts {
+		if ctx.Err() != nil || (i > 0 && !pause(ctx, x.Poll)) {
+			break
+		}
+		if _, err = bounded(ctx, func(ctx context.Context) (struct{}, error) { return struct{}{}, f(ctx) }); err == nil {
+			return nil
+		}
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return err
+}

@@ -1,0 +1,241 @@
+package release
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// checkImages sees that every image of the commit is published.
+func (x *run) checkImages(at ref) (string, error) {
+	s := x.step(at)
+	var missing []string
+	for _, image := range s.Check {
+		var published bool
+		err := x.try(x.work, func(ctx context.Context) (err error) {
+			published, err = x.Registry.Published(ctx, image)
+			return err
+		})
+		if err != nil {
+			return "", fmt.Errorf("ask for image %s: %w", image, err)
+		}
+		if !published {
+			missing = append(missing, image)
+		}
+	}
+	if len(missing) > 0 {
+		return "", fmt.Errorf("not published: %s", strings.Join(missing, ", "))
+	}
+	return fmt.Sprintf("%d images are published", len(s.Check)), nil
+}
+
+// roll changes a Deployment in place and waits until it is rolled out. Cancelled, it leaves it rolling.
+func (x *run) roll(at ref) (string, error) {
+	s := x.step(at)
+	if x.work.Err() != nil {
+		return "", errCancelled
+	}
+	if len(s.Images) > 0 || s.RestartedAt != "" {
+		p := Patch{Deployment: s.Deployment, Images: s.Images, RestartedAt: s.RestartedAt}
+		if err := x.try(x.life, func(ctx context.Context) error { return x.World.Patch(ctx, x.env, p) }); err != nil {
+			return "", fmt.Errorf("change Deployment %s: %w", s.Deployment, err)
+		}
+	}
+	return x.awaitRollout(at)
+}
+
+// replace changes a singleton: its old pod is gone before the new one starts, whatever the Deployment's strategy.
+func (x *run) replace(at ref) (string, error) {
+	s := x.step(at)
+	scale := func(p Patch) error {
+		p.Deployment = s.Deployment
+		if err := x.try(x.life, func(ctx context.Context) error { return x.World.Patch(ctx, x.env, p) }); err != nil {
+			return fmt.Errorf("change Deployment %s: %w", s.Deployment, err)
+		}
+		return nil
+	}
+	if s.Mark == "" && x.work.Err() != nil {
+		return "", errCancelled
+	}
+	if s.Mark == "" || s.Mark == markStopping {
+		x.change(at, func(s *StepRun) { s.Mark = markStopping })
+		zero := 0
+		if err := scale(Patch{Replicas: &zero}); err != nil {
+			return "", fmt.Errorf("%w; it may be scaled to 0 and is to have %d pods", err, s.Replicas)
+		}
+		if err := x.awaitGone(at); err != nil {
+			return "", err
+		}
+		if x.work.Err() != nil && x.life.Err() == nil {
+			if err := scale(Patch{Replicas: &s.Replicas}); err != nil {
+				return "", fmt.Errorf("%w; it is scaled to 0 and is to have %d pods", err, s.Replicas)
+			}
+			x.change(at, func(s *StepRun) { s.Mark = markRestored })
+			return "", fmt.Errorf("%w: the old pod was stopped, and is started again unchanged", errCancelled)
+		}
+		x.change(at, func(s *StepRun) { s.Mark = markStarting })
+	}
+	// From here on the pod may run: it is never scaled to 0 again, and everything is set in one call.
+	if x.step(at).Mark == markStarting {
+		if err := scale(Patch{Images: s.Images, Replicas: &s.Replicas}); err != nil {
+			return "", fmt.Errorf("%w; it may be scaled to 0 and is to have %d pods", err, s.Replicas)
+		}
+		x.change(at, func(s *StepRun) { s.Mark = markRestored })
+	}
+	return x.awaitRollout(at)
+}
+
+// awaitGone waits until no pod of a Deployment that was scaled to 0 can still run, at two looks in a row: one that was
+// about to be made when it was scaled shows in the second. A cancellation does not shorten it: to start a pod again
+// beside the old one would be worse than to wait.
+func (x *run) awaitGone(at ref) error {
+	s := x.step(at)
+	deadline := x.begun(s).Add(x.env.StopDeadline)
+	for looks := 0; ; {
+		d, err := bounded(x.life, func(ctx context.Context) (Deployment, error) { return x.World.Deployment(ctx, x.env, s.Deployment) })
+		switch {
+		case x.life.Err() != nil:
+			return errLost
+		case err != nil:
+			looks = 0
+			x.note(at, func(s *StepRun) { s.Detail = tidy("look at it: " + err.Error()) })
+		case d.gone():
+			looks++
+		default:
+			looks = 0
+			x.note(at, func(s *StepRun) {
+				s.Detail = tidy("waiting for the old pod to go: " + strings.Join(d.livePods(), ", "))
+			})
+		}
+		if looks == 2 {
+			return nil
+		}
+		if looks == 0 && !time.Now().Before(deadline) {
+			return fmt.Errorf("the old pod is not gone after %s (%s): Deployment %s is left at 0 pods and is to have %d, once it is",
+				x.env.StopDeadline, strings.Join(d.livePods(), ", "), s.Deployment, s.Replicas)
+		}
+		x.flush()
+		if !pause(x.life, x.Poll) {
+			return errLost
+		}
+	}
+}
+
+// awaitRollout waits until a Deployment is rolled out. If it fails, the error says which pod does not come up and why.
+func (x *run) awaitRollout(at ref) (string, error) {
+	s := x.step(at)
+	deadline := x.begun(s).Add(x.env.RolloutDeadline)
+	if s.Do == Replace {
+		deadline = deadline.Add(x.env.StopDeadline)
+	}
+	for {
+		if x.work.Err() != nil {
+			return "", fmt.Errorf("%w: Deployment %s was changed and is left to roll out", errCancelled, s.Deployment)
+		}
+		d, err := bounded(x.work, func(ctx context.Context) (Deployment, error) { return x.World.Deployment(ctx, x.env, s.Deployment) })
+		rollout := RolloutOf(d)
+		switch {
+		case errors.Is(err, ErrNotFound):
+			return "", fmt.Errorf("there is no Deployment %s any more", s.Deployment)
+		case err != nil:
+			rollout = Rollout{Detail: "look at it: " + err.Error()}
+		case rollout.Done:
+			return rollout.Detail, nil
+		}
+		if late := !time.Now().Before(deadline); rollout.Failed || late {
+			if late {
+				rollout.Detail = fmt.Sprintf("not rolled out after %s: %s", x.env.RolloutDeadline, rollout.Detail)
+			}
+			return "", x.diagnose(at, d, rollout.Detail)
+		}
+		x.note(at, func(s *StepRun) { s.Detail = tidy(rollout.Detail) })
+		x.flush()
+		pause(x.work, x.Poll)
+	}
+}
+
+// diagnose makes an error of why a Deployment does not roll out, and keeps the pod's last lines.
+func (x *run) diagnose(at ref, d Deployment, detail string) error {
+	found, ok := DiagnoseRollout(d)
+	if !ok {
+		return errors.New(detail)
+	}
+	x.keepDiagnosis(at, found)
+	return fmt.Errorf("%s: %s", detail, found)
+}
+
+func (x *run) keepDiagnosis(at ref, found Diagnosis) {
+	if found.Container != "" {
+		lines, err := bounded(x.life, func(ctx context.Context) ([]string, error) {
+			return x.Logs.PodLog(ctx, x.env, found.Pod, found.Container, keptLines)
+		})
+		if err != nil {
+			lines = []string{"(the log cannot be read: " + err.Error() + ")"}
+		}
+		found.Log = tailOf(lines, keptLines)
+	}
+	x.note(at, func(s *StepRun) { s.Diagnosis = &found })
+}
+
+// command runs a task's command in one ready pod. It is not repeated: nobody can tell whether that would do harm.
+func (x *run) command(at ref) (string, error) {
+	s := x.step(at)
+	if x.work.Err() != nil && s.Mark == "" {
+		return "", errCancelled
+	}
+	if s.Mark != "" {
+		return "", errors.New("the daemon was stopped while the command ran: it may have been done, and may still run")
+	}
+	d, err := bounded(x.work, func(ctx context.Context) (Deployment, error) { return x.World.Deployment(ctx, x.env, s.Deployment) })
+	if err != nil {
+		return "", fmt.Errorf("look at Deployment %s: %w", s.Deployment, err)
+	}
+	pod, ok := d.readyPod()
+	if !ok || len(pod.Containers) == 0 {
+		return "", fmt.Errorf("no pod of Deployment %s is ready", s.Deployment)
+	}
+	if s.Container == "" {
+		s.Container = firstContainer(pod)
+	}
+	x.change(at, func(s *StepRun) { s.Mark, s.Detail = markStarting, "in pod "+pod.Name })
+	if x.life.Err() != nil {
+		return "", errLost
+	}
+	ctx, stop := context.WithTimeout(x.work, x.env.TaskDeadline)
+	defer stop()
+	ended := make(chan struct{})
+	go func() { // passes the output on while the command runs
+		defer close(ended)
+		for pause(ctx, x.Poll) {
+			x.flush()
+		}
+	}()
+	exit, err := x.Logs.Exec(ctx, x.env, pod.Name, s.Container, s.Command, func(line string) {
+		x.note(at, func(s *StepRun) { s.addLine(line) })
+	})
+	timedOut := errors.Is(ctx.Err(), context.DeadlineExceeded)
+	stop()
+	<-ended
+	switch {
+	case x.work.Err() != nil:
+		return "", fmt.Errorf("%w: the command may still run in pod %s", errCancelled, pod.Name)
+	case timedOut:
+		return "", fmt.Errorf("not over after %s: the command may still run in pod %s", x.env.TaskDeadline, pod.Name)
+	case err != nil:
+		return "", fmt.Errorf("run the command in pod %s: %w", pod.Name, err)
+	case exit != 0:
+		return "", fmt.Errorf("exit code %d in pod %s", exit, pod.Name)
+	}
+	return "exit code 0 in pod " + pod.Name, nil
+}
+
+func firstContainer(p Pod) string {
+	for _, c := range p.Containers {
+		if !c.Init {
+			return c.Name
+		}
+	}
+	return p.Containers[0].Name
+}

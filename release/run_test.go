@@ -1,0 +1,282 @@
+package release
+
+import (
+	"errors"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// inBubble runs a test on a fresh cluster whose pods are up, in virtual time.
+func inBubble(t *testing.T, f func(t *testing.T, c *cluster)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster()
+		pause(t.Context(), podStarts)
+		f(t, c)
+		if c.twice != nil {
+			t.Errorf("a singleton lived twice: %v", c.twice)
+		}
+	})
+}
+
+func wantPhase(t *testing.T, o Operation, p Phase, outcome ...string) {
+	t.Helper()
+	if o.Phase != p {
+		t.Errorf("phase %q, want %q; outcome %q", o.Phase, p, o.Outcome)
+	}
+	for _, s := range outcome {
+		if !strings.Contains(o.Outcome, s) {
+			t.Errorf("outcome %q, want %q in it", o.Outcome, s)
+		}
+	}
+}
+
+func wantRefusal(t *testing.T, err error, code Code, words ...string) {
+	t.Helper()
+	var r *Refusal
+	if !errors.As(err, &r) || r.Code != code {
+		t.Fatalf("%v, want a refusal %q", err, code)
+	}
+	for _, w := range words {
+		if !strings.Contains(err.Error(), w) {
+			t.Errorf("refusal %q, want %q in it", err, w)
+		}
+	}
+}
+
+func TestADeployRunsTheJobsThenRollsThenReplacesTheSingleton(t *testing.T) {
+	inBubble(t, func(t *testing.T, c *cluster) {
+		p := start(t, c)
+		defer p.stop()
+		o := p.run(t, deployOf(commitB))
+		wantPhase(t, o, Succeeded, "deploy bbbbbbb to staging: done")
+		if diff := cmp.Diff(allAt("b"), c.images()); diff != "" {
+			t.Error(diff)
+		}
+		jobs, rolling, single := slices.Sorted(slices.Values(c.journal[:2])), slices.Sorted(slices.Values(c.journal[2:4])), c.journal[4:]
+		want := []string{"job assets", "job migrate", "patch fetcher-deployment", "patch frontend-deployment", "patch cron-deployment", "patch cron-deployment"}
+		if diff := cmp.Diff(want, slices.Concat(jobs, rolling, single)); diff != "" {
+			t.Error(diff)
+		}
+		if o.Migrated() != DidNotMigrate {
+			t.Errorf("migrated: %s", o.Migrated())
+		}
+		synctest.Wait()
+		if c.holder.ID != "" {
+			t.Errorf("the lock is still held by %s", c.holder.ID)
+		}
+		if len(c.audit) != 1 || c.audit[0].Operation != o.ID || c.audit[0].Request.By != "ada" {
+			t.Errorf("audit %+v", c.audit)
+		}
+	})
+}
+
+func TestAFailingDeploySaysWhyAndLeavesTheRest(t *testing.T) {
+	crash := "gcr.io/acme/frontend:" + commitB
+	tests := map[string]struct {
+		breaks func(*cluster)
+		req    func(*Request)
+		phase  Phase
+		want   []string
+		images map[string]string // that differ from commit A
+	}{
+		"nothing rolls when a job fails": {
+			breaks: func(c *cluster) { c.jobFails["migrate"] = true },
+			phase:  Failed, want: []string{"job migrate", "container app: crash: it ended with exit code 1"},
+		},
+		"nothing runs when an image is not published": {
+			breaks: func(c *cluster) { c.unpublished["gcr.io/acme/cron:"+commitB] = true },
+			phase:  Failed, want: []string{"not published: gcr.io/acme/cron:" + commitB},
+		},
+		"the singleton stays when a rolling service crashes": {
+			breaks: func(c *cluster) { c.broken[crash] = true },
+			phase:  Failed, want: []string{"not rolled out after 15m0s", "container app: crash: it ended with exit code 1 (Error), 3 restarts"},
+			images: map[string]string{"frontend-deployment": "3 pods of b/b/1.2", "fetcher-deployment": "3 pods of b/b/1.2"},
+		},
+		"the old images are put back if that is asked for": {
+			breaks: func(c *cluster) { c.broken[crash] = true }, req: func(r *Request) { r.OnFailure = Rollback },
+			phase: Undone, want: []string{"the old images are back"},
+		},
+		"the old images are not put back across a migration": {
+			breaks: func(c *cluster) { c.broken[crash] = true; c.jobLog["migrate"] = []string{"something else"} },
+			req:    func(r *Request) { r.OnFailure = Rollback },
+			phase:  Failed, want: []string{"would cross a migration (migrated: maybe)"},
+			images: map[string]string{"frontend-deployment": "3 pods of b/b/1.2", "fetcher-deployment": "3 pods of b/b/1.2"},
+		},
+		"a singleton whose old pod does not go is not started again": {
+			breaks: func(c *cluster) { c.stuck["cron-deployment"] = true },
+			phase:  Failed, want: []string{"the old pod is not gone after 5m0s (cron-deployment-", "left at 0 pods and is to have 1"},
+			images: map[string]string{
+				"frontend-deployment": "3 pods of b/b/1.2", "fetcher-deployment": "3 pods of b/b/1.2", "cron-deployment": "0 pods of a/a/1.2",
+			},
+		},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, c *cluster) {
+				tt.breaks(c)
+				p := start(t, c)
+				defer p.stop()
+				req := deployOf(commitB)
+				if tt.req != nil {
+					tt.req(&req)
+				}
+				o := p.run(t, req)
+				wantPhase(t, o, tt.phase, tt.want...)
+				want := allAt("a")
+				maps.Copy(want, tt.images)
+				if diff := cmp.Diff(want, c.images()); diff != "" {
+					t.Error(diff)
+				}
+			})
+		})
+	}
+}
+
+func TestTheLogOfACrashingPodIsKept(t *testing.T) {
+	inBubble(t, func(t *testing.T, c *cluster) {
+		c.broken["gcr.io/acme/frontend:"+commitB] = true
+		p := start(t, c)
+		defer p.stop()
+		o := p.run(t, deployOf(commitB))
+		i := slices.IndexFunc(o.Steps, func(s StepRun) bool { return s.Diagnosis != nil })
+		if i < 0 || !slices.Equal(o.Steps[i].Diagnosis.Log, []string{"ImportError: no module named app"}) {
+			t.Errorf("steps %+v", o.Steps)
+		}
+	})
+}
+
+func TestADeployAfterAStoppedSingletonRestoresItsReplicas(t *testing.T) {
+	inBubble(t, func(t *testing.T, c *cluster) {
+		c.stuck["cron-deployment"] = true
+		p := start(t, c)
+		defer p.stop()
+		wantPhase(t, p.run(t, deployOf(commitB)), Failed)
+		c.mu.Lock()
+		c.stuck["cron-deployment"] = false
+		c.pods["cron-deployment"] = nil
+		c.mu.Unlock()
+		wantPhase(t, p.run(t, deployOf(commitB)), Succeeded)
+		if diff := cmp.Diff(allAt("b"), c.images()); diff != "" {
+			t.Error(diff)
+		}
+	})
+}
+
+func TestOneOperationAtATime(t *testing.T) {
+	inBubble(t, func(t *testing.T, c *cluster) {
+		p, other := start(t, c), start(t, c)
+		defer p.stop()
+		defer other.stop()
+		first := p.submit(t, deployOf(commitB))
+		_, err := other.Submit(t.Context(), deployOf(commitC))
+		wantRefusal(t, err, Busy, first.ID)
+		o := <-p.over
+		wantPhase(t, o, Succeeded)
+		if c.jobStarts["migrate"] != 1 {
+			t.Errorf("%d jobs", c.jobStarts["migrate"])
+		}
+		wantPhase(t, other.run(t, deployOf(commitC)), Succeeded)
+	})
+}
+
+func TestALockOfSomebodyElseRefusesAnOperation(t *testing.T) {
+	inBubble(t, func(t *testing.T, c *cluster) {
+		p := start(t, c)
+		defer p.stop()
+		c.holder, c.expires = Holder{ID: "x", Owner: "remediation", Reason: "deleting rabbit-0"}, time.Now().Add(time.Minute)
+		_, err := p.Submit(t.Context(), deployOf(commitB))
+		wantRefusal(t, err, Busy, "remediation: deleting rabbit-0")
+		if len(c.audit) != 1 || c.audit[0].Refused == "" || len(c.ops) != 0 {
+			t.Errorf("audit %+v, operations %v", c.audit, c.ops)
+		}
+		pause(t.Context(), time.Minute) // it has expired
+		wantPhase(t, p.run(t, deployOf(commitB)), Succeeded)
+	})
+}
+
+func TestTheSameIdempotencyKeyGivesTheSameOperation(t *testing.T) {
+	inBubble(t, func(t *testing.T, c *cluster) {
+		p := start(t, c)
+		defer p.stop()
+		req := deployOf(commitB)
+		req.IdempotencyKey = "pipeline-7"
+		first := p.submit(t, req)
+		if again := p.submit(t, req); again.ID != first.ID {
+			t.Errorf("%s, then %s", first.ID, again.ID)
+		}
+		wantPhase(t, <-p.over, Succeeded)
+		if again := p.submit(t, req); again.ID != first.ID || again.Phase != Succeeded {
+			t.Errorf("%s, then %s %q", first.ID, again.ID, again.Phase)
+		}
+		other := deployOf(commitC)
+		other.IdempotencyKey = "pipeline-7"
+		_, err := p.Submit(t.Context(), other)
+		wantRefusal(t, err, KeyReused, first.ID)
+	})
+}
+
+func TestADryRunChangesNothing(t *testing.T) {
+	inBubble(t, func(t *testing.T, c *cluster) {
+		p := start(t, c)
+		defer p.stop()
+		plan, err := p.DryRun(t.Context(), deployOf(commitB))
+		if err != nil || len(plan.Steps) != 6 {
+			t.Errorf("%+v, %v", plan, err)
+		}
+		if len(c.ops)+len(c.journal) != 0 || c.holder.ID != "" || len(c.audit) != 1 || !c.audit[0].Request.DryRun {
+			t.Errorf("operations %v, journal %v, holder %v, audit %v", c.ops, c.journal, c.holder, c.audit)
+		}
+	})
+}
+
+func TestACommandRunsInAReadyPodAndItsOutputIsKept(t *testing.T) {
+	inBubble(t, func(t *testing.T, c *cluster) {
+		p := start(t, c)
+		defer p.stop()
+		o := p.run(t, Request{Kind: RunTask, Environment: "staging", Task: "import", Reason: "a test", By: "ada"})
+		wantPhase(t, o, Succeeded)
+		if diff := cmp.Diff([]string{"./manage.py import in app of frontend-deployment-1"}, o.Steps[0].Log); diff != "" {
+			t.Error(diff)
+		}
+	})
+}
+
+func TestATaskWithAWarningMustBeConfirmed(t *testing.T) {
+	inBubble(t, func(t *testing.T, c *cluster) {
+		p := start(t, c)
+		defer p.stop()
+		req := Request{Kind: RunTask, Environment: "staging", Task: "clear", Reason: "a test", By: "ada"}
+		_, err := p.Submit(t.Context(), req)
+		wantRefusal(t, err, Unconfirmed, "Users will notice.")
+		req.Confirm = true
+		o := p.run(t, req)
+		wantPhase(t, o, Succeeded)
+		if c.jobStarts["clear"] != 1 || o.Warning != "Users will notice." || o.Migrated() != DidNotMigrate {
+			t.Errorf("jobs %v, operation %+v", c.jobStarts, o)
+		}
+	})
+}
+
+func TestARestartReplacesTheSingletonAndRollsTheOthers(t *testing.T) {
+	inBubble(t, func(t *testing.T, c *cluster) {
+		p := start(t, c)
+		defer p.stop()
+		for service, made := range map[string]int{"cron": 1, "frontend": 3} {
+			before := c.made
+			wantPhase(t, p.run(t, Request{Kind: Restart, Environment: "staging", Service: service, Reason: "a test", By: "ada"}), Succeeded)
+			if c.made-before != made {
+				t.Errorf("restart of %s made %d pods, want %d", service, c.made-before, made)
+			}
+		}
+		if diff := cmp.Diff(allAt("a"), c.images()); diff != "" {
+			t.Error(diff)
+		}
+	})
+}

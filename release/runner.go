@@ -1,0 +1,332 @@
+package release
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+// Options are what a Runner is made of.
+type Options struct {
+	Environments []Environment
+	World        World
+	Jobs         Jobs
+	Logs         Logs
+	Registry     Registry
+	Store        Store
+	Lock         Lock
+	Auditor      Auditor
+	Notify       func(Operation) // told of each change of an operation that runs here; must not block; nil: nobody is
+	Log          *slog.Logger
+	Identity     string // of this process, for people; the pod's name
+
+	Poll time.Duration // between two looks at what is waited for; default 2 s
+	TTL  time.Duration // how long a lock outlives its holder; default 30 s
+}
+
+// Bounds of the runner.
+const (
+	callTimeout   = 30 * time.Second // of one call of World, Jobs, Registry or Store
+	attempts      = 4                // of a call that fails
+	submitTimeout = time.Minute      // of taking a request on, or refusing it
+	storeTimeout  = 2 * time.Minute  // without being able to write an operation down, it is given up here
+	logGrace      = 30 * time.Second // for the rest of a job's log, once the job has ended
+)
+
+// Runner takes requests on and carries them out. Submit, DryRun and Cancel may be called on any replica and from any
+// goroutine; Serve runs the operations, those of dead replicas included, and may run on every replica: the lock says
+// which of them runs what.
+type Runner struct {
+	Options
+
+	wake chan struct{}
+
+	mu   sync.Mutex
+	runs map[string]*run // those of this process, by the operation's ID
+}
+
+// NewRunner makes a runner. Serve runs it.
+func NewRunner(o Options) (*Runner, error) {
+	for i, e := range o.Environments {
+		if err := e.Validate(); err != nil {
+			return nil, fmt.Errorf("environment %s: %w", e.Name, err)
+		}
+		e.Settings = e.withDefaults()
+		o.Environments = slices.Clone(o.Environments)
+		o.Environments[i] = e
+	}
+	orElse(&o.Poll, 2*time.Second)
+	orElse(&o.TTL, 30*time.Second)
+	if o.Notify == nil {
+		o.Notify = func(Operation) {}
+	}
+	o.Identity = cmp.Or(o.Identity, "unstuck") + "-" + strings.ToLower(rand.Text()[:8])
+	return &Runner{Options: o, wake: make(chan struct{}, 1), runs: make(map[string]*run)}, nil
+}
+
+// DryRun gives the plan that Submit would carry out now, or the *Refusal that it would give.
+func (r *Runner) DryRun(ctx context.Context, req Request) (Plan, error) {
+	ctx, stop := context.WithTimeout(ctx, submitTimeout)
+	defer stop()
+	req.DryRun, req.At = true, time.Now()
+	req.ID = newID(req)
+	env, err := r.environment(req.Environment)
+	var p Plan
+	if err == nil {
+		p, _, err = r.plan(ctx, env, req)
+	}
+	r.audit(ctx, req, "", err)
+	return p, err
+}
+
+// Submit takes a request on, and gives the operation that it became; Serve carries it out. The same idempotency key
+// gives the same operation. A *Refusal says why a request is not taken on; any other error, that it could not be told.
+func (r *Runner) Submit(ctx context.Context, req Request) (Operation, error) {
+	ctx, stop := context.WithTimeout(ctx, submitTimeout)
+	defer stop()
+	req.DryRun, req.At = false, time.Now()
+	req.ID = newID(req)
+	o, err := r.submit(ctx, req)
+	r.audit(ctx, req, o.ID, err)
+	if err == nil {
+		select {
+		case r.wake <- struct{}{}:
+		default:
+		}
+	}
+	return o, err
+}
+
+func (r *Runner) submit(ctx context.Context, req Request) (Operation, error) {
+	env, err := r.environment(req.Environment)
+	if err != nil {
+		return Operation{}, err
+	}
+	if err := req.validate(env); err != nil {
+		return Operation{}, err
+	}
+	if o, err := r.byKey(ctx, req); err != nil || o.ID != "" {
+		return o, err
+	}
+	if _, _, err := r.plan(ctx, env, req); err != nil { // so that a refusal does not take the lock
+		return Operation{}, err
+	}
+	h := r.holder(req.ID, req)
+	if err := r.lock(ctx, env, h); err != nil {
+		return Operation{}, err
+	}
+	o, err := r.create(ctx, env, req)
+	if err != nil {
+		r.release(ctx, env, h)
+	}
+	if errors.Is(err, ErrConflict) { // the same request came twice at once
+		return r.byKey(ctx, req)
+	}
+	return o, err
+}
+
+// lock takes the lock. It tries more than once, because a lock outlives its operation by a moment.
+func (r *Runner) lock(ctx context.Context, env Environment, h Holder) error {
+	for i := 1; ; i++ {
+		err := r.Lock.Acquire(ctx, env, h)
+		var locked *LockedError
+		switch {
+		case err == nil:
+			return nil
+		case !errors.As(err, &locked):
+			return fmt.Errorf("lock %s: %w", env.Name, err)
+		case i == attempts || !pause(ctx, r.Poll/4):
+			return refuse(Busy, "wait until it is over", "%s is locked by %s: %s", env.Name, locked.Holder.Owner, locked.Holder.Reason)
+		}
+	}
+}
+
+// create plans under the lock and writes the operation down.
+func (r *Runner) create(ctx context.Context, env Environment, req Request) (Operation, error) {
+	p, onFailure, err := r.plan(ctx, env, req)
+	if err != nil {
+		return Operation{}, err
+	}
+	o := Operation{
+		ID: req.ID, Version: 1, Request: req, Kind: p.Kind, Environment: p.Environment, Commit: p.Commit, Warning: p.Warning,
+		OnFailure: onFailure, Runner: r.Identity, Created: req.At,
+	}
+	for _, s := range p.Steps {
+		o.Steps = append(o.Steps, StepRun{Step: s})
+	}
+	if err := r.Store.Save(ctx, o); err != nil {
+		return Operation{}, fmt.Errorf("write down operation %s: %w", o.ID, err)
+	}
+	r.Log.Info("operation taken on", "operation", o.ID, "what", req.String(), "by", req.By, "reason", req.Reason)
+	return o, nil
+}
+
+// byKey gives the operation of the request's idempotency key; the zero value if there is none.
+func (r *Runner) byKey(ctx context.Context, req Request) (Operation, error) {
+	if req.IdempotencyKey == "" {
+		return Operation{}, nil
+	}
+	all, err := r.Store.Operations(ctx, req.Environment)
+	if err != nil {
+		return Operation{}, fmt.Errorf("look for the idempotency key: %w", err)
+	}
+	i := slices.IndexFunc(all, func(o Operation) bool { return o.Request.IdempotencyKey == req.IdempotencyKey })
+	switch {
+	case i < 0:
+		return Operation{}, nil
+	case !all[i].Request.same(req):
+		return Operation{}, refuse(KeyReused, "use another key", "the idempotency key is that of %s: %s", all[i].ID, all[i].Request)
+	}
+	return all[i], nil
+}
+
+// plan gathers what is known, and plans.
+func (r *Runner) plan(ctx context.Context, env Environment, req Request) (Plan, OnFailure, error) {
+	onFailure := cmp.Or(req.OnFailure, env.OnFailure)
+	if err := req.validate(env); err != nil {
+		return Plan{}, onFailure, err
+	}
+	k := Known{Now: time.Now()}
+	var err error
+	if k.History, err = r.Store.Operations(ctx, env.Name); err != nil {
+		return Plan{}, onFailure, fmt.Errorf("read the operations of %s: %w", env.Name, err)
+	}
+	for _, o := range k.History {
+		if !o.Phase.Over() {
+			return Plan{}, onFailure, refuse(Busy, "wait until it is over, or cancel it", "operation %s is under way: %s", o.ID, o.Request)
+		}
+	}
+	if k.State, err = r.World.State(ctx, env); err != nil {
+		return Plan{}, onFailure, fmt.Errorf("look at %s: %w", env.Name, err)
+	}
+	if req.Kind == Promotion && env.PromoteFrom != "" {
+		if k.Source, err = r.environment(env.PromoteFrom); err != nil {
+			return Plan{}, onFailure, err
+		}
+		if k.SourceState, err = r.World.State(ctx, k.Source); err != nil {
+			return Plan{}, onFailure, fmt.Errorf("look at %s: %w", k.Source.Name, err)
+		}
+	}
+	p, err := MakePlan(req, env, k)
+	return p, onFailure, err
+}
+
+// Cancel asks an operation to stop, wherever it runs. It returns once that is written down; the operation stops soon
+// after, and is over when nothing is left half done.
+func (r *Runner) Cancel(ctx context.Context, id, by, reason string) (Operation, error) {
+	ctx, stop := context.WithTimeout(ctx, submitTimeout)
+	defer stop()
+	for range attempts {
+		o, err := r.Store.Load(ctx, id)
+		switch {
+		case errors.Is(err, ErrNotFound):
+			return Operation{}, refuse(NotFound, "", "there is no operation %q", id)
+		case err != nil:
+			return Operation{}, fmt.Errorf("read operation %s: %w", id, err)
+		case o.Phase.Over():
+			return o, refuse(NotRunning, "", "operation %s is over: %s", id, o.Outcome)
+		case o.Cancel == nil:
+			o.Cancel = &Cancellation{At: time.Now(), By: shorten(by, maxText), Reason: shorten(reason, maxReason)}
+			o.Version++
+			if err = r.Store.Save(ctx, o); errors.Is(err, ErrConflict) {
+				continue
+			}
+			if err != nil {
+				return Operation{}, fmt.Errorf("write down that operation %s is cancelled: %w", id, err)
+			}
+			r.Log.Info("operation is to be cancelled", "operation", id, "by", by, "reason", reason)
+		}
+		r.mu.Lock()
+		here := r.runs[id]
+		r.mu.Unlock()
+		if here != nil {
+			here.adopt(o.Cancel)
+		}
+		return o, nil
+	}
+	return Operation{}, fmt.Errorf("cancel operation %s: %w", id, ErrConflict)
+}
+
+// Serve carries operations out until ctx ends, and returns when none runs here any more. What is under way then is
+// left, locked and written down, for a successor.
+func (r *Runner) Serve(ctx context.Context) error {
+	var all sync.WaitGroup
+	defer all.Wait()
+	for {
+		for _, env := range r.Environments {
+			operations, err := bounded(ctx, func(ctx context.Context) ([]Operation, error) { return r.Store.Operations(ctx, env.Name) })
+			if err != nil {
+				r.Log.Warn("read the operations", "environment", env.Name, "error", err)
+				continue
+			}
+			for _, o := range operations {
+				if !o.Phase.Over() && r.claim(o.ID, env) {
+					all.Go(func() { r.carry(ctx, o.ID) })
+				}
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-r.wake:
+		case <-time.After(r.TTL / 6):
+		}
+	}
+}
+
+// claim notes that this process works on an operation; false if it does already.
+func (r *Runner) claim(id string, env Environment) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.runs[id] != nil {
+		return false
+	}
+	r.runs[id] = &run{Runner: r, env: env, saving: make(chan struct{}, 1)}
+	return true
+}
+
+func (r *Runner) environment(name string) (Environment, error) {
+	i := slices.IndexFunc(r.Environments, func(e Environment) bool { return e.Name == name })
+	if i < 0 {
+		names := make([]string, len(r.Environments))
+		for i, e := range r.Environments {
+			names[i] = e.Name
+		}
+		return Environment{}, refuse(NotFound, "use one of "+strings.Join(names, ", "), "there is no environment %q", name)
+	}
+	return r.Environments[i], nil
+}
+
+func (r *Runner) holder(id string, req Request) Holder {
+	return Holder{ID: r.Identity + "/" + id, Owner: req.By, Reason: req.String() + " (" + id + ")", TTL: r.TTL}
+}
+
+// release gives the lock back. What cannot be given back expires.
+func (r *Runner) release(ctx context.Context, env Environment, h Holder) {
+	_, err := bounded(context.WithoutCancel(ctx), func(ctx context.Context) (struct{}, error) { return struct{}{}, r.Lock.Release(ctx, env, h) })
+	if err != nil {
+		r.Log.Warn("release the lock: it will expire", "environment", env.Name, "error", err)
+	}
+}
+
+func (r *Runner) audit(ctx context.Context, req Request, id string, err error) {
+	a := Attempt{At: req.At, Request: req, Operation: id}
+	if err != nil {
+		a.Refused = err.Error()
+	}
+	r.Auditor.Attempted(context.WithoutCancel(ctx), a)
+}
+
+// bounded calls f with a context that ends after callTimeout.
+func bounded[T any](ctx context.Context, f func(context.Context) (T, error)) (T, error) {
+	ctx, stop := context.WithTimeout(ctx, callTimeout)
+	defer stop()
+	return f(ctx)
+}

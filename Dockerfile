@@ -1,0 +1,29 @@
+# The image of the daemon: one static program, run by a user that is not root. The base images are build arguments, so
+# that a registry of yours, or an image of this machine, can stand in; tools/image.sh does so.
+#
+#   docker build --build-arg VERSION=v0.1.0 --build-arg COMMIT=$(git rev-parse HEAD) -t registry.example/unstuck:0.1.0 .
+ARG BUILD_IMAGE=docker.io/library/golang:1.26
+# It has the certificates of public authorities, for a broker whose tls section names no ca_file. Nothing else in it is
+# needed: scratch does as well.
+ARG BASE_IMAGE=gcr.io/distroless/static-debian12:nonroot
+
+FROM ${BUILD_IMAGE} AS build
+WORKDIR /src
+# The modules change less often than the program: a layer of their own.
+COPY go.mod go.sum ./
+RUN go mod download
+COPY . .
+# What `unstuck version` says: nobody can read it from a checkout here.
+ARG VERSION="" COMMIT=""
+# For another platform than that of the build image.
+ARG TARGETOS TARGETARCH
+RUN CGO_ENABLED=0 GOOS="$TARGETOS" GOARCH="$TARGETARCH" go build -trimpath -buildvcs=false \
+    -ldflags "-s -w -X main.builtVersion=$VERSION -X main.builtCommit=$COMMIT" -o /out/unstuck ./cmd/unstuck
+
+FROM ${BASE_IMAGE}
+COPY --from=build /out/unstuck /usr/bin/unstuck
+# A number, so that Kubernetes can see that it is not root; distroless knows it as nonroot.
+USER 65532:65532
+# Metrics and health, and the API.
+EXPOSE 9090 8080
+ENTRYPOINT ["/usr/bin/unstuck"]

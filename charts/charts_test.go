@@ -1,0 +1,332 @@
+package charts_test
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/cjworkbench/unstuck/config"
+	"github.com/cjworkbench/unstuck/remediate"
+)
+
+func TestTheChartPassesHelmsOwnLint(t *testing.T) {
+	if out, err := helm(t, least, "lint", "--strict"); err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+func TestNothingIsRenderedUntilItIsSaidWhatToWatchAndWhichImage(t *testing.T) {
+	for _, c := range []struct{ values, want string }{
+		{"", "config.brokers: want at least one"},
+		{"config: {brokers: [{name: a, nodes: [{name: node, address: 'h:5672'}]}]}", "no broker has pods, and there is no app"},
+		{strings.Replace(least, "registry.example/unstuck", `""`, 1), "image.repository: none is published"},
+	} {
+		if out, err := helm(t, c.values, "template"); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("error %v, want one with %q\n%s", err, c.want, out)
+		}
+	}
+}
+
+func TestEachExampleWatchesWhatItSaysAndOnlyObserves(t *testing.T) {
+	type watched struct{ Name, Namespace, Selector, Container, Secret string }
+	const (
+		clickToDeploy = "app.kubernetes.io/name=rabbitmq-1,app.kubernetes.io/component=rabbitmq-server"
+		operator      = "app.kubernetes.io/name=rabbitmq,app.kubernetes.io/component=rabbitmq"
+		bitnami       = "app.kubernetes.io/name=rabbitmq,app.kubernetes.io/instance=rabbitmq"
+	)
+	wants := map[string][]watched{
+		"production": {
+			{"rabbitmq-production", "production", clickToDeploy, "rabbitmq", "rabbitmq-1-rabbitmq-secret::rabbitmq-pass"},
+			{"rabbitmq-staging", "staging", clickToDeploy, "rabbitmq", "rabbitmq-1-rabbitmq-secret::rabbitmq-pass"},
+			{"frontend-production", "production", "app=frontend-app", "app", ""},
+			{"frontend-staging", "staging", "app=frontend-app", "app", ""},
+			{"cron-production", "production", "app=cron-app", "app", ""},
+		},
+		"cluster-operator": {{"rabbitmq", "rabbitmq", operator, "rabbitmq", "rabbitmq-default-user:username:password"}},
+		"bitnami":          {{"rabbitmq", "rabbitmq", bitnami, "rabbitmq", "rabbitmq::rabbitmq-password"}},
+	}
+	files, err := filepath.Glob(chart + "/examples/*.yaml")
+	if err != nil || len(files) != len(wants) {
+		t.Fatalf("there are %d examples, and %d are known here (%v)", len(files), len(wants), err)
+	}
+	for name, want := range wants {
+		c := configuration(t, example(t, name))
+		var got []watched
+		for _, b := range c.Brokers {
+			secret := b.Secret.Name + ":" + b.Secret.UsernameKey + ":" + b.Secret.PasswordKey
+			got = append(got, watched{b.Name, b.Pods.Namespace, b.Pods.Selector, b.Pods.Container, secret})
+			if b.Policy.Mode != remediate.Observe {
+				t.Errorf("%s: broker %s is in mode %s", name, b.Name, b.Policy.Mode)
+			}
+			if b.Policy.SingleNode != (name == "cluster-operator") {
+				t.Errorf("%s: single_node is %t", name, b.Policy.SingleNode)
+			}
+		}
+		for _, a := range c.Apps {
+			got = append(got, watched{a.Name, a.Pods.Namespace, a.Pods.Selector, a.Pods.Container, ""})
+			if a.Policy.Mode != remediate.Observe {
+				t.Errorf("%s: app %s is in mode %s", name, a.Name, a.Policy.Mode)
+			}
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
+	}
+}
+
+func TestTheValuesInTheInstructionsAreTaken(t *testing.T) {
+	page, err := os.ReadFile("../docs/install.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	examples := regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllStringSubmatch(string(page), -1)
+	if len(examples) == 0 {
+		t.Fatal("there are none")
+	}
+	for _, e := range examples {
+		configuration(t, e[1])
+	}
+}
+
+func TestTheFileThatTheDaemonReadsHasWhatTheChartKnows(t *testing.T) {
+	for _, c := range []struct {
+		values       string
+		metrics, api string
+	}{
+		{least, ":9090", "127.0.0.1:8080"},
+		{least + "api: {exposed: true, port: 81}\nmetrics: {port: 82}\n", ":82", ":81"},
+	} {
+		got := configuration(t, c.values)
+		if want := (config.Listen{Metrics: c.metrics, API: c.api}); got.Listen != want {
+			t.Errorf("it listens on %+v, want %+v", got.Listen, want)
+		}
+		if got.Kubernetes.Namespace != "tools" || got.Kubernetes.Lease != "unstuck" || got.Log.Format != "json" {
+			t.Errorf("it is told %+v, log %+v", got.Kubernetes, got.Log)
+		}
+	}
+}
+
+// Helm turns numbers into floating point on their way.
+func TestNumbersArriveAsTheyWereWritten(t *testing.T) {
+	values := strings.Replace(least, "      username", "      policy: {above_baseline: 1000000}\n      probes: {maybe_stuck: {share: 0.07}}\n      username", 1)
+	b := configuration(t, values).Brokers[0]
+	if b.Policy.AboveBaseline != 1_000_000 || b.Probes.MaybeStuck.Share != 0.07 {
+		t.Errorf("they arrived as %d and %v", b.Policy.AboveBaseline, b.Probes.MaybeStuck.Share)
+	}
+}
+
+// configuration is what the daemon reads of the file that the chart writes.
+func configuration(t *testing.T, values string) *config.Config {
+	t.Helper()
+	file := at[string](only(t, render(t, values), "ConfigMap"), "data", "unstuck.yaml")
+	c, err := config.Parse([]byte(file))
+	if err != nil {
+		t.Fatalf("%v in:\n%s", err, file)
+	}
+	return c
+}
+
+func TestAnotherConfigurationStartsOtherPodsAndNothingElseDoes(t *testing.T) {
+	checksum := func(values string) string {
+		sum := at[string](only(t, render(t, values), "Deployment"), "spec", "template", "metadata", "annotations", "checksum/config")
+		if len(sum) != 64 {
+			t.Fatalf("the checksum is %q", sum)
+		}
+		return sum
+	}
+	was := checksum(least)
+	if checksum(strings.Replace(least, "app=rabbitmq", "app=other", 1)) == was {
+		t.Error("the checksum is the same for another selector")
+	}
+	if checksum(least+"api: {exposed: true}\n") == was {
+		t.Error("the checksum is the same for another address to listen on")
+	}
+	if checksum(least+"replicas: 3\n") != was {
+		t.Error("the checksum is another for another number of replicas")
+	}
+}
+
+func TestTheContainerIsRestricted(t *testing.T) {
+	pod := at[any](only(t, render(t, least), "Deployment"), "spec", "template", "spec")
+	var wantPod any = object{
+		"runAsNonRoot": true, "runAsUser": 65532, "runAsGroup": 65532, "fsGroup": 65532,
+		"seccompProfile": object{"type": "RuntimeDefault"},
+	}
+	if diff := cmp.Diff(wantPod, at[any](pod, "securityContext")); diff != "" {
+		t.Errorf("the pod's security context (-want +got):\n%s", diff)
+	}
+	containers := at[[]any](pod, "containers")
+	if len(containers) != 1 || at[any](pod, "initContainers") != nil {
+		t.Fatalf("there are %d containers, init containers %v", len(containers), at[any](pod, "initContainers"))
+	}
+	var wantContainer any = object{
+		"allowPrivilegeEscalation": false, "readOnlyRootFilesystem": true, "capabilities": object{"drop": []any{"ALL"}},
+	}
+	if diff := cmp.Diff(wantContainer, at[any](containers[0], "securityContext")); diff != "" {
+		t.Errorf("the container's security context (-want +got):\n%s", diff)
+	}
+	for _, key := range []string{"hostNetwork", "hostPID", "hostIPC", "hostUsers"} {
+		if v := at[any](pod, key); v != nil {
+			t.Errorf("%s is %v", key, v)
+		}
+	}
+	for _, v := range at[[]any](pod, "volumes") {
+		if at[any](v, "hostPath") != nil {
+			t.Errorf("there is a volume of the host: %v", v)
+		}
+	}
+	if at[string](containers[0], "resources", "limits", "memory") == "" || at[string](containers[0], "resources", "requests", "cpu") == "" {
+		t.Error("the container does not say what it needs")
+	}
+	for probe, path := range map[string]string{"livenessProbe": "/healthz", "readinessProbe": "/readyz"} {
+		if got := at[string](containers[0], probe, "httpGet", "path"); got != path || at[string](containers[0], probe, "httpGet", "port") != "metrics" {
+			t.Errorf("%s asks for %q", probe, got)
+		}
+	}
+}
+
+func TestWhatIsOptionalIsThereOnlyIfAskedFor(t *testing.T) {
+	always := []string{"ConfigMap", "Deployment", "Role", "RoleBinding", "Service", "ServiceAccount"}
+	for _, c := range []struct {
+		values string
+		more   []string
+		less   []string
+	}{
+		{least, []string{"PodDisruptionBudget"}, nil},
+		{least + "replicas: 1\n", nil, nil},
+		{least + "metrics: {serviceMonitor: {enabled: true}}\n", []string{"PodDisruptionBudget", "ServiceMonitor"}, nil},
+		{least + "networkPolicy: {enabled: true}\n", []string{"PodDisruptionBudget", "NetworkPolicy"}, nil},
+		{least + "rbac: {create: false}\nserviceAccount: {create: false, name: mine}\nreplicas: 1\n", nil, []string{"Role", "RoleBinding", "ServiceAccount"}},
+	} {
+		var got []string
+		for _, o := range render(t, c.values) {
+			got = append(got, o.kind())
+		}
+		slices.Sort(got)
+		want := slices.DeleteFunc(append(slices.Clone(always), c.more...), func(k string) bool { return slices.Contains(c.less, k) })
+		slices.Sort(want)
+		if diff := cmp.Diff(want, slices.Compact(got)); diff != "" {
+			t.Errorf("with these values (-want +got):\n%s%s", diff, c.values)
+		}
+	}
+}
+
+func TestTheAPIIsOnTheServiceOnlyIfItIsExposed(t *testing.T) {
+	for values, want := range map[string][]string{
+		least:                            {"metrics"},
+		least + "api: {exposed: true}\n": {"metrics", "api"},
+	} {
+		all := render(t, values+"networkPolicy: {enabled: true}\n")
+		var service, container []string
+		for _, p := range at[[]any](only(t, all, "Service"), "spec", "ports") {
+			service = append(service, at[string](p, "name"))
+		}
+		pod := at[[]any](only(t, all, "Deployment"), "spec", "template", "spec", "containers")[0]
+		for _, p := range at[[]any](pod, "ports") {
+			container = append(container, at[string](p, "name"))
+		}
+		if !slices.Equal(service, want) || !slices.Equal(container, want) {
+			t.Errorf("the Service has %v, the container %v, want %v", service, container, want)
+		}
+		if in := at[[]any](only(t, all, "NetworkPolicy"), "spec", "ingress"); len(in) != len(want) {
+			t.Errorf("the policy lets %d kinds of callers in, want %d", len(in), len(want))
+		}
+	}
+}
+
+func TestTheNetworkPolicyLetsOutToNamesTheAPIServerAndTheBrokers(t *testing.T) {
+	values := least + `
+    - name: other
+      tls: {}
+      username: u
+      secret: {name: s}
+      pods: {namespace: others, selector: a=b, container: c}
+    - name: listed
+      username: u
+      secret: {name: s, namespace: others}
+      nodes: [{name: node, address: "rabbit.example:5673"}]
+networkPolicy: {enabled: true, apiServer: {cidrs: [10.0.0.1/32], ports: [6443]}}
+`
+	got := at[[]any](only(t, render(t, values), "NetworkPolicy"), "spec", "egress")
+	tcp := func(ports ...int) (all []any) {
+		for _, p := range ports {
+			all = append(all, object{"protocol": "TCP", "port": p})
+		}
+		return all
+	}
+	namespace := func(name string) []any {
+		return []any{object{"namespaceSelector": object{"matchLabels": object{"kubernetes.io/metadata.name": name}}}}
+	}
+	want := []any{
+		object{"ports": append([]any{object{"protocol": "UDP", "port": 53}}, tcp(53)...)},
+		object{"to": []any{object{"ipBlock": object{"cidr": "10.0.0.1/32"}}}, "ports": tcp(6443)},
+		object{"to": namespace("jobs"), "ports": tcp(5672)},
+		object{"to": namespace("others"), "ports": tcp(5671)},
+		object{"ports": tcp(5673)},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestFilesForTheConfigurationAreMountedReadOnly(t *testing.T) {
+	values := least + "mounts: [{secret: tls, path: /etc/tls}, {configMap: ca, path: /etc/ca}]\n"
+	pod := at[any](only(t, render(t, values), "Deployment"), "spec", "template", "spec")
+	var got []string
+	for _, m := range at[[]any](at[[]any](pod, "containers")[0], "volumeMounts") {
+		if !at[bool](m, "readOnly") {
+			t.Errorf("%v can be written to", m)
+		}
+		for _, v := range at[[]any](pod, "volumes") {
+			if at[string](v, "name") == at[string](m, "name") {
+				got = append(got, at[string](m, "mountPath")+" "+at[string](v, "secret", "secretName")+at[string](v, "configMap", "name"))
+			}
+		}
+	}
+	if diff := cmp.Diff([]string{"/etc/unstuck watcher", "/etc/tls tls", "/etc/ca ca"}, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestTheNotesSayWhetherAnythingMayBeDeleted(t *testing.T) {
+	acting := strings.Replace(least, "      username", "      mode: remediate\n      username", 1)
+	for _, c := range []struct {
+		values    string
+		want, not string
+	}{
+		{least, "only OBSERVES: it watches, decides and explains, and deletes nothing. It has no right", "REMEDIATES"},
+		{least + "rbac: {create: false}\n", "deletes nothing.\n", "It has no right"},
+		{acting, "REMEDIATES: it deletes pods of what is named here once they are proved stuck and every guard is open.\n  broker jobs\n", "OBSERVES"},
+		{acting + "api: {exposed: true}\n", "The API is EXPOSED on port 8080", "OBSERVES"},
+	} {
+		out, err := helm(t, c.values, "install", "--dry-run=client", "watcher")
+		_, notes, found := strings.Cut(out, "\nNOTES:\n")
+		if err != nil || !found {
+			t.Fatalf("no notes: %v\n%s", err, out)
+		}
+		if !strings.Contains(notes, c.want) || strings.Contains(notes, c.not) {
+			t.Errorf("want %q and not %q in:\n%s", c.want, c.not, notes)
+		}
+	}
+}
+
+func TestEachExampleIsNamedInTheReadme(t *testing.T) {
+	readme, err := os.ReadFile(chart + "/README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	files, err := filepath.Glob(chart + "/examples/*.yaml")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("%d examples, %v", len(files), err)
+	}
+	for _, file := range files {
+		if name := filepath.Base(file); !strings.Contains(string(readme), "(examples/"+name+")") {
+			t.Errorf("the README does not link to %s", name)
+		}
+	}
+}

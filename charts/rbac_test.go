@@ -1,0 +1,205 @@
+package charts_test
+
+import (
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// grants are a namespace's: "apiGroup/resource" or "apiGroup/resource=name" to verbs.
+type grants map[string]string
+
+// What the daemon may do, exactly. A verb that is added in the chart must be added here, with its reason there.
+var (
+	own = grants{
+		"coordination.k8s.io/leases=unstuck": "get update",
+		"coordination.k8s.io/leases":         "create",
+		"/configmaps":                        "create delete get list update",
+		"/events":                            "create patch",
+	}
+	watching = grants{
+		"/pods":                       "get list watch",
+		"/pods/log":                   "get",
+		"/events":                     "create patch",
+		"apps/statefulsets":           "get list watch",
+		"policy/poddisruptionbudgets": "get list watch",
+		"coordination.k8s.io/leases":  "get list watch",
+	}
+	broker   = grants{"/pods/exec": "create get"}
+	app      = grants{"apps/deployments": "get list watch", "apps/replicasets": "get list watch"}
+	deleting = grants{"/pods": "delete get list watch"}
+)
+
+func secret(name string) grants { return grants{"/secrets=" + name: "get"} }
+
+// with gives all of them together; the last one that names a resource holds.
+func with(all ...grants) grants {
+	sum := grants{}
+	for _, g := range all {
+		maps.Copy(sum, g)
+	}
+	return sum
+}
+
+func TestTheRolesGrantExactlyWhatIsServedNeeds(t *testing.T) {
+	acting := strings.Replace(least, "      username", "      mode: remediate\n      username", 1)
+	for _, c := range []struct {
+		name   string
+		values string
+		want   map[string]grants
+	}{
+		{
+			"a broker that is observed", least,
+			map[string]grants{"tools": own, "jobs": with(watching, broker, secret("jobs-user"))},
+		},
+		{
+			"a broker that is remediated", acting,
+			map[string]grants{"tools": own, "jobs": with(watching, broker, deleting, secret("jobs-user"))},
+		},
+		{
+			"an app besides, elsewhere", least + "  apps: [{name: web, pods: {namespace: web, selector: a=b, container: c}}]\n",
+			map[string]grants{"tools": own, "jobs": with(watching, broker, secret("jobs-user")), "web": with(watching, app)},
+		},
+		{
+			"an app that is remediated beside a broker that is observed, elsewhere",
+			least + "  apps: [{name: web, mode: remediate, pods: {namespace: web, selector: a=b, container: c}}]\n",
+			map[string]grants{"tools": own, "jobs": with(watching, broker, secret("jobs-user")), "web": with(watching, app, deleting)},
+		},
+		{
+			"a secret in a third namespace, and none where a file has the password", `
+image: {repository: r}
+config:
+  defaults: {mode: remediate, secret: {name: shared, namespace: vault}}
+  brokers:
+    - {name: one, username: u, pods: {namespace: a, selector: a=b, container: c}}
+    - {name: two, username: u, mode: observe, password_file: /p, pods: {namespace: b, selector: a=b, container: c}}
+`,
+			map[string]grants{"tools": own, "a": with(watching, broker, deleting), "b": with(watching, broker), "vault": secret("shared")},
+		},
+		{
+			"a file in the place of the secret that the others would have", `
+image: {repository: r}
+config:
+  defaults: {secret: {name: shared, namespace: vault}}
+  brokers: [{name: one, username: u, password_file: /p, pods: {namespace: a, selector: a=b, container: c}}]
+`,
+			map[string]grants{"tools": own, "a": with(watching, broker)},
+		},
+		{
+			"a Lease of another name", strings.Replace(least, "config:", "config:\n  kubernetes: {lease: other}", 1),
+			map[string]grants{
+				"tools": {
+					"coordination.k8s.io/leases=other": "get update", "coordination.k8s.io/leases": "create",
+					"/configmaps": own["/configmaps"], "/events": own["/events"],
+				},
+				"jobs": with(watching, broker, secret("jobs-user")),
+			},
+		},
+		{
+			"the example of production", example(t, "production"),
+			map[string]grants{
+				"tools":      own,
+				"production": with(watching, broker, app, secret("rabbitmq-1-rabbitmq-secret")),
+				"staging":    with(watching, broker, app, secret("rabbitmq-1-rabbitmq-secret")),
+			},
+		},
+		{
+			"the example of the cluster operator", example(t, "cluster-operator"),
+			map[string]grants{"tools": own, "rabbitmq": with(watching, broker, secret("rabbitmq-default-user"))},
+		},
+		{
+			"the example of Bitnami", example(t, "bitnami"),
+			map[string]grants{"tools": own, "rabbitmq": with(watching, broker, secret("rabbitmq"))},
+		},
+	} {
+		if diff := cmp.Diff(c.want, granted(t, render(t, c.values))); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", c.name, diff)
+		}
+	}
+}
+
+// granted gives what the service account may do, by namespace. It fails if anybody else is granted anything, or anything
+// is granted in the whole cluster.
+func granted(t *testing.T, all []object) map[string]grants {
+	t.Helper()
+	roles := make(map[string]object)
+	for _, o := range all {
+		switch o.kind() {
+		case "Role":
+			roles[at[string](o, "metadata", "namespace")+"/"+at[string](o, "metadata", "name")] = o
+		case "RoleBinding":
+		default:
+			if strings.HasPrefix(at[string](o, "apiVersion"), "rbac.") {
+				t.Errorf("there is a %s", o.kind())
+			}
+		}
+	}
+	got := make(map[string]grants)
+	for _, binding := range ofKind(all, "RoleBinding") {
+		namespace := at[string](binding, "metadata", "namespace")
+		subjects := []any{object{"kind": "ServiceAccount", "name": "watcher", "namespace": "tools"}}
+		if diff := cmp.Diff(subjects, at[[]any](binding, "subjects")); diff != "" {
+			t.Errorf("in %s it is granted to others (-want +got):\n%s", namespace, diff)
+		}
+		if kind := at[string](binding, "roleRef", "kind"); kind != "Role" {
+			t.Errorf("in %s a %s is bound", namespace, kind)
+		}
+		name := namespace + "/" + at[string](binding, "roleRef", "name")
+		if got[namespace] == nil {
+			got[namespace] = grants{}
+		}
+		for _, rule := range at[[]any](roles[name], "rules") {
+			got[namespace].add(rule)
+		}
+		delete(roles, name)
+	}
+	for name := range roles {
+		t.Errorf("the Role %s is bound to nobody", name)
+	}
+	return got
+}
+
+// add adds the verbs of a rule.
+func (g grants) add(rule any) {
+	names := at[[]any](rule, "resourceNames")
+	if names == nil {
+		names = []any{""}
+	}
+	for _, group := range at[[]any](rule, "apiGroups") {
+		for _, resource := range at[[]any](rule, "resources") {
+			for _, name := range names {
+				key := group.(string) + "/" + resource.(string)
+				if name != "" {
+					key += "=" + name.(string)
+				}
+				verbs := strings.Fields(g[key])
+				for _, verb := range at[[]any](rule, "verbs") {
+					verbs = append(verbs, verb.(string))
+				}
+				slices.Sort(verbs)
+				g[key] = strings.Join(slices.Compact(verbs), " ")
+			}
+		}
+	}
+}
+
+func TestTwoReleasesThatServeOneNamespaceDoNotShareARole(t *testing.T) {
+	names := make(map[string]bool)
+	for _, namespace := range []string{"tools", "other"} {
+		out, err := helm(t, least, "template", "watcher", "--namespace", namespace, "--show-only", "templates/rbac.yaml")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(out) {
+			if strings.HasPrefix(line, "  name: watcher.") {
+				names[strings.TrimSpace(line)] = true
+			}
+		}
+	}
+	if want := map[string]bool{"name: watcher.tools": true, "name: watcher.other": true}; !cmp.Equal(want, names) {
+		t.Errorf("the Roles are called %v", names)
+	}
+}

@@ -1,0 +1,87 @@
+{{- /* The name of everything that the chart creates in its own namespace. */ -}}
+{{- define "unstuck.name" -}}
+{{- .Values.fullnameOverride | default .Release.Name | trunc 63 | trimSuffix "-" -}}
+{{- end -}}
+
+{{- /* The name of the Roles in the namespaces that are served: more than one release may serve the same. */ -}}
+{{- define "unstuck.servedName" -}}
+{{- printf "%s.%s" (include "unstuck.name" .) .Release.Namespace -}}
+{{- end -}}
+
+{{- define "unstuck.selector" -}}
+app.kubernetes.io/name: unstuck
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
+{{- end -}}
+
+{{- define "unstuck.labels" -}}
+{{ include "unstuck.selector" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service | quote }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | quote }}
+{{- end -}}
+
+{{- define "unstuck.serviceAccount" -}}
+{{- .Values.serviceAccount.name | default (include "unstuck.name" .) -}}
+{{- end -}}
+
+{{- define "unstuck.image" -}}
+{{- with .Values.image -}}
+{{- $repository := required "image.repository: none is published; build the image with the Dockerfile, push it to a registry of yours, and say here where it is" .repository -}}
+{{- if .digest -}}
+{{ $repository }}@{{ .digest }}
+{{- else -}}
+{{ $repository }}:{{ .tag | default $.Chart.AppVersion }}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{- /*
+The file that the daemon reads: the values' config, and what the chart alone knows.
+*/ -}}
+{{- define "unstuck.config" -}}
+{{- $config := deepCopy .Values.config -}}
+{{- if not $config.brokers -}}
+{{- fail "config.brokers: want at least one; charts/unstuck/examples has complete configurations" -}}
+{{- end -}}
+{{- $inCluster := not (empty $config.apps) -}}
+{{- range $config.brokers -}}{{- if .pods -}}{{- $inCluster = true -}}{{- end -}}{{- end -}}
+{{- if not $inCluster -}}
+{{- fail "config: no broker has pods, and there is no app; what is watched from here is in this cluster, at least some of it" -}}
+{{- end -}}
+{{- $api := printf "%s:%d" (ternary "" "127.0.0.1" .Values.api.exposed) (int .Values.api.port) -}}
+{{- $_ := set $config "listen" (dict "metrics" (printf ":%d" (int .Values.metrics.port)) "api" $api) -}}
+{{- $_ := set $config "kubernetes" (set ($config.kubernetes | default dict) "namespace" .Release.Namespace) -}}
+{{- toYaml $config -}}
+{{- end -}}
+
+{{- /*
+What is served, as JSON: for each namespace whether it has brokers and apps, whether anything there may be deleted
+(something there is in mode remediate), and the names of the Secrets to read.
+*/ -}}
+{{- define "unstuck.served" -}}
+{{- $served := dict -}}
+{{- $defaults := .Values.config.defaults | default dict -}}
+{{- range $kind := list "brokers" "apps" -}}
+{{- range (get $.Values.config $kind) -}}
+{{- $inherited := ternary $defaults dict (eq $kind "brokers") -}}
+{{- $mode := .mode | default $inherited.mode | default "observe" -}}
+{{- $home := $.Release.Namespace -}}
+{{- with .pods -}}
+{{- $home = .namespace | default $home -}}
+{{- $namespace := get $served $home | default (dict "secrets" list) -}}
+{{- $_ := set $namespace $kind true -}}
+{{- if eq $mode "remediate" -}}{{- $_ := set $namespace "deletes" true -}}{{- end -}}
+{{- $_ := set $served $home $namespace -}}
+{{- end -}}
+{{- $secret := .secret -}}
+{{- if and (not $secret) (not .password_file) -}}{{- $secret = $inherited.secret -}}{{- end -}}
+{{- with $secret -}}
+{{- $its := .namespace | default $home -}}
+{{- $namespace := get $served $its | default (dict "secrets" list) -}}
+{{- $_ := set $namespace "secrets" (append $namespace.secrets .name | uniq | sortAlpha) -}}
+{{- $_ := set $served $its $namespace -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- toJson $served -}}
+{{- end -}}

@@ -1,0 +1,230 @@
+package charts_test
+
+import (
+	"encoding/json"
+	"maps"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"go.yaml.in/yaml/v3"
+)
+
+func TestTheSchemaRefusesWhatIsUnknownOrOfTheWrongKind(t *testing.T) {
+	inBroker := func(line string) string {
+		return strings.Replace(least, "      username", "      "+line+"\n      username", 1)
+	}
+	for _, c := range []struct{ values, want string }{
+		{least + "replica: 2\n", "at '': additional properties 'replica' not allowed"},
+		{least + "replicas: two\n", "at '/replicas': got string, want integer"},
+		{least + "replicas: 0\n", "at '/replicas': minimum: got 0, want 1"},
+		{"image: {repository: 'registry.example/unstuck:v1'}\n", "at '/image/repository': 'registry.example/unstuck:v1' does not match pattern"},
+		{"image: {name: unstuck}\n", "at '/image': additional properties 'name' not allowed"},
+		{"image: {pullPolicy: Sometimes}\n", "at '/image/pullPolicy': value must be one of 'Always', 'IfNotPresent', 'Never'"},
+		{"image: {digest: abc}\n", "at '/image/digest': 'abc' does not match pattern"},
+		{least + "api: {exposed: 'yes'}\n", "at '/api/exposed': got string, want boolean"},
+		{least + "metrics: {port: 70000}\n", "at '/metrics/port': maximum: got 70,000, want 65,535"},
+		{least + "metrics: {serviceMonitor: {every: 1m}}\n", "at '/metrics/serviceMonitor': additional properties 'every' not allowed"},
+		{least + "rbac: {delete: true}\n", "at '/rbac': additional properties 'delete' not allowed"},
+		{least + "networkPolicy: {apiServer: {ports: [https]}}\n", "at '/networkPolicy/apiServer/ports/0': got string, want integer"},
+		{least + "resources: {limits: {gpu: 1}}\n", "at '/resources/limits': additional properties 'gpu' not allowed"},
+		{least + "podLabels: {a: 1}\n", "at '/podLabels/a': got number, want string"},
+		{least + "tolerations: [{keys: a}]\n", "at '/tolerations/0': additional properties 'keys' not allowed"},
+		{least + "mounts: [{secret: a, configMap: b, path: /c}]\n", "at '/mounts/0': 'oneOf' failed, subschemas 0, 1 matched"},
+		{least + "mounts: [{secret: a, path: c}]\n", "at '/mounts/0/path': 'c' does not match pattern"},
+
+		{inBroker("mode: act"), "at '/config/brokers/0/mode': value must be one of 'observe', 'remediate'"},
+		{inBroker("password: x"), "at '/config/brokers/0': additional properties 'password' not allowed"},
+		{inBroker("handshake_timeout: 10"), "at '/config/brokers/0/handshake_timeout': got number, want string"},
+		{inBroker("policy: {needed: '3'}"), "at '/config/brokers/0/policy/needed': got string, want integer"},
+		{inBroker("policy: {graces: 3s}"), "at '/config/brokers/0/policy': additional properties 'graces' not allowed"},
+		{inBroker("probes: {login: {timeout: soon}}"), "at '/config/brokers/0/probes/login/timeout': 'soon' does not match pattern"},
+		{strings.Replace(least, "selector: app=rabbitmq, ", "", 1), "at '/config/brokers/0/pods': missing property 'selector'"},
+		{strings.Replace(least, "{name: jobs-user}", "{}", 1), "at '/config/brokers/0/secret': missing property 'name'"},
+		{least + "  apps: [{name: web, probes: {}, pods: {namespace: a, selector: b, container: c}}]\n", "at '/config/apps/0': additional properties 'probes' not allowed"},
+		{least + "  listen: {api: ':80'}\n", "at '/config': additional properties 'listen' not allowed"},
+		{least + "  kubernetes: {namespace: other}\n", "at '/config/kubernetes': additional properties 'namespace' not allowed"},
+	} {
+		if out, err := helm(t, c.values, "template"); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("error %v, want one with %q, for these values:\n%s%s", err, c.want, c.values, out)
+		}
+	}
+}
+
+// schema is as much of JSON Schema as the chart's uses.
+type schema struct {
+	Ref         string             `json:"$ref"`
+	Type        any                `json:"type"`
+	Description string             `json:"description"`
+	Additional  json.RawMessage    `json:"additionalProperties"`
+	Properties  map[string]*schema `json:"properties"`
+	Items       *schema            `json:"items"`
+	Defs        map[string]*schema `json:"$defs"`
+}
+
+func readSchema(t *testing.T) *schema {
+	t.Helper()
+	data, err := os.ReadFile(chart + "/values.schema.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var s schema
+	if err := json.Unmarshal(data, &s); err != nil {
+		t.Fatal(err)
+	}
+	return &s
+}
+
+// resolve follows a reference.
+func (s *schema) resolve(t *testing.T, ref *schema) *schema {
+	t.Helper()
+	if ref.Ref == "" {
+		return ref
+	}
+	target := s.Defs[strings.TrimPrefix(ref.Ref, "#/$defs/")]
+	if target == nil {
+		t.Fatalf("%s refers to nothing", ref.Ref)
+	}
+	return target
+}
+
+// walk calls visit for each place of the schema below s.
+func (s *schema) walk(t *testing.T, path string, at *schema, visit func(path string, at *schema)) {
+	at = s.resolve(t, at)
+	visit(path, at)
+	for name, p := range at.Properties {
+		s.walk(t, strings.TrimPrefix(path+"."+name, "."), p, visit)
+	}
+	if at.Items != nil {
+		s.walk(t, path+"[]", at.Items, visit)
+	}
+}
+
+func TestTheSchemaIsStrictAtEveryLevel(t *testing.T) {
+	root := readSchema(t)
+	seen := 0
+	root.walk(t, "", root, func(path string, at *schema) {
+		if at.Type != "object" || path == "global" { // that is Helm's own
+			return
+		}
+		seen++
+		switch {
+		case at.Properties != nil && string(at.Additional) == "false":
+		case at.Properties == nil && string(at.Additional) == `{"type": "string"}`: // labels
+		default:
+			t.Errorf("%q takes anything else, too", path)
+		}
+	})
+	if seen < 30 {
+		t.Errorf("only %d objects were looked at", seen)
+	}
+}
+
+// What the chart writes itself, so that values cannot say otherwise. The state of whatever runs in a cluster is there.
+var chartsOwn = []string{"listen.metrics", "listen.api", "data_dir", "kubernetes.kubeconfig", "kubernetes.context", "kubernetes.namespace"}
+
+func TestTheSchemaKnowsEveryKeyOfTheConfigurationAndNoOther(t *testing.T) {
+	page, err := os.ReadFile("../docs/configuration.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	documented := make(map[string]bool)
+	for _, m := range regexp.MustCompile("(?m)^\\| `([^`]+)` \\| [^|]+ \\| [^|]+ \\|$").FindAllStringSubmatch(string(page), -1) {
+		documented[m[1]] = true
+	}
+	for _, key := range chartsOwn {
+		if !documented[key] {
+			t.Errorf("there is no key %s any more", key)
+		}
+		delete(documented, key)
+	}
+	// The table lists the keys of a broker once; in defaults there are all but these.
+	for key := range maps.Clone(documented) {
+		if rest, ok := strings.CutPrefix(key, "brokers[]."); ok && !regexp.MustCompile(`^(name|nodes|pods)\b`).MatchString(rest) {
+			documented["defaults."+rest] = true
+		}
+	}
+
+	root := readSchema(t)
+	known := make(map[string]bool)
+	root.walk(t, "", root.Properties["config"], func(path string, at *schema) {
+		if len(at.Properties) == 0 && !strings.HasSuffix(path, "windows[]") || documented[path] {
+			known[path] = true
+		}
+	})
+	if diff := cmp.Diff(slices.Sorted(maps.Keys(documented)), slices.Sorted(maps.Keys(known))); diff != "" {
+		t.Errorf("(-docs/configuration.md +values.schema.json):\n%s", diff)
+	}
+}
+
+func TestEveryValueIsExplainedAndIsInTheReadmesTableWithItsDefault(t *testing.T) {
+	data, err := os.ReadFile(chart + "/values.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var root yaml.Node
+	if err := yaml.Unmarshal(data, &root); err != nil {
+		t.Fatal(err)
+	}
+	var values []string
+	var walk func(path string, n *yaml.Node, explained bool)
+	walk = func(path string, n *yaml.Node, explained bool) {
+		if n.Kind == yaml.MappingNode && n.Style != yaml.FlowStyle {
+			for i := 0; i < len(n.Content); i += 2 {
+				key := n.Content[i]
+				walk(strings.TrimPrefix(path+"."+key.Value, "."), n.Content[i+1], explained || key.HeadComment != "")
+			}
+			return
+		}
+		if !explained && path != "podAnnotations" { // which shares that of podLabels
+			t.Errorf("values.yaml says nothing of %s", path)
+		}
+		values = append(values, "`"+path+"` | `"+text(t, n)+"`")
+	}
+	walk("", root.Content[0], false)
+
+	readme, err := os.ReadFile(chart + "/README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var documented []string
+	for _, m := range regexp.MustCompile("(?m)^\\| (`[^`]+` \\| `[^`]+`) \\| [^|]+ \\|$").FindAllStringSubmatch(string(readme), -1) {
+		documented = append(documented, m[1])
+	}
+	if diff := cmp.Diff(values, documented); diff != "" {
+		t.Errorf("(-values.yaml +README.md):\n%s", diff)
+	}
+}
+
+// text gives a value as it stands in values.yaml, on one line.
+func text(t *testing.T, n *yaml.Node) string {
+	t.Helper()
+	bare := *n
+	bare.HeadComment, bare.LineComment, bare.FootComment = "", "", ""
+	out, err := yaml.Marshal(&bare)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.TrimSpace(string(out))
+}
+
+func TestEveryValueThatTheSchemaKnowsHasADefault(t *testing.T) {
+	data, err := os.ReadFile(chart + "/values.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var values object
+	if err := yaml.Unmarshal(data, &values); err != nil {
+		t.Fatal(err)
+	}
+	root := readSchema(t)
+	root.walk(t, "", root, func(path string, _ *schema) {
+		inside := strings.HasPrefix(path, "config.") || strings.HasPrefix(path, "resources.") || strings.Contains(path, "[]")
+		if path != "" && path != "global" && !inside && at[any](values, strings.Split(path, ".")...) == nil {
+			t.Errorf("values.yaml does not have %s", path)
+		}
+	})
+}

@@ -61,8 +61,27 @@ func (l *Loop) openCases(ctx context.Context, o Observation, decisions []Decisio
 }
 
 // openCase captures all that a person would ask for. A case that cannot be stored is not open, and nothing is deleted
-// without one.
+// without one; it is tried again, and captured again once it is old, for that costs the peers.
 func (l *Loop) openCase(ctx context.Context, d Decision) {
+	c := l.drafts[d.Node]
+	if c == nil || c.UID != d.UID || time.Since(c.Opened) > l.Policy.Fresh {
+		c = l.newCase(ctx, d)
+	}
+	c.Decision = d
+	if !l.stillLeads(ctx) { // that may have taken seconds
+		return
+	}
+	if l.saveCase(ctx, c) != nil {
+		delete(l.unsavedCases, c.ID) // it is not open, and so not to be caught up with
+		l.drafts[d.Node] = c
+		return
+	}
+	delete(l.drafts, d.Node)
+	l.cases[d.Node] = c
+	l.Log.Warn("case opened", "broker", l.Broker, "node", d.Node, "case", c.ID, "reason", d.Reason)
+}
+
+func (l *Loop) newCase(ctx context.Context, d Decision) *Case {
 	c := &Case{
 		ID:     fmt.Sprintf("%s-%s-%s", d.At.UTC().Format("20060102t150405z"), d.Node, strings.ToLower(rand.Text()[:4])),
 		Broker: d.Broker, Node: d.Node, UID: d.UID, Opened: d.At, Decision: d,
@@ -71,15 +90,7 @@ func (l *Loop) openCase(ctx context.Context, d Decision) {
 	c.add(d.At, d.Reason)
 	l.capture(ctx, c)
 	c.add(time.Now(), "case captured")
-	if !l.stillLeads(ctx) { // that has taken seconds
-		return
-	}
-	if l.saveCase(ctx, c) != nil {
-		delete(l.unsavedCases, c.ID) // it is tried again with all that is known then
-		return
-	}
-	l.cases[d.Node] = c
-	l.Log.Warn("case opened", "broker", l.Broker, "node", d.Node, "case", c.ID, "reason", d.Reason)
+	return c
 }
 
 // capture gathers the evidence. What cannot be had is named, and does not hold up the rest.

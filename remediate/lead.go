@@ -24,6 +24,7 @@ type ledger struct {
 
 	history bool             // the acts and the cases of before have been read
 	cases   map[string]*Case // the open ones, by node
+	drafts  map[string]*Case // those that could not be stored, by node
 	missing map[string]time.Time
 	// outcomes are those that have been recorded, by the act's ID.
 	outcomes map[string]Outcome
@@ -40,7 +41,7 @@ type ledger struct {
 
 func newLedger() ledger {
 	return ledger{
-		cases: make(map[string]*Case), missing: make(map[string]time.Time), outcomes: make(map[string]Outcome),
+		cases: make(map[string]*Case), drafts: make(map[string]*Case), missing: make(map[string]time.Time), outcomes: make(map[string]Outcome),
 		unsavedCases: make(map[string]*Case),
 	}
 }

@@ -288,6 +288,35 @@ func TestNothingIsDeletedWhenSomethingCannotBeWrittenOrRead(t *testing.T) {
 	}
 }
 
+// Capturing runs commands on the peers, so it is not done again at each turn.
+func TestACaseThatCannotBeStoredIsKeptAndCapturedAgainOnlyOnceItIsOld(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newFakeWorld()
+		w.wedge()
+		w.saveCaseErr = errors.New("disk full")
+		captured := 0
+		w.exec = func(_ probe.Node, command string) (int, string) {
+			if strings.Contains(command, "cluster_status") {
+				captured++
+			}
+			return 0, "{}"
+		}
+		w.play(t, 9*time.Minute, nil)
+		if captured < 2 || captured > 6 {
+			t.Errorf("captured %d times in some 8 minutes, want once in 2", captured)
+		}
+		if w.did("delete") != 0 {
+			t.Errorf("deleted all the same: %q", w.journal)
+		}
+		captured, w.saveCaseErr = 0, nil
+		w.play(t, 3*time.Minute, nil)
+		if w.did("delete") != 1 {
+			t.Errorf("the disk has room again, the journal is %q", w.journal)
+		}
+		w.onlyCase(t)
+	})
+}
+
 func TestALastLookPreventsADeletionOnOldKnowledge(t *testing.T) {
 	for name, change := range map[string]func(*probe.Node){
 		"replaced":    func(n *probe.Node) { n.UID = "another" },

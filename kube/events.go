@@ -27,18 +27,18 @@ const (
 // and is best effort: the same again is counted up, and what is too much is dropped. The reason is one word in
 // UpperCamelCase.
 func (p *Pods) Event(n probe.Node, warning bool, reason, message string) {
-	about := []corev1.ObjectReference{{APIVersion: "v1", Kind: "Pod", Namespace: p.Namespace, Name: n.Name, UID: types.UID(n.UID)}}
+	p.client.events.add(corev1.ObjectReference{
+		APIVersion: "v1", Kind: "Pod", Namespace: p.Namespace, Name: n.Name, UID: types.UID(n.UID),
+	}, warning, reason, message)
 	now := time.Now()
-	if pod, found, _, err := p.feed.one(n.Name, now); err == nil && found {
-		if kind, w := p.space.look(now).above(pod).top(); kind != "" {
-			about = append(about, corev1.ObjectReference{
-				APIVersion: "apps/v1", Kind: kind, Namespace: p.Namespace, Name: w.name, UID: types.UID(w.uid),
-			})
-			message = n.Name + ": " + message
-		}
+	pod, found, _, err := p.feed.one(n.Name, now)
+	if err != nil || !found {
+		return
 	}
-	for _, ref := range about {
-		p.client.events.add(ref, warning, reason, message)
+	if kind, w := p.space.look(now).above(pod).top(); kind != "" {
+		p.client.events.add(corev1.ObjectReference{
+			APIVersion: "apps/v1", Kind: kind, Namespace: p.Namespace, Name: w.name, UID: types.UID(w.uid),
+		}, warning, reason, n.Name+": "+message)
 	}
 }
 

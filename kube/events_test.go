@@ -44,6 +44,9 @@ func TestAnEventIsWrittenOnThePodAndItsSet(t *testing.T) {
 		if o := onSet.InvolvedObject; o.Name != "rabbit" || o.UID != "set-uid" || o.APIVersion != "apps/v1" {
 			t.Errorf("about %+v", o)
 		}
+		if onPod.Message != "its login hangs" {
+			t.Errorf("on the pod: %q", onPod.Message)
+		}
 		if onSet.Type != "Warning" || onSet.Reason != "Deleted" || onSet.Message != "rabbit-1: its login hangs" || onSet.Source.Component != "unstuck" {
 			t.Errorf("%+v", onSet)
 		}

@@ -171,11 +171,14 @@ func operating(l lock, found bool, now time.Time) (verdict, string) {
 	return no("the lock of %s has expired", l.holder), ""
 }
 
-// expected is how many pods there should be: the sum over the sets and Deployments whose pods s selects; 0 if there are
-// none, or one of them is going.
+// expected is how many pods there should be: the sum over the sets and Deployments whose pods s selects. It is 0, which
+// is cannot tell, if there are none, one of them is going, or a kind of them is nil: not known.
 func expected(s labels.Selector, workloads ...map[string]workload) int {
 	sum := 0
 	for _, of := range workloads {
+		if of == nil {
+			return 0
+		}
 		for _, w := range of {
 			switch {
 			case !s.Matches(labels.Set(w.template)):

@@ -276,8 +276,12 @@ func TestAsManyPodsAreExpectedAsTheSetsThatSelectThemWant(t *testing.T) {
 		{"one that is being deleted", []runtime.Object{rabbitSet(), going}, 0},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			if got := expected(selector, scene(tc.sets...).sets, nil); got != tc.want {
+			sets := scene(tc.sets...).sets
+			if got := expected(selector, sets, map[string]workload{}); got != tc.want {
 				t.Errorf("%d, want %d", got, tc.want)
+			}
+			if got := expected(selector, sets, nil); got != 0 {
+				t.Errorf("%d, and there may be Deployments too", got)
 			}
 		})
 	}

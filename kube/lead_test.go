@@ -7,6 +7,7 @@ import (
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/tools/leaderelection/resourcelock"
 
 	"github.com/cjworkbench/unstuck/probe"
 )
@@ -178,30 +179,20 @@ func TestALeaseThatIsSeenAndNotRenewedIsNotHeld(t *testing.T) {
 }
 
 func TestWhatIsKnownIsAsOldAsTheRequestThatToldIt(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		c := newCluster(t, broker()...)
-		client := c.client()
-		p := watchOne(t, client, brokerTarget())
-		c.intercept(func(request string) {
-			if strings.HasSuffix(request, " leases unstuck") {
-				time.Sleep(3 * time.Second) // the answer is on its way
-			}
-		})
-		start(t, client, "a")
-		pass(time.Minute)
-		youngest := time.Hour
-		for range 100 {
-			pass(100 * time.Millisecond)
-			youngest = min(youngest, time.Since(look(t, p).At))
+	k := newCluster(t).client().campaign
+	k.setIdentity("a")
+	began := time.Now().Add(-3 * time.Second) // and the answer has come just now
+	if err := k.note("update", began, &resourcelock.LeaderElectionRecord{HolderIdentity: "a"}, nil); err != nil {
+		t.Fatal(err)
+	}
+	if at, err := k.heard(time.Now()); err != nil || !at.Equal(began) {
+		t.Errorf("%s, %v: want %s", at, err, began)
+	}
+	for after, want := range map[time.Duration]probe.Answer{renewDeadline - 1: probe.Yes, renewDeadline: probe.CannotTell} {
+		if got, _ := k.leading(began.Add(after)); got != want {
+			t.Errorf("%s after the request began: %s, want %s", after, got, want)
 		}
-		if youngest < 3*time.Second || youngest > 4*time.Second {
-			t.Errorf("answers take 3 s, and the freshest view is %s old", youngest)
-		}
-		leads(t, map[*Client]probe.Answer{client: probe.Yes})
-		c.setSilent(true)
-		pass(renewDeadline - 3*time.Second)
-		leads(t, map[*Client]probe.Answer{client: probe.CannotTell})
-	})
+	}
 }
 
 func TestALeaseThatSomebodyTakesByForceIsLostAtOnce(t *testing.T) {

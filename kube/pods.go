@@ -99,9 +99,9 @@ func (p *Pods) View(ctx context.Context, broker string) (probe.View, error) {
 		return fail(err)
 	}
 	here := p.space.look(now)
-	v := probe.View{At: earliest(heard, at, here.at), Expected: expected(p.selector, here.sets, here.deployments)}
-	if here.sets == nil || p.App && here.deployments == nil {
-		v.Expected = 0 // some of them may be missing from the sum
+	v := probe.View{At: earliest(heard, at, here.at), Expected: expected(p.selector, here.sets)}
+	if p.App {
+		v.Expected = expected(p.selector, here.sets, here.deployments)
 	}
 	v.Leading, v.LeadingSince = p.client.campaign.leading(now)
 	if here.locks != nil {

@@ -56,6 +56,10 @@ func TestDocumentsAreKeptByKindAndName(t *testing.T) {
 	if err := s.Remove(t.Context(), "acts", "Main"); err != nil {
 		t.Error(err)
 	}
+	put(t, s, "acts", "Main", "made anew")
+	if err := s.Remove(t.Context(), "acts", "Main"); err != nil {
+		t.Error(err)
+	}
 	if err := s.Remove(t.Context(), "acts", "never"); err != nil {
 		t.Errorf("one that there is not: %v", err)
 	}
@@ -137,6 +141,7 @@ func TestConfigMapsOfOthersAreNoDocuments(t *testing.T) {
 	}
 	copied, empty, unnamed, elsewhere := mine("copy-of-main", "main"), mine("unstuck-acts-empty", "empty"), mine("unstuck-acts-a", "a"), mine("unstuck-acts-b", "b")
 	empty.Data, unnamed.Annotations, elsewhere.Namespace = nil, nil, "other"
+	copied.Data[documentKey], copied.Name = "the copy", "zz-copy-of-main"
 	c := newCluster(t, mine("unstuck-acts-main", "main"), copied, empty, unnamed, elsewhere)
 	if diff := cmp.Diff(map[string]string{"main": "x"}, all(t, c.client().Shelf(), "acts")); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)

@@ -80,7 +80,7 @@ func (l *Loop) acted(ctx context.Context, c *Case, a Act, err error) {
 		a.Accepted = time.Now()
 		c.add(a.Accepted, "deleted; waiting until the new node "+l.Policy.Wellness())
 		l.Recorder.Acted(a)
-	case isGone(err) || errors.Is(err, errStale) || isConflict(err):
+	case isGone(err) || errors.Is(err, probe.ErrRefused) || errors.Is(err, errStale) || isConflict(err):
 		l.Log.Info("nothing was deleted", "broker", l.Broker, "node", a.Node, "reason", err.Error())
 		a.Outcome, a.Settled, a.Why = Void, time.Now(), err.Error()
 		c.add(a.Settled, "nothing was deleted: "+a.Why)

@@ -135,6 +135,9 @@ func checkPaused(sc *scene, n subject) GuardState {
 		return closed("cannot tell whether somebody paused it")
 	}
 	for _, p := range sc.o.Pauses {
+		if (p.Broker == "" || p.Broker == n.Broker) && p.Until.IsZero() { // written by hand; when in doubt, hold
+			return closed("paused by %s with no end: %s", p.By, p.Reason)
+		}
 		if (p.Broker == "" || p.Broker == n.Broker) && p.Until.After(sc.now) {
 			return closedUntil(p.Until, "paused by %s until %s: %s", p.By, p.Until.UTC().Format(time.RFC3339), p.Reason)
 		}

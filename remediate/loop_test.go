@@ -398,7 +398,7 @@ func TestNothingIsDeletedWhenWritingItDownTookTooLong(t *testing.T) {
 }
 
 func TestANodeThatIsGoneOrChangedIsNotADeletion(t *testing.T) {
-	for _, err := range []error{probe.ErrGone, probe.ErrChanged} {
+	for _, err := range []error{probe.ErrGone, probe.ErrChanged, probe.ErrRefused} {
 		synctest.Test(t, func(t *testing.T) {
 			w := newFakeWorld()
 			w.wedge()

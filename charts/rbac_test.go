@@ -17,20 +17,20 @@ var (
 	own = grants{
 		"coordination.k8s.io/leases=unstuck": "get update",
 		"coordination.k8s.io/leases":         "create",
-		"/configmaps":                        "create delete get list update",
-		"/events":                            "create patch",
+		"/configmaps":                        "create delete list update",
 	}
 	watching = grants{
 		"/pods":                       "get list watch",
 		"/pods/log":                   "get",
 		"/events":                     "create patch",
 		"apps/statefulsets":           "get list watch",
-		"policy/poddisruptionbudgets": "get list watch",
+		"policy/poddisruptionbudgets": "list watch",
 		"coordination.k8s.io/leases":  "get list watch",
 	}
 	broker   = grants{"/pods/exec": "create get"}
 	app      = grants{"apps/deployments": "get list watch", "apps/replicasets": "get list watch"}
 	deleting = grants{"/pods": "delete get list watch"}
+	labeling = grants{"/pods": "delete get list patch watch"}
 )
 
 func secret(name string) grants { return grants{"/secrets=" + name: "get"} }
@@ -58,6 +58,14 @@ func TestTheRolesGrantExactlyWhatIsServedNeeds(t *testing.T) {
 		{
 			"a broker that is remediated", acting,
 			map[string]grants{"tools": own, "jobs": with(watching, broker, deleting, secret("jobs-user"))},
+		},
+		{
+			"a broker that is remediated and whose pods are labelled before", strings.Replace(acting, "container: rabbitmq", "container: rabbitmq, skip_pre_stop_checks: true", 1),
+			map[string]grants{"tools": own, "jobs": with(watching, broker, labeling, secret("jobs-user"))},
+		},
+		{
+			"a broker that is observed, and would be labelled otherwise", strings.Replace(least, "container: rabbitmq", "container: rabbitmq, skip_pre_stop_checks: true", 1),
+			map[string]grants{"tools": own, "jobs": with(watching, broker, secret("jobs-user"))},
 		},
 		{
 			"an app besides, elsewhere", least + "  apps: [{name: web, pods: {namespace: web, selector: a=b, container: c}}]\n",
@@ -93,7 +101,7 @@ config:
 			map[string]grants{
 				"tools": {
 					"coordination.k8s.io/leases=other": "get update", "coordination.k8s.io/leases": "create",
-					"/configmaps": own["/configmaps"], "/events": own["/events"],
+					"/configmaps": own["/configmaps"],
 				},
 				"jobs": with(watching, broker, secret("jobs-user")),
 			},

@@ -25,6 +25,9 @@ type Pods struct {
 	Selector  string // a label selector
 	Container string // the one whose log is read, and in which commands are run
 	Port      int    // of the AMQP listener; an application has none
+
+	// SkipPreStopChecks has a pod labelled so before it is deleted: the RabbitMQ cluster operator lets it go then.
+	SkipPreStopChecks bool
 }
 
 // Secret names a Secret of the cluster, and two of its keys.
@@ -99,6 +102,7 @@ func (s *section) pods(port int) *Pods {
 	sub.named("container", required, brokerName, wantBroker, &p.Container)
 	if p.Port = port; port > 0 {
 		sub.count("port", &p.Port, 1, 65535)
+		sub.truth("skip_pre_stop_checks", &p.SkipPreStopChecks)
 	}
 	if there {
 		sub.missing("namespace", p.Namespace, wantBroker)

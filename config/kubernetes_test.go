@@ -21,7 +21,7 @@ func TestWhatLivesInKubernetesArrives(t *testing.T) {
 		t.Errorf("kubernetes (-want +got):\n%s", diff)
 	}
 	b := c.Brokers[len(c.Brokers)-1]
-	pods := &Pods{Namespace: "production", Selector: "app.kubernetes.io/name=rabbitmq-1,tier in (a, b),!canary", Container: "rabbitmq", Port: 5673}
+	pods := &Pods{Namespace: "production", Selector: "app.kubernetes.io/name=rabbitmq-1,tier in (a, b),!canary", Container: "rabbitmq", Port: 5673, SkipPreStopChecks: true}
 	if diff := cmp.Diff(pods, b.Pods); diff != "" {
 		t.Errorf("pods (-want +got):\n%s", diff)
 	}

@@ -76,7 +76,7 @@ func (c *cluster) app(a config.App) (supplier, error) {
 func (c *cluster) watch(name string, p config.Pods, app bool, policy remediate.Policy) (*kube.Pods, error) {
 	pods, err := c.Watch(kube.Target{
 		Name: name, Namespace: p.Namespace, Selector: p.Selector, Container: p.Container, Port: p.Port,
-		App: app, Act: policy.Mode == remediate.Remediate,
+		App: app, Act: policy.Mode == remediate.Remediate, SkipPreStopChecks: p.SkipPreStopChecks,
 	})
 	if err != nil {
 		return nil, err

@@ -71,6 +71,7 @@ What is served, as JSON: for each namespace whether it has brokers and apps, whe
 {{- $namespace := get $served $home | default (dict "secrets" list) -}}
 {{- $_ := set $namespace $kind true -}}
 {{- if eq $mode "remediate" -}}{{- $_ := set $namespace "deletes" true -}}{{- end -}}
+{{- if and (eq $mode "remediate") .skip_pre_stop_checks -}}{{- $_ := set $namespace "labels" true -}}{{- end -}}
 {{- $_ := set $served $home $namespace -}}
 {{- end -}}
 {{- $secret := .secret -}}

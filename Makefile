@@ -11,6 +11,7 @@ PKG ?= ./...#     what `make test` and `make bench` look at
 FUZZTIME ?= 30s#  how long `make fuzz` runs each target
 BENCH ?= .#       which benchmarks `make bench` runs
 BENCHTIME ?= 1s#  for how long each
+RABBITMQ ?= 4.0#  which RabbitMQ `make cluster` starts: 3.10 or 4.0
 RABBITMQ_ROOT ?= $(UNSTUCK_RABBITMQ_ROOT)# a tree with another RabbitMQ in it, such as `make tree` makes, for `make test` and `make demo`
 
 export UNSTUCK_RABBITMQ_ROOT := $(if $(strip $(RABBITMQ_ROOT)),$(abspath $(strip $(RABBITMQ_ROOT))))
@@ -19,7 +20,7 @@ golangci := go tool -modfile=tools/go.mod golangci-lint
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@awk -F ' \\?=|#' '/^[A-Z_]+ \?=/ { gsub(/^ +/, "", $$3); printf "  %-13s %s\n", $$1, $$3 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
@@ -37,12 +38,13 @@ check: tidy lint build ## look at everything that needs no broker: format, vet, 
 	go vet ./...
 	go -C tools vet ./...
 	go -C tools test -count=1 ./...
+	go -C e2e vet ./...
 	@for script in .ci/run $$(git ls-files -co --exclude-standard '*.sh'); do bash -n "$$script"; done
 
 .PHONY: tidy
-tidy: ## check that both modules list what they need, no more and no less, and got what they list
-	go mod tidy -diff
-	go -C tools mod tidy -diff
+tidy: ## check that every module lists what it needs, no more and no less, and got what it lists
+	@for module in . tools tools/helm e2e e2e/kubernetes e2e/containerd e2e/coredns; do \
+	  echo "go -C $$module mod tidy -diff"; go -C $$module mod tidy -diff; done
 	go mod verify
 	go -C tools mod verify
 
@@ -50,6 +52,7 @@ tidy: ## check that both modules list what they need, no more and no less, and g
 lint: ## run the linters
 	$(golangci) config verify
 	$(golangci) run --allow-serial-runners ./...
+	cd e2e && go tool -modfile=../tools/go.mod golangci-lint run --allow-serial-runners ./...
 
 .PHONY: bench
 bench: deps ## run the benchmarks and print their figures
@@ -65,13 +68,31 @@ build: ## build bin/unstuck
 
 .PHONY: deps
 deps: ## install what tests and demo need, if it is missing
-	@tools/deps.sh rabbitmq-server:rabbitmq-server iptables:iptables gcc:gcc,libc6-dev
+	@tools/deps.sh rabbitmq-server:rabbitmq-server iptables:iptables gcc:gcc,libc6-dev buildah:buildah
 
 .PHONY: tree
 tree: ## make a tree with RabbitMQ 4.0, for RABBITMQ_ROOT=.cache/rabbitmq-4.0
 	@tools/deps.sh debootstrap:debootstrap
 	@mkdir -p .cache
 	lab/tree.sh .cache/rabbitmq-4.0 trixie
+
+.PHONY: cluster
+cluster: cluster-deps ## start a real Kubernetes cluster with a real RabbitMQ and Unstuck; RABBITMQ=3.10 for that one
+	@cd e2e && GOWORK=off go run ./cmd/cluster -rabbitmq '$(strip $(RABBITMQ))' up
+
+.PHONY: cluster-down
+cluster-down: ## remove every trace of that cluster, and of what a killed `make e2e` left
+	@cd e2e && GOWORK=off go run ./cmd/cluster down
+
+.PHONY: e2e
+e2e: cluster-deps ## run the tests on a real cluster of their own
+	cd e2e && GOWORK=off go test -count=1 $(TESTFLAGS) ./sandbox ./artifact ./cluster
+	cd e2e && GOWORK=off go test -count=1 -parallel 3 -timeout 50m $(TESTFLAGS) .
+
+.PHONY: cluster-deps
+cluster-deps:
+	@tools/deps.sh ip:iproute2 nft:nftables runc:runc debootstrap:debootstrap tar:tar \
+	  /usr/lib/cni/ptp:containernetworking-plugins buildah:buildah
 
 .PHONY: clean
 clean: ## remove what the other targets made

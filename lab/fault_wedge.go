@@ -86,11 +86,21 @@ const (
 	end), ok.`
 )
 
+// ErlangWedgeLogin gives the expression that wedges logins, for whoever runs a RabbitMQ elsewhere and breaks it by
+// `rabbitmqctl eval`. It comes to ok, as that of ErlangWedgeStart does; that of ErlangVhostDown comes to down.
+func ErlangWedgeLogin() string { return fmt.Sprintf(erlAuthModule, erlNever) }
+
+// ErlangWedgeStart wedges the node before it greets.
+func ErlangWedgeStart() string { return erlWedgeLogger }
+
+// ErlangVhostDown stops the vhost "/" on the node.
+func ErlangVhostDown() string { return erlVhostDown }
+
 // WedgeLogin makes every login hang once the node has the password, as in the incident: TCP is accepted and the
 // broker greets, then silence; the official checks pass. Each attempt leaks three processes and a socket there.
 // Only a new process cures it.
 func (l *Lab) WedgeLogin(ctx context.Context, name string) error {
-	return l.breakBy(ctx, wedged, name, fmt.Sprintf(erlAuthModule, erlNever))
+	return l.breakBy(ctx, wedged, name, ErlangWedgeLogin())
 }
 
 // SlowLogin makes every login on the node take that much longer, then go on as ever. The broker cannot tell the time

@@ -126,7 +126,7 @@ func TestEveryFaultOfTheLabHasARow(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	noFault := strings.Fields(`Start Close View Delete Deletions Exec LastLines Checks Names Nodes Node Credentials TLS TLSAddress
+	noFault := strings.Fields(`Start Close Dir View Delete Deletions Exec LastLines Checks Names Nodes Node Credentials TLS TLSAddress
 		WaitReady WaitLogin Reset MetadataLockHolder
 		Thaw UnlockMetadata ClearAlarm Revive StartApp RestorePassword AddVhost VhostUp Unlimit RegainLog Reconnect RestoreLogin`)
 	others := map[string]bool{}

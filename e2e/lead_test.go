@@ -1,0 +1,117 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/cjworkbench/unstuck/e2e/cluster"
+	"github.com/cjworkbench/unstuck/remediate"
+)
+
+// A leader that dies at any point of a remediation has a successor that deletes nothing twice and forgets nothing.
+func TestWhenTheLeaderIsKilledAnotherGoesOnWhereItWas(t *testing.T) {
+	t.Parallel()
+	s := startSite(t, cluster.BrokerOptions{Namespace: "lead", HandshakeTimeout: quickHandshake}, remediating)
+	documents := func(kind string) (int, error) {
+		list, err := shared.Kubernetes.CoreV1().ConfigMaps(s.daemon.Namespace).List(t.Context(), metav1.ListOptions{
+			LabelSelector: "unstuck.cjworkbench.org/kind=" + kind,
+		})
+		if err != nil {
+			return 0, err
+		}
+		n := 0
+		for _, m := range list.Items {
+			n += len(m.Data["document"])
+		}
+		return n, nil
+	}
+	for i, point := range []struct {
+		name  string
+		after func(victim string, cases, acts int) (bool, error) // the moment has come
+	}{
+		{"while it captures the case", func(victim string, _, _ int) (bool, error) {
+			v, err := s.view(t.Context())
+			if err != nil {
+				return false, err
+			}
+			for _, n := range v.Nodes {
+				if n.Node == victim && n.Phase == remediate.Confirmed {
+					return true, nil
+				}
+			}
+			return false, nil
+		}},
+		{"before the delete", func(_ string, cases, _ int) (bool, error) {
+			n, err := documents("cases")
+			return n != cases, err
+		}},
+		{"between the intent and the delete", func(_ string, _, acts int) (bool, error) {
+			n, err := documents("acts")
+			return n != acts, err
+		}},
+		{"between the delete and the verification", func(victim string, _, acts int) (bool, error) {
+			n, err := documents("acts")
+			if err != nil || n == acts {
+				return false, err
+			}
+			p, err := s.Pod(t.Context(), victim)
+			return apierrors.IsNotFound(err) || (err == nil && p.DeletionTimestamp != nil), err
+		}},
+	} {
+		t.Run(point.name, func(t *testing.T) {
+			s := &site{t: t, Broker: s.Broker, daemon: s.daemon}
+			s.wait(2*time.Minute, "every node is well", s.allWell)
+			victim := s.Pods()[i%3]
+			before, actsBefore := s.uids(), s.acts()
+			cases, err := documents("cases")
+			if err != nil {
+				t.Fatal(err)
+			}
+			acts, err := documents("acts")
+			if err != nil {
+				t.Fatal(err)
+			}
+			leader := s.leader()
+			if err := s.WedgeLogin(t.Context(), victim); err != nil {
+				t.Fatal(err)
+			}
+			if err := until(within(t, 2*time.Minute), func() (bool, error) { return point.after(victim, cases, acts) }); err != nil {
+				t.Fatalf("the moment did not come: %v", err)
+			}
+			if err := s.daemon.Kill(leader); err != nil {
+				t.Fatal(err)
+			}
+			t.Logf("killed %s", leader.Name)
+			a := s.cured(victim, before, actsBefore, 5*time.Minute)
+			var c remediate.Case
+			if err := s.daemon.API(within(t, 10*time.Second), s.leader(), "/api/v1/cases/"+a.Case, &c); err != nil {
+				t.Fatal(err)
+			}
+			if c.Closed.IsZero() || c.Outcome != string(remediate.Recovered) {
+				t.Errorf("the case is left with the outcome %q, closed %v", c.Outcome, c.Closed)
+			}
+			replicas, err := s.daemon.Pods(t.Context())
+			if err != nil || len(replicas) != 2 {
+				t.Errorf("%d replicas, %v", len(replicas), err)
+			}
+		})
+	}
+}
+
+// until asks again and again, quickly, until the answer is yes.
+func until(ctx context.Context, ask func() (bool, error)) error {
+	for ; ; pause(ctx, 20*time.Millisecond) {
+		yes, err := ask()
+		if yes {
+			return nil
+		}
+		if ctx.Err() != nil {
+			return fmt.Errorf("%w: %w", ctx.Err(), err)
+		}
+	}
+}

@@ -1,0 +1,41 @@
+package e2e
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cjworkbench/unstuck/e2e/cluster"
+	"github.com/cjworkbench/unstuck/remediate"
+)
+
+// TestHowLongACureTakesWithTheDefaults prints the table of docs/performance.md.
+func TestHowLongACureTakesWithTheDefaults(t *testing.T) {
+	s := startSite(t, cluster.BrokerOptions{Namespace: "times"}, func(b *cluster.Broker) string {
+		// The defaults but for two that are not about time to the cure: how old a pod must be, and how often it may happen.
+		return config(b, "remediate", "    policy: {startup_allowance: 5s, cooldown: 1s, storm_cooldown: 1s, per_node_per_day: 100, per_broker_per_day: 100}\n")
+	})
+	var table strings.Builder
+	fmt.Fprintln(&table, "| fault | suspected | confirmed and deleted | lets people in again |")
+	for i, fault := range []struct {
+		name  string
+		cause func(pod string) error
+	}{
+		{"login wedged", func(pod string) error { return s.WedgeLogin(t.Context(), pod) }},
+		{"frozen", func(pod string) error { return s.Freeze(t.Context(), pod) }},
+	} {
+		victim := s.Pods()[i]
+		before, acts := s.uids(), s.acts()
+		if err := fault.cause(victim); err != nil {
+			t.Fatal(err)
+		}
+		began := time.Now()
+		s.wait(2*time.Minute, "suspected", phase(victim, remediate.Suspect, remediate.Confirmed))
+		suspected := time.Since(began)
+		a := s.cured(victim, before, acts, 10*time.Minute)
+		since := func(at time.Time) time.Duration { return at.Sub(began).Round(time.Second) }
+		fmt.Fprintf(&table, "| %s | %v | %v | %v |\n", fault.name, suspected.Round(time.Second), since(a.At), since(a.Settled))
+	}
+	t.Logf("on Kubernetes, RabbitMQ %s, with the default thresholds:\n%s", s.Version, table.String())
+}

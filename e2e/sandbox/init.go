@@ -158,8 +158,9 @@ func (n *nursery) start(argv, env []string, files []*os.File) (int, <-chan sysca
 		return 0, nil, err
 	}
 	status := make(chan syscall.WaitStatus, 1)
-	n.children[p.Pid] = status
-	return p.Pid, status, p.Release()
+	pid := p.Pid // which Release forgets
+	n.children[pid] = status
+	return pid, status, p.Release()
 }
 
 // reap waits for every process that ends.

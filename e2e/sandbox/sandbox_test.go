@@ -162,11 +162,15 @@ func TestACommandsOutputExitCodeAndInputAreItsOwn(t *testing.T) {
 
 func TestAProcessThatEndsIsStartedAgainUnlessItWasStopped(t *testing.T) {
 	dir := directory(t)
-	s := start(t, dir, sleeper(dir))
-	pid := func() string {
-		out, _ := s.Run(t.Context(), "", "pidof", "sleep") // exit code 1: there is none
+	bystander := Process{Name: "bystander", Log: filepath.Join(dir, "bystander.log"), Argv: []string{"tail", "-f", "/dev/null"}}
+	s := start(t, dir, sleeper(dir), bystander)
+	pidOf := func(program string) string {
+		out, _ := s.Run(t.Context(), "", "pidof", program) // exit code 1: there is none
 		return strings.TrimSpace(out)
 	}
+	pid := func() string { return pidOf("sleep") }
+	waitFor(t, "the other process", func() bool { return pidOf("tail") != "" })
+	other := pidOf("tail")
 	first := pid()
 	if first == "" {
 		t.Fatal("it does not run")
@@ -187,6 +191,9 @@ func TestAProcessThatEndsIsStartedAgainUnlessItWasStopped(t *testing.T) {
 	waitFor(t, "the process to start again", func() bool { return pid() != "" })
 	if err := s.StopProcess(t.Context(), "nobody"); err == nil {
 		t.Error("a process that does not exist was stopped")
+	}
+	if now := pidOf("tail"); now != other || other == "" {
+		t.Errorf("another process was %q and is %q", other, now)
 	}
 }
 

@@ -148,8 +148,9 @@ func TestAWedgedLoginIsConfirmedCorroboratedAndDeleted(t *testing.T) {
 	tl.rounds(2, probe.AwaitTune)
 	tl.want("rabbit-1", Suspect, Hold)
 	tl.look(7, 8)
-	tl.want("rabbit-1", Suspect, Hold) // three times, but for 42 s only
+	tl.want("rabbit-1", Suspect, Hold) // three times, but for 42 s only, and the looks too close together
 	tl.rounds(2, probe.AwaitTune)
+	tl.look(7, 8)
 	tl.want("rabbit-1", Confirmed, Delete)
 	tl.want("rabbit-0", Well, Hold)
 	tl.want("rabbit-2", Well, Hold)
@@ -269,7 +270,7 @@ func TestToolsThatCannotReachANodeThatStillGreetsUsAreNoWitness(t *testing.T) {
 	tl.rounds(2, probe.AwaitStart)
 	tl.turn(tl.result("rabbit-1", probe.MaybeStuck, probe.ToolsUnresponsive))
 	tl.want("rabbit-1", Suspect, Hold)
-	tl.rounds(2, probe.AwaitStart)
+	tl.rounds(3, probe.AwaitStart)
 	tl.turn(tl.result("rabbit-1", probe.MaybeStuck, probe.ToolsUnresponsive))
 	tl.want("rabbit-1", Confirmed, Delete) // the last four attempts met no life at all
 }
@@ -336,10 +337,10 @@ func TestTwoLooksMustLieApart(t *testing.T) {
 	tl := newTimeline(t)
 	tl.rounds(5, probe.AwaitTune)
 	tl.look(7)
-	tl.now = tl.now.Add(10 * time.Second)
+	tl.now = tl.now.Add(20 * time.Second)
 	tl.look(7)
 	tl.want("rabbit-1", Suspect, Hold)
-	tl.now = tl.now.Add(10 * time.Second)
+	tl.now = tl.now.Add(20 * time.Second)
 	tl.look(7)
 	tl.want("rabbit-1", Confirmed, Delete)
 }

@@ -83,7 +83,7 @@ type Policy struct {
 func DefaultPolicy() Policy {
 	return Policy{
 		Mode: Observe, Needed: 3, Of: 4, MinTime: time.Minute,
-		PersistFor: 20 * time.Second, AboveBaseline: 20,
+		PersistFor: 40 * time.Second, AboveBaseline: 20,
 		Fresh: 2 * time.Minute, Evidence: 10 * time.Minute,
 		StartupAllowance: 5 * time.Minute, Cooldown: 10 * time.Minute, Settle: 10 * time.Minute, Grace: 30 * time.Second,
 		MaxStuck: 1, StormCooldown: 10 * time.Minute,

@@ -58,7 +58,7 @@ func decided() remediate.Snapshot {
 	}
 	results := []probe.Result{
 		stuckLogin("mq-1", noon.Add(-90*time.Second)), stuckLogin("mq-1", noon.Add(-50*time.Second)),
-		stuckProcesses("mq-1", noon.Add(-60*time.Second)),
+		stuckProcesses("mq-1", noon.Add(-75*time.Second)),
 	}
 	for _, name := range []string{"mq-0", "mq-1", "mq-2"} {
 		s.View.Nodes = append(s.View.Nodes, nodeOf(name))

@@ -103,7 +103,7 @@ func tableRows() []tableRow {
 		{"a connection limit", whole((*lab.Lab).LimitConnections), probe.Login, probe.NotAllowed, probe.StageOpen, everywhere, false, nil},
 		{"a memory alarm", alarm, probe.Roundtrip, probe.Blocked, probe.StagePublish, everywhere, false, nil},
 		{"a slow node", slow(2400 * time.Millisecond), probe.Login, probe.Slow, probe.StageOpen, 1, false, nil},
-		{"a node slower than our deadline", slow(12 * time.Second), probe.Login, probe.AwaitTune, probe.StageTune, 1, false, nil},
+		{"a node slower than our deadline", slow(7 * time.Second), probe.Login, probe.AwaitTune, probe.StageTune, 1, false, nil},
 		{"a log that is not read any more", loseLog, probe.LogAge, probe.LogSilent, probe.StageNone, 1, false, nil},
 		{"a network that is cut", cutOff, probe.Login, probe.Unreachable, probe.StageTCP, 1, false, nil},
 		{"a network that is cut to all", on(all, cutOff), probe.Login, probe.Unreachable, probe.StageTCP, everywhere, false, nil},
@@ -129,7 +129,7 @@ func tableBroker() config.Broker {
 	p.Roundtrip.Every, p.Roundtrip.Timeout = config.Every(3*time.Second), 5*time.Second
 	p.Log.Every, p.Log.MaxAge = config.Every(2*time.Second), 3*time.Second
 	b.Policy.Mode = remediate.Remediate
-	b.Policy.MinTime, b.Policy.PersistFor = 6*time.Second, 3*time.Second
+	b.Policy.MinTime, b.Policy.PersistFor = 6*time.Second, 6*time.Second
 	b.Policy.Fresh, b.Policy.Evidence = 40*time.Second, 2*time.Minute
 	b.Policy.StartupAllowance, b.Policy.Cooldown, b.Policy.StormCooldown = time.Second, time.Second, time.Second
 	b.Policy.Settle, b.Policy.Grace = 2*time.Minute, 3*time.Second
@@ -217,7 +217,8 @@ func (row tableRow) run(t *testing.T, l *lab.Lab, b config.Broker) {
 	if !row.deleted {
 		// Long enough for it to be deleted, were it to be: more results than are needed, and more than the time.
 		w.until(ctx, "it has been seen often and long enough to be deleted", func() bool {
-			return w.seen(row.kind, row.reason, row.stage, broken, b.Policy.Needed+1) >= row.nodes && time.Since(broken) > b.Policy.MinTime*2
+			return w.seen(row.kind, row.reason, row.stage, broken, b.Policy.Needed+1) >= row.nodes &&
+				time.Since(broken) > max(b.Policy.MinTime*2, b.Policy.PersistFor+12*time.Second) // two looks of 6 s each
 		})
 	} else {
 		w.until(ctx, "the deletion has helped", func() bool { return w.outcome() == remediate.Recovered })

@@ -78,15 +78,16 @@ func moreHolds(s *site) []hold {
 		{"a rotated secret", func() error { return s.RotatePassword(ctx) }, s.counted(`probe="login",reason="access_refused"`), func() error { return nil }},
 		{"a network that is cut", func() (err error) { mend, err = s.cut(); return err }, phase(one, remediate.Blind), func() error { return mend(ctx) }},
 		{"a rolling update", func() error {
-			return errors.Join(s.update(`{"spec":{"updateStrategy":{"rollingUpdate":{"partition":3}},"template":{"metadata":{"annotations":{"e2e":"new"}}}}}`), s.WedgeLogin(ctx, one))
+			// One that waits for somebody to delete the pods: each would come back as another revision.
+			return errors.Join(s.update(`{"spec":{"updateStrategy":{"type":"OnDelete","rollingUpdate":null},"template":{"metadata":{"annotations":{"e2e":"new"}}}}}`), s.WedgeLogin(ctx, one))
 		}, heldBack(one, remediate.GuardChanging), func() error {
-			return errors.Join(s.update(`{"spec":{"updateStrategy":{"rollingUpdate":{"partition":0}},"template":{"metadata":{"annotations":{"e2e":null}}}}}`), s.renew(one))
+			return errors.Join(s.update(`{"spec":{"updateStrategy":{"type":"RollingUpdate"},"template":{"metadata":{"annotations":{"e2e":null}}}}}`), s.renew(one))
 		}},
 		{"a pause", func() error { return errors.Join(s.pauseFor(10*time.Minute), s.WedgeLogin(ctx, one)) }, heldBack(one, remediate.GuardPaused), func() error {
 			return errors.Join(s.renew(one), s.pauseFor(-time.Minute))
 		}},
 		{"a pod that terminates", func() error {
-			if err := s.WedgeStart(ctx, one); err != nil {
+			if err := s.Freeze(ctx, one); err != nil { // it does not even see that it is to end
 				return err
 			}
 			return s.renewLater(one, 80*time.Second)

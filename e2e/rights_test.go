@@ -40,8 +40,8 @@ func TestAPermissionThatIsMissingIsNamedAndNothingIsDeletedWithoutIt(t *testing.
 		return nil
 	})
 	s.untouched(before, 0)
+	giveLogs() // each gives the Role back as it was: the last one first
 	giveBack()
-	giveLogs()
 
 	// Without delete it is confirmed, and the attempt fails with the name of what is missing.
 	giveBack = s.take("pods", "delete")
@@ -152,7 +152,7 @@ func TestADeleteOfAPodThatHasBeenReplacedDoesNothing(t *testing.T) {
 	}
 	// And should it ever get past our own look, the API server itself refuses.
 	err = s.Delete(within(t, 10*time.Second), pod, "00000000-0000-0000-0000-000000000000", 10*time.Second)
-	if err == nil || !strings.Contains(err.Error(), "Precondition failed") {
+	if err == nil || !strings.Contains(err.Error(), "the UID in the precondition") {
 		t.Errorf("the API server says %v", err)
 	}
 	after, err := s.Pod(within(t, 10*time.Second), pod)

@@ -44,7 +44,8 @@ const quick = `
       persist_for: 5s
       startup_allowance: 5s
       cooldown: 1s
-      settle: 2m
+      settle: 4m
+      fresh: 40s
       grace: 10s
       storm_cooldown: 5s
       per_node_per_day: 100

@@ -1,10 +1,13 @@
 package cluster
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"slices"
 	"strconv"
@@ -146,10 +149,31 @@ func (b *Broker) signal(ctx context.Context, pod, name string, signal syscall.Si
 		return fmt.Errorf("send %v to %s in %s: there is none", signal, name, pod)
 	}
 	// RabbitMQ's tools are Erlang machines too. They are younger than the node, which is the container's first process.
-	if err := syscall.Kill(slices.Min(pids), signal); err != nil {
+	if err := syscall.Kill(slices.MinFunc(pids, older), signal); err != nil {
 		return fmt.Errorf("send %v to %s in %s: %w", signal, name, pod, err)
 	}
 	return nil
+}
+
+// older compares two processes by when they started. Their numbers say nothing: they begin anew when they are used up.
+func older(a, b int) int { return cmp.Compare(started(a), started(b)) }
+
+// started gives when a process started, in clock ticks since the machine did: the 22nd field of its stat, of which the
+// second is a name that may hold anything. One that has ended sorts last.
+func started(pid int) uint64 {
+	stat, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	if err != nil {
+		return math.MaxUint64
+	}
+	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
+	if len(fields) < 20 {
+		return math.MaxUint64
+	}
+	ticks, err := strconv.ParseUint(fields[19], 10, 64)
+	if err != nil {
+		return math.MaxUint64
+	}
+	return ticks
 }
 
 // Processes gives the IDs, as this machine sees them, of the processes in a pod's container that have the name.

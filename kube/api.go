@@ -7,7 +7,9 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	appsv1 "k8s.io/client-go/kubernetes/typed/apps/v1"
+	authenticationv1 "k8s.io/client-go/kubernetes/typed/authentication/v1"
 	authorizationv1 "k8s.io/client-go/kubernetes/typed/authorization/v1"
+	batchv1 "k8s.io/client-go/kubernetes/typed/batch/v1"
 	coordinationv1 "k8s.io/client-go/kubernetes/typed/coordination/v1"
 	corev1 "k8s.io/client-go/kubernetes/typed/core/v1"
 	policyv1 "k8s.io/client-go/kubernetes/typed/policy/v1"
@@ -24,23 +26,31 @@ var errRunning = errors.New("the client runs already")
 type api interface {
 	CoreV1() corev1.CoreV1Interface
 	AppsV1() appsv1.AppsV1Interface
+	BatchV1() batchv1.BatchV1Interface
 	PolicyV1() policyv1.PolicyV1Interface
 	CoordinationV1() coordinationv1.CoordinationV1Interface
+	AuthenticationV1() authenticationv1.AuthenticationV1Interface
 	AuthorizationV1() authorizationv1.AuthorizationV1Interface
 }
 
 type clientSet struct {
-	core          *corev1.CoreV1Client
-	apps          *appsv1.AppsV1Client
-	policy        *policyv1.PolicyV1Client
-	coordination  *coordinationv1.CoordinationV1Client
-	authorization *authorizationv1.AuthorizationV1Client
+	core           *corev1.CoreV1Client
+	apps           *appsv1.AppsV1Client
+	batch          *batchv1.BatchV1Client
+	policy         *policyv1.PolicyV1Client
+	coordination   *coordinationv1.CoordinationV1Client
+	authentication *authenticationv1.AuthenticationV1Client
+	authorization  *authorizationv1.AuthorizationV1Client
 }
 
 func (s *clientSet) CoreV1() corev1.CoreV1Interface                         { return s.core }
 func (s *clientSet) AppsV1() appsv1.AppsV1Interface                         { return s.apps }
+func (s *clientSet) BatchV1() batchv1.BatchV1Interface                      { return s.batch }
 func (s *clientSet) PolicyV1() policyv1.PolicyV1Interface                   { return s.policy }
 func (s *clientSet) CoordinationV1() coordinationv1.CoordinationV1Interface { return s.coordination }
+func (s *clientSet) AuthenticationV1() authenticationv1.AuthenticationV1Interface {
+	return s.authentication
+}
 func (s *clientSet) AuthorizationV1() authorizationv1.AuthorizationV1Interface {
 	return s.authorization
 }
@@ -58,12 +68,14 @@ func newClientSet(config *rest.Config) (*clientSet, error) {
 	leases := rest.CopyConfig(config)
 	leases.RateLimiter = flowcontrol.NewTokenBucketRateLimiter(5, 10)
 	var s clientSet
-	errs := make([]error, 5)
+	errs := make([]error, 7)
 	s.core, errs[0] = corev1.NewForConfigAndClient(config, h)
 	s.apps, errs[1] = appsv1.NewForConfigAndClient(config, h)
 	s.policy, errs[2] = policyv1.NewForConfigAndClient(config, h)
 	s.coordination, errs[3] = coordinationv1.NewForConfigAndClient(leases, h)
 	s.authorization, errs[4] = authorizationv1.NewForConfigAndClient(config, h)
+	s.authentication, errs[5] = authenticationv1.NewForConfigAndClient(config, h)
+	s.batch, errs[6] = batchv1.NewForConfigAndClient(config, h)
 	return &s, errors.Join(errs...)
 }
 
@@ -71,7 +83,7 @@ func newClientSet(config *rest.Config) (*clientSet, error) {
 type Missing struct {
 	Verb      string // get, list, watch, create, update, patch, delete
 	Resource  string // with its subresource, such as pods/exec
-	Namespace string
+	Namespace string // empty: it is about the cluster
 	Name      string // of the one object that it is about; empty: any
 }
 
@@ -80,7 +92,10 @@ func (m Missing) Error() string { return "not allowed: " + m.String() }
 
 // String says for instance "pods/exec create in namespace production".
 func (m Missing) String() string {
-	s := fmt.Sprintf("%s %s in namespace %s", m.Resource, m.Verb, m.Namespace)
+	s := m.Resource + " " + m.Verb
+	if m.Namespace != "" {
+		s += " in namespace " + m.Namespace
+	}
 	if m.Name != "" {
 		s += " (" + m.Name + ")"
 	}

@@ -14,8 +14,9 @@ import (
 
 // groups are the API groups of the resources that we use; what is not here is in the core group.
 var groups = map[string]string{
-	"statefulsets": "apps", "replicasets": "apps", "deployments": "apps",
+	"statefulsets": "apps", "replicasets": "apps", "deployments": "apps", "jobs": "batch", "cronjobs": "batch",
 	"poddisruptionbudgets": "policy", "leases": "coordination.k8s.io",
+	"tokenreviews": "authentication.k8s.io", "subjectaccessreviews": "authorization.k8s.io",
 }
 
 // Needs lists the permissions that the client needs for all that is watched, each once.
@@ -28,9 +29,21 @@ func (c *Client) Needs() []Missing {
 			all = append(all, Missing{Verb: verb, Resource: resource, Namespace: namespace, Name: name})
 		}
 	}
-	add(c.namespace, "leases", "", "create")
-	add(c.namespace, "leases", c.campaign.lease, "get", "update")
-	add(c.namespace, "configmaps", "", "list", "create", "update", "delete")
+	if !c.elsewhere {
+		add(c.namespace, "leases", "", "create")
+		add(c.namespace, "leases", c.campaign.lease, "get", "update")
+		add(c.namespace, "configmaps", "", "list", "create", "update", "delete")
+	}
+	if !c.elsewhere && len(c.environments) > 0 {
+		add(c.namespace, "configmaps", "", "get")
+	}
+	if c.reviews {
+		add("", "tokenreviews", "", "create")
+		add("", "subjectaccessreviews", "", "create")
+	}
+	for _, env := range c.environments {
+		needsOf(env, add)
+	}
 	for _, s := range c.secrets {
 		add(s.Namespace, "secrets", s.Name, "get")
 	}

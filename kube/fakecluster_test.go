@@ -36,8 +36,8 @@ func TestMain(m *testing.M) {
 }
 
 // cluster is client-go's fake API server, with what that one leaves out and we rely on: it honours the preconditions
-// and the dry run of a delete, the UID in a patch, resource versions in updates and label selectors in watches. It can
-// be away, and refuse what is not allowed.
+// and the dry run of a delete, the UID and the resource version in a patch, resource versions in updates and label
+// selectors in watches. It can be away, and refuse what is not allowed.
 type cluster struct {
 	*fake.Clientset
 
@@ -236,9 +236,13 @@ func (c *cluster) react(a clienttesting.Action) (handled bool, o runtime.Object,
 		return true, o, c.Tracker().Update(a.Resource, o, a.Namespace)
 	case clienttesting.PatchActionImpl:
 		if old, err := c.Tracker().Get(a.Resource, a.Namespace, a.Name); err == nil {
-			if m, _ := meta.Accessor(old); strings.Contains(string(a.Patch), `"uid":`) && !strings.Contains(string(a.Patch), `"uid":"`+string(m.GetUID())+`"`) {
-				return true, nil, apierrors.NewConflict(a.Resource.GroupResource(), a.Name, errors.New("precondition failed: UID"))
+			m, _ := meta.Accessor(old)
+			for key, is := range map[string]string{"uid": string(m.GetUID()), "resourceVersion": m.GetResourceVersion()} {
+				if strings.Contains(string(a.Patch), `"`+key+`":`) && !strings.Contains(string(a.Patch), `"`+key+`":"`+is+`"`) {
+					return true, nil, apierrors.NewConflict(a.Resource.GroupResource(), a.Name, errors.New("precondition failed: "+key))
+				}
 			}
+			c.versions[a.Resource]++ // as the tracker is about to
 		}
 	}
 	return false, nil, nil // the tracker does the rest

@@ -19,6 +19,8 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/client-go/util/flowcontrol"
 	"k8s.io/klog/v2"
+
+	"github.com/cjworkbench/unstuck/release"
 )
 
 // callTimeout bounds one request to the API server, except for watches, logs and commands.
@@ -30,6 +32,7 @@ type Options struct {
 	Context    string // of the kubeconfig; empty: its current one
 	Namespace  string // of our own state; empty: that of the service account or of the context
 	Lease      string // the name of the Lease that says which replica leads; unstuck if empty
+	Elsewhere  bool   // it is another cluster than our own, and none of our state is in it: only tells Check what is needed
 
 	QPS   int // requests a second, on average; 50 if zero. The Lease has an allowance of its own.
 	Burst int // and at once; 100 if zero
@@ -46,11 +49,15 @@ type Client struct {
 	events    *events
 	commands  commands
 
-	mu      sync.Mutex
-	running bool
-	spaces  map[string]*space // by namespace
-	pods    []*Pods
-	secrets []SecretRef
+	elsewhere bool // nothing of our own state is in this cluster
+
+	mu           sync.Mutex
+	running      bool
+	spaces       map[string]*space // by namespace
+	pods         []*Pods
+	secrets      []SecretRef
+	environments []release.Environment
+	reviews      bool // callers are asked about
 }
 
 // Connect makes a client. It reads the configuration and does not talk to the cluster yet.
@@ -69,7 +76,9 @@ func Connect(o Options, log *slog.Logger) (*Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connect to Kubernetes: %w", err)
 	}
-	return newClient(set, namespace, cmp.Or(o.Lease, "unstuck"), &dialer{config: config, pods: set.core.RESTClient()}, log), nil
+	c := newClient(set, namespace, cmp.Or(o.Lease, "unstuck"), &dialer{config: config, pods: set.core.RESTClient()}, log)
+	c.elsewhere = o.Elsewhere
+	return c, nil
 }
 
 // load reads the configuration, and finds out in which namespace we are. What it gives is ours to change.

@@ -53,15 +53,15 @@ var mayImport = map[string]string{
 	"release/a.go":          "context os slog containerregistry",
 	"config/a.go":           "context os slog probe remediate release cron yaml",
 	"metrics/a.go":          "context os slog probe remediate release client_golang",
-	"kube/a.go":             "context os slog probe client-go",
+	"kube/a.go":             "context os slog probe release client-go",
 	"web/a.go":              "context os slog probe remediate release",
 	"lab/a.go":              "context os slog probe amqp",
 	"cmd/unstuck/a.go":      "context os slog cobra " + strings.Join(ours, " "),
 	"newcomer/a.go":         "context os slog",
 	"probe/sub/a.go":        "context os slog",
 
-	"probe/a_test.go":            "context os slog amqp cmp client_golang cobra cron yaml " + strings.Join(ours, " "),
-	"remediate/decide_a_test.go": "context os slog amqp cmp client_golang cobra cron yaml " + strings.Join(ours, " "),
+	"probe/a_test.go":            "context os slog amqp cmp client_golang cobra containerregistry cron yaml " + strings.Join(ours, " "),
+	"remediate/decide_a_test.go": "context os slog amqp cmp client_golang cobra containerregistry cron yaml " + strings.Join(ours, " "),
 	"kube/a_test.go":             "context os slog cmp client-go " + strings.Join(ours, " "),
 }
 

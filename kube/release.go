@@ -1,0 +1,347 @@
+package kube
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+
+	"golang.org/x/sync/errgroup"
+	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/util/retry"
+
+	"github.com/cjworkbench/unstuck/release"
+)
+
+const (
+	restartedNote = "kubectl.kubernetes.io/restartedAt"
+	revisionNote  = "deployment.kubernetes.io/revision" // on a Deployment and on its ReplicaSets
+	sideBySide    = 4                                   // how many Deployments are looked at at once
+)
+
+// Releases is what package release needs of the clusters: a World, Jobs, Logs and a Lock. All that it gives is asked of
+// the API server at that moment.
+type Releases struct {
+	clusters map[string]*Client // by the environment's name
+}
+
+var (
+	_ release.World = (*Releases)(nil)
+	_ release.Jobs  = (*Releases)(nil)
+	_ release.Logs  = (*Releases)(nil)
+	_ release.Lock  = (*Releases)(nil)
+	_ release.Store = (*Operations)(nil)
+)
+
+// NewReleases makes one that knows no environment. Add them before anything else.
+func NewReleases() *Releases { return &Releases{clusters: make(map[string]*Client)} }
+
+// Add has an environment be in c's cluster. c's Needs are then also what the environment's operations need.
+func (r *Releases) Add(c *Client, env release.Environment) {
+	r.clusters[env.Name] = c
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.environments = append(c.environments, env)
+}
+
+func (r *Releases) at(env release.Environment) (*Client, error) {
+	c := r.clusters[env.Name]
+	if c == nil {
+		return nil, fmt.Errorf("in which cluster environment %s is, is not known", env.Name)
+	}
+	return c, nil
+}
+
+// needsOf tells which permissions the operations of an environment need, in its namespace.
+func needsOf(env release.Environment, add func(namespace, resource, name string, verbs ...string)) {
+	need := func(resource, name string, verbs ...string) { add(env.Namespace, resource, name, verbs...) }
+	for _, s := range env.Services {
+		need("deployments", s.Deployment, "get", "patch")
+	}
+	need("replicasets", "", "list")
+	need("pods", "", "get", "list")
+	need("pods/log", "", "get")
+	need("events", "", "list")
+	need("leases", "", "create")
+	need("leases", operationLease, "get", "update")
+	for _, ref := range templatesOf(env) {
+		need(string(ref.Kind)+"s", ref.Name, "get")
+		need("jobs", "", "create", "get", "delete")
+	}
+	if slices.ContainsFunc(env.Tasks, func(t release.Task) bool { return len(t.Exec.Command) > 0 }) {
+		need("pods/exec", "", "get", "create") // get is what a WebSocket is
+	}
+}
+
+// templatesOf gives what the environment's jobs and tasks are started from, each once.
+func templatesOf(env release.Environment) []release.TemplateRef {
+	var all []release.TemplateRef
+	for _, j := range env.Jobs {
+		all = append(all, j.From)
+	}
+	for _, t := range env.Tasks {
+		if t.From != (release.TemplateRef{}) && !slices.Contains(all, t.From) {
+			all = append(all, t.From)
+		}
+	}
+	return all
+}
+
+// State implements release.World: the Deployments of the environment's services, and the templates of its jobs and
+// tasks. Of the pods it does not tell the events.
+func (r *Releases) State(ctx context.Context, env release.Environment) (release.State, error) {
+	c, err := r.at(env)
+	if err != nil {
+		return release.State{}, err
+	}
+	deployments := make([]*release.Deployment, len(env.Services))
+	refs := templatesOf(env)
+	templates := make([]*release.Template, len(refs))
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(sideBySide)
+	for i, s := range env.Services {
+		group.Go(func() error {
+			d, _, err := c.deployment(ctx, env.Namespace, s.Deployment)
+			if err == nil {
+				deployments[i] = &d
+			}
+			return unlessNotFound(err)
+		})
+	}
+	for i, ref := range refs {
+		group.Go(func() error {
+			spec, err := c.jobTemplate(ctx, env.Namespace, ref)
+			if err == nil {
+				templates[i] = &release.Template{Ref: ref, Containers: containersOf(spec.Spec.Template.Spec)}
+			}
+			return unlessNotFound(err)
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return release.State{}, err
+	}
+	return release.State{Deployments: present(deployments), Templates: present(templates)}, nil
+}
+
+func unlessNotFound(err error) error {
+	if errors.Is(err, release.ErrNotFound) {
+		return nil
+	}
+	return err
+}
+
+func present[T any](all []*T) []T {
+	var there []T
+	for _, v := range all {
+		if v != nil {
+			there = append(there, *v)
+		}
+	}
+	return there
+}
+
+// Deployment implements release.World.
+func (r *Releases) Deployment(ctx context.Context, env release.Environment, name string) (release.Deployment, error) {
+	c, err := r.at(env)
+	if err != nil {
+		return release.Deployment{}, err
+	}
+	d, pods, err := c.deployment(ctx, env.Namespace, name)
+	if err != nil {
+		return release.Deployment{}, err
+	}
+	c.addEvents(ctx, env.Namespace, pods, d.Pods)
+	return d, nil
+}
+
+// deployment gives a Deployment and its pods. It is read first and the pods last: of a Deployment that reports that it
+// has none, no pod that was made before can be missed.
+func (c *Client) deployment(ctx context.Context, namespace, name string) (release.Deployment, []corev1.Pod, error) {
+	d, err := get(ctx, c.api.AppsV1().Deployments(namespace).Get, name)
+	if err != nil {
+		return release.Deployment{}, nil, c.absent(err, "deployments", "Deployment", namespace, name)
+	}
+	fail := func(err error) (release.Deployment, []corev1.Pod, error) {
+		return release.Deployment{}, nil, fmt.Errorf("look at Deployment %s in namespace %s: %w", name, namespace, err)
+	}
+	selector, err := metav1.LabelSelectorAsSelector(d.Spec.Selector)
+	if err != nil || selector.Empty() || selector.String() == "" {
+		return fail(errors.New("its selector cannot be read"))
+	}
+	options := metav1.ListOptions{LabelSelector: selector.String()}
+	sets, err := list(ctx, c.api.AppsV1().ReplicaSets(namespace).List, options)
+	if err != nil {
+		return fail(explain(err, "list", "replicasets", namespace))
+	}
+	pods, err := list(ctx, c.api.CoreV1().Pods(namespace).List, options)
+	if err != nil {
+		return fail(explain(err, "list", "pods", namespace))
+	}
+	return describe(d, sets.Items, pods.Items), pods.Items, nil
+}
+
+// describe says of a Deployment what release wants to know.
+func describe(d *appsv1.Deployment, sets []appsv1.ReplicaSet, pods []corev1.Pod) release.Deployment {
+	all := release.Deployment{
+		Name: d.Name, Paused: d.Spec.Paused, Containers: containersOf(d.Spec.Template.Spec), Volumes: volumesOf(d.Spec.Template.Spec),
+		RestartedAt: d.Spec.Template.Annotations[restartedNote],
+		Replicas:    orOne(d.Spec.Replicas), Generation: d.Generation, ObservedGeneration: d.Status.ObservedGeneration,
+		Total: int(d.Status.Replicas), Updated: int(d.Status.UpdatedReplicas), Available: int(d.Status.AvailableReplicas),
+	}
+	for _, c := range d.Status.Conditions {
+		all.Conditions = append(all.Conditions, release.Condition{
+			Type: string(c.Type), Status: string(c.Status), Reason: c.Reason, Message: c.Message,
+			Updated: c.LastUpdateTime.Time, Changed: c.LastTransitionTime.Time,
+		})
+	}
+	current := currentSets(d, sets)
+	for i := range pods {
+		p := podOf(&pods[i])
+		p.Updated = slices.Contains(current, controller(pods[i].OwnerReferences).uid)
+		all.Pods = append(all.Pods, p)
+	}
+	return all
+}
+
+// currentSets gives the UIDs of the ReplicaSets of the current template: of the Deployment's own revision. While the
+// controller has not seen the latest change nobody knows which that is.
+func currentSets(d *appsv1.Deployment, sets []appsv1.ReplicaSet) []string {
+	var current []string
+	for i := range sets {
+		s := &sets[i]
+		revision := s.Annotations[revisionNote]
+		if d.Status.ObservedGeneration >= d.Generation && metav1.IsControlledBy(s, d) && revision != "" && revision == d.Annotations[revisionNote] {
+			current = append(current, string(s.UID))
+		}
+	}
+	return current
+}
+
+// absent says why an object could not be read, with release.ErrNotFound if there is none.
+func (c *Client) absent(err error, resource, kind, namespace, name string) error {
+	if apierrors.IsNotFound(err) {
+		err = release.ErrNotFound
+	} else {
+		err = explain(err, "get", resource, namespace)
+	}
+	return fmt.Errorf("read %s %s in namespace %s: %w", kind, name, namespace, err)
+}
+
+// list lists objects within callTimeout.
+func list[L any](ctx context.Context, read func(context.Context, metav1.ListOptions) (L, error), o metav1.ListOptions) (L, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	return read(ctx, o)
+}
+
+// Patch implements release.World. The containers must be there: to patch one that is not would add it.
+func (r *Releases) Patch(ctx context.Context, env release.Environment, p release.Patch) error {
+	c, err := r.at(env)
+	if err != nil {
+		return err
+	}
+	// What is patched is what was looked at, or it is a conflict, and looked at again.
+	err = retry.OnError(retry.DefaultRetry, func(err error) bool { return apierrors.IsConflict(err) && ctx.Err() == nil }, func() error {
+		return c.patch(ctx, env.Namespace, p)
+	})
+	if err != nil {
+		return fmt.Errorf("patch Deployment %s in namespace %s: %w", p.Deployment, env.Namespace, explain(err, "patch", "deployments", env.Namespace))
+	}
+	return nil
+}
+
+func (c *Client) patch(ctx context.Context, namespace string, p release.Patch) error {
+	deployments := c.api.AppsV1().Deployments(namespace)
+	d, err := get(ctx, deployments.Get, p.Deployment)
+	if err != nil {
+		if apierrors.IsNotFound(err) {
+			return release.ErrNotFound
+		}
+		return explain(err, "get", "deployments", namespace)
+	}
+	// The check sets the images in what was read, which is then of no more use.
+	if err := setImages(&d.Spec.Template.Spec, p.Images); err != nil {
+		return err
+	}
+	data, err := json.Marshal(patchOf(p, d))
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	_, err = deployments.Patch(ctx, p.Deployment, types.StrategicMergePatchType, data, metav1.PatchOptions{})
+	return err
+}
+
+// patchOf is the strategic merge patch for p. The UID and the resource version are preconditions.
+func patchOf(p release.Patch, d *appsv1.Deployment) map[string]any {
+	template := make(map[string]any)
+	if len(p.Images) > 0 {
+		lists := make(map[string]any)
+		for _, init := range []bool{false, true} {
+			var changes []map[string]string
+			for _, i := range p.Images {
+				if i.Init == init {
+					changes = append(changes, map[string]string{"name": i.Container, "image": i.To})
+				}
+			}
+			if len(changes) > 0 {
+				lists[map[bool]string{false: "containers", true: "initContainers"}[init]] = changes
+			}
+		}
+		template["spec"] = lists
+	}
+	if p.RestartedAt != "" {
+		template["metadata"] = map[string]any{"annotations": map[string]string{restartedNote: p.RestartedAt}}
+	}
+	spec := make(map[string]any)
+	if len(template) > 0 {
+		spec["template"] = template
+	}
+	if p.Replicas != nil {
+		spec["replicas"] = *p.Replicas
+	}
+	return map[string]any{"metadata": map[string]any{"uid": d.UID, "resourceVersion": d.ResourceVersion}, "spec": spec}
+}
+
+// setImages sets the images of containers that must all be there.
+func setImages(spec *corev1.PodSpec, changes []release.ImageChange) error {
+	for _, change := range changes {
+		containers := spec.Containers
+		if change.Init {
+			containers = spec.InitContainers
+		}
+		i := slices.IndexFunc(containers, func(c corev1.Container) bool { return c.Name == change.Container })
+		if i < 0 {
+			return fmt.Errorf("it has no container %s", change.Container)
+		}
+		containers[i].Image = change.To
+	}
+	return nil
+}
+
+// jobTemplate gives what a job is started from. Of a PodTemplate, which says nothing of how often to try, it is tried
+// once.
+func (c *Client) jobTemplate(ctx context.Context, namespace string, ref release.TemplateRef) (batchv1.JobTemplateSpec, error) {
+	switch ref.Kind {
+	case release.FromCronJob:
+		o, err := get(ctx, c.api.BatchV1().CronJobs(namespace).Get, ref.Name)
+		if err != nil {
+			return batchv1.JobTemplateSpec{}, c.absent(err, "cronjobs", "CronJob", namespace, ref.Name)
+		}
+		return o.Spec.JobTemplate, nil
+	case release.FromPodTemplate:
+		o, err := get(ctx, c.api.CoreV1().PodTemplates(namespace).Get, ref.Name)
+		if err != nil {
+			return batchv1.JobTemplateSpec{}, c.absent(err, "podtemplates", "PodTemplate", namespace, ref.Name)
+		}
+		return batchv1.JobTemplateSpec{Spec: batchv1.JobSpec{Template: o.Template, BackoffLimit: new(int32)}}, nil
+	}
+	return batchv1.JobTemplateSpec{}, fmt.Errorf("nothing can be started from a %s", ref.Kind)
+}

@@ -1,0 +1,189 @@
+package kube
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/cjworkbench/unstuck/release"
+)
+
+// Why a log is not whole.
+var (
+	errLogCut   = errors.New("a part of the log is lost: it has been cut off at its beginning")
+	errRunLost  = errors.New("a part of the log is lost: that of an earlier run of the container")
+	errPodsLost = errors.New("a part of the log is lost: that of a pod that is gone")
+)
+
+// FollowJob implements release.Logs.
+func (r *Releases) FollowJob(ctx context.Context, env release.Environment, name string, line func(string)) error {
+	c, err := r.at(env)
+	if err != nil {
+		return err
+	}
+	var mu sync.Mutex
+	group, ctx := errgroup.WithContext(ctx)
+	f := &jobFollower{client: c, namespace: env.Namespace, group: group, begun: make(map[containerRef]bool), line: func(text string) {
+		mu.Lock()
+		defer mu.Unlock()
+		line(text)
+	}}
+	group.Go(func() error { return f.watch(ctx, name) })
+	if err := group.Wait(); err != nil {
+		return fmt.Errorf("follow the log of job %s in namespace %s: %w", name, env.Namespace, err)
+	}
+	return nil
+}
+
+// containerRef is a container of a very pod.
+type containerRef struct {
+	pod       string
+	uid       types.UID
+	container string
+}
+
+// jobFollower follows the logs of a Job's containers, each in a goroutine of group.
+type jobFollower struct {
+	client    *Client
+	namespace string
+	group     *errgroup.Group
+	begun     map[containerRef]bool
+	line      func(string)
+}
+
+// watch begins to follow each container that has started, until the Job has ended and there is none left that has.
+func (f *jobFollower) watch(ctx context.Context, name string) error {
+	seen := make(map[types.UID]bool)
+	for {
+		job, pods, err := f.client.job(ctx, f.namespace, name)
+		if err != nil {
+			return err
+		}
+		for i := range pods {
+			p := &pods[i]
+			seen[p.UID] = true
+			for _, s := range slices.Concat(p.Status.InitContainerStatuses, p.Status.ContainerStatuses) {
+				at := containerRef{p.Name, p.UID, s.Name}
+				if (s.State.Running != nil || s.State.Terminated != nil || s.RestartCount > 0) && !f.begun[at] {
+					f.begun[at] = true
+					f.group.Go(func() error { return f.follow(ctx, at) })
+				}
+			}
+		}
+		if done, failed, _ := outcomeOf(job); done || failed {
+			if len(seen) < int(job.Status.Succeeded+job.Status.Failed) {
+				return errPodsLost
+			}
+			return nil
+		}
+		if !pause(ctx, jobPoll) {
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// follow reads the log of a container to its end. A stream may end early, so one that ends counts only if the container
+// had ended when it began; otherwise the log is read again, from where it ended.
+func (f *jobFollower) follow(ctx context.Context, at containerRef) error {
+	var read tape
+	for {
+		ended, err := f.hasEnded(ctx, at)
+		if err == nil {
+			err = f.stream(ctx, at, ended, &read)
+		}
+		if err != nil {
+			return fmt.Errorf("container %s of pod %s: %w", at.container, at.pod, err)
+		}
+		if ended {
+			return nil
+		}
+		if !pause(ctx, jobPoll) {
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// hasEnded says whether a container has ended for good.
+func (f *jobFollower) hasEnded(ctx context.Context, at containerRef) (bool, error) {
+	p, err := get(ctx, f.client.api.CoreV1().Pods(f.namespace).Get, at.pod)
+	switch {
+	case apierrors.IsNotFound(err), err == nil && p.UID != at.uid:
+		return false, errPodsLost
+	case err != nil:
+		return false, explain(err, "get", "pods", f.namespace)
+	}
+	for _, s := range slices.Concat(p.Status.InitContainerStatuses, p.Status.ContainerStatuses) {
+		switch {
+		case s.Name != at.container:
+		case s.RestartCount > 0:
+			return false, errRunLost
+		case s.State.Terminated != nil:
+			return true, nil
+		}
+	}
+	return p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed, nil
+}
+
+func (f *jobFollower) stream(ctx context.Context, at containerRef, ended bool, read *tape) error {
+	body, err := f.client.api.CoreV1().Pods(f.namespace).GetLogs(at.pod, &corev1.PodLogOptions{
+		Container: at.container, Follow: true, Timestamps: true,
+	}).Stream(ctx)
+	if err != nil {
+		return explain(err, "get", "pods/log", f.namespace)
+	}
+	defer body.Close()
+	return read.play(body, ended, f.line)
+}
+
+// tape is how far a log has been read. It is read from its start each time, for only its lines' number tells them apart
+// for sure.
+type tape struct {
+	lines int
+	first string // with its time, which tells whether it is still the log that it was
+}
+
+// play gives the lines that have not been given yet. A last line without an end is one only if the container has ended.
+func (t *tape) play(r io.Reader, ended bool, line func(string)) error {
+	in := bufio.NewReaderSize(r, longestLine)
+	for n := 1; ; n++ {
+		text, err := readLine(in)
+		if errors.Is(err, io.EOF) && (text == "" || !ended) {
+			if n <= t.lines {
+				return errLogCut
+			}
+			return nil
+		}
+		if err != nil && !errors.Is(err, io.EOF) {
+			return err
+		}
+		if n == 1 && t.lines > 0 && t.first != text {
+			return errLogCut
+		}
+		if n > t.lines {
+			if t.lines = n; n == 1 {
+				t.first = text
+			}
+			line(parseLine(text).Text)
+		}
+	}
+}
+
+// readLine gives a line without its end; of a long one only its beginning. With io.EOF it has no end.
+func readLine(in *bufio.Reader) (string, error) {
+	part, err := in.ReadSlice('\n')
+	text := strings.TrimRight(string(part), "\r\n")
+	for errors.Is(err, bufio.ErrBufferFull) {
+		_, err = in.ReadSlice('\n')
+	}
+	return text, err
+}

@@ -1,0 +1,203 @@
+package kube
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"strings"
+	"time"
+
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/cjworkbench/unstuck/release"
+)
+
+const (
+	operationLabel = "unstuck.cjworkbench.org/operation"
+	fromNote       = "unstuck.cjworkbench.org/from" // an annotation: what a Job was started from
+
+	jobKept      = 7 * 24 * time.Hour // how long a Job that has ended is kept, if its template does not say
+	jobKeptLeast = 24 * time.Hour     // and at least
+	jobPoll      = time.Second        // between two looks at what is waited for
+)
+
+// StartJob implements release.Jobs, much as `kubectl create job --from` does. There are three differences, so that what
+// has ended can still be looked at. The Job has no owner, or the CronJob's history limits would remove it. It outlives
+// its end by a day at least. And a container that fails is not started again in its pod, but in another one: the log of
+// a run before the last would be lost, and of the last, too, once the Job has failed.
+func (r *Releases) StartJob(ctx context.Context, env release.Environment, j release.JobRun) error {
+	c, err := r.at(env)
+	if err != nil {
+		return err
+	}
+	template, err := c.jobTemplate(ctx, env.Namespace, j.From)
+	if err != nil {
+		return err
+	}
+	job, err := newJob(env.Namespace, j, template)
+	if err == nil {
+		ctx, cancel := context.WithTimeout(ctx, callTimeout)
+		defer cancel()
+		_, err = c.api.BatchV1().Jobs(env.Namespace).Create(ctx, job, metav1.CreateOptions{})
+	}
+	if err != nil && !apierrors.IsAlreadyExists(err) {
+		return fmt.Errorf("start job %s in namespace %s: %w", j.Name, env.Namespace, explain(err, "create", "jobs", env.Namespace))
+	}
+	return nil
+}
+
+func newJob(namespace string, j release.JobRun, template batchv1.JobTemplateSpec) (*batchv1.Job, error) {
+	job := &batchv1.Job{
+		ObjectMeta: metav1.ObjectMeta{
+			Name: j.Name, Namespace: namespace,
+			Labels:      with(template.Labels, managedBy, "unstuck", operationLabel, j.Operation),
+			Annotations: with(template.Annotations, "cronjob.kubernetes.io/instantiate", "manual", fromNote, j.From.String()),
+		},
+		Spec: template.Spec,
+	}
+	kept := int32(jobKept.Seconds())
+	if t := job.Spec.TTLSecondsAfterFinished; t != nil {
+		kept = max(*t, int32(jobKeptLeast.Seconds()))
+	}
+	job.Spec.TTLSecondsAfterFinished = &kept
+	job.Spec.Template.Labels = with(job.Spec.Template.Labels, operationLabel, j.Operation)
+	job.Spec.Template.Spec.RestartPolicy = corev1.RestartPolicyNever
+	return job, setImages(&job.Spec.Template.Spec, j.Images)
+}
+
+// with gives a copy of a map with more keys, each followed by its value.
+func with(m map[string]string, more ...string) map[string]string {
+	all := maps.Clone(m)
+	if all == nil {
+		all = make(map[string]string)
+	}
+	for i := 0; i < len(more); i += 2 {
+		all[more[i]] = more[i+1]
+	}
+	return all
+}
+
+// JobState implements release.Jobs. A Job has failed or is done once it says so for good, and its pods have ended.
+func (r *Releases) JobState(ctx context.Context, env release.Environment, name string) (release.JobState, error) {
+	c, err := r.at(env)
+	if err != nil {
+		return release.JobState{}, err
+	}
+	job, pods, err := c.job(ctx, env.Namespace, name)
+	if err != nil {
+		return release.JobState{}, err
+	}
+	var s release.JobState
+	s.Done, s.Failed, s.Message = outcomeOf(job)
+	for i := range pods {
+		s.Pods = append(s.Pods, podOf(&pods[i]))
+	}
+	if !s.Done {
+		c.addEvents(ctx, env.Namespace, pods, s.Pods)
+	}
+	return s, nil
+}
+
+// job gives a Job, and after it its pods.
+func (c *Client) job(ctx context.Context, namespace, name string) (*batchv1.Job, []corev1.Pod, error) {
+	job, err := get(ctx, c.api.BatchV1().Jobs(namespace).Get, name)
+	if err != nil {
+		return nil, nil, c.absent(err, "jobs", "job", namespace, name)
+	}
+	selector, err := metav1.LabelSelectorAsSelector(job.Spec.Selector)
+	if err == nil && selector.String() == "" {
+		err = errors.New("it has no selector")
+	}
+	var pods *corev1.PodList
+	if err == nil {
+		pods, err = list(ctx, c.api.CoreV1().Pods(namespace).List, metav1.ListOptions{LabelSelector: selector.String()})
+	}
+	if err != nil {
+		return nil, nil, fmt.Errorf("look at the pods of job %s in namespace %s: %w", name, namespace, explain(err, "list", "pods", namespace))
+	}
+	return job, pods.Items, nil
+}
+
+func outcomeOf(job *batchv1.Job) (done, failed bool, message string) {
+	for _, c := range job.Status.Conditions {
+		if c.Status != corev1.ConditionTrue {
+			continue
+		}
+		switch c.Type {
+		case batchv1.JobComplete:
+			done = true
+		case batchv1.JobFailed:
+			failed, message = true, strings.TrimSuffix(cmp.Or(c.Reason, "Failed")+": "+c.Message, ": ")
+		case batchv1.JobSuspended, batchv1.JobFailureTarget, batchv1.JobSuccessCriteriaMet: // not for good
+		}
+	}
+	return done, failed, message
+}
+
+// StopJob implements release.Jobs. It returns when the Job and its pods are gone, for what comes next may be the same job
+// again; it is an error if ctx ends before.
+func (r *Releases) StopJob(ctx context.Context, env release.Environment, name string) error {
+	c, err := r.at(env)
+	if err != nil {
+		return err
+	}
+	if err := c.stopJob(ctx, env.Namespace, name); err != nil {
+		return fmt.Errorf("stop job %s in namespace %s: %w", name, env.Namespace, err)
+	}
+	return nil
+}
+
+func (c *Client) stopJob(ctx context.Context, namespace, name string) error {
+	job, err := get(ctx, c.api.BatchV1().Jobs(namespace).Get, name)
+	for asked := false; ; {
+		switch {
+		case apierrors.IsNotFound(err):
+			return nil
+		case err != nil:
+			return explain(err, "get", "jobs", namespace)
+		}
+		if !asked {
+			if err := c.deleteJob(ctx, job); err != nil {
+				return err
+			}
+			asked = true
+		} else if !pause(ctx, jobPoll) {
+			return fmt.Errorf("it is being deleted, and its pods have not ended yet: %w", context.Cause(ctx))
+		}
+		uid := job.UID
+		if job, err = get(ctx, c.api.BatchV1().Jobs(namespace).Get, name); err == nil && job.UID != uid {
+			return nil
+		}
+	}
+}
+
+// deleteJob deletes a Job with its pods: in the foreground, so that it is there as long as they are.
+func (c *Client) deleteJob(ctx context.Context, job *batchv1.Job) error {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	foreground := metav1.DeletePropagationForeground
+	err := c.api.BatchV1().Jobs(job.Namespace).Delete(ctx, job.Name, metav1.DeleteOptions{
+		PropagationPolicy: &foreground, Preconditions: &metav1.Preconditions{UID: &job.UID},
+	})
+	if err != nil && !apierrors.IsNotFound(err) {
+		return explain(err, "delete", "jobs", job.Namespace)
+	}
+	return nil
+}
+
+// pause waits; false if the context ended first.
+func pause(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
+	}
+}

@@ -1,0 +1,277 @@
+package kube
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	batchv1 "k8s.io/api/batch/v1"
+	coordinationv1 "k8s.io/api/coordination/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	clienttesting "k8s.io/client-go/testing"
+
+	"github.com/cjworkbench/unstuck/release"
+)
+
+func jobTemplate() batchv1.JobTemplateSpec {
+	return batchv1.JobTemplateSpec{
+		ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{"app": "migrate"}, Annotations: map[string]string{"note": "kept"}},
+		Spec: batchv1.JobSpec{BackoffLimit: new(int32(2)), Template: corev1.PodTemplateSpec{
+			ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{"app": "migrate"}},
+			Spec: corev1.PodSpec{RestartPolicy: corev1.RestartPolicyOnFailure, Containers: []corev1.Container{
+				{Name: "app", Image: "gcr.io/acme/migrate:1"}, {Name: "proxy", Image: "gcr.io/sql/proxy:1"},
+			}},
+		}},
+	}
+}
+
+func migrateRun() release.JobRun {
+	return release.JobRun{
+		Name: "migrate-1", Operation: "deploy-1", From: release.TemplateRef{Kind: release.FromCronJob, Name: "migrate"},
+		Images: []release.ImageChange{{Container: "app", From: "gcr.io/acme/migrate:1", To: "gcr.io/acme/migrate:2"}},
+	}
+}
+
+func TestAJobIsStartedOnceFromACronJob(t *testing.T) {
+	template := &batchv1.CronJob{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "migrate", UID: "x"}, Spec: batchv1.CronJobSpec{Suspend: new(true), JobTemplate: jobTemplate()}}
+	c := newCluster(t, template)
+	r := c.releases()
+	for range 2 {
+		if err := r.StartJob(t.Context(), testEnvironment(), migrateRun()); err != nil {
+			t.Fatal(err)
+		}
+		template.Spec.JobTemplate.Spec.BackoffLimit = new(int32(9)) // it is this one, even if another would be made now
+		c.put(template)
+	}
+	all, err := c.BatchV1().Jobs(ns).List(t.Context(), metav1.ListOptions{})
+	if err != nil || len(all.Items) != 1 {
+		t.Fatalf("%d jobs, %v", len(all.Items), err)
+	}
+	want := batchv1.Job{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: ns, Name: "migrate-1", ResourceVersion: all.Items[0].ResourceVersion,
+			Labels:      map[string]string{"app": "migrate", managedBy: "unstuck", operationLabel: "deploy-1"},
+			Annotations: map[string]string{"note": "kept", "cronjob.kubernetes.io/instantiate": "manual", fromNote: "cronjob migrate"},
+		},
+		Spec: jobTemplate().Spec,
+	}
+	want.Spec.TTLSecondsAfterFinished = new(int32(7 * 24 * 3600))
+	want.Spec.Template.Labels = map[string]string{"app": "migrate", operationLabel: "deploy-1"}
+	want.Spec.Template.Spec.RestartPolicy = corev1.RestartPolicyNever
+	want.Spec.Template.Spec.Containers[0].Image = "gcr.io/acme/migrate:2"
+	if diff := cmp.Diff(want, all.Items[0]); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestAJobFromAPodTemplateIsTriedOnce(t *testing.T) {
+	c := newCluster(t, &corev1.PodTemplate{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "clear"}, Template: corev1.PodTemplateSpec{
+		Spec: corev1.PodSpec{RestartPolicy: corev1.RestartPolicyAlways, Containers: []corev1.Container{{Name: "app", Image: "redis:7"}}},
+	}})
+	run := release.JobRun{Name: "clear-1", Operation: "task-1", From: release.TemplateRef{Kind: release.FromPodTemplate, Name: "clear"}}
+	if err := c.releases().StartJob(t.Context(), testEnvironment(), run); err != nil {
+		t.Fatal(err)
+	}
+	job, err := c.BatchV1().Jobs(ns).Get(t.Context(), "clear-1", metav1.GetOptions{})
+	if err != nil || *job.Spec.BackoffLimit != 0 || job.Spec.Template.Spec.RestartPolicy != corev1.RestartPolicyNever {
+		t.Errorf("%+v, %v", job.Spec, err)
+	}
+}
+
+func TestAJobThatHasEndedStaysForADay(t *testing.T) {
+	for given, want := range map[int32]int32{0: 24 * 3600, 60: 24 * 3600, 48 * 3600: 48 * 3600} {
+		template := jobTemplate()
+		template.Spec.TTLSecondsAfterFinished = &given
+		job, err := newJob(ns, migrateRun(), template)
+		if err != nil || *job.Spec.TTLSecondsAfterFinished != want {
+			t.Errorf("%d s: %d s, %v", given, *job.Spec.TTLSecondsAfterFinished, err)
+		}
+		if len(job.OwnerReferences) > 0 {
+			t.Error("the CronJob's history limits would remove it")
+		}
+	}
+}
+
+func TestAJobIsNotStartedWithAnotherImageThanWasPlanned(t *testing.T) {
+	c := newCluster(t, &batchv1.CronJob{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "migrate"}, Spec: batchv1.CronJobSpec{JobTemplate: jobTemplate()}})
+	run := migrateRun()
+	run.Images[0].Container = "renamed"
+	if err := c.releases().StartJob(t.Context(), testEnvironment(), run); err == nil || !strings.Contains(err.Error(), "it has no container renamed") {
+		t.Errorf("%v", err)
+	}
+	if c.asked("create jobs") > 0 {
+		t.Error("it was started")
+	}
+}
+
+// migration is a Job that runs, and its pod.
+func migration(conditions ...batchv1.JobCondition) *batchv1.Job {
+	return &batchv1.Job{
+		ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "migrate-1", UID: "job-uid"},
+		Spec:       batchv1.JobSpec{Selector: &metav1.LabelSelector{MatchLabels: map[string]string{"controller-uid": "job-uid"}}},
+		Status:     batchv1.JobStatus{Conditions: conditions},
+	}
+}
+
+func migrationPod() *corev1.Pod {
+	p := newPod("migrate-1-x", "app", "controller-uid", "job-uid", metav1.OwnerReference{Kind: "Job", Name: "migrate-1", UID: "job-uid"})
+	p.Spec.Containers = p.Spec.Containers[1:]
+	p.Status.ContainerStatuses = p.Status.ContainerStatuses[1:]
+	return p
+}
+
+func TestAJobSaysHowItIsDoing(t *testing.T) {
+	condition := func(kind batchv1.JobConditionType, reason, message string) batchv1.JobCondition {
+		return batchv1.JobCondition{Type: kind, Status: corev1.ConditionTrue, Reason: reason, Message: message}
+	}
+	unmet := condition(batchv1.JobComplete, "", "")
+	unmet.Status = corev1.ConditionFalse
+	for _, tc := range []struct {
+		name         string
+		job          *batchv1.Job
+		done, failed bool
+		message      string
+	}{
+		{"it runs", migration(), false, false, ""},
+		{"it has not ended", migration(unmet), false, false, ""},
+		{"it is about to end", migration(condition(batchv1.JobSuccessCriteriaMet, "", "")), false, false, ""},
+		{"it is about to fail", migration(condition(batchv1.JobFailureTarget, "", "")), false, false, ""},
+		{"it is done", migration(condition(batchv1.JobComplete, "", "")), true, false, ""},
+		{"it has failed", migration(condition(batchv1.JobFailed, "BackoffLimitExceeded", "too often")), false, true, "BackoffLimitExceeded: too often"},
+		{"it does not say why", migration(condition(batchv1.JobFailed, "", "")), false, true, "Failed"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			other := rabbit(1)
+			s, err := newCluster(t, tc.job, migrationPod(), other).releases().JobState(t.Context(), testEnvironment(), "migrate-1")
+			if err != nil || s.Done != tc.done || s.Failed != tc.failed || s.Message != tc.message || len(s.Pods) != 1 || s.Pods[0].Name != "migrate-1-x" {
+				t.Errorf("%+v, %v", s, err)
+			}
+		})
+	}
+}
+
+func TestAJobIsStoppedOnceItAndItsPodsAreGone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, migration(), migrationPod())
+		r, env := c.releases(), testEnvironment()
+		ends := time.Now().Add(20 * time.Second)
+		time.AfterFunc(time.Until(ends), func() { c.drop("jobs", "batch", ns, "migrate-1") })
+		c.PrependReactor("delete", "jobs", func(a clienttesting.Action) (bool, runtime.Object, error) {
+			d := a.(clienttesting.DeleteActionImpl) //nolint:forcetypeassert // a delete
+			if p := d.DeleteOptions.PropagationPolicy; p == nil || *p != metav1.DeletePropagationForeground || *d.DeleteOptions.Preconditions.UID != "job-uid" {
+				t.Errorf("deleted with %+v", d.DeleteOptions)
+			}
+			return true, nil, nil
+		})
+		ctx, stop := context.WithTimeout(t.Context(), 5*time.Second)
+		defer stop()
+		if err := r.StopJob(ctx, env, "migrate-1"); !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "have not ended yet") {
+			t.Errorf("too soon: %v", err)
+		}
+		if err := r.StopJob(t.Context(), env, "migrate-1"); err != nil || time.Now().Before(ends) {
+			t.Errorf("%v, %s too early", err, time.Until(ends))
+		}
+		if err := r.StopJob(t.Context(), env, "migrate-1"); err != nil {
+			t.Errorf("one that there is not: %v", err)
+		}
+	})
+}
+
+func TestTheLockOfTheNamespaceIsTheOneThatRemediationHeeds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t)
+		r, env := c.releases(), testEnvironment()
+		mine := release.Holder{ID: "unstuck-0/deploy-1", Owner: "ada", Reason: "deploy", TTL: 30 * time.Second}
+		theirs := release.Holder{ID: "unstuck-1/deploy-2", Owner: "eve", Reason: "task", TTL: 30 * time.Second}
+		guard := func(want string) {
+			t.Helper()
+			var v verdict
+			l, err := c.CoordinationV1().Leases(ns).Get(t.Context(), operationLease, metav1.GetOptions{})
+			if v, _ = operating(trimLock(l), err == nil, time.Now()); v.String() != want {
+				t.Errorf("the guard says %s: %s, want %s", v.Answer, v.why, want)
+			}
+		}
+		refused := func() {
+			t.Helper()
+			err := r.Acquire(t.Context(), env, theirs)
+			locked, ok := errors.AsType[*release.LockedError](err)
+			if !ok || locked.Holder != mine || time.Until(locked.Expires) <= 0 || time.Until(locked.Expires) > mine.TTL {
+				t.Errorf("%v: %+v", err, locked)
+			}
+		}
+		must := func(err error) {
+			t.Helper()
+			if err != nil {
+				t.Error(err)
+			}
+		}
+		must(r.Release(t.Context(), env, mine))
+		must(r.Acquire(t.Context(), env, mine))
+		guard("yes")
+		refused()
+		time.Sleep(29 * time.Second)
+		refused()
+		must(r.Acquire(t.Context(), env, mine)) // renewed
+		time.Sleep(29 * time.Second)
+		refused()
+		must(r.Release(t.Context(), env, theirs)) // which is not theirs
+		guard("yes")
+		time.Sleep(time.Second)
+		guard("no")
+		must(r.Acquire(t.Context(), env, theirs)) // the holder is dead
+		guard("yes")
+		must(r.Release(t.Context(), env, mine))
+		guard("yes")
+		must(r.Release(t.Context(), env, theirs))
+		guard("no")
+		must(r.Acquire(t.Context(), env, mine))
+		l, err := c.CoordinationV1().Leases(ns).Get(t.Context(), operationLease, metav1.GetOptions{})
+		if err != nil || *l.Spec.LeaseTransitions != 3 || *l.Spec.LeaseDurationSeconds != 30 || !l.Spec.AcquireTime.Time.Equal(time.Now().Truncate(time.Microsecond)) {
+			t.Errorf("%v: %+v", err, l.Spec)
+		}
+	})
+}
+
+func TestOfTwoWhoWantTheLockOneGetsIt(t *testing.T) {
+	c := newCluster(t)
+	r, env := c.releases(), testEnvironment()
+	results := make(chan error)
+	for i := range 8 {
+		go func() {
+			results <- r.Acquire(t.Context(), env, release.Holder{ID: fmt.Sprint(i), Owner: fmt.Sprint(i), TTL: time.Minute})
+		}()
+	}
+	taken := 0
+	for range 8 {
+		if err := <-results; err == nil {
+			taken++
+		} else if _, locked := errors.AsType[*release.LockedError](err); !locked {
+			t.Error(err)
+		}
+	}
+	if taken != 1 {
+		t.Errorf("%d got it", taken)
+	}
+}
+
+func TestALockWithoutAnEndIsHeldForEver(t *testing.T) {
+	c := newCluster(t, &coordinationv1.Lease{
+		ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: operationLease}, Spec: coordinationv1.LeaseSpec{HolderIdentity: new("a-script")},
+	})
+	err := c.releases().Acquire(t.Context(), testEnvironment(), release.Holder{ID: "me", TTL: time.Minute})
+	locked, ok := errors.AsType[*release.LockedError](err)
+	if !ok || locked.Holder.Owner != "a-script" || !locked.Expires.IsZero() {
+		t.Errorf("%v", err)
+	}
+	c.deny("get", "leases", true)
+	if _, ok := errors.AsType[Missing](c.releases().Acquire(t.Context(), testEnvironment(), release.Holder{ID: "me"})); !ok {
+		t.Error("what is missing is not named")
+	}
+}

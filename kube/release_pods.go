@@ -1,0 +1,154 @@
+package kube
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/cjworkbench/unstuck/release"
+)
+
+const (
+	explainedPods = 5 // of how many pods that are not well the events are read
+	keptEvents    = 5 // of each
+)
+
+// containersOf gives the containers of a pod template, the init containers first.
+func containersOf(spec corev1.PodSpec) []release.Container {
+	var all []release.Container
+	for i, c := range slices.Concat(spec.InitContainers, spec.Containers) {
+		one := release.Container{Name: c.Name, Init: i < len(spec.InitContainers), Image: c.Image}
+		for _, e := range c.Env {
+			if e.ValueFrom != nil && e.ValueFrom.SecretKeyRef != nil {
+				one.EnvSecrets = append(one.EnvSecrets, e.ValueFrom.SecretKeyRef.Name)
+			}
+		}
+		for _, e := range c.EnvFrom {
+			if e.SecretRef != nil {
+				one.EnvFromSecrets = append(one.EnvFromSecrets, e.SecretRef.Name)
+			}
+		}
+		all = append(all, one)
+	}
+	return all
+}
+
+func volumesOf(spec corev1.PodSpec) []release.Volume {
+	var all []release.Volume
+	for _, v := range spec.Volumes {
+		one := release.Volume{Name: v.Name}
+		if v.Secret != nil {
+			one.Secrets = append(one.Secrets, v.Secret.SecretName)
+		}
+		if v.Projected != nil {
+			for _, s := range v.Projected.Sources {
+				if s.Secret != nil {
+					one.Secrets = append(one.Secrets, s.Secret.Name)
+				}
+			}
+		}
+		all = append(all, one)
+	}
+	return all
+}
+
+// podOf says of a pod what release wants to know, but for its events and whether it is of the current template. Its
+// containers are in the order of its specification, as far as something is known of them: the kubelet sorts by name.
+func podOf(p *corev1.Pod) release.Pod {
+	one := release.Pod{Name: p.Name, Phase: string(p.Status.Phase), Terminating: p.DeletionTimestamp != nil, Reason: p.Status.Reason}
+	for _, c := range p.Status.Conditions {
+		one.Ready = one.Ready || c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue
+		one.Conditions = append(one.Conditions, release.Condition{
+			Type: string(c.Type), Status: string(c.Status), Reason: c.Reason, Message: c.Message,
+			Updated: laterOf(c.LastProbeTime.Time, c.LastTransitionTime.Time), Changed: c.LastTransitionTime.Time,
+		})
+	}
+	add := func(init bool, containers []corev1.Container, statuses []corev1.ContainerStatus) {
+		for _, c := range containers {
+			if i := slices.IndexFunc(statuses, func(s corev1.ContainerStatus) bool { return s.Name == c.Name }); i >= 0 {
+				one.Containers = append(one.Containers, containerState(init, statuses[i]))
+			}
+		}
+	}
+	add(true, p.Spec.InitContainers, p.Status.InitContainerStatuses)
+	add(false, p.Spec.Containers, p.Status.ContainerStatuses)
+	return one
+}
+
+func laterOf(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+func containerState(init bool, s corev1.ContainerStatus) release.ContainerState {
+	one := release.ContainerState{Name: s.Name, Init: init, Ready: s.Ready, Restarts: int(s.RestartCount)}
+	last := s.LastTerminationState.Terminated
+	switch {
+	case s.State.Running != nil:
+		one.Started = s.State.Running.StartedAt.Time
+	case s.State.Terminated != nil:
+		last = s.State.Terminated
+		one.Ended, one.Started, one.Message = true, last.StartedAt.Time, last.Message
+	default: // also if nothing is said: then it waits
+		one.Waiting, one.Ended = "Waiting", last != nil
+		if w := s.State.Waiting; w != nil {
+			one.Waiting, one.Message = cmp.Or(w.Reason, one.Waiting), w.Message
+		}
+	}
+	if last != nil {
+		one.LastEnd, one.LastExit, one.LastReason = last.FinishedAt.Time, int(last.ExitCode), last.Reason
+	}
+	return one
+}
+
+// addEvents adds the latest warnings about those pods that are not well; they are the same as pods, in that order. They
+// only help to explain: without them the pods are known as well.
+func (c *Client) addEvents(ctx context.Context, namespace string, pods []corev1.Pod, to []release.Pod) {
+	left := explainedPods
+	for i := range to {
+		p := &to[i]
+		if p.Ready || p.Terminating || p.Phase == string(corev1.PodSucceeded) || left == 0 {
+			continue
+		}
+		left--
+		events, err := c.warnings(ctx, namespace, pods[i].UID)
+		if err != nil {
+			c.log.Debug("cannot read the events of a pod", "pod", p.Name, "namespace", namespace, "error", explain(err, "list", "events", namespace).Error())
+			return
+		}
+		p.Events = events
+	}
+}
+
+// warnings gives the latest warnings about an object, oldest first.
+func (c *Client) warnings(ctx context.Context, namespace string, uid types.UID) ([]string, error) {
+	about := fields.Set{"involvedObject.uid": string(uid), "type": corev1.EventTypeWarning}
+	all, err := list(ctx, c.api.CoreV1().Events(namespace).List, metav1.ListOptions{FieldSelector: about.String()})
+	if err != nil {
+		return nil, err
+	}
+	items := slices.DeleteFunc(all.Items, func(e corev1.Event) bool { return e.InvolvedObject.UID != uid || e.Type != corev1.EventTypeWarning })
+	slices.SortStableFunc(items, func(a, b corev1.Event) int { return lastSeen(a).Compare(lastSeen(b)) })
+	var texts []string
+	for _, e := range items[max(0, len(items)-keptEvents):] {
+		texts = append(texts, fmt.Sprintf("%s: %s", e.Reason, e.Message))
+	}
+	return texts, nil
+}
+
+func lastSeen(e corev1.Event) time.Time {
+	at := laterOf(e.LastTimestamp.Time, e.EventTime.Time)
+	if e.Series != nil {
+		at = laterOf(at, e.Series.LastObservedTime.Time)
+	}
+	return at
+}

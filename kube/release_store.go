@@ -1,0 +1,163 @@
+package kube
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+
+	"github.com/cjworkbench/unstuck/release"
+)
+
+const (
+	operationKind    = "operation"
+	environmentLabel = "unstuck.cjworkbench.org/environment"
+)
+
+// Operations keeps operations, each in a ConfigMap of its own in the client's namespace. It is a release.Store, and
+// keeps nothing in memory: any number may be used, by any number of replicas.
+type Operations struct{ client *Client }
+
+// Operations gives the client's operations.
+func (c *Client) Operations() *Operations { return &Operations{c} }
+
+// Save implements release.Store. With a new operation it drops those that need not be kept any longer.
+func (s *Operations) Save(ctx context.Context, o release.Operation) error {
+	if err := s.save(ctx, o); err != nil {
+		return fmt.Errorf("write operation %s: %w", o.ID, err)
+	}
+	if o.Version == 1 {
+		if err := s.forget(ctx, o.Environment); err != nil {
+			s.client.log.Warn("cannot remove old operations", "environment", o.Environment, "error", err.Error())
+		}
+	}
+	return nil
+}
+
+func (s *Operations) save(ctx context.Context, o release.Operation) error {
+	data, err := json.Marshal(o)
+	if err != nil {
+		return err
+	}
+	m := &corev1.ConfigMap{
+		ObjectMeta: metav1.ObjectMeta{
+			Name: objectName(operationKind, o.ID), Namespace: s.client.namespace, Labels: operationLabels(o.Environment),
+			Annotations: map[string]string{nameNote: o.ID},
+		},
+		Data: map[string]string{documentKey: string(data)},
+	}
+	maps := s.client.api.CoreV1().ConfigMaps(s.client.namespace)
+	verb := "create"
+	if o.Version > 1 {
+		verb = "update"
+		var stored release.Operation
+		if stored, m.ResourceVersion, err = s.read(ctx, o.ID); errors.Is(err, release.ErrNotFound) || err == nil && stored.Version != o.Version-1 {
+			return release.ErrConflict
+		} else if err != nil {
+			return err
+		}
+	}
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	if verb == "create" {
+		_, err = maps.Create(ctx, m, metav1.CreateOptions{})
+	} else {
+		_, err = maps.Update(ctx, m, metav1.UpdateOptions{})
+	}
+	if apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) || apierrors.IsNotFound(err) && verb == "update" {
+		return release.ErrConflict
+	}
+	return explain(err, verb, "configmaps", s.client.namespace)
+}
+
+// operationLabels are those of an environment's operations. A name that is too long for a label is one of the environments
+// that are told apart by what stands in the operations.
+func operationLabels(environment string) labels.Set {
+	return labels.Set{
+		managedBy: "unstuck", kindLabel: operationKind, environmentLabel: strings.TrimRight(environment[:min(len(environment), 63)], "-"),
+	}
+}
+
+// Load implements release.Store.
+func (s *Operations) Load(ctx context.Context, id string) (release.Operation, error) {
+	o, _, err := s.read(ctx, id)
+	if err != nil {
+		return release.Operation{}, fmt.Errorf("read operation %s: %w", id, err)
+	}
+	return o, nil
+}
+
+func (s *Operations) read(ctx context.Context, id string) (o release.Operation, version string, err error) {
+	m, err := get(ctx, s.client.api.CoreV1().ConfigMaps(s.client.namespace).Get, objectName(operationKind, id))
+	switch {
+	case apierrors.IsNotFound(err):
+		return o, "", release.ErrNotFound
+	case err != nil:
+		return o, "", explain(err, "get", "configmaps", s.client.namespace)
+	}
+	o, err = decodeOperation(*m)
+	if err == nil && o.ID != id {
+		err = release.ErrNotFound
+	}
+	return o, m.ResourceVersion, err
+}
+
+func decodeOperation(m corev1.ConfigMap) (o release.Operation, err error) {
+	if err = json.Unmarshal([]byte(m.Data[documentKey]), &o); err != nil {
+		return o, fmt.Errorf("ConfigMap %s holds no operation: %w", m.Name, err)
+	}
+	return o, nil
+}
+
+// Operations implements release.Store. One that cannot be read is an error: it might be under way.
+func (s *Operations) Operations(ctx context.Context, env string) ([]release.Operation, error) {
+	fail := func(err error) ([]release.Operation, error) {
+		return nil, fmt.Errorf("read the operations of %s: %w", env, err)
+	}
+	options := metav1.ListOptions{LabelSelector: operationLabels(env).String(), Limit: documentPage}
+	var all []release.Operation
+	for {
+		page, err := list(ctx, s.client.api.CoreV1().ConfigMaps(s.client.namespace).List, options)
+		if err != nil {
+			return fail(explain(err, "list", "configmaps", s.client.namespace))
+		}
+		for _, m := range page.Items {
+			if name, _, ok := content(m); !ok || m.Name != objectName(operationKind, name) { // somebody else's, or a copy
+				continue
+			}
+			o, err := decodeOperation(m)
+			if err != nil {
+				return fail(err)
+			}
+			if o.Environment == env {
+				all = append(all, o)
+			}
+		}
+		if options.Continue = page.Continue; options.Continue == "" {
+			return all, nil
+		}
+	}
+}
+
+// forget removes the operations of an environment that need not be kept.
+func (s *Operations) forget(ctx context.Context, env string) error {
+	all, err := s.Operations(ctx, env)
+	if err != nil {
+		return err
+	}
+	for _, id := range release.Forgettable(all) {
+		ctx, cancel := context.WithTimeout(ctx, callTimeout)
+		err := s.client.api.CoreV1().ConfigMaps(s.client.namespace).Delete(ctx, objectName(operationKind, id), metav1.DeleteOptions{})
+		cancel()
+		if err != nil && !apierrors.IsNotFound(err) {
+			return fmt.Errorf("remove operation %s: %w", id, explain(err, "delete", "configmaps", s.client.namespace))
+		}
+	}
+	return nil
+}

@@ -1,0 +1,149 @@
+package kube
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	authenticationv1 "k8s.io/api/authentication/v1"
+	authorizationv1 "k8s.io/api/authorization/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	clienttesting "k8s.io/client-go/testing"
+
+	"github.com/cjworkbench/unstuck/release"
+)
+
+func operationOf(id string, version int) release.Operation {
+	return release.Operation{ID: id, Version: version, Environment: "production", Kind: release.Deploy, Created: longAgo, Outcome: "ä"}
+}
+
+func TestAnOperationIsWrittenOnlyOverTheVersionBefore(t *testing.T) {
+	c := newCluster(t)
+	s := c.client().Operations()
+	for _, tc := range []struct {
+		version int
+		want    error
+	}{{2, release.ErrConflict}, {1, nil}, {1, release.ErrConflict}, {3, release.ErrConflict}, {2, nil}, {2, release.ErrConflict}, {3, nil}} {
+		if err := s.Save(t.Context(), operationOf("deploy-1", tc.version)); !errors.Is(err, tc.want) {
+			t.Errorf("version %d: %v, want %v", tc.version, err, tc.want)
+		}
+	}
+	got, err := c.client().Operations().Load(t.Context(), "deploy-1")
+	if err != nil || got.Version != 3 {
+		t.Errorf("%v, %s", err, cmp.Diff(operationOf("deploy-1", 3), got))
+	}
+	c.setGone(true)
+	if err := s.Save(t.Context(), operationOf("deploy-1", 4)); err == nil || errors.Is(err, release.ErrConflict) {
+		t.Errorf("nobody answers: %v", err)
+	}
+}
+
+func TestOperationsAreThoseOfTheEnvironmentAndTheOldestAreForgotten(t *testing.T) {
+	c := newCluster(t)
+	s := c.client().Operations()
+	other := operationOf("elsewhere", 1)
+	other.Environment = "staging"
+	if err := s.Save(t.Context(), other); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 55 {
+		o := operationOf(fmt.Sprintf("deploy-%d", i), 1)
+		o.Created = longAgo.Add(time.Duration(i) * time.Hour)
+		if i != 2 { // which is still under way
+			o.Phase = release.Succeeded
+		}
+		if err := s.Save(t.Context(), o); err != nil {
+			t.Fatal(err)
+		}
+	}
+	all, err := s.Operations(t.Context(), "production")
+	if err != nil || len(all) != 51 {
+		t.Errorf("%d operations, %v", len(all), err)
+	}
+	for id, want := range map[string]error{"deploy-0": release.ErrNotFound, "deploy-2": nil, "deploy-54": nil, "elsewhere": nil, "../x": release.ErrNotFound} {
+		if _, err := s.Load(t.Context(), id); !errors.Is(err, want) {
+			t.Errorf("%s: %v", id, err)
+		}
+	}
+}
+
+func TestATokenThatWasGoodIsAskedAboutAgainSoon(t *testing.T) {
+	c := newCluster(t)
+	asked, scoped := 0, false
+	var fault error
+	c.PrependReactor("create", "tokenreviews", func(a clienttesting.Action) (bool, runtime.Object, error) {
+		asked++
+		r := a.(clienttesting.CreateAction).GetObject().DeepCopyObject().(*authenticationv1.TokenReview) //nolint:forcetypeassert // a create
+		r.Status.Authenticated = r.Spec.Token == "hunter2"
+		r.Status.User = authenticationv1.UserInfo{Username: "ada", Groups: []string{"ops"}}
+		if scoped {
+			r.Status.User.Extra = map[string]authenticationv1.ExtraValue{"scopes.authorization.openshift.io": {"user:info"}}
+		}
+		return true, r, fault
+	})
+	r := c.client().Reviews()
+	ask := func(token string, want bool) {
+		t.Helper()
+		user, groups, ok, err := r.Authenticate(t.Context(), token)
+		if ok != want || err != nil || ok && (user != "ada" || len(groups) != 1) || !ok && user != "" {
+			t.Errorf("%s: %q %v %t, %v", token, user, groups, ok, err)
+		}
+	}
+	ask("hunter2", true)
+	ask("hunter2", true)
+	ask("wrong", false)
+	ask("wrong", false)
+	ask("", false)
+	ask(strings.Repeat("x", longToken+1), false)
+	if asked != 3 {
+		t.Errorf("asked %d times", asked)
+	}
+	for key, who := range r.callers {
+		who.until = time.Now()
+		r.callers[key] = who
+	}
+	scoped = true
+	ask("hunter2", false)
+	for i := range 3 * callersKept {
+		r.keep([32]byte{byte(i), byte(i >> 8)}, caller{until: time.Now().Add(time.Hour)}, time.Now())
+	}
+	if len(r.callers) > callersKept {
+		t.Errorf("%d are kept", len(r.callers))
+	}
+	fault = errors.New("token hunter2 is odd")
+	if _, _, ok, err := r.Authenticate(t.Context(), "hunter2"); ok || err == nil || strings.Contains(err.Error(), "hunter2") {
+		t.Errorf("%t, %v", ok, err)
+	}
+}
+
+func TestWhatACallerMayDoIsWhatTheAPIServerSays(t *testing.T) {
+	c := newCluster(t)
+	var got authorizationv1.SubjectAccessReviewSpec
+	answer := authorizationv1.SubjectAccessReviewStatus{Allowed: true}
+	c.PrependReactor("create", "subjectaccessreviews", func(a clienttesting.Action) (bool, runtime.Object, error) {
+		r := a.(clienttesting.CreateAction).GetObject().DeepCopyObject().(*authorizationv1.SubjectAccessReview) //nolint:forcetypeassert // a create
+		got, r.Status = r.Spec, answer
+		return true, r, nil
+	})
+	r := c.client().Reviews()
+	may := func(user string) bool {
+		ok, err := r.Allowed(t.Context(), user, []string{"ops"}, "create", "", "pods", "exec", ns, "cron-x")
+		if err != nil {
+			t.Error(err)
+		}
+		return ok
+	}
+	want := authorizationv1.SubjectAccessReviewSpec{User: "ada", Groups: []string{"ops"}, ResourceAttributes: &authorizationv1.ResourceAttributes{
+		Verb: "create", Resource: "pods", Subresource: "exec", Namespace: ns, Name: "cron-x",
+	}}
+	if !may("ada") || !cmp.Equal(want, got) {
+		t.Error(cmp.Diff(want, got))
+	}
+	answer.Denied = true
+	if may("ada") || may("") {
+		t.Error("it is denied")
+	}
+}

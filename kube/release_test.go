@@ -1,0 +1,338 @@
+package kube
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+
+	"github.com/cjworkbench/unstuck/release"
+)
+
+func TestTheStateOfAnEnvironmentIsReadFromTheAPIServer(t *testing.T) {
+	ending := cronPod("cron-old", "1")
+	ending.DeletionTimestamp = new(metav1.NewTime(longAgo))
+	c := newCluster(t, cron(), cronSet("1"), cronSet("2"), ending, cronPod("cron-new", "2"), rabbit(0),
+		&corev1.PodTemplate{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "clear"}, Template: corev1.PodTemplateSpec{Spec: corev1.PodSpec{
+			Containers: []corev1.Container{{Name: "redis", Image: "redis:7"}},
+		}}},
+		&batchv1.CronJob{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "migrate"}, Spec: batchv1.CronJobSpec{JobTemplate: jobTemplate()}})
+	got, err := c.releases().State(t.Context(), testEnvironment())
+	if err != nil {
+		t.Fatal(err)
+	}
+	containers := []release.ContainerState{
+		{Name: "setup", Init: true, Ended: true, Started: longAgo, LastEnd: longAgo, LastReason: "Completed"},
+		{Name: "app", Ready: true, Started: longAgo}, {Name: "proxy", Ready: true, Started: longAgo},
+	}
+	ready := []release.Condition{{Type: "Ready", Status: "True"}}
+	want := release.State{
+		Deployments: []release.Deployment{{
+			Name: "cron-deployment", RestartedAt: "then", Replicas: 1, Generation: 4, ObservedGeneration: 4, Total: 1, Updated: 1, Available: 1,
+			Containers: []release.Container{
+				{Name: "setup", Init: true, Image: "gcr.io/acme/cron:1"},
+				{Name: "app", Image: "gcr.io/acme/cron:1", EnvSecrets: []string{"password"}, EnvFromSecrets: []string{"all"}},
+				{Name: "proxy", Image: "gcr.io/sql/proxy:1"},
+			},
+			Volumes: []release.Volume{{Name: "tls", Secrets: []string{"tls"}}, {Name: "both", Secrets: []string{"projected"}}, {Name: "tmp"}},
+			Conditions: []release.Condition{{
+				Type: "Progressing", Status: "True", Reason: "NewReplicaSetAvailable", Message: "fine", Updated: longAgo.Add(time.Hour), Changed: longAgo,
+			}},
+			Pods: []release.Pod{
+				{Name: "cron-new", Phase: "Running", Updated: true, Ready: true, Conditions: ready, Containers: containers},
+				{Name: "cron-old", Phase: "Running", Terminating: true, Ready: true, Conditions: ready, Containers: containers},
+			},
+		}},
+		Templates: []release.Template{
+			{Ref: release.TemplateRef{Kind: release.FromCronJob, Name: "migrate"}, Containers: []release.Container{
+				{Name: "app", Image: "gcr.io/acme/migrate:1"}, {Name: "proxy", Image: "gcr.io/sql/proxy:1"},
+			}},
+			{Ref: release.TemplateRef{Kind: release.FromPodTemplate, Name: "clear"}, Containers: []release.Container{{Name: "redis", Image: "redis:7"}}},
+		},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if c.asked("watch") > 0 {
+		t.Error("it watches")
+	}
+}
+
+func TestNoPodIsOfTheCurrentTemplateWhileNobodyKnowsWhichThatIs(t *testing.T) {
+	updated := func(d *appsv1.Deployment, sets ...runtime.Object) bool {
+		t.Helper()
+		c := newCluster(t, append(sets, d, cronPod("cron-x", "2"))...)
+		got, err := c.releases().Deployment(t.Context(), testEnvironment(), "cron-deployment")
+		if err != nil || len(got.Pods) != 1 {
+			t.Fatalf("%+v, %v", got, err)
+		}
+		return got.Pods[0].Updated
+	}
+	foreign := cronSet("2")
+	foreign.OwnerReferences[0].UID = "another"
+	for name, tc := range map[string]struct {
+		d    *appsv1.Deployment
+		set  runtime.Object
+		want bool
+	}{
+		"it is known":                   {cron(), cronSet("2"), true},
+		"the change is not seen yet":    {cron(func(d *appsv1.Deployment) { d.Generation = 5 }), cronSet("2"), false},
+		"there is a newer one":          {cron(func(d *appsv1.Deployment) { d.Annotations[revisionNote] = "3" }), cronSet("2"), false},
+		"the set is another's":          {cron(), foreign, false},
+		"the Deployment says no number": {cron(func(d *appsv1.Deployment) { d.Annotations = nil }), cronSet("2"), false},
+	} {
+		if got := updated(tc.d, tc.set); got != tc.want {
+			t.Errorf("%s: %t", name, got)
+		}
+	}
+}
+
+func TestThePodsAreReadAfterTheDeployment(t *testing.T) {
+	c := newCluster(t, cron())
+	if _, err := c.releases().Deployment(t.Context(), testEnvironment(), "cron-deployment"); err != nil {
+		t.Fatal(err)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if want := []string{"get deployments cron-deployment", "list replicasets", "list pods"}; !slices.Equal(c.requests, want) {
+		t.Errorf("%q, want %q", c.requests, want)
+	}
+}
+
+func TestAPodThatIsNotWellHasItsLatestWarnings(t *testing.T) {
+	broken := cronPod("cron-x", "2")
+	notReady(broken)
+	broken.Status.ContainerStatuses[1] = corev1.ContainerStatus{
+		Name: "app", RestartCount: 3, State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "CrashLoopBackOff", Message: "back-off"}},
+		LastTerminationState: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: 3, Reason: "Error", FinishedAt: metav1.NewTime(longAgo)}},
+	}
+	objects := []runtime.Object{cron(), cronSet("2"), broken}
+	for i := range 8 {
+		objects = append(objects, &corev1.Event{
+			ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: fmt.Sprintf("e%d", i)}, InvolvedObject: corev1.ObjectReference{UID: "cron-x-uid"},
+			Type: "Warning", Reason: "Unhealthy", Message: fmt.Sprint(i), LastTimestamp: metav1.NewTime(longAgo.Add(time.Duration(-i) * time.Minute)),
+		})
+	}
+	objects = append(objects,
+		&corev1.Event{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "normal"}, InvolvedObject: corev1.ObjectReference{UID: "cron-x-uid"}, Type: "Normal", Reason: "Pulled"},
+		&corev1.Event{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "other"}, InvolvedObject: corev1.ObjectReference{UID: "other"}, Type: "Warning", Reason: "Other"})
+	c := newCluster(t, objects...)
+	look := func() release.Pod {
+		t.Helper()
+		d, err := c.releases().Deployment(t.Context(), testEnvironment(), "cron-deployment")
+		if err != nil || len(d.Pods) != 1 {
+			t.Fatalf("%+v, %v", d, err)
+		}
+		return d.Pods[0]
+	}
+	p := look()
+	if want := []string{"Unhealthy: 4", "Unhealthy: 3", "Unhealthy: 2", "Unhealthy: 1", "Unhealthy: 0"}; !slices.Equal(p.Events, want) {
+		t.Errorf("events %q", p.Events)
+	}
+	want := release.ContainerState{
+		Name: "app", Waiting: "CrashLoopBackOff", Message: "back-off", Ended: true, Restarts: 3, LastEnd: longAgo, LastExit: 3, LastReason: "Error",
+	}
+	if diff := cmp.Diff(want, p.Containers[1]); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	c.deny("list", "events", true)
+	if p = look(); p.Events != nil {
+		t.Errorf("events %q", p.Events)
+	}
+}
+
+func TestAPatchChangesWhatItSaysAndNothingElse(t *testing.T) {
+	c := newCluster(t, cron())
+	r := c.releases()
+	zero := 0
+	p := release.Patch{Deployment: "cron-deployment", RestartedAt: "now", Replicas: &zero, Images: []release.ImageChange{
+		{Container: "setup", Init: true, To: "gcr.io/acme/cron:2"}, {Container: "app", From: "whatever", To: "gcr.io/acme/cron:2"},
+	}}
+	want := cron()
+	want.Spec.Replicas = new(int32(0))
+	want.Spec.Template.Annotations[restartedNote] = "now"
+	want.Spec.Template.Spec.InitContainers[0].Image, want.Spec.Template.Spec.Containers[0].Image = "gcr.io/acme/cron:2", "gcr.io/acme/cron:2"
+	for range 2 {
+		if err := r.Patch(t.Context(), testEnvironment(), p); err != nil {
+			t.Fatal(err)
+		}
+		d, err := c.AppsV1().Deployments(ns).Get(t.Context(), "cron-deployment", metav1.GetOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want.Spec, d.Spec); diff != "" {
+			t.Errorf("(-want +got):\n%s", diff)
+		}
+	}
+	if n := c.asked("patch deployments"); n != 2 {
+		t.Errorf("%d patches, want one for each call", n)
+	}
+	if err := r.Patch(t.Context(), testEnvironment(), release.Patch{Deployment: "cron-deployment", Replicas: new(1)}); err != nil {
+		t.Fatal(err)
+	}
+	want.Spec.Replicas = new(int32(1))
+	if d, err := c.AppsV1().Deployments(ns).Get(t.Context(), "cron-deployment", metav1.GetOptions{}); err != nil || !cmp.Equal(want.Spec, d.Spec) {
+		t.Errorf("%v, %s", err, cmp.Diff(want.Spec, d.Spec))
+	}
+}
+
+func TestAPatchOfAContainerThatIsNotThereAddsNone(t *testing.T) {
+	c := newCluster(t, cron())
+	for _, change := range []release.ImageChange{{Container: "other", To: "x:2"}, {Container: "app", Init: true, To: "x:2"}} {
+		err := c.releases().Patch(t.Context(), testEnvironment(), release.Patch{Deployment: "cron-deployment", Images: []release.ImageChange{change}})
+		if err == nil || !strings.Contains(err.Error(), "it has no container "+change.Container) {
+			t.Errorf("%v", err)
+		}
+	}
+	if c.asked("patch") > 0 {
+		t.Error("it was patched")
+	}
+}
+
+func TestAPatchIsOfWhatWasLookedAt(t *testing.T) {
+	c := newCluster(t, cron())
+	others := 0
+	c.intercept(func(request string) {
+		if request == "patch deployments cron-deployment" && others < 2 {
+			others++
+			c.put(cron(func(d *appsv1.Deployment) { d.Spec.Paused = true }))
+		}
+	})
+	err := c.releases().Patch(t.Context(), testEnvironment(), release.Patch{Deployment: "cron-deployment", RestartedAt: "now"})
+	d, _ := c.AppsV1().Deployments(ns).Get(t.Context(), "cron-deployment", metav1.GetOptions{})
+	if err != nil || !d.Spec.Paused || d.Spec.Template.Annotations[restartedNote] != "now" {
+		t.Errorf("%v: %+v", err, d.Spec)
+	}
+	if n := c.asked("patch deployments"); n != 3 {
+		t.Errorf("%d patches", n)
+	}
+}
+
+func TestThePatchIsWhatKubectlWouldSend(t *testing.T) {
+	d := cron()
+	d.ResourceVersion = "7"
+	data, err := json.Marshal(patchOf(release.Patch{RestartedAt: "now", Images: []release.ImageChange{{Container: "app", To: "x:2"}}}, d))
+	want := `{"metadata":{"resourceVersion":"7","uid":"cron-uid"},"spec":{"template":{"metadata":{"annotations":{"kubectl.kubernetes.io/restartedAt":"now"}},"spec":{"containers":[{"image":"x:2","name":"app"}]}}}}`
+	if err != nil || string(data) != want {
+		t.Errorf("%s, want %s", data, want)
+	}
+}
+
+func TestWhatIsNotThereIsNotFoundAndWhatIsForbiddenIsNamed(t *testing.T) {
+	c := newCluster(t)
+	r, env := c.releases(), testEnvironment()
+	calls := map[string]func() error{
+		"deployments get": func() error { _, err := r.Deployment(t.Context(), env, "x"); return err },
+		"deployments get, to patch": func() error {
+			return r.Patch(t.Context(), env, release.Patch{Deployment: "x", RestartedAt: "now"})
+		},
+		"jobs get": func() error { _, err := r.JobState(t.Context(), env, "x"); return err },
+		"pods get": func() error { _, err := r.PodLog(t.Context(), env, "x", "app", 5); return err },
+		"cronjobs get": func() error {
+			return r.StartJob(t.Context(), env, release.JobRun{Name: "x", From: release.TemplateRef{Kind: release.FromCronJob, Name: "x"}})
+		},
+		"configmaps get": func() error { _, err := c.client().Operations().Load(t.Context(), "x"); return err },
+	}
+	for name, call := range calls {
+		if err := call(); !errors.Is(err, release.ErrNotFound) {
+			t.Errorf("%s: %v", name, err)
+		}
+		resource, rest, _ := strings.Cut(name, " ")
+		verb, _, _ := strings.Cut(rest, ",")
+		c.deny(verb, resource, true)
+		missing, ok := errors.AsType[Missing](call())
+		if !ok || missing.Verb != verb || missing.Resource != resource {
+			t.Errorf("%s: %v", name, missing)
+		}
+		c.deny(verb, resource, false)
+	}
+	c.setGone(true)
+	for name, call := range calls {
+		if err := call(); err == nil || errors.Is(err, release.ErrNotFound) {
+			t.Errorf("%s, and nobody answers: %v", name, err)
+		}
+	}
+	env.Name = "unheard-of"
+	if _, err := r.State(t.Context(), env); err == nil {
+		t.Error("an environment that nobody knows is no error")
+	}
+}
+
+func TestAnEnvironmentNeedsItsPermissionsAndNoMore(t *testing.T) {
+	client := newCluster(t).client()
+	NewReleases().Add(client, testEnvironment())
+	client.Reviews()
+	client.DockerConfig(ns, "pull", "")
+	var got []string
+	for _, m := range client.Needs() {
+		if m.Namespace != "unstuck" {
+			got = append(got, m.String())
+		}
+	}
+	in := " in namespace production"
+	want := []string{
+		"subjectaccessreviews create", "tokenreviews create",
+		"cronjobs get" + in + " (migrate)", "cronjobs get" + in + " (never)",
+		"deployments get" + in + " (cron-deployment)", "deployments patch" + in + " (cron-deployment)", "deployments get" + in + " (gone)", "deployments patch" + in + " (gone)",
+		"events list" + in, "jobs create" + in, "jobs delete" + in, "jobs get" + in, "leases create" + in,
+		"leases get" + in + " (unstuck-operation)", "leases update" + in + " (unstuck-operation)",
+		"pods get" + in, "pods list" + in, "pods/exec create" + in, "pods/exec get" + in, "pods/log get" + in,
+		"podtemplates get" + in + " (clear)", "replicasets list" + in, "secrets get" + in + " (pull)",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	client.elsewhere = true
+	for _, m := range client.Needs() {
+		if m.Namespace == "unstuck" {
+			t.Errorf("in another cluster it needs %s", m)
+		}
+	}
+	env := testEnvironment()
+	env.Tasks = nil
+	client = newCluster(t).client()
+	NewReleases().Add(client, env)
+	for _, m := range client.Needs() {
+		if m.Resource == "pods/exec" || m.Resource == "podtemplates" {
+			t.Errorf("without tasks it needs %s", m)
+		}
+	}
+}
+
+func TestADockerConfigIsReadAnewEachTime(t *testing.T) {
+	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "pull"}, Data: map[string][]byte{corev1.DockerConfigJsonKey: []byte("1"), "mine": []byte("2")}}
+	c := newCluster(t, secret)
+	client := c.client()
+	for key, want := range map[string]string{"": "1", "mine": "2"} {
+		if got, err := client.DockerConfig(ns, "pull", key)(t.Context()); err != nil || string(got) != want {
+			t.Errorf("%q: %q, %v", key, got, err)
+		}
+	}
+	read := client.DockerConfig(ns, "pull", "")
+	secret.Data = map[string][]byte{corev1.DockerConfigKey: []byte("3")}
+	c.put(secret)
+	if got, err := read(t.Context()); err != nil || string(got) != "3" {
+		t.Errorf("%q, %v", got, err)
+	}
+	secret.Data = map[string][]byte{"other": []byte("hunter2")}
+	c.put(secret)
+	if _, err := read(t.Context()); err == nil || strings.Contains(err.Error(), "hunter2") {
+		t.Errorf("%v", err)
+	}
+	c.deny("get", "secrets", true)
+	if missing, ok := errors.AsType[Missing](second(read(t.Context()))); !ok || missing.Name != "pull" {
+		t.Errorf("%v", missing)
+	}
+}
+
+func second[T any](_ T, err error) error { return err }

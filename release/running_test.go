@@ -1,0 +1,35 @@
+package release
+
+import (
+	"strings"
+	"testing"
+)
+
+func TestTheCommitOfOneServiceIsReadOffAllItsOwnImages(t *testing.T) {
+	env := testEnvironment()
+	state := State{Deployments: []Deployment{
+		{Name: "frontend-deployment", Containers: []Container{
+			{Name: "app", Image: "gcr.io/acme/frontend:" + commitA},
+			{Name: "sidecar", Image: "gcr.io/acme/fetcher:" + commitA},
+			{Name: "proxy", Image: "gcr.io/else/proxy:1"},
+		}},
+		{Name: "fetcher-deployment", Containers: []Container{
+			{Name: "app", Image: "gcr.io/acme/fetcher:" + commitB},
+			{Name: "sidecar", Image: "gcr.io/acme/frontend:" + commitA},
+		}},
+	}}
+	for service, want := range map[string]struct{ commit, why string }{
+		"frontend": {commit: commitA},
+		"fetcher":  {why: "container sidecar of fetcher runs " + commitA},
+		"cron":     {why: "there is no Deployment cron-deployment"},
+		"nobody":   {why: "there is no service nobody"},
+	} {
+		commit, why := env.Running(service, state)
+		if commit != want.commit || !strings.Contains(why, want.why) || (why == "") != (want.why == "") {
+			t.Errorf("%s runs %q (%s), want %q (%s)", service, commit, why, want.commit, want.why)
+		}
+	}
+	if len(env.Services) != 3 || len(env.Images) != 2 {
+		t.Error("asking has changed the environment")
+	}
+}

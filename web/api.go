@@ -58,17 +58,23 @@ type CaseLine struct {
 	Reason  string    `json:"reason"` // of the latest decision while it was open
 }
 
-func (o Options) brokers(*http.Request) (any, error) {
+func (o Options) brokers(r *http.Request) (any, error) {
 	now := time.Now()
 	all := Brokers{Brokers: []Broker{}}
 	for _, s := range o.snapshots() {
-		all.Brokers = append(all.Brokers, o.brokerOf(s, now))
+		ok, err := o.sees(r.Context(), Act{Broker: s.Broker})
+		if err != nil {
+			return nil, err
+		}
+		if ok {
+			all.Brokers = append(all.Brokers, o.brokerOf(s, now))
+		}
 	}
 	return all, nil
 }
 
 func (o Options) broker(r *http.Request) (any, error) {
-	s, err := o.find(r.PathValue("broker"))
+	s, err := o.findToRead(r)
 	if err != nil {
 		return nil, err
 	}
@@ -76,25 +82,23 @@ func (o Options) broker(r *http.Request) (any, error) {
 }
 
 func (o Options) node(r *http.Request) (any, error) {
-	s, err := o.find(r.PathValue("broker"))
+	s, err := o.findToRead(r)
 	if err != nil {
 		return nil, err
 	}
 	name := r.PathValue("node")
-	known := make([]string, 0, len(s.Nodes))
 	for _, n := range s.Nodes {
 		if n.Name == name {
 			return o.explain(s, n, time.Now()), nil
 		}
-		known = append(known, n.Name)
 	}
-	return nil, unknown("node", name, known)
+	return nil, noNode(s, name)
 }
 
 func (o Options) cases(r *http.Request) (any, error) {
-	cases, err := o.Cases(r.Context())
+	cases, err := o.casesSeen(r)
 	if err != nil {
-		return nil, fmt.Errorf("list the cases: %w", err)
+		return nil, err
 	}
 	all := Cases{Cases: []CaseLine{}}
 	for _, c := range cases {
@@ -107,9 +111,9 @@ func (o Options) cases(r *http.Request) (any, error) {
 }
 
 func (o Options) oneCase(r *http.Request) (any, error) {
-	cases, err := o.Cases(r.Context())
+	cases, err := o.casesSeen(r)
 	if err != nil {
-		return nil, fmt.Errorf("look for a case: %w", err)
+		return nil, err
 	}
 	id := r.PathValue("id")
 	known := make([]string, 0, len(cases))
@@ -122,6 +126,29 @@ func (o Options) oneCase(r *http.Request) (any, error) {
 	return nil, unknown("case", id, known)
 }
 
+// casesSeen gives the cases of the brokers that the caller may see, each of which is asked for once.
+func (o Options) casesSeen(r *http.Request) ([]remediate.Case, error) {
+	cases, err := o.Cases(r.Context())
+	if err != nil {
+		return nil, fmt.Errorf("read the cases: %w", err)
+	}
+	var seen []remediate.Case
+	visible := map[string]bool{}
+	for _, c := range cases {
+		ok, asked := visible[c.Broker]
+		if !asked {
+			if ok, err = o.sees(r.Context(), Act{Broker: c.Broker}); err != nil {
+				return nil, err
+			}
+			visible[c.Broker] = ok
+		}
+		if ok {
+			seen = append(seen, c)
+		}
+	}
+	return seen, nil
+}
+
 // snapshots gives the brokers by name.
 func (o Options) snapshots() []remediate.Snapshot {
 	all := slices.Clone(o.Snapshots())
@@ -129,15 +156,27 @@ func (o Options) snapshots() []remediate.Snapshot {
 	return all
 }
 
-func (o Options) find(broker string) (remediate.Snapshot, error) {
+// find gives the broker that the path names. Of the others, only those are told that the caller may read.
+func (o Options) find(r *http.Request) (remediate.Snapshot, error) {
+	name := r.PathValue("broker")
 	var known []string
 	for _, s := range o.snapshots() {
-		if s.Broker == broker {
+		if s.Broker == name {
 			return s, nil
 		}
-		known = append(known, s.Broker)
+		if ok, err := o.sees(r.Context(), Act{Broker: s.Broker}); err == nil && ok {
+			known = append(known, s.Broker)
+		}
 	}
-	return remediate.Snapshot{}, unknown("broker", broker, known)
+	return remediate.Snapshot{}, unknown("broker", name, known)
+}
+
+func (o Options) findToRead(r *http.Request) (remediate.Snapshot, error) {
+	s, err := o.find(r)
+	if err == nil {
+		err = o.may(r.Context(), Act{Verb: ToRead, Broker: s.Broker})
+	}
+	return s, err
 }
 
 func (o Options) brokerOf(s remediate.Snapshot, now time.Time) Broker {

@@ -2,6 +2,7 @@ package web
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -13,6 +14,9 @@ import (
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"github.com/cjworkbench/unstuck/release"
+	"github.com/cjworkbench/unstuck/remediate"
 )
 
 // endpoint answers one GET. What it returns is written as JSON, and an error as a Problem.
@@ -26,6 +30,13 @@ type Problem struct {
 
 	Known []string `json:"known,omitempty"` // the names that would have been right, if not too many
 	Late  []string `json:"late,omitempty"`  // readyz: the brokers whose loops have not turned
+
+	Code    release.Code           `json:"code,omitempty"`    // why an operation is refused, from a closed list
+	Want    string                 `json:"want,omitempty"`    // what would be right
+	Crossed []release.Crossing     `json:"crossed,omitempty"` // what a revert would cross
+	Closed  []remediate.GuardState `json:"closed,omitempty"`  // the guards that hold a deletion back
+
+	RetryAfter int `json:"retry_after,omitempty"` // after how many seconds it is worth another try
 }
 
 func (p *Problem) Error() string { return p.Detail }
@@ -37,9 +48,23 @@ func problem(status int, format string, args ...any) *Problem {
 // maxKnown bounds how many names a Problem lists: there may be thousands of nodes.
 const maxKnown = 50
 
+// refused is the Problem of a change that is not made.
+func refused(status int, code release.Code, why, want string) *Problem {
+	p := problem(status, "%s", why)
+	p.Code, p.Want = code, want
+	if want != "" {
+		p.Detail += "; " + want
+	}
+	return p
+}
+
 // unknown is the Problem of a name that is not among the known ones.
 func unknown(what, name string, known []string) *Problem {
-	p := problem(http.StatusNotFound, "there is no %s %q", what, short(name))
+	return unknownAs(http.StatusNotFound, what, name, known)
+}
+
+func unknownAs(status int, what, name string, known []string) *Problem {
+	p := problem(status, "there is no %s %q", what, short(name))
 	if len(known) == 0 {
 		p.Detail += ": there is none at all yet"
 		return p
@@ -55,16 +80,17 @@ func unknown(what, name string, known []string) *Problem {
 }
 
 // short bounds text that a client sent before it is repeated to that client or to the log.
-func short(text string) string {
-	const limit = 100
+func short(text string) string { return cut(text, 100) }
+
+// cut makes text valid, and cuts what is longer than limit bytes.
+func cut(text string, limit int) string {
 	if len(text) <= limit {
 		return strings.ToValidUTF8(text, "?")
 	}
-	cut := limit
-	for cut > 0 && !utf8.RuneStart(text[cut]) {
-		cut--
+	for limit > 0 && !utf8.RuneStart(text[limit]) {
+		limit--
 	}
-	return strings.ToValidUTF8(text[:cut], "?") + "..."
+	return strings.ToValidUTF8(text[:limit], "?") + "..."
 }
 
 // adapter turns endpoints into handlers. It is the only place where answers and errors are written.
@@ -82,26 +108,39 @@ func (a adapter) get(e endpoint) http.Handler {
 	})
 }
 
-// other answers every method but GET and HEAD.
-func (a adapter) other(w http.ResponseWriter, r *http.Request) {
-	const allowed = "GET, HEAD, OPTIONS"
-	w.Header().Set("Allow", allowed)
-	if r.Method == http.MethodOptions {
-		w.WriteHeader(http.StatusNoContent)
-		return
+// other answers the methods that a path does not have.
+func (a adapter) other(methods []string) http.HandlerFunc {
+	allowed := allowed(methods)
+	return func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Allow", allowed)
+		if r.Method == http.MethodOptions {
+			w.WriteHeader(http.StatusNoContent)
+			return
+		}
+		a.fail(w, r, problem(http.StatusMethodNotAllowed, "%s answers %s", short(r.URL.Path), allowed))
 	}
-	a.fail(w, r, problem(http.StatusMethodNotAllowed, "nothing can be changed here: %s answers %s", short(r.URL.Path), allowed))
 }
 
-// fail writes err. A Problem is for the client; anything else is for our log, and the client learns only that it
-// happened.
+// fail writes err.
 func (a adapter) fail(w http.ResponseWriter, r *http.Request, err error) {
-	var p *Problem
-	if !errors.As(err, &p) {
-		a.log.Error("request failed", "method", short(r.Method), "path", short(r.URL.Path), "error", err)
-		p = problem(http.StatusInternalServerError, "an error of ours: the log says which")
+	p := a.problemOf(r, err)
+	if p.Status == http.StatusUnauthorized {
+		w.Header().Set("WWW-Authenticate", `Bearer realm="unstuck"`)
+	}
+	if p.RetryAfter > 0 {
+		w.Header().Set("Retry-After", strconv.Itoa(p.RetryAfter))
 	}
 	a.write(w, r, p.Status, "application/problem+json", p)
+}
+
+// problemOf gives what a client sees of err. A Problem is for the client; anything else is for our log, and the client
+// learns only that it happened.
+func (a adapter) problemOf(r *http.Request, err error) *Problem {
+	if p, ok := errors.AsType[*Problem](err); ok {
+		return p
+	}
+	a.log.Error("request failed", "method", short(r.Method), "path", short(r.URL.Path), "request_id", requestOf(r.Context()), "error", err)
+	return problem(http.StatusInternalServerError, "an error of ours: the log says which")
 }
 
 // write writes v as one line of JSON, or as several if the query has "pretty". Nothing is sent before all is encoded,
@@ -144,6 +183,9 @@ func (a adapter) contained(next http.Handler) http.Handler {
 		h.Set("Cache-Control", "no-store")
 		h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
 		h.Set("Referrer-Policy", "no-referrer")
+		id := requestID(r)
+		h.Set("X-Request-Id", id)
+		r = r.WithContext(context.WithValue(r.Context(), requestKey{}, id))
 		seen := &seenWriter{ResponseWriter: w}
 		started := time.Now()
 		defer func() { a.accessed(r, seen, time.Since(started)) }()
@@ -157,7 +199,7 @@ func (a adapter) contained(next http.Handler) http.Handler {
 				a.fail(seen, r, err)
 				return
 			}
-			a.log.Error("request failed", "method", short(r.Method), "path", short(r.URL.Path), "error", err)
+			a.log.Error("request failed", "method", short(r.Method), "path", short(r.URL.Path), "request_id", requestOf(r.Context()), "error", err)
 			panic(http.ErrAbortHandler) //nolint:forbidigo // how net/http wants an answer cut off that has begun
 		}()
 		next.ServeHTTP(seen, r)
@@ -167,7 +209,7 @@ func (a adapter) contained(next http.Handler) http.Handler {
 func (a adapter) accessed(r *http.Request, seen *seenWriter, took time.Duration) {
 	if a.log.Enabled(r.Context(), slog.LevelDebug) {
 		a.log.Debug("request", "method", short(r.Method), "path", short(r.URL.Path), "from", r.RemoteAddr,
-			"status", seen.status, "bytes", seen.bytes, "took_seconds", took.Seconds())
+			"request_id", requestOf(r.Context()), "status", seen.status, "bytes", seen.bytes, "took_seconds", took.Seconds())
 	}
 }
 

@@ -2,6 +2,7 @@ package web
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -27,6 +28,7 @@ type Server struct {
 	Name     string // for errors and the log
 	Listener net.Listener
 	Handler  http.Handler
+	TLS      *tls.Config // nil: plain HTTP
 }
 
 // Serve serves all of servers until ctx ends, or one of them fails, which it returns. Requests under way then have
@@ -34,9 +36,13 @@ type Server struct {
 func Serve(ctx context.Context, log *slog.Logger, servers ...Server) error {
 	group, ctx := errgroup.WithContext(ctx)
 	for _, s := range servers {
-		srv := newServer(s, log)
+		srv := newServer(ctx, s, log)
 		group.Go(func() error {
-			if err := srv.Serve(s.Listener); !errors.Is(err, http.ErrServerClosed) {
+			serve := srv.Serve
+			if s.TLS != nil {
+				serve = func(l net.Listener) error { return srv.ServeTLS(l, "", "") }
+			}
+			if err := serve(s.Listener); !errors.Is(err, http.ErrServerClosed) {
 				return fmt.Errorf("serve %s on %s: %w", s.Name, s.Listener.Addr(), err)
 			}
 			return nil
@@ -50,8 +56,12 @@ func Serve(ctx context.Context, log *slog.Logger, servers ...Server) error {
 	return group.Wait()
 }
 
-func newServer(s Server, log *slog.Logger) *http.Server {
+// newServer makes the server of s. Its requests do not end with ctx, but can see that the server is to end.
+func newServer(ctx context.Context, s Server, log *slog.Logger) *http.Server {
+	base := context.WithValue(context.WithoutCancel(ctx), stoppingKey{}, ctx.Done())
 	return &http.Server{
+		BaseContext:       func(net.Listener) context.Context { return base },
+		TLSConfig:         s.TLS,
 		Handler:           s.Handler,
 		ReadHeaderTimeout: readHeaderTimeout,
 		ReadTimeout:       readTimeout,

@@ -67,7 +67,9 @@ func serving(t *testing.T, h http.Handler, test func(*testing.T, *pipes, context
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
 		p, done := newPipes(), make(chan error, 1)
-		go func() { done <- Serve(ctx, slog.New(slog.DiscardHandler), Server{"test", p, h}) }()
+		go func() {
+			done <- Serve(ctx, slog.New(slog.DiscardHandler), Server{Name: "test", Listener: p, Handler: h})
+		}()
 		test(t, p, cancel, done)
 	})
 }
@@ -191,7 +193,7 @@ func TestWhenOneServerFailsAllEndAndTheErrorSaysWhich(t *testing.T) {
 		good, bad := newPipes(), newPipes()
 		bad.fail = errors.New("no more sockets")
 		var log bytes.Buffer
-		err := Serve(t.Context(), slog.New(slog.NewTextHandler(&log, nil)), Server{"api", good, nil}, Server{"metrics", bad, nil})
+		err := Serve(t.Context(), slog.New(slog.NewTextHandler(&log, nil)), Server{Name: "api", Listener: good}, Server{Name: "metrics", Listener: bad})
 		if want := "serve metrics on pipes: no more sockets"; err == nil || err.Error() != want {
 			t.Errorf("error %v, want %q", err, want)
 		}

@@ -1,28 +1,53 @@
 // Package web is the HTTP API and the operators' endpoints (metrics and health), which have a listener of their own.
-// It only reads: no request changes anything. docs/api.md describes each endpoint.
+// GET never changes anything. What changes something is served only where it is known who calls and what they may do.
+// docs/api.md describes each endpoint, and api/v1/openapi.json too.
 package web
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"net/http"
+	"reflect"
+	"slices"
+	"strings"
 	"time"
 
+	"github.com/cjworkbench/unstuck/release"
 	"github.com/cjworkbench/unstuck/remediate"
 )
 
 // DefaultStaleAfter is for how long a loop's last turn counts, where Options say nothing.
 const DefaultStaleAfter = time.Minute
 
-// Options is what the endpoints show, and where they get it. Every function must be safe to call at any time.
+// Options is what the endpoints show, and where they get it. Every function must be safe to call at any time. What is
+// nil is not served, and without Identity and Access nothing that changes anything is.
 type Options struct {
 	Snapshots func() []remediate.Snapshot // one for each broker, also before its first turn
 	Cases     func(context.Context) ([]remediate.Case, error)
 	Metrics   http.Handler // of /metrics
 
+	// Identity says who calls. Then every endpoint but those of health, metrics and the description asks for a token;
+	// if it is nil, everybody may read.
+	Identity Identity
+	Access   Access
+
+	Environments []release.Environment
+	Operations   Operations
+	Records      Records
+	States       States
+	Feed         *Feed // of the operations that run in this process; nil: they are looked at again and again
+	Nodes        Nodes
+	Pauses       Pauses
+	Audit        Audit // nil: the log
+	Rate         Rate  // of one caller; zero: 10 a second, 40 at once
+
 	// StaleAfter is the age beyond which a loop's last turn is called stale, and the daemon not ready.
 	StaleAfter time.Duration
 	Log        *slog.Logger
+
+	callers, badTokens, badAddresses *limiter
+	streams                          *streams
 }
 
 func (o Options) withDefaults() Options {
@@ -32,68 +57,143 @@ func (o Options) withDefaults() Options {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
+	if o.Audit == nil {
+		o.Audit = LogAudit{o.Log}
+	}
+	o.callers = newLimiter(o.Rate, defaultRate)
+	o.badTokens, o.badAddresses = newLimiter(badToken, badToken), newLimiter(badAddress, badAddress)
+	o.streams = &streams{byCaller: make(map[string]int)}
 	return o
 }
 
 // Route is one endpoint, as "/" lists it and docs/api.md describes it.
 type Route struct {
-	Path  string `json:"path"`  // in the notation of http.ServeMux
-	Shows string `json:"shows"` // what it answers with
+	Method string `json:"method"`
+	Path   string `json:"path"`  // in the notation of http.ServeMux
+	Shows  string `json:"shows"` // what it answers with
 
-	get endpoint     // either this
-	raw http.Handler // or this
+	// Exactly one of these:
+	get    endpoint
+	change change
+	stream stream
+	raw    http.Handler
+
+	open     bool         // nobody needs to say who they are
+	status   int          // of a good answer, if not 200
+	body     reflect.Type // of a change
+	answer   reflect.Type // nil: an object
+	query    []param
+	takesKey bool // of idempotency
 }
 
 // NewAPI serves the API.
-func NewAPI(o Options) http.Handler { return mux(o.withDefaults(), o.withDefaults().apiRoutes()) }
+func NewAPI(o Options) http.Handler {
+	o = o.withDefaults()
+	return o.mux(o.apiRoutes())
+}
 
 // NewOps serves metrics and health.
-func NewOps(o Options) http.Handler { return mux(o.withDefaults(), o.withDefaults().opsRoutes()) }
+func NewOps(o Options) http.Handler {
+	o = o.withDefaults()
+	return o.mux(o.opsRoutes())
+}
 
 func (o Options) apiRoutes() []Route {
-	return []Route{
-		{Path: "/api/v1/brokers", Shows: "every broker with a line for each of its nodes", get: o.brokers},
-		{Path: "/api/v1/brokers/{broker}", Shows: "one broker: its nodes, its deletions, its pauses", get: o.broker},
-		{Path: "/api/v1/brokers/{broker}/nodes/{node}", Shows: "one node, explained: what was seen, each guard, what would happen next and when", get: o.node},
-		{Path: "/api/v1/cases", Shows: "every case that is kept, newest first", get: o.cases},
-		{Path: "/api/v1/cases/{id}", Shows: "one case with all its evidence", get: o.oneCase},
+	routes := []Route{
+		{Path: "/api/v1/brokers", Shows: "every broker with a line for each of its nodes", get: o.brokers, answer: reflect.TypeFor[Brokers]()},
+		{Path: "/api/v1/brokers/{broker}", Shows: "one broker: its nodes, its deletions, its pauses", get: o.broker, answer: reflect.TypeFor[Broker]()},
+		{Path: "/api/v1/brokers/{broker}/nodes/{node}", Shows: "one node, explained: what was seen, each guard, what would happen next and when", get: o.node, answer: reflect.TypeFor[Node]()},
+		{Path: "/api/v1/cases", Shows: "every case that is kept, newest first", get: o.cases, answer: reflect.TypeFor[Cases]()},
+		{Path: "/api/v1/cases/{id}", Shows: "one case with all its evidence", get: o.oneCase, answer: reflect.TypeFor[remediate.Case]()},
 	}
+	if o.Identity != nil && o.Access != nil {
+		routes = slices.Concat(routes, o.releaseRoutes(), o.nodeRoutes(), o.pauseRoutes())
+	}
+	routes = append(routes, Route{Path: "/api/v1/openapi.json", Shows: "this API, described by OpenAPI 3.1", open: true})
+	for i := range routes {
+		routes[i].Method = cmp.Or(routes[i].Method, http.MethodGet)
+	}
+	described := openAPI(routes)
+	routes[len(routes)-1].get = func(*http.Request) (any, error) { return described, nil }
+	return routes
 }
 
 func (o Options) opsRoutes() []Route {
 	return []Route{
-		{Path: "/metrics", Shows: "Prometheus metrics", raw: o.Metrics},
-		{Path: "/healthz", Shows: "200 while the process serves", get: o.healthz},
-		{Path: "/readyz", Shows: "200 if each broker's loop has turned lately, 503 with the late ones if not", get: o.readyz},
+		{Method: http.MethodGet, Path: "/metrics", Shows: "Prometheus metrics", raw: o.Metrics, open: true},
+		{Method: http.MethodGet, Path: "/healthz", Shows: "200 while the process serves", get: o.healthz, open: true},
+		{Method: http.MethodGet, Path: "/readyz", Shows: "200 if each broker's loop has turned lately, 503 with the late ones if not", get: o.readyz, open: true},
 	}
 }
 
 // mux serves routes, a list of them at "/", and a Problem for all the rest.
-func mux(o Options, routes []Route) http.Handler {
+func (o Options) mux(routes []Route) http.Handler {
 	a := adapter{o.Log}
 	m := http.NewServeMux()
-	paths := []string{"/"}
-	for _, route := range routes {
-		paths = append(paths, route.Path)
-		h := route.raw
-		if route.get != nil {
-			h = a.get(route.get)
+	index := Route{Method: http.MethodGet, Path: "/{$}", open: true, get: func(*http.Request) (any, error) { return Index{Endpoints: routes}, nil }}
+	methods, paths := map[string][]string{}, []string{"/"}
+	for _, route := range append([]Route{index}, routes...) {
+		m.Handle(route.Method+" "+route.Path, o.handler(a, route))
+		if methods[route.Path] == nil && route.Path != index.Path {
+			paths = append(paths, route.Path)
 		}
-		if h == nil { // there are no metrics to show
-			h = a.get(func(*http.Request) (any, error) {
-				return nil, problem(http.StatusNotFound, "%s is not served here", route.Path)
-			})
-		}
-		m.Handle("GET "+route.Path, h)
-		m.HandleFunc(route.Path, a.other)
+		methods[route.Path] = append(methods[route.Path], route.Method)
 	}
-	m.Handle("GET /{$}", a.get(func(*http.Request) (any, error) { return Index{Endpoints: routes}, nil }))
-	m.HandleFunc("/{$}", a.other)
-	m.Handle("/", a.get(func(r *http.Request) (any, error) { return nil, unknown("path", r.URL.Path, paths) }))
+	for path, answers := range methods {
+		m.HandleFunc(path, a.other(answers))
+	}
+	m.Handle("/", a.get(func(r *http.Request) (any, error) { return nil, unknown("path", r.URL.Path, slices.Clone(paths)) }))
 	return a.contained(m)
+}
+
+// handler gives what answers a route.
+func (o Options) handler(a adapter, route Route) http.Handler {
+	switch {
+	case route.change != nil:
+		return o.changing(a, route)
+	case route.stream != nil:
+		return o.signedIn(a, route, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if err := route.stream(w, r); err != nil {
+				a.fail(w, r, err)
+			}
+		}))
+	case route.get != nil:
+		return o.signedIn(a, route, a.get(route.get))
+	case route.raw != nil:
+		return route.raw
+	}
+	return a.get(func(*http.Request) (any, error) { // there are no metrics to show
+		return nil, problem(http.StatusNotFound, "%s is not served here", route.Path)
+	})
+}
+
+// signedIn lets in who has a token, or everybody where nobody is asked.
+func (o Options) signedIn(a adapter, route Route, next http.Handler) http.Handler {
+	if route.open {
+		return next
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		r, err := o.authenticate(r)
+		if err != nil {
+			a.fail(w, r, err)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 // Index is the answer to "/".
 type Index struct {
 	Endpoints []Route `json:"endpoints"`
+}
+
+// allowed lists what a path answers: HEAD with GET, and OPTIONS always.
+func allowed(methods []string) string {
+	all := append(slices.Clone(methods), http.MethodOptions)
+	if slices.Contains(methods, http.MethodGet) {
+		all = append(all, http.MethodHead)
+	}
+	order := []string{http.MethodGet, http.MethodHead, http.MethodPost, http.MethodDelete, http.MethodOptions}
+	slices.SortFunc(all, func(a, b string) int { return cmp.Compare(slices.Index(order, a), slices.Index(order, b)) })
+	return strings.Join(all, ", ")
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -93,7 +94,7 @@ func TestAnUnknownNameGetsTheKnownOnes(t *testing.T) {
 		"/api/v1/brokers/order/nodes/mq-0":  {"orders"},
 		"/api/v1/brokers/orders/nodes/mq-9": {"mq-0", "mq-1", "mq-2"},
 		"/api/v1/cases/none":                {oneCase().ID},
-		"/api/v2/brokers":                   {"/", "/api/v1/brokers", "/api/v1/brokers/{broker}", "/api/v1/brokers/{broker}/nodes/{node}", "/api/v1/cases", "/api/v1/cases/{id}"},
+		"/api/v2/brokers":                   {"/", "/api/v1/brokers", "/api/v1/brokers/{broker}", "/api/v1/brokers/{broker}/nodes/{node}", "/api/v1/cases", "/api/v1/cases/{id}", "/api/v1/openapi.json"},
 	} {
 		w := ask(NewAPI(fixture()), "GET", path)
 		p := decode[Problem](t, w.Body.Bytes())
@@ -220,8 +221,10 @@ func TestEachRequestIsLoggedAtDebugOnly(t *testing.T) {
 		var log bytes.Buffer
 		o := fixture()
 		o.Log = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: c.level}))
-		ask(NewAPI(o), "GET", "/api/v1/brokers?token=hush")
-		got := strings.Contains(log.String(), `path=/api/v1/brokers from=192.0.2.1:1234 status=200`)
+		r := httptest.NewRequest("GET", "/api/v1/brokers?token=hush", http.NoBody)
+		r.Header.Set("X-Request-Id", "mine")
+		NewAPI(o).ServeHTTP(httptest.NewRecorder(), r)
+		got := strings.Contains(log.String(), `path=/api/v1/brokers from=192.0.2.1:1234 request_id=mine status=200`)
 		if got != c.want || strings.Contains(log.String(), "hush") {
 			t.Errorf("at level %s the log is %q", c.level, log.String())
 		}

@@ -1,0 +1,149 @@
+package web
+
+import (
+	"context"
+	"crypto/rand"
+	"log/slog"
+	"net"
+	"net/http"
+	"regexp"
+	"time"
+)
+
+// change answers one request that changes something. It notes in the attempt what is known of it.
+type change func(w http.ResponseWriter, r *http.Request, a *Attempt) (reply, error)
+
+// reply is a good answer to a change.
+type reply struct {
+	status   int
+	location string // of what came of it
+	value    any
+}
+
+// Audit records who tried what. It is told of every request that was meant to change something, refused ones and dry
+// runs included.
+type Audit interface {
+	Attempted(ctx context.Context, a Attempt)
+}
+
+// Attempt is one request that was meant to change something, and what came of it. It holds no token.
+type Attempt struct {
+	At        time.Time `json:"at"`
+	RequestID string    `json:"request_id"`
+	By        string    `json:"by,omitzero"`        // absent: nobody was recognised
+	Authority string    `json:"authority,omitzero"` // which recognised them
+	From      string    `json:"from"`               // the address
+	Client    string    `json:"client,omitzero"`    // as it calls itself
+	Method    string    `json:"method"`
+	Path      string    `json:"path"`
+	Act       string    `json:"act,omitzero"` // in words
+	Reason    string    `json:"reason,omitzero"`
+	Override  []string  `json:"override,omitzero"` // guards
+	DryRun    bool      `json:"dry_run,omitzero"`
+	Result    string    `json:"result,omitzero"` // the operation, the case
+	Status    int       `json:"status"`          // of HTTP
+	Refused   string    `json:"refused,omitzero"`
+}
+
+// LogAudit writes attempts to a log.
+type LogAudit struct{ Log *slog.Logger }
+
+// Attempted implements Audit.
+func (l LogAudit) Attempted(ctx context.Context, a Attempt) {
+	l.Log.LogAttrs(ctx, slog.LevelInfo, "attempt", slog.Any("attempt", a))
+}
+
+// changeTimeout bounds a change. Releases plan and take locks for up to a minute.
+const changeTimeout = 70 * time.Second
+
+// changing answers a route that changes something: it finds out whether a browser was lured here and who calls, and
+// tells the audit whatever comes of it.
+func (o Options) changing(adapter adapter, route Route) http.Handler {
+	origins := http.NewCrossOriginProtection()
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		a := Attempt{
+			At: time.Now(), RequestID: requestOf(r.Context()), From: fromOf(r), Client: short(r.UserAgent()),
+			Method: r.Method, Path: short(r.URL.Path),
+		}
+		// What is begun is brought to its end, and into the audit, even if the client does not wait for it.
+		ctx, stop := context.WithTimeout(context.WithoutCancel(r.Context()), changeTimeout)
+		defer stop()
+		r = r.WithContext(ctx)
+		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(changeTimeout + writeTimeout)) // a test's writer has none
+		defer func() {
+			if a.Status == 0 { // it panicked
+				a.Status, a.Refused = http.StatusInternalServerError, "an error of ours"
+			}
+			o.Audit.Attempted(ctx, a)
+		}()
+		answer, err := o.try(w, r, route, origins, &a)
+		if err != nil {
+			p := adapter.problemOf(r, err)
+			a.Status, a.Refused = p.Status, p.Detail
+			adapter.fail(w, r, p)
+			return
+		}
+		a.Status = answer.status
+		if answer.location != "" {
+			w.Header().Set("Location", answer.location)
+		}
+		adapter.write(w, r, answer.status, "application/json", answer.value)
+	})
+}
+
+func (o Options) try(w http.ResponseWriter, r *http.Request, route Route, origins *http.CrossOriginProtection, a *Attempt) (reply, error) {
+	if err := origins.Check(r); err != nil {
+		return reply{}, problem(http.StatusForbidden, "a page of another origin may not change anything here")
+	}
+	r, err := o.authenticate(r)
+	if r != nil {
+		who, _ := callerOf(r.Context())
+		a.By, a.Authority = who.Name, who.Authority
+	}
+	if err != nil {
+		return reply{}, err
+	}
+	for name := range r.URL.Query() {
+		if name != "pretty" {
+			return reply{}, problem(http.StatusBadRequest, "the address asks for %q: say what is wanted in the body", short(name))
+		}
+	}
+	if key := r.Header.Values("Idempotency-Key"); len(key) > 0 {
+		if !route.takesKey {
+			return reply{}, problem(http.StatusBadRequest, "this takes no Idempotency-Key: leave it out")
+		}
+		if len(key) > 1 || !idempotencyKey.MatchString(key[0]) {
+			return reply{}, problem(http.StatusBadRequest, "the Idempotency-Key is not 1 to 200 printable ASCII characters")
+		}
+	}
+	return route.change(w, r, a)
+}
+
+var (
+	idempotencyKey = regexp.MustCompile(`^[\x21-\x7e][\x20-\x7e]{0,199}$`)
+	goodRequestID  = regexp.MustCompile(`^[A-Za-z0-9._:/+=@-]{1,128}$`)
+)
+
+type requestKey struct{}
+
+// requestID takes the request's ID from the client, if it is one that can stand in a log, or makes one.
+func requestID(r *http.Request) string {
+	if id := r.Header.Get("X-Request-Id"); goodRequestID.MatchString(id) {
+		return id
+	}
+	return rand.Text()
+}
+
+func requestOf(ctx context.Context) string {
+	id, _ := ctx.Value(requestKey{}).(string)
+	return id
+}
+
+// fromOf gives the address that a request came from. What a proxy says of an address before its own is not believed.
+func fromOf(r *http.Request) string {
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		return short(r.RemoteAddr)
+	}
+	return host
+}

@@ -1,0 +1,214 @@
+package web
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"reflect"
+	"slices"
+
+	"github.com/cjworkbench/unstuck/probe"
+	"github.com/cjworkbench/unstuck/release"
+	"github.com/cjworkbench/unstuck/remediate"
+)
+
+// Nodes does to a broker's nodes what a person asks for.
+type Nodes interface {
+	// Probe has a node looked at as soon as possible, by every probe that it has, and does not wait for the results.
+	Probe(ctx context.Context, broker, node string) error
+	// Delete deletes a node behind the same guards as the daemon's own deletions, or says what would be done. It gives
+	// a *Held if guards hold it back, probe.ErrGone or probe.ErrChanged if the node of that UID is no longer there, and
+	// ErrNotHere if another replica must be asked.
+	Delete(ctx context.Context, d Deletion) (Deleted, error)
+}
+
+// ErrNotHere says that this replica does not lead, and that the one that leads must be asked.
+var ErrNotHere = errors.New("this replica does not lead")
+
+// Deletion is the deletion of one node, asked for by a person.
+type Deletion struct {
+	Broker   string
+	Node     string
+	UID      string            // never empty: the pod that is meant, not whatever has its name
+	Override []remediate.Guard // that do not hold it back
+	Reason   string
+	By       string
+	From     string
+	DryRun   bool
+}
+
+// Deleted is the answer to a deletion: what was done, or would be.
+type Deleted struct {
+	Broker   string                 `json:"broker"`
+	Node     string                 `json:"node"`
+	UID      string                 `json:"uid"`
+	DryRun   bool                   `json:"dry_run,omitzero"`
+	Case     string                 `json:"case,omitzero"` // the ID of the case that tells how it goes on
+	Override []remediate.Guard      `json:"override"`      // the guards that were overridden
+	Guards   []remediate.GuardState `json:"guards"`        // what each of them said
+}
+
+// Held says that guards hold a deletion back.
+type Held struct {
+	Closed []remediate.GuardState // that were not overridden, or may not be
+	Fixed  []remediate.Guard      // those of them that nobody may override
+}
+
+func (h *Held) Error() string {
+	names := make([]string, len(h.Closed))
+	for i, g := range h.Closed {
+		names[i] = string(g.Guard)
+	}
+	return fmt.Sprintf("held back by %v", names)
+}
+
+// Probed is the answer to a request for probes.
+type Probed struct {
+	Broker string `json:"broker"`
+	Node   string `json:"node"`
+	UID    string `json:"uid"`
+}
+
+func (o Options) nodeRoutes() []Route {
+	if o.Nodes == nil {
+		return nil
+	}
+	const node = "/api/v1/brokers/{broker}/nodes/{node}"
+	return []Route{
+		{
+			Method: http.MethodPost, Path: node + "/deletions", Shows: "delete a node, behind the guards", change: o.deleteNode,
+			body: reflect.TypeFor[DeletionBody](), status: http.StatusAccepted, answer: reflect.TypeFor[Deleted](),
+		},
+		{
+			Method: http.MethodPost, Path: node + "/probes", Shows: "look at a node now", change: o.probeNode,
+			body: reflect.TypeFor[ProbeBody](), status: http.StatusAccepted, answer: reflect.TypeFor[Probed](),
+		},
+	}
+}
+
+// findNode gives the node that the path names, if the caller may do the act to it.
+func (o Options) findNode(r *http.Request, verb Verb, a *Attempt) (remediate.NodeSnapshot, error) {
+	s, err := o.find(r)
+	if err != nil {
+		return remediate.NodeSnapshot{}, err
+	}
+	name := r.PathValue("node")
+	act := Act{Verb: verb, Broker: s.Broker, Node: name}
+	i := slices.IndexFunc(s.Nodes, func(n remediate.NodeSnapshot) bool { return n.Name == name })
+	if i < 0 {
+		act.Node = ""
+	}
+	a.Act = act.String()
+	if err := o.may(r.Context(), act); err != nil {
+		return remediate.NodeSnapshot{}, err
+	}
+	if i < 0 {
+		return remediate.NodeSnapshot{}, noNode(s, name)
+	}
+	return s.Nodes[i], nil
+}
+
+func noNode(s remediate.Snapshot, name string) error {
+	known := make([]string, len(s.Nodes))
+	for i, n := range s.Nodes {
+		known[i] = n.Name
+	}
+	return unknown("node", name, known)
+}
+
+func (o Options) probeNode(w http.ResponseWriter, r *http.Request, a *Attempt) (reply, error) {
+	n, err := o.findNode(r, ToProbe, a)
+	if err != nil {
+		return reply{}, err
+	}
+	if _, err := readBody[ProbeBody](w, r); err != nil {
+		return reply{}, err
+	}
+	if err := o.Nodes.Probe(r.Context(), n.Broker, n.Name); err != nil {
+		return reply{}, o.nodeProblem(r, n.Name, err)
+	}
+	return reply{
+		status: http.StatusAccepted, value: Probed{n.Broker, n.Name, n.UID},
+		location: "/api/v1/brokers/" + url.PathEscape(n.Broker) + "/nodes/" + url.PathEscape(n.Name),
+	}, nil
+}
+
+func (o Options) deleteNode(w http.ResponseWriter, r *http.Request, a *Attempt) (reply, error) {
+	n, err := o.findNode(r, ToDelete, a)
+	if err != nil {
+		return reply{}, err
+	}
+	b, err := readBody[DeletionBody](w, r)
+	if err != nil {
+		return reply{}, err
+	}
+	a.Reason, a.DryRun = cut(b.Reason, maxReason), b.DryRun
+	for _, g := range b.Override[:min(len(b.Override), maxKnown)] {
+		a.Override = append(a.Override, short(string(g)))
+	}
+	if err := checkReason(b.Reason); err != nil {
+		return reply{}, err
+	}
+	if err := checkGuards(b.Override); err != nil {
+		return reply{}, err
+	}
+	switch {
+	case n.UID == "":
+		return reply{}, refused(http.StatusConflict, release.NotReady, "the UID of "+n.Name+" is not known", "wait until Unstuck has seen it")
+	case b.UID != "" && b.UID != n.UID:
+		return reply{}, refused(http.StatusConflict, release.NotReady, fmt.Sprintf("%s has been replaced: its UID is %s now", n.Name, n.UID), "look whether the new one needs it")
+	}
+	done, err := o.Nodes.Delete(r.Context(), Deletion{
+		Broker: n.Broker, Node: n.Name, UID: n.UID, Override: b.Override, Reason: b.Reason, By: a.By, From: a.From, DryRun: b.DryRun,
+	})
+	if err != nil {
+		return reply{}, o.nodeProblem(r, n.Name, err)
+	}
+	done.Override, done.Guards = orEmpty(done.Override), orEmpty(done.Guards)
+	if b.DryRun {
+		return reply{status: http.StatusOK, value: done}, nil
+	}
+	a.Result = done.Case
+	return reply{status: http.StatusAccepted, location: "/api/v1/cases/" + url.PathEscape(done.Case), value: done}, nil
+}
+
+// checkGuards refuses to override what is no guard: a guard that is misspelt would stay closed, and surprise.
+func checkGuards(override []remediate.Guard) error {
+	var known []string
+	for _, g := range remediate.Guards() {
+		known = append(known, string(g.Guard))
+	}
+	for i, g := range override {
+		if !slices.Contains(known, string(g)) {
+			return unknownAs(http.StatusBadRequest, "guard", string(g), known)
+		}
+		if slices.Contains(override[:i], g) {
+			return problem(http.StatusBadRequest, "the guard %s comes twice", g)
+		}
+	}
+	return nil
+}
+
+func (o Options) nodeProblem(r *http.Request, node string, err error) error {
+	var held *Held
+	switch {
+	case errors.As(err, &held):
+		want := "look at the guards, or override those of them that you answer for, each by name"
+		if len(held.Fixed) > 0 {
+			want = fmt.Sprintf("wait until these open, which nobody may override: %v", held.Fixed)
+		}
+		p := refused(http.StatusConflict, release.NotReady, node+" is "+held.Error(), want)
+		p.Closed = held.Closed
+		return p
+	case errors.Is(err, probe.ErrGone), errors.Is(err, probe.ErrChanged):
+		return refused(http.StatusConflict, release.NotReady, node+" is no longer there, or another has taken its place", "look whether the new one needs it")
+	case errors.Is(err, ErrNotHere):
+		p := refused(http.StatusConflict, release.Busy, "this replica does not lead, and may not delete", "ask again: another answers, or this one leads soon")
+		p.RetryAfter = 1
+		return p
+	}
+	o.Log.Error("request failed", "path", short(r.URL.Path), "request_id", requestOf(r.Context()), "error", err)
+	return refused(http.StatusServiceUnavailable, release.Unobtainable, "what it needs cannot be reached now, and Unstuck's log says what", "look at the node before you ask again")
+}

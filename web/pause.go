@@ -1,0 +1,168 @@
+package web
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/cjworkbench/unstuck/release"
+	"github.com/cjworkbench/unstuck/remediate"
+)
+
+// Pauses keeps the pauses. Whoever keeps them forgets those that have ended.
+type Pauses interface {
+	// Pauses gives those that are kept.
+	Pauses(ctx context.Context) ([]remediate.Pause, error)
+	// Pause adds one, in place of any that its maker has for the same broker.
+	Pause(ctx context.Context, p remediate.Pause) error
+	// Resume ends those of a broker; of "", those of every broker. It says how many there were.
+	Resume(ctx context.Context, broker string) (ended int, err error)
+}
+
+// PauseList is the answer to /api/v1/pauses, and to what changes them.
+type PauseList struct {
+	Pauses []remediate.Pause `json:"pauses"` // that have not ended, the first to end first
+}
+
+// maxPause bounds a pause: one that is forgotten must not be for ever.
+const maxPause = 31 * 24 * time.Hour
+
+func (o Options) pauseRoutes() []Route {
+	if o.Pauses == nil {
+		return nil
+	}
+	list := reflect.TypeFor[PauseList]()
+	const all, one = "/api/v1/pauses", "/api/v1/brokers/{broker}/pauses"
+	body := reflect.TypeFor[PauseBody]()
+	return []Route{
+		{Path: all, Shows: "the pauses that have not ended", get: o.listPauses, answer: list},
+		{Method: http.MethodPost, Path: all, Shows: "pause every broker: delete no node until the pause ends", change: o.pauseBroker, body: body, status: http.StatusCreated, answer: list},
+		{Method: http.MethodDelete, Path: all, Shows: "end the pauses of every broker", change: o.resumeBroker, answer: list},
+		{Method: http.MethodPost, Path: one, Shows: "pause one broker", change: o.pauseBroker, body: body, status: http.StatusCreated, answer: list},
+		{Method: http.MethodDelete, Path: one, Shows: "end the pauses of one broker", change: o.resumeBroker, answer: list},
+	}
+}
+
+func (o Options) listPauses(r *http.Request) (any, error) {
+	return o.pauses(r, func(string) bool { return true })
+}
+
+// pauses gives the pauses that have not ended and that wanted says yes to, as far as the caller may see the brokers.
+func (o Options) pauses(r *http.Request, wanted func(broker string) bool) (PauseList, error) {
+	kept, err := o.Pauses.Pauses(r.Context())
+	if err != nil {
+		return PauseList{}, fmt.Errorf("read the pauses: %w", err)
+	}
+	list, now := PauseList{Pauses: []remediate.Pause{}}, time.Now()
+	for _, p := range kept {
+		if !p.Until.After(now) || !wanted(p.Broker) {
+			continue
+		}
+		if p.Broker != "" { // whoever sees any broker may know of what holds for all
+			if ok, err := o.sees(r.Context(), Act{Broker: p.Broker}); err != nil {
+				return PauseList{}, err
+			} else if !ok {
+				continue
+			}
+		}
+		list.Pauses = append(list.Pauses, p)
+	}
+	slices.SortStableFunc(list.Pauses, func(a, b remediate.Pause) int { return a.Until.Compare(b.Until) })
+	return list, nil
+}
+
+// pausing gives the broker that the path names, "" for every one, if the caller may pause it.
+func (o Options) pausing(r *http.Request, a *Attempt, what string) (broker string, err error) {
+	if strings.Contains(r.Pattern, "{broker}") {
+		s, err := o.find(r)
+		if err != nil {
+			return "", err
+		}
+		broker = s.Broker
+	}
+	act := Act{Verb: ToPause, Broker: broker}
+	a.Act = act.String()
+	if what != "" {
+		a.Act = what + " " + a.Act
+	}
+	return broker, o.may(r.Context(), act)
+}
+
+func (o Options) pauseBroker(w http.ResponseWriter, r *http.Request, a *Attempt) (reply, error) {
+	broker, err := o.pausing(r, a, "")
+	if err != nil {
+		return reply{}, err
+	}
+	b, err := readBody[PauseBody](w, r)
+	if err != nil {
+		return reply{}, err
+	}
+	a.Reason = cut(b.Reason, maxReason)
+	if err := checkReason(b.Reason); err != nil {
+		return reply{}, err
+	}
+	until, err := b.until(time.Now())
+	if err != nil {
+		return reply{}, err
+	}
+	p := remediate.Pause{Broker: broker, Reason: b.Reason, By: a.By, Until: until}
+	if err := o.Pauses.Pause(r.Context(), p); err != nil {
+		return reply{}, o.pauseProblem(r, err)
+	}
+	a.Result = "until " + until.Format(time.RFC3339)
+	return o.pausesNow(r, http.StatusCreated, broker)
+}
+
+func (o Options) resumeBroker(_ http.ResponseWriter, r *http.Request, a *Attempt) (reply, error) {
+	broker, err := o.pausing(r, a, "end")
+	if err != nil {
+		return reply{}, err
+	}
+	ended, err := o.Pauses.Resume(r.Context(), broker)
+	if err != nil {
+		return reply{}, o.pauseProblem(r, err)
+	}
+	a.Result = fmt.Sprintf("%d ended", ended)
+	return o.pausesNow(r, http.StatusOK, broker)
+}
+
+// pausesNow answers with the pauses that hold for the broker now: ending its own does not end those of every broker.
+func (o Options) pausesNow(r *http.Request, status int, broker string) (reply, error) {
+	list, err := o.pauses(r, func(of string) bool { return of == broker || of == "" || broker == "" })
+	if err != nil {
+		return reply{}, o.pauseProblem(r, err)
+	}
+	return reply{status: status, value: list}, nil
+}
+
+// until gives when the pause ends.
+func (b PauseBody) until(now time.Time) (until time.Time, err error) {
+	const want = "give either for, as in \"90m\", or until, as in \"2026-01-31T12:00:00Z\"; it ends within 31 days"
+	switch {
+	case (b.For == "") == (b.Until == ""):
+		return until, refused(http.StatusBadRequest, release.Invalid, "a pause needs an end", want)
+	case b.For != "":
+		d, err := time.ParseDuration(b.For)
+		if err != nil {
+			return until, refused(http.StatusBadRequest, release.Invalid, fmt.Sprintf("%q is no duration", short(b.For)), want)
+		}
+		until = now.Add(min(d, 2*maxPause))
+	default:
+		if until, err = time.Parse(time.RFC3339, b.Until); err != nil {
+			return until, refused(http.StatusBadRequest, release.Invalid, fmt.Sprintf("%q is no time", short(b.Until)), want)
+		}
+	}
+	if !until.After(now) || until.After(now.Add(maxPause)) {
+		return until, refused(http.StatusBadRequest, release.Invalid, "the pause would end in the past, or only after 31 days", want)
+	}
+	return until.UTC().Add(time.Second - 1).Truncate(time.Second), nil
+}
+
+func (o Options) pauseProblem(r *http.Request, err error) error {
+	o.Log.Error("request failed", "path", short(r.URL.Path), "request_id", requestOf(r.Context()), "error", err)
+	return refused(http.StatusServiceUnavailable, release.Unobtainable, "the pauses cannot be written now, and Unstuck's log says why", "look at the pauses before you ask again")
+}

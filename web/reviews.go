@@ -1,0 +1,182 @@
+package web
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/cjworkbench/unstuck/release"
+)
+
+// Reviewer is an API server's word on tokens and rights: TokenReview and SubjectAccessReview.
+type Reviewer interface {
+	// Authenticate says whose token it is; not ok: nobody's.
+	Authenticate(ctx context.Context, token string) (user string, groups []string, ok bool, err error)
+	// Allowed says whether a user could do this with kubectl; no name: to any.
+	Allowed(ctx context.Context, user string, groups []string, verb, group, resource, sub, namespace, name string) (bool, error)
+}
+
+// Need is one thing that kubectl would need the right to, in the words of SubjectAccessReview.
+type Need struct {
+	Verb        string
+	Group       string // "" is the core group
+	Resource    string
+	Subresource string
+	Namespace   string
+	Name        string // empty: all of them
+}
+
+func (n Need) String() string {
+	what := n.Resource
+	if n.Group != "" {
+		what += "." + n.Group
+	}
+	if n.Subresource != "" {
+		what += "/" + n.Subresource
+	}
+	if n.Name != "" {
+		what += " " + n.Name
+	}
+	return fmt.Sprintf("%s %s in namespace %s", n.Verb, what, n.Namespace)
+}
+
+// Reviews asks Kubernetes who is calling, and whether that caller could do the same thing with kubectl: there is no
+// second permission model. It is both an Identity and an Access.
+type Reviews struct {
+	Own      Reviewer            // of the cluster that Unstuck runs in
+	Others   map[string]Reviewer // of the other clusters of environments, by the environment's Context
+	Releases []release.Environment
+	Brokers  map[string]string // the namespace of each broker
+	Home     string            // Unstuck's own namespace, where the pauses are kept
+}
+
+// Authenticate implements Identity.
+func (v Reviews) Authenticate(ctx context.Context, token string) (Caller, error) {
+	user, groups, ok, err := v.Own.Authenticate(ctx, token)
+	switch {
+	case err != nil:
+		return Caller{}, fmt.Errorf("review a token: %w", err)
+	case !ok:
+		return Caller{}, ErrUnknownToken
+	}
+	return Caller{Name: user, Groups: groups}, nil
+}
+
+// Allowed implements Access.
+func (v Reviews) Allowed(ctx context.Context, who Caller, act Act) (Verdict, error) {
+	cluster, needs := v.needs(act)
+	if len(needs) == 0 {
+		return Verdict{Why: "nobody knows what kubectl would need for that"}, nil
+	}
+	reviewer := v.Own
+	if cluster != "" {
+		// An account of this cluster's is nobody there, though another of the same name may exist.
+		if strings.HasPrefix(who.Name, "system:") {
+			return Verdict{Why: "the environment is in another cluster, where " + who.Name + " is somebody else"}, nil
+		}
+		if reviewer = v.Others[cluster]; reviewer == nil {
+			return Verdict{Why: "the environment is in another cluster, which cannot be asked"}, nil
+		}
+	}
+	for _, n := range needs {
+		ok, err := reviewer.Allowed(ctx, who.Name, who.Groups, n.Verb, n.Group, n.Resource, n.Subresource, n.Namespace, n.Name)
+		if err != nil {
+			return Verdict{}, fmt.Errorf("review whether %s may %s: %w", who.Name, n, err)
+		}
+		if !ok {
+			return Verdict{Why: "needs the right to " + n.String()}, nil
+		}
+	}
+	return Verdict{Allowed: true}, nil
+}
+
+// needs gives what kubectl would need for an act, and in which cluster. Nothing: that cannot be told.
+func (v Reviews) needs(act Act) (cluster string, needs []Need) {
+	if act.Environment == "" {
+		return "", v.brokerNeeds(act)
+	}
+	i := slices.IndexFunc(v.Releases, func(e release.Environment) bool { return e.Name == act.Environment })
+	if i < 0 {
+		return "", nil
+	}
+	env := v.Releases[i]
+	return env.Context, environmentNeeds(env, act)
+}
+
+func environmentNeeds(env release.Environment, act Act) []Need {
+	ns := env.Namespace
+	switch act.Verb {
+	case ToRead: // the lists show Deployments, and operations have lines of logs
+		return []Need{
+			{Verb: "list", Group: "apps", Resource: "deployments", Namespace: ns},
+			{Verb: "get", Resource: "pods", Subresource: "log", Namespace: ns},
+		}
+	case ToDeploy, ToPromote, ToRevert:
+		var needs []Need
+		for _, s := range env.Services {
+			needs = append(needs, patching(ns, s.Deployment))
+		}
+		for _, j := range env.Jobs {
+			needs = append(needs, starting(ns, j.From)...)
+		}
+		return needs
+	case ToRestart:
+		for _, s := range env.Services {
+			if s.Name == act.Service && act.Service != "" {
+				return []Need{patching(ns, s.Deployment)}
+			}
+		}
+		if act.Secret != "" { // which services read it is known only once it is done
+			return []Need{patching(ns, "")}
+		}
+	case ToRun:
+		for _, t := range env.Tasks {
+			switch {
+			case t.Name != act.Task:
+			case len(t.Exec.Command) > 0: // in whichever pod is ready
+				return []Need{{Verb: "create", Resource: "pods", Subresource: "exec", Namespace: ns}}
+			default:
+				return starting(ns, t.From)
+			}
+		}
+	case ToPause, ToDelete, ToProbe: // of brokers
+	}
+	return nil
+}
+
+func patching(namespace, deployment string) Need {
+	return Need{Verb: "patch", Group: "apps", Resource: "deployments", Namespace: namespace, Name: deployment}
+}
+
+// starting is what `kubectl create job --from` needs.
+func starting(namespace string, from release.TemplateRef) []Need {
+	template := Need{Verb: "get", Group: "batch", Resource: "cronjobs", Namespace: namespace, Name: from.Name}
+	if from.Kind == release.FromPodTemplate {
+		template.Group, template.Resource = "", "podtemplates"
+	}
+	return []Need{template, {Verb: "create", Group: "batch", Resource: "jobs", Namespace: namespace}}
+}
+
+func (v Reviews) brokerNeeds(act Act) []Need {
+	ns, known := v.Brokers[act.Broker]
+	if act.Verb == ToPause { // what keeps a pause is a ConfigMap of Unstuck's own
+		return []Need{{Verb: "patch", Resource: "configmaps", Namespace: v.Home}}
+	}
+	if act.Broker == "" && act.Verb == ToRead { // the pauses of everything
+		return []Need{{Verb: "get", Resource: "configmaps", Namespace: v.Home}}
+	}
+	if !known {
+		return nil
+	}
+	switch act.Verb {
+	case ToRead: // cases have lines of logs
+		return []Need{{Verb: "get", Resource: "pods", Subresource: "log", Namespace: ns}}
+	case ToDelete:
+		return []Need{{Verb: "delete", Resource: "pods", Namespace: ns, Name: act.Node}}
+	case ToProbe: // maybe_stuck runs next to the node
+		return []Need{{Verb: "create", Resource: "pods", Subresource: "exec", Namespace: ns, Name: act.Node}}
+	case ToDeploy, ToPromote, ToRevert, ToRestart, ToRun, ToPause: // of environments, or above
+	}
+	return nil
+}

@@ -1,0 +1,143 @@
+package web
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/cjworkbench/unstuck/release"
+)
+
+// server is an API server that allows what is in its list.
+type server struct {
+	allows string // "*": everything
+	asked  []string
+	err    error
+}
+
+func (s *server) Authenticate(_ context.Context, token string) (user string, groups []string, ok bool, err error) {
+	return "ada@example.com", []string{"oncall"}, token == "good", s.err
+}
+
+func (s *server) Allowed(_ context.Context, user string, groups []string, verb, group, resource, sub, namespace, name string) (bool, error) {
+	need := Need{verb, group, resource, sub, namespace, name}.String()
+	s.asked = append(s.asked, need)
+	return (s.allows == "*" || strings.Contains(s.allows, need)) && user != "" && len(groups) == 1, s.err
+}
+
+func TestEachActNeedsWhatKubectlWouldNeed(t *testing.T) {
+	patches := func(ns string) []string {
+		return []string{
+			"patch deployments.apps frontend-deployment in namespace " + ns, "patch deployments.apps cron-deployment in namespace " + ns,
+			"get cronjobs.batch migrate in namespace " + ns, "create jobs.batch in namespace " + ns,
+		}
+	}
+	for _, c := range []struct {
+		act  Act
+		want []string
+	}{
+		{Act{Verb: ToDeploy, Environment: "staging"}, patches("staging")},
+		{Act{Verb: ToPromote, Environment: "production"}, patches("production")},
+		{Act{Verb: ToRevert, Environment: "production"}, patches("production")},
+		{Act{Verb: ToRestart, Environment: "staging", Service: "cron"}, []string{"patch deployments.apps cron-deployment in namespace staging"}},
+		{Act{Verb: ToRestart, Environment: "staging", Secret: "db"}, []string{"patch deployments.apps in namespace staging"}},
+		{Act{Verb: ToRun, Environment: "staging", Task: "import-plans"}, []string{"create pods/exec in namespace staging"}},
+		{Act{Verb: ToRun, Environment: "staging", Task: "clear-render-cache"}, []string{"get podtemplates clear in namespace staging", "create jobs.batch in namespace staging"}},
+		{Act{Verb: ToRead, Environment: "staging"}, []string{"list deployments.apps in namespace staging", "get pods/log in namespace staging"}},
+		{Act{Verb: ToRead, Broker: "orders"}, []string{"get pods/log in namespace mq"}},
+		{Act{Verb: ToDelete, Broker: "orders", Node: "mq-1"}, []string{"delete pods mq-1 in namespace mq"}},
+		{Act{Verb: ToProbe, Broker: "orders", Node: "mq-1"}, []string{"create pods/exec mq-1 in namespace mq"}},
+		{Act{Verb: ToPause, Broker: "orders"}, []string{"patch configmaps in namespace unstuck"}},
+		{Act{Verb: ToPause}, []string{"patch configmaps in namespace unstuck"}},
+	} {
+		s := &server{allows: "*"}
+		v := Reviews{Own: s, Releases: environments(), Brokers: map[string]string{"orders": "mq"}, Home: "unstuck"}
+		who := Caller{Name: "ada@example.com", Groups: []string{"oncall"}}
+		got, err := v.Allowed(t.Context(), who, c.act)
+		if diff := cmp.Diff(c.want, s.asked); err != nil || !got.Allowed || diff != "" {
+			t.Errorf("%s: %+v, %v\n%s", c.act, got, err, diff)
+		}
+		for _, missing := range c.want { // without any one of them it is refused
+			s := &server{allows: strings.ReplaceAll(strings.Join(c.want, ";"), missing, "")}
+			v.Own = s
+			if got, err := v.Allowed(t.Context(), who, c.act); err != nil || got.Allowed || got.Why != "needs the right to "+missing {
+				t.Errorf("%s without %q: %+v, %v", c.act, missing, got, err)
+			}
+		}
+		v.Own = &server{allows: "*", err: errors.New("connection refused")}
+		if got, err := v.Allowed(t.Context(), who, c.act); err == nil || got.Allowed {
+			t.Errorf("%s while nobody answers: %+v, %v", c.act, got, err)
+		}
+	}
+}
+
+func TestWhatNobodyKnowsTheNeedsOfIsRefused(t *testing.T) {
+	v := Reviews{Own: &server{allows: "*"}, Releases: environments(), Brokers: map[string]string{"orders": "mq"}, Home: "unstuck"}
+	for _, act := range []Act{
+		{Verb: ToDeploy}, {Verb: ToDelete}, {Verb: ToRead, Environment: "nowhere"}, {Verb: ToDelete, Broker: "nobody", Node: "x"},
+		{Verb: ToRestart, Environment: "staging", Service: "nobody"}, {Verb: ToRestart, Environment: "staging"}, {Verb: ToRun, Environment: "staging", Task: "none"},
+		{Verb: "rule", Environment: "staging"}, {Environment: "staging"}, {Verb: ToDelete, Environment: "staging"}, {Verb: ToDeploy, Broker: "orders"}, {},
+	} {
+		if got, err := v.Allowed(t.Context(), Caller{Name: "ada", Groups: []string{"x"}}, act); err != nil || got.Allowed || got.Why == "" {
+			t.Errorf("%+v: %+v, %v", act, got, err)
+		}
+	}
+}
+
+func TestAnotherClusterIsAskedAboutItsOwnAndAboutPeopleOnly(t *testing.T) {
+	env := environments()[0]
+	env.Context = "far"
+	own, far := &server{allows: "*"}, &server{}
+	v := Reviews{Own: own, Releases: []release.Environment{env}, Others: map[string]Reviewer{"far": far}}
+	act := Act{Verb: ToDeploy, Environment: "staging"}
+	for name, allowed := range map[string]string{"ada@example.com": "*", "eve@example.com": "", "system:serviceaccount:ci:deployer": "*"} {
+		far.allows = allowed
+		want := name == "ada@example.com"
+		if got, err := v.Allowed(t.Context(), Caller{Name: name, Groups: []string{"x"}}, act); err != nil || got.Allowed != want {
+			t.Errorf("%s: %+v, %v, want %t", name, got, err, want)
+		}
+	}
+	v.Others = nil
+	if got, err := v.Allowed(t.Context(), Caller{Name: "ada@example.com", Groups: []string{"x"}}, act); err != nil || got.Allowed {
+		t.Errorf("a cluster that cannot be asked: %+v, %v", got, err)
+	}
+	if len(own.asked) > 0 {
+		t.Errorf("our own cluster was asked about another's: %q", own.asked)
+	}
+}
+
+func TestACallerHasTheRightsOfTheAuthorityThatKnowsThem(t *testing.T) {
+	file := tokens{"ada@example.com": nil}
+	own := &server{allows: "*"}
+	kube := Reviews{Own: own, Releases: environments()}
+	both := Authorities{{"tokens", file, file}, {"kubernetes", kube, kube}}
+	act := Act{Verb: ToDeploy, Environment: "staging"}
+	for token, want := range map[string]struct {
+		authority string
+		allowed   bool
+	}{"good": {"kubernetes", true}, "token-of-ada@example.com": {"tokens", false}} {
+		who, err := both.Authenticate(t.Context(), token)
+		if err != nil || who.Name != "ada@example.com" || who.Authority != want.authority {
+			t.Errorf("%s: %+v, %v", token, who, err)
+		}
+		if v, err := both.Allowed(t.Context(), who, act); err != nil || v.Allowed != want.allowed {
+			t.Errorf("%s: %+v, %v, want %t", token, v, err, want.allowed)
+		}
+	}
+	if _, err := both.Authenticate(t.Context(), "bad"); !errors.Is(err, ErrUnknownToken) {
+		t.Errorf("a bad token: %v", err)
+	}
+	if v, err := both.Allowed(t.Context(), Caller{Name: "ada@example.com"}, act); err != nil || v.Allowed {
+		t.Errorf("a caller of nobody's: %+v, %v", v, err)
+	}
+	own.err = errors.New("connection refused")
+	if _, err := both.Authenticate(t.Context(), "bad"); err == nil || errors.Is(err, ErrUnknownToken) {
+		t.Errorf("while one cannot be asked: %v, want that it cannot be told", err)
+	}
+	if who, err := both.Authenticate(t.Context(), "token-of-ada@example.com"); err != nil || who.Authority != "tokens" {
+		t.Errorf("while the other cannot be asked: %+v, %v", who, err)
+	}
+}

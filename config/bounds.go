@@ -11,6 +11,10 @@ import (
 const (
 	maxValues  = 200_000 // keys, values, lists and sections; 10,000 nodes have 50,000
 	maxBrokers = 500
+
+	maxEnvironments = 100
+	maxSteps        = 100 // services, jobs and tasks of an environment, each
+	maxTexts        = 100 // images of an environment, patterns of a job, words of a command
 )
 
 var wantLess = fmt.Sprintf("by here there are more than %d keys and values, each alias counted as all that it stands for: want fewer", maxValues)

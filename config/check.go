@@ -38,6 +38,8 @@ func (d *decoder) check(c Config) {
 		taken[name] = fmt.Sprintf("brokers[%d]", i)
 	}
 	d.checkApps(c.Apps, taken)
+	d.checkEnvironments(c)
+	d.checkAPI(c.API)
 }
 
 func (d *decoder) checkNodes(i int, b Broker) {

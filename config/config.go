@@ -19,8 +19,11 @@ type Config struct {
 	Listen  Listen
 	Log     Log
 	DataDir string // where cases and acts are kept when there is no Kubernetes
+	API     API
 	Brokers []Broker
 	Apps    []App
+
+	Environments []Environment
 
 	Kubernetes Kubernetes
 }
@@ -98,6 +101,7 @@ func defaults() Config {
 		Listen:  Listen{Metrics: ":9090", API: "127.0.0.1:8080"},
 		Log:     Log{Level: slog.LevelInfo, Format: "text"},
 		DataDir: "/var/lib/unstuck",
+		API:     API{PerSecond: 10, Burst: 40},
 
 		Kubernetes: Kubernetes{Lease: "unstuck", QPS: 50, Burst: 100},
 	}

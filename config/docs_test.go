@@ -50,6 +50,44 @@ func TestEveryExampleOfTheDocumentationIsTaken(t *testing.T) {
 	}
 }
 
+const tokensPage = "../docs/tokens.md"
+
+func TestEveryKeyOfATokenStandsInItsTableAndNothingElse(t *testing.T) {
+	var code []string
+	d := newDecoder()
+	d.listen = func(key, byDefault string) { code = append(code, key+" | "+byDefault) }
+	_, _ = parseTokens(d, nil, "")
+	text, err := os.ReadFile(tokensPage)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var keys, verbs []string
+	for _, m := range regexp.MustCompile("(?m)^\\| `([^`]+)` \\| ([^|]+) \\| [^|]+ \\|$").FindAllStringSubmatch(string(text), -1) {
+		if strings.HasPrefix(m[1], "tokens") {
+			keys = append(keys, m[1]+" | "+m[2])
+		} else {
+			verbs = append(verbs, m[1])
+		}
+	}
+	slices.Sort(code)
+	slices.Sort(keys)
+	if diff := cmp.Diff(code, keys); diff != "" {
+		t.Errorf("the keys of %s are not what the code reads (-code +documented):\n%s", tokensPage, diff)
+	}
+	var want []string
+	for _, v := range Verbs() {
+		want = append(want, string(v))
+	}
+	if diff := cmp.Diff(want, verbs); diff != "" {
+		t.Errorf("the verbs of %s (-code +documented):\n%s", tokensPage, diff)
+	}
+	for _, example := range regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllStringSubmatch(string(text), -1) {
+		if _, err := parseTokens(newDecoder(), []byte(example[1]), ""); err != nil {
+			t.Errorf("%v, in:\n%s", err, example[1])
+		}
+	}
+}
+
 func TestEveryGoodFileIsTaken(t *testing.T) {
 	files, err := filepath.Glob("testdata/good/*.yaml")
 	if err != nil || len(files) < 2 {
@@ -76,7 +114,8 @@ func TestTheFullFileHasEveryKey(t *testing.T) {
 	all := newDecoder()
 	all.listen = func(key, _ string) {
 		// Not with another: there is one user name, and TLS files are not made for an example.
-		if !keys[key] && key != "brokers[].username_file" && !strings.HasPrefix(key, "brokers[].tls.") {
+		files := strings.HasPrefix(key, "brokers[].tls.") || strings.HasPrefix(key, "api.tls.")
+		if !keys[key] && key != "brokers[].username_file" && !files {
 			t.Errorf("full.yaml does not have %s", key)
 		}
 	}

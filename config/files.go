@@ -69,7 +69,10 @@ func readSecret(path string) (string, error) {
 
 // resolve makes relative paths relative to dir.
 func (c *Config) resolve(dir string) {
-	paths := []*string{&c.DataDir, &c.Kubernetes.Kubeconfig}
+	paths := []*string{&c.DataDir, &c.Kubernetes.Kubeconfig, &c.API.CertFile, &c.API.KeyFile, &c.API.TokensFile}
+	for i := range c.Environments {
+		paths = append(paths, &c.Environments[i].Kubeconfig)
+	}
 	for i := range c.Brokers {
 		b := &c.Brokers[i]
 		paths = append(paths, &b.UsernameFile, &b.PasswordFile)
@@ -86,11 +89,13 @@ func (c *Config) resolve(dir string) {
 
 // checkFiles notes the files that cannot be used.
 func (d *decoder) checkFiles(c Config) {
-	if path := c.Kubernetes.Kubeconfig; path != "" {
-		if err := syscall.Access(path, mayRead); err != nil {
-			d.problem("kubernetes.kubeconfig", "%s: %v: want %s that can be read", path, err, wantFile)
+	d.checkKubeconfig("kubernetes.kubeconfig", c.Kubernetes.Kubeconfig)
+	for i, e := range c.Environments {
+		if e.Kubeconfig != c.Kubernetes.Kubeconfig { // that has been looked at
+			d.checkKubeconfig(fmt.Sprintf("environments[%d].cluster.kubeconfig", i), e.Kubeconfig)
 		}
 	}
+	d.checkAPIFiles(c)
 	for i, b := range c.Brokers {
 		for _, f := range []struct{ key, path string }{{"username_file", b.UsernameFile}, {"password_file", b.PasswordFile}} {
 			if f.path == "" {
@@ -105,6 +110,15 @@ func (d *decoder) checkFiles(c Config) {
 				d.problem(at(i, "tls"), "%v", err)
 			}
 		}
+	}
+}
+
+func (d *decoder) checkKubeconfig(key, path string) {
+	if path == "" {
+		return
+	}
+	if err := syscall.Access(path, mayRead); err != nil {
+		d.problem(key, "%s: %v: want %s that can be read", path, err, wantFile)
 	}
 }
 

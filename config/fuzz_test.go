@@ -81,6 +81,7 @@ func held(t *testing.T, c *Config) {
 			t.Errorf("broker %q has the policy %+v", b.Name, p)
 		}
 	}
+	heldEnvironments(t, c)
 	for _, a := range c.Apps {
 		if a.Name == "" || names[a.Name] || a.Pods.Namespace == "" || a.Pods.Selector == "" || a.Pods.Container == "" || a.Every.Schedule == nil {
 			t.Errorf("application %q lacks something, or comes twice", a.Name)
@@ -90,6 +91,52 @@ func held(t *testing.T, c *Config) {
 			t.Errorf("application %q has the policy %+v", a.Name, p)
 		}
 	}
+}
+
+// heldEnvironments checks that what was taken is what package release takes.
+func heldEnvironments(t *testing.T, c *Config) {
+	t.Helper()
+	names := make(map[string]bool)
+	for _, e := range c.Environments {
+		if err := e.Validate(); err != nil || names[e.Name] || (e.Kubeconfig == "") != (e.Context == "") {
+			t.Errorf("environment %q is no good, or comes twice: %v", e.Name, err)
+		}
+		names[e.Name] = true
+	}
+	for _, e := range c.Environments {
+		if e.PromoteFrom != "" && !names[e.PromoteFrom] {
+			t.Errorf("environment %q is promoted to from nowhere", e.Name)
+		}
+	}
+	if a := c.API; (a.CertFile == "") != (a.KeyFile == "") || a.PerSecond < 1 || a.Burst < 1 {
+		t.Errorf("the API is %+v", a)
+	}
+}
+
+// Whatever is taken holds to its bounds, and can be asked anything.
+func FuzzParseTokens(f *testing.F) {
+	for _, file := range []string{"testdata/tokens.yaml", "testdata/bad-tokens.yaml"} {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(data)
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		all, err := parseTokens(newDecoder(), data, "")
+		var problems *Error
+		if err != nil && (!errors.As(err, &problems) || len(problems.Problems) == 0) {
+			t.Fatalf("%v is no *Error with problems", err)
+		}
+		for _, token := range all {
+			if again, ok := parseHash(token.hash.String()); !ok || token.Name == "" || len(token.Rights) == 0 || again.iterations != token.hash.iterations {
+				t.Errorf("token %q lacks something", token.Name)
+			}
+			if token.May(VerbDeploy, "", "") || token.May("fly", "a", "") || token.May(VerbDelete, "", "") && !token.May(VerbDelete, "", "b") {
+				t.Errorf("token %q may do what nobody can, or all and not each", token.Name)
+			}
+		}
+	})
 }
 
 func FuzzParseSchedule(f *testing.F) {

@@ -56,18 +56,15 @@ func (d *decoder) parse(data []byte, c Config) Config {
 		d.listen("defaults", none) // its keys are those of a broker
 	}
 	s.kubernetes(&c.Kubernetes)
-	brokers, _ := s.list("brokers", required, "brokers")
-	if len(brokers) > maxBrokers {
-		s.problem("brokers", "there are %d: want at most %d", len(brokers), maxBrokers)
-		brokers = brokers[:maxBrokers]
-	}
-	for _, e := range brokers {
+	s.api(&c.API)
+	for _, e := range s.few("brokers", required, "brokers", maxBrokers) {
 		c.Brokers = append(c.Brokers, d.broker(e, shared.clone()))
 	}
 	apps, _ := s.list("apps", none, "applications")
 	for _, e := range apps {
 		c.Apps = append(c.Apps, d.app(e))
 	}
+	c.Environments = s.environments(c.Kubernetes)
 	s.end()
 	d.check(c)
 	return c

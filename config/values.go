@@ -230,6 +230,16 @@ func (s *section) list(name, byDefault, want string) (elements []element, there 
 	return elements, true
 }
 
+// few gives the elements of a list that may have so many and no more.
+func (s *section) few(name, byDefault, want string, most int) []element {
+	elements, _ := s.list(name, byDefault, want)
+	if len(elements) > most {
+		s.problem(s.key(name), "there are %d: want at most %d", len(elements), most)
+		elements = elements[:most]
+	}
+	return elements
+}
+
 // element is one of a list.
 type element struct {
 	path string

@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
@@ -54,6 +55,9 @@ SIGTERM or Ctrl-C.`,
 
 // runDaemon does all that can fail before it begins to watch.
 func runDaemon(ctx context.Context, c *config.Config, stderr io.Writer) error {
+	if err := refuseNotServed(c); err != nil {
+		return err
+	}
 	log := newLogger(c.Log, stderr)
 	if c.InCluster() {
 		return runInCluster(ctx, c, log)
@@ -82,6 +86,17 @@ func runDaemon(ctx context.Context, c *config.Config, stderr io.Writer) error {
 	err = d.run(ctx, l)
 	log.Info("stopped")
 	return err
+}
+
+// refuseNotServed keeps the daemon from running as if it did what it does not: without TLS, for example, where the file
+// asks for it.
+func refuseNotServed(c *config.Config) error {
+	keys := c.NotServed()
+	if len(keys) == 0 {
+		return nil
+	}
+	return fmt.Errorf("%s: this version reads and checks what the configuration says there (unstuck check-config), and does not serve it yet: "+
+		"leave it out to run the daemon", strings.Join(keys, ", "))
 }
 
 // lockDir makes sure that no other daemon keeps its acts in the directory: two would not know of each other's. The

@@ -1,0 +1,125 @@
+package config
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/cjworkbench/unstuck/probe"
+)
+
+// API says how the API is served, how callers from outside the cluster are known, and how much each caller may ask.
+type API struct {
+	CertFile   string // with KeyFile, both in PEM; empty: plain HTTP
+	KeyFile    string
+	TokensFile string // what ReadTokens reads; empty: only the cluster knows callers
+
+	Limited   bool // whether the file says how much, or all is as it is by default
+	PerSecond int  // requests of one caller per second, on average
+	Burst     int  // and at once
+}
+
+// NotServed gives the keys of the file that are read and checked, and that the daemon of this version does not serve yet:
+// whoever sets one of them would believe in what is not there.
+func (c *Config) NotServed() (keys []string) {
+	for _, k := range []struct {
+		key string
+		set bool
+	}{
+		{"api.rate_limit", c.API.Limited},
+		{"api.tls", c.API.CertFile != "" || c.API.KeyFile != ""},
+		{"api.tokens_file", c.API.TokensFile != ""},
+		{"environments", len(c.Environments) > 0},
+	} {
+		if k.set {
+			keys = append(keys, k.key)
+		}
+	}
+	return keys
+}
+
+// api reads the section of that name.
+func (s *section) api(a *API) {
+	sub := s.sub("api")
+	tls := sub.sub("tls")
+	tls.text("cert_file", none, wantFile, &a.CertFile)
+	tls.text("key_file", none, wantFile, &a.KeyFile)
+	tls.end()
+	sub.text("tokens_file", none, wantFile, &a.TokensFile)
+	_, a.Limited = sub.values["rate_limit"]
+	rate := sub.sub("rate_limit")
+	rate.count("per_second", &a.PerSecond, 1, 1000)
+	rate.count("burst", &a.Burst, 1, 10_000)
+	rate.end()
+	sub.end()
+}
+
+func (d *decoder) checkAPI(a API) {
+	switch {
+	case a.CertFile != "" && a.KeyFile == "":
+		d.problem("api.tls.key_file", "missing: want the key of the certificate in cert_file")
+	case a.CertFile == "" && a.KeyFile != "":
+		d.problem("api.tls.cert_file", "missing: want the certificate of the key in key_file")
+	}
+}
+
+// checkAPIFiles notes what is wrong with the certificate, and with the file of tokens.
+func (d *decoder) checkAPIFiles(c Config) {
+	if c.API.CertFile != "" && c.API.KeyFile != "" {
+		if err := checkPair(c.API.CertFile, c.API.KeyFile); err != nil {
+			d.problem("api.tls", "%v", err)
+		}
+	}
+	if c.API.TokensFile == "" {
+		return
+	}
+	tokens, err := ReadTokens(c.API.TokensFile)
+	if wrong := (*Error)(nil); errors.As(err, &wrong) {
+		for line := range strings.SplitSeq(wrong.Error(), "\n") {
+			d.problem("api.tokens_file", "%s", line)
+		}
+		return
+	}
+	if err != nil {
+		d.problem("api.tokens_file", "%v", err)
+		return
+	}
+	for _, t := range tokens.all {
+		for _, r := range t.Rights {
+			d.checkNamed(t, "environment", r.Environments, func(name string) bool {
+				return slices.ContainsFunc(c.Environments, func(e Environment) bool { return e.Name == name })
+			})
+			d.checkNamed(t, "broker or application", r.Brokers, func(name string) bool {
+				return slices.ContainsFunc(c.Brokers, func(b Broker) bool { return b.Name == name }) ||
+					slices.ContainsFunc(c.Apps, func(a App) bool { return a.Name == name })
+			})
+		}
+	}
+}
+
+// checkNamed notes rights to what there is not: a slip of the pen there would be found when it is needed most.
+func (d *decoder) checkNamed(t Token, what string, names []string, known func(string) bool) {
+	for _, name := range names {
+		if name != Any && !known(name) {
+			d.problem("api.tokens_file", "token %s has a right to %s %s, and there is none of that name", t.Name, what, quote(name))
+		}
+	}
+}
+
+// checkPair sees whether a certificate and its key can be read and belong together. No error repeats what is in them.
+func checkPair(certFile, keyFile string) error {
+	cert, err := probe.ReadFile(certFile, probe.MaxFile)
+	if err != nil {
+		return fmt.Errorf("read the certificate: %w", err)
+	}
+	key, err := probe.ReadFile(keyFile, probe.MaxFile)
+	if err != nil {
+		return fmt.Errorf("read the certificate's key: %w", err)
+	}
+	if _, err := tls.X509KeyPair(cert, key); err != nil {
+		return fmt.Errorf("certificate %s, key %s: %w", certFile, keyFile, err)
+	}
+	return nil
+}

@@ -23,7 +23,7 @@ func TestTheChartPassesHelmsOwnLint(t *testing.T) {
 func TestNothingIsRenderedUntilItIsSaidWhatToWatchAndWhichImage(t *testing.T) {
 	for _, c := range []struct{ values, want string }{
 		{"", "config.brokers: want at least one"},
-		{"config: {brokers: [{name: a, nodes: [{name: node, address: 'h:5672'}]}]}", "no broker has pods, and there is no app"},
+		{"config: {brokers: [{name: a, nodes: [{name: node, address: 'h:5672'}]}]}", "no broker has pods, and there is neither an app nor an environment"},
 		{strings.Replace(least, "registry.example/unstuck", `""`, 1), "image.repository: none is published"},
 	} {
 		if out, err := helm(t, c.values, "template"); err == nil || !strings.Contains(err.Error(), c.want) {
@@ -51,11 +51,14 @@ func TestEachExampleWatchesWhatItSaysAndOnlyObserves(t *testing.T) {
 		"bitnami":          {{"rabbitmq", "rabbitmq", bitnami, "rabbitmq", "rabbitmq::rabbitmq-password"}},
 	}
 	files, err := filepath.Glob(chart + "/examples/*.yaml")
-	if err != nil || len(files) != len(wants) {
+	if err != nil || len(files) != len(wants)+1 { // and production-environments.yaml, which goes on top of another
 		t.Fatalf("there are %d examples, and %d are known here (%v)", len(files), len(wants), err)
 	}
 	for name, want := range wants {
 		c := configuration(t, example(t, name))
+		if refused := c.NotServed(); len(refused) > 0 {
+			t.Errorf("%s: the daemon does not start with %s", name, refused)
+		}
 		var got []watched
 		for _, b := range c.Brokers {
 			secret := b.Secret.Name + ":" + b.Secret.UsernameKey + ":" + b.Secret.PasswordKey
@@ -202,6 +205,7 @@ func TestWhatIsOptionalIsThereOnlyIfAskedFor(t *testing.T) {
 		{least + "metrics: {serviceMonitor: {enabled: true}}\n", []string{"PodDisruptionBudget", "ServiceMonitor"}, nil},
 		{least + "networkPolicy: {enabled: true}\n", []string{"PodDisruptionBudget", "NetworkPolicy"}, nil},
 		{least + "rbac: {create: false}\nserviceAccount: {create: false, name: mine}\nreplicas: 1\n", nil, []string{"Role", "RoleBinding", "ServiceAccount"}},
+		{least + "rbac: {reviews: true}\nreplicas: 1\n", []string{"ClusterRole", "ClusterRoleBinding"}, nil},
 	} {
 		var got []string
 		for _, o := range render(t, c.values) {
@@ -239,7 +243,7 @@ func TestTheAPIIsOnTheServiceOnlyIfItIsExposed(t *testing.T) {
 	}
 }
 
-func TestTheNetworkPolicyLetsOutToNamesTheAPIServerAndTheBrokers(t *testing.T) {
+func TestTheNetworkPolicyLetsOutToNamesTheAPIServerTheBrokersAndTheRegistries(t *testing.T) {
 	values := least + `
     - name: other
       tls: {}
@@ -250,6 +254,11 @@ func TestTheNetworkPolicyLetsOutToNamesTheAPIServerAndTheBrokers(t *testing.T) {
       username: u
       secret: {name: s, namespace: others}
       nodes: [{name: node, address: "rabbit.example:5673"}]
+  environments:
+    - name: prod
+      namespace: prod
+      image: 'registry.example:5000/{image}:{commit}'
+      services: [{name: a, deployment: a, image: a}, {name: b, deployment: b, image: registry.example/b}]
 networkPolicy: {enabled: true, apiServer: {cidrs: [10.0.0.1/32], ports: [6443]}}
 `
 	got := at[[]any](only(t, render(t, values), "NetworkPolicy"), "spec", "egress")
@@ -267,6 +276,7 @@ networkPolicy: {enabled: true, apiServer: {cidrs: [10.0.0.1/32], ports: [6443]}}
 		object{"to": []any{object{"ipBlock": object{"cidr": "10.0.0.1/32"}}}, "ports": tcp(6443)},
 		object{"to": namespace("jobs"), "ports": tcp(5672)},
 		object{"to": namespace("others"), "ports": tcp(5671)},
+		object{"ports": tcp(5000, 443)},
 		object{"ports": tcp(5673)},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -302,6 +312,8 @@ func TestTheNotesSayWhetherAnythingMayBeDeleted(t *testing.T) {
 		{least, "only OBSERVES: it watches, decides and explains, and deletes nothing. It has no right", "REMEDIATES"},
 		{least + "rbac: {create: false}\n", "deletes nothing.\n", "It has no right"},
 		{acting, "REMEDIATES: it deletes pods of what is named here once they are proved stuck and every guard is open.\n  broker jobs\n", "OBSERVES"},
+		{withEnvironment("cluster: {kubeconfig: /k, context: other}"), "NOT START with `environments`: this version checks them, and does not serve them yet. They are\n  production: namespace prod, cluster other\n", "REMEDIATES"},
+		{least + "  api: {tls: {cert_file: /a, key_file: /b}}\n", "curl 'https://127.0.0.1:8080/", "http://127.0.0.1"},
 		{acting + "api: {exposed: true}\n", "The API is EXPOSED on port 8080", "OBSERVES"},
 	} {
 		out, err := helm(t, c.values, "install", "--dry-run=client", "watcher")

@@ -29,6 +29,16 @@ config:
       pods: {namespace: jobs, selector: app=rabbitmq, container: rabbitmq}
 `
 
+// withEnvironment is that, and an environment with these lines besides the least that one must say.
+func withEnvironment(lines string) string {
+	return least + `  environments:
+    - name: production
+      namespace: prod
+      image: 'registry.example/{image}:{commit}'
+      services: [{name: web, deployment: web, image: web}]
+      ` + lines + "\n"
+}
+
 // helmPath builds helm, once: the first time on a machine that takes minutes.
 var helmPath = sync.OnceValues(func() (string, error) {
 	out, err := exec.CommandContext(context.Background(), "go", "tool", "-modfile=../tools/helm/go.mod", "-n", "helm").Output()
@@ -126,12 +136,39 @@ func ofKind(all []object, kind string) (of []object) {
 	return of
 }
 
-// example gives the values of one of the chart's examples.
-func example(t *testing.T, name string) string {
+// example gives the values of one of the chart's examples, with others on top of it as helm puts them there.
+func example(t *testing.T, names ...string) string {
 	t.Helper()
-	data, err := os.ReadFile(filepath.Join(chart, "examples", name+".yaml"))
+	values := make(map[string]any)
+	for _, name := range names {
+		data, err := os.ReadFile(filepath.Join(chart, "examples", name+".yaml"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(names) == 1 {
+			return string(data)
+		}
+		var more map[string]any
+		if err := yaml.Unmarshal(data, &more); err != nil {
+			t.Fatal(err)
+		}
+		overlay(values, more)
+	}
+	data, err := yaml.Marshal(values)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return string(data)
+}
+
+// overlay puts values on top of others: maps are merged, anything else is replaced.
+func overlay(values, more map[string]any) {
+	for key, v := range more {
+		below, isMap := values[key].(map[string]any)
+		if above, both := v.(map[string]any); both && isMap {
+			overlay(below, above)
+			continue
+		}
+		values[key] = v
+	}
 }

@@ -1,7 +1,6 @@
 package charts_test
 
 import (
-	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -19,6 +18,7 @@ var (
 		"coordination.k8s.io/leases":         "create",
 		"/configmaps":                        "create delete list update",
 	}
+	keeping  = with(own, grants{"/configmaps": "get"}) // where there is an environment
 	watching = grants{
 		"/pods":                       "get list watch",
 		"/pods/log":                   "get",
@@ -31,21 +31,62 @@ var (
 	app      = grants{"apps/deployments": "get list watch", "apps/replicasets": "get list watch"}
 	deleting = grants{"/pods": "delete get list watch"}
 	labeling = grants{"/pods": "delete get list patch watch"}
+
+	cluster   = grants{"authentication.k8s.io/tokenreviews": "create", "authorization.k8s.io/subjectaccessreviews": "create"}
+	operating = grants{
+		"apps/deployments=web": "get patch",
+		"apps/replicasets":     "list",
+		"/pods":                "get list",
+		"/pods/log":            "get",
+		"/events":              "list",
+		"coordination.k8s.io/leases=unstuck-operation": "get update",
+		"coordination.k8s.io/leases":                   "create",
+	}
+	starting = grants{"batch/jobs": "create delete get"}
+	execing  = grants{"/pods/exec": "create get"}
 )
+
+// wholeCluster is where the granted rights stand that belong to no namespace.
+const wholeCluster = ""
 
 func secret(name string) grants { return grants{"/secrets=" + name: "get"} }
 
-// with gives all of them together; the last one that names a resource holds.
+// with gives all of them together.
 func with(all ...grants) grants {
 	sum := grants{}
 	for _, g := range all {
-		maps.Copy(sum, g)
+		for key, verbs := range g {
+			sum.grant(key, strings.Fields(verbs)...)
+		}
 	}
 	return sum
 }
 
+// named gives a right to each object of that kind by its name.
+func named(resource, verbs string, names ...string) grants {
+	g := grants{}
+	for _, name := range names {
+		g[resource+"="+name] = verbs
+	}
+	return g
+}
+
+// grant adds verbs.
+func (g grants) grant(key string, verbs ...string) {
+	verbs = append(verbs, strings.Fields(g[key])...)
+	slices.Sort(verbs)
+	g[key] = strings.Join(slices.Compact(verbs), " ")
+}
+
 func TestTheRolesGrantExactlyWhatIsServedNeeds(t *testing.T) {
 	acting := strings.Replace(least, "      username", "      mode: remediate\n      username", 1)
+	// Both namespaces of the example have all of it.
+	watched := with(watching, broker, app, secret("rabbitmq-1-rabbitmq-secret"))
+	produced := with(watched, operating, starting, execing, secret("workbenchdata-ci"),
+		named("apps/deployments", "get patch", "frontend-deployment", "fetcher-deployment", "renderer-deployment", "cron-deployment",
+			"cron-delta-deleter-deployment", "cron-expired-session-deleter-deployment", "cron-lesson-workflow-deleter-deployment"),
+		named("/podtemplates", "get", "migrate", "upload-assets", "clear-render-cache", "restart-wordpress"))
+	delete(produced, "apps/deployments=web")
 	for _, c := range []struct {
 		name   string
 		values string
@@ -107,12 +148,36 @@ config:
 			},
 		},
 		{
-			"the example of production", example(t, "production"),
+			"an environment with nothing but a service", withEnvironment("tasks: []"),
+			map[string]grants{"tools": keeping, "jobs": with(watching, broker, secret("jobs-user")), "prod": operating},
+		},
+		{
+			"an environment with a job from a CronJob, a task that is a command, and a registry that asks for a password",
+			withEnvironment(`jobs: [{name: migrate, from: {cronjob: migrate}}]
+      tasks: [{name: clear, exec: {service: web, command: [clear]}}]
+      registry_secret: {name: registry, namespace: tools}`),
 			map[string]grants{
-				"tools":      own,
-				"production": with(watching, broker, app, secret("rabbitmq-1-rabbitmq-secret")),
-				"staging":    with(watching, broker, app, secret("rabbitmq-1-rabbitmq-secret")),
+				"tools": with(keeping, secret("registry")), "jobs": with(watching, broker, secret("jobs-user")),
+				"prod": with(operating, starting, execing, named("batch/cronjobs", "get", "migrate")),
 			},
+		},
+		{
+			"an environment with a task that is a job, beside a broker", strings.Replace(withEnvironment(`tasks: [{name: clear, job: {podtemplate: clear}}]
+      registry_secret: {name: registry}`), "namespace: prod", "namespace: jobs", 1),
+			map[string]grants{"tools": keeping, "jobs": with(watching, broker, secret("jobs-user"), secret("registry"),
+				operating, starting, named("/podtemplates", "get", "clear"))},
+		},
+		{
+			"an environment in another cluster", withEnvironment("cluster: {kubeconfig: /k, context: other}\n      registry_secret: {name: registry}"),
+			map[string]grants{"tools": keeping, "jobs": with(watching, broker, secret("jobs-user"))},
+		},
+		{
+			"the example of production", example(t, "production"),
+			map[string]grants{"tools": own, "production": watched, "staging": watched},
+		},
+		{
+			"the example of production with its environments", example(t, "production", "production-environments"),
+			map[string]grants{"tools": keeping, "production": produced, "staging": produced},
 		},
 		{
 			"the example of the cluster operator", example(t, "cluster-operator"),
@@ -129,31 +194,33 @@ config:
 	}
 }
 
-// granted gives what the service account may do, by namespace. It fails if anybody else is granted anything, or anything
-// is granted in the whole cluster.
+func TestTheWholeClusterIsAskedTwoQuestionsIfReviewsAreOn(t *testing.T) {
+	got := granted(t, render(t, least+"rbac: {reviews: true}\n"))
+	if diff := cmp.Diff(cluster, got[wholeCluster]); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// granted gives what the service account may do, by namespace. It fails if anybody else is granted anything, or a role is
+// bound to nobody.
 func granted(t *testing.T, all []object) map[string]grants {
 	t.Helper()
 	roles := make(map[string]object)
-	for _, o := range all {
-		switch o.kind() {
-		case "Role":
+	for _, kind := range []string{"Role", "ClusterRole"} {
+		for _, o := range ofKind(all, kind) {
 			roles[at[string](o, "metadata", "namespace")+"/"+at[string](o, "metadata", "name")] = o
-		case "RoleBinding":
-		default:
-			if strings.HasPrefix(at[string](o, "apiVersion"), "rbac.") {
-				t.Errorf("there is a %s", o.kind())
-			}
 		}
 	}
 	got := make(map[string]grants)
-	for _, binding := range ofKind(all, "RoleBinding") {
+	for _, binding := range append(ofKind(all, "RoleBinding"), ofKind(all, "ClusterRoleBinding")...) {
 		namespace := at[string](binding, "metadata", "namespace")
 		subjects := []any{object{"kind": "ServiceAccount", "name": "watcher", "namespace": "tools"}}
 		if diff := cmp.Diff(subjects, at[[]any](binding, "subjects")); diff != "" {
-			t.Errorf("in %s it is granted to others (-want +got):\n%s", namespace, diff)
+			t.Errorf("in %q it is granted to others (-want +got):\n%s", namespace, diff)
 		}
-		if kind := at[string](binding, "roleRef", "kind"); kind != "Role" {
-			t.Errorf("in %s a %s is bound", namespace, kind)
+		kind := at[string](binding, "roleRef", "kind")
+		if kind+"Binding" != binding.kind() || (kind == "ClusterRole") != (namespace == wholeCluster) {
+			t.Errorf("in %q a %s is bound", namespace, kind)
 		}
 		name := namespace + "/" + at[string](binding, "roleRef", "name")
 		if got[namespace] == nil {
@@ -183,12 +250,9 @@ func (g grants) add(rule any) {
 				if name != "" {
 					key += "=" + name.(string)
 				}
-				verbs := strings.Fields(g[key])
 				for _, verb := range at[[]any](rule, "verbs") {
-					verbs = append(verbs, verb.(string))
+					g.grant(key, verb.(string))
 				}
-				slices.Sort(verbs)
-				g[key] = strings.Join(slices.Compact(verbs), " ")
 			}
 		}
 	}

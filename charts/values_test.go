@@ -17,6 +17,13 @@ func TestTheSchemaRefusesWhatIsUnknownOrOfTheWrongKind(t *testing.T) {
 	inBroker := func(line string) string {
 		return strings.Replace(least, "      username", "      "+line+"\n      username", 1)
 	}
+	// One environment that says this of a key, or the least that it must say.
+	inEnvironment := func(line string) string {
+		lines := []string{"name: a", "namespace: a", "image: 'a/{image}:{commit}'", "services: [{name: a, deployment: a, image: a}]"}
+		key, _, _ := strings.Cut(line, ":")
+		lines = slices.DeleteFunc(lines, func(l string) bool { return strings.HasPrefix(l, key+":") })
+		return least + "  environments: [{" + strings.Join(append(lines, line), ", ") + "}]\n"
+	}
 	for _, c := range []struct{ values, want string }{
 		{least + "replica: 2\n", "at '': additional properties 'replica' not allowed"},
 		{least + "replicas: two\n", "at '/replicas': got string, want integer"},
@@ -45,6 +52,21 @@ func TestTheSchemaRefusesWhatIsUnknownOrOfTheWrongKind(t *testing.T) {
 		{strings.Replace(least, "selector: app=rabbitmq, ", "", 1), "at '/config/brokers/0/pods': missing property 'selector'"},
 		{strings.Replace(least, "{name: jobs-user}", "{}", 1), "at '/config/brokers/0/secret': missing property 'name'"},
 		{least + "  apps: [{name: web, probes: {}, pods: {namespace: a, selector: b, container: c}}]\n", "at '/config/apps/0': additional properties 'probes' not allowed"},
+		{inEnvironment("kind: rolling"), "at '/config/environments/0': additional properties 'kind' not allowed"},
+		{inEnvironment("services: []"), "at '/config/environments/0/services': minItems: got 0, want 1"},
+		{inEnvironment("services: [{name: a, deployment: a, image: a, kind: fast}]"), "at '/config/environments/0/services/0/kind': value must be one of 'rolling', 'singleton'"},
+		{inEnvironment("services: [{name: a, deployment: a, image: 'a:latest'}]"), "at '/config/environments/0/services/0/image': 'a:latest' does not match pattern"},
+		{inEnvironment("image: 'a/{image}:latest'"), "at '/config/environments/0/image': 'a/{image}:latest' does not match pattern"},
+		{inEnvironment("jobs: [{name: a, from: {}}]"), "at '/config/environments/0/jobs/0/from': 'oneOf' failed, none matched"},
+		{inEnvironment("jobs: [{name: a, from: {cronjob: a, podtemplate: a}}]"), "at '/config/environments/0/jobs/0/from': 'oneOf' failed, subschemas 0, 1 matched"},
+		{inEnvironment("tasks: [{name: a, job: {cronjob: a}, exec: {service: a, command: [a]}}]"), "at '/config/environments/0/tasks/0': 'oneOf' failed, subschemas 0, 1 matched"},
+		{inEnvironment("tasks: [{name: a, exec: {service: a, command: 'a b'}}]"), "at '/config/environments/0/tasks/0/exec/command': got string, want array"},
+		{inEnvironment("cluster: {context: a}"), "at '/config/environments/0/cluster': missing property 'kubeconfig'"},
+		{inEnvironment("deadlines: {rollout: 10}"), "at '/config/environments/0/deadlines/rollout': got number, want string"},
+		{least + "  api: {tls: {cert_file: /a}}\n", "at '/config/api/tls': missing property 'key_file'"},
+		{least + "  api: {tokens_file: tokens.yaml}\n", "at '/config/api/tokens_file': 'tokens.yaml' does not match pattern"},
+		{least + "  api: {rate_limit: {per_second: 0}}\n", "at '/config/api/rate_limit/per_second': minimum: got 0, want 1"},
+		{least + "rbac: {reviews: maybe}\n", "at '/rbac/reviews': got string, want boolean"},
 		{least + "  listen: {api: ':80'}\n", "at '/config': additional properties 'listen' not allowed"},
 		{least + "  kubernetes: {namespace: other}\n", "at '/config/kubernetes': additional properties 'namespace' not allowed"},
 	} {
@@ -151,7 +173,7 @@ func TestTheSchemaKnowsEveryKeyOfTheConfigurationAndNoOther(t *testing.T) {
 	root := readSchema(t)
 	known := make(map[string]bool)
 	root.walk(t, "", root.Properties["config"], func(path string, at *schema) {
-		if len(at.Properties) == 0 && !strings.HasSuffix(path, "windows[]") || documented[path] {
+		if len(at.Properties) == 0 && !strings.HasSuffix(path, "[]") || documented[path] {
 			known[path] = true
 		}
 	})

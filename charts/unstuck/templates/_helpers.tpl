@@ -43,10 +43,10 @@ The file that the daemon reads: the values' config, and what the chart alone kno
 {{- if not $config.brokers -}}
 {{- fail "config.brokers: want at least one; charts/unstuck/examples has complete configurations" -}}
 {{- end -}}
-{{- $inCluster := not (empty $config.apps) -}}
+{{- $inCluster := or (not (empty $config.apps)) (not (empty $config.environments)) -}}
 {{- range $config.brokers -}}{{- if .pods -}}{{- $inCluster = true -}}{{- end -}}{{- end -}}
 {{- if not $inCluster -}}
-{{- fail "config: no broker has pods, and there is no app; what is watched from here is in this cluster, at least some of it" -}}
+{{- fail "config: no broker has pods, and there is neither an app nor an environment; what is watched from here is in this cluster, at least some of it" -}}
 {{- end -}}
 {{- $api := printf "%s:%d" (ternary "" "127.0.0.1" .Values.api.exposed) (int .Values.api.port) -}}
 {{- $_ := set $config "listen" (dict "metrics" (printf ":%d" (int .Values.metrics.port)) "api" $api) -}}
@@ -56,7 +56,8 @@ The file that the daemon reads: the values' config, and what the chart alone kno
 
 {{- /*
 What is served, as JSON: for each namespace whether it has brokers and apps, whether anything there may be deleted
-(something there is in mode remediate), and the names of the Secrets to read.
+(something there is in mode remediate), the names of the Secrets to read, and of an environment what its operations
+change, start and run. Environments in other clusters are none of this cluster's.
 */ -}}
 {{- define "unstuck.served" -}}
 {{- $served := dict -}}
@@ -77,6 +78,32 @@ What is served, as JSON: for each namespace whether it has brokers and apps, whe
 {{- $secret := .secret -}}
 {{- if and (not $secret) (not .password_file) -}}{{- $secret = $inherited.secret -}}{{- end -}}
 {{- with $secret -}}
+{{- $its := .namespace | default $home -}}
+{{- $namespace := get $served $its | default (dict "secrets" list) -}}
+{{- $_ := set $namespace "secrets" (append $namespace.secrets .name | uniq | sortAlpha) -}}
+{{- $_ := set $served $its $namespace -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- range $.Values.config.environments -}}
+{{- if not .cluster -}}
+{{- $namespace := get $served .namespace | default (dict "secrets" list) -}}
+{{- $deployments := list -}}{{- $cronJobs := list -}}{{- $podTemplates := list -}}{{- $execs := false -}}
+{{- range .services -}}{{- $deployments = append $deployments .deployment -}}{{- end -}}
+{{- $from := list -}}
+{{- range .jobs -}}{{- $from = append $from .from -}}{{- end -}}
+{{- range .tasks -}}
+{{- if .exec -}}{{- $execs = true -}}{{- end -}}
+{{- with .job -}}{{- $from = append $from . -}}{{- end -}}
+{{- end -}}
+{{- range $from -}}
+{{- with .cronjob -}}{{- $cronJobs = append $cronJobs . | uniq -}}{{- end -}}
+{{- with .podtemplate -}}{{- $podTemplates = append $podTemplates . | uniq -}}{{- end -}}
+{{- end -}}
+{{- $_ := set $namespace "environment" (dict "deployments" $deployments "cronJobs" $cronJobs "podTemplates" $podTemplates "execs" $execs) -}}
+{{- $_ := set $served .namespace $namespace -}}
+{{- $home := .namespace -}}
+{{- with .registry_secret -}}
 {{- $its := .namespace | default $home -}}
 {{- $namespace := get $served $its | default (dict "secrets" list) -}}
 {{- $_ := set $namespace "secrets" (append $namespace.secrets .name | uniq | sortAlpha) -}}

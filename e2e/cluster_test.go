@@ -4,6 +4,7 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"net"
 	"os"
 	"strings"
 	"testing"
@@ -142,6 +143,12 @@ spec:
 	service, err := shared.Kubernetes.CoreV1().Services("default").Get(ctx, "kubernetes", metav1.GetOptions{})
 	if err != nil {
 		t.Fatal(err)
+	}
+	conn, err := shared.Dial(ctx, net.JoinHostPort(service.Spec.ClusterIP, "443"))
+	if err != nil {
+		t.Errorf("from this machine: %v", err)
+	} else if err := conn.Close(); err != nil {
+		t.Error(err)
 	}
 	for _, host := range []string{service.Spec.ClusterIP, "kubernetes.default.svc"} {
 		out, err := shared.Exec(ctx, "default", "visitor", "tool", "/tool", "fetch", "https://"+host+"/version")

@@ -127,6 +127,10 @@ func launch(ctx context.Context, opts Options, bin, init string, images []string
 		return nil, err
 	}
 	c := &Cluster{dir: opts.Dir, sandbox: s}
+	// Without a route nothing gets as far as kube-proxy's rules, from here that is: pods have one.
+	if _, err := s.Run(ctx, "", "ip", "route", "add", services, "dev", "lo", "src", hostIP); err != nil {
+		return nil, errors.Join(err, s.End())
+	}
 	if err := c.settle(ctx, l, images); err != nil {
 		return nil, errors.Join(err, s.End())
 	}

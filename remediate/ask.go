@@ -44,7 +44,7 @@ func (l *Loop) askQuorum(ctx context.Context, name string) {
 		answers = append(answers, l.critical(ctx, p, "check_if_node_is_quorum_critical"))
 	}
 	if l.state.Nodes[name].Latest[probe.MaybeStuck].Reason != probe.ToolsUnresponsive {
-		answers = append(answers, l.critical(ctx, node, "check_if_node_is_mirror_sync_critical"))
+		answers = append(answers, l.critical(ctx, node, mirrorQuestion))
 	}
 	q := Quorum{Detail: "there is nobody to ask"}
 	if len(peers) > 0 {
@@ -71,6 +71,17 @@ func combine(answers []Quorum) Quorum {
 	return all
 }
 
+// harmless is what both questions print, on 3.10 and 4.0, if no queue depends on the node. The exit code alone does not
+// say so: it is 0 too where the check does not apply, for the node is in maintenance mode or takes itself for the only one
+// of its cluster, and a stream that was cut off can look like one that ended well.
+const harmless = " reported no "
+
+// mirrorQuestion does nothing since 4.0, which has no mirrored queues any more: it prints noMirrors.
+const (
+	mirrorQuestion = "check_if_node_is_mirror_sync_critical"
+	noMirrors      = "ok"
+)
+
 // critical asks n one of the two questions. A broker that does not know the question answers with a usage error.
 func (l *Loop) critical(ctx context.Context, n probe.Node, question string) Quorum {
 	exit, out, err := l.run(ctx, n, "rabbitmq-queues", "-q", "-t", "10", question)
@@ -78,8 +89,10 @@ func (l *Loop) critical(ctx context.Context, n probe.Node, question string) Quor
 	switch {
 	case err != nil:
 		return Quorum{Critical: probe.CannotTell, Detail: n.Name + ": " + err.Error()}
-	case exit == exitOK:
+	case exit == exitOK && strings.Contains(said, harmless):
 		return Quorum{Critical: probe.No}
+	case exit == exitOK && question == mirrorQuestion && said == noMirrors:
+		return Quorum{Critical: probe.CannotTell, NotApplicable: true}
 	case exit == exitUsage && strings.Contains(said, question) && strings.Contains(said, "not found") && !strings.Contains(said, "'rabbit' app"):
 		return Quorum{Critical: probe.CannotTell, NotApplicable: true}
 	case exit == exitUnavailable && strings.Contains(said, "queues"):

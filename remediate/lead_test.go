@@ -165,7 +165,7 @@ func (r *replica) Remove(_ context.Context, kind, name string) error {
 func (r *replica) Exec(_ context.Context, _ probe.Node, argv []string, stdout, _ io.Writer) (int, error) {
 	err := r.call("exec "+argv[len(argv)-1], func() error { return nil })
 	if err == nil {
-		_, err = io.WriteString(stdout, "{}")
+		_, err = io.WriteString(stdout, answered(strings.Join(argv, " ")))
 	}
 	return 0, err
 }

@@ -43,8 +43,16 @@ func newFakeWorld() *fakeWorld {
 	for i := range 3 {
 		w.nodes = append(w.nodes, testNode(fmt.Sprintf("rabbit-%d", i), time.Now().Add(-time.Hour)))
 	}
-	w.exec = func(probe.Node, string) (int, string) { return 0, "{}" }
+	w.exec = func(_ probe.Node, command string) (int, string) { return 0, answered(command) }
 	return w
+}
+
+// answered is what a command prints on a node that is well, and on which nothing depends.
+func answered(command string) string {
+	if strings.Contains(command, "check_if_node_is") {
+		return "Node rabbit@rabbit-0 reported no quorum queues with minimum quorum"
+	}
+	return "{}"
 }
 
 func (w *fakeWorld) note(format string, args ...any) {
@@ -299,7 +307,7 @@ func TestACaseThatCannotBeStoredIsKeptAndCapturedAgainOnlyOnceItIsOld(t *testing
 			if strings.Contains(command, "cluster_status") {
 				captured++
 			}
-			return 0, "{}"
+			return 0, answered(command)
 		}
 		w.play(t, 9*time.Minute, nil)
 		if captured < 2 || captured > 6 {
@@ -619,26 +627,45 @@ func TestAPeerThatIsQuorumCriticalHoldsTheDeletionBack(t *testing.T) {
 			if strings.Contains(command, "check_if_node_is_quorum_critical") && n.Name == "rabbit-2" {
 				return 69, critical
 			}
-			return 0, ""
+			return 0, answered(command)
 		}, 0, "q1 in vhost"},
 		{"the node leads a mirrored queue without a copy", func(n probe.Node, command string) (int, string) {
 			if strings.Contains(command, "check_if_node_is_mirror_sync_critical") && n.Name == "rabbit-1" {
 				return 69, "Error:\nThe following classic mirrored queues without online synchronised mirrors"
 			}
-			return 0, ""
+			return 0, answered(command)
 		}, 0, "classic mirrored queues"},
 		{"a peer's app is stopped", func(_ probe.Node, command string) (int, string) {
 			if strings.Contains(command, "check_if") {
 				return 64, "Error: this command requires the 'rabbit' app to be running on the target node. Arguments given: " + command
 			}
-			return 0, ""
+			return 0, answered(command)
 		}, 0, "exit 64"},
+		{"a peer says ok, which is no answer to this question", func(_ probe.Node, command string) (int, string) {
+			if strings.Contains(command, "quorum_critical") {
+				return 0, "ok"
+			}
+			return 0, answered(command)
+		}, 0, "exit 0"},
+		{"a peer says nothing", func(probe.Node, string) (int, string) { return 0, "" }, 0, "exit 0"},
+		{"a peer takes itself for the only node", func(probe.Node, string) (int, string) {
+			return 0, "Node rabbit@rabbit-0 seems to be the only one in a single node cluster, the check does not apply"
+		}, 0, "only one"},
+		{"a peer is in maintenance mode", func(probe.Node, string) (int, string) {
+			return 0, "Node rabbit@rabbit-0 seems to be in maintenance mode, the check does not apply"
+		}, 0, "maintenance"},
+		{"the broker has no mirrored queues any more", func(_ probe.Node, command string) (int, string) {
+			if strings.Contains(command, "mirror_sync") {
+				return 0, "ok\n"
+			}
+			return 0, answered(command)
+		}, 1, ""},
 		{"a peer cannot say", func(probe.Node, string) (int, string) { return 75, "timed out" }, 0, "exit 75"},
 		{"the broker does not know the question", func(_ probe.Node, command string) (int, string) {
 			if name := command[strings.LastIndex(command, " ")+1:]; strings.HasPrefix(name, "check_if") {
 				return 64, "Command '" + name + "' not found."
 			}
-			return 0, ""
+			return 0, answered(command)
 		}, 1, ""},
 	}
 	for _, row := range rows {

@@ -80,6 +80,10 @@ tree: ## make a tree with RabbitMQ 4.0, for RABBITMQ_ROOT=.cache/rabbitmq-4.0
 cluster: cluster-deps ## start a real Kubernetes cluster with a real RabbitMQ and Unstuck; RABBITMQ=3.10 for that one
 	@cd e2e && GOWORK=off go run ./cmd/cluster -rabbitmq '$(strip $(RABBITMQ))' up
 
+.PHONY: cluster-parts
+cluster-parts: cluster-deps ## make what cluster and e2e need, and start nothing: a quarter of an hour the first time
+	@cd e2e && GOWORK=off go run ./cmd/cluster make
+
 .PHONY: cluster-down
 cluster-down: ## remove every trace of that cluster, and of what a killed `make e2e` left
 	@cd e2e && GOWORK=off go run ./cmd/cluster down

@@ -54,28 +54,53 @@ const (
 	pollEvery    = 200 * time.Millisecond
 )
 
+// parts are what a cluster is started from.
+type parts struct {
+	bin, init string   // the directory of the programs, and the first process
+	images    []string // as tar files
+}
+
+// Make builds what is not built yet of all that Start and PrepareUnstuck need, and starts nothing. It takes a quarter
+// of an hour the first time.
+func Make(ctx context.Context, opts Options) error {
+	opts = opts.withDefaults()
+	if _, err := makeParts(ctx, opts); err != nil {
+		return err
+	}
+	_, err := (&artifact.Maker{Root: opts.Root, Progress: opts.Progress}).Helm(ctx)
+	return err
+}
+
+func (o Options) withDefaults() Options {
+	if o.Progress == nil {
+		o.Progress = io.Discard
+	}
+	if o.RabbitMQ == nil {
+		o.RabbitMQ = artifact.RabbitMQVersions()
+	}
+	return o
+}
+
+func makeParts(ctx context.Context, opts Options) (p parts, err error) {
+	if missing := artifact.Missing(); len(missing) > 0 {
+		return p, errors.New(strings.Join(missing, "; "))
+	}
+	maker := &artifact.Maker{Root: opts.Root, Progress: opts.Progress}
+	if p.bin, err = maker.Programs(ctx); err != nil {
+		return p, err
+	}
+	if p.init, err = maker.Own(ctx, "init"); err != nil {
+		return p, err
+	}
+	p.images, err = makeImages(ctx, maker, opts.RabbitMQ)
+	return p, err
+}
+
 // Start builds what is not built yet and starts a cluster without any broker. It takes a quarter of an hour the first
 // time, and some 15 s later. ctx bounds the start alone. If Start fails no process remains; the logs do, in opts.Dir.
 func Start(ctx context.Context, opts Options) (*Cluster, error) {
-	if opts.Progress == nil {
-		opts.Progress = io.Discard
-	}
-	if opts.RabbitMQ == nil {
-		opts.RabbitMQ = artifact.RabbitMQVersions()
-	}
-	if missing := artifact.Missing(); len(missing) > 0 {
-		return nil, fmt.Errorf("start a cluster: %s", strings.Join(missing, "; "))
-	}
-	maker := &artifact.Maker{Root: opts.Root, Progress: opts.Progress}
-	bin, err := maker.Programs(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("start a cluster: %w", err)
-	}
-	init, err := maker.Own(ctx, "init")
-	if err != nil {
-		return nil, fmt.Errorf("start a cluster: %w", err)
-	}
-	images, err := makeImages(ctx, maker, opts.RabbitMQ)
+	opts = opts.withDefaults()
+	parts, err := makeParts(ctx, opts)
 	if err != nil {
 		return nil, fmt.Errorf("start a cluster: %w", err)
 	}
@@ -90,7 +115,7 @@ func Start(ctx context.Context, opts Options) (*Cluster, error) {
 	}
 	began := time.Now()
 	fmt.Fprintln(opts.Progress, "start the cluster ...")
-	c, err := launch(ctx, opts, bin, init, images)
+	c, err := launch(ctx, opts, parts)
 	if err != nil {
 		return nil, fmt.Errorf("start a cluster: %w (its logs are in %s)", err, filepath.Join(opts.Dir, logDir))
 	}
@@ -114,15 +139,15 @@ func makeImages(ctx context.Context, maker *artifact.Maker, versions []string) (
 	return images, nil
 }
 
-func launch(ctx context.Context, opts Options, bin, init string, images []string) (*Cluster, error) {
+func launch(ctx context.Context, opts Options, p parts) (*Cluster, error) {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
-	l := layout{dir: opts.Dir, bin: bin}
+	l := layout{dir: opts.Dir, bin: p.bin}
 	spec, err := l.write()
 	if err != nil {
 		return nil, err
 	}
-	s, err := sandbox.Start(ctx, opts.Dir, init, opts.Attached, spec)
+	s, err := sandbox.Start(ctx, opts.Dir, p.init, opts.Attached, spec)
 	if err != nil {
 		return nil, err
 	}
@@ -131,7 +156,7 @@ func launch(ctx context.Context, opts Options, bin, init string, images []string
 	if _, err := s.Run(ctx, "", "ip", "route", "add", services, "dev", "lo", "src", hostIP); err != nil {
 		return nil, errors.Join(err, s.End())
 	}
-	if err := c.settle(ctx, l, images); err != nil {
+	if err := c.settle(ctx, l, p.images); err != nil {
 		return nil, errors.Join(err, s.End())
 	}
 	return c, nil

@@ -1,6 +1,7 @@
 // Command cluster starts and stops a real Kubernetes cluster with a real RabbitMQ on this machine; see package cluster.
 //
 //	cluster up      start it, with a broker, and say how to use it; what was there before is removed
+//	cluster make    make what it consists of, and start nothing
 //	cluster down    remove every trace of it, and of what a killed test left
 //	cluster status  say whether it runs, and how to use it
 package main
@@ -54,6 +55,8 @@ func run(ctx context.Context, args []string) error {
 	switch flags.Arg(0) {
 	case "up":
 		return up(ctx, cluster.Options{Root: root, Dir: *dir, Progress: os.Stdout}, *version)
+	case "make":
+		return cluster.Make(ctx, cluster.Options{Root: root, Progress: os.Stdout})
 	case "down":
 		return errors.Join(cluster.Remove(*dir), removeLeft(cluster.TestDir(root)))
 	case "status":
@@ -66,7 +69,7 @@ func run(ctx context.Context, args []string) error {
 		}
 		return explain(ctx, c)
 	}
-	return errors.New("usage: cluster [-dir DIR] [-rabbitmq VERSION] up | down | status")
+	return errors.New("usage: cluster [-dir DIR] [-rabbitmq VERSION] up | make | down | status")
 }
 
 // removeLeft removes what a killed test left. The cluster itself ended with the test; one that runs belongs to a test

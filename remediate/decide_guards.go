@@ -92,7 +92,7 @@ var guards = []guard{
 	{GuardUnowned, "nothing would recreate the node", func(_ *scene, n subject) GuardState {
 		return answer(n.Owned, probe.Yes, "it would be recreated", "nothing would recreate it", "what would recreate it")
 	}, false},
-	{GuardPeers, "any other node of the broker is not healthy, or was not looked at since the trouble began", checkPeers, false},
+	{GuardPeers, "any other node of the broker is not healthy, is terminating, or was not looked at since the trouble began", checkPeers, false},
 	{GuardQuorumCritical, "a healthy peer says that queues would lose their quorum or their last copy", checkQuorum, false},
 	{GuardStorm, "more nodes are stuck than the policy allows, and for a cooldown afterwards", checkStorm, true},
 	{GuardOurselves, "every node fails at once, or our own view is degraded", checkOurselves, true},
@@ -192,6 +192,10 @@ func checkPeers(sc *scene, n subject) GuardState {
 	unwell := slices.DeleteFunc(slices.Clone(sc.unwell), func(s string) bool { return strings.HasPrefix(s, n.Name+" (") })
 	if len(unwell) > 0 {
 		return closed("not healthy: %s", few(unwell))
+	}
+	leaving := slices.DeleteFunc(slices.Clone(sc.leaving), func(s string) bool { return s == n.Name })
+	if len(leaving) > 0 {
+		return closed("terminating, or cannot tell whether it is: %s", few(leaving))
 	}
 	kind := n.evidence.Kind
 	if kind == "" {

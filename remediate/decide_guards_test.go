@@ -55,6 +55,8 @@ var guardRows = []struct {
 	{GuardPeers, "a peer is unknown", true, func(tl *timeline) { tl.peer(probe.Unreachable) }},
 	{GuardPeers, "a peer's round trip is blocked", false, func(tl *timeline) { tl.turn(tl.result("rabbit-2", probe.Roundtrip, probe.Blocked)) }},
 	{GuardPeers, "a peer's processes are stuck", false, func(tl *timeline) { tl.turn(tl.result("rabbit-2", probe.MaybeStuck, probe.ProcessesStuck)) }},
+	{GuardPeers, "a peer that still lets people in is terminating", false, func(tl *timeline) { tl.node("rabbit-2").Terminating = probe.Yes }},
+	{GuardPeers, "nobody knows whether a peer is terminating", true, func(tl *timeline) { tl.node("rabbit-2").Terminating = probe.CannotTell }},
 	{GuardPeers, "a peer is missing", false, func(tl *timeline) { tl.obs.View.Nodes = tl.obs.View.Nodes[:2] }},
 	{GuardPeers, "there is one too many", false, func(tl *timeline) { tl.obs.View.Expected = 2 }},
 	{GuardPeers, "nobody knows how many there should be", true, func(tl *timeline) { tl.obs.View.Expected = 0 }},

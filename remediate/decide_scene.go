@@ -18,6 +18,9 @@ type scene struct {
 	known  bool     // the supplier's view is there and fresh
 	unwell []string // nodes that are not Healthy, each with its why, sorted
 	stuck  []string // names of the nodes that are Stuck, sorted
+	// leaving are the names of the nodes that terminate, or of which that cannot be told, sorted. One that terminates may
+	// let people in for as long as its grace is.
+	leaving []string
 	// certain counts those whose logins are stuck, or whose round trips are often and long enough. A node that is frozen
 	// makes the round trips of its peers hang too, until they give it up after a minute: that is no storm.
 	certain int
@@ -43,6 +46,9 @@ func look(s State, o Observation, p Policy, now time.Time) *scene {
 		if status != probe.Healthy {
 			sc.unwell = append(sc.unwell, n.Name+" ("+why+")")
 		}
+		if n.Terminating != probe.No {
+			sc.leaving = append(sc.leaving, n.Name)
+		}
 		if status == probe.Stuck || ns.running() {
 			sc.stuck = append(sc.stuck, n.Name)
 		}
@@ -59,6 +65,7 @@ func look(s State, o Observation, p Policy, now time.Time) *scene {
 	}
 	slices.Sort(sc.unwell)
 	slices.Sort(sc.stuck)
+	slices.Sort(sc.leaving)
 	return sc
 }
 

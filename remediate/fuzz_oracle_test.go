@@ -167,7 +167,7 @@ func (w *fuzzWorld) greeted(uid string) bool {
 	return false
 }
 
-// peersWell says whether every other node has let us in lately, is not known to be ill, and has had a look of this kind
+// peersWell says whether every other node stays, has let us in lately, is not known to be ill, and has had a look of this kind
 // since then that was good.
 func (w *fuzzWorld) peersWell(name string, kind probe.Kind, since time.Time) bool {
 	for _, n := range w.obs.View.Nodes {
@@ -179,7 +179,7 @@ func (w *fuzzWorld) peersWell(name string, kind probe.Kind, since time.Time) boo
 			latest[r.Kind] = r
 		}
 		login := latest[probe.Login]
-		if login.Status() != probe.Healthy || w.now.Sub(login.Ended()) > w.policy.Fresh || latest[probe.MaybeStuck].Status() == probe.Stuck ||
+		if n.Terminating != probe.No || login.Status() != probe.Healthy || w.now.Sub(login.Ended()) > w.policy.Fresh || latest[probe.MaybeStuck].Status() == probe.Stuck ||
 			latest[kind].Status() != probe.Healthy || !latest[kind].Started.After(since) {
 			return false
 		}

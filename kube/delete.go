@@ -3,8 +3,11 @@ package kube
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"maps"
 	"math"
+	"slices"
 	"strings"
 	"time"
 
@@ -37,14 +40,27 @@ func (p *Pods) delete(ctx context.Context, n probe.Node, grace time.Duration) er
 	if grace < minGrace {
 		return refuse("its grace must be at least %s, not %s", minGrace, grace)
 	}
-	if err := p.lookAfresh(ctx, n); err != nil {
+	pod, err := p.lookAfresh(ctx, n)
+	if err != nil {
 		return err
 	}
-	if p.SkipPreStopChecks {
-		if err := p.label(ctx, n); err != nil {
-			return err
+	if !p.SkipPreStopChecks || pod.labels[skipChecks] != "" { // or somebody else has set it: it stays theirs
+		return p.request(ctx, n, grace)
+	}
+	if err = p.label(ctx, n, "true"); err == nil {
+		err = p.request(ctx, n, grace)
+	}
+	if err != nil && !errors.Is(err, probe.ErrGone) && !errors.Is(err, probe.ErrChanged) {
+		// A pod that stays must not go without its checks when somebody else stops it later.
+		if undo := p.label(context.WithoutCancel(ctx), n, nil); undo != nil {
+			p.client.log.Warn("cannot take the label away again", "label", skipChecks, "namespace", p.Namespace, "pod", n.Name, "error", undo.Error())
 		}
 	}
+	return err
+}
+
+// request asks for the deletion.
+func (p *Pods) request(ctx context.Context, n probe.Node, grace time.Duration) error {
 	// Leadership counts for renewDeadline, and nobody else takes the Lease before leaseDuration has passed: so a request
 	// that is sent now and may take callTimeout ends before another replica could act.
 	if a, _ := p.client.campaign.leading(time.Now()); a != probe.Yes {
@@ -61,39 +77,41 @@ func (p *Pods) delete(ctx context.Context, n probe.Node, grace time.Duration) er
 		return probe.ErrGone
 	case apierrors.IsConflict(err): // the precondition
 		return probe.ErrChanged
+	case apierrors.IsTooManyRequests(err): // it has too much to do, and has not even begun
+		return refuse("%w", err)
 	}
 	return explain(err, "delete", "pods", p.Namespace)
 }
 
-// lookAfresh reads from the API server what the watches told, and says what forbids the deletion.
-func (p *Pods) lookAfresh(ctx context.Context, n probe.Node) error {
+// lookAfresh reads from the API server what the watches told, and says what forbids the deletion. It gives the pod.
+func (p *Pods) lookAfresh(ctx context.Context, n probe.Node) (pod, error) {
 	ctx, cancel := context.WithTimeout(ctx, silence) // all of it together, or the first is old when the last comes
 	defer cancel()
 	fresh, err := get(ctx, p.client.api.CoreV1().Pods(p.Namespace).Get, n.Name)
 	switch {
 	case apierrors.IsNotFound(err):
-		return probe.ErrGone
+		return pod{}, probe.ErrGone
 	case err != nil:
-		return refuse("get pods: %w", explain(err, "get", "pods", p.Namespace))
+		return pod{}, refuse("get pods: %w", explain(err, "get", "pods", p.Namespace))
 	}
-	pod := trimPod(p.Container)(fresh)
+	it := trimPod(p.Container)(fresh)
 	switch {
-	case pod.uid != n.UID:
-		return probe.ErrChanged
-	case pod.terminating:
-		return refuse("it is being deleted already")
-	case pod.over:
-		return refuse("it has ended")
-	case !p.selector.Matches(labels.Set(pod.labels)):
-		return refuse("its labels do not fit the selector any more")
-	case !pod.started.Equal(n.Started):
-		return refuse("its container has been started anew")
+	case it.uid != n.UID:
+		return it, probe.ErrChanged
+	case it.terminating:
+		return it, refuse("it is being deleted already")
+	case it.over:
+		return it, refuse("it has ended")
+	case !p.selector.Matches(labels.Set(it.labels)):
+		return it, refuse("its labels do not fit the selector any more")
+	case !it.started.Equal(n.Started):
+		return it, refuse("its container has been started anew")
 	}
-	here, err := p.read(ctx, pod)
+	here, err := p.read(ctx, it)
 	if err != nil {
-		return refuse("%w", err)
+		return it, refuse("%w", err)
 	}
-	above := here.above(pod)
+	above := here.above(it)
 	l, found := here.locks[operationLease]
 	locked, _ := operating(l, found, time.Now())
 	var closed []string
@@ -101,14 +119,48 @@ func (p *Pods) lookAfresh(ctx context.Context, n probe.Node) error {
 		verdict
 		want probe.Answer
 	}{
-		{owned(pod, above), probe.Yes}, {rollingOut(pod, above), probe.No}, {disruptable(pod, here.budgets), probe.Yes}, {locked, probe.No},
+		{owned(it, above), probe.Yes}, {rollingOut(it, above), probe.No}, {disruptable(it, here.budgets), probe.Yes}, {locked, probe.No},
 	} {
 		if q.Answer != q.want {
 			closed = append(closed, q.why)
 		}
 	}
 	if len(closed) > 0 {
-		return refuse("%s", strings.Join(closed, "; "))
+		return it, refuse("%s", strings.Join(closed, "; "))
+	}
+	return it, p.othersStay(ctx, it)
+}
+
+// othersStay reads the target's other pods, and refuses if one of them is going, or they are not the ones that were
+// looked at: a watch that stalls tells neither, and what owns them only once its controller has noticed.
+func (p *Pods) othersStay(ctx context.Context, doomed pod) error {
+	watched, _, err := p.feed.known(time.Now())
+	if err != nil {
+		return refuse("%w", err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	list, err := p.client.api.CoreV1().Pods(p.Namespace).List(ctx, metav1.ListOptions{LabelSelector: p.selector.String()})
+	if err != nil {
+		return refuse("list pods: %w", explain(err, "list", "pods", p.Namespace))
+	}
+	trim := trimPod(p.Container)
+	for i := range list.Items {
+		other := trim(&list.Items[i])
+		was, there := watched[other.name]
+		delete(watched, other.name)
+		switch {
+		case other.name == doomed.name || other.over:
+		case other.terminating:
+			return refuse("pod %s is being deleted too", other.name)
+		case !there || was.uid != other.uid:
+			return refuse("pod %s is another than was looked at", other.name)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(watched)) {
+		if !watched[name].over {
+			return refuse("pod %s is gone", name)
+		}
 	}
 	return nil
 }
@@ -171,10 +223,13 @@ func into[O runtime.Object, T any](
 	return nil
 }
 
-// label sets the label that has the cluster operator's hook let go. The UID in the patch is a precondition.
-func (p *Pods) label(ctx context.Context, n probe.Node) error {
+// skipChecks is the label that has the cluster operator's hook let go.
+const skipChecks = "skipPreStopChecks"
+
+// label sets that label, or takes it away if value is nil. The UID in the patch is a precondition.
+func (p *Pods) label(ctx context.Context, n probe.Node, value any) error {
 	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{
-		"uid": n.UID, "labels": map[string]string{"skipPreStopChecks": "true"},
+		"uid": n.UID, "labels": map[string]any{skipChecks: value},
 	}})
 	if err != nil {
 		return err
@@ -183,7 +238,7 @@ func (p *Pods) label(ctx context.Context, n probe.Node) error {
 	defer cancel()
 	_, err = p.client.api.CoreV1().Pods(p.Namespace).Patch(ctx, n.Name, types.StrategicMergePatchType, patch, metav1.PatchOptions{})
 	if err != nil {
-		return refuse("set its label skipPreStopChecks: %w", explain(err, "patch", "pods", p.Namespace))
+		return refuse("set its label %s: %w", skipChecks, explain(err, "patch", "pods", p.Namespace))
 	}
 	return nil
 }

@@ -10,8 +10,11 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	clienttesting "k8s.io/client-go/testing"
 
 	"github.com/cjworkbench/unstuck/probe"
 )
@@ -81,6 +84,19 @@ func TestADeleteIsRefusedIfTheWorldIsNotAsItWasSeen(t *testing.T) {
 		{"another pod has gone down", func(c *cluster) {
 			c.put(rabbitBudget(func(b *policyv1.PodDisruptionBudget) { b.Status.DisruptionsAllowed = 0 }))
 		}, probe.ErrRefused, "budget rabbit", 0},
+		{"another pod is on its way out", func(c *cluster) {
+			c.put(rabbit(2, func(p *corev1.Pod) { p.DeletionTimestamp = new(metav1.Now()) }))
+		}, probe.ErrRefused, "pod rabbit-2 is being deleted too", 0},
+		{"another pod was replaced, which the watch does not tell", func(c *cluster) {
+			c.unwatched(func() { c.put(rabbit(2, func(p *corev1.Pod) { p.UID = "another" })) })
+		}, probe.ErrRefused, "pod rabbit-2 is another than was looked at", 0},
+		{"another pod is gone, which the watch does not tell", func(c *cluster) {
+			c.unwatched(func() { c.drop("pods", "", ns, "rabbit-2") })
+		}, probe.ErrRefused, "pod rabbit-2 is gone", 0},
+		{"there is one more pod, which the watch does not tell", func(c *cluster) {
+			c.unwatched(func() { c.put(rabbit(3)) })
+		}, probe.ErrRefused, "pod rabbit-3 is another than was looked at", 0},
+		{"we may not list the pods", func(c *cluster) { c.deny("list", "pods", true) }, probe.ErrRefused, "not allowed: pods list", 0},
 		{"a deploy begins", func(c *cluster) { c.put(operation("anna", time.Now())) }, probe.ErrRefused, "the lock is held: anna", 0},
 		{"two things at once", func(c *cluster) {
 			c.put(operation("anna", time.Now()))
@@ -198,12 +214,62 @@ func TestThePreStopChecksAreSkippedWhereThatIsAskedFor(t *testing.T) {
 		if err := p.Delete(t.Context(), node, time.Minute); err != nil {
 			t.Fatal(err)
 		}
+		c.intercept(nil)
+		c.put(rabbit(1, func(p *corev1.Pod) { p.UID = "its successor" }))
+		synctest.Wait()
 		c.deny("patch", "pods", true)
 		if err := p.Delete(t.Context(), look(t, p).Nodes[0], time.Minute); !errors.Is(err, probe.ErrRefused) || !strings.Contains(err.Error(), "not allowed: pods patch") {
 			t.Errorf("without the permission: %v", err)
 		}
 		if len(c.deletions) != 1 {
 			t.Errorf("%d deletions", len(c.deletions))
+		}
+	})
+}
+
+func TestAPodThatIsNotDeletedKeepsItsPreStopChecks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, broker()...)
+		target := brokerTarget()
+		target.SkipPreStopChecks = true
+		_, p := ready(t, c, target)
+		c.deny("delete", "pods", true)
+		err := p.Delete(t.Context(), look(t, p).Nodes[1], time.Minute)
+		t.Log(err)
+		o, _ := c.Tracker().Get(pods, ns, "rabbit-1")
+		if l := o.(*corev1.Pod).Labels["skipPreStopChecks"]; l != "" {
+			t.Errorf("nothing was deleted, and the pod keeps skipPreStopChecks=%s", l)
+		}
+	})
+}
+
+func TestAPodIsNotDeletedBesideOneThatTerminatesWhateverTheSetSays(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const old, next = revision, "rabbit-2"
+		set := rabbitSet(func(s *appsv1.StatefulSet) {
+			s.Spec.UpdateStrategy.RollingUpdate.Partition = new(int32(2))
+			s.Status.CurrentRevision, s.Status.UpdateRevision = old, next
+			s.Status.CurrentReplicas, s.Status.UpdatedReplicas = 1, 1 // rabbit-0 is on its way out
+		})
+		c := newCluster(t, set, rabbit(0, func(p *corev1.Pod) { p.DeletionTimestamp = new(metav1.Now()) }), rabbit(1),
+			rabbit(2, func(p *corev1.Pod) { p.Labels[appsv1.ControllerRevisionHashLabelKey] = next }))
+		_, p := ready(t, c, brokerTarget())
+		v := look(t, p)
+		if err := p.Delete(t.Context(), v.Nodes[1], time.Minute); !errors.Is(err, probe.ErrRefused) {
+			t.Errorf("deleted beside a peer that terminates: %v", err)
+		}
+	})
+}
+
+func TestAnAPIServerThatHasTooMuchToDoHasDeletedNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, broker()...)
+		_, p := ready(t, c, brokerTarget())
+		c.PrependReactor("delete", "pods", func(clienttesting.Action) (bool, runtime.Object, error) {
+			return true, nil, apierrors.NewTooManyRequests("too many requests", 1)
+		})
+		if err := p.Delete(t.Context(), look(t, p).Nodes[1], time.Minute); !errors.Is(err, probe.ErrRefused) {
+			t.Errorf("%v", err)
 		}
 	})
 }

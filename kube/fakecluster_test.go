@@ -145,6 +145,16 @@ func (c *cluster) intercept(f func(request string)) {
 	c.before = f
 }
 
+// unwatched has something happen right before the next list of pods is answered, of which no watch has told by then.
+func (c *cluster) unwatched(happen func()) {
+	var once sync.Once
+	c.intercept(func(request string) {
+		if request == "list pods" {
+			once.Do(happen)
+		}
+	})
+}
+
 // cut ends the watches of a resource.
 func (c *cluster) cut(resource string) {
 	c.mu.Lock()

@@ -13,6 +13,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
 
 	"github.com/cjworkbench/unstuck/probe"
@@ -33,19 +34,29 @@ type Shelf struct {
 	client *Client
 
 	mu   sync.Mutex
-	seen map[document]string // the resource version as last seen
+	seen map[document]sighting
+	now  int // counts our writes, so that a list does not undo one that came while it was read
+}
+
+// sighting is what was last seen of a document.
+type sighting struct {
+	version string // of the resource; empty: it was not there
+	written int    // by ourselves, as Shelf.now counts; 0: it was only read
 }
 
 type document struct{ kind, name string }
 
 // Shelf gives the client's documents. Each Shelf has its own idea of what was last seen: use one.
 func (c *Client) Shelf() *Shelf {
-	return &Shelf{client: c, seen: make(map[document]string)}
+	return &Shelf{client: c, seen: make(map[document]sighting)}
 }
 
 // All gives every document of the kind, by name. These are then the ones that were last seen.
 func (s *Shelf) All(ctx context.Context, kind string) (map[string][]byte, error) {
-	all, seen := make(map[string][]byte), make(map[document]string)
+	all, seen := make(map[string][]byte), make(map[document]sighting)
+	s.mu.Lock()
+	began := s.now
+	s.mu.Unlock()
 	options := metav1.ListOptions{
 		LabelSelector: labels.SelectorFromSet(labels.Set{managedBy: "unstuck", kindLabel: kind}).String(), Limit: documentPage,
 	}
@@ -59,7 +70,7 @@ func (s *Shelf) All(ctx context.Context, kind string) (map[string][]byte, error)
 			if !ok || m.Name != objectName(kind, name) { // somebody else's, or a copy
 				continue
 			}
-			all[name], seen[document{kind, name}] = data, m.ResourceVersion
+			all[name], seen[document{kind, name}] = data, sighting{version: m.ResourceVersion}
 		}
 		if options.Continue = page.Continue; options.Continue == "" {
 			break
@@ -67,9 +78,46 @@ func (s *Shelf) All(ctx context.Context, kind string) (map[string][]byte, error)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	maps.DeleteFunc(s.seen, func(d document, _ string) bool { return d.kind == kind })
+	for d, was := range s.seen {
+		if d.kind == kind && was.written > began {
+			seen[d] = was
+		}
+	}
+	maps.DeleteFunc(s.seen, func(d document, _ sighting) bool { return d.kind == kind })
 	maps.Copy(s.seen, seen)
 	return all, nil
+}
+
+// One gives one document, and whether there is one. What was last seen of others stays as it is, so that whoever writes
+// those still learns that somebody else did. A ConfigMap of its name that is not a document, because somebody wrote it by
+// hand and left something out, is an error.
+func (s *Shelf) One(ctx context.Context, kind, name string) (data []byte, there bool, err error) {
+	s.mu.Lock()
+	began := s.now
+	s.mu.Unlock()
+	called := objectName(kind, name)
+	page, err := s.page(ctx, metav1.ListOptions{FieldSelector: fields.OneTermEqualSelector("metadata.name", called).String()})
+	if err != nil {
+		return nil, false, explain(err, "list", "configmaps", s.client.namespace)
+	}
+	var version string
+	for _, m := range page.Items {
+		if m.Name != called {
+			continue
+		}
+		noted, content, ok := content(m)
+		if !ok || noted != name || m.Labels[managedBy] != "unstuck" || m.Labels[kindLabel] != kind {
+			return nil, true, fmt.Errorf("configmap %s is no document: want the labels %s=unstuck and %s=%s, the annotation %s=%s and the key %s",
+				called, managedBy, kindLabel, kind, nameNote, name, documentKey)
+		}
+		data, there, version = content, true, m.ResourceVersion
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if d := (document{kind, name}); s.seen[d].written <= began {
+		s.seen[d] = sighting{version: version}
+	}
+	return data, there, nil
 }
 
 func (s *Shelf) page(ctx context.Context, o metav1.ListOptions) (*corev1.ConfigMapList, error) {
@@ -83,7 +131,7 @@ func (s *Shelf) page(ctx context.Context, o metav1.ListOptions) (*corev1.ConfigM
 func (s *Shelf) Put(ctx context.Context, kind, name string, data []byte) error {
 	d := document{kind, name}
 	s.mu.Lock()
-	version := s.seen[d]
+	version := s.seen[d].version
 	s.mu.Unlock()
 	m := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{
 		Name: objectName(kind, name), Namespace: s.client.namespace, ResourceVersion: version,
@@ -114,7 +162,8 @@ func (s *Shelf) Put(ctx context.Context, kind, name string, data []byte) error {
 	default:
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		s.seen[d] = written.ResourceVersion
+		s.now++
+		s.seen[d] = sighting{written.ResourceVersion, s.now}
 		return nil
 	}
 	return fmt.Errorf("write %s %s: %w", kind, name, err)
@@ -130,7 +179,8 @@ func (s *Shelf) Remove(ctx context.Context, kind, name string) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.seen, document{kind, name})
+	s.now++
+	s.seen[document{kind, name}] = sighting{written: s.now}
 	return nil
 }
 

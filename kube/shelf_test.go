@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
@@ -188,5 +189,85 @@ func TestManyDocumentsComeInPages(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, all(t, s, "cases")); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestReadingAllDoesNotUndoWhatIsWrittenMeanwhile(t *testing.T) {
+	c := newCluster(t)
+	s := c.client().Shelf()
+	ctx := t.Context()
+	if err := s.Put(ctx, "cases", "a", []byte("1")); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 190 {
+		if err := s.Put(ctx, "cases", fmt.Sprint("b", i), []byte("x")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	written := make(chan error, 1)
+	n := 0
+	c.intercept(func(request string) {
+		if request == "list configmaps" {
+			if n++; n == 2 {
+				go func() { written <- s.Put(ctx, "cases", "a", []byte("2")) }()
+			}
+			time.Sleep(5 * time.Millisecond)
+		}
+	})
+	if _, err := s.All(ctx, "cases"); err != nil { // somebody looks at /api/v1/cases
+		t.Fatal(err)
+	}
+	c.intercept(nil)
+	if err := <-written; err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Put(ctx, "cases", "a", []byte("3")); err != nil {
+		t.Errorf("nobody else wrote: %v", err)
+	}
+}
+
+func TestOneDocumentIsReadWithoutTheOthers(t *testing.T) {
+	c := newCluster(t)
+	mine, theirs := c.client().Shelf(), c.client().Shelf()
+	put(t, mine, "acts", "main", "1")
+	put(t, theirs, "acts", "other", "2")
+	if _, err := theirs.All(t.Context(), "acts"); err != nil {
+		t.Fatal(err)
+	}
+	put(t, theirs, "acts", "main", "3")
+	for name, want := range map[string]string{"other": "2", "none": ""} {
+		if data, there, err := mine.One(t.Context(), "acts", name); err != nil || there != (want != "") || string(data) != want {
+			t.Errorf("%s: %q %v %v", name, data, there, err)
+		}
+	}
+	if err := mine.Put(t.Context(), "acts", "main", nil); !errors.Is(err, probe.ErrConflict) {
+		t.Errorf("wrote over what it has not seen: %v", err)
+	}
+	if data, _, err := mine.One(t.Context(), "acts", "main"); err != nil || string(data) != "3" {
+		t.Errorf("main: %q %v", data, err)
+	}
+	put(t, mine, "acts", "main", "4")
+}
+
+func TestADocumentThatWasWrittenByHandAndLacksSomethingIsAnError(t *testing.T) {
+	for name, spoil := range map[string]func(*corev1.ConfigMap){
+		"a label":        func(m *corev1.ConfigMap) { delete(m.Labels, kindLabel) },
+		"all labels":     func(m *corev1.ConfigMap) { m.Labels = nil },
+		"the annotation": func(m *corev1.ConfigMap) { m.Annotations = nil },
+		"the key":        func(m *corev1.ConfigMap) { m.Data = map[string]string{"pauses.json": "[]"} },
+	} {
+		m := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{
+			Namespace: "unstuck", Name: "unstuck-pauses-pauses", Labels: map[string]string{managedBy: "unstuck", kindLabel: "pauses"},
+			Annotations: map[string]string{nameNote: "pauses"},
+		}, Data: map[string]string{documentKey: "[]"}}
+		s := newCluster(t, m).client().Shelf()
+		if data, there, err := s.One(t.Context(), "pauses", "pauses"); err != nil || !there || string(data) != "[]" {
+			t.Fatalf("%q %v %v", data, there, err)
+		}
+		spoil(m)
+		s = newCluster(t, m).client().Shelf()
+		if _, _, err := s.One(t.Context(), "pauses", "pauses"); err == nil || !strings.Contains(err.Error(), "is no document") {
+			t.Errorf("without %s: %v", name, err)
+		}
 	}
 }

@@ -66,6 +66,18 @@ func (d *Dir) All(ctx context.Context, kind string) (map[string][]byte, error) {
 	return all, errors.Join(errs...)
 }
 
+// One gives one document of the kind.
+func (d *Dir) One(_ context.Context, kind, name string) (data []byte, there bool, err error) {
+	if !fileName.MatchString(name) {
+		return nil, false, nil // Put would not write it
+	}
+	data, err = readFile(d.file(kind, name))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, false, nil
+	}
+	return data, true, err
+}
+
 // readFile reads a file that must be one: opening a pipe would wait until somebody writes to it, and a device has no
 // end.
 func readFile(path string) ([]byte, error) {

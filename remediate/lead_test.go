@@ -140,6 +140,19 @@ func (r *replica) All(_ context.Context, kind string) (map[string][]byte, error)
 	return all, r.call("read "+kind, effect)
 }
 
+func (r *replica) One(_ context.Context, kind, name string) (data []byte, there bool, err error) {
+	effect := func() error {
+		p, ok := r.docs[kind+"/"+name]
+		data, there, r.seen[kind+"/"+name] = p.data, ok, p.version
+		return nil
+	}
+	if kind == kindPauses { // too often to be of interest
+		return nil, false, nil
+	}
+	err = r.call("read "+kind, effect)
+	return data, there, err
+}
+
 func (r *replica) Put(_ context.Context, kind, name string, data []byte) error {
 	key := kind + "/" + name
 	r.mu.Lock()

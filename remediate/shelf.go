@@ -26,6 +26,8 @@ type Shelf interface {
 	// All gives every document of the kind, by name. One that is there and cannot be read is nil, and the error says
 	// why; where it is not known which there are, all is nil.
 	All(ctx context.Context, kind string) (all map[string][]byte, err error)
+	// One gives one document of the kind, and whether there is one. An error says why it cannot be had.
+	One(ctx context.Context, kind, name string) (data []byte, there bool, err error)
 	// Put writes a document. Where several can write it gives probe.ErrConflict, and writes nothing, if somebody else
 	// has written the document since this Shelf last gave or wrote it; one that it never gave must not exist.
 	Put(ctx context.Context, kind, name string, data []byte) error
@@ -41,6 +43,9 @@ const keptCases = 200
 type Documents struct {
 	shelf Shelf
 
+	// reading is taken by whoever reads all cases. They may be tens of MiB, and all loops begin to lead at once.
+	reading chan struct{}
+
 	mu sync.Mutex
 	// index holds what is known of the cases on the shelf, so that a case can be saved without reading all the others.
 	index map[string]indexed // nil: they have not been read
@@ -52,7 +57,9 @@ type indexed struct {
 }
 
 // NewStore makes a Store on shelf.
-func NewStore(shelf Shelf) *Documents { return &Documents{shelf: shelf} }
+func NewStore(shelf Shelf) *Documents {
+	return &Documents{shelf: shelf, reading: make(chan struct{}, 1)}
+}
 
 // SaveCase writes c, shortened if it is too large, and drops what is too much.
 func (d *Documents) SaveCase(ctx context.Context, c Case) error {
@@ -105,6 +112,12 @@ func (d *Documents) tooMany() []string {
 
 // Cases gives the cases that are kept, newest first. One that cannot be read is there by its ID, with the reason why.
 func (d *Documents) Cases(ctx context.Context) ([]Case, error) {
+	select {
+	case d.reading <- struct{}{}:
+		defer func() { <-d.reading }()
+	case <-ctx.Done():
+		return nil, fmt.Errorf("read the cases, after others do: %w", ctx.Err())
+	}
 	docs, err := d.shelf.All(ctx, kindCases)
 	if docs == nil && err != nil {
 		return nil, fmt.Errorf("read the cases: %w", err)
@@ -167,19 +180,14 @@ func (d *Documents) Pauses(ctx context.Context) (pauses []Pause, err error) {
 	return pauses, err
 }
 
-// one reads a single document into v, if it is there.
+// one reads a single document into v, if it is there. It reads no other: what this Shelf has given counts as seen, and a
+// loop must not write over what another loop has seen of its acts.
 func (d *Documents) one(ctx context.Context, kind, name string, v any) error {
-	docs, err := d.shelf.All(ctx, kind)
-	data, there := docs[name]
-	switch {
-	case docs != nil && !there:
-		return nil
-	case err != nil && data == nil:
-		return fmt.Errorf("read %s/%s: %w", kind, name, err)
-	case !there:
-		return nil
+	data, there, err := d.shelf.One(ctx, kind, name)
+	if err == nil && there {
+		err = json.Unmarshal(data, v)
 	}
-	if err := json.Unmarshal(data, v); err != nil {
+	if err != nil {
 		return fmt.Errorf("read %s/%s: %w", kind, name, err)
 	}
 	return nil

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -149,4 +151,65 @@ func TestTheLayoutOfADirIsWhatTheDocumentationSays(t *testing.T) {
 	if pauses, err := NewStore(dir).Pauses(t.Context()); err != nil || pauses != nil {
 		t.Errorf("pauses are %v: %v", pauses, err)
 	}
+}
+
+func TestReadingTheActsUponOneBrokerTellsNothingOfThoseUponAnother(t *testing.T) {
+	w := &realm{docs: map[string]paper{}}
+	mine := NewStore(&replica{realm: w, name: "a", seen: map[string]int{}})
+	theirs := NewStore(&replica{realm: w, name: "b", seen: map[string]int{}})
+	for _, d := range []*Documents{mine, theirs} {
+		if acts, err := d.Acts(t.Context(), "one"); err != nil || len(acts) != 0 {
+			t.Fatal(acts, err)
+		}
+	}
+	if err := theirs.SaveActs(t.Context(), "one", []Act{{ID: "theirs"}}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := mine.Acts(t.Context(), "two"); err != nil { // the loop of another broker does
+		t.Fatal(err)
+	}
+	if err := mine.SaveActs(t.Context(), "one", []Act{{ID: "mine"}}); !isConflict(err) {
+		t.Errorf("wrote over an intent that was never read: %v", err)
+	}
+}
+
+// crowded is a Shelf without documents that notes how many read all of a kind at once.
+type crowded struct {
+	Shelf
+
+	here, most atomic.Int32
+}
+
+func (c *crowded) All(context.Context, string) (map[string][]byte, error) {
+	if n := c.here.Add(1); n > c.most.Load() {
+		c.most.Store(n)
+	}
+	time.Sleep(time.Second)
+	c.here.Add(-1)
+	return map[string][]byte{}, nil
+}
+
+func TestAllCasesAreReadByOneAtATime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		shelf := &crowded{}
+		d := NewStore(shelf)
+		var group sync.WaitGroup
+		for range 5 {
+			group.Go(func() {
+				if _, err := d.Cases(t.Context()); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		synctest.Wait()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second/2)
+		defer cancel()
+		if _, err := d.Cases(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("whoever has no time to wait gets %v", err)
+		}
+		group.Wait()
+		if n := shelf.most.Load(); n != 1 {
+			t.Errorf("%d read at once", n)
+		}
+	})
 }

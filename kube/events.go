@@ -54,8 +54,15 @@ type events struct {
 func newEvents(a api, log *slog.Logger) *events {
 	return &events{
 		api: a, log: log, waiting: make(chan *corev1.Event, waitingEvents),
-		correlator: record.NewEventCorrelatorWithOptions(record.CorrelatorOptions{}),
+		correlator: record.NewEventCorrelatorWithOptions(record.CorrelatorOptions{SpamKeyFunc: allowance}),
 	}
+}
+
+// allowance names what may be told so often: client-go lets through 25 Events for each name, and one more every 5
+// minutes. By default that is an object; a node that is suspected again and again would use it up, and nothing would tell
+// of its deletion. The reasons are few.
+func allowance(e *corev1.Event) string {
+	return strings.Join([]string{e.InvolvedObject.Kind, e.InvolvedObject.Namespace, e.InvolvedObject.Name, string(e.InvolvedObject.UID), e.Reason}, "/")
 }
 
 func (e *events) add(about corev1.ObjectReference, warning bool, reason, message string) {

@@ -134,3 +134,34 @@ func TestEventsThatCannotBeWrittenAreGivenUp(t *testing.T) {
 		}
 	})
 }
+
+func TestANodeThatIsSuspectedAgainAndAgainDoesNotUseUpTheEventOfItsDeletion(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, broker()...)
+		client := c.client()
+		p := watchOne(t, client, brokerTarget())
+		stop := start(t, client, "me")
+		synctest.Wait()
+		node := look(t, p).Nodes[1]
+		for i := range 30 {
+			p.Event(node, true, "SuspectedStuck", fmt.Sprintf("login await_tune: stuck %d of the 3 times", i))
+			pass(15 * time.Second)
+			p.Event(node, false, "LetsPeopleIn", "lets people in")
+			pass(15 * time.Second)
+		}
+		p.Event(node, true, "Stuck", "confirmed stuck; held back by nothing")
+		pass(time.Second)
+		p.Event(node, true, "Deleted", "deleted by Unstuck, case 1: why")
+		pass(time.Second)
+		stop()
+		for about, events := range written(t, c) {
+			found := map[string]int{}
+			for _, e := range events {
+				found[e.Reason]++
+			}
+			if found["Deleted"] == 0 {
+				t.Errorf("%s: no event tells of the deletion", about)
+			}
+		}
+	})
+}

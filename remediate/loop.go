@@ -235,7 +235,7 @@ func (l *Loop) publish(o Observation, decisions []Decision) {
 		Nodes: make([]NodeSnapshot, 0, len(decisions)),
 	}
 	for _, p := range o.Pauses {
-		if (p.Broker == "" || p.Broker == l.Broker) && p.Until.After(s.At) {
+		if (p.Broker == "" || p.Broker == l.Broker) && !p.Over(s.At) {
 			s.Pauses = append(s.Pauses, p)
 		}
 	}

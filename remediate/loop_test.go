@@ -746,3 +746,18 @@ func TestHostsShowWhatIsSilentAcrossBrokers(t *testing.T) {
 		t.Errorf("silent: %v, want none", got)
 	}
 }
+
+func TestAPauseIsShownUntilItEnds(t *testing.T) {
+	l := NewLoop(Options{Broker: "rabbit", Recorder: newFakeWorld()})
+	l.publish(Observation{Pauses: []Pause{
+		{Reason: "ended", Until: time.Now().Add(-time.Minute)}, {Reason: "goes on", Until: time.Now().Add(time.Minute)},
+		{Reason: "has no end"}, {Broker: "another", Reason: "another's"},
+	}}, nil)
+	var shown []string
+	for _, p := range l.Snapshot().Pauses {
+		shown = append(shown, p.Reason)
+	}
+	if !slices.Equal(shown, []string{"goes on", "has no end"}) {
+		t.Errorf("shown are %q", shown)
+	}
+}

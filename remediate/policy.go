@@ -132,3 +132,6 @@ type Pause struct {
 	By     string    `json:"by"`
 	Until  time.Time `json:"until"`
 }
+
+// Over says whether the pause has ended. One without an end was written by hand, and holds until it is removed.
+func (p Pause) Over(now time.Time) bool { return !p.Until.IsZero() && !p.Until.After(now) }

@@ -59,7 +59,7 @@ func (o Options) pauses(r *http.Request, wanted func(broker string) bool) (Pause
 	}
 	list, now := PauseList{Pauses: []remediate.Pause{}}, time.Now()
 	for _, p := range kept {
-		if !p.Until.After(now) || !wanted(p.Broker) {
+		if p.Over(now) || !wanted(p.Broker) {
 			continue
 		}
 		if p.Broker != "" { // whoever sees any broker may know of what holds for all

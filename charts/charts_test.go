@@ -342,3 +342,25 @@ func TestEachExampleIsNamedInTheReadme(t *testing.T) {
 		}
 	}
 }
+
+func TestNamesThatLookLikeNumbersOrTruthsStayNames(t *testing.T) {
+	for _, name := range []string{"123", "true", "null", "1e3"} {
+		values := strings.Replace(least, "namespace: jobs", "namespace: '"+name+"'", 1) + "serviceAccount: {name: '" + name + "'}\n"
+		there := false
+		for _, o := range render(t, values) {
+			for _, key := range []string{"name", "namespace"} {
+				v := at[any](o, "metadata", key)
+				if _, text := v.(string); v != nil && !text || key == "name" && v == nil {
+					t.Errorf("%s: the %s of a %s is %v", name, key, o.kind(), v)
+				}
+				there = there || v == name && o.kind() == "Role"
+			}
+			if o.kind() == "Deployment" && at[string](o, "spec", "template", "spec", "serviceAccountName") != name {
+				t.Errorf("%s: the service account is %v", name, at[any](o, "spec", "template", "spec", "serviceAccountName"))
+			}
+		}
+		if !there {
+			t.Errorf("no Role is in namespace %s", name)
+		}
+	}
+}

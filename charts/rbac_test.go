@@ -25,7 +25,7 @@ var (
 		"/events":                     "create patch",
 		"apps/statefulsets":           "get list watch",
 		"policy/poddisruptionbudgets": "list watch",
-		"coordination.k8s.io/leases":  "get list watch",
+		"coordination.k8s.io/leases=unstuck-operation": "get list watch",
 	}
 	broker   = grants{"/pods/exec": "create get"}
 	app      = grants{"apps/deployments": "get list watch", "apps/replicasets": "get list watch"}
@@ -266,12 +266,12 @@ func TestTwoReleasesThatServeOneNamespaceDoNotShareARole(t *testing.T) {
 			t.Fatal(err)
 		}
 		for line := range strings.Lines(out) {
-			if strings.HasPrefix(line, "  name: watcher.") {
+			if strings.HasPrefix(line, `  name: "watcher.`) {
 				names[strings.TrimSpace(line)] = true
 			}
 		}
 	}
-	if want := map[string]bool{"name: watcher.tools": true, "name: watcher.other": true}; !cmp.Equal(want, names) {
+	if want := map[string]bool{`name: "watcher.tools"`: true, `name: "watcher.other"`: true}; !cmp.Equal(want, names) {
 		t.Errorf("the Roles are called %v", names)
 	}
 }

@@ -37,6 +37,9 @@ func TestTheSchemaRefusesWhatIsUnknownOrOfTheWrongKind(t *testing.T) {
 		{least + "metrics: {serviceMonitor: {every: 1m}}\n", "at '/metrics/serviceMonitor': additional properties 'every' not allowed"},
 		{least + "rbac: {delete: true}\n", "at '/rbac': additional properties 'delete' not allowed"},
 		{least + "networkPolicy: {apiServer: {ports: [https]}}\n", "at '/networkPolicy/apiServer/ports/0': got string, want integer"},
+		{least + "networkPolicy: {apiServer: {ports: []}}\n", "at '/networkPolicy/apiServer/ports': minItems: got 0, want 1"}, // in a policy, none are all
+		{least + "networkPolicy: {apiServer: {cidrs: []}}\n", "at '/networkPolicy/apiServer/cidrs': minItems: got 0, want 1"},
+		{least + "    - {name: listed, nodes: [{name: a, address: 10.0.0.1}]}\n", "at '/config/brokers/1/nodes/0/address': '10.0.0.1' does not match pattern"},
 		{least + "resources: {limits: {gpu: 1}}\n", "at '/resources/limits': additional properties 'gpu' not allowed"},
 		{least + "podLabels: {a: 1}\n", "at '/podLabels/a': got number, want string"},
 		{least + "tolerations: [{keys: a}]\n", "at '/tolerations/0': additional properties 'keys' not allowed"},

@@ -138,7 +138,7 @@ func TestNoProcessOutlivesOursEvenIfThatIsKilled(t *testing.T) {
 	if err := cmd.Wait(); err == nil {
 		t.Error("the child ended well")
 	}
-	eventually(t, "no process is left", 10*time.Second, func() bool { return len(remains(t, dir)) == 1 })
+	eventually(t, "no process is left", time.Minute, func() bool { return len(remains(t, dir)) == 1 })
 
 	// Nobody could remove the directory then: the next lab does.
 	made, lock, err := makeDir(filepath.Dir(dir))
@@ -176,7 +176,7 @@ func TestAStartThatIsCancelledHalfWayLeavesNothing(t *testing.T) {
 		done <- err
 	}()
 	var dir string
-	eventually(t, "the node's process runs", 20*time.Second, func() bool {
+	eventually(t, "the node's process runs", time.Minute, func() bool {
 		dirs, _ := filepath.Glob(filepath.Join(parent, dirPrefix+"*"))
 		for _, d := range dirs {
 			if !strings.Contains(strings.Join(old, " "), d) {

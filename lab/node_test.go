@@ -111,7 +111,7 @@ func TestDeleteReplacesExactlyTheNodeThatWasMeant(t *testing.T) {
 	if err := l.Delete(t.Context(), old, time.Second); err != nil {
 		t.Errorf("delete what is being deleted: %v", err)
 	}
-	eventually(t, "a new node", 10*time.Second, func() bool {
+	eventually(t, "a new node", time.Minute, func() bool {
 		n, err := l.Node("rabbit-2")
 		return err == nil && n.UID != old.UID
 	})
@@ -156,7 +156,7 @@ func TestAProcessThatEndsByItselfIsStartedAnewUnderTheSameUID(t *testing.T) {
 	if err := <-beside; err == nil {
 		t.Error("a command beside the node outlived it")
 	}
-	eventually(t, "a new process", 10*time.Second, func() bool {
+	eventually(t, "a new process", time.Minute, func() bool {
 		n, err := l.Node("rabbit-0")
 		return err == nil && n.Started.After(old.Started)
 	})
@@ -224,7 +224,7 @@ func TestExecKillsTheWholeGroupWhenItsContextEnds(t *testing.T) {
 	if err := <-done; !errors.Is(err, why) {
 		t.Errorf("error %v", err)
 	}
-	eventually(t, "the command's own child to be gone", 5*time.Second, func() bool {
+	eventually(t, "the command's own child to be gone", time.Minute, func() bool {
 		return !strings.Contains(strings.Join(remains(t, l.dir), "\n"), `sleep\x00611`)
 	})
 }
@@ -250,7 +250,7 @@ func TestTheLogShowsLoginsAndStandsStillWhenItIsLost(t *testing.T) {
 			return got == well && line.At.After(since) && strings.Contains(line.Text, "AMQP connection")
 		}
 	}
-	eventually(t, "a login in the log", 5*time.Second, logged(time.Now()))
+	eventually(t, "a login in the log", time.Minute, logged(time.Now()))
 
 	if err := l.LoseLog(t.Context(), n.Name); err != nil {
 		t.Fatal(err)
@@ -267,7 +267,7 @@ func TestTheLogShowsLoginsAndStandsStillWhenItIsLost(t *testing.T) {
 	if err := l.RegainLog(t.Context(), n.Name); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "a login in the log again", 10*time.Second, logged(time.Now()))
+	eventually(t, "a login in the log again", time.Minute, logged(time.Now()))
 }
 
 func TestTheTLSListenerDemandsAClientCertificate(t *testing.T) {

@@ -10,13 +10,15 @@ import (
 // Verb is something that a token may be allowed to do.
 type Verb string
 
-// The verbs. The first five are done to an environment, the next three to a broker, and reading to either.
+// The verbs. The first seven are done to an environment, the next three to a broker, and reading to either.
 const (
 	VerbDeploy  Verb = "deploy"
 	VerbPromote Verb = "promote"
 	VerbRevert  Verb = "revert"
 	VerbRestart Verb = "restart"
 	VerbTask    Verb = "task"
+	VerbLogs    Verb = "logs"
+	VerbEnv     Verb = "env"
 	VerbPause   Verb = "pause"
 	VerbDelete  Verb = "delete"
 	VerbProbe   Verb = "probe"
@@ -24,7 +26,7 @@ const (
 )
 
 var (
-	environmentVerbs = []Verb{VerbDeploy, VerbPromote, VerbRevert, VerbRestart, VerbTask}
+	environmentVerbs = []Verb{VerbDeploy, VerbPromote, VerbRevert, VerbRestart, VerbTask, VerbLogs, VerbEnv}
 	brokerVerbs      = []Verb{VerbPause, VerbDelete, VerbProbe}
 )
 

@@ -113,10 +113,7 @@ func diagnoseContainer(p Pod, c ContainerState) (Trouble, string) {
 	case "CreateContainerConfigError", "CreateContainerError", "RunContainerError":
 		return BadConfig, cmp.Or(c.Message, c.Waiting)
 	case "CrashLoopBackOff":
-		if probe := probeEvent(p, "Liveness probe failed", "Startup probe failed"); probe != "" {
-			return ProbeFails, probe
-		}
-		return Crash, ended
+		return diagnoseRestarts(p, ended)
 	case "":
 	default: // ContainerCreating, PodInitializing
 		return Starting, cmp.Or(c.Message, c.Waiting)
@@ -127,13 +124,21 @@ func diagnoseContainer(p Pod, c ContainerState) (Trouble, string) {
 	case c.Ended || c.Ready || c.Init:
 		return "", ""
 	}
+	if c.Restarts > 0 { // that it is not ready between two crashes says less than that it crashes
+		return diagnoseRestarts(p, ended)
+	}
 	if probe := probeEvent(p, "probe failed"); probe != "" {
 		return ProbeFails, probe
 	}
-	if c.Restarts > 0 {
-		return Crash, ended
-	}
 	return ProbeFails, "it runs and is not ready"
+}
+
+// diagnoseRestarts says why a container runs again and again: the kubelet ends it, or it ends by itself.
+func diagnoseRestarts(p Pod, ended string) (Trouble, string) {
+	if probe := probeEvent(p, "Liveness probe failed", "Startup probe failed"); probe != "" {
+		return ProbeFails, probe
+	}
+	return Crash, ended
 }
 
 // probeEvent gives the last event of the pod that holds one of the words.

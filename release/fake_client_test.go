@@ -177,7 +177,7 @@ func (c *client) Exec(ctx context.Context, _ Environment, pod, container string,
 	return 0, nil
 }
 
-func (c *client) Published(_ context.Context, image string) (bool, error) {
+func (c *client) Published(_ context.Context, _ Environment, image string) (bool, error) {
 	return call(c, func() (bool, error) { return !c.unpublished[image], nil })
 }
 
@@ -236,10 +236,6 @@ func (c *client) Release(_ context.Context, _ Environment, h Holder) error {
 	})
 }
 
-func (c *client) Attempted(_ context.Context, a Attempt) {
-	_ = do(c, func() error { c.audit = append(c.audit, a); return nil })
-}
-
 // process is one replica of the daemon.
 type process struct {
 	*client
@@ -259,7 +255,7 @@ func start(t *testing.T, c *cluster, envs ...Environment) *process {
 	var err error
 	p.Runner, err = NewRunner(Options{
 		Environments: envs, World: p.client, Jobs: p.client, Logs: p.client, Registry: p.client, Store: p.client,
-		Lock: p.client, Auditor: p.client, Identity: "unstuck-0", Poll: 4 * time.Second, Log: slog.New(slog.DiscardHandler),
+		Lock: p.client, Identity: "unstuck-0", Poll: 4 * time.Second, Log: slog.New(slog.DiscardHandler),
 		Notify: func(o Operation) {
 			if o.Phase.Over() {
 				p.over <- o

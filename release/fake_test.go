@@ -72,7 +72,6 @@ type cluster struct {
 	expires time.Time
 	saveErr error
 	lockErr error
-	audit   []Attempt
 }
 
 func newCluster() *cluster {

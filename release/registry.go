@@ -22,7 +22,20 @@ import (
 // askTimeout bounds one question to a registry, with all the requests that it takes.
 const askTimeout = 15 * time.Second
 
-// ImageRegistry asks container registries whether images are published. It is a Registry, and asks each time anew.
+// Registries are the environments' own, by name: what one has the credentials for is not published for another. They
+// are a Registry.
+type Registries map[string]*ImageRegistry
+
+// Published implements Registry.
+func (all Registries) Published(ctx context.Context, env Environment, image string) (bool, error) {
+	r := all[env.Name]
+	if r == nil {
+		return false, fmt.Errorf("ask the registry for %s: with which credentials environment %s does is not known", image, env.Name)
+	}
+	return r.Published(ctx, image)
+}
+
+// ImageRegistry asks container registries whether images are published, each time anew.
 type ImageRegistry struct {
 	sources   []func(context.Context) ([]byte, error)
 	plain     []string // registries that may be asked without TLS
@@ -62,7 +75,7 @@ func isLoopback(host string) bool {
 	return host == "localhost" || net.ParseIP(host).IsLoopback()
 }
 
-// Published implements Registry. Only where the registry says that there is no such image is it not published; that it
+// Published says whether an image is. Only where the registry says that there is no such image is it not published; that it
 // may not be looked at, or that the registry cannot be asked, is an error.
 func (r *ImageRegistry) Published(ctx context.Context, image string) (bool, error) {
 	ctx, stop := context.WithTimeout(ctx, askTimeout)

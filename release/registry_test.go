@@ -74,6 +74,18 @@ func TestTheRegistrySaysWhetherAnImageIsPublished(t *testing.T) {
 	}
 }
 
+func TestAnEnvironmentIsAskedForWithItsOwnCredentialsAlone(t *testing.T) {
+	host := theRegistry(t, withPassword)
+	good := NewImageRegistry(nil, config(`{"auths":{"`+host+`":{"username":"ada","password":"hunter2"}}}`))
+	all := Registries{"production": good, "staging": NewImageRegistry(nil)}
+	for env, want := range map[string]string{"production": "", "staging": "it answers 401", "elsewhere": "is not known"} {
+		published, err := all.Published(t.Context(), Environment{Name: env}, host+"/acme/frontend:"+commitA)
+		if published != (want == "") || (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %t, %v", env, published, err)
+		}
+	}
+}
+
 func TestARegistryThatWantsAPasswordIsGivenItsOwn(t *testing.T) {
 	host := theRegistry(t, withPassword)
 	for _, tc := range []struct {

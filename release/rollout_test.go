@@ -108,6 +108,14 @@ func TestADiagnosisNamesThePodTheContainerAndWhy(t *testing.T) {
 		"liveness": {
 			pods: []Pod{running(ContainerState{Waiting: "CrashLoopBackOff", LastExit: 137}, "Liveness probe failed: timeout")}, want: "probe: Liveness probe failed: timeout",
 		},
+		"not ready between two crashes": {
+			pods: []Pod{running(ContainerState{Restarts: 2, LastExit: 1, LastReason: "Error"}, "Readiness probe failed: connection refused")},
+			want: "crash: it ended with exit code 1 (Error), 2 restarts",
+		},
+		"not ready after the kubelet has ended it": {
+			pods: []Pod{running(ContainerState{Restarts: 1, LastExit: 137}, "Liveness probe failed: timeout", "Readiness probe failed: 503")},
+			want: "probe: Liveness probe failed: timeout",
+		},
 		"no host": {
 			pods: []Pod{{Name: "web-2", Phase: "Pending", Updated: true, Conditions: []Condition{{Type: "PodScheduled", Status: "False", Message: "0/3 nodes are available"}}}},
 			want: "pod web-2: unschedulable: 0/3 nodes are available",

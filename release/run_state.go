@@ -13,6 +13,13 @@ func (x *run) snapshot() Operation {
 	return x.op.clone()
 }
 
+// underWay gives the operation as it is now; false: this process has not taken it up, or it is over.
+func (x *run) underWay() (Operation, bool) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.op.clone(), x.started && !x.op.Phase.Over()
+}
+
 // over says whether the operation is, and that is written down.
 func (x *run) over() bool {
 	x.mu.Lock()
@@ -111,7 +118,8 @@ func (x *run) saveNoted() {
 // save stores the operation, or ends the run's life; it is the caller's turn.
 func (x *run) save() {
 	if err := x.trySave(); err != nil {
-		x.end(err)
+		x.end(err) // and nobody is told of what may not be so: a successor goes on from what is stored
+		return
 	}
 	x.Notify(x.snapshot())
 }

@@ -15,7 +15,7 @@ func (x *run) checkImages(at ref) (string, error) {
 	for _, image := range s.Check {
 		var published bool
 		err := x.try(x.work, func(ctx context.Context) (err error) {
-			published, err = x.Registry.Published(ctx, image)
+			published, err = x.Registry.Published(ctx, x.env, image)
 			return err
 		})
 		if err != nil {

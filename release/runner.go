@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -22,7 +23,6 @@ type Options struct {
 	Registry     Registry
 	Store        Store
 	Lock         Lock
-	Auditor      Auditor
 	Notify       func(Operation) // told of each change of an operation that runs here; must not block; nil: nobody is
 	Log          *slog.Logger
 	Identity     string // of this process, for people; the pod's name
@@ -42,7 +42,7 @@ const (
 
 // Runner takes requests on and carries them out. Submit, DryRun and Cancel may be called on any replica and from any
 // goroutine; Serve runs the operations, those of dead replicas included, and may run on every replica: the lock says
-// which of them runs what.
+// which of them runs what. Each operation is its own record; of attempts that become none only the caller can tell.
 type Runner struct {
 	Options
 
@@ -78,11 +78,10 @@ func (r *Runner) DryRun(ctx context.Context, req Request) (Plan, error) {
 	req.DryRun, req.At = true, time.Now()
 	req.ID = newID(req)
 	env, err := r.environment(req.Environment)
-	var p Plan
-	if err == nil {
-		p, _, err = r.plan(ctx, env, req)
+	if err != nil {
+		return Plan{}, err
 	}
-	r.audit(ctx, req, "", err)
+	p, _, err := r.plan(ctx, env, req)
 	return p, err
 }
 
@@ -94,7 +93,6 @@ func (r *Runner) Submit(ctx context.Context, req Request) (Operation, error) {
 	req.DryRun, req.At = false, time.Now()
 	req.ID = newID(req)
 	o, err := r.submit(ctx, req)
-	r.audit(ctx, req, o.ID, err)
 	if err == nil {
 		select {
 		case r.wake <- struct{}{}:
@@ -281,6 +279,20 @@ func (r *Runner) Serve(ctx context.Context) error {
 	}
 }
 
+// Running gives the operations that this process is carrying out, as they are now.
+func (r *Runner) Running() []Operation {
+	r.mu.Lock()
+	runs := slices.Collect(maps.Values(r.runs))
+	r.mu.Unlock()
+	var all []Operation
+	for _, x := range runs {
+		if o, ok := x.underWay(); ok {
+			all = append(all, o)
+		}
+	}
+	return all
+}
+
 // claim notes that this process works on an operation; false if it does already.
 func (r *Runner) claim(id string, env Environment) bool {
 	r.mu.Lock()
@@ -314,14 +326,6 @@ func (r *Runner) release(ctx context.Context, env Environment, h Holder) {
 	if err != nil {
 		r.Log.Warn("release the lock: it will expire", "environment", env.Name, "error", err)
 	}
-}
-
-func (r *Runner) audit(ctx context.Context, req Request, id string, err error) {
-	a := Attempt{At: req.At, Request: req, Operation: id}
-	if err != nil {
-		a.Refused = err.Error()
-	}
-	r.Auditor.Attempted(context.WithoutCancel(ctx), a)
 }
 
 // bounded calls f with a context that ends after callTimeout.

@@ -52,8 +52,9 @@ type Logs interface {
 
 // Registry knows which images are published.
 type Registry interface {
-	// Published says whether the registry has the image; an error says that it cannot be told.
-	Published(ctx context.Context, image string) (bool, error)
+	// Published says whether the registry has the image, by what the environment pulls its images with; an error says
+	// that it cannot be told.
+	Published(ctx context.Context, env Environment, image string) (bool, error)
 }
 
 // Store keeps the operations. It may drop those that Forgettable names.
@@ -75,19 +76,6 @@ type Lock interface {
 	Acquire(ctx context.Context, env Environment, h Holder) error
 	// Release gives the lock back if h.ID holds it.
 	Release(ctx context.Context, env Environment, h Holder) error
-}
-
-// Auditor records who tried what. It is told of every attempt, refused ones and dry runs included.
-type Auditor interface {
-	Attempted(ctx context.Context, a Attempt)
-}
-
-// Attempt is one attempt to have something done, and what came of it.
-type Attempt struct {
-	At        time.Time `json:"at"`
-	Request   Request   `json:"request"`
-	Operation string    `json:"operation,omitzero"` // its ID, if the request was taken on
-	Refused   string    `json:"refused,omitzero"`   // why, if it was not
 }
 
 // What an interface of this package gives where the caller must tell it apart.

@@ -21,6 +21,8 @@ const (
 	ToRevert  Verb = "revert"
 	ToRestart Verb = "restart"
 	ToRun     Verb = "task"
+	ToLogs    Verb = "logs"  // to read the logs of a service
+	ToEnv     Verb = "env"   // to see the variables of a service's pods
 	ToPause   Verb = "pause" // and ending a pause
 	ToDelete  Verb = "delete"
 	ToProbe   Verb = "probe"
@@ -28,7 +30,7 @@ const (
 
 // Verbs lists every Verb.
 func Verbs() []Verb {
-	return []Verb{ToRead, ToDeploy, ToPromote, ToRevert, ToRestart, ToRun, ToPause, ToDelete, ToProbe}
+	return []Verb{ToRead, ToDeploy, ToPromote, ToRevert, ToRestart, ToRun, ToLogs, ToEnv, ToPause, ToDelete, ToProbe}
 }
 
 // Act is what somebody wants to do to what. Cancelling an operation is an act of the operation's own kind. An Act with
@@ -37,6 +39,7 @@ type Act struct {
 	Verb        Verb
 	Environment string
 	Service     string // of the environment
+	Pod         string // of the service; empty: any of its pods
 	Secret      string
 	Task        string
 	Broker      string
@@ -45,6 +48,16 @@ type Act struct {
 
 func (a Act) String() string {
 	s := string(a.Verb)
+	switch a.Verb {
+	case ToLogs:
+		s = "read the logs of"
+	case ToEnv:
+		s = "see the variables of"
+	case ToRead, ToDeploy, ToPromote, ToRevert, ToRestart, ToRun, ToPause, ToDelete, ToProbe: // words of their own
+	}
+	if a.Pod != "" {
+		s += " pod " + a.Pod + " of"
+	}
 	switch {
 	case a.Service != "":
 		s += " service " + a.Service + " of"
@@ -151,7 +164,7 @@ func (o Options) authenticate(r *http.Request) (*http.Request, error) {
 	}
 	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 	token = strings.TrimSpace(token)
-	if !strings.EqualFold(scheme, "Bearer") || token == "" || len(token) > maxToken {
+	if several := len(r.Header.Values("Authorization")) > 1; several || !strings.EqualFold(scheme, "Bearer") || token == "" || len(token) > maxToken {
 		return r, problem(http.StatusUnauthorized, "say who you are: send the header Authorization: Bearer TOKEN")
 	}
 	// Looking a token up costs more than sending one, so whoever sends bad ones must wait before anybody is asked. One
@@ -159,14 +172,21 @@ func (o Options) authenticate(r *http.Request) (*http.Request, error) {
 	address := addressOf(r)
 	sum := sha256.Sum256([]byte(token))
 	one := address + "/" + hex.EncodeToString(sum[:8])
-	if wait := max(o.badTokens.wait(one), o.badAddresses.wait(address)); wait > 0 {
+	if wait := o.badTokens.wait(one); wait > 0 {
+		return r, tooMany(wait, "too many failed sign-ins")
+	}
+	// Until it is known, a token counts as a bad one, or any number of them could be tried at the same time.
+	if wait := o.badAddresses.take(address); wait > 0 {
 		return r, tooMany(wait, "too many failed sign-ins")
 	}
 	who, err := o.Identity.Authenticate(r.Context(), token)
+	bad := errors.Is(err, ErrUnknownToken) || (err == nil && who.Name == "")
+	if !bad {
+		o.badAddresses.give(address)
+	}
 	switch {
-	case errors.Is(err, ErrUnknownToken) || (err == nil && who.Name == ""):
+	case bad:
 		o.badTokens.take(one)
-		o.badAddresses.take(address)
 		return r, problem(http.StatusUnauthorized, "%s", ErrUnknownToken)
 	case err != nil:
 		o.Log.Warn("nobody can tell who is calling", "error", err)

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/url"
 	"regexp"
 	"time"
 )
@@ -20,13 +21,13 @@ type reply struct {
 	value    any
 }
 
-// Audit records who tried what. It is told of every request that was meant to change something, refused ones and dry
-// runs included.
+// Audit records who tried what. It is told of every request that was meant to change something, or to see the variables
+// of a pod, refused ones and dry runs included.
 type Audit interface {
 	Attempted(ctx context.Context, a Attempt)
 }
 
-// Attempt is one request that was meant to change something, and what came of it. It holds no token.
+// Attempt is one such request, and what came of it. It holds no token.
 type Attempt struct {
 	At        time.Time `json:"at"`
 	RequestID string    `json:"request_id"`
@@ -61,10 +62,7 @@ const changeTimeout = 70 * time.Second
 func (o Options) changing(adapter adapter, route Route) http.Handler {
 	origins := http.NewCrossOriginProtection()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		a := Attempt{
-			At: time.Now(), RequestID: requestOf(r.Context()), From: fromOf(r), Client: short(r.UserAgent()),
-			Method: r.Method, Path: short(r.URL.Path),
-		}
+		a := attemptOf(r)
 		// What is begun is brought to its end, and into the audit, even if the client does not wait for it.
 		ctx, stop := context.WithTimeout(context.WithoutCancel(r.Context()), changeTimeout)
 		defer stop()
@@ -91,6 +89,14 @@ func (o Options) changing(adapter adapter, route Route) http.Handler {
 	})
 }
 
+// attemptOf is what is known of a request before anything has come of it.
+func attemptOf(r *http.Request) Attempt {
+	return Attempt{
+		At: time.Now(), RequestID: requestOf(r.Context()), From: fromOf(r), Client: short(r.UserAgent()),
+		Method: r.Method, Path: short(r.URL.Path),
+	}
+}
+
 func (o Options) try(w http.ResponseWriter, r *http.Request, route Route, origins *http.CrossOriginProtection, a *Attempt) (reply, error) {
 	if err := origins.Check(r); err != nil {
 		return reply{}, problem(http.StatusForbidden, "a page of another origin may not change anything here")
@@ -103,7 +109,11 @@ func (o Options) try(w http.ResponseWriter, r *http.Request, route Route, origin
 	if err != nil {
 		return reply{}, err
 	}
-	for name := range r.URL.Query() {
+	query, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil { // what is left out of it may be what the client relies on
+		return reply{}, problem(http.StatusBadRequest, "the address has a query that cannot be read: say what is wanted in the body")
+	}
+	for name := range query {
 		if name != "pretty" {
 			return reply{}, problem(http.StatusBadRequest, "the address asks for %q: say what is wanted in the body", short(name))
 		}

@@ -218,7 +218,7 @@ func TestGetNeverChangesAnything(t *testing.T) {
 // filled puts names that exist into a route's path.
 func filled(path string) string {
 	names := map[string]string{
-		"broker": "orders", "node": "mq-1", "env": "staging", "service": "frontend", "secret": "db", "task": "import-plans",
+		"broker": "orders", "node": "mq-1", "env": "staging", "service": "frontend", "pod": "frontend-7f-abcde", "secret": "db", "task": "import-plans",
 	}
 	if strings.HasPrefix(path, "/api/v1/cases") {
 		names["id"] = oneCase().ID

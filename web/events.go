@@ -29,17 +29,23 @@ const (
 	maxStreamsEach = 10 // of one caller
 )
 
-// streams counts the streams that are open.
+// streams counts the streams that are open, of which there may be most, and each of one caller.
 type streams struct {
+	most, each int
+
 	mu       sync.Mutex
 	all      int
 	byCaller map[string]int
 }
 
+func newStreams(most, each int) *streams {
+	return &streams{most: most, each: each, byCaller: make(map[string]int)}
+}
+
 func (s *streams) open(who string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.all >= maxStreams || s.byCaller[who] >= maxStreamsEach {
+	if s.all >= s.most || s.byCaller[who] >= s.each {
 		return false
 	}
 	s.all++

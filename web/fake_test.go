@@ -49,6 +49,10 @@ type releases struct {
 	commits  map[string]string
 	loaded   int
 	stateErr error
+	queries  []release.LogQuery
+	parts    []release.ServiceLog // that follow
+	followed chan struct{}        // not nil: following goes on until this is closed, or nobody wants it
+	podErr   error
 }
 
 func newReleases() *releases {
@@ -209,6 +213,70 @@ func (r *releases) State(_ context.Context, env release.Environment) (release.St
 	return s, nil
 }
 
+// written is the log of the frontend's two pods.
+func written() release.ServiceLog {
+	line := func(ago time.Duration, pod, text string) release.LogLine {
+		return release.LogLine{At: noon.Add(-ago), Pod: pod, Text: text}
+	}
+	return release.ServiceLog{
+		Pods: []release.PodLog{
+			{Pod: "frontend-7f-abcde", Container: "app", State: release.LogRead},
+			{Pod: "frontend-7f-fghij", Container: "app", State: release.LogUnread, Why: `container "app" is waiting to start: ContainerCreating`},
+		},
+		Lines: []release.LogLine{
+			line(3*time.Second, "frontend-7f-abcde", "GET /healthz 200"),
+			line(1500*time.Millisecond, "frontend-7f-abcde", "\x1b[31mno module named render\r\n\nevent: operation"),
+		},
+	}
+}
+
+func (r *releases) ServiceLog(_ context.Context, _ release.Environment, q release.LogQuery) (release.ServiceLog, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.queries = append(r.queries, q)
+	if q.Container != "" && q.Container != "app" {
+		return release.ServiceLog{}, &release.Refusal{Code: release.NotFound, Why: "no pod has a container " + q.Container, Want: "ask for app"}
+	}
+	return written(), r.podErr
+}
+
+func (r *releases) FollowServiceLog(ctx context.Context, env release.Environment, q release.LogQuery, send func(release.ServiceLog) error) error {
+	all, err := r.ServiceLog(ctx, env, q)
+	if err != nil {
+		return err
+	}
+	for _, part := range append([]release.ServiceLog{all}, r.parts...) {
+		if err := send(part); err != nil {
+			return err
+		}
+	}
+	if r.followed == nil {
+		return nil
+	}
+	select {
+	case <-r.followed:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (r *releases) PodEnv(_ context.Context, _ release.Environment, _, pod string) (release.PodEnv, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if pod != "" && pod != "frontend-7f-abcde" {
+		return release.PodEnv{}, &release.Refusal{Code: release.NotFound, Why: "service frontend has no pod " + pod, Want: "ask for frontend-7f-abcde"}
+	}
+	return release.PodEnv{Pod: "frontend-7f-abcde", Containers: []release.ContainerEnv{{
+		Container: "app", Image: "gcr.io/acme/frontend:" + newCommit, From: []release.EnvSource{{Kind: release.FromConfigMap, Name: "settings"}},
+		Variables: []release.EnvVar{
+			{Name: "DEBUG", Value: new("0")}, {Name: "SENTRY_DSN", Masked: "its name is like that of a secret"},
+			{Name: "DB_PASSWORD", From: &release.EnvSource{Kind: release.FromSecret, Name: "database", Key: "password"}},
+			{Name: "POD_IP", From: &release.EnvSource{Kind: release.FromField, Key: "status.podIP"}},
+		},
+	}}}, r.podErr
+}
+
 // keeper is what does things to nodes and pauses; it does nothing, and remembers.
 type keeper struct {
 	mu      sync.Mutex
@@ -314,6 +382,7 @@ func newSite() *site {
 	known := Authorities{{"flaky", flaky{}, flaky{}}, {"tokens", tokens, tokens}}
 	s.Identity, s.Access, s.Environments = known, known, environments()
 	s.Operations, s.Records, s.States, s.Feed = s.releases, s.releases, s.releases, NewFeed()
+	s.Logs, s.Pods = s.releases, s.releases
 	s.Nodes, s.Pauses, s.Audit = s.keeper, s.keeper, s.attempts
 	s.Rate = Rate{PerSecond: 1e6, Burst: 1e6}
 	s.build()

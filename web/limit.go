@@ -48,6 +48,16 @@ func newLimiter(r, otherwise Rate) *limiter {
 // take takes one from the caller's bucket. If it is empty, it says how long until there is one again.
 func (l *limiter) take(who string) time.Duration { return l.look(who, 1) }
 
+// give gives back what was taken.
+func (l *limiter) give(who string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if _, known := l.buckets[who]; known { // no bucket is a full one
+		now := time.Now()
+		l.buckets[who] = bucket{min(float64(l.rate.Burst), l.left(who, now)+1), now}
+	}
+}
+
 // wait says the same without taking.
 func (l *limiter) wait(who string) time.Duration { return l.look(who, 0) }
 

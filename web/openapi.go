@@ -104,12 +104,15 @@ func (s schemas) operation(r Route) *operation {
 	if r.answer != nil {
 		good.Schema = s.of(r.answer)
 	}
-	kind := "application/json"
+	answers := make(map[string]mediaType)
+	if r.stream == nil || r.answer != nil {
+		answers["application/json"] = good
+	}
 	if r.stream != nil {
-		kind, good.Schema = "text/event-stream", &schema{Type: "string"}
+		answers["text/event-stream"] = mediaType{&schema{Type: "string"}}
 	}
 	status := cmp.Or(r.status, http.StatusOK)
-	o.Responses[strconv.Itoa(status)] = &content{About: http.StatusText(status), Content: map[string]mediaType{kind: good}}
+	o.Responses[strconv.Itoa(status)] = &content{About: http.StatusText(status), Content: answers}
 	if r.body != nil && status == http.StatusAccepted {
 		if _, takes := s.named[r.body.Name()].Properties["dry_run"]; takes {
 			dry := good

@@ -140,13 +140,7 @@ func asked[B any](o Options, w http.ResponseWriter, r *http.Request, a *Attempt,
 	}
 	act.Environment = env.Name
 	a.Act = act.String()
-	if err := named("service", act.Service, env.Services, func(s release.Service) string { return s.Name }); err != nil {
-		return b, err
-	}
-	if err := named("task", act.Task, env.Tasks, func(t release.Task) string { return t.Name }); err != nil {
-		return b, err
-	}
-	if err := o.may(r.Context(), act); err != nil {
+	if err := o.mayThere(r.Context(), env, act); err != nil {
 		return b, err
 	}
 	return readBody[B](w, r)

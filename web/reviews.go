@@ -140,9 +140,31 @@ func environmentNeeds(env release.Environment, act Act) []Need {
 				return starting(ns, t.From)
 			}
 		}
+	case ToLogs, ToEnv:
+		return podNeeds(env, act)
 	case ToPause, ToDelete, ToProbe: // of brokers
 	}
 	return nil
+}
+
+// podNeeds is what `kubectl logs deployment/NAME` needs, or `kubectl get pod`, whose answer has the variables.
+func podNeeds(env release.Environment, act Act) []Need {
+	i := slices.IndexFunc(env.Services, func(s release.Service) bool { return s.Name == act.Service })
+	if i < 0 {
+		return nil
+	}
+	ns := env.Namespace
+	if act.Verb == ToEnv && act.Pod != "" {
+		return []Need{{Verb: "get", Resource: "pods", Namespace: ns, Name: act.Pod}}
+	}
+	needs := []Need{
+		{Verb: "get", Group: "apps", Resource: "deployments", Namespace: ns, Name: env.Services[i].Deployment},
+		{Verb: "list", Resource: "pods", Namespace: ns},
+	}
+	if act.Verb == ToLogs {
+		needs = append(needs, Need{Verb: "get", Resource: "pods", Subresource: "log", Namespace: ns})
+	}
+	return needs
 }
 
 func patching(namespace, deployment string) Need {
@@ -176,7 +198,7 @@ func (v Reviews) brokerNeeds(act Act) []Need {
 		return []Need{{Verb: "delete", Resource: "pods", Namespace: ns, Name: act.Node}}
 	case ToProbe: // maybe_stuck runs next to the node
 		return []Need{{Verb: "create", Resource: "pods", Subresource: "exec", Namespace: ns, Name: act.Node}}
-	case ToDeploy, ToPromote, ToRevert, ToRestart, ToRun, ToPause: // of environments, or above
+	case ToDeploy, ToPromote, ToRevert, ToRestart, ToRun, ToLogs, ToEnv, ToPause: // of environments, or above
 	}
 	return nil
 }

@@ -46,6 +46,11 @@ func TestEachActNeedsWhatKubectlWouldNeed(t *testing.T) {
 		{Act{Verb: ToRestart, Environment: "staging", Secret: "db"}, []string{"patch deployments.apps in namespace staging"}},
 		{Act{Verb: ToRun, Environment: "staging", Task: "import-plans"}, []string{"create pods/exec in namespace staging"}},
 		{Act{Verb: ToRun, Environment: "staging", Task: "clear-render-cache"}, []string{"get podtemplates clear in namespace staging", "create jobs.batch in namespace staging"}},
+		{Act{Verb: ToLogs, Environment: "staging", Service: "cron"}, []string{
+			"get deployments.apps cron-deployment in namespace staging", "list pods in namespace staging", "get pods/log in namespace staging",
+		}},
+		{Act{Verb: ToEnv, Environment: "staging", Service: "cron"}, []string{"get deployments.apps cron-deployment in namespace staging", "list pods in namespace staging"}},
+		{Act{Verb: ToEnv, Environment: "staging", Service: "cron", Pod: "cron-1"}, []string{"get pods cron-1 in namespace staging"}},
 		{Act{Verb: ToRead, Environment: "staging"}, []string{"list deployments.apps in namespace staging", "get pods/log in namespace staging"}},
 		{Act{Verb: ToRead, Broker: "orders"}, []string{"get pods/log in namespace mq"}},
 		{Act{Verb: ToDelete, Broker: "orders", Node: "mq-1"}, []string{"delete pods mq-1 in namespace mq"}},
@@ -78,6 +83,7 @@ func TestWhatNobodyKnowsTheNeedsOfIsRefused(t *testing.T) {
 	v := Reviews{Own: &server{allows: "*"}, Releases: environments(), Brokers: map[string]string{"orders": "mq"}, Home: "unstuck"}
 	for _, act := range []Act{
 		{Verb: ToDeploy}, {Verb: ToDelete}, {Verb: ToRead, Environment: "nowhere"}, {Verb: ToDelete, Broker: "nobody", Node: "x"},
+		{Verb: ToLogs, Environment: "staging"}, {Verb: ToEnv, Environment: "staging", Service: "nobody", Pod: "x"}, {Verb: ToLogs, Broker: "orders"},
 		{Verb: ToRestart, Environment: "staging", Service: "nobody"}, {Verb: ToRestart, Environment: "staging"}, {Verb: ToRun, Environment: "staging", Task: "none"},
 		{Verb: "rule", Environment: "staging"}, {Environment: "staging"}, {Verb: ToDelete, Environment: "staging"}, {Verb: ToDeploy, Broker: "orders"}, {},
 	} {

@@ -39,11 +39,13 @@ var enums = map[reflect.Type][]string{
 		release.Invalid, release.NotFound, release.NotReady, release.Migrated, release.Unconfirmed, release.Busy,
 		release.KeyReused, release.NotRunning, release.Unobtainable,
 	}),
-	reflect.TypeFor[remediate.Guard]():  guardNames(),
-	reflect.TypeFor[remediate.Mode]():   {remediate.Observe.String(), remediate.Remediate.String()},
-	reflect.TypeFor[remediate.Action](): {remediate.Hold.String(), remediate.Delete.String()},
-	reflect.TypeFor[remediate.Phase]():  listed(remediate.Phases()),
-	reflect.TypeFor[probe.Status]():     {probe.Unknown.String(), probe.Healthy.String(), probe.Faulty.String(), probe.Stuck.String()},
+	reflect.TypeFor[release.PodLogState](): listed(release.PodLogStates()),
+	reflect.TypeFor[release.EnvKind]():     listed(release.EnvKinds()),
+	reflect.TypeFor[remediate.Guard]():     guardNames(),
+	reflect.TypeFor[remediate.Mode]():      {remediate.Observe.String(), remediate.Remediate.String()},
+	reflect.TypeFor[remediate.Action]():    {remediate.Hold.String(), remediate.Delete.String()},
+	reflect.TypeFor[remediate.Phase]():     listed(remediate.Phases()),
+	reflect.TypeFor[probe.Status]():        {probe.Unknown.String(), probe.Healthy.String(), probe.Faulty.String(), probe.Stuck.String()},
 }
 
 func listed[S ~string](all []S) []string {

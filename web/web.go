@@ -37,6 +37,8 @@ type Options struct {
 	Records      Records
 	States       States
 	Feed         *Feed // of the operations that run in this process; nil: they are looked at again and again
+	Logs         ServiceLogs
+	Pods         Pods
 	Nodes        Nodes
 	Pauses       Pauses
 	Audit        Audit // nil: the log
@@ -47,7 +49,7 @@ type Options struct {
 	Log        *slog.Logger
 
 	callers, badTokens, badAddresses *limiter
-	streams                          *streams
+	streams, logStreams              *streams
 }
 
 func (o Options) withDefaults() Options {
@@ -62,7 +64,7 @@ func (o Options) withDefaults() Options {
 	}
 	o.callers = newLimiter(o.Rate, defaultRate)
 	o.badTokens, o.badAddresses = newLimiter(badToken, badToken), newLimiter(badAddress, badAddress)
-	o.streams = &streams{byCaller: make(map[string]int)}
+	o.streams, o.logStreams = newStreams(maxStreams, maxStreamsEach), newStreams(maxLogs, maxLogsEach)
 	return o
 }
 
@@ -73,10 +75,11 @@ type Route struct {
 	Shows  string `json:"shows"` // what it answers with
 
 	// Exactly one of these:
-	get    endpoint
-	change change
-	stream stream
-	raw    http.Handler
+	get     endpoint
+	change  change
+	stream  stream
+	watched watched
+	raw     http.Handler
 
 	open     bool         // nobody needs to say who they are
 	status   int          // of a good answer, if not 200
@@ -107,7 +110,7 @@ func (o Options) apiRoutes() []Route {
 		{Path: "/api/v1/cases/{id}", Shows: "one case with all its evidence", get: o.oneCase, answer: reflect.TypeFor[remediate.Case]()},
 	}
 	if o.Identity != nil && o.Access != nil {
-		routes = slices.Concat(routes, o.releaseRoutes(), o.nodeRoutes(), o.pauseRoutes())
+		routes = slices.Concat(routes, o.releaseRoutes(), o.podRoutes(), o.nodeRoutes(), o.pauseRoutes())
 	}
 	routes = append(routes, Route{Path: "/api/v1/openapi.json", Shows: "this API, described by OpenAPI 3.1", open: true})
 	for i := range routes {
@@ -157,6 +160,8 @@ func (o Options) handler(a adapter, route Route) http.Handler {
 				a.fail(w, r, err)
 			}
 		}))
+	case route.watched != nil:
+		return o.watching(a, route)
 	case route.get != nil:
 		return o.signedIn(a, route, a.get(route.get))
 	case route.raw != nil:

@@ -1,0 +1,131 @@
+package web
+
+import (
+	"context"
+	"net/http"
+	"reflect"
+	"regexp"
+
+	"github.com/cjworkbench/unstuck/release"
+)
+
+// Pods looks at the pods of services. *kube.Releases does.
+type Pods interface {
+	// PodEnv gives the environment of a pod's containers, without the values of secrets; no pod: of the newest one. It is
+	// a *release.Refusal that there is none.
+	PodEnv(ctx context.Context, env release.Environment, service, pod string) (release.PodEnv, error)
+}
+
+// watched answers a GET that the audit is told of. It notes in the attempt what is known of it.
+type watched func(r *http.Request, a *Attempt) (any, error)
+
+// podRoutes are about the pods of services: what they log, and with what variables they run.
+func (o Options) podRoutes() []Route {
+	var routes []Route
+	const service = "/api/v1/environments/{env}/services/{service}"
+	if o.Logs != nil {
+		routes = append(routes, Route{
+			Path: service + "/logs", Shows: "the logs of all pods of a service, merged, or as server-sent events",
+			stream: o.logs, answer: reflect.TypeFor[release.ServiceLog](), query: logParams,
+		})
+	}
+	if o.Pods != nil {
+		answer := reflect.TypeFor[release.PodEnv]()
+		routes = append(routes,
+			Route{Path: service + "/env", Shows: "the variables of the newest pod of a service, but for secrets", watched: o.env, answer: answer},
+			Route{Path: service + "/pods/{pod}/env", Shows: "the variables of one pod, but for secrets", watched: o.env, answer: answer})
+	}
+	return routes
+}
+
+func (o Options) env(r *http.Request, a *Attempt) (any, error) {
+	named := r.PathValue("pod")
+	pod := named
+	if !objectName.MatchString(pod) {
+		pod = ""
+	}
+	env, err := o.serviceTo(ToEnv, r, a, pod)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkQuery(r, nil); err != nil {
+		return nil, err
+	}
+	if pod != named {
+		return nil, problem(http.StatusNotFound, "no pod can be named %q", short(named))
+	}
+	seen, err := o.Pods.PodEnv(r.Context(), env, r.PathValue("service"), pod)
+	if err != nil {
+		return nil, o.unread(r, err)
+	}
+	a.Result = seen.Pod
+	return seen, nil
+}
+
+// objectName is what Kubernetes lets pods and containers be named.
+var objectName = regexp.MustCompile(`^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$`)
+
+// serviceTo gives the environment of the service that the path names, if the caller may do that to it. Whoever may not
+// even see the environment does not learn which services it has.
+func (o Options) serviceTo(verb Verb, r *http.Request, a *Attempt, pod string) (release.Environment, error) {
+	env, err := o.findEnvironment(r)
+	if err != nil {
+		return env, err
+	}
+	act := Act{Verb: verb, Environment: env.Name, Service: r.PathValue("service"), Pod: pod}
+	a.Act = cut(act.String(), maxReason)
+	return env, o.mayThere(r.Context(), env, act)
+}
+
+// mayThere refuses what the caller may not do in an environment. Only to whoever may read it, it says which services and
+// tasks there are.
+func (o Options) mayThere(ctx context.Context, env release.Environment, act Act) error {
+	unknown := named("service", act.Service, env.Services, func(s release.Service) string { return s.Name })
+	if unknown == nil {
+		unknown = named("task", act.Task, env.Tasks, func(t release.Task) string { return t.Name })
+	}
+	if unknown == nil {
+		return o.may(ctx, act)
+	}
+	if ok, err := o.sees(ctx, Act{Environment: env.Name}); err != nil || ok {
+		return firstOf(err, unknown)
+	}
+	return o.may(ctx, Act{Verb: ToRead, Environment: env.Name})
+}
+
+func firstOf(errs ...error) error {
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// watching answers a route of which the audit is told.
+func (o Options) watching(adapter adapter, route Route) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		a := attemptOf(r)
+		defer func() {
+			if a.Status == 0 { // it panicked
+				a.Status, a.Refused = http.StatusInternalServerError, "an error of ours"
+			}
+			o.Audit.Attempted(context.WithoutCancel(r.Context()), a)
+		}()
+		signed, err := o.authenticate(r)
+		who, _ := callerOf(signed.Context())
+		a.By, a.Authority = who.Name, who.Authority
+		var seen any
+		if err == nil {
+			seen, err = route.watched(signed, &a)
+		}
+		if err != nil {
+			p := adapter.problemOf(r, err)
+			a.Status, a.Refused = p.Status, p.Detail
+			adapter.fail(w, r, p)
+			return
+		}
+		a.Status = http.StatusOK
+		adapter.write(w, r, http.StatusOK, "application/json", seen)
+	})
+}

@@ -37,8 +37,10 @@ func (c *Client) Needs() []Missing {
 	if !c.elsewhere && len(c.environments) > 0 {
 		add(c.namespace, "configmaps", "", "get")
 	}
-	if c.reviews {
+	if c.reviews && !c.elsewhere { // who somebody is, our own cluster says
 		add("", "tokenreviews", "", "create")
+	}
+	if c.reviews {
 		add("", "subjectaccessreviews", "", "create")
 	}
 	for _, env := range c.environments {
@@ -62,6 +64,8 @@ func (c *Client) Needs() []Missing {
 		}
 		if p.Act {
 			add(p.Namespace, "pods", "", "delete")
+			add(p.Namespace, "leases", "", "create")
+			add(p.Namespace, "leases", operationLease, "update")
 		}
 		if p.Act && p.SkipPreStopChecks {
 			add(p.Namespace, "pods", "", "patch")

@@ -112,8 +112,7 @@ func (p *Pods) lookAfresh(ctx context.Context, n probe.Node) (pod, error) {
 		return it, refuse("%w", err)
 	}
 	above := here.above(it)
-	l, found := here.locks[operationLease]
-	locked, _ := operating(l, found, time.Now())
+	locked, _ := p.operating(here.locks, time.Now())
 	var closed []string
 	for _, q := range []struct {
 		verdict

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"k8s.io/apimachinery/pkg/labels"
@@ -44,6 +45,9 @@ type Pods struct {
 	selector labels.Selector
 	space    *space
 	feed     *feed[pod]
+
+	mu      sync.Mutex
+	holding string // the id for which the lock on the namespace was last asked for
 }
 
 // Watch begins to watch a target once the client runs.
@@ -105,9 +109,8 @@ func (p *Pods) View(ctx context.Context, broker string) (probe.View, error) {
 	}
 	v.Leading, v.LeadingSince = p.client.campaign.leading(now)
 	if here.locks != nil {
-		l, found := here.locks[operationLease]
 		var held verdict
-		held, v.Operation = operating(l, found, now)
+		held, v.Operation = p.operating(here.locks, now)
 		v.Operating = held.Answer
 	}
 	for _, pod := range pods {

@@ -26,53 +26,68 @@ const lockTries = 5
 // Acquire implements release.Lock, with the Lease that closes the operating guard. A holder renews it well within half of
 // its TTL, so the clocks of two who want it may differ by the other half.
 func (r *Releases) Acquire(ctx context.Context, env release.Environment, h release.Holder) error {
-	err := r.changeLock(ctx, env, func(l *coordinationv1.Lease) (bool, error) { return true, take(l, h, time.Now()) })
+	c, err := r.at(env)
 	if err != nil {
 		return fmt.Errorf("take the lock on namespace %s: %w", env.Namespace, err)
 	}
-	return nil
+	return c.takeLock(ctx, env.Namespace, h)
 }
 
 // Release implements release.Lock.
 func (r *Releases) Release(ctx context.Context, env release.Environment, h release.Holder) error {
-	err := r.changeLock(ctx, env, func(l *coordinationv1.Lease) (bool, error) {
-		if holderOf(l) != h.ID {
+	c, err := r.at(env)
+	if err != nil {
+		return fmt.Errorf("release the lock on namespace %s: %w", env.Namespace, err)
+	}
+	return c.giveLock(ctx, env.Namespace, h.ID)
+}
+
+// takeLock makes h the holder of the namespace's lock, or renews that, or gives a *release.LockedError.
+func (c *Client) takeLock(ctx context.Context, namespace string, h release.Holder) error {
+	err := c.changeLock(ctx, namespace, func(l *coordinationv1.Lease) (bool, error) { return true, take(l, h, time.Now()) })
+	if err != nil {
+		return fmt.Errorf("take the lock on namespace %s: %w", namespace, err)
+	}
+	return nil
+}
+
+// giveLock gives the namespace's lock back if id holds it.
+func (c *Client) giveLock(ctx context.Context, namespace, id string) error {
+	err := c.changeLock(ctx, namespace, func(l *coordinationv1.Lease) (bool, error) {
+		if holderOf(l) != id {
 			return false, nil
 		}
 		l.Spec.HolderIdentity = nil
 		return true, nil
 	})
 	if err != nil {
-		return fmt.Errorf("release the lock on namespace %s: %w", env.Namespace, err)
+		return fmt.Errorf("release the lock on namespace %s: %w", namespace, err)
 	}
 	return nil
 }
 
 // changeLock reads the Lease, or begins a new one, has it changed and writes it if that says so; from the start again if
 // somebody else was faster.
-func (r *Releases) changeLock(ctx context.Context, env release.Environment, change func(*coordinationv1.Lease) (write bool, err error)) error {
-	c, err := r.at(env)
-	if err != nil {
-		return err
-	}
-	leases := c.api.CoordinationV1().Leases(env.Namespace)
+func (c *Client) changeLock(ctx context.Context, namespace string, change func(*coordinationv1.Lease) (write bool, err error)) error {
+	leases := c.api.CoordinationV1().Leases(namespace)
+	var err error
 	for range lockTries {
 		var l *coordinationv1.Lease
 		l, err = get(ctx, leases.Get, operationLease)
 		verb := "update"
 		if apierrors.IsNotFound(err) {
 			verb, err = "create", nil
-			l = &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Name: operationLease, Namespace: env.Namespace, Labels: map[string]string{managedBy: "unstuck"}}}
+			l = &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Name: operationLease, Namespace: namespace, Labels: map[string]string{managedBy: "unstuck"}}}
 		}
 		if err != nil {
-			return explain(err, "get", "leases", env.Namespace)
+			return explain(err, "get", "leases", namespace)
 		}
 		write, refusal := change(l)
 		if !write || refusal != nil {
 			return refusal
 		}
 		if err = c.writeLock(ctx, l, verb); !apierrors.IsConflict(err) && !apierrors.IsAlreadyExists(err) && !apierrors.IsNotFound(err) {
-			return explain(err, verb, "leases", env.Namespace)
+			return explain(err, verb, "leases", namespace)
 		}
 	}
 	return err

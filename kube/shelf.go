@@ -4,9 +4,11 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"maps"
 	"regexp"
+	"strings"
 	"sync"
 	"unicode/utf8"
 
@@ -51,8 +53,11 @@ func (c *Client) Shelf() *Shelf {
 	return &Shelf{client: c, seen: make(map[document]sighting)}
 }
 
-// All gives every document of the kind, by name. These are then the ones that were last seen.
+// All gives every document of the kind, by name. These are then the ones that were last seen. A ConfigMap that has the
+// name and the labels of a document, and none in it, is nil, and the error names it: somebody may have meant something by
+// it. It counts as not seen, so that nobody writes over it.
 func (s *Shelf) All(ctx context.Context, kind string) (map[string][]byte, error) {
+	var unread []error
 	all, seen := make(map[string][]byte), make(map[document]sighting)
 	s.mu.Lock()
 	began := s.now
@@ -67,6 +72,11 @@ func (s *Shelf) All(ctx context.Context, kind string) (map[string][]byte, error)
 		}
 		for _, m := range page.Items {
 			name, data, ok := content(m)
+			if bare, ours := strings.CutPrefix(m.Name, objectPrefix(kind)); !ok && ours {
+				all[bare] = nil
+				unread = append(unread, fmt.Errorf("configmap %s: want the annotation %s and the key %s", m.Name, nameNote, documentKey))
+				continue
+			}
 			if !ok || m.Name != objectName(kind, name) { // somebody else's, or a copy
 				continue
 			}
@@ -85,7 +95,7 @@ func (s *Shelf) All(ctx context.Context, kind string) (map[string][]byte, error)
 	}
 	maps.DeleteFunc(s.seen, func(d document, _ sighting) bool { return d.kind == kind })
 	maps.Copy(s.seen, seen)
-	return all, nil
+	return all, errors.Join(unread...)
 }
 
 // One gives one document, and whether there is one. What was last seen of others stays as it is, so that whoever writes
@@ -200,8 +210,10 @@ var plain = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]{0,180}[a-z0-9])?$`)
 // that another could have too.
 func objectName(kind, name string) string {
 	if plain.MatchString(name) {
-		return "unstuck-" + kind + "-" + name
+		return objectPrefix(kind) + name
 	}
 	sum := sha256.Sum256([]byte(name))
-	return "unstuck-" + kind + "-x." + hex.EncodeToString(sum[:16])
+	return objectPrefix(kind) + "x." + hex.EncodeToString(sum[:16])
 }
+
+func objectPrefix(kind string) string { return "unstuck-" + kind + "-" }

@@ -132,21 +132,45 @@ func TestNobodyOverwritesWhatTheyHaveNotSeen(t *testing.T) {
 	}
 }
 
-func TestConfigMapsOfOthersAreNoDocuments(t *testing.T) {
-	labels := map[string]string{managedBy: "unstuck", kindLabel: "acts"}
-	mine := func(name, note string) *corev1.ConfigMap {
-		return &corev1.ConfigMap{
-			ObjectMeta: metav1.ObjectMeta{Namespace: "unstuck", Name: name, Labels: labels, Annotations: map[string]string{nameNote: note}},
-			Data:       map[string]string{documentKey: "x"},
-		}
+// labelled is a ConfigMap with the labels of a document.
+func labelled(name, note string) *corev1.ConfigMap {
+	return &corev1.ConfigMap{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: "unstuck", Name: name, Labels: map[string]string{managedBy: "unstuck", kindLabel: "acts"},
+			Annotations: map[string]string{nameNote: note},
+		},
+		Data: map[string]string{documentKey: "x"},
 	}
-	copied, empty, unnamed, elsewhere := mine("copy-of-main", "main"), mine("unstuck-acts-empty", "empty"), mine("unstuck-acts-a", "a"), mine("unstuck-acts-b", "b")
-	empty.Data, unnamed.Annotations, elsewhere.Namespace = nil, nil, "other"
-	copied.Data[documentKey], copied.Name = "the copy", "zz-copy-of-main"
-	c := newCluster(t, mine("unstuck-acts-main", "main"), copied, empty, unnamed, elsewhere)
+}
+
+func TestConfigMapsOfOthersAreNoDocuments(t *testing.T) {
+	copied, unnamed, elsewhere := labelled("zz-copy-of-main", "main"), labelled("of-somebody", "a"), labelled("unstuck-acts-b", "b")
+	copied.Data[documentKey] = "the copy"
+	unnamed.Annotations, elsewhere.Namespace = nil, "other"
+	c := newCluster(t, labelled("unstuck-acts-main", "main"), copied, unnamed, elsewhere)
 	if diff := cmp.Diff(map[string]string{"main": "x"}, all(t, c.client().Shelf(), "acts")); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
+}
+
+func TestADocumentThatIsNoneIsNamedAndNotWrittenOver(t *testing.T) {
+	empty, unnamed := labelled("unstuck-acts-empty", "empty"), labelled("unstuck-acts-unnamed", "")
+	empty.Data, unnamed.Annotations = nil, nil
+	c := newCluster(t, labelled("unstuck-acts-main", "main"), empty, unnamed)
+	s := c.client().Shelf()
+	got, err := s.All(t.Context(), "acts")
+	if diff := cmp.Diff(map[string][]byte{"main": []byte("x"), "empty": nil, "unnamed": nil}, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	for _, name := range []string{"empty", "unnamed"} {
+		if err == nil || !strings.Contains(err.Error(), "unstuck-acts-"+name) {
+			t.Errorf("the error is %v, want it to name %s", err, name)
+		}
+		if err := s.Put(t.Context(), "acts", name, []byte("mine")); !errors.Is(err, probe.ErrConflict) {
+			t.Errorf("%s: %v, want a conflict", name, err)
+		}
+	}
+	put(t, s, "acts", "main", "mine")
 }
 
 func TestEveryNameGivesAConfigMapsName(t *testing.T) {

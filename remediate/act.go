@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -14,39 +15,62 @@ import (
 // staleAfter is how old the last look may be when a node is deleted.
 const staleAfter = 10 * time.Second
 
+// errChanged is why nothing is deleted when the last look shows that the decision is another by now.
+var errChanged = errors.New("a last look changed the decision")
+
 // act deletes the node that d is about. The case is stored first; then the world is looked at afresh, and the
-// decision must still be the same; then the intent is written down, and only then the node is deleted.
-func (l *Loop) act(ctx context.Context, d Decision, decisions []Decision) []Decision {
+// decision must still be the same; then the lock is taken and the intent written down, and only then the node is
+// deleted. The order is the one that d obeys, if any. It gives the decisions as they are afterwards, and why nothing was
+// deleted, or why it is not known whether it was.
+func (l *Loop) act(ctx context.Context, d Decision, decisions []Decision, order *Order) ([]Decision, error) {
 	if c := l.cases[d.Node]; c == nil || c.UID != d.UID { // one that is open about a predecessor is not its case
-		return hold(decisions, d.Node, "the case could not be stored")
+		return hold(decisions, d.Node, errors.New("the case could not be stored"))
 	}
 	began := time.Now()
 	o := l.observe(ctx, true)
+	o.Order = order
 	var again []Decision
 	l.state, again = Decide(l.state, o, l.Policy, time.Now())
 	i := slices.IndexFunc(again, func(x Decision) bool { return x.Node == d.Node && x.UID == d.UID && x.Action == Delete })
 	if i < 0 {
 		l.Log.Info("not deleting: a last look changed the decision", "broker", l.Broker, "node", d.Node)
-		return again
+		return again, errChanged
 	}
 	d = again[i]
 	c := l.cases[d.Node]
 	if c == nil || c.UID != d.UID {
-		return hold(again, d.Node, "the case is another's by now")
+		return hold(again, d.Node, errors.New("the case is another's by now"))
 	}
 	l.publish(o, again) // people see why before it happens
 	node := o.View.Nodes[slices.IndexFunc(o.View.Nodes, func(n probe.Node) bool { return n.UID == d.UID })]
 
 	a := Act{ID: c.ID + "-" + strings.ToLower(rand.Text()[:4]), Broker: l.Broker, Node: d.Node, UID: d.UID, Case: c.ID, At: time.Now(), Why: d.Reason}
+	if order != nil {
+		a.ByHand = &ByHand{By: order.By, From: order.From, Reason: order.Reason, Override: d.overridden(*order)}
+	}
+	if err := l.lock(ctx, a); err != nil {
+		return locked(again, d.Node, err)
+	}
 	acts := append(slices.Clone(l.state.Acts), a)
 	if err := l.saveActs(ctx, "write down the intent", acts); err != nil {
-		return hold(again, d.Node, "the intent could not be written down: "+err.Error())
+		return hold(again, d.Node, fmt.Errorf("the intent could not be written down: %w", err))
 	}
 	l.state.Acts = acts
 	l.Log.Info("deleting node", "broker", l.Broker, "node", d.Node, "uid", d.UID, "reason", d.Reason, "case", c.ID)
 	c.Act = &a
 	c.Decision = d
 	c.add(a.At, "deleting: "+d.Reason)
+	err := l.delete(ctx, c, a, node, began)
+	_, again = Decide(l.state, Observation{
+		View: o.View, NoCommands: o.NoCommands, PausesKnown: o.PausesKnown, Pauses: o.Pauses, HistoryKnown: l.history,
+		Quorum: o.Quorum, SilentOnHosts: o.SilentOnHosts, Degraded: o.Degraded,
+	}, l.Policy, time.Now())
+	return again, err
+}
+
+// delete carries out the act a upon node, whose intent is written down, and notes how it went. The world was last looked
+// at when it began.
+func (l *Loop) delete(ctx context.Context, c *Case, a Act, node probe.Node, began time.Time) error {
 	err := l.saveCase(ctx, c)
 	ctx = context.WithoutCancel(ctx) // what has been announced is also done and noted
 	switch {
@@ -57,11 +81,7 @@ func (l *Loop) act(ctx context.Context, d Decision, decisions []Decision) []Deci
 		err = try(ctx, &l.gate, "delete", actTimeout, func(ctx context.Context) error { return l.World.Delete(ctx, node, l.Policy.Grace) })
 	}
 	l.acted(ctx, c, a, err)
-	_, again = Decide(l.state, Observation{
-		View: o.View, NoCommands: o.NoCommands, PausesKnown: o.PausesKnown, Pauses: o.Pauses, HistoryKnown: l.history,
-		Quorum: o.Quorum, SilentOnHosts: o.SilentOnHosts, Degraded: o.Degraded,
-	}, l.Policy, time.Now())
-	return again
+	return err
 }
 
 // errStale is why nothing is deleted when writing things down, or we ourselves, took too long since the last look.
@@ -108,6 +128,9 @@ func (l *Loop) settled(ctx context.Context) {
 	}
 	for _, a := range changed {
 		l.outcomes[a.ID] = a.Outcome
+		if l.held.id == "" { // whoever began the deletion may have left its lock
+			l.held.id = a.ID
+		}
 		l.Recorder.Settled(a)
 		took := a.Settled.Sub(a.At).Round(time.Millisecond)
 		switch a.Outcome {
@@ -120,13 +143,13 @@ func (l *Loop) settled(ctx context.Context) {
 	}
 }
 
-// hold gives the decisions with that about node turned to Hold.
-func hold(decisions []Decision, node, why string) []Decision {
+// hold gives the decisions with that about node turned to Hold, and why.
+func hold(decisions []Decision, node string, why error) ([]Decision, error) {
 	decisions = slices.Clone(decisions)
 	for i := range decisions {
 		if decisions[i].Node == node {
-			decisions[i].Action, decisions[i].Reason = Hold, "confirmed stuck; held back: "+why
+			decisions[i].Action, decisions[i].Reason = Hold, "confirmed stuck; held back: "+why.Error()
 		}
 	}
-	return decisions
+	return decisions, why
 }

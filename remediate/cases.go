@@ -26,6 +26,7 @@ const (
 	outcomeReplaced = "replaced by somebody else"
 	outcomeGone     = "gone: there is no such node any more"
 	outcomeOther    = "told by another case" // two replicas opened one
+	outcomeNotDone  = "not deleted"          // what was asked for by hand did not come to it
 	// outcomeUnreadable is that of a case whose document cannot be read.
 	outcomeUnreadable = "unreadable"
 )
@@ -86,7 +87,9 @@ func (l *Loop) newCase(ctx context.Context, d Decision) *Case {
 		ID:     fmt.Sprintf("%s-%s-%s", d.At.UTC().Format("20060102t150405z"), d.Node, strings.ToLower(rand.Text()[:4])),
 		Broker: d.Broker, Node: d.Node, UID: d.UID, Opened: d.At, Decision: d,
 	}
-	c.add(d.Evidence.Since, "first stuck: "+string(d.Evidence.Kind))
+	if d.Evidence.Kind != "" { // whatever is deleted by hand need not be stuck
+		c.add(d.Evidence.Since, "first stuck: "+string(d.Evidence.Kind))
+	}
 	c.add(d.At, d.Reason)
 	l.capture(ctx, c)
 	c.add(time.Now(), "case captured")
@@ -95,6 +98,8 @@ func (l *Loop) newCase(ctx context.Context, d Decision) *Case {
 
 // capture gathers the evidence. What cannot be had is named, and does not hold up the rest.
 func (l *Loop) capture(ctx context.Context, c *Case) {
+	ctx, cancel := context.WithTimeout(ctx, captureTimeout)
+	defer cancel()
 	c.Results = slices.Clone(l.recent[c.Node])
 	node, peers := l.nodeAndPeers(c.Node)
 	if l.Logs != nil {

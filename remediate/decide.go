@@ -23,6 +23,8 @@ import (
 // After the act the broker is left alone until the new node lets people in (recovered), or the settle time ends
 // (escalated: a person must look).
 //
+// An order by hand deletes its node, and no other at the same time, unless a guard is closed that it does not override.
+//
 // The decisions are in the order of the nodes' names. Whatever o.View holds no longer gets none.
 func Decide(s State, o Observation, p Policy, now time.Time) (State, []Decision) {
 	s = fold(s, o, p, now)
@@ -71,12 +73,17 @@ func (sc *scene) decide(n probe.Node) Decision {
 	}
 	d.Guards = sc.ask(subject{Node: n, NodeState: ns, evidence: ev})
 	switch closed := d.Closed(); {
+	case sc.o.Order.about(n):
+		d.Guards = append(d.Guards, d.unproved(stuckNow, why))
+		d.obey(*sc.o.Order)
 	case d.Phase != Confirmed:
 		d.Reason = sc.reason(d, ns, why)
 	case !stuckNow:
 		d.Reason = "confirmed stuck, but the latest look could not tell: " + why
 	case len(closed) > 0:
 		d.Reason = "confirmed stuck; " + sc.failed(n) + "held back by " + names(closed)
+	case sc.o.Order != nil:
+		d.Reason = "confirmed stuck; the deletion of another node was asked for by hand"
 	default:
 		d.Action = Delete
 		d.Reason = fmt.Sprintf("confirmed stuck since %s: %s; every guard is open", clock(ev.Since), ev.Witness)

@@ -30,6 +30,7 @@ const (
 	GuardDisruptionBudget Guard = "disruption-budget"
 	GuardOperating        Guard = "operating"
 	GuardWindow           Guard = "window"
+	GuardUnproved         Guard = "unproved" // of deletions by hand alone
 )
 
 // GuardState is a guard's answer about one node. The zero value is closed.
@@ -45,6 +46,7 @@ type guard struct {
 	Guard
 
 	closedWhen string
+	fixed      string // why nobody may override it by hand; empty: a person may, who answers for it
 	check      func(*scene, subject) GuardState
 	wide       bool // the answer is the same for every node of the broker
 }
@@ -82,43 +84,45 @@ func answer(a, want probe.Answer, ifOpen, ifClosed, question string) GuardState 
 }
 
 var guards = []guard{
-	{GuardObserveOnly, "the policy's mode is observe", checkObserveOnly, true},
-	{GuardPaused, "somebody paused this broker or all of them", checkPaused, true},
-	{GuardNotLeading, "this replica does not hold the lease", func(sc *scene, _ subject) GuardState {
+	{GuardObserveOnly, "the policy's mode is observe", "", checkObserveOnly, true},
+	{GuardPaused, "somebody paused this broker or all of them", "", checkPaused, true},
+	{GuardNotLeading, "this replica does not hold the lease", "two replicas could delete two nodes at once", func(sc *scene, _ subject) GuardState {
 		return answer(sc.o.View.Leading, probe.Yes, "this replica leads", "another replica leads", "whether this replica leads")
 	}, true},
-	{GuardYoung, "the node is younger than its start-up allowance, or a cooldown since the last act has not passed", checkYoung, false},
-	{GuardChanging, "the node is terminating or its set is rolling out", checkChanging, false},
-	{GuardUnowned, "nothing would recreate the node", func(_ *scene, n subject) GuardState {
+	{GuardYoung, "the node is younger than its start-up allowance, or a cooldown since the last act has not passed", "", checkYoung, false},
+	{GuardChanging, "the node is terminating or its set is rolling out", "it is on its way out already, or what takes another's place is not back, or it is not known which node is meant", checkChanging, false},
+	{GuardUnowned, "nothing would recreate the node", "it would be a loss and no restart", func(_ *scene, n subject) GuardState {
 		return answer(n.Owned, probe.Yes, "it would be recreated", "nothing would recreate it", "what would recreate it")
 	}, false},
-	{GuardPeers, "any other node of the broker is not healthy, is terminating, or was not looked at since the trouble began", checkPeers, false},
-	{GuardQuorumCritical, "a healthy peer says that queues would lose their quorum or their last copy", checkQuorum, false},
-	{GuardStorm, "more nodes are stuck than the policy allows, and for a cooldown afterwards", checkStorm, true},
-	{GuardOurselves, "every node fails at once, or our own view is degraded", checkOurselves, true},
-	{GuardSameHost, "something else on the same host went silent too", checkSameHost, false},
-	{GuardInFlight, "another act on this broker is not settled", checkInFlight, true},
-	{GuardBudget, "the node's or the broker's deletions of the last 24 hours are spent", checkBudget, false},
-	{GuardDisruptionBudget, "a disruption budget forbids it", func(_ *scene, n subject) GuardState {
+	{GuardPeers, "any other node of the broker is not healthy, is terminating, or was not looked at since the trouble began", "", checkPeers, false},
+	{GuardQuorumCritical, "a healthy peer says that queues would lose their quorum or their last copy", "", checkQuorum, false},
+	{GuardStorm, "more nodes are stuck than the policy allows, and for a cooldown afterwards", "", checkStorm, true},
+	{GuardOurselves, "every node fails at once, or our own view is degraded", "", checkOurselves, true},
+	{GuardSameHost, "something else on the same host went silent too", "", checkSameHost, false},
+	{GuardInFlight, "another act on this broker is not settled", "two deletions of one broker are never under way, and what was not written down cannot be settled", checkInFlight, true},
+	{GuardBudget, "the node's or the broker's deletions of the last 24 hours are spent", "", checkBudget, false},
+	{GuardDisruptionBudget, "a disruption budget forbids it", "whoever made the budget is not asked; change the budget", func(_ *scene, n subject) GuardState {
 		return answer(n.Disruptable, probe.Yes, "no disruption budget forbids it", "a disruption budget forbids it", "whether a disruption budget forbids it")
 	}, false},
-	{GuardOperating, "a deploy or a restart is under way in the namespace", func(sc *scene, _ subject) GuardState {
+	{GuardOperating, "a deploy or a restart is under way in the namespace", "one thing at a time is done to a namespace; cancel the operation", func(sc *scene, _ subject) GuardState {
 		return answer(sc.o.View.Operating, probe.No, "no operation is under way", strings.TrimSpace("an operation is under way "+sc.o.View.Operation), "whether an operation is under way")
 	}, true},
-	{GuardWindow, "it is outside the hours in which acting is allowed", checkWindow, true},
+	{GuardWindow, "it is outside the hours in which acting is allowed", "", checkWindow, true},
 }
 
 // GuardDoc is a guard's line in the documentation.
 type GuardDoc struct {
 	Guard      Guard
 	ClosedWhen string
+	Fixed      string // why nobody may override it by hand; empty: a person may, who answers for it
 }
 
-// Guards lists every guard, in the order in which decisions show them.
+// Guards lists every guard, in the order in which decisions show them. The last, GuardUnproved, is one of deletions by
+// hand alone.
 func Guards() []GuardDoc {
-	docs := make([]GuardDoc, len(guards))
-	for i, g := range guards {
-		docs[i] = GuardDoc{g.Guard, g.closedWhen}
+	docs := make([]GuardDoc, 0, len(guards)+1)
+	for _, g := range append(slices.Clone(guards), guardUnproved) {
+		docs = append(docs, GuardDoc{g.Guard, g.closedWhen, g.fixed})
 	}
 	return docs
 }

@@ -165,7 +165,7 @@ func TestEveryGuardHoldsTheDeletionBackByItself(t *testing.T) {
 }
 
 func TestEveryGuardIsClosedByTheWorldAndWhenItCannotTell(t *testing.T) {
-	for _, g := range Guards() {
+	for _, g := range guards {
 		told, blind := false, false
 		for _, row := range guardRows {
 			if row.guard == g.Guard {

@@ -154,7 +154,7 @@ func TestAWedgedLoginIsConfirmedCorroboratedAndDeleted(t *testing.T) {
 	tl.want("rabbit-1", Confirmed, Delete)
 	tl.want("rabbit-0", Well, Hold)
 	tl.want("rabbit-2", Well, Hold)
-	if d := tl.decisions["rabbit-1"]; len(d.Closed()) > 0 || len(d.Guards) != len(Guards()) || d.UID != "uid-of-rabbit-1" {
+	if d := tl.decisions["rabbit-1"]; len(d.Closed()) > 0 || len(d.Guards) != len(guards) || d.UID != "uid-of-rabbit-1" {
 		t.Errorf("the decision is %+v", d)
 	}
 }

@@ -19,6 +19,7 @@ type Observation struct {
 	Degraded      string // why our own view is not to be trusted, if so
 	Quorum        map[string]Quorum
 	SilentOnHosts map[string][]string // by host: what else, of any broker, does not answer there
+	Order         *Order              // nil: nobody asks for a deletion by hand
 }
 
 // Quorum is a healthy peer's answer to whether a node may go without a queue losing its quorum or its copy.
@@ -77,6 +78,7 @@ type Act struct {
 	NewUID  string    `json:"new_uid,omitempty"`
 	NewNode string    `json:"new_node,omitempty"` // if it has another name
 	Why     string    `json:"why,omitempty"`
+	ByHand  *ByHand   `json:"by_hand,omitempty"` // nil: it was Unstuck's own decision
 
 	// Accepted is when the delete was accepted. Zero: it is not known that it was; it may have been refused, or whoever
 	// wrote down the intent may have ended before or after it.

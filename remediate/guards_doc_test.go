@@ -21,8 +21,8 @@ func guardsPage(t *testing.T) string {
 
 func TestTheDocumentationHasEveryGuardAndNothingElse(t *testing.T) {
 	var documented []GuardDoc
-	for _, m := range regexp.MustCompile("(?m)^\\| `(.*)` \\| (.*) \\|$").FindAllStringSubmatch(guardsPage(t), -1) {
-		documented = append(documented, GuardDoc{Guard(m[1]), m[2]})
+	for _, m := range regexp.MustCompile("(?m)^\\| `(.*)` \\| (.*) \\| (.*) \\|$").FindAllStringSubmatch(guardsPage(t), -1) {
+		documented = append(documented, GuardDoc{Guard(m[1]), m[2], strings.TrimPrefix(m[3], "-")})
 	}
 	if diff := cmp.Diff(Guards(), documented); diff != "" {
 		t.Errorf("the table of docs/guards.md is not that of the code (-code +documented):\n%s", diff)

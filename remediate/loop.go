@@ -22,6 +22,15 @@ type World interface {
 	Delete(ctx context.Context, n probe.Node, grace time.Duration) error
 }
 
+// Locker is what a World is besides if whoever deploys there and whoever deletes wait for each other.
+type Locker interface {
+	// Lock takes the lock, or renews it for whoever has that id. It ends by itself after ttl. The reason is for those who
+	// wait. While it is held the View's Operating is No: it is not another's. The error says who holds it, if anybody.
+	Lock(ctx context.Context, id, reason string, ttl time.Duration) error
+	// Unlock gives the lock back if id holds it.
+	Unlock(ctx context.Context, id string) error
+}
+
 // Runner runs the probes of a broker's nodes. probe.Runner is one.
 type Runner interface {
 	SetNodes(nodes []probe.Node)
@@ -53,6 +62,8 @@ const (
 	storeTimeout = 5 * time.Second
 	askTimeout   = 20 * time.Second
 	actTimeout   = 30 * time.Second
+	// captureTimeout bounds all that is asked for a case together: somebody may be waiting for the deletion.
+	captureTimeout = 30 * time.Second
 	// tooLate is how late probes may start before we doubt our own view: a starved prober sees stuck brokers.
 	tooLate = 5 * time.Second
 	// breath is the shortest time from one turn to the next, so that many results make one turn.
@@ -60,7 +71,7 @@ const (
 )
 
 // Loop watches one broker: it observes, decides, captures the case, acts and verifies. One goroutine does all of it,
-// so there are never two acts at once.
+// so there are never two acts at once, by hand or not.
 type Loop struct {
 	Options
 
@@ -68,6 +79,8 @@ type Loop struct {
 	mail     []probe.Result
 	snapshot Snapshot
 	wake     chan struct{}
+	orders   chan func(context.Context) // what a person asks for, to be done between two turns
+	ended    chan struct{}              // closed when Run has returned
 
 	// The rest belongs to the goroutine of Run.
 	state  State
@@ -78,6 +91,7 @@ type Loop struct {
 	last   map[string]Decision
 	faults []string // of this turn
 	faulty string   // the faults of the last turn, so that they are logged once
+	held   heldLock
 	ledger
 
 	gate gate
@@ -92,7 +106,7 @@ func NewLoop(o Options) *Loop {
 		o.Hosts = &Hosts{}
 	}
 	return &Loop{
-		Options: o, wake: make(chan struct{}, 1), snapshot: Snapshot{Broker: o.Broker, Policy: o.Policy},
+		Options: o, wake: make(chan struct{}, 1), orders: make(chan func(context.Context)), ended: make(chan struct{}), snapshot: Snapshot{Broker: o.Broker, Policy: o.Policy},
 		quorum: make(map[string]Quorum), recent: make(map[string][]probe.Result), asked: make(map[string]time.Time),
 		last: make(map[string]Decision), ledger: newLedger(),
 	}
@@ -116,8 +130,10 @@ func (l *Loop) Snapshot() Snapshot {
 	return l.snapshot
 }
 
-// Run runs the loop until ctx ends. What is under way then is written down as an intent, and its successor settles it.
+// Run runs the loop until ctx ends, once. What is under way then is written down as an intent, and its successor
+// settles it.
 func (l *Loop) Run(ctx context.Context) error {
+	defer close(l.ended)
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -126,6 +142,8 @@ func (l *Loop) Run(ctx context.Context) error {
 			return nil
 		case <-l.wake:
 		case <-timer.C:
+		case obey := <-l.orders:
+			obey(ctx)
 		}
 		next := l.turn(ctx)
 		timer.Reset(min(max(time.Until(next), breath), l.Every))
@@ -147,6 +165,7 @@ func (l *Loop) turn(ctx context.Context) time.Time {
 		l.catchUp(ctx)
 	}
 	l.settled(ctx)
+	l.keepLock(ctx)
 	if i := slices.IndexFunc(decisions, l.wantsQuorum); i >= 0 {
 		l.askQuorum(ctx, decisions[i].Node)
 		o.Results = nil
@@ -154,7 +173,7 @@ func (l *Loop) turn(ctx context.Context) time.Time {
 	}
 	l.openCases(ctx, o, decisions)
 	if i := slices.IndexFunc(decisions, func(d Decision) bool { return d.Action == Delete }); i >= 0 {
-		decisions = l.act(ctx, decisions[i], decisions)
+		decisions, _ = l.act(ctx, decisions[i], decisions, nil) // the decisions say why not, if it does not
 	}
 	l.follow(ctx, decisions)
 	l.closeGone(ctx, o.View)

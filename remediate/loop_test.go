@@ -35,7 +35,9 @@ type fakeWorld struct {
 	slowSave time.Duration // how long writing down the acts takes
 
 	exec   func(n probe.Node, command string) (int, string)
-	onSave func(Case) // runs after a case was saved
+	onSave func(Case)        // runs after a case was saved
+	onView func(*probe.View) // changes what is seen
+	locks  *lockWorld        // nil: there is no lock
 }
 
 func newFakeWorld() *fakeWorld {
@@ -62,7 +64,11 @@ func (w *fakeWorld) note(format string, args ...any) {
 func (w *fakeWorld) View(context.Context, string) (probe.View, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return probe.View{At: time.Now(), Expected: 3, Leading: probe.Yes, Operating: probe.No, Nodes: slices.Clone(w.nodes)}, w.viewErr
+	v := probe.View{At: time.Now(), Expected: 3, Leading: probe.Yes, Operating: probe.No, Nodes: slices.Clone(w.nodes)}
+	if w.onView != nil {
+		w.onView(&v)
+	}
+	return v, w.viewErr
 }
 
 func (w *fakeWorld) Delete(_ context.Context, n probe.Node, grace time.Duration) error {
@@ -167,8 +173,12 @@ func (w *fakeWorld) play(t *testing.T, d time.Duration, f func(since time.Durati
 	t.Helper()
 	policy := DefaultPolicy()
 	policy.Mode = Remediate
+	world := World(w)
+	if w.locks != nil {
+		world = w.locks
+	}
 	w.loop = NewLoop(Options{
-		Broker: "rabbit", Policy: policy, World: w, Runner: w, Store: w, Exec: w, Logs: w, Recorder: w,
+		Broker: "rabbit", Policy: policy, World: world, Runner: w, Store: w, Exec: w, Logs: w, Recorder: w,
 		Log: slog.New(slog.DiscardHandler),
 	})
 	ctx, cancel := context.WithCancel(t.Context())
@@ -250,7 +260,7 @@ func TestAStuckNodeIsDeletedOnceAndItsCaseTellsTheStory(t *testing.T) {
 		}
 		c := w.onlyCase(t)
 		if c.Outcome != string(Recovered) || c.Closed.IsZero() || c.Act.NewUID != "new" || c.Cluster == "" || c.Peer == "" ||
-			len(c.Logs) == 0 || len(c.Results) == 0 || len(c.Missing) > 0 || len(c.Decision.Guards) != len(Guards()) {
+			len(c.Logs) == 0 || len(c.Results) == 0 || len(c.Missing) > 0 || len(c.Decision.Guards) != len(guards) {
 			t.Errorf("the case is %+v", c)
 		}
 		for i, e := range c.Events {

@@ -17,7 +17,7 @@ import (
 const (
 	kindCases  = "cases"  // one for each case, by its ID
 	kindActs   = "acts"   // one for each broker, by its name
-	kindPauses = "pauses" // written by people
+	kindPauses = "pauses" // written by people, and by Pauses for them
 )
 
 // Shelf keeps small documents, by kind and name. Each is replaced as a whole. Dir is one, in a directory; ConfigMaps
@@ -175,10 +175,7 @@ func (d *Documents) Acts(ctx context.Context, broker string) (acts []Act, err er
 }
 
 // Pauses gives the pauses that somebody wrote down; none if nobody did.
-func (d *Documents) Pauses(ctx context.Context) (pauses []Pause, err error) {
-	err = d.one(ctx, kindPauses, kindPauses, &pauses)
-	return pauses, err
-}
+func (d *Documents) Pauses(ctx context.Context) ([]Pause, error) { return readPauses(ctx, d.shelf) }
 
 // one reads a single document into v, if it is there. It reads no other: what this Shelf has given counts as seen, and a
 // loop must not write over what another loop has seen of its acts.

@@ -1,0 +1,92 @@
+package kube
+
+import (
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/cjworkbench/unstuck/remediate"
+)
+
+const pausesMap = "unstuck-pauses-pauses"
+
+// Each replica has a shelf for the pauses alone, and one on which its loops read everything again and again.
+func TestPausesThatSeveralReplicasWriteAtOnceAreAllKept(t *testing.T) {
+	c := newCluster(t)
+	until := time.Now().Add(time.Hour)
+	var writers, readers sync.WaitGroup
+	done := make(chan struct{})
+	for replica := range 2 {
+		client := c.client()
+		pauses, store := remediate.NewPauses(client.Shelf()), remediate.NewStore(client.Shelf())
+		readers.Go(func() {
+			for {
+				select {
+				case <-done:
+					return
+				default:
+				}
+				if _, err := store.Pauses(t.Context()); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+		writers.Go(func() {
+			for i := range 10 {
+				err := fmt.Errorf("not tried")
+				for try := 0; err != nil && try < 20; try++ { // a person would try again, too
+					err = pauses.Pause(t.Context(), remediate.Pause{By: fmt.Sprint(replica, "-", i), Until: until})
+				}
+				if err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	writers.Wait()
+	close(done)
+	readers.Wait()
+	if all, err := remediate.NewPauses(c.client().Shelf()).Pauses(t.Context()); err != nil || len(all) != 20 {
+		t.Errorf("%d pauses are kept: %v", len(all), err)
+	}
+}
+
+func TestAConfigMapOfPausesThatIsNoneIsNamedAndLeftAlone(t *testing.T) {
+	good := corev1.ConfigMap{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: "unstuck", Name: pausesMap, Labels: map[string]string{managedBy: "unstuck", kindLabel: "pauses"},
+			Annotations: map[string]string{nameNote: "pauses"},
+		},
+		Data: map[string]string{documentKey: `[{"broker":"orders","by":"me","reason":"r"}]`},
+	}
+	for name, spoil := range map[string]func(*corev1.ConfigMap){
+		"another key":         func(m *corev1.ConfigMap) { m.Data = map[string]string{"documents": m.Data[documentKey]} },
+		"no annotation":       func(m *corev1.ConfigMap) { m.Annotations = nil },
+		"no list":             func(m *corev1.ConfigMap) { m.Data[documentKey] = "orders" },
+		"without its labels":  func(m *corev1.ConfigMap) { m.Labels = nil },
+		"in place of another": func(m *corev1.ConfigMap) { m.Annotations[nameNote] = "pause"; m.Name = "unstuck-pauses-pause" },
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := good.DeepCopy()
+			spoil(m)
+			c := newCluster(t, m)
+			client := c.client()
+			_, err := remediate.NewStore(client.Shelf()).Pauses(t.Context())
+			if unseen := name == "without its labels"; !unseen && (err == nil || !strings.Contains(err.Error(), "pauses")) {
+				t.Errorf("the loop reads it: %v", err)
+			}
+			if err := remediate.NewPauses(client.Shelf()).Pause(t.Context(), remediate.Pause{By: "ada", Until: time.Now().Add(time.Hour)}); err == nil {
+				t.Error("it was written over")
+			}
+			kept, err := c.CoreV1().ConfigMaps("unstuck").Get(t.Context(), m.Name, metav1.GetOptions{})
+			if err != nil || kept.Data[documentKey] != m.Data[documentKey] {
+				t.Errorf("it has become %v: %v", kept.Data, err)
+			}
+		})
+	}
+}

@@ -1,0 +1,185 @@
+package remediate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/cjworkbench/unstuck/probe"
+)
+
+// ErrNotLeading says that another replica leads, and must be asked.
+var ErrNotLeading = errors.New("this replica does not lead")
+
+// errEnded is why nothing comes of an Order once Run has returned.
+var errEnded = errors.New("the loop has ended")
+
+// Obeyed says what came of an Order, or what would.
+type Obeyed struct {
+	Case       string       // the ID of the case that tells how it goes on; empty after a dry run
+	Overridden []Guard      // that were closed
+	Guards     []GuardState // what every guard said
+}
+
+// byHandTimeout bounds what is asked of the peers before a deletion by hand: somebody waits.
+const byHandTimeout = 20 * time.Second
+
+// Delete has a node deleted that a person wants deleted, in the loop's own goroutine and as the loop deletes itself:
+// captured, written down, asked for by UID, awaited. It returns once the deletion is asked for.
+//
+// It gives a *HeldError if guards hold it back, which nothing was done then; probe.ErrGone or probe.ErrChanged if the
+// node is not there any more; and ErrNotLeading on a replica that does not lead. After another error the case, if there
+// is one, tells what happened. If ctx ends while it is under way, what has not been announced is given up.
+func (l *Loop) Delete(ctx context.Context, o Order) (Obeyed, error) {
+	type answer struct {
+		Obeyed
+		err error
+	}
+	got := make(chan answer, 1)
+	obey := func(loop context.Context) {
+		both, cancel := context.WithCancel(loop)
+		defer cancel()
+		stop := context.AfterFunc(ctx, cancel)
+		defer stop()
+		obeyed, err := l.deleteByHand(both, o)
+		got <- answer{obeyed, err}
+	}
+	select {
+	case l.orders <- obey:
+	case <-l.ended:
+		return Obeyed{}, fmt.Errorf("delete %s: %w", o.Node, errEnded)
+	case <-ctx.Done():
+		return Obeyed{}, fmt.Errorf("delete %s: nothing was done, for there was no turn in time: %w", o.Node, ctx.Err())
+	}
+	select {
+	case a := <-got:
+		if a.err != nil {
+			return a.Obeyed, fmt.Errorf("delete %s: %w", o.Node, a.err)
+		}
+		return a.Obeyed, nil
+	case <-ctx.Done():
+		return Obeyed{}, fmt.Errorf("delete %s: it takes too long, and what comes of it is not known: %w", o.Node, ctx.Err())
+	}
+}
+
+func (l *Loop) deleteByHand(ctx context.Context, order Order) (Obeyed, error) {
+	o := l.observe(ctx, true)
+	if o.View.Leading == probe.No {
+		return Obeyed{}, ErrNotLeading
+	}
+	o.Order = &order
+	d, decisions, err := l.decideByHand(o)
+	if err != nil {
+		return Obeyed{}, err
+	}
+	if l.wantsQuorumByHand(d, order) {
+		asking, cancel := context.WithTimeout(ctx, byHandTimeout)
+		l.askQuorum(asking, d.Node)
+		cancel()
+		o.Results = nil
+		if d, decisions, err = l.decideByHand(o); err != nil {
+			return Obeyed{}, err
+		}
+	}
+	result := Obeyed{Overridden: d.overridden(order), Guards: d.Guards}
+	if err := d.held(order); err != nil || order.DryRun {
+		return result, err
+	}
+	opened, err := l.caseByHand(ctx, d)
+	if err != nil {
+		return result, err
+	}
+	c := l.cases[d.Node]
+	l.Log.Warn("deletion by hand", "broker", l.Broker, "node", d.Node, "by", order.By, "from", order.From, "reason", order.Reason,
+		"override", names(result.Overridden), "case", c.ID)
+	decisions, err = l.act(ctx, d, decisions, &order)
+	if err != nil {
+		l.notDone(ctx, c, opened, err)
+		return result, refusal(decisions, order, err)
+	}
+	result.Case = c.ID
+	return result, nil
+}
+
+// decideByHand gives the decision about the node that o's order is about.
+func (l *Loop) decideByHand(o Observation) (d Decision, all []Decision, err error) {
+	l.state, all = Decide(l.state, o, l.Policy, time.Now())
+	d, err = ordered(all, *o.Order)
+	return d, all, err
+}
+
+// ordered gives the decision about the node that o is about.
+func ordered(decisions []Decision, o Order) (Decision, error) {
+	err := probe.ErrGone
+	for _, d := range decisions {
+		switch {
+		case d.Node != o.Node:
+		case d.UID == o.UID:
+			return d, nil
+		default:
+			err = probe.ErrChanged
+		}
+	}
+	return Decision{}, err
+}
+
+// wantsQuorumByHand says whether the answer to the quorum question matters. It costs the peers, so it is not asked where
+// the order is held back whatever they say, or the guard is overridden.
+func (l *Loop) wantsQuorumByHand(d Decision, o Order) bool {
+	closed := d.Closed()
+	if slices.ContainsFunc(closed, func(g Guard) bool { return g.fixed() != "" }) || slices.Contains(o.Override, GuardQuorumCritical) {
+		return false
+	}
+	return slices.Contains(closed, GuardQuorumCritical) && (l.quorum[d.Node].UID != d.UID || time.Since(l.quorum[d.Node].At) > l.Policy.Fresh/4)
+}
+
+// caseByHand has the deletion that d decides written into the node's case, which is opened if it has none.
+func (l *Loop) caseByHand(ctx context.Context, d Decision) (opened bool, err error) {
+	if c := l.cases[d.Node]; c != nil && c.UID == d.UID {
+		c.Decision = d
+		c.add(time.Now(), d.Reason)
+		return false, l.saveCase(ctx, c)
+	}
+	delete(l.drafts, d.Node) // it does not tell of this
+	l.openCase(ctx, d)
+	if c := l.cases[d.Node]; c != nil && c.UID == d.UID {
+		return true, nil
+	}
+	delete(l.drafts, d.Node)
+	return false, errors.New("the case could not be stored, and nothing is deleted without one")
+}
+
+// notDone writes into the case why nothing was deleted, and closes one that was opened for nothing else. Whatever may
+// have happened all the same is awaited, and its case stays open.
+func (l *Loop) notDone(ctx context.Context, c *Case, opened bool, why error) {
+	if l.cases[c.Node] != c || l.unsettled(c) { // it may be another's by now
+		return
+	}
+	now := time.Now()
+	c.add(now, "not deleted: "+shorten(why.Error(), 500))
+	if opened {
+		l.closeCase(c, outcomeNotDone, now)
+	}
+	_ = l.saveCase(context.WithoutCancel(ctx), c) // or at the next turn
+}
+
+// refusal says why nothing came of o in the words of guards, where it was for one of them.
+func refusal(decisions []Decision, o Order, err error) error {
+	switch {
+	case errors.Is(err, errChanged):
+		d, gone := ordered(decisions, o)
+		if gone != nil {
+			return gone
+		}
+		if held := d.held(o); held != nil {
+			return held
+		}
+	case errors.Is(err, probe.ErrRefused): // the world's own last look, at what those guards tell of that nobody may override
+		g := closed("%s", err)
+		g.Guard = GuardChanging
+		return &HeldError{Closed: []GuardState{g}, Fixed: []Guard{GuardChanging}}
+	}
+	return err
+}

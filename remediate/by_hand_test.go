@@ -1,0 +1,314 @@
+package remediate
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/cjworkbench/unstuck/probe"
+)
+
+// follower makes the view that of a replica that does not lead.
+func follower(v *probe.View) { v.Leading, v.LeadingSince = probe.No, time.Time{} }
+
+// outcome is what came of an order.
+type outcome struct {
+	Obeyed
+	err  error
+	took time.Duration
+	done bool
+}
+
+// give has a person ask for the deletion of a node, at once; what came of it is there once the loop has obeyed.
+func (w *fakeWorld) give(t *testing.T, node string, override ...Guard) *outcome {
+	return w.giveOrder(t, Order{Node: node, UID: "uid-of-" + node, Override: override, Reason: "clients hang", By: "ada", From: "10.0.0.9"})
+}
+
+func (w *fakeWorld) giveOrder(t *testing.T, o Order) *outcome {
+	got := &outcome{}
+	loop := w.loop
+	go func() {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		began := time.Now()
+		done, err := loop.Delete(ctx, o)
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		*got = outcome{Obeyed: done, err: err, took: time.Since(began), done: true}
+	}()
+	return got
+}
+
+// after calls f once, at the first login after so long.
+func after(d time.Duration, f func()) func(time.Duration) {
+	done := false
+	return func(since time.Duration) {
+		if since >= d && !done {
+			done = true
+			f()
+		}
+	}
+}
+
+func TestANodeIsDeletedByHandLikeAnyOtherAndTheCaseSaysByWhom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newFakeWorld()
+		l := withLock(w)
+		var got *outcome
+		w.play(t, 5*time.Minute, after(time.Minute, func() { got = w.give(t, "rabbit-1", GuardUnproved, GuardWindow) }))
+		if got.err != nil || got.took > 10*time.Second {
+			t.Fatalf("%v after %s; the journal is %q", got.err, got.took, w.journal)
+		}
+		at := func(what string) int { return slices.Index(w.journal, what) }
+		captured, lock, intent := at("case case captured"), w.at("lock"), at(`act uid-of-rabbit-1 is ""`)
+		deleted, settled := at("delete uid-of-rabbit-1 with grace 30s"), at("settled uid-of-rabbit-1: recovered")
+		if captured < 0 || captured > lock || lock > intent || intent > deleted || deleted > settled || settled > w.at("unlock") {
+			t.Errorf("captured %d, locked %d, intent %d, deleted %d, settled %d in %q: want that order", captured, lock, intent, deleted, settled, w.journal)
+		}
+		if w.did("delete") != 1 || l.holder != "" {
+			t.Errorf("%q, and the lock is held by %q", w.journal, l.holder)
+		}
+		want := &ByHand{By: "ada", From: "10.0.0.9", Reason: "clients hang", Override: []Guard{GuardUnproved}}
+		if diff := cmp.Diff(want, w.acts[0].ByHand); diff != "" {
+			t.Errorf("the act (-want +got):\n%s", diff)
+		}
+		c := w.onlyCase(t)
+		if c.ID != got.Case || c.Outcome != string(Recovered) || c.Closed.IsZero() || c.Act.ByHand == nil || len(c.Logs) == 0 || len(c.Results) == 0 || c.Cluster == "" {
+			t.Errorf("the case is %s", text(c))
+		}
+		says := "deletion by hand, asked for by ada from 10.0.0.9: clients hang; overridden: unproved"
+		if c.Events[0].Text != says || c.Decision.Reason != says {
+			t.Errorf("the case begins with %q, and its decision is %q", c.Events[0].Text, c.Decision.Reason)
+		}
+		if !slices.Equal(got.Overridden, []Guard{GuardUnproved}) || len(got.Guards) != len(Guards()) {
+			t.Errorf("overridden were %v, of %d guards", got.Overridden, len(got.Guards))
+		}
+	})
+}
+
+// at is where the first line of the journal stands that begins so.
+func (w *fakeWorld) at(prefix string) int {
+	return slices.IndexFunc(w.journal, func(line string) bool { return strings.HasPrefix(line, prefix) })
+}
+
+func TestAnOrderThatIsHeldBackOrADryRunWritesNothing(t *testing.T) {
+	dry := Order{Node: "rabbit-1", UID: "uid-of-rabbit-1", DryRun: true, Override: []Guard{GuardUnproved}}
+	stale, gone, plain := dry, dry, dry
+	stale.UID, gone.Node, plain.Override = "old", "rabbit-7", nil
+	stale.DryRun, gone.DryRun, plain.DryRun = false, false, false
+	plainly := dry
+	plainly.DryRun = false
+	for name, tc := range map[string]struct {
+		order Order
+		spoil func(*fakeWorld)
+		want  error
+		held  []Guard
+		fixed bool
+	}{
+		"a dry run":                {order: dry},
+		"not overridden":           {order: plain, held: []Guard{GuardUnproved}},
+		"another of its name":      {order: stale, want: probe.ErrChanged},
+		"no such node":             {order: gone, want: probe.ErrGone},
+		"another replica leads":    {order: plainly, want: ErrNotLeading, spoil: func(w *fakeWorld) { w.onView = follower }},
+		"nobody knows who leads":   {order: plainly, held: []Guard{GuardNotLeading}, fixed: true, spoil: func(w *fakeWorld) { w.onView = func(v *probe.View) { v.Leading = probe.CannotTell } }},
+		"the history is not known": {order: plainly, held: []Guard{GuardInFlight, GuardBudget}, fixed: true, spoil: func(w *fakeWorld) { w.actsErr = errors.New("away") }},
+		"it is terminating":        {order: plainly, held: []Guard{GuardChanging}, fixed: true, spoil: func(w *fakeWorld) { w.nodes[1].Terminating = probe.Yes }},
+		"the peers say no": {order: plainly, held: []Guard{GuardQuorumCritical}, spoil: func(w *fakeWorld) {
+			w.exec = func(probe.Node, string) (int, string) { return 69, "queues without a majority: q1" }
+		}},
+		"a dry run, and the peers say no": {order: dry, held: []Guard{GuardQuorumCritical}, spoil: func(w *fakeWorld) {
+			w.exec = func(probe.Node, string) (int, string) { return 69, "queues without a majority: q1" }
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newFakeWorld()
+				withLock(w)
+				if tc.spoil != nil {
+					tc.spoil(w)
+				}
+				var got *outcome
+				w.play(t, 3*time.Minute, after(time.Minute, func() { got = w.giveOrder(t, tc.order) }))
+				if w.did("case")+w.did("act")+w.did("lock")+w.did("delete") > 0 {
+					t.Errorf("the journal is %q", w.journal)
+				}
+				if tc.held == nil {
+					if !got.done || !errors.Is(got.err, tc.want) || (tc.want == nil && len(got.Guards) != len(Guards())) {
+						t.Errorf("%v, want %v; %d guards", got.err, tc.want, len(got.Guards))
+					}
+					return
+				}
+				held, ok := errors.AsType[*HeldError](got.err)
+				if !ok {
+					t.Fatalf("%v, want it to be held back", got.err)
+				}
+				for _, g := range tc.held {
+					if !slices.ContainsFunc(held.Closed, func(s GuardState) bool { return s.Guard == g && s.Why != "" }) {
+						t.Errorf("closed are %+v, want %s", held.Closed, g)
+					}
+				}
+				if (len(held.Fixed) > 0) != tc.fixed {
+					t.Errorf("fixed are %v, want any: %v", held.Fixed, tc.fixed)
+				}
+			})
+		})
+	}
+}
+
+// What goes wrong after the case was stored: nothing is deleted, or it is not known, and the case says so.
+func TestWhatComesOfAnOrderIsInItsCase(t *testing.T) {
+	for name, tc := range map[string]struct {
+		spoil   func(*fakeWorld)
+		held    Guard
+		says    string
+		deleted int
+		open    bool
+	}{
+		"the intent cannot be written": {func(w *fakeWorld) { w.saveActsErr = errors.New("disk full") }, "", "disk full", 0, false},
+		"it terminates by now": {func(w *fakeWorld) {
+			w.onSave = func(Case) { w.mu.Lock(); w.nodes[1].Terminating = probe.Yes; w.mu.Unlock() }
+		}, GuardChanging, "", 0, false},
+		"a deploy has begun":   {func(w *fakeWorld) { w.locks.others = "eve" }, GuardOperating, "eve", 0, false},
+		"the last look":        {func(w *fakeWorld) { w.deleteErr = probe.ErrRefused }, GuardChanging, "a last look forbade it", 1, false},
+		"it is another by now": {func(w *fakeWorld) { w.deleteErr = probe.ErrChanged }, "", "has been replaced", 1, false},
+		"nobody answers":       {func(w *fakeWorld) { w.deleteErr = errors.New("timeout") }, "", "timeout", 1, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newFakeWorld()
+				withLock(w)
+				tc.spoil(w)
+				var got *outcome
+				w.play(t, 2*time.Minute, after(time.Minute, func() { got = w.give(t, "rabbit-1", GuardUnproved) }))
+				held, ok := errors.AsType[*HeldError](got.err)
+				if got.err == nil || ok != (tc.held != "") || (ok && held.Closed[0].Guard != tc.held) || !strings.Contains(text(held)+got.err.Error(), tc.says) {
+					t.Errorf("%v: %s", got.err, text(held))
+				}
+				if w.did("delete") != tc.deleted {
+					t.Errorf("asked for %d deletions: %q", w.did("delete"), w.journal)
+				}
+				c := w.onlyCase(t)
+				if c.Closed.IsZero() != tc.open || !strings.Contains(text(c.Events), tc.says) {
+					t.Errorf("the case is %q: %s", c.Outcome, text(c.Events))
+				}
+				if !tc.open && c.Outcome != outcomeNotDone {
+					t.Errorf("its outcome is %q", c.Outcome)
+				}
+			})
+		})
+	}
+}
+
+func TestTheOrderOfAConfirmedNodeIsWrittenIntoTheCaseThatIsOpen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newFakeWorld()
+		w.wedge()
+		w.nodes[2].Host = ""                              // and so the loop does not see which peers... but rabbit-1's own host is known
+		w.onView = func(v *probe.View) { v.Expected = 4 } // peers is closed
+		var got *outcome
+		w.play(t, 7*time.Minute, after(4*time.Minute, func() { got = w.give(t, "rabbit-1", GuardPeers, GuardQuorumCritical) }))
+		if got.err != nil || w.did("delete") != 1 {
+			t.Fatalf("%v: %q", got.err, w.journal)
+		}
+		c := w.onlyCase(t)
+		if c.ID != got.Case || !strings.Contains(text(c.Events), "overridden: peers") || !strings.Contains(c.Events[0].Text, "first stuck") {
+			t.Errorf("the case is %s", text(c.Events))
+		}
+	})
+}
+
+func TestOfTwoOrdersAndTheLoopsOwnDeletionOnlyTheFirstGoesAhead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newFakeWorld()
+		var one, two *outcome
+		w.play(t, 5*time.Minute, after(time.Minute, func() {
+			one, two = w.give(t, "rabbit-1", everyGuard()...), w.give(t, "rabbit-2", everyGuard()...)
+		}))
+		if one.err != nil {
+			one, two = two, one
+		}
+		held, ok := errors.AsType[*HeldError](two.err)
+		if one.err != nil || !ok || !slices.Contains(held.Fixed, GuardInFlight) || w.did("delete") != 1 {
+			t.Errorf("%v, %v: %q", one.err, two.err, w.journal)
+		}
+	})
+	synctest.Test(t, func(t *testing.T) {
+		w := newFakeWorld()
+		w.wedge()
+		w.reason["new"] = probe.Unreachable // it stays under way
+		var got *outcome
+		w.play(t, 5*time.Minute, func(time.Duration) {
+			if got == nil && w.did("acted") == 1 {
+				got = w.give(t, "rabbit-0", everyGuard()...)
+			}
+		})
+		if held, ok := errors.AsType[*HeldError](got.err); !ok || !slices.Contains(held.Fixed, GuardInFlight) || w.did("delete") != 1 {
+			t.Errorf("%v: %q", got.err, w.journal)
+		}
+	})
+}
+
+func TestThePeersAreAskedByHandTooUnlessTheirAnswerDoesNotMatter(t *testing.T) {
+	for name, tc := range map[string]struct {
+		spoil    func(*fakeWorld)
+		override []Guard
+		asked    bool
+	}{
+		"nothing else is closed":       {nil, []Guard{GuardUnproved}, true},
+		"something else is closed too": {nil, nil, true},
+		"it is overridden":             {nil, []Guard{GuardUnproved, GuardQuorumCritical}, false},
+		"it is held back for good":     {func(w *fakeWorld) { w.nodes[1].Owned = probe.No }, []Guard{GuardUnproved}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newFakeWorld()
+				asked := false
+				w.exec = func(_ probe.Node, command string) (int, string) {
+					asked = asked || strings.Contains(command, "quorum_critical")
+					return 0, answered(command)
+				}
+				if tc.spoil != nil {
+					tc.spoil(w)
+				}
+				w.play(t, 2*time.Minute, after(time.Minute, func() { w.give(t, "rabbit-1", tc.override...) }))
+				if asked != tc.asked {
+					t.Errorf("asked %v, want %v", asked, tc.asked)
+				}
+			})
+		})
+	}
+}
+
+func TestAnOrderIsGivenUpWhenNobodyWaitsAnyMoreOrTheLoopEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newFakeWorld()
+		w.exec = func(_ probe.Node, command string) (int, string) {
+			w.mu.Unlock()
+			time.Sleep(15 * time.Second)
+			w.mu.Lock()
+			return 0, answered(command)
+		}
+		var err error
+		w.play(t, 5*time.Minute, after(time.Minute, func() {
+			loop := w.loop
+			go func() {
+				ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second) // the capture takes longer
+				defer cancel()
+				_, err = loop.Delete(ctx, Order{Node: "rabbit-1", UID: "uid-of-rabbit-1", Override: []Guard{GuardUnproved, GuardQuorumCritical}, By: "ada", Reason: "r"})
+				cancel()
+			}()
+		}))
+		if !errors.Is(err, context.DeadlineExceeded) || w.did("case")+w.did("act")+w.did("delete") > 0 {
+			t.Errorf("%v: %q", err, w.journal)
+		}
+		if _, err := w.loop.Delete(t.Context(), Order{Node: "rabbit-1"}); !errors.Is(err, errEnded) {
+			t.Errorf("after the end: %v", err)
+		}
+	})
+}

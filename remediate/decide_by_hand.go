@@ -1,0 +1,134 @@
+package remediate
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/cjworkbench/unstuck/probe"
+)
+
+// A person may have a node deleted that Decide would leave alone. It goes the same way: the same guards are asked, and
+// one more, whether the node is proved stuck at all. What is closed holds the deletion back unless the person names it,
+// and answers for it; what is named is written into the act and the case. Some guards nobody may override: they are
+// about what the deletion would do, not about whether it is wise.
+
+// Order is the deletion of one node that a person asks for.
+type Order struct {
+	Node     string
+	UID      string  // of the node that is meant, whatever has its name by now
+	Override []Guard // that are not to hold it back; those that nobody may override do all the same
+	Reason   string
+	By       string
+	From     string // the address that it was asked for from; may be empty
+	DryRun   bool   // only say what would be done
+}
+
+// ByHand is what an Act keeps of the Order that it carries out.
+type ByHand struct {
+	By       string  `json:"by"`
+	From     string  `json:"from,omitempty"`
+	Reason   string  `json:"reason"`
+	Override []Guard `json:"override,omitempty"` // the guards that were closed, and overridden
+}
+
+// HeldError says which guards hold an Order back.
+type HeldError struct {
+	Closed []GuardState // that are not overridden, or may not be
+	Fixed  []Guard      // those of them that nobody may override
+}
+
+func (e *HeldError) Error() string {
+	all := make([]string, len(e.Closed))
+	for i, g := range e.Closed {
+		all[i] = fmt.Sprintf("%s (%s)", g.Guard, g.Why)
+	}
+	return "held back by " + strings.Join(all, ", ")
+}
+
+// guardUnproved is asked of an order only. Of everything else it is what Decide begins with: a node that is not proved
+// stuck is not deleted, whatever the guards say.
+var guardUnproved = guard{Guard: GuardUnproved, closedWhen: "asked of a deletion by hand alone: the node is not proved stuck, by its latest probes and a second witness"}
+
+// about says whether the order is to delete n. No order is about no node.
+func (o *Order) about(n probe.Node) bool {
+	return o != nil && o.UID != "" && o.Node == n.Name && o.UID == n.UID
+}
+
+// unproved is the answer of guardUnproved: why is what the node's latest probe says.
+func (d Decision) unproved(stuckNow bool, why string) GuardState {
+	g := closed("it is %s, not confirmed stuck: %s", d.Phase, why)
+	switch {
+	case d.Phase == Confirmed && stuckNow:
+		g = open("it is confirmed stuck: %s", d.Evidence.Witness)
+	case d.Phase == Confirmed:
+		g = closed("it was confirmed stuck, but the latest look could not tell: %s", why)
+	case d.Status == probe.Healthy:
+		g = closed("it is well, there is nothing to cure: %s", why)
+	case d.Status == probe.Faulty:
+		g = closed("it has what a restart does not cure: %s", why)
+	}
+	g.Guard = GuardUnproved
+	return g
+}
+
+// obey decides what o asks for: the node is deleted if each guard that is closed is overridden, and may be.
+func (d *Decision) obey(o Order) {
+	switch held := d.held(o); {
+	case held != nil:
+		d.Reason = fmt.Sprintf("%s asks for its deletion; %s", o.By, held)
+	default:
+		d.Action, d.Reason = Delete, o.says(d.overridden(o))
+	}
+}
+
+// held gives what holds o back; nil if nothing does.
+func (d Decision) held(o Order) error {
+	var e HeldError
+	for _, g := range d.Guards {
+		fixed := g.Guard.fixed() != ""
+		if g.Open || (!fixed && slices.Contains(o.Override, g.Guard)) {
+			continue
+		}
+		e.Closed = append(e.Closed, g)
+		if fixed {
+			e.Fixed = append(e.Fixed, g.Guard)
+		}
+	}
+	if len(e.Closed) == 0 {
+		return nil
+	}
+	return &e
+}
+
+// overridden names the guards that are closed and that o overrides: one that is open did not have to be.
+func (d Decision) overridden(o Order) []Guard {
+	return slices.DeleteFunc(d.Closed(), func(g Guard) bool { return g.fixed() != "" || !slices.Contains(o.Override, g) })
+}
+
+// says is one sentence for the case: who, from where, why, and what was overridden.
+func (o Order) says(overridden []Guard) string {
+	var s strings.Builder
+	s.WriteString("deletion by hand, asked for by " + o.By)
+	if o.From != "" {
+		s.WriteString(" from " + o.From)
+	}
+	s.WriteString(": " + o.Reason)
+	if len(overridden) > 0 {
+		s.WriteString("; overridden: " + names(overridden))
+	}
+	return s.String()
+}
+
+// fixed says why nobody may override g; "" if a person may.
+func (g Guard) fixed() string {
+	for _, row := range guards {
+		if row.Guard == g {
+			return row.fixed
+		}
+	}
+	if g == GuardUnproved {
+		return ""
+	}
+	return "it is not known what it guards"
+}

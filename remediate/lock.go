@@ -1,0 +1,109 @@
+package remediate
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/cjworkbench/unstuck/probe"
+)
+
+// While a deletion is under way, from before its intent until it is settled, nobody deploys: the World's lock is held, if
+// it has one. The lock's id is the act's, so that a successor that goes on with the act goes on holding it. If nobody
+// does, it ends by itself.
+
+const (
+	// lockTTL is how long the lock outlives its last renewal. A turn is late by up to a minute or so where much hangs.
+	lockTTL = 2 * time.Minute
+	// lockRenew is after how long it is renewed.
+	lockRenew = lockTTL / 4
+)
+
+// heldLock is the lock that a Loop holds.
+type heldLock struct {
+	id      string    // of the act; empty: none
+	renewed time.Time // when we last began to ask for it, and got it
+}
+
+// lock takes the lock for a, or renews it. One that is still to be given back is given back first.
+func (l *Loop) lock(ctx context.Context, a Act) error {
+	locker, ok := l.World.(Locker)
+	if !ok {
+		return nil
+	}
+	if l.held.id != a.ID {
+		if err := l.unlock(ctx, locker); err != nil {
+			return err
+		}
+	}
+	began := time.Now()
+	l.held = heldLock{id: a.ID} // also if it is not known whether we got it: then it is given back
+	err := try(ctx, &l.gate, "take the lock", storeTimeout, func(ctx context.Context) error {
+		return locker.Lock(ctx, a.ID, "deletion of node "+a.Node+" of "+a.Broker+", case "+a.Case, lockTTL)
+	})
+	if err == nil {
+		l.held.renewed = began
+	}
+	return err
+}
+
+// unlock gives back the lock, if there is one to be given back.
+func (l *Loop) unlock(ctx context.Context, locker Locker) error {
+	id := l.held.id
+	if id == "" {
+		return nil
+	}
+	err := try(ctx, &l.gate, "give back the lock", storeTimeout, func(ctx context.Context) error { return locker.Unlock(ctx, id) })
+	if err != nil {
+		return fmt.Errorf("give back the lock: %w", err)
+	}
+	l.held = heldLock{}
+	return nil
+}
+
+// keepLock renews the lock while a deletion is under way, and gives it back once none is. Whoever does not lead any more
+// leaves it to whoever does.
+func (l *Loop) keepLock(ctx context.Context) {
+	locker, ok := l.World.(Locker)
+	switch {
+	case !ok:
+		return
+	case l.view.Leading == probe.No:
+		l.held = heldLock{}
+		return
+	case !l.mayWrite(): // who leads, or whether a deletion is under way, is not known
+		return
+	}
+	i := slices.IndexFunc(l.state.Acts, func(a Act) bool { return a.Outcome == Pending })
+	if i < 0 {
+		if err := l.unlock(ctx, locker); err != nil {
+			l.fault(err.Error())
+		}
+		return
+	}
+	a := l.state.Acts[i]
+	if l.held.id == a.ID && time.Since(l.held.renewed) < lockRenew {
+		return
+	}
+	if err := l.lock(ctx, a); err != nil {
+		l.fault("hold the lock while " + a.Node + " is awaited: " + err.Error())
+	}
+}
+
+// locked gives the decisions with that about node held back by the guard of whoever has the lock, and why.
+func locked(decisions []Decision, node string, why error) ([]Decision, error) {
+	g := closed("the lock cannot be taken: %s", why)
+	g.Guard = GuardOperating
+	decisions = slices.Clone(decisions)
+	for i := range decisions {
+		d := &decisions[i]
+		if d.Node != node {
+			continue
+		}
+		d.Guards = slices.Clone(d.Guards)
+		d.Guards[slices.IndexFunc(d.Guards, func(g GuardState) bool { return g.Guard == GuardOperating })] = g
+		d.Action, d.Reason = Hold, "confirmed stuck; held back by "+string(GuardOperating)+": "+g.Why
+	}
+	return decisions, &HeldError{Closed: []GuardState{g}, Fixed: []Guard{GuardOperating}}
+}

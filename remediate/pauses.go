@@ -1,0 +1,140 @@
+package remediate
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+)
+
+const (
+	// maxPauses is how many pauses are kept at most: more than any number of people have use for.
+	maxPauses = 100
+	// pauseTries is how often the pauses are read and written again when somebody else has written them in between.
+	pauseTries = 5
+)
+
+// errTooMany is why a pause is refused.
+var errTooMany = fmt.Errorf("there are %d pauses, and no more are kept: end some first", maxPauses)
+
+// Pauses changes the pauses on a Shelf, for people who do so at the same time: what one has changed the other changes
+// further, and nothing is lost. It is safe for concurrent use.
+type Pauses struct {
+	turn  chan struct{} // has room for one: whoever changes them
+	shelf Shelf
+}
+
+// NewPauses makes one on shelf. Where several processes write, nobody else may use that Shelf: what it has seen last is
+// what Pauses has read.
+func NewPauses(shelf Shelf) *Pauses { return &Pauses{turn: make(chan struct{}, 1), shelf: shelf} }
+
+// Pauses gives those that are kept, those that have ended among them.
+func (p *Pauses) Pauses(ctx context.Context) ([]Pause, error) {
+	var pauses []Pause
+	err := p.alone(ctx, func() (err error) {
+		pauses, err = readPauses(ctx, p.shelf)
+		return err
+	})
+	return pauses, err
+}
+
+// Pause adds a pause, in place of any that its maker has for the same broker.
+func (p *Pauses) Pause(ctx context.Context, added Pause) error {
+	return p.change(ctx, func(pauses []Pause) ([]Pause, error) {
+		pauses = slices.DeleteFunc(pauses, func(q Pause) bool { return q.Broker == added.Broker && q.By == added.By })
+		if len(pauses) >= maxPauses {
+			return nil, errTooMany
+		}
+		return append(pauses, added), nil
+	})
+}
+
+// Resume ends the pauses of broker; of "", those that hold for every broker. It says how many there were.
+func (p *Pauses) Resume(ctx context.Context, broker string) (ended int, err error) {
+	err = p.change(ctx, func(pauses []Pause) ([]Pause, error) {
+		others := slices.DeleteFunc(slices.Clone(pauses), func(q Pause) bool { return q.Broker == broker })
+		ended = len(pauses) - len(others)
+		return others, nil
+	})
+	return ended, err
+}
+
+// change has f make new pauses of those that have not ended, and writes them: again from the start if somebody else was
+// faster. What cannot be read is not written over: it may be somebody's pause.
+func (p *Pauses) change(ctx context.Context, f func([]Pause) ([]Pause, error)) error {
+	return p.alone(ctx, func() error {
+		var err error
+		for range pauseTries {
+			var pauses []Pause
+			if pauses, err = readPauses(ctx, p.shelf); err != nil {
+				return fmt.Errorf("change the pauses: %w", err)
+			}
+			now := time.Now()
+			// One without an end, which is written by hand, holds until it is removed.
+			pauses = slices.DeleteFunc(pauses, func(q Pause) bool { return !q.Until.IsZero() && !q.Until.After(now) })
+			if pauses, err = f(pauses); err != nil {
+				return err
+			}
+			if err = writePauses(ctx, p.shelf, pauses); !isConflict(err) {
+				return err
+			}
+		}
+		return err
+	})
+}
+
+// alone calls f while nobody else changes the pauses.
+func (p *Pauses) alone(ctx context.Context, f func() error) error {
+	select {
+	case p.turn <- struct{}{}:
+		defer func() { <-p.turn }()
+		return f()
+	case <-ctx.Done():
+		return fmt.Errorf("wait for whoever changes the pauses: %w", ctx.Err())
+	}
+}
+
+// readPauses gives the pauses on shelf; none if there is no document. Whatever else is there in its place is an error:
+// somebody may have meant a pause by it.
+func readPauses(ctx context.Context, shelf Shelf) ([]Pause, error) {
+	docs, err := shelf.All(ctx, kindPauses)
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", kindPauses, err)
+	}
+	for name := range docs {
+		if name != kindPauses {
+			return nil, fmt.Errorf("read %s/%s: want no other document than %s/%s", kindPauses, name, kindPauses, kindPauses)
+		}
+	}
+	data, there := docs[kindPauses]
+	if !there {
+		return nil, nil
+	}
+	var pauses []Pause
+	if err := json.Unmarshal(data, &pauses); err != nil {
+		return nil, fmt.Errorf("read %s/%s: %w", kindPauses, kindPauses, err)
+	}
+	if pauses == nil {
+		return nil, fmt.Errorf("read %s/%s: %w", kindPauses, kindPauses, errors.New("want a list"))
+	}
+	return pauses, nil
+}
+
+func writePauses(ctx context.Context, shelf Shelf, pauses []Pause) error {
+	if pauses == nil {
+		pauses = []Pause{}
+	}
+	data, err := document(pauses)
+	if err == nil && len(data) > maxDocument {
+		err = fmt.Errorf("they are %d bytes, %d are allowed", len(data), maxDocument)
+	}
+	if err == nil {
+		err = shelf.Put(ctx, kindPauses, kindPauses, data)
+	}
+	if err != nil {
+		return fmt.Errorf("write %s/%s: %w", kindPauses, kindPauses, err)
+	}
+	return nil
+}

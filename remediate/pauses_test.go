@@ -1,0 +1,247 @@
+package remediate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/cjworkbench/unstuck/probe"
+)
+
+// pausesIn gives what is written about pauses in a directory.
+func pausesIn(t *testing.T, path string) *Pauses {
+	t.Helper()
+	dir, err := NewDir(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return NewPauses(dir)
+}
+
+// reasons gives the reasons of the pauses that are kept, as the loop reads them.
+func reasons(t *testing.T, path string) (all []string) {
+	t.Helper()
+	pauses, err := newDirStore(t, path).Pauses(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range pauses {
+		all = append(all, p.Reason)
+	}
+	return all
+}
+
+func TestAPauseTakesThePlaceOfItsMakersEarlierOneAndEndedOnesAreForgotten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		path := t.TempDir()
+		p := pausesIn(t, path)
+		pause := func(broker, by, reason string, d time.Duration) {
+			t.Helper()
+			if err := p.Pause(t.Context(), Pause{Broker: broker, By: by, Reason: reason, Until: time.Now().Add(d)}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		is := func(want ...string) {
+			t.Helper()
+			if diff := cmp.Diff(want, reasons(t, path)); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		}
+		pause("orders", "ada", "1", time.Hour)
+		pause("orders", "eve", "2", 3*time.Hour)
+		pause("", "ada", "3", 3*time.Hour)
+		pause("jobs", "ada", "4", 3*time.Hour)
+		is("1", "2", "3", "4")
+		pause("orders", "ada", "5", time.Hour)
+		is("2", "3", "4", "5")
+		time.Sleep(2 * time.Hour)
+		is("2", "3", "4", "5")
+		pause("jobs", "eve", "6", time.Hour)
+		is("2", "3", "4", "6")
+		for _, tc := range []struct {
+			broker string
+			ended  int
+			left   []string
+		}{{"jobs", 2, []string{"2", "3"}}, {"", 1, []string{"2"}}, {"nobody's", 0, []string{"2"}}, {"orders", 1, nil}} {
+			if ended, err := p.Resume(t.Context(), tc.broker); ended != tc.ended || err != nil {
+				t.Errorf("of %q ended %d: %v, want %d", tc.broker, ended, err, tc.ended)
+			}
+			is(tc.left...)
+		}
+		if kept, err := p.Pauses(t.Context()); err != nil || len(kept) != 0 {
+			t.Errorf("%v: %v", kept, err)
+		}
+	})
+}
+
+func TestAPauseThatHasEndedIsNotCountedAsEndedByAnybody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := pausesIn(t, t.TempDir())
+		if err := p.Pause(t.Context(), Pause{Broker: "orders", Until: time.Now().Add(time.Minute)}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Minute)
+		if ended, err := p.Resume(t.Context(), "orders"); ended != 0 || err != nil {
+			t.Errorf("%d: %v", ended, err)
+		}
+	})
+}
+
+func TestPausesWrittenByHandWithoutAnEndAreKeptUntilTheyAreEnded(t *testing.T) {
+	path := t.TempDir()
+	if err := os.WriteFile(filepath.Join(path, "pauses.json"), []byte(`[{"broker": "orders", "by": "me", "reason": "for ever"}]`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p := pausesIn(t, path)
+	if err := p.Pause(t.Context(), Pause{Broker: "orders", By: "ada", Reason: "1", Until: time.Now().Add(time.Hour)}); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{"for ever", "1"}, reasons(t, path)); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if ended, err := p.Resume(t.Context(), "orders"); ended != 2 || err != nil {
+		t.Errorf("%d: %v", ended, err)
+	}
+}
+
+func TestNoMorePausesAreKeptThanAnybodyHasUseFor(t *testing.T) {
+	p := NewPauses(&shared{doc: &paper{}, mu: &sync.Mutex{}})
+	pause := func(i int) error {
+		return p.Pause(t.Context(), Pause{Broker: "orders", By: fmt.Sprint(i), Reason: fmt.Sprint(i), Until: time.Now().Add(time.Hour)})
+	}
+	for i := range maxPauses {
+		if err := pause(i); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := pause(maxPauses); err == nil || !strings.Contains(err.Error(), "100") {
+		t.Errorf("one too many: %v", err)
+	}
+	if err := pause(7); err != nil {
+		t.Errorf("in place of an earlier one: %v", err)
+	}
+	if kept, err := p.Pauses(t.Context()); err != nil || len(kept) != maxPauses {
+		t.Errorf("%d are kept: %v", len(kept), err)
+	}
+}
+
+// What cannot be read may be somebody's pause: it is named, closes the guard, and is not written over.
+func TestAMalformedPauseIsNeitherIgnoredNorWrittenOver(t *testing.T) {
+	for _, malformed := range []string{"", "{}", "null", `[{"broker": "orders"`, `[{"until": "tomorrow"}]`, "[]x"} {
+		path := t.TempDir()
+		file := filepath.Join(path, "pauses.json")
+		if err := os.WriteFile(file, []byte(malformed), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		p := pausesIn(t, path)
+		_, errRead := p.Pauses(t.Context())
+		_, errLoop := newDirStore(t, path).Pauses(t.Context())
+		_, errResume := p.Resume(t.Context(), "orders")
+		for what, err := range map[string]error{
+			"read": errRead, "read by the loop": errLoop, "resume": errResume,
+			"pause": p.Pause(t.Context(), Pause{Broker: "orders", Until: time.Now().Add(time.Hour)}),
+		} {
+			if err == nil || !strings.Contains(err.Error(), "pauses/pauses") {
+				t.Errorf("%s of %q: %v, want it to name the document", what, malformed, err)
+			}
+		}
+		if data, err := os.ReadFile(file); err != nil || string(data) != malformed {
+			t.Errorf("%q has become %q: %v", malformed, data, err)
+		}
+	}
+}
+
+// shared is a shelf of several writers. Each has its own idea of what was last seen, and meantime comes between its
+// reading and its writing.
+type shared struct {
+	doc      *paper
+	mu       *sync.Mutex
+	seen     int
+	meantime func()
+}
+
+func (s *shared) All(context.Context, string) (map[string][]byte, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.seen = s.doc.version
+	if s.doc.version == 0 {
+		return map[string][]byte{}, nil
+	}
+	return map[string][]byte{kindPauses: s.doc.data}, nil
+}
+
+func (s *shared) Put(_ context.Context, _, _ string, data []byte) error {
+	if s.meantime != nil {
+		s.meantime()
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.doc.version != s.seen {
+		return fmt.Errorf("put: %w", probe.ErrConflict)
+	}
+	*s.doc, s.seen = paper{data, s.seen + 1}, s.seen+1
+	return nil
+}
+
+func (s *shared) One(ctx context.Context, kind, name string) (data []byte, there bool, err error) {
+	all, err := s.All(ctx, kind)
+	data, there = all[name]
+	return data, there, err
+}
+
+func (s *shared) Remove(context.Context, string, string) error { return nil }
+
+func TestOfPeopleWhoPauseAtTheSameTimeNobodysPauseIsLost(t *testing.T) {
+	doc, mu := &paper{}, &sync.Mutex{}
+	until := time.Now().Add(time.Hour)
+	first, second := &shared{doc: doc, mu: mu}, &shared{doc: doc, mu: mu}
+	one, two := NewPauses(first), NewPauses(second)
+	n := 0
+	first.meantime = func() {
+		if n++; n < 5 {
+			if err := two.Pause(t.Context(), Pause{By: fmt.Sprint("eve ", n), Until: until}); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	if err := one.Pause(t.Context(), Pause{By: "ada", Until: until}); err != nil {
+		t.Fatal(err)
+	}
+	if kept, err := two.Pauses(t.Context()); err != nil || len(kept) != 5 {
+		t.Errorf("%d pauses are kept, want each of %d: %v", len(kept), 5, err)
+	}
+	first.meantime = func() { mu.Lock(); doc.version++; mu.Unlock() }
+	if err := one.Pause(t.Context(), Pause{By: "ada", Until: until}); !errors.Is(err, probe.ErrConflict) {
+		t.Errorf("somebody else is always faster: %v", err)
+	}
+	first.meantime = nil
+
+	var group sync.WaitGroup
+	for i := range 20 {
+		group.Go(func() {
+			if err := one.Pause(t.Context(), Pause{By: fmt.Sprint(i), Until: until}); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	group.Wait()
+	if kept, err := one.Pauses(t.Context()); err != nil || len(kept) != 5+20 {
+		t.Errorf("%d pauses are kept: %v", len(kept), err)
+	}
+	hanging := NewPauses(first)
+	hanging.turn <- struct{}{}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := hanging.Pause(ctx, Pause{}); !errors.Is(err, context.Canceled) {
+		t.Errorf("nobody waits for ever: %v", err)
+	}
+}

@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/cjworkbench/unstuck/probe"
+	"github.com/cjworkbench/unstuck/release"
 	"github.com/cjworkbench/unstuck/remediate"
 )
 
@@ -73,11 +74,19 @@ func TestEveryMetricStandsInItsTableAndNothingElse(t *testing.T) {
 func TestTheClosedListsOfLabelsStandInTheirTable(t *testing.T) {
 	want := map[string][]string{
 		"action":  {remediate.Delete.String(), remediate.Hold.String()},
+		"file":    names(Files()),
 		"mode":    {remediate.Observe.String(), remediate.Remediate.String()},
 		"outcome": names(remediate.Outcomes()),
 		"phase":   names(remediate.Phases()),
 		"probe":   names(probe.Kinds()),
 		"state":   {"escalated", "pending"},
+		"kind":    names(release.Kinds()),
+		"result":  {},
+	}
+	for _, p := range []release.Phase{release.Pending, release.Running, release.Undoing, release.Succeeded, release.Failed, release.Cancelled, release.Undone} {
+		if p.Over() {
+			want["result"] = append(want["result"], string(p))
+		}
 	}
 	for _, s := range probe.Stages() {
 		want["stage"] = append(want["stage"], s.String())

@@ -39,6 +39,10 @@ var (
 		"Always 1, and only for the phase that the node is in.", []string{"broker", "node", "phase"}, nil)
 	guardClosed = prometheus.NewDesc("unstuck_node_guard_closed",
 		"Always 1, and only for the guards that keep the node from being deleted.", []string{"broker", "node", "guard"}, nil)
+	terminating = prometheus.NewDesc("unstuck_node_terminating",
+		"Always 1, and only for nodes that have been asked to stop and are still there.", []string{"broker", "node"}, nil)
+	lastReason = prometheus.NewDesc("unstuck_node_reason",
+		"Always 1, and only for what the node's last probe of this kind found.", []string{"broker", "node", "probe", "reason"}, nil)
 	stuckFor = prometheus.NewDesc("unstuck_node_stuck_seconds",
 		"For how long the node has been stuck by what its probes say; 0: it is not.", []string{"broker", "node"}, nil)
 	lastProbe = prometheus.NewDesc("unstuck_node_last_probe_timestamp_seconds",
@@ -64,7 +68,7 @@ type gauges struct{ *Metrics }
 func (gauges) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		lastTurn, loopFault, leading, mode, expected, unsettled, lastAct, budgetLeft,
-		status, phase, guardClosed, stuckFor, lastProbe,
+		status, phase, guardClosed, terminating, lastReason, stuckFor, lastProbe,
 		processes, suspicious, baseline, stuckReaders, stuckChannels, logAge,
 	} {
 		ch <- d
@@ -143,6 +147,9 @@ func collectNode(ch chan<- prometheus.Metric, broker string, n remediate.NodeSna
 	for _, guard := range n.Decision.Closed() {
 		send(ch, guardClosed, 1, broker, name, string(guard))
 	}
+	if n.Terminating == probe.Yes {
+		send(ch, terminating, 1, broker, name)
+	}
 	stuck := time.Duration(0)
 	if !n.Stuck.IsZero() {
 		stuck = max(0, now.Sub(n.Stuck))
@@ -151,6 +158,7 @@ func collectNode(ch chan<- prometheus.Metric, broker string, n remediate.NodeSna
 	for _, r := range n.Latest {
 		if slices.Contains(probe.Kinds(), r.Kind) {
 			send(ch, lastProbe, unix(r.Ended()), broker, name, string(r.Kind))
+			send(ch, lastReason, 1, broker, name, string(r.Kind), string(r.Reason.Verdict().Reason))
 		}
 		if p := r.Processes; p != nil && r.Kind == probe.MaybeStuck {
 			collectProcesses(ch, broker, name, *p)

@@ -27,6 +27,8 @@ const maxScrapes = 4
 type Metrics struct {
 	registry    *prometheus.Registry
 	permissions *prometheus.GaugeVec
+	operations  *operations
+	files       *files
 	counters
 
 	mu        sync.Mutex
@@ -42,6 +44,8 @@ func New(version string) *Metrics {
 	m := &Metrics{
 		registry:    prometheus.NewRegistry(),
 		permissions: newPermissions(),
+		operations:  newOperations(),
+		files:       &files{checks: make(map[File]func() error)},
 		counters:    newCounters(),
 		snapshots:   make(map[string]remediate.Snapshot),
 		counted:     make(map[string]map[string]struct{}),
@@ -56,7 +60,7 @@ func New(version string) *Metrics {
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		build, m.permissions, m.results, m.durations, m.stages, m.decisions, m.acts, m.settled, m.recovery,
-		gauges{m},
+		m.operations.ended, m.operations, m.files, gauges{m},
 	)
 	return m
 }

@@ -1,9 +1,11 @@
 package metrics
 
 import (
+	"errors"
 	"time"
 
 	"github.com/cjworkbench/unstuck/probe"
+	"github.com/cjworkbench/unstuck/release"
 	"github.com/cjworkbench/unstuck/remediate"
 )
 
@@ -20,6 +22,9 @@ func feed(m *Metrics, now time.Time) {
 		m.Settled(a)
 	}
 	m.Turned(snapshot(now))
+	m.WatchOperations([]release.Environment{{Name: "production"}}, func() []release.Operation { return running(now) })
+	m.WatchFile(ConfigurationFile, func() error { return nil })
+	m.WatchFile(TokensFile, func() error { return errors.New("line 3: no such right") })
 	m.PermissionsMissing([]Permission{{Verb: "delete", Resource: "pods", Namespace: "production"}})
 }
 
@@ -63,6 +68,13 @@ func results(now time.Time) []probe.Result {
 	}
 }
 
+// running is a deploy that has been under way for a minute.
+func running(now time.Time) []release.Operation {
+	return []release.Operation{{
+		ID: "deploy-1", Kind: release.Deploy, Environment: "production", Phase: release.Running, Created: now.Add(-time.Minute),
+	}}
+}
+
 func acts(now time.Time) []remediate.Act {
 	return []remediate.Act{
 		{
@@ -97,9 +109,11 @@ func snapshot(now time.Time) remediate.Snapshot {
 	ill := node("rabbit-1", probe.Stuck, remediate.Confirmed, remediate.GuardPeers, remediate.GuardBudget)
 	ill.Latest = []probe.Result{r[5], r[6], r[7]}
 	ill.Stuck = now.Add(-90 * time.Second)
+	young := node("rabbit-2", probe.Unknown, remediate.Blind, remediate.GuardYoung)
+	young.Terminating = probe.Yes
 	return remediate.Snapshot{
 		Broker: "rabbitmq", At: now.Add(-time.Second), Policy: policy, Acts: acts(now),
 		View:  probe.View{At: now.Add(-time.Second), Expected: 3},
-		Nodes: []remediate.NodeSnapshot{well, ill, node("rabbit-2", probe.Unknown, remediate.Blind, remediate.GuardYoung)},
+		Nodes: []remediate.NodeSnapshot{well, ill, young},
 	}
 }

@@ -56,9 +56,6 @@ func TestEachExampleWatchesWhatItSaysAndOnlyObserves(t *testing.T) {
 	}
 	for name, want := range wants {
 		c := configuration(t, example(t, name))
-		if refused := c.NotServed(); len(refused) > 0 {
-			t.Errorf("%s: the daemon does not start with %s", name, refused)
-		}
 		var got []watched
 		for _, b := range c.Brokers {
 			secret := b.Secret.Name + ":" + b.Secret.UsernameKey + ":" + b.Secret.PasswordKey
@@ -205,7 +202,8 @@ func TestWhatIsOptionalIsThereOnlyIfAskedFor(t *testing.T) {
 		{least + "metrics: {serviceMonitor: {enabled: true}}\n", []string{"PodDisruptionBudget", "ServiceMonitor"}, nil},
 		{least + "networkPolicy: {enabled: true}\n", []string{"PodDisruptionBudget", "NetworkPolicy"}, nil},
 		{least + "rbac: {create: false}\nserviceAccount: {create: false, name: mine}\nreplicas: 1\n", nil, []string{"Role", "RoleBinding", "ServiceAccount"}},
-		{least + "rbac: {reviews: true}\nreplicas: 1\n", []string{"ClusterRole", "ClusterRoleBinding"}, nil},
+		{least + "  api: {reviews: true}\nreplicas: 1\n", []string{"ClusterRole", "ClusterRoleBinding"}, nil},
+		{least + "  api: {reviews: true}\nrbac: {reviews: false}\nreplicas: 1\n", nil, nil},
 	} {
 		var got []string
 		for _, o := range render(t, c.values) {
@@ -312,9 +310,13 @@ func TestTheNotesSayWhetherAnythingMayBeDeleted(t *testing.T) {
 		{least, "only OBSERVES: it watches, decides and explains, and deletes nothing. It has no right", "REMEDIATES"},
 		{least + "rbac: {create: false}\n", "deletes nothing.\n", "It has no right"},
 		{acting, "REMEDIATES: it deletes pods of what is named here once they are proved stuck and every guard is open.\n  broker jobs\n", "OBSERVES"},
-		{withEnvironment("cluster: {kubeconfig: /k, context: other}"), "NOT START with `environments`: this version checks them, and does not serve them yet. They are\n  production: namespace prod, cluster other\n", "REMEDIATES"},
+		{withEnvironment("cluster: {kubeconfig: /k, context: other}"), "does NOT SERVE its environments, for it knows no callers: set config.api.tokens_file or config.api.reviews. They are\n  production: namespace prod, cluster other\n", "DEPLOYS"},
+		{withEnvironment("jobs: []\n  api: {reviews: true}"), "\n\nIt DEPLOYS to these environments, for whoever asks for it over the API and may:\n  production: namespace prod\n", "NOT SERVE"},
+		{withEnvironment("jobs: []\n  api: {tokens_file: /t}"), "  curl -K ~/token 'http://127.0.0.1:8080/api/v1/cases?pretty'\n\nwhere the file token", "EXPOSED"},
 		{least + "  api: {tls: {cert_file: /a, key_file: /b}}\n", "curl 'https://127.0.0.1:8080/", "http://127.0.0.1"},
-		{acting + "api: {exposed: true}\n", "The API is EXPOSED on port 8080", "OBSERVES"},
+		{acting + "api: {exposed: true}\n", "The API is EXPOSED on port 8080 of the Service, and asks for no sign-in.\n", "OBSERVES"},
+		{least + "  api: {reviews: true}\napi: {exposed: true}\n", "The API is EXPOSED on port 8080 of the Service, and asks who is calling.\nTokens reach it UNENCRYPTED", "no sign-in"},
+		{least + "  api: {tokens_file: /t, tls: {cert_file: /a, key_file: /b}}\napi: {exposed: true}\n", "and asks who is calling.\n", "UNENCRYPTED"},
 	} {
 		out, err := helm(t, c.values, "install", "--dry-run=client", "watcher")
 		_, notes, found := strings.Cut(out, "\nNOTES:\n")

@@ -29,19 +29,18 @@ var (
 	}
 	broker   = grants{"/pods/exec": "create get"}
 	app      = grants{"apps/deployments": "get list watch", "apps/replicasets": "get list watch"}
-	deleting = grants{"/pods": "delete get list watch"}
-	labeling = grants{"/pods": "delete get list patch watch"}
+	locking  = grants{"coordination.k8s.io/leases=unstuck-operation": "get update", "coordination.k8s.io/leases": "create"}
+	deleting = with(locking, grants{"/pods": "delete get list watch"})
+	labeling = with(locking, grants{"/pods": "delete get list patch watch"})
 
 	cluster   = grants{"authentication.k8s.io/tokenreviews": "create", "authorization.k8s.io/subjectaccessreviews": "create"}
-	operating = grants{
+	operating = with(locking, grants{
 		"apps/deployments=web": "get patch",
 		"apps/replicasets":     "list",
 		"/pods":                "get list",
 		"/pods/log":            "get",
 		"/events":              "list",
-		"coordination.k8s.io/leases=unstuck-operation": "get update",
-		"coordination.k8s.io/leases":                   "create",
-	}
+	})
 	starting = grants{"batch/jobs": "create delete get"}
 	execing  = grants{"/pods/exec": "create get"}
 )
@@ -177,7 +176,7 @@ config:
 		},
 		{
 			"the example of production with its environments", example(t, "production", "production-environments"),
-			map[string]grants{"tools": keeping, "production": produced, "staging": produced},
+			map[string]grants{wholeCluster: cluster, "tools": keeping, "production": produced, "staging": produced},
 		},
 		{
 			"the example of the cluster operator", example(t, "cluster-operator"),
@@ -195,7 +194,7 @@ config:
 }
 
 func TestTheWholeClusterIsAskedTwoQuestionsIfReviewsAreOn(t *testing.T) {
-	got := granted(t, render(t, least+"rbac: {reviews: true}\n"))
+	got := granted(t, render(t, least+"  api: {reviews: true}\n"))
 	if diff := cmp.Diff(cluster, got[wholeCluster]); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}

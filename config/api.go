@@ -10,34 +10,16 @@ import (
 	"github.com/cjworkbench/unstuck/probe"
 )
 
-// API says how the API is served, how callers from outside the cluster are known, and how much each caller may ask.
+// API says how the API is served, how callers are known, and how much each of them may ask. Where neither TokensFile nor
+// Reviews is set nobody is known: everybody may read, and nothing that changes anything is served.
 type API struct {
 	CertFile   string // with KeyFile, both in PEM; empty: plain HTTP
 	KeyFile    string
 	TokensFile string // what ReadTokens reads; empty: only the cluster knows callers
+	Reviews    bool   // whether the cluster is asked who is calling and what they may do
 
-	Limited   bool // whether the file says how much, or all is as it is by default
-	PerSecond int  // requests of one caller per second, on average
-	Burst     int  // and at once
-}
-
-// NotServed gives the keys of the file that are read and checked, and that the daemon of this version does not serve yet:
-// whoever sets one of them would believe in what is not there.
-func (c *Config) NotServed() (keys []string) {
-	for _, k := range []struct {
-		key string
-		set bool
-	}{
-		{"api.rate_limit", c.API.Limited},
-		{"api.tls", c.API.CertFile != "" || c.API.KeyFile != ""},
-		{"api.tokens_file", c.API.TokensFile != ""},
-		{"environments", len(c.Environments) > 0},
-	} {
-		if k.set {
-			keys = append(keys, k.key)
-		}
-	}
-	return keys
+	PerSecond int // requests of one caller per second, on average
+	Burst     int // and at once
 }
 
 // api reads the section of that name.
@@ -48,7 +30,7 @@ func (s *section) api(a *API) {
 	tls.text("key_file", none, wantFile, &a.KeyFile)
 	tls.end()
 	sub.text("tokens_file", none, wantFile, &a.TokensFile)
-	_, a.Limited = sub.values["rate_limit"]
+	sub.truth("reviews", &a.Reviews)
 	rate := sub.sub("rate_limit")
 	rate.count("per_second", &a.PerSecond, 1, 1000)
 	rate.count("burst", &a.Burst, 1, 10_000)
@@ -56,7 +38,11 @@ func (s *section) api(a *API) {
 	sub.end()
 }
 
-func (d *decoder) checkAPI(a API) {
+func (d *decoder) checkAPI(c Config) {
+	a := c.API
+	if a.Reviews && !c.InCluster() {
+		d.problem("api.reviews", "nothing here is in Kubernetes, whom it would ask: want a broker's pods, apps or environments, or not this")
+	}
 	switch {
 	case a.CertFile != "" && a.KeyFile == "":
 		d.problem("api.tls.key_file", "missing: want the key of the certificate in cert_file")

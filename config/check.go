@@ -39,7 +39,7 @@ func (d *decoder) check(c Config) {
 	}
 	d.checkApps(c.Apps, taken)
 	d.checkEnvironments(c)
-	d.checkAPI(c.API)
+	d.checkAPI(c)
 }
 
 func (d *decoder) checkNodes(i int, b Broker) {

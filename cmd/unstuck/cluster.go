@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -23,11 +24,12 @@ import (
 // permissionsEvery is how often we look whether we may do what we need to.
 const permissionsEvery = 5 * time.Minute
 
-// cluster supplies the brokers and the applications that are pods.
+// cluster supplies the brokers and the applications that are pods, and reaches the clusters of the environments.
 type cluster struct {
-	*kube.Client
+	*kube.Client // our own
 
-	pods    map[string]*kube.Pods // by the name of the broker or application
+	others  map[string]*kube.Client // of environments, by place
+	pods    map[string]*kube.Pods   // by the name of the broker or application
 	metrics *metrics.Metrics
 	log     *slog.Logger
 }
@@ -37,13 +39,15 @@ func newCluster(c *config.Config, m *metrics.Metrics, log *slog.Logger) (*cluste
 	k := c.Kubernetes
 	client, err := kube.Connect(kube.Options{
 		Kubeconfig: k.Kubeconfig, Context: k.Context, Namespace: k.Namespace, Lease: k.Lease, QPS: k.QPS, Burst: k.Burst,
-		UserAgent: "unstuck/" + currentVersion().Version,
+		UserAgent: userAgent(),
 	}, log)
 	if err != nil {
 		return nil, err
 	}
-	return &cluster{Client: client, pods: make(map[string]*kube.Pods), metrics: m, log: log}, nil
+	return &cluster{Client: client, others: make(map[string]*kube.Client), pods: make(map[string]*kube.Pods), metrics: m, log: log}, nil
 }
+
+func userAgent() string { return "unstuck/" + currentVersion().Version }
 
 // broker gives what is needed to watch a broker's pods.
 func (c *cluster) broker(b config.Broker) (supplier, error) {
@@ -101,6 +105,9 @@ func (c *cluster) run(ctx context.Context) error {
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return c.Run(ctx) })
+	for _, other := range c.others {
+		group.Go(func() error { return other.Run(ctx) })
+	}
 	group.Go(func() error { return c.Lead(ctx, identity) })
 	group.Go(func() error { c.checkPermissions(ctx); return nil })
 	return group.Wait()
@@ -119,32 +126,48 @@ func identity() (string, error) {
 func (c *cluster) checkPermissions(ctx context.Context) {
 	ticker := time.NewTicker(permissionsEvery)
 	defer ticker.Stop()
-	var known []kube.Missing
+	known := make(map[string][]kube.Missing) // by place
 	for {
-		missing, err := c.Check(ctx)
-		switch {
-		case ctx.Err() != nil:
-			return
-		case err != nil:
-			c.log.Warn("cannot tell which permissions are missing", "error", err.Error())
-		default:
-			for _, m := range missing {
-				if !slices.Contains(known, m) {
-					c.log.Error("a permission is missing", "verb", m.Verb, "resource", m.Resource, "namespace", m.Namespace, "name", m.Name)
-				}
-			}
-			if len(missing) == 0 && len(known) > 0 {
-				c.log.Info("no permission is missing any more")
-			}
-			known = missing
-			c.metrics.PermissionsMissing(permissions(missing))
+		known[""] = c.checkIn(ctx, c.Client, "", known[""])
+		for where, client := range c.others {
+			known[where] = c.checkIn(ctx, client, where, known[where])
 		}
+		if ctx.Err() != nil {
+			return
+		}
+		c.metrics.PermissionsMissing(permissions(slices.Concat(slices.Collect(maps.Values(known))...)))
 		select {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
 		}
 	}
+}
+
+// checkIn looks which permissions are missing in one cluster, and tells of those that are not among the known ones. If
+// that cannot be told it is as it was.
+func (c *cluster) checkIn(ctx context.Context, client *kube.Client, where string, known []kube.Missing) []kube.Missing {
+	log := c.log
+	if where != "" {
+		log = log.With("cluster", where)
+	}
+	missing, err := client.Check(ctx)
+	if ctx.Err() != nil {
+		return known
+	}
+	if err != nil {
+		log.Warn("cannot tell which permissions are missing", "error", err.Error())
+		return known
+	}
+	for _, m := range missing {
+		if !slices.Contains(known, m) {
+			log.Error("a permission is missing", "verb", m.Verb, "resource", m.Resource, "namespace", m.Namespace, "name", m.Name)
+		}
+	}
+	if len(missing) == 0 && len(known) > 0 {
+		log.Info("no permission is missing any more")
+	}
+	return missing
 }
 
 func permissions(missing []kube.Missing) []metrics.Permission {
@@ -182,12 +205,20 @@ func runInCluster(ctx context.Context, c *config.Config, log *slog.Logger) error
 		}
 		d.watchApp(a, s)
 	}
+	d.serveByHand(k.Shelf())
+	if err := d.serveReleases(c, k); err != nil {
+		return err
+	}
+	if err := d.openAPI(c, k.reviews(c)); err != nil {
+		return err
+	}
 	l, err := listen(ctx, c.Listen)
 	if err != nil {
 		return err
 	}
-	log.Info("watching", "brokers", len(c.Brokers), "apps", len(c.Apps), "metrics", l.metrics.Addr().String(), "api", l.api.Addr().String(),
-		"namespace", k.Namespace(), "version", currentVersion().Version)
+	d.tellAccess(c, l.api.Addr())
+	log.Info("watching", "brokers", len(c.Brokers), "apps", len(c.Apps), "environments", len(c.Environments),
+		"metrics", l.metrics.Addr().String(), "api", l.api.Addr().String(), "namespace", k.Namespace(), "version", currentVersion().Version)
 	err = d.run(ctx, l)
 	log.Info("stopped")
 	return err

@@ -27,13 +27,19 @@ type supplier struct {
 	refused     func() // nil, or told that a login with the credentials was refused
 }
 
-// daemon is everything that runs: a runner and a loop for each broker, and the two listeners.
+// casesFor is for how long the cases that were read are shown: whoever asks for them again and again costs one read.
+const casesFor = 2 * time.Second
+
+// daemon is everything that runs: a runner and a loop for each broker, what carries out operations, and the two listeners.
 type daemon struct {
 	metrics *metrics.Metrics
 	store   remediate.Store
 	log     *slog.Logger
 	hosts   remediate.Hosts
 	brokers []*watched // and applications
+
+	api    api
+	beside []func(context.Context) error // what else runs, and ends with the rest
 
 	// around, if not nil, runs as long as anything else does: it begins before, and ends after.
 	around func(context.Context) error
@@ -198,11 +204,14 @@ func (d *daemon) run(ctx context.Context, listeners listeners) error {
 		group.Go(func() error { return w.runner.Run(ctx) })
 		group.Go(func() error { return w.loop.Run(ctx) })
 	}
-	options := web.Options{Snapshots: d.snapshots, Cases: remediate.Recently(d.store.Cases, 2*time.Second), Metrics: d.metrics.Handler(), Log: d.log}
+	for _, run := range d.beside {
+		group.Go(func() error { return run(ctx) })
+	}
+	options := d.options()
 	group.Go(func() error {
 		return web.Serve(ctx, d.log,
 			web.Server{Name: "metrics", Listener: listeners.metrics, Handler: web.NewOps(options)},
-			web.Server{Name: "api", Listener: listeners.api, Handler: web.NewAPI(options)})
+			web.Server{Name: "api", Listener: listeners.api, Handler: web.NewAPI(options), TLS: d.api.tls})
 	})
 	err := group.Wait()
 	end()

@@ -9,7 +9,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"strings"
 	"syscall"
 	"time"
 
@@ -29,8 +28,9 @@ func newRunCommand() *cobra.Command {
 		Long: `Run the daemon: log in to every node of every broker of the configuration, decide, explain, serve metrics and the API.
 
 Nodes that are pods of Kubernetes can be deleted when they are stuck, where the configuration says so; what must survive
-is kept in the cluster then. Nodes that the configuration names by address can only be watched. The daemon ends on
-SIGTERM or Ctrl-C.`,
+is kept in the cluster then. Nodes that the configuration names by address can only be watched. In the environments of
+the configuration it deploys, reverts, restarts and runs tasks for whoever asks for it over the API and may. The daemon
+ends on SIGTERM or Ctrl-C.`,
 		Example: "  unstuck run --config unstuck.yaml",
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) > 0 {
@@ -55,9 +55,6 @@ SIGTERM or Ctrl-C.`,
 
 // runDaemon does all that can fail before it begins to watch.
 func runDaemon(ctx context.Context, c *config.Config, stderr io.Writer) error {
-	if err := refuseNotServed(c); err != nil {
-		return err
-	}
 	log := newLogger(c.Log, stderr)
 	if c.InCluster() {
 		return runInCluster(ctx, c, log)
@@ -77,26 +74,20 @@ func runDaemon(ctx context.Context, c *config.Config, stderr io.Writer) error {
 			return err
 		}
 	}
+	d.serveByHand(dir)
+	if err := d.openAPI(c, nil); err != nil {
+		return err
+	}
 	l, err := listen(ctx, c.Listen)
 	if err != nil {
 		return err
 	}
+	d.tellAccess(c, l.api.Addr())
 	log.Info("watching", "brokers", len(c.Brokers), "metrics", l.metrics.Addr().String(), "api", l.api.Addr().String(),
 		"data_dir", c.DataDir, "version", currentVersion().Version)
 	err = d.run(ctx, l)
 	log.Info("stopped")
 	return err
-}
-
-// refuseNotServed keeps the daemon from running as if it did what it does not: without TLS, for example, where the file
-// asks for it.
-func refuseNotServed(c *config.Config) error {
-	keys := c.NotServed()
-	if len(keys) == 0 {
-		return nil
-	}
-	return fmt.Errorf("%s: this version reads and checks what the configuration says there (unstuck check-config), and does not serve it yet: "+
-		"leave it out to run the daemon", strings.Join(keys, ", "))
 }
 
 // lockDir makes sure that no other daemon keeps its acts in the directory: two would not know of each other's. The

@@ -1,0 +1,70 @@
+package main
+
+import (
+	"crypto/tls"
+	"fmt"
+	"net"
+
+	"github.com/cjworkbench/unstuck/config"
+	"github.com/cjworkbench/unstuck/remediate"
+	"github.com/cjworkbench/unstuck/web"
+)
+
+// api is how the API is served, and what it serves beside brokers and cases.
+type api struct {
+	web.Options
+
+	tls *tls.Config // nil: plain HTTP
+}
+
+// openAPI readies the API: its certificate, how much a caller may ask, and who knows callers. The reviews are the
+// cluster's; nil: it is not asked.
+func (d *daemon) openAPI(c *config.Config, reviews *web.Reviews) error {
+	if c.API.CertFile != "" {
+		certificate, err := web.NewCertificate(c.API.CertFile, c.API.KeyFile, d.log)
+		if err != nil {
+			return fmt.Errorf("api.tls: %w", err)
+		}
+		d.api.tls = certificate.Config()
+	}
+	d.api.Rate = web.Rate{PerSecond: float64(c.API.PerSecond), Burst: c.API.Burst}
+	known, err := authorities(c.API, reviews)
+	if err != nil {
+		return err
+	}
+	if len(known) > 0 { // or the interfaces would not be nil
+		d.api.Identity, d.api.Access = known, known
+	}
+	return nil
+}
+
+// serveByHand lets people do to what is watched by then what they may: probe, delete and pause. Nobody else may use the
+// shelf, unless it is a directory's.
+func (d *daemon) serveByHand(shelf remediate.Shelf) {
+	d.api.Nodes, d.api.Pauses = byHand{d.brokers}, remediate.NewPauses(shelf)
+}
+
+// tellAccess says in the log what everybody should know who can reach the API.
+func (d *daemon) tellAccess(c *config.Config, address net.Addr) {
+	switch {
+	case d.api.Identity == nil && len(c.Environments) > 0:
+		d.log.Warn("the API knows no callers: whoever reaches it may read of brokers, and nothing of the environments is served",
+			"environments", len(c.Environments), "want", "api.tokens_file or api.reviews")
+	case d.api.Identity == nil:
+		d.log.Info("the API knows no callers: whoever reaches it may read, and nothing that changes anything is served")
+	case d.api.tls == nil && !isLoopback(address):
+		d.log.Warn("tokens reach the API unencrypted, unless something in front of it does TLS", "api", address.String(), "want", "api.tls")
+	}
+}
+
+func isLoopback(a net.Addr) bool {
+	tcp, ok := a.(*net.TCPAddr)
+	return ok && tcp.IP.IsLoopback()
+}
+
+// options are what both listeners serve.
+func (d *daemon) options() web.Options {
+	o := d.api.Options
+	o.Snapshots, o.Cases, o.Metrics, o.Log = d.snapshots, remediate.Recently(d.store.Cases, casesFor), d.metrics.Handler(), d.log
+	return o
+}

@@ -1,0 +1,123 @@
+package main
+
+import (
+	"bytes"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/cjworkbench/unstuck/config"
+	"github.com/cjworkbench/unstuck/web"
+)
+
+// writeCertificate writes a certificate for example.com and its key, and gives who trusts it.
+func writeCertificate(t *testing.T, dir string) *x509.CertPool {
+	t.Helper()
+	s := httptest.NewTLSServer(http.NotFoundHandler())
+	defer s.Close()
+	key, err := x509.MarshalPKCS8PrivateKey(s.TLS.Certificates[0].PrivateKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for file, block := range map[string]*pem.Block{
+		"cert.pem": {Type: "CERTIFICATE", Bytes: s.Certificate().Raw},
+		"key.pem":  {Type: "PRIVATE KEY", Bytes: key},
+	} {
+		if err := os.WriteFile(filepath.Join(dir, file), pem.EncodeToMemory(block), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	pool := x509.NewCertPool()
+	pool.AddCert(s.Certificate())
+	return pool
+}
+
+func TestWithoutAClusterTheAPIHasTLSAndTokensAllTheSame(t *testing.T) {
+	s := newSite(t)
+	pool := writeCertificate(t, s.dir)
+	s.writeTokens("oncall")
+	s.write("unstuck.yaml", `listen: {metrics: "127.0.0.1:0", api: "127.0.0.1:0"}
+data_dir: data
+api: {tokens_file: tokens.yaml, tls: {cert_file: cert.pem, key_file: key.pem}, rate_limit: {per_second: 1, burst: 2}}
+brokers: [{name: rabbit, username: u, password_file: password, nodes: [{name: a, address: "127.0.0.1:1"}]}]
+`)
+	c, err := config.Load(filepath.Join(s.dir, "unstuck.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := s.serveWith(c)
+	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool, ServerName: "example.com", MinVersion: tls.VersionTLS13}}}
+	defer client.CloseIdleConnections()
+	for _, c := range []struct {
+		token string
+		want  int
+	}{{"", 401}, {s.tokens["oncall"], 200}, {s.tokens["oncall"], 200}, {s.tokens["oncall"], 429}} {
+		r, err := http.NewRequestWithContext(d.ctx, http.MethodGet, "https://"+d.address("api")+"/api/v1/brokers", http.NoBody)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c.token != "" {
+			r.Header.Set("Authorization", "Bearer "+c.token)
+		}
+		res, err := client.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := res.Body.Close(); err != nil || res.StatusCode != c.want {
+			t.Errorf("%s, want %d (%v)", res.Status, c.want, err)
+		}
+	}
+	if status, _ := d.ask(http.MethodGet, "/api/v1/brokers", s.tokens["oncall"], ""); status != 400 {
+		t.Errorf("without TLS it answers %d", status)
+	}
+}
+
+func TestTheDaemonDoesNotStartWithHalfOfWhatItIsToServe(t *testing.T) {
+	s := newSite(t)
+	s.kubeconfig(s.dir, "elsewhere")
+	for name, c := range map[string]struct {
+		change func(*config.Config)
+		want   string
+	}{
+		"a context that is not in the kubeconfig": {func(c *config.Config) {
+			c.Environments[0].Kubeconfig, c.Environments[0].Context = filepath.Join(s.dir, "elsewhere"), "nowhere"
+		}, `environment production: connect to Kubernetes: context "nowhere" does not exist`},
+		"a certificate that is gone": {func(c *config.Config) { c.API.CertFile, c.API.KeyFile = "/nowhere", "/nowhere" }, "api.tls: read the certificate: "},
+		"tokens that are gone":       {func(c *config.Config) { c.API.TokensFile = "/nowhere" }, "api.tokens_file: read the tokens: "},
+	} {
+		configuration := s.configure()
+		c.change(configuration)
+		if err := runDaemon(t.Context(), configuration, &safeBuffer{}); err == nil || !strings.HasPrefix(err.Error(), c.want) {
+			t.Errorf("%s: the error is %v", name, err)
+		}
+	}
+}
+
+func TestTheLogSaysWhenTokensPassUnencrypted(t *testing.T) {
+	beyond, here := &net.TCPAddr{IP: net.IPv4zero, Port: 8080}, &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 8080}
+	for name, c := range map[string]struct {
+		api     api
+		address net.Addr
+		want    bool
+	}{
+		"beyond loopback":           {api{Options: web.Options{Identity: web.Authorities{}}}, beyond, true},
+		"on loopback":               {api{Options: web.Options{Identity: web.Authorities{}}}, here, false},
+		"with TLS":                  {api{Options: web.Options{Identity: web.Authorities{}}, tls: &tls.Config{MinVersion: tls.VersionTLS12}}, beyond, false},
+		"where there are no tokens": {api{}, beyond, false},
+	} {
+		var log bytes.Buffer
+		d := &daemon{api: c.api, log: slog.New(slog.NewTextHandler(&log, nil))}
+		d.tellAccess(&config.Config{}, c.address)
+		if got := strings.Contains(log.String(), "tokens reach the API unencrypted"); got != c.want {
+			t.Errorf("%s: the log has %q", name, log.String())
+		}
+	}
+}

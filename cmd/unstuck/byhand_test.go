@@ -1,0 +1,200 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"maps"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/cjworkbench/unstuck/probe"
+	"github.com/cjworkbench/unstuck/remediate"
+	"github.com/cjworkbench/unstuck/web"
+)
+
+// threeNodes is a broker whose nodes come back at once when they are deleted.
+type threeNodes struct {
+	mu      sync.Mutex
+	nodes   []probe.Node
+	leading probe.Answer
+	deleted []string
+}
+
+func newThreeNodes() *threeNodes {
+	w := &threeNodes{leading: probe.Yes}
+	for _, name := range []string{"mq-0", "mq-1", "mq-2"} {
+		w.nodes = append(w.nodes, probe.Node{
+			Broker: "orders", Name: name, UID: "uid-of-" + name, Host: "host-of-" + name, Address: "127.0.0.1:1",
+			Started: time.Now().Add(-time.Hour), Terminating: probe.No, RollingOut: probe.No, Owned: probe.Yes, Disruptable: probe.Yes,
+		})
+	}
+	return w
+}
+
+func (w *threeNodes) View(context.Context, string) (probe.View, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return probe.View{At: time.Now(), Expected: 3, Leading: w.leading, Operating: probe.No, Nodes: slices.Clone(w.nodes)}, nil
+}
+
+func (w *threeNodes) Delete(_ context.Context, n probe.Node, _ time.Duration) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.deleted = append(w.deleted, n.UID)
+	for i := range w.nodes {
+		if w.nodes[i].UID == n.UID {
+			w.nodes[i].UID, w.nodes[i].Started = "new", time.Now()
+		}
+	}
+	return nil
+}
+
+// ran counts the runs of each kind of probe on mq-1, and how many of one kind were under way at once at most.
+type ran struct {
+	mu   sync.Mutex
+	runs map[probe.Kind]int
+	now  map[probe.Kind]int
+	most int
+}
+
+func (r *ran) probe(kind probe.Kind) probe.Func {
+	return func(ctx context.Context, n probe.Node) probe.Result {
+		result := probe.Result{Reason: probe.OK, Started: time.Now(), Took: time.Second, Stage: probe.StageClose}
+		r.count(n, kind, 1)
+		select {
+		case <-ctx.Done():
+		case <-time.After(time.Second):
+		}
+		r.count(n, kind, -1)
+		return result
+	}
+}
+
+func (r *ran) count(n probe.Node, kind probe.Kind, by int) {
+	if n.Name != "mq-1" {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.now[kind] += by
+	r.most = max(r.most, r.now[kind])
+	if by > 0 {
+		r.runs[kind]++
+	}
+}
+
+// counted gives how often each kind has run, and how many of one kind were under way at once at most.
+func (r *ran) counted() (runs map[probe.Kind]int, most int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return maps.Clone(r.runs), r.most
+}
+
+// gone gives the UIDs of the nodes that were deleted.
+func (w *threeNodes) gone() []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Clone(w.deleted)
+}
+
+// handed runs a daemon's loop and runner on w, within a bubble, while test does things by hand. The nodes are probed
+// once before, and then only when somebody asks.
+func handed(t *testing.T, w *threeNodes, test func(t *testing.T, h byHand, r *ran)) {
+	t.Helper()
+	dir, err := remediate.NewDir(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	synctest.Test(t, func(t *testing.T) {
+		for i := range w.nodes {
+			w.nodes[i].Started = time.Now().Add(-time.Hour)
+		}
+		d := newDaemon(remediate.NewStore(dir), slog.New(slog.DiscardHandler))
+		r := &ran{runs: map[probe.Kind]int{}, now: map[probe.Kind]int{}}
+		policy := remediate.DefaultPolicy()
+		policy.Mode = remediate.Remediate
+		d.add(&watched{logins: make(map[string]goodLogin)}, "orders", policy, []probe.Probe{{Kind: probe.Login, Run: r.probe(probe.Login)}, {Kind: probe.MaybeStuck, Run: r.probe(probe.MaybeStuck)}}, supplier{World: w})
+		ctx, cancel := context.WithCancel(t.Context())
+		var group sync.WaitGroup
+		group.Go(func() { _ = d.brokers[0].runner.Run(ctx) })
+		group.Go(func() { _ = d.brokers[0].loop.Run(ctx) })
+		time.Sleep(10 * time.Second)
+		for _, n := range w.nodes {
+			d.brokers[0].runner.RunNow(n.Name, probe.Login)
+		}
+		time.Sleep(10 * time.Second)
+		test(t, byHand{d.brokers}, r)
+		cancel()
+		group.Wait()
+	})
+}
+
+func TestANodeIsProbedByHandByEachOfItsProbesAndNeverTwiceAtOnce(t *testing.T) {
+	handed(t, newThreeNodes(), func(t *testing.T, h byHand, r *ran) {
+		before, _ := r.counted()
+		for range 5 {
+			if err := h.Probe(t.Context(), "orders", "mq-1"); err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait()
+		}
+		time.Sleep(10 * time.Second)
+		runs, most := r.counted()
+		for _, kind := range []probe.Kind{probe.Login, probe.MaybeStuck} {
+			if n := runs[kind] - before[kind]; n != 2 {
+				t.Errorf("%s ran %d times, want at once and once more for whoever asked meanwhile", kind, n)
+			}
+		}
+		if most != 1 {
+			t.Errorf("%d of one kind at once", most)
+		}
+		if err := h.Probe(t.Context(), "order", "mq-1"); err == nil {
+			t.Error("a broker that there is not is probed")
+		}
+	})
+}
+
+func TestANodeIsDeletedByHandInTheWordsOfTheAPI(t *testing.T) {
+	w := newThreeNodes()
+	handed(t, w, func(t *testing.T, h byHand, _ *ran) {
+		d := web.Deletion{Broker: "orders", Node: "mq-1", UID: "uid-of-mq-1", Reason: "clients hang", By: "ada", From: "10.0.0.9"}
+		_, err := h.Delete(t.Context(), d)
+		held, ok := errors.AsType[*web.Held](err)
+		if !ok || !slices.ContainsFunc(held.Closed, func(g remediate.GuardState) bool { return g.Guard == remediate.GuardUnproved }) || len(held.Fixed) > 0 {
+			t.Errorf("%v, want it to be held back, as it is not stuck", err)
+		}
+		d.Override, d.DryRun = []remediate.Guard{remediate.GuardUnproved, remediate.GuardQuorumCritical, remediate.GuardWindow}, true
+		done, err := h.Delete(t.Context(), d)
+		overridden := []remediate.Guard{remediate.GuardQuorumCritical, remediate.GuardUnproved}
+		if err != nil || !done.DryRun || done.Case != "" || len(w.gone()) > 0 || !slices.Equal(done.Override, overridden) || len(done.Guards) != len(remediate.Guards()) {
+			t.Errorf("a dry run: %+v, %v; deleted were %v", done, err, w.gone())
+		}
+		d.DryRun = false
+		if done, err = h.Delete(t.Context(), d); err != nil || done.Case == "" || done.UID != d.UID || !slices.Equal(w.gone(), []string{"uid-of-mq-1"}) {
+			t.Errorf("%+v, %v; deleted were %v", done, err, w.gone())
+		}
+		d.Node, d.UID = "mq-2", "uid-of-mq-2"
+		_, err = h.Delete(t.Context(), d)
+		if held, ok = errors.AsType[*web.Held](err); !ok || !slices.Contains(held.Fixed, remediate.GuardInFlight) {
+			t.Errorf("another while the first is awaited: %v", err)
+		}
+		d.UID = "old"
+		if _, err = h.Delete(t.Context(), d); !errors.Is(err, probe.ErrChanged) {
+			t.Errorf("one that has been replaced: %v", err)
+		}
+		w.mu.Lock()
+		w.leading = probe.No
+		w.mu.Unlock()
+		if _, err = h.Delete(t.Context(), d); !errors.Is(err, web.ErrNotHere) {
+			t.Errorf("where another replica leads: %v", err)
+		}
+		d.Broker = "order"
+		if _, err = h.Delete(t.Context(), d); err == nil {
+			t.Error("a broker that there is not has a node deleted")
+		}
+	})
+}

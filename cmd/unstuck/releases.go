@@ -1,0 +1,104 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+
+	"github.com/cjworkbench/unstuck/config"
+	"github.com/cjworkbench/unstuck/kube"
+	"github.com/cjworkbench/unstuck/release"
+	"github.com/cjworkbench/unstuck/web"
+)
+
+// place says in which cluster an environment is: empty is our own. Two kubeconfigs may have contexts of one name.
+func place(e config.Environment) string {
+	if e.Context == "" {
+		return ""
+	}
+	return e.Kubeconfig + " " + e.Context
+}
+
+// at gives the connection to an environment's cluster: our own, or one that all environments there share.
+func (c *cluster) at(e config.Environment, k config.Kubernetes) (*kube.Client, error) {
+	where := place(e)
+	if where == "" {
+		return c.Client, nil
+	}
+	if client := c.others[where]; client != nil {
+		return client, nil
+	}
+	client, err := kube.Connect(kube.Options{
+		Kubeconfig: e.Kubeconfig, Context: e.Context, Elsewhere: true, QPS: k.QPS, Burst: k.Burst, UserAgent: userAgent(),
+	}, c.log.With("cluster", where))
+	if err != nil {
+		return nil, err
+	}
+	c.others[where] = client
+	return client, nil
+}
+
+// serveReleases makes the daemon carry out what people ask for in the environments, and show it.
+func (d *daemon) serveReleases(c *config.Config, k *cluster) error {
+	if len(c.Environments) == 0 {
+		return nil
+	}
+	releases, registries := kube.NewReleases(), make(release.Registries)
+	for _, e := range c.Environments {
+		client, err := k.at(e, c.Kubernetes)
+		if err != nil {
+			return fmt.Errorf("environment %s: %w", e.Name, err)
+		}
+		releases.Add(client, e.Environment)
+		var credentials []func(context.Context) ([]byte, error)
+		if r := e.Registry; r != nil {
+			credentials = append(credentials, client.DockerConfig(r.Namespace, r.Name, r.Key))
+		}
+		registries[e.Name] = release.NewImageRegistry(nil, credentials...)
+		d.api.Environments = append(d.api.Environments, e.Environment)
+	}
+	host, err := os.Hostname()
+	if err != nil {
+		return fmt.Errorf("find out who we are: %w", err)
+	}
+	feed, store := web.NewFeed(), k.Operations()
+	runner, err := release.NewRunner(release.Options{
+		Environments: d.api.Environments, World: releases, Jobs: releases, Logs: releases, Lock: releases, Registry: registries, Store: store,
+		Notify: func(o release.Operation) { feed.Notify(o); d.metrics.OperationChanged(o) },
+		Log:    d.log, Identity: host,
+	})
+	if err != nil {
+		return err
+	}
+	d.metrics.WatchOperations(d.api.Environments, runner.Running)
+	d.api.Operations, d.api.Records, d.api.States, d.api.Feed = runner, store, releases, feed
+	d.api.Logs, d.api.Pods = releases, releases
+	d.beside = append(d.beside, runner.Serve)
+	return nil
+}
+
+// reviews are the clusters' word on who calls and what they may do; nil if the configuration does not want it.
+func (c *cluster) reviews(cfg *config.Config) *web.Reviews {
+	if !cfg.API.Reviews {
+		return nil
+	}
+	v := &web.Reviews{Own: c.Reviews(), Others: make(map[string]web.Reviewer), Brokers: make(map[string]string), Home: c.Namespace()}
+	for where, client := range c.others {
+		v.Others[where] = client.Reviews()
+	}
+	for _, e := range cfg.Environments {
+		env := e.Environment
+		env.Context = place(e) // by which Others are told apart
+		v.Releases = append(v.Releases, env)
+	}
+	for _, b := range cfg.Brokers {
+		v.Brokers[b.Name] = c.Namespace() // of nodes that are no pods there is nothing in the cluster but our records
+		if b.Pods != nil {
+			v.Brokers[b.Name] = b.Pods.Namespace
+		}
+	}
+	for _, a := range cfg.Apps {
+		v.Brokers[a.Name] = a.Pods.Namespace
+	}
+	return v
+}

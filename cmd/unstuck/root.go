@@ -88,6 +88,7 @@ At 3 a.m., begin with "unstuck probe": it needs no configuration, and says wheth
 	root.SetVersionTemplate("{{.Version}}\n")
 	root.SetFlagErrorFunc(flagError)
 	root.AddCommand(newRunCommand(), newProbeCommand(probe.NewLogin), newDemoCommand(), newCheckConfigCommand(), newVersionCommand())
+	root.AddCommand(newClientCommands(newConsole())...)
 	return root
 }
 

@@ -1,0 +1,146 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/cjworkbench/unstuck/release"
+)
+
+// progress shows an operation as it changes: what happened as lines, and on a terminal, below them, a bar and the steps
+// that run.
+type progress struct {
+	*screen
+
+	op     release.Operation
+	begun  bool
+	phases map[string]release.Phase // of the steps, as they were shown
+	lines  map[string]int           // of the steps' logs, that were shown
+}
+
+func newProgress(out io.Writer) *progress {
+	return &progress{screen: newScreen(out, func(error) {}), phases: make(map[string]release.Phase), lines: make(map[string]int)}
+}
+
+// note shows a line that is not of the operation.
+func (p *progress) note(text string) { p.line(yellow, text) }
+
+// state shows what is new in op.
+func (p *progress) state(op release.Operation) {
+	if !p.begun {
+		p.line(bold, fmt.Sprintf("%s  (%s)", op.Request, op.ID))
+		p.begun = true
+	}
+	if op.Cancel != nil && p.op.Cancel == nil {
+		p.line(yellow, "to be cancelled, says "+op.Cancel.By+": "+op.Cancel.Reason)
+	}
+	if op.Phase == release.Undoing && p.op.Phase != release.Undoing {
+		p.line(red, "it failed: the old images are put back")
+	}
+	p.op = op
+	for _, s := range op.Steps {
+		p.step("", s)
+	}
+	for _, s := range op.Undo {
+		p.step("undo: ", s)
+	}
+	p.redraw()
+}
+
+// step shows what is new of a step: its log, and then how it goes.
+func (p *progress) step(prefix string, s release.StepRun) {
+	id := prefix + s.ID
+	before, shown := p.phases[id], p.lines[id]
+	if s.Phase == release.Running && before == release.Pending {
+		p.line("", id+": begins")
+	}
+	total := s.Cut + len(s.Log)
+	if missed := total - shown - len(s.Log); missed > 0 {
+		p.line("", fmt.Sprintf("%s | (%s left out)", id, count(missed, "line")))
+	}
+	for _, text := range s.Log[max(0, min(len(s.Log), len(s.Log)-(total-shown))):] {
+		p.line("", id+" | "+text)
+	}
+	p.phases[id], p.lines[id] = s.Phase, max(total, shown)
+	if !s.Phase.Over() || before == s.Phase {
+		return
+	}
+	text := fmt.Sprintf("%s: %s after %s", id, s.Phase, rough(s.Ended.Sub(s.Started)))
+	if s.Detail != "" {
+		text += ": " + s.Detail
+	}
+	p.line(colourOfPhase(s.Phase), text)
+}
+
+// colourOfPhase is green for what is well, and red for what is not.
+func colourOfPhase(p release.Phase) string {
+	switch p {
+	case release.Succeeded:
+		return green
+	case release.Failed, release.Undone, release.Undoing:
+		return red
+	case release.Cancelled:
+		return yellow
+	case release.Pending, release.Running:
+	}
+	return ""
+}
+
+// maxRunning bounds how many steps are drawn below the bar.
+const maxRunning = 12
+
+// redraw draws the footer anew: a bar of the steps that are done, and those that run, each with how long and what it
+// waits for.
+func (p *progress) redraw() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.terminal {
+		return
+	}
+	p.erase()
+	p.footer = p.footer[:0]
+	if !p.op.Phase.Over() {
+		for _, text := range p.drawn(p.op, time.Now()) {
+			if runes := []rune(printable(text)); len(runes) >= p.width {
+				text = string(runes[:p.width-1])
+			}
+			p.footer = append(p.footer, printable(text))
+		}
+	}
+	p.draw()
+}
+
+// drawn gives the lines of the footer.
+func (p *progress) drawn(op release.Operation, now time.Time) []string {
+	steps := append(append([]release.StepRun(nil), op.Steps...), op.Undo...)
+	done := 0
+	var running []string
+	for _, s := range steps {
+		switch {
+		case s.Phase.Over():
+			done++
+		case s.Phase == release.Running && len(running) < maxRunning:
+			running = append(running, fmt.Sprintf("  %-24s %7s  %s", s.ID, rough(max(0, now.Sub(s.Started))), s.Detail))
+		}
+	}
+	phase := string(op.Phase)
+	if phase == "" {
+		phase = "waiting to begin"
+	}
+	if op.Cancel != nil {
+		phase += ", to be cancelled"
+	}
+	bar := progressBar(done, len(steps), max(10, min(40, p.width/3)))
+	return append([]string{fmt.Sprintf("%s %d of %s  %s  %s", bar, done, count(len(steps), "step"), rough(max(0, now.Sub(op.Created))), phase)}, running...)
+}
+
+// progressBar draws how much of all is done.
+func progressBar(done, all, width int) string {
+	filled := 0
+	if all > 0 {
+		filled = width * done / all
+	}
+	return strings.Repeat("█", filled) + strings.Repeat("░", width-filled)
+}

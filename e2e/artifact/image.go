@@ -68,7 +68,7 @@ func (m *Maker) RabbitMQ(ctx context.Context, version string) (string, error) {
 		if _, err := m.command(ctx, m.Root, "tar", append(args, ".")...); err != nil {
 			return err
 		}
-		return writeImage(path, layer, RabbitMQImage(version), map[string]any{"User": "rabbitmq"})
+		return writeImage(path, layer, []string{RabbitMQImage(version)}, map[string]any{"User": "rabbitmq"})
 	})
 	return path, err
 }
@@ -79,13 +79,13 @@ func (m *Maker) Tool(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return m.ProgramImage(ToolImage, program)
+	return m.programImage("tool", []string{ToolImage}, program, nil)
 }
 
-// ProgramImage makes an image that holds one static program and nothing else, and gives the path of its tar file. It
-// is quick, so it is made anew each time.
-func (m *Maker) ProgramImage(name, program string) (string, error) {
-	path := m.imagePath(filepath.Base(program))
+// programImage makes an image that holds one static program and nothing else, with names and with variables of its
+// containers' environment, and gives the path of its tar file. It is quick, so it is made anew each time.
+func (m *Maker) programImage(file string, names []string, program string, env []string) (string, error) {
+	path := m.imagePath(file)
 	layer := path + ".layer"
 	defer os.Remove(layer)
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
@@ -107,16 +107,16 @@ func (m *Maker) ProgramImage(name, program string) (string, error) {
 	if err := os.WriteFile(layer, b.Bytes(), 0o644); err != nil {
 		return "", err
 	}
-	return path, writeImage(path, layer, name, map[string]any{"Entrypoint": []string{"/" + base}})
+	return path, writeImage(path, layer, names, map[string]any{"Entrypoint": []string{"/" + base}, "Env": env})
 }
 
 func (m *Maker) imagePath(name string) string {
 	return filepath.Join(m.Root, ".cache", "images", name+"-"+imageFormat+".tar")
 }
 
-// writeImage writes an image of one layer, with settings of its containers, in the format of `docker save`
-// (https://github.com/moby/docker-image-spec/blob/main/v1.2.md). It appears only once it is complete.
-func writeImage(path, layer, name string, settings map[string]any) error {
+// writeImage writes an image of one layer, with its names and with settings of its containers, in the format of `docker
+// save` (https://github.com/moby/docker-image-spec/blob/main/v1.2.md). It appears only once it is complete.
+func writeImage(path, layer string, names []string, settings map[string]any) error {
 	partial, err := os.Create(path + ".partial")
 	if err != nil {
 		return err
@@ -137,7 +137,8 @@ func writeImage(path, layer, name string, settings map[string]any) error {
 		return err
 	}
 	settings = maps.Clone(settings)
-	settings["Env"] = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
+	env, _ := settings["Env"].([]string)
+	settings["Env"] = append([]string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}, env...)
 	config, err := json.Marshal(map[string]any{
 		"architecture": runtime.GOARCH, "os": "linux", "created": time.Unix(0, 0).UTC(), "config": settings,
 		"rootfs": map[string]any{"type": "layers", "diff_ids": []string{"sha256:" + hex.EncodeToString(h.Sum(nil))}},
@@ -146,7 +147,7 @@ func writeImage(path, layer, name string, settings map[string]any) error {
 		return err
 	}
 	manifest, err := json.Marshal([]any{map[string]any{
-		"Config": "config.json", "RepoTags": []string{name}, "Layers": []string{"layer.tar"},
+		"Config": "config.json", "RepoTags": names, "Layers": []string{"layer.tar"},
 	}})
 	if err != nil {
 		return err

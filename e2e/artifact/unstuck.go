@@ -35,3 +35,12 @@ func (m *Maker) Helm(ctx context.Context) (string, error) {
 	}
 	return path, nil
 }
+
+// Command gives the path of our own program, built of the sources as they are, for this machine.
+func (m *Maker) Command(ctx context.Context) (string, error) {
+	path := filepath.Join(m.Root, ".cache", "own", "unstuck")
+	if _, err := m.command(ctx, m.Root, "go", "build", "-trimpath", "-o", path, "./cmd/unstuck"); err != nil {
+		return "", fmt.Errorf("build unstuck: %w", err)
+	}
+	return path, nil
+}

@@ -1,7 +1,6 @@
 package cluster
 
 import (
-	"bytes"
 	"context"
 	"crypto/rand"
 	_ "embed"
@@ -12,7 +11,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"text/template"
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
@@ -110,16 +108,10 @@ func (c *Cluster) OpenBroker(ctx context.Context, namespace string) (*Broker, er
 }
 
 func (b *Broker) manifests() (string, error) {
-	t, err := template.New("broker").Parse(brokerYAML)
-	if err != nil {
-		return "", err
-	}
-	var out bytes.Buffer
-	err = t.Execute(&out, struct {
+	return fill("broker", brokerYAML, struct {
 		*Broker
 		Name, Password, Cookie, Image string
-	}{b, BrokerName, b.password, rand.Text(), artifact.RabbitMQImage(b.Version)})
-	return out.String(), err
+	}{b, BrokerName, b.password, rand.Text(), artifact.RabbitMQImage(b.Version)}, nil)
 }
 
 // Pods gives the names of the broker's pods, in order.

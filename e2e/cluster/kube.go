@@ -180,12 +180,21 @@ func (c *Cluster) Logs(ctx context.Context, namespace, pod, container string, li
 	return string(raw), err
 }
 
-// AccountKubeconfig writes a kubeconfig with which one is a service account, for an hour, and gives its path.
-func (c *Cluster) AccountKubeconfig(ctx context.Context, namespace, account string) (string, error) {
-	token, err := c.Kubernetes.CoreV1().ServiceAccounts(namespace).
-		CreateToken(ctx, account, &authenticationv1.TokenRequest{}, metav1.CreateOptions{})
+// AccountToken makes a token of a service account, for an hour. With audiences it is for these, and not for the cluster.
+func (c *Cluster) AccountToken(ctx context.Context, namespace, account string, audiences ...string) (string, error) {
+	token, err := c.Kubernetes.CoreV1().ServiceAccounts(namespace).CreateToken(ctx, account,
+		&authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{Audiences: audiences}}, metav1.CreateOptions{})
 	if err != nil {
 		return "", fmt.Errorf("make a token for %s: %w", account, err)
+	}
+	return token.Status.Token, nil
+}
+
+// AccountKubeconfig writes a kubeconfig with which one is a service account, for an hour, and gives its path.
+func (c *Cluster) AccountKubeconfig(ctx context.Context, namespace, account string) (string, error) {
+	token, err := c.AccountToken(ctx, namespace, account)
+	if err != nil {
+		return "", err
 	}
 	path := filepath.Join(c.dir, account+"."+namespace+".kubeconfig")
 	text := fmt.Sprintf(`apiVersion: v1
@@ -194,7 +203,7 @@ current-context: e2e
 contexts: [{name: e2e, context: {cluster: e2e, user: %[1]q, namespace: %[2]q}}]
 clusters: [{name: e2e, cluster: {server: %[3]q, certificate-authority: %[4]q}}]
 users: [{name: %[1]q, user: {token: %[5]q}}]
-`, account, namespace, c.Config.Host, filepath.Join(c.dir, pkiDir, "ca.crt"), token.Status.Token)
+`, account, namespace, c.Config.Host, filepath.Join(c.dir, pkiDir, "ca.crt"), token)
 	return path, os.WriteFile(path, []byte(text), 0o600)
 }
 

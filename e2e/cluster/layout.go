@@ -139,6 +139,7 @@ func (l layout) writeCertificates() error {
 		ca.issue("kubelet", "system:node:"+hostName, "system:nodes", hostName, hostIP),
 		ca.issue("kube-proxy", "system:kube-proxy", ""),
 		ca.issue("coredns", "coredns", ""),
+		ca.issue(registryCert, registryHost, "", registryHost),
 	); err != nil {
 		return err
 	}

@@ -37,6 +37,7 @@ const (
 // Unstuck is Unstuck as its own chart installed it, with the chart's service account and Roles.
 type Unstuck struct {
 	Namespace string
+	Token     string // for its API; empty: it asks for none
 
 	cluster *Cluster
 	root    string
@@ -205,6 +206,21 @@ func (u *Unstuck) API(ctx context.Context, pod *corev1.Pod, path string, v any) 
 	return json.Unmarshal(body, v)
 }
 
+// Service gives a client that reaches Unstuck's API by its Service, whatever the host in the address: each request
+// may come to another replica.
+func (u *Unstuck) Service(ctx context.Context) (*http.Client, error) {
+	service, err := u.cluster.Kubernetes.CoreV1().Services(u.Namespace).Get(ctx, unstuckRelease, metav1.GetOptions{})
+	if err != nil {
+		return nil, fmt.Errorf("find Unstuck's Service: %w", err)
+	}
+	return &http.Client{Transport: &http.Transport{
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return u.cluster.Dial(ctx, net.JoinHostPort(service.Spec.ClusterIP, unstuckAPI))
+		},
+		DisableKeepAlives: true,
+	}}, nil
+}
+
 // Metrics gives a replica's metrics, in text.
 func (u *Unstuck) Metrics(ctx context.Context, pod *corev1.Pod) (string, error) {
 	body, err := u.get(ctx, pod, unstuckMetrics, "/metrics")
@@ -221,6 +237,9 @@ func (u *Unstuck) get(ctx context.Context, pod *corev1.Pod, port, path string) (
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return nil, err
+	}
+	if u.Token != "" {
+		request.Header.Set("Authorization", "Bearer "+u.Token)
 	}
 	response, err := client.Do(request)
 	if err != nil {

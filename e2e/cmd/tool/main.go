@@ -5,6 +5,14 @@
 //	tool lookup NAME  print the addresses that a name has
 //	tool log          print a line every second, until it is silenced
 //	tool silence      silence the first process of the container: it goes on, and prints nothing more
+//
+// It also stands in for the application that is deployed, at the commit that its image says:
+//
+//	tool serve        the frontend: listen, and print a line every second
+//	tool single FILE  a singleton: note in the file when it begins and when it has ended
+//	tool migrate DIR  a migration: print what Flyway prints, once the directory has no file "hold"
+//	tool count WHAT   print twenty lines, one after the other, and end
+//	tool registry DIR a registry of images, with the certificate in the directory
 package main
 
 import (
@@ -48,8 +56,18 @@ func run(ctx context.Context, args []string) error {
 		return chat(ctx)
 	case args[0] == "silence" && len(args) == 1:
 		return syscall.Kill(1, syscall.SIGUSR1)
+	case args[0] == "serve" && len(args) == 1:
+		return serve(ctx)
+	case args[0] == "single" && len(args) == 2:
+		return single(ctx, args[1])
+	case args[0] == "migrate" && len(args) == 2:
+		return migrate(ctx, args[1])
+	case args[0] == "count" && len(args) == 2:
+		return count(ctx, args[1])
+	case args[0] == "registry" && len(args) == 2:
+		return serveRegistry(ctx, args[1])
 	}
-	return errors.New("usage: tool [fetch URL | lookup NAME | log | silence]")
+	return errors.New("usage: tool [fetch URL | lookup NAME | log | silence | serve | single FILE | migrate DIR | count WHAT | registry DIR]")
 }
 
 // account is where a pod finds its service account.

@@ -1,0 +1,148 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/cjworkbench/unstuck/e2e/cluster"
+	"github.com/cjworkbench/unstuck/release"
+	"github.com/cjworkbench/unstuck/remediate"
+	"github.com/cjworkbench/unstuck/web"
+)
+
+// What people do to a namespace and what the daemon does to a broker in it keep out of each other's way.
+func TestADeployARemediationAPauseAndADeletionByHandWaitForEachOther(t *testing.T) {
+	t.Parallel()
+	b := startBroker(t, cluster.BrokerOptions{Namespace: "busy", Replicas: 1, HandshakeTimeout: quickHandshake})
+	i, err := install(within(t, 5*time.Minute), "unstuck-busy", config(b, "remediate", quick+"      single_node: true\n"), []string{"busy"}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	watch := &site{t: t, Broker: b, daemon: i.Unstuck}
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 2*time.Minute)
+		defer cancel()
+		if t.Failed() {
+			watch.explain(ctx)
+		}
+		if err := i.Remove(ctx); err != nil {
+			t.Error(err)
+		}
+	})
+	s := stage(t, i, "busy")
+	s.ready()
+	watch.wait(2*time.Minute, "the node is well", watch.allWell)
+	node, before := b.Pods()[0], watch.uids()
+	const pauses = "/api/v1/brokers/rabbitmq/pauses"
+
+	// A pause holds a wedged node.
+	var list web.PauseList
+	if p := s.ask(http.MethodPost, pauses, body{"reason": "we look at it ourselves", "for": "10m"}, &list); p != nil {
+		t.Fatal(p)
+	}
+	if len(list.Pauses) != 1 || list.Pauses[0].By != "oncall" {
+		t.Errorf("the pauses are %+v", list.Pauses)
+	}
+	if err := b.WedgeLogin(t.Context(), node); err != nil {
+		t.Fatal(err)
+	}
+	watch.wait(2*time.Minute, "held back by the pause", heldBack(node, remediate.GuardPaused))
+
+	// Without it a deploy that is under way does.
+	if err := s.Hold(); err != nil {
+		t.Fatal(err)
+	}
+	op := s.deploy(commitTwo)
+	s.follow(op.ID, time.Minute, migrating)
+	if p := s.ask(http.MethodDelete, pauses, nil, &list); p != nil || len(list.Pauses) != 0 {
+		t.Fatalf("%v; the pauses are %+v", p, list.Pauses)
+	}
+	watch.wait(time.Minute, "held back by the deploy alone", func(v web.Broker) error {
+		if len(v.Nodes) == 1 && slices.Equal(v.Nodes[0].Closed, []remediate.Guard{remediate.GuardOperating}) {
+			return nil
+		}
+		return fmt.Errorf("the nodes are %+v", v.Nodes)
+	})
+	pause(t.Context(), 5*time.Second) // a few turns of its loop
+	watch.untouched(before, 0)
+	if err := s.LetGo(); err != nil {
+		t.Fatal(err)
+	}
+	s.over(op.ID, release.Succeeded)
+
+	// Then the remediation follows, and a deploy waits for it.
+	watch.wait(time.Minute, "a deletion is under way", func(v web.Broker) error {
+		if len(v.Acts) == 1 && v.Acts[0].Outcome == remediate.Pending {
+			return nil
+		}
+		return fmt.Errorf("the acts are %+v", v.Acts)
+	})
+	s.refused(s.path+"/deploys", body{"commit": commitThree, "reason": "too early"}, http.StatusConflict, release.Busy, node)
+	watch.toldAlike(watch.cured(node, before, 0, 3*time.Minute))
+
+	s.byHand(watch, node)
+}
+
+// byHand deletes a node that is well: it is held back until the guards that say so are overridden by name.
+func (s *scene) byHand(watch *site, node string) {
+	s.t.Helper()
+	before, path := watch.uids(), "/api/v1/brokers/rabbitmq/nodes/"+node+"/deletions"
+	guards := []string{string(remediate.GuardUnproved)}
+	var done web.Deleted
+	var p *web.Problem
+	ctx := within(s.t, time.Minute)
+	if err := until(ctx, func() (bool, error) { // it is still young
+		p = s.leading(path, body{"reason": "a hunch", "dry_run": true}, &done)
+		if p == nil || p.Status != http.StatusConflict {
+			return true, nil
+		}
+		pause(ctx, 300*time.Millisecond)
+		return len(p.Closed) == 1, fmt.Errorf("closed are %+v", p.Closed)
+	}); err != nil {
+		s.t.Fatal(err)
+	}
+	for _, override := range [][]string{nil, {string(remediate.GuardPeers)}} { // none, and one that holds nothing back
+		p := s.leading(path, body{"reason": "a hunch", "override": override}, &done)
+		if p == nil || p.Status != http.StatusConflict || len(p.Closed) != 1 || p.Closed[0].Guard != remediate.GuardUnproved {
+			s.t.Fatalf("a node that is well is deleted unasked: %+v, %+v", p, done)
+		}
+	}
+	if p := s.leading(path, body{"reason": "a hunch", "override": guards, "uid": "another"}, &done); p == nil || p.Status != http.StatusConflict {
+		s.t.Errorf("with another UID: %+v, %+v", p, done)
+	}
+	watch.untouched(before, 1)
+	if p = s.leading(path, body{"reason": "a hunch", "override": guards}, &done); p != nil {
+		s.t.Fatalf("overriding %v: %s", guards, p.Detail)
+	}
+	if done.UID != string(before[node]) || done.Case == "" || len(done.Override) != len(guards) {
+		s.t.Errorf("the answer is %+v", done)
+	}
+	a := watch.cured(node, before, 1, 3*time.Minute)
+	if a.Case != done.Case {
+		s.t.Errorf("the act's case is %s, the answer's %s", a.Case, done.Case)
+	}
+	var c remediate.Case
+	if p := s.ask(http.MethodGet, "/api/v1/cases/"+a.Case, nil, &c); p != nil || c.Act == nil {
+		s.t.Fatalf("%v; the case has no act", p)
+	}
+	if by := c.Act.ByHand; by == nil || by.By != "oncall" || by.Reason != "a hunch" || !slices.Equal(by.Override, []remediate.Guard{remediate.GuardUnproved}) {
+		s.t.Errorf("the case says that it was done by hand by %+v", by)
+	}
+}
+
+// leading asks until the replica answers that leads.
+func (s *scene) leading(path string, b body, v any) *web.Problem {
+	s.t.Helper()
+	ctx := within(s.t, time.Minute)
+	for {
+		p := s.ask(http.MethodPost, path, b, v)
+		if p == nil || p.Code != release.Busy || ctx.Err() != nil {
+			return p
+		}
+		pause(ctx, 300*time.Millisecond)
+	}
+}

@@ -115,7 +115,7 @@ func (s *site) explain(ctx context.Context) {
 		s.t.Log(err)
 	}
 	for _, p := range pods {
-		logs, err := s.daemon.Logs(ctx, p.Name, 400)
+		logs, err := s.daemon.Logs(ctx, p.Name, 4000)
 		var kept []string
 		for line := range strings.Lines(logs) {
 			if !strings.Contains(line, `"level":"DEBUG"`) {

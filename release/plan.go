@@ -39,7 +39,7 @@ func MakePlan(r Request, env Environment, k Known) (Plan, error) {
 	case Deploy:
 		p.Steps, err = deploySteps(r, env, k, r.Commit)
 	case Promotion:
-		if p.Commit, err = sourceCommit(env, k); err == nil {
+		if p.Commit, err = sourceCommit(r, env, k); err == nil {
 			p.Steps, err = deploySteps(r, env, k, p.Commit)
 		}
 	case Revert:

@@ -7,8 +7,8 @@ import (
 )
 
 // sourceCommit gives the commit to promote: the one that every service of the source runs, fully rolled out, and well
-// for as long as is asked for.
-func sourceCommit(env Environment, k Known) (string, error) {
+// for as long as is asked for. Another than was expected is none, for nobody has said yes to it.
+func sourceCommit(r Request, env Environment, k Known) (string, error) {
 	if env.PromoteFrom == "" {
 		return "", refuse(NotFound, "deploy to it instead", "nothing is promoted to %s", env.Name)
 	}
@@ -18,6 +18,9 @@ func sourceCommit(env Environment, k Known) (string, error) {
 	commit, why := runningCommit(k.Source, k.SourceState)
 	if why != "" {
 		return "", refuse(NotReady, "bring it to one commit first", "%s does not run one commit: %s", k.Source.Name, why)
+	}
+	if r.ExpectCommit != "" && r.ExpectCommit != commit {
+		return "", refuse(Changed, "look at the plan again, and expect that one if it is meant", "%s runs %s by now, and not %s", k.Source.Name, commit, r.ExpectCommit)
 	}
 	var waits, unwell []string
 	for _, s := range k.Source.Services {

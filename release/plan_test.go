@@ -158,6 +158,28 @@ func TestAPromotionTakesTheCommitOfAWellSource(t *testing.T) {
 	}
 }
 
+func TestAPromotionOfAnotherCommitThanIsExpectedIsRefused(t *testing.T) {
+	plan := func(kind Kind, commit, expect string) (Plan, error) {
+		production := testEnvironment()
+		production.Name, production.PromoteFrom = "production", "staging"
+		r := Request{Kind: kind, Environment: "production", Commit: commit, ExpectCommit: expect, Reason: "a test", By: "ada"}
+		return MakePlan(r, production, Known{Now: noon, State: testState(commitA), Source: testEnvironment(), SourceState: testState(commitB)})
+	}
+	if p, err := plan(Promotion, "", commitB); err != nil || p.Commit != commitB {
+		t.Errorf("the expected one: %+v, %v", p, err)
+	}
+	_, err := plan(Promotion, "", commitC)
+	wantRefusal(t, err, Changed, "staging runs "+commitB+" by now, and not "+commitC)
+	_, err = plan(Promotion, "", "b")
+	wantRefusal(t, err, Invalid, `"b" is no whole commit`)
+	_, err = plan(Deploy, commitB, commitB)
+	wantRefusal(t, err, Invalid, "only a promotion expects a commit")
+	one, other, any := Request{ExpectCommit: commitB}, Request{ExpectCommit: commitC}, Request{}
+	if one.same(other) || !one.same(any) || !any.same(one) || !one.same(one) {
+		t.Error("with a key, the same is asked for again where the same, or nothing, is expected")
+	}
+}
+
 // past makes a history of operations, oldest first: "kind commit phase migrated".
 func past(lines ...string) []Operation {
 	var all []Operation

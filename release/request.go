@@ -33,6 +33,8 @@ type Request struct {
 	Service     string    `json:"service,omitzero"` // restart: this, or
 	Secret      string    `json:"secret,omitzero"`  // every service that reads this Secret
 	Task        string    `json:"task,omitzero"`
+	// ExpectCommit is the one that a promotion's source is thought to run: another is not promoted. Empty: any.
+	ExpectCommit string `json:"expect_commit,omitzero"`
 
 	Reason    string `json:"reason"`
 	BugReport string `json:"bug_report,omitzero"` // its address
@@ -47,9 +49,11 @@ type Request struct {
 	DryRun              bool      `json:"dry_run,omitzero"`               // plan and do nothing
 }
 
-// same says whether two requests ask for the same thing, whoever asks and why.
+// same says whether two requests ask for the same thing, whoever asks and why. One that expects no commit is the same as
+// one that does.
 func (r Request) same(o Request) bool {
-	return r.Kind == o.Kind && r.Environment == o.Environment && r.Commit == o.Commit && r.Service == o.Service &&
+	expect := r.ExpectCommit == o.ExpectCommit || r.ExpectCommit == "" || o.ExpectCommit == ""
+	return expect && r.Kind == o.Kind && r.Environment == o.Environment && r.Commit == o.Commit && r.Service == o.Service &&
 		r.Secret == o.Secret && r.Task == o.Task && r.AcceptMigrationRisk == o.AcceptMigrationRisk && r.OnFailure == o.OnFailure
 }
 
@@ -85,6 +89,7 @@ const (
 	Invalid      Code = "invalid"      // the request is malformed
 	NotFound     Code = "not_found"    // it names something that there is not
 	NotReady     Code = "not_ready"    // the environment, or a promotion's source, is not in a state for it
+	Changed      Code = "changed"      // a promotion's source runs another commit than was expected
 	Migrated     Code = "migrated"     // a revert would cross a migration
 	Unconfirmed  Code = "unconfirmed"  // the task's warning was not confirmed
 	Busy         Code = "busy"         // another operation, or the daemon itself, is at work there
@@ -154,8 +159,10 @@ func (r Request) validate(env Environment) error {
 	if r.OnFailure != "" && r.OnFailure != Leave && r.OnFailure != Rollback {
 		return refuse(Invalid, fmt.Sprintf("use %q or %q", Leave, Rollback), "on failure %q", r.OnFailure)
 	}
-	if r.Commit != "" && !IsCommit(r.Commit) {
-		return refuse(Invalid, "give all 40 hexadecimal digits, in lower case", "%q is no whole commit", r.Commit)
+	for _, commit := range []string{r.Commit, r.ExpectCommit} {
+		if commit != "" && !IsCommit(commit) {
+			return refuse(Invalid, "give all 40 hexadecimal digits, in lower case", "%q is no whole commit", commit)
+		}
 	}
 	return r.validateKind()
 }
@@ -171,6 +178,8 @@ func (r Request) validateKind() error {
 		return refuse(Invalid, fmt.Sprintf("use one of %v", Kinds()), "there is no operation %q", r.Kind)
 	case r.Kind == Deploy && r.Commit == "":
 		return refuse(Invalid, "give all 40 hexadecimal digits", "a deploy needs a commit")
+	case r.Kind != Promotion && r.ExpectCommit != "":
+		return refuse(Invalid, "leave it out", "only a promotion expects a commit")
 	case !t.commit && r.Commit != "", !t.service && r.Service+r.Secret != "", !t.task && r.Task != "":
 		return refuse(Invalid, "leave out what does not belong to it", "a %s takes no commit, service, secret or task that it does not need", r.Kind)
 	case r.Kind == Restart && (r.Service == "") == (r.Secret == ""):

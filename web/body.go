@@ -31,6 +31,10 @@ type DeployBody struct {
 
 // PromotionBody asks for a promotion, of the commit that the environment's source runs.
 type PromotionBody struct {
+	// ExpectCommit is the commit that the source is thought to run, as a dry run said; it is refused if that is another by
+	// now. Default: whichever it runs.
+	ExpectCommit string `json:"expect_commit,omitzero"`
+
 	Reason    string            `json:"reason"`
 	BugReport string            `json:"bug_report,omitzero"`
 	OnFailure release.OnFailure `json:"on_failure,omitzero"`

@@ -93,7 +93,7 @@ func (o Options) promote(w http.ResponseWriter, r *http.Request, a *Attempt) (re
 		}
 	}
 	return o.submit(r, a, release.Request{
-		Kind: release.Promotion, Reason: b.Reason, BugReport: b.BugReport, OnFailure: b.OnFailure, DryRun: b.DryRun,
+		Kind: release.Promotion, ExpectCommit: b.ExpectCommit, Reason: b.Reason, BugReport: b.BugReport, OnFailure: b.OnFailure, DryRun: b.DryRun,
 	})
 }
 
@@ -235,6 +235,7 @@ var statusOf = map[release.Code]int{
 	release.Invalid:      http.StatusBadRequest,
 	release.NotFound:     http.StatusNotFound,
 	release.NotReady:     http.StatusConflict,
+	release.Changed:      http.StatusConflict,
 	release.Migrated:     http.StatusConflict,
 	release.Unconfirmed:  http.StatusConflict,
 	release.Busy:         http.StatusConflict,

@@ -22,7 +22,7 @@ func TestEachPathAsksForItsKindOfOperation(t *testing.T) {
 			`{"commit":"` + newCommit + `","reason":"nightly","bug_report":"https://bugs/1","on_failure":"rollback"}`,
 			release.Request{Kind: release.Deploy, Commit: newCommit, Reason: "nightly", BugReport: "https://bugs/1", OnFailure: release.Rollback},
 		},
-		env + "/promotions": {`{"reason":"weekly","on_failure":"leave"}`, release.Request{Kind: release.Promotion, Reason: "weekly", OnFailure: release.Leave}},
+		env + "/promotions": {`{"reason":"weekly","on_failure":"leave","expect_commit":"` + newCommit + `"}`, release.Request{Kind: release.Promotion, ExpectCommit: newCommit, Reason: "weekly", OnFailure: release.Leave}},
 		env + "/reverts": {
 			`{"commit":"` + oldCommit + `","accept_migration_risk":true,"reason":"disaster"}`,
 			release.Request{Kind: release.Revert, Commit: oldCommit, AcceptMigrationRisk: true, Reason: "disaster"},
@@ -66,7 +66,7 @@ func TestEachPathAsksForItsKindOfOperation(t *testing.T) {
 
 func TestEachRefusalHasItsStatusAndSaysWhatWouldBeRight(t *testing.T) {
 	want := map[release.Code]int{
-		release.Invalid: 400, release.NotFound: 404, release.NotReady: 409, release.Migrated: 409, release.Unconfirmed: 409,
+		release.Invalid: 400, release.NotFound: 404, release.NotReady: 409, release.Changed: 409, release.Migrated: 409, release.Unconfirmed: 409,
 		release.Busy: 409, release.KeyReused: 422, release.NotRunning: 409, release.Unobtainable: 503, "unheard of": 409,
 	}
 	for code := range statusOf {

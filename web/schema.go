@@ -36,7 +36,7 @@ var enums = map[reflect.Type][]string{
 	reflect.TypeFor[release.ServiceKind](): {release.Singleton.String(), release.Rolling.String()},
 	reflect.TypeFor[release.Migration]():   {release.DidMigrate.String(), release.DidNotMigrate.String(), release.MaybeMigrated.String()},
 	reflect.TypeFor[release.Code](): listed([]release.Code{
-		release.Invalid, release.NotFound, release.NotReady, release.Migrated, release.Unconfirmed, release.Busy,
+		release.Invalid, release.NotFound, release.NotReady, release.Changed, release.Migrated, release.Unconfirmed, release.Busy,
 		release.KeyReused, release.NotRunning, release.Unobtainable,
 	}),
 	reflect.TypeFor[release.PodLogState](): listed(release.PodLogStates()),

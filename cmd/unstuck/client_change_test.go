@@ -135,6 +135,10 @@ func TestAPromotionOfAnotherCommitThanWasShownIsSaid(t *testing.T) {
 		if want := "unstuck: warning: the commit is " + newCommit + " by now, and not the " + oldCommit + " of the plan\n"; strings.Contains(stderr, want) == strings.Contains(again, "warning") {
 			t.Errorf("stderr %q, and where nothing was shown %q", stderr, again)
 		}
+		// The commit of the plan is expected, so that the daemon refuses another; where nobody saw a plan, any is.
+		if len(s.asked) != 2 || s.asked[0].ExpectCommit != oldCommit || s.asked[1].ExpectCommit != "" {
+			t.Errorf("asked for %+v", s.asked)
+		}
 	}, func(s *servedAPI) { s.options.Operations = movingSource{s} })
 }
 

@@ -1,6 +1,7 @@
 package web
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -181,6 +182,23 @@ func TestEndingABrokersPausesLeavesThoseOfEveryBroker(t *testing.T) {
 			if got := strings.Join(list(decode[PauseList](t, w.Body.Bytes())), " "); w.Code != c.status || got != c.left {
 				t.Errorf("%s: %s %s: %d %s, want %d and %q", c.who, c.method, c.path, w.Code, w.Body, c.status, c.left)
 			}
+		}
+	})
+}
+
+func TestAPauseForABrokerThatIsNotWatchedIsShownToAllAndNamed(t *testing.T) {
+	atNoon(t, func(t *testing.T) {
+		s := newSite()
+		s.keeper.pauses = append(s.keeper.pauses, remediate.Pause{Broker: "ordres", Reason: "upgrade", By: "eve", Until: noon.Add(time.Minute)})
+		for who, paths := range map[string]int{"ada": 2, "bob": 1} {
+			list := decode[PauseList](t, s.ask(request(who, "GET", "/api/v1/pauses", "")).Body.Bytes())
+			if len(list.Pauses) != paths || list.Pauses[0].Broker != "ordres" || !slices.Equal(list.Unknown, []string{"ordres"}) {
+				t.Errorf("%s: %+v", who, list)
+			}
+		}
+		w := s.post("/api/v1/brokers/orders/pauses", `{"reason":"upgrade","for":"10m"}`)
+		if list := decode[PauseList](t, w.Body.Bytes()); w.Code != 201 || !slices.Equal(list.Unknown, []string{"ordres"}) {
+			t.Errorf("of one broker, which it holds too: %d %s", w.Code, w.Body)
 		}
 	})
 }

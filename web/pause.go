@@ -25,7 +25,8 @@ type Pauses interface {
 
 // PauseList is the answer to /api/v1/pauses, and to what changes them.
 type PauseList struct {
-	Pauses []remediate.Pause `json:"pauses"` // that have not ended, the first to end first
+	Pauses  []remediate.Pause `json:"pauses"`           // that have not ended, the first to end first
+	Unknown []string          `json:"unknown,omitzero"` // the brokers that are named there and not watched: these hold for every broker
 }
 
 // maxPause bounds a pause: one that is forgotten must not be for ever.
@@ -57,12 +58,20 @@ func (o Options) pauses(r *http.Request, wanted func(broker string) bool) (Pause
 	if err != nil {
 		return PauseList{}, fmt.Errorf("read the pauses: %w", err)
 	}
+	var watched []string
+	for _, s := range o.Snapshots() {
+		watched = append(watched, s.Broker)
+	}
 	list, now := PauseList{Pauses: []remediate.Pause{}}, time.Now()
 	for _, p := range kept {
-		if p.Over(now) || !wanted(p.Broker) {
+		known := p.Broker == "" || slices.Contains(watched, p.Broker)
+		if p.Over(now) || (known && !wanted(p.Broker)) {
 			continue
 		}
-		if p.Broker != "" { // whoever sees any broker may know of what holds for all
+		if !known && !slices.Contains(list.Unknown, p.Broker) {
+			list.Unknown = append(list.Unknown, p.Broker)
+		}
+		if p.Broker != "" && known { // whoever sees any broker may know of what holds for all
 			if ok, err := o.sees(r.Context(), Act{Broker: p.Broker}); err != nil {
 				return PauseList{}, err
 			} else if !ok {

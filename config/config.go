@@ -4,6 +4,7 @@ package config
 
 import (
 	"fmt"
+	"io"
 	"log/slog"
 	"path/filepath"
 	"slices"
@@ -16,6 +17,7 @@ import (
 
 // Config is all that the daemon is told.
 type Config struct {
+	Path    string // of the file that Load read it from; empty: it came from elsewhere
 	Listen  Listen
 	Log     Log
 	DataDir string // where cases and acts are kept when there is no Kubernetes
@@ -154,6 +156,27 @@ func load(path string, base Config) (*Config, error) {
 	if err != nil {
 		return nil, err // it names the operation and the path
 	}
+	c, err := check(data, path, base)
+	if err == nil {
+		c.Path = path
+	}
+	return c, err
+}
+
+// LoadFrom is Load for a configuration that comes from r and is called name where there are problems, as a path would
+// be. Paths in it are relative to name's directory.
+func LoadFrom(r io.Reader, name string) (*Config, error) {
+	data, err := io.ReadAll(io.LimitReader(r, probe.MaxFile+1))
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", name, err)
+	}
+	if len(data) > probe.MaxFile {
+		return nil, fmt.Errorf("read %s: it is larger than %d bytes", name, probe.MaxFile)
+	}
+	return check(data, name, defaults())
+}
+
+func check(data []byte, path string, base Config) (*Config, error) {
 	dir, err := filepath.Abs(filepath.Dir(path))
 	if err != nil {
 		return nil, fmt.Errorf("find the directory of %s: %w", path, err)

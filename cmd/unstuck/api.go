@@ -6,6 +6,7 @@ import (
 	"net"
 
 	"github.com/cjworkbench/unstuck/config"
+	"github.com/cjworkbench/unstuck/metrics"
 	"github.com/cjworkbench/unstuck/remediate"
 	"github.com/cjworkbench/unstuck/web"
 )
@@ -36,6 +37,29 @@ func (d *daemon) openAPI(c *config.Config, reviews *web.Reviews) error {
 		d.api.Identity, d.api.Access = known, known
 	}
 	return nil
+}
+
+// watchFiles has the metrics tell whether the files that the daemon is configured by are good, as its next start, or the
+// next look at them, will find them.
+func (d *daemon) watchFiles(c *config.Config) {
+	if c.Path != "" {
+		d.metrics.WatchFile(metrics.ConfigurationFile, func() error {
+			_, err := config.Load(c.Path)
+			return err
+		})
+	}
+	if file := c.API.TokensFile; file != "" {
+		d.metrics.WatchFile(metrics.TokensFile, func() error {
+			_, err := config.ReadTokens(file)
+			return err
+		})
+	}
+	if c.API.CertFile != "" {
+		d.metrics.WatchFile(metrics.CertificateFile, func() error {
+			_, err := web.NewCertificate(c.API.CertFile, c.API.KeyFile, d.log)
+			return err
+		})
+	}
 }
 
 // serveByHand lets people do to what is watched by then what they may: probe, delete and pause. Nobody else may use the

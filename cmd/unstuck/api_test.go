@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
@@ -119,5 +120,41 @@ func TestTheLogSaysWhenTokensPassUnencrypted(t *testing.T) {
 		if got := strings.Contains(log.String(), "tokens reach the API unencrypted"); got != c.want {
 			t.Errorf("%s: the log has %q", name, log.String())
 		}
+	}
+}
+
+func TestTheMetricsSayWhichFilesOfTheDaemonAreGood(t *testing.T) {
+	s := newSite(t)
+	writeCertificate(t, s.dir)
+	s.api = "tokens_file: tokens.yaml, tls: {cert_file: cert.pem, key_file: key.pem}"
+	d := s.serve()
+	files := []string{"certificate", "configuration", "tokens"}
+	is := func(bad string) {
+		t.Helper()
+		r, err := http.NewRequestWithContext(d.ctx, http.MethodGet, "http://"+d.address("metrics")+"/metrics", http.NoBody)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, text := do(t, r)
+		for _, file := range files {
+			want := fmt.Sprintf("unstuck_file_valid{file=%q} 1\n", file)
+			if file == bad || (file == "configuration" && bad != "") { // which names the others: nothing starts with it
+				want = strings.Replace(want, " 1", " 0", 1)
+			}
+			if !strings.Contains(text, want) {
+				t.Errorf("while %q is bad there is no %s", bad, want)
+			}
+		}
+	}
+	is("")
+	for file, name := range map[string]string{"certificate": "key.pem", "configuration": "unstuck.yaml", "tokens": "tokens.yaml"} {
+		good, err := os.ReadFile(filepath.Join(s.dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.write(name, "nonsense")
+		is(file)
+		s.write(name, string(good))
+		is("")
 	}
 }

@@ -15,23 +15,25 @@ func newCheckConfigCommand() *cobra.Command {
 		Short: "Report every problem in configuration files, with its line",
 		Long: `Report every problem in configuration files, as FILE:LINE: KEY: what is wrong. Files that a configuration names are
 opened too, to see that they can be read, and its data_dir must be one that this user can write to or create.
-Nothing is contacted or changed.
+Nothing is contacted or changed. FILE may be - for standard input, which is called stdin where there are problems.
 
 The exit code is 0 if there is no problem, 1 if there is any.`,
-		Example: "  unstuck check-config unstuck.yaml",
+		Example: "  unstuck check-config unstuck.yaml\n  unstuck check-config - <unstuck.yaml",
 		Args:    atLeast(1, "at least one file"),
 		ValidArgsFunction: func(*cobra.Command, []string, string) ([]cobra.Completion, cobra.ShellCompDirective) {
 			return []cobra.Completion{"yaml", "yml"}, cobra.ShellCompDirectiveFilterFileExt
 		},
-		RunE: func(cmd *cobra.Command, files []string) error { return checkConfig(cmd.OutOrStdout(), files) },
+		RunE: func(cmd *cobra.Command, files []string) error {
+			return checkConfig(cmd.InOrStdin(), cmd.OutOrStdout(), files)
+		},
 	}
 }
 
 // checkConfig reports on each file, whatever is wrong with those before it.
-func checkConfig(out io.Writer, files []string) error {
+func checkConfig(in io.Reader, out io.Writer, files []string) error {
 	bad := false
 	for _, file := range files {
-		c, err := config.Load(file)
+		c, err := loadOrRead(in, &file)
 		if err != nil {
 			bad = true
 			fmt.Fprintln(out, err) // one line for each problem
@@ -46,6 +48,15 @@ func checkConfig(out io.Writer, files []string) error {
 		return &exitError{code: exitFailed}
 	}
 	return nil
+}
+
+// loadOrRead loads a file, or what comes on standard input if it is -, and makes its name one for people.
+func loadOrRead(in io.Reader, file *string) (*config.Config, error) {
+	if *file != "-" {
+		return config.Load(*file)
+	}
+	*file = "stdin"
+	return config.LoadFrom(in, *file)
 }
 
 func count(n int, what string) string {

@@ -1,10 +1,13 @@
 package main
 
 import (
+	"bytes"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/cjworkbench/unstuck/probe"
 )
 
 func TestCheckConfigReportsEveryProblemWithItsLine(t *testing.T) {
@@ -62,6 +65,28 @@ data_dir: .
 			if !strings.HasPrefix(lines[i], want) {
 				t.Errorf("%s: line %d is %q, want it to begin with %q", name, i+1, lines[i], want)
 			}
+		}
+	}
+}
+
+func TestAConfigurationIsCheckedFromStandardInput(t *testing.T) {
+	dir := t.TempDir()
+	t.Chdir(dir)
+	if err := os.WriteFile("password", []byte("p"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	const text = "data_dir: .\nbrokers:\n  - name: orders\n    username: ada\n    password_file: password\n    nodes: [{name: a, address: \"a:5672\"}]\n"
+	for input, want := range map[string]string{
+		text:                     "stdin: ok: 1 broker\n  orders: mode observe, 1 node\n",
+		"colour: green\n" + text: "stdin:1: colour: ",
+		text + "#" + strings.Repeat("x", probe.MaxFile): "read stdin: it is larger than ",
+	} {
+		root := newRootCommand()
+		root.SetIn(strings.NewReader(input))
+		var out, errs bytes.Buffer
+		code := execute(t.Context(), root, []string{"check-config", "-"}, &out, &errs)
+		if (code == 0) != strings.Contains(want, "ok") || !strings.HasPrefix(out.String(), want) || errs.Len() > 0 {
+			t.Errorf("exit code %d, %q, stderr %q: want %q", code, out.String(), errs.String(), want)
 		}
 	}
 }

@@ -75,6 +75,7 @@ func runDaemon(ctx context.Context, c *config.Config, stderr io.Writer) error {
 		}
 	}
 	d.serveByHand(dir)
+	d.watchFiles(c)
 	if err := d.openAPI(c, nil); err != nil {
 		return err
 	}

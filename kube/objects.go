@@ -2,6 +2,7 @@ package kube
 
 import (
 	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -25,7 +26,8 @@ type owner struct {
 // pod is what we need to know of a pod.
 type pod struct {
 	name, uid, ip, host string
-	container           string // the one that matters
+	container           string   // the one that matters
+	containers          []string // those that there are, if that one is not among them
 	labels              map[string]string
 	owner               owner // empty: nobody
 	terminating         bool
@@ -96,6 +98,9 @@ func trimPod(container string) func(runtime.Object) pod {
 			}
 		}
 		kept.container = containerOf(p, container)
+		if names := containerNames(p); !slices.Contains(names, kept.container) {
+			kept.containers = names
+		}
 		for _, c := range p.Status.ContainerStatuses {
 			if c.Name == kept.container && c.State.Running != nil {
 				kept.started = c.State.Running.StartedAt.Time
@@ -114,6 +119,17 @@ func containerOf(p *corev1.Pod, name string) string {
 		name = p.Spec.Containers[0].Name
 	}
 	return name
+}
+
+// containerNames gives the containers that a command can be run in and whose log can be read.
+func containerNames(p *corev1.Pod) []string {
+	var names []string
+	for _, all := range [][]corev1.Container{p.Spec.Containers, p.Spec.InitContainers} {
+		for _, c := range all {
+			names = append(names, c.Name)
+		}
+	}
+	return names
 }
 
 func trimStatefulSet(o runtime.Object) workload {

@@ -119,6 +119,7 @@ func (p *Pods) View(ctx context.Context, broker string) (probe.View, error) {
 		}
 	}
 	slices.SortFunc(v.Nodes, func(a, b probe.Node) int { return strings.Compare(a.Name, b.Name) })
+	v.Problems = p.problems(pods, v.Nodes)
 	return v, nil
 }
 
@@ -136,6 +137,23 @@ func (p *Pods) node(pod pod, here around) probe.Node {
 		n.Disruptable = disruptable(pod, here.budgets).Answer
 	}
 	return n
+}
+
+// problems says what is wrong with the target itself, as far as its pods show it: whoever wrote it may have meant others,
+// or another container of theirs. That of one pod stands for all: they come from one template.
+func (p *Pods) problems(pods map[string]pod, nodes []probe.Node) []string {
+	if len(pods) == 0 {
+		return []string{fmt.Sprintf("no pod in namespace %s fits the selector %s", p.Namespace, p.Selector)}
+	}
+	if len(nodes) == 0 {
+		return []string{fmt.Sprintf("every pod in namespace %s that fits the selector %s has ended", p.Namespace, p.Selector)}
+	}
+	for _, n := range nodes {
+		if pod := pods[n.Name]; len(pod.containers) > 0 {
+			return []string{fmt.Sprintf("container %s is not in pod %s: it has %s", pod.container, pod.name, strings.Join(pod.containers, ", "))}
+		}
+	}
+	return nil
 }
 
 func earliest(times ...time.Time) time.Time { return slices.MinFunc(times, time.Time.Compare) }

@@ -327,3 +327,50 @@ func TestNothingIsWatchedOnceTheClientRuns(t *testing.T) {
 		}
 	})
 }
+
+func TestAViewSaysWhatTheTargetGetsWrong(t *testing.T) {
+	for name, tc := range map[string]struct {
+		change func(*Target)
+		pods   func(*cluster)
+		want   []string
+	}{
+		"nothing": {func(*Target) {}, func(*cluster) {}, nil},
+		"the selector fits no pod": {
+			func(t *Target) { t.Selector = "app=rabbitmq" }, func(*cluster) {}, []string{"no pod in namespace production fits the selector app=rabbitmq"},
+		},
+		"there is nothing in the namespace": {
+			func(t *Target) { t.Namespace = "else" }, func(*cluster) {}, []string{"no pod in namespace else fits the selector app=rabbit"},
+		},
+		"its pods have ended": {func(*Target) {}, func(c *cluster) {
+			for i := range 3 {
+				c.put(rabbit(i, func(p *corev1.Pod) { p.Status.Phase = corev1.PodSucceeded }))
+			}
+		}, []string{"every pod in namespace production that fits the selector app=rabbit has ended"}},
+		"there is no such container": {
+			func(t *Target) { t.Container = "rabbit" }, func(*cluster) {}, []string{"container rabbit is not in pod rabbit-0: it has sidecar, rabbitmq"},
+		},
+		"one of the pods has no such container": {func(*Target) {}, func(c *cluster) {
+			c.put(rabbit(1, func(p *corev1.Pod) { p.Spec.Containers = p.Spec.Containers[:1] }))
+		}, []string{"container rabbitmq is not in pod rabbit-1: it has sidecar"}},
+		"the container is a sidecar that is written as an init container": {func(t *Target) { t.Container = "logs" }, func(c *cluster) {
+			for i := range 3 {
+				c.put(rabbit(i, func(p *corev1.Pod) { p.Spec.InitContainers = []corev1.Container{{Name: "logs"}} }))
+			}
+		}, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := newCluster(t, broker()...)
+				tc.pods(c)
+				client, target := c.client(), brokerTarget()
+				tc.change(&target)
+				p := watchOne(t, client, target)
+				start(t, client, "me")
+				synctest.Wait()
+				if diff := cmp.Diff(tc.want, look(t, p).Problems); diff != "" {
+					t.Errorf("(-want +got):\n%s", diff)
+				}
+			})
+		})
+	}
+}

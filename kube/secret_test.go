@@ -111,8 +111,8 @@ func TestASecretThatCannotBeUsedSaysWhatIsWrongAndNothingOfWhatIsInIt(t *testing
 		denied bool
 		want   string
 	}{
-		{SecretRef{Namespace: ns, Name: "none", PasswordKey: "password"}, false, "read secret none in namespace production: secrets \"none\" not found"},
-		{SecretRef{Namespace: ns, Name: "rabbit", PasswordKey: "pass"}, false, "it has no key pass"},
+		{SecretRef{Namespace: ns, Name: "none", PasswordKey: "password"}, false, "read secret production/none: secrets \"none\" not found"},
+		{SecretRef{Namespace: ns, Name: "rabbit", PasswordKey: "pass"}, false, "read secret production/rabbit: it has no key pass"},
 		{SecretRef{Namespace: ns, Name: "rabbit", UsernameKey: "user", PasswordKey: "password"}, false, "it has no key user"},
 		{SecretRef{Namespace: ns, Name: "rabbit", PasswordKey: "password"}, true, "not allowed: secrets get in namespace production (rabbit)"},
 	} {
@@ -126,4 +126,35 @@ func TestASecretThatCannotBeUsedSaysWhatIsWrongAndNothingOfWhatIsInIt(t *testing
 			t.Errorf("the password shows: %s", shown)
 		}
 	}
+}
+
+func TestASecretIsAtFaultUntilItCanBeRead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t)
+		s := c.client().Secret(SecretRef{Namespace: ns, Name: "rabbit", Username: "u", PasswordKey: "password"})
+		fault := func(want string) {
+			t.Helper()
+			_, _ = s.Credentials(t.Context()) // as the next login does
+			if got := fmt.Sprint(s.Fault()); !strings.Contains(got, want) {
+				t.Errorf("the fault is %s, want ...%s...", got, want)
+			}
+		}
+		if err := s.Fault(); err != nil {
+			t.Errorf("before anybody read it: %v", err)
+		}
+		fault(`read secret production/rabbit: secrets "rabbit" not found`)
+		empty := rabbitSecret("")
+		delete(empty.Data, "password")
+		c.put(empty)
+		fault("it has no key password")
+		c.put(rabbitSecret("one"))
+		fault("<nil>")
+		c.deny("get", "secrets", true)
+		pass(time.Minute)
+		fault("not allowed") // though what was read before serves on
+		credentials(t, s, probe.Credentials{Username: "u", Password: "one"})
+		c.deny("get", "secrets", false)
+		pass(time.Minute)
+		fault("<nil>")
+	})
 }

@@ -56,13 +56,13 @@ func (l *Loop) act(ctx context.Context, d Decision, decisions []Decision, order 
 		return hold(again, d.Node, fmt.Errorf("the intent could not be written down: %w", err))
 	}
 	l.state.Acts = acts
-	l.Log.Info("deleting node", "broker", l.Broker, "node", d.Node, "uid", d.UID, "reason", d.Reason, "case", c.ID)
+	l.Log.Warn("deleting node", "broker", l.Broker, "node", d.Node, "uid", d.UID, "reason", d.Reason, "case", c.ID)
 	c.Act = &a
 	c.Decision = d
 	c.add(a.At, "deleting: "+d.Reason)
 	err := l.delete(ctx, c, a, node, began)
 	_, again = Decide(l.state, Observation{
-		View: o.View, NoCommands: o.NoCommands, PausesKnown: o.PausesKnown, Pauses: o.Pauses, HistoryKnown: l.history,
+		View: o.View, NoCommands: o.NoCommands, PausesKnown: o.PausesKnown, Pauses: o.Pauses, Brokers: o.Brokers, HistoryKnown: l.history,
 		Quorum: o.Quorum, SilentOnHosts: o.SilentOnHosts, Degraded: o.Degraded,
 	}, l.Policy, time.Now())
 	return again, err
@@ -132,12 +132,12 @@ func (l *Loop) settled(ctx context.Context) {
 			l.held.id = a.ID
 		}
 		l.Recorder.Settled(a)
-		took := a.Settled.Sub(a.At).Round(time.Millisecond)
+		took := a.Settled.Sub(a.At).Round(time.Millisecond).Seconds()
 		switch a.Outcome {
 		case Escalated, Failed:
-			l.Log.Error("a deletion did not help; a person must look", "broker", l.Broker, "node", a.Node, "outcome", a.Outcome, "why", a.Why, "after", took)
+			l.Log.Error("a deletion did not help; a person must look", "broker", l.Broker, "node", a.Node, "outcome", a.Outcome, "why", a.Why, "took_seconds", took)
 		case Pending, Recovered, Void, Gone:
-			l.Log.Info("a deletion is settled", "broker", l.Broker, "node", a.Node, "outcome", a.Outcome, "why", a.Why, "took", took)
+			l.Log.Info("a deletion is settled", "broker", l.Broker, "node", a.Node, "outcome", a.Outcome, "why", a.Why, "took_seconds", took)
 		}
 		l.settleCase(ctx, a)
 	}

@@ -154,7 +154,7 @@ func (l *Loop) follow(ctx context.Context, decisions []Decision) {
 		l.last[d.Node] = d
 		changed := !seen || last.Phase != d.Phase || last.Reason != d.Reason || last.UID != d.UID
 		if seen && (last.Phase != d.Phase || last.Evidence.Enough != d.Evidence.Enough) {
-			l.Log.Log(ctx, level(d), "node changed", "broker", l.Broker, "node", d.Node, "from", last.Phase, "to", d.Phase, "reason", d.Reason)
+			l.tell(ctx, last.Phase, d)
 		}
 		c := l.cases[d.Node]
 		if c == nil || !l.mayWrite() || !changed || (c.UID == d.UID && c.Decision.Reason == d.Reason) {
@@ -204,8 +204,24 @@ func (l *Loop) closeGone(ctx context.Context, v probe.View) {
 	}
 }
 
+// tell logs that a node has come to d.
+func (l *Loop) tell(ctx context.Context, from Phase, d Decision) {
+	message := "node changed"
+	switch {
+	case d.Phase == Well && l.Policy.App:
+		message = "the pod writes its log"
+	case d.Phase == Well:
+		message = "the node lets people in"
+	}
+	l.Log.Log(ctx, l.level(d), message, "broker", l.Broker, "node", d.Node, "from", from, "to", d.Phase, "reason", d.Reason)
+}
+
 // level is how loudly a change to d is told: a node that fails for certain, or that a person must look at, is a warning.
-func level(d Decision) slog.Level {
+// Of that whoever leads warns, and knows what was done and what holds it back; the others do not.
+func (l *Loop) level(d Decision) slog.Level {
+	if l.view.Leading == probe.No {
+		return slog.LevelInfo
+	}
 	if d.Phase == Ailing || d.Phase == Lost || d.Phase == Unclear || d.Evidence.Enough {
 		return slog.LevelWarn
 	}

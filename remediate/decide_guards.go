@@ -85,7 +85,7 @@ func answer(a, want probe.Answer, ifOpen, ifClosed, question string) GuardState 
 
 var guards = []guard{
 	{GuardObserveOnly, "the policy's mode is observe", "", checkObserveOnly, true},
-	{GuardPaused, "somebody paused this broker or all of them", "", checkPaused, true},
+	{GuardPaused, "somebody paused this broker or all of them, or one that is not known", "", checkPaused, true},
 	{GuardNotLeading, "this replica does not hold the lease", "two replicas could delete two nodes at once", func(sc *scene, _ subject) GuardState {
 		return answer(sc.o.View.Leading, probe.Yes, "this replica leads", "another replica leads", "whether this replica leads")
 	}, true},
@@ -144,6 +144,11 @@ func checkPaused(sc *scene, n subject) GuardState {
 		}
 		if (p.Broker == "" || p.Broker == n.Broker) && p.Until.After(sc.now) {
 			return closedUntil(p.Until, "paused by %s until %s: %s", p.By, p.Until.UTC().Format(time.RFC3339), p.Reason)
+		}
+	}
+	for _, p := range sc.o.Pauses { // somebody mistyped a name, which may be this one's
+		if p.stray(sc.o.Brokers) && !p.Over(sc.now) {
+			return closedUntil(p.Until, "%s, and may be meant for this one", p.strayed(sc.o.Brokers))
 		}
 	}
 	return open("not paused")

@@ -22,6 +22,9 @@ var guardRows = []struct {
 		tl.obs.Pauses = []Pause{{Broker: "rabbit", Reason: "upgrade", By: "me", Until: tl.now.Add(time.Minute)}}
 	}},
 	{GuardPaused, "everything is paused", false, func(tl *timeline) { tl.obs.Pauses = []Pause{{Until: tl.now.Add(time.Minute)}} }},
+	{GuardPaused, "a broker is paused that is not known", false, func(tl *timeline) {
+		tl.obs.Brokers, tl.obs.Pauses = []string{"orders", "rabbit"}, []Pause{{Broker: "rabitt", By: "me", Until: tl.now.Add(time.Minute)}}
+	}},
 	{GuardPaused, "somebody forgot to say until when", false, func(tl *timeline) { tl.obs.Pauses = []Pause{{Broker: "rabbit", By: "me"}} }},
 	{GuardPaused, "the pauses cannot be read", true, func(tl *timeline) { tl.obs.PausesKnown = false }},
 	{GuardNotLeading, "another replica leads", false, func(tl *timeline) { tl.obs.View.Leading = probe.No }},

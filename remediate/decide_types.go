@@ -13,10 +13,11 @@ type Observation struct {
 	Results []probe.Result // those that came since the last decision, oldest first
 
 	Pauses        []Pause
-	PausesKnown   bool   // false: the pauses could not be read
-	NoCommands    bool   // commands cannot be run next to the nodes, so there can be no second witness
-	HistoryKnown  bool   // false: the earlier deletions could not be read
-	Degraded      string // why our own view is not to be trusted, if so
+	PausesKnown   bool     // false: the pauses could not be read
+	Brokers       []string // every name that a pause may be for; none: that is not known
+	NoCommands    bool     // commands cannot be run next to the nodes, so there can be no second witness
+	HistoryKnown  bool     // false: the earlier deletions could not be read
+	Degraded      string   // why our own view is not to be trusted, if so
 	Quorum        map[string]Quorum
 	SilentOnHosts map[string][]string // by host: what else, of any broker, does not answer there
 	Order         *Order              // nil: nobody asks for a deletion by hand

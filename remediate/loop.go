@@ -53,6 +53,12 @@ type Options struct {
 	Recorder Recorder
 	Log      *slog.Logger
 
+	// Brokers names everything that is watched, so that a pause for none of it is noticed; nil: it is not.
+	Brokers func() []string
+	// LoginFault is why nobody can log in to the nodes, whatever they are like: there are no credentials; nil: it is not
+	// known, or nothing.
+	LoginFault func() error
+
 	Every time.Duration // a turn at least so often; default 5 s
 }
 
@@ -68,6 +74,9 @@ const (
 	tooLate = 5 * time.Second
 	// breath is the shortest time from one turn to the next, so that many results make one turn.
 	breath = 50 * time.Millisecond
+	// settling is how long something must be wrong with how the broker is looked for before it is a fault, for its only
+	// pod is missing whenever it is replaced; and how long after the start nothing is a warning, for little is known yet.
+	settling = 10 * time.Second
 )
 
 // Loop watches one broker: it observes, decides, captures the case, acts and verifies. One goroutine does all of it,
@@ -89,8 +98,10 @@ type Loop struct {
 	recent map[string][]probe.Result
 	asked  map[string]time.Time // when a probe was last asked for, by node and kind
 	last   map[string]Decision
-	faults []string // of this turn
-	faulty string   // the faults of the last turn, so that they are logged once
+	faults []string             // of this turn
+	faulty string               // the faults of the last turn, so that they are logged once
+	began  time.Time            // of Run
+	wrong  map[string]time.Time // what is wrong with how the broker is looked for, and since when
 	held   heldLock
 	ledger
 
@@ -134,6 +145,7 @@ func (l *Loop) Snapshot() Snapshot {
 // settles it.
 func (l *Loop) Run(ctx context.Context) error {
 	defer close(l.ended)
+	l.began = time.Now()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -198,7 +210,7 @@ func (l *Loop) observe(ctx context.Context, toAct bool) Observation {
 	var err error
 	if o.View, err = l.look(ctx); err != nil {
 		o.View = l.view // the nodes that were there, of which nothing is known now
-		o.View.At, o.View.Leading, o.View.Operating = time.Time{}, probe.CannotTell, probe.CannotTell
+		o.View.At, o.View.Leading, o.View.Operating, o.View.Problems = time.Time{}, probe.CannotTell, probe.CannotTell, nil
 		l.fault("look at the nodes: " + err.Error())
 	} else {
 		l.Runner.SetNodes(o.View.Nodes)
@@ -207,6 +219,10 @@ func (l *Loop) observe(ctx context.Context, toAct bool) Observation {
 	l.learn(ctx, o.View, err == nil)
 	o.HistoryKnown = l.history
 	o.Pauses, o.PausesKnown = l.readPauses(ctx, toAct)
+	if l.Brokers != nil {
+		o.Brokers = l.Brokers()
+	}
+	l.doubt(o)
 	if late := l.Runner.Late(); late > tooLate {
 		o.Degraded = fmt.Sprintf("probes start %s late", late.Round(time.Millisecond))
 	}
@@ -235,9 +251,40 @@ func (l *Loop) fault(text string) {
 	}
 }
 
+// doubt takes note of what is wrong with how the broker is looked for, logged in to and paused: whoever wrote that may
+// have meant something else.
+func (l *Loop) doubt(o Observation) {
+	now := time.Now()
+	wrong := slices.Clone(o.View.Problems)
+	if l.LoginFault != nil {
+		if err := l.LoginFault(); err != nil {
+			wrong = append(wrong, "no credentials: "+shorten(err.Error(), 500))
+		}
+	}
+	before := l.wrong
+	l.wrong = make(map[string]time.Time, len(wrong))
+	for _, what := range wrong {
+		since, known := before[what]
+		if !known {
+			since = now
+		}
+		if l.wrong[what] = since; now.Sub(since) >= settling {
+			l.fault(what)
+		}
+	}
+	for _, p := range o.Pauses {
+		if p.stray(o.Brokers) && !p.Over(now) {
+			l.fault(p.strayed(o.Brokers))
+		}
+	}
+}
+
 func (l *Loop) logFaults() {
 	switch faults := strings.Join(l.faults, "; "); {
 	case faults == l.faulty:
+		return
+	case time.Since(l.began) < settling:
+		l.Log.Debug("cannot see everything yet", "broker", l.Broker, "error", faults)
 		return
 	case faults != "":
 		l.Log.Warn("cannot see or write down everything; holding where it matters", "broker", l.Broker, "error", faults)
@@ -254,7 +301,7 @@ func (l *Loop) publish(o Observation, decisions []Decision) {
 		Nodes: make([]NodeSnapshot, 0, len(decisions)),
 	}
 	for _, p := range o.Pauses {
-		if (p.Broker == "" || p.Broker == l.Broker) && !p.Over(s.At) {
+		if (p.Broker == "" || p.Broker == l.Broker || p.stray(o.Brokers)) && !p.Over(s.At) {
 			s.Pauses = append(s.Pauses, p)
 		}
 	}

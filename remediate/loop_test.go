@@ -27,6 +27,7 @@ type fakeWorld struct {
 	looks   map[string]probe.Reason // of maybe_stuck, by UID
 	cases   map[string]Case
 	acts    []Act
+	pauses  []Pause
 	loop    *Loop
 
 	// What fails, if not nil.
@@ -145,7 +146,7 @@ func (w *fakeWorld) Acts(context.Context, string) ([]Act, error) {
 	return slices.Clone(w.acts), w.actsErr
 }
 
-func (w *fakeWorld) Pauses(context.Context) ([]Pause, error) { return nil, w.pausesErr }
+func (w *fakeWorld) Pauses(context.Context) ([]Pause, error) { return w.pauses, w.pausesErr }
 
 func (w *fakeWorld) Exec(_ context.Context, n probe.Node, argv []string, stdout, _ io.Writer) (int, error) {
 	w.mu.Lock()

@@ -133,5 +133,15 @@ type Pause struct {
 	Until  time.Time `json:"until"`
 }
 
+// stray says whether the pause is for none of the brokers that there are.
+func (p Pause) stray(brokers []string) bool {
+	return p.Broker != "" && len(brokers) > 0 && !slices.Contains(brokers, p.Broker)
+}
+
+// strayed says whose pause it is that is for none of the brokers.
+func (p Pause) strayed(brokers []string) string {
+	return fmt.Sprintf("a pause by %s names the broker %q, which is not watched (these are: %s)", p.By, shorten(p.Broker, 100), few(brokers))
+}
+
 // Over says whether the pause has ended. One without an end was written by hand, and holds until it is removed.
 func (p Pause) Over(now time.Time) bool { return !p.Until.IsZero() && !p.Until.After(now) }

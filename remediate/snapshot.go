@@ -15,7 +15,7 @@ type Snapshot struct {
 	View   probe.View     `json:"-"`
 	Nodes  []NodeSnapshot `json:"nodes"` // by name
 	Acts   []Act          `json:"acts"`
-	Pauses []Pause        `json:"pauses"` // that concern this broker and have not ended
+	Pauses []Pause        `json:"pauses"` // that concern this broker, or one that is not known, and have not ended
 	Fault  string         `json:"fault,omitempty"`
 }
 

@@ -67,7 +67,7 @@ func (c *cluster) broker(b config.Broker) (supplier, error) {
 		Namespace: cmp.Or(b.Secret.Namespace, b.Pods.Namespace), Name: b.Secret.Name,
 		UsernameKey: b.Secret.UsernameKey, PasswordKey: b.Secret.PasswordKey, Username: user,
 	})
-	s.credentials, s.refused = secret.Credentials, secret.Refused
+	s.credentials, s.refused, s.fault = secret.Credentials, secret.Refused, secret.Fault
 	return s, nil
 }
 

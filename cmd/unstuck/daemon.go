@@ -24,7 +24,8 @@ type supplier struct {
 	exec        probe.Execer    // nil: commands cannot be run next to the nodes
 	logs        probe.LogReader // nil: their logs cannot be read
 	credentials func(context.Context) (probe.Credentials, error)
-	refused     func() // nil, or told that a login with the credentials was refused
+	refused     func()       // nil, or told that a login with the credentials was refused
+	fault       func() error // nil, or why the credentials cannot be read
 }
 
 // casesFor is for how long the cases that were read are shown: whoever asks for them again and again costs one read.
@@ -78,6 +79,10 @@ func newDaemon(store remediate.Store, log *slog.Logger) *daemon {
 
 // watch adds a broker, whose nodes s supplies.
 func (d *daemon) watch(b config.Broker, s supplier) error {
+	if s.fault == nil && s.credentials != nil {
+		c := &credentials{read: s.credentials}
+		s.credentials, s.fault = c.get, c.fault
+	}
 	w := &watched{logins: make(map[string]goodLogin)}
 	probes, err := w.probes(b, s)
 	if err != nil {
@@ -98,7 +103,7 @@ func (d *daemon) watchApp(a config.App, s supplier) {
 func (d *daemon) add(w *watched, name string, policy remediate.Policy, probes []probe.Probe, s supplier) {
 	log := d.log.With("broker", name)
 	w.runner = probe.NewRunner(probe.RunnerOptions{Probes: probes, Log: log, Sink: func(r probe.Result) {
-		log.Debug("probe done", "node", r.Node, "probe", r.Kind, "reason", r.Reason, "took", r.Took, "detail", r.Detail)
+		log.Debug("probe done", "node", r.Node, "probe", r.Kind, "reason", r.Reason, "means", r.Reason.Verdict().Means, "took_seconds", r.Took.Seconds(), "detail", r.Detail)
 		w.noteLogin(r)
 		w.baselines.Observe(r)
 		d.metrics.ProbeDone(r)
@@ -116,7 +121,7 @@ func (d *daemon) add(w *watched, name string, policy remediate.Policy, probes []
 	}
 	w.loop = remediate.NewLoop(remediate.Options{
 		Broker: name, Policy: policy, World: s.World, Runner: w.runner, Store: d.store, Exec: s.exec, Logs: s.logs,
-		Hosts: &d.hosts, Recorder: all, Log: d.log,
+		Hosts: &d.hosts, Recorder: all, Log: d.log, Brokers: d.names, LoginFault: s.fault,
 	})
 	d.metrics.Watch(name)
 	d.brokers = append(d.brokers, w)
@@ -222,6 +227,15 @@ func (d *daemon) snapshots() []remediate.Snapshot {
 	all := make([]remediate.Snapshot, len(d.brokers))
 	for i, w := range d.brokers {
 		all[i] = w.loop.Snapshot()
+	}
+	return all
+}
+
+// names gives the names of all that is watched.
+func (d *daemon) names() []string {
+	all := make([]string, len(d.brokers))
+	for i, w := range d.brokers {
+		all[i] = w.loop.Broker
 	}
 	return all
 }

@@ -1,10 +1,14 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"log/slog"
 	"testing"
 	"time"
 
+	"github.com/cjworkbench/unstuck/config"
 	"github.com/cjworkbench/unstuck/probe"
 )
 
@@ -30,5 +34,40 @@ func TestLoginsToPodsThatAreGoneAreForgotten(t *testing.T) {
 	}
 	if len(w.logins) != 3 {
 		t.Errorf("3 nodes, and %d logins are remembered", len(w.logins))
+	}
+}
+
+func TestALoopKnowsWhyNobodyCanLogInAndWhatElseIsWatched(t *testing.T) {
+	var unreadable error
+	d := newDaemon(nil, slog.New(slog.DiscardHandler))
+	b := config.DefaultBroker()
+	own := errors.New("read secret a/b: it has no key c")
+	for name, fault := range map[string]func() error{"files": nil, "secret": func() error { return own }} {
+		b.Name = name
+		err := d.watch(b, supplier{fault: fault, credentials: func(context.Context) (probe.Credentials, error) { return probe.Credentials{}, unreadable }})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, w := range d.brokers {
+		if w.loop.Broker == "secret" && !errors.Is(w.loop.LoginFault(), own) {
+			t.Errorf("of the Secret: %v", w.loop.LoginFault())
+		}
+		if got := w.loop.Brokers(); len(got) != 2 || got[0] == got[1] {
+			t.Errorf("it is told that there are %q", got)
+		}
+	}
+	c := &credentials{read: func(context.Context) (probe.Credentials, error) { return probe.Credentials{}, unreadable }}
+	for _, want := range []error{nil, errors.New("no such file"), nil} {
+		unreadable = want
+		if _, err := c.get(t.Context()); !errors.Is(err, want) || !errors.Is(c.fault(), want) {
+			t.Errorf("%v, and then the fault %v: want %v", err, c.fault(), want)
+		}
+	}
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	unreadable = context.Canceled
+	if _, err := c.get(ended); err == nil || c.fault() != nil {
+		t.Errorf("when we stop: %v, and the fault %v", err, c.fault())
 	}
 }

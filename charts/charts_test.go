@@ -1,7 +1,9 @@
 package charts_test
 
 import (
+	"bytes"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -105,7 +107,7 @@ func TestTheFileThatTheDaemonReadsHasWhatTheChartKnows(t *testing.T) {
 		if want := (config.Listen{Metrics: c.metrics, API: c.api}); got.Listen != want {
 			t.Errorf("it listens on %+v, want %+v", got.Listen, want)
 		}
-		if got.Kubernetes.Namespace != "tools" || got.Kubernetes.Lease != "unstuck" || got.Log.Format != "json" {
+		if got.Kubernetes.Namespace != "tools" || got.Kubernetes.Lease != "watcher" || got.Log.Format != "json" {
 			t.Errorf("it is told %+v, log %+v", got.Kubernetes, got.Log)
 		}
 	}
@@ -364,5 +366,70 @@ func TestNamesThatLookLikeNumbersOrTruthsStayNames(t *testing.T) {
 		if !there {
 			t.Errorf("no Role is in namespace %s", name)
 		}
+	}
+}
+
+func TestEachReleaseHasALeaseOfItsOwn(t *testing.T) {
+	for values, want := range map[string]string{
+		least:                               "watcher",
+		least + "fullnameOverride: other\n": "other",
+		strings.Replace(least, "config:", "config:\n  kubernetes: {lease: third, qps: 7}", 1): "third",
+	} {
+		objects := render(t, values)
+		note := at[string](only(t, objects, "Deployment"), "spec", "template", "metadata", "annotations", "unstuck.cjworkbench.org/lease")
+		if got := configuration(t, values).Kubernetes; got.Lease != want || got.Namespace != "tools" || note != want || (want == "third") != (got.QPS == 7) {
+			t.Errorf("the daemon is told %+v, and whoever looks for the leader %q; want the Lease %q", got, note, want)
+		}
+	}
+}
+
+func TestTheTwoPortsDiffer(t *testing.T) {
+	_, err := helm(t, least+"metrics: {port: 8080}\n", "template", "watcher")
+	if err == nil || !strings.Contains(err.Error(), "metrics.port and api.port are both 8080: want two") {
+		t.Errorf("the error is %v", err)
+	}
+}
+
+func TestTheRuntimeIsToldOfTheMemoryLimit(t *testing.T) {
+	for limits, want := range map[string]string{
+		"{memory: 256Mi}": "241591910", "{memory: 1.5Gi}": "1449551462", "{memory: 300M}": "270000000", "{memory: 268435456}": "241591910",
+		`{memory: "100000Ki"}`: "92160000", "{memory: null}": "", "{memory: 1e9}": "900000000", "{memory: 128974848000m}": "",
+	} {
+		container := at[[]any](only(t, render(t, least+"resources: {limits: "+limits+"}\n"), "Deployment"), "spec", "template", "spec", "containers")[0]
+		got := ""
+		for _, e := range at[[]any](container, "env") {
+			if at[string](e, "name") == "GOMEMLIMIT" {
+				got = at[string](e, "value")
+			}
+		}
+		if got != want {
+			t.Errorf("limits %s: GOMEMLIMIT %q, want %q", limits, got, want)
+		}
+	}
+}
+
+// What docs/install.md pipes into `unstuck check-config -`.
+func TestTheConfigurationCanBeCutOutOfWhatTheChartRenders(t *testing.T) {
+	page, err := os.ReadFile("../docs/install.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cut := regexp.MustCompile(`sed '([^']+)'`).FindSubmatch(page)
+	if cut == nil {
+		t.Fatal("the page does not say how")
+	}
+	out, err := helm(t, least, "template", "watcher", "--show-only", "templates/configmap.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	sed := exec.CommandContext(t.Context(), "sed", string(cut[1]))
+	sed.Stdin = strings.NewReader(out)
+	text, err := sed.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := config.LoadFrom(bytes.NewReader(text), "stdin")
+	if err != nil || c.Brokers[0].Name != "jobs" {
+		t.Errorf("%v in:\n%s", err, text)
 	}
 }

@@ -14,7 +14,7 @@ type grants map[string]string
 // What the daemon may do, exactly. A verb that is added in the chart must be added here, with its reason there.
 var (
 	own = grants{
-		"coordination.k8s.io/leases=unstuck": "get update",
+		"coordination.k8s.io/leases=watcher": "get update",
 		"coordination.k8s.io/leases":         "create",
 		"/configmaps":                        "create delete list update",
 	}

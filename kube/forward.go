@@ -35,6 +35,7 @@ const (
 	ourLabel    = "app.kubernetes.io/name=unstuck"
 	ourInstance = "app.kubernetes.io/instance"
 	ourLease    = "unstuck"
+	leaseNote   = "unstuck.cjworkbench.org/lease" // an annotation: the name of the Lease, if it is another
 	ourPort     = 8080
 )
 
@@ -174,7 +175,8 @@ func (f *Forward) find(ctx context.Context) (name string, port int32, err error)
 	}
 	chosen := ready[0]
 	// Who may not see the Lease talks to any replica.
-	if lease, err := f.api.CoordinationV1().Leases(f.namespace).Get(ctx, ourLease, metav1.GetOptions{}); err == nil && lease.Spec.HolderIdentity != nil {
+	name = cmp.Or(chosen.Annotations[leaseNote], ourLease)
+	if lease, err := f.api.CoordinationV1().Leases(f.namespace).Get(ctx, name, metav1.GetOptions{}); err == nil && lease.Spec.HolderIdentity != nil {
 		for _, p := range ready {
 			if strings.HasPrefix(*lease.Spec.HolderIdentity, p.Name+"-") {
 				chosen = p

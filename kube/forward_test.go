@@ -1,6 +1,7 @@
 package kube
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -27,6 +28,7 @@ import (
 type forwardServer struct {
 	backend string // empty: nothing listens there
 	leader  string // the holder of the Lease; empty: the Lease may not be seen
+	lease   string // its name; empty: unstuck
 
 	mu        sync.Mutex
 	pods      []corev1.Pod
@@ -48,7 +50,7 @@ func (s *forwardServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case r.URL.Path == "/api/v1/namespaces/ops/pods" && r.URL.Query().Get("labelSelector") == ourLabel:
 		w.Header().Set("Content-Type", "application/json")
 		_ = json.NewEncoder(w).Encode(corev1.PodList{TypeMeta: metav1.TypeMeta{Kind: "PodList", APIVersion: "v1"}, Items: s.pods})
-	case r.URL.Path == "/apis/coordination.k8s.io/v1/namespaces/ops/leases/unstuck" && s.leader != "":
+	case r.URL.Path == "/apis/coordination.k8s.io/v1/namespaces/ops/leases/"+cmp.Or(s.lease, "unstuck") && s.leader != "":
 		w.Header().Set("Content-Type", "application/json")
 		_ = json.NewEncoder(w).Encode(coordinationv1.Lease{TypeMeta: metav1.TypeMeta{Kind: "Lease", APIVersion: "coordination.k8s.io/v1"}, Spec: coordinationv1.LeaseSpec{HolderIdentity: &s.leader}})
 	case forward && pod == "forbidden":
@@ -258,5 +260,20 @@ func TestTheTokenIsThatOfTheKubeconfigsUser(t *testing.T) {
 	}
 	if _, err := NewForward(ForwardOptions{Kubeconfig: filepath.Join(dir, "none")}, quiet()); err == nil || !strings.Contains(err.Error(), "read the kubeconfig") {
 		t.Errorf("no file: %v", err)
+	}
+}
+
+func TestTheLeaseThatTheChartNamesSaysWhichPodLeads(t *testing.T) {
+	a, b := forwardPod("watcher-a-0", "watcher", "True"), forwardPod("watcher-b-0", "watcher", "True")
+	for i := range 2 {
+		f, err := forwarding(t, &forwardServer{leader: "watcher-b-0-abcdefgh", lease: "watcher", pods: []corev1.Pod{a, b}}, "{token: t}")
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := []string{"watcher-a-0", "watcher-b-0"}[i]
+		if name, _, err := f.find(t.Context()); err != nil || name != want {
+			t.Errorf("%s, %v: want %s", name, err, want)
+		}
+		a.Annotations = map[string]string{leaseNote: "watcher"} // the second time
 	}
 }

@@ -8,6 +8,26 @@
 {{- printf "%s.%s" (include "unstuck.name" .) .Release.Namespace -}}
 {{- end -}}
 
+{{- /* The Lease by which the replicas of this release, and no others, know which of them leads. */ -}}
+{{- define "unstuck.lease" -}}
+{{- dig "kubernetes" "lease" "" .Values.config | default (include "unstuck.name" .) -}}
+{{- end -}}
+
+{{- /*
+Nine tenths of the memory limit in bytes, for the Go runtime: it collects harder as it comes near, in place of being
+killed. Empty where there is no limit, or one in a unit that nobody uses for memory.
+*/ -}}
+{{- define "unstuck.memoryLimit" -}}
+{{- $limit := dig "limits" "memory" "" .Values.resources -}}
+{{- if kindIs "float64" $limit -}}{{- $limit = printf "%.0f" $limit -}}{{- end -}}
+{{- $limit = toString $limit -}}
+{{- $unit := regexFind "[^0-9.]*$" $limit -}}
+{{- $units := dict "k" 1e3 "M" 1e6 "G" 1e9 "T" 1e12 "Ki" 1024 "Mi" 1048576 "Gi" 1073741824 "Ti" 1099511627776 -}}
+{{- if and (regexMatch "^[0-9]+([.][0-9]+)?[KkMGTi]*$" $limit) (or (eq $unit "") (hasKey $units $unit)) -}}
+{{- mulf (trimSuffix $unit $limit | float64) (get $units $unit | default 1) 0.9 | printf "%.0f" -}}
+{{- end -}}
+{{- end -}}
+
 {{- define "unstuck.selector" -}}
 app.kubernetes.io/name: unstuck
 app.kubernetes.io/instance: {{ .Release.Name | quote }}
@@ -48,9 +68,13 @@ The file that the daemon reads: the values' config, and what the chart alone kno
 {{- if not $inCluster -}}
 {{- fail "config: no broker has pods, and there is neither an app nor an environment; what is watched from here is in this cluster, at least some of it" -}}
 {{- end -}}
+{{- if eq (int .Values.metrics.port) (int .Values.api.port) -}}
+{{- fail (printf "metrics.port and api.port are both %d: want two, for both are listened on in the pod" (int .Values.api.port)) -}}
+{{- end -}}
 {{- $api := printf "%s:%d" (ternary "" "127.0.0.1" .Values.api.exposed) (int .Values.api.port) -}}
 {{- $_ := set $config "listen" (dict "metrics" (printf ":%d" (int .Values.metrics.port)) "api" $api) -}}
-{{- $_ := set $config "kubernetes" (set ($config.kubernetes | default dict) "namespace" .Release.Namespace) -}}
+{{- $kubernetes := dict "namespace" .Release.Namespace "lease" (include "unstuck.lease" .) -}}
+{{- $_ := set $config "kubernetes" (merge $kubernetes ($config.kubernetes | default dict)) -}}
 {{- toYaml $config -}}
 {{- end -}}
 

@@ -153,9 +153,9 @@ func (k *campaign) note(verb string, began time.Time, held *resourcelock.LeaderE
 	switch {
 	case k.holder == before || k.holder == "":
 	case k.holder == k.identity:
-		k.log.Info("leading: this replica holds the lease", "lease", k.lease, "namespace", k.namespace, "holder", k.holder)
+		k.log.Info("leading: this replica holds the lease", "lease", k.lease, "namespace", k.namespace, "holder", k.holder, "leading", true)
 	default:
-		k.log.Info("another replica holds the lease and leads", "lease", k.lease, "namespace", k.namespace, "holder", k.holder)
+		k.log.Info("another replica holds the lease and leads", "lease", k.lease, "namespace", k.namespace, "holder", k.holder, "leading", false)
 	}
 	return err
 }

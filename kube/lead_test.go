@@ -1,6 +1,8 @@
 package kube
 
 import (
+	"bytes"
+	"log/slog"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -215,5 +217,18 @@ func TestALeaseThatSomebodyTakesByForceIsLostAtOnce(t *testing.T) {
 func TestACampaignWantsAnIdentity(t *testing.T) {
 	if err := newCluster(t).client().Lead(t.Context(), ""); err == nil || !strings.Contains(err.Error(), "identity") {
 		t.Errorf("%v", err)
+	}
+}
+
+func TestTheLogSaysWhoLeads(t *testing.T) {
+	var log bytes.Buffer
+	k := newCampaign(nil, ns, "unstuck", slog.New(slog.NewTextHandler(&log, nil)))
+	k.setIdentity("me")
+	for _, holder := range []string{"me", "me", "other", "", "me"} {
+		_ = k.note("update", time.Now(), &resourcelock.LeaderElectionRecord{HolderIdentity: holder}, nil)
+	}
+	mine, others := strings.Count(log.String(), `msg="leading: this replica holds the lease" `), strings.Count(log.String(), `msg="another replica holds the lease and leads" `)
+	if lines := strings.Count(log.String(), "\n"); mine != 2 || others != 1 || lines != 3 || strings.Count(log.String(), "leading=true") != 2 {
+		t.Errorf("%d times we, %d times another:\n%s", mine, others, &log)
 	}
 }

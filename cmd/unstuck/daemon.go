@@ -103,7 +103,7 @@ func (d *daemon) watchApp(a config.App, s supplier) {
 func (d *daemon) add(w *watched, name string, policy remediate.Policy, probes []probe.Probe, s supplier) {
 	log := d.log.With("broker", name)
 	w.runner = probe.NewRunner(probe.RunnerOptions{Probes: probes, Log: log, Sink: func(r probe.Result) {
-		log.Debug("probe done", "node", r.Node, "probe", r.Kind, "reason", r.Reason, "means", r.Reason.Verdict().Means, "took_seconds", r.Took.Seconds(), "detail", r.Detail)
+		log.Debug("probe done", "node", r.Node, "probe", r.Kind, "reason", r.Reason, "took_seconds", r.Took.Seconds(), "detail", r.Detail)
 		w.noteLogin(r)
 		w.baselines.Observe(r)
 		d.metrics.ProbeDone(r)

@@ -1,15 +1,21 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/spf13/cobra"
+
+	"github.com/cjworkbench/unstuck/lab"
+	"github.com/cjworkbench/unstuck/probe"
+	"github.com/cjworkbench/unstuck/remediate"
 )
 
 const cliDoc = "../../docs/cli.md"
@@ -102,4 +108,67 @@ func TestTheDocumentationHasTheExitCodesAndTheFieldsOfJSON(t *testing.T) {
 			t.Errorf("the sample in docs/cli.md is not what testdata/%s.txt holds:\n%s", name, first)
 		}
 	}
+}
+
+// What the README shows of the demo is what the demo prints, so far as that can be told without breaking a node: each
+// line goes through what prints it, and the reason for the deletion is what is decided.
+func TestTheSampleInTheReadmeIsWhatTheDemoPrints(t *testing.T) {
+	var out bytes.Buffer
+	s := newStory(newScreen(&out, func(error) {}))
+	s.screen.title("Wedging the login of %s", "rabbit-1")
+	s.screen.check(lab.Check{Name: "ping", Took: 2440 * time.Millisecond})
+	s.screen.check(lab.Check{Name: "check_virtual_hosts", Took: 2560 * time.Millisecond})
+	s.ProbeDone(probe.Result{Node: "rabbit-1", Kind: probe.Login, Reason: probe.AwaitTune, Took: 4002 * time.Millisecond, Detail: "no answer in stage tune, 4.002s after connecting"})
+	s.ProbeDone(probe.Result{Node: "rabbit-1", Kind: probe.MaybeStuck, Reason: probe.ProcessesStuck, Took: 5620 * time.Millisecond, Detail: "1 connection hangs in its login with a message waiting"})
+	s.Turned(remediate.Snapshot{Nodes: []remediate.NodeSnapshot{{Decision: confirmedAtHalfPastOne(t)}}})
+	s.Acted(remediate.Act{Node: "rabbit-1", UID: "eb57e0bf-481c-22bb-eb08-0da76192dba2"})
+	s.Settled(remediate.Act{Node: "rabbit-1", NewUID: "82192559-145b-4570-2ee5-4e2886ba7fda", Outcome: remediate.Recovered, Why: "the new node lets people in"})
+
+	_, sample, _ := strings.Cut(readText(t, projectRoot+"/README.md"), "make demo ARGS=--keep")
+	_, sample, _ = strings.Cut(sample, "```\n")
+	sample, _, _ = strings.Cut(sample, "```")
+	lines := strings.Split(strings.TrimSpace(sample), "\n")
+	if len(lines) != 8 {
+		t.Errorf("the sample has %d lines", len(lines))
+	}
+	for _, line := range lines {
+		_, text, _ := strings.Cut(line, "s  ")
+		if !strings.Contains(out.String(), "s  "+text+"\n") {
+			t.Errorf("the demo does not print %q any more:\n%s", text, out.String())
+		}
+	}
+}
+
+// confirmedAtHalfPastOne is what is decided of a node whose logins hang and whose processes are stuck.
+func confirmedAtHalfPastOne(t *testing.T) remediate.Decision {
+	t.Helper()
+	since := time.Date(2026, 11, 23, 13, 30, 8, 0, time.UTC)
+	now := since.Add(2 * time.Minute)
+	policy := remediate.DefaultPolicy()
+	policy.Mode = remediate.Remediate
+	o := remediate.Observation{PausesKnown: true, HistoryKnown: true, View: probe.View{At: now, Expected: 3, Leading: probe.Yes, Operating: probe.No}}
+	result := func(node string, kind probe.Kind, reason probe.Reason, at time.Time) {
+		o.Results = append(o.Results, probe.Result{
+			Node: node, UID: node, Kind: kind, Reason: reason, Started: at,
+			Processes: &probe.Processes{StuckReaders: 1, StuckIDs: []probe.ProcessID{1}, SuspiciousIDs: []probe.ProcessID{1}},
+		})
+	}
+	for _, name := range []string{"rabbit-0", "rabbit-1", "rabbit-2"} {
+		o.View.Nodes = append(o.View.Nodes, probe.Node{
+			Name: name, UID: name, Host: name, Started: since.Add(-time.Hour), Terminating: probe.No, RollingOut: probe.No, Owned: probe.Yes, Disruptable: probe.Yes,
+		})
+		result(name, probe.Login, probe.OK, now.Add(-time.Second))
+	}
+	o.Results = slices.DeleteFunc(o.Results, func(r probe.Result) bool { return r.Node == "rabbit-1" })
+	for _, after := range []time.Duration{0, 40 * time.Second, 110 * time.Second} {
+		result("rabbit-1", probe.Login, probe.AwaitTune, since.Add(after))
+	}
+	result("rabbit-1", probe.MaybeStuck, probe.ProcessesStuck, since.Add(time.Second))
+	result("rabbit-1", probe.MaybeStuck, probe.ProcessesStuck, since.Add(time.Minute))
+	o.Quorum = map[string]remediate.Quorum{"rabbit-1": {UID: "rabbit-1", Critical: probe.No, At: now}}
+	_, decisions := remediate.Decide(remediate.State{}, o, policy, now)
+	if len(decisions) != 3 || decisions[1].Action != remediate.Delete {
+		t.Fatalf("%+v", decisions)
+	}
+	return decisions[1]
 }

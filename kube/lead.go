@@ -150,9 +150,9 @@ func (k *campaign) note(verb string, began time.Time, held *resourcelock.LeaderE
 		// Truncated to what the API server keeps, so that it is the same when it comes back from there.
 		k.since = held.AcquireTime.UTC().Truncate(time.Microsecond)
 	}
-	switch {
-	case k.holder == before || k.holder == "":
-	case k.holder == k.identity:
+	switch k.holder {
+	case before, "":
+	case k.identity:
 		k.log.Info("leading: this replica holds the lease", "lease", k.lease, "namespace", k.namespace, "holder", k.holder, "leading", true)
 	default:
 		k.log.Info("another replica holds the lease and leads", "lease", k.lease, "namespace", k.namespace, "holder", k.holder, "leading", false)

@@ -174,8 +174,8 @@ func TestAPromotionOfAnotherCommitThanIsExpectedIsRefused(t *testing.T) {
 	wantRefusal(t, err, Invalid, `"b" is no whole commit`)
 	_, err = plan(Deploy, commitB, commitB)
 	wantRefusal(t, err, Invalid, "only a promotion expects a commit")
-	one, other, any := Request{ExpectCommit: commitB}, Request{ExpectCommit: commitC}, Request{}
-	if one.same(other) || !one.same(any) || !any.same(one) || !one.same(one) {
+	one, other, none := Request{ExpectCommit: commitB}, Request{ExpectCommit: commitC}, Request{}
+	if one.same(other) || !one.same(none) || !none.same(one) || !one.same(one) {
 		t.Error("with a key, the same is asked for again where the same, or nothing, is expected")
 	}
 }

@@ -206,14 +206,15 @@ func (l *Loop) closeGone(ctx context.Context, v probe.View) {
 
 // tell logs that a node has come to d.
 func (l *Loop) tell(ctx context.Context, from Phase, d Decision) {
-	message := "node changed"
+	log := l.Log.With("broker", l.Broker, "node", d.Node, "from", from, "to", d.Phase, "reason", d.Reason)
 	switch {
 	case d.Phase == Well && l.Policy.App:
-		message = "the pod writes its log"
+		log.Log(ctx, l.level(d), "the pod writes its log")
 	case d.Phase == Well:
-		message = "the node lets people in"
+		log.Log(ctx, l.level(d), "the node lets people in")
+	default:
+		log.Log(ctx, l.level(d), "node changed")
 	}
-	l.Log.Log(ctx, l.level(d), message, "broker", l.Broker, "node", d.Node, "from", from, "to", d.Phase, "reason", d.Reason)
 }
 
 // level is how loudly a change to d is told: a node that fails for certain, or that a person must look at, is a warning.

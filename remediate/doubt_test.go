@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -14,13 +15,33 @@ import (
 	"github.com/cjworkbench/unstuck/probe"
 )
 
+// written is a log that is read while somebody writes it.
+type written struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (w *written) Write(p []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.text.Write(p)
+}
+
+func (w *written) String() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.text.String()
+}
+
+func (w *written) Len() int { return len(w.String()) }
+
 // doubted runs a loop on w and gives it with its log, which is that of warnings alone unless level says otherwise.
-func doubted(t *testing.T, w *fakeWorld, level slog.Level, change func(*Options)) (*Loop, *bytes.Buffer) {
+func doubted(t *testing.T, w *fakeWorld, level slog.Level, change func(*Options)) (*Loop, *written) {
 	t.Helper()
-	var log bytes.Buffer
+	log := &written{}
 	o := Options{
 		Broker: "rabbit", Policy: DefaultPolicy(), World: w, Runner: w, Store: w, Exec: w, Logs: w, Recorder: w,
-		Log: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: level})),
+		Log: slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: level})),
 	}
 	if change != nil {
 		change(&o)
@@ -35,7 +56,7 @@ func doubted(t *testing.T, w *fakeWorld, level slog.Level, change func(*Options)
 			t.Error(err)
 		}
 	})
-	return w.loop, &log
+	return w.loop, log
 }
 
 // passes lets d pass, and then all goroutines come to rest.

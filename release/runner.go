@@ -48,8 +48,9 @@ type Runner struct {
 
 	wake chan struct{}
 
-	mu   sync.Mutex
-	runs map[string]*run // those of this process, by the operation's ID
+	mu     sync.Mutex
+	runs   map[string]*run          // those of this process, by the operation's ID
+	taking map[string]chan struct{} // requests that are being taken on, by that ID; closed when one is, or is not
 }
 
 // NewRunner makes a runner. Serve runs it.
@@ -68,7 +69,7 @@ func NewRunner(o Options) (*Runner, error) {
 		o.Notify = func(Operation) {}
 	}
 	o.Identity = cmp.Or(o.Identity, "unstuck") + "-" + strings.ToLower(rand.Text()[:8])
-	return &Runner{Options: o, wake: make(chan struct{}, 1), runs: make(map[string]*run)}, nil
+	return &Runner{Options: o, wake: make(chan struct{}, 1), runs: make(map[string]*run), taking: make(map[string]chan struct{})}, nil
 }
 
 // DryRun gives the plan that Submit would carry out now, or the *Refusal that it would give.
@@ -110,9 +111,52 @@ func (r *Runner) submit(ctx context.Context, req Request) (Operation, error) {
 	if err := req.validate(env); err != nil {
 		return Operation{}, err
 	}
+	leave, err := r.alone(ctx, req.ID)
+	if err != nil {
+		return Operation{}, err
+	}
+	defer leave()
 	if o, err := r.byKey(ctx, req); err != nil || o.ID != "" {
 		return o, err
 	}
+	o, err := r.takeOn(ctx, env, req)
+	refusal, refused := errors.AsType[*Refusal](err)
+	if errors.Is(err, ErrConflict) || (refused && refusal.Code == Busy) { // with the same request, maybe, which came to another replica
+		if same, unclear := r.byKey(ctx, req); unclear != nil || same.ID != "" {
+			return same, unclear
+		}
+	}
+	return o, err
+}
+
+// alone waits until no other request that would become the operation of that ID is being taken on here: the two would
+// share its lock, and one of them give it back.
+func (r *Runner) alone(ctx context.Context, id string) (leave func(), err error) {
+	for {
+		r.mu.Lock()
+		other := r.taking[id]
+		if other == nil {
+			mine := make(chan struct{})
+			r.taking[id] = mine
+			r.mu.Unlock()
+			return func() {
+				r.mu.Lock()
+				defer r.mu.Unlock()
+				delete(r.taking, id)
+				close(mine)
+			}, nil
+		}
+		r.mu.Unlock()
+		select {
+		case <-other:
+		case <-ctx.Done():
+			return nil, fmt.Errorf("wait for the same request: %w", ctx.Err())
+		}
+	}
+}
+
+// takeOn plans, takes the lock, and writes the operation down.
+func (r *Runner) takeOn(ctx context.Context, env Environment, req Request) (Operation, error) {
 	if _, _, err := r.plan(ctx, env, req); err != nil { // so that a refusal does not take the lock
 		return Operation{}, err
 	}
@@ -121,11 +165,8 @@ func (r *Runner) submit(ctx context.Context, req Request) (Operation, error) {
 		return Operation{}, err
 	}
 	o, err := r.create(ctx, env, req)
-	if err != nil {
+	if err != nil && !errors.Is(err, errNotStored) { // or it may be stored, and under way
 		r.release(ctx, env, h)
-	}
-	if errors.Is(err, ErrConflict) { // the same request came twice at once
-		return r.byKey(ctx, req)
 	}
 	return o, err
 }
@@ -159,8 +200,11 @@ func (r *Runner) create(ctx context.Context, env Environment, req Request) (Oper
 	for _, s := range p.Steps {
 		o.Steps = append(o.Steps, StepRun{Step: s})
 	}
-	if err := r.Store.Save(ctx, o); err != nil {
+	switch err := r.Store.Save(ctx, o); {
+	case errors.Is(err, ErrConflict):
 		return Operation{}, fmt.Errorf("write down operation %s: %w", o.ID, err)
+	case err != nil:
+		return Operation{}, fmt.Errorf("operation %s: %w: %w", o.ID, errNotStored, err)
 	}
 	r.Log.Info("operation taken on", "operation", o.ID, "what", req.String(), "by", req.By, "reason", req.Reason)
 	return o, nil

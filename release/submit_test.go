@@ -1,0 +1,139 @@
+package release
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// slow is a World whose State takes its time: as long as the next of its waits.
+type slow struct {
+	World
+	mu    sync.Mutex
+	waits []time.Duration
+}
+
+func (s *slow) State(ctx context.Context, env Environment) (State, error) {
+	s.mu.Lock()
+	var wait time.Duration
+	if len(s.waits) > 0 {
+		wait, s.waits = s.waits[0], s.waits[1:]
+	}
+	s.mu.Unlock()
+	if !pause(ctx, wait) {
+		return State{}, ctx.Err()
+	}
+	return s.World.State(ctx, env)
+}
+
+func TestARequestThatComesTwiceAtOnceLeavesTheLockToItsOperation(t *testing.T) {
+	inBubble(t, func(t *testing.T, c *cluster) {
+		p := start(t, c)
+		defer p.stop()
+		p.Runner.World = &slow{World: p.client, waits: []time.Duration{time.Second, time.Second, time.Second, time.Second}}
+		req := deployOf(commitB)
+		req.IdempotencyKey = "pipeline-7"
+		ids := make(chan string, 2)
+		for range 2 {
+			go func() {
+				o, err := p.Submit(t.Context(), req)
+				if err != nil {
+					t.Error(err)
+				}
+				ids <- o.ID
+			}()
+			pause(t.Context(), time.Second/2)
+		}
+		if a, b := <-ids, <-ids; a != b || a == "" {
+			t.Errorf("the operations %q and %q", a, b)
+		}
+		synctest.Wait()
+		c.mu.Lock()
+		if c.holder.ID == "" {
+			t.Error("nobody holds the lock while the operation runs")
+		}
+		c.mu.Unlock()
+		<-p.over
+	})
+}
+
+func TestARequestThatComesToTwoReplicasAtOnceIsAnsweredWithOneOperation(t *testing.T) {
+	inBubble(t, func(t *testing.T, c *cluster) {
+		p, other := start(t, c), start(t, c)
+		defer p.stop()
+		defer other.stop()
+		p.Runner.World = &slow{World: p.client, waits: []time.Duration{time.Second, time.Second}}
+		other.Runner.World = &slow{World: other.client, waits: []time.Duration{time.Second, time.Second}}
+		req := deployOf(commitB)
+		req.IdempotencyKey = "pipeline-7"
+		ids := make(chan string, 2)
+		for _, r := range []*process{p, other} {
+			go func() {
+				o, err := r.Submit(t.Context(), req)
+				if err != nil {
+					t.Error(err)
+				}
+				ids <- o.ID
+			}()
+			pause(t.Context(), time.Second/2)
+		}
+		if a, b := <-ids, <-ids; a != b || a == "" {
+			t.Errorf("the operations %q and %q", a, b)
+		}
+		select {
+		case <-p.over:
+		case <-other.over:
+		}
+	})
+}
+
+// lost is a Store whose answer to the first save comes late, and is an error, though all was stored.
+type lost struct {
+	Store
+	late atomic.Bool
+}
+
+func (l *lost) Save(ctx context.Context, o Operation) error {
+	err := l.Store.Save(ctx, o)
+	if l.late.CompareAndSwap(false, true) {
+		pause(ctx, 6*time.Second) // by then it is under way
+		return errFlaky
+	}
+	return err
+}
+
+func TestAnOperationThatMayBeStoredKeepsItsLock(t *testing.T) {
+	inBubble(t, func(t *testing.T, c *cluster) {
+		p, over := &client{cluster: c}, make(chan Operation, 1)
+		r, err := NewRunner(Options{
+			Environments: []Environment{testEnvironment()}, World: p, Jobs: p, Logs: p, Registry: p, Store: &lost{Store: p}, Lock: p,
+			Log: slog.New(slog.DiscardHandler), Notify: func(o Operation) {
+				if o.Phase.Over() {
+					over <- o
+				}
+			},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, end := context.WithCancel(t.Context())
+		var serving sync.WaitGroup
+		defer serving.Wait()
+		defer end()
+		serving.Go(func() { _ = r.Serve(ctx) })
+		if _, err := r.Submit(ctx, deployOf(commitB)); err == nil {
+			t.Error("nobody can know that it was taken on")
+		}
+		synctest.Wait()
+		c.mu.Lock()
+		if len(c.ops) != 1 || c.holder.ID == "" {
+			t.Errorf("%d operations, of which one is under way; the lock is held by %q", len(c.ops), c.holder.ID)
+		}
+		c.mu.Unlock()
+		wantPhase(t, <-over, Succeeded)
+	})
+}

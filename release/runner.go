@@ -161,35 +161,44 @@ func (r *Runner) takeOn(ctx context.Context, env Environment, req Request) (Oper
 		return Operation{}, err
 	}
 	h := r.holder(req.ID, req)
-	if err := r.lock(ctx, env, h); err != nil {
+	since, err := r.lock(ctx, env, h)
+	if err != nil {
 		return Operation{}, err
 	}
-	o, err := r.create(ctx, env, req)
+	o, err := r.create(ctx, env, req, since)
 	if err != nil && !errors.Is(err, errNotStored) { // or it may be stored, and under way
 		r.release(ctx, env, h)
 	}
 	return o, err
 }
 
-// lock takes the lock. It tries more than once, because a lock outlives its operation by a moment.
-func (r *Runner) lock(ctx context.Context, env Environment, h Holder) error {
+// lock takes the lock, and says since when it counts. It tries more than once, because a lock outlives its operation by
+// a moment.
+func (r *Runner) lock(ctx context.Context, env Environment, h Holder) (since time.Time, err error) {
 	for i := 1; ; i++ {
+		since = time.Now()
 		err := r.Lock.Acquire(ctx, env, h)
 		var locked *LockedError
 		switch {
 		case err == nil:
-			return nil
+			return since, nil
 		case !errors.As(err, &locked):
-			return fmt.Errorf("lock %s: %w", env.Name, err)
+			return since, fmt.Errorf("lock %s: %w", env.Name, err)
 		case i == attempts || !pause(ctx, r.Poll/4):
-			return refuse(Busy, "wait until it is over", "%s is locked by %s: %s", env.Name, locked.Holder.Owner, locked.Holder.Reason)
+			return since, refuse(Busy, "wait until it is over", "%s is locked by %s: %s", env.Name, locked.Holder.Owner, locked.Holder.Reason)
 		}
 	}
 }
 
-// create plans under the lock and writes the operation down.
-func (r *Runner) create(ctx context.Context, env Environment, req Request) (Operation, error) {
-	p, onFailure, err := r.plan(ctx, env, req)
+// create plans under the lock and writes the operation down: while nobody else can have taken the lock, for what they did
+// would not be in the plan.
+func (r *Runner) create(ctx context.Context, env Environment, req Request, since time.Time) (Operation, error) {
+	planning, stop := context.WithDeadline(ctx, since.Add(r.TTL/2))
+	defer stop()
+	p, onFailure, err := r.plan(planning, env, req)
+	if err == nil && lapse(since) >= r.TTL/2 {
+		err = fmt.Errorf("lock %s: it took too long to look at what there is", env.Name)
+	}
 	if err != nil {
 		return Operation{}, err
 	}
@@ -370,6 +379,12 @@ func (r *Runner) release(ctx context.Context, env Environment, h Holder) {
 	if err != nil {
 		r.Log.Warn("release the lock: it will expire", "environment", env.Name, "error", err)
 	}
+}
+
+// lapse is how much time has passed since t, by the wall clock if that says more: the other stands while a machine is
+// suspended.
+func lapse(t time.Time) time.Duration {
+	return max(time.Since(t), time.Now().Round(0).Sub(t.Round(0)))
 }
 
 // bounded calls f with a context that ends after callTimeout.

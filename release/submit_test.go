@@ -137,3 +137,28 @@ func TestAnOperationThatMayBeStoredKeepsItsLock(t *testing.T) {
 		wantPhase(t, <-over, Succeeded)
 	})
 }
+
+func TestAPlanThatIsOlderThanItsLockIsNotTakenOn(t *testing.T) {
+	inBubble(t, func(t *testing.T, c *cluster) {
+		p, other := start(t, c), start(t, c)
+		defer p.stop()
+		defer other.stop()
+		p.Runner.World = &slow{World: p.client, waits: []time.Duration{0, 50 * time.Second}}
+		late := make(chan error, 1)
+		go func() {
+			_, err := p.Submit(t.Context(), deployOf(commitC))
+			late <- err
+		}()
+		pause(t.Context(), 31*time.Second) // the lock has expired
+		if _, err := other.Submit(t.Context(), deployOf(commitB)); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-late; err == nil {
+			t.Error("it was taken on, though somebody else was at work since")
+		}
+		pause(t.Context(), time.Hour)
+		if got := c.images()["cron-deployment"]; got != "1 pods of b/b/1.2" || len(c.ops) != 1 {
+			t.Errorf("%d operations; cron: %s", len(c.ops), got)
+		}
+	})
+}

@@ -179,8 +179,13 @@ func pause(ctx context.Context, d time.Duration) bool {
 // try calls f until it succeeds, a few times at most, and not at all once the context has ended: then what it would do
 // may not be written down.
 func (x *run) try(ctx context.Context, f func(context.Context) error) error {
+	return x.tryUntil(ctx, time.Time{}, f)
+}
+
+// tryUntil calls f as try does, and goes on until a time, unless the operation is cancelled.
+func (x *run) tryUntil(ctx context.Context, until time.Time, f func(context.Context) error) error {
 	var err error
-	for i := range attempts {
+	for i := 0; i < attempts || (time.Now().Before(until) && x.work.Err() == nil); i++ {
 		if ctx.Err() != nil || (i > 0 && !pause(ctx, x.Poll)) {
 			break
 		}

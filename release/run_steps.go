@@ -49,42 +49,54 @@ func (x *run) roll(at ref) (string, error) {
 // replace changes a singleton: its old pod is gone before the new one starts, whatever the Deployment's strategy.
 func (x *run) replace(at ref) (string, error) {
 	s := x.step(at)
-	scale := func(p Patch) error {
-		p.Deployment = s.Deployment
-		if err := x.try(x.life, func(ctx context.Context) error { return x.World.Patch(ctx, x.env, p) }); err != nil {
-			return fmt.Errorf("change Deployment %s: %w", s.Deployment, err)
-		}
-		return nil
-	}
 	if s.Mark == "" && x.work.Err() != nil {
 		return "", errCancelled
 	}
 	if s.Mark == "" || s.Mark == markStopping {
 		x.change(at, func(s *StepRun) { s.Mark = markStopping })
 		zero := 0
-		if err := scale(Patch{Replicas: &zero}); err != nil {
+		if err := x.scale(s, Patch{Replicas: &zero}, time.Time{}); err != nil {
 			return "", fmt.Errorf("%w; it may be scaled to 0 and is to have %d pods", err, s.Replicas)
 		}
 		if err := x.awaitGone(at); err != nil {
 			return "", err
 		}
 		if x.work.Err() != nil && x.life.Err() == nil {
-			if err := scale(Patch{Replicas: &s.Replicas}); err != nil {
-				return "", fmt.Errorf("%w; it is scaled to 0 and is to have %d pods", err, s.Replicas)
-			}
-			x.change(at, func(s *StepRun) { s.Mark = markRestored })
-			return "", fmt.Errorf("%w: the old pod was stopped, and is started again unchanged", errCancelled)
+			return "", x.startUnchanged(at, errCancelled)
 		}
 		x.change(at, func(s *StepRun) { s.Mark = markStarting })
 	}
 	// From here on the pod may run: it is never scaled to 0 again, and everything is set in one call.
 	if x.step(at).Mark == markStarting {
-		if err := scale(Patch{Images: s.Images, Replicas: &s.Replicas}); err != nil {
-			return "", fmt.Errorf("%w; it may be scaled to 0 and is to have %d pods", err, s.Replicas)
+		err := x.scale(s, Patch{Images: s.Images, Replicas: &s.Replicas}, time.Now().Add(outage))
+		if x.life.Err() == nil && err != nil {
+			return "", x.startUnchanged(at, err)
 		}
 		x.change(at, func(s *StepRun) { s.Mark = markRestored })
 	}
 	return x.awaitRollout(at)
+}
+
+// outage is for how long a change is tried while a singleton is stopped for it: the API server may be about to be
+// started anew.
+const outage = time.Minute
+
+// startUnchanged starts a singleton again that was stopped, and is not changed for some reason.
+func (x *run) startUnchanged(at ref, why error) error {
+	s := x.step(at)
+	if err := x.scale(s, Patch{Replicas: &s.Replicas}, time.Now().Add(outage)); err != nil {
+		return fmt.Errorf("%w; %w; it may be scaled to 0 and is to have %d pods", why, err, s.Replicas)
+	}
+	x.change(at, func(s *StepRun) { s.Mark = markRestored })
+	return fmt.Errorf("%w: the old pod was stopped, and is started again unchanged", why)
+}
+
+func (x *run) scale(s StepRun, p Patch, until time.Time) error {
+	p.Deployment = s.Deployment
+	if err := x.tryUntil(x.life, until, func(ctx context.Context) error { return x.World.Patch(ctx, x.env, p) }); err != nil {
+		return fmt.Errorf("change Deployment %s: %w", s.Deployment, err)
+	}
+	return nil
 }
 
 // awaitGone waits until no pod of a Deployment that was scaled to 0 can still run, at two looks in a row: one that was

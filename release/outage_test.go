@@ -56,3 +56,21 @@ func TestASingletonWhoseImageIsRefusedIsStartedAgainUnchanged(t *testing.T) {
 		}
 	})
 }
+
+func TestWhatALogSaidOfAMigrationOutlivesTheProcess(t *testing.T) {
+	inBubble(t, func(t *testing.T, c *cluster) {
+		nothing := c.jobLog["migrate"]
+		c.jobLog["migrate"] = []string{`Migrating schema "public" to version "3 - more"`}
+		p := start(t, c)
+		o := p.submit(t, deployOf(commitB))
+		pause(t.Context(), 7*time.Second)
+		p.end()
+		<-p.ended
+		c.jobLog["migrate"] = nothing // the log was rotated: its beginning is gone
+		second := start(t, c)
+		defer second.stop()
+		if ended := <-second.over; ended.ID != o.ID || ended.Migrated() != DidMigrate {
+			t.Errorf("%s migrated: %s", ended.ID, ended.Migrated())
+		}
+	})
+}

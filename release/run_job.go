@@ -23,10 +23,10 @@ func (x *run) job(at ref) (string, error) {
 	follow, stop := context.WithCancel(x.life)
 	defer stop()
 	over := make(chan struct{})
-	var log MigrationReader
+	log := MigrationReader{sawMigrated: s.Migrated != nil && *s.Migrated == DidMigrate} // as a predecessor saw
 	whole := false
 	var follower sync.WaitGroup
-	follower.Go(func() { log, whole = x.followJob(follow, at, j, over) })
+	follower.Go(func() { whole = x.followJob(follow, at, j, over, &log) })
 	state, err := x.awaitJob(at, j, x.begun(s).Add(limit))
 	close(over)
 	if err == nil { // the rest of the log comes soon, or not at all
@@ -117,8 +117,9 @@ func (x *run) awaitJob(at ref, j JobRun, deadline time.Time) (JobState, error) {
 }
 
 // followJob keeps the end of the job's log and reads all of it, from the start again whenever it breaks off. It gives
-// what it says of migrations, and whether it is whole.
-func (x *run) followJob(ctx context.Context, at ref, j JobRun, over <-chan struct{}) (log MigrationReader, whole bool) {
+// what it says of migrations, and whether it is whole. That it says one is noted at once: a successor may not find that
+// line any more.
+func (x *run) followJob(ctx context.Context, at ref, j JobRun, over <-chan struct{}, log *MigrationReader) (whole bool) {
 	for {
 		last := false
 		select {
@@ -128,17 +129,23 @@ func (x *run) followJob(ctx context.Context, at ref, j JobRun, over <-chan struc
 		}
 		fresh, err := NewMigrationReader(j.Patterns)
 		if err != nil {
-			return log, false
+			return false
 		}
 		fresh.sawMigrated = log.sawMigrated // what was seen was seen
 		x.note(at, func(s *StepRun) { s.Log, s.Cut = nil, 0 })
 		err = x.Logs.FollowJob(ctx, x.env, j.Name, func(line string) {
 			fresh.Line(line)
-			x.note(at, func(s *StepRun) { s.addLine(line) })
+			saw := !j.NoMigration && fresh.sawMigrated
+			x.note(at, func(s *StepRun) {
+				s.addLine(line)
+				if saw {
+					s.Migrated = new(DidMigrate)
+				}
+			})
 		})
-		log = *fresh
+		*log = *fresh
 		if err == nil || last || !pause(ctx, x.Poll) {
-			return log, err == nil
+			return err == nil
 		}
 	}
 }

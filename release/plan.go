@@ -164,7 +164,8 @@ func jobRun(r Request, env Environment, k Known, name string, from TemplateRef, 
 	if i < 0 {
 		return nil, refuse(NotReady, "create it first", "there is no %s to start %s from", from, name)
 	}
-	run := &JobRun{Name: JobName(name, commit, r.ID), Operation: r.ID, From: from}
+	// Of the time as well: an operation that was forgotten gives its ID to another with the same key, but not its jobs.
+	run := &JobRun{Name: JobName(name, commit, r.ID+" "+r.At.UTC().Format(time.RFC3339Nano)), Operation: r.ID, From: from}
 	if commit == "" {
 		return run, nil
 	}

@@ -162,3 +162,21 @@ func TestAPlanThatIsOlderThanItsLockIsNotTakenOn(t *testing.T) {
 		}
 	})
 }
+
+func TestAKeyThatWasForgottenRunsTheJobsAgain(t *testing.T) {
+	inBubble(t, func(t *testing.T, c *cluster) {
+		p := start(t, c)
+		defer p.stop()
+		req := deployOf(commitB)
+		req.IdempotencyKey = "nightly"
+		o := p.run(t, req)
+		pause(t.Context(), time.Minute)
+		c.mu.Lock()
+		delete(c.ops, o.ID) // as the oldest of more than 50
+		c.mu.Unlock()
+		wantPhase(t, p.run(t, req), Succeeded)
+		if c.jobStarts["migrate"] != 2 {
+			t.Errorf("migrate was started %d times", c.jobStarts["migrate"])
+		}
+	})
+}

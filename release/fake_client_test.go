@@ -28,7 +28,8 @@ type client struct {
 	after  bool
 	do     func()
 	killed bool
-	flaky  *rand.Rand // if not nil, every fifth call fails, half of these after it took effect
+	frozen chan struct{} // if not nil, the process stands still until it is closed
+	flaky  *rand.Rand    // if not nil, every fifth call fails, half of these after it took effect
 }
 
 // kill makes the process die: its context ends, and no call of it has an effect any more.
@@ -36,7 +37,31 @@ func (c *client) kill(cancel context.CancelFunc) func() {
 	return func() { c.killed = true; cancel() }
 }
 
+// freeze makes the process stand still: whatever it does next waits, and what it is doing has its answer late.
+func (c *client) freeze(d time.Duration) func() {
+	return func() {
+		thaw := make(chan struct{})
+		c.frozen = thaw
+		time.AfterFunc(d, func() { close(thaw) })
+	}
+}
+
+func (c *client) wait() {
+	c.mu.Lock()
+	frozen := c.frozen
+	c.mu.Unlock()
+	if frozen != nil {
+		<-frozen
+	}
+}
+
 func call[T any](c *client, f func() (T, error)) (T, error) {
+	c.wait()
+	defer c.wait()
+	return callNow(c, f)
+}
+
+func callNow[T any](c *client, f func() (T, error)) (T, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.calls++

@@ -74,3 +74,83 @@ func TestWhatALogSaidOfAMigrationOutlivesTheProcess(t *testing.T) {
 		}
 	})
 }
+
+// late counts what a process changes from some time on. What was to be sent before comes to nothing: its time is up.
+type late struct {
+	*client
+	from    time.Time
+	changes int
+}
+
+func (l *late) sent(ctx context.Context) error {
+	l.client.wait()
+	l.client.mu.Lock()
+	defer l.client.mu.Unlock()
+	if ctx.Err() == nil && !l.from.IsZero() && time.Now().After(l.from) {
+		l.changes++
+	}
+	return ctx.Err()
+}
+
+func (l *late) Patch(ctx context.Context, env Environment, p Patch) error {
+	if err := l.sent(ctx); err != nil {
+		return err
+	}
+	return l.client.Patch(ctx, env, p)
+}
+
+func (l *late) StartJob(ctx context.Context, env Environment, j JobRun) error {
+	if err := l.sent(ctx); err != nil {
+		return err
+	}
+	return l.client.StartJob(ctx, env, j)
+}
+
+func (l *late) Exec(ctx context.Context, env Environment, pod, container string, command []string, line func(string)) (int, error) {
+	if err := l.sent(ctx); err != nil {
+		return 0, err
+	}
+	return l.client.Exec(ctx, env, pod, container, command, line)
+}
+
+func TestAProcessThatStoodStillChangesNothingWhenItGoesOn(t *testing.T) {
+	all := scenarios()
+	all["a task"] = scenario{req: Request{Kind: RunTask, Environment: "staging", Task: "import", Reason: "a test", By: "ada"}}
+	for _, name := range []string{"a deploy", "a restart of a singleton", "a task"} {
+		t.Run(name, func(t *testing.T) {
+			points := 0
+			for n := 1; stillAt(t, all[name], n); n++ {
+				points = n
+			}
+			t.Logf("stood still at %d points", points)
+		})
+	}
+}
+
+// stillAt has a process stand still after its n-th call, for so long that another ends what it began.
+func stillAt(t *testing.T, s scenario, n int) (struck bool) {
+	const still = 5 * time.Minute
+	inBubble(t, func(t *testing.T, c *cluster) {
+		first := start(t, c, quick())
+		l := &late{client: first.client}
+		first.Runner.World, first.Runner.Jobs, first.Runner.Logs = l, l, l
+		first.client.mu.Lock()
+		calls := first.calls
+		first.client.mu.Unlock()
+		first.submitStruck(t, s.req, func(_ Operation, made int) {
+			first.at, first.after, first.do = calls+made+n, true, func() {
+				l.from = time.Now().Add(still - time.Second)
+				first.freeze(still)()
+			}
+		})
+		pause(t.Context(), time.Second)
+		second := start(t, c, quick())
+		pause(t.Context(), still+time.Minute)
+		first.stop()
+		second.stop()
+		if struck = first.frozen != nil; l.changes > 0 {
+			t.Errorf("point %d: %d changes after it stood still", n, l.changes)
+		}
+	})
+	return struck
+}

@@ -40,6 +40,8 @@ type run struct {
 	op     Operation
 	stored Phase // the operation's, as last written down
 	dirty  bool  // lines or details that are not yet stored
+	// renewed is when the keeper last began to renew the lock, and did.
+	renewed time.Time
 }
 
 // ref names a step of the run's operation.
@@ -69,11 +71,12 @@ func (r *Runner) carry(parent context.Context, id string) {
 	}
 	x.mu.Lock()
 	x.life, x.end, x.work, x.stop, x.started, x.taken = life, end, work, stop, true, time.Now()
+	x.renewed = began
 	cancel := x.op.Cancel
 	x.mu.Unlock()
 	x.adopt(cancel)
 	var keeper sync.WaitGroup
-	keeper.Go(func() { x.keep(life, began) })
+	keeper.Go(func() { x.keep(life) })
 	x.carryOut()
 	cause := context.Cause(life)
 	end(nil)
@@ -123,7 +126,7 @@ func (x *run) take(ctx context.Context, id string) error {
 
 // keep renews the lock and looks for a cancellation until ctx ends. It ends the run when the lock cannot be renewed in
 // time: well before it expires.
-func (x *run) keep(ctx context.Context, renewed time.Time) {
+func (x *run) keep(ctx context.Context) {
 	for {
 		select {
 		case <-ctx.Done():
@@ -135,13 +138,17 @@ func (x *run) keep(ctx context.Context, renewed time.Time) {
 		err := x.Lock.Acquire(call, x.env, x.holder)
 		var stored Operation
 		if err == nil {
-			renewed = began
+			x.mu.Lock()
+			x.renewed = began
+			x.mu.Unlock()
 			stored, _ = x.Store.Load(call, x.op.ID) // what cannot be read now is read next time
 		}
 		stop()
 		var locked *LockedError
-		if errors.As(err, &locked) || time.Since(renewed) >= x.TTL/2 {
+		if errors.As(err, &locked) {
 			x.end(errLost)
+		}
+		if !x.holds() || ctx.Err() != nil {
 			return
 		}
 		x.adopt(stored.Cancel)

@@ -176,6 +176,18 @@ func pause(ctx context.Context, d time.Duration) bool {
 	}
 }
 
+// holds says whether the lock is ours for sure, and ends the run's life if not. A process that stood still for a while,
+// which may be at any point, must not go on before its keeper has found out what happened in the meantime.
+func (x *run) holds() bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if lapse(x.renewed) < x.TTL/2 {
+		return true
+	}
+	x.end(errLost)
+	return false
+}
+
 // try calls f until it succeeds, a few times at most, and not at all once the context has ended: then what it would do
 // may not be written down.
 func (x *run) try(ctx context.Context, f func(context.Context) error) error {
@@ -186,7 +198,7 @@ func (x *run) try(ctx context.Context, f func(context.Context) error) error {
 func (x *run) tryUntil(ctx context.Context, until time.Time, f func(context.Context) error) error {
 	var err error
 	for i := 0; i < attempts || (time.Now().Before(until) && x.work.Err() == nil); i++ {
-		if ctx.Err() != nil || (i > 0 && !pause(ctx, x.Poll)) {
+		if ctx.Err() != nil || (i > 0 && !pause(ctx, x.Poll)) || !x.holds() {
 			break
 		}
 		if _, err = bounded(ctx, func(ctx context.Context) (struct{}, error) { return struct{}{}, f(ctx) }); err == nil {

@@ -212,7 +212,7 @@ func (x *run) command(at ref) (string, error) {
 		s.Container = firstContainer(pod)
 	}
 	x.change(at, func(s *StepRun) { s.Mark, s.Detail = markStarting, "in pod "+pod.Name })
-	if x.life.Err() != nil {
+	if x.life.Err() != nil || !x.holds() {
 		return "", errLost
 	}
 	ctx, stop := context.WithTimeout(x.work, x.env.TaskDeadline)

@@ -69,7 +69,7 @@ func (v Reviews) Allowed(ctx context.Context, who Caller, act Act) (Verdict, err
 	if len(needs) == 0 {
 		return Verdict{Why: "nobody knows what kubectl would need for that"}, nil
 	}
-	reviewer := v.Own
+	reviewer, groups := v.Own, who.Groups
 	if cluster != "" {
 		// An account of this cluster's is nobody there, though another of the same name may exist.
 		if strings.HasPrefix(who.Name, "system:") {
@@ -78,9 +78,10 @@ func (v Reviews) Allowed(ctx context.Context, who Caller, act Act) (Verdict, err
 		if reviewer = v.Others[cluster]; reviewer == nil {
 			return Verdict{Why: "the environment is in another cluster, which cannot be asked"}, nil
 		}
+		groups = groupsElsewhere(groups)
 	}
 	for _, n := range needs {
-		ok, err := reviewer.Allowed(ctx, who.Name, who.Groups, n.Verb, n.Group, n.Resource, n.Subresource, n.Namespace, n.Name)
+		ok, err := reviewer.Allowed(ctx, who.Name, groups, n.Verb, n.Group, n.Resource, n.Subresource, n.Namespace, n.Name)
 		if err != nil {
 			return Verdict{}, fmt.Errorf("review whether %s may %s: %w", who.Name, n, err)
 		}
@@ -89,6 +90,14 @@ func (v Reviews) Allowed(ctx context.Context, who Caller, act Act) (Verdict, err
 		}
 	}
 	return Verdict{Allowed: true}, nil
+}
+
+// groupsElsewhere gives those groups of a caller that mean the same in another cluster. What begins with "system:" is this
+// cluster's own word: who is in system:masters here may be nobody there.
+func groupsElsewhere(groups []string) []string {
+	return slices.DeleteFunc(slices.Clone(groups), func(g string) bool {
+		return strings.HasPrefix(g, "system:") && g != "system:authenticated"
+	})
 }
 
 // needs gives what kubectl would need for an act, and in which cluster. Nothing: that cannot be told.

@@ -3,6 +3,7 @@ package web
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 
@@ -112,6 +113,34 @@ func TestAnotherClusterIsAskedAboutItsOwnAndAboutPeopleOnly(t *testing.T) {
 	}
 	if len(own.asked) > 0 {
 		t.Errorf("our own cluster was asked about another's: %q", own.asked)
+	}
+}
+
+// grouped is an API server that lets those in who are in one of its groups.
+type grouped struct {
+	server
+	group string
+}
+
+func (g *grouped) Allowed(_ context.Context, _ string, groups []string, _, _, _, _, _, _ string) (bool, error) {
+	return slices.Contains(groups, g.group), nil
+}
+
+func TestWhoRulesThisClusterDoesNotRuleAnother(t *testing.T) {
+	env := environments()[0]
+	env.Context = "far"
+	who := Caller{Name: "ada@example.com", Groups: []string{"oncall", "system:masters", "system:serviceaccounts", "system:authenticated"}}
+	for group, want := range map[string]bool{"oncall": true, "system:authenticated": true, "system:masters": false, "system:serviceaccounts": false} {
+		for _, cluster := range []string{"", "far"} {
+			env.Context = cluster
+			v := Reviews{
+				Own: &grouped{group: group}, Releases: []release.Environment{env}, Others: map[string]Reviewer{"far": &grouped{group: group}},
+			}
+			got, err := v.Allowed(t.Context(), who, Act{Verb: ToDeploy, Environment: "staging"})
+			if err != nil || got.Allowed != (want || cluster == "") {
+				t.Errorf("cluster %q lets %s in: %+v, %v", cluster, group, got, err)
+			}
+		}
 	}
 }
 

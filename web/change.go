@@ -22,7 +22,8 @@ type reply struct {
 }
 
 // Audit records who tried what. It is told of every request that was meant to change something, or to see the variables
-// of a pod, refused ones and dry runs included.
+// of a pod, refused ones and dry runs included. Of requests by nobody that is known, and of those of somebody who asks too
+// often, it is told of some, and how many there were besides.
 type Audit interface {
 	Attempted(ctx context.Context, a Attempt)
 }
@@ -44,6 +45,7 @@ type Attempt struct {
 	Result    string    `json:"result,omitzero"` // the operation, the case
 	Status    int       `json:"status"`          // of HTTP
 	Refused   string    `json:"refused,omitzero"`
+	LeftOut   int64     `json:"left_out,omitzero"` // attempts before it that nothing could come of, and that were too many
 }
 
 // LogAudit writes attempts to a log.
@@ -72,7 +74,7 @@ func (o Options) changing(adapter adapter, route Route) http.Handler {
 			if a.Status == 0 { // it panicked
 				a.Status, a.Refused = http.StatusInternalServerError, "an error of ours"
 			}
-			o.Audit.Attempted(ctx, a)
+			o.record(ctx, r, a)
 		}()
 		answer, err := o.try(w, r, route, origins, &a)
 		if err != nil {

@@ -110,7 +110,7 @@ func (o Options) watching(adapter adapter, route Route) http.Handler {
 			if a.Status == 0 { // it panicked
 				a.Status, a.Refused = http.StatusInternalServerError, "an error of ours"
 			}
-			o.Audit.Attempted(context.WithoutCancel(r.Context()), a)
+			o.record(context.WithoutCancel(r.Context()), r, a)
 		}()
 		signed, err := o.authenticate(r)
 		who, _ := callerOf(signed.Context())

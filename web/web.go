@@ -50,6 +50,7 @@ type Options struct {
 
 	callers, badTokens, badAddresses *limiter
 	streams, logStreams              *streams
+	noise                            *noise
 }
 
 func (o Options) withDefaults() Options {
@@ -64,6 +65,7 @@ func (o Options) withDefaults() Options {
 	}
 	o.callers = newLimiter(o.Rate, defaultRate)
 	o.badTokens, o.badAddresses = newLimiter(badToken, badToken), newLimiter(badAddress, badAddress)
+	o.noise = newNoise()
 	o.streams, o.logStreams = newStreams(maxStreams, maxStreamsEach), newStreams(maxLogs, maxLogsEach)
 	return o
 }

@@ -94,13 +94,17 @@ type Route struct {
 // NewAPI serves the API.
 func NewAPI(o Options) http.Handler {
 	o = o.withDefaults()
-	return o.mux(o.apiRoutes())
+	a, all := adapter{o.Log}, o.mux(o.apiRoutes())
+	if o.Identity == nil {
+		all = ownHost(a, all)
+	}
+	return a.contained(all)
 }
 
 // NewOps serves metrics and health.
 func NewOps(o Options) http.Handler {
 	o = o.withDefaults()
-	return o.mux(o.opsRoutes())
+	return adapter{o.Log}.contained(o.mux(o.opsRoutes()))
 }
 
 func (o Options) apiRoutes() []Route {
@@ -148,7 +152,7 @@ func (o Options) mux(routes []Route) http.Handler {
 		m.HandleFunc(path, a.other(answers))
 	}
 	m.Handle("/", a.get(func(r *http.Request) (any, error) { return nil, unknown("path", r.URL.Path, slices.Clone(paths)) }))
-	return a.contained(m)
+	return m
 }
 
 // handler gives what answers a route.

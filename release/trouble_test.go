@@ -131,11 +131,14 @@ func TestAFlakyConnectionDoesNoHarm(t *testing.T) {
 		inBubble(t, func(t *testing.T, c *cluster) {
 			p := start(t, c)
 			defer p.stop()
-			p.submit(t, deployOf(commitB))
+			id := p.submit(t, deployOf(commitB)).ID
 			p.client.mu.Lock()
 			p.flaky = rand.New(rand.NewPCG(seed, 0))
 			p.client.mu.Unlock()
-			o := <-p.over
+			for !c.operation(id).Phase.Over() { // that it is may be all that a process did not learn before it lost the lock
+				pause(t.Context(), time.Second)
+			}
+			o := c.operation(id)
 			if o.Phase == Succeeded {
 				succeeded++
 				if diff := cmp.Diff(allAt("b"), c.images()); diff != "" {

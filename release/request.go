@@ -135,6 +135,7 @@ func IsCommit(s string) bool { return commitPattern.MatchString(s) }
 const (
 	maxReason = 500
 	maxText   = 200
+	maxName   = 512 // of what Kubernetes names: a service account may have 339, a Secret 253
 )
 
 // validate checks what can be checked without the world.
@@ -145,9 +146,14 @@ func (r Request) validate(env Environment) error {
 	if strings.TrimSpace(r.Reason) == "" || len(r.Reason) > maxReason {
 		return refuse(Invalid, fmt.Sprintf("say why, in at most %d bytes", maxReason), "a reason is required")
 	}
-	for _, s := range []string{r.By, r.From, r.IdempotencyKey, r.BugReport, r.Secret, r.Service, r.Task} {
-		if len(s) > maxText || strings.ContainsAny(s, "\n\r\x00") {
-			return refuse(Invalid, fmt.Sprintf("use one line of at most %d bytes", maxText), "a text of %d bytes or several lines", len(s))
+	for _, s := range []string{r.From, r.IdempotencyKey, r.BugReport, r.Service, r.Task} {
+		if err := checkLine(s, maxText); err != nil {
+			return err
+		}
+	}
+	for _, s := range []string{r.By, r.Secret} {
+		if err := checkLine(s, maxName); err != nil {
+			return err
 		}
 	}
 	if r.By == "" {
@@ -165,6 +171,13 @@ func (r Request) validate(env Environment) error {
 		}
 	}
 	return r.validateKind()
+}
+
+func checkLine(s string, most int) error {
+	if len(s) > most || strings.ContainsAny(s, "\n\r\x00") {
+		return refuse(Invalid, fmt.Sprintf("use one line of at most %d bytes", most), "a text of %d bytes or several lines", len(s))
+	}
+	return nil
 }
 
 // validateKind checks that the request has what its kind needs, and nothing that it would ignore.

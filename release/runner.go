@@ -284,7 +284,7 @@ func (r *Runner) Cancel(ctx context.Context, id, by, reason string) (Operation, 
 		case o.Phase.Over():
 			return o, refuse(NotRunning, "", "operation %s is over: %s", id, o.Outcome)
 		case o.Cancel == nil:
-			o.Cancel = &Cancellation{At: time.Now(), By: shorten(by, maxText), Reason: shorten(reason, maxReason)}
+			o.Cancel = &Cancellation{At: time.Now(), By: shorten(by, maxName), Reason: shorten(reason, maxReason)}
 			o.Version++
 			if err = r.Store.Save(ctx, o); errors.Is(err, ErrConflict) {
 				continue

@@ -3,6 +3,7 @@ package release
 import (
 	"context"
 	"log/slog"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -178,5 +179,23 @@ func TestAKeyThatWasForgottenRunsTheJobsAgain(t *testing.T) {
 		if c.jobStarts["migrate"] != 2 {
 			t.Errorf("migrate was started %d times", c.jobStarts["migrate"])
 		}
+	})
+}
+
+func TestWhoeverKubernetesKnowsMayAsk(t *testing.T) {
+	inBubble(t, func(t *testing.T, c *cluster) {
+		p := start(t, c)
+		defer p.stop()
+		longest := "system:serviceaccount:" + strings.Repeat("n", 63) + ":" + strings.Repeat("a", 253)
+		req := deployOf(commitB)
+		req.By = longest
+		if o := p.run(t, req); o.Phase != Succeeded || o.Request.By != longest {
+			t.Errorf("phase %q, by %q", o.Phase, o.Request.By)
+		}
+		req.By += strings.Repeat("a", 200)
+		_, err := p.Submit(t.Context(), req)
+		wantRefusal(t, err, Invalid, "512 bytes")
+		_, err = p.Submit(t.Context(), Request{Kind: Restart, Environment: "staging", Secret: strings.Repeat("s", 253), Reason: "a test", By: "ada"})
+		wantRefusal(t, err, NotFound, "no service of staging reads secret")
 	})
 }

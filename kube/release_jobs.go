@@ -37,18 +37,31 @@ func (r *Releases) StartJob(ctx context.Context, env release.Environment, j rele
 	}
 	template, err := c.jobTemplate(ctx, env.Namespace, j.From)
 	if err != nil {
-		return err
+		return fmt.Errorf("%w: %w", release.ErrNotStarted, err)
 	}
 	job, err := newJob(env.Namespace, j, template)
-	if err == nil {
-		ctx, cancel := context.WithTimeout(ctx, callTimeout)
-		defer cancel()
-		_, err = c.api.BatchV1().Jobs(env.Namespace).Create(ctx, job, metav1.CreateOptions{})
+	if err != nil {
+		return fmt.Errorf("start job %s in namespace %s: %w: %w", j.Name, env.Namespace, release.ErrNotStarted, err)
 	}
-	if err != nil && !apierrors.IsAlreadyExists(err) {
-		return fmt.Errorf("start job %s in namespace %s: %w", j.Name, env.Namespace, explain(err, "create", "jobs", env.Namespace))
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	_, err = c.api.BatchV1().Jobs(env.Namespace).Create(ctx, job, metav1.CreateOptions{})
+	if err == nil || apierrors.IsAlreadyExists(err) {
+		return nil
 	}
-	return nil
+	never := rejected(err)
+	err = fmt.Errorf("start job %s in namespace %s: %w", j.Name, env.Namespace, explain(err, "create", "jobs", env.Namespace))
+	if never {
+		return fmt.Errorf("%w: %w", release.ErrNotStarted, err)
+	}
+	return err
+}
+
+// rejected says whether the API server itself has said that it does not do what was asked. Of any other error, a late
+// answer for instance, nobody knows what comes.
+func rejected(err error) bool {
+	return apierrors.IsForbidden(err) || apierrors.IsInvalid(err) || apierrors.IsBadRequest(err) || apierrors.IsNotFound(err) ||
+		apierrors.IsUnauthorized(err) || apierrors.IsTooManyRequests(err)
 }
 
 func newJob(namespace string, j release.JobRun, template batchv1.JobTemplateSpec) (*batchv1.Job, error) {

@@ -13,8 +13,10 @@ import (
 	batchv1 "k8s.io/api/batch/v1"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	clienttesting "k8s.io/client-go/testing"
 
 	"github.com/cjworkbench/unstuck/release"
@@ -273,5 +275,28 @@ func TestALockWithoutAnEndIsHeldForEver(t *testing.T) {
 	c.deny("get", "leases", true)
 	if _, ok := errors.AsType[Missing](c.releases().Acquire(t.Context(), testEnvironment(), release.Holder{ID: "me"})); !ok {
 		t.Error("what is missing is not named")
+	}
+}
+
+func TestOnlyTheAPIServersOwnWordSaysThatAJobIsNotStarted(t *testing.T) {
+	jobs := schema.GroupResource{Group: "batch", Resource: "jobs"}
+	for _, tt := range []struct {
+		err  error
+		want bool
+	}{
+		{apierrors.NewForbidden(jobs, "x", errors.New("over quota")), true},
+		{apierrors.NewBadRequest("no"), true},
+		{apierrors.NewTimeoutError("etcd", 1), false},
+		{apierrors.NewInternalError(errors.New("a webhook")), false},
+		{context.DeadlineExceeded, false},
+	} {
+		c := newCluster(t, &batchv1.CronJob{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "migrate"}, Spec: batchv1.CronJobSpec{JobTemplate: jobTemplate()}})
+		c.PrependReactor("create", "jobs", func(clienttesting.Action) (bool, runtime.Object, error) { return true, nil, tt.err })
+		if err := c.releases().StartJob(t.Context(), testEnvironment(), migrateRun()); errors.Is(err, release.ErrNotStarted) != tt.want || err == nil {
+			t.Errorf("%v: want that it is certain: %t", err, tt.want)
+		}
+	}
+	if err := newCluster(t).releases().StartJob(t.Context(), testEnvironment(), migrateRun()); !errors.Is(err, release.ErrNotStarted) {
+		t.Errorf("without a template: %v", err)
 	}
 }

@@ -3,6 +3,7 @@ package release
 import (
 	"context"
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 )
@@ -153,4 +154,28 @@ func stillAt(t *testing.T, s scenario, n int) (struck bool) {
 		}
 	})
 	return struck
+}
+
+// refusing is Jobs that start none.
+type refusing struct {
+	Jobs
+	err error
+}
+
+func (r refusing) StartJob(context.Context, Environment, JobRun) error { return r.err }
+
+func TestAJobThatMayYetBeStartedCountsAsAMigration(t *testing.T) {
+	for err, want := range map[error]Migration{
+		fmt.Errorf("forbidden: %w", ErrNotStarted): DidNotMigrate, errors.New("the answer came too late"): MaybeMigrated,
+	} {
+		inBubble(t, func(t *testing.T, c *cluster) {
+			p := start(t, c)
+			defer p.stop()
+			p.Runner.Jobs = refusing{p.client, err}
+			o := p.run(t, deployOf(commitB))
+			if wantPhase(t, o, Failed, err.Error()); o.Migrated() != want {
+				t.Errorf("%v: migrated: %s, want %s", err, o.Migrated(), want)
+			}
+		})
+	}
 }

@@ -72,13 +72,17 @@ func (x *run) startJob(at ref, j JobRun, m mark) error {
 		if x.life.Err() != nil {
 			return errLost
 		}
-		err := x.try(x.life, func(ctx context.Context) error { return x.Jobs.StartJob(ctx, x.env, j) })
+		unclear := m == markStarting
+		err := x.try(x.life, func(ctx context.Context) error {
+			err := x.Jobs.StartJob(ctx, x.env, j)
+			unclear = unclear || err != nil && !errors.Is(err, ErrNotStarted)
+			return err
+		})
 		if x.life.Err() != nil {
 			return errLost
 		}
 		if err != nil {
-			_, gone := bounded(x.life, func(ctx context.Context) (JobState, error) { return x.Jobs.JobState(ctx, x.env, j.Name) })
-			if errors.Is(gone, ErrNotFound) { // it never ran, and so migrated nothing
+			if !unclear { // it never ran, and so migrated nothing; that it is not there now does not say so
 				x.change(at, func(s *StepRun) { s.Mark = "" })
 			}
 			return fmt.Errorf("start job %s: %w", j.Name, err)

@@ -30,7 +30,7 @@ type Patch struct {
 // Jobs starts jobs and looks after them.
 type Jobs interface {
 	// StartJob starts a job. One of that name that exists already is this one, and no error. A job that has ended
-	// must stay, with its pods, for a day at least.
+	// must stay, with its pods, for a day at least. It is ErrNotStarted if it is certain that none was or will be.
 	StartJob(ctx context.Context, env Environment, j JobRun) error
 	// JobState says how a job is doing; ErrNotFound if there is none.
 	JobState(ctx context.Context, env Environment, name string) (JobState, error)
@@ -82,6 +82,8 @@ type Lock interface {
 var (
 	ErrNotFound = errors.New("there is no such thing")
 	ErrConflict = errors.New("somebody else has written it in the meantime")
+	// ErrNotStarted says that a job was not started, and that nothing is under way which might yet.
+	ErrNotStarted = errors.New("it was not started")
 )
 
 // Holder is who holds an environment's lock, and why.

@@ -204,17 +204,18 @@ func (o Options) may(ctx context.Context, act Act) error {
 	if o.Identity == nil && act.Verb == ToRead {
 		return nil
 	}
+	what := cut(act.String(), maxReason) // a path may have a name of many kilobytes
 	who, known := callerOf(ctx)
 	if !known || o.Access == nil {
-		return problem(http.StatusForbidden, "nobody may %s here", act)
+		return problem(http.StatusForbidden, "nobody may %s here", what)
 	}
 	v, err := o.Access.Allowed(ctx, who, act)
 	if err != nil {
-		o.Log.Warn("nobody can tell what the caller may do", "caller", who.Name, "act", act.String(), "error", err)
-		return problem(http.StatusServiceUnavailable, "nobody can tell now whether %s may %s; try again", who.Name, act)
+		o.Log.Warn("nobody can tell what the caller may do", "caller", who.Name, "act", what, "error", err)
+		return problem(http.StatusServiceUnavailable, "nobody can tell now whether %s may %s; try again", who.Name, what)
 	}
 	if !v.Allowed {
-		return problem(http.StatusForbidden, "%s", strings.TrimSuffix(fmt.Sprintf("%s may not %s: %s", who.Name, act, v.Why), ": "))
+		return problem(http.StatusForbidden, "%s", strings.TrimSuffix(fmt.Sprintf("%s may not %s: %s", who.Name, what, v.Why), ": "))
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package web
 
 import (
+	"strings"
 	"testing"
 	"time"
 )
@@ -51,4 +52,15 @@ func TestACallerWhoIsTurnedAwayFillsNoAudit(t *testing.T) {
 			t.Errorf("%d lines, want %d", got, 1+noiseEach.Burst)
 		}
 	})
+}
+
+func TestANameInAPathDoesNotSwellTheAudit(t *testing.T) {
+	s := newSite()
+	long := strings.Repeat("s", 12_000)
+	for _, who := range []string{"ada", "bob"} {
+		w := s.ask(request(who, "POST", "/api/v1/environments/staging/secrets/"+long+"/restarts", `{"reason":"it was rotated"}`))
+		if a := s.attempts.last(); len(a.Act) > 2*maxReason || len(a.Refused) > 4*maxReason || (who == "bob" && w.Body.Len() > 4*maxReason) {
+			t.Errorf("%s: %d bytes in the audit, %d in the answer", who, len(a.Act)+len(a.Refused), w.Body.Len())
+		}
+	}
 }

@@ -139,7 +139,7 @@ func asked[B any](o Options, w http.ResponseWriter, r *http.Request, a *Attempt,
 		return b, err
 	}
 	act.Environment = env.Name
-	a.Act = act.String()
+	a.Act = cut(act.String(), maxReason)
 	if err := o.mayThere(r.Context(), env, act); err != nil {
 		return b, err
 	}
@@ -178,7 +178,7 @@ func (o Options) findEnvironment(r *http.Request) (release.Environment, error) {
 func (o Options) submit(r *http.Request, a *Attempt, req release.Request) (reply, error) {
 	req.Environment, req.By, req.From = r.PathValue("env"), a.By, a.From
 	req.IdempotencyKey = r.Header.Get("Idempotency-Key")
-	a.Act, a.Reason, a.DryRun = req.String(), cut(req.Reason, maxReason), req.DryRun
+	a.Act, a.Reason, a.DryRun = cut(req.String(), maxReason), cut(req.Reason, maxReason), req.DryRun
 	if req.DryRun {
 		p, err := o.Operations.DryRun(r.Context(), req)
 		if err != nil {

@@ -134,13 +134,18 @@ var secretNames = []string{
 var secretValues = []*regexp.Regexp{
 	regexp.MustCompile(`://[^\s]*@`),           // a URL with a user, and perhaps a password
 	regexp.MustCompile(`[^\s:]*:[^\s]*@[^\s]`), // the same without a scheme
-	regexp.MustCompile(`(?i)(pass(word|wd|phrase)?|pwd|secret|token|api_?key|accountkey|sharedaccess\w*|credentials?|sig|signature)["']?\s*[=:]`),
+	regexp.MustCompile(`(?i)(pass(word|wd|phrase)?|pwd|secret|token|(api|access)[-_]?key|accountkey|sharedaccess\w*|credentials?|sig|signature)["']?\s*[=:]`),
+	regexp.MustCompile(`(?i)(^|\s)--?[\w-]*(pass(word|wd|phrase)?|pwd|secret|token|key|credentials?)\s+\S`), // an argument of a command
+	regexp.MustCompile(`(^|\s)(-u|--(proxy-)?user)[\s=]*[^\s:]+:\S`),                                        // of curl
+	regexp.MustCompile(`\bmysql(dump|admin)?\s(.*\s)?-p\S`),
+	regexp.MustCompile(`^[^\s/]+/[^\s@]+@`), // of Oracle: user/password@database
+	regexp.MustCompile(`(?i)%3A.*%40`),      // the second above, in a URL
 	regexp.MustCompile(`(?i)\b(bearer|basic)\s+\S`),
 	regexp.MustCompile(`(?i)(private|encrypted|begin .*)[ _-]key`),
-	regexp.MustCompile(`\beyJ[\w-]{5,}\.`), // a JSON Web Token
+	regexp.MustCompile(`\beyJ[\w-]{5,}\.`),                                                                                     // a JSON Web Token
 	regexp.MustCompile(`\b(gh[a-z]_|github_pat_|glpat-|xox[a-z]-|[sr]k[-_]|AKIA|ASIA|AIza|SG\.|hv[sb]\.|npm_|dop_v1_|ya29\.)`), // of well-known services
-	regexp.MustCompile(`https://hooks\.`),            // whoever has such an address may post to it
-	regexp.MustCompile(`\$2[abxy]\$|\$6\$|\$argon2`), // hashes of passwords
+	regexp.MustCompile(`https://hooks\.`),                                                                                      // whoever has such an address may post to it
+	regexp.MustCompile(`\$2[abxy]\$|\$6\$|\$argon2`),                                                                           // hashes of passwords
 }
 
 var (

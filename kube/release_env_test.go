@@ -79,6 +79,9 @@ func TestAValueThatLooksLikeASecretIsHidden(t *testing.T) {
 		{"X", "ghp_abcdef"}, {"X", "xoxb-1-2"}, {"X", "AKIAIOSFODNN7EXAMPLE"}, {"X", "sk_live_4eC39"}, {"X", "https://hooks.slack.example/T0/B0/x"},
 		{"X", "0123456789abcdef0123456789abcdef"}, {"X", "d9b1d7db-4c5c-4a5c-8a5c-0123456789ab"}, {"X", "wJalrXUtnFEMIK7MDENGbPxRfiCYEXAMPLE"},
 		{"X", " Zm9vYmFyYmF6cXV4MTIzNDU2Nzg= \n"}, {"X", "$2b$12$abcdefghijk"}, {"X", "https://acct.blob.example/c?sv=1&sig=abc"},
+		{"ARGS", "--user me --password hunter2"}, {"ARGS", "--api-key abc"}, {"ARGS", "--access-key=abc"}, {"HEADERS", "X-Api-Key: abc"},
+		{"ARGS", "-u me:hunter2 --silent"}, {"ARGS", "--user=me:hunter2"}, {"MYSQL", "mysql -ume -phunter2 x"}, {"ORACLE", "scott/tiger@db"},
+		{"YAML", "db:\n  pass: hunter2\n"}, {"ARGS", "--auth-token abc"}, {"PROXY", "me%3Ahunter2%40proxy"},
 	} {
 		if whyMasked(c.name, c.value) == "" {
 			t.Errorf("%s=%s is shown", c.name, c.value)

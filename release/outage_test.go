@@ -28,7 +28,7 @@ func TestASingletonThatWasStoppedIsStartedAgainAfterAnOutage(t *testing.T) {
 	inBubble(t, func(t *testing.T, c *cluster) {
 		p := start(t, c)
 		defer p.stop()
-		p.Runner.World = &away{World: p.client}
+		p.World = &away{World: p.client}
 		wantPhase(t, p.run(t, deployOf(commitB)), Succeeded)
 		if got := c.images()["cron-deployment"]; got != "1 pods of b/b/1.2" {
 			t.Errorf("cron: %s", got)
@@ -50,7 +50,7 @@ func TestASingletonWhoseImageIsRefusedIsStartedAgainUnchanged(t *testing.T) {
 	inBubble(t, func(t *testing.T, c *cluster) {
 		p := start(t, c)
 		defer p.stop()
-		p.Runner.World = picky{p.client}
+		p.World = picky{p.client}
 		wantPhase(t, p.run(t, deployOf(commitB)), Failed, "the policy forbids that image", "is started again unchanged")
 		if got := c.images()["cron-deployment"]; got != "1 pods of a/a/1.2" {
 			t.Errorf("cron: %s", got)
@@ -84,9 +84,9 @@ type late struct {
 }
 
 func (l *late) sent(ctx context.Context) error {
-	l.client.wait()
-	l.client.mu.Lock()
-	defer l.client.mu.Unlock()
+	l.wait()
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	if ctx.Err() == nil && !l.from.IsZero() && time.Now().After(l.from) {
 		l.changes++
 	}
@@ -134,7 +134,7 @@ func stillAt(t *testing.T, s scenario, n int) (struck bool) {
 	inBubble(t, func(t *testing.T, c *cluster) {
 		first := start(t, c, quick())
 		l := &late{client: first.client}
-		first.Runner.World, first.Runner.Jobs, first.Runner.Logs = l, l, l
+		first.World, first.Jobs, first.Logs = l, l, l
 		first.client.mu.Lock()
 		calls := first.calls
 		first.client.mu.Unlock()
@@ -171,7 +171,7 @@ func TestAJobThatMayYetBeStartedCountsAsAMigration(t *testing.T) {
 		inBubble(t, func(t *testing.T, c *cluster) {
 			p := start(t, c)
 			defer p.stop()
-			p.Runner.Jobs = refusing{p.client, err}
+			p.Jobs = refusing{p.client, err}
 			o := p.run(t, deployOf(commitB))
 			if wantPhase(t, o, Failed, err.Error()); o.Migrated() != want {
 				t.Errorf("%v: migrated: %s, want %s", err, o.Migrated(), want)

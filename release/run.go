@@ -144,8 +144,7 @@ func (x *run) keep(ctx context.Context) {
 			stored, _ = x.Store.Load(call, x.op.ID) // what cannot be read now is read next time
 		}
 		stop()
-		var locked *LockedError
-		if errors.As(err, &locked) {
+		if _, locked := errors.AsType[*LockedError](err); locked {
 			x.end(errLost)
 		}
 		if !x.holds() || ctx.Err() != nil {

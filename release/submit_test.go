@@ -35,7 +35,7 @@ func TestARequestThatComesTwiceAtOnceLeavesTheLockToItsOperation(t *testing.T) {
 	inBubble(t, func(t *testing.T, c *cluster) {
 		p := start(t, c)
 		defer p.stop()
-		p.Runner.World = &slow{World: p.client, waits: []time.Duration{time.Second, time.Second, time.Second, time.Second}}
+		p.World = &slow{World: p.client, waits: []time.Duration{time.Second, time.Second, time.Second, time.Second}}
 		req := deployOf(commitB)
 		req.IdempotencyKey = "pipeline-7"
 		ids := make(chan string, 2)
@@ -67,8 +67,8 @@ func TestARequestThatComesToTwoReplicasAtOnceIsAnsweredWithOneOperation(t *testi
 		p, other := start(t, c), start(t, c)
 		defer p.stop()
 		defer other.stop()
-		p.Runner.World = &slow{World: p.client, waits: []time.Duration{time.Second, time.Second}}
-		other.Runner.World = &slow{World: other.client, waits: []time.Duration{time.Second, time.Second}}
+		p.World = &slow{World: p.client, waits: []time.Duration{time.Second, time.Second}}
+		other.World = &slow{World: other.client, waits: []time.Duration{time.Second, time.Second}}
 		req := deployOf(commitB)
 		req.IdempotencyKey = "pipeline-7"
 		ids := make(chan string, 2)
@@ -144,7 +144,7 @@ func TestAPlanThatIsOlderThanItsLockIsNotTakenOn(t *testing.T) {
 		p, other := start(t, c), start(t, c)
 		defer p.stop()
 		defer other.stop()
-		p.Runner.World = &slow{World: p.client, waits: []time.Duration{0, 50 * time.Second}}
+		p.World = &slow{World: p.client, waits: []time.Duration{0, 50 * time.Second}}
 		late := make(chan error, 1)
 		go func() {
 			_, err := p.Submit(t.Context(), deployOf(commitC))

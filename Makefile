@@ -91,7 +91,7 @@ cluster-down: ## remove every trace of that cluster, and of what a killed `make 
 
 .PHONY: e2e
 e2e: cluster-deps ## run the tests on a real cluster of their own
-	cd e2e && GOWORK=off go test -count=1 $(TESTFLAGS) ./sandbox ./artifact ./cluster
+	cd e2e && GOWORK=off go test -count=1 $(TESTFLAGS) ./sandbox ./artifact ./cluster ./cmd/...
 	cd e2e && GOWORK=off go test -count=1 -parallel 3 -timeout 70m $(TESTFLAGS) .
 
 .PHONY: cluster-deps

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -70,31 +71,32 @@ func (m *Maker) Programs(ctx context.Context) (string, error) {
 	return dir, removeOthers(cache, "bin-", dir)
 }
 
-// build builds one program; it appears only once it is complete.
+// build builds one program of the cluster.
 func (m *Maker) build(ctx context.Context, p program, version, path string) error {
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+	return m.goBuild(ctx, filepath.Join("e2e", p.module), path, "-trimpath", "-tags", "no_btrfs no_devmapper no_zfs",
+		"-ldflags", "-s -w -X k8s.io/component-base/version.gitVersion="+version, p.pkg)
+}
+
+// goBuild builds a program in a folder of the project; the arguments are those of `go build`, but for -o. It is static:
+// images have no libraries.
+func (m *Maker) goBuild(ctx context.Context, folder, path string, args ...string) error {
+	err := replace(path, func(partial string) error {
+		_, err := m.command(ctx, filepath.Join(m.Root, folder), "go", append([]string{"build", "-o", partial}, args...)...)
 		return err
-	}
-	partial := path + ".partial"
-	err := m.goTool(ctx, p.module, "build", "-trimpath", "-tags", "no_btrfs no_devmapper no_zfs",
-		"-ldflags", "-s -w -X k8s.io/component-base/version.gitVersion="+version, "-o", partial, p.pkg)
+	})
 	if err != nil {
-		return fmt.Errorf("build %s: %w", p.name, err)
+		return fmt.Errorf("build %s: %w", filepath.Base(path), err)
 	}
-	return os.Rename(partial, path)
+	return nil
 }
 
-// goTool runs the go command in a module of e2e; "." is e2e itself. Programs are static: images have no libraries.
-func (m *Maker) goTool(ctx context.Context, module string, args ...string) error {
-	_, err := m.command(ctx, filepath.Join(m.Root, "e2e", module), "go", args...)
-	return err
-}
-
-// command runs a command and gives what it printed; an error ends with the end of what it complained about.
+// command runs a command and gives what it printed; an error ends with the end of what it complained about. When ctx ends
+// it is asked to end, for scripts have something to clean up.
 func (m *Maker) command(ctx context.Context, dir, name string, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "GOWORK=off", "CGO_ENABLED=0", "GOFLAGS=-mod=readonly -buildvcs=false")
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = 5 * time.Second
 	out, err := cmd.Output()
 	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
@@ -141,13 +143,10 @@ func (m *Maker) versions(ctx context.Context) (versions, error) {
 	return v, nil
 }
 
-// Own builds a program of ours, a folder of e2e/cmd, and gives its path. The go command knows whether it is up to date.
+// Own builds a program of ours, a folder of e2e/cmd, and gives its path.
 func (m *Maker) Own(ctx context.Context, name string) (string, error) {
 	path := filepath.Join(m.Root, ".cache", "own", name)
-	if err := m.goTool(ctx, ".", "build", "-trimpath", "-o", path, "./cmd/"+name); err != nil {
-		return "", fmt.Errorf("build %s: %w", name, err)
-	}
-	return path, nil
+	return path, m.goBuild(ctx, "e2e", path, "-trimpath", "./cmd/"+name)
 }
 
 // step reports that something begins, and how long it took.

@@ -54,16 +54,16 @@ func (m *Maker) RabbitMQ(ctx context.Context, version string) (string, error) {
 		}
 	}
 	err := m.step("make the image of RabbitMQ "+version, func() error {
-		layer := path + ".layer"
+		layer, err := anew(path + ".layer")
+		if err != nil {
+			return err
+		}
 		defer os.Remove(layer)
 		// Without what nobody reads in a container, and what was left by others who use the tree.
 		args := []string{"--create", "--file", layer, "--numeric-owner", "--one-file-system", "--directory", tree}
 		for _, dir := range []string{"dev", "proc", "sys", "run", "tmp", "var/cache", "var/lib/apt", "usr/share/doc",
 			"usr/share/man", "usr/share/locale", "var/log/rabbitmq", "var/lib/rabbitmq"} {
 			args = append(args, "--exclude=./"+dir+"/*")
-		}
-		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-			return err
 		}
 		if _, err := m.command(ctx, m.Root, "tar", append(args, ".")...); err != nil {
 			return err
@@ -86,11 +86,11 @@ func (m *Maker) Tool(ctx context.Context) (string, error) {
 // containers' environment, and gives the path of its tar file. It is quick, so it is made anew each time.
 func (m *Maker) programImage(file string, names []string, program string, env []string) (string, error) {
 	path := m.imagePath(file)
-	layer := path + ".layer"
-	defer os.Remove(layer)
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+	layer, err := anew(path + ".layer")
+	if err != nil {
 		return "", err
 	}
+	defer os.Remove(layer)
 	raw, err := os.ReadFile(program)
 	if err != nil {
 		return "", err
@@ -117,11 +117,15 @@ func (m *Maker) imagePath(name string) string {
 // writeImage writes an image of one layer, with its names and with settings of its containers, in the format of `docker
 // save` (https://github.com/moby/docker-image-spec/blob/main/v1.2.md). It appears only once it is complete.
 func writeImage(path, layer string, names []string, settings map[string]any) error {
-	partial, err := os.Create(path + ".partial")
+	name, err := anew(path + ".partial")
 	if err != nil {
 		return err
 	}
-	defer os.Remove(partial.Name())
+	partial, err := os.Create(name)
+	if err != nil {
+		return err
+	}
+	defer os.Remove(name)
 	defer partial.Close()
 	in, err := os.Open(layer)
 	if err != nil {

@@ -2,7 +2,6 @@ package artifact
 
 import (
 	"context"
-	"fmt"
 	"path/filepath"
 )
 
@@ -26,21 +25,13 @@ func (m *Maker) Unstuck(ctx context.Context) (string, error) {
 func (m *Maker) Helm(ctx context.Context) (string, error) {
 	path := filepath.Join(m.Root, ".cache", "helm")
 	modfile := filepath.Join(m.Root, "tools", "helm", "go.mod")
-	err := m.step("make helm", func() error {
-		_, err := m.command(ctx, m.Root, "go", "build", "-modfile="+modfile, "-o", path, "helm.sh/helm/v4/cmd/helm")
-		return err
+	return path, m.step("make helm", func() error {
+		return m.goBuild(ctx, ".", path, "-modfile="+modfile, "helm.sh/helm/v4/cmd/helm")
 	})
-	if err != nil {
-		return "", fmt.Errorf("make helm: %w", err)
-	}
-	return path, nil
 }
 
 // Command gives the path of our own program, built of the sources as they are, for this machine.
 func (m *Maker) Command(ctx context.Context) (string, error) {
 	path := filepath.Join(m.Root, ".cache", "own", "unstuck")
-	if _, err := m.command(ctx, m.Root, "go", "build", "-trimpath", "-o", path, "./cmd/unstuck"); err != nil {
-		return "", fmt.Errorf("build unstuck: %w", err)
-	}
-	return path, nil
+	return path, m.goBuild(ctx, ".", path, "-trimpath", "./cmd/unstuck")
 }

@@ -12,6 +12,7 @@ FUZZTIME ?= 30s#  how long `make fuzz` runs each target
 BENCH ?= .#       which benchmarks `make bench` runs
 BENCHTIME ?= 1s#  for how long each
 RABBITMQ ?= 4.0#  which RabbitMQ `make cluster` starts: 3.10 or 4.0
+NODE ?= rabbitmq-1-rabbitmq-1# which node of that one `make cluster-wedge` breaks
 RABBITMQ_ROOT ?= $(UNSTUCK_RABBITMQ_ROOT)# a tree with another RabbitMQ in it, such as `make tree` makes, for `make test` and `make demo`
 
 export UNSTUCK_RABBITMQ_ROOT := $(if $(strip $(RABBITMQ_ROOT)),$(abspath $(strip $(RABBITMQ_ROOT))))
@@ -20,8 +21,8 @@ golangci := go tool -modfile=tools/go.mod golangci-lint
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
-	@awk -F ' \\?=|#' '/^[A-Z_]+ \?=/ { gsub(/^ +/, "", $$3); printf "  %-13s %s\n", $$1, $$3 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ' \\?=|#' '/^[A-Z_]+ \?=/ { gsub(/^ +/, "", $$3); printf "  %-18s %s\n", $$1, $$3 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
 demo: deps build ## break a node of a real three-node RabbitMQ and watch it being cured
@@ -78,8 +79,12 @@ tree: ## make a tree with RabbitMQ 4.0, for RABBITMQ_ROOT=.cache/rabbitmq-4.0
 	lab/tree.sh .cache/rabbitmq-4.0 trixie
 
 .PHONY: cluster
-cluster: cluster-deps ## start a real Kubernetes cluster with a real RabbitMQ and Unstuck; RABBITMQ=3.10 for that one
+cluster: cluster-deps build ## start a real Kubernetes with a RabbitMQ, an application and Unstuck; one that runs is removed first
 	@cd e2e && GOWORK=off go run ./cmd/cluster -rabbitmq '$(strip $(RABBITMQ))' up
+
+.PHONY: cluster-wedge
+cluster-wedge: ## break a node on it: every login to NODE hangs, as in the incident
+	@cd e2e && GOWORK=off go run ./cmd/cluster wedge '$(strip $(NODE))'
 
 .PHONY: cluster-parts
 cluster-parts: cluster-deps ## make what cluster and e2e need, and start nothing: a quarter of an hour the first time

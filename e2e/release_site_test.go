@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/http"
 	"os"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -49,49 +48,20 @@ var published = sync.OnceValues(func() (*cluster.Registry, error) {
 	}
 	maker := &artifact.Maker{Root: root, Progress: os.Stdout}
 	for commit, environment := range commits {
-		path, err := maker.Standin(ctx, commit, environment)
-		if err == nil {
-			err = shared.ImportImage(ctx, path)
-		}
-		if err != nil {
+		if err := shared.PublishStandin(ctx, maker, r, commit, environment); err != nil {
 			return nil, err
 		}
 	}
-	for _, commit := range []string{commitOne, commitTwo, commitThree, commitBad, commitCrash, commitUnpublished} {
-		for _, image := range artifact.StandinImages() {
-			if commit == commitUnpublished && image == "cron" {
-				continue
-			}
-			if err := r.Publish(ctx, artifact.StandinImage(image, commit)); err != nil {
-				return nil, err
-			}
+	for _, image := range artifact.StandinImages() {
+		if image == "cron" {
+			continue
+		}
+		if err := r.Publish(ctx, artifact.StandinImage(image, commitUnpublished)); err != nil {
+			return nil, err
 		}
 	}
 	return r, nil
 })
-
-// environment is an environment of a configuration, as production's are.
-const environment = `
-  - name: %[1]s
-    namespace: %[1]s
-    image: ` + artifact.StandinRegistry + `/workbench/{image}:{commit}
-    images: [migrate, upload-assets]
-    registry_secret: {name: workbenchdata-ci}
-    services:
-    - {name: frontend, deployment: frontend-deployment, image: frontend, kind: rolling}
-    - {name: cron, deployment: cron-deployment, image: cron, kind: singleton}
-    - {name: cron-delta-deleter, deployment: cron-delta-deleter-deployment, image: cron, kind: singleton}
-    jobs:
-    - {name: migrate, from: {cronjob: migrate}}
-    - {name: upload-assets, from: {podtemplate: upload-assets}, no_migration: true}
-    tasks:
-    - name: clear-render-cache
-      warning: Users will notice a slowdown for a few minutes.
-      job: {podtemplate: clear-render-cache}
-    - name: import-plans
-      exec: {service: frontend, container: app, command: [/tool, count, imported plan]}
-    deadlines: {rollout: 3m, stop: 1m}
-`
 
 // onlyReleases are the chart's values of an installation that watches nothing that there is.
 const onlyReleases = `
@@ -100,7 +70,7 @@ config:
   brokers:
   - name: elsewhere
     username: rabbit
-    password_file: /etc/unstuck-tokens/password
+    password_file: ` + cluster.FilesDir + `/password
     nodes: [{name: nobody, address: "127.0.0.1:5672"}]
 `
 
@@ -155,34 +125,21 @@ func install(ctx context.Context, namespace, values string, environments []strin
 	i.Token = i.tokens["oncall"]
 	var all strings.Builder
 	for _, name := range environments {
-		fmt.Fprintf(&all, environment+more[name], name)
+		all.WriteString(cluster.StandinEnvironment(name) + more[name])
 	}
-	manifests := ""
-	for _, name := range append(slices.Clone(environments), namespace) {
-		manifests += fmt.Sprintf("apiVersion: v1\nkind: Namespace\nmetadata: {name: %s}\n---\n", name)
+	for _, name := range environments { // the Roles are created in them
+		if err := shared.Apply(ctx, "apiVersion: v1\nkind: Namespace\nmetadata: {name: "+name+"}\n"); err != nil {
+			return nil, err
+		}
 	}
-	manifests += fmt.Sprintf(`
-apiVersion: v1
-kind: Secret
-metadata: {name: unstuck-tokens, namespace: %[1]s}
-stringData: {tokens.yaml: %[2]q, password: unused}
----
-apiVersion: v1
-kind: ConfigMap
-metadata: {name: registry-ca, namespace: %[1]s}
-data: {registry.crt: %[3]q}
-`, namespace, fmt.Sprintf(tokensFile, hashes...), registry.CA)
-	if err := shared.Apply(ctx, manifests); err != nil {
+	if err := i.PutFiles(ctx, map[string]string{"tokens.yaml": fmt.Sprintf(tokensFile, hashes...), "password": "unused"}, registry); err != nil {
 		return nil, err
 	}
 	values += `
-  api: {tokens_file: /etc/unstuck-tokens/tokens.yaml, reviews: true, rate_limit: {per_second: 200, burst: 400}}
+  api: {tokens_file: ` + cluster.FilesDir + `/tokens.yaml, reviews: true, rate_limit: {per_second: 200, burst: 400}}
   environments:` + all.String() + `
 rbac: {reviews: true}
-mounts:
-- {secret: unstuck-tokens, path: /etc/unstuck-tokens}
-- {configMap: registry-ca, path: /etc/pki/tls/certs}
-`
+` + cluster.Mounts
 	if err := i.Install(ctx, values); err != nil {
 		return nil, err
 	}

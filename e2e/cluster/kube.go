@@ -182,8 +182,12 @@ func (c *Cluster) Logs(ctx context.Context, namespace, pod, container string, li
 
 // AccountToken makes a token of a service account, for an hour. With audiences it is for these, and not for the cluster.
 func (c *Cluster) AccountToken(ctx context.Context, namespace, account string, audiences ...string) (string, error) {
+	return c.accountToken(ctx, namespace, account, authenticationv1.TokenRequestSpec{Audiences: audiences})
+}
+
+func (c *Cluster) accountToken(ctx context.Context, namespace, account string, spec authenticationv1.TokenRequestSpec) (string, error) {
 	token, err := c.Kubernetes.CoreV1().ServiceAccounts(namespace).CreateToken(ctx, account,
-		&authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{Audiences: audiences}}, metav1.CreateOptions{})
+		&authenticationv1.TokenRequest{Spec: spec}, metav1.CreateOptions{})
 	if err != nil {
 		return "", fmt.Errorf("make a token for %s: %w", account, err)
 	}
@@ -197,14 +201,30 @@ func (c *Cluster) AccountKubeconfig(ctx context.Context, namespace, account stri
 		return "", err
 	}
 	path := filepath.Join(c.dir, account+"."+namespace+".kubeconfig")
+	return path, c.writeTokenKubeconfig(path, namespace, account, token)
+}
+
+// UseAccount has whoever takes the cluster's Kubeconfig be a service account, for as long as the cluster's certificates are
+// valid. Unlike the certificate of the administrator, whom it stands for from now on, its token says to Unstuck too who
+// calls.
+func (c *Cluster) UseAccount(ctx context.Context, namespace, account string) error {
+	seconds := int64(validity.Seconds())
+	token, err := c.accountToken(ctx, namespace, account, authenticationv1.TokenRequestSpec{ExpirationSeconds: &seconds})
+	if err != nil {
+		return err
+	}
+	return c.writeTokenKubeconfig(c.Kubeconfig(), metav1.NamespaceDefault, account, token)
+}
+
+func (c *Cluster) writeTokenKubeconfig(path, namespace, user, token string) error {
 	text := fmt.Sprintf(`apiVersion: v1
 kind: Config
 current-context: e2e
 contexts: [{name: e2e, context: {cluster: e2e, user: %[1]q, namespace: %[2]q}}]
 clusters: [{name: e2e, cluster: {server: %[3]q, certificate-authority: %[4]q}}]
 users: [{name: %[1]q, user: {token: %[5]q}}]
-`, account, namespace, c.Config.Host, filepath.Join(c.dir, pkiDir, "ca.crt"), token)
-	return path, os.WriteFile(path, []byte(text), 0o600)
+`, user, namespace, c.Config.Host, filepath.Join(c.dir, pkiDir, "ca.crt"), token)
+	return os.WriteFile(path, []byte(text), 0o600)
 }
 
 // TakeVerb takes a verb on a resource, such as "create" on "pods/exec", away from a Role. The function that it returns

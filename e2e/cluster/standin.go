@@ -35,6 +35,47 @@ const standinNotes = "/var/lib/standin"
 //go:embed standin.yaml
 var standinYAML string
 
+// StandinEnvironment gives the environment of Unstuck's configuration that has the application in its namespace, which it is
+// called after: an item of the list in YAML, to which more keys can be added.
+func StandinEnvironment(namespace string) string {
+	return fmt.Sprintf(`
+  - name: %[1]s
+    namespace: %[1]s
+    image: %[2]s
+    images: [migrate, upload-assets]
+    registry_secret: {name: workbenchdata-ci}
+    services:
+    - {name: frontend, deployment: frontend-deployment, image: frontend, kind: rolling}
+    - {name: cron, deployment: cron-deployment, image: cron, kind: singleton}
+    - {name: cron-delta-deleter, deployment: cron-delta-deleter-deployment, image: cron, kind: singleton}
+    jobs:
+    - {name: migrate, from: {cronjob: migrate}}
+    - {name: upload-assets, from: {podtemplate: upload-assets}, no_migration: true}
+    tasks:
+    - name: clear-render-cache
+      warning: Users will notice a slowdown for a few minutes.
+      job: {podtemplate: clear-render-cache}
+    - name: import-plans
+      exec: {service: frontend, container: app, command: [/tool, count, imported plan]}
+    deadlines: {rollout: 3m, stop: 1m}
+`, namespace, artifact.StandinImage("{image}", "{commit}"))
+}
+
+// PublishStandin makes the images of the application at a commit, gives them to the host, and publishes them. The
+// variables say how that commit behaves: see cmd/tool.
+func (c *Cluster) PublishStandin(ctx context.Context, maker *artifact.Maker, r *Registry, commit string, environment map[string]string) error {
+	path, err := maker.Standin(ctx, commit, environment)
+	if err == nil {
+		err = c.ImportImage(ctx, path)
+	}
+	for _, image := range artifact.StandinImages() {
+		if err == nil {
+			err = r.Publish(ctx, artifact.StandinImage(image, commit))
+		}
+	}
+	return err
+}
+
 // CreateStandin creates the application at a commit, whose images must have been imported, and does not wait for it.
 func (c *Cluster) CreateStandin(ctx context.Context, namespace, commit string, r *Registry) (*Standin, error) {
 	s := &Standin{Namespace: namespace, cluster: c}

@@ -51,6 +51,9 @@ func (u *Unstuck) In(namespace string) *Unstuck {
 	return &other
 }
 
+// Helm gives the path of the helm with which it is installed.
+func (u *Unstuck) Helm() string { return u.helm }
+
 // PrepareUnstuck makes and imports our image, and makes helm. Install then takes seconds.
 func (c *Cluster) PrepareUnstuck(ctx context.Context, maker *artifact.Maker) (*Unstuck, error) {
 	image, err := maker.Unstuck(ctx)

@@ -1,23 +1,18 @@
-// Command cluster starts and stops a real Kubernetes cluster with a real RabbitMQ on this machine; see package cluster.
-//
-//	cluster up      start it, with a broker, and say how to use it; what was there before is removed
-//	cluster make    make what it consists of, and start nothing
-//	cluster down    remove every trace of it, and of what a killed test left
-//	cluster status  say whether it runs, and how to use it
+// Command cluster starts and stops a real Kubernetes cluster with a real RabbitMQ on this machine, for people to try
+// Unstuck on; see package cluster. `cluster -h` lists what it does.
 package main
 
 import (
 	"context"
-	_ "embed"
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"os/signal"
 	"path/filepath"
 	"syscall"
-	"time"
 
 	"github.com/cjworkbench/unstuck/e2e/artifact"
 	"github.com/cjworkbench/unstuck/e2e/cluster"
@@ -25,7 +20,8 @@ import (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
-	err := run(ctx, os.Args[1:])
+	context.AfterFunc(ctx, stop) // whoever asks twice does not want to wait for any clean-up
+	err := run(ctx, os.Args[1:], os.Stdout)
 	stop()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "cluster:", err)
@@ -33,129 +29,135 @@ func main() {
 	}
 }
 
-// brokerTimeout bounds the start of a broker: five times what three nodes need on two busy cores.
-const brokerTimeout = 3 * time.Minute
+// where says what is worked on.
+type where struct {
+	root, dir string    // the project's, and the cluster's: absolute paths
+	version   string    // of RabbitMQ; "": none is started
+	out       io.Writer // for people
+}
 
-func run(ctx context.Context, args []string) error {
+func (w where) options() cluster.Options {
+	o := cluster.Options{Root: w.root, Dir: w.dir, Progress: w.out, RabbitMQ: []string{}}
+	if w.version != "" {
+		o.RabbitMQ = []string{w.version}
+	}
+	return o
+}
+
+// command is a thing to do with a cluster.
+type command struct {
+	name, argument, help string
+	do                   func(ctx context.Context, argument string) error
+}
+
+func (w where) commands() []command {
+	return []command{
+		{"up", "", "start it, with a broker, an application and Unstuck, and say how to use it; one that runs is removed first", w.up},
+		{"wedge", "[POD]", "have every login to a node of the broker hang, as in the incident (default: the second node)", w.wedge},
+		{"status", "", "say whether it runs, and how to use it", w.status},
+		{"down", "", "remove every trace of it, and of what a killed test left", w.down},
+		{"make", "", "make what it consists of, and start nothing", func(ctx context.Context, _ string) error {
+			return cluster.Make(ctx, cluster.Options{Root: w.root, Progress: w.out}) // for every version of RabbitMQ
+		}},
+	}
+}
+
+func run(ctx context.Context, args []string, out io.Writer) error {
+	w := where{out: out}
 	flags := flag.NewFlagSet("cluster", flag.ContinueOnError)
-	dir := flags.String("dir", "", "the cluster's directory (default .cache/cluster at the project's root)")
-	version := flags.String("rabbitmq", "4.0", "the broker's version: 3.10 or 4.0; \"\" for none")
-	if err := flags.Parse(args); err != nil {
+	flags.SetOutput(io.Discard) // of its own complaints, which are returned as well
+	flags.StringVar(&w.dir, "dir", "", "the cluster's `directory` (default .cache/cluster at the project's root)")
+	flags.StringVar(&w.version, "rabbitmq", "4.0", "the broker's `version`: 3.10 or 4.0; \"\" for Kubernetes alone")
+	err := flags.Parse(args)
+	if errors.Is(err, flag.ErrHelp) || err == nil && asksForHelp(flags.Args()) {
+		usage(out, flags)
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("%w: -h says what there is", err)
+	}
+	if err := w.find(); err != nil {
 		return err
 	}
-	root, err := artifact.FindRoot()
+	for _, c := range w.commands() {
+		if c.name != flags.Arg(0) {
+			continue
+		}
+		if most := 1 + min(1, len(c.argument)); flags.NArg() > most {
+			return fmt.Errorf("%s: what is %q for? -h says what there is", c.name, flags.Arg(most))
+		}
+		return c.do(ctx, flags.Arg(1))
+	}
+	if flags.NArg() == 0 {
+		return errors.New("do what? -h says what there is")
+	}
+	return fmt.Errorf("there is no command %q: -h says what there is", flags.Arg(0))
+}
+
+func asksForHelp(args []string) bool {
+	for _, a := range args {
+		if a == "help" || a == "-h" || a == "-help" || a == "--help" {
+			return true
+		}
+	}
+	return false
+}
+
+func usage(out io.Writer, flags *flag.FlagSet) {
+	fmt.Fprint(out, "A real Kubernetes cluster with a real RabbitMQ on this machine. It takes root.\n\n"+
+		"usage: cluster [FLAG]... COMMAND\n\nCommands:\n")
+	for _, c := range (where{}).commands() {
+		fmt.Fprintf(out, "  %-12s %s\n", c.name+" "+c.argument, c.help)
+	}
+	fmt.Fprint(out, "\nFlags, before the command:\n")
+	flags.SetOutput(out)
+	flags.PrintDefaults()
+}
+
+// find finds the directories.
+func (w *where) find() (err error) {
+	if w.root, err = artifact.FindRoot(); err != nil {
+		return err
+	}
+	if w.dir == "" {
+		w.dir = filepath.Join(w.root, ".cache", "cluster")
+		return nil
+	}
+	w.dir, err = filepath.Abs(w.dir)
+	return err
+}
+
+// open gives the cluster that runs.
+func (w where) open() (*cluster.Cluster, error) {
+	c, err := cluster.Open(w.dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, errors.New("no cluster runs: `make cluster` starts one")
+	}
+	return c, err
+}
+
+func (w where) status(ctx context.Context, _ string) error {
+	c, err := w.open()
 	if err != nil {
 		return err
 	}
-	if *dir == "" {
-		*dir = filepath.Join(root, ".cache", "cluster")
-	} else if *dir, err = filepath.Abs(*dir); err != nil {
+	if err := c.WaitAPI(ctx); err != nil {
 		return err
 	}
-	switch flags.Arg(0) {
-	case "up":
-		return up(ctx, cluster.Options{Root: root, Dir: *dir, Progress: os.Stdout}, *version)
-	case "make":
-		return cluster.Make(ctx, cluster.Options{Root: root, Progress: os.Stdout})
-	case "down":
-		return errors.Join(cluster.Remove(*dir), removeLeft(cluster.TestDir(root)))
-	case "status":
-		c, err := cluster.Open(*dir)
-		if errors.Is(err, fs.ErrNotExist) {
-			return errors.New("no cluster runs: `make cluster` starts one")
-		}
-		if err != nil {
-			return err
-		}
-		return explain(ctx, c)
-	}
-	return errors.New("usage: cluster [-dir DIR] [-rabbitmq VERSION] up | make | down | status")
+	return w.explain(c)
+}
+
+func (w where) down(context.Context, string) error {
+	return errors.Join(cluster.Remove(w.dir), w.removeLeft())
 }
 
 // removeLeft removes what a killed test left. The cluster itself ended with the test; one that runs belongs to a test
 // that does.
-func removeLeft(dir string) error {
+func (w where) removeLeft() error {
+	dir := cluster.TestDir(w.root)
 	if _, err := cluster.Open(dir); !errors.Is(err, fs.ErrNotExist) {
-		fmt.Printf("%s stays: a test uses it\n", dir)
+		fmt.Fprintf(w.out, "%s stays: a test uses it\n", dir)
 		return nil
 	}
 	return cluster.Remove(dir)
-}
-
-func up(ctx context.Context, o cluster.Options, version string) error {
-	began := time.Now()
-	o.RabbitMQ = []string{}
-	if version != "" {
-		o.RabbitMQ = []string{version}
-	}
-	c, err := cluster.Start(ctx, o)
-	if err != nil {
-		return err
-	}
-	if version != "" {
-		err := startBroker(ctx, c, version)
-		if err == nil {
-			err = install(ctx, c, &artifact.Maker{Root: o.Root, Progress: o.Progress})
-		}
-		if err != nil {
-			return errors.Join(err, fmt.Errorf("the cluster still runs, for you to look at; its logs are in %s/log", o.Dir))
-		}
-	}
-	fmt.Printf("The cluster runs, after %v.\n", time.Since(began).Round(100*time.Millisecond))
-	return explain(ctx, c)
-}
-
-func startBroker(ctx context.Context, c *cluster.Cluster, version string) error {
-	ctx, cancel := context.WithTimeout(ctx, brokerTimeout)
-	defer cancel()
-	fmt.Printf("start RabbitMQ %s, three nodes ...\n", version)
-	began := time.Now()
-	if _, err := c.StartBroker(ctx, cluster.BrokerOptions{Version: version}); err != nil {
-		return err
-	}
-	fmt.Printf("start RabbitMQ %s: done in %v\n", version, time.Since(began).Round(100*time.Millisecond))
-	return nil
-}
-
-//go:embed values.yaml
-var values string
-
-// install installs Unstuck by its chart, to watch the broker.
-func install(ctx context.Context, c *cluster.Cluster, maker *artifact.Maker) error {
-	u, err := c.PrepareUnstuck(ctx, maker)
-	if err != nil {
-		return err
-	}
-	ctx, cancel := context.WithTimeout(ctx, brokerTimeout)
-	defer cancel()
-	fmt.Println("install Unstuck ...")
-	began := time.Now()
-	if err := u.Install(ctx, values); err != nil {
-		return err
-	}
-	fmt.Printf("install Unstuck: done in %v\n", time.Since(began).Round(100*time.Millisecond))
-	for _, port := range []string{"api", "metrics"} {
-		if err := u.Forward(ctx, port); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// explain says how to use the cluster.
-func explain(ctx context.Context, c *cluster.Cluster) error {
-	if err := c.WaitAPI(ctx); err != nil {
-		return err
-	}
-	fmt.Printf(`
-  export KUBECONFIG=%s
-  %s get pods --all-namespaces
-  API server: %s
-`, c.Kubeconfig(), c.Kubectl(), c.Config.Host)
-	for what, path := range map[string]string{"api": "/api/v1/brokers?pretty", "metrics": "/metrics"} {
-		if at, err := c.Forwarded(what); err == nil {
-			fmt.Printf("  Unstuck's %s: http://%s%s\n", what, at, path)
-		}
-	}
-	return nil
 }

@@ -63,6 +63,7 @@ const (
 
 // state says which process is the sandbox's first, and what it leaves behind.
 type state struct {
+	Dir    string // the sandbox's
 	PID    int
 	Start  string // when it started, in clock ticks since boot: a process ID may be used again
 	Cgroup string
@@ -83,7 +84,7 @@ func Claim(dir string) error {
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		return fmt.Errorf("make a sandbox's directory: %w", err)
 	}
-	return writeJSON(filepath.Join(dir, stateFile), state{Cgroup: CgroupName(dir)})
+	return writeJSON(filepath.Join(dir, stateFile), state{Dir: dir, Cgroup: CgroupName(dir)})
 }
 
 // Start starts a sandbox in a directory that was claimed; init is the program that calls Init. If attached, the sandbox
@@ -98,7 +99,7 @@ func Start(ctx context.Context, dir, init string, attached bool, spec Spec) (*Sa
 		}
 	}
 	s := &Sandbox{dir: dir}
-	st := state{Cgroup: CgroupName(dir)}
+	st := state{Dir: dir, Cgroup: CgroupName(dir)}
 	if err := makeCgroups(st.Cgroup); err != nil {
 		return nil, fmt.Errorf("start a sandbox: %w", err)
 	}
@@ -301,7 +302,21 @@ func readState(dir string) (state, error) {
 	if err := json.Unmarshal(raw, &st); err != nil {
 		return st, fmt.Errorf("%s: %w", filepath.Join(dir, stateFile), err)
 	}
+	if st.copied(dir) { // what runs is the other's
+		return state{Dir: dir, Cgroup: CgroupName(dir)}, nil
+	}
 	return st, nil
+}
+
+// copied says whether dir is a copy of a sandbox's directory that is still there: somebody copied the whole checkout. One
+// that was moved, or is reached by another path, is no copy.
+func (st state) copied(dir string) bool {
+	own, err := os.Stat(st.Dir)
+	if err != nil {
+		return false
+	}
+	here, err := os.Stat(dir)
+	return err == nil && !os.SameFile(own, here)
 }
 
 // writeJSON replaces the file as a whole: whoever is killed meanwhile leaves the old one.

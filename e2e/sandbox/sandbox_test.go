@@ -310,3 +310,34 @@ func TestRemoveTouchesNeitherAnothersProcessNorAnothersDirectory(t *testing.T) {
 		t.Errorf("another's directory was removed: %v", err)
 	}
 }
+
+func TestACopyOfASandboxsDirectoryIsNotTheSandbox(t *testing.T) {
+	dir := directory(t)
+	s := start(t, dir, sleeper(dir))
+	copied, link := filepath.Join(t.TempDir(), "copy"), filepath.Join(t.TempDir(), "link")
+	if err := os.Mkdir(copied, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	raw, err := os.ReadFile(filepath.Join(dir, stateFile))
+	if err == nil {
+		err = os.WriteFile(filepath.Join(copied, stateFile), raw, 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(copied); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the copy is taken for the sandbox: %v", err)
+	}
+	if err := Remove(copied); err != nil {
+		t.Error(err)
+	}
+	if _, err := s.Run(t.Context(), "", "true"); err != nil {
+		t.Errorf("with its copy the sandbox was removed: %v", err)
+	}
+	if err := os.Symlink(dir, link); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(link); err != nil {
+		t.Errorf("by another path it is not found: %v", err)
+	}
+}

@@ -2,13 +2,17 @@ package e2e
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
+	"regexp"
 	"slices"
 	"testing"
 	"time"
 
 	"github.com/cjworkbench/unstuck/e2e/cluster"
+	"github.com/cjworkbench/unstuck/probe"
 	"github.com/cjworkbench/unstuck/release"
 	"github.com/cjworkbench/unstuck/remediate"
 	"github.com/cjworkbench/unstuck/web"
@@ -115,8 +119,13 @@ func (s *scene) byHand(watch *site, node string) {
 		s.t.Errorf("with another UID: %+v, %+v", p, done)
 	}
 	watch.untouched(before, 1)
-	if p = s.leading(path, body{"reason": "a hunch", "override": guards}, &done); p != nil {
-		s.t.Fatalf("overriding %v: %s", guards, p.Detail)
+	typist := newTypist(s.t, s.token, inCluster(s.installation.Namespace)...)
+	s.looks(typist, node)
+	typist.wants(4, []string{string(remediate.GuardUnproved)}, "delete", "rabbitmq", node, "--reason", "a hunch", "--yes")
+	watch.untouched(before, 1)
+	out := typist.wants(0, nil, "delete", "rabbitmq", node, "--reason", "a hunch", "--override", guards[0], "--yes", "-o", "json")
+	if err := json.Unmarshal([]byte(out), &done); err != nil {
+		s.t.Fatal(err)
 	}
 	if done.UID != string(before[node]) || done.Case == "" || len(done.Override) != len(guards) {
 		s.t.Errorf("the answer is %+v", done)
@@ -132,7 +141,46 @@ func (s *scene) byHand(watch *site, node string) {
 	if by := c.Act.ByHand; by == nil || by.By != "oncall" || by.Reason != "a hunch" || !slices.Equal(by.Override, []remediate.Guard{remediate.GuardUnproved}) {
 		s.t.Errorf("the case says that it was done by hand by %+v", by)
 	}
+	typist.wants(0, []string{a.Case, node, string(remediate.Recovered)}, "cases")
+	typist.wants(0, []string{node, "oncall", "a hunch"}, "cases", a.Case)
 }
+
+// looks reads about the node, pauses the broker, and has the node looked at.
+func (s *scene) looks(c typist, node string) {
+	s.t.Helper()
+	c.wants(0, []string{"rabbitmq is paused until", "by oncall: we look"}, "pause", "rabbitmq", "--for", "10m", "--reason", "we look")
+	c.wants(0, []string{"rabbitmq  mode remediate", node, "healthy", "is paused until", "busy", "frontend"}, "status")
+	ctx := within(s.t, 30*time.Second)
+	if err := until(ctx, func() (bool, error) { // with its next turn
+		out, _, _ := c.types("explain", "rabbitmq", node)
+		pause(ctx, 500*time.Millisecond)
+		return pausedLine.MatchString(out), errors.New("its guard is not closed")
+	}); err != nil {
+		s.t.Error(err)
+	}
+	c.wants(0, []string{"nothing is paused there"}, "resume", "rabbitmq")
+
+	// Whatever was seen before is older than the request.
+	asked := time.Now()
+	var probed web.Probed
+	if p := s.leading("/api/v1/brokers/rabbitmq/nodes/"+node+"/probes", body{}, &probed); p != nil || probed.Node != node {
+		s.t.Errorf("a probe now: %v, %+v", p, probed)
+	}
+	out := c.wants(0, nil, "explain", "rabbitmq", node, "--now", "-o", "json")
+	var n web.Node
+	if err := json.Unmarshal([]byte(out), &n); err != nil {
+		s.t.Fatal(err)
+	}
+	fresh := slices.ContainsFunc(n.Seen, func(seen web.Seen) bool {
+		return seen.Result.Kind == probe.Login && seen.Result.Started.After(asked) && seen.Result.Reason == probe.OK
+	})
+	if !fresh {
+		s.t.Errorf("after a probe now the node was seen as %+v", n.Seen)
+	}
+}
+
+// pausedLine is how it is explained that the guard is closed.
+var pausedLine = regexp.MustCompile(`CLOSED +paused `)
 
 // leading asks until the replica answers that leads.
 func (s *scene) leading(path string, b body, v any) *web.Problem {

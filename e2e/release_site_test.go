@@ -88,7 +88,7 @@ tokens:
 - name: oncall
   hash: %s
   rights:
-  - {verbs: [deploy, promote, revert, restart, task], environments: ["*"]}
+  - {verbs: [deploy, promote, revert, restart, task, logs, env], environments: ["*"]}
   - {verbs: [pause, delete, probe], brokers: ["*"]}
 - name: ci
   hash: %s
@@ -151,8 +151,11 @@ rbac: {reviews: true}
 var releases = sync.OnceValues(func() (*installation, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
-	return install(ctx, "unstuck-releases", onlyReleases, []string{"staging", "production", "trouble", "again", "typed", "granted"},
-		map[string]string{"production": "    promote_from: staging\n    healthy_for: 1s\n"})
+	return install(ctx, "unstuck-releases", onlyReleases, []string{"staging", "production", "trouble", "again", "typed-source", "typed", "granted"},
+		map[string]string{
+			"production": "    promote_from: staging\n    healthy_for: 1s\n",
+			"typed":      "    promote_from: typed-source\n    healthy_for: 1s\n",
+		})
 })
 
 // scene is an environment with the application in it, and somebody on call for it.

@@ -2,13 +2,16 @@ package e2e
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -18,21 +21,57 @@ import (
 	"github.com/cjworkbench/unstuck/release"
 )
 
-// typist types commands, as somebody whose token is in a file.
-type typist struct {
-	*scene
+// command is our own program, built for this machine.
+var command = sync.OnceValues(func() (string, error) {
+	root, err := artifact.FindRoot()
+	if err != nil {
+		return "", err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+	defer cancel()
+	return (&artifact.Maker{Root: root, Progress: os.Stdout}).Command(ctx)
+})
 
+// typist types commands.
+type typist struct {
+	t       *testing.T
 	program string
-	server  []string // the flags that say where the server is, and who calls
+	flags   []string // that say where the server is, and who calls
+}
+
+func newTypist(t *testing.T, token string, flags ...string) typist {
+	t.Helper()
+	program, err := command()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if token != "" {
+		file := filepath.Join(t.TempDir(), "token")
+		if err := os.WriteFile(file, []byte(token+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		flags = append(slices.Clone(flags), "--token-file", file)
+	}
+	return typist{t, program, flags}
+}
+
+// inCluster are the flags with which the Unstuck of a namespace is found in the cluster: the replica that leads.
+func inCluster(namespace string) []string {
+	return []string{"--kubeconfig", shared.Kubeconfig(), "--namespace", namespace}
+}
+
+func (c typist) command(ctx context.Context, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, c.program, append(args, c.flags...)...)
+	cmd.Env = append(os.Environ(), "UNSTUCK_SERVER=", "UNSTUCK_TOKEN=")
+	return cmd
 }
 
 // types runs a command without a terminal, and gives what it printed, what it complained about, and its exit code.
 func (c typist) types(args ...string) (out, complaints string, code int) {
 	c.t.Helper()
-	cmd := exec.CommandContext(within(c.t, 3*time.Minute), c.program, append(args, c.server...)...)
+	cmd := c.command(within(c.t, 3*time.Minute), args...)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	cmd.Env = append(os.Environ(), "UNSTUCK_SERVER=", "UNSTUCK_TOKEN=")
 	err := cmd.Run()
 	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
 		code = exit.ExitCode()
@@ -58,17 +97,26 @@ func (c typist) wants(code int, words []string, args ...string) string {
 	return out
 }
 
+// eventually runs a command again and again until it gives the exit code.
+func (c typist) eventually(d time.Duration, code int, args ...string) {
+	c.t.Helper()
+	ctx := within(c.t, d)
+	for {
+		_, _, got := c.types(args...)
+		switch {
+		case got == code:
+			return
+		case ctx.Err() != nil:
+			c.t.Fatalf("unstuck %s: exit code %d after %v, want %d", strings.Join(args, " "), got, d, code)
+		}
+		pause(ctx, 500*time.Millisecond)
+	}
+}
+
 func TestEachTriggerIsPulledFromTheCommandLine(t *testing.T) {
 	t.Parallel()
 	s := sharedStage(t, "typed")
-	root, err := artifact.FindRoot()
-	if err != nil {
-		t.Fatal(err)
-	}
-	program, err := (&artifact.Maker{Root: root, Progress: os.Stdout}).Command(within(t, 5*time.Minute))
-	if err != nil {
-		t.Fatal(err)
-	}
+	source := sharedStage(t, "typed-source")
 	service, err := shared.Kubernetes.CoreV1().Services(s.installation.Namespace).Get(t.Context(), "unstuck", metav1.GetOptions{})
 	if err != nil {
 		t.Fatal(err)
@@ -77,15 +125,10 @@ func TestEachTriggerIsPulledFromTheCommandLine(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	as := func(who string) typist {
-		file := filepath.Join(t.TempDir(), "token")
-		if err := os.WriteFile(file, []byte(s.tokens[who]+"\n"), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		return typist{s, program, []string{"--server", "http://" + at, "--token-file", file}}
-	}
-	oncall, ci := as("oncall"), as("ci")
+	server := []string{"--server", "http://" + at}
+	oncall, ci := newTypist(t, s.tokens["oncall"], server...), newTypist(t, s.tokens["ci"], server...)
 	s.ready()
+	source.ready()
 
 	// The exit codes are those of docs/cli.md: 1 it did not succeed, 4 refused, 6 nobody could be asked.
 	oncall.wants(0, []string{"roll frontend", "replace cron"}, "deploy", "typed", commitTwo, "--reason", "a look", "--dry-run")
@@ -94,11 +137,17 @@ func TestEachTriggerIsPulledFromTheCommandLine(t *testing.T) {
 	ci.wants(4, []string{"may not deploy"}, "deploy", "typed", commitTwo, "--reason", "not mine", "--yes")
 	oncall.wants(4, []string{"commit"}, "deploy", "typed", "main", "--reason", "no commit", "--yes")
 	oncall.wants(1, []string{"not published", "/cron:"}, "deploy", "typed", commitUnpublished, "--reason", "too early", "--yes")
-	oncall.wants(0, nil, "deploy", "typed", commitOne, "--reason", "the first", "--yes")
+	oncall.eventually(time.Minute, 0, "promote", "typed", "--reason", "a look", "--dry-run") // its source must have been well for a second
+	oncall.wants(0, []string{"job migrate", commitOne[:7]}, "promote", "typed", "--reason", "the first", "--yes")
+	s.at(commitOne)
 	oncall.wants(0, []string{"job migrate", "roll frontend", "replace cron"}, "deploy", "typed", commitTwo, "--reason", "the second", "--yes")
 	s.at(commitTwo)
 	oncall.wants(4, []string{"migration"}, "revert", "typed", "--reason", "it is slow", "--yes")
-	oncall.wants(0, nil, "restart", "typed", "frontend", "--reason", "it leaks", "--yes")
+	s.restartedWhileItsLogIsFollowed(oncall)
+	ci.wants(4, []string{"may not"}, "logs", "typed", "frontend")
+	s.showsVariablesButNoSecret(oncall)
+	ci.wants(4, []string{"may not"}, "env", "typed", "frontend")
+	oncall.wants(0, []string{"typed", commitTwo[:7], "promoted from typed-source", "cron-delta-deleter"}, "status")
 	oncall.wants(4, []string{"Users will notice a slowdown"}, "task", "typed", "clear-render-cache", "--reason", "stale", "--yes")
 	oncall.wants(0, []string{"imported plan 20 of 20"}, "task", "typed", "import-plans", "--reason", "new plans", "--yes")
 	oncall.wants(0, []string{"frontend", commitTwo[:7]}, "operations", "--environment", "typed")
@@ -109,7 +158,7 @@ func TestEachTriggerIsPulledFromTheCommandLine(t *testing.T) {
 			Phase release.Phase
 		}
 	}
-	out := oncall.wants(0, nil, "operations", "-o", "json")
+	out := oncall.wants(0, nil, "operations", "--environment", "typed", "-o", "json")
 	if err := json.Unmarshal([]byte(out), &list); err != nil || len(list.Operations) < 4 {
 		t.Errorf("as JSON: %d operations, %v", len(list.Operations), err)
 	}
@@ -122,7 +171,7 @@ func TestEachTriggerIsPulledFromTheCommandLine(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	found := typist{s, program, []string{"--kubeconfig", kubeconfig, "--namespace", s.installation.Namespace}}
+	found := newTypist(t, "", "--kubeconfig", kubeconfig, "--namespace", s.installation.Namespace)
 	found.wants(0, []string{"replace cron"}, "restart", "typed", "cron", "--reason", "it hangs", "--dry-run")
 	found.wants(4, []string{"patch deployments.apps frontend-deployment in namespace typed"}, "restart", "typed", "frontend", "--reason", "it hangs", "--dry-run")
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -25,7 +26,8 @@ mounts:
 // PutFiles gives Unstuck files, by name: those with its callers' tokens, for example. Its namespace is created, if need
 // be. Pods that run see them within a minute or two, or see HurryFiles.
 func (u *Unstuck) PutFiles(ctx context.Context, files map[string]string, r *Registry) error {
-	manifests := fmt.Sprintf(`
+	var manifests strings.Builder
+	fmt.Fprintf(&manifests, `
 apiVersion: v1
 kind: Namespace
 metadata: {name: %[1]s}
@@ -41,9 +43,9 @@ metadata: {name: unstuck-files, namespace: %[1]s}
 stringData:
 `, u.Namespace, r.CA)
 	for _, name := range slices.Sorted(maps.Keys(files)) {
-		manifests += fmt.Sprintf("  %s: %q\n", name, files[name])
+		fmt.Fprintf(&manifests, "  %s: %q\n", name, files[name])
 	}
-	if err := u.cluster.Apply(ctx, manifests); err != nil {
+	if err := u.cluster.Apply(ctx, manifests.String()); err != nil {
 		return fmt.Errorf("give Unstuck its files: %w", err)
 	}
 	return nil

@@ -70,9 +70,6 @@ const (
 	secondCommit = "2222222222222222222222222222222222222222" // its migration migrates, so that a revert is refused
 )
 
-// The environments. The broker is in the namespace of production, as it was in the incident.
-var environments = []string{"staging", "production"}
-
 // fill puts into the cluster what people look at: an application, a broker, and Unstuck.
 func (w where) fill(ctx context.Context, c *cluster.Cluster) error {
 	if w.version == "" {
@@ -134,7 +131,7 @@ func application(ctx context.Context, c *cluster.Cluster, maker *artifact.Maker)
 		}
 	}
 	var apps []*cluster.Standin
-	for _, name := range environments {
+	for _, name := range []string{"staging", "production"} { // in the latter's namespace is the broker, too, as in the incident
 		app, err := c.CreateStandin(ctx, name, firstCommit, registry)
 		if err != nil {
 			return nil, nil, err
@@ -166,12 +163,9 @@ func (w where) install(ctx context.Context, u *cluster.Unstuck, registry *cluste
 	if err := u.PutFiles(ctx, map[string]string{"tokens.yaml": fmt.Sprintf(tokens, hash)}, registry); err != nil {
 		return err
 	}
-	all := values
-	for _, name := range environments {
-		all += cluster.StandinEnvironment(name)
-	}
-	all += "    promote_from: staging\n    healthy_for: 5s\n" // of the last, production
-	if err := u.Install(ctx, all+cluster.Mounts); err != nil {
+	const promotion = "    promote_from: staging\n    healthy_for: 5s\n"
+	all := values + cluster.StandinEnvironment("staging") + cluster.StandinEnvironment("production") + promotion + cluster.Mounts
+	if err := u.Install(ctx, all); err != nil {
 		return err
 	}
 	for _, port := range []string{"api", "metrics"} {

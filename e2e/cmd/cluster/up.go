@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/cjworkbench/unstuck/config"
@@ -91,13 +92,7 @@ func (w where) fill(ctx context.Context, c *cluster.Cluster) error {
 	if err != nil {
 		return err
 	}
-	if err := w.step(ctx, "start RabbitMQ "+w.version+", three nodes", func(ctx context.Context) error {
-		_, err := c.StartBroker(ctx, cluster.BrokerOptions{Version: w.version})
-		return err
-	}); err != nil {
-		return err
-	}
-	u, err := c.PrepareUnstuck(ctx, maker)
+	u, err := w.brokerAndImage(ctx, c, maker)
 	if err != nil {
 		return err
 	}
@@ -112,6 +107,28 @@ func (w where) fill(ctx context.Context, c *cluster.Cluster) error {
 		}
 		return nil
 	})
+}
+
+// brokerAndImage starts the broker, and meanwhile makes what Unstuck is installed from.
+func (w where) brokerAndImage(ctx context.Context, c *cluster.Cluster, maker *artifact.Maker) (*cluster.Unstuck, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var u *cluster.Unstuck
+	var errUnstuck error
+	var preparing sync.WaitGroup
+	preparing.Go(func() { u, errUnstuck = c.PrepareUnstuck(ctx, maker) })
+	err := w.step(ctx, "start RabbitMQ "+w.version+", three nodes", func(ctx context.Context) error {
+		_, err := c.StartBroker(ctx, cluster.BrokerOptions{Version: w.version})
+		return err
+	})
+	if err != nil {
+		cancel()
+	}
+	preparing.Wait()
+	if err != nil {
+		return nil, err // what it cut short is of no interest
+	}
+	return u, errUnstuck
 }
 
 // people is the account of the cluster's administrator.
@@ -163,7 +180,7 @@ func (w where) install(ctx context.Context, u *cluster.Unstuck, registry *cluste
 	if err := u.PutFiles(ctx, map[string]string{"tokens.yaml": fmt.Sprintf(tokens, hash)}, registry); err != nil {
 		return err
 	}
-	const promotion = "    promote_from: staging\n    healthy_for: 5s\n"
+	const promotion = "    promote_from: staging\n"
 	all := values + cluster.StandinEnvironment("staging") + cluster.StandinEnvironment("production") + promotion + cluster.Mounts
 	if err := u.Install(ctx, all); err != nil {
 		return err

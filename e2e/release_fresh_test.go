@@ -60,11 +60,7 @@ func TestTheCertificateAndTheTokensAreReadAnewWhileTheDaemonRuns(t *testing.T) {
 	first := newCertificate(t, d.host)
 	d.cert = first
 	d.put(t.Context())
-	if err := d.Install(within(t, 3*time.Minute), onlyReleases+`
-  api:
-    tokens_file: `+cluster.FilesDir+`/tokens.yaml
-    tls: {cert_file: `+cluster.FilesDir+`/tls.crt, key_file: `+cluster.FilesDir+`/tls.key}
-`+cluster.Mounts); err != nil {
+	if err := shared.Apply(t.Context(), "apiVersion: v1\nkind: Namespace\nmetadata: {name: fresh}\n"); err != nil { // there must be something to serve
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
@@ -77,6 +73,13 @@ func TestTheCertificateAndTheTokensAreReadAnewWhileTheDaemonRuns(t *testing.T) {
 			t.Error(err)
 		}
 	})
+	if err := d.Install(within(t, 3*time.Minute), onlyReleases+`
+  api:
+    tokens_file: `+cluster.FilesDir+`/tokens.yaml
+    tls: {cert_file: `+cluster.FilesDir+`/tls.crt, key_file: `+cluster.FilesDir+`/tls.key}
+  environments:`+cluster.StandinEnvironment("fresh")+cluster.Mounts); err != nil {
+		t.Fatal(err)
+	}
 	before := d.names()
 	d.becomes("with the first certificate", first, lasting, http.StatusOK)
 	d.becomes("with the first certificate", first, leaver, http.StatusOK)

@@ -152,8 +152,8 @@ func (s *scene) looks(c typist, node string) {
 	c.wants(0, []string{"rabbitmq  mode remediate", node, "healthy", "is paused until", "busy", "frontend"}, "status")
 	ctx := within(s.t, 30*time.Second)
 	if err := until(ctx, func() (bool, error) { // with its next turn
+		pause(ctx, 2*time.Second)
 		out, _, _ := c.types("explain", "rabbitmq", node)
-		pause(ctx, 500*time.Millisecond)
 		return pausedLine.MatchString(out), errors.New("its guard is not closed")
 	}); err != nil {
 		s.t.Error(err)

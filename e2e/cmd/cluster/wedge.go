@@ -37,7 +37,7 @@ func (w where) wedge(ctx context.Context, node string) error {
 	fmt.Fprintf(w.out, `From now on whoever logs in to %[1]s waits for ever, while its checks stay green. In about a minute this is
 proved, and Unstuck deletes its pod; after another one its successor lets people in.
 
-  watch -n 5 bin/unstuck explain rabbitmq %[1]s
+  watch -n 5 bin/unstuck explain rabbitmq-production %[1]s
   bin/unstuck cases
 
 %s`, node, budget)

@@ -276,6 +276,12 @@ type tableWatch struct {
 
 func watchLab(ctx context.Context, t testing.TB, l *lab.Lab, b config.Broker) *tableWatch {
 	t.Helper()
+	return watchWorld(ctx, t, l, l, b, func(*daemon) {})
+}
+
+// watchWorld has the daemon see the lab as world shows it. Before it runs it is prepared.
+func watchWorld(ctx context.Context, t testing.TB, l *lab.Lab, world remediate.World, b config.Broker, prepare func(*daemon)) *tableWatch {
+	t.Helper()
 	dir, err := remediate.NewDir(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
@@ -287,9 +293,10 @@ func watchLab(ctx context.Context, t testing.TB, l *lab.Lab, b config.Broker) *t
 		user, password := l.Credentials()
 		return probe.Credentials{Username: user, Password: password}, nil
 	}
-	if err := w.daemon.watch(b, supplier{World: l, exec: l, logs: l, credentials: credentials}); err != nil {
+	if err := w.daemon.watch(b, supplier{World: world, exec: l, logs: l, credentials: credentials}); err != nil {
 		t.Fatal(err)
 	}
+	prepare(w.daemon)
 	where, err := listen(ctx, config.Listen{Metrics: "127.0.0.1:0", API: "127.0.0.1:0"})
 	if err != nil {
 		t.Fatal(err)

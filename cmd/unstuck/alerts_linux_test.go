@@ -81,6 +81,9 @@ func TestARealPrometheusAndAlertmanagerTellOfAStuckNodeAndOfADeadDaemon(t *testi
 	if got := m.alerts(ctx)["UnstuckNodeStuck "+node]; got.Status.State != "suppressed" || len(got.Status.InhibitedBy) != 1 {
 		t.Errorf("UnstuckNodeStuck is %+v, though UnstuckNodeHeldBack says more", got.Status)
 	}
+	t.Run("every panel of the dashboard has data, and two replicas double nothing", func(t *testing.T) {
+		checkDashboard(ctx, t, m)
+	})
 	if len(l.Deletions()) > 0 {
 		t.Errorf("deleted %+v while observing", l.Deletions())
 	}
@@ -109,14 +112,19 @@ func TestARealPrometheusAndAlertmanagerTellOfAStuckNodeAndOfADeadDaemon(t *testi
 	}
 }
 
-// prepareSamples is what the lab cannot have happen while the broker is only observed: a deletion three hours ago, and
-// an environment in which there are operations.
+// prepareSamples is what does not happen to a broker that is only observed, and for a minute: a deletion three hours
+// ago, a look at its processes while all is well, and an environment in which there are operations.
 func prepareSamples(t *testing.T, d *daemon) {
 	t.Helper()
 	at := time.Now().Add(-3 * time.Hour)
 	past := remediate.Act{ID: "past", Broker: "lab", Node: "rabbit-0", UID: "past", At: at, Accepted: at, Outcome: remediate.Recovered, Settled: at.Add(time.Minute)}
 	if err := d.store.SaveActs(t.Context(), "lab", []remediate.Act{past}); err != nil {
 		t.Fatal(err)
+	}
+	for _, kind := range []probe.Kind{probe.Login, probe.MaybeStuck} {
+		d.brokers[0].baselines.Observe(probe.Result{
+			Broker: "lab", Node: "rabbit-0", UID: "past", Kind: kind, Reason: probe.OK, Started: time.Now(), Processes: &probe.Processes{Total: 271, Suspicious: 2},
+		})
 	}
 	d.metrics.WatchFile(metrics.ConfigurationFile, func() error { return nil })
 	d.metrics.WatchOperations([]release.Environment{{Name: "production"}}, func() []release.Operation {

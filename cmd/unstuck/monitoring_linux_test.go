@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -253,7 +254,9 @@ func (m *monitoring) until(ctx context.Context, receiver, alert, node, state str
 func (m *monitoring) alerts(ctx context.Context) map[string]amAlert {
 	m.t.Helper()
 	var all []amAlert
-	m.ask(ctx, m.alertmanager+"/api/v2/alerts", &all)
+	if err := m.ask(ctx, m.alertmanager+"/api/v2/alerts", &all); err != nil {
+		m.t.Fatal(err)
+	}
 	by := make(map[string]amAlert)
 	for _, a := range all {
 		by[strings.TrimSpace(a.Labels["alertname"]+" "+a.Labels["node"])] = a
@@ -261,27 +264,63 @@ func (m *monitoring) alerts(ctx context.Context) map[string]amAlert {
 	return by
 }
 
+// sample is a series and its value at one moment.
+type sample struct {
+	Metric map[string]string
+	Value  promValue
+}
+
+// promValue is a number as Prometheus writes it: after its time, as text.
+type promValue float64
+
+// UnmarshalJSON takes [time, "value"].
+func (v *promValue) UnmarshalJSON(data []byte) error {
+	var number string
+	if err := json.Unmarshal(data, &[]any{new(float64), &number}); err != nil {
+		return fmt.Errorf("a sample of Prometheus: %w", err)
+	}
+	f, err := strconv.ParseFloat(number, 64)
+	*v = promValue(f)
+	return err
+}
+
+// query asks Prometheus for what an expression gives at a moment.
+func (m *monitoring) query(ctx context.Context, expr string, at time.Time) ([]sample, error) {
+	var answer struct {
+		Warnings []string
+		Data     struct {
+			ResultType string
+			Result     []sample
+		}
+	}
+	params := url.Values{"query": {expr}, "time": {at.Format(time.RFC3339Nano)}}
+	if err := m.ask(ctx, m.prometheus+"/api/v1/query?"+params.Encode(), &answer); err != nil {
+		return nil, err
+	}
+	if len(answer.Warnings) > 0 || answer.Data.ResultType != "vector" {
+		return nil, fmt.Errorf("a %s, with the warnings %q", answer.Data.ResultType, answer.Warnings)
+	}
+	return answer.Data.Result, nil
+}
+
 // ask gets what an address answers in JSON.
-func (m *monitoring) ask(ctx context.Context, address string, answer any) {
-	m.t.Helper()
+func (m *monitoring) ask(ctx context.Context, address string, answer any) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, http.NoBody)
 	if err != nil {
-		m.t.Fatal(err)
+		return err
 	}
 	res, err := http.DefaultClient.Do(req)
 	if err != nil {
-		m.t.Fatal(err)
+		return err
 	}
 	body, err := io.ReadAll(res.Body)
 	if err := errors.Join(err, res.Body.Close()); err != nil {
-		m.t.Fatal(err)
+		return err
 	}
 	if res.StatusCode != http.StatusOK {
-		m.t.Fatalf("%s: %s: %s", address, res.Status, body)
+		return fmt.Errorf("%s: %s", res.Status, body)
 	}
-	if err := json.Unmarshal(body, answer); err != nil {
-		m.t.Fatalf("%s: %v in %s", address, err, body)
-	}
+	return json.Unmarshal(body, answer)
 }
 
 var listensOn = regexp.MustCompile(`msg="Listening on" address=(\S+)`)

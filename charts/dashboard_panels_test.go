@@ -1,0 +1,198 @@
+package charts_test
+
+import "strings"
+
+// panel is a panel of the dashboard, or with the kind row the head of those that follow it.
+type panel struct {
+	kind  string
+	title string
+	about string // its description: what it shows, and what to make of it
+	unit  string // as Grafana names them
+	width int    // of 24
+	asks  []ask
+	with  map[string]any // what of Grafana's JSON it has besides
+}
+
+// ask is a query, and how what it finds is called.
+type ask struct{ expr, legend string }
+
+// of picks the series of a metric that are about the brokers that were chosen, ours those about the release.
+func of(metric string, more ...string) string {
+	return ours(metric, append([]string{`broker=~"$broker"`}, more...)...)
+}
+
+func ours(metric string, more ...string) string {
+	return metric + "{" + strings.Join(append([]string{`job="$job"`, `namespace=~"$namespace"`}, more...), ", ") + "}"
+}
+
+// spoken leaves of series about a broker those of the replica that speaks for it, so that two replicas double nothing.
+func spoken(expr string) string {
+	return expr + " and on (job, namespace, instance, broker) " + ours("unstuck:speaks")
+}
+
+// perNode is each node once, also where for a moment all replicas speak.
+func perNode(expr string, more ...string) string {
+	return "max by (" + strings.Join(append([]string{"job", "namespace", "broker", "node"}, more...), ", ") + ") (" + spoken(expr) + ")"
+}
+
+// rate is by how much a counter grows in a second, lately.
+func rate(series string) string { return "rate(" + series + "[$__rate_interval])" }
+
+var (
+	stat     = "stat"
+	graph    = "timeseries"
+	heatmap  = "heatmap"
+	timeline = "state-timeline"
+
+	bars     = map[string]any{"fieldConfig.defaults.custom": map[string]any{"drawStyle": "bars", "fillOpacity": 60, "stacking": map[string]any{"mode": "normal"}}}
+	statuses = meanings("unknown", "purple", "healthy", "green", "faulty", "orange", "stuck", "red") // 0, 1, 2 and 3
+	modes    = meanings("observe", "blue", "remediate", "green")
+
+	// deletedAt is when a node was last deleted, in milliseconds since 1970 as Grafana wants it.
+	deletedAt = "1000 * max by (broker) (" + of("unstuck_last_act_timestamp_seconds") + " > 0)"
+)
+
+// panels is the dashboard, from top to bottom.
+func panels() (all []panel) {
+	all = append(all, overviewPanels()...)
+	all = append(all, loginPanels()...)
+	all = append(all, nodePanels()...)
+	all = append(all, deletionPanels()...)
+	all = append(all, operationPanels()...)
+	return append(all, daemonPanels()...)
+}
+
+func overviewPanels() []panel {
+	return []panel{
+		{kind: "row", title: "Brokers"},
+		{stat, "Nodes that let people in", "Which share of its nodes a broker lets Unstuck in at, on average over the brokers. A node that is missing counts as one that does not.",
+			"percentunit", 4, []ask{{"avg(" + of("unstuck:broker_logins_work:ratio") + ")", ""}},
+			thresholds("red", 0.5, "orange", 0.999, "green")},
+		{stat, "Nodes by status", "How many nodes are in each status. Only stuck ones are ever deleted; of unknown ones nobody can tell.",
+			"none", 8, []ask{{"sum by (status) (" + perNode(of("unstuck_node_status"), "status") + ")", "{{status}}"}},
+			coloured("unknown", "purple", "healthy", "green", "faulty", "orange", "stuck", "red")},
+		{stat, "Stuck for", "For how long the node that has been stuck for longest has been stuck; 0 while there is none.",
+			"s", 4, []ask{{"max(" + spoken(of("unstuck_node_stuck_seconds")) + ")", ""}}, thresholds("green", 1, "orange", 60, "red")},
+		{stat, "Deletions that need a person", "Deletions that did not help. Nothing more is done to a broker that has one.",
+			"none", 4, []ask{{"sum(max by (job, namespace, broker) (" + spoken(of("unstuck_acts_unsettled", `state="escalated"`)) + "))", ""}},
+			thresholds("green", 1, "red")},
+		{stat, "Wrong with Unstuck", "What keeps Unstuck from doing its work: loops that cannot see or write, rights that it lacks, files that are not valid.",
+			"none", 4, []ask{
+				{"sum(max by (job, namespace, broker) (" + ours("unstuck_loop_fault") + "))", "loops"},
+				{"count(count by (verb, resource, namespace, exported_namespace) (" + ours("unstuck_permission_missing") + ")) or vector(0)", "rights"},
+				{"count(min by (file) (" + ours("unstuck_file_valid") + ") == 0) or vector(0)", "files"},
+			}, thresholds("green", 1, "red")},
+		tableOf("Brokers", "Each broker and each application as the replica sees it that leads it. Applications have no logins.", []column{
+			{"Let people in", "percentunit", "avg by (broker) (" + of("unstuck:broker_logins_work:ratio") + ")", nil},
+			{"Over 30 days", "percentunit", "1 - avg by (broker) (" + of("unstuck:broker_login_errors:ratio_30d") + ")", nil},
+			{"Nodes", "none", "max by (broker) (" + spoken(of("unstuck_broker_nodes_expected")) + ")", nil},
+			{"Stuck for", "s", "max by (broker) (" + spoken(of("unstuck_node_stuck_seconds")) + ")", nil},
+			{"Mode", "none", "max by (broker) (" + spoken(of("unstuck_broker_mode", `mode="remediate"`)) + ")", modes},
+			{"Deletions left today", "none", "min by (broker) (" + spoken(of("unstuck_budget_left")) + ")", nil},
+			{"Last deletion", "dateTimeFromNow", deletedAt, nil},
+		}),
+	}
+}
+
+func loginPanels() []panel {
+	stages := func(part string) string {
+		return "sum by (stage) (" + spoken(rate(of("unstuck_probe_stage_duration_seconds_"+part))) + ")"
+	}
+	return []panel{
+		{kind: "row", title: "Logins"},
+		{graph, "Nodes that let people in, by broker", "Which share of a broker's nodes lets Unstuck in. The service level of docs/alerts.md is its average over 30 days.",
+			"percentunit", 12, []ask{{"avg by (broker) (" + of("unstuck:broker_logins_work:ratio") + ")", "{{broker}}"}},
+			map[string]any{"fieldConfig.defaults.max": 1}},
+		{graph, "Probes that found something", "Probes that did not find a node healthy, by what they found. docs/verdicts.md says what each reason means.",
+			"cps", 12, []ask{{"sum by (broker, node, probe, reason) (" + spoken(rate(of("unstuck_probe_results_total", `status!="healthy"`))) + ")",
+				"{{broker}} {{node}}: {{reason}} ({{probe}})"}}, bars},
+		{heatmap, "How long logins took", "All logins, whatever became of them. A healthy one takes milliseconds; one that hangs ends at Unstuck's deadline, 12 s by default.",
+			"s", 12, []ask{{"sum by (le) (" + spoken("increase("+of("unstuck_probe_duration_seconds_bucket", `probe="login"`)+"[$__rate_interval])") + ")", "{{le}}"}}, nil},
+		{graph, "Mean time of each stage", "How long each stage of a login took on average, of those that were completed. A stage that is never completed is missing.",
+			"s", 12, []ask{{stages("sum") + " / (" + stages("count") + " > 0)", "{{stage}}"}}, nil},
+		{heatmap, "Stage $stage", "How long this stage of a login took, of those that were completed. Choose others with the variable Stage.",
+			"s", 6, []ask{{"sum by (le) (" + spoken("increase("+of("unstuck_probe_stage_duration_seconds_bucket", `stage=~"$stage"`)+"[$__rate_interval])") + ")", "{{le}}"}},
+			map[string]any{"repeat": "stage", "repeatDirection": "h", "maxPerRow": 4}},
+	}
+}
+
+func nodePanels() []panel {
+	status := func(name string) string { return perNode(of("unstuck_node_status", `status="`+name+`"`)) }
+	closed := "count by (guard) (" + perNode(of("unstuck_node_guard_closed"), "guard")
+	stuck := " and on (job, namespace, broker, node) " + perNode(of("unstuck_node_stuck_seconds")) + " > 0"
+	const node = "{{broker}} {{node}}"
+	return []panel{
+		{kind: "row", title: "Nodes"},
+		{timeline, "Status of each node", "Unknown is not ill: nobody can tell. Only stuck can lead to a deletion.",
+			"none", 24, []ask{{status("healthy") + " + 2 * " + status("faulty") + " + 3 * " + status("stuck"), node}},
+			map[string]any{"fieldConfig.defaults.mappings": statuses, "options.showValue": "never", "options.mergeValues": true}},
+		{graph, "Time stuck", "For how long a node has been stuck by what its probes say. By default it takes a minute until it is confirmed.",
+			"s", 12, []ask{{perNode(of("unstuck_node_stuck_seconds")), node}}, nil},
+		{graph, "Since the last login", "How long ago the last login to a node ended. It grows while a login hangs, and for good where none is tried any more.",
+			"s", 12, []ask{{"time() - " + perNode(of("unstuck_node_last_probe_timestamp_seconds", `probe="login"`)), node}}, nil},
+		{graph, "Guards that hold stuck nodes back", "How many stuck nodes each guard keeps from being deleted. docs/guards.md says what each means, and what opens it.",
+			"none", 12, []ask{{closed + stuck + ")", "{{guard}}"}}, bars},
+		{graph, "Closed guards", "How many nodes each guard would hold back, stuck or not. That quorum-critical is closed means that it has not been asked for.",
+			"none", 12, []ask{{closed + ")", "{{guard}}"}}, nil},
+		{graph, "Suspicious processes", "Erlang processes that waited in one place throughout the last maybe_stuck, beside how many there are when the node is well.",
+			"none", 12, []ask{
+				{perNode(of("unstuck_node_suspicious_processes")), node},
+				{perNode(of("unstuck_node_suspicious_processes_baseline")), node + " when well"},
+			}, nil},
+		{graph, "Age of the log", "How old the last line of a node's log, or of a pod's of an application, was when it was last looked at.",
+			"s", 12, []ask{{perNode(of("unstuck_node_log_age_seconds")), node}}, nil},
+	}
+}
+
+func deletionPanels() []panel {
+	recovery := func(part string) string {
+		return "sum by (broker) (increase(" + of("unstuck_recovery_duration_seconds_"+part) + "[7d]))"
+	}
+	return []panel{
+		{kind: "row", title: "Deletions"},
+		{graph, "Deletions by what became of them", "Within the last hour. One that was escalated and recovers later counts as both.",
+			"none", 8, []ask{{"sum by (broker, outcome) (increase(" + of("unstuck_acts_settled_total") + "[1h])) > 0", "{{broker}} {{outcome}}"}}, bars},
+		{graph, "Deletions left today", "How many more nodes of a broker may be deleted within the present 24 hours.",
+			"none", 8, []ask{{"min by (broker) (" + spoken(of("unstuck_budget_left")) + ")", "{{broker}}"}}, nil},
+		{graph, "Mean time to recover", "From a deletion until the new node let people in, on average over the last week. Missing while nothing was deleted.",
+			"s", 8, []ask{{recovery("sum") + " / (" + recovery("count") + " > 0)", "{{broker}}"}}, nil},
+	}
+}
+
+func operationPanels() []panel {
+	return []panel{
+		{kind: "row", title: "Operations"},
+		{graph, "Operations that ended", "Deploys, promotions, reverts, restarts and tasks that ended within the last hour, by how.",
+			"none", 12, []ask{{"sum by (environment, kind, result) (increase(" + ours("unstuck_operations_total") + "[1h])) > 0",
+				"{{environment}}: {{kind}} {{result}}"}}, bars},
+		{graph, "Operations under way", "For how long an operation has been under way. Until it ends no other begins there, and no stuck node of that namespace is deleted.",
+			"s", 12, []ask{{"time() - max by (environment, kind) (" + ours("unstuck_operation_started_timestamp_seconds") + ")", "{{environment}}: {{kind}}"}}, nil},
+	}
+}
+
+func daemonPanels() []panel {
+	perReplica := func(title, about, unit, expr string) panel {
+		return panel{graph, title, about, unit, 8, []ask{{expr, "{{instance}}"}}, nil}
+	}
+	return []panel{
+		{kind: "row", title: "Unstuck itself"},
+		{graph, "Replicas", "How many replicas were scraped, by version.", "none", 8,
+			[]ask{{"count by (version) (" + ours("unstuck_build_info") + ")", "{{version}}"}}, nil},
+		perReplica("Brokers led", "How many brokers and applications each replica leads. One leads them all; for the seconds of a change none does.",
+			"none", "sum by (instance) ("+ours("unstuck_leading")+")"),
+		perReplica("Since the last turn", "How long ago the loop looked at its broker that has not for longest. It should every five seconds.",
+			"s", "time() - min by (instance) ("+ours("unstuck_loop_last_turn_timestamp_seconds")+")"),
+		perReplica("Probes", "How many probes each replica makes in a second. Each replica probes every node.",
+			"cps", "sum by (instance) ("+rate(ours("unstuck_probe_duration_seconds_count"))+")"),
+		perReplica("CPU", "How much of one core each replica uses.",
+			"percentunit", "sum by (instance) ("+rate(ours("process_cpu_seconds_total"))+")"),
+		perReplica("Memory", "Resident memory of each replica. The chart's limit is 256 MiB.",
+			"bytes", "max by (instance) ("+ours("process_resident_memory_bytes")+")"),
+		perReplica("Heap", "Memory of each replica that is in use by Go's heap.",
+			"bytes", "max by (instance) ("+ours("go_memstats_heap_inuse_bytes")+")"),
+		perReplica("Goroutines", "Goroutines of each replica: some for each node. More and more of them is a leak.",
+			"none", "max by (instance) ("+ours("go_goroutines")+")"),
+		perReplica("File descriptors", "Files and sockets that each replica has open. More and more of them is a leak.",
+			"none", "max by (instance) ("+ours("process_open_fds")+")"),
+	}
+}

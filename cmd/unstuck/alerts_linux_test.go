@@ -62,7 +62,7 @@ func TestARealPrometheusAndAlertmanagerTellOfAStuckNodeAndOfADeadDaemon(t *testi
 	stuck := m.until(ctx, people, "UnstuckNodeStuck", node, "firing")
 	step("UnstuckNodeStuck has arrived")
 	if diff := cmp.Diff(map[string]string{
-		"alertname": "UnstuckNodeStuck", "severity": "warning", "job": jobAll, "broker": "lab", "node": node,
+		"alertname": "UnstuckNodeStuck", "severity": "warning", "job": jobAll, "namespace": namespace, "broker": "lab", "node": node,
 	}, stuck.Labels); diff != "" {
 		t.Errorf("its labels (-want +got):\n%s", diff)
 	}
@@ -80,6 +80,11 @@ func TestARealPrometheusAndAlertmanagerTellOfAStuckNodeAndOfADeadDaemon(t *testi
 	}
 	if got := m.alerts(ctx)["UnstuckNodeStuck "+node]; got.Status.State != "suppressed" || len(got.Status.InhibitedBy) != 1 {
 		t.Errorf("UnstuckNodeStuck is %+v, though UnstuckNodeHeldBack says more", got.Status)
+	}
+	// Two things called namespace: where the replica is, and where the right is missing.
+	missing := m.until(ctx, people, "UnstuckPermissionMissing", "", "firing")
+	if want := "Unstuck needs to delete pods in the namespace production, and the cluster does not let it."; missing.Annotations["description"] != want {
+		t.Errorf("it says %q of %v, want %q", missing.Annotations["description"], missing.Labels, want)
 	}
 	t.Run("every panel of the dashboard has data, and two replicas double nothing", func(t *testing.T) {
 		checkDashboard(ctx, t, m)
@@ -132,11 +137,12 @@ func prepareSamples(t *testing.T, d *daemon) {
 	})
 }
 
-// giveSamples counts a deletion and a deploy, after they have been seen at zero.
+// giveSamples counts a deletion and a deploy, after they have been seen at zero, and takes a permission away.
 func giveSamples(d *daemon) {
 	at := time.Now()
 	act := remediate.Act{ID: "sample", Broker: "lab", Node: "rabbit-0", UID: "sample", At: at, Outcome: remediate.Recovered, Settled: at.Add(time.Minute)}
 	d.metrics.Acted(act)
 	d.metrics.Settled(act)
+	d.metrics.PermissionsMissing([]metrics.Permission{{Verb: "delete", Resource: "pods", Namespace: "production"}})
 	d.metrics.OperationChanged(release.Operation{ID: "1", Kind: release.Deploy, Environment: "production", Phase: release.Succeeded, Created: at, Ended: at})
 }

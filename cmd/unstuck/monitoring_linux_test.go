@@ -61,10 +61,12 @@ func (s *amStatus) UnmarshalJSON(data []byte) error {
 	return json.Unmarshal(data, (*object)(s))
 }
 
-// Jobs that are scraped: all replicas, as the rules want it; and the one that leads, by itself.
+// Jobs that are scraped: all replicas, in a namespace as a ServiceMonitor would have it; and the one that leads, by itself
+// and as it stands in a file, without a namespace.
 const (
-	jobAll   = "unstuck"
-	jobAlone = "alone"
+	jobAll    = "unstuck"
+	jobAlone  = "alone"
+	namespace = "tools"
 )
 
 // startMonitoring scrapes the replicas, of which the first leads, every second.
@@ -80,7 +82,8 @@ func startMonitoring(t *testing.T, replicas ...net.Addr) *monitoring {
 		"--storage.path="+dir, "--web.listen-address=127.0.0.1:0", "--cluster.listen-address=")
 
 	type targets struct {
-		Targets []string `yaml:"targets"`
+		Targets []string          `yaml:"targets"`
+		Labels  map[string]string `yaml:"labels,omitempty"`
 	}
 	type scrape struct {
 		Job     string    `yaml:"job_name"`
@@ -91,11 +94,13 @@ func startMonitoring(t *testing.T, replicas ...net.Addr) *monitoring {
 		addresses = append(addresses, r.String())
 	}
 	file = writeYAML(t, dir, "prometheus.yml", map[string]any{
-		"global":         map[string]any{"scrape_interval": "1s", "evaluation_interval": "1s"},
-		"rule_files":     []string{writeYAML(t, dir, "rules.yml", hurriedRules(t))},
-		"scrape_configs": []scrape{{jobAll, []targets{{addresses}}}, {jobAlone, []targets{{addresses[:1]}}}},
+		"global":     map[string]any{"scrape_interval": "1s", "evaluation_interval": "1s"},
+		"rule_files": []string{writeYAML(t, dir, "rules.yml", hurriedRules(t))},
+		"scrape_configs": []scrape{
+			{jobAll, []targets{{addresses, map[string]string{"namespace": namespace}}}}, {jobAlone, []targets{{addresses[:1], nil}}},
+		},
 		"alerting": map[string]any{"alertmanagers": []any{
-			map[string]any{"static_configs": []targets{{[]string{strings.TrimPrefix(m.alertmanager, "http://")}}}},
+			map[string]any{"static_configs": []targets{{[]string{strings.TrimPrefix(m.alertmanager, "http://")}, nil}}},
 		}},
 	})
 	m.prometheus = startServer(t, "Server is ready to receive web requests.", "prometheus", "--config.file="+file,

@@ -110,16 +110,34 @@ func (u *Unstuck) Forget(ctx context.Context) error {
 }
 
 func (u *Unstuck) run(ctx context.Context, stdin string, args ...string) error {
+	_, err := u.output(ctx, stdin, args...)
+	return err
+}
+
+// output runs helm, and gives what it prints.
+func (u *Unstuck) output(ctx context.Context, stdin string, args ...string) ([]byte, error) {
 	cmd := exec.CommandContext(ctx, u.helm, args...)
 	cmd.Env = append(os.Environ(), "KUBECONFIG="+u.cluster.Kubeconfig(), "HELM_CACHE_HOME="+u.cluster.dir, "HELM_CONFIG_HOME="+u.cluster.dir,
 		"HELM_DATA_HOME="+u.cluster.dir)
 	cmd.Stdin = strings.NewReader(stdin)
 	cmd.WaitDelay = 5 * time.Second
-	_, err := cmd.Output()
+	out, err := cmd.Output()
 	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
-		return fmt.Errorf("helm %s: %w: %s", args[0], err, bytes.TrimSpace(exit.Stderr))
+		return nil, fmt.Errorf("helm %s: %w: %s", args[0], err, bytes.TrimSpace(exit.Stderr))
 	}
-	return err
+	return out, err
+}
+
+// Rules gives the PrometheusRule that the chart makes for this installation, as YAML. The cluster does not know its kind.
+func (u *Unstuck) Rules(ctx context.Context, values string) ([]byte, error) {
+	return u.output(ctx, values, "template", unstuckRelease, filepath.Join(u.root, "charts", "unstuck"), "--namespace", u.Namespace,
+		"--values", "-", "--set", "image.repository="+artifact.UnstuckImage, "--set", "rules.enabled=true",
+		"--show-only", "templates/prometheusrule.yaml")
+}
+
+// ForwardMetrics makes a replica's metrics reachable from this machine, at the address that it gives.
+func (u *Unstuck) ForwardMetrics(ctx context.Context, pod *corev1.Pod) (string, error) {
+	return u.cluster.Forward(ctx, "127.0.0.1:0", net.JoinHostPort(pod.Status.PodIP, unstuckMetrics))
 }
 
 // Forward makes a port of Unstuck's Service, by its name, reachable from this machine: Forwarded says where.

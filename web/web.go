@@ -91,10 +91,11 @@ type Route struct {
 	takesKey bool // of idempotency
 }
 
-// NewAPI serves the API.
+// NewAPI serves the API, and the status page under /status/.
 func NewAPI(o Options) http.Handler {
 	o = o.withDefaults()
-	a, all := adapter{o.Log}, o.mux(o.apiRoutes())
+	a := adapter{o.Log}
+	all := pageOrAPI(newPages(o), o.mux(o.apiRoutes()))
 	if o.Identity == nil {
 		all = ownHost(a, all)
 	}

@@ -1,0 +1,159 @@
+package web
+
+import (
+	"cmp"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/cjworkbench/unstuck/remediate"
+)
+
+// How much a page shows at most. What is left out is counted, and what is not well comes first.
+const (
+	shownBrokers = 100
+	shownNodes   = 12 // of a broker, on the overview
+	shownCases   = 8  // on the overview
+)
+
+// overviewData is what the overview shows.
+type overviewData struct {
+	Headline headline
+	Brokers  []brokerData
+	Left     int // brokers that are not shown
+	Cases    []CaseLine
+	NoCases  bool // they cannot be read now
+}
+
+// brokerData is one broker on a page.
+type brokerData struct {
+	Broker
+
+	Nodes []NodeLine
+	Left  int // nodes that are not shown
+}
+
+func (p pages) overview(r *http.Request) (view, error) {
+	all, err := as[Brokers](p.brokers(r))
+	if err != nil {
+		return view{}, err
+	}
+	d := overviewData{Headline: headlineOf(all.Brokers)}
+	brokers := slices.Clone(all.Brokers)
+	slices.SortStableFunc(brokers, func(a, b Broker) int { return cmp.Compare(urgencyOf(a), urgencyOf(b)) })
+	d.Left = max(0, len(brokers)-shownBrokers)
+	for _, b := range brokers[:len(brokers)-d.Left] {
+		d.Brokers = append(d.Brokers, shorten(b, shownNodes))
+	}
+	cases, err := as[Cases](p.cases(r))
+	d.NoCases = err != nil
+	d.Cases = cases.Cases[:min(len(cases.Cases), shownCases)]
+	return view{name: "overview", title: "Status", topic: everything, data: d}, nil
+}
+
+// urgencyOf ranks a broker by the worst that can be said of it.
+func urgencyOf(b Broker) int {
+	if b.Stale {
+		return -1
+	}
+	worst := rank(remediate.Well)
+	for _, n := range b.Nodes {
+		worst = min(worst, rank(n.Phase))
+	}
+	return worst
+}
+
+// shorten gives a broker with at most so many nodes, those that are not well first where not all are shown.
+func shorten(b Broker, most int) brokerData {
+	d := brokerData{Broker: b, Nodes: b.Nodes}
+	if d.Left = max(0, len(b.Nodes)-most); d.Left > 0 {
+		d.Nodes = slices.Clone(b.Nodes)
+		slices.SortStableFunc(d.Nodes, func(a, b NodeLine) int { return cmp.Compare(rank(a.Phase), rank(b.Phase)) })
+		d.Nodes = d.Nodes[:most]
+	}
+	return d
+}
+
+func (p pages) brokerPage(r *http.Request) (view, error) {
+	s, err := p.findToRead(r)
+	if err != nil {
+		return view{}, err
+	}
+	b := p.brokerOf(s, time.Now())
+	d := struct {
+		brokerData
+
+		Headline headline
+		Policy   remediate.Policy
+	}{shorten(b, len(b.Nodes)), headlineOf([]Broker{b}), s.Policy}
+	return view{name: "broker", title: s.Broker, topic: ofBroker(s.Broker), data: d}, nil
+}
+
+// nodeData is what the page of a node shows.
+type nodeData struct {
+	Node
+
+	Headline headline
+	Act      time.Time // before which it is not deleted by itself; zero: that is not known, or it is not on its way there
+	Cases    []CaseLine
+}
+
+func (p pages) nodePage(r *http.Request) (view, error) {
+	n, err := as[Node](p.node(r))
+	if err != nil {
+		return view{}, err
+	}
+	s, err := p.find(r)
+	if err != nil {
+		return view{}, err
+	}
+	i := slices.IndexFunc(s.Nodes, func(one remediate.NodeSnapshot) bool { return one.Name == n.Name })
+	if i < 0 { // it went in between
+		return view{}, noNode(s, n.Name)
+	}
+	line := p.brokerOf(s, time.Now()).Nodes[i]
+	d := nodeData{
+		Node: n, Act: earliest(s.Policy, s.Nodes[i].Decision),
+		Headline: headline{line.Node + " of " + s.Broker + ": " + sentenceOf(&line) + ".", toneOf(line.Phase)},
+	}
+	if n.Stale {
+		d.Headline = headline{"Unstuck itself is behind: it has not looked at this broker lately, and what is shown here is old.", "bad"}
+	}
+	cases, err := as[Cases](p.cases(r))
+	if err == nil { // they are beside the point: the node is shown without them
+		for _, c := range cases.Cases {
+			if c.Broker == s.Broker && c.Node == n.Name && len(d.Cases) < shownCases {
+				d.Cases = append(d.Cases, c)
+			}
+		}
+	}
+	return view{name: "node", title: n.Name, topic: ofBroker(s.Broker), data: d}, nil
+}
+
+// earliest gives the time before which a node that is on its way to being deleted is not deleted; zero: that is not
+// known, or nothing is to be deleted.
+func earliest(p remediate.Policy, d remediate.Decision) time.Time {
+	if p.Mode != remediate.Remediate || (d.Phase != remediate.Suspect && d.Phase != remediate.Confirmed) {
+		return time.Time{}
+	}
+	var at time.Time
+	if !d.Evidence.Enough {
+		at = d.Evidence.Since.Add(p.MinTime)
+	}
+	if len(d.Closed()) == 0 {
+		return at
+	}
+	guards := opens(d)
+	if guards.IsZero() { // one stays closed until something else changes
+		return time.Time{}
+	}
+	if guards.After(at) {
+		return guards
+	}
+	return at
+}
+
+// The topics of which the page can be told that something changed.
+const everything = "everything"
+
+func ofBroker(name string) string { return "broker/" + name }

@@ -1,0 +1,254 @@
+package web
+
+import (
+	"context"
+	"errors"
+	"net/http/httptest"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cjworkbench/unstuck/probe"
+	"github.com/cjworkbench/unstuck/remediate"
+)
+
+// page gives what is answered to somebody's browser.
+func (s *site) page(who, path string, headers ...string) *httptest.ResponseRecorder {
+	r := request(who, "GET", path, "", headers...)
+	r.Header.Set("Accept", "text/html,application/xhtml+xml")
+	return s.ask(r)
+}
+
+// words gives what stands on a page, without its tags, each run of spaces as one.
+func words(page string) string {
+	return strings.Join(strings.Fields(regexp.MustCompile(`<[^>]*>`).ReplaceAllString(page, " ")), " ")
+}
+
+func TestThePageSaysFirstHowThingsAre(t *testing.T) {
+	node := func(name string, p remediate.Phase) NodeLine { return NodeLine{Node: name, Phase: p} }
+	broker := func(nodes ...NodeLine) []Broker { return []Broker{{Broker: "orders", Nodes: nodes}} }
+	held := node("a", remediate.Confirmed)
+	held.Closed = []remediate.Guard{remediate.GuardPaused, remediate.GuardPeers}
+	going := node("a", remediate.Confirmed)
+	going.Action = remediate.Delete
+	for name, c := range map[string]struct {
+		brokers []Broker
+		want    headline
+	}{
+		"nothing":       {nil, headline{"No broker is watched that you may see.", "unsure"}},
+		"no node yet":   {broker(), headline{"No node has been found yet.", "unsure"}},
+		"all well":      {broker(node("a", remediate.Well), node("b", remediate.Well)), headline{"All is well: 2 nodes are well.", "good"}},
+		"one is all":    {broker(node("a", remediate.Well)), headline{"All is well: 1 node is well.", "good"}},
+		"not seen":      {broker(node("a", "")), headline{"a of orders: it has not been looked at yet.", "unsure"}},
+		"a suspect":     {broker(node("a", remediate.Suspect), node("b", remediate.Well)), headline{"a of orders: it may be stuck, and that is being confirmed. 1 other node is well.", "warn"}},
+		"held back":     {broker(held), headline{"a of orders: it is stuck, and its deletion is held back by paused, peers.", "bad"}},
+		"on its way":    {broker(going), headline{"a of orders: it is stuck, and is deleted now.", "bad"}},
+		"the worst":     {broker(node("a", remediate.Blind), node("b", remediate.Lost), node("c", remediate.Suspect)), headline{"b of orders: a deletion did not help, and a person must look at it. 2 other nodes are not well besides.", "bad"}},
+		"we are behind": {[]Broker{{Broker: "orders", Stale: true, Nodes: []NodeLine{node("a", remediate.Well)}}}, headline{"Unstuck itself is behind: it has not looked at orders lately, and what is shown of that is old.", "bad"}},
+	} {
+		if got := headlineOf(c.brokers); got != c.want {
+			t.Errorf("%s: %q, want %q", name, got, c.want)
+		}
+	}
+}
+
+func TestEveryPhaseHasItsWordsAndItsPlaceInTheOrderOfUrgency(t *testing.T) {
+	for _, p := range remediate.Phases() {
+		if phaseOf[p] == (phaseWord{}) || rank(p) == rank("") {
+			t.Errorf("%s: word %q, rank %d", p, phaseOf[p], rank(p))
+		}
+		n := NodeLine{Phase: p}
+		if got := sentenceOf(&n); got == sentenceOf(&NodeLine{}) {
+			t.Errorf("%s has no sentence of its own", p)
+		}
+	}
+}
+
+func TestTheOverviewLeadsFromTheSentenceToTheNodeItsGuardsAndItsCase(t *testing.T) {
+	atNoon(t, func(t *testing.T) {
+		s := newSite()
+		for path, want := range map[string][]string{
+			"/status/": {
+				"mq-1 of orders: it is stuck, and its deletion is held back by observe-only, paused. 2 other nodes are well.",
+				"Paused by ada until 13:00:00 UTC : moving disks", "Closed guards: observe-only, paused.", `href="/status/brokers/orders/nodes/mq-1"`,
+				`href="/status/cases/20261123t115958z-mq-1-cljy"`,
+			},
+			"/status/brokers/orders": {"3 of 3 nodes are there", "At most 1 of one node and 3 of the broker in 24 hours."},
+			"/status/brokers/orders/nodes/mq-1": {
+				"nothing: the mode is observe, so it is never deleted", "3 of its last 4 probes (login); 3 are needed", "paused by ada until",
+				probe.AwaitTune.Verdict().Advice, "stuck: 6 in login", "opens <time", "in 60 min", "uid-of-mq-1", "14 of 16 are open.",
+			},
+			"/status/cases": {"mq-1 of orders", "open"},
+			"/status/cases/20261123t115958z-mq-1-cljy": {"first stuck: login", "accepting AMQP connection &lt;0.901.0&gt;", "mq-1 of orders is stuck, and has not been deleted"},
+		} {
+			w := s.page("ada", path)
+			if w.Code != 200 || w.Header().Get("Content-Type") != "text/html; charset=utf-8" {
+				t.Fatalf("%s: %d %s", path, w.Code, w.Body)
+			}
+			for _, text := range want {
+				if page := w.Body.String(); !strings.Contains(page, text) && !strings.Contains(words(page), text) {
+					t.Errorf("%s does not have %q:\n%s", path, text, words(page))
+				}
+			}
+		}
+	})
+}
+
+func TestTheCountdownEndsWhenTheNodeMayBeDeletedAtTheEarliest(t *testing.T) {
+	p := remediate.DefaultPolicy()
+	p.Mode = remediate.Remediate
+	d := remediate.Decision{Phase: remediate.Suspect, At: noon, Evidence: remediate.Evidence{Since: noon.Add(-20 * time.Second)}}
+	closed := func(until time.Time) remediate.Decision {
+		d := d
+		d.Guards = []remediate.GuardState{{Guard: remediate.GuardPeers, Open: true}, {Guard: remediate.GuardYoung, Until: until}}
+		return d
+	}
+	observed, well, enough := p, d, d
+	observed.Mode, well.Phase, enough.Evidence.Enough = remediate.Observe, remediate.Well, true
+	for name, c := range map[string]struct {
+		policy remediate.Policy
+		d      remediate.Decision
+		want   time.Time
+	}{
+		"the minimum time must pass":        {p, d, noon.Add(40 * time.Second)},
+		"a guard that opens later":          {p, closed(noon.Add(time.Hour)), noon.Add(time.Hour)},
+		"a guard that opens sooner":         {p, closed(noon.Add(time.Second)), noon.Add(40 * time.Second)},
+		"a guard that may never open":       {p, closed(time.Time{}), time.Time{}},
+		"only a witness is missing":         {p, enough, time.Time{}},
+		"nothing is deleted while observed": {observed, d, time.Time{}},
+		"a node that is well":               {p, well, time.Time{}},
+	} {
+		if got := earliest(c.policy, c.d); !got.Equal(c.want) {
+			t.Errorf("%s: %s, want %s", name, got, c.want)
+		}
+	}
+}
+
+func TestABrowserIsLedToThePageAndEverybodyElseToTheAPI(t *testing.T) {
+	s := newSite()
+	for _, path := range []string{"/", "/status"} {
+		if w := s.page("", path); w.Code != 303 || w.Header().Get("Location") != "/status/" {
+			t.Errorf("a browser at %s: %d to %q", path, w.Code, w.Header().Get("Location"))
+		}
+	}
+	if w := s.ask(request("", "GET", "/", "", "Accept", "*/*")); w.Code != 200 || w.Header().Get("Content-Type") != "application/json" {
+		t.Errorf("curl at /: %d %s", w.Code, w.Header().Get("Content-Type"))
+	}
+	for path, kind := range map[string]string{"style.css": "text/css; charset=utf-8", "live.js": "text/javascript; charset=utf-8", "icon.svg": "image/svg+xml"} {
+		if w := s.page("", "/status/"+path); w.Code != 200 || w.Header().Get("Content-Type") != kind {
+			t.Errorf("%s: %d %q", path, w.Code, w.Header().Get("Content-Type"))
+		}
+	}
+	for _, path := range []string{"/status/elsewhere", "/status/shell.html", "/status/brokers/nobody", "/status/cases/none", "/status/../etc/passwd"} {
+		if w := s.page("ada", path); w.Code != 404 && w.Code/100 != 3 {
+			t.Errorf("%s: %d", path, w.Code)
+		}
+	}
+}
+
+// hostile is what a broker, a log or a person might say.
+const hostile = `<script>document.title="owned"</script><img src=x onerror="document.title='owned'">"'></pre></textarea>{{.Now}}`
+
+func hostileSite() *site {
+	s := newSite()
+	snapshot, c := decided(), oneCase()
+	for i := range snapshot.Nodes {
+		n := &snapshot.Nodes[i]
+		n.Host, n.Address, n.Decision.Reason, n.Decision.Evidence.Witness = hostile, hostile, hostile, hostile
+		for j := range n.Decision.Guards {
+			n.Decision.Guards[j].Why = hostile
+		}
+		for j := range n.Latest {
+			n.Latest[j].Detail = hostile
+			n.Latest[j].Processes = &probe.Processes{Top: []probe.Stack{{Count: 1, Frames: []string{hostile}}}}
+		}
+	}
+	snapshot.Fault, snapshot.Pauses[0].Reason, snapshot.Pauses[0].By = hostile, hostile, hostile
+	snapshot.Acts = []remediate.Act{{ID: hostile, Case: hostile, Node: hostile, Why: hostile}}
+	c.Decision, c.Results, c.Outcome = snapshot.Nodes[1].Decision, snapshot.Nodes[1].Latest, hostile
+	c.Logs, c.Cluster, c.Blame, c.Peer = []probe.LogLine{{Text: hostile}}, hostile, hostile, hostile
+	c.Missing, c.Events = []string{hostile}, []remediate.Event{{Text: hostile}}
+	c.Act = &remediate.Act{NewUID: hostile, ByHand: &remediate.ByHand{By: hostile, Reason: hostile, Override: []remediate.Guard{hostile}}}
+	s.Snapshots = func() []remediate.Snapshot { return []remediate.Snapshot{snapshot} }
+	s.Cases = func(context.Context) ([]remediate.Case, error) { return []remediate.Case{c}, nil }
+	s.build()
+	return s
+}
+
+// hostilePages are those on which the hostile text stands.
+var hostilePages = []string{"/status/", "/status/brokers/orders", "/status/brokers/orders/nodes/mq-1", "/status/cases", "/status/cases/" + oneCase().ID}
+
+func TestHostileTextIsOnlyText(t *testing.T) {
+	s := hostileSite()
+	for _, path := range append(hostilePages, "/status/%3Cscript%3Ealert(1)%3C%2Fscript%3E") {
+		w := s.page("ada", path)
+		page := w.Body.String()
+		for _, bad := range []string{"<script>d", "<img", "<script>alert", `"'>`} {
+			if strings.Contains(page, bad) {
+				t.Errorf("%s has %q", path, bad)
+			}
+		}
+		if w.Code == 200 && !strings.Contains(page, "&lt;script&gt;") {
+			t.Errorf("%s does not show the hostile text at all", path)
+		}
+		csp := w.Header().Get("Content-Security-Policy")
+		if !strings.HasPrefix(csp, "default-src 'none'; script-src 'self';") || strings.Contains(csp, "unsafe") {
+			t.Errorf("%s: policy %q", path, csp)
+		}
+	}
+}
+
+func TestNoPageHasAScriptOrAStyleOfItsOwn(t *testing.T) {
+	s := newSite()
+	for _, path := range hostilePages {
+		page := s.page("ada", path).Body.String()
+		for _, bad := range []string{" style=", "<style", " onclick", "javascript:", "http://", "https://"} {
+			if strings.Contains(page, bad) {
+				t.Errorf("%s has %q", path, bad)
+			}
+		}
+	}
+}
+
+func TestThePageShowsEachCallerOnlyWhatTheyMayRead(t *testing.T) {
+	s := newSite()
+	if page := s.page("bob", "/status/").Body.String(); strings.Contains(page, "mq-1") || !strings.Contains(page, "No broker is watched that you may see.") {
+		t.Errorf("bob, who may read nothing, sees %s", words(page))
+	}
+	for _, path := range hostilePages[1:3] {
+		if w := s.page("bob", path); w.Code != 403 || !strings.Contains(w.Body.String(), "bob may not read broker orders") {
+			t.Errorf("%s: %d %s", path, w.Code, words(w.Body.String()))
+		}
+	}
+}
+
+func TestThePageIsShownWithoutTheCasesIfTheyCannotBeRead(t *testing.T) {
+	s := newSite()
+	s.Cases = func(context.Context) ([]remediate.Case, error) { return nil, errors.New("disk gone") }
+	s.build()
+	w := s.page("ada", "/status/")
+	if w.Code != 200 || !strings.Contains(w.Body.String(), "The cases cannot be read now.") || strings.Contains(w.Body.String(), "disk gone") {
+		t.Errorf("%d %s", w.Code, words(w.Body.String()))
+	}
+	if w := s.page("ada", "/status/cases"); w.Code != 500 || strings.Contains(w.Body.String(), "disk gone") {
+		t.Errorf("%d %s", w.Code, words(w.Body.String()))
+	}
+}
+
+func TestABrokerOfManyNodesIsShortOnTheOverviewAndWhatIsNotWellComesFirst(t *testing.T) {
+	s := newSite()
+	snapshot := remediate.Snapshot{Broker: "big", At: time.Now()}
+	for i := range 300 {
+		n := remediate.NodeSnapshot{Node: nodeOf("n" + string(rune('a'+i/26)) + string(rune('a'+i%26)))}
+		n.Decision = remediate.Decision{Phase: remediate.Well}
+		snapshot.Nodes = append(snapshot.Nodes, n)
+	}
+	snapshot.Nodes[299].Decision.Phase = remediate.Suspect
+	s.Snapshots = func() []remediate.Snapshot { return []remediate.Snapshot{snapshot} }
+	s.build()
+	page := s.page("ada", "/status/").Body.String()
+	if !strings.Contains(page, snapshot.Nodes[299].Name) || !strings.Contains(page, "288 more nodes") || len(page) > 20_000 {
+		t.Errorf("%d bytes: %s", len(page), words(page))
+	}
+}

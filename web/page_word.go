@@ -1,0 +1,274 @@
+package web
+
+import (
+	"fmt"
+	"html/template"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/cjworkbench/unstuck/probe"
+	"github.com/cjworkbench/unstuck/release"
+	"github.com/cjworkbench/unstuck/remediate"
+)
+
+// pageFuncs are what the templates can call.
+var pageFuncs = template.FuncMap{
+	"asOf": func(v any, now time.Time) asOf { return asOf{v, now} },
+	"path": pagePath, "stamp": stamp, "when": when, "rel": relative, "took": took,
+	"tone": toneOf, "word": wordOf, "statusTone": statusTone, "guards": names, "openGuards": openGuards,
+	"phase": phaseWords, "phaseTone": phaseTone, "step": stepWords, "short": shortCommit,
+	"text": func(v any) string { return fmt.Sprint(v) },
+	"join": func(list []string) string { return strings.Join(list, ", ") },
+}
+
+// asOf is something, as of a time: what a part of a template gets.
+type asOf struct {
+	Of  any
+	Now time.Time
+}
+
+// phaseWord is how a phase is shown: its words, and a tone, which gives the colour and the sign.
+type phaseWord struct{ word, tone string }
+
+var phaseOf = map[remediate.Phase]phaseWord{
+	remediate.Well:       {"well", "good"},
+	remediate.Blind:      {"cannot tell", "unsure"},
+	remediate.Ailing:     {"faulty", "warn"},
+	remediate.Suspect:    {"suspected stuck", "warn"},
+	remediate.Confirmed:  {"stuck", "bad"},
+	remediate.Unclear:    {"deletion unclear", "bad"},
+	remediate.Recovering: {"deleted, successor awaited", "busy"},
+	remediate.Lost:       {"not back: look at it", "bad"},
+}
+
+func wordOf(p remediate.Phase) string {
+	if w := phaseOf[p].word; w != "" {
+		return w
+	}
+	return "not looked at yet"
+}
+
+func toneOf(p remediate.Phase) string {
+	if t := phaseOf[p].tone; t != "" {
+		return t
+	}
+	return "unsure"
+}
+
+// urgency lists the phases from what a person must see first to what needs nobody.
+var urgency = []remediate.Phase{
+	remediate.Lost, remediate.Unclear, remediate.Confirmed, remediate.Recovering, remediate.Suspect, remediate.Ailing,
+	remediate.Blind, "", remediate.Well,
+}
+
+// rank gives the place of a phase in the list of urgency; one that is not known counts as not looked at.
+func rank(p remediate.Phase) int {
+	if i := slices.Index(urgency, p); i >= 0 {
+		return i
+	}
+	return slices.Index(urgency, "")
+}
+
+// headline is the sentence that says how things are.
+type headline struct{ Text, Tone string }
+
+// headlineOf says how things are: the worst first, in one sentence or two.
+func headlineOf(brokers []Broker) headline {
+	var stale []string
+	var worst *NodeLine
+	of, nodes, unwell := "", 0, 0
+	for i := range brokers {
+		b := &brokers[i]
+		if b.Stale {
+			stale = append(stale, b.Broker)
+		}
+		for j := range b.Nodes {
+			n := &b.Nodes[j]
+			nodes++
+			if n.Phase == remediate.Well {
+				continue
+			}
+			unwell++
+			if worst == nil || rank(n.Phase) < rank(worst.Phase) {
+				worst, of = n, b.Broker
+			}
+		}
+	}
+	switch {
+	case len(brokers) == 0:
+		return headline{"No broker is watched that you may see.", "unsure"}
+	case len(stale) > 0:
+		return headline{fmt.Sprintf("Unstuck itself is behind: it has not looked at %s lately, and what is shown of that is old.", few(stale)), "bad"}
+	case worst == nil && nodes == 0:
+		return headline{"No node has been found yet.", "unsure"}
+	case worst == nil:
+		return headline{fmt.Sprintf("All is well: %s.", count(nodes, "node is well", "nodes are well")), "good"}
+	}
+	text := fmt.Sprintf("%s of %s: %s.", worst.Node, of, sentenceOf(worst))
+	if unwell > 1 {
+		text += fmt.Sprintf(" %s besides.", count(unwell-1, "other node is not well", "other nodes are not well"))
+	} else if nodes > 1 {
+		text += fmt.Sprintf(" %s.", count(nodes-1, "other node is well", "other nodes are well"))
+	}
+	return headline{text, toneOf(worst.Phase)}
+}
+
+// sentenceOf says in a few words how a node is that is not well.
+func sentenceOf(n *NodeLine) string {
+	switch n.Phase {
+	case remediate.Lost:
+		return "a deletion did not help, and a person must look at it"
+	case remediate.Unclear:
+		return "it is not clear whether its deletion happened"
+	case remediate.Recovering:
+		return "it was stuck and has been deleted; its successor is awaited"
+	case remediate.Suspect:
+		return "it may be stuck, and that is being confirmed"
+	case remediate.Ailing:
+		return "it is faulty in a way that a restart does not cure"
+	case remediate.Blind:
+		return "nobody can tell how it is"
+	case remediate.Confirmed:
+		if n.Action == remediate.Delete {
+			return "it is stuck, and is deleted now"
+		}
+		if len(n.Closed) > 0 {
+			return "it is stuck, and its deletion is held back by " + names(n.Closed)
+		}
+		return "it is stuck"
+	case remediate.Well:
+		return "it is well"
+	}
+	return "it has not been looked at yet"
+}
+
+func count(n int, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %s", n, many)
+}
+
+// few joins up to three names.
+func few(names []string) string {
+	if len(names) > 3 {
+		return fmt.Sprintf("%s and %d more", strings.Join(names[:3], ", "), len(names)-3)
+	}
+	return strings.Join(names, ", ")
+}
+
+func statusTone(s probe.Status) string {
+	switch s {
+	case probe.Healthy:
+		return "good"
+	case probe.Stuck:
+		return "bad"
+	case probe.Faulty:
+		return "warn"
+	case probe.Unknown:
+	}
+	return "unsure"
+}
+
+// openGuards says how many of the guards are open.
+func openGuards(guards []remediate.GuardState) string {
+	open := 0
+	for _, g := range guards {
+		if g.Open {
+			open++
+		}
+	}
+	return fmt.Sprintf("%d of %d are open.", open, len(guards))
+}
+
+// stamp is a time as the element time of HTML wants it.
+func stamp(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000Z") }
+
+// when is a time as people read it: of another day with its date.
+func when(t, now time.Time) string {
+	t = t.UTC()
+	if t.Format(time.DateOnly) == now.UTC().Format(time.DateOnly) {
+		return t.Format("15:04:05") + " UTC"
+	}
+	return t.Format("2006-01-02 15:04:05") + " UTC"
+}
+
+// relative says how long ago t was, or in how long it will be. The script says it the same way, every second.
+func relative(t, now time.Time) string {
+	d := t.Sub(now)
+	seconds := int(d.Abs().Round(time.Second) / time.Second)
+	var text string
+	switch {
+	case seconds < 100:
+		text = fmt.Sprintf("%d s", seconds)
+	case seconds < 100*60:
+		text = fmt.Sprintf("%d min", seconds/60)
+	case seconds < 100*60*60:
+		text = fmt.Sprintf("%d h", seconds/3600)
+	default:
+		text = fmt.Sprintf("%d days", seconds/86400)
+	}
+	if d > 0 {
+		return "in " + text
+	}
+	return text + " ago"
+}
+
+// took is how long something took, in three digits.
+func took(d time.Duration) string {
+	switch {
+	case d >= time.Minute:
+		return d.Round(time.Second).String()
+	case d >= time.Second:
+		return fmt.Sprintf("%.1f s", d.Seconds())
+	}
+	return fmt.Sprintf("%.1f ms", float64(d)/float64(time.Millisecond))
+}
+
+func shortCommit(c string) string {
+	if len(c) > 10 {
+		return c[:10]
+	}
+	return c
+}
+
+// phaseWords is how far an operation, or a step of one, has come.
+func phaseWords(p release.Phase) string {
+	if p == release.Pending {
+		return "waiting"
+	}
+	return string(p)
+}
+
+func phaseTone(p release.Phase) string {
+	switch p {
+	case release.Succeeded:
+		return "good"
+	case release.Failed:
+		return "bad"
+	case release.Running, release.Undoing:
+		return "busy"
+	case release.Cancelled, release.Undone:
+		return "warn"
+	case release.Pending:
+	}
+	return "unsure"
+}
+
+// stepWords says what a step does.
+func stepWords(s release.Step) string {
+	switch s.Do {
+	case release.CheckImages:
+		return "check that " + count(len(s.Check), "image is published", "images are published")
+	case release.StartJob:
+		return "run the job " + s.Name + " and wait for its end"
+	case release.Roll:
+		return "roll " + s.Deployment + ", pod by pod"
+	case release.Replace:
+		return "replace the pod of " + s.Deployment + ": stop the old one, then start the new one"
+	case release.RunCommand:
+		return "run " + strings.Join(s.Command, " ") + " in a pod of " + s.Deployment
+	}
+	return s.ID
+}

@@ -70,7 +70,7 @@ build: ## build bin/unstuck
 .PHONY: deps
 deps: ## install what tests and demo need, if it is missing
 	@tools/deps.sh rabbitmq-server:rabbitmq-server iptables:iptables gcc:gcc,libc6-dev buildah:buildah \
-	  prometheus:prometheus promtool:prometheus prometheus-alertmanager:prometheus-alertmanager
+	  prometheus:prometheus promtool:prometheus prometheus-alertmanager:prometheus-alertmanager chromium:chromium
 
 .PHONY: tree
 tree: ## make a tree with RabbitMQ 4.0, for RABBITMQ_ROOT=.cache/rabbitmq-4.0

@@ -73,6 +73,11 @@ func newPages(o Options) http.Handler {
 			http.ServeFileFS(w, r, pageFiles, "page/"+file)
 		})
 	}
+	m.Handle("GET "+pageRoot+"/live", p.signedIn(p.adapter, Route{}, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if err := p.live(w, r); err != nil {
+			p.adapter.fail(w, r, err)
+		}
+	})))
 	for _, path := range []string{"/{$}", pageRoot} {
 		m.Handle("GET "+path, http.RedirectHandler(pageRoot+"/", http.StatusSeeOther))
 	}

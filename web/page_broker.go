@@ -30,20 +30,29 @@ type brokerData struct {
 	Broker
 
 	Nodes []NodeLine
-	Left  int // nodes that are not shown
+	Left  int  // nodes that are not shown
+	App   bool // nobody logs in to it
+	pulse *Pulse
 }
+
+// Beats gives the last logins to a node of the broker.
+func (d brokerData) Beats(node string) []beat { return d.pulse.beats(d.Broker.Broker, node) }
 
 func (p pages) overview(r *http.Request) (view, error) {
 	all, err := as[Brokers](p.brokers(r))
 	if err != nil {
 		return view{}, err
 	}
+	apps := make(map[string]bool)
+	for _, s := range p.snapshots() {
+		apps[s.Broker] = s.Policy.App
+	}
 	d := overviewData{Headline: headlineOf(all.Brokers)}
 	brokers := slices.Clone(all.Brokers)
 	slices.SortStableFunc(brokers, func(a, b Broker) int { return cmp.Compare(urgencyOf(a), urgencyOf(b)) })
 	d.Left = max(0, len(brokers)-shownBrokers)
 	for _, b := range brokers[:len(brokers)-d.Left] {
-		d.Brokers = append(d.Brokers, shorten(b, shownNodes))
+		d.Brokers = append(d.Brokers, p.brokerData(b, apps[b.Broker], shownNodes))
 	}
 	cases, err := as[Cases](p.cases(r))
 	d.NoCases = err != nil
@@ -63,9 +72,9 @@ func urgencyOf(b Broker) int {
 	return worst
 }
 
-// shorten gives a broker with at most so many nodes, those that are not well first where not all are shown.
-func shorten(b Broker, most int) brokerData {
-	d := brokerData{Broker: b, Nodes: b.Nodes}
+// brokerData gives a broker with at most so many nodes, those that are not well first where not all are shown.
+func (p pages) brokerData(b Broker, app bool, most int) brokerData {
+	d := brokerData{Broker: b, Nodes: b.Nodes, App: app, pulse: p.Pulse}
 	if d.Left = max(0, len(b.Nodes)-most); d.Left > 0 {
 		d.Nodes = slices.Clone(b.Nodes)
 		slices.SortStableFunc(d.Nodes, func(a, b NodeLine) int { return cmp.Compare(rank(a.Phase), rank(b.Phase)) })
@@ -85,7 +94,7 @@ func (p pages) brokerPage(r *http.Request) (view, error) {
 
 		Headline headline
 		Policy   remediate.Policy
-	}{shorten(b, len(b.Nodes)), headlineOf([]Broker{b}), s.Policy}
+	}{p.brokerData(b, s.Policy.App, len(b.Nodes)), headlineOf([]Broker{b}), s.Policy}
 	return view{name: "broker", title: s.Broker, topic: ofBroker(s.Broker), data: d}, nil
 }
 
@@ -96,6 +105,8 @@ type nodeData struct {
 	Headline headline
 	Act      time.Time // before which it is not deleted by itself; zero: that is not known, or it is not on its way there
 	Cases    []CaseLine
+	App      bool // nobody logs in to it
+	Spark    spark
 }
 
 func (p pages) nodePage(r *http.Request) (view, error) {
@@ -113,7 +124,7 @@ func (p pages) nodePage(r *http.Request) (view, error) {
 	}
 	line := p.brokerOf(s, time.Now()).Nodes[i]
 	d := nodeData{
-		Node: n, Act: earliest(s.Policy, s.Nodes[i].Decision),
+		Node: n, Act: earliest(s.Policy, s.Nodes[i].Decision), App: s.Policy.App, Spark: sparkOf(p.Pulse.beats(s.Broker, n.Name)),
 		Headline: headline{line.Node + " of " + s.Broker + ": " + sentenceOf(&line) + ".", toneOf(line.Phase)},
 	}
 	if n.Stale {
@@ -156,4 +167,5 @@ func earliest(p remediate.Policy, d remediate.Decision) time.Time {
 // The topics of which the page can be told that something changed.
 const everything = "everything"
 
-func ofBroker(name string) string { return "broker/" + name }
+func ofBroker(name string) string      { return "broker/" + name }
+func ofEnvironment(name string) string { return "environment/" + name }

@@ -77,7 +77,7 @@ func TestTheOverviewLeadsFromTheSentenceToTheNodeItsGuardsAndItsCase(t *testing.
 			"/status/brokers/orders": {"3 of 3 nodes are there", "At most 1 of one node and 3 of the broker in 24 hours."},
 			"/status/brokers/orders/nodes/mq-1": {
 				"nothing: the mode is observe, so it is never deleted", "3 of its last 4 probes (login); 3 are needed", "paused by ada until",
-				probe.AwaitTune.Verdict().Advice, "stuck: 6 in login", "opens <time", "in 60 min", "uid-of-mq-1", "14 of 16 are open.",
+				"Confirm with <code>rabbitmq-diagnostics maybe_stuck</code> next to the node", "stuck: 6 in login", "opens <time", "in 60 min", "uid-of-mq-1", "14 of 16 are open.",
 			},
 			"/status/cases": {"mq-1 of orders", "open"},
 			"/status/cases/20261123t115958z-mq-1-cljy": {"first stuck: login", "accepting AMQP connection &lt;0.901.0&gt;", "mq-1 of orders is stuck, and has not been deleted"},

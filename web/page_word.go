@@ -16,9 +16,10 @@ import (
 var pageFuncs = template.FuncMap{
 	"asOf": func(v any, now time.Time) asOf { return asOf{v, now} },
 	"path": pagePath, "stamp": stamp, "when": when, "rel": relative, "took": took,
-	"tone": toneOf, "word": wordOf, "statusTone": statusTone, "guards": names, "openGuards": openGuards,
+	"tone": toneOf, "word": wordOf, "statusTone": statusTone, "spark": sparkOf, "guards": names, "openGuards": openGuards,
 	"phase": phaseWords, "phaseTone": phaseTone, "step": stepWords, "short": shortCommit,
-	"text": func(v any) string { return fmt.Sprint(v) },
+	"text":  func(v any) string { return fmt.Sprint(v) },
+	"split": strings.Split, "odd": func(i int) bool { return i%2 == 1 },
 	"join": func(list []string) string { return strings.Join(list, ", ") },
 }
 

@@ -36,7 +36,8 @@ type Options struct {
 	Operations   Operations
 	Records      Records
 	States       States
-	Feed         *Feed // of the operations that run in this process; nil: they are looked at again and again
+	Feed         *Feed  // of the operations that run in this process; nil: they are looked at again and again
+	Pulse        *Pulse // for the page; nil: it draws no logins, and asks again and again whether something has changed
 	Logs         ServiceLogs
 	Pods         Pods
 	Nodes        Nodes

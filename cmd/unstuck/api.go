@@ -90,5 +90,6 @@ func isLoopback(a net.Addr) bool {
 func (d *daemon) options() web.Options {
 	o := d.api.Options
 	o.Snapshots, o.Cases, o.Metrics, o.Log = d.snapshots, remediate.Recently(d.store.Cases, casesFor), d.metrics.Handler(), d.log
+	o.Pulse = d.pulse
 	return o
 }

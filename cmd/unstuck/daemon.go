@@ -40,6 +40,7 @@ type daemon struct {
 	brokers []*watched // and applications
 
 	api    api
+	pulse  *web.Pulse
 	beside []func(context.Context) error // what else runs, and ends with the rest
 
 	// around, if not nil, runs as long as anything else does: it begins before, and ends after.
@@ -74,7 +75,7 @@ type goodLogin struct {
 }
 
 func newDaemon(store remediate.Store, log *slog.Logger) *daemon {
-	return &daemon{metrics: metrics.New(currentVersion().Version), store: store, log: log}
+	return &daemon{metrics: metrics.New(currentVersion().Version), store: store, log: log, pulse: web.NewPulse()}
 }
 
 // watch adds a broker, whose nodes s supplies.
@@ -107,12 +108,13 @@ func (d *daemon) add(w *watched, name string, policy remediate.Policy, probes []
 		w.noteLogin(r)
 		w.baselines.Observe(r)
 		d.metrics.ProbeDone(r)
+		d.pulse.ProbeDone(r)
 		if d.observer != nil {
 			d.observer.ProbeDone(r)
 		}
 		w.loop.Deliver(r)
 	}})
-	all := recorders{d.metrics}
+	all := recorders{d.metrics, d.pulse}
 	if d.recorder != nil {
 		all = append(all, d.recorder)
 	}

@@ -64,7 +64,7 @@ func (d *daemon) serveReleases(c *config.Config, k *cluster) error {
 	feed, store := web.NewFeed(), k.Operations()
 	runner, err := release.NewRunner(release.Options{
 		Environments: d.api.Environments, World: releases, Jobs: releases, Logs: releases, Lock: releases, Registry: registries, Store: store,
-		Notify: func(o release.Operation) { feed.Notify(o); d.metrics.OperationChanged(o) },
+		Notify: func(o release.Operation) { feed.Notify(o); d.metrics.OperationChanged(o); d.pulse.OperationChanged(o) },
 		Log:    d.log, Identity: host,
 	})
 	if err != nil {

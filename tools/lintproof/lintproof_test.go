@@ -25,6 +25,7 @@ var ours = []string{"probe", "remediate", "release", "config", "metrics", "kube"
 // theirs are packages of other people, and some of the standard library that are not for everybody.
 var theirs = map[string]string{
 	"amqp":               "github.com/rabbitmq/amqp091-go",
+	"chromedp":           "github.com/chromedp/chromedp",
 	"client-go":          "k8s.io/client-go/kubernetes",
 	"client_golang":      "github.com/prometheus/client_golang/prometheus",
 	"clock":              "github.com/benbjohnson/clock",
@@ -60,8 +61,8 @@ var mayImport = map[string]string{
 	"newcomer/a.go":         "context os slog",
 	"probe/sub/a.go":        "context os slog",
 
-	"probe/a_test.go":            "context os slog amqp cmp client_golang cobra containerregistry cron yaml " + strings.Join(ours, " "),
-	"remediate/decide_a_test.go": "context os slog amqp cmp client_golang cobra containerregistry cron yaml " + strings.Join(ours, " "),
+	"probe/a_test.go":            "context os slog amqp chromedp cmp client_golang cobra containerregistry cron yaml " + strings.Join(ours, " "),
+	"remediate/decide_a_test.go": "context os slog amqp chromedp cmp client_golang cobra containerregistry cron yaml " + strings.Join(ours, " "),
 	"kube/a_test.go":             "context os slog cmp client-go " + strings.Join(ours, " "),
 
 	"cmd/unstuck/apiserver_test.go": "context os slog cmp client-go " + strings.Join(ours, " "),

@@ -59,36 +59,44 @@ func (l LogAudit) Attempted(ctx context.Context, a Attempt) {
 // changeTimeout bounds a change. Releases plan and take locks for up to a minute.
 const changeTimeout = 70 * time.Second
 
-// changing answers a route that changes something: it finds out whether a browser was lured here and who calls, and
-// tells the audit whatever comes of it.
+// changing answers a route that changes something.
 func (o Options) changing(adapter adapter, route Route) http.Handler {
-	origins := http.NewCrossOriginProtection()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		a := attemptOf(r)
-		// What is begun is brought to its end, and into the audit, even if the client does not wait for it.
-		ctx, stop := context.WithTimeout(context.WithoutCancel(r.Context()), changeTimeout)
-		defer stop()
-		r = r.WithContext(ctx)
-		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(changeTimeout + writeTimeout)) // a test's writer has none
-		defer func() {
-			if a.Status == 0 { // it panicked
-				a.Status, a.Refused = http.StatusInternalServerError, "an error of ours"
-			}
-			o.record(ctx, r, a)
-		}()
-		answer, err := o.try(w, r, route, origins, &a)
+		answer, err := o.attempt(w, r, route, adapter)
 		if err != nil {
-			p := adapter.problemOf(r, err)
-			a.Status, a.Refused = p.Status, p.Detail
-			adapter.fail(w, r, p)
+			adapter.fail(w, r, err)
 			return
 		}
-		a.Status = answer.status
 		if answer.location != "" {
 			w.Header().Set("Location", answer.location)
 		}
 		adapter.write(w, r, answer.status, "application/json", answer.value)
 	})
+}
+
+// attempt does what a route that changes something does: it finds out whether a browser was lured here and who calls,
+// and tells the audit whatever comes of it. The error is a Problem.
+func (o Options) attempt(w http.ResponseWriter, r *http.Request, route Route, adapter adapter) (reply, error) {
+	a := attemptOf(r)
+	// What is begun is brought to its end, and into the audit, even if the client does not wait for it.
+	ctx, stop := context.WithTimeout(context.WithoutCancel(r.Context()), changeTimeout)
+	defer stop()
+	r = r.WithContext(ctx)
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(changeTimeout + writeTimeout)) // a test's writer has none
+	defer func() {
+		if a.Status == 0 { // it panicked
+			a.Status, a.Refused = http.StatusInternalServerError, "an error of ours"
+		}
+		o.record(ctx, r, a)
+	}()
+	answer, err := o.try(w, r, route, http.NewCrossOriginProtection(), &a)
+	if err != nil {
+		p := adapter.problemOf(r, err)
+		a.Status, a.Refused = p.Status, p.Detail
+		return reply{}, p
+	}
+	a.Status = answer.status
+	return answer, nil
 }
 
 // attemptOf is what is known of a request before anything has come of it.

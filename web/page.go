@@ -3,6 +3,7 @@ package web
 import (
 	"bytes"
 	"embed"
+	"errors"
 	"fmt"
 	"html/template"
 	"io/fs"
@@ -46,14 +47,14 @@ type pageFunc func(r *http.Request) (view, error)
 
 // shell is what every page has.
 type shell struct {
-	Title   string
-	Root    string
-	Topic   string
-	Now     time.Time
-	Who     string // is signed in
-	SignIn  bool   // one can sign in, and out
-	Refresh bool   // only what has changed is wanted: what stays is left out
-	Data    any
+	Title      string
+	Root       string
+	Topic      string
+	Now        time.Time
+	Who        string // is signed in
+	SignIn     bool   // one can sign in, and out
+	Operations bool   // there are some
+	Data       any
 }
 
 // newPages gives the handler of everything under pageRoot.
@@ -73,6 +74,18 @@ func newPages(o Options) http.Handler {
 			http.ServeFileFS(w, r, pageFiles, "page/"+file)
 		})
 	}
+	for _, d := range deeds {
+		if _, served := p.changes[d.route]; served {
+			m.Handle("GET "+pageRoot+d.path, p.show(p.deedPage(d)))
+			m.Handle("POST "+pageRoot+d.path, p.do(d))
+		}
+	}
+	if p.Identity != nil {
+		m.HandleFunc("GET "+pageRoot+"/sign-in", p.signInPage)
+		m.HandleFunc("POST "+pageRoot+"/sign-in", p.signIn)
+		m.HandleFunc("GET "+pageRoot+"/signed-in", p.afterSignIn)
+		m.HandleFunc("POST "+pageRoot+"/sign-out", p.signOut)
+	}
 	m.Handle("GET "+pageRoot+"/live", p.signedIn(p.adapter, Route{}, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if err := p.live(w, r); err != nil {
 			p.adapter.fail(w, r, err)
@@ -84,7 +97,7 @@ func newPages(o Options) http.Handler {
 	m.Handle("/", p.show(func(r *http.Request) (view, error) {
 		return view{}, problem(http.StatusNotFound, "there is no page %q", short(r.URL.Path))
 	}))
-	return m
+	return withToken(m)
 }
 
 // views are the pages, by their paths under pageRoot.
@@ -95,6 +108,12 @@ func (p pages) views() map[string]pageFunc {
 		"/brokers/{broker}/nodes/{node}": p.nodePage,
 		"/cases":                         p.casesPage,
 		"/cases/{id}":                    p.casePage,
+	}
+	if p.Identity != nil && p.Access != nil && p.States != nil {
+		all["/environments/{env}"] = p.environmentPage
+	}
+	if p.Identity != nil && p.Access != nil && p.Records != nil {
+		all["/operations"], all["/operations/{id}"] = p.operationsPage, p.operationPage
 	}
 	return all
 }
@@ -120,6 +139,10 @@ func (p pages) show(f pageFunc) http.Handler {
 		if err == nil {
 			v, err = f(r)
 		}
+		if isProblem(err, http.StatusUnauthorized) {
+			toSignIn(w, r)
+			return
+		}
 		if err != nil {
 			v = p.trouble(r, err)
 		}
@@ -138,7 +161,7 @@ func (p pages) render(w http.ResponseWriter, r *http.Request, v view) {
 	who, _ := callerOf(r.Context())
 	s := shell{
 		Title: v.title, Root: pageRoot, Topic: v.topic, Now: time.Now(), Who: who.Name, SignIn: p.Identity != nil,
-		Refresh: r.Header.Get("Unstuck-Refresh") != "", Data: v.data,
+		Operations: p.Identity != nil && p.Records != nil, Data: v.data,
 	}
 	var page bytes.Buffer
 	if err := templates[v.name].ExecuteTemplate(&page, "shell", s); err != nil {
@@ -186,6 +209,12 @@ func pagePath(parts ...string) string {
 		path.WriteString("/" + url.PathEscape(part))
 	}
 	return path.String()
+}
+
+// isProblem says whether err is a Problem with that status.
+func isProblem(err error, status int) bool {
+	p, ok := errors.AsType[*Problem](err)
+	return ok && p.Status == status
 }
 
 // as makes what an endpoint of the API answers with a T.

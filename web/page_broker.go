@@ -23,6 +23,9 @@ type overviewData struct {
 	Left     int // brokers that are not shown
 	Cases    []CaseLine
 	NoCases  bool // they cannot be read now
+
+	Environments []string
+	Actions      []action
 }
 
 // brokerData is one broker on a page.
@@ -47,7 +50,10 @@ func (p pages) overview(r *http.Request) (view, error) {
 	for _, s := range p.snapshots() {
 		apps[s.Broker] = s.Policy.App
 	}
-	d := overviewData{Headline: headlineOf(all.Brokers)}
+	d := overviewData{Headline: headlineOf(all.Brokers), Actions: p.actions(r, "all")}
+	if d.Environments, err = p.environmentNames(r); err != nil {
+		return view{}, err
+	}
 	brokers := slices.Clone(all.Brokers)
 	slices.SortStableFunc(brokers, func(a, b Broker) int { return cmp.Compare(urgencyOf(a), urgencyOf(b)) })
 	d.Left = max(0, len(brokers)-shownBrokers)
@@ -94,7 +100,8 @@ func (p pages) brokerPage(r *http.Request) (view, error) {
 
 		Headline headline
 		Policy   remediate.Policy
-	}{p.brokerData(b, s.Policy.App, len(b.Nodes)), headlineOf([]Broker{b}), s.Policy}
+		Actions  []action
+	}{p.brokerData(b, s.Policy.App, len(b.Nodes)), headlineOf([]Broker{b}), s.Policy, p.actions(r, ofBroker(s.Broker))}
 	return view{name: "broker", title: s.Broker, topic: ofBroker(s.Broker), data: d}, nil
 }
 
@@ -107,6 +114,7 @@ type nodeData struct {
 	Cases    []CaseLine
 	App      bool // nobody logs in to it
 	Spark    spark
+	Actions  []action
 }
 
 func (p pages) nodePage(r *http.Request) (view, error) {
@@ -124,7 +132,7 @@ func (p pages) nodePage(r *http.Request) (view, error) {
 	}
 	line := p.brokerOf(s, time.Now()).Nodes[i]
 	d := nodeData{
-		Node: n, Act: earliest(s.Policy, s.Nodes[i].Decision), App: s.Policy.App, Spark: sparkOf(p.Pulse.beats(s.Broker, n.Name)),
+		Node: n, Act: earliest(s.Policy, s.Nodes[i].Decision), App: s.Policy.App, Spark: sparkOf(p.Pulse.beats(s.Broker, n.Name)), Actions: p.actions(r, "node"),
 		Headline: headline{line.Node + " of " + s.Broker + ": " + sentenceOf(&line) + ".", toneOf(line.Phase)},
 	}
 	if n.Stale {

@@ -18,8 +18,9 @@ var pageFuncs = template.FuncMap{
 	"path": pagePath, "stamp": stamp, "when": when, "rel": relative, "took": took,
 	"tone": toneOf, "word": wordOf, "statusTone": statusTone, "spark": sparkOf, "guards": names, "openGuards": openGuards,
 	"phase": phaseWords, "phaseTone": phaseTone, "step": stepWords, "short": shortCommit,
-	"text":  func(v any) string { return fmt.Sprint(v) },
-	"split": strings.Split, "odd": func(i int) bool { return i%2 == 1 },
+	"text":           func(v any) string { return fmt.Sprint(v) },
+	"refusedActions": func(all []action) bool { return slices.ContainsFunc(all, func(a action) bool { return a.Path == "" }) },
+	"split":          strings.Split, "odd": func(i int) bool { return i%2 == 1 },
 	"join": func(list []string) string { return strings.Join(list, ", ") },
 }
 

@@ -29,7 +29,7 @@ demo: deps build ## break a node of a real three-node RabbitMQ and watch it bein
 	@bin/unstuck demo $(ARGS)
 
 .PHONY: test
-test: deps ## run all tests: unit, race, and against real RabbitMQ
+test: deps axe ## run all tests: unit, race, and against real RabbitMQ
 	go test -race -parallel 6 -timeout 20m $(TESTFLAGS) $(PKG)
 
 .PHONY: check
@@ -71,6 +71,11 @@ build: ## build bin/unstuck
 deps: ## install what tests and demo need, if it is missing
 	@tools/deps.sh rabbitmq-server:rabbitmq-server iptables:iptables gcc:gcc,libc6-dev buildah:buildah \
 	  prometheus:prometheus promtool:prometheus prometheus-alertmanager:prometheus-alertmanager chromium:chromium
+
+.PHONY: axe
+axe: ## fetch what looks in the tests whether everybody can use the page
+	@tools/deps.sh npm:npm
+	@tools/axe.sh
 
 .PHONY: tree
 tree: ## make a tree with RabbitMQ 4.0, for RABBITMQ_ROOT=.cache/rabbitmq-4.0

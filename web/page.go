@@ -27,8 +27,9 @@ var pageFiles embed.FS
 
 // pages serves the status page over the same Options as the API.
 type pages struct {
-	Options
+	Options // remembering
 
+	api     Options // not remembering: what changes something is asked of it
 	adapter adapter
 	changes map[string]Route // of the API, by method and path
 }
@@ -59,7 +60,7 @@ type shell struct {
 
 // newPages gives the handler of everything under pageRoot.
 func newPages(o Options) http.Handler {
-	p := pages{Options: o, adapter: adapter{o.Log}, changes: make(map[string]Route)}
+	p := pages{Options: o.remembering(), api: o, adapter: adapter{o.Log}, changes: make(map[string]Route)}
 	for _, r := range o.apiRoutes() {
 		if r.change != nil {
 			p.changes[r.Method+" "+r.Path] = r

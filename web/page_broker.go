@@ -110,7 +110,7 @@ type nodeData struct {
 	Node
 
 	Headline headline
-	Act      time.Time // before which it is not deleted by itself; zero: that is not known, or it is not on its way there
+	Act      time.Time // see earliest
 	Cases    []CaseLine
 	App      bool // nobody logs in to it
 	Spark    spark
@@ -149,8 +149,8 @@ func (p pages) nodePage(r *http.Request) (view, error) {
 	return view{name: "node", title: n.Name, topic: ofBroker(s.Broker), data: d}, nil
 }
 
-// earliest gives the time before which a node that is on its way to being deleted is not deleted; zero: that is not
-// known, or nothing is to be deleted.
+// earliest gives the time before which a node that is on its way to being deleted is not deleted, whatever its guards do
+// by then; zero: it is not on its way there, or nothing but a probe, a witness or a guard is awaited.
 func earliest(p remediate.Policy, d remediate.Decision) time.Time {
 	if p.Mode != remediate.Remediate || (d.Phase != remediate.Suspect && d.Phase != remediate.Confirmed) {
 		return time.Time{}
@@ -159,15 +159,13 @@ func earliest(p remediate.Policy, d remediate.Decision) time.Time {
 	if !d.Evidence.Enough {
 		at = d.Evidence.Since.Add(p.MinTime)
 	}
-	if len(d.Closed()) == 0 {
-		return at
+	for _, g := range d.Guards {
+		if !g.Open && g.Until.After(at) {
+			at = g.Until
+		}
 	}
-	guards := opens(d)
-	if guards.IsZero() { // one stays closed until something else changes
+	if !at.After(d.At) {
 		return time.Time{}
-	}
-	if guards.After(at) {
-		return guards
 	}
 	return at
 }

@@ -200,5 +200,5 @@ func (p pages) ask(w http.ResponseWriter, r *http.Request, d deed, dryRun bool) 
 	if len(d.fields) == 0 {
 		ask.Body = http.NoBody
 	}
-	return p.attempt(w, ask, route, p.adapter)
+	return p.api.attempt(w, ask, route, p.adapter)
 }

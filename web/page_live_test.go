@@ -108,7 +108,7 @@ func TestAnIncidentIsFollowedOnThePageFromSuspicionToCure(t *testing.T) {
 	b.sees("#headline", "it may be stuck, and that is being confirmed")
 	b.sees("#evidence", "1 of its last 4 probes (login); 3 are needed")
 	b.sees("#guard-paused", "closed paused by ada (opens in")
-	b.sees("#countdown", "it is not deleted before")
+	b.sees("#countdown", "It is not deleted before")
 	first := b.text("#countdown strong")
 	b.until(fmt.Sprintf("document.querySelector('#countdown strong').innerText !== %q", first)) // it counts
 	if !strings.HasPrefix(first, "in ") {

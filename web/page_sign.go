@@ -142,10 +142,10 @@ func toSignIn(w http.ResponseWriter, r *http.Request) {
 	http.Redirect(w, r, pageRoot+"/sign-in?next="+url.QueryEscape(r.URL.Path), http.StatusSeeOther)
 }
 
-// nextPage gives a path only if it is a page of ours: nobody is led elsewhere.
-func nextPage(path string) string {
-	u, err := url.Parse(path)
-	if err != nil || u.Scheme != "" || u.Host != "" || !strings.HasPrefix(u.Path, pageRoot+"/") || strings.Contains(path, "\\") {
+// nextPage gives the path of a page of ours, whatever it is given: nobody is led to another host or to the API.
+func nextPage(address string) string {
+	u, err := url.Parse(address)
+	if err != nil || !strings.HasPrefix(u.Path, pageRoot+"/") {
 		return pageRoot + "/"
 	}
 	return u.EscapedPath()

@@ -104,7 +104,8 @@ func TestTheCountdownEndsWhenTheNodeMayBeDeletedAtTheEarliest(t *testing.T) {
 		d.Guards = []remediate.GuardState{{Guard: remediate.GuardPeers, Open: true}, {Guard: remediate.GuardYoung, Until: until}}
 		return d
 	}
-	observed, well, enough := p, d, d
+	observed, well, enough, late := p, d, d, d
+	late.At = noon.Add(time.Minute)
 	observed.Mode, well.Phase, enough.Evidence.Enough = remediate.Observe, remediate.Well, true
 	for name, c := range map[string]struct {
 		policy remediate.Policy
@@ -114,7 +115,8 @@ func TestTheCountdownEndsWhenTheNodeMayBeDeletedAtTheEarliest(t *testing.T) {
 		"the minimum time must pass":        {p, d, noon.Add(40 * time.Second)},
 		"a guard that opens later":          {p, closed(noon.Add(time.Hour)), noon.Add(time.Hour)},
 		"a guard that opens sooner":         {p, closed(noon.Add(time.Second)), noon.Add(40 * time.Second)},
-		"a guard that may never open":       {p, closed(time.Time{}), time.Time{}},
+		"a guard that may never open":       {p, closed(time.Time{}), noon.Add(40 * time.Second)},
+		"the minimum time has passed":       {p, late, time.Time{}},
 		"only a witness is missing":         {p, enough, time.Time{}},
 		"nothing is deleted while observed": {observed, d, time.Time{}},
 		"a node that is well":               {p, well, time.Time{}},

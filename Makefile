@@ -77,6 +77,11 @@ axe: ## fetch what looks in the tests whether everybody can use the page
 	@tools/deps.sh npm:npm
 	@tools/axe.sh
 
+.PHONY: screenshots
+screenshots: deps ## take the pictures of docs/page.md anew, of the demo
+	mkdir -p docs/page
+	go test -count=1 -run TestTheDemoIsFollowedInABrowser ./cmd/unstuck -args -screenshots '$(CURDIR)/docs/page'
+
 .PHONY: tree
 tree: ## make a tree with RabbitMQ 4.0, for RABBITMQ_ROOT=.cache/rabbitmq-4.0
 	@tools/deps.sh debootstrap:debootstrap

@@ -107,7 +107,7 @@ func demoOn(ctx context.Context, s *screen, l *lab.Lab, keep bool) error {
 		return err
 	}
 	s.title("Starting the daemon")
-	s.say("look meanwhile: http://%s/api/v1/brokers/lab and http://%s/metrics", where.api.Addr(), where.metrics.Addr())
+	s.say("look meanwhile: http://%s/status/ in a browser, and http://%s/metrics", where.api.Addr(), where.metrics.Addr())
 	s.say("shortened for the demo: a login every 3 s instead of 15, its deadline 4 s instead of 12 (the nodes' own")
 	s.say("handshake_timeout 3 s instead of 10), stuck for 15 s instead of 60 before it is confirmed, 5 s to start up")
 	ended := make(chan error, 1)
@@ -154,6 +154,7 @@ func demoKeep(s *screen, l *lab.Lab, where listeners) error {
 	}
 	s.title("Everything is left running; Ctrl-C ends it. From now on only what is not healthy is shown")
 	s.onlyTrouble()
+	s.plain("", fmt.Sprintf("page      http://%s/status/", where.api.Addr()))
 	s.plain("", fmt.Sprintf("API       http://%s/api/v1/brokers/lab", where.api.Addr()))
 	s.plain("", fmt.Sprintf("metrics   http://%s/metrics", where.metrics.Addr()))
 	for _, n := range l.Nodes() {

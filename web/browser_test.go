@@ -97,7 +97,7 @@ func browseAt(t *testing.T, url string) *tab {
 	}
 	ctx, cancel := chromedp.NewContext(chromium.ctx, chromedp.WithNewBrowserContext())
 	t.Cleanup(cancel)
-	ctx, stop := context.WithTimeout(ctx, time.Minute)
+	ctx, stop := context.WithTimeout(ctx, 4*time.Minute)
 	t.Cleanup(stop)
 	b := &tab{t: t, ctx: ctx, url: url}
 	if err := chromedp.Listen(ctx, b.note); err != nil {

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
 )
@@ -32,6 +34,7 @@ func (b *tab) tabTo(selector string) {
 }
 
 func TestADeployIsStartedFromThePageByKeyboardAlone(t *testing.T) {
+	t.Parallel()
 	s := newSite()
 	b := browse(t, s.handler)
 	b.open("/status/environments/production")
@@ -70,6 +73,7 @@ func TestADeployIsStartedFromThePageByKeyboardAlone(t *testing.T) {
 }
 
 func TestWhoeverMayNotIsRefusedInTheBrowserToo(t *testing.T) {
+	t.Parallel()
 	s := newSite()
 	b := browse(t, s.handler)
 	b.open("/status/sign-in")
@@ -87,6 +91,22 @@ func TestWhoeverMayNotIsRefusedInTheBrowserToo(t *testing.T) {
 	}
 }
 
+func TestAPageThatIsOpenWhenTheSignInEndsAsksForAnother(t *testing.T) {
+	t.Parallel()
+	s := newSite()
+	b := browse(t, s.handler)
+	b.signIn("ada")
+	b.open("/status/brokers/orders")
+	b.sees("#live", "It is shown as it happens.")
+	if _, err := chromedp.Call(b.ctx, network.ClearBrowserCookies, cdp.Empty{}); err != nil {
+		t.Fatal(err)
+	}
+	b.until("document.querySelector('#token')") // at the next news, or after some seconds without
+	if next := eval[string](b, "document.querySelector('[name=next]').value"); next != "/status/brokers/orders" {
+		t.Errorf("it would lead back to %q", next)
+	}
+}
+
 // axePages are the pages that everybody must be able to use.
 var axePages = []string{
 	"/status/", "/status/brokers/orders", "/status/brokers/orders/nodes/mq-1", "/status/cases", "/status/cases/" + oneCase().ID,
@@ -95,6 +115,7 @@ var axePages = []string{
 }
 
 func TestEverybodyCanUseEachPageInLightAndInDarkOnAPhoneAndOnAWideScreen(t *testing.T) {
+	t.Parallel()
 	found, _ := filepath.Glob("../.cache/axe-core/axe-*.min.js")
 	if len(found) != 1 {
 		t.Fatal("this test needs axe-core, which `make axe` fetches")
@@ -137,6 +158,7 @@ func TestEverybodyCanUseEachPageInLightAndInDarkOnAPhoneAndOnAWideScreen(t *test
 }
 
 func TestHostileTextOfOperationsDoesNotRunEither(t *testing.T) {
+	t.Parallel()
 	s := newSite()
 	op := finished()
 	op.Outcome, op.Request.Reason, op.Request.By, op.Request.BugReport = hostile, hostile, hostile, "javascript:alert(1)"

@@ -94,6 +94,7 @@ func stuck(n *remediate.NodeSnapshot, p remediate.Phase, logins int, ago time.Du
 }
 
 func TestAnIncidentIsFollowedOnThePageFromSuspicionToCure(t *testing.T) {
+	t.Parallel()
 	s := newScene()
 	b := browse(t, s.handler)
 	b.open("/status/brokers/orders/nodes/mq-1")
@@ -148,6 +149,7 @@ func TestAnIncidentIsFollowedOnThePageFromSuspicionToCure(t *testing.T) {
 }
 
 func TestWhatSomebodyIsAtStaysWhereItIsWhileThePageChanges(t *testing.T) {
+	t.Parallel()
 	s := newScene()
 	withStacks := func(reason string) {
 		s.set(func(_ *remediate.Snapshot, n *remediate.NodeSnapshot) {
@@ -172,6 +174,7 @@ func TestWhatSomebodyIsAtStaysWhereItIsWhileThePageChanges(t *testing.T) {
 }
 
 func TestThePageSaysWhenItIsNoLongerTrue(t *testing.T) {
+	t.Parallel()
 	s := newScene()
 	down := make(chan struct{})
 	b := browse(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -190,6 +193,7 @@ func TestThePageSaysWhenItIsNoLongerTrue(t *testing.T) {
 }
 
 func TestThePageIsCompleteWithoutItsScript(t *testing.T) {
+	t.Parallel()
 	s := newScene()
 	b := browse(t, s.handler)
 	if _, err := chromedp.Call(b.ctx, emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: true}); err != nil {
@@ -204,6 +208,7 @@ func TestThePageIsCompleteWithoutItsScript(t *testing.T) {
 }
 
 func TestHostileTextDoesNotRunInABrowser(t *testing.T) {
+	t.Parallel()
 	s := hostileSite()
 	s.Identity = nil // everybody may read
 	s.build()

@@ -65,7 +65,7 @@ func TestTheDemoIsFollowedInABrowserFromSuspicionToCure(t *testing.T) {
 	if !ok {
 		t.Fatal("the demo has not said where the page is")
 	}
-	b := openBrowser(t, ctx)
+	b := openBrowser(ctx, t)
 	b.do(chromedp.Navigate(root+"/"), chromedp.WaitVisible(chromedp.CSS("#node-lab-rabbit-1 a")))
 	b.do(chromedp.Click(chromedp.CSS("#node-lab-rabbit-1 a")), chromedp.WaitVisible(chromedp.CSS("#guard-peers")))
 	b.eval(recorder)
@@ -119,7 +119,7 @@ type browser struct {
 	tab context.Context
 }
 
-func openBrowser(t *testing.T, ctx context.Context) browser {
+func openBrowser(ctx context.Context, t *testing.T) browser {
 	t.Helper()
 	path, err := exec.LookPath("chromium")
 	if err != nil {

@@ -25,7 +25,7 @@ help: ## list the targets
 	@awk -F ' \\?=|#' '/^[A-Z_]+ \?=/ { gsub(/^ +/, "", $$3); printf "  %-18s %s\n", $$1, $$3 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
-demo: deps build ## break a node of a real three-node RabbitMQ and watch it being cured
+demo: demo-deps build ## break a node of a real three-node RabbitMQ and watch it being cured
 	@bin/unstuck demo $(ARGS)
 
 .PHONY: test
@@ -67,9 +67,13 @@ fuzz: ## run each fuzz target for FUZZTIME
 build: ## build bin/unstuck
 	go build -trimpath -o bin/ ./cmd/...
 
+.PHONY: demo-deps
+demo-deps:
+	@tools/deps.sh rabbitmq-server:rabbitmq-server
+
 .PHONY: deps
-deps: ## install what tests and demo need, if it is missing
-	@tools/deps.sh rabbitmq-server:rabbitmq-server iptables:iptables gcc:gcc,libc6-dev buildah:buildah \
+deps: demo-deps ## install what tests and demo need, if it is missing
+	@tools/deps.sh iptables:iptables gcc:gcc,libc6-dev buildah:buildah \
 	  prometheus:prometheus promtool:prometheus prometheus-alertmanager:prometheus-alertmanager chromium:chromium
 
 .PHONY: axe

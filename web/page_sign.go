@@ -82,7 +82,7 @@ func (p pages) signInPage(w http.ResponseWriter, r *http.Request) {
 func (p pages) signIn(w http.ResponseWriter, r *http.Request) {
 	a := attemptOf(r)
 	a.Act = "sign in"
-	defer func() { p.Audit.Attempted(r.Context(), a) }()
+	defer func() { p.record(r.Context(), r, a) }()
 	d := signInData{Hours: int(signInLife.Hours()), Next: pageRoot + "/"}
 	token, err := p.tokenOf(w, r, &d)
 	signed := r

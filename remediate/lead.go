@@ -157,13 +157,22 @@ func (l *Loop) readActs(ctx context.Context) ([]Act, error) {
 	return bounded(ctx, &l.gate, "read the acts", storeTimeout, func(ctx context.Context) ([]Act, error) { return l.Store.Acts(ctx, l.Broker) })
 }
 
+// recentPauses is a Store that reads the pauses once for many loops. What it gives may be half a turn old.
+type recentPauses interface {
+	RecentPauses(ctx context.Context, within time.Duration) ([]Pause, error)
+}
+
 // readPauses gives the pauses: afresh, or those of a moment ago. It says whether they are known.
 func (l *Loop) readPauses(ctx context.Context, afresh bool) ([]Pause, bool) {
 	if !afresh && !l.pausesAt.IsZero() && time.Since(l.pausesAt) < l.Every {
 		return l.pauses, true
 	}
 	l.pausesAt = time.Time{}
-	pauses, err := bounded(ctx, &l.gate, "read the pauses", storeTimeout, l.Store.Pauses)
+	read := l.Store.Pauses
+	if s, shares := l.Store.(recentPauses); shares && !afresh {
+		read = func(ctx context.Context) ([]Pause, error) { return s.RecentPauses(ctx, l.Every/2) }
+	}
+	pauses, err := bounded(ctx, &l.gate, "read the pauses", storeTimeout, read)
 	if err != nil {
 		l.fault("read the pauses: " + err.Error())
 		return nil, false

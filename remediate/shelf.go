@@ -46,9 +46,18 @@ type Documents struct {
 	// reading is taken by whoever reads all cases. They may be tens of MiB, and all loops begin to lead at once.
 	reading chan struct{}
 
+	// asking is taken by whoever reads the pauses, and holds what was last read: all loops ask for them all the time.
+	asking chan lastPauses
+
 	mu sync.Mutex
 	// index holds what is known of the cases on the shelf, so that a case can be saved without reading all the others.
 	index map[string]indexed // nil: they have not been read
+}
+
+// lastPauses are those that were read then; the zero value: none were.
+type lastPauses struct {
+	at     time.Time
+	pauses []Pause
 }
 
 type indexed struct {
@@ -58,7 +67,9 @@ type indexed struct {
 
 // NewStore makes a Store on shelf.
 func NewStore(shelf Shelf) *Documents {
-	return &Documents{shelf: shelf, reading: make(chan struct{}, 1)}
+	d := &Documents{shelf: shelf, reading: make(chan struct{}, 1), asking: make(chan lastPauses, 1)}
+	d.asking <- lastPauses{}
+	return d
 }
 
 // SaveCase writes c, shortened if it is too large, and drops what is too much.
@@ -176,6 +187,27 @@ func (d *Documents) Acts(ctx context.Context, broker string) (acts []Act, err er
 
 // Pauses gives the pauses that somebody wrote down; none if nobody did.
 func (d *Documents) Pauses(ctx context.Context) ([]Pause, error) { return readPauses(ctx, d.shelf) }
+
+// RecentPauses gives the pauses as they were at some time not longer ago than that: many loops share one read.
+func (d *Documents) RecentPauses(ctx context.Context, within time.Duration) ([]Pause, error) {
+	var last lastPauses
+	select {
+	case last = <-d.asking:
+	case <-ctx.Done():
+		return nil, fmt.Errorf("read the pauses, after others do: %w", ctx.Err())
+	}
+	defer func() { d.asking <- last }()
+	if last.at.IsZero() || lapse(last.at) > within {
+		at := time.Now()
+		pauses, err := d.Pauses(ctx)
+		if err != nil {
+			last = lastPauses{}
+			return nil, err
+		}
+		last = lastPauses{at, pauses}
+	}
+	return slices.Clone(last.pauses), nil
+}
 
 // one reads a single document into v, if it is there. It reads no other: what this Shelf has given counts as seen, and a
 // loop must not write over what another loop has seen of its acts.

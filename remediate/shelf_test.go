@@ -213,3 +213,61 @@ func TestAllCasesAreReadByOneAtATime(t *testing.T) {
 		}
 	})
 }
+
+// slowShelf counts how often documents are read, each of which takes a while, or fails.
+type slowShelf struct {
+	Shelf
+
+	reads atomic.Int32
+	err   error
+}
+
+func (s *slowShelf) All(ctx context.Context, _ string) (map[string][]byte, error) {
+	s.reads.Add(1)
+	select {
+	case <-time.After(100 * time.Millisecond):
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	return map[string][]byte{kindPauses: []byte(`[{"reason": "moving disks"}]`)}, s.err
+}
+
+func TestAThousandLoopsThatWantThePausesShareOneRead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		shelf := &slowShelf{}
+		d := NewStore(shelf)
+		all := func() {
+			var wg sync.WaitGroup
+			for range 1000 {
+				wg.Go(func() {
+					if p, err := d.RecentPauses(t.Context(), 2*time.Second); err != nil || len(p) != 1 || p[0].Reason != "moving disks" {
+						t.Errorf("%v, %v", p, err)
+					}
+				})
+			}
+			wg.Wait()
+		}
+		all()
+		time.Sleep(time.Second)
+		all()
+		if n := shelf.reads.Load(); n != 1 {
+			t.Errorf("%d reads within two seconds", n)
+		}
+		time.Sleep(2 * time.Second)
+		all()
+		if n := shelf.reads.Load(); n != 2 {
+			t.Errorf("%d reads, the last after two seconds more", n)
+		}
+		if _, err := d.Pauses(t.Context()); err != nil || shelf.reads.Load() != 3 {
+			t.Errorf("before an act they are read afresh: %d reads, %v", shelf.reads.Load(), err)
+		}
+
+		time.Sleep(3 * time.Second)
+		shelf.err = errors.New("away")
+		if p, err := d.RecentPauses(t.Context(), 2*time.Second); err == nil {
+			t.Errorf("what was known long ago is given as recent: %v", p)
+		}
+		shelf.err = nil
+		all()
+	})
+}

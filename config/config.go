@@ -105,7 +105,7 @@ func defaults() Config {
 		DataDir: "/var/lib/unstuck",
 		API:     API{PerSecond: 10, Burst: 40},
 
-		Kubernetes: Kubernetes{Lease: "unstuck", QPS: 50, Burst: 100},
+		Kubernetes: Kubernetes{Lease: "unstuck", QPS: 50, Burst: 100, Members: 16},
 	}
 }
 

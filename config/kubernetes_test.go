@@ -17,7 +17,7 @@ func TestWhatLivesInKubernetesArrives(t *testing.T) {
 		t.Errorf("the kubeconfig is %q", k.Kubeconfig)
 	}
 	k.Kubeconfig = ""
-	if diff := cmp.Diff(Kubernetes{Context: "staging", Namespace: "monitoring", Lease: "unstuck-staging", QPS: 20, Burst: 40}, k); diff != "" {
+	if diff := cmp.Diff(Kubernetes{Context: "staging", Namespace: "monitoring", Lease: "unstuck-staging", QPS: 20, Burst: 40, Shards: 64, Members: 8}, k); diff != "" {
 		t.Errorf("kubernetes (-want +got):\n%s", diff)
 	}
 	b := c.Brokers[len(c.Brokers)-1]

@@ -46,6 +46,7 @@ type Client struct {
 	namespace string
 	log       *slog.Logger
 	campaign  *campaign
+	sharing   *sharing // nil: one replica leads all
 	events    *events
 	commands  commands
 

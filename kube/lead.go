@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/errgroup"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/leaderelection"
@@ -37,7 +38,18 @@ func (c *Client) Lead(ctx context.Context, identity string) error {
 	if identity == "" {
 		return errors.New("campaign for the lease: want an identity")
 	}
-	k := c.campaign
+	if c.sharing == nil {
+		return c.campaign.run(ctx, identity, true)
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return c.sharing.run(ctx, identity) })
+	// The others still hold it when we end, by the same name.
+	group.Go(func() error { return c.campaign.run(ctx, c.sharing.common(), false) })
+	return group.Wait()
+}
+
+// run campaigns under that name until ctx ends. Then it releases the Lease, or lets it end by itself.
+func (k *campaign) run(ctx context.Context, identity string, release bool) error {
 	k.setIdentity(identity)
 	// Who leads is logged here; of client-go's own words some would come with each attempt.
 	ctx = klog.NewContext(ctx, klog.New(nil))
@@ -48,7 +60,7 @@ func (c *Client) Lead(ctx context.Context, identity string) error {
 		}}
 		elector, err := leaderelection.NewLeaderElector(leaderelection.LeaderElectionConfig{
 			Lock: lock, LeaseDuration: leaseDuration, RenewDeadline: renewDeadline, RetryPeriod: retryPeriod,
-			ReleaseOnCancel: true, Name: k.lease,
+			ReleaseOnCancel: release, Name: k.lease,
 			Callbacks: leaderelection.LeaderCallbacks{OnStartedLeading: func(context.Context) {}, OnStoppedLeading: func() {}},
 		})
 		if err != nil {
@@ -58,13 +70,6 @@ func (c *Client) Lead(ctx context.Context, identity string) error {
 		k.stopped()
 	}
 	return nil
-}
-
-// Leading says whether this replica leads: Yes while it has renewed its Lease within the renew deadline, No while it sees
-// that another one holds it.
-func (c *Client) Leading() probe.Answer {
-	a, _ := c.campaign.leading(time.Now())
-	return a
 }
 
 // campaign is what is known of the Lease.

@@ -106,6 +106,9 @@ func collectBroker(ch chan<- prometheus.Metric, s remediate.Snapshot, now time.T
 	}
 	send(ch, loopFault, truth(s.Fault != ""), s.Broker)
 	send(ch, leading, truth(s.View.Leading == probe.Yes), s.Broker)
+	if s.View.Elsewhere != "" {
+		return // whoever watches it has the rest
+	}
 	for _, m := range []remediate.Mode{remediate.Observe, remediate.Remediate} {
 		send(ch, mode, truth(s.Policy.Mode == m), s.Broker, m.String())
 	}

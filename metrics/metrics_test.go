@@ -137,6 +137,21 @@ func TestANodeThatVanishesLeavesNothingBehind(t *testing.T) {
 	}
 }
 
+func TestOfABrokerThatAnotherReplicaWatchesOnlyThatItIsNotLedIsShown(t *testing.T) {
+	m, now := New(""), time.Now()
+	feed(m, now)
+	m.Turned(remediate.Snapshot{Broker: "rabbitmq", At: now, View: probe.View{At: now, Leading: probe.No, Elsewhere: "another"}})
+	for _, line := range about(scrape(t, m), `broker="rabbitmq"`, `unstuck_broker_`) {
+		t.Errorf("left behind: %s", line)
+	}
+	if left := about(scrape(t, m), `node="rabbit-0"`); len(left) > 0 {
+		t.Errorf("left behind:\n%s", strings.Join(left, "\n"))
+	}
+	if got := about(scrape(t, m), "unstuck_leading", "} 0"); len(got) != 1 {
+		t.Errorf("whether it leads: %q", got)
+	}
+}
+
 func TestASupplierThatSeesNothingClearsNoCounter(t *testing.T) {
 	m, now := New(""), time.Now()
 	feed(m, now)

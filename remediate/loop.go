@@ -103,6 +103,8 @@ type Loop struct {
 	began  time.Time            // of Run
 	wrong  map[string]time.Time // what is wrong with how the broker is looked for, and since when
 	held   heldLock
+	// abstains is to whom the broker was left at the last turn; empty: it is watched here.
+	abstains string
 	ledger
 
 	gate gate
@@ -171,6 +173,11 @@ func (l *Loop) Run(ctx context.Context) error {
 func (l *Loop) turn(ctx context.Context) time.Time {
 	o := l.observe(ctx, false)
 	now := time.Now()
+	if o.View.Elsewhere != "" {
+		l.abstain(o)
+		return now.Add(l.Every)
+	}
+	l.abstains = ""
 	state, decisions := Decide(l.state, o, l.Policy, now)
 	l.state = state
 	if l.mayWrite() {
@@ -213,9 +220,16 @@ func (l *Loop) observe(ctx context.Context, toAct bool) Observation {
 		o.View.At, o.View.Leading, o.View.Operating, o.View.Problems = time.Time{}, probe.CannotTell, probe.CannotTell, nil
 		l.fault("look at the nodes: " + err.Error())
 	} else {
+		if o.View.Elsewhere != "" {
+			o.View.Nodes = nil
+		}
 		l.Runner.SetNodes(o.View.Nodes)
 	}
 	l.view = o.View
+	if o.View.Elsewhere != "" {
+		l.leads = false
+		return o
+	}
 	l.learn(ctx, o.View, err == nil)
 	o.HistoryKnown = l.history
 	o.Pauses, o.PausesKnown = l.readPauses(ctx, toAct)

@@ -33,6 +33,7 @@ type fakeWorld struct {
 	// What fails, if not nil.
 	viewErr, saveCaseErr, saveActsErr, actsErr, pausesErr, deleteErr error
 
+	probed   int           // how many nodes the runner was last told to probe
 	slowSave time.Duration // how long writing down the acts takes
 
 	exec   func(n probe.Node, command string) (int, string)
@@ -83,7 +84,11 @@ func (w *fakeWorld) Delete(_ context.Context, n probe.Node, grace time.Duration)
 	return w.deleteErr
 }
 
-func (w *fakeWorld) SetNodes([]probe.Node)      {}
+func (w *fakeWorld) SetNodes(nodes []probe.Node) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.probed = len(nodes)
+}
 func (w *fakeWorld) SetPace(string, probe.Pace) {}
 func (w *fakeWorld) Late() time.Duration        { return 0 }
 

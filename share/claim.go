@@ -62,6 +62,7 @@ type Claim struct {
 	renewed time.Time // when the latest write began that made or kept us the holder; zero: we are not
 	taken   time.Time // when we became that, if nobody else was in between
 	leaving time.Time // when we stopped acting, to give it up
+	idle    bool      // nothing that was begun goes on
 }
 
 // NewClaim makes the claim of me, who must be unique, to a Lease of which nothing is known.
@@ -78,9 +79,6 @@ func (c *Claim) Held(now time.Time) (since time.Time, held bool) {
 
 // Ours says whether the latest answer shows us as the holder: we may hold it, and must still give it up.
 func (c *Claim) Ours() bool { return c.lease.Holder == c.me }
-
-// Holder gives who holds the Lease by the latest answer; empty: nobody, or there was no answer.
-func (c *Claim) Holder() string { return c.lease.Holder }
 
 // Free says whether the Lease is there to be taken: nobody's, or unchanged for so long that whoever holds it cannot know.
 func (c *Claim) Free(now time.Time) bool {
@@ -110,7 +108,7 @@ func (c *Claim) Next(now time.Time, wanted, look bool) Request {
 		return get
 	case c.Ours() && wanted:
 		return Request{Verb: Write, Holder: c.me, Taken: cmp.Or(c.taken, now), At: now, Over: c.lease.Version}
-	case c.Ours() && lapse(c.leaving, now) >= c.times.Call:
+	case c.Ours() && (c.idle || lapse(c.leaving, now) >= c.times.Call):
 		c.renewed = time.Time{}
 		return Request{Verb: Write, Over: c.lease.Version}
 	case wanted && c.Free(now):

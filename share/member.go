@@ -34,8 +34,14 @@ func NewMember(me string, seats, shards int, t Times) *Member {
 // Shards is how many shards there are.
 func (m *Member) Shards() int { return len(m.shards) }
 
-// Leave has the member give up all that it holds. Left says when that is done.
-func (m *Member) Leave() { m.leaving = true }
+// Leave has the member give up all that it holds, for it stops. If nothing acts any more, it need not wait for what was
+// begun. Left says when it is done.
+func (m *Member) Leave(idle bool) {
+	m.leaving = true
+	for _, c := range slices.Concat(m.seats, m.shards) {
+		c.idle = idle
+	}
+}
 
 // Left says whether the member holds nothing, as far as it knows.
 func (m *Member) Left() bool {
@@ -47,8 +53,13 @@ func (m *Member) Leads(shard int, now time.Time) (since time.Time, leads bool) {
 	return m.shards[shard].Held(now)
 }
 
-// Holder gives who holds the shard's Lease as far as this member knows; empty: nobody, or it does not look.
-func (m *Member) Holder(shard int) string { return m.shards[shard].Holder() }
+// Another gives who else holds the shard's Lease as far as this member knows; empty: nobody, or it does not look.
+func (m *Member) Another(shard int) string {
+	if c := m.shards[shard]; !c.Ours() && c.alive() {
+		return c.lease.Holder
+	}
+	return ""
+}
 
 // Watches says whether this member should watch the brokers of the shard: it is among the first of those who are there, or
 // leads it, or would take it over if its holder died now.

@@ -38,7 +38,7 @@ func (w *world) chaos(atMost int) {
 			r.dead = true
 		case p < 55:
 			w.report.left++
-			r.Leave()
+			r.Leave(false)
 			w.after(12, func() { r.dead = true })
 		case p < 75:
 			w.report.cut++
@@ -201,7 +201,7 @@ func TestAReplicaThatStopsGivesItsShardsToTheOthersAtOnce(t *testing.T) {
 	w.calm = true
 	a, b := w.start(), w.start()
 	w.run(300)
-	a.Leave()
+	a.Leave(false)
 	w.run(312)
 	if !a.Left() {
 		t.Error("after 12 s it has not given up everything")

@@ -44,6 +44,7 @@ func newCluster(c *config.Config, m *metrics.Metrics, log *slog.Logger) (*cluste
 	if err != nil {
 		return nil, err
 	}
+	client.Share(kube.Sharing{Shards: k.Shards, Members: k.Members})
 	return &cluster{Client: client, others: make(map[string]*kube.Client), pods: make(map[string]*kube.Pods), metrics: m, log: log}, nil
 }
 
@@ -188,7 +189,7 @@ func runInCluster(ctx context.Context, c *config.Config, log *slog.Logger) error
 	d.store, d.around = remediate.NewStore(k.Shelf()), k.run
 	d.recorder = &events{event: k.event}
 	for _, b := range c.Brokers {
-		s := supplier{World: fixedNodes{nodes: b.Nodes, leading: k.Leading}, credentials: b.Credentials}
+		s := supplier{World: fixedNodes{nodes: b.Nodes, place: k.Place}, credentials: b.Credentials}
 		if b.Pods != nil {
 			if s, err = k.broker(b); err != nil {
 				return err

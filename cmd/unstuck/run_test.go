@@ -112,7 +112,7 @@ brokers:
 }
 
 func TestNodesThatAreKnownByAddressCannotBeDeleted(t *testing.T) {
-	f := fixedNodes{nodes: []probe.Node{{Name: "a", Address: "a:5672"}}, leading: alone}
+	f := fixedNodes{nodes: []probe.Node{{Name: "a", Address: "a:5672"}}, place: alone}
 	if err := f.Delete(t.Context(), probe.Node{Name: "a"}, time.Second); err == nil {
 		t.Error("deleted")
 	}

@@ -1,0 +1,207 @@
+package kube
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/cjworkbench/unstuck/probe"
+)
+
+// brokersShared are names of which each shard of eight has some.
+func brokersShared() (names []string) {
+	for i := range 64 {
+		names = append(names, fmt.Sprintf("broker-%d", i))
+	}
+	return names
+}
+
+func sharingClient(c *cluster) *Client {
+	client := c.client()
+	client.Share(Sharing{Shards: 8, Members: 4})
+	return client
+}
+
+// led says how many of the brokers each client leads, and checks that each has one leader and at least so many watchers.
+func led(t *testing.T, watchers int, clients ...*Client) []int {
+	t.Helper()
+	counts := make([]int, len(clients))
+	for _, name := range brokersShared() {
+		leaders, watching := 0, 0
+		for i, c := range clients {
+			var v probe.View
+			c.Place(name, &v)
+			if v.Leading == probe.Yes {
+				leaders++
+				counts[i]++
+				if v.Elsewhere != "" || v.LeadingSince.IsZero() {
+					t.Errorf("%s: it leads, and says %+v", name, v)
+				}
+			}
+			if v.Elsewhere == "" {
+				watching++
+			}
+		}
+		if leaders != 1 || watching < watchers {
+			t.Errorf("%s has %d leaders and %d watchers", name, leaders, watching)
+		}
+	}
+	return counts
+}
+
+func TestReplicasShareTheBrokersAndAStoppedOnesGoToTheOthersAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t)
+		var clients []*Client
+		var stops []func()
+		for i := range 3 {
+			clients = append(clients, sharingClient(c))
+			stops = append(stops, start(t, clients[i], fmt.Sprint("replica-", i)))
+		}
+		pass(4 * time.Minute)
+		if counts := led(t, 2, clients...); slices.Min(counts) == 0 {
+			t.Errorf("they lead %v", counts)
+		}
+		stopped := time.Now()
+		stops[0]()
+		if took := time.Since(stopped); took > time.Second {
+			t.Errorf("nothing acted any more, and it took %s to stop", took)
+		}
+		pass(15 * time.Second)
+		led(t, 2, clients[1:]...)
+		if a, _ := clients[0].leading("broker-0", time.Now()); a == probe.Yes {
+			t.Error("it has stopped and leads")
+		}
+	})
+}
+
+func TestAShardOfAReplicaThatIsKilledIsTakenOverWhenItsLeaseEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t)
+		a, b := sharingClient(c), sharingClient(c)
+		start(t, a, "a")
+		stopB := start(t, b, "b")
+		pass(4 * time.Minute)
+		led(t, 2, a, b)
+		// What is killed gives nothing up: the last words stay those of b.
+		leases, err := c.CoordinationV1().Leases("unstuck").List(t.Context(), metav1.ListOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		stopB()
+		for _, l := range leases.Items {
+			if holderOf(&l) == "b" {
+				c.put(&l)
+			}
+		}
+		pass(7 * time.Second)
+		missing := 0
+		for _, name := range brokersShared() {
+			if leading, _ := a.leading(name, time.Now()); leading != probe.Yes {
+				missing++
+			}
+		}
+		if missing == 0 {
+			t.Error("a has taken what b may still hold")
+		}
+		pass(23 * time.Second)
+		led(t, 1, a)
+	})
+}
+
+func TestWhoeverSharesOtherwiseOrDoesNotActsOnlyOnceTheOthersAreGone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t)
+		a, b := sharingClient(c), sharingClient(c)
+		stopA, stopB := start(t, a, "a"), start(t, b, "b")
+		pass(time.Minute)
+		alone, more := c.client(), c.client()
+		more.Share(Sharing{Shards: 16, Members: 4})
+		start(t, alone, "alone")
+		start(t, more, "more")
+		pass(time.Minute)
+		led(t, 2, a, b)
+		for _, name := range brokersShared() {
+			for _, other := range []*Client{alone, more} {
+				if got, _ := other.leading(name, time.Now()); got != probe.No {
+					t.Fatalf("%s: %s beside those who share", name, got)
+				}
+			}
+		}
+		stopA()
+		pass(time.Minute)
+		led(t, 1, b)
+		stopB()
+		pass(8 * time.Second) // the common Lease ends by itself
+		if got, _ := alone.leading("broker-0", time.Now()); got == probe.Yes {
+			t.Error("it leads while b might")
+		}
+		pass(30 * time.Second)
+		leaders := 0
+		for _, other := range []*Client{alone, more} {
+			if got, _ := other.leading("broker-0", time.Now()); got == probe.Yes {
+				leaders++
+			}
+		}
+		if leaders != 1 {
+			t.Errorf("%d of two who share differently lead", leaders)
+		}
+	})
+}
+
+func TestAPodIsDeletedByTheReplicaThatHoldsItsBrokersShardAndByNoOther(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, broker()...)
+		clients := []*Client{sharingClient(c), sharingClient(c)}
+		var pods []*Pods
+		for i, client := range clients {
+			pods = append(pods, watchOne(t, client, brokerTarget()))
+			start(t, client, fmt.Sprint("replica-", i))
+		}
+		pass(time.Minute)
+		refusals := 0
+		for i, p := range pods {
+			v, err := p.View(t.Context(), p.Name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if v.Leading == probe.Yes {
+				continue
+			}
+			refusals++
+			if err := p.Delete(t.Context(), v.Nodes[0], time.Minute); !errors.Is(err, probe.ErrRefused) || !strings.Contains(err.Error(), "does not lead") {
+				t.Errorf("replica %d: %v", i, err)
+			}
+		}
+		if refusals != 1 || len(c.deletions) != 0 {
+			t.Errorf("%d refusals, %d deletions", refusals, len(c.deletions))
+		}
+	})
+}
+
+func TestWithoutThePermissionForTheLeasesNobodyLeadsAndTheLogSaysWhy(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t)
+		client := sharingClient(c)
+		c.deny("create", "leases", true)
+		start(t, client, "a")
+		pass(time.Minute)
+		for _, name := range brokersShared() {
+			if got, _ := client.leading(name, time.Now()); got != probe.CannotTell {
+				t.Errorf("%s: %s", name, got)
+			}
+		}
+		if fault := client.sharing.fault; !strings.Contains(fault, "not allowed: leases create") {
+			t.Errorf("it says %q", fault)
+		}
+		c.deny("create", "leases", false)
+		pass(time.Minute)
+		led(t, 1, client)
+	})
+}

@@ -68,6 +68,20 @@ func TestReplicasShareTheBrokersAndAStoppedOnesGoToTheOthersAtOnce(t *testing.T)
 		if counts := led(t, 2, clients...); slices.Min(counts) == 0 {
 			t.Errorf("they lead %v", counts)
 		}
+		since := func() (all []time.Time) {
+			for _, name := range brokersShared() {
+				for _, c := range clients {
+					_, at := c.leading(name, time.Now())
+					all = append(all, at)
+				}
+			}
+			return all
+		}
+		before := since()
+		pass(time.Minute)
+		if !slices.EqualFunc(before, since(), time.Time.Equal) {
+			t.Error("nothing has happened, and they do not lead since when they did a minute ago")
+		}
 		stopped := time.Now()
 		stops[0]()
 		if took := time.Since(stopped); took > time.Second {

@@ -80,6 +80,9 @@ func TestOfAHundredThousandNodesEachIsProbedAndNoneIsActedOnByTwo(t *testing.T) 
 	if share := float64(w.report.led) / float64(w.report.led+w.report.notLed); share < 0.7 {
 		t.Errorf("shards were led for only %.0f %% of the time", 100*share)
 	}
+	if w.report.unled > 180 {
+		t.Errorf("for %.0f s nobody led a shard", w.report.unled)
+	}
 	w.settled(t)
 }
 

@@ -61,14 +61,17 @@ type Client struct {
 	reviews      bool // callers are asked about
 }
 
+var setLogger sync.Once
+
 // Connect makes a client. It reads the configuration and does not talk to the cluster yet.
 func Connect(o Options, log *slog.Logger) (*Client, error) {
 	config, namespace, err := load(o)
 	if err != nil {
 		return nil, fmt.Errorf("connect to Kubernetes: %w", err)
 	}
-	// client-go logs to a logger of its own, straight to standard error. This is the one way to have it use ours.
-	klog.SetSlogLogger(log)
+	// client-go logs to a logger of its own, straight to standard error. This is the one way to have it use ours, and it
+	// must not be set anew while a client is at work.
+	setLogger.Do(func() { klog.SetSlogLogger(log) })
 	config.QPS, config.Burst = float32(cmp.Or(o.QPS, 50)), cmp.Or(o.Burst, 100)
 	config.UserAgent = cmp.Or(o.UserAgent, "unstuck")
 	config.RateLimiter = flowcontrol.NewTokenBucketRateLimiter(config.QPS, config.Burst)

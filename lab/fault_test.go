@@ -81,10 +81,8 @@ func (b broken) run(t *testing.T, l *Lab) {
 		t.Fatal(err)
 	}
 	t.Logf("set in %v, cured in %v", set, time.Since(began))
-	for _, name := range l.Names() {
-		if got := look(t, l, name, patience); got != well {
-			t.Errorf("%s after the cure: %s", name, got)
-		}
+	for _, name := range l.Names() { // the others hear of an alarm's end a little later, on a busy machine much later
+		eventually(t, name+" is well after the cure", time.Minute, func() bool { return look(t, l, name, patience) == well })
 	}
 	if left := l.faults(); len(left) > 0 {
 		t.Errorf("faults noted after the cure: %v", left)

@@ -180,7 +180,7 @@ func TestARefusalSaysWhatIsWrongAndWhatWouldBeRight(t *testing.T) {
 			Crossed: []release.Crossing{{Operation: "deploy-1", Commit: newCommit, Migrated: release.DidMigrate}},
 		}
 		code, stdout, stderr := s.run(t, c, "revert", "production", "--reason", "x", "--yes")
-		want := "unstuck: going back crosses a migration; accept the migration risk\nunstuck: crosses: deploy-1 of 9b8a7c6, never: migrated: yes\n"
+		want := "unstuck: going back crosses a migration; accept the migration risk\nunstuck: crosses: deploy-1 of 9b8a7c6, never: migrated: yes\nunstuck: the risk is accepted with --accept-migration-risk\n"
 		if code != 4 || stdout != "" || stderr != want {
 			t.Errorf("exit code %d, stdout %q, stderr %q", code, stdout, stderr)
 		}

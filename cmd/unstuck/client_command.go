@@ -15,6 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/cjworkbench/unstuck/release"
 	"github.com/cjworkbench/unstuck/web"
 )
 
@@ -112,6 +113,12 @@ func (s *session) ended(err error) error {
 		return &exitError{code: exitRefused}
 	case p.Status >= http.StatusInternalServerError:
 		return &exitError{code: exitUnclear}
+	case p.Code == release.Migrated:
+		s.warnf("the risk is accepted with --accept-migration-risk")
+	case p.Code == release.Unconfirmed:
+		s.warnf("that it was read is confirmed with --confirm")
+	case len(p.Closed) > 0:
+		s.warnf("a guard is overridden with --override, by its name; docs/guards.md has which of them nobody may override")
 	}
 	return &exitError{code: exitRefused}
 }

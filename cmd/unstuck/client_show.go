@@ -104,7 +104,11 @@ func (s *session) showNode(n web.Node) {
 		}
 	}
 	e := n.Evidence
-	s.printf("  evidence: stuck in %d of the last %d, %d are needed; %s", e.Stuck, e.Of, e.Needed, e.Witness)
+	evidence := fmt.Sprintf("  evidence: stuck in %d of the last %d, %d are needed", e.Stuck, e.Of, e.Needed)
+	if e.Witness != "" {
+		evidence += "; " + e.Witness
+	}
+	s.printf("%s", evidence)
 	s.printf("  guards:")
 	s.table("    ", guardRows(n.Guards))
 }
@@ -230,8 +234,8 @@ func (s *session) showStep(prefix string, r release.StepRun) {
 	if r.Detail != "" {
 		line += "  " + r.Detail
 	}
-	if r.Migrated != nil {
-		line += "  migrated: " + r.Migrated.String()
+	if answer := "migrated: "; r.Migrated != nil && !strings.Contains(r.Detail, answer) {
+		line += "  " + answer + r.Migrated.String()
 	}
 	s.printf("  %s", line)
 	if d := r.Diagnosis; d != nil {

@@ -54,6 +54,9 @@ func NewForward(o ForwardOptions, log *slog.Logger) (*Forward, error) {
 	rules.ExplicitPath = o.Kubeconfig
 	loader := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, &clientcmd.ConfigOverrides{CurrentContext: o.Context})
 	config, err := loader.ClientConfig()
+	if clientcmd.IsEmptyConfig(err) {
+		return nil, errors.New("read the kubeconfig: there is none, or nothing in it: set KUBECONFIG, or give --kubeconfig")
+	}
 	if err != nil {
 		return nil, fmt.Errorf("read the kubeconfig: %w", err)
 	}

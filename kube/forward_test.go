@@ -261,6 +261,10 @@ func TestTheTokenIsThatOfTheKubeconfigsUser(t *testing.T) {
 	if _, err := NewForward(ForwardOptions{Kubeconfig: filepath.Join(dir, "none")}, quiet()); err == nil || !strings.Contains(err.Error(), "read the kubeconfig") {
 		t.Errorf("no file: %v", err)
 	}
+	t.Setenv("KUBECONFIG", filepath.Join(dir, "none"))
+	if _, err := NewForward(ForwardOptions{}, quiet()); err == nil || !strings.Contains(err.Error(), "set KUBECONFIG") {
+		t.Errorf("nothing that names one: %v", err)
+	}
 }
 
 func TestTheLeaseThatTheChartNamesSaysWhichPodLeads(t *testing.T) {

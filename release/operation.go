@@ -59,7 +59,8 @@ type Plan struct {
 	Kind        Kind   `json:"kind"`
 	Environment string `json:"environment"`
 	Commit      string `json:"commit,omitzero"`
-	Warning     string `json:"warning,omitzero"` // the task's
+	Before      string `json:"before,omitzero"`  // the commit that runs there now, if it is one; of what brings a commit
+	Warning     string `json:"warning,omitzero"` // the task's, or that of a deploy that goes back across a migration
 	Steps       []Step `json:"steps"`
 }
 
@@ -122,6 +123,7 @@ type Operation struct {
 	Kind        Kind          `json:"kind"`
 	Environment string        `json:"environment"`
 	Commit      string        `json:"commit,omitzero"`
+	Before      string        `json:"before,omitzero"` // the commit that ran there when it was planned, if it was one
 	Warning     string        `json:"warning,omitzero"`
 	OnFailure   OnFailure     `json:"on_failure"`
 	Phase       Phase         `json:"phase,omitzero"`

@@ -51,6 +51,12 @@ func MakePlan(r Request, env Environment, k Known) (Plan, error) {
 	case RunTask:
 		p.Warning, p.Steps, err = taskSteps(r, env, k)
 	}
+	if p.Commit != "" {
+		p.Before, _ = runningCommit(env, k.State)
+	}
+	if r.Kind == Deploy {
+		p.Warning = deployWarning(k.History, p.Commit)
+	}
 	if err == nil && len(p.Steps) > maxSteps {
 		err = refuse(Invalid, "split the environment", "%d steps are more than %d", len(p.Steps), maxSteps)
 	}

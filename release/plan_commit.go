@@ -95,25 +95,43 @@ func revertTarget(r Request, env Environment, k Known) (string, error) {
 		return target, nil
 	case !known:
 		return "", &Refusal{
-			Code: Migrated, Crossed: crossed, Want: "accept the migration risk, or deploy it",
+			Code: Migrated, Crossed: crossed, Want: "accept the migration risk",
 			Why: fmt.Sprintf("%s is not known to have run in %s: nobody knows what migrated since", target, env.Name),
 		}
 	}
+	return "", &Refusal{
+		Code: Migrated, Crossed: crossed, Want: "accept the migration risk, if the old commit can work with the new schema",
+		Why: goesBack(target, crossed),
+	}
+}
+
+// deployWarning is what to say before a commit is deployed that ran before something migrated: it is a revert by another
+// name, and nobody refuses it.
+func deployWarning(history []Operation, commit string) string {
+	crossed, known := crossings(history, commit)
+	if !known || len(crossed) == 0 {
+		return ""
+	}
+	return goesBack(commit, crossed)
+}
+
+func goesBack(commit string, crossed []Crossing) string {
 	names := make([]string, len(crossed))
 	for i, c := range crossed {
 		names[i] = fmt.Sprintf("%s (commit %s, migrated: %s)", c.Operation, c.Commit, c.Migrated)
 	}
-	return "", &Refusal{
-		Code: Migrated, Crossed: crossed, Want: "accept the migration risk, if the old commit can work with the new schema",
-		Why: fmt.Sprintf("going back to %s crosses a migration, which is not undone: %s", target, strings.Join(names, ", ")),
-	}
+	return fmt.Sprintf("going back to %s crosses a migration, which is not undone: %s", commit, strings.Join(names, ", "))
 }
 
 // previousGood gives the commit before the running one among those that were deployed with success. A revert takes
-// what it went back from off the pile, so that a second one goes back further.
+// what it went back from off the pile, so that a second one goes back further. At the bottom is what ran before the first
+// of them.
 func previousGood(history []Operation, running string) string {
 	var pile []string
 	for _, o := range slices.Backward(newestFirst(history)) {
+		if len(pile) == 0 && o.Before != "" {
+			pile = []string{o.Before}
+		}
 		if o.Phase != Succeeded || o.Commit == "" {
 			continue
 		}
@@ -133,8 +151,10 @@ func previousGood(history []Operation, running string) string {
 }
 
 // crossings gives the operations since the commit last ran with success that migrated, or may have, newest first; and
-// whether that commit is known to have run at all.
+// whether that commit is known to have run at all. If no operation brought it, these are all since the first that found it
+// running.
 func crossings(history []Operation, commit string) (crossed []Crossing, known bool) {
+	found := 0
 	for _, o := range newestFirst(history) {
 		if o.Commit == commit && o.Phase == Succeeded {
 			return crossed, true
@@ -142,6 +162,12 @@ func crossings(history []Operation, commit string) (crossed []Crossing, known bo
 		if m := o.Migrated(); m != DidNotMigrate {
 			crossed = append(crossed, Crossing{Operation: o.ID, Commit: o.Commit, At: o.Created, Migrated: m})
 		}
+		if o.Before == commit {
+			found, known = len(crossed), true
+		}
 	}
-	return crossed, false
+	if known {
+		crossed = crossed[:found]
+	}
+	return crossed, known
 }

@@ -191,6 +191,9 @@ func past(lines ...string) []Operation {
 		}
 		o := Operation{ID: fmt.Sprintf("op-%d", i+1), Kind: Kind(f[0]), Commit: strings.Repeat(f[1], 40), Phase: Phase(f[2]), Created: noon.Add(time.Duration(i-100) * time.Hour)}
 		o.Steps = []StepRun{{Step: Step{Do: StartJob, Job: &JobRun{}}, Mark: markStarted, Migrated: &m}}
+		if len(f) > 4 {
+			o.Before = strings.Repeat(f[4], 40)
+		}
 		all = append(all, o)
 	}
 	return all
@@ -220,6 +223,10 @@ func TestARevertGoesBackToTheLastGoodCommitUnlessAMigrationLiesBetween(t *testin
 		"by name, never deployed here": {history: past("deploy b succeeded no"), running: commitB, commit: commitA, crossed: ""},
 		"never deployed, but accepted": {history: past("deploy b succeeded no"), running: commitB, commit: commitA, accept: true, want: "a"},
 		"a migration before it":        {history: past("deploy a succeeded yes", "deploy b succeeded yes", "deploy c succeeded no"), running: commitC, want: "b"},
+		"before the first one":         {history: past("deploy b succeeded no a"), running: commitB, want: "a"},
+		"before that, migrated":        {history: past("deploy b succeeded yes a"), running: commitB, crossed: "op-1"},
+		"before a failed one migrated": {history: past("deploy b failed yes a", "deploy c succeeded no a"), running: commitC, crossed: "op-1"},
+		"before one that migrated":     {history: past("deploy c succeeded yes d", "deploy a undone yes c", "deploy b succeeded no c"), running: commitB, want: "", crossed: "op-2"},
 		"after a crossing":             {history: past("deploy a succeeded no", "deploy b succeeded yes", "revert a succeeded no", "deploy c succeeded no"), running: commitC, want: "a"},
 	}
 	for name, tt := range tests {
@@ -243,6 +250,29 @@ func TestARevertGoesBackToTheLastGoodCommitUnlessAMigrationLiesBetween(t *testin
 			}
 			if strings.Contains(ids(p), "migrate") || !strings.Contains(ids(p), "job assets") {
 				t.Errorf("a revert runs no migration, and the other jobs: %s", ids(p))
+			}
+		})
+	}
+}
+
+func TestADeployThatGoesBackAcrossAMigrationSaysSo(t *testing.T) {
+	for name, tt := range map[string]struct {
+		history []Operation
+		warns   bool
+	}{
+		"a new commit":               {past("deploy b succeeded yes"), false},
+		"back, and nothing migrated": {past("deploy a succeeded yes", "deploy b succeeded no"), false},
+		"back across a migration":    {past("deploy a succeeded no", "deploy b succeeded yes"), true},
+		"to what ran before it all":  {past("deploy b succeeded maybe a"), true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p, err := MakePlan(Request{Kind: Deploy, Environment: "staging", Commit: commitA, Reason: "a test", By: "ada"},
+				testEnvironment(), Known{Now: noon, State: testState(commitB), History: tt.history})
+			if err != nil || strings.Contains(p.Warning, "crosses a migration") != tt.warns {
+				t.Errorf("warning %q, error %v", p.Warning, err)
+			}
+			if p.Before != commitB {
+				t.Errorf("it runs %q", p.Before)
 			}
 		})
 	}

@@ -203,7 +203,7 @@ func (r *Runner) create(ctx context.Context, env Environment, req Request, since
 		return Operation{}, err
 	}
 	o := Operation{
-		ID: req.ID, Version: 1, Request: req, Kind: p.Kind, Environment: p.Environment, Commit: p.Commit, Warning: p.Warning,
+		ID: req.ID, Version: 1, Request: req, Kind: p.Kind, Environment: p.Environment, Commit: p.Commit, Before: p.Before, Warning: p.Warning,
 		OnFailure: onFailure, Runner: r.Identity, Created: req.At,
 	}
 	for _, s := range p.Steps {

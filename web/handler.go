@@ -48,6 +48,10 @@ func problem(status int, format string, args ...any) *Problem {
 // maxKnown bounds how many names a Problem lists: there may be thousands of nodes.
 const maxKnown = 50
 
+// NamedInDetail is how many names the detail of a Problem has at most. Of more it has none: a single one would read as if
+// that were meant, and it may be production.
+const NamedInDetail = 7
+
 // refused is the Problem of a change that is not made.
 func refused(status int, code release.Code, why, want string) *Problem {
 	p := problem(status, "%s", why)
@@ -71,10 +75,13 @@ func unknownAs(status int, what, name string, known []string) *Problem {
 	}
 	slices.Sort(known)
 	p.Known = known[:min(len(known), maxKnown)]
-	if len(known) == 1 {
+	switch {
+	case len(known) == 1:
 		p.Detail += fmt.Sprintf(": only %q is known", known[0])
-	} else {
-		p.Detail += fmt.Sprintf(": %q is one of the %d known", known[0], len(known))
+	case len(known) <= NamedInDetail:
+		p.Detail += ": known are " + strings.Join(known, ", ")
+	default:
+		p.Detail += fmt.Sprintf(": %d others are known", len(known))
 	}
 	return p
 }

@@ -185,7 +185,7 @@ func TestARefusalSaysWhatIsWrongAndWhatWouldBeRight(t *testing.T) {
 			t.Errorf("exit code %d, stdout %q, stderr %q", code, stdout, stderr)
 		}
 		code, _, stderr = s.run(t, c, "deploy", "prod", newCommit, "--reason", "x", "--yes")
-		if want := "unstuck: there is no environment \"prod\": \"production\" is one of the 2 known\nunstuck: known: production, staging\n"; code != 4 || stderr != want {
+		if want := "unstuck: there is no environment \"prod\": known are production, staging\n"; code != 4 || stderr != want {
 			t.Errorf("exit code %d, stderr %q", code, stderr)
 		}
 	})

@@ -104,7 +104,7 @@ func (s *session) ended(err error) error {
 	for _, c := range p.Crossed {
 		s.warnf("crosses: %s of %s, %s: migrated: %s", c.Operation, short(c.Commit), clock(c.At), c.Migrated)
 	}
-	if len(p.Known) > 1 {
+	if len(p.Known) > web.NamedInDetail {
 		s.warnf("known: %s", strings.Join(p.Known, ", "))
 	}
 	switch {

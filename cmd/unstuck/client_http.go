@@ -149,7 +149,7 @@ func unreached(ctx context.Context, err error) error {
 	if errors.Is(context.Cause(ctx), context.DeadlineExceeded) {
 		return errors.New("the server did not answer in time")
 	}
-	return fmt.Errorf("the server cannot be reached: %w", err)
+	return fmt.Errorf("the server cannot be reached (it is given by --server or $%s, or else found in the cluster): %w", serverVariable, err)
 }
 
 // problemOf reads what the server, or whatever answers in its place, says is wrong.

@@ -27,6 +27,7 @@ type client struct {
 	at     int
 	after  bool
 	do     func()
+	taken  func(Operation) // if not nil, told of an operation as soon as it is written down, and before anything else happens
 	killed bool
 	frozen chan struct{} // if not nil, the process stands still until it is closed
 	flaky  *rand.Rand    // if not nil, every fifth call fails, half of these after it took effect
@@ -215,6 +216,9 @@ func (c *client) Save(_ context.Context, o Operation) error {
 			return ErrConflict
 		}
 		c.ops[o.ID] = o.clone()
+		if o.Version == 1 && c.taken != nil {
+			c.taken(o)
+		}
 		return nil
 	})
 }

@@ -56,12 +56,7 @@ func interrupt(t *testing.T, c *cluster, p *process, s scenario, n int, after bo
 	if s.prepare != nil {
 		s.prepare(c)
 	}
-	p.client.mu.Lock() // Serve cannot begin before the strike is set
-	calls := p.calls
-	p.client.mu.Unlock()
-	o := p.submitStruck(t, s.req, func(o Operation, made int) {
-		p.at, p.after, p.do = calls+made+n, after, strike(o)
-	})
+	o := p.submitStruck(t, s.req, n, after, strike)
 	select {
 	case <-p.ended:
 	case <-p.over:
@@ -71,17 +66,13 @@ func interrupt(t *testing.T, c *cluster, p *process, s scenario, n int, after bo
 	return o, p.calls >= p.at
 }
 
-// submitStruck submits a request and arms the strike right after, before any other goroutine of the bubble can go on.
-func (p *process) submitStruck(t *testing.T, req Request, arm func(o Operation, made int)) Operation {
+// submitStruck submits a request, whose operation is struck at the n-th call after it was written down.
+func (p *process) submitStruck(t *testing.T, req Request, n int, after bool, strike func(o Operation) func()) Operation {
 	t.Helper()
 	p.client.mu.Lock()
-	before := p.calls
+	p.taken = func(o Operation) { p.at, p.after, p.do = p.calls+n, after, strike(o) }
 	p.client.mu.Unlock()
-	o := p.submit(t, req)
-	p.client.mu.Lock()
-	arm(o, p.calls-before)
-	p.client.mu.Unlock()
-	return o
+	return p.submit(t, req)
 }
 
 func TestASuccessorEndsWhatAKilledProcessBegan(t *testing.T) {

@@ -135,11 +135,8 @@ func stillAt(t *testing.T, s scenario, n int) (struck bool) {
 		first := start(t, c, quick())
 		l := &late{client: first.client}
 		first.World, first.Jobs, first.Logs = l, l, l
-		first.client.mu.Lock()
-		calls := first.calls
-		first.client.mu.Unlock()
-		first.submitStruck(t, s.req, func(_ Operation, made int) {
-			first.at, first.after, first.do = calls+made+n, true, func() {
+		first.submitStruck(t, s.req, n, true, func(Operation) func() {
+			return func() {
 				l.from = time.Now().Add(still - time.Second)
 				first.freeze(still)()
 			}

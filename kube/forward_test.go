@@ -192,7 +192,7 @@ func TestAPodThatCannotBeReachedSaysWhy(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		ctx, stop := context.WithTimeout(t.Context(), 10*time.Second)
+		ctx, stop := context.WithTimeout(t.Context(), time.Minute)
 		if c.want == "" {
 			ctx, stop = context.WithTimeout(t.Context(), 300*time.Millisecond)
 		}

@@ -58,7 +58,7 @@ func tlsFile(t *testing.T, dir, name string, data []byte) string {
 // tlsShake does a TLS handshake between the two and gives the client's and the server's errors.
 func tlsShake(t *testing.T, client, server *tls.Config) (clientErr, serverErr error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	c, s := net.Pipe()
 	defer c.Close()

@@ -76,7 +76,7 @@ func atTerminal(t *testing.T, server string) *terminal {
 // until reads what comes on the terminal, to the end of text and no further.
 func (c *terminal) until(text string) {
 	c.t.Helper()
-	_ = c.master.SetReadDeadline(time.Now().Add(20 * time.Second))
+	_ = c.master.SetReadDeadline(time.Now().Add(2 * time.Minute))
 	for b := make([]byte, 4096); !strings.Contains(c.text[c.seen:], text); {
 		n, err := c.master.Read(b)
 		c.text += string(b[:n])

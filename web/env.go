@@ -105,27 +105,36 @@ func firstOf(errs ...error) error {
 // watching answers a route of which the audit is told.
 func (o Options) watching(adapter adapter, route Route) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		a := attemptOf(r)
-		defer func() {
-			if a.Status == 0 { // it panicked
-				a.Status, a.Refused = http.StatusInternalServerError, "an error of ours"
-			}
-			o.record(context.WithoutCancel(r.Context()), r, a)
-		}()
-		signed, err := o.authenticate(r)
-		who, _ := callerOf(signed.Context())
-		a.By, a.Authority = who.Name, who.Authority
-		var seen any
-		if err == nil {
-			seen, err = route.watched(signed, &a)
-		}
+		_, seen, err := o.watch(r, route.watched, adapter)
 		if err != nil {
-			p := adapter.problemOf(r, err)
-			a.Status, a.Refused = p.Status, p.Detail
-			adapter.fail(w, r, p)
+			adapter.fail(w, r, err)
 			return
 		}
-		a.Status = http.StatusOK
 		adapter.write(w, r, http.StatusOK, "application/json", seen)
 	})
+}
+
+// watch finds out who calls, gives what they see and the request with them in its context, and tells the audit whatever
+// comes of it. The error is a Problem.
+func (o Options) watch(r *http.Request, f watched, adapter adapter) (signed *http.Request, seen any, err error) {
+	a := attemptOf(r)
+	defer func() {
+		if a.Status == 0 { // it panicked
+			a.Status, a.Refused = http.StatusInternalServerError, "an error of ours"
+		}
+		o.record(context.WithoutCancel(r.Context()), r, a)
+	}()
+	signed, err = o.authenticate(r)
+	who, _ := callerOf(signed.Context())
+	a.By, a.Authority = who.Name, who.Authority
+	if err == nil {
+		seen, err = f(signed, &a)
+	}
+	if err != nil {
+		p := adapter.problemOf(r, err)
+		a.Status, a.Refused = p.Status, p.Detail
+		return signed, nil, p
+	}
+	a.Status = http.StatusOK
+	return signed, seen, nil
 }

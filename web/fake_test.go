@@ -53,6 +53,7 @@ type releases struct {
 	parts    []release.ServiceLog // that follow
 	followed chan struct{}        // not nil: following goes on until this is closed, or nobody wants it
 	podErr   error
+	hostile  bool // what services log, and their variables
 }
 
 func newReleases() *releases {
@@ -237,7 +238,11 @@ func (r *releases) ServiceLog(_ context.Context, _ release.Environment, q releas
 	if q.Container != "" && q.Container != "app" {
 		return release.ServiceLog{}, &release.Refusal{Code: release.NotFound, Why: "no pod has a container " + q.Container, Want: "ask for app"}
 	}
-	return written(), r.podErr
+	all := written()
+	if r.hostile {
+		all.Lines[0].Text, all.Pods[1].Why = hostile, hostile
+	}
+	return all, r.podErr
 }
 
 func (r *releases) FollowServiceLog(ctx context.Context, env release.Environment, q release.LogQuery, send func(release.ServiceLog) error) error {
@@ -267,10 +272,14 @@ func (r *releases) PodEnv(_ context.Context, _ release.Environment, _, pod strin
 	if pod != "" && pod != "frontend-7f-abcde" {
 		return release.PodEnv{}, &release.Refusal{Code: release.NotFound, Why: "service frontend has no pod " + pod, Want: "ask for frontend-7f-abcde"}
 	}
+	debug := "0"
+	if r.hostile {
+		debug = hostile
+	}
 	return release.PodEnv{Pod: "frontend-7f-abcde", Containers: []release.ContainerEnv{{
 		Container: "app", Image: "gcr.io/acme/frontend:" + newCommit, From: []release.EnvSource{{Kind: release.FromConfigMap, Name: "settings"}},
 		Variables: []release.EnvVar{
-			{Name: "DEBUG", Value: new("0")}, {Name: "SENTRY_DSN", Masked: "its name is like that of a secret"},
+			{Name: "DEBUG", Value: &debug}, {Name: "SENTRY_DSN", Masked: "its name is like that of a secret"},
 			{Name: "DB_PASSWORD", From: &release.EnvSource{Kind: release.FromSecret, Name: "database", Key: "password"}},
 			{Name: "POD_IP", From: &release.EnvSource{Kind: release.FromField, Key: "status.podIP"}},
 		},

@@ -65,12 +65,11 @@ func (o Options) logs(w http.ResponseWriter, r *http.Request) error {
 	if at, err := time.Parse(time.RFC3339Nano, last); err == nil && follows && at.After(q.After) {
 		q.After, q.Lines = at, maxLines
 	}
-	who, _ := callerOf(r.Context())
-	name := who.Authority + "/" + who.Name
-	if !o.logStreams.open(name) {
-		return tooMany(eventRetry, "too many logs are being read")
+	done, err := o.openLog(r)
+	if err != nil {
+		return err
 	}
-	defer o.logStreams.close(name)
+	defer done()
 	f := follower{w: w, control: http.NewResponseController(w)}
 	_ = f.control.SetReadDeadline(time.Time{}) // the server's own would end the request's context
 	if r.Method == http.MethodHead && asEvents {
@@ -80,20 +79,39 @@ func (o Options) logs(w http.ResponseWriter, r *http.Request) error {
 	if follows {
 		return o.followLog(&f, r, env, q)
 	}
-	ctx, stop := context.WithTimeout(r.Context(), logsReadWithin)
-	defer stop()
-	all, err := o.Logs.ServiceLog(ctx, env, q)
+	all, err := o.readLog(r, env, q)
 	if err != nil {
-		return o.unread(r, err)
+		return err
 	}
 	if asEvents {
 		eventHeader(w)
 		f.part(all)
 		return nil
 	}
-	all.Pods, all.Lines = orEmpty(all.Pods), orEmpty(all.Lines)
 	adapter{o.Log}.write(w, r, http.StatusOK, "application/json", all)
 	return nil
+}
+
+// openLog counts a log that is read, until done is called, and refuses one too many.
+func (o Options) openLog(r *http.Request) (done func(), err error) {
+	who, _ := callerOf(r.Context())
+	name := who.Authority + "/" + who.Name
+	if !o.logStreams.open(name) {
+		return nil, tooMany(eventRetry, "too many logs are being read")
+	}
+	return func() { o.logStreams.close(name) }, nil
+}
+
+// readLog reads the last lines.
+func (o Options) readLog(r *http.Request, env release.Environment, q release.LogQuery) (release.ServiceLog, error) {
+	ctx, stop := context.WithTimeout(r.Context(), logsReadWithin)
+	defer stop()
+	all, err := o.Logs.ServiceLog(ctx, env, q)
+	if err != nil {
+		return all, o.unread(r, err)
+	}
+	all.Pods, all.Lines = orEmpty(all.Pods), orEmpty(all.Lines)
+	return all, nil
 }
 
 // followLog sends what comes until the stream's life, the server's or the client's patience ends. An error before

@@ -75,6 +75,11 @@ func newPages(o Options) http.Handler {
 			http.ServeFileFS(w, r, pageFiles, "page/"+file)
 		})
 	}
+	if p.Identity != nil && p.Access != nil && p.Pods != nil {
+		for _, path := range []string{"", "/pods/{pod}"} {
+			m.Handle("GET "+pageRoot+"/environments/{env}/services/{service}"+path+"/env", p.variablesPage())
+		}
+	}
 	for _, d := range deeds {
 		if _, served := p.changes[d.route]; served {
 			m.Handle("GET "+pageRoot+d.path, p.show(p.deedPage(d)))
@@ -116,6 +121,9 @@ func (p pages) views() map[string]pageFunc {
 	if p.Identity != nil && p.Access != nil && p.Records != nil {
 		all["/operations"], all["/operations/{id}"] = p.operationsPage, p.operationPage
 	}
+	if p.Identity != nil && p.Access != nil && p.Logs != nil {
+		all["/environments/{env}/services/{service}/logs"] = p.logsPage
+	}
 	return all
 }
 
@@ -140,15 +148,20 @@ func (p pages) show(f pageFunc) http.Handler {
 		if err == nil {
 			v, err = f(r)
 		}
-		if isProblem(err, http.StatusUnauthorized) {
-			toSignIn(w, r)
-			return
-		}
-		if err != nil {
-			v = p.trouble(r, err)
-		}
-		p.render(w, r, v)
+		p.answer(w, r, v, err)
 	})
+}
+
+// answer writes a page, or what is wrong in its place.
+func (p pages) answer(w http.ResponseWriter, r *http.Request, v view, err error) {
+	if isProblem(err, http.StatusUnauthorized) {
+		toSignIn(w, r)
+		return
+	}
+	if err != nil {
+		v = p.trouble(r, err)
+	}
+	p.render(w, r, v)
 }
 
 // trouble is the page that says what is wrong.

@@ -112,6 +112,8 @@ var axePages = []string{
 	"/status/", "/status/brokers/orders", "/status/brokers/orders/nodes/mq-1", "/status/cases", "/status/cases/" + oneCase().ID,
 	"/status/environments/production", "/status/operations", "/status/operations/" + finished().ID, "/status/environments/production/deploy",
 	"/status/environments/production/tasks/clear-render-cache/run", "/status/brokers/orders/nodes/mq-1/delete", "/status/brokers/orders/pause", "/status/elsewhere",
+	"/status/environments/production/services/frontend/logs", "/status/environments/production/services/frontend/logs?lines=0",
+	"/status/environments/production/services/frontend/env",
 }
 
 func TestEverybodyCanUseEachPageInLightAndInDarkOnAPhoneAndOnAWideScreen(t *testing.T) {
@@ -169,11 +171,15 @@ func TestHostileTextOfOperationsDoesNotRunEither(t *testing.T) {
 		}
 	}
 	s.releases.put(op)
+	s.releases.hostile = true
 	b := browse(t, s.handler)
 	b.signIn("ada")
-	for _, path := range []string{"/status/environments/production", "/status/operations", "/status/operations/" + op.ID} {
+	const service = "/status/environments/production/services/frontend"
+	for _, path := range []string{"/status/environments/production", "/status/operations", "/status/operations/" + op.ID, service + "/logs?follow=true", service + "/env"} {
 		b.open(path)
-		b.sees("#live", "It is shown as it happens.")
+		if !strings.HasSuffix(path, "/env") { // which is looked at once
+			b.sees("#live", "It is shown as it happens.")
+		}
 		if !strings.Contains(b.text("main"), `<script>document.title="owned"</script>`) || strings.HasPrefix(eval[string](b, "document.title"), "owned") {
 			t.Errorf("%s: title %q, text %s", path, eval[string](b, "document.title"), b.text("main"))
 		}

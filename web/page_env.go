@@ -16,6 +16,8 @@ const shownOperations = 10
 type environmentData struct {
 	Environment
 
+	Logs, Variables bool // are shown, to whoever may see them
+
 	Operations []OperationLine // newest first
 	Unread     bool            // they cannot be read now
 	Actions    []action
@@ -44,7 +46,7 @@ func (p pages) environmentPage(r *http.Request) (view, error) {
 	if err != nil {
 		return view{}, err
 	}
-	d := environmentData{Environment: env, Actions: p.actions(r, ofEnvironment(env.Environment))}
+	d := environmentData{Environment: env, Logs: p.Logs != nil, Variables: p.Pods != nil, Actions: p.actions(r, ofEnvironment(env.Environment))}
 	if p.Records != nil {
 		operations, err := p.Records.Operations(r.Context(), env.Environment)
 		if d.Unread = err != nil; d.Unread {

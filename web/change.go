@@ -28,7 +28,8 @@ type Audit interface {
 	Attempted(ctx context.Context, a Attempt)
 }
 
-// Attempt is one such request, and what came of it. It holds no token.
+// Attempt is one such request, and what came of it. It holds no token: what looks like one is masked, wherever the client
+// has put it.
 type Attempt struct {
 	At        time.Time `json:"at"`
 	RequestID string    `json:"request_id"`
@@ -46,6 +47,9 @@ type Attempt struct {
 	Status    int       `json:"status"`          // of HTTP
 	Refused   string    `json:"refused,omitzero"`
 	LeftOut   int64     `json:"left_out,omitzero"` // attempts before it that nothing could come of, and that were too many
+
+	Environment string `json:"environment,omitzero"` // that it was about, by name, whether there is one or not
+	Broker      string `json:"broker,omitzero"`
 }
 
 // LogAudit writes attempts to a log.
@@ -103,7 +107,8 @@ func (o Options) attempt(w http.ResponseWriter, r *http.Request, route Route, ad
 func attemptOf(r *http.Request) Attempt {
 	return Attempt{
 		At: time.Now(), RequestID: requestOf(r.Context()), From: fromOf(r), Client: short(r.UserAgent()),
-		Method: r.Method, Path: short(r.URL.Path),
+		Method: r.Method, Path: short(masked(r.URL.Path)),
+		Environment: short(masked(r.PathValue("env"))), Broker: short(masked(r.PathValue("broker"))),
 	}
 }
 

@@ -110,7 +110,7 @@ func TestTheAuditNamesWhoWhatAndWhyAndHoldsNoToken(t *testing.T) {
 	got.At = noon
 	want := Attempt{
 		At: noon, RequestID: "mine", By: "ada", Authority: "tokens", From: "192.0.2.1", Client: "curl/8.5", Method: "POST", Path: deploys,
-		Act: "deploy 9b8a7c6 to staging", Reason: "nightly", Result: "deploy-20261123t120000-a7k2m9xq", Status: 202,
+		Act: "deploy 9b8a7c6 to staging", Reason: "nightly", Result: "deploy-20261123t120000-a7k2m9xq", Status: 202, Environment: "staging",
 	}
 	if line.Msg != "attempt" || !equal(got, want) {
 		t.Errorf("%s\ngot  %+v\nwant %+v", first, got, want)

@@ -36,5 +36,7 @@ func (o Options) record(ctx context.Context, r *http.Request, a Attempt) {
 		}
 	}
 	a.LeftOut = o.noise.left.Swap(0)
+	a = a.masked()
+	o.recent.keep(a)
 	o.Audit.Attempted(ctx, a)
 }

@@ -124,6 +124,9 @@ func (p pages) views() map[string]pageFunc {
 	if p.Identity != nil && p.Access != nil && p.Logs != nil {
 		all["/environments/{env}/services/{service}/logs"] = p.logsPage
 	}
+	if p.Identity != nil {
+		all["/attempts"] = p.attemptsPage
+	}
 	return all
 }
 

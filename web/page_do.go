@@ -111,7 +111,9 @@ func (p pages) do(d deed) http.Handler {
 			err = p.mayDeed(r, d)
 		}
 		if err != nil {
-			p.render(w, r, p.trouble(r, err))
+			why := p.adapter.problemOf(r, err)
+			p.refusedHere(r, d, why)
+			p.render(w, r, p.trouble(r, why))
 			return
 		}
 		typed := d.typed == "" || r.PostForm.Get("typed") == r.PathValue(d.typed)
@@ -144,6 +146,7 @@ func (p pages) planned(w http.ResponseWriter, r *http.Request, d deed) view {
 	data.Key = r.PostForm.Get("key")
 	if r.PostForm.Get("step") == "do" {
 		data.Problem = problem(http.StatusBadRequest, "type %s to confirm", data.Typed)
+		p.refusedHere(r, d, data.Problem)
 		v.status = http.StatusBadRequest
 	} else {
 		data.Key = rand.Text()

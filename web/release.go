@@ -201,7 +201,7 @@ func (o Options) cancel(w http.ResponseWriter, r *http.Request, a *Attempt) (rep
 	if err != nil {
 		return reply{}, err
 	}
-	a.Act, a.Result = "cancel "+op.Request.String(), op.ID
+	a.Act, a.Result, a.Environment = "cancel "+op.Request.String(), op.ID, op.Environment
 	if err := o.may(r.Context(), actOf(op)); err != nil {
 		return reply{}, err
 	}

@@ -52,6 +52,7 @@ type Options struct {
 	callers, badTokens, badAddresses *limiter
 	streams, logStreams              *streams
 	noise                            *noise
+	recent                           *recent
 }
 
 func (o Options) withDefaults() Options {
@@ -66,7 +67,7 @@ func (o Options) withDefaults() Options {
 	}
 	o.callers = newLimiter(o.Rate, defaultRate)
 	o.badTokens, o.badAddresses = newLimiter(badToken, badToken), newLimiter(badAddress, badAddress)
-	o.noise = newNoise()
+	o.noise, o.recent = newNoise(), newRecent()
 	o.streams, o.logStreams = newStreams(maxStreams, maxStreamsEach), newStreams(maxLogs, maxLogsEach)
 	return o
 }

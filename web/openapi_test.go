@@ -338,6 +338,11 @@ func FuzzAPI(f *testing.F) {
 		for range 3 { // one may be about what the one before has made
 			throw(t, s, m)
 		}
+		s = formSite()
+		for range 3 {
+			throwForm(t, s, &maker{data: m.data})
+			m.pick(256)
+		}
 	})
 }
 

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"path"
 	"strings"
 	"time"
 )
@@ -145,8 +146,8 @@ func toSignIn(w http.ResponseWriter, r *http.Request) {
 // nextPage gives the path of a page of ours, whatever it is given: nobody is led to another host or to the API.
 func nextPage(address string) string {
 	u, err := url.Parse(address)
-	if err != nil || !strings.HasPrefix(u.Path, pageRoot+"/") {
-		return pageRoot + "/"
+	if err != nil || !strings.HasPrefix(u.Path, pageRoot+"/") || path.Clean(u.Path) != strings.TrimSuffix(u.Path, "/") {
+		return pageRoot + "/" // an address with dots in it leads elsewhere than it begins
 	}
 	return u.EscapedPath()
 }

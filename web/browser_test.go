@@ -53,7 +53,7 @@ func startChromium() {
 	for name, value := range map[string]any{
 		"headless": "new", "no-sandbox": true, "disable-gpu": true, "no-first-run": true, "disable-sync": true,
 		"disable-background-networking": true, "disable-component-update": true, "disable-dev-shm-usage": true,
-		"host-resolver-rules": "MAP * ~NOTFOUND, EXCLUDE 127.0.0.1", "hide-scrollbars": true,
+		"host-resolver-rules": "MAP " + otherHost + " 127.0.0.1, MAP * ~NOTFOUND, EXCLUDE 127.0.0.1", "hide-scrollbars": true,
 	} {
 		options = append(options, chromedp.Flag(name, value))
 	}

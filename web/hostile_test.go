@@ -3,6 +3,7 @@ package web
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -19,13 +20,19 @@ import (
 // listening serves a site on loopback, as production does, until the test ends.
 func listening(t *testing.T, s *site) (address string) {
 	t.Helper()
+	return listeningBy(t, s, nil)
+}
+
+// listeningBy does so by TLS, if that is given.
+func listeningBy(t *testing.T, s *site, by *tls.Config) (address string) {
+	t.Helper()
 	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
-	go func() { done <- Serve(ctx, s.Log, Server{Name: "test", Listener: l, Handler: s.handler}) }()
+	go func() { done <- Serve(ctx, s.Log, Server{Name: "test", Listener: l, Handler: s.handler, TLS: by}) }()
 	t.Cleanup(func() {
 		cancel()
 		if err := <-done; err != nil {

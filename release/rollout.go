@@ -31,6 +31,8 @@ func RolloutOf(d Deployment) Rollout {
 		return Rollout{Detail: "pods cannot be created: " + failure.Message}
 	case d.Updated < d.Replicas:
 		return Rollout{Detail: fmt.Sprintf("%d of %d new pods made", d.Updated, d.Replicas)}
+	case d.Total == d.Updated+1:
+		return Rollout{Detail: "1 old pod to go"}
 	case d.Total > d.Updated:
 		return Rollout{Detail: fmt.Sprintf("%d old pods to go", d.Total-d.Updated)}
 	case d.Available < d.Updated:

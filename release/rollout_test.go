@@ -34,7 +34,8 @@ func TestARolloutIsReadAsKubectlReadsIt(t *testing.T) {
 		}, failed: true, detail: "exceeded its progress deadline: ReplicaSet"},
 		"paused":               {change: func(d *Deployment) { d.Paused = true }, detail: "paused"},
 		"new pods to be made":  {change: func(d *Deployment) { d.Updated = 1 }, detail: "1 of 3 new pods made"},
-		"old pods to go":       {change: func(d *Deployment) { d.Total = 4 }, detail: "1 old pods to go"},
+		"an old pod to go":     {change: func(d *Deployment) { d.Total = 4 }, detail: "1 old pod to go"},
+		"old pods to go":       {change: func(d *Deployment) { d.Total = 5 }, detail: "2 old pods to go"},
 		"pods to be available": {change: func(d *Deployment) { d.Available = 2 }, detail: "2 of 3 new pods available"},
 		"a quota": {change: func(d *Deployment) {
 			d.Updated = 1

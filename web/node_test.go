@@ -122,6 +122,7 @@ func TestAPauseHasAReasonAndAnEnd(t *testing.T) {
 			`{"reason":"disks","for":"1h","until":"2026-11-24T01:00:00Z"}`:          "",
 			`{"reason":"disks","for":"745h"}`:                                       "",
 			`{"reason":"disks","for":"2562047h"}`:                                   "",
+			`{"reason":"disks","for":"40d"}`:                                        "",
 			`{"reason":"disks","for":"-1h"}`:                                        "",
 			`{"reason":"disks","for":"for ever"}`:                                   "",
 			`{"reason":"disks","until":"2026-11-23T12:00:00Z"}`:                     "",

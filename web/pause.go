@@ -157,7 +157,7 @@ func (b PauseBody) until(now time.Time) (until time.Time, err error) {
 	case b.For != "":
 		d, err := time.ParseDuration(b.For)
 		if err != nil {
-			return until, refused(http.StatusBadRequest, release.Invalid, fmt.Sprintf("%q is no duration", short(b.For)), want)
+			return until, refused(http.StatusBadRequest, release.Invalid, fmt.Sprintf("%q is no duration of hours (h), minutes (m) and seconds (s), as days are not known", short(b.For)), want)
 		}
 		until = now.Add(min(d, 2*maxPause))
 	default:

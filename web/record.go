@@ -122,7 +122,7 @@ func (o Options) operation(r *http.Request) (any, error) {
 // them.
 func (o Options) load(r *http.Request) (release.Operation, error) {
 	id := r.PathValue("id")
-	none := problem(http.StatusNotFound, "there is no operation %q; %s lists them", short(id), "/api/v1/operations")
+	none := problem(http.StatusNotFound, "there is no operation %q", short(id))
 	if !operationID.MatchString(id) {
 		return release.Operation{}, none
 	}

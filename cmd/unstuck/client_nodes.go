@@ -40,7 +40,7 @@ pause has an end, at most 31 days ahead.`,
 	})
 	flags := cmd.Flags()
 	flags.BoolVar(&all, "all", false, "every broker")
-	flags.StringVar(&body.For, "for", "", "`duration` of the pause, as in 90m")
+	flags.StringVar(&body.For, "for", "", "`duration` of the pause, as in 90m or 48h")
 	flags.StringVar(&body.Until, "until", "", "`time` when it ends, as in 2026-01-31T12:00:00Z")
 	flags.StringVar(&why.reason, "reason", "", "`text` that says why, for the record; asked for on a terminal")
 	for _, name := range []string{"for", "until", "reason"} {

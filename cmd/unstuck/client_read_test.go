@@ -126,6 +126,22 @@ func TestPausesBeginAndEnd(t *testing.T) {
 	})
 }
 
+func TestARefusalIsInWordsThatHelpAtTheCommandLine(t *testing.T) {
+	onServedAPI(t, func(t *testing.T, s *servedAPI) {
+		c, _ := s.console()
+		for args, want := range map[string]string{
+			"operations nosuch":                      "unstuck: there is no operation \"nosuch\"\n",
+			"pause orders --for 40d --reason x":      "\"40d\" is no duration of hours (h), minutes (m) and seconds (s), as days are not known",
+			"operations nosuch --follow -o json":     "unstuck: there is no operation \"nosuch\"\n",
+			"operations no/such --cancel --reason x": "unstuck: there is no operation \"no/such\"\n",
+		} {
+			if code, _, stderr := s.run(t, c, strings.Fields(args)...); code == 0 || !strings.Contains(stderr, want) || strings.Contains(stderr, "/api/") {
+				t.Errorf("%s: exit code %d, stderr %q", args, code, stderr)
+			}
+		}
+	})
+}
+
 func TestANodeIsDeletedByTheUIDThatWasLookedAt(t *testing.T) {
 	onServedAPI(t, func(t *testing.T, s *servedAPI) {
 		c, _ := s.console("n", "y")

@@ -153,3 +153,24 @@ func TestAtATerminalItAsksAndCtrlCAsksToo(t *testing.T) {
 		t.Errorf("nothing is drawn again in %q", text)
 	}
 }
+
+func TestAQuestionIsTakenBackWhenTheOperationThatItIsAboutHasEnded(t *testing.T) {
+	if server := os.Getenv(terminalVariable); server != "" {
+		os.Exit(run([]string{"deploy", "staging", newCommit, "--server", server, "--reason", "x", "--yes"}, os.Stdout, os.Stderr))
+	}
+	s := newServedAPI()
+	server := httptest.NewServer(web.NewAPI(s.options))
+	defer server.Close()
+	defer s.going.Wait()
+	c := atTerminal(t, server.URL)
+	c.until("░░░ 0 of 1 step  ")
+	c.types("\x03")
+	c.until("or watch on (Enter)? ")
+	s.goOn(theOperation, func(op *release.Operation) {
+		op.Phase, op.Outcome, op.Ended, op.Steps[0].Phase = release.Succeeded, "done", time.Now(), release.Succeeded
+	})
+	c.until("succeeded  (op-1)") // and nobody has typed anything
+	if code, text := c.exit(); code != 0 || strings.Contains(text, "goes on") {
+		t.Errorf("exit code %d\n%q", code, text)
+	}
+}

@@ -47,10 +47,11 @@ func (s *session) watch(ctx context.Context, op release.Operation) error {
 			show.state(op)
 		case wish := <-wishes:
 			show.close()
-			if s.wantsOut(ctx, op, wish) {
+			var out bool
+			if op, out = s.wantsOut(ctx, op, wish, states); out {
 				return s.left(op, nil)
 			}
-			show.redraw()
+			show.state(op)
 		}
 	}
 	show.close()
@@ -72,25 +73,46 @@ func (s *session) lastLook(ctx context.Context, op release.Operation, why error)
 }
 
 // wantsOut asks what Ctrl-C is meant for, and cancels the operation if it is that. True: stop watching. Without a
-// terminal, on SIGTERM, and at a second Ctrl-C, that is what is meant.
-func (s *session) wantsOut(ctx context.Context, op release.Operation, wish os.Signal) bool {
+// terminal, on SIGTERM, and at a second Ctrl-C, that is what is meant. It gives how the operation is by then: once it is
+// over, there is nothing left to ask, and the question is taken back.
+func (s *session) wantsOut(ctx context.Context, op release.Operation, wish os.Signal, states <-chan release.Operation) (release.Operation, bool) {
 	if wish != os.Interrupt {
-		return true
+		return op, true
 	}
-	answer, err := s.ask(ctx, clean(op.Request.String())+" is under way. Cancel it (c), stop watching and let it go on (s), or watch on (Enter)? ")
+	asking, takeBack := context.WithCancel(ctx)
+	defer takeBack()
+	var answer string
+	var err error
+	answered := make(chan struct{})
+	go func() {
+		defer close(answered)
+		answer, err = s.ask(asking, clean(op.Request.String())+" is under way. Cancel it (c), stop watching and let it go on (s), or watch on (Enter)? ")
+	}()
+	for waiting := true; waiting; {
+		select {
+		case op = <-states:
+			if op.Phase.Over() {
+				takeBack()
+				<-answered
+				return op, false
+			}
+		case <-answered:
+			waiting = false
+		}
+	}
 	switch {
 	case err != nil || answer == "s":
-		return true
+		return op, true
 	case answer != "c":
-		return false
+		return op, false
 	}
 	_, _, err = post[release.Operation](ctx, s.client, apiPath("operations", op.ID, "cancel"), web.CancelBody{Reason: "cancelled from where it was watched"}, "")
 	if err != nil {
 		s.warnf("it was not cancelled: %s", err.Error())
-		return false
+		return op, false
 	}
 	s.warnf("it is asked to stop; it is over when nothing is left half done")
-	return false
+	return op, false
 }
 
 // left ends the watching of an operation that is not over, as far as is known.

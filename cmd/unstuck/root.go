@@ -87,7 +87,7 @@ At 3 a.m., begin with "unstuck probe": it needs no configuration, and says wheth
 	}
 	root.SetVersionTemplate("{{.Version}}\n")
 	root.SetFlagErrorFunc(flagError)
-	root.AddCommand(newRunCommand(), newProbeCommand(probe.NewLogin), newDemoCommand(), newCheckConfigCommand(), newVersionCommand())
+	root.AddCommand(newRunCommand(), newProbeCommand(probe.NewLogin), newDemoCommand(), newCheckConfigCommand(), newTokenCommand(), newVersionCommand())
 	root.AddCommand(newClientCommands(newConsole())...)
 	return root
 }

@@ -82,9 +82,10 @@ axe: ## fetch what looks in the tests whether everybody can use the page
 	@tools/axe.sh
 
 .PHONY: screenshots
-screenshots: deps ## take the pictures of docs/page.md anew, of the demo
+screenshots: deps ## take the pictures of docs/page.md and docs/dashboard.md anew
 	mkdir -p docs/page
 	go test -count=1 -run TestTheDemoIsFollowedInABrowser ./cmd/unstuck -args -screenshots '$(CURDIR)/docs/page'
+	go test -count=1 -run TestARealPrometheusAndAlertmanagerTell ./cmd/unstuck -args -screenshots '$(CURDIR)/docs'
 
 .PHONY: tree
 tree: ## make a tree with RabbitMQ 4.0, for RABBITMQ_ROOT=.cache/rabbitmq-4.0

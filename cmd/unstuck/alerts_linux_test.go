@@ -104,6 +104,7 @@ func TestARealPrometheusAndAlertmanagerTellOfAStuckNodeAndOfADeadDaemon(t *testi
 			t.Errorf("Alertmanager still shows %+v", got)
 		}
 	}
+	drawDashboard(ctx, t, m, began)
 
 	leader.stop()
 	follower.stop()

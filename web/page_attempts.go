@@ -40,8 +40,10 @@ func (k *recent) keep(a Attempt) {
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	all := append(k.kept[sort], a)
-	k.kept[sort] = slices.Clone(all[max(0, len(all)-keptAttempts):])
+	if all := k.kept[sort]; len(all) >= keptAttempts {
+		k.kept[sort] = slices.Delete(all, 0, len(all)+1-keptAttempts)
+	}
+	k.kept[sort] = append(k.kept[sort], a)
 }
 
 // all gives what is kept, newest first.

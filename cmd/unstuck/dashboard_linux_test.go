@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"math"
 	"regexp"
 	"strings"
@@ -43,38 +44,61 @@ func dashboardQueries(t *testing.T) (all []dashboardQuery) {
 }
 
 // checkDashboard asks what the dashboard asks, of both replicas and of the one that leads alone. Each query must find
-// something that it can call by a name; and what is not about the replicas themselves must be the same either way.
+// something that it can call by a name; and what is not about the replicas themselves must be the same either way. The two
+// jobs are not scraped at the same moment, and what happens between the two is seen by one alone: a minute is given.
 func checkDashboard(ctx context.Context, t *testing.T, m *monitoring) {
-	at := time.Now()
-	for _, q := range dashboardQueries(t) {
-		both, alone := q.ask(ctx, t, m, jobAll, at), q.ask(ctx, t, m, jobAlone, at)
-		if q.panel == "Replicas" || strings.Contains(q.expr, "by (instance)") {
-			continue
+	t.Helper()
+	ctx, stop := context.WithTimeout(ctx, time.Minute)
+	defer stop()
+	for {
+		var wrong []string
+		at := time.Now()
+		for _, q := range dashboardQueries(t) {
+			wrong = append(wrong, q.check(ctx, m, at)...)
 		}
-		for name, value := range both {
-			if want, ok := alone[name]; !ok || !q.near(value, want) {
-				t.Errorf("%s: %q is %v of two replicas, and %v (%t) of the one that leads", q.panel, name, value, want, ok)
-			}
+		if len(wrong) == 0 {
+			return
 		}
-		for name := range alone {
-			if _, ok := both[name]; !ok {
-				t.Errorf("%s: %q is there only of one replica", q.panel, name)
-			}
+		select {
+		case <-time.After(time.Second):
+		case <-ctx.Done():
+			t.Fatalf("the dashboard's queries, for a minute:\n%s", strings.Join(wrong, "\n"))
 		}
 	}
 }
 
+// check says what is wrong with a query's answers.
+func (q dashboardQuery) check(ctx context.Context, m *monitoring, at time.Time) []string {
+	both, wrong := q.ask(ctx, m, jobAll, at)
+	alone, more := q.ask(ctx, m, jobAlone, at)
+	wrong = append(wrong, more...)
+	if q.panel == "Replicas" || strings.Contains(q.expr, "by (instance)") {
+		return wrong
+	}
+	for name, value := range both {
+		if want, ok := alone[name]; !ok || !q.near(value, want) {
+			wrong = append(wrong, fmt.Sprintf("%s: %q is %v of two replicas, and %v (%t) of the one that leads", q.panel, name, value, want, ok))
+		}
+	}
+	for name := range alone {
+		if _, ok := both[name]; !ok {
+			wrong = append(wrong, fmt.Sprintf("%s: %q is there only of one replica", q.panel, name))
+		}
+	}
+	return wrong
+}
+
 var legendLabel = regexp.MustCompile(`\{\{(\w+)\}\}`)
 
-// ask gives what a query finds of a job, by the names that Grafana shows.
-func (q dashboardQuery) ask(ctx context.Context, t *testing.T, m *monitoring, job string, at time.Time) map[string]float64 {
-	t.Helper()
+// ask gives what a query finds of a job, by the names that Grafana shows, and what is wrong with that.
+func (q dashboardQuery) ask(ctx context.Context, m *monitoring, job string, at time.Time) (found map[string]float64, wrong []string) {
+	fail := func(format string, args ...any) { wrong = append(wrong, q.panel+": "+fmt.Sprintf(format, args...)) }
 	expr := strings.NewReplacer("$job", job, "$namespace", ".*", "$broker", ".+", "$stage", ".+", "$__rate_interval", "30s").Replace(q.expr)
 	samples, err := m.query(ctx, expr, at)
 	if err != nil || len(samples) == 0 {
-		t.Errorf("%s: nothing (%v) is found by %s", q.panel, err, expr)
+		fail("nothing (%v) is found by %s", err, expr)
 	}
-	found := make(map[string]float64)
+	found = make(map[string]float64)
 	for _, s := range samples {
 		legend := q.legend
 		if q.kind == "table" {
@@ -83,19 +107,19 @@ func (q dashboardQuery) ask(ctx context.Context, t *testing.T, m *monitoring, jo
 		name := legendLabel.ReplaceAllStringFunc(legend, func(label string) string {
 			value := s.Metric[strings.Trim(label, "{}")]
 			if value == "" {
-				t.Errorf("%s: %v has no %s, found by %s", q.panel, s.Metric, label, expr)
+				fail("%v has no %s, found by %s", s.Metric, label, expr)
 			}
 			return value
 		})
 		if _, twice := found[name]; twice {
-			t.Errorf("%s: two are called %q, found by %s", q.panel, name, expr)
+			fail("two are called %q, found by %s", name, expr)
 		}
 		if v := float64(s.Value); math.IsNaN(v) || math.IsInf(v, 0) {
-			t.Errorf("%s: %q is %v, found by %s", q.panel, name, v, expr)
+			fail("%q is %v, found by %s", name, v, expr)
 		}
 		found[name] = float64(s.Value)
 	}
-	return found
+	return found, wrong
 }
 
 // near tells whether two numbers are the same, but for that the two jobs are not scraped at the same moment. The double

@@ -12,6 +12,8 @@ import (
 	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
+
+	"github.com/cjworkbench/unstuck/remediate"
 )
 
 // signIn signs somebody in as people do.
@@ -157,6 +159,31 @@ func TestEverybodyCanUseEachPageInLightAndInDarkOnAPhoneAndOnAWideScreen(t *test
 		b.do(chromedp.EmulateViewport(360, 740))
 		look(path + " on a phone")
 		b.do(chromedp.EmulateViewport(1200, 900))
+	}
+}
+
+// A node that is not well has much said of it, and that took the place of its name.
+func TestALongReasonLeavesRoomForTheNamesOfTheNodes(t *testing.T) {
+	t.Parallel()
+	s := newSite()
+	snapshot := decided()
+	d := &snapshot.Nodes[1].Decision
+	d.Phase, d.Reason = remediate.Recovering, "deleted; waiting until the new node lets people in. "+strings.Repeat("It takes its time. ", 9)
+	s.Snapshots = func() []remediate.Snapshot { return []remediate.Snapshot{snapshot} }
+	s.build()
+	b := browse(t, s.handler)
+	b.signIn("ada")
+	for _, width := range []int64{360, 800, 1200} {
+		b.do(chromedp.EmulateViewport(width, 900))
+		b.open("/status/")
+		b.sees("#node-orders-mq-1", "successor awaited")
+		for _, broken := range eval[[]string](b, `[...document.querySelectorAll(".nodes th, .nodes .badge")].filter((e) => {
+			const text = document.createRange();
+			text.selectNodeContents(e);
+			return new Set([...text.getClientRects()].map((line) => line.bottom)).size > 1;
+		}).map((e) => e.innerText)`) {
+			t.Errorf("at %d pixels this is on more lines than one: %s", width, broken)
+		}
 	}
 }
 

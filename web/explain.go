@@ -53,9 +53,24 @@ func (o Options) explain(s remediate.Snapshot, n remediate.NodeSnapshot, now tim
 	}
 	for _, r := range n.Latest {
 		v := r.Reason.Verdict()
-		explained.Seen = append(explained.Seen, Seen{r, v.Saw, v.Means, v.Advice})
+		explained.Seen = append(explained.Seen, Seen{r, v.Saw, meansOf(r, v), v.Advice})
 	}
 	return explained
+}
+
+// meansOf says what a result means, of which v is the verdict. That all came means that the node lets people in only where
+// that was tried: the log may go on, and maybe_stuck show nothing, while every login hangs.
+func meansOf(r probe.Result, v probe.Verdict) string {
+	if r.Reason == probe.OK {
+		switch r.Kind {
+		case probe.MaybeStuck:
+			return "No process is stuck, as far as this shows."
+		case probe.LogAge:
+			return "Its log tells of no trouble."
+		case probe.Login, probe.Roundtrip:
+		}
+	}
+	return v.Means
 }
 
 // next puts into words what Decide would do with d's node if its probes went on saying the same.

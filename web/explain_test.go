@@ -120,6 +120,19 @@ func TestNothingIsPromisedWhereNothingCanCome(t *testing.T) {
 }
 
 // Whether there can be a witness is read from the words of package remediate, so they have to agree.
+func TestOnlyALoginOrARoundTripSaysThatANodeLetsPeopleIn(t *testing.T) {
+	n := remediate.NodeSnapshot{Node: probe.Node{Name: "mq-0"}}
+	for _, kind := range probe.Kinds() {
+		n.Latest = append(n.Latest, probe.Result{Node: "mq-0", Kind: kind, Reason: probe.OK})
+	}
+	for _, seen := range (Options{}).explain(remediate.Snapshot{}, n, noon).Seen {
+		want := seen.Result.Kind == probe.Login || seen.Result.Kind == probe.Roundtrip
+		if says := strings.Contains(seen.Means, "lets people in"); says != want {
+			t.Errorf("%s: %q", seen.Result.Kind, seen.Means)
+		}
+	}
+}
+
 func TestANodeWithoutCommandsIsKnownByTheWordsOfTheDecision(t *testing.T) {
 	s := remediate.State{}
 	var decisions []remediate.Decision

@@ -242,8 +242,12 @@ func TestNothingThatChangesIsServedWhereNobodyKnowsWhoCalls(t *testing.T) {
 			if route.change == nil {
 				continue
 			}
-			if w := s.ask(request("ada", route.Method, filled(route.Path), `{}`)); w.Code != 404 && w.Code != 405 {
+			w := s.ask(request("ada", route.Method, filled(route.Path), `{}`))
+			if w.Code != 404 && w.Code != 405 {
 				t.Errorf("%s: %s %s: %d %s", name, route.Method, route.Path, w.Code, w.Body)
+			}
+			if nobody := s.Identity == nil || s.Access == nil; strings.Contains(w.Body.String(), "knows no callers") != nobody {
+				t.Errorf("%s: %s %s does not say why it is not served: %s", name, route.Method, route.Path, w.Body)
 			}
 		}
 	}

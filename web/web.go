@@ -6,9 +6,11 @@ package web
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -118,7 +120,7 @@ func (o Options) apiRoutes() []Route {
 		{Path: "/api/v1/cases", Shows: "every case that is kept, newest first", get: o.cases, answer: reflect.TypeFor[Cases]()},
 		{Path: "/api/v1/cases/{id}", Shows: "one case with all its evidence", get: o.oneCase, answer: reflect.TypeFor[remediate.Case]()},
 	}
-	if o.Identity != nil && o.Access != nil {
+	if !o.callersMissing() {
 		routes = slices.Concat(routes, o.releaseRoutes(), o.podRoutes(), o.nodeRoutes(), o.pauseRoutes())
 	}
 	routes = append(routes, Route{Path: "/api/v1/openapi.json", Shows: "this API, described by OpenAPI 3.1", open: true})
@@ -154,9 +156,26 @@ func (o Options) mux(routes []Route) http.Handler {
 	for path, answers := range methods {
 		m.HandleFunc(path, a.other(answers))
 	}
-	m.Handle("/", a.get(func(r *http.Request) (any, error) { return nil, unknown("path", r.URL.Path, slices.Clone(paths)) }))
+	m.Handle("/", a.get(func(r *http.Request) (any, error) { return nil, o.noPath(r.URL.Path, slices.Clone(paths)) }))
 	return m
 }
+
+// forCallers are the paths that are served only where callers are known.
+var forCallers = regexp.MustCompile(`^/api/v1/(environments|operations|pauses)(/|$)|^/api/v1/brokers/.*/(pauses|deletions|probes)$`)
+
+// noPath is the answer to a path that is not served. Where that is for want of callers, whoever asks is told so: what they
+// asked for is documented.
+func (o Options) noPath(path string, known []string) *Problem {
+	p := unknown("path", path, known)
+	if o.callersMissing() && forCallers.MatchString(path) {
+		p.Detail = fmt.Sprintf("there is no path %q here: this Unstuck knows no callers, so that it changes nothing and shows nothing of "+
+			"environments; for these it wants api.tokens_file or api.reviews in its configuration", short(path))
+	}
+	return p
+}
+
+// callersMissing says that nobody is known who could ask for a change.
+func (o Options) callersMissing() bool { return o.Identity == nil || o.Access == nil }
 
 // handler gives what answers a route.
 func (o Options) handler(a adapter, route Route) http.Handler {

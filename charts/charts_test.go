@@ -95,6 +95,31 @@ func TestTheValuesInTheInstructionsAreTaken(t *testing.T) {
 	}
 }
 
+// What docs/triggers.md adds to the values, for builds.
+func TestTheValuesForCIAreTaken(t *testing.T) {
+	page, err := os.ReadFile("../docs/triggers.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	block := regexp.MustCompile("(?s)```yaml\n(.*?)```").FindSubmatch(page)
+	if block == nil {
+		t.Fatal("there are none")
+	}
+	file := filepath.Join(t.TempDir(), "ci.yaml")
+	if err := os.WriteFile(file, block[1], 0o600); err != nil {
+		t.Fatal(err)
+	}
+	out, err := helm(t, least, "template", "watcher", "--values", file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"/etc/unstuck-tokens/tokens.yaml", "/etc/unstuck-tls/tls.key", "secretName: \"unstuck-tls\"", "{name: api, port: 8080"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("the chart renders no %s of it", want)
+		}
+	}
+}
+
 func TestTheFileThatTheDaemonReadsHasWhatTheChartKnows(t *testing.T) {
 	for _, c := range []struct {
 		values       string

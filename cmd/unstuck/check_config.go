@@ -41,7 +41,17 @@ func checkConfig(in io.Reader, out io.Writer, files []string) error {
 		}
 		fmt.Fprintf(out, "%s: ok: %s\n", file, count(len(c.Brokers), "broker"))
 		for _, b := range c.Brokers {
-			fmt.Fprintf(out, "  %s: mode %s, %s\n", b.Name, b.Policy.Mode, count(len(b.Nodes), "node"))
+			nodes := count(len(b.Nodes), "node")
+			if b.Pods != nil {
+				nodes = podsOf(*b.Pods)
+			}
+			fmt.Fprintf(out, "  %s: mode %s, %s\n", b.Name, b.Policy.Mode, nodes)
+		}
+		for _, a := range c.Apps {
+			fmt.Fprintf(out, "  %s, an application: mode %s, %s\n", a.Name, a.Policy.Mode, podsOf(a.Pods))
+		}
+		for _, e := range c.Environments {
+			fmt.Fprintf(out, "  %s, an environment: namespace %s, %s\n", e.Name, e.Namespace, count(len(e.Services), "service"))
 		}
 	}
 	if bad {
@@ -57,6 +67,11 @@ func loadOrRead(in io.Reader, file *string) (*config.Config, error) {
 	}
 	*file = "stdin"
 	return config.LoadFrom(in, *file)
+}
+
+// podsOf says which pods are looked for. How many there are nobody knows before.
+func podsOf(p config.Pods) string {
+	return fmt.Sprintf("pods %s in namespace %s", p.Selector, p.Namespace)
 }
 
 func count(n int, what string) string {

@@ -43,6 +43,21 @@ brokers:
       - {name: mq-0, address: nowhere}
 data_dir: .
 `)
+	pods := write("pods.yaml", `brokers:
+  - name: orders
+    username: ada
+    password_file: password
+    pods: {namespace: shop, selector: app=rabbitmq, container: rabbitmq}
+apps:
+  - name: web
+    pods: {namespace: shop, selector: app=web, container: app}
+environments:
+  - name: staging
+    namespace: shop
+    image: 'registry.example/{image}:{commit}'
+    services: [{name: web, deployment: web, image: web}]
+data_dir: .
+`)
 	missing := filepath.Join(dir, "missing.yaml")
 	summary := good + ": ok: 2 brokers\n  orders: mode observe, 2 nodes\n  mail: mode observe, 1 node\n"
 	for name, c := range map[string]struct {
@@ -50,7 +65,11 @@ data_dir: .
 		code  int
 		want  []string // the lines of the output begin like this, in this order
 	}{
-		"no problem":              {[]string{good}, 0, strings.SplitAfter(summary, "\n")},
+		"no problem": {[]string{good}, 0, strings.SplitAfter(summary, "\n")},
+		"pods, which nobody has counted": {[]string{pods}, 0, []string{
+			pods + ": ok: 1 broker\n", "  orders: mode observe, pods app=rabbitmq in namespace shop\n",
+			"  web, an application: mode observe, pods app=web in namespace shop\n", "  staging, an environment: namespace shop, 1 service\n", "",
+		}},
 		"three problems":          {[]string{bad}, 1, []string{bad + ":4: ", bad + ":5: ", bad + ":7: ", ""}},
 		"no such file":            {[]string{missing}, 1, []string{"open " + missing + ": no such file or directory\n", ""}},
 		"a bad one before a good": {[]string{missing, good}, 1, append([]string{"open " + missing}, strings.SplitAfter(summary, "\n")...)},

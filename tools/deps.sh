@@ -3,7 +3,7 @@
 #
 # If all are, it does nothing and says nothing. Otherwise it installs the Debian packages named, which takes root
 # and apt-get; without those it says in one line what is missing and fails. No system service is started: the tests
-# start brokers, Prometheus and Alertmanager of their own.
+# start brokers, Prometheus, Alertmanager and blackbox_exporter of their own.
 set -euo pipefail
 PATH=$PATH:/usr/sbin:/sbin
 

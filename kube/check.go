@@ -67,12 +67,7 @@ func (c *Client) Needs() []Missing {
 			add(p.Namespace, "pods/exec", "", "get", "create") // get is what a WebSocket is
 		}
 		if p.Act {
-			add(p.Namespace, "pods", "", "delete")
-			add(p.Namespace, "leases", "", "create")
-			add(p.Namespace, "leases", operationLease, "update")
-		}
-		if p.Act && p.SkipPreStopChecks {
-			add(p.Namespace, "pods", "", "patch")
+			p.toDelete(add)
 		}
 	}
 	slices.SortFunc(all, func(a, b Missing) int {
@@ -82,9 +77,33 @@ func (c *Client) Needs() []Missing {
 	return slices.Compact(all)
 }
 
+// toDelete adds the permissions that a deletion needs beyond those to watch: also to hold the lock meanwhile.
+func (t Target) toDelete(add func(namespace, resource, name string, verbs ...string)) {
+	add(t.Namespace, "pods", "", "delete")
+	add(t.Namespace, "leases", "", "create")
+	add(t.Namespace, "leases", operationLease, "update")
+	if t.SkipPreStopChecks {
+		add(t.Namespace, "pods", "", "patch")
+	}
+}
+
+// MayDelete gives the permissions that are missing to delete one of the pods: without Act nobody has looked whether they
+// are there. It is an error if it cannot tell.
+func (p *Pods) MayDelete(ctx context.Context) ([]Missing, error) {
+	var needs []Missing
+	p.toDelete(func(namespace, resource, name string, verbs ...string) {
+		for _, verb := range verbs {
+			needs = append(needs, Missing{Verb: verb, Resource: resource, Namespace: namespace, Name: name})
+		}
+	})
+	return p.client.missing(ctx, needs)
+}
+
 // Check asks the API server about each of Needs, and gives those that are missing. It is an error if it cannot tell.
-func (c *Client) Check(ctx context.Context) ([]Missing, error) {
-	needs := c.Needs()
+func (c *Client) Check(ctx context.Context) ([]Missing, error) { return c.missing(ctx, c.Needs()) }
+
+// missing gives those of needs that the API server says we do not have.
+func (c *Client) missing(ctx context.Context, needs []Missing) ([]Missing, error) {
 	allowed := make([]bool, len(needs))
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(8)

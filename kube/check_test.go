@@ -47,6 +47,32 @@ func TestThePermissionsThatAreMissingAreNamed(t *testing.T) {
 	}
 }
 
+func TestWhatIsMissingToDeleteIsNamedThoughNobodyMeantToActAtFirst(t *testing.T) {
+	c := newCluster(t)
+	target := brokerTarget()
+	target.Act, target.SkipPreStopChecks = false, true
+	p := watchOne(t, c.client(), target)
+	if missing, err := p.MayDelete(t.Context()); err != nil || len(missing) > 0 {
+		t.Fatalf("%v, %v", missing, err)
+	}
+	for _, verb := range []string{"delete", "patch"} {
+		c.deny(verb, "pods", true)
+	}
+	c.deny("create", "leases", true)
+	missing, err := p.MayDelete(t.Context())
+	want := []Missing{
+		{Verb: "delete", Resource: "pods", Namespace: ns}, {Verb: "create", Resource: "leases", Namespace: ns},
+		{Verb: "patch", Resource: "pods", Namespace: ns},
+	}
+	if diff := cmp.Diff(want, missing); err != nil || diff != "" {
+		t.Errorf("%v (-want +got):\n%s", err, diff)
+	}
+	c.setGone(true)
+	if _, err := p.MayDelete(t.Context()); err == nil {
+		t.Error("nobody answers, and it is no error")
+	}
+}
+
 func TestNoMorePermissionsAreNeededThanWhatIsWatchedNeeds(t *testing.T) {
 	needs := func(targets ...Target) []string {
 		client := newCluster(t).client()

@@ -19,13 +19,18 @@ type Nodes interface {
 	// Probe has a node looked at as soon as possible, by every probe that it has, and does not wait for the results.
 	Probe(ctx context.Context, broker, node string) error
 	// Delete deletes a node behind the same guards as the daemon's own deletions, or says what would be done. It gives
-	// a *Held if guards hold it back, probe.ErrGone or probe.ErrChanged if the node of that UID is no longer there, and
-	// ErrNotHere if another replica must be asked.
+	// a *Held if guards hold it back, Unable if we may not, probe.ErrGone or probe.ErrChanged if the node of that UID is no
+	// longer there, and ErrNotHere if another replica must be asked.
 	Delete(ctx context.Context, d Deletion) (Deleted, error)
 }
 
 // ErrNotHere says that this replica does not lead, and that the one that leads must be asked.
 var ErrNotHere = errors.New("this replica does not lead")
+
+// Unable names the permissions that we do not have in the cluster, and would need for what we were asked to do.
+type Unable string
+
+func (u Unable) Error() string { return "the cluster does not let Unstuck do it: " + string(u) }
 
 // Deletion is the deletion of one node, asked for by a person.
 type Deletion struct {
@@ -196,6 +201,7 @@ func checkGuards(override []remediate.Guard) error {
 
 func (o Options) nodeProblem(r *http.Request, node string, err error) error {
 	var held *Held
+	var unable Unable
 	switch {
 	case errors.As(err, &held):
 		want := "look at the guards, or override those of them that you answer for, each by name"
@@ -205,6 +211,9 @@ func (o Options) nodeProblem(r *http.Request, node string, err error) error {
 		p := refused(http.StatusConflict, release.NotReady, node+" is "+held.Error(), want)
 		p.Closed = held.Closed
 		return p
+	case errors.As(err, &unable):
+		return refused(http.StatusConflict, release.NotReady, "nothing was deleted, for "+unable.Error(),
+			"give Unstuck's service account these rights (the chart does where the mode is remediate), or delete the pod yourself")
 	case errors.Is(err, probe.ErrGone), errors.Is(err, probe.ErrChanged):
 		return refused(http.StatusConflict, release.NotReady, node+" is no longer there, or another has taken its place", "look whether the new one needs it")
 	case errors.Is(err, ErrNotHere):

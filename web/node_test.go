@@ -50,6 +50,10 @@ func TestANodeIsDeletedBehindTheGuardsAndByItsUID(t *testing.T) {
 		"all guards at once":         {body: `{"reason":"x","override":"*"}`, status: 400, says: "want a list"},
 		"it has gone":                {body: `{"reason":"x"}`, err: probe.ErrGone, status: 409, says: "no longer there", want: &Deletion{Reason: "x"}},
 		"another replica leads":      {body: `{"reason":"x"}`, err: ErrNotHere, status: 409, says: "does not lead", want: &Deletion{Reason: "x"}},
+		"a right is missing": {
+			body: `{"reason":"x"}`, err: Unable("pods delete in namespace production"), status: 409,
+			says: "the cluster does not let Unstuck do it: pods delete in namespace production", want: &Deletion{Reason: "x"},
+		},
 		"nobody may override that": {
 			body: `{"reason":"x"}`, err: &Held{Closed: []remediate.GuardState{{Guard: "in-flight"}}, Fixed: []remediate.Guard{"in-flight"}},
 			status: 409, says: "nobody may override: [in-flight]", want: &Deletion{Reason: "x"},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/cjworkbench/unstuck/remediate"
@@ -33,7 +34,8 @@ func (h byHand) Probe(_ context.Context, broker, node string) error {
 	return nil
 }
 
-// Delete has a node deleted by the loop that watches it.
+// Delete has a node deleted by the loop that watches it. Whether we may is asked before: with the mode observe there may be
+// no right to, and an attempt that is refused would leave it open whether anything has happened, and count.
 func (h byHand) Delete(ctx context.Context, d web.Deletion) (web.Deleted, error) {
 	w, err := h.watched(d.Broker)
 	if err != nil {
@@ -41,6 +43,19 @@ func (h byHand) Delete(ctx context.Context, d web.Deletion) (web.Deleted, error)
 	}
 	ctx, cancel := context.WithTimeout(ctx, byHandTimeout)
 	defer cancel()
+	if w.mayDelete != nil {
+		missing, err := w.mayDelete(ctx)
+		if err != nil {
+			return web.Deleted{}, err
+		}
+		if len(missing) > 0 {
+			var names []string
+			for _, m := range missing {
+				names = append(names, m.String())
+			}
+			return web.Deleted{}, web.Unable(strings.Join(names, ", "))
+		}
+	}
 	done, err := w.loop.Delete(ctx, remediate.Order{
 		Node: d.Node, UID: d.UID, Override: d.Override, Reason: d.Reason, By: d.By, From: d.From, DryRun: d.DryRun,
 	})

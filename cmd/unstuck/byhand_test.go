@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/cjworkbench/unstuck/kube"
 	"github.com/cjworkbench/unstuck/probe"
 	"github.com/cjworkbench/unstuck/remediate"
 	"github.com/cjworkbench/unstuck/web"
@@ -130,6 +131,30 @@ func handed(t *testing.T, w *threeNodes, test func(t *testing.T, h byHand, r *ra
 		test(t, byHand{d.brokers}, r)
 		cancel()
 		group.Wait()
+	})
+}
+
+func TestWithoutTheRightToDeleteNothingIsBegun(t *testing.T) {
+	w := newThreeNodes()
+	handed(t, w, func(t *testing.T, h byHand, _ *ran) {
+		d := web.Deletion{Broker: "orders", Node: "mq-1", UID: "uid-of-mq-1", Reason: "x", By: "ada", Override: []remediate.Guard{remediate.GuardUnproved}}
+		cut := errors.New("nobody answers")
+		for _, dry := range []bool{true, false} {
+			d.DryRun = dry
+			h.brokers[0].mayDelete = func(context.Context) ([]kube.Missing, error) {
+				return []kube.Missing{{Verb: "delete", Resource: "pods", Namespace: "production"}}, nil
+			}
+			if _, err := h.Delete(t.Context(), d); err != web.Unable("pods delete in namespace production") { //nolint:errorlint // it is just that
+				t.Errorf("dry run %t: %v", dry, err)
+			}
+			h.brokers[0].mayDelete = func(context.Context) ([]kube.Missing, error) { return nil, cut }
+			if _, err := h.Delete(t.Context(), d); !errors.Is(err, cut) {
+				t.Errorf("dry run %t, and nobody can tell: %v", dry, err)
+			}
+		}
+		if acts := h.brokers[0].loop.Snapshot().Acts; len(w.gone()) > 0 || len(acts) > 0 {
+			t.Errorf("deleted %q, acts %+v", w.gone(), acts)
+		}
 	})
 }
 

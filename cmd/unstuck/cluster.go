@@ -56,7 +56,7 @@ func (c *cluster) broker(b config.Broker) (supplier, error) {
 	if err != nil {
 		return supplier{}, err
 	}
-	s := supplier{World: pods, exec: pods, logs: pods, credentials: b.Credentials}
+	s := supplier{World: pods, exec: pods, logs: pods, mayDelete: pods.MayDelete, credentials: b.Credentials}
 	if b.Secret == nil {
 		return s, nil
 	}
@@ -75,7 +75,10 @@ func (c *cluster) broker(b config.Broker) (supplier, error) {
 // app gives what is needed to watch an application's pods.
 func (c *cluster) app(a config.App) (supplier, error) {
 	pods, err := c.watch(a.Name, a.Pods, true, a.Policy)
-	return supplier{World: pods, logs: pods}, err
+	if err != nil {
+		return supplier{}, err
+	}
+	return supplier{World: pods, logs: pods, mayDelete: pods.MayDelete}, nil
 }
 
 func (c *cluster) watch(name string, p config.Pods, app bool, policy remediate.Policy) (*kube.Pods, error) {

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/cjworkbench/unstuck/config"
+	"github.com/cjworkbench/unstuck/kube"
 	"github.com/cjworkbench/unstuck/metrics"
 	"github.com/cjworkbench/unstuck/probe"
 	"github.com/cjworkbench/unstuck/remediate"
@@ -26,6 +27,9 @@ type supplier struct {
 	credentials func(context.Context) (probe.Credentials, error)
 	refused     func()       // nil, or told that a login with the credentials was refused
 	fault       func() error // nil, or why the credentials cannot be read
+
+	// mayDelete, if not nil, names what is not allowed of what a deletion needs.
+	mayDelete func(context.Context) ([]kube.Missing, error)
 }
 
 // casesFor is for how long the cases that were read are shown: whoever asks for them again and again costs one read.
@@ -59,7 +63,8 @@ type observer interface {
 
 // watched is one broker, or one application, that is watched.
 type watched struct {
-	refused   func() // nil, or told that a login was refused
+	refused   func()                                        // nil, or told that a login was refused
+	mayDelete func(context.Context) ([]kube.Missing, error) // nil: it needs no permission
 	runner    *probe.Runner
 	loop      *remediate.Loop
 	baselines probe.Baselines
@@ -125,6 +130,7 @@ func (d *daemon) add(w *watched, name string, policy remediate.Policy, probes []
 		Broker: name, Policy: policy, World: s.World, Runner: w.runner, Store: d.store, Exec: s.exec, Logs: s.logs,
 		Hosts: &d.hosts, Recorder: all, Log: d.log, Brokers: d.names, LoginFault: s.fault,
 	})
+	w.mayDelete = s.mayDelete
 	d.metrics.Watch(name)
 	d.brokers = append(d.brokers, w)
 }

@@ -62,9 +62,10 @@ func (m *Member) Another(shard int) string {
 }
 
 // Watches says whether this member should watch the brokers of the shard: it is among the first of those who are there, or
-// leads it, or would take it over if its holder died now.
+// leads it, or is among the first of those who may be given it. The latter are others while one who has just come is among
+// the first: then the one who leads goes on, and so does the one who would take over if that one died now.
 func (m *Member) Watches(shard int) bool {
-	return m.shards[shard].Ours() || m.among(shard, Watchers, (*Claim).alive) || m.among(shard, 1, (*Claim).warm)
+	return m.shards[shard].Ours() || m.among(shard, Watchers, (*Claim).alive) || m.among(shard, Watchers, (*Claim).warm)
 }
 
 // shouldLead says whether this member should hold the shard's Lease: the one who comes first does, once it is warm. Until

@@ -199,6 +199,41 @@ func TestAReplicaThatComesLeadsNothingUntilItHasEvidenceOfItsOwn(t *testing.T) {
 	w.settled(t)
 }
 
+// A replica that has just come may take the place of a watcher, but not of one who could act.
+func TestWhileAReplicaComesTwoWithEvidenceWatchEachShardAndEitherIsFollowedInTime(t *testing.T) {
+	w := newWorld(seed(t), DefaultTimes, 6, 64, 192)
+	w.calm = true
+	old := []*replica{w.start(), w.start(), w.start()}
+	w.run(300)
+	w.settled(t)
+	w.start()
+	for w.now < 400 {
+		w.run(w.now + 1)
+		for shard := range w.shards {
+			watchers := 0
+			for _, r := range old {
+				if r.Watches(shard) {
+					watchers++
+				}
+			}
+			if watchers < Watchers {
+				t.Fatalf("at %.0f s shard %d is watched by %d of those who were there before", w.now, shard, watchers)
+			}
+		}
+	}
+	old[0].dead = true // and begins anew at once, as a pod does
+	w.start()
+	w.report.unled = 0
+	w.run(440)
+	w.lead()
+	// The last renewal is seen after Look, and as old after Lease, each at the next turn.
+	if d := DefaultTimes; w.report.unled > (d.Lease + 2*d.Look + 4*d.Retry).Seconds() {
+		t.Errorf("for %.0f s nobody led a shard", w.report.unled)
+	}
+	w.run(700)
+	w.settled(t)
+}
+
 func TestAReplicaThatStopsGivesItsShardsToTheOthersAtOnce(t *testing.T) {
 	w := newWorld(seed(t), DefaultTimes, 4, 16, 48)
 	w.calm = true

@@ -118,7 +118,8 @@ e2e: cluster-deps ## run the tests on a real cluster of their own
 .PHONY: cluster-deps
 cluster-deps:
 	@tools/deps.sh ip:iproute2 nft:nftables runc:runc debootstrap:debootstrap tar:tar \
-	  /usr/lib/cni/ptp:containernetworking-plugins buildah:buildah prometheus:prometheus
+	  /usr/lib/cni/ptp:containernetworking-plugins buildah:buildah \
+	  prometheus:prometheus prometheus-alertmanager:prometheus-alertmanager
 
 .PHONY: clean
 clean: ## remove what the other targets made

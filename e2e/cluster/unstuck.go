@@ -21,6 +21,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
 
 	"github.com/cjworkbench/unstuck/e2e/artifact"
@@ -84,6 +85,16 @@ func (u *Unstuck) Install(ctx context.Context, values string) error {
 		leader, err := u.Leader(ctx)
 		return leader != nil, err
 	})
+}
+
+// Scale changes how many replicas there are, and does not wait.
+func (u *Unstuck) Scale(ctx context.Context, replicas int) error {
+	patch := fmt.Appendf(nil, `{"spec": {"replicas": %d}}`, replicas)
+	_, err := u.cluster.Kubernetes.AppsV1().Deployments(u.Namespace).Patch(ctx, unstuckRelease, types.MergePatchType, patch, metav1.PatchOptions{})
+	if err != nil {
+		return fmt.Errorf("scale Unstuck to %d: %w", replicas, err)
+	}
+	return nil
 }
 
 // Remove uninstalls it, with all that it has written down.

@@ -56,16 +56,21 @@ const quickHandshake = 3 * time.Second
 
 // config gives the chart's values that watch a broker, with more of its keys, or others, in YAML.
 func config(b *cluster.Broker, mode, keys string) string {
-	return fmt.Sprintf(`
+	return `
 config:
   log: {format: json, level: debug}
   brokers:
-  - name: rabbitmq
+` + watched("rabbitmq", b, mode, keys)
+}
+
+// watched is one of the brokers in the configuration, by a name and with more of its keys.
+func watched(name string, b *cluster.Broker, mode, keys string) string {
+	return fmt.Sprintf(`  - name: %s
     username: %s
     secret: {name: %s-secret, password_key: rabbitmq-pass}
     mode: %s
     pods: {namespace: %s, selector: "%s", container: %s}
-%s`, cluster.User, cluster.BrokerName, mode, b.Namespace, cluster.Selector, cluster.Container, keys)
+%s`, name, cluster.User, cluster.BrokerName, mode, b.Namespace, cluster.Selector, cluster.Container, keys)
 }
 
 // site is a broker, and Unstuck that watches it.

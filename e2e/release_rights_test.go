@@ -64,9 +64,9 @@ func TestACallerMayDoWhatTheirTokenOrTheirAccountMayAndNothingElse(t *testing.T)
 	}
 	tokens := map[string]string{"nobody at all": "", "a stranger": "ci.c2VjcmV0", "former": s.tokens["former"], "ci": s.tokens["ci"]}
 	for _, name := range []string{"restarter", "deployer", "nobody"} {
-		tokens[name] = accountToken(t, name)
+		tokens[name] = accountToken(t, "granted", name)
 	}
-	tokens["elsewhere"] = accountToken(t, "deployer", "https://elsewhere.example")
+	tokens["elsewhere"] = accountToken(t, "granted", "deployer", "https://elsewhere.example")
 
 	const granted, other = "/api/v1/environments/granted", "/api/v1/environments/staging"
 	requests := map[string]struct {
@@ -168,9 +168,9 @@ func TestACallerMayDoWhatTheirTokenOrTheirAccountMayAndNothingElse(t *testing.T)
 	})
 }
 
-func accountToken(t *testing.T, account string, audiences ...string) string {
+func accountToken(t *testing.T, namespace, account string, audiences ...string) string {
 	t.Helper()
-	token, err := shared.AccountToken(within(t, 10*time.Second), "granted", account, audiences...)
+	token, err := shared.AccountToken(within(t, 10*time.Second), namespace, account, audiences...)
 	if err != nil {
 		t.Fatal(err)
 	}

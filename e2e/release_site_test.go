@@ -151,7 +151,7 @@ rbac: {reviews: true}
 var releases = sync.OnceValues(func() (*installation, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
-	return install(ctx, "unstuck-releases", onlyReleases, []string{"staging", "production", "trouble", "again", "typed-source", "typed", "granted"},
+	return install(ctx, "unstuck-releases", onlyReleases, []string{"staging", "production", "trouble", "again", "typed-source", "typed", "paged", "granted"},
 		map[string]string{
 			"production": "    promote_from: staging\n    healthy_for: 1s\n",
 			"typed":      "    promote_from: typed-source\n    healthy_for: 1s\n",

@@ -55,9 +55,9 @@ func (s *clientSet) AuthorizationV1() authorizationv1.AuthorizationV1Interface {
 	return s.authorization
 }
 
-// newClientSet makes the clients. They share one connection and one allowance of requests; only the Lease has its own
-// allowance, or leadership would be lost when there is much else to ask.
-func newClientSet(config *rest.Config) (*clientSet, error) {
+// newClientSet makes the clients. They share one connection and one allowance of requests; only the Leases, of which there
+// are many where brokers are shared out, have their own, or leadership would be lost when there is much else to ask.
+func newClientSet(config *rest.Config, s Sharing) (*clientSet, error) {
 	config = rest.CopyConfig(config)
 	config.AcceptContentTypes = "application/vnd.kubernetes.protobuf,application/json"
 	config.ContentType = "application/vnd.kubernetes.protobuf"
@@ -66,17 +66,17 @@ func newClientSet(config *rest.Config) (*clientSet, error) {
 		return nil, err
 	}
 	leases := rest.CopyConfig(config)
-	leases.RateLimiter = flowcontrol.NewTokenBucketRateLimiter(5, 10)
-	var s clientSet
+	leases.RateLimiter = flowcontrol.NewTokenBucketRateLimiter(s.allowance())
+	var set clientSet
 	errs := make([]error, 7)
-	s.core, errs[0] = corev1.NewForConfigAndClient(config, h)
-	s.apps, errs[1] = appsv1.NewForConfigAndClient(config, h)
-	s.policy, errs[2] = policyv1.NewForConfigAndClient(config, h)
-	s.coordination, errs[3] = coordinationv1.NewForConfigAndClient(leases, h)
-	s.authorization, errs[4] = authorizationv1.NewForConfigAndClient(config, h)
-	s.authentication, errs[5] = authenticationv1.NewForConfigAndClient(config, h)
-	s.batch, errs[6] = batchv1.NewForConfigAndClient(config, h)
-	return &s, errors.Join(errs...)
+	set.core, errs[0] = corev1.NewForConfigAndClient(config, h)
+	set.apps, errs[1] = appsv1.NewForConfigAndClient(config, h)
+	set.policy, errs[2] = policyv1.NewForConfigAndClient(config, h)
+	set.coordination, errs[3] = coordinationv1.NewForConfigAndClient(leases, h)
+	set.authorization, errs[4] = authorizationv1.NewForConfigAndClient(config, h)
+	set.authentication, errs[5] = authenticationv1.NewForConfigAndClient(config, h)
+	set.batch, errs[6] = batchv1.NewForConfigAndClient(config, h)
+	return &set, errors.Join(errs...)
 }
 
 // Missing is a permission that we need and do not have. As an error it is why something could not be done.

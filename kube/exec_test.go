@@ -207,19 +207,7 @@ func connect(t *testing.T, h http.Handler) (*Pods, probe.Node) {
 	t.Helper()
 	server := httptest.NewServer(h)
 	t.Cleanup(server.Close)
-	file := filepath.Join(t.TempDir(), "kubeconfig")
-	config := fmt.Sprintf(`
-apiVersion: v1
-kind: Config
-clusters: [{name: here, cluster: {server: %q}}]
-users: [{name: me, user: {token: hunter2-token}}]
-contexts: [{name: here, context: {cluster: here, user: me, namespace: unstuck-here}}]
-current-context: here
-`, server.URL)
-	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	client, err := Connect(Options{Kubeconfig: file, UserAgent: "unstuck/1.2.3"}, quiet())
+	client, err := Connect(Options{Kubeconfig: kubeconfig(t, server.URL), UserAgent: "unstuck/1.2.3"}, quiet())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -230,6 +218,24 @@ current-context: here
 	p.feed.items["rabbit-1"] = trimPod("rabbitmq")(rabbit(1)) // as if it had been watched
 	p.feed.listed, p.feed.open = true, 1
 	return p, probe.Node{Broker: "main", Name: "rabbit-1", UID: "rabbit-1-uid"}
+}
+
+// kubeconfig writes a file with which that server is the cluster.
+func kubeconfig(t *testing.T, server string) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "kubeconfig")
+	config := fmt.Sprintf(`
+apiVersion: v1
+kind: Config
+clusters: [{name: here, cluster: {server: %q}}]
+users: [{name: me, user: {token: hunter2-token}}]
+contexts: [{name: here, context: {cluster: here, user: me, namespace: unstuck-here}}]
+current-context: here
+`, server)
+	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
 }
 
 // status is what the API server says of how a command ended.

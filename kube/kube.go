@@ -34,8 +34,10 @@ type Options struct {
 	Lease      string // the name of the Lease that says which replica leads; unstuck if empty
 	Elsewhere  bool   // it is another cluster than our own, and none of our state is in it: only tells Check what is needed
 
-	QPS   int // requests a second, on average; 50 if zero. The Lease has an allowance of its own.
+	QPS   int // requests a second, on average; 50 if zero. Leases have an allowance of their own.
 	Burst int // and at once; 100 if zero
+
+	Sharing Sharing // of brokers and applications over replicas; the zero value: one leads all
 
 	UserAgent string // by which the API server's log tells us apart; unstuck if empty
 }
@@ -76,12 +78,13 @@ func Connect(o Options, log *slog.Logger) (*Client, error) {
 	config.UserAgent = cmp.Or(o.UserAgent, "unstuck")
 	config.RateLimiter = flowcontrol.NewTokenBucketRateLimiter(config.QPS, config.Burst)
 	config.WarningHandler = rest.NoWarnings{} // they would be logged again with each request
-	set, err := newClientSet(config)
+	set, err := newClientSet(config, o.Sharing)
 	if err != nil {
 		return nil, fmt.Errorf("connect to Kubernetes: %w", err)
 	}
 	c := newClient(set, namespace, cmp.Or(o.Lease, "unstuck"), &dialer{config: config, pods: set.core.RESTClient()}, log)
 	c.elsewhere = o.Elsewhere
+	c.share(o.Sharing)
 	return c, nil
 }
 

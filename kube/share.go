@@ -45,8 +45,20 @@ func (s *sharing) common() string { return fmt.Sprintf("shared-by-%d", s.Shards)
 func (s *sharing) seat(i int) string  { return fmt.Sprintf("%s-%d-seat-%d", s.lease, s.Shards, i) }
 func (s *sharing) shard(i int) string { return fmt.Sprintf("%s-%d-shard-%d", s.lease, s.Shards, i) }
 
-// Share has brokers shared out. It must be called before anything is watched.
-func (c *Client) Share(s Sharing) {
+// allowance is how many requests about Leases there may be, a second and at once. Each Lease is asked for every Retry at most,
+// and all at once when we begin, or when the API server is back: nothing of that may wait for the rest, or Leases that are
+// held would not be renewed in time. Besides there are the common Lease, and the locks of namespaces.
+func (s Sharing) allowance() (qps float32, burst int) {
+	qps, burst = 5, 10
+	if s.Shards > 0 {
+		leases := s.Shards + s.Members
+		qps, burst = qps+float32(float64(leases)/share.DefaultTimes.Retry.Seconds()), burst+leases
+	}
+	return qps, burst
+}
+
+// share has brokers shared out. It must be called before anything is watched.
+func (c *Client) share(s Sharing) {
 	if s.Shards > 0 {
 		c.sharing = &sharing{Sharing: s, api: c.api, namespace: c.namespace, lease: c.campaign.lease, log: c.log, campaign: c.campaign}
 	}

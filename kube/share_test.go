@@ -12,6 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/cjworkbench/unstuck/probe"
+	"github.com/cjworkbench/unstuck/share"
 )
 
 // brokersShared are names of which each shard of eight has some.
@@ -24,7 +25,7 @@ func brokersShared() (names []string) {
 
 func sharingClient(c *cluster) *Client {
 	client := c.client()
-	client.Share(Sharing{Shards: 8, Members: 4})
+	client.share(Sharing{Shards: 8, Members: 4})
 	return client
 }
 
@@ -136,7 +137,7 @@ func TestWhoeverSharesOtherwiseOrDoesNotActsOnlyOnceTheOthersAreGone(t *testing.
 		stopA, stopB := start(t, a, "a"), start(t, b, "b")
 		pass(time.Minute)
 		alone, more := c.client(), c.client()
-		more.Share(Sharing{Shards: 16, Members: 4})
+		more.share(Sharing{Shards: 16, Members: 4})
 		start(t, alone, "alone")
 		start(t, more, "more")
 		pass(time.Minute)
@@ -218,4 +219,24 @@ func TestWithoutThePermissionForTheLeasesNobodyLeadsAndTheLogSaysWhy(t *testing.
 		pass(time.Minute)
 		led(t, 1, client)
 	})
+}
+
+func TestNoRequestAboutALeaseWaitsForTheOthers(t *testing.T) {
+	for _, s := range []Sharing{{}, {Shards: 8, Members: 4}, {Shards: 64, Members: 12}, {Shards: 256, Members: 64}} {
+		synctest.Test(t, func(t *testing.T) {
+			client, err := Connect(Options{Kubeconfig: kubeconfig(t, "https://kubernetes.invalid"), Sharing: s}, quiet())
+			if err != nil {
+				t.Fatal(err)
+			}
+			limit := client.api.CoordinationV1().RESTClient().GetRateLimiter()
+			for turn := range 100 {
+				for i := range s.Shards + s.Members + 2 { // the common Lease, and a namespace's lock
+					if !limit.TryAccept() {
+						t.Fatalf("%+v: at turn %d request %d has to wait", s, turn, i)
+					}
+				}
+				time.Sleep(share.DefaultTimes.Retry)
+			}
+		})
+	}
 }

@@ -39,12 +39,11 @@ func newCluster(c *config.Config, m *metrics.Metrics, log *slog.Logger) (*cluste
 	k := c.Kubernetes
 	client, err := kube.Connect(kube.Options{
 		Kubeconfig: k.Kubeconfig, Context: k.Context, Namespace: k.Namespace, Lease: k.Lease, QPS: k.QPS, Burst: k.Burst,
-		UserAgent: userAgent(),
+		Sharing: kube.Sharing{Shards: k.Shards, Members: k.Members}, UserAgent: userAgent(),
 	}, log)
 	if err != nil {
 		return nil, err
 	}
-	client.Share(kube.Sharing{Shards: k.Shards, Members: k.Members})
 	return &cluster{Client: client, others: make(map[string]*kube.Client), pods: make(map[string]*kube.Pods), metrics: m, log: log}, nil
 }
 

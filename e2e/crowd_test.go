@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -62,10 +63,7 @@ func TestReplicasShareTheBrokersAndTheOthersTakeOverThoseOfADeadOne(t *testing.T
 	}
 	c.wait(time.Minute, "suspected by its owner", func() error {
 		v, err := c.view(broker)
-		if err == nil {
-			err = phase(node, remediate.Suspect, remediate.Confirmed)(v)
-		}
-		return err
+		return errors.Join(err, phase(node, remediate.Suspect, remediate.Confirmed)(v))
 	})
 	killed := time.Now()
 	if err := c.daemon.Kill(pods[podOf(dead)]); err != nil {
@@ -79,11 +77,7 @@ func TestReplicasShareTheBrokersAndTheOthersTakeOverThoseOfADeadOne(t *testing.T
 	if a.At.Before(killed) {
 		t.Errorf("deleted at %v, before %s was killed at %v", a.At, dead, killed)
 	}
-}
-
-// startLone starts a broker of one node.
-func startLone(t *testing.T, namespace string) *cluster.Broker {
-	return startBroker(t, cluster.BrokerOptions{Namespace: namespace, Replicas: 1, HandshakeTimeout: quickHandshake})
+	c.unhindered()
 }
 
 // startCrowd has three replicas share six brokers: the first alone may be acted upon, and the others, to have some, are the
@@ -199,13 +193,6 @@ func (c *crowd) places() map[string]place {
 		}
 	}
 	return all
-}
-
-// sample gives the value of a broker's series in a replica's metrics; empty: there is none.
-func sample(text, name, broker string) string {
-	_, value, _ := strings.Cut(text, fmt.Sprintf("\n%s{broker=%q} ", name, broker))
-	value, _, _ = strings.Cut(value, "\n")
-	return value
 }
 
 // wait waits until ok gives no error, and looks at who leads all the while.
@@ -394,4 +381,20 @@ func (c *crowd) deletedOnce(broker string, b *cluster.Broker, uid string) remedi
 	}
 	c.t.Logf("deleted by %s, which had led since %v before", owner, v.Acts[0].At.Sub(since).Round(100*time.Millisecond))
 	return v.Acts[0]
+}
+
+// unhindered wants no request about a Lease to have waited for others for long, of which the logs would tell.
+func (c *crowd) unhindered() {
+	c.t.Helper()
+	for name := range c.pods() {
+		log, err := c.daemon.Logs(within(c.t, 20*time.Second), name, 100_000)
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		for line := range strings.Lines(log) {
+			if strings.Contains(line, "client-side throttling") && strings.Contains(line, "/leases") {
+				c.t.Fatalf("%s: %s", name, line)
+			}
+		}
+	}
 }

@@ -372,3 +372,10 @@ func (s *site) leader() *corev1.Pod {
 		}
 	}
 }
+
+// sample gives the value of a broker's series in a replica's metrics; empty: there is none.
+func sample(text, name, broker string) string {
+	_, value, _ := strings.Cut(text, fmt.Sprintf("\n%s{broker=%q} ", name, broker))
+	value, _, _ = strings.Cut(value, "\n")
+	return value
+}

@@ -21,6 +21,7 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/kubernetes/fake"
@@ -36,8 +37,8 @@ func TestMain(m *testing.M) {
 }
 
 // cluster is client-go's fake API server, with what that one leaves out and we rely on: it honours the preconditions
-// and the dry run of a delete, the UID and the resource version in a patch, resource versions in updates and label
-// selectors in watches. It can be away, and refuse what is not allowed.
+// and the dry run of a delete, the UID and the resource version in a patch, resource versions in updates, updates that
+// make a Lease, and label selectors in watches. It can be away, and refuse what is not allowed.
 type cluster struct {
 	*fake.Clientset
 
@@ -229,16 +230,20 @@ func (c *cluster) react(a clienttesting.Action) (handled bool, o runtime.Object,
 		if _, err := c.Tracker().Get(a.Resource, a.Namespace, nameOf(o)); err == nil {
 			return true, nil, apierrors.NewAlreadyExists(a.Resource.GroupResource(), nameOf(o))
 		}
-		c.version(a.Resource, o)
-		return true, o, c.Tracker().Create(a.Resource, o, a.Namespace)
+		return true, o, c.create(a.Resource, a.Namespace, o)
 	case clienttesting.UpdateActionImpl:
 		o = a.GetObject().DeepCopyObject()
+		is, _ := meta.Accessor(o)
 		old, err := c.Tracker().Get(a.Resource, a.Namespace, nameOf(o))
-		if err != nil {
+		switch {
+		case err != nil && a.Resource.Resource != "leases":
 			return true, nil, err
+		case err != nil && is.GetUID() != "":
+			return true, nil, apierrors.NewConflict(a.Resource.GroupResource(), nameOf(o), errors.New("precondition failed: uid"))
+		case err != nil: // a Lease can be made by an update, whatever version it names
+			return true, o, c.create(a.Resource, a.Namespace, o)
 		}
 		was, _ := meta.Accessor(old)
-		is, _ := meta.Accessor(o)
 		if is.GetResourceVersion() != "" && is.GetResourceVersion() != was.GetResourceVersion() {
 			return true, nil, apierrors.NewConflict(a.Resource.GroupResource(), nameOf(o), errors.New("the object has been modified"))
 		}
@@ -256,6 +261,14 @@ func (c *cluster) react(a clienttesting.Action) (handled bool, o runtime.Object,
 		}
 	}
 	return false, nil, nil // the tracker does the rest
+}
+
+func (c *cluster) create(resource schema.GroupVersionResource, namespace string, o runtime.Object) error {
+	c.version(resource, o)
+	if m, _ := meta.Accessor(o); resource.Resource == "leases" {
+		m.SetUID(types.UID("uid-of-version-" + m.GetResourceVersion()))
+	}
+	return c.Tracker().Create(resource, o, namespace)
 }
 
 func nameOf(o runtime.Object) string {

@@ -85,6 +85,7 @@ type campaign struct {
 	renewed  time.Time // when the latest request began that made or kept us the holder; zero: we are not
 	since    time.Time // when we took the Lease that we hold
 	holder   string    // whom the latest answer showed to hold it; empty: nobody
+	others   time.Time // when an answer last came that showed another to hold it
 }
 
 func newCampaign(a api, namespace, lease string, log *slog.Logger) *campaign {
@@ -150,6 +151,9 @@ func (k *campaign) note(verb string, began time.Time, held *resourcelock.LeaderE
 	switch {
 	case k.holder != k.identity:
 		k.renewed, k.since = time.Time{}, time.Time{}
+		if k.holder != "" {
+			k.others = time.Now()
+		}
 	case verb != "get":
 		k.renewed = began
 		// Truncated to what the API server keeps, so that it is the same when it comes back from there.
@@ -183,8 +187,20 @@ type observedLock struct {
 	holder   string // as the latest answer had it
 }
 
-var errOthers = errors.New("another replica holds the lease by now")
+var (
+	errOthers  = errors.New("another replica holds the lease by now")
+	errDeleted = errors.New("somebody has deleted the lease, and the replica that held it may not know yet")
+)
 
+// mayBeHeld says whether another replica may count itself as the holder of a Lease that does not exist any more. We heard of
+// it after it last renewed, by the clock that nobody sets.
+func (k *campaign) mayBeHeld() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return !k.others.IsZero() && time.Since(k.others) < leaseDuration
+}
+
+// Get reads the Lease. The elector takes one that does not exist at once.
 func (l *observedLock) Get(ctx context.Context) (*resourcelock.LeaderElectionRecord, []byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
@@ -194,6 +210,9 @@ func (l *observedLock) Get(ctx context.Context) (*resourcelock.LeaderElectionRec
 		l.holder = record.HolderIdentity
 	}
 	_ = l.campaign.note("get", began, record, err)
+	if apierrors.IsNotFound(err) && l.campaign.mayBeHeld() {
+		err = errDeleted
+	}
 	return record, raw, err
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 	coordinationv1 "k8s.io/api/coordination/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/cjworkbench/unstuck/probe"
 	"github.com/cjworkbench/unstuck/share"
@@ -211,22 +213,24 @@ func (s *sharing) note(fault string) {
 
 // written is the Lease as r wants it.
 func (s *sharing) written(name string, r share.Request) *coordinationv1.Lease {
+	uid, version, _ := strings.Cut(r.Over, "/")
 	l := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{
-		Name: name, Namespace: s.namespace, ResourceVersion: r.Over, Labels: map[string]string{managedBy: "unstuck"},
+		Name: name, Namespace: s.namespace, UID: types.UID(uid), ResourceVersion: version, Labels: map[string]string{managedBy: "unstuck"},
 	}}
 	if r.Holder != "" {
 		seconds := int32(share.DefaultTimes.Lease / time.Second)
 		l.Spec = coordinationv1.LeaseSpec{
 			HolderIdentity: &r.Holder, LeaseDurationSeconds: &seconds,
-			AcquireTime: new(metav1.NewMicroTime(r.Taken)), RenewTime: new(metav1.NewMicroTime(r.At)),
+			AcquireTime: new(metav1.NewMicroTime(r.Acquired())), RenewTime: new(metav1.NewMicroTime(r.At)),
 		}
 	}
 	return l
 }
 
-// seen is what a Lease says.
+// seen is what a Lease says. The UID is a part of its version: an update without one would make the Lease anew if somebody
+// has deleted it, whatever resource version it names (AllowCreateOnUpdate in Kubernetes' pkg/registry/coordination/lease).
 func seen(l *coordinationv1.Lease) share.Lease {
-	it := share.Lease{Holder: holderOf(l), Version: l.ResourceVersion}
+	it := share.Lease{Holder: holderOf(l), Version: string(l.UID) + "/" + l.ResourceVersion}
 	if l.Spec.AcquireTime != nil && l.Spec.RenewTime != nil {
 		it.Held = l.Spec.RenewTime.Sub(l.Spec.AcquireTime.Time)
 	}

@@ -240,3 +240,73 @@ func TestNoRequestAboutALeaseWaitsForTheOthers(t *testing.T) {
 		})
 	}
 }
+
+// aloneAtIt looks again and again for so long who leads which broker, and fails where one replica begins to lead it while
+// what another has begun as its leader may still go on.
+func aloneAtIt(t *testing.T, d time.Duration, clients ...*Client) {
+	t.Helper()
+	type leader struct {
+		client int
+		until  time.Time
+	}
+	last := make(map[string]leader)
+	for end := time.Now().Add(d); time.Now().Before(end); pass(100 * time.Millisecond) {
+		for _, name := range brokersShared() {
+			for i, c := range clients {
+				now := time.Now()
+				if leading, _ := c.leading(name, now); leading != probe.Yes {
+					continue
+				}
+				if was, led := last[name]; led && was.client != i && now.Before(was.until) {
+					t.Fatalf("replica %d leads %s, and what replica %d has begun there may go on for %s", i, name, was.client, was.until.Sub(now))
+				}
+				last[name] = leader{i, now.Add(callTimeout)}
+			}
+		}
+	}
+}
+
+func TestALeaseThatSomebodyDeletesIsNotTakenWhileItsHolderMayActByIt(t *testing.T) {
+	for what, connect := range map[string]func(*cluster) *Client{"shared": sharingClient, "not shared": (*cluster).client} {
+		t.Run(what, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := newCluster(t)
+				a, b := connect(c), connect(c)
+				start(t, a, "a")
+				start(t, b, "b")
+				pass(4 * time.Minute)
+				led(t, 2, a, b)
+				for i := range 20 {
+					leases, err := c.CoordinationV1().Leases("unstuck").List(t.Context(), metav1.ListOptions{})
+					if err != nil {
+						t.Fatal(err)
+					}
+					for _, l := range leases.Items {
+						if !strings.Contains(l.Name, "seat") {
+							c.drop("leases", "coordination.k8s.io", "unstuck", l.Name)
+						}
+					}
+					aloneAtIt(t, 45*time.Second+time.Duration(i)*170*time.Millisecond, a, b)
+					led(t, 2, a, b)
+				}
+			})
+		})
+	}
+}
+
+// As that of whoever has given it up it would be there to be taken at once.
+func TestAWriteOverALeaseThatSomebodyHasDeletedDoesNotMakeItAnew(t *testing.T) {
+	c := newCluster(t)
+	s := sharingClient(c).sharing
+	made, o := s.ask(t.Context(), "a-lease", share.Request{Verb: share.Write, Holder: "me", Taken: time.Now(), At: time.Now()})
+	if o != share.Done || made.Holder != "me" {
+		t.Fatalf("%+v, %d", made, o)
+	}
+	c.drop("leases", "coordination.k8s.io", "unstuck", "a-lease")
+	if l, o := s.ask(t.Context(), "a-lease", share.Request{Verb: share.Write, Over: made.Version}); o != share.Overtaken {
+		t.Errorf("%+v, %d", l, o)
+	}
+	if l, o := s.ask(t.Context(), "a-lease", share.Request{Verb: share.Get}); o != share.Done || l != (share.Lease{}) {
+		t.Errorf("it is there again: %+v, %d", l, o)
+	}
+}

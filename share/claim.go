@@ -21,6 +21,10 @@ type Request struct {
 	Over   string    // the version that it must still have, or else nothing is written; empty: it must not exist
 }
 
+// Acquired is when the holder took the Lease, by the clock by which At is now. That may have been set since, and those who
+// read the Lease want to know how long ago it was.
+func (r Request) Acquired() time.Time { return r.At.Round(0).Add(-waited(r.Taken, r.At)) }
+
 // Verb is a kind of request.
 type Verb int
 
@@ -50,6 +54,9 @@ const (
 //	  |   for all of Lease          |
 //	  |                             |  not wanted: Held says no at once
 //	  +---- Next: Write nobody <--- leaving, for Call: what was begun ends meanwhile
+//
+// A Lease that does not exist may have been deleted by hand just now, and whoever held it does not know yet. So it is made
+// as that of somebody who never renews it, and ends like any other.
 type Claim struct {
 	times Times
 	me    string // this process's alone: a successor with the same name would take what it never had for its own
@@ -63,10 +70,19 @@ type Claim struct {
 	taken   time.Time // when we became that, if nobody else was in between
 	leaving time.Time // when we stopped acting, to give it up
 	idle    bool      // nothing that was begun goes on
+
+	// harmless says that nothing is begun by the Lease's holder that two must not do.
+	harmless bool
 }
+
+// nobody is the holder of a Lease that was just made.
+const nobody = "nobody-yet"
 
 // NewClaim makes the claim of me, who must be unique, to a Lease of which nothing is known.
 func NewClaim(me string, t Times) *Claim { return &Claim{me: me, times: t} }
+
+// newHarmlessClaim makes one to a Lease by which nobody acts.
+func newHarmlessClaim(me string, t Times) *Claim { return &Claim{me: me, times: t, harmless: true} }
 
 // Held says whether we hold the Lease now, and since when without a break. What is begun while it says so, and ends within
 // Call, ends before anybody else could hold it.
@@ -82,12 +98,12 @@ func (c *Claim) Ours() bool { return c.lease.Holder == c.me }
 
 // Free says whether the Lease is there to be taken: nobody's, or unchanged for so long that whoever holds it cannot know.
 func (c *Claim) Free(now time.Time) bool {
-	return !c.heard.IsZero() && (c.lease.Holder == "" || lapse(c.changed, now) >= c.times.Lease)
+	return !c.heard.IsZero() && (c.lease.Holder == "" || waited(c.changed, now) >= c.times.Lease)
 }
 
 // alive says whether whoever holds the Lease was alive at our latest look. While we ourselves hear nothing, that stays.
 func (c *Claim) alive() bool {
-	return c.lease.Holder != "" && lapse(c.changed, c.heard) < c.times.Lease
+	return c.lease.Holder != "" && waited(c.changed, c.heard) < c.times.Lease
 }
 
 // warm says whether the holder is, and has been for a while by its own word: all who look agree on that, but for Look.
@@ -108,12 +124,14 @@ func (c *Claim) Next(now time.Time, wanted, look bool) Request {
 		return get
 	case c.Ours() && wanted:
 		return Request{Verb: Write, Holder: c.me, Taken: cmp.Or(c.taken, now), At: now, Over: c.lease.Version}
-	case c.Ours() && (c.idle || lapse(c.leaving, now) >= c.times.Call):
+	case c.Ours() && (c.idle || waited(c.leaving, now) >= c.times.Call):
 		c.renewed = time.Time{}
 		return Request{Verb: Write, Over: c.lease.Version}
+	case wanted && c.lease.Version == "" && !c.harmless:
+		return Request{Verb: Write, Holder: nobody, Taken: now, At: now}
 	case wanted && c.Free(now):
 		return Request{Verb: Write, Holder: c.me, Taken: now, At: now, Over: c.lease.Version}
-	case !c.Ours() && (wanted || look && lapse(c.heard, now) >= c.times.Look):
+	case !c.Ours() && (wanted || look && waited(c.heard, now) >= c.times.Look):
 		return get
 	}
 	return Request{}

@@ -37,11 +37,11 @@ func (c claimant) held(at, since float64, want bool) {
 	}
 }
 
-// take has it take a Lease that does not exist, at the first second.
+// take has it take a Lease that was given up, at the first second.
 func (c claimant) take() {
 	c.t.Helper()
-	c.Note(c.next(0, true, Get, "", ""), second(0), second(0.1), Lease{}, Done)
-	c.Note(c.next(1, true, Write, "me", ""), second(1), second(5), Lease{Holder: "me", Version: "1"}, Done)
+	c.Note(c.next(0, true, Get, "", ""), second(0), second(0.1), Lease{Version: "0"}, Done)
+	c.Note(c.next(1, true, Write, "me", "0"), second(1), second(5), Lease{Holder: "me", Version: "1"}, Done)
 }
 
 func TestALeaseIsHeldFromBeforeItWasAskedForAndNotFromTheAnswer(t *testing.T) {
@@ -114,7 +114,7 @@ func TestALeaseThatSomebodyTookByForceIsLostAtOnce(t *testing.T) {
 func TestAClockThatStoodWhileTheMachineSleptHoldsNothing(t *testing.T) {
 	c := newClaimant(t)
 	began := time.Now()
-	c.Note(Request{Verb: Get}, began, began, Lease{}, Done)
+	c.Note(Request{Verb: Get}, began, began, Lease{Version: "0"}, Done)
 	c.Note(c.Next(began, true, true), began, began, Lease{Holder: "me", Version: "1"}, Done)
 	if _, held := c.Held(time.Now()); !held {
 		t.Fatal("it does not hold it")
@@ -122,4 +122,26 @@ func TestAClockThatStoodWhileTheMachineSleptHoldsNothing(t *testing.T) {
 	if _, held := c.Held(began.Round(0).Add(time.Minute)); held { // the wall clock alone
 		t.Error("a minute later it does")
 	}
+}
+
+// Somebody may have deleted it by hand, and whoever held it does not know yet.
+func TestALeaseThatDoesNotExistIsTakenOnlyWhenNobodyCanHoldItAnyMore(t *testing.T) {
+	for what, before := range map[string]Lease{"seen before": {Holder: "other", Version: "1"}, "never seen": {}} {
+		t.Run(what, func(t *testing.T) {
+			c := newClaimant(t)
+			c.Note(c.next(0, true, Get, "", ""), second(0), second(0.1), before, Done)
+			if before.Holder != "" {
+				c.Note(c.next(2, true, Get, "", ""), second(2), second(2.1), Lease{}, Done)
+			}
+			c.Note(c.next(4, true, Write, nobody, ""), second(4), second(4.1), Lease{Holder: nobody, Version: "2"}, Done)
+			c.next(19, true, Get, "", "")
+			c.next(19.1, true, Write, "me", "2")
+		})
+	}
+}
+
+func TestASeatThatDoesNotExistIsTakenAtOnceForNobodyActsByIt(t *testing.T) {
+	c := claimant{newHarmlessClaim("me", DefaultTimes), t}
+	c.Note(c.next(0, true, Get, "", ""), second(0), second(0.1), Lease{}, Done)
+	c.next(2, true, Write, "me", "")
 }

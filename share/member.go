@@ -22,7 +22,7 @@ func NewMember(me string, seats, shards int, t Times) *Member {
 	all := make([]int, seats)
 	for i := range seats {
 		all[i] = i
-		m.seats = append(m.seats, NewClaim(me, t))
+		m.seats = append(m.seats, newHarmlessClaim(me, t))
 	}
 	for i := range shards {
 		m.shards = append(m.shards, NewClaim(me, t))
@@ -55,7 +55,7 @@ func (m *Member) Leads(shard int, now time.Time) (since time.Time, leads bool) {
 
 // Another gives who else holds the shard's Lease as far as this member knows; empty: nobody, or it does not look.
 func (m *Member) Another(shard int) string {
-	if c := m.shards[shard]; !c.Ours() && c.alive() {
+	if c := m.shards[shard]; !c.Ours() && c.alive() && c.lease.Holder != nobody {
 		return c.lease.Holder
 	}
 	return ""

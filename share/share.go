@@ -68,7 +68,14 @@ func mix(x uint64) uint64 {
 	return x ^ x>>31
 }
 
+// Of two clocks each question asks the one that can err only in the safe direction. Whoever gives something up goes by the
+// one that says more; whoever waits for another to have given it up goes by the one that nobody can set.
+
 // lapse is how much time has passed, by the wall clock if that says more: the other stands while a machine is suspended.
 func lapse(since, now time.Time) time.Duration {
 	return max(now.Sub(since), now.Round(0).Sub(since.Round(0)))
 }
+
+// waited is how much time has passed at least. The wall clock has no say: it may just have been set an hour ahead. Both
+// times must have a reading of the other clock, as those of time.Now do.
+func waited(since, now time.Time) time.Duration { return now.Sub(since) }

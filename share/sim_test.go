@@ -16,6 +16,7 @@ type world struct {
 	times  Times
 	shards int
 	seats  int
+	began  time.Time
 	now    float64
 	events events
 	leases map[string]Lease
@@ -45,7 +46,7 @@ type report struct {
 	led, notLed                           int     // how often a shard was led, and how often not
 	acts, handovers, requests, failures   int
 	started, killed, left, cut, suspended int
-	outages                               int
+	outages, set, deleted                 int
 }
 
 // replica is one process.
@@ -53,7 +54,8 @@ type replica struct {
 	*Member
 
 	name      string
-	rate, off float64 // of its clock: so many of its seconds in one, and how far ahead it began
+	rate      float64 // of its clock: so many of its seconds in one
+	ahead     int     // how many seconds ahead of ours it has been set
 	dead      bool
 	cut       float64 // until when it does not reach the API server
 	suspended float64 // until when it does not run
@@ -61,7 +63,7 @@ type replica struct {
 }
 
 func (r *replica) clock(w *world) time.Time {
-	return time.Unix(1_790_000_000, 0).Add(time.Duration((r.off + r.rate*w.now) * float64(time.Second)))
+	return setAhead(w.began.Add(time.Duration(r.rate*w.now*float64(time.Second))), r.ahead)
 }
 
 // real gives how long a time by the replica's clock is.
@@ -103,7 +105,7 @@ func (w *world) run(until float64) {
 
 func newWorld(seed uint64, t Times, seats, shards, nodes int) *world {
 	w := &world{
-		Rand: rand.New(rand.NewPCG(seed, seed)), times: t, seats: seats, shards: shards, leases: make(map[string]Lease),
+		Rand: rand.New(rand.NewPCG(seed, seed)), began: time.Now(), times: t, seats: seats, shards: shards, leases: make(map[string]Lease),
 		nodes: make([][]int, shards), probed: make([]float64, nodes), acting: make([]acting, shards), unled: make([]float64, shards),
 	}
 	for n := range nodes {
@@ -125,7 +127,7 @@ const skew = 0.015
 func (w *world) start() *replica {
 	w.report.started++
 	r := &replica{
-		name: fmt.Sprintf("replica-%d", w.report.started), rate: 1 - skew + 2*skew*w.Float64(), off: w.Float64() * 86400,
+		name: fmt.Sprintf("replica-%d", w.report.started), rate: 1 - skew + 2*skew*w.Float64(), ahead: w.IntN(86400),
 		watched: make([]bool, w.shards),
 	}
 	r.Member = NewMember(r.name, w.seats, w.shards, w.times)
@@ -237,7 +239,7 @@ func (w *world) serve(name string, q Request) (Lease, Outcome) {
 	w.writes++
 	l = Lease{Holder: q.Holder, Version: fmt.Sprint(w.writes)}
 	if q.Holder != "" {
-		l.Held = q.At.Sub(q.Taken)
+		l.Held = q.At.Round(0).Sub(q.Acquired())
 	}
 	w.leases[name] = l
 	return l, Done

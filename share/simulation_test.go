@@ -2,6 +2,7 @@ package share
 
 import (
 	"flag"
+	"fmt"
 	"slices"
 	"testing"
 	"time"
@@ -19,8 +20,8 @@ func seed(t *testing.T) uint64 {
 	return s
 }
 
-// chaos has something go wrong four times a minute: replicas are started, stopped, killed, cut off and suspended, and at
-// times the API server is away. There are ten at least, and at most so many.
+// chaos has something go wrong four times a minute: replicas are started, stopped, killed, cut off and suspended, their
+// clocks are set, somebody deletes Leases, and at times the API server is away. There are ten at least, and at most so many.
 func (w *world) chaos(atMost int) {
 	w.after(15*w.ExpFloat64(), func() {
 		if w.calm {
@@ -43,9 +44,17 @@ func (w *world) chaos(atMost int) {
 		case p < 75:
 			w.report.cut++
 			r.cut = w.now + 40*w.Float64()
-		case p < 95:
+		case p < 87:
 			w.report.suspended++
 			r.suspended = w.now + 40*w.Float64()
+		case p < 91:
+			w.report.set++
+			r.ahead += w.IntN(7200) - 3600
+		case p < 95:
+			w.report.deleted++
+			for range 1 + w.IntN(5) {
+				delete(w.leases, fmt.Sprintf("shard-%d", w.IntN(w.shards)))
+			}
 		default:
 			w.report.outages++
 			w.away = w.now + 30*w.Float64()
@@ -142,6 +151,33 @@ func TestTheSimulationSeesTwoActIfTheTimesLeaveThemRoom(t *testing.T) {
 				t.Errorf("nobody noticed: %+v", w.report)
 			}
 		})
+	}
+}
+
+func TestNeitherClocksThatAreSetNorLeasesThatAreDeletedLetTwoAct(t *testing.T) {
+	w := newWorld(seed(t), DefaultTimes, 10, 32, 300)
+	for range 8 {
+		w.start()
+	}
+	w.every(20, func() {
+		for _, r := range w.replicas {
+			switch w.IntN(4) {
+			case 0:
+				r.ahead += w.IntN(7200) - 3600
+			case 1:
+				r.cut = w.now + 19
+			}
+		}
+		for range 8 {
+			delete(w.leases, fmt.Sprintf("shard-%d", w.IntN(w.shards)))
+		}
+	})
+	w.run(1800)
+	for _, s := range w.trouble {
+		t.Error(s)
+	}
+	if w.report.handovers == 0 || w.report.led == 0 {
+		t.Errorf("nothing changed hands: %+v", w.report)
 	}
 }
 

@@ -112,6 +112,12 @@ func (r *releases) refuse(req release.Request) error {
 
 func plan(req release.Request) release.Plan {
 	p := release.Plan{Kind: req.Kind, Environment: req.Environment, Commit: req.Commit}
+	switch {
+	case req.Kind == release.Promotion || req.Kind == release.Revert:
+		p.Commit, p.Before = cmp.Or(req.Commit, newCommit), oldCommit
+	case req.Kind == release.Deploy && req.Commit == oldCommit:
+		p.Warning = "going back to " + oldCommit + " crosses a migration, which is not undone"
+	}
 	if req.Kind == release.Restart {
 		p.Steps = []release.Step{{ID: "roll frontend", Do: release.Roll, Name: "frontend", Deployment: "frontend-deployment", RestartedAt: req.At.UTC().Format(time.RFC3339)}}
 		return p

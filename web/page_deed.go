@@ -30,7 +30,7 @@ type field struct {
 	Name     string
 	Label    string
 	Hint     string
-	Kind     string // text, check, choice, guards, hidden; path: it is a part of the path
+	Kind     string // text, check, choice, guards, hidden; path: it is a part of the path; plan: only a plan fills it in
 	Choices  []string
 	Required bool
 }
@@ -48,7 +48,7 @@ var deeds = []deed{
 		what:   "Runs the jobs, then moves every service to the commit.",
 		fields: []field{{Name: "commit", Label: "Commit", Hint: "All 40 hexadecimal digits.", Kind: "text", Required: true}, reason, bugReport, onFailure}},
 	{path: "/environments/{env}/promote", route: "POST /api/v1/environments/{env}/promotions", verb: ToPromote, title: "Promote to {env}", label: "Promote", plans: true, typed: "env",
-		what: "Deploys the commit that the environment's source runs.", fields: []field{reason, bugReport, onFailure}},
+		what: "Deploys the commit that the environment's source runs.", fields: []field{{Name: "expect_commit", Kind: "plan"}, reason, bugReport, onFailure}},
 	{path: "/environments/{env}/revert", route: "POST /api/v1/environments/{env}/reverts", verb: ToRevert, title: "Revert {env}", label: "Revert", plans: true, typed: "env",
 		what: "Goes back to an earlier commit.",
 		fields: []field{{Name: "commit", Label: "Commit", Hint: "All 40 hexadecimal digits; empty: the previous good one.", Kind: "text"},

@@ -177,6 +177,69 @@ func TestADeployIsPlannedConfirmedByTypingAndDoneOnceFromThePage(t *testing.T) {
 	}
 }
 
+var hiddenInput = regexp.MustCompile(`<input type="hidden" name="([^"]+)" value="([^"]*)">`)
+
+// hidden gives what a form sends that nobody typed.
+func hidden(page string) url.Values {
+	form := make(url.Values)
+	for _, input := range hiddenInput.FindAllStringSubmatch(page, -1) {
+		form.Add(input[1], input[2])
+	}
+	return form
+}
+
+// What is asked for in general is answered with another commit, or another pod, a minute later.
+func TestWhatIsConfirmedIsWhatWasShownAndNotWhatHasTakenItsPlaceSince(t *testing.T) {
+	for what, c := range map[string]struct {
+		path  string
+		typed string
+		form  url.Values
+		shown string
+		sent  func(*site) string
+	}{
+		"promotion": {"/status/environments/production/promote", "production", url.Values{}, newCommit, func(s *site) string { return s.releases.asked[len(s.releases.asked)-1].ExpectCommit }},
+		"revert": {"/status/environments/production/revert", "production", url.Values{"accept_migration_risk": {"yes"}}, newCommit,
+			func(s *site) string { return s.releases.asked[len(s.releases.asked)-1].Commit }},
+		"deletion": {"/status/brokers/orders/nodes/mq-1/delete", "mq-1", url.Values{"override": {"paused", "observe-only"}}, "uid-of-mq-1",
+			func(s *site) string { return s.keeper.deleted[len(s.keeper.deleted)-1].UID }},
+	} {
+		t.Run(what, func(t *testing.T) {
+			s := newSite()
+			s.keeper.closed = nil
+			ada := s.signedIn(t, "ada", "localhost")
+			c.form.Set("step", "plan")
+			c.form.Set("reason", "weekly")
+			w := s.fill(ada, "localhost", c.path, c.form)
+			if w.Code != 200 || !strings.Contains(w.Body.String(), "<code>"+c.shown+"</code>") {
+				t.Fatalf("the plan: %d %s", w.Code, words(w.Body.String()))
+			}
+			form := hidden(w.Body.String())
+			form.Set("typed", c.typed)
+			if w := s.fill(ada, "localhost", c.path, form); w.Code != 303 || c.sent(s) != c.shown {
+				t.Errorf("%d: what is asked for is %q, and what was shown %q", w.Code, c.sent(s), c.shown)
+			}
+		})
+	}
+}
+
+func TestAPromotionWhoseSourceHasMovedOnIsPlannedAnew(t *testing.T) {
+	s := newSite()
+	ada := s.signedIn(t, "ada", "localhost")
+	s.releases.err = &release.Refusal{Code: release.Changed, Why: "staging runs another by now", Want: "look at the plan again"}
+	w := s.fill(ada, "localhost", "/status/environments/production/promote", url.Values{"step": {"do"}, "typed": {"production"}, "reason": {"weekly"}, "expect_commit": {oldCommit}})
+	if w.Code != 409 || !strings.Contains(w.Body.String(), "staging runs another by now") || hidden(w.Body.String()).Has("expect_commit") {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
+}
+
+func TestThePlanSaysThatADeployGoesBackAcrossAMigration(t *testing.T) {
+	s := newSite()
+	w := s.fill(s.signedIn(t, "ada", "localhost"), "localhost", "/status/environments/production/deploy", url.Values{"step": {"plan"}, "commit": {oldCommit}, "reason": {"back"}})
+	if w.Code != 200 || !strings.Contains(w.Body.String(), "crosses a migration, which is not undone.") {
+		t.Errorf("%d %s", w.Code, words(w.Body.String()))
+	}
+}
+
 // get is a browser's request, that has come to localhost.
 func (s *site) get(cookies []*http.Cookie, path string) *http.Request {
 	r := request("", "GET", path, "")

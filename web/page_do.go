@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/cjworkbench/unstuck/release"
@@ -154,11 +155,23 @@ func (p pages) planned(w http.ResponseWriter, r *http.Request, d deed) view {
 	switch plan := answer.value.(type) {
 	case release.Plan:
 		data.Plan = &plan
+		data.pin(plan.Commit, "commit", "expect_commit")
 	case Deleted:
 		data.Deleted = &plan
+		data.pin(plan.UID, "uid")
 	}
 	v.data = data
 	return v
+}
+
+// pin has the form send what the plan says, where it was left open: what is confirmed is what was shown, and not what the
+// same question would be answered with by then.
+func (d *deedData) pin(value string, names ...string) {
+	for i := range d.Fields {
+		if slices.Contains(names, d.Fields[i].Name) {
+			d.Fields[i].Value = value
+		}
+	}
 }
 
 // ask makes the request to the API that a form stands for, and has it answered like any other: the same checks, the same

@@ -28,6 +28,12 @@ func words(page string) string {
 func TestThePageSaysFirstHowThingsAre(t *testing.T) {
 	node := func(name string, p remediate.Phase) NodeLine { return NodeLine{Node: name, Phase: p} }
 	broker := func(nodes ...NodeLine) []Broker { return []Broker{{Broker: "orders", Nodes: nodes}} }
+	with := func(change func(*Broker), more ...Broker) []Broker {
+		b := broker(node("a", remediate.Well))[0]
+		change(&b)
+		return append([]Broker{b}, more...)
+	}
+	other := Broker{Broker: "jobs", Elsewhere: "the replica that holds the lease x"}
 	held := node("a", remediate.Confirmed)
 	held.Closed = []remediate.Guard{remediate.GuardPaused, remediate.GuardPeers}
 	going := node("a", remediate.Confirmed)
@@ -36,15 +42,24 @@ func TestThePageSaysFirstHowThingsAre(t *testing.T) {
 		brokers []Broker
 		want    headline
 	}{
-		"nothing":       {nil, headline{"No broker is watched that you may see.", "unsure"}},
-		"no node yet":   {broker(), headline{"No node has been found yet.", "unsure"}},
-		"all well":      {broker(node("a", remediate.Well), node("b", remediate.Well)), headline{"All is well: 2 nodes are well.", "good"}},
-		"one is all":    {broker(node("a", remediate.Well)), headline{"All is well: 1 node is well.", "good"}},
-		"not seen":      {broker(node("a", "")), headline{"a of orders: it has not been looked at yet.", "unsure"}},
-		"a suspect":     {broker(node("a", remediate.Suspect), node("b", remediate.Well)), headline{"a of orders: it may be stuck, and that is being confirmed. 1 other node is well.", "warn"}},
-		"held back":     {broker(held), headline{"a of orders: it is stuck, and its deletion is held back by paused, peers.", "bad"}},
-		"on its way":    {broker(going), headline{"a of orders: it is stuck, and is deleted now.", "bad"}},
-		"the worst":     {broker(node("a", remediate.Blind), node("b", remediate.Lost), node("c", remediate.Suspect)), headline{"b of orders: a deletion did not help, and a person must look at it. 2 other nodes are not well besides.", "bad"}},
+		"nothing":           {nil, headline{"No broker is watched that you may see.", "unsure"}},
+		"no node yet":       {broker(), headline{"No node has been found yet.", "unsure"}},
+		"all well":          {broker(node("a", remediate.Well), node("b", remediate.Well)), headline{"All is well: 2 nodes are well.", "good"}},
+		"one is all":        {broker(node("a", remediate.Well)), headline{"All is well: 1 node is well.", "good"}},
+		"not seen":          {broker(node("a", "")), headline{"a of orders: it has not been looked at yet.", "unsure"}},
+		"a suspect":         {broker(node("a", remediate.Suspect), node("b", remediate.Well)), headline{"a of orders: it may be stuck, and that is being confirmed. 1 other node is well.", "warn"}},
+		"held back":         {broker(held), headline{"a of orders: it is stuck, and its deletion is held back by paused, peers.", "bad"}},
+		"on its way":        {broker(going), headline{"a of orders: it is stuck, and is deleted now.", "bad"}},
+		"the worst":         {broker(node("a", remediate.Blind), node("b", remediate.Lost), node("c", remediate.Suspect)), headline{"b of orders: a deletion did not help, and a person must look at it. 2 other nodes are not well besides.", "bad"}},
+		"a node is missing": {with(func(b *Broker) { b.Expected = 2 }), headline{"What is seen here is well: 1 node is well. Nodes are missing: orders.", "warn"}},
+		"all are missing":   {with(func(b *Broker) { b.Expected, b.Nodes = 2, nil }), headline{"Nodes are missing: orders.", "warn"}},
+		"we cannot see":     {with(func(b *Broker) { b.Fault = "look at the nodes" }), headline{"What is seen here is well: 1 node is well. Unstuck cannot see or write down all that it needs: orders.", "warn"}},
+		"others watch some": {with(func(*Broker) {}, other), headline{"What is seen here is well: 1 node is well. Other replicas watch what this one does not: jobs.", "unsure"}},
+		"others watch all":  {[]Broker{other}, headline{"Other replicas watch what this one does not: jobs.", "unsure"}},
+		"some of all": {
+			with(func(b *Broker) { b.Expected, b.Nodes[0].Phase = 3, remediate.Suspect }, other),
+			headline{"a of orders: it may be stuck, and that is being confirmed. Nodes are missing: orders. Other replicas watch what this one does not: jobs.", "warn"},
+		},
 		"we are behind": {[]Broker{{Broker: "orders", Stale: true, Nodes: []NodeLine{node("a", remediate.Well)}}}, headline{"Unstuck itself is behind: it has not looked at orders lately, and what is shown of that is old.", "bad"}},
 	} {
 		if got := headlineOf(c.brokers); got != c.want {
@@ -93,6 +108,17 @@ func TestTheOverviewLeadsFromTheSentenceToTheNodeItsGuardsAndItsCase(t *testing.
 			}
 		}
 	})
+}
+
+func TestABrokerThatAnotherReplicaWatchesIsNotSaidToBeWell(t *testing.T) {
+	s := newScene()
+	s.set(func(b *remediate.Snapshot, _ *remediate.NodeSnapshot) { b.View.Elsewhere, b.Nodes = "the replica that holds the lease x", nil })
+	for _, path := range []string{"/status/", "/status/brokers/orders"} {
+		page := words(s.page("", path).Body.String())
+		if strings.Contains(page, "All is well") || !strings.Contains(page, "Other replicas watch what this one does not: orders.") || !strings.Contains(page, "ask the replica that holds the lease x") {
+			t.Errorf("%s: %s", path, page)
+		}
+	}
 }
 
 func TestTheCountdownEndsWhenTheNodeMayBeDeletedAtTheEarliest(t *testing.T) {

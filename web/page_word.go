@@ -75,7 +75,7 @@ func rank(p remediate.Phase) int {
 // headline is the sentence that says how things are.
 type headline struct{ Text, Tone string }
 
-// headlineOf says how things are: the worst first, in one sentence or two.
+// headlineOf says how things are: the worst first, in one sentence or two, and what cannot be seen from here.
 func headlineOf(brokers []Broker) headline {
 	var stale []string
 	var worst *NodeLine
@@ -97,13 +97,18 @@ func headlineOf(brokers []Broker) headline {
 			}
 		}
 	}
+	doubts := doubtsOf(brokers)
 	switch {
 	case len(brokers) == 0:
 		return headline{"No broker is watched that you may see.", "unsure"}
 	case len(stale) > 0:
 		return headline{fmt.Sprintf("Unstuck itself is behind: it has not looked at %s lately, and what is shown of that is old.", few(stale)), "bad"}
+	case worst == nil && nodes == 0 && doubts.Text != "":
+		return headline{strings.TrimSpace(doubts.Text), doubts.Tone}
 	case worst == nil && nodes == 0:
 		return headline{"No node has been found yet.", "unsure"}
+	case worst == nil && doubts.Text != "":
+		return headline{fmt.Sprintf("What is seen here is well: %s.%s", count(nodes, "node is well", "nodes are well"), doubts.Text), doubts.Tone}
 	case worst == nil:
 		return headline{fmt.Sprintf("All is well: %s.", count(nodes, "node is well", "nodes are well")), "good"}
 	}
@@ -113,7 +118,39 @@ func headlineOf(brokers []Broker) headline {
 	} else if nodes > 1 {
 		text += fmt.Sprintf(" %s.", count(nodes-1, "other node is well", "other nodes are well"))
 	}
-	return headline{text, toneOf(worst.Phase)}
+	return headline{text + doubts.Text, toneOf(worst.Phase)}
+}
+
+// doubtsOf says of what it cannot be told here how it is, each in a sentence after a space; no text: there is nothing.
+func doubtsOf(brokers []Broker) headline {
+	var missing, faulty, elsewhere []string
+	for _, b := range brokers {
+		switch {
+		case b.Elsewhere != "":
+			elsewhere = append(elsewhere, b.Broker)
+			continue
+		case len(b.Nodes) < b.Expected:
+			missing = append(missing, b.Broker)
+		}
+		if b.Fault != "" {
+			faulty = append(faulty, b.Broker)
+		}
+	}
+	var text strings.Builder
+	tone := "warn"
+	if len(missing) > 0 {
+		fmt.Fprintf(&text, " Nodes are missing: %s.", few(missing))
+	}
+	if len(faulty) > 0 {
+		fmt.Fprintf(&text, " Unstuck cannot see or write down all that it needs: %s.", few(faulty))
+	}
+	if text.Len() == 0 {
+		tone = "unsure"
+	}
+	if len(elsewhere) > 0 {
+		fmt.Fprintf(&text, " Other replicas watch what this one does not: %s.", few(elsewhere))
+	}
+	return headline{text.String(), tone}
 }
 
 // sentenceOf says in a few words how a node is that is not well.

@@ -124,7 +124,7 @@ type action struct {
 // actions are the deeds that there are for what a page shows, for which topic says of what kind that is. A page that
 // shows itself anew keeps the buttons that it has, for each costs a question or two to Kubernetes.
 func (p pages) actions(r *http.Request, topic string) []action {
-	if p.Identity == nil || r.Header.Get("Unstuck-Refresh") != "" {
+	if p.Identity == nil || r.Header.Get(refreshHeader) != "" {
 		return nil
 	}
 	var all []action

@@ -14,6 +14,9 @@ const (
 	newsPoll = 5 * time.Second // without news from this process: another replica may have some
 )
 
+// refreshHeader comes with a page's request for itself, after it was told that something has changed.
+const refreshHeader = "Unstuck-Refresh"
+
 // live tells, as server-sent events, that the topic of a page has changed. It does not say how: the page asks anew.
 func (p pages) live(w http.ResponseWriter, r *http.Request) error {
 	topic := r.URL.Query().Get("of")

@@ -93,6 +93,34 @@ func stuck(n *remediate.NodeSnapshot, p remediate.Phase, logins int, ago time.Du
 	}
 }
 
+func TestPagesThatShowThemselvesAnewKeepNobodyFromActing(t *testing.T) {
+	s := newSite()
+	s.Rate = defaultRate
+	s.build()
+	ada := s.signedIn(t, "ada", "localhost")
+	refresh := func() int {
+		r := s.get(ada, "/status/")
+		r.Header.Set("Unstuck-Refresh", "1")
+		return s.ask(r).Code
+	}
+	refused := false
+	for range 10 * defaultRate.Burst {
+		refused = refused || refresh() == http.StatusTooManyRequests
+	}
+	if !refused {
+		t.Error("they may ask as often as they like")
+	}
+	if w := s.ask(s.get(ada, "/status/")); w.Code != http.StatusOK {
+		t.Errorf("ada cannot see the page: %d", w.Code)
+	}
+	if w := s.fill(ada, "localhost", "/status/brokers/orders/pause", map[string][]string{"for": {"1h"}, "reason": {"because"}}); w.Code != http.StatusSeeOther {
+		t.Errorf("ada cannot pause: %d %s", w.Code, words(w.Body.String()))
+	}
+	if w := s.fill(ada, "localhost", "/status/brokers/orders/resume", nil, "Unstuck-Refresh", "1"); w.Code != http.StatusSeeOther {
+		t.Errorf("what changes something counts as a page: %d %s", w.Code, words(w.Body.String()))
+	}
+}
+
 func TestAnIncidentIsFollowedOnThePageFromSuspicionToCure(t *testing.T) {
 	t.Parallel()
 	s := newScene()

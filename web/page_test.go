@@ -112,7 +112,9 @@ func TestTheOverviewLeadsFromTheSentenceToTheNodeItsGuardsAndItsCase(t *testing.
 
 func TestABrokerThatAnotherReplicaWatchesIsNotSaidToBeWell(t *testing.T) {
 	s := newScene()
-	s.set(func(b *remediate.Snapshot, _ *remediate.NodeSnapshot) { b.View.Elsewhere, b.Nodes = "the replica that holds the lease x", nil })
+	s.set(func(b *remediate.Snapshot, _ *remediate.NodeSnapshot) {
+		b.View.Elsewhere, b.Nodes = "the replica that holds the lease x", nil
+	})
 	for _, path := range []string{"/status/", "/status/brokers/orders"} {
 		page := words(s.page("", path).Body.String())
 		if strings.Contains(page, "All is well") || !strings.Contains(page, "Other replicas watch what this one does not: orders.") || !strings.Contains(page, "ask the replica that holds the lease x") {

@@ -55,8 +55,9 @@ func (s *clientSet) AuthorizationV1() authorizationv1.AuthorizationV1Interface {
 	return s.authorization
 }
 
-// newClientSet makes the clients. They share one connection and one allowance of requests; only the Leases, of which there
-// are many where brokers are shared out, have their own, or leadership would be lost when there is much else to ask.
+// newClientSet makes the clients. They share one connection and one allowance of requests, with two exceptions. Leases, of
+// which there are many where brokers are shared out, have their own, or leadership would be lost when there is much else to
+// ask. And so has what callers have us ask about them, or whoever calls often would have a deletion wait.
 func newClientSet(config *rest.Config, s Sharing) (*clientSet, error) {
 	config = rest.CopyConfig(config)
 	config.AcceptContentTypes = "application/vnd.kubernetes.protobuf,application/json"
@@ -67,14 +68,18 @@ func newClientSet(config *rest.Config, s Sharing) (*clientSet, error) {
 	}
 	leases := rest.CopyConfig(config)
 	leases.RateLimiter = flowcontrol.NewTokenBucketRateLimiter(s.allowance())
+	reviews := rest.CopyConfig(config)
+	if config.RateLimiter != nil {
+		reviews.RateLimiter = flowcontrol.NewTokenBucketRateLimiter(config.QPS, config.Burst)
+	}
 	var set clientSet
 	errs := make([]error, 7)
 	set.core, errs[0] = corev1.NewForConfigAndClient(config, h)
 	set.apps, errs[1] = appsv1.NewForConfigAndClient(config, h)
 	set.policy, errs[2] = policyv1.NewForConfigAndClient(config, h)
 	set.coordination, errs[3] = coordinationv1.NewForConfigAndClient(leases, h)
-	set.authorization, errs[4] = authorizationv1.NewForConfigAndClient(config, h)
-	set.authentication, errs[5] = authenticationv1.NewForConfigAndClient(config, h)
+	set.authorization, errs[4] = authorizationv1.NewForConfigAndClient(reviews, h)
+	set.authentication, errs[5] = authenticationv1.NewForConfigAndClient(reviews, h)
 	set.batch, errs[6] = batchv1.NewForConfigAndClient(config, h)
 	return &set, errors.Join(errs...)
 }

@@ -34,7 +34,7 @@ type Options struct {
 	Lease      string // the name of the Lease that says which replica leads; unstuck if empty
 	Elsewhere  bool   // it is another cluster than our own, and none of our state is in it: only tells Check what is needed
 
-	QPS   int // requests a second, on average; 50 if zero. Leases have an allowance of their own.
+	QPS   int // requests a second, on average; 50 if zero. As many more for reviews; Leases have an allowance of their own.
 	Burst int // and at once; 100 if zero
 
 	Sharing Sharing // of brokers and applications over replicas; the zero value: one leads all
@@ -74,9 +74,8 @@ func Connect(o Options, log *slog.Logger) (*Client, error) {
 	// client-go logs to a logger of its own, straight to standard error. This is the one way to have it use ours, and it
 	// must not be set anew while a client is at work.
 	setLogger.Do(func() { klog.SetSlogLogger(log) })
-	config.QPS, config.Burst = float32(cmp.Or(o.QPS, 50)), cmp.Or(o.Burst, 100)
+	config = rateLimited(config, cmp.Or(o.QPS, 50), cmp.Or(o.Burst, 100))
 	config.UserAgent = cmp.Or(o.UserAgent, "unstuck")
-	config.RateLimiter = flowcontrol.NewTokenBucketRateLimiter(config.QPS, config.Burst)
 	config.WarningHandler = rest.NoWarnings{} // they would be logged again with each request
 	set, err := newClientSet(config, o.Sharing)
 	if err != nil {
@@ -86,6 +85,13 @@ func Connect(o Options, log *slog.Logger) (*Client, error) {
 	c.elsewhere = o.Elsewhere
 	c.share(o.Sharing)
 	return c, nil
+}
+
+// rateLimited has all clients that are made of config share one allowance of requests.
+func rateLimited(config *rest.Config, qps, burst int) *rest.Config {
+	config.QPS, config.Burst = float32(qps), burst
+	config.RateLimiter = flowcontrol.NewTokenBucketRateLimiter(config.QPS, config.Burst)
+	return config
 }
 
 // load reads the configuration, and finds out in which namespace we are. What it gives is ours to change.

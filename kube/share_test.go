@@ -221,26 +221,6 @@ func TestWithoutThePermissionForTheLeasesNobodyLeadsAndTheLogSaysWhy(t *testing.
 	})
 }
 
-func TestNoRequestAboutALeaseWaitsForTheOthers(t *testing.T) {
-	for _, s := range []Sharing{{}, {Shards: 8, Members: 4}, {Shards: 64, Members: 12}, {Shards: 256, Members: 64}} {
-		synctest.Test(t, func(t *testing.T) {
-			client, err := Connect(Options{Kubeconfig: kubeconfig(t, "https://kubernetes.invalid"), Sharing: s}, quiet())
-			if err != nil {
-				t.Fatal(err)
-			}
-			limit := client.api.CoordinationV1().RESTClient().GetRateLimiter()
-			for turn := range 100 {
-				for i := range s.Shards + s.Members + 2 { // the common Lease, and a namespace's lock
-					if !limit.TryAccept() {
-						t.Fatalf("%+v: at turn %d request %d has to wait", s, turn, i)
-					}
-				}
-				time.Sleep(share.DefaultTimes.Retry)
-			}
-		})
-	}
-}
-
 // aloneAtIt looks again and again for so long who leads which broker, and fails where one replica begins to lead it while
 // what another has begun as its leader may still go on.
 func aloneAtIt(t *testing.T, d time.Duration, clients ...*Client) {
@@ -308,5 +288,25 @@ func TestAWriteOverALeaseThatSomebodyHasDeletedDoesNotMakeItAnew(t *testing.T) {
 	}
 	if l, o := s.ask(t.Context(), "a-lease", share.Request{Verb: share.Get}); o != share.Done || l != (share.Lease{}) {
 		t.Errorf("it is there again: %+v, %d", l, o)
+	}
+}
+
+func TestNoRequestAboutALeaseWaitsForTheOthers(t *testing.T) {
+	for _, s := range []Sharing{{}, {Shards: 8, Members: 4}, {Shards: 64, Members: 12}, {Shards: 256, Members: 64}} {
+		synctest.Test(t, func(t *testing.T) {
+			client, err := Connect(Options{Kubeconfig: kubeconfig(t, "https://kubernetes.invalid"), Sharing: s}, quiet())
+			if err != nil {
+				t.Fatal(err)
+			}
+			limit := client.api.CoordinationV1().RESTClient().GetRateLimiter()
+			for turn := range 100 {
+				for i := range s.Shards + s.Members + 2 { // the common Lease, and a namespace's lock
+					if !limit.TryAccept() {
+						t.Fatalf("%+v: at turn %d request %d has to wait", s, turn, i)
+					}
+				}
+				time.Sleep(share.DefaultTimes.Retry)
+			}
+		})
 	}
 }

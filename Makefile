@@ -30,7 +30,7 @@ demo: demo-deps build ## break a node of a real three-node RabbitMQ and watch it
 
 .PHONY: test
 test: deps axe ## run all tests: unit, race, and against real RabbitMQ
-	go test -race -parallel 6 -timeout 20m $(TESTFLAGS) $(PKG)
+	go test -race -parallel 6 -timeout 30m $(TESTFLAGS) $(PKG)
 
 .PHONY: check
 check: tidy lint build ## look at everything that needs no broker: format, vet, modules, lint rules, build

@@ -33,31 +33,22 @@ type terminal struct {
 // atTerminal runs this test's binary again, as the command.
 func atTerminal(t *testing.T, server string) *terminal {
 	t.Helper()
-	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
+	descriptor, err := unix.Open("/dev/ptmx", unix.O_RDWR|unix.O_NOCTTY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { master.Close() })
-	number, err := unix.IoctlGetInt(int(master.Fd()), unix.TIOCGPTN)
-	if err == nil {
-		err = unix.IoctlSetPointerInt(int(master.Fd()), unix.TIOCSPTLCK, 0)
-	}
-	if err == nil {
-		err = unix.IoctlSetWinsize(int(master.Fd()), unix.TIOCSWINSZ, &unix.Winsize{Row: 40, Col: 100})
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	// Fd has made it blocking; a fresh file of it has deadlines again.
-	if err := unix.SetNonblock(int(master.Fd()), true); err != nil {
-		t.Fatal(err)
-	}
-	descriptor, err := unix.Dup(int(master.Fd()))
-	if err != nil {
-		t.Fatal(err)
-	}
-	ours := os.NewFile(uintptr(descriptor), "terminal")
+	ours := os.NewFile(uintptr(descriptor), "terminal") // that does not block has deadlines
 	t.Cleanup(func() { ours.Close() })
+	number, err := unix.IoctlGetInt(descriptor, unix.TIOCGPTN)
+	if err == nil {
+		err = unix.IoctlSetPointerInt(descriptor, unix.TIOCSPTLCK, 0)
+	}
+	if err == nil {
+		err = unix.IoctlSetWinsize(descriptor, unix.TIOCSWINSZ, &unix.Winsize{Row: 40, Col: 100})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 	theirs, err := os.OpenFile(fmt.Sprintf("/dev/pts/%d", number), os.O_RDWR|unix.O_NOCTTY, 0)
 	if err != nil {
 		t.Fatal(err)
@@ -76,7 +67,9 @@ func atTerminal(t *testing.T, server string) *terminal {
 // until reads what comes on the terminal, to the end of text and no further.
 func (c *terminal) until(text string) {
 	c.t.Helper()
-	_ = c.master.SetReadDeadline(time.Now().Add(2 * time.Minute))
+	if err := c.master.SetReadDeadline(time.Now().Add(2 * time.Minute)); err != nil {
+		c.t.Fatal(err)
+	}
 	for b := make([]byte, 4096); !strings.Contains(c.text[c.seen:], text); {
 		n, err := c.master.Read(b)
 		c.text += string(b[:n])

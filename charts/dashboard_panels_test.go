@@ -128,7 +128,7 @@ func nodePanels() []panel {
 			map[string]any{"fieldConfig.defaults.mappings": statuses, "options.showValue": "never", "options.mergeValues": true}},
 		{graph, "Time stuck", "For how long a node has been stuck by what its probes say. By default it takes a minute until it is confirmed.",
 			"s", 12, []ask{{perNode(of("unstuck_node_stuck_seconds")), node}}, nil},
-		{graph, "Since the last login", "How long ago the last login to a node ended. It grows while a login hangs, and for good where none is tried any more.",
+		{graph, "Since a login was tried", "How long ago the last attempt to log in to a node ended, well or not. It grows while a login hangs, and for good where none is tried any more.",
 			"s", 12, []ask{{"time() - " + perNode(of("unstuck_node_last_probe_timestamp_seconds", `probe="login"`)), node}}, nil},
 		{graph, "Guards that hold stuck nodes back", "How many stuck nodes each guard keeps from being deleted. docs/guards.md says what each means, and what opens it.",
 			"none", 12, []ask{{closed + stuck + ")", "{{guard}}"}}, bars},

@@ -160,6 +160,7 @@ func TestAnIncidentIsFollowedOnThePageFromSuspicionToCure(t *testing.T) {
 	})
 	b.sees("#headline", "it was stuck and has been deleted; its successor is awaited")
 	b.sees("#countdown", "A person is asked for if it is not back by")
+	b.sees("#evidence", "What led to the deletion is in the case")
 
 	s.keep(remediate.Case{ID: "c-1", Broker: "orders", Node: "mq-1", Opened: time.Now(), Closed: time.Now(), Act: &act, Outcome: string(remediate.Recovered)})
 	s.set(func(*remediate.Snapshot, *remediate.NodeSnapshot) {})

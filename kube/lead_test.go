@@ -85,6 +85,12 @@ func TestAReplicaThatIsKilledIsSucceededWhenItsLeaseEnds(t *testing.T) {
 	})
 }
 
+func TestWhatALeaderBeginsEndsBeforeAnotherLeadsThoughItsClockRunsFaster(t *testing.T) {
+	if by := 1.03 * float64(renewDeadline+callTimeout); by >= float64(leaseDuration) {
+		t.Errorf("by a clock that is 3 %% faster it may go on for %s, and others take the Lease after %s", time.Duration(by), leaseDuration)
+	}
+}
+
 func TestAReplicaDoesNotLeadLongerThanItsLeaseHolds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCluster(t)

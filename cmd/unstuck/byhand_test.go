@@ -144,7 +144,7 @@ func TestWithoutTheRightToDeleteNothingIsBegun(t *testing.T) {
 			h.brokers[0].mayDelete = func(context.Context) ([]kube.Missing, error) {
 				return []kube.Missing{{Verb: "delete", Resource: "pods", Namespace: "production"}}, nil
 			}
-			if _, err := h.Delete(t.Context(), d); err != web.Unable("pods delete in namespace production") { //nolint:errorlint // it is just that
+			if _, err := h.Delete(t.Context(), d); !errors.Is(err, web.Unable("pods delete in namespace production")) {
 				t.Errorf("dry run %t: %v", dry, err)
 			}
 			h.brokers[0].mayDelete = func(context.Context) ([]kube.Missing, error) { return nil, cut }

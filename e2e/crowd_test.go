@@ -306,8 +306,7 @@ func (c *crowd) takenOver(left map[string]coordinationv1.LeaseSpec, dead string,
 		was, is := left[shardLease(i)], now[shardLease(i)]
 		before, after := holderOf(was), holderOf(is)
 		switch {
-		// It is reckoned back from now at each renewal, by a clock that does not run quite as the other.
-		case before != dead && (after != before || is.AcquireTime.Sub(was.AcquireTime.Time).Abs() > time.Second):
+		case before != dead && (after != before || is.AcquireTime.Sub(was.AcquireTime.Time).Abs() > time.Second): // it is reckoned anew
 			c.t.Errorf("%s was not the dead one's, and went from %s at %s to %s at %s", shardLease(i), before, was.AcquireTime, after, is.AcquireTime)
 		case before != dead:
 		case podOf(after) == podOf(dead):

@@ -84,9 +84,10 @@ func (s *session) wantsOut(ctx context.Context, op release.Operation, wish os.Si
 	var answer string
 	var err error
 	answered := make(chan struct{})
+	question := clean(op.Request.String()) + " is under way. Cancel it (c), stop watching and let it go on (s), or watch on (Enter)? "
 	go func() {
 		defer close(answered)
-		answer, err = s.ask(asking, clean(op.Request.String())+" is under way. Cancel it (c), stop watching and let it go on (s), or watch on (Enter)? ")
+		answer, err = s.ask(asking, question)
 	}()
 	for waiting := true; waiting; {
 		select {

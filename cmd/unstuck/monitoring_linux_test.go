@@ -269,6 +269,34 @@ func (m *monitoring) alerts(ctx context.Context) map[string]amAlert {
 	return by
 }
 
+// gone waits until Alertmanager shows an alert no more, by name and node.
+func (m *monitoring) gone(ctx context.Context, alert string) {
+	m.t.Helper()
+	m.settles(ctx, func() string {
+		if got, still := m.alerts(ctx)[alert]; still {
+			return fmt.Sprintf("Alertmanager still shows %+v", got)
+		}
+		return ""
+	})
+}
+
+// settles gives a minute to what must be so in the end, though perhaps not at each moment: two servers and two replicas
+// are told of a change one after the other, and a guard may close for the second that a busy machine takes from a peer.
+func (m *monitoring) settles(ctx context.Context, wrong func() string) {
+	m.t.Helper()
+	ctx, stop := context.WithTimeout(ctx, time.Minute)
+	defer stop()
+	for {
+		said := wrong()
+		if said == "" {
+			return
+		}
+		if !waitFor(ctx, time.Second) {
+			m.t.Fatalf("for a minute: %s", said)
+		}
+	}
+}
+
 // sample is a series and its value at one moment.
 type sample struct {
 	Metric map[string]string
@@ -379,7 +407,7 @@ func startServer(t *testing.T, ready, name string, args ...string) string {
 			t.Errorf("%s: %v", name, err)
 		}
 		if t.Failed() {
-			t.Logf("%s said:\n%s", name, log.String())
+			t.Logf("%s warned:\n%s", name, regexp.MustCompile(`(?m)^.*\blevel=(info|debug)\b.*\n`).ReplaceAllString(log.String(), ""))
 		}
 	})
 	select {

@@ -102,5 +102,6 @@ func (t target) String() string {
 	if t.username != "" {
 		user = url.User(t.username).String() + "@"
 	}
-	return scheme + user + strings.ReplaceAll(t.address, "%", "%25") + "/" + url.PathEscape(t.vhost)
+	// PathEscape leaves an @ as it is, which vhostOf refuses.
+	return scheme + user + strings.ReplaceAll(t.address, "%", "%25") + "/" + strings.ReplaceAll(url.PathEscape(t.vhost), "@", "%40")
 }

@@ -107,6 +107,7 @@ func TestATargetIsPrintedWithEverythingButItsPassword(t *testing.T) {
 		"amqp://a%2Fb@[fe80::1%25eth0]/%2Fa@b": "",
 		"amqp://a%2Fb@[fe80::1%25eth0]/%2Fa":   "amqp://a%2Fb@[fe80::1%25eth0]:5672/%2Fa",
 		"amqp://ada@mq-0/a%0Ab%1B":             "amqp://ada@mq-0:5672/a%0Ab%1B",
+		"amqp://ada@mq-0/a%40b%3F%25":          "amqp://ada@mq-0:5672/a%40b%3F%25",
 	} {
 		got, err := parseTarget(text)
 		switch {
@@ -124,6 +125,7 @@ func TestATargetIsPrintedWithEverythingButItsPassword(t *testing.T) {
 func FuzzATargetIsReadBackFromWhatIsPrintedOfIt(f *testing.F) {
 	for _, seed := range []string{
 		"amqp://ada:pw@mq-0:5672/%2F", "amqps://[::1]/v", "amqp://[fe80::1%25eth0]/", "amqp://%C3%BC/%00", "amqp://a%40:b@c//", "amqp://u:1/2@h",
+		"amqp://ada@c/a%40",
 	} {
 		f.Add(seed)
 	}

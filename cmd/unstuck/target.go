@@ -66,6 +66,9 @@ func addressOf(u *url.URL, secure bool) (string, error) {
 	if strings.Contains(host, ":") && !strings.HasPrefix(u.Host, "[") {
 		return "", errHost // net/url takes the last part of 2001:db8::7 for a port
 	}
+	if strings.ContainsAny(host, "[]") { // in the zone of an IPv6 address, percent-encoded
+		return "", errHost
+	}
 	switch {
 	case port == "" && secure:
 		port = "5671"

@@ -78,6 +78,7 @@ func TestAWrongURLIsRefusedWithoutRepeatingIt(t *testing.T) {
 		"amqp://ada:" + marker + "@2001:db8::7":     errHost, // or port 7 of 2001:db8:?
 		"amqp://ada:" + marker + "@[mq-0]":          errShape,
 		"amqp://ada:" + marker + "@[127.0.0.1]":     errShape,
+		"amqp://ada:" + marker + "@[::1%25%5B]":     errHost,
 		"amqp://ada:" + marker + "@mq-0:0":          errPort,
 		"amqp://ada:" + marker + "@mq-0:65536":      errPort,
 		"amqp://ada:" + marker + "@mq-0:x":          errShape,

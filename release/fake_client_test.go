@@ -203,8 +203,10 @@ func (c *client) Exec(ctx context.Context, _ Environment, pod, container string,
 	return 0, nil
 }
 
-func (c *client) Published(_ context.Context, _ Environment, image string) (bool, error) {
-	return call(c, func() (bool, error) { return !c.unpublished[image], nil })
+func (c *client) Unpublished(_ context.Context, _ Environment, images []string) ([]string, error) {
+	return call(c, func() ([]string, error) {
+		return slices.DeleteFunc(slices.Clone(images), func(image string) bool { return !c.unpublished[image] }), nil
+	})
 }
 
 func (c *client) Save(_ context.Context, o Operation) error {

@@ -60,7 +60,7 @@ type Plan struct {
 	Environment string `json:"environment"`
 	Commit      string `json:"commit,omitzero"`
 	Before      string `json:"before,omitzero"`  // the commit that runs there now, if it is one; of what brings a commit
-	Warning     string `json:"warning,omitzero"` // the task's, or that of a deploy that goes back across a migration
+	Warning     string `json:"warning,omitzero"` // the task's; that a deploy goes back across a migration; of a dry run, what is not published
 	Steps       []Step `json:"steps"`
 }
 

@@ -17,22 +17,25 @@ import (
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+	"golang.org/x/sync/errgroup"
 )
 
-// askTimeout bounds one question to a registry, with all the requests that it takes.
-const askTimeout = 15 * time.Second
+const (
+	askTimeout = 15 * time.Second // of asking for one image, with all the requests that it takes
+	askAtOnce  = 8                // images
+)
 
 // Registries are the environments' own, by name: what one has the credentials for is not published for another. They
 // are a Registry.
 type Registries map[string]*ImageRegistry
 
-// Published implements Registry.
-func (all Registries) Published(ctx context.Context, env Environment, image string) (bool, error) {
+// Unpublished implements Registry.
+func (all Registries) Unpublished(ctx context.Context, env Environment, images []string) ([]string, error) {
 	r := all[env.Name]
 	if r == nil {
-		return false, fmt.Errorf("ask the registry for %s: with which credentials environment %s does is not known", image, env.Name)
+		return nil, fmt.Errorf("ask the registry: with which credentials environment %s does is not known", env.Name)
 	}
-	return r.Published(ctx, image)
+	return r.Unpublished(ctx, images)
 }
 
 // ImageRegistry asks container registries whether images are published, each time anew.
@@ -75,19 +78,38 @@ func isLoopback(host string) bool {
 	return host == "localhost" || net.ParseIP(host).IsLoopback()
 }
 
-// Published says whether an image is. Only where the registry says that there is no such image is it not published; that it
-// may not be looked at, or that the registry cannot be asked, is an error.
-func (r *ImageRegistry) Published(ctx context.Context, image string) (bool, error) {
-	ctx, stop := context.WithTimeout(ctx, askTimeout)
-	defer stop()
-	published, err := r.published(ctx, image)
-	if err != nil {
-		return false, fmt.Errorf("ask the registry for %s: %w", image, err)
+// Unpublished gives those of the images that are not published. Only what the registry says that it does not have is not
+// published; that an image may not be looked at, or that the registry cannot be asked, is an error, which names the first
+// such image.
+func (r *ImageRegistry) Unpublished(ctx context.Context, images []string) (missing []string, err error) {
+	keys, unread := r.credentials(ctx)
+	published, errs := make([]bool, len(images)), make([]error, len(images))
+	var group errgroup.Group
+	group.SetLimit(askAtOnce)
+	for i, image := range images {
+		group.Go(func() error {
+			ctx, stop := context.WithTimeout(ctx, askTimeout)
+			defer stop()
+			published[i], errs[i] = r.published(ctx, image, keys)
+			return errs[i]
+		})
 	}
-	return published, nil
+	if group.Wait() != nil {
+		i := slices.IndexFunc(errs, func(err error) bool { return err != nil })
+		err = fmt.Errorf("ask the registry for %s: %w", images[i], errs[i])
+		if unread != nil {
+			err = fmt.Errorf("%w; %w", err, unread)
+		}
+	}
+	for i, image := range images {
+		if errs[i] == nil && !published[i] {
+			missing = append(missing, image)
+		}
+	}
+	return missing, err
 }
 
-func (r *ImageRegistry) published(ctx context.Context, image string) (bool, error) {
+func (r *ImageRegistry) published(ctx context.Context, image string, keys []credential) (bool, error) {
 	options := []name.Option{name.WeakValidation}
 	if host, _, ok := strings.Cut(image, "/"); ok && slices.Contains(r.plain, host) {
 		options = append(options, name.Insecure)
@@ -96,9 +118,8 @@ func (r *ImageRegistry) published(ctx context.Context, image string) (bool, erro
 	if err != nil {
 		return false, errors.New("that is not an image's name")
 	}
-	keys, unread := r.keysFor(ctx, ref)
 	var first error
-	for _, key := range append(keys, authn.AuthConfig{}) { // as nobody at last
+	for _, key := range append(keysFor(ref, keys), authn.AuthConfig{}) { // as nobody at last
 		published, err := r.ask(ctx, ref, key)
 		if err == nil {
 			return published, nil
@@ -109,9 +130,6 @@ func (r *ImageRegistry) published(ctx context.Context, image string) (bool, erro
 		if !refused(err) {
 			break
 		}
-	}
-	if unread != nil {
-		return false, fmt.Errorf("%w; %w", first, unread)
 	}
 	return false, first
 }
@@ -178,30 +196,37 @@ func withoutAddresses(err error) error {
 	return errors.New(shorten(address.ReplaceAllString(err.Error(), "(an address)"), maxText))
 }
 
-// keysFor gives the credentials that fit an image, the most telling first, and why one of the sources could not be read.
-func (r *ImageRegistry) keysFor(ctx context.Context, ref name.Reference) (keys []authn.AuthConfig, unread error) {
-	type match struct {
-		where string
-		key   authn.AuthConfig
-	}
-	var found []match
+// credential is what a docker config has for some images.
+type credential struct {
+	where string // which: a registry, or a part of one
+	key   authn.AuthConfig
+}
+
+// credentials reads all the credentials, and says why one of the sources could not be read.
+func (r *ImageRegistry) credentials(ctx context.Context) (all []credential, unread error) {
 	for _, source := range r.sources {
 		data, err := source(ctx)
-		var all map[string]authn.AuthConfig
+		var keys map[string]authn.AuthConfig
 		if err == nil {
-			all, err = readDockerConfig(data)
+			keys, err = readDockerConfig(data)
 		}
 		if err != nil {
 			unread = fmt.Errorf("read the registry's credentials: %w", err)
 			continue
 		}
-		for where, key := range all {
-			if fits(where, ref.Context().RegistryStr(), ref.Context().RepositoryStr()) {
-				found = append(found, match{where, key})
-			}
+		for where, key := range keys {
+			all = append(all, credential{where, key})
 		}
 	}
-	slices.SortStableFunc(found, func(a, b match) int {
+	return all, unread
+}
+
+// keysFor gives the credentials that fit an image, the most telling first.
+func keysFor(ref name.Reference, all []credential) (keys []authn.AuthConfig) {
+	found := slices.DeleteFunc(slices.Clone(all), func(c credential) bool {
+		return !fits(c.where, ref.Context().RegistryStr(), ref.Context().RepositoryStr())
+	})
+	slices.SortStableFunc(found, func(a, b credential) int {
 		if n := len(b.where) - len(a.where); n != 0 {
 			return n
 		}
@@ -212,7 +237,7 @@ func (r *ImageRegistry) keysFor(ctx context.Context, ref name.Reference) (keys [
 			keys = append(keys, m.key)
 		}
 	}
-	return keys, unread
+	return keys
 }
 
 // fits says whether credentials that a docker config has for where are for a repository, by the kubelet's rules

@@ -64,13 +64,27 @@ func auth(user, password string) string {
 
 func TestTheRegistrySaysWhetherAnImageIsPublished(t *testing.T) {
 	host := theRegistry(t, open)
-	for image, want := range map[string]bool{
-		"/acme/frontend:" + commitA: true, "/acme/frontend:" + commitB: false, "/acme/fetcher:" + commitA: false,
-	} {
-		got, err := NewImageRegistry(nil).Published(t.Context(), host+image)
-		if got != want || err != nil {
-			t.Errorf("%s: %t, %v", image, got, err)
-		}
+	published, missing := host+"/acme/frontend:"+commitA, []string{host + "/acme/frontend:" + commitB, host + "/acme/fetcher:" + commitA}
+	got, err := NewImageRegistry(nil).Unpublished(t.Context(), []string{missing[0], published, missing[1]})
+	if !slices.Equal(got, missing) || err != nil {
+		t.Errorf("%v, %v, want %v", got, err, missing)
+	}
+	got, err = NewImageRegistry(nil).Unpublished(t.Context(), []string{published, "127.0.0.1:1/acme/cron:" + commitA, missing[0]})
+	if !slices.Equal(got, missing[:1]) || err == nil || !strings.Contains(err.Error(), "ask the registry for 127.0.0.1:1/acme/cron") {
+		t.Errorf("of one it cannot be told: %v, %v, want %v", got, err, missing[:1])
+	}
+}
+
+func TestTheCredentialsAreReadOnceForAllImages(t *testing.T) {
+	host := theRegistry(t, withPassword)
+	reads := 0
+	r := NewImageRegistry(nil, func(context.Context) ([]byte, error) {
+		reads++
+		return []byte(`{"` + host + `":{"username":"ada","password":"hunter2"}}`), nil
+	})
+	image := host + "/acme/frontend:" + commitA
+	if got, err := r.Unpublished(t.Context(), []string{image, image, image}); len(got) > 0 || err != nil || reads != 1 {
+		t.Errorf("%v, %v, %d reads", got, err, reads)
 	}
 }
 
@@ -79,9 +93,9 @@ func TestAnEnvironmentIsAskedForWithItsOwnCredentialsAlone(t *testing.T) {
 	good := NewImageRegistry(nil, config(`{"auths":{"`+host+`":{"username":"ada","password":"hunter2"}}}`))
 	all := Registries{"production": good, "staging": NewImageRegistry(nil)}
 	for env, want := range map[string]string{"production": "", "staging": "it answers 401", "elsewhere": "is not known"} {
-		published, err := all.Published(t.Context(), Environment{Name: env}, host+"/acme/frontend:"+commitA)
-		if published != (want == "") || (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
-			t.Errorf("%s: %t, %v", env, published, err)
+		missing, err := all.Unpublished(t.Context(), Environment{Name: env}, []string{host + "/acme/frontend:" + commitA})
+		if len(missing) > 0 || (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, %v", env, missing, err)
 		}
 	}
 }
@@ -101,8 +115,8 @@ func TestARegistryThatWantsAPasswordIsGivenItsOwn(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			r := NewImageRegistry(nil, config(tc.config))
 			for commit, want := range map[string]bool{commitA: true, commitB: false} {
-				if got, err := r.Published(t.Context(), host+"/acme/frontend:"+commit); got != want || err != nil {
-					t.Errorf("%.1s: %t, %v", commit, got, err)
+				if missing, err := r.Unpublished(t.Context(), []string{host + "/acme/frontend:" + commit}); (len(missing) == 0) != want || err != nil {
+					t.Errorf("%.1s: %v, %v", commit, missing, err)
 				}
 			}
 		})
@@ -151,7 +165,7 @@ func TestWhatCannotBeToldNamesTheImageAndNoSecret(t *testing.T) {
 				stop()
 			}
 			image := tc.host + "/acme/frontend:" + commitA
-			_, err := NewImageRegistry(nil, tc.source).Published(ctx, image)
+			_, err := NewImageRegistry(nil, tc.source).Unpublished(ctx, []string{image})
 			if err == nil || !strings.Contains(err.Error(), tc.want) || !strings.Contains(err.Error(), image) {
 				t.Fatalf("%v, want %q and the image", err, tc.want)
 			}
@@ -168,8 +182,8 @@ func TestOneSourceThatCannotBeReadDoesNotHideAnother(t *testing.T) {
 	host := theRegistry(t, withPassword)
 	broken := func(context.Context) ([]byte, error) { return nil, errors.New("broken") }
 	r := NewImageRegistry(nil, broken, config(`{"`+host+`":{"username":"ada","password":"hunter2"}}`))
-	if got, err := r.Published(t.Context(), host+"/acme/frontend:"+commitA); !got || err != nil {
-		t.Errorf("%t, %v", got, err)
+	if missing, err := r.Unpublished(t.Context(), []string{host + "/acme/frontend:" + commitA}); len(missing) > 0 || err != nil {
+		t.Errorf("%v, %v", missing, err)
 	}
 }
 

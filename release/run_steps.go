@@ -12,23 +12,21 @@ import (
 func (x *run) checkImages(at ref) (string, error) {
 	s := x.step(at)
 	var missing []string
-	for _, image := range s.Check {
-		var published bool
-		err := x.try(x.work, func(ctx context.Context) (err error) {
-			published, err = x.Registry.Published(ctx, x.env, image)
-			return err
-		})
-		if err != nil {
-			return "", fmt.Errorf("ask for image %s: %w", image, err)
-		}
-		if !published {
-			missing = append(missing, image)
-		}
+	err := x.try(x.work, func(ctx context.Context) (err error) {
+		missing, err = x.Registry.Unpublished(ctx, x.env, s.Check)
+		return err
+	})
+	if err != nil {
+		return "", err
 	}
 	if len(missing) > 0 {
-		return "", fmt.Errorf("not published: %s", strings.Join(missing, ", "))
+		return "", errors.New(notPublished(missing))
 	}
 	return fmt.Sprintf("%d images are published", len(s.Check)), nil
+}
+
+func notPublished(images []string) string {
+	return "not published: " + strings.Join(images, ", ")
 }
 
 // roll changes a Deployment in place and waits until it is rolled out. Cancelled, it leaves it rolling.

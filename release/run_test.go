@@ -1,6 +1,7 @@
 package release
 
 import (
+	"context"
 	"errors"
 	"maps"
 	"slices"
@@ -253,6 +254,53 @@ func TestADryRunChangesNothing(t *testing.T) {
 			t.Errorf("operations %v, journal %v, holder %v", c.ops, c.journal, c.holder)
 		}
 	})
+}
+
+func TestADryRunTellsWhatIsNotPublished(t *testing.T) {
+	inBubble(t, func(t *testing.T, c *cluster) {
+		p := start(t, c)
+		defer p.stop()
+		dryRun := func() Plan {
+			t.Helper()
+			plan, err := p.DryRun(t.Context(), deployOf(commitB))
+			if err != nil || len(plan.Steps) != 6 {
+				t.Errorf("%+v, %v", plan, err)
+			}
+			return plan
+		}
+		if w := dryRun().Warning; w != "" {
+			t.Errorf("everything is published, and it warns: %s", w)
+		}
+		missing := p.Environments[0].ImagesAt(commitB)[:2]
+		c.unpublished = map[string]bool{missing[0]: true, missing[1]: true}
+		if got, want := dryRun().Warning, "not published: "+missing[0]+", "+missing[1]; got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+		for _, o := range past("deploy b succeeded no", "deploy a succeeded yes") {
+			c.ops[o.ID] = o
+		}
+		if w := dryRun().Warning; !strings.Contains(w, "crosses a migration") || !strings.HasSuffix(w, "; not published: "+missing[0]+", "+missing[1]) {
+			t.Errorf("it goes back, besides: %q", w)
+		}
+		p.Registry = mute{}
+		begun := time.Now()
+		if w := dryRun().Warning; !strings.Contains(w, "not known what is published") || !strings.Contains(w, errMute.Error()) {
+			t.Errorf("the registry does not answer: %q", w)
+		}
+		if took := time.Since(begun); took > foreseeTimeout {
+			t.Errorf("it took %v", took)
+		}
+	})
+}
+
+var errMute = errors.New("the registry does not answer")
+
+// mute is a registry that does not answer.
+type mute struct{}
+
+func (mute) Unpublished(ctx context.Context, _ Environment, _ []string) ([]string, error) {
+	<-ctx.Done()
+	return nil, errMute
 }
 
 func TestACommandRunsInAReadyPodAndItsOutputIsKept(t *testing.T) {

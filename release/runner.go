@@ -72,20 +72,6 @@ func NewRunner(o Options) (*Runner, error) {
 	return &Runner{Options: o, wake: make(chan struct{}, 1), runs: make(map[string]*run), taking: make(map[string]chan struct{})}, nil
 }
 
-// DryRun gives the plan that Submit would carry out now, or the *Refusal that it would give.
-func (r *Runner) DryRun(ctx context.Context, req Request) (Plan, error) {
-	ctx, stop := context.WithTimeout(ctx, submitTimeout)
-	defer stop()
-	req.DryRun, req.At = true, time.Now()
-	req.ID = newID(req)
-	env, err := r.environment(req.Environment)
-	if err != nil {
-		return Plan{}, err
-	}
-	p, _, err := r.plan(ctx, env, req)
-	return p, err
-}
-
 // Submit takes a request on, and gives the operation that it became; Serve carries it out. The same idempotency key
 // gives the same operation. A *Refusal says why a request is not taken on; any other error, that it could not be told.
 func (r *Runner) Submit(ctx context.Context, req Request) (Operation, error) {

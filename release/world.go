@@ -52,9 +52,9 @@ type Logs interface {
 
 // Registry knows which images are published.
 type Registry interface {
-	// Published says whether the registry has the image, by what the environment pulls its images with; an error says
-	// that it cannot be told.
-	Published(ctx context.Context, env Environment, image string) (bool, error)
+	// Unpublished gives those of the images that the registry does not have, asked with what the environment pulls its
+	// images with; an error says that it cannot be told of some.
+	Unpublished(ctx context.Context, env Environment, images []string) ([]string, error)
 }
 
 // Store keeps the operations. It may drop those that Forgettable names.

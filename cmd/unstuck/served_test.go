@@ -31,6 +31,7 @@ func TestTheDaemonDoesWhatATokenMayAskForAndNothingElse(t *testing.T) {
 		{http.MethodPost, restarts, ci, `{"reason": "a test"}`, 403, "ci may not restart service web of environment production: the file of tokens gives it no such right"},
 		{http.MethodPost, deploys, ci, deployOf("main"), 400, "40 hexadecimal digits, in lower case"},
 		{http.MethodPost, deploys, ci, `{"commit": "` + published + `", "reason": "a test", "dry_run": true}`, 200, `"roll web"`},
+		{http.MethodPost, deploys, ci, `{"commit": "` + unpublished + `", "reason": "a test", "dry_run": true}`, 200, `"warning":"not published: `},
 	} {
 		if status, text := d.ask(c.method, c.path, c.token, c.body); status != c.want || !strings.Contains(text, c.words) {
 			t.Errorf("%s %s: %d %s, want %d with %q", c.method, c.path, status, text, c.want, c.words)
@@ -48,8 +49,8 @@ func TestTheDaemonDoesWhatATokenMayAskForAndNothingElse(t *testing.T) {
 		t.Errorf("the deploy by %s: %s: %s; it runs %s", o.Request.By, o.Phase, o.Outcome, image)
 	}
 	// Each attempt is one line, whether it came to a plan, an operation, or nothing.
-	if n := d.attempts(); n != 7 {
-		t.Errorf("7 attempts are %d lines in the audit", n)
+	if n := d.attempts(); n != 8 {
+		t.Errorf("8 attempts are %d lines in the audit", n)
 	}
 	if text := d.log.String(); strings.Contains(text, ci) || strings.Contains(text, "hunter2") {
 		t.Error("a token or a password is in the log")

@@ -1,0 +1,54 @@
+package release
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// foreseeTimeout bounds how long a dry run asks what is published.
+const foreseeTimeout = 5 * time.Second
+
+// DryRun gives the plan that Submit would carry out now, or the *Refusal that it would give. Its warning says, too, what is
+// not published: Submit takes that on all the same, for it may be published by the time that the plan's first step asks.
+func (r *Runner) DryRun(ctx context.Context, req Request) (Plan, error) {
+	ctx, stop := context.WithTimeout(ctx, submitTimeout)
+	defer stop()
+	req.DryRun, req.At = true, time.Now()
+	req.ID = newID(req)
+	env, err := r.environment(req.Environment)
+	if err != nil {
+		return Plan{}, err
+	}
+	p, _, err := r.plan(ctx, env, req)
+	if err != nil {
+		return p, err
+	}
+	if ahead := r.foresee(ctx, env, p); ahead != "" {
+		p.Warning = strings.TrimPrefix(p.Warning+"; "+ahead, "; ")
+	}
+	return p, nil
+}
+
+// foresee says what the check of a plan's images would find now, by one look at each; nothing if all is well.
+func (r *Runner) foresee(ctx context.Context, env Environment, p Plan) string {
+	var images []string
+	for _, s := range p.Steps {
+		images = append(images, s.Check...)
+	}
+	if len(images) == 0 {
+		return ""
+	}
+	ctx, stop := context.WithTimeout(ctx, foreseeTimeout)
+	defer stop()
+	missing, err := r.Registry.Unpublished(ctx, env, images)
+	var found []string
+	if len(missing) > 0 {
+		found = append(found, notPublished(missing))
+	}
+	if err != nil {
+		found = append(found, fmt.Sprintf("not known what is published: %v", err))
+	}
+	return strings.Join(found, "; ")
+}

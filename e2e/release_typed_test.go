@@ -136,6 +136,7 @@ func TestEachTriggerIsPulledFromTheCommandLine(t *testing.T) {
 	s.at(commitOne)
 	ci.wants(4, []string{"may not deploy"}, "deploy", "typed", commitTwo, "--reason", "not mine", "--yes")
 	oncall.wants(4, []string{"commit"}, "deploy", "typed", "main", "--reason", "no commit", "--yes")
+	oncall.wants(0, []string{"WARNING: not published", "/cron:"}, "deploy", "typed", commitUnpublished, "--reason", "too early", "--dry-run")
 	oncall.wants(1, []string{"not published", "/cron:"}, "deploy", "typed", commitUnpublished, "--reason", "too early", "--yes")
 	oncall.eventually(time.Minute, 0, "promote", "typed", "--reason", "a look", "--dry-run") // its source must have been well for a second
 	oncall.wants(0, []string{"job migrate", commitOne[:7]}, "promote", "typed", "--reason", "the first", "--yes")

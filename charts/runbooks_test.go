@@ -208,6 +208,7 @@ func parsedBy(t *testing.T, unstuck string, words []string) error {
 var kubectl = map[string][]string{
 	"":             {"-n=", "--namespace=", "--as=", "--all-namespaces", "-l="},
 	"get":          {"-o=", "--raw=", "--sort-by=", "--field-selector=", "--watch"},
+	"create":       {"--cert=", "--key=", "--dry-run=", "-o="},
 	"describe":     {},
 	"logs":         {"-c=", "--prefix", "--previous", "--since=", "--tail=", "--timestamps", "--all-containers"},
 	"exec":         {"-c=", "-it"},

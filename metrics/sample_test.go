@@ -25,6 +25,7 @@ func feed(m *Metrics, now time.Time) {
 	m.WatchOperations([]release.Environment{{Name: "production"}}, func() []release.Operation { return running(now) })
 	m.WatchFile(ConfigurationFile, func() error { return nil })
 	m.WatchFile(TokensFile, func() error { return errors.New("line 3: no such right") })
+	m.WatchCertificate(func() (from, until time.Time) { return now.AddDate(0, -1, 0), now.AddDate(0, 2, 0) })
 	m.PermissionsMissing([]Permission{{Verb: "delete", Resource: "pods", Namespace: "production"}})
 }
 

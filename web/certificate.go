@@ -48,6 +48,13 @@ func (c *Certificate) Config() *tls.Config {
 	}
 }
 
+// Validity says from when to when the certificate holds that callers get now. Those between it and its authority are not
+// looked at: they last longer, and chains are served, without harm, that have one which has ended and is not needed.
+func (c *Certificate) Validity() (from, until time.Time) {
+	leaf := c.current().Leaf
+	return leaf.NotBefore, leaf.NotAfter
+}
+
 // current gives the certificate as of now. The files are looked at when somebody connects, so that nothing needs to
 // run in between.
 func (c *Certificate) current() *tls.Certificate {

@@ -25,13 +25,19 @@ import (
 // pair makes a certificate of that name and its key.
 func pair(t *testing.T, name string) (cert, key []byte) {
 	t.Helper()
+	return pairUntil(t, name, time.Now().Add(24*365*100*time.Hour))
+}
+
+// pairUntil makes one that ends then.
+func pairUntil(t *testing.T, name string, until time.Time) (cert, key []byte) {
+	t.Helper()
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, DNSNames: []string{"unstuck"},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * 365 * 100 * time.Hour),
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: until,
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, &private.PublicKey, private)
 	if err != nil {
@@ -100,6 +106,41 @@ func TestACertificateIsReloadedWhenItsFilesChangeAndKeptWhileTheyAreBad(t *testi
 		if _, err := NewCertificate(certFile, keyFile, c.log); err == nil || !strings.Contains(err.Error(), "tls.key") {
 			t.Errorf("at the start: %v, want an error that names the file", err)
 		}
+	})
+}
+
+func TestTheValidityOfACertificateIsThatOfTheOneThatCallersGet(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir, began := t.TempDir(), time.Now()
+		certFile, keyFile := filepath.Join(dir, "tls.crt"), filepath.Join(dir, "tls.key")
+		put := func(cert, key []byte) {
+			write(t, certFile, cert)
+			write(t, keyFile, key)
+		}
+		ended, renewed := began.Add(-time.Minute), began.Add(90*24*time.Hour)
+		cert, key := pairUntil(t, "old", ended)
+		other, _ := pairUntil(t, "other", renewed) // of an authority: it ends at another time
+		put(append(cert, other...), key)
+		c, err := NewCertificate(certFile, keyFile, slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Fatalf("one that has ended is not served: %v", err) // nobody would watch the brokers then
+		}
+		is := func(what string, want time.Time) {
+			t.Helper()
+			if from, until := c.Validity(); !from.Equal(began.Add(-time.Hour)) || !until.Equal(want) {
+				t.Errorf("%s: from %s to %s, want %s", what, from, until, want)
+			}
+		}
+		is("at the beginning", ended)
+		cert, key = pairUntil(t, "new", renewed)
+		put(cert, key)
+		is("before the files are looked at again", ended)
+		time.Sleep(certificateAge)
+		put(nil, key)
+		is("while the files are bad", ended)
+		put(cert, key)
+		time.Sleep(certificateAge) // and nobody has connected
+		is("once it is renewed", renewed)
 	})
 }
 

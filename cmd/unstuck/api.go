@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"fmt"
 	"net"
+	"time"
 
 	"github.com/cjworkbench/unstuck/config"
 	"github.com/cjworkbench/unstuck/metrics"
@@ -27,6 +28,10 @@ func (d *daemon) openAPI(c *config.Config, reviews *web.Reviews) error {
 			return fmt.Errorf("api.tls: %w", err)
 		}
 		d.api.tls = certificate.Config()
+		d.metrics.WatchCertificate(certificate.Validity)
+		if from, until := certificate.Validity(); !holds(from, until) {
+			d.log.Warn("the certificate of the API does not hold now: callers refuse it", "file", c.API.CertFile, "from", from, "until", until)
+		}
 	}
 	d.api.Rate = web.Rate{PerSecond: float64(c.API.PerSecond), Burst: c.API.Burst}
 	known, err := authorities(c.API, reviews)
@@ -37,6 +42,12 @@ func (d *daemon) openAPI(c *config.Config, reviews *web.Reviews) error {
 		d.api.Identity, d.api.Access = known, known
 	}
 	return nil
+}
+
+// holds says whether it is now between the two.
+func holds(from, until time.Time) bool {
+	now := time.Now()
+	return !now.Before(from) && !now.After(until)
 }
 
 // watchFiles has the metrics tell whether the files that the daemon is configured by are good, as its next start, or the

@@ -2,20 +2,26 @@ package main
 
 import (
 	"bytes"
+	"crypto/ed25519"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
 	"fmt"
 	"log/slog"
+	"math/big"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"regexp"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/cjworkbench/unstuck/config"
+	"github.com/cjworkbench/unstuck/remediate"
 	"github.com/cjworkbench/unstuck/web"
 )
 
@@ -24,21 +30,41 @@ func writeCertificate(t *testing.T, dir string) *x509.CertPool {
 	t.Helper()
 	s := httptest.NewTLSServer(http.NotFoundHandler())
 	defer s.Close()
-	key, err := x509.MarshalPKCS8PrivateKey(s.TLS.Certificates[0].PrivateKey)
+	writePair(t, dir, s.Certificate().Raw, s.TLS.Certificates[0].PrivateKey)
+	pool := x509.NewCertPool()
+	pool.AddCert(s.Certificate())
+	return pool
+}
+
+// writeCertificateFor writes a certificate that holds from then until then, and its key.
+func writeCertificateFor(t *testing.T, dir string, from, until time.Time) {
+	t.Helper()
+	public, private, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: from, NotAfter: until}
+	der, err := x509.CreateCertificate(nil, template, template, public, private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	writePair(t, dir, der, private)
+}
+
+func writePair(t *testing.T, dir string, der []byte, private any) {
+	t.Helper()
+	key, err := x509.MarshalPKCS8PrivateKey(private)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for file, block := range map[string]*pem.Block{
-		"cert.pem": {Type: "CERTIFICATE", Bytes: s.Certificate().Raw},
+		"cert.pem": {Type: "CERTIFICATE", Bytes: der},
 		"key.pem":  {Type: "PRIVATE KEY", Bytes: key},
 	} {
 		if err := os.WriteFile(filepath.Join(dir, file), pem.EncodeToMemory(block), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
-	pool := x509.NewCertPool()
-	pool.AddCert(s.Certificate())
-	return pool
 }
 
 func TestWithoutAClusterTheAPIHasTLSAndTokensAllTheSame(t *testing.T) {
@@ -129,13 +155,18 @@ func TestTheMetricsSayWhichFilesOfTheDaemonAreGood(t *testing.T) {
 	s.api = "tokens_file: tokens.yaml, tls: {cert_file: cert.pem, key_file: key.pem}"
 	d := s.serve()
 	files := []string{"certificate", "configuration", "tokens"}
-	is := func(bad string) {
+	text := func() string {
 		t.Helper()
 		r, err := http.NewRequestWithContext(d.ctx, http.MethodGet, "http://"+d.address("metrics")+"/metrics", http.NoBody)
 		if err != nil {
 			t.Fatal(err)
 		}
 		_, text := do(t, r)
+		return text
+	}
+	is := func(bad string) {
+		t.Helper()
+		text := text()
 		for _, file := range files {
 			want := fmt.Sprintf("unstuck_file_valid{file=%q} 1\n", file)
 			if file == bad || (file == "configuration" && bad != "") { // which names the others: nothing starts with it
@@ -147,6 +178,16 @@ func TestTheMetricsSayWhichFilesOfTheDaemonAreGood(t *testing.T) {
 		}
 	}
 	is("")
+	for name, at := range map[string]string{"before": "1970-01-01 00:00:00", "after": "2084-01-29 16:00:00"} { // net/http/httptest's own
+		want, err := time.Parse(time.DateTime, at)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := regexp.MustCompile(`(?m)^unstuck_certificate_not_` + name + `_timestamp_seconds (.*)$`).FindStringSubmatch(text())
+		if seconds, err := strconv.ParseFloat(append(got, "", "")[1], 64); err != nil || int64(seconds) != want.Unix() {
+			t.Errorf("the certificate does not hold %s %v, want %v", name, got, want)
+		}
+	}
 	for file, name := range map[string]string{"certificate": "key.pem", "configuration": "unstuck.yaml", "tokens": "tokens.yaml"} {
 		good, err := os.ReadFile(filepath.Join(s.dir, name))
 		if err != nil {
@@ -156,5 +197,43 @@ func TestTheMetricsSayWhichFilesOfTheDaemonAreGood(t *testing.T) {
 		is(file)
 		s.write(name, string(good))
 		is("")
+	}
+}
+
+func TestACertificateThatHasEndedIsServedAndWarnedOf(t *testing.T) {
+	now := time.Now().Truncate(time.Second).UTC()
+	hour := func(n int) time.Time { return now.Add(time.Duration(n) * time.Hour) }
+	for name, c := range map[string]struct {
+		from, until time.Time
+		warned      bool
+		checked     string
+	}{
+		"it holds":         {hour(-1), hour(1), false, "with a certificate until " + hour(1).Format(time.RFC3339)},
+		"it has ended":     {hour(-2), hour(-1), true, "with a certificate that ended on " + hour(-1).Format(time.RFC3339) + ": callers refuse it"},
+		"it has not begun": {hour(1), hour(2), true, "with a certificate that begins on " + hour(1).Format(time.RFC3339) + ": callers refuse it until then"},
+	} {
+		s := newSite(t)
+		writeCertificateFor(t, s.dir, c.from, c.until)
+		s.write("unstuck.yaml", `data_dir: .
+api: {tls: {cert_file: cert.pem, key_file: key.pem}}
+brokers: [{name: rabbit, username: u, password_file: password, nodes: [{name: a, address: "127.0.0.1:1"}]}]
+`)
+		file := filepath.Join(s.dir, "unstuck.yaml")
+		code, checked, _ := try(t, nil, "check-config", file)
+		if want := file + ": ok: 1 broker\n  the API: by TLS, " + c.checked + "\n"; code != 0 || !strings.HasPrefix(checked, want) {
+			t.Errorf("%s: checked it is %d, %q, want %q", name, code, checked, want)
+		}
+		configuration, err := config.Load(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var log bytes.Buffer
+		d := newDaemon(remediate.NewStore(nil), slog.New(slog.NewTextHandler(&log, nil)))
+		if err := d.openAPI(configuration, nil); err != nil {
+			t.Errorf("%s: %v", name, err) // nobody would watch the brokers
+		}
+		if got := strings.Contains(log.String(), "does not hold now"); got != c.warned {
+			t.Errorf("%s: the log has %q", name, log.String())
+		}
 	}
 }

@@ -3,10 +3,13 @@ package main
 import (
 	"fmt"
 	"io"
+	"log/slog"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/cjworkbench/unstuck/config"
+	"github.com/cjworkbench/unstuck/web"
 )
 
 func newCheckConfigCommand() *cobra.Command {
@@ -40,6 +43,9 @@ func checkConfig(in io.Reader, out io.Writer, files []string) error {
 			continue
 		}
 		fmt.Fprintf(out, "%s: ok: %s\n", file, count(len(c.Brokers), "broker"))
+		if c.API.CertFile != "" {
+			fmt.Fprintf(out, "  the API: by TLS, %s\n", certificateOf(c.API))
+		}
 		for _, b := range c.Brokers {
 			nodes := count(len(b.Nodes), "node")
 			if b.Pods != nil {
@@ -67,6 +73,23 @@ func loadOrRead(in io.Reader, file *string) (*config.Config, error) {
 	}
 	*file = "stdin"
 	return config.LoadFrom(in, *file)
+}
+
+// certificateOf says until when the API's certificate holds. One that does not hold now is no error: the daemon serves it
+// all the same, for it has more to do than to serve.
+func certificateOf(a config.API) string {
+	c, err := web.NewCertificate(a.CertFile, a.KeyFile, slog.New(slog.DiscardHandler))
+	if err != nil {
+		return err.Error()
+	}
+	switch from, until := c.Validity(); {
+	case holds(from, until):
+		return "with a certificate until " + until.UTC().Format(time.RFC3339)
+	case until.Before(time.Now()):
+		return "with a certificate that ended on " + until.UTC().Format(time.RFC3339) + ": callers refuse it"
+	default:
+		return "with a certificate that begins on " + from.UTC().Format(time.RFC3339) + ": callers refuse it until then"
+	}
 }
 
 // podsOf says which pods are looked for. How many there are nobody knows before.

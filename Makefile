@@ -12,6 +12,11 @@ FUZZTIME ?= 30s#  how long `make fuzz` runs each target
 BENCH ?= .#       which benchmarks `make bench` runs
 BENCHTIME ?= 1s#  for how long each
 RABBITMQ ?= 4.0#  which RabbitMQ `make cluster` starts: 3.10 or 4.0
+SITUATION ?=#     the one of probe/testdata/recordings that `make recordings` is for; default all
+VERSION ?= 3.8 3.10 4.0 4.3# which RabbitMQ `make tree`, `make matrix` and `make recordings` are for
+ROUNDS ?= 20#    how many rounds `make soak` runs
+SEED ?= 1#       what they are drawn from
+FROM ?= 1#       the number of the first of them
 NODE ?= rabbitmq-1-rabbitmq-1# which node of that one `make cluster-wedge` breaks
 RABBITMQ_ROOT ?= $(UNSTUCK_RABBITMQ_ROOT)# a tree with another RabbitMQ in it, such as `make tree` makes, for `make test` and `make demo`
 
@@ -30,7 +35,12 @@ demo: demo-deps build ## break a node of a real three-node RabbitMQ and watch it
 
 .PHONY: test
 test: deps axe ## run all tests: unit, race, and against real RabbitMQ
-	go test -race -parallel 6 -timeout 30m $(TESTFLAGS) $(PKG)
+	go test -race -parallel 6 -timeout 40m $(TESTFLAGS) $(PKG)
+
+.PHONY: newest
+newest: deps tree-4.3 ## run the table of faults on the newest RabbitMQ
+	UNSTUCK_RABBITMQ_ROOT='$(CURDIR)/.cache/rabbitmq-4.3' \
+	  go test -race -count=1 -parallel 6 -timeout 25m -run '^TestEveryRowOfTheTable$$' $(TESTFLAGS) ./cmd/unstuck
 
 .PHONY: check
 check: tidy lint build ## look at everything that needs no broker: format, vet, modules, lint rules, build
@@ -89,10 +99,35 @@ screenshots: deps ## take the pictures of docs/page.md and docs/dashboard.md ane
 	go test -count=1 -run TestARealPrometheusAndAlertmanagerTell ./cmd/unstuck -args -screenshots '$(CURDIR)/docs'
 
 .PHONY: tree
-tree: ## make a tree with RabbitMQ 4.0, for RABBITMQ_ROOT=.cache/rabbitmq-4.0
+tree: $(VERSION:%=tree-%) ## make trees with each RabbitMQ of VERSION, for RABBITMQ_ROOT=.cache/rabbitmq-4.3: minutes each, once
+
+.PHONY: tree-3.8 tree-3.10 tree-4.0 tree-4.3
+tree-3.8: suite := bullseye
+tree-3.10: suite := bookworm
+tree-4.0: suite := trixie
+tree-4.3: suite := forky
+tree-3.8 tree-3.10 tree-4.0 tree-4.3: tree-%:
 	@tools/deps.sh debootstrap:debootstrap
-	@mkdir -p .cache
-	lab/tree.sh .cache/rabbitmq-4.0 trixie
+	lab/tree.sh .cache/rabbitmq-$* $(suite)
+
+.PHONY: recordings
+recordings: deps tree ## ask real nodes of each RabbitMQ of VERSION anew what probe/testdata/recordings keeps: half an hour
+	@for version in $(VERSION); do \
+	  echo "RabbitMQ $$version"; \
+	  go test -count=1 -timeout 60m -run '^TestRecordings$$' ./lab -args -root '$(CURDIR)/.cache/rabbitmq-'$$version \
+	    -recordings '$(CURDIR)/probe/testdata/recordings/'$$version -only '$(SITUATION)'; done
+
+.PHONY: matrix
+matrix: deps tree ## run the table of faults on each RabbitMQ of VERSION, one after the other, and write docs/supported.md: an hour
+	@for version in $(VERSION); do \
+	  echo "RabbitMQ $$version"; \
+	  UNSTUCK_RABBITMQ_ROOT='$(CURDIR)/.cache/rabbitmq-'$$version \
+	    go test -count=1 -timeout 60m -run '^TestEveryRowOfTheTable$$' $(TESTFLAGS) ./cmd/unstuck -args -matrix; done
+	UNSTUCK_RABBITMQ_ROOT= go test -count=1 -timeout 60m -run '^TestWhatOtherChecksSee' $(TESTFLAGS) ./cmd/unstuck -args -matrix
+
+.PHONY: soak
+soak: deps tree ## run ROUNDS rounds of random faults, versions, loads and times, drawn from SEED, beginning with round FROM
+	go test -count=1 -timeout 0 -run '^TestSoak$$' -v $(TESTFLAGS) ./cmd/unstuck -args -rounds $(ROUNDS) -seed $(SEED) -from $(FROM) -workers 2 -suspend
 
 .PHONY: cluster
 cluster: cluster-deps build ## start a real Kubernetes with a RabbitMQ, an application and Unstuck; one that runs is removed first

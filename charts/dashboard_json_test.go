@@ -23,7 +23,7 @@ func dashboardJSON(t *testing.T, all []panel) string {
 	e.SetIndent("", "  ")
 	if err := e.Encode(map[string]any{
 		"title": "Unstuck", "uid": "unstuck-overview", "tags": []string{"unstuck", "rabbitmq"}, "schemaVersion": grafanaSchema,
-		"description":  "RabbitMQ nodes that let nobody in: what Unstuck sees, does and costs. docs/dashboard.md explains it.",
+		"description":  "RabbitMQ nodes that accept no logins: what Unstuck sees, does and costs. docs/dashboard.md explains it.",
 		"time":         map[string]any{"from": "now-6h", "to": "now"},
 		"refresh":      "30s",
 		"graphTooltip": 1, // the same moment in all panels

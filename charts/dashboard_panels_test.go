@@ -65,7 +65,7 @@ func panels() (all []panel) {
 func overviewPanels() []panel {
 	return []panel{
 		{kind: "row", title: "Brokers"},
-		{stat, "Nodes that let people in", "Which share of its nodes a broker lets Unstuck in at, on average over the brokers. A node that is missing counts as one that does not.",
+		{stat, "Nodes that accept logins", "Which share of its nodes a broker accepts Unstuck's logins at, on average over the brokers. A node that is missing counts as one that does not.",
 			"percentunit", 4, []ask{{"avg(" + of("unstuck:broker_logins_work:ratio") + ")", ""}},
 			thresholds("red", 0.5, "orange", 0.999, "green")},
 		{stat, "Nodes by status", "How many nodes are in each status. Only stuck ones are ever deleted; of unknown ones nobody can tell.",
@@ -83,7 +83,7 @@ func overviewPanels() []panel {
 				{"count(min by (file) (" + ours("unstuck_file_valid") + ") == 0) or vector(0)", "files"},
 			}, thresholds("green", 1, "red")},
 		tableOf("Brokers", "Each broker and each application as the replica sees it that leads it. Applications have no logins.", []column{
-			{"Let people in", "percentunit", "avg by (broker) (" + of("unstuck:broker_logins_work:ratio") + ")", nil},
+			{"Accept logins", "percentunit", "avg by (broker) (" + of("unstuck:broker_logins_work:ratio") + ")", nil},
 			{"Over 30 days", "percentunit", "1 - avg by (broker) (" + of("unstuck:broker_login_errors:ratio_30d") + ")", nil},
 			{"Nodes", "none", "max by (broker) (" + spoken(of("unstuck_broker_nodes_expected")) + ")", nil},
 			{"Stuck for", "s", "max by (broker) (" + spoken(of("unstuck_node_stuck_seconds")) + ")", nil},
@@ -100,7 +100,7 @@ func loginPanels() []panel {
 	}
 	return []panel{
 		{kind: "row", title: "Logins"},
-		{graph, "Nodes that let people in, by broker", "Which share of a broker's nodes lets Unstuck in. The service level of docs/alerts.md is its average over 30 days.",
+		{graph, "Nodes that accept logins, by broker", "Which share of a broker's nodes accepts Unstuck's logins. The service level of docs/alerts.md is its average over 30 days.",
 			"percentunit", 12, []ask{{"avg by (broker) (" + of("unstuck:broker_logins_work:ratio") + ")", "{{broker}}"}},
 			map[string]any{"fieldConfig.defaults.max": 1}},
 		{graph, "Probes that found something", "Probes that did not find a node healthy, by what they found. docs/verdicts.md says what each reason means.",
@@ -132,12 +132,12 @@ func nodePanels() []panel {
 			"s", 12, []ask{{"time() - " + perNode(of("unstuck_node_last_probe_timestamp_seconds", `probe="login"`)), node}}, nil},
 		{graph, "Guards that hold stuck nodes back", "How many stuck nodes each guard keeps from being deleted. docs/guards.md says what each means, and what opens it.",
 			"none", 12, []ask{{closed + stuck + ")", "{{guard}}"}}, bars},
-		{graph, "Closed guards", "How many nodes each guard would hold back, stuck or not. That quorum-critical is closed means that it has not been asked for.",
+		{graph, "Closed guards", "How many nodes each guard would hold back, stuck or not. Where quorum-critical and alarm alone are closed they have not been asked: they are asked right before a deletion.",
 			"none", 12, []ask{{closed + ")", "{{guard}}"}}, nil},
-		{graph, "Suspicious processes", "Erlang processes that waited in one place throughout the last maybe_stuck, beside how many there are when the node is well.",
+		{graph, "Suspicious processes", "Erlang processes that waited in one place throughout the last maybe_stuck, beside how many there are when the node is healthy.",
 			"none", 12, []ask{
 				{perNode(of("unstuck_node_suspicious_processes")), node},
-				{perNode(of("unstuck_node_suspicious_processes_baseline")), node + " when well"},
+				{perNode(of("unstuck_node_suspicious_processes_baseline")), node + " when healthy"},
 			}, nil},
 		{graph, "Age of the log", "How old the last line of a node's log, or of a pod's of an application, was when it was last looked at.",
 			"s", 12, []ask{{perNode(of("unstuck_node_log_age_seconds")), node}}, nil},
@@ -154,7 +154,7 @@ func deletionPanels() []panel {
 			"none", 8, []ask{{"sum by (broker, outcome) (increase(" + of("unstuck_acts_settled_total") + "[1h])) > 0", "{{broker}} {{outcome}}"}}, bars},
 		{graph, "Deletions left today", "How many more nodes of a broker may be deleted within the present 24 hours.",
 			"none", 8, []ask{{"min by (broker) (" + spoken(of("unstuck_budget_left")) + ")", "{{broker}}"}}, nil},
-		{graph, "Mean time to recover", "From a deletion until the new node let people in, on average over the last week. Missing while nothing was deleted.",
+		{graph, "Mean time to recover", "From a deletion until the new node accept logins, on average over the last week. Missing while nothing was deleted.",
 			"s", 8, []ask{{recovery("sum") + " / (" + recovery("count") + " > 0)", "{{broker}}"}}, nil},
 	}
 }
@@ -178,11 +178,11 @@ func daemonPanels() []panel {
 		{kind: "row", title: "Unstuck itself"},
 		{graph, "Replicas", "How many replicas were scraped, by version.", "none", 8,
 			[]ask{{"count by (version) (" + ours("unstuck_build_info") + ")", "{{version}}"}}, nil},
-		perReplica("Brokers led", "How many brokers and applications each replica leads. One leads them all, unless they are shared out; for the seconds of a change none does.",
+		perReplica("Brokers led", "How many brokers and applications each replica leads. One leads them all; for the seconds of a change none does.",
 			"none", "sum by (instance) ("+ours("unstuck_leading")+")"),
 		perReplica("Since the last turn", "How long ago the loop looked at its broker that has not for longest. It should every five seconds.",
 			"s", "time() - min by (instance) ("+ours("unstuck_loop_last_turn_timestamp_seconds")+")"),
-		perReplica("Probes", "How many probes each replica makes in a second. Each replica probes every node, unless brokers are shared out.",
+		perReplica("Probes", "How many probes each replica makes in a second. Each replica probes every node.",
 			"cps", "sum by (instance) ("+rate(ours("unstuck_probe_duration_seconds_count"))+")"),
 		perReplica("CPU", "How much of one core each replica uses.",
 			"percentunit", "sum by (instance) ("+rate(ours("process_cpu_seconds_total"))+")"),

@@ -63,7 +63,7 @@ func TestTheExampleOfProductionDeploysAndDoesAllOfIt(t *testing.T) {
 		}
 	}
 	if p := c.Environments[1]; p.PromoteFrom != "staging" || p.HealthyFor != 10*time.Minute || c.Environments[0].PromoteFrom != "" {
-		t.Errorf("production is promoted from %q, well for %s; staging from %q", p.PromoteFrom, p.HealthyFor, c.Environments[0].PromoteFrom)
+		t.Errorf("production is promoted from %q, healthy for %s; staging from %q", p.PromoteFrom, p.HealthyFor, c.Environments[0].PromoteFrom)
 	}
 	if c.API.TokensFile != "/etc/unstuck-tokens/tokens.yaml" {
 		t.Errorf("the tokens are in %q", c.API.TokensFile)

@@ -147,17 +147,6 @@ config:
 			},
 		},
 		{
-			"brokers that are shared out", strings.Replace(least, "config:", "config:\n  kubernetes: {shards: 2, members: 3}", 1),
-			map[string]grants{
-				"tools": with(own, grants{
-					"coordination.k8s.io/leases=watcher-2-seat-0": "get update", "coordination.k8s.io/leases=watcher-2-seat-1": "get update",
-					"coordination.k8s.io/leases=watcher-2-seat-2": "get update", "coordination.k8s.io/leases=watcher-2-shard-0": "get update",
-					"coordination.k8s.io/leases=watcher-2-shard-1": "get update",
-				}),
-				"jobs": with(watching, broker, secret("jobs-user")),
-			},
-		},
-		{
 			"an environment with nothing but a service", withEnvironment("tasks: []"),
 			map[string]grants{"tools": keeping, "jobs": with(watching, broker, secret("jobs-user")), "prod": operating},
 		},

@@ -3,8 +3,11 @@ package config
 import (
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 	"time"
+
+	"k8s.io/apimachinery/pkg/labels"
 
 	"github.com/cjworkbench/unstuck/remediate"
 )
@@ -38,8 +41,79 @@ func (d *decoder) check(c Config) {
 		taken[name] = fmt.Sprintf("brokers[%d]", i)
 	}
 	d.checkApps(c.Apps, taken)
+	d.checkClaims(c)
 	d.checkEnvironments(c)
 	d.checkAPI(c)
+}
+
+// checkClaims refuses two brokers or applications that have the same pods, where their selectors show it: each would have a budget of
+// its own. Where selectors differ and their pods overlap all the same, the guard self-degraded holds both back.
+func (d *decoder) checkClaims(c Config) {
+	type claim struct {
+		path, name string
+		pods       Pods
+	}
+	var claims []claim
+	for i, b := range c.Brokers {
+		if b.Pods != nil {
+			claims = append(claims, claim{at(i, "pods", "selector"), b.Name, *b.Pods})
+		}
+	}
+	for i, a := range c.Apps {
+		claims = append(claims, claim{fmt.Sprintf("apps[%d].pods.selector", i), a.Name, a.Pods})
+	}
+	for i, later := range claims {
+		for _, earlier := range claims[:i] {
+			if later.pods.Namespace == earlier.pods.Namespace && later.pods.Selector != "" && overlap(later.pods.Selector, earlier.pods.Selector) {
+				d.problem(later.path, "%s fits pods of %s too: want another selector, for each deletes within a budget of its own",
+					quote(later.pods.Selector), quote(earlier.name))
+				break
+			}
+		}
+	}
+}
+
+// overlap says whether two selectors certainly fit the same pods, if there are any: the keys of one are all among those of the other,
+// and of no key do they ask for what excludes the other. Of keys that only one of them asks about nobody knows.
+func overlap(a, b string) bool {
+	x, y := requirements(a), requirements(b)
+	if len(x) > len(y) {
+		x, y = y, x
+	}
+	for key, ours := range x {
+		theirs, ok := y[key]
+		if !ok || !compatible(ours, theirs) {
+			return false
+		}
+	}
+	return len(x) > 0
+}
+
+// requirements gives what a selector asks for, by key; nothing if it is none.
+func requirements(selector string) map[string][]labels.Requirement {
+	all, err := labels.ParseToRequirements(selector)
+	if err != nil {
+		return nil
+	}
+	byKey := make(map[string][]labels.Requirement)
+	for _, r := range all {
+		byKey[r.Key()] = append(byKey[r.Key()], r)
+	}
+	return byKey
+}
+
+// compatible says whether one label can fit what two selectors ask of its key: one of the values that they name, another one, or none.
+func compatible(a, b []labels.Requirement) bool {
+	all := slices.Concat(a, b)
+	candidates := []labels.Set{{}, {all[0].Key(): "any-other-value"}}
+	for _, r := range all {
+		for value := range r.Values() {
+			candidates = append(candidates, labels.Set{r.Key(): value})
+		}
+	}
+	return slices.ContainsFunc(candidates, func(set labels.Set) bool {
+		return !slices.ContainsFunc(all, func(r labels.Requirement) bool { return !r.Matches(set) })
+	})
 }
 
 func (d *decoder) checkNodes(i int, b Broker) {
@@ -98,7 +172,8 @@ func (d *decoder) checkEvidence(i int, b Broker) {
 	login, p := b.Probes.Login, b.Policy
 	p.Needed = min(p.Needed, p.Of) // that it must not be more is said elsewhere
 	pace := max(longestGap(login.Every), login.WhileSuspect, login.WhileConfirmed)
-	if apart := pace + login.Timeout; p.Fresh <= apart {
+	// A login that answers stage by stage may take twice its deadline (probe.Login).
+	if apart := pace + 2*login.Timeout; p.Fresh <= apart {
 		d.problem(at(i, "policy", "fresh"),
 			"%s: want more than %s, the longest time from one login to the end of the next, or the node is unknown in between",
 			span(p.Fresh), span(apart))
@@ -107,8 +182,8 @@ func (d *decoder) checkEvidence(i int, b Broker) {
 		d.problem(at(i, "policy", "fresh"), "%s: want more than %s, the longest time between two looks at the log, which log_silence asks for",
 			span(p.Fresh), span(longestGap(b.Probes.Log.Every)))
 	}
-	confirmed := time.Duration(p.Needed) * (max(login.WhileSuspect, login.WhileConfirmed) + login.Timeout)
-	if least := max(confirmed, p.MinTime+login.Timeout); p.Evidence < least {
+	confirmed := time.Duration(p.Needed) * (max(login.WhileSuspect, login.WhileConfirmed) + 2*login.Timeout)
+	if least := max(confirmed, p.MinTime+2*login.Timeout); p.Evidence < least {
 		d.problem(at(i, "policy", "evidence"),
 			"%s: want at least %s, or the first of %d stuck logins is forgotten before the last",
 			span(p.Evidence), span(least), p.Needed)

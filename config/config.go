@@ -105,7 +105,7 @@ func defaults() Config {
 		DataDir: "/var/lib/unstuck",
 		API:     API{PerSecond: 10, Burst: 40},
 
-		Kubernetes: Kubernetes{Lease: "unstuck", QPS: 50, Burst: 100, Members: 16},
+		Kubernetes: Kubernetes{Lease: "unstuck", QPS: 50, Burst: 100},
 	}
 }
 
@@ -115,7 +115,7 @@ func DefaultBroker() Broker {
 
 	b.Probes.Login.Every = Every(15 * time.Second)
 	b.Probes.Login.Timeout = 12 * time.Second
-	b.Probes.Login.WhileSuspect = 12 * time.Second
+	b.Probes.Login.WhileSuspect = 6 * time.Second
 	b.Probes.Login.WhileConfirmed = time.Minute
 
 	b.Probes.Roundtrip.Every = Every(5 * time.Minute)

@@ -17,8 +17,6 @@ type Kubernetes struct {
 	Lease      string // the name of the lease that decides which replica acts
 	QPS        int    // requests per second to the API server, on average
 	Burst      int    // and at once
-	Shards     int    // into how many parts the brokers are shared out over the replicas; 0: one leads all
-	Members    int    // how many replicas can take part in that
 }
 
 // Pods says which pods the nodes of a broker, or those of an application, are.
@@ -91,8 +89,6 @@ func (s *section) kubernetes(k *Kubernetes) {
 	sub.named("lease", k.Lease, objectName, wantObject, &k.Lease)
 	sub.count("qps", &k.QPS, 1, 1000)
 	sub.count("burst", &k.Burst, 1, 10_000)
-	sub.count("shards", &k.Shards, 0, 256)
-	sub.count("members", &k.Members, 2, 64)
 	sub.end()
 }
 

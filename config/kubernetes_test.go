@@ -17,7 +17,7 @@ func TestWhatLivesInKubernetesArrives(t *testing.T) {
 		t.Errorf("the kubeconfig is %q", k.Kubeconfig)
 	}
 	k.Kubeconfig = ""
-	if diff := cmp.Diff(Kubernetes{Context: "staging", Namespace: "monitoring", Lease: "unstuck-staging", QPS: 20, Burst: 40, Shards: 64, Members: 8}, k); diff != "" {
+	if diff := cmp.Diff(Kubernetes{Context: "staging", Namespace: "monitoring", Lease: "unstuck-staging", QPS: 20, Burst: 40}, k); diff != "" {
 		t.Errorf("kubernetes (-want +got):\n%s", diff)
 	}
 	b := c.Brokers[len(c.Brokers)-1]
@@ -66,10 +66,10 @@ func TestCredentialsOfABrokerTakeThePlaceOfTheDefaults(t *testing.T) {
 	c, err := Parse([]byte(`
 defaults: {secret: {name: all, username_key: user, password_key: pass}}
 brokers:
-  - {name: inherits, pods: &p {namespace: n, selector: a=b, container: c}}
-  - {name: other-user, username: me, pods: *p}
-  - {name: file, username: me, password_file: /p, pods: *p}
-  - {name: other-secret, secret: {name: own, username_key: u}, pods: *p}
+  - {name: inherits, pods: {namespace: n, selector: a=b, container: c}}
+  - {name: other-user, username: me, pods: {namespace: n, selector: a=c, container: c}}
+  - {name: file, username: me, password_file: /p, pods: {namespace: n, selector: a=d, container: c}}
+  - {name: other-secret, secret: {name: own, username_key: u}, pods: {namespace: n, selector: a=e, container: c}}
 `))
 	if err != nil {
 		t.Fatal(err)

@@ -38,7 +38,7 @@ func TestAnAlertmanagerTellsOfAStuckNodeOfItsCureAndOfADaemonThatIsGone(t *testi
 	}
 	p.told(2*time.Minute, "firing", labels("UnstuckDeadMansSwitch", "none"))
 	if got := p.all(); len(got) != 1 {
-		t.Errorf("all is well, and it tells of %v", got)
+		t.Errorf("everything is healthy, and it tells of %v", got)
 	}
 
 	victim := s.Pods()[1]

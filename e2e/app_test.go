@@ -55,7 +55,7 @@ func TestASilentPodOfAFrontendIsReportedAndWhereAskedForReplacedAlone(t *testing
 	}
 	s.app("all three write", func(v web.Broker) error {
 		for _, n := range v.Nodes {
-			if n.Phase != remediate.Well {
+			if n.Phase != remediate.PhaseHealthy {
 				return errors.New(n.Reason)
 			}
 		}

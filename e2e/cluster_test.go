@@ -58,11 +58,6 @@ func startBroker(t *testing.T, o cluster.BrokerOptions) *cluster.Broker {
 	return b
 }
 
-// startLone starts a broker of one node.
-func startLone(t *testing.T, namespace string) *cluster.Broker {
-	return startBroker(t, cluster.BrokerOptions{Namespace: namespace, Replicas: 1, HandshakeTimeout: quickHandshake})
-}
-
 // within gives a context for one step of a test.
 func within(t *testing.T, d time.Duration) context.Context {
 	t.Helper()

@@ -12,7 +12,7 @@ import (
 
 func remediating(b *cluster.Broker) string { return config(b, "remediate", quick) }
 
-func TestAStuckNodeIsFoundDeletedAndItsSuccessorLetsPeopleIn(t *testing.T) {
+func TestAStuckNodeIsFoundDeletedAndItsSuccessorAcceptsLogins(t *testing.T) {
 	t.Parallel()
 	for _, version := range artifact.RabbitMQVersions() {
 		t.Run(version, func(t *testing.T) {
@@ -70,7 +70,7 @@ func TestWithoutTheAPIServerNothingIsDeletedAndTheCureFollows(t *testing.T) {
 	if err := s.WedgeLogin(t.Context(), victim); err != nil {
 		t.Fatal(err)
 	}
-	s.wait(time.Minute, "suspected", phase(victim, remediate.Suspect))
+	s.wait(time.Minute, "suspected", phase(victim, remediate.PhaseSuspect))
 	if err := shared.StopAPIServer(within(t, time.Minute)); err != nil {
 		t.Fatal(err)
 	}

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"context"
+	"errors"
 	"os/exec"
 	"strings"
 	"testing"
@@ -21,7 +22,7 @@ func TestEachFaultDoesWhatItSaysAndIsUndone(t *testing.T) {
 	}
 	refused := func(t *testing.T) {
 		if err := b.Login(t.Context(), pod); err == nil {
-			t.Error("it lets people in")
+			t.Error("it accepts logins")
 		}
 	}
 	alarmed := func(t *testing.T) {
@@ -93,7 +94,7 @@ func TestEachFaultDoesWhatItSaysAndIsUndone(t *testing.T) {
 	})
 
 	t.Run("password rotated", func(t *testing.T) {
-		if err := b.RotatePassword(t.Context()); err != nil {
+		if err := errors.Join(b.RotatePassword(t.Context()), b.StorePassword(t.Context())); err != nil {
 			t.Fatal(err)
 		}
 		again, err := shared.OpenBroker(t.Context(), b.Namespace) // with what the Secret has
@@ -198,7 +199,7 @@ func TestAVerbThatWasTakenAwayIsGoneAndTheOthersAreNot(t *testing.T) {
 	}
 }
 
-func TestAWedgedNodeStaysReadyAndItsSuccessorLetsPeopleIn(t *testing.T) {
+func TestAWedgedNodeStaysReadyAndItsSuccessorAcceptsLogins(t *testing.T) {
 	t.Parallel()
 	b := startBroker(t, cluster.BrokerOptions{Namespace: "wedged"})
 	pod := b.Pods()[0]
@@ -215,7 +216,7 @@ func TestAWedgedNodeStaysReadyAndItsSuccessorLetsPeopleIn(t *testing.T) {
 				t.Fatal(err)
 			}
 			if err := b.Login(t.Context(), pod); err == nil {
-				t.Error("the wedged node lets people in")
+				t.Error("the wedged node accepts logins")
 			}
 			now, err := b.Pod(t.Context(), pod)
 			if err != nil {

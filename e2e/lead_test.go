@@ -40,7 +40,7 @@ func TestWhenTheLeaderIsKilledAnotherGoesOnWhereItWas(t *testing.T) {
 				return false, err
 			}
 			for _, n := range v.Nodes {
-				if n.Node == victim && n.Phase == remediate.Confirmed {
+				if n.Node == victim && n.Phase == remediate.PhaseConfirmed {
 					return true, nil
 				}
 			}
@@ -65,7 +65,7 @@ func TestWhenTheLeaderIsKilledAnotherGoesOnWhereItWas(t *testing.T) {
 	} {
 		t.Run(point.name, func(t *testing.T) {
 			s := &site{t: t, Broker: s.Broker, daemon: s.daemon}
-			s.wait(2*time.Minute, "every node is well", s.allWell)
+			s.wait(2*time.Minute, "every node is healthy", s.allHealthy)
 			victim := s.Pods()[i%3]
 			before, actsBefore := s.uids(), s.acts()
 			cases, err := documents("cases")

@@ -48,7 +48,7 @@ func TestACommitIsDeployedThenPromotedAndRevertedOnlyWhereThatIsSafe(t *testing.
 		p := production.on(t)
 		var op release.Operation
 		var refusal error
-		ctx := within(t, time.Minute) // it must have been well for a second
+		ctx := within(t, time.Minute) // it must have been healthy for a second
 		if err := until(ctx, func() (bool, error) {
 			problem := p.ask(http.MethodPost, p.path+"/promotions", body{"reason": "a test"}, &op)
 			if problem != nil {

@@ -181,7 +181,7 @@ func (d *door) becomes(when string, c certificate, token string, status int) {
 	d.t.Logf("%s: %s: %d after %v", token, when, status, time.Since(began).Round(100*time.Millisecond))
 }
 
-// stays wants a token to be good, at once: a file that is at fault would let nobody in.
+// stays wants a token to be good, at once: by a file that is at fault no token would be.
 func (d *door) stays(c certificate, token string) {
 	d.t.Helper()
 	ctx := within(d.t, 20*time.Second)

@@ -39,7 +39,7 @@ func TestADeployARemediationAPauseAndADeletionByHandWaitForEachOther(t *testing.
 	})
 	s := stage(t, i, "busy")
 	s.ready()
-	watch.wait(2*time.Minute, "the node is well", watch.allWell)
+	watch.wait(2*time.Minute, "the node is healthy", watch.allHealthy)
 	node, before := b.Pods()[0], watch.uids()
 	const pauses = "/api/v1/brokers/rabbitmq/pauses"
 
@@ -66,7 +66,7 @@ func TestADeployARemediationAPauseAndADeletionByHandWaitForEachOther(t *testing.
 		t.Fatalf("%v; the pauses are %+v", p, list.Pauses)
 	}
 	watch.wait(time.Minute, "held back by the deploy alone", func(v web.Broker) error {
-		if len(v.Nodes) == 1 && slices.Equal(v.Nodes[0].Closed, []remediate.Guard{remediate.GuardOperating}) {
+		if len(v.Nodes) == 1 && slices.Equal(v.Nodes[0].Closed, []remediate.Guard{remediate.GuardOperation}) {
 			return nil
 		}
 		return fmt.Errorf("the nodes are %+v", v.Nodes)
@@ -91,11 +91,11 @@ func TestADeployARemediationAPauseAndADeletionByHandWaitForEachOther(t *testing.
 	s.byHand(watch, node)
 }
 
-// byHand deletes a node that is well: it is held back until the guards that say so are overridden by name.
+// byHand deletes a node that is healthy: it is held back until the guards that say so are overridden by name.
 func (s *scene) byHand(watch *site, node string) {
 	s.t.Helper()
 	before, path := watch.uids(), "/api/v1/brokers/rabbitmq/nodes/"+node+"/deletions"
-	guards := []string{string(remediate.GuardUnproved)}
+	guards := []string{string(remediate.GuardUnconfirmed)}
 	var done web.Deleted
 	var p *web.Problem
 	ctx := within(s.t, time.Minute)
@@ -111,8 +111,8 @@ func (s *scene) byHand(watch *site, node string) {
 	}
 	for _, override := range [][]string{nil, {string(remediate.GuardPeers)}} { // none, and one that holds nothing back
 		p := s.leading(path, body{"reason": "a hunch", "override": override}, &done)
-		if p == nil || p.Status != http.StatusConflict || len(p.Closed) != 1 || p.Closed[0].Guard != remediate.GuardUnproved {
-			s.t.Fatalf("a node that is well is deleted unasked: %+v, %+v", p, done)
+		if p == nil || p.Status != http.StatusConflict || len(p.Closed) != 1 || p.Closed[0].Guard != remediate.GuardUnconfirmed {
+			s.t.Fatalf("a node that is healthy is deleted unasked: %+v, %+v", p, done)
 		}
 	}
 	if p := s.leading(path, body{"reason": "a hunch", "override": guards, "uid": "another"}, &done); p == nil || p.Status != http.StatusConflict {
@@ -121,7 +121,7 @@ func (s *scene) byHand(watch *site, node string) {
 	watch.untouched(before, 1)
 	typist := newTypist(s.t, s.token, inCluster(s.installation.Namespace)...)
 	s.looks(typist, node)
-	typist.wants(4, []string{string(remediate.GuardUnproved)}, "delete", "rabbitmq", node, "--reason", "a hunch", "--yes")
+	typist.wants(4, []string{string(remediate.GuardUnconfirmed)}, "delete", "rabbitmq", node, "--reason", "a hunch", "--yes")
 	watch.untouched(before, 1)
 	out := typist.wants(0, nil, "delete", "rabbitmq", node, "--reason", "a hunch", "--override", guards[0], "--yes", "-o", "json")
 	if err := json.Unmarshal([]byte(out), &done); err != nil {
@@ -138,7 +138,7 @@ func (s *scene) byHand(watch *site, node string) {
 	if p := s.ask(http.MethodGet, "/api/v1/cases/"+a.Case, nil, &c); p != nil || c.Act == nil {
 		s.t.Fatalf("%v; the case has no act", p)
 	}
-	if by := c.Act.ByHand; by == nil || by.By != "oncall" || by.Reason != "a hunch" || !slices.Equal(by.Override, []remediate.Guard{remediate.GuardUnproved}) {
+	if by := c.Act.ByHand; by == nil || by.By != "oncall" || by.Reason != "a hunch" || !slices.Equal(by.Override, []remediate.Guard{remediate.GuardUnconfirmed}) {
 		s.t.Errorf("the case says that it was done by hand by %+v", by)
 	}
 	typist.wants(0, []string{a.Case, node, string(remediate.Recovered)}, "cases")

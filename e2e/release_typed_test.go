@@ -138,7 +138,7 @@ func TestEachTriggerIsPulledFromTheCommandLine(t *testing.T) {
 	oncall.wants(4, []string{"commit"}, "deploy", "typed", "main", "--reason", "no commit", "--yes")
 	oncall.wants(0, []string{"WARNING: not published", "/cron:"}, "deploy", "typed", commitUnpublished, "--reason", "too early", "--dry-run")
 	oncall.wants(1, []string{"not published", "/cron:"}, "deploy", "typed", commitUnpublished, "--reason", "too early", "--yes")
-	oncall.eventually(time.Minute, 0, "promote", "typed", "--reason", "a look", "--dry-run") // its source must have been well for a second
+	oncall.eventually(time.Minute, 0, "promote", "typed", "--reason", "a look", "--dry-run") // its source must have been healthy for a second
 	oncall.wants(0, []string{"job migrate", commitOne[:7]}, "promote", "typed", "--reason", "the first", "--yes")
 	s.at(commitOne)
 	oncall.wants(0, []string{"job migrate", "roll frontend", "replace cron"}, "deploy", "typed", commitTwo, "--reason", "the second", "--yes")

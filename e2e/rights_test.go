@@ -29,7 +29,7 @@ func TestAPermissionThatIsMissingIsNamedAndNothingIsDeletedWithoutIt(t *testing.
 		t.Fatal(err)
 	}
 	s.wait(2*time.Minute, "suspected for want of a witness", func(v web.Broker) error {
-		if err := phase(victim, remediate.Suspect)(v); err != nil {
+		if err := phase(victim, remediate.PhaseSuspect)(v); err != nil {
 			return err
 		}
 		for _, n := range v.Nodes {

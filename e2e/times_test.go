@@ -17,7 +17,7 @@ func TestHowLongACureTakesWithTheDefaults(t *testing.T) {
 		return config(b, "remediate", "    policy: {startup_allowance: 5s, cooldown: 1s, storm_cooldown: 1s, per_node_per_day: 100, per_broker_per_day: 100}\n")
 	})
 	var table strings.Builder
-	fmt.Fprintln(&table, "| fault | suspected | confirmed and deleted | lets people in again |")
+	fmt.Fprintln(&table, "| fault | suspected | confirmed and deleted | accepts logins again |")
 	for i, fault := range []struct {
 		name  string
 		cause func(pod string) error
@@ -31,7 +31,7 @@ func TestHowLongACureTakesWithTheDefaults(t *testing.T) {
 			t.Fatal(err)
 		}
 		began := time.Now()
-		s.wait(2*time.Minute, "suspected", phase(victim, remediate.Suspect, remediate.Confirmed))
+		s.wait(2*time.Minute, "suspected", phase(victim, remediate.PhaseSuspect, remediate.PhaseConfirmed))
 		suspected := time.Since(began)
 		a := s.cured(victim, before, acts, 10*time.Minute)
 		since := func(at time.Time) time.Duration { return at.Sub(began).Round(time.Second) }

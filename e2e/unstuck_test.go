@@ -56,21 +56,16 @@ const quickHandshake = 3 * time.Second
 
 // config gives the chart's values that watch a broker, with more of its keys, or others, in YAML.
 func config(b *cluster.Broker, mode, keys string) string {
-	return `
+	return fmt.Sprintf(`
 config:
   log: {format: json, level: debug}
   brokers:
-` + watched("rabbitmq", b, mode, keys)
-}
-
-// watched is one of the brokers in the configuration, by a name and with more of its keys.
-func watched(name string, b *cluster.Broker, mode, keys string) string {
-	return fmt.Sprintf(`  - name: %s
+  - name: rabbitmq
     username: %s
     secret: {name: %s-secret, password_key: rabbitmq-pass}
     mode: %s
     pods: {namespace: %s, selector: "%s", container: %s}
-%s`, name, cluster.User, cluster.BrokerName, mode, b.Namespace, cluster.Selector, cluster.Container, keys)
+%s`, cluster.User, cluster.BrokerName, mode, b.Namespace, cluster.Selector, cluster.Container, keys)
 }
 
 // site is a broker, and Unstuck that watches it.
@@ -104,13 +99,13 @@ func startSite(t *testing.T, o cluster.BrokerOptions, values func(*cluster.Broke
 	return s
 }
 
-// install installs Unstuck anew, or changes its values, and waits until it has seen that all is well.
+// install installs Unstuck anew, or changes its values, and waits until it has seen that everything is healthy.
 func (s *site) install(values string) {
 	s.t.Helper()
 	if err := s.daemon.Install(within(s.t, 3*time.Minute), values); err != nil {
 		s.t.Fatal(err)
 	}
-	s.wait(2*time.Minute, "every node is well", s.allWell)
+	s.wait(2*time.Minute, "every node is healthy", s.allHealthy)
 }
 
 // explain writes down what there is to know about a test that failed.
@@ -177,12 +172,12 @@ func pause(ctx context.Context, d time.Duration) {
 	}
 }
 
-func (s *site) allWell(v web.Broker) error {
+func (s *site) allHealthy(v web.Broker) error {
 	if len(v.Nodes) != s.Replicas {
 		return fmt.Errorf("it knows %d nodes", len(v.Nodes))
 	}
 	for _, n := range v.Nodes {
-		if n.Phase != remediate.Well {
+		if n.Phase != remediate.PhaseHealthy {
 			return fmt.Errorf("%s is %s: %s", n.Node, n.Phase, n.Reason)
 		}
 	}
@@ -218,7 +213,7 @@ func heldBack(node string, guard remediate.Guard) func(web.Broker) error {
 				continue
 			}
 			for _, g := range n.Closed {
-				if g == guard && n.Phase == remediate.Confirmed {
+				if g == guard && n.Phase == remediate.PhaseConfirmed {
 					return nil
 				}
 			}
@@ -274,7 +269,7 @@ func done(v web.Broker) []remediate.Act {
 	return slices.DeleteFunc(slices.Clone(v.Acts), func(a remediate.Act) bool { return a.Outcome == remediate.Void })
 }
 
-// cured waits until the victim alone has been replaced and lets people in, and checks that the act, the case, the Events and
+// cured waits until the victim alone has been replaced and accepts logins, and checks that the act, the case, the Events and
 // the metrics say the same of it.
 func (s *site) cured(victim string, before map[string]types.UID, acts int, d time.Duration) remediate.Act {
 	s.t.Helper()
@@ -282,7 +277,7 @@ func (s *site) cured(victim string, before map[string]types.UID, acts int, d tim
 		if len(done(v)) <= acts {
 			return fmt.Errorf("nothing was deleted yet: %w", phase(victim, "")(v))
 		}
-		return s.allWell(v)
+		return s.allHealthy(v)
 	})
 	if len(done(v)) != acts+1 {
 		s.t.Fatalf("want one more act than %d, got %+v", acts, v.Acts)
@@ -371,11 +366,4 @@ func (s *site) leader() *corev1.Pod {
 			s.t.Fatal("nobody leads: ", err)
 		}
 	}
-}
-
-// sample gives the value of a broker's series in a replica's metrics; empty: there is none.
-func sample(text, name, broker string) string {
-	_, value, _ := strings.Cut(text, fmt.Sprintf("\n%s{broker=%q} ", name, broker))
-	value, _, _ = strings.Cut(value, "\n")
-	return value
 }

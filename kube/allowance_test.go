@@ -1,9 +1,7 @@
 package kube
 
 import (
-	"cmp"
 	"context"
-	"io"
 	"net/http"
 	"path"
 	"sync"
@@ -13,103 +11,59 @@ import (
 	"time"
 
 	authorizationv1 "k8s.io/api/authorization/v1"
-	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
-
-	"github.com/cjworkbench/unstuck/probe"
 )
 
-// wire carries to the fake API server what the real clients send, who wait where they ask too often. The fake ones never
-// do. It knows Leases, and answers each review with no.
-type wire struct {
-	*cluster
-
-	reviewed atomic.Int64
-}
+// wire answers what the real clients send, who wait where they ask too often. The fake ones never do. It answers each review
+// with no, and knows of no object.
+type wire struct{ reviewed atomic.Int64 }
 
 // client gives a client as Connect makes it.
-func (w *wire) client(s Sharing) *Client {
-	w.t.Helper()
-	set, err := newClientSet(rateLimited(&rest.Config{Host: "http://kubernetes", Transport: w}, 50, 100), s)
+func (w *wire) client(t *testing.T) *Client {
+	t.Helper()
+	set, err := newClientSet(rateLimited(&rest.Config{Host: "http://kubernetes", Transport: w}, 50, 100))
 	if err != nil {
-		w.t.Fatal(err)
+		t.Fatal(err)
 	}
-	c := newClient(set, "unstuck", "unstuck", noStreams{}, quiet())
-	c.share(s)
-	return c
+	return newClient(set, "unstuck", "unstuck", noStreams{}, quiet())
 }
 
 // RoundTrip implements http.RoundTripper.
 func (w *wire) RoundTrip(r *http.Request) (*http.Response, error) {
-	var sent runtime.Object
-	if r.Body != nil {
-		data, err := io.ReadAll(r.Body)
-		if err != nil {
-			return nil, err
-		}
-		if sent, _, err = scheme.Codecs.UniversalDeserializer().Decode(data, nil, nil); err != nil {
-			return nil, err
-		}
+	if r.Body == nil {
+		return answer(http.StatusNotFound, apierrors.NewNotFound(corev1.Resource("pods"), path.Base(r.URL.Path)).Status()), nil
 	}
-	leases := w.CoordinationV1().Leases("unstuck")
-	var o runtime.Object
-	var err error
-	switch sent := sent.(type) {
-	case *authorizationv1.SubjectAccessReview:
-		w.reviewed.Add(1)
-		sent.Kind, sent.APIVersion = "SubjectAccessReview", "authorization.k8s.io/v1"
-		return answer(http.StatusCreated, sent), nil
-	case *coordinationv1.Lease:
-		if r.Method == http.MethodPost {
-			o, err = leases.Create(r.Context(), sent, metav1.CreateOptions{})
-		} else {
-			o, err = leases.Update(r.Context(), sent, metav1.UpdateOptions{})
-		}
-	default:
-		if path.Base(path.Dir(r.URL.Path)) != "leases" {
-			return answer(http.StatusNotFound, apierrors.NewNotFound(corev1.Resource("pods"), path.Base(r.URL.Path)).Status()), nil
-		}
-		o, err = leases.Get(r.Context(), path.Base(r.URL.Path), metav1.GetOptions{})
-	}
-	if status, failed := err.(apierrors.APIStatus); failed {
-		s := status.Status()
-		s.TypeMeta = metav1.TypeMeta{Kind: "Status", APIVersion: "v1"}
-		return answer(int(cmp.Or(s.Code, http.StatusInternalServerError)), s), nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	l, _ := o.(*coordinationv1.Lease)
-	l.Kind, l.APIVersion = "Lease", "coordination.k8s.io/v1"
-	return answer(http.StatusOK, l), nil
+	w.reviewed.Add(1)
+	return answer(http.StatusCreated, &authorizationv1.SubjectAccessReview{
+		TypeMeta: metav1.TypeMeta{Kind: "SubjectAccessReview", APIVersion: "authorization.k8s.io/v1"},
+	}), nil
 }
 
-func TestOneReplicaThatIsLeftRenewsTheLeasesOfEveryShard(t *testing.T) {
+func TestNoRequestAboutALeaseWaitsForTheOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := &wire{cluster: newCluster(t)}
-		client := w.client(Sharing{Shards: 256, Members: 12})
-		start(t, client, "me")
-		pass(time.Minute)
-		for range 120 {
-			pass(time.Second)
-			for _, name := range brokersShared() {
-				if leading, _ := client.leading(name, time.Now()); leading != probe.Yes {
-					t.Fatalf("%s: %s", name, leading)
+		client, err := Connect(Options{Kubeconfig: kubeconfig(t, "https://kubernetes.invalid")}, quiet())
+		if err != nil {
+			t.Fatal(err)
+		}
+		limit := client.api.CoordinationV1().RESTClient().GetRateLimiter()
+		for turn := range 100 {
+			for _, lease := range []string{"the leader's", "a namespace's lock"} {
+				if !limit.TryAccept() {
+					t.Fatalf("at turn %d the request about %s has to wait", turn, lease)
 				}
 			}
+			time.Sleep(retryPeriod)
 		}
 	})
 }
 
 func TestCallersWhoAskTooOftenWhatTheyMayDoHoldUpNothingElse(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := &wire{cluster: newCluster(t)}
-		client := w.client(Sharing{})
+		var w wire
+		client := w.client(t)
 		reviews := client.Reviews()
 		ctx, cancel := context.WithCancel(t.Context())
 		var wg sync.WaitGroup

@@ -55,10 +55,10 @@ func (s *clientSet) AuthorizationV1() authorizationv1.AuthorizationV1Interface {
 	return s.authorization
 }
 
-// newClientSet makes the clients. They share one connection and one allowance of requests, with two exceptions. Leases, of
-// which there are many where brokers are shared out, have their own, or leadership would be lost when there is much else to
-// ask. And so has what callers have us ask about them, or whoever calls often would have a deletion wait.
-func newClientSet(config *rest.Config, s Sharing) (*clientSet, error) {
+// newClientSet makes the clients. They share one connection and one allowance of requests, with two exceptions. Leases have
+// their own, or leadership would be lost when there is much else to ask. And so has what callers have us ask about them, or
+// whoever calls often would have a deletion wait.
+func newClientSet(config *rest.Config) (*clientSet, error) {
 	config = rest.CopyConfig(config)
 	config.AcceptContentTypes = "application/vnd.kubernetes.protobuf,application/json"
 	config.ContentType = "application/vnd.kubernetes.protobuf"
@@ -67,7 +67,7 @@ func newClientSet(config *rest.Config, s Sharing) (*clientSet, error) {
 		return nil, err
 	}
 	leases := rest.CopyConfig(config)
-	leases.RateLimiter = flowcontrol.NewTokenBucketRateLimiter(s.allowance())
+	leases.RateLimiter = flowcontrol.NewTokenBucketRateLimiter(5, 10)
 	reviews := rest.CopyConfig(config)
 	if config.RateLimiter != nil {
 		reviews.RateLimiter = flowcontrol.NewTokenBucketRateLimiter(config.QPS, config.Burst)

@@ -33,10 +33,6 @@ func (c *Client) Needs() []Missing {
 		add(c.namespace, "leases", "", "create")
 		add(c.namespace, "leases", c.campaign.lease, "get", "update")
 		add(c.namespace, "configmaps", "", "list", "create", "update", "delete")
-		if s := c.sharing; s != nil { // the first of each stand for all
-			add(c.namespace, "leases", s.seat(0), "get", "update")
-			add(c.namespace, "leases", s.shard(0), "get", "update")
-		}
 	}
 	if !c.elsewhere && len(c.environments) > 0 {
 		add(c.namespace, "configmaps", "", "get")

@@ -63,7 +63,7 @@ func (p *Pods) delete(ctx context.Context, n probe.Node, grace time.Duration) er
 func (p *Pods) request(ctx context.Context, n probe.Node, grace time.Duration) error {
 	// Leadership counts for renewDeadline, and nobody else takes the Lease before leaseDuration has passed: so a request
 	// that is sent now and may take callTimeout ends before another replica could act.
-	if a, _ := p.client.leading(p.Name, time.Now()); a != probe.Yes {
+	if a, _ := p.client.Leading(); a != probe.Yes {
 		return refuse("this replica does not lead: %s", a)
 	}
 	uid, seconds := types.UID(n.UID), int64(math.Ceil(grace.Seconds()))
@@ -73,14 +73,34 @@ func (p *Pods) request(ctx context.Context, n probe.Node, grace time.Duration) e
 		Preconditions: &metav1.Preconditions{UID: &uid}, GracePeriodSeconds: &seconds,
 	})
 	switch {
-	case apierrors.IsNotFound(err):
-		return probe.ErrGone
-	case apierrors.IsConflict(err): // the precondition
-		return probe.ErrChanged
-	case apierrors.IsTooManyRequests(err): // it has too much to do, and has not even begun
-		return refuse("%w", err)
+	case apierrors.IsNotFound(err), apierrors.IsConflict(err): // of another kind than the precondition, if the pod is still there
+		return p.stays(ctx, n, err)
+	case declined(err):
+		return refuse("%w", explain(err, "delete", "pods", p.Namespace))
 	}
 	return explain(err, "delete", "pods", p.Namespace)
+}
+
+// declined says whether the API server has refused a request for certain, so that nothing came of it.
+func declined(err error) bool {
+	return apierrors.IsBadRequest(err) || apierrors.IsUnauthorized(err) || apierrors.IsForbidden(err) ||
+		apierrors.IsMethodNotSupported(err) || apierrors.IsInvalid(err) || apierrors.IsTooManyRequests(err)
+}
+
+// stays says what became of a pod whose deletion was answered with an error by which it is gone or another.
+func (p *Pods) stays(ctx context.Context, n probe.Node, why error) error {
+	now, err := get(ctx, p.client.api.CoreV1().Pods(p.Namespace).Get, n.Name)
+	switch {
+	case apierrors.IsNotFound(err):
+		return probe.ErrGone
+	case err == nil && string(now.UID) != n.UID:
+		return probe.ErrChanged
+	case err == nil && now.DeletionTimestamp != nil: // by this request, if it came twice, or by somebody else
+		return explain(why, "delete", "pods", p.Namespace)
+	case err == nil:
+		return refuse("it is still there, and the API server says: %w", why)
+	}
+	return refuse("get pods: %w", explain(err, "get", "pods", p.Namespace))
 }
 
 // lookAfresh reads from the API server what the watches told, and says what forbids the deletion. It gives the pod.
@@ -130,7 +150,11 @@ func (p *Pods) lookAfresh(ctx context.Context, n probe.Node) (pod, error) {
 	return it, p.othersStay(ctx, it)
 }
 
-// othersStay reads the target's other pods, and refuses if one of them is going, or they are not the ones that were
+// bootsFor is for how long a container that is not ready counts as booting. Later its logins tell more than its readiness, which may be
+// about something else.
+const bootsFor = 2 * time.Minute
+
+// othersStay reads the target's other pods, and refuses if one of them is going or boots, or they are not the ones that were
 // looked at: a watch that stalls tells neither, and what owns them only once its controller has noticed.
 func (p *Pods) othersStay(ctx context.Context, doomed pod) error {
 	watched, _, err := p.feed.known(time.Now())
@@ -154,6 +178,10 @@ func (p *Pods) othersStay(ctx context.Context, doomed pod) error {
 			return refuse("pod %s is being deleted too", other.name)
 		case !there || was.uid != other.uid:
 			return refuse("pod %s is another than was looked at", other.name)
+		case other.started.IsZero() || !was.started.Equal(other.started):
+			return refuse("the container of pod %s does not run, or has been started anew", other.name)
+		case !other.ready && time.Since(other.started) < bootsFor:
+			return refuse("the container of pod %s has just been started, and is not ready", other.name)
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(watched)) {

@@ -90,6 +90,9 @@ func TestADeleteIsRefusedIfTheWorldIsNotAsItWasSeen(t *testing.T) {
 		{"another pod was replaced, which the watch does not tell", func(c *cluster) {
 			c.unwatched(func() { c.put(rabbit(2, func(p *corev1.Pod) { p.UID = "another" })) })
 		}, probe.ErrRefused, "pod rabbit-2 is another than was looked at", 0},
+		{"the container of another pod was started anew, which the watch does not tell", func(c *cluster) {
+			c.unwatched(func() { c.put(booting(2, time.Now().Add(-time.Minute))) })
+		}, probe.ErrRefused, "pod rabbit-2 does not run, or has been started anew", 0},
 		{"another pod is gone, which the watch does not tell", func(c *cluster) {
 			c.unwatched(func() { c.drop("pods", "", ns, "rabbit-2") })
 		}, probe.ErrRefused, "pod rabbit-2 is gone", 0},
@@ -261,15 +264,82 @@ func TestAPodIsNotDeletedBesideOneThatTerminatesWhateverTheSetSays(t *testing.T)
 	})
 }
 
-func TestAnAPIServerThatHasTooMuchToDoHasDeletedNothing(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		c := newCluster(t, broker()...)
-		_, p := ready(t, c, brokerTarget())
-		c.PrependReactor("delete", "pods", func(clienttesting.Action) (bool, runtime.Object, error) {
-			return true, nil, apierrors.NewTooManyRequests("too many requests", 1)
+func TestWhatComesOfADeleteThatIsAnsweredWithAnError(t *testing.T) {
+	of := pods.GroupResource()
+	gone := func(c *cluster) { c.drop("pods", "", "production", "rabbit-1") }
+	replaced := func(c *cluster) { c.put(rabbit(1, func(p *corev1.Pod) { p.UID = "another" })) }
+	for name, row := range map[string]struct {
+		err  error
+		then func(*cluster) // meanwhile
+		want error          // nil: it may have happened
+	}{
+		"400, of a webhook":           {apierrors.NewBadRequest(`admission webhook "x" denied the request: no`), nil, probe.ErrRefused},
+		"403":                         {apierrors.NewForbidden(of, "rabbit-1", errors.New("no")), nil, probe.ErrRefused},
+		"404, and it is gone":         {apierrors.NewNotFound(of, "rabbit-1"), gone, probe.ErrGone},
+		"404, and it is there":        {apierrors.NewNotFound(of, "rabbit-1"), nil, probe.ErrRefused},
+		"409, and it is another":      {apierrors.NewConflict(of, "rabbit-1", errors.New("precondition failed")), replaced, probe.ErrChanged},
+		"409, and it is the same":     {apierrors.NewConflict(of, "rabbit-1", errors.New("the object has been modified")), nil, probe.ErrRefused},
+		"422":                         {apierrors.NewInvalid(schema.GroupKind{Kind: "Pod"}, "rabbit-1", nil), nil, probe.ErrRefused},
+		"429, which has not begun":    {apierrors.NewTooManyRequests("too many requests", 1), nil, probe.ErrRefused},
+		"500":                         {apierrors.NewInternalError(errors.New("etcd")), nil, nil},
+		"504, which may have begun":   {apierrors.NewTimeoutError("etcd", 1), nil, nil},
+		"a connection that is broken": {errors.New("unexpected EOF"), nil, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := newCluster(t, broker()...)
+				_, p := ready(t, c, brokerTarget())
+				n := look(t, p).Nodes[1]
+				c.PrependReactor("delete", "pods", func(clienttesting.Action) (bool, runtime.Object, error) {
+					if row.then != nil {
+						row.then(c)
+					}
+					return true, nil, row.err
+				})
+				err := p.Delete(t.Context(), n, time.Minute)
+				for _, certain := range []error{probe.ErrRefused, probe.ErrGone, probe.ErrChanged} {
+					if err == nil || errors.Is(err, certain) != errors.Is(row.want, certain) {
+						t.Errorf("%v: is it %q? want %v", err, certain, row.want)
+					}
+				}
+			})
 		})
-		if err := p.Delete(t.Context(), look(t, p).Nodes[1], time.Minute); !errors.Is(err, probe.ErrRefused) {
-			t.Errorf("%v", err)
+	}
+}
+
+func TestDeleteWhileAnotherPodIsNotReady(t *testing.T) {
+	for name, row := range map[string]struct {
+		since time.Duration
+		want  int
+	}{
+		"it has just been started, in the same pod":                {10 * time.Second, 0},
+		"for long, whose logins tell more than its readiness does": {time.Hour, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := newCluster(t, broker()...)
+				_, p := ready(t, c, brokerTarget())
+				c.put(booting(2, time.Now().Add(-row.since)))
+				synctest.Wait()
+				err := p.Delete(t.Context(), look(t, p).Nodes[1], time.Minute)
+				if len(c.deletions) != row.want || (err == nil) != (row.want == 1) {
+					t.Errorf("%d deletions, want %d: %v", len(c.deletions), row.want, err)
+				}
+			})
+		})
+	}
+}
+
+// booting is a pod whose container began then, and is not ready.
+func booting(i int, since time.Time) *corev1.Pod {
+	return rabbit(i, func(p *corev1.Pod) {
+		for j := range p.Status.ContainerStatuses {
+			p.Status.ContainerStatuses[j].State = corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: metav1.NewTime(since)}}
+		}
+		for j := range p.Status.Conditions {
+			if p.Status.Conditions[j].Type == corev1.PodReady {
+				p.Status.Conditions[j].Status = corev1.ConditionFalse
+			}
 		}
 	})
 }

@@ -146,7 +146,7 @@ func TestANodeThatIsSuspectedAgainAndAgainDoesNotUseUpTheEventOfItsDeletion(t *t
 		for i := range 30 {
 			p.Event(node, true, "SuspectedStuck", fmt.Sprintf("login await_tune: stuck %d of the 3 times", i))
 			pass(15 * time.Second)
-			p.Event(node, false, "LetsPeopleIn", "lets people in")
+			p.Event(node, false, "Healthy", "accepts logins")
 			pass(15 * time.Second)
 		}
 		p.Event(node, true, "Stuck", "confirmed stuck; held back by nothing")

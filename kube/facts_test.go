@@ -219,7 +219,7 @@ func TestDisruptionBudgetsForbidWhatTheEvictionAPIForbids(t *testing.T) {
 			b.Spec.Selector.MatchExpressions = []metav1.LabelSelectorRequirement{{Key: "app", Operator: "Resembles"}}
 		})}, probe.CannotTell, "cannot be read"},
 		{"the status is of an earlier specification", rabbit(0), []runtime.Object{rabbitBudget(func(b *policyv1.PodDisruptionBudget) { b.Generation = 2 })}, probe.CannotTell, "just been changed"},
-		{"the pod is down itself, the others are well", rabbit(0, notReady), []runtime.Object{rabbitBudget(down)}, probe.Yes, ""},
+		{"the pod is down itself, the others are healthy", rabbit(0, notReady), []runtime.Object{rabbitBudget(down)}, probe.Yes, ""},
 		{"the pod is down itself, and another one too", rabbit(0, notReady), []runtime.Object{rabbitBudget(tooFew)}, probe.No, "1 pods are healthy, 2 must be"},
 		{"the same where unhealthy pods may always go", rabbit(0, notReady), []runtime.Object{rabbitBudget(tooFew, always)}, probe.Yes, ""},
 		{"a healthy pod may not, there", rabbit(0), []runtime.Object{rabbitBudget(down, always)}, probe.No, "no disruption"},

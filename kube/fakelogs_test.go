@@ -73,7 +73,7 @@ func (h *logHost) remove(name string) {
 
 func (h *logHost) releases() *Releases {
 	h.t.Helper()
-	set, err := newClientSet(&rest.Config{Host: "http://kubernetes", Transport: h, QPS: -1}, Sharing{})
+	set, err := newClientSet(&rest.Config{Host: "http://kubernetes", Transport: h, QPS: -1})
 	if err != nil {
 		h.t.Fatal(err)
 	}

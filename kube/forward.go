@@ -66,7 +66,7 @@ func NewForward(o ForwardOptions, log *slog.Logger) (*Forward, error) {
 	klog.SetSlogLogger(log)
 	config = rest.CopyConfig(config)
 	config.UserAgent, config.WarningHandler = cmp.Or(o.UserAgent, "unstuck"), rest.NoWarnings{}
-	set, err := newClientSet(config, Sharing{})
+	set, err := newClientSet(config)
 	if err != nil {
 		return nil, fmt.Errorf("connect to Kubernetes: %w", err)
 	}

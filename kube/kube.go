@@ -37,8 +37,6 @@ type Options struct {
 	QPS   int // requests a second, on average; 50 if zero. As many more for reviews; Leases have an allowance of their own.
 	Burst int // and at once; 100 if zero
 
-	Sharing Sharing // of brokers and applications over replicas; the zero value: one leads all
-
 	UserAgent string // by which the API server's log tells us apart; unstuck if empty
 }
 
@@ -48,7 +46,6 @@ type Client struct {
 	namespace string
 	log       *slog.Logger
 	campaign  *campaign
-	sharing   *sharing // nil: one replica leads all
 	events    *events
 	commands  commands
 
@@ -77,13 +74,12 @@ func Connect(o Options, log *slog.Logger) (*Client, error) {
 	config = rateLimited(config, cmp.Or(o.QPS, 50), cmp.Or(o.Burst, 100))
 	config.UserAgent = cmp.Or(o.UserAgent, "unstuck")
 	config.WarningHandler = rest.NoWarnings{} // they would be logged again with each request
-	set, err := newClientSet(config, o.Sharing)
+	set, err := newClientSet(config)
 	if err != nil {
 		return nil, fmt.Errorf("connect to Kubernetes: %w", err)
 	}
 	c := newClient(set, namespace, cmp.Or(o.Lease, "unstuck"), &dialer{config: config, pods: set.core.RESTClient()}, log)
 	c.elsewhere = o.Elsewhere
-	c.share(o.Sharing)
 	return c, nil
 }
 

@@ -8,7 +8,6 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/sync/errgroup"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/leaderelection"
@@ -39,18 +38,7 @@ func (c *Client) Lead(ctx context.Context, identity string) error {
 	if identity == "" {
 		return errors.New("campaign for the lease: want an identity")
 	}
-	if c.sharing == nil {
-		return c.campaign.run(ctx, identity, true)
-	}
-	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return c.sharing.run(ctx, identity) })
-	// The others still hold it when we end, by the same name.
-	group.Go(func() error { return c.campaign.run(ctx, c.sharing.common(), false) })
-	return group.Wait()
-}
-
-// run campaigns under that name until ctx ends. Then it releases the Lease, or lets it end by itself.
-func (k *campaign) run(ctx context.Context, identity string, release bool) error {
+	k := c.campaign
 	k.setIdentity(identity)
 	// Who leads is logged here; of client-go's own words some would come with each attempt.
 	ctx = klog.NewContext(ctx, klog.New(nil))
@@ -61,7 +49,7 @@ func (k *campaign) run(ctx context.Context, identity string, release bool) error
 		}}
 		elector, err := leaderelection.NewLeaderElector(leaderelection.LeaderElectionConfig{
 			Lock: lock, LeaseDuration: leaseDuration, RenewDeadline: renewDeadline, RetryPeriod: retryPeriod,
-			ReleaseOnCancel: release, Name: k.lease,
+			ReleaseOnCancel: true, Name: k.lease,
 			Callbacks: leaderelection.LeaderCallbacks{OnStartedLeading: func(context.Context) {}, OnStoppedLeading: func() {}},
 		})
 		if err != nil {
@@ -72,6 +60,9 @@ func (k *campaign) run(ctx context.Context, identity string, release bool) error
 	}
 	return nil
 }
+
+// Leading says whether this replica leads now, and since when if so.
+func (c *Client) Leading() (probe.Answer, time.Time) { return c.campaign.leading(time.Now()) }
 
 // campaign is what is known of the Lease.
 type campaign struct {

@@ -14,9 +14,9 @@ import (
 	"github.com/cjworkbench/unstuck/probe"
 )
 
-// Leading is what the campaign says.
-func (c *Client) Leading() probe.Answer {
-	a, _ := c.campaign.leading(time.Now())
+// says is what the client says of itself.
+func says(c *Client) probe.Answer {
+	a, _ := c.Leading()
 	return a
 }
 
@@ -24,7 +24,7 @@ func (c *Client) Leading() probe.Answer {
 func leads(t *testing.T, want map[*Client]probe.Answer) {
 	t.Helper()
 	for c, a := range want {
-		if got := c.Leading(); got != a {
+		if got := says(c); got != a {
 			t.Errorf("%s says %s of itself, want %s", c.campaign.identity, got, a)
 		}
 	}
@@ -40,16 +40,16 @@ func TestOneReplicaLeadsAndAnotherTakesOverAtOnceWhenItStops(t *testing.T) {
 		start(t, b, "b")
 		pass(time.Minute)
 		leads(t, map[*Client]probe.Answer{a: probe.Yes, b: probe.No})
-		_, since := a.campaign.leading(time.Now())
+		_, since := a.Leading()
 		if age := time.Since(since); age < 59*time.Second {
 			t.Errorf("a has led for a minute, but says for %s", age)
 		}
 		stopA()
 		pass(5 * time.Second)
-		if got := b.Leading(); got != probe.Yes {
+		if got := says(b); got != probe.Yes {
 			t.Errorf("5 s after a gave up the lease b says %s", got)
 		}
-		if got := a.Leading(); got == probe.Yes {
+		if got := says(a); got == probe.Yes {
 			t.Error("a gave up the lease and says that it leads")
 		}
 	})
@@ -73,7 +73,7 @@ func TestAReplicaThatIsKilledIsSucceededWhenItsLeaseEnds(t *testing.T) {
 		lease.ResourceVersion = ""
 		c.put(lease)
 		killed := time.Now()
-		for b.Leading() != probe.Yes {
+		for says(b) != probe.Yes {
 			pass(time.Second)
 			if time.Since(killed) > time.Minute {
 				t.Fatal("nobody took over")
@@ -99,7 +99,7 @@ func TestAReplicaDoesNotLeadLongerThanItsLeaseHolds(t *testing.T) {
 		pass(time.Minute)
 		c.setGone(true)
 		last := time.Now()
-		for a.Leading() == probe.Yes {
+		for says(a) == probe.Yes {
 			pass(100 * time.Millisecond)
 			if time.Since(last) > renewDeadline {
 				t.Fatalf("%s after the API server has gone it still says that it leads", time.Since(last))
@@ -108,11 +108,11 @@ func TestAReplicaDoesNotLeadLongerThanItsLeaseHolds(t *testing.T) {
 		leads(t, map[*Client]probe.Answer{a: probe.CannotTell})
 		pass(time.Minute)
 		leads(t, map[*Client]probe.Answer{a: probe.CannotTell})
-		_, before := a.campaign.leading(time.Now())
+		_, before := a.Leading()
 		c.setGone(false)
 		pass(5 * time.Second)
 		leads(t, map[*Client]probe.Answer{a: probe.Yes})
-		if _, since := a.campaign.leading(time.Now()); !since.After(before) {
+		if _, since := a.Leading(); !since.After(before) {
 			t.Errorf("it leads since %s, as before: somebody else may have led in between", since)
 		}
 	})
@@ -223,6 +223,41 @@ func TestALeaseThatSomebodyTakesByForceIsLostAtOnce(t *testing.T) {
 		c.put(lease)
 		pass(5 * time.Second)
 		leads(t, map[*Client]probe.Answer{a: probe.No})
+	})
+}
+
+// aloneAtIt looks again and again for so long who leads, and fails where one replica begins to lead while what another has
+// begun as the leader may still go on.
+func aloneAtIt(t *testing.T, d time.Duration, clients ...*Client) {
+	t.Helper()
+	last, until := -1, time.Time{}
+	for end := time.Now().Add(d); time.Now().Before(end); pass(100 * time.Millisecond) {
+		for i, c := range clients {
+			if says(c) != probe.Yes {
+				continue
+			}
+			if now := time.Now(); last >= 0 && i != last && now.Before(until) {
+				t.Fatalf("replica %d leads, and what replica %d has begun may go on for %s", i, last, until.Sub(now))
+			}
+			last, until = i, time.Now().Add(callTimeout)
+		}
+	}
+}
+
+func TestALeaseThatSomebodyDeletesIsNotTakenWhileItsHolderMayActByIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t)
+		a, b := c.client(), c.client()
+		start(t, a, "a")
+		start(t, b, "b")
+		pass(time.Minute)
+		for i := range 20 {
+			c.drop("leases", "coordination.k8s.io", "unstuck", "unstuck")
+			aloneAtIt(t, 45*time.Second+time.Duration(i)*170*time.Millisecond, a, b)
+			if (says(a) == probe.Yes) == (says(b) == probe.Yes) {
+				t.Errorf("after deletion %d a says %s and b %s", i+1, says(a), says(b))
+			}
+		}
 	})
 }
 

@@ -107,7 +107,7 @@ func (p *Pods) View(ctx context.Context, broker string) (probe.View, error) {
 	if p.App {
 		v.Expected = expected(p.selector, here.sets, here.deployments)
 	}
-	p.client.Place(p.Name, &v)
+	v.Leading, v.LeadingSince = p.client.campaign.leading(now)
 	if here.locks != nil {
 		var held verdict
 		held, v.Operation = p.operating(here.locks, now)

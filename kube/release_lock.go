@@ -23,7 +23,7 @@ const (
 // lockTries is how often the Lease is read and written again when somebody else has written it in between.
 const lockTries = 5
 
-// Acquire implements release.Lock, with the Lease that closes the operating guard. A holder renews it well within half of
+// Acquire implements release.Lock, with the Lease that closes the guard operation-in-progress. A holder renews it well within half of
 // its TTL, so the clocks of two who want it may differ by the other half.
 func (r *Releases) Acquire(ctx context.Context, env release.Environment, h release.Holder) error {
 	c, err := r.at(env)

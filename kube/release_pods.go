@@ -16,7 +16,7 @@ import (
 )
 
 const (
-	explainedPods = 5 // of how many pods that are not well the events are read
+	explainedPods = 5 // of how many pods that are not healthy the events are read
 	keptEvents    = 5 // of each
 )
 
@@ -110,7 +110,7 @@ func containerState(init bool, s corev1.ContainerStatus) release.ContainerState 
 	return one
 }
 
-// addEvents adds the latest warnings about those pods that are not well; they are the same as pods, in that order. They
+// addEvents adds the latest warnings about those pods that are not healthy; they are the same as pods, in that order. They
 // only help to explain: without them the pods are known as well.
 func (c *Client) addEvents(ctx context.Context, namespace string, pods []corev1.Pod, to []release.Pod) {
 	left := explainedPods

@@ -90,7 +90,7 @@ func TestAReadOfASecretTakesLittleOfALoginsTime(t *testing.T) {
 	client := newCluster(t).client()
 	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }))
 	defer server.Close()
-	set, err := newClientSet(&rest.Config{Host: server.URL}, Sharing{})
+	set, err := newClientSet(&rest.Config{Host: server.URL})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -27,20 +27,37 @@ const (
 	drained      faultKind = "drained"
 	alarmed      faultKind = "alarmed"
 	locked       faultKind = "metadata locked"
+	noMajority   faultKind = "metadata without majority"
 	vhostDown    faultKind = "vhost down"
 	vhostDeleted faultKind = "vhost deleted"
 	limited      faultKind = "connections limited"
 	password     faultKind = "password changed"
+
+	descriptors   faultKind = "out of file descriptors"
+	connections   faultKind = "full"
+	unheard       faultKind = "not listening"
+	queueWedged   faultKind = "stuck in a queue"
+	channelWedged faultKind = "stuck in a channel"
+	diskSlow      faultKind = "slow at its disk"
+	diskAlarmed   faultKind = "short of disk"
+	userLimited   faultKind = "user limited"
+	backend       faultKind = "without its authentication backend"
+	onlyMember    faultKind = "with the only member of a queue"
 )
 
 // faultKinds is the order in which Reset undoes faults: commands need a thawed node, and a restart cures most of the
 // rest.
 var faultKinds = []faultKind{
-	cutOff, logLost, frozen, wedged, slowed, appStopped, drained, alarmed, locked, vhostDown, vhostDeleted, limited, password,
+	cutOff, backend, logLost, frozen, wedged, slowed, descriptors, connections, unheard, queueWedged, channelWedged, diskSlow,
+	appStopped, drained, alarmed, diskAlarmed, locked, noMajority, vhostDown, vhostDeleted, limited, userLimited, password,
+	onlyMember,
 }
 
+// outside tells the faults that are not the process's own: a new one has them too.
+func (k faultKind) outside() bool { return k == cutOff || k == backend || k == onlyMember }
+
 func (l *Lab) cure(ctx context.Context, f fault) error {
-	switch f.kind {
+	switch f.kind { //nolint:exhaustive // the rest is in curePart
 	case cutOff:
 		return l.Reconnect(ctx, f.node)
 	case logLost:
@@ -62,6 +79,8 @@ func (l *Lab) cure(ctx context.Context, f fault) error {
 		return l.ClearAlarm(ctx, f.node)
 	case locked:
 		return l.UnlockMetadata(ctx)
+	case noMajority:
+		return l.RegainMajority(ctx)
 	case vhostDown:
 		return l.VhostUp(ctx, f.node)
 	case vhostDeleted:
@@ -71,11 +90,38 @@ func (l *Lab) cure(ctx context.Context, f fault) error {
 	case password:
 		return l.RestorePassword(ctx)
 	}
+	return l.curePart(ctx, f)
+}
+
+// curePart is cure for what breaks a part of a node.
+func (l *Lab) curePart(ctx context.Context, f fault) error {
+	switch f.kind { //nolint:exhaustive // the rest is in cure
+	case descriptors:
+		return l.FreeDescriptors(ctx, f.node)
+	case connections:
+		return l.FreeConnections(ctx, f.node)
+	case unheard:
+		return l.OpenListener(ctx, f.node)
+	case queueWedged:
+		return l.ReleaseQueue(ctx, f.node)
+	case channelWedged:
+		return l.ReleaseChannel(ctx, f.node)
+	case diskSlow:
+		return l.RestoreDisk(ctx, f.node)
+	case diskAlarmed:
+		return l.ClearDiskAlarm(ctx, f.node)
+	case userLimited:
+		return l.UnlimitUser(ctx)
+	case backend:
+		return l.AuthBackend(f.node).OK()
+	case onlyMember:
+		return l.DropOnlyMember(ctx, f.node)
+	}
 	return fmt.Errorf("no cure for %q", f.kind)
 }
 
-// Reset undoes every fault, restarting what only that cures, and returns once every node is well: it lets people in
-// and declare a queue, and all are in one cluster. What stays unwell without reason is restarted too.
+// Reset undoes every fault, restarting what only that cures, and returns once every node is healthy: it accepts logins
+// and declare a queue, and all are in one cluster. What stays unhealthy without reason is restarted too.
 func (l *Lab) Reset(ctx context.Context) error {
 	var errs []error
 	for _, kind := range faultKinds {
@@ -87,7 +133,7 @@ func (l *Lab) Reset(ctx context.Context) error {
 	if err == nil {
 		return nil
 	}
-	l.log.Warn("restart what stays unwell", "error", err)
+	l.log.Warn("restart what stays unhealthy", "error", err)
 	errs = append(errs, l.restartUnwell(ctx))
 	if err := l.WaitReady(ctx); err != nil {
 		return fmt.Errorf("reset the lab: %w", errors.Join(append(errs, err)...))
@@ -117,25 +163,25 @@ func (l *Lab) cureAll(ctx context.Context, kind faultKind) error {
 	return errors.Join(errs...)
 }
 
-// resetPatience is how long Reset waits before it restarts nodes for no known reason. Usually they are well within
+// resetPatience is how long Reset waits before it restarts nodes for no known reason. Usually they are healthy within
 // milliseconds; a node that boots needs this long at most.
 const resetPatience = 40 * time.Second
 
-// restartUnwell restarts the nodes that let nobody in; or, if there are none, all but the first: they do not agree
+// restartUnwell restarts the nodes that accept no logins; or, if there are none, all but the first: they do not agree
 // on who is in the cluster then.
 func (l *Lab) restartUnwell(ctx context.Context) error {
-	var unwell []*node
+	var unhealthy []*node
 	for _, n := range l.nodes {
-		if n.well(ctx) != nil {
-			unwell = append(unwell, n)
+		if n.healthy(ctx) != nil {
+			unhealthy = append(unhealthy, n)
 		}
 	}
-	if len(unwell) == 0 {
-		unwell = l.nodes[1:]
+	if len(unhealthy) == 0 {
+		unhealthy = l.nodes[1:]
 	}
-	errs := make([]error, len(unwell))
+	errs := make([]error, len(unhealthy))
 	var wg sync.WaitGroup
-	for i, n := range unwell {
+	for i, n := range unhealthy {
 		wg.Go(func() { errs[i] = l.kill(ctx, n.name) })
 	}
 	wg.Wait()
@@ -187,20 +233,21 @@ func (l *Lab) faults() []fault {
 	return all
 }
 
-// forget takes note that a node has a new process, which has none of the old one's faults. Only the network is not
-// the process's.
+// forget takes note that a node has a new process, which has none of the old one's faults but those that are not the
+// process's.
 func (l *Lab) forget(node string) {
 	l.mu.Lock()
 	for f := range l.broken {
-		if f.node == node && f.kind != cutOff {
+		if f.node == node && !f.kind.outside() {
 			delete(l.broken, f)
 		}
 	}
 	l.mu.Unlock()
 	l.releaseConns(node)
+	l.disperse(node)
 }
 
-// helper gives a node on which to run a command that concerns the whole broker: a well one.
+// helper gives a node on which to run a command that concerns the whole broker: a healthy one.
 func (l *Lab) helper() *node {
 	faults := l.faults()
 	for _, n := range l.nodes {

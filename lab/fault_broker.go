@@ -26,6 +26,23 @@ func (l *Lab) ClearAlarm(ctx context.Context, name string) error {
 	})
 }
 
+// AlarmDisk makes the node believe that its disk is full. As with AlarmMemory logins go on, and whoever publishes, on any
+// node, is blocked. ClearDiskAlarm cures it.
+func (l *Lab) AlarmDisk(ctx context.Context, name string) error {
+	return l.set(diskAlarmed, name, func(n *node) error {
+		_, err := n.ctl(ctx, "", "rabbitmqctl", "set_disk_free_limit", "1000000GB")
+		return err
+	})
+}
+
+// ClearDiskAlarm has the node ask for as little room as it did.
+func (l *Lab) ClearDiskAlarm(ctx context.Context, name string) error {
+	return l.undo(diskAlarmed, name, func(n *node) error {
+		_, err := n.ctl(ctx, "", "rabbitmqctl", "set_disk_free_limit", "1MB")
+		return err
+	})
+}
+
 // Drain puts the node into maintenance: it closes its listeners and all connections. Revive cures it.
 func (l *Lab) Drain(ctx context.Context, name string) error {
 	return l.set(drained, name, func(n *node) error {

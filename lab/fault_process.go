@@ -23,7 +23,7 @@ func (l *Lab) Freeze(ctx context.Context, name string) error {
 const apartAfter = 40 * time.Second
 
 // Thaw lets the node's process go on (SIGCONT), and closes what FillAcceptQueue opened. A node that the others have
-// counted as gone meanwhile stays apart from them, pause_minority or not: it lets people in and declare queues, which
+// counted as gone meanwhile stays apart from them, pause_minority or not: it accepts logins and declare queues, which
 // nobody on the other nodes sees, until it is restarted. Reset does that.
 func (l *Lab) Thaw(ctx context.Context, name string) error {
 	l.releaseConns(name)
@@ -90,7 +90,7 @@ func (l *Lab) releaseConns(name string) {
 const restartGrace = 15 * time.Second
 
 // Restart has a person restart the node's process: SIGTERM, SIGKILL after 15 s, and a new process under the same
-// UID, as when a container is restarted within its pod. It returns once the node lets people in.
+// UID, as when a container is restarted within its pod. It returns once the node accepts logins.
 func (l *Lab) Restart(ctx context.Context, name string) error {
 	return l.restart(ctx, name, restartGrace)
 }
@@ -110,10 +110,34 @@ func (l *Lab) restart(ctx context.Context, name string, grace time.Duration) err
 	return l.WaitLogin(ctx, name)
 }
 
+// RestartContainer kills the node's process, and returns as soon as a new one runs: the same UID with a later start, as
+// when the kubelet starts a container anew within its pod. It may take some seconds more until that accepts logins.
+func (l *Lab) RestartContainer(ctx context.Context, name string) error {
+	n, err := l.node(name)
+	if err != nil {
+		return err
+	}
+	old, err := n.process()
+	if err != nil {
+		return fmt.Errorf("restart the container of %s: %w", name, err)
+	}
+	n.end(ctx, old, 0)
+	return l.until(ctx, name+" to have a new process", func(context.Context) error {
+		p, err := n.process()
+		if err == nil && p == old {
+			err = errors.New("still the old one")
+		}
+		return err
+	})
+}
+
 // LoseLog stops reading the node's standard output, and has the node log until the pipe is full, as a container
 // runtime does that hangs. RabbitMQ 3.9 and later then log nothing more and serve logins as before. RegainLog cures
-// it, as does a new process.
+// it, as does a new process. 3.8 writes its log in another way, and is not known to live without it: ErrUnsupported.
 func (l *Lab) LoseLog(ctx context.Context, name string) error {
+	if !l.release.atLeast(3, 9) {
+		return fmt.Errorf("lose the log of %s: %w: it has another logger", name, ErrUnsupported)
+	}
 	return l.set(logLost, name, func(n *node) error {
 		p, err := n.process()
 		if err != nil {

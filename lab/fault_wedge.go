@@ -3,20 +3,21 @@ package lab
 import (
 	"context"
 	"fmt"
-	"strings"
 	"time"
 )
 
-// The Erlang expressions with which nodes are broken, for `rabbitmqctl eval`. They work on RabbitMQ 3.10 and 4.0.
+// The Erlang expressions with which nodes are broken, for `rabbitmqctl eval`. They work on RabbitMQ 3.8 to 4.3 where
+// nothing else is said.
 const (
-	// Replaces the module that checks passwords of the PLAIN mechanism. %s is what its handle_response(R, _) does.
+	// Replaces the module that checks passwords of the PLAIN mechanism. The first %s is what its should_offer(R) does,
+	// by which a reader asks before it greets; the second what its handle_response(R, _) does.
 	erlAuthModule = `
 		M = rabbit_auth_mechanism_plain,
 		Forms = [begin {ok, T, _} = erl_scan:string(L), {ok, F} = erl_parse:parse_form(T), F end || L <- [
 			"-module(rabbit_auth_mechanism_plain).",
 			"-export([description/0, should_offer/1, init/1, handle_response/2]).",
 			"description() -> [{description, <<\"broken by the lab\">>}].",
-			"should_offer(_) -> true.",
+			"should_offer(R) -> _ = R, %s.",
 			"init(_) -> [].",
 			"handle_response(R, _) -> %s."]],
 		{ok, M, Bin} = compile:forms(Forms),
@@ -31,7 +32,9 @@ const (
 		M = rabbit_auth_mechanism_plain,
 		code:purge(M), {module, M} = code:load_file(M), ok.`
 
-	// Replaces every function of the module that logs connections by one that waits for ever.
+	// Replaces every function of the module that logs connections by one that waits for ever. There is none in 3.8, nor
+	// from 4.0.10 on.
+	erlHasLogger   = `case code:ensure_loaded(rabbit_log_connection) of {module, _} -> true; _ -> false end.`
 	erlWedgeLogger = `
 		M = rabbit_log_connection,
 		Fs = [FA || {F, _} = FA <- M:module_info(exports), F =/= module_info],
@@ -43,22 +46,6 @@ const (
 
 	erlSuspendQueues = `
 		{ok, Sup} = rabbit_amqqueue_sup_sup:find_for_vhost(<<"/">>), sys:suspend(Sup), ok.`
-
-	erlLockMetadata = `
-		Self = self(),
-		spawn(fun() -> mnesia:transaction(fun() ->
-			[mnesia:write_lock_table(T) || T <- [rabbit_queue, rabbit_durable_queue]],
-			Self ! locked,
-			receive never -> ok end
-		end) end),
-		receive locked -> locked after 20000 -> not_locked end.`
-	erlLockHolders = `
-		[io:format("~s~n", [N]) || N <- lists:usort([node(P) || ` + erlHeldLocks + `])], ok.`
-	erlUnlockMetadata = `
-		Pids = [P || ` + erlHeldLocks + `],
-		Refs = [begin Ref = monitor(process, P), exit(P, kill), Ref end || P <- Pids],
-		[receive {'DOWN', Ref, _, _, _} -> ok end || Ref <- Refs], ok.`
-	erlHeldLocks = `{{rabbit_queue, '______WHOLETABLE_____'}, write, {tid, _, P}} <- mnesia_locker:get_held_locks()`
 
 	// Kills the vhost until its supervisor gives up, which it does at the second time. A vhost that is down may only be
 	// on its way up again, so it must be down a second later too.
@@ -88,9 +75,9 @@ const (
 
 // ErlangWedgeLogin gives the expression that wedges logins, for whoever runs a RabbitMQ elsewhere and breaks it by
 // `rabbitmqctl eval`. It comes to ok, as that of ErlangWedgeStart does; that of ErlangVhostDown comes to down.
-func ErlangWedgeLogin() string { return fmt.Sprintf(erlAuthModule, erlNever) }
+func ErlangWedgeLogin() string { return fmt.Sprintf(erlAuthModule, "true", erlNever) }
 
-// ErlangWedgeStart wedges the node before it greets.
+// ErlangWedgeStart wedges the node before it greets (RabbitMQ 3.10 to 4.0.9).
 func ErlangWedgeStart() string { return erlWedgeLogger }
 
 // ErlangVhostDown stops the vhost "/" on the node.
@@ -107,7 +94,7 @@ func (l *Lab) WedgeLogin(ctx context.Context, name string) error {
 // meanwhile: if its handshake timeout has passed by then it closes the connection, at once. RestoreLogin cures it,
 // as does a new process.
 func (l *Lab) SlowLogin(ctx context.Context, name string, delay time.Duration) error {
-	return l.breakBy(ctx, slowed, name, fmt.Sprintf(erlAuthModule, fmt.Sprintf(erlLate, delay.Milliseconds())))
+	return l.breakBy(ctx, slowed, name, fmt.Sprintf(erlAuthModule, "true", fmt.Sprintf(erlLate, delay.Milliseconds())))
 }
 
 // RestoreLogin ends SlowLogin. Logins that are under way are slow to their end.
@@ -118,15 +105,27 @@ func (l *Lab) RestoreLogin(ctx context.Context, name string) error {
 	})
 }
 
-// WedgeStart makes the node hang before it greets anybody, by way of the module that logs connections (RabbitMQ 3.10
-// to 4.0.9). The node ignores SIGTERM then. Only a new process cures it.
+// WedgeStart makes the node hang before it greets anybody: by way of the module that logs connections (RabbitMQ 3.10 to
+// 4.0.9), and the node ignores SIGTERM then; elsewhere by that of the PLAIN mechanism, which is asked whether to offer
+// it. Only a new process cures it.
 func (l *Lab) WedgeStart(ctx context.Context, name string) error {
-	return l.breakBy(ctx, wedged, name, erlWedgeLogger)
+	return l.set(wedged, name, func(n *node) error {
+		has, err := n.eval(ctx, erlHasLogger)
+		if err != nil {
+			return err
+		}
+		erlang := erlWedgeLogger
+		if has != "true" {
+			erlang = fmt.Sprintf(erlAuthModule, erlNever, "error")
+		}
+		_, err = n.eval(ctx, erlang)
+		return err
+	})
 }
 
 // WedgeQueues suspends the process that starts queues on one node: logins succeed, but a queue.declare there never
 // returns. (A classic queue is declared on the node to which its client is connected.) On the other nodes all is
-// well. Only a new process cures it.
+// healthy. Only a new process cures it.
 func (l *Lab) WedgeQueues(ctx context.Context, name string) error {
 	return l.breakBy(ctx, wedged, name, erlSuspendQueues)
 }
@@ -136,43 +135,4 @@ func (l *Lab) breakBy(ctx context.Context, kind faultKind, name, erlang string) 
 		_, err := n.eval(ctx, erlang)
 		return err
 	})
-}
-
-// LockMetadata has the node start a transaction that locks the tables of queues and never ends (up to RabbitMQ 3.13,
-// and 4.x with Mnesia). Logins succeed everywhere, every queue.declare on every node hangs, the official checks
-// pass. UnlockMetadata cures it, as does a new process of that very node.
-func (l *Lab) LockMetadata(ctx context.Context, name string) error {
-	return l.set(locked, name, func(n *node) error {
-		out, err := n.eval(ctx, erlLockMetadata)
-		if err == nil && out != "locked" {
-			err = fmt.Errorf("the metadata is %s", out)
-		}
-		return err
-	})
-}
-
-// MetadataLockHolder gives the name of the node that holds the lock on the cluster's queues, "" if none does. Any
-// node can tell.
-func (l *Lab) MetadataLockHolder(ctx context.Context) (string, error) {
-	out, err := l.helper().eval(ctx, erlLockHolders)
-	if err != nil {
-		return "", fmt.Errorf("find who holds the metadata's lock: %w", err)
-	}
-	for _, n := range l.nodes {
-		if strings.Contains(out, n.erlang()) {
-			return n.name, nil
-		}
-	}
-	return "", nil
-}
-
-// UnlockMetadata kills the transaction, whichever node runs it.
-func (l *Lab) UnlockMetadata(ctx context.Context) error {
-	if _, err := l.helper().eval(ctx, erlUnlockMetadata); err != nil {
-		return fmt.Errorf("unlock the metadata: %w", err)
-	}
-	for _, n := range l.nodes {
-		l.cured(locked, n.name)
-	}
-	return nil
 }

@@ -56,7 +56,9 @@ func (n *node) conf() string {
 	line("log.file = false")
 	line("log.console = true")
 	line("log.console.level = info")
-	line("log.console.use_colors = off")
+	if l.release.atLeast(3, 9) {
+		line("log.console.use_colors = off")
+	}
 	line("disk_free_limit.absolute = 1MB")
 	if t := l.opts.HandshakeTimeout; t > 0 {
 		line("handshake_timeout = %d", t.Milliseconds())
@@ -68,6 +70,16 @@ func (n *node) conf() string {
 		line("ssl_options.keyfile = %s", l.inside(l.tls.serverKey))
 		line("ssl_options.verify = verify_peer")
 		line("ssl_options.fail_if_no_peer_cert = true")
+	}
+	if n.backend != nil {
+		// It says who may log in, the broker itself what they may do. For whom it does not know the broker is asked.
+		line("auth_backends.1.authn = http")
+		line("auth_backends.1.authz = internal")
+		line("auth_backends.2 = internal")
+		line("auth_http.http_method = post")
+		for _, what := range []string{"user", "vhost", "resource", "topic"} {
+			line("auth_http.%s_path = %s/%s", what, n.backend.url, what)
+		}
 	}
 	if len(l.nodes) < 2 {
 		return b.String()
@@ -137,6 +149,24 @@ const advancedConfig = `[{rabbit, [
 // less CPU. Where the core is not where we expect it, it is the whole directory.
 func (n *node) pluginsDir() string { return n.lab.inside(filepath.Join(n.dir, "plugins")) }
 
+// plugins names those that the node needs beside the core, and what they depend on.
+func (n *node) plugins() []string {
+	if n.backend != nil {
+		return []string{httpBackend, "rabbit_common", "amqp_client"}
+	}
+	return nil
+}
+
+// enabled are the plugins that the node has to start.
+func (n *node) enabled() string {
+	if n.backend != nil {
+		return httpBackend
+	}
+	return ""
+}
+
+const httpBackend = "rabbitmq_auth_backend_http"
+
 func (n *node) writeFiles() error {
 	if err := os.Mkdir(n.dir, 0o700); err != nil {
 		return fmt.Errorf("make a directory: %w", err)
@@ -144,7 +174,7 @@ func (n *node) writeFiles() error {
 	for name, content := range map[string]string{
 		".erlang.cookie":  n.lab.cookie,
 		"rabbitmq.conf":   n.conf(),
-		"enabled_plugins": "[].\n",
+		"enabled_plugins": "[" + n.enabled() + "].\n",
 		"advanced.config": advancedConfig,
 	} {
 		if err := os.WriteFile(filepath.Join(n.dir, name), []byte(content), 0o600); err != nil {
@@ -155,15 +185,20 @@ func (n *node) writeFiles() error {
 }
 
 func (n *node) linkPlugins() error {
-	script, err := filepath.EvalSymlinks(filepath.Join(n.lab.opts.Root, n.lab.bin, "rabbitmq-server"))
+	all, core, err := n.lab.plugins()
 	if err != nil {
-		return fmt.Errorf("find RabbitMQ's plugins: %w", err)
+		return err
 	}
-	all := filepath.Join(filepath.Dir(filepath.Dir(script)), "plugins")
 	link := filepath.Join(n.dir, "plugins")
-	core, err := filepath.Glob(filepath.Join(all, "rabbit-[0-9]*"))
-	if err != nil || len(core) == 0 {
+	if len(core) == 0 {
 		return os.Symlink(n.lab.inside(all), link)
+	}
+	for _, plugin := range n.plugins() {
+		found, err := filepath.Glob(filepath.Join(all, plugin+"-[0-9]*"))
+		if err != nil || len(found) == 0 {
+			return os.Symlink(n.lab.inside(all), link)
+		}
+		core = append(core, found...)
 	}
 	if err := os.Mkdir(link, 0o700); err != nil {
 		return fmt.Errorf("make a directory: %w", err)

@@ -34,6 +34,7 @@ type Options struct {
 	Dir              string        // where the lab makes its directory; default: where temporary files go; see Root
 	Nodes            int           // default 3
 	HandshakeTimeout time.Duration // the broker's handshake_timeout; 0: its default, 10 s
+	HTTPBackend      bool          // have the nodes ask the lab by HTTP about passwords; see Lab.AuthBackend
 	TLS              bool          // open a TLS listener on each node that demands a client certificate; see Lab.TLS
 	Root             string        // a Debian tree (see tree.sh) whose RabbitMQ to run in a chroot; Dir is its /tmp then
 	Log              *slog.Logger  // default: discarded
@@ -51,6 +52,7 @@ type Lab struct {
 	log     *slog.Logger
 	bin     string // RabbitMQ's scripts, as seen from inside opts.Root
 	path    string // the PATH of every child
+	release release
 	dir     string // the lab's own directory, as we see it; inside() is how the children see it
 	lock    *os.File
 	cookie  string
@@ -72,6 +74,7 @@ type Lab struct {
 	deletions []Deletion
 	broken    map[fault]time.Time   // since when
 	held      map[string][]net.Conn // what fills a node's accept queue, by node
+	crowds    map[string][]*Load    // the clients that came with a fault, by node
 }
 
 // Start starts the nodes, clusters them, and returns once each lets the probing user in. ctx bounds the start alone;
@@ -95,7 +98,7 @@ func Start(ctx context.Context, opts Options) (*Lab, error) {
 	l := &Lab{
 		opts: opts, log: opts.Log, spawner: newSpawner(),
 		cookie: rand.Text(), user: "probe-" + strings.ToLower(rand.Text()[:6]), pass: rand.Text(),
-		broken: map[fault]time.Time{}, held: map[string][]net.Conn{},
+		broken: map[fault]time.Time{}, held: map[string][]net.Conn{}, crowds: map[string][]*Load{},
 	}
 	l.ctx, l.stop = context.WithCancel(context.WithoutCancel(ctx))
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
@@ -136,6 +139,9 @@ func (l *Lab) makePlace(ctx context.Context) error {
 	if l.bin, err = findRabbitMQ(l.opts.Root, debianBin); err != nil {
 		return err
 	}
+	if l.release, err = l.findRelease(); err != nil {
+		return err
+	}
 	dirs := slices.Clone(binDirs)
 	if erl, err := find(l.opts.Root, l.bin, "erl"); err == nil && !slices.Contains(dirs, filepath.Dir(erl)) {
 		dirs = append(dirs, filepath.Dir(erl))
@@ -164,6 +170,11 @@ func (l *Lab) makePlace(ctx context.Context) error {
 			return err
 		}
 		l.nodes = append(l.nodes, n)
+	}
+	if l.opts.HTTPBackend {
+		if err := l.startBackends(ctx); err != nil {
+			return err
+		}
 	}
 	for _, n := range l.nodes {
 		if err := n.writeFiles(); err != nil {
@@ -245,6 +256,7 @@ func (l *Lab) Close() error {
 		defer cancel()
 		errs = append(errs, l.reconnectAll(ctx))
 		l.releaseConns("")
+		l.closeBackends()
 		if l.dir != "" {
 			errs = append(errs, l.sweep(ctx), os.RemoveAll(l.dir))
 		}

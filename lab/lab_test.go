@@ -14,7 +14,7 @@ import (
 )
 
 var (
-	root  = flag.String("root", "", "run against the RabbitMQ in this tree (see tree.sh) in place of the installed one")
+	root  = flag.String("root", os.Getenv("UNSTUCK_RABBITMQ_ROOT"), "run against the RabbitMQ in this tree (see tree.sh) in place of the installed one")
 	child = flag.String("child", "", "only start a lab of one node in this directory, print ready, and wait to be killed")
 )
 
@@ -32,6 +32,13 @@ var shared = sync.OnceValues(func() (*Lab, error) {
 
 func TestMain(m *testing.M) {
 	flag.Parse()
+	if *root != "" && !filepath.IsAbs(*root) { // the tests run in the package's directory
+		path, err := filepath.Abs(filepath.Join("..", *root))
+		if err != nil {
+			panic(err)
+		}
+		*root = path
+	}
 	if *child != "" {
 		os.Exit(beChild())
 	}
@@ -45,8 +52,8 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// wellLab gives the shared lab with all its nodes well, and leaves it so.
-func wellLab(t *testing.T) *Lab {
+// healthyLab gives the shared lab with all its nodes healthy, and leaves it so.
+func healthyLab(t *testing.T) *Lab {
 	t.Helper()
 	l, err := shared()
 	if err != nil {

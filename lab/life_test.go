@@ -25,7 +25,7 @@ func single(t *testing.T) Options {
 }
 
 func TestTwoLabsRunSideBySideAndCloseLeavesNothing(t *testing.T) {
-	first := wellLab(t)
+	first := healthyLab(t)
 	var log syncBuffer
 	opts := single(t)
 	opts.Log = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))
@@ -35,7 +35,7 @@ func TestTwoLabsRunSideBySideAndCloseLeavesNothing(t *testing.T) {
 	}
 	defer l.Close()
 	for _, name := range first.Names() {
-		if got := look(t, first, name, patience); got != well {
+		if got := look(t, first, name, patience); got != healthy {
 			t.Errorf("%s of the first lab: %s", name, got)
 		}
 	}
@@ -81,7 +81,7 @@ func TestTwoLabsRunSideBySideAndCloseLeavesNothing(t *testing.T) {
 	}
 	closedLabRefuses(t, l, n)
 	for _, name := range first.Names() {
-		if got := look(t, first, name, patience); got != well {
+		if got := look(t, first, name, patience); got != healthy {
 			t.Errorf("%s of the first lab after the second was closed: %s", name, got)
 		}
 	}
@@ -209,7 +209,7 @@ func TestStartSaysWhatToInstallWhenRabbitMQIsMissing(t *testing.T) {
 }
 
 func TestResetUndoesSeveralFaultsAtOnce(t *testing.T) {
-	l := wellLab(t)
+	l := healthyLab(t)
 	for name, set := range map[string]func(context.Context, string) error{
 		"rabbit-0": func(ctx context.Context, name string) error { return l.SlowLogin(ctx, name, time.Hour) },
 		"rabbit-1": l.Freeze, "rabbit-2": l.CutOff,
@@ -222,7 +222,7 @@ func TestResetUndoesSeveralFaultsAtOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, name := range l.Names() {
-		if got := look(t, l, name, patience); got != well {
+		if got := look(t, l, name, patience); got != healthy {
 			t.Errorf("%s: %s", name, got)
 		}
 	}

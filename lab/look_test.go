@@ -14,7 +14,7 @@ import (
 
 // What look can see of a node.
 const (
-	well       = "well"
+	healthy    = "healthy"
 	refused    = "connection refused"
 	noConnect  = "connecting times out"
 	noGreeting = "no greeting"
@@ -118,7 +118,7 @@ func lookFurther(ctx context.Context, ac *amqp.Connection) string {
 	case <-stopped:
 		return blocked
 	case <-confirm.Done():
-		return well
+		return healthy
 	case <-ctx.Done():
 		return "no confirm"
 	}

@@ -23,6 +23,7 @@ type node struct {
 	amqp, amqps, dist int // ports
 
 	deletes chan deletion // at most one at a time
+	backend *authServer   // nil without Options.HTTPBackend
 
 	mu          sync.Mutex
 	uid         string

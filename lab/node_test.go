@@ -17,7 +17,7 @@ import (
 	"github.com/cjworkbench/unstuck/probe"
 )
 
-// replace deletes a node and waits until the next one of that name lets people in.
+// replace deletes a node and waits until the next one of that name accepts logins.
 func replace(ctx context.Context, l *Lab, name string, grace time.Duration) error {
 	old, err := l.Node(name)
 	if err != nil {
@@ -39,7 +39,7 @@ func replace(ctx context.Context, l *Lab, name string, grace time.Duration) erro
 }
 
 func TestAViewShowsTheNodesAsDifferentPodsOnDifferentHosts(t *testing.T) {
-	l := wellLab(t)
+	l := healthyLab(t)
 	began := time.Now()
 	v, err := l.View(t.Context(), "lab")
 	if err != nil {
@@ -73,7 +73,7 @@ func TestAViewShowsTheNodesAsDifferentPodsOnDifferentHosts(t *testing.T) {
 }
 
 func TestDeleteReplacesExactlyTheNodeThatWasMeant(t *testing.T) {
-	l := wellLab(t)
+	l := healthyLab(t)
 	old, err := l.Node("rabbit-2")
 	if err != nil {
 		t.Fatal(err)
@@ -135,7 +135,7 @@ func TestDeleteReplacesExactlyTheNodeThatWasMeant(t *testing.T) {
 }
 
 func TestAProcessThatEndsByItselfIsStartedAnewUnderTheSameUID(t *testing.T) {
-	l := wellLab(t)
+	l := healthyLab(t)
 	old, err := l.Node("rabbit-0")
 	if err != nil {
 		t.Fatal(err)
@@ -171,7 +171,7 @@ func TestAProcessThatEndsByItselfIsStartedAnewUnderTheSameUID(t *testing.T) {
 }
 
 func TestExecRunsACommandBesideTheNode(t *testing.T) {
-	l := wellLab(t)
+	l := healthyLab(t)
 	n, err := l.Node("rabbit-1")
 	if err != nil {
 		t.Fatal(err)
@@ -205,7 +205,7 @@ func TestExecRunsACommandBesideTheNode(t *testing.T) {
 }
 
 func TestExecKillsTheWholeGroupWhenItsContextEnds(t *testing.T) {
-	l := wellLab(t)
+	l := healthyLab(t)
 	n, err := l.Node("rabbit-1")
 	if err != nil {
 		t.Fatal(err)
@@ -230,7 +230,13 @@ func TestExecKillsTheWholeGroupWhenItsContextEnds(t *testing.T) {
 }
 
 func TestTheLogShowsLoginsAndStandsStillWhenItIsLost(t *testing.T) {
-	l := wellLab(t)
+	l := healthyLab(t)
+	if !l.release.atLeast(3, 9) {
+		if err := l.LoseLog(t.Context(), "rabbit-2"); !errors.Is(err, ErrUnsupported) {
+			t.Errorf("lose the log of %v: %v", l.release, err)
+		}
+		return
+	}
 	n, err := l.Node("rabbit-2")
 	if err != nil {
 		t.Fatal(err)
@@ -247,7 +253,7 @@ func TestTheLogShowsLoginsAndStandsStillWhenItIsLost(t *testing.T) {
 		return func() bool {
 			got := look(t, l, n.Name, patience)
 			line := newest()
-			return got == well && line.At.After(since) && strings.Contains(line.Text, "AMQP connection")
+			return got == healthy && line.At.After(since) && strings.Contains(line.Text, "AMQP connection")
 		}
 	}
 	eventually(t, "a login in the log", time.Minute, logged(time.Now()))
@@ -257,7 +263,7 @@ func TestTheLogShowsLoginsAndStandsStillWhenItIsLost(t *testing.T) {
 	}
 	last := newest()
 	for range 20 {
-		if got := look(t, l, n.Name, patience); got != well {
+		if got := look(t, l, n.Name, patience); got != healthy {
 			t.Fatalf("without log: %s", got)
 		}
 	}
@@ -271,7 +277,7 @@ func TestTheLogShowsLoginsAndStandsStillWhenItIsLost(t *testing.T) {
 }
 
 func TestTheTLSListenerDemandsAClientCertificate(t *testing.T) {
-	l := wellLab(t)
+	l := healthyLab(t)
 	files := l.TLS()
 	pem, err := os.ReadFile(files.CA)
 	if err != nil {

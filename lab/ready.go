@@ -46,7 +46,7 @@ func (l *Lab) until(ctx context.Context, what string, try func(context.Context) 
 	}
 }
 
-// loginTimeout bounds one login by which the lab looks whether a node is well. It takes milliseconds if so.
+// loginTimeout bounds one login by which the lab looks whether a node is healthy. It takes milliseconds if so.
 const loginTimeout = 5 * time.Second
 
 // WaitReady waits until every node lets the probing user log in and declare a queue, and all see each other.
@@ -54,7 +54,7 @@ func (l *Lab) WaitReady(ctx context.Context) error {
 	errs := make([]error, len(l.nodes))
 	var wg sync.WaitGroup
 	for i, n := range l.nodes {
-		wg.Go(func() { errs[i] = l.until(ctx, n.name+" to let people in", n.well) })
+		wg.Go(func() { errs[i] = l.until(ctx, n.name+" to accept logins", n.healthy) })
 	}
 	wg.Wait()
 	if err := errors.Join(errs...); err != nil {
@@ -69,13 +69,13 @@ func (l *Lab) WaitLogin(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	return l.until(ctx, n.name+" to let people in", func(ctx context.Context) error {
+	return l.until(ctx, n.name+" to accept logins", func(ctx context.Context) error {
 		return n.login(ctx, false)
 	})
 }
 
-// well is nil if the node lets the probing user log in and declare a queue.
-func (n *node) well(ctx context.Context) error {
+// healthy is nil if the node lets the probing user log in and declare a queue.
+func (n *node) healthy(ctx context.Context) error {
 	if n.lab.ctx.Err() != nil {
 		return fmt.Errorf("%w: %w", errHopeless, errClosed)
 	}
@@ -128,6 +128,21 @@ func (n *node) login(ctx context.Context, declare bool) error {
 }
 
 func (n *node) talk(ctx context.Context, declare bool) error {
+	return n.converse(ctx, func(conn *amqp.Connection) error {
+		if !declare {
+			return nil
+		}
+		ch, err := conn.Channel()
+		if err != nil {
+			return err
+		}
+		_, err = ch.QueueDeclare("", false, true, true, false, nil)
+		return err
+	})
+}
+
+// converse logs in, has something done, and logs out; all that ends with ctx.
+func (n *node) converse(ctx context.Context, do func(*amqp.Connection) error) error {
 	var d net.Dialer
 	socket, err := d.DialContext(ctx, "tcp", n.address())
 	if err != nil {
@@ -144,14 +159,8 @@ func (n *node) talk(ctx context.Context, declare bool) error {
 	if err != nil {
 		return err
 	}
-	if declare {
-		ch, err := conn.Channel()
-		if err != nil {
-			return err
-		}
-		if _, err := ch.QueueDeclare("", false, true, true, false, nil); err != nil {
-			return err
-		}
+	if err := do(conn); err != nil {
+		return err
 	}
 	return conn.Close()
 }

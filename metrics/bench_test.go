@@ -13,7 +13,7 @@ import (
 )
 
 // full gives metrics about so many brokers of so many nodes each. All nodes have had every probe, and all but the
-// first of each broker are well, with one guard closed.
+// first of each broker are healthy, with one guard closed.
 func full(brokers, nodes int) (*Metrics, []remediate.Snapshot) {
 	m, now := New("1.2.3"), time.Now()
 	var snapshots []remediate.Snapshot
@@ -21,11 +21,11 @@ func full(brokers, nodes int) (*Metrics, []remediate.Snapshot) {
 		s := snapshot(now)
 		s.Broker = fmt.Sprintf("broker-%d", b)
 		m.Watch(s.Broker)
-		well, ill := s.Nodes[0], s.Nodes[1]
-		well.Decision.Guards[0].Open = false
+		healthy, ill := s.Nodes[0], s.Nodes[1]
+		healthy.Decision.Guards[0].Open = false
 		s.Nodes = nil
 		for n := range nodes {
-			node := well
+			node := healthy
 			if n == 0 {
 				node = ill
 			}

@@ -58,19 +58,19 @@ func newCounters() counters {
 		}, []string{"broker", "outcome"}),
 		recovery: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "unstuck_recovery_duration_seconds",
-			Help:    "From a deletion until the new node let people in, of those that recovered.",
+			Help:    "From a deletion until the new node accept logins, of those that recovered.",
 			Buckets: recoveryBuckets,
 		}, []string{"broker"}),
 	}
 }
 
 // watch makes a broker's counters appear at zero. Probe results are left out: there are some twenty reasons for each
-// probe and node, of which a broker that is well shows one.
+// probe and node, of which a broker that is healthy shows one.
 func (c counters) watch(broker string) {
 	for _, phase := range remediate.Phases() {
 		c.decisions.WithLabelValues(broker, remediate.Hold.String(), string(phase))
 	}
-	c.decisions.WithLabelValues(broker, remediate.Delete.String(), string(remediate.Confirmed))
+	c.decisions.WithLabelValues(broker, remediate.Delete.String(), string(remediate.PhaseConfirmed))
 	c.acts.WithLabelValues(broker)
 	for _, o := range remediate.Outcomes() {
 		c.settled.WithLabelValues(broker, string(o))

@@ -52,13 +52,13 @@ var (
 	suspicious = prometheus.NewDesc("unstuck_node_suspicious_processes",
 		"Erlang processes on the node that waited in one place throughout its last maybe_stuck.", []string{"broker", "node"}, nil)
 	baseline = prometheus.NewDesc("unstuck_node_suspicious_processes_baseline",
-		"Suspicious processes that the node has when it is well. Missing until that is learned.", []string{"broker", "node"}, nil)
+		"Suspicious processes that the node has when it is healthy. Missing until that is learned.", []string{"broker", "node"}, nil)
 	stuckReaders = prometheus.NewDesc("unstuck_node_stuck_readers",
 		"Connections that its last maybe_stuck found stuck in login with a message waiting.", []string{"broker", "node"}, nil)
 	stuckChannels = prometheus.NewDesc("unstuck_node_stuck_channels",
 		"Channels that its last maybe_stuck found stuck in a call with a message waiting.", []string{"broker", "node"}, nil)
 	logAge = prometheus.NewDesc("unstuck_node_log_age_seconds",
-		"How old the last line of the node's log was when it was last looked at.", []string{"broker", "node"}, nil)
+		"For how long the node's log had been silent when it was last looked at, as far as that has been watched.", []string{"broker", "node"}, nil)
 )
 
 // gauges turns the snapshots into metrics, at each scrape.
@@ -106,9 +106,6 @@ func collectBroker(ch chan<- prometheus.Metric, s remediate.Snapshot, now time.T
 	}
 	send(ch, loopFault, truth(s.Fault != ""), s.Broker)
 	send(ch, leading, truth(s.View.Leading == probe.Yes), s.Broker)
-	if s.View.Elsewhere != "" {
-		return // whoever watches it has the rest
-	}
 	for _, m := range []remediate.Mode{remediate.Observe, remediate.Remediate} {
 		send(ch, mode, truth(s.Policy.Mode == m), s.Broker, m.String())
 	}
@@ -117,10 +114,10 @@ func collectBroker(ch chan<- prometheus.Metric, s remediate.Snapshot, now time.T
 	var pending, escalated, spent int
 	var last time.Time
 	for _, a := range s.Acts {
-		if a.Outcome == remediate.Void {
+		if a.Outcome == remediate.Void || a.Refused {
 			continue // nothing was deleted
 		}
-		if a.At.After(last) && a.Outcome != remediate.Failed { // which counts, but has deleted nothing
+		if a.At.After(last) && a.Outcome != remediate.Failed {
 			last = a.At
 		}
 		if now.Sub(a.At) < 24*time.Hour {
@@ -147,7 +144,7 @@ func collectNode(ch chan<- prometheus.Metric, broker string, n remediate.NodeSna
 	if slices.Contains(remediate.Phases(), n.Decision.Phase) {
 		send(ch, phase, 1, broker, name, string(n.Decision.Phase))
 	}
-	for _, guard := range n.Decision.Closed() {
+	for _, guard := range n.Decision.HeldBy() {
 		send(ch, guardClosed, 1, broker, name, string(guard))
 	}
 	if n.Terminating == probe.Yes {

@@ -137,21 +137,6 @@ func TestANodeThatVanishesLeavesNothingBehind(t *testing.T) {
 	}
 }
 
-func TestOfABrokerThatAnotherReplicaWatchesOnlyThatItIsNotLedIsShown(t *testing.T) {
-	m, now := New(""), time.Now()
-	feed(m, now)
-	m.Turned(remediate.Snapshot{Broker: "rabbitmq", At: now, View: probe.View{At: now, Leading: probe.No, Elsewhere: "another"}})
-	for _, line := range about(scrape(t, m), `broker="rabbitmq"`, `unstuck_broker_`) {
-		t.Errorf("left behind: %s", line)
-	}
-	if left := about(scrape(t, m), `node="rabbit-0"`); len(left) > 0 {
-		t.Errorf("left behind:\n%s", strings.Join(left, "\n"))
-	}
-	if got := about(scrape(t, m), "unstuck_leading", "} 0"); len(got) != 1 {
-		t.Errorf("whether it leads: %q", got)
-	}
-}
-
 func TestASupplierThatSeesNothingClearsNoCounter(t *testing.T) {
 	m, now := New(""), time.Now()
 	feed(m, now)
@@ -200,7 +185,7 @@ func TestTheBudgetComesBackAfterADay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m, now := New(""), time.Now()
 		s := snapshot(now)
-		s.Acts = append(s.Acts, remediate.Act{At: now, Outcome: remediate.Void}, remediate.Act{At: now})
+		s.Acts = append(s.Acts, remediate.Act{At: now, Outcome: remediate.Void}, remediate.Act{At: now, Outcome: remediate.Failed, Refused: true}, remediate.Act{At: now})
 		m.Turned(s)
 		budget := func() string { return strings.Join(about(scrape(t, m), "budget_left"), "") }
 		if got, want := budget(), `unstuck_budget_left{broker="rabbitmq"} 0`; got != want {

@@ -38,7 +38,7 @@ func results(now time.Time) []probe.Result {
 			login[stage] = time.Duration(i+1) * time.Millisecond
 		}
 	}
-	well := probe.Result{Broker: "rabbitmq", Node: "rabbit-0", UID: "a", Started: now.Add(-10 * time.Second)}
+	healthy := probe.Result{Broker: "rabbitmq", Node: "rabbit-0", UID: "a", Started: now.Add(-10 * time.Second)}
 	ill := probe.Result{Broker: "rabbitmq", Node: "rabbit-1", UID: "b", Started: now.Add(-20 * time.Second)}
 	with := func(r probe.Result, kind probe.Kind, reason probe.Reason, took time.Duration) probe.Result {
 		r.Kind, r.Reason, r.Took = kind, reason, took
@@ -58,11 +58,11 @@ func results(now time.Time) []probe.Result {
 	stuck := with(ill, probe.MaybeStuck, probe.ProcessesStuck, 6500*time.Millisecond)
 	stuck.Processes = &probe.Processes{Total: 5300, Suspicious: 5001, StuckReaders: 4999, StuckChannels: 3, Baseline: -1}
 	return []probe.Result{
-		with(well, probe.Login, probe.OK, 4*time.Millisecond),
-		with(well, probe.Login, probe.OK, 5*time.Millisecond),
-		with(well, probe.Roundtrip, probe.OK, 12*time.Millisecond),
-		with(well, probe.MaybeStuck, probe.OK, 6*time.Second),
-		with(well, probe.LogAge, probe.OK, 2*time.Millisecond),
+		with(healthy, probe.Login, probe.OK, 4*time.Millisecond),
+		with(healthy, probe.Login, probe.OK, 5*time.Millisecond),
+		with(healthy, probe.Roundtrip, probe.OK, 12*time.Millisecond),
+		with(healthy, probe.MaybeStuck, probe.OK, 6*time.Second),
+		with(healthy, probe.LogAge, probe.OK, 2*time.Millisecond),
 		with(ill, probe.Login, probe.AwaitTune, 12*time.Second),
 		stuck,
 		with(ill, probe.LogAge, probe.ExecFailed, 2*time.Millisecond),
@@ -105,16 +105,16 @@ func snapshot(now time.Time) remediate.Snapshot {
 		}
 		return n
 	}
-	well := node("rabbit-0", probe.Healthy, remediate.Well)
-	well.Latest = []probe.Result{r[1], r[2], r[3], r[4]}
-	ill := node("rabbit-1", probe.Stuck, remediate.Confirmed, remediate.GuardPeers, remediate.GuardBudget)
+	healthy := node("rabbit-0", probe.Healthy, remediate.PhaseHealthy)
+	healthy.Latest = []probe.Result{r[1], r[2], r[3], r[4]}
+	ill := node("rabbit-1", probe.Stuck, remediate.PhaseConfirmed, remediate.GuardPeers, remediate.GuardBudget)
 	ill.Latest = []probe.Result{r[5], r[6], r[7]}
 	ill.Stuck = now.Add(-90 * time.Second)
-	young := node("rabbit-2", probe.Unknown, remediate.Blind, remediate.GuardYoung)
+	young := node("rabbit-2", probe.Unknown, remediate.PhaseUnknown, remediate.GuardStartupGrace)
 	young.Terminating = probe.Yes
 	return remediate.Snapshot{
 		Broker: "rabbitmq", At: now.Add(-time.Second), Policy: policy, Acts: acts(now),
 		View:  probe.View{At: now.Add(-time.Second), Expected: 3},
-		Nodes: []remediate.NodeSnapshot{well, ill, young},
+		Nodes: []remediate.NodeSnapshot{healthy, ill, young},
 	}
 }

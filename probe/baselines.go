@@ -5,16 +5,24 @@ import (
 	"time"
 )
 
-// Baselines learns how many suspicious processes a node has when it is well: some have one or two that look
+// Baselines learns how many suspicious processes a node has when it is healthy: some have one or two that look
 // suspicious for ever, and plugins may add to that. The zero value is ready, and safe for concurrent use.
 //
 // It takes the most of the last few looks, not their mean: too high a baseline costs some sensitivity where no
-// process is known to be stuck, too low a one could condemn a node that is well.
+// process is known to be stuck, too low a one could condemn a node that is healthy.
 type Baselines struct {
 	mu    sync.Mutex
-	nodes map[string]*baseline // by the node's UID
-	sweep time.Time            // when to look for vanished nodes again
+	nodes map[nodeKey]*baseline
+	sweep time.Time // when to look for vanished nodes again
 }
+
+// nodeKey is which start of which pod: after another, the node has other processes.
+type nodeKey struct {
+	uid     string
+	started int64 // in nanoseconds since 1970
+}
+
+func keyOf(r Result) nodeKey { return nodeKey{r.UID, r.NodeStarted.UnixNano()} }
 
 type baseline struct {
 	broker    string
@@ -38,10 +46,10 @@ func (b *Baselines) Observe(r Result) {
 	defer b.mu.Unlock()
 	at := r.Ended()
 	b.forget(at)
-	node := b.nodes[r.UID]
+	node := b.nodes[keyOf(r)]
 	if node == nil {
 		node = &baseline{broker: r.Broker, roundtrip: Healthy}
-		b.nodes[r.UID] = node
+		b.nodes[keyOf(r)] = node
 	}
 	if at.After(node.heard) {
 		node.heard = at
@@ -53,7 +61,7 @@ func (b *Baselines) Observe(r Result) {
 		node.roundtrip = r.Status()
 	case MaybeStuck:
 		p := r.Processes
-		if p == nil || p.Truncated || p.StuckReaders+p.StuckChannels+p.AwaitingMetadata > 0 {
+		if p == nil || p.Truncated || p.StuckReaders+p.UnknownReaders+p.StuckChannels+p.Waiting[AwaitsMetadata] > 0 {
 			return
 		}
 		if node.login == Healthy && node.roundtrip == Healthy {
@@ -64,12 +72,12 @@ func (b *Baselines) Observe(r Result) {
 	}
 }
 
-// For gives the baseline of the node with this UID: its own, or if it has none yet, the largest of the other nodes
+// For gives the baseline of the node that a result is about: its own, or if it has none yet, the largest of the other nodes
 // of its broker. Not ok if there is neither.
-func (b *Baselines) For(uid string) (n int, ok bool) {
+func (b *Baselines) For(r Result) (n int, ok bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	node := b.nodes[uid]
+	node := b.nodes[keyOf(r)]
 	if node == nil {
 		return 0, false
 	}
@@ -95,15 +103,15 @@ func (n *baseline) most() int {
 // forget drops the nodes that have not been heard of for long, once in a while. The time is that of the results.
 func (b *Baselines) forget(now time.Time) {
 	if b.nodes == nil {
-		b.nodes = make(map[string]*baseline)
+		b.nodes = make(map[nodeKey]*baseline)
 	}
 	if now.Before(b.sweep) {
 		return
 	}
 	b.sweep = now.Add(forgetAfter)
-	for uid, node := range b.nodes {
+	for key, node := range b.nodes {
 		if now.Sub(node.heard) > forgetAfter {
-			delete(b.nodes, uid)
+			delete(b.nodes, key)
 		}
 	}
 }

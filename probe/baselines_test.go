@@ -33,7 +33,8 @@ func TestBaselinesAreLearntFromNodesThatAreWell(t *testing.T) {
 		"what is cut short does not count":         {[]Result{login("u", OK), sweep("u", &Processes{Suspicious: 3, Truncated: true})}, -1},
 		"nor what shows a reader stuck":            {[]Result{login("u", OK), sweep("u", &Processes{Suspicious: 60, StuckReaders: 1})}, -1},
 		"nor what shows a channel stuck":           {[]Result{login("u", OK), sweep("u", &Processes{Suspicious: 60, StuckChannels: 1})}, -1},
-		"nor with the metadata locked":             {[]Result{login("u", OK), sweep("u", &Processes{Suspicious: 60, AwaitingMetadata: 1})}, -1},
+		"nor what shows one, wherever it waits":    {[]Result{login("u", OK), sweep("u", &Processes{Suspicious: 60, UnknownReaders: 1})}, -1},
+		"nor with the metadata locked":             {[]Result{login("u", OK), sweep("u", &Processes{Suspicious: 60, Waiting: Waits{AwaitsMetadata: 1}})}, -1},
 		"nor a look that failed":                   {[]Result{login("u", OK), look("b", "u", MaybeStuck, ExecFailed, 0, nil)}, -1},
 		"the most of the last looks":               {[]Result{login("u", OK), sweep("u", suspicious(2)), sweep("u", suspicious(7)), sweep("u", suspicious(1))}, 7},
 		"what is usual may grow":                   {[]Result{login("u", OK), sweep("u", suspicious(1)), look("b", "u", MaybeStuck, ProcessesStuck, 0, suspicious(60))}, 60},
@@ -51,7 +52,7 @@ func TestBaselinesAreLearntFromNodesThatAreWell(t *testing.T) {
 		for _, r := range test.seen {
 			b.Observe(r)
 		}
-		n, ok := b.For("u")
+		n, ok := b.For(Result{UID: "u"})
 		if !ok {
 			n = -1
 		}
@@ -90,7 +91,7 @@ func TestBaselinesMayBeUsedByManyAtOnce(t *testing.T) {
 			for n := range 200 {
 				b.Observe(look("b", uid, Login, OK, n, nil))
 				b.Observe(look("b", uid, MaybeStuck, OK, n, suspicious(i)))
-				if got, ok := b.For(uid); !ok || got != i {
+				if got, ok := b.For(Result{UID: uid}); !ok || got != i {
 					t.Errorf("node %d: %d, %v", i, got, ok)
 					return
 				}

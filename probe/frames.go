@@ -133,6 +133,13 @@ func (f *frames) complete(now time.Time) {
 	}
 }
 
+// at gives the stage that is awaited, and when it was entered.
+func (f *frames) at() (Stage, time.Time) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.stage, f.entered
+}
+
 func (f *frames) ended(err error, now time.Time) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -232,6 +239,9 @@ func foreign(b []byte) string {
 	switch {
 	case b[0] == frameMethod || b[0] == frameHeartbeat:
 		return ""
+	case strings.HasPrefix(string(b), "AMQP\x00\x00\x09\x01"):
+		return "the header of AMQP 0-9-1, which is what we asked for: something between us altered what we sent, or the port " +
+			"expects something else first (the PROXY protocol, TLS)"
 	case len(b) >= 8 && string(b[:4]) == "AMQP":
 		return fmt.Sprintf("another protocol version: AMQP %d, %d-%d-%d", b[4], b[5], b[6], b[7])
 	case b[0] == 0x15 || b[0] == 0x16:

@@ -15,24 +15,29 @@ type LogAgeOptions struct {
 	// means that we never log in to these nodes: pods of an application, which are judged by age alone.
 	LastLogin func(n Node) time.Time
 
-	// Tolerance is by how much the node's clock, and the way of its lines to us, may lag behind; 30 s if zero.
+	// Tolerance is for how long a line may be on its way to us; 30 s if zero.
 	Tolerance time.Duration
 
 	Timeout time.Duration // for reading the log; 10 s if zero
 }
 
-// NewLogAge gives a probe that looks at the age of a log's last line. The age is in the Result whenever there is
-// one, whatever the reason.
+// NewLogAge gives a probe that looks how long a log has been silent. That is in the Result whenever there is a log,
+// whatever the reason.
+//
+// The times in a log are of another host's clock, which may be wrong. So what counts is whether the end of the log
+// differs from what it was at the look before, and for how long, by our own clock, it has not. A line is no older than
+// the last look that did not show it, whatever its time. Until there has been one the log is no older than our own
+// watching, so that a silence that began before us is found MaxAge after we began to look.
 //
 // Silence alone proves nothing about a broker: one that nobody uses writes nothing. But a good login makes it write
 // three lines, so our own logins tell which it is:
 //
-//	last line                                   our latest good login      reason
-//	at most MaxAge old                          any                        OK
-//	older than MaxAge                           after it, by > Tolerance   LogSilent: lines get lost
-//	older than MaxAge                           before it, or never        OK; with logins that fail it corroborates
-//	none, the node younger than MaxAge          any                        NotRun: too early to tell
-//	none, the node older than MaxAge            as if the last line had been written when the node started
+//	the log                             our latest good login                          reason
+//	silent for at most MaxAge           any                                            OK
+//	silent for longer                   Tolerance after a look that showed this end    LogSilent: lines get lost
+//	silent for longer                   before that, or never                          OK; with logins that fail it corroborates
+//	the last line is older by its time  any; we have not watched for as long           NotRun: too early to tell
+//	no line, the node's age unknown or at most MaxAge  any                             NotRun: too early to tell
 //
 // In the third row the log keeps what a login would have written, and no login got that far: the log is not at
 // fault, and whether the node is must come from the login. A decision that wants the silence as corroboration
@@ -41,15 +46,15 @@ type LogAgeOptions struct {
 // This presumes that the broker logs connections at level info, its default. Where it does not, leave out this
 // probe, or every look says LogSilent.
 //
-// An application's pods (LastLogin nil) are Silent when the last line, or without any their start, is older than MaxAge.
-// A line from the future counts as just written, and a clock that lags by less than MaxAge does no harm.
+// An application's pods (LastLogin nil) are Silent when their log has not changed for longer than MaxAge.
 func NewLogAge(l LogReader, o LogAgeOptions) func(ctx context.Context, n Node) Result {
 	o.MaxAge = cmp.Or(o.MaxAge, 5*time.Minute)
 	o.Tolerance = cmp.Or(o.Tolerance, 30*time.Second)
 	o.Timeout = cmp.Or(o.Timeout, 10*time.Second)
 
+	var watch logWatch
 	return func(ctx context.Context, n Node) Result {
-		r := Result{Broker: n.Broker, Node: n.Name, UID: n.UID, Kind: LogAge, Started: time.Now()}
+		r := Result{Broker: n.Broker, Node: n.Name, UID: n.UID, NodeStarted: n.Started, Kind: LogAge, Started: time.Now()}
 		// First the login, then the log: what the login made the broker write is in it by then.
 		var login time.Time
 		if o.LastLogin != nil {
@@ -62,7 +67,7 @@ func NewLogAge(l LogReader, o LogAgeOptions) func(ctx context.Context, n Node) R
 		r.Took = now.Sub(r.Started)
 		switch {
 		case err == nil:
-			r.judgeLog(lines, n, login, o, now)
+			r.judgeLog(lines, watch.look(n, lines, now), n, login, o, now)
 		case ctx.Err() != nil:
 			r.Reason, r.Detail = Cancelled, "stopped before the log had been read"
 		case readCtx.Err() != nil:
@@ -78,8 +83,8 @@ func NewLogAge(l LogReader, o LogAgeOptions) func(ctx context.Context, n Node) R
 // carry no time of its own.
 const lastLines = 20
 
-// judgeLog fills in what the last lines of n's log mean, given our latest good login to it.
-func (r *Result) judgeLog(lines []LogLine, n Node, login time.Time, o LogAgeOptions, now time.Time) {
+// judgeLog fills in what the last lines of n's log mean, given what the looks before showed and our latest good login.
+func (r *Result) judgeLog(lines []LogLine, seen logSeen, n Node, login time.Time, o LogAgeOptions, now time.Time) {
 	last, what := newest(lines), "last line"
 	if last.IsZero() {
 		if n.Started.IsZero() || now.Sub(n.Started) <= o.MaxAge {
@@ -88,21 +93,27 @@ func (r *Result) judgeLog(lines []LogLine, n Node, login time.Time, o LogAgeOpti
 		}
 		last, what = n.Started, "no line since the start"
 	}
-	r.LogAge = max(0, now.Sub(last))
+	told := max(0, now.Sub(last)) // as its own clock says
+	quiet := now.Sub(seen.since)
+	r.LogAge = max(quiet, min(told, now.Sub(seen.before)))
 	age := r.LogAge.Round(time.Second)
 	silent := r.LogAge > o.MaxAge
 	switch {
-	case !silent:
+	case o.LastLogin == nil && quiet > o.MaxAge:
+		r.Reason, r.Detail = Silent, fmt.Sprintf("no new line for %v, more than %v", quiet.Round(time.Second), o.MaxAge)
+	case !silent && !seen.moved && told > o.MaxAge:
+		r.Reason = NotRun
+		r.Detail = fmt.Sprintf("%s %v ago by its own clock, which may be late, and we have watched for %v: too early to tell",
+			what, told.Round(time.Second), quiet.Round(time.Second))
+	case !silent || o.LastLogin == nil:
 		r.Reason, r.Detail = OK, fmt.Sprintf("%s %v ago", what, age)
-	case o.LastLogin == nil:
-		r.Reason, r.Detail = Silent, fmt.Sprintf("%s %v ago, more than %v", what, age, o.MaxAge)
-	case login.After(last.Add(o.Tolerance)):
+	case login.After(seen.since.Add(o.Tolerance)):
 		r.Reason = LogSilent
 		r.Detail = fmt.Sprintf("%s %v ago, but our login %v ago succeeded and should have been logged",
 			what, age, max(0, now.Sub(login)).Round(time.Second))
 	default:
 		r.Reason = OK
-		r.Detail = fmt.Sprintf("%s %v ago, and no good login of ours since: proves nothing by itself", what, age)
+		r.Detail = fmt.Sprintf("%s %v ago, and no good login of ours since we saw it: proves nothing by itself", what, age)
 	}
 }
 

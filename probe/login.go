@@ -39,11 +39,19 @@ type LoginOptions struct {
 	Credentials func(context.Context) (Credentials, error)
 	TLS         *tls.Config // nil: plain AMQP. An empty ServerName stands for the host of the address.
 
-	// Timeout is the deadline of the whole probe. It must lie beyond HandshakeTimeout: a live broker ends an unfinished
+	// Timeout is the deadline of the login. It must lie beyond HandshakeTimeout: a live broker ends an unfinished
 	// login at its handshake timeout, and only a wedged one is silent beyond. Silence until a shorter deadline is
-	// Cancelled, and proves nothing.
+	// Cancelled, and proves nothing. A login that gets on late has longer, see deadline, but never twice Timeout.
 	Timeout          time.Duration
 	HandshakeTimeout time.Duration // the broker's own: handshake_timeout in its configuration
+
+	// Handshake, if not nil, gives a node's own handshake timeout where that has been asked for, and otherwise what is
+	// configured; see Handshakes. It may be learned while the login waits.
+	Handshake func(n Node, configured time.Duration) time.Duration
+
+	// Silent, if not nil, is told once of a login in which the broker has said nothing for three seconds where it should
+	// have, long before the deadline can tell more: evidence may be looked for in the meantime. It must not block.
+	Silent func(n Node)
 
 	Name    string // connection_name, by which operators tell the probe; default "unstuck"
 	Version string // of ours
@@ -79,17 +87,17 @@ func NewLogin(o LoginOptions) func(context.Context, Node) Result {
 }
 
 func (o LoginOptions) probe(parent context.Context, n Node) Result {
-	started := time.Now()
-	ctx, cancel := context.WithTimeout(parent, o.Timeout)
-	defer cancel()
-	l := &login{LoginOptions: o, parent: parent, started: started, frames: &frames{afterOpen: StageClose}}
+	l := &login{LoginOptions: o, node: n, parent: parent, started: time.Now(), frames: &frames{afterOpen: StageClose}}
 	if o.Level == Roundtrip {
 		l.frames.afterOpen = StageChannel
 	}
-	r := Result{Broker: n.Broker, Node: n.Name, UID: n.UID, Kind: o.Level, Started: started}
-	r.Reason, r.Detail = l.run(ctx, n.Address)
+	r := Result{Broker: n.Broker, Node: n.Name, UID: n.UID, NodeStarted: n.Started, Kind: o.Level}
+	if r.Reason, r.Detail = l.readCredentials(); r.Reason == OK {
+		l.started = time.Now()
+		r.Reason, r.Detail = l.timed(n.Address)
+	}
 	r.Detail = redact(r.Detail, l.creds.Password) // a broker may say anything
-	r.Took, r.NoAnswer = time.Since(started), l.noAnswer
+	r.Started, r.Took, r.NoAnswer = l.started, time.Since(l.started), l.noAnswer
 	l.frames.mu.Lock()
 	r.Stage, r.Stages = l.frames.stage, l.frames.times
 	l.frames.mu.Unlock()
@@ -100,8 +108,10 @@ func (o LoginOptions) probe(parent context.Context, n Node) Result {
 type login struct {
 	LoginOptions
 
+	node      Node
 	parent    context.Context
-	started   time.Time
+	started   time.Time // when the login's clock started
+	timer     *time.Timer
 	creds     Credentials
 	frames    *frames
 	connected time.Time // when TCP was up
@@ -114,14 +124,33 @@ type login struct {
 	unacked  bool // at the deadline the other side's kernel had not even acknowledged what we sent
 }
 
+// readCredentials reads them before the login's clock starts: how long that takes says nothing about the node.
+func (l *login) readCredentials() (Reason, string) {
+	ctx, cancel := context.WithTimeout(l.parent, credentialsTimeout)
+	defer cancel()
+	var err error
+	switch l.creds, err = l.Credentials(ctx); {
+	case err == nil:
+		return OK, ""
+	case l.parent.Err() != nil:
+		return Cancelled, "stopped while reading the credentials"
+	}
+	return NotRun, "credentials: " + clean(err.Error())
+}
+
+// timed attempts the login until its deadline.
+func (l *login) timed(address string) (Reason, string) {
+	ctx, cancel := context.WithCancel(l.parent)
+	defer cancel()
+	defer l.watch(cancel)()
+	return l.run(ctx, address)
+}
+
 // run attempts the login and closes what it opened.
 func (l *login) run(ctx context.Context, address string) (Reason, string) {
-	var err error
-	if l.creds, err = l.Credentials(ctx); err != nil {
-		return NotRun, "credentials: " + clean(err.Error())
-	}
 	l.frames.enter(StageTCP, time.Now())
-	if l.raw, err = l.Dial(ctx, "tcp", address); err != nil {
+	var err error
+	if l.raw, err = l.dial(ctx, address); err != nil {
 		return l.notConnected(ctx, err)
 	}
 	defer l.hangUp()
@@ -153,6 +182,13 @@ func (l *login) run(ctx context.Context, address string) (Reason, string) {
 		return OK, "but the broker did not answer connection.close"
 	}
 	return OK, ""
+}
+
+// dial connects. The dialler shares the time among the addresses of a name, and so must know how much there is.
+func (l *login) dial(ctx context.Context, address string) (net.Conn, error) {
+	ctx, cancel := context.WithDeadline(ctx, l.started.Add(l.Timeout))
+	defer cancel()
+	return l.Dial(ctx, "tcp", address)
 }
 
 // hangUp ends the socket, and notes first whether the other side was still there.
@@ -187,7 +223,7 @@ func (l *login) handshake(ctx context.Context, address string) (net.Conn, error)
 func (l *login) config() amqp.Config {
 	properties := amqp.Table{
 		"product": "Unstuck", "version": l.Version, "platform": "Go", "connection_name": l.Name,
-		"information": "logs in to see whether this node lets people in",
+		"information": "logs in to see whether this node accepts logins",
 	}
 	return amqp.Config{
 		SASL: []amqp.Authentication{&plain{l.creds, properties}}, Vhost: l.Vhost, Properties: properties,

@@ -43,7 +43,7 @@ func loginRows() []loginRow {
 	late := [2]time.Duration{20 * time.Second, 20 * time.Second}
 	ten := [2]time.Duration{10 * time.Second, 10 * time.Second}
 	return []loginRow{
-		{"a healthy broker lets us in", Login, nil, OK, StageClose, now, ""},
+		{"a healthy broker accepts our logins", Login, nil, OK, StageClose, now, ""},
 		{"a healthy broker passes a message", Roundtrip, nil, OK, StageClose, now, ""},
 		{"no greeting is await_start", Login, script{onStart: hang}, AwaitStart, StageStart, deadline, "no answer in stage start"},
 		{"a frozen process is await_start", Login, script{onAccept: freeze}, AwaitStart, StageStart, deadline, ""},
@@ -60,16 +60,27 @@ func loginRows() []loginRow {
 		{"a wrong password is access_refused", Login, closeWith(onTune, 403, "ACCESS_REFUSED - Login was refused"), AccessRefused, StageTune, now, "403 ACCESS_REFUSED"},
 		{"a missing vhost is not_allowed", Login, closeWith(onOpenOK, 530, "NOT_ALLOWED - vhost x not found"), NotAllowed, StageOpen, now, "vhost x not found"},
 		{"a vhost that is down is vhost_down", Login, closeWith(onOpenOK, 541, "INTERNAL_ERROR - vhost '/' is down"), VhostDown, StageOpen, now, "541"},
+		{"a vhost that goes down while we log in is vhost_down", Login, closeWith(onOpenOK, 320, "CONNECTION_FORCED - vhost 'v' is down"), VhostDown, StageOpen, now, "320"},
+		{"one that goes down in the round trip, too", Roundtrip, closeWith(onAck, 320, "CONNECTION_FORCED - vhost 'v' is down"), VhostDown, StagePublish, now, "320"},
+		{"an internal error is not a vhost that is down", Roundtrip, closeWith(onDeclareOK, 541, "INTERNAL_ERROR"), InternalError, StageDeclare, now, "541 INTERNAL_ERROR"},
+		{"nor is a node that is down", Roundtrip, closeWith(onDeclareOK, 541, "INTERNAL_ERROR - Cannot declare a queue 'queue 'x' in vhost '/'' on node 'rabbit@b': nodedown"), InternalError, StageDeclare, now, "nodedown"},
+		{"an internal error before tune is none of the vhost's", Login, closeWith(onTune, 541, "INTERNAL_ERROR"), InternalError, StageTune, now, "541"},
+		{"a channel that ends with an internal error is not refused", Roundtrip, script{onDeclareOK: refuseChannel(541, "INTERNAL_ERROR")}, InternalError, StageDeclare, now, "541"},
+		{"metadata that has no majority is no_metadata_quorum", Roundtrip, closeWith(onDeclareOK, 541, "INTERNAL_ERROR - Could not declare queue 'x' in vhost '/' on node 'rabbit@a' because the metadata store operation timed out"), NoMetadata, StageDeclare, now, "metadata store"},
+		{"so it is in the words of Khepri, when the vhost is opened", Login, closeWith(onOpenOK, 541, "INTERNAL_ERROR - {khepri,timeout}"), NoMetadata, StageOpen, now, "khepri"},
+		{"a proxy that has lost its upstream is closed_early", Login, closeWith(onOpenOK, 503, "UPSTREAM_ERROR"), ClosedEarly, StageOpen, now, "503 UPSTREAM_ERROR"},
+		{"a frame that the other side did not take is closed_early", Login, closeWith(onTune, 501, "FRAME_ERROR"), ClosedEarly, StageTune, now, "501"},
 		{"a broker that shuts down is closed_early", Login, closeWith(onOpenOK, 320, "CONNECTION_FORCED - shutdown"), ClosedEarly, StageOpen, now, "320"},
 		{"no right to declare is not_allowed", Roundtrip, script{onDeclareOK: refuseChannel(403, "ACCESS_REFUSED - configure access")}, NotAllowed, StageDeclare, now, "configure access"},
 		{"an alarm is blocked", Roundtrip, script{onAck: block("low on memory")}, Blocked, StagePublish, [2]time.Duration{0, closeTimeout}, "low on memory"},
 		{"an alarm that gives no reason is blocked", Roundtrip, script{onAck: block("")}, Blocked, StagePublish, [2]time.Duration{0, closeTimeout}, "connection.blocked"},
-		{"the broker's own handshake timeout is slow", Login, script{onTune: after(10*time.Second, eof)}, Slow, StageTune, ten, "closed by the other side"},
+		{"the broker's own handshake timeout is slow", Login, script{onTune: after(10*time.Second, eof)}, Slow, StageTune, ten, "or a proxy between us"},
 		{"a tune that comes late, and then the handshake timeout, is slow", Login, script{onTune: after(9900*time.Millisecond, nil), onOpenOK: after(200*time.Millisecond, eof)}, Slow, StageOpen, [2]time.Duration{10 * time.Second, 10200 * time.Millisecond}, ""},
 		{"an end before that is closed_early", Login, script{onTune: after(3*time.Second, eof)}, ClosedEarly, StageTune, [2]time.Duration{3 * time.Second, 3 * time.Second}, "3s after connecting"},
 		{"an end on accepting is closed_early", Login, script{onAccept: eof}, ClosedEarly, StageStart, now, ""},
 		{"an end in the round trip is closed_early, whenever it comes", Roundtrip, script{onDeclareOK: after(11*time.Second, eof)}, ClosedEarly, StageDeclare, [2]time.Duration{11 * time.Second, 11 * time.Second}, ""},
 		{"another protocol version is protocol", Login, script{onStart: sayAndClose(otherAMQP)}, Protocol, StageStart, now, "AMQP 0, 1-0-0"},
+		{"the version that we asked for was altered on its way", Login, script{onStart: sayAndClose([]byte("AMQP\x00\x00\x09\x01"))}, Protocol, StageStart, now, "something between us altered what we sent"},
 		{"HTTP is protocol", Login, script{onStart: sayAndClose(sayHTTP)}, Protocol, StageStart, now, "HTTP"},
 		{"a TLS alert is protocol", Login, script{onStart: sayAndClose(sayTLSAlert)}, Protocol, StageStart, now, "amqps"},
 		{"garbage is protocol", Login, script{onStart: sayAndClose([]byte("220 mail.example ESMTP\r\n"))}, Protocol, StageStart, now, "220 mail"},
@@ -105,12 +116,28 @@ func TestLoginTellsEachConditionFromAllOthers(t *testing.T) {
 	}
 }
 
+func TestCredentialsThatFillTheFirstFrameAreNamed(t *testing.T) {
+	for size, named := range map[int]bool{20: false, 6300: true} {
+		synctest.Test(t, func(t *testing.T) {
+			b := newPipeBroker(t, script{onTune: after(3*time.Second, eof)})
+			o := testLogin(LoginOptions{Dial: b.Dial})
+			o.Credentials = func(context.Context) (Credentials, error) {
+				return Credentials{Password: strings.Repeat("s", size)}, nil
+			}
+			r := NewLogin(o)(t.Context(), Node{})
+			if got := strings.Contains(r.Detail, fmt.Sprintf("have %d bytes", size)); r.Reason != ClosedEarly || got != named {
+				t.Errorf("of %d bytes: %s (%s)", size, r.Reason, r.Detail)
+			}
+		})
+	}
+}
+
 func TestEveryReasonThatALoginCanGiveIsTried(t *testing.T) {
 	tried := map[Reason]bool{}
 	for _, row := range loginRows() {
 		tried[row.reason] = true
 	}
-	elsewhere := []Reason{ToolsUnresponsive, ProcessesStuck, Silent, LogSilent, ExecFailed, // other probes
+	elsewhere := []Reason{ToolsUnresponsive, ProcessesStuck, Silent, LogSilent, ExecFailed, Full, BackendAwaited, MetadataAwaited, WorkWaits, ProcessesMove, // other probes
 		Refused, TLS, Unreachable, Cancelled, NotRun} // the tests below
 	for _, r := range elsewhere {
 		tried[r] = true
@@ -134,18 +161,109 @@ func TestSilenceUntilADeadlineThatIsTooShortProvesNothing(t *testing.T) {
 	}
 }
 
-func TestTheTimeToConnectDoesNotCountAsSilence(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		b := newPipeBroker(t, script{onTune: hang})
-		dial := func(ctx context.Context, network, address string) (net.Conn, error) {
-			time.Sleep(4 * time.Second)
-			return b.Dial(ctx, network, address)
+func TestTheDeadlineCountsFromTheLastStageThatWasReached(t *testing.T) {
+	const second = time.Second
+	late := func(d time.Duration) act { return after(d, nil) }
+	hangs := func(f func(context.Context, string, string) (net.Conn, error), d time.Duration) func(context.Context, string, string) (net.Conn, error) {
+		return func(ctx context.Context, network, address string) (net.Conn, error) {
+			time.Sleep(d)
+			return f(ctx, network, address)
 		}
-		r := NewLogin(testLogin(LoginOptions{Dial: dial}))(t.Context(), Node{})
-		if r.Reason != Cancelled {
-			t.Errorf("%s (%s), want cancelled: the broker had only 8 s", r.Reason, r.Detail)
-		}
-	})
+	}
+	for _, row := range []struct {
+		name        string
+		script      script
+		timeout     time.Duration // 0: the default of 12 s
+		credentials time.Duration // how long they take
+		connecting  time.Duration // how long that takes
+		reason      Reason
+		took        time.Duration
+	}{
+		{"a wedged node that greets after 1.6 s is stuck", script{onStart: late(1600 * time.Millisecond), onTune: hang}, 0, 0, 0, AwaitTune, 12600 * time.Millisecond},
+		{"a wedged node that greets after 2 s is stuck", script{onStart: late(2 * second), onTune: hang}, 0, 0, 0, AwaitTune, 13 * second},
+		{"so it is with the shortest timeout that the configuration allows", script{onStart: late(600 * time.Millisecond), onTune: hang}, 11 * second, 0, 0, AwaitTune, 11600 * time.Millisecond},
+		{"credentials that take long take nothing from the login's time", script{onTune: hang}, 0, 1600 * time.Millisecond, 0, AwaitTune, 12 * second},
+		{"nor does a connection that takes long", script{onTune: hang}, 0, 0, 4 * second, AwaitTune, 15 * second},
+		{"nor tune that comes late", script{onTune: late(9 * second), onOpenOK: hang}, 0, 0, 0, AwaitOpen, 20 * second},
+		{"a node that greets late and then accepts our logins is healthy", script{onStart: late(2 * second), onTune: late(6 * second), onOpenOK: late(6 * second)}, 0, 0, 0, OK, 14 * second},
+		{"stages that dawdle do not prolong it beyond twice the timeout", script{onStart: late(9 * second), onTune: late(9 * second), onOpenOK: late(9 * second)}, 0, 0, 0, Cancelled, 24 * second},
+		{"a dripping answer does not prolong it", script{onStart: late(2 * second), onTune: drip(second)}, 0, 0, 0, AwaitTune, 13 * second},
+		{"heartbeats do not prolong it", script{onStart: late(2 * second), onTune: hangBeating(second)}, 0, 0, 0, AwaitTune, 13 * second},
+		{"a node that ends it at its handshake timeout is slow, however late it greets", script{onStart: late(2 * second), onTune: after(8*second, eof)}, 0, 0, 0, Slow, 10 * second},
+		{"a timeout that is too short to prove anything is not prolonged", script{onStart: late(2 * second), onTune: hang}, 5 * second, 0, 0, Cancelled, 5 * second},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := newPipeBroker(t, row.script)
+				o := testLogin(LoginOptions{Dial: hangs(b.Dial, row.connecting), Timeout: row.timeout})
+				o.Credentials = func(ctx context.Context) (Credentials, error) {
+					time.Sleep(row.credentials)
+					return testCredentials(ctx)
+				}
+				began := time.Now()
+				r := NewLogin(o)(t.Context(), Node{})
+				if r.Reason != row.reason || r.Took != row.took {
+					t.Errorf("%s after %s (%s), want %s after %s", r.Reason, r.Took, r.Detail, row.reason, row.took)
+				}
+				if whole := time.Since(began); whole > o.Longest() {
+					t.Errorf("took %s, and %s is the longest", whole, o.Longest())
+				}
+			})
+		})
+	}
+}
+
+func TestARoundTripThatGetsOnIsNotStuck(t *testing.T) {
+	const second = time.Second
+	late := func(d time.Duration) act { return after(d, nil) }
+	for _, row := range []struct {
+		name   string
+		script script
+		reason Reason
+		took   time.Duration
+	}{
+		{"declare after 13 s and the confirm 8 s later is a round trip", script{onDeclareOK: late(13 * second), onAck: late(8 * second)}, OK, 21 * second},
+		{"each step takes 7 s", script{onChannelOpenOK: late(7 * second), onDeclareOK: late(7 * second), onAck: late(7 * second), onDeliver: late(7 * second)}, OK, 28 * second},
+		{"a confirm that never comes after a late declare", script{onDeclareOK: late(13 * second), onAck: hang}, AwaitConfirm, 24 * second},
+		{"a delivery that never comes after a late confirm", script{onAck: late(19 * second), onDeliver: hang}, AwaitDelivery, 30 * second},
+		{"steps that dawdle do not prolong it beyond twice the timeout", script{onChannelOpenOK: late(18 * second), onDeclareOK: late(10 * second), onAck: late(10 * second), onDeliver: hang}, Cancelled, 40 * second},
+		{"heartbeats do not prolong it", script{onDeclareOK: late(13 * second), onAck: hangBeating(second)}, AwaitConfirm, 24 * second},
+		{"an alarm that is told of late is an alarm", script{onDeclareOK: late(13 * second), onAck: after(9*second, block("low on memory"))}, Blocked, 24 * second},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := newPipeBroker(t, row.script)
+				r := NewLogin(testLogin(LoginOptions{Level: Roundtrip, Dial: b.Dial}))(t.Context(), Node{})
+				if r.Reason != row.reason || r.Took > row.took || r.Took < row.took-2*time.Second {
+					t.Errorf("%s after %s (%s), want %s after %s", r.Reason, r.Took, r.Detail, row.reason, row.took)
+				}
+			})
+		})
+	}
+}
+
+func TestWithoutCredentialsNothingIsSaidOfTheNode(t *testing.T) {
+	for name, row := range map[string]struct {
+		stop   time.Duration
+		reason Reason
+		took   time.Duration
+	}{
+		"they never come":        {time.Hour, NotRun, credentialsTimeout},
+		"we are told to go":      {time.Second, Cancelled, time.Second},
+		"we are told to go late": {credentialsTimeout + time.Second, NotRun, credentialsTimeout},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			ctx, cancel := context.WithTimeout(t.Context(), row.stop)
+			defer cancel()
+			r := NewLogin(LoginOptions{Credentials: func(ctx context.Context) (Credentials, error) {
+				<-ctx.Done()
+				return Credentials{}, ctx.Err()
+			}})(ctx, Node{})
+			if r.Reason != row.reason || r.Took != row.took || r.Stage != StageNone {
+				t.Errorf("%s: %s after %s in stage %s (%s), want %s after %s", name, r.Reason, r.Took, r.Stage, r.Detail, row.reason, row.took)
+			}
+		})
+	}
 }
 
 func TestBeingStoppedIsCancelledAtAnyStage(t *testing.T) {
@@ -164,11 +282,10 @@ func TestBeingStoppedIsCancelledAtAnyStage(t *testing.T) {
 
 func TestADeadlineThatFiresLateIsOurOwnFault(t *testing.T) {
 	l := &login{LoginOptions: testLogin(LoginOptions{}).withDefaults(), parent: t.Context(), frames: &frames{}, raw: brokenConn{}}
-	l.connected = time.Now().Add(-20 * time.Second)
+	l.started = time.Now().Add(-20 * time.Second)
+	l.connected = l.started
 	l.frames.enter(StageTune, l.connected)
-	ctx, cancel := context.WithDeadline(t.Context(), time.Now().Add(-8*time.Second))
-	defer cancel()
-	if reason, detail := l.silent(ctx); reason != Cancelled || !strings.Contains(detail, "our own process did not run") {
+	if reason, detail := l.silent(); reason != Cancelled || !strings.Contains(detail, "our own process did not run") {
 		t.Errorf("%s (%s), want cancelled: the deadline fired 8 s late", reason, detail)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"regexp"
 	"syscall"
 	"time"
 
@@ -36,20 +37,14 @@ func (l *login) notConnected(ctx context.Context, err error) (Reason, string) {
 		return Unreachable, "no such name: " + clean(dns.Error())
 	case errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH), errors.Is(err, syscall.EHOSTDOWN):
 		return Unreachable, clean(err.Error())
-	case ctx.Err() != nil, ok && timeout.Timeout():
-		if late := overdue(ctx); late > stalled {
+	case ctx.Err() != nil, errors.Is(err, context.DeadlineExceeded), ok && timeout.Timeout():
+		if late := time.Since(l.started) - l.Timeout; late > stalled {
 			return Cancelled, didNotRun(late)
 		}
 		l.noAnswer = true
 		return Unreachable, fmt.Sprintf("connecting timed out after %s", spell(time.Since(l.started)))
 	}
 	return NotRun, "connecting: " + clean(err.Error())
-}
-
-// overdue is how long ago our deadline was, negative if it is still to come.
-func overdue(ctx context.Context) time.Duration {
-	deadline, _ := ctx.Deadline()
-	return time.Since(deadline)
 }
 
 func didNotRun(late time.Duration) string {
@@ -60,7 +55,7 @@ func didNotRun(late time.Duration) string {
 func (l *login) noTLS(ctx context.Context, err error) (Reason, string) {
 	switch {
 	case ctx.Err() != nil:
-		return l.silent(ctx)
+		return l.silent()
 	case gone(err):
 		return l.closed(err, time.Now())
 	}
@@ -78,7 +73,7 @@ func (l *login) failed(ctx context.Context, err error) (Reason, string) {
 	case foreign != "":
 		return Protocol, "the answer was " + clean(foreign)
 	case refusal != nil:
-		return refusal.reason(), clean(fmt.Sprintf("%d %s", refusal.code, refusal.text))
+		return refusal.reason(stage), clean(fmt.Sprintf("%d %s", refusal.code, refusal.text))
 	case blocked == "-":
 		return Blocked, "connection.blocked"
 	case blocked != "":
@@ -88,7 +83,7 @@ func (l *login) failed(ctx context.Context, err error) (Reason, string) {
 	case gone(endedBy):
 		return l.closed(endedBy, endedAt)
 	case ctx.Err() != nil:
-		return l.silent(ctx)
+		return l.silent()
 	case errors.Is(err, amqp.ErrSASL):
 		return NotAllowed, "the broker does not offer the login mechanism PLAIN"
 	case err == nil:
@@ -106,18 +101,12 @@ func (l *login) failed(ctx context.Context, err error) (Reason, string) {
 }
 
 // silent judges that our deadline has passed, or that we were stopped.
-func (l *login) silent(ctx context.Context) (Reason, string) {
-	now, late := time.Now(), overdue(ctx)
+func (l *login) silent() (Reason, string) {
+	now := time.Now()
 	l.hangUp()
-	f := l.frames
-	f.mu.Lock()
-	stage, entered := f.stage, f.entered
-	f.mu.Unlock()
-	waited := now.Sub(entered) // since the last sign of life: the broker's own timer may have begun as late as that
-	enough := l.HandshakeTimeout + l.HandshakeTimeout/20
-	if stage > StageOpen { // no timer of the broker's ends these
-		enough = l.HandshakeTimeout / 2
-	}
+	stage, entered := l.frames.at()
+	handshake := l.ownHandshake(stage)
+	late, waited := now.Sub(l.deadline(l.started, stage, entered, handshake)), now.Sub(entered)
 	reason, ok := awaits[stage]
 	switch {
 	case l.parent.Err() != nil:
@@ -128,12 +117,13 @@ func (l *login) silent(ctx context.Context) (Reason, string) {
 		return Cancelled, "an answer lay unread: our own process did not run"
 	case l.unacked:
 		return Unreachable, "what we sent was not even acknowledged: the network or the host, not the broker"
-	case waited < enough:
-		return Cancelled, fmt.Sprintf("silent in stage %s for %s, but only beyond %s would that tell", stage, spell(waited), enough)
+	case waited < enough(handshake):
+		return Cancelled, fmt.Sprintf("silent in stage %s for %s, but only beyond %s would that tell", stage, spell(waited),
+			enough(handshake)) + l.differs(handshake)
 	case !ok:
 		return Cancelled, "ran out of time in stage " + stage.String()
 	}
-	return reason, fmt.Sprintf("no answer in stage %s, %s after connecting", stage, spell(now.Sub(l.connected)))
+	return reason, fmt.Sprintf("no answer in stage %s, %s after connecting", stage, spell(now.Sub(l.connected))) + l.differs(handshake)
 }
 
 // closed judges a connection that the other side ended without a word. At its handshake timeout that is a broker that
@@ -144,8 +134,11 @@ func (l *login) closed(err error, at time.Time) (Reason, string) {
 	l.frames.mu.Unlock()
 	after := at.Sub(l.connected)
 	detail := fmt.Sprintf("closed by the other side in stage %s, %s after connecting: %s", stage, spell(after), clean(err.Error()))
-	if stage <= StageOpen && after >= l.HandshakeTimeout-l.HandshakeTimeout/10 {
-		return Slow, detail
+	if size := len(l.creds.Username) + len(l.creds.Password); stage == StageTune && size > largeCredentials {
+		detail += fmt.Sprintf("; our credentials have %d bytes, and RabbitMQ takes no first frame of more than 4096 (8192 from 4.1 on)", size)
+	}
+	if handshake := l.ownHandshake(stage); stage <= StageOpen && after >= handshake-handshake/10 {
+		return Slow, detail + "; that is the broker's handshake timeout, or a proxy between us" + l.differs(handshake)
 	}
 	return ClosedEarly, detail
 }
@@ -168,17 +161,31 @@ func gone(err error) bool {
 	return false
 }
 
-// reason judges the broker's own close by its code.
-func (r refusal) reason() Reason {
+// reason judges the broker's own close, by its code and, where that does not tell, by its words.
+func (r refusal) reason(stage Stage) Reason {
 	switch {
+	case vhostIsDown.MatchString(r.text):
+		return VhostDown
+	case r.code == amqp.InternalError && noMetadata.MatchString(r.text):
+		return NoMetadata
+	case r.code == amqp.InternalError && stage == StageOpen: // a reader that crashes there says nothing at all
+		return VhostDown
+	case r.code == amqp.InternalError:
+		return InternalError
 	case r.code == amqp.AccessRefused && !r.channel:
 		return AccessRefused
-	case r.code == amqp.InternalError:
-		return VhostDown
-	case r.code == amqp.FrameError, r.code == amqp.SyntaxError, r.code == amqp.CommandInvalid, r.code == amqp.UnexpectedFrame:
-		return Protocol
 	case r.code == amqp.NotAllowed, r.channel:
 		return NotAllowed
 	}
-	return ClosedEarly
+	return ClosedEarly // it may come from a proxy, too
 }
+
+// What brokers say, in rabbit_reader (is_vhost_alive), rabbit_vhost and, of Khepri, rabbit_queue_type and
+// rabbit_amqqueue_process.
+var (
+	vhostIsDown = regexp.MustCompile(`(?i)\bvhost\b.*\bis down\b`)
+	noMetadata  = regexp.MustCompile(`(?i)metadata store|khepri|no majority`)
+)
+
+// largeCredentials is how many bytes of user name and password nearly fill the first frame that a broker takes.
+const largeCredentials = 3000

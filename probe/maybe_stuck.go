@@ -11,54 +11,74 @@ import (
 	"time"
 )
 
-// StuckLimits says how many suspicious processes are too many, where none of them is known to be stuck.
+// StuckLimits says how many connections in their login are too many, where it is not known for whom they wait.
 type StuckLimits struct {
-	AboveBaseline int     // so many more than the node has when it is well ...
-	Share         float64 // ... and at least this share of all its processes, 0 to 1
+	AboveBaseline int     // so many ...
+	Share         float64 // ... and at least this share of all processes of the node, 0 to 1
 }
 
-// DefaultStuckLimits were found on real nodes. A node that is well showed 1 or 2 suspicious processes: without
-// clients (268 processes), with 300 idle connections (3,269), and with 20 publishers and consumers at full speed
-// and 4 clients that log in and out all the time beside them (3,585). A node whose login is wedged showed one more
-// with each attempt, and thousands in the incident that started this.
-//
-// So 20 is ten times the noise. The share keeps 20 odd processes from condemning a node that has tens of thousands;
-// on a node without clients both limits are passed by about the same number of processes. docs/verdicts.md has
-// the table.
+// DefaultStuckLimits are what no healthy node comes near: one showed no connection that hangs in its login with a message waiting, without clients,
+// with 300 idle connections, and with 20 publishers and consumers at full speed and 4 clients that log in and out all the time
+// beside them. docs/verdicts.md has the table. The share keeps 20 odd ones from condemning a node that has tens of thousands.
 var DefaultStuckLimits = StuckLimits{AboveBaseline: 20, Share: 0.05}
 
-// verdict says whether these processes show a node that only a restart cures: OK or ProcessesStuck, and why.
+// verdict says what these processes show at one look, and why.
 //
-// One process that hangs in its login with a message waiting suffices, and so does a channel or a queue: a healthy
-// node showed none, ever. (A slow node does show some, but not the same ones at every look: see Persisting.)
+// A connection that hangs in its login, for nothing but its own node, with a message waiting, accuses the node: a healthy
+// one showed none, ever. (A slow node does show some, but not the same ones at every look: see Persisting.) Where it is not known
+// for whom they wait, many must.
 //
-// Logins that wait for an LDAP or HTTP server do not count at all: no restart of ours cures that server.
-//
-// While processes wait for the cluster's metadata only logins count. A channel that waits for a queue that waits
-// for a lock looks the same on every node, whoever holds the lock.
+// All others accuse whoever they wait for, a limit, a server, another node, and not this node. A channel or a queue that hangs
+// says nothing about logins; it corroborates a round trip that hangs.
 func (p Processes) verdict(limits StuckLimits) (Reason, string) {
+	many := p.UnknownReaders > 0 && p.UnknownReaders >= limits.AboveBaseline &&
+		float64(p.UnknownReaders) >= limits.Share*float64(p.Total)
+	detail := p.describe(" (" + baselineText(p.Baseline) + ")")
+	switch {
+	case p.StuckReaders > 0 || many:
+		return ProcessesStuck, detail
+	case p.Waiting[AwaitsLimit] > 0:
+		return Full, detail
+	case p.Waiting[AwaitsBackend]+p.Waiting[AwaitsDNS] > 0:
+		return BackendAwaited, detail
+	case p.Waiting[AwaitsMetadata]+p.Waiting[AwaitsLock] > 0:
+		return MetadataAwaited, detail
+	case p.StuckChannels > 0:
+		return WorkWaits, detail
+	}
+	return OK, detail
+}
+
+// describe says in a sentence what hangs, how many processes are suspicious, beside what is usual, and for whom they wait.
+func (p Processes) describe(usual string) string {
+	return strings.Join(append(p.hanging(), p.waits(usual)...), "; ")
+}
+
+// hanging says what hangs, of what counts.
+func (p Processes) hanging() []string {
+	var said []string
 	if p.StuckReaders > 0 {
-		return ProcessesStuck, verb(p.StuckReaders, "connection hangs in its login", "connections hang in their login") + " with a message waiting"
+		said = append(said, verb(p.StuckReaders, "connection hangs in its login", "connections hang in their login")+" with a message waiting")
 	}
-	above := p.Suspicious - p.Baseline
-	many := p.Baseline >= 0 && above >= limits.AboveBaseline &&
-		float64(p.Suspicious) >= limits.Share*float64(p.Total)
-	of := fmt.Sprintf("of %d processes ", p.Total)
-	seen := verb(p.Suspicious, of+"is", of+"are") + " suspicious (" + baselineText(p.Baseline) + ")"
+	if p.UnknownReaders > 0 {
+		said = append(said, verb(p.UnknownReaders, "connection hangs in its login, it is", "connections hang in their login, it is")+" not known for whom")
+	}
 	if p.StuckChannels > 0 {
-		seen = verb(p.StuckChannels, "channel or queue hangs", "channels or queues hang") + " in a call with a message waiting; " + seen
+		said = append(said, verb(p.StuckChannels, "channel or queue hangs", "channels or queues hang")+" in a call with a message waiting")
 	}
-	if p.StuckChannels == 0 && !many {
-		return OK, seen
+	return said
+}
+
+// waits says how many processes are suspicious, and for whom those wait that accuse somebody else.
+func (p Processes) waits(usual string) []string {
+	of := fmt.Sprintf("of %d processes ", p.Total)
+	said := []string{verb(p.Suspicious, of+"is", of+"are") + " suspicious" + usual}
+	for _, a := range Awaits() {
+		if n := p.Waiting[a]; n > 0 && a != AwaitsIdle && a != AwaitsWork && a != AwaitsLogin {
+			said = append(said, verb(n, "waits ", "wait ")+a.Words(n))
+		}
 	}
-	if p.AwaitingBackend > 0 {
-		return OK, seen + ", but " + verb(p.AwaitingBackend, "waits", "wait") + " for an authentication backend outside the broker"
-	}
-	if p.AwaitingMetadata > 0 {
-		return OK, seen + ", but " + verb(p.AwaitingMetadata, "waits", "wait") +
-			" for the cluster's metadata: find out which node keeps it locked"
-	}
-	return ProcessesStuck, seen
+	return said
 }
 
 // verb puts n before the words that agree with it.
@@ -73,34 +93,30 @@ func baselineText(n int) string {
 	if n < 0 {
 		return "no baseline yet"
 	}
-	return fmt.Sprintf("%d when it is well", n)
+	return fmt.Sprintf("%d when it is healthy", n)
 }
 
-// Persisting says how many of the same processes two looks at one node found stuck, and how many suspicious. A slow
-// authentication backend also keeps readers waiting with a message, but other ones each time; a wedge keeps the
-// same ones for ever. Of nodes with more than MaxProcessIDs of either, only that many are compared.
-func Persisting(earlier, later *Processes) (stuck, suspicious int) {
-	if earlier == nil || later == nil {
-		return 0, 0
-	}
-	return common(earlier.StuckIDs, later.StuckIDs), common(earlier.SuspiciousIDs, later.SuspiciousIDs)
-}
-
-// common counts what is in both of two sorted lists.
-func common(a, b []ProcessID) int {
-	n := 0
-	for len(a) > 0 && len(b) > 0 {
-		switch cmp.Compare(a[0], b[0]) {
+// Persisting gives the processes that two looks at one node show in the same place, as the earlier one shows them: the same process, with
+// the same stack, and no fewer messages waiting at the later look. A slow login hangs at one look and is over at the next, and a channel that
+// gets on waits elsewhere or for fewer: neither persists. Both lists are sorted, and of nodes with more than MaxProcesses only the
+// oldest are compared.
+func Persisting(earlier, later []Process) []Process {
+	var same []Process
+	for len(earlier) > 0 && len(later) > 0 {
+		a, b := earlier[0], later[0]
+		switch cmp.Compare(a.ID, b.ID) {
 		case -1:
-			a = a[1:]
+			earlier = earlier[1:]
 		case 1:
-			b = b[1:]
+			later = later[1:]
 		default:
-			n++
-			a, b = a[1:], b[1:]
+			if a.Stack == b.Stack && b.Mailbox >= a.Mailbox {
+				same = append(same, a)
+			}
+			earlier, later = earlier[1:], later[1:]
 		}
 	}
-	return n
+	return same
 }
 
 // MaybeStuckOptions are the settings of NewMaybeStuck.
@@ -116,7 +132,7 @@ type MaybeStuckOptions struct {
 // and half a second of the node's CPU: run it to confirm, and otherwise seldom.
 //
 // What it finds is OK, ProcessesStuck or ToolsUnresponsive, and where it could find nothing NotRun, ExecFailed or
-// Cancelled. OK means that this look showed nothing, not that the node lets people in.
+// Cancelled. OK means that this look showed nothing, not that the node accepts logins.
 func NewMaybeStuck(x Execer, o MaybeStuckOptions) func(ctx context.Context, n Node) Result {
 	if o.Limits == (StuckLimits{}) {
 		o.Limits = DefaultStuckLimits
@@ -131,7 +147,7 @@ func NewMaybeStuck(x Execer, o MaybeStuckOptions) func(ctx context.Context, n No
 	argv := append(append([]string(nil), command...), "-q", "-t", seconds, "maybe_stuck")
 
 	return func(ctx context.Context, n Node) Result {
-		r := Result{Broker: n.Broker, Node: n.Name, UID: n.UID, Kind: MaybeStuck, Started: time.Now()}
+		r := Result{Broker: n.Broker, Node: n.Name, UID: n.UID, NodeStarted: n.Started, Kind: MaybeStuck, Started: time.Now()}
 		var (
 			parser stuckParser
 			out    = head{max: 4 << 10} // of stdout: some versions print their errors there
@@ -155,6 +171,7 @@ func NewMaybeStuck(x Execer, o MaybeStuckOptions) func(ctx context.Context, n No
 			r.Reason, r.Detail = explainExit(exit, string(errs.text)+"\n"+string(out.text), r.Took)
 		}
 		if r.Reason == ToolsUnresponsive {
+			r.ErlangNode = contacted(string(errs.text) + "\n" + string(out.text))
 			if why := starved(execCtx, x, n, command, r.Took); why != "" {
 				r.Reason, r.Detail = ExecFailed, r.Detail+", which proves nothing: "+why
 			}
@@ -199,7 +216,7 @@ const (
 func (r *Result) judge(parser *stuckParser, o MaybeStuckOptions, exit int) {
 	p, err := parser.result()
 	if o.Baselines != nil {
-		if n, ok := o.Baselines.For(r.UID); ok {
+		if n, ok := o.Baselines.For(*r); ok {
 			p.Baseline = n
 		}
 	}
@@ -254,6 +271,26 @@ func explainExit(exit int, said string, took time.Duration) (Reason, string) {
 		return ToolsUnresponsive, fmt.Sprintf("the node's own tool got no answer from it and gave up after %v", took)
 	}
 	return ExecFailed, "the tool could not reach the node at first, but could a moment later"
+}
+
+// contacted gives the name of the node that a tool tried to reach, from "attempted to contact: ['rabbit@host']"; "" if it does
+// not say, or says several.
+func contacted(said string) string {
+	_, rest, _ := strings.Cut(said, "attempted to contact: [")
+	name, _, ok := strings.Cut(rest, "]")
+	name = strings.Trim(name, "'")
+	if !ok || !IsErlangNode(name) {
+		return ""
+	}
+	return name
+}
+
+// IsErlangNode says whether name can be that of an Erlang node: it has a host, and nothing in it ends an atom or a line.
+func IsErlangNode(name string) bool {
+	before, host, ok := strings.Cut(name, "@")
+	return ok && before != "" && host != "" && len(name) <= 255 && strings.IndexFunc(name, func(r rune) bool {
+		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && !strings.ContainsRune("@.-_:", r)
+	}) < 0
 }
 
 // firstLine gives the first line of what a command said, short, and without anything that is not printable.

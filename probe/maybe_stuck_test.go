@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -44,8 +43,8 @@ func says(took time.Duration, exit int, stdout, stderr string) fakeExec {
 
 var someNode = Node{Broker: "b", Name: "rabbit-1", UID: "u1"}
 
-// wellWith gives the baselines of a node that showed so many suspicious processes when it was well.
-func wellWith(suspicious int) *Baselines {
+// healthyWith gives the baselines of a node that showed so many suspicious processes when it was healthy.
+func healthyWith(suspicious int) *Baselines {
 	var b Baselines
 	b.Observe(Result{UID: someNode.UID, Kind: Login, Reason: OK})
 	b.Observe(Result{UID: someNode.UID, Kind: MaybeStuck, Reason: OK, Processes: &Processes{Suspicious: suspicious}})
@@ -70,9 +69,9 @@ func TestWhatTheCommandSaidBecomesAVerdict(t *testing.T) {
 		"300 idle connections":              {says(6*time.Second, 0, sample("healthy-300-idle-connections.txt"), ""), OK, "1 of 2369"},
 		"login wedged":                      {says(6*time.Second, 0, sample("login-wedged.txt"), ""), ProcessesStuck, "4 connections hang in their login"},
 		"wedged before the greeting":        {says(6*time.Second, 0, sample("start-wedged.txt"), ""), ProcessesStuck, "4 connections hang in their login"},
-		"queues wedged":                     {says(6*time.Second, 0, sample("queues-wedged.txt"), ""), ProcessesStuck, "4 channels or queues hang"},
+		"queues wedged":                     {says(6*time.Second, 0, sample("queues-wedged.txt"), ""), WorkWaits, "4 channels or queues hang"},
 		"slow login, at a single look":      {says(6*time.Second, 0, sample("slow-login.txt"), ""), ProcessesStuck, "4 connections"},
-		"metadata locked":                   {says(6*time.Second, 0, sample("metadata-locked.txt"), ""), OK, "wait for the cluster's metadata"},
+		"metadata locked":                   {says(6*time.Second, 0, sample("metadata-locked.txt"), ""), MetadataAwaited, "wait for the metadata store"},
 		"warnings before and after":         {says(0, 0, "warning: latin1\n"+sample("login-wedged.txt")+"bye\n", "warning"), ProcessesStuck, ""},
 		"the app is stopped":                {says(0, 64, "", sample("app-stopped.txt")), NotRun, "without its rabbit app"},
 		"the tool knows no such option":     {says(0, 64, "", "Error (argument validation): too many arguments.\n"), ExecFailed, "exit code 64: Error (argument validation)"},
@@ -106,7 +105,7 @@ func TestWhatTheCommandSaidBecomesAVerdict(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				start := time.Now()
-				r := NewMaybeStuck(test.exec, MaybeStuckOptions{Baselines: wellWith(2)})(t.Context(), someNode)
+				r := NewMaybeStuck(test.exec, MaybeStuckOptions{Baselines: healthyWith(2)})(t.Context(), someNode)
 				if r.Reason != test.want || !strings.Contains(r.Detail, test.detail) {
 					t.Errorf("%s: %q, want %s: %q", r.Reason, r.Detail, test.want, test.detail)
 				}
@@ -232,26 +231,28 @@ func TestOutputWithoutEndIsNotKept(t *testing.T) {
 	}
 }
 
-func TestTooManySuspiciousProcessesNeedABaselineACountAndAShare(t *testing.T) {
+func TestVerdictOfProcesses(t *testing.T) {
+	waits := func(a Await, n int) Waits { return Waits{a: n} }
 	for name, test := range map[string]struct {
 		p    Processes
 		want Reason
 	}{
-		"nothing suspicious":                    {Processes{Total: 270, Baseline: 2}, OK},
-		"as usual":                              {Processes{Total: 270, Suspicious: 2, Baseline: 2}, OK},
-		"19 above the baseline":                 {Processes{Total: 270, Suspicious: 21, Baseline: 2}, OK},
-		"20 above the baseline":                 {Processes{Total: 270, Suspicious: 22, Baseline: 2}, ProcessesStuck},
-		"20 above, but far less than 5 %":       {Processes{Total: 3500, Suspicious: 22, Baseline: 2}, OK},
-		"5 %, exactly":                          {Processes{Total: 3500, Suspicious: 175, Baseline: 2}, ProcessesStuck},
-		"many, and usual":                       {Processes{Total: 3500, Suspicious: 1000, Baseline: 990}, OK},
-		"many, but nobody knows what is usual":  {Processes{Total: 270, Suspicious: 200, Baseline: -1}, OK},
-		"many, all waiting for the metadata":    {Processes{Total: 270, Suspicious: 200, Baseline: 1, AwaitingMetadata: 9}, OK},
-		"one reader, nobody knows what's usual": {Processes{Total: 9999, Suspicious: 1, StuckReaders: 1, Baseline: -1}, ProcessesStuck},
-		"one reader, the metadata locked":       {Processes{Total: 270, Suspicious: 3, StuckReaders: 1, Baseline: 1, AwaitingMetadata: 2}, ProcessesStuck},
-		"many, waiting for an LDAP server":      {Processes{Total: 270, Suspicious: 200, Baseline: 1, AwaitingBackend: 199}, OK},
-		"a reader beside those":                 {Processes{Total: 270, Suspicious: 200, StuckReaders: 1, Baseline: 1, AwaitingBackend: 198}, ProcessesStuck},
-		"one channel":                           {Processes{Total: 9999, Suspicious: 2, StuckChannels: 1, Baseline: 1}, ProcessesStuck},
-		"one channel, the metadata locked":      {Processes{Total: 9999, Suspicious: 2, StuckChannels: 1, Baseline: 1, AwaitingMetadata: 1}, OK},
+		"nothing suspicious":                              {Processes{Total: 270, Baseline: 2}, OK},
+		"a mere count of other processes accuses nobody":  {Processes{Total: 270, Suspicious: 200, Baseline: 2, Waiting: waits(AwaitsUnknown, 200)}, OK},
+		"one connection that hangs in its login":          {Processes{Total: 9999, Suspicious: 1, StuckReaders: 1, Baseline: -1}, ProcessesStuck},
+		"one beside many that wait for a backend":         {Processes{Total: 270, Suspicious: 200, StuckReaders: 1, Waiting: waits(AwaitsBackend, 198)}, ProcessesStuck},
+		"one beside some that wait for the metadata":      {Processes{Total: 270, Suspicious: 3, StuckReaders: 1, Waiting: waits(AwaitsMetadata, 2)}, ProcessesStuck},
+		"19 in their login, not known for whom":           {Processes{Total: 270, Suspicious: 19, UnknownReaders: 19}, OK},
+		"20 in their login, not known for whom":           {Processes{Total: 270, Suspicious: 20, UnknownReaders: 20}, ProcessesStuck},
+		"20 of those on a node of thousands of processes": {Processes{Total: 3500, Suspicious: 20, UnknownReaders: 20}, OK},
+		"5 % of those, exactly":                           {Processes{Total: 3500, Suspicious: 175, UnknownReaders: 175}, ProcessesStuck},
+		"some wait for a limit":                           {Processes{Total: 270, Suspicious: 64, Waiting: waits(AwaitsLimit, 64)}, Full},
+		"some wait for a backend":                         {Processes{Total: 270, Suspicious: 30, Waiting: waits(AwaitsBackend, 30)}, BackendAwaited},
+		"some wait for a name server":                     {Processes{Total: 270, Suspicious: 30, Waiting: waits(AwaitsDNS, 30)}, BackendAwaited},
+		"some wait for the metadata":                      {Processes{Total: 270, Suspicious: 30, StuckChannels: 3, Waiting: waits(AwaitsMetadata, 30)}, MetadataAwaited},
+		"some wait for a lock of the cluster":             {Processes{Total: 270, Suspicious: 30, Waiting: waits(AwaitsLock, 30)}, MetadataAwaited},
+		"some wait for their clients":                     {Processes{Total: 270, Suspicious: 40, Waiting: waits(AwaitsClient, 40)}, OK},
+		"one channel hangs":                               {Processes{Total: 9999, Suspicious: 2, StuckChannels: 1}, WorkWaits},
 	} {
 		if got, detail := test.p.verdict(DefaultStuckLimits); got != test.want || detail == "" {
 			t.Errorf("%s: %s (%s), want %s", name, got, detail, test.want)
@@ -259,40 +260,74 @@ func TestTooManySuspiciousProcessesNeedABaselineACountAndAShare(t *testing.T) {
 	}
 }
 
-func TestOnlyTheSameProcessesPersist(t *testing.T) {
-	first := &Processes{StuckIDs: []ProcessID{3, 5, 8, 9}, SuspiciousIDs: []ProcessID{1, 3, 5, 8, 9}}
+// TestWhomFieldReportsAccuse reads the outputs that people who run RabbitMQ reported: none accuses its node.
+func TestWhomFieldReportsAccuse(t *testing.T) {
 	for name, test := range map[string]struct {
-		earlier, later    *Processes
-		stuck, suspicious int
+		want   Reason
+		detail string
 	}{
-		"a wedge":          {first, &Processes{StuckIDs: []ProcessID{3, 5, 8, 9, 12}, SuspiciousIDs: []ProcessID{1, 3, 5, 8, 9, 12}}, 4, 5},
-		"a slow login":     {first, &Processes{StuckIDs: []ProcessID{11, 12}, SuspiciousIDs: []ProcessID{1, 11, 12}}, 0, 1},
-		"some of each":     {first, &Processes{StuckIDs: []ProcessID{2, 5, 9}, SuspiciousIDs: []ProcessID{2, 5, 9}}, 2, 2},
-		"no earlier look":  {nil, first, 0, 0},
-		"no later look":    {first, nil, 0, 0},
-		"nothing stuck":    {first, &Processes{}, 0, 0},
-		"twice the same":   {first, first, 4, 5},
-		"the ends only":    {first, &Processes{StuckIDs: []ProcessID{0, 9}, SuspiciousIDs: []ProcessID{0, 9}}, 1, 1},
-		"the start only":   {first, &Processes{StuckIDs: []ProcessID{3, 99}, SuspiciousIDs: []ProcessID{3, 99}}, 1, 1},
-		"all of them past": {first, &Processes{StuckIDs: []ProcessID{10, 11, 12, 13}, SuspiciousIDs: []ProcessID{10}}, 0, 0},
+		"tls-half-open":              {OK, "40 wait for their clients"},
+		"readers-await-descriptors":  {Full, "64 wait for a free file descriptor or connection"},
+		"channels-await-other-node":  {WorkWaits, "40 wait for other nodes"},
+		"one-queue-stuck":            {WorkWaits, "1 waits for other nodes"},
+		"supervisors-await-children": {WorkWaits, "12 wait for processes that they stop"},
+		"ldap-pool-busy":             {BackendAwaited, "30 wait for an authentication backend"},
+		"http-backend-down":          {BackendAwaited, "30 wait for an authentication backend"},
+		"oauth2-lock":                {BackendAwaited, "30 wait for an authentication backend"},
+		"khepri-minority":            {MetadataAwaited, "1 waits for the metadata store"},
 	} {
-		if stuck, suspicious := Persisting(test.earlier, test.later); stuck != test.stuck || suspicious != test.suspicious {
-			t.Errorf("%s: %d stuck and %d suspicious, want %d and %d", name, stuck, suspicious, test.stuck, test.suspicious)
+		r := NewMaybeStuck(says(6*time.Second, 0, string(readSample(t, "field/"+name+".txt")), ""), MaybeStuckOptions{})(t.Context(), someNode)
+		if r.Reason != test.want || !strings.Contains(r.Detail, test.detail) || r.Status() == Stuck {
+			t.Errorf("%s: %s (%s): %s; want %s, %q", name, r.Reason, r.Status(), r.Detail, test.want, test.detail)
+		}
+		if p := r.Processes; p == nil || len(p.Logins) > 0 {
+			t.Errorf("%s: %+v: there is a connection that accuses its node", name, p)
 		}
 	}
-	if !slices.Equal(first.StuckIDs, []ProcessID{3, 5, 8, 9}) {
-		t.Errorf("comparing changed what was compared: %v", first.StuckIDs)
+}
+
+func TestPersisting(t *testing.T) {
+	at := func(stack uint64, mailbox int, ids ...ProcessID) []Process {
+		var all []Process
+		for _, id := range ids {
+			all = append(all, Process{ID: id, Stack: stack, Mailbox: mailbox})
+		}
+		return all
+	}
+	first := at(1, 2, 3, 5, 8, 9)
+	for name, test := range map[string]struct {
+		earlier, later []Process
+		want           int
+	}{
+		"a wedge":                                  {first, at(1, 2, 3, 5, 8, 9, 12), 4},
+		"more messages wait":                       {first, at(1, 7, 3, 5), 2},
+		"a slow login: others each time":           {first, at(1, 2, 11, 12), 0},
+		"some of each":                             {first, at(1, 2, 2, 5, 9), 2},
+		"no earlier look":                          {nil, first, 0},
+		"no later look":                            {first, nil, 0},
+		"the ends only":                            {first, at(1, 2, 0, 9), 1},
+		"the same ones in another place":           {first, at(2, 2, 3, 5, 8, 9), 0},
+		"they have worked messages off":            {first, at(1, 1, 3, 5, 8, 9), 0},
+		"nothing waits for them":                   {at(1, 0, 3), at(1, 0, 3), 1},
+		"nothing waited at first, and now it does": {at(1, 0, 3), at(1, 1, 3), 1},
+	} {
+		if got := Persisting(test.earlier, test.later); len(got) != test.want {
+			t.Errorf("%s: %v, want %d", name, got, test.want)
+		}
+	}
+	if first[0].ID != 3 || len(first) != 4 {
+		t.Errorf("comparing changed what was compared: %v", first)
 	}
 }
 
 func TestTheWordsOfAVerdictAgreeWithTheirNumbers(t *testing.T) {
 	for want, p := range map[string]Processes{
-		"1 connection hangs in its login with a message waiting":                                                                  {StuckReaders: 1},
-		"2 connections hang in their login with a message waiting":                                                                {StuckReaders: 2},
-		"1 channel or queue hangs in a call with a message waiting; 1 of 9 processes is suspicious (0 when it is well)":           {StuckChannels: 1, Suspicious: 1, Total: 9},
-		"2 channels or queues hang in a call with a message waiting; 2 of 9 processes are suspicious (no baseline yet)":           {StuckChannels: 2, Suspicious: 2, Total: 9, Baseline: -1},
-		"30 of 90 processes are suspicious (0 when it is well), but 1 waits for an authentication backend outside the broker":     {Suspicious: 30, Total: 90, AwaitingBackend: 1},
-		"30 of 90 processes are suspicious (0 when it is well), but 2 wait for the cluster's metadata: find out which node keeps": {Suspicious: 30, Total: 90, AwaitingMetadata: 2},
+		"1 connection hangs in its login with a message waiting":                                                             {StuckReaders: 1},
+		"2 connections hang in their login with a message waiting":                                                           {StuckReaders: 2},
+		"1 channel or queue hangs in a call with a message waiting; 1 of 9 processes is suspicious (0 when it is healthy)":   {StuckChannels: 1, Suspicious: 1, Total: 9},
+		"2 channels or queues hang in a call with a message waiting; 2 of 9 processes are suspicious (no baseline yet)":      {StuckChannels: 2, Suspicious: 2, Total: 9, Baseline: -1},
+		"30 of 90 processes are suspicious (0 when it is healthy); 1 waits for an authentication backend outside the broker": {Suspicious: 30, Total: 90, Waiting: Waits{AwaitsBackend: 1}},
+		"30 of 90 processes are suspicious (0 when it is healthy); 2 wait for the metadata store of the cluster":             {Suspicious: 30, Total: 90, Waiting: Waits{AwaitsMetadata: 2}},
 	} {
 		if _, detail := p.verdict(DefaultStuckLimits); !strings.HasPrefix(detail, want) {
 			t.Errorf("got  %s\nwant %s", detail, want)

@@ -32,12 +32,8 @@ type View struct {
 	// LeadingSince is when it last took the lease, if it holds one: another time means that somebody else may have
 	// led in between.
 	LeadingSince time.Time `json:"leading_since,omitzero"`
-	// Elsewhere is not empty if this replica leaves the broker to others, and says to whom: it is neither probed nor
-	// decided upon here.
-	Elsewhere string `json:"elsewhere,omitempty"`
-
-	Operating Answer `json:"operating"`           // is a deploy or a restart under way in the namespace?
-	Operation string `json:"operation,omitempty"` // which, if so
+	Operating    Answer    `json:"operating"`           // is a deploy or a restart under way in the namespace?
+	Operation    string    `json:"operation,omitempty"` // which, if so
 
 	// Problems are what is wrong with how the broker is looked for, in words for people: no pod fits, for instance.
 	Problems []string `json:"problems,omitempty"`

@@ -1,7 +1,6 @@
 package probe
 
 import (
-	"bytes"
 	"strconv"
 	"strings"
 )
@@ -10,7 +9,7 @@ import (
 type record struct {
 	id      ProcessID
 	hasID   bool
-	waiting int    // messages in its mailbox
+	mailbox int    // messages that wait for it
 	stack   []byte // "module:function/arity\n" for each frame, innermost first
 }
 
@@ -49,7 +48,7 @@ func readRecord(head, stack []byte) record {
 		case depth == 2 && key == "pid":
 			rec.id, rec.hasID = processID(t.word)
 		case depth == 2 && key == "message_queue_len":
-			rec.waiting, _ = strconv.Atoi(string(t.word))
+			rec.mailbox, _ = strconv.Atoi(string(t.word))
 		case depth == 4 && words < len(frame):
 			frame[words] = t.word
 			words++
@@ -145,75 +144,4 @@ func quotedLen(text []byte) int {
 		}
 	}
 	return len(text)
-}
-
-// role says what kind of process a stack belongs to, as far as a verdict needs to know.
-type role struct {
-	reader   bool // a connection in its login
-	channel  bool // a channel, or a queue's process, in the midst of a call
-	metadata bool // it waits for the cluster's metadata
-	outside  bool // it waits for an authentication backend outside the broker
-}
-
-// roleOf reads the role off the frames of a stack that maybe_stuck calls suspicious. An idle reader, channel or
-// queue is not among those.
-//
-// A reader in its login has frames of rabbit_reader, but a reader has these for as long as it lives, so the
-// functions that it runs after its login are told apart by name. Erlang shows the eight innermost frames only: a
-// login that hangs deep down, in an authentication backend's call to a database say, no longer shows the reader,
-// and is known by the functions of the mechanisms and backends that only a login calls.
-func roleOf(stack []byte) role {
-	var r role
-	inReader, afterLogin := false, false
-	for len(stack) > 0 {
-		frame, rest, _ := bytes.Cut(stack, []byte("\n"))
-		stack = rest
-		module, function, _ := strings.Cut(string(frame), ":")
-		function, _, _ = strings.Cut(function, "/")
-		switch {
-		case module == "rabbit_reader":
-			inReader = true
-			afterLogin = afterLogin || afterLoginFunctions[function]
-		case strings.HasPrefix(module, "rabbit_auth_mechanism_"):
-			r.reader = true
-		case module == "rabbit_access_control", strings.HasPrefix(module, "rabbit_auth_backend_"):
-			r.reader = r.reader || strings.Contains(function, "_login")
-		case module == "rabbit_channel", module == "rabbit_amqqueue_process":
-			r.channel = true
-		}
-		r.metadata = r.metadata || awaitsMetadata(module, function)
-		r.outside = r.outside || outside(module)
-	}
-	r.reader = r.reader || inReader && !afterLogin
-	return r
-}
-
-// outside tells frames in which a process waits for somebody outside the broker: an authentication backend that is not
-// the broker's own (LDAP, HTTP, OAuth 2, a company's), a name server, a TLS peer.
-func outside(module string) bool {
-	switch module {
-	case "rabbit_auth_backend_internal", "rabbit_auth_backend_dummy":
-		return false
-	case "eldap", "httpc", "uaa_jwks", "uaa_jwt", "ssl", "tls_gen_connection", "inet", "inet_db", "inet_res", "inet_gethost_native":
-		return true
-	}
-	return strings.HasPrefix(module, "rabbit_auth_backend_")
-}
-
-// awaitsMetadata tells frames of the stores in which a cluster keeps its metadata. A frame like that is only seen
-// where a process waits in one place for five seconds.
-func awaitsMetadata(module, function string) bool {
-	return module == "mnesia" || strings.HasPrefix(module, "mnesia_") ||
-		strings.HasPrefix(module, "khepri") || module == "rabbit_khepri" ||
-		strings.HasPrefix(function, "execute_mnesia_")
-}
-
-// afterLoginFunctions are those of rabbit_reader, 3.7 to 4.3, in which a reader can wait once its login is over:
-// opening a channel, closing down, or telling its client something.
-var afterLoginFunctions = map[string]bool{
-	"process_frame": true, "create_channel": true, "channel_cleanup": true, "handle_other": true,
-	"handle_dependent_exit": true, "handle_exception": true, "terminate_channels": true,
-	"wait_for_channel_termination": true, "maybe_close": true, "close_connection": true,
-	"clean_up_exclusive_queues": true, "clean_up_all_channels": true, "control_throttle": true,
-	"send_blocked": true, "send_unblocked": true, "emit_stats": true, "maybe_emit_stats": true,
 }

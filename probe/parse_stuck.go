@@ -5,10 +5,12 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"io"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // ErrNotMaybeStuck says that a text is not, or not all of, what `rabbitmq-diagnostics maybe_stuck` prints.
@@ -30,7 +32,8 @@ const (
 // drops, in one pass and in bounded memory. The format is that of rabbit_diagnostics.erl, the same from 3.7 to 4.3.
 //
 // What was read before an error is returned with it: all of it is true, though there may be more. The error is
-// ErrNotMaybeStuck if the text lacks the lines that say how many processes there are and how many are suspicious.
+// ErrNotMaybeStuck if the text lacks the lines that say how many processes there are and how many are suspicious; At is then
+// known if it has the first of these.
 // Truncated says that fewer, or more, processes were described than announced. Baseline is -1.
 func ParseMaybeStuck(r io.Reader) (Processes, error) {
 	var s stuckParser
@@ -61,13 +64,17 @@ type stuckParser struct {
 	head     []byte // the record so far, without line breaks and indentation
 	key      []byte // scratch: the record's frames, a line each
 	total    int    // as announced; -1 if it was not
+	at       time.Time
+	node     string // that was asked, if the text says so
 	found    int
+	several  bool // announcements: of several runs
 	records  int
 	started  bool
 	counts   stackCounts
 	p        Processes
-	stuck    idSet
-	suspects idSet
+	logins   processSet
+	work     processSet
+	others   processSet
 }
 
 // Write never fails.
@@ -107,15 +114,16 @@ func (s *stuckParser) result() (Processes, error) {
 	}
 	s.endRecord()
 	p := s.p
-	p.Baseline = -1
+	p.Baseline, p.At, p.ErlangNode = -1, s.at, s.node
 	p.Top = s.counts.top()
-	p.StuckIDs, p.SuspiciousIDs = s.stuck.sorted(), s.suspects.sorted()
+	p.Logins, p.Work, p.Others = s.logins.sorted(), s.work.sorted(), s.others.sorted()
 	if !s.started || s.total < 0 || s.found < 0 {
 		p.Truncated = true
 		return p, ErrNotMaybeStuck
 	}
-	p.Total = s.total
-	p.Truncated = s.found != s.records
+	p.Total, p.Announced, p.Described = s.total, s.found, s.records
+	p.Several = s.several
+	p.Truncated = s.several || s.found != s.records
 	return p, nil
 }
 
@@ -127,8 +135,11 @@ func (s *stuckParser) takeLine(line []byte) {
 			s.addToRecord(rest)
 			return
 		}
-		s.announcement(rest)
+		s.announcement(line[:len(time.DateTime)], rest)
 		return
+	}
+	if name, ok := asked(line); ok && s.node == "" {
+		s.node = name
 	}
 	if s.inRecord && len(line) > 0 && line[0] != ' ' { // somebody else's line
 		s.endRecord()
@@ -155,14 +166,20 @@ func (s *stuckParser) addToRecord(line []byte) {
 	s.head = append(s.head, line...)
 }
 
-// announcement reads "There are 271 processes." and "Found 2 suspicious processes.".
-func (s *stuckParser) announcement(line []byte) {
+// announcement reads "There are 271 processes.", and when that was, and "Found 2 suspicious processes.".
+func (s *stuckParser) announcement(at, line []byte) {
 	line = bytes.TrimRight(line, " \r")
-	if n, ok := between(line, "There are ", " processes."); ok && s.total < 0 {
+	if n, ok := between(line, "There are ", " processes."); ok {
+		if s.several = s.several || s.total >= 0; s.several {
+			return
+		}
 		s.total = n
+		s.at, _ = time.Parse(time.DateTime, string(at)) // zero for a 13th month: nobody knows when
 	}
-	if n, ok := between(line, "Found ", " suspicious processes."); ok && s.found < 0 {
-		s.found = n
+	if n, ok := between(line, "Found ", " suspicious processes."); ok {
+		if s.several = s.several || s.found >= 0; !s.several {
+			s.found = n
+		}
 	}
 }
 
@@ -183,31 +200,32 @@ func (s *stuckParser) endRecord() {
 		return
 	}
 	s.p.Suspicious++
-	if rec.hasID {
-		s.suspects.add(rec.id)
-	}
 	role := s.counts.add(rec.stack)
-	if role.metadata {
-		s.p.AwaitingMetadata++
-		role.reader = false // its login waits for the metadata, and whoever keeps that
+	if s.p.Waiting == nil {
+		s.p.Waiting = make(Waits)
 	}
-	if role.outside {
-		s.p.AwaitingBackend++
-		return
-	}
-	if rec.waiting < 1 {
-		return
-	}
+	s.p.Waiting[role.awaits]++
+	process := Process{ID: rec.id, Stack: hashStack(rec.stack), Mailbox: rec.mailbox, Awaits: role.awaits, Reader: role.reader}
 	switch {
-	case role.reader:
-		s.p.StuckReaders++
-	case role.channel:
-		s.p.StuckChannels++
-	default:
-		return
-	}
-	if rec.hasID {
-		s.stuck.add(rec.id)
+	case role.reader && (role.awaits == AwaitsLogin || role.awaits == AwaitsUnknown):
+		if rec.mailbox > 0 && role.awaits == AwaitsLogin {
+			s.p.StuckReaders++
+		}
+		if rec.mailbox > 0 && role.awaits == AwaitsUnknown {
+			s.p.UnknownReaders++
+		}
+		if rec.hasID {
+			s.logins.add(process)
+		}
+	case role.work:
+		if rec.mailbox > 0 {
+			s.p.StuckChannels++
+		}
+		if rec.hasID {
+			s.work.add(process)
+		}
+	case role.awaits != AwaitsIdle && rec.hasID:
+		s.others.add(process)
 	}
 }
 
@@ -225,6 +243,16 @@ func afterTime(line []byte) (rest []byte, ok bool) {
 	return line[len(shape):], true
 }
 
+// asked reads the name of the node off "Asking node rabbit@host to detect potentially stuck Erlang processes...".
+func asked(line []byte) (name string, ok bool) {
+	rest, ok := bytes.CutPrefix(line, []byte("Asking node "))
+	if !ok {
+		return "", false
+	}
+	node, _, ok := bytes.Cut(rest, []byte(" to detect "))
+	return string(node), ok && IsErlangNode(string(node))
+}
+
 func between(line []byte, before, after string) (n int, ok bool) {
 	text, ok := strings.CutPrefix(string(line), before)
 	if !ok {
@@ -237,19 +265,26 @@ func between(line []byte, before, after string) (n int, ok bool) {
 	return n, err == nil && n >= 0 && n <= maxProcesses
 }
 
-// idSet keeps the MaxProcessIDs smallest of the ids that it is given.
-type idSet []ProcessID
+// processSet keeps the MaxProcesses with the smallest ids of the processes that it is given.
+type processSet []Process
 
-func (s *idSet) add(id ProcessID) {
-	if *s = append(*s, id); len(*s) >= 2*MaxProcessIDs {
+func (s *processSet) add(p Process) {
+	if *s = append(*s, p); len(*s) >= 2*MaxProcesses {
 		*s = s.sorted()
 	}
 }
 
-func (s *idSet) sorted() []ProcessID {
-	slices.Sort(*s)
-	all := slices.Compact(*s)
-	return all[:min(len(all), MaxProcessIDs)]
+func (s *processSet) sorted() []Process {
+	slices.SortStableFunc(*s, func(a, b Process) int { return cmp.Compare(a.ID, b.ID) })
+	all := slices.CompactFunc(*s, func(a, b Process) bool { return a.ID == b.ID })
+	return all[:min(len(all), MaxProcesses)]
+}
+
+// hashStack gives a number that tells one stack from another (FNV-1a). It is the same in every process of ours.
+func hashStack(stack []byte) uint64 {
+	h := fnv.New64a()
+	_, _ = h.Write(stack) // never fails
+	return h.Sum64()
 }
 
 // stackCounts counts stacks in bounded memory. Up to maxStacks different ones are counted exactly. Where there are
@@ -294,7 +329,7 @@ func (c stackCounts) top() []Stack {
 	})
 	var top []Stack
 	for _, key := range keys[:min(len(keys), topStacks)] {
-		top = append(top, Stack{Count: c[key].count, Frames: strings.Split(strings.TrimSuffix(key, "\n"), "\n")})
+		top = append(top, Stack{Count: c[key].count, Awaits: c[key].role.awaits, Frames: strings.Split(strings.TrimSuffix(key, "\n"), "\n")})
 	}
 	return top
 }

@@ -53,43 +53,42 @@ var loginFrames = []string{"rabbit_auth_mechanism_plain,handle_response,2", "rab
 
 func TestWhatRealNodesPrintIsUnderstood(t *testing.T) {
 	for _, test := range []struct {
-		file    string
-		want    Processes // without Top and the ids
-		top     Stack
-		stuck   int
-		suspect int
+		file   string
+		want   Processes // without Top, Logins and Work
+		top    Stack
+		logins int
 	}{
 		{
-			file: "healthy.txt", want: Processes{Total: 271, Suspicious: 1}, suspect: 1,
-			top: Stack{1, []string{"global_group:global_group_check_dispatcher/0"}},
+			file: "healthy.txt", want: Processes{Total: 271, Suspicious: 1, Waiting: Waits{AwaitsIdle: 1}},
+			top: Stack{1, AwaitsIdle, []string{"global_group:global_group_check_dispatcher/0"}},
 		},
 		{
-			file: "healthy-300-idle-connections.txt", want: Processes{Total: 2369, Suspicious: 1}, suspect: 1,
-			top: Stack{1, []string{"global_group:global_group_check_dispatcher/0"}},
+			file: "healthy-300-idle-connections.txt", want: Processes{Total: 2369, Suspicious: 1, Waiting: Waits{AwaitsIdle: 1}},
+			top: Stack{1, AwaitsIdle, []string{"global_group:global_group_check_dispatcher/0"}},
 		},
 		{
-			file: "healthy-4.0.txt", want: Processes{Total: 301, Suspicious: 3}, suspect: 3,
-			top: Stack{1, []string{"erts_code_purger:wait_for_request/0"}},
+			file: "healthy-4.0.txt", want: Processes{Total: 301, Suspicious: 3, Waiting: Waits{AwaitsIdle: 3}},
+			top: Stack{1, AwaitsIdle, []string{"erts_code_purger:wait_for_request/0"}},
 		},
 		{
-			file: "login-wedged-4.0.txt", want: Processes{Total: 312, Suspicious: 7, StuckReaders: 4}, stuck: 4, suspect: 7,
-			top: Stack{4, []string{
+			file: "login-wedged-4.0.txt", want: Processes{Total: 312, Suspicious: 7, StuckReaders: 4, Waiting: Waits{AwaitsIdle: 3, AwaitsLogin: 4}}, logins: 4,
+			top: Stack{4, AwaitsLogin, []string{
 				"rabbit_auth_mechanism_plain:handle_response/2", "rabbit_reader:auth_phase/2",
 				"rabbit_reader:handle_method0/3", "rabbit_reader:handle_input/3", "rabbit_reader:recvloop/4",
 				"rabbit_reader:run/1", "rabbit_reader:start_connection/5", "proc_lib:init_p_do_apply/3",
 			}},
 		},
 		{
-			file: "login-wedged.txt", want: Processes{Total: 283, Suspicious: 6, StuckReaders: 4}, stuck: 4, suspect: 6,
-			top: Stack{4, []string{
+			file: "login-wedged.txt", want: Processes{Total: 283, Suspicious: 6, StuckReaders: 4, Waiting: Waits{AwaitsIdle: 2, AwaitsLogin: 4}}, logins: 4,
+			top: Stack{4, AwaitsLogin, []string{
 				"rabbit_auth_mechanism_plain:handle_response/2", "rabbit_reader:auth_phase/2",
 				"rabbit_reader:handle_method0/3", "rabbit_reader:handle_input/3", "rabbit_reader:recvloop/4",
 				"rabbit_reader:run/1", "rabbit_reader:start_connection/4", "proc_lib:init_p_do_apply/3",
 			}},
 		},
 		{
-			file: "start-wedged.txt", want: Processes{Total: 283, Suspicious: 6, StuckReaders: 4}, stuck: 4, suspect: 6,
-			top: Stack{4, []string{
+			file: "start-wedged.txt", want: Processes{Total: 283, Suspicious: 6, StuckReaders: 4, Waiting: Waits{AwaitsIdle: 2, AwaitsLogin: 4}}, logins: 4,
+			top: Stack{4, AwaitsLogin, []string{
 				"rabbit_log_connection:info/2", "rabbit_reader:mainloop/4", "rabbit_reader:run/1",
 				"rabbit_reader:start_connection/4", "proc_lib:init_p_do_apply/3",
 			}},
@@ -100,15 +99,18 @@ func TestWhatRealNodesPrintIsUnderstood(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if len(got.StuckIDs) != test.stuck || len(got.SuspiciousIDs) != test.suspect {
-				t.Errorf("%d stuck and %d suspicious ids, want %d and %d",
-					len(got.StuckIDs), len(got.SuspiciousIDs), test.stuck, test.suspect)
+			if len(got.Logins) != test.logins || len(got.Work) != 0 {
+				t.Errorf("%d connections in their login and %d channels, want %d and none", len(got.Logins), len(got.Work), test.logins)
 			}
 			if diff := cmp.Diff(test.top, got.Top[0]); diff != "" {
 				t.Error(diff)
 			}
-			got.Top, got.StuckIDs, got.SuspiciousIDs = nil, nil, nil
+			if got.Announced != got.Described || got.Announced != test.want.Suspicious || got.At.IsZero() || !strings.HasPrefix(got.ErlangNode, "rabbit-") {
+				t.Errorf("%d of %d are described, at %s on %q", got.Described, got.Announced, got.At, got.ErlangNode)
+			}
+			got.Top, got.Logins, got.Work, got.Others = nil, nil, nil, nil
 			test.want.Baseline = -1
+			test.want.Announced, test.want.Described, test.want.At, test.want.ErlangNode = got.Announced, got.Described, got.At, got.ErlangNode
 			if diff := cmp.Diff(test.want, got); diff != "" {
 				t.Error(diff)
 			}
@@ -133,6 +135,9 @@ func TestTheTextMayComeInAnyPieces(t *testing.T) {
 		got, err := ParseMaybeStuck(r)
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
+		}
+		if name == "as -q prints it" {
+			got.ErlangNode = want.ErlangNode // only the first line has it
 		}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("%s: %s", name, diff)
@@ -203,11 +208,11 @@ func TestOddRecordsAreCountedForWhatTheyAre(t *testing.T) {
 	if err != nil || got.Truncated {
 		t.Fatalf("truncated %v, error %v", got.Truncated, err)
 	}
-	if got.Suspicious != 4 || got.StuckReaders != 0 || got.StuckChannels != 1 || got.AwaitingMetadata != 1 {
+	if got.Suspicious != 4 || got.StuckReaders != 0 || got.StuckChannels != 1 || got.Waiting[AwaitsMetadata] != 1 {
 		t.Errorf("got %+v", got)
 	}
-	if diff := cmp.Diff([]ProcessID{27566<<32 | 47}, got.StuckIDs); diff != "" {
-		t.Error(diff)
+	if len(got.Work) != 2 || got.Work[1].ID != 27566<<32|47 || got.Work[1].Mailbox != 2 || got.Work[1].ID.String() != "<0.27566.47>" {
+		t.Errorf("the queue that hangs is %+v", got.Work)
 	}
 	var frames []string
 	for _, s := range got.Top {
@@ -239,11 +244,8 @@ func TestTheMostFrequentStacksAreFoundWhereverTheyStand(t *testing.T) {
 	if err != nil || p.Truncated {
 		t.Fatalf("truncated %v, error %v", p.Truncated, err)
 	}
-	if p.Suspicious != different+same || p.StuckReaders != same || len(p.SuspiciousIDs) != MaxProcessIDs {
-		t.Errorf("got %d suspicious, %d readers, %d ids", p.Suspicious, p.StuckReaders, len(p.SuspiciousIDs))
-	}
-	if p.SuspiciousIDs[MaxProcessIDs-1] != MaxProcessIDs<<32 {
-		t.Errorf("the last id is %d, want the %dth smallest", p.SuspiciousIDs[MaxProcessIDs-1]>>32, MaxProcessIDs)
+	if p.Suspicious != different+same || p.StuckReaders != same || len(p.Logins) != same || p.Waiting[AwaitsUnknown] != different {
+		t.Errorf("got %d suspicious, %d readers, %d of these kept, waiting %v", p.Suspicious, p.StuckReaders, len(p.Logins), p.Waiting)
 	}
 	top := p.Top[0]
 	if top.Frames[0] != "rabbit_auth_mechanism_plain:handle_response/2" || top.Count > same ||
@@ -252,52 +254,87 @@ func TestTheMostFrequentStacksAreFoundWhereverTheyStand(t *testing.T) {
 	}
 }
 
-func TestIDsAreSortedUniqueAndBounded(t *testing.T) {
-	var s idSet
+func TestProcessesAreSortedUniqueAndBounded(t *testing.T) {
+	var s processSet
 	most := 0
-	for i := range 50 * MaxProcessIDs {
-		s.add(ProcessID(50*MaxProcessIDs - i))
-		s.add(7)
+	for i := range 50 * MaxProcesses {
+		s.add(Process{ID: ProcessID(50*MaxProcesses - i)})
+		s.add(Process{ID: 7})
 		most = max(most, len(s))
 	}
 	got := s.sorted()
-	if len(got) != MaxProcessIDs || got[0] != 1 || got[MaxProcessIDs-1] != MaxProcessIDs {
-		t.Errorf("%d ids from %d to %d", len(got), got[0], got[len(got)-1])
+	if len(got) != MaxProcesses || got[0].ID != 1 || got[MaxProcesses-1].ID != MaxProcesses {
+		t.Errorf("%d ids from %v to %v", len(got), got[0].ID, got[len(got)-1].ID)
 	}
-	if most > 2*MaxProcessIDs {
-		t.Errorf("up to %d ids were kept", most)
+	if most > 2*MaxProcesses {
+		t.Errorf("up to %d processes were kept", most)
 	}
-	s = idSet{5, 3, 5}
-	if diff := cmp.Diff([]ProcessID{3, 5}, s.sorted()); diff != "" {
+	s = processSet{{ID: 5}, {ID: 3}, {ID: 5}}
+	if diff := cmp.Diff([]Process{{ID: 3}, {ID: 5}}, s.sorted()); diff != "" {
 		t.Error(diff)
 	}
 }
 
-func TestAStackTellsWhatItsProcessDoes(t *testing.T) {
+func TestRoleOfAStack(t *testing.T) {
 	for stack, want := range map[string]role{
-		"erts_code_purger:wait_for_request/0":                                                  {},
-		"rabbit_reader:mainloop/4":                                                             {reader: true},
+		"erts_code_purger:wait_for_request/0":                                                  {awaits: AwaitsIdle},
+		"rabbit_reader:mainloop/4":                                                             {reader: true, awaits: AwaitsLogin},
 		"timer:sleep/1 rabbit_reader:handle_exception/3 rabbit_reader:mainloop/4":              {},
-		"gen:do_call/4 supervisor2:start_child/2 rabbit_reader:create_channel/2":               {},
+		"gen:do_call/4 supervisor2:start_child/2 rabbit_reader:create_channel/2":               {awaits: AwaitsChildren},
 		"gen:do_call/4 rabbit_reader:wait_for_channel_termination/3":                           {},
-		"httpc:handle_answer/3 rabbit_auth_backend_http:user_login_authentication/2":           {reader: true, outside: true},
-		"httpc:handle_answer/3 rabbit_auth_backend_http:check_resource_access/4":               {outside: true},
-		"gen:do_call/4 rabbit_auth_backend_ldap:with_ldap/3 rabbit_reader:auth_phase/2":        {reader: true, outside: true},
-		"gen:do_call/4 rabbit_auth_backend_cache:with_cache/3 rabbit_reader:auth_phase/2":      {reader: true, outside: true},
-		"inet_gethost_native:do_op/2 inet:gethostbyaddr_tm/2 rabbit_reader:start_connection/4": {reader: true, outside: true},
-		"erpc:call/5 rabbit_access_control:check_user_pass_login/2":                            {reader: true},
-		"erpc:call/5 rabbit_access_control:check_resource_access/4 rabbit_channel:go/1":        {channel: true},
-		"gen:do_call/4 rabbit_auth_mechanism_ssl:init/1":                                       {reader: true},
-		"gen:do_call/4 rabbit_amqqueue_process:handle_cast/2":                                  {channel: true},
+		"httpc:handle_answer/3 rabbit_auth_backend_http:user_login_authentication/2":           {reader: true, awaits: AwaitsBackend},
+		"httpc:handle_answer/3 rabbit_auth_backend_http:check_resource_access/4":               {awaits: AwaitsBackend},
+		"gen:do_call/4 rabbit_auth_backend_ldap:with_ldap/3 rabbit_reader:auth_phase/2":        {reader: true, awaits: AwaitsBackend},
+		"gen:do_call/4 rabbit_auth_backend_cache:with_cache/3 rabbit_reader:auth_phase/2":      {reader: true, awaits: AwaitsBackend},
+		"inet_gethost_native:do_op/2 inet:gethostbyaddr_tm/2 rabbit_reader:start_connection/4": {reader: true, awaits: AwaitsDNS},
+		"erpc:call/5 rabbit_access_control:check_user_pass_login/2":                            {reader: true, awaits: AwaitsNode},
+		"erpc:call/5 rabbit_access_control:check_resource_access/4 rabbit_channel:go/1":        {work: true, awaits: AwaitsNode},
+		"gen:do_call/4 rabbit_auth_mechanism_ssl:init/1":                                       {reader: true, awaits: AwaitsLogin},
+		"gen:do_call/4 rabbit_amqqueue_process:handle_cast/2":                                  {work: true, awaits: AwaitsWork},
 		"gen:do_call/4 rabbit_channel_sup:start_link/1":                                        {},
-		"mnesia_locker:receive_wlocks/4 mnesia_tm:apply_fun/3":                                 {metadata: true},
-		"mnesia:transaction/4": {metadata: true},
-		"gen_server2:call/3 rabbit_misc:execute_mnesia_transaction/1":          {metadata: true},
-		"ra:process_command/3 khepri_machine:process_command/3":                {metadata: true},
-		"ra:process_command/3 rabbit_khepri:transaction/3 rabbit_channel:go/1": {metadata: true, channel: true},
+		"mnesia_locker:receive_wlocks/4 mnesia_tm:apply_fun/3":                                 {awaits: AwaitsMetadata},
+		"mnesia:transaction/4": {awaits: AwaitsMetadata},
+		"gen_server2:call/3 rabbit_misc:execute_mnesia_transaction/1":                                           {awaits: AwaitsMetadata},
+		"ra:process_command/3 khepri_machine:process_command/3":                                                 {awaits: AwaitsMetadata},
+		"ra:process_command/3 rabbit_khepri:transaction/3 rabbit_channel:go/1":                                  {work: true, awaits: AwaitsMetadata},
+		"ra:process_command/3 rabbit_quorum_queue:declare/2 rabbit_channel:go/1":                                {work: true, awaits: AwaitsNode},
+		"gen:do_call/4 gen_server2:call/3 rabbit_networking:setup_socket/1 rabbit_reader:init/3":                {reader: true, awaits: AwaitsLimit},
+		"gen_server2:call/3 file_handle_cache:obtain/1 rabbit_reader:init/3":                                    {reader: true, awaits: AwaitsLimit},
+		"ranch_conns_sup:start_protocol/3 ranch_acceptor:loop/5":                                                {awaits: AwaitsLimit},
+		"gen_statem:call_dirty/4 ssl_gen_statem:handshake/2 rabbit_networking:handshake/2 rabbit_reader:init/3": {reader: true, awaits: AwaitsClient},
+		"prim_inet:recv0/3 ranch_proxy_header:parse/1 ranch:recv_proxy_header/2 rabbit_reader:init/3":           {reader: true, awaits: AwaitsClient},
+		"prim_inet:send/4 rabbit_writer:internal_flush/1":                                                       {awaits: AwaitsClient},
+		// TLS to an authentication server is the backend's, not a client's.
+		"ssl_gen_statem:connect/2 httpc:request/5 rabbit_auth_backend_http:user_login_authentication/2": {reader: true, awaits: AwaitsBackend},
+		"timer:sleep/1 global:random_sleep/1 global:set_lock/4 rabbit_reader:auth_phase/2":              {reader: true, awaits: AwaitsLock},
+		"prim_file:write/2 disk_log:do_log/1 rabbit_reader:auth_phase/2":                                {reader: true, awaits: AwaitsDisk},
+		"acme_quota:ask/1 rabbit_reader:auth_phase/2":                                                   {reader: true}, // a plugin that nobody knows
+		"rabbit_auth_backend_internal_loopback:user_login_authentication/2":                             {reader: true, awaits: AwaitsLogin},
+		"gen:do_call/4 gen_server:call/3 rabbit_alarm:register/2 rabbit_reader:start_connection/4":      {reader: true, awaits: AwaitsLogin},
+		"gen:do_call/4 amqp_gen_connection:connect/1 rabbit_shovel_worker:init/1":                       {awaits: AwaitsBroker},
+		"delegate:safe_invoke/2 rabbit_amqqueue:notify_down_all/2 rabbit_channel:notify_queues/1":       {work: true, awaits: AwaitsNode},
+		"rabbit_mirror_queue_master:stop_all_slaves/2 rabbit_amqqueue_process:terminate_shutdown/2":     {work: true, awaits: AwaitsNode},
 	} {
 		if got := roleOf([]byte(strings.ReplaceAll(stack, " ", "\n") + "\n")); got != want {
 			t.Errorf("%s: %+v, want %+v", stack, got, want)
+		}
+	}
+}
+
+func TestAwaitsIsAClosedList(t *testing.T) {
+	for _, a := range Awaits() {
+		if a.Words(1) == "" || a.Words(2) == "" {
+			t.Errorf("there are no words for %s", a)
+		}
+		text, _ := a.MarshalText()
+		var again Await
+		if err := again.UnmarshalText(text); err != nil || again != a {
+			t.Errorf("%s is read back as %s", a, again)
+		}
+	}
+	for _, rule := range awaitRules {
+		if !slices.Contains(Awaits(), rule.awaits) {
+			t.Errorf("the rule of %s:%s awaits %s, which is not on the list", rule.module, rule.function, rule.awaits)
 		}
 	}
 }
@@ -356,9 +393,13 @@ func checkProcesses(t *testing.T, p Processes, records int) {
 	if p.Total < 0 || p.Total > maxProcesses || p.Suspicious < 0 || p.Suspicious > records || p.Baseline != -1 {
 		t.Fatalf("counts out of bounds: %+v, %d records", p, records)
 	}
-	if p.StuckReaders < 0 || p.StuckChannels < 0 || p.StuckReaders+p.StuckChannels > p.Suspicious ||
-		p.AwaitingMetadata < 0 || p.AwaitingMetadata > p.Suspicious {
-		t.Fatalf("more are stuck than suspicious: %+v", p)
+	waiting := 0
+	for _, n := range p.Waiting {
+		waiting += n
+	}
+	if p.StuckReaders < 0 || p.UnknownReaders < 0 || p.StuckChannels < 0 ||
+		p.StuckReaders+p.UnknownReaders+p.StuckChannels > p.Suspicious || waiting != p.Suspicious {
+		t.Fatalf("the counts do not add up: %+v", p)
 	}
 	sum := 0
 	for i, s := range p.Top {
@@ -375,13 +416,13 @@ func checkProcesses(t *testing.T, p Processes, records int) {
 	if len(p.Top) > topStacks || sum > p.Suspicious {
 		t.Fatalf("%d top stacks of %d processes, %d are suspicious", len(p.Top), sum, p.Suspicious)
 	}
-	for _, ids := range [][]ProcessID{p.StuckIDs, p.SuspiciousIDs} {
-		if len(ids) > MaxProcessIDs || len(ids) > p.Suspicious {
-			t.Fatalf("%d ids of %d processes", len(ids), p.Suspicious)
+	for _, list := range [][]Process{p.Logins, p.Work, p.Others} {
+		if len(list) > MaxProcesses || len(list) > p.Suspicious {
+			t.Fatalf("%d processes kept of %d", len(list), p.Suspicious)
 		}
-		for i := range ids[:max(0, len(ids)-1)] {
-			if ids[i] >= ids[i+1] {
-				t.Fatal("ids not sorted, or one twice")
+		for i := range list[:max(0, len(list)-1)] {
+			if list[i].ID >= list[i+1].ID {
+				t.Fatal("not sorted, or one twice")
 			}
 		}
 	}

@@ -14,7 +14,7 @@ const (
 	Login      Kind = "login"       // AMQP login to open-ok, then a polite close
 	Roundtrip  Kind = "roundtrip"   // login, then a message through a queue of our own
 	MaybeStuck Kind = "maybe_stuck" // `rabbitmq-diagnostics maybe_stuck` in the node's container
-	LogAge     Kind = "log"         // the age of the last log line
+	LogAge     Kind = "log"         // for how long the log has been silent
 )
 
 // Kinds lists every Kind.
@@ -103,12 +103,18 @@ type Result struct {
 	// nothing about the node, whatever its own tools say.
 	NoAnswer bool
 
+	// NodeStarted is Node.Started when the probe began: a container that starts again in the same pod is another node,
+	// and a result counts for one start of it. Zero where the supplier cannot tell.
+	NodeStarted time.Time
+
 	Started time.Time
 	Took    time.Duration
 	Stages  StageTimes // login and roundtrip
 
-	Processes *Processes    // maybe_stuck, where its output could be read
-	LogAge    time.Duration // log: age of the last line when it was looked at
+	Processes *Processes // maybe_stuck, where its output could be read
+	// ErlangNode is the name of the node that could not be reached by its own tools, for which others are asked about it.
+	ErlangNode string
+	LogAge     time.Duration // log: for how long it has been silent, as far as we have watched
 }
 
 // Status is the health that the result's Reason stands for.
@@ -122,6 +128,7 @@ type resultJSON struct {
 	Broker     string      `json:"broker,omitempty"`
 	Node       string      `json:"node,omitempty"`
 	UID        string      `json:"uid,omitempty"`
+	NodeStart  time.Time   `json:"node_started,omitzero"`
 	Kind       Kind        `json:"probe"`
 	Status     Status      `json:"status"`
 	Reason     Reason      `json:"reason"`
@@ -132,15 +139,16 @@ type resultJSON struct {
 	Detail     string      `json:"detail,omitempty"`
 	NoAnswer   bool        `json:"no_answer,omitempty"`
 	Processes  *Processes  `json:"processes,omitempty"`
+	ErlangNode string      `json:"erlang_node,omitempty"`
 	LogSeconds float64     `json:"log_age_seconds,omitempty"`
 }
 
 // MarshalJSON writes the result as the HTTP API and the cases show it.
 func (r Result) MarshalJSON() ([]byte, error) {
 	j := resultJSON{
-		Broker: r.Broker, Node: r.Node, UID: r.UID, Kind: r.Kind, Status: r.Status(), Reason: r.Reason,
+		Broker: r.Broker, Node: r.Node, UID: r.UID, NodeStart: r.NodeStarted, Kind: r.Kind, Status: r.Status(), Reason: r.Reason,
 		Stage: r.Stage.String(), Started: r.Started, Took: r.Took.Seconds(), Detail: r.Detail, NoAnswer: r.NoAnswer,
-		Processes: r.Processes, LogSeconds: r.LogAge.Seconds(),
+		Processes: r.Processes, ErlangNode: r.ErlangNode, LogSeconds: r.LogAge.Seconds(),
 	}
 	if r.Stages != (StageTimes{}) {
 		j.Stages = &r.Stages
@@ -155,8 +163,8 @@ func (r *Result) UnmarshalJSON(data []byte) error {
 		return fmt.Errorf("result: %w", err)
 	}
 	*r = Result{
-		Broker: j.Broker, Node: j.Node, UID: j.UID, Kind: j.Kind, Reason: j.Reason, Detail: j.Detail, NoAnswer: j.NoAnswer,
-		Started: j.Started, Took: seconds(j.Took), Processes: j.Processes, LogAge: seconds(j.LogSeconds),
+		Broker: j.Broker, Node: j.Node, UID: j.UID, NodeStarted: j.NodeStart, Kind: j.Kind, Reason: j.Reason, Detail: j.Detail, NoAnswer: j.NoAnswer,
+		Started: j.Started, Took: seconds(j.Took), Processes: j.Processes, ErlangNode: j.ErlangNode, LogAge: seconds(j.LogSeconds),
 	}
 	if j.Stages != nil {
 		r.Stages = *j.Stages
@@ -173,36 +181,54 @@ func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Se
 
 // Processes is what `maybe_stuck` said of a node's Erlang processes.
 type Processes struct {
-	Total         int     `json:"total"`          // processes on the node
-	Suspicious    int     `json:"suspicious"`     // of these, that waited in one place throughout
-	StuckReaders  int     `json:"stuck_readers"`  // connections stuck in login with a message waiting
-	StuckChannels int     `json:"stuck_channels"` // channels, and queues, stuck in a call with a message waiting
-	Baseline      int     `json:"baseline"`       // suspicious processes when the node is well; -1 if not learned
-	Top           []Stack `json:"top,omitempty"`  // the most frequent stacks, most frequent first
-	Truncated     bool    `json:"truncated,omitempty"`
+	Total          int     `json:"total"`                     // processes on the node
+	Suspicious     int     `json:"suspicious"`                // of these, that waited in one place throughout
+	Waiting        Waits   `json:"waiting,omitempty"`         // the suspicious ones, by whom they wait for
+	StuckReaders   int     `json:"stuck_readers"`             // connections that hang in their login, on their own node, with a message waiting
+	UnknownReaders int     `json:"unknown_readers,omitempty"` // likewise, but for whom they wait is not known
+	StuckChannels  int     `json:"stuck_channels"`            // channels, and queues, in a call with a message waiting
+	Baseline       int     `json:"baseline"`                  // suspicious processes when the node is healthy; -1 if not learned
+	Top            []Stack `json:"top,omitempty"`             // the most frequent stacks, most frequent first
+	Truncated      bool    `json:"truncated,omitempty"`
+	Several        bool    `json:"several,omitempty"` // the text has several runs, and so is not whole either
 
-	// AwaitingMetadata counts the suspicious processes that wait for the cluster's metadata: any node may be to
-	// blame for those.
-	AwaitingMetadata int `json:"awaiting_metadata,omitempty"`
-	// AwaitingBackend counts those that wait for an authentication backend outside the broker, an LDAP or HTTP
-	// server: a restart of the node would not cure that.
-	AwaitingBackend int `json:"awaiting_backend,omitempty"`
+	// What the text says of itself. At is the time of its first line, as the node's clock had it, without a time zone; ErlangNode is
+	// the node that was asked, where the first line that -q drops is there; Announced is how many suspicious processes it says
+	// follow, and Described how many do.
+	At         time.Time `json:"-"`
+	ErlangNode string    `json:"-"`
+	Announced  int       `json:"-"`
+	Described  int       `json:"-"`
 
-	// StuckIDs are the readers and channels counted above, SuspiciousIDs all that are suspicious: sorted, of each
-	// the MaxProcessIDs smallest. A process that is only slow is gone at the next look; a stuck one is there again.
-	StuckIDs      []ProcessID `json:"-"`
-	SuspiciousIDs []ProcessID `json:"-"`
+	// Logins are the connections in their login that wait for their own node, or for whom is not known, whether a message waits
+	// or not; Work the channels and queues; Others all else that is suspicious and not idle: sorted, of each the MaxProcesses with
+	// the smallest ids, which are the oldest.
+	Logins []Process `json:"-"`
+	Work   []Process `json:"-"`
+	Others []Process `json:"-"`
+}
+
+// Process is one Erlang process at the moment of a look.
+type Process struct {
+	ID      ProcessID
+	Stack   uint64 // a hash of its frames
+	Mailbox int    // messages that wait for it
+	Awaits  Await
+	Reader  bool // a connection, whomever it waits for
 }
 
 // ProcessID tells one Erlang process of a node from another: the last two numbers of <A.N.S>, as N<<32 | S. The
 // first number depends on who asks.
 type ProcessID uint64
 
-// MaxProcessIDs bounds how many processes a Processes remembers.
-const MaxProcessIDs = 1000
+func (id ProcessID) String() string { return fmt.Sprintf("<0.%d.%d>", uint64(id)>>32, uint32(id)) }
 
-// Stack is one stack trace, innermost frame first, and how many suspicious processes have it.
+// MaxProcesses bounds how many processes of each kind a Processes remembers.
+const MaxProcesses = 1000
+
+// Stack is one stack trace, innermost frame first, how many suspicious processes have it, and whom those wait for.
 type Stack struct {
 	Count  int      `json:"count"`
+	Awaits Await    `json:"awaits"`
 	Frames []string `json:"frames"` // module:function/arity
 }

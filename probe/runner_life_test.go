@@ -137,22 +137,22 @@ func TestResultsSayWhatTheyAreOfEvenIfTheProbeDoesNot(t *testing.T) {
 
 func TestAPanicIsContainedAndLoggedOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var well atomic.Bool
+		var healthy atomic.Bool
 		r := runRunner(t, nodesNamed("x"), Probe{Kind: Login, Schedule: cron.Every(15 * time.Second), Run: func(context.Context, Node) Result {
-			if !well.Load() {
+			if !healthy.Load() {
 				panic("no such luck")
 			}
 			return Result{Reason: OK}
 		}})
 		for range 2 {
-			well.Store(false)
+			healthy.Store(false)
 			time.Sleep(30 * time.Second)
 			for _, result := range r.taken() {
 				if result.Reason != NotRun || !strings.Contains(result.Detail, "no such luck") || result.Node != "x" {
 					t.Errorf("got %+v", result)
 				}
 			}
-			well.Store(true)
+			healthy.Store(true)
 			time.Sleep(15 * time.Second)
 			if got := r.taken(); len(got) != 1 || got[0].Reason != OK {
 				t.Errorf("after the panics it gave %v", got)

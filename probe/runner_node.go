@@ -282,6 +282,9 @@ func (l *nodeLoop) deliver(ctx context.Context, p *Probe, r *run, result Result)
 	fill(&result.Node, r.node.Name)
 	fill(&result.UID, r.node.UID)
 	fill(&result.Kind, p.Kind)
+	if result.NodeStarted.IsZero() {
+		result.NodeStarted = r.node.Started
+	}
 	if result.Reason == "" {
 		result.Reason, result.Detail = NotRun, "the probe gave no reason"
 	}

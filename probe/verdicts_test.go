@@ -38,7 +38,7 @@ func TestTheLimitsInTheDocumentAreThoseOfTheCode(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	sentence := fmt.Sprintf("at least %d more suspicious processes than its baseline, and at least %g %% of all its processes",
+	sentence := fmt.Sprintf("at least %d, and at least %g %% of all processes",
 		DefaultStuckLimits.AboveBaseline, DefaultStuckLimits.Share*100)
 	if !strings.Contains(strings.Join(strings.Fields(string(text)), " "), sentence) {
 		t.Errorf("docs/verdicts.md lacks: %s", sentence)

@@ -31,7 +31,7 @@ func (r *Runner) DryRun(ctx context.Context, req Request) (Plan, error) {
 	return p, nil
 }
 
-// foresee says what the check of a plan's images would find now, by one look at each; nothing if all is well.
+// foresee says what the check of a plan's images would find now, by one look at each; nothing if everything is healthy.
 func (r *Runner) foresee(ctx context.Context, env Environment, p Plan) string {
 	var images []string
 	for _, s := range p.Steps {

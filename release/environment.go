@@ -36,7 +36,7 @@ type Settings struct {
 	StopDeadline    time.Duration // for a singleton's old pod to be gone; default 5 min
 	JobDeadline     time.Duration // for one job of a deploy; default 30 min
 	TaskDeadline    time.Duration // for one task; default 30 min
-	HealthyFor      time.Duration // how long a promotion's source must have been well; default 0: it must be well now
+	HealthyFor      time.Duration // how long a promotion's source must have been healthy; default 0: it must be healthy now
 	OnFailure       OnFailure     // default Leave
 }
 

@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// sourceCommit gives the commit to promote: the one that every service of the source runs, fully rolled out, and well
+// sourceCommit gives the commit to promote: the one that every service of the source runs, fully rolled out, and healthy
 // for as long as is asked for. Another than was expected is none, for nobody has said yes to it.
 func sourceCommit(r Request, env Environment, k Known) (string, error) {
 	if env.PromoteFrom == "" {
@@ -22,7 +22,7 @@ func sourceCommit(r Request, env Environment, k Known) (string, error) {
 	if r.ExpectCommit != "" && r.ExpectCommit != commit {
 		return "", refuse(Changed, "look at the plan again, and expect that one if it is meant", "%s runs %s by now, and not %s", k.Source.Name, commit, r.ExpectCommit)
 	}
-	var waits, unwell []string
+	var waits, unhealthy []string
 	for _, s := range k.Source.Services {
 		d, err := k.SourceState.deploymentOf(s)
 		if err != nil {
@@ -30,15 +30,15 @@ func sourceCommit(r Request, env Environment, k Known) (string, error) {
 		}
 		if r := RolloutOf(d); !r.Done {
 			waits = append(waits, s.Name+": "+r.Detail)
-		} else if why := d.unwell(k.Now.Add(-env.HealthyFor)); why != "" {
-			unwell = append(unwell, s.Name+": "+why)
+		} else if why := d.unhealthy(k.Now.Add(-env.HealthyFor)); why != "" {
+			unhealthy = append(unhealthy, s.Name+": "+why)
 		}
 	}
 	if len(waits) > 0 {
 		return "", refuse(NotReady, "wait until it is", "%s is not fully rolled out: %s", k.Source.Name, strings.Join(waits, "; "))
 	}
-	if len(unwell) > 0 {
-		return "", refuse(NotReady, "wait, or look why", "%s has not been well for %s: %s", k.Source.Name, env.HealthyFor, strings.Join(unwell, "; "))
+	if len(unhealthy) > 0 {
+		return "", refuse(NotReady, "wait, or look why", "%s has not been healthy for %s: %s", k.Source.Name, env.HealthyFor, strings.Join(unhealthy, "; "))
 	}
 	return commit, nil
 }

@@ -13,7 +13,7 @@ import (
 
 var noon = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 
-// testState is the test environment at a commit, rolled out and well.
+// testState is the test environment at a commit, rolled out and healthy.
 func testState(commit string) State {
 	var s State
 	for _, service := range testEnvironment().Services {
@@ -123,15 +123,15 @@ func TestAPromotionTakesTheCommitOfAWellSource(t *testing.T) {
 		state func(*State)
 		words string // of the refusal
 	}{
-		"well":        {state: func(*State) {}},
+		"healthy":     {state: func(*State) {}},
 		"two commits": {state: func(s *State) { s.Deployments[1].Containers[1].Image = "gcr.io/acme/fetcher:" + commitC }, words: "container app of fetcher runs " + commitC},
 		"a sidecar left behind": {
 			state: func(s *State) { s.Deployments[2].Containers[0].Image = "gcr.io/acme/cron:" + commitC }, words: "container setup of cron runs " + commitC,
 		},
 		"a tag that is no commit": {state: func(s *State) { s.Deployments[0].Containers[1].Image = "gcr.io/acme/frontend:latest" }, words: "whose tag is no commit"},
 		"rolling":                 {state: func(s *State) { s.Deployments[0].Available = 1 }, words: "not fully rolled out: frontend: 1 of 3 new pods available"},
-		"well for a short time only": {
-			state: func(s *State) { s.Deployments[0].Conditions[1].Updated = noon.Add(-9 * time.Minute) }, words: "has not been well for 10m0s: frontend: it changed at",
+		"healthy for a short time only": {
+			state: func(s *State) { s.Deployments[0].Conditions[1].Updated = noon.Add(-9 * time.Minute) }, words: "has not been healthy for 10m0s: frontend: it changed at",
 		},
 		"not available": {state: func(s *State) { s.Deployments[0].Conditions[0].Status = "False" }, words: "its condition Available is False"},
 		"restarted lately": {state: func(s *State) {

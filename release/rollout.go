@@ -65,8 +65,8 @@ func (d Deployment) gone() bool {
 	return d.Replicas == 0 && d.ObservedGeneration >= d.Generation && d.Total == 0 && len(d.livePods()) == 0
 }
 
-// unwell says why a Deployment that is rolled out has not been well since the given time, or nothing if it has.
-func (d Deployment) unwell(since time.Time) string {
+// unhealthy says why a Deployment that is rolled out has not been healthy since the given time, or nothing if it has.
+func (d Deployment) unhealthy(since time.Time) string {
 	for _, kind := range []string{"Available", "Progressing"} {
 		c, ok := d.condition(kind)
 		last := c.Changed
@@ -77,7 +77,7 @@ func (d Deployment) unwell(since time.Time) string {
 		case !ok:
 			return "it does not say since when it is rolled out: it has no condition " + kind
 		case c.Status != "True":
-			return "it is not well: its condition " + kind + " is " + c.Status
+			return "it is not healthy: its condition " + kind + " is " + c.Status
 		case last.After(since):
 			return fmt.Sprintf("it changed at %s (%s)", last.UTC().Format(time.RFC3339), kind)
 		}

@@ -69,7 +69,7 @@ type Store interface {
 }
 
 // Lock is an environment's lock: one operation at a time. On Kubernetes it is a Lease in the environment's namespace,
-// which closes the operating guard of remediation, too.
+// which closes the guard operation-in-progress of remediation, too.
 type Lock interface {
 	// Acquire takes the lock for h, or renews it if h.ID holds it. While somebody else holds it, and has renewed it
 	// within their TTL, it gives a *LockedError.

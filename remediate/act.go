@@ -44,7 +44,7 @@ func (l *Loop) act(ctx context.Context, d Decision, decisions []Decision, order 
 	l.publish(o, again) // people see why before it happens
 	node := o.View.Nodes[slices.IndexFunc(o.View.Nodes, func(n probe.Node) bool { return n.UID == d.UID })]
 
-	a := Act{ID: c.ID + "-" + strings.ToLower(rand.Text()[:4]), Broker: l.Broker, Node: d.Node, UID: d.UID, Case: c.ID, At: time.Now(), Why: d.Reason}
+	a := Act{ID: c.ID + "-" + strings.ToLower(rand.Text()[:4]), Broker: l.Broker, Node: d.Node, UID: d.UID, Case: c.ID, Probe: d.Evidence.Kind, At: time.Now(), Why: d.Reason}
 	if order != nil {
 		a.ByHand = &ByHand{By: order.By, From: order.From, Reason: order.Reason, Override: d.overridden(*order)}
 	}
@@ -61,10 +61,8 @@ func (l *Loop) act(ctx context.Context, d Decision, decisions []Decision, order 
 	c.Decision = d
 	c.add(a.At, "deleting: "+d.Reason)
 	err := l.delete(ctx, c, a, node, began)
-	_, again = Decide(l.state, Observation{
-		View: o.View, NoCommands: o.NoCommands, PausesKnown: o.PausesKnown, Pauses: o.Pauses, Brokers: o.Brokers, HistoryKnown: l.history,
-		Quorum: o.Quorum, SilentOnHosts: o.SilentOnHosts, Degraded: o.Degraded,
-	}, l.Policy, time.Now())
+	o.Results, o.Order, o.HistoryKnown = nil, nil, l.history
+	_, again = Decide(l.state, o, l.Policy, time.Now())
 	return again, err
 }
 
@@ -75,7 +73,7 @@ func (l *Loop) delete(ctx context.Context, c *Case, a Act, node probe.Node, bega
 	ctx = context.WithoutCancel(ctx) // what has been announced is also done and noted
 	switch {
 	case isConflict(err): // whoever has taken over decides anew
-	case lapse(began) > staleAfter:
+	case age(began, time.Now()) > staleAfter:
 		err = errStale
 	default:
 		err = try(ctx, &l.gate, "delete", actTimeout, func(ctx context.Context) error { return l.World.Delete(ctx, node, l.Policy.Grace) })
@@ -87,34 +85,58 @@ func (l *Loop) delete(ctx context.Context, c *Case, a Act, node probe.Node, bega
 // errStale is why nothing is deleted when writing things down, or we ourselves, took too long since the last look.
 var errStale = errors.New("too much time has passed since the last look at the world")
 
-// lapse is how much time has passed since t, by the wall clock if that says more: the other stands while a machine is
-// suspended.
-func lapse(t time.Time) time.Duration {
-	return max(time.Since(t), time.Now().Round(0).Sub(t.Round(0)))
-}
-
 // acted notes how the delete went.
 func (l *Loop) acted(ctx context.Context, c *Case, a Act, err error) {
 	switch {
 	case err == nil:
 		a.Accepted = time.Now()
-		c.add(a.Accepted, "deleted; waiting until the new node "+l.Policy.Wellness())
+		c.add(a.Accepted, "deleted; waiting until the new node "+a.heals(l.Policy))
 		l.Recorder.Acted(a)
 	case isGone(err) || errors.Is(err, probe.ErrRefused) || errors.Is(err, errStale) || isConflict(err):
 		l.Log.Info("nothing was deleted", "broker", l.Broker, "node", a.Node, "reason", err.Error())
-		a.Outcome, a.Settled, a.Why = Void, time.Now(), err.Error()
+		a = l.cameToNothing(a, err)
 		c.add(a.Settled, "nothing was deleted: "+a.Why)
 	default: // it may or may not have happened: what follows will show
 		l.Log.Error("delete node", "broker", l.Broker, "node", a.Node, "error", err.Error())
-		a.Why = deleteFailed + shorten(err.Error(), 500)
-		c.add(time.Now(), a.Why)
+		a.RequestError = shorten(err.Error(), longestWhy)
+		c.add(time.Now(), deleteFailed+a.RequestError)
 	}
 	l.state.Acts[len(l.state.Acts)-1] = a
-	l.outcomes[a.ID] = a.Outcome
+	if a.Outcome == Void { // one that failed is told of at the next turn
+		l.outcomes[a.ID] = a.Outcome
+	}
 	c.Act = &a
 	if l.saveActs(ctx, "write down the act", l.state.Acts) == nil && l.history {
 		_ = l.saveCase(ctx, c)
 	}
+}
+
+const (
+	// longestWhy bounds what an act keeps of an error, in bytes: a day's acts must fit one document.
+	longestWhy = 500
+	// lastingRefusals is how many deletions of a node may be refused for the same reason before a person is asked for.
+	lastingRefusals = 3
+	// refusedFor is how long nothing is tried then.
+	refusedFor = time.Hour
+)
+
+// cameToNothing settles an act of which nothing came. What is refused again and again for the same reason has failed: a person must
+// look, and it is tried more seldom.
+func (l *Loop) cameToNothing(a Act, err error) Act {
+	a.Outcome, a.Settled, a.Why = Void, time.Now(), shorten(err.Error(), longestWhy)
+	if a.Refused = !isConflict(err); !a.Refused {
+		return a
+	}
+	same := 1
+	for _, b := range l.state.Acts {
+		if b.Refused && b.UID == a.UID && b.Why == a.Why {
+			same++
+		}
+	}
+	if same >= lastingRefusals {
+		a.Outcome = Failed
+	}
+	return a
 }
 
 // settled records the acts whose outcome has become known since it was last called.

@@ -5,7 +5,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/cjworkbench/unstuck/probe"
@@ -21,37 +23,83 @@ const (
 // keptOutput bounds what is kept of a command's output, in bytes.
 const keptOutput = 16 << 10
 
-// wantsQuorum says whether the quorum question is all that holds a deletion back. It costs the peers half a CPU second
-// each, so it is not asked before.
-func (l *Loop) wantsQuorum(d Decision) bool {
+// lastQuestions are the guards that are asked of the broker itself, right before a deletion. That costs nodes half a CPU second
+// each, so they are not asked before nothing else is closed.
+var lastQuestions = []Guard{GuardQuorumCritical, GuardAlarm}
+
+// wantsAnswers says whether the last questions are all that holds a deletion back, and have not just been asked.
+func (l *Loop) wantsAnswers(d Decision) bool {
 	closed := d.Closed()
-	return d.Phase == Confirmed && len(closed) == 1 && closed[0] == GuardQuorumCritical &&
-		(l.quorum[d.Node].UID != d.UID || time.Since(l.quorum[d.Node].At) > l.Policy.Fresh/4)
+	return d.Phase == PhaseConfirmed && len(closed) > 0 && l.unasked(d) &&
+		!slices.ContainsFunc(closed, func(g Guard) bool { return !slices.Contains(lastQuestions, g) })
 }
 
-// askQuorum asks every healthy peer whether a queue would lose its quorum if one more node went, and notes the answer.
-// The command speaks of the node that it asks, so a peer is asked of itself: if it has queues with no member to spare,
-// losing another node is losing them.
+// unasked says whether the last questions about d's node have not been asked a moment ago.
+func (l *Loop) unasked(d Decision) bool {
+	q := l.quorum[d.Node]
+	return q.UID != d.UID || q.Nodes != Identities(l.view) || age(q.At, time.Now()) > l.Policy.Fresh/4
+}
+
+// askLast asks the last questions about d's node, at the same time, and notes the answers.
+func (l *Loop) askLast(ctx context.Context, d Decision) {
+	node, peers := l.nodeAndPeers(d.Node)
+	of := Identities(l.view)
+	tools := l.state.Nodes[d.Node].Latest[probe.MaybeStuck].Reason != probe.ToolsUnresponsive
+	var q Quorum
+	mirrors := Quorum{Critical: probe.No, NotApplicable: true}
+	var r Refusal
+	var both sync.WaitGroup
+	both.Go(func() { q = l.askQuorum(ctx, node, peers, tools) })
+	if tools {
+		both.Go(func() {
+			r = l.askRefusal(ctx, node, d.Evidence.Kind)
+			if major, _, _ := strings.Cut(r.Version, "."); major == "" || major == "3" { // there are no mirrored queues since 4.0
+				mirrors = l.critical(ctx, node, mirrorQuestion)
+			}
+		})
+	}
+	both.Wait()
+	if tools {
+		peer := q.Peer
+		q = combine([]Quorum{q, mirrors})
+		q.Peer = peer
+	}
+	now := time.Now()
+	q.UID, q.Started, q.Nodes, q.At = node.UID, node.Started, of, now
+	r.UID, r.Started, r.Nodes, r.At = node.UID, node.Started, of, now
+	l.quorum[d.Node], l.refusals[d.Node] = q, r
+}
+
+// askQuorum asks whether a queue would lose its quorum, or its last copy, if the node went.
 //
-// Of the classic mirrored queues (up to 3.13) that it leads only the node itself knows, so it is asked too. If its own
-// tools cannot reach it, nobody can, and what it leads alone is as lost as it will be.
-func (l *Loop) askQuorum(ctx context.Context, name string) {
-	node, peers := l.nodeAndPeers(name)
-	var names []string
-	var answers []Quorum
-	for _, p := range peers {
-		names = append(names, p.Name)
-		answers = append(answers, l.critical(ctx, p, "check_if_node_is_quorum_critical"))
+// While the node's tools answer, the node itself is asked: it says what depends on it. A peer would speak of itself. Once they do
+// not, the node serves no quorum any more, and each peer may be critical for that very reason: a healthy peer is asked whether
+// every queue with a member on the node has an online majority among the others. Nobody knows then which classic mirrored queues
+// it leads (up to 3.13), and what it leads alone is as lost as it will be.
+func (l *Loop) askQuorum(ctx context.Context, node probe.Node, peers []probe.Node, tools bool) Quorum {
+	if !tools {
+		return l.askPeers(ctx, node, peers, true)
 	}
-	if l.state.Nodes[name].Latest[probe.MaybeStuck].Reason != probe.ToolsUnresponsive {
-		answers = append(answers, l.critical(ctx, node, mirrorQuestion))
+	q := l.critical(ctx, node, quorumQuestion)
+	if q.Peer = node.Name; q.Critical == probe.CannotTell && !q.NotApplicable {
+		if theirs := l.askPeers(ctx, node, peers, false); theirs.Critical != probe.CannotTell {
+			q = theirs
+		}
 	}
+	return q
+}
+
+// askPeers asks one peer after the other, until one can tell, whether the others have a majority without the node. A node that is
+// silent serves nothing.
+func (l *Loop) askPeers(ctx context.Context, node probe.Node, peers []probe.Node, silent bool) Quorum {
 	q := Quorum{Detail: "there is nobody to ask"}
-	if len(peers) > 0 {
-		q = combine(answers)
+	for _, p := range peers {
+		q = l.majorityWithout(ctx, p, node, silent)
+		if q.Peer = p.Name; q.Critical != probe.CannotTell {
+			return q
+		}
 	}
-	q.UID, q.Peer, q.At = node.UID, strings.Join(names, ", "), time.Now()
-	l.quorum[name] = q
+	return q
 }
 
 // combine makes one answer of several: critical if any is, cannot tell if any cannot.
@@ -76,29 +124,42 @@ func combine(answers []Quorum) Quorum {
 // of its cluster, and a stream that was cut off can look like one that ended well.
 const harmless = " reported no "
 
-// mirrorQuestion does nothing since 4.0, which has no mirrored queues any more: it prints noMirrors.
+// mirrorQuestion is not asked of 4.0 and later, which have no mirrored queues any more. It does nothing there, and prints noMirrors.
+//
+// A tool that cannot reach its node exits with the same code as one that found queues, and says that it tried to contact it.
 const (
+	unreachable    = "attempted to contact"
+	quorumQuestion = "check_if_node_is_quorum_critical"
 	mirrorQuestion = "check_if_node_is_mirror_sync_critical"
 	noMirrors      = "ok"
 )
 
 // critical asks n one of the two questions. A broker that does not know the question answers with a usage error.
 func (l *Loop) critical(ctx context.Context, n probe.Node, question string) Quorum {
-	exit, out, err := l.run(ctx, n, "rabbitmq-queues", "-q", "-t", "10", question)
+	exit, out, errs, err := l.run(ctx, n, "rabbitmq-queues", "-q", "-t", "10", question)
+	if err != nil {
+		return Quorum{Critical: probe.CannotTell, Detail: n.Name + ": " + err.Error()}
+	}
+	if exit != exitOK { // what went wrong stands in either
+		out += "\n" + errs
+	}
+	return readCritical(n.Name, question, exit, out)
+}
+
+// readCritical reads the answer of a node to one of the two questions.
+func readCritical(node, question string, exit int, out string) Quorum {
 	said := strings.Join(strings.Fields(out), " ")
 	switch {
-	case err != nil:
-		return Quorum{Critical: probe.CannotTell, Detail: n.Name + ": " + err.Error()}
 	case exit == exitOK && strings.Contains(said, harmless):
 		return Quorum{Critical: probe.No}
 	case exit == exitOK && question == mirrorQuestion && said == noMirrors:
 		return Quorum{Critical: probe.CannotTell, NotApplicable: true}
 	case exit == exitUsage && strings.Contains(said, question) && strings.Contains(said, "not found") && !strings.Contains(said, "'rabbit' app"):
 		return Quorum{Critical: probe.CannotTell, NotApplicable: true}
-	case exit == exitUnavailable && strings.Contains(said, "queues"):
+	case exit == exitUnavailable && strings.Contains(said, "queue") && !strings.Contains(said, unreachable):
 		return Quorum{Critical: probe.Yes, Detail: shorten(said, 300)}
 	}
-	return Quorum{Critical: probe.CannotTell, Detail: fmt.Sprintf("%s: exit %d: %s", n.Name, exit, shorten(said, 300))}
+	return Quorum{Critical: probe.CannotTell, Detail: fmt.Sprintf("%s: exit %d: %s", node, exit, shorten(said, 300))}
 }
 
 // clusterStatus gives the cluster as n sees it, as JSON.
@@ -127,9 +188,9 @@ func (l *Loop) lockHolder(ctx context.Context, n probe.Node) (string, error) {
 
 // output runs a command that must succeed.
 func (l *Loop) output(ctx context.Context, n probe.Node, argv ...string) (string, error) {
-	exit, out, err := l.run(ctx, n, argv...)
+	exit, out, errs, err := l.run(ctx, n, argv...)
 	if err == nil && exit != exitOK {
-		err = fmt.Errorf("%s: exit %d: %s", argv[0], exit, shorten(strings.Join(strings.Fields(out), " "), 300))
+		err = fmt.Errorf("%s: exit %d: %s", argv[0], exit, shorten(strings.Join(strings.Fields(out+" "+errs), " "), 300))
 	}
 	if err != nil {
 		return "", err
@@ -137,18 +198,32 @@ func (l *Loop) output(ctx context.Context, n probe.Node, argv ...string) (string
 	return strings.TrimSpace(out), nil
 }
 
-func (l *Loop) run(ctx context.Context, n probe.Node, argv ...string) (int, string, error) {
+// run runs a command, and gives its exit code and what it printed. A tool warns on standard error of much that has nothing to do with
+// what it was asked.
+func (l *Loop) run(ctx context.Context, n probe.Node, argv ...string) (exit int, stdout, stderr string, err error) {
 	if l.Exec == nil {
-		return 0, "", errors.New("commands cannot be run")
+		return 0, "", "", errors.New("commands cannot be run")
 	}
-	var out limited
-	exit, err := bounded(ctx, &l.gate, "run a command", askTimeout, func(ctx context.Context) (int, error) {
-		return l.Exec.Exec(ctx, n, argv, &out, &out)
+	var out, errs limited
+	exit, err = bounded(ctx, &l.gate, "run "+called(argv)+" in "+n.Name, askTimeout, func(ctx context.Context) (int, error) {
+		return l.Exec.Exec(ctx, n, argv, &out, &errs)
 	})
-	if err != nil {
-		return 0, "", fmt.Errorf("run %s in %s: %w", argv[0], n.Name, err)
+	switch {
+	case errors.Is(err, errHangs): // which says what
+		return 0, "", "", err
+	case err != nil:
+		return 0, "", "", fmt.Errorf("run %s in %s: %w", called(argv), n.Name, err)
 	}
-	return exit, out.String(), nil
+	return exit, out.String(), errs.String(), nil
+}
+
+// called is a command by its name and what it is to do: the first of its arguments that begins with a letter.
+func called(argv []string) string {
+	i := slices.IndexFunc(argv[1:], func(arg string) bool { return arg != "" && arg[0] >= 'a' && arg[0] <= 'z' })
+	if i < 0 {
+		return argv[0]
+	}
+	return argv[0] + " " + argv[1+i]
 }
 
 // limited keeps the first keptOutput bytes written to it.

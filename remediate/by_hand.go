@@ -74,9 +74,9 @@ func (l *Loop) deleteByHand(ctx context.Context, order Order) (Obeyed, error) {
 	if err != nil {
 		return Obeyed{}, err
 	}
-	if l.wantsQuorumByHand(d, order) {
+	if l.wantsAnswersByHand(d, order) {
 		asking, cancel := context.WithTimeout(ctx, byHandTimeout)
-		l.askQuorum(asking, d.Node)
+		l.askLast(asking, d)
 		cancel()
 		o.Results = nil
 		if d, decisions, err = l.decideByHand(o); err != nil {
@@ -125,14 +125,16 @@ func ordered(decisions []Decision, o Order) (Decision, error) {
 	return Decision{}, err
 }
 
-// wantsQuorumByHand says whether the answer to the quorum question matters. It costs the peers, so it is not asked where
-// the order is held back whatever they say, or the guard is overridden.
-func (l *Loop) wantsQuorumByHand(d Decision, o Order) bool {
+// wantsAnswersByHand says whether the answers to the last questions matter. They cost the broker, so they are not asked for where
+// the order is held back whatever they are, or the guards are overridden.
+func (l *Loop) wantsAnswersByHand(d Decision, o Order) bool {
 	closed := d.Closed()
-	if slices.ContainsFunc(closed, func(g Guard) bool { return g.fixed() != "" }) || slices.Contains(o.Override, GuardQuorumCritical) {
+	if slices.ContainsFunc(closed, func(g Guard) bool { return g.fixed() != "" }) {
 		return false
 	}
-	return slices.Contains(closed, GuardQuorumCritical) && (l.quorum[d.Node].UID != d.UID || time.Since(l.quorum[d.Node].At) > l.Policy.Fresh/4)
+	return l.unasked(d) && slices.ContainsFunc(lastQuestions, func(g Guard) bool {
+		return slices.Contains(closed, g) && !slices.Contains(o.Override, g)
+	})
 }
 
 // caseByHand has the deletion that d decides written into the node's case, which is opened if it has none.
@@ -178,8 +180,8 @@ func refusal(decisions []Decision, o Order, err error) error {
 		}
 	case errors.Is(err, probe.ErrRefused): // the world's own last look, at what those guards tell of that nobody may override
 		g := closed("%s", err)
-		g.Guard = GuardChanging
-		return &HeldError{Closed: []GuardState{g}, Fixed: []Guard{GuardChanging}}
+		g.Guard = GuardRollout
+		return &HeldError{Closed: []GuardState{g}, Fixed: []Guard{GuardRollout}}
 	}
 	return err
 }

@@ -61,7 +61,7 @@ func TestANodeIsDeletedByHandLikeAnyOtherAndTheCaseSaysByWhom(t *testing.T) {
 		w := newFakeWorld()
 		l := withLock(w)
 		var got *outcome
-		w.play(t, 5*time.Minute, after(time.Minute, func() { got = w.give(t, "rabbit-1", GuardUnproved, GuardWindow) }))
+		w.play(t, 5*time.Minute, after(time.Minute, func() { got = w.give(t, "rabbit-1", GuardUnconfirmed, GuardMaintenanceWindow) }))
 		if got.err != nil || got.took > 10*time.Second {
 			t.Fatalf("%v after %s; the journal is %q", got.err, got.took, w.journal)
 		}
@@ -74,7 +74,7 @@ func TestANodeIsDeletedByHandLikeAnyOtherAndTheCaseSaysByWhom(t *testing.T) {
 		if w.did("delete") != 1 || l.holder != "" {
 			t.Errorf("%q, and the lock is held by %q", w.journal, l.holder)
 		}
-		want := &ByHand{By: "ada", From: "10.0.0.9", Reason: "clients hang", Override: []Guard{GuardUnproved}}
+		want := &ByHand{By: "ada", From: "10.0.0.9", Reason: "clients hang", Override: []Guard{GuardUnconfirmed}}
 		if diff := cmp.Diff(want, w.acts[0].ByHand); diff != "" {
 			t.Errorf("the act (-want +got):\n%s", diff)
 		}
@@ -82,11 +82,11 @@ func TestANodeIsDeletedByHandLikeAnyOtherAndTheCaseSaysByWhom(t *testing.T) {
 		if c.ID != got.Case || c.Outcome != string(Recovered) || c.Closed.IsZero() || c.Act.ByHand == nil || len(c.Logs) == 0 || len(c.Results) == 0 || c.Cluster == "" {
 			t.Errorf("the case is %s", text(c))
 		}
-		says := "deletion by hand, asked for by ada from 10.0.0.9: clients hang; overridden: unproved"
+		says := "deletion by hand, asked for by ada from 10.0.0.9: clients hang; overridden: unconfirmed"
 		if c.Events[0].Text != says || c.Decision.Reason != says {
 			t.Errorf("the case begins with %q, and its decision is %q", c.Events[0].Text, c.Decision.Reason)
 		}
-		if !slices.Equal(got.Overridden, []Guard{GuardUnproved}) || len(got.Guards) != len(Guards()) {
+		if !slices.Equal(got.Overridden, []Guard{GuardUnconfirmed}) || len(got.Guards) != len(Guards()) {
 			t.Errorf("overridden were %v, of %d guards", got.Overridden, len(got.Guards))
 		}
 	})
@@ -98,7 +98,7 @@ func (w *fakeWorld) at(prefix string) int {
 }
 
 func TestAnOrderThatIsHeldBackOrADryRunWritesNothing(t *testing.T) {
-	dry := Order{Node: "rabbit-1", UID: "uid-of-rabbit-1", DryRun: true, Override: []Guard{GuardUnproved}}
+	dry := Order{Node: "rabbit-1", UID: "uid-of-rabbit-1", DryRun: true, Override: []Guard{GuardUnconfirmed}}
 	stale, gone, plain := dry, dry, dry
 	stale.UID, gone.Node, plain.Override = "old", "rabbit-7", nil
 	stale.DryRun, gone.DryRun, plain.DryRun = false, false, false
@@ -112,13 +112,13 @@ func TestAnOrderThatIsHeldBackOrADryRunWritesNothing(t *testing.T) {
 		fixed bool
 	}{
 		"a dry run":                {order: dry},
-		"not overridden":           {order: plain, held: []Guard{GuardUnproved}},
+		"not overridden":           {order: plain, held: []Guard{GuardUnconfirmed}},
 		"another of its name":      {order: stale, want: probe.ErrChanged},
 		"no such node":             {order: gone, want: probe.ErrGone},
 		"another replica leads":    {order: plainly, want: ErrNotLeading, spoil: func(w *fakeWorld) { w.onView = follower }},
-		"nobody knows who leads":   {order: plainly, held: []Guard{GuardNotLeading}, fixed: true, spoil: func(w *fakeWorld) { w.onView = func(v *probe.View) { v.Leading = probe.CannotTell } }},
+		"nobody knows who leads":   {order: plainly, held: []Guard{GuardNotLeader}, fixed: true, spoil: func(w *fakeWorld) { w.onView = func(v *probe.View) { v.Leading = probe.CannotTell } }},
 		"the history is not known": {order: plainly, held: []Guard{GuardInFlight, GuardBudget}, fixed: true, spoil: func(w *fakeWorld) { w.actsErr = errors.New("away") }},
-		"it is terminating":        {order: plainly, held: []Guard{GuardChanging}, fixed: true, spoil: func(w *fakeWorld) { w.nodes[1].Terminating = probe.Yes }},
+		"it is terminating":        {order: plainly, held: []Guard{GuardRollout}, fixed: true, spoil: func(w *fakeWorld) { w.nodes[1].Terminating = probe.Yes }},
 		"the peers say no": {order: plainly, held: []Guard{GuardQuorumCritical}, spoil: func(w *fakeWorld) {
 			w.exec = func(probe.Node, string) (int, string) { return 69, "queues without a majority: q1" }
 		}},
@@ -173,9 +173,9 @@ func TestWhatComesOfAnOrderIsInItsCase(t *testing.T) {
 		"the intent cannot be written": {func(w *fakeWorld) { w.saveActsErr = errors.New("disk full") }, "", "disk full", 0, false},
 		"it terminates by now": {func(w *fakeWorld) {
 			w.onSave = func(Case) { w.mu.Lock(); w.nodes[1].Terminating = probe.Yes; w.mu.Unlock() }
-		}, GuardChanging, "", 0, false},
-		"a deploy has begun":   {func(w *fakeWorld) { w.locks.others = "eve" }, GuardOperating, "eve", 0, false},
-		"the last look":        {func(w *fakeWorld) { w.deleteErr = probe.ErrRefused }, GuardChanging, "a last look forbade it", 1, false},
+		}, GuardRollout, "", 0, false},
+		"a deploy has begun":   {func(w *fakeWorld) { w.locks.others = "eve" }, GuardOperation, "eve", 0, false},
+		"the last look":        {func(w *fakeWorld) { w.deleteErr = probe.ErrRefused }, GuardRollout, "a last look forbade it", 1, false},
 		"it is another by now": {func(w *fakeWorld) { w.deleteErr = probe.ErrChanged }, "", "has been replaced", 1, false},
 		"nobody answers":       {func(w *fakeWorld) { w.deleteErr = errors.New("timeout") }, "", "timeout", 1, true},
 	} {
@@ -185,7 +185,7 @@ func TestWhatComesOfAnOrderIsInItsCase(t *testing.T) {
 				withLock(w)
 				tc.spoil(w)
 				var got *outcome
-				w.play(t, 2*time.Minute, after(time.Minute, func() { got = w.give(t, "rabbit-1", GuardUnproved) }))
+				w.play(t, 2*time.Minute, after(time.Minute, func() { got = w.give(t, "rabbit-1", GuardUnconfirmed) }))
 				held, ok := errors.AsType[*HeldError](got.err)
 				if got.err == nil || ok != (tc.held != "") || (ok && held.Closed[0].Guard != tc.held) || !strings.Contains(text(held)+got.err.Error(), tc.says) {
 					t.Errorf("%v: %s", got.err, text(held))
@@ -260,10 +260,10 @@ func TestThePeersAreAskedByHandTooUnlessTheirAnswerDoesNotMatter(t *testing.T) {
 		override []Guard
 		asked    bool
 	}{
-		"nothing else is closed":       {nil, []Guard{GuardUnproved}, true},
+		"nothing else is closed":       {nil, []Guard{GuardUnconfirmed}, true},
 		"something else is closed too": {nil, nil, true},
-		"it is overridden":             {nil, []Guard{GuardUnproved, GuardQuorumCritical}, false},
-		"it is held back for good":     {func(w *fakeWorld) { w.nodes[1].Owned = probe.No }, []Guard{GuardUnproved}, false},
+		"it is overridden":             {nil, []Guard{GuardUnconfirmed, GuardQuorumCritical, GuardAlarm}, false},
+		"it is held back for good":     {func(w *fakeWorld) { w.nodes[1].Owned = probe.No }, []Guard{GuardUnconfirmed}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -300,7 +300,7 @@ func TestAnOrderIsGivenUpWhenNobodyWaitsAnyMoreOrTheLoopEnds(t *testing.T) {
 			go func() {
 				ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second) // the capture takes longer
 				defer cancel()
-				_, err = loop.Delete(ctx, Order{Node: "rabbit-1", UID: "uid-of-rabbit-1", Override: []Guard{GuardUnproved, GuardQuorumCritical}, By: "ada", Reason: "r"})
+				_, err = loop.Delete(ctx, Order{Node: "rabbit-1", UID: "uid-of-rabbit-1", Override: []Guard{GuardUnconfirmed, GuardQuorumCritical}, By: "ada", Reason: "r"})
 				cancel()
 			}()
 		}))

@@ -12,8 +12,9 @@ type Case struct {
 	Broker  string    `json:"broker"`
 	Node    string    `json:"node"`
 	UID     string    `json:"uid"`
-	Opened  time.Time `json:"opened"`          // when the node was confirmed stuck
-	Closed  time.Time `json:"closed,omitzero"` // zero: it is still open
+	Started time.Time `json:"node_started,omitzero"` // the node's container
+	Opened  time.Time `json:"opened"`                // when the node was confirmed stuck
+	Closed  time.Time `json:"closed,omitzero"`       // zero: it is still open
 	Outcome string    `json:"outcome"`
 
 	Decision Decision        `json:"decision"` // the latest while the case was open

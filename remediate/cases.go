@@ -24,6 +24,7 @@ const (
 const (
 	outcomeBySelf   = "recovered by itself"
 	outcomeReplaced = "replaced by somebody else"
+	outcomeAnew     = "its container was started again" // by the kubelet, in the same pod
 	outcomeGone     = "gone: there is no such node any more"
 	outcomeOther    = "told by another case" // two replicas opened one
 	outcomeNotDone  = "not deleted"          // what was asked for by hand did not come to it
@@ -85,7 +86,7 @@ func (l *Loop) openCase(ctx context.Context, d Decision) {
 func (l *Loop) newCase(ctx context.Context, d Decision) *Case {
 	c := &Case{
 		ID:     fmt.Sprintf("%s-%s-%s", d.At.UTC().Format("20060102t150405z"), d.Node, strings.ToLower(rand.Text()[:4])),
-		Broker: d.Broker, Node: d.Node, UID: d.UID, Opened: d.At, Decision: d,
+		Broker: d.Broker, Node: d.Node, UID: d.UID, Started: d.Started, Opened: d.At, Decision: d,
 	}
 	if d.Evidence.Kind != "" { // whatever is deleted by hand need not be stuck
 		c.add(d.Evidence.Since, "first stuck: "+string(d.Evidence.Kind))
@@ -132,7 +133,7 @@ func (l *Loop) capture(ctx context.Context, c *Case) {
 	}
 }
 
-// nodeAndPeers gives the node of that name, and those others that let people in, from the last view.
+// nodeAndPeers gives the node of that name, and those others that accept logins, from the last view.
 func (l *Loop) nodeAndPeers(name string) (node probe.Node, peers []probe.Node) {
 	now := time.Now()
 	for _, n := range l.view.Nodes {
@@ -147,7 +148,7 @@ func (l *Loop) nodeAndPeers(name string) (node probe.Node, peers []probe.Node) {
 	return node, peers
 }
 
-// follow writes what changed into the open cases, and closes those whose node is well or gone.
+// follow writes what changed into the open cases, and closes those whose node is healthy or gone.
 func (l *Loop) follow(ctx context.Context, decisions []Decision) {
 	for _, d := range decisions {
 		last, seen := l.last[d.Node]
@@ -169,7 +170,9 @@ func (l *Loop) follow(ctx context.Context, decisions []Decision) {
 		case l.unsettled(c) || (d.UID != c.UID && c.Act != nil && c.Act.Outcome == Failed):
 		case d.UID != c.UID:
 			l.closeCase(c, outcomeReplaced, d.At)
-		case d.Phase == Well:
+		case !d.Started.IsZero() && !c.Started.IsZero() && !d.Started.Equal(c.Started):
+			l.closeCase(c, outcomeAnew, d.At)
+		case d.Phase == PhaseHealthy:
 			l.closeCase(c, outcomeBySelf, d.At)
 		}
 		_ = l.saveCase(ctx, c)
@@ -208,10 +211,10 @@ func (l *Loop) closeGone(ctx context.Context, v probe.View) {
 func (l *Loop) tell(ctx context.Context, from Phase, d Decision) {
 	log := l.Log.With("broker", l.Broker, "node", d.Node, "from", from, "to", d.Phase, "reason", d.Reason)
 	switch {
-	case d.Phase == Well && l.Policy.App:
+	case d.Phase == PhaseHealthy && l.Policy.App:
 		log.Log(ctx, l.level(d), "the pod writes its log")
-	case d.Phase == Well:
-		log.Log(ctx, l.level(d), "the node lets people in")
+	case d.Phase == PhaseHealthy:
+		log.Log(ctx, l.level(d), "the node accepts logins")
 	default:
 		log.Log(ctx, l.level(d), "node changed")
 	}
@@ -223,7 +226,7 @@ func (l *Loop) level(d Decision) slog.Level {
 	if l.view.Leading == probe.No {
 		return slog.LevelInfo
 	}
-	if d.Phase == Ailing || d.Phase == Lost || d.Phase == Unclear || d.Evidence.Enough {
+	if d.Phase == PhaseFaulty || d.Phase == PhaseEscalated || d.Phase == PhaseDeletionUnconfirmed || d.Evidence.Enough {
 		return slog.LevelWarn
 	}
 	return slog.LevelInfo
@@ -236,7 +239,7 @@ func (l *Loop) closeCase(c *Case, outcome string, at time.Time) {
 	l.Log.Info("case closed", "broker", l.Broker, "node", c.Node, "case", c.ID, "outcome", outcome)
 }
 
-// settleCase notes what became of a's case. One that a person must look at stays open until its node lets people in.
+// settleCase notes what became of a's case. One that a person must look at stays open until its node accepts logins.
 func (l *Loop) settleCase(ctx context.Context, a Act) {
 	c := l.cases[a.Node]
 	if c == nil || c.ID != a.Case {

@@ -12,19 +12,15 @@ import (
 // a pod could be critical for. And the pod that takes another's place mostly has another name, so that a deletion is
 // settled when there are as many pods as there should be, the deleted one is not among them, and all of them write.
 
-// soleWitness is what is said in the place of a second witness.
-const soleWitness = "its log is all that an application is judged by; all its other pods must write"
-
 // replaced says whether the application is whole again without a's pod, and which pod is the newest.
 func (a Act) replaced(s State, v probe.View, p Policy, now time.Time) (newest probe.Node, ok bool) {
-	age := now.Sub(v.At)
-	if v.At.IsZero() || age > p.Fresh || age < -p.Fresh || v.Expected <= 0 || len(v.Nodes) != v.Expected {
+	if v.At.IsZero() || age(v.At, now) > p.Fresh || now.Sub(v.At) < -p.Fresh || v.Expected <= 0 || len(v.Nodes) != v.Expected {
 		return newest, false
 	}
 	for _, n := range v.Nodes {
 		ns := s.Nodes[n.Name]
 		status, _ := ns.health(p, now)
-		if n.UID == a.UID || ns.UID != n.UID || status != probe.Healthy || !ns.Latest[p.voice()].Started.After(a.At) {
+		if n.UID == a.UID || !ns.is(n) || status != probe.Healthy || !ns.Latest[p.voice()].Started.After(a.At) {
 			return newest, false
 		}
 		if n.Started.After(newest.Started) {

@@ -42,7 +42,7 @@ func (f *frontend) look(silent ...string) map[string]Decision {
 	f.now = f.now.Add(30 * time.Second)
 	f.o.View.At, f.o.Results = f.now, nil
 	for _, n := range f.o.View.Nodes {
-		r := probe.Result{Broker: n.Broker, Node: n.Name, UID: n.UID, Kind: probe.LogAge, Started: f.now.Add(-time.Second), Reason: probe.OK}
+		r := probe.Result{Broker: n.Broker, Node: n.Name, UID: n.UID, NodeStarted: n.Started, Kind: probe.LogAge, Started: f.now.Add(-time.Second), Reason: probe.OK}
 		for _, s := range silent {
 			if s == n.Name {
 				r.Reason, r.LogAge = probe.Silent, 3*time.Minute
@@ -61,19 +61,19 @@ func (f *frontend) look(silent ...string) map[string]Decision {
 
 func (f *frontend) wantDeleted(d Decision) {
 	f.t.Helper()
-	if d.Action != Delete || d.Phase != Confirmed {
+	if d.Action != Delete || d.Phase != PhaseConfirmed {
 		f.t.Fatalf("%s: %s, %s: %s; closed: %v", d.Node, d.Phase, d.Action, d.Reason, d.Closed())
 	}
 }
 
 func TestASilentPodOfAnApplicationIsDeletedAloneAndOnlyOnceItIsCertain(t *testing.T) {
 	f := newFrontend(t)
-	if d := f.look()["b"]; d.Phase != Well || d.Reason != "writes its log" {
+	if d := f.look()["b"]; d.Phase != PhaseHealthy || d.Reason != "writes its log" {
 		t.Fatalf("%s: %s", d.Phase, d.Reason)
 	}
 	for range 2 {
 		for name, d := range f.look("b") {
-			if d.Action != Hold || (name == "b") != (d.Phase == Suspect) {
+			if d.Action != Hold || (name == "b") != (d.Phase == PhaseSuspect) {
 				t.Fatalf("%s: %s, %s: %s", name, d.Phase, d.Action, d.Reason)
 			}
 		}
@@ -91,13 +91,15 @@ func TestASilentPodOfAnApplicationIsDeletedAloneAndOnlyOnceItIsCertain(t *testin
 func TestAnApplicationIsLeftAloneWhileAnythingSpeaksAgainstIt(t *testing.T) {
 	guards := map[Guard]func(*frontend){
 		GuardObserveOnly:      func(f *frontend) { f.p.Mode = Observe },
-		GuardChanging:         func(f *frontend) { f.o.View.Nodes[1].RollingOut = probe.Yes },
-		GuardUnowned:          func(f *frontend) { f.o.View.Nodes[1].Owned = probe.CannotTell },
+		GuardRollout:          func(f *frontend) { f.o.View.Nodes[1].RollingOut = probe.Yes },
+		GuardNoController:     func(f *frontend) { f.o.View.Nodes[1].Owned = probe.CannotTell },
 		GuardPeers:            func(f *frontend) { f.o.View.Expected = 4 }, // an autoscaler has just asked for one more
 		GuardDisruptionBudget: func(f *frontend) { f.o.View.Nodes[1].Disruptable = probe.No },
-		GuardOperating:        func(f *frontend) { f.o.View.Operating = probe.Yes },
-		GuardSameHost:         func(f *frontend) { f.o.SilentOnHosts = map[string][]string{"host-2": {"frontend/b", "rabbitmq/r-1"}} },
-		GuardYoung:            func(f *frontend) { f.o.View.Nodes[1].Started = f.now },
+		GuardOperation:        func(f *frontend) { f.o.View.Operating = probe.Yes },
+		GuardSameHost: func(f *frontend) {
+			f.o.SilentOnHosts = map[string][]Silent{"host-2": {{"frontend/b", f.now}, {"rabbitmq/r-1", f.now}}}
+		},
+		GuardStartupGrace: func(f *frontend) { f.o.View.Nodes[1].Started = f.now },
 	}
 	for guard, closes := range guards {
 		t.Run(string(guard), func(t *testing.T) {
@@ -108,7 +110,7 @@ func TestAnApplicationIsLeftAloneWhileAnythingSpeaksAgainstIt(t *testing.T) {
 			for range 4 {
 				d = f.look("b")["b"]
 			}
-			if d.Phase != Confirmed || d.Action != Hold || len(d.Closed()) != 1 || d.Closed()[0] != guard {
+			if d.Phase != PhaseConfirmed || d.Action != Hold || len(d.Closed()) != 1 || d.Closed()[0] != guard {
 				t.Errorf("%s, %s, closed: %v", d.Phase, d.Action, d.Closed())
 			}
 		})
@@ -133,11 +135,11 @@ func TestALogThatCannotBeReadIsNoSilence(t *testing.T) {
 	for range 5 {
 		f.now = f.now.Add(30 * time.Second)
 		f.o.View.At = f.now
-		f.o.Results = []probe.Result{{Broker: "frontend", Node: "b", UID: "uid-b", Kind: probe.LogAge, Started: f.now, Reason: probe.ExecFailed}}
+		f.o.Results = []probe.Result{{Broker: "frontend", Node: "b", UID: "uid-b", NodeStarted: f.o.View.Nodes[1].Started, Kind: probe.LogAge, Started: f.now, Reason: probe.ExecFailed}}
 		var decisions []Decision
 		f.state, decisions = Decide(f.state, f.o, f.p, f.now)
 		for _, d := range decisions {
-			if d.Phase == Suspect || d.Phase == Confirmed || d.Action != Hold {
+			if d.Phase == PhaseSuspect || d.Phase == PhaseConfirmed || d.Action != Hold {
 				t.Fatalf("%s: %s, %s", d.Node, d.Phase, d.Action)
 			}
 		}
@@ -206,7 +208,7 @@ func TestABrokersSilentLogIsStillNoEvidence(t *testing.T) {
 	f.look()
 	for range 5 {
 		for name, d := range f.look("b") {
-			if d.Phase != Blind || d.Action != Hold {
+			if d.Phase != PhaseUnknown || d.Action != Hold {
 				t.Fatalf("%s: %s, %s", name, d.Phase, d.Action)
 			}
 		}

@@ -46,29 +46,30 @@ func (e *HeldError) Error() string {
 	return "held back by " + strings.Join(all, ", ")
 }
 
-// guardUnproved is asked of an order only. Of everything else it is what Decide begins with: a node that is not proved
+// guardUnconfirmed is asked of an order only. Of everything else it is what Decide begins with: a node that is not proved
 // stuck is not deleted, whatever the guards say.
-var guardUnproved = guard{Guard: GuardUnproved, closedWhen: "asked of a deletion by hand alone: the node is not proved stuck, by its latest probes and a second witness"}
+var guardUnconfirmed = guard{Guard: GuardUnconfirmed, closedWhen: "asked of a deletion by hand alone: the node is not proved stuck, by its latest probes and a second witness"}
 
 // about says whether the order is to delete n. No order is about no node.
 func (o *Order) about(n probe.Node) bool {
 	return o != nil && o.UID != "" && o.Node == n.Name && o.UID == n.UID
 }
 
-// unproved is the answer of guardUnproved: why is what the node's latest probe says.
-func (d Decision) unproved(stuckNow bool, why string) GuardState {
+// unconfirmed is the answer of guardUnconfirmed: why is what the node's latest probe says, and untold why the latest of a confirmed node
+// tells nothing.
+func (d Decision) unconfirmed(stuckNow bool, why, untold string) GuardState {
 	g := closed("it is %s, not confirmed stuck: %s", d.Phase, why)
 	switch {
-	case d.Phase == Confirmed && stuckNow:
+	case d.Phase == PhaseConfirmed && stuckNow:
 		g = open("it is confirmed stuck: %s", d.Evidence.Witness)
-	case d.Phase == Confirmed:
-		g = closed("it was confirmed stuck, but the latest look could not tell: %s", why)
+	case d.Phase == PhaseConfirmed:
+		g = closed("it was confirmed stuck, but %s", untold)
 	case d.Status == probe.Healthy:
-		g = closed("it is well, there is nothing to cure: %s", why)
+		g = closed("it is healthy, there is nothing to cure: %s", why)
 	case d.Status == probe.Faulty:
 		g = closed("it has what a restart does not cure: %s", why)
 	}
-	g.Guard = GuardUnproved
+	g.Guard = GuardUnconfirmed
 	return g
 }
 
@@ -127,7 +128,7 @@ func (g Guard) fixed() string {
 			return row.fixed
 		}
 	}
-	if g == GuardUnproved {
+	if g == GuardUnconfirmed {
 		return ""
 	}
 	return "it is not known what it guards"

@@ -45,9 +45,9 @@ func (tl *timeline) order(node string, override ...Guard) (Decision, error) {
 
 func TestWhichGuardsAPersonMayOverride(t *testing.T) {
 	may := map[Guard]bool{
-		GuardObserveOnly: true, GuardPaused: true, GuardYoung: true, GuardPeers: true, GuardQuorumCritical: true, GuardStorm: true,
-		GuardOurselves: true, GuardSameHost: true, GuardBudget: true, GuardWindow: true, GuardUnproved: true,
-		GuardNotLeading: false, GuardChanging: false, GuardUnowned: false, GuardInFlight: false, GuardDisruptionBudget: false, GuardOperating: false,
+		GuardObserveOnly: true, GuardPaused: true, GuardStartupGrace: true, GuardPeers: true, GuardQuorumCritical: true, GuardStorm: true,
+		GuardSelfDegraded: true, GuardSameHost: true, GuardBudget: true, GuardMaintenanceWindow: true, GuardAlarm: true, GuardUnconfirmed: true,
+		GuardNotLeader: false, GuardRollout: false, GuardNoController: false, GuardInFlight: false, GuardDisruptionBudget: false, GuardOperation: false,
 	}
 	for _, g := range Guards() {
 		want, known := may[g.Guard]
@@ -136,20 +136,20 @@ func TestANodeThatIsNotProvedStuckIsDeletedOnlyByWhoeverSaysSo(t *testing.T) {
 		play func(*timeline)
 		says string
 	}{
-		{"it lets people in", func(tl *timeline) { tl.rounds(4, probe.OK) }, "it is well, there is nothing to cure"},
+		{"it accepts logins", func(tl *timeline) { tl.rounds(4, probe.OK) }, "it is healthy, there is nothing to cure"},
 		{"it has an alarm", func(tl *timeline) { tl.rounds(4, probe.Blocked) }, "what a restart does not cure"},
 		{"it is a suspect", func(tl *timeline) { tl.rounds(4, probe.OK); tl.round(probe.AwaitTune) }, "it is suspect, not confirmed stuck"},
 		{"it cannot be reached", func(tl *timeline) { tl.rounds(4, probe.OK); tl.rounds(2, probe.Unreachable) }, "not confirmed stuck"},
-		{"it was confirmed, and cannot be reached", func(tl *timeline) { tl.wedge(); tl.round(probe.Unreachable) }, "the latest look could not tell"},
+		{"it was confirmed, and cannot be reached", func(tl *timeline) { tl.wedge(); tl.round(probe.Unreachable) }, "the latest login could not tell"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			tl := newTimeline(t)
 			tc.play(tl)
 			tl.turn()
-			all := slices.DeleteFunc(everyGuard(), func(g Guard) bool { return g == GuardUnproved })
+			all := slices.DeleteFunc(everyGuard(), func(g Guard) bool { return g == GuardUnconfirmed })
 			d, err := tl.order("rabbit-1", all...)
 			held, ok := errors.AsType[*HeldError](err)
-			if !ok || len(held.Closed) != 1 || held.Closed[0].Guard != GuardUnproved || !strings.Contains(held.Closed[0].Why, tc.says) || len(held.Fixed) > 0 {
+			if !ok || len(held.Closed) != 1 || held.Closed[0].Guard != GuardUnconfirmed || !strings.Contains(held.Closed[0].Why, tc.says) || len(held.Fixed) > 0 {
 				t.Errorf("%v: %+v, want it to say %q", err, d.Guards[len(d.Guards)-1], tc.says)
 			}
 			if _, err := tl.order("rabbit-1", everyGuard()...); err != nil {
@@ -189,7 +189,7 @@ func TestADecisionWithoutAnOrderKnowsNothingOfTheGuardOfOrders(t *testing.T) {
 	tl := newTimeline(t)
 	tl.rounds(4, probe.OK)
 	for _, d := range tl.decisions {
-		if slices.ContainsFunc(d.Guards, func(g GuardState) bool { return g.Guard == GuardUnproved }) {
+		if slices.ContainsFunc(d.Guards, func(g GuardState) bool { return g.Guard == GuardUnconfirmed }) {
 			t.Errorf("%s has it", d.Node)
 		}
 	}

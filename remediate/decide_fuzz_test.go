@@ -66,7 +66,7 @@ func TestTheInvariantsAreNotHeldByNeverActing(t *testing.T) {
 		for range 8 {
 			play(w)
 			w.now = w.now.Add(10 * time.Second)
-			w.check(w.look("rabbit-1", probe.ProcessesStuck, 7))
+			w.check(w.look("rabbit-1", probe.ProcessesStuck, 7, 1, 1))
 		}
 		if len(w.asked) != 1 {
 			t.Errorf("%s: %d deletions, want 1", name, len(w.asked))
@@ -80,10 +80,13 @@ type fuzzWorld struct {
 	fault fuzzFault
 	uids  int
 	turns int
-	seen  map[string][]probe.Result // all results of each UID, oldest first
+	seen  map[string][]probe.Result // all results of each start of each pod, oldest first
 	asked []fuzzAct
 	fails int // how many of the next deletes are refused, or forgotten by a crash
 	crash bool
+
+	refuses, critical probe.Answer
+	generation        probe.ProcessID // of the processes that hang
 }
 
 // fuzzAct is a deletion that Decide asked for.
@@ -92,13 +95,14 @@ type fuzzAct struct {
 
 	refused bool   // it was not carried out
 	crash   bool   // for it was not even asked for
-	lived   bool   // the node has let us in since
+	lived   bool   // the node has done since what it was deleted for not doing
 	newUID  string // of what took its place; "": nothing did
-	back    bool   // that lets people in
+	back    bool   // and so has that
+	good    map[string]map[probe.Kind]bool
 }
 
 func newFuzzWorld(t *testing.T) *fuzzWorld {
-	w := &fuzzWorld{timeline: newTimeline(t), seen: map[string][]probe.Result{}}
+	w := &fuzzWorld{timeline: newTimeline(t), seen: map[string][]probe.Result{}, refuses: probe.No, critical: probe.No}
 	w.fault = fuzzFault{"rabbit-1", probe.AwaitTune, 0, probe.ProcessesStuck}
 	w.policy.PerNodePerDay, w.policy.PerBrokerPerDay = 1, 2
 	return w
@@ -107,12 +111,12 @@ func newFuzzWorld(t *testing.T) *fuzzWorld {
 // What a world is made of. What stands there several times comes the more often: the worlds of interest are those in
 // which something almost leads to a deletion.
 var (
-	fuzzKinds   = []byte("LLLLLLLLLLLLMMMMMMMTTTTTTffltttpmoradyyyhvvb")
+	fuzzKinds   = []byte("LLLLLLLLLLLLMMMMMMMTTTTTTffltttpmoradyyyhvvbcq")
 	fuzzNames   = []string{"rabbit-1", "rabbit-1", "rabbit-1", "rabbit-1", "rabbit-1", "rabbit-1", "rabbit-0", "rabbit-2"}
 	fuzzReasons = []probe.Reason{
 		probe.AwaitStart, probe.AwaitTune, probe.Unreachable, probe.OK, probe.Cancelled, probe.Refused,
 	}
-	fuzzLooks = []probe.Reason{probe.ProcessesStuck, probe.ToolsUnresponsive, probe.OK, probe.ExecFailed}
+	fuzzLooks = []probe.Reason{probe.ProcessesStuck, probe.ToolsUnresponsive, probe.OK, probe.ExecFailed, probe.WorkWaits, probe.Full, probe.MetadataAwaited}
 	fuzzTrips = []struct {
 		reason probe.Reason
 		stage  probe.Stage
@@ -147,8 +151,13 @@ func (w *fuzzWorld) step(what, detail byte) {
 		return
 	case 'M', 'm': // a look at a node's processes
 		w.now = w.now.Add(13 * time.Second)
-		w.check(w.look(fault.node, fault.look, 7+probe.ProcessID(detail/128)))
+		w.check(w.look(fault.node, fault.look, 10*w.generation+probe.ProcessID(detail/128), 1+oneIf(detail%16 == 1), w.turns/8+1-int(oneIf(detail%16 == 2))*w.turns/8))
 		return
+	case 'c': // the kubelet starts a container again, in the same pod
+		w.restart(name)
+	case 'q': // what the node and its peers say of it
+		w.refuses = probe.Answer(which % 3)
+		w.critical = probe.Answer(which / 3 % 3)
 	case 'T': // a round of round trips
 		w.trips(fault.node, fault.trip)
 		return
@@ -189,6 +198,7 @@ func (w *fuzzWorld) step(what, detail byte) {
 	w.check()
 	if detail%4 > 0 { // and back to where acting is possible
 		w.policy.Mode, w.obs.View.Leading, w.obs.View.Operating = Remediate, probe.Yes, probe.No
+		w.refuses, w.critical = probe.No, probe.No
 		w.obs.HistoryKnown, w.obs.PausesKnown, w.obs.Pauses = true, true, nil
 		for i := range w.obs.View.Nodes {
 			w.obs.View.Nodes[i].Terminating = probe.No
@@ -196,7 +206,7 @@ func (w *fuzzWorld) step(what, detail byte) {
 	}
 }
 
-// logins is a round of logins: name's has that reason, the others are well.
+// logins is a round of logins: name's has that reason, the others are healthy.
 func (w *fuzzWorld) logins(name string, reason probe.Reason) {
 	w.now = w.now.Add(20 * time.Second)
 	var results []probe.Result
@@ -224,9 +234,32 @@ func (w *fuzzWorld) trips(name string, which int) {
 	w.check(results...)
 }
 
-func (w *fuzzWorld) look(name string, reason probe.Reason, id probe.ProcessID) probe.Result {
+func oneIf(b bool) uint64 {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// wholeReasons are those of a look at all processes.
+var wholeReasons = map[probe.Reason]bool{probe.OK: true, probe.ProcessesStuck: true, probe.WorkWaits: true, probe.Full: true, probe.MetadataAwaited: true}
+
+// look is a look at a node's processes. Where that says OK, its connections wait for another node.
+func (w *fuzzWorld) look(name string, reason probe.Reason, id probe.ProcessID, stack uint64, mailbox int) probe.Result {
 	r := w.result(name, probe.MaybeStuck, reason)
-	r.Processes = &probe.Processes{Total: 100, Suspicious: 5, Baseline: 2, StuckIDs: []probe.ProcessID{id}}
+	switch {
+	case reason == probe.OK:
+		r.Processes = &probe.Processes{Total: 100, Suspicious: 3, Waiting: probe.Waits{probe.AwaitsNode: 3}}
+	case reason == probe.Full:
+		r.Processes = &probe.Processes{Total: 100, Suspicious: 3, Waiting: probe.Waits{probe.AwaitsLimit: 3}}
+	case reason == probe.MetadataAwaited:
+		r.Processes = atWork(stack, mailbox, id)
+		r.Processes.Waiting = probe.Waits{probe.AwaitsMetadata: 1, probe.AwaitsWork: 1}
+	case wholeReasons[reason]:
+		r.Processes = inLogin(probe.AwaitsLogin, id)
+		r.Processes.Logins[0].Stack, r.Processes.Logins[0].Mailbox = stack, mailbox
+		r.Processes.Work = atWork(stack, mailbox, id).Work
+	}
 	return w.saw(r)
 }
 
@@ -241,6 +274,8 @@ func (w *fuzzWorld) replace(name string) {
 	n.UID, n.Started = fmt.Sprint("uid-", w.uids), w.now
 }
 
+func (w *fuzzWorld) restart(name string) { w.node(name).Started = w.now }
+
 func (w *fuzzWorld) trip(name string, which int) probe.Result {
 	trip := fuzzTrips[which%len(fuzzTrips)]
 	r := w.result(name, probe.Roundtrip, trip.reason)
@@ -250,14 +285,23 @@ func (w *fuzzWorld) trip(name string, which int) probe.Result {
 
 // saw notes a result, as the world sees it.
 func (w *fuzzWorld) saw(r probe.Result) probe.Result {
-	w.seen[r.UID] = append(w.seen[r.UID], r)
-	if r.Kind == probe.Login && r.Status() == probe.Healthy {
-		for i := range w.asked {
-			a := &w.asked[i]
-			after := a.Node == r.Node && r.Started.After(a.At)
-			a.back = a.back || (after && a.newUID != "" && r.UID != a.UID)
-			a.lived = a.lived || (after && r.UID == a.UID)
+	key := life(r.UID, r.NodeStarted)
+	w.seen[key] = append(w.seen[key], r)
+	if r.Status() == probe.Healthy && r.Node == "rabbit-1" && len(w.seen[key])%8 > 0 {
+		w.generation++ // what hung is over, mostly
+	}
+	for i := range w.asked {
+		a := &w.asked[i]
+		if a.Node != r.Node || !r.Started.After(a.At) || (r.Kind != probe.Login && r.Kind != probe.Roundtrip) {
+			continue
 		}
+		if a.good[key] == nil {
+			a.good = map[string]map[probe.Kind]bool{key: {}}
+		}
+		a.good[key][r.Kind] = r.Status() == probe.Healthy
+		cured := a.good[key][probe.Login] && (a.Probe != probe.Roundtrip || a.good[key][probe.Roundtrip])
+		a.back = a.back || (cured && a.newUID != "" && r.UID != a.UID)
+		a.lived = a.lived || (cured && r.UID == a.UID)
 	}
 	return r
 }
@@ -265,7 +309,8 @@ func (w *fuzzWorld) saw(r probe.Result) probe.Result {
 func (w *fuzzWorld) check(results ...probe.Result) {
 	w.obs.View.At = w.now
 	for _, n := range w.obs.View.Nodes {
-		w.obs.Quorum[n.Name] = Quorum{UID: n.UID, Critical: probe.No, At: w.now}
+		w.obs.Quorum[n.Name] = Quorum{UID: n.UID, Started: n.Started, Critical: w.critical, Nodes: Identities(w.obs.View), At: w.now}
+		w.obs.Refusals[n.Name] = Refusal{UID: n.UID, Started: n.Started, OnPurpose: w.refuses, Nodes: Identities(w.obs.View), At: w.now}
 	}
 	w.obs.Results = results
 	thorough := w.turns%16 == 5 // comparing everything takes far longer than deciding
@@ -303,13 +348,13 @@ func (w *fuzzWorld) check(results ...probe.Result) {
 
 // act asks for what was decided. It is accepted, refused, or the one who asked has ended before.
 func (w *fuzzWorld) act(d Decision) {
-	a := Act{ID: fmt.Sprint(len(w.asked)), Node: d.Node, UID: d.UID, At: w.now, Accepted: w.now, Why: d.Reason}
+	a := Act{ID: fmt.Sprint(len(w.asked)), Node: d.Node, UID: d.UID, Probe: d.Evidence.Kind, At: w.now, Accepted: w.now, Why: d.Reason}
 	refused := w.fails > 0
 	if refused {
 		w.fails--
 		a.Accepted = time.Time{}
 		if !w.crash {
-			a.Why = deleteFailed + "forbidden"
+			a.RequestError = "forbidden"
 		}
 	}
 	w.state.Acts = append(slices.Clone(w.state.Acts), a)

@@ -14,23 +14,24 @@ type Guard string
 
 // The guards.
 const (
-	GuardObserveOnly      Guard = "observe-only"
-	GuardPaused           Guard = "paused"
-	GuardNotLeading       Guard = "not-leading"
-	GuardYoung            Guard = "young"
-	GuardChanging         Guard = "changing"
-	GuardUnowned          Guard = "unowned"
-	GuardPeers            Guard = "peers"
-	GuardQuorumCritical   Guard = "quorum-critical"
-	GuardStorm            Guard = "storm"
-	GuardOurselves        Guard = "ourselves"
-	GuardSameHost         Guard = "same-host"
-	GuardInFlight         Guard = "in-flight"
-	GuardBudget           Guard = "budget"
-	GuardDisruptionBudget Guard = "disruption-budget"
-	GuardOperating        Guard = "operating"
-	GuardWindow           Guard = "window"
-	GuardUnproved         Guard = "unproved" // of deletions by hand alone
+	GuardObserveOnly       Guard = "observe-only"
+	GuardPaused            Guard = "paused"
+	GuardNotLeader         Guard = "not-leader"
+	GuardStartupGrace      Guard = "startup-grace"
+	GuardRollout           Guard = "rollout"
+	GuardNoController      Guard = "no-controller"
+	GuardPeers             Guard = "peers"
+	GuardQuorumCritical    Guard = "quorum-critical"
+	GuardStorm             Guard = "storm"
+	GuardSelfDegraded      Guard = "self-degraded"
+	GuardSameHost          Guard = "same-host"
+	GuardInFlight          Guard = "in-flight"
+	GuardBudget            Guard = "budget"
+	GuardDisruptionBudget  Guard = "disruption-budget"
+	GuardOperation         Guard = "operation-in-progress"
+	GuardMaintenanceWindow Guard = "maintenance-window"
+	GuardAlarm             Guard = "alarm"
+	GuardUnconfirmed       Guard = "unconfirmed" // of deletions by hand alone
 )
 
 // GuardState is a guard's answer about one node. The zero value is closed.
@@ -39,6 +40,8 @@ type GuardState struct {
 	Open  bool      `json:"open"`
 	Why   string    `json:"why"`
 	Until time.Time `json:"until,omitzero"` // when it opens by itself, if that is known
+	// Unasked says of a closed guard that it is one of the last questions, which are not asked before nothing else is closed.
+	Unasked bool `json:"unasked,omitempty"`
 }
 
 // guard is one row of the table of guards: its name, what it is for, and the check.
@@ -67,6 +70,8 @@ func closed(format string, args ...any) GuardState {
 	return GuardState{Why: fmt.Sprintf(format, args...)}
 }
 
+func unasked(why string) GuardState { return GuardState{Why: why, Unasked: true} }
+
 func closedUntil(until time.Time, format string, args ...any) GuardState {
 	return GuardState{Why: fmt.Sprintf(format, args...), Until: until}
 }
@@ -86,28 +91,29 @@ func answer(a, want probe.Answer, ifOpen, ifClosed, question string) GuardState 
 var guards = []guard{
 	{GuardObserveOnly, "the policy's mode is observe", "", checkObserveOnly, true},
 	{GuardPaused, "somebody paused this broker or all of them, or one that is not known", "", checkPaused, true},
-	{GuardNotLeading, "this replica does not hold the lease", "two replicas could delete two nodes at once", func(sc *scene, _ subject) GuardState {
+	{GuardNotLeader, "this replica does not hold the lease", "two replicas could delete two nodes at once", func(sc *scene, _ subject) GuardState {
 		return answer(sc.o.View.Leading, probe.Yes, "this replica leads", "another replica leads", "whether this replica leads")
 	}, true},
-	{GuardYoung, "the node is younger than its start-up allowance, or a cooldown since the last act has not passed", "", checkYoung, false},
-	{GuardChanging, "the node is terminating or its set is rolling out", "it is on its way out already, or what takes another's place is not back, or it is not known which node is meant", checkChanging, false},
-	{GuardUnowned, "nothing would recreate the node", "it would be a loss and no restart", func(_ *scene, n subject) GuardState {
+	{GuardStartupGrace, "the node is younger than its start-up allowance, or a cooldown since the last act has not passed", "", checkStartupGrace, false},
+	{GuardRollout, "the node is terminating or its set is rolling out", "it is on its way out already, or what takes another's place is not back, or it is not known which node is meant", checkRollout, false},
+	{GuardNoController, "nothing would recreate the node", "it would be a loss and no restart", func(_ *scene, n subject) GuardState {
 		return answer(n.Owned, probe.Yes, "it would be recreated", "nothing would recreate it", "what would recreate it")
 	}, false},
-	{GuardPeers, "any other node of the broker is not healthy, is terminating, or was not looked at since the trouble began", "", checkPeers, false},
-	{GuardQuorumCritical, "a healthy peer says that queues would lose their quorum or their last copy", "", checkQuorum, false},
-	{GuardStorm, "more nodes are stuck than the policy allows, and for a cooldown afterwards", "", checkStorm, true},
-	{GuardOurselves, "every node fails at once, or our own view is degraded", "", checkOurselves, true},
+	{GuardPeers, "any other node of the broker does not accept logins, is terminating, or was not looked at since the trouble began", "", checkPeers, false},
+	{GuardQuorumCritical, "queues would lose their quorum or their last copy: the node says so while its tools answer, a peer once they do not", "", checkQuorum, false},
+	{GuardStorm, "more nodes are stuck in the same way than the policy allows, and for a cooldown afterwards", "", checkStorm, false},
+	{GuardSelfDegraded, "no node accepts logins, the node belongs to two brokers of the configuration, or our own view is degraded", "", checkSelfDegraded, false},
 	{GuardSameHost, "something else on the same host went silent too", "", checkSameHost, false},
 	{GuardInFlight, "another act on this broker is not settled", "two deletions of one broker are never under way, and what was not written down cannot be settled", checkInFlight, true},
 	{GuardBudget, "the node's or the broker's deletions of the last 24 hours are spent", "", checkBudget, false},
 	{GuardDisruptionBudget, "a disruption budget forbids it", "whoever made the budget is not asked; change the budget", func(_ *scene, n subject) GuardState {
 		return answer(n.Disruptable, probe.Yes, "no disruption budget forbids it", "a disruption budget forbids it", "whether a disruption budget forbids it")
 	}, false},
-	{GuardOperating, "a deploy or a restart is under way in the namespace", "one thing at a time is done to a namespace; cancel the operation", func(sc *scene, _ subject) GuardState {
+	{GuardOperation, "a deploy or a restart is under way in the namespace", "one thing at a time is done to a namespace; cancel the operation", func(sc *scene, _ subject) GuardState {
 		return answer(sc.o.View.Operating, probe.No, "no operation is under way", strings.TrimSpace("an operation is under way "+sc.o.View.Operation), "whether an operation is under way")
 	}, true},
-	{GuardWindow, "it is outside the hours in which acting is allowed", "", checkWindow, true},
+	{GuardMaintenanceWindow, "it is outside the hours in which acting is allowed", "", checkMaintenanceWindow, true},
+	{GuardAlarm, "the node itself says that it refuses on purpose: it has as many connections as it may have, is in maintenance, or has an alarm", "", checkAlarm, false},
 }
 
 // GuardDoc is a guard's line in the documentation.
@@ -121,7 +127,7 @@ type GuardDoc struct {
 // hand alone.
 func Guards() []GuardDoc {
 	docs := make([]GuardDoc, 0, len(guards)+1)
-	for _, g := range append(slices.Clone(guards), guardUnproved) {
+	for _, g := range append(slices.Clone(guards), guardUnconfirmed) {
 		docs = append(docs, GuardDoc{g.Guard, g.closedWhen, g.fixed})
 	}
 	return docs
@@ -154,26 +160,44 @@ func checkPaused(sc *scene, n subject) GuardState {
 	return open("not paused")
 }
 
-func checkYoung(sc *scene, n subject) GuardState {
-	if n.Started.IsZero() {
+func checkStartupGrace(sc *scene, n subject) GuardState {
+	if n.Node.Started.IsZero() {
 		return closed("cannot tell how old it is")
 	}
-	if old := n.Started.Add(sc.policy.StartupAllowance); sc.now.Before(old) {
-		return closedUntil(old, "it is %s old, and has %s to start up", sc.now.Sub(n.Started).Round(time.Second), sc.policy.StartupAllowance)
+	old := n.age(sc.now)
+	if left := sc.policy.StartupAllowance - old; left > 0 {
+		return closedUntil(sc.now.Add(left), "it is %s old, and has %s to start up", old.Round(time.Second), sc.policy.StartupAllowance)
 	}
 	for _, a := range sc.state.Acts {
-		if again := a.Settled.Add(sc.policy.Fresh); a.Outcome == Void && a.UID == n.Node.UID && sc.now.Before(again) {
-			return closedUntil(again, "nothing came of its deletion a moment ago: %s", a.Why)
+		wait := sc.policy.Fresh
+		if a.Refused && a.Outcome == Failed {
+			wait = max(wait, refusedFor)
+		}
+		if again := a.Settled.Add(wait); (a.Outcome == Void || a.Refused) && a.UID == n.Node.UID && sc.now.Before(again) {
+			return closedUntil(again, "nothing came of its deletion at %s: %s", clock(a.Settled, sc.now), a.Why)
 		}
 		until := a.Settled.Add(sc.policy.Cooldown)
-		if a.Outcome != Pending && a.Outcome != Void && sc.now.Before(until) {
+		if a.Outcome != Pending && a.Outcome != Void && !a.Refused && sc.now.Before(until) {
 			return closedUntil(until, "cooling down since the deletion of %s", a.Node)
 		}
 	}
-	return open("it is %s old", sc.now.Sub(n.Started).Round(time.Second))
+	return open("it is %s old", old.Round(time.Second))
 }
 
-func checkChanging(sc *scene, n subject) GuardState {
+// age is how old the node is at least. The clock of the cluster is another than ours: a node that we have watched for a while is as
+// old as that at least, and one that we saw appear is no older.
+func (n subject) age(now time.Time) time.Duration {
+	watched := now.Sub(n.Seen)
+	switch {
+	case n.Seen.IsZero():
+		watched = 0
+	case n.Appeared:
+		return watched
+	}
+	return max(now.Sub(n.Node.Started), watched)
+}
+
+func checkRollout(sc *scene, n subject) GuardState {
 	if !sc.known {
 		return closed("cannot tell: the supplier's view is missing or old")
 	}
@@ -186,81 +210,33 @@ func checkChanging(sc *scene, n subject) GuardState {
 	return answer(n.RollingOut, probe.No, "nothing is rolling out", "its set is rolling out", "whether its set is rolling out")
 }
 
-func checkPeers(sc *scene, n subject) GuardState {
-	here, want := len(sc.o.View.Nodes), sc.o.View.Expected
-	switch {
-	case !sc.known || want <= 0:
-		return closed("cannot tell which nodes there should be")
-	case here != want:
-		return closed("there are %d nodes where there should be %d", here, want)
-	case want == 1 && sc.policy.SingleNode:
-		return open("it is the only node, and the policy allows that it goes")
-	case want == 1:
-		return closed("it is the only node: nobody would be left")
-	}
-	unwell := slices.DeleteFunc(slices.Clone(sc.unwell), func(s string) bool { return strings.HasPrefix(s, n.Name+" (") })
-	if len(unwell) > 0 {
-		return closed("not healthy: %s", few(unwell))
-	}
-	leaving := slices.DeleteFunc(slices.Clone(sc.leaving), func(s string) bool { return s == n.Name })
-	if len(leaving) > 0 {
-		return closed("terminating, or cannot tell whether it is: %s", few(leaving))
-	}
-	kind := n.evidence.Kind
-	if kind == "" {
-		return open("all %d others are healthy", here-1)
-	}
-	oldest := sc.looked[kind][0]
-	if oldest.node == n.Name {
-		oldest = sc.looked[kind][1]
-	}
-	if !oldest.at.After(n.evidence.Since) {
-		return closed("%s has had no %s since the trouble began", oldest.node, kind)
-	}
-	return open("all %d others are healthy", here-1)
-}
-
-func checkQuorum(sc *scene, n subject) GuardState {
-	if sc.policy.App {
-		return open("an application has no queues")
-	}
-	if sc.o.View.Expected == 1 && sc.known {
-		return open("it is the only node: there is no peer to ask")
-	}
-	q, ok := sc.o.Quorum[n.Name]
-	switch {
-	case !ok || q.UID != n.Node.UID || q.At.IsZero() || sc.now.Sub(q.At) > sc.policy.Fresh:
-		return closed("no healthy peer has been asked")
-	case q.NotApplicable:
-		return open("the broker does not know the question (asked %s)", q.Peer)
-	}
-	return answer(q.Critical, probe.No, "no queue depends on it (asked "+q.Peer+")",
-		"queues depend on it: "+q.Detail, strings.TrimSpace("whether queues depend on it: "+q.Detail))
-}
-
-func checkStorm(sc *scene, _ subject) GuardState {
-	switch {
-	case !sc.known:
-		return closed("cannot tell how many nodes are stuck")
-	case len(sc.stuck) > sc.policy.MaxStuck:
-		return closedUntil(sc.state.StormUntil, "stuck nodes: %d, at most %d may be: %s", len(sc.stuck), sc.policy.MaxStuck, few(sc.stuck))
-	case sc.now.Before(sc.state.StormUntil):
-		return closedUntil(sc.state.StormUntil, "cooling down since several nodes were stuck")
-	}
-	return open("stuck nodes: %d, at most %d may be", len(sc.stuck), sc.policy.MaxStuck)
-}
-
-func checkOurselves(sc *scene, _ subject) GuardState {
-	nodes := len(sc.o.View.Nodes)
+func checkSelfDegraded(sc *scene, n subject) GuardState {
+	nodes, claims := len(sc.o.View.Nodes), sc.o.ClaimedBy[n.Node.UID]
 	switch {
 	case !sc.known:
 		return closed("our own view is missing or old")
 	case sc.o.Degraded != "":
 		return closed("our own view is degraded: %s", sc.o.Degraded)
-	case nodes > 1 && len(sc.unwell) >= nodes:
-		return closed("every node fails at once: more likely it is us")
+	case len(claims) > 1:
+		return closed("it belongs to several brokers of the configuration: %s", few(claims))
+	case nodes > 1 && len(sc.deaf) >= nodes && len(sc.answering) == 0:
+		return closed("no node accepts logins, and none says why: more likely it is us")
 	}
 	return open("our own view is good")
+}
+
+func checkAlarm(sc *scene, n subject) GuardState {
+	r, ok := sc.o.Refusals[n.Name]
+	switch {
+	case sc.policy.App:
+		return open("an application has no alarms")
+	case n.evidence.Corroboration == ToolsTwice:
+		return open("its tools cannot reach it: it cannot be asked")
+	case !ok || r.UID != n.Node.UID || !r.Started.Equal(n.Node.Started) || sc.outdated(r.At, r.Nodes):
+		return unasked("it has not been asked whether it refuses on purpose")
+	}
+	return answer(r.OnPurpose, probe.No, "it refuses nobody on purpose", "it refuses on purpose: "+r.Detail,
+		strings.TrimSpace("whether it refuses on purpose: "+r.Detail))
 }
 
 func checkSameHost(sc *scene, n subject) GuardState {
@@ -268,9 +244,9 @@ func checkSameHost(sc *scene, n subject) GuardState {
 		return closed("cannot tell on which host it runs")
 	}
 	var others []string
-	for _, name := range sc.o.SilentOnHosts[n.Host] {
-		if name != n.Broker+"/"+n.Name {
-			others = append(others, name)
+	for _, s := range sc.o.SilentOnHosts[n.Host] {
+		if s.Name != n.Broker+"/"+n.Name && !s.Since.Before(n.LastGood[sc.policy.voice()].Add(-sc.policy.Fresh)) { // or else this one lived on without it
+			others = append(others, s.Name)
 		}
 	}
 	if len(others) > 0 {
@@ -306,7 +282,7 @@ func checkBudget(sc *scene, n subject) GuardState {
 	var nodeFrees, brokerFrees time.Time
 	for _, a := range sc.state.Acts {
 		frees := a.At.Add(24 * time.Hour)
-		if a.Outcome == Void || !sc.now.Before(frees) {
+		if a.Outcome == Void || a.Refused || !sc.now.Before(frees) {
 			continue
 		}
 		if broker++; brokerFrees.IsZero() {
@@ -328,7 +304,7 @@ func checkBudget(sc *scene, n subject) GuardState {
 	return open("%d of %d deletions on this broker in 24 hours are spent", broker, sc.policy.PerBrokerPerDay)
 }
 
-func checkWindow(sc *scene, _ subject) GuardState {
+func checkMaintenanceWindow(sc *scene, _ subject) GuardState {
 	if len(sc.policy.Windows) == 0 {
 		return open("acting is allowed at any time")
 	}

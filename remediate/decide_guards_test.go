@@ -27,38 +27,36 @@ var guardRows = []struct {
 	}},
 	{GuardPaused, "somebody forgot to say until when", false, func(tl *timeline) { tl.obs.Pauses = []Pause{{Broker: "rabbit", By: "me"}} }},
 	{GuardPaused, "the pauses cannot be read", true, func(tl *timeline) { tl.obs.PausesKnown = false }},
-	{GuardNotLeading, "another replica leads", false, func(tl *timeline) { tl.obs.View.Leading = probe.No }},
-	{GuardNotLeading, "nobody knows who leads", true, func(tl *timeline) { tl.obs.View.Leading = probe.CannotTell }},
-	{GuardYoung, "the node has just started", false, func(tl *timeline) { tl.node("rabbit-1").Started = tl.now.Add(-time.Minute) }},
-	{GuardYoung, "its start is in the future", false, func(tl *timeline) { tl.node("rabbit-1").Started = tl.now.Add(time.Hour) }},
-	{GuardYoung, "its start is unknown", true, func(tl *timeline) { tl.node("rabbit-1").Started = time.Time{} }},
-	{GuardYoung, "an act on the broker has settled a minute ago", false, func(tl *timeline) {
+	{GuardNotLeader, "another replica leads", false, func(tl *timeline) { tl.obs.View.Leading = probe.No }},
+	{GuardNotLeader, "nobody knows who leads", true, func(tl *timeline) { tl.obs.View.Leading = probe.CannotTell }},
+	{GuardStartupGrace, "the node has just started", false, func(tl *timeline) { tl.node("rabbit-1").Started = tl.now.Add(-time.Minute) }},
+	{GuardStartupGrace, "its start is in the future", false, func(tl *timeline) { tl.node("rabbit-1").Started = tl.now.Add(time.Hour) }},
+	{GuardStartupGrace, "its start is unknown", true, func(tl *timeline) { tl.node("rabbit-1").Started = time.Time{} }},
+	{GuardStartupGrace, "an act on the broker has settled a minute ago", false, func(tl *timeline) {
 		tl.state.Acts = []Act{{ID: "a", Node: "rabbit-0", At: tl.now.Add(-2 * time.Minute), Outcome: Recovered, Settled: tl.now.Add(-time.Minute)}}
 	}},
-	{GuardChanging, "it is terminating", false, func(tl *timeline) { tl.node("rabbit-1").Terminating = probe.Yes }},
-	{GuardChanging, "its set is rolling out", false, func(tl *timeline) { tl.node("rabbit-1").RollingOut = probe.Yes }},
-	{GuardChanging, "nobody knows whether it is terminating", true, func(tl *timeline) { tl.node("rabbit-1").Terminating = probe.CannotTell }},
-	{GuardChanging, "nobody knows whether its set is rolling out", true, func(tl *timeline) { tl.node("rabbit-1").RollingOut = probe.CannotTell }},
-	{GuardChanging, "it has no UID", true, func(tl *timeline) {
+	{GuardRollout, "it is terminating", false, func(tl *timeline) { tl.node("rabbit-1").Terminating = probe.Yes }},
+	{GuardRollout, "its set is rolling out", false, func(tl *timeline) { tl.node("rabbit-1").RollingOut = probe.Yes }},
+	{GuardRollout, "nobody knows whether it is terminating", true, func(tl *timeline) { tl.node("rabbit-1").Terminating = probe.CannotTell }},
+	{GuardRollout, "nobody knows whether its set is rolling out", true, func(tl *timeline) { tl.node("rabbit-1").RollingOut = probe.CannotTell }},
+	{GuardRollout, "it has no UID", true, func(tl *timeline) {
 		tl.node("rabbit-1").UID = ""
 		tl.turn()
 		tl.now = tl.now.Add(20 * time.Second)
 		tl.wedge()
 	}},
-	{GuardOurselves, "two nodes have one name", true, func(tl *timeline) {
+	{GuardSelfDegraded, "two nodes have one name", true, func(tl *timeline) {
 		twin := *tl.node("rabbit-1")
 		twin.UID = "another"
 		tl.obs.View.Nodes = append(tl.obs.View.Nodes, twin)
 		tl.obs.View.Expected++
 	}},
-	{GuardUnowned, "nothing would recreate it", false, func(tl *timeline) { tl.node("rabbit-1").Owned = probe.No }},
-	{GuardUnowned, "nobody knows what would recreate it", true, func(tl *timeline) { tl.node("rabbit-1").Owned = probe.CannotTell }},
+	{GuardNoController, "nothing would recreate it", false, func(tl *timeline) { tl.node("rabbit-1").Owned = probe.No }},
+	{GuardNoController, "nobody knows what would recreate it", true, func(tl *timeline) { tl.node("rabbit-1").Owned = probe.CannotTell }},
 	{GuardPeers, "a peer is faulty", false, func(tl *timeline) { tl.peer(probe.Refused) }},
 	{GuardPeers, "a peer is stuck", false, func(tl *timeline) { tl.peer(probe.AwaitTune) }},
 	{GuardPeers, "a peer is unknown", true, func(tl *timeline) { tl.peer(probe.Unreachable) }},
-	{GuardPeers, "a peer's round trip is blocked", false, func(tl *timeline) { tl.turn(tl.result("rabbit-2", probe.Roundtrip, probe.Blocked)) }},
-	{GuardPeers, "a peer's processes are stuck", false, func(tl *timeline) { tl.turn(tl.result("rabbit-2", probe.MaybeStuck, probe.ProcessesStuck)) }},
-	{GuardPeers, "a peer that still lets people in is terminating", false, func(tl *timeline) { tl.node("rabbit-2").Terminating = probe.Yes }},
+	{GuardPeers, "a peer that still accepts logins is terminating", false, func(tl *timeline) { tl.node("rabbit-2").Terminating = probe.Yes }},
 	{GuardPeers, "nobody knows whether a peer is terminating", true, func(tl *timeline) { tl.node("rabbit-2").Terminating = probe.CannotTell }},
 	{GuardPeers, "a peer is missing", false, func(tl *timeline) { tl.obs.View.Nodes = tl.obs.View.Nodes[:2] }},
 	{GuardPeers, "there is one too many", false, func(tl *timeline) { tl.obs.View.Expected = 2 }},
@@ -72,30 +70,55 @@ var guardRows = []struct {
 		}
 	}},
 	{GuardQuorumCritical, "a peer says so", false, func(tl *timeline) {
-		tl.obs.Quorum["rabbit-1"] = Quorum{UID: "uid-of-rabbit-1", Critical: probe.Yes, Peer: "rabbit-0", At: tl.now}
+		tl.obs.Quorum["rabbit-1"] = Quorum{UID: "uid-of-rabbit-1", Critical: probe.Yes, Peer: "rabbit-0", Nodes: Identities(tl.obs.View), At: tl.now}
 	}},
 	{GuardQuorumCritical, "nobody has been asked", true, func(tl *timeline) { tl.obs.Quorum["rabbit-1"] = Quorum{UID: "uid-of-rabbit-1", Critical: probe.No} }},
 	{GuardQuorumCritical, "the peer could not answer", true, func(tl *timeline) {
-		tl.obs.Quorum["rabbit-1"] = Quorum{UID: "uid-of-rabbit-1", Peer: "rabbit-0", At: tl.now}
+		tl.obs.Quorum["rabbit-1"] = Quorum{UID: "uid-of-rabbit-1", Peer: "rabbit-0", Nodes: Identities(tl.obs.View), At: tl.now}
 	}},
 	{GuardQuorumCritical, "the answer is about the node's predecessor", true, func(tl *timeline) {
-		tl.obs.Quorum["rabbit-1"] = Quorum{UID: "old", Critical: probe.No, Peer: "rabbit-0", At: tl.now}
+		tl.obs.Quorum["rabbit-1"] = Quorum{UID: "old", Critical: probe.No, Peer: "rabbit-0", Nodes: Identities(tl.obs.View), At: tl.now}
 	}},
 	{GuardQuorumCritical, "the answer is old", true, func(tl *timeline) {
-		tl.obs.Quorum["rabbit-1"] = Quorum{UID: "uid-of-rabbit-1", Critical: probe.No, Peer: "rabbit-0", At: tl.now.Add(-time.Hour)}
+		tl.obs.Quorum["rabbit-1"] = Quorum{UID: "uid-of-rabbit-1", Critical: probe.No, Peer: "rabbit-0", Nodes: Identities(tl.obs.View), At: tl.now.Add(-time.Hour)}
+	}},
+	{GuardQuorumCritical, "the answer is about the node before its container started again", true, func(tl *timeline) {
+		tl.obs.Quorum["rabbit-1"] = Quorum{UID: "uid-of-rabbit-1", Critical: probe.No, Peer: "rabbit-0", Nodes: Identities(tl.obs.View), At: tl.now}
+	}},
+	{GuardAlarm, "the node refuses on purpose", false, func(tl *timeline) { tl.refusal(probe.Yes, "it has 900 of 900 sockets") }},
+	{GuardAlarm, "the node does not say", true, func(tl *timeline) { tl.refusal(probe.CannotTell, "exit 75") }},
+	{GuardAlarm, "the node has not been asked", true, func(tl *timeline) { tl.obs.Refusals["rabbit-1"] = Refusal{OnPurpose: probe.No} }},
+	{GuardAlarm, "it was asked too long ago", true, func(tl *timeline) {
+		tl.refusal(probe.No, "")
+		r := tl.obs.Refusals["rabbit-1"]
+		r.At = tl.now.Add(-time.Hour)
+		tl.obs.Refusals["rabbit-1"] = r
+	}},
+	{GuardAlarm, "it was asked before its container started again", true, func(tl *timeline) {
+		tl.obs.Refusals["rabbit-1"] = Refusal{UID: "uid-of-rabbit-1", OnPurpose: probe.No, Nodes: Identities(tl.obs.View), At: tl.now}
+	}},
+	{GuardSelfDegraded, "two brokers of the configuration have it", false, func(tl *timeline) {
+		tl.obs.ClaimedBy = map[string][]string{"uid-of-rabbit-1": {"orders", "rabbit"}}
 	}},
 	{GuardStorm, "two nodes are stuck", false, func(tl *timeline) { tl.peer(probe.AwaitTune) }},
-	{GuardStorm, "two nodes were stuck a moment ago", false, func(tl *timeline) { tl.peer(probe.AwaitTune); tl.peer(probe.OK) }},
+	{GuardStorm, "two nodes were stuck a moment ago", false, func(tl *timeline) {
+		for range 4 {
+			tl.now = tl.now.Add(15 * time.Second)
+			tl.turn(tl.result("rabbit-0", probe.Login, probe.AwaitTune), tl.result("rabbit-1", probe.Login, probe.AwaitTune), tl.result("rabbit-2", probe.Login, probe.OK))
+		}
+		tl.rounds(1, probe.AwaitTune)
+		tl.look(10, 11, 12)
+	}},
 	{GuardStorm, "the supplier's view is old", true, func(tl *timeline) { tl.viewAge = 3 * time.Minute }},
 	{GuardPeers, "the supplier's view is old", true, func(tl *timeline) { tl.viewAge = 3 * time.Minute }},
-	{GuardChanging, "the supplier's view is old", true, func(tl *timeline) { tl.viewAge = 3 * time.Minute }},
-	{GuardOurselves, "every node fails at once", false, func(tl *timeline) {
+	{GuardRollout, "the supplier's view is old", true, func(tl *timeline) { tl.viewAge = 3 * time.Minute }},
+	{GuardSelfDegraded, "every node fails at once", false, func(tl *timeline) {
 		tl.now = tl.now.Add(13 * time.Second)
 		tl.turn(tl.result("rabbit-0", probe.Login, probe.Unreachable), tl.result("rabbit-2", probe.Login, probe.Unreachable))
 	}},
-	{GuardOurselves, "our own view is degraded", true, func(tl *timeline) { tl.obs.Degraded = "probes start 9s late" }},
+	{GuardSelfDegraded, "our own view is degraded", true, func(tl *timeline) { tl.obs.Degraded = "probes start 9s late" }},
 	{GuardSameHost, "another broker's node on the host is silent", false, func(tl *timeline) {
-		tl.obs.SilentOnHosts = map[string][]string{"host-of-rabbit-1": {"other/rabbit-9", "rabbit/rabbit-1"}}
+		tl.obs.SilentOnHosts = map[string][]Silent{"host-of-rabbit-1": {{"other/rabbit-9", tl.now}, {"rabbit/rabbit-1", tl.now}}}
 	}},
 	{GuardSameHost, "its host is unknown", true, func(tl *timeline) { tl.node("rabbit-1").Host = "" }},
 	{GuardInFlight, "a peer's deletion is not settled", false, func(tl *timeline) {
@@ -118,18 +141,24 @@ var guardRows = []struct {
 	{GuardBudget, "the earlier acts cannot be read", true, func(tl *timeline) { tl.obs.HistoryKnown = false }},
 	{GuardDisruptionBudget, "a budget forbids it", false, func(tl *timeline) { tl.node("rabbit-1").Disruptable = probe.No }},
 	{GuardDisruptionBudget, "nobody knows", true, func(tl *timeline) { tl.node("rabbit-1").Disruptable = probe.CannotTell }},
-	{GuardOperating, "a deploy is under way", false, func(tl *timeline) { tl.obs.View.Operating, tl.obs.View.Operation = probe.Yes, "deploy 1" }},
-	{GuardOperating, "nobody knows", true, func(tl *timeline) { tl.obs.View.Operating = probe.CannotTell }},
-	{GuardWindow, "it is night", false, func(tl *timeline) {
+	{GuardOperation, "a deploy is under way", false, func(tl *timeline) { tl.obs.View.Operating, tl.obs.View.Operation = probe.Yes, "deploy 1" }},
+	{GuardOperation, "nobody knows", true, func(tl *timeline) { tl.obs.View.Operating = probe.CannotTell }},
+	{GuardMaintenanceWindow, "it is night", false, func(tl *timeline) {
 		tl.policy.Windows = []Window{{Days: [7]bool{time.Monday: true}, From: 2 * time.Hour, To: 3 * time.Hour}}
 	}},
-	{GuardWindow, "the window is empty", true, func(tl *timeline) { tl.policy.Windows = []Window{{}} }},
+	{GuardMaintenanceWindow, "the window is empty", true, func(tl *timeline) { tl.policy.Windows = []Window{{}} }},
 }
 
 // peer gives rabbit-2 a login with that reason, now.
 func (tl *timeline) peer(reason probe.Reason) {
 	tl.now = tl.now.Add(13 * time.Second)
 	tl.turn(tl.result("rabbit-2", probe.Login, reason))
+}
+
+// refusal is what rabbit-1 says when it is asked whether it refuses on purpose.
+func (tl *timeline) refusal(onPurpose probe.Answer, detail string) {
+	n := tl.node("rabbit-1")
+	tl.obs.Refusals[n.Name] = Refusal{UID: n.UID, Started: n.Started, OnPurpose: onPurpose, Detail: detail, Nodes: Identities(tl.obs.View), At: tl.now}
 }
 
 // alone makes rabbit-1 the only node.
@@ -149,7 +178,7 @@ func TestEveryGuardHoldsTheDeletionBackByItself(t *testing.T) {
 		t.Run(string(row.guard)+": "+row.name, func(t *testing.T) {
 			tl := newTimeline(t)
 			tl.wedge()
-			tl.want("rabbit-1", Confirmed, Delete)
+			tl.want("rabbit-1", PhaseConfirmed, Delete)
 			row.spoil(tl)
 			tl.turn()
 			if d := tl.decisions["rabbit-1"]; d.Action != Hold {
@@ -169,14 +198,14 @@ func TestEveryGuardHoldsTheDeletionBackByItself(t *testing.T) {
 
 func TestEveryGuardIsClosedByTheWorldAndWhenItCannotTell(t *testing.T) {
 	for _, g := range guards {
-		told, blind := false, false
+		told, unknown := false, false
 		for _, row := range guardRows {
 			if row.guard == g.Guard {
-				told, blind = told || !row.cannotTell, blind || row.cannotTell
+				told, unknown = told || !row.cannotTell, unknown || row.cannotTell
 			}
 		}
-		if !told || !blind {
-			t.Errorf("%s: a row that closes it %v, one in which it cannot tell %v; want both", g.Guard, told, blind)
+		if !told || !unknown {
+			t.Errorf("%s: a row that closes it %v, one in which it cannot tell %v; want both", g.Guard, told, unknown)
 		}
 	}
 }
@@ -188,7 +217,7 @@ func TestASupplierThatSaysNothingClosesWhateverRestsOnIt(t *testing.T) {
 	tl.obs.Results = nil
 	_, decisions := Decide(tl.state, tl.obs, tl.policy, tl.now)
 	for _, d := range decisions {
-		for _, g := range []Guard{GuardPeers, GuardOurselves, GuardChanging, GuardStorm} {
+		for _, g := range []Guard{GuardPeers, GuardSelfDegraded, GuardRollout, GuardStorm} {
 			if !slices.Contains(d.Closed(), g) {
 				t.Errorf("%s: %s is open", d.Node, g)
 			}
@@ -207,7 +236,7 @@ func TestTheOnlyNodeMayGoIfThePolicySaysSo(t *testing.T) {
 	tl.wedge()
 	tl.alone()
 	tl.turn()
-	tl.want("rabbit-1", Confirmed, Delete)
+	tl.want("rabbit-1", PhaseConfirmed, Delete)
 }
 
 func TestAWindowMayEndOnTheNextDay(t *testing.T) {

@@ -2,6 +2,7 @@ package remediate
 
 import (
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/cjworkbench/unstuck/probe"
@@ -15,17 +16,31 @@ type scene struct {
 	policy Policy
 	now    time.Time
 
-	known  bool     // the supplier's view is there and fresh
-	unwell []string // nodes that are not Healthy, each with its why, sorted
-	stuck  []string // names of the nodes that are Stuck, sorted
+	known bool // the supplier's view is there and fresh
+	// deaf are the nodes that do not accept logins, sorted by name, without those whose logins wait for another node.
+	deaf []nodeHealth
+	// answering are those of deaf that answered, if only that they would not: that is not our doing.
+	answering []string
+	// victims are the nodes whose logins hang because they wait for another node.
+	victims []string
+	// stuck are the nodes in which a kind of probe hangs, sorted: logins, or what an application has instead, each that has a run; round
+	// trips each where those are enough, and do not hang for what waits outside the node. A node that is frozen makes the round trips of
+	// its peers hang too.
+	stuck map[probe.Kind][]string
+	// enough are those of stuck that hang often and long enough: only these make a storm that outlasts them.
+	enough map[probe.Kind][]string
 	// leaving are the names of the nodes that terminate, or of which that cannot be told, sorted. One that terminates may
-	// let people in for as long as its grace is.
+	// accept logins for as long as its grace is.
 	leaving []string
-	// certain counts those whose logins are stuck, or whose round trips are often and long enough. A node that is frozen
-	// makes the round trips of its peers hang too, until they give it up after a minute: that is no storm.
-	certain int
-	looked  map[probe.Kind][2]lookedAt // the two nodes that were looked at the longest ago
-	wide    []GuardState               // of the guards that say the same of every node; zero values for the others
+	// tried are the two nodes whose latest probe of a kind began the longest ago; answered those whose latest that was answered began the
+	// latest, and hung those that began to hang the latest.
+	tried, answered, hung map[probe.Kind][2]lookedAt
+	wide                  []GuardState // of the guards that say the same of every node; zero values for the others
+}
+
+// nodeHealth is how a node is, and why.
+type nodeHealth struct {
+	name, why string
 }
 
 type lookedAt struct {
@@ -34,39 +49,101 @@ type lookedAt struct {
 }
 
 func look(s State, o Observation, p Policy, now time.Time) *scene {
-	sc := &scene{state: s, o: o, policy: p, now: now, looked: make(map[probe.Kind][2]lookedAt)}
-	age := now.Sub(o.View.At)
-	sc.known = !o.View.At.IsZero() && age <= p.Fresh && age > -p.Fresh
+	sc := &scene{
+		state: s, o: o, policy: p, now: now, stuck: make(map[probe.Kind][]string), enough: make(map[probe.Kind][]string),
+		tried: make(map[probe.Kind][2]lookedAt), answered: make(map[probe.Kind][2]lookedAt), hung: make(map[probe.Kind][2]lookedAt),
+	}
+	sc.known = !o.View.At.IsZero() && age(o.View.At, now) <= p.Fresh && now.Sub(o.View.At) > -p.Fresh
 	for _, n := range o.View.Nodes {
 		ns := s.Nodes[n.Name]
-		if ns.UID != n.UID {
+		if !ns.is(n) {
 			sc.known = false // two nodes of one name: the view makes no sense
 		}
-		status, why := ns.health(p, now)
-		if status != probe.Healthy {
-			sc.unwell = append(sc.unwell, n.Name+" ("+why+")")
+		victim := ns.victim(p, now)
+		if victim {
+			sc.victims = append(sc.victims, n.Name)
+		}
+		if status, why := ns.accepts(p, now); status != probe.Healthy && !victim {
+			sc.deaf = append(sc.deaf, nodeHealth{n.Name, why})
+			if !couldBeOurs(ns.Latest[p.voice()]) {
+				sc.answering = append(sc.answering, n.Name)
+			}
 		}
 		if n.Terminating != probe.No {
 			sc.leaving = append(sc.leaving, n.Name)
 		}
-		if status == probe.Stuck || ns.running() {
-			sc.stuck = append(sc.stuck, n.Name)
-		}
-		if _, enough := ns.Runs[probe.Roundtrip].stuck(p); enough || len(ns.Runs[p.voice()].Samples) > 0 {
-			sc.certain++
-		}
+		sc.hanging(n.Name, ns, victim)
 		for _, kind := range []probe.Kind{p.voice(), probe.Roundtrip} {
-			seen := lookedAt{node: n.Name}
-			if r := ns.Latest[kind]; r.Status() == probe.Healthy {
-				seen.at = r.Started
+			r := ns.Latest[kind]
+			tried, answered := lookedAt{n.Name, r.Started}, lookedAt{node: n.Name}
+			switch {
+			case victim:
+				tried.at, answered.at = now, now
+			case hasAnswered(r):
+				answered.at = r.Started
 			}
-			sc.looked[kind] = longestAgo(sc.looked[kind], seen)
+			sc.tried[kind] = two(sc.tried[kind], tried, time.Time.Before)
+			sc.answered[kind] = two(sc.answered[kind], answered, time.Time.After)
+			if run := ns.Runs[kind]; len(run.Samples) > 0 && !victim {
+				sc.hung[kind] = two(sc.hung[kind], lookedAt{n.Name, run.Since}, time.Time.After)
+			}
 		}
 	}
-	slices.Sort(sc.unwell)
-	slices.Sort(sc.stuck)
+	slices.SortFunc(sc.deaf, func(a, b nodeHealth) int { return strings.Compare(a.name, b.name) })
+	for _, lists := range []map[probe.Kind][]string{sc.stuck, sc.enough} {
+		for _, names := range lists {
+			slices.Sort(names)
+		}
+	}
 	slices.Sort(sc.leaving)
 	return sc
+}
+
+// hanging notes in what the node hangs.
+func (sc *scene) hanging(name string, ns NodeState, victim bool) {
+	voice := sc.policy.voice()
+	note := func(to map[probe.Kind][]string, kind probe.Kind) { to[kind] = append(to[kind], name) }
+	if run := ns.Runs[voice]; len(run.Samples) > 0 && !victim {
+		note(sc.stuck, voice)
+		if _, enough := run.stuck(sc.policy); enough {
+			note(sc.enough, voice)
+		}
+	}
+	run, look := ns.Runs[probe.Roundtrip], ns.Latest[probe.MaybeStuck]
+	outside := showsProcesses(look) && !look.Started.Before(run.Since) && ns.waitsOutside(probe.Roundtrip, look)
+	if _, enough := run.stuck(sc.policy); enough && !outside {
+		note(sc.stuck, probe.Roundtrip)
+		note(sc.enough, probe.Roundtrip)
+	}
+}
+
+// couldBeOurs says whether a probe that did not succeed could have failed because of us: our network, our CPU, our credentials. What a
+// node answers of itself could not.
+func couldBeOurs(r probe.Result) bool {
+	return r.Status() != probe.Faulty || slices.Contains([]probe.Reason{probe.Refused, probe.AccessRefused, probe.TLS, probe.Protocol, probe.ClosedEarly}, r.Reason)
+}
+
+// storms gives the storms with those that go on or begin now. A node that turns out to wait for another one was no part of any.
+func (sc *scene) storms(before map[probe.Kind]Storm) map[probe.Kind]Storm {
+	var storms map[probe.Kind]Storm
+	note := func(kind probe.Kind, s Storm) {
+		if storms == nil {
+			storms = make(map[probe.Kind]Storm)
+		}
+		storms[kind] = s
+	}
+	for kind, s := range before {
+		s.Nodes = slices.DeleteFunc(slices.Clone(s.Nodes), func(name string) bool { return slices.Contains(sc.victims, name) })
+		if len(s.Nodes) > sc.policy.MaxStuck && sc.now.Before(s.Until) {
+			note(kind, s)
+		}
+	}
+	for kind, stuck := range sc.enough {
+		if len(stuck) > sc.policy.MaxStuck {
+			note(kind, Storm{Until: sc.now.Add(sc.policy.StormCooldown), Nodes: stuck})
+		}
+	}
+	return storms
 }
 
 // ask asks every guard about n.
@@ -89,19 +166,33 @@ func (sc *scene) ask(n subject) []GuardState {
 	return states
 }
 
-// longestAgo keeps the two oldest of three. An entry without a node is none.
-func longestAgo(two [2]lookedAt, l lookedAt) [2]lookedAt {
-	older := func(a, b lookedAt) bool {
+// two keeps of three nodes the two that come first. An entry without a node is none.
+func two(best [2]lookedAt, l lookedAt, first func(a, b time.Time) bool) [2]lookedAt {
+	sooner := func(a, b lookedAt) bool {
 		if a.at.Equal(b.at) {
 			return a.node < b.node
 		}
-		return a.at.Before(b.at)
+		return first(a.at, b.at)
 	}
 	switch {
-	case two[0].node == "" || older(l, two[0]):
-		return [2]lookedAt{l, two[0]}
-	case two[1].node == "" || older(l, two[1]):
-		return [2]lookedAt{two[0], l}
+	case best[0].node == "" || sooner(l, best[0]):
+		return [2]lookedAt{l, best[0]}
+	case best[1].node == "" || sooner(l, best[1]):
+		return [2]lookedAt{best[0], l}
 	}
-	return two
+	return best
+}
+
+// other gives the first of two nodes that is not n. Without a node: there is none.
+func other(best [2]lookedAt, n string) lookedAt {
+	if best[0].node == n {
+		return best[1]
+	}
+	return best[0]
+}
+
+// hasAnswered says whether a probe was answered: for a round trip also by what keeps it from its end, an alarm or a missing right,
+// for that hangs nowhere.
+func hasAnswered(r probe.Result) bool {
+	return r.Status() == probe.Healthy || (r.Kind == probe.Roundtrip && r.Status() == probe.Faulty && r.Stage > probe.StageOpen)
 }

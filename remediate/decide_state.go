@@ -3,7 +3,6 @@ package remediate
 import (
 	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/cjworkbench/unstuck/probe"
@@ -11,26 +10,30 @@ import (
 
 // fold gives the state that s becomes with what was observed. It changes nothing that it was given.
 func fold(s State, o Observation, p Policy, now time.Time) State {
-	next := State{Nodes: make(map[string]NodeState, len(o.View.Nodes)), Acts: slices.Clone(s.Acts), StormUntil: s.StormUntil}
+	next := State{Nodes: make(map[string]NodeState, len(o.View.Nodes)), Acts: slices.Clone(s.Acts), Storms: maps.Clone(s.Storms)}
 	if o.View.At.IsZero() {
 		next.Nodes = maps.Clone(s.Nodes) // we see nothing, which is no reason to forget
 	}
 	for _, n := range o.View.Nodes {
 		node, ok := s.Nodes[n.Name]
-		if !ok || node.UID != n.UID {
-			node = NodeState{UID: n.UID}
+		if !ok || !node.is(n) {
+			node = NodeState{UID: n.UID, Seen: now, Appeared: len(s.Nodes) > 0}
+		}
+		if !n.Started.IsZero() {
+			node.Started = n.Started
 		}
 		next.Nodes[n.Name] = node
 	}
 	touched := make(map[string]bool)
 	for _, r := range o.Results {
 		node, ok := next.Nodes[r.Node]
-		if !ok || node.UID != r.UID || r.Started.Before(node.Latest[r.Kind].Started) {
+		if !ok || node.UID != r.UID || !node.Started.Equal(r.NodeStarted) || node.has(r) {
 			continue
 		}
 		if !touched[r.Node] {
 			touched[r.Node] = true
 			node.Latest, node.Runs = cloneMap(node.Latest), cloneMap(node.Runs)
+			node.LastGood, node.LastElse, node.Hung = cloneMap(node.LastGood), cloneMap(node.LastElse), cloneMap(node.Hung)
 		}
 		next.Nodes[r.Node] = node.with(r, p)
 	}
@@ -47,6 +50,12 @@ func cloneMap[V any](m map[probe.Kind]V) map[probe.Kind]V {
 	return c
 }
 
+// has says whether r, or a later one of its kind, is known already.
+func (n NodeState) has(r probe.Result) bool {
+	latest, ok := n.Latest[r.Kind]
+	return ok && !r.Started.After(latest.Started)
+}
+
 // with gives the node's state after r. It writes to n's maps, which must be its own.
 func (n NodeState) with(r probe.Result, p Policy) NodeState {
 	n.Latest[r.Kind] = r
@@ -57,15 +66,13 @@ func (n NodeState) with(r probe.Result, p Policy) NodeState {
 		n = n.withRoundtrip(r, p)
 	case probe.MaybeStuck:
 		switch {
-		case r.Reason == probe.ProcessesStuck && n.FirstLook.Reason == "" && n.running():
-			n.FirstLook = r
-		case r.Reason == probe.ToolsUnresponsive && n.FirstTools.Reason == "":
-			n.FirstTools = r
-		case r.Status() == probe.Healthy:
-			n.FirstLook = probe.Result{} // what was stuck is not any more
-		}
-		if r.Reason == probe.OK || r.Reason == probe.ProcessesStuck {
-			n.FirstTools = probe.Result{} // they reach it
+		case showsProcesses(r):
+			n, n.Tools = n.withLook(r), Tools{} // they reach it
+		case r.Processes != nil:
+			n.Tools = Tools{}
+		case r.Reason == probe.ToolsUnresponsive:
+			n.Tools.Looks = append(slices.Clone(n.Tools.Looks), r)
+			n.Tools.Looks = n.Tools.Looks[max(0, len(n.Tools.Looks)-maxLooks):]
 		}
 	case probe.LogAge:
 		if p.App {
@@ -73,37 +80,117 @@ func (n NodeState) with(r probe.Result, p Policy) NodeState {
 		}
 	}
 	if !n.running() {
-		n.FirstLook, n.Confirmed = probe.Result{}, time.Time{}
+		n.Confirmed = time.Time{}
 	}
 	return n
+}
+
+// is says whether what is known is of n: the same pod, and the same start of its container, as far as that is known.
+func (n NodeState) is(node probe.Node) bool {
+	return n.UID == node.UID && (node.Started.IsZero() || node.Started.Equal(n.Started))
+}
+
+// good takes note that at some time the node did what a probe of a kind asks it for. Whatever of that kind hung before is over.
+func (n NodeState) good(kind probe.Kind, at time.Time) NodeState {
+	n.LastGood[kind] = later(n.LastGood[kind], at)
+	tries := len(n.Tools.Looks)
+	n = n.answered(kind, at)
+	n.Tools.WhileGood += tries - len(n.Tools.Looks)
+	return n
+}
+
+// answered takes note that at some time the node answered a probe of a kind, if only that it would not. Samples of probes that
+// began later stay: results may come late.
+func (n NodeState) answered(kind probe.Kind, at time.Time) NodeState {
+	n.LastElse[kind] = later(n.LastElse[kind], at)
+	if !n.Hung[kind].After(at) {
+		delete(n.Hung, kind)
+	}
+	run := n.Runs[kind]
+	kept := slices.DeleteFunc(slices.Clone(run.Samples), func(s Sample) bool { return !s.Began.After(at) })
+	if first := slices.IndexFunc(kept, func(s Sample) bool { return s.Stuck }); first < 0 {
+		delete(n.Runs, kind)
+	} else {
+		if first > 0 || len(kept) < len(run.Samples) {
+			run.Since, run.Before = kept[first].Began, later(run.Before, at)
+		}
+		run.Samples = kept[first:]
+		n.Runs[kind] = run
+	}
+	if kind != probe.Login {
+		return n
+	}
+	if !n.NoAnswer.Since.After(at) {
+		n.NoAnswer = NoAnswer{}
+	}
+	n.Tools.Looks = slices.DeleteFunc(slices.Clone(n.Tools.Looks), func(r probe.Result) bool { return !r.Started.After(at) })
+	return n
+}
+
+// later gives the later of two times.
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
 }
 
 // withLogin takes note of a login, or of what an application has instead.
 func (n NodeState) withLogin(r probe.Result, p Policy) NodeState {
 	switch r.Status() {
 	case probe.Healthy:
-		n.LastWell, n.FirstTools = r.Ended(), probe.Result{}
-		delete(n.Runs, r.Kind)
+		n = n.good(r.Kind, r.Ended())
 	case probe.Faulty: // it answers, and so it is not what it was
-		n.FirstTools = probe.Result{}
-		delete(n.Runs, r.Kind)
-		delete(n.Runs, probe.Roundtrip)
+		n = n.answered(r.Kind, r.Ended()).answered(probe.Roundtrip, r.Ended())
 	case probe.Stuck, probe.Unknown:
-		n.Runs[r.Kind] = n.Runs[r.Kind].with(n.sample(r, p), r.Started, p)
+		if n.NoAnswer.Since.IsZero() && r.Reason == probe.Unreachable && r.NoAnswer {
+			n.NoAnswer = NoAnswer{Since: r.Started, Before: n.LastElse[r.Kind]}
+		}
+		n = n.withSample(r, p)
 	}
 	return n
 }
 
 func (n NodeState) withRoundtrip(r probe.Result, p Policy) NodeState {
-	if r.Status() == probe.Healthy || r.Status() == probe.Faulty {
-		delete(n.Runs, probe.Roundtrip)
-		delete(n.Runs, probe.Login)
-	} else if r.Stage > probe.StageOpen { // whether it lets people in, the logins tell
-		n.Runs[probe.Roundtrip] = n.Runs[probe.Roundtrip].with(n.sample(r, p), r.Started, p)
+	switch {
+	case r.Status() == probe.Healthy:
+		n = n.good(probe.Roundtrip, r.Ended())
+	case r.Status() == probe.Faulty:
+		n = n.answered(probe.Roundtrip, r.Ended())
+	case r.Stage > probe.StageOpen: // whether it accepts logins, the logins tell
+		n = n.withSample(r, p)
 	}
-	if r.Status() == probe.Healthy || r.Stage > probe.StageOpen { // whatever came later, it let us in
-		n.LastWell = r.Ended()
-		delete(n.Runs, probe.Login)
+	switch {
+	case r.Status() == probe.Healthy || r.Stage > probe.StageOpen: // whatever came later, the login succeeded, and long before the end
+		n = n.good(probe.Login, loggedIn(r))
+	case r.Status() == probe.Faulty:
+		n = n.answered(probe.Login, r.Ended())
+	}
+	return n
+}
+
+// loggedIn is when the login of a round trip was over.
+func loggedIn(r probe.Result) time.Time {
+	at := r.Started
+	for s := probe.StageTCP; s <= probe.StageOpen; s++ {
+		at = at.Add(r.Stages[s])
+	}
+	return at
+}
+
+// withSample puts r into the run of its kind.
+func (n NodeState) withSample(r probe.Result, p Policy) NodeState {
+	s, since, before := n.sample(r, p), r.Started, n.LastElse[r.Kind]
+	if s.Stuck && r.Reason == probe.Unreachable {
+		since, before = n.NoAnswer.Since, n.NoAnswer.Before
+	}
+	n.Runs[r.Kind] = n.Runs[r.Kind].with(s, since, before, p)
+	hung, ok := n.Hung[r.Kind]
+	switch {
+	case s.Stuck:
+		n.Hung[r.Kind] = r.Ended()
+	case !ok || age(hung, r.Ended()) > p.Evidence:
+		n.LastElse[r.Kind] = later(n.LastElse[r.Kind], r.Ended())
 	}
 	return n
 }
@@ -112,71 +199,13 @@ func (n NodeState) withRoundtrip(r probe.Result, p Policy) NodeState {
 // queue is full, or cut off: that counts as Stuck only while the node's own tools, which come another way, cannot
 // reach it either.
 func (n NodeState) sample(r probe.Result, p Policy) Sample {
-	s := Sample{Stuck: r.Status() == probe.Stuck, At: r.Ended(), Reason: r.Reason}
+	s := Sample{Stuck: r.Status() == probe.Stuck, Began: r.Started, At: r.Ended(), Reason: r.Reason}
 	tools := n.Latest[probe.MaybeStuck]
 	if r.Reason == probe.Unreachable && r.NoAnswer && tools.Reason == probe.ToolsUnresponsive &&
-		tools.Started.After(n.LastWell) && r.Ended().Sub(tools.Ended()) < p.Evidence {
+		tools.Started.After(n.LastGood[probe.Login]) && age(tools.Ended(), r.Ended()) < p.Evidence {
 		s.Stuck = true
 	}
 	return s
-}
-
-// with gives the run after one more sample, whose probe began at started. It does not change r.
-func (r Run) with(s Sample, started time.Time, p Policy) Run {
-	if s.Stuck && r.interrupted(started, p) {
-		r = Run{}
-	}
-	samples := append(slices.Clone(r.Samples), s)
-	if extra := len(samples) - max(p.Of, 0); extra > 0 {
-		samples = samples[extra:]
-	}
-	since := r.Since
-	if since.IsZero() && s.Stuck {
-		since = started
-	}
-	return Run{Since: since, Samples: samples}.trimmed()
-}
-
-// interrupted says whether the run cannot go on with a probe that began at started: too many that could not tell came in
-// between, or too much time has passed since the last that was Stuck.
-func (r Run) interrupted(started time.Time, p Policy) bool {
-	unknown := 0
-	for _, s := range slices.Backward(r.Samples) {
-		if s.Stuck {
-			return unknown > p.Of-p.Needed || started.Sub(s.At) > p.Fresh
-		}
-		unknown++
-	}
-	return false
-}
-
-// trimmed drops what comes before the first Stuck sample, so that a run begins with one, or is empty.
-func (r Run) trimmed() Run {
-	first := slices.IndexFunc(r.Samples, func(s Sample) bool { return s.Stuck })
-	if first < 0 {
-		return Run{}
-	}
-	return Run{Since: r.Since, Samples: r.Samples[first:]}
-}
-
-// stuck counts the Stuck samples, and says whether they are enough and span the minimum time.
-func (r Run) stuck(p Policy) (count int, enough bool) {
-	var last time.Time
-	for _, s := range r.Samples {
-		if s.Stuck {
-			count++
-			last = s.At
-		}
-	}
-	return count, p.Needed > 0 && count >= p.Needed && last.Sub(r.Since) >= p.MinTime
-}
-
-// greeted says whether the node has greeted us in this run. A process that is frozen does not; one that is starved of
-// CPU does, and its tools cannot reach it in time either.
-func (r Run) greeted() bool {
-	return slices.ContainsFunc(r.Samples, func(s Sample) bool {
-		return s.Stuck && s.Reason != probe.AwaitStart && s.Reason != probe.Unreachable
-	})
 }
 
 func (n NodeState) running() bool {
@@ -192,133 +221,94 @@ func (n NodeState) running() bool {
 func (n NodeState) aged(p Policy, now time.Time) NodeState {
 	copied := false
 	for kind, run := range n.Runs {
-		kept := slices.DeleteFunc(slices.Clone(run.Samples), func(s Sample) bool { return now.Sub(s.At) > p.Evidence })
+		kept := slices.DeleteFunc(slices.Clone(run.Samples), func(s Sample) bool { return age(s.At, now) > p.Evidence })
 		if len(kept) == len(run.Samples) {
 			continue
 		}
 		if !copied {
 			n.Runs, copied = cloneMap(n.Runs), true
 		}
-		n.Runs[kind] = Run{Since: run.Since, Samples: kept}.trimmed()
+		run.Samples = kept
+		n.Runs[kind] = run.trimmed()
 	}
 	if !n.running() {
-		n.FirstLook, n.Confirmed = probe.Result{}, time.Time{}
+		n.Confirmed = time.Time{}
 	}
 	return n
 }
 
-// health is how the node is by all that is known of it, and one phrase for why. A broker's silent log is left out: it
-// says nothing about whether the node lets people in.
-func (n NodeState) health(p Policy, now time.Time) (probe.Status, string) {
+// accepts is how the node is by its logins alone, or by what an application has instead, and one phrase for why. It is what
+// the other nodes of a broker are asked: neither an alarm nor a channel that hangs keeps a node from serving.
+func (n NodeState) accepts(p Policy, now time.Time) (probe.Status, string) {
 	login := n.Latest[p.voice()]
 	switch {
 	case login.Reason == "":
 		return probe.Unknown, "not probed yet"
-	case now.Sub(login.Ended()) > p.Fresh, now.Sub(login.Ended()) < -p.Fresh:
-		return probe.Unknown, "not probed since " + clock(login.Ended())
-	case login.Status() != probe.Healthy:
-		return login.Status(), phrase(login)
+	case age(login.Ended(), now) > p.Fresh, now.Sub(login.Ended()) < -p.Fresh:
+		return probe.Unknown, "not probed since " + clock(login.Ended(), now)
 	}
-	for _, kind := range []probe.Kind{probe.Roundtrip, probe.MaybeStuck} {
-		r := n.Latest[kind]
-		// A round trip that got no further than the login says no more than the login since then.
-		outdated := kind == probe.Roundtrip && r.Stage <= probe.StageOpen && login.Started.After(r.Ended())
-		if (r.Status() == probe.Stuck || r.Status() == probe.Faulty) && !outdated {
-			return r.Status(), phrase(r)
-		}
+	return login.Status(), phrase(login)
+}
+
+// health is how the node is by all that is known of it, and one phrase for why. A broker's silent log is left out: it
+// says nothing about whether the node accepts logins. So is what maybe_stuck shows of processes that wait for others.
+func (n NodeState) health(p Policy, now time.Time) (probe.Status, string) {
+	status, why := n.accepts(p, now)
+	if status != probe.Healthy {
+		return status, why
 	}
-	return probe.Healthy, phrase(login)
+	login, trip, look := n.Latest[p.voice()], n.Latest[probe.Roundtrip], n.Latest[probe.MaybeStuck]
+	// A round trip that got no further than the login says no more than the login since then.
+	outdated := trip.Stage <= probe.StageOpen && login.Started.After(trip.Ended())
+	switch {
+	case (trip.Status() == probe.Stuck || trip.Status() == probe.Faulty) && !outdated:
+		return trip.Status(), phrase(trip)
+	case look.Status() == probe.Stuck:
+		return look.Status(), phrase(look)
+	}
+	return probe.Healthy, why
+}
+
+// victim says whether the logins of the node hang because they wait for another node: its own processes have been looked at since,
+// and more of them than before, and than wait for a server or a limit, wait for other nodes or for what the cluster keeps together;
+// or connections hang in their login within the node, and what others have sent messages to waits so.
+func (n NodeState) victim(p Policy, now time.Time) bool {
+	run, look := n.Runs[probe.Login], n.Latest[probe.MaybeStuck]
+	if len(run.Samples) == 0 || look.Started.Before(run.Since) || age(look.Ended(), now) > p.Evidence || !wholeLook(look) {
+		return false
+	}
+	own, unknown := n.all(probe.Login, look)
+	if len(own)+len(unknown) > 0 {
+		held := n.holding(look)
+		return len(held) > 0 && !slices.ContainsFunc(held, func(p probe.Process) bool { return !awaitsCluster(p.Awaits) })
+	}
+	before := 0
+	for _, r := range n.before(probe.Login) {
+		before = max(before, cluster(r.Processes.Waiting))
+	}
+	w := look.Processes.Waiting
+	waiting := cluster(w) - before
+	return waiting > 0 && waiting > w[probe.AwaitsBackend]+w[probe.AwaitsDNS]+w[probe.AwaitsLimit]
+}
+
+// awaitsCluster says whether a process that waits so waits for other nodes, or for what the cluster keeps together.
+func awaitsCluster(a probe.Await) bool {
+	return a == probe.AwaitsNode || a == probe.AwaitsMetadata || a == probe.AwaitsLock
+}
+
+// cluster is how many wait so.
+func cluster(w probe.Waits) int {
+	return w[probe.AwaitsNode] + w[probe.AwaitsMetadata] + w[probe.AwaitsLock]
 }
 
 // phrase names a result: the probe and the reason.
 func phrase(r probe.Result) string { return string(r.Kind) + " " + string(r.Reason) }
 
-// clock writes a time for a person who reads it on the same day.
-func clock(t time.Time) string { return t.UTC().Format("15:04:05") }
-
-// settle gives the acts with the outcome of those under way.
-func settle(s State, o Observation, p Policy, now time.Time) []Act {
-	kept := make([]Act, 0, len(s.Acts))
-	for _, a := range s.Acts {
-		if a.Outcome == Pending || a.Outcome == Escalated || a.Outcome == Failed {
-			if p.App {
-				a = a.settledApp(s, o.View, p, now)
-			}
-			if a.Outcome != Recovered {
-				a = a.settled(s.Nodes[a.Node], o.View, p, now)
-			}
-		}
-		if !a.Outcome.over() || now.Sub(a.At) < 24*time.Hour || now.Sub(a.Settled) < p.Cooldown {
-			kept = append(kept, a)
-		}
+// clock writes a time for a person who reads it at some moment: that of another day with its date.
+func clock(t, now time.Time) string {
+	t = t.UTC()
+	if t.Format(time.DateOnly) == now.UTC().Format(time.DateOnly) {
+		return t.Format("15:04:05")
 	}
-	return kept
-}
-
-func (a Act) settled(n NodeState, v probe.View, p Policy, now time.Time) Act {
-	login := n.Latest[p.voice()]
-	letsIn := login.Status() == probe.Healthy && login.Started.After(a.At)
-	switch {
-	case letsIn && n.UID != a.UID:
-		a.Outcome, a.Settled, a.NewUID, a.Why = Recovered, login.Ended(), n.UID, "the new node "+p.Wellness()
-	case a.Outcome == Failed: // until somebody else has the node replaced
-	case letsIn && now.Sub(a.At) > p.Grace+p.Fresh && terminating(v, a) == probe.No:
-		a.Outcome, a.Settled, a.Why = Void, now, "the node was not deleted, and "+p.Wellness()+" again"
-	case a.Outcome == Pending && a.Accepted.IsZero() && !letsIn && v.At.Sub(a.At) >= min(doubtFor, p.Settle) && terminating(v, a) == probe.No:
-		a.Outcome, a.Settled = Void, now
-		if a.refused() {
-			a.Outcome = Failed
-		} else {
-			a.Why = "it was never asked for: the node is still there, and does not terminate"
-		}
-	case now.Sub(a.At) >= p.Settle && !p.App && a.outgrown(v, p, now):
-		a.Outcome, a.Settled, a.Why = Gone, now, "no new node has appeared, and none is missing"
-	case a.Outcome == Pending && now.Sub(a.At) >= p.Settle:
-		a.Outcome, a.Settled = Escalated, now
-		switch {
-		case a.refused() && n.UID == a.UID:
-		case n.UID == "" && p.App:
-			a.Why = "not all pods that there should be write"
-		case n.UID == "":
-			a.Why = "no new node has appeared"
-		case n.UID == a.UID:
-			a.Why = "the old node is still there, its grace has passed"
-		case login.Reason == "":
-			a.Why = "the new node has not been probed"
-		default:
-			a.Why = "the new node does not let people in: " + phrase(login)
-		}
-	}
-	return a
-}
-
-// deleteFailed begins the Why of an act under way whose delete was refused, or ended in an error.
-const deleteFailed = "the delete failed: "
-
-// refused says whether asking for the delete failed. It may have happened all the same.
-func (a Act) refused() bool { return strings.HasPrefix(a.Why, deleteFailed) }
-
-// doubtFor is how long after it was decided a deletion that is not known to have been asked for may still show. Our
-// own request ends after 30 s, and an API server's after 60 by default.
-const doubtFor = 2 * time.Minute
-
-// unclear says whether n is to be deleted by a, and it is not known whether that has been asked for.
-func (a Act) unclear(n probe.Node) bool {
-	return a.Outcome == Pending && a.Accepted.IsZero() && a.Node == n.Name && a.UID == n.UID && n.Terminating != probe.Yes
-}
-
-// outgrown says whether the broker has as many nodes as it should have without a's.
-func (a Act) outgrown(v probe.View, p Policy, now time.Time) bool {
-	age := now.Sub(v.At)
-	return age <= p.Fresh && age > -p.Fresh && v.Expected > 0 && len(v.Nodes) == v.Expected &&
-		!slices.ContainsFunc(v.Nodes, func(n probe.Node) bool { return n.Name == a.Node })
-}
-
-func terminating(v probe.View, a Act) probe.Answer {
-	for _, n := range v.Nodes {
-		if n.Name == a.Node && n.UID == a.UID {
-			return n.Terminating
-		}
-	}
-	return probe.CannotTell
+	return t.Format("2006-01-02 15:04:05")
 }

@@ -19,50 +19,101 @@ type Observation struct {
 	HistoryKnown  bool     // false: the earlier deletions could not be read
 	Degraded      string   // why our own view is not to be trusted, if so
 	Quorum        map[string]Quorum
-	SilentOnHosts map[string][]string // by host: what else, of any broker, does not answer there
+	Refusals      map[string]Refusal
+	ClaimedBy     map[string][]string // by UID: the brokers that a node belongs to, where there is more than one
+	SilentOnHosts map[string][]Silent // by host: what, of any broker, does not answer there
 	Order         *Order              // nil: nobody asks for a deletion by hand
 }
 
-// Quorum is a healthy peer's answer to whether a node may go without a queue losing its quorum or its copy.
+// Quorum is the answer to whether a node may go without a queue losing its quorum or its copy: its own answer while its tools
+// answer, and a peer's once they do not.
 type Quorum struct {
-	UID           string       `json:"uid"` // of the node that it is about
+	UID           string       `json:"uid"`              // of the node that it is about
+	Started       time.Time    `json:"started,omitzero"` // its container
 	Critical      probe.Answer `json:"critical"`
+	Nodes         string       `json:"-"`                        // the broker's, as Identities gives them: once it has others the answer is void
 	NotApplicable bool         `json:"not_applicable,omitempty"` // this broker does not know the question
 	Peer          string       `json:"peer,omitempty"`           // who was asked
 	Detail        string       `json:"detail,omitempty"`
 	At            time.Time    `json:"at"`
 }
 
+// Refusal is a node's own answer, right before a deletion, to whether it refuses connections on purpose: it has as many as it
+// may have, is in maintenance, or has an alarm that keeps messages from it.
+type Refusal struct {
+	UID       string       `json:"uid"` // of the node that it is about
+	Started   time.Time    `json:"started,omitzero"`
+	OnPurpose probe.Answer `json:"on_purpose"`
+	Nodes     string       `json:"-"` // as in Quorum
+	Version   string       `json:"-"` // of RabbitMQ; "": not known
+	Detail    string       `json:"detail,omitempty"`
+	At        time.Time    `json:"at"`
+}
+
 // State is what a decision remembers of one broker. The zero value is a fresh start: everything has to be confirmed
 // again. Only Acts must survive a restart.
 type State struct {
-	Nodes      map[string]NodeState // by name
-	Acts       []Act                // oldest first
-	StormUntil time.Time
+	Nodes  map[string]NodeState // by name
+	Acts   []Act                // oldest first
+	Storms map[probe.Kind]Storm // by the kind of probe that failed
 }
 
-// NodeState is what a decision remembers of one node. It starts anew with each UID.
+// Storm is that more nodes were stuck in the same way than may be.
+type Storm struct {
+	Until time.Time // nothing is deleted before
+	Nodes []string  // that were stuck, sorted
+}
+
+// NodeState is what a decision remembers of one node. It starts anew with each UID, and with each start of its container:
+// that is another Erlang node, which uses the same process ids again.
 type NodeState struct {
-	UID        string
-	Latest     map[probe.Kind]probe.Result
-	Runs       map[probe.Kind]Run // of login and of roundtrip
-	FirstTools probe.Result       // the first maybe_stuck since the last login that could not reach the node
-	FirstLook  probe.Result       // the first maybe_stuck of the present run that found stuck processes
-	Confirmed  time.Time          // since when; zero: it is not
-	LastWell   time.Time          // when it last let us in
+	UID     string
+	Started time.Time // of its container; zero: never known
+	// Seen is since when it has been watched. Appeared says that it was not there before then, though the broker was watched: it is
+	// no older.
+	Seen      time.Time
+	Appeared  bool
+	Latest    map[probe.Kind]probe.Result
+	Runs      map[probe.Kind]Run // of login and of roundtrip
+	Looks     []probe.Result     // the latest looks of maybe_stuck that show processes, oldest first
+	Tools     Tools
+	Confirmed time.Time // since when; zero: it is not
+	// LastGood is when a probe of a kind last showed that the node does what it is asked for; LastElse when one last ended otherwise than
+	// Stuck, whatever it said.
+	LastGood, LastElse map[probe.Kind]time.Time
+	// Hung is when a probe of a kind was last Stuck, since the node last answered one. What cannot tell after that, for reasons of ours,
+	// makes nothing of what hangs older than the trouble.
+	Hung     map[probe.Kind]time.Time
+	NoAnswer NoAnswer
+}
+
+// Tools is what is known of the node's own tools that could not reach it, since they last did.
+type Tools struct {
+	Looks []probe.Result // since the last good login, oldest first
+	// WhileGood is how many of their tries were followed by a login that succeeded. What fails while everything is healthy proves nothing later.
+	WhileGood int
+}
+
+// NoAnswer is that connecting times out, as it does at a node that has been frozen for long. Zero: it does not.
+type NoAnswer struct {
+	Since  time.Time // when the first such login began
+	Before time.Time // when the last other one ended
 }
 
 // Run is what the results of one kind said since the last that was Healthy or Faulty. It is empty where none of
 // those that it still holds was Stuck.
 type Run struct {
-	Since   time.Time // when the first Stuck one began
-	Samples []Sample  // the last Policy.Of, oldest first
+	Since time.Time // when the first Stuck one began
+	// Before is when the last one before it ended that was not Stuck. What a look shows that began before then is not of this trouble.
+	Before  time.Time
+	Samples []Sample // the last Policy.Of, oldest first
 }
 
 // Sample is one result of a run.
 type Sample struct {
 	Stuck  bool         `json:"stuck"` // false: it could not tell
-	At     time.Time    `json:"at"`    // when the probe ended
+	Began  time.Time    `json:"began"`
+	At     time.Time    `json:"at"` // when the probe ended
 	Reason probe.Reason `json:"reason"`
 }
 
@@ -75,11 +126,19 @@ type Act struct {
 	Case    string    `json:"case"`
 	At      time.Time `json:"at"`
 	Outcome Outcome   `json:"outcome"`
-	Settled time.Time `json:"settled,omitzero"` // when the outcome was known
-	NewUID  string    `json:"new_uid,omitempty"`
-	NewNode string    `json:"new_node,omitempty"` // if it has another name
-	Why     string    `json:"why,omitempty"`
-	ByHand  *ByHand   `json:"by_hand,omitempty"` // nil: it was Unstuck's own decision
+	// Probe is the kind of probe that failed: the one that must succeed for the node to be cured. Empty: login, or what an
+	// application has instead.
+	Probe   probe.Kind `json:"probe,omitempty"`
+	Settled time.Time  `json:"settled,omitzero"` // when the outcome was known
+	NewUID  string     `json:"new_uid,omitempty"`
+	NewNode string     `json:"new_node,omitempty"` // if it has another name
+	Why     string     `json:"why,omitempty"`
+	// RequestError is why asking for the delete failed. It may have happened all the same, while the act is Pending.
+	RequestError string `json:"request_error,omitempty"`
+	// Refused says of an act that is Void or Failed that nothing was deleted, for certain: the world's last look forbade it, the API
+	// server refused it, or the node is still there long after.
+	Refused bool    `json:"refused,omitempty"`
+	ByHand  *ByHand `json:"by_hand,omitempty"` // nil: it was Unstuck's own decision
 
 	// Accepted is when the delete was accepted. Zero: it is not known that it was; it may have been refused, or whoever
 	// wrote down the intent may have ended before or after it.
@@ -92,7 +151,7 @@ type Outcome string
 // The outcomes. The zero value is an act under way.
 const (
 	Pending   Outcome = ""
-	Recovered Outcome = "recovered" // the node that took its place lets people in
+	Recovered Outcome = "recovered" // the node that took its place accepts logins
 	Escalated Outcome = "escalated" // it did not in time: a person must look
 	Void      Outcome = "void"      // nothing was deleted: the node had gone or changed before
 	Failed    Outcome = "failed"    // the delete was refused or cut off, and the node is still there: a person must look
@@ -137,37 +196,19 @@ func (a *Action) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// Phase says where a node stands on the way from well to cured.
-type Phase string
-
-// The phases.
-const (
-	Blind      Phase = "blind"      // we cannot tell how it is
-	Well       Phase = "well"       // it lets people in
-	Ailing     Phase = "ailing"     // something is wrong that a restart does not cure
-	Suspect    Phase = "suspect"    // stuck by a probe, not confirmed
-	Confirmed  Phase = "confirmed"  // stuck, often enough, for long enough, and corroborated
-	Unclear    Phase = "unclear"    // to be deleted, and it is not known whether that has happened
-	Recovering Phase = "recovering" // deleted, and not yet back
-	Lost       Phase = "escalated"  // deleted, and not back in time
-)
-
-// Phases lists every Phase.
-func Phases() []Phase {
-	return []Phase{Blind, Well, Ailing, Suspect, Confirmed, Unclear, Recovering, Lost}
-}
-
 // Decision is what was decided about one node, and all that led to it. The same value feeds log, metrics, cases,
 // API and command line.
 type Decision struct {
-	Broker string       `json:"broker"`
-	Node   string       `json:"node"`
-	UID    string       `json:"uid"`
-	At     time.Time    `json:"at"`
-	Status probe.Status `json:"status"`
-	Phase  Phase        `json:"phase"`
-	Action Action       `json:"action"`
-	Reason string       `json:"reason"` // one sentence for people
+	Broker string `json:"broker"`
+	Node   string `json:"node"`
+	UID    string `json:"uid"`
+	// Started is when its container started: another start of the same pod is another node. Zero: not known.
+	Started time.Time    `json:"node_started,omitzero"`
+	At      time.Time    `json:"at"`
+	Status  probe.Status `json:"status"`
+	Phase   Phase        `json:"phase"`
+	Action  Action       `json:"action"`
+	Reason  string       `json:"reason"` // one sentence for people
 
 	Evidence Evidence     `json:"evidence"`
 	Guards   []GuardState `json:"guards"` // every guard, in the order of Guards
@@ -182,8 +223,10 @@ type Evidence struct {
 	Of           int        `json:"of"`
 	Since        time.Time  `json:"since,omitzero"` // the first of them
 	Enough       bool       `json:"enough"`         // often enough and for long enough
-	Corroborated bool       `json:"corroborated"`   // a second witness agrees
-	Witness      string     `json:"witness"`        // what the second witness says, or why there is none
+	Corroborated bool       `json:"corroborated"`   // independent evidence agrees
+
+	Corroboration Corroboration `json:"corroboration,omitempty"` // which, or why there is none
+	Witness       string        `json:"witness"`                 // the same as a sentence
 }
 
 // Closed names the guards that are closed.
@@ -195,4 +238,19 @@ func (d Decision) Closed() []Guard {
 		}
 	}
 	return closed
+}
+
+// HeldBy names the guards that hold a deletion back: those that are closed, without the last questions where these have not been
+// asked, for another is closed.
+func (d Decision) HeldBy() []Guard {
+	var asked []Guard
+	for _, g := range d.Guards {
+		if !g.Open && !g.Unasked {
+			asked = append(asked, g.Guard)
+		}
+	}
+	if len(asked) > 0 {
+		return asked
+	}
+	return d.Closed()
 }

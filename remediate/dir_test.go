@@ -28,7 +28,7 @@ func TestADirGivesBackWhatWasSaved(t *testing.T) {
 	act := Act{ID: "x", Broker: "b", Node: "n", UID: "u", Case: "x", At: epoch, Outcome: Recovered, Settled: epoch, NewUID: "v"}
 	c := Case{
 		ID: "x", Broker: "b", Node: "n", UID: "u", Opened: epoch, Outcome: "recovered", Act: &act,
-		Decision: Decision{Broker: "b", Node: "n", At: epoch, Phase: Confirmed, Status: probe.Stuck, Guards: []GuardState{{Guard: GuardPeers, Open: true, Why: "w"}}},
+		Decision: Decision{Broker: "b", Node: "n", At: epoch, Phase: PhaseConfirmed, Status: probe.Stuck, Guards: []GuardState{{Guard: GuardPeers, Open: true, Why: "w"}}},
 		Results:  []probe.Result{{Kind: probe.Login, Reason: probe.AwaitTune, Stage: probe.StageTune, Started: epoch, Took: 12 * time.Second}},
 		Logs:     []probe.LogLine{{At: epoch, Text: "line"}}, Events: []Event{{At: epoch, Text: "first"}},
 	}

@@ -179,13 +179,13 @@ func TestOnlyWhoeverLeadsWarnsOfANode(t *testing.T) {
 			passes(time.Minute)
 			w.logins()
 			passes(time.Second)
-			if !strings.Contains(log.String(), `level=INFO msg="the node lets people in"`) {
-				t.Errorf("leading %s: a node that is well:\n%s", leading, log)
+			if !strings.Contains(log.String(), `level=INFO msg="the node accepts logins"`) {
+				t.Errorf("leading %s: a node that is healthy:\n%s", leading, log)
 			}
 			w.with(func() { w.reason["uid-of-rabbit-1"] = probe.AccessRefused })
 			w.logins()
 			passes(time.Second)
-			if got := strings.Contains(log.String(), `level=WARN msg="node changed"`); got != want || !strings.Contains(log.String(), "to=ailing") {
+			if got := strings.Contains(log.String(), `level=WARN msg="node changed"`); got != want || !strings.Contains(log.String(), "to=faulty") {
 				t.Errorf("leading %s: it warns: %t\n%s", leading, got, log)
 			}
 		})

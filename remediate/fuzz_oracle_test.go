@@ -24,14 +24,33 @@ func (w *fuzzWorld) mayAct(d Decision) {
 	if self.Terminating != probe.No || self.UID != d.UID {
 		t.Fatalf("acts upon %+v, decided about %s", self, d.UID)
 	}
-	since, ok := w.proved(d.UID, probe.Login)
+	key := life(self.UID, self.Started)
+	if w.critical != probe.No || (w.refuses != probe.No && w.lastLook(key).Reason != probe.ToolsUnresponsive) {
+		t.Fatalf("acts upon a node that refuses on purpose (%s), or that queues depend on (%s)", w.refuses, w.critical)
+	}
+	since, ok := w.proved(key, probe.Login)
 	kind := probe.Login
-	if !ok || !w.witnessed(d.UID, kind, since) || !w.peersWell(d.Node, kind, since) {
+	if !ok || !w.witnessed(key, kind, since) || !w.peersWell(d.Node, kind, since) {
 		kind = probe.Roundtrip
-		if since, ok = w.proved(d.UID, kind); !ok || !w.witnessed(d.UID, kind, since) || !w.peersWell(d.Node, kind, since) {
-			t.Fatalf("acts upon %s without proof: %s\n%+v", d.Node, d.Reason, w.seen[d.UID])
+		if since, ok = w.proved(key, kind); !ok || !w.witnessed(key, kind, since) || !w.peersWell(d.Node, kind, since) {
+			t.Fatalf("acts upon %s without proof: %s\n%+v", d.Node, d.Reason, w.seen[key])
 		}
 	}
+	if d.Evidence.Kind != kind {
+		t.Fatalf("acts upon %s for its %s, and what is proved is its %s", d.Node, d.Evidence.Kind, kind)
+	}
+}
+
+// life tells one start of one pod from another.
+func life(uid string, started time.Time) string { return uid + " since " + started.String() }
+
+func (w *fuzzWorld) lastLook(key string) (last probe.Result) {
+	for _, r := range w.seen[key] {
+		if r.Kind == probe.MaybeStuck {
+			last = r
+		}
+	}
+	return last
 }
 
 // mayAskAgain fails the test if an earlier deletion stands in the way of d: one that is under way, or the budget.
@@ -63,7 +82,7 @@ func (w *fuzzWorld) mayAskAgain(d Decision) {
 func (a fuzzAct) counts() bool { return a.refused && !a.crash && !a.lived }
 
 // bad says whether a result counts as stuck: the reason says so, or it cannot be connected to and its own tools, asked
-// since it was last well, cannot reach it.
+// since it was last healthy, cannot reach it.
 func (w *fuzzWorld) bad(all []probe.Result, i int) bool {
 	r := all[i]
 	if r.Reason != probe.Unreachable {
@@ -80,26 +99,33 @@ func (w *fuzzWorld) bad(all []probe.Result, i int) bool {
 	return false
 }
 
-// clears says whether r ends a run of kind.
-func clears(r probe.Result, kind probe.Kind) bool {
+// clears says whether r ends what probes of a kind said before, and from when on what they say counts again: those that began later
+// are of another run.
+func clears(r probe.Result, kind probe.Kind) (until time.Time, ok bool) {
 	answered := r.Status() == probe.Healthy || r.Status() == probe.Faulty
 	switch {
-	case kind == probe.Login:
-		return (r.Kind == probe.Login && answered) || (r.Kind == probe.Roundtrip && (answered || r.Stage > probe.StageOpen))
-	case r.Kind == probe.Login:
-		return r.Status() == probe.Faulty
+	case r.Kind == probe.Roundtrip && kind == probe.Login && (r.Status() == probe.Healthy || r.Stage > probe.StageOpen):
+		return loggedIn(r), true
+	case r.Kind == probe.Login && kind == probe.Roundtrip:
+		return r.Ended(), r.Status() == probe.Faulty
+	case r.Kind == probe.Roundtrip || r.Kind == kind:
+		return r.Ended(), answered
 	}
-	return r.Kind == probe.Roundtrip && answered
+	return time.Time{}, false
 }
 
 // proved says since when the results of kind have shown the node stuck: M of the last N, the latest among them and fresh,
 // for the minimum time, with no gap longer than results count and no more that could not tell in between than may be.
-func (w *fuzzWorld) proved(uid string, kind probe.Kind) (since time.Time, ok bool) {
-	all, p := w.seen[uid], w.policy
+func (w *fuzzWorld) proved(key string, kind probe.Kind) (since time.Time, ok bool) {
+	all, p := w.seen[key], w.policy
 	bad, unknown, looked := 0, 0, 0
 	var first, last probe.Result
+	var until time.Time
 	for i, r := range slices.Backward(all) {
-		if clears(r, kind) {
+		if at, ends := clears(r, kind); ends && at.After(until) {
+			until = at
+		}
+		if r.Kind == kind && !r.Started.After(until) {
 			return first.Started, ok
 		}
 		if r.Kind != kind || (kind == probe.Roundtrip && r.Stage <= probe.StageOpen) {
@@ -126,23 +152,112 @@ func (w *fuzzWorld) proved(uid string, kind probe.Kind) (since time.Time, ok boo
 	return first.Started, ok
 }
 
-// witnessed says whether the node's own tools agree: twice, and the second time since then.
-func (w *fuzzWorld) witnessed(uid string, kind probe.Kind, since time.Time) bool {
-	var latest *probe.Result
-	for _, r := range slices.Backward(w.seen[uid]) {
+// witnessed says whether the node's own tools agree, twice since then.
+func (w *fuzzWorld) witnessed(key string, kind probe.Kind, since time.Time) bool {
+	latest := w.lastLook(key)
+	if latest.Started.Before(since) || w.now.Sub(latest.Ended()) > w.policy.Evidence {
+		return false
+	}
+	if latest.Reason != probe.ToolsUnresponsive {
+		return w.persists(key, kind, since)
+	}
+	if kind != probe.Login || w.greeted(key, since) {
+		return false
+	}
+	for _, r := range slices.Backward(w.seen[key]) {
 		switch {
-		case r.Kind == probe.Login && r.Status() == probe.Healthy && latest != nil && latest.Reason == probe.ToolsUnresponsive:
+		case r.Kind == probe.Login && (r.Status() == probe.Healthy || r.Status() == probe.Faulty), r.Kind == probe.MaybeStuck && r.Processes != nil:
 			return false
-		case r.Kind != probe.MaybeStuck:
-		case latest == nil:
-			if latest = &r; r.Status() != probe.Stuck || r.Started.Before(since) || w.now.Sub(r.Ended()) > w.policy.Evidence {
-				return false
+		case r.Kind == probe.MaybeStuck && r.Started.Before(since) && !w.unanswered(key, r.Started, since):
+			return false
+		case r.Kind == probe.MaybeStuck && r.Reason == latest.Reason && latest.Started.Sub(r.Started) >= w.policy.PersistFor:
+			return true
+		}
+	}
+	return false
+}
+
+// unanswered says whether connecting timed out already when a look began, and only that was known of logins until a time.
+func (w *fuzzWorld) unanswered(key string, from, until time.Time) bool {
+	answer := false
+	for _, r := range w.seen[key] {
+		switch {
+		case r.Kind != probe.Login || r.Started.After(until):
+		case r.Reason == probe.Unreachable:
+			answer = answer || !r.Started.After(from)
+		case r.Status() != probe.Unknown:
+			answer = false
+		}
+	}
+	return answer
+}
+
+// persists says whether a process of the kind that fails hung in the same place in every whole look since a time that lies long
+// enough before the latest, with no fewer messages each time, and did not while the probes still succeeded. Where something waits
+// for the metadata store, nobody knows what channels and queues wait for.
+func (w *fuzzWorld) persists(key string, kind probe.Kind, since time.Time) bool {
+	var looks []probe.Result
+	var good, hung time.Time
+	for i, r := range w.seen[key] {
+		switch {
+		case r.Kind == probe.MaybeStuck && r.Processes != nil:
+			looks = append(looks, r)
+		case r.Kind != kind || kind == probe.Roundtrip && r.Stage <= probe.StageOpen:
+		case w.bad(w.seen[key], i):
+			hung = r.Ended()
+		case r.Started.Before(since) && (hung.IsZero() || r.Ended().Sub(hung) > w.policy.Evidence):
+			good = later(good, r.Ended())
+		}
+		if at, ok := clears(r, kind); ok {
+			if !hung.After(at) {
+				hung = time.Time{}
 			}
-		case r.Reason != latest.Reason || latest.Started.Sub(r.Started) < w.policy.PersistFor:
-		case r.Reason == probe.ToolsUnresponsive:
-			return kind == probe.Login && !w.greeted(uid)
-		default:
-			if stuck, _ := probe.Persisting(r.Processes, latest.Processes); stuck > 0 {
+			if at.Before(since) {
+				good = later(good, at)
+			}
+		}
+	}
+	list := func(r probe.Result) []probe.Process {
+		if kind == probe.Roundtrip {
+			return r.Processes.Work
+		}
+		return r.Processes.Logins
+	}
+	find := func(r probe.Result, id probe.ProcessID) (probe.Process, bool) {
+		for _, p := range list(r) {
+			if p.ID == id {
+				return p, true
+			}
+		}
+		return probe.Process{}, false
+	}
+	whole := looks
+	if kind == probe.Roundtrip {
+		for i, r := range slices.Backward(looks) {
+			if r.Processes.Waiting[probe.AwaitsMetadata] > 0 {
+				looks = looks[i+1:]
+				break
+			}
+		}
+		if len(looks) == 0 {
+			return false
+		}
+	}
+	last := looks[len(looks)-1]
+	for _, p := range list(last) {
+		chronic, next := false, p
+		for _, r := range whole {
+			if r.Started.Before(good) {
+				before, ok := find(r, p.ID)
+				chronic = ok && before.Stack == p.Stack || chronic && r.Processes.Truncated
+			}
+		}
+		for i := len(looks) - 2; i >= 0 && !chronic && !looks[i].Started.Before(since); i-- {
+			before, ok := find(looks[i], p.ID)
+			if !ok || before.Stack != p.Stack || before.Mailbox > next.Mailbox {
+				break
+			}
+			if next = before; last.Started.Sub(looks[i].Started) >= w.policy.PersistFor {
 				return true
 			}
 		}
@@ -150,11 +265,18 @@ func (w *fuzzWorld) witnessed(uid string, kind probe.Kind, since time.Time) bool
 	return false
 }
 
-// greeted says whether one of the last N failing logins came further than the greeting, which a frozen node does not send.
-func (w *fuzzWorld) greeted(uid string) bool {
+// greeted says whether one of the last N failing logins since a time came further than the greeting, which a frozen node does not send.
+func (w *fuzzWorld) greeted(key string, since time.Time) bool {
 	looked := 0
-	for _, r := range slices.Backward(w.seen[uid]) {
-		if clears(r, probe.Login) || looked == w.policy.Of {
+	var until time.Time
+	for _, r := range slices.Backward(w.seen[key]) {
+		if at, ends := clears(r, probe.Login); ends && at.After(until) {
+			until = at
+		}
+		if looked == w.policy.Of {
+			return false
+		}
+		if r.Kind == probe.Login && (!r.Started.After(until) || r.Started.Before(since) && r.Reason != probe.Unreachable) {
 			return false
 		}
 		if r.Kind == probe.Login {
@@ -167,22 +289,34 @@ func (w *fuzzWorld) greeted(uid string) bool {
 	return false
 }
 
-// peersWell says whether every other node stays, has let us in lately, is not known to be ill, and has had a look of this kind
-// since then that was good.
+// peersWell says whether every other node stays and accepts logins, or its logins hang too and its own processes say that they wait for
+// another node; and whether the peers have answered a probe of this kind since then: each a login, and one of them a round trip, which
+// must have been tried on each, and may not have begun to hang meanwhile.
 func (w *fuzzWorld) peersWell(name string, kind probe.Kind, since time.Time) bool {
+	peers, answers := 0, 0
 	for _, n := range w.obs.View.Nodes {
 		if n.Name == name {
 			continue
 		}
+		peers++
 		latest := map[probe.Kind]probe.Result{}
-		for _, r := range w.seen[n.UID] {
+		for _, r := range w.seen[life(n.UID, n.Started)] {
 			latest[r.Kind] = r
 		}
-		login := latest[probe.Login]
-		if n.Terminating != probe.No || login.Status() != probe.Healthy || w.now.Sub(login.Ended()) > w.policy.Fresh || latest[probe.MaybeStuck].Status() == probe.Stuck ||
-			latest[kind].Status() != probe.Healthy || !latest[kind].Started.After(since) {
+		login, look := latest[probe.Login], latest[probe.MaybeStuck]
+		if n.Terminating != probe.No {
 			return false
 		}
+		if look.Processes != nil && look.Reason == probe.OK && len(look.Processes.Logins) == 0 && w.now.Sub(look.Ended()) <= w.policy.Evidence && login.Status() != probe.Healthy {
+			answers++
+			continue // it waits for another node
+		}
+		if login.Status() != probe.Healthy || w.now.Sub(login.Ended()) > w.policy.Fresh || !latest[kind].Started.After(since) {
+			return false
+		}
+		if latest[kind].Status() == probe.Healthy || (kind == probe.Roundtrip && latest[kind].Status() == probe.Faulty && latest[kind].Stage > probe.StageOpen) {
+			answers++
+		}
 	}
-	return true
+	return answers == peers || kind == probe.Roundtrip && answers > 0
 }

@@ -2,32 +2,96 @@ package remediate
 
 import (
 	"slices"
+	"strings"
 	"sync"
+	"time"
 
 	"github.com/cjworkbench/unstuck/probe"
 )
 
-// Hosts knows which nodes, of all brokers, do not answer, and on which hosts they run. The zero value is ready; it is
-// safe for concurrent use.
+// Hosts knows which nodes, of all brokers, do not answer, on which hosts they run, and which brokers have the same nodes. The zero
+// value is ready; it is safe for concurrent use.
 type Hosts struct {
 	mu    sync.Mutex
-	nodes map[string]map[string]string // by broker and node: the host of a silent node
+	nodes map[string]map[string]silentNode // by broker and node
+	uids  map[string][]string              // by broker: the nodes that it last had
 }
 
-func (h *Hosts) set(n probe.Node, silent bool) {
+// Silent is something that does not answer.
+type Silent struct {
+	Name  string    // broker/node
+	Since time.Time // when it was first seen to be silent
+}
+
+type silentNode struct {
+	host, uid string
+	since     time.Time
+}
+
+// claim notes the nodes that a broker has now, unless v knows nothing, and gives those that others have as well: by UID, the names of
+// all brokers that do, sorted. Each of these has a budget of its own, and none may delete them.
+func (h *Hosts) claim(broker string, v probe.View) map[string][]string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if !v.At.IsZero() {
+		if h.uids == nil {
+			h.uids = make(map[string][]string)
+		}
+		h.uids[broker] = make([]string, 0, len(v.Nodes))
+		for _, n := range v.Nodes {
+			h.uids[broker] = append(h.uids[broker], n.UID)
+		}
+	}
+	if len(h.uids) < 2 {
+		return nil
+	}
+	mine := make(map[string]bool, len(v.Nodes))
+	for _, n := range v.Nodes {
+		mine[n.UID] = n.UID != ""
+	}
+	var shared map[string][]string
+	for other, uids := range h.uids {
+		if other == broker {
+			continue
+		}
+		for _, uid := range uids {
+			if !mine[uid] {
+				continue
+			}
+			if shared == nil {
+				shared = make(map[string][]string)
+			}
+			if shared[uid] == nil {
+				shared[uid] = []string{broker}
+			}
+			shared[uid] = append(shared[uid], other)
+		}
+	}
+	for _, names := range shared {
+		slices.Sort(names)
+	}
+	return shared
+}
+
+// set takes note of whether a node is silent at a time.
+func (h *Hosts) set(n probe.Node, silent bool, at time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.nodes == nil {
-		h.nodes = make(map[string]map[string]string)
+		h.nodes = make(map[string]map[string]silentNode)
 	}
 	if h.nodes[n.Broker] == nil {
-		h.nodes[n.Broker] = make(map[string]string)
+		h.nodes[n.Broker] = make(map[string]silentNode)
 	}
-	if silent && n.Host != "" {
-		h.nodes[n.Broker][n.Name] = n.Host
-	} else {
+	if !silent || n.Host == "" {
 		delete(h.nodes[n.Broker], n.Name)
+		return
 	}
+	now := silentNode{n.Host, n.UID, at}
+	if was, ok := h.nodes[n.Broker][n.Name]; ok && was.host == now.host && was.uid == now.uid {
+		now.since = was.since
+	}
+	h.nodes[n.Broker][n.Name] = now
 }
 
 // keep forgets the broker's nodes that are not in v, unless v knows nothing.
@@ -44,18 +108,18 @@ func (h *Hosts) keep(broker string, v probe.View) {
 	}
 }
 
-// silent lists the silent nodes of each host, as broker/node.
-func (h *Hosts) silent() map[string][]string {
+// silent lists the silent nodes of each host, by their names.
+func (h *Hosts) silent() map[string][]Silent {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	on := make(map[string][]string)
+	on := make(map[string][]Silent)
 	for broker, nodes := range h.nodes {
-		for name, host := range nodes {
-			on[host] = append(on[host], broker+"/"+name)
+		for name, node := range nodes {
+			on[node.host] = append(on[node.host], Silent{broker + "/" + name, node.since})
 		}
 	}
-	for _, names := range on {
-		slices.Sort(names)
+	for _, all := range on {
+		slices.SortFunc(all, func(a, b Silent) int { return strings.Compare(a.Name, b.Name) })
 	}
 	return on
 }

@@ -78,24 +78,6 @@ func (l *Loop) learn(ctx context.Context, v probe.View, seen bool) {
 	}
 }
 
-// abstain leaves the broker to others. What was seen of it counts no more, and what is written down is theirs.
-func (l *Loop) abstain(o Observation) {
-	if l.abstains != o.View.Elsewhere {
-		l.Log.Info("leaving the broker to another replica", "broker", l.Broker, "to", o.View.Elsewhere)
-	}
-	l.abstains = o.View.Elsewhere
-	l.mu.Lock()
-	l.mail = nil
-	l.mu.Unlock()
-	l.state, l.ledger, l.held = State{}, newLedger(), heldLock{}
-	clear(l.quorum)
-	clear(l.recent)
-	clear(l.asked)
-	clear(l.last)
-	l.publish(o, nil)
-	l.logFaults()
-}
-
 // recall reads what was done before, and takes up the cases that a predecessor left open.
 func (l *Loop) recall(ctx context.Context) error {
 	acts, err := l.readActs(ctx)

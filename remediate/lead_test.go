@@ -201,10 +201,10 @@ func (r *replica) Settled(a Act) {
 func (r *replica) RunNow(node string, kinds ...probe.Kind) {
 	r.mu.Lock()
 	n := r.nodes[slices.IndexFunc(r.nodes, func(x probe.Node) bool { return x.Name == node })]
-	result := probe.Result{Broker: "rabbit", Node: node, UID: n.UID, Kind: kinds[0], Reason: probe.OK, Started: time.Now(), Took: time.Millisecond}
+	result := probe.Result{Broker: "rabbit", Node: node, UID: n.UID, NodeStarted: n.Started, Kind: kinds[0], Reason: probe.OK, Started: time.Now(), Took: time.Millisecond}
 	if n.UID == r.wedged && kinds[0] == probe.MaybeStuck {
 		result.Reason = probe.ProcessesStuck
-		result.Processes = &probe.Processes{Total: 100, Suspicious: 3, StuckReaders: 1, Baseline: 2, StuckIDs: []probe.ProcessID{7}}
+		result.Processes = inLogin(probe.AwaitsLogin, 7)
 	}
 	r.mu.Unlock()
 	r.loop.Deliver(result)
@@ -220,7 +220,7 @@ func (r *replica) logins() {
 		if n.UID == wedged {
 			reason = probe.AwaitTune
 		}
-		r.loop.Deliver(probe.Result{Broker: "rabbit", Node: n.Name, UID: n.UID, Kind: probe.Login, Reason: reason, Started: time.Now().Add(-time.Second), Took: time.Second})
+		r.loop.Deliver(probe.Result{Broker: "rabbit", Node: n.Name, UID: n.UID, NodeStarted: n.Started, Kind: probe.Login, Reason: reason, Started: time.Now().Add(-time.Second), Took: time.Second})
 	}
 }
 
@@ -400,65 +400,6 @@ func TestANewLeaderClosesACaseWhoseNodeItHasSeenWellAllTheTime(t *testing.T) {
 			if c.Closed.IsZero() || (c.Outcome != outcomeBySelf && c.Outcome != outcomeOther) {
 				t.Errorf("%s is %q: %s", c.ID, c.Outcome, text(c.Events))
 			}
-		}
-	})
-}
-
-func TestABrokerThatIsLeftToOthersIsNeitherProbedNorDecidedUponAndBeginsAnewWhenItComesBack(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := newFakeWorld()
-		w.wedge()
-		const from, to = 30 * time.Second, 4 * time.Minute
-		away := false
-		w.onView = func(v *probe.View) {
-			if away {
-				v.Leading, v.Elsewhere = probe.No, "replica-b"
-			}
-		}
-		began := time.Now()
-		var journal int
-		var deleted time.Time
-		w.play(t, 8*time.Minute, func(since time.Duration) {
-			away = since >= from && since < to
-			switch {
-			case since == 2*from:
-				journal = len(w.journal)
-				s := w.loop.Snapshot()
-				if w.probed != 0 || len(s.Nodes) != 0 || s.View.Elsewhere != "replica-b" || s.Fault != "" {
-					t.Errorf("%d nodes are probed, and it says %+v", w.probed, s)
-				}
-			case since == to && len(w.journal) != journal:
-				t.Errorf("it did something meanwhile: %q", w.journal[journal:])
-			case w.did("delete") > 0 && deleted.IsZero():
-				deleted = time.Now()
-			}
-		})
-		if w.did("delete") != 1 {
-			t.Fatalf("the journal is %q", w.journal)
-		}
-		if after := deleted.Sub(began); after < to+DefaultPolicy().MinTime {
-			t.Errorf("after %s it deletes, so it counted what it saw before it left", after)
-		}
-		if w.probed != 3 {
-			t.Errorf("it probes %d nodes again", w.probed)
-		}
-	})
-}
-
-func TestAnOrderForABrokerThatIsLeftToOthersIsTheirs(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := newFakeWorld()
-		w.onView = func(v *probe.View) { v.Leading, v.Elsewhere = probe.No, "replica-b" }
-		var err error
-		w.play(t, time.Minute, func(since time.Duration) {
-			if since == 30*time.Second {
-				w.mu.Unlock()
-				defer w.mu.Lock()
-				_, err = w.loop.Delete(t.Context(), Order{Node: "rabbit-1", UID: "uid-of-rabbit-1", Reason: "a test", By: "ada"})
-			}
-		})
-		if !errors.Is(err, ErrNotLeading) || len(w.journal) > 0 {
-			t.Errorf("%v; the journal is %q", err, w.journal)
 		}
 	})
 }

@@ -94,7 +94,7 @@ func (l *Loop) keepLock(ctx context.Context) {
 // locked gives the decisions with that about node held back by the guard of whoever has the lock, and why.
 func locked(decisions []Decision, node string, why error) ([]Decision, error) {
 	g := closed("the lock cannot be taken: %s", why)
-	g.Guard = GuardOperating
+	g.Guard = GuardOperation
 	decisions = slices.Clone(decisions)
 	for i := range decisions {
 		d := &decisions[i]
@@ -102,8 +102,8 @@ func locked(decisions []Decision, node string, why error) ([]Decision, error) {
 			continue
 		}
 		d.Guards = slices.Clone(d.Guards)
-		d.Guards[slices.IndexFunc(d.Guards, func(g GuardState) bool { return g.Guard == GuardOperating })] = g
-		d.Action, d.Reason = Hold, "confirmed stuck; held back by "+string(GuardOperating)+": "+g.Why
+		d.Guards[slices.IndexFunc(d.Guards, func(g GuardState) bool { return g.Guard == GuardOperation })] = g
+		d.Action, d.Reason = Hold, "confirmed stuck; held back by "+string(GuardOperation)+": "+g.Why
 	}
-	return decisions, &HeldError{Closed: []GuardState{g}, Fixed: []Guard{GuardOperating}}
+	return decisions, &HeldError{Closed: []GuardState{g}, Fixed: []Guard{GuardOperation}}
 }

@@ -99,9 +99,9 @@ func TestADeletionWaitsForWhoeverHasTheLock(t *testing.T) {
 		var reason string
 		w.play(t, 10*time.Minute, func(since time.Duration) {
 			if since < 6*time.Minute {
-				if s := w.loop.Snapshot(); len(s.Nodes) == 3 && s.Nodes[1].Decision.Phase == Confirmed {
+				if s := w.loop.Snapshot(); len(s.Nodes) == 3 && s.Nodes[1].Decision.Phase == PhaseConfirmed {
 					d := s.Nodes[1].Decision
-					reason, guard = d.Reason, d.Guards[slices.IndexFunc(d.Guards, func(g GuardState) bool { return g.Guard == GuardOperating })]
+					reason, guard = d.Reason, d.Guards[slices.IndexFunc(d.Guards, func(g GuardState) bool { return g.Guard == GuardOperation })]
 				}
 				if w.did("act") > 0 || w.did("delete") > 0 {
 					t.Fatalf("the journal is %q while ada has the lock", w.journal)
@@ -112,7 +112,7 @@ func TestADeletionWaitsForWhoeverHasTheLock(t *testing.T) {
 			l.others = ""
 			l.mu.Unlock()
 		})
-		if guard.Open || !strings.Contains(guard.Why, "ada: deploy of abc") || !strings.Contains(reason, "held back by operating") {
+		if guard.Open || !strings.Contains(guard.Why, "ada: deploy of abc") || !strings.Contains(reason, "held back by operation-in-progress") {
 			t.Errorf("the guard says %+v, the reason is %q", guard, reason)
 		}
 		if w.did("delete uid-of-rabbit-1") != 1 {

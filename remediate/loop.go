@@ -95,16 +95,16 @@ type Loop struct {
 	state  State
 	view   probe.View // of this turn
 	quorum map[string]Quorum
-	recent map[string][]probe.Result
-	asked  map[string]time.Time // when a probe was last asked for, by node and kind
-	last   map[string]Decision
-	faults []string             // of this turn
-	faulty string               // the faults of the last turn, so that they are logged once
-	began  time.Time            // of Run
-	wrong  map[string]time.Time // what is wrong with how the broker is looked for, and since when
-	held   heldLock
-	// abstains is to whom the broker was left at the last turn; empty: it is watched here.
-	abstains string
+	// refusals are what the nodes themselves say, see askLast
+	refusals map[string]Refusal
+	recent   map[string][]probe.Result
+	asked    map[string]time.Time // when a probe was last asked for, by node and kind
+	last     map[string]Decision
+	faults   []string             // of this turn
+	faulty   string               // the faults of the last turn, so that they are logged once
+	began    time.Time            // of Run
+	wrong    map[string]time.Time // what is wrong with how the broker is looked for, and since when
+	held     heldLock
 	ledger
 
 	gate gate
@@ -120,7 +120,7 @@ func NewLoop(o Options) *Loop {
 	}
 	return &Loop{
 		Options: o, wake: make(chan struct{}, 1), orders: make(chan func(context.Context)), ended: make(chan struct{}), snapshot: Snapshot{Broker: o.Broker, Policy: o.Policy},
-		quorum: make(map[string]Quorum), recent: make(map[string][]probe.Result), asked: make(map[string]time.Time),
+		quorum: make(map[string]Quorum), refusals: make(map[string]Refusal), recent: make(map[string][]probe.Result), asked: make(map[string]time.Time),
 		last: make(map[string]Decision), ledger: newLedger(),
 	}
 }
@@ -173,11 +173,6 @@ func (l *Loop) Run(ctx context.Context) error {
 func (l *Loop) turn(ctx context.Context) time.Time {
 	o := l.observe(ctx, false)
 	now := time.Now()
-	if o.View.Elsewhere != "" {
-		l.abstain(o)
-		return now.Add(l.Every)
-	}
-	l.abstains = ""
 	state, decisions := Decide(l.state, o, l.Policy, now)
 	l.state = state
 	if l.mayWrite() {
@@ -185,8 +180,8 @@ func (l *Loop) turn(ctx context.Context) time.Time {
 	}
 	l.settled(ctx)
 	l.keepLock(ctx)
-	if i := slices.IndexFunc(decisions, l.wantsQuorum); i >= 0 {
-		l.askQuorum(ctx, decisions[i].Node)
+	if i := slices.IndexFunc(decisions, l.wantsAnswers); i >= 0 {
+		l.askLast(ctx, decisions[i])
 		o.Results = nil
 		l.state, decisions = Decide(l.state, o, l.Policy, time.Now())
 	}
@@ -213,23 +208,16 @@ func (l *Loop) turn(ctx context.Context) time.Time {
 // act the pauses are read afresh.
 func (l *Loop) observe(ctx context.Context, toAct bool) Observation {
 	l.faults = nil
-	o := Observation{Quorum: l.quorum, NoCommands: l.Exec == nil}
+	o := Observation{Quorum: l.quorum, Refusals: l.refusals, NoCommands: l.Exec == nil}
 	var err error
 	if o.View, err = l.look(ctx); err != nil {
 		o.View = l.view // the nodes that were there, of which nothing is known now
 		o.View.At, o.View.Leading, o.View.Operating, o.View.Problems = time.Time{}, probe.CannotTell, probe.CannotTell, nil
 		l.fault("look at the nodes: " + err.Error())
 	} else {
-		if o.View.Elsewhere != "" {
-			o.View.Nodes = nil
-		}
 		l.Runner.SetNodes(o.View.Nodes)
 	}
 	l.view = o.View
-	if o.View.Elsewhere != "" {
-		l.leads = false
-		return o
-	}
 	l.learn(ctx, o.View, err == nil)
 	o.HistoryKnown = l.history
 	o.Pauses, o.PausesKnown = l.readPauses(ctx, toAct)
@@ -250,7 +238,7 @@ func (l *Loop) observe(ctx context.Context, toAct bool) Observation {
 			l.recent[r.Node] = slices.Delete(l.recent[r.Node], 0, extra)
 		}
 	}
-	o.SilentOnHosts = l.Hosts.silent()
+	o.SilentOnHosts, o.ClaimedBy = l.Hosts.silent(), l.Hosts.claim(l.Broker, o.View)
 	return o
 }
 
@@ -332,7 +320,7 @@ func (l *Loop) publish(o Observation, decisions []Decision) {
 			}
 		}
 		ns.Stuck = d.Evidence.Since
-		l.Hosts.set(ns.Node, !ns.Stuck.IsZero() || state.Latest[probe.Login].Reason == probe.Unreachable)
+		l.Hosts.set(ns.Node, l.silent(d, state), s.At)
 		s.Nodes = append(s.Nodes, ns)
 	}
 	l.Hosts.keep(l.Broker, o.View)
@@ -340,6 +328,14 @@ func (l *Loop) publish(o Observation, decisions []Decision) {
 	l.snapshot = s
 	l.mu.Unlock()
 	l.Recorder.Turned(s)
+}
+
+// silent says whether a node does not answer, and does not just wait for another one.
+func (l *Loop) silent(d Decision, n NodeState) bool {
+	if n.victim(l.Policy, d.At) {
+		return false
+	}
+	return d.Evidence.Kind == l.Policy.voice() || n.Latest[probe.Login].Reason == probe.Unreachable
 }
 
 // forget drops what was kept of nodes that are no more, unless v knows nothing. Open cases stay.
@@ -352,6 +348,7 @@ func (l *Loop) forget(v probe.View) {
 		here[n.Name] = true
 	}
 	maps.DeleteFunc(l.quorum, func(name string, _ Quorum) bool { return !here[name] })
+	maps.DeleteFunc(l.refusals, func(name string, _ Refusal) bool { return !here[name] })
 	maps.DeleteFunc(l.recent, func(name string, _ []probe.Result) bool { return !here[name] })
 	maps.DeleteFunc(l.last, func(name string, _ Decision) bool { return !here[name] })
 	maps.DeleteFunc(l.asked, func(key string, at time.Time) bool { return time.Since(at) > time.Hour })

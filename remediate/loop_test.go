@@ -29,11 +29,11 @@ type fakeWorld struct {
 	acts    []Act
 	pauses  []Pause
 	loop    *Loop
+	warning string // what each command says on standard error
 
 	// What fails, if not nil.
 	viewErr, saveCaseErr, saveActsErr, actsErr, pausesErr, deleteErr error
 
-	probed   int           // how many nodes the runner was last told to probe
 	slowSave time.Duration // how long writing down the acts takes
 
 	exec   func(n probe.Node, command string) (int, string)
@@ -51,13 +51,44 @@ func newFakeWorld() *fakeWorld {
 	return w
 }
 
-// answered is what a command prints on a node that is well, and on which nothing depends.
+// answered is what a command prints on a node that is healthy, and on which nothing depends.
 func answered(command string) string {
-	if strings.Contains(command, "check_if_node_is") {
+	switch {
+	case strings.Contains(command, "check_if_node_is"):
 		return "Node rabbit@rabbit-0 reported no quorum queues with minimum quorum"
+	case strings.Contains(command, "unstuck limits end"):
+		return freeNode
+	case strings.Contains(command, "unstuck quorum"):
+		return "unstuck quorum asked rabbit@rabbit-0 without rabbit@rabbit-1\nunstuck quorum ok 0 of 3 alone 0\nok\n"
 	}
 	return "{}"
 }
+
+// freeNode is what a node answers to LimitsQuestion that is full in no respect.
+const freeNode = `node=rabbit@rabbit-1
+rabbitmq=3.10.8
+erlang=25
+state=ready
+maintenance=regular
+handshake_timeout_ms=10000
+alarms=none
+alarms_elsewhere=none
+file_handles_used=2
+file_handles_limit=927
+sockets_used=0
+sockets_limit=832
+descriptors_used=61
+descriptors_limit=1024
+processes_used=300
+processes_limit=1048576
+ports_used=40
+ports_limit=65536
+connections=0
+connection_max=infinity
+listener=amqp 0.0.0.0 5672 running 0 infinity 1
+unstuck limits end
+ok
+`
 
 func (w *fakeWorld) note(format string, args ...any) {
 	w.journal = append(w.journal, fmt.Sprintf(format, args...))
@@ -84,11 +115,7 @@ func (w *fakeWorld) Delete(_ context.Context, n probe.Node, grace time.Duration)
 	return w.deleteErr
 }
 
-func (w *fakeWorld) SetNodes(nodes []probe.Node) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.probed = len(nodes)
-}
+func (w *fakeWorld) SetNodes([]probe.Node)      {}
 func (w *fakeWorld) SetPace(string, probe.Pace) {}
 func (w *fakeWorld) Late() time.Duration        { return 0 }
 
@@ -102,10 +129,21 @@ func (w *fakeWorld) RunNow(node string, kinds ...probe.Kind) {
 	if reason == "" {
 		reason = probe.OK
 	}
-	w.loop.Deliver(probe.Result{
-		Broker: "rabbit", Node: node, UID: n.UID, Kind: kinds[0], Reason: reason, Stage: probe.StageDeclare, Started: time.Now(), Took: time.Millisecond,
-		Processes: &probe.Processes{Total: 100, Suspicious: 3, StuckReaders: 1, Baseline: 2, StuckIDs: []probe.ProcessID{7}, SuspiciousIDs: []probe.ProcessID{7}},
-	})
+	r := probe.Result{
+		Broker: "rabbit", Node: node, UID: n.UID, NodeStarted: n.Started, Kind: kinds[0], Reason: reason, Stage: probe.StageDeclare,
+		Started: time.Now(), Took: time.Millisecond,
+	}
+	switch reason {
+	case probe.ToolsUnresponsive:
+		r.ErlangNode = "rabbit@" + node
+	case probe.WorkWaits:
+		r.Processes = atWork(1, 1, 7)
+	case probe.ProcessesStuck:
+		r.Processes = inLogin(probe.AwaitsLogin, 7)
+	default:
+		r.Processes = &probe.Processes{Total: 100, Suspicious: 2, Baseline: 2}
+	}
+	w.loop.Deliver(r)
 }
 
 func (w *fakeWorld) SaveCase(_ context.Context, c Case) error {
@@ -153,12 +191,13 @@ func (w *fakeWorld) Acts(context.Context, string) ([]Act, error) {
 
 func (w *fakeWorld) Pauses(context.Context) ([]Pause, error) { return w.pauses, w.pausesErr }
 
-func (w *fakeWorld) Exec(_ context.Context, n probe.Node, argv []string, stdout, _ io.Writer) (int, error) {
+func (w *fakeWorld) Exec(_ context.Context, n probe.Node, argv []string, stdout, stderr io.Writer) (int, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	command := strings.Join(argv, " ")
 	exit, out := w.exec(n, command)
 	_, _ = io.WriteString(stdout, out)
+	_, _ = io.WriteString(stderr, w.warning)
 	return exit, nil
 }
 
@@ -217,7 +256,7 @@ func (w *fakeWorld) logins() {
 		if reason == "" {
 			reason = probe.OK
 		}
-		results = append(results, probe.Result{Broker: "rabbit", Node: n.Name, UID: n.UID, Kind: probe.Login, Reason: reason, Started: time.Now().Add(-time.Second), Took: time.Second})
+		results = append(results, probe.Result{Broker: "rabbit", Node: n.Name, UID: n.UID, NodeStarted: n.Started, Kind: probe.Login, Reason: reason, Started: time.Now().Add(-time.Second), Took: time.Second})
 	}
 	w.mu.Unlock()
 	for _, r := range results {
@@ -274,10 +313,10 @@ func TestAStuckNodeIsDeletedOnceAndItsCaseTellsTheStory(t *testing.T) {
 				t.Errorf("event %d goes back in time or says something again: %+v", i, c.Events)
 			}
 		}
-		if c.Decision.Phase != Confirmed || c.Decision.Action != Delete {
+		if c.Decision.Phase != PhaseConfirmed || c.Decision.Action != Delete {
 			t.Errorf("the case keeps the decision %+v, want the one that led to the deletion", c.Decision)
 		}
-		if s := w.loop.Snapshot(); len(s.Nodes) != 3 || s.Nodes[1].Decision.Phase != Well || len(s.Acts) != 1 || s.Fault != "" {
+		if s := w.loop.Snapshot(); len(s.Nodes) != 3 || s.Nodes[1].Decision.Phase != PhaseHealthy || len(s.Acts) != 1 || s.Fault != "" {
 			t.Errorf("the snapshot is %+v", s)
 		}
 	})
@@ -381,8 +420,8 @@ func TestNodesAreStillShownWhenTheWorldCannotBeSeen(t *testing.T) {
 			t.Errorf("%d nodes are shown, the fault is %q, the journal is %q", len(s.Nodes), s.Fault, w.journal)
 		}
 		for _, n := range s.Nodes {
-			if !slices.Contains(n.Decision.Closed(), GuardOurselves) {
-				t.Errorf("%s: the guard ourselves is open", n.Name)
+			if !slices.Contains(n.Decision.Closed(), GuardSelfDegraded) {
+				t.Errorf("%s: the guard self-degraded is open", n.Name)
 			}
 		}
 	})
@@ -435,14 +474,14 @@ func TestANodeThatIsGoneOrChangedIsNotADeletion(t *testing.T) {
 	}
 }
 
-func TestADeleteThatFailsIsNotTriedAgainAndAPersonIsToldWhy(t *testing.T) {
+func TestADeleteThatFailsIsTriedAgainAfterAnHourAndAPersonIsToldWhy(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newFakeWorld()
 		w.wedge()
 		w.deleteErr = errors.New("forbidden")
 		w.play(t, 90*time.Second, nil)
 		d := w.loop.Snapshot().Nodes[1].Decision
-		if d.Phase != Unclear || !strings.HasPrefix(d.Reason, "not known to be deleted") || !strings.Contains(d.Reason, "forbidden") {
+		if d.Phase != PhaseDeletionUnconfirmed || !strings.HasPrefix(d.Reason, "not known to be deleted") || !strings.Contains(d.Reason, "forbidden") {
 			t.Errorf("just afterwards the node is %s: %s", d.Phase, d.Reason)
 		}
 		w.play(t, 40*time.Minute, nil) // another daemon: it knows what was written down
@@ -450,7 +489,7 @@ func TestADeleteThatFailsIsNotTriedAgainAndAPersonIsToldWhy(t *testing.T) {
 		if w.did("delete") != 1 || w.acts[0].Outcome != Failed || w.did("settled uid-of-rabbit-1: failed") != 1 {
 			t.Errorf("acts are %+v, the journal is %q", w.acts, w.journal)
 		}
-		if d.Phase != Confirmed || !slices.Contains(d.Closed(), GuardBudget) || !strings.Contains(d.Reason, "forbidden") {
+		if d.Phase != PhaseConfirmed || !slices.Equal(d.HeldBy(), []Guard{GuardStartupGrace}) || !strings.Contains(d.Reason, "forbidden") {
 			t.Errorf("later the node is %s: %s", d.Phase, d.Reason)
 		}
 		if c := w.onlyCase(t); c.Outcome != string(Failed) || !c.Closed.IsZero() {
@@ -474,7 +513,7 @@ func TestADeletionThatIsNotKnownToBeAskedForAndLeavesTheNodeThereIsVoid(t *testi
 		w.acts = []Act{{ID: "c", Case: "c", Broker: "rabbit", Node: "rabbit-1", UID: "uid-of-rabbit-1", At: time.Now().Add(-time.Second)}}
 		w.cases["c"] = Case{ID: "c", Broker: "rabbit", Node: "rabbit-1", UID: "uid-of-rabbit-1"} // it ended before it could say more
 		w.play(t, time.Minute, nil)
-		if d := w.loop.Snapshot().Nodes[1].Decision; d.Phase != Unclear || strings.Contains(d.Reason, "deleted;") {
+		if d := w.loop.Snapshot().Nodes[1].Decision; d.Phase != PhaseDeletionUnconfirmed || strings.Contains(d.Reason, "deleted;") {
 			t.Errorf("the node is %s: %s", d.Phase, d.Reason)
 		}
 		w.play(t, 10*time.Minute, nil)
@@ -631,52 +670,71 @@ func (d deleteFunc) Delete(ctx context.Context, n probe.Node, grace time.Duratio
 	return d.delete(ctx, n, grace)
 }
 
-func TestAPeerThatIsQuorumCriticalHoldsTheDeletionBack(t *testing.T) {
-	const critical = "Error:\nThe following quorum queues would lose their quorum if node rabbit@rabbit-0 is shut down: q1 in vhost /"
+func TestQueuesThatDependOnTheNodeHoldItsDeletionBack(t *testing.T) {
+	const critical = "queue 'qq' in vhost '/' would lose quorum if node rabbit@rabbit-1 is stopped\n" // 3.10.8
 	rows := []struct {
 		name string
 		exec func(n probe.Node, command string) (int, string)
 		want int
 		why  string
 	}{
-		{"a peer has queues with no member to spare", func(n probe.Node, command string) (int, string) {
-			if strings.Contains(command, "check_if_node_is_quorum_critical") && n.Name == "rabbit-2" {
+		{"the node has queues with no member to spare", func(n probe.Node, command string) (int, string) {
+			if strings.Contains(command, "check_if_node_is_quorum_critical") && n.Name == "rabbit-1" {
 				return 69, critical
 			}
 			return 0, answered(command)
-		}, 0, "q1 in vhost"},
+		}, 0, "queue 'qq' in vhost"},
+		{"a peer has a queue of one member, which is none of the node's", func(n probe.Node, command string) (int, string) {
+			if strings.Contains(command, "check_if_node_is_quorum_critical") && n.Name != "rabbit-1" {
+				return 69, critical
+			}
+			return 0, answered(command)
+		}, 1, ""},
 		{"the node leads a mirrored queue without a copy", func(n probe.Node, command string) (int, string) {
 			if strings.Contains(command, "check_if_node_is_mirror_sync_critical") && n.Name == "rabbit-1" {
 				return 69, "Error:\nThe following classic mirrored queues without online synchronised mirrors"
 			}
 			return 0, answered(command)
 		}, 0, "classic mirrored queues"},
-		{"a peer's app is stopped", func(_ probe.Node, command string) (int, string) {
-			if strings.Contains(command, "check_if") {
+		{"the node cannot say, and its peers say that everything is healthy", func(_ probe.Node, command string) (int, string) {
+			if strings.Contains(command, "quorum_critical") {
+				return 75, "timed out"
+			}
+			return 0, answered(command)
+		}, 1, ""},
+		{"the node says ok, which is no answer, and its peers that something would have no majority", func(_ probe.Node, command string) (int, string) {
+			switch {
+			case strings.Contains(command, "quorum_critical"):
+				return 0, "ok"
+			case strings.Contains(command, "unstuck quorum"):
+				return 0, "unstuck quorum asked rabbit@rabbit-0 without rabbit@rabbit-1\n" +
+					"unstuck quorum lacks quorum members=2 online=1 vhost=%2F name=orders\nunstuck quorum critical 1 of 4 alone 0\nok\n"
+			}
+			return 0, answered(command)
+		}, 0, "no majority: quorum %2F orders"},
+		{"the node cannot say which mirrored queues it leads", func(_ probe.Node, command string) (int, string) {
+			if strings.Contains(command, "mirror_sync") {
+				return 75, "timed out"
+			}
+			return 0, answered(command)
+		}, 0, "exit 75"},
+		{"nobody's app runs", func(_ probe.Node, command string) (int, string) {
+			if strings.Contains(command, "check_if") || strings.Contains(command, "unstuck quorum") {
 				return 64, "Error: this command requires the 'rabbit' app to be running on the target node. Arguments given: " + command
 			}
 			return 0, answered(command)
 		}, 0, "exit 64"},
-		{"a peer says ok, which is no answer to this question", func(_ probe.Node, command string) (int, string) {
-			if strings.Contains(command, "quorum_critical") {
-				return 0, "ok"
-			}
-			return 0, answered(command)
-		}, 0, "exit 0"},
-		{"a peer says nothing", func(probe.Node, string) (int, string) { return 0, "" }, 0, "exit 0"},
-		{"a peer takes itself for the only node", func(probe.Node, string) (int, string) {
+		{"nobody says anything", func(probe.Node, string) (int, string) { return 0, "" }, 0, "exit 0"},
+		{"everybody takes itself for the only node", func(probe.Node, string) (int, string) {
 			return 0, "Node rabbit@rabbit-0 seems to be the only one in a single node cluster, the check does not apply"
 		}, 0, "only one"},
-		{"a peer is in maintenance mode", func(probe.Node, string) (int, string) {
-			return 0, "Node rabbit@rabbit-0 seems to be in maintenance mode, the check does not apply"
-		}, 0, "maintenance"},
 		{"the broker has no mirrored queues any more", func(_ probe.Node, command string) (int, string) {
 			if strings.Contains(command, "mirror_sync") {
 				return 0, "ok\n"
 			}
 			return 0, answered(command)
 		}, 1, ""},
-		{"a peer cannot say", func(probe.Node, string) (int, string) { return 75, "timed out" }, 0, "exit 75"},
+		{"nobody can say", func(probe.Node, string) (int, string) { return 75, "timed out" }, 0, "exit 75"},
 		{"the broker does not know the question", func(_ probe.Node, command string) (int, string) {
 			if name := command[strings.LastIndex(command, " ")+1:]; strings.HasPrefix(name, "check_if") {
 				return 64, "Command '" + name + "' not found."
@@ -733,7 +791,7 @@ func TestARoundTripThatHangsHasThePeersTriedAndTheLockHolderNamed(t *testing.T) 
 		w.looks["uid-of-rabbit-0"], w.looks["uid-of-rabbit-2"] = probe.AwaitDeclare, probe.AwaitDeclare
 		w.looks["uid-of-rabbit-1"] = probe.ProcessesStuck
 		w.play(t, 5*time.Minute, func(time.Duration) {
-			go w.loop.Deliver(probe.Result{Node: "rabbit-1", UID: "uid-of-rabbit-1", Kind: probe.Roundtrip, Reason: probe.AwaitDeclare, Stage: probe.StageDeclare, Started: time.Now().Add(-time.Second), Took: time.Second})
+			go w.loop.Deliver(probe.Result{Node: "rabbit-1", UID: "uid-of-rabbit-1", NodeStarted: w.nodes[1].Started, Kind: probe.Roundtrip, Reason: probe.AwaitDeclare, Stage: probe.StageDeclare, Started: time.Now().Add(-time.Second), Took: time.Second})
 		})
 		if w.did("run roundtrip on rabbit-0") == 0 || w.did("run roundtrip on rabbit-2") == 0 || w.did("delete") != 0 {
 			t.Errorf("the journal is %q", w.journal)
@@ -751,12 +809,13 @@ func TestARoundTripThatHangsHasThePeersTriedAndTheLockHolderNamed(t *testing.T) 
 func TestHostsShowWhatIsSilentAcrossBrokers(t *testing.T) {
 	var h Hosts
 	a, b := probe.Node{Broker: "a", Name: "n", Host: "h"}, probe.Node{Broker: "b", Name: "n", Host: "h"}
-	h.set(a, true)
-	h.set(b, true)
-	if got := h.silent()["h"]; !slices.Equal(got, []string{"a/n", "b/n"}) {
+	h.set(a, true, epoch)
+	h.set(b, true, epoch.Add(time.Minute))
+	h.set(a, true, epoch.Add(time.Hour)) // still
+	if got := h.silent()["h"]; !slices.Equal(got, []Silent{{"a/n", epoch}, {"b/n", epoch.Add(time.Minute)}}) {
 		t.Errorf("silent on h: %v", got)
 	}
-	h.set(a, false)
+	h.set(a, false, epoch)
 	h.keep("b", probe.View{At: time.Now()})
 	if got := h.silent(); len(got) != 0 {
 		t.Errorf("silent: %v, want none", got)

@@ -1,6 +1,7 @@
 package remediate
 
 import (
+	"slices"
 	"time"
 
 	"github.com/cjworkbench/unstuck/probe"
@@ -10,14 +11,7 @@ import (
 // each login leaks processes there; and asks for the looks that a decision is still waiting for.
 func (l *Loop) pace(decisions []Decision) {
 	for _, d := range decisions {
-		switch d.Phase {
-		case Confirmed:
-			l.Runner.SetPace(d.Node, probe.PaceConfirmed)
-		case Suspect, Unclear, Recovering, Lost:
-			l.Runner.SetPace(d.Node, probe.PaceSuspect)
-		case Blind, Well, Ailing:
-			l.Runner.SetPace(d.Node, probe.PaceNormal)
-		}
+		l.Runner.SetPace(d.Node, d.Phase.pace())
 		l.confirm(d)
 		if d.Evidence.Kind == probe.Roundtrip {
 			l.lookAtPeers(d, decisions)
@@ -36,37 +30,63 @@ func (l *Loop) confirm(d Decision) {
 	case ev.Kind != "" && (look.Started.Before(ev.Since) || look.Reason == ""):
 		l.ask(d.Node, probe.MaybeStuck, look.Started, 0)
 	case ev.Kind != "" && !ev.Corroborated:
-		l.ask(d.Node, probe.MaybeStuck, look.Started, l.Policy.PersistFor)
+		l.ask(d.Node, probe.MaybeStuck, ns.compared(ev), l.Policy.PersistFor)
 	case ev.Kind != "", look.Status() == probe.Stuck, ns.Latest[probe.Login].Reason == probe.Unreachable:
 		l.ask(d.Node, probe.MaybeStuck, look.Started, l.Policy.Evidence/4)
 	}
-	if ev.Kind == probe.Roundtrip {
+	if ev.Kind == probe.Roundtrip || l.awaitsTrip(d) {
 		wait := l.Policy.MinTime / 4
-		if d.Phase == Confirmed {
+		if d.Phase == PhaseConfirmed {
 			wait = l.Policy.Fresh / 2
 		}
 		l.ask(d.Node, probe.Roundtrip, ns.Latest[probe.Roundtrip].Started, wait)
 	}
 }
 
+// compared is when the look began that the next one is compared with: the first that shows what hangs, or else the latest.
+func (n NodeState) compared(ev Evidence) time.Time {
+	if ev.Corroboration == ToolsOnce {
+		return n.firstTools(ev)
+	}
+	if ev.Corroboration == SeenOnce {
+		for _, r := range n.Looks {
+			if own, unknown := n.all(ev.Kind, r); !r.Started.Before(ev.Since) && len(own)+len(unknown) > 0 {
+				return r.Started
+			}
+		}
+	}
+	return n.Latest[probe.MaybeStuck].Started // something has moved, or nothing hangs
+}
+
+// awaitsTrip says whether a round trip is what will show that d's node is cured.
+func (l *Loop) awaitsTrip(d Decision) bool {
+	return slices.ContainsFunc(l.state.Acts, func(a Act) bool {
+		return a.Node == d.Node && a.Probe == probe.Roundtrip && (a.Outcome == Pending || a.Outcome == Escalated)
+	})
+}
+
 // lookAtPeers asks for a round trip through each peer that has not had one since the node's own began to hang: what
 // hangs everywhere at once is nobody's own fault.
 func (l *Loop) lookAtPeers(d Decision, decisions []Decision) {
 	for _, peer := range decisions {
-		latest := l.state.Nodes[peer.Node].Latest[probe.Roundtrip].Started
-		if peer.Node != d.Node && !latest.After(d.Evidence.Since) {
-			l.ask(peer.Node, probe.Roundtrip, latest, 0)
+		latest := l.state.Nodes[peer.Node].Latest[probe.Roundtrip]
+		switch {
+		case peer.Node == d.Node:
+		case !latest.Started.After(d.Evidence.Since):
+			l.ask(peer.Node, probe.Roundtrip, latest.Started, 0)
+		case !hasAnswered(latest): // it hung as well; a frozen node makes it hang for a while
+			l.ask(peer.Node, probe.Roundtrip, latest.Started, l.Policy.MinTime/4)
 		}
 	}
 }
 
-// ask asks for a probe of node, wait after its last began. It asks once, and again if nothing comes of it.
+// ask asks for a probe of node, wait after an earlier one began. It asks once, and again if nothing comes of it.
 func (l *Loop) ask(node string, kind probe.Kind, last time.Time, wait time.Duration) {
 	const patience = 30 * time.Second
 	key := node + "/" + string(kind)
-	now := time.Now()
+	now, due := time.Now(), last.Add(wait)
 	asked := l.asked[key]
-	if now.Sub(last) < wait || (asked.After(last) && now.Sub(asked) < patience+wait) {
+	if now.Before(due) || !asked.Before(due) && now.Sub(asked) < patience+wait {
 		return
 	}
 	l.asked[key] = now

@@ -49,8 +49,8 @@ type Policy struct {
 
 	// PersistFor is how far apart two looks at a node's processes must be at least that show the same ones stuck.
 	PersistFor time.Duration
-	// AboveBaseline is by how many suspicious processes those that persist must exceed the node's baseline, where
-	// no reader and no channel is among them.
+	// AboveBaseline is how many connections must hang in their login in the same place where it is not known for whom they
+	// wait.
 	AboveBaseline int
 	// LogSilence, if not zero, asks for a node's log to have been silent for so long before it counts as stuck.
 	LogSilence time.Duration
@@ -62,7 +62,7 @@ type Policy struct {
 
 	StartupAllowance time.Duration // a node younger than this is never deleted
 	Cooldown         time.Duration // after an act on the broker has settled
-	Settle           time.Duration // for the new node to let people in; then a person is asked for
+	Settle           time.Duration // for the new node to accept logins; then a person is asked for
 	Grace            time.Duration // for the node to stop by itself
 
 	// App: the nodes are the pods of an application, which is judged by its log. Nobody can log in to it, or run a command
@@ -82,7 +82,7 @@ type Policy struct {
 // DefaultPolicy observes, with the thresholds that the documentation gives.
 func DefaultPolicy() Policy {
 	return Policy{
-		Mode: Observe, Needed: 3, Of: 4, MinTime: time.Minute,
+		Mode: Observe, Needed: 3, Of: 4, MinTime: 45 * time.Second,
 		PersistFor: 40 * time.Second, AboveBaseline: 20,
 		Fresh: 2 * time.Minute, Evidence: 10 * time.Minute,
 		StartupAllowance: 5 * time.Minute, Cooldown: 10 * time.Minute, Settle: 10 * time.Minute, Grace: 30 * time.Second,
@@ -91,7 +91,7 @@ func DefaultPolicy() Policy {
 	}
 }
 
-// voice is the kind of probe that tells whether a node is well.
+// voice is the kind of probe that tells whether a node is healthy.
 func (p Policy) voice() probe.Kind {
 	if p.App {
 		return probe.LogAge
@@ -99,12 +99,12 @@ func (p Policy) voice() probe.Kind {
 	return probe.Login
 }
 
-// Wellness says what a node does that is well.
+// Wellness says what a node does that is healthy.
 func (p Policy) Wellness() string {
 	if p.App {
 		return "writes its log"
 	}
-	return "lets people in"
+	return "accepts logins"
 }
 
 // Window is a span of time on some days of the week, in UTC. To may lie before From: the window then ends on the

@@ -4,11 +4,26 @@
 # most: by default that takes a minute each.
 set -euo pipefail
 duration=$1 found=0
+output=$(mktemp)
+trap 'rm -f "$output"' EXIT
+
+fuzz() {
+  go test -run '^$' -fuzz "^$2\$" -fuzztime "$duration" -fuzzminimizetime 20x "./$1" 2>&1 | tee "$output"
+}
+
+# Go before 1.27 now and then reports the end of the time as a failure (golang/go#75804). That names no input, as each
+# failure of ours does, and only then the target is run again.
+overslept() {
+  grep -q '^ *context deadline exceeded$' "$output" && ! grep -q 'Failing input' "$output"
+}
 
 while IFS=: read -r file target; do
   found=$((found + 1))
   echo "== ${file%/*} $target for $duration"
-  go test -run '^$' -fuzz "^$target\$" -fuzztime "$duration" -fuzzminimizetime 20x "./${file%/*}"
+  if ! fuzz "${file%/*}" "$target"; then
+    overslept
+    fuzz "${file%/*}" "$target"
+  fi
 done < <(git ls-files --cached --others --exclude-standard '*_test.go' |
   xargs grep -oE '^func Fuzz[A-Za-z0-9_]*' /dev/null | sed 's/:func /:/')
 

@@ -18,17 +18,16 @@ type Brokers struct {
 
 // Broker is one broker, and in Brokers as well as the answer to /api/v1/brokers/{broker}.
 type Broker struct {
-	Broker    string            `json:"broker"`
-	Mode      remediate.Mode    `json:"mode"`               // observe or remediate
-	At        time.Time         `json:"at,omitzero"`        // of the loop's last turn, which this is the state of
-	Stale     bool              `json:"stale"`              // that turn is too long ago, or there was none
-	Fault     string            `json:"fault,omitzero"`     // what went wrong in that turn
-	Elsewhere string            `json:"elsewhere,omitzero"` // which replica to ask in the place of this one, which does not watch it
-	Leading   probe.Answer      `json:"leading"`            // does the replica that answers lead, so that it may act?
-	Expected  int               `json:"expected"`           // how many nodes there should be; 0: cannot tell
-	Nodes     []NodeLine        `json:"nodes"`              // by name
-	Acts      []remediate.Act   `json:"acts"`               // the deletions that still count, oldest first
-	Pauses    []remediate.Pause `json:"pauses"`             // that hold for this broker and have not ended
+	Broker   string            `json:"broker"`
+	Mode     remediate.Mode    `json:"mode"`           // observe or remediate
+	At       time.Time         `json:"at,omitzero"`    // of the loop's last turn, which this is the state of
+	Stale    bool              `json:"stale"`          // that turn is too long ago, or there was none
+	Fault    string            `json:"fault,omitzero"` // what went wrong in that turn
+	Leading  probe.Answer      `json:"leading"`        // does the replica that answers lead, so that it may act?
+	Expected int               `json:"expected"`       // how many nodes there should be; 0: cannot tell
+	Nodes    []NodeLine        `json:"nodes"`          // by name
+	Acts     []remediate.Act   `json:"acts"`           // the deletions that still count, oldest first
+	Pauses   []remediate.Pause `json:"pauses"`         // that hold for this broker and have not ended
 }
 
 // NodeLine is one node in a Broker.
@@ -39,7 +38,7 @@ type NodeLine struct {
 	Phase      remediate.Phase   `json:"phase"`
 	Action     remediate.Action  `json:"action"`
 	Reason     string            `json:"reason"` // one sentence
-	Closed     []remediate.Guard `json:"closed"` // the guards that are closed
+	Closed     []remediate.Guard `json:"closed"` // the guards that hold a deletion back
 	StuckSince time.Time         `json:"stuck_since,omitzero"`
 }
 
@@ -183,13 +182,13 @@ func (o Options) findToRead(r *http.Request) (remediate.Snapshot, error) {
 
 func (o Options) brokerOf(s remediate.Snapshot, now time.Time) Broker {
 	b := Broker{
-		Broker: s.Broker, Mode: s.Policy.Mode, At: s.At, Stale: o.stale(s, now), Fault: s.Fault, Elsewhere: s.View.Elsewhere, Leading: s.View.Leading, Expected: s.View.Expected,
+		Broker: s.Broker, Mode: s.Policy.Mode, At: s.At, Stale: o.stale(s, now), Fault: s.Fault, Leading: s.View.Leading, Expected: s.View.Expected,
 		Nodes: []NodeLine{}, Acts: orEmpty(s.Acts), Pauses: orEmpty(s.Pauses),
 	}
 	for _, n := range s.Nodes {
 		b.Nodes = append(b.Nodes, NodeLine{
 			Node: n.Name, UID: n.UID, Status: n.Decision.Status, Phase: n.Decision.Phase, Action: n.Decision.Action,
-			Reason: n.Decision.Reason, Closed: orEmpty(n.Decision.Closed()), StuckSince: n.Stuck,
+			Reason: n.Decision.Reason, Closed: orEmpty(n.Decision.HeldBy()), StuckSince: n.Stuck,
 		})
 	}
 	return b

@@ -2,6 +2,7 @@ package web
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -58,7 +59,7 @@ func (o Options) explain(s remediate.Snapshot, n remediate.NodeSnapshot, now tim
 	return explained
 }
 
-// meansOf says what a result means, of which v is the verdict. That all came means that the node lets people in only where
+// meansOf says what a result means, of which v is the verdict. That all came means that the node accepts logins only where
 // that was tried: the log may go on, and maybe_stuck show nothing, while every login hangs.
 func meansOf(r probe.Result, v probe.Verdict) string {
 	if r.Reason == probe.OK {
@@ -76,35 +77,35 @@ func meansOf(r probe.Result, v probe.Verdict) string {
 // next puts into words what Decide would do with d's node if its probes went on saying the same.
 func next(s remediate.Snapshot, d remediate.Decision) Next {
 	n := Next{Look: d.Next, Opens: opens(d)}
-	closed := d.Closed()
+	closed := d.HeldBy()
 	observed := s.Policy.Mode == remediate.Observe
 	switch d.Phase {
-	case remediate.Well:
+	case remediate.PhaseHealthy:
 		n.What = "nothing: it " + s.Policy.Wellness()
-	case remediate.Ailing:
+	case remediate.PhaseFaulty:
 		n.What = "nothing by itself: what it has is not cured by a restart, see the advice of its probes"
-	case remediate.Suspect:
+	case remediate.PhaseSuspect:
 		n.What = suspectNext(s.Policy, d)
-	case remediate.Confirmed:
+	case remediate.PhaseConfirmed:
 		switch {
 		case observed:
 			n.What = "nothing: the mode is observe, so it is never deleted, and a person must restart it"
 		case d.Action == remediate.Delete:
-			n.What = "it is deleted now, and its successor must let people in within " + s.Policy.Settle.String()
+			n.What = "it is deleted now, and within " + s.Policy.Settle.String() + " what failed must succeed on its successor"
 		case len(closed) > 0:
 			n.What = "it is deleted as soon as all these guards are open: " + names(closed)
 		default:
 			n.What = "it is deleted as soon as a probe finds it stuck once more: " + d.Reason
 		}
-	case remediate.Unclear:
+	case remediate.PhaseDeletionUnconfirmed:
 		n.What = "it is watched whether the deletion has happened; if the node is still there after some minutes it has not, and if asking for it failed, a person is asked for"
 		n.Settle = settles(s, d.Node)
-	case remediate.Recovering:
-		n.What = "its successor is awaited; if it does not let people in in time, a person is asked for"
+	case remediate.PhaseRecovering:
+		n.What = "its successor is awaited; if what failed does not succeed there in time, a person is asked for"
 		n.Settle = settles(s, d.Node)
-	case remediate.Lost:
+	case remediate.PhaseEscalated:
 		n.What = "nothing by itself: a deletion did not help, and a person must look"
-	case remediate.Blind:
+	case remediate.PhaseUnknown:
 		n.What = "nothing until a probe can tell how it is"
 	default:
 		n.What = "nothing until it has been looked at"
@@ -112,13 +113,10 @@ func next(s remediate.Snapshot, d remediate.Decision) Next {
 	return n
 }
 
-// noCommands begins what the second witness says of a node next to which no command can be run: it has none, ever.
-const noCommands = "commands cannot be run next to it"
-
 // suspectNext says what is missing until a suspect is confirmed, and what would hold back its deletion even then.
 func suspectNext(p remediate.Policy, d remediate.Decision) string {
 	ev := d.Evidence
-	if strings.HasPrefix(ev.Witness, noCommands) {
+	if ev.Corroboration == remediate.NoCommands {
 		what := "it stays a suspect, since there can be no second witness: " + ev.Witness
 		if p.Mode == remediate.Observe {
 			what += ". Nothing will be deleted: the mode is observe"
@@ -140,7 +138,7 @@ func suspectNext(p remediate.Policy, d remediate.Decision) string {
 	if p.Mode == remediate.Observe {
 		return what + ". Nothing is deleted even then: the mode is observe"
 	}
-	if closed := d.Closed(); len(closed) > 0 {
+	if closed := d.HeldBy(); len(closed) > 0 && !allUnasked(d.Guards) {
 		return what + ". Even then it is not deleted before these guards are open: " + names(closed)
 	}
 	return what + ". Then it is deleted"
@@ -150,9 +148,10 @@ func suspectNext(p remediate.Policy, d remediate.Decision) string {
 // stay closed for ever.
 func opens(d remediate.Decision) time.Time {
 	var last time.Time
+	held := d.HeldBy()
 	for _, g := range d.Guards {
 		switch {
-		case g.Open:
+		case !slices.Contains(held, g.Guard):
 		case g.Until.IsZero():
 			return time.Time{}
 		case g.Until.After(last):
@@ -160,6 +159,11 @@ func opens(d remediate.Decision) time.Time {
 		}
 	}
 	return last
+}
+
+// allUnasked says whether no guard is closed but for those that are not asked before nothing else is.
+func allUnasked(guards []remediate.GuardState) bool {
+	return !slices.ContainsFunc(guards, func(g remediate.GuardState) bool { return !g.Open && !g.Unasked })
 }
 
 // settles says when the deletion of node that is under way is given up.

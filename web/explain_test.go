@@ -36,13 +36,13 @@ func TestWhatComesNext(t *testing.T) {
 		want Next
 	}{
 		"a first stuck login": {
-			d: remediate.Decision{Phase: remediate.Suspect, At: noon, Evidence: remediate.Evidence{Stuck: 1, Needed: 3, Of: 4, Since: noon.Add(-12 * time.Second)}},
+			d: remediate.Decision{Phase: remediate.PhaseSuspect, At: noon, Evidence: remediate.Evidence{Stuck: 1, Needed: 3, Of: 4, Since: noon.Add(-12 * time.Second)}},
 			want: Next{What: "it is confirmed as stuck when all of this has come: 2 more of its last 4 probes must find it stuck; the first and the last " +
-				"of these must lie 1m0s apart, so not before 2026-11-23T12:00:48Z; a second witness must agree. Then it is deleted"},
+				"of these must lie 45s apart, so not before 2026-11-23T12:00:33Z; a second witness must agree. Then it is deleted"},
 		},
 		"a suspect that only wants a witness, and is held back anyway": {
 			d: remediate.Decision{
-				Phase: remediate.Suspect, At: noon, Evidence: remediate.Evidence{Stuck: 3, Needed: 3, Of: 4, Since: noon.Add(-2 * time.Minute), Enough: true},
+				Phase: remediate.PhaseSuspect, At: noon, Evidence: remediate.Evidence{Stuck: 3, Needed: 3, Of: 4, Since: noon.Add(-2 * time.Minute), Enough: true},
 				Guards: []remediate.GuardState{guard(remediate.GuardPeers, time.Time{})},
 			},
 			want: Next{What: "it is confirmed as stuck when all of this has come: a second witness must agree. Even then it is not deleted before " +
@@ -50,30 +50,30 @@ func TestWhatComesNext(t *testing.T) {
 		},
 		"held back by guards that both open by themselves": {
 			d: remediate.Decision{
-				Phase: remediate.Confirmed, Next: soon,
-				Guards: []remediate.GuardState{guard(remediate.GuardYoung, later), guard(remediate.GuardStorm, soon), {Guard: remediate.GuardPeers, Open: true}},
+				Phase: remediate.PhaseConfirmed, Next: soon,
+				Guards: []remediate.GuardState{guard(remediate.GuardStartupGrace, later), guard(remediate.GuardStorm, soon), {Guard: remediate.GuardPeers, Open: true}},
 			},
-			want: Next{What: "it is deleted as soon as all these guards are open: young, storm", Look: soon, Opens: later},
+			want: Next{What: "it is deleted as soon as all these guards are open: startup-grace, storm", Look: soon, Opens: later},
 		},
 		"held back by one that may stay closed": {
 			d: remediate.Decision{
-				Phase: remediate.Confirmed, Guards: []remediate.GuardState{guard(remediate.GuardYoung, later), guard(remediate.GuardPeers, time.Time{})},
+				Phase: remediate.PhaseConfirmed, Guards: []remediate.GuardState{guard(remediate.GuardStartupGrace, later), guard(remediate.GuardPeers, time.Time{})},
 			},
-			want: Next{What: "it is deleted as soon as all these guards are open: young, peers"},
+			want: Next{What: "it is deleted as soon as all these guards are open: startup-grace, peers"},
 		},
 		"confirmed, but the latest look could not tell": {
-			d:    remediate.Decision{Phase: remediate.Confirmed, Reason: "the latest look could not tell"},
+			d:    remediate.Decision{Phase: remediate.PhaseConfirmed, Reason: "the latest look could not tell"},
 			want: Next{What: "it is deleted as soon as a probe finds it stuck once more: the latest look could not tell"},
 		},
 		"being deleted": {
-			d:    remediate.Decision{Phase: remediate.Confirmed, Action: remediate.Delete},
-			want: Next{What: "it is deleted now, and its successor must let people in within 10m0s"},
+			d:    remediate.Decision{Phase: remediate.PhaseConfirmed, Action: remediate.Delete},
+			want: Next{What: "it is deleted now, and within 10m0s what failed must succeed on its successor"},
 		},
 		"deleted": {
-			d:    remediate.Decision{Node: "mq-1", Phase: remediate.Recovering},
+			d:    remediate.Decision{Node: "mq-1", Phase: remediate.PhaseRecovering},
 			acts: []remediate.Act{{Node: "mq-0", At: later}, {Node: "mq-1", At: noon.Add(-time.Hour), Outcome: remediate.Recovered}, {Node: "mq-1", At: noon}},
 			want: Next{
-				What: "its successor is awaited; if it does not let people in in time, a person is asked for", Settle: noon.Add(policy.Settle),
+				What: "its successor is awaited; if what failed does not succeed there in time, a person is asked for", Settle: noon.Add(policy.Settle),
 			},
 		},
 	} {
@@ -86,29 +86,29 @@ func TestWhatComesNext(t *testing.T) {
 }
 
 func TestNothingIsPromisedWhereNothingCanCome(t *testing.T) {
-	guards := []remediate.GuardState{{Guard: remediate.GuardObserveOnly}, {Guard: remediate.GuardUnowned}}
+	guards := []remediate.GuardState{{Guard: remediate.GuardObserveOnly}, {Guard: remediate.GuardNoController}}
 	enough := remediate.Evidence{Stuck: 3, Needed: 3, Of: 4, Enough: true}
 	alone := enough
-	alone.Witness = "commands cannot be run next to it: run `rabbitmq-diagnostics maybe_stuck` there yourself"
+	alone.Corroboration, alone.Witness = remediate.NoCommands, "commands cannot be run next to it: run `rabbitmq-diagnostics maybe_stuck` there yourself"
 	for name, c := range map[string]struct {
 		mode remediate.Mode
 		d    remediate.Decision
 		want string
 	}{
 		"a suspect that is only watched": {
-			remediate.Observe, remediate.Decision{Phase: remediate.Suspect, Evidence: enough, Guards: guards},
+			remediate.Observe, remediate.Decision{Phase: remediate.PhaseSuspect, Evidence: enough, Guards: guards},
 			"it is confirmed as stuck when all of this has come: a second witness must agree. Nothing is deleted even then: the mode is observe",
 		},
 		"a suspect without a witness that is only watched": {
-			remediate.Observe, remediate.Decision{Phase: remediate.Suspect, Evidence: alone, Guards: guards},
+			remediate.Observe, remediate.Decision{Phase: remediate.PhaseSuspect, Evidence: alone, Guards: guards},
 			"it stays a suspect, since there can be no second witness: " + alone.Witness + ". Nothing will be deleted: the mode is observe",
 		},
 		"a suspect without a witness": {
-			remediate.Remediate, remediate.Decision{Phase: remediate.Suspect, Evidence: alone, Guards: guards},
+			remediate.Remediate, remediate.Decision{Phase: remediate.PhaseSuspect, Evidence: alone, Guards: guards},
 			"it stays a suspect, since there can be no second witness: " + alone.Witness,
 		},
 		"confirmed, and only watched": {
-			remediate.Observe, remediate.Decision{Phase: remediate.Confirmed, Evidence: enough, Guards: guards},
+			remediate.Observe, remediate.Decision{Phase: remediate.PhaseConfirmed, Evidence: enough, Guards: guards},
 			"nothing: the mode is observe, so it is never deleted, and a person must restart it",
 		},
 	} {
@@ -120,14 +120,14 @@ func TestNothingIsPromisedWhereNothingCanCome(t *testing.T) {
 }
 
 // Whether there can be a witness is read from the words of package remediate, so they have to agree.
-func TestOnlyALoginOrARoundTripSaysThatANodeLetsPeopleIn(t *testing.T) {
+func TestOnlyALoginOrARoundTripSaysThatANodeAcceptsLogins(t *testing.T) {
 	n := remediate.NodeSnapshot{Node: probe.Node{Name: "mq-0"}}
 	for _, kind := range probe.Kinds() {
 		n.Latest = append(n.Latest, probe.Result{Node: "mq-0", Kind: kind, Reason: probe.OK})
 	}
 	for _, seen := range (Options{}).explain(remediate.Snapshot{}, n, noon).Seen {
 		want := seen.Result.Kind == probe.Login || seen.Result.Kind == probe.Roundtrip
-		if says := strings.Contains(seen.Means, "lets people in"); says != want {
+		if says := strings.Contains(seen.Means, "accepts logins"); says != want {
 			t.Errorf("%s: %q", seen.Result.Kind, seen.Means)
 		}
 	}
@@ -146,5 +146,30 @@ func TestANodeWithoutCommandsIsKnownByTheWordsOfTheDecision(t *testing.T) {
 	what := next(remediate.Snapshot{Policy: policy}, decisions[0]).What
 	if !strings.HasPrefix(what, "it stays a suspect") || !strings.HasSuffix(what, "the mode is observe") {
 		t.Errorf("phase %s, next: %s", decisions[0].Phase, what)
+	}
+}
+
+func TestWhatComesNextNamesWhatHoldsItBackAndWhatMustSucceed(t *testing.T) {
+	policy := remediate.DefaultPolicy()
+	policy.Mode = remediate.Remediate
+	later := noon.Add(time.Hour)
+	unasked := []remediate.GuardState{{Guard: remediate.GuardQuorumCritical, Unasked: true}, {Guard: remediate.GuardAlarm, Unasked: true}}
+	d := remediate.Decision{Phase: remediate.PhaseConfirmed, Guards: append([]remediate.GuardState{{Guard: remediate.GuardPaused, Until: later}}, unasked...)}
+	n := next(remediate.Snapshot{Policy: policy}, d)
+	if !n.Opens.Equal(later) || strings.Contains(n.What, "alarm") {
+		t.Errorf("held back by %v until %s alone: opens %s, %q", d.HeldBy(), later, n.Opens, n.What)
+	}
+	d = remediate.Decision{Phase: remediate.PhaseSuspect, At: noon, Evidence: remediate.Evidence{Stuck: 1, Needed: 3, Of: 4, Since: noon}, Guards: unasked}
+	if n := next(remediate.Snapshot{Policy: policy}, d); strings.Contains(n.What, "alarm") {
+		t.Errorf("nothing has been asked: %q", n.What)
+	}
+	acts := []remediate.Act{{Node: "mq-1", At: noon, Probe: probe.Roundtrip}}
+	d = remediate.Decision{Node: "mq-1", Phase: remediate.PhaseRecovering}
+	if n := next(remediate.Snapshot{Policy: policy, Acts: acts}, d); strings.Contains(n.What, "accept logins") {
+		t.Errorf("a deletion for round trips: %q", n.What)
+	}
+	d = remediate.Decision{Node: "mq-1", Phase: remediate.PhaseConfirmed, Action: remediate.Delete, Evidence: remediate.Evidence{Kind: probe.Roundtrip}}
+	if n := next(remediate.Snapshot{Policy: policy}, d); strings.Contains(n.What, "accept logins") {
+		t.Errorf("a deletion for round trips: %q", n.What)
 	}
 }

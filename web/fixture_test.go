@@ -66,7 +66,12 @@ func decided() remediate.Snapshot {
 	}
 	_, decisions := remediate.Decide(remediate.State{}, remediate.Observation{
 		View: s.View, Results: results, Pauses: s.Pauses, PausesKnown: true, HistoryKnown: true,
-		Quorum: map[string]remediate.Quorum{"mq-1": {UID: "uid-of-mq-1", Critical: probe.No, Peer: "mq-0, mq-2", At: noon.Add(-10 * time.Second)}},
+		Quorum: map[string]remediate.Quorum{"mq-1": {
+			UID: "uid-of-mq-1", Started: noon.Add(-48 * time.Hour), Critical: probe.No, Peer: "mq-1", Nodes: remediate.Identities(s.View), At: noon.Add(-10 * time.Second),
+		}},
+		Refusals: map[string]remediate.Refusal{"mq-1": {
+			UID: "uid-of-mq-1", Started: noon.Add(-48 * time.Hour), OnPurpose: probe.No, Nodes: remediate.Identities(s.View), At: noon.Add(-10 * time.Second),
+		}},
 	}, policy, decidedAt)
 	for i, d := range decisions {
 		n := remediate.NodeSnapshot{Node: s.View.Nodes[i], Decision: d, Latest: latest[d.Node]}
@@ -87,7 +92,7 @@ func nodeOf(name string) probe.Node {
 
 func goodLogin(node string) probe.Result {
 	r := probe.Result{
-		Broker: "orders", Node: node, UID: "uid-of-" + node, Kind: probe.Login, Reason: probe.OK, Stage: probe.StageClose,
+		Broker: "orders", Node: node, UID: "uid-of-" + node, NodeStarted: noon.Add(-48 * time.Hour), Kind: probe.Login, Reason: probe.OK, Stage: probe.StageClose,
 		Started: noon.Add(-5 * time.Second), Took: 5 * time.Millisecond,
 	}
 	r.Stages[probe.StageTCP], r.Stages[probe.StageStart] = time.Millisecond, 2*time.Millisecond
@@ -105,12 +110,13 @@ func stuckLogin(node string, started time.Time) probe.Result {
 
 // stuckProcesses is a look that finds the same six connections as any other of its kind.
 func stuckProcesses(node string, started time.Time) probe.Result {
+	p := &probe.Processes{Total: 301, Suspicious: 9, StuckReaders: 6, Baseline: 2, Waiting: probe.Waits{probe.AwaitsLogin: 6, probe.AwaitsIdle: 3}}
+	for id := range probe.ProcessID(6) {
+		p.Logins = append(p.Logins, probe.Process{ID: 901 + id, Stack: 1, Mailbox: 1, Awaits: probe.AwaitsLogin})
+	}
 	return probe.Result{
-		Broker: "orders", Node: node, UID: "uid-of-" + node, Kind: probe.MaybeStuck, Reason: probe.ProcessesStuck,
-		Started: started, Took: 6 * time.Second,
-		Processes: &probe.Processes{
-			Total: 301, Suspicious: 9, StuckReaders: 6, Baseline: 2, StuckIDs: []probe.ProcessID{901, 902, 903, 904, 905, 906},
-		},
+		Broker: "orders", Node: node, UID: "uid-of-" + node, NodeStarted: noon.Add(-48 * time.Hour), Kind: probe.MaybeStuck, Reason: probe.ProcessesStuck,
+		Started: started, Took: 6 * time.Second, Processes: p,
 	}
 }
 

@@ -10,7 +10,7 @@ type Health struct {
 	Status string `json:"status"` // "ok"
 }
 
-// Readiness is the answer to /readyz while all is well.
+// Readiness is the answer to /readyz while everything is healthy.
 type Readiness struct {
 	Status  string `json:"status"`  // "ready"
 	Brokers []Turn `json:"brokers"` // by name
@@ -25,7 +25,7 @@ type Turn struct {
 
 func (o Options) healthz(*http.Request) (any, error) { return Health{Status: "ok"}, nil }
 
-// readyz answers 503 if any loop has not turned within the bound: a daemon that does not look must not seem well.
+// readyz answers 503 if any loop has not turned within the bound: a daemon that does not look must not seem healthy.
 func (o Options) readyz(*http.Request) (any, error) {
 	now := time.Now()
 	ready := Readiness{Status: "ready", Brokers: []Turn{}}

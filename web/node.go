@@ -116,9 +116,6 @@ func (o Options) findNode(r *http.Request, verb Verb, a *Attempt) (remediate.Nod
 }
 
 func noNode(s remediate.Snapshot, name string) error {
-	if s.View.Elsewhere != "" {
-		return refused(http.StatusConflict, release.Busy, "this replica does not watch broker "+s.Broker, "ask "+s.View.Elsewhere)
-	}
 	known := make([]string, len(s.Nodes))
 	for i, n := range s.Nodes {
 		known[i] = n.Name

@@ -9,7 +9,7 @@ import (
 	"github.com/cjworkbench/unstuck/remediate"
 )
 
-// How much a page shows at most. What is left out is counted, and what is not well comes first.
+// How much a page shows at most. What is left out is counted, and what is not healthy comes first.
 const (
 	shownBrokers = 100
 	shownNodes   = 12 // of a broker, on the overview
@@ -71,19 +71,19 @@ func urgencyOf(b Broker) int {
 	if b.Stale {
 		return -1
 	}
-	worst := rank(remediate.Well)
+	worst := remediate.PhaseHealthy.Urgency()
 	for _, n := range b.Nodes {
-		worst = min(worst, rank(n.Phase))
+		worst = min(worst, n.Phase.Urgency())
 	}
 	return worst
 }
 
-// brokerData gives a broker with at most so many nodes, those that are not well first where not all are shown.
+// brokerData gives a broker with at most so many nodes, those that are not healthy first where not all are shown.
 func (p pages) brokerData(b Broker, app bool, most int) brokerData {
 	d := brokerData{Broker: b, Nodes: b.Nodes, App: app, pulse: p.Pulse}
 	if d.Left = max(0, len(b.Nodes)-most); d.Left > 0 {
 		d.Nodes = slices.Clone(b.Nodes)
-		slices.SortStableFunc(d.Nodes, func(a, b NodeLine) int { return cmp.Compare(rank(a.Phase), rank(b.Phase)) })
+		slices.SortStableFunc(d.Nodes, func(a, b NodeLine) int { return cmp.Compare(a.Phase.Urgency(), b.Phase.Urgency()) })
 		d.Nodes = d.Nodes[:most]
 	}
 	return d
@@ -133,7 +133,7 @@ func (p pages) nodePage(r *http.Request) (view, error) {
 	line := p.brokerOf(s, time.Now()).Nodes[i]
 	d := nodeData{
 		Node: n, Act: earliest(s.Policy, s.Nodes[i].Decision), App: s.Policy.App, Spark: sparkOf(p.Pulse.beats(s.Broker, n.Name)), Actions: p.actions(r, "node"),
-		Headline: headline{line.Node + " of " + s.Broker + ": " + sentenceOf(&line) + ".", toneOf(line.Phase)},
+		Headline: headline{line.Node + " of " + s.Broker + ": " + sentenceOf(&line) + ".", string(line.Phase.Tone())},
 	}
 	if n.Stale {
 		d.Headline = headline{"Unstuck itself is behind: it has not looked at this broker lately, and what is shown here is old.", "bad"}
@@ -152,7 +152,7 @@ func (p pages) nodePage(r *http.Request) (view, error) {
 // earliest gives the time before which a node that is on its way to being deleted is not deleted, whatever its guards do
 // by then; zero: it is not on its way there, or nothing but a probe, a witness or a guard is awaited.
 func earliest(p remediate.Policy, d remediate.Decision) time.Time {
-	if p.Mode != remediate.Remediate || (d.Phase != remediate.Suspect && d.Phase != remediate.Confirmed) {
+	if p.Mode != remediate.Remediate || (d.Phase != remediate.PhaseSuspect && d.Phase != remediate.PhaseConfirmed) {
 		return time.Time{}
 	}
 	var at time.Time

@@ -162,13 +162,13 @@ func TestEverybodyCanUseEachPageInLightAndInDarkOnAPhoneAndOnAWideScreen(t *test
 	}
 }
 
-// A node that is not well has much said of it, and that took the place of its name.
+// A node that is not healthy has much said of it, and that took the place of its name.
 func TestALongReasonLeavesRoomForTheNamesOfTheNodes(t *testing.T) {
 	t.Parallel()
 	s := newSite()
 	snapshot := decided()
 	d := &snapshot.Nodes[1].Decision
-	d.Phase, d.Reason = remediate.Recovering, "deleted; waiting until the new node lets people in. "+strings.Repeat("It takes its time. ", 9)
+	d.Phase, d.Reason = remediate.PhaseRecovering, "deleted; waiting until the new node accepts logins. "+strings.Repeat("It takes its time. ", 9)
 	s.Snapshots = func() []remediate.Snapshot { return []remediate.Snapshot{snapshot} }
 	s.build()
 	b := browse(t, s.handler)
@@ -176,7 +176,7 @@ func TestALongReasonLeavesRoomForTheNamesOfTheNodes(t *testing.T) {
 	for _, width := range []int64{360, 800, 1200} {
 		b.do(chromedp.EmulateViewport(width, 900))
 		b.open("/status/")
-		b.sees("#node-orders-mq-1", "successor awaited")
+		b.sees("#node-orders-mq-1", "recovering")
 		for _, broken := range eval[[]string](b, `[...document.querySelectorAll(".nodes th, .nodes .badge")].filter((e) => {
 			const text = document.createRange();
 			text.selectNodeContents(e);

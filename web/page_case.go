@@ -57,11 +57,11 @@ func storyOf(c remediate.Case) headline {
 	}
 	switch outcome := c.Outcome; {
 	case outcome == string(remediate.Recovered) && byHand:
-		return headline{who + " " + act + ", and what took its place is well.", "good"}
+		return headline{who + " " + act + ", and what took its place is healthy.", "good"}
 	case outcome == string(remediate.Recovered):
-		return headline{who + " was stuck, " + act + ", and what took its place is well.", "good"}
+		return headline{who + " was stuck, " + act + ", and what took its place is healthy.", "good"}
 	case outcome == string(remediate.Escalated):
-		return headline{who + " " + act + ", and what took its place is not well: a person must look.", "bad"}
+		return headline{who + " " + act + ", and what took its place is not healthy: a person must look.", "bad"}
 	case outcome == string(remediate.Failed):
 		return headline{who + " was to be deleted, and is still there: a person must look.", "bad"}
 	case outcome != "":

@@ -28,7 +28,7 @@ type scene struct {
 	kept  []remediate.Case
 }
 
-// newScene gives three nodes that are well, and lets everybody read.
+// newScene gives three nodes that are healthy, and lets everybody read.
 func newScene() *scene {
 	s := &scene{pulse: NewPulse()}
 	s.Options = fixture()
@@ -48,7 +48,7 @@ func newScene() *scene {
 	return s
 }
 
-// set makes a new snapshot in which mq-1 is as change makes it, and everything else is well.
+// set makes a new snapshot in which mq-1 is as change makes it, and everything else is healthy.
 func (s *scene) set(change func(*remediate.Snapshot, *remediate.NodeSnapshot)) {
 	now := time.Now()
 	policy := remediate.DefaultPolicy()
@@ -57,7 +57,7 @@ func (s *scene) set(change func(*remediate.Snapshot, *remediate.NodeSnapshot)) {
 	for _, name := range []string{"mq-0", "mq-1", "mq-2"} {
 		n := remediate.NodeSnapshot{Node: nodeOf(name), Latest: []probe.Result{goodLogin(name)}}
 		n.Latest[0].Started = now
-		n.Decision = remediate.Decision{Broker: "orders", Node: name, At: now, Status: probe.Healthy, Phase: remediate.Well, Reason: "lets people in"}
+		n.Decision = remediate.Decision{Broker: "orders", Node: name, At: now, Status: probe.Healthy, Phase: remediate.PhaseHealthy, Reason: "accepts logins"}
 		n.Decision.Evidence = remediate.Evidence{Needed: 3, Of: 4}
 		for _, g := range remediate.Guards()[:16] {
 			n.Decision.Guards = append(n.Decision.Guards, remediate.GuardState{Guard: g.Guard, Open: true, Why: "nothing speaks against it"})
@@ -88,7 +88,7 @@ func stuck(n *remediate.NodeSnapshot, p remediate.Phase, logins int, ago time.Du
 	d := &n.Decision
 	d.Status, d.Phase, d.Reason = probe.Stuck, p, reason
 	d.Evidence.Stuck, d.Evidence.Since, d.Evidence.Kind = logins, n.Stuck, probe.Login
-	if p != remediate.Suspect {
+	if p != remediate.PhaseSuspect {
 		d.Evidence.Enough, d.Evidence.Corroborated, d.Evidence.Witness = true, true, "maybe_stuck sees the same 6 processes twice"
 	}
 }
@@ -126,12 +126,12 @@ func TestAnIncidentIsFollowedOnThePageFromSuspicionToCure(t *testing.T) {
 	s := newScene()
 	b := browse(t, s.handler)
 	b.open("/status/brokers/orders/nodes/mq-1")
-	b.sees("#headline", "mq-1 of orders: it is well.")
+	b.sees("#headline", "mq-1 of orders: it is healthy.")
 	b.sees("#live", "It is shown as it happens.")
 	eval[int](b, "window.stayed = 1")
 
 	s.set(func(_ *remediate.Snapshot, n *remediate.NodeSnapshot) {
-		stuck(n, remediate.Suspect, 1, 20*time.Second, "stuck 1 time")
+		stuck(n, remediate.PhaseSuspect, 1, 20*time.Second, "stuck 1 time")
 		n.Decision.Guards[1] = remediate.GuardState{Guard: remediate.GuardPaused, Why: "paused by ada", Until: time.Now().Add(90 * time.Second)}
 	})
 	b.sees("#headline", "it may be stuck, and that is being confirmed")
@@ -145,18 +145,18 @@ func TestAnIncidentIsFollowedOnThePageFromSuspicionToCure(t *testing.T) {
 	}
 
 	s.set(func(_ *remediate.Snapshot, n *remediate.NodeSnapshot) {
-		stuck(n, remediate.Confirmed, 3, 80*time.Second, "confirmed stuck")
+		stuck(n, remediate.PhaseConfirmed, 3, 80*time.Second, "confirmed stuck")
 		n.Decision.Action = remediate.Delete
 	})
 	b.sees("#headline", "it is stuck, and is deleted now")
 	b.sees("#evidence", "agrees: maybe_stuck sees the same 6 processes twice")
-	b.sees("#next", "It is deleted now, and its successor must let people in within 10m0s")
+	b.sees("#next", "It is deleted now, and within 10m0s what failed must succeed on its successor")
 
 	act := remediate.Act{ID: "a", Broker: "orders", Node: "mq-1", Case: "c-1", At: time.Now()}
 	s.keep(remediate.Case{ID: "c-1", Broker: "orders", Node: "mq-1", Opened: time.Now(), Act: &act, Decision: remediate.Decision{Reason: "confirmed stuck"}})
 	s.set(func(snap *remediate.Snapshot, n *remediate.NodeSnapshot) {
 		snap.Acts = []remediate.Act{act}
-		stuck(n, remediate.Recovering, 3, 90*time.Second, "deleted; its successor is awaited")
+		stuck(n, remediate.PhaseRecovering, 3, 90*time.Second, "deleted; its successor is awaited")
 	})
 	b.sees("#headline", "it was stuck and has been deleted; its successor is awaited")
 	b.sees("#countdown", "A person is asked for if it is not back by")
@@ -164,7 +164,7 @@ func TestAnIncidentIsFollowedOnThePageFromSuspicionToCure(t *testing.T) {
 
 	s.keep(remediate.Case{ID: "c-1", Broker: "orders", Node: "mq-1", Opened: time.Now(), Closed: time.Now(), Act: &act, Outcome: string(remediate.Recovered)})
 	s.set(func(*remediate.Snapshot, *remediate.NodeSnapshot) {})
-	b.sees("#headline", "mq-1 of orders: it is well.")
+	b.sees("#headline", "mq-1 of orders: it is healthy.")
 	b.sees("#case-c-1", "recovered")
 	if eval[int](b, "window.stayed") != 1 {
 		t.Error("the page was loaded anew on the way")
@@ -173,7 +173,7 @@ func TestAnIncidentIsFollowedOnThePageFromSuspicionToCure(t *testing.T) {
 		t.Errorf("%d bad logins are drawn, want those of the incident", got)
 	}
 	b.do(chromedp.Click(chromedp.CSS("#case-c-1 a")))
-	b.sees("#headline", "mq-1 of orders was stuck, was deleted, and what took its place is well.")
+	b.sees("#headline", "mq-1 of orders was stuck, was deleted, and what took its place is healthy.")
 	b.quiet()
 }
 
@@ -182,7 +182,7 @@ func TestWhatSomebodyIsAtStaysWhereItIsWhileThePageChanges(t *testing.T) {
 	s := newScene()
 	withStacks := func(reason string) {
 		s.set(func(_ *remediate.Snapshot, n *remediate.NodeSnapshot) {
-			stuck(n, remediate.Confirmed, 3, time.Minute, reason)
+			stuck(n, remediate.PhaseConfirmed, 3, time.Minute, reason)
 			n.Latest[0].Processes = &probe.Processes{Top: []probe.Stack{{Count: 6, Frames: []string{"rabbit_reader:loop/3"}}}}
 		})
 	}
@@ -229,7 +229,7 @@ func TestThePageIsCompleteWithoutItsScript(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.open("/status/")
-	for selector, want := range map[string]string{"#headline": "All is well: 3 nodes are well.", "#live": "Reload to see what has changed since."} {
+	for selector, want := range map[string]string{"#headline": "Everything is healthy: 3 nodes.", "#live": "Reload to see what has changed since."} {
 		if got := b.text(selector); got != want {
 			t.Errorf("%s: %q, want %q", selector, got, want)
 		}

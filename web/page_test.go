@@ -28,15 +28,14 @@ func words(page string) string {
 func TestThePageSaysFirstHowThingsAre(t *testing.T) {
 	node := func(name string, p remediate.Phase) NodeLine { return NodeLine{Node: name, Phase: p} }
 	broker := func(nodes ...NodeLine) []Broker { return []Broker{{Broker: "orders", Nodes: nodes}} }
-	with := func(change func(*Broker), more ...Broker) []Broker {
-		b := broker(node("a", remediate.Well))[0]
-		change(&b)
-		return append([]Broker{b}, more...)
+	with := func(change func(*Broker)) []Broker {
+		all := broker(node("a", remediate.PhaseHealthy))
+		change(&all[0])
+		return all
 	}
-	other := Broker{Broker: "jobs", Elsewhere: "the replica that holds the lease x"}
-	held := node("a", remediate.Confirmed)
+	held := node("a", remediate.PhaseConfirmed)
 	held.Closed = []remediate.Guard{remediate.GuardPaused, remediate.GuardPeers}
-	going := node("a", remediate.Confirmed)
+	going := node("a", remediate.PhaseConfirmed)
 	going.Action = remediate.Delete
 	for name, c := range map[string]struct {
 		brokers []Broker
@@ -44,38 +43,26 @@ func TestThePageSaysFirstHowThingsAre(t *testing.T) {
 	}{
 		"nothing":           {nil, headline{"No broker is watched that you may see.", "unsure"}},
 		"no node yet":       {broker(), headline{"No node has been found yet.", "unsure"}},
-		"all well":          {broker(node("a", remediate.Well), node("b", remediate.Well)), headline{"All is well: 2 nodes are well.", "good"}},
-		"one is all":        {broker(node("a", remediate.Well)), headline{"All is well: 1 node is well.", "good"}},
-		"not seen":          {broker(node("a", "")), headline{"a of orders: it has not been looked at yet.", "unsure"}},
-		"a suspect":         {broker(node("a", remediate.Suspect), node("b", remediate.Well)), headline{"a of orders: it may be stuck, and that is being confirmed. 1 other node is well.", "warn"}},
+		"all healthy":       {broker(node("a", remediate.PhaseHealthy), node("b", remediate.PhaseHealthy)), headline{"Everything is healthy: 2 nodes.", "good"}},
+		"one is all":        {broker(node("a", remediate.PhaseHealthy)), headline{"Everything is healthy: 1 node.", "good"}},
+		"not seen":          {broker(node("a", "")), headline{"a of orders: it has not been probed yet.", "unsure"}},
+		"a suspect":         {broker(node("a", remediate.PhaseSuspect), node("b", remediate.PhaseHealthy)), headline{"a of orders: it may be stuck, and that is being confirmed. 1 other node is healthy.", "warn"}},
 		"held back":         {broker(held), headline{"a of orders: it is stuck, and its deletion is held back by paused, peers.", "bad"}},
 		"on its way":        {broker(going), headline{"a of orders: it is stuck, and is deleted now.", "bad"}},
-		"the worst":         {broker(node("a", remediate.Blind), node("b", remediate.Lost), node("c", remediate.Suspect)), headline{"b of orders: a deletion did not help, and a person must look at it. 2 other nodes are not well besides.", "bad"}},
-		"a node is missing": {with(func(b *Broker) { b.Expected = 2 }), headline{"What is seen here is well: 1 node is well. Nodes are missing: orders.", "warn"}},
+		"the worst":         {broker(node("a", remediate.PhaseUnknown), node("b", remediate.PhaseEscalated), node("c", remediate.PhaseSuspect)), headline{"b of orders: it was deleted, that did not help, and a person must look at it. 2 other nodes are not healthy besides.", "bad"}},
+		"a node is missing": {with(func(b *Broker) { b.Expected = 2 }), headline{"What is seen here is healthy: 1 node. Nodes are missing: orders.", "warn"}},
 		"all are missing":   {with(func(b *Broker) { b.Expected, b.Nodes = 2, nil }), headline{"Nodes are missing: orders.", "warn"}},
-		"we cannot see":     {with(func(b *Broker) { b.Fault = "look at the nodes" }), headline{"What is seen here is well: 1 node is well. Unstuck cannot see or write down all that it needs: orders.", "warn"}},
-		"others watch some": {with(func(*Broker) {}, other), headline{"What is seen here is well: 1 node is well. Other replicas watch what this one does not: jobs.", "unsure"}},
-		"others watch all":  {[]Broker{other}, headline{"Other replicas watch what this one does not: jobs.", "unsure"}},
+		"we cannot see":     {with(func(b *Broker) { b.Fault = "look at the nodes" }), headline{"What is seen here is healthy: 1 node. Unstuck cannot see or write down all that it needs: orders.", "warn"}},
 		"some of all": {
-			with(func(b *Broker) { b.Expected, b.Nodes[0].Phase = 3, remediate.Suspect }, other),
-			headline{"a of orders: it may be stuck, and that is being confirmed. Nodes are missing: orders. Other replicas watch what this one does not: jobs.", "warn"},
+			with(func(b *Broker) {
+				b.Expected, b.Fault, b.Nodes[0].Phase = 3, "look at the nodes", remediate.PhaseSuspect
+			}),
+			headline{"a of orders: it may be stuck, and that is being confirmed. Nodes are missing: orders. Unstuck cannot see or write down all that it needs: orders.", "warn"},
 		},
-		"we are behind": {[]Broker{{Broker: "orders", Stale: true, Nodes: []NodeLine{node("a", remediate.Well)}}}, headline{"Unstuck itself is behind: it has not looked at orders lately, and what is shown of that is old.", "bad"}},
+		"we are behind": {[]Broker{{Broker: "orders", Stale: true, Nodes: []NodeLine{node("a", remediate.PhaseHealthy)}}}, headline{"Unstuck itself is behind: it has not looked at orders lately, and what is shown of that is old.", "bad"}},
 	} {
 		if got := headlineOf(c.brokers); got != c.want {
 			t.Errorf("%s: %q, want %q", name, got, c.want)
-		}
-	}
-}
-
-func TestEveryPhaseHasItsWordsAndItsPlaceInTheOrderOfUrgency(t *testing.T) {
-	for _, p := range remediate.Phases() {
-		if phaseOf[p] == (phaseWord{}) || rank(p) == rank("") {
-			t.Errorf("%s: word %q, rank %d", p, phaseOf[p], rank(p))
-		}
-		n := NodeLine{Phase: p}
-		if got := sentenceOf(&n); got == sentenceOf(&NodeLine{}) {
-			t.Errorf("%s has no sentence of its own", p)
 		}
 	}
 }
@@ -85,14 +72,14 @@ func TestTheOverviewLeadsFromTheSentenceToTheNodeItsGuardsAndItsCase(t *testing.
 		s := newSite()
 		for path, want := range map[string][]string{
 			"/status/": {
-				"mq-1 of orders: it is stuck, and its deletion is held back by observe-only, paused. 2 other nodes are well.",
+				"mq-1 of orders: it is stuck, and its deletion is held back by observe-only, paused. 2 other nodes are healthy.",
 				"Paused by ada until 13:00:00 UTC : moving disks", "Closed guards: observe-only, paused.", `href="/status/brokers/orders/nodes/mq-1"`,
 				`href="/status/cases/20261123t115958z-mq-1-cljy"`,
 			},
 			"/status/brokers/orders": {"3 of 3 nodes are there", "At most 1 of one node and 3 of the broker in 24 hours."},
 			"/status/brokers/orders/nodes/mq-1": {
 				"nothing: the mode is observe, so it is never deleted", "3 of its last 4 probes (login); 3 are needed", "paused by ada until",
-				"Confirm with <code>rabbitmq-diagnostics maybe_stuck</code> next to the node", "stuck: 6 in login", "opens <time", "in 60 min", "uid-of-mq-1", "14 of 16 are open.",
+				"confirm with <code>rabbitmq-diagnostics maybe_stuck</code> next to the node", "stuck: 6 in login", "opens <time", "in 60 min", "uid-of-mq-1", "15 of 17 are open.",
 			},
 			"/status/cases": {"mq-1 of orders", "open"},
 			"/status/cases/20261123t115958z-mq-1-cljy": {"first stuck: login", "accepting AMQP connection &lt;0.901.0&gt;", "mq-1 of orders is stuck, and has not been deleted"},
@@ -110,44 +97,31 @@ func TestTheOverviewLeadsFromTheSentenceToTheNodeItsGuardsAndItsCase(t *testing.
 	})
 }
 
-func TestABrokerThatAnotherReplicaWatchesIsNotSaidToBeWell(t *testing.T) {
-	s := newScene()
-	s.set(func(b *remediate.Snapshot, _ *remediate.NodeSnapshot) {
-		b.View.Elsewhere, b.Nodes = "the replica that holds the lease x", nil
-	})
-	for _, path := range []string{"/status/", "/status/brokers/orders"} {
-		page := words(s.page("", path).Body.String())
-		if strings.Contains(page, "All is well") || !strings.Contains(page, "Other replicas watch what this one does not: orders.") || !strings.Contains(page, "ask the replica that holds the lease x") {
-			t.Errorf("%s: %s", path, page)
-		}
-	}
-}
-
 func TestTheCountdownEndsWhenTheNodeMayBeDeletedAtTheEarliest(t *testing.T) {
 	p := remediate.DefaultPolicy()
 	p.Mode = remediate.Remediate
-	d := remediate.Decision{Phase: remediate.Suspect, At: noon, Evidence: remediate.Evidence{Since: noon.Add(-20 * time.Second)}}
+	d := remediate.Decision{Phase: remediate.PhaseSuspect, At: noon, Evidence: remediate.Evidence{Since: noon.Add(-20 * time.Second)}}
 	closed := func(until time.Time) remediate.Decision {
 		d := d
-		d.Guards = []remediate.GuardState{{Guard: remediate.GuardPeers, Open: true}, {Guard: remediate.GuardYoung, Until: until}}
+		d.Guards = []remediate.GuardState{{Guard: remediate.GuardPeers, Open: true}, {Guard: remediate.GuardStartupGrace, Until: until}}
 		return d
 	}
-	observed, well, enough, late := p, d, d, d
+	observed, healthy, enough, late := p, d, d, d
 	late.At = noon.Add(time.Minute)
-	observed.Mode, well.Phase, enough.Evidence.Enough = remediate.Observe, remediate.Well, true
+	observed.Mode, healthy.Phase, enough.Evidence.Enough = remediate.Observe, remediate.PhaseHealthy, true
 	for name, c := range map[string]struct {
 		policy remediate.Policy
 		d      remediate.Decision
 		want   time.Time
 	}{
-		"the minimum time must pass":        {p, d, noon.Add(40 * time.Second)},
+		"the minimum time must pass":        {p, d, noon.Add(p.MinTime - 20*time.Second)},
 		"a guard that opens later":          {p, closed(noon.Add(time.Hour)), noon.Add(time.Hour)},
-		"a guard that opens sooner":         {p, closed(noon.Add(time.Second)), noon.Add(40 * time.Second)},
-		"a guard that may never open":       {p, closed(time.Time{}), noon.Add(40 * time.Second)},
+		"a guard that opens sooner":         {p, closed(noon.Add(time.Second)), noon.Add(p.MinTime - 20*time.Second)},
+		"a guard that may never open":       {p, closed(time.Time{}), noon.Add(p.MinTime - 20*time.Second)},
 		"the minimum time has passed":       {p, late, time.Time{}},
 		"only a witness is missing":         {p, enough, time.Time{}},
 		"nothing is deleted while observed": {observed, d, time.Time{}},
-		"a node that is well":               {p, well, time.Time{}},
+		"a node that is healthy":            {p, healthy, time.Time{}},
 	} {
 		if got := earliest(c.policy, c.d); !got.Equal(c.want) {
 			t.Errorf("%s: %s, want %s", name, got, c.want)
@@ -271,10 +245,10 @@ func TestABrokerOfManyNodesIsShortOnTheOverviewAndWhatIsNotWellComesFirst(t *tes
 	snapshot := remediate.Snapshot{Broker: "big", At: time.Now()}
 	for i := range 300 {
 		n := remediate.NodeSnapshot{Node: nodeOf("n" + string(rune('a'+i/26)) + string(rune('a'+i%26)))}
-		n.Decision = remediate.Decision{Phase: remediate.Well}
+		n.Decision = remediate.Decision{Phase: remediate.PhaseHealthy}
 		snapshot.Nodes = append(snapshot.Nodes, n)
 	}
-	snapshot.Nodes[299].Decision.Phase = remediate.Suspect
+	snapshot.Nodes[299].Decision.Phase = remediate.PhaseSuspect
 	s.Snapshots = func() []remediate.Snapshot { return []remediate.Snapshot{snapshot} }
 	s.build()
 	page := s.page("ada", "/status/").Body.String()

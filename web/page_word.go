@@ -16,7 +16,7 @@ import (
 var pageFuncs = template.FuncMap{
 	"asOf": func(v any, now time.Time) asOf { return asOf{v, now} },
 	"path": pagePath, "stamp": stamp, "when": when, "rel": relative, "took": took,
-	"tone": toneOf, "word": wordOf, "statusTone": statusTone, "spark": sparkOf, "guards": names, "openGuards": openGuards,
+	"tone": remediate.Phase.Tone, "word": remediate.Phase.Label, "statusTone": statusTone, "spark": sparkOf, "guards": names, "openGuards": openGuards,
 	"phase": phaseWords, "phaseTone": phaseTone, "step": stepWords, "short": shortCommit,
 	"text":           func(v any) string { return fmt.Sprint(v) },
 	"refusedActions": func(all []action) bool { return slices.ContainsFunc(all, func(a action) bool { return a.Path == "" }) },
@@ -30,56 +30,14 @@ type asOf struct {
 	Now time.Time
 }
 
-// phaseWord is how a phase is shown: its words, and a tone, which gives the colour and the sign.
-type phaseWord struct{ word, tone string }
-
-var phaseOf = map[remediate.Phase]phaseWord{
-	remediate.Well:       {"well", "good"},
-	remediate.Blind:      {"cannot tell", "unsure"},
-	remediate.Ailing:     {"faulty", "warn"},
-	remediate.Suspect:    {"suspected stuck", "warn"},
-	remediate.Confirmed:  {"stuck", "bad"},
-	remediate.Unclear:    {"deletion unclear", "bad"},
-	remediate.Recovering: {"deleted, successor awaited", "busy"},
-	remediate.Lost:       {"not back: look at it", "bad"},
-}
-
-func wordOf(p remediate.Phase) string {
-	if w := phaseOf[p].word; w != "" {
-		return w
-	}
-	return "not looked at yet"
-}
-
-func toneOf(p remediate.Phase) string {
-	if t := phaseOf[p].tone; t != "" {
-		return t
-	}
-	return "unsure"
-}
-
-// urgency lists the phases from what a person must see first to what needs nobody.
-var urgency = []remediate.Phase{
-	remediate.Lost, remediate.Unclear, remediate.Confirmed, remediate.Recovering, remediate.Suspect, remediate.Ailing,
-	remediate.Blind, "", remediate.Well,
-}
-
-// rank gives the place of a phase in the list of urgency; one that is not known counts as not looked at.
-func rank(p remediate.Phase) int {
-	if i := slices.Index(urgency, p); i >= 0 {
-		return i
-	}
-	return slices.Index(urgency, "")
-}
-
 // headline is the sentence that says how things are.
 type headline struct{ Text, Tone string }
 
-// headlineOf says how things are: the worst first, in one sentence or two, and what cannot be seen from here.
+// headlineOf says how things are: the worst first, in one sentence or two, and what cannot be seen.
 func headlineOf(brokers []Broker) headline {
 	var stale []string
 	var worst *NodeLine
-	of, nodes, unwell := "", 0, 0
+	of, nodes, unhealthy := "", 0, 0
 	for i := range brokers {
 		b := &brokers[i]
 		if b.Stale {
@@ -88,11 +46,11 @@ func headlineOf(brokers []Broker) headline {
 		for j := range b.Nodes {
 			n := &b.Nodes[j]
 			nodes++
-			if n.Phase == remediate.Well {
+			if n.Phase == remediate.PhaseHealthy {
 				continue
 			}
-			unwell++
-			if worst == nil || rank(n.Phase) < rank(worst.Phase) {
+			unhealthy++
+			if worst == nil || n.Phase.Urgency() < worst.Phase.Urgency() {
 				worst, of = n, b.Broker
 			}
 		}
@@ -103,83 +61,56 @@ func headlineOf(brokers []Broker) headline {
 		return headline{"No broker is watched that you may see.", "unsure"}
 	case len(stale) > 0:
 		return headline{fmt.Sprintf("Unstuck itself is behind: it has not looked at %s lately, and what is shown of that is old.", few(stale)), "bad"}
-	case worst == nil && nodes == 0 && doubts.Text != "":
-		return headline{strings.TrimSpace(doubts.Text), doubts.Tone}
+	case worst == nil && nodes == 0 && doubts != "":
+		return headline{strings.TrimSpace(doubts), "warn"}
 	case worst == nil && nodes == 0:
 		return headline{"No node has been found yet.", "unsure"}
-	case worst == nil && doubts.Text != "":
-		return headline{fmt.Sprintf("What is seen here is well: %s.%s", count(nodes, "node is well", "nodes are well"), doubts.Text), doubts.Tone}
+	case worst == nil && doubts != "":
+		return headline{fmt.Sprintf("What is seen here is healthy: %s.%s", count(nodes, "node", "nodes"), doubts), "warn"}
 	case worst == nil:
-		return headline{fmt.Sprintf("All is well: %s.", count(nodes, "node is well", "nodes are well")), "good"}
+		return headline{fmt.Sprintf("Everything is healthy: %s.", count(nodes, "node", "nodes")), "good"}
 	}
 	text := fmt.Sprintf("%s of %s: %s.", worst.Node, of, sentenceOf(worst))
-	if unwell > 1 {
-		text += fmt.Sprintf(" %s besides.", count(unwell-1, "other node is not well", "other nodes are not well"))
+	if unhealthy > 1 {
+		text += fmt.Sprintf(" %s besides.", count(unhealthy-1, "other node is not healthy", "other nodes are not healthy"))
 	} else if nodes > 1 {
-		text += fmt.Sprintf(" %s.", count(nodes-1, "other node is well", "other nodes are well"))
+		text += fmt.Sprintf(" %s.", count(nodes-1, "other node is healthy", "other nodes are healthy"))
 	}
-	return headline{text + doubts.Text, toneOf(worst.Phase)}
+	return headline{text + doubts, string(worst.Phase.Tone())}
 }
 
-// doubtsOf says of what it cannot be told here how it is, each in a sentence after a space; no text: there is nothing.
-func doubtsOf(brokers []Broker) headline {
-	var missing, faulty, elsewhere []string
+// doubtsOf says of what it cannot be told how it is, each in a sentence after a space; empty: there is nothing.
+func doubtsOf(brokers []Broker) string {
+	var missing, faulty []string
 	for _, b := range brokers {
-		switch {
-		case b.Elsewhere != "":
-			elsewhere = append(elsewhere, b.Broker)
-			continue
-		case len(b.Nodes) < b.Expected:
+		if len(b.Nodes) < b.Expected {
 			missing = append(missing, b.Broker)
 		}
 		if b.Fault != "" {
 			faulty = append(faulty, b.Broker)
 		}
 	}
-	var text strings.Builder
-	tone := "warn"
+	text := ""
 	if len(missing) > 0 {
-		fmt.Fprintf(&text, " Nodes are missing: %s.", few(missing))
+		text = fmt.Sprintf(" Nodes are missing: %s.", few(missing))
 	}
 	if len(faulty) > 0 {
-		fmt.Fprintf(&text, " Unstuck cannot see or write down all that it needs: %s.", few(faulty))
+		text += fmt.Sprintf(" Unstuck cannot see or write down all that it needs: %s.", few(faulty))
 	}
-	if text.Len() == 0 {
-		tone = "unsure"
-	}
-	if len(elsewhere) > 0 {
-		fmt.Fprintf(&text, " Other replicas watch what this one does not: %s.", few(elsewhere))
-	}
-	return headline{text.String(), tone}
+	return text
 }
 
-// sentenceOf says in a few words how a node is that is not well.
+// sentenceOf says in a few words how a node is.
 func sentenceOf(n *NodeLine) string {
-	switch n.Phase {
-	case remediate.Lost:
-		return "a deletion did not help, and a person must look at it"
-	case remediate.Unclear:
-		return "it is not clear whether its deletion happened"
-	case remediate.Recovering:
-		return "it was stuck and has been deleted; its successor is awaited"
-	case remediate.Suspect:
-		return "it may be stuck, and that is being confirmed"
-	case remediate.Ailing:
-		return "it is faulty in a way that a restart does not cure"
-	case remediate.Blind:
-		return "nobody can tell how it is"
-	case remediate.Confirmed:
-		if n.Action == remediate.Delete {
-			return "it is stuck, and is deleted now"
-		}
-		if len(n.Closed) > 0 {
-			return "it is stuck, and its deletion is held back by " + names(n.Closed)
-		}
-		return "it is stuck"
-	case remediate.Well:
-		return "it is well"
+	text := "it " + n.Phase.Is()
+	switch {
+	case n.Phase != remediate.PhaseConfirmed:
+	case n.Action == remediate.Delete:
+		text += ", and is deleted now"
+	case len(n.Closed) > 0:
+		text += ", and its deletion is held back by " + names(n.Closed)
 	}
-	return "it has not been looked at yet"
+	return text
 }
 
 func count(n int, one, many string) string {

@@ -289,21 +289,6 @@ func TestABrokerIsStaleWhenItsLoopHasNotTurned(t *testing.T) {
 	})
 }
 
-func TestOfABrokerThatAnotherReplicaWatchesItIsSaidWhoIsToBeAsked(t *testing.T) {
-	o := fixture()
-	o.Snapshots = func() []remediate.Snapshot {
-		return []remediate.Snapshot{{Broker: "orders", At: noon, View: probe.View{At: noon, Leading: probe.No, Elsewhere: "replica-b"}}}
-	}
-	b := decode[struct{ Elsewhere string }](t, ask(NewAPI(o), "GET", "/api/v1/brokers/orders").Body.Bytes())
-	if b.Elsewhere != "replica-b" {
-		t.Errorf("elsewhere is %q", b.Elsewhere)
-	}
-	w := ask(NewAPI(o), "GET", "/api/v1/brokers/orders/nodes/mq-1")
-	if w.Code != http.StatusConflict || !strings.Contains(w.Body.String(), "does not watch broker orders; ask replica-b") {
-		t.Errorf("%d %s", w.Code, w.Body)
-	}
-}
-
 func TestANodeIsExplained(t *testing.T) {
 	body := ask(NewAPI(fixture()), "GET", "/api/v1/brokers/orders/nodes/mq-1").Body.Bytes()
 	n := decode[struct {

@@ -79,7 +79,7 @@ func median[T time.Duration | float64](all []T) T {
 }
 
 // BenchmarkCure measures, with the default thresholds, how long it takes from the moment that a node's login is wedged
-// until it is seen, until it is confirmed and deleted, and until its successor lets people in. Only the start-up
+// until it is seen, until it is confirmed and deleted, and until its successor accepts logins. Only the start-up
 // allowance is shortened, or the nodes would have to be five minutes old.
 func BenchmarkCure(b *testing.B) {
 	for _, fault := range []struct {
@@ -100,7 +100,7 @@ func measureCure(b *testing.B, l *lab.Lab, spoil func(context.Context, *lab.Lab,
 	defer cancel()
 	w := watchLab(ctx, b, l, defaultsBroker())
 	defer w.stop()
-	w.until(ctx, "every node is well", func() bool { return w.phases(remediate.Well) == len(all) })
+	w.until(ctx, "every node is healthy", func() bool { return w.phases(remediate.PhaseHealthy) == len(all) })
 	if err := spoil(ctx, l, "rabbit-1"); err != nil {
 		b.Fatal(err)
 	}
@@ -112,7 +112,16 @@ func measureCure(b *testing.B, l *lab.Lab, spoil func(context.Context, *lab.Lab,
 	seen := time.Since(broken)
 	w.until(ctx, "it is deleted", func() bool { return len(w.acted) > 0 })
 	deleted := w.acted[0].Sub(broken)
+	var look time.Time
+	w.mu.Lock()
+	for _, r := range w.results {
+		if r.Kind == probe.MaybeStuck && r.Node == "rabbit-1" && r.Ended().Before(w.acted[0]) {
+			look = r.Ended()
+		}
+	}
+	w.mu.Unlock()
 	w.until(ctx, "the deletion has helped", func() bool { return w.outcome() == remediate.Recovered })
+	b.ReportMetric(w.acted[0].Sub(look).Seconds(), "s-from-look-to-deletion") // the last questions among them
 	b.ReportMetric(seen.Seconds(), "s-to-seen")
 	b.ReportMetric(deleted.Seconds(), "s-to-deleted")
 	b.ReportMetric(time.Since(broken).Seconds(), "s-to-cured")

@@ -137,7 +137,7 @@ func handed(t *testing.T, w *threeNodes, test func(t *testing.T, h byHand, r *ra
 func TestWithoutTheRightToDeleteNothingIsBegun(t *testing.T) {
 	w := newThreeNodes()
 	handed(t, w, func(t *testing.T, h byHand, _ *ran) {
-		d := web.Deletion{Broker: "orders", Node: "mq-1", UID: "uid-of-mq-1", Reason: "x", By: "ada", Override: []remediate.Guard{remediate.GuardUnproved}}
+		d := web.Deletion{Broker: "orders", Node: "mq-1", UID: "uid-of-mq-1", Reason: "x", By: "ada", Override: []remediate.Guard{remediate.GuardUnconfirmed}}
 		cut := errors.New("nobody answers")
 		for _, dry := range []bool{true, false} {
 			d.DryRun = dry
@@ -189,12 +189,12 @@ func TestANodeIsDeletedByHandInTheWordsOfTheAPI(t *testing.T) {
 		d := web.Deletion{Broker: "orders", Node: "mq-1", UID: "uid-of-mq-1", Reason: "clients hang", By: "ada", From: "10.0.0.9"}
 		_, err := h.Delete(t.Context(), d)
 		held, ok := errors.AsType[*web.Held](err)
-		if !ok || !slices.ContainsFunc(held.Closed, func(g remediate.GuardState) bool { return g.Guard == remediate.GuardUnproved }) || len(held.Fixed) > 0 {
+		if !ok || !slices.ContainsFunc(held.Closed, func(g remediate.GuardState) bool { return g.Guard == remediate.GuardUnconfirmed }) || len(held.Fixed) > 0 {
 			t.Errorf("%v, want it to be held back, as it is not stuck", err)
 		}
-		d.Override, d.DryRun = []remediate.Guard{remediate.GuardUnproved, remediate.GuardQuorumCritical, remediate.GuardWindow}, true
+		d.Override, d.DryRun = []remediate.Guard{remediate.GuardUnconfirmed, remediate.GuardQuorumCritical, remediate.GuardAlarm, remediate.GuardMaintenanceWindow}, true
 		done, err := h.Delete(t.Context(), d)
-		overridden := []remediate.Guard{remediate.GuardQuorumCritical, remediate.GuardUnproved}
+		overridden := []remediate.Guard{remediate.GuardQuorumCritical, remediate.GuardAlarm, remediate.GuardUnconfirmed}
 		if err != nil || !done.DryRun || done.Case != "" || len(w.gone()) > 0 || !slices.Equal(done.Override, overridden) || len(done.Guards) != len(remediate.Guards()) {
 			t.Errorf("a dry run: %+v, %v; deleted were %v", done, err, w.gone())
 		}

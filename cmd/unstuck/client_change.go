@@ -123,8 +123,8 @@ func (c console) newPromoteCommand() *cobra.Command {
 		Use:   "promote ENVIRONMENT",
 		Short: "Deploy the commit that the environment's source runs",
 		Long: `Deploy the commit that the environment's source runs: production from staging, for instance. It is refused unless
-the source runs one commit, has fully rolled it out, and is well; and if it runs another by the time you have said yes
-to the plan.`,
+the source runs one commit, has fully rolled it out, and is healthy; and if it runs another by the time you have said
+yes to the plan.`,
 		Example: `  unstuck promote production --reason "release of the week"`,
 		Args:    exactly(1, "an environment"),
 	}, true, environmentsFirst(nil), func(ctx context.Context, s *session, f *changeFlags, args []string) error {

@@ -308,7 +308,7 @@ func (s *servedAPI) snapshot() remediate.Snapshot {
 		n.UID = "uid-2"
 	}
 	decision := remediate.Decision{
-		Node: "mq-1", UID: "uid-1", Status: probe.Stuck, Phase: remediate.Confirmed, Reason: "confirmed stuck; held back by observe-only" + s.hostile, At: now,
+		Node: "mq-1", UID: "uid-1", Status: probe.Stuck, Phase: remediate.PhaseConfirmed, Reason: "confirmed stuck; held back by observe-only" + s.hostile, At: now,
 		Guards: []remediate.GuardState{{Guard: remediate.GuardObserveOnly, Why: "mode is observe"}, {Guard: remediate.GuardPaused, Open: true, Why: "nobody has"}},
 	}
 	r := probe.Result{Broker: "orders", Node: "mq-1", UID: "uid-1", Kind: probe.Login, Reason: probe.AwaitTune, Stage: probe.StageTune, Started: now, Took: 12 * time.Second, Detail: "no answer" + s.hostile}

@@ -74,7 +74,7 @@ func (p *progress) step(prefix string, s release.StepRun) {
 	p.line(colourOfPhase(s.Phase), text)
 }
 
-// colourOfPhase is green for what is well, and red for what is not.
+// colourOfPhase is green for what is healthy, and red for what is not.
 func colourOfPhase(p release.Phase) string {
 	switch p {
 	case release.Succeeded:

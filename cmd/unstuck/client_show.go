@@ -14,10 +14,6 @@ import (
 
 func (s *session) showStatus(brokers web.Brokers, environments web.Environments, pauses web.PauseList, now time.Time) {
 	for _, b := range brokers.Brokers {
-		if b.Elsewhere != "" {
-			s.printf("%s  mode %s, not watched here: ask %s", b.Broker, b.Mode, b.Elsewhere)
-			continue
-		}
 		s.printf("%s  mode %s, %s, looked at %s", b.Broker, b.Mode, nodesThere(b), age(b.At, now))
 		if b.Stale {
 			s.printf("  STALE: it has not been looked at for too long, so rely on nothing here")

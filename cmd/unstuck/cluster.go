@@ -39,7 +39,7 @@ func newCluster(c *config.Config, m *metrics.Metrics, log *slog.Logger) (*cluste
 	k := c.Kubernetes
 	client, err := kube.Connect(kube.Options{
 		Kubeconfig: k.Kubeconfig, Context: k.Context, Namespace: k.Namespace, Lease: k.Lease, QPS: k.QPS, Burst: k.Burst,
-		Sharing: kube.Sharing{Shards: k.Shards, Members: k.Members}, UserAgent: userAgent(),
+		UserAgent: userAgent(),
 	}, log)
 	if err != nil {
 		return nil, err
@@ -191,7 +191,7 @@ func runInCluster(ctx context.Context, c *config.Config, log *slog.Logger) error
 	d.store, d.around = remediate.NewStore(k.Shelf()), k.run
 	d.recorder = &events{event: k.event}
 	for _, b := range c.Brokers {
-		s := supplier{World: fixedNodes{nodes: b.Nodes, place: k.Place}, credentials: b.Credentials}
+		s := supplier{World: fixedNodes{nodes: b.Nodes, leading: k.Leading}, credentials: b.Credentials}
 		if b.Pods != nil {
 			if s, err = k.broker(b); err != nil {
 				return err

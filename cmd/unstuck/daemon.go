@@ -63,20 +63,23 @@ type observer interface {
 
 // watched is one broker, or one application, that is watched.
 type watched struct {
-	refused   func()                                        // nil, or told that a login was refused
-	mayDelete func(context.Context) ([]kube.Missing, error) // nil: it needs no permission
-	runner    *probe.Runner
-	loop      *remediate.Loop
-	baselines probe.Baselines
+	refused    func()                                        // nil, or told that a login was refused
+	mayDelete  func(context.Context) ([]kube.Missing, error) // nil: it needs no permission
+	runner     *probe.Runner
+	loop       *remediate.Loop
+	baselines  probe.Baselines
+	handshakes probe.Handshakes
 
 	mu     sync.Mutex
 	logins map[string]goodLogin // by the node's name, and so no more of them than there ever were names
+	hinted map[string]time.Time // likewise: when a silent login last had maybe_stuck run
 }
 
-// goodLogin is our latest to a node.
+// goodLogin is our latest to a node. The log of a container that started again in the same pod does not have it.
 type goodLogin struct {
-	uid   string
-	began time.Time
+	uid         string
+	nodeStarted time.Time
+	began       time.Time
 }
 
 func newDaemon(store remediate.Store, log *slog.Logger) *daemon {
@@ -89,8 +92,8 @@ func (d *daemon) watch(b config.Broker, s supplier) error {
 		c := &credentials{read: s.credentials}
 		s.credentials, s.fault = c.get, c.fault
 	}
-	w := &watched{logins: make(map[string]goodLogin)}
-	probes, err := w.probes(b, s)
+	w := &watched{logins: make(map[string]goodLogin), hinted: make(map[string]time.Time)}
+	probes, err := w.probes(b, s, d.log.With("broker", b.Name))
 	if err != nil {
 		return fmt.Errorf("broker %s: %w", b.Name, err)
 	}
@@ -136,7 +139,7 @@ func (d *daemon) add(w *watched, name string, policy remediate.Policy, probes []
 }
 
 // probes are the probes that b's configuration asks for and s makes possible.
-func (w *watched) probes(b config.Broker, s supplier) ([]probe.Probe, error) {
+func (w *watched) probes(b config.Broker, s supplier, log *slog.Logger) ([]probe.Probe, error) {
 	tlsConfig, err := b.TLSConfig()
 	if err != nil {
 		return nil, err
@@ -145,18 +148,21 @@ func (w *watched) probes(b config.Broker, s supplier) ([]probe.Probe, error) {
 		Vhost: b.Vhost, Credentials: s.credentials, TLS: tlsConfig, HandshakeTimeout: b.HandshakeTimeout,
 		Timeout: b.Probes.Login.Timeout, Version: currentVersion().Version,
 	}
+	if s.exec != nil {
+		login.Handshake, login.Silent = w.handshakes.For, w.silent
+	}
 	roundtrip := login
 	roundtrip.Level, roundtrip.Timeout = probe.Roundtrip, b.Probes.Roundtrip.Timeout
 	p := b.Probes
 	probes := []probe.Probe{
 		{
-			Kind: probe.Login, Run: probe.NewLogin(login), Schedule: p.Login.Every.Schedule, Timeout: p.Login.Timeout,
+			Kind: probe.Login, Run: probe.NewLogin(login), Schedule: p.Login.Every.Schedule, Timeout: login.Longest(),
 			Suspect: p.Login.WhileSuspect, Confirmed: p.Login.WhileConfirmed,
 		},
 		// Not more often while suspect: the loop asks for more where it is the round trip that hangs.
 		{
 			Kind: probe.Roundtrip, Run: probe.NewLogin(roundtrip), Schedule: p.Roundtrip.Every.Schedule,
-			Timeout: p.Roundtrip.Timeout, First: time.Minute,
+			Timeout: roundtrip.Longest(), First: time.Minute,
 		},
 	}
 	if p.Roundtrip.Every.Schedule == nil {
@@ -169,7 +175,8 @@ func (w *watched) probes(b config.Broker, s supplier) ([]probe.Probe, error) {
 			Limits: probe.StuckLimits{AboveBaseline: p.MaybeStuck.AboveBaseline, Share: p.MaybeStuck.Share},
 		})
 		probes = append(probes, probe.Probe{
-			Kind: probe.MaybeStuck, Run: run, Schedule: p.MaybeStuck.Every.Schedule, Timeout: p.MaybeStuck.Timeout, First: 2 * time.Minute,
+			Kind: probe.MaybeStuck, Run: w.askHandshake(s.exec, run, b.HandshakeTimeout, log), Schedule: p.MaybeStuck.Every.Schedule,
+			Timeout: p.MaybeStuck.Timeout + probe.AskTimeout, First: 2 * time.Minute,
 		})
 	}
 	if s.logs != nil && p.Log.Every.Schedule != nil {
@@ -186,14 +193,14 @@ func (w *watched) noteLogin(r probe.Result) {
 	if r.Kind == probe.Login && r.Status() == probe.Healthy {
 		w.mu.Lock()
 		defer w.mu.Unlock()
-		w.logins[r.Node] = goodLogin{uid: r.UID, began: r.Started}
+		w.logins[r.Node] = goodLogin{uid: r.UID, nodeStarted: r.NodeStarted, began: r.Started}
 	}
 }
 
 func (w *watched) lastLogin(n probe.Node) time.Time {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if l := w.logins[n.Name]; l.uid == n.UID {
+	if l := w.logins[n.Name]; l.uid == n.UID && l.nodeStarted.Equal(n.Started) {
 		return l.began
 	}
 	return time.Time{}

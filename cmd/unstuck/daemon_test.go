@@ -12,17 +12,26 @@ import (
 	"github.com/cjworkbench/unstuck/probe"
 )
 
-func TestAGoodLoginCountsForThePodThatItWasMadeTo(t *testing.T) {
+func TestAGoodLoginCountsForTheContainerThatItWasMadeTo(t *testing.T) {
 	w := &watched{logins: make(map[string]goodLogin)}
 	at := time.Unix(1_000_000_000, 0)
-	w.noteLogin(probe.Result{Node: "a", UID: "1", Kind: probe.Login, Reason: probe.OK, Started: at})
-	w.noteLogin(probe.Result{Node: "a", UID: "1", Kind: probe.Login, Reason: probe.AwaitTune, Started: at.Add(time.Minute)})
-	w.noteLogin(probe.Result{Node: "a", UID: "1", Kind: probe.MaybeStuck, Reason: probe.OK, Started: at.Add(time.Minute)})
+	started := at.Add(-time.Hour)
+	for _, r := range []probe.Result{
+		{Kind: probe.Login, Reason: probe.OK, Started: at},
+		{Kind: probe.Login, Reason: probe.AwaitTune, Started: at.Add(time.Minute)},
+		{Kind: probe.MaybeStuck, Reason: probe.OK, Started: at.Add(time.Minute)},
+	} {
+		r.Node, r.UID, r.NodeStarted = "a", "1", started
+		w.noteLogin(r)
+	}
 	for n, want := range map[probe.Node]time.Time{
-		{Name: "a", UID: "1"}: at, {Name: "a", UID: "2"}: {}, {Name: "b", UID: "1"}: {},
+		{Name: "a", UID: "1", Started: started}:                  at,
+		{Name: "a", UID: "1", Started: started.Add(time.Minute)}: {}, // it started again in the same pod
+		{Name: "a", UID: "2", Started: started}:                  {},
+		{Name: "b", UID: "1", Started: started}:                  {},
 	} {
 		if got := w.lastLogin(n); !got.Equal(want) {
-			t.Errorf("%s with UID %s: %v, want %v", n.Name, n.UID, got, want)
+			t.Errorf("%s with UID %s, started %v: %v, want %v", n.Name, n.UID, n.Started, got, want)
 		}
 	}
 }

@@ -32,16 +32,16 @@ type drawnSeries struct {
 }
 
 // drawDashboard makes the picture of docs/dashboard.md, if pictures are wanted: the first panels of the dashboard, each
-// with what Prometheus has for its queries since a time, once every node has been well for some seconds. There is no Grafana where tests run.
+// with what Prometheus has for its queries since a time, once every node has been healthy for some seconds. There is no Grafana where tests run.
 func drawDashboard(ctx context.Context, t *testing.T, m *monitoring, since time.Time) {
 	t.Helper()
 	if *screenshots == "" {
 		return
 	}
-	for well := false; !well && waitFor(ctx, time.Second); {
+	for healthy := false; !healthy && waitFor(ctx, time.Second); {
 		both := fmt.Sprintf("count(max_over_time(unstuck_node_status{job=%q}[8s]) == 1) == %d", jobAll, 2*len(all))
 		found, err := m.query(ctx, both, time.Now())
-		well = err == nil && len(found) == 1
+		healthy = err == nil && len(found) == 1
 	}
 	var d struct{ Panels []drawn }
 	if err := json.Unmarshal([]byte(readText(t, projectRoot+"/charts/unstuck/dashboards/unstuck.json")), &d); err != nil {

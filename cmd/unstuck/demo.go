@@ -30,9 +30,9 @@ func newDemoCommand() *cobra.Command {
 		Short: "Break a node of a real RabbitMQ cluster and watch it being cured",
 		Long: `Start three clustered RabbitMQ nodes and the daemon on this machine, wedge the login of one node, and show what
 happens as it happens: the node's own health checks stay green, the daemon suspects it, confirms it, asks every guard,
-captures the case, deletes the node, and waits until the new one lets people in.
+captures the case, deletes the node, and waits until the new one accepts logins.
 
-It needs RabbitMQ's server (rabbitmq-server). It exits 0 only if exactly the wedged node was deleted and lets people in
+It needs RabbitMQ's server (rabbitmq-server). It exits 0 only if exactly the wedged node was deleted and accepts logins
 again, and it leaves no process and no file behind.`,
 		Example: "  unstuck demo\n  unstuck demo --keep    # leaves it running until Ctrl-C",
 		Args:    exactly(0, "no argument"),
@@ -47,7 +47,7 @@ again, and it leaves no process and no file behind.`,
 				return errors.New("interrupted; every process and file of the demo is removed")
 			}
 			if err == nil {
-				s.plain(bold, "PASSED: exactly the wedged node was deleted, and lets people in again.")
+				s.plain(bold, "PASSED: exactly the wedged node was deleted, and accepts logins again.")
 			}
 			return err
 		},
@@ -109,7 +109,7 @@ func demoOn(ctx context.Context, s *screen, l *lab.Lab, keep bool) error {
 	s.title("Starting the daemon")
 	s.say("look meanwhile: http://%s/status/ in a browser, and http://%s/metrics", where.api.Addr(), where.metrics.Addr())
 	s.say("shortened for the demo: a login every 3 s instead of 15, its deadline 4 s instead of 12 (the nodes' own")
-	s.say("handshake_timeout 3 s instead of 10), stuck for 15 s instead of 60 before it is confirmed, 5 s to start up")
+	s.say("handshake_timeout 3 s instead of 10), stuck for 15 s instead of 45 before it is confirmed, 5 s to start up")
 	ended := make(chan error, 1)
 	go func() {
 		err := d.run(ctx, where)
@@ -167,7 +167,7 @@ func demoKeep(s *screen, l *lab.Lab, where listeners) error {
 // demoScenario wedges a node, waits until the daemon has cured it, and checks that it did exactly that.
 func demoScenario(ctx context.Context, s *screen, l *lab.Lab, d *daemon) error {
 	story := d.observer.(*story)
-	if err := story.wait(ctx, "every node lets people in", story.allWell); err != nil {
+	if err := story.wait(ctx, "every node accepts logins", story.allHealthy); err != nil {
 		return err
 	}
 	before := l.Nodes()
@@ -203,7 +203,7 @@ func demoScenario(ctx context.Context, s *screen, l *lab.Lab, d *daemon) error {
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
-	s.good("exactly %s was deleted; all three nodes let people in; the others have kept their UIDs", victim.Name)
+	s.good("exactly %s was deleted; all three nodes accept logins; the others have kept their UIDs", victim.Name)
 	story.times()
 	return story.showCase(ctx, d.store)
 }

@@ -58,9 +58,9 @@ func (t *story) wait(ctx context.Context, what string, done func() bool) error {
 	}
 }
 
-func (t *story) allWell() bool {
+func (t *story) allHealthy() bool {
 	for _, n := range t.snap.Nodes {
-		if n.Decision.Phase != remediate.Well || strings.Contains(fmt.Sprint(n.Decision.Closed()), string(remediate.GuardYoung)) {
+		if n.Decision.Phase != remediate.PhaseHealthy || strings.Contains(fmt.Sprint(n.Decision.Closed()), string(remediate.GuardStartupGrace)) {
 			return false
 		}
 	}
@@ -105,7 +105,7 @@ func (t *story) Turned(s remediate.Snapshot) {
 			continue
 		}
 		t.screen.decision(d)
-		if d.Phase == remediate.Confirmed && t.note("confirmed and corroborated", d.At) {
+		if d.Phase == remediate.PhaseConfirmed && t.note("confirmed and corroborated", d.At) {
 			t.screen.guards(d)
 		}
 	}
@@ -129,7 +129,7 @@ func (t *story) Settled(a remediate.Act) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.act = &a
-	t.note("the new node lets people in", a.Settled)
+	t.note("the new node accepts logins", a.Settled)
 	if a.Outcome == remediate.Recovered {
 		t.screen.good("%s: %s (UID %s)", a.Node, a.Why, a.NewUID)
 	} else {

@@ -25,16 +25,6 @@ type lastSaid struct {
 	reason string
 }
 
-// The reasons of our Events, by the phase that a node has come to. Recovering has none: Acted tells of that.
-var eventReasons = map[remediate.Phase]string{
-	remediate.Well:      "LetsPeopleIn",
-	remediate.Ailing:    "Faulty",
-	remediate.Suspect:   "SuspectedStuck",
-	remediate.Confirmed: "Stuck",
-	remediate.Lost:      "NotRecovered",
-	remediate.Unclear:   "DeletionUnclear",
-}
-
 // Turned tells of each node that has come to another phase, and of a confirmed one that something else holds back now.
 func (e *events) Turned(s remediate.Snapshot) {
 	e.mu.Lock()
@@ -45,14 +35,14 @@ func (e *events) Turned(s remediate.Snapshot) {
 		d := n.Decision
 		t := lastSaid{uid: d.UID, phase: d.Phase, reason: d.Reason}
 		was, known := before[n.Name]
-		if d.Phase == remediate.Blind && was.uid == d.UID {
+		if d.Phase == remediate.PhaseUnknown && was.uid == d.UID {
 			t = was // it is as it was, as far as anybody can tell
 		}
 		now[n.Name] = t
-		changed := was.uid != t.uid || was.phase != t.phase || (t.phase == remediate.Confirmed && was.reason != t.reason)
+		changed := was.uid != t.uid || was.phase != t.phase || (t.phase == remediate.PhaseConfirmed && was.reason != t.reason)
 		first := !known || was.uid != t.uid
-		if reason := eventReasons[t.phase]; changed && reason != "" && !(first && t.phase == remediate.Well) && s.View.Leading == probe.Yes {
-			e.event(n.Node, t.phase != remediate.Well, reason, d.Reason)
+		if reason := t.phase.Event(); changed && reason != "" && !(first && t.phase == remediate.PhaseHealthy) && s.View.Leading == probe.Yes {
+			e.event(n.Node, t.phase != remediate.PhaseHealthy, reason, d.Reason)
 		}
 	}
 	if e.last == nil {

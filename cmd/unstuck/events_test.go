@@ -44,21 +44,21 @@ func TestEventsTellWhatChangedAndNothingTwice(t *testing.T) {
 		reason string
 		want   []string
 	}{
-		{"a node that was well from the beginning", probe.Yes, "1", remediate.Well, "lets people in", nil},
-		{"suspect", probe.Yes, "1", remediate.Suspect, "1 of 3", []string{"n/1 warning SuspectedStuck: 1 of 3"}},
-		{"still suspect", probe.Yes, "1", remediate.Suspect, "2 of 3", nil},
-		{"cannot tell", probe.Yes, "1", remediate.Blind, "?", nil},
-		{"suspect as before", probe.Yes, "1", remediate.Suspect, "2 of 3", nil},
-		{"confirmed", probe.Yes, "1", remediate.Confirmed, "held back by a", []string{"n/1 warning Stuck: held back by a"}},
-		{"held back by something else", probe.Yes, "1", remediate.Confirmed, "held back by b", []string{"n/1 warning Stuck: held back by b"}},
-		{"the same again", probe.Yes, "1", remediate.Confirmed, "held back by b", nil},
-		{"deleted", probe.Yes, "1", remediate.Recovering, "deleted", nil},
-		{"the new one is well", probe.Yes, "2", remediate.Well, "lets people in", nil},
-		{"faulty", probe.Yes, "2", remediate.Ailing, "alarm", []string{"n/2 warning Faulty: alarm"}},
-		{"well again", probe.Yes, "2", remediate.Well, "lets people in", []string{"n/2 normal LetsPeopleIn: lets people in"}},
-		{"another replica leads", probe.No, "2", remediate.Suspect, "1 of 3", nil},
-		{"nobody knows who leads", probe.CannotTell, "2", remediate.Confirmed, "held back", nil},
-		{"a new one begins badly", probe.Yes, "3", remediate.Lost, "not back", []string{"n/3 warning NotRecovered: not back"}},
+		{"a node that was healthy from the beginning", probe.Yes, "1", remediate.PhaseHealthy, "accepts logins", nil},
+		{"suspect", probe.Yes, "1", remediate.PhaseSuspect, "1 of 3", []string{"n/1 warning SuspectedStuck: 1 of 3"}},
+		{"still suspect", probe.Yes, "1", remediate.PhaseSuspect, "2 of 3", nil},
+		{"cannot tell", probe.Yes, "1", remediate.PhaseUnknown, "?", nil},
+		{"suspect as before", probe.Yes, "1", remediate.PhaseSuspect, "2 of 3", nil},
+		{"confirmed", probe.Yes, "1", remediate.PhaseConfirmed, "held back by a", []string{"n/1 warning Stuck: held back by a"}},
+		{"held back by something else", probe.Yes, "1", remediate.PhaseConfirmed, "held back by b", []string{"n/1 warning Stuck: held back by b"}},
+		{"the same again", probe.Yes, "1", remediate.PhaseConfirmed, "held back by b", nil},
+		{"deleted", probe.Yes, "1", remediate.PhaseRecovering, "deleted", nil},
+		{"the new one is healthy", probe.Yes, "2", remediate.PhaseHealthy, "accepts logins", nil},
+		{"faulty", probe.Yes, "2", remediate.PhaseFaulty, "alarm", []string{"n/2 warning Faulty: alarm"}},
+		{"healthy again", probe.Yes, "2", remediate.PhaseHealthy, "accepts logins", []string{"n/2 normal Healthy: accepts logins"}},
+		{"another replica leads", probe.No, "2", remediate.PhaseSuspect, "1 of 3", nil},
+		{"nobody knows who leads", probe.CannotTell, "2", remediate.PhaseConfirmed, "held back", nil},
+		{"a new one begins badly", probe.Yes, "3", remediate.PhaseEscalated, "not back", []string{"n/3 warning NotRecovered: not back"}},
 	}
 	for _, s := range steps {
 		e.Turned(turn(s.leads, s.uid, s.phase, s.reason))
@@ -88,7 +88,7 @@ func TestEventsTellOfADeletionAndOfItsOutcome(t *testing.T) {
 
 func TestEveryPhaseHasAnEventOrAReasonForNone(t *testing.T) {
 	for _, p := range remediate.Phases() {
-		if eventReasons[p] == "" && p != remediate.Blind && p != remediate.Recovering {
+		if p.Event() == "" && p != remediate.PhaseUnknown && p != remediate.PhaseRecovering {
 			t.Errorf("nothing is told of the phase %s", p)
 		}
 	}

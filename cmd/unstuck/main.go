@@ -1,4 +1,4 @@
-// Command unstuck finds RabbitMQ nodes that look alive but let nobody in, proves it, and has them started afresh.
+// Command unstuck finds RabbitMQ nodes that look alive but accept no logins, proves it, and has them started afresh.
 package main
 
 import (
@@ -16,7 +16,7 @@ func main() {
 }
 
 // crashBySignal has Go end the process by SIGABRT, and not by its exit code 2, if it ever crashes: of `unstuck probe`
-// that code means stuck, and who trusts it might restart a node that is well. No core is left behind, for passwords
+// that code means stuck, and who trusts it might restart a node that is healthy. No core is left behind, for passwords
 // may be in it.
 func crashBySignal() {
 	_ = syscall.Setrlimit(syscall.RLIMIT_CORE, &syscall.Rlimit{}) // to lower it is always allowed

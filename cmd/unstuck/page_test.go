@@ -45,7 +45,7 @@ func (f *finder) Write(text []byte) (int, error) {
 
 // TestTheDemoIsFollowedInABrowserFromSuspicionToCure runs the demo, a real RabbitMQ and the daemon, and watches the page
 // of the node that is wedged, which is never loaded anew on the way. It runs by itself: seconds count in the demo, and beside
-// other brokers and a browser the nodes that are well would look stuck too.
+// other brokers and a browser the nodes that are healthy would look stuck too.
 func TestTheDemoIsFollowedInABrowserFromSuspicionToCure(t *testing.T) {
 	l := <-startLabs(t, 1, lab.Options{HandshakeTimeout: demoHandshake, Root: os.Getenv("UNSTUCK_RABBITMQ_ROOT")})
 	ctx, stop := context.WithTimeout(t.Context(), 4*time.Minute)
@@ -69,7 +69,7 @@ func TestTheDemoIsFollowedInABrowserFromSuspicionToCure(t *testing.T) {
 	b.do(chromedp.Navigate(root+"/"), chromedp.WaitVisible(chromedp.CSS("#node-lab-rabbit-1 a")))
 	b.do(chromedp.Click(chromedp.CSS("#node-lab-rabbit-1 a")), chromedp.WaitVisible(chromedp.CSS("#guard-peers")))
 	b.eval(recorder)
-	for _, wanted := range []string{"it may be stuck", "its successor is awaited", "it is well"} {
+	for _, wanted := range []string{"it may be stuck", "its successor is awaited", "it is healthy"} {
 		b.eval(fmt.Sprintf("window.next(%q)", wanted))
 		if wanted == "it may be stuck" {
 			b.picture("node-dark", "dark", 1100, 1000)
@@ -79,7 +79,7 @@ func TestTheDemoIsFollowedInABrowserFromSuspicionToCure(t *testing.T) {
 	t.Logf("the page said: %s", b.eval("window.seen.join(' | ')"))
 	b.do(chromedp.WaitVisible(chromedp.CSS("#cases a")), chromedp.Click(chromedp.CSS("#cases a")), chromedp.WaitVisible(chromedp.CSS("#story")))
 	b.eval(recorder) // the case is read anew after some seconds
-	b.eval(`window.next("was stuck, was deleted, and what took its place is well")`)
+	b.eval(`window.next("was stuck, was deleted, and what took its place is healthy")`)
 	story := b.eval("document.querySelector('main').textContent")
 	for _, want := range []string{"first stuck: login", "deleted; waiting until", "rabbit_reader:auth_phase"} {
 		if !strings.Contains(story, want) {

@@ -37,7 +37,7 @@ type probeFlags struct {
 	caFile, certFile, keyFile, serverName string
 }
 
-const probeLong = `Log in to RabbitMQ nodes as a client does, and say whether they let people in: the time of each stage of the
+const probeLong = `Log in to RabbitMQ nodes as a client does, and say whether they accept logins: the time of each stage of the
 login, the verdict, and what to do. It needs no configuration.
 
 A URL without a port means 5672, or 5671 for amqps. Without a vhost, or with "/" alone, it means the vhost "/". A
@@ -73,7 +73,7 @@ func newProbeCommand(login newLogin) *cobra.Command {
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&f.level, "level", string(probe.Login), "`level` to probe at: login, or roundtrip (a message through a queue of its own)")
-	flags.DurationVar(&f.timeout, "timeout", probe.DefaultLoginTimeout, "deadline of a whole probe; 20s at level roundtrip")
+	flags.DurationVar(&f.timeout, "timeout", probe.DefaultLoginTimeout, "deadline of a probe that does not get on; 20s at level roundtrip")
 	flags.DurationVar(&f.handshake, "handshake-timeout", probe.DefaultHandshakeTimeout, "the broker's own handshake_timeout")
 	flags.DurationVar(&f.watch, "watch", 0, "repeat at this interval until interrupted")
 	flags.Lookup("watch").NoOptDefVal = "15s"

@@ -69,7 +69,7 @@ func TestTheExitCodeIsThatOfTheWorstTarget(t *testing.T) {
 		"stuck:5672": wedged(), "faulty:5672": {Reason: probe.Refused, Stage: probe.StageTCP}, "unknown:5672": {Reason: probe.Unreachable},
 	}}
 	for targets, want := range map[string]int{
-		"well": 0, "faulty": 1, "stuck": 2, "unknown": 3, "well unknown well": 3, "unknown faulty": 1, "faulty stuck unknown well": 2,
+		"healthy": 0, "faulty": 1, "stuck": 2, "unknown": 3, "healthy unknown healthy": 3, "unknown faulty": 1, "faulty stuck unknown healthy": 2,
 	} {
 		for _, flags := range [][]string{nil, {"--json"}} {
 			args := append([]string{"probe"}, flags...)

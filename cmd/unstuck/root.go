@@ -14,13 +14,13 @@ import (
 	"github.com/cjworkbench/unstuck/probe"
 )
 
-// The exit codes of every command. Those of probe are what monitoring plugins use, with "stuck" as critical. None of
+// The exit codes of every command. Those of probe and diagnose are what monitoring plugins use, with "stuck" as critical. None of
 // them is that of a crash: see crashBySignal.
 const (
 	exitOK      = 0
 	exitFailed  = 1 // probe: faulty
-	exitStuck   = 2 // only of probe
-	exitUnknown = 3 // the command line is wrong; of probe also: it could not tell
+	exitStuck   = 2 // only of probe and diagnose
+	exitUnknown = 3 // the command line is wrong; of probe and diagnose also: it could not tell
 )
 
 // exitError ends the command with a code of its own.
@@ -73,10 +73,10 @@ func execute(ctx context.Context, root *cobra.Command, args []string, stdout, st
 func newRootCommand() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "unstuck",
-		Short: "Find RabbitMQ nodes that look alive but let nobody in",
-		Long: `Unstuck finds RabbitMQ nodes that look alive but let nobody in, proves it, and has them started afresh.
+		Short: "Find RabbitMQ nodes that look alive but accept no logins",
+		Long: `Unstuck finds RabbitMQ nodes that look alive but accept no logins, proves it, and has them started afresh.
 
-At 3 a.m., begin with "unstuck probe": it needs no configuration, and says whether a node lets people in.`,
+At 3 a.m., begin with "unstuck probe": it needs no configuration, and says whether a node accepts logins.`,
 		Example: `  unstuck probe amqp://monitor@10.0.0.7 --password-file /run/secrets/amqp
   unstuck check-config unstuck.yaml && unstuck run --config unstuck.yaml`,
 		Args:          wantsCommand,
@@ -87,7 +87,7 @@ At 3 a.m., begin with "unstuck probe": it needs no configuration, and says wheth
 	}
 	root.SetVersionTemplate("{{.Version}}\n")
 	root.SetFlagErrorFunc(flagError)
-	root.AddCommand(newRunCommand(), newProbeCommand(probe.NewLogin), newDemoCommand(), newCheckConfigCommand(), newTokenCommand(), newVersionCommand())
+	root.AddCommand(newRunCommand(), newProbeCommand(probe.NewLogin), newDiagnoseCommand(), newDemoCommand(), newCheckConfigCommand(), newTokenCommand(), newVersionCommand())
 	root.AddCommand(newClientCommands(newConsole())...)
 	return root
 }

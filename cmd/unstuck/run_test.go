@@ -83,8 +83,8 @@ brokers:
 			}
 		}
 	}
-	waitForLog("node=rabbit-2 from=blind to=well")
-	waitForLog("node=rabbit-1 from=blind to=well")
+	waitForLog("node=rabbit-2 from=unknown to=healthy")
+	waitForLog("node=rabbit-1 from=unknown to=healthy")
 	if err := l.WedgeLogin(ctx, "rabbit-1"); err != nil {
 		t.Fatal(err)
 	}
@@ -112,7 +112,7 @@ brokers:
 }
 
 func TestNodesThatAreKnownByAddressCannotBeDeleted(t *testing.T) {
-	f := fixedNodes{nodes: []probe.Node{{Name: "a", Address: "a:5672"}}, place: alone}
+	f := fixedNodes{nodes: []probe.Node{{Name: "a", Address: "a:5672"}}, leading: alone}
 	if err := f.Delete(t.Context(), probe.Node{Name: "a"}, time.Second); err == nil {
 		t.Error("deleted")
 	}

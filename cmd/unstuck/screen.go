@@ -164,10 +164,9 @@ func (s *screen) check(c lab.Check) {
 
 // decision shows what was decided about a node.
 func (s *screen) decision(d remediate.Decision) {
-	colour := map[remediate.Phase]string{
-		remediate.Well: green, remediate.Suspect: yellow, remediate.Confirmed: red, remediate.Ailing: yellow,
-		remediate.Unclear: red, remediate.Recovering: cyan, remediate.Lost: red, remediate.Blind: magenta,
-	}[d.Phase]
+	colour := map[remediate.Tone]string{
+		remediate.ToneGood: green, remediate.ToneBusy: cyan, remediate.ToneWarn: yellow, remediate.ToneBad: red, remediate.ToneUnsure: magenta,
+	}[d.Phase.Tone()]
 	s.line(colour, fmt.Sprintf("%-6s -> %s: %s", d.Node, d.Phase, d.Reason))
 }
 

@@ -53,7 +53,7 @@ type Broker struct {
 //go:embed broker.yaml
 var brokerYAML string
 
-// StartBroker starts a broker and returns once all nodes let people in and are in one cluster. Of a broker that was
+// StartBroker starts a broker and returns once all nodes accept logins and are in one cluster. Of a broker that was
 // there in the same namespace nothing remains.
 func (c *Cluster) StartBroker(ctx context.Context, o BrokerOptions) (*Broker, error) {
 	if o.Namespace == "" {
@@ -75,7 +75,7 @@ func (c *Cluster) StartBroker(ctx context.Context, o BrokerOptions) (*Broker, er
 	if err := b.Stop(ctx); err != nil {
 		return nil, err
 	}
-	for _, pod := range b.Pods() { // the containers' user has another number in each image: let everybody in
+	for _, pod := range b.Pods() { // the containers' user has another number in each image: all may write
 		dir := filepath.Join(b.dataDir(), pod)
 		if err := errors.Join(os.MkdirAll(dir, 0o755), os.Chmod(dir, 0o777)); err != nil {
 			return nil, fmt.Errorf("start a broker: %w", err)
@@ -164,7 +164,7 @@ func (b *Broker) Stop(ctx context.Context) error {
 
 var errRemains = errors.New("it remains")
 
-// WaitReady waits until each node lets people in and all are in one cluster.
+// WaitReady waits until each node accepts logins and all are in one cluster.
 func (b *Broker) WaitReady(ctx context.Context) error {
 	for _, pod := range b.Pods() {
 		if _, err := b.cluster.WaitPod(ctx, b.Namespace, pod, Ready); err != nil {
@@ -177,12 +177,12 @@ func (b *Broker) WaitReady(ctx context.Context) error {
 	return until(ctx, "the nodes to form a cluster", b.clustered)
 }
 
-// WaitLogin waits until a node lets people in.
+// WaitLogin waits until a node accepts logins.
 func (b *Broker) WaitLogin(ctx context.Context, pod string) error {
-	return until(ctx, pod+" to let people in", func(ctx context.Context) error { return b.Login(ctx, pod) })
+	return until(ctx, pod+" to accept logins", func(ctx context.Context) error { return b.Login(ctx, pod) })
 }
 
-// loginTimeout is ample for a node that is well.
+// loginTimeout is ample for a node that is healthy.
 const loginTimeout = 5 * time.Second
 
 // Login logs in to a node once, with the password that the broker was started with.

@@ -93,19 +93,24 @@ func (b *Broker) RestorePassword(ctx context.Context) error {
 	return b.run(ctx, b.Pods()[0], "rabbitmqctl", "change_password", User, b.password)
 }
 
-// RotatePassword gives User another password in the broker and in the Secret, in this order.
+// RotatePassword gives User another password in the broker. The Secret has the old one until StorePassword.
 func (b *Broker) RotatePassword(ctx context.Context) error {
 	password := rand.Text()
 	if err := b.run(ctx, b.Pods()[0], "rabbitmqctl", "change_password", User, password); err != nil {
 		return err
 	}
 	b.password = password
+	return nil
+}
+
+// StorePassword puts User's password into the Secret.
+func (b *Broker) StorePassword(ctx context.Context) error {
 	secrets := b.cluster.Kubernetes.CoreV1().Secrets(b.Namespace)
 	secret, err := secrets.Get(ctx, BrokerName+"-secret", metav1.GetOptions{})
 	if err != nil {
-		return fmt.Errorf("rotate the password: %w", err)
+		return fmt.Errorf("store the password: %w", err)
 	}
-	secret.Data["rabbitmq-pass"] = []byte(password)
+	secret.Data["rabbitmq-pass"] = []byte(b.password)
 	_, err = secrets.Update(ctx, secret, metav1.UpdateOptions{})
 	return err
 }

@@ -18,7 +18,6 @@ import (
 	"syscall"
 	"time"
 
-	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -82,7 +81,10 @@ func (u *Unstuck) Install(ctx context.Context, values string) error {
 	if err != nil {
 		return fmt.Errorf("install Unstuck: %w", err)
 	}
-	return wait.PollUntilContextCancel(ctx, pollEvery, true, u.led)
+	return wait.PollUntilContextCancel(ctx, pollEvery, true, func(ctx context.Context) (bool, error) {
+		leader, err := u.Leader(ctx)
+		return leader != nil, err
+	})
 }
 
 // Scale changes how many replicas there are, and does not wait.
@@ -104,12 +106,11 @@ func (u *Unstuck) Remove(ctx context.Context) error {
 	return u.Forget(ctx)
 }
 
-// Forget removes all that Unstuck has written down: cases, acts, pauses and the Leases.
+// Forget removes all that Unstuck has written down: cases, acts, pauses and the lease.
 func (u *Unstuck) Forget(ctx context.Context) error {
 	maps := u.cluster.Kubernetes.CoreV1().ConfigMaps(u.Namespace)
 	leases := u.cluster.Kubernetes.CoordinationV1().Leases(u.Namespace)
 	err := maps.DeleteCollection(ctx, metav1.DeleteOptions{}, metav1.ListOptions{LabelSelector: "app.kubernetes.io/managed-by=unstuck"})
-	err = errors.Join(err, leases.DeleteCollection(ctx, metav1.DeleteOptions{}, metav1.ListOptions{LabelSelector: "app.kubernetes.io/managed-by=unstuck"}))
 	if e := leases.Delete(ctx, "unstuck", metav1.DeleteOptions{}); !apierrors.IsNotFound(e) {
 		err = errors.Join(err, e)
 	}
@@ -188,32 +189,6 @@ func (u *Unstuck) Pods(ctx context.Context) ([]corev1.Pod, error) {
 	pods := slices.DeleteFunc(list.Items, func(p corev1.Pod) bool { return p.DeletionTimestamp != nil })
 	slices.SortFunc(pods, func(a, b corev1.Pod) int { return strings.Compare(a.Name, b.Name) })
 	return pods, nil
-}
-
-// Leases gives Unstuck's Leases, by name: there are several if its replicas share brokers out.
-func (u *Unstuck) Leases(ctx context.Context) (map[string]coordinationv1.LeaseSpec, error) {
-	list, err := u.cluster.Kubernetes.CoordinationV1().Leases(u.Namespace).List(ctx, metav1.ListOptions{})
-	if err != nil {
-		return nil, err
-	}
-	all := make(map[string]coordinationv1.LeaseSpec)
-	for _, l := range list.Items {
-		all[l.Name] = l.Spec
-	}
-	return all, nil
-}
-
-// led says whether somebody holds the lease: a replica that is there, or all of them together, who share brokers out.
-func (u *Unstuck) led(ctx context.Context) (bool, error) {
-	leases, err := u.Leases(ctx)
-	if err != nil {
-		return false, err
-	}
-	if holder := leases["unstuck"].HolderIdentity; holder != nil && strings.HasPrefix(*holder, "shared-by-") {
-		return true, nil
-	}
-	leader, err := u.Leader(ctx)
-	return leader != nil, err
 }
 
 // Leader gives the replica that holds the lease; nil if none does.

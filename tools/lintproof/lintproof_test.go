@@ -20,7 +20,7 @@ import (
 const module = "github.com/cjworkbench/unstuck"
 
 // ours are the packages of the design, by their paths in the module.
-var ours = []string{"probe", "remediate", "release", "config", "metrics", "kube", "web", "lab", "share"}
+var ours = []string{"probe", "remediate", "release", "config", "metrics", "kube", "web", "lab"}
 
 // theirs are packages of other people, and some of the standard library that are not for everybody.
 var theirs = map[string]string{
@@ -54,8 +54,7 @@ var mayImport = map[string]string{
 	"release/a.go":          "context os slog containerregistry",
 	"config/a.go":           "context os slog probe remediate release cron yaml",
 	"metrics/a.go":          "context os slog probe remediate release client_golang",
-	"kube/a.go":             "context os slog probe release share client-go",
-	"share/a.go":            "context os slog",
+	"kube/a.go":             "context os slog probe release client-go",
 	"web/a.go":              "context os slog probe remediate release",
 	"lab/a.go":              "context os slog probe amqp",
 	"cmd/unstuck/a.go":      "context os slog cobra " + strings.Join(ours, " "),

@@ -29,13 +29,13 @@ func (w where) wedge(ctx context.Context, node string) error {
 		return fmt.Errorf("wedge %s: want one of %s", node, strings.Join(broker.Pods(), ", "))
 	}
 	if err := broker.Login(ctx, node); err != nil {
-		return errors.Join(fmt.Errorf("wedge %s: it lets nobody in as it is", node), err)
+		return errors.Join(fmt.Errorf("wedge %s: it accepts no logins as it is", node), err)
 	}
 	if err := broker.WedgeLogin(ctx, node); err != nil {
 		return err
 	}
 	fmt.Fprintf(w.out, `From now on whoever logs in to %[1]s waits for ever, while its checks stay green. In about a minute this is
-proved, and Unstuck deletes its pod; after another one its successor lets people in.
+proved, and Unstuck deletes its pod; after another one its successor accepts logins.
 
   watch -n 5 bin/unstuck explain rabbitmq-production %[1]s
   bin/unstuck cases

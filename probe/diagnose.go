@@ -1,0 +1,301 @@
+package probe
+
+import (
+	"cmp"
+	"fmt"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// LooksApart is how far apart two looks at a node's processes must lie to prove anything: a slow login can wait in one place
+// for as long as whatever it asks takes to answer. It is the default of `policy.persist_for`.
+const LooksApart = 40 * time.Second
+
+// longestApart is how far apart two looks may lie to prove anything: a node that was started again in between has other processes under
+// the same ids.
+const longestApart = time.Hour
+
+// Diagnosis is what one or two outputs of maybe_stuck show of a node.
+type Diagnosis struct {
+	Reason        Reason
+	Proved        bool   // stuck, by two looks
+	Detail        string // what was seen and compared, in a sentence
+	Means, Advice string // what that means, and what to do: those of the Reason, or better ones where more is known
+
+	Looks      int           // that were compared: 2, or 1 if there was one only, or the two could not be compared
+	Apart      time.Duration // how far these two lie apart
+	Persisting int           // suspicious processes that wait for something and have not moved in between
+	Same       []Process     // these, with their mailboxes at the later look, in the order of their ids
+	Processes  Processes     // the look that Reason is of: the later one
+}
+
+// Diagnose says what one look at a node's processes shows (earlier is nil), or two: for whom the processes wait, which have not
+// moved, and what that proves. It is stuck for certain only if connections in their login, with a message waiting, are in the
+// same place at both, LooksApart or more apart, and not longer than an hour. A single look does not tell slow from stuck, and says so; neither do two that
+// cannot be compared. What is not whole proves nothing.
+func Diagnose(earlier, later *Processes) Diagnosis {
+	if later == nil {
+		earlier, later = nil, earlier
+	}
+	if later == nil {
+		return Diagnosis{Detail: "there is no look"}.of(NotRun)
+	}
+	d := Diagnosis{Looks: 1, Processes: *later}
+	if detail, ok := partial(earlier, later); ok {
+		d.Detail = detail
+		d = d.of(ExecFailed)
+		d.Means = "What is missing may be what counts: this proves nothing, one way or the other."
+		d.Advice = "Run it again, with a longer -t if it ran into that, and save what goes to standard output, whole and nothing else, in a file for each run."
+		return d
+	}
+	why := ""
+	if earlier != nil {
+		why = incomparable(earlier, later)
+		if why == "" {
+			return d.compare(earlier, later)
+		}
+		why += ": so nothing was compared; what the second shows: "
+	}
+	reason, _ := later.verdict(DefaultStuckLimits)
+	d.Detail = why + strings.Join(append(later.hanging(), later.inDetail()...), "; ")
+	d = d.of(reason)
+	if reason.Status() == Stuck {
+		d.Detail += "; one look does not tell slow from stuck: run it again 40 s later and give both"
+		d.Means = "Logins do not get on within the node, or only slowly."
+		d.Advice = "Run `maybe_stuck` again 40 s later, and give both files, the earlier first. Restart nothing for one look."
+	}
+	return d
+}
+
+// of fills in the reason and its words.
+func (d Diagnosis) of(r Reason) Diagnosis {
+	v := r.Verdict()
+	d.Reason, d.Means, d.Advice = r, v.Means, v.Advice
+	if r == OK { // of a login it says more
+		d.Means = "No process waits for the node itself, as far as this shows. Logins may hang all the same."
+		d.Advice = "Log in to the node, with `unstuck probe`."
+	}
+	return d
+}
+
+// partial says of a look that is not whole how much of it is there.
+func partial(earlier, later *Processes) (detail string, ok bool) {
+	name, p := "the output", later
+	if earlier != nil {
+		name = "the second output"
+		if earlier.Truncated {
+			name, p = "the first output", earlier
+		}
+	}
+	switch {
+	case !p.Truncated:
+		return "", false
+	case p.Several:
+		return name + " has several runs in it: give each in a file of its own", true
+	case p.Described > p.Announced:
+		return fmt.Sprintf("%s announces %d suspicious and describes %d: are there several in one file?", name, p.Announced, p.Described), true
+	}
+	return fmt.Sprintf("%s is cut, or mixed with something else: of %d suspicious processes that it announces %d are described whole",
+		name, p.Announced, p.Described), true
+}
+
+// incomparable says why two looks cannot be compared; empty if they can. Their times are those of the node's own clock.
+func incomparable(earlier, later *Processes) string {
+	a, b := earlier.At.Format(time.DateTime), later.At.Format(time.DateTime)
+	switch {
+	case earlier.ErlangNode != "" && later.ErlangNode != "" && earlier.ErlangNode != later.ErlangNode:
+		return fmt.Sprintf("the two are of different nodes, %s and %s", earlier.ErlangNode, later.ErlangNode)
+	case earlier.At.IsZero() || later.At.IsZero():
+		return "one of the two does not tell when it was made"
+	case earlier.At.Equal(later.At) && reflect.DeepEqual(withoutNode(*earlier), withoutNode(*later)):
+		return fmt.Sprintf("both are the same look, of %s, which is one look and not two", a)
+	case earlier.At.Equal(later.At):
+		return fmt.Sprintf("both were made within the same second, at %s, which is one look and not two", a)
+	case later.At.Before(earlier.At):
+		return fmt.Sprintf("they are in the wrong order, or the clock was set back: the first is of %s and the second of %s", a, b)
+	}
+	return ""
+}
+
+func withoutNode(p Processes) Processes { p.ErlangNode = ""; return p }
+
+// compare says what two looks at one node show, of which the later one is d's.
+func (d Diagnosis) compare(earlier, later *Processes) Diagnosis {
+	d.Looks, d.Apart = 2, later.At.Sub(earlier.At)
+	for _, lists := range [][2][]Process{{earlier.Logins, later.Logins}, {earlier.Work, later.Work}, {earlier.Others, later.Others}} {
+		d.Same = append(d.Same, asLater(Persisting(lists[0], lists[1]), lists[1])...)
+	}
+	slices.SortStableFunc(d.Same, func(a, b Process) int { return cmp.Compare(a.ID, b.ID) })
+	d.Persisting = len(d.Same)
+
+	logins := Persisting(earlier.Logins, withMessage(later.Logins))
+	own, unknown := countOf(logins, AwaitsLogin), countOf(logins, AwaitsUnknown)
+	many := unknown >= DefaultStuckLimits.AboveBaseline && float64(unknown) >= DefaultStuckLimits.Share*float64(later.Total)
+	reason, _ := later.verdict(DefaultStuckLimits)
+	apart := d.ApartInWords()
+	var said []string
+	switch {
+	case own > 0 || many: // and so they are stuck at the later look by itself
+		d.Proved = d.Apart >= LooksApart && d.Apart <= longestApart
+		if own == 0 {
+			own = unknown
+		}
+		said = append(said, verb(own, "connection hangs in its login", "connections hang in their login")+", with a message waiting, where "+
+			verbOnly(own, "it", "they")+" already hung "+apart+" before")
+		if d.Apart < LooksApart {
+			said = append(said, "but "+apart+" do not prove it, since a slow login may take as long: let 40 s pass between the two")
+		}
+		if d.Apart > longestApart {
+			said = append(said, "but "+apart+" do not prove it, since the node may have been started again in between, which uses the same ids again")
+		}
+	case reason == ProcessesStuck:
+		reason = ProcessesMove
+		said = append(said, moved(earlier, later, unknown, apart))
+	case earlier.StuckReaders+earlier.UnknownReaders > 0 && later.StuckReaders+later.UnknownReaders == 0:
+		n := earlier.StuckReaders + earlier.UnknownReaders
+		said = append(said, verb(n, "connection that hung in its login", "connections that hung in their login")+" "+apart+" before "+
+			verbOnly(n, "does", "do")+" not hang there with a message waiting any more")
+	}
+	if work := workStays(earlier, later); work != "" {
+		said = append(said, work)
+	}
+	said = append(said, d.notMoved(earlier, later, apart))
+	if len(said) == 1 { // of what hangs now nothing has been told
+		said = append(said, later.hanging()...)
+	}
+	d.Detail = strings.Join(append(said, later.inDetail()...), "; ")
+	d = d.of(reason)
+	switch {
+	case reason == ProcessesStuck && !d.Proved:
+		d.Means = "Logins do not get on within the node, or only slowly."
+		d.Advice = "Run `maybe_stuck` once more, and give the first of these and that one. Restart nothing yet."
+	case reason == ProcessesStuck:
+		d.Advice = "See that a login hangs (`unstuck probe`) and that the other nodes are healthy, then restart the node (on Kubernetes: delete the pod)."
+	}
+	return d
+}
+
+// moved says why connections that hang in their login at the later look prove nothing.
+func moved(earlier, later *Processes, unknown int, apart string) string {
+	n := later.StuckReaders + later.UnknownReaders
+	hang := verb(n, "connection hangs in its login", "connections hang in their login") + " with a message waiting"
+	switch {
+	case unknown > 0:
+		return fmt.Sprintf("%s, of which %d already hung there %s before: that is too few, as it is not known for whom they wait", hang, unknown, apart)
+	case len(earlier.Logins) == 0:
+		return fmt.Sprintf("%s, and none did %s before: slow, or stuck only since; look once more", hang, apart)
+	case len(earlier.Logins) >= MaxProcesses || len(later.Logins) >= MaxProcesses:
+		return fmt.Sprintf("%s, and none of the %d that were compared is where one hung %s before: slow, not stuck", hang, MaxProcesses, apart)
+	}
+	return fmt.Sprintf("%s, but not one of those of %s before has stayed as it was: others each time, or the same elsewhere or with fewer messages, which is slow, not stuck", hang, apart)
+}
+
+// workStays says what channels and queues prove that have not moved; empty if there are none.
+func workStays(earlier, later *Processes) string {
+	stay := Persisting(earlier.Work, withMessage(later.Work))
+	if len(stay) == 0 {
+		return ""
+	}
+	text := verb(len(stay), "channel or queue has", "channels or queues have") + " not moved, with a message waiting, which "
+	switch own := countOf(stay, AwaitsWork); {
+	case own == 0:
+		return text + "accuses those for whom " + verbOnly(len(stay), "it waits", "they wait") + ", and says nothing about logins"
+	case later.Waiting.Outside() > 0:
+		return text + "accuses nobody: " + verbOnly(len(stay), "it", "they") + " may wait for what waits outside the node, or for its disk (" +
+			strconv.Itoa(later.Waiting.Outside()) + ")"
+	case own < len(stay):
+		return text + fmt.Sprintf("for %d of them corroborates a round trip that hangs, and says nothing about logins", own)
+	}
+	return text + "corroborates a round trip that hangs, and says nothing about logins"
+}
+
+// notMoved says how many processes have not moved, and for whom these wait.
+func (d Diagnosis) notMoved(earlier, later *Processes, apart string) string {
+	lists := [][]Process{earlier.Logins, earlier.Work, earlier.Others, later.Logins, later.Work, later.Others}
+	capped := slices.ContainsFunc(lists, func(list []Process) bool { return len(list) >= MaxProcesses }) // there may be more
+	switch {
+	case d.Persisting == 0 && capped:
+		return fmt.Sprintf("of the first %d of each kind none is where it was %s before", MaxProcesses, apart)
+	case d.Persisting == 0:
+		return "no process that waits for something is where it was " + apart + " before"
+	}
+	atLeast := ""
+	if capped {
+		atLeast = "at least "
+	}
+	var kinds []string
+	for _, a := range Awaits() {
+		if n := countOf(d.Same, a); n > 0 {
+			kinds = append(kinds, verb(n, "waits ", "wait ")+a.Words(n))
+		}
+	}
+	text := fmt.Sprintf("%s%s not moved in %s: %s", atLeast, verb(d.Persisting, "process has", "processes have"), apart, strings.Join(kinds, ", "))
+	return text
+}
+
+// inDetail is waits for one who has no baseline, with what it leaves out.
+func (p Processes) inDetail() []string {
+	said := p.waits("")
+	if n := p.Waiting[AwaitsLogin] - p.StuckReaders; n > 0 {
+		said = append(said, verb(n, "connection is in its login", "connections are in their login")+
+			" and no message waits for "+verbOnly(n, "it", "them")+", which is no sign yet")
+	}
+	if n := p.Waiting[AwaitsIdle]; n > 0 {
+		said = append(said, verb(n, "waits for work, as on", "wait for work, as on")+" every healthy node")
+	}
+	return said
+}
+
+// verbOnly is verb without the number.
+func verbOnly(n int, one, many string) string {
+	if n == 1 {
+		return one
+	}
+	return many
+}
+
+func withMessage(list []Process) []Process {
+	var waiting []Process
+	for _, p := range list {
+		if p.Mailbox > 0 {
+			waiting = append(waiting, p)
+		}
+	}
+	return waiting
+}
+
+func countOf(list []Process, a Await) int {
+	n := 0
+	for _, p := range list {
+		if p.Awaits == a {
+			n++
+		}
+	}
+	return n
+}
+
+// asLater gives processes as the later look shows them. Both lists are sorted.
+func asLater(list, later []Process) []Process {
+	for i, p := range list {
+		if at, ok := slices.BinarySearchFunc(later, p.ID, func(l Process, id ProcessID) int { return cmp.Compare(l.ID, id) }); ok {
+			list[i] = later[at]
+		}
+	}
+	return list
+}
+
+// ApartInWords says how long it is from the one look to the other, in whole units.
+func (d Diagnosis) ApartInWords() string {
+	switch {
+	case d.Apart < 2*time.Minute:
+		return fmt.Sprintf("%d s", int(d.Apart.Seconds()))
+	case d.Apart < 2*time.Hour:
+		return fmt.Sprintf("%d min", int(d.Apart.Minutes()))
+	case d.Apart < 48*time.Hour:
+		return fmt.Sprintf("%d h", int(d.Apart.Hours()))
+	}
+	return fmt.Sprintf("%d days", int(d.Apart.Hours()/24))
+}

@@ -1,0 +1,42 @@
+package probe
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// A container that starts again in the same pod is another node: what was seen of the one before must not count for it.
+func TestEachResultSaysWhichStartOfTheContainerItIsAbout(t *testing.T) {
+	n := Node{Broker: "b", Name: "x", UID: "x-uid", Started: time.Date(2026, 11, 22, 8, 0, 0, 0, time.UTC)}
+	broken := errors.New("broken")
+	dial := func(context.Context, string, string) (net.Conn, error) { return nil, broken }
+	for kind, run := range map[Kind]Func{
+		Login:     NewLogin(testLogin(LoginOptions{Dial: dial})),
+		Roundtrip: NewLogin(testLogin(LoginOptions{Level: Roundtrip, Dial: dial})),
+		LogAge:    NewLogAge(fakeLog{func(context.Context, Node, int) ([]LogLine, error) { return nil, broken }}, LogAgeOptions{}),
+		MaybeStuck: NewMaybeStuck(fakeExec{func(context.Context, Node, []string, io.Writer, io.Writer) (int, error) { return 0, broken }},
+			MaybeStuckOptions{}),
+	} {
+		if r := run(t.Context(), n); r.Kind != kind || !r.NodeStarted.Equal(n.Started) {
+			t.Errorf("%s says %s, want %s: %+v", kind, r.NodeStarted, n.Started, r)
+		}
+	}
+	synctest.Test(t, func(t *testing.T) {
+		r := runRunner(t, []Node{n}, Probe{Kind: Login, Run: func(context.Context, Node) Result { panic("broken") }})
+		again := n
+		again.Started = again.Started.Add(time.Hour)
+		for _, n := range []Node{n, again} {
+			r.SetNodes([]Node{n})
+			r.RunNow("x")
+			synctest.Wait()
+			if got := r.taken(); len(got) != 1 || !got[0].NodeStarted.Equal(n.Started) {
+				t.Errorf("a probe that panics: %+v, want the start at %s", got, n.Started)
+			}
+		}
+	})
+}

@@ -1,0 +1,75 @@
+package probe
+
+import (
+	"hash/maphash"
+	"sync"
+	"time"
+)
+
+// logWatch remembers when the end of each log last changed, by our own clock: another host's may be wrong, but a log that
+// gets on differs from what it was. Our clock is the monotonic one, which no step and no suspended host moves. Zero is
+// ready.
+type logWatch struct {
+	mu    sync.Mutex
+	seed  maphash.Seed
+	logs  map[logOf]*logSeen
+	sweep time.Time // when to look for logs that are looked at no more
+}
+
+// logOf is whose log it is: of one start of one container.
+type logOf struct {
+	name, uid string
+	started   int64
+}
+
+// logSeen is what the looks at one log showed.
+type logSeen struct {
+	end    uint64    // a hash of its last lines
+	since  time.Time // the first look that showed just these
+	before time.Time // the last that did not: they were written after it; if there is none, the first of all
+	moved  bool      // another one was seen than at first
+	looked time.Time // the latest look
+}
+
+// forgetLogAfter is how long after its last look a log is forgotten. It is far longer than any time between two.
+const forgetLogAfter = 2 * time.Hour
+
+// look takes in the last lines of n's log, as they are now.
+func (w *logWatch) look(n Node, lines []LogLine, now time.Time) logSeen {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.forget(now)
+	key := logOf{n.Name, n.UID, n.Started.UnixNano()}
+	var h maphash.Hash
+	h.SetSeed(w.seed)
+	for _, line := range lines {
+		maphash.WriteComparable(&h, line.At.UnixNano())
+		maphash.WriteComparable(&h, line.Text)
+	}
+	end := h.Sum64()
+	seen := w.logs[key]
+	switch {
+	case seen == nil:
+		seen = &logSeen{end: end, since: now, before: now}
+		w.logs[key] = seen
+	case seen.end != end:
+		seen.end, seen.since, seen.before, seen.moved = end, now, seen.looked, true
+	}
+	seen.looked = now
+	return *seen
+}
+
+func (w *logWatch) forget(now time.Time) {
+	if w.logs == nil {
+		w.logs, w.seed = make(map[logOf]*logSeen), maphash.MakeSeed()
+	}
+	if now.Before(w.sweep) {
+		return
+	}
+	w.sweep = now.Add(forgetLogAfter)
+	for key, seen := range w.logs {
+		if now.Sub(seen.looked) > forgetLogAfter {
+			delete(w.logs, key)
+		}
+	}
+}

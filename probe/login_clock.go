@@ -1,0 +1,103 @@
+package probe
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+// credentialsTimeout bounds the reading of the credentials, which comes before the login's clock starts.
+const credentialsTimeout = 10 * time.Second
+
+const (
+	// silentAfter is for how long the broker is silent in a login before LoginOptions.Silent is told. A healthy login takes
+	// milliseconds.
+	silentAfter = 3 * time.Second
+	// longestRaised bounds a login of which the node's own handshake_timeout says that it takes longer than Timeout allows.
+	longestRaised = time.Minute
+)
+
+// enough is for how long the broker must have been silent in a stage before that tells: its own timer may have begun as
+// late as the stage, and may be a little late itself. The steps of a round trip have no such timer. They take the same
+// measure, for what a broker may take to answer: one that answers each step is slow, however long the whole takes.
+func enough(handshake time.Duration) time.Duration { return handshake + handshake/20 }
+
+// Longest is how long a probe takes at the very most, the reading of the credentials included.
+func (o LoginOptions) Longest() time.Duration {
+	o = o.withDefaults()
+	longest := 2 * o.Timeout
+	if o.Handshake != nil {
+		longest = max(longest, longestRaised)
+	}
+	return credentialsTimeout + longest
+}
+
+// deadline is when to give up a login that began at started and entered this stage at entered, to a node with this
+// handshake timeout. It moves on with the stages: a node that greets late is given all of its handshake timeout after
+// that, or a wedged one would not be told from a slow one. Nothing else moves it, and it stays within twice the Timeout,
+// or a minute where the node's own handshake timeout asks for that. A Timeout that is too short to prove anything of a
+// node with the configured one stays as it is.
+func (o LoginOptions) deadline(started time.Time, stage Stage, entered time.Time, handshake time.Duration) time.Time {
+	due := started.Add(o.Timeout)
+	if stage < StageTLS || stage > StageConsume || o.Timeout <= enough(o.HandshakeTimeout) {
+		return due
+	}
+	told, limit := handshake+handshake/10, 2*o.Timeout
+	if handshake > o.HandshakeTimeout {
+		limit = max(limit, min(2*told, longestRaised))
+	}
+	return later(due, entered.Add(min(told, started.Add(limit).Sub(entered))))
+}
+
+// ownHandshake is the node's handshake timeout, as far as it is known now, and for the steps of a round trip no less than
+// the configured one: those have no timer that a short one would speak of.
+func (l *login) ownHandshake(stage Stage) time.Duration {
+	if l.Handshake == nil {
+		return l.HandshakeTimeout
+	}
+	own := l.Handshake(l.node, l.HandshakeTimeout)
+	if stage > StageOpen {
+		own = max(own, l.HandshakeTimeout)
+	}
+	return own
+}
+
+// differs says that the handshake timeout is not the configured one; empty if it is.
+func (l *login) differs(handshake time.Duration) string {
+	if handshake == l.HandshakeTimeout {
+		return ""
+	}
+	return fmt.Sprintf("; the broker's own handshake_timeout is %s, not %s as configured here", handshake, l.HandshakeTimeout)
+}
+
+// watch ends the login by cancel at its deadline, and before that tells Silent, once, that the broker says nothing. The
+// caller stops it.
+func (l *login) watch(cancel context.CancelFunc) (stop func() bool) {
+	told := l.Silent == nil
+	l.timer = time.AfterFunc(DefaultTimeout, func() {
+		now := time.Now()
+		stage, entered := l.frames.at()
+		wait := l.deadline(l.started, stage, entered, l.ownHandshake(stage)).Sub(now)
+		if wait <= 0 {
+			cancel()
+			return
+		}
+		switch quiet := now.Sub(entered); {
+		case told:
+		case stage < StageTLS:
+			wait = min(wait, silentAfter)
+		case stage <= StageOpen && quiet < silentAfter:
+			wait = min(wait, silentAfter-quiet)
+		case stage <= StageOpen:
+			told = true
+			l.Silent(l.node)
+		}
+		l.timer.Reset(wait)
+	})
+	first := l.Timeout
+	if !told {
+		first = min(first, silentAfter)
+	}
+	l.timer.Reset(first) // only now: it may fire at once, and needs l.timer then
+	return l.timer.Stop
+}

@@ -1,0 +1,118 @@
+package remediate
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/cjworkbench/unstuck/probe"
+)
+
+// settle gives the acts with the outcome of those under way.
+func settle(s State, o Observation, p Policy, now time.Time) []Act {
+	kept := make([]Act, 0, len(s.Acts))
+	for _, a := range s.Acts {
+		if a.Outcome == Pending || a.Outcome == Escalated || a.Outcome == Failed {
+			if p.App {
+				a = a.settledApp(s, o.View, p, now)
+			}
+			if a.Outcome != Recovered {
+				a = a.settled(s.Nodes[a.Node], o.View, p, now)
+			}
+		}
+		if !a.Outcome.over() || now.Sub(a.At) < 24*time.Hour || now.Sub(a.Settled) < p.Cooldown {
+			kept = append(kept, a)
+		}
+	}
+	return kept
+}
+
+// cured gives the result that shows whether the node does again what it did not do before it was deleted: a probe of the kind that
+// failed, which began after the deletion. A round trip is no cure without a login, nor the other way round.
+func (a Act) cured(n NodeState, p Policy) (r probe.Result, ok bool) {
+	kinds := []probe.Kind{p.voice()}
+	if a.Probe != "" && a.Probe != p.voice() {
+		kinds = append(kinds, a.Probe)
+	}
+	for _, kind := range kinds {
+		if r = n.Latest[kind]; !hasAnswered(r) || n.UID == a.UID && !r.Started.After(a.At) {
+			return r, false
+		}
+	}
+	return r, true
+}
+
+// heals says what the node must do to be cured.
+func (a Act) heals(p Policy) string {
+	if a.Probe == probe.Roundtrip {
+		return "answers round trips"
+	}
+	return p.Wellness()
+}
+
+func (a Act) settled(n NodeState, v probe.View, p Policy, now time.Time) Act {
+	latest, cured := a.cured(n, p)
+	switch {
+	case cured && n.UID != a.UID:
+		a.Outcome, a.Settled, a.NewUID, a.Why = Recovered, latest.Ended(), n.UID, "the new node "+a.heals(p)
+	case a.Outcome == Failed: // until somebody else has the node replaced
+	case cured && now.Sub(a.At) > p.Grace+p.Fresh && terminating(v, a) == probe.No:
+		a.Outcome, a.Settled, a.Why = Void, now, "the node was not deleted, and "+a.heals(p)+" again"
+	case a.Outcome == Pending && a.Accepted.IsZero() && !cured && v.At.Sub(a.At) >= min(doubtFor, p.Settle) && terminating(v, a) == probe.No:
+		a.Outcome, a.Settled = Void, now
+		if a.RequestError != "" {
+			a.Outcome, a.Why, a.Refused = Failed, deleteFailed+a.RequestError, true
+		} else {
+			a.Why = "it was never asked for: the node is still there, and does not terminate"
+		}
+	case now.Sub(a.At) >= p.Settle && !p.App && a.outgrown(v, p, now):
+		a.Outcome, a.Settled, a.Why = Gone, now, "no new node has appeared, and none is missing"
+	case a.Outcome == Pending && now.Sub(a.At) >= p.Settle:
+		a.Outcome, a.Settled, a.Why = Escalated, now, a.notCured(n, latest, p)
+	}
+	return a
+}
+
+// notCured says why the deletion has not helped in time. The result is the latest of the kind that must succeed.
+func (a Act) notCured(n NodeState, latest probe.Result, p Policy) string {
+	switch {
+	case a.RequestError != "" && n.UID == a.UID:
+		return deleteFailed + a.RequestError
+	case n.UID == "" && p.App:
+		return "not all pods that there should be write"
+	case n.UID == "":
+		return "no new node has appeared"
+	case n.UID == a.UID:
+		return "the old node is still there, its grace has passed"
+	case latest.Reason == "":
+		return "the new node has not been probed in the way that failed before"
+	}
+	return fmt.Sprintf("the new node is there, and what failed before does not succeed: %s", phrase(latest))
+}
+
+// deleteFailed begins the sentence about a delete that was refused, or ended in an error.
+const deleteFailed = "the delete failed: "
+
+// doubtFor is how long after it was decided a deletion that is not known to have been asked for may still show. Our
+// own request ends after 30 s, and an API server's after 60 by default.
+const doubtFor = 2 * time.Minute
+
+// unconfirmed says whether n is to be deleted by a, and it is not known whether that has been asked for.
+func (a Act) unconfirmed(n probe.Node) bool {
+	return a.Outcome == Pending && a.Accepted.IsZero() && a.Node == n.Name && a.UID == n.UID && n.Terminating != probe.Yes
+}
+
+// outgrown says whether the broker has as many nodes as it should have without a's.
+func (a Act) outgrown(v probe.View, p Policy, now time.Time) bool {
+	return age(v.At, now) <= p.Fresh && now.Sub(v.At) > -p.Fresh && v.Expected > 0 && len(v.Nodes) == v.Expected &&
+		!slices.ContainsFunc(v.Nodes, func(n probe.Node) bool { return n.Name == a.Node })
+}
+
+func terminating(v probe.View, a Act) probe.Answer {
+	for _, n := range v.Nodes {
+		if n.Name == a.Node && n.UID == a.UID {
+			return n.Terminating
+		}
+	}
+	return probe.CannotTell
+}

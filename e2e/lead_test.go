@@ -32,9 +32,9 @@ func TestWhenTheLeaderIsKilledAnotherGoesOnWhereItWas(t *testing.T) {
 	}
 	for i, point := range []struct {
 		name  string
-		after func(victim string, cases, acts int) (bool, error) // the moment has come
+		after func(victim string, incidents, acts int) (bool, error) // the moment has come
 	}{
-		{"while it captures the case", func(victim string, _, _ int) (bool, error) {
+		{"while it captures the incident", func(victim string, _, _ int) (bool, error) {
 			v, err := s.view(t.Context())
 			if err != nil {
 				return false, err
@@ -46,9 +46,9 @@ func TestWhenTheLeaderIsKilledAnotherGoesOnWhereItWas(t *testing.T) {
 			}
 			return false, nil
 		}},
-		{"before the delete", func(_ string, cases, _ int) (bool, error) {
-			n, err := documents("cases")
-			return n != cases, err
+		{"before the delete", func(_ string, incidents, _ int) (bool, error) {
+			n, err := documents("incidents")
+			return n != incidents, err
 		}},
 		{"between the intent and the delete", func(_ string, _, acts int) (bool, error) {
 			n, err := documents("acts")
@@ -68,7 +68,7 @@ func TestWhenTheLeaderIsKilledAnotherGoesOnWhereItWas(t *testing.T) {
 			s.wait(2*time.Minute, "every node is healthy", s.allHealthy)
 			victim := s.Pods()[i%3]
 			before, actsBefore := s.uids(), s.acts()
-			cases, err := documents("cases")
+			incidents, err := documents("incidents")
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -80,7 +80,7 @@ func TestWhenTheLeaderIsKilledAnotherGoesOnWhereItWas(t *testing.T) {
 			if err := s.WedgeLogin(t.Context(), victim); err != nil {
 				t.Fatal(err)
 			}
-			if err := until(within(t, 2*time.Minute), func() (bool, error) { return point.after(victim, cases, acts) }); err != nil {
+			if err := until(within(t, 2*time.Minute), func() (bool, error) { return point.after(victim, incidents, acts) }); err != nil {
 				t.Fatalf("the moment did not come: %v", err)
 			}
 			if err := s.daemon.Kill(leader); err != nil {
@@ -90,15 +90,15 @@ func TestWhenTheLeaderIsKilledAnotherGoesOnWhereItWas(t *testing.T) {
 			a := s.cured(victim, before, actsBefore, 5*time.Minute)
 			// The lease may still name the killed process, whose successor in the same pod shows what it sees and writes
 			// nothing until it leads.
-			var c remediate.Case
+			var c remediate.Incident
 			if err := until(within(t, time.Minute), func() (bool, error) {
-				err := s.daemon.API(t.Context(), s.leader(), "/api/v1/cases/"+a.Case, &c)
+				err := s.daemon.API(t.Context(), s.leader(), "/api/v1/incidents/"+a.Incident, &c)
 				return err == nil && !c.Closed.IsZero(), err
 			}); err != nil {
-				t.Errorf("the case is not closed: %v", err)
+				t.Errorf("the incident is not closed: %v", err)
 			}
 			if c.Outcome != string(remediate.Recovered) {
-				t.Errorf("the case is left with the outcome %q", c.Outcome)
+				t.Errorf("the incident is left with the outcome %q", c.Outcome)
 			}
 			replicas, err := s.daemon.Pods(t.Context())
 			if err != nil || len(replicas) != 2 {

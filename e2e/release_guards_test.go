@@ -127,22 +127,22 @@ func (s *scene) byHand(watch *site, node string) {
 	if err := json.Unmarshal([]byte(out), &done); err != nil {
 		s.t.Fatal(err)
 	}
-	if done.UID != string(before[node]) || done.Case == "" || len(done.Override) != len(guards) {
+	if done.UID != string(before[node]) || done.Incident == "" || len(done.Override) != len(guards) {
 		s.t.Errorf("the answer is %+v", done)
 	}
 	a := watch.cured(node, before, 1, 3*time.Minute)
-	if a.Case != done.Case {
-		s.t.Errorf("the act's case is %s, the answer's %s", a.Case, done.Case)
+	if a.Incident != done.Incident {
+		s.t.Errorf("the act's incident is %s, the answer's %s", a.Incident, done.Incident)
 	}
-	var c remediate.Case
-	if p := s.ask(http.MethodGet, "/api/v1/cases/"+a.Case, nil, &c); p != nil || c.Act == nil {
-		s.t.Fatalf("%v; the case has no act", p)
+	var c remediate.Incident
+	if p := s.ask(http.MethodGet, "/api/v1/incidents/"+a.Incident, nil, &c); p != nil || c.Act == nil {
+		s.t.Fatalf("%v; the incident has no act", p)
 	}
 	if by := c.Act.ByHand; by == nil || by.By != "oncall" || by.Reason != "a hunch" || !slices.Equal(by.Override, []remediate.Guard{remediate.GuardUnconfirmed}) {
-		s.t.Errorf("the case says that it was done by hand by %+v", by)
+		s.t.Errorf("the incident says that it was done by hand by %+v", by)
 	}
-	typist.wants(0, []string{a.Case, node, string(remediate.Recovered)}, "cases")
-	typist.wants(0, []string{node, "oncall", "a hunch"}, "cases", a.Case)
+	typist.wants(0, []string{a.Incident, node, string(remediate.Recovered)}, "incidents")
+	typist.wants(0, []string{node, "oncall", "a hunch"}, "incidents", a.Incident)
 }
 
 // looks reads about the node, pauses the broker, and has the node looked at.

@@ -20,7 +20,7 @@ func TestAPermissionThatIsMissingIsNamedAndNothingIsDeletedWithoutIt(t *testing.
 	victim := s.Pods()[1]
 	before := s.uids()
 
-	// Without exec there is no second witness, and without logs a case has none.
+	// Without exec there is no second witness, and without logs an incident has none.
 	giveBack := s.take("pods/exec", "create", "get")
 	giveLogs := s.take("pods/log", "get")
 	s.restart()

@@ -269,7 +269,7 @@ func done(v web.Broker) []remediate.Act {
 	return slices.DeleteFunc(slices.Clone(v.Acts), func(a remediate.Act) bool { return a.Outcome == remediate.Void })
 }
 
-// cured waits until the victim alone has been replaced and accepts logins, and checks that the act, the case, the Events and
+// cured waits until the victim alone has been replaced and accepts logins, and checks that the act, the incident, the Events and
 // the metrics say the same of it.
 func (s *site) cured(victim string, before map[string]types.UID, acts int, d time.Duration) remediate.Act {
 	s.t.Helper()
@@ -300,7 +300,7 @@ func (s *site) cured(victim string, before map[string]types.UID, acts int, d tim
 	return a
 }
 
-// toldAlike checks that the case, the Events and the metrics say what the act says.
+// toldAlike checks that the incident, the Events and the metrics say what the act says.
 func (s *site) toldAlike(a remediate.Act) {
 	s.t.Helper()
 	ctx := within(s.t, time.Minute)
@@ -308,16 +308,16 @@ func (s *site) toldAlike(a remediate.Act) {
 	if err != nil || leader == nil {
 		s.t.Fatal("nobody leads: ", err)
 	}
-	var c remediate.Case
-	if err := s.daemon.API(ctx, leader, "/api/v1/cases/"+a.Case, &c); err != nil {
+	var c remediate.Incident
+	if err := s.daemon.API(ctx, leader, "/api/v1/incidents/"+a.Incident, &c); err != nil {
 		s.t.Fatal(err)
 	}
 	if c.Node != a.Node || c.UID != a.UID || c.Outcome != string(remediate.Recovered) || c.Closed.IsZero() || c.Act == nil || c.Act.ID != a.ID {
-		s.t.Errorf("the case is about %s %s, outcome %q, act %+v", c.Node, c.UID, c.Outcome, c.Act)
+		s.t.Errorf("the incident is about %s %s, outcome %q, act %+v", c.Node, c.UID, c.Outcome, c.Act)
 	}
-	// While a node is frozen its peers may not be able to tell how the cluster is, and the case says so.
+	// While a node is frozen its peers may not be able to tell how the cluster is, and the incident says so.
 	if len(c.Results) == 0 || len(c.Logs) == 0 || (c.Cluster == "" && len(c.Missing) == 0) {
-		s.t.Errorf("the case has %d results, %d log lines, the cluster as seen by %q: %v; missing: %v", len(c.Results), len(c.Logs), c.Peer, c.Cluster != "", c.Missing)
+		s.t.Errorf("the incident has %d results, %d log lines, the cluster as seen by %q: %v; missing: %v", len(c.Results), len(c.Logs), c.Peer, c.Cluster != "", c.Missing)
 	}
 	metrics, err := s.daemon.Metrics(ctx, leader)
 	if err != nil {

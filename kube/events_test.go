@@ -151,7 +151,7 @@ func TestANodeThatIsSuspectedAgainAndAgainDoesNotUseUpTheEventOfItsDeletion(t *t
 		}
 		p.Event(node, true, "Stuck", "confirmed stuck; held back by nothing")
 		pass(time.Second)
-		p.Event(node, true, "Deleted", "deleted by Unstuck, case 1: why")
+		p.Event(node, true, "Deleted", "deleted by Unstuck, incident 1: why")
 		pass(time.Second)
 		stop()
 		for about, events := range written(t, c) {

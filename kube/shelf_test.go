@@ -44,14 +44,14 @@ func TestDocumentsAreKeptByKindAndName(t *testing.T) {
 	put(t, s, "acts", "main", "[1,2]")
 	put(t, s, "acts", "Main", "upper")
 	put(t, s, "acts", "ma_in.x", "odd")
-	put(t, s, "cases", "main", "{}")
-	put(t, s, "cases", "bytes", "\xff\x00")
+	put(t, s, "incidents", "main", "{}")
+	put(t, s, "incidents", "bytes", "\xff\x00")
 	for _, shelf := range []*Shelf{s, c.client().Shelf()} {
 		if diff := cmp.Diff(map[string]string{"main": "[1,2]", "Main": "upper", "ma_in.x": "odd"}, all(t, shelf, "acts")); diff != "" {
 			t.Errorf("acts (-want +got):\n%s", diff)
 		}
-		if diff := cmp.Diff(map[string]string{"main": "{}", "bytes": "\xff\x00"}, all(t, shelf, "cases")); diff != "" {
-			t.Errorf("cases (-want +got):\n%s", diff)
+		if diff := cmp.Diff(map[string]string{"main": "{}", "bytes": "\xff\x00"}, all(t, shelf, "incidents")); diff != "" {
+			t.Errorf("incidents (-want +got):\n%s", diff)
 		}
 	}
 	if err := s.Remove(t.Context(), "acts", "Main"); err != nil {
@@ -176,7 +176,7 @@ func TestADocumentThatIsNoneIsNamedAndNotWrittenOver(t *testing.T) {
 func TestEveryNameGivesAConfigMapsName(t *testing.T) {
 	seen := make(map[string]string)
 	for _, name := range []string{"main", "MAIN", "main-", "-main", "a.b", "a_b", "ä", strings.Repeat("a", 182), strings.Repeat("a", 183), strings.Repeat("a", 300), "x." + strings.Repeat("0", 32), ""} {
-		got := objectName("cases", name)
+		got := objectName("incidents", name)
 		if errs := validation.IsDNS1123Subdomain(got); len(errs) > 0 {
 			t.Errorf("%q: %q: %v", name, got, errs)
 		}
@@ -207,11 +207,11 @@ func TestManyDocumentsComeInPages(t *testing.T) {
 	s := c.client().Shelf()
 	want := make(map[string]string)
 	for i := range 3*documentPage + 1 {
-		name := fmt.Sprintf("case-%d", i)
-		put(t, s, "cases", name, name)
+		name := fmt.Sprintf("incident-%d", i)
+		put(t, s, "incidents", name, name)
 		want[name] = name
 	}
-	if diff := cmp.Diff(want, all(t, s, "cases")); diff != "" {
+	if diff := cmp.Diff(want, all(t, s, "incidents")); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
@@ -220,11 +220,11 @@ func TestReadingAllDoesNotUndoWhatIsWrittenMeanwhile(t *testing.T) {
 	c := newCluster(t)
 	s := c.client().Shelf()
 	ctx := t.Context()
-	if err := s.Put(ctx, "cases", "a", []byte("1")); err != nil {
+	if err := s.Put(ctx, "incidents", "a", []byte("1")); err != nil {
 		t.Fatal(err)
 	}
 	for i := range 190 {
-		if err := s.Put(ctx, "cases", fmt.Sprint("b", i), []byte("x")); err != nil {
+		if err := s.Put(ctx, "incidents", fmt.Sprint("b", i), []byte("x")); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -233,19 +233,19 @@ func TestReadingAllDoesNotUndoWhatIsWrittenMeanwhile(t *testing.T) {
 	c.intercept(func(request string) {
 		if request == "list configmaps" {
 			if n++; n == 2 {
-				go func() { written <- s.Put(ctx, "cases", "a", []byte("2")) }()
+				go func() { written <- s.Put(ctx, "incidents", "a", []byte("2")) }()
 			}
 			time.Sleep(5 * time.Millisecond)
 		}
 	})
-	if _, err := s.All(ctx, "cases"); err != nil { // somebody looks at /api/v1/cases
+	if _, err := s.All(ctx, "incidents"); err != nil { // somebody looks at /api/v1/incidents
 		t.Fatal(err)
 	}
 	c.intercept(nil)
 	if err := <-written; err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Put(ctx, "cases", "a", []byte("3")); err != nil {
+	if err := s.Put(ctx, "incidents", "a", []byte("3")); err != nil {
 		t.Errorf("nobody else wrote: %v", err)
 	}
 }

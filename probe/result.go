@@ -143,7 +143,7 @@ type resultJSON struct {
 	LogSeconds float64     `json:"log_age_seconds,omitempty"`
 }
 
-// MarshalJSON writes the result as the HTTP API and the cases show it.
+// MarshalJSON writes the result as the HTTP API and the incidents show it.
 func (r Result) MarshalJSON() ([]byte, error) {
 	j := resultJSON{
 		Broker: r.Broker, Node: r.Node, UID: r.UID, NodeStart: r.NodeStarted, Kind: r.Kind, Status: r.Status(), Reason: r.Reason,

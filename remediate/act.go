@@ -18,13 +18,13 @@ const staleAfter = 10 * time.Second
 // errChanged is why nothing is deleted when the last look shows that the decision is another by now.
 var errChanged = errors.New("a last look changed the decision")
 
-// act deletes the node that d is about. The case is stored first; then the world is looked at afresh, and the
+// act deletes the node that d is about. The incident is stored first; then the world is looked at afresh, and the
 // decision must still be the same; then the lock is taken and the intent written down, and only then the node is
 // deleted. The order is the one that d obeys, if any. It gives the decisions as they are afterwards, and why nothing was
 // deleted, or why it is not known whether it was.
 func (l *Loop) act(ctx context.Context, d Decision, decisions []Decision, order *Order) ([]Decision, error) {
-	if c := l.cases[d.Node]; c == nil || c.UID != d.UID { // one that is open about a predecessor is not its case
-		return hold(decisions, d.Node, errors.New("the case could not be stored"))
+	if c := l.incidents[d.Node]; c == nil || c.UID != d.UID { // one that is open about a predecessor is not its incident
+		return hold(decisions, d.Node, errors.New("the incident could not be stored"))
 	}
 	began := time.Now()
 	o := l.observe(ctx, true)
@@ -37,14 +37,14 @@ func (l *Loop) act(ctx context.Context, d Decision, decisions []Decision, order 
 		return again, errChanged
 	}
 	d = again[i]
-	c := l.cases[d.Node]
+	c := l.incidents[d.Node]
 	if c == nil || c.UID != d.UID {
-		return hold(again, d.Node, errors.New("the case is another's by now"))
+		return hold(again, d.Node, errors.New("the incident is another's by now"))
 	}
 	l.publish(o, again) // people see why before it happens
 	node := o.View.Nodes[slices.IndexFunc(o.View.Nodes, func(n probe.Node) bool { return n.UID == d.UID })]
 
-	a := Act{ID: c.ID + "-" + strings.ToLower(rand.Text()[:4]), Broker: l.Broker, Node: d.Node, UID: d.UID, Case: c.ID, Probe: d.Evidence.Kind, At: time.Now(), Why: d.Reason}
+	a := Act{ID: c.ID + "-" + strings.ToLower(rand.Text()[:4]), Broker: l.Broker, Node: d.Node, UID: d.UID, Incident: c.ID, Probe: d.Evidence.Kind, At: time.Now(), Why: d.Reason}
 	if order != nil {
 		a.ByHand = &ByHand{By: order.By, From: order.From, Reason: order.Reason, Override: d.overridden(*order)}
 	}
@@ -56,7 +56,7 @@ func (l *Loop) act(ctx context.Context, d Decision, decisions []Decision, order 
 		return hold(again, d.Node, fmt.Errorf("the intent could not be written down: %w", err))
 	}
 	l.state.Acts = acts
-	l.Log.Warn("deleting node", "broker", l.Broker, "node", d.Node, "uid", d.UID, "reason", d.Reason, "case", c.ID)
+	l.Log.Warn("deleting node", "broker", l.Broker, "node", d.Node, "uid", d.UID, "reason", d.Reason, "incident", c.ID)
 	c.Act = &a
 	c.Decision = d
 	c.add(a.At, "deleting: "+d.Reason)
@@ -68,8 +68,8 @@ func (l *Loop) act(ctx context.Context, d Decision, decisions []Decision, order 
 
 // delete carries out the act a upon node, whose intent is written down, and notes how it went. The world was last looked
 // at when it began.
-func (l *Loop) delete(ctx context.Context, c *Case, a Act, node probe.Node, began time.Time) error {
-	err := l.saveCase(ctx, c)
+func (l *Loop) delete(ctx context.Context, c *Incident, a Act, node probe.Node, began time.Time) error {
+	err := l.saveIncident(ctx, c)
 	ctx = context.WithoutCancel(ctx) // what has been announced is also done and noted
 	switch {
 	case isConflict(err): // whoever has taken over decides anew
@@ -86,7 +86,7 @@ func (l *Loop) delete(ctx context.Context, c *Case, a Act, node probe.Node, bega
 var errStale = errors.New("too much time has passed since the last look at the world")
 
 // acted notes how the delete went.
-func (l *Loop) acted(ctx context.Context, c *Case, a Act, err error) {
+func (l *Loop) acted(ctx context.Context, c *Incident, a Act, err error) {
 	switch {
 	case err == nil:
 		a.Accepted = time.Now()
@@ -107,7 +107,7 @@ func (l *Loop) acted(ctx context.Context, c *Case, a Act, err error) {
 	}
 	c.Act = &a
 	if l.saveActs(ctx, "write down the act", l.state.Acts) == nil && l.history {
-		_ = l.saveCase(ctx, c)
+		_ = l.saveIncident(ctx, c)
 	}
 }
 
@@ -161,7 +161,7 @@ func (l *Loop) settled(ctx context.Context) {
 		case Pending, Recovered, Void, Gone:
 			l.Log.Info("a deletion is settled", "broker", l.Broker, "node", a.Node, "outcome", a.Outcome, "why", a.Why, "took_seconds", took)
 		}
-		l.settleCase(ctx, a)
+		l.settleIncident(ctx, a)
 	}
 }
 

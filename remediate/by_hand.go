@@ -18,7 +18,7 @@ var errEnded = errors.New("the loop has ended")
 
 // Obeyed says what came of an Order, or what would.
 type Obeyed struct {
-	Case       string       // the ID of the case that tells how it goes on; empty after a dry run
+	Incident   string       // the ID of the incident that tells how it goes on; empty after a dry run
 	Overridden []Guard      // that were closed
 	Guards     []GuardState // what every guard said
 }
@@ -30,7 +30,7 @@ const byHandTimeout = 20 * time.Second
 // captured, written down, asked for by UID, awaited. It returns once the deletion is asked for.
 //
 // It gives a *HeldError if guards hold it back, which nothing was done then; probe.ErrGone or probe.ErrChanged if the
-// node is not there any more; and ErrNotLeading on a replica that does not lead. After another error the case, if there
+// node is not there any more; and ErrNotLeading on a replica that does not lead. After another error the incident, if there
 // is one, tells what happened. If ctx ends while it is under way, what has not been announced is given up.
 func (l *Loop) Delete(ctx context.Context, o Order) (Obeyed, error) {
 	type answer struct {
@@ -87,19 +87,19 @@ func (l *Loop) deleteByHand(ctx context.Context, order Order) (Obeyed, error) {
 	if err := d.held(order); err != nil || order.DryRun {
 		return result, err
 	}
-	opened, err := l.caseByHand(ctx, d)
+	opened, err := l.incidentByHand(ctx, d)
 	if err != nil {
 		return result, err
 	}
-	c := l.cases[d.Node]
+	c := l.incidents[d.Node]
 	l.Log.Warn("deletion by hand", "broker", l.Broker, "node", d.Node, "by", order.By, "from", order.From, "reason", order.Reason,
-		"override", names(result.Overridden), "case", c.ID)
+		"override", names(result.Overridden), "incident", c.ID)
 	decisions, err = l.act(ctx, d, decisions, &order)
 	if err != nil {
 		l.notDone(ctx, c, opened, err)
 		return result, refusal(decisions, order, err)
 	}
-	result.Case = c.ID
+	result.Incident = c.ID
 	return result, nil
 }
 
@@ -137,34 +137,34 @@ func (l *Loop) wantsAnswersByHand(d Decision, o Order) bool {
 	})
 }
 
-// caseByHand has the deletion that d decides written into the node's case, which is opened if it has none.
-func (l *Loop) caseByHand(ctx context.Context, d Decision) (opened bool, err error) {
-	if c := l.cases[d.Node]; c != nil && c.UID == d.UID {
+// incidentByHand has the deletion that d decides written into the node's incident, which is opened if it has none.
+func (l *Loop) incidentByHand(ctx context.Context, d Decision) (opened bool, err error) {
+	if c := l.incidents[d.Node]; c != nil && c.UID == d.UID {
 		c.Decision = d
 		c.add(time.Now(), d.Reason)
-		return false, l.saveCase(ctx, c)
+		return false, l.saveIncident(ctx, c)
 	}
 	delete(l.drafts, d.Node) // it does not tell of this
-	l.openCase(ctx, d)
-	if c := l.cases[d.Node]; c != nil && c.UID == d.UID {
+	l.openIncident(ctx, d)
+	if c := l.incidents[d.Node]; c != nil && c.UID == d.UID {
 		return true, nil
 	}
 	delete(l.drafts, d.Node)
-	return false, errors.New("the case could not be stored, and nothing is deleted without one")
+	return false, errors.New("the incident could not be stored, and nothing is deleted without one")
 }
 
-// notDone writes into the case why nothing was deleted, and closes one that was opened for nothing else. Whatever may
-// have happened all the same is awaited, and its case stays open.
-func (l *Loop) notDone(ctx context.Context, c *Case, opened bool, why error) {
-	if l.cases[c.Node] != c || l.unsettled(c) { // it may be another's by now
+// notDone writes into the incident why nothing was deleted, and closes one that was opened for nothing else. Whatever may
+// have happened all the same is awaited, and its incident stays open.
+func (l *Loop) notDone(ctx context.Context, c *Incident, opened bool, why error) {
+	if l.incidents[c.Node] != c || l.unsettled(c) { // it may be another's by now
 		return
 	}
 	now := time.Now()
 	c.add(now, "not deleted: "+shorten(why.Error(), 500))
 	if opened {
-		l.closeCase(c, outcomeNotDone, now)
+		l.closeIncident(c, outcomeNotDone, now)
 	}
-	_ = l.saveCase(context.WithoutCancel(ctx), c) // or at the next turn
+	_ = l.saveIncident(context.WithoutCancel(ctx), c) // or at the next turn
 }
 
 // refusal says why nothing came of o in the words of guards, where it was for one of them.

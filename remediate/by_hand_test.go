@@ -56,7 +56,7 @@ func after(d time.Duration, f func()) func(time.Duration) {
 	}
 }
 
-func TestANodeIsDeletedByHandLikeAnyOtherAndTheCaseSaysByWhom(t *testing.T) {
+func TestANodeIsDeletedByHandLikeAnyOtherAndTheIncidentSaysByWhom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newFakeWorld()
 		l := withLock(w)
@@ -66,7 +66,7 @@ func TestANodeIsDeletedByHandLikeAnyOtherAndTheCaseSaysByWhom(t *testing.T) {
 			t.Fatalf("%v after %s; the journal is %q", got.err, got.took, w.journal)
 		}
 		at := func(what string) int { return slices.Index(w.journal, what) }
-		captured, lock, intent := at("case case captured"), w.at("lock"), at(`act uid-of-rabbit-1 is ""`)
+		captured, lock, intent := at("incident incident captured"), w.at("lock"), at(`act uid-of-rabbit-1 is ""`)
 		deleted, settled := at("delete uid-of-rabbit-1 with grace 30s"), at("settled uid-of-rabbit-1: recovered")
 		if captured < 0 || captured > lock || lock > intent || intent > deleted || deleted > settled || settled > w.at("unlock") {
 			t.Errorf("captured %d, locked %d, intent %d, deleted %d, settled %d in %q: want that order", captured, lock, intent, deleted, settled, w.journal)
@@ -78,13 +78,13 @@ func TestANodeIsDeletedByHandLikeAnyOtherAndTheCaseSaysByWhom(t *testing.T) {
 		if diff := cmp.Diff(want, w.acts[0].ByHand); diff != "" {
 			t.Errorf("the act (-want +got):\n%s", diff)
 		}
-		c := w.onlyCase(t)
-		if c.ID != got.Case || c.Outcome != string(Recovered) || c.Closed.IsZero() || c.Act.ByHand == nil || len(c.Logs) == 0 || len(c.Results) == 0 || c.Cluster == "" {
-			t.Errorf("the case is %s", text(c))
+		c := w.onlyIncident(t)
+		if c.ID != got.Incident || c.Outcome != string(Recovered) || c.Closed.IsZero() || c.Act.ByHand == nil || len(c.Logs) == 0 || len(c.Results) == 0 || c.Cluster == "" {
+			t.Errorf("the incident is %s", text(c))
 		}
 		says := "deletion by hand, asked for by ada from 10.0.0.9: clients hang; overridden: unconfirmed"
 		if c.Events[0].Text != says || c.Decision.Reason != says {
-			t.Errorf("the case begins with %q, and its decision is %q", c.Events[0].Text, c.Decision.Reason)
+			t.Errorf("the incident begins with %q, and its decision is %q", c.Events[0].Text, c.Decision.Reason)
 		}
 		if !slices.Equal(got.Overridden, []Guard{GuardUnconfirmed}) || len(got.Guards) != len(Guards()) {
 			t.Errorf("overridden were %v, of %d guards", got.Overridden, len(got.Guards))
@@ -135,7 +135,7 @@ func TestAnOrderThatIsHeldBackOrADryRunWritesNothing(t *testing.T) {
 				}
 				var got *outcome
 				w.play(t, 3*time.Minute, after(time.Minute, func() { got = w.giveOrder(t, tc.order) }))
-				if w.did("case")+w.did("act")+w.did("lock")+w.did("delete") > 0 {
+				if w.did("incident")+w.did("act")+w.did("lock")+w.did("delete") > 0 {
 					t.Errorf("the journal is %q", w.journal)
 				}
 				if tc.held == nil {
@@ -161,8 +161,8 @@ func TestAnOrderThatIsHeldBackOrADryRunWritesNothing(t *testing.T) {
 	}
 }
 
-// What goes wrong after the case was stored: nothing is deleted, or it is not known, and the case says so.
-func TestWhatComesOfAnOrderIsInItsCase(t *testing.T) {
+// What goes wrong after the incident was stored: nothing is deleted, or it is not known, and the incident says so.
+func TestWhatComesOfAnOrderIsInItsIncident(t *testing.T) {
 	for name, tc := range map[string]struct {
 		spoil   func(*fakeWorld)
 		held    Guard
@@ -172,7 +172,7 @@ func TestWhatComesOfAnOrderIsInItsCase(t *testing.T) {
 	}{
 		"the intent cannot be written": {func(w *fakeWorld) { w.saveActsErr = errors.New("disk full") }, "", "disk full", 0, false},
 		"it terminates by now": {func(w *fakeWorld) {
-			w.onSave = func(Case) { w.mu.Lock(); w.nodes[1].Terminating = probe.Yes; w.mu.Unlock() }
+			w.onSave = func(Incident) { w.mu.Lock(); w.nodes[1].Terminating = probe.Yes; w.mu.Unlock() }
 		}, GuardRollout, "", 0, false},
 		"a deploy has begun":   {func(w *fakeWorld) { w.locks.others = "eve" }, GuardOperation, "eve", 0, false},
 		"the last look":        {func(w *fakeWorld) { w.deleteErr = probe.ErrRefused }, GuardRollout, "a last look forbade it", 1, false},
@@ -193,9 +193,9 @@ func TestWhatComesOfAnOrderIsInItsCase(t *testing.T) {
 				if w.did("delete") != tc.deleted {
 					t.Errorf("asked for %d deletions: %q", w.did("delete"), w.journal)
 				}
-				c := w.onlyCase(t)
+				c := w.onlyIncident(t)
 				if c.Closed.IsZero() != tc.open || !strings.Contains(text(c.Events), tc.says) {
-					t.Errorf("the case is %q: %s", c.Outcome, text(c.Events))
+					t.Errorf("the incident is %q: %s", c.Outcome, text(c.Events))
 				}
 				if !tc.open && c.Outcome != outcomeNotDone {
 					t.Errorf("its outcome is %q", c.Outcome)
@@ -205,7 +205,7 @@ func TestWhatComesOfAnOrderIsInItsCase(t *testing.T) {
 	}
 }
 
-func TestTheOrderOfAConfirmedNodeIsWrittenIntoTheCaseThatIsOpen(t *testing.T) {
+func TestTheOrderOfAConfirmedNodeIsWrittenIntoTheIncidentThatIsOpen(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newFakeWorld()
 		w.wedge()
@@ -216,9 +216,9 @@ func TestTheOrderOfAConfirmedNodeIsWrittenIntoTheCaseThatIsOpen(t *testing.T) {
 		if got.err != nil || w.did("delete") != 1 {
 			t.Fatalf("%v: %q", got.err, w.journal)
 		}
-		c := w.onlyCase(t)
-		if c.ID != got.Case || !strings.Contains(text(c.Events), "overridden: peers") || !strings.Contains(c.Events[0].Text, "first stuck") {
-			t.Errorf("the case is %s", text(c.Events))
+		c := w.onlyIncident(t)
+		if c.ID != got.Incident || !strings.Contains(text(c.Events), "overridden: peers") || !strings.Contains(c.Events[0].Text, "first stuck") {
+			t.Errorf("the incident is %s", text(c.Events))
 		}
 	})
 }
@@ -304,7 +304,7 @@ func TestAnOrderIsGivenUpWhenNobodyWaitsAnyMoreOrTheLoopEnds(t *testing.T) {
 				cancel()
 			}()
 		}))
-		if !errors.Is(err, context.DeadlineExceeded) || w.did("case")+w.did("act")+w.did("delete") > 0 {
+		if !errors.Is(err, context.DeadlineExceeded) || w.did("incident")+w.did("act")+w.did("delete") > 0 {
 			t.Errorf("%v: %q", err, w.journal)
 		}
 		if _, err := w.loop.Delete(t.Context(), Order{Node: "rabbit-1"}); !errors.Is(err, errEnded) {

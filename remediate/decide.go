@@ -1,5 +1,5 @@
 // Package remediate decides whether a stuck node is to be deleted, and does it. Decide is pure, and the only place where
-// a deletion is decided; a Loop observes one broker, asks Decide, captures the case, acts and verifies.
+// a deletion is decided; a Loop observes one broker, asks Decide, captures the incident, acts and verifies.
 package remediate
 
 import (

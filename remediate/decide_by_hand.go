@@ -10,7 +10,7 @@ import (
 
 // A person may have a node deleted that Decide would leave alone. It goes the same way: the same guards are asked, and
 // one more, whether the node is proved stuck at all. What is closed holds the deletion back unless the person names it,
-// and answers for it; what is named is written into the act and the case. Some guards nobody may override: they are
+// and answers for it; what is named is written into the act and the incident. Some guards nobody may override: they are
 // about what the deletion would do, not about whether it is wise.
 
 // Order is the deletion of one node that a person asks for.
@@ -107,7 +107,7 @@ func (d Decision) overridden(o Order) []Guard {
 	return slices.DeleteFunc(d.Closed(), func(g Guard) bool { return g.fixed() != "" || !slices.Contains(o.Override, g) })
 }
 
-// says is one sentence for the case: who, from where, why, and what was overridden.
+// says is one sentence for the incident: who, from where, why, and what was overridden.
 func (o Order) says(overridden []Guard) string {
 	var s strings.Builder
 	s.WriteString("deletion by hand, asked for by " + o.By)

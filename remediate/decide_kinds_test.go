@@ -516,7 +516,7 @@ func TestCountsOfOneAreInTheSingular(t *testing.T) {
 }
 
 // The kubelet started the container anew, in the same pod.
-func TestACaseEndsWhenItsContainerStartsAgain(t *testing.T) {
+func TestAnIncidentEndsWhenItsContainerStartsAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newFakeWorld()
 		w.wedge()
@@ -527,9 +527,9 @@ func TestACaseEndsWhenItsContainerStartsAgain(t *testing.T) {
 				w.reason["uid-of-rabbit-1"], w.looks["uid-of-rabbit-1"] = probe.OK, probe.OK
 			}
 		})
-		c := w.onlyCase(t)
+		c := w.onlyIncident(t)
 		if c.Outcome == outcomeBySelf {
-			t.Errorf("the container was started anew, and the case says %q", c.Outcome)
+			t.Errorf("the container was started anew, and the incident says %q", c.Outcome)
 		}
 	})
 }

@@ -119,13 +119,13 @@ type Sample struct {
 
 // Act is one deletion: written down as an intent before it is carried out, and settled afterwards.
 type Act struct {
-	ID      string    `json:"id"`
-	Broker  string    `json:"broker"`
-	Node    string    `json:"node"`
-	UID     string    `json:"uid"` // of the node that was diagnosed
-	Case    string    `json:"case"`
-	At      time.Time `json:"at"`
-	Outcome Outcome   `json:"outcome"`
+	ID       string    `json:"id"`
+	Broker   string    `json:"broker"`
+	Node     string    `json:"node"`
+	UID      string    `json:"uid"` // of the node that was diagnosed
+	Incident string    `json:"incident"`
+	At       time.Time `json:"at"`
+	Outcome  Outcome   `json:"outcome"`
 	// Probe is the kind of probe that failed: the one that must succeed for the node to be cured. Empty: login, or what an
 	// application has instead.
 	Probe   probe.Kind `json:"probe,omitempty"`
@@ -196,7 +196,7 @@ func (a *Action) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// Decision is what was decided about one node, and all that led to it. The same value feeds log, metrics, cases,
+// Decision is what was decided about one node, and all that led to it. The same value feeds log, metrics, incidents,
 // API and command line.
 type Decision struct {
 	Broker string `json:"broker"`

@@ -22,15 +22,15 @@ type ledger struct {
 	leads bool      // this replica leads, by the latest view
 	since time.Time // when it took the lease
 
-	history bool             // the acts and the cases of before have been read
-	cases   map[string]*Case // the open ones, by node
-	drafts  map[string]*Case // those that could not be stored, by node
-	missing map[string]time.Time
+	history   bool                 // the acts and the incidents of before have been read
+	incidents map[string]*Incident // the open ones, by node
+	drafts    map[string]*Incident // those that could not be stored, by node
+	missing   map[string]time.Time
 	// outcomes are those that have been recorded, by the act's ID.
 	outcomes map[string]Outcome
 
-	unsaved      bool             // the acts that are known are not those that are written down
-	unsavedCases map[string]*Case // the cases of which that is so, by ID
+	unsaved          bool                 // the acts that are known are not those that are written down
+	unsavedIncidents map[string]*Incident // the incidents of which that is so, by ID
 
 	peeked    time.Time // when the leader's acts were last read, if somebody else leads
 	peekFault string
@@ -41,8 +41,8 @@ type ledger struct {
 
 func newLedger() ledger {
 	return ledger{
-		cases: make(map[string]*Case), drafts: make(map[string]*Case), missing: make(map[string]time.Time), outcomes: make(map[string]Outcome),
-		unsavedCases: make(map[string]*Case),
+		incidents: make(map[string]*Incident), drafts: make(map[string]*Incident), missing: make(map[string]time.Time), outcomes: make(map[string]Outcome),
+		unsavedIncidents: make(map[string]*Incident),
 	}
 }
 
@@ -78,13 +78,13 @@ func (l *Loop) learn(ctx context.Context, v probe.View, seen bool) {
 	}
 }
 
-// recall reads what was done before, and takes up the cases that a predecessor left open.
+// recall reads what was done before, and takes up the incidents that a predecessor left open.
 func (l *Loop) recall(ctx context.Context) error {
 	acts, err := l.readActs(ctx)
 	if err != nil {
 		return err
 	}
-	cases, err := bounded(ctx, &l.gate, "read the cases", storeTimeout, l.Store.Cases)
+	incidents, err := bounded(ctx, &l.gate, "read the incidents", storeTimeout, l.Store.Incidents)
 	if err != nil {
 		return err
 	}
@@ -92,13 +92,13 @@ func (l *Loop) recall(ctx context.Context) error {
 	for _, a := range acts {
 		l.outcomes[a.ID] = a.Outcome
 	}
-	l.takeUp(ctx, cases)
+	l.takeUp(ctx, incidents)
 	return nil
 }
 
-// takeUp takes up the open cases, one for each node: that of an act which is not settled, or else the latest.
-func (l *Loop) takeUp(ctx context.Context, cases []Case) {
-	slices.SortStableFunc(cases, func(a, b Case) int {
+// takeUp takes up the open incidents, one for each node: that of an act which is not settled, or else the latest.
+func (l *Loop) takeUp(ctx context.Context, incidents []Incident) {
+	slices.SortStableFunc(incidents, func(a, b Incident) int {
 		if first := l.unsettled(&a); first != l.unsettled(&b) {
 			if first {
 				return -1
@@ -107,28 +107,28 @@ func (l *Loop) takeUp(ctx context.Context, cases []Case) {
 		}
 		return 0
 	})
-	for _, c := range cases {
+	for _, c := range incidents {
 		switch {
 		case c.Outcome == outcomeUnreadable:
-			l.Log.Warn("a case cannot be read; move it away", "case", c.ID, "error", strings.Join(c.Missing, "; "))
+			l.Log.Warn("an incident cannot be read; move it away", "incident", c.ID, "error", strings.Join(c.Missing, "; "))
 		case c.Broker != l.Broker || !c.Closed.IsZero():
-		case l.cases[c.Node] == nil:
-			l.cases[c.Node] = &c
-			delete(l.last, c.Node) // what has been seen of it so far is not in the case
+		case l.incidents[c.Node] == nil:
+			l.incidents[c.Node] = &c
+			delete(l.last, c.Node) // what has been seen of it so far is not in the incident
 		default:
 			c.Outcome, c.Closed = outcomeOther, time.Now()
 			c.add(c.Closed, c.Outcome)
-			_ = l.saveCase(ctx, &c)
+			_ = l.saveIncident(ctx, &c)
 		}
 	}
 	for _, a := range l.state.Acts {
-		if c := l.cases[a.Node]; c == nil || c.ID != a.Case || (c.Act != nil && c.Act.ID == a.ID && c.Act.Outcome == a.Outcome) {
+		if c := l.incidents[a.Node]; c == nil || c.ID != a.Incident || (c.Act != nil && c.Act.ID == a.ID && c.Act.Outcome == a.Outcome) {
 			continue
 		}
 		if a.Outcome == Pending {
-			l.cases[a.Node].Act = &a
+			l.incidents[a.Node].Act = &a
 		} else { // its outcome was written down, and then nothing more
-			l.settleCase(ctx, a)
+			l.settleIncident(ctx, a)
 		}
 	}
 }
@@ -190,17 +190,17 @@ func (l *Loop) saveActs(ctx context.Context, what string, acts []Act) error {
 	return l.wrote(what, err)
 }
 
-// saveCase writes c. One that could not be written is written at the next turn, unless somebody else has written first.
-func (l *Loop) saveCase(ctx context.Context, c *Case) error {
+// saveIncident writes c. One that could not be written is written at the next turn, unless somebody else has written first.
+func (l *Loop) saveIncident(ctx context.Context, c *Incident) error {
 	mine := *c
 	mine.Events = slices.Clone(c.Events) // what hangs keeps them
-	err := try(ctx, &l.gate, "write a case", storeTimeout, func(ctx context.Context) error { return l.Store.SaveCase(ctx, mine) })
+	err := try(ctx, &l.gate, "write an incident", storeTimeout, func(ctx context.Context) error { return l.Store.SaveIncident(ctx, mine) })
 	if err != nil {
-		l.unsavedCases[c.ID] = c
+		l.unsavedIncidents[c.ID] = c
 	} else {
-		delete(l.unsavedCases, c.ID)
+		delete(l.unsavedIncidents, c.ID)
 	}
-	return l.wrote("store the case", err)
+	return l.wrote("store the incident", err)
 }
 
 // wrote takes note of how writing what went.
@@ -219,8 +219,8 @@ func (l *Loop) catchUp(ctx context.Context) {
 	if l.unsaved {
 		_ = l.saveActs(ctx, "write down the acts", l.state.Acts) // it shows as a fault
 	}
-	for _, c := range l.unsavedCases {
-		if l.saveCase(ctx, c) != nil {
+	for _, c := range l.unsavedIncidents {
+		if l.saveIncident(ctx, c) != nil {
 			return
 		}
 	}

@@ -297,8 +297,8 @@ func (w *realm) check(t *testing.T) {
 	if !slices.Contains(w.settled, Recovered) {
 		t.Errorf("settled were %v, want a recovery", w.settled)
 	}
-	cases, told := w.cases(t), 0
-	for _, c := range cases {
+	incidents, told := w.incidents(t), 0
+	for _, c := range incidents {
 		if c.Closed.IsZero() {
 			t.Errorf("still open: %s", text(c.Events))
 		}
@@ -307,17 +307,17 @@ func (w *realm) check(t *testing.T) {
 		}
 	}
 	if told != 1 {
-		t.Errorf("%d of %d cases tell of the recovery, want 1", told, len(cases))
+		t.Errorf("%d of %d incidents tell of the recovery, want 1", told, len(incidents))
 	}
 }
 
-func (w *realm) cases(t *testing.T) []Case {
+func (w *realm) incidents(t *testing.T) []Incident {
 	t.Helper()
-	cases, err := NewStore(&replica{realm: w, seen: map[string]int{}}).Cases(t.Context())
+	incidents, err := NewStore(&replica{realm: w, seen: map[string]int{}}).Incidents(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	return cases
+	return incidents
 }
 
 func text(v any) string {
@@ -352,8 +352,8 @@ func TestALeaderThatFailsAnywhereIsFollowedByOneThatDeletesNothingTwiceAndForget
 				synctest.Test(t, func(t *testing.T) {
 					a, _ := playPair(t, fate, i+1)
 					a.check(t)
-					if cases := a.cases(t); fate == hang && strings.HasPrefix(what, "exec") && len(cases) != 1 {
-						t.Errorf("%d cases: one that does not lead any more has opened one", len(cases))
+					if incidents := a.incidents(t); fate == hang && strings.HasPrefix(what, "exec") && len(incidents) != 1 {
+						t.Errorf("%d incidents: one that does not lead any more has opened one", len(incidents))
 					}
 				})
 			})
@@ -365,7 +365,7 @@ func TestALeaderThatIsOvertakenBetweenIntentAndDeleteHolds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a, _ := playPair(t, "", 0)
 		intent := slices.Index(a.calls, "write acts")
-		if a.calls[intent+1] != "write cases" || a.calls[intent+2] != "delete" {
+		if a.calls[intent+1] != "write incidents" || a.calls[intent+2] != "delete" {
 			t.Fatalf("the calls are %q", a.calls)
 		}
 		a, _ = playPair(t, overtaken, intent+2)
@@ -375,15 +375,15 @@ func TestALeaderThatIsOvertakenBetweenIntentAndDeleteHolds(t *testing.T) {
 	})
 }
 
-func TestANewLeaderClosesACaseWhoseNodeItHasSeenWellAllTheTime(t *testing.T) {
+func TestANewLeaderClosesAnIncidentWhoseNodeItHasSeenWellAllTheTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := &realm{docs: map[string]paper{}, nodes: []probe.Node{testNode("rabbit-0", time.Now().Add(-time.Hour))}}
 		for _, id := range []string{"newer", "older"} {
-			data, err := document(Case{ID: id, Broker: "rabbit", Node: "rabbit-0", UID: "uid-of-rabbit-0", Opened: epoch})
+			data, err := document(Incident{ID: id, Broker: "rabbit", Node: "rabbit-0", UID: "uid-of-rabbit-0", Opened: epoch})
 			if err != nil {
 				t.Fatal(err)
 			}
-			w.docs["cases/"+id] = paper{data, 1}
+			w.docs["incidents/"+id] = paper{data, 1}
 		}
 		b := &replica{realm: w, name: "b"}
 		var group sync.WaitGroup
@@ -396,7 +396,7 @@ func TestANewLeaderClosesACaseWhoseNodeItHasSeenWellAllTheTime(t *testing.T) {
 			time.Sleep(15 * time.Second)
 		}
 		group.Wait()
-		for _, c := range w.cases(t) {
+		for _, c := range w.incidents(t) {
 			if c.Closed.IsZero() || (c.Outcome != outcomeBySelf && c.Outcome != outcomeOther) {
 				t.Errorf("%s is %q: %s", c.ID, c.Outcome, text(c.Events))
 			}

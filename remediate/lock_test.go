@@ -79,7 +79,7 @@ func TestTheLockIsHeldFromBeforeTheIntentUntilTheDeletionIsSettled(t *testing.T)
 			}
 		})
 		at := func(what string) int { return slices.Index(w.journal, what) }
-		captured, lock, intent, unlock := at("case case captured"), at("lock for the deletion of node rabbit-1 of rabbit"), at(`act uid-of-rabbit-1 is ""`), at("unlock")
+		captured, lock, intent, unlock := at("incident incident captured"), at("lock for the deletion of node rabbit-1 of rabbit"), at(`act uid-of-rabbit-1 is ""`), at("unlock")
 		if captured < 0 || captured > lock || lock > intent || intent > at("settled uid-of-rabbit-1: recovered") || at("settled uid-of-rabbit-1: recovered") > unlock {
 			t.Errorf("captured %d, lock %d, intent %d, unlock %d in %q: want that order", captured, lock, intent, unlock, w.journal)
 		}

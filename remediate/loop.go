@@ -48,7 +48,7 @@ type Options struct {
 	Store  Store
 
 	Exec     probe.Execer    // nil: nothing can be asked of the nodes' tools
-	Logs     probe.LogReader // nil: cases hold no log lines
+	Logs     probe.LogReader // nil: incidents hold no log lines
 	Hosts    *Hosts          // shared by the loops of all brokers
 	Recorder Recorder
 	Log      *slog.Logger
@@ -68,7 +68,7 @@ const (
 	storeTimeout = 5 * time.Second
 	askTimeout   = 20 * time.Second
 	actTimeout   = 30 * time.Second
-	// captureTimeout bounds all that is asked for a case together: somebody may be waiting for the deletion.
+	// captureTimeout bounds all that is asked for an incident together: somebody may be waiting for the deletion.
 	captureTimeout = 30 * time.Second
 	// tooLate is how late probes may start before we doubt our own view: a starved prober sees stuck brokers.
 	tooLate = 5 * time.Second
@@ -79,7 +79,7 @@ const (
 	settling = 10 * time.Second
 )
 
-// Loop watches one broker: it observes, decides, captures the case, acts and verifies. One goroutine does all of it,
+// Loop watches one broker: it observes, decides, captures the incident, acts and verifies. One goroutine does all of it,
 // so there are never two acts at once, by hand or not.
 type Loop struct {
 	Options
@@ -185,7 +185,7 @@ func (l *Loop) turn(ctx context.Context) time.Time {
 		o.Results = nil
 		l.state, decisions = Decide(l.state, o, l.Policy, time.Now())
 	}
-	l.openCases(ctx, o, decisions)
+	l.openIncidents(ctx, o, decisions)
 	if i := slices.IndexFunc(decisions, func(d Decision) bool { return d.Action == Delete }); i >= 0 {
 		decisions, _ = l.act(ctx, decisions[i], decisions, nil) // the decisions say why not, if it does not
 	}
@@ -338,7 +338,7 @@ func (l *Loop) silent(d Decision, n NodeState) bool {
 	return d.Evidence.Kind == l.Policy.voice() || n.Latest[probe.Login].Reason == probe.Unreachable
 }
 
-// forget drops what was kept of nodes that are no more, unless v knows nothing. Open cases stay.
+// forget drops what was kept of nodes that are no more, unless v knows nothing. Open incidents stay.
 func (l *Loop) forget(v probe.View) {
 	if v.At.IsZero() {
 		return

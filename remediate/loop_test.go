@@ -20,30 +20,30 @@ import (
 // fakeWorld is a broker of three nodes, the runner that probes them, and the store, all of which keep a journal of what
 // the loop asked of them.
 type fakeWorld struct {
-	mu      sync.Mutex
-	journal []string
-	nodes   []probe.Node
-	reason  map[string]probe.Reason // of the next login, by UID; OK if absent
-	looks   map[string]probe.Reason // of maybe_stuck, by UID
-	cases   map[string]Case
-	acts    []Act
-	pauses  []Pause
-	loop    *Loop
-	warning string // what each command says on standard error
+	mu        sync.Mutex
+	journal   []string
+	nodes     []probe.Node
+	reason    map[string]probe.Reason // of the next login, by UID; OK if absent
+	looks     map[string]probe.Reason // of maybe_stuck, by UID
+	incidents map[string]Incident
+	acts      []Act
+	pauses    []Pause
+	loop      *Loop
+	warning   string // what each command says on standard error
 
 	// What fails, if not nil.
-	viewErr, saveCaseErr, saveActsErr, actsErr, pausesErr, deleteErr error
+	viewErr, saveIncidentErr, saveActsErr, actsErr, pausesErr, deleteErr error
 
 	slowSave time.Duration // how long writing down the acts takes
 
 	exec   func(n probe.Node, command string) (int, string)
-	onSave func(Case)        // runs after a case was saved
+	onSave func(Incident)    // runs after an incident was saved
 	onView func(*probe.View) // changes what is seen
 	locks  *lockWorld        // nil: there is no lock
 }
 
 func newFakeWorld() *fakeWorld {
-	w := &fakeWorld{reason: map[string]probe.Reason{}, looks: map[string]probe.Reason{}, cases: map[string]Case{}}
+	w := &fakeWorld{reason: map[string]probe.Reason{}, looks: map[string]probe.Reason{}, incidents: map[string]Incident{}}
 	for i := range 3 {
 		w.nodes = append(w.nodes, testNode(fmt.Sprintf("rabbit-%d", i), time.Now().Add(-time.Hour)))
 	}
@@ -146,13 +146,13 @@ func (w *fakeWorld) RunNow(node string, kinds ...probe.Kind) {
 	w.loop.Deliver(r)
 }
 
-func (w *fakeWorld) SaveCase(_ context.Context, c Case) error {
+func (w *fakeWorld) SaveIncident(_ context.Context, c Incident) error {
 	w.mu.Lock()
-	if w.saveCaseErr == nil {
-		w.cases[c.ID] = c
-		w.note("case %s", c.Events[len(c.Events)-1].Text)
+	if w.saveIncidentErr == nil {
+		w.incidents[c.ID] = c
+		w.note("incident %s", c.Events[len(c.Events)-1].Text)
 	}
-	err, after := w.saveCaseErr, w.onSave
+	err, after := w.saveIncidentErr, w.onSave
 	w.mu.Unlock()
 	if after != nil {
 		after(c)
@@ -160,11 +160,11 @@ func (w *fakeWorld) SaveCase(_ context.Context, c Case) error {
 	return err
 }
 
-func (w *fakeWorld) Cases(context.Context) ([]Case, error) {
+func (w *fakeWorld) Incidents(context.Context) ([]Incident, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	var all []Case
-	for _, c := range w.cases {
+	var all []Incident
+	for _, c := range w.incidents {
 		all = append(all, c)
 	}
 	return all, nil
@@ -279,18 +279,18 @@ func (w *fakeWorld) did(prefix string) int {
 	return count
 }
 
-func (w *fakeWorld) onlyCase(t *testing.T) Case {
+func (w *fakeWorld) onlyIncident(t *testing.T) Incident {
 	t.Helper()
-	if len(w.cases) != 1 {
-		t.Fatalf("%d cases, want 1; the journal is %q", len(w.cases), w.journal)
+	if len(w.incidents) != 1 {
+		t.Fatalf("%d incidents, want 1; the journal is %q", len(w.incidents), w.journal)
 	}
-	for _, c := range w.cases {
+	for _, c := range w.incidents {
 		return c
 	}
 	panic("unreachable")
 }
 
-func TestAStuckNodeIsDeletedOnceAndItsCaseTellsTheStory(t *testing.T) {
+func TestAStuckNodeIsDeletedOnceAndItsIncidentTellsTheStory(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newFakeWorld()
 		w.wedge()
@@ -298,15 +298,15 @@ func TestAStuckNodeIsDeletedOnceAndItsCaseTellsTheStory(t *testing.T) {
 		if w.did("delete uid-of-rabbit-1 with grace 30s") != 1 || w.did("delete") != 1 {
 			t.Fatalf("the journal is %q, want one deletion", w.journal)
 		}
-		captured, intent := slices.Index(w.journal, "case case captured"), slices.Index(w.journal, `act uid-of-rabbit-1 is ""`)
+		captured, intent := slices.Index(w.journal, "incident incident captured"), slices.Index(w.journal, `act uid-of-rabbit-1 is ""`)
 		deleted, settled := slices.Index(w.journal, "delete uid-of-rabbit-1 with grace 30s"), slices.Index(w.journal, "settled uid-of-rabbit-1: recovered")
 		if captured < 0 || captured > intent || intent > deleted || deleted > settled {
 			t.Errorf("captured %d, intent %d, deleted %d, settled %d in %q: want that order", captured, intent, deleted, settled, w.journal)
 		}
-		c := w.onlyCase(t)
+		c := w.onlyIncident(t)
 		if c.Outcome != string(Recovered) || c.Closed.IsZero() || c.Act.NewUID != "new" || c.Cluster == "" || c.Peer == "" ||
 			len(c.Logs) == 0 || len(c.Results) == 0 || len(c.Missing) > 0 || len(c.Decision.Guards) != len(guards) {
-			t.Errorf("the case is %+v", c)
+			t.Errorf("the incident is %+v", c)
 		}
 		for i, e := range c.Events {
 			if i > 0 && (e.At.Before(c.Events[i-1].At) || slices.ContainsFunc(c.Events[:i], func(x Event) bool { return x.Text == e.Text })) {
@@ -314,7 +314,7 @@ func TestAStuckNodeIsDeletedOnceAndItsCaseTellsTheStory(t *testing.T) {
 			}
 		}
 		if c.Decision.Phase != PhaseConfirmed || c.Decision.Action != Delete {
-			t.Errorf("the case keeps the decision %+v, want the one that led to the deletion", c.Decision)
+			t.Errorf("the incident keeps the decision %+v, want the one that led to the deletion", c.Decision)
 		}
 		if s := w.loop.Snapshot(); len(s.Nodes) != 3 || s.Nodes[1].Decision.Phase != PhaseHealthy || len(s.Acts) != 1 || s.Fault != "" {
 			t.Errorf("the snapshot is %+v", s)
@@ -325,11 +325,11 @@ func TestAStuckNodeIsDeletedOnceAndItsCaseTellsTheStory(t *testing.T) {
 func TestNothingIsDeletedWhenSomethingCannotBeWrittenOrRead(t *testing.T) {
 	broken := errors.New("disk full")
 	for name, spoil := range map[string]func(*fakeWorld){
-		"the case": func(w *fakeWorld) { w.saveCaseErr = broken },
-		"the case, while that of a predecessor is open": func(w *fakeWorld) {
-			w.saveCaseErr = broken
+		"the incident": func(w *fakeWorld) { w.saveIncidentErr = broken },
+		"the incident, while that of a predecessor is open": func(w *fakeWorld) {
+			w.saveIncidentErr = broken
 			act := Act{ID: "old", Outcome: Escalated, Node: "rabbit-1", UID: "old"}
-			w.cases["old"] = Case{ID: "old", Broker: "rabbit", Node: "rabbit-1", UID: "old", Act: &act}
+			w.incidents["old"] = Incident{ID: "old", Broker: "rabbit", Node: "rabbit-1", UID: "old", Act: &act}
 		},
 		"the intent":        func(w *fakeWorld) { w.saveActsErr = broken },
 		"the earlier acts":  func(w *fakeWorld) { w.actsErr = broken },
@@ -352,11 +352,11 @@ func TestNothingIsDeletedWhenSomethingCannotBeWrittenOrRead(t *testing.T) {
 }
 
 // Capturing runs commands on the peers, so it is not done again at each turn.
-func TestACaseThatCannotBeStoredIsKeptAndCapturedAgainOnlyOnceItIsOld(t *testing.T) {
+func TestAnIncidentThatCannotBeStoredIsKeptAndCapturedAgainOnlyOnceItIsOld(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newFakeWorld()
 		w.wedge()
-		w.saveCaseErr = errors.New("disk full")
+		w.saveIncidentErr = errors.New("disk full")
 		captured := 0
 		w.exec = func(_ probe.Node, command string) (int, string) {
 			if strings.Contains(command, "cluster_status") {
@@ -371,12 +371,12 @@ func TestACaseThatCannotBeStoredIsKeptAndCapturedAgainOnlyOnceItIsOld(t *testing
 		if w.did("delete") != 0 {
 			t.Errorf("deleted all the same: %q", w.journal)
 		}
-		captured, w.saveCaseErr = 0, nil
+		captured, w.saveIncidentErr = 0, nil
 		w.play(t, 3*time.Minute, nil)
 		if w.did("delete") != 1 {
 			t.Errorf("the disk has room again, the journal is %q", w.journal)
 		}
-		w.onlyCase(t)
+		w.onlyIncident(t)
 	})
 }
 
@@ -390,8 +390,8 @@ func TestALastLookPreventsADeletionOnOldKnowledge(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := newFakeWorld()
 				w.wedge()
-				w.onSave = func(c Case) { // the world changes while the case is captured
-					if c.Events[len(c.Events)-1].Text == "case captured" {
+				w.onSave = func(c Incident) { // the world changes while the incident is captured
+					if c.Events[len(c.Events)-1].Text == "incident captured" {
 						w.mu.Lock()
 						change(&w.nodes[1])
 						w.mu.Unlock()
@@ -446,7 +446,7 @@ func TestNothingIsDeletedWhenWritingItDownTookTooLong(t *testing.T) {
 		w := newFakeWorld()
 		w.wedge()
 		w.slowSave = storeTimeout - time.Millisecond
-		w.onSave = func(c Case) {
+		w.onSave = func(c Incident) {
 			if strings.HasPrefix(c.Events[len(c.Events)-1].Text, "deleting") {
 				time.Sleep(11 * time.Second)
 			}
@@ -492,16 +492,16 @@ func TestADeleteThatFailsIsTriedAgainAfterAnHourAndAPersonIsToldWhy(t *testing.T
 		if d.Phase != PhaseConfirmed || !slices.Equal(d.HeldBy(), []Guard{GuardStartupGrace}) || !strings.Contains(d.Reason, "forbidden") {
 			t.Errorf("later the node is %s: %s", d.Phase, d.Reason)
 		}
-		if c := w.onlyCase(t); c.Outcome != string(Failed) || !c.Closed.IsZero() {
-			t.Errorf("the case is %+v", c)
+		if c := w.onlyIncident(t); c.Outcome != string(Failed) || !c.Closed.IsZero() {
+			t.Errorf("the incident is %+v", c)
 		}
 		w.play(t, 5*time.Minute, func(since time.Duration) {
 			if since == time.Minute { // a person deletes it
 				w.nodes[1].UID = "new"
 			}
 		})
-		if c := w.onlyCase(t); c.Outcome != string(Recovered) || c.Closed.IsZero() {
-			t.Errorf("the case is %+v", c)
+		if c := w.onlyIncident(t); c.Outcome != string(Recovered) || c.Closed.IsZero() {
+			t.Errorf("the incident is %+v", c)
 		}
 	})
 }
@@ -510,8 +510,8 @@ func TestADeletionThatIsNotKnownToBeAskedForAndLeavesTheNodeThereIsVoid(t *testi
 	synctest.Test(t, func(t *testing.T) {
 		w := newFakeWorld()
 		w.wedge()
-		w.acts = []Act{{ID: "c", Case: "c", Broker: "rabbit", Node: "rabbit-1", UID: "uid-of-rabbit-1", At: time.Now().Add(-time.Second)}}
-		w.cases["c"] = Case{ID: "c", Broker: "rabbit", Node: "rabbit-1", UID: "uid-of-rabbit-1"} // it ended before it could say more
+		w.acts = []Act{{ID: "c", Incident: "c", Broker: "rabbit", Node: "rabbit-1", UID: "uid-of-rabbit-1", At: time.Now().Add(-time.Second)}}
+		w.incidents["c"] = Incident{ID: "c", Broker: "rabbit", Node: "rabbit-1", UID: "uid-of-rabbit-1"} // it ended before it could say more
 		w.play(t, time.Minute, nil)
 		if d := w.loop.Snapshot().Nodes[1].Decision; d.Phase != PhaseDeletionUnconfirmed || strings.Contains(d.Reason, "deleted;") {
 			t.Errorf("the node is %s: %s", d.Phase, d.Reason)
@@ -520,36 +520,36 @@ func TestADeletionThatIsNotKnownToBeAskedForAndLeavesTheNodeThereIsVoid(t *testi
 		if w.did("delete") != 1 || w.did("settled uid-of-rabbit-1: void") != 1 || w.did("settled uid-of-rabbit-1: recovered") != 1 {
 			t.Errorf("acts are %+v, the journal is %q", w.acts, w.journal)
 		}
-		for _, c := range w.cases {
+		for _, c := range w.incidents {
 			if c.Closed.IsZero() || c.Act == nil {
-				t.Errorf("the case is %+v", c)
+				t.Errorf("the incident is %+v", c)
 			}
 		}
 	})
 }
 
-func TestACaseWhoseNodeIsGoneForGoodIsClosed(t *testing.T) {
+func TestAnIncidentWhoseNodeIsGoneForGoodIsClosed(t *testing.T) {
 	for name, act := range map[string]*Act{
 		"nothing was done":           nil,
-		"its deletion was escalated": {ID: "a", Case: "c", Broker: "rabbit", Node: "rabbit-3", UID: "u", Outcome: Escalated},
-		"its deletion is under way":  {ID: "a", Case: "c", Broker: "rabbit", Node: "rabbit-3", UID: "u", Accepted: time.Now()},
+		"its deletion was escalated": {ID: "a", Incident: "c", Broker: "rabbit", Node: "rabbit-3", UID: "u", Outcome: Escalated},
+		"its deletion is under way":  {ID: "a", Incident: "c", Broker: "rabbit", Node: "rabbit-3", UID: "u", Accepted: time.Now()},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := newFakeWorld()
-				c := Case{ID: "c", Broker: "rabbit", Node: "rabbit-3", UID: "u"}
+				c := Incident{ID: "c", Broker: "rabbit", Node: "rabbit-3", UID: "u"}
 				if act != nil {
 					act.At = time.Now()
 					w.acts, c.Act = []Act{*act}, act
 				}
-				w.cases["c"] = c
+				w.incidents["c"] = c
 				w.play(t, 9*time.Minute, nil)
-				if c := w.onlyCase(t); act == nil && !c.Closed.IsZero() {
+				if c := w.onlyIncident(t); act == nil && !c.Closed.IsZero() {
 					t.Errorf("closed within the settle time, in which a pod may be recreated: %+v", c)
 				}
 				w.play(t, 11*time.Minute, nil)
-				if c := w.onlyCase(t); c.Closed.IsZero() || !strings.HasPrefix(c.Outcome, "gone") {
-					t.Errorf("the case is %+v", c)
+				if c := w.onlyIncident(t); c.Closed.IsZero() || !strings.HasPrefix(c.Outcome, "gone") {
+					t.Errorf("the incident is %+v", c)
 				}
 				if act != nil && (w.acts[0].Outcome != Gone || slices.Contains(w.loop.Snapshot().Nodes[0].Decision.Closed(), GuardInFlight)) {
 					t.Errorf("the act is %+v", w.acts[0])
@@ -594,17 +594,17 @@ func TestWhatCouldNotBeWrittenIsWrittenLater(t *testing.T) {
 		broken := errors.New("disk full")
 		w.play(t, 10*time.Minute, func(since time.Duration) {
 			if w.did("acted") == 1 && since < 5*time.Minute {
-				w.saveActsErr, w.saveCaseErr = broken, broken // from just after the delete on
+				w.saveActsErr, w.saveIncidentErr = broken, broken // from just after the delete on
 			}
 			if since == 5*time.Minute {
-				w.saveActsErr, w.saveCaseErr = nil, nil
+				w.saveActsErr, w.saveIncidentErr = nil, nil
 			}
 		})
 		if w.did("delete") != 1 || len(w.acts) != 1 || w.acts[0].Outcome != Recovered || w.loop.Snapshot().Fault != "" {
 			t.Errorf("acts are %+v, the journal is %q", w.acts, w.journal)
 		}
-		if c := w.onlyCase(t); c.Outcome != string(Recovered) || c.Closed.IsZero() {
-			t.Errorf("the case is %+v", c)
+		if c := w.onlyIncident(t); c.Outcome != string(Recovered) || c.Closed.IsZero() {
+			t.Errorf("the incident is %+v", c)
 		}
 	})
 }
@@ -613,8 +613,8 @@ func TestAnIntentOfAPredecessorIsSettledAndNotRepeated(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newFakeWorld()
 		w.wedge()
-		w.acts = []Act{{ID: "c", Case: "c", Broker: "rabbit", Node: "rabbit-1", UID: "uid-of-rabbit-1", At: time.Now().Add(-time.Second)}}
-		w.cases["c"] = Case{ID: "c", Broker: "rabbit", Node: "rabbit-1", UID: "uid-of-rabbit-1", Act: &w.acts[0]}
+		w.acts = []Act{{ID: "c", Incident: "c", Broker: "rabbit", Node: "rabbit-1", UID: "uid-of-rabbit-1", At: time.Now().Add(-time.Second)}}
+		w.incidents["c"] = Incident{ID: "c", Broker: "rabbit", Node: "rabbit-1", UID: "uid-of-rabbit-1", Act: &w.acts[0]}
 		w.play(t, 5*time.Minute, func(since time.Duration) {
 			w.nodes[1].Terminating = probe.AnswerTo(since < 3*time.Minute)
 			if since == 3*time.Minute {
@@ -624,8 +624,8 @@ func TestAnIntentOfAPredecessorIsSettledAndNotRepeated(t *testing.T) {
 		if w.did("delete") != 0 || w.did("settled uid-of-rabbit-1: recovered") != 1 || w.acts[0].Outcome != Recovered {
 			t.Errorf("acts are %+v, the journal is %q", w.acts, w.journal)
 		}
-		if c := w.onlyCase(t); c.Outcome != string(Recovered) {
-			t.Errorf("the case is %+v", c)
+		if c := w.onlyIncident(t); c.Outcome != string(Recovered) {
+			t.Errorf("the incident is %+v", c)
 		}
 	})
 }
@@ -763,7 +763,7 @@ func TestQueuesThatDependOnTheNodeHoldItsDeletionBack(t *testing.T) {
 	}
 }
 
-func TestACaseWhoseNodeRecoversByItselfIsClosed(t *testing.T) {
+func TestAnIncidentWhoseNodeRecoversByItselfIsClosed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newFakeWorld()
 		w.wedge()
@@ -773,8 +773,8 @@ func TestACaseWhoseNodeRecoversByItselfIsClosed(t *testing.T) {
 				delete(w.reason, "uid-of-rabbit-1")
 			}
 		})
-		if c := w.onlyCase(t); w.did("delete") != 0 || c.Outcome != outcomeBySelf || c.Closed.IsZero() {
-			t.Errorf("the case is %+v", c)
+		if c := w.onlyIncident(t); w.did("delete") != 0 || c.Outcome != outcomeBySelf || c.Closed.IsZero() {
+			t.Errorf("the incident is %+v", c)
 		}
 	})
 }
@@ -797,11 +797,11 @@ func TestARoundTripThatHangsHasThePeersTriedAndTheLockHolderNamed(t *testing.T) 
 			t.Errorf("the journal is %q", w.journal)
 		}
 		named := false
-		for _, c := range w.cases {
+		for _, c := range w.incidents {
 			named = named || c.Blame == "rabbit@rabbit-2"
 		}
 		if !named {
-			t.Errorf("no case names who holds the lock: %+v", w.cases)
+			t.Errorf("no incident names who holds the lock: %+v", w.incidents)
 		}
 	})
 }

@@ -15,9 +15,9 @@ import (
 
 // The kinds of documents that a Shelf keeps. There is one document of the last kind, by the same name.
 const (
-	kindCases  = "cases"  // one for each case, by its ID
-	kindActs   = "acts"   // one for each broker, by its name
-	kindPauses = "pauses" // written by people, and by Pauses for them
+	kindIncidents = "incidents" // one for each incident, by its ID
+	kindActs      = "acts"      // one for each broker, by its name
+	kindPauses    = "pauses"    // written by people, and by Pauses for them
 )
 
 // Shelf keeps small documents, by kind and name. Each is replaced as a whole. Dir is one, in a directory; ConfigMaps
@@ -35,22 +35,22 @@ type Shelf interface {
 	Remove(ctx context.Context, kind, name string) error
 }
 
-// keptCases is how many cases are kept; the oldest closed ones go first.
-const keptCases = 200
+// keptIncidents is how many incidents are kept; the oldest closed ones go first.
+const keptIncidents = 200
 
-// Documents is the Store on a Shelf: each case, and the acts upon each broker, are a document in JSON. It is safe for
+// Documents is the Store on a Shelf: each incident, and the acts upon each broker, are a document in JSON. It is safe for
 // concurrent use.
 type Documents struct {
 	shelf Shelf
 
-	// reading is taken by whoever reads all cases. They may be tens of MiB, and all loops begin to lead at once.
+	// reading is taken by whoever reads all incidents. They may be tens of MiB, and all loops begin to lead at once.
 	reading chan struct{}
 
 	// asking is taken by whoever reads the pauses, and holds what was last read: all loops ask for them all the time.
 	asking chan lastPauses
 
 	mu sync.Mutex
-	// index holds what is known of the cases on the shelf, so that a case can be saved without reading all the others.
+	// index holds what is known of the incidents on the shelf, so that an incident can be saved without reading all the others.
 	index map[string]indexed // nil: they have not been read
 }
 
@@ -72,23 +72,23 @@ func NewStore(shelf Shelf) *Documents {
 	return d
 }
 
-// SaveCase writes c, shortened if it is too large, and drops what is too much.
-func (d *Documents) SaveCase(ctx context.Context, c Case) error {
+// SaveIncident writes c, shortened if it is too large, and drops what is too much.
+func (d *Documents) SaveIncident(ctx context.Context, c Incident) error {
 	data, err := fit(c)
 	if err != nil {
-		return fmt.Errorf("write case %s: %w", c.ID, err)
+		return fmt.Errorf("write incident %s: %w", c.ID, err)
 	}
-	if err := d.shelf.Put(ctx, kindCases, c.ID, data); err != nil {
-		return fmt.Errorf("write case %s: %w", c.ID, err)
+	if err := d.shelf.Put(ctx, kindIncidents, c.ID, data); err != nil {
+		return fmt.Errorf("write incident %s: %w", c.ID, err)
 	}
 	if !d.note(c) {
-		if _, err := d.Cases(ctx); err != nil {
+		if _, err := d.Incidents(ctx); err != nil {
 			return err
 		}
 	}
 	for _, id := range d.tooMany() {
-		if err := d.shelf.Remove(ctx, kindCases, id); err != nil {
-			return fmt.Errorf("drop an old case: %w", err)
+		if err := d.shelf.Remove(ctx, kindIncidents, id); err != nil {
+			return fmt.Errorf("drop an old incident: %w", err)
 		}
 		d.mu.Lock()
 		delete(d.index, id)
@@ -98,7 +98,7 @@ func (d *Documents) SaveCase(ctx context.Context, c Case) error {
 }
 
 // note puts c into the index, if there is one.
-func (d *Documents) note(c Case) bool {
+func (d *Documents) note(c Incident) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.index == nil {
@@ -108,11 +108,11 @@ func (d *Documents) note(c Case) bool {
 	return true
 }
 
-// tooMany lists the cases to drop, oldest first.
+// tooMany lists the incidents to drop, oldest first.
 func (d *Documents) tooMany() []string {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	extra := len(d.index) - keptCases
+	extra := len(d.index) - keptIncidents
 	if extra <= 0 {
 		return nil
 	}
@@ -121,37 +121,37 @@ func (d *Documents) tooMany() []string {
 	return closed[:min(extra, len(closed))]
 }
 
-// Cases gives the cases that are kept, newest first. One that cannot be read is there by its ID, with the reason why.
-func (d *Documents) Cases(ctx context.Context) ([]Case, error) {
+// Incidents gives the incidents that are kept, newest first. One that cannot be read is there by its ID, with the reason why.
+func (d *Documents) Incidents(ctx context.Context) ([]Incident, error) {
 	select {
 	case d.reading <- struct{}{}:
 		defer func() { <-d.reading }()
 	case <-ctx.Done():
-		return nil, fmt.Errorf("read the cases, after others do: %w", ctx.Err())
+		return nil, fmt.Errorf("read the incidents, after others do: %w", ctx.Err())
 	}
-	docs, err := d.shelf.All(ctx, kindCases)
+	docs, err := d.shelf.All(ctx, kindIncidents)
 	if docs == nil && err != nil {
-		return nil, fmt.Errorf("read the cases: %w", err)
+		return nil, fmt.Errorf("read the incidents: %w", err)
 	}
-	cases := make([]Case, 0, len(docs))
+	incidents := make([]Incident, 0, len(docs))
 	index := make(map[string]indexed, len(docs))
 	for id, data := range docs {
-		c, why := readCase(id, data, err)
+		c, why := readIncident(id, data, err)
 		if why != nil {
-			c = Case{ID: id, Outcome: outcomeUnreadable, Missing: []string{why.Error()}}
+			c = Incident{ID: id, Outcome: outcomeUnreadable, Missing: []string{why.Error()}}
 		}
-		cases = append(cases, c)
+		incidents = append(incidents, c)
 		index[id] = indexed{c.Opened, c.Closed.IsZero()} // what cannot be read counts as open: it is not dropped
 	}
-	slices.SortFunc(cases, func(a, b Case) int { return b.Opened.Compare(a.Opened) })
+	slices.SortFunc(incidents, func(a, b Incident) int { return b.Opened.Compare(a.Opened) })
 	d.mu.Lock()
 	d.index = index
 	d.mu.Unlock()
-	return cases, nil
+	return incidents, nil
 }
 
-// readCase reads a case's document; err is why documents that are nil could not be had.
-func readCase(id string, data []byte, err error) (c Case, _ error) {
+// readIncident reads an incident's document; err is why documents that are nil could not be had.
+func readIncident(id string, data []byte, err error) (c Incident, _ error) {
 	if data != nil || err == nil {
 		err = json.Unmarshal(data, &c)
 	}
@@ -159,7 +159,7 @@ func readCase(id string, data []byte, err error) (c Case, _ error) {
 		err = fmt.Errorf("it says that it is %q", shorten(c.ID, 100))
 	}
 	if err != nil {
-		return c, fmt.Errorf("read %s/%s: %w", kindCases, id, err)
+		return c, fmt.Errorf("read %s/%s: %w", kindIncidents, id, err)
 	}
 	return c, nil
 }

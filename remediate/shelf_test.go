@@ -15,10 +15,10 @@ import (
 	"github.com/cjworkbench/unstuck/probe"
 )
 
-// hugeCase has more of everything than fits.
-func hugeCase() Case {
+// hugeIncident has more of everything than fits.
+func hugeIncident() Incident {
 	long := strings.Repeat("x", 10_000)
-	c := Case{ID: "huge", Broker: "b", Node: "n", UID: "u", Opened: epoch, Decision: Decision{Reason: "confirmed"}, Cluster: long, Act: &Act{ID: "a"}}
+	c := Incident{ID: "huge", Broker: "b", Node: "n", UID: "u", Opened: epoch, Decision: Decision{Reason: "confirmed"}, Cluster: long, Act: &Act{ID: "a"}}
 	for i := range keptResults {
 		p := &probe.Processes{Suspicious: i}
 		for range 20 {
@@ -35,21 +35,21 @@ func hugeCase() Case {
 	return c
 }
 
-func TestACaseThatIsTooLargeIsShortenedAndSaysSo(t *testing.T) {
-	c := hugeCase()
+func TestAnIncidentThatIsTooLargeIsShortenedAndSaysSo(t *testing.T) {
+	c := hugeIncident()
 	before := text(c)
 	d := newDirStore(t, t.TempDir())
-	if err := d.SaveCase(t.Context(), c); err != nil {
+	if err := d.SaveIncident(t.Context(), c); err != nil {
 		t.Fatal(err)
 	}
 	if text(c) != before {
-		t.Error("the case itself has changed")
+		t.Error("the incident itself has changed")
 	}
-	cases, err := d.Cases(t.Context())
-	if err != nil || len(cases) != 1 {
+	incidents, err := d.Incidents(t.Context())
+	if err != nil || len(incidents) != 1 {
 		t.Fatal(err)
 	}
-	got := cases[0]
+	got := incidents[0]
 	if data, err := document(got); err != nil || len(data) > maxDocument {
 		t.Errorf("it is %d bytes: %v", len(data), err)
 	}
@@ -61,29 +61,29 @@ func TestACaseThatIsTooLargeIsShortenedAndSaysSo(t *testing.T) {
 	if !strings.Contains(strings.Join(got.Missing, "; "), "cut for its size") {
 		t.Errorf("missing is %q, want it to say what was cut", got.Missing)
 	}
-	if _, err := fit(Case{Decision: Decision{Reason: strings.Repeat("x", maxDocument)}}); err == nil {
-		t.Error("a case that cannot be made short is written")
+	if _, err := fit(Incident{Decision: Decision{Reason: strings.Repeat("x", maxDocument)}}); err == nil {
+		t.Error("an incident that cannot be made short is written")
 	}
 }
 
-func TestACaseIsSavedWithoutReadingAllTheOthers(t *testing.T) {
+func TestAnIncidentIsSavedWithoutReadingAllTheOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := &replica{realm: &realm{docs: map[string]paper{}}, seen: map[string]int{}}
 		d := NewStore(r)
-		for i := range 2 * keptCases {
-			c := Case{ID: fmt.Sprintf("case-%04d", i), Opened: epoch.Add(time.Duration(i) * time.Minute), Closed: epoch}
-			if err := d.SaveCase(t.Context(), c); err != nil {
+		for i := range 2 * keptIncidents {
+			c := Incident{ID: fmt.Sprintf("incident-%04d", i), Opened: epoch.Add(time.Duration(i) * time.Minute), Closed: epoch}
+			if err := d.SaveIncident(t.Context(), c); err != nil {
 				t.Fatal(err)
 			}
 		}
 		read := 0
 		for _, what := range r.calls {
-			if what == "read cases" {
+			if what == "read incidents" {
 				read++
 			}
 		}
-		if read != 1 || len(r.docs) != keptCases {
-			t.Errorf("read %d times, %d cases are kept", read, len(r.docs))
+		if read != 1 || len(r.docs) != keptIncidents {
+			t.Errorf("read %d times, %d incidents are kept", read, len(r.docs))
 		}
 	})
 }
@@ -189,14 +189,14 @@ func (c *crowded) All(context.Context, string) (map[string][]byte, error) {
 	return map[string][]byte{}, nil
 }
 
-func TestAllCasesAreReadByOneAtATime(t *testing.T) {
+func TestAllIncidentsAreReadByOneAtATime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		shelf := &crowded{}
 		d := NewStore(shelf)
 		var group sync.WaitGroup
 		for range 5 {
 			group.Go(func() {
-				if _, err := d.Cases(t.Context()); err != nil {
+				if _, err := d.Incidents(t.Context()); err != nil {
 					t.Error(err)
 				}
 			})
@@ -204,7 +204,7 @@ func TestAllCasesAreReadByOneAtATime(t *testing.T) {
 		synctest.Wait()
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second/2)
 		defer cancel()
-		if _, err := d.Cases(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		if _, err := d.Incidents(ctx); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("whoever has no time to wait gets %v", err)
 		}
 		group.Wait()

@@ -30,10 +30,10 @@ type NodeSnapshot struct {
 
 // Store keeps what must survive a restart.
 type Store interface {
-	// SaveCase writes c, over an earlier one of the same ID.
-	SaveCase(ctx context.Context, c Case) error
-	// Cases gives the cases that are kept, newest first.
-	Cases(ctx context.Context) ([]Case, error)
+	// SaveIncident writes c, over an earlier one of the same ID.
+	SaveIncident(ctx context.Context, c Incident) error
+	// Incidents gives the incidents that are kept, newest first.
+	Incidents(ctx context.Context) ([]Incident, error)
 	// SaveActs writes the acts upon broker, over the earlier ones.
 	SaveActs(ctx context.Context, broker string, acts []Act) error
 	// Acts gives the acts upon broker, oldest first.

@@ -10,8 +10,8 @@ import (
 // maxDocument bounds a document, in bytes: a ConfigMap holds 1 MiB.
 const maxDocument = 900 << 10
 
-// fit gives c's document. A case that is too large loses first what a person would miss least.
-func fit(c Case) ([]byte, error) {
+// fit gives c's document. An incident that is too large loses first what a person would miss least.
+func fit(c Incident) ([]byte, error) {
 	data, err := document(c)
 	if err != nil || len(data) <= maxDocument {
 		return data, err
@@ -28,14 +28,14 @@ func fit(c Case) ([]byte, error) {
 	return nil, fmt.Errorf("it is %d bytes, %d are allowed, and it cannot be made so short", whole, maxDocument)
 }
 
-// shortening makes a case shorter. It changes nothing that the case shares with others.
+// shortening makes an incident shorter. It changes nothing that the incident shares with others.
 type shortening struct {
-	loses string // what the case says of it
-	cut   func(*Case)
+	loses string // what the incident says of it
+	cut   func(*Incident)
 }
 
 var shortenings = []shortening{
-	{"cut for its size: the ends of long lines and texts", func(c *Case) {
+	{"cut for its size: the ends of long lines and texts", func(c *Incident) {
 		c.Logs = slices.Clone(c.Logs)
 		for i := range c.Logs {
 			c.Logs[i].Text = shorten(c.Logs[i].Text, 1000)
@@ -50,7 +50,7 @@ var shortenings = []shortening{
 		}
 		c.Cluster, c.Blame, c.Peer = shorten(c.Cluster, keptOutput), shorten(c.Blame, 1000), shorten(c.Peer, 1000)
 	}},
-	{"cut for its size: stacks, of all but the latest look at the processes", func(c *Case) {
+	{"cut for its size: stacks, of all but the latest look at the processes", func(c *Incident) {
 		latest := true
 		for i := range slices.Backward(c.Results) {
 			p := c.Results[i].Processes
@@ -62,7 +62,7 @@ var shortenings = []shortening{
 			c.Results[i].Processes, latest = &short, false
 		}
 	}},
-	{"cut for its size: all but the latest 10 results, the last 10 lines and the middle of the timeline", func(c *Case) {
+	{"cut for its size: all but the latest 10 results, the last 10 lines and the middle of the timeline", func(c *Incident) {
 		c.Results = c.Results[max(0, len(c.Results)-10):]
 		c.Logs = c.Logs[max(0, len(c.Logs)-10):]
 		c.Events = slices.Clone(c.Events)

@@ -42,13 +42,13 @@ type NodeLine struct {
 	StuckSince time.Time         `json:"stuck_since,omitzero"`
 }
 
-// Cases is the answer to /api/v1/cases, newest first.
-type Cases struct {
-	Cases []CaseLine `json:"cases"`
+// Incidents is the answer to /api/v1/incidents, newest first.
+type Incidents struct {
+	Incidents []IncidentLine `json:"incidents"`
 }
 
-// CaseLine is one case in Cases.
-type CaseLine struct {
+// IncidentLine is one incident in Incidents.
+type IncidentLine struct {
 	ID      string    `json:"id"`
 	Broker  string    `json:"broker"`
 	Node    string    `json:"node"`
@@ -96,14 +96,14 @@ func (o Options) node(r *http.Request) (any, error) {
 	return nil, noNode(s, name)
 }
 
-func (o Options) cases(r *http.Request) (any, error) {
-	cases, err := o.casesSeen(r)
+func (o Options) incidents(r *http.Request) (any, error) {
+	incidents, err := o.incidentsSeen(r)
 	if err != nil {
 		return nil, err
 	}
-	all := Cases{Cases: []CaseLine{}}
-	for _, c := range cases {
-		all.Cases = append(all.Cases, CaseLine{
+	all := Incidents{Incidents: []IncidentLine{}}
+	for _, c := range incidents {
+		all.Incidents = append(all.Incidents, IncidentLine{
 			ID: c.ID, Broker: c.Broker, Node: c.Node, UID: c.UID, Opened: c.Opened, Closed: c.Closed,
 			Outcome: c.Outcome, Reason: c.Decision.Reason,
 		})
@@ -111,31 +111,31 @@ func (o Options) cases(r *http.Request) (any, error) {
 	return all, nil
 }
 
-func (o Options) oneCase(r *http.Request) (any, error) {
-	cases, err := o.casesSeen(r)
+func (o Options) oneIncident(r *http.Request) (any, error) {
+	incidents, err := o.incidentsSeen(r)
 	if err != nil {
 		return nil, err
 	}
 	id := r.PathValue("id")
-	known := make([]string, 0, len(cases))
-	for _, c := range cases {
+	known := make([]string, 0, len(incidents))
+	for _, c := range incidents {
 		if c.ID == id {
 			return c, nil
 		}
 		known = append(known, c.ID)
 	}
-	return nil, unknown("case", id, known)
+	return nil, unknown("incident", id, known)
 }
 
-// casesSeen gives the cases of the brokers that the caller may see, each of which is asked for once.
-func (o Options) casesSeen(r *http.Request) ([]remediate.Case, error) {
-	cases, err := o.Cases(r.Context())
+// incidentsSeen gives the incidents of the brokers that the caller may see, each of which is asked for once.
+func (o Options) incidentsSeen(r *http.Request) ([]remediate.Incident, error) {
+	incidents, err := o.Incidents(r.Context())
 	if err != nil {
-		return nil, fmt.Errorf("read the cases: %w", err)
+		return nil, fmt.Errorf("read the incidents: %w", err)
 	}
-	var seen []remediate.Case
+	var seen []remediate.Incident
 	visible := map[string]bool{}
-	for _, c := range cases {
+	for _, c := range incidents {
 		ok, asked := visible[c.Broker]
 		if !asked {
 			if ok, err = o.sees(r.Context(), Act{Broker: c.Broker}); err != nil {

@@ -43,7 +43,7 @@ type Attempt struct {
 	Reason    string    `json:"reason,omitzero"`
 	Override  []string  `json:"override,omitzero"` // guards
 	DryRun    bool      `json:"dry_run,omitzero"`
-	Result    string    `json:"result,omitzero"` // the operation, the case
+	Result    string    `json:"result,omitzero"` // the operation, the incident
 	Status    int       `json:"status"`          // of HTTP
 	Refused   string    `json:"refused,omitzero"`
 	LeftOut   int64     `json:"left_out,omitzero"` // attempts before it that nothing could come of, and that were too many

@@ -195,7 +195,7 @@ func TestFailedSignInsAreLimitedBeforeAnybodyIsAsked(t *testing.T) {
 
 func TestGetNeverChangesAnything(t *testing.T) {
 	s := newSite()
-	s.Cases = fixture().Cases
+	s.Incidents = fixture().Incidents
 	for _, route := range s.withDefaults().apiRoutes() {
 		if route.Method == "GET" && route.change != nil {
 			t.Errorf("GET %s changes something", route.Path)
@@ -220,8 +220,8 @@ func filled(path string) string {
 	names := map[string]string{
 		"broker": "orders", "node": "mq-1", "env": "staging", "service": "frontend", "pod": "frontend-7f-abcde", "secret": "db", "task": "import-plans",
 	}
-	if strings.HasPrefix(path, "/api/v1/cases") {
-		names["id"] = oneCase().ID
+	if strings.HasPrefix(path, "/api/v1/incidents") {
+		names["id"] = oneIncident().ID
 	} else {
 		names["id"] = finished().ID
 	}

@@ -324,7 +324,7 @@ func (k *keeper) Delete(_ context.Context, d Deletion) (Deleted, error) {
 	if len(held.Closed) > 0 {
 		return Deleted{}, &held
 	}
-	return Deleted{Broker: d.Broker, Node: d.Node, UID: d.UID, DryRun: d.DryRun, Override: d.Override, Case: "20261123t115958z-mq-1-cljy"}, nil
+	return Deleted{Broker: d.Broker, Node: d.Node, UID: d.UID, DryRun: d.DryRun, Override: d.Override, Incident: "20261123t115958z-mq-1-cljy"}, nil
 }
 
 func (k *keeper) Pauses(context.Context) ([]remediate.Pause, error) { return k.pauses, k.err }

@@ -33,7 +33,7 @@ var decidedAt = noon.Add(-2 * time.Second)
 func fixture() Options {
 	return Options{
 		Snapshots: func() []remediate.Snapshot { return []remediate.Snapshot{decided()} },
-		Cases:     func(context.Context) ([]remediate.Case, error) { return []remediate.Case{oneCase()}, nil },
+		Incidents: func(context.Context) ([]remediate.Incident, error) { return []remediate.Incident{oneIncident()}, nil },
 		Metrics: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
 			_, _ = w.Write([]byte("# TYPE unstuck_build_info gauge\n"))
@@ -120,9 +120,9 @@ func stuckProcesses(node string, started time.Time) probe.Result {
 	}
 }
 
-func oneCase() remediate.Case {
+func oneIncident() remediate.Incident {
 	n := decided().Nodes[1]
-	return remediate.Case{
+	return remediate.Incident{
 		ID: "20261123t115958z-mq-1-cljy", Broker: "orders", Node: "mq-1", UID: n.UID, Opened: decidedAt,
 		Decision: n.Decision, Results: n.Latest,
 		Logs:   []probe.LogLine{{At: noon.Add(-2 * time.Minute), Text: "accepting AMQP connection <0.901.0>"}},

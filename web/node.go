@@ -50,9 +50,9 @@ type Deleted struct {
 	Node     string                 `json:"node"`
 	UID      string                 `json:"uid"`
 	DryRun   bool                   `json:"dry_run,omitzero"`
-	Case     string                 `json:"case,omitzero"` // the ID of the case that tells how it goes on
-	Override []remediate.Guard      `json:"override"`      // the guards that were overridden
-	Guards   []remediate.GuardState `json:"guards"`        // what each of them said
+	Incident string                 `json:"incident,omitzero"` // the ID of the incident that tells how it goes on
+	Override []remediate.Guard      `json:"override"`          // the guards that were overridden
+	Guards   []remediate.GuardState `json:"guards"`            // what each of them said
 }
 
 // Held says that guards hold a deletion back.
@@ -175,8 +175,8 @@ func (o Options) deleteNode(w http.ResponseWriter, r *http.Request, a *Attempt) 
 	if b.DryRun {
 		return reply{status: http.StatusOK, value: done}, nil
 	}
-	a.Result = done.Case
-	return reply{status: http.StatusAccepted, location: "/api/v1/cases/" + url.PathEscape(done.Case), value: done}, nil
+	a.Result = done.Incident
+	return reply{status: http.StatusAccepted, location: "/api/v1/incidents/" + url.PathEscape(done.Incident), value: done}, nil
 }
 
 // checkGuards refuses to override what is no guard: a guard that is misspelt would stay closed, and surprise.

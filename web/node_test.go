@@ -32,7 +32,7 @@ func TestANodeIsDeletedBehindTheGuardsAndByItsUID(t *testing.T) {
 			want: &Deletion{Reason: "wedged", Override: []remediate.Guard{"paused"}},
 		},
 		"both are overridden": {
-			body: `{"reason":"wedged","override":["paused","observe-only"]}`, status: 202, says: `"case":"20261123t115958z-mq-1-cljy"`,
+			body: `{"reason":"wedged","override":["paused","observe-only"]}`, status: 202, says: `"incident":"20261123t115958z-mq-1-cljy"`,
 			want: &Deletion{Reason: "wedged", Override: []remediate.Guard{"paused", "observe-only"}},
 		},
 		"a dry run": {
@@ -65,7 +65,7 @@ func TestANodeIsDeletedBehindTheGuardsAndByItsUID(t *testing.T) {
 		if w.Code != c.status || !strings.Contains(w.Body.String(), c.says) {
 			t.Errorf("%s: %d %s, want %d and %s", name, w.Code, w.Body, c.status, c.says)
 		}
-		if (w.Code == 202) != (w.Header().Get("Location") == "/api/v1/cases/20261123t115958z-mq-1-cljy") {
+		if (w.Code == 202) != (w.Header().Get("Location") == "/api/v1/incidents/20261123t115958z-mq-1-cljy") {
 			t.Errorf("%s: Location %q", name, w.Header().Get("Location"))
 		}
 		var want []Deletion

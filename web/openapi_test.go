@@ -267,7 +267,7 @@ func (m *maker) request() *http.Request {
 	m.made = method + " " + path
 	names := map[string][]string{
 		"broker": {"orders", "nobody"}, "node": {"mq-1", "mq-9"}, "env": {"staging", "production", "nowhere"}, "service": {"frontend", "x"}, "pod": {"frontend-7f-abcde", "x"}, "secret": {"db"},
-		"task": {"import-plans", "clear-render-cache"}, "id": {finished().ID, "deploy-20261123t120000-a7k2m9xq", oneCase().ID},
+		"task": {"import-plans", "clear-render-cache"}, "id": {finished().ID, "deploy-20261123t120000-a7k2m9xq", oneIncident().ID},
 	}
 	address := wildcard.ReplaceAllStringFunc(path, func(w string) string {
 		return url.PathEscape(m.text(append(names[w[1:len(w)-1]], "..", "a/b", "\x00", strings.Repeat("a", 5000))...))
@@ -358,7 +358,7 @@ func TestRequestsMadeOfTheDescriptionReachEveryEndpointAndGetNo5xx(t *testing.T)
 	d := describe(t, newSite())
 	random := rand.New(rand.NewPCG(3, 4))
 	good, bad := map[string]int{}, map[string]int{}
-	for range 10 {
+	for range 20 {
 		s := openSite()
 		for range 300 {
 			m := &maker{description: d, data: arbitrary(random)}

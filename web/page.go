@@ -112,8 +112,8 @@ func (p pages) views() map[string]pageFunc {
 		"/{$}":                           p.overview,
 		"/brokers/{broker}":              p.brokerPage,
 		"/brokers/{broker}/nodes/{node}": p.nodePage,
-		"/cases":                         p.casesPage,
-		"/cases/{id}":                    p.casePage,
+		"/incidents":                     p.incidentsPage,
+		"/incidents/{id}":                p.incidentPage,
 	}
 	if p.Identity != nil && p.Access != nil && p.States != nil {
 		all["/environments/{env}"] = p.environmentPage

@@ -11,18 +11,18 @@ import (
 
 // How much a page shows at most. What is left out is counted, and what is not healthy comes first.
 const (
-	shownBrokers = 100
-	shownNodes   = 12 // of a broker, on the overview
-	shownCases   = 8  // on the overview
+	shownBrokers   = 100
+	shownNodes     = 12 // of a broker, on the overview
+	shownIncidents = 8  // on the overview
 )
 
 // overviewData is what the overview shows.
 type overviewData struct {
-	Headline headline
-	Brokers  []brokerData
-	Left     int // brokers that are not shown
-	Cases    []CaseLine
-	NoCases  bool // they cannot be read now
+	Headline    headline
+	Brokers     []brokerData
+	Left        int // brokers that are not shown
+	Incidents   []IncidentLine
+	NoIncidents bool // they cannot be read now
 
 	Environments []string
 	Actions      []action
@@ -60,9 +60,9 @@ func (p pages) overview(r *http.Request) (view, error) {
 	for _, b := range brokers[:len(brokers)-d.Left] {
 		d.Brokers = append(d.Brokers, p.brokerData(b, apps[b.Broker], shownNodes))
 	}
-	cases, err := as[Cases](p.cases(r))
-	d.NoCases = err != nil
-	d.Cases = cases.Cases[:min(len(cases.Cases), shownCases)]
+	incidents, err := as[Incidents](p.incidents(r))
+	d.NoIncidents = err != nil
+	d.Incidents = incidents.Incidents[:min(len(incidents.Incidents), shownIncidents)]
 	return view{name: "overview", title: "Status", topic: everything, data: d}, nil
 }
 
@@ -109,12 +109,12 @@ func (p pages) brokerPage(r *http.Request) (view, error) {
 type nodeData struct {
 	Node
 
-	Headline headline
-	Act      time.Time // see earliest
-	Cases    []CaseLine
-	App      bool // nobody logs in to it
-	Spark    spark
-	Actions  []action
+	Headline  headline
+	Act       time.Time // see earliest
+	Incidents []IncidentLine
+	App       bool // nobody logs in to it
+	Spark     spark
+	Actions   []action
 }
 
 func (p pages) nodePage(r *http.Request) (view, error) {
@@ -138,11 +138,11 @@ func (p pages) nodePage(r *http.Request) (view, error) {
 	if n.Stale {
 		d.Headline = headline{"Unstuck itself is behind: it has not looked at this broker lately, and what is shown here is old.", "bad"}
 	}
-	cases, err := as[Cases](p.cases(r))
+	incidents, err := as[Incidents](p.incidents(r))
 	if err == nil { // they are beside the point: the node is shown without them
-		for _, c := range cases.Cases {
-			if c.Broker == s.Broker && c.Node == n.Name && len(d.Cases) < shownCases {
-				d.Cases = append(d.Cases, c)
+		for _, c := range incidents.Incidents {
+			if c.Broker == s.Broker && c.Node == n.Name && len(d.Incidents) < shownIncidents {
+				d.Incidents = append(d.Incidents, c)
 			}
 		}
 	}

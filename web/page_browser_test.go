@@ -112,7 +112,7 @@ func TestAPageThatIsOpenWhenTheSignInEndsAsksForAnother(t *testing.T) {
 
 // axePages are the pages that everybody must be able to use.
 var axePages = []string{
-	"/status/", "/status/brokers/orders", "/status/brokers/orders/nodes/mq-1", "/status/cases", "/status/cases/" + oneCase().ID,
+	"/status/", "/status/brokers/orders", "/status/brokers/orders/nodes/mq-1", "/status/incidents", "/status/incidents/" + oneIncident().ID,
 	"/status/environments/production", "/status/operations", "/status/operations/" + finished().ID, "/status/environments/production/deploy",
 	"/status/environments/production/tasks/clear-render-cache/run", "/status/brokers/orders/nodes/mq-1/delete", "/status/brokers/orders/pause", "/status/elsewhere",
 	"/status/environments/production/services/frontend/logs", "/status/environments/production/services/frontend/logs?lines=0",

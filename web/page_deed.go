@@ -64,7 +64,7 @@ var deeds = []deed{
 	{path: "/brokers/{broker}/nodes/{node}/probe", route: "POST /api/v1/brokers/{broker}/nodes/{node}/probes", verb: ToProbe, title: "Look at {node} of {broker} now", label: "Look at it now",
 		what: "Runs each of its probes as soon as possible."},
 	{path: "/brokers/{broker}/nodes/{node}/delete", route: "POST /api/v1/brokers/{broker}/nodes/{node}/deletions", verb: ToDelete, title: "Delete {node} of {broker}", label: "Delete", plans: true, typed: "node",
-		what:   "Deletes the pod, behind the same guards as Unstuck's own deletions. A case is kept.",
+		what:   "Deletes the pod, behind the same guards as Unstuck's own deletions. An incident is kept.",
 		fields: []field{{Name: "uid", Kind: "hidden"}, reason, {Name: "override", Label: "Guards that are not to hold it back", Hint: "You answer for those that you tick.", Kind: "guards"}}},
 	{path: "/brokers/{broker}/pause", route: "POST /api/v1/brokers/{broker}/pauses", verb: ToPause, title: "Pause {broker}", label: "Pause", what: "Unstuck deletes none of its nodes until the pause ends.", fields: []field{forHow, reason}},
 	{path: "/brokers/{broker}/resume", route: "DELETE /api/v1/brokers/{broker}/pauses", verb: ToPause, title: "End the pauses of {broker}", label: "End the pauses"},

@@ -47,12 +47,12 @@ func TestSigningInMakesACookieThatOnlyThePageGetsAndNoScriptReads(t *testing.T) 
 		"localhost:8080":  "unstuck=%s; Path=/status; Max-Age=28800; HttpOnly; SameSite=Strict",
 		"[::1]:8080":      "unstuck=%s; Path=/status; Max-Age=28800; HttpOnly; SameSite=Strict",
 	} {
-		w := s.fill(nil, host, "/status/sign-in", url.Values{"token": {" token-of-ada "}, "next": {"/status/cases"}})
+		w := s.fill(nil, host, "/status/sign-in", url.Values{"token": {" token-of-ada "}, "next": {"/status/incidents"}})
 		got := regexp.MustCompile(`=[A-Za-z0-9_-]{10,};`).ReplaceAllString(w.Header().Get("Set-Cookie"), "=%s;")
-		if w.Code != 303 || got != want || w.Header().Get("Location") != "/status/signed-in?next=%2Fstatus%2Fcases" {
+		if w.Code != 303 || got != want || w.Header().Get("Location") != "/status/signed-in?next=%2Fstatus%2Fincidents" {
 			t.Errorf("%s: %d to %q with %q, want %q", host, w.Code, w.Header().Get("Location"), got, want)
 		}
-		r := request("", "GET", "/status/cases", "")
+		r := request("", "GET", "/status/incidents", "")
 		r.Host = host
 		r.AddCookie(w.Result().Cookies()[0])
 		if w := s.ask(r); w.Code != 200 || !strings.Contains(w.Body.String(), "Signed in as <strong>ada</strong>") {
@@ -78,7 +78,7 @@ func TestWhoeverIsNotSignedInIsAskedToAndLedBackToWhereTheyWere(t *testing.T) {
 	}
 	cookies := s.signedIn(t, "ada", "localhost")
 	for next, want := range map[string]string{
-		"/status/cases": "/status/cases", "https://evil.example/status/": "/status/", "//evil.example/status/": "/status/", "/api/v1/brokers": "/status/",
+		"/status/incidents": "/status/incidents", "https://evil.example/status/": "/status/", "//evil.example/status/": "/status/", "/api/v1/brokers": "/status/",
 		`/\evil.example/status/`: "/status/", "javascript:alert(1)": "/status/", "": "/status/",
 	} {
 		r := request("", "GET", "/status/signed-in?next="+url.QueryEscape(next), "")
@@ -88,7 +88,7 @@ func TestWhoeverIsNotSignedInIsAskedToAndLedBackToWhereTheyWere(t *testing.T) {
 			t.Errorf("%q leads to %q, want %q", next, got, want)
 		}
 	}
-	if w := s.page("", "/status/signed-in?next=/status/cases"); w.Header().Get("Location") != "/status/sign-in?kept&next=%2Fstatus%2Fcases" {
+	if w := s.page("", "/status/signed-in?next=/status/incidents"); w.Header().Get("Location") != "/status/sign-in?kept&next=%2Fstatus%2Fincidents" {
 		t.Errorf("without a cookie to %q", w.Header().Get("Location"))
 	}
 	if w := s.page("", "/status/sign-in?kept"); !strings.Contains(w.Body.String(), "the browser did not keep the sign-in") {
@@ -343,7 +343,7 @@ func TestADeletionByHandIsOfThePodThatWasLookedAt(t *testing.T) {
 	}
 	form.Set("uid", "uid-of-mq-1")
 	form["override"] = []string{string(remediate.GuardPaused), string(remediate.GuardObserveOnly)}
-	if w := s.fill(ada, "localhost", path, form); w.Code != 303 || w.Header().Get("Location") != "/status/cases/20261123t115958z-mq-1-cljy" {
+	if w := s.fill(ada, "localhost", path, form); w.Code != 303 || w.Header().Get("Location") != "/status/incidents/20261123t115958z-mq-1-cljy" {
 		t.Errorf("%d to %q", w.Code, w.Header().Get("Location"))
 	}
 	if len(s.keeper.deleted) != 1 || s.keeper.deleted[0].UID != "uid-of-mq-1" || len(s.keeper.deleted[0].Override) != 2 {

@@ -25,7 +25,7 @@ func formPages() []string {
 
 // wrongTurns are where nobody is to be led to.
 var wrongTurns = []string{
-	"/status/cases", "https://evil.example/status/", "//evil.example/status/", `/\evil.example/status/`, `/status/\..\..\api`, "/status/../api/v1/brokers", "/status/%2e%2e/%2E%2e//evil.example",
+	"/status/incidents", "https://evil.example/status/", "//evil.example/status/", `/\evil.example/status/`, `/status/\..\..\api`, "/status/../api/v1/brokers", "/status/%2e%2e/%2E%2e//evil.example",
 	"/status/..//evil.example/", "/status//evil.example", "javascript:alert(1)//status/", "/status/x\r\nX-Evil: 1", "status/", "/status/%", "/status/?next=//evil.example",
 }
 
@@ -143,13 +143,13 @@ func TestFormsReachEveryPageThatTakesThemAndLeadNowhereElse(t *testing.T) {
 func TestNoAddressThatComesWithARequestLeadsOutOfThePage(t *testing.T) {
 	s := newSite()
 	ada := s.signedIn(t, "ada", "localhost")
-	for _, next := range slices.Concat(wrongTurns, []string{"/status/..", "/status/./../api/v1", "/status/cases/%2e%2e/%2e%2e/api", "/status/a/../../api"}) {
+	for _, next := range slices.Concat(wrongTurns, []string{"/status/..", "/status/./../api/v1", "/status/incidents/%2e%2e/%2e%2e/api", "/status/a/../../api"}) {
 		r := s.get(ada, "/status/signed-in?next="+url.QueryEscape(next))
 		if to := s.ask(r).Header().Get("Location"); !ofThePage(r.URL, to) || strings.HasPrefix(to, "/status/..") {
 			t.Errorf("%q leads to %q", next, to)
 		}
 	}
-	for next, want := range map[string]string{"/status/brokers/a%2Fb": "/status/brokers/a%2Fb", "/status/cases/": "/status/cases/", "/status/": "/status/"} {
+	for next, want := range map[string]string{"/status/brokers/a%2Fb": "/status/brokers/a%2Fb", "/status/incidents/": "/status/incidents/", "/status/": "/status/"} {
 		if got := nextPage(next); got != want {
 			t.Errorf("%q leads to %q, want %q", next, got, want)
 		}

@@ -25,7 +25,7 @@ type scene struct {
 	pulse *Pulse
 	mu    sync.Mutex
 	now   remediate.Snapshot
-	kept  []remediate.Case
+	kept  []remediate.Incident
 }
 
 // newScene gives three nodes that are healthy, and lets everybody read.
@@ -38,7 +38,7 @@ func newScene() *scene {
 		defer s.mu.Unlock()
 		return []remediate.Snapshot{s.now}
 	}
-	s.Cases = func(context.Context) ([]remediate.Case, error) {
+	s.Incidents = func(context.Context) ([]remediate.Incident, error) {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		return s.kept, nil
@@ -74,11 +74,11 @@ func (s *scene) set(change func(*remediate.Snapshot, *remediate.NodeSnapshot)) {
 	s.pulse.Turned(next)
 }
 
-// keep has a case kept.
-func (s *scene) keep(c remediate.Case) {
+// keep has an incident kept.
+func (s *scene) keep(c remediate.Incident) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.kept = []remediate.Case{c}
+	s.kept = []remediate.Incident{c}
 }
 
 // stuck makes a node stuck by so many of its last logins, the first of which was so long ago.
@@ -152,27 +152,27 @@ func TestAnIncidentIsFollowedOnThePageFromSuspicionToCure(t *testing.T) {
 	b.sees("#evidence", "agrees: maybe_stuck sees the same 6 processes twice")
 	b.sees("#next", "It is deleted now, and within 10m0s what failed must succeed on its successor")
 
-	act := remediate.Act{ID: "a", Broker: "orders", Node: "mq-1", Case: "c-1", At: time.Now()}
-	s.keep(remediate.Case{ID: "c-1", Broker: "orders", Node: "mq-1", Opened: time.Now(), Act: &act, Decision: remediate.Decision{Reason: "confirmed stuck"}})
+	act := remediate.Act{ID: "a", Broker: "orders", Node: "mq-1", Incident: "c-1", At: time.Now()}
+	s.keep(remediate.Incident{ID: "c-1", Broker: "orders", Node: "mq-1", Opened: time.Now(), Act: &act, Decision: remediate.Decision{Reason: "confirmed stuck"}})
 	s.set(func(snap *remediate.Snapshot, n *remediate.NodeSnapshot) {
 		snap.Acts = []remediate.Act{act}
 		stuck(n, remediate.PhaseRecovering, 3, 90*time.Second, "deleted; its successor is awaited")
 	})
 	b.sees("#headline", "it was stuck and has been deleted; its successor is awaited")
 	b.sees("#countdown", "A person is asked for if it is not back by")
-	b.sees("#evidence", "What led to the deletion is in the case")
+	b.sees("#evidence", "What led to the deletion is in the incident")
 
-	s.keep(remediate.Case{ID: "c-1", Broker: "orders", Node: "mq-1", Opened: time.Now(), Closed: time.Now(), Act: &act, Outcome: string(remediate.Recovered)})
+	s.keep(remediate.Incident{ID: "c-1", Broker: "orders", Node: "mq-1", Opened: time.Now(), Closed: time.Now(), Act: &act, Outcome: string(remediate.Recovered)})
 	s.set(func(*remediate.Snapshot, *remediate.NodeSnapshot) {})
 	b.sees("#headline", "mq-1 of orders: it is healthy.")
-	b.sees("#case-c-1", "recovered")
+	b.sees("#incident-c-1", "recovered")
 	if eval[int](b, "window.stayed") != 1 {
 		t.Error("the page was loaded anew on the way")
 	}
 	if got := eval[int](b, "document.querySelectorAll('.spark rect.bad').length"); got < 3 {
 		t.Errorf("%d bad logins are drawn, want those of the incident", got)
 	}
-	b.do(chromedp.Click(chromedp.CSS("#case-c-1 a")))
+	b.do(chromedp.Click(chromedp.CSS("#incident-c-1 a")))
 	b.sees("#headline", "mq-1 of orders was stuck, was deleted, and what took its place is healthy.")
 	b.quiet()
 }
@@ -192,10 +192,10 @@ func TestWhatSomebodyIsAtStaysWhereItIsWhileThePageChanges(t *testing.T) {
 	b.sees("#live", "It is shown as it happens.")
 	b.do(chromedp.Click(chromedp.CSS("#stacks summary")))
 	b.sees("#stacks", "rabbit_reader:loop/3")
-	s.keep(remediate.Case{ID: "new", Broker: "orders", Node: "mq-1", Opened: time.Now(), Decision: remediate.Decision{Reason: "a case that comes before"}})
+	s.keep(remediate.Incident{ID: "new", Broker: "orders", Node: "mq-1", Opened: time.Now(), Decision: remediate.Decision{Reason: "an incident that comes before"}})
 	withStacks("second")
 	b.sees("main > .facts", "second")
-	b.sees("#case-new", "a case that comes before")
+	b.sees("#incident-new", "an incident that comes before")
 	if !eval[bool](b, "document.activeElement === document.querySelector('#stacks summary') && document.querySelector('#stacks').open") {
 		t.Errorf("the focus is on %s, and the stacks are unfolded: %t", eval[string](b, "document.activeElement.outerHTML"), eval[bool](b, "document.querySelector('#stacks').open"))
 	}

@@ -67,22 +67,22 @@ func TestThePageSaysFirstHowThingsAre(t *testing.T) {
 	}
 }
 
-func TestTheOverviewLeadsFromTheSentenceToTheNodeItsGuardsAndItsCase(t *testing.T) {
+func TestTheOverviewLeadsFromTheSentenceToTheNodeItsGuardsAndItsIncident(t *testing.T) {
 	atNoon(t, func(t *testing.T) {
 		s := newSite()
 		for path, want := range map[string][]string{
 			"/status/": {
 				"mq-1 of orders: it is stuck, and its deletion is held back by observe-only, paused. 2 other nodes are healthy.",
 				"Paused by ada until 13:00:00 UTC : moving disks", "Closed guards: observe-only, paused.", `href="/status/brokers/orders/nodes/mq-1"`,
-				`href="/status/cases/20261123t115958z-mq-1-cljy"`,
+				`href="/status/incidents/20261123t115958z-mq-1-cljy"`,
 			},
 			"/status/brokers/orders": {"3 of 3 nodes are there", "At most 1 of one node and 3 of the broker in 24 hours."},
 			"/status/brokers/orders/nodes/mq-1": {
 				"nothing: the mode is observe, so it is never deleted", "3 of its last 4 probes (login); 3 are needed", "paused by ada until",
 				"confirm with <code>rabbitmq-diagnostics maybe_stuck</code> next to the node", "stuck: 6 in login", "opens <time", "in 60 min", "uid-of-mq-1", "15 of 17 are open.",
 			},
-			"/status/cases": {"mq-1 of orders", "open"},
-			"/status/cases/20261123t115958z-mq-1-cljy": {"first stuck: login", "accepting AMQP connection &lt;0.901.0&gt;", "mq-1 of orders is stuck, and has not been deleted"},
+			"/status/incidents":                            {"mq-1 of orders", "open"},
+			"/status/incidents/20261123t115958z-mq-1-cljy": {"first stuck: login", "accepting AMQP connection &lt;0.901.0&gt;", "mq-1 of orders is stuck, and has not been deleted"},
 		} {
 			w := s.page("ada", path)
 			if w.Code != 200 || w.Header().Get("Content-Type") != "text/html; charset=utf-8" {
@@ -144,7 +144,7 @@ func TestABrowserIsLedToThePageAndEverybodyElseToTheAPI(t *testing.T) {
 			t.Errorf("%s: %d %q", path, w.Code, w.Header().Get("Content-Type"))
 		}
 	}
-	for _, path := range []string{"/status/elsewhere", "/status/shell.html", "/status/brokers/nobody", "/status/cases/none", "/status/../etc/passwd"} {
+	for _, path := range []string{"/status/elsewhere", "/status/shell.html", "/status/brokers/nobody", "/status/incidents/none", "/status/../etc/passwd"} {
 		if w := s.page("ada", path); w.Code != 404 && w.Code/100 != 3 {
 			t.Errorf("%s: %d", path, w.Code)
 		}
@@ -156,7 +156,7 @@ const hostile = `<script>document.title="owned"</script><img src=x onerror="docu
 
 func hostileSite() *site {
 	s := newSite()
-	snapshot, c := decided(), oneCase()
+	snapshot, c := decided(), oneIncident()
 	for i := range snapshot.Nodes {
 		n := &snapshot.Nodes[i]
 		n.Host, n.Address, n.Decision.Reason, n.Decision.Evidence.Witness = hostile, hostile, hostile, hostile
@@ -169,19 +169,19 @@ func hostileSite() *site {
 		}
 	}
 	snapshot.Fault, snapshot.Pauses[0].Reason, snapshot.Pauses[0].By = hostile, hostile, hostile
-	snapshot.Acts = []remediate.Act{{ID: hostile, Case: hostile, Node: hostile, Why: hostile}}
+	snapshot.Acts = []remediate.Act{{ID: hostile, Incident: hostile, Node: hostile, Why: hostile}}
 	c.Decision, c.Results, c.Outcome = snapshot.Nodes[1].Decision, snapshot.Nodes[1].Latest, hostile
 	c.Logs, c.Cluster, c.Blame, c.Peer = []probe.LogLine{{Text: hostile}}, hostile, hostile, hostile
 	c.Missing, c.Events = []string{hostile}, []remediate.Event{{Text: hostile}}
 	c.Act = &remediate.Act{NewUID: hostile, ByHand: &remediate.ByHand{By: hostile, Reason: hostile, Override: []remediate.Guard{hostile}}}
 	s.Snapshots = func() []remediate.Snapshot { return []remediate.Snapshot{snapshot} }
-	s.Cases = func(context.Context) ([]remediate.Case, error) { return []remediate.Case{c}, nil }
+	s.Incidents = func(context.Context) ([]remediate.Incident, error) { return []remediate.Incident{c}, nil }
 	s.build()
 	return s
 }
 
 // hostilePages are those on which the hostile text stands.
-var hostilePages = []string{"/status/", "/status/brokers/orders", "/status/brokers/orders/nodes/mq-1", "/status/cases", "/status/cases/" + oneCase().ID}
+var hostilePages = []string{"/status/", "/status/brokers/orders", "/status/brokers/orders/nodes/mq-1", "/status/incidents", "/status/incidents/" + oneIncident().ID}
 
 func TestHostileTextIsOnlyText(t *testing.T) {
 	s := hostileSite()
@@ -227,15 +227,15 @@ func TestThePageShowsEachCallerOnlyWhatTheyMayRead(t *testing.T) {
 	}
 }
 
-func TestThePageIsShownWithoutTheCasesIfTheyCannotBeRead(t *testing.T) {
+func TestThePageIsShownWithoutTheIncidentsIfTheyCannotBeRead(t *testing.T) {
 	s := newSite()
-	s.Cases = func(context.Context) ([]remediate.Case, error) { return nil, errors.New("disk gone") }
+	s.Incidents = func(context.Context) ([]remediate.Incident, error) { return nil, errors.New("disk gone") }
 	s.build()
 	w := s.page("ada", "/status/")
-	if w.Code != 200 || !strings.Contains(w.Body.String(), "The cases cannot be read now.") || strings.Contains(w.Body.String(), "disk gone") {
+	if w.Code != 200 || !strings.Contains(w.Body.String(), "The incidents cannot be read now.") || strings.Contains(w.Body.String(), "disk gone") {
 		t.Errorf("%d %s", w.Code, words(w.Body.String()))
 	}
-	if w := s.page("ada", "/status/cases"); w.Code != 500 || strings.Contains(w.Body.String(), "disk gone") {
+	if w := s.page("ada", "/status/incidents"); w.Code != 500 || strings.Contains(w.Body.String(), "disk gone") {
 		t.Errorf("%d %s", w.Code, words(w.Body.String()))
 	}
 }

@@ -201,7 +201,7 @@ func (v Reviews) brokerNeeds(act Act) []Need {
 		return nil
 	}
 	switch act.Verb {
-	case ToRead: // cases have lines of logs
+	case ToRead: // incidents have lines of logs
 		return []Need{{Verb: "get", Resource: "pods", Subresource: "log", Namespace: ns}}
 	case ToDelete:
 		return []Need{{Verb: "delete", Resource: "pods", Namespace: ns, Name: act.Node}}

@@ -26,7 +26,7 @@ const DefaultStaleAfter = time.Minute
 // nil is not served, and without Identity and Access nothing that changes anything is.
 type Options struct {
 	Snapshots func() []remediate.Snapshot // one for each broker, also before its first turn
-	Cases     func(context.Context) ([]remediate.Case, error)
+	Incidents func(context.Context) ([]remediate.Incident, error)
 	Metrics   http.Handler // of /metrics
 
 	// Identity says who calls. Then every endpoint but those of health, metrics and the description asks for a token;
@@ -117,8 +117,8 @@ func (o Options) apiRoutes() []Route {
 		{Path: "/api/v1/brokers", Shows: "every broker with a line for each of its nodes", get: o.brokers, answer: reflect.TypeFor[Brokers]()},
 		{Path: "/api/v1/brokers/{broker}", Shows: "one broker: its nodes, its deletions, its pauses", get: o.broker, answer: reflect.TypeFor[Broker]()},
 		{Path: "/api/v1/brokers/{broker}/nodes/{node}", Shows: "one node, explained: what was seen, each guard, what would happen next and when", get: o.node, answer: reflect.TypeFor[Node]()},
-		{Path: "/api/v1/cases", Shows: "every case that is kept, newest first", get: o.cases, answer: reflect.TypeFor[Cases]()},
-		{Path: "/api/v1/cases/{id}", Shows: "one case with all its evidence", get: o.oneCase, answer: reflect.TypeFor[remediate.Case]()},
+		{Path: "/api/v1/incidents", Shows: "every incident that is kept, newest first", get: o.incidents, answer: reflect.TypeFor[Incidents]()},
+		{Path: "/api/v1/incidents/{id}", Shows: "one incident with all its evidence", get: o.oneIncident, answer: reflect.TypeFor[remediate.Incident]()},
 	}
 	if !o.callersMissing() {
 		routes = slices.Concat(routes, o.releaseRoutes(), o.podRoutes(), o.nodeRoutes(), o.pauseRoutes())

@@ -27,7 +27,7 @@ func decode[T any](t *testing.T, body []byte) T {
 
 func TestEveryAnswerHasTheHeadersThatKeepBrowsersOut(t *testing.T) {
 	for path, want := range map[string]int{
-		"/": 200, "/api/v1/brokers": 200, "/api/v1/brokers/nobody": 404, "/api/v1/cases": 200, "/elsewhere": 404, "/api/v1/brokers/": 404,
+		"/": 200, "/api/v1/brokers": 200, "/api/v1/brokers/nobody": 404, "/api/v1/incidents": 200, "/elsewhere": 404, "/api/v1/brokers/": 404,
 	} {
 		w := ask(NewAPI(fixture()), "GET", path)
 		if w.Code != want {
@@ -55,7 +55,7 @@ func TestEveryAnswerHasTheHeadersThatKeepBrowsersOut(t *testing.T) {
 }
 
 func TestPrettyIndentsTheAnswer(t *testing.T) {
-	compact, pretty := ask(NewAPI(fixture()), "GET", "/api/v1/cases").Body, ask(NewAPI(fixture()), "GET", "/api/v1/cases?pretty").Body
+	compact, pretty := ask(NewAPI(fixture()), "GET", "/api/v1/incidents").Body, ask(NewAPI(fixture()), "GET", "/api/v1/incidents?pretty").Body
 	var again bytes.Buffer
 	if err := json.Compact(&again, pretty.Bytes()); err != nil {
 		t.Fatal(err)
@@ -67,7 +67,7 @@ func TestPrettyIndentsTheAnswer(t *testing.T) {
 
 func TestOnlyGetHeadAndOptionsAreAnswered(t *testing.T) {
 	api, ops := NewAPI(fixture()), NewOps(fixture())
-	for path, h := range map[string]http.Handler{"/": api, "/api/v1/brokers": api, "/api/v1/cases/x": api, "/metrics": ops, "/healthz": ops} {
+	for path, h := range map[string]http.Handler{"/": api, "/api/v1/brokers": api, "/api/v1/incidents/x": api, "/metrics": ops, "/healthz": ops} {
 		for _, method := range []string{"POST", "PUT", "PATCH", "DELETE", "TRACE", "INVENTED"} {
 			w := ask(h, method, path)
 			if w.Code != 405 || w.Header().Get("Allow") != "GET, HEAD, OPTIONS" {
@@ -93,8 +93,8 @@ func TestAnUnknownNameGetsTheKnownOnes(t *testing.T) {
 		"/api/v1/brokers/order":             {"orders"},
 		"/api/v1/brokers/order/nodes/mq-0":  {"orders"},
 		"/api/v1/brokers/orders/nodes/mq-9": {"mq-0", "mq-1", "mq-2"},
-		"/api/v1/cases/none":                {oneCase().ID},
-		"/api/v2/brokers":                   {"/", "/api/v1/brokers", "/api/v1/brokers/{broker}", "/api/v1/brokers/{broker}/nodes/{node}", "/api/v1/cases", "/api/v1/cases/{id}", "/api/v1/openapi.json"},
+		"/api/v1/incidents/none":            {oneIncident().ID},
+		"/api/v2/brokers":                   {"/", "/api/v1/brokers", "/api/v1/brokers/{broker}", "/api/v1/brokers/{broker}/nodes/{node}", "/api/v1/incidents", "/api/v1/incidents/{id}", "/api/v1/openapi.json"},
 	} {
 		w := ask(NewAPI(fixture()), "GET", path)
 		p := decode[Problem](t, w.Body.Bytes())
@@ -118,9 +118,9 @@ func TestHostileNamesAreRefusedInShortWithoutEchoingThem(t *testing.T) {
 		"/api/v1/brokers/orders%2Fnodes%2Fmq-0",
 		"/api/v1/brokers/orders/nodes/mq-0%00",
 		"/api/v1/brokers/orders/nodes/%ff%fe",
-		"/api/v1/cases/%3Cscript%3Ealert(1)%3C%2Fscript%3E",
-		"/api/v1/cases/" + strings.Repeat("%F0%9F%90%87", 2000),
-		"/api/v1/cases/" + strings.Repeat("a", 15000),
+		"/api/v1/incidents/%3Cscript%3Ealert(1)%3C%2Fscript%3E",
+		"/api/v1/incidents/" + strings.Repeat("%F0%9F%90%87", 2000),
+		"/api/v1/incidents/" + strings.Repeat("a", 15000),
 		"/" + strings.Repeat("x/", 5000),
 	} {
 		w := ask(api, "GET", path)
@@ -170,10 +170,10 @@ func TestAnErrorOfOursIsLoggedAndNotShown(t *testing.T) {
 	var log bytes.Buffer
 	o := fixture()
 	o.Log = slog.New(slog.NewTextHandler(&log, nil))
-	o.Cases = func(context.Context) ([]remediate.Case, error) {
-		return nil, errors.New("read /var/lib/cases: disk gone")
+	o.Incidents = func(context.Context) ([]remediate.Incident, error) {
+		return nil, errors.New("read /var/lib/incidents: disk gone")
 	}
-	for _, path := range []string{"/api/v1/cases", "/api/v1/cases/x"} {
+	for _, path := range []string{"/api/v1/incidents", "/api/v1/incidents/x"} {
 		log.Reset()
 		w := ask(NewAPI(o), "GET", path)
 		if p := decode[Problem](t, w.Body.Bytes()); w.Code != 500 || p.Status != 500 || strings.Contains(w.Body.String(), "disk gone") {

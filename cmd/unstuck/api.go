@@ -12,7 +12,7 @@ import (
 	"github.com/cjworkbench/unstuck/web"
 )
 
-// api is how the API is served, and what it serves beside brokers and cases.
+// api is how the API is served, and what it serves beside brokers and incidents.
 type api struct {
 	web.Options
 
@@ -100,7 +100,7 @@ func isLoopback(a net.Addr) bool {
 // options are what both listeners serve.
 func (d *daemon) options() web.Options {
 	o := d.api.Options
-	o.Snapshots, o.Cases, o.Metrics, o.Log = d.snapshots, remediate.Recently(d.store.Cases, casesFor), d.metrics.Handler(), d.log
+	o.Snapshots, o.Incidents, o.Metrics, o.Log = d.snapshots, remediate.Recently(d.store.Incidents, incidentsFor), d.metrics.Handler(), d.log
 	o.Pulse = d.pulse
 	return o
 }

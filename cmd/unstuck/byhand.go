@@ -12,7 +12,7 @@ import (
 )
 
 // byHandTimeout bounds a deletion that is asked for over HTTP, so that its answer, or that there is none in time, is
-// written within the 70 s that such an answer may take. Most take some seconds: the peers are asked, the case captured.
+// written within the 70 s that such an answer may take. Most take some seconds: the peers are asked, the incident captured.
 const byHandTimeout = time.Minute
 
 // byHand does to nodes what people ask for, by what watches them.
@@ -63,7 +63,7 @@ func (h byHand) Delete(ctx context.Context, d web.Deletion) (web.Deleted, error)
 		return web.Deleted{}, inWordsOfTheAPI(err)
 	}
 	return web.Deleted{
-		Broker: d.Broker, Node: d.Node, UID: d.UID, DryRun: d.DryRun, Case: done.Case, Override: done.Overridden, Guards: done.Guards,
+		Broker: d.Broker, Node: d.Node, UID: d.UID, DryRun: d.DryRun, Incident: done.Incident, Override: done.Overridden, Guards: done.Guards,
 	}, nil
 }
 

@@ -195,11 +195,11 @@ func TestANodeIsDeletedByHandInTheWordsOfTheAPI(t *testing.T) {
 		d.Override, d.DryRun = []remediate.Guard{remediate.GuardUnconfirmed, remediate.GuardQuorumCritical, remediate.GuardAlarm, remediate.GuardMaintenanceWindow}, true
 		done, err := h.Delete(t.Context(), d)
 		overridden := []remediate.Guard{remediate.GuardQuorumCritical, remediate.GuardAlarm, remediate.GuardUnconfirmed}
-		if err != nil || !done.DryRun || done.Case != "" || len(w.gone()) > 0 || !slices.Equal(done.Override, overridden) || len(done.Guards) != len(remediate.Guards()) {
+		if err != nil || !done.DryRun || done.Incident != "" || len(w.gone()) > 0 || !slices.Equal(done.Override, overridden) || len(done.Guards) != len(remediate.Guards()) {
 			t.Errorf("a dry run: %+v, %v; deleted were %v", done, err, w.gone())
 		}
 		d.DryRun = false
-		if done, err = h.Delete(t.Context(), d); err != nil || done.Case == "" || done.UID != d.UID || !slices.Equal(w.gone(), []string{"uid-of-mq-1"}) {
+		if done, err = h.Delete(t.Context(), d); err != nil || done.Incident == "" || done.UID != d.UID || !slices.Equal(w.gone(), []string{"uid-of-mq-1"}) {
 			t.Errorf("%+v, %v; deleted were %v", done, err, w.gone())
 		}
 		d.Node, d.UID = "mq-2", "uid-of-mq-2"

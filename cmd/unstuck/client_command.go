@@ -31,7 +31,7 @@ const (
 // newClientCommands gives the commands that ask a server of Unstuck.
 func newClientCommands(c console) []*cobra.Command {
 	return []*cobra.Command{
-		c.newStatusCommand(), c.newExplainCommand(), c.newCasesCommand(), c.newOperationsCommand(),
+		c.newStatusCommand(), c.newExplainCommand(), c.newIncidentsCommand(), c.newOperationsCommand(),
 		c.newDeployCommand(), c.newPromoteCommand(), c.newRevertCommand(), c.newRestartCommand(), c.newTaskCommand(),
 		c.newPauseCommand(), c.newResumeCommand(), c.newDeleteCommand(), c.newLogsCommand(), c.newEnvCommand(),
 	}

@@ -114,13 +114,13 @@ func nodesOf(b web.Broker) (names []cobra.Completion) {
 	return names
 }
 
-// casesFirst completes a case.
-func casesFirst(ctx context.Context, c *client, args []string) (names []cobra.Completion) {
-	list, _, err := get[web.Cases](ctx, c, apiPath("cases"))
+// incidentsFirst completes an incident.
+func incidentsFirst(ctx context.Context, c *client, args []string) (names []cobra.Completion) {
+	list, _, err := get[web.Incidents](ctx, c, apiPath("incidents"))
 	if err != nil || len(args) > 0 {
 		return nil
 	}
-	for _, one := range list.Cases {
+	for _, one := range list.Incidents {
 		names = append(names, described(one.ID, one.Reason)...)
 	}
 	return names

@@ -77,7 +77,7 @@ func newServedAPI() *servedAPI {
 	production.Name, production.Namespace, production.PromoteFrom = "production", "production", "staging"
 	s.options = web.Options{
 		Snapshots: func() []remediate.Snapshot { return []remediate.Snapshot{s.snapshot()} },
-		Cases:     func(context.Context) ([]remediate.Case, error) { return []remediate.Case{s.oneCase()}, nil },
+		Incidents: func(context.Context) ([]remediate.Incident, error) { return []remediate.Incident{s.oneIncident()}, nil },
 		Identity:  onlyToken{}, Access: onlyToken{}, Environments: []release.Environment{environment, production},
 		Operations: s, Records: s, States: s, Feed: web.NewFeed(), Nodes: s, Pauses: fakePauses{s}, Logs: s, Pods: s, Log: slog.New(slog.DiscardHandler),
 		Rate: web.Rate{PerSecond: 1000, Burst: 1000},
@@ -283,7 +283,7 @@ func (s *servedAPI) Delete(_ context.Context, d web.Deletion) (web.Deleted, erro
 		return web.Deleted{}, &web.Held{Closed: []remediate.GuardState{{Guard: remediate.GuardObserveOnly, Why: "mode is observe" + s.hostile}}}
 	}
 	s.deleted = append(s.deleted, d)
-	return web.Deleted{Broker: d.Broker, Node: d.Node, UID: d.UID, DryRun: d.DryRun, Override: d.Override, Case: "case-1"}, nil
+	return web.Deleted{Broker: d.Broker, Node: d.Node, UID: d.UID, DryRun: d.DryRun, Override: d.Override, Incident: "incident-1"}, nil
 }
 
 // fakePauses keeps pauses: servedAPI cannot, for its Delete is a node's.
@@ -318,10 +318,10 @@ func (s *servedAPI) snapshot() remediate.Snapshot {
 	}
 }
 
-func (s *servedAPI) oneCase() remediate.Case {
+func (s *servedAPI) oneIncident() remediate.Incident {
 	n := s.snapshot().Nodes[0]
-	return remediate.Case{
-		ID: "case-1", Broker: "orders", Node: "mq-1", UID: "uid-1", Opened: n.Decision.At, Decision: n.Decision, Results: n.Latest,
+	return remediate.Incident{
+		ID: "incident-1", Broker: "orders", Node: "mq-1", UID: "uid-1", Opened: n.Decision.At, Decision: n.Decision, Results: n.Latest,
 		Logs:   []probe.LogLine{{At: n.Decision.At, Text: "accepting" + s.hostile}},
 		Events: []remediate.Event{{At: n.Decision.At, Text: "first stuck: login"}},
 	}

@@ -126,7 +126,7 @@ const hostile = " \x1b]0;owned\x07\x1b[2J\u009b31m\b\u202e\U000e0041"
 
 func TestWhatTheServerSaysCannotTouchTheTerminal(t *testing.T) {
 	for _, args := range []string{
-		"status", "explain orders mq-1", "cases", "cases case-1", "logs staging frontend", "env staging frontend", "operations", "operations op-1", "operations op-1 --follow",
+		"status", "explain orders mq-1", "incidents", "incidents incident-1", "logs staging frontend", "env staging frontend", "operations", "operations op-1", "operations op-1 --follow",
 		"deploy staging " + newCommit + " --reason x --dry-run", "deploy staging " + newCommit + " --reason x", "delete orders mq-1 --reason x",
 	} {
 		for _, output := range []string{"text", "json"} {

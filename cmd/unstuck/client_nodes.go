@@ -173,6 +173,6 @@ func (s *session) deleteNode(ctx context.Context, path string, body web.Deletion
 	case s.asJSON:
 		return s.printJSON(raw)
 	}
-	s.printf("%s (%s) is deleted: unstuck cases %s tells how it goes on", done.Node, done.UID, done.Case)
+	s.printf("%s (%s) is deleted: unstuck incidents %s tells how it goes on", done.Node, done.UID, done.Incident)
 	return nil
 }

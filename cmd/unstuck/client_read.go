@@ -131,33 +131,33 @@ func latest(n web.Node) (at time.Time) {
 	return at
 }
 
-func (c console) newCasesCommand() *cobra.Command {
+func (c console) newIncidentsCommand() *cobra.Command {
 	return c.command(&cobra.Command{
-		Use:     "cases [ID]",
-		Short:   "List the cases, or show one with its evidence",
-		Long:    "List the cases, newest first, or show one: what was decided and done, what was seen, and how it went on.",
-		Example: "  unstuck cases\n  unstuck cases 20261123t115958z-mq-1-cljy",
-		Args:    between(0, 1, "a case, or none"),
-	}, casesFirst, func(ctx context.Context, s *session, args []string) error {
+		Use:     "incidents [ID]",
+		Short:   "List the incidents, or show one with its evidence",
+		Long:    "List the incidents, newest first, or show one: what was decided and done, what was seen, and how it went on.",
+		Example: "  unstuck incidents\n  unstuck incidents 20261123t115958z-mq-1-cljy",
+		Args:    between(0, 1, "an incident, or none"),
+	}, incidentsFirst, func(ctx context.Context, s *session, args []string) error {
 		if len(args) == 0 {
-			list, raw, err := get[web.Cases](ctx, s.client, apiPath("cases"))
+			list, raw, err := get[web.Incidents](ctx, s.client, apiPath("incidents"))
 			switch {
 			case err != nil:
 				return err
 			case s.asJSON:
 				return s.printJSON(raw)
 			}
-			s.showCases(list)
+			s.showIncidents(list)
 			return nil
 		}
-		one, raw, err := get[remediate.Case](ctx, s.client, apiPath("cases", args[0]))
+		one, raw, err := get[remediate.Incident](ctx, s.client, apiPath("incidents", args[0]))
 		switch {
 		case err != nil:
 			return err
 		case s.asJSON:
 			return s.printJSON(raw)
 		}
-		s.showCase(one)
+		s.showIncident(one)
 		return nil
 	})
 }

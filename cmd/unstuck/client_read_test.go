@@ -21,8 +21,8 @@ func TestTheCommandsThatLookShowWhatThereIs(t *testing.T) {
 			"mq-1 of orders: stuck, confirmed  (mode observe, decided at 2000-01-01 00:00:00 UTC)\n", "login at 2000-01-01 00:00:00 UTC: stuck (await_tune) after 12.0 s: no answer\n",
 			"    means  Login is wedged", "    CLOSED  observe-only  mode is observe\n    open    paused        nobody has\n", "  next  nothing: the mode is observe",
 		},
-		"cases":                               {"case-1  orders  mq-1  2000-01-01 00:00:00 UTC  open  confirmed stuck"},
-		"cases case-1":                        {"mq-1 of orders (uid-1): open\n", "  | 2000-01-01 00:00:00 UTC accepting\n", "first stuck: login\n"},
+		"incidents":                           {"incident-1  orders  mq-1  2000-01-01 00:00:00 UTC  open  confirmed stuck"},
+		"incidents incident-1":                {"mq-1 of orders (uid-1): open\n", "  | 2000-01-01 00:00:00 UTC accepting\n", "first stuck: login\n"},
 		"operations":                          {"op-1  waiting  deploy 9b8a7c6 to staging  by ada  2000-01-01 00:00:00 UTC  nightly\n"},
 		"operations op-1":                     {"deploy 9b8a7c6 to staging: waiting to begin  (op-1)\n", "not begun  roll frontend\n"},
 		"operations --environment production": {"there is no operation\n"},
@@ -154,7 +154,7 @@ func TestANodeIsDeletedByTheUIDThatWasLookedAt(t *testing.T) {
 			t.Errorf("not meant: exit code %d, stderr %q, deleted %+v", code, stderr, s.deleted)
 		}
 		code, stdout, _ := s.run(t, c, override...)
-		if code != 0 || len(s.deleted) != 3 || stdout != "mq-1 (uid-1) is deleted: unstuck cases case-1 tells how it goes on\n" {
+		if code != 0 || len(s.deleted) != 3 || stdout != "mq-1 (uid-1) is deleted: unstuck incidents incident-1 tells how it goes on\n" {
 			t.Errorf("meant: exit code %d, stdout %q, deleted %+v", code, stdout, s.deleted)
 		}
 		if d := s.deleted[2]; d.DryRun || d.UID != "uid-1" || d.Reason != "wedged" || d.By != "ada" || len(d.Override) != 2 {
@@ -186,7 +186,7 @@ func TestTheShellCompletesWhatTheServerHas(t *testing.T) {
 			"explain orders ":   "mq-1\tstuck",
 			"delete orders m":   "mq-1\tstuck",
 			"explain nobody ":   "",
-			"cases ":            "case-1\tconfirmed stuck; held back by observe-only",
+			"incidents ":        "incident-1\tconfirmed stuck; held back by observe-only",
 			"operations ":       "op-1\tdeploy 9b8a7c6 to staging",
 			"status -o ":        "json text",
 			"restart --secret ": "",

@@ -139,9 +139,9 @@ func (s *session) showGuards(out io.Writer, d web.Deleted) {
 	on.table("  ", guardRows(d.Guards))
 }
 
-func (s *session) showCases(list web.Cases) {
+func (s *session) showIncidents(list web.Incidents) {
 	var rows [][]string
-	for _, c := range list.Cases {
+	for _, c := range list.Incidents {
 		state := c.Outcome
 		if c.Closed.IsZero() {
 			state = "open"
@@ -150,11 +150,11 @@ func (s *session) showCases(list web.Cases) {
 	}
 	s.table("", rows)
 	if len(rows) == 0 {
-		s.printf("there is no case")
+		s.printf("there is no incident")
 	}
 }
 
-func (s *session) showCase(c remediate.Case) {
+func (s *session) showIncident(c remediate.Incident) {
 	state := "open"
 	if !c.Closed.IsZero() {
 		state = "closed at " + clock(c.Closed) + ": " + c.Outcome

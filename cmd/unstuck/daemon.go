@@ -32,8 +32,8 @@ type supplier struct {
 	mayDelete func(context.Context) ([]kube.Missing, error)
 }
 
-// casesFor is for how long the cases that were read are shown: whoever asks for them again and again costs one read.
-const casesFor = 2 * time.Second
+// incidentsFor is for how long the incidents that were read are shown: whoever asks for them again and again costs one read.
+const incidentsFor = 2 * time.Second
 
 // daemon is everything that runs: a runner and a loop for each broker, what carries out operations, and the two listeners.
 type daemon struct {

@@ -30,7 +30,7 @@ func newDemoCommand() *cobra.Command {
 		Short: "Break a node of a real RabbitMQ cluster and watch it being cured",
 		Long: `Start three clustered RabbitMQ nodes and the daemon on this machine, wedge the login of one node, and show what
 happens as it happens: the node's own health checks stay green, the daemon suspects it, confirms it, asks every guard,
-captures the case, deletes the node, and waits until the new one accepts logins.
+captures the incident, deletes the node, and waits until the new one accepts logins.
 
 It needs RabbitMQ's server (rabbitmq-server). It exits 0 only if exactly the wedged node was deleted and accepts logins
 again, and it leaves no process and no file behind.`,
@@ -205,5 +205,5 @@ func demoScenario(ctx context.Context, s *screen, l *lab.Lab, d *daemon) error {
 	}
 	s.good("exactly %s was deleted; all three nodes accept logins; the others have kept their UIDs", victim.Name)
 	story.times()
-	return story.showCase(ctx, d.store)
+	return story.showIncident(ctx, d.store)
 }

@@ -118,9 +118,9 @@ func (t *story) Turned(s remediate.Snapshot) {
 func (t *story) Acted(a remediate.Act) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.note("case captured, decided again, intent written", a.At)
+	t.note("incident captured, decided again, intent written", a.At)
 	t.note("deleted", time.Now())
-	t.screen.say("case %s captured, decided again, intent written down", a.Case)
+	t.screen.say("incident %s captured, decided again, intent written down", a.Incident)
 	t.screen.bad("deleted %s, the node with the UID %s and no other", a.Node, a.UID)
 }
 
@@ -149,17 +149,17 @@ func (t *story) times() {
 	}
 }
 
-// showCase shows the timeline of the case, as a person would read it afterwards.
-func (t *story) showCase(ctx context.Context, store remediate.Store) error {
-	cases, err := store.Cases(ctx)
+// showIncident shows the timeline of the incident, as a person would read it afterwards.
+func (t *story) showIncident(ctx context.Context, store remediate.Store) error {
+	incidents, err := store.Incidents(ctx)
 	if err != nil {
 		return err
 	}
-	if len(cases) != 1 || cases[0].Outcome != string(remediate.Recovered) {
-		return fmt.Errorf("want one case with the outcome %s, got %d", remediate.Recovered, len(cases))
+	if len(incidents) != 1 || incidents[0].Outcome != string(remediate.Recovered) {
+		return fmt.Errorf("want one incident with the outcome %s, got %d", remediate.Recovered, len(incidents))
 	}
-	c := cases[0]
-	t.screen.title("The case that is kept: %s", c.ID)
+	c := incidents[0]
+	t.screen.title("The incident that is kept: %s", c.ID)
 	for _, e := range c.Events {
 		t.screen.plain("", fmt.Sprintf("  %s  %s", e.At.Format("15:04:05"), e.Text))
 	}

@@ -53,7 +53,7 @@ func (e *events) Turned(s remediate.Snapshot) {
 
 // Acted tells of a deletion.
 func (e *events) Acted(a remediate.Act) {
-	e.event(actNode(a), true, "Deleted", fmt.Sprintf("deleted by Unstuck, case %s: %s", a.Case, a.Why))
+	e.event(actNode(a), true, "Deleted", fmt.Sprintf("deleted by Unstuck, incident %s: %s", a.Incident, a.Why))
 }
 
 // Settled tells what became of a deletion. That one did not help is a phase, of which Turned tells.
@@ -64,9 +64,9 @@ func (e *events) Settled(a remediate.Act) {
 		if a.NewUID != "" {
 			n.Name, n.UID = cmp.Or(a.NewNode, a.Node), a.NewUID
 		}
-		e.event(n, false, "Recovered", fmt.Sprintf("case %s: %s", a.Case, a.Why))
+		e.event(n, false, "Recovered", fmt.Sprintf("incident %s: %s", a.Incident, a.Why))
 	case remediate.Void:
-		e.event(actNode(a), false, "NotDeleted", fmt.Sprintf("case %s: %s", a.Case, a.Why))
+		e.event(actNode(a), false, "NotDeleted", fmt.Sprintf("incident %s: %s", a.Incident, a.Why))
 	case remediate.Pending, remediate.Escalated, remediate.Failed, remediate.Gone:
 	}
 }

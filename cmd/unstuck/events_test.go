@@ -70,16 +70,16 @@ func TestEventsTellWhatChangedAndNothingTwice(t *testing.T) {
 
 func TestEventsTellOfADeletionAndOfItsOutcome(t *testing.T) {
 	e, heard := listening()
-	a := remediate.Act{Broker: "b", Node: "n", UID: "1", Case: "c", Why: "stuck"}
+	a := remediate.Act{Broker: "b", Node: "n", UID: "1", Incident: "c", Why: "stuck"}
 	e.Acted(a)
 	for _, outcome := range []remediate.Outcome{remediate.Recovered, remediate.Void, remediate.Escalated} {
 		a.Outcome, a.NewUID, a.Why = outcome, "2", "because"
 		e.Settled(a)
 	}
 	want := []string{
-		"n/1 warning Deleted: deleted by Unstuck, case c: stuck",
-		"n/2 normal Recovered: case c: because",
-		"n/1 normal NotDeleted: case c: because",
+		"n/1 warning Deleted: deleted by Unstuck, incident c: stuck",
+		"n/2 normal Recovered: incident c: because",
+		"n/1 normal NotDeleted: incident c: because",
 	}
 	if diff := cmp.Diff(want, heard()); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)

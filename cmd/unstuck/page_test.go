@@ -77,16 +77,16 @@ func TestTheDemoIsFollowedInABrowserFromSuspicionToCure(t *testing.T) {
 		}
 	}
 	t.Logf("the page said: %s", b.eval("window.seen.join(' | ')"))
-	b.do(chromedp.WaitVisible(chromedp.CSS("#cases a")), chromedp.Click(chromedp.CSS("#cases a")), chromedp.WaitVisible(chromedp.CSS("#story")))
-	b.eval(recorder) // the case is read anew after some seconds
+	b.do(chromedp.WaitVisible(chromedp.CSS("#incidents a")), chromedp.Click(chromedp.CSS("#incidents a")), chromedp.WaitVisible(chromedp.CSS("#story")))
+	b.eval(recorder) // the incident is read anew after some seconds
 	b.eval(`window.next("was stuck, was deleted, and what took its place is healthy")`)
 	story := b.eval("document.querySelector('main').textContent")
 	for _, want := range []string{"first stuck: login", "deleted; waiting until", "rabbit_reader:auth_phase"} {
 		if !strings.Contains(story, want) {
-			t.Errorf("the case does not say %q: %s", want, story)
+			t.Errorf("the incident does not say %q: %s", want, story)
 		}
 	}
-	b.picture("case-light", "light", 1100, 1000)
+	b.picture("incident-light", "light", 1100, 1000)
 	b.do(chromedp.Navigate(root+"/"), chromedp.WaitVisible(chromedp.CSS("#node-lab-rabbit-1 a")))
 	b.picture("overview-light", "light", 1100, 700)
 }

@@ -88,7 +88,7 @@ brokers:
 	if err := l.WedgeLogin(ctx, "rabbit-1"); err != nil {
 		t.Fatal(err)
 	}
-	waitForLog("case opened")
+	waitForLog("incident opened")
 	waitForLog("commands cannot be run next to it")
 	_, api, _ := strings.Cut(log.String(), "api=")
 	api, _, _ = strings.Cut(api, " ")

@@ -320,18 +320,18 @@ func (row tableRow) run(t *testing.T, l *lab.Lab, b config.Broker) error {
 	return nil
 }
 
-// blamesTheHolder wants a case that names the node that holds the lock.
+// blamesTheHolder wants an incident that names the node that holds the lock.
 func blamesTheHolder(t *testing.T, w *tableWatch) {
 	t.Helper()
-	var cases []remediate.Case
-	w.until(t.Context(), "there is a case", func() (there bool) {
+	var incidents []remediate.Incident
+	w.until(t.Context(), "there is an incident", func() (there bool) {
 		var err error
-		cases, err = w.daemon.store.Cases(t.Context())
-		return err == nil && len(cases) > 0
+		incidents, err = w.daemon.store.Incidents(t.Context())
+		return err == nil && len(incidents) > 0
 	})
-	for _, c := range cases {
+	for _, c := range incidents {
 		if !strings.HasPrefix(c.Blame, "rabbit-1@") || strings.ContainsAny(c.Blame, "\n ,") {
-			t.Errorf("the case of %s blames %q, and misses %q; want rabbit-1, which holds the lock, and no other", c.Node, c.Blame, c.Missing)
+			t.Errorf("the incident of %s blames %q, and misses %q; want rabbit-1, which holds the lock, and no other", c.Node, c.Blame, c.Missing)
 		}
 	}
 }
@@ -404,17 +404,17 @@ func watchDir(ctx context.Context, t testing.TB, l *lab.Lab, world remediate.Wor
 // noSecrets renders all that the daemon shows of this row, and looks for the password in it.
 func (w *tableWatch) noSecrets() {
 	w.t.Helper()
-	cases, err := w.daemon.store.Cases(w.t.Context())
+	incidents, err := w.daemon.store.Incidents(w.t.Context())
 	if err != nil {
 		w.t.Fatal(err)
 	}
 	shown := map[string]string{"the log": w.log.String(), "the snapshots": fmt.Sprintf("%+v", w.daemon.snapshots())}
-	pages := map[string]net.Listener{"/metrics": w.api.metrics, "/readyz": w.api.metrics, "/api/v1/brokers": w.api.api, "/api/v1/brokers/lab": w.api.api, "/api/v1/cases": w.api.api}
+	pages := map[string]net.Listener{"/metrics": w.api.metrics, "/readyz": w.api.metrics, "/api/v1/brokers": w.api.api, "/api/v1/brokers/lab": w.api.api, "/api/v1/incidents": w.api.api}
 	for _, n := range all {
 		pages["/api/v1/brokers/lab/nodes/"+n] = w.api.api
 	}
-	for _, c := range cases {
-		pages["/api/v1/cases/"+c.ID] = w.api.api
+	for _, c := range incidents {
+		pages["/api/v1/incidents/"+c.ID] = w.api.api
 	}
 	for path, l := range pages {
 		res, err := http.Get("http://" + l.Addr().String() + path)

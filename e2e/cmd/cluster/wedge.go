@@ -38,7 +38,7 @@ func (w where) wedge(ctx context.Context, node string) error {
 proved, and Unstuck deletes its pod; after another one its successor accepts logins.
 
   watch -n 5 bin/unstuck explain rabbitmq-production %[1]s
-  bin/unstuck cases
+  bin/unstuck incidents
 
 %s`, node, budget)
 	return nil

@@ -6,8 +6,8 @@ import (
 	"github.com/cjworkbench/unstuck/probe"
 )
 
-// Case is the record of one incident: everything that a person would ask for afterwards.
-type Case struct {
+// Incident is the record of one incident: everything that a person would ask for afterwards.
+type Incident struct {
 	ID      string    `json:"id"`
 	Broker  string    `json:"broker"`
 	Node    string    `json:"node"`
@@ -17,7 +17,7 @@ type Case struct {
 	Closed  time.Time `json:"closed,omitzero"`       // zero: it is still open
 	Outcome string    `json:"outcome"`
 
-	Decision Decision        `json:"decision"` // the latest while the case was open
+	Decision Decision        `json:"decision"` // the latest while the incident was open
 	Results  []probe.Result  `json:"results"`  // oldest first
 	Logs     []probe.LogLine `json:"logs"`
 	Peer     string          `json:"peer,omitempty"`    // who described the cluster
@@ -28,7 +28,7 @@ type Case struct {
 	Events   []Event         `json:"events"` // the timeline, oldest first
 }
 
-// Event is a line of a case's timeline.
+// Event is a line of an incident's timeline.
 type Event struct {
 	At   time.Time `json:"at"`
 	Text string    `json:"text"`

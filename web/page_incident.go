@@ -9,17 +9,17 @@ import (
 	"github.com/cjworkbench/unstuck/remediate"
 )
 
-func (p pages) casesPage(r *http.Request) (view, error) {
-	cases, err := as[Cases](p.cases(r))
+func (p pages) incidentsPage(r *http.Request) (view, error) {
+	incidents, err := as[Incidents](p.incidents(r))
 	if err != nil {
 		return view{}, err
 	}
-	return view{name: "cases", title: "Cases", topic: everything, data: cases}, nil
+	return view{name: "incidents", title: "Incidents", topic: everything, data: incidents}, nil
 }
 
-// caseData is a case, to be read like a story.
-type caseData struct {
-	remediate.Case
+// incidentData is an incident, to be read like a story.
+type incidentData struct {
+	remediate.Incident
 
 	Headline headline
 	Took     time.Duration // from the first sign to the end; 0: it is not over
@@ -27,12 +27,12 @@ type caseData struct {
 	LookedAt time.Time     // when that was
 }
 
-func (p pages) casePage(r *http.Request) (view, error) {
-	c, err := as[remediate.Case](p.oneCase(r))
+func (p pages) incidentPage(r *http.Request) (view, error) {
+	c, err := as[remediate.Incident](p.oneIncident(r))
 	if err != nil {
 		return view{}, err
 	}
-	d := caseData{Case: c, Headline: storyOf(c)}
+	d := incidentData{Incident: c, Headline: storyOf(c)}
 	began := c.Opened
 	if since := c.Decision.Evidence.Since; !since.IsZero() && since.Before(began) {
 		began = since
@@ -45,11 +45,11 @@ func (p pages) casePage(r *http.Request) (view, error) {
 			d.Stacks, d.LookedAt = result.Processes.Top, result.Started
 		}
 	}
-	return view{name: "case", title: "Case " + c.ID, topic: ofBroker(c.Broker), data: d}, nil
+	return view{name: "incident", title: "Incident " + c.ID, topic: ofBroker(c.Broker), data: d}, nil
 }
 
-// storyOf says in one sentence how a case has ended, or where it stands.
-func storyOf(c remediate.Case) headline {
+// storyOf says in one sentence how an incident has ended, or where it stands.
+func storyOf(c remediate.Incident) headline {
 	who := c.Node + " of " + c.Broker
 	act, byHand := "was deleted", false
 	if c.Act != nil && c.Act.ByHand != nil {
@@ -65,7 +65,7 @@ func storyOf(c remediate.Case) headline {
 	case outcome == string(remediate.Failed):
 		return headline{who + " was to be deleted, and is still there: a person must look.", "bad"}
 	case outcome != "":
-		return headline{fmt.Sprintf("The case of %s is closed: %s.", who, outcome), "unsure"}
+		return headline{fmt.Sprintf("The incident of %s is closed: %s.", who, outcome), "unsure"}
 	case c.Act != nil:
 		return headline{who + " " + act + ", and its successor is awaited.", "busy"}
 	}

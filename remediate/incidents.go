@@ -13,28 +13,28 @@ import (
 	"github.com/cjworkbench/unstuck/probe"
 )
 
-// What a case holds at most.
+// What an incident holds at most.
 const (
 	keptResults  = 60
 	keptLogLines = 50
 	keptEvents   = 200
 )
 
-// Outcomes of a case that has no act.
+// Outcomes of an incident that has no act.
 const (
 	outcomeBySelf   = "recovered by itself"
 	outcomeReplaced = "replaced by somebody else"
 	outcomeAnew     = "its container was started again" // by the kubelet, in the same pod
 	outcomeGone     = "gone: there is no such node any more"
-	outcomeOther    = "told by another case" // two replicas opened one
-	outcomeNotDone  = "not deleted"          // what was asked for by hand did not come to it
-	// outcomeUnreadable is that of a case whose document cannot be read.
+	outcomeOther    = "told by another incident" // two replicas opened one
+	outcomeNotDone  = "not deleted"              // what was asked for by hand did not come to it
+	// outcomeUnreadable is that of an incident whose document cannot be read.
 	outcomeUnreadable = "unreadable"
 )
 
 // add appends a line to the timeline, unless it says what the last one says. A timeline that is full keeps its
 // beginning and its end.
-func (c *Case) add(at time.Time, text string) {
+func (c *Incident) add(at time.Time, text string) {
 	if n := len(c.Events); n > 0 && c.Events[n-1].Text == text {
 		return
 	}
@@ -44,47 +44,47 @@ func (c *Case) add(at time.Time, text string) {
 	c.Events = append(c.Events, Event{At: at, Text: text})
 }
 
-// openCases opens a case for each node that has been stuck often and long enough, corroborated or not.
-func (l *Loop) openCases(ctx context.Context, o Observation, decisions []Decision) {
+// openIncidents opens an incident for each node that has been stuck often and long enough, corroborated or not.
+func (l *Loop) openIncidents(ctx context.Context, o Observation, decisions []Decision) {
 	published := false
 	for _, d := range decisions {
 		if !l.mayWrite() {
 			return
 		}
-		if c := l.cases[d.Node]; !d.Evidence.Enough || (c != nil && c.UID == d.UID) {
+		if c := l.incidents[d.Node]; !d.Evidence.Enough || (c != nil && c.UID == d.UID) {
 			continue
 		}
 		if !published {
 			l.publish(o, decisions) // capturing takes seconds, in which people see why
 			published = true
 		}
-		l.openCase(ctx, d)
+		l.openIncident(ctx, d)
 	}
 }
 
-// openCase captures all that a person would ask for. A case that cannot be stored is not open, and nothing is deleted
+// openIncident captures all that a person would ask for. An incident that cannot be stored is not open, and nothing is deleted
 // without one; it is tried again, and captured again once it is old, for that costs the peers.
-func (l *Loop) openCase(ctx context.Context, d Decision) {
+func (l *Loop) openIncident(ctx context.Context, d Decision) {
 	c := l.drafts[d.Node]
 	if c == nil || c.UID != d.UID || time.Since(c.Opened) > l.Policy.Fresh {
-		c = l.newCase(ctx, d)
+		c = l.newIncident(ctx, d)
 	}
 	c.Decision = d
 	if !l.stillLeads(ctx) { // that may have taken seconds
 		return
 	}
-	if l.saveCase(ctx, c) != nil {
-		delete(l.unsavedCases, c.ID) // it is not open, and so not to be caught up with
+	if l.saveIncident(ctx, c) != nil {
+		delete(l.unsavedIncidents, c.ID) // it is not open, and so not to be caught up with
 		l.drafts[d.Node] = c
 		return
 	}
 	delete(l.drafts, d.Node)
-	l.cases[d.Node] = c
-	l.Log.Warn("case opened", "broker", l.Broker, "node", d.Node, "case", c.ID, "reason", d.Reason)
+	l.incidents[d.Node] = c
+	l.Log.Warn("incident opened", "broker", l.Broker, "node", d.Node, "incident", c.ID, "reason", d.Reason)
 }
 
-func (l *Loop) newCase(ctx context.Context, d Decision) *Case {
-	c := &Case{
+func (l *Loop) newIncident(ctx context.Context, d Decision) *Incident {
+	c := &Incident{
 		ID:     fmt.Sprintf("%s-%s-%s", d.At.UTC().Format("20060102t150405z"), d.Node, strings.ToLower(rand.Text()[:4])),
 		Broker: d.Broker, Node: d.Node, UID: d.UID, Started: d.Started, Opened: d.At, Decision: d,
 	}
@@ -93,12 +93,12 @@ func (l *Loop) newCase(ctx context.Context, d Decision) *Case {
 	}
 	c.add(d.At, d.Reason)
 	l.capture(ctx, c)
-	c.add(time.Now(), "case captured")
+	c.add(time.Now(), "incident captured")
 	return c
 }
 
 // capture gathers the evidence. What cannot be had is named, and does not hold up the rest.
-func (l *Loop) capture(ctx context.Context, c *Case) {
+func (l *Loop) capture(ctx context.Context, c *Incident) {
 	ctx, cancel := context.WithTimeout(ctx, captureTimeout)
 	defer cancel()
 	c.Results = slices.Clone(l.recent[c.Node])
@@ -148,7 +148,7 @@ func (l *Loop) nodeAndPeers(name string) (node probe.Node, peers []probe.Node) {
 	return node, peers
 }
 
-// follow writes what changed into the open cases, and closes those whose node is healthy or gone.
+// follow writes what changed into the open incidents, and closes those whose node is healthy or gone.
 func (l *Loop) follow(ctx context.Context, decisions []Decision) {
 	for _, d := range decisions {
 		last, seen := l.last[d.Node]
@@ -157,7 +157,7 @@ func (l *Loop) follow(ctx context.Context, decisions []Decision) {
 		if seen && (last.Phase != d.Phase || last.Evidence.Enough != d.Evidence.Enough) {
 			l.tell(ctx, last.Phase, d)
 		}
-		c := l.cases[d.Node]
+		c := l.incidents[d.Node]
 		if c == nil || !l.mayWrite() || !changed || (c.UID == d.UID && c.Decision.Reason == d.Reason) {
 			continue
 		}
@@ -169,29 +169,29 @@ func (l *Loop) follow(ctx context.Context, decisions []Decision) {
 		switch {
 		case l.unsettled(c) || (d.UID != c.UID && c.Act != nil && c.Act.Outcome == Failed):
 		case d.UID != c.UID:
-			l.closeCase(c, outcomeReplaced, d.At)
+			l.closeIncident(c, outcomeReplaced, d.At)
 		case !d.Started.IsZero() && !c.Started.IsZero() && !d.Started.Equal(c.Started):
-			l.closeCase(c, outcomeAnew, d.At)
+			l.closeIncident(c, outcomeAnew, d.At)
 		case d.Phase == PhaseHealthy:
-			l.closeCase(c, outcomeBySelf, d.At)
+			l.closeIncident(c, outcomeBySelf, d.At)
 		}
-		_ = l.saveCase(ctx, c)
+		_ = l.saveIncident(ctx, c)
 	}
 }
 
 // unsettled says whether c waits for what becomes of an act.
-func (l *Loop) unsettled(c *Case) bool {
-	return slices.ContainsFunc(l.state.Acts, func(a Act) bool { return a.Case == c.ID && !a.Outcome.over() })
+func (l *Loop) unsettled(c *Incident) bool {
+	return slices.ContainsFunc(l.state.Acts, func(a Act) bool { return a.Incident == c.ID && !a.Outcome.over() })
 }
 
-// closeGone closes the cases of nodes that no view has shown for the settle time. A pod that is recreated is missing for
+// closeGone closes the incidents of nodes that no view has shown for the settle time. A pod that is recreated is missing for
 // a moment, and a deletion under way is settled first.
 func (l *Loop) closeGone(ctx context.Context, v probe.View) {
 	if !l.mayWrite() {
 		return
 	}
 	now := time.Now()
-	for name, c := range l.cases {
+	for name, c := range l.incidents {
 		here := slices.ContainsFunc(v.Nodes, func(n probe.Node) bool { return n.Name == name })
 		since, counting := l.missing[c.ID]
 		switch {
@@ -201,8 +201,8 @@ func (l *Loop) closeGone(ctx context.Context, v probe.View) {
 			l.missing[c.ID] = now
 		case now.Sub(since) >= l.Policy.Settle && !l.unsettled(c):
 			delete(l.missing, c.ID)
-			l.closeCase(c, outcomeGone, now)
-			_ = l.saveCase(ctx, c)
+			l.closeIncident(c, outcomeGone, now)
+			_ = l.saveIncident(ctx, c)
 		}
 	}
 }
@@ -232,17 +232,17 @@ func (l *Loop) level(d Decision) slog.Level {
 	return slog.LevelInfo
 }
 
-func (l *Loop) closeCase(c *Case, outcome string, at time.Time) {
+func (l *Loop) closeIncident(c *Incident, outcome string, at time.Time) {
 	c.Outcome, c.Closed = outcome, at
 	c.add(at, outcome)
-	delete(l.cases, c.Node)
-	l.Log.Info("case closed", "broker", l.Broker, "node", c.Node, "case", c.ID, "outcome", outcome)
+	delete(l.incidents, c.Node)
+	l.Log.Info("incident closed", "broker", l.Broker, "node", c.Node, "incident", c.ID, "outcome", outcome)
 }
 
-// settleCase notes what became of a's case. One that a person must look at stays open until its node accepts logins.
-func (l *Loop) settleCase(ctx context.Context, a Act) {
-	c := l.cases[a.Node]
-	if c == nil || c.ID != a.Case {
+// settleIncident notes what became of a's incident. One that a person must look at stays open until its node accepts logins.
+func (l *Loop) settleIncident(ctx context.Context, a Act) {
+	c := l.incidents[a.Node]
+	if c == nil || c.ID != a.Incident {
 		return
 	}
 	c.Act = &a
@@ -252,9 +252,9 @@ func (l *Loop) settleCase(ctx context.Context, a Act) {
 		c.add(a.Settled, string(a.Outcome)+": "+a.Why)
 	} else {
 		c.add(a.Settled, a.Why)
-		l.closeCase(c, string(a.Outcome), a.Settled)
+		l.closeIncident(c, string(a.Outcome), a.Settled)
 	}
-	_ = l.saveCase(ctx, c)
+	_ = l.saveIncident(ctx, c)
 }
 
 func isGone(err error) bool { return errors.Is(err, probe.ErrGone) || errors.Is(err, probe.ErrChanged) }

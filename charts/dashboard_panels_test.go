@@ -49,7 +49,7 @@ var (
 	modes    = meanings("observe", "blue", "remediate", "green")
 
 	// deletedAt is when a node was last deleted, in milliseconds since 1970 as Grafana wants it.
-	deletedAt = "1000 * max by (broker) (" + of("unstuck_last_act_timestamp_seconds") + " > 0)"
+	deletedAt = "1000 * max by (broker) (" + of("unstuck_last_deletion_timestamp_seconds") + " > 0)"
 )
 
 // panels is the dashboard, from top to bottom.
@@ -74,7 +74,7 @@ func overviewPanels() []panel {
 		{stat, "Stuck for", "For how long the node that has been stuck for longest has been stuck; 0 while there is none.",
 			"s", 4, []ask{{"max(" + spoken(of("unstuck_node_stuck_seconds")) + ")", ""}}, thresholds("green", 1, "orange", 60, "red")},
 		{stat, "Deletions that need a person", "Deletions that did not help. Nothing more is done to a broker that has one.",
-			"none", 4, []ask{{"sum(max by (job, namespace, broker) (" + spoken(of("unstuck_acts_unsettled", `state="escalated"`)) + "))", ""}},
+			"none", 4, []ask{{"sum(max by (job, namespace, broker) (" + spoken(of("unstuck_deletions_in_progress", `state="escalated"`)) + "))", ""}},
 			thresholds("green", 1, "red")},
 		{stat, "Wrong with Unstuck", "What keeps Unstuck from doing its work: loops that cannot see or write, rights that it lacks, files that are not valid.",
 			"none", 4, []ask{
@@ -151,7 +151,7 @@ func deletionPanels() []panel {
 	return []panel{
 		{kind: "row", title: "Deletions"},
 		{graph, "Deletions by what became of them", "Within the last hour. One that was escalated and recovers later counts as both.",
-			"none", 8, []ask{{"sum by (broker, outcome) (increase(" + of("unstuck_acts_settled_total") + "[1h])) > 0", "{{broker}} {{outcome}}"}}, bars},
+			"none", 8, []ask{{"sum by (broker, outcome) (increase(" + of("unstuck_deletion_outcomes_total") + "[1h])) > 0", "{{broker}} {{outcome}}"}}, bars},
 		{graph, "Deletions left today", "How many more nodes of a broker may be deleted within the present 24 hours.",
 			"none", 8, []ask{{"min by (broker) (" + spoken(of("unstuck_budget_left")) + ")", "{{broker}}"}}, nil},
 		{graph, "Mean time to recover", "From a deletion until the new node accept logins, on average over the last week. Missing while nothing was deleted.",

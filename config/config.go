@@ -20,7 +20,7 @@ type Config struct {
 	Path    string // of the file that Load read it from; empty: it came from elsewhere
 	Listen  Listen
 	Log     Log
-	DataDir string // where incidents and acts are kept when there is no Kubernetes
+	DataDir string // where incidents and deletions are kept when there is no Kubernetes
 	API     API
 	Brokers []Broker
 	Apps    []App

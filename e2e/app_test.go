@@ -83,10 +83,10 @@ func TestASilentPodOfAFrontendIsReportedAndWhereAskedForReplacedAlone(t *testing
 
 	s.install(app("remediate")(s.Broker))
 	s.app("replaced", func(v web.Broker) error {
-		if len(v.Acts) == 1 && v.Acts[0].Outcome == remediate.Recovered {
+		if len(v.Deletions) == 1 && v.Deletions[0].Outcome == remediate.Recovered {
 			return nil
 		}
-		return fmt.Errorf("acts: %+v", v.Acts)
+		return fmt.Errorf("deletions: %+v", v.Deletions)
 	})
 	left := map[string]bool{}
 	for _, p := range s.frontends() {

@@ -29,11 +29,11 @@ func TestAStuckNodeIsFoundDeletedAndItsSuccessorAcceptsLogins(t *testing.T) {
 				t.Run(fault.name, func(t *testing.T) {
 					s := &site{t: t, Broker: s.Broker, daemon: s.daemon}
 					victim := s.Pods()[i]
-					before, acts := s.uids(), s.acts()
+					before, deletions := s.uids(), s.deletions()
 					if err := fault.cause(victim); err != nil {
 						t.Fatal(err)
 					}
-					a := s.cured(victim, before, acts, 5*time.Minute)
+					a := s.cured(victim, before, deletions, 5*time.Minute)
 					s.toldAlike(a)
 				})
 			}

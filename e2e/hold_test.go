@@ -112,13 +112,13 @@ func TestWhatARestartDoesNotCureAndWhatIsNotCertainLeadsToNoDeletion(t *testing.
 func (s *site) during(t *testing.T, h hold) {
 	t.Helper()
 	s = &site{t: t, Broker: s.Broker, daemon: s.daemon}
-	before, acts := s.uids(), s.acts()
+	before, deletions := s.uids(), s.deletions()
 	if err := h.cause(); err != nil {
 		t.Fatal(err)
 	}
 	s.wait(3*time.Minute, "seen", h.seen)
 	pause(t.Context(), holding)
-	s.untouched(before, acts)
+	s.untouched(before, deletions)
 	if err := h.undo(); err != nil {
 		t.Fatal(err)
 	}
@@ -126,8 +126,8 @@ func (s *site) during(t *testing.T, h hold) {
 		t.Fatal(err)
 	}
 	s.wait(3*time.Minute, "every node is healthy again", s.allHealthy)
-	if got := s.acts(); got != acts {
-		t.Errorf("%d acts before, %d after", acts, got)
+	if got := s.deletions(); got != deletions {
+		t.Errorf("%d deletions before, %d after", deletions, got)
 	}
 }
 

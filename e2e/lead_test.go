@@ -32,7 +32,7 @@ func TestWhenTheLeaderIsKilledAnotherGoesOnWhereItWas(t *testing.T) {
 	}
 	for i, point := range []struct {
 		name  string
-		after func(victim string, incidents, acts int) (bool, error) // the moment has come
+		after func(victim string, incidents, deletions int) (bool, error) // the moment has come
 	}{
 		{"while it captures the incident", func(victim string, _, _ int) (bool, error) {
 			v, err := s.view(t.Context())
@@ -50,13 +50,13 @@ func TestWhenTheLeaderIsKilledAnotherGoesOnWhereItWas(t *testing.T) {
 			n, err := documents("incidents")
 			return n != incidents, err
 		}},
-		{"between the intent and the delete", func(_ string, _, acts int) (bool, error) {
-			n, err := documents("acts")
-			return n != acts, err
+		{"between the intent and the delete", func(_ string, _, deletions int) (bool, error) {
+			n, err := documents("deletions")
+			return n != deletions, err
 		}},
-		{"between the delete and the verification", func(victim string, _, acts int) (bool, error) {
-			n, err := documents("acts")
-			if err != nil || n == acts {
+		{"between the delete and the verification", func(victim string, _, deletions int) (bool, error) {
+			n, err := documents("deletions")
+			if err != nil || n == deletions {
 				return false, err
 			}
 			p, err := s.Pod(t.Context(), victim)
@@ -67,12 +67,12 @@ func TestWhenTheLeaderIsKilledAnotherGoesOnWhereItWas(t *testing.T) {
 			s := &site{t: t, Broker: s.Broker, daemon: s.daemon}
 			s.wait(2*time.Minute, "every node is healthy", s.allHealthy)
 			victim := s.Pods()[i%3]
-			before, actsBefore := s.uids(), s.acts()
+			before, deletionsBefore := s.uids(), s.deletions()
 			incidents, err := documents("incidents")
 			if err != nil {
 				t.Fatal(err)
 			}
-			acts, err := documents("acts")
+			deletions, err := documents("deletions")
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -80,14 +80,14 @@ func TestWhenTheLeaderIsKilledAnotherGoesOnWhereItWas(t *testing.T) {
 			if err := s.WedgeLogin(t.Context(), victim); err != nil {
 				t.Fatal(err)
 			}
-			if err := until(within(t, 2*time.Minute), func() (bool, error) { return point.after(victim, incidents, acts) }); err != nil {
+			if err := until(within(t, 2*time.Minute), func() (bool, error) { return point.after(victim, incidents, deletions) }); err != nil {
 				t.Fatalf("the moment did not come: %v", err)
 			}
 			if err := s.daemon.Kill(leader); err != nil {
 				t.Fatal(err)
 			}
 			t.Logf("killed %s", leader.Name)
-			a := s.cured(victim, before, actsBefore, 5*time.Minute)
+			a := s.cured(victim, before, deletionsBefore, 5*time.Minute)
 			// The lease may still name the killed process, whose successor in the same pod shows what it sees and writes
 			// nothing until it leads.
 			var c remediate.Incident

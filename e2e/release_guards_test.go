@@ -80,10 +80,10 @@ func TestADeployARemediationAPauseAndADeletionByHandWaitForEachOther(t *testing.
 
 	// Then the remediation follows, and a deploy waits for it.
 	watch.wait(time.Minute, "a deletion is under way", func(v web.Broker) error {
-		if len(v.Acts) == 1 && v.Acts[0].Outcome == remediate.Pending {
+		if len(v.Deletions) == 1 && v.Deletions[0].Outcome == remediate.Pending {
 			return nil
 		}
-		return fmt.Errorf("the acts are %+v", v.Acts)
+		return fmt.Errorf("the deletions are %+v", v.Deletions)
 	})
 	s.refused(s.path+"/deploys", body{"commit": commitThree, "reason": "too early"}, http.StatusConflict, release.Busy, node)
 	watch.toldAlike(watch.cured(node, before, 0, 3*time.Minute))
@@ -132,13 +132,13 @@ func (s *scene) byHand(watch *site, node string) {
 	}
 	a := watch.cured(node, before, 1, 3*time.Minute)
 	if a.Incident != done.Incident {
-		s.t.Errorf("the act's incident is %s, the answer's %s", a.Incident, done.Incident)
+		s.t.Errorf("the deletion's incident is %s, the answer's %s", a.Incident, done.Incident)
 	}
 	var c remediate.Incident
-	if p := s.ask(http.MethodGet, "/api/v1/incidents/"+a.Incident, nil, &c); p != nil || c.Act == nil {
-		s.t.Fatalf("%v; the incident has no act", p)
+	if p := s.ask(http.MethodGet, "/api/v1/incidents/"+a.Incident, nil, &c); p != nil || c.Deletion == nil {
+		s.t.Fatalf("%v; the incident has no deletion", p)
 	}
-	if by := c.Act.ByHand; by == nil || by.By != "oncall" || by.Reason != "a hunch" || !slices.Equal(by.Override, []remediate.Guard{remediate.GuardUnconfirmed}) {
+	if by := c.Deletion.ByHand; by == nil || by.By != "oncall" || by.Reason != "a hunch" || !slices.Equal(by.Override, []remediate.Guard{remediate.GuardUnconfirmed}) {
 		s.t.Errorf("the incident says that it was done by hand by %+v", by)
 	}
 	typist.wants(0, []string{a.Incident, node, string(remediate.Recovered)}, "incidents")

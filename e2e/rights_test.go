@@ -48,12 +48,12 @@ func TestAPermissionThatIsMissingIsNamedAndNothingIsDeletedWithoutIt(t *testing.
 	s.restart()
 	s.named("pods delete")
 	s.wait(5*time.Minute, "the deletion has failed", func(v web.Broker) error {
-		for _, a := range v.Acts {
+		for _, a := range v.Deletions {
 			if strings.Contains(a.Why, "pods delete in namespace "+s.Namespace) {
 				return nil
 			}
 		}
-		return errors.New("no act names the permission")
+		return errors.New("no deletion names the permission")
 	})
 	for name, uid := range s.uids() {
 		if uid != before[name] {

@@ -26,14 +26,14 @@ func TestHowLongACureTakesWithTheDefaults(t *testing.T) {
 		{"frozen", func(pod string) error { return s.Freeze(t.Context(), pod) }},
 	} {
 		victim := s.Pods()[i]
-		before, acts := s.uids(), s.acts()
+		before, deletions := s.uids(), s.deletions()
 		if err := fault.cause(victim); err != nil {
 			t.Fatal(err)
 		}
 		began := time.Now()
 		s.wait(2*time.Minute, "suspected", phase(victim, remediate.PhaseSuspect, remediate.PhaseConfirmed))
 		suspected := time.Since(began)
-		a := s.cured(victim, before, acts, 10*time.Minute)
+		a := s.cured(victim, before, deletions, 10*time.Minute)
 		since := func(at time.Time) time.Duration { return at.Sub(began).Round(time.Second) }
 		fmt.Fprintf(&table, "| %s | %v | %v | %v |\n", fault.name, suspected.Round(time.Second), since(a.At), since(a.Settled))
 	}

@@ -181,7 +181,7 @@ func (s *site) allHealthy(v web.Broker) error {
 			return fmt.Errorf("%s is %s: %s", n.Node, n.Phase, n.Reason)
 		}
 	}
-	for _, a := range v.Acts {
+	for _, a := range v.Deletions {
 		if a.Outcome == remediate.Pending {
 			return fmt.Errorf("the deletion of %s is not settled", a.Node)
 		}
@@ -238,7 +238,7 @@ func (s *site) uids() map[string]types.UID {
 }
 
 // untouched checks that every pod is the one that it was, and that nothing was deleted since.
-func (s *site) untouched(before map[string]types.UID, acts int) {
+func (s *site) untouched(before map[string]types.UID, deletions int) {
 	s.t.Helper()
 	for name, uid := range s.uids() {
 		if uid != before[name] {
@@ -249,13 +249,13 @@ func (s *site) untouched(before map[string]types.UID, acts int) {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	if len(done(v)) != acts {
-		s.t.Errorf("want %d acts, got %+v", acts, v.Acts)
+	if len(done(v)) != deletions {
+		s.t.Errorf("want %d deletions, got %+v", deletions, v.Deletions)
 	}
 }
 
-// acts gives how many acts are known.
-func (s *site) acts() int {
+// deletions gives how many deletions are known.
+func (s *site) deletions() int {
 	s.t.Helper()
 	v, err := s.view(within(s.t, 10*time.Second))
 	if err != nil {
@@ -264,44 +264,44 @@ func (s *site) acts() int {
 	return len(done(v))
 }
 
-// done gives the acts that deleted something. A void one is an intent that a leader wrote down before it was killed.
-func done(v web.Broker) []remediate.Act {
-	return slices.DeleteFunc(slices.Clone(v.Acts), func(a remediate.Act) bool { return a.Outcome == remediate.Void })
+// done gives the deletions that deleted something. An aborted one is an intent that a leader wrote down before it was killed.
+func done(v web.Broker) []remediate.Deletion {
+	return slices.DeleteFunc(slices.Clone(v.Deletions), func(a remediate.Deletion) bool { return a.Outcome == remediate.Aborted })
 }
 
-// cured waits until the victim alone has been replaced and accepts logins, and checks that the act, the incident, the Events and
+// cured waits until the victim alone has been replaced and accepts logins, and checks that the deletion, the incident, the Events and
 // the metrics say the same of it.
-func (s *site) cured(victim string, before map[string]types.UID, acts int, d time.Duration) remediate.Act {
+func (s *site) cured(victim string, before map[string]types.UID, deletions int, d time.Duration) remediate.Deletion {
 	s.t.Helper()
 	v := s.wait(d, victim+" is cured", func(v web.Broker) error {
-		if len(done(v)) <= acts {
+		if len(done(v)) <= deletions {
 			return fmt.Errorf("nothing was deleted yet: %w", phase(victim, "")(v))
 		}
 		return s.allHealthy(v)
 	})
-	if len(done(v)) != acts+1 {
-		s.t.Fatalf("want one more act than %d, got %+v", acts, v.Acts)
+	if len(done(v)) != deletions+1 {
+		s.t.Fatalf("want one more deletion than %d, got %+v", deletions, v.Deletions)
 	}
-	a := done(v)[acts]
+	a := done(v)[deletions]
 	for name, uid := range s.uids() {
 		if (name == victim) == (uid == before[name]) {
 			s.t.Errorf("%s has the UID %s, it had %s", name, uid, before[name])
 		}
 		if name == victim && string(uid) != a.NewUID {
-			s.t.Errorf("the act says that the new UID is %s, it is %s", a.NewUID, uid)
+			s.t.Errorf("the deletion says that the new UID is %s, it is %s", a.NewUID, uid)
 		}
 		if err := s.WaitLogin(within(s.t, 30*time.Second), name); err != nil {
 			s.t.Error(err)
 		}
 	}
 	if a.Outcome != remediate.Recovered || a.Node != victim || a.UID != string(before[victim]) {
-		s.t.Errorf("the act is %+v", a)
+		s.t.Errorf("the deletion is %+v", a)
 	}
 	return a
 }
 
-// toldAlike checks that the incident, the Events and the metrics say what the act says.
-func (s *site) toldAlike(a remediate.Act) {
+// toldAlike checks that the incident, the Events and the metrics say what the deletion says.
+func (s *site) toldAlike(a remediate.Deletion) {
 	s.t.Helper()
 	ctx := within(s.t, time.Minute)
 	leader, err := s.daemon.Leader(ctx)
@@ -312,8 +312,8 @@ func (s *site) toldAlike(a remediate.Act) {
 	if err := s.daemon.API(ctx, leader, "/api/v1/incidents/"+a.Incident, &c); err != nil {
 		s.t.Fatal(err)
 	}
-	if c.Node != a.Node || c.UID != a.UID || c.Outcome != string(remediate.Recovered) || c.Closed.IsZero() || c.Act == nil || c.Act.ID != a.ID {
-		s.t.Errorf("the incident is about %s %s, outcome %q, act %+v", c.Node, c.UID, c.Outcome, c.Act)
+	if c.Node != a.Node || c.UID != a.UID || c.Outcome != string(remediate.Recovered) || c.Closed.IsZero() || c.Deletion == nil || c.Deletion.ID != a.ID {
+		s.t.Errorf("the incident is about %s %s, outcome %q, deletion %+v", c.Node, c.UID, c.Outcome, c.Deletion)
 	}
 	// While a node is frozen its peers may not be able to tell how the cluster is, and the incident says so.
 	if len(c.Results) == 0 || len(c.Logs) == 0 || (c.Cluster == "" && len(c.Missing) == 0) {
@@ -323,7 +323,7 @@ func (s *site) toldAlike(a remediate.Act) {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	for _, want := range []string{`unstuck_acts_total{broker="rabbitmq"}`, `unstuck_acts_settled_total{broker="rabbitmq",outcome="recovered"}`} {
+	for _, want := range []string{`unstuck_deletions_total{broker="rabbitmq"}`, `unstuck_deletion_outcomes_total{broker="rabbitmq",outcome="recovered"}`} {
 		if !strings.Contains(metrics, want) || strings.Contains(metrics, want+" 0\n") {
 			s.t.Errorf("the leader's metrics do not count in %s", want)
 		}

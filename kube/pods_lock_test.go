@@ -22,14 +22,14 @@ func TestOurOwnLockHoldsBackDeploysAndOthersButNotTheDeletionItIsFor(t *testing.
 		other := watchOne(t, client, theirs)
 		start(t, client, "me")
 		synctest.Wait()
-		if err := mine.Lock(t.Context(), "act-1", "deletion of node rabbit-1", time.Minute); err != nil {
+		if err := mine.Lock(t.Context(), "deletion-1", "deletion of node rabbit-1", time.Minute); err != nil {
 			t.Fatal(err)
 		}
 		synctest.Wait()
 		if v := look(t, mine); v.Operating != probe.No || v.Operation != "" {
 			t.Errorf("ours closes our own guard: %s %s", v.Operating, v.Operation)
 		}
-		if v, err := other.View(t.Context(), "another"); err != nil || v.Operating != probe.Yes || v.Operation != "act-1" {
+		if v, err := other.View(t.Context(), "another"); err != nil || v.Operating != probe.Yes || v.Operation != "deletion-1" {
 			t.Errorf("another broker of the namespace: %s %s, %v", v.Operating, v.Operation, err)
 		}
 		err := c.releases().Acquire(t.Context(), testEnvironment(), release.Holder{ID: "deploy-1", Owner: "ada", TTL: time.Minute})
@@ -39,12 +39,12 @@ func TestOurOwnLockHoldsBackDeploysAndOthersButNotTheDeletionItIsFor(t *testing.
 		if err := mine.Delete(t.Context(), look(t, mine).Nodes[1], time.Minute); err != nil || len(c.deletions) != 1 {
 			t.Errorf("the deletion: %v", err)
 		}
-		for _, id := range []string{"act-0", "act-1"} { // the first is not held
+		for _, id := range []string{"deletion-0", "deletion-1"} { // the first is not held
 			if err := mine.Unlock(t.Context(), id); err != nil {
 				t.Error(err)
 			}
 			l, err := c.CoordinationV1().Leases(ns).Get(t.Context(), operationLease, metav1.GetOptions{})
-			if held := holderOf(l) != ""; err != nil || held != (id == "act-0") {
+			if held := holderOf(l) != ""; err != nil || held != (id == "deletion-0") {
 				t.Errorf("after giving back %s it is held %v: %v", id, held, err)
 			}
 		}
@@ -55,7 +55,7 @@ func TestALockThatSomebodyElseHasIsNotTakenAndHoldsTheDeletionBack(t *testing.T)
 	synctest.Test(t, func(t *testing.T) {
 		c := newCluster(t, append(broker(), operation("anna", time.Now()))...)
 		_, p := ready(t, c, brokerTarget())
-		err := p.Lock(t.Context(), "act-1", "deletion", time.Minute)
+		err := p.Lock(t.Context(), "deletion-1", "deletion", time.Minute)
 		if locked, ok := errors.AsType[*release.LockedError](err); !ok || locked.Holder.ID != "anna" {
 			t.Errorf("%v, want it to be anna's", err)
 		}
@@ -65,36 +65,36 @@ func TestALockThatSomebodyElseHasIsNotTakenAndHoldsTheDeletionBack(t *testing.T)
 		if err := p.Delete(t.Context(), look(t, p).Nodes[1], time.Minute); !errors.Is(err, probe.ErrRefused) {
 			t.Errorf("%v, want it to be refused", err)
 		}
-		if err := p.Unlock(t.Context(), "act-1"); err != nil {
+		if err := p.Unlock(t.Context(), "deletion-1"); err != nil {
 			t.Error(err)
 		}
 		time.Sleep(31 * time.Second) // it has expired
-		if err := p.Lock(t.Context(), "act-1", "deletion", time.Minute); err != nil {
+		if err := p.Lock(t.Context(), "deletion-1", "deletion", time.Minute); err != nil {
 			t.Errorf("after it has expired: %v", err)
 		}
 	})
 }
 
-func TestASuccessorGoesOnHoldingTheLockOfTheSameActAndAnotherActWaits(t *testing.T) {
+func TestASuccessorGoesOnHoldingTheLockOfTheSameDeletionAndAnotherWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCluster(t, broker()...)
 		first, second := watchOne(t, c.client(), brokerTarget()), watchOne(t, c.client(), brokerTarget())
-		if err := first.Lock(t.Context(), "act-1", "deletion", time.Minute); err != nil {
+		if err := first.Lock(t.Context(), "deletion-1", "deletion", time.Minute); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(50 * time.Second)
-		if err := second.Lock(t.Context(), "act-2", "deletion", time.Minute); err == nil {
-			t.Error("another act took it")
+		if err := second.Lock(t.Context(), "deletion-2", "deletion", time.Minute); err == nil {
+			t.Error("another deletion took it")
 		}
-		if err := second.Lock(t.Context(), "act-1", "deletion", time.Minute); err != nil {
+		if err := second.Lock(t.Context(), "deletion-1", "deletion", time.Minute); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(50 * time.Second)
-		if err := first.Lock(t.Context(), "act-2", "deletion", time.Minute); err == nil {
+		if err := first.Lock(t.Context(), "deletion-2", "deletion", time.Minute); err == nil {
 			t.Error("the successor did not renew it")
 		}
 		time.Sleep(11 * time.Second)
-		if err := first.Lock(t.Context(), "act-2", "deletion", time.Minute); err != nil {
+		if err := first.Lock(t.Context(), "deletion-2", "deletion", time.Minute); err != nil {
 			t.Errorf("nobody renews it any more: %v", err)
 		}
 	})

@@ -40,39 +40,39 @@ func put(t *testing.T, s *Shelf, kind, name, data string) {
 func TestDocumentsAreKeptByKindAndName(t *testing.T) {
 	c := newCluster(t)
 	s := c.client().Shelf()
-	put(t, s, "acts", "main", "[1]")
-	put(t, s, "acts", "main", "[1,2]")
-	put(t, s, "acts", "Main", "upper")
-	put(t, s, "acts", "ma_in.x", "odd")
+	put(t, s, "deletions", "main", "[1]")
+	put(t, s, "deletions", "main", "[1,2]")
+	put(t, s, "deletions", "Main", "upper")
+	put(t, s, "deletions", "ma_in.x", "odd")
 	put(t, s, "incidents", "main", "{}")
 	put(t, s, "incidents", "bytes", "\xff\x00")
 	for _, shelf := range []*Shelf{s, c.client().Shelf()} {
-		if diff := cmp.Diff(map[string]string{"main": "[1,2]", "Main": "upper", "ma_in.x": "odd"}, all(t, shelf, "acts")); diff != "" {
-			t.Errorf("acts (-want +got):\n%s", diff)
+		if diff := cmp.Diff(map[string]string{"main": "[1,2]", "Main": "upper", "ma_in.x": "odd"}, all(t, shelf, "deletions")); diff != "" {
+			t.Errorf("deletions (-want +got):\n%s", diff)
 		}
 		if diff := cmp.Diff(map[string]string{"main": "{}", "bytes": "\xff\x00"}, all(t, shelf, "incidents")); diff != "" {
 			t.Errorf("incidents (-want +got):\n%s", diff)
 		}
 	}
-	if err := s.Remove(t.Context(), "acts", "Main"); err != nil {
+	if err := s.Remove(t.Context(), "deletions", "Main"); err != nil {
 		t.Error(err)
 	}
-	put(t, s, "acts", "Main", "made anew")
-	if err := s.Remove(t.Context(), "acts", "Main"); err != nil {
+	put(t, s, "deletions", "Main", "made anew")
+	if err := s.Remove(t.Context(), "deletions", "Main"); err != nil {
 		t.Error(err)
 	}
-	if err := s.Remove(t.Context(), "acts", "never"); err != nil {
+	if err := s.Remove(t.Context(), "deletions", "never"); err != nil {
 		t.Errorf("one that there is not: %v", err)
 	}
-	if diff := cmp.Diff(map[string]string{"main": "[1,2]", "ma_in.x": "odd"}, all(t, s, "acts")); diff != "" {
+	if diff := cmp.Diff(map[string]string{"main": "[1,2]", "ma_in.x": "odd"}, all(t, s, "deletions")); diff != "" {
 		t.Errorf("after one was removed (-want +got):\n%s", diff)
 	}
-	put(t, s, "acts", "Main", "again")
-	m, err := c.CoreV1().ConfigMaps("unstuck").Get(t.Context(), "unstuck-acts-main", metav1.GetOptions{})
+	put(t, s, "deletions", "Main", "again")
+	m, err := c.CoreV1().ConfigMaps("unstuck").Get(t.Context(), "unstuck-deletions-main", metav1.GetOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(map[string]string{managedBy: "unstuck", kindLabel: "acts"}, m.Labels); diff != "" {
+	if diff := cmp.Diff(map[string]string{managedBy: "unstuck", kindLabel: "deletions"}, m.Labels); diff != "" {
 		t.Errorf("labels (-want +got):\n%s", diff)
 	}
 }
@@ -80,7 +80,7 @@ func TestDocumentsAreKeptByKindAndName(t *testing.T) {
 func TestNobodyOverwritesWhatTheyHaveNotSeen(t *testing.T) {
 	conflict := func(t *testing.T, s *Shelf) {
 		t.Helper()
-		if err := s.Put(t.Context(), "acts", "main", []byte("mine")); !errors.Is(err, probe.ErrConflict) {
+		if err := s.Put(t.Context(), "deletions", "main", []byte("mine")); !errors.Is(err, probe.ErrConflict) {
 			t.Errorf("%v, want a conflict", err)
 		}
 	}
@@ -89,31 +89,31 @@ func TestNobodyOverwritesWhatTheyHaveNotSeen(t *testing.T) {
 		meantime func(t *testing.T, mine, theirs *Shelf)
 	}{
 		{"somebody wrote it", func(t *testing.T, mine, theirs *Shelf) {
-			put(t, mine, "acts", "main", "1")
-			all(t, theirs, "acts")
-			put(t, theirs, "acts", "main", "2")
+			put(t, mine, "deletions", "main", "1")
+			all(t, theirs, "deletions")
+			put(t, theirs, "deletions", "main", "2")
 		}},
 		{"somebody wrote it after we read it", func(t *testing.T, mine, theirs *Shelf) {
-			put(t, theirs, "acts", "main", "1")
-			all(t, mine, "acts")
-			put(t, theirs, "acts", "main", "2")
+			put(t, theirs, "deletions", "main", "1")
+			all(t, mine, "deletions")
+			put(t, theirs, "deletions", "main", "2")
 		}},
 		{"somebody made it", func(t *testing.T, mine, theirs *Shelf) {
-			all(t, mine, "acts")
-			put(t, theirs, "acts", "main", "1")
+			all(t, mine, "deletions")
+			put(t, theirs, "deletions", "main", "1")
 		}},
 		{"somebody removed it", func(t *testing.T, mine, theirs *Shelf) {
-			put(t, mine, "acts", "main", "1")
-			if err := theirs.Remove(t.Context(), "acts", "main"); err != nil {
+			put(t, mine, "deletions", "main", "1")
+			if err := theirs.Remove(t.Context(), "deletions", "main"); err != nil {
 				t.Fatal(err)
 			}
 		}},
 		{"somebody removed it and made it anew", func(t *testing.T, mine, theirs *Shelf) {
-			put(t, mine, "acts", "main", "1")
-			if err := theirs.Remove(t.Context(), "acts", "main"); err != nil {
+			put(t, mine, "deletions", "main", "1")
+			if err := theirs.Remove(t.Context(), "deletions", "main"); err != nil {
 				t.Fatal(err)
 			}
-			put(t, theirs, "acts", "main", "2")
+			put(t, theirs, "deletions", "main", "2")
 		}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -123,9 +123,9 @@ func TestNobodyOverwritesWhatTheyHaveNotSeen(t *testing.T) {
 			conflict(t, mine)
 			all(t, mine, "other") // another kind tells nothing of this one
 			conflict(t, mine)
-			all(t, mine, "acts")
-			put(t, mine, "acts", "main", "mine")
-			if got := all(t, theirs, "acts")["main"]; got != "mine" {
+			all(t, mine, "deletions")
+			put(t, mine, "deletions", "main", "mine")
+			if got := all(t, theirs, "deletions")["main"]; got != "mine" {
 				t.Errorf("in the end it is %q", got)
 			}
 		})
@@ -136,7 +136,7 @@ func TestNobodyOverwritesWhatTheyHaveNotSeen(t *testing.T) {
 func labelled(name, note string) *corev1.ConfigMap {
 	return &corev1.ConfigMap{
 		ObjectMeta: metav1.ObjectMeta{
-			Namespace: "unstuck", Name: name, Labels: map[string]string{managedBy: "unstuck", kindLabel: "acts"},
+			Namespace: "unstuck", Name: name, Labels: map[string]string{managedBy: "unstuck", kindLabel: "deletions"},
 			Annotations: map[string]string{nameNote: note},
 		},
 		Data: map[string]string{documentKey: "x"},
@@ -144,33 +144,33 @@ func labelled(name, note string) *corev1.ConfigMap {
 }
 
 func TestConfigMapsOfOthersAreNoDocuments(t *testing.T) {
-	copied, unnamed, elsewhere := labelled("zz-copy-of-main", "main"), labelled("of-somebody", "a"), labelled("unstuck-acts-b", "b")
+	copied, unnamed, elsewhere := labelled("zz-copy-of-main", "main"), labelled("of-somebody", "a"), labelled("unstuck-deletions-b", "b")
 	copied.Data[documentKey] = "the copy"
 	unnamed.Annotations, elsewhere.Namespace = nil, "other"
-	c := newCluster(t, labelled("unstuck-acts-main", "main"), copied, unnamed, elsewhere)
-	if diff := cmp.Diff(map[string]string{"main": "x"}, all(t, c.client().Shelf(), "acts")); diff != "" {
+	c := newCluster(t, labelled("unstuck-deletions-main", "main"), copied, unnamed, elsewhere)
+	if diff := cmp.Diff(map[string]string{"main": "x"}, all(t, c.client().Shelf(), "deletions")); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
 
 func TestADocumentThatIsNoneIsNamedAndNotWrittenOver(t *testing.T) {
-	empty, unnamed := labelled("unstuck-acts-empty", "empty"), labelled("unstuck-acts-unnamed", "")
+	empty, unnamed := labelled("unstuck-deletions-empty", "empty"), labelled("unstuck-deletions-unnamed", "")
 	empty.Data, unnamed.Annotations = nil, nil
-	c := newCluster(t, labelled("unstuck-acts-main", "main"), empty, unnamed)
+	c := newCluster(t, labelled("unstuck-deletions-main", "main"), empty, unnamed)
 	s := c.client().Shelf()
-	got, err := s.All(t.Context(), "acts")
+	got, err := s.All(t.Context(), "deletions")
 	if diff := cmp.Diff(map[string][]byte{"main": []byte("x"), "empty": nil, "unnamed": nil}, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 	for _, name := range []string{"empty", "unnamed"} {
-		if err == nil || !strings.Contains(err.Error(), "unstuck-acts-"+name) {
+		if err == nil || !strings.Contains(err.Error(), "unstuck-deletions-"+name) {
 			t.Errorf("the error is %v, want it to name %s", err, name)
 		}
-		if err := s.Put(t.Context(), "acts", name, []byte("mine")); !errors.Is(err, probe.ErrConflict) {
+		if err := s.Put(t.Context(), "deletions", name, []byte("mine")); !errors.Is(err, probe.ErrConflict) {
 			t.Errorf("%s: %v, want a conflict", name, err)
 		}
 	}
-	put(t, s, "acts", "main", "mine")
+	put(t, s, "deletions", "main", "mine")
 }
 
 func TestEveryNameGivesAConfigMapsName(t *testing.T) {
@@ -191,9 +191,9 @@ func TestAForbiddenDocumentNamesThePermission(t *testing.T) {
 	c := newCluster(t)
 	s := c.client().Shelf()
 	for verb, f := range map[string]func(context.Context) error{
-		"list":   func(ctx context.Context) error { _, err := s.All(ctx, "acts"); return err },
-		"create": func(ctx context.Context) error { return s.Put(ctx, "acts", "new", nil) },
-		"delete": func(ctx context.Context) error { return s.Remove(ctx, "acts", "main") },
+		"list":   func(ctx context.Context) error { _, err := s.All(ctx, "deletions"); return err },
+		"create": func(ctx context.Context) error { return s.Put(ctx, "deletions", "new", nil) },
+		"delete": func(ctx context.Context) error { return s.Remove(ctx, "deletions", "main") },
 	} {
 		c.deny(verb, "configmaps", true)
 		if missing, ok := errors.AsType[Missing](f(t.Context())); !ok || missing != (Missing{Verb: verb, Resource: "configmaps", Namespace: "unstuck"}) {
@@ -253,24 +253,24 @@ func TestReadingAllDoesNotUndoWhatIsWrittenMeanwhile(t *testing.T) {
 func TestOneDocumentIsReadWithoutTheOthers(t *testing.T) {
 	c := newCluster(t)
 	mine, theirs := c.client().Shelf(), c.client().Shelf()
-	put(t, mine, "acts", "main", "1")
-	put(t, theirs, "acts", "other", "2")
-	if _, err := theirs.All(t.Context(), "acts"); err != nil {
+	put(t, mine, "deletions", "main", "1")
+	put(t, theirs, "deletions", "other", "2")
+	if _, err := theirs.All(t.Context(), "deletions"); err != nil {
 		t.Fatal(err)
 	}
-	put(t, theirs, "acts", "main", "3")
+	put(t, theirs, "deletions", "main", "3")
 	for name, want := range map[string]string{"other": "2", "none": ""} {
-		if data, there, err := mine.One(t.Context(), "acts", name); err != nil || there != (want != "") || string(data) != want {
+		if data, there, err := mine.One(t.Context(), "deletions", name); err != nil || there != (want != "") || string(data) != want {
 			t.Errorf("%s: %q %v %v", name, data, there, err)
 		}
 	}
-	if err := mine.Put(t.Context(), "acts", "main", nil); !errors.Is(err, probe.ErrConflict) {
+	if err := mine.Put(t.Context(), "deletions", "main", nil); !errors.Is(err, probe.ErrConflict) {
 		t.Errorf("wrote over what it has not seen: %v", err)
 	}
-	if data, _, err := mine.One(t.Context(), "acts", "main"); err != nil || string(data) != "3" {
+	if data, _, err := mine.One(t.Context(), "deletions", "main"); err != nil || string(data) != "3" {
 		t.Errorf("main: %q %v", data, err)
 	}
-	put(t, mine, "acts", "main", "4")
+	put(t, mine, "deletions", "main", "4")
 }
 
 func TestADocumentThatWasWrittenByHandAndLacksSomethingIsAnError(t *testing.T) {

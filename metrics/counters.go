@@ -23,7 +23,7 @@ type counters struct {
 	durations *prometheus.HistogramVec // broker, probe
 	stages    *prometheus.HistogramVec // broker, stage
 	decisions *prometheus.CounterVec   // broker, action, phase
-	acts      *prometheus.CounterVec   // broker
+	deletions *prometheus.CounterVec   // broker
 	settled   *prometheus.CounterVec   // broker, outcome
 	recovery  *prometheus.HistogramVec // broker
 }
@@ -48,12 +48,12 @@ func newCounters() counters {
 			Name: "unstuck_decisions_total",
 			Help: "Decisions, one for each node and turn, by what was decided and the phase of the node.",
 		}, []string{"broker", "action", "phase"}),
-		acts: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "unstuck_acts_total",
+		deletions: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "unstuck_deletions_total",
 			Help: "Nodes that were deleted.",
 		}, []string{"broker"}),
 		settled: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "unstuck_acts_settled_total",
+			Name: "unstuck_deletion_outcomes_total",
 			Help: "Deletions by what became of them. One that was escalated and recovers later counts as both.",
 		}, []string{"broker", "outcome"}),
 		recovery: prometheus.NewHistogramVec(prometheus.HistogramOpts{
@@ -71,7 +71,7 @@ func (c counters) watch(broker string) {
 		c.decisions.WithLabelValues(broker, remediate.Hold.String(), string(phase))
 	}
 	c.decisions.WithLabelValues(broker, remediate.Delete.String(), string(remediate.PhaseConfirmed))
-	c.acts.WithLabelValues(broker)
+	c.deletions.WithLabelValues(broker)
 	for _, o := range remediate.Outcomes() {
 		c.settled.WithLabelValues(broker, string(o))
 	}

@@ -23,9 +23,9 @@ var (
 		"1 for the mode that the broker is in, 0 for the other.", []string{"broker", "mode"}, nil)
 	expected = prometheus.NewDesc("unstuck_broker_nodes_expected",
 		"How many nodes there should be; 0: cannot tell.", []string{"broker"}, nil)
-	unsettled = prometheus.NewDesc("unstuck_acts_unsettled",
+	unsettled = prometheus.NewDesc("unstuck_deletions_in_progress",
 		"Deletions that are under way (pending), or did not help in time and need a person (escalated).", []string{"broker", "state"}, nil)
-	lastAct = prometheus.NewDesc("unstuck_last_act_timestamp_seconds",
+	lastDeletion = prometheus.NewDesc("unstuck_last_deletion_timestamp_seconds",
 		"When a node of the broker was last deleted; 0: not that is known.", []string{"broker"}, nil)
 	budgetLeft = prometheus.NewDesc("unstuck_budget_left",
 		"How many more nodes of the broker may be deleted within the present 24 hours.", []string{"broker"}, nil)
@@ -67,7 +67,7 @@ type gauges struct{ *Metrics }
 // Describe names every gauge.
 func (gauges) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		lastTurn, loopFault, leading, mode, expected, unsettled, lastAct, budgetLeft,
+		lastTurn, loopFault, leading, mode, expected, unsettled, lastDeletion, budgetLeft,
 		status, phase, guardClosed, terminating, lastReason, stuckFor, lastProbe,
 		processes, suspicious, baseline, stuckReaders, stuckChannels, logAge,
 	} {
@@ -113,8 +113,8 @@ func collectBroker(ch chan<- prometheus.Metric, s remediate.Snapshot, now time.T
 
 	var pending, escalated, spent int
 	var last time.Time
-	for _, a := range s.Acts {
-		if a.Outcome == remediate.Void || a.Refused {
+	for _, a := range s.Deletions {
+		if a.Outcome == remediate.Aborted || a.Refused {
 			continue // nothing was deleted
 		}
 		if a.At.After(last) && a.Outcome != remediate.Failed {
@@ -132,7 +132,7 @@ func collectBroker(ch chan<- prometheus.Metric, s remediate.Snapshot, now time.T
 	}
 	send(ch, unsettled, float64(pending), s.Broker, "pending")
 	send(ch, unsettled, float64(escalated), s.Broker, "escalated")
-	send(ch, lastAct, unix(last), s.Broker)
+	send(ch, lastDeletion, unix(last), s.Broker)
 	send(ch, budgetLeft, float64(max(0, s.Policy.PerBrokerPerDay-spent)), s.Broker)
 }
 

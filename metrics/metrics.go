@@ -59,7 +59,7 @@ func New(version string) *Metrics {
 	m.registry.MustRegister(
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		build, m.permissions, m.results, m.durations, m.stages, m.decisions, m.acts, m.settled, m.recovery,
+		build, m.permissions, m.results, m.durations, m.stages, m.decisions, m.deletions, m.settled, m.recovery,
 		m.operations.ended, m.operations, m.files, gauges{m},
 	)
 	return m
@@ -139,12 +139,12 @@ func (m *Metrics) Turned(s remediate.Snapshot) {
 	}
 }
 
-// Acted counts a deletion.
-func (m *Metrics) Acted(a remediate.Act) { m.acts.WithLabelValues(valid(a.Broker)).Inc() }
+// Deleted counts a deletion.
+func (m *Metrics) Deleted(a remediate.Deletion) { m.deletions.WithLabelValues(valid(a.Broker)).Inc() }
 
-// Settled counts what became of a deletion, and measures how long a recovery took. An act that is escalated and
+// Settled counts what became of a deletion, and measures how long a recovery took. A deletion that is escalated and
 // recovers later counts as both.
-func (m *Metrics) Settled(a remediate.Act) {
+func (m *Metrics) Settled(a remediate.Deletion) {
 	if !slices.Contains(remediate.Outcomes(), a.Outcome) {
 		return
 	}

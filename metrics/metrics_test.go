@@ -153,8 +153,8 @@ func TestABrokerThatNeverHadATurnIsSeen(t *testing.T) {
 	if diff := cmp.Diff(want, about(scrape(t, m), "last_turn")); diff != "" {
 		t.Errorf("before the first turn (-want +got):\n%s", diff)
 	}
-	if got := about(scrape(t, m), "unstuck_acts_total"); len(got) != 1 {
-		t.Errorf("no counter of acts to take the first increase from: %q", got)
+	if got := about(scrape(t, m), "unstuck_deletions_total"); len(got) != 1 {
+		t.Errorf("no counter of deletions to take the first increase from: %q", got)
 	}
 
 	m.Turned(remediate.Snapshot{Broker: "rabbitmq", At: time.Unix(1000, 0)})
@@ -185,7 +185,7 @@ func TestTheBudgetComesBackAfterADay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m, now := New(""), time.Now()
 		s := snapshot(now)
-		s.Acts = append(s.Acts, remediate.Act{At: now, Outcome: remediate.Void}, remediate.Act{At: now, Outcome: remediate.Failed, Refused: true}, remediate.Act{At: now})
+		s.Deletions = append(s.Deletions, remediate.Deletion{At: now, Outcome: remediate.Aborted}, remediate.Deletion{At: now, Outcome: remediate.Failed, Refused: true}, remediate.Deletion{At: now})
 		m.Turned(s)
 		budget := func() string { return strings.Join(about(scrape(t, m), "budget_left"), "") }
 		if got, want := budget(), `unstuck_budget_left{broker="rabbitmq"} 0`; got != want {
@@ -203,19 +203,19 @@ func TestTheBudgetComesBackAfterADay(t *testing.T) {
 	})
 }
 
-func TestAnActThatRecoversLateCountsAsBoth(t *testing.T) {
+func TestADeletionThatRecoversLateCountsAsBoth(t *testing.T) {
 	m := New("")
-	a := remediate.Act{Broker: "rabbitmq", At: time.Unix(0, 0), Outcome: remediate.Escalated, Settled: time.Unix(600, 0)}
+	a := remediate.Deletion{Broker: "rabbitmq", At: time.Unix(0, 0), Outcome: remediate.Escalated, Settled: time.Unix(600, 0)}
 	m.Settled(a)
 	a.Outcome, a.Settled = remediate.Recovered, time.Unix(700, 0)
 	m.Settled(a)
 	a.Outcome = remediate.Pending
 	m.Settled(a) // not settled, and so not counted
 	want := []string{
-		`unstuck_acts_settled_total{broker="rabbitmq",outcome="escalated"} 1`,
-		`unstuck_acts_settled_total{broker="rabbitmq",outcome="recovered"} 1`,
+		`unstuck_deletion_outcomes_total{broker="rabbitmq",outcome="escalated"} 1`,
+		`unstuck_deletion_outcomes_total{broker="rabbitmq",outcome="recovered"} 1`,
 	}
-	if diff := cmp.Diff(want, about(scrape(t, m), "settled_total")); diff != "" {
+	if diff := cmp.Diff(want, about(scrape(t, m), "deletion_outcomes_total")); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 	if got := about(scrape(t, m), `unstuck_recovery_duration_seconds_sum{broker="rabbitmq"} 700`); len(got) != 1 {
@@ -228,9 +228,9 @@ func TestNothingThatComesInBreaksAScrape(t *testing.T) {
 	m.Watch("\xff")
 	m.ProbeDone(probe.Result{Broker: "b", Node: "\xfe", Kind: probe.Login, Reason: "made up: secret=1"})
 	m.ProbeDone(probe.Result{Broker: "b", Node: "n", Kind: "made up"})
-	m.Acted(remediate.Act{Broker: "\xff"})
-	m.Settled(remediate.Act{Broker: "\xff", Outcome: remediate.Recovered})
-	m.Settled(remediate.Act{Broker: "\xff", Outcome: "made up"})
+	m.Deleted(remediate.Deletion{Broker: "\xff"})
+	m.Settled(remediate.Deletion{Broker: "\xff", Outcome: remediate.Recovered})
+	m.Settled(remediate.Deletion{Broker: "\xff", Outcome: "made up"})
 	twin := remediate.NodeSnapshot{Node: probe.Node{Name: "twin"}, Decision: remediate.Decision{Phase: "made up"}}
 	twin.Latest = []probe.Result{{Kind: "made up"}}
 	odd := remediate.NodeSnapshot{Node: probe.Node{Name: "\xfe"}}
@@ -260,7 +260,7 @@ func TestScrapesTurnsAndProbesMayComeTogether(t *testing.T) {
 	for range rounds {
 		wg.Go(func() { m.Turned(snapshot(now)) })
 		wg.Go(func() { m.ProbeDone(results(now)[0]) })
-		wg.Go(func() { m.Acted(acts(now)[0]); m.Settled(acts(now)[0]) })
+		wg.Go(func() { m.Deleted(deletions(now)[0]); m.Settled(deletions(now)[0]) })
 		wg.Go(func() { m.Watch("rabbitmq") })
 		wg.Go(func() {
 			if _, err := m.registry.Gather(); err != nil {
@@ -270,7 +270,7 @@ func TestScrapesTurnsAndProbesMayComeTogether(t *testing.T) {
 	}
 	wg.Wait()
 	for _, want := range []string{
-		`unstuck_acts_total{broker="rabbitmq"} 52`,
+		`unstuck_deletions_total{broker="rabbitmq"} 52`,
 		`unstuck_decisions_total{action="hold",broker="rabbitmq",phase="confirmed"} 51`,
 		`unstuck_probe_results_total{broker="rabbitmq",node="rabbit-0",probe="login",reason="ok",status="healthy"} 52`,
 	} {

@@ -17,8 +17,8 @@ func feed(m *Metrics, now time.Time) {
 	for _, r := range results(now) {
 		m.ProbeDone(r)
 	}
-	for _, a := range acts(now) {
-		m.Acted(a)
+	for _, a := range deletions(now) {
+		m.Deleted(a)
 		m.Settled(a)
 	}
 	m.Turned(snapshot(now))
@@ -76,8 +76,8 @@ func running(now time.Time) []release.Operation {
 	}}
 }
 
-func acts(now time.Time) []remediate.Act {
-	return []remediate.Act{
+func deletions(now time.Time) []remediate.Deletion {
+	return []remediate.Deletion{
 		{
 			Broker: "rabbitmq", Node: "rabbit-0", UID: "z", At: now.Add(-3 * time.Hour),
 			Outcome: remediate.Recovered, Settled: now.Add(-3*time.Hour + 40*time.Second),
@@ -113,7 +113,7 @@ func snapshot(now time.Time) remediate.Snapshot {
 	young := node("rabbit-2", probe.Unknown, remediate.PhaseUnknown, remediate.GuardStartupGrace)
 	young.Terminating = probe.Yes
 	return remediate.Snapshot{
-		Broker: "rabbitmq", At: now.Add(-time.Second), Policy: policy, Acts: acts(now),
+		Broker: "rabbitmq", At: now.Add(-time.Second), Policy: policy, Deletions: deletions(now),
 		View:  probe.View{At: now.Add(-time.Second), Expected: 3},
 		Nodes: []remediate.NodeSnapshot{healthy, ill, young},
 	}

@@ -94,7 +94,7 @@ func (l *Loop) deleteByHand(ctx context.Context, order Order) (Obeyed, error) {
 	c := l.incidents[d.Node]
 	l.Log.Warn("deletion by hand", "broker", l.Broker, "node", d.Node, "by", order.By, "from", order.From, "reason", order.Reason,
 		"override", names(result.Overridden), "incident", c.ID)
-	decisions, err = l.act(ctx, d, decisions, &order)
+	decisions, err = l.deleteNode(ctx, d, decisions, &order)
 	if err != nil {
 		l.notDone(ctx, c, opened, err)
 		return result, refusal(decisions, order, err)

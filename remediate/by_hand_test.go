@@ -66,7 +66,7 @@ func TestANodeIsDeletedByHandLikeAnyOtherAndTheIncidentSaysByWhom(t *testing.T) 
 			t.Fatalf("%v after %s; the journal is %q", got.err, got.took, w.journal)
 		}
 		at := func(what string) int { return slices.Index(w.journal, what) }
-		captured, lock, intent := at("incident incident captured"), w.at("lock"), at(`act uid-of-rabbit-1 is ""`)
+		captured, lock, intent := at("incident incident captured"), w.at("lock"), at(`deletion uid-of-rabbit-1 is ""`)
 		deleted, settled := at("delete uid-of-rabbit-1 with grace 30s"), at("settled uid-of-rabbit-1: recovered")
 		if captured < 0 || captured > lock || lock > intent || intent > deleted || deleted > settled || settled > w.at("unlock") {
 			t.Errorf("captured %d, locked %d, intent %d, deleted %d, settled %d in %q: want that order", captured, lock, intent, deleted, settled, w.journal)
@@ -75,11 +75,11 @@ func TestANodeIsDeletedByHandLikeAnyOtherAndTheIncidentSaysByWhom(t *testing.T) 
 			t.Errorf("%q, and the lock is held by %q", w.journal, l.holder)
 		}
 		want := &ByHand{By: "ada", From: "10.0.0.9", Reason: "clients hang", Override: []Guard{GuardUnconfirmed}}
-		if diff := cmp.Diff(want, w.acts[0].ByHand); diff != "" {
-			t.Errorf("the act (-want +got):\n%s", diff)
+		if diff := cmp.Diff(want, w.deletions[0].ByHand); diff != "" {
+			t.Errorf("the deletion (-want +got):\n%s", diff)
 		}
 		c := w.onlyIncident(t)
-		if c.ID != got.Incident || c.Outcome != string(Recovered) || c.Closed.IsZero() || c.Act.ByHand == nil || len(c.Logs) == 0 || len(c.Results) == 0 || c.Cluster == "" {
+		if c.ID != got.Incident || c.Outcome != string(Recovered) || c.Closed.IsZero() || c.Deletion.ByHand == nil || len(c.Logs) == 0 || len(c.Results) == 0 || c.Cluster == "" {
 			t.Errorf("the incident is %s", text(c))
 		}
 		says := "deletion by hand, asked for by ada from 10.0.0.9: clients hang; overridden: unconfirmed"
@@ -117,7 +117,7 @@ func TestAnOrderThatIsHeldBackOrADryRunWritesNothing(t *testing.T) {
 		"no such node":             {order: gone, want: probe.ErrGone},
 		"another replica leads":    {order: plainly, want: ErrNotLeading, spoil: func(w *fakeWorld) { w.onView = follower }},
 		"nobody knows who leads":   {order: plainly, held: []Guard{GuardNotLeader}, fixed: true, spoil: func(w *fakeWorld) { w.onView = func(v *probe.View) { v.Leading = probe.CannotTell } }},
-		"the history is not known": {order: plainly, held: []Guard{GuardInFlight, GuardBudget}, fixed: true, spoil: func(w *fakeWorld) { w.actsErr = errors.New("away") }},
+		"the history is not known": {order: plainly, held: []Guard{GuardInFlight, GuardBudget}, fixed: true, spoil: func(w *fakeWorld) { w.deletionsErr = errors.New("away") }},
 		"it is terminating":        {order: plainly, held: []Guard{GuardRollout}, fixed: true, spoil: func(w *fakeWorld) { w.nodes[1].Terminating = probe.Yes }},
 		"the peers say no": {order: plainly, held: []Guard{GuardQuorumCritical}, spoil: func(w *fakeWorld) {
 			w.exec = func(probe.Node, string) (int, string) { return 69, "queues without a majority: q1" }
@@ -135,7 +135,7 @@ func TestAnOrderThatIsHeldBackOrADryRunWritesNothing(t *testing.T) {
 				}
 				var got *outcome
 				w.play(t, 3*time.Minute, after(time.Minute, func() { got = w.giveOrder(t, tc.order) }))
-				if w.did("incident")+w.did("act")+w.did("lock")+w.did("delete") > 0 {
+				if w.did("incident")+w.did("deletion")+w.did("lock")+w.did("delete") > 0 {
 					t.Errorf("the journal is %q", w.journal)
 				}
 				if tc.held == nil {
@@ -170,7 +170,7 @@ func TestWhatComesOfAnOrderIsInItsIncident(t *testing.T) {
 		deleted int
 		open    bool
 	}{
-		"the intent cannot be written": {func(w *fakeWorld) { w.saveActsErr = errors.New("disk full") }, "", "disk full", 0, false},
+		"the intent cannot be written": {func(w *fakeWorld) { w.saveDeletionsErr = errors.New("disk full") }, "", "disk full", 0, false},
 		"it terminates by now": {func(w *fakeWorld) {
 			w.onSave = func(Incident) { w.mu.Lock(); w.nodes[1].Terminating = probe.Yes; w.mu.Unlock() }
 		}, GuardRollout, "", 0, false},
@@ -304,7 +304,7 @@ func TestAnOrderIsGivenUpWhenNobodyWaitsAnyMoreOrTheLoopEnds(t *testing.T) {
 				cancel()
 			}()
 		}))
-		if !errors.Is(err, context.DeadlineExceeded) || w.did("incident")+w.did("act")+w.did("delete") > 0 {
+		if !errors.Is(err, context.DeadlineExceeded) || w.did("incident")+w.did("deletion")+w.did("delete") > 0 {
 			t.Errorf("%v: %q", err, w.journal)
 		}
 		if _, err := w.loop.Delete(t.Context(), Order{Node: "rabbit-1"}); !errors.Is(err, errEnded) {

@@ -20,7 +20,7 @@ import (
 //	Unknown         hold, keep the run             hold, keep the run
 //	Stuck           hold, look sooner: suspect     confirmed; a guard closed: hold, name it; all open: delete
 //
-// After the act the broker is left alone until the new node accepts logins (recovered), or the settle time ends
+// After the deletion the broker is left alone until the new node accepts logins (recovered), or the settle time ends
 // (escalated: a person must look).
 //
 // An order by hand deletes its node, and no other at the same time, unless a guard is closed that it does not override.
@@ -28,7 +28,7 @@ import (
 // The decisions are in the order of the nodes' names. Whatever o.View holds no longer gets none.
 func Decide(s State, o Observation, p Policy, now time.Time) (State, []Decision) {
 	s = fold(s, o, p, now)
-	s.Acts = settle(s, o, p, now)
+	s.Deletions = settle(s, o, p, now)
 	sc := look(s, o, p, now)
 	s.Storms = sc.storms(s.Storms)
 	sc.state.Storms = s.Storms
@@ -96,7 +96,7 @@ func (sc *scene) decide(n probe.Node) Decision {
 
 // phase says where the node stands.
 func (sc *scene) phase(n probe.Node, ns NodeState, status probe.Status, ev Evidence) Phase {
-	for _, a := range sc.state.Acts {
+	for _, a := range sc.state.Deletions {
 		switch {
 		case a.Node != n.Name:
 		case a.unconfirmed(n):
@@ -142,7 +142,7 @@ func (sc *scene) reason(d Decision, ns NodeState, why string) string {
 
 // heals says what the node that takes the place of the deleted one must do.
 func (sc *scene) heals(node string) string {
-	for _, a := range sc.state.Acts {
+	for _, a := range sc.state.Deletions {
 		if a.Node == node && a.Outcome == Pending {
 			return a.heals(sc.policy)
 		}
@@ -152,7 +152,7 @@ func (sc *scene) heals(node string) string {
 
 // doubt says why it is not known whether the node has been deleted.
 func (sc *scene) doubt(node string) string {
-	for _, a := range sc.state.Acts {
+	for _, a := range sc.state.Deletions {
 		switch {
 		case a.Node != node || a.Outcome != Pending:
 		case a.RequestError != "":
@@ -166,7 +166,7 @@ func (sc *scene) doubt(node string) string {
 
 // failed reminds of a deletion of n that failed; "" if none did.
 func (sc *scene) failed(n probe.Node) string {
-	for _, a := range slices.Backward(sc.state.Acts) {
+	for _, a := range slices.Backward(sc.state.Deletions) {
 		if a.UID == n.UID && a.Outcome == Failed {
 			return fmt.Sprintf("a deletion at %s failed, a person must look (%s); ", clock(a.At, sc.now), a.Why)
 		}

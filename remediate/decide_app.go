@@ -13,7 +13,7 @@ import (
 // settled when there are as many pods as there should be, the deleted one is not among them, and all of them write.
 
 // replaced says whether the application is whole again without a's pod, and which pod is the newest.
-func (a Act) replaced(s State, v probe.View, p Policy, now time.Time) (newest probe.Node, ok bool) {
+func (a Deletion) replaced(s State, v probe.View, p Policy, now time.Time) (newest probe.Node, ok bool) {
 	if v.At.IsZero() || age(v.At, now) > p.Fresh || now.Sub(v.At) < -p.Fresh || v.Expected <= 0 || len(v.Nodes) != v.Expected {
 		return newest, false
 	}
@@ -31,7 +31,7 @@ func (a Act) replaced(s State, v probe.View, p Policy, now time.Time) (newest pr
 }
 
 // settledApp gives a, which is about a pod of an application, as recovered if the application is whole again.
-func (a Act) settledApp(s State, v probe.View, p Policy, now time.Time) Act {
+func (a Deletion) settledApp(s State, v probe.View, p Policy, now time.Time) Deletion {
 	newest, ok := a.replaced(s, v, p, now)
 	if !ok {
 		return a

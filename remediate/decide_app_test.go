@@ -152,19 +152,19 @@ func TestADeletedPodOfAnApplicationIsSettledByAnotherOfAnotherName(t *testing.T)
 	for range 3 {
 		f.look("b")
 	}
-	f.state.Acts = append(f.state.Acts, Act{ID: "1", Broker: "frontend", Node: "b", UID: "uid-b", At: f.now, Accepted: f.now})
+	f.state.Deletions = append(f.state.Deletions, Deletion{ID: "1", Broker: "frontend", Node: "b", UID: "uid-b", At: f.now, Accepted: f.now})
 	f.o.View.Nodes[1].Terminating = probe.Yes
 	f.look("b")
-	if a := f.state.Acts[0]; a.Outcome != Pending {
+	if a := f.state.Deletions[0]; a.Outcome != Pending {
 		t.Fatalf("while the old pod stops: %q, %s", a.Outcome, a.Why)
 	}
 	f.o.View.Nodes[1] = f.pod("d", f.now, "host-2")
 	f.look("d")
-	if a := f.state.Acts[0]; a.Outcome != Pending {
+	if a := f.state.Deletions[0]; a.Outcome != Pending {
 		t.Fatalf("before the new pod writes: %q, %s", a.Outcome, a.Why)
 	}
 	f.look()
-	a := f.state.Acts[0]
+	a := f.state.Deletions[0]
 	if a.Outcome != Recovered || a.NewNode != "d" || a.NewUID != "uid-d" {
 		t.Fatalf("%+v", a)
 	}
@@ -173,16 +173,16 @@ func TestADeletedPodOfAnApplicationIsSettledByAnotherOfAnotherName(t *testing.T)
 func TestAnApplicationThatDoesNotBecomeWholeIsEscalated(t *testing.T) {
 	f := newFrontend(t)
 	f.look()
-	f.state.Acts = append(f.state.Acts, Act{ID: "1", Broker: "frontend", Node: "b", UID: "uid-b", At: f.now, Accepted: f.now})
+	f.state.Deletions = append(f.state.Deletions, Deletion{ID: "1", Broker: "frontend", Node: "b", UID: "uid-b", At: f.now, Accepted: f.now})
 	f.o.View.Nodes[1] = f.pod("d", f.now, "host-2")
 	for range 21 {
 		f.look("d")
 	}
-	if a := f.state.Acts[0]; a.Outcome != Escalated || !strings.Contains(a.Why, "write") {
+	if a := f.state.Deletions[0]; a.Outcome != Escalated || !strings.Contains(a.Why, "write") {
 		t.Fatalf("%+v", a)
 	}
 	f.look()
-	if a := f.state.Acts[0]; a.Outcome != Recovered {
+	if a := f.state.Deletions[0]; a.Outcome != Recovered {
 		t.Fatalf("later it writes after all: %+v", a)
 	}
 }

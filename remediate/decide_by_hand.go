@@ -10,7 +10,7 @@ import (
 
 // A person may have a node deleted that Decide would leave alone. It goes the same way: the same guards are asked, and
 // one more, whether the node is proved stuck at all. What is closed holds the deletion back unless the person names it,
-// and answers for it; what is named is written into the act and the incident. Some guards nobody may override: they are
+// and answers for it; what is named is written into the deletion and the incident. Some guards nobody may override: they are
 // about what the deletion would do, not about whether it is wise.
 
 // Order is the deletion of one node that a person asks for.
@@ -24,7 +24,7 @@ type Order struct {
 	DryRun   bool   // only say what would be done
 }
 
-// ByHand is what an Act keeps of the Order that it carries out.
+// ByHand is what an NotBefore keeps of the Order that it carries out.
 type ByHand struct {
 	By       string  `json:"by"`
 	From     string  `json:"from,omitempty"`

@@ -206,7 +206,7 @@ func TestTheBudgetCountsWhatWasDeletedByHand(t *testing.T) {
 	tl := newTimeline(t)
 	tl.wedge()
 	at := tl.now.Add(-time.Hour)
-	tl.state.Acts = []Act{{ID: "a", Node: "rabbit-1", UID: "x", At: at, Outcome: Recovered, Settled: at, ByHand: &ByHand{By: "ada"}}}
+	tl.state.Deletions = []Deletion{{ID: "a", Node: "rabbit-1", UID: "x", At: at, Outcome: Recovered, Settled: at, ByHand: &ByHand{By: "ada"}}}
 	tl.turn()
 	if d := tl.decisions["rabbit-1"]; !slices.Contains(d.Closed(), GuardBudget) {
 		t.Errorf("closed are %v", d.Closed())

@@ -17,7 +17,7 @@ import (
 const fuzzSteps = 80
 
 // FuzzDecide plays a world that the bytes describe, one step for each pair of them, and holds the decisions to the
-// invariants: never two acts in flight on a broker; no act while any peer is Unknown or Stuck; no act before M of N and
+// invariants: never two deletions in flight on a broker; no deletion while any peer is Unknown or Stuck; no deletion before M of N and
 // the minimum time, without a break, and not without a second witness; none when paused or observing; no more than the
 // budget; the order of the nodes does not matter; nothing given is changed. What may be is told by fuzz_oracle_test.go,
 // from all that was seen, and not from what Decide noted.
@@ -91,7 +91,7 @@ type fuzzWorld struct {
 
 // fuzzAct is a deletion that Decide asked for.
 type fuzzAct struct {
-	Act
+	Deletion
 
 	refused bool   // it was not carried out
 	crash   bool   // for it was not even asked for
@@ -342,13 +342,13 @@ func (w *fuzzWorld) check(results ...probe.Result) {
 		w.act(d)
 	}
 	if acting > 1 {
-		w.t.Fatalf("%d acts at once", acting)
+		w.t.Fatalf("%d deletions at once", acting)
 	}
 }
 
-// act asks for what was decided. It is accepted, refused, or the one who asked has ended before.
+// deletion asks for what was decided. It is accepted, refused, or the one who asked has ended before.
 func (w *fuzzWorld) act(d Decision) {
-	a := Act{ID: fmt.Sprint(len(w.asked)), Node: d.Node, UID: d.UID, Probe: d.Evidence.Kind, At: w.now, Accepted: w.now, Why: d.Reason}
+	a := Deletion{ID: fmt.Sprint(len(w.asked)), Node: d.Node, UID: d.UID, Probe: d.Evidence.Kind, At: w.now, Accepted: w.now, Why: d.Reason}
 	refused := w.fails > 0
 	if refused {
 		w.fails--
@@ -357,6 +357,6 @@ func (w *fuzzWorld) act(d Decision) {
 			a.RequestError = "forbidden"
 		}
 	}
-	w.state.Acts = append(slices.Clone(w.state.Acts), a)
-	w.asked = append(w.asked, fuzzAct{Act: a, refused: refused, crash: refused && w.crash})
+	w.state.Deletions = append(slices.Clone(w.state.Deletions), a)
+	w.asked = append(w.asked, fuzzAct{Deletion: a, refused: refused, crash: refused && w.crash})
 }

@@ -94,7 +94,7 @@ var guards = []guard{
 	{GuardNotLeader, "this replica does not hold the lease", "two replicas could delete two nodes at once", func(sc *scene, _ subject) GuardState {
 		return answer(sc.o.View.Leading, probe.Yes, "this replica leads", "another replica leads", "whether this replica leads")
 	}, true},
-	{GuardStartupGrace, "the node is younger than its start-up allowance, or a cooldown since the last act has not passed", "", checkStartupGrace, false},
+	{GuardStartupGrace, "the node is younger than its start-up allowance, or a cooldown since the last deletion has not passed", "", checkStartupGrace, false},
 	{GuardRollout, "the node is terminating or its set is rolling out", "it is on its way out already, or what takes another's place is not back, or it is not known which node is meant", checkRollout, false},
 	{GuardNoController, "nothing would recreate the node", "it would be a loss and no restart", func(_ *scene, n subject) GuardState {
 		return answer(n.Owned, probe.Yes, "it would be recreated", "nothing would recreate it", "what would recreate it")
@@ -104,7 +104,7 @@ var guards = []guard{
 	{GuardStorm, "more nodes are stuck in the same way than the policy allows, and for a cooldown afterwards", "", checkStorm, false},
 	{GuardSelfDegraded, "no node accepts logins, the node belongs to two brokers of the configuration, or our own view is degraded", "", checkSelfDegraded, false},
 	{GuardSameHost, "something else on the same host went silent too", "", checkSameHost, false},
-	{GuardInFlight, "another act on this broker is not settled", "two deletions of one broker are never under way, and what was not written down cannot be settled", checkInFlight, true},
+	{GuardInFlight, "another deletion on this broker is not settled", "two deletions of one broker are never under way, and what was not written down cannot be settled", checkInFlight, true},
 	{GuardBudget, "the node's or the broker's deletions of the last 24 hours are spent", "", checkBudget, false},
 	{GuardDisruptionBudget, "a disruption budget forbids it", "whoever made the budget is not asked; change the budget", func(_ *scene, n subject) GuardState {
 		return answer(n.Disruptable, probe.Yes, "no disruption budget forbids it", "a disruption budget forbids it", "whether a disruption budget forbids it")
@@ -168,16 +168,16 @@ func checkStartupGrace(sc *scene, n subject) GuardState {
 	if left := sc.policy.StartupAllowance - old; left > 0 {
 		return closedUntil(sc.now.Add(left), "it is %s old, and has %s to start up", old.Round(time.Second), sc.policy.StartupAllowance)
 	}
-	for _, a := range sc.state.Acts {
+	for _, a := range sc.state.Deletions {
 		wait := sc.policy.Fresh
 		if a.Refused && a.Outcome == Failed {
 			wait = max(wait, refusedFor)
 		}
-		if again := a.Settled.Add(wait); (a.Outcome == Void || a.Refused) && a.UID == n.Node.UID && sc.now.Before(again) {
+		if again := a.Settled.Add(wait); (a.Outcome == Aborted || a.Refused) && a.UID == n.Node.UID && sc.now.Before(again) {
 			return closedUntil(again, "nothing came of its deletion at %s: %s", clock(a.Settled, sc.now), a.Why)
 		}
 		until := a.Settled.Add(sc.policy.Cooldown)
-		if a.Outcome != Pending && a.Outcome != Void && !a.Refused && sc.now.Before(until) {
+		if a.Outcome != Pending && a.Outcome != Aborted && !a.Refused && sc.now.Before(until) {
 			return closedUntil(until, "cooling down since the deletion of %s", a.Node)
 		}
 	}
@@ -260,13 +260,13 @@ func checkInFlight(sc *scene, _ subject) GuardState {
 	if !sc.o.HistoryKnown {
 		return closed("cannot tell whether a deletion is under way")
 	}
-	for _, a := range sc.state.Acts {
+	for _, a := range sc.state.Deletions {
 		switch a.Outcome {
 		case Pending:
 			return closedUntil(a.At.Add(sc.policy.Settle), "the deletion of %s is not settled", a.Node)
 		case Escalated:
 			return closed("the deletion of %s did not help: a person must look", a.Node)
-		case Recovered, Void, Failed, Gone:
+		case Recovered, Aborted, Failed, Removed:
 		default:
 			return closed("what became of the deletion of %s is unknown: %q", a.Node, a.Outcome)
 		}
@@ -280,9 +280,9 @@ func checkBudget(sc *scene, n subject) GuardState {
 	}
 	node, broker := 0, 0
 	var nodeFrees, brokerFrees time.Time
-	for _, a := range sc.state.Acts {
+	for _, a := range sc.state.Deletions {
 		frees := a.At.Add(24 * time.Hour)
-		if a.Outcome == Void || a.Refused || !sc.now.Before(frees) {
+		if a.Outcome == Aborted || a.Refused || !sc.now.Before(frees) {
 			continue
 		}
 		if broker++; brokerFrees.IsZero() {

@@ -32,8 +32,8 @@ var guardRows = []struct {
 	{GuardStartupGrace, "the node has just started", false, func(tl *timeline) { tl.node("rabbit-1").Started = tl.now.Add(-time.Minute) }},
 	{GuardStartupGrace, "its start is in the future", false, func(tl *timeline) { tl.node("rabbit-1").Started = tl.now.Add(time.Hour) }},
 	{GuardStartupGrace, "its start is unknown", true, func(tl *timeline) { tl.node("rabbit-1").Started = time.Time{} }},
-	{GuardStartupGrace, "an act on the broker has settled a minute ago", false, func(tl *timeline) {
-		tl.state.Acts = []Act{{ID: "a", Node: "rabbit-0", At: tl.now.Add(-2 * time.Minute), Outcome: Recovered, Settled: tl.now.Add(-time.Minute)}}
+	{GuardStartupGrace, "a deletion on the broker has settled a minute ago", false, func(tl *timeline) {
+		tl.state.Deletions = []Deletion{{ID: "a", Node: "rabbit-0", At: tl.now.Add(-2 * time.Minute), Outcome: Recovered, Settled: tl.now.Add(-time.Minute)}}
 	}},
 	{GuardRollout, "it is terminating", false, func(tl *timeline) { tl.node("rabbit-1").Terminating = probe.Yes }},
 	{GuardRollout, "its set is rolling out", false, func(tl *timeline) { tl.node("rabbit-1").RollingOut = probe.Yes }},
@@ -122,15 +122,15 @@ var guardRows = []struct {
 	}},
 	{GuardSameHost, "its host is unknown", true, func(tl *timeline) { tl.node("rabbit-1").Host = "" }},
 	{GuardInFlight, "a peer's deletion is not settled", false, func(tl *timeline) {
-		tl.state.Acts = []Act{{ID: "a", Node: "rabbit-0", UID: "uid-of-rabbit-0", At: tl.now.Add(-time.Minute)}}
+		tl.state.Deletions = []Deletion{{ID: "a", Node: "rabbit-0", UID: "uid-of-rabbit-0", At: tl.now.Add(-time.Minute)}}
 	}},
 	{GuardInFlight, "a peer's deletion was escalated", false, func(tl *timeline) {
-		tl.state.Acts = []Act{{ID: "a", Node: "rabbit-0", UID: "uid-of-rabbit-0", At: tl.now, Outcome: Escalated}}
+		tl.state.Deletions = []Deletion{{ID: "a", Node: "rabbit-0", UID: "uid-of-rabbit-0", At: tl.now, Outcome: Escalated}}
 	}},
-	{GuardInFlight, "an act has an outcome that we do not know", true, func(tl *timeline) {
-		tl.state.Acts = []Act{{ID: "a", Node: "rabbit-0", At: tl.now.Add(-time.Hour), Outcome: "deleting"}}
+	{GuardInFlight, "a deletion has an outcome that we do not know", true, func(tl *timeline) {
+		tl.state.Deletions = []Deletion{{ID: "a", Node: "rabbit-0", At: tl.now.Add(-time.Hour), Outcome: "deleting"}}
 	}},
-	{GuardInFlight, "the earlier acts cannot be read", true, func(tl *timeline) { tl.obs.HistoryKnown = false }},
+	{GuardInFlight, "the earlier deletions cannot be read", true, func(tl *timeline) { tl.obs.HistoryKnown = false }},
 	{GuardBudget, "the node's is spent", false, func(tl *timeline) { tl.spend("rabbit-1", 23*time.Hour) }},
 	{GuardBudget, "the broker's is spent", false, func(tl *timeline) {
 		tl.spend("rabbit-0", 23*time.Hour)
@@ -138,7 +138,7 @@ var guardRows = []struct {
 		tl.spend("rabbit-2", 21*time.Hour)
 	}},
 	{GuardBudget, "none was given", true, func(tl *timeline) { tl.policy.PerNodePerDay = 0 }},
-	{GuardBudget, "the earlier acts cannot be read", true, func(tl *timeline) { tl.obs.HistoryKnown = false }},
+	{GuardBudget, "the earlier deletions cannot be read", true, func(tl *timeline) { tl.obs.HistoryKnown = false }},
 	{GuardDisruptionBudget, "a budget forbids it", false, func(tl *timeline) { tl.node("rabbit-1").Disruptable = probe.No }},
 	{GuardDisruptionBudget, "nobody knows", true, func(tl *timeline) { tl.node("rabbit-1").Disruptable = probe.CannotTell }},
 	{GuardOperation, "a deploy is under way", false, func(tl *timeline) { tl.obs.View.Operating, tl.obs.View.Operation = probe.Yes, "deploy 1" }},
@@ -170,7 +170,7 @@ func (tl *timeline) alone() {
 // spend adds a deletion that went well so long ago.
 func (tl *timeline) spend(node string, ago time.Duration) {
 	at := tl.now.Add(-ago)
-	tl.state.Acts = append(tl.state.Acts, Act{ID: at.String(), Node: node, UID: "x", At: at, Outcome: Recovered, Settled: at})
+	tl.state.Deletions = append(tl.state.Deletions, Deletion{ID: at.String(), Node: node, UID: "x", At: at, Outcome: Recovered, Settled: at})
 }
 
 func TestEveryGuardHoldsTheDeletionBackByItself(t *testing.T) {

@@ -290,17 +290,17 @@ func TestADeleteThatComesToNothingIsEscalated(t *testing.T) {
 				w.wedge()
 				set(w)
 				w.play(t, 5*time.Hour, nil)
-				void, failed := 0, 0
-				for _, a := range w.acts {
+				aborted, failed := 0, 0
+				for _, a := range w.deletions {
 					switch a.Outcome {
-					case Void:
-						void++
+					case Aborted:
+						aborted++
 					case Failed, Escalated:
 						failed++
 					}
 				}
-				if w.did("acted") == 0 && (failed == 0 || len(w.acts) > 30) {
-					t.Errorf("%d acts, %d void, %d failed; %s", len(w.acts), void, failed, w.loop.Snapshot().Nodes[1].Decision.Reason)
+				if w.did("acted") == 0 && (failed == 0 || len(w.deletions) > 30) {
+					t.Errorf("%d deletions, %d aborted, %d failed; %s", len(w.deletions), aborted, failed, w.loop.Snapshot().Nodes[1].Decision.Reason)
 				}
 			})
 		})
@@ -356,14 +356,14 @@ func TestADiskThatIsAlwaysWaitedForBarsNoCure(t *testing.T) {
 	t.Errorf("never cured in two hours: %s", tl.decisions["rabbit-1"].Reason)
 }
 
-// The act was written down by a clock that was an hour ahead (and read back by a new daemon).
+// The deletion was written down by a clock that was an hour ahead (and read back by a new daemon).
 func TestADeletionOfAClockThatWasAheadIsSettled(t *testing.T) {
 	tl := newTimeline(t)
 	tl.rounds(2, probe.OK)
-	tl.state.Acts = []Act{{ID: "a", Broker: "rabbit", Node: "rabbit-1", UID: "uid-of-rabbit-1", Probe: probe.Login, At: tl.now.Add(time.Hour), Accepted: tl.now.Add(time.Hour)}}
+	tl.state.Deletions = []Deletion{{ID: "a", Broker: "rabbit", Node: "rabbit-1", UID: "uid-of-rabbit-1", Probe: probe.Login, At: tl.now.Add(time.Hour), Accepted: tl.now.Add(time.Hour)}}
 	tl.node("rabbit-1").UID, tl.node("rabbit-1").Started = "new", tl.now
 	tl.rounds(4*30, probe.OK)
-	if a := tl.state.Acts[0]; a.Outcome == Pending {
+	if a := tl.state.Deletions[0]; a.Outcome == Pending {
 		t.Errorf("the new node has logged us in for 30 min: outcome %q; %s", a.Outcome, tl.decisions["rabbit-1"].Reason)
 	}
 }
@@ -372,14 +372,14 @@ func TestADeletionOfAClockThatWasAheadIsSettled(t *testing.T) {
 func TestARoundTripThatAnAlarmEndsIsACure(t *testing.T) {
 	tl := newTimeline(t)
 	tl.wedgedWork()
-	tl.state.Acts = append(tl.state.Acts, Act{ID: "a", Broker: "rabbit", Node: "rabbit-1", UID: "uid-of-rabbit-1", Probe: probe.Roundtrip, At: tl.now, Accepted: tl.now})
+	tl.state.Deletions = append(tl.state.Deletions, Deletion{ID: "a", Broker: "rabbit", Node: "rabbit-1", UID: "uid-of-rabbit-1", Probe: probe.Roundtrip, At: tl.now, Accepted: tl.now})
 	tl.now = tl.now.Add(time.Minute)
 	tl.node("rabbit-1").UID, tl.node("rabbit-1").Started = "new", tl.now
 	for range 60 { // an hour with an alarm
 		tl.rounds(4, probe.OK)
 		tl.trip("rabbit-1", probe.Blocked, probe.StagePublish)
 	}
-	a := tl.state.Acts[0]
+	a := tl.state.Deletions[0]
 	for range 60 { // and rabbit-0 is wedged
 		for range 4 {
 			tl.now = tl.now.Add(15 * time.Second)
@@ -391,7 +391,7 @@ func TestARoundTripThatAnAlarmEndsIsACure(t *testing.T) {
 			return
 		}
 	}
-	t.Errorf("the act: %s: %s; rabbit-0, wedged for an hour: %s", a.Outcome, a.Why, tl.decisions["rabbit-0"].Reason)
+	t.Errorf("the deletion: %s: %s; rabbit-0, wedged for an hour: %s", a.Outcome, a.Why, tl.decisions["rabbit-0"].Reason)
 }
 
 // A frozen node; a queue has a third member that went away long ago and was never removed: without the frozen one it has no majority now.
@@ -603,7 +603,7 @@ func TestATimeOfAnotherDayHasItsDate(t *testing.T) {
 func TestNothingCoolsDownAfterADeletionThatFailed(t *testing.T) {
 	tl := newTimeline(t)
 	tl.wedge()
-	tl.state.Acts = []Act{{ID: "a", Broker: "rabbit", Node: "rabbit-1", UID: "uid-of-rabbit-1", At: tl.now.Add(-3 * time.Minute), Settled: tl.now, Outcome: Failed, Refused: true, Why: "the delete failed: forbidden", RequestError: "forbidden"}}
+	tl.state.Deletions = []Deletion{{ID: "a", Broker: "rabbit", Node: "rabbit-1", UID: "uid-of-rabbit-1", At: tl.now.Add(-3 * time.Minute), Settled: tl.now, Outcome: Failed, Refused: true, Why: "the delete failed: forbidden", RequestError: "forbidden"}}
 	tl.turn()
 	if why := tl.why("rabbit-1", GuardStartupGrace); !strings.HasPrefix(why, "nothing came of its deletion") {
 		t.Errorf("nothing was deleted, and startup-grace says %q", why)

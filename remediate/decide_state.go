@@ -10,7 +10,7 @@ import (
 
 // fold gives the state that s becomes with what was observed. It changes nothing that it was given.
 func fold(s State, o Observation, p Policy, now time.Time) State {
-	next := State{Nodes: make(map[string]NodeState, len(o.View.Nodes)), Acts: slices.Clone(s.Acts), Storms: maps.Clone(s.Storms)}
+	next := State{Nodes: make(map[string]NodeState, len(o.View.Nodes)), Deletions: slices.Clone(s.Deletions), Storms: maps.Clone(s.Storms)}
 	if o.View.At.IsZero() {
 		next.Nodes = maps.Clone(s.Nodes) // we see nothing, which is no reason to forget
 	}

@@ -467,10 +467,10 @@ func TestAnotherUIDStartsAnew(t *testing.T) {
 	}
 }
 
-func TestAfterTheActTheBrokerIsHeldUntilTheNewNodeAcceptsLogins(t *testing.T) {
+func TestAfterTheDeletionTheBrokerIsHeldUntilTheNewNodeAcceptsLogins(t *testing.T) {
 	tl := newTimeline(t)
 	tl.wedge()
-	tl.state.Acts = append(tl.state.Acts, Act{ID: "a", Node: "rabbit-1", UID: "uid-of-rabbit-1", At: tl.now, Accepted: tl.now})
+	tl.state.Deletions = append(tl.state.Deletions, Deletion{ID: "a", Node: "rabbit-1", UID: "uid-of-rabbit-1", At: tl.now, Accepted: tl.now})
 	tl.round(probe.AwaitTune)
 	tl.want("rabbit-1", PhaseRecovering, Hold, GuardInFlight, GuardBudget)
 	tl.node("rabbit-1").UID = "new"
@@ -479,8 +479,8 @@ func TestAfterTheActTheBrokerIsHeldUntilTheNewNodeAcceptsLogins(t *testing.T) {
 	tl.want("rabbit-1", PhaseRecovering, Hold, GuardInFlight)
 	tl.round(probe.OK)
 	tl.want("rabbit-1", PhaseHealthy, Hold, GuardStartupGrace, GuardBudget)
-	if a := tl.state.Acts[0]; a.Outcome != Recovered || a.NewUID != "new" || !a.Settled.Equal(tl.now) {
-		t.Errorf("the act is %+v", a)
+	if a := tl.state.Deletions[0]; a.Outcome != Recovered || a.NewUID != "new" || !a.Settled.Equal(tl.now) {
+		t.Errorf("the deletion is %+v", a)
 	}
 	tl.now = tl.now.Add(23 * time.Hour)
 	tl.wedge()
@@ -496,31 +496,31 @@ func TestAfterTheActTheBrokerIsHeldUntilTheNewNodeAcceptsLogins(t *testing.T) {
 func TestANodeThatDoesNotComeBackIsEscalatedAndNothingMoreIsDone(t *testing.T) {
 	tl := newTimeline(t)
 	tl.wedge()
-	tl.state.Acts = []Act{{ID: "a", Node: "rabbit-1", UID: "uid-of-rabbit-1", At: tl.now}}
+	tl.state.Deletions = []Deletion{{ID: "a", Node: "rabbit-1", UID: "uid-of-rabbit-1", At: tl.now}}
 	tl.node("rabbit-1").UID = "new"
 	tl.rounds(39, probe.AwaitTune)
 	tl.want("rabbit-1", PhaseRecovering, Hold, GuardInFlight)
 	tl.rounds(2, probe.AwaitTune)
 	tl.want("rabbit-1", PhaseEscalated, Hold, GuardInFlight)
-	if a := tl.state.Acts[0]; a.Outcome != Escalated || !strings.Contains(a.Why, "await_tune") {
-		t.Errorf("the act is %+v", a)
+	if a := tl.state.Deletions[0]; a.Outcome != Escalated || !strings.Contains(a.Why, "await_tune") {
+		t.Errorf("the deletion is %+v", a)
 	}
 	tl.rounds(300, probe.AwaitTune) // more than an hour
 	tl.want("rabbit-1", PhaseEscalated, Hold, GuardInFlight)
 	tl.round(probe.OK)
 	tl.want("rabbit-1", PhaseHealthy, Hold)
-	if a := tl.state.Acts[0]; a.Outcome != Recovered {
-		t.Errorf("the act is %+v", a)
+	if a := tl.state.Deletions[0]; a.Outcome != Recovered {
+		t.Errorf("the deletion is %+v", a)
 	}
 }
 
-func TestAnActThatDidNotHappenIsVoidOnceTheSameNodeAcceptsLogins(t *testing.T) {
+func TestADeletionThatDidNotHappenIsAbortedOnceTheSameNodeAcceptsLogins(t *testing.T) {
 	tl := newTimeline(t)
 	tl.wedge()
-	tl.state.Acts = []Act{{ID: "a", Node: "rabbit-1", UID: "uid-of-rabbit-1", At: tl.now}}
+	tl.state.Deletions = []Deletion{{ID: "a", Node: "rabbit-1", UID: "uid-of-rabbit-1", At: tl.now}}
 	tl.rounds(20, probe.OK)
-	if a := tl.state.Acts[0]; a.Outcome != Void {
-		t.Errorf("the act is %+v", a)
+	if a := tl.state.Deletions[0]; a.Outcome != Aborted {
+		t.Errorf("the deletion is %+v", a)
 	}
 	tl.wedge()
 	tl.want("rabbit-1", PhaseConfirmed, Delete)
@@ -529,12 +529,12 @@ func TestAnActThatDidNotHappenIsVoidOnceTheSameNodeAcceptsLogins(t *testing.T) {
 func TestANodeThatStillTerminatesIsReported(t *testing.T) {
 	tl := newTimeline(t)
 	tl.wedge()
-	tl.state.Acts = []Act{{ID: "a", Node: "rabbit-1", UID: "uid-of-rabbit-1", At: tl.now}}
+	tl.state.Deletions = []Deletion{{ID: "a", Node: "rabbit-1", UID: "uid-of-rabbit-1", At: tl.now}}
 	tl.node("rabbit-1").Terminating = probe.Yes
 	tl.rounds(41, probe.AwaitTune)
 	tl.want("rabbit-1", PhaseEscalated, Hold, GuardRollout)
-	if a := tl.state.Acts[0]; !strings.Contains(a.Why, "grace has passed") {
-		t.Errorf("the act is %+v", a)
+	if a := tl.state.Deletions[0]; !strings.Contains(a.Why, "grace has passed") {
+		t.Errorf("the deletion is %+v", a)
 	}
 }
 
@@ -572,7 +572,7 @@ func TestARunThatWasInterruptedBeginsAnew(t *testing.T) {
 func TestADeletionThatCameToNothingIsNotTriedAgainAtOnce(t *testing.T) {
 	tl := newTimeline(t)
 	tl.wedge()
-	tl.state.Acts = []Act{{ID: "a", Node: "rabbit-1", UID: "uid-of-rabbit-1", At: tl.now, Outcome: Void, Settled: tl.now, Why: "gone"}}
+	tl.state.Deletions = []Deletion{{ID: "a", Node: "rabbit-1", UID: "uid-of-rabbit-1", At: tl.now, Outcome: Aborted, Settled: tl.now, Why: "gone"}}
 	tl.round(probe.AwaitTune)
 	tl.want("rabbit-1", PhaseConfirmed, Hold, GuardStartupGrace)
 }
@@ -591,7 +591,7 @@ func TestEvidenceGrowsOld(t *testing.T) {
 func TestDecideChangesNothingThatItWasGiven(t *testing.T) {
 	tl := newTimeline(t)
 	tl.wedge()
-	tl.state.Acts = []Act{{ID: "a", Node: "rabbit-1", UID: "x", At: epoch.Add(-25 * time.Hour), Outcome: Recovered, Settled: epoch.Add(-25 * time.Hour)}}
+	tl.state.Deletions = []Deletion{{ID: "a", Node: "rabbit-1", UID: "x", At: epoch.Add(-25 * time.Hour), Outcome: Recovered, Settled: epoch.Add(-25 * time.Hour)}}
 	before := fmt.Sprintf("%+v %+v", tl.state, tl.obs)
 	a, da := Decide(tl.state, tl.obs, tl.policy, tl.now.Add(time.Hour))
 	b, db := Decide(tl.state, tl.obs, tl.policy, tl.now.Add(time.Hour))

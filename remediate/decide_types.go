@@ -51,11 +51,11 @@ type Refusal struct {
 }
 
 // State is what a decision remembers of one broker. The zero value is a fresh start: everything has to be confirmed
-// again. Only Acts must survive a restart.
+// again. Only Deletions must survive a restart.
 type State struct {
-	Nodes  map[string]NodeState // by name
-	Acts   []Act                // oldest first
-	Storms map[probe.Kind]Storm // by the kind of probe that failed
+	Nodes     map[string]NodeState // by name
+	Deletions []Deletion           // oldest first
+	Storms    map[probe.Kind]Storm // by the kind of probe that failed
 }
 
 // Storm is that more nodes were stuck in the same way than may be.
@@ -117,8 +117,8 @@ type Sample struct {
 	Reason probe.Reason `json:"reason"`
 }
 
-// Act is one deletion: written down as an intent before it is carried out, and settled afterwards.
-type Act struct {
+// NotBefore is one deletion: written down as an intent before it is carried out, and settled afterwards.
+type Deletion struct {
 	ID       string    `json:"id"`
 	Broker   string    `json:"broker"`
 	Node     string    `json:"node"`
@@ -133,9 +133,9 @@ type Act struct {
 	NewUID  string     `json:"new_uid,omitempty"`
 	NewNode string     `json:"new_node,omitempty"` // if it has another name
 	Why     string     `json:"why,omitempty"`
-	// RequestError is why asking for the delete failed. It may have happened all the same, while the act is Pending.
+	// RequestError is why asking for the delete failed. It may have happened all the same, while the deletion is Pending.
 	RequestError string `json:"request_error,omitempty"`
-	// Refused says of an act that is Void or Failed that nothing was deleted, for certain: the world's last look forbade it, the API
+	// Refused says of a deletion that is Aborted or Failed that nothing was deleted, for certain: the world's last look forbade it, the API
 	// server refused it, or the node is still there long after.
 	Refused bool    `json:"refused,omitempty"`
 	ByHand  *ByHand `json:"by_hand,omitempty"` // nil: it was Unstuck's own decision
@@ -145,24 +145,24 @@ type Act struct {
 	Accepted time.Time `json:"accepted,omitzero"`
 }
 
-// Outcome is what became of an act.
+// Outcome is what became of a deletion.
 type Outcome string
 
-// The outcomes. The zero value is an act under way.
+// The outcomes. The zero value is a deletion under way.
 const (
 	Pending   Outcome = ""
 	Recovered Outcome = "recovered" // the node that took its place accepts logins
 	Escalated Outcome = "escalated" // it did not in time: a person must look
-	Void      Outcome = "void"      // nothing was deleted: the node had gone or changed before
+	Aborted   Outcome = "aborted"   // nothing was deleted: the node had gone or changed before
 	Failed    Outcome = "failed"    // the delete was refused or cut off, and the node is still there: a person must look
-	Gone      Outcome = "gone"      // nothing took its place, and nothing is missing: the broker has become smaller
+	Removed   Outcome = "removed"   // nothing took its place, and nothing is missing: the broker has become smaller
 )
 
-// Outcomes lists what an act can settle as.
-func Outcomes() []Outcome { return []Outcome{Recovered, Escalated, Void, Failed, Gone} }
+// Outcomes lists what an deletion can settle as.
+func Outcomes() []Outcome { return []Outcome{Recovered, Escalated, Aborted, Failed, Removed} }
 
-// over says whether nothing more can become of the act.
-func (o Outcome) over() bool { return o == Recovered || o == Void || o == Failed || o == Gone }
+// over says whether nothing more can become of the deletion.
+func (o Outcome) over() bool { return o == Recovered || o == Aborted || o == Failed || o == Removed }
 
 // Action is what a decision asks for. The zero value is Hold.
 type Action uint8

@@ -25,9 +25,9 @@ func newDirStore(t *testing.T, path string) *Documents {
 
 func TestADirGivesBackWhatWasSaved(t *testing.T) {
 	d := newDirStore(t, t.TempDir())
-	act := Act{ID: "x", Broker: "b", Node: "n", UID: "u", Incident: "x", At: epoch, Outcome: Recovered, Settled: epoch, NewUID: "v"}
+	deletion := Deletion{ID: "x", Broker: "b", Node: "n", UID: "u", Incident: "x", At: epoch, Outcome: Recovered, Settled: epoch, NewUID: "v"}
 	c := Incident{
-		ID: "x", Broker: "b", Node: "n", UID: "u", Opened: epoch, Outcome: "recovered", Act: &act,
+		ID: "x", Broker: "b", Node: "n", UID: "u", Opened: epoch, Outcome: "recovered", Deletion: &deletion,
 		Decision: Decision{Broker: "b", Node: "n", At: epoch, Phase: PhaseConfirmed, Status: probe.Stuck, Guards: []GuardState{{Guard: GuardPeers, Open: true, Why: "w"}}},
 		Results:  []probe.Result{{Kind: probe.Login, Reason: probe.AwaitTune, Stage: probe.StageTune, Started: epoch, Took: 12 * time.Second}},
 		Logs:     []probe.LogLine{{At: epoch, Text: "line"}}, Events: []Event{{At: epoch, Text: "first"}},
@@ -35,19 +35,19 @@ func TestADirGivesBackWhatWasSaved(t *testing.T) {
 	if err := d.SaveIncident(t.Context(), c); err != nil {
 		t.Fatal(err)
 	}
-	if err := d.SaveActs(t.Context(), "b", []Act{act}); err != nil {
+	if err := d.SaveDeletions(t.Context(), "b", []Deletion{deletion}); err != nil {
 		t.Fatal(err)
 	}
 	incidents, err := d.Incidents(t.Context())
 	if diff := cmp.Diff([]Incident{c}, incidents); err != nil || diff != "" {
 		t.Error(err, diff)
 	}
-	acts, err := d.Acts(t.Context(), "b")
-	if diff := cmp.Diff([]Act{act}, acts); err != nil || diff != "" {
+	deletions, err := d.Deletions(t.Context(), "b")
+	if diff := cmp.Diff([]Deletion{deletion}, deletions); err != nil || diff != "" {
 		t.Error(err, diff)
 	}
-	if acts, err := d.Acts(t.Context(), "another"); err != nil || len(acts) > 0 {
-		t.Error(acts, err)
+	if deletions, err := d.Deletions(t.Context(), "another"); err != nil || len(deletions) > 0 {
+		t.Error(deletions, err)
 	}
 }
 
@@ -74,7 +74,7 @@ func TestADocumentThatCannotBeReadIsNamedAndCostsOnlyItself(t *testing.T) {
 	if err := d.SaveIncident(t.Context(), Incident{ID: "good", Broker: "b", Opened: epoch}); err != nil {
 		t.Fatal(err)
 	}
-	if err := d.SaveActs(t.Context(), "good", []Act{{ID: "a"}}); err != nil {
+	if err := d.SaveDeletions(t.Context(), "good", []Deletion{{ID: "a"}}); err != nil {
 		t.Fatal(err)
 	}
 	write := func(file, text string) {
@@ -82,14 +82,14 @@ func TestADocumentThatCannotBeReadIsNamedAndCostsOnlyItself(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for _, file := range []string{"acts/b.json", "incidents/torn.json", "pauses.json"} {
+	for _, file := range []string{"deletions/b.json", "incidents/torn.json", "pauses.json"} {
 		write(file, `{"truncated`)
 	}
 	write("incidents/empty.json", "")
 	write("incidents/copy.json", `{"id": "good"}`)
 	write("incidents/huge.json", strings.Repeat(" ", maxFile+1))
-	write("acts/huge.json", strings.Repeat(" ", maxFile+1))
-	for _, pipe := range []string{"incidents/pipe.json", "acts/pipe.json"} {
+	write("deletions/huge.json", strings.Repeat(" ", maxFile+1))
+	for _, pipe := range []string{"incidents/pipe.json", "deletions/pipe.json"} {
 		if err := syscall.Mkfifo(filepath.Join(path, pipe), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -97,15 +97,15 @@ func TestADocumentThatCannotBeReadIsNamedAndCostsOnlyItself(t *testing.T) {
 	_, errPauses := d.Pauses(t.Context())
 	errs := map[string]error{"pauses/pauses": errPauses}
 	for _, broker := range []string{"b", "huge", "pipe"} {
-		_, errs["acts/"+broker] = d.Acts(t.Context(), broker)
+		_, errs["deletions/"+broker] = d.Deletions(t.Context(), broker)
 	}
 	for want, err := range errs {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("the error is %v, want %s in it", err, want)
 		}
 	}
-	if acts, err := d.Acts(t.Context(), "good"); err != nil || len(acts) != 1 {
-		t.Errorf("the acts upon a good one are %v: %v", acts, err)
+	if deletions, err := d.Deletions(t.Context(), "good"); err != nil || len(deletions) != 1 {
+		t.Errorf("the deletions upon a good one are %v: %v", deletions, err)
 	}
 	incidents, err := d.Incidents(t.Context())
 	if err != nil || len(incidents) != 6 || incidents[0].ID != "good" {

@@ -135,35 +135,35 @@ func TestEvidenceOfWhat(t *testing.T) {
 	t.Run("a cure is verified by a probe of the kind that failed", func(t *testing.T) {
 		tl := newTimeline(t)
 		tl.wedgedWork()
-		tl.state.Acts = append(tl.state.Acts, Act{ID: "a", Broker: "rabbit", Node: "rabbit-1", UID: "uid-of-rabbit-1", Probe: probe.Roundtrip, At: tl.now, Accepted: tl.now})
+		tl.state.Deletions = append(tl.state.Deletions, Deletion{ID: "a", Broker: "rabbit", Node: "rabbit-1", UID: "uid-of-rabbit-1", Probe: probe.Roundtrip, At: tl.now, Accepted: tl.now})
 		tl.now = tl.now.Add(time.Minute)
 		tl.node("rabbit-1").UID, tl.node("rabbit-1").Started = "new", tl.now
 		tl.now = tl.now.Add(30 * time.Second)
 		tl.hangingTrip() // logins succeed, and round trips hang as before
-		if a := tl.state.Acts[0]; a.Outcome != Pending {
+		if a := tl.state.Deletions[0]; a.Outcome != Pending {
 			t.Errorf("outcome %q: %s", a.Outcome, a.Why)
 		}
 		tl.want("rabbit-1", PhaseRecovering, Hold, GuardInFlight)
 		for range 40 {
 			tl.hangingTrip()
 		}
-		if a := tl.state.Acts[0]; a.Outcome != Escalated || !strings.Contains(a.Why, "await_confirm") {
+		if a := tl.state.Deletions[0]; a.Outcome != Escalated || !strings.Contains(a.Why, "await_confirm") {
 			t.Errorf("outcome %q: %s", a.Outcome, a.Why)
 		}
 		trip := tl.result("rabbit-1", probe.Roundtrip, probe.OK)
 		trip.Stage = probe.StageClose
 		tl.turn(tl.result("rabbit-1", probe.Login, probe.OK), trip)
-		if a := tl.state.Acts[0]; a.Outcome != Recovered {
+		if a := tl.state.Deletions[0]; a.Outcome != Recovered {
 			t.Errorf("outcome %q: %s", a.Outcome, a.Why)
 		}
 	})
 	t.Run("a login that was deleted for is not cured by a round trip from before", func(t *testing.T) {
 		tl := newTimeline(t)
 		tl.wedge()
-		tl.state.Acts = append(tl.state.Acts, Act{ID: "a", Node: "rabbit-1", UID: "uid-of-rabbit-1", Probe: probe.Login, At: tl.now, Accepted: tl.now})
+		tl.state.Deletions = append(tl.state.Deletions, Deletion{ID: "a", Node: "rabbit-1", UID: "uid-of-rabbit-1", Probe: probe.Login, At: tl.now, Accepted: tl.now})
 		tl.node("rabbit-1").UID, tl.node("rabbit-1").Started = "new", tl.now
 		tl.round(probe.AwaitTune)
-		if a := tl.state.Acts[0]; a.Outcome != Pending {
+		if a := tl.state.Deletions[0]; a.Outcome != Pending {
 			t.Errorf("outcome %q: %s", a.Outcome, a.Why)
 		}
 	})
@@ -660,16 +660,16 @@ func TestADeletionThatIsRefusedAgainAndAgain(t *testing.T) {
 		w.wedge()
 		w.deleteErr = fmt.Errorf("delete pod rabbit-1: %w: %s", probe.ErrRefused, strings.Repeat("cannot patch resource pods ", 100))
 		w.play(t, 23*time.Hour, nil)
-		data, err := json.Marshal(w.acts)
+		data, err := json.Marshal(w.deletions)
 		if err != nil {
 			t.Fatal(err)
 		}
 		if n := w.did("delete"); n < lastingRefusals || n > 30 || len(data) > 30<<10 {
-			t.Errorf("asked for %d times, %d bytes of acts", n, len(data))
+			t.Errorf("asked for %d times, %d bytes of deletions", n, len(data))
 		}
-		failed := slices.IndexFunc(w.acts, func(a Act) bool { return a.Outcome == Failed && a.Refused })
+		failed := slices.IndexFunc(w.deletions, func(a Deletion) bool { return a.Outcome == Failed && a.Refused })
 		if failed != lastingRefusals-1 || w.did("settled uid-of-rabbit-1: failed") == 0 {
-			t.Errorf("the first that has failed is number %d of %d, settled %d times", failed, len(w.acts), w.did("settled"))
+			t.Errorf("the first that has failed is number %d of %d, settled %d times", failed, len(w.deletions), w.did("settled"))
 		}
 		d := w.loop.Snapshot().Nodes[1].Decision
 		if !strings.Contains(d.Reason, "a person must look") || slices.Contains(d.Closed(), GuardBudget) {

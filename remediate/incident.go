@@ -24,7 +24,7 @@ type Incident struct {
 	Cluster  string          `json:"cluster,omitempty"` // the cluster as that peer saw it
 	Blame    string          `json:"blame,omitempty"`   // who holds a lock that all wait for, if anybody
 	Missing  []string        `json:"missing,omitempty"` // what could not be captured, and why
-	Act      *Act            `json:"act,omitempty"`
+	Deletion *Deletion       `json:"deletion,omitempty"`
 	Events   []Event         `json:"events"` // the timeline, oldest first
 }
 

@@ -20,12 +20,12 @@ const (
 	keptEvents   = 200
 )
 
-// Outcomes of an incident that has no act.
+// Outcomes of an incident that has no deletion.
 const (
 	outcomeBySelf   = "recovered by itself"
 	outcomeReplaced = "replaced by somebody else"
 	outcomeAnew     = "its container was started again" // by the kubelet, in the same pod
-	outcomeGone     = "gone: there is no such node any more"
+	outcomeRemoved  = "removed: there is no such node any more"
 	outcomeOther    = "told by another incident" // two replicas opened one
 	outcomeNotDone  = "not deleted"              // what was asked for by hand did not come to it
 	// outcomeUnreadable is that of an incident whose document cannot be read.
@@ -161,13 +161,13 @@ func (l *Loop) follow(ctx context.Context, decisions []Decision) {
 		if c == nil || !l.mayWrite() || !changed || (c.UID == d.UID && c.Decision.Reason == d.Reason) {
 			continue
 		}
-		if c.UID == d.UID && (c.Act == nil || c.Act.Outcome == Void) { // what led to an act is kept
+		if c.UID == d.UID && (c.Deletion == nil || c.Deletion.Outcome == Aborted) { // what led to an deletion is kept
 			c.Decision = d
 			c.Results = slices.Clone(l.recent[d.Node])
 		}
 		c.add(time.Now(), d.Reason)
 		switch {
-		case l.unsettled(c) || (d.UID != c.UID && c.Act != nil && c.Act.Outcome == Failed):
+		case l.unsettled(c) || (d.UID != c.UID && c.Deletion != nil && c.Deletion.Outcome == Failed):
 		case d.UID != c.UID:
 			l.closeIncident(c, outcomeReplaced, d.At)
 		case !d.Started.IsZero() && !c.Started.IsZero() && !d.Started.Equal(c.Started):
@@ -179,9 +179,9 @@ func (l *Loop) follow(ctx context.Context, decisions []Decision) {
 	}
 }
 
-// unsettled says whether c waits for what becomes of an act.
+// unsettled says whether c waits for what becomes of a deletion.
 func (l *Loop) unsettled(c *Incident) bool {
-	return slices.ContainsFunc(l.state.Acts, func(a Act) bool { return a.Incident == c.ID && !a.Outcome.over() })
+	return slices.ContainsFunc(l.state.Deletions, func(a Deletion) bool { return a.Incident == c.ID && !a.Outcome.over() })
 }
 
 // closeGone closes the incidents of nodes that no view has shown for the settle time. A pod that is recreated is missing for
@@ -201,7 +201,7 @@ func (l *Loop) closeGone(ctx context.Context, v probe.View) {
 			l.missing[c.ID] = now
 		case now.Sub(since) >= l.Policy.Settle && !l.unsettled(c):
 			delete(l.missing, c.ID)
-			l.closeIncident(c, outcomeGone, now)
+			l.closeIncident(c, outcomeRemoved, now)
 			_ = l.saveIncident(ctx, c)
 		}
 	}
@@ -240,12 +240,12 @@ func (l *Loop) closeIncident(c *Incident, outcome string, at time.Time) {
 }
 
 // settleIncident notes what became of a's incident. One that a person must look at stays open until its node accepts logins.
-func (l *Loop) settleIncident(ctx context.Context, a Act) {
+func (l *Loop) settleIncident(ctx context.Context, a Deletion) {
 	c := l.incidents[a.Node]
 	if c == nil || c.ID != a.Incident {
 		return
 	}
-	c.Act = &a
+	c.Deletion = &a
 	c.Results = slices.Clone(l.recent[a.Node])
 	if a.Outcome == Escalated || a.Outcome == Failed {
 		c.Outcome = string(a.Outcome)

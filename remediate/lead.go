@@ -22,17 +22,17 @@ type ledger struct {
 	leads bool      // this replica leads, by the latest view
 	since time.Time // when it took the lease
 
-	history   bool                 // the acts and the incidents of before have been read
+	history   bool                 // the deletions and the incidents of before have been read
 	incidents map[string]*Incident // the open ones, by node
 	drafts    map[string]*Incident // those that could not be stored, by node
 	missing   map[string]time.Time
-	// outcomes are those that have been recorded, by the act's ID.
+	// outcomes are those that have been recorded, by the deletion's ID.
 	outcomes map[string]Outcome
 
-	unsaved          bool                 // the acts that are known are not those that are written down
+	unsaved          bool                 // the deletions that are known are not those that are written down
 	unsavedIncidents map[string]*Incident // the incidents of which that is so, by ID
 
-	peeked    time.Time // when the leader's acts were last read, if somebody else leads
+	peeked    time.Time // when the leader's deletions were last read, if somebody else leads
 	peekFault string
 
 	pauses   []Pause
@@ -80,7 +80,7 @@ func (l *Loop) learn(ctx context.Context, v probe.View, seen bool) {
 
 // recall reads what was done before, and takes up the incidents that a predecessor left open.
 func (l *Loop) recall(ctx context.Context) error {
-	acts, err := l.readActs(ctx)
+	deletions, err := l.readDeletions(ctx)
 	if err != nil {
 		return err
 	}
@@ -88,15 +88,15 @@ func (l *Loop) recall(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	l.state.Acts, l.history = acts, true
-	for _, a := range acts {
+	l.state.Deletions, l.history = deletions, true
+	for _, a := range deletions {
 		l.outcomes[a.ID] = a.Outcome
 	}
 	l.takeUp(ctx, incidents)
 	return nil
 }
 
-// takeUp takes up the open incidents, one for each node: that of an act which is not settled, or else the latest.
+// takeUp takes up the open incidents, one for each node: that of a deletion which is not settled, or else the latest.
 func (l *Loop) takeUp(ctx context.Context, incidents []Incident) {
 	slices.SortStableFunc(incidents, func(a, b Incident) int {
 		if first := l.unsettled(&a); first != l.unsettled(&b) {
@@ -121,12 +121,12 @@ func (l *Loop) takeUp(ctx context.Context, incidents []Incident) {
 			_ = l.saveIncident(ctx, &c)
 		}
 	}
-	for _, a := range l.state.Acts {
-		if c := l.incidents[a.Node]; c == nil || c.ID != a.Incident || (c.Act != nil && c.Act.ID == a.ID && c.Act.Outcome == a.Outcome) {
+	for _, a := range l.state.Deletions {
+		if c := l.incidents[a.Node]; c == nil || c.ID != a.Incident || (c.Deletion != nil && c.Deletion.ID == a.ID && c.Deletion.Outcome == a.Outcome) {
 			continue
 		}
 		if a.Outcome == Pending {
-			l.incidents[a.Node].Act = &a
+			l.incidents[a.Node].Deletion = &a
 		} else { // its outcome was written down, and then nothing more
 			l.settleIncident(ctx, a)
 		}
@@ -139,22 +139,22 @@ func (l *Loop) stillLeads(ctx context.Context) bool {
 	return l.mayWrite() && err == nil && v.Leading == probe.Yes && v.LeadingSince.Equal(l.since)
 }
 
-// peek reads the acts of whoever leads, to show them.
+// peek reads the deletions of whoever leads, to show them.
 func (l *Loop) peek(ctx context.Context) {
 	if time.Since(l.peeked) >= peekEvery {
-		acts, err := l.readActs(ctx)
+		deletions, err := l.readDeletions(ctx)
 		l.peeked, l.peekFault = time.Now(), ""
 		if err != nil {
 			l.peekFault = "read what the leader did: " + err.Error()
 		} else {
-			l.state.Acts = acts
+			l.state.Deletions = deletions
 		}
 	}
 	l.fault(l.peekFault)
 }
 
-func (l *Loop) readActs(ctx context.Context) ([]Act, error) {
-	return bounded(ctx, &l.gate, "read the acts", storeTimeout, func(ctx context.Context) ([]Act, error) { return l.Store.Acts(ctx, l.Broker) })
+func (l *Loop) readDeletions(ctx context.Context) ([]Deletion, error) {
+	return bounded(ctx, &l.gate, "read the deletions", storeTimeout, func(ctx context.Context) ([]Deletion, error) { return l.Store.Deletions(ctx, l.Broker) })
 }
 
 // recentPauses is a Store that reads the pauses once for many loops. What it gives may be half a turn old.
@@ -181,11 +181,11 @@ func (l *Loop) readPauses(ctx context.Context, afresh bool) ([]Pause, bool) {
 	return pauses, true
 }
 
-// saveActs writes the acts. Those that could not be written are written at the next turn, unless somebody else has
+// saveDeletions writes the deletions. Those that could not be written are written at the next turn, unless somebody else has
 // written first.
-func (l *Loop) saveActs(ctx context.Context, what string, acts []Act) error {
-	acts = slices.Clone(acts) // what hangs keeps them
-	err := try(ctx, &l.gate, "write the acts", storeTimeout, func(ctx context.Context) error { return l.Store.SaveActs(ctx, l.Broker, acts) })
+func (l *Loop) saveDeletions(ctx context.Context, what string, deletions []Deletion) error {
+	deletions = slices.Clone(deletions) // what hangs keeps them
+	err := try(ctx, &l.gate, "write the deletions", storeTimeout, func(ctx context.Context) error { return l.Store.SaveDeletions(ctx, l.Broker, deletions) })
 	l.unsaved = err != nil
 	return l.wrote(what, err)
 }
@@ -217,7 +217,7 @@ func (l *Loop) wrote(what string, err error) error {
 // catchUp writes what could not be written before.
 func (l *Loop) catchUp(ctx context.Context) {
 	if l.unsaved {
-		_ = l.saveActs(ctx, "write down the acts", l.state.Acts) // it shows as a fault
+		_ = l.saveDeletions(ctx, "write down the deletions", l.state.Deletions) // it shows as a fault
 	}
 	for _, c := range l.unsavedIncidents {
 		if l.saveIncident(ctx, c) != nil {

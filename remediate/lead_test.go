@@ -191,8 +191,8 @@ func (r *replica) SetNodes([]probe.Node)      {}
 func (r *replica) SetPace(string, probe.Pace) {}
 func (r *replica) Late() time.Duration        { return 0 }
 func (r *replica) Turned(Snapshot)            {}
-func (r *replica) Acted(Act)                  { r.mu.Lock(); r.acted++; r.mu.Unlock() }
-func (r *replica) Settled(a Act) {
+func (r *replica) Deleted(Deletion)           { r.mu.Lock(); r.acted++; r.mu.Unlock() }
+func (r *replica) Settled(a Deletion) {
 	r.mu.Lock()
 	r.settled = append(r.settled, a.Outcome)
 	r.mu.Unlock()
@@ -286,13 +286,13 @@ func (w *realm) check(t *testing.T) {
 		t.Errorf("deleted were %v, want the wedged node, once", w.deleted)
 	}
 	store := NewStore(&replica{realm: w, seen: map[string]int{}})
-	acts, err := store.Acts(t.Context(), "rabbit")
+	deletions, err := store.Deletions(t.Context(), "rabbit")
 	if err != nil {
 		t.Fatal(err)
 	}
-	counted := slices.DeleteFunc(slices.Clone(acts), func(a Act) bool { return a.Outcome == Void })
+	counted := slices.DeleteFunc(slices.Clone(deletions), func(a Deletion) bool { return a.Outcome == Aborted })
 	if len(counted) != 1 || counted[0].Outcome != Recovered {
-		t.Errorf("the acts are %s, want one that counts, and that it recovered", text(acts))
+		t.Errorf("the deletions are %s, want one that counts, and that it recovered", text(deletions))
 	}
 	if !slices.Contains(w.settled, Recovered) {
 		t.Errorf("settled were %v, want a recovery", w.settled)
@@ -302,7 +302,7 @@ func (w *realm) check(t *testing.T) {
 		if c.Closed.IsZero() {
 			t.Errorf("still open: %s", text(c.Events))
 		}
-		if c.Outcome == string(Recovered) && c.Act != nil && c.Act.Outcome == Recovered {
+		if c.Outcome == string(Recovered) && c.Deletion != nil && c.Deletion.Outcome == Recovered {
 			told++
 		}
 	}
@@ -334,12 +334,12 @@ func TestALeaderThatFailsAnywhereIsFollowedByOneThatDeletesNothingTwiceAndForget
 			t.Errorf("the leader deleted %d times", a.acted)
 		}
 		for _, what := range b.calls {
-			if what != "read acts" {
-				t.Errorf("the other one: %s, want it only to read the acts", what)
+			if what != "read deletions" {
+				t.Errorf("the other one: %s, want it only to read the deletions", what)
 			}
 		}
 		if n := len(b.calls); n > 70 {
-			t.Errorf("the other one reads the acts %d times in a quarter of an hour", n)
+			t.Errorf("the other one reads the deletions %d times in a quarter of an hour", n)
 		}
 		calls = a.calls
 	})
@@ -364,7 +364,7 @@ func TestALeaderThatFailsAnywhereIsFollowedByOneThatDeletesNothingTwiceAndForget
 func TestALeaderThatIsOvertakenBetweenIntentAndDeleteHolds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a, _ := playPair(t, "", 0)
-		intent := slices.Index(a.calls, "write acts")
+		intent := slices.Index(a.calls, "write deletions")
 		if a.calls[intent+1] != "write incidents" || a.calls[intent+2] != "delete" {
 			t.Fatalf("the calls are %q", a.calls)
 		}

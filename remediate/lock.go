@@ -10,7 +10,7 @@ import (
 )
 
 // While a deletion is under way, from before its intent until it is settled, nobody deploys: the World's lock is held, if
-// it has one. The lock's id is the act's, so that a successor that goes on with the act goes on holding it. If nobody
+// it has one. The lock's id is the deletion's, so that a successor that goes on with the deletion goes on holding it. If nobody
 // does, it ends by itself.
 
 const (
@@ -22,12 +22,12 @@ const (
 
 // heldLock is the lock that a Loop holds.
 type heldLock struct {
-	id      string    // of the act; empty: none
+	id      string    // of the deletion; empty: none
 	renewed time.Time // when we last began to ask for it, and got it
 }
 
 // lock takes the lock for a, or renews it. One that is still to be given back is given back first.
-func (l *Loop) lock(ctx context.Context, a Act) error {
+func (l *Loop) lock(ctx context.Context, a Deletion) error {
 	locker, ok := l.World.(Locker)
 	if !ok {
 		return nil
@@ -75,14 +75,14 @@ func (l *Loop) keepLock(ctx context.Context) {
 	case !l.mayWrite(): // who leads, or whether a deletion is under way, is not known
 		return
 	}
-	i := slices.IndexFunc(l.state.Acts, func(a Act) bool { return a.Outcome == Pending })
+	i := slices.IndexFunc(l.state.Deletions, func(a Deletion) bool { return a.Outcome == Pending })
 	if i < 0 {
 		if err := l.unlock(ctx, locker); err != nil {
 			l.fault(err.Error())
 		}
 		return
 	}
-	a := l.state.Acts[i]
+	a := l.state.Deletions[i]
 	if l.held.id == a.ID && time.Since(l.held.renewed) < lockRenew {
 		return
 	}

@@ -45,7 +45,7 @@ func (l *lockWorld) Lock(_ context.Context, id, reason string, ttl time.Duration
 	case l.holder == id:
 		l.gap = max(l.gap, time.Since(l.renewed))
 	case l.holder != "" && time.Now().Before(l.until):
-		return fmt.Errorf("locked by our own act %s", l.holder)
+		return fmt.Errorf("locked by our own deletion %s", l.holder)
 	default:
 		what, _, _ := strings.Cut(reason, ",")
 		l.say("lock for the %s", what)
@@ -79,7 +79,7 @@ func TestTheLockIsHeldFromBeforeTheIntentUntilTheDeletionIsSettled(t *testing.T)
 			}
 		})
 		at := func(what string) int { return slices.Index(w.journal, what) }
-		captured, lock, intent, unlock := at("incident incident captured"), at("lock for the deletion of node rabbit-1 of rabbit"), at(`act uid-of-rabbit-1 is ""`), at("unlock")
+		captured, lock, intent, unlock := at("incident incident captured"), at("lock for the deletion of node rabbit-1 of rabbit"), at(`deletion uid-of-rabbit-1 is ""`), at("unlock")
 		if captured < 0 || captured > lock || lock > intent || intent > at("settled uid-of-rabbit-1: recovered") || at("settled uid-of-rabbit-1: recovered") > unlock {
 			t.Errorf("captured %d, lock %d, intent %d, unlock %d in %q: want that order", captured, lock, intent, unlock, w.journal)
 		}
@@ -103,7 +103,7 @@ func TestADeletionWaitsForWhoeverHasTheLock(t *testing.T) {
 					d := s.Nodes[1].Decision
 					reason, guard = d.Reason, d.Guards[slices.IndexFunc(d.Guards, func(g GuardState) bool { return g.Guard == GuardOperation })]
 				}
-				if w.did("act") > 0 || w.did("delete") > 0 {
+				if w.did("deletion") > 0 || w.did("delete") > 0 {
 					t.Fatalf("the journal is %q while ada has the lock", w.journal)
 				}
 				return
@@ -123,7 +123,7 @@ func TestADeletionWaitsForWhoeverHasTheLock(t *testing.T) {
 
 func TestTheLockIsGivenBackWhenNothingIsDeletedAndAgainIfThatFails(t *testing.T) {
 	for name, spoil := range map[string]func(*lockWorld){
-		"the intent cannot be written": func(l *lockWorld) { l.saveActsErr = errors.New("disk full") },
+		"the intent cannot be written": func(l *lockWorld) { l.saveDeletionsErr = errors.New("disk full") },
 		"the delete is refused":        func(l *lockWorld) { l.deleteErr = errStale },
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -148,26 +148,26 @@ func TestTheLockIsGivenBackWhenNothingIsDeletedAndAgainIfThatFails(t *testing.T)
 	}
 }
 
-func TestASuccessorHoldsTheLockOfTheActThatItGoesOnWith(t *testing.T) {
+func TestASuccessorHoldsTheLockOfTheDeletionThatItGoesOnWith(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newFakeWorld()
 		l := withLock(w)
 		w.wedge()
 		w.reason["new"] = "unreachable"
 		w.play(t, 4*time.Minute, nil)
-		act := w.acts[0]
-		if act.Outcome != Pending || l.holder != act.ID {
-			t.Fatalf("the act is %q, the lock is held by %q", act.Outcome, l.holder)
+		deletion := w.deletions[0]
+		if deletion.Outcome != Pending || l.holder != deletion.ID {
+			t.Fatalf("the deletion is %q, the lock is held by %q", deletion.Outcome, l.holder)
 		}
 		l.gap = 0
 		w.play(t, 3*time.Minute, nil)
-		if l.holder != act.ID || l.gap == 0 || time.Now().After(l.until) {
+		if l.holder != deletion.ID || l.gap == 0 || time.Now().After(l.until) {
 			t.Errorf("the lock is held by %q until %s, renewed after up to %s", l.holder, l.until, l.gap)
 		}
 		delete(w.reason, "new")
 		w.play(t, time.Minute, nil)
-		if w.did("unlock") != 1 || w.acts[0].Outcome != Recovered {
-			t.Errorf("the act is %q, and the journal %q", w.acts[0].Outcome, w.journal)
+		if w.did("unlock") != 1 || w.deletions[0].Outcome != Recovered {
+			t.Errorf("the deletion is %q, and the journal %q", w.deletions[0].Outcome, w.journal)
 		}
 	})
 }

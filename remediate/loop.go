@@ -64,10 +64,10 @@ type Options struct {
 
 // Bounds of the loop.
 const (
-	viewTimeout  = 5 * time.Second
-	storeTimeout = 5 * time.Second
-	askTimeout   = 20 * time.Second
-	actTimeout   = 30 * time.Second
+	viewTimeout     = 5 * time.Second
+	storeTimeout    = 5 * time.Second
+	askTimeout      = 20 * time.Second
+	deletionTimeout = 30 * time.Second
 	// captureTimeout bounds all that is asked for an incident together: somebody may be waiting for the deletion.
 	captureTimeout = 30 * time.Second
 	// tooLate is how late probes may start before we doubt our own view: a starved prober sees stuck brokers.
@@ -80,7 +80,7 @@ const (
 )
 
 // Loop watches one broker: it observes, decides, captures the incident, acts and verifies. One goroutine does all of it,
-// so there are never two acts at once, by hand or not.
+// so there are never two deletions at once, by hand or not.
 type Loop struct {
 	Options
 
@@ -187,7 +187,7 @@ func (l *Loop) turn(ctx context.Context) time.Time {
 	}
 	l.openIncidents(ctx, o, decisions)
 	if i := slices.IndexFunc(decisions, func(d Decision) bool { return d.Action == Delete }); i >= 0 {
-		decisions, _ = l.act(ctx, decisions[i], decisions, nil) // the decisions say why not, if it does not
+		decisions, _ = l.deleteNode(ctx, decisions[i], decisions, nil) // the decisions say why not, if it does not
 	}
 	l.follow(ctx, decisions)
 	l.closeGone(ctx, o.View)
@@ -205,7 +205,7 @@ func (l *Loop) turn(ctx context.Context) time.Time {
 }
 
 // observe gathers what there is to know. What cannot be known is left at its zero value, which closes guards. Before an
-// act the pauses are read afresh.
+// deletion the pauses are read afresh.
 func (l *Loop) observe(ctx context.Context, toAct bool) Observation {
 	l.faults = nil
 	o := Observation{Quorum: l.quorum, Refusals: l.refusals, NoCommands: l.Exec == nil}
@@ -299,7 +299,7 @@ func (l *Loop) logFaults() {
 // publish makes the snapshot of this turn.
 func (l *Loop) publish(o Observation, decisions []Decision) {
 	s := Snapshot{
-		Broker: l.Broker, At: time.Now(), Policy: l.Policy, View: o.View, Acts: slices.Clone(l.state.Acts), Fault: strings.Join(l.faults, "; "),
+		Broker: l.Broker, At: time.Now(), Policy: l.Policy, View: o.View, Deletions: slices.Clone(l.state.Deletions), Fault: strings.Join(l.faults, "; "),
 		Nodes: make([]NodeSnapshot, 0, len(decisions)),
 	}
 	for _, p := range o.Pauses {
@@ -352,9 +352,9 @@ func (l *Loop) forget(v probe.View) {
 	maps.DeleteFunc(l.recent, func(name string, _ []probe.Result) bool { return !here[name] })
 	maps.DeleteFunc(l.last, func(name string, _ Decision) bool { return !here[name] })
 	maps.DeleteFunc(l.asked, func(key string, at time.Time) bool { return time.Since(at) > time.Hour })
-	if len(l.outcomes) > 2*len(l.state.Acts)+100 {
+	if len(l.outcomes) > 2*len(l.state.Deletions)+100 {
 		clear(l.outcomes)
-		for _, a := range l.state.Acts {
+		for _, a := range l.state.Deletions {
 			l.outcomes[a.ID] = a.Outcome
 		}
 	}

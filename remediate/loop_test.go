@@ -26,15 +26,15 @@ type fakeWorld struct {
 	reason    map[string]probe.Reason // of the next login, by UID; OK if absent
 	looks     map[string]probe.Reason // of maybe_stuck, by UID
 	incidents map[string]Incident
-	acts      []Act
+	deletions []Deletion
 	pauses    []Pause
 	loop      *Loop
 	warning   string // what each command says on standard error
 
 	// What fails, if not nil.
-	viewErr, saveIncidentErr, saveActsErr, actsErr, pausesErr, deleteErr error
+	viewErr, saveIncidentErr, saveDeletionsErr, deletionsErr, pausesErr, deleteErr error
 
-	slowSave time.Duration // how long writing down the acts takes
+	slowSave time.Duration // how long writing down the deletions takes
 
 	exec   func(n probe.Node, command string) (int, string)
 	onSave func(Incident)    // runs after an incident was saved
@@ -170,23 +170,23 @@ func (w *fakeWorld) Incidents(context.Context) ([]Incident, error) {
 	return all, nil
 }
 
-func (w *fakeWorld) SaveActs(_ context.Context, _ string, acts []Act) error {
+func (w *fakeWorld) SaveDeletions(_ context.Context, _ string, deletions []Deletion) error {
 	time.Sleep(w.slowSave) // whatever its context says
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.saveActsErr == nil {
-		w.acts = slices.Clone(acts)
-		for _, a := range acts[max(0, len(acts)-1):] {
-			w.note("act %s is %q", a.UID, a.Outcome)
+	if w.saveDeletionsErr == nil {
+		w.deletions = slices.Clone(deletions)
+		for _, a := range deletions[max(0, len(deletions)-1):] {
+			w.note("deletion %s is %q", a.UID, a.Outcome)
 		}
 	}
-	return w.saveActsErr
+	return w.saveDeletionsErr
 }
 
-func (w *fakeWorld) Acts(context.Context, string) ([]Act, error) {
+func (w *fakeWorld) Deletions(context.Context, string) ([]Deletion, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return slices.Clone(w.acts), w.actsErr
+	return slices.Clone(w.deletions), w.deletionsErr
 }
 
 func (w *fakeWorld) Pauses(context.Context) ([]Pause, error) { return w.pauses, w.pausesErr }
@@ -205,9 +205,9 @@ func (w *fakeWorld) LastLines(context.Context, probe.Node, int) ([]probe.LogLine
 	return []probe.LogLine{{At: time.Now(), Text: "accepting AMQP connection"}}, nil
 }
 
-func (w *fakeWorld) Turned(Snapshot) {}
-func (w *fakeWorld) Acted(a Act)     { w.mu.Lock(); w.note("acted on %s", a.UID); w.mu.Unlock() }
-func (w *fakeWorld) Settled(a Act) {
+func (w *fakeWorld) Turned(Snapshot)    {}
+func (w *fakeWorld) Deleted(a Deletion) { w.mu.Lock(); w.note("acted on %s", a.UID); w.mu.Unlock() }
+func (w *fakeWorld) Settled(a Deletion) {
 	w.mu.Lock()
 	w.note("settled %s: %s", a.UID, a.Outcome)
 	w.mu.Unlock()
@@ -298,13 +298,13 @@ func TestAStuckNodeIsDeletedOnceAndItsIncidentTellsTheStory(t *testing.T) {
 		if w.did("delete uid-of-rabbit-1 with grace 30s") != 1 || w.did("delete") != 1 {
 			t.Fatalf("the journal is %q, want one deletion", w.journal)
 		}
-		captured, intent := slices.Index(w.journal, "incident incident captured"), slices.Index(w.journal, `act uid-of-rabbit-1 is ""`)
+		captured, intent := slices.Index(w.journal, "incident incident captured"), slices.Index(w.journal, `deletion uid-of-rabbit-1 is ""`)
 		deleted, settled := slices.Index(w.journal, "delete uid-of-rabbit-1 with grace 30s"), slices.Index(w.journal, "settled uid-of-rabbit-1: recovered")
 		if captured < 0 || captured > intent || intent > deleted || deleted > settled {
 			t.Errorf("captured %d, intent %d, deleted %d, settled %d in %q: want that order", captured, intent, deleted, settled, w.journal)
 		}
 		c := w.onlyIncident(t)
-		if c.Outcome != string(Recovered) || c.Closed.IsZero() || c.Act.NewUID != "new" || c.Cluster == "" || c.Peer == "" ||
+		if c.Outcome != string(Recovered) || c.Closed.IsZero() || c.Deletion.NewUID != "new" || c.Cluster == "" || c.Peer == "" ||
 			len(c.Logs) == 0 || len(c.Results) == 0 || len(c.Missing) > 0 || len(c.Decision.Guards) != len(guards) {
 			t.Errorf("the incident is %+v", c)
 		}
@@ -316,7 +316,7 @@ func TestAStuckNodeIsDeletedOnceAndItsIncidentTellsTheStory(t *testing.T) {
 		if c.Decision.Phase != PhaseConfirmed || c.Decision.Action != Delete {
 			t.Errorf("the incident keeps the decision %+v, want the one that led to the deletion", c.Decision)
 		}
-		if s := w.loop.Snapshot(); len(s.Nodes) != 3 || s.Nodes[1].Decision.Phase != PhaseHealthy || len(s.Acts) != 1 || s.Fault != "" {
+		if s := w.loop.Snapshot(); len(s.Nodes) != 3 || s.Nodes[1].Decision.Phase != PhaseHealthy || len(s.Deletions) != 1 || s.Fault != "" {
 			t.Errorf("the snapshot is %+v", s)
 		}
 	})
@@ -328,14 +328,14 @@ func TestNothingIsDeletedWhenSomethingCannotBeWrittenOrRead(t *testing.T) {
 		"the incident": func(w *fakeWorld) { w.saveIncidentErr = broken },
 		"the incident, while that of a predecessor is open": func(w *fakeWorld) {
 			w.saveIncidentErr = broken
-			act := Act{ID: "old", Outcome: Escalated, Node: "rabbit-1", UID: "old"}
-			w.incidents["old"] = Incident{ID: "old", Broker: "rabbit", Node: "rabbit-1", UID: "old", Act: &act}
+			deletion := Deletion{ID: "old", Outcome: Escalated, Node: "rabbit-1", UID: "old"}
+			w.incidents["old"] = Incident{ID: "old", Broker: "rabbit", Node: "rabbit-1", UID: "old", Deletion: &deletion}
 		},
-		"the intent":        func(w *fakeWorld) { w.saveActsErr = broken },
-		"the earlier acts":  func(w *fakeWorld) { w.actsErr = broken },
-		"the pauses":        func(w *fakeWorld) { w.pausesErr = broken },
-		"the world":         func(w *fakeWorld) { w.viewErr = broken },
-		"the peers' quorum": func(w *fakeWorld) { w.exec = func(probe.Node, string) (int, string) { return 1, "?" } },
+		"the intent":            func(w *fakeWorld) { w.saveDeletionsErr = broken },
+		"the earlier deletions": func(w *fakeWorld) { w.deletionsErr = broken },
+		"the pauses":            func(w *fakeWorld) { w.pausesErr = broken },
+		"the world":             func(w *fakeWorld) { w.viewErr = broken },
+		"the peers' quorum":     func(w *fakeWorld) { w.exec = func(probe.Node, string) (int, string) { return 1, "?" } },
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -454,8 +454,8 @@ func TestNothingIsDeletedWhenWritingItDownTookTooLong(t *testing.T) {
 		w.play(t, 2*time.Minute, nil)
 		w.mu.Lock()
 		defer w.mu.Unlock()
-		if w.did("delete") != 0 || len(w.acts) == 0 || w.acts[0].Outcome != Void {
-			t.Errorf("acts are %+v, the journal is %q", w.acts, w.journal)
+		if w.did("delete") != 0 || len(w.deletions) == 0 || w.deletions[0].Outcome != Aborted {
+			t.Errorf("deletions are %+v, the journal is %q", w.deletions, w.journal)
 		}
 	})
 }
@@ -467,8 +467,8 @@ func TestANodeThatIsGoneOrChangedIsNotADeletion(t *testing.T) {
 			w.wedge()
 			w.deleteErr = fmt.Errorf("delete: %w", err)
 			w.play(t, 2*time.Minute, nil)
-			if w.did("acted") != 0 || len(w.acts) == 0 || w.acts[0].Outcome != Void {
-				t.Errorf("acts are %+v, the journal is %q", w.acts, w.journal)
+			if w.did("acted") != 0 || len(w.deletions) == 0 || w.deletions[0].Outcome != Aborted {
+				t.Errorf("deletions are %+v, the journal is %q", w.deletions, w.journal)
 			}
 		})
 	}
@@ -486,8 +486,8 @@ func TestADeleteThatFailsIsTriedAgainAfterAnHourAndAPersonIsToldWhy(t *testing.T
 		}
 		w.play(t, 40*time.Minute, nil) // another daemon: it knows what was written down
 		d = w.loop.Snapshot().Nodes[1].Decision
-		if w.did("delete") != 1 || w.acts[0].Outcome != Failed || w.did("settled uid-of-rabbit-1: failed") != 1 {
-			t.Errorf("acts are %+v, the journal is %q", w.acts, w.journal)
+		if w.did("delete") != 1 || w.deletions[0].Outcome != Failed || w.did("settled uid-of-rabbit-1: failed") != 1 {
+			t.Errorf("deletions are %+v, the journal is %q", w.deletions, w.journal)
 		}
 		if d.Phase != PhaseConfirmed || !slices.Equal(d.HeldBy(), []Guard{GuardStartupGrace}) || !strings.Contains(d.Reason, "forbidden") {
 			t.Errorf("later the node is %s: %s", d.Phase, d.Reason)
@@ -510,18 +510,18 @@ func TestADeletionThatIsNotKnownToBeAskedForAndLeavesTheNodeThereIsVoid(t *testi
 	synctest.Test(t, func(t *testing.T) {
 		w := newFakeWorld()
 		w.wedge()
-		w.acts = []Act{{ID: "c", Incident: "c", Broker: "rabbit", Node: "rabbit-1", UID: "uid-of-rabbit-1", At: time.Now().Add(-time.Second)}}
+		w.deletions = []Deletion{{ID: "c", Incident: "c", Broker: "rabbit", Node: "rabbit-1", UID: "uid-of-rabbit-1", At: time.Now().Add(-time.Second)}}
 		w.incidents["c"] = Incident{ID: "c", Broker: "rabbit", Node: "rabbit-1", UID: "uid-of-rabbit-1"} // it ended before it could say more
 		w.play(t, time.Minute, nil)
 		if d := w.loop.Snapshot().Nodes[1].Decision; d.Phase != PhaseDeletionUnconfirmed || strings.Contains(d.Reason, "deleted;") {
 			t.Errorf("the node is %s: %s", d.Phase, d.Reason)
 		}
 		w.play(t, 10*time.Minute, nil)
-		if w.did("delete") != 1 || w.did("settled uid-of-rabbit-1: void") != 1 || w.did("settled uid-of-rabbit-1: recovered") != 1 {
-			t.Errorf("acts are %+v, the journal is %q", w.acts, w.journal)
+		if w.did("delete") != 1 || w.did("settled uid-of-rabbit-1: aborted") != 1 || w.did("settled uid-of-rabbit-1: recovered") != 1 {
+			t.Errorf("deletions are %+v, the journal is %q", w.deletions, w.journal)
 		}
 		for _, c := range w.incidents {
-			if c.Closed.IsZero() || c.Act == nil {
+			if c.Closed.IsZero() || c.Deletion == nil {
 				t.Errorf("the incident is %+v", c)
 			}
 		}
@@ -529,7 +529,7 @@ func TestADeletionThatIsNotKnownToBeAskedForAndLeavesTheNodeThereIsVoid(t *testi
 }
 
 func TestAnIncidentWhoseNodeIsGoneForGoodIsClosed(t *testing.T) {
-	for name, act := range map[string]*Act{
+	for name, deletion := range map[string]*Deletion{
 		"nothing was done":           nil,
 		"its deletion was escalated": {ID: "a", Incident: "c", Broker: "rabbit", Node: "rabbit-3", UID: "u", Outcome: Escalated},
 		"its deletion is under way":  {ID: "a", Incident: "c", Broker: "rabbit", Node: "rabbit-3", UID: "u", Accepted: time.Now()},
@@ -538,21 +538,21 @@ func TestAnIncidentWhoseNodeIsGoneForGoodIsClosed(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := newFakeWorld()
 				c := Incident{ID: "c", Broker: "rabbit", Node: "rabbit-3", UID: "u"}
-				if act != nil {
-					act.At = time.Now()
-					w.acts, c.Act = []Act{*act}, act
+				if deletion != nil {
+					deletion.At = time.Now()
+					w.deletions, c.Deletion = []Deletion{*deletion}, deletion
 				}
 				w.incidents["c"] = c
 				w.play(t, 9*time.Minute, nil)
-				if c := w.onlyIncident(t); act == nil && !c.Closed.IsZero() {
+				if c := w.onlyIncident(t); deletion == nil && !c.Closed.IsZero() {
 					t.Errorf("closed within the settle time, in which a pod may be recreated: %+v", c)
 				}
 				w.play(t, 11*time.Minute, nil)
-				if c := w.onlyIncident(t); c.Closed.IsZero() || !strings.HasPrefix(c.Outcome, "gone") {
+				if c := w.onlyIncident(t); c.Closed.IsZero() || !strings.HasPrefix(c.Outcome, "removed") {
 					t.Errorf("the incident is %+v", c)
 				}
-				if act != nil && (w.acts[0].Outcome != Gone || slices.Contains(w.loop.Snapshot().Nodes[0].Decision.Closed(), GuardInFlight)) {
-					t.Errorf("the act is %+v", w.acts[0])
+				if deletion != nil && (w.deletions[0].Outcome != Removed || slices.Contains(w.loop.Snapshot().Nodes[0].Decision.Closed(), GuardInFlight)) {
+					t.Errorf("the deletion is %+v", w.deletions[0])
 				}
 			})
 		})
@@ -594,14 +594,14 @@ func TestWhatCouldNotBeWrittenIsWrittenLater(t *testing.T) {
 		broken := errors.New("disk full")
 		w.play(t, 10*time.Minute, func(since time.Duration) {
 			if w.did("acted") == 1 && since < 5*time.Minute {
-				w.saveActsErr, w.saveIncidentErr = broken, broken // from just after the delete on
+				w.saveDeletionsErr, w.saveIncidentErr = broken, broken // from just after the delete on
 			}
 			if since == 5*time.Minute {
-				w.saveActsErr, w.saveIncidentErr = nil, nil
+				w.saveDeletionsErr, w.saveIncidentErr = nil, nil
 			}
 		})
-		if w.did("delete") != 1 || len(w.acts) != 1 || w.acts[0].Outcome != Recovered || w.loop.Snapshot().Fault != "" {
-			t.Errorf("acts are %+v, the journal is %q", w.acts, w.journal)
+		if w.did("delete") != 1 || len(w.deletions) != 1 || w.deletions[0].Outcome != Recovered || w.loop.Snapshot().Fault != "" {
+			t.Errorf("deletions are %+v, the journal is %q", w.deletions, w.journal)
 		}
 		if c := w.onlyIncident(t); c.Outcome != string(Recovered) || c.Closed.IsZero() {
 			t.Errorf("the incident is %+v", c)
@@ -613,16 +613,16 @@ func TestAnIntentOfAPredecessorIsSettledAndNotRepeated(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newFakeWorld()
 		w.wedge()
-		w.acts = []Act{{ID: "c", Incident: "c", Broker: "rabbit", Node: "rabbit-1", UID: "uid-of-rabbit-1", At: time.Now().Add(-time.Second)}}
-		w.incidents["c"] = Incident{ID: "c", Broker: "rabbit", Node: "rabbit-1", UID: "uid-of-rabbit-1", Act: &w.acts[0]}
+		w.deletions = []Deletion{{ID: "c", Incident: "c", Broker: "rabbit", Node: "rabbit-1", UID: "uid-of-rabbit-1", At: time.Now().Add(-time.Second)}}
+		w.incidents["c"] = Incident{ID: "c", Broker: "rabbit", Node: "rabbit-1", UID: "uid-of-rabbit-1", Deletion: &w.deletions[0]}
 		w.play(t, 5*time.Minute, func(since time.Duration) {
 			w.nodes[1].Terminating = probe.AnswerTo(since < 3*time.Minute)
 			if since == 3*time.Minute {
 				w.nodes[1].UID = "new"
 			}
 		})
-		if w.did("delete") != 0 || w.did("settled uid-of-rabbit-1: recovered") != 1 || w.acts[0].Outcome != Recovered {
-			t.Errorf("acts are %+v, the journal is %q", w.acts, w.journal)
+		if w.did("delete") != 0 || w.did("settled uid-of-rabbit-1: recovered") != 1 || w.deletions[0].Outcome != Recovered {
+			t.Errorf("deletions are %+v, the journal is %q", w.deletions, w.journal)
 		}
 		if c := w.onlyIncident(t); c.Outcome != string(Recovered) {
 			t.Errorf("the incident is %+v", c)

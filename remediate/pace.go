@@ -60,7 +60,7 @@ func (n NodeState) compared(ev Evidence) time.Time {
 
 // awaitsTrip says whether a round trip is what will show that d's node is cured.
 func (l *Loop) awaitsTrip(d Decision) bool {
-	return slices.ContainsFunc(l.state.Acts, func(a Act) bool {
+	return slices.ContainsFunc(l.state.Deletions, func(a Deletion) bool {
 		return a.Node == d.Node && a.Probe == probe.Roundtrip && (a.Outcome == Pending || a.Outcome == Escalated)
 	})
 }

@@ -38,7 +38,7 @@ const (
 var phases = []struct {
 	phase Phase
 	tone  Tone
-	event string // the reason of the Event that tells of it; "": none, for Acted tells of that
+	event string // the reason of the Event that tells of it; "": none, for Deleted tells of that
 	pace  probe.Pace
 	is    string // how a node in it is, after "it "
 }{

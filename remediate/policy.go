@@ -61,7 +61,7 @@ type Policy struct {
 	Evidence time.Duration
 
 	StartupAllowance time.Duration // a node younger than this is never deleted
-	Cooldown         time.Duration // after an act on the broker has settled
+	Cooldown         time.Duration // after a deletion on the broker has settled
 	Settle           time.Duration // for the new node to accept logins; then a person is asked for
 	Grace            time.Duration // for the node to stop by itself
 

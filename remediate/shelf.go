@@ -16,7 +16,7 @@ import (
 // The kinds of documents that a Shelf keeps. There is one document of the last kind, by the same name.
 const (
 	kindIncidents = "incidents" // one for each incident, by its ID
-	kindActs      = "acts"      // one for each broker, by its name
+	kindDeletions = "deletions" // one for each broker, by its name
 	kindPauses    = "pauses"    // written by people, and by Pauses for them
 )
 
@@ -38,7 +38,7 @@ type Shelf interface {
 // keptIncidents is how many incidents are kept; the oldest closed ones go first.
 const keptIncidents = 200
 
-// Documents is the Store on a Shelf: each incident, and the acts upon each broker, are a document in JSON. It is safe for
+// Documents is the Store on a Shelf: each incident, and the deletions upon each broker, are a document in JSON. It is safe for
 // concurrent use.
 type Documents struct {
 	shelf Shelf
@@ -164,25 +164,25 @@ func readIncident(id string, data []byte, err error) (c Incident, _ error) {
 	return c, nil
 }
 
-// SaveActs writes the acts upon broker.
-func (d *Documents) SaveActs(ctx context.Context, broker string, acts []Act) error {
-	data, err := document(acts)
+// SaveDeletions writes the deletions upon broker.
+func (d *Documents) SaveDeletions(ctx context.Context, broker string, deletions []Deletion) error {
+	data, err := document(deletions)
 	if err == nil && len(data) > maxDocument {
 		err = fmt.Errorf("they are %d bytes, %d are allowed", len(data), maxDocument)
 	}
 	if err == nil {
-		err = d.shelf.Put(ctx, kindActs, broker, data)
+		err = d.shelf.Put(ctx, kindDeletions, broker, data)
 	}
 	if err != nil {
-		return fmt.Errorf("write the acts upon %s: %w", broker, err)
+		return fmt.Errorf("write the deletions upon %s: %w", broker, err)
 	}
 	return nil
 }
 
-// Acts gives the acts upon broker; none if none were ever saved.
-func (d *Documents) Acts(ctx context.Context, broker string) (acts []Act, err error) {
-	err = d.one(ctx, kindActs, broker, &acts)
-	return acts, err
+// Deletions gives the deletions upon broker; none if none were ever saved.
+func (d *Documents) Deletions(ctx context.Context, broker string) (deletions []Deletion, err error) {
+	err = d.one(ctx, kindDeletions, broker, &deletions)
+	return deletions, err
 }
 
 // Pauses gives the pauses that somebody wrote down; none if nobody did.
@@ -210,7 +210,7 @@ func (d *Documents) RecentPauses(ctx context.Context, within time.Duration) ([]P
 }
 
 // one reads a single document into v, if it is there. It reads no other: what this Shelf has given counts as seen, and a
-// loop must not write over what another loop has seen of its acts.
+// loop must not write over what another loop has seen of its deletions.
 func (d *Documents) one(ctx context.Context, kind, name string, v any) error {
 	data, there, err := d.shelf.One(ctx, kind, name)
 	if err == nil && there {

@@ -18,7 +18,7 @@ import (
 // hugeIncident has more of everything than fits.
 func hugeIncident() Incident {
 	long := strings.Repeat("x", 10_000)
-	c := Incident{ID: "huge", Broker: "b", Node: "n", UID: "u", Opened: epoch, Decision: Decision{Reason: "confirmed"}, Cluster: long, Act: &Act{ID: "a"}}
+	c := Incident{ID: "huge", Broker: "b", Node: "n", UID: "u", Opened: epoch, Decision: Decision{Reason: "confirmed"}, Cluster: long, Deletion: &Deletion{ID: "a"}}
 	for i := range keptResults {
 		p := &probe.Processes{Suspicious: i}
 		for range 20 {
@@ -54,7 +54,7 @@ func TestAnIncidentThatIsTooLargeIsShortenedAndSaysSo(t *testing.T) {
 		t.Errorf("it is %d bytes: %v", len(data), err)
 	}
 	last := got.Results[len(got.Results)-1]
-	if got.Act == nil || got.Decision.Reason == "" || last.Processes.Suspicious != keptResults-1 || len(last.Processes.Top) == 0 ||
+	if got.Deletion == nil || got.Decision.Reason == "" || last.Processes.Suspicious != keptResults-1 || len(last.Processes.Top) == 0 ||
 		!strings.HasPrefix(got.Events[0].Text, "0 ") || !strings.HasPrefix(got.Logs[len(got.Logs)-1].Text, "49") {
 		t.Errorf("what a person needs is gone: %.2000s", text(got))
 	}
@@ -122,10 +122,10 @@ func TestWhatIsAskedForOftenIsReadOnceInAWhile(t *testing.T) {
 	})
 }
 
-func TestActsThatDoNotFitAreRefused(t *testing.T) {
+func TestDeletionsThatDoNotFitAreRefused(t *testing.T) {
 	d := newDirStore(t, t.TempDir())
-	acts := []Act{{ID: "a", Why: strings.Repeat("x", maxDocument)}}
-	if err := d.SaveActs(t.Context(), "b", acts); err == nil || !strings.Contains(err.Error(), "bytes") {
+	deletions := []Deletion{{ID: "a", Why: strings.Repeat("x", maxDocument)}}
+	if err := d.SaveDeletions(t.Context(), "b", deletions); err == nil || !strings.Contains(err.Error(), "bytes") {
 		t.Errorf("the error is %v", err)
 	}
 }
@@ -153,22 +153,22 @@ func TestTheLayoutOfADirIsWhatTheDocumentationSays(t *testing.T) {
 	}
 }
 
-func TestReadingTheActsUponOneBrokerTellsNothingOfThoseUponAnother(t *testing.T) {
+func TestReadingTheDeletionsUponOneBrokerTellsNothingOfThoseUponAnother(t *testing.T) {
 	w := &realm{docs: map[string]paper{}}
 	mine := NewStore(&replica{realm: w, name: "a", seen: map[string]int{}})
 	theirs := NewStore(&replica{realm: w, name: "b", seen: map[string]int{}})
 	for _, d := range []*Documents{mine, theirs} {
-		if acts, err := d.Acts(t.Context(), "one"); err != nil || len(acts) != 0 {
-			t.Fatal(acts, err)
+		if deletions, err := d.Deletions(t.Context(), "one"); err != nil || len(deletions) != 0 {
+			t.Fatal(deletions, err)
 		}
 	}
-	if err := theirs.SaveActs(t.Context(), "one", []Act{{ID: "theirs"}}); err != nil {
+	if err := theirs.SaveDeletions(t.Context(), "one", []Deletion{{ID: "theirs"}}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := mine.Acts(t.Context(), "two"); err != nil { // the loop of another broker does
+	if _, err := mine.Deletions(t.Context(), "two"); err != nil { // the loop of another broker does
 		t.Fatal(err)
 	}
-	if err := mine.SaveActs(t.Context(), "one", []Act{{ID: "mine"}}); !isConflict(err) {
+	if err := mine.SaveDeletions(t.Context(), "one", []Deletion{{ID: "mine"}}); !isConflict(err) {
 		t.Errorf("wrote over an intent that was never read: %v", err)
 	}
 }
@@ -259,7 +259,7 @@ func TestAThousandLoopsThatWantThePausesShareOneRead(t *testing.T) {
 			t.Errorf("%d reads, the last after two seconds more", n)
 		}
 		if _, err := d.Pauses(t.Context()); err != nil || shelf.reads.Load() != 3 {
-			t.Errorf("before an act they are read afresh: %d reads, %v", shelf.reads.Load(), err)
+			t.Errorf("before a deletion they are read afresh: %d reads, %v", shelf.reads.Load(), err)
 		}
 
 		time.Sleep(3 * time.Second)

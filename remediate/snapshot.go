@@ -9,14 +9,14 @@ import (
 
 // Snapshot is what a Loop knew of its broker at its last turn. It shares nothing with the loop, and is for reading.
 type Snapshot struct {
-	Broker string         `json:"broker"`
-	At     time.Time      `json:"at"` // of the turn; zero: there was none yet
-	Policy Policy         `json:"-"`
-	View   probe.View     `json:"-"`
-	Nodes  []NodeSnapshot `json:"nodes"` // by name
-	Acts   []Act          `json:"acts"`
-	Pauses []Pause        `json:"pauses"` // that concern this broker, or one that is not known, and have not ended
-	Fault  string         `json:"fault,omitempty"`
+	Broker    string         `json:"broker"`
+	At        time.Time      `json:"at"` // of the turn; zero: there was none yet
+	Policy    Policy         `json:"-"`
+	View      probe.View     `json:"-"`
+	Nodes     []NodeSnapshot `json:"nodes"` // by name
+	Deletions []Deletion     `json:"deletions"`
+	Pauses    []Pause        `json:"pauses"` // that concern this broker, or one that is not known, and have not ended
+	Fault     string         `json:"fault,omitempty"`
 }
 
 // NodeSnapshot is one node in a Snapshot.
@@ -34,17 +34,17 @@ type Store interface {
 	SaveIncident(ctx context.Context, c Incident) error
 	// Incidents gives the incidents that are kept, newest first.
 	Incidents(ctx context.Context) ([]Incident, error)
-	// SaveActs writes the acts upon broker, over the earlier ones.
-	SaveActs(ctx context.Context, broker string, acts []Act) error
-	// Acts gives the acts upon broker, oldest first.
-	Acts(ctx context.Context, broker string) ([]Act, error)
+	// SaveDeletions writes the deletions upon broker, over the earlier ones.
+	SaveDeletions(ctx context.Context, broker string, deletions []Deletion) error
+	// Deletions gives the deletions upon broker, oldest first.
+	Deletions(ctx context.Context, broker string) ([]Deletion, error)
 	// Pauses gives the pauses that were saved.
 	Pauses(ctx context.Context) ([]Pause, error)
 }
 
 // Recorder is told what a Loop does. Package metrics has one.
 type Recorder interface {
-	Turned(s Snapshot) // after each turn
-	Acted(a Act)       // a node was deleted
-	Settled(a Act)     // what became of it is known
+	Turned(s Snapshot)  // after each turn
+	Deleted(a Deletion) // a node was deleted
+	Settled(a Deletion) // what became of it is known
 }

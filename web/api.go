@@ -18,16 +18,16 @@ type Brokers struct {
 
 // Broker is one broker, and in Brokers as well as the answer to /api/v1/brokers/{broker}.
 type Broker struct {
-	Broker   string            `json:"broker"`
-	Mode     remediate.Mode    `json:"mode"`           // observe or remediate
-	At       time.Time         `json:"at,omitzero"`    // of the loop's last turn, which this is the state of
-	Stale    bool              `json:"stale"`          // that turn is too long ago, or there was none
-	Fault    string            `json:"fault,omitzero"` // what went wrong in that turn
-	Leading  probe.Answer      `json:"leading"`        // does the replica that answers lead, so that it may act?
-	Expected int               `json:"expected"`       // how many nodes there should be; 0: cannot tell
-	Nodes    []NodeLine        `json:"nodes"`          // by name
-	Acts     []remediate.Act   `json:"acts"`           // the deletions that still count, oldest first
-	Pauses   []remediate.Pause `json:"pauses"`         // that hold for this broker and have not ended
+	Broker    string               `json:"broker"`
+	Mode      remediate.Mode       `json:"mode"`           // observe or remediate
+	At        time.Time            `json:"at,omitzero"`    // of the loop's last turn, which this is the state of
+	Stale     bool                 `json:"stale"`          // that turn is too long ago, or there was none
+	Fault     string               `json:"fault,omitzero"` // what went wrong in that turn
+	Leading   probe.Answer         `json:"leading"`        // does the replica that answers lead, so that it may act?
+	Expected  int                  `json:"expected"`       // how many nodes there should be; 0: cannot tell
+	Nodes     []NodeLine           `json:"nodes"`          // by name
+	Deletions []remediate.Deletion `json:"deletions"`      // the deletions that still count, oldest first
+	Pauses    []remediate.Pause    `json:"pauses"`         // that hold for this broker and have not ended
 }
 
 // NodeLine is one node in a Broker.
@@ -183,7 +183,7 @@ func (o Options) findToRead(r *http.Request) (remediate.Snapshot, error) {
 func (o Options) brokerOf(s remediate.Snapshot, now time.Time) Broker {
 	b := Broker{
 		Broker: s.Broker, Mode: s.Policy.Mode, At: s.At, Stale: o.stale(s, now), Fault: s.Fault, Leading: s.View.Leading, Expected: s.View.Expected,
-		Nodes: []NodeLine{}, Acts: orEmpty(s.Acts), Pauses: orEmpty(s.Pauses),
+		Nodes: []NodeLine{}, Deletions: orEmpty(s.Deletions), Pauses: orEmpty(s.Pauses),
 	}
 	for _, n := range s.Nodes {
 		b.Nodes = append(b.Nodes, NodeLine{

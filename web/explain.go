@@ -168,7 +168,7 @@ func allUnasked(guards []remediate.GuardState) bool {
 
 // settles says when the deletion of node that is under way is given up.
 func settles(s remediate.Snapshot, node string) time.Time {
-	for _, a := range s.Acts {
+	for _, a := range s.Deletions {
 		if a.Node == node && a.Outcome == remediate.Pending {
 			return a.At.Add(s.Policy.Settle)
 		}

@@ -32,7 +32,7 @@ func TestWhatComesNext(t *testing.T) {
 	soon, later := noon.Add(time.Minute), noon.Add(time.Hour)
 	for name, c := range map[string]struct {
 		d    remediate.Decision
-		acts []remediate.Act
+		acts []remediate.Deletion
 		want Next
 	}{
 		"a first stuck login": {
@@ -71,14 +71,14 @@ func TestWhatComesNext(t *testing.T) {
 		},
 		"deleted": {
 			d:    remediate.Decision{Node: "mq-1", Phase: remediate.PhaseRecovering},
-			acts: []remediate.Act{{Node: "mq-0", At: later}, {Node: "mq-1", At: noon.Add(-time.Hour), Outcome: remediate.Recovered}, {Node: "mq-1", At: noon}},
+			acts: []remediate.Deletion{{Node: "mq-0", At: later}, {Node: "mq-1", At: noon.Add(-time.Hour), Outcome: remediate.Recovered}, {Node: "mq-1", At: noon}},
 			want: Next{
 				What: "its successor is awaited; if what failed does not succeed there in time, a person is asked for", Settle: noon.Add(policy.Settle),
 			},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if got := next(remediate.Snapshot{Policy: policy, Acts: c.acts}, c.d); got != c.want {
+			if got := next(remediate.Snapshot{Policy: policy, Deletions: c.acts}, c.d); got != c.want {
 				t.Errorf("got  %+v\nwant %+v", got, c.want)
 			}
 		})
@@ -163,9 +163,9 @@ func TestWhatComesNextNamesWhatHoldsItBackAndWhatMustSucceed(t *testing.T) {
 	if n := next(remediate.Snapshot{Policy: policy}, d); strings.Contains(n.What, "alarm") {
 		t.Errorf("nothing has been asked: %q", n.What)
 	}
-	acts := []remediate.Act{{Node: "mq-1", At: noon, Probe: probe.Roundtrip}}
+	deletions := []remediate.Deletion{{Node: "mq-1", At: noon, Probe: probe.Roundtrip}}
 	d = remediate.Decision{Node: "mq-1", Phase: remediate.PhaseRecovering}
-	if n := next(remediate.Snapshot{Policy: policy, Acts: acts}, d); strings.Contains(n.What, "accept logins") {
+	if n := next(remediate.Snapshot{Policy: policy, Deletions: deletions}, d); strings.Contains(n.What, "accept logins") {
 		t.Errorf("a deletion for round trips: %q", n.What)
 	}
 	d = remediate.Decision{Node: "mq-1", Phase: remediate.PhaseConfirmed, Action: remediate.Delete, Evidence: remediate.Evidence{Kind: probe.Roundtrip}}

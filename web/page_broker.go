@@ -110,7 +110,7 @@ type nodeData struct {
 	Node
 
 	Headline  headline
-	Act       time.Time // see earliest
+	NotBefore time.Time // see earliest
 	Incidents []IncidentLine
 	App       bool // nobody logs in to it
 	Spark     spark
@@ -132,7 +132,7 @@ func (p pages) nodePage(r *http.Request) (view, error) {
 	}
 	line := p.brokerOf(s, time.Now()).Nodes[i]
 	d := nodeData{
-		Node: n, Act: earliest(s.Policy, s.Nodes[i].Decision), App: s.Policy.App, Spark: sparkOf(p.Pulse.beats(s.Broker, n.Name)), Actions: p.actions(r, "node"),
+		Node: n, NotBefore: earliest(s.Policy, s.Nodes[i].Decision), App: s.Policy.App, Spark: sparkOf(p.Pulse.beats(s.Broker, n.Name)), Actions: p.actions(r, "node"),
 		Headline: headline{line.Node + " of " + s.Broker + ": " + sentenceOf(&line) + ".", string(line.Phase.Tone())},
 	}
 	if n.Stale {

@@ -52,7 +52,7 @@ func (p pages) incidentPage(r *http.Request) (view, error) {
 func storyOf(c remediate.Incident) headline {
 	who := c.Node + " of " + c.Broker
 	act, byHand := "was deleted", false
-	if c.Act != nil && c.Act.ByHand != nil {
+	if c.Deletion != nil && c.Deletion.ByHand != nil {
 		act, byHand = "was deleted by hand", true
 	}
 	switch outcome := c.Outcome; {
@@ -66,7 +66,7 @@ func storyOf(c remediate.Incident) headline {
 		return headline{who + " was to be deleted, and is still there: a person must look.", "bad"}
 	case outcome != "":
 		return headline{fmt.Sprintf("The incident of %s is closed: %s.", who, outcome), "unsure"}
-	case c.Act != nil:
+	case c.Deletion != nil:
 		return headline{who + " " + act + ", and its successor is awaited.", "busy"}
 	}
 	return headline{who + " is stuck, and has not been deleted: " + c.Decision.Reason + ".", "bad"}

@@ -73,11 +73,11 @@ func (p *Pulse) Turned(s remediate.Snapshot) {
 	p.tell(ofBroker(s.Broker))
 }
 
-// Acted implements remediate.Recorder: the turn that follows tells.
-func (*Pulse) Acted(remediate.Act) {}
+// Deleted implements remediate.Recorder: the turn that follows tells.
+func (*Pulse) Deleted(remediate.Deletion) {}
 
 // Settled implements remediate.Recorder: the turn that follows tells.
-func (*Pulse) Settled(remediate.Act) {}
+func (*Pulse) Settled(remediate.Deletion) {}
 
 // OperationChanged tells that an operation has changed.
 func (p *Pulse) OperationChanged(op release.Operation) {

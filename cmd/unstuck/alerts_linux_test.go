@@ -127,8 +127,8 @@ func TestARealPrometheusAndAlertmanagerTellOfAStuckNodeAndOfADeadDaemon(t *testi
 func prepareSamples(t *testing.T, d *daemon) {
 	t.Helper()
 	at := time.Now().Add(-3 * time.Hour)
-	past := remediate.Act{ID: "past", Broker: "lab", Node: "rabbit-0", UID: "past", At: at, Accepted: at, Outcome: remediate.Recovered, Settled: at.Add(time.Minute)}
-	if err := d.store.SaveActs(t.Context(), "lab", []remediate.Act{past}); err != nil {
+	past := remediate.Deletion{ID: "past", Broker: "lab", Node: "rabbit-0", UID: "past", At: at, Accepted: at, Outcome: remediate.Recovered, Settled: at.Add(time.Minute)}
+	if err := d.store.SaveDeletions(t.Context(), "lab", []remediate.Deletion{past}); err != nil {
 		t.Fatal(err)
 	}
 	for _, kind := range []probe.Kind{probe.Login, probe.MaybeStuck} {
@@ -145,9 +145,9 @@ func prepareSamples(t *testing.T, d *daemon) {
 // giveSamples counts a deletion and a deploy, after they have been seen at zero, and takes a permission away.
 func giveSamples(d *daemon) {
 	at := time.Now()
-	act := remediate.Act{ID: "sample", Broker: "lab", Node: "rabbit-0", UID: "sample", At: at, Outcome: remediate.Recovered, Settled: at.Add(time.Minute)}
-	d.metrics.Acted(act)
-	d.metrics.Settled(act)
+	deletion := remediate.Deletion{ID: "sample", Broker: "lab", Node: "rabbit-0", UID: "sample", At: at, Outcome: remediate.Recovered, Settled: at.Add(time.Minute)}
+	d.metrics.Deleted(deletion)
+	d.metrics.Settled(deletion)
 	d.metrics.PermissionsMissing([]metrics.Permission{{Verb: "delete", Resource: "pods", Namespace: "production"}})
 	d.metrics.OperationChanged(release.Operation{ID: "1", Kind: release.Deploy, Environment: "production", Phase: release.Succeeded, Created: at, Ended: at})
 }

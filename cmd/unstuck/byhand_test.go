@@ -152,8 +152,8 @@ func TestWithoutTheRightToDeleteNothingIsBegun(t *testing.T) {
 				t.Errorf("dry run %t, and nobody can tell: %v", dry, err)
 			}
 		}
-		if acts := h.brokers[0].loop.Snapshot().Acts; len(w.gone()) > 0 || len(acts) > 0 {
-			t.Errorf("deleted %q, acts %+v", w.gone(), acts)
+		if deletions := h.brokers[0].loop.Snapshot().Deletions; len(w.gone()) > 0 || len(deletions) > 0 {
+			t.Errorf("deleted %q, deletions %+v", w.gone(), deletions)
 		}
 	})
 }

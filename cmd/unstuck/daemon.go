@@ -49,7 +49,7 @@ type daemon struct {
 
 	// around, if not nil, runs as long as anything else does: it begins before, and ends after.
 	around func(context.Context) error
-	// recorder, if not nil, is told of every turn and act, besides the metrics.
+	// recorder, if not nil, is told of every turn and deletion, besides the metrics.
 	recorder remediate.Recorder
 	// observer, if not nil, is told of everything besides the metrics. The demo shows it.
 	observer observer
@@ -264,13 +264,13 @@ func (rs recorders) Turned(s remediate.Snapshot) {
 	}
 }
 
-func (rs recorders) Acted(a remediate.Act) {
+func (rs recorders) Deleted(a remediate.Deletion) {
 	for _, r := range rs {
-		r.Acted(a)
+		r.Deleted(a)
 	}
 }
 
-func (rs recorders) Settled(a remediate.Act) {
+func (rs recorders) Settled(a remediate.Deletion) {
 	for _, r := range rs {
 		r.Settled(a)
 	}

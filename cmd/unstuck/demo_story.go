@@ -15,13 +15,13 @@ import (
 type story struct {
 	screen *screen
 
-	mu      sync.Mutex
-	changed chan struct{} // closed and replaced whenever something happens
-	broken  time.Time     // when the node was broken
-	last    map[string]remediate.Decision
-	snap    remediate.Snapshot
-	steps   []step
-	act     *remediate.Act // the one that is settled
+	mu       sync.Mutex
+	changed  chan struct{} // closed and replaced whenever something happens
+	broken   time.Time     // when the node was broken
+	last     map[string]remediate.Decision
+	snap     remediate.Snapshot
+	steps    []step
+	deletion *remediate.Deletion // the one that is settled
 }
 
 // step is something that happened, once.
@@ -67,7 +67,7 @@ func (t *story) allHealthy() bool {
 	return len(t.snap.Nodes) > 0
 }
 
-func (t *story) isSettled() bool { return t.act != nil }
+func (t *story) isSettled() bool { return t.deletion != nil }
 
 // note notes a step the first time that it comes, once the node is broken.
 func (t *story) note(name string, at time.Time) bool {
@@ -114,8 +114,8 @@ func (t *story) Turned(s remediate.Snapshot) {
 	t.changed = make(chan struct{})
 }
 
-// Acted shows a deletion.
-func (t *story) Acted(a remediate.Act) {
+// Deleted shows a deletion.
+func (t *story) Deleted(a remediate.Deletion) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.note("incident captured, decided again, intent written", a.At)
@@ -125,10 +125,10 @@ func (t *story) Acted(a remediate.Act) {
 }
 
 // Settled shows what became of a deletion.
-func (t *story) Settled(a remediate.Act) {
+func (t *story) Settled(a remediate.Deletion) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.act = &a
+	t.deletion = &a
 	t.note("the new node accepts logins", a.Settled)
 	if a.Outcome == remediate.Recovered {
 		t.screen.good("%s: %s (UID %s)", a.Node, a.Why, a.NewUID)

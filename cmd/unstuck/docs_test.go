@@ -121,8 +121,8 @@ func TestTheSampleInTheReadmeIsWhatTheDemoPrints(t *testing.T) {
 	s.ProbeDone(probe.Result{Node: "rabbit-1", Kind: probe.Login, Reason: probe.AwaitTune, Took: 4002 * time.Millisecond, Detail: "no answer in stage tune, 4.002s after connecting"})
 	s.ProbeDone(probe.Result{Node: "rabbit-1", Kind: probe.MaybeStuck, Reason: probe.ProcessesStuck, Took: 5620 * time.Millisecond, Detail: "1 connection hangs in its login with a message waiting"})
 	s.Turned(remediate.Snapshot{Nodes: []remediate.NodeSnapshot{{Decision: confirmedAtHalfPastOne(t)}}})
-	s.Acted(remediate.Act{Node: "rabbit-1", UID: "eb57e0bf-481c-22bb-eb08-0da76192dba2"})
-	s.Settled(remediate.Act{Node: "rabbit-1", NewUID: "82192559-145b-4570-2ee5-4e2886ba7fda", Outcome: remediate.Recovered, Why: "the new node accepts logins"})
+	s.Deleted(remediate.Deletion{Node: "rabbit-1", UID: "eb57e0bf-481c-22bb-eb08-0da76192dba2"})
+	s.Settled(remediate.Deletion{Node: "rabbit-1", NewUID: "82192559-145b-4570-2ee5-4e2886ba7fda", Outcome: remediate.Recovered, Why: "the new node accepts logins"})
 
 	_, sample, _ := strings.Cut(readText(t, projectRoot+"/README.md"), "make demo ARGS=--keep")
 	_, sample, _ = strings.Cut(sample, "```\n")

@@ -51,26 +51,26 @@ func (e *events) Turned(s remediate.Snapshot) {
 	e.last[s.Broker] = now
 }
 
-// Acted tells of a deletion.
-func (e *events) Acted(a remediate.Act) {
-	e.event(actNode(a), true, "Deleted", fmt.Sprintf("deleted by Unstuck, incident %s: %s", a.Incident, a.Why))
+// Deleted tells of a deletion.
+func (e *events) Deleted(a remediate.Deletion) {
+	e.event(deletionNode(a), true, "Deleted", fmt.Sprintf("deleted by Unstuck, incident %s: %s", a.Incident, a.Why))
 }
 
 // Settled tells what became of a deletion. That one did not help is a phase, of which Turned tells.
-func (e *events) Settled(a remediate.Act) {
+func (e *events) Settled(a remediate.Deletion) {
 	switch a.Outcome {
 	case remediate.Recovered:
-		n := actNode(a)
+		n := deletionNode(a)
 		if a.NewUID != "" {
 			n.Name, n.UID = cmp.Or(a.NewNode, a.Node), a.NewUID
 		}
 		e.event(n, false, "Recovered", fmt.Sprintf("incident %s: %s", a.Incident, a.Why))
-	case remediate.Void:
-		e.event(actNode(a), false, "NotDeleted", fmt.Sprintf("incident %s: %s", a.Incident, a.Why))
-	case remediate.Pending, remediate.Escalated, remediate.Failed, remediate.Gone:
+	case remediate.Aborted:
+		e.event(deletionNode(a), false, "NotDeleted", fmt.Sprintf("incident %s: %s", a.Incident, a.Why))
+	case remediate.Pending, remediate.Escalated, remediate.Failed, remediate.Removed:
 	}
 }
 
-func actNode(a remediate.Act) probe.Node {
+func deletionNode(a remediate.Deletion) probe.Node {
 	return probe.Node{Broker: a.Broker, Name: a.Node, UID: a.UID}
 }

@@ -70,9 +70,9 @@ func TestEventsTellWhatChangedAndNothingTwice(t *testing.T) {
 
 func TestEventsTellOfADeletionAndOfItsOutcome(t *testing.T) {
 	e, heard := listening()
-	a := remediate.Act{Broker: "b", Node: "n", UID: "1", Incident: "c", Why: "stuck"}
-	e.Acted(a)
-	for _, outcome := range []remediate.Outcome{remediate.Recovered, remediate.Void, remediate.Escalated} {
+	a := remediate.Deletion{Broker: "b", Node: "n", UID: "1", Incident: "c", Why: "stuck"}
+	e.Deleted(a)
+	for _, outcome := range []remediate.Outcome{remediate.Recovered, remediate.Aborted, remediate.Escalated} {
 		a.Outcome, a.NewUID, a.Why = outcome, "2", "because"
 		e.Settled(a)
 	}

@@ -91,7 +91,7 @@ func runDaemon(ctx context.Context, c *config.Config, stderr io.Writer) error {
 	return err
 }
 
-// lockDir makes sure that no other daemon keeps its acts in the directory: two would not know of each other's. The
+// lockDir makes sure that no other daemon keeps its deletions in the directory: two would not know of each other's. The
 // lock ends with the process, however that ends.
 func lockDir(path string) (unlock func(), err error) {
 	f, err := os.OpenFile(filepath.Join(path, "lock"), os.O_RDWR|os.O_CREATE, 0o600)

@@ -492,7 +492,7 @@ func (s *soak) judge(ctx context.Context, res *soakResult, broken time.Time, bef
 		s.watch.during(ctx, soakPatience, s.recovered)
 		res.took = time.Since(broken)
 		if !s.watch.holds(s.recovered) {
-			res.lost = fmt.Sprintf("deleted %v, and it did not recover: %+v", deleted, s.watch.snap.Acts)
+			res.lost = fmt.Sprintf("deleted %v, and it did not recover: %+v", deleted, s.watch.snap.Deletions)
 		}
 	}
 	for _, d := range deleted {
@@ -516,8 +516,8 @@ func (s *soak) judge(ctx context.Context, res *soakResult, broken time.Time, bef
 
 // recovered says whether the latest deletion has helped, as the present daemon knows it.
 func (s *soak) recovered() bool {
-	acts := s.watch.snap.Acts
-	return len(acts) > 0 && acts[len(acts)-1].Outcome == remediate.Recovered
+	deletions := s.watch.snap.Deletions
+	return len(deletions) > 0 && deletions[len(deletions)-1].Outcome == remediate.Recovered
 }
 
 // untrue gives what the daemon says that is not so.

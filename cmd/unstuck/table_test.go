@@ -345,11 +345,11 @@ type tableWatch struct {
 	api    listeners
 	log    safeBuffer // everything, at level debug
 
-	mu      sync.Mutex
-	changed chan struct{}
-	results []probe.Result
-	snap    remediate.Snapshot
-	acts    []remediate.Act // as they are settled
+	mu        sync.Mutex
+	changed   chan struct{}
+	results   []probe.Result
+	snap      remediate.Snapshot
+	deletions []remediate.Deletion // as they are settled
 	// confirmed are the nodes that were ever confirmed as stuck, and the reason that was given.
 	confirmed map[string]string
 	acted     []time.Time
@@ -472,8 +472,12 @@ func (w *tableWatch) Turned(s remediate.Snapshot) {
 		}
 	})
 }
-func (w *tableWatch) Acted(remediate.Act)     { w.note(func() { w.acted = append(w.acted, time.Now()) }) }
-func (w *tableWatch) Settled(a remediate.Act) { w.note(func() { w.acts = append(w.acts, a) }) }
+func (w *tableWatch) Deleted(remediate.Deletion) {
+	w.note(func() { w.acted = append(w.acted, time.Now()) })
+}
+func (w *tableWatch) Settled(a remediate.Deletion) {
+	w.note(func() { w.deletions = append(w.deletions, a) })
+}
 
 // until waits until done says so, and fails the test with all that is known if it does not before ctx ends.
 func (w *tableWatch) until(ctx context.Context, what string, done func() bool) {
@@ -564,8 +568,8 @@ func (w *tableWatch) seen(kind probe.Kind, reason probe.Reason, stage probe.Stag
 }
 
 func (w *tableWatch) outcome() remediate.Outcome {
-	if len(w.acts) == 0 {
+	if len(w.deletions) == 0 {
 		return remediate.Pending
 	}
-	return slices.MaxFunc(w.acts, func(a, b remediate.Act) int { return a.Settled.Compare(b.Settled) }).Outcome
+	return slices.MaxFunc(w.deletions, func(a, b remediate.Deletion) int { return a.Settled.Compare(b.Settled) }).Outcome
 }

@@ -106,7 +106,7 @@ func (u *Unstuck) Remove(ctx context.Context) error {
 	return u.Forget(ctx)
 }
 
-// Forget removes all that Unstuck has written down: incidents, acts, pauses and the lease.
+// Forget removes all that Unstuck has written down: incidents, deletions, pauses and the lease.
 func (u *Unstuck) Forget(ctx context.Context) error {
 	maps := u.cluster.Kubernetes.CoreV1().ConfigMaps(u.Namespace)
 	leases := u.cluster.Kubernetes.CoordinationV1().Leases(u.Namespace)

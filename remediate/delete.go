@@ -18,11 +18,11 @@ const staleAfter = 10 * time.Second
 // errChanged is why nothing is deleted when the last look shows that the decision is another by now.
 var errChanged = errors.New("a last look changed the decision")
 
-// act deletes the node that d is about. The incident is stored first; then the world is looked at afresh, and the
+// deletion deletes the node that d is about. The incident is stored first; then the world is looked at afresh, and the
 // decision must still be the same; then the lock is taken and the intent written down, and only then the node is
 // deleted. The order is the one that d obeys, if any. It gives the decisions as they are afterwards, and why nothing was
 // deleted, or why it is not known whether it was.
-func (l *Loop) act(ctx context.Context, d Decision, decisions []Decision, order *Order) ([]Decision, error) {
+func (l *Loop) deleteNode(ctx context.Context, d Decision, decisions []Decision, order *Order) ([]Decision, error) {
 	if c := l.incidents[d.Node]; c == nil || c.UID != d.UID { // one that is open about a predecessor is not its incident
 		return hold(decisions, d.Node, errors.New("the incident could not be stored"))
 	}
@@ -44,20 +44,20 @@ func (l *Loop) act(ctx context.Context, d Decision, decisions []Decision, order 
 	l.publish(o, again) // people see why before it happens
 	node := o.View.Nodes[slices.IndexFunc(o.View.Nodes, func(n probe.Node) bool { return n.UID == d.UID })]
 
-	a := Act{ID: c.ID + "-" + strings.ToLower(rand.Text()[:4]), Broker: l.Broker, Node: d.Node, UID: d.UID, Incident: c.ID, Probe: d.Evidence.Kind, At: time.Now(), Why: d.Reason}
+	a := Deletion{ID: c.ID + "-" + strings.ToLower(rand.Text()[:4]), Broker: l.Broker, Node: d.Node, UID: d.UID, Incident: c.ID, Probe: d.Evidence.Kind, At: time.Now(), Why: d.Reason}
 	if order != nil {
 		a.ByHand = &ByHand{By: order.By, From: order.From, Reason: order.Reason, Override: d.overridden(*order)}
 	}
 	if err := l.lock(ctx, a); err != nil {
 		return locked(again, d.Node, err)
 	}
-	acts := append(slices.Clone(l.state.Acts), a)
-	if err := l.saveActs(ctx, "write down the intent", acts); err != nil {
+	deletions := append(slices.Clone(l.state.Deletions), a)
+	if err := l.saveDeletions(ctx, "write down the intent", deletions); err != nil {
 		return hold(again, d.Node, fmt.Errorf("the intent could not be written down: %w", err))
 	}
-	l.state.Acts = acts
+	l.state.Deletions = deletions
 	l.Log.Warn("deleting node", "broker", l.Broker, "node", d.Node, "uid", d.UID, "reason", d.Reason, "incident", c.ID)
-	c.Act = &a
+	c.Deletion = &a
 	c.Decision = d
 	c.add(a.At, "deleting: "+d.Reason)
 	err := l.delete(ctx, c, a, node, began)
@@ -66,9 +66,9 @@ func (l *Loop) act(ctx context.Context, d Decision, decisions []Decision, order 
 	return again, err
 }
 
-// delete carries out the act a upon node, whose intent is written down, and notes how it went. The world was last looked
+// delete carries out the deletion a upon node, whose intent is written down, and notes how it went. The world was last looked
 // at when it began.
-func (l *Loop) delete(ctx context.Context, c *Incident, a Act, node probe.Node, began time.Time) error {
+func (l *Loop) delete(ctx context.Context, c *Incident, a Deletion, node probe.Node, began time.Time) error {
 	err := l.saveIncident(ctx, c)
 	ctx = context.WithoutCancel(ctx) // what has been announced is also done and noted
 	switch {
@@ -76,9 +76,9 @@ func (l *Loop) delete(ctx context.Context, c *Incident, a Act, node probe.Node, 
 	case age(began, time.Now()) > staleAfter:
 		err = errStale
 	default:
-		err = try(ctx, &l.gate, "delete", actTimeout, func(ctx context.Context) error { return l.World.Delete(ctx, node, l.Policy.Grace) })
+		err = try(ctx, &l.gate, "delete", deletionTimeout, func(ctx context.Context) error { return l.World.Delete(ctx, node, l.Policy.Grace) })
 	}
-	l.acted(ctx, c, a, err)
+	l.deleted(ctx, c, a, err)
 	return err
 }
 
@@ -86,12 +86,12 @@ func (l *Loop) delete(ctx context.Context, c *Incident, a Act, node probe.Node, 
 var errStale = errors.New("too much time has passed since the last look at the world")
 
 // acted notes how the delete went.
-func (l *Loop) acted(ctx context.Context, c *Incident, a Act, err error) {
+func (l *Loop) deleted(ctx context.Context, c *Incident, a Deletion, err error) {
 	switch {
 	case err == nil:
 		a.Accepted = time.Now()
 		c.add(a.Accepted, "deleted; waiting until the new node "+a.heals(l.Policy))
-		l.Recorder.Acted(a)
+		l.Recorder.Deleted(a)
 	case isGone(err) || errors.Is(err, probe.ErrRefused) || errors.Is(err, errStale) || isConflict(err):
 		l.Log.Info("nothing was deleted", "broker", l.Broker, "node", a.Node, "reason", err.Error())
 		a = l.cameToNothing(a, err)
@@ -101,18 +101,18 @@ func (l *Loop) acted(ctx context.Context, c *Incident, a Act, err error) {
 		a.RequestError = shorten(err.Error(), longestWhy)
 		c.add(time.Now(), deleteFailed+a.RequestError)
 	}
-	l.state.Acts[len(l.state.Acts)-1] = a
-	if a.Outcome == Void { // one that failed is told of at the next turn
+	l.state.Deletions[len(l.state.Deletions)-1] = a
+	if a.Outcome == Aborted { // one that failed is told of at the next turn
 		l.outcomes[a.ID] = a.Outcome
 	}
-	c.Act = &a
-	if l.saveActs(ctx, "write down the act", l.state.Acts) == nil && l.history {
+	c.Deletion = &a
+	if l.saveDeletions(ctx, "write down the deletion", l.state.Deletions) == nil && l.history {
 		_ = l.saveIncident(ctx, c)
 	}
 }
 
 const (
-	// longestWhy bounds what an act keeps of an error, in bytes: a day's acts must fit one document.
+	// longestWhy bounds what an deletion keeps of an error, in bytes: a day's deletions must fit one document.
 	longestWhy = 500
 	// lastingRefusals is how many deletions of a node may be refused for the same reason before a person is asked for.
 	lastingRefusals = 3
@@ -120,15 +120,15 @@ const (
 	refusedFor = time.Hour
 )
 
-// cameToNothing settles an act of which nothing came. What is refused again and again for the same reason has failed: a person must
+// cameToNothing settles a deletion of which nothing came. What is refused again and again for the same reason has failed: a person must
 // look, and it is tried more seldom.
-func (l *Loop) cameToNothing(a Act, err error) Act {
-	a.Outcome, a.Settled, a.Why = Void, time.Now(), shorten(err.Error(), longestWhy)
+func (l *Loop) cameToNothing(a Deletion, err error) Deletion {
+	a.Outcome, a.Settled, a.Why = Aborted, time.Now(), shorten(err.Error(), longestWhy)
 	if a.Refused = !isConflict(err); !a.Refused {
 		return a
 	}
 	same := 1
-	for _, b := range l.state.Acts {
+	for _, b := range l.state.Deletions {
 		if b.Refused && b.UID == a.UID && b.Why == a.Why {
 			same++
 		}
@@ -139,13 +139,13 @@ func (l *Loop) cameToNothing(a Act, err error) Act {
 	return a
 }
 
-// settled records the acts whose outcome has become known since it was last called.
+// settled records the deletions whose outcome has become known since it was last called.
 func (l *Loop) settled(ctx context.Context) {
 	if !l.mayWrite() {
 		return
 	}
-	changed := slices.DeleteFunc(slices.Clone(l.state.Acts), func(a Act) bool { return l.outcomes[a.ID] == a.Outcome })
-	if len(changed) == 0 || isConflict(l.saveActs(ctx, "write down the outcome", l.state.Acts)) {
+	changed := slices.DeleteFunc(slices.Clone(l.state.Deletions), func(a Deletion) bool { return l.outcomes[a.ID] == a.Outcome })
+	if len(changed) == 0 || isConflict(l.saveDeletions(ctx, "write down the outcome", l.state.Deletions)) {
 		return // or somebody else settles them
 	}
 	for _, a := range changed {
@@ -158,7 +158,7 @@ func (l *Loop) settled(ctx context.Context) {
 		switch a.Outcome {
 		case Escalated, Failed:
 			l.Log.Error("a deletion did not help; a person must look", "broker", l.Broker, "node", a.Node, "outcome", a.Outcome, "why", a.Why, "took_seconds", took)
-		case Pending, Recovered, Void, Gone:
+		case Pending, Recovered, Aborted, Removed:
 			l.Log.Info("a deletion is settled", "broker", l.Broker, "node", a.Node, "outcome", a.Outcome, "why", a.Why, "took_seconds", took)
 		}
 		l.settleIncident(ctx, a)

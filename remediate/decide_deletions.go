@@ -8,10 +8,10 @@ import (
 	"github.com/cjworkbench/unstuck/probe"
 )
 
-// settle gives the acts with the outcome of those under way.
-func settle(s State, o Observation, p Policy, now time.Time) []Act {
-	kept := make([]Act, 0, len(s.Acts))
-	for _, a := range s.Acts {
+// settle gives the deletions with the outcome of those under way.
+func settle(s State, o Observation, p Policy, now time.Time) []Deletion {
+	kept := make([]Deletion, 0, len(s.Deletions))
+	for _, a := range s.Deletions {
 		if a.Outcome == Pending || a.Outcome == Escalated || a.Outcome == Failed {
 			if p.App {
 				a = a.settledApp(s, o.View, p, now)
@@ -29,7 +29,7 @@ func settle(s State, o Observation, p Policy, now time.Time) []Act {
 
 // cured gives the result that shows whether the node does again what it did not do before it was deleted: a probe of the kind that
 // failed, which began after the deletion. A round trip is no cure without a login, nor the other way round.
-func (a Act) cured(n NodeState, p Policy) (r probe.Result, ok bool) {
+func (a Deletion) cured(n NodeState, p Policy) (r probe.Result, ok bool) {
 	kinds := []probe.Kind{p.voice()}
 	if a.Probe != "" && a.Probe != p.voice() {
 		kinds = append(kinds, a.Probe)
@@ -43,30 +43,30 @@ func (a Act) cured(n NodeState, p Policy) (r probe.Result, ok bool) {
 }
 
 // heals says what the node must do to be cured.
-func (a Act) heals(p Policy) string {
+func (a Deletion) heals(p Policy) string {
 	if a.Probe == probe.Roundtrip {
 		return "answers round trips"
 	}
 	return p.Wellness()
 }
 
-func (a Act) settled(n NodeState, v probe.View, p Policy, now time.Time) Act {
+func (a Deletion) settled(n NodeState, v probe.View, p Policy, now time.Time) Deletion {
 	latest, cured := a.cured(n, p)
 	switch {
 	case cured && n.UID != a.UID:
 		a.Outcome, a.Settled, a.NewUID, a.Why = Recovered, latest.Ended(), n.UID, "the new node "+a.heals(p)
 	case a.Outcome == Failed: // until somebody else has the node replaced
 	case cured && now.Sub(a.At) > p.Grace+p.Fresh && terminating(v, a) == probe.No:
-		a.Outcome, a.Settled, a.Why = Void, now, "the node was not deleted, and "+a.heals(p)+" again"
+		a.Outcome, a.Settled, a.Why = Aborted, now, "the node was not deleted, and "+a.heals(p)+" again"
 	case a.Outcome == Pending && a.Accepted.IsZero() && !cured && v.At.Sub(a.At) >= min(doubtFor, p.Settle) && terminating(v, a) == probe.No:
-		a.Outcome, a.Settled = Void, now
+		a.Outcome, a.Settled = Aborted, now
 		if a.RequestError != "" {
 			a.Outcome, a.Why, a.Refused = Failed, deleteFailed+a.RequestError, true
 		} else {
 			a.Why = "it was never asked for: the node is still there, and does not terminate"
 		}
 	case now.Sub(a.At) >= p.Settle && !p.App && a.outgrown(v, p, now):
-		a.Outcome, a.Settled, a.Why = Gone, now, "no new node has appeared, and none is missing"
+		a.Outcome, a.Settled, a.Why = Removed, now, "no new node has appeared, and none is missing"
 	case a.Outcome == Pending && now.Sub(a.At) >= p.Settle:
 		a.Outcome, a.Settled, a.Why = Escalated, now, a.notCured(n, latest, p)
 	}
@@ -74,7 +74,7 @@ func (a Act) settled(n NodeState, v probe.View, p Policy, now time.Time) Act {
 }
 
 // notCured says why the deletion has not helped in time. The result is the latest of the kind that must succeed.
-func (a Act) notCured(n NodeState, latest probe.Result, p Policy) string {
+func (a Deletion) notCured(n NodeState, latest probe.Result, p Policy) string {
 	switch {
 	case a.RequestError != "" && n.UID == a.UID:
 		return deleteFailed + a.RequestError
@@ -98,17 +98,17 @@ const deleteFailed = "the delete failed: "
 const doubtFor = 2 * time.Minute
 
 // unconfirmed says whether n is to be deleted by a, and it is not known whether that has been asked for.
-func (a Act) unconfirmed(n probe.Node) bool {
+func (a Deletion) unconfirmed(n probe.Node) bool {
 	return a.Outcome == Pending && a.Accepted.IsZero() && a.Node == n.Name && a.UID == n.UID && n.Terminating != probe.Yes
 }
 
 // outgrown says whether the broker has as many nodes as it should have without a's.
-func (a Act) outgrown(v probe.View, p Policy, now time.Time) bool {
+func (a Deletion) outgrown(v probe.View, p Policy, now time.Time) bool {
 	return age(v.At, now) <= p.Fresh && now.Sub(v.At) > -p.Fresh && v.Expected > 0 && len(v.Nodes) == v.Expected &&
 		!slices.ContainsFunc(v.Nodes, func(n probe.Node) bool { return n.Name == a.Node })
 }
 
-func terminating(v probe.View, a Act) probe.Answer {
+func terminating(v probe.View, a Deletion) probe.Answer {
 	for _, n := range v.Nodes {
 		if n.Name == a.Node && n.UID == a.UID {
 			return n.Terminating

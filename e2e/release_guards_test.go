@@ -19,7 +19,7 @@ import (
 )
 
 // What people do to a namespace and what the daemon does to a broker in it keep out of each other's way.
-func TestADeployARemediationAPauseAndADeletionByHandWaitForEachOther(t *testing.T) {
+func TestADeployARemediationAPauseAndAManualDeletionWaitForEachOther(t *testing.T) {
 	t.Parallel()
 	b := startBroker(t, cluster.BrokerOptions{Namespace: "busy", Replicas: 1, HandshakeTimeout: quickHandshake})
 	i, err := install(within(t, 5*time.Minute), "unstuck-busy", config(b, "remediate", quick+"      single_node: true\n"), []string{"busy"}, nil)
@@ -88,15 +88,15 @@ func TestADeployARemediationAPauseAndADeletionByHandWaitForEachOther(t *testing.
 	s.refused(s.path+"/deploys", body{"commit": commitThree, "reason": "too early"}, http.StatusConflict, release.Busy, node)
 	watch.toldAlike(watch.cured(node, before, 0, 3*time.Minute))
 
-	s.byHand(watch, node)
+	s.deleteManually(watch, node)
 }
 
-// byHand deletes a node that is healthy: it is held back until the guards that say so are overridden by name.
-func (s *scene) byHand(watch *site, node string) {
+// deleteManually deletes a node that is healthy: it is held back until the guards that say so are overridden by name.
+func (s *scene) deleteManually(watch *site, node string) {
 	s.t.Helper()
 	before, path := watch.uids(), "/api/v1/brokers/rabbitmq/nodes/"+node+"/deletions"
 	guards := []string{string(remediate.GuardUnconfirmed)}
-	var done web.Deleted
+	var done web.DeletionReply
 	var p *web.Problem
 	ctx := within(s.t, time.Minute)
 	if err := until(ctx, func() (bool, error) { // it is still young
@@ -138,8 +138,8 @@ func (s *scene) byHand(watch *site, node string) {
 	if p := s.ask(http.MethodGet, "/api/v1/incidents/"+a.Incident, nil, &c); p != nil || c.Deletion == nil {
 		s.t.Fatalf("%v; the incident has no deletion", p)
 	}
-	if by := c.Deletion.ByHand; by == nil || by.By != "oncall" || by.Reason != "a hunch" || !slices.Equal(by.Override, []remediate.Guard{remediate.GuardUnconfirmed}) {
-		s.t.Errorf("the incident says that it was done by hand by %+v", by)
+	if by := c.Deletion.Manual; by == nil || by.By != "oncall" || by.Reason != "a hunch" || !slices.Equal(by.Override, []remediate.Guard{remediate.GuardUnconfirmed}) {
+		s.t.Errorf("the incident says that it was asked for by %+v", by)
 	}
 	typist.wants(0, []string{a.Incident, node, string(remediate.Recovered)}, "incidents")
 	typist.wants(0, []string{node, "oncall", "a hunch"}, "incidents", a.Incident)

@@ -83,7 +83,7 @@ func (t Target) toDelete(add func(namespace, resource, name string, verbs ...str
 	}
 }
 
-// MayDelete gives the permissions that are missing to delete one of the pods: without NotBefore nobody has looked whether they
+// MayDelete gives the permissions that are missing to delete one of the pods: without Act nobody has looked whether they
 // are there. It is an error if it cannot tell.
 func (p *Pods) MayDelete(ctx context.Context) ([]Missing, error) {
 	var needs []Missing

@@ -117,7 +117,7 @@ func rollingOut(p pod, l lineage) verdict {
 // tells.
 func setRollingOut(p pod, w workload) verdict {
 	wanted, revision := w.replicas, w.updateRev
-	if w.currentRev != w.updateRev && !w.updatesByHand {
+	if w.currentRev != w.updateRev && !w.updatesOnDelete {
 		if w.partition == 0 {
 			return yes("StatefulSet %s is being updated", w.name)
 		}

@@ -151,9 +151,9 @@ func TestASetRollsOutUntilADeletedPodWouldComeBackAsItWas(t *testing.T) {
 		{"below the partition, and updated all the same", rabbit(1, updated), rabbitSet(partitioned(1, 2)), probe.Yes, "another revision"},
 		{"a partition that holds all back", rabbit(1), rabbitSet(partitioned(0, 5)), probe.No, "not rolling out"},
 		{"a partition without an update", rabbit(1), rabbitSet(func(s *appsv1.StatefulSet) { s.Spec.UpdateStrategy.RollingUpdate.Partition = new(int32(2)) }), probe.No, "not rolling out"},
-		{"updates by hand, none done", rabbit(1), rabbitSet(onDelete(0)), probe.Yes, "updated 0 of 3"},
-		{"updates by hand, this one done", rabbit(1, updated), rabbitSet(onDelete(1)), probe.Yes, "updated 1 of 3"},
-		{"updates by hand, all done", rabbit(1, updated), rabbitSet(onDelete(3)), probe.No, "not rolling out"},
+		{"updates on delete, none done", rabbit(1), rabbitSet(onDelete(0)), probe.Yes, "updated 0 of 3"},
+		{"updates on delete, this one done", rabbit(1, updated), rabbitSet(onDelete(1)), probe.Yes, "updated 1 of 3"},
+		{"updates on delete, all done", rabbit(1, updated), rabbitSet(onDelete(3)), probe.No, "not rolling out"},
 		{"a status without revisions", rabbit(1), rabbitSet(func(s *appsv1.StatefulSet) { s.Status.CurrentRevision, s.Status.UpdateRevision = "", "" }), probe.CannotTell, "names no revision"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

@@ -38,19 +38,19 @@ type pod struct {
 
 // workload is what owns pods: a StatefulSet, a Deployment, or between it and its pods a ReplicaSet.
 type workload struct {
-	name, uid     string
-	owner         owner
-	terminating   bool
-	replicas      int // how many pods there should be
-	start         int // the ordinal of the first, of a StatefulSet
-	partition     int // pods of a lower index keep their revision in a rolling update of a StatefulSet
-	template      map[string]string
-	observed      bool // the status speaks of the present specification
-	current       int  // pods that there are
-	updated       int  // of these, those of the update revision
-	currentRev    string
-	updateRev     string
-	updatesByHand bool // a StatefulSet's pods are only updated when somebody deletes them
+	name, uid       string
+	owner           owner
+	terminating     bool
+	replicas        int // how many pods there should be
+	start           int // the ordinal of the first, of a StatefulSet
+	partition       int // pods of a lower index keep their revision in a rolling update of a StatefulSet
+	template        map[string]string
+	observed        bool // the status speaks of the present specification
+	current         int  // pods that there are
+	updated         int  // of these, those of the update revision
+	currentRev      string
+	updateRev       string
+	updatesOnDelete bool // a StatefulSet's pods are only updated when somebody deletes them
 }
 
 // budget is a PodDisruptionBudget.
@@ -143,12 +143,12 @@ func trimStatefulSet(o runtime.Object) workload {
 		observed: s.Status.ObservedGeneration > 0 && s.Status.ObservedGeneration >= s.Generation,
 		current:  int(s.Status.Replicas), updated: int(s.Status.UpdatedReplicas),
 		currentRev: s.Status.CurrentRevision, updateRev: s.Status.UpdateRevision,
-		updatesByHand: s.Spec.UpdateStrategy.Type == appsv1.OnDeleteStatefulSetStrategyType,
+		updatesOnDelete: s.Spec.UpdateStrategy.Type == appsv1.OnDeleteStatefulSetStrategyType,
 	}
 	if s.Spec.Ordinals != nil {
 		w.start = int(s.Spec.Ordinals.Start)
 	}
-	if r := s.Spec.UpdateStrategy.RollingUpdate; r != nil && r.Partition != nil && !w.updatesByHand {
+	if r := s.Spec.UpdateStrategy.RollingUpdate; r != nil && r.Partition != nil && !w.updatesOnDelete {
 		w.partition = int(*r.Partition)
 	}
 	return w

@@ -273,7 +273,7 @@ func TestOneDocumentIsReadWithoutTheOthers(t *testing.T) {
 	put(t, mine, "deletions", "main", "4")
 }
 
-func TestADocumentThatWasWrittenByHandAndLacksSomethingIsAnError(t *testing.T) {
+func TestADocumentThatLacksSomethingIsAnError(t *testing.T) {
 	for name, spoil := range map[string]func(*corev1.ConfigMap){
 		"a label":        func(m *corev1.ConfigMap) { delete(m.Labels, kindLabel) },
 		"all labels":     func(m *corev1.ConfigMap) { m.Labels = nil },

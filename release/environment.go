@@ -123,7 +123,7 @@ type Job struct {
 	Patterns    Patterns // how its log says whether it migrated; the zero value: DefaultPatterns
 }
 
-// Task is a thing to do by hand: a command in one ready pod of a service, or a job. Exactly one of Exec and From is
+// Task is what may be run on request: a command in one ready pod of a service, or a job. Exactly one of Exec and From is
 // set.
 type Task struct {
 	Name    string

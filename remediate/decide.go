@@ -23,7 +23,7 @@ import (
 // After the deletion the broker is left alone until the new node accepts logins (recovered), or the settle time ends
 // (escalated: a person must look).
 //
-// An order by hand deletes its node, and no other at the same time, unless a guard is closed that it does not override.
+// A delete request deletes its node, and no other at the same time, unless a guard is closed that it does not override.
 //
 // The decisions are in the order of the nodes' names. Whatever o.View holds no longer gets none.
 func Decide(s State, o Observation, p Policy, now time.Time) (State, []Decision) {
@@ -71,21 +71,21 @@ func (sc *scene) decide(n probe.Node) Decision {
 	}
 	d.Guards = sc.ask(subject{Node: n, NodeState: ns, evidence: ev})
 	switch closed := d.Closed(); {
-	case sc.o.Order.about(n):
+	case sc.o.Request.about(n):
 		untold := ""
 		if d.Phase == PhaseConfirmed && !stuckNow {
 			untold = sc.untold(ns, ev)
 		}
 		d.Guards = append(d.Guards, d.unconfirmed(stuckNow, why, untold))
-		d.obey(*sc.o.Order)
+		d.apply(*sc.o.Request)
 	case d.Phase != PhaseConfirmed:
 		d.Reason = sc.reason(d, ns, why)
 	case !stuckNow:
 		d.Reason = "confirmed stuck, but " + sc.untold(ns, ev)
 	case len(closed) > 0:
 		d.Reason = "confirmed stuck; " + sc.failed(n) + "held back by " + names(d.HeldBy())
-	case sc.o.Order != nil:
-		d.Reason = "confirmed stuck; the deletion of another node was asked for by hand"
+	case sc.o.Request != nil:
+		d.Reason = "confirmed stuck; the deletion of another node was asked for by a person"
 	default:
 		d.Action = Delete
 		d.Reason = fmt.Sprintf("confirmed stuck since %s: %s; every guard is open", clock(ev.Since, sc.now), ev.Witness)

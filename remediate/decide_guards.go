@@ -31,7 +31,7 @@ const (
 	GuardOperation         Guard = "operation-in-progress"
 	GuardMaintenanceWindow Guard = "maintenance-window"
 	GuardAlarm             Guard = "alarm"
-	GuardUnconfirmed       Guard = "unconfirmed" // of deletions by hand alone
+	GuardUnconfirmed       Guard = "unconfirmed" // of manual deletions alone
 )
 
 // GuardState is a guard's answer about one node. The zero value is closed.
@@ -49,7 +49,7 @@ type guard struct {
 	Guard
 
 	closedWhen string
-	fixed      string // why nobody may override it by hand; empty: a person may, who answers for it
+	fixed      string // why nobody may override it; empty: a person may, who answers for it
 	check      func(*scene, subject) GuardState
 	wide       bool // the answer is the same for every node of the broker
 }
@@ -120,11 +120,11 @@ var guards = []guard{
 type GuardDoc struct {
 	Guard      Guard
 	ClosedWhen string
-	Fixed      string // why nobody may override it by hand; empty: a person may, who answers for it
+	Fixed      string // why nobody may override it; empty: a person may, who answers for it
 }
 
-// Guards lists every guard, in the order in which decisions show them. The last, GuardUnproved, is one of deletions by
-// hand alone.
+// Guards lists every guard, in the order in which decisions show them. The last, GuardUnconfirmed, is one of manual deletions
+// alone.
 func Guards() []GuardDoc {
 	docs := make([]GuardDoc, 0, len(guards)+1)
 	for _, g := range append(slices.Clone(guards), guardUnconfirmed) {
@@ -145,7 +145,7 @@ func checkPaused(sc *scene, n subject) GuardState {
 		return closed("cannot tell whether somebody paused it")
 	}
 	for _, p := range sc.o.Pauses {
-		if (p.Broker == "" || p.Broker == n.Broker) && p.Until.IsZero() { // written by hand; when in doubt, hold
+		if (p.Broker == "" || p.Broker == n.Broker) && p.Until.IsZero() { // written by a person; when in doubt, hold
 			return closed("paused by %s with no end: %s", p.By, p.Reason)
 		}
 		if (p.Broker == "" || p.Broker == n.Broker) && p.Until.After(sc.now) {

@@ -22,7 +22,7 @@ type Observation struct {
 	Refusals      map[string]Refusal
 	ClaimedBy     map[string][]string // by UID: the brokers that a node belongs to, where there is more than one
 	SilentOnHosts map[string][]Silent // by host: what, of any broker, does not answer there
-	Order         *Order              // nil: nobody asks for a deletion by hand
+	Request       *DeleteRequest      // nil: nobody asks for a manual deletion
 }
 
 // Quorum is the answer to whether a node may go without a queue losing its quorum or its copy: its own answer while its tools
@@ -117,7 +117,7 @@ type Sample struct {
 	Reason probe.Reason `json:"reason"`
 }
 
-// NotBefore is one deletion: written down as an intent before it is carried out, and settled afterwards.
+// Deletion is one deletion: written down as an intent before it is carried out, and settled afterwards.
 type Deletion struct {
 	ID       string    `json:"id"`
 	Broker   string    `json:"broker"`
@@ -138,7 +138,7 @@ type Deletion struct {
 	// Refused says of a deletion that is Aborted or Failed that nothing was deleted, for certain: the world's last look forbade it, the API
 	// server refused it, or the node is still there long after.
 	Refused bool    `json:"refused,omitempty"`
-	ByHand  *ByHand `json:"by_hand,omitempty"` // nil: it was Unstuck's own decision
+	Manual  *Manual `json:"manual,omitempty"` // nil: it was Unstuck's own decision
 
 	// Accepted is when the delete was accepted. Zero: it is not known that it was; it may have been refused, or whoever
 	// wrote down the intent may have ended before or after it.

@@ -20,15 +20,15 @@ var errChanged = errors.New("a last look changed the decision")
 
 // deletion deletes the node that d is about. The incident is stored first; then the world is looked at afresh, and the
 // decision must still be the same; then the lock is taken and the intent written down, and only then the node is
-// deleted. The order is the one that d obeys, if any. It gives the decisions as they are afterwards, and why nothing was
+// deleted. The request is the one that d carries out, if any. It gives the decisions as they are afterwards, and why nothing was
 // deleted, or why it is not known whether it was.
-func (l *Loop) deleteNode(ctx context.Context, d Decision, decisions []Decision, order *Order) ([]Decision, error) {
+func (l *Loop) deleteNode(ctx context.Context, d Decision, decisions []Decision, request *DeleteRequest) ([]Decision, error) {
 	if c := l.incidents[d.Node]; c == nil || c.UID != d.UID { // one that is open about a predecessor is not its incident
 		return hold(decisions, d.Node, errors.New("the incident could not be stored"))
 	}
 	began := time.Now()
 	o := l.observe(ctx, true)
-	o.Order = order
+	o.Request = request
 	var again []Decision
 	l.state, again = Decide(l.state, o, l.Policy, time.Now())
 	i := slices.IndexFunc(again, func(x Decision) bool { return x.Node == d.Node && x.UID == d.UID && x.Action == Delete })
@@ -45,8 +45,8 @@ func (l *Loop) deleteNode(ctx context.Context, d Decision, decisions []Decision,
 	node := o.View.Nodes[slices.IndexFunc(o.View.Nodes, func(n probe.Node) bool { return n.UID == d.UID })]
 
 	a := Deletion{ID: c.ID + "-" + strings.ToLower(rand.Text()[:4]), Broker: l.Broker, Node: d.Node, UID: d.UID, Incident: c.ID, Probe: d.Evidence.Kind, At: time.Now(), Why: d.Reason}
-	if order != nil {
-		a.ByHand = &ByHand{By: order.By, From: order.From, Reason: order.Reason, Override: d.overridden(*order)}
+	if request != nil {
+		a.Manual = &Manual{By: request.By, From: request.From, Reason: request.Reason, Override: d.overridden(*request)}
 	}
 	if err := l.lock(ctx, a); err != nil {
 		return locked(again, d.Node, err)
@@ -61,7 +61,7 @@ func (l *Loop) deleteNode(ctx context.Context, d Decision, decisions []Decision,
 	c.Decision = d
 	c.add(a.At, "deleting: "+d.Reason)
 	err := l.delete(ctx, c, a, node, began)
-	o.Results, o.Order, o.HistoryKnown = nil, nil, l.history
+	o.Results, o.Request, o.HistoryKnown = nil, nil, l.history
 	_, again = Decide(l.state, o, l.Policy, time.Now())
 	return again, err
 }

@@ -27,7 +27,7 @@ const (
 	outcomeAnew     = "its container was started again" // by the kubelet, in the same pod
 	outcomeRemoved  = "removed: there is no such node any more"
 	outcomeOther    = "told by another incident" // two replicas opened one
-	outcomeNotDone  = "not deleted"              // what was asked for by hand did not come to it
+	outcomeNotDone  = "not deleted"              // what was asked for by a person did not come to it
 	// outcomeUnreadable is that of an incident whose document cannot be read.
 	outcomeUnreadable = "unreadable"
 )
@@ -88,7 +88,7 @@ func (l *Loop) newIncident(ctx context.Context, d Decision) *Incident {
 		ID:     fmt.Sprintf("%s-%s-%s", d.At.UTC().Format("20060102t150405z"), d.Node, strings.ToLower(rand.Text()[:4])),
 		Broker: d.Broker, Node: d.Node, UID: d.UID, Started: d.Started, Opened: d.At, Decision: d,
 	}
-	if d.Evidence.Kind != "" { // whatever is deleted by hand need not be stuck
+	if d.Evidence.Kind != "" { // what a person has deleted need not be stuck
 		c.add(d.Evidence.Since, "first stuck: "+string(d.Evidence.Kind))
 	}
 	c.add(d.At, d.Reason)

@@ -80,7 +80,7 @@ const (
 )
 
 // Loop watches one broker: it observes, decides, captures the incident, acts and verifies. One goroutine does all of it,
-// so there are never two deletions at once, by hand or not.
+// so there are never two deletions at once, manual or not.
 type Loop struct {
 	Options
 
@@ -88,7 +88,7 @@ type Loop struct {
 	mail     []probe.Result
 	snapshot Snapshot
 	wake     chan struct{}
-	orders   chan func(context.Context) // what a person asks for, to be done between two turns
+	requests chan func(context.Context) // what a person asks for, to be done between two turns
 	ended    chan struct{}              // closed when Run has returned
 
 	// The rest belongs to the goroutine of Run.
@@ -119,7 +119,7 @@ func NewLoop(o Options) *Loop {
 		o.Hosts = &Hosts{}
 	}
 	return &Loop{
-		Options: o, wake: make(chan struct{}, 1), orders: make(chan func(context.Context)), ended: make(chan struct{}), snapshot: Snapshot{Broker: o.Broker, Policy: o.Policy},
+		Options: o, wake: make(chan struct{}, 1), requests: make(chan func(context.Context)), ended: make(chan struct{}), snapshot: Snapshot{Broker: o.Broker, Policy: o.Policy},
 		quorum: make(map[string]Quorum), refusals: make(map[string]Refusal), recent: make(map[string][]probe.Result), asked: make(map[string]time.Time),
 		last: make(map[string]Decision), ledger: newLedger(),
 	}
@@ -156,8 +156,8 @@ func (l *Loop) Run(ctx context.Context) error {
 			return nil
 		case <-l.wake:
 		case <-timer.C:
-		case obey := <-l.orders:
-			obey(ctx)
+		case apply := <-l.requests:
+			apply(ctx)
 		}
 		next := l.turn(ctx)
 		timer.Reset(min(max(time.Until(next), breath), l.Every))

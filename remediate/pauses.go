@@ -72,7 +72,7 @@ func (p *Pauses) change(ctx context.Context, f func([]Pause) ([]Pause, error)) e
 				return fmt.Errorf("change the pauses: %w", err)
 			}
 			now := time.Now()
-			// One without an end, which is written by hand, holds until it is removed.
+			// One without an end, which is written by a person, holds until it is removed.
 			pauses = slices.DeleteFunc(pauses, func(q Pause) bool { return !q.Until.IsZero() && !q.Until.After(now) })
 			if pauses, err = f(pauses); err != nil {
 				return err

@@ -96,7 +96,7 @@ func TestAPauseThatHasEndedIsNotCountedAsEndedByAnybody(t *testing.T) {
 	})
 }
 
-func TestPausesWrittenByHandWithoutAnEndAreKeptUntilTheyAreEnded(t *testing.T) {
+func TestPausesWithoutAnEndAreKeptUntilTheyAreEnded(t *testing.T) {
 	path := t.TempDir()
 	if err := os.WriteFile(filepath.Join(path, "pauses.json"), []byte(`[{"broker": "orders", "by": "me", "reason": "for ever"}]`), 0o600); err != nil {
 		t.Fatal(err)

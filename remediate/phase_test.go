@@ -26,8 +26,8 @@ func TestPhase(t *testing.T) {
 		}
 	})
 	t.Run("urgency puts what is wrong before what is unknown before what is healthy", func(t *testing.T) {
-		order := []Phase{PhaseEscalated, PhaseDeletionUnconfirmed, PhaseConfirmed, PhaseRecovering, PhaseSuspect, PhaseFaulty, PhaseUnknown, "", PhaseHealthy}
-		for i, p := range order {
+		request := []Phase{PhaseEscalated, PhaseDeletionUnconfirmed, PhaseConfirmed, PhaseRecovering, PhaseSuspect, PhaseFaulty, PhaseUnknown, "", PhaseHealthy}
+		for i, p := range request {
 			if p.Urgency() != i {
 				t.Errorf("%q is number %d, want %d", p, p.Urgency(), i)
 			}

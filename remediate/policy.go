@@ -143,5 +143,5 @@ func (p Pause) strayed(brokers []string) string {
 	return fmt.Sprintf("a pause by %s names the broker %q, which is not watched (these are: %s)", p.By, shorten(p.Broker, 100), few(brokers))
 }
 
-// Over says whether the pause has ended. One without an end was written by hand, and holds until it is removed.
+// Over says whether the pause has ended. One without an end was written by a person, and holds until it is removed.
 func (p Pause) Over(now time.Time) bool { return !p.Until.IsZero() && !p.Until.After(now) }

@@ -33,7 +33,7 @@ func Verbs() []Verb {
 	return []Verb{ToRead, ToDeploy, ToPromote, ToRevert, ToRestart, ToRun, ToLogs, ToEnv, ToPause, ToDelete, ToProbe}
 }
 
-// NotBefore is what somebody wants to do to what. Cancelling an operation is an act of the operation's own kind. An NotBefore with
+// Act is what somebody wants to do to what. Cancelling an operation is an act of the operation's own kind. An Act with
 // neither an environment nor a broker is on every broker.
 type Act struct {
 	Verb        Verb

@@ -295,7 +295,7 @@ func (r *releases) PodEnv(_ context.Context, _ release.Environment, _, pod strin
 // keeper is what does things to nodes and pauses; it does nothing, and remembers.
 type keeper struct {
 	mu      sync.Mutex
-	deleted []Deletion
+	deleted []remediate.DeleteRequest
 	probed  []string
 	pauses  []remediate.Pause
 	closed  []remediate.GuardState // that hold each deletion back
@@ -307,24 +307,24 @@ func (k *keeper) Probe(_ context.Context, broker, node string) error {
 	return k.err
 }
 
-func (k *keeper) Delete(_ context.Context, d Deletion) (Deleted, error) {
+func (k *keeper) Delete(_ context.Context, _ string, r remediate.DeleteRequest) (remediate.DeleteResult, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.deleted = append(k.deleted, d)
+	k.deleted = append(k.deleted, r)
 	if k.err != nil {
-		return Deleted{}, k.err
+		return remediate.DeleteResult{}, k.err
 	}
-	overridden := strings.Join(listed(d.Override), " ")
-	var held Held
+	overridden := strings.Join(listed(r.Override), " ")
+	var held remediate.HeldError
 	for _, g := range k.closed {
 		if !strings.Contains(overridden, string(g.Guard)) {
 			held.Closed = append(held.Closed, g)
 		}
 	}
 	if len(held.Closed) > 0 {
-		return Deleted{}, &held
+		return remediate.DeleteResult{}, &held
 	}
-	return Deleted{Broker: d.Broker, Node: d.Node, UID: d.UID, DryRun: d.DryRun, Override: d.Override, Incident: "20261123t115958z-mq-1-cljy"}, nil
+	return remediate.DeleteResult{Overridden: r.Override, Incident: "20261123t115958z-mq-1-cljy"}, nil
 }
 
 func (k *keeper) Pauses(context.Context) ([]remediate.Pause, error) { return k.pauses, k.err }

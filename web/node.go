@@ -19,33 +19,18 @@ type Nodes interface {
 	// Probe has a node looked at as soon as possible, by every probe that it has, and does not wait for the results.
 	Probe(ctx context.Context, broker, node string) error
 	// Delete deletes a node behind the same guards as the daemon's own deletions, or says what would be done. It gives
-	// a *Held if guards hold it back, Unable if we may not, probe.ErrGone or probe.ErrChanged if the node of that UID is no
-	// longer there, and ErrNotHere if another replica must be asked.
-	Delete(ctx context.Context, d Deletion) (Deleted, error)
+	// a *remediate.HeldError if guards hold it back, Unable if we may not, probe.ErrGone or probe.ErrChanged if the node of that UID is
+	// no longer there, and remediate.ErrNotLeader if another replica must be asked.
+	Delete(ctx context.Context, broker string, r remediate.DeleteRequest) (remediate.DeleteResult, error)
 }
-
-// ErrNotHere says that this replica does not lead, and that the one that leads must be asked.
-var ErrNotHere = errors.New("this replica does not lead")
 
 // Unable names the permissions that we do not have in the cluster, and would need for what we were asked to do.
 type Unable string
 
 func (u Unable) Error() string { return "the cluster does not let Unstuck do it: " + string(u) }
 
-// Deletion is the deletion of one node, asked for by a person.
-type Deletion struct {
-	Broker   string
-	Node     string
-	UID      string            // never empty: the pod that is meant, not whatever has its name
-	Override []remediate.Guard // that do not hold it back
-	Reason   string
-	By       string
-	From     string
-	DryRun   bool
-}
-
-// Deleted is the answer to a deletion: what was done, or would be.
-type Deleted struct {
+// DeletionReply is the answer to a deletion: what was done, or would be.
+type DeletionReply struct {
 	Broker   string                 `json:"broker"`
 	Node     string                 `json:"node"`
 	UID      string                 `json:"uid"`
@@ -53,20 +38,6 @@ type Deleted struct {
 	Incident string                 `json:"incident,omitzero"` // the ID of the incident that tells how it goes on
 	Override []remediate.Guard      `json:"override"`          // the guards that were overridden
 	Guards   []remediate.GuardState `json:"guards"`            // what each of them said
-}
-
-// Held says that guards hold a deletion back.
-type Held struct {
-	Closed []remediate.GuardState // that were not overridden, or may not be
-	Fixed  []remediate.Guard      // those of them that nobody may override
-}
-
-func (h *Held) Error() string {
-	names := make([]string, len(h.Closed))
-	for i, g := range h.Closed {
-		names[i] = string(g.Guard)
-	}
-	return fmt.Sprintf("held back by %v", names)
 }
 
 // Probed is the answer to a request for probes.
@@ -84,7 +55,7 @@ func (o Options) nodeRoutes() []Route {
 	return []Route{
 		{
 			Method: http.MethodPost, Path: node + "/deletions", Shows: "delete a node, behind the guards", change: o.deleteNode,
-			body: reflect.TypeFor[DeletionBody](), status: http.StatusAccepted, answer: reflect.TypeFor[Deleted](),
+			body: reflect.TypeFor[DeletionBody](), status: http.StatusAccepted, answer: reflect.TypeFor[DeletionReply](),
 		},
 		{
 			Method: http.MethodPost, Path: node + "/probes", Shows: "look at a node now", change: o.probeNode,
@@ -165,13 +136,16 @@ func (o Options) deleteNode(w http.ResponseWriter, r *http.Request, a *Attempt) 
 	case b.UID != "" && b.UID != n.UID:
 		return reply{}, refused(http.StatusConflict, release.NotReady, fmt.Sprintf("%s has been replaced: its UID is %s now", n.Name, n.UID), "look whether the new one needs it")
 	}
-	done, err := o.Nodes.Delete(r.Context(), Deletion{
-		Broker: n.Broker, Node: n.Name, UID: n.UID, Override: b.Override, Reason: b.Reason, By: a.By, From: a.From, DryRun: b.DryRun,
+	result, err := o.Nodes.Delete(r.Context(), n.Broker, remediate.DeleteRequest{
+		Node: n.Name, UID: n.UID, Override: b.Override, Reason: b.Reason, By: a.By, From: a.From, DryRun: b.DryRun,
 	})
 	if err != nil {
 		return reply{}, o.nodeProblem(r, n.Name, err)
 	}
-	done.Override, done.Guards = orEmpty(done.Override), orEmpty(done.Guards)
+	done := DeletionReply{
+		Broker: n.Broker, Node: n.Name, UID: n.UID, DryRun: b.DryRun, Incident: result.Incident,
+		Override: orEmpty(result.Overridden), Guards: orEmpty(result.Guards),
+	}
 	if b.DryRun {
 		return reply{status: http.StatusOK, value: done}, nil
 	}
@@ -196,8 +170,16 @@ func checkGuards(override []remediate.Guard) error {
 	return nil
 }
 
+func guardsOf(states []remediate.GuardState) []remediate.Guard {
+	guards := make([]remediate.Guard, len(states))
+	for i, g := range states {
+		guards[i] = g.Guard
+	}
+	return guards
+}
+
 func (o Options) nodeProblem(r *http.Request, node string, err error) error {
-	var held *Held
+	var held *remediate.HeldError
 	var unable Unable
 	switch {
 	case errors.As(err, &held):
@@ -205,7 +187,7 @@ func (o Options) nodeProblem(r *http.Request, node string, err error) error {
 		if len(held.Fixed) > 0 {
 			want = fmt.Sprintf("wait until these open, which nobody may override: %v", held.Fixed)
 		}
-		p := refused(http.StatusConflict, release.NotReady, node+" is "+held.Error(), want)
+		p := refused(http.StatusConflict, release.NotReady, fmt.Sprintf("%s is held back by %v", node, guardsOf(held.Closed)), want)
 		p.Closed = held.Closed
 		return p
 	case errors.As(err, &unable):
@@ -213,7 +195,7 @@ func (o Options) nodeProblem(r *http.Request, node string, err error) error {
 			"give Unstuck's service account these rights (the chart does where the mode is remediate), or delete the pod yourself")
 	case errors.Is(err, probe.ErrGone), errors.Is(err, probe.ErrChanged):
 		return refused(http.StatusConflict, release.NotReady, node+" is no longer there, or another has taken its place", "look whether the new one needs it")
-	case errors.Is(err, ErrNotHere):
+	case errors.Is(err, remediate.ErrNotLeader):
 		p := refused(http.StatusConflict, release.Busy, "this replica does not lead, and may not delete", "ask again: another answers, or this one leads soon")
 		p.RetryAfter = 1
 		return p

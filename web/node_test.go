@@ -21,26 +21,26 @@ func TestANodeIsDeletedBehindTheGuardsAndByItsUID(t *testing.T) {
 		err    error
 		status int
 		says   string
-		want   *Deletion // that is asked for
+		want   *remediate.DeleteRequest // that is asked for
 	}{
 		"guards hold it back": {
 			body: `{"reason":"wedged"}`, status: 409, says: "mq-1 is held back by [observe-only paused]; look at the guards",
-			want: &Deletion{Reason: "wedged"},
+			want: &remediate.DeleteRequest{Reason: "wedged"},
 		},
 		"one of two is overridden": {
 			body: `{"reason":"wedged","override":["paused"]}`, status: 409, says: "held back by [observe-only]",
-			want: &Deletion{Reason: "wedged", Override: []remediate.Guard{"paused"}},
+			want: &remediate.DeleteRequest{Reason: "wedged", Override: []remediate.Guard{"paused"}},
 		},
 		"both are overridden": {
 			body: `{"reason":"wedged","override":["paused","observe-only"]}`, status: 202, says: `"incident":"20261123t115958z-mq-1-cljy"`,
-			want: &Deletion{Reason: "wedged", Override: []remediate.Guard{"paused", "observe-only"}},
+			want: &remediate.DeleteRequest{Reason: "wedged", Override: []remediate.Guard{"paused", "observe-only"}},
 		},
 		"a dry run": {
 			body: `{"reason":"wedged","override":["paused","observe-only"],"dry_run":true}`, status: 200, says: `"dry_run":true`,
-			want: &Deletion{Reason: "wedged", Override: []remediate.Guard{"paused", "observe-only"}, DryRun: true},
+			want: &remediate.DeleteRequest{Reason: "wedged", Override: []remediate.Guard{"paused", "observe-only"}, DryRun: true},
 		},
 		"the UID that is meant": {
-			body: `{"reason":"wedged","uid":"uid-of-mq-1"}`, status: 409, says: "held back", want: &Deletion{Reason: "wedged"},
+			body: `{"reason":"wedged","uid":"uid-of-mq-1"}`, status: 409, says: "held back", want: &remediate.DeleteRequest{Reason: "wedged"},
 		},
 		"the UID of its predecessor": {body: `{"reason":"wedged","uid":"uid-of-old"}`, status: 409, says: "its UID is uid-of-mq-1 now"},
 		"no reason":                  {body: `{}`, status: 400, says: "a reason is required"},
@@ -48,15 +48,15 @@ func TestANodeIsDeletedBehindTheGuardsAndByItsUID(t *testing.T) {
 		"no such guard":              {body: `{"reason":"x","override":["pause"]}`, status: 400, says: `there is no guard`},
 		"a guard twice":              {body: `{"reason":"x","override":["paused","paused"]}`, status: 400, says: "comes twice"},
 		"all guards at once":         {body: `{"reason":"x","override":"*"}`, status: 400, says: "want a list"},
-		"it has gone":                {body: `{"reason":"x"}`, err: probe.ErrGone, status: 409, says: "no longer there", want: &Deletion{Reason: "x"}},
-		"another replica leads":      {body: `{"reason":"x"}`, err: ErrNotHere, status: 409, says: "does not lead", want: &Deletion{Reason: "x"}},
+		"it has gone":                {body: `{"reason":"x"}`, err: probe.ErrGone, status: 409, says: "no longer there", want: &remediate.DeleteRequest{Reason: "x"}},
+		"another replica leads":      {body: `{"reason":"x"}`, err: remediate.ErrNotLeader, status: 409, says: "does not lead", want: &remediate.DeleteRequest{Reason: "x"}},
 		"a right is missing": {
 			body: `{"reason":"x"}`, err: Unable("pods delete in namespace production"), status: 409,
-			says: "the cluster does not let Unstuck do it: pods delete in namespace production", want: &Deletion{Reason: "x"},
+			says: "the cluster does not let Unstuck do it: pods delete in namespace production", want: &remediate.DeleteRequest{Reason: "x"},
 		},
 		"nobody may override that": {
-			body: `{"reason":"x"}`, err: &Held{Closed: []remediate.GuardState{{Guard: "in-flight"}}, Fixed: []remediate.Guard{"in-flight"}},
-			status: 409, says: "nobody may override: [in-flight]", want: &Deletion{Reason: "x"},
+			body: `{"reason":"x"}`, err: &remediate.HeldError{Closed: []remediate.GuardState{{Guard: "in-flight"}}, Fixed: []remediate.Guard{"in-flight"}},
+			status: 409, says: "nobody may override: [in-flight]", want: &remediate.DeleteRequest{Reason: "x"},
 		},
 	} {
 		s := newSite()
@@ -68,10 +68,10 @@ func TestANodeIsDeletedBehindTheGuardsAndByItsUID(t *testing.T) {
 		if (w.Code == 202) != (w.Header().Get("Location") == "/api/v1/incidents/20261123t115958z-mq-1-cljy") {
 			t.Errorf("%s: Location %q", name, w.Header().Get("Location"))
 		}
-		var want []Deletion
+		var want []remediate.DeleteRequest
 		if c.want != nil {
-			c.want.Broker, c.want.Node, c.want.UID, c.want.By, c.want.From = "orders", "mq-1", "uid-of-mq-1", "ada", "192.0.2.1"
-			want = []Deletion{*c.want}
+			c.want.Node, c.want.UID, c.want.By, c.want.From = "mq-1", "uid-of-mq-1", "ada", "192.0.2.1"
+			want = []remediate.DeleteRequest{*c.want}
 		}
 		if diff := cmp.Diff(want, s.keeper.deleted); diff != "" {
 			t.Errorf("%s: asked for -want +got\n%s", name, diff)

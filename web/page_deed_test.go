@@ -330,7 +330,7 @@ func TestWhatIsRefusedIsSaidOnTheFormWithWhatWasTyped(t *testing.T) {
 	}
 }
 
-func TestADeletionByHandIsOfThePodThatWasLookedAt(t *testing.T) {
+func TestAManualDeletionIsOfThePodThatWasLookedAt(t *testing.T) {
 	s := newSite()
 	ada := s.signedIn(t, "ada", "localhost")
 	const path = "/status/brokers/orders/nodes/mq-1/delete"

@@ -26,10 +26,10 @@ type deedData struct {
 	Plans              bool
 
 	Planned bool
-	Plan    *release.Plan // of an operation
-	Deleted *Deleted      // of a deletion
-	Typed   string        // what is to be typed to confirm
-	Key     string        // of idempotency: however often the button is pressed, it is one operation
+	Plan    *release.Plan  // of an operation
+	Deleted *DeletionReply // of a deletion
+	Typed   string         // what is to be typed to confirm
+	Key     string         // of idempotency: however often the button is pressed, it is one operation
 	Back    string
 }
 
@@ -156,7 +156,7 @@ func (p pages) planned(w http.ResponseWriter, r *http.Request, d deed) view {
 	case release.Plan:
 		data.Plan = &plan
 		data.pin(plan.Commit, "commit", "expect_commit")
-	case Deleted:
+	case DeletionReply:
 		data.Deleted = &plan
 		data.pin(plan.UID, "uid")
 	}

@@ -51,12 +51,12 @@ func (p pages) incidentPage(r *http.Request) (view, error) {
 // storyOf says in one sentence how an incident has ended, or where it stands.
 func storyOf(c remediate.Incident) headline {
 	who := c.Node + " of " + c.Broker
-	act, byHand := "was deleted", false
-	if c.Deletion != nil && c.Deletion.ByHand != nil {
-		act, byHand = "was deleted by hand", true
+	act, manual := "was deleted", false
+	if c.Deletion != nil && c.Deletion.Manual != nil {
+		act, manual = "was deleted on request", true
 	}
 	switch outcome := c.Outcome; {
-	case outcome == string(remediate.Recovered) && byHand:
+	case outcome == string(remediate.Recovered) && manual:
 		return headline{who + " " + act + ", and what took its place is healthy.", "good"}
 	case outcome == string(remediate.Recovered):
 		return headline{who + " was stuck, " + act + ", and what took its place is healthy.", "good"}

@@ -173,7 +173,7 @@ func hostileSite() *site {
 	c.Decision, c.Results, c.Outcome = snapshot.Nodes[1].Decision, snapshot.Nodes[1].Latest, hostile
 	c.Logs, c.Cluster, c.Blame, c.Peer = []probe.LogLine{{Text: hostile}}, hostile, hostile, hostile
 	c.Missing, c.Events = []string{hostile}, []remediate.Event{{Text: hostile}}
-	c.Deletion = &remediate.Deletion{NewUID: hostile, ByHand: &remediate.ByHand{By: hostile, Reason: hostile, Override: []remediate.Guard{hostile}}}
+	c.Deletion = &remediate.Deletion{NewUID: hostile, Manual: &remediate.Manual{By: hostile, Reason: hostile, Override: []remediate.Guard{hostile}}}
 	s.Snapshots = func() []remediate.Snapshot { return []remediate.Snapshot{snapshot} }
 	s.Incidents = func(context.Context) ([]remediate.Incident, error) { return []remediate.Incident{c}, nil }
 	s.build()

@@ -305,7 +305,7 @@ func TestANodeIsExplained(t *testing.T) {
 	if len(n.Seen) != 2 || n.Seen[0].Result.Reason != probe.AwaitTune || n.Seen[0].Means != probe.AwaitTune.Verdict().Means {
 		t.Errorf("what was seen: %+v", n.Seen)
 	}
-	if want := len(remediate.Guards()) - 1; len(n.Guards) != want { // the last is asked of deletions by hand alone
+	if want := len(remediate.Guards()) - 1; len(n.Guards) != want { // the last is asked of manual deletions alone
 		t.Errorf("%d guards, want each of %d", len(n.Guards), want)
 	}
 	if want := "nothing: the mode is observe, so it is never deleted, and a person must restart it"; n.Next.What != want {

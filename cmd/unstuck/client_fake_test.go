@@ -45,7 +45,7 @@ type servedAPI struct {
 	ops      map[string]release.Operation
 	queries  []release.LogQuery
 	refusal  error // of every operation
-	deleted  []web.Deletion
+	deleted  []remediate.DeleteRequest
 	pauses   []remediate.Pause
 	replaced bool   // whoever has been looked at is another one by now
 	hostile  string // is put into what the fakes say
@@ -278,12 +278,12 @@ func (s *servedAPI) State(_ context.Context, env release.Environment) (release.S
 
 func (s *servedAPI) Probe(context.Context, string, string) error { return nil }
 
-func (s *servedAPI) Delete(_ context.Context, d web.Deletion) (web.Deleted, error) {
-	if len(d.Override) == 0 {
-		return web.Deleted{}, &web.Held{Closed: []remediate.GuardState{{Guard: remediate.GuardObserveOnly, Why: "mode is observe" + s.hostile}}}
+func (s *servedAPI) Delete(_ context.Context, _ string, r remediate.DeleteRequest) (remediate.DeleteResult, error) {
+	if len(r.Override) == 0 {
+		return remediate.DeleteResult{}, &remediate.HeldError{Closed: []remediate.GuardState{{Guard: remediate.GuardObserveOnly, Why: "mode is observe" + s.hostile}}}
 	}
-	s.deleted = append(s.deleted, d)
-	return web.Deleted{Broker: d.Broker, Node: d.Node, UID: d.UID, DryRun: d.DryRun, Override: d.Override, Incident: "incident-1"}, nil
+	s.deleted = append(s.deleted, r)
+	return remediate.DeleteResult{Overridden: r.Override, Incident: "incident-1"}, nil
 }
 
 // fakePauses keeps pauses: servedAPI cannot, for its Delete is a node's.

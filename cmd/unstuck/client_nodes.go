@@ -146,7 +146,7 @@ successor of it.`,
 
 // deleteNode looks at what the guards say first, which also gives the UID of the pod that is meant.
 func (s *session) deleteNode(ctx context.Context, path string, body web.DeletionBody, yes, dryRun bool) error {
-	look, raw, err := post[web.Deleted](ctx, s.client, path, body, "")
+	look, raw, err := post[web.DeletionReply](ctx, s.client, path, body, "")
 	switch {
 	case err != nil:
 		return err
@@ -163,7 +163,7 @@ func (s *session) deleteNode(ctx context.Context, path string, body web.Deletion
 		}
 	}
 	body.DryRun, body.UID = false, look.UID
-	done, raw, err := post[web.Deleted](ctx, s.client, path, body, "")
+	done, raw, err := post[web.DeletionReply](ctx, s.client, path, body, "")
 	switch {
 	case err != nil:
 		if uncertain(err) {

@@ -129,7 +129,7 @@ func guardRows(guards []remediate.GuardState) (rows [][]string) {
 }
 
 // showGuards shows what a dry run of a deletion says.
-func (s *session) showGuards(out io.Writer, d web.Deleted) {
+func (s *session) showGuards(out io.Writer, d web.DeletionReply) {
 	on := *s
 	on.out = out
 	on.printf("%s of %s (%s) would be deleted", d.Node, d.Broker, d.UID)

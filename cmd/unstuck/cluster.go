@@ -208,7 +208,7 @@ func runInCluster(ctx context.Context, c *config.Config, log *slog.Logger) error
 		}
 		d.watchApp(a, s)
 	}
-	d.serveByHand(k.Shelf())
+	d.serveManual(k.Shelf())
 	d.watchFiles(c)
 	if err := d.serveReleases(c, k); err != nil {
 		return err

@@ -74,7 +74,7 @@ func runDaemon(ctx context.Context, c *config.Config, stderr io.Writer) error {
 			return err
 		}
 	}
-	d.serveByHand(dir)
+	d.serveManual(dir)
 	d.watchFiles(c)
 	if err := d.openAPI(c, nil); err != nil {
 		return err

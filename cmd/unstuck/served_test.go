@@ -182,7 +182,7 @@ func TestAnEnvironmentInAnotherClusterIsServedThere(t *testing.T) {
 	}
 }
 
-func TestPeoplePauseProbeAndDeleteByHandAndReadLogsAndVariables(t *testing.T) {
+func TestPeoplePauseProbeAndDeleteNodesAndReadLogsAndVariables(t *testing.T) {
 	s := newSite(t)
 	d := s.serve()
 	d.await("leading=true")

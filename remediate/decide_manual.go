@@ -13,8 +13,8 @@ import (
 // and answers for it; what is named is written into the deletion and the incident. Some guards nobody may override: they are
 // about what the deletion would do, not about whether it is wise.
 
-// Order is the deletion of one node that a person asks for.
-type Order struct {
+// DeleteRequest is the deletion of one node that a person asks for.
+type DeleteRequest struct {
 	Node     string
 	UID      string  // of the node that is meant, whatever has its name by now
 	Override []Guard // that are not to hold it back; those that nobody may override do all the same
@@ -24,15 +24,15 @@ type Order struct {
 	DryRun   bool   // only say what would be done
 }
 
-// ByHand is what an NotBefore keeps of the Order that it carries out.
-type ByHand struct {
+// Manual is what a Deletion keeps of the DeleteRequest that it carries out.
+type Manual struct {
 	By       string  `json:"by"`
 	From     string  `json:"from,omitempty"`
 	Reason   string  `json:"reason"`
 	Override []Guard `json:"override,omitempty"` // the guards that were closed, and overridden
 }
 
-// HeldError says which guards hold an Order back.
+// HeldError says which guards hold a DeleteRequest back.
 type HeldError struct {
 	Closed []GuardState // that are not overridden, or may not be
 	Fixed  []Guard      // those of them that nobody may override
@@ -46,12 +46,12 @@ func (e *HeldError) Error() string {
 	return "held back by " + strings.Join(all, ", ")
 }
 
-// guardUnconfirmed is asked of an order only. Of everything else it is what Decide begins with: a node that is not proved
+// guardUnconfirmed is asked of a delete request only. Of everything else it is what Decide begins with: a node that is not proved
 // stuck is not deleted, whatever the guards say.
-var guardUnconfirmed = guard{Guard: GuardUnconfirmed, closedWhen: "asked of a deletion by hand alone: the node is not proved stuck, by its latest probes and a second witness"}
+var guardUnconfirmed = guard{Guard: GuardUnconfirmed, closedWhen: "asked of a manual deletion alone: the node is not proved stuck, by its latest probes and a second witness"}
 
-// about says whether the order is to delete n. No order is about no node.
-func (o *Order) about(n probe.Node) bool {
+// about says whether the request is to delete n. No request is about no node.
+func (o *DeleteRequest) about(n probe.Node) bool {
 	return o != nil && o.UID != "" && o.Node == n.Name && o.UID == n.UID
 }
 
@@ -73,8 +73,8 @@ func (d Decision) unconfirmed(stuckNow bool, why, untold string) GuardState {
 	return g
 }
 
-// obey decides what o asks for: the node is deleted if each guard that is closed is overridden, and may be.
-func (d *Decision) obey(o Order) {
+// apply decides what o asks for: the node is deleted if each guard that is closed is overridden, and may be.
+func (d *Decision) apply(o DeleteRequest) {
 	switch held := d.held(o); {
 	case held != nil:
 		d.Reason = fmt.Sprintf("%s asks for its deletion; %s", o.By, held)
@@ -84,7 +84,7 @@ func (d *Decision) obey(o Order) {
 }
 
 // held gives what holds o back; nil if nothing does.
-func (d Decision) held(o Order) error {
+func (d Decision) held(o DeleteRequest) error {
 	var e HeldError
 	for _, g := range d.Guards {
 		fixed := g.Guard.fixed() != ""
@@ -103,14 +103,14 @@ func (d Decision) held(o Order) error {
 }
 
 // overridden names the guards that are closed and that o overrides: one that is open did not have to be.
-func (d Decision) overridden(o Order) []Guard {
+func (d Decision) overridden(o DeleteRequest) []Guard {
 	return slices.DeleteFunc(d.Closed(), func(g Guard) bool { return g.fixed() != "" || !slices.Contains(o.Override, g) })
 }
 
 // says is one sentence for the incident: who, from where, why, and what was overridden.
-func (o Order) says(overridden []Guard) string {
+func (o DeleteRequest) says(overridden []Guard) string {
 	var s strings.Builder
-	s.WriteString("deletion by hand, asked for by " + o.By)
+	s.WriteString("manual deletion, asked for by " + o.By)
 	if o.From != "" {
 		s.WriteString(" from " + o.From)
 	}

@@ -102,9 +102,9 @@ func (w *threeNodes) gone() []string {
 	return slices.Clone(w.deleted)
 }
 
-// handed runs a daemon's loop and runner on w, within a bubble, while test does things by hand. The nodes are probed
+// handed runs a daemon's loop and runner on w, within a bubble, while test asks for deletions. The nodes are probed
 // once before, and then only when somebody asks.
-func handed(t *testing.T, w *threeNodes, test func(t *testing.T, h byHand, r *ran)) {
+func handed(t *testing.T, w *threeNodes, test func(t *testing.T, h manual, r *ran)) {
 	t.Helper()
 	dir, err := remediate.NewDir(t.TempDir())
 	if err != nil {
@@ -128,7 +128,7 @@ func handed(t *testing.T, w *threeNodes, test func(t *testing.T, h byHand, r *ra
 			d.brokers[0].runner.RunNow(n.Name, probe.Login)
 		}
 		time.Sleep(10 * time.Second)
-		test(t, byHand{d.brokers}, r)
+		test(t, manual{d.brokers}, r)
 		cancel()
 		group.Wait()
 	})
@@ -136,19 +136,19 @@ func handed(t *testing.T, w *threeNodes, test func(t *testing.T, h byHand, r *ra
 
 func TestWithoutTheRightToDeleteNothingIsBegun(t *testing.T) {
 	w := newThreeNodes()
-	handed(t, w, func(t *testing.T, h byHand, _ *ran) {
-		d := web.Deletion{Broker: "orders", Node: "mq-1", UID: "uid-of-mq-1", Reason: "x", By: "ada", Override: []remediate.Guard{remediate.GuardUnconfirmed}}
+	handed(t, w, func(t *testing.T, h manual, _ *ran) {
+		d := remediate.DeleteRequest{Node: "mq-1", UID: "uid-of-mq-1", Reason: "x", By: "ada", Override: []remediate.Guard{remediate.GuardUnconfirmed}}
 		cut := errors.New("nobody answers")
 		for _, dry := range []bool{true, false} {
 			d.DryRun = dry
 			h.brokers[0].mayDelete = func(context.Context) ([]kube.Missing, error) {
 				return []kube.Missing{{Verb: "delete", Resource: "pods", Namespace: "production"}}, nil
 			}
-			if _, err := h.Delete(t.Context(), d); !errors.Is(err, web.Unable("pods delete in namespace production")) {
+			if _, err := h.Delete(t.Context(), "orders", d); !errors.Is(err, web.Unable("pods delete in namespace production")) {
 				t.Errorf("dry run %t: %v", dry, err)
 			}
 			h.brokers[0].mayDelete = func(context.Context) ([]kube.Missing, error) { return nil, cut }
-			if _, err := h.Delete(t.Context(), d); !errors.Is(err, cut) {
+			if _, err := h.Delete(t.Context(), "orders", d); !errors.Is(err, cut) {
 				t.Errorf("dry run %t, and nobody can tell: %v", dry, err)
 			}
 		}
@@ -158,8 +158,8 @@ func TestWithoutTheRightToDeleteNothingIsBegun(t *testing.T) {
 	})
 }
 
-func TestANodeIsProbedByHandByEachOfItsProbesAndNeverTwiceAtOnce(t *testing.T) {
-	handed(t, newThreeNodes(), func(t *testing.T, h byHand, r *ran) {
+func TestANodeIsProbedOnRequestByEachOfItsProbesAndNeverTwiceAtOnce(t *testing.T) {
+	handed(t, newThreeNodes(), func(t *testing.T, h manual, r *ran) {
 		before, _ := r.counted()
 		for range 5 {
 			if err := h.Probe(t.Context(), "orders", "mq-1"); err != nil {
@@ -183,42 +183,41 @@ func TestANodeIsProbedByHandByEachOfItsProbesAndNeverTwiceAtOnce(t *testing.T) {
 	})
 }
 
-func TestANodeIsDeletedByHandInTheWordsOfTheAPI(t *testing.T) {
+func TestANodeIsDeletedOnRequest(t *testing.T) {
 	w := newThreeNodes()
-	handed(t, w, func(t *testing.T, h byHand, _ *ran) {
-		d := web.Deletion{Broker: "orders", Node: "mq-1", UID: "uid-of-mq-1", Reason: "clients hang", By: "ada", From: "10.0.0.9"}
-		_, err := h.Delete(t.Context(), d)
-		held, ok := errors.AsType[*web.Held](err)
+	handed(t, w, func(t *testing.T, h manual, _ *ran) {
+		d := remediate.DeleteRequest{Node: "mq-1", UID: "uid-of-mq-1", Reason: "clients hang", By: "ada", From: "10.0.0.9"}
+		_, err := h.Delete(t.Context(), "orders", d)
+		held, ok := errors.AsType[*remediate.HeldError](err)
 		if !ok || !slices.ContainsFunc(held.Closed, func(g remediate.GuardState) bool { return g.Guard == remediate.GuardUnconfirmed }) || len(held.Fixed) > 0 {
 			t.Errorf("%v, want it to be held back, as it is not stuck", err)
 		}
 		d.Override, d.DryRun = []remediate.Guard{remediate.GuardUnconfirmed, remediate.GuardQuorumCritical, remediate.GuardAlarm, remediate.GuardMaintenanceWindow}, true
-		done, err := h.Delete(t.Context(), d)
+		done, err := h.Delete(t.Context(), "orders", d)
 		overridden := []remediate.Guard{remediate.GuardQuorumCritical, remediate.GuardAlarm, remediate.GuardUnconfirmed}
-		if err != nil || !done.DryRun || done.Incident != "" || len(w.gone()) > 0 || !slices.Equal(done.Override, overridden) || len(done.Guards) != len(remediate.Guards()) {
+		if err != nil || done.Incident != "" || len(w.gone()) > 0 || !slices.Equal(done.Overridden, overridden) || len(done.Guards) != len(remediate.Guards()) {
 			t.Errorf("a dry run: %+v, %v; deleted were %v", done, err, w.gone())
 		}
 		d.DryRun = false
-		if done, err = h.Delete(t.Context(), d); err != nil || done.Incident == "" || done.UID != d.UID || !slices.Equal(w.gone(), []string{"uid-of-mq-1"}) {
+		if done, err = h.Delete(t.Context(), "orders", d); err != nil || done.Incident == "" || !slices.Equal(w.gone(), []string{"uid-of-mq-1"}) {
 			t.Errorf("%+v, %v; deleted were %v", done, err, w.gone())
 		}
 		d.Node, d.UID = "mq-2", "uid-of-mq-2"
-		_, err = h.Delete(t.Context(), d)
-		if held, ok = errors.AsType[*web.Held](err); !ok || !slices.Contains(held.Fixed, remediate.GuardInFlight) {
+		_, err = h.Delete(t.Context(), "orders", d)
+		if held, ok = errors.AsType[*remediate.HeldError](err); !ok || !slices.Contains(held.Fixed, remediate.GuardInFlight) {
 			t.Errorf("another while the first is awaited: %v", err)
 		}
 		d.UID = "old"
-		if _, err = h.Delete(t.Context(), d); !errors.Is(err, probe.ErrChanged) {
+		if _, err = h.Delete(t.Context(), "orders", d); !errors.Is(err, probe.ErrChanged) {
 			t.Errorf("one that has been replaced: %v", err)
 		}
 		w.mu.Lock()
 		w.leading = probe.No
 		w.mu.Unlock()
-		if _, err = h.Delete(t.Context(), d); !errors.Is(err, web.ErrNotHere) {
+		if _, err = h.Delete(t.Context(), "orders", d); !errors.Is(err, remediate.ErrNotLeader) {
 			t.Errorf("where another replica leads: %v", err)
 		}
-		d.Broker = "order"
-		if _, err = h.Delete(t.Context(), d); err == nil {
+		if _, err = h.Delete(t.Context(), "order", d); err == nil {
 			t.Error("a broker that there is not has a node deleted")
 		}
 	})

@@ -21,19 +21,19 @@ func everyGuard() []Guard {
 	return all
 }
 
-// order decides on what a person asks for of the node, and gives the decision about it.
-func (tl *timeline) order(node string, override ...Guard) (Decision, error) {
+// request decides on what a person asks for of the node, and gives the decision about it.
+func (tl *timeline) request(node string, override ...Guard) (Decision, error) {
 	tl.t.Helper()
-	o := Order{Node: node, UID: "uid-of-" + node, Override: override, By: "ada", From: "10.0.0.9", Reason: "clients hang"}
-	tl.obs.Order = &o
+	o := DeleteRequest{Node: node, UID: "uid-of-" + node, Override: override, By: "ada", From: "10.0.0.9", Reason: "clients hang"}
+	tl.obs.Request = &o
 	_, decisions := Decide(tl.state, tl.obs, tl.policy, tl.now)
-	tl.obs.Order = nil
+	tl.obs.Request = nil
 	for _, other := range decisions {
 		if (other.Node != node || other.UID != o.UID) && other.Action == Delete {
 			tl.t.Errorf("deletes %s of UID %s, asked for %s of UID %s", other.Node, other.UID, node, o.UID)
 		}
 	}
-	d, err := ordered(decisions, o)
+	d, err := requested(decisions, o)
 	if err != nil {
 		return d, err
 	}
@@ -60,7 +60,7 @@ func TestWhichGuardsAPersonMayOverride(t *testing.T) {
 	}
 }
 
-func TestAGuardHoldsADeletionByHandBackUnlessItIsOverriddenByItsName(t *testing.T) {
+func TestAGuardHoldsAManualDeletionBackUnlessItIsOverriddenByItsName(t *testing.T) {
 	for _, row := range guardRows {
 		t.Run(string(row.guard)+": "+row.name, func(t *testing.T) {
 			tl := newTimeline(t)
@@ -68,31 +68,31 @@ func TestAGuardHoldsADeletionByHandBackUnlessItIsOverriddenByItsName(t *testing.
 			row.spoil(tl)
 			tl.turn()
 			if tl.node("rabbit-1").UID == "" {
-				if _, err := tl.order("rabbit-1", everyGuard()...); !errors.Is(err, probe.ErrChanged) {
+				if _, err := tl.request("rabbit-1", everyGuard()...); !errors.Is(err, probe.ErrChanged) {
 					t.Errorf("which node it is, nobody knows: %v", err)
 				}
 				return
 			}
-			d, err := tl.order("rabbit-1")
+			d, err := tl.request("rabbit-1")
 			closed := d.Closed()
 			if !slices.Contains(closed, row.guard) || err == nil {
 				t.Fatalf("closed are %v: %v", closed, err)
 			}
 			others := slices.DeleteFunc(everyGuard(), func(g Guard) bool { return g == row.guard })
-			_, err = tl.order("rabbit-1", others...)
+			_, err = tl.request("rabbit-1", others...)
 			held, ok := errors.AsType[*HeldError](err)
 			if !ok || !slices.ContainsFunc(held.Closed, func(g GuardState) bool { return g.Guard == row.guard && g.Why != "" }) {
 				t.Errorf("with every other guard overridden: %v", err)
 			}
 			fixed := slices.DeleteFunc(slices.Clone(closed), func(g Guard) bool { return g.fixed() == "" })
-			_, err = tl.order("rabbit-1", everyGuard()...)
+			_, err = tl.request("rabbit-1", everyGuard()...)
 			if held, ok = errors.AsType[*HeldError](err); ok != (len(fixed) > 0) || (ok && !slices.Equal(held.Fixed, fixed)) {
 				t.Errorf("with all of them overridden: %v, want to be held back by %v", err, fixed)
 			}
 			if len(fixed) > 0 {
 				return
 			}
-			if d, err = tl.order("rabbit-1", closed...); err != nil {
+			if d, err = tl.request("rabbit-1", closed...); err != nil {
 				t.Errorf("with just those overridden that are closed: %v", err)
 			}
 			for _, said := range append([]string{"ada", "10.0.0.9", "clients hang"}, strings.Fields(names(closed))...) {
@@ -117,13 +117,13 @@ func TestOfTwoThingsThatAreWrongBothMustBeOverridden(t *testing.T) {
 			}
 			two.spoil(tl)
 			tl.turn()
-			d, _ := tl.order("rabbit-1")
+			d, _ := tl.request("rabbit-1")
 			closed := d.Closed()
 			if !slices.Contains(closed, one.guard) || !slices.Contains(closed, two.guard) {
 				continue // the second undid the first
 			}
 			but := slices.DeleteFunc(slices.Clone(closed), func(g Guard) bool { return g == one.guard })
-			if d, err := tl.order("rabbit-1", but...); d.Action == Delete {
+			if d, err := tl.request("rabbit-1", but...); d.Action == Delete {
 				t.Errorf("%s and %s: deleted with %v overridden, %v", one.name, two.name, but, err)
 			}
 		}
@@ -147,37 +147,37 @@ func TestANodeThatIsNotProvedStuckIsDeletedOnlyByWhoeverSaysSo(t *testing.T) {
 			tc.play(tl)
 			tl.turn()
 			all := slices.DeleteFunc(everyGuard(), func(g Guard) bool { return g == GuardUnconfirmed })
-			d, err := tl.order("rabbit-1", all...)
+			d, err := tl.request("rabbit-1", all...)
 			held, ok := errors.AsType[*HeldError](err)
 			if !ok || len(held.Closed) != 1 || held.Closed[0].Guard != GuardUnconfirmed || !strings.Contains(held.Closed[0].Why, tc.says) || len(held.Fixed) > 0 {
 				t.Errorf("%v: %+v, want it to say %q", err, d.Guards[len(d.Guards)-1], tc.says)
 			}
-			if _, err := tl.order("rabbit-1", everyGuard()...); err != nil {
+			if _, err := tl.request("rabbit-1", everyGuard()...); err != nil {
 				t.Errorf("a person says so: %v", err)
 			}
 		})
 	}
 	tl := newTimeline(t)
 	tl.wedge()
-	if d, err := tl.order("rabbit-1"); err != nil || len(d.Closed()) > 0 || !strings.Contains(d.Guards[len(d.Guards)-1].Why, "maybe_stuck") {
+	if d, err := tl.request("rabbit-1"); err != nil || len(d.Closed()) > 0 || !strings.Contains(d.Guards[len(d.Guards)-1].Why, "maybe_stuck") {
 		t.Errorf("one that is proved stuck: %v, %+v", err, d.Guards)
 	}
 }
 
-func TestAnOrderIsAboutTheNodeOfItsUIDAndNoOther(t *testing.T) {
+func TestADeleteRequestIsAboutTheNodeOfItsUIDAndNoOther(t *testing.T) {
 	tl := newTimeline(t)
 	tl.wedge()
 	for _, node := range []string{"rabbit-0", "rabbit-2"} { // whose names come before and after that of the stuck one
-		if _, err := tl.order(node, everyGuard()...); err != nil { // order fails the test if rabbit-1 goes too
+		if _, err := tl.request(node, everyGuard()...); err != nil { // request fails the test if rabbit-1 goes too
 			t.Errorf("%s: %v", node, err)
 		}
 	}
 	tl.node("rabbit-0").UID = "another"
 	tl.turn()
-	if _, err := tl.order("rabbit-0", everyGuard()...); !errors.Is(err, probe.ErrChanged) {
+	if _, err := tl.request("rabbit-0", everyGuard()...); !errors.Is(err, probe.ErrChanged) {
 		t.Errorf("%v, want %v", err, probe.ErrChanged)
 	}
-	if _, err := tl.order("rabbit-9", everyGuard()...); !errors.Is(err, probe.ErrGone) {
+	if _, err := tl.request("rabbit-9", everyGuard()...); !errors.Is(err, probe.ErrGone) {
 		t.Errorf("%v, want %v", err, probe.ErrGone)
 	}
 	if tl.turn(); tl.decisions["rabbit-1"].Action == Delete {
@@ -185,7 +185,7 @@ func TestAnOrderIsAboutTheNodeOfItsUIDAndNoOther(t *testing.T) {
 	}
 }
 
-func TestADecisionWithoutAnOrderKnowsNothingOfTheGuardOfOrders(t *testing.T) {
+func TestADecisionWithoutADeleteRequestKnowsNothingOfItsGuard(t *testing.T) {
 	tl := newTimeline(t)
 	tl.rounds(4, probe.OK)
 	for _, d := range tl.decisions {
@@ -194,7 +194,7 @@ func TestADecisionWithoutAnOrderKnowsNothingOfTheGuardOfOrders(t *testing.T) {
 		}
 	}
 	before := text(tl.state)
-	if _, err := tl.order("rabbit-1", everyGuard()...); err != nil {
+	if _, err := tl.request("rabbit-1", everyGuard()...); err != nil {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(before, text(tl.state)); diff != "" {
@@ -202,11 +202,11 @@ func TestADecisionWithoutAnOrderKnowsNothingOfTheGuardOfOrders(t *testing.T) {
 	}
 }
 
-func TestTheBudgetCountsWhatWasDeletedByHand(t *testing.T) {
+func TestTheBudgetCountsManualDeletions(t *testing.T) {
 	tl := newTimeline(t)
 	tl.wedge()
 	at := tl.now.Add(-time.Hour)
-	tl.state.Deletions = []Deletion{{ID: "a", Node: "rabbit-1", UID: "x", At: at, Outcome: Recovered, Settled: at, ByHand: &ByHand{By: "ada"}}}
+	tl.state.Deletions = []Deletion{{ID: "a", Node: "rabbit-1", UID: "x", At: at, Outcome: Recovered, Settled: at, Manual: &Manual{By: "ada"}}}
 	tl.turn()
 	if d := tl.decisions["rabbit-1"]; !slices.Contains(d.Closed(), GuardBudget) {
 		t.Errorf("closed are %v", d.Closed())

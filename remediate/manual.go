@@ -10,108 +10,108 @@ import (
 	"github.com/cjworkbench/unstuck/probe"
 )
 
-// ErrNotLeading says that another replica leads, and must be asked.
-var ErrNotLeading = errors.New("this replica does not lead")
+// ErrNotLeader says that another replica leads, and must be asked.
+var ErrNotLeader = errors.New("this replica does not lead")
 
-// errEnded is why nothing comes of an Order once Run has returned.
+// errEnded is why nothing comes of a DeleteRequest once Run has returned.
 var errEnded = errors.New("the loop has ended")
 
-// Obeyed says what came of an Order, or what would.
-type Obeyed struct {
+// DeleteResult says what came of a DeleteRequest, or what would.
+type DeleteResult struct {
 	Incident   string       // the ID of the incident that tells how it goes on; empty after a dry run
 	Overridden []Guard      // that were closed
 	Guards     []GuardState // what every guard said
 }
 
-// byHandTimeout bounds what is asked of the peers before a deletion by hand: somebody waits.
-const byHandTimeout = 20 * time.Second
+// manualTimeout bounds what is asked of the peers before a manual deletion: somebody waits.
+const manualTimeout = 20 * time.Second
 
 // Delete has a node deleted that a person wants deleted, in the loop's own goroutine and as the loop deletes itself:
 // captured, written down, asked for by UID, awaited. It returns once the deletion is asked for.
 //
 // It gives a *HeldError if guards hold it back, which nothing was done then; probe.ErrGone or probe.ErrChanged if the
-// node is not there any more; and ErrNotLeading on a replica that does not lead. After another error the incident, if there
+// node is not there any more; and ErrNotLeader on a replica that does not lead. After another error the incident, if there
 // is one, tells what happened. If ctx ends while it is under way, what has not been announced is given up.
-func (l *Loop) Delete(ctx context.Context, o Order) (Obeyed, error) {
+func (l *Loop) Delete(ctx context.Context, o DeleteRequest) (DeleteResult, error) {
 	type answer struct {
-		Obeyed
+		DeleteResult
 		err error
 	}
 	got := make(chan answer, 1)
-	obey := func(loop context.Context) {
+	apply := func(loop context.Context) {
 		both, cancel := context.WithCancel(loop)
 		defer cancel()
 		stop := context.AfterFunc(ctx, cancel)
 		defer stop()
-		obeyed, err := l.deleteByHand(both, o)
-		got <- answer{obeyed, err}
+		result, err := l.deleteOnRequest(both, o)
+		got <- answer{result, err}
 	}
 	select {
-	case l.orders <- obey:
+	case l.requests <- apply:
 	case <-l.ended:
-		return Obeyed{}, fmt.Errorf("delete %s: %w", o.Node, errEnded)
+		return DeleteResult{}, fmt.Errorf("delete %s: %w", o.Node, errEnded)
 	case <-ctx.Done():
-		return Obeyed{}, fmt.Errorf("delete %s: nothing was done, for there was no turn in time: %w", o.Node, ctx.Err())
+		return DeleteResult{}, fmt.Errorf("delete %s: nothing was done, for there was no turn in time: %w", o.Node, ctx.Err())
 	}
 	select {
 	case a := <-got:
 		if a.err != nil {
-			return a.Obeyed, fmt.Errorf("delete %s: %w", o.Node, a.err)
+			return a.DeleteResult, fmt.Errorf("delete %s: %w", o.Node, a.err)
 		}
-		return a.Obeyed, nil
+		return a.DeleteResult, nil
 	case <-ctx.Done():
-		return Obeyed{}, fmt.Errorf("delete %s: it takes too long, and what comes of it is not known: %w", o.Node, ctx.Err())
+		return DeleteResult{}, fmt.Errorf("delete %s: it takes too long, and what comes of it is not known: %w", o.Node, ctx.Err())
 	}
 }
 
-func (l *Loop) deleteByHand(ctx context.Context, order Order) (Obeyed, error) {
+func (l *Loop) deleteOnRequest(ctx context.Context, request DeleteRequest) (DeleteResult, error) {
 	o := l.observe(ctx, true)
 	if o.View.Leading == probe.No {
-		return Obeyed{}, ErrNotLeading
+		return DeleteResult{}, ErrNotLeader
 	}
-	o.Order = &order
-	d, decisions, err := l.decideByHand(o)
+	o.Request = &request
+	d, decisions, err := l.decideRequest(o)
 	if err != nil {
-		return Obeyed{}, err
+		return DeleteResult{}, err
 	}
-	if l.wantsAnswersByHand(d, order) {
-		asking, cancel := context.WithTimeout(ctx, byHandTimeout)
+	if l.wantsAnswersOnRequest(d, request) {
+		asking, cancel := context.WithTimeout(ctx, manualTimeout)
 		l.askLast(asking, d)
 		cancel()
 		o.Results = nil
-		if d, decisions, err = l.decideByHand(o); err != nil {
-			return Obeyed{}, err
+		if d, decisions, err = l.decideRequest(o); err != nil {
+			return DeleteResult{}, err
 		}
 	}
-	result := Obeyed{Overridden: d.overridden(order), Guards: d.Guards}
-	if err := d.held(order); err != nil || order.DryRun {
+	result := DeleteResult{Overridden: d.overridden(request), Guards: d.Guards}
+	if err := d.held(request); err != nil || request.DryRun {
 		return result, err
 	}
-	opened, err := l.incidentByHand(ctx, d)
+	opened, err := l.incidentOnRequest(ctx, d)
 	if err != nil {
 		return result, err
 	}
 	c := l.incidents[d.Node]
-	l.Log.Warn("deletion by hand", "broker", l.Broker, "node", d.Node, "by", order.By, "from", order.From, "reason", order.Reason,
+	l.Log.Warn("manual deletion", "broker", l.Broker, "node", d.Node, "by", request.By, "from", request.From, "reason", request.Reason,
 		"override", names(result.Overridden), "incident", c.ID)
-	decisions, err = l.deleteNode(ctx, d, decisions, &order)
+	decisions, err = l.deleteNode(ctx, d, decisions, &request)
 	if err != nil {
 		l.notDone(ctx, c, opened, err)
-		return result, refusal(decisions, order, err)
+		return result, refusal(decisions, request, err)
 	}
 	result.Incident = c.ID
 	return result, nil
 }
 
-// decideByHand gives the decision about the node that o's order is about.
-func (l *Loop) decideByHand(o Observation) (d Decision, all []Decision, err error) {
+// decideRequest gives the decision about the node that o's request is about.
+func (l *Loop) decideRequest(o Observation) (d Decision, all []Decision, err error) {
 	l.state, all = Decide(l.state, o, l.Policy, time.Now())
-	d, err = ordered(all, *o.Order)
+	d, err = requested(all, *o.Request)
 	return d, all, err
 }
 
 // ordered gives the decision about the node that o is about.
-func ordered(decisions []Decision, o Order) (Decision, error) {
+func requested(decisions []Decision, o DeleteRequest) (Decision, error) {
 	err := probe.ErrGone
 	for _, d := range decisions {
 		switch {
@@ -125,9 +125,9 @@ func ordered(decisions []Decision, o Order) (Decision, error) {
 	return Decision{}, err
 }
 
-// wantsAnswersByHand says whether the answers to the last questions matter. They cost the broker, so they are not asked for where
-// the order is held back whatever they are, or the guards are overridden.
-func (l *Loop) wantsAnswersByHand(d Decision, o Order) bool {
+// wantsAnswersOnRequest says whether the answers to the last questions matter. They cost the broker, so they are not asked for where
+// the request is held back whatever they are, or the guards are overridden.
+func (l *Loop) wantsAnswersOnRequest(d Decision, o DeleteRequest) bool {
 	closed := d.Closed()
 	if slices.ContainsFunc(closed, func(g Guard) bool { return g.fixed() != "" }) {
 		return false
@@ -137,8 +137,8 @@ func (l *Loop) wantsAnswersByHand(d Decision, o Order) bool {
 	})
 }
 
-// incidentByHand has the deletion that d decides written into the node's incident, which is opened if it has none.
-func (l *Loop) incidentByHand(ctx context.Context, d Decision) (opened bool, err error) {
+// incidentOnRequest has the deletion that d decides written into the node's incident, which is opened if it has none.
+func (l *Loop) incidentOnRequest(ctx context.Context, d Decision) (opened bool, err error) {
 	if c := l.incidents[d.Node]; c != nil && c.UID == d.UID {
 		c.Decision = d
 		c.add(time.Now(), d.Reason)
@@ -168,10 +168,10 @@ func (l *Loop) notDone(ctx context.Context, c *Incident, opened bool, why error)
 }
 
 // refusal says why nothing came of o in the words of guards, where it was for one of them.
-func refusal(decisions []Decision, o Order, err error) error {
+func refusal(decisions []Decision, o DeleteRequest, err error) error {
 	switch {
 	case errors.Is(err, errChanged):
-		d, gone := ordered(decisions, o)
+		d, gone := requested(decisions, o)
 		if gone != nil {
 			return gone
 		}

@@ -17,20 +17,20 @@ import (
 // follower makes the view that of a replica that does not lead.
 func follower(v *probe.View) { v.Leading, v.LeadingSince = probe.No, time.Time{} }
 
-// outcome is what came of an order.
+// outcome is what came of a delete request.
 type outcome struct {
-	Obeyed
+	DeleteResult
 	err  error
 	took time.Duration
 	done bool
 }
 
-// give has a person ask for the deletion of a node, at once; what came of it is there once the loop has obeyed.
+// give has a person ask for the deletion of a node, at once; what came of it is there once the loop has carried it out.
 func (w *fakeWorld) give(t *testing.T, node string, override ...Guard) *outcome {
-	return w.giveOrder(t, Order{Node: node, UID: "uid-of-" + node, Override: override, Reason: "clients hang", By: "ada", From: "10.0.0.9"})
+	return w.request(t, DeleteRequest{Node: node, UID: "uid-of-" + node, Override: override, Reason: "clients hang", By: "ada", From: "10.0.0.9"})
 }
 
-func (w *fakeWorld) giveOrder(t *testing.T, o Order) *outcome {
+func (w *fakeWorld) request(t *testing.T, o DeleteRequest) *outcome {
 	got := &outcome{}
 	loop := w.loop
 	go func() {
@@ -40,7 +40,7 @@ func (w *fakeWorld) giveOrder(t *testing.T, o Order) *outcome {
 		done, err := loop.Delete(ctx, o)
 		w.mu.Lock()
 		defer w.mu.Unlock()
-		*got = outcome{Obeyed: done, err: err, took: time.Since(began), done: true}
+		*got = outcome{DeleteResult: done, err: err, took: time.Since(began), done: true}
 	}()
 	return got
 }
@@ -56,7 +56,7 @@ func after(d time.Duration, f func()) func(time.Duration) {
 	}
 }
 
-func TestANodeIsDeletedByHandLikeAnyOtherAndTheIncidentSaysByWhom(t *testing.T) {
+func TestANodeIsDeletedOnRequestLikeAnyOtherAndTheIncidentSaysByWhom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newFakeWorld()
 		l := withLock(w)
@@ -74,15 +74,15 @@ func TestANodeIsDeletedByHandLikeAnyOtherAndTheIncidentSaysByWhom(t *testing.T) 
 		if w.did("delete") != 1 || l.holder != "" {
 			t.Errorf("%q, and the lock is held by %q", w.journal, l.holder)
 		}
-		want := &ByHand{By: "ada", From: "10.0.0.9", Reason: "clients hang", Override: []Guard{GuardUnconfirmed}}
-		if diff := cmp.Diff(want, w.deletions[0].ByHand); diff != "" {
+		want := &Manual{By: "ada", From: "10.0.0.9", Reason: "clients hang", Override: []Guard{GuardUnconfirmed}}
+		if diff := cmp.Diff(want, w.deletions[0].Manual); diff != "" {
 			t.Errorf("the deletion (-want +got):\n%s", diff)
 		}
 		c := w.onlyIncident(t)
-		if c.ID != got.Incident || c.Outcome != string(Recovered) || c.Closed.IsZero() || c.Deletion.ByHand == nil || len(c.Logs) == 0 || len(c.Results) == 0 || c.Cluster == "" {
+		if c.ID != got.Incident || c.Outcome != string(Recovered) || c.Closed.IsZero() || c.Deletion.Manual == nil || len(c.Logs) == 0 || len(c.Results) == 0 || c.Cluster == "" {
 			t.Errorf("the incident is %s", text(c))
 		}
-		says := "deletion by hand, asked for by ada from 10.0.0.9: clients hang; overridden: unconfirmed"
+		says := "manual deletion, asked for by ada from 10.0.0.9: clients hang; overridden: unconfirmed"
 		if c.Events[0].Text != says || c.Decision.Reason != says {
 			t.Errorf("the incident begins with %q, and its decision is %q", c.Events[0].Text, c.Decision.Reason)
 		}
@@ -97,32 +97,32 @@ func (w *fakeWorld) at(prefix string) int {
 	return slices.IndexFunc(w.journal, func(line string) bool { return strings.HasPrefix(line, prefix) })
 }
 
-func TestAnOrderThatIsHeldBackOrADryRunWritesNothing(t *testing.T) {
-	dry := Order{Node: "rabbit-1", UID: "uid-of-rabbit-1", DryRun: true, Override: []Guard{GuardUnconfirmed}}
+func TestADeleteRequestThatIsHeldBackOrADryRunWritesNothing(t *testing.T) {
+	dry := DeleteRequest{Node: "rabbit-1", UID: "uid-of-rabbit-1", DryRun: true, Override: []Guard{GuardUnconfirmed}}
 	stale, gone, plain := dry, dry, dry
 	stale.UID, gone.Node, plain.Override = "old", "rabbit-7", nil
 	stale.DryRun, gone.DryRun, plain.DryRun = false, false, false
 	plainly := dry
 	plainly.DryRun = false
 	for name, tc := range map[string]struct {
-		order Order
-		spoil func(*fakeWorld)
-		want  error
-		held  []Guard
-		fixed bool
+		request DeleteRequest
+		spoil   func(*fakeWorld)
+		want    error
+		held    []Guard
+		fixed   bool
 	}{
-		"a dry run":                {order: dry},
-		"not overridden":           {order: plain, held: []Guard{GuardUnconfirmed}},
-		"another of its name":      {order: stale, want: probe.ErrChanged},
-		"no such node":             {order: gone, want: probe.ErrGone},
-		"another replica leads":    {order: plainly, want: ErrNotLeading, spoil: func(w *fakeWorld) { w.onView = follower }},
-		"nobody knows who leads":   {order: plainly, held: []Guard{GuardNotLeader}, fixed: true, spoil: func(w *fakeWorld) { w.onView = func(v *probe.View) { v.Leading = probe.CannotTell } }},
-		"the history is not known": {order: plainly, held: []Guard{GuardInFlight, GuardBudget}, fixed: true, spoil: func(w *fakeWorld) { w.deletionsErr = errors.New("away") }},
-		"it is terminating":        {order: plainly, held: []Guard{GuardRollout}, fixed: true, spoil: func(w *fakeWorld) { w.nodes[1].Terminating = probe.Yes }},
-		"the peers say no": {order: plainly, held: []Guard{GuardQuorumCritical}, spoil: func(w *fakeWorld) {
+		"a dry run":                {request: dry},
+		"not overridden":           {request: plain, held: []Guard{GuardUnconfirmed}},
+		"another of its name":      {request: stale, want: probe.ErrChanged},
+		"no such node":             {request: gone, want: probe.ErrGone},
+		"another replica leads":    {request: plainly, want: ErrNotLeader, spoil: func(w *fakeWorld) { w.onView = follower }},
+		"nobody knows who leads":   {request: plainly, held: []Guard{GuardNotLeader}, fixed: true, spoil: func(w *fakeWorld) { w.onView = func(v *probe.View) { v.Leading = probe.CannotTell } }},
+		"the history is not known": {request: plainly, held: []Guard{GuardInFlight, GuardBudget}, fixed: true, spoil: func(w *fakeWorld) { w.deletionsErr = errors.New("away") }},
+		"it is terminating":        {request: plainly, held: []Guard{GuardRollout}, fixed: true, spoil: func(w *fakeWorld) { w.nodes[1].Terminating = probe.Yes }},
+		"the peers say no": {request: plainly, held: []Guard{GuardQuorumCritical}, spoil: func(w *fakeWorld) {
 			w.exec = func(probe.Node, string) (int, string) { return 69, "queues without a majority: q1" }
 		}},
-		"a dry run, and the peers say no": {order: dry, held: []Guard{GuardQuorumCritical}, spoil: func(w *fakeWorld) {
+		"a dry run, and the peers say no": {request: dry, held: []Guard{GuardQuorumCritical}, spoil: func(w *fakeWorld) {
 			w.exec = func(probe.Node, string) (int, string) { return 69, "queues without a majority: q1" }
 		}},
 	} {
@@ -134,7 +134,7 @@ func TestAnOrderThatIsHeldBackOrADryRunWritesNothing(t *testing.T) {
 					tc.spoil(w)
 				}
 				var got *outcome
-				w.play(t, 3*time.Minute, after(time.Minute, func() { got = w.giveOrder(t, tc.order) }))
+				w.play(t, 3*time.Minute, after(time.Minute, func() { got = w.request(t, tc.request) }))
 				if w.did("incident")+w.did("deletion")+w.did("lock")+w.did("delete") > 0 {
 					t.Errorf("the journal is %q", w.journal)
 				}
@@ -162,7 +162,7 @@ func TestAnOrderThatIsHeldBackOrADryRunWritesNothing(t *testing.T) {
 }
 
 // What goes wrong after the incident was stored: nothing is deleted, or it is not known, and the incident says so.
-func TestWhatComesOfAnOrderIsInItsIncident(t *testing.T) {
+func TestWhatComesOfADeleteRequestIsInItsIncident(t *testing.T) {
 	for name, tc := range map[string]struct {
 		spoil   func(*fakeWorld)
 		held    Guard
@@ -205,7 +205,7 @@ func TestWhatComesOfAnOrderIsInItsIncident(t *testing.T) {
 	}
 }
 
-func TestTheOrderOfAConfirmedNodeIsWrittenIntoTheIncidentThatIsOpen(t *testing.T) {
+func TestTheDeleteRequestForAConfirmedNodeIsWrittenIntoTheIncidentThatIsOpen(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newFakeWorld()
 		w.wedge()
@@ -223,7 +223,7 @@ func TestTheOrderOfAConfirmedNodeIsWrittenIntoTheIncidentThatIsOpen(t *testing.T
 	})
 }
 
-func TestOfTwoOrdersAndTheLoopsOwnDeletionOnlyTheFirstGoesAhead(t *testing.T) {
+func TestOfTwoDeleteRequestsAndTheLoopsOwnDeletionOnlyTheFirstGoesAhead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newFakeWorld()
 		var one, two *outcome
@@ -254,7 +254,7 @@ func TestOfTwoOrdersAndTheLoopsOwnDeletionOnlyTheFirstGoesAhead(t *testing.T) {
 	})
 }
 
-func TestThePeersAreAskedByHandTooUnlessTheirAnswerDoesNotMatter(t *testing.T) {
+func TestThePeersAreAskedBeforeAManualDeletionTooUnlessTheirAnswerDoesNotMatter(t *testing.T) {
 	for name, tc := range map[string]struct {
 		spoil    func(*fakeWorld)
 		override []Guard
@@ -285,7 +285,7 @@ func TestThePeersAreAskedByHandTooUnlessTheirAnswerDoesNotMatter(t *testing.T) {
 	}
 }
 
-func TestAnOrderIsGivenUpWhenNobodyWaitsAnyMoreOrTheLoopEnds(t *testing.T) {
+func TestADeleteRequestIsGivenUpWhenNobodyWaitsAnyMoreOrTheLoopEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newFakeWorld()
 		w.exec = func(_ probe.Node, command string) (int, string) {
@@ -300,14 +300,14 @@ func TestAnOrderIsGivenUpWhenNobodyWaitsAnyMoreOrTheLoopEnds(t *testing.T) {
 			go func() {
 				ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second) // the capture takes longer
 				defer cancel()
-				_, err = loop.Delete(ctx, Order{Node: "rabbit-1", UID: "uid-of-rabbit-1", Override: []Guard{GuardUnconfirmed, GuardQuorumCritical}, By: "ada", Reason: "r"})
+				_, err = loop.Delete(ctx, DeleteRequest{Node: "rabbit-1", UID: "uid-of-rabbit-1", Override: []Guard{GuardUnconfirmed, GuardQuorumCritical}, By: "ada", Reason: "r"})
 				cancel()
 			}()
 		}))
 		if !errors.Is(err, context.DeadlineExceeded) || w.did("incident")+w.did("deletion")+w.did("delete") > 0 {
 			t.Errorf("%v: %q", err, w.journal)
 		}
-		if _, err := w.loop.Delete(t.Context(), Order{Node: "rabbit-1"}); !errors.Is(err, errEnded) {
+		if _, err := w.loop.Delete(t.Context(), DeleteRequest{Node: "rabbit-1"}); !errors.Is(err, errEnded) {
 			t.Errorf("after the end: %v", err)
 		}
 	})

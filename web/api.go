@@ -63,7 +63,7 @@ func (o Options) brokers(r *http.Request) (any, error) {
 	now := time.Now()
 	all := Brokers{Brokers: []Broker{}}
 	for _, s := range o.snapshots() {
-		ok, err := o.sees(r.Context(), Act{Broker: s.Broker})
+		ok, err := o.sees(r.Context(), Action{Broker: s.Broker})
 		if err != nil {
 			return nil, err
 		}
@@ -138,7 +138,7 @@ func (o Options) incidentsSeen(r *http.Request) ([]remediate.Incident, error) {
 	for _, c := range incidents {
 		ok, asked := visible[c.Broker]
 		if !asked {
-			if ok, err = o.sees(r.Context(), Act{Broker: c.Broker}); err != nil {
+			if ok, err = o.sees(r.Context(), Action{Broker: c.Broker}); err != nil {
 				return nil, err
 			}
 			visible[c.Broker] = ok
@@ -165,7 +165,7 @@ func (o Options) find(r *http.Request) (remediate.Snapshot, error) {
 		if s.Broker == name {
 			return s, nil
 		}
-		if ok, err := o.sees(r.Context(), Act{Broker: s.Broker}); err == nil && ok {
+		if ok, err := o.sees(r.Context(), Action{Broker: s.Broker}); err == nil && ok {
 			known = append(known, s.Broker)
 		}
 	}
@@ -175,7 +175,7 @@ func (o Options) find(r *http.Request) (remediate.Snapshot, error) {
 func (o Options) findToRead(r *http.Request) (remediate.Snapshot, error) {
 	s, err := o.find(r)
 	if err == nil {
-		err = o.may(r.Context(), Act{Verb: ToRead, Broker: s.Broker})
+		err = o.may(r.Context(), Action{Verb: ToRead, Broker: s.Broker})
 	}
 	return s, err
 }

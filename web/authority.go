@@ -33,9 +33,9 @@ func Verbs() []Verb {
 	return []Verb{ToRead, ToDeploy, ToPromote, ToRevert, ToRestart, ToRun, ToLogs, ToEnv, ToPause, ToDelete, ToProbe}
 }
 
-// Act is what somebody wants to do to what. Cancelling an operation is an act of the operation's own kind. An Act with
+// Action is what somebody wants to do to what. Cancelling an operation is an action of the operation's own kind. An Action with
 // neither an environment nor a broker is on every broker.
-type Act struct {
+type Action struct {
 	Verb        Verb
 	Environment string
 	Service     string // of the environment
@@ -46,7 +46,7 @@ type Act struct {
 	Node        string // of the broker
 }
 
-func (a Act) String() string {
+func (a Action) String() string {
 	s := string(a.Verb)
 	switch a.Verb {
 	case ToLogs:
@@ -102,8 +102,8 @@ type Identity interface {
 
 // Access says what a caller may do.
 type Access interface {
-	// Allowed says whether the caller may do all of the act. An error says that it cannot be told, which is a no.
-	Allowed(ctx context.Context, who Caller, act Act) (Verdict, error)
+	// Allowed says whether the caller may do all of the action. An error says that it cannot be told, which is a no.
+	Allowed(ctx context.Context, who Caller, action Action) (Verdict, error)
 }
 
 // Authority is one source of callers, and of what these may do.
@@ -137,10 +137,10 @@ func (all Authorities) Authenticate(ctx context.Context, token string) (Caller, 
 }
 
 // Allowed implements Access.
-func (all Authorities) Allowed(ctx context.Context, who Caller, act Act) (Verdict, error) {
+func (all Authorities) Allowed(ctx context.Context, who Caller, action Action) (Verdict, error) {
 	for _, a := range all {
 		if a.Name == who.Authority {
-			return a.Allowed(ctx, who, act)
+			return a.Allowed(ctx, who, action)
 		}
 	}
 	return Verdict{Why: "nobody knows the caller"}, nil
@@ -204,18 +204,18 @@ func (o Options) authenticate(r *http.Request) (*http.Request, error) {
 }
 
 // may refuses what the caller may not do. Where there is no Identity only reading is served, and anybody may read.
-func (o Options) may(ctx context.Context, act Act) error {
-	if o.Identity == nil && act.Verb == ToRead {
+func (o Options) may(ctx context.Context, action Action) error {
+	if o.Identity == nil && action.Verb == ToRead {
 		return nil
 	}
-	what := cut(act.String(), maxReason) // a path may have a name of many kilobytes
+	what := cut(action.String(), maxReason) // a path may have a name of many kilobytes
 	who, known := callerOf(ctx)
 	if !known || o.Access == nil {
 		return problem(http.StatusForbidden, "nobody may %s here", what)
 	}
-	v, err := o.Access.Allowed(ctx, who, act)
+	v, err := o.Access.Allowed(ctx, who, action)
 	if err != nil {
-		o.Log.Warn("nobody can tell what the caller may do", "caller", who.Name, "act", what, "error", err)
+		o.Log.Warn("nobody can tell what the caller may do", "caller", who.Name, "action", what, "error", err)
 		return problem(http.StatusServiceUnavailable, "nobody can tell now whether %s may %s; try again", who.Name, what)
 	}
 	if !v.Allowed {
@@ -225,9 +225,9 @@ func (o Options) may(ctx context.Context, act Act) error {
 }
 
 // sees says whether the caller may read something, for lists that show what they may.
-func (o Options) sees(ctx context.Context, act Act) (bool, error) {
-	act.Verb = ToRead
-	err := o.may(ctx, act)
+func (o Options) sees(ctx context.Context, action Action) (bool, error) {
+	action.Verb = ToRead
+	err := o.may(ctx, action)
 	var p *Problem
 	if errors.As(err, &p) && p.Status == http.StatusForbidden {
 		return false, nil

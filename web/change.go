@@ -3,7 +3,6 @@ package web
 import (
 	"context"
 	"crypto/rand"
-	"log/slog"
 	"net"
 	"net/http"
 	"net/url"
@@ -11,8 +10,8 @@ import (
 	"time"
 )
 
-// change answers one request that changes something. It notes in the attempt what is known of it.
-type change func(w http.ResponseWriter, r *http.Request, a *Attempt) (reply, error)
+// change answers one request that changes something. It notes in the audit event what is known of it.
+type change func(w http.ResponseWriter, r *http.Request, a *AuditEvent) (reply, error)
 
 // reply is a good answer to a change.
 type reply struct {
@@ -21,52 +20,13 @@ type reply struct {
 	value    any
 }
 
-// Audit records who tried what. It is told of every request that was meant to change something, or to see the variables
-// of a pod, refused ones and dry runs included. Of requests by nobody that is known, and of those of somebody who asks too
-// often, it is told of some, and how many there were besides.
-type Audit interface {
-	Attempted(ctx context.Context, a Attempt)
-}
-
-// Attempt is one such request, and what came of it. It holds no token: what looks like one is masked, wherever the client
-// has put it.
-type Attempt struct {
-	At        time.Time `json:"at"`
-	RequestID string    `json:"request_id"`
-	By        string    `json:"by,omitzero"`        // absent: nobody was recognised
-	Authority string    `json:"authority,omitzero"` // which recognised them
-	From      string    `json:"from"`               // the address
-	Client    string    `json:"client,omitzero"`    // as it calls itself
-	Method    string    `json:"method"`
-	Path      string    `json:"path"`
-	Act       string    `json:"act,omitzero"` // in words
-	Reason    string    `json:"reason,omitzero"`
-	Override  []string  `json:"override,omitzero"` // guards
-	DryRun    bool      `json:"dry_run,omitzero"`
-	Result    string    `json:"result,omitzero"` // the operation, the incident
-	Status    int       `json:"status"`          // of HTTP
-	Refused   string    `json:"refused,omitzero"`
-	LeftOut   int64     `json:"left_out,omitzero"` // attempts before it that nothing could come of, and that were too many
-
-	Environment string `json:"environment,omitzero"` // that it was about, by name, whether there is one or not
-	Broker      string `json:"broker,omitzero"`
-}
-
-// LogAudit writes attempts to a log.
-type LogAudit struct{ Log *slog.Logger }
-
-// Attempted implements Audit.
-func (l LogAudit) Attempted(ctx context.Context, a Attempt) {
-	l.Log.LogAttrs(ctx, slog.LevelInfo, "attempt", slog.Any("attempt", a))
-}
-
 // changeTimeout bounds a change. Releases plan and take locks for up to a minute.
 const changeTimeout = 70 * time.Second
 
 // changing answers a route that changes something.
 func (o Options) changing(adapter adapter, route Route) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		answer, err := o.attempt(w, r, route, adapter)
+		answer, err := o.perform(w, r, route, adapter)
 		if err != nil {
 			adapter.fail(w, r, err)
 			return
@@ -78,10 +38,10 @@ func (o Options) changing(adapter adapter, route Route) http.Handler {
 	})
 }
 
-// attempt does what a route that changes something does: it finds out whether a browser was lured here and who calls,
+// perform does what a route that changes something does: it finds out whether a browser was lured here and who calls,
 // and tells the audit whatever comes of it. The error is a Problem.
-func (o Options) attempt(w http.ResponseWriter, r *http.Request, route Route, adapter adapter) (reply, error) {
-	a := attemptOf(r)
+func (o Options) perform(w http.ResponseWriter, r *http.Request, route Route, adapter adapter) (reply, error) {
+	a := auditEventOf(r)
 	// What is begun is brought to its end, and into the audit, even if the client does not wait for it.
 	ctx, stop := context.WithTimeout(context.WithoutCancel(r.Context()), changeTimeout)
 	defer stop()
@@ -103,16 +63,16 @@ func (o Options) attempt(w http.ResponseWriter, r *http.Request, route Route, ad
 	return answer, nil
 }
 
-// attemptOf is what is known of a request before anything has come of it.
-func attemptOf(r *http.Request) Attempt {
-	return Attempt{
+// auditEventOf is what is known of a request before anything has come of it.
+func auditEventOf(r *http.Request) AuditEvent {
+	return AuditEvent{
 		At: time.Now(), RequestID: requestOf(r.Context()), From: fromOf(r), Client: short(r.UserAgent()),
 		Method: r.Method, Path: short(masked(r.URL.Path)),
 		Environment: short(masked(r.PathValue("env"))), Broker: short(masked(r.PathValue("broker"))),
 	}
 }
 
-func (o Options) try(w http.ResponseWriter, r *http.Request, route Route, origins *http.CrossOriginProtection, a *Attempt) (reply, error) {
+func (o Options) try(w http.ResponseWriter, r *http.Request, route Route, origins *http.CrossOriginProtection, a *AuditEvent) (reply, error) {
 	if err := origins.Check(r); err != nil {
 		return reply{}, problem(http.StatusForbidden, "a page of another origin may not change anything here")
 	}

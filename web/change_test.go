@@ -35,7 +35,7 @@ func TestAChangeIsRefusedBeforeAnythingIsDoneAndTheAuditSaysWhy(t *testing.T) {
 		"a token without rights": {request("bob", "POST", deploys, deployBody("")), 403,
 			"bob may not deploy environment staging: the token gives no right to that", "bob"},
 		"another environment": {request("ci", "POST", "/api/v1/environments/production/deploys", deployBody("")), 403, "ci may not deploy environment production", "ci"},
-		"another act":         {request("ci", "POST", "/api/v1/environments/staging/promotions", `{"reason":"x"}`), 403, "ci may not promote environment staging", "ci"},
+		"another action":      {request("ci", "POST", "/api/v1/environments/staging/promotions", `{"reason":"x"}`), 403, "ci may not promote environment staging", "ci"},
 		"a page of another origin": {request("ada", "POST", deploys, deployBody(""), "Sec-Fetch-Site", "cross-site"), 403,
 			"a page of another origin", ""},
 		"another origin":              {request("ada", "POST", deploys, deployBody(""), "Origin", "https://evil.example"), 403, "a page of another origin", ""},
@@ -77,9 +77,9 @@ func TestAChangeIsRefusedBeforeAnythingIsDoneAndTheAuditSaysWhy(t *testing.T) {
 		if len(s.releases.asked)+len(s.keeper.deleted)+len(s.keeper.pauses) != 1 {
 			t.Errorf("%s: something was done", name)
 		}
-		a := s.attempts.last()
-		if len(s.attempts.all) != 1 || a.Status != c.status || a.Refused != p.Detail || a.By != c.by || a.From != "192.0.2.1" || a.Method != "POST" || a.RequestID == "" {
-			t.Errorf("%s: audit %+v", name, s.attempts.all)
+		a := s.audit.last()
+		if len(s.audit.all) != 1 || a.Status != c.status || a.Refused != p.Detail || a.By != c.by || a.From != "192.0.2.1" || a.Method != "POST" || a.RequestID == "" {
+			t.Errorf("%s: audit %+v", name, s.audit.all)
 		}
 	}
 }
@@ -100,19 +100,19 @@ func TestTheAuditNamesWhoWhatAndWhyAndHoldsNoToken(t *testing.T) {
 	}
 	var line struct {
 		Msg     string
-		Attempt Attempt
+		Audit AuditEvent
 	}
 	first, _, _ := strings.Cut(log.String(), "\n")
 	if err := json.Unmarshal([]byte(first), &line); err != nil {
 		t.Fatal(err)
 	}
-	got := line.Attempt
+	got := line.Audit
 	got.At = noon
-	want := Attempt{
+	want := AuditEvent{
 		At: noon, RequestID: "mine", By: "ada", Authority: "tokens", From: "192.0.2.1", Client: "curl/8.5", Method: "POST", Path: deploys,
-		Act: "deploy 9b8a7c6 to staging", Reason: "nightly", Result: "deploy-20261123t120000-a7k2m9xq", Status: 202, Environment: "staging",
+		Action: "deploy 9b8a7c6 to staging", Reason: "nightly", Result: "deploy-20261123t120000-a7k2m9xq", Status: 202, Environment: "staging",
 	}
-	if line.Msg != "attempt" || !equal(got, want) {
+	if line.Msg != "audit" || !equal(got, want) {
 		t.Errorf("%s\ngot  %+v\nwant %+v", first, got, want)
 	}
 }
@@ -149,7 +149,7 @@ func TestACallerWhoAsksTooOftenMustWait(t *testing.T) {
 		if p := decode[Problem](t, w.Body.Bytes()); w.Code != 429 || w.Header().Get("Retry-After") != "2" || p.RetryAfter != 2 {
 			t.Errorf("%d %s, want 429", w.Code, w.Body)
 		}
-		if a := s.attempts.last(); a.By != "ada" || a.Status != 429 {
+		if a := s.audit.last(); a.By != "ada" || a.Status != 429 {
 			t.Errorf("audit %+v", a)
 		}
 		if w := s.ask(request("ci", "POST", deploys, deployBody(""))); w.Code != 202 {
@@ -262,7 +262,7 @@ func TestAPanicInAChangeIsInTheAudit(t *testing.T) {
 	if w := s.post(deploys, deployBody("")); w.Code != 500 || strings.Contains(w.Body.String(), "nil pointer") {
 		t.Errorf("%d %s", w.Code, w.Body)
 	}
-	if a := s.attempts.last(); a.Status != 500 || a.By != "ada" {
+	if a := s.audit.last(); a.Status != 500 || a.By != "ada" {
 		t.Errorf("audit %+v", a)
 	}
 }

@@ -16,8 +16,8 @@ type Pods interface {
 	PodEnv(ctx context.Context, env release.Environment, service, pod string) (release.PodEnv, error)
 }
 
-// watched answers a GET that the audit is told of. It notes in the attempt what is known of it.
-type watched func(r *http.Request, a *Attempt) (any, error)
+// watched answers a GET that the audit is told of. It notes in the audit event what is known of it.
+type watched func(r *http.Request, a *AuditEvent) (any, error)
 
 // podRoutes are about the pods of services: what they log, and with what variables they run.
 func (o Options) podRoutes() []Route {
@@ -38,7 +38,7 @@ func (o Options) podRoutes() []Route {
 	return routes
 }
 
-func (o Options) env(r *http.Request, a *Attempt) (any, error) {
+func (o Options) env(r *http.Request, a *AuditEvent) (any, error) {
 	named := r.PathValue("pod")
 	pod := named
 	if !objectName.MatchString(pod) {
@@ -67,30 +67,30 @@ var objectName = regexp.MustCompile(`^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$`)
 
 // serviceTo gives the environment of the service that the path names, if the caller may do that to it. Whoever may not
 // even see the environment does not learn which services it has.
-func (o Options) serviceTo(verb Verb, r *http.Request, a *Attempt, pod string) (release.Environment, error) {
+func (o Options) serviceTo(verb Verb, r *http.Request, a *AuditEvent, pod string) (release.Environment, error) {
 	env, err := o.findEnvironment(r)
 	if err != nil {
 		return env, err
 	}
-	act := Act{Verb: verb, Environment: env.Name, Service: r.PathValue("service"), Pod: pod}
-	a.Act = cut(act.String(), maxReason)
-	return env, o.mayThere(r.Context(), env, act)
+	action := Action{Verb: verb, Environment: env.Name, Service: r.PathValue("service"), Pod: pod}
+	a.Action = cut(action.String(), maxReason)
+	return env, o.mayThere(r.Context(), env, action)
 }
 
 // mayThere refuses what the caller may not do in an environment. Only to whoever may read it, it says which services and
 // tasks there are.
-func (o Options) mayThere(ctx context.Context, env release.Environment, act Act) error {
-	unknown := named("service", act.Service, env.Services, func(s release.Service) string { return s.Name })
+func (o Options) mayThere(ctx context.Context, env release.Environment, action Action) error {
+	unknown := named("service", action.Service, env.Services, func(s release.Service) string { return s.Name })
 	if unknown == nil {
-		unknown = named("task", act.Task, env.Tasks, func(t release.Task) string { return t.Name })
+		unknown = named("task", action.Task, env.Tasks, func(t release.Task) string { return t.Name })
 	}
 	if unknown == nil {
-		return o.may(ctx, act)
+		return o.may(ctx, action)
 	}
-	if ok, err := o.sees(ctx, Act{Environment: env.Name}); err != nil || ok {
+	if ok, err := o.sees(ctx, Action{Environment: env.Name}); err != nil || ok {
 		return firstOf(err, unknown)
 	}
-	return o.may(ctx, Act{Verb: ToRead, Environment: env.Name})
+	return o.may(ctx, Action{Verb: ToRead, Environment: env.Name})
 }
 
 func firstOf(errs ...error) error {
@@ -117,7 +117,7 @@ func (o Options) watching(adapter adapter, route Route) http.Handler {
 // watch finds out who calls, gives what they see and the request with them in its context, and tells the audit whatever
 // comes of it. The error is a Problem.
 func (o Options) watch(r *http.Request, f watched, adapter adapter) (signed *http.Request, seen any, err error) {
-	a := attemptOf(r)
+	a := auditEventOf(r)
 	defer func() {
 		if a.Status == 0 { // it panicked
 			a.Status, a.Refused = http.StatusInternalServerError, "an error of ours"

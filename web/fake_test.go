@@ -351,23 +351,23 @@ func (k *keeper) Resume(_ context.Context, broker string) (ended int, err error)
 	return ended, k.err
 }
 
-// attempts is an Audit that remembers.
-type attempts struct {
+// auditLog is an Audit that remembers.
+type auditLog struct {
 	mu  sync.Mutex
-	all []Attempt
+	all []AuditEvent
 }
 
-func (a *attempts) Attempted(_ context.Context, one Attempt) {
+func (a *auditLog) Record(_ context.Context, one AuditEvent) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.all = append(a.all, one)
 }
 
-func (a *attempts) last() Attempt {
+func (a *auditLog) last() AuditEvent {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if len(a.all) == 0 {
-		return Attempt{}
+		return AuditEvent{}
 	}
 	return a.all[len(a.all)-1]
 }
@@ -378,12 +378,12 @@ type site struct {
 	Options
 	releases *releases
 	keeper   *keeper
-	attempts *attempts
+	audit    *auditLog
 	handler  http.Handler
 }
 
 func newSite() *site {
-	s := &site{Options: fixture(), releases: newReleases(), keeper: &keeper{}, attempts: &attempts{}}
+	s := &site{Options: fixture(), releases: newReleases(), keeper: &keeper{}, audit: &auditLog{}}
 	s.keeper.pauses = []remediate.Pause{{Broker: "orders", Reason: "moving disks", By: "ada", Until: noon.Add(time.Hour)}}
 	s.keeper.closed = []remediate.GuardState{
 		{Guard: remediate.GuardObserveOnly, Why: "mode is observe: this broker is only watched"},
@@ -398,7 +398,7 @@ func newSite() *site {
 	s.Identity, s.Access, s.Environments = known, known, environments()
 	s.Operations, s.Records, s.States, s.Feed = s.releases, s.releases, s.releases, NewFeed()
 	s.Logs, s.Pods = s.releases, s.releases
-	s.Nodes, s.Pauses, s.Audit = s.keeper, s.keeper, s.attempts
+	s.Nodes, s.Pauses, s.Audit = s.keeper, s.keeper, s.audit
 	s.Rate = Rate{PerSecond: 1e6, Burst: 1e6}
 	s.build()
 	return s
@@ -422,12 +422,12 @@ func (t tokens) Authenticate(_ context.Context, token string) (Caller, error) {
 	return Caller{Name: name}, nil
 }
 
-func (t tokens) Allowed(_ context.Context, who Caller, act Act) (Verdict, error) {
+func (t tokens) Allowed(_ context.Context, who Caller, action Action) (Verdict, error) {
 	for _, r := range t[who.Name] {
-		if act.Verb != ToRead && !slices.Contains(r.verbs, act.Verb) {
+		if action.Verb != ToRead && !slices.Contains(r.verbs, action.Verb) {
 			continue
 		}
-		if to := map[bool]string{true: r.environments, false: r.brokers}[act.Environment != ""]; to == "*" || (to != "" && to == act.Environment+act.Broker) {
+		if to := map[bool]string{true: r.environments, false: r.brokers}[action.Environment != ""]; to == "*" || (to != "" && to == action.Environment+action.Broker) {
 			return Verdict{Allowed: true}, nil
 		}
 	}
@@ -443,7 +443,7 @@ func (flaky) Authenticate(_ context.Context, token string) (Caller, error) {
 	return Caller{}, ErrUnknownToken
 }
 
-func (flaky) Allowed(context.Context, Caller, Act) (Verdict, error) { return Verdict{}, nil }
+func (flaky) Allowed(context.Context, Caller, Action) (Verdict, error) { return Verdict{}, nil }
 
 // request makes a request of a caller's; headers are pairs.
 func request(who, method, path, body string, headers ...string) *http.Request {

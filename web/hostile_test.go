@@ -159,7 +159,7 @@ func TestHeadersCannotBeUsedToBecomeSomebodyElseOrToWriteIntoAnswers(t *testing.
 	}
 	for _, id := range []string{"a b", strings.Repeat("a", 129), "<script>", "é", "a\tb"} {
 		answers := raw(t, address, posting("POST "+deploys, "X-Request-Id: "+id+"\n", "{}"))
-		if len(answers) != 1 || answers[0].Header.Get("X-Request-Id") == id || answers[0].Header.Get("X-Request-Id") != s.attempts.last().RequestID {
+		if len(answers) != 1 || answers[0].Header.Get("X-Request-Id") == id || answers[0].Header.Get("X-Request-Id") != s.audit.last().RequestID {
 			t.Errorf("%q: %+v, want an ID of our own in its place", id, answers)
 		}
 	}
@@ -316,8 +316,8 @@ func TestTheSameKeySentAtOnceReachesTheRunnerEachTimeAsItIs(t *testing.T) {
 			t.Errorf("%+v", r)
 		}
 	}
-	if len(s.releases.asked) != many || len(s.attempts.all) != many {
-		t.Errorf("%d requests, %d in the audit", len(s.releases.asked), len(s.attempts.all))
+	if len(s.releases.asked) != many || len(s.audit.all) != many {
+		t.Errorf("%d requests, %d in the audit", len(s.releases.asked), len(s.audit.all))
 	}
 }
 

@@ -223,24 +223,24 @@ func TestTheAuditIsToldOfWhoSeesVariables(t *testing.T) {
 	s := newSite()
 	for _, c := range []struct {
 		who, path string
-		want      Attempt
+		want      AuditEvent
 	}{
-		{"ada", "/env", Attempt{By: "ada", Authority: "tokens", Act: "see the variables of service frontend of environment production", Result: "frontend-7f-abcde", Status: 200}},
-		{"ada", "/pods/frontend-7f-abcde/env", Attempt{
-			By: "ada", Authority: "tokens", Act: "see the variables of pod frontend-7f-abcde of service frontend of environment production", Result: "frontend-7f-abcde", Status: 200,
+		{"ada", "/env", AuditEvent{By: "ada", Authority: "tokens", Action: "see the variables of service frontend of environment production", Result: "frontend-7f-abcde", Status: 200}},
+		{"ada", "/pods/frontend-7f-abcde/env", AuditEvent{
+			By: "ada", Authority: "tokens", Action: "see the variables of pod frontend-7f-abcde of service frontend of environment production", Result: "frontend-7f-abcde", Status: 200,
 		}},
-		{"bob", "/env", Attempt{By: "bob", Authority: "tokens", Act: "see the variables of service frontend of environment production", Status: 403}},
-		{"", "/env", Attempt{Status: 401}},
-		{"ada", "/pods/other/env", Attempt{By: "ada", Authority: "tokens", Act: "see the variables of pod other of service frontend of environment production", Status: 404}},
-		{"ada", "/pods/%0Aattempt/env", Attempt{By: "ada", Authority: "tokens", Act: "see the variables of service frontend of environment production", Status: 404}},
+		{"bob", "/env", AuditEvent{By: "bob", Authority: "tokens", Action: "see the variables of service frontend of environment production", Status: 403}},
+		{"", "/env", AuditEvent{Status: 401}},
+		{"ada", "/pods/other/env", AuditEvent{By: "ada", Authority: "tokens", Action: "see the variables of pod other of service frontend of environment production", Status: 404}},
+		{"ada", "/pods/%0Aattempt/env", AuditEvent{By: "ada", Authority: "tokens", Action: "see the variables of service frontend of environment production", Status: 404}},
 	} {
-		before := len(s.attempts.all)
+		before := len(s.audit.all)
 		w := s.ask(request(c.who, "GET", frontend+c.path, "", "X-Request-Id", "mine"))
-		got := s.attempts.last()
-		if w.Code != c.want.Status || len(s.attempts.all) != before+1 || got.RequestID != "mine" || (got.Refused == "") != (w.Code == 200) {
+		got := s.audit.last()
+		if w.Code != c.want.Status || len(s.audit.all) != before+1 || got.RequestID != "mine" || (got.Refused == "") != (w.Code == 200) {
 			t.Errorf("%s, %q: %d %s, audit %+v", c.path, c.who, w.Code, w.Body, got)
 		}
-		got = Attempt{By: got.By, Authority: got.Authority, Act: got.Act, Result: got.Result, Status: got.Status}
+		got = AuditEvent{By: got.By, Authority: got.Authority, Action: got.Action, Result: got.Result, Status: got.Status}
 		if diff := cmp.Diff(c.want, got); diff != "" {
 			t.Errorf("%s, %q: (-want +got)\n%s", c.path, c.who, diff)
 		}

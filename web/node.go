@@ -64,20 +64,20 @@ func (o Options) nodeRoutes() []Route {
 	}
 }
 
-// findNode gives the node that the path names, if the caller may do the act to it.
-func (o Options) findNode(r *http.Request, verb Verb, a *Attempt) (remediate.NodeSnapshot, error) {
+// findNode gives the node that the path names, if the caller may do the action to it.
+func (o Options) findNode(r *http.Request, verb Verb, a *AuditEvent) (remediate.NodeSnapshot, error) {
 	s, err := o.find(r)
 	if err != nil {
 		return remediate.NodeSnapshot{}, err
 	}
 	name := r.PathValue("node")
-	act := Act{Verb: verb, Broker: s.Broker, Node: name}
+	action := Action{Verb: verb, Broker: s.Broker, Node: name}
 	i := slices.IndexFunc(s.Nodes, func(n remediate.NodeSnapshot) bool { return n.Name == name })
 	if i < 0 {
-		act.Node = ""
+		action.Node = ""
 	}
-	a.Act = act.String()
-	if err := o.may(r.Context(), act); err != nil {
+	a.Action = action.String()
+	if err := o.may(r.Context(), action); err != nil {
 		return remediate.NodeSnapshot{}, err
 	}
 	if i < 0 {
@@ -94,7 +94,7 @@ func noNode(s remediate.Snapshot, name string) error {
 	return unknown("node", name, known)
 }
 
-func (o Options) probeNode(w http.ResponseWriter, r *http.Request, a *Attempt) (reply, error) {
+func (o Options) probeNode(w http.ResponseWriter, r *http.Request, a *AuditEvent) (reply, error) {
 	n, err := o.findNode(r, ToProbe, a)
 	if err != nil {
 		return reply{}, err
@@ -111,7 +111,7 @@ func (o Options) probeNode(w http.ResponseWriter, r *http.Request, a *Attempt) (
 	}, nil
 }
 
-func (o Options) deleteNode(w http.ResponseWriter, r *http.Request, a *Attempt) (reply, error) {
+func (o Options) deleteNode(w http.ResponseWriter, r *http.Request, a *AuditEvent) (reply, error) {
 	n, err := o.findNode(r, ToDelete, a)
 	if err != nil {
 		return reply{}, err

@@ -76,7 +76,7 @@ func TestANodeIsDeletedBehindTheGuardsAndByItsUID(t *testing.T) {
 		if diff := cmp.Diff(want, s.keeper.deleted); diff != "" {
 			t.Errorf("%s: asked for -want +got\n%s", name, diff)
 		}
-		if a := s.attempts.last(); c.want != nil && (a.Act != "delete node mq-1 of broker orders" || len(a.Override) != len(c.want.Override) || a.Reason != c.want.Reason) {
+		if a := s.audit.last(); c.want != nil && (a.Action != "delete node mq-1 of broker orders" || len(a.Override) != len(c.want.Override) || a.Reason != c.want.Reason) {
 			t.Errorf("%s: audit %+v", name, a)
 		}
 	}

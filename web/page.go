@@ -80,9 +80,9 @@ func newPages(o Options) http.Handler {
 			m.Handle("GET "+pageRoot+"/environments/{env}/services/{service}"+path+"/env", p.variablesPage())
 		}
 	}
-	for _, d := range deeds {
+	for _, d := range triggers {
 		if _, served := p.changes[d.route]; served {
-			m.Handle("GET "+pageRoot+d.path, p.show(p.deedPage(d)))
+			m.Handle("GET "+pageRoot+d.path, p.show(p.triggerPage(d)))
 			m.Handle("POST "+pageRoot+d.path, p.do(d))
 		}
 	}
@@ -123,9 +123,6 @@ func (p pages) views() map[string]pageFunc {
 	}
 	if p.Identity != nil && p.Access != nil && p.Logs != nil {
 		all["/environments/{env}/services/{service}/logs"] = p.logsPage
-	}
-	if p.Identity != nil {
-		all["/attempts"] = p.attemptsPage
 	}
 	return all
 }

@@ -25,7 +25,7 @@ type overviewData struct {
 	NoIncidents bool // they cannot be read now
 
 	Environments []string
-	Actions      []action
+	Buttons      []button
 }
 
 // brokerData is one broker on a page.
@@ -50,7 +50,7 @@ func (p pages) overview(r *http.Request) (view, error) {
 	for _, s := range p.snapshots() {
 		apps[s.Broker] = s.Policy.App
 	}
-	d := overviewData{Headline: headlineOf(all.Brokers), Actions: p.actions(r, "all")}
+	d := overviewData{Headline: headlineOf(all.Brokers), Buttons: p.buttons(r, "all")}
 	if d.Environments, err = p.environmentNames(r); err != nil {
 		return view{}, err
 	}
@@ -100,8 +100,8 @@ func (p pages) brokerPage(r *http.Request) (view, error) {
 
 		Headline headline
 		Policy   remediate.Policy
-		Actions  []action
-	}{p.brokerData(b, s.Policy.App, len(b.Nodes)), headlineOf([]Broker{b}), s.Policy, p.actions(r, ofBroker(s.Broker))}
+		Buttons  []button
+	}{p.brokerData(b, s.Policy.App, len(b.Nodes)), headlineOf([]Broker{b}), s.Policy, p.buttons(r, ofBroker(s.Broker))}
 	return view{name: "broker", title: s.Broker, topic: ofBroker(s.Broker), data: d}, nil
 }
 
@@ -114,7 +114,7 @@ type nodeData struct {
 	Incidents []IncidentLine
 	App       bool // nobody logs in to it
 	Spark     spark
-	Actions   []action
+	Buttons   []button
 }
 
 func (p pages) nodePage(r *http.Request) (view, error) {
@@ -132,7 +132,7 @@ func (p pages) nodePage(r *http.Request) (view, error) {
 	}
 	line := p.brokerOf(s, time.Now()).Nodes[i]
 	d := nodeData{
-		Node: n, NotBefore: earliest(s.Policy, s.Nodes[i].Decision), App: s.Policy.App, Spark: sparkOf(p.Pulse.beats(s.Broker, n.Name)), Actions: p.actions(r, "node"),
+		Node: n, NotBefore: earliest(s.Policy, s.Nodes[i].Decision), App: s.Policy.App, Spark: sparkOf(p.Pulse.beats(s.Broker, n.Name)), Buttons: p.buttons(r, "node"),
 		Headline: headline{line.Node + " of " + s.Broker + ": " + sentenceOf(&line) + ".", string(line.Phase.Tone())},
 	}
 	if n.Stale {

@@ -116,7 +116,7 @@ var axePages = []string{
 	"/status/environments/production", "/status/operations", "/status/operations/" + finished().ID, "/status/environments/production/deploy",
 	"/status/environments/production/tasks/clear-render-cache/run", "/status/brokers/orders/nodes/mq-1/delete", "/status/brokers/orders/pause", "/status/elsewhere",
 	"/status/environments/production/services/frontend/logs", "/status/environments/production/services/frontend/logs?lines=0",
-	"/status/environments/production/services/frontend/env", "/status/attempts",
+	"/status/environments/production/services/frontend/env",
 }
 
 func TestEverybodyCanUseEachPageInLightAndInDarkOnAPhoneAndOnAWideScreen(t *testing.T) {
@@ -204,7 +204,7 @@ func TestHostileTextOfOperationsDoesNotRunEither(t *testing.T) {
 	b.signIn("ada")
 	s.post("/api/v1/environments/production/deploys", `{"commit":"x","reason":`+strconv.Quote(hostile)+`}`)
 	const service = "/status/environments/production/services/frontend"
-	for _, path := range []string{"/status/environments/production", "/status/operations", "/status/operations/" + op.ID, "/status/attempts", service + "/logs?follow=true", service + "/env"} {
+	for _, path := range []string{"/status/environments/production", "/status/operations", "/status/operations/" + op.ID, service + "/logs?follow=true", service + "/env"} {
 		b.open(path)
 		if !strings.HasSuffix(path, "/env") { // which is looked at once
 			b.sees("#live", "It is shown as it happens.")

@@ -16,8 +16,8 @@ import (
 	"github.com/cjworkbench/unstuck/remediate"
 )
 
-// deedData is what the page of a deed shows: its form or, once that is filled in, the plan.
-type deedData struct {
+// triggerData is what the page of a trigger shows: its form or, once that is filled in, the plan.
+type triggerData struct {
 	Title, What, Label string
 	Warning            string // of a task
 	Fields             []fieldData
@@ -51,18 +51,18 @@ func (f fieldData) Has(value any) bool {
 	return false
 }
 
-// deedPage shows a deed's form to whoever may do it.
-func (p pages) deedPage(d deed) pageFunc {
+// triggerPage shows a trigger's form to whoever may do it.
+func (p pages) triggerPage(d trigger) pageFunc {
 	return func(r *http.Request) (view, error) {
-		if err := p.mayDeed(r, d); err != nil {
+		if err := p.mayTrigger(r, d); err != nil {
 			return view{}, err
 		}
 		return p.formOf(r, d, nil), nil
 	}
 }
 
-func (p pages) formOf(r *http.Request, d deed, problem *Problem) view {
-	data := deedData{
+func (p pages) formOf(r *http.Request, d trigger, problem *Problem) view {
+	data := triggerData{
 		Title: fillIn(d.title, r.PathValue), Label: fillIn(d.label, r.PathValue), What: d.what, Problem: problem, Plans: d.plans,
 		Guards: overridable(), Back: r.URL.Path[:strings.LastIndex(r.URL.Path, "/")+1],
 	}
@@ -83,7 +83,7 @@ func (p pages) formOf(r *http.Request, d deed, problem *Problem) view {
 			}
 		}
 	}
-	v := view{name: "deed", title: data.Title, data: data}
+	v := view{name: "trigger", title: data.Title, data: data}
 	if problem != nil {
 		v.status = problem.Status
 	}
@@ -101,15 +101,15 @@ func (p pages) uidOf(r *http.Request) string {
 	return ""
 }
 
-// do takes a deed's form: it shows the plan, or does it and goes on to what came of it.
-func (p pages) do(d deed) http.Handler {
+// do takes a trigger's form: it shows the plan, or does it and goes on to what came of it.
+func (p pages) do(d trigger) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		r, err := p.authenticate(r)
 		if err == nil {
 			err = readForm(w, r)
 		}
 		if err == nil {
-			err = p.mayDeed(r, d)
+			err = p.mayTrigger(r, d)
 		}
 		if err != nil {
 			why := p.adapter.problemOf(r, err)
@@ -136,13 +136,13 @@ func (p pages) do(d deed) http.Handler {
 }
 
 // planned is the page that shows what would be done, and asks for it to be confirmed.
-func (p pages) planned(w http.ResponseWriter, r *http.Request, d deed) view {
+func (p pages) planned(w http.ResponseWriter, r *http.Request, d trigger) view {
 	answer, err := p.ask(w, r, d, true)
 	if err != nil {
 		return p.formOf(r, d, p.adapter.problemOf(r, err))
 	}
 	v := p.formOf(r, d, nil)
-	data, _ := v.data.(deedData)
+	data, _ := v.data.(triggerData)
 	data.Planned, data.Typed = true, r.PathValue(d.typed)
 	data.Key = r.PostForm.Get("key")
 	if r.PostForm.Get("step") == "do" {
@@ -166,7 +166,7 @@ func (p pages) planned(w http.ResponseWriter, r *http.Request, d deed) view {
 
 // pin has the form send what the plan says, where it was left open: what is confirmed is what was shown, and not what the
 // same question would be answered with by then.
-func (d *deedData) pin(value string, names ...string) {
+func (d *triggerData) pin(value string, names ...string) {
 	for i := range d.Fields {
 		if slices.Contains(names, d.Fields[i].Name) {
 			d.Fields[i].Value = value
@@ -176,7 +176,7 @@ func (d *deedData) pin(value string, names ...string) {
 
 // ask makes the request to the API that a form stands for, and has it answered like any other: the same checks, the same
 // rights, the same audit.
-func (p pages) ask(w http.ResponseWriter, r *http.Request, d deed, dryRun bool) (reply, error) {
+func (p pages) ask(w http.ResponseWriter, r *http.Request, d trigger, dryRun bool) (reply, error) {
 	body := make(map[string]any)
 	ask := r.Clone(r.Context())
 	for _, f := range d.fields {
@@ -216,5 +216,14 @@ func (p pages) ask(w http.ResponseWriter, r *http.Request, d deed, dryRun bool) 
 	if len(d.fields) == 0 {
 		ask.Body = http.NoBody
 	}
-	return p.api.attempt(w, ask, route, p.adapter)
+	return p.api.perform(w, ask, route, p.adapter)
+}
+
+// refusedHere tells the audit of a form that is refused before the API is asked for anything, or for more than a plan.
+func (p pages) refusedHere(r *http.Request, d trigger, why *Problem) {
+	a := auditEventOf(r)
+	who, _ := callerOf(r.Context())
+	a.By, a.Authority, a.Status, a.Refused = who.Name, who.Authority, why.Status, why.Detail
+	a.Action, a.Reason = cut(fillIn(d.title, r.PathValue), maxReason), cut(r.PostForm.Get("reason"), maxReason)
+	p.record(r.Context(), r, a)
 }

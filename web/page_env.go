@@ -20,7 +20,7 @@ type environmentData struct {
 
 	Operations []OperationLine // newest first
 	Unread     bool            // they cannot be read now
-	Actions    []action
+	Buttons    []button
 }
 
 // environmentNames lists the environments that the caller may read.
@@ -30,7 +30,7 @@ func (p pages) environmentNames(r *http.Request) ([]string, error) {
 	}
 	var names []string
 	for _, env := range p.Environments {
-		ok, err := p.sees(r.Context(), Act{Environment: env.Name})
+		ok, err := p.sees(r.Context(), Action{Environment: env.Name})
 		if err != nil {
 			return nil, err
 		}
@@ -46,7 +46,7 @@ func (p pages) environmentPage(r *http.Request) (view, error) {
 	if err != nil {
 		return view{}, err
 	}
-	d := environmentData{Environment: env, Logs: p.Logs != nil, Variables: p.Pods != nil, Actions: p.actions(r, ofEnvironment(env.Environment))}
+	d := environmentData{Environment: env, Logs: p.Logs != nil, Variables: p.Pods != nil, Buttons: p.buttons(r, ofEnvironment(env.Environment))}
 	if p.Records != nil {
 		operations, err := p.Records.Operations(r.Context(), env.Environment)
 		if d.Unread = err != nil; d.Unread {
@@ -77,7 +77,7 @@ type operationData struct {
 
 	Headline headline
 	Done     int // steps
-	Actions  []action
+	Buttons  []button
 }
 
 func (p pages) operationPage(r *http.Request) (view, error) {
@@ -85,7 +85,7 @@ func (p pages) operationPage(r *http.Request) (view, error) {
 	if err != nil {
 		return view{}, err
 	}
-	d := operationData{Operation: op, Headline: progressOf(op), Actions: p.actions(r, "operation")}
+	d := operationData{Operation: op, Headline: progressOf(op), Buttons: p.buttons(r, "operation")}
 	for _, s := range op.Steps {
 		if s.Phase == release.Succeeded {
 			d.Done++

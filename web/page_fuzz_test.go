@@ -17,7 +17,7 @@ import (
 // formPages are the pages that take a form, and those that lead on.
 func formPages() []string {
 	pages := []string{"/sign-in", "/signed-in", "/sign-out"}
-	for _, d := range deeds {
+	for _, d := range triggers {
 		pages = append(pages, d.path)
 	}
 	return pages
@@ -36,7 +36,7 @@ func (m *maker) form() *http.Request {
 	m.made = page
 	names := map[string]string{"env": "production", "service": "frontend", "task": "import-plans", "broker": "orders", "node": "mq-1", "id": running().ID}
 	typed := "x"
-	for _, d := range deeds {
+	for _, d := range triggers {
 		if d.path == page && d.typed != "" {
 			typed = names[d.typed]
 		}

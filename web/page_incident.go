@@ -51,23 +51,23 @@ func (p pages) incidentPage(r *http.Request) (view, error) {
 // storyOf says in one sentence how an incident has ended, or where it stands.
 func storyOf(c remediate.Incident) headline {
 	who := c.Node + " of " + c.Broker
-	act, manual := "was deleted", false
+	what, manual := "was deleted", false
 	if c.Deletion != nil && c.Deletion.Manual != nil {
-		act, manual = "was deleted on request", true
+		what, manual = "was deleted on request", true
 	}
 	switch outcome := c.Outcome; {
 	case outcome == string(remediate.Recovered) && manual:
-		return headline{who + " " + act + ", and what took its place is healthy.", "good"}
+		return headline{who + " " + what + ", and what took its place is healthy.", "good"}
 	case outcome == string(remediate.Recovered):
-		return headline{who + " was stuck, " + act + ", and what took its place is healthy.", "good"}
+		return headline{who + " was stuck, " + what + ", and what took its place is healthy.", "good"}
 	case outcome == string(remediate.Escalated):
-		return headline{who + " " + act + ", and what took its place is not healthy: a person must look.", "bad"}
+		return headline{who + " " + what + ", and what took its place is not healthy: a person must look.", "bad"}
 	case outcome == string(remediate.Failed):
 		return headline{who + " was to be deleted, and is still there: a person must look.", "bad"}
 	case outcome != "":
 		return headline{fmt.Sprintf("The incident of %s is closed: %s.", who, outcome), "unsure"}
 	case c.Deletion != nil:
-		return headline{who + " " + act + ", and its successor is awaited.", "busy"}
+		return headline{who + " " + what + ", and its successor is awaited.", "busy"}
 	}
 	return headline{who + " is stuck, and has not been deleted: " + c.Decision.Reason + ".", "bad"}
 }

@@ -82,13 +82,13 @@ func (p pages) mayWatch(ctx context.Context, topic string) error {
 	case kind == "broker":
 		for _, s := range p.snapshots() {
 			if s.Broker == name {
-				return p.may(ctx, Act{Verb: ToRead, Broker: name})
+				return p.may(ctx, Action{Verb: ToRead, Broker: name})
 			}
 		}
 	case kind == "environment":
 		for _, e := range p.Environments {
 			if e.Name == name {
-				return p.may(ctx, Act{Verb: ToRead, Environment: name})
+				return p.may(ctx, Action{Verb: ToRead, Environment: name})
 			}
 		}
 	}

@@ -152,17 +152,17 @@ func TestAnIncidentIsFollowedOnThePageFromSuspicionToCure(t *testing.T) {
 	b.sees("#evidence", "agrees: maybe_stuck sees the same 6 processes twice")
 	b.sees("#next", "It is deleted now, and within 10m0s what failed must succeed on its successor")
 
-	act := remediate.Deletion{ID: "a", Broker: "orders", Node: "mq-1", Incident: "c-1", At: time.Now()}
-	s.keep(remediate.Incident{ID: "c-1", Broker: "orders", Node: "mq-1", Opened: time.Now(), Deletion: &act, Decision: remediate.Decision{Reason: "confirmed stuck"}})
+	deletion := remediate.Deletion{ID: "a", Broker: "orders", Node: "mq-1", Incident: "c-1", At: time.Now()}
+	s.keep(remediate.Incident{ID: "c-1", Broker: "orders", Node: "mq-1", Opened: time.Now(), Deletion: &deletion, Decision: remediate.Decision{Reason: "confirmed stuck"}})
 	s.set(func(snap *remediate.Snapshot, n *remediate.NodeSnapshot) {
-		snap.Deletions = []remediate.Deletion{act}
+		snap.Deletions = []remediate.Deletion{deletion}
 		stuck(n, remediate.PhaseRecovering, 3, 90*time.Second, "deleted; its successor is awaited")
 	})
 	b.sees("#headline", "it was stuck and has been deleted; its successor is awaited")
 	b.sees("#countdown", "A person is asked for if it is not back by")
 	b.sees("#evidence", "What led to the deletion is in the incident")
 
-	s.keep(remediate.Incident{ID: "c-1", Broker: "orders", Node: "mq-1", Opened: time.Now(), Closed: time.Now(), Deletion: &act, Outcome: string(remediate.Recovered)})
+	s.keep(remediate.Incident{ID: "c-1", Broker: "orders", Node: "mq-1", Opened: time.Now(), Closed: time.Now(), Deletion: &deletion, Outcome: string(remediate.Recovered)})
 	s.set(func(*remediate.Snapshot, *remediate.NodeSnapshot) {})
 	b.sees("#headline", "mq-1 of orders: it is healthy.")
 	b.sees("#incident-c-1", "recovered")

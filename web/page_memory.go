@@ -32,15 +32,15 @@ func (o Options) remembering() Options {
 }
 
 // Allowed implements Access.
-func (m *remembers) Allowed(ctx context.Context, who Caller, act Act) (Verdict, error) {
-	if act.Verb != ToRead {
-		return m.Access.Allowed(ctx, who, act)
+func (m *remembers) Allowed(ctx context.Context, who Caller, action Action) (Verdict, error) {
+	if action.Verb != ToRead {
+		return m.Access.Allowed(ctx, who, action)
 	}
-	key := fmt.Sprintf("%q %q %q %+v", who.Authority, who.Name, who.Groups, act)
+	key := fmt.Sprintf("%q %q %q %+v", who.Authority, who.Name, who.Groups, action)
 	if m.recalls(key) {
 		return Verdict{Allowed: true}, nil
 	}
-	v, err := m.Access.Allowed(ctx, who, act)
+	v, err := m.Access.Allowed(ctx, who, action)
 	if err == nil && v.Allowed {
 		m.keep(key)
 	}

@@ -19,13 +19,13 @@ func (a *counted) Authenticate(ctx context.Context, token string) (Caller, error
 	return a.tokens.Authenticate(ctx, token)
 }
 
-func (a *counted) Allowed(ctx context.Context, who Caller, act Act) (Verdict, error) {
-	if act.Verb == ToRead {
+func (a *counted) Allowed(ctx context.Context, who Caller, action Action) (Verdict, error) {
+	if action.Verb == ToRead {
 		a.reads++
 	} else {
 		a.rest++
 	}
-	return a.tokens.Allowed(ctx, who, act)
+	return a.tokens.Allowed(ctx, who, action)
 }
 
 func TestAPageThatShowsItselfAnewAsksOnlyEveryFiveSecondsWhatItsReaderMaySee(t *testing.T) {
@@ -72,7 +72,7 @@ func TestTheMemoryIsBoundedAndTellsCallersApart(t *testing.T) {
 	if len(m.allowed) > maxMemories {
 		t.Errorf("%d are remembered", len(m.allowed))
 	}
-	read := Act{Verb: ToRead, Broker: "orders"}
+	read := Action{Verb: ToRead, Broker: "orders"}
 	ada, bob := Caller{Name: "ada", Authority: "tokens"}, Caller{Name: "bob", Authority: "tokens"}
 	for _, c := range []struct {
 		who  Caller

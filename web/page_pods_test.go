@@ -71,7 +71,7 @@ func TestABadQuestionForLogsIsRefusedOnTheFormThatAskedIt(t *testing.T) {
 
 func TestThePageShowsVariablesButForSecretsAndTellsTheAudit(t *testing.T) {
 	s := newSite()
-	for path, act := range map[string]string{
+	for path, action := range map[string]string{
 		variablesPage: "see the variables of service frontend of environment production", frontendPage + "/pods/frontend-7f-abcde/env": "see the variables of pod frontend-7f-abcde of service frontend of environment production",
 	} {
 		w := s.page("ada", path)
@@ -84,12 +84,12 @@ func TestThePageShowsVariablesButForSecretsAndTellsTheAudit(t *testing.T) {
 		if strings.Contains(w.Body.String(), `data-topic="e`) {
 			t.Errorf("%s shows itself anew, and tells the audit each time", path)
 		}
-		if a := s.attempts.last(); len(s.attempts.all) == 0 || a.By != "ada" || a.Act != act || a.Status != 200 || a.Result != "frontend-7f-abcde" {
+		if a := s.audit.last(); len(s.audit.all) == 0 || a.By != "ada" || a.Action != action || a.Status != 200 || a.Result != "frontend-7f-abcde" {
 			t.Errorf("%s: the audit has %+v", path, a)
 		}
 	}
-	if w := s.page("ada", frontendPage+"/pods/other/env"); w.Code != 404 || !strings.Contains(w.Body.String(), "has no pod other") || s.attempts.last().Status != 404 {
-		t.Errorf("%d %s, audit %+v", w.Code, words(w.Body.String()), s.attempts.last())
+	if w := s.page("ada", frontendPage+"/pods/other/env"); w.Code != 404 || !strings.Contains(w.Body.String(), "has no pod other") || s.audit.last().Status != 404 {
+		t.Errorf("%d %s, audit %+v", w.Code, words(w.Body.String()), s.audit.last())
 	}
 }
 

@@ -81,8 +81,8 @@ func (p pages) signInPage(w http.ResponseWriter, r *http.Request) {
 
 // signIn takes a token and, if it is somebody's, makes the browser send it from then on. The audit is told.
 func (p pages) signIn(w http.ResponseWriter, r *http.Request) {
-	a := attemptOf(r)
-	a.Act = "sign in"
+	a := auditEventOf(r)
+	a.Action = "sign in"
 	defer func() { p.record(r.Context(), r, a) }()
 	d := signInData{Hours: int(signInLife.Hours()), Next: pageRoot + "/"}
 	token, err := p.tokenOf(w, r, &d)

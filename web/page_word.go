@@ -19,7 +19,7 @@ var pageFuncs = template.FuncMap{
 	"tone": remediate.Phase.Tone, "word": remediate.Phase.Label, "statusTone": statusTone, "spark": sparkOf, "guards": names, "openGuards": openGuards,
 	"phase": phaseWords, "phaseTone": phaseTone, "step": stepWords, "short": shortCommit,
 	"text":           func(v any) string { return fmt.Sprint(v) },
-	"refusedActions": func(all []action) bool { return slices.ContainsFunc(all, func(a action) bool { return a.Path == "" }) },
+	"refusedActions": func(all []button) bool { return slices.ContainsFunc(all, func(a button) bool { return a.Path == "" }) },
 	"split":          strings.Split, "odd": func(i int) bool { return i%2 == 1 },
 	"join": func(list []string) string { return strings.Join(list, ", ") },
 }

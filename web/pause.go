@@ -72,7 +72,7 @@ func (o Options) pauses(r *http.Request, wanted func(broker string) bool) (Pause
 			list.Unknown = append(list.Unknown, p.Broker)
 		}
 		if p.Broker != "" && known { // whoever sees any broker may know of what holds for all
-			if ok, err := o.sees(r.Context(), Act{Broker: p.Broker}); err != nil {
+			if ok, err := o.sees(r.Context(), Action{Broker: p.Broker}); err != nil {
 				return PauseList{}, err
 			} else if !ok {
 				continue
@@ -85,7 +85,7 @@ func (o Options) pauses(r *http.Request, wanted func(broker string) bool) (Pause
 }
 
 // pausing gives the broker that the path names, "" for every one, if the caller may pause it.
-func (o Options) pausing(r *http.Request, a *Attempt, what string) (broker string, err error) {
+func (o Options) pausing(r *http.Request, a *AuditEvent, what string) (broker string, err error) {
 	if strings.Contains(r.Pattern, "{broker}") {
 		s, err := o.find(r)
 		if err != nil {
@@ -93,15 +93,15 @@ func (o Options) pausing(r *http.Request, a *Attempt, what string) (broker strin
 		}
 		broker = s.Broker
 	}
-	act := Act{Verb: ToPause, Broker: broker}
-	a.Act = act.String()
+	action := Action{Verb: ToPause, Broker: broker}
+	a.Action = action.String()
 	if what != "" {
-		a.Act = what + " " + a.Act
+		a.Action = what + " " + a.Action
 	}
-	return broker, o.may(r.Context(), act)
+	return broker, o.may(r.Context(), action)
 }
 
-func (o Options) pauseBroker(w http.ResponseWriter, r *http.Request, a *Attempt) (reply, error) {
+func (o Options) pauseBroker(w http.ResponseWriter, r *http.Request, a *AuditEvent) (reply, error) {
 	broker, err := o.pausing(r, a, "")
 	if err != nil {
 		return reply{}, err
@@ -126,7 +126,7 @@ func (o Options) pauseBroker(w http.ResponseWriter, r *http.Request, a *Attempt)
 	return o.pausesNow(r, http.StatusCreated, broker)
 }
 
-func (o Options) resumeBroker(_ http.ResponseWriter, r *http.Request, a *Attempt) (reply, error) {
+func (o Options) resumeBroker(_ http.ResponseWriter, r *http.Request, a *AuditEvent) (reply, error) {
 	broker, err := o.pausing(r, a, "end")
 	if err != nil {
 		return reply{}, err

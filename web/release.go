@@ -68,8 +68,8 @@ func (o Options) releaseRoutes() []Route {
 		cancel)
 }
 
-func (o Options) deploy(w http.ResponseWriter, r *http.Request, a *Attempt) (reply, error) {
-	b, err := asked[DeployBody](o, w, r, a, Act{Verb: ToDeploy})
+func (o Options) deploy(w http.ResponseWriter, r *http.Request, a *AuditEvent) (reply, error) {
+	b, err := asked[DeployBody](o, w, r, a, Action{Verb: ToDeploy})
 	if err != nil {
 		return reply{}, err
 	}
@@ -78,8 +78,8 @@ func (o Options) deploy(w http.ResponseWriter, r *http.Request, a *Attempt) (rep
 	})
 }
 
-func (o Options) promote(w http.ResponseWriter, r *http.Request, a *Attempt) (reply, error) {
-	b, err := asked[PromotionBody](o, w, r, a, Act{Verb: ToPromote})
+func (o Options) promote(w http.ResponseWriter, r *http.Request, a *AuditEvent) (reply, error) {
+	b, err := asked[PromotionBody](o, w, r, a, Action{Verb: ToPromote})
 	if err != nil {
 		return reply{}, err
 	}
@@ -88,7 +88,7 @@ func (o Options) promote(w http.ResponseWriter, r *http.Request, a *Attempt) (re
 		return reply{}, err
 	}
 	if env.PromoteFrom != "" { // which commit it runs would be told
-		if err := o.may(r.Context(), Act{Verb: ToRead, Environment: env.PromoteFrom}); err != nil {
+		if err := o.may(r.Context(), Action{Verb: ToRead, Environment: env.PromoteFrom}); err != nil {
 			return reply{}, err
 		}
 	}
@@ -97,8 +97,8 @@ func (o Options) promote(w http.ResponseWriter, r *http.Request, a *Attempt) (re
 	})
 }
 
-func (o Options) revert(w http.ResponseWriter, r *http.Request, a *Attempt) (reply, error) {
-	b, err := asked[RevertBody](o, w, r, a, Act{Verb: ToRevert})
+func (o Options) revert(w http.ResponseWriter, r *http.Request, a *AuditEvent) (reply, error) {
+	b, err := asked[RevertBody](o, w, r, a, Action{Verb: ToRevert})
 	if err != nil {
 		return reply{}, err
 	}
@@ -109,38 +109,38 @@ func (o Options) revert(w http.ResponseWriter, r *http.Request, a *Attempt) (rep
 }
 
 // restart restarts a service or what reads a Secret: the path has either.
-func (o Options) restart(w http.ResponseWriter, r *http.Request, a *Attempt) (reply, error) {
-	act := Act{Verb: ToRestart, Service: r.PathValue("service"), Secret: r.PathValue("secret")}
-	b, err := asked[RestartBody](o, w, r, a, act)
+func (o Options) restart(w http.ResponseWriter, r *http.Request, a *AuditEvent) (reply, error) {
+	action := Action{Verb: ToRestart, Service: r.PathValue("service"), Secret: r.PathValue("secret")}
+	b, err := asked[RestartBody](o, w, r, a, action)
 	if err != nil {
 		return reply{}, err
 	}
 	return o.submit(r, a, release.Request{
-		Kind: release.Restart, Service: act.Service, Secret: act.Secret, Reason: b.Reason, BugReport: b.BugReport, DryRun: b.DryRun,
+		Kind: release.Restart, Service: action.Service, Secret: action.Secret, Reason: b.Reason, BugReport: b.BugReport, DryRun: b.DryRun,
 	})
 }
 
-func (o Options) runTask(w http.ResponseWriter, r *http.Request, a *Attempt) (reply, error) {
-	act := Act{Verb: ToRun, Task: r.PathValue("task")}
-	b, err := asked[TaskBody](o, w, r, a, act)
+func (o Options) runTask(w http.ResponseWriter, r *http.Request, a *AuditEvent) (reply, error) {
+	action := Action{Verb: ToRun, Task: r.PathValue("task")}
+	b, err := asked[TaskBody](o, w, r, a, action)
 	if err != nil {
 		return reply{}, err
 	}
 	return o.submit(r, a, release.Request{
-		Kind: release.RunTask, Task: act.Task, Confirm: b.Confirm, Reason: b.Reason, BugReport: b.BugReport, DryRun: b.DryRun,
+		Kind: release.RunTask, Task: action.Task, Confirm: b.Confirm, Reason: b.Reason, BugReport: b.BugReport, DryRun: b.DryRun,
 	})
 }
 
-// asked finds the request's environment and what it names there, sees whether the caller may do the act to it, and
+// asked finds the request's environment and what it names there, sees whether the caller may do the action to it, and
 // reads the body.
-func asked[B any](o Options, w http.ResponseWriter, r *http.Request, a *Attempt, act Act) (b B, err error) {
+func asked[B any](o Options, w http.ResponseWriter, r *http.Request, a *AuditEvent, action Action) (b B, err error) {
 	env, err := o.findEnvironment(r)
 	if err != nil {
 		return b, err
 	}
-	act.Environment = env.Name
-	a.Act = cut(act.String(), maxReason)
-	if err := o.mayThere(r.Context(), env, act); err != nil {
+	action.Environment = env.Name
+	a.Action = cut(action.String(), maxReason)
+	if err := o.mayThere(r.Context(), env, action); err != nil {
 		return b, err
 	}
 	return readBody[B](w, r)
@@ -167,7 +167,7 @@ func (o Options) findEnvironment(r *http.Request) (release.Environment, error) {
 		if env.Name == name {
 			return env, nil
 		}
-		if ok, err := o.sees(r.Context(), Act{Environment: env.Name}); err == nil && ok {
+		if ok, err := o.sees(r.Context(), Action{Environment: env.Name}); err == nil && ok {
 			known = append(known, env.Name)
 		}
 	}
@@ -175,10 +175,10 @@ func (o Options) findEnvironment(r *http.Request) (release.Environment, error) {
 }
 
 // submit has a request planned, or taken on.
-func (o Options) submit(r *http.Request, a *Attempt, req release.Request) (reply, error) {
+func (o Options) submit(r *http.Request, a *AuditEvent, req release.Request) (reply, error) {
 	req.Environment, req.By, req.From = r.PathValue("env"), a.By, a.From
 	req.IdempotencyKey = r.Header.Get("Idempotency-Key")
-	a.Act, a.Reason, a.DryRun = cut(req.String(), maxReason), cut(req.Reason, maxReason), req.DryRun
+	a.Action, a.Reason, a.DryRun = cut(req.String(), maxReason), cut(req.Reason, maxReason), req.DryRun
 	if req.DryRun {
 		p, err := o.Operations.DryRun(r.Context(), req)
 		if err != nil {
@@ -196,13 +196,13 @@ func (o Options) submit(r *http.Request, a *Attempt, req release.Request) (reply
 }
 
 // cancel asks an operation to stop. Whoever may do such a thing may stop it.
-func (o Options) cancel(w http.ResponseWriter, r *http.Request, a *Attempt) (reply, error) {
+func (o Options) cancel(w http.ResponseWriter, r *http.Request, a *AuditEvent) (reply, error) {
 	op, err := o.load(r)
 	if err != nil {
 		return reply{}, err
 	}
-	a.Act, a.Result, a.Environment = "cancel "+op.Request.String(), op.ID, op.Environment
-	if err := o.may(r.Context(), actOf(op)); err != nil {
+	a.Action, a.Result, a.Environment = "cancel "+op.Request.String(), op.ID, op.Environment
+	if err := o.may(r.Context(), actionOf(op)); err != nil {
 		return reply{}, err
 	}
 	b, err := readBody[CancelBody](w, r)
@@ -220,12 +220,12 @@ func (o Options) cancel(w http.ResponseWriter, r *http.Request, a *Attempt) (rep
 	return reply{status: http.StatusAccepted, location: operationPath + url.PathEscape(op.ID), value: tidied(op)}, nil
 }
 
-// actOf gives the act that an operation is.
-func actOf(op release.Operation) Act {
+// actionOf gives the action that an operation is.
+func actionOf(op release.Operation) Action {
 	verbs := map[release.Kind]Verb{
 		release.Deploy: ToDeploy, release.Promotion: ToPromote, release.Revert: ToRevert, release.Restart: ToRestart, release.RunTask: ToRun,
 	}
-	return Act{
+	return Action{
 		Verb: verbs[op.Kind], Environment: op.Environment, Service: op.Request.Service, Secret: op.Request.Secret, Task: op.Request.Task,
 	}
 }

@@ -64,8 +64,8 @@ func (v Reviews) Authenticate(ctx context.Context, token string) (Caller, error)
 }
 
 // Allowed implements Access.
-func (v Reviews) Allowed(ctx context.Context, who Caller, act Act) (Verdict, error) {
-	cluster, needs := v.needs(act)
+func (v Reviews) Allowed(ctx context.Context, who Caller, action Action) (Verdict, error) {
+	cluster, needs := v.needs(action)
 	if len(needs) == 0 {
 		return Verdict{Why: "nobody knows what kubectl would need for that"}, nil
 	}
@@ -100,22 +100,22 @@ func groupsElsewhere(groups []string) []string {
 	})
 }
 
-// needs gives what kubectl would need for an act, and in which cluster. Nothing: that cannot be told.
-func (v Reviews) needs(act Act) (cluster string, needs []Need) {
-	if act.Environment == "" {
-		return "", v.brokerNeeds(act)
+// needs gives what kubectl would need for an action, and in which cluster. Nothing: that cannot be told.
+func (v Reviews) needs(action Action) (cluster string, needs []Need) {
+	if action.Environment == "" {
+		return "", v.brokerNeeds(action)
 	}
-	i := slices.IndexFunc(v.Releases, func(e release.Environment) bool { return e.Name == act.Environment })
+	i := slices.IndexFunc(v.Releases, func(e release.Environment) bool { return e.Name == action.Environment })
 	if i < 0 {
 		return "", nil
 	}
 	env := v.Releases[i]
-	return env.Context, environmentNeeds(env, act)
+	return env.Context, environmentNeeds(env, action)
 }
 
-func environmentNeeds(env release.Environment, act Act) []Need {
+func environmentNeeds(env release.Environment, action Action) []Need {
 	ns := env.Namespace
-	switch act.Verb {
+	switch action.Verb {
 	case ToRead: // the lists show Deployments, and operations have lines of logs
 		return []Need{
 			{Verb: "list", Group: "apps", Resource: "deployments", Namespace: ns},
@@ -132,17 +132,17 @@ func environmentNeeds(env release.Environment, act Act) []Need {
 		return needs
 	case ToRestart:
 		for _, s := range env.Services {
-			if s.Name == act.Service && act.Service != "" {
+			if s.Name == action.Service && action.Service != "" {
 				return []Need{patching(ns, s.Deployment)}
 			}
 		}
-		if act.Secret != "" { // which services read it is known only once it is done
+		if action.Secret != "" { // which services read it is known only once it is done
 			return []Need{patching(ns, "")}
 		}
 	case ToRun:
 		for _, t := range env.Tasks {
 			switch {
-			case t.Name != act.Task:
+			case t.Name != action.Task:
 			case len(t.Exec.Command) > 0: // in whichever pod is ready
 				return []Need{{Verb: "create", Resource: "pods", Subresource: "exec", Namespace: ns}}
 			default:
@@ -150,27 +150,27 @@ func environmentNeeds(env release.Environment, act Act) []Need {
 			}
 		}
 	case ToLogs, ToEnv:
-		return podNeeds(env, act)
+		return podNeeds(env, action)
 	case ToPause, ToDelete, ToProbe: // of brokers
 	}
 	return nil
 }
 
 // podNeeds is what `kubectl logs deployment/NAME` needs, or `kubectl get pod`, whose answer has the variables.
-func podNeeds(env release.Environment, act Act) []Need {
-	i := slices.IndexFunc(env.Services, func(s release.Service) bool { return s.Name == act.Service })
+func podNeeds(env release.Environment, action Action) []Need {
+	i := slices.IndexFunc(env.Services, func(s release.Service) bool { return s.Name == action.Service })
 	if i < 0 {
 		return nil
 	}
 	ns := env.Namespace
-	if act.Verb == ToEnv && act.Pod != "" {
-		return []Need{{Verb: "get", Resource: "pods", Namespace: ns, Name: act.Pod}}
+	if action.Verb == ToEnv && action.Pod != "" {
+		return []Need{{Verb: "get", Resource: "pods", Namespace: ns, Name: action.Pod}}
 	}
 	needs := []Need{
 		{Verb: "get", Group: "apps", Resource: "deployments", Namespace: ns, Name: env.Services[i].Deployment},
 		{Verb: "list", Resource: "pods", Namespace: ns},
 	}
-	if act.Verb == ToLogs {
+	if action.Verb == ToLogs {
 		needs = append(needs, Need{Verb: "get", Resource: "pods", Subresource: "log", Namespace: ns})
 	}
 	return needs
@@ -189,24 +189,24 @@ func starting(namespace string, from release.TemplateRef) []Need {
 	return []Need{template, {Verb: "create", Group: "batch", Resource: "jobs", Namespace: namespace}}
 }
 
-func (v Reviews) brokerNeeds(act Act) []Need {
-	ns, known := v.Brokers[act.Broker]
-	if act.Verb == ToPause { // what keeps a pause is a ConfigMap of Unstuck's own
+func (v Reviews) brokerNeeds(action Action) []Need {
+	ns, known := v.Brokers[action.Broker]
+	if action.Verb == ToPause { // what keeps a pause is a ConfigMap of Unstuck's own
 		return []Need{{Verb: "patch", Resource: "configmaps", Namespace: v.Home}}
 	}
-	if act.Broker == "" && act.Verb == ToRead { // the pauses of everything
+	if action.Broker == "" && action.Verb == ToRead { // the pauses of everything
 		return []Need{{Verb: "get", Resource: "configmaps", Namespace: v.Home}}
 	}
 	if !known {
 		return nil
 	}
-	switch act.Verb {
+	switch action.Verb {
 	case ToRead: // incidents have lines of logs
 		return []Need{{Verb: "get", Resource: "pods", Subresource: "log", Namespace: ns}}
 	case ToDelete:
-		return []Need{{Verb: "delete", Resource: "pods", Namespace: ns, Name: act.Node}}
+		return []Need{{Verb: "delete", Resource: "pods", Namespace: ns, Name: action.Node}}
 	case ToProbe: // maybe_stuck runs next to the node
-		return []Need{{Verb: "create", Resource: "pods", Subresource: "exec", Namespace: ns, Name: act.Node}}
+		return []Need{{Verb: "create", Resource: "pods", Subresource: "exec", Namespace: ns, Name: action.Node}}
 	case ToDeploy, ToPromote, ToRevert, ToRestart, ToRun, ToLogs, ToEnv, ToPause: // of environments, or above
 	}
 	return nil

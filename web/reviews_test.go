@@ -37,59 +37,59 @@ func TestEachActNeedsWhatKubectlWouldNeed(t *testing.T) {
 		}
 	}
 	for _, c := range []struct {
-		act  Act
-		want []string
+		action Action
+		want   []string
 	}{
-		{Act{Verb: ToDeploy, Environment: "staging"}, patches("staging")},
-		{Act{Verb: ToPromote, Environment: "production"}, patches("production")},
-		{Act{Verb: ToRevert, Environment: "production"}, patches("production")},
-		{Act{Verb: ToRestart, Environment: "staging", Service: "cron"}, []string{"patch deployments.apps cron-deployment in namespace staging"}},
-		{Act{Verb: ToRestart, Environment: "staging", Secret: "db"}, []string{"patch deployments.apps in namespace staging"}},
-		{Act{Verb: ToRun, Environment: "staging", Task: "import-plans"}, []string{"create pods/exec in namespace staging"}},
-		{Act{Verb: ToRun, Environment: "staging", Task: "clear-render-cache"}, []string{"get podtemplates clear in namespace staging", "create jobs.batch in namespace staging"}},
-		{Act{Verb: ToLogs, Environment: "staging", Service: "cron"}, []string{
+		{Action{Verb: ToDeploy, Environment: "staging"}, patches("staging")},
+		{Action{Verb: ToPromote, Environment: "production"}, patches("production")},
+		{Action{Verb: ToRevert, Environment: "production"}, patches("production")},
+		{Action{Verb: ToRestart, Environment: "staging", Service: "cron"}, []string{"patch deployments.apps cron-deployment in namespace staging"}},
+		{Action{Verb: ToRestart, Environment: "staging", Secret: "db"}, []string{"patch deployments.apps in namespace staging"}},
+		{Action{Verb: ToRun, Environment: "staging", Task: "import-plans"}, []string{"create pods/exec in namespace staging"}},
+		{Action{Verb: ToRun, Environment: "staging", Task: "clear-render-cache"}, []string{"get podtemplates clear in namespace staging", "create jobs.batch in namespace staging"}},
+		{Action{Verb: ToLogs, Environment: "staging", Service: "cron"}, []string{
 			"get deployments.apps cron-deployment in namespace staging", "list pods in namespace staging", "get pods/log in namespace staging",
 		}},
-		{Act{Verb: ToEnv, Environment: "staging", Service: "cron"}, []string{"get deployments.apps cron-deployment in namespace staging", "list pods in namespace staging"}},
-		{Act{Verb: ToEnv, Environment: "staging", Service: "cron", Pod: "cron-1"}, []string{"get pods cron-1 in namespace staging"}},
-		{Act{Verb: ToRead, Environment: "staging"}, []string{"list deployments.apps in namespace staging", "get pods/log in namespace staging"}},
-		{Act{Verb: ToRead, Broker: "orders"}, []string{"get pods/log in namespace mq"}},
-		{Act{Verb: ToDelete, Broker: "orders", Node: "mq-1"}, []string{"delete pods mq-1 in namespace mq"}},
-		{Act{Verb: ToProbe, Broker: "orders", Node: "mq-1"}, []string{"create pods/exec mq-1 in namespace mq"}},
-		{Act{Verb: ToPause, Broker: "orders"}, []string{"patch configmaps in namespace unstuck"}},
-		{Act{Verb: ToPause}, []string{"patch configmaps in namespace unstuck"}},
+		{Action{Verb: ToEnv, Environment: "staging", Service: "cron"}, []string{"get deployments.apps cron-deployment in namespace staging", "list pods in namespace staging"}},
+		{Action{Verb: ToEnv, Environment: "staging", Service: "cron", Pod: "cron-1"}, []string{"get pods cron-1 in namespace staging"}},
+		{Action{Verb: ToRead, Environment: "staging"}, []string{"list deployments.apps in namespace staging", "get pods/log in namespace staging"}},
+		{Action{Verb: ToRead, Broker: "orders"}, []string{"get pods/log in namespace mq"}},
+		{Action{Verb: ToDelete, Broker: "orders", Node: "mq-1"}, []string{"delete pods mq-1 in namespace mq"}},
+		{Action{Verb: ToProbe, Broker: "orders", Node: "mq-1"}, []string{"create pods/exec mq-1 in namespace mq"}},
+		{Action{Verb: ToPause, Broker: "orders"}, []string{"patch configmaps in namespace unstuck"}},
+		{Action{Verb: ToPause}, []string{"patch configmaps in namespace unstuck"}},
 	} {
 		s := &server{allows: "*"}
 		v := Reviews{Own: s, Releases: environments(), Brokers: map[string]string{"orders": "mq"}, Home: "unstuck"}
 		who := Caller{Name: "ada@example.com", Groups: []string{"oncall"}}
-		got, err := v.Allowed(t.Context(), who, c.act)
+		got, err := v.Allowed(t.Context(), who, c.action)
 		if diff := cmp.Diff(c.want, s.asked); err != nil || !got.Allowed || diff != "" {
-			t.Errorf("%s: %+v, %v\n%s", c.act, got, err, diff)
+			t.Errorf("%s: %+v, %v\n%s", c.action, got, err, diff)
 		}
 		for _, missing := range c.want { // without any one of them it is refused
 			s := &server{allows: strings.ReplaceAll(strings.Join(c.want, ";"), missing, "")}
 			v.Own = s
-			if got, err := v.Allowed(t.Context(), who, c.act); err != nil || got.Allowed || got.Why != "needs the right to "+missing {
-				t.Errorf("%s without %q: %+v, %v", c.act, missing, got, err)
+			if got, err := v.Allowed(t.Context(), who, c.action); err != nil || got.Allowed || got.Why != "needs the right to "+missing {
+				t.Errorf("%s without %q: %+v, %v", c.action, missing, got, err)
 			}
 		}
 		v.Own = &server{allows: "*", err: errors.New("connection refused")}
-		if got, err := v.Allowed(t.Context(), who, c.act); err == nil || got.Allowed {
-			t.Errorf("%s while nobody answers: %+v, %v", c.act, got, err)
+		if got, err := v.Allowed(t.Context(), who, c.action); err == nil || got.Allowed {
+			t.Errorf("%s while nobody answers: %+v, %v", c.action, got, err)
 		}
 	}
 }
 
 func TestWhatNobodyKnowsTheNeedsOfIsRefused(t *testing.T) {
 	v := Reviews{Own: &server{allows: "*"}, Releases: environments(), Brokers: map[string]string{"orders": "mq"}, Home: "unstuck"}
-	for _, act := range []Act{
+	for _, action := range []Action{
 		{Verb: ToDeploy}, {Verb: ToDelete}, {Verb: ToRead, Environment: "nowhere"}, {Verb: ToDelete, Broker: "nobody", Node: "x"},
 		{Verb: ToLogs, Environment: "staging"}, {Verb: ToEnv, Environment: "staging", Service: "nobody", Pod: "x"}, {Verb: ToLogs, Broker: "orders"},
 		{Verb: ToRestart, Environment: "staging", Service: "nobody"}, {Verb: ToRestart, Environment: "staging"}, {Verb: ToRun, Environment: "staging", Task: "none"},
 		{Verb: "rule", Environment: "staging"}, {Environment: "staging"}, {Verb: ToDelete, Environment: "staging"}, {Verb: ToDeploy, Broker: "orders"}, {},
 	} {
-		if got, err := v.Allowed(t.Context(), Caller{Name: "ada", Groups: []string{"x"}}, act); err != nil || got.Allowed || got.Why == "" {
-			t.Errorf("%+v: %+v, %v", act, got, err)
+		if got, err := v.Allowed(t.Context(), Caller{Name: "ada", Groups: []string{"x"}}, action); err != nil || got.Allowed || got.Why == "" {
+			t.Errorf("%+v: %+v, %v", action, got, err)
 		}
 	}
 }
@@ -99,16 +99,16 @@ func TestAnotherClusterIsAskedAboutItsOwnAndAboutPeopleOnly(t *testing.T) {
 	env.Context = "far"
 	own, far := &server{allows: "*"}, &server{}
 	v := Reviews{Own: own, Releases: []release.Environment{env}, Others: map[string]Reviewer{"far": far}}
-	act := Act{Verb: ToDeploy, Environment: "staging"}
+	action := Action{Verb: ToDeploy, Environment: "staging"}
 	for name, allowed := range map[string]string{"ada@example.com": "*", "eve@example.com": "", "system:serviceaccount:ci:deployer": "*"} {
 		far.allows = allowed
 		want := name == "ada@example.com"
-		if got, err := v.Allowed(t.Context(), Caller{Name: name, Groups: []string{"x"}}, act); err != nil || got.Allowed != want {
+		if got, err := v.Allowed(t.Context(), Caller{Name: name, Groups: []string{"x"}}, action); err != nil || got.Allowed != want {
 			t.Errorf("%s: %+v, %v, want %t", name, got, err, want)
 		}
 	}
 	v.Others = nil
-	if got, err := v.Allowed(t.Context(), Caller{Name: "ada@example.com", Groups: []string{"x"}}, act); err != nil || got.Allowed {
+	if got, err := v.Allowed(t.Context(), Caller{Name: "ada@example.com", Groups: []string{"x"}}, action); err != nil || got.Allowed {
 		t.Errorf("a cluster that cannot be asked: %+v, %v", got, err)
 	}
 	if len(own.asked) > 0 {
@@ -136,7 +136,7 @@ func TestWhoRulesThisClusterDoesNotRuleAnother(t *testing.T) {
 			v := Reviews{
 				Own: &grouped{group: group}, Releases: []release.Environment{env}, Others: map[string]Reviewer{"far": &grouped{group: group}},
 			}
-			got, err := v.Allowed(t.Context(), who, Act{Verb: ToDeploy, Environment: "staging"})
+			got, err := v.Allowed(t.Context(), who, Action{Verb: ToDeploy, Environment: "staging"})
 			if err != nil || got.Allowed != (want || cluster == "") {
 				t.Errorf("cluster %q lets %s in: %+v, %v", cluster, group, got, err)
 			}
@@ -149,7 +149,7 @@ func TestACallerHasTheRightsOfTheAuthorityThatKnowsThem(t *testing.T) {
 	own := &server{allows: "*"}
 	kube := Reviews{Own: own, Releases: environments()}
 	both := Authorities{{"tokens", file, file}, {"kubernetes", kube, kube}}
-	act := Act{Verb: ToDeploy, Environment: "staging"}
+	action := Action{Verb: ToDeploy, Environment: "staging"}
 	for token, want := range map[string]struct {
 		authority string
 		allowed   bool
@@ -158,14 +158,14 @@ func TestACallerHasTheRightsOfTheAuthorityThatKnowsThem(t *testing.T) {
 		if err != nil || who.Name != "ada@example.com" || who.Authority != want.authority {
 			t.Errorf("%s: %+v, %v", token, who, err)
 		}
-		if v, err := both.Allowed(t.Context(), who, act); err != nil || v.Allowed != want.allowed {
+		if v, err := both.Allowed(t.Context(), who, action); err != nil || v.Allowed != want.allowed {
 			t.Errorf("%s: %+v, %v, want %t", token, v, err, want.allowed)
 		}
 	}
 	if _, err := both.Authenticate(t.Context(), "bad"); !errors.Is(err, ErrUnknownToken) {
 		t.Errorf("a bad token: %v", err)
 	}
-	if v, err := both.Allowed(t.Context(), Caller{Name: "ada@example.com"}, act); err != nil || v.Allowed {
+	if v, err := both.Allowed(t.Context(), Caller{Name: "ada@example.com"}, action); err != nil || v.Allowed {
 		t.Errorf("a caller of nobody's: %+v, %v", v, err)
 	}
 	own.err = errors.New("connection refused")

@@ -53,8 +53,7 @@ type Options struct {
 
 	callers, badTokens, badAddresses *limiter
 	streams, logStreams              *streams
-	noise                            *noise
-	recent                           *recent
+	auditLimit                       *auditLimiter
 }
 
 func (o Options) withDefaults() Options {
@@ -69,7 +68,7 @@ func (o Options) withDefaults() Options {
 	}
 	o.callers = newLimiter(o.Rate, defaultRate)
 	o.badTokens, o.badAddresses = newLimiter(badToken, badToken), newLimiter(badAddress, badAddress)
-	o.noise, o.recent = newNoise(), newRecent()
+	o.auditLimit = newAuditLimiter()
 	o.streams, o.logStreams = newStreams(maxStreams, maxStreamsEach), newStreams(maxLogs, maxLogsEach)
 	return o
 }

@@ -25,7 +25,7 @@ func (a tokenAuthority) Authenticate(ctx context.Context, token string) (web.Cal
 }
 
 // Allowed implements web.Access.
-func (a tokenAuthority) Allowed(_ context.Context, who web.Caller, act web.Act) (web.Verdict, error) {
+func (a tokenAuthority) Allowed(_ context.Context, who web.Caller, act web.Action) (web.Verdict, error) {
 	t, err := a.tokens.Find(who.Name)
 	if errors.Is(err, config.ErrNoToken) { // it was taken out of the file just now
 		return web.Verdict{Why: "the token is no longer good"}, nil

@@ -337,7 +337,7 @@ func (onlyToken) Authenticate(_ context.Context, token string) (web.Caller, erro
 	return web.Caller{Name: "ada"}, nil
 }
 
-func (onlyToken) Allowed(context.Context, web.Caller, web.Act) (web.Verdict, error) {
+func (onlyToken) Allowed(context.Context, web.Caller, web.Action) (web.Verdict, error) {
 	return web.Verdict{Allowed: true}, nil
 }
 

@@ -259,5 +259,5 @@ func (d *served) follow(id, token string, wanted func(release.Operation) bool) r
 
 func over(o release.Operation) bool { return o.Phase.Over() }
 
-// attempts counts the lines of the audit.
-func (d *served) attempts() int { return strings.Count(d.log.String(), " msg=attempt ") }
+// audited counts the lines of the audit.
+func (d *served) audited() int { return strings.Count(d.log.String(), " msg=audit ") }

@@ -48,9 +48,9 @@ func TestTheDaemonDoesWhatATokenMayAskForAndNothingElse(t *testing.T) {
 	if image := s.image(); o.Phase != release.Succeeded || !strings.HasSuffix(image, published) || o.Request.By != "ci" {
 		t.Errorf("the deploy by %s: %s: %s; it runs %s", o.Request.By, o.Phase, o.Outcome, image)
 	}
-	// Each attempt is one line, whether it came to a plan, an operation, or nothing.
-	if n := d.attempts(); n != 8 {
-		t.Errorf("8 attempts are %d lines in the audit", n)
+	// Each request is one line, whether it came to a plan, an operation, or nothing.
+	if n := d.audited(); n != 8 {
+		t.Errorf("8 requests are %d lines in the audit", n)
 	}
 	if text := d.log.String(); strings.Contains(text, ci) || strings.Contains(text, "hunter2") {
 		t.Error("a token or a password is in the log")

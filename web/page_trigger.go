@@ -10,8 +10,8 @@ import (
 	"github.com/cjworkbench/unstuck/remediate"
 )
 
-// deed is something that can be done from the page: a form, of which a request to the API is made.
-type deed struct {
+// trigger is something that can be done from the page: a form, of which a request to the API is made.
+type trigger struct {
 	path  string // of its page, under pageRoot
 	route string // of the API that does it
 	verb  Verb
@@ -25,7 +25,7 @@ type deed struct {
 	fields []field
 }
 
-// field is a field of a deed's form, and of the body of the request.
+// field is a field of a trigger's form, and of the body of the request.
 type field struct {
 	Name     string
 	Label    string
@@ -42,8 +42,8 @@ var (
 	forHow    = field{Name: "for", Label: "For how long", Hint: "As in 90m or 8h; at most 31 days.", Kind: "text", Required: true}
 )
 
-// deeds are all that can be done from the page.
-var deeds = []deed{
+// triggers are all that can be done from the page.
+var triggers = []trigger{
 	{path: "/environments/{env}/deploy", route: "POST /api/v1/environments/{env}/deploys", verb: ToDeploy, title: "Deploy to {env}", label: "Deploy", plans: true, typed: "env",
 		what:   "Runs the jobs, then moves every service to the commit.",
 		fields: []field{{Name: "commit", Label: "Commit", Hint: "All 40 hexadecimal digits.", Kind: "text", Required: true}, reason, bugReport, onFailure}},
@@ -80,55 +80,55 @@ func fillIn(text string, part func(name string) string) string {
 	return braces.ReplaceAllStringFunc(text, func(name string) string { return part(strings.Trim(name, "{}")) })
 }
 
-// mayDeed refuses what the caller may not do, or what is not there.
-func (p pages) mayDeed(r *http.Request, d deed) error {
-	act := Act{Verb: d.verb, Service: r.PathValue("service"), Task: r.PathValue("task"), Node: r.PathValue("node")}
+// mayTrigger refuses what the caller may not do, or what is not there.
+func (p pages) mayTrigger(r *http.Request, d trigger) error {
+	action := Action{Verb: d.verb, Service: r.PathValue("service"), Task: r.PathValue("task"), Node: r.PathValue("node")}
 	switch {
 	case r.PathValue("id") != "":
 		op, err := p.load(r)
 		if err != nil {
 			return err
 		}
-		return p.may(r.Context(), actOf(op))
+		return p.may(r.Context(), actionOf(op))
 	case r.PathValue("env") != "":
 		env, err := p.findEnvironment(r)
 		if err != nil {
 			return err
 		}
-		act.Environment = env.Name
+		action.Environment = env.Name
 		if slices.ContainsFunc(d.fields, func(f field) bool { return f.Kind == "path" }) {
-			act.Secret = "any" // the right is the same for each
+			action.Secret = "any" // the right is the same for each
 		}
-		return p.mayThere(r.Context(), env, act)
+		return p.mayThere(r.Context(), env, action)
 	case r.PathValue("broker") != "":
 		s, err := p.find(r)
 		if err != nil {
 			return err
 		}
-		act.Broker = s.Broker
-		if act.Node != "" {
-			_, err := p.findNode(r, d.verb, &Attempt{})
+		action.Broker = s.Broker
+		if action.Node != "" {
+			_, err := p.findNode(r, d.verb, &AuditEvent{})
 			return err
 		}
 	}
-	return p.may(r.Context(), act)
+	return p.may(r.Context(), action)
 }
 
-// action is a deed where it can be done: a button, or why there is none.
-type action struct {
+// button is a trigger where it can be done: a button, or why there is none.
+type button struct {
 	Label string
 	Path  string // "": the caller may not
 	Why   string
 }
 
-// actions are the deeds that there are for what a page shows, for which topic says of what kind that is. A page that
+// buttons are the triggers that there are for what a page shows, for which topic says of what kind that is. A page that
 // shows itself anew keeps the buttons that it has, for each costs a question or two to Kubernetes.
-func (p pages) actions(r *http.Request, topic string) []action {
+func (p pages) buttons(r *http.Request, topic string) []button {
 	if p.Identity == nil || r.Header.Get(refreshHeader) != "" {
 		return nil
 	}
-	var all []action
-	for _, d := range deeds {
+	var all []button
+	for _, d := range triggers {
 		if _, served := p.changes[d.route]; !served {
 			continue
 		}
@@ -137,8 +137,8 @@ func (p pages) actions(r *http.Request, topic string) []action {
 			for name, value := range path {
 				at.SetPathValue(name, value)
 			}
-			a := action{Label: fillIn(d.label, at.PathValue)}
-			if err := p.mayDeed(at, d); err != nil {
+			a := button{Label: fillIn(d.label, at.PathValue)}
+			if err := p.mayTrigger(at, d); err != nil {
 				a.Why = p.adapter.problemOf(r, err).Detail
 			} else {
 				a.Path = pageRoot + fillIn(d.path, func(name string) string { return strings.TrimPrefix(pagePath(at.PathValue(name)), pageRoot+"/") })
@@ -149,9 +149,9 @@ func (p pages) actions(r *http.Request, topic string) []action {
 	return all
 }
 
-// placesOf gives the parts of the paths at which a deed can be done on the page that is asked for, beside those that its
+// placesOf gives the parts of the paths at which a trigger can be done on the page that is asked for, beside those that its
 // own path has.
-func (p pages) placesOf(r *http.Request, d deed, topic string) []map[string]string {
+func (p pages) placesOf(r *http.Request, d trigger, topic string) []map[string]string {
 	kind, _, _ := strings.Cut(topic, "/")
 	here := []map[string]string{{}}
 	has := func(name string) bool { return strings.Contains(d.path, "{"+name+"}") }

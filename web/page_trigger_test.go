@@ -63,7 +63,7 @@ func TestSigningInMakesACookieThatOnlyThePageGetsAndNoScriptReads(t *testing.T) 
 			t.Errorf("%s: the cookie signs in to the API: %d", host, w.Code)
 		}
 	}
-	if a := s.attempts.all[0]; a.Act != "sign in" || a.By != "ada" || a.Status != 303 {
+	if a := s.audit.all[0]; a.Action != "sign in" || a.By != "ada" || a.Status != 303 {
 		t.Errorf("the audit has %+v", a)
 	}
 }
@@ -109,7 +109,7 @@ func TestASignInThatIsNotGoodIsRefusedToldToTheAuditAndHasNoCookie(t *testing.T)
 		if w.Code != c.want || w.Header().Get("Set-Cookie") != "" || strings.Contains(w.Body.String(), "token-of") {
 			t.Errorf("%s: %d, cookie %q: %s", name, w.Code, w.Header().Get("Set-Cookie"), words(w.Body.String()))
 		}
-		if a := s.attempts.last(); a.Act != "sign in" || a.Status != c.want || a.By != "" {
+		if a := s.audit.last(); a.Action != "sign in" || a.Status != c.want || a.By != "" {
 			t.Errorf("%s: the audit has %+v", name, a)
 		}
 	}
@@ -169,7 +169,7 @@ func TestADeployIsPlannedConfirmedByTypingAndDoneOnceFromThePage(t *testing.T) {
 	if last != want {
 		t.Errorf("asked for %+v, want %+v", last, want)
 	}
-	if a := s.attempts.last(); a.By != "ada" || a.Path != "/api/v1/environments/production/deploys" || a.Reason != "nightly" || a.Status != 202 || a.Result == "" {
+	if a := s.audit.last(); a.By != "ada" || a.Path != "/api/v1/environments/production/deploys" || a.Reason != "nightly" || a.Status != 202 || a.Result == "" {
 		t.Errorf("the audit has %+v", a)
 	}
 	if w := s.ask(s.get(ada, w.Header().Get("Location"))); w.Code != 200 || !strings.Contains(w.Body.String(), "deploy 9b8a7c6 to production: about to begin.") {
@@ -250,17 +250,17 @@ func (s *site) get(cookies []*http.Cookie, path string) *http.Request {
 	return r
 }
 
-// deedPaths are the pages of all deeds, with places that there are.
-func deedPaths() map[string]deed {
-	all := make(map[string]deed)
-	for _, d := range deeds {
+// triggerPaths are the pages of all triggers, with places that there are.
+func triggerPaths() map[string]trigger {
+	all := make(map[string]trigger)
+	for _, d := range triggers {
 		all[pageRoot+strings.NewReplacer("{env}", "production", "{service}", "frontend", "{task}", "import-plans", "{id}", finished().ID, "{broker}", "orders", "{node}", "mq-1").Replace(d.path)] = d
 	}
 	return all
 }
 
-func TestEveryDeedIsDoneByItsRouteOfTheAPIAndOnlyForWhoeverMay(t *testing.T) {
-	for path, d := range deedPaths() {
+func TestEveryTriggerIsPulledByItsRouteOfTheAPIAndOnlyForWhoeverMay(t *testing.T) {
+	for path, d := range triggerPaths() {
 		s := newSite()
 		s.keeper.closed = nil
 		s.releases.put(running())
@@ -284,7 +284,7 @@ func TestEveryDeedIsDoneByItsRouteOfTheAPIAndOnlyForWhoeverMay(t *testing.T) {
 			}
 			if who == "ada" {
 				method, route, _ := strings.Cut(d.route, " ")
-				if a := s.attempts.last(); a.Method != method || !matches(route, a.Path) || a.Status/100 != 2 || a.By != "ada" {
+				if a := s.audit.last(); a.Method != method || !matches(route, a.Path) || a.Status/100 != 2 || a.By != "ada" {
 					t.Errorf("%s: the audit has %+v", path, a)
 				}
 			}
@@ -297,7 +297,7 @@ func TestEveryDeedIsDoneByItsRouteOfTheAPIAndOnlyForWhoeverMay(t *testing.T) {
 
 func TestThePageHasAFormForEveryChangeOfTheAPI(t *testing.T) {
 	served := make(map[string]bool)
-	for _, d := range deeds {
+	for _, d := range triggers {
 		served[d.route] = true
 	}
 	for _, r := range newSite().withDefaults().apiRoutes() {

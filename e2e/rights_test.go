@@ -20,7 +20,7 @@ func TestAPermissionThatIsMissingIsNamedAndNothingIsDeletedWithoutIt(t *testing.
 	victim := s.Pods()[1]
 	before := s.uids()
 
-	// Without exec there is no second witness, and without logs an incident has none.
+	// Without exec there is no corroboration, and without logs an incident has none.
 	giveBack := s.take("pods/exec", "create", "get")
 	giveLogs := s.take("pods/log", "get")
 	s.restart()
@@ -28,7 +28,7 @@ func TestAPermissionThatIsMissingIsNamedAndNothingIsDeletedWithoutIt(t *testing.
 	if err := s.WedgeLogin(t.Context(), victim); err != nil {
 		t.Fatal(err)
 	}
-	s.wait(2*time.Minute, "suspected for want of a witness", func(v web.Broker) error {
+	s.wait(2*time.Minute, "suspected for want of corroboration", func(v web.Broker) error {
 		if err := phase(victim, remediate.PhaseSuspect)(v); err != nil {
 			return err
 		}

@@ -322,7 +322,7 @@ func TestConnectingThatTakesUntilTheDeadlineIsUnreachable(t *testing.T) {
 	})
 }
 
-// Only a connect that times out may, with the node's own tools as a witness, speak against the node.
+// Only a connect that times out may, with the node's own tools as corroboration, speak against the node.
 func TestWhatTheNodeHasNoPartInIsNoLackOfAnAnswer(t *testing.T) {
 	for name, err := range map[string]error{
 		"no such name":                       &net.DNSError{Err: "no such host", Name: "x", IsNotFound: true},

@@ -88,7 +88,7 @@ func (sc *scene) decide(n probe.Node) Decision {
 		d.Reason = "confirmed stuck; the deletion of another node was asked for by a person"
 	default:
 		d.Action = Delete
-		d.Reason = fmt.Sprintf("confirmed stuck since %s: %s; every guard is open", clock(ev.Since, sc.now), ev.Witness)
+		d.Reason = fmt.Sprintf("confirmed stuck since %s: %s; every guard is open", clock(ev.Since, sc.now), ev.CorroborationDetail)
 	}
 	d.Next = sc.next(d)
 	return d
@@ -183,7 +183,7 @@ func (sc *scene) suspicion(ev Evidence, ns NodeState, why string) string {
 	case !ev.Enough:
 		return fmt.Sprintf("%s: stuck %s, not yet for %s", why, often(ev, ns), sc.policy.MinTime)
 	default:
-		return fmt.Sprintf("%s: stuck %s, since %s, not corroborated: %s", why, often(ev, ns), clock(ev.Since, sc.now), ev.Witness)
+		return fmt.Sprintf("%s: stuck %s, since %s, not corroborated: %s", why, often(ev, ns), clock(ev.Since, sc.now), ev.CorroborationDetail)
 	}
 }
 
@@ -206,7 +206,7 @@ func (sc *scene) untold(ns NodeState, ev Evidence) string {
 	}
 }
 
-// evidence weighs the node's runs and its second witness. It also says whether the latest result of the run is
+// evidence weighs the node's runs and its corroboration. It also says whether the latest result of the run is
 // Stuck, and not just the ones before it.
 func (sc *scene) evidence(ns NodeState) (ev Evidence, stuckNow bool) {
 	p := sc.policy
@@ -223,7 +223,7 @@ func (sc *scene) evidence(ns NodeState) (ev Evidence, stuckNow bool) {
 	}
 	if ev.Kind != "" {
 		found := sc.corroborate(ns, ev)
-		ev.Corroboration, ev.Corroborated, ev.Witness = found.Corroboration, found.agrees(), found.sentence(p)
+		ev.Corroboration, ev.Corroborated, ev.CorroborationDetail = found.Corroboration, found.agrees(), found.sentence(p)
 	}
 	return ev, stuckNow
 }

@@ -8,7 +8,7 @@ import (
 )
 
 // An application differs from a broker in three things. Its log is all that it is judged by, so there is no second
-// witness: what stands for one is that all its other pods write, which the guard peers asks for. It has no queues that
+// corroboration: what stands for one is that all its other pods write, which the guard peers asks for. It has no queues that
 // a pod could be critical for. And the pod that takes another's place mostly has another name, so that a deletion is
 // settled when there are as many pods as there should be, the deleted one is not among them, and all of them write.
 

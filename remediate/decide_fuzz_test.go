@@ -18,7 +18,7 @@ const fuzzSteps = 80
 
 // FuzzDecide plays a world that the bytes describe, one step for each pair of them, and holds the decisions to the
 // invariants: never two deletions in flight on a broker; no deletion while any peer is Unknown or Stuck; no deletion before M of N and
-// the minimum time, without a break, and not without a second witness; none when paused or observing; no more than the
+// the minimum time, without a break, and not without corroboration; none when paused or observing; no more than the
 // budget; the order of the nodes does not matter; nothing given is changed. What may be is told by fuzz_oracle_test.go,
 // from all that was seen, and not from what Decide noted.
 func FuzzDecide(f *testing.F) {

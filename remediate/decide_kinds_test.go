@@ -435,7 +435,7 @@ func TestWhatDidNotHangAtTheFirstLookHasNotMoved(t *testing.T) {
 	tl.rounds(4, probe.AwaitTune)
 	tl.look(7, 8, 9)
 	if ev := tl.decisions["rabbit-1"].Evidence; ev.Corroboration == GetsOn {
-		t.Errorf("nothing hung at the first look: %q", ev.Witness)
+		t.Errorf("nothing hung at the first look: %q", ev.CorroborationDetail)
 	}
 }
 
@@ -448,8 +448,8 @@ func TestAMailboxThatShrinksIsSaidToShrink(t *testing.T) {
 		tl.hangingTrip()
 	}
 	tl.processes("rabbit-1", probe.WorkWaits, atWork(1, 3, 5))
-	if ev := tl.decisions["rabbit-1"].Evidence; strings.Contains(ev.Witness, "other processes each time, or the same ones in another place") {
-		t.Errorf("it is the same one, in the same place, with fewer messages: %q", ev.Witness)
+	if ev := tl.decisions["rabbit-1"].Evidence; strings.Contains(ev.CorroborationDetail, "other processes each time, or the same ones in another place") {
+		t.Errorf("it is the same one, in the same place, with fewer messages: %q", ev.CorroborationDetail)
 	}
 }
 

@@ -48,7 +48,7 @@ func (e *HeldError) Error() string {
 
 // guardUnconfirmed is asked of a delete request only. Of everything else it is what Decide begins with: a node that is not proved
 // stuck is not deleted, whatever the guards say.
-var guardUnconfirmed = guard{Guard: GuardUnconfirmed, closedWhen: "asked of a manual deletion alone: the node is not proved stuck, by its latest probes and a second witness"}
+var guardUnconfirmed = guard{Guard: GuardUnconfirmed, closedWhen: "asked of a manual deletion alone: the node is not proved stuck, by its latest probes and corroboration"}
 
 // about says whether the request is to delete n. No request is about no node.
 func (o *DeleteRequest) about(n probe.Node) bool {
@@ -61,7 +61,7 @@ func (d Decision) unconfirmed(stuckNow bool, why, untold string) GuardState {
 	g := closed("it is %s, not confirmed stuck: %s", d.Phase, why)
 	switch {
 	case d.Phase == PhaseConfirmed && stuckNow:
-		g = open("it is confirmed stuck: %s", d.Evidence.Witness)
+		g = open("it is confirmed stuck: %s", d.Evidence.CorroborationDetail)
 	case d.Phase == PhaseConfirmed:
 		g = closed("it was confirmed stuck, but %s", untold)
 	case d.Status == probe.Healthy:

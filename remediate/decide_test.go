@@ -243,7 +243,7 @@ func TestFailingLoginsAloneAreNeverEnough(t *testing.T) {
 	tl := newTimeline(t)
 	tl.rounds(60, probe.AwaitTune)
 	tl.want("rabbit-1", PhaseSuspect, Hold)
-	if ev := tl.decisions["rabbit-1"].Evidence; !ev.Enough || ev.Corroborated || !strings.Contains(ev.Witness, "has not run") {
+	if ev := tl.decisions["rabbit-1"].Evidence; !ev.Enough || ev.Corroborated || !strings.Contains(ev.CorroborationDetail, "has not run") {
 		t.Errorf("the evidence is %+v", ev)
 	}
 	for _, reason := range []probe.Reason{probe.OK, probe.ExecFailed, probe.Cancelled, probe.NotRun} {
@@ -253,7 +253,7 @@ func TestFailingLoginsAloneAreNeverEnough(t *testing.T) {
 	}
 }
 
-func TestWithoutCommandsThereIsNoWitnessAndTheReasonSaysSo(t *testing.T) {
+func TestWithoutCommandsThereIsNoCorroborationAndTheReasonSaysSo(t *testing.T) {
 	tl := newTimeline(t)
 	tl.obs.NoCommands = true
 	tl.wedge()
@@ -263,7 +263,7 @@ func TestWithoutCommandsThereIsNoWitnessAndTheReasonSaysSo(t *testing.T) {
 	}
 }
 
-func TestAWitnessFromBeforeTheTroubleDoesNotCount(t *testing.T) {
+func TestCorroborationFromBeforeTheTroubleDoesNotCount(t *testing.T) {
 	tl := newTimeline(t)
 	tl.round(probe.OK)
 	tl.turn(tl.result("rabbit-1", probe.MaybeStuck, probe.ToolsUnresponsive))
@@ -282,7 +282,7 @@ func TestToolsThatCannotReachTheirNodeCorroborate(t *testing.T) {
 	tl.want("rabbit-1", PhaseConfirmed, Delete)
 }
 
-func TestToolsThatCannotReachANodeThatAcceptsLoginsAreNoWitness(t *testing.T) {
+func TestToolsThatCannotReachANodeThatAcceptsLoginsAreNoCorroboration(t *testing.T) {
 	tl := newTimeline(t)
 	for range 6 {
 		tl.round(probe.OK)
@@ -292,12 +292,12 @@ func TestToolsThatCannotReachANodeThatAcceptsLoginsAreNoWitness(t *testing.T) {
 		tl.turn(tl.result("rabbit-1", probe.MaybeStuck, probe.ToolsUnresponsive))
 		tl.want("rabbit-1", PhaseSuspect, Hold)
 	}
-	if ev := tl.decisions["rabbit-1"].Evidence; !ev.Enough || !strings.Contains(ev.Witness, "but logins can") {
+	if ev := tl.decisions["rabbit-1"].Evidence; !ev.Enough || !strings.Contains(ev.CorroborationDetail, "but logins can") {
 		t.Errorf("the evidence is %+v", ev)
 	}
 }
 
-func TestToolsThatCannotReachANodeThatStillGreetsUsAreNoWitness(t *testing.T) {
+func TestToolsThatCannotReachANodeThatStillGreetsUsAreNoCorroboration(t *testing.T) {
 	tl := newTimeline(t)
 	tl.rounds(3, probe.AwaitStart)
 	tl.round(probe.AwaitTune) // starved of CPU: now and then it comes as far as this
@@ -316,8 +316,8 @@ func TestConnectionsThatAreOnlySlowAreOthersEachTime(t *testing.T) {
 		tl.look(probe.ProcessID(100+i), probe.ProcessID(200+i))
 		tl.want("rabbit-1", PhaseSuspect, Hold)
 	}
-	if w := tl.decisions["rabbit-1"].Evidence.Witness; !strings.Contains(w, "slow, not stuck") {
-		t.Errorf("the witness says %q", w)
+	if w := tl.decisions["rabbit-1"].Evidence.CorroborationDetail; !strings.Contains(w, "slow, not stuck") {
+		t.Errorf("the corroboration says %q", w)
 	}
 }
 

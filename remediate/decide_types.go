@@ -15,7 +15,7 @@ type Observation struct {
 	Pauses        []Pause
 	PausesKnown   bool     // false: the pauses could not be read
 	Brokers       []string // every name that a pause may be for; none: that is not known
-	NoCommands    bool     // commands cannot be run next to the nodes, so there can be no second witness
+	NoCommands    bool     // commands cannot be run next to the nodes, so there can be no corroboration
 	HistoryKnown  bool     // false: the earlier deletions could not be read
 	Degraded      string   // why our own view is not to be trusted, if so
 	Quorum        map[string]Quorum
@@ -225,8 +225,8 @@ type Evidence struct {
 	Enough       bool       `json:"enough"`         // often enough and for long enough
 	Corroborated bool       `json:"corroborated"`   // independent evidence agrees
 
-	Corroboration Corroboration `json:"corroboration,omitempty"` // which, or why there is none
-	Witness       string        `json:"witness"`                 // the same as a sentence
+	Corroboration       Corroboration `json:"corroboration,omitempty"` // which, or why there is none
+	CorroborationDetail string        `json:"corroboration_detail"`    // the same as a sentence
 }
 
 // Closed names the guards that are closed.

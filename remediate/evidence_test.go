@@ -374,7 +374,7 @@ func TestEvidenceForWhomDoesItWait(t *testing.T) {
 				tl.processes("rabbit-1", reason, &probe.Processes{Total: 600, Suspicious: 64, Waiting: probe.Waits{awaits: 64}})
 			}
 			tl.want("rabbit-1", PhaseSuspect, Hold)
-			if ev := tl.decisions["rabbit-1"].Evidence; ev.Corroborated || !strings.Contains(ev.Witness, "maybe_stuck") {
+			if ev := tl.decisions["rabbit-1"].Evidence; ev.Corroborated || !strings.Contains(ev.CorroborationDetail, "maybe_stuck") {
 				t.Errorf("the evidence is %+v", ev)
 			}
 		})

@@ -30,9 +30,9 @@ func (w *fuzzWorld) mayAct(d Decision) {
 	}
 	since, ok := w.proved(key, probe.Login)
 	kind := probe.Login
-	if !ok || !w.witnessed(key, kind, since) || !w.peersWell(d.Node, kind, since) {
+	if !ok || !w.corroborated(key, kind, since) || !w.peersWell(d.Node, kind, since) {
 		kind = probe.Roundtrip
-		if since, ok = w.proved(key, kind); !ok || !w.witnessed(key, kind, since) || !w.peersWell(d.Node, kind, since) {
+		if since, ok = w.proved(key, kind); !ok || !w.corroborated(key, kind, since) || !w.peersWell(d.Node, kind, since) {
 			t.Fatalf("acts upon %s without proof: %s\n%+v", d.Node, d.Reason, w.seen[key])
 		}
 	}
@@ -152,8 +152,8 @@ func (w *fuzzWorld) proved(key string, kind probe.Kind) (since time.Time, ok boo
 	return first.Started, ok
 }
 
-// witnessed says whether the node's own tools agree, twice since then.
-func (w *fuzzWorld) witnessed(key string, kind probe.Kind, since time.Time) bool {
+// corroborated says whether the node's own tools agree, twice since then.
+func (w *fuzzWorld) corroborated(key string, kind probe.Kind, since time.Time) bool {
 	latest := w.lastLook(key)
 	if latest.Started.Before(since) || w.now.Sub(latest.Ended()) > w.policy.Evidence {
 		return false

@@ -20,7 +20,7 @@ func (l *Loop) pace(decisions []Decision) {
 }
 
 // confirm asks for the looks that the decision about a node still needs: at its processes while its logins fail, at
-// once, again when the same processes should show, and then often enough for the witness not to grow old; and for more
+// once, again when the same processes should show, and then often enough for the corroboration not to grow old; and for more
 // round trips while those hang, for they are scheduled minutes apart.
 func (l *Loop) confirm(d Decision) {
 	ns, ev := l.state.Nodes[d.Node], d.Evidence

@@ -99,7 +99,7 @@ func TestTheAuditNamesWhoWhatAndWhyAndHoldsNoToken(t *testing.T) {
 		}
 	}
 	var line struct {
-		Msg     string
+		Msg   string
 		Audit AuditEvent
 	}
 	first, _, _ := strings.Cut(log.String(), "\n")

@@ -117,7 +117,7 @@ func next(s remediate.Snapshot, d remediate.Decision) Next {
 func suspectNext(p remediate.Policy, d remediate.Decision) string {
 	ev := d.Evidence
 	if ev.Corroboration == remediate.NoCommands {
-		what := "it stays a suspect, since there can be no second witness: " + ev.Witness
+		what := "it stays a suspect, since there can be no corroboration: " + ev.CorroborationDetail
 		if p.Mode == remediate.Observe {
 			what += ". Nothing will be deleted: the mode is observe"
 		}
@@ -132,7 +132,7 @@ func suspectNext(p remediate.Policy, d remediate.Decision) string {
 			p.MinTime, earliest.UTC().Format(time.RFC3339)))
 	}
 	if !ev.Corroborated {
-		missing = append(missing, "a second witness must agree")
+		missing = append(missing, "corroboration must agree")
 	}
 	what := "it is confirmed as stuck when all of this has come: " + strings.Join(missing, "; ")
 	if p.Mode == remediate.Observe {

@@ -38,14 +38,14 @@ func TestWhatComesNext(t *testing.T) {
 		"a first stuck login": {
 			d: remediate.Decision{Phase: remediate.PhaseSuspect, At: noon, Evidence: remediate.Evidence{Stuck: 1, Needed: 3, Of: 4, Since: noon.Add(-12 * time.Second)}},
 			want: Next{What: "it is confirmed as stuck when all of this has come: 2 more of its last 4 probes must find it stuck; the first and the last " +
-				"of these must lie 45s apart, so not before 2026-11-23T12:00:33Z; a second witness must agree. Then it is deleted"},
+				"of these must lie 45s apart, so not before 2026-11-23T12:00:33Z; corroboration must agree. Then it is deleted"},
 		},
-		"a suspect that only wants a witness, and is held back anyway": {
+		"a suspect that only wants corroboration, and is held back anyway": {
 			d: remediate.Decision{
 				Phase: remediate.PhaseSuspect, At: noon, Evidence: remediate.Evidence{Stuck: 3, Needed: 3, Of: 4, Since: noon.Add(-2 * time.Minute), Enough: true},
 				Guards: []remediate.GuardState{guard(remediate.GuardPeers, time.Time{})},
 			},
-			want: Next{What: "it is confirmed as stuck when all of this has come: a second witness must agree. Even then it is not deleted before " +
+			want: Next{What: "it is confirmed as stuck when all of this has come: corroboration must agree. Even then it is not deleted before " +
 				"these guards are open: peers"},
 		},
 		"held back by guards that both open by themselves": {
@@ -89,7 +89,7 @@ func TestNothingIsPromisedWhereNothingCanCome(t *testing.T) {
 	guards := []remediate.GuardState{{Guard: remediate.GuardObserveOnly}, {Guard: remediate.GuardNoController}}
 	enough := remediate.Evidence{Stuck: 3, Needed: 3, Of: 4, Enough: true}
 	alone := enough
-	alone.Corroboration, alone.Witness = remediate.NoCommands, "commands cannot be run next to it: run `rabbitmq-diagnostics maybe_stuck` there yourself"
+	alone.Corroboration, alone.CorroborationDetail = remediate.NoCommands, "commands cannot be run next to it: run `rabbitmq-diagnostics maybe_stuck` there yourself"
 	for name, c := range map[string]struct {
 		mode remediate.Mode
 		d    remediate.Decision
@@ -97,15 +97,15 @@ func TestNothingIsPromisedWhereNothingCanCome(t *testing.T) {
 	}{
 		"a suspect that is only watched": {
 			remediate.Observe, remediate.Decision{Phase: remediate.PhaseSuspect, Evidence: enough, Guards: guards},
-			"it is confirmed as stuck when all of this has come: a second witness must agree. Nothing is deleted even then: the mode is observe",
+			"it is confirmed as stuck when all of this has come: corroboration must agree. Nothing is deleted even then: the mode is observe",
 		},
-		"a suspect without a witness that is only watched": {
+		"a suspect without corroboration that is only watched": {
 			remediate.Observe, remediate.Decision{Phase: remediate.PhaseSuspect, Evidence: alone, Guards: guards},
-			"it stays a suspect, since there can be no second witness: " + alone.Witness + ". Nothing will be deleted: the mode is observe",
+			"it stays a suspect, since there can be no corroboration: " + alone.CorroborationDetail + ". Nothing will be deleted: the mode is observe",
 		},
-		"a suspect without a witness": {
+		"a suspect without corroboration": {
 			remediate.Remediate, remediate.Decision{Phase: remediate.PhaseSuspect, Evidence: alone, Guards: guards},
-			"it stays a suspect, since there can be no second witness: " + alone.Witness,
+			"it stays a suspect, since there can be no corroboration: " + alone.CorroborationDetail,
 		},
 		"confirmed, and only watched": {
 			remediate.Observe, remediate.Decision{Phase: remediate.PhaseConfirmed, Evidence: enough, Guards: guards},
@@ -119,7 +119,7 @@ func TestNothingIsPromisedWhereNothingCanCome(t *testing.T) {
 	}
 }
 
-// Whether there can be a witness is read from the words of package remediate, so they have to agree.
+// Whether there can be corroboration is read from the words of package remediate, so they have to agree.
 func TestOnlyALoginOrARoundTripSaysThatANodeAcceptsLogins(t *testing.T) {
 	n := remediate.NodeSnapshot{Node: probe.Node{Name: "mq-0"}}
 	for _, kind := range probe.Kinds() {

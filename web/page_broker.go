@@ -150,7 +150,7 @@ func (p pages) nodePage(r *http.Request) (view, error) {
 }
 
 // earliest gives the time before which a node that is on its way to being deleted is not deleted, whatever its guards do
-// by then; zero: it is not on its way there, or nothing but a probe, a witness or a guard is awaited.
+// by then; zero: it is not on its way there, or nothing but a probe, corroboration or a guard is awaited.
 func earliest(p remediate.Policy, d remediate.Decision) time.Time {
 	if p.Mode != remediate.Remediate || (d.Phase != remediate.PhaseSuspect && d.Phase != remediate.PhaseConfirmed) {
 		return time.Time{}

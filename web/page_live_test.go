@@ -89,7 +89,7 @@ func stuck(n *remediate.NodeSnapshot, p remediate.Phase, logins int, ago time.Du
 	d.Status, d.Phase, d.Reason = probe.Stuck, p, reason
 	d.Evidence.Stuck, d.Evidence.Since, d.Evidence.Kind = logins, n.Stuck, probe.Login
 	if p != remediate.PhaseSuspect {
-		d.Evidence.Enough, d.Evidence.Corroborated, d.Evidence.Witness = true, true, "maybe_stuck sees the same 6 processes twice"
+		d.Evidence.Enough, d.Evidence.Corroborated, d.Evidence.CorroborationDetail = true, true, "maybe_stuck sees the same 6 processes twice"
 	}
 }
 

@@ -119,7 +119,7 @@ func TestTheCountdownEndsWhenTheNodeMayBeDeletedAtTheEarliest(t *testing.T) {
 		"a guard that opens sooner":         {p, closed(noon.Add(time.Second)), noon.Add(p.MinTime - 20*time.Second)},
 		"a guard that may never open":       {p, closed(time.Time{}), noon.Add(p.MinTime - 20*time.Second)},
 		"the minimum time has passed":       {p, late, time.Time{}},
-		"only a witness is missing":         {p, enough, time.Time{}},
+		"only corroboration is missing":     {p, enough, time.Time{}},
 		"nothing is deleted while observed": {observed, d, time.Time{}},
 		"a node that is healthy":            {p, healthy, time.Time{}},
 	} {
@@ -159,7 +159,7 @@ func hostileSite() *site {
 	snapshot, c := decided(), oneIncident()
 	for i := range snapshot.Nodes {
 		n := &snapshot.Nodes[i]
-		n.Host, n.Address, n.Decision.Reason, n.Decision.Evidence.Witness = hostile, hostile, hostile, hostile
+		n.Host, n.Address, n.Decision.Reason, n.Decision.Evidence.CorroborationDetail = hostile, hostile, hostile, hostile
 		for j := range n.Decision.Guards {
 			n.Decision.Guards[j].Why = hostile
 		}

@@ -38,11 +38,11 @@ const (
 
 // seen is what everybody sees of one node in one condition.
 type seen struct {
-	row      tableRow
-	official []lab.Check
-	blackbox map[string]bool // module to probe_success
-	finding  probe.Result    // of Unstuck's login or round trip
-	witness  probe.Result    // of its maybe_stuck, which is asked only if the finding is not clear; Reason "" if it was not
+	row           tableRow
+	official      []lab.Check
+	blackbox      map[string]bool // module to probe_success
+	finding       probe.Result    // of Unstuck's login or round trip
+	corroboration probe.Result    // of its maybe_stuck, which is asked only if the finding is not clear; Reason "" if it was not
 }
 
 // TestWhatOtherChecksSeeOfEachFaultAndWhatUnstuckSees brings about one fault after the other on a real broker, and asks
@@ -187,7 +187,7 @@ func (c *comparison) look(ctx context.Context, row tableRow) seen {
 	wg.Go(func() { s.official = c.official(ctx, node) })
 	wg.Go(func() { s.blackbox = c.blackbox(ctx, node) })
 	if is := s.finding.Status(); is == probe.Stuck || is == probe.Unknown {
-		wg.Go(func() { s.witness = c.probes[probe.MaybeStuck](ctx, node) })
+		wg.Go(func() { s.corroboration = c.probes[probe.MaybeStuck](ctx, node) })
 	}
 	wg.Wait()
 	return s
@@ -269,12 +269,12 @@ func (s seen) red() (names []string) {
 	return names
 }
 
-// status is what Unstuck makes of the node, with the witness.
+// status is what Unstuck makes of the node, with the corroboration.
 func (s seen) status() probe.Status {
-	if s.witness.Reason == "" {
+	if s.corroboration.Reason == "" {
 		return s.finding.Status()
 	}
-	return worse(s.finding.Status(), s.witness.Status())
+	return worse(s.finding.Status(), s.corroboration.Status())
 }
 
 // explain logs what does not stand in the table.
@@ -285,7 +285,7 @@ func (s seen) explain(t *testing.T) {
 			t.Logf("%s: exit code %d, %v", check.Name, check.Exit, check.Err) // its words may hold a hash of the cookie
 		}
 	}
-	t.Logf("Unstuck: %s (%s), %s (%s)", s.finding.Reason, s.finding.Detail, s.witness.Reason, s.witness.Detail)
+	t.Logf("Unstuck: %s (%s), %s (%s)", s.finding.Reason, s.finding.Detail, s.corroboration.Reason, s.corroboration.Detail)
 }
 
 const checksDoc = projectRoot + "/docs/checks.md"
@@ -334,7 +334,7 @@ func (s seen) verdict() string {
 	if s.row.nodes == everywhere && s.finding.Reason != probe.OK {
 		text += ", on every node"
 	}
-	if w := s.witness.Reason; w != "" {
+	if w := s.corroboration.Reason; w != "" {
 		text += fmt.Sprintf("; %#q: %#q", probe.MaybeStuck, w)
 	}
 	return text

@@ -101,8 +101,8 @@ func (s *session) showNode(n web.Node) {
 	}
 	e := n.Evidence
 	evidence := fmt.Sprintf("  evidence: stuck in %d of the last %d, %d are needed", e.Stuck, e.Of, e.Needed)
-	if e.Witness != "" {
-		evidence += "; " + e.Witness
+	if e.CorroborationDetail != "" {
+		evidence += "; " + e.CorroborationDetail
 	}
 	s.printf("%s", evidence)
 	s.printf("  guards:")

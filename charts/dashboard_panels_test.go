@@ -27,7 +27,7 @@ func ours(metric string, more ...string) string {
 
 // spoken leaves of series about a broker those of the replica that speaks for it, so that two replicas double nothing.
 func spoken(expr string) string {
-	return expr + " and on (job, namespace, instance, broker) " + ours("unstuck:speaks")
+	return expr + " and on (job, namespace, instance, broker) " + ours("unstuck:is_authoritative")
 }
 
 // perNode is each node once, also where for a moment all replicas speak.
@@ -78,7 +78,7 @@ func overviewPanels() []panel {
 			thresholds("green", 1, "red")},
 		{stat, "Wrong with Unstuck", "What keeps Unstuck from doing its work: loops that cannot see or write, rights that it lacks, files that are not valid.",
 			"none", 4, []ask{
-				{"sum(max by (job, namespace, broker) (" + ours("unstuck_loop_fault") + "))", "loops"},
+				{"sum(max by (job, namespace, broker) (" + ours("unstuck_reconcile_degraded") + "))", "loops"},
 				{"count(count by (verb, resource, namespace, exported_namespace) (" + ours("unstuck_permission_missing") + ")) or vector(0)", "rights"},
 				{"count(min by (file) (" + ours("unstuck_file_valid") + ") == 0) or vector(0)", "files"},
 			}, thresholds("green", 1, "red")},
@@ -179,9 +179,9 @@ func daemonPanels() []panel {
 		{graph, "Replicas", "How many replicas were scraped, by version.", "none", 8,
 			[]ask{{"count by (version) (" + ours("unstuck_build_info") + ")", "{{version}}"}}, nil},
 		perReplica("Brokers led", "How many brokers and applications each replica leads. One leads them all; for the seconds of a change none does.",
-			"none", "sum by (instance) ("+ours("unstuck_leading")+")"),
-		perReplica("Since the last turn", "How long ago the loop looked at its broker that has not for longest. It should every five seconds.",
-			"s", "time() - min by (instance) ("+ours("unstuck_loop_last_turn_timestamp_seconds")+")"),
+			"none", "sum by (instance) ("+ours("unstuck_is_leader")+")"),
+		perReplica("Since the last reconcile", "How long ago the loop looked at its broker that has not for longest. It should every five seconds.",
+			"s", "time() - min by (instance) ("+ours("unstuck_last_reconcile_timestamp_seconds")+")"),
 		perReplica("Probes", "How many probes each replica makes in a second. Each replica probes every node.",
 			"cps", "sum by (instance) ("+rate(ours("unstuck_probe_duration_seconds_count"))+")"),
 		perReplica("CPU", "How much of one core each replica uses.",

@@ -94,7 +94,7 @@ func TestTheChartRefusesWhatIsNoAlert(t *testing.T) {
 	for _, c := range []struct{ rules, want string }{
 		{"for: {UnstuckNodeStock: 1m}", "there is no alert UnstuckNodeStock"},
 		{"severity: {NodeStuck: info}", "there is no alert NodeStuck"},
-		{"disabled: [unstuck:speaks]", "there is no alert unstuck:speaks"},
+		{"disabled: [unstuck:is_authoritative]", "there is no alert unstuck:is_authoritative"},
 		{"objective: 0.9", "at '/rules/objective': minimum: got 0.9, want 0.95"},
 		{"objective: 1", "at '/rules/objective': exclusiveMaximum: got 1, want 1"},
 		{"runbooks: docs", "at '/rules/runbooks': 'docs' does not match pattern"},

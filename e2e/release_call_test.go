@@ -96,7 +96,7 @@ func (c caller) refused(path string, b body, status int, code release.Code, word
 		c.t.Errorf("POST %s: %d %q: %s; want %d %q", path, p.Status, p.Code, p.Detail, status, code)
 	}
 	for _, w := range words {
-		if !strings.Contains(p.Detail+p.Want, w) {
+		if !strings.Contains(p.Detail+p.Hint, w) {
 			c.t.Errorf("POST %s: %q does not say %q", path, p.Detail, w)
 		}
 	}
@@ -172,7 +172,7 @@ func (c caller) over(id string, phase release.Phase) release.Operation {
 func told(op release.Operation) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s (%s): %s: %s", op.ID, op.Request, op.Phase, op.Outcome)
-	for _, s := range slices.Concat(op.Steps, op.Undo) {
+	for _, s := range slices.Concat(op.Steps, op.Rollback) {
 		fmt.Fprintf(&b, "\n  %s: %s: %s", s.ID, s.Phase, s.Detail)
 	}
 	return b.String()

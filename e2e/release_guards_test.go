@@ -71,7 +71,7 @@ func TestADeployARemediationAPauseAndAManualDeletionWaitForEachOther(t *testing.
 		}
 		return fmt.Errorf("the nodes are %+v", v.Nodes)
 	})
-	pause(t.Context(), 5*time.Second) // a few turns of its loop
+	pause(t.Context(), 5*time.Second) // a few reconciles of its loop
 	watch.untouched(before, 0)
 	if err := s.LetGo(); err != nil {
 		t.Fatal(err)
@@ -151,7 +151,7 @@ func (s *scene) looks(c typist, node string) {
 	c.wants(0, []string{"rabbitmq is paused until", "by oncall: we look"}, "pause", "rabbitmq", "--for", "10m", "--reason", "we look")
 	c.wants(0, []string{"rabbitmq  mode remediate", node, "healthy", "is paused until", "busy", "frontend"}, "status")
 	ctx := within(s.t, 30*time.Second)
-	if err := until(ctx, func() (bool, error) { // with its next turn
+	if err := until(ctx, func() (bool, error) { // with its next reconcile
 		pause(ctx, 2*time.Second)
 		out, _, _ := c.types("explain", "rabbitmq", node)
 		return pausedLine.MatchString(out), errors.New("its guard is not closed")

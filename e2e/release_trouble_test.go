@@ -92,7 +92,7 @@ func migrating(op release.Operation) bool {
 
 func (s *scene) crash() {
 	op := s.submit(s.path+"/deploys", body{"commit": commitCrash, "reason": "a test", "on_failure": "rollback"})
-	op = s.over(op.ID, release.Undone)
+	op = s.over(op.ID, release.RolledBack)
 	d := step(s.t, op, "roll frontend").Diagnosis
 	switch {
 	case d == nil:

@@ -29,15 +29,15 @@ func (c *Client) Needs() []Missing {
 			all = append(all, Missing{Verb: verb, Resource: resource, Namespace: namespace, Name: name})
 		}
 	}
-	if !c.elsewhere {
+	if !c.external {
 		add(c.namespace, "leases", "", "create")
 		add(c.namespace, "leases", c.campaign.lease, "get", "update")
 		add(c.namespace, "configmaps", "", "list", "create", "update", "delete")
 	}
-	if !c.elsewhere && len(c.environments) > 0 {
+	if !c.external && len(c.environments) > 0 {
 		add(c.namespace, "configmaps", "", "get")
 	}
-	if c.reviews && !c.elsewhere { // who somebody is, our own cluster says
+	if c.reviews && !c.external { // who somebody is, our own cluster says
 		add("", "tokenreviews", "", "create")
 	}
 	if c.reviews {

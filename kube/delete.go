@@ -63,7 +63,7 @@ func (p *Pods) delete(ctx context.Context, n probe.Node, grace time.Duration) er
 func (p *Pods) request(ctx context.Context, n probe.Node, grace time.Duration) error {
 	// Leadership counts for renewDeadline, and nobody else takes the Lease before leaseDuration has passed: so a request
 	// that is sent now and may take callTimeout ends before another replica could act.
-	if a, _ := p.client.Leading(); a != probe.Yes {
+	if a, _ := p.client.IsLeader(); a != probe.Yes {
 		return refuse("this replica does not lead: %s", a)
 	}
 	uid, seconds := types.UID(n.UID), int64(math.Ceil(grace.Seconds()))

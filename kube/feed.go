@@ -40,7 +40,7 @@ type feed[T any] struct {
 	listed bool         // there was a list, and what came after it is in items
 	open   int          // watches that are open, 0 or 1
 	ended  time.Time    // of the last watch
-	fault  error        // why there is no watch
+	err    error        // why there is no watch
 }
 
 // run keeps the feed up to date until ctx ends.
@@ -70,12 +70,12 @@ func (f *feed[T]) known(now time.Time) (items map[string]T, at time.Time, err er
 		at = f.ended
 	}
 	switch {
-	case !f.listed && f.fault != nil:
-		err = fmt.Errorf("list %s in namespace %s: %w", f.resource, f.namespace, f.fault)
+	case !f.listed && f.err != nil:
+		err = fmt.Errorf("list %s in namespace %s: %w", f.resource, f.namespace, f.err)
 	case !f.listed:
 		err = fmt.Errorf("list %s in namespace %s: %w", f.resource, f.namespace, errUnlisted)
-	case now.Sub(at) > silence && f.fault != nil:
-		err = fmt.Errorf("watch %s in namespace %s: %w", f.resource, f.namespace, f.fault)
+	case now.Sub(at) > silence && f.err != nil:
+		err = fmt.Errorf("watch %s in namespace %s: %w", f.resource, f.namespace, f.err)
 	case now.Sub(at) > silence:
 		err = fmt.Errorf("watch %s in namespace %s: interrupted since %s", f.resource, f.namespace, at.UTC().Format(time.RFC3339))
 	}
@@ -99,8 +99,8 @@ func (f *feed[T]) failed(ctx context.Context, verb string, err error) error {
 	}
 	f.mu.Lock()
 	fault := explain(err, verb, f.resource, f.namespace)
-	before := f.fault
-	f.fault = fault
+	before := f.err
+	f.err = fault
 	f.mu.Unlock()
 	if before == nil || before.Error() != fault.Error() {
 		f.log.Warn("cannot watch", "resource", f.resource, "namespace", f.namespace, "error", fault.Error())
@@ -110,8 +110,8 @@ func (f *feed[T]) failed(ctx context.Context, verb string, err error) error {
 
 func (f *feed[T]) opened() {
 	f.mu.Lock()
-	before := f.fault
-	f.open, f.fault = 1, nil
+	before := f.err
+	f.open, f.err = 1, nil
 	f.mu.Unlock()
 	if before != nil {
 		f.log.Info("watching again", "resource", f.resource, "namespace", f.namespace)

@@ -32,7 +32,7 @@ type Options struct {
 	Context    string // of the kubeconfig; empty: its current one
 	Namespace  string // of our own state; empty: that of the service account or of the context
 	Lease      string // the name of the Lease that says which replica leads; unstuck if empty
-	Elsewhere  bool   // it is another cluster than our own, and none of our state is in it: only tells Check what is needed
+	External   bool   // it is another cluster than our own, and none of our state is in it: only tells Check what is needed
 
 	QPS   int // requests a second, on average; 50 if zero. As many more for reviews; Leases have an allowance of their own.
 	Burst int // and at once; 100 if zero
@@ -49,7 +49,7 @@ type Client struct {
 	events    *events
 	commands  commands
 
-	elsewhere bool // nothing of our own state is in this cluster
+	external bool // nothing of our own state is in this cluster
 
 	mu           sync.Mutex
 	running      bool
@@ -79,7 +79,7 @@ func Connect(o Options, log *slog.Logger) (*Client, error) {
 		return nil, fmt.Errorf("connect to Kubernetes: %w", err)
 	}
 	c := newClient(set, namespace, cmp.Or(o.Lease, "unstuck"), &dialer{config: config, pods: set.core.RESTClient()}, log)
-	c.elsewhere = o.Elsewhere
+	c.external = o.External
 	return c, nil
 }
 

@@ -61,8 +61,8 @@ func (c *Client) Lead(ctx context.Context, identity string) error {
 	return nil
 }
 
-// Leading says whether this replica leads now, and since when if so.
-func (c *Client) Leading() (probe.Answer, time.Time) { return c.campaign.leading(time.Now()) }
+// IsLeader says whether this replica leads now, and since when if so.
+func (c *Client) IsLeader() (probe.Answer, time.Time) { return c.campaign.isLeader(time.Now()) }
 
 // campaign is what is known of the Lease.
 type campaign struct {
@@ -73,7 +73,7 @@ type campaign struct {
 	mu       sync.Mutex
 	identity string
 	answered time.Time // when the latest request began that the API server answered
-	fault    error     // why the latest was not
+	err      error     // why the latest was not
 	renewed  time.Time // when the latest request began that made or kept us the holder; zero: we are not
 	since    time.Time // when we took the Lease that we hold
 	holder   string    // whom the latest answer showed to hold it; empty: nobody
@@ -90,8 +90,8 @@ func (k *campaign) setIdentity(identity string) {
 	k.identity = identity
 }
 
-// leading says whether we lead now, and since when if so.
-func (k *campaign) leading(now time.Time) (probe.Answer, time.Time) {
+// isLeader says whether we lead now, and since when if so.
+func (k *campaign) isLeader(now time.Time) (probe.Answer, time.Time) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	switch {
@@ -110,8 +110,8 @@ func (k *campaign) heard(now time.Time) (time.Time, error) {
 	switch {
 	case !k.answered.IsZero() && lapse(k.answered, now) <= silence:
 		return k.answered, nil
-	case k.fault != nil:
-		return time.Time{}, fmt.Errorf("the API server does not answer: %w", k.fault)
+	case k.err != nil:
+		return time.Time{}, fmt.Errorf("the API server does not answer: %w", k.err)
 	case k.answered.IsZero():
 		return time.Time{}, errors.New("the API server has not been asked yet")
 	}
@@ -128,12 +128,12 @@ func (k *campaign) note(verb string, began time.Time, held *resourcelock.LeaderE
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if err = explain(err, verb, "leases", k.namespace); err == nil || apierrors.IsNotFound(err) || apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) {
-		k.answered, k.fault = began, nil
+		k.answered, k.err = began, nil
 	} else {
-		if k.fault == nil || k.fault.Error() != err.Error() {
+		if k.err == nil || k.err.Error() != err.Error() {
 			k.log.Warn("cannot renew or see the lease", "lease", k.lease, "namespace", k.namespace, "error", err.Error())
 		}
-		k.fault = err
+		k.err = err
 	}
 	if held == nil {
 		return err
@@ -154,9 +154,9 @@ func (k *campaign) note(verb string, began time.Time, held *resourcelock.LeaderE
 	switch k.holder {
 	case before, "":
 	case k.identity:
-		k.log.Info("leading: this replica holds the lease", "lease", k.lease, "namespace", k.namespace, "holder", k.holder, "leading", true)
+		k.log.Info("leading: this replica holds the lease", "lease", k.lease, "namespace", k.namespace, "holder", k.holder, "is_leader", true)
 	default:
-		k.log.Info("another replica holds the lease and leads", "lease", k.lease, "namespace", k.namespace, "holder", k.holder, "leading", false)
+		k.log.Info("another replica holds the lease and leads", "lease", k.lease, "namespace", k.namespace, "holder", k.holder, "is_leader", false)
 	}
 	return err
 }

@@ -16,7 +16,7 @@ import (
 
 // says is what the client says of itself.
 func says(c *Client) probe.Answer {
-	a, _ := c.Leading()
+	a, _ := c.IsLeader()
 	return a
 }
 
@@ -40,7 +40,7 @@ func TestOneReplicaLeadsAndAnotherTakesOverAtOnceWhenItStops(t *testing.T) {
 		start(t, b, "b")
 		pass(time.Minute)
 		leads(t, map[*Client]probe.Answer{a: probe.Yes, b: probe.No})
-		_, since := a.Leading()
+		_, since := a.IsLeader()
 		if age := time.Since(since); age < 59*time.Second {
 			t.Errorf("a has led for a minute, but says for %s", age)
 		}
@@ -108,11 +108,11 @@ func TestAReplicaDoesNotLeadLongerThanItsLeaseHolds(t *testing.T) {
 		leads(t, map[*Client]probe.Answer{a: probe.CannotTell})
 		pass(time.Minute)
 		leads(t, map[*Client]probe.Answer{a: probe.CannotTell})
-		_, before := a.Leading()
+		_, before := a.IsLeader()
 		c.setGone(false)
 		pass(5 * time.Second)
 		leads(t, map[*Client]probe.Answer{a: probe.Yes})
-		if _, since := a.Leading(); !since.After(before) {
+		if _, since := a.IsLeader(); !since.After(before) {
 			t.Errorf("it leads since %s, as before: somebody else may have led in between", since)
 		}
 	})
@@ -203,7 +203,7 @@ func TestWhatIsKnownIsAsOldAsTheRequestThatToldIt(t *testing.T) {
 		t.Errorf("%s, %v: want %s", at, err, began)
 	}
 	for after, want := range map[time.Duration]probe.Answer{renewDeadline - 1: probe.Yes, renewDeadline: probe.CannotTell} {
-		if got, _ := k.leading(began.Add(after)); got != want {
+		if got, _ := k.isLeader(began.Add(after)); got != want {
 			t.Errorf("%s after the request began: %s, want %s", after, got, want)
 		}
 	}
@@ -275,7 +275,7 @@ func TestTheLogSaysWhoLeads(t *testing.T) {
 		_ = k.note("update", time.Now(), &resourcelock.LeaderElectionRecord{HolderIdentity: holder}, nil)
 	}
 	mine, others := strings.Count(log.String(), `msg="leading: this replica holds the lease" `), strings.Count(log.String(), `msg="another replica holds the lease and leads" `)
-	if lines := strings.Count(log.String(), "\n"); mine != 2 || others != 1 || lines != 3 || strings.Count(log.String(), "leading=true") != 2 {
+	if lines := strings.Count(log.String(), "\n"); mine != 2 || others != 1 || lines != 3 || strings.Count(log.String(), "is_leader=true") != 2 {
 		t.Errorf("%d times we, %d times another:\n%s", mine, others, &log)
 	}
 }

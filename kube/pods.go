@@ -107,7 +107,7 @@ func (p *Pods) View(ctx context.Context, broker string) (probe.View, error) {
 	if p.App {
 		v.Expected = expected(p.selector, here.sets, here.deployments)
 	}
-	v.Leading, v.LeadingSince = p.client.campaign.leading(now)
+	v.IsLeader, v.LeaderSince = p.client.campaign.isLeader(now)
 	if here.locks != nil {
 		var held verdict
 		held, v.Operation = p.operating(here.locks, now)

@@ -52,7 +52,7 @@ func TestAViewShowsABrokersPods(t *testing.T) {
 		start(t, client, "me")
 		synctest.Wait()
 		v := look(t, p)
-		want := probe.View{At: time.Now(), Expected: 3, Leading: probe.Yes, LeadingSince: time.Now().UTC(), Operating: probe.No}
+		want := probe.View{At: time.Now(), Expected: 3, IsLeader: probe.Yes, LeaderSince: time.Now().UTC(), Operating: probe.No}
 		for i := range 3 {
 			name := fmt.Sprintf("rabbit-%d", i)
 			want.Nodes = append(want.Nodes, probe.Node{

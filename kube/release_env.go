@@ -51,7 +51,7 @@ func (s servicePods) choose(pods []corev1.Pod, name string) (*corev1.Pod, error)
 		return nil, &release.Refusal{Code: release.NotFound, Why: fmt.Sprintf("service %s has no pods", s.service)}
 	}
 	return nil, &release.Refusal{
-		Code: release.NotFound, Why: fmt.Sprintf("service %s has no pod %q", s.service, name), Want: "ask for " + s.names(pods),
+		Code: release.NotFound, Why: fmt.Sprintf("service %s has no pod %q", s.service, name), Hint: "ask for " + s.names(pods),
 	}
 }
 
@@ -87,7 +87,7 @@ func wholeSource(e corev1.EnvFromSource) release.EnvSource {
 	case e.ConfigMapRef != nil:
 		return release.EnvSource{Kind: release.FromConfigMap, Name: e.ConfigMapRef.Name, Prefix: e.Prefix, Optional: isTrue(e.ConfigMapRef.Optional)}
 	}
-	return release.EnvSource{Kind: release.FromElsewhere, Prefix: e.Prefix}
+	return release.EnvSource{Kind: release.FromUnknown, Prefix: e.Prefix}
 }
 
 func variableOf(e corev1.EnvVar) release.EnvVar {
@@ -118,7 +118,7 @@ func sourceOf(from *corev1.EnvVarSource) release.EnvSource {
 		r := from.FileKeyRef
 		return release.EnvSource{Kind: release.FromFile, Name: r.VolumeName, Key: r.Path + " " + r.Key, Optional: isTrue(r.Optional)}
 	}
-	return release.EnvSource{Kind: release.FromElsewhere}
+	return release.EnvSource{Kind: release.FromUnknown}
 }
 
 func isTrue(b *bool) bool { return b != nil && *b }

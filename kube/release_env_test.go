@@ -37,7 +37,7 @@ func TestTheEnvironmentOfAPodIsShownWithoutItsSecrets(t *testing.T) {
 	c := newCluster(t, cron(), pod, ending)
 	want := release.PodEnv{Pod: "cron-new", Containers: []release.ContainerEnv{
 		{Container: "setup", Init: true, Variables: []release.EnvVar{}, From: []release.EnvSource{
-			{Kind: release.FromSecret, Name: "db", Prefix: "DB_", Optional: true}, {Kind: release.FromConfigMap, Name: "settings"}, {Kind: release.FromElsewhere},
+			{Kind: release.FromSecret, Name: "db", Prefix: "DB_", Optional: true}, {Kind: release.FromConfigMap, Name: "settings"}, {Kind: release.FromUnknown},
 		}},
 		{Container: "app", Image: "gcr.io/acme/cron:1", From: []release.EnvSource{}, Variables: []release.EnvVar{
 			{Name: "DEBUG", Value: new("1")}, {Name: "EMPTY", Value: new("")},
@@ -47,7 +47,7 @@ func TestTheEnvironmentOfAPodIsShownWithoutItsSecrets(t *testing.T) {
 			{Name: "C", From: &release.EnvSource{Kind: release.FromField, Key: "status.podIP"}},
 			{Name: "D", From: &release.EnvSource{Kind: release.FromResource, Name: "app", Key: "limits.cpu"}},
 			{Name: "E", From: &release.EnvSource{Kind: release.FromFile, Name: "files", Key: "all.env E"}},
-			{Name: "F", From: &release.EnvSource{Kind: release.FromElsewhere}},
+			{Name: "F", From: &release.EnvSource{Kind: release.FromUnknown}},
 		}},
 		{Container: "proxy", From: []release.EnvSource{}, Variables: []release.EnvVar{}},
 	}}
@@ -62,7 +62,7 @@ func TestTheEnvironmentOfAPodIsShownWithoutItsSecrets(t *testing.T) {
 	}
 	_, err := c.releases().PodEnv(t.Context(), testEnvironment(), "cron", "rabbit-0")
 	var refusal *release.Refusal
-	if !errors.As(err, &refusal) || refusal.Code != release.NotFound || refusal.Want != "ask for cron-new, cron-ending" {
+	if !errors.As(err, &refusal) || refusal.Code != release.NotFound || refusal.Hint != "ask for cron-new, cron-ending" {
 		t.Errorf("a pod of another service: %v", err)
 	}
 	if _, err := newCluster(t, cron()).releases().PodEnv(t.Context(), testEnvironment(), "cron", ""); !errors.As(err, &refusal) || refusal.Code != release.NotFound {

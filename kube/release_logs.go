@@ -106,7 +106,7 @@ func (l logReader) refs(pods []corev1.Pod) ([]logRef, error) {
 	if len(all) == 0 && len(pods) > 0 {
 		return nil, &release.Refusal{
 			Code: release.NotFound, Why: fmt.Sprintf("no pod of service %s has a container %q", l.service, l.query.Container),
-			Want: "ask for " + strings.Join(known, ", "),
+			Hint: "ask for " + strings.Join(known, ", "),
 		}
 	}
 	slices.SortFunc(all, func(a, b logRef) int { return cmp.Compare(a.pod, b.pod) })

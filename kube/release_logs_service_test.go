@@ -85,7 +85,7 @@ func TestWhatCannotBeReadOfAServiceIsRefusedWithWhatCould(t *testing.T) {
 	} {
 		_, err := r.ServiceLog(t.Context(), testEnvironment(), release.LogQuery{Service: c.service, Container: c.container, Lines: 1})
 		var refusal *release.Refusal
-		if !errors.As(err, &refusal) || refusal.Code != release.NotFound || refusal.Why != c.why || refusal.Want != c.want {
+		if !errors.As(err, &refusal) || refusal.Code != release.NotFound || refusal.Why != c.why || refusal.Hint != c.want {
 			t.Errorf("%+v: %v", c, err)
 		}
 	}

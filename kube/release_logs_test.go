@@ -51,7 +51,7 @@ func TestALogThatIsReadAgainGoesOnWhereItEnded(t *testing.T) {
 	}
 }
 
-// following gives what FollowJob gives, where a server answers for a Job and its pod; each answers in its turn, and the
+// following gives what FollowJob gives, where a server answers for a Job and its pod; each answers in its reconcile, and the
 // last for ever.
 func following(t *testing.T, jobs []*batchv1.Job, pods []*corev1.Pod, logs ...string) ([]string, error) {
 	t.Helper()

@@ -292,7 +292,7 @@ func TestAnEnvironmentNeedsItsPermissionsAndNoMore(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
-	client.elsewhere = true
+	client.external = true
 	for _, m := range client.Needs() {
 		if m.Namespace == "unstuck" {
 			t.Errorf("in another cluster it needs %s", m)

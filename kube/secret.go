@@ -36,7 +36,7 @@ type Secret struct {
 	mu      sync.Mutex
 	creds   probe.Credentials
 	known   bool
-	fault   error     // why it could not be read when that was last tried
+	err     error     // why it could not be read when that was last tried
 	checked time.Time // when it was last read, or could not be; zero: it must be read before it is used
 }
 
@@ -58,25 +58,25 @@ func (s *Secret) Credentials(ctx context.Context) (probe.Credentials, error) {
 		return s.creds, nil
 	}
 	creds, err := s.read(ctx)
-	if s.fault = nil; err != nil {
-		s.fault = fmt.Errorf("read secret %s/%s: %w", s.Namespace, s.Name, err)
+	if s.err = nil; err != nil {
+		s.err = fmt.Errorf("read secret %s/%s: %w", s.Namespace, s.Name, err)
 	}
 	switch {
 	case err == nil:
 		s.creds, s.known = creds, true
 	case !s.known || s.checked.IsZero():
-		return probe.Credentials{}, s.fault
+		return probe.Credentials{}, s.err
 	}
 	s.checked = time.Now()
 	return s.creds, nil
 }
 
-// Fault is why the Secret could not be read when that was last tried, though what was read before may serve on; nil if it
+// Err is why the Secret could not be read when that was last tried, though what was read before may serve on; nil if it
 // could.
-func (s *Secret) Fault() error {
+func (s *Secret) Err() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.fault
+	return s.err
 }
 
 // Refused says that a login with these credentials was refused, so that they are read again before the next.

@@ -135,11 +135,11 @@ func TestASecretIsAtFaultUntilItCanBeRead(t *testing.T) {
 		fault := func(want string) {
 			t.Helper()
 			_, _ = s.Credentials(t.Context()) // as the next login does
-			if got := fmt.Sprint(s.Fault()); !strings.Contains(got, want) {
+			if got := fmt.Sprint(s.Err()); !strings.Contains(got, want) {
 				t.Errorf("the fault is %s, want ...%s...", got, want)
 			}
 		}
-		if err := s.Fault(); err != nil {
+		if err := s.Err(); err != nil {
 			t.Errorf("before anybody read it: %v", err)
 		}
 		fault(`read secret production/rabbit: secrets "rabbit" not found`)

@@ -45,7 +45,7 @@ func TestAViewShowsTheNodesAsDifferentPodsOnDifferentHosts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if v.At.Before(began) || v.Expected != 3 || v.Leading != probe.Yes || v.Operating != probe.No || len(v.Nodes) != 3 {
+	if v.At.Before(began) || v.Expected != 3 || v.IsLeader != probe.Yes || v.Operating != probe.No || len(v.Nodes) != 3 {
 		t.Errorf("view %+v", v)
 	}
 	seen := map[string]bool{}

@@ -26,7 +26,7 @@ func (l *Lab) View(ctx context.Context, broker string) (probe.View, error) {
 		return probe.View{}, fmt.Errorf("look at broker %s: there is only %s", broker, l.opts.Name)
 	}
 	return probe.View{
-		At: time.Now(), Expected: len(l.nodes), Nodes: l.Nodes(), Leading: probe.Yes, Operating: probe.No,
+		At: time.Now(), Expected: len(l.nodes), Nodes: l.Nodes(), IsLeader: probe.Yes, Operating: probe.No,
 	}, nil
 }
 

@@ -36,7 +36,7 @@ func full(brokers, nodes int) (*Metrics, []remediate.Snapshot) {
 				m.ProbeDone(r)
 			}
 		}
-		m.Turned(s)
+		m.Reconciled(s)
 		snapshots = append(snapshots, s)
 	}
 	return m, snapshots
@@ -103,14 +103,14 @@ func BenchmarkProbeDone(b *testing.B) {
 	}
 }
 
-// BenchmarkTurned is what one turn costs.
-func BenchmarkTurned(b *testing.B) {
+// BenchmarkReconciled is what one reconcile costs.
+func BenchmarkReconciled(b *testing.B) {
 	for _, nodes := range []int{3, 3000} {
 		b.Run(fmt.Sprintf("nodes=%d", nodes), func(b *testing.B) {
 			m, snapshots := full(1, nodes)
 			b.ReportAllocs()
 			for b.Loop() {
-				m.Turned(snapshots[0])
+				m.Reconciled(snapshots[0])
 			}
 		})
 	}

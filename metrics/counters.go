@@ -46,7 +46,7 @@ func newCounters() counters {
 		}, []string{"broker", "stage"}),
 		decisions: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "unstuck_decisions_total",
-			Help: "Decisions, one for each node and turn, by what was decided and the phase of the node.",
+			Help: "Decisions, one for each node and reconcile, by what was decided and the phase of the node.",
 		}, []string{"broker", "action", "phase"}),
 		deletions: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "unstuck_deletions_total",

@@ -83,7 +83,7 @@ func TestTheClosedListsOfLabelsStandInTheirTable(t *testing.T) {
 		"kind":    names(release.Kinds()),
 		"result":  {},
 	}
-	for _, p := range []release.Phase{release.Pending, release.Running, release.Undoing, release.Succeeded, release.Failed, release.Cancelled, release.Undone} {
+	for _, p := range []release.Phase{release.Pending, release.Running, release.RollingBack, release.Succeeded, release.Failed, release.Cancelled, release.RolledBack} {
 		if p.Over() {
 			want["result"] = append(want["result"], string(p))
 		}

@@ -13,11 +13,11 @@ import (
 
 // The gauges of a broker.
 var (
-	lastTurn = prometheus.NewDesc("unstuck_loop_last_turn_timestamp_seconds",
+	lastReconcile = prometheus.NewDesc("unstuck_last_reconcile_timestamp_seconds",
 		"When the broker's loop last looked at it and decided; 0: never.", []string{"broker"}, nil)
-	loopFault = prometheus.NewDesc("unstuck_loop_fault",
+	reconcileDegraded = prometheus.NewDesc("unstuck_reconcile_degraded",
 		"1 while the broker's loop cannot see or write down all that it needs, and holds for that reason; else 0.", []string{"broker"}, nil)
-	leading = prometheus.NewDesc("unstuck_leading",
+	isLeader = prometheus.NewDesc("unstuck_is_leader",
 		"1 while this replica is the one that may act upon the broker, 0 while another one is or it cannot tell.", []string{"broker"}, nil)
 	mode = prometheus.NewDesc("unstuck_broker_mode",
 		"1 for the mode that the broker is in, 0 for the other.", []string{"broker", "mode"}, nil)
@@ -67,7 +67,7 @@ type gauges struct{ *Metrics }
 // Describe names every gauge.
 func (gauges) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		lastTurn, loopFault, leading, mode, expected, unsettled, lastDeletion, budgetLeft,
+		lastReconcile, reconcileDegraded, isLeader, mode, expected, unsettled, lastDeletion, budgetLeft,
 		status, phase, guardClosed, terminating, lastReason, stuckFor, lastProbe,
 		processes, suspicious, baseline, stuckReaders, stuckChannels, logAge,
 	} {
@@ -100,12 +100,12 @@ func send(ch chan<- prometheus.Metric, d *prometheus.Desc, value float64, labels
 }
 
 func collectBroker(ch chan<- prometheus.Metric, s remediate.Snapshot, now time.Time) {
-	send(ch, lastTurn, unix(s.At), s.Broker)
+	send(ch, lastReconcile, unix(s.At), s.Broker)
 	if s.At.IsZero() {
 		return
 	}
-	send(ch, loopFault, truth(s.Fault != ""), s.Broker)
-	send(ch, leading, truth(s.View.Leading == probe.Yes), s.Broker)
+	send(ch, reconcileDegraded, truth(s.Error != ""), s.Broker)
+	send(ch, isLeader, truth(s.View.IsLeader == probe.Yes), s.Broker)
 	for _, m := range []remediate.Mode{remediate.Observe, remediate.Remediate} {
 		send(ch, mode, truth(s.Policy.Mode == m), s.Broker, m.String())
 	}

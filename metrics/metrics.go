@@ -22,8 +22,8 @@ const maxScrapes = 4
 
 // Metrics is all that is measured. It is for use by many goroutines at once.
 //
-// What happened is counted here, in counters and histograms. What is, as of a broker's last turn, is kept as the
-// snapshot of that turn and turned into gauges by each scrape: so a node that has vanished leaves nothing behind.
+// What happened is counted here, in counters and histograms. What is, as of a broker's last reconcile, is kept as the
+// snapshot of that reconcile and turned into gauges by each scrape: so a node that has vanished leaves nothing behind.
 type Metrics struct {
 	registry    *prometheus.Registry
 	permissions *prometheus.GaugeVec
@@ -32,7 +32,7 @@ type Metrics struct {
 	counters
 
 	mu        sync.Mutex
-	snapshots map[string]remediate.Snapshot  // by broker; a snapshot without a time: there was no turn yet
+	snapshots map[string]remediate.Snapshot  // by broker; a snapshot without a time: there was none yet
 	counted   map[string]map[string]struct{} // by broker: the nodes of which there are probe results
 }
 
@@ -76,7 +76,7 @@ func (m *Metrics) Handler() http.Handler {
 }
 
 // Watch makes the metrics of a broker appear, at zero, before anything has happened: an alert upon a broker that
-// never had a turn needs a series to look at, and the first increase of a counter can be seen only from zero.
+// was never reconciled needs a series to look at, and the first increase of a counter can be seen only from zero.
 func (m *Metrics) Watch(broker string) {
 	broker = valid(broker)
 	m.watch(broker)
@@ -113,9 +113,9 @@ func (m *Metrics) ProbeDone(r probe.Result) {
 	m.results.WithLabelValues(broker, node, kind, reason.Status().String(), string(reason)).Inc()
 }
 
-// Turned takes the state of a broker as of its loop's last turn, in place of the one before, and counts the
+// Reconciled takes the state of a broker as of its loop's last reconcile, in place of the one before, and counts the
 // decisions in it.
-func (m *Metrics) Turned(s remediate.Snapshot) {
+func (m *Metrics) Reconciled(s remediate.Snapshot) {
 	s.Broker = valid(s.Broker)
 	here := make(map[string]struct{}, len(s.Nodes))
 	for _, n := range s.Nodes {

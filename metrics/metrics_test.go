@@ -118,7 +118,7 @@ func TestANodeThatVanishesLeavesNothingBehind(t *testing.T) {
 	}
 	s := snapshot(now)
 	s.Nodes = []remediate.NodeSnapshot{s.Nodes[0], s.Nodes[2]}
-	m.Turned(s)
+	m.Reconciled(s)
 	if left := about(scrape(t, m), `node="rabbit-1"`); len(left) > 0 {
 		t.Errorf("left behind:\n%s", strings.Join(left, "\n"))
 	}
@@ -128,7 +128,7 @@ func TestANodeThatVanishesLeavesNothingBehind(t *testing.T) {
 
 	late := results(now)[5]
 	m.ProbeDone(late) // a probe of the vanished node that was under way
-	m.Turned(s)
+	m.Reconciled(s)
 	if left := about(scrape(t, m), `node="rabbit-1"`); len(left) > 0 {
 		t.Errorf("a late result came back for good:\n%s", strings.Join(left, "\n"))
 	}
@@ -140,35 +140,35 @@ func TestANodeThatVanishesLeavesNothingBehind(t *testing.T) {
 func TestASupplierThatSeesNothingClearsNoCounter(t *testing.T) {
 	m, now := New(""), time.Now()
 	feed(m, now)
-	m.Turned(remediate.Snapshot{Broker: "rabbitmq", At: now})
+	m.Reconciled(remediate.Snapshot{Broker: "rabbitmq", At: now})
 	if len(about(scrape(t, m), "unstuck_probe_results_total", `node="rabbit-1"`)) == 0 {
 		t.Error("the results of rabbit-1 were cleared")
 	}
 }
 
-func TestABrokerThatNeverHadATurnIsSeen(t *testing.T) {
+func TestABrokerThatWasNeverReconciledIsSeen(t *testing.T) {
 	m := New("")
 	m.Watch("rabbitmq")
-	want := []string{`unstuck_loop_last_turn_timestamp_seconds{broker="rabbitmq"} 0`}
-	if diff := cmp.Diff(want, about(scrape(t, m), "last_turn")); diff != "" {
-		t.Errorf("before the first turn (-want +got):\n%s", diff)
+	want := []string{`unstuck_last_reconcile_timestamp_seconds{broker="rabbitmq"} 0`}
+	if diff := cmp.Diff(want, about(scrape(t, m), "last_reconcile")); diff != "" {
+		t.Errorf("before the first reconcile (-want +got):\n%s", diff)
 	}
 	if got := about(scrape(t, m), "unstuck_deletions_total"); len(got) != 1 {
 		t.Errorf("no counter of deletions to take the first increase from: %q", got)
 	}
 
-	m.Turned(remediate.Snapshot{Broker: "rabbitmq", At: time.Unix(1000, 0)})
+	m.Reconciled(remediate.Snapshot{Broker: "rabbitmq", At: time.Unix(1000, 0)})
 	m.Watch("rabbitmq")
-	want = []string{`unstuck_loop_last_turn_timestamp_seconds{broker="rabbitmq"} 1000`}
-	if diff := cmp.Diff(want, about(scrape(t, m), "last_turn")); diff != "" {
+	want = []string{`unstuck_last_reconcile_timestamp_seconds{broker="rabbitmq"} 1000`}
+	if diff := cmp.Diff(want, about(scrape(t, m), "last_reconcile")); diff != "" {
 		t.Errorf("after it (-want +got):\n%s", diff)
 	}
 }
 
-func TestTheTimeStuckGrowsBetweenTurns(t *testing.T) {
+func TestTheTimeStuckGrowsBetweenReconciles(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := New("")
-		m.Turned(snapshot(time.Now()))
+		m.Reconciled(snapshot(time.Now()))
 		time.Sleep(30 * time.Second) // of the bubble's clock
 		want := []string{
 			`unstuck_node_stuck_seconds{broker="rabbitmq",node="rabbit-0"} 0`,
@@ -186,7 +186,7 @@ func TestTheBudgetComesBackAfterADay(t *testing.T) {
 		m, now := New(""), time.Now()
 		s := snapshot(now)
 		s.Deletions = append(s.Deletions, remediate.Deletion{At: now, Outcome: remediate.Aborted}, remediate.Deletion{At: now, Outcome: remediate.Failed, Refused: true}, remediate.Deletion{At: now})
-		m.Turned(s)
+		m.Reconciled(s)
 		budget := func() string { return strings.Join(about(scrape(t, m), "budget_left"), "") }
 		if got, want := budget(), `unstuck_budget_left{broker="rabbitmq"} 0`; got != want {
 			t.Errorf("with 3 of 3 spent: got %s, want %s", got, want)
@@ -196,7 +196,7 @@ func TestTheBudgetComesBackAfterADay(t *testing.T) {
 			t.Errorf("when the first two are a day old: got %s, want %s", got, want)
 		}
 		s.Policy.PerBrokerPerDay = 0
-		m.Turned(s)
+		m.Reconciled(s)
 		if got, want := budget(), `unstuck_budget_left{broker="rabbitmq"} 0`; got != want {
 			t.Errorf("with more spent than there is: got %s, want %s", got, want)
 		}
@@ -234,7 +234,7 @@ func TestNothingThatComesInBreaksAScrape(t *testing.T) {
 	twin := remediate.NodeSnapshot{Node: probe.Node{Name: "twin"}, Decision: remediate.Decision{Phase: "made up"}}
 	twin.Latest = []probe.Result{{Kind: "made up"}}
 	odd := remediate.NodeSnapshot{Node: probe.Node{Name: "\xfe"}}
-	m.Turned(remediate.Snapshot{
+	m.Reconciled(remediate.Snapshot{
 		Broker: "b", At: time.Now(), View: probe.View{At: time.Now()},
 		Nodes: []remediate.NodeSnapshot{twin, twin, odd},
 	})
@@ -252,13 +252,13 @@ func TestNothingThatComesInBreaksAScrape(t *testing.T) {
 	}
 }
 
-func TestScrapesTurnsAndProbesMayComeTogether(t *testing.T) {
+func TestScrapesReconcilesAndProbesMayComeTogether(t *testing.T) {
 	const rounds = 50
 	m, now := New(""), time.Now()
 	feed(m, now)
 	var wg sync.WaitGroup
 	for range rounds {
-		wg.Go(func() { m.Turned(snapshot(now)) })
+		wg.Go(func() { m.Reconciled(snapshot(now)) })
 		wg.Go(func() { m.ProbeDone(results(now)[0]) })
 		wg.Go(func() { m.Deleted(deletions(now)[0]); m.Settled(deletions(now)[0]) })
 		wg.Go(func() { m.Watch("rabbitmq") })

@@ -9,7 +9,7 @@ import (
 )
 
 // endings are how an operation can end.
-var endings = []release.Phase{release.Succeeded, release.Failed, release.Cancelled, release.Undone}
+var endings = []release.Phase{release.Succeeded, release.Failed, release.Cancelled, release.RolledBack}
 
 var operationStarted = prometheus.NewDesc("unstuck_operation_started_timestamp_seconds",
 	"When the operation was taken on that this replica is carrying out. Missing while there is none.", []string{"environment", "kind"}, nil)

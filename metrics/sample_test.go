@@ -10,7 +10,7 @@ import (
 )
 
 // feed gives m one of everything: a broker of three nodes, one of them confirmed stuck, one just started, after a
-// day with one deletion that helped and one that did not; and a broker that has not had a turn.
+// day with one deletion that helped and one that did not; and a broker that has not been reconciled.
 func feed(m *Metrics, now time.Time) {
 	m.Watch("rabbitmq")
 	m.Watch("another")
@@ -21,7 +21,7 @@ func feed(m *Metrics, now time.Time) {
 		m.Deleted(a)
 		m.Settled(a)
 	}
-	m.Turned(snapshot(now))
+	m.Reconciled(snapshot(now))
 	m.WatchOperations([]release.Environment{{Name: "production"}}, func() []release.Operation { return running(now) })
 	m.WatchFile(ConfigurationFile, func() error { return nil })
 	m.WatchFile(TokensFile, func() error { return errors.New("line 3: no such right") })

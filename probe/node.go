@@ -28,12 +28,12 @@ type View struct {
 	At       time.Time `json:"at"`       // when it was true; zero: never, nothing is known
 	Expected int       `json:"expected"` // how many nodes there should be; 0: cannot tell
 	Nodes    []Node    `json:"nodes"`
-	Leading  Answer    `json:"leading"` // does this replica of ours hold the lease?
-	// LeadingSince is when it last took the lease, if it holds one: another time means that somebody else may have
+	IsLeader Answer    `json:"is_leader"` // does this replica of ours hold the lease?
+	// LeaderSince is when it last took the lease, if it holds one: another time means that somebody else may have
 	// led in between.
-	LeadingSince time.Time `json:"leading_since,omitzero"`
-	Operating    Answer    `json:"operating"`           // is a deploy or a restart under way in the namespace?
-	Operation    string    `json:"operation,omitempty"` // which, if so
+	LeaderSince time.Time `json:"leading_since,omitzero"`
+	Operating   Answer    `json:"operating"`           // is a deploy or a restart under way in the namespace?
+	Operation   string    `json:"operation,omitempty"` // which, if so
 
 	// Problems are what is wrong with how the broker is looked for, in words for people: no pod fits, for instance.
 	Problems []string `json:"problems,omitempty"`

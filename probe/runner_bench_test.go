@@ -119,14 +119,14 @@ func BenchmarkRunner10000(b *testing.B) {
 		var late, took []time.Duration
 		measuring := false
 		r := NewRunner(RunnerOptions{Probes: []Probe{login}, Sink: func(result Result) {
-			turn := newTimetable(&login, Node{Broker: result.Broker, Name: result.Node}).turnAfter(result.Started)
+			slot := newTimetable(&login, Node{Broker: result.Broker, Name: result.Node}).slotAfter(result.Started)
 			mu.Lock()
 			defer mu.Unlock()
 			if result.Reason != OK {
 				b.Errorf("%s: %s, %s", result.Node, result.Reason, result.Detail)
 			}
 			if measuring {
-				late = append(late, result.Started.Sub(turn.Add(-period)))
+				late = append(late, result.Started.Sub(slot.Add(-period)))
 				took = append(took, result.Took)
 			}
 		}})

@@ -11,23 +11,23 @@ import (
 	"time"
 )
 
-// nodeLoop probes one node. Its goroutine, in loop, owns the turns and starts every run.
+// nodeLoop probes one node. Its goroutine, in loop, owns the jobs and starts every run.
 type nodeLoop struct {
 	runner *Runner
 	log    *slog.Logger
 	cancel context.CancelFunc // guarded by the Runner's mu
-	turns  []turn
-	ended  chan int      // index of a turn whose run has returned; has room for all
+	jobs   []job
+	ended  chan int      // index of a job whose run has returned; has room for all
 	poked  chan struct{} // something below has changed
 
 	mu    sync.Mutex
 	node  Node
 	pace  Pace
-	asked []bool // by turn: RunNow
+	asked []bool // by job: RunNow
 }
 
-// turn is one kind of probe on one node.
-type turn struct {
+// job is one kind of probe on one node.
+type job struct {
 	probe *Probe
 	times timetable
 	pace  Pace
@@ -55,14 +55,14 @@ func newNodeLoop(r *Runner, n Node) *nodeLoop {
 		runner: r,
 		log:    r.options.Log.With("broker", n.Broker, "node", n.Name),
 		cancel: func() {},
-		turns:  make([]turn, len(probes)),
+		jobs:   make([]job, len(probes)),
 		ended:  make(chan int, len(probes)),
 		poked:  make(chan struct{}, 1),
 		node:   n,
 		asked:  make([]bool, len(probes)),
 	}
 	for i := range probes {
-		l.turns[i] = turn{probe: &probes[i], times: newTimetable(&probes[i], n)}
+		l.jobs[i] = job{probe: &probes[i], times: newTimetable(&probes[i], n)}
 	}
 	return l
 }
@@ -87,8 +87,8 @@ func (l *nodeLoop) setPace(p Pace) {
 
 func (l *nodeLoop) ask(kinds []Kind) {
 	l.mu.Lock()
-	for i := range l.turns {
-		if len(kinds) == 0 || slices.Contains(kinds, l.turns[i].probe.Kind) {
+	for i := range l.jobs {
+		if len(kinds) == 0 || slices.Contains(kinds, l.jobs[i].probe.Kind) {
 			l.asked[i] = true
 		}
 	}
@@ -106,8 +106,8 @@ func (l *nodeLoop) poke() {
 // loop runs what is due until ctx ends, and then waits for the runs, for a bounded time.
 func (l *nodeLoop) loop(ctx context.Context) {
 	now := time.Now()
-	for i := range l.turns {
-		l.turns[i].due = l.turns[i].times.first(now)
+	for i := range l.jobs {
+		l.jobs[i].due = l.jobs[i].times.first(now)
 	}
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -123,17 +123,17 @@ func (l *nodeLoop) loop(ctx context.Context) {
 		case <-timer.C:
 		case <-l.poked:
 		case i := <-l.ended:
-			l.turns[i].finish(time.Now())
+			l.jobs[i].finish(time.Now())
 		}
 	}
 	timer.Reset(shutdownGrace)
-	for i := range l.turns {
-		for l.turns[i].run != nil {
+	for i := range l.jobs {
+		for l.jobs[i].run != nil {
 			select {
 			case ended := <-l.ended:
-				l.turns[ended].run = nil
+				l.jobs[ended].run = nil
 			case <-timer.C:
-				l.log.Error("probe does not return though it was cancelled, and is left behind", "probe", l.turns[i].probe.Kind)
+				l.log.Error("probe does not return though it was cancelled, and is left behind", "probe", l.jobs[i].probe.Kind)
 				return
 			}
 		}
@@ -145,15 +145,15 @@ func (l *nodeLoop) loop(ctx context.Context) {
 func (l *nodeLoop) step(ctx context.Context, now time.Time) time.Time {
 	l.mu.Lock()
 	node, pace := l.node, l.pace
-	for i := range l.turns {
-		l.turns[i].change(pace, l.asked[i], now)
+	for i := range l.jobs {
+		l.jobs[i].change(pace, l.asked[i], now)
 		l.asked[i] = false
 	}
 	l.mu.Unlock()
 
 	var wake time.Time
-	for i := range l.turns {
-		t := &l.turns[i]
+	for i := range l.jobs {
+		t := &l.jobs[i]
 		if t.ready(now) {
 			l.runner.late.note(now.Sub(t.due))
 			if t.start(now) {
@@ -176,7 +176,7 @@ func (l *nodeLoop) step(ctx context.Context, now time.Time) time.Time {
 }
 
 // change takes in a new pace, and that a run was asked for.
-func (t *turn) change(pace Pace, asked bool, now time.Time) {
+func (t *job) change(pace Pace, asked bool, now time.Time) {
 	before := t.probe.interval(t.pace)
 	t.pace = pace
 	switch after := t.probe.interval(pace); {
@@ -191,13 +191,13 @@ func (t *turn) change(pace Pace, asked bool, now time.Time) {
 }
 
 // ready says whether a run is due.
-func (t *turn) ready(now time.Time) bool {
+func (t *job) ready(now time.Time) bool {
 	return t.run == nil && !t.due.IsZero() && !t.due.After(now)
 }
 
 // start begins a run that is due; false if it has put it off. A start by the schedule that is far too late is put off
 // once: after a stall of ours every node is overdue, and the starts must be spread anew.
-func (t *turn) start(now time.Time) bool {
+func (t *job) start(now time.Time) bool {
 	scheduled := !t.asked && t.probe.interval(t.pace) == 0
 	if scheduled && !t.postponed && now.Sub(t.due) > tooLate {
 		t.postponed = true
@@ -209,7 +209,7 @@ func (t *turn) start(now time.Time) bool {
 }
 
 // finish notes that the run has returned, and when the next is due.
-func (t *turn) finish(now time.Time) {
+func (t *job) finish(now time.Time) {
 	t.run, t.ended = nil, now
 	if t.asked {
 		t.due = now
@@ -223,7 +223,7 @@ func (t *turn) finish(now time.Time) {
 // perform is one run, from the beginning of its goroutine to its end.
 func (l *nodeLoop) perform(ctx context.Context, i int, r *run) {
 	defer func() { l.ended <- i }()
-	t := &l.turns[i]
+	t := &l.jobs[i]
 	p := t.probe
 	bounded, cancel := context.WithTimeout(ctx, p.timeout()+timeoutMargin)
 	defer cancel()
@@ -246,7 +246,7 @@ func (l *nodeLoop) perform(ctx context.Context, i int, r *run) {
 }
 
 // call calls the Func and contains its panics. Only the first of several in a row is logged.
-func (l *nodeLoop) call(ctx context.Context, t *turn, n Node) (result Result) {
+func (l *nodeLoop) call(ctx context.Context, t *job, n Node) (result Result) {
 	defer func() {
 		v := recover()
 		if v == nil {
@@ -262,8 +262,8 @@ func (l *nodeLoop) call(ctx context.Context, t *turn, n Node) (result Result) {
 	return t.probe.Run(ctx, n)
 }
 
-// giveUp tells, once, that a run does not return. Its turn stays taken until it does.
-func (l *nodeLoop) giveUp(ctx context.Context, t *turn) {
+// giveUp tells, once, that a run does not return. Its job stays taken until it does.
+func (l *nodeLoop) giveUp(ctx context.Context, t *job) {
 	took := t.probe.timeout() + 2*timeoutMargin
 	if l.deliver(ctx, t.probe, t.run, Result{
 		Reason: NotRun, Detail: fmt.Sprintf("the probe did not return within %s", took), Started: t.started, Took: took,

@@ -32,7 +32,7 @@ type timetable struct {
 	schedule cron.Schedule // nil: never
 	period   time.Duration // of an "@every"; 0: a cron spec
 	span     time.Duration // of the first runs
-	phase    float64       // in [0, 1): the share of any span that passes before this one's turn
+	phase    float64       // in [0, 1): the share of any span that passes before this one's slot
 }
 
 func newTimetable(p *Probe, n Node) timetable {
@@ -65,19 +65,19 @@ func (t timetable) first(now time.Time) time.Time {
 	case t.schedule == nil:
 		return time.Time{}
 	case t.period > 0 && t.period <= t.span:
-		return t.turnAfter(now)
+		return t.slotAfter(now)
 	}
 	return now.Add(t.share(t.span))
 }
 
-// next is when to run after a run that began at started and has ended now; zero: never. A turn that comes less than
-// half a period after that beginning, which was out of turn then, is left out.
+// next is when to run after a run that began at started and has ended now; zero: never. A slot that comes less than
+// half a period after that beginning, which was out of its slot then, is left out.
 func (t timetable) next(now, started time.Time) time.Time {
 	switch {
 	case t.schedule == nil:
 		return time.Time{}
 	case t.period > 0:
-		return t.turnAfter(later(now, started.Add(t.period/2)))
+		return t.slotAfter(later(now, started.Add(t.period/2)))
 	}
 	shift := t.share(specSpread)
 	next := t.schedule.Next(now.Add(-shift).UTC()).Add(shift)
@@ -96,8 +96,8 @@ func (t timetable) again(now time.Time) time.Time {
 	return now.Add(t.share(span))
 }
 
-// turnAfter is the first turn on the grid after at.
-func (t timetable) turnAfter(at time.Time) time.Time {
+// slotAfter is the first slot on the grid after at.
+func (t timetable) slotAfter(at time.Time) time.Time {
 	since := time.Duration(at.UnixNano()) - t.share(t.period)
 	return at.Add(t.period - since%t.period)
 }

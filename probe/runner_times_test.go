@@ -16,15 +16,15 @@ func TestTurnsLieOnAGridOfWholePeriods(t *testing.T) {
 		for _, share := range []float64{0, 0.25, 1.0 / 3, 0.999999} {
 			table := timetable{schedule: cron.Every(period), period: period, phase: share}
 			for _, at := range []time.Time{noon, noon.Add(time.Nanosecond), noon.Add(12345678901)} {
-				turn := table.turnAfter(at)
-				if wait := turn.Sub(at); wait <= 0 || wait > period {
-					t.Errorf("period %s, phase %v: turn %s after %s", period, share, wait, at)
+				slot := table.slotAfter(at)
+				if wait := slot.Sub(at); wait <= 0 || wait > period {
+					t.Errorf("period %s, phase %v: slot %s after %s", period, share, wait, at)
 				}
-				if again := table.turnAfter(turn); again.Sub(turn) != period {
-					t.Errorf("period %s, phase %v: the next turn %s after the last", period, share, again.Sub(turn))
+				if again := table.slotAfter(slot); again.Sub(slot) != period {
+					t.Errorf("period %s, phase %v: the next slot %s after the last", period, share, again.Sub(slot))
 				}
-				if earlier := table.turnAfter(turn.Add(-time.Nanosecond)); !earlier.Equal(turn) {
-					t.Errorf("period %s, phase %v: turn at %s, or at %s", period, share, turn, earlier)
+				if earlier := table.slotAfter(slot.Add(-time.Nanosecond)); !earlier.Equal(slot) {
+					t.Errorf("period %s, phase %v: slot at %s, or at %s", period, share, slot, earlier)
 				}
 			}
 		}
@@ -52,8 +52,8 @@ func TestFirstRunsOfShortPeriodsLieOnTheGridAndOthersInTheSpanOfFirst(t *testing
 			if wait := first.Sub(at); wait < 0 || wait > tt.span {
 				t.Errorf("%+v of %s: first run after %s, want at most %s", tt.probe, name, wait, tt.span)
 			}
-			if tt.grid && !table.turnAfter(first.Add(-time.Nanosecond)).Equal(first) {
-				t.Errorf("%+v of %s: first run at %s, which is not a turn", tt.probe, name, first)
+			if tt.grid && !table.slotAfter(first.Add(-time.Nanosecond)).Equal(first) {
+				t.Errorf("%+v of %s: first run at %s, which is not a slot", tt.probe, name, first)
 			}
 		}
 	}
@@ -89,15 +89,15 @@ func TestCronSpecsAreInUTCWhereverWeAre(t *testing.T) {
 
 func TestAfterAStallOfOursStartsAreSpreadAnewAndPutOffOnce(t *testing.T) {
 	p := &Probe{Kind: Login, Schedule: cron.Every(15 * time.Second), Suspect: 5 * time.Second}
-	newTurn := func() turn {
-		return turn{probe: p, times: timetable{schedule: p.Schedule, period: 15 * time.Second, phase: 0.2}, due: noon}
+	newJob := func() job {
+		return job{probe: p, times: timetable{schedule: p.Schedule, period: 15 * time.Second, phase: 0.2}, due: noon}
 	}
-	punctual := newTurn()
+	punctual := newJob()
 	if !punctual.start(noon.Add(tooLate)) {
 		t.Error("a start that is not too late was put off")
 	}
 
-	late := newTurn()
+	late := newJob()
 	now := noon.Add(40 * time.Second)
 	if late.start(now) || late.due.Sub(now) != 3*time.Second {
 		t.Errorf("a start 40 s late is due again at %s, want a fifth of 15 s after %s", late.due, now)
@@ -110,12 +110,12 @@ func TestAfterAStallOfOursStartsAreSpreadAnewAndPutOffOnce(t *testing.T) {
 		t.Error("the next late start was not put off")
 	}
 
-	asked := newTurn()
+	asked := newJob()
 	asked.asked = true
 	if !asked.start(noon.Add(time.Minute)) {
 		t.Error("a run that was asked for was put off")
 	}
-	suspect := newTurn()
+	suspect := newJob()
 	suspect.pace = PaceSuspect
 	if !suspect.start(noon.Add(time.Minute)) {
 		t.Error("the run of a suspect node was put off")

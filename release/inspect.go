@@ -90,10 +90,10 @@ const (
 	FromField     EnvKind = "field"    // of the pod
 	FromResource  EnvKind = "resource" // a limit or request of a container
 	FromFile      EnvKind = "file"     // in a volume
-	FromElsewhere EnvKind = "unknown"  // that this version does not know
+	FromUnknown   EnvKind = "unknown"  // that this version does not know
 )
 
 // EnvKinds lists every EnvKind.
 func EnvKinds() []EnvKind {
-	return []EnvKind{FromSecret, FromConfigMap, FromField, FromResource, FromFile, FromElsewhere}
+	return []EnvKind{FromSecret, FromConfigMap, FromField, FromResource, FromFile, FromUnknown}
 }

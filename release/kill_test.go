@@ -27,7 +27,7 @@ func scenarios() map[string]scenario {
 	return map[string]scenario{
 		"a deploy": {req: deployOf(commitB), phase: Succeeded, images: allAt("b"), jobs: map[string]int{"migrate": 1, "assets": 1}},
 		"a rollback": {
-			req: rollback, phase: Undone, images: allAt("a"), jobs: map[string]int{"migrate": 1, "assets": 1},
+			req: rollback, phase: RolledBack, images: allAt("a"), jobs: map[string]int{"migrate": 1, "assets": 1},
 			prepare: func(c *cluster) { c.broken["gcr.io/acme/cron:"+commitB] = true },
 		},
 		"a restart of a singleton": {

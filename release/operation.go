@@ -69,18 +69,18 @@ type Phase string
 
 // The phases of a step and of an operation.
 const (
-	Pending   Phase = "" // not begun
-	Running   Phase = "running"
-	Undoing   Phase = "undoing" // of an operation: putting the old images back
-	Succeeded Phase = "succeeded"
-	Failed    Phase = "failed"
-	Cancelled Phase = "cancelled"
-	Undone    Phase = "undone" // of an operation: it failed, and the old images are back
+	Pending     Phase = "" // not begun
+	Running     Phase = "running"
+	RollingBack Phase = "rolling_back" // of an operation: putting the old images back
+	Succeeded   Phase = "succeeded"
+	Failed      Phase = "failed"
+	Cancelled   Phase = "cancelled"
+	RolledBack  Phase = "rolled_back" // of an operation: it failed, and the old images are back
 )
 
 // Over says whether nothing more will happen.
 func (p Phase) Over() bool {
-	return p == Succeeded || p == Failed || p == Cancelled || p == Undone
+	return p == Succeeded || p == Failed || p == Cancelled || p == RolledBack
 }
 
 // mark is how far a step that cannot simply be repeated has come. It is written down before the act it names.
@@ -133,7 +133,7 @@ type Operation struct {
 	Outcome     string        `json:"outcome,omitzero"` // one sentence, once it is over
 	Cancel      *Cancellation `json:"cancel,omitzero"`
 	Steps       []StepRun     `json:"steps"`
-	Undo        []StepRun     `json:"undo,omitzero"` // what puts the old images back
+	Rollback    []StepRun     `json:"rollback,omitzero"` // what puts the old images back
 }
 
 // What an operation holds at most, so that it fits into a ConfigMap.
@@ -147,7 +147,7 @@ const (
 
 // clone gives a copy that shares nothing that is written to.
 func (o Operation) clone() Operation {
-	o.Steps, o.Undo = cloneSteps(o.Steps), cloneSteps(o.Undo)
+	o.Steps, o.Rollback = cloneSteps(o.Steps), cloneSteps(o.Rollback)
 	return o
 }
 
@@ -167,7 +167,7 @@ func (o Operation) fit() Operation {
 		if data, err := json.Marshal(o); err != nil || len(data) < MaxOperationBytes {
 			return o
 		}
-		for _, steps := range [][]StepRun{o.Steps, o.Undo} {
+		for _, steps := range [][]StepRun{o.Steps, o.Rollback} {
 			for i := range steps {
 				s := &steps[i]
 				cut := max(0, len(s.Log)-keep)

@@ -122,7 +122,7 @@ func replicasOf(d Deployment, history []Operation) int {
 		return d.Replicas
 	}
 	for _, o := range newestFirst(history) {
-		for _, s := range slices.Backward(slices.Concat(o.Steps, o.Undo)) {
+		for _, s := range slices.Backward(slices.Concat(o.Steps, o.Rollback)) {
 			switch {
 			case s.Deployment != d.Name || s.Do != Replace || s.Mark == "":
 			case s.Mark == markRestored:

@@ -95,12 +95,12 @@ func revertTarget(r Request, env Environment, k Known) (string, error) {
 		return target, nil
 	case !known:
 		return "", &Refusal{
-			Code: Migrated, Crossed: crossed, Want: "accept the migration risk",
+			Code: Migrated, Crossed: crossed, Hint: "accept the migration risk",
 			Why: fmt.Sprintf("%s is not known to have run in %s: nobody knows what migrated since", target, env.Name),
 		}
 	}
 	return "", &Refusal{
-		Code: Migrated, Crossed: crossed, Want: "accept the migration risk, if the old commit can work with the new schema",
+		Code: Migrated, Crossed: crossed, Hint: "accept the migration risk, if the old commit can work with the new schema",
 		Why: goesBack(target, crossed),
 	}
 }

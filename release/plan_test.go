@@ -208,26 +208,26 @@ func TestARevertGoesBackToTheLastGoodCommitUnlessAMigrationLiesBetween(t *testin
 		want    string // the commit's letter, or empty for a refusal
 		crossed string // the operations named in the refusal
 	}{
-		"to the one before":            {history: past("deploy a succeeded yes", "deploy b succeeded no"), running: commitB, want: "a"},
-		"a failed deploy is no good":   {history: past("deploy a succeeded yes", "deploy b failed no", "deploy c succeeded no"), running: commitC, want: "a"},
-		"from a failed deploy":         {history: past("deploy a succeeded yes", "deploy b succeeded no", "deploy c failed no"), running: commitC, want: "b"},
-		"an undone deploy is no good":  {history: past("deploy a succeeded no", "deploy b succeeded no", "deploy c undone no"), running: commitB, want: "a"},
-		"twice goes further":           {history: past("deploy a succeeded no", "deploy b succeeded no", "deploy c succeeded no", "revert b succeeded no"), running: commitB, want: "a"},
-		"the same commit twice":        {history: past("deploy a succeeded no", "deploy b succeeded no", "deploy b succeeded no"), running: commitB, want: "a"},
-		"across a migration":           {history: past("deploy a succeeded no", "deploy b succeeded yes"), running: commitB, crossed: "op-2"},
-		"across what is not known":     {history: past("deploy a succeeded no", "deploy b succeeded maybe"), running: commitB, crossed: "op-2"},
-		"across a failed migration":    {history: past("deploy a succeeded no", "deploy b failed maybe", "deploy c succeeded yes"), running: commitC, crossed: "op-3 op-2"},
-		"accepted":                     {history: past("deploy a succeeded no", "deploy b succeeded yes"), running: commitB, accept: true, want: "a"},
-		"a commit by name":             {history: past("deploy a succeeded no", "deploy b succeeded no", "deploy c succeeded no"), running: commitC, commit: commitA, want: "a"},
-		"by name across a migration":   {history: past("deploy a succeeded no", "deploy b succeeded yes", "deploy c succeeded no"), running: commitC, commit: commitA, crossed: "op-2"},
-		"by name, never deployed here": {history: past("deploy b succeeded no"), running: commitB, commit: commitA, crossed: ""},
-		"never deployed, but accepted": {history: past("deploy b succeeded no"), running: commitB, commit: commitA, accept: true, want: "a"},
-		"a migration before it":        {history: past("deploy a succeeded yes", "deploy b succeeded yes", "deploy c succeeded no"), running: commitC, want: "b"},
-		"before the first one":         {history: past("deploy b succeeded no a"), running: commitB, want: "a"},
-		"before that, migrated":        {history: past("deploy b succeeded yes a"), running: commitB, crossed: "op-1"},
-		"before a failed one migrated": {history: past("deploy b failed yes a", "deploy c succeeded no a"), running: commitC, crossed: "op-1"},
-		"before one that migrated":     {history: past("deploy c succeeded yes d", "deploy a undone yes c", "deploy b succeeded no c"), running: commitB, want: "", crossed: "op-2"},
-		"after a crossing":             {history: past("deploy a succeeded no", "deploy b succeeded yes", "revert a succeeded no", "deploy c succeeded no"), running: commitC, want: "a"},
+		"to the one before":                {history: past("deploy a succeeded yes", "deploy b succeeded no"), running: commitB, want: "a"},
+		"a failed deploy is no good":       {history: past("deploy a succeeded yes", "deploy b failed no", "deploy c succeeded no"), running: commitC, want: "a"},
+		"from a failed deploy":             {history: past("deploy a succeeded yes", "deploy b succeeded no", "deploy c failed no"), running: commitC, want: "b"},
+		"an rolled_back deploy is no good": {history: past("deploy a succeeded no", "deploy b succeeded no", "deploy c rolled_back no"), running: commitB, want: "a"},
+		"twice goes further":               {history: past("deploy a succeeded no", "deploy b succeeded no", "deploy c succeeded no", "revert b succeeded no"), running: commitB, want: "a"},
+		"the same commit twice":            {history: past("deploy a succeeded no", "deploy b succeeded no", "deploy b succeeded no"), running: commitB, want: "a"},
+		"across a migration":               {history: past("deploy a succeeded no", "deploy b succeeded yes"), running: commitB, crossed: "op-2"},
+		"across what is not known":         {history: past("deploy a succeeded no", "deploy b succeeded maybe"), running: commitB, crossed: "op-2"},
+		"across a failed migration":        {history: past("deploy a succeeded no", "deploy b failed maybe", "deploy c succeeded yes"), running: commitC, crossed: "op-3 op-2"},
+		"accepted":                         {history: past("deploy a succeeded no", "deploy b succeeded yes"), running: commitB, accept: true, want: "a"},
+		"a commit by name":                 {history: past("deploy a succeeded no", "deploy b succeeded no", "deploy c succeeded no"), running: commitC, commit: commitA, want: "a"},
+		"by name across a migration":       {history: past("deploy a succeeded no", "deploy b succeeded yes", "deploy c succeeded no"), running: commitC, commit: commitA, crossed: "op-2"},
+		"by name, never deployed here":     {history: past("deploy b succeeded no"), running: commitB, commit: commitA, crossed: ""},
+		"never deployed, but accepted":     {history: past("deploy b succeeded no"), running: commitB, commit: commitA, accept: true, want: "a"},
+		"a migration before it":            {history: past("deploy a succeeded yes", "deploy b succeeded yes", "deploy c succeeded no"), running: commitC, want: "b"},
+		"before the first one":             {history: past("deploy b succeeded no a"), running: commitB, want: "a"},
+		"before that, migrated":            {history: past("deploy b succeeded yes a"), running: commitB, crossed: "op-1"},
+		"before a failed one migrated":     {history: past("deploy b failed yes a", "deploy c succeeded no a"), running: commitC, crossed: "op-1"},
+		"before one that migrated":         {history: past("deploy c succeeded yes d", "deploy a rolled_back yes c", "deploy b succeeded no c"), running: commitB, want: "", crossed: "op-2"},
+		"after a crossing":                 {history: past("deploy a succeeded no", "deploy b succeeded yes", "revert a succeeded no", "deploy c succeeded no"), running: commitC, want: "a"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -329,7 +329,7 @@ func TestAnOperationFitsIntoAConfigMapAndSurvivesItsJSON(t *testing.T) {
 			s.addLine(fmt.Sprint(i, strings.Repeat("<\x1b", 1000)))
 		}
 		s.Diagnosis = &Diagnosis{Pod: "p", Log: tailOf(s.Log, keptLines)}
-		o.Steps, o.Undo = append(o.Steps, s), append(o.Undo, s)
+		o.Steps, o.Rollback = append(o.Steps, s), append(o.Rollback, s)
 	}
 	fit := o.fit()
 	data, err := json.Marshal(fit)

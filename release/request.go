@@ -86,23 +86,23 @@ type Code string
 
 // The codes of refusals.
 const (
-	Invalid      Code = "invalid"      // the request is malformed
-	NotFound     Code = "not_found"    // it names something that there is not
-	NotReady     Code = "not_ready"    // the environment, or a promotion's source, is not in a state for it
-	Changed      Code = "changed"      // a promotion's source runs another commit than was expected
-	Migrated     Code = "migrated"     // a revert would cross a migration
-	Unconfirmed  Code = "unconfirmed"  // the task's warning was not confirmed
-	Busy         Code = "busy"         // another operation, or the daemon itself, is at work there
-	KeyReused    Code = "key_reused"   // the idempotency key belongs to another request
-	NotRunning   Code = "not_running"  // there is nothing to cancel
-	Unobtainable Code = "unobtainable" // what the decision needs cannot be known now
+	Invalid     Code = "invalid"     // the request is malformed
+	NotFound    Code = "not_found"   // it names something that there is not
+	NotReady    Code = "not_ready"   // the environment, or a promotion's source, is not in a state for it
+	Changed     Code = "changed"     // a promotion's source runs another commit than was expected
+	Migrated    Code = "migrated"    // a revert would cross a migration
+	Unconfirmed Code = "unconfirmed" // the task's warning was not confirmed
+	Busy        Code = "busy"        // another operation, or the daemon itself, is at work there
+	KeyReused   Code = "key_reused"  // the idempotency key belongs to another request
+	NotRunning  Code = "not_running" // there is nothing to cancel
+	Unavailable Code = "unavailable" // what the decision needs cannot be known now
 )
 
 // Refusal says why a request is not taken on, and what would be right.
 type Refusal struct {
 	Code Code   `json:"code"`
 	Why  string `json:"why"`
-	Want string `json:"want,omitzero"`
+	Hint string `json:"hint,omitzero"`
 	// Crossed are the operations that migrated, or may have, and that a revert would cross; newest first.
 	Crossed []Crossing `json:"crossed,omitzero"`
 }
@@ -116,14 +116,14 @@ type Crossing struct {
 }
 
 func (r *Refusal) Error() string {
-	if r.Want == "" {
+	if r.Hint == "" {
 		return r.Why
 	}
-	return r.Why + "; " + r.Want
+	return r.Why + "; " + r.Hint
 }
 
 func refuse(code Code, want, why string, args ...any) *Refusal {
-	return &Refusal{Code: code, Why: fmt.Sprintf(why, args...), Want: want}
+	return &Refusal{Code: code, Why: fmt.Sprintf(why, args...), Hint: want}
 }
 
 var commitPattern = regexp.MustCompile(`^[0-9a-f]{40}$`)

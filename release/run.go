@@ -46,8 +46,8 @@ type run struct {
 
 // ref names a step of the run's operation.
 type ref struct {
-	undo bool
-	i    int
+	rollback bool
+	i        int
 }
 
 // carry carries an operation out if its lock can be had. If not, somebody else does it, or Serve tries again.
@@ -167,7 +167,7 @@ func (x *run) adopt(c *Cancellation) {
 
 // carryOut runs the stages that are left, then what undoes them if that is asked for, and closes the operation.
 func (x *run) carryOut() {
-	if x.snapshot().Phase != Undoing {
+	if x.snapshot().Phase != RollingBack {
 		failure := x.stages(false)
 		if x.life.Err() != nil {
 			return
@@ -180,12 +180,12 @@ func (x *run) carryOut() {
 			x.finish(Cancelled, failure.Error())
 			return
 		}
-		undo, why := undoSteps(x.snapshot())
-		if len(undo) == 0 {
+		rollback, why := rollbackSteps(x.snapshot())
+		if len(rollback) == 0 {
 			x.finish(Failed, joinSentences(failure.Error(), why))
 			return
 		}
-		x.update(func(o *Operation) { o.Phase, o.Undo, o.Outcome = Undoing, undo, tidy(failure.Error()) })
+		x.update(func(o *Operation) { o.Phase, o.Rollback, o.Outcome = RollingBack, rollback, tidy(failure.Error()) })
 	}
 	failure := x.stages(true)
 	before := x.snapshot().Outcome
@@ -196,7 +196,7 @@ func (x *run) carryOut() {
 	case failure != nil:
 		x.finish(Failed, joinSentences(before, "the old images could not be put back: "+failure.Error()))
 	default:
-		x.finish(Undone, joinSentences(before, "the old images are back"))
+		x.finish(RolledBack, joinSentences(before, "the old images are back"))
 	}
 }
 
@@ -207,8 +207,8 @@ func joinSentences(a, b string) string {
 	return a + "; " + b
 }
 
-// undoSteps gives the steps that put the old images back, or says why there are none.
-func undoSteps(o Operation) (steps []StepRun, why string) {
+// rollbackSteps gives the steps that put the old images back, or says why there are none.
+func rollbackSteps(o Operation) (steps []StepRun, why string) {
 	if o.OnFailure != Rollback || !o.touched() {
 		return nil, ""
 	}
@@ -219,7 +219,7 @@ func undoSteps(o Operation) (steps []StepRun, why string) {
 		if s.Phase == Pending || len(s.Images) == 0 || (s.Do != Roll && s.Do != Replace) {
 			continue
 		}
-		u := Step{ID: "undo " + s.ID, Stage: s.Stage, Do: s.Do, Name: s.Name, Deployment: s.Deployment, Replicas: s.Replicas}
+		u := Step{ID: "roll back " + s.ID, Stage: s.Stage, Do: s.Do, Name: s.Name, Deployment: s.Deployment, Replicas: s.Replicas}
 		for _, c := range s.Images {
 			u.Images = append(u.Images, ImageChange{Container: c.Container, Init: c.Init, From: c.To, To: c.From})
 		}
@@ -230,10 +230,10 @@ func undoSteps(o Operation) (steps []StepRun, why string) {
 
 // stages runs the operation's stages, or those of its undoing, one after the other, the steps of each side by side,
 // up to the first stage that fails. A stage always runs to its end: what was begun is not left unwatched.
-func (x *run) stages(undo bool) error {
+func (x *run) stages(rollback bool) error {
 	steps := x.snapshot().Steps
-	if undo {
-		steps = x.snapshot().Undo
+	if rollback {
+		steps = x.snapshot().Rollback
 	}
 	for i := 0; i < len(steps); {
 		n := i
@@ -243,7 +243,7 @@ func (x *run) stages(undo bool) error {
 		errs := make([]error, n-i)
 		var side sync.WaitGroup
 		for k := range errs {
-			side.Go(func() { errs[k] = x.runStep(ref{undo, i + k}) })
+			side.Go(func() { errs[k] = x.runStep(ref{rollback, i + k}) })
 		}
 		side.Wait()
 		if err := errors.Join(errs...); err != nil || x.life.Err() != nil {

@@ -30,8 +30,8 @@ func (x *run) over() bool {
 // step gives a copy of a step.
 func (x *run) step(at ref) StepRun {
 	o := x.snapshot()
-	if at.undo {
-		return o.Undo[at.i]
+	if at.rollback {
+		return o.Rollback[at.i]
 	}
 	return o.Steps[at.i]
 }
@@ -47,19 +47,19 @@ func (x *run) begun(s StepRun) time.Time {
 // update changes the operation and writes it down. When it returns, either the change is stored or the run's life is
 // over.
 func (x *run) update(f func(*Operation)) {
-	if !x.turn() {
+	if !x.acquire() {
 		return
 	}
-	defer x.endTurn()
+	defer x.done()
 	x.mu.Lock()
 	f(&x.op)
 	x.mu.Unlock()
 	x.save()
 }
 
-// turn orders those who write the operation down. It is no mutex, because it may take minutes, in which the keeper must
+// acquire orders those who write the operation down. It is no mutex, because it may take minutes, in which the keeper must
 // go on renewing the lock. False: the run's life is over.
-func (x *run) turn() bool {
+func (x *run) acquire() bool {
 	select {
 	case <-x.life.Done():
 		return false
@@ -68,7 +68,7 @@ func (x *run) turn() bool {
 	}
 }
 
-func (x *run) endTurn() { <-x.saving }
+func (x *run) done() { <-x.saving }
 
 // change changes one step and writes it down.
 func (x *run) change(at ref, f func(*StepRun)) {
@@ -76,8 +76,8 @@ func (x *run) change(at ref, f func(*StepRun)) {
 }
 
 func (o *Operation) at(at ref) *StepRun {
-	if at.undo {
-		return &o.Undo[at.i]
+	if at.rollback {
+		return &o.Rollback[at.i]
 	}
 	return &o.Steps[at.i]
 }
@@ -104,7 +104,7 @@ func (x *run) flush() {
 func (x *run) saveNoted() {
 	select {
 	case x.saving <- struct{}{}:
-		defer x.endTurn()
+		defer x.done()
 		x.mu.Lock()
 		noted := x.dirty
 		x.mu.Unlock()
@@ -115,7 +115,7 @@ func (x *run) saveNoted() {
 	}
 }
 
-// save stores the operation, or ends the run's life; it is the caller's turn.
+// save stores the operation, or ends the run's life; it is the caller has acquired it.
 func (x *run) save() {
 	if err := x.trySave(); err != nil {
 		x.end(err) // and nobody is told of what may not be so: a successor goes on from what is stored

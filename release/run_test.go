@@ -121,7 +121,7 @@ func TestAFailingDeploySaysWhyAndLeavesTheRest(t *testing.T) {
 		},
 		"the old images are put back if that is asked for": {
 			breaks: func(c *cluster) { c.broken[crash] = true }, req: func(r *Request) { r.OnFailure = Rollback },
-			phase: Undone, want: []string{"the old images are back"},
+			phase: RolledBack, want: []string{"the old images are back"},
 		},
 		"the old images are not put back across a migration": {
 			breaks: func(c *cluster) { c.broken[crash] = true; c.jobLog["migrate"] = []string{"something else"} },

@@ -132,7 +132,7 @@ func (sc *scene) reason(d Decision, ns NodeState, why string) string {
 	case PhaseRecovering:
 		return "deleted; waiting until the new node " + sc.heals(d.Node)
 	case PhaseDeletionUnconfirmed:
-		return sc.doubt(d.Node)
+		return sc.unconfirmed(d.Node)
 	case PhaseEscalated:
 		return "deleted, and not back in time: a person must look"
 	case PhaseUnknown, PhaseConfirmed:
@@ -150,8 +150,8 @@ func (sc *scene) heals(node string) string {
 	return sc.policy.Wellness()
 }
 
-// doubt says why it is not known whether the node has been deleted.
-func (sc *scene) doubt(node string) string {
+// unconfirmed says why it is not known whether the node has been deleted.
+func (sc *scene) unconfirmed(node string) string {
 	for _, a := range sc.state.Deletions {
 		switch {
 		case a.Node != node || a.Outcome != Pending:

@@ -22,7 +22,7 @@ func newFrontend(t *testing.T) *frontend {
 	f := &frontend{t: t, now: time.Date(2026, 11, 23, 3, 0, 0, 0, time.UTC), p: DefaultPolicy()}
 	f.p.App, f.p.Mode = true, Remediate
 	f.o = Observation{PausesKnown: true, HistoryKnown: true, NoCommands: true}
-	f.o.View = probe.View{Expected: 3, Leading: probe.Yes, Operating: probe.No}
+	f.o.View = probe.View{Expected: 3, IsLeader: probe.Yes, Operating: probe.No}
 	for i, name := range []string{"a", "b", "c"} {
 		f.o.View.Nodes = append(f.o.View.Nodes, f.pod(name, f.now.Add(-time.Hour), "host-"+string(rune('1'+i))))
 	}

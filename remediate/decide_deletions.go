@@ -58,7 +58,7 @@ func (a Deletion) settled(n NodeState, v probe.View, p Policy, now time.Time) De
 	case a.Outcome == Failed: // until somebody else has the node replaced
 	case cured && now.Sub(a.At) > p.Grace+p.Fresh && terminating(v, a) == probe.No:
 		a.Outcome, a.Settled, a.Why = Aborted, now, "the node was not deleted, and "+a.heals(p)+" again"
-	case a.Outcome == Pending && a.Accepted.IsZero() && !cured && v.At.Sub(a.At) >= min(doubtFor, p.Settle) && terminating(v, a) == probe.No:
+	case a.Outcome == Pending && a.Accepted.IsZero() && !cured && v.At.Sub(a.At) >= min(unconfirmedFor, p.Settle) && terminating(v, a) == probe.No:
 		a.Outcome, a.Settled = Aborted, now
 		if a.RequestError != "" {
 			a.Outcome, a.Why, a.Refused = Failed, deleteFailed+a.RequestError, true
@@ -93,9 +93,9 @@ func (a Deletion) notCured(n NodeState, latest probe.Result, p Policy) string {
 // deleteFailed begins the sentence about a delete that was refused, or ended in an error.
 const deleteFailed = "the delete failed: "
 
-// doubtFor is how long after it was decided a deletion that is not known to have been asked for may still show. Our
+// unconfirmedFor is how long after it was decided a deletion that is not known to have been asked for may still show. Our
 // own request ends after 30 s, and an API server's after 60 by default.
-const doubtFor = 2 * time.Minute
+const unconfirmedFor = 2 * time.Minute
 
 // unconfirmed says whether n is to be deleted by a, and it is not known whether that has been asked for.
 func (a Deletion) unconfirmed(n probe.Node) bool {

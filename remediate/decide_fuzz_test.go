@@ -179,7 +179,7 @@ func (w *fuzzWorld) step(what, detail byte) {
 	case 'r':
 		w.node(name).Terminating = probe.Answer(which % 3)
 	case 'a':
-		w.obs.View.Leading, w.obs.View.Operating = probe.Answer(which%3), probe.Answer(which/3%3)
+		w.obs.View.IsLeader, w.obs.View.Operating = probe.Answer(which%3), probe.Answer(which/3%3)
 	case 'd': // somebody replaces a node
 		w.replace(name)
 	case 'y': // what was deleted is replaced
@@ -197,7 +197,7 @@ func (w *fuzzWorld) step(what, detail byte) {
 	}
 	w.check()
 	if detail%4 > 0 { // and back to where acting is possible
-		w.policy.Mode, w.obs.View.Leading, w.obs.View.Operating = Remediate, probe.Yes, probe.No
+		w.policy.Mode, w.obs.View.IsLeader, w.obs.View.Operating = Remediate, probe.Yes, probe.No
 		w.refuses, w.critical = probe.No, probe.No
 		w.obs.HistoryKnown, w.obs.PausesKnown, w.obs.Pauses = true, true, nil
 		for i := range w.obs.View.Nodes {

@@ -92,7 +92,7 @@ var guards = []guard{
 	{GuardObserveOnly, "the policy's mode is observe", "", checkObserveOnly, true},
 	{GuardPaused, "somebody paused this broker or all of them, or one that is not known", "", checkPaused, true},
 	{GuardNotLeader, "this replica does not hold the lease", "two replicas could delete two nodes at once", func(sc *scene, _ subject) GuardState {
-		return answer(sc.o.View.Leading, probe.Yes, "this replica leads", "another replica leads", "whether this replica leads")
+		return answer(sc.o.View.IsLeader, probe.Yes, "this replica leads", "another replica leads", "whether this replica leads")
 	}, true},
 	{GuardStartupGrace, "the node is younger than its start-up allowance, or a cooldown since the last deletion has not passed", "", checkStartupGrace, false},
 	{GuardRollout, "the node is terminating or its set is rolling out", "it is on its way out already, or what takes another's place is not back, or it is not known which node is meant", checkRollout, false},

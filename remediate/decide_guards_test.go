@@ -27,8 +27,8 @@ var guardRows = []struct {
 	}},
 	{GuardPaused, "somebody forgot to say until when", false, func(tl *timeline) { tl.obs.Pauses = []Pause{{Broker: "rabbit", By: "me"}} }},
 	{GuardPaused, "the pauses cannot be read", true, func(tl *timeline) { tl.obs.PausesKnown = false }},
-	{GuardNotLeader, "another replica leads", false, func(tl *timeline) { tl.obs.View.Leading = probe.No }},
-	{GuardNotLeader, "nobody knows who leads", true, func(tl *timeline) { tl.obs.View.Leading = probe.CannotTell }},
+	{GuardNotLeader, "another replica leads", false, func(tl *timeline) { tl.obs.View.IsLeader = probe.No }},
+	{GuardNotLeader, "nobody knows who leads", true, func(tl *timeline) { tl.obs.View.IsLeader = probe.CannotTell }},
 	{GuardStartupGrace, "the node has just started", false, func(tl *timeline) { tl.node("rabbit-1").Started = tl.now.Add(-time.Minute) }},
 	{GuardStartupGrace, "its start is in the future", false, func(tl *timeline) { tl.node("rabbit-1").Started = tl.now.Add(time.Hour) }},
 	{GuardStartupGrace, "its start is unknown", true, func(tl *timeline) { tl.node("rabbit-1").Started = time.Time{} }},
@@ -41,7 +41,7 @@ var guardRows = []struct {
 	{GuardRollout, "nobody knows whether its set is rolling out", true, func(tl *timeline) { tl.node("rabbit-1").RollingOut = probe.CannotTell }},
 	{GuardRollout, "it has no UID", true, func(tl *timeline) {
 		tl.node("rabbit-1").UID = ""
-		tl.turn()
+		tl.decide()
 		tl.now = tl.now.Add(20 * time.Second)
 		tl.wedge()
 	}},
@@ -66,7 +66,7 @@ var guardRows = []struct {
 	{GuardPeers, "a peer has not been probed for too long", true, func(tl *timeline) {
 		for range 10 {
 			tl.now = tl.now.Add(15 * time.Second)
-			tl.turn(tl.result("rabbit-0", probe.Login, probe.OK), tl.result("rabbit-1", probe.Login, probe.AwaitTune))
+			tl.decide(tl.result("rabbit-0", probe.Login, probe.OK), tl.result("rabbit-1", probe.Login, probe.AwaitTune))
 		}
 	}},
 	{GuardQuorumCritical, "a peer says so", false, func(tl *timeline) {
@@ -104,7 +104,7 @@ var guardRows = []struct {
 	{GuardStorm, "two nodes were stuck a moment ago", false, func(tl *timeline) {
 		for range 4 {
 			tl.now = tl.now.Add(15 * time.Second)
-			tl.turn(tl.result("rabbit-0", probe.Login, probe.AwaitTune), tl.result("rabbit-1", probe.Login, probe.AwaitTune), tl.result("rabbit-2", probe.Login, probe.OK))
+			tl.decide(tl.result("rabbit-0", probe.Login, probe.AwaitTune), tl.result("rabbit-1", probe.Login, probe.AwaitTune), tl.result("rabbit-2", probe.Login, probe.OK))
 		}
 		tl.rounds(1, probe.AwaitTune)
 		tl.look(10, 11, 12)
@@ -114,7 +114,7 @@ var guardRows = []struct {
 	{GuardRollout, "the supplier's view is old", true, func(tl *timeline) { tl.viewAge = 3 * time.Minute }},
 	{GuardSelfDegraded, "every node fails at once", false, func(tl *timeline) {
 		tl.now = tl.now.Add(13 * time.Second)
-		tl.turn(tl.result("rabbit-0", probe.Login, probe.Unreachable), tl.result("rabbit-2", probe.Login, probe.Unreachable))
+		tl.decide(tl.result("rabbit-0", probe.Login, probe.Unreachable), tl.result("rabbit-2", probe.Login, probe.Unreachable))
 	}},
 	{GuardSelfDegraded, "our own view is degraded", true, func(tl *timeline) { tl.obs.Degraded = "probes start 9s late" }},
 	{GuardSameHost, "another broker's node on the host is silent", false, func(tl *timeline) {
@@ -152,7 +152,7 @@ var guardRows = []struct {
 // peer gives rabbit-2 a login with that reason, now.
 func (tl *timeline) peer(reason probe.Reason) {
 	tl.now = tl.now.Add(13 * time.Second)
-	tl.turn(tl.result("rabbit-2", probe.Login, reason))
+	tl.decide(tl.result("rabbit-2", probe.Login, reason))
 }
 
 // refusal is what rabbit-1 says when it is asked whether it refuses on purpose.
@@ -180,7 +180,7 @@ func TestEveryGuardHoldsTheDeletionBackByItself(t *testing.T) {
 			tl.wedge()
 			tl.want("rabbit-1", PhaseConfirmed, Delete)
 			row.spoil(tl)
-			tl.turn()
+			tl.decide()
 			if d := tl.decisions["rabbit-1"]; d.Action != Hold {
 				t.Errorf("%s (%s), want hold", d.Action, d.Reason)
 			}
@@ -235,7 +235,7 @@ func TestTheOnlyNodeMayGoIfThePolicySaysSo(t *testing.T) {
 	tl.policy.SingleNode = true
 	tl.wedge()
 	tl.alone()
-	tl.turn()
+	tl.decide()
 	tl.want("rabbit-1", PhaseConfirmed, Delete)
 }
 
@@ -260,7 +260,7 @@ func TestADecisionSaysWhenToLookAgain(t *testing.T) {
 	tl.wedge()
 	until := tl.now.Add(20 * time.Second)
 	tl.obs.Pauses = []Pause{{Until: until, By: "me", Reason: "r"}}
-	tl.turn()
+	tl.decide()
 	if d := tl.decisions["rabbit-1"]; !d.Next.Equal(until) {
 		t.Errorf("looks again at %s, want %s, when the pause ends", d.Next, until)
 	}

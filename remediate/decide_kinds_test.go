@@ -16,7 +16,7 @@ import (
 func (tl *timeline) trip(name string, reason probe.Reason, stage probe.Stage) {
 	r := tl.result(name, probe.Roundtrip, reason)
 	r.Stage = stage
-	tl.turn(r)
+	tl.decide(r)
 }
 
 func (tl *timeline) notDeleted(what string) {
@@ -68,11 +68,11 @@ func TestToolsThatFailWhileLoginsSucceedProveNothingLater(t *testing.T) {
 	for range 20 {
 		tl.rounds(4, probe.OK)
 		r := tl.result("rabbit-1", probe.MaybeStuck, probe.ToolsUnresponsive)
-		tl.turn(r)
+		tl.decide(r)
 	}
 	for range 4 {
 		tl.rounds(4, probe.AwaitStart) // e.g. connection_max is reached: accepted, not greeted
-		tl.turn(tl.result("rabbit-1", probe.MaybeStuck, probe.ToolsUnresponsive))
+		tl.decide(tl.result("rabbit-1", probe.MaybeStuck, probe.ToolsUnresponsive))
 	}
 	if d := tl.decisions["rabbit-1"]; d.Action == Delete {
 		t.Errorf("WRONG DELETION: %s; alarm: %s", d.Reason, tl.why("rabbit-1", GuardAlarm))
@@ -88,12 +88,12 @@ func TestToolsMustFailTwiceInTheSameTrouble(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			tl := newTimeline(t)
 			tl.rounds(2, probe.AwaitStart)
-			tl.turn(tl.result("rabbit-1", probe.MaybeStuck, probe.ToolsUnresponsive))
+			tl.decide(tl.result("rabbit-1", probe.MaybeStuck, probe.ToolsUnresponsive))
 			between(tl)
 			tl.rounds(4, probe.AwaitStart)
 			tl.now = tl.now.Add(15 * time.Second)
 			since := tl.decisions["rabbit-1"].Evidence.Since
-			tl.turn(tl.result("rabbit-1", probe.MaybeStuck, probe.ToolsUnresponsive)) // once in this trouble
+			tl.decide(tl.result("rabbit-1", probe.MaybeStuck, probe.ToolsUnresponsive)) // once in this trouble
 			tl.rounds(1, probe.AwaitStart)
 			if d := tl.decisions["rabbit-1"]; d.Action == Delete {
 				t.Errorf("WRONG DELETION: one look since %s, the other is of %s: %s", clock(since, tl.now), clock(tl.state.Nodes["rabbit-1"].Latest[probe.MaybeStuck].Started, tl.now), d.Reason)
@@ -105,9 +105,9 @@ func TestToolsMustFailTwiceInTheSameTrouble(t *testing.T) {
 		tl.rounds(4, probe.OK)
 		r := tl.result("rabbit-1", probe.MaybeStuck, probe.ToolsUnresponsive)
 		tl.now = tl.now.Add(10 * time.Second) // it ends after the latest good login
-		tl.turn(r)
+		tl.decide(r)
 		tl.rounds(4, probe.AwaitStart)
-		tl.turn(tl.result("rabbit-1", probe.MaybeStuck, probe.ToolsUnresponsive))
+		tl.decide(tl.result("rabbit-1", probe.MaybeStuck, probe.ToolsUnresponsive))
 		tl.rounds(1, probe.AwaitStart)
 		if d := tl.decisions["rabbit-1"]; d.Action == Delete {
 			t.Errorf("first tools at %s, trouble since %s: %s", clock(tl.state.Nodes["rabbit-1"].Latest[probe.MaybeStuck].Started, tl.now), clock(d.Evidence.Since, tl.now), d.Reason)
@@ -142,7 +142,7 @@ func TestANodeThatWaitsForItsBackendIsNoVictim(t *testing.T) {
 			for range 8 { // rabbit-1 is wedged; the logins of the others hang for their backend
 				for range 4 {
 					tl.now = tl.now.Add(15 * time.Second)
-					tl.turn(tl.result("rabbit-0", probe.Login, probe.AwaitTune), tl.result("rabbit-1", probe.Login, probe.AwaitTune), tl.result("rabbit-2", probe.Login, probe.AwaitTune))
+					tl.decide(tl.result("rabbit-0", probe.Login, probe.AwaitTune), tl.result("rabbit-1", probe.Login, probe.AwaitTune), tl.result("rabbit-2", probe.Login, probe.AwaitTune))
 				}
 				tl.processes("rabbit-0", reason, look)
 				tl.processes("rabbit-2", reason, look)
@@ -162,12 +162,12 @@ func TestAResultThatIsDeliveredTwiceCountsOnce(t *testing.T) {
 	tl.rounds(4, probe.OK)
 	tl.now = tl.now.Add(15 * time.Second)
 	a := tl.result("rabbit-1", probe.Login, probe.AwaitTune)
-	tl.turn(a)
+	tl.decide(a)
 	tl.now = tl.now.Add(time.Second)
 	tl.look(7)
 	tl.now = tl.now.Add(55 * time.Second)
 	b := tl.result("rabbit-1", probe.Login, probe.AwaitTune)
-	tl.turn(tl.result("rabbit-0", probe.Login, probe.OK), b, b, tl.result("rabbit-2", probe.Login, probe.OK))
+	tl.decide(tl.result("rabbit-0", probe.Login, probe.OK), b, b, tl.result("rabbit-2", probe.Login, probe.OK))
 	tl.look(7)
 	d := tl.decisions["rabbit-1"]
 	if d.Action == Delete || d.Evidence.Stuck > 2 {
@@ -226,7 +226,7 @@ func TestAPeerThatStallsNowAndThenMakesNoStorm(t *testing.T) {
 		if i%36 == 2 {
 			peer = probe.AwaitTune
 		}
-		tl.turn(tl.result("rabbit-0", probe.Login, peer), tl.result("rabbit-1", probe.Login, probe.AwaitTune), tl.result("rabbit-2", probe.Login, probe.OK))
+		tl.decide(tl.result("rabbit-0", probe.Login, peer), tl.result("rabbit-1", probe.Login, probe.AwaitTune), tl.result("rabbit-2", probe.Login, probe.OK))
 		if i%4 == 3 {
 			tl.look(7)
 		}
@@ -383,7 +383,7 @@ func TestARoundTripThatAnAlarmEndsIsACure(t *testing.T) {
 	for range 60 { // and rabbit-0 is wedged
 		for range 4 {
 			tl.now = tl.now.Add(15 * time.Second)
-			tl.turn(tl.result("rabbit-0", probe.Login, probe.AwaitTune), tl.result("rabbit-1", probe.Login, probe.OK), tl.result("rabbit-2", probe.Login, probe.OK))
+			tl.decide(tl.result("rabbit-0", probe.Login, probe.AwaitTune), tl.result("rabbit-1", probe.Login, probe.OK), tl.result("rabbit-2", probe.Login, probe.OK))
 		}
 		tl.trip("rabbit-1", probe.Blocked, probe.StagePublish)
 		tl.processes("rabbit-0", probe.ProcessesStuck, inLogin(probe.AwaitsLogin, 7))
@@ -471,10 +471,10 @@ func TestTheProbeThatCouldNotTellIsNamed(t *testing.T) {
 	tl := newTimeline(t)
 	tl.wedgedWork()
 	tl.now = tl.now.Add(15 * time.Second)
-	tl.turn(tl.result("rabbit-0", probe.Login, probe.OK), tl.result("rabbit-1", probe.Login, probe.OK), tl.result("rabbit-2", probe.Login, probe.OK))
+	tl.decide(tl.result("rabbit-0", probe.Login, probe.OK), tl.result("rabbit-1", probe.Login, probe.OK), tl.result("rabbit-2", probe.Login, probe.OK))
 	r := tl.result("rabbit-1", probe.Roundtrip, probe.Cancelled)
 	r.Stage = probe.StagePublish
-	tl.turn(r)
+	tl.decide(r)
 	if d := tl.decisions["rabbit-1"]; strings.Contains(d.Reason, "could not tell: login ok") {
 		t.Errorf("%q", d.Reason)
 	}
@@ -494,7 +494,7 @@ func TestCountsOfOneAreInTheSingular(t *testing.T) {
 	tl.obs.View.Nodes, tl.obs.View.Expected = tl.obs.View.Nodes[:2], 2
 	for range 3 {
 		tl.now = tl.now.Add(15 * time.Second)
-		tl.turn(tl.result("rabbit-0", probe.Login, probe.OK), tl.result("rabbit-1", probe.Login, probe.AwaitTune))
+		tl.decide(tl.result("rabbit-0", probe.Login, probe.OK), tl.result("rabbit-1", probe.Login, probe.AwaitTune))
 	}
 	if why := tl.why("rabbit-1", GuardPeers); strings.Contains(why, "1 others are") {
 		t.Errorf("%q", why)
@@ -503,7 +503,7 @@ func TestCountsOfOneAreInTheSingular(t *testing.T) {
 	tl.obs.View.Nodes = tl.obs.View.Nodes[:2]
 	tl.obs.View.Nodes = tl.obs.View.Nodes[1:]
 	tl.now = tl.now.Add(15 * time.Second)
-	tl.turn(tl.result("rabbit-1", probe.Login, probe.AwaitTune))
+	tl.decide(tl.result("rabbit-1", probe.Login, probe.AwaitTune))
 	if why := tl.why("rabbit-1", GuardPeers); strings.Contains(why, "there are 1 nodes") {
 		t.Errorf("%q", why)
 	}
@@ -539,7 +539,7 @@ func TestNodesThatSayWhyTheyRefuseAreNotOurFault(t *testing.T) {
 	tl := newTimeline(t)
 	tl.wedge()
 	tl.now = tl.now.Add(13 * time.Second)
-	tl.turn(tl.result("rabbit-0", probe.Login, probe.VhostDown), tl.result("rabbit-2", probe.Login, probe.Refused))
+	tl.decide(tl.result("rabbit-0", probe.Login, probe.VhostDown), tl.result("rabbit-2", probe.Login, probe.Refused))
 	if why := tl.why("rabbit-1", GuardSelfDegraded); strings.Contains(why, "more likely it is us") {
 		t.Errorf("rabbit-0: vhost_down, rabbit-2: refused, rabbit-1: stuck: %q", why)
 	}
@@ -551,10 +551,10 @@ func TestVictimsAreNotCalledHealthy(t *testing.T) {
 	waits := &probe.Processes{Total: 300, Suspicious: 12, Waiting: probe.Waits{probe.AwaitsNode: 10, probe.AwaitsIdle: 2}}
 	for range 6 {
 		tl.now = tl.now.Add(15 * time.Second)
-		tl.turn(tl.result("rabbit-0", probe.Login, probe.AwaitTune), tl.result("rabbit-1", probe.Login, probe.AwaitStart), tl.result("rabbit-2", probe.Login, probe.AwaitTune))
+		tl.decide(tl.result("rabbit-0", probe.Login, probe.AwaitTune), tl.result("rabbit-1", probe.Login, probe.AwaitStart), tl.result("rabbit-2", probe.Login, probe.AwaitTune))
 		tl.processes("rabbit-0", probe.OK, waits)
 		tl.processes("rabbit-2", probe.OK, waits)
-		tl.turn(tl.result("rabbit-1", probe.MaybeStuck, probe.ToolsUnresponsive))
+		tl.decide(tl.result("rabbit-1", probe.MaybeStuck, probe.ToolsUnresponsive))
 	}
 	if why := tl.why("rabbit-1", GuardPeers); strings.Contains(why, "healthy") {
 		t.Errorf("the logins of both hang: %q", why)
@@ -566,7 +566,7 @@ func TestOneBadLoginIsNotCalledStuck(t *testing.T) {
 	tl := newTimeline(t)
 	tl.wedge()
 	tl.now = tl.now.Add(14 * time.Second)
-	tl.turn(tl.result("rabbit-0", probe.Login, probe.AwaitTune))
+	tl.decide(tl.result("rabbit-0", probe.Login, probe.AwaitTune))
 	if why := tl.why("rabbit-1", GuardStorm); strings.Contains(why, "nodes that are stuck by their login: 2") {
 		t.Errorf("rabbit-0 is %s (%s): %q", tl.decisions["rabbit-0"].Phase, tl.decisions["rabbit-0"].Reason, why)
 	}
@@ -604,7 +604,7 @@ func TestNothingCoolsDownAfterADeletionThatFailed(t *testing.T) {
 	tl := newTimeline(t)
 	tl.wedge()
 	tl.state.Deletions = []Deletion{{ID: "a", Broker: "rabbit", Node: "rabbit-1", UID: "uid-of-rabbit-1", At: tl.now.Add(-3 * time.Minute), Settled: tl.now, Outcome: Failed, Refused: true, Why: "the delete failed: forbidden", RequestError: "forbidden"}}
-	tl.turn()
+	tl.decide()
 	if why := tl.why("rabbit-1", GuardStartupGrace); !strings.HasPrefix(why, "nothing came of its deletion") {
 		t.Errorf("nothing was deleted, and startup-grace says %q", why)
 	}
@@ -655,13 +655,13 @@ func TestAVictimMayWaitAtSecondHand(t *testing.T) {
 	tl.rounds(4, probe.OK)
 	for range 40 {
 		tl.now = tl.now.Add(15 * time.Second)
-		tl.turn(tl.result("rabbit-0", probe.Login, probe.AwaitTune), tl.result("rabbit-1", probe.Login, probe.AwaitStart), tl.result("rabbit-2", probe.Login, probe.AwaitTune))
+		tl.decide(tl.result("rabbit-0", probe.Login, probe.AwaitTune), tl.result("rabbit-1", probe.Login, probe.AwaitStart), tl.result("rabbit-2", probe.Login, probe.AwaitTune))
 		p := inLogin(probe.AwaitsLogin, 5, 6, 7)
 		p.Waiting[probe.AwaitsNode] = 1
 		p.Others = []probe.Process{{ID: 3, Stack: 9, Mailbox: 3, Awaits: probe.AwaitsNode}}
 		tl.processes("rabbit-0", probe.ProcessesStuck, p)
 		tl.processes("rabbit-2", probe.ProcessesStuck, p)
-		tl.turn(tl.result("rabbit-1", probe.MaybeStuck, probe.ToolsUnresponsive))
+		tl.decide(tl.result("rabbit-1", probe.MaybeStuck, probe.ToolsUnresponsive))
 	}
 	tl.want("rabbit-1", PhaseConfirmed, Delete)
 }
@@ -693,12 +693,12 @@ func TestALateResultClearsNothingThatBeganAfterIt(t *testing.T) {
 	tl.rounds(4, probe.OK)
 	late := tl.result("rabbit-1", probe.Login, probe.AwaitTune) // 12 s
 	tl.round(probe.OK)
-	tl.turn(late, late, late)
+	tl.decide(late, late, late)
 	tl.want("rabbit-1", PhaseHealthy, Hold)
 	// a good login that ended before, delivered late, must not clear the run
 	good := tl.result("rabbit-1", probe.Login, probe.OK)
 	tl.rounds(3, probe.AwaitTune)
-	tl.turn(good)
+	tl.decide(good)
 	if tl.decisions["rabbit-1"].Evidence.Stuck != 3 {
 		t.Errorf("%+v", tl.decisions["rabbit-1"].Evidence)
 	}
@@ -707,7 +707,7 @@ func TestALateResultClearsNothingThatBeganAfterIt(t *testing.T) {
 	trip.Started = tl.now.Add(-time.Minute)
 	trip.Took = time.Second
 	trip.Stage = probe.StageClose
-	tl.turn(trip)
+	tl.decide(trip)
 	if tl.decisions["rabbit-1"].Evidence.Stuck != 3 {
 		t.Errorf("a round trip of a minute ago clears the run: %s", tl.decisions["rabbit-1"].Reason)
 	}
@@ -775,13 +775,13 @@ func TestALoginWithinARoundTripSucceededWhenItWasOver(t *testing.T) {
 	tl.now = tl.now.Add(2 * time.Second) // here login and queues wedge
 	wedged := tl.now
 	tl.now = tl.now.Add(14 * time.Second)
-	tl.turn(tl.result("rabbit-1", probe.Login, probe.AwaitTune))
+	tl.decide(tl.result("rabbit-1", probe.Login, probe.AwaitTune))
 	tl.now = tl.now.Add(7 * time.Second)
 	tl.look(7) // began at +15 s
 	tl.now = began.Add(25 * time.Second)
 	trip := tl.result("rabbit-1", probe.Roundtrip, probe.AwaitConfirm)
 	trip.Started, trip.Took, trip.Stage = began, 25*time.Second, probe.StagePublish
-	tl.turn(trip)
+	tl.decide(trip)
 	ns := tl.state.Nodes["rabbit-1"]
 	if good := ns.LastGood[probe.Login]; good.After(wedged) {
 		t.Errorf("logins have hung since %s, and the last good one is of %s; runs %v", clock(wedged, tl.now), clock(good, tl.now), ns.Runs[probe.Login])
@@ -816,7 +816,7 @@ func TestAPeersRoundTripThatHungBeforeBarsNoCure(t *testing.T) {
 		if i > 4*60 {
 			one = hang("rabbit-1")
 		}
-		tl.turn(tl.result("rabbit-0", probe.Login, probe.OK), tl.result("rabbit-1", probe.Login, probe.OK), tl.result("rabbit-2", probe.Login, probe.OK),
+		tl.decide(tl.result("rabbit-0", probe.Login, probe.OK), tl.result("rabbit-1", probe.Login, probe.OK), tl.result("rabbit-2", probe.Login, probe.OK),
 			hang("rabbit-0"), one, good("rabbit-2"))
 		if i%4 == 0 {
 			tl.processes("rabbit-0", probe.WorkWaits, chronic)
@@ -845,7 +845,7 @@ func TestAPeersRoundTripThatNeverTellsBarsNoCure(t *testing.T) {
 			}
 			for i := range 4 * 60 * 3 {
 				tl.now = tl.now.Add(15 * time.Second)
-				tl.turn(tl.result("rabbit-0", probe.Login, probe.OK), tl.result("rabbit-1", probe.Login, probe.OK), tl.result("rabbit-2", probe.Login, probe.OK),
+				tl.decide(tl.result("rabbit-0", probe.Login, probe.OK), tl.result("rabbit-1", probe.Login, probe.OK), tl.result("rabbit-2", probe.Login, probe.OK),
 					trip("rabbit-0", reason, probe.StageOpen), trip("rabbit-1", probe.AwaitConfirm, probe.StagePublish), trip("rabbit-2", probe.OK, probe.StageClose))
 				if i%4 == 0 {
 					tl.processes("rabbit-1", probe.WorkWaits, atWork(1, 1, 5))
@@ -925,7 +925,7 @@ func TestOneOfFiveNodesIsCured(t *testing.T) {
 		for _, n := range []string{"rabbit-0", "rabbit-2", "rabbit-3", "rabbit-4"} {
 			rs = append(rs, tl.result(n, probe.Login, probe.OK))
 		}
-		tl.turn(append(rs, tl.result("rabbit-1", probe.Login, probe.Unreachable), tl.result("rabbit-1", probe.MaybeStuck, probe.ToolsUnresponsive))...)
+		tl.decide(append(rs, tl.result("rabbit-1", probe.Login, probe.Unreachable), tl.result("rabbit-1", probe.MaybeStuck, probe.ToolsUnresponsive))...)
 	}
 	tl.want("rabbit-1", PhaseConfirmed, Delete)
 }
@@ -953,11 +953,11 @@ func TestSilenceOnAHost(t *testing.T) {
 	l := NewLoop(Options{Broker: "rabbit", Policy: DefaultPolicy(), Recorder: newFakeWorld()})
 	tl := newTimeline(t)
 	tl.now = tl.now.Add(15 * time.Second)
-	tl.turn(tl.result("rabbit-0", probe.Login, probe.AwaitTune), tl.result("rabbit-1", probe.Login, probe.AwaitStart), tl.result("rabbit-2", probe.Login, probe.OK))
+	tl.decide(tl.result("rabbit-0", probe.Login, probe.AwaitTune), tl.result("rabbit-1", probe.Login, probe.AwaitStart), tl.result("rabbit-2", probe.Login, probe.OK))
 	tl.processes("rabbit-0", probe.OK, &probe.Processes{Total: 300, Suspicious: 12, Waiting: probe.Waits{probe.AwaitsNode: 10, probe.AwaitsIdle: 2}})
 	r := tl.result("rabbit-2", probe.Roundtrip, probe.AwaitConfirm)
 	r.Stage = probe.StagePublish
-	tl.turn(r)
+	tl.decide(r)
 	for name, want := range map[string]bool{"rabbit-0": false, "rabbit-1": true, "rabbit-2": false} {
 		if got := l.silent(tl.decisions[name], tl.state.Nodes[name]); got != want {
 			t.Errorf("%s (%s): silent %t, want %t", name, tl.decisions[name].Reason, got, want)
@@ -970,11 +970,11 @@ func TestToolsThatFailedWhileTheNodeBootedCountLater(t *testing.T) {
 	tl := newTimeline(t)
 	for range 5 {
 		tl.rounds(4, probe.Refused)
-		tl.turn(tl.result("rabbit-1", probe.MaybeStuck, probe.ToolsUnresponsive))
+		tl.decide(tl.result("rabbit-1", probe.MaybeStuck, probe.ToolsUnresponsive))
 	}
 	for range 2 {
 		tl.rounds(4, probe.AwaitStart)
-		tl.turn(tl.result("rabbit-1", probe.MaybeStuck, probe.ToolsUnresponsive))
+		tl.decide(tl.result("rabbit-1", probe.MaybeStuck, probe.ToolsUnresponsive))
 	}
 	tl.want("rabbit-1", PhaseConfirmed, Delete)
 }
@@ -986,11 +986,11 @@ func TestALateRoundTripDoesNotEndTheSilence(t *testing.T) {
 	trip := tl.result("rabbit-1", probe.Roundtrip, probe.AwaitConfirm)
 	trip.Started, trip.Stage = tl.now, probe.StagePublish
 	tl.rounds(1, probe.Unreachable)
-	tl.turn(tl.result("rabbit-1", probe.MaybeStuck, probe.ToolsUnresponsive))
+	tl.decide(tl.result("rabbit-1", probe.MaybeStuck, probe.ToolsUnresponsive))
 	trip.Took = tl.now.Sub(trip.Started)
-	tl.turn(trip)
+	tl.decide(trip)
 	tl.rounds(3, probe.Unreachable)
-	tl.turn(tl.result("rabbit-1", probe.MaybeStuck, probe.ToolsUnresponsive))
+	tl.decide(tl.result("rabbit-1", probe.MaybeStuck, probe.ToolsUnresponsive))
 	tl.want("rabbit-1", PhaseConfirmed, Delete)
 }
 

@@ -66,7 +66,7 @@ func TestAGuardHoldsAManualDeletionBackUnlessItIsOverriddenByItsName(t *testing.
 			tl := newTimeline(t)
 			tl.wedge()
 			row.spoil(tl)
-			tl.turn()
+			tl.decide()
 			if tl.node("rabbit-1").UID == "" {
 				if _, err := tl.request("rabbit-1", everyGuard()...); !errors.Is(err, probe.ErrChanged) {
 					t.Errorf("which node it is, nobody knows: %v", err)
@@ -116,7 +116,7 @@ func TestOfTwoThingsThatAreWrongBothMustBeOverridden(t *testing.T) {
 				continue // what the second spoils may be gone
 			}
 			two.spoil(tl)
-			tl.turn()
+			tl.decide()
 			d, _ := tl.request("rabbit-1")
 			closed := d.Closed()
 			if !slices.Contains(closed, one.guard) || !slices.Contains(closed, two.guard) {
@@ -145,7 +145,7 @@ func TestANodeThatIsNotProvedStuckIsDeletedOnlyByWhoeverSaysSo(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			tl := newTimeline(t)
 			tc.play(tl)
-			tl.turn()
+			tl.decide()
 			all := slices.DeleteFunc(everyGuard(), func(g Guard) bool { return g == GuardUnconfirmed })
 			d, err := tl.request("rabbit-1", all...)
 			held, ok := errors.AsType[*HeldError](err)
@@ -173,14 +173,14 @@ func TestADeleteRequestIsAboutTheNodeOfItsUIDAndNoOther(t *testing.T) {
 		}
 	}
 	tl.node("rabbit-0").UID = "another"
-	tl.turn()
+	tl.decide()
 	if _, err := tl.request("rabbit-0", everyGuard()...); !errors.Is(err, probe.ErrChanged) {
 		t.Errorf("%v, want %v", err, probe.ErrChanged)
 	}
 	if _, err := tl.request("rabbit-9", everyGuard()...); !errors.Is(err, probe.ErrGone) {
 		t.Errorf("%v, want %v", err, probe.ErrGone)
 	}
-	if tl.turn(); tl.decisions["rabbit-1"].Action == Delete {
+	if tl.decide(); tl.decisions["rabbit-1"].Action == Delete {
 		t.Error("rabbit-1 goes although rabbit-0 has just come")
 	}
 }
@@ -207,7 +207,7 @@ func TestTheBudgetCountsManualDeletions(t *testing.T) {
 	tl.wedge()
 	at := tl.now.Add(-time.Hour)
 	tl.state.Deletions = []Deletion{{ID: "a", Node: "rabbit-1", UID: "x", At: at, Outcome: Recovered, Settled: at, Manual: &Manual{By: "ada"}}}
-	tl.turn()
+	tl.decide()
 	if d := tl.decisions["rabbit-1"]; !slices.Contains(d.Closed(), GuardBudget) {
 		t.Errorf("closed are %v", d.Closed())
 	}

@@ -32,7 +32,7 @@ func newTimeline(t *testing.T) *timeline {
 	tl := &timeline{t: t, now: epoch, policy: DefaultPolicy()}
 	tl.policy.Mode = Remediate
 	tl.obs = Observation{PausesKnown: true, HistoryKnown: true, Quorum: map[string]Quorum{}, Refusals: map[string]Refusal{}}
-	tl.obs.View = probe.View{Expected: 3, Leading: probe.Yes, Operating: probe.No}
+	tl.obs.View = probe.View{Expected: 3, IsLeader: probe.Yes, Operating: probe.No}
 	for i := range 3 {
 		tl.obs.View.Nodes = append(tl.obs.View.Nodes, testNode(fmt.Sprintf("rabbit-%d", i), epoch.Add(-time.Hour)))
 	}
@@ -62,8 +62,8 @@ func (tl *timeline) result(name string, kind probe.Kind, reason probe.Reason) pr
 	}
 }
 
-// turn decides on what has been observed, and forgets the results.
-func (tl *timeline) turn(results ...probe.Result) {
+// reconcile decides on what has been observed, and forgets the results.
+func (tl *timeline) decide(results ...probe.Result) {
 	tl.obs.Results = results
 	tl.obs.View.At = tl.now.Add(-tl.viewAge)
 	for _, n := range tl.obs.View.Nodes {
@@ -85,7 +85,7 @@ func (tl *timeline) turn(results ...probe.Result) {
 // round lets 15 s pass, in which every node logs in: rabbit-1 with the given reason, the others healthy.
 func (tl *timeline) round(reason probe.Reason) {
 	tl.now = tl.now.Add(15 * time.Second)
-	tl.turn(tl.result("rabbit-0", probe.Login, probe.OK), tl.result("rabbit-1", probe.Login, reason), tl.result("rabbit-2", probe.Login, probe.OK))
+	tl.decide(tl.result("rabbit-0", probe.Login, probe.OK), tl.result("rabbit-1", probe.Login, reason), tl.result("rabbit-2", probe.Login, probe.OK))
 }
 
 func (tl *timeline) rounds(count int, reason probe.Reason) {
@@ -99,7 +99,7 @@ func (tl *timeline) look(ids ...probe.ProcessID) {
 	r := tl.result("rabbit-1", probe.MaybeStuck, probe.ProcessesStuck)
 	r.Took, r.Started = 6*time.Second, tl.now.Add(-6*time.Second)
 	r.Processes = inLogin(probe.AwaitsLogin, ids...)
-	tl.turn(r)
+	tl.decide(r)
 }
 
 // inLogin are connections that hang in their login with a message waiting.
@@ -127,7 +127,7 @@ func atWork(stack uint64, mailbox int, ids ...probe.ProcessID) *probe.Processes 
 func (tl *timeline) processes(name string, reason probe.Reason, p *probe.Processes) {
 	r := tl.result(name, probe.MaybeStuck, reason)
 	r.Took, r.Started, r.Processes = 6*time.Second, tl.now.Add(-6*time.Second), p
-	tl.turn(r)
+	tl.decide(r)
 }
 
 // wedge plays a login that is wedged, until it is confirmed. Each time other connections hang.
@@ -248,7 +248,7 @@ func TestFailingLoginsAloneAreNeverEnough(t *testing.T) {
 	}
 	for _, reason := range []probe.Reason{probe.OK, probe.ExecFailed, probe.Cancelled, probe.NotRun} {
 		tl.round(probe.AwaitTune)
-		tl.turn(tl.result("rabbit-1", probe.MaybeStuck, reason))
+		tl.decide(tl.result("rabbit-1", probe.MaybeStuck, reason))
 		tl.want("rabbit-1", PhaseSuspect, Hold)
 	}
 }
@@ -266,7 +266,7 @@ func TestWithoutCommandsThereIsNoCorroborationAndTheReasonSaysSo(t *testing.T) {
 func TestCorroborationFromBeforeTheTroubleDoesNotCount(t *testing.T) {
 	tl := newTimeline(t)
 	tl.round(probe.OK)
-	tl.turn(tl.result("rabbit-1", probe.MaybeStuck, probe.ToolsUnresponsive))
+	tl.decide(tl.result("rabbit-1", probe.MaybeStuck, probe.ToolsUnresponsive))
 	tl.now = tl.now.Add(time.Minute)
 	tl.rounds(6, probe.AwaitTune)
 	tl.want("rabbit-1", PhaseSuspect, Hold)
@@ -275,10 +275,10 @@ func TestCorroborationFromBeforeTheTroubleDoesNotCount(t *testing.T) {
 func TestToolsThatCannotReachTheirNodeCorroborate(t *testing.T) {
 	tl := newTimeline(t)
 	tl.rounds(2, probe.AwaitStart)
-	tl.turn(tl.result("rabbit-1", probe.MaybeStuck, probe.ToolsUnresponsive))
+	tl.decide(tl.result("rabbit-1", probe.MaybeStuck, probe.ToolsUnresponsive))
 	tl.rounds(4, probe.AwaitStart)
 	tl.want("rabbit-1", PhaseSuspect, Hold) // once may be a hiccup
-	tl.turn(tl.result("rabbit-1", probe.MaybeStuck, probe.ToolsUnresponsive))
+	tl.decide(tl.result("rabbit-1", probe.MaybeStuck, probe.ToolsUnresponsive))
 	tl.want("rabbit-1", PhaseConfirmed, Delete)
 }
 
@@ -288,8 +288,8 @@ func TestToolsThatCannotReachANodeThatAcceptsLoginsAreNoCorroboration(t *testing
 		tl.round(probe.OK)
 		hang := tl.result("rabbit-1", probe.Roundtrip, probe.AwaitDeclare)
 		hang.Stage = probe.StageDeclare
-		tl.turn(hang, tl.result("rabbit-0", probe.Roundtrip, probe.OK), tl.result("rabbit-2", probe.Roundtrip, probe.OK))
-		tl.turn(tl.result("rabbit-1", probe.MaybeStuck, probe.ToolsUnresponsive))
+		tl.decide(hang, tl.result("rabbit-0", probe.Roundtrip, probe.OK), tl.result("rabbit-2", probe.Roundtrip, probe.OK))
+		tl.decide(tl.result("rabbit-1", probe.MaybeStuck, probe.ToolsUnresponsive))
 		tl.want("rabbit-1", PhaseSuspect, Hold)
 	}
 	if ev := tl.decisions["rabbit-1"].Evidence; !ev.Enough || !strings.Contains(ev.CorroborationDetail, "but logins can") {
@@ -302,10 +302,10 @@ func TestToolsThatCannotReachANodeThatStillGreetsUsAreNoCorroboration(t *testing
 	tl.rounds(3, probe.AwaitStart)
 	tl.round(probe.AwaitTune) // starved of CPU: now and then it comes as far as this
 	tl.rounds(2, probe.AwaitStart)
-	tl.turn(tl.result("rabbit-1", probe.MaybeStuck, probe.ToolsUnresponsive))
+	tl.decide(tl.result("rabbit-1", probe.MaybeStuck, probe.ToolsUnresponsive))
 	tl.want("rabbit-1", PhaseSuspect, Hold)
 	tl.rounds(3, probe.AwaitStart)
-	tl.turn(tl.result("rabbit-1", probe.MaybeStuck, probe.ToolsUnresponsive))
+	tl.decide(tl.result("rabbit-1", probe.MaybeStuck, probe.ToolsUnresponsive))
 	tl.want("rabbit-1", PhaseConfirmed, Delete) // the last four attempts met no life at all
 }
 
@@ -347,11 +347,11 @@ func TestAFrozenNodeIsDeletedThoughTheRoundTripsOfItsPeersHang(t *testing.T) {
 	for _, peer := range []string{"rabbit-0", "rabbit-2"} {
 		hang := tl.result(peer, probe.Roundtrip, probe.AwaitDeclare)
 		hang.Stage = probe.StageDeclare
-		tl.turn(hang)
+		tl.decide(hang)
 	}
-	tl.turn(tl.result("rabbit-1", probe.MaybeStuck, probe.ToolsUnresponsive))
+	tl.decide(tl.result("rabbit-1", probe.MaybeStuck, probe.ToolsUnresponsive))
 	tl.rounds(4, probe.AwaitStart)
-	tl.turn(tl.result("rabbit-1", probe.MaybeStuck, probe.ToolsUnresponsive))
+	tl.decide(tl.result("rabbit-1", probe.MaybeStuck, probe.ToolsUnresponsive))
 	tl.want("rabbit-1", PhaseConfirmed, Delete)
 }
 
@@ -374,12 +374,12 @@ func TestLogSilenceIsAskedForIfThePolicyWantsIt(t *testing.T) {
 	tl.want("rabbit-1", PhaseSuspect, Hold)
 	talks := tl.result("rabbit-1", probe.LogAge, probe.OK)
 	talks.LogAge = 10 * time.Second
-	tl.turn(talks)
+	tl.decide(talks)
 	tl.want("rabbit-1", PhaseSuspect, Hold)
 	tl.now = tl.now.Add(time.Second)
 	silent := tl.result("rabbit-1", probe.LogAge, probe.OK)
 	silent.LogAge = 2 * time.Minute
-	tl.turn(silent)
+	tl.decide(silent)
 	tl.want("rabbit-1", PhaseConfirmed, Delete)
 }
 
@@ -387,7 +387,7 @@ func TestLogSilenceAloneProvesNothing(t *testing.T) {
 	tl := newTimeline(t)
 	for range 40 {
 		tl.round(probe.OK)
-		tl.turn(tl.result("rabbit-1", probe.LogAge, probe.LogSilent))
+		tl.decide(tl.result("rabbit-1", probe.LogAge, probe.LogSilent))
 		tl.want("rabbit-1", PhaseHealthy, Hold)
 	}
 }
@@ -396,34 +396,34 @@ func TestAFullAcceptQueueCountsOnlyWithToolsThatCannotReachTheNode(t *testing.T)
 	tl := newTimeline(t)
 	tl.rounds(20, probe.Unreachable)
 	tl.want("rabbit-1", PhaseUnknown, Hold)
-	tl.turn(tl.result("rabbit-1", probe.MaybeStuck, probe.OK))
+	tl.decide(tl.result("rabbit-1", probe.MaybeStuck, probe.OK))
 	tl.rounds(6, probe.Unreachable)
 	tl.want("rabbit-1", PhaseUnknown, Hold) // exec reaches the node and the node is healthy: it is the network
-	tl.turn(tl.result("rabbit-1", probe.MaybeStuck, probe.ToolsUnresponsive))
+	tl.decide(tl.result("rabbit-1", probe.MaybeStuck, probe.ToolsUnresponsive))
 	tl.rounds(2, probe.Unreachable)
 	tl.want("rabbit-1", PhaseSuspect, Hold)
 	tl.rounds(4, probe.Unreachable)
-	tl.turn(tl.result("rabbit-1", probe.MaybeStuck, probe.ToolsUnresponsive))
+	tl.decide(tl.result("rabbit-1", probe.MaybeStuck, probe.ToolsUnresponsive))
 	tl.round(probe.Unreachable)
 	tl.want("rabbit-1", PhaseConfirmed, Delete)
 }
 
 func TestANodeWhoseNameOrRouteIsGoneIsNotStuckWhateverItsToolsSay(t *testing.T) {
 	tl := newTimeline(t)
-	tl.turn(tl.result("rabbit-1", probe.MaybeStuck, probe.ToolsUnresponsive))
+	tl.decide(tl.result("rabbit-1", probe.MaybeStuck, probe.ToolsUnresponsive))
 	for range 20 {
 		tl.now = tl.now.Add(15 * time.Second)
 		r := tl.result("rabbit-1", probe.Login, probe.Unreachable)
 		r.NoAnswer = false
-		tl.turn(tl.result("rabbit-0", probe.Login, probe.OK), r, tl.result("rabbit-2", probe.Login, probe.OK))
-		tl.turn(tl.result("rabbit-1", probe.MaybeStuck, probe.ToolsUnresponsive))
+		tl.decide(tl.result("rabbit-0", probe.Login, probe.OK), r, tl.result("rabbit-2", probe.Login, probe.OK))
+		tl.decide(tl.result("rabbit-1", probe.MaybeStuck, probe.ToolsUnresponsive))
 	}
 	tl.want("rabbit-1", PhaseUnknown, Hold)
 }
 
 func TestADeclareThatHangsIsHeldUntilThePeersHaveBeenAskedTheSame(t *testing.T) {
 	tl := newTimeline(t)
-	tl.turn(tl.result("rabbit-0", probe.Roundtrip, probe.OK), tl.result("rabbit-1", probe.Roundtrip, probe.OK), tl.result("rabbit-2", probe.Roundtrip, probe.OK))
+	tl.decide(tl.result("rabbit-0", probe.Roundtrip, probe.OK), tl.result("rabbit-1", probe.Roundtrip, probe.OK), tl.result("rabbit-2", probe.Roundtrip, probe.OK))
 	hang := func(tl *timeline, name string) probe.Result {
 		r := tl.result(name, probe.Roundtrip, probe.AwaitDeclare)
 		r.Stage = probe.StageDeclare
@@ -431,7 +431,7 @@ func TestADeclareThatHangsIsHeldUntilThePeersHaveBeenAskedTheSame(t *testing.T) 
 	}
 	for range 5 {
 		tl.round(probe.OK)
-		tl.turn(hang(tl, "rabbit-1"))
+		tl.decide(hang(tl, "rabbit-1"))
 		tl.processes("rabbit-1", probe.WorkWaits, atWork(1, 1, 7))
 	}
 	tl.want("rabbit-1", PhaseConfirmed, Hold, GuardPeers)
@@ -443,14 +443,14 @@ func TestADeclareThatHangsIsHeldUntilThePeersHaveBeenAskedTheSame(t *testing.T) 
 	locked.state.Nodes = maps.Clone(tl.state.Nodes)
 	for range 5 {
 		locked.now = locked.now.Add(15 * time.Second)
-		locked.turn(hang(&locked, "rabbit-0"), hang(&locked, "rabbit-2"))
+		locked.decide(hang(&locked, "rabbit-0"), hang(&locked, "rabbit-2"))
 	}
-	locked.turn(hang(&locked, "rabbit-1"))
+	locked.decide(hang(&locked, "rabbit-1"))
 	locked.want("rabbit-1", PhaseConfirmed, Hold, GuardPeers, GuardStorm)
 
-	tl.turn(tl.result("rabbit-0", probe.Roundtrip, probe.OK))
+	tl.decide(tl.result("rabbit-0", probe.Roundtrip, probe.OK))
 	tl.want("rabbit-1", PhaseConfirmed, Hold, GuardPeers)
-	tl.turn(tl.result("rabbit-2", probe.Roundtrip, probe.OK))
+	tl.decide(tl.result("rabbit-2", probe.Roundtrip, probe.OK))
 	tl.want("rabbit-1", PhaseConfirmed, Delete)
 }
 
@@ -459,7 +459,7 @@ func TestAnotherUIDStartsAnew(t *testing.T) {
 	tl.wedge()
 	late := tl.result("rabbit-1", probe.Login, probe.AwaitTune)
 	tl.node("rabbit-1").UID = "another"
-	tl.turn(late)
+	tl.decide(late)
 	tl.want("rabbit-1", PhaseUnknown, Hold)
 	tl.want("rabbit-0", PhaseHealthy, Hold, GuardPeers)
 	if s := tl.state.Nodes["rabbit-1"]; s.running() || len(s.Latest) > 0 {
@@ -544,7 +544,7 @@ func TestLoginsThatAreGoodRefuteRoundTripsThatHangInTheirLogin(t *testing.T) {
 		tl.round(probe.OK)
 		hang := tl.result("rabbit-1", probe.Roundtrip, probe.AwaitTune)
 		hang.Stage = probe.StageTune
-		tl.turn(hang)
+		tl.decide(hang)
 		tl.look(7)
 		if d := tl.decisions["rabbit-1"]; d.Phase == PhaseConfirmed || d.Action == Delete {
 			t.Fatalf("%s: %s (%s), and every login is good", d.Phase, d.Action, d.Reason)
@@ -581,7 +581,7 @@ func TestEvidenceGrowsOld(t *testing.T) {
 	tl := newTimeline(t)
 	tl.wedge()
 	tl.now = tl.now.Add(tl.policy.Evidence + time.Minute)
-	tl.turn(tl.result("rabbit-0", probe.Login, probe.OK), tl.result("rabbit-1", probe.Login, probe.AwaitTune), tl.result("rabbit-2", probe.Login, probe.OK))
+	tl.decide(tl.result("rabbit-0", probe.Login, probe.OK), tl.result("rabbit-1", probe.Login, probe.AwaitTune), tl.result("rabbit-2", probe.Login, probe.OK))
 	tl.want("rabbit-1", PhaseSuspect, Hold)
 	if ev := tl.decisions["rabbit-1"].Evidence; ev.Stuck != 1 || ev.Corroborated {
 		t.Errorf("the evidence is %+v", ev)
@@ -606,14 +606,14 @@ func TestDecideChangesNothingThatItWasGiven(t *testing.T) {
 func BenchmarkDecide(b *testing.B) {
 	for _, nodes := range []int{3, 1000} {
 		b.Run(fmt.Sprintf("%d nodes", nodes), func(b *testing.B) {
-			o := Observation{PausesKnown: true, HistoryKnown: true, View: probe.View{At: epoch, Expected: nodes, Leading: probe.Yes, Operating: probe.No}}
+			o := Observation{PausesKnown: true, HistoryKnown: true, View: probe.View{At: epoch, Expected: nodes, IsLeader: probe.Yes, Operating: probe.No}}
 			for i := range nodes {
 				n := testNode(fmt.Sprintf("rabbit-%d", i), epoch.Add(-time.Hour))
 				o.View.Nodes = append(o.View.Nodes, n)
 				o.Results = append(o.Results, probe.Result{Node: n.Name, UID: n.UID, NodeStarted: n.Started, Kind: probe.Login, Reason: probe.OK, Started: epoch})
 			}
 			state, _ := Decide(State{}, o, DefaultPolicy(), epoch)
-			o.Results = o.Results[:1] // one more result, as in a turn of the loop
+			o.Results = o.Results[:1] // one more result, as in a reconcile of the loop
 			o.Results[0].Started = epoch.Add(time.Second)
 			b.ReportAllocs()
 			for b.Loop() {
@@ -628,13 +628,13 @@ func TestARoundTripThatFailedAtItsLoginIsOutdatedByALaterLogin(t *testing.T) {
 	tl.round(probe.Refused)
 	refused := tl.result("rabbit-1", probe.Roundtrip, probe.Refused)
 	refused.Stage = probe.StageTCP
-	tl.turn(refused)
+	tl.decide(refused)
 	tl.want("rabbit-1", PhaseFaulty, Hold)
 	tl.round(probe.OK)
 	tl.want("rabbit-1", PhaseHealthy, Hold)
 	blocked := tl.result("rabbit-1", probe.Roundtrip, probe.Blocked)
 	blocked.Stage = probe.StagePublish
-	tl.turn(blocked)
+	tl.decide(blocked)
 	tl.round(probe.OK)
 	tl.want("rabbit-1", PhaseFaulty, Hold)
 }

@@ -102,7 +102,7 @@ func (l *Loop) deleted(ctx context.Context, c *Incident, a Deletion, err error) 
 		c.add(time.Now(), deleteFailed+a.RequestError)
 	}
 	l.state.Deletions[len(l.state.Deletions)-1] = a
-	if a.Outcome == Aborted { // one that failed is told of at the next turn
+	if a.Outcome == Aborted { // one that failed is told of at the next reconcile
 		l.outcomes[a.ID] = a.Outcome
 	}
 	c.Deletion = &a

@@ -79,11 +79,11 @@ func TestABrokerThatNoPodFitsIsAFaultAsLongAsThatLasts(t *testing.T) {
 		w.onView = none
 		l, log := doubted(t, w, slog.LevelInfo, nil)
 		passes(9 * time.Second)
-		if got := l.Snapshot().Fault; got != "" || log.Len() > 0 {
+		if got := l.Snapshot().Error; got != "" || log.Len() > 0 {
 			t.Errorf("in the first seconds: fault %q, log %s", got, log)
 		}
 		passes(time.Minute)
-		if got := l.Snapshot().Fault; got != problem {
+		if got := l.Snapshot().Error; got != problem {
 			t.Errorf("the fault is %q", got)
 		}
 		if n := strings.Count(log.String(), "level=WARN"); n != 1 || !strings.Contains(log.String(), problem) {
@@ -95,7 +95,7 @@ func TestABrokerThatNoPodFitsIsAFaultAsLongAsThatLasts(t *testing.T) {
 		passes(8 * time.Second)
 		w.with(func() { w.onView = nil })
 		passes(time.Minute)
-		if got := l.Snapshot().Fault; got != "" || strings.Count(log.String(), "level=WARN") != 1 || strings.Count(log.String(), "can see and write down everything again") != 1 {
+		if got := l.Snapshot().Error; got != "" || strings.Count(log.String(), "level=WARN") != 1 || strings.Count(log.String(), "can see and write down everything again") != 1 {
 			t.Errorf("when there are pods: fault %q, log\n%s", got, log)
 		}
 	})
@@ -106,15 +106,15 @@ func TestCredentialsThatCannotBeReadAreAFaultUntilTheyCan(t *testing.T) {
 		w := newFakeWorld()
 		missing := errors.New("read secret rabbitmq/unstuck-user: it has no key password")
 		l, log := doubted(t, w, slog.LevelWarn, func(o *Options) {
-			o.LoginFault = func() error { w.mu.Lock(); defer w.mu.Unlock(); return missing }
+			o.LoginError = func() error { w.mu.Lock(); defer w.mu.Unlock(); return missing }
 		})
 		passes(time.Minute)
-		if got := l.Snapshot().Fault; !strings.Contains(got, missing.Error()) || strings.Count(log.String(), missing.Error()) != 1 {
+		if got := l.Snapshot().Error; !strings.Contains(got, missing.Error()) || strings.Count(log.String(), missing.Error()) != 1 {
 			t.Errorf("the fault is %q, the log\n%s", got, log)
 		}
 		w.with(func() { missing = nil })
 		passes(10 * time.Second)
-		if got := l.Snapshot().Fault; got != "" {
+		if got := l.Snapshot().Error; got != "" {
 			t.Errorf("the fault is still %q", got)
 		}
 	})
@@ -132,8 +132,8 @@ func TestAPauseForABrokerThatNobodyKnowsHoldsAllAndIsAFault(t *testing.T) {
 		passes(time.Minute)
 		s := l.Snapshot()
 		const want = `a pause by ada names the broker "rabitt", which is not watched (these are: orders, rabbit)`
-		if s.Fault != want || len(s.Pauses) != 1 || s.Pauses[0].Broker != "rabitt" || strings.Count(log.String(), "level=WARN") != 1 {
-			t.Errorf("the fault is %q, the pauses are %+v, the log\n%s", s.Fault, s.Pauses, log)
+		if s.Error != want || len(s.Pauses) != 1 || s.Pauses[0].Broker != "rabitt" || strings.Count(log.String(), "level=WARN") != 1 {
+			t.Errorf("the fault is %q, the pauses are %+v, the log\n%s", s.Error, s.Pauses, log)
 		}
 		for _, n := range s.Nodes {
 			i := slices.IndexFunc(n.Decision.Guards, func(g GuardState) bool { return g.Guard == GuardPaused })
@@ -142,8 +142,8 @@ func TestAPauseForABrokerThatNobodyKnowsHoldsAllAndIsAFault(t *testing.T) {
 			}
 		}
 		passes(time.Hour)
-		if s := l.Snapshot(); s.Fault != "" || len(s.Pauses) > 0 || slices.Contains(s.Nodes[0].Decision.Closed(), GuardPaused) {
-			t.Errorf("when it has ended: fault %q, pauses %+v, closed %v", s.Fault, s.Pauses, s.Nodes[0].Decision.Closed())
+		if s := l.Snapshot(); s.Error != "" || len(s.Pauses) > 0 || slices.Contains(s.Nodes[0].Decision.Closed(), GuardPaused) {
+			t.Errorf("when it has ended: fault %q, pauses %+v, closed %v", s.Error, s.Pauses, s.Nodes[0].Decision.Closed())
 		}
 	})
 }
@@ -154,8 +154,8 @@ func TestWhatIsNotYetKnownAtAHealthyStartIsNoWarning(t *testing.T) {
 		w.viewErr = errors.New("the API server has not been asked yet")
 		l, log := doubted(t, w, slog.LevelInfo, nil)
 		passes(3 * time.Second)
-		if !strings.Contains(l.Snapshot().Fault, "not been asked yet") || log.Len() > 0 {
-			t.Errorf("fault %q, log %s", l.Snapshot().Fault, log)
+		if !strings.Contains(l.Snapshot().Error, "not been asked yet") || log.Len() > 0 {
+			t.Errorf("fault %q, log %s", l.Snapshot().Error, log)
 		}
 		w.with(func() { w.viewErr = nil })
 		passes(time.Minute)
@@ -174,7 +174,7 @@ func TestOnlyWhoeverLeadsWarnsOfANode(t *testing.T) {
 	for leading, want := range map[probe.Answer]bool{probe.Yes: true, probe.No: false, probe.CannotTell: true} {
 		synctest.Test(t, func(t *testing.T) {
 			w := newFakeWorld()
-			w.onView = func(v *probe.View) { v.Leading = leading }
+			w.onView = func(v *probe.View) { v.IsLeader = leading }
 			_, log := doubted(t, w, slog.LevelInfo, nil)
 			passes(time.Minute)
 			w.logins()

@@ -24,7 +24,7 @@ func (tl *timeline) hangingTrip() {
 		r.Stage = probe.StageClose
 		return r
 	}
-	tl.turn(tl.result("rabbit-0", probe.Login, probe.OK), tl.result("rabbit-1", probe.Login, probe.OK), tl.result("rabbit-2", probe.Login, probe.OK),
+	tl.decide(tl.result("rabbit-0", probe.Login, probe.OK), tl.result("rabbit-1", probe.Login, probe.OK), tl.result("rabbit-2", probe.Login, probe.OK),
 		hang, trip("rabbit-0"), trip("rabbit-2"))
 }
 
@@ -62,7 +62,7 @@ func TestEvidenceOfWhom(t *testing.T) {
 		tl.rounds(2, probe.AwaitTune)
 		late := tl.result("rabbit-1", probe.Login, probe.AwaitTune)
 		tl.node("rabbit-1").Started = tl.now
-		tl.turn(late)
+		tl.decide(late)
 		tl.want("rabbit-1", PhaseUnknown, Hold)
 	})
 	t.Run("what is asked about the container before is asked again", func(t *testing.T) {
@@ -71,7 +71,7 @@ func TestEvidenceOfWhom(t *testing.T) {
 		old := tl.obs.Quorum["rabbit-1"]
 		old.Started, old.Peer = epoch, "rabbit-0"
 		tl.obs.Quorum["rabbit-1"] = old
-		tl.turn()
+		tl.decide()
 		tl.want("rabbit-1", PhaseConfirmed, Hold, GuardQuorumCritical)
 	})
 	t.Run("a start that is not known for a moment forgets nothing", func(t *testing.T) {
@@ -79,10 +79,10 @@ func TestEvidenceOfWhom(t *testing.T) {
 		tl.wedge()
 		started := tl.node("rabbit-1").Started
 		tl.node("rabbit-1").Started = time.Time{}
-		tl.turn()
+		tl.decide()
 		tl.want("rabbit-1", PhaseConfirmed, Hold, GuardStartupGrace)
 		tl.node("rabbit-1").Started = started
-		tl.turn()
+		tl.decide()
 		tl.want("rabbit-1", PhaseConfirmed, Delete)
 	})
 }
@@ -152,7 +152,7 @@ func TestEvidenceOfWhat(t *testing.T) {
 		}
 		trip := tl.result("rabbit-1", probe.Roundtrip, probe.OK)
 		trip.Stage = probe.StageClose
-		tl.turn(tl.result("rabbit-1", probe.Login, probe.OK), trip)
+		tl.decide(tl.result("rabbit-1", probe.Login, probe.OK), trip)
 		if a := tl.state.Deletions[0]; a.Outcome != Recovered {
 			t.Errorf("outcome %q: %s", a.Outcome, a.Why)
 		}
@@ -193,7 +193,7 @@ func TestEvidenceSinceWhen(t *testing.T) {
 		tl.wedge()
 		tl.want("rabbit-1", PhaseConfirmed, Hold, GuardPaused)
 		tl.now = shifted(tl.now.Add(time.Second), time.Hour)
-		tl.turn()
+		tl.decide()
 		if d := tl.decisions["rabbit-1"]; d.Action == Delete || d.Phase == PhaseConfirmed {
 			t.Errorf("%s on evidence that is an hour old: %s", d.Action, d.Reason)
 		}
@@ -208,7 +208,7 @@ func TestEvidenceSinceWhen(t *testing.T) {
 		}
 		tl.wedge()
 		tl.now = shifted(tl.now.Add(3*time.Minute), -2*time.Minute)
-		tl.turn()
+		tl.decide()
 		if d := tl.decisions["rabbit-1"]; d.Action == Delete {
 			t.Errorf("%s on evidence that is three minutes old: %s", d.Action, d.Reason)
 		}
@@ -356,7 +356,7 @@ func TestEvidenceDoesItProgress(t *testing.T) {
 		tl.rounds(2, probe.AwaitTune)
 		tl.look(7)
 		tl.rounds(2, probe.AwaitTune)
-		tl.turn(tl.result("rabbit-1", probe.MaybeStuck, probe.ExecFailed))
+		tl.decide(tl.result("rabbit-1", probe.MaybeStuck, probe.ExecFailed))
 		tl.rounds(2, probe.AwaitTune)
 		tl.look(7)
 		tl.want("rabbit-1", PhaseConfirmed, Delete)
@@ -425,7 +425,7 @@ func TestChannelsOfANodeWhoseQueuesWaitOutsideAccuseNobody(t *testing.T) {
 		tl.processes("rabbit-1", probe.OK, waits(&probe.Processes{Total: 300, Suspicious: 1, Waiting: probe.Waits{}}, 3))
 		tl.rounds(1, probe.OK)
 		well.Started = tl.now
-		tl.turn(well)
+		tl.decide(well)
 		for range 8 {
 			tl.hangingTrip()
 			tl.processes("rabbit-1", probe.WorkWaits, waits(atWork(1, 1, 5), 3, 77))
@@ -451,18 +451,18 @@ func TestPeersAreAskedThreeQuestions(t *testing.T) {
 		"an alarm": func(tl *timeline, peer string) {
 			r := tl.result(peer, probe.Roundtrip, probe.Blocked)
 			r.Stage = probe.StagePublish
-			tl.turn(r)
+			tl.decide(r)
 		},
 		"a right that is missing": func(tl *timeline, peer string) {
 			r := tl.result(peer, probe.Roundtrip, probe.NotAllowed)
 			r.Stage = probe.StageDeclare
-			tl.turn(r)
+			tl.decide(r)
 		},
 		"a channel that hangs": func(tl *timeline, peer string) { tl.processes(peer, probe.WorkWaits, atWork(1, 1, 5)) },
 		"a round trip that hangs": func(tl *timeline, peer string) {
 			r := tl.result(peer, probe.Roundtrip, probe.AwaitDeclare)
 			r.Stage = probe.StageDeclare
-			tl.turn(r)
+			tl.decide(r)
 		},
 		"connections that hang, and logins succeed": func(tl *timeline, peer string) {
 			tl.processes(peer, probe.ProcessesStuck, inLogin(probe.AwaitsLogin, 5))
@@ -485,10 +485,10 @@ func TestPeersAreAskedThreeQuestions(t *testing.T) {
 		play := func(look *probe.Processes) {
 			for range 6 {
 				tl.now = tl.now.Add(15 * time.Second)
-				tl.turn(tl.result("rabbit-0", probe.Login, probe.AwaitTune), tl.result("rabbit-1", probe.Login, probe.AwaitStart), tl.result("rabbit-2", probe.Login, probe.AwaitTune))
+				tl.decide(tl.result("rabbit-0", probe.Login, probe.AwaitTune), tl.result("rabbit-1", probe.Login, probe.AwaitStart), tl.result("rabbit-2", probe.Login, probe.AwaitTune))
 				tl.processes("rabbit-0", probe.OK, look)
 				tl.processes("rabbit-2", probe.OK, look)
-				tl.turn(tl.result("rabbit-1", probe.MaybeStuck, probe.ToolsUnresponsive))
+				tl.decide(tl.result("rabbit-1", probe.MaybeStuck, probe.ToolsUnresponsive))
 			}
 		}
 		play(waits)
@@ -501,7 +501,7 @@ func TestPeersAreAskedThreeQuestions(t *testing.T) {
 		tl := newTimeline(t)
 		tl.wedge()
 		tl.now = tl.now.Add(13 * time.Second)
-		tl.turn(tl.result("rabbit-0", probe.Login, probe.AccessRefused), tl.result("rabbit-2", probe.Login, probe.AccessRefused))
+		tl.decide(tl.result("rabbit-0", probe.Login, probe.AccessRefused), tl.result("rabbit-2", probe.Login, probe.AccessRefused))
 		tl.want("rabbit-1", PhaseConfirmed, Hold, GuardPeers, GuardSelfDegraded)
 	})
 }
@@ -697,7 +697,7 @@ func TestTwoBrokersOfTheSamePods(t *testing.T) {
 	tl.wedge()
 	tl.want("rabbit-1", PhaseConfirmed, Delete)
 	tl.obs.ClaimedBy = map[string][]string{"uid-of-rabbit-1": {"one", "two"}}
-	tl.turn()
+	tl.decide()
 	tl.want("rabbit-1", PhaseConfirmed, Hold, GuardSelfDegraded)
 	if why := tl.why("rabbit-1", GuardSelfDegraded); !strings.Contains(why, "one, two") {
 		t.Errorf("the guard says %q", why)

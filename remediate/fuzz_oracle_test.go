@@ -10,9 +10,9 @@ import (
 // mayAct fails the test if d breaks an invariant, by what the world knows and not by what Decide noted.
 func (w *fuzzWorld) mayAct(d Decision) {
 	t := w.t
-	if w.policy.Mode != Remediate || !w.obs.PausesKnown || !w.obs.HistoryKnown || w.obs.View.Leading != probe.Yes || w.obs.View.Operating != probe.No {
+	if w.policy.Mode != Remediate || !w.obs.PausesKnown || !w.obs.HistoryKnown || w.obs.View.IsLeader != probe.Yes || w.obs.View.Operating != probe.No {
 		t.Fatalf("acts in mode %s, pauses known %v, history known %v, leading %s, operating %s",
-			w.policy.Mode, w.obs.PausesKnown, w.obs.HistoryKnown, w.obs.View.Leading, w.obs.View.Operating)
+			w.policy.Mode, w.obs.PausesKnown, w.obs.HistoryKnown, w.obs.View.IsLeader, w.obs.View.Operating)
 	}
 	for _, p := range w.obs.Pauses {
 		if p.Until.After(w.now) {
@@ -62,7 +62,7 @@ func (w *fuzzWorld) mayAskAgain(d Decision) {
 			w.t.Fatalf("acts upon %s while what took the place of %s is not back", d.Node, a.UID)
 		case !happened && !a.refused && w.now.Sub(a.At) < w.policy.Grace+w.policy.Fresh:
 			w.t.Fatalf("acts upon %s while the deletion of %s is under way", d.Node, a.UID)
-		case !happened && a.refused && w.now.Sub(a.At) < doubtFor:
+		case !happened && a.refused && w.now.Sub(a.At) < unconfirmedFor:
 			w.t.Fatalf("acts upon %s while it is not known whether %s was deleted", d.Node, a.UID)
 		case w.now.Sub(a.At) >= 24*time.Hour || (!happened && !a.counts()):
 			continue

@@ -126,7 +126,7 @@ func (l *Loop) capture(ctx context.Context, c *Incident) {
 			c.Missing = append(c.Missing, "the cluster as "+c.Peer+" sees it: "+err.Error())
 		}
 		if c.Decision.Evidence.Kind == probe.Roundtrip {
-			if c.Blame, err = l.lockHolder(ctx, peers[0]); err != nil {
+			if c.LockHolder, err = l.lockHolder(ctx, peers[0]); err != nil {
 				c.Missing = append(c.Missing, "who holds the metadata's lock: "+err.Error())
 			}
 		}
@@ -223,7 +223,7 @@ func (l *Loop) tell(ctx context.Context, from Phase, d Decision) {
 // level is how loudly a change to d is told: a node that fails for certain, or that a person must look at, is a warning.
 // Of that whoever leads warns, and knows what was done and what holds it back; the others do not.
 func (l *Loop) level(d Decision) slog.Level {
-	if l.view.Leading == probe.No {
+	if l.view.IsLeader == probe.No {
 		return slog.LevelInfo
 	}
 	if d.Phase == PhaseFaulty || d.Phase == PhaseEscalated || d.Phase == PhaseDeletionUnconfirmed || d.Evidence.Enough {

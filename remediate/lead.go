@@ -32,8 +32,8 @@ type ledger struct {
 	unsaved          bool                 // the deletions that are known are not those that are written down
 	unsavedIncidents map[string]*Incident // the incidents of which that is so, by ID
 
-	peeked    time.Time // when the leader's deletions were last read, if somebody else leads
-	peekFault string
+	peeked  time.Time // when the leader's deletions were last read, if somebody else leads
+	peekErr string
 
 	pauses   []Pause
 	pausesAt time.Time
@@ -61,17 +61,17 @@ func (l *Loop) unlearn() {
 
 // learn takes note of who leads by v, which could be had if seen, and reads what is written down if that is not known.
 func (l *Loop) learn(ctx context.Context, v probe.View, seen bool) {
-	l.leads = seen && v.Leading == probe.Yes
-	if seen && (!l.leads || !v.LeadingSince.Equal(l.since)) {
+	l.leads = seen && v.IsLeader == probe.Yes
+	if seen && (!l.leads || !v.LeaderSince.Equal(l.since)) {
 		if l.history {
 			l.unlearn()
 		}
-		l.since = v.LeadingSince
+		l.since = v.LeaderSince
 	}
 	switch {
 	case l.leads && !l.history:
 		if err := l.recall(ctx); err != nil {
-			l.fault("read what was done before: " + err.Error())
+			l.trouble("read what was done before: " + err.Error())
 		}
 	case !l.leads && !l.history:
 		l.peek(ctx)
@@ -136,28 +136,28 @@ func (l *Loop) takeUp(ctx context.Context, incidents []Incident) {
 // stillLeads looks whether this replica leads, without a break since the last look.
 func (l *Loop) stillLeads(ctx context.Context) bool {
 	v, err := l.look(ctx)
-	return l.mayWrite() && err == nil && v.Leading == probe.Yes && v.LeadingSince.Equal(l.since)
+	return l.mayWrite() && err == nil && v.IsLeader == probe.Yes && v.LeaderSince.Equal(l.since)
 }
 
 // peek reads the deletions of whoever leads, to show them.
 func (l *Loop) peek(ctx context.Context) {
 	if time.Since(l.peeked) >= peekEvery {
 		deletions, err := l.readDeletions(ctx)
-		l.peeked, l.peekFault = time.Now(), ""
+		l.peeked, l.peekErr = time.Now(), ""
 		if err != nil {
-			l.peekFault = "read what the leader did: " + err.Error()
+			l.peekErr = "read what the leader did: " + err.Error()
 		} else {
 			l.state.Deletions = deletions
 		}
 	}
-	l.fault(l.peekFault)
+	l.trouble(l.peekErr)
 }
 
 func (l *Loop) readDeletions(ctx context.Context) ([]Deletion, error) {
 	return bounded(ctx, &l.gate, "read the deletions", storeTimeout, func(ctx context.Context) ([]Deletion, error) { return l.Store.Deletions(ctx, l.Broker) })
 }
 
-// recentPauses is a Store that reads the pauses once for many loops. What it gives may be half a turn old.
+// recentPauses is a Store that reads the pauses once for many loops. What it gives may be half a reconcile old.
 type recentPauses interface {
 	RecentPauses(ctx context.Context, within time.Duration) ([]Pause, error)
 }
@@ -174,14 +174,14 @@ func (l *Loop) readPauses(ctx context.Context, afresh bool) ([]Pause, bool) {
 	}
 	pauses, err := bounded(ctx, &l.gate, "read the pauses", storeTimeout, read)
 	if err != nil {
-		l.fault("read the pauses: " + err.Error())
+		l.trouble("read the pauses: " + err.Error())
 		return nil, false
 	}
 	l.pauses, l.pausesAt = pauses, time.Now()
 	return pauses, true
 }
 
-// saveDeletions writes the deletions. Those that could not be written are written at the next turn, unless somebody else has
+// saveDeletions writes the deletions. Those that could not be written are written at the next reconcile, unless somebody else has
 // written first.
 func (l *Loop) saveDeletions(ctx context.Context, what string, deletions []Deletion) error {
 	deletions = slices.Clone(deletions) // what hangs keeps them
@@ -190,7 +190,7 @@ func (l *Loop) saveDeletions(ctx context.Context, what string, deletions []Delet
 	return l.wrote(what, err)
 }
 
-// saveIncident writes c. One that could not be written is written at the next turn, unless somebody else has written first.
+// saveIncident writes c. One that could not be written is written at the next reconcile, unless somebody else has written first.
 func (l *Loop) saveIncident(ctx context.Context, c *Incident) error {
 	mine := *c
 	mine.Events = slices.Clone(c.Events) // what hangs keeps them
@@ -206,7 +206,7 @@ func (l *Loop) saveIncident(ctx context.Context, c *Incident) error {
 // wrote takes note of how writing what went.
 func (l *Loop) wrote(what string, err error) error {
 	if err != nil {
-		l.fault(what + ": " + err.Error())
+		l.trouble(what + ": " + err.Error())
 	}
 	if isConflict(err) {
 		l.unlearn()
@@ -217,7 +217,7 @@ func (l *Loop) wrote(what string, err error) error {
 // catchUp writes what could not be written before.
 func (l *Loop) catchUp(ctx context.Context) {
 	if l.unsaved {
-		_ = l.saveDeletions(ctx, "write down the deletions", l.state.Deletions) // it shows as a fault
+		_ = l.saveDeletions(ctx, "write down the deletions", l.state.Deletions) // it shows as an error
 	}
 	for _, c := range l.unsavedIncidents {
 		if l.saveIncident(ctx, c) != nil {

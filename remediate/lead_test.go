@@ -105,9 +105,9 @@ func (r *replica) View(context.Context, string) (probe.View, error) {
 	if r.dead {
 		return probe.View{}, errDead
 	}
-	v := probe.View{At: time.Now(), Expected: 3, Operating: probe.No, Nodes: slices.Clone(r.nodes), Leading: probe.AnswerTo(r.leader == r.name)}
+	v := probe.View{At: time.Now(), Expected: 3, Operating: probe.No, Nodes: slices.Clone(r.nodes), IsLeader: probe.AnswerTo(r.leader == r.name)}
 	if r.leader == r.name {
-		v.LeadingSince = r.since
+		v.LeaderSince = r.since
 	}
 	return v, nil
 }
@@ -190,7 +190,7 @@ func (r *replica) LastLines(context.Context, probe.Node, int) ([]probe.LogLine, 
 func (r *replica) SetNodes([]probe.Node)      {}
 func (r *replica) SetPace(string, probe.Pace) {}
 func (r *replica) Late() time.Duration        { return 0 }
-func (r *replica) Turned(Snapshot)            {}
+func (r *replica) Reconciled(Snapshot)        {}
 func (r *replica) Deleted(Deletion)           { r.mu.Lock(); r.acted++; r.mu.Unlock() }
 func (r *replica) Settled(a Deletion) {
 	r.mu.Lock()

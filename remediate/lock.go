@@ -14,7 +14,7 @@ import (
 // does, it ends by itself.
 
 const (
-	// lockTTL is how long the lock outlives its last renewal. A turn is late by up to a minute or so where much hangs.
+	// lockTTL is how long the lock outlives its last renewal. A reconcile is late by up to a minute or so where much hangs.
 	lockTTL = 2 * time.Minute
 	// lockRenew is after how long it is renewed.
 	lockRenew = lockTTL / 4
@@ -69,7 +69,7 @@ func (l *Loop) keepLock(ctx context.Context) {
 	switch {
 	case !ok:
 		return
-	case l.view.Leading == probe.No:
+	case l.view.IsLeader == probe.No:
 		l.held = heldLock{}
 		return
 	case !l.mayWrite(): // who leads, or whether a deletion is under way, is not known
@@ -78,7 +78,7 @@ func (l *Loop) keepLock(ctx context.Context) {
 	i := slices.IndexFunc(l.state.Deletions, func(a Deletion) bool { return a.Outcome == Pending })
 	if i < 0 {
 		if err := l.unlock(ctx, locker); err != nil {
-			l.fault(err.Error())
+			l.trouble(err.Error())
 		}
 		return
 	}
@@ -87,7 +87,7 @@ func (l *Loop) keepLock(ctx context.Context) {
 		return
 	}
 	if err := l.lock(ctx, a); err != nil {
-		l.fault("hold the lock while " + a.Node + " is awaited: " + err.Error())
+		l.trouble("hold the lock while " + a.Node + " is awaited: " + err.Error())
 	}
 }
 

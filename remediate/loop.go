@@ -55,11 +55,11 @@ type Options struct {
 
 	// Brokers names everything that is watched, so that a pause for none of it is noticed; nil: it is not.
 	Brokers func() []string
-	// LoginFault is why nobody can log in to the nodes, whatever they are like: there are no credentials; nil: it is not
+	// LoginError is why nobody can log in to the nodes, whatever they are like: there are no credentials; nil: it is not
 	// known, or nothing.
-	LoginFault func() error
+	LoginError func() error
 
-	Every time.Duration // a turn at least so often; default 5 s
+	Every time.Duration // a reconcile at least so often; default 5 s
 }
 
 // Bounds of the loop.
@@ -72,9 +72,9 @@ const (
 	captureTimeout = 30 * time.Second
 	// tooLate is how late probes may start before we doubt our own view: a starved prober sees stuck brokers.
 	tooLate = 5 * time.Second
-	// breath is the shortest time from one turn to the next, so that many results make one turn.
+	// breath is the shortest time from one reconcile to the next, so that many results make one reconcile.
 	breath = 50 * time.Millisecond
-	// settling is how long something must be wrong with how the broker is looked for before it is a fault, for its only
+	// settling is how long something must be wrong with how the broker is looked for before it is an error, for its only
 	// pod is missing whenever it is replaced; and how long after the start nothing is a warning, for little is known yet.
 	settling = 10 * time.Second
 )
@@ -88,23 +88,23 @@ type Loop struct {
 	mail     []probe.Result
 	snapshot Snapshot
 	wake     chan struct{}
-	requests chan func(context.Context) // what a person asks for, to be done between two turns
+	requests chan func(context.Context) // what a person asks for, to be done between two reconciles
 	ended    chan struct{}              // closed when Run has returned
 
 	// The rest belongs to the goroutine of Run.
 	state  State
-	view   probe.View // of this turn
+	view   probe.View // of this reconcile
 	quorum map[string]Quorum
 	// refusals are what the nodes themselves say, see askLast
-	refusals map[string]Refusal
-	recent   map[string][]probe.Result
-	asked    map[string]time.Time // when a probe was last asked for, by node and kind
-	last     map[string]Decision
-	faults   []string             // of this turn
-	faulty   string               // the faults of the last turn, so that they are logged once
-	began    time.Time            // of Run
-	wrong    map[string]time.Time // what is wrong with how the broker is looked for, and since when
-	held     heldLock
+	refusals       map[string]Refusal
+	recent         map[string][]probe.Result
+	asked          map[string]time.Time // when a probe was last asked for, by node and kind
+	last           map[string]Decision
+	troubles       []string             // of this reconcile
+	loggedTroubles string               // the troubles of the last reconcile, so that they are logged once
+	began          time.Time            // of Run
+	wrong          map[string]time.Time // what is wrong with how the broker is looked for, and since when
+	held           heldLock
 	ledger
 
 	gate gate
@@ -136,7 +136,7 @@ func (l *Loop) Deliver(r probe.Result) {
 	}
 }
 
-// Snapshot gives what the loop knew at its last turn.
+// Snapshot gives what the loop knew at its last reconcile.
 func (l *Loop) Snapshot() Snapshot {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -159,7 +159,7 @@ func (l *Loop) Run(ctx context.Context) error {
 		case apply := <-l.requests:
 			apply(ctx)
 		}
-		next := l.turn(ctx)
+		next := l.reconcile(ctx)
 		timer.Reset(min(max(time.Until(next), breath), l.Every))
 		select { // let more results gather
 		case <-ctx.Done():
@@ -169,8 +169,8 @@ func (l *Loop) Run(ctx context.Context) error {
 	}
 }
 
-// turn is one turn of the loop. It gives the time of the next at the latest.
-func (l *Loop) turn(ctx context.Context) time.Time {
+// reconcile is one reconcile of the loop. It gives the time of the next at the latest.
+func (l *Loop) reconcile(ctx context.Context) time.Time {
 	o := l.observe(ctx, false)
 	now := time.Now()
 	state, decisions := Decide(l.state, o, l.Policy, now)
@@ -193,7 +193,7 @@ func (l *Loop) turn(ctx context.Context) time.Time {
 	l.closeGone(ctx, o.View)
 	l.pace(decisions)
 	l.publish(o, decisions)
-	l.logFaults()
+	l.logTroubles()
 	l.forget(o.View)
 	next := now.Add(l.Every)
 	for _, d := range decisions {
@@ -207,13 +207,13 @@ func (l *Loop) turn(ctx context.Context) time.Time {
 // observe gathers what there is to know. What cannot be known is left at its zero value, which closes guards. Before an
 // deletion the pauses are read afresh.
 func (l *Loop) observe(ctx context.Context, toAct bool) Observation {
-	l.faults = nil
+	l.troubles = nil
 	o := Observation{Quorum: l.quorum, Refusals: l.refusals, NoCommands: l.Exec == nil}
 	var err error
 	if o.View, err = l.look(ctx); err != nil {
 		o.View = l.view // the nodes that were there, of which nothing is known now
-		o.View.At, o.View.Leading, o.View.Operating, o.View.Problems = time.Time{}, probe.CannotTell, probe.CannotTell, nil
-		l.fault("look at the nodes: " + err.Error())
+		o.View.At, o.View.IsLeader, o.View.Operating, o.View.Problems = time.Time{}, probe.CannotTell, probe.CannotTell, nil
+		l.trouble("look at the nodes: " + err.Error())
 	} else {
 		l.Runner.SetNodes(o.View.Nodes)
 	}
@@ -224,7 +224,7 @@ func (l *Loop) observe(ctx context.Context, toAct bool) Observation {
 	if l.Brokers != nil {
 		o.Brokers = l.Brokers()
 	}
-	l.doubt(o)
+	l.misconfigured(o)
 	if late := l.Runner.Late(); late > tooLate {
 		o.Degraded = fmt.Sprintf("probes start %s late", late.Round(time.Millisecond))
 	}
@@ -246,20 +246,20 @@ func (l *Loop) look(ctx context.Context) (probe.View, error) {
 	return bounded(ctx, &l.gate, "look", viewTimeout, func(ctx context.Context) (probe.View, error) { return l.World.View(ctx, l.Broker) })
 }
 
-// fault takes note of what cannot be seen or written down in this turn.
-func (l *Loop) fault(text string) {
-	if text != "" && !slices.Contains(l.faults, text) {
-		l.faults = append(l.faults, text)
+// trouble takes note of what cannot be seen or written down in this reconcile.
+func (l *Loop) trouble(text string) {
+	if text != "" && !slices.Contains(l.troubles, text) {
+		l.troubles = append(l.troubles, text)
 	}
 }
 
-// doubt takes note of what is wrong with how the broker is looked for, logged in to and paused: whoever wrote that may
+// misconfigured takes note of what is wrong with how the broker is looked for, logged in to and paused: whoever wrote that may
 // have meant something else.
-func (l *Loop) doubt(o Observation) {
+func (l *Loop) misconfigured(o Observation) {
 	now := time.Now()
 	wrong := slices.Clone(o.View.Problems)
-	if l.LoginFault != nil {
-		if err := l.LoginFault(); err != nil {
+	if l.LoginError != nil {
+		if err := l.LoginError(); err != nil {
 			wrong = append(wrong, "no credentials: "+shorten(err.Error(), 500))
 		}
 	}
@@ -271,35 +271,35 @@ func (l *Loop) doubt(o Observation) {
 			since = now
 		}
 		if l.wrong[what] = since; now.Sub(since) >= settling {
-			l.fault(what)
+			l.trouble(what)
 		}
 	}
 	for _, p := range o.Pauses {
 		if p.stray(o.Brokers) && !p.Over(now) {
-			l.fault(p.strayed(o.Brokers))
+			l.trouble(p.strayed(o.Brokers))
 		}
 	}
 }
 
-func (l *Loop) logFaults() {
-	switch faults := strings.Join(l.faults, "; "); {
-	case faults == l.faulty:
+func (l *Loop) logTroubles() {
+	switch troubles := strings.Join(l.troubles, "; "); {
+	case troubles == l.loggedTroubles:
 		return
 	case time.Since(l.began) < settling:
-		l.Log.Debug("cannot see everything yet", "broker", l.Broker, "error", faults)
+		l.Log.Debug("cannot see everything yet", "broker", l.Broker, "error", troubles)
 		return
-	case faults != "":
-		l.Log.Warn("cannot see or write down everything; holding where it matters", "broker", l.Broker, "error", faults)
+	case troubles != "":
+		l.Log.Warn("cannot see or write down everything; holding where it matters", "broker", l.Broker, "error", troubles)
 	default:
 		l.Log.Info("can see and write down everything again", "broker", l.Broker)
 	}
-	l.faulty = strings.Join(l.faults, "; ")
+	l.loggedTroubles = strings.Join(l.troubles, "; ")
 }
 
-// publish makes the snapshot of this turn.
+// publish makes the snapshot of this reconcile.
 func (l *Loop) publish(o Observation, decisions []Decision) {
 	s := Snapshot{
-		Broker: l.Broker, At: time.Now(), Policy: l.Policy, View: o.View, Deletions: slices.Clone(l.state.Deletions), Fault: strings.Join(l.faults, "; "),
+		Broker: l.Broker, At: time.Now(), Policy: l.Policy, View: o.View, Deletions: slices.Clone(l.state.Deletions), Error: strings.Join(l.troubles, "; "),
 		Nodes: make([]NodeSnapshot, 0, len(decisions)),
 	}
 	for _, p := range o.Pauses {
@@ -327,7 +327,7 @@ func (l *Loop) publish(o Observation, decisions []Decision) {
 	l.mu.Lock()
 	l.snapshot = s
 	l.mu.Unlock()
-	l.Recorder.Turned(s)
+	l.Recorder.Reconciled(s)
 }
 
 // silent says whether a node does not answer, and does not just wait for another one.

@@ -97,7 +97,7 @@ func (w *fakeWorld) note(format string, args ...any) {
 func (w *fakeWorld) View(context.Context, string) (probe.View, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	v := probe.View{At: time.Now(), Expected: 3, Leading: probe.Yes, Operating: probe.No, Nodes: slices.Clone(w.nodes)}
+	v := probe.View{At: time.Now(), Expected: 3, IsLeader: probe.Yes, Operating: probe.No, Nodes: slices.Clone(w.nodes)}
 	if w.onView != nil {
 		w.onView(&v)
 	}
@@ -205,8 +205,8 @@ func (w *fakeWorld) LastLines(context.Context, probe.Node, int) ([]probe.LogLine
 	return []probe.LogLine{{At: time.Now(), Text: "accepting AMQP connection"}}, nil
 }
 
-func (w *fakeWorld) Turned(Snapshot)    {}
-func (w *fakeWorld) Deleted(a Deletion) { w.mu.Lock(); w.note("acted on %s", a.UID); w.mu.Unlock() }
+func (w *fakeWorld) Reconciled(Snapshot) {}
+func (w *fakeWorld) Deleted(a Deletion)  { w.mu.Lock(); w.note("acted on %s", a.UID); w.mu.Unlock() }
 func (w *fakeWorld) Settled(a Deletion) {
 	w.mu.Lock()
 	w.note("settled %s: %s", a.UID, a.Outcome)
@@ -316,7 +316,7 @@ func TestAStuckNodeIsDeletedOnceAndItsIncidentTellsTheStory(t *testing.T) {
 		if c.Decision.Phase != PhaseConfirmed || c.Decision.Action != Delete {
 			t.Errorf("the incident keeps the decision %+v, want the one that led to the deletion", c.Decision)
 		}
-		if s := w.loop.Snapshot(); len(s.Nodes) != 3 || s.Nodes[1].Decision.Phase != PhaseHealthy || len(s.Deletions) != 1 || s.Fault != "" {
+		if s := w.loop.Snapshot(); len(s.Nodes) != 3 || s.Nodes[1].Decision.Phase != PhaseHealthy || len(s.Deletions) != 1 || s.Error != "" {
 			t.Errorf("the snapshot is %+v", s)
 		}
 	})
@@ -351,7 +351,7 @@ func TestNothingIsDeletedWhenSomethingCannotBeWrittenOrRead(t *testing.T) {
 	}
 }
 
-// Capturing runs commands on the peers, so it is not done again at each turn.
+// Capturing runs commands on the peers, so it is not done again at each reconcile.
 func TestAnIncidentThatCannotBeStoredIsKeptAndCapturedAgainOnlyOnceItIsOld(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newFakeWorld()
@@ -416,8 +416,8 @@ func TestNodesAreStillShownWhenTheWorldCannotBeSeen(t *testing.T) {
 			}
 		})
 		s := w.loop.Snapshot()
-		if w.did("delete") != 0 || len(s.Nodes) != 3 || !strings.Contains(s.Fault, "the API server is away") {
-			t.Errorf("%d nodes are shown, the fault is %q, the journal is %q", len(s.Nodes), s.Fault, w.journal)
+		if w.did("delete") != 0 || len(s.Nodes) != 3 || !strings.Contains(s.Error, "the API server is away") {
+			t.Errorf("%d nodes are shown, the fault is %q, the journal is %q", len(s.Nodes), s.Error, w.journal)
 		}
 		for _, n := range s.Nodes {
 			if !slices.Contains(n.Decision.Closed(), GuardSelfDegraded) {
@@ -579,8 +579,8 @@ func TestAStoreThatHangsCostsItsDeadlineAndNoMore(t *testing.T) {
 		}
 		s := w.loop.Snapshot()
 		w.mu.Lock()
-		if w.did("delete") != 0 || !strings.Contains(s.Fault, errHangs.Error()) || time.Since(s.At) > time.Minute {
-			t.Errorf("the snapshot of %s says %q, the journal is %q", s.At, s.Fault, w.journal)
+		if w.did("delete") != 0 || !strings.Contains(s.Error, errHangs.Error()) || time.Since(s.At) > time.Minute {
+			t.Errorf("the snapshot of %s says %q, the journal is %q", s.At, s.Error, w.journal)
 		}
 		w.mu.Unlock()
 		time.Sleep(24 * time.Hour) // by the bubble's clock: what hung comes back
@@ -600,7 +600,7 @@ func TestWhatCouldNotBeWrittenIsWrittenLater(t *testing.T) {
 				w.saveDeletionsErr, w.saveIncidentErr = nil, nil
 			}
 		})
-		if w.did("delete") != 1 || len(w.deletions) != 1 || w.deletions[0].Outcome != Recovered || w.loop.Snapshot().Fault != "" {
+		if w.did("delete") != 1 || len(w.deletions) != 1 || w.deletions[0].Outcome != Recovered || w.loop.Snapshot().Error != "" {
 			t.Errorf("deletions are %+v, the journal is %q", w.deletions, w.journal)
 		}
 		if c := w.onlyIncident(t); c.Outcome != string(Recovered) || c.Closed.IsZero() {
@@ -798,7 +798,7 @@ func TestARoundTripThatHangsHasThePeersTriedAndTheLockHolderNamed(t *testing.T) 
 		}
 		named := false
 		for _, c := range w.incidents {
-			named = named || c.Blame == "rabbit@rabbit-2"
+			named = named || c.LockHolder == "rabbit@rabbit-2"
 		}
 		if !named {
 			t.Errorf("no incident names who holds the lock: %+v", w.incidents)

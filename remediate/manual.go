@@ -51,7 +51,7 @@ func (l *Loop) Delete(ctx context.Context, o DeleteRequest) (DeleteResult, error
 	case <-l.ended:
 		return DeleteResult{}, fmt.Errorf("delete %s: %w", o.Node, errEnded)
 	case <-ctx.Done():
-		return DeleteResult{}, fmt.Errorf("delete %s: nothing was done, for there was no turn in time: %w", o.Node, ctx.Err())
+		return DeleteResult{}, fmt.Errorf("delete %s: nothing was done, for its loop had no time for it: %w", o.Node, ctx.Err())
 	}
 	select {
 	case a := <-got:
@@ -66,7 +66,7 @@ func (l *Loop) Delete(ctx context.Context, o DeleteRequest) (DeleteResult, error
 
 func (l *Loop) deleteOnRequest(ctx context.Context, request DeleteRequest) (DeleteResult, error) {
 	o := l.observe(ctx, true)
-	if o.View.Leading == probe.No {
+	if o.View.IsLeader == probe.No {
 		return DeleteResult{}, ErrNotLeader
 	}
 	o.Request = &request
@@ -164,7 +164,7 @@ func (l *Loop) notDone(ctx context.Context, c *Incident, opened bool, why error)
 	if opened {
 		l.closeIncident(c, outcomeNotDone, now)
 	}
-	_ = l.saveIncident(context.WithoutCancel(ctx), c) // or at the next turn
+	_ = l.saveIncident(context.WithoutCancel(ctx), c) // or at the next reconcile
 }
 
 // refusal says why nothing came of o in the words of guards, where it was for one of them.

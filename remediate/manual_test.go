@@ -15,7 +15,7 @@ import (
 )
 
 // follower makes the view that of a replica that does not lead.
-func follower(v *probe.View) { v.Leading, v.LeadingSince = probe.No, time.Time{} }
+func follower(v *probe.View) { v.IsLeader, v.LeaderSince = probe.No, time.Time{} }
 
 // outcome is what came of a delete request.
 type outcome struct {
@@ -116,7 +116,7 @@ func TestADeleteRequestThatIsHeldBackOrADryRunWritesNothing(t *testing.T) {
 		"another of its name":      {request: stale, want: probe.ErrChanged},
 		"no such node":             {request: gone, want: probe.ErrGone},
 		"another replica leads":    {request: plainly, want: ErrNotLeader, spoil: func(w *fakeWorld) { w.onView = follower }},
-		"nobody knows who leads":   {request: plainly, held: []Guard{GuardNotLeader}, fixed: true, spoil: func(w *fakeWorld) { w.onView = func(v *probe.View) { v.Leading = probe.CannotTell } }},
+		"nobody knows who leads":   {request: plainly, held: []Guard{GuardNotLeader}, fixed: true, spoil: func(w *fakeWorld) { w.onView = func(v *probe.View) { v.IsLeader = probe.CannotTell } }},
 		"the history is not known": {request: plainly, held: []Guard{GuardInFlight, GuardBudget}, fixed: true, spoil: func(w *fakeWorld) { w.deletionsErr = errors.New("away") }},
 		"it is terminating":        {request: plainly, held: []Guard{GuardRollout}, fixed: true, spoil: func(w *fakeWorld) { w.nodes[1].Terminating = probe.Yes }},
 		"the peers say no": {request: plainly, held: []Guard{GuardQuorumCritical}, spoil: func(w *fakeWorld) {

@@ -22,13 +22,13 @@ var errTooMany = fmt.Errorf("there are %d pauses, and no more are kept: end some
 // Pauses changes the pauses on a Shelf, for people who do so at the same time: what one has changed the other changes
 // further, and nothing is lost. It is safe for concurrent use.
 type Pauses struct {
-	turn  chan struct{} // has room for one: whoever changes them
-	shelf Shelf
+	writing chan struct{} // has room for one: whoever changes them
+	shelf   Shelf
 }
 
 // NewPauses makes one on shelf. Where several processes write, nobody else may use that Shelf: what it has seen last is
 // what Pauses has read.
-func NewPauses(shelf Shelf) *Pauses { return &Pauses{turn: make(chan struct{}, 1), shelf: shelf} }
+func NewPauses(shelf Shelf) *Pauses { return &Pauses{writing: make(chan struct{}, 1), shelf: shelf} }
 
 // Pauses gives those that are kept, those that have ended among them.
 func (p *Pauses) Pauses(ctx context.Context) ([]Pause, error) {
@@ -88,8 +88,8 @@ func (p *Pauses) change(ctx context.Context, f func([]Pause) ([]Pause, error)) e
 // alone calls f while nobody else changes the pauses.
 func (p *Pauses) alone(ctx context.Context, f func() error) error {
 	select {
-	case p.turn <- struct{}{}:
-		defer func() { <-p.turn }()
+	case p.writing <- struct{}{}:
+		defer func() { <-p.writing }()
 		return f()
 	case <-ctx.Done():
 		return fmt.Errorf("wait for whoever changes the pauses: %w", ctx.Err())

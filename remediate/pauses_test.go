@@ -238,7 +238,7 @@ func TestOfPeopleWhoPauseAtTheSameTimeNobodysPauseIsLost(t *testing.T) {
 		t.Errorf("%d pauses are kept: %v", len(kept), err)
 	}
 	hanging := NewPauses(first)
-	hanging.turn <- struct{}{}
+	hanging.writing <- struct{}{}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if err := hanging.Pause(ctx, Pause{}); !errors.Is(err, context.Canceled) {

@@ -7,16 +7,16 @@ import (
 	"github.com/cjworkbench/unstuck/probe"
 )
 
-// Snapshot is what a Loop knew of its broker at its last turn. It shares nothing with the loop, and is for reading.
+// Snapshot is what a Loop knew of its broker at its last reconcile. It shares nothing with the loop, and is for reading.
 type Snapshot struct {
 	Broker    string         `json:"broker"`
-	At        time.Time      `json:"at"` // of the turn; zero: there was none yet
+	At        time.Time      `json:"at"` // of the reconcile; zero: there was none yet
 	Policy    Policy         `json:"-"`
 	View      probe.View     `json:"-"`
 	Nodes     []NodeSnapshot `json:"nodes"` // by name
 	Deletions []Deletion     `json:"deletions"`
 	Pauses    []Pause        `json:"pauses"` // that concern this broker, or one that is not known, and have not ended
-	Fault     string         `json:"fault,omitempty"`
+	Error     string         `json:"error,omitempty"`
 }
 
 // NodeSnapshot is one node in a Snapshot.
@@ -44,7 +44,7 @@ type Store interface {
 
 // Recorder is told what a Loop does. Package metrics has one.
 type Recorder interface {
-	Turned(s Snapshot)  // after each turn
-	Deleted(a Deletion) // a node was deleted
-	Settled(a Deletion) // what became of it is known
+	Reconciled(s Snapshot) // after each reconcile
+	Deleted(a Deletion)    // a node was deleted
+	Settled(a Deletion)    // what became of it is known
 }

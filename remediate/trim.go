@@ -48,7 +48,7 @@ var shortenings = []shortening{
 		for i := range c.Results {
 			c.Results[i].Detail = shorten(c.Results[i].Detail, 1000)
 		}
-		c.Cluster, c.Blame, c.Peer = shorten(c.Cluster, keptOutput), shorten(c.Blame, 1000), shorten(c.Peer, 1000)
+		c.Cluster, c.LockHolder, c.Peer = shorten(c.Cluster, keptOutput), shorten(c.LockHolder, 1000), shorten(c.Peer, 1000)
 	}},
 	{"cut for its size: stacks, of all but the latest look at the processes", func(c *Incident) {
 		latest := true

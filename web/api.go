@@ -20,10 +20,10 @@ type Brokers struct {
 type Broker struct {
 	Broker    string               `json:"broker"`
 	Mode      remediate.Mode       `json:"mode"`           // observe or remediate
-	At        time.Time            `json:"at,omitzero"`    // of the loop's last turn, which this is the state of
-	Stale     bool                 `json:"stale"`          // that turn is too long ago, or there was none
-	Fault     string               `json:"fault,omitzero"` // what went wrong in that turn
-	Leading   probe.Answer         `json:"leading"`        // does the replica that answers lead, so that it may act?
+	At        time.Time            `json:"at,omitzero"`    // of the loop's last reconcile, which this is the state of
+	Stale     bool                 `json:"stale"`          // that reconcile is too long ago, or there was none
+	Error     string               `json:"error,omitzero"` // what went wrong in that reconcile
+	IsLeader  probe.Answer         `json:"is_leader"`      // does the replica that answers lead, so that it may act?
 	Expected  int                  `json:"expected"`       // how many nodes there should be; 0: cannot tell
 	Nodes     []NodeLine           `json:"nodes"`          // by name
 	Deletions []remediate.Deletion `json:"deletions"`      // the deletions that still count, oldest first
@@ -182,7 +182,7 @@ func (o Options) findToRead(r *http.Request) (remediate.Snapshot, error) {
 
 func (o Options) brokerOf(s remediate.Snapshot, now time.Time) Broker {
 	b := Broker{
-		Broker: s.Broker, Mode: s.Policy.Mode, At: s.At, Stale: o.stale(s, now), Fault: s.Fault, Leading: s.View.Leading, Expected: s.View.Expected,
+		Broker: s.Broker, Mode: s.Policy.Mode, At: s.At, Stale: o.stale(s, now), Error: s.Error, IsLeader: s.View.IsLeader, Expected: s.View.Expected,
 		Nodes: []NodeLine{}, Deletions: orEmpty(s.Deletions), Pauses: orEmpty(s.Pauses),
 	}
 	for _, n := range s.Nodes {
@@ -194,7 +194,7 @@ func (o Options) brokerOf(s remediate.Snapshot, now time.Time) Broker {
 	return b
 }
 
-// stale says whether s is too old to be relied on. A turn in the future is no better: somebody moved the clock.
+// stale says whether s is too old to be relied on. A reconcile in the future is no better: somebody moved the clock.
 func (o Options) stale(s remediate.Snapshot, now time.Time) bool {
 	return s.At.IsZero() || now.Sub(s.At).Abs() > o.StaleAfter
 }

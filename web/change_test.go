@@ -276,7 +276,7 @@ func TestWhatCannotBeReachedIsNotCalledRefused(t *testing.T) {
 	} {
 		w := s.post(path, body)
 		p := decode[Problem](t, w.Body.Bytes())
-		if w.Code != 503 || p.Code != release.Unobtainable || strings.Contains(w.Body.String(), "10.0.0.1") {
+		if w.Code != 503 || p.Code != release.Unavailable || strings.Contains(w.Body.String(), "10.0.0.1") {
 			t.Errorf("%s: %d %s", path, w.Code, w.Body)
 		}
 	}

@@ -28,7 +28,7 @@ type Environment struct {
 	Cluster     string    `json:"cluster,omitzero"` // absent: the one that Unstuck runs in
 	PromoteFrom string    `json:"promote_from,omitzero"`
 	Commit      string    `json:"commit,omitzero"`    // that all services run; absent: they run several, or it cannot be told
-	Fault       string    `json:"fault,omitzero"`     // why it could not be looked at
+	Error       string    `json:"error,omitzero"`     // why it could not be looked at
 	Operation   string    `json:"operation,omitzero"` // the ID of the one that is under way
 	Services    []Service `json:"services"`
 	Jobs        []string  `json:"jobs"` // that a deploy runs first
@@ -108,7 +108,7 @@ func (o Options) look(ctx context.Context, env release.Environment) Environment 
 	state, err := o.States.State(ctx, env)
 	if err != nil {
 		o.Log.Warn("environment not seen", "environment", env.Name, "error", err)
-		seen.Fault = "its Deployments cannot be read now: Unstuck's log says why"
+		seen.Error = "its Deployments cannot be read now: Unstuck's log says why"
 	}
 	for _, s := range env.Services {
 		one := Service{Service: s.Name, Deployment: s.Deployment, Kind: s.Kind, Why: "cannot tell"}

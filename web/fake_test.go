@@ -90,7 +90,7 @@ func finished() release.Operation {
 
 func (r *releases) refuse(req release.Request) error {
 	refuse := func(code release.Code, why, want string) error {
-		return &release.Refusal{Code: code, Why: why, Want: want}
+		return &release.Refusal{Code: code, Why: why, Hint: want}
 	}
 	switch {
 	case r.err != nil:
@@ -103,7 +103,7 @@ func (r *releases) refuse(req release.Request) error {
 		return refuse(release.Unconfirmed, "Users will notice a slowdown for a few minutes.", "confirm that this is meant")
 	case req.Kind == release.Revert && !req.AcceptMigrationRisk:
 		return &release.Refusal{
-			Code: release.Migrated, Why: "going back crosses a migration", Want: "accept the migration risk",
+			Code: release.Migrated, Why: "going back crosses a migration", Hint: "accept the migration risk",
 			Crossed: []release.Crossing{{Operation: "deploy-1", Commit: newCommit, At: noon, Migrated: release.DidMigrate}},
 		}
 	}
@@ -242,7 +242,7 @@ func (r *releases) ServiceLog(_ context.Context, _ release.Environment, q releas
 	defer r.mu.Unlock()
 	r.queries = append(r.queries, q)
 	if q.Container != "" && q.Container != "app" {
-		return release.ServiceLog{}, &release.Refusal{Code: release.NotFound, Why: "no pod has a container " + q.Container, Want: "ask for app"}
+		return release.ServiceLog{}, &release.Refusal{Code: release.NotFound, Why: "no pod has a container " + q.Container, Hint: "ask for app"}
 	}
 	all := written()
 	if r.hostile {
@@ -276,7 +276,7 @@ func (r *releases) PodEnv(_ context.Context, _ release.Environment, _, pod strin
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if pod != "" && pod != "frontend-7f-abcde" {
-		return release.PodEnv{}, &release.Refusal{Code: release.NotFound, Why: "service frontend has no pod " + pod, Want: "ask for frontend-7f-abcde"}
+		return release.PodEnv{}, &release.Refusal{Code: release.NotFound, Why: "service frontend has no pod " + pod, Hint: "ask for frontend-7f-abcde"}
 	}
 	debug := "0"
 	if r.hostile {

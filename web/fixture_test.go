@@ -48,7 +48,7 @@ func decided() remediate.Snapshot {
 	policy := remediate.DefaultPolicy()
 	s := remediate.Snapshot{
 		Broker: "orders", At: decidedAt, Policy: policy,
-		View:   probe.View{At: noon.Add(-3 * time.Second), Expected: 3, Leading: probe.Yes, Operating: probe.No},
+		View:   probe.View{At: noon.Add(-3 * time.Second), Expected: 3, IsLeader: probe.Yes, Operating: probe.No},
 		Pauses: []remediate.Pause{{Broker: "orders", Reason: "moving disks", By: "ada", Until: noon.Add(time.Hour)}},
 	}
 	latest := map[string][]probe.Result{

@@ -29,10 +29,10 @@ type Problem struct {
 	Detail string `json:"detail"` // what was wrong, and what would be right
 
 	Known []string `json:"known,omitempty"` // the names that would have been right, if not too many
-	Late  []string `json:"late,omitempty"`  // readyz: the brokers whose loops have not turned
+	Late  []string `json:"late,omitempty"`  // readyz: the brokers whose loops have not reconciled
 
 	Code    release.Code           `json:"code,omitempty"`    // why an operation is refused, from a closed list
-	Want    string                 `json:"want,omitempty"`    // what would be right
+	Hint    string                 `json:"hint,omitempty"`    // what would be right
 	Crossed []release.Crossing     `json:"crossed,omitempty"` // what a revert would cross
 	Closed  []remediate.GuardState `json:"closed,omitempty"`  // the guards that hold a deletion back
 
@@ -55,7 +55,7 @@ const NamedInDetail = 7
 // refused is the Problem of a change that is not made.
 func refused(status int, code release.Code, why, want string) *Problem {
 	p := problem(status, "%s", why)
-	p.Code, p.Want = code, want
+	p.Code, p.Hint = code, want
 	if want != "" {
 		p.Detail += "; " + want
 	}

@@ -12,12 +12,12 @@ type Health struct {
 
 // Readiness is the answer to /readyz while everything is healthy.
 type Readiness struct {
-	Status  string `json:"status"`  // "ready"
-	Brokers []Turn `json:"brokers"` // by name
+	Status  string          `json:"status"`  // "ready"
+	Brokers []LastReconcile `json:"brokers"` // by name
 }
 
-// Turn says when a broker's loop last turned.
-type Turn struct {
+// LastReconcile says when a broker's loop last reconciled.
+type LastReconcile struct {
 	Broker     string    `json:"broker"`
 	At         time.Time `json:"at"`
 	AgeSeconds float64   `json:"age_seconds"`
@@ -25,20 +25,20 @@ type Turn struct {
 
 func (o Options) healthz(*http.Request) (any, error) { return Health{Status: "ok"}, nil }
 
-// readyz answers 503 if any loop has not turned within the bound: a daemon that does not look must not seem healthy.
+// readyz answers 503 if any loop has not reconciled within the bound: a daemon that does not look must not seem healthy.
 func (o Options) readyz(*http.Request) (any, error) {
 	now := time.Now()
-	ready := Readiness{Status: "ready", Brokers: []Turn{}}
+	ready := Readiness{Status: "ready", Brokers: []LastReconcile{}}
 	var late []string
 	for _, s := range o.snapshots() {
 		if o.stale(s, now) {
 			late = append(late, s.Broker)
 		}
-		ready.Brokers = append(ready.Brokers, Turn{s.Broker, s.At, now.Sub(s.At).Seconds()})
+		ready.Brokers = append(ready.Brokers, LastReconcile{s.Broker, s.At, now.Sub(s.At).Seconds()})
 	}
 	switch {
 	case len(late) > 0:
-		p := problem(http.StatusServiceUnavailable, "loops that have not turned within %s: %d of %d", o.StaleAfter, len(late), len(ready.Brokers))
+		p := problem(http.StatusServiceUnavailable, "loops that have not reconciled within %s: %d of %d", o.StaleAfter, len(late), len(ready.Brokers))
 		p.Late = late[:min(len(late), maxKnown)]
 		return nil, p
 	case len(ready.Brokers) == 0:

@@ -293,5 +293,5 @@ func (o Options) unread(r *http.Request, err error) error {
 	if r.Context().Err() == nil {
 		o.Log.Warn("service not read", "path", short(r.URL.Path), "request_id", requestOf(r.Context()), "error", err)
 	}
-	return refused(http.StatusServiceUnavailable, release.Unobtainable, "its pods cannot be read now, and Unstuck's log says why", "ask again")
+	return refused(http.StatusServiceUnavailable, release.Unavailable, "its pods cannot be read now, and Unstuck's log says why", "ask again")
 }

@@ -201,5 +201,5 @@ func (o Options) nodeProblem(r *http.Request, node string, err error) error {
 		return p
 	}
 	o.Log.Error("request failed", "path", short(r.URL.Path), "request_id", requestOf(r.Context()), "error", err)
-	return refused(http.StatusServiceUnavailable, release.Unobtainable, "what it needs cannot be reached now, and Unstuck's log says what", "look at the node before you ask again")
+	return refused(http.StatusServiceUnavailable, release.Unavailable, "what it needs cannot be reached now, and Unstuck's log says what", "look at the node before you ask again")
 }

@@ -104,9 +104,9 @@ func progressOf(op release.Operation) headline {
 		return headline{what + ": failed.", tone}
 	case release.Cancelled:
 		return headline{what + ": cancelled.", tone}
-	case release.Undone:
+	case release.RolledBack:
 		return headline{what + ": failed, and the old images are back.", tone}
-	case release.Undoing:
+	case release.RollingBack:
 		return headline{what + ": failed; the old images are being put back.", tone}
 	case release.Running, release.Pending:
 	}

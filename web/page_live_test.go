@@ -71,7 +71,7 @@ func (s *scene) set(change func(*remediate.Snapshot, *remediate.NodeSnapshot)) {
 	for _, n := range next.Nodes {
 		s.pulse.ProbeDone(n.Latest[0])
 	}
-	s.pulse.Turned(next)
+	s.pulse.Reconciled(next)
 }
 
 // keep has an incident kept.
@@ -259,13 +259,13 @@ func TestAPageIsToldOfItsTopicAlone(t *testing.T) {
 	p := NewPulse()
 	news, stop := p.watch(ofBroker("orders"))
 	all, stopAll := p.watch(everything)
-	p.Turned(remediate.Snapshot{Broker: "other"})
+	p.Reconciled(remediate.Snapshot{Broker: "other"})
 	p.OperationChanged(release.Operation{Environment: "orders"})
 	if len(news) != 0 || len(all) != 1 {
 		t.Errorf("%d of the topic, %d of everything", len(news), len(all))
 	}
-	p.Turned(remediate.Snapshot{Broker: "orders"})
-	p.Turned(remediate.Snapshot{Broker: "orders"})
+	p.Reconciled(remediate.Snapshot{Broker: "orders"})
+	p.Reconciled(remediate.Snapshot{Broker: "orders"})
 	if len(news) != 1 || len(all) != 1 {
 		t.Errorf("%d of the topic, %d of everything, want one each: more than one says no more", len(news), len(all))
 	}
@@ -283,7 +283,7 @@ func TestTheStreamBeginsWithAnEventAndHasNoMoreThanOneASecond(t *testing.T) {
 		defer stop()
 		go func() {
 			for ctx.Err() == nil {
-				s.pulse.Turned(remediate.Snapshot{Broker: "orders"})
+				s.pulse.Reconciled(remediate.Snapshot{Broker: "orders"})
 				pause(ctx, 10*time.Millisecond)
 			}
 		}()
@@ -323,17 +323,17 @@ func TestThePulseForgetsOldLoginsAndNodesThatAreGone(t *testing.T) {
 	if len(beats) != keptBeats || beats[0].took != 2*keptBeats || beats[keptBeats-1].took != 3*keptBeats-1 {
 		t.Errorf("%d logins from %d to %d", len(beats), beats[0].took, beats[len(beats)-1].took)
 	}
-	p.Turned(remediate.Snapshot{Broker: "b", Nodes: []remediate.NodeSnapshot{{Node: probe.Node{Name: "n"}}}})
+	p.Reconciled(remediate.Snapshot{Broker: "b", Nodes: []remediate.NodeSnapshot{{Node: probe.Node{Name: "n"}}}})
 	if len(p.logins["b"]) != 2 {
 		t.Error("a view that knows nothing made us forget")
 	}
-	p.Turned(remediate.Snapshot{Broker: "b", View: probe.View{At: noon}, Nodes: []remediate.NodeSnapshot{{Node: probe.Node{Name: "n"}}}})
+	p.Reconciled(remediate.Snapshot{Broker: "b", View: probe.View{At: noon}, Nodes: []remediate.NodeSnapshot{{Node: probe.Node{Name: "n"}}}})
 	if len(p.logins["b"]) != 1 || len(p.beats("b", "n")) != keptBeats {
 		t.Errorf("kept: %v", p.logins["b"])
 	}
 	var none *Pulse
 	none.ProbeDone(probe.Result{})
-	none.Turned(remediate.Snapshot{})
+	none.Reconciled(remediate.Snapshot{})
 	if news, stop := none.watch("x"); news != nil || none.beats("b", "n") != nil {
 		stop()
 		t.Error("no pulse has news")

@@ -52,10 +52,10 @@ func TestThePageSaysFirstHowThingsAre(t *testing.T) {
 		"the worst":         {broker(node("a", remediate.PhaseUnknown), node("b", remediate.PhaseEscalated), node("c", remediate.PhaseSuspect)), headline{"b of orders: it was deleted, that did not help, and a person must look at it. 2 other nodes are not healthy besides.", "bad"}},
 		"a node is missing": {with(func(b *Broker) { b.Expected = 2 }), headline{"What is seen here is healthy: 1 node. Nodes are missing: orders.", "warn"}},
 		"all are missing":   {with(func(b *Broker) { b.Expected, b.Nodes = 2, nil }), headline{"Nodes are missing: orders.", "warn"}},
-		"we cannot see":     {with(func(b *Broker) { b.Fault = "look at the nodes" }), headline{"What is seen here is healthy: 1 node. Unstuck cannot see or write down all that it needs: orders.", "warn"}},
+		"we cannot see":     {with(func(b *Broker) { b.Error = "look at the nodes" }), headline{"What is seen here is healthy: 1 node. Unstuck cannot see or write down all that it needs: orders.", "warn"}},
 		"some of all": {
 			with(func(b *Broker) {
-				b.Expected, b.Fault, b.Nodes[0].Phase = 3, "look at the nodes", remediate.PhaseSuspect
+				b.Expected, b.Error, b.Nodes[0].Phase = 3, "look at the nodes", remediate.PhaseSuspect
 			}),
 			headline{"a of orders: it may be stuck, and that is being confirmed. Nodes are missing: orders. Unstuck cannot see or write down all that it needs: orders.", "warn"},
 		},
@@ -168,10 +168,10 @@ func hostileSite() *site {
 			n.Latest[j].Processes = &probe.Processes{Top: []probe.Stack{{Count: 1, Frames: []string{hostile}}}}
 		}
 	}
-	snapshot.Fault, snapshot.Pauses[0].Reason, snapshot.Pauses[0].By = hostile, hostile, hostile
+	snapshot.Error, snapshot.Pauses[0].Reason, snapshot.Pauses[0].By = hostile, hostile, hostile
 	snapshot.Deletions = []remediate.Deletion{{ID: hostile, Incident: hostile, Node: hostile, Why: hostile}}
 	c.Decision, c.Results, c.Outcome = snapshot.Nodes[1].Decision, snapshot.Nodes[1].Latest, hostile
-	c.Logs, c.Cluster, c.Blame, c.Peer = []probe.LogLine{{Text: hostile}}, hostile, hostile, hostile
+	c.Logs, c.Cluster, c.LockHolder, c.Peer = []probe.LogLine{{Text: hostile}}, hostile, hostile, hostile
 	c.Missing, c.Events = []string{hostile}, []remediate.Event{{Text: hostile}}
 	c.Deletion = &remediate.Deletion{NewUID: hostile, Manual: &remediate.Manual{By: hostile, Reason: hostile, Override: []remediate.Guard{hostile}}}
 	s.Snapshots = func() []remediate.Snapshot { return []remediate.Snapshot{snapshot} }

@@ -225,7 +225,7 @@ func TestWhatIsConfirmedIsWhatWasShownAndNotWhatHasTakenItsPlaceSince(t *testing
 func TestAPromotionWhoseSourceHasMovedOnIsPlannedAnew(t *testing.T) {
 	s := newSite()
 	ada := s.signedIn(t, "ada", "localhost")
-	s.releases.err = &release.Refusal{Code: release.Changed, Why: "staging runs another by now", Want: "look at the plan again"}
+	s.releases.err = &release.Refusal{Code: release.Changed, Why: "staging runs another by now", Hint: "look at the plan again"}
 	w := s.fill(ada, "localhost", "/status/environments/production/promote", url.Values{"step": {"do"}, "typed": {"production"}, "reason": {"weekly"}, "expect_commit": {oldCommit}})
 	if w.Code != 409 || !strings.Contains(w.Body.String(), "staging runs another by now") || hidden(w.Body.String()).Has("expect_commit") {
 		t.Errorf("%d %s", w.Code, w.Body)

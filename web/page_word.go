@@ -55,18 +55,18 @@ func headlineOf(brokers []Broker) headline {
 			}
 		}
 	}
-	doubts := doubtsOf(brokers)
+	unseen := unseenOf(brokers)
 	switch {
 	case len(brokers) == 0:
 		return headline{"No broker is watched that you may see.", "unsure"}
 	case len(stale) > 0:
 		return headline{fmt.Sprintf("Unstuck itself is behind: it has not looked at %s lately, and what is shown of that is old.", few(stale)), "bad"}
-	case worst == nil && nodes == 0 && doubts != "":
-		return headline{strings.TrimSpace(doubts), "warn"}
+	case worst == nil && nodes == 0 && unseen != "":
+		return headline{strings.TrimSpace(unseen), "warn"}
 	case worst == nil && nodes == 0:
 		return headline{"No node has been found yet.", "unsure"}
-	case worst == nil && doubts != "":
-		return headline{fmt.Sprintf("What is seen here is healthy: %s.%s", count(nodes, "node", "nodes"), doubts), "warn"}
+	case worst == nil && unseen != "":
+		return headline{fmt.Sprintf("What is seen here is healthy: %s.%s", count(nodes, "node", "nodes"), unseen), "warn"}
 	case worst == nil:
 		return headline{fmt.Sprintf("Everything is healthy: %s.", count(nodes, "node", "nodes")), "good"}
 	}
@@ -76,17 +76,17 @@ func headlineOf(brokers []Broker) headline {
 	} else if nodes > 1 {
 		text += fmt.Sprintf(" %s.", count(nodes-1, "other node is healthy", "other nodes are healthy"))
 	}
-	return headline{text + doubts, string(worst.Phase.Tone())}
+	return headline{text + unseen, string(worst.Phase.Tone())}
 }
 
-// doubtsOf says of what it cannot be told how it is, each in a sentence after a space; empty: there is nothing.
-func doubtsOf(brokers []Broker) string {
+// unseenOf says of what it cannot be told how it is, each in a sentence after a space; empty: there is nothing.
+func unseenOf(brokers []Broker) string {
 	var missing, faulty []string
 	for _, b := range brokers {
 		if len(b.Nodes) < b.Expected {
 			missing = append(missing, b.Broker)
 		}
-		if b.Fault != "" {
+		if b.Error != "" {
 			faulty = append(faulty, b.Broker)
 		}
 	}
@@ -217,9 +217,9 @@ func phaseTone(p release.Phase) string {
 		return "good"
 	case release.Failed:
 		return "bad"
-	case release.Running, release.Undoing:
+	case release.Running, release.RollingBack:
 		return "busy"
-	case release.Cancelled, release.Undone:
+	case release.Cancelled, release.RolledBack:
 		return "warn"
 	case release.Pending:
 	}

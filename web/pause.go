@@ -173,5 +173,5 @@ func (b PauseBody) until(now time.Time) (until time.Time, err error) {
 
 func (o Options) pauseProblem(r *http.Request, err error) error {
 	o.Log.Error("request failed", "path", short(r.URL.Path), "request_id", requestOf(r.Context()), "error", err)
-	return refused(http.StatusServiceUnavailable, release.Unobtainable, "the pauses cannot be written now, and Unstuck's log says why", "look at the pauses before you ask again")
+	return refused(http.StatusServiceUnavailable, release.Unavailable, "the pauses cannot be written now, and Unstuck's log says why", "look at the pauses before you ask again")
 }

@@ -39,7 +39,7 @@ func NewPulse() *Pulse {
 	return &Pulse{logins: make(map[string]map[string][]beat), watchers: make(map[*watcher]bool)}
 }
 
-// ProbeDone remembers a login. Which nodes there are, and so whose are kept, Turned says.
+// ProbeDone remembers a login. Which nodes there are, and so whose are kept, Reconciled says.
 func (p *Pulse) ProbeDone(r probe.Result) {
 	if p == nil || r.Kind != probe.Login {
 		return
@@ -56,8 +56,8 @@ func (p *Pulse) ProbeDone(r probe.Result) {
 	p.logins[r.Broker][r.Node] = append(all, beat{r.Ended(), r.Took, r.Status()})
 }
 
-// Turned implements remediate.Recorder. Nodes that are no more are forgotten.
-func (p *Pulse) Turned(s remediate.Snapshot) {
+// Reconciled implements remediate.Recorder. Nodes that are no more are forgotten.
+func (p *Pulse) Reconciled(s remediate.Snapshot) {
 	if p == nil {
 		return
 	}
@@ -73,10 +73,10 @@ func (p *Pulse) Turned(s remediate.Snapshot) {
 	p.tell(ofBroker(s.Broker))
 }
 
-// Deleted implements remediate.Recorder: the turn that follows tells.
+// Deleted implements remediate.Recorder: the reconcile that follows tells.
 func (*Pulse) Deleted(remediate.Deletion) {}
 
-// Settled implements remediate.Recorder: the turn that follows tells.
+// Settled implements remediate.Recorder: the reconcile that follows tells.
 func (*Pulse) Settled(remediate.Deletion) {}
 
 // OperationChanged tells that an operation has changed.

@@ -232,16 +232,16 @@ func actionOf(op release.Operation) Action {
 
 // statusOf gives the status of HTTP for each code of a refusal.
 var statusOf = map[release.Code]int{
-	release.Invalid:      http.StatusBadRequest,
-	release.NotFound:     http.StatusNotFound,
-	release.NotReady:     http.StatusConflict,
-	release.Changed:      http.StatusConflict,
-	release.Migrated:     http.StatusConflict,
-	release.Unconfirmed:  http.StatusConflict,
-	release.Busy:         http.StatusConflict,
-	release.KeyReused:    http.StatusUnprocessableEntity,
-	release.NotRunning:   http.StatusConflict,
-	release.Unobtainable: http.StatusServiceUnavailable,
+	release.Invalid:     http.StatusBadRequest,
+	release.NotFound:    http.StatusNotFound,
+	release.NotReady:    http.StatusConflict,
+	release.Changed:     http.StatusConflict,
+	release.Migrated:    http.StatusConflict,
+	release.Unconfirmed: http.StatusConflict,
+	release.Busy:        http.StatusConflict,
+	release.KeyReused:   http.StatusUnprocessableEntity,
+	release.NotRunning:  http.StatusConflict,
+	release.Unavailable: http.StatusServiceUnavailable,
 }
 
 // busyRetry is after how many seconds it is worth asking again, where another operation is under way.
@@ -251,9 +251,9 @@ const busyRetry = 15
 // of the request.
 func (o Options) refusal(r *http.Request, err error) error {
 	if refusal, ok := errors.AsType[*release.Refusal](err); ok {
-		p := refused(statusOf[refusal.Code], refusal.Code, refusal.Why, refusal.Want)
+		p := refused(statusOf[refusal.Code], refusal.Code, refusal.Why, refusal.Hint)
 		if p.Status == 0 {
-			p = refused(http.StatusConflict, refusal.Code, refusal.Why, refusal.Want)
+			p = refused(http.StatusConflict, refusal.Code, refusal.Why, refusal.Hint)
 		}
 		p.Crossed = refusal.Crossed
 		if refusal.Code == release.Busy {
@@ -262,6 +262,6 @@ func (o Options) refusal(r *http.Request, err error) error {
 		return p
 	}
 	o.Log.Error("request failed", "path", short(r.URL.Path), "request_id", requestOf(r.Context()), "error", err)
-	return refused(http.StatusServiceUnavailable, release.Unobtainable, "what it needs cannot be reached now, and Unstuck's log says what",
+	return refused(http.StatusServiceUnavailable, release.Unavailable, "what it needs cannot be reached now, and Unstuck's log says what",
 		"look at the operations whether it was taken on, or ask again with the same Idempotency-Key")
 }

@@ -67,7 +67,7 @@ func TestEachPathAsksForItsKindOfOperation(t *testing.T) {
 func TestEachRefusalHasItsStatusAndSaysWhatWouldBeRight(t *testing.T) {
 	want := map[release.Code]int{
 		release.Invalid: 400, release.NotFound: 404, release.NotReady: 409, release.Changed: 409, release.Migrated: 409, release.Unconfirmed: 409,
-		release.Busy: 409, release.KeyReused: 422, release.NotRunning: 409, release.Unobtainable: 503, "unheard of": 409,
+		release.Busy: 409, release.KeyReused: 422, release.NotRunning: 409, release.Unavailable: 503, "unheard of": 409,
 	}
 	for code := range statusOf {
 		if want[code] == 0 {
@@ -76,10 +76,10 @@ func TestEachRefusalHasItsStatusAndSaysWhatWouldBeRight(t *testing.T) {
 	}
 	for code, status := range want {
 		s := newSite()
-		s.releases.err = &release.Refusal{Code: code, Why: "it is so", Want: "do that", Crossed: []release.Crossing{{Operation: "deploy-1"}}}
+		s.releases.err = &release.Refusal{Code: code, Why: "it is so", Hint: "do that", Crossed: []release.Crossing{{Operation: "deploy-1"}}}
 		w := s.post(deploys, deployBody(""))
 		p := decode[Problem](t, w.Body.Bytes())
-		if w.Code != status || p.Code != code || p.Detail != "it is so; do that" || p.Want != "do that" || len(p.Crossed) != 1 {
+		if w.Code != status || p.Code != code || p.Detail != "it is so; do that" || p.Hint != "do that" || len(p.Crossed) != 1 {
 			t.Errorf("%s: %d %s", code, w.Code, w.Body)
 		}
 		if (code == release.Busy) != (w.Header().Get("Retry-After") == "15") {
@@ -167,7 +167,7 @@ func TestAnEnvironmentThatCannotBeSeenIsShownAsThat(t *testing.T) {
 	s.releases.stateErr = errors.New("dial 10.0.0.1: refused")
 	w := s.ask(request("ada", "GET", "/api/v1/environments/staging", ""))
 	e := decode[Environment](t, w.Body.Bytes())
-	if w.Code != 200 || e.Fault == "" || e.Commit != "" || len(e.Services) != 2 || e.Services[0].Why != "cannot tell" || strings.Contains(w.Body.String(), "10.0.0.1") {
+	if w.Code != 200 || e.Error == "" || e.Commit != "" || len(e.Services) != 2 || e.Services[0].Why != "cannot tell" || strings.Contains(w.Body.String(), "10.0.0.1") {
 		t.Errorf("%d %s", w.Code, w.Body)
 	}
 }

@@ -78,7 +78,7 @@ func (v Reviews) Allowed(ctx context.Context, who Caller, action Action) (Verdic
 		if reviewer = v.Others[cluster]; reviewer == nil {
 			return Verdict{Why: "the environment is in another cluster, which cannot be asked"}, nil
 		}
-		groups = groupsElsewhere(groups)
+		groups = portableGroups(groups)
 	}
 	for _, n := range needs {
 		ok, err := reviewer.Allowed(ctx, who.Name, groups, n.Verb, n.Group, n.Resource, n.Subresource, n.Namespace, n.Name)
@@ -92,9 +92,9 @@ func (v Reviews) Allowed(ctx context.Context, who Caller, action Action) (Verdic
 	return Verdict{Allowed: true}, nil
 }
 
-// groupsElsewhere gives those groups of a caller that mean the same in another cluster. What begins with "system:" is this
+// portableGroups gives those groups of a caller that mean the same in another cluster. What begins with "system:" is this
 // cluster's own word: who is in system:masters here may be nobody there.
-func groupsElsewhere(groups []string) []string {
+func portableGroups(groups []string) []string {
 	return slices.DeleteFunc(slices.Clone(groups), func(g string) bool {
 		return strings.HasPrefix(g, "system:") && g != "system:authenticated"
 	})

@@ -37,7 +37,7 @@ var enums = map[reflect.Type][]string{
 	reflect.TypeFor[release.Migration]():   {release.DidMigrate.String(), release.DidNotMigrate.String(), release.MaybeMigrated.String()},
 	reflect.TypeFor[release.Code](): listed([]release.Code{
 		release.Invalid, release.NotFound, release.NotReady, release.Changed, release.Migrated, release.Unconfirmed, release.Busy,
-		release.KeyReused, release.NotRunning, release.Unobtainable,
+		release.KeyReused, release.NotRunning, release.Unavailable,
 	}),
 	reflect.TypeFor[release.PodLogState](): listed(release.PodLogStates()),
 	reflect.TypeFor[release.EnvKind]():     listed(release.EnvKinds()),

@@ -19,13 +19,13 @@ import (
 	"github.com/cjworkbench/unstuck/remediate"
 )
 
-// DefaultStaleAfter is for how long a loop's last turn counts, where Options say nothing.
+// DefaultStaleAfter is for how long a loop's last reconcile counts, where Options say nothing.
 const DefaultStaleAfter = time.Minute
 
 // Options is what the endpoints show, and where they get it. Every function must be safe to call at any time. What is
 // nil is not served, and without Identity and Access nothing that changes anything is.
 type Options struct {
-	Snapshots func() []remediate.Snapshot // one for each broker, also before its first turn
+	Snapshots func() []remediate.Snapshot // one for each broker, also before its first reconcile
 	Incidents func(context.Context) ([]remediate.Incident, error)
 	Metrics   http.Handler // of /metrics
 
@@ -47,7 +47,7 @@ type Options struct {
 	Audit        Audit // nil: the log
 	Rate         Rate  // of one caller; zero: 10 a second, 40 at once
 
-	// StaleAfter is the age beyond which a loop's last turn is called stale, and the daemon not ready.
+	// StaleAfter is the age beyond which a loop's last reconcile is called stale, and the daemon not ready.
 	StaleAfter time.Duration
 	Log        *slog.Logger
 
@@ -135,7 +135,7 @@ func (o Options) opsRoutes() []Route {
 	return []Route{
 		{Method: http.MethodGet, Path: "/metrics", Shows: "Prometheus metrics", raw: o.Metrics, open: true},
 		{Method: http.MethodGet, Path: "/healthz", Shows: "200 while the process serves", get: o.healthz, open: true},
-		{Method: http.MethodGet, Path: "/readyz", Shows: "200 if each broker's loop has turned lately, 503 with the late ones if not", get: o.readyz, open: true},
+		{Method: http.MethodGet, Path: "/readyz", Shows: "200 if each broker's loop has reconciled lately, 503 with the late ones if not", get: o.readyz, open: true},
 	}
 }
 

@@ -231,9 +231,9 @@ func TestEachRequestIsLoggedAtDebugOnly(t *testing.T) {
 	}
 }
 
-func TestTheDaemonIsReadyWhileEveryLoopTurns(t *testing.T) {
+func TestTheDaemonIsReadyWhileEveryLoopReconciles(t *testing.T) {
 	atNoon(t, func(t *testing.T) {
-		turned := func(name string, ago time.Duration) remediate.Snapshot {
+		reconciled := func(name string, ago time.Duration) remediate.Snapshot {
 			return remediate.Snapshot{Broker: name, At: noon.Add(-ago)}
 		}
 		for name, c := range map[string]struct {
@@ -241,10 +241,10 @@ func TestTheDaemonIsReadyWhileEveryLoopTurns(t *testing.T) {
 			want      int
 			late      []string
 		}{
-			"all turn":                         {[]remediate.Snapshot{turned("a", time.Second), turned("b", time.Minute)}, 200, nil},
-			"one is late by a nanosecond":      {[]remediate.Snapshot{turned("a", 0), turned("b", time.Minute+1)}, 503, []string{"b"}},
-			"one has never turned":             {[]remediate.Snapshot{turned("a", 0), {Broker: "new"}}, 503, []string{"new"}},
-			"one turned far in the future":     {[]remediate.Snapshot{turned("a", -time.Hour)}, 503, []string{"a"}},
+			"all reconcile":                    {[]remediate.Snapshot{reconciled("a", time.Second), reconciled("b", time.Minute)}, 200, nil},
+			"one is late by a nanosecond":      {[]remediate.Snapshot{reconciled("a", 0), reconciled("b", time.Minute+1)}, 503, []string{"b"}},
+			"one has never reconciled":         {[]remediate.Snapshot{reconciled("a", 0), {Broker: "new"}}, 503, []string{"new"}},
+			"one reconciled far in the future": {[]remediate.Snapshot{reconciled("a", -time.Hour)}, 503, []string{"a"}},
 			"no broker is watched":             {nil, 503, nil},
 			"all are late, and named in order": {[]remediate.Snapshot{{Broker: "b"}, {Broker: "a"}}, 503, []string{"a", "b"}},
 		} {
@@ -272,7 +272,7 @@ func TestMetricsAreServedAsTheyAreHandedIn(t *testing.T) {
 	}
 }
 
-func TestABrokerIsStaleWhenItsLoopHasNotTurned(t *testing.T) {
+func TestABrokerIsStaleWhenItsLoopHasNotReconciled(t *testing.T) {
 	atNoon(t, func(t *testing.T) {
 		for _, c := range []struct {
 			after time.Duration

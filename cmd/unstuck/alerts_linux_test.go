@@ -24,7 +24,7 @@ type following struct{ *lab.Lab }
 
 func (f following) View(ctx context.Context, broker string) (probe.View, error) {
 	v, err := f.Lab.View(ctx, broker)
-	v.Leading = probe.No
+	v.IsLeader = probe.No
 	return v, err
 }
 

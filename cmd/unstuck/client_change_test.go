@@ -12,7 +12,7 @@ import (
 )
 
 func TestADeployIsWatchedUntilItIsOverAndItsEndIsTheExitCode(t *testing.T) {
-	for phase, want := range map[release.Phase]int{release.Succeeded: 0, release.Failed: 1, release.Cancelled: 1, release.Undone: 1} {
+	for phase, want := range map[release.Phase]int{release.Succeeded: 0, release.Failed: 1, release.Cancelled: 1, release.RolledBack: 1} {
 		onServedAPI(t, func(t *testing.T, s *servedAPI) {
 			c, _ := s.console()
 			s.going.Go(func() {
@@ -176,7 +176,7 @@ func TestARefusalSaysWhatIsWrongAndWhatWouldBeRight(t *testing.T) {
 	onServedAPI(t, func(t *testing.T, s *servedAPI) {
 		c, _ := s.console()
 		s.refusal = &release.Refusal{
-			Code: release.Migrated, Why: "going back crosses a migration", Want: "accept the migration risk",
+			Code: release.Migrated, Why: "going back crosses a migration", Hint: "accept the migration risk",
 			Crossed: []release.Crossing{{Operation: "deploy-1", Commit: newCommit, Migrated: release.DidMigrate}},
 		}
 		code, stdout, stderr := s.run(t, c, "revert", "production", "--reason", "x", "--yes")

@@ -231,7 +231,7 @@ func (s *servedAPI) Submit(_ context.Context, r release.Request) (release.Operat
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if r.Kind == release.RunTask && !r.Confirm {
-		return release.Operation{}, &release.Refusal{Code: release.Unconfirmed, Why: taskWarning, Want: "confirm that this is meant"}
+		return release.Operation{}, &release.Refusal{Code: release.Unconfirmed, Why: taskWarning, Hint: "confirm that this is meant"}
 	}
 	if s.refusal != nil {
 		return release.Operation{}, s.refusal

@@ -36,15 +36,15 @@ func (p *progress) state(op release.Operation) {
 	if op.Cancel != nil && p.op.Cancel == nil {
 		p.line(yellow, "to be cancelled, says "+op.Cancel.By+": "+op.Cancel.Reason)
 	}
-	if op.Phase == release.Undoing && p.op.Phase != release.Undoing {
+	if op.Phase == release.RollingBack && p.op.Phase != release.RollingBack {
 		p.line(red, "it failed: the old images are put back")
 	}
 	p.op = op
 	for _, s := range op.Steps {
 		p.step("", s)
 	}
-	for _, s := range op.Undo {
-		p.step("undo: ", s)
+	for _, s := range op.Rollback {
+		p.step("roll back: ", s)
 	}
 	p.redraw()
 }
@@ -79,7 +79,7 @@ func colourOfPhase(p release.Phase) string {
 	switch p {
 	case release.Succeeded:
 		return green
-	case release.Failed, release.Undone, release.Undoing:
+	case release.Failed, release.RolledBack, release.RollingBack:
 		return red
 	case release.Cancelled:
 		return yellow
@@ -114,7 +114,7 @@ func (p *progress) redraw() {
 
 // drawn gives the lines of the footer.
 func (p *progress) drawn(op release.Operation, now time.Time) []string {
-	steps := append(append([]release.StepRun(nil), op.Steps...), op.Undo...)
+	steps := append(append([]release.StepRun(nil), op.Steps...), op.Rollback...)
 	done := 0
 	var running []string
 	for _, s := range steps {

@@ -18,8 +18,8 @@ func (s *session) showStatus(brokers web.Brokers, environments web.Environments,
 		if b.Stale {
 			s.printf("  STALE: it has not been looked at for too long, so rely on nothing here")
 		}
-		if b.Fault != "" {
-			s.printf("  fault: %s", b.Fault)
+		if b.Error != "" {
+			s.printf("  error: %s", b.Error)
 		}
 		var rows [][]string
 		for _, n := range b.Nodes {
@@ -38,8 +38,8 @@ func (s *session) showStatus(brokers web.Brokers, environments web.Environments,
 			head += ", promoted from " + e.PromoteFrom
 		}
 		s.printf("%s", head)
-		if e.Fault != "" {
-			s.printf("  fault: %s", e.Fault)
+		if e.Error != "" {
+			s.printf("  error: %s", e.Error)
 		}
 		if e.Operation != "" {
 			s.printf("  under way: %s", e.Operation)
@@ -161,8 +161,8 @@ func (s *session) showIncident(c remediate.Incident) {
 	}
 	s.printf("%s of %s (%s): %s", c.Node, c.Broker, c.UID, state)
 	s.printf("  %s", c.Decision.Reason)
-	if c.Blame != "" {
-		s.printf("  blame: %s", c.Blame)
+	if c.LockHolder != "" {
+		s.printf("  holds the lock: %s", c.LockHolder)
 	}
 	s.table("  ", guardRows(c.Decision.Guards))
 	for _, r := range c.Results {
@@ -210,8 +210,8 @@ func (s *session) showOperation(o release.Operation) {
 	for _, step := range o.Steps {
 		s.showStep("", step)
 	}
-	for _, step := range o.Undo {
-		s.showStep("undo: ", step)
+	for _, step := range o.Rollback {
+		s.showStep("roll back: ", step)
 	}
 	if o.Outcome != "" {
 		s.printf("  %s", o.Outcome)

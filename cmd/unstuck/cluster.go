@@ -67,7 +67,7 @@ func (c *cluster) broker(b config.Broker) (supplier, error) {
 		Namespace: cmp.Or(b.Secret.Namespace, b.Pods.Namespace), Name: b.Secret.Name,
 		UsernameKey: b.Secret.UsernameKey, PasswordKey: b.Secret.PasswordKey, Username: user,
 	})
-	s.credentials, s.refused, s.fault = secret.Credentials, secret.Refused, secret.Fault
+	s.credentials, s.refused, s.loginErr = secret.Credentials, secret.Refused, secret.Err
 	return s, nil
 }
 
@@ -191,7 +191,7 @@ func runInCluster(ctx context.Context, c *config.Config, log *slog.Logger) error
 	d.store, d.around = remediate.NewStore(k.Shelf()), k.run
 	d.recorder = &events{event: k.event}
 	for _, b := range c.Brokers {
-		s := supplier{World: fixedNodes{nodes: b.Nodes, leading: k.Leading}, credentials: b.Credentials}
+		s := supplier{World: fixedNodes{nodes: b.Nodes, isLeader: k.IsLeader}, credentials: b.Credentials}
 		if b.Pods != nil {
 			if s, err = k.broker(b); err != nil {
 				return err

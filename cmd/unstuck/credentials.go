@@ -26,8 +26,8 @@ func (c *credentials) get(ctx context.Context) (probe.Credentials, error) {
 	return creds, err
 }
 
-// fault is why they could not be read; nil if they could.
-func (c *credentials) fault() error {
+// err is why they could not be read; nil if they could.
+func (c *credentials) err() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.latest

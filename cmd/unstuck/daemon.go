@@ -26,7 +26,7 @@ type supplier struct {
 	logs        probe.LogReader // nil: their logs cannot be read
 	credentials func(context.Context) (probe.Credentials, error)
 	refused     func()       // nil, or told that a login with the credentials was refused
-	fault       func() error // nil, or why the credentials cannot be read
+	loginErr    func() error // nil, or why the credentials cannot be read
 
 	// mayDelete, if not nil, names what is not allowed of what a deletion needs.
 	mayDelete func(context.Context) ([]kube.Missing, error)
@@ -49,7 +49,7 @@ type daemon struct {
 
 	// around, if not nil, runs as long as anything else does: it begins before, and ends after.
 	around func(context.Context) error
-	// recorder, if not nil, is told of every turn and deletion, besides the metrics.
+	// recorder, if not nil, is told of every reconcile and deletion, besides the metrics.
 	recorder remediate.Recorder
 	// observer, if not nil, is told of everything besides the metrics. The demo shows it.
 	observer observer
@@ -88,9 +88,9 @@ func newDaemon(store remediate.Store, log *slog.Logger) *daemon {
 
 // watch adds a broker, whose nodes s supplies.
 func (d *daemon) watch(b config.Broker, s supplier) error {
-	if s.fault == nil && s.credentials != nil {
+	if s.loginErr == nil && s.credentials != nil {
 		c := &credentials{read: s.credentials}
-		s.credentials, s.fault = c.get, c.fault
+		s.credentials, s.loginErr = c.get, c.err
 	}
 	w := &watched{logins: make(map[string]goodLogin), hinted: make(map[string]time.Time)}
 	probes, err := w.probes(b, s, d.log.With("broker", b.Name))
@@ -131,7 +131,7 @@ func (d *daemon) add(w *watched, name string, policy remediate.Policy, probes []
 	}
 	w.loop = remediate.NewLoop(remediate.Options{
 		Broker: name, Policy: policy, World: s.World, Runner: w.runner, Store: d.store, Exec: s.exec, Logs: s.logs,
-		Hosts: &d.hosts, Recorder: all, Log: d.log, Brokers: d.names, LoginFault: s.fault,
+		Hosts: &d.hosts, Recorder: all, Log: d.log, Brokers: d.names, LoginError: s.loginErr,
 	})
 	w.mayDelete = s.mayDelete
 	d.metrics.Watch(name)
@@ -258,9 +258,9 @@ func (d *daemon) names() []string {
 // recorders tells each of them.
 type recorders []remediate.Recorder
 
-func (rs recorders) Turned(s remediate.Snapshot) {
+func (rs recorders) Reconciled(s remediate.Snapshot) {
 	for _, r := range rs {
-		r.Turned(s)
+		r.Reconciled(s)
 	}
 }
 

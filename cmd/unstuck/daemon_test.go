@@ -53,14 +53,14 @@ func TestALoopKnowsWhyNobodyCanLogInAndWhatElseIsWatched(t *testing.T) {
 	own := errors.New("read secret a/b: it has no key c")
 	for name, fault := range map[string]func() error{"files": nil, "secret": func() error { return own }} {
 		b.Name = name
-		err := d.watch(b, supplier{fault: fault, credentials: func(context.Context) (probe.Credentials, error) { return probe.Credentials{}, unreadable }})
+		err := d.watch(b, supplier{loginErr: fault, credentials: func(context.Context) (probe.Credentials, error) { return probe.Credentials{}, unreadable }})
 		if err != nil {
 			t.Fatal(err)
 		}
 	}
 	for _, w := range d.brokers {
-		if w.loop.Broker == "secret" && !errors.Is(w.loop.LoginFault(), own) {
-			t.Errorf("of the Secret: %v", w.loop.LoginFault())
+		if w.loop.Broker == "secret" && !errors.Is(w.loop.LoginError(), own) {
+			t.Errorf("of the Secret: %v", w.loop.LoginError())
 		}
 		if got := w.loop.Brokers(); len(got) != 2 || got[0] == got[1] {
 			t.Errorf("it is told that there are %q", got)
@@ -69,14 +69,14 @@ func TestALoopKnowsWhyNobodyCanLogInAndWhatElseIsWatched(t *testing.T) {
 	c := &credentials{read: func(context.Context) (probe.Credentials, error) { return probe.Credentials{}, unreadable }}
 	for _, want := range []error{nil, errors.New("no such file"), nil} {
 		unreadable = want
-		if _, err := c.get(t.Context()); !errors.Is(err, want) || !errors.Is(c.fault(), want) {
-			t.Errorf("%v, and then the fault %v: want %v", err, c.fault(), want)
+		if _, err := c.get(t.Context()); !errors.Is(err, want) || !errors.Is(c.err(), want) {
+			t.Errorf("%v, and then the fault %v: want %v", err, c.err(), want)
 		}
 	}
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
 	unreadable = context.Canceled
-	if _, err := c.get(ended); err == nil || c.fault() != nil {
-		t.Errorf("when we stop: %v, and the fault %v", err, c.fault())
+	if _, err := c.get(ended); err == nil || c.err() != nil {
+		t.Errorf("when we stop: %v, and the fault %v", err, c.err())
 	}
 }

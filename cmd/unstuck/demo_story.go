@@ -93,8 +93,8 @@ func (t *story) ProbeDone(r probe.Result) {
 	}
 }
 
-// Turned shows what has changed since the last turn.
-func (t *story) Turned(s remediate.Snapshot) {
+// Reconciled shows what has changed since the last reconcile.
+func (t *story) Reconciled(s remediate.Snapshot) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.snap = s

@@ -120,7 +120,7 @@ func TestTheSampleInTheReadmeIsWhatTheDemoPrints(t *testing.T) {
 	s.screen.check(lab.Check{Name: "check_virtual_hosts", Took: 2560 * time.Millisecond})
 	s.ProbeDone(probe.Result{Node: "rabbit-1", Kind: probe.Login, Reason: probe.AwaitTune, Took: 4002 * time.Millisecond, Detail: "no answer in stage tune, 4.002s after connecting"})
 	s.ProbeDone(probe.Result{Node: "rabbit-1", Kind: probe.MaybeStuck, Reason: probe.ProcessesStuck, Took: 5620 * time.Millisecond, Detail: "1 connection hangs in its login with a message waiting"})
-	s.Turned(remediate.Snapshot{Nodes: []remediate.NodeSnapshot{{Decision: confirmedAtHalfPastOne(t)}}})
+	s.Reconciled(remediate.Snapshot{Nodes: []remediate.NodeSnapshot{{Decision: confirmedAtHalfPastOne(t)}}})
 	s.Deleted(remediate.Deletion{Node: "rabbit-1", UID: "eb57e0bf-481c-22bb-eb08-0da76192dba2"})
 	s.Settled(remediate.Deletion{Node: "rabbit-1", NewUID: "82192559-145b-4570-2ee5-4e2886ba7fda", Outcome: remediate.Recovered, Why: "the new node accepts logins"})
 
@@ -153,7 +153,7 @@ func confirmedAtHalfPastOne(t *testing.T) remediate.Decision {
 	now := since.Add(2 * time.Minute)
 	policy := remediate.DefaultPolicy()
 	policy.Mode = remediate.Remediate
-	o := remediate.Observation{PausesKnown: true, HistoryKnown: true, View: probe.View{At: now, Expected: 3, Leading: probe.Yes, Operating: probe.No}}
+	o := remediate.Observation{PausesKnown: true, HistoryKnown: true, View: probe.View{At: now, Expected: 3, IsLeader: probe.Yes, Operating: probe.No}}
 	result := func(node string, kind probe.Kind, reason probe.Reason, at time.Time) {
 		o.Results = append(o.Results, probe.Result{
 			Node: node, UID: node, NodeStarted: since.Add(-time.Hour), Kind: kind, Reason: reason, Started: at,

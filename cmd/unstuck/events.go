@@ -25,8 +25,8 @@ type lastSaid struct {
 	reason string
 }
 
-// Turned tells of each node that has come to another phase, and of a confirmed one that something else holds back now.
-func (e *events) Turned(s remediate.Snapshot) {
+// Reconciled tells of each node that has come to another phase, and of a confirmed one that something else holds back now.
+func (e *events) Reconciled(s remediate.Snapshot) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	now := make(map[string]lastSaid, len(s.Nodes))
@@ -41,7 +41,7 @@ func (e *events) Turned(s remediate.Snapshot) {
 		now[n.Name] = t
 		changed := was.uid != t.uid || was.phase != t.phase || (t.phase == remediate.PhaseConfirmed && was.reason != t.reason)
 		first := !known || was.uid != t.uid
-		if reason := t.phase.Event(); changed && reason != "" && !(first && t.phase == remediate.PhaseHealthy) && s.View.Leading == probe.Yes {
+		if reason := t.phase.Event(); changed && reason != "" && !(first && t.phase == remediate.PhaseHealthy) && s.View.IsLeader == probe.Yes {
 			e.event(n.Node, t.phase != remediate.PhaseHealthy, reason, d.Reason)
 		}
 	}
@@ -56,7 +56,7 @@ func (e *events) Deleted(a remediate.Deletion) {
 	e.event(deletionNode(a), true, "Deleted", fmt.Sprintf("deleted by Unstuck, incident %s: %s", a.Incident, a.Why))
 }
 
-// Settled tells what became of a deletion. That one did not help is a phase, of which Turned tells.
+// Settled tells what became of a deletion. That one did not help is a phase, of which Reconciled tells.
 func (e *events) Settled(a remediate.Deletion) {
 	switch a.Outcome {
 	case remediate.Recovered:

@@ -27,11 +27,11 @@ func listening() (*events, func() []string) {
 	}
 }
 
-// turn is a turn at which the one node of the broker b has come to a phase.
-func turn(leading probe.Answer, uid string, phase remediate.Phase, reason string) remediate.Snapshot {
+// reconciled is a reconcile at which the one node of the broker b has come to a phase.
+func reconciled(isLeader probe.Answer, uid string, phase remediate.Phase, reason string) remediate.Snapshot {
 	n := remediate.NodeSnapshot{Node: probe.Node{Broker: "b", Name: "n", UID: uid}}
 	n.Decision = remediate.Decision{Node: "n", UID: uid, Phase: phase, Reason: reason}
-	return remediate.Snapshot{Broker: "b", View: probe.View{Leading: leading}, Nodes: []remediate.NodeSnapshot{n}}
+	return remediate.Snapshot{Broker: "b", View: probe.View{IsLeader: isLeader}, Nodes: []remediate.NodeSnapshot{n}}
 }
 
 func TestEventsTellWhatChangedAndNothingTwice(t *testing.T) {
@@ -61,7 +61,7 @@ func TestEventsTellWhatChangedAndNothingTwice(t *testing.T) {
 		{"a new one begins badly", probe.Yes, "3", remediate.PhaseEscalated, "not back", []string{"n/3 warning NotRecovered: not back"}},
 	}
 	for _, s := range steps {
-		e.Turned(turn(s.leads, s.uid, s.phase, s.reason))
+		e.Reconciled(reconciled(s.leads, s.uid, s.phase, s.reason))
 		if diff := cmp.Diff(s.want, heard()); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", s.name, diff)
 		}

@@ -19,14 +19,14 @@ import (
 
 // threeNodes is a broker whose nodes come back at once when they are deleted.
 type threeNodes struct {
-	mu      sync.Mutex
-	nodes   []probe.Node
-	leading probe.Answer
-	deleted []string
+	mu       sync.Mutex
+	nodes    []probe.Node
+	isLeader probe.Answer
+	deleted  []string
 }
 
 func newThreeNodes() *threeNodes {
-	w := &threeNodes{leading: probe.Yes}
+	w := &threeNodes{isLeader: probe.Yes}
 	for _, name := range []string{"mq-0", "mq-1", "mq-2"} {
 		w.nodes = append(w.nodes, probe.Node{
 			Broker: "orders", Name: name, UID: "uid-of-" + name, Host: "host-of-" + name, Address: "127.0.0.1:1",
@@ -39,7 +39,7 @@ func newThreeNodes() *threeNodes {
 func (w *threeNodes) View(context.Context, string) (probe.View, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return probe.View{At: time.Now(), Expected: 3, Leading: w.leading, Operating: probe.No, Nodes: slices.Clone(w.nodes)}, nil
+	return probe.View{At: time.Now(), Expected: 3, IsLeader: w.isLeader, Operating: probe.No, Nodes: slices.Clone(w.nodes)}, nil
 }
 
 func (w *threeNodes) Delete(_ context.Context, n probe.Node, _ time.Duration) error {
@@ -212,7 +212,7 @@ func TestANodeIsDeletedOnRequest(t *testing.T) {
 			t.Errorf("one that has been replaced: %v", err)
 		}
 		w.mu.Lock()
-		w.leading = probe.No
+		w.isLeader = probe.No
 		w.mu.Unlock()
 		if _, err = h.Delete(t.Context(), "orders", d); !errors.Is(err, remediate.ErrNotLeader) {
 			t.Errorf("where another replica leads: %v", err)

@@ -29,7 +29,7 @@ func (c *cluster) at(e config.Environment, k config.Kubernetes) (*kube.Client, e
 		return client, nil
 	}
 	client, err := kube.Connect(kube.Options{
-		Kubeconfig: e.Kubeconfig, Context: e.Context, Elsewhere: true, QPS: k.QPS, Burst: k.Burst, UserAgent: userAgent(),
+		Kubeconfig: e.Kubeconfig, Context: e.Context, External: true, QPS: k.QPS, Burst: k.Burst, UserAgent: userAgent(),
 	}, c.log.With("cluster", where))
 	if err != nil {
 		return nil, err

@@ -70,7 +70,7 @@ func runDaemon(ctx context.Context, c *config.Config, stderr io.Writer) error {
 	defer unlock()
 	d := newDaemon(remediate.NewStore(dir), log)
 	for _, b := range c.Brokers {
-		if err := d.watch(b, supplier{World: fixedNodes{nodes: b.Nodes, leading: alone}, credentials: b.Credentials}); err != nil {
+		if err := d.watch(b, supplier{World: fixedNodes{nodes: b.Nodes, isLeader: alone}, credentials: b.Credentials}); err != nil {
 			return err
 		}
 	}
@@ -131,8 +131,8 @@ func listen(ctx context.Context, l config.Listen) (listeners, error) {
 // fixedNodes are nodes of which only the addresses are known. Whatever else a guard asks of them, nobody can tell, and
 // nobody can delete them.
 type fixedNodes struct {
-	nodes   []probe.Node
-	leading func() (probe.Answer, time.Time)
+	nodes    []probe.Node
+	isLeader func() (probe.Answer, time.Time)
 }
 
 // alone is what a daemon says of its leadership that has locked its data_dir: there is no other.
@@ -141,7 +141,7 @@ func alone() (probe.Answer, time.Time) { return probe.Yes, time.Time{} }
 // View gives the nodes, each with its name for a UID.
 func (f fixedNodes) View(_ context.Context, broker string) (probe.View, error) {
 	v := probe.View{At: time.Now(), Expected: len(f.nodes)}
-	v.Leading, v.LeadingSince = f.leading()
+	v.IsLeader, v.LeaderSince = f.isLeader()
 	for _, n := range f.nodes {
 		n.Broker, n.UID = broker, n.Name
 		v.Nodes = append(v.Nodes, n)

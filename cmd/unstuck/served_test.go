@@ -185,7 +185,7 @@ func TestAnEnvironmentInAnotherClusterIsServedThere(t *testing.T) {
 func TestPeoplePauseProbeAndDeleteNodesAndReadLogsAndVariables(t *testing.T) {
 	s := newSite(t)
 	d := s.serve()
-	d.await("leading=true")
+	d.await("is_leader=true")
 	d.await(`msg="probe done"`) // then the node is known
 	const node = "/api/v1/brokers/rabbit/nodes/a"
 	const service = "/api/v1/environments/production/services/web"

@@ -330,8 +330,8 @@ func blamesTheHolder(t *testing.T, w *tableWatch) {
 		return err == nil && len(incidents) > 0
 	})
 	for _, c := range incidents {
-		if !strings.HasPrefix(c.Blame, "rabbit-1@") || strings.ContainsAny(c.Blame, "\n ,") {
-			t.Errorf("the incident of %s blames %q, and misses %q; want rabbit-1, which holds the lock, and no other", c.Node, c.Blame, c.Missing)
+		if !strings.HasPrefix(c.LockHolder, "rabbit-1@") || strings.ContainsAny(c.LockHolder, "\n ,") {
+			t.Errorf("the incident of %s blames %q, and misses %q; want rabbit-1, which holds the lock, and no other", c.Node, c.LockHolder, c.Missing)
 		}
 	}
 }
@@ -462,7 +462,7 @@ func (w *tableWatch) note(f func()) {
 }
 
 func (w *tableWatch) ProbeDone(r probe.Result) { w.note(func() { w.results = append(w.results, r) }) }
-func (w *tableWatch) Turned(s remediate.Snapshot) {
+func (w *tableWatch) Reconciled(s remediate.Snapshot) {
 	w.note(func() {
 		w.snap = s
 		for _, n := range s.Nodes {

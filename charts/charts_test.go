@@ -229,8 +229,8 @@ func TestWhatIsOptionalIsThereOnlyIfAskedFor(t *testing.T) {
 		{least + "metrics: {serviceMonitor: {enabled: true}}\n", []string{"PodDisruptionBudget", "ServiceMonitor"}, nil},
 		{least + "networkPolicy: {enabled: true}\n", []string{"PodDisruptionBudget", "NetworkPolicy"}, nil},
 		{least + "rbac: {create: false}\nserviceAccount: {create: false, name: mine}\nreplicas: 1\n", nil, []string{"Role", "RoleBinding", "ServiceAccount"}},
-		{least + "  api: {reviews: true}\nreplicas: 1\n", []string{"ClusterRole", "ClusterRoleBinding"}, nil},
-		{least + "  api: {reviews: true}\nrbac: {reviews: false}\nreplicas: 1\n", nil, nil},
+		{least + "  api: {kubernetes_auth: true}\nreplicas: 1\n", []string{"ClusterRole", "ClusterRoleBinding"}, nil},
+		{least + "  api: {kubernetes_auth: true}\nrbac: {reviews: false}\nreplicas: 1\n", nil, nil},
 	} {
 		var got []string
 		for _, o := range render(t, c.values) {
@@ -337,12 +337,12 @@ func TestTheNotesSayWhetherAnythingMayBeDeleted(t *testing.T) {
 		{least, "only OBSERVES: it watches, decides and explains, and deletes nothing. It has no right", "REMEDIATES"},
 		{least + "rbac: {create: false}\n", "deletes nothing.\n", "It has no right"},
 		{acting, "REMEDIATES: it deletes pods of what is named here once they are proved stuck and every guard is open.\n  broker jobs\n", "OBSERVES"},
-		{withEnvironment("cluster: {kubeconfig: /k, context: other}"), "does NOT SERVE its environments, for it knows no callers: set config.api.tokens_file or config.api.reviews. They are\n  production: namespace prod, cluster other\n", "DEPLOYS"},
-		{withEnvironment("jobs: []\n  api: {reviews: true}"), "\n\nIt DEPLOYS to these environments, for whoever asks for it over the API and may:\n  production: namespace prod\n", "NOT SERVE"},
+		{withEnvironment("cluster: {kubeconfig: /k, context: other}"), "does NOT SERVE its environments, for it knows no callers: set config.api.tokens_file or config.api.kubernetes_auth. They are\n  production: namespace prod, cluster other\n", "DEPLOYS"},
+		{withEnvironment("jobs: []\n  api: {kubernetes_auth: true}"), "\n\nIt DEPLOYS to these environments, for whoever asks for it over the API and may:\n  production: namespace prod\n", "NOT SERVE"},
 		{withEnvironment("jobs: []\n  api: {tokens_file: /t}"), "  curl -K ~/token 'http://127.0.0.1:8080/api/v1/incidents?pretty'\n\nwhere the file token", "EXPOSED"},
 		{least + "  api: {tls: {cert_file: /a, key_file: /b}}\n", "curl 'https://127.0.0.1:8080/", "http://127.0.0.1"},
 		{acting + "api: {exposed: true}\n", "The API is EXPOSED on port 8080 of the Service, and asks for no sign-in.\n", "OBSERVES"},
-		{least + "  api: {reviews: true}\napi: {exposed: true}\n", "The API is EXPOSED on port 8080 of the Service, and asks who is calling.\nTokens reach it UNENCRYPTED", "no sign-in"},
+		{least + "  api: {kubernetes_auth: true}\napi: {exposed: true}\n", "The API is EXPOSED on port 8080 of the Service, and asks who is calling.\nTokens reach it UNENCRYPTED", "no sign-in"},
 		{least + "  api: {tokens_file: /t, tls: {cert_file: /a, key_file: /b}}\napi: {exposed: true}\n", "and asks who is calling.\n", "UNENCRYPTED"},
 	} {
 		out, err := helm(t, c.values, "install", "--dry-run=client", "watcher")

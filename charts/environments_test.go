@@ -68,7 +68,7 @@ func TestTheExampleOfProductionDeploysAndDoesAllOfIt(t *testing.T) {
 	if c.API.TokensFile != "/etc/unstuck-tokens/tokens.yaml" {
 		t.Errorf("the tokens are in %q", c.API.TokensFile)
 	}
-	if !c.API.Reviews {
+	if !c.API.KubernetesAuth {
 		t.Error("the cluster is not asked who is calling")
 	}
 }

@@ -194,7 +194,7 @@ config:
 }
 
 func TestTheWholeClusterIsAskedTwoQuestionsIfReviewsAreOn(t *testing.T) {
-	got := granted(t, render(t, least+"  api: {reviews: true}\n"))
+	got := granted(t, render(t, least+"  api: {kubernetes_auth: true}\n"))
 	if diff := cmp.Diff(cluster, got[wholeCluster]); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}

@@ -49,7 +49,7 @@ func TestTheSchemaRefusesWhatIsUnknownOrOfTheWrongKind(t *testing.T) {
 		{inBroker("mode: deletion"), "at '/config/brokers/0/mode': value must be one of 'observe', 'remediate'"},
 		{inBroker("password: x"), "at '/config/brokers/0': additional properties 'password' not allowed"},
 		{inBroker("handshake_timeout: 10"), "at '/config/brokers/0/handshake_timeout': got number, want string"},
-		{inBroker("policy: {needed: '3'}"), "at '/config/brokers/0/policy/needed': got string, want integer"},
+		{inBroker("policy: {failure_threshold: '3'}"), "at '/config/brokers/0/policy/failure_threshold': got string, want integer"},
 		{inBroker("policy: {graces: 3s}"), "at '/config/brokers/0/policy': additional properties 'graces' not allowed"},
 		{inBroker("probes: {login: {timeout: soon}}"), "at '/config/brokers/0/probes/login/timeout': 'soon' does not match pattern"},
 		{strings.Replace(least, "selector: app=rabbitmq, ", "", 1), "at '/config/brokers/0/pods': missing property 'selector'"},

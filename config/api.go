@@ -13,10 +13,10 @@ import (
 // API says how the API is served, how callers are known, and how much each of them may ask. Where neither TokensFile nor
 // Reviews is set nobody is known: everybody may read, and nothing that changes anything is served.
 type API struct {
-	CertFile   string // with KeyFile, both in PEM; empty: plain HTTP
-	KeyFile    string
-	TokensFile string // what ReadTokens reads; empty: only the cluster knows callers
-	Reviews    bool   // whether the cluster is asked who is calling and what they may do
+	CertFile       string // with KeyFile, both in PEM; empty: plain HTTP
+	KeyFile        string
+	TokensFile     string // what ReadTokens reads; empty: only the cluster knows callers
+	KubernetesAuth bool   // whether the cluster is asked who is calling and what they may do
 
 	PerSecond int // requests of one caller per second, on average
 	Burst     int // and at once
@@ -30,7 +30,7 @@ func (s *section) api(a *API) {
 	tls.text("key_file", none, wantFile, &a.KeyFile)
 	tls.end()
 	sub.text("tokens_file", none, wantFile, &a.TokensFile)
-	sub.truth("reviews", &a.Reviews)
+	sub.truth("kubernetes_auth", &a.KubernetesAuth)
 	rate := sub.sub("rate_limit")
 	rate.count("per_second", &a.PerSecond, 1, 1000)
 	rate.count("burst", &a.Burst, 1, 10_000)
@@ -40,8 +40,8 @@ func (s *section) api(a *API) {
 
 func (d *decoder) checkAPI(c Config) {
 	a := c.API
-	if a.Reviews && !c.InCluster() {
-		d.problem("api.reviews", "nothing here is in Kubernetes, whom it would ask: want a broker's pods, apps or environments, or not this")
+	if a.KubernetesAuth && !c.InCluster() {
+		d.problem("api.kubernetes_auth", "nothing here is in Kubernetes, whom it would ask: want a broker's pods, apps or environments, or not this")
 	}
 	switch {
 	case a.CertFile != "" && a.KeyFile == "":

@@ -21,7 +21,7 @@ func TestTheKeysOfTheAPIArrive(t *testing.T) {
 		t.Errorf("the file of tokens is %q", got.TokensFile)
 	}
 	got.TokensFile = ""
-	if diff := cmp.Diff(API{Reviews: true, PerSecond: 5, Burst: 25}, got); diff != "" {
+	if diff := cmp.Diff(API{KubernetesAuth: true, PerSecond: 5, Burst: 25}, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 	if diff := cmp.Diff(API{PerSecond: 10, Burst: 40}, loaded(t, "testdata/good/smallest.yaml").API); diff != "" {

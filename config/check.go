@@ -170,42 +170,42 @@ func (d *decoder) checkProbes(i int, b Broker) {
 // checkEvidence sees to it that what the policy asks for can come together before it is too old.
 func (d *decoder) checkEvidence(i int, b Broker) {
 	login, p := b.Probes.Login, b.Policy
-	p.Needed = min(p.Needed, p.Of) // that it must not be more is said elsewhere
+	p.FailureThreshold = min(p.FailureThreshold, p.Window) // that it must not be more is said elsewhere
 	pace := max(longestGap(login.Every), login.WhileSuspect, login.WhileConfirmed)
 	// A login that answers stage by stage may take twice its deadline (probe.Login).
-	if apart := pace + 2*login.Timeout; p.Fresh <= apart {
-		d.problem(at(i, "policy", "fresh"),
+	if apart := pace + 2*login.Timeout; p.ResultTTL <= apart {
+		d.problem(at(i, "policy", "result_ttl"),
 			"%s: want more than %s, the longest time from one login to the end of the next, or the node is unknown in between",
-			span(p.Fresh), span(apart))
+			span(p.ResultTTL), span(apart))
 	}
-	if b.Policy.LogSilence > 0 && b.Probes.Log.Every.Schedule != nil && p.Fresh <= longestGap(b.Probes.Log.Every) {
-		d.problem(at(i, "policy", "fresh"), "%s: want more than %s, the longest time between two looks at the log, which log_silence asks for",
-			span(p.Fresh), span(longestGap(b.Probes.Log.Every)))
+	if b.Policy.LogSilence > 0 && b.Probes.Log.Every.Schedule != nil && p.ResultTTL <= longestGap(b.Probes.Log.Every) {
+		d.problem(at(i, "policy", "result_ttl"), "%s: want more than %s, the longest time between two looks at the log, which log_silence asks for",
+			span(p.ResultTTL), span(longestGap(b.Probes.Log.Every)))
 	}
-	confirmed := time.Duration(p.Needed) * (max(login.WhileSuspect, login.WhileConfirmed) + 2*login.Timeout)
-	if least := max(confirmed, p.MinTime+2*login.Timeout); p.Evidence < least {
-		d.problem(at(i, "policy", "evidence"),
+	confirmed := time.Duration(p.FailureThreshold) * (max(login.WhileSuspect, login.WhileConfirmed) + 2*login.Timeout)
+	if least := max(confirmed, p.MinDuration+2*login.Timeout); p.EvidenceTTL < least {
+		d.problem(at(i, "policy", "evidence_ttl"),
 			"%s: want at least %s, or the first of %d stuck logins is forgotten before the last",
-			span(p.Evidence), span(least), p.Needed)
+			span(p.EvidenceTTL), span(least), p.FailureThreshold)
 	}
-	if least := p.PersistFor + 2*b.Probes.MaybeStuck.Timeout; p.Evidence < least {
-		d.problem(at(i, "policy", "evidence"),
-			"%s: want at least %s, the time that two looks at a node's processes may take, persist_for apart",
-			span(p.Evidence), span(least))
+	if least := p.RecheckAfter + 2*b.Probes.MaybeStuck.Timeout; p.EvidenceTTL < least {
+		d.problem(at(i, "policy", "evidence_ttl"),
+			"%s: want at least %s, the time that two looks at a node's processes may take, recheck_after apart",
+			span(p.EvidenceTTL), span(least))
 	}
 }
 
 // checkPolicy notes what does not fit together in a policy, of a broker or of an application; key gives a key's path.
 func (d *decoder) checkPolicy(key func(string) string, p remediate.Policy) {
-	if p.Needed > p.Of {
-		d.problem(key("policy.needed"), "%d: want at most %d, as many as policy.of", p.Needed, p.Of)
+	if p.FailureThreshold > p.Window {
+		d.problem(key("policy.failure_threshold"), "%d: want at most %d, as many as policy.window", p.FailureThreshold, p.Window)
 	}
-	if p.Settle <= p.Grace {
-		d.problem(key("policy.settle"), "%s: want more than policy.grace, %s: the old node may take that long to stop",
-			span(p.Settle), span(p.Grace))
+	if p.RecoveryTimeout <= p.GracePeriod {
+		d.problem(key("policy.recovery_timeout"), "%s: want more than policy.grace_period, %s: the old node may take that long to stop",
+			span(p.RecoveryTimeout), span(p.GracePeriod))
 	}
-	if p.Grace%time.Second != 0 {
-		d.problem(key("policy.grace"), "%s: want whole seconds, Kubernetes counts no others", span(p.Grace))
+	if p.GracePeriod%time.Second != 0 {
+		d.problem(key("policy.grace_period"), "%s: want whole seconds, Kubernetes counts no others", span(p.GracePeriod))
 	}
 	if p.PerNodePerDay > p.PerBrokerPerDay {
 		d.problem(key("policy.per_node_per_day"), "%d: want at most %d, as many as policy.per_broker_per_day",

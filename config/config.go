@@ -134,7 +134,7 @@ func DefaultBroker() Broker {
 // clone gives a broker that shares nothing with b.
 func (b Broker) clone() Broker {
 	b.Nodes = slices.Clone(b.Nodes)
-	b.Policy.Windows = slices.Clone(b.Policy.Windows)
+	b.Policy.MaintenanceWindows = slices.Clone(b.Policy.MaintenanceWindows)
 	if b.TLS != nil {
 		tls := *b.TLS
 		b.TLS = &tls

@@ -114,12 +114,12 @@ func TestEveryKeyOfTheFullFileArrives(t *testing.T) {
 	}
 	b := c.Brokers[0]
 	wantPolicy := remediate.Policy{
-		Mode: remediate.Observe, Needed: 4, Of: 6, MinTime: 2 * time.Minute,
-		PersistFor: 30 * time.Second, AboveBaseline: 40, LogSilence: 3 * time.Minute,
-		Fresh: 4 * time.Minute, Evidence: 20 * time.Minute,
-		StartupAllowance: 15 * time.Minute, Cooldown: 20 * time.Minute, Settle: 25 * time.Minute, Grace: 45 * time.Second,
+		Mode: remediate.Observe, FailureThreshold: 4, Window: 6, MinDuration: 2 * time.Minute,
+		RecheckAfter: 30 * time.Second, AboveBaseline: 40, LogSilence: 3 * time.Minute,
+		ResultTTL: 4 * time.Minute, EvidenceTTL: 20 * time.Minute,
+		StartupGracePeriod: 15 * time.Minute, Cooldown: 20 * time.Minute, RecoveryTimeout: 25 * time.Minute, GracePeriod: 45 * time.Second,
 		SingleNode: true, MaxStuck: 2, StormCooldown: 30 * time.Minute, PerNodePerDay: 2, PerBrokerPerDay: 5,
-		Windows: []remediate.Window{
+		MaintenanceWindows: []remediate.MaintenanceWindow{
 			{Days: [7]bool{1: true, 2: true, 3: true, 4: true, 5: true}, From: 8 * time.Hour, To: 18 * time.Hour},
 			{Days: [7]bool{0: true, 6: true}, From: 22 * time.Hour, To: 4 * time.Hour},
 		},
@@ -179,7 +179,7 @@ defaults:
   vhost: /shared
   tls: {ca_file: ca.pem, server_name: shared}
   probes: {login: {timeout: 14s}, roundtrip: {every: never}}
-  policy: {needed: 2, windows: ["08:00-18:00"]}
+  policy: {failure_threshold: 2, maintenance_windows: ["08:00-18:00"]}
 brokers:
   - name: one
     nodes: [{name: a, address: "localhost:5671"}]
@@ -188,7 +188,7 @@ brokers:
     vhost: /mine
     tls: {server_name: mine}
     probes: {login: {timeout: 13s}}
-    policy: {windows: []}
+    policy: {maintenance_windows: []}
     nodes: [{name: a, address: "localhost:5671"}]
 `))
 	if err != nil {
@@ -196,14 +196,14 @@ brokers:
 	}
 	one, two := c.Brokers[0], c.Brokers[1]
 	if one.UsernameFile != "shared-name" || one.Vhost != "/shared" || one.TLS.ServerName != "shared" ||
-		one.Probes.Login.Timeout != 14*time.Second || len(one.Policy.Windows) != 1 {
+		one.Probes.Login.Timeout != 14*time.Second || len(one.Policy.MaintenanceWindows) != 1 {
 		t.Errorf("one did not inherit everything: %+v, TLS %+v", one, one.TLS)
 	}
 	if two.Username != "mine" || two.UsernameFile != "" || two.Vhost != "/mine" || two.TLS.ServerName != "mine" ||
-		two.Probes.Login.Timeout != 13*time.Second || len(two.Policy.Windows) != 0 {
+		two.Probes.Login.Timeout != 13*time.Second || len(two.Policy.MaintenanceWindows) != 0 {
 		t.Errorf("two did not have its own way: %+v, TLS %+v", two, two.TLS)
 	}
-	if two.TLS.CAFile != "ca.pem" || two.Policy.Needed != 2 || two.PasswordFile != "shared" || two.Probes.Roundtrip.Every.Schedule != nil {
+	if two.TLS.CAFile != "ca.pem" || two.Policy.FailureThreshold != 2 || two.PasswordFile != "shared" || two.Probes.Roundtrip.Every.Schedule != nil {
 		t.Errorf("two did not inherit the rest: %+v, TLS %+v", two, two.TLS)
 	}
 }

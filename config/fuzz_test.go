@@ -77,7 +77,7 @@ func held(t *testing.T, c *Config) {
 		if p.Mode == remediate.Remediate && b.Pods == nil {
 			t.Errorf("broker %q is to be acted on, and its nodes are no pods", b.Name)
 		}
-		if p.Needed < 1 || p.Needed > p.Of || p.MinTime <= 0 || p.Grace < time.Second || p.MaxStuck < 1 || p.Fresh <= 0 || p.Evidence < p.MinTime {
+		if p.FailureThreshold < 1 || p.FailureThreshold > p.Window || p.MinDuration <= 0 || p.GracePeriod < time.Second || p.MaxStuck < 1 || p.ResultTTL <= 0 || p.EvidenceTTL < p.MinDuration {
 			t.Errorf("broker %q has the policy %+v", b.Name, p)
 		}
 	}
@@ -87,7 +87,7 @@ func held(t *testing.T, c *Config) {
 			t.Errorf("application %q lacks something, or comes twice", a.Name)
 		}
 		names[a.Name] = true
-		if p := a.Policy; p.Needed < 1 || p.Needed > p.Of || p.Grace < time.Second || p.Evidence < p.MinTime {
+		if p := a.Policy; p.FailureThreshold < 1 || p.FailureThreshold > p.Window || p.GracePeriod < time.Second || p.EvidenceTTL < p.MinDuration {
 			t.Errorf("application %q has the policy %+v", a.Name, p)
 		}
 	}

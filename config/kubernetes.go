@@ -192,13 +192,13 @@ func (d *decoder) checkApps(apps []App, taken map[string]string) {
 		taken[a.Name] = fmt.Sprintf("apps[%d]", i)
 		d.checkPolicy(key, a.Policy)
 		gap := longestGap(a.Every)
-		if a.Policy.Fresh <= gap {
-			d.problem(key("policy.fresh"), "%s: want more than %s, the longest time between two looks at the log",
-				span(a.Policy.Fresh), span(gap))
+		if a.Policy.ResultTTL <= gap {
+			d.problem(key("policy.result_ttl"), "%s: want more than %s, the longest time between two looks at the log",
+				span(a.Policy.ResultTTL), span(gap))
 		}
-		if least := max(time.Duration(a.Policy.Needed)*gap, a.Policy.MinTime+gap); a.Policy.Evidence < least {
-			d.problem(key("policy.evidence"), "%s: want at least %s, or the first of %d silent looks is forgotten before the last",
-				span(a.Policy.Evidence), span(least), a.Policy.Needed)
+		if least := max(time.Duration(a.Policy.FailureThreshold)*gap, a.Policy.MinDuration+gap); a.Policy.EvidenceTTL < least {
+			d.problem(key("policy.evidence_ttl"), "%s: want at least %s, or the first of %d silent looks is forgotten before the last",
+				span(a.Policy.EvidenceTTL), span(least), a.Policy.FailureThreshold)
 		}
 	}
 }

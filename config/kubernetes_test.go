@@ -42,8 +42,8 @@ func TestWhatLivesInKubernetesArrives(t *testing.T) {
 	}
 	policy := c.Brokers[0].Policy
 	policy.Mode, policy.App = remediate.Remediate, true
-	policy.PersistFor, policy.AboveBaseline, policy.LogSilence = a.Policy.PersistFor, a.Policy.AboveBaseline, a.Policy.LogSilence // a broker's alone
-	policy.Windows = policy.Windows[1:]
+	policy.RecheckAfter, policy.AboveBaseline, policy.LogSilence = a.Policy.RecheckAfter, a.Policy.AboveBaseline, a.Policy.LogSilence // a broker's alone
+	policy.MaintenanceWindows = policy.MaintenanceWindows[1:]
 	if diff := cmp.Diff(policy, a.Policy); diff != "" {
 		t.Errorf("the application's policy (-want +got):\n%s", diff)
 	}

@@ -219,7 +219,7 @@ func (s *section) probes(p *Probes) {
 func (s *section) policy(p *remediate.Policy) {
 	k := s.sub("policy")
 	k.confirming(p)
-	k.duration("persist_for", &p.PersistFor, time.Second)
+	k.duration("recheck_after", &p.RecheckAfter, time.Second)
 	k.count("above_baseline", &p.AboveBaseline, 0, 1_000_000)
 	k.duration("log_silence", &p.LogSilence, 0)
 	k.acting(p)
@@ -228,29 +228,29 @@ func (s *section) policy(p *remediate.Policy) {
 
 // confirming reads when a node counts as stuck, as far as that holds for brokers and applications alike.
 func (s *section) confirming(p *remediate.Policy) {
-	s.count("needed", &p.Needed, 1, 100)
-	s.count("of", &p.Of, 1, 100)
-	s.duration("min_time", &p.MinTime, time.Second)
-	s.duration("fresh", &p.Fresh, time.Second)
-	s.duration("evidence", &p.Evidence, time.Second)
+	s.count("failure_threshold", &p.FailureThreshold, 1, 100)
+	s.count("window", &p.Window, 1, 100)
+	s.duration("min_duration", &p.MinDuration, time.Second)
+	s.duration("result_ttl", &p.ResultTTL, time.Second)
+	s.duration("evidence_ttl", &p.EvidenceTTL, time.Second)
 }
 
 // acting reads when a node that is stuck may be deleted.
 func (s *section) acting(p *remediate.Policy) {
-	s.duration("startup_allowance", &p.StartupAllowance, time.Second)
+	s.duration("startup_grace_period", &p.StartupGracePeriod, time.Second)
 	s.duration("cooldown", &p.Cooldown, time.Second)
-	s.duration("settle", &p.Settle, time.Second)
-	s.duration("grace", &p.Grace, time.Second) // 0 would be to kill by force
+	s.duration("recovery_timeout", &p.RecoveryTimeout, time.Second)
+	s.duration("grace_period", &p.GracePeriod, time.Second) // 0 would be to kill by force
 	s.truth("single_node", &p.SingleNode)
 	s.count("max_stuck", &p.MaxStuck, 1, 1000)
 	s.duration("storm_cooldown", &p.StormCooldown, time.Second)
 	s.count("per_node_per_day", &p.PerNodePerDay, 1, 100)
 	s.count("per_broker_per_day", &p.PerBrokerPerDay, 1, 100)
-	s.windows(&p.Windows)
+	s.windows(&p.MaintenanceWindows)
 }
 
-func (s *section) windows(to *[]remediate.Window) {
-	elements, there := s.list("windows", none, "windows")
+func (s *section) windows(to *[]remediate.MaintenanceWindow) {
+	elements, there := s.list("maintenance_windows", none, "windows")
 	if !there {
 		return
 	}

@@ -20,8 +20,8 @@ var (
 
 // parseWindow reads days and hours, in UTC. Days are single or ranges, joined by commas; without them it is every
 // day. A window that ends no later than it begins ends on the next day.
-func parseWindow(text string) (remediate.Window, error) {
-	var w remediate.Window
+func parseWindow(text string) (remediate.MaintenanceWindow, error) {
+	var w remediate.MaintenanceWindow
 	fields := strings.Fields(text)
 	days := "Sun-Sat"
 	if len(fields) == 2 {

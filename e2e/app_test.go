@@ -45,7 +45,7 @@ func TestASilentPodOfAFrontendIsReportedAndWhereAskedForReplacedAlone(t *testing
     pods: {namespace: %s, selector: app=frontend-app, container: app}
     mode: %s
     log: {every: "@every 3s", max_age: 10s}
-    policy: {min_time: 6s, startup_allowance: 5s, settle: 1m, grace: 5s, cooldown: 1s, storm_cooldown: 5s}
+    policy: {min_duration: 6s, startup_grace_period: 5s, recovery_timeout: 1m, grace_period: 5s, cooldown: 1s, storm_cooldown: 5s}
 `, b.Namespace, mode)
 		}
 	}

@@ -134,7 +134,7 @@ func (s *site) during(t *testing.T, h hold) {
 func TestAPodThatJustStartedIsLeftAloneAndSoIsEverythingWhileObserving(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, cluster.BrokerOptions{Namespace: "young", HandshakeTimeout: quickHandshake}, func(b *cluster.Broker) string {
-		return replace(remediating(b), "startup_allowance: 5s", "startup_allowance: 2h")
+		return replace(remediating(b), "startup_grace_period: 5s", "startup_grace_period: 2h")
 	})
 	victim := s.Pods()[1]
 	before := s.uids()

@@ -136,7 +136,7 @@ func install(ctx context.Context, namespace, values string, environments []strin
 		return nil, err
 	}
 	values += `
-  api: {tokens_file: ` + cluster.FilesDir + `/tokens.yaml, reviews: true, rate_limit: {per_second: 200, burst: 400}}
+  api: {tokens_file: ` + cluster.FilesDir + `/tokens.yaml, kubernetes_auth: true, rate_limit: {per_second: 200, burst: 400}}
   environments:` + all.String() + `
 rbac: {reviews: true}
 ` + cluster.Mounts

@@ -40,13 +40,13 @@ const quick = `
       roundtrip: {every: "@every 15s", timeout: 8s}
       log: {every: "@every 5s", max_age: 20s}
     policy:
-      min_time: 12s
-      persist_for: 5s
-      startup_allowance: 5s
+      min_duration: 12s
+      recheck_after: 5s
+      startup_grace_period: 5s
       cooldown: 1s
-      settle: 4m
-      fresh: 40s
-      grace: 10s
+      recovery_timeout: 4m
+      result_ttl: 40s
+      grace_period: 10s
       storm_cooldown: 5s
       per_node_per_day: 100
       per_broker_per_day: 100

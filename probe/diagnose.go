@@ -11,7 +11,7 @@ import (
 )
 
 // LooksApart is how far apart two looks at a node's processes must lie to prove anything: a slow login can wait in one place
-// for as long as whatever it asks takes to answer. It is the default of `policy.persist_for`.
+// for as long as whatever it asks takes to answer. It is the default of `policy.recheck_after`.
 const LooksApart = 40 * time.Second
 
 // longestApart is how far apart two looks may lie to prove anything: a node that was started again in between has other processes under

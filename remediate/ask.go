@@ -37,7 +37,7 @@ func (l *Loop) wantsAnswers(d Decision) bool {
 // unasked says whether the last questions about d's node have not been asked a moment ago.
 func (l *Loop) unasked(d Decision) bool {
 	q := l.quorum[d.Node]
-	return q.UID != d.UID || q.Nodes != Identities(l.view) || age(q.At, time.Now()) > l.Policy.Fresh/4
+	return q.UID != d.UID || q.Nodes != Identities(l.view) || age(q.At, time.Now()) > l.Policy.ResultTTL/4
 }
 
 // askLast asks the last questions about d's node, at the same time, and notes the answers.

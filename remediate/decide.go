@@ -178,10 +178,10 @@ func (sc *scene) suspicion(ev Evidence, ns NodeState, why string) string {
 	switch {
 	case !ns.running():
 		return why + ": suspicious, but the latest login succeeded"
-	case ev.Stuck < ev.Needed:
-		return fmt.Sprintf("%s: stuck %d of the %d times that are needed", why, ev.Stuck, ev.Needed)
+	case ev.Stuck < ev.FailureThreshold:
+		return fmt.Sprintf("%s: stuck %d of the %d times that are needed", why, ev.Stuck, ev.FailureThreshold)
 	case !ev.Enough:
-		return fmt.Sprintf("%s: stuck %s, not yet for %s", why, often(ev, ns), sc.policy.MinTime)
+		return fmt.Sprintf("%s: stuck %s, not yet for %s", why, often(ev, ns), sc.policy.MinDuration)
 	default:
 		return fmt.Sprintf("%s: stuck %s, since %s, not corroborated: %s", why, often(ev, ns), clock(ev.Since, sc.now), ev.CorroborationDetail)
 	}
@@ -210,7 +210,7 @@ func (sc *scene) untold(ns NodeState, ev Evidence) string {
 // Stuck, and not just the ones before it.
 func (sc *scene) evidence(ns NodeState) (ev Evidence, stuckNow bool) {
 	p := sc.policy
-	ev = Evidence{Needed: p.Needed, Of: p.Of}
+	ev = Evidence{FailureThreshold: p.FailureThreshold, Window: p.Window}
 	for _, kind := range []probe.Kind{p.voice(), probe.Roundtrip} {
 		run := ns.Runs[kind]
 		count, enough := run.stuck(p)
@@ -219,7 +219,7 @@ func (sc *scene) evidence(ns NodeState) (ev Evidence, stuckNow bool) {
 		}
 		ev.Kind, ev.Stuck, ev.Since, ev.Enough = kind, count, run.Since, enough
 		latest := run.Samples[len(run.Samples)-1]
-		stuckNow = latest.Stuck && age(latest.At, sc.now) <= p.Fresh
+		stuckNow = latest.Stuck && age(latest.At, sc.now) <= p.ResultTTL
 	}
 	if ev.Kind != "" {
 		found := sc.corroborate(ns, ev)
@@ -230,9 +230,9 @@ func (sc *scene) evidence(ns NodeState) (ev Evidence, stuckNow bool) {
 
 // next says when to look again at the latest: when the first closed guard with an end ends, and soon while suspect.
 func (sc *scene) next(d Decision) time.Time {
-	next := sc.now.Add(sc.policy.Fresh)
+	next := sc.now.Add(sc.policy.ResultTTL)
 	if d.Phase != PhaseHealthy && d.Phase != PhaseUnknown {
-		next = sc.now.Add(sc.policy.Fresh / 4)
+		next = sc.now.Add(sc.policy.ResultTTL / 4)
 	}
 	for _, g := range d.Guards {
 		if !g.Open && g.Until.After(sc.now) && g.Until.Before(next) {

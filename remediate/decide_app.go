@@ -14,7 +14,7 @@ import (
 
 // replaced says whether the application is whole again without a's pod, and which pod is the newest.
 func (a Deletion) replaced(s State, v probe.View, p Policy, now time.Time) (newest probe.Node, ok bool) {
-	if v.At.IsZero() || age(v.At, now) > p.Fresh || now.Sub(v.At) < -p.Fresh || v.Expected <= 0 || len(v.Nodes) != v.Expected {
+	if v.At.IsZero() || age(v.At, now) > p.ResultTTL || now.Sub(v.At) < -p.ResultTTL || v.Expected <= 0 || len(v.Nodes) != v.Expected {
 		return newest, false
 	}
 	for _, n := range v.Nodes {

@@ -124,7 +124,7 @@ func (sc *scene) corroborate(ns NodeState, ev Evidence) finding {
 	}
 	if p.LogSilence > 0 {
 		log := ns.Latest[probe.LogAge]
-		if log.Reason == "" || age(log.Ended(), sc.now) > p.Fresh || log.Status() == probe.Unknown || log.LogAge < p.LogSilence {
+		if log.Reason == "" || age(log.Ended(), sc.now) > p.ResultTTL || log.Status() == probe.Unknown || log.LogAge < p.LogSilence {
 			return is(LogNotSilent)
 		}
 	}
@@ -133,7 +133,7 @@ func (sc *scene) corroborate(ns NodeState, ev Evidence) finding {
 		return is(NoCommands)
 	case r.Started.Before(ev.Since) || r.Reason == "":
 		return is(NotLooked)
-	case age(r.Ended(), sc.now) > p.Evidence:
+	case age(r.Ended(), sc.now) > p.EvidenceTTL:
 		return is(LookOld)
 	case r.Reason == probe.ToolsUnresponsive:
 		return is(sc.tools(ns, ev, r))
@@ -152,7 +152,7 @@ func (sc *scene) tools(ns NodeState, ev Evidence, r probe.Result) Corroboration 
 		return ToolsStarved
 	case ns.Tools.WhileGood >= chronicTools:
 		return ToolsBefore
-	case r.Started.Sub(ns.firstTools(ev)) < max(sc.policy.PersistFor, time.Nanosecond):
+	case r.Started.Sub(ns.firstTools(ev)) < max(sc.policy.RecheckAfter, time.Nanosecond):
 		return ToolsOnce
 	}
 	return ToolsTwice
@@ -213,7 +213,7 @@ func (sc *scene) persisting(ns NodeState, ev Evidence, f finding) finding {
 		case len(ownNow) == 0 && !many:
 			f.Corroboration = GetsOn
 			return f
-		case f.apart < max(sc.policy.PersistFor, time.Nanosecond):
+		case f.apart < max(sc.policy.RecheckAfter, time.Nanosecond):
 		case len(ownNow) > 0:
 			f.Corroboration, f.count = SameProcesses, len(ownNow)
 			return f

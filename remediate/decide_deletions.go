@@ -56,18 +56,18 @@ func (a Deletion) settled(n NodeState, v probe.View, p Policy, now time.Time) De
 	case cured && n.UID != a.UID:
 		a.Outcome, a.Settled, a.NewUID, a.Why = Recovered, latest.Ended(), n.UID, "the new node "+a.heals(p)
 	case a.Outcome == Failed: // until somebody else has the node replaced
-	case cured && now.Sub(a.At) > p.Grace+p.Fresh && terminating(v, a) == probe.No:
+	case cured && now.Sub(a.At) > p.GracePeriod+p.ResultTTL && terminating(v, a) == probe.No:
 		a.Outcome, a.Settled, a.Why = Aborted, now, "the node was not deleted, and "+a.heals(p)+" again"
-	case a.Outcome == Pending && a.Accepted.IsZero() && !cured && v.At.Sub(a.At) >= min(unconfirmedFor, p.Settle) && terminating(v, a) == probe.No:
+	case a.Outcome == Pending && a.Accepted.IsZero() && !cured && v.At.Sub(a.At) >= min(unconfirmedFor, p.RecoveryTimeout) && terminating(v, a) == probe.No:
 		a.Outcome, a.Settled = Aborted, now
 		if a.RequestError != "" {
 			a.Outcome, a.Why, a.Refused = Failed, deleteFailed+a.RequestError, true
 		} else {
 			a.Why = "it was never asked for: the node is still there, and does not terminate"
 		}
-	case now.Sub(a.At) >= p.Settle && !p.App && a.outgrown(v, p, now):
+	case now.Sub(a.At) >= p.RecoveryTimeout && !p.App && a.outgrown(v, p, now):
 		a.Outcome, a.Settled, a.Why = Removed, now, "no new node has appeared, and none is missing"
-	case a.Outcome == Pending && now.Sub(a.At) >= p.Settle:
+	case a.Outcome == Pending && now.Sub(a.At) >= p.RecoveryTimeout:
 		a.Outcome, a.Settled, a.Why = Escalated, now, a.notCured(n, latest, p)
 	}
 	return a
@@ -104,7 +104,7 @@ func (a Deletion) unconfirmed(n probe.Node) bool {
 
 // outgrown says whether the broker has as many nodes as it should have without a's.
 func (a Deletion) outgrown(v probe.View, p Policy, now time.Time) bool {
-	return age(v.At, now) <= p.Fresh && now.Sub(v.At) > -p.Fresh && v.Expected > 0 && len(v.Nodes) == v.Expected &&
+	return age(v.At, now) <= p.ResultTTL && now.Sub(v.At) > -p.ResultTTL && v.Expected > 0 && len(v.Nodes) == v.Expected &&
 		!slices.ContainsFunc(v.Nodes, func(n probe.Node) bool { return n.Name == a.Node })
 }
 

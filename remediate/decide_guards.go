@@ -165,11 +165,11 @@ func checkStartupGrace(sc *scene, n subject) GuardState {
 		return closed("cannot tell how old it is")
 	}
 	old := n.age(sc.now)
-	if left := sc.policy.StartupAllowance - old; left > 0 {
-		return closedUntil(sc.now.Add(left), "it is %s old, and has %s to start up", old.Round(time.Second), sc.policy.StartupAllowance)
+	if left := sc.policy.StartupGracePeriod - old; left > 0 {
+		return closedUntil(sc.now.Add(left), "it is %s old, and has %s to start up", old.Round(time.Second), sc.policy.StartupGracePeriod)
 	}
 	for _, a := range sc.state.Deletions {
-		wait := sc.policy.Fresh
+		wait := sc.policy.ResultTTL
 		if a.Refused && a.Outcome == Failed {
 			wait = max(wait, refusedFor)
 		}
@@ -245,7 +245,7 @@ func checkSameHost(sc *scene, n subject) GuardState {
 	}
 	var others []string
 	for _, s := range sc.o.SilentOnHosts[n.Host] {
-		if s.Name != n.Broker+"/"+n.Name && !s.Since.Before(n.LastGood[sc.policy.voice()].Add(-sc.policy.Fresh)) { // or else this one lived on without it
+		if s.Name != n.Broker+"/"+n.Name && !s.Since.Before(n.LastGood[sc.policy.voice()].Add(-sc.policy.ResultTTL)) { // or else this one lived on without it
 			others = append(others, s.Name)
 		}
 	}
@@ -263,7 +263,7 @@ func checkInFlight(sc *scene, _ subject) GuardState {
 	for _, a := range sc.state.Deletions {
 		switch a.Outcome {
 		case Pending:
-			return closedUntil(a.At.Add(sc.policy.Settle), "the deletion of %s is not settled", a.Node)
+			return closedUntil(a.At.Add(sc.policy.RecoveryTimeout), "the deletion of %s is not settled", a.Node)
 		case Escalated:
 			return closed("the deletion of %s did not help: a person must look", a.Node)
 		case Recovered, Aborted, Failed, Removed:
@@ -305,10 +305,10 @@ func checkBudget(sc *scene, n subject) GuardState {
 }
 
 func checkMaintenanceWindow(sc *scene, _ subject) GuardState {
-	if len(sc.policy.Windows) == 0 {
+	if len(sc.policy.MaintenanceWindows) == 0 {
 		return open("acting is allowed at any time")
 	}
-	for _, w := range sc.policy.Windows {
+	for _, w := range sc.policy.MaintenanceWindows {
 		if w.Contains(sc.now) {
 			return open("acting is allowed now")
 		}

@@ -84,7 +84,7 @@ func checkQuorum(sc *scene, n subject) GuardState {
 
 // outdated says whether an answer to a last question is void: it was given some time ago, or the broker has other nodes by now.
 func (sc *scene) outdated(at time.Time, nodes string) bool {
-	return at.IsZero() || age(at, sc.now) > sc.policy.Fresh/2 || nodes != Identities(sc.o.View)
+	return at.IsZero() || age(at, sc.now) > sc.policy.ResultTTL/2 || nodes != Identities(sc.o.View)
 }
 
 // Identities tells the nodes of a broker, as they are now, from any others.

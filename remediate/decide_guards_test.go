@@ -144,9 +144,9 @@ var guardRows = []struct {
 	{GuardOperation, "a deploy is under way", false, func(tl *timeline) { tl.obs.View.Operating, tl.obs.View.Operation = probe.Yes, "deploy 1" }},
 	{GuardOperation, "nobody knows", true, func(tl *timeline) { tl.obs.View.Operating = probe.CannotTell }},
 	{GuardMaintenanceWindow, "it is night", false, func(tl *timeline) {
-		tl.policy.Windows = []Window{{Days: [7]bool{time.Monday: true}, From: 2 * time.Hour, To: 3 * time.Hour}}
+		tl.policy.MaintenanceWindows = []MaintenanceWindow{{Days: [7]bool{time.Monday: true}, From: 2 * time.Hour, To: 3 * time.Hour}}
 	}},
-	{GuardMaintenanceWindow, "the window is empty", true, func(tl *timeline) { tl.policy.Windows = []Window{{}} }},
+	{GuardMaintenanceWindow, "the window is empty", true, func(tl *timeline) { tl.policy.MaintenanceWindows = []MaintenanceWindow{{}} }},
 }
 
 // peer gives rabbit-2 a login with that reason, now.
@@ -240,7 +240,7 @@ func TestTheOnlyNodeMayGoIfThePolicySaysSo(t *testing.T) {
 }
 
 func TestAWindowMayEndOnTheNextDay(t *testing.T) {
-	monday := Window{Days: [7]bool{time.Monday: true}, From: 22 * time.Hour, To: 6 * time.Hour}
+	monday := MaintenanceWindow{Days: [7]bool{time.Monday: true}, From: 22 * time.Hour, To: 6 * time.Hour}
 	for at, want := range map[string]bool{
 		"2026-11-23T21:59:59Z": false, "2026-11-23T22:00:00Z": true, "2026-11-24T05:59:59Z": true,
 		"2026-11-24T06:00:00Z": false, "2026-11-23T05:00:00Z": false, "2026-11-24T23:00:00Z": false,

@@ -508,7 +508,7 @@ func TestCountsOfOneAreInTheSingular(t *testing.T) {
 		t.Errorf("%q", why)
 	}
 	tl = newTimeline(t)
-	tl.policy.Needed, tl.policy.Of = 1, 1
+	tl.policy.FailureThreshold, tl.policy.Window = 1, 1
 	tl.rounds(1, probe.AwaitTune)
 	if r := tl.decisions["rabbit-1"].Reason; strings.Contains(r, "stuck 1 times") {
 		t.Errorf("%q", r)

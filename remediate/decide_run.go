@@ -14,7 +14,7 @@ func (r Run) with(s Sample, since, before time.Time, p Policy) Run {
 		r = Run{}
 	}
 	samples := append(slices.Clone(r.Samples), s)
-	if extra := len(samples) - max(p.Of, 0); extra > 0 {
+	if extra := len(samples) - max(p.Window, 0); extra > 0 {
 		samples = samples[extra:]
 	}
 	if r.Since.IsZero() && s.Stuck {
@@ -30,7 +30,7 @@ func (r Run) interrupted(started time.Time, p Policy) bool {
 	unknown := 0
 	for _, s := range slices.Backward(r.Samples) {
 		if s.Stuck {
-			return unknown > p.Of-p.Needed || age(s.At, started) > p.Fresh
+			return unknown > p.Window-p.FailureThreshold || age(s.At, started) > p.ResultTTL
 		}
 		unknown++
 	}
@@ -56,7 +56,7 @@ func (r Run) stuck(p Policy) (count int, enough bool) {
 			last = s.At
 		}
 	}
-	return count, p.Needed > 0 && count >= p.Needed && last.Sub(r.Since) >= p.MinTime
+	return count, p.FailureThreshold > 0 && count >= p.FailureThreshold && last.Sub(r.Since) >= p.MinDuration
 }
 
 // greeted says whether the node has greeted us in this run. A process that is frozen does not; one that is starved of

@@ -189,7 +189,7 @@ func (n NodeState) withSample(r probe.Result, p Policy) NodeState {
 	switch {
 	case s.Stuck:
 		n.Hung[r.Kind] = r.Ended()
-	case !ok || age(hung, r.Ended()) > p.Evidence:
+	case !ok || age(hung, r.Ended()) > p.EvidenceTTL:
 		n.LastElse[r.Kind] = later(n.LastElse[r.Kind], r.Ended())
 	}
 	return n
@@ -202,7 +202,7 @@ func (n NodeState) sample(r probe.Result, p Policy) Sample {
 	s := Sample{Stuck: r.Status() == probe.Stuck, Began: r.Started, At: r.Ended(), Reason: r.Reason}
 	tools := n.Latest[probe.MaybeStuck]
 	if r.Reason == probe.Unreachable && r.NoAnswer && tools.Reason == probe.ToolsUnresponsive &&
-		tools.Started.After(n.LastGood[probe.Login]) && age(tools.Ended(), r.Ended()) < p.Evidence {
+		tools.Started.After(n.LastGood[probe.Login]) && age(tools.Ended(), r.Ended()) < p.EvidenceTTL {
 		s.Stuck = true
 	}
 	return s
@@ -221,7 +221,7 @@ func (n NodeState) running() bool {
 func (n NodeState) aged(p Policy, now time.Time) NodeState {
 	copied := false
 	for kind, run := range n.Runs {
-		kept := slices.DeleteFunc(slices.Clone(run.Samples), func(s Sample) bool { return age(s.At, now) > p.Evidence })
+		kept := slices.DeleteFunc(slices.Clone(run.Samples), func(s Sample) bool { return age(s.At, now) > p.EvidenceTTL })
 		if len(kept) == len(run.Samples) {
 			continue
 		}
@@ -244,7 +244,7 @@ func (n NodeState) accepts(p Policy, now time.Time) (probe.Status, string) {
 	switch {
 	case login.Reason == "":
 		return probe.Unknown, "not probed yet"
-	case age(login.Ended(), now) > p.Fresh, now.Sub(login.Ended()) < -p.Fresh:
+	case age(login.Ended(), now) > p.ResultTTL, now.Sub(login.Ended()) < -p.ResultTTL:
 		return probe.Unknown, "not probed since " + clock(login.Ended(), now)
 	}
 	return login.Status(), phrase(login)
@@ -274,7 +274,7 @@ func (n NodeState) health(p Policy, now time.Time) (probe.Status, string) {
 // or connections hang in their login within the node, and what others have sent messages to waits so.
 func (n NodeState) victim(p Policy, now time.Time) bool {
 	run, look := n.Runs[probe.Login], n.Latest[probe.MaybeStuck]
-	if len(run.Samples) == 0 || look.Started.Before(run.Since) || age(look.Ended(), now) > p.Evidence || !wholeLook(look) {
+	if len(run.Samples) == 0 || look.Started.Before(run.Since) || age(look.Ended(), now) > p.EvidenceTTL || !wholeLook(look) {
 		return false
 	}
 	own, unknown := n.all(probe.Login, look)

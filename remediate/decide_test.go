@@ -580,7 +580,7 @@ func TestADeletionThatCameToNothingIsNotTriedAgainAtOnce(t *testing.T) {
 func TestEvidenceGrowsOld(t *testing.T) {
 	tl := newTimeline(t)
 	tl.wedge()
-	tl.now = tl.now.Add(tl.policy.Evidence + time.Minute)
+	tl.now = tl.now.Add(tl.policy.EvidenceTTL + time.Minute)
 	tl.decide(tl.result("rabbit-0", probe.Login, probe.OK), tl.result("rabbit-1", probe.Login, probe.AwaitTune), tl.result("rabbit-2", probe.Login, probe.OK))
 	tl.want("rabbit-1", PhaseSuspect, Hold)
 	if ev := tl.decisions["rabbit-1"].Evidence; ev.Stuck != 1 || ev.Corroborated {

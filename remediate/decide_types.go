@@ -217,13 +217,13 @@ type Decision struct {
 
 // Evidence is what speaks for a node being stuck.
 type Evidence struct {
-	Kind         probe.Kind `json:"probe,omitempty"` // the probe whose run it is
-	Stuck        int        `json:"stuck"`           // of the last Of results
-	Needed       int        `json:"needed"`
-	Of           int        `json:"of"`
-	Since        time.Time  `json:"since,omitzero"` // the first of them
-	Enough       bool       `json:"enough"`         // often enough and for long enough
-	Corroborated bool       `json:"corroborated"`   // independent evidence agrees
+	Kind             probe.Kind `json:"probe,omitempty"` // the probe whose run it is
+	Stuck            int        `json:"stuck"`           // of the last Of results
+	FailureThreshold int        `json:"failure_threshold"`
+	Window           int        `json:"window"`
+	Since            time.Time  `json:"since,omitzero"` // the first of them
+	Enough           bool       `json:"enough"`         // often enough and for long enough
+	Corroborated     bool       `json:"corroborated"`   // independent evidence agrees
 
 	Corroboration       Corroboration `json:"corroboration,omitempty"` // which, or why there is none
 	CorroborationDetail string        `json:"corroboration_detail"`    // the same as a sentence

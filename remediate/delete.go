@@ -76,7 +76,7 @@ func (l *Loop) delete(ctx context.Context, c *Incident, a Deletion, node probe.N
 	case age(began, time.Now()) > staleAfter:
 		err = errStale
 	default:
-		err = try(ctx, &l.gate, "delete", deletionTimeout, func(ctx context.Context) error { return l.World.Delete(ctx, node, l.Policy.Grace) })
+		err = try(ctx, &l.gate, "delete", deletionTimeout, func(ctx context.Context) error { return l.World.Delete(ctx, node, l.Policy.GracePeriod) })
 	}
 	l.deleted(ctx, c, a, err)
 	return err

@@ -60,7 +60,7 @@ func (w *fuzzWorld) mayAskAgain(d Decision) {
 		switch happened := a.newUID != ""; {
 		case happened && !a.back:
 			w.t.Fatalf("acts upon %s while what took the place of %s is not back", d.Node, a.UID)
-		case !happened && !a.refused && w.now.Sub(a.At) < w.policy.Grace+w.policy.Fresh:
+		case !happened && !a.refused && w.now.Sub(a.At) < w.policy.GracePeriod+w.policy.ResultTTL:
 			w.t.Fatalf("acts upon %s while the deletion of %s is under way", d.Node, a.UID)
 		case !happened && a.refused && w.now.Sub(a.At) < unconfirmedFor:
 			w.t.Fatalf("acts upon %s while it is not known whether %s was deleted", d.Node, a.UID)
@@ -91,7 +91,7 @@ func (w *fuzzWorld) bad(all []probe.Result, i int) bool {
 	for _, before := range slices.Backward(all[:i]) {
 		switch {
 		case before.Kind == probe.MaybeStuck:
-			return before.Reason == probe.ToolsUnresponsive && r.Ended().Sub(before.Ended()) < w.policy.Evidence
+			return before.Reason == probe.ToolsUnresponsive && r.Ended().Sub(before.Ended()) < w.policy.EvidenceTTL
 		case before.Status() == probe.Healthy && before.Kind != probe.LogAge, before.Kind == probe.Roundtrip && before.Stage > probe.StageOpen:
 			return false
 		}
@@ -136,18 +136,18 @@ func (w *fuzzWorld) proved(key string, kind probe.Kind) (since time.Time, ok boo
 		case !w.bad(all, i):
 			unknown++
 			continue
-		case bad == 0 && w.now.Sub(r.Ended()) > p.Fresh:
+		case bad == 0 && w.now.Sub(r.Ended()) > p.ResultTTL:
 			return since, false
 		case bad == 0:
 			last = r
-		case unknown > p.Of-p.Needed || first.Started.Sub(r.Ended()) > p.Fresh:
+		case unknown > p.Window-p.FailureThreshold || first.Started.Sub(r.Ended()) > p.ResultTTL:
 			return first.Started, ok
 		}
-		if looked <= p.Of && w.now.Sub(r.Ended()) <= p.Evidence {
+		if looked <= p.Window && w.now.Sub(r.Ended()) <= p.EvidenceTTL {
 			bad++
 		}
 		first, unknown = r, 0
-		ok = bad >= p.Needed && last.Ended().Sub(first.Started) >= p.MinTime
+		ok = bad >= p.FailureThreshold && last.Ended().Sub(first.Started) >= p.MinDuration
 	}
 	return first.Started, ok
 }
@@ -155,7 +155,7 @@ func (w *fuzzWorld) proved(key string, kind probe.Kind) (since time.Time, ok boo
 // corroborated says whether the node's own tools agree, twice since then.
 func (w *fuzzWorld) corroborated(key string, kind probe.Kind, since time.Time) bool {
 	latest := w.lastLook(key)
-	if latest.Started.Before(since) || w.now.Sub(latest.Ended()) > w.policy.Evidence {
+	if latest.Started.Before(since) || w.now.Sub(latest.Ended()) > w.policy.EvidenceTTL {
 		return false
 	}
 	if latest.Reason != probe.ToolsUnresponsive {
@@ -170,7 +170,7 @@ func (w *fuzzWorld) corroborated(key string, kind probe.Kind, since time.Time) b
 			return false
 		case r.Kind == probe.MaybeStuck && r.Started.Before(since) && !w.unanswered(key, r.Started, since):
 			return false
-		case r.Kind == probe.MaybeStuck && r.Reason == latest.Reason && latest.Started.Sub(r.Started) >= w.policy.PersistFor:
+		case r.Kind == probe.MaybeStuck && r.Reason == latest.Reason && latest.Started.Sub(r.Started) >= w.policy.RecheckAfter:
 			return true
 		}
 	}
@@ -205,7 +205,7 @@ func (w *fuzzWorld) persists(key string, kind probe.Kind, since time.Time) bool 
 		case r.Kind != kind || kind == probe.Roundtrip && r.Stage <= probe.StageOpen:
 		case w.bad(w.seen[key], i):
 			hung = r.Ended()
-		case r.Started.Before(since) && (hung.IsZero() || r.Ended().Sub(hung) > w.policy.Evidence):
+		case r.Started.Before(since) && (hung.IsZero() || r.Ended().Sub(hung) > w.policy.EvidenceTTL):
 			good = later(good, r.Ended())
 		}
 		if at, ok := clears(r, kind); ok {
@@ -257,7 +257,7 @@ func (w *fuzzWorld) persists(key string, kind probe.Kind, since time.Time) bool 
 			if !ok || before.Stack != p.Stack || before.Mailbox > next.Mailbox {
 				break
 			}
-			if next = before; last.Started.Sub(looks[i].Started) >= w.policy.PersistFor {
+			if next = before; last.Started.Sub(looks[i].Started) >= w.policy.RecheckAfter {
 				return true
 			}
 		}
@@ -273,7 +273,7 @@ func (w *fuzzWorld) greeted(key string, since time.Time) bool {
 		if at, ends := clears(r, probe.Login); ends && at.After(until) {
 			until = at
 		}
-		if looked == w.policy.Of {
+		if looked == w.policy.Window {
 			return false
 		}
 		if r.Kind == probe.Login && (!r.Started.After(until) || r.Started.Before(since) && r.Reason != probe.Unreachable) {
@@ -281,7 +281,7 @@ func (w *fuzzWorld) greeted(key string, since time.Time) bool {
 		}
 		if r.Kind == probe.Login {
 			looked++
-			if r.Reason == probe.AwaitTune && w.now.Sub(r.Ended()) <= w.policy.Evidence {
+			if r.Reason == probe.AwaitTune && w.now.Sub(r.Ended()) <= w.policy.EvidenceTTL {
 				return true
 			}
 		}
@@ -307,11 +307,11 @@ func (w *fuzzWorld) peersWell(name string, kind probe.Kind, since time.Time) boo
 		if n.Terminating != probe.No {
 			return false
 		}
-		if look.Processes != nil && look.Reason == probe.OK && len(look.Processes.Logins) == 0 && w.now.Sub(look.Ended()) <= w.policy.Evidence && login.Status() != probe.Healthy {
+		if look.Processes != nil && look.Reason == probe.OK && len(look.Processes.Logins) == 0 && w.now.Sub(look.Ended()) <= w.policy.EvidenceTTL && login.Status() != probe.Healthy {
 			answers++
 			continue // it waits for another node
 		}
-		if login.Status() != probe.Healthy || w.now.Sub(login.Ended()) > w.policy.Fresh || !latest[kind].Started.After(since) {
+		if login.Status() != probe.Healthy || w.now.Sub(login.Ended()) > w.policy.ResultTTL || !latest[kind].Started.After(since) {
 			return false
 		}
 		if latest[kind].Status() == probe.Healthy || (kind == probe.Roundtrip && latest[kind].Status() == probe.Faulty && latest[kind].Stage > probe.StageOpen) {

@@ -66,7 +66,7 @@ func (l *Loop) openIncidents(ctx context.Context, o Observation, decisions []Dec
 // without one; it is tried again, and captured again once it is old, for that costs the peers.
 func (l *Loop) openIncident(ctx context.Context, d Decision) {
 	c := l.drafts[d.Node]
-	if c == nil || c.UID != d.UID || time.Since(c.Opened) > l.Policy.Fresh {
+	if c == nil || c.UID != d.UID || time.Since(c.Opened) > l.Policy.ResultTTL {
 		c = l.newIncident(ctx, d)
 	}
 	c.Decision = d
@@ -141,7 +141,7 @@ func (l *Loop) nodeAndPeers(name string) (node probe.Node, peers []probe.Node) {
 		switch {
 		case n.Name == name:
 			node = n
-		case login.Status() == probe.Healthy && login.UID == n.UID && now.Sub(login.Ended()) <= l.Policy.Fresh:
+		case login.Status() == probe.Healthy && login.UID == n.UID && now.Sub(login.Ended()) <= l.Policy.ResultTTL:
 			peers = append(peers, n)
 		}
 	}
@@ -195,11 +195,11 @@ func (l *Loop) closeGone(ctx context.Context, v probe.View) {
 		here := slices.ContainsFunc(v.Nodes, func(n probe.Node) bool { return n.Name == name })
 		since, counting := l.missing[c.ID]
 		switch {
-		case here || v.At.IsZero() || now.Sub(v.At) > l.Policy.Fresh:
+		case here || v.At.IsZero() || now.Sub(v.At) > l.Policy.ResultTTL:
 			delete(l.missing, c.ID)
 		case !counting:
 			l.missing[c.ID] = now
-		case now.Sub(since) >= l.Policy.Settle && !l.unsettled(c):
+		case now.Sub(since) >= l.Policy.RecoveryTimeout && !l.unsettled(c):
 			delete(l.missing, c.ID)
 			l.closeIncident(c, outcomeRemoved, now)
 			_ = l.saveIncident(ctx, c)

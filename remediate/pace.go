@@ -30,14 +30,14 @@ func (l *Loop) confirm(d Decision) {
 	case ev.Kind != "" && (look.Started.Before(ev.Since) || look.Reason == ""):
 		l.ask(d.Node, probe.MaybeStuck, look.Started, 0)
 	case ev.Kind != "" && !ev.Corroborated:
-		l.ask(d.Node, probe.MaybeStuck, ns.compared(ev), l.Policy.PersistFor)
+		l.ask(d.Node, probe.MaybeStuck, ns.compared(ev), l.Policy.RecheckAfter)
 	case ev.Kind != "", look.Status() == probe.Stuck, ns.Latest[probe.Login].Reason == probe.Unreachable:
-		l.ask(d.Node, probe.MaybeStuck, look.Started, l.Policy.Evidence/4)
+		l.ask(d.Node, probe.MaybeStuck, look.Started, l.Policy.EvidenceTTL/4)
 	}
 	if ev.Kind == probe.Roundtrip || l.awaitsTrip(d) {
-		wait := l.Policy.MinTime / 4
+		wait := l.Policy.MinDuration / 4
 		if d.Phase == PhaseConfirmed {
-			wait = l.Policy.Fresh / 2
+			wait = l.Policy.ResultTTL / 2
 		}
 		l.ask(d.Node, probe.Roundtrip, ns.Latest[probe.Roundtrip].Started, wait)
 	}
@@ -75,7 +75,7 @@ func (l *Loop) lookAtPeers(d Decision, decisions []Decision) {
 		case !latest.Started.After(d.Evidence.Since):
 			l.ask(peer.Node, probe.Roundtrip, latest.Started, 0)
 		case !hasAnswered(latest): // it hung as well; a frozen node makes it hang for a while
-			l.ask(peer.Node, probe.Roundtrip, latest.Started, l.Policy.MinTime/4)
+			l.ask(peer.Node, probe.Roundtrip, latest.Started, l.Policy.MinDuration/4)
 		}
 	}
 }

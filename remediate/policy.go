@@ -43,12 +43,12 @@ func (m *Mode) UnmarshalText(text []byte) error {
 type Policy struct {
 	Mode Mode
 
-	Needed  int           // so many of the last Of results must be Stuck
-	Of      int           // see Needed
-	MinTime time.Duration // between the first and the last of them at least this long
+	FailureThreshold int           // so many of the last Of results must be Stuck
+	Window           int           // see Needed
+	MinDuration      time.Duration // between the first and the last of them at least this long
 
-	// PersistFor is how far apart two looks at a node's processes must be at least that show the same ones stuck.
-	PersistFor time.Duration
+	// RecheckAfter is how far apart two looks at a node's processes must be at least that show the same ones stuck.
+	RecheckAfter time.Duration
 	// AboveBaseline is how many connections must hang in their login in the same place where it is not known for whom they
 	// wait.
 	AboveBaseline int
@@ -56,14 +56,14 @@ type Policy struct {
 	LogSilence time.Duration
 
 	// Fresh is how long a result, or what the supplier said, counts as knowledge.
-	Fresh time.Duration
+	ResultTTL time.Duration
 	// Evidence is how long a Stuck result counts toward Needed.
-	Evidence time.Duration
+	EvidenceTTL time.Duration
 
-	StartupAllowance time.Duration // a node younger than this is never deleted
-	Cooldown         time.Duration // after a deletion on the broker has settled
-	Settle           time.Duration // for the new node to accept logins; then a person is asked for
-	Grace            time.Duration // for the node to stop by itself
+	StartupGracePeriod time.Duration // a node younger than this is never deleted
+	Cooldown           time.Duration // after a deletion on the broker has settled
+	RecoveryTimeout    time.Duration // for the new node to accept logins; then a person is asked for
+	GracePeriod        time.Duration // for the node to stop by itself
 
 	// App: the nodes are the pods of an application, which is judged by its log. Nobody can log in to it, or run a command
 	// in it; and the pod that takes another's place may have another name.
@@ -76,16 +76,16 @@ type Policy struct {
 	PerNodePerDay   int // deletions of one node in 24 h
 	PerBrokerPerDay int // deletions on one broker in 24 h
 
-	Windows []Window // when acting is allowed; none: always
+	MaintenanceWindows []MaintenanceWindow // when acting is allowed; none: always
 }
 
 // DefaultPolicy observes, with the thresholds that the documentation gives.
 func DefaultPolicy() Policy {
 	return Policy{
-		Mode: Observe, Needed: 3, Of: 4, MinTime: 45 * time.Second,
-		PersistFor: 40 * time.Second, AboveBaseline: 20,
-		Fresh: 2 * time.Minute, Evidence: 10 * time.Minute,
-		StartupAllowance: 5 * time.Minute, Cooldown: 10 * time.Minute, Settle: 10 * time.Minute, Grace: 30 * time.Second,
+		Mode: Observe, FailureThreshold: 3, Window: 4, MinDuration: 45 * time.Second,
+		RecheckAfter: 40 * time.Second, AboveBaseline: 20,
+		ResultTTL: 2 * time.Minute, EvidenceTTL: 10 * time.Minute,
+		StartupGracePeriod: 5 * time.Minute, Cooldown: 10 * time.Minute, RecoveryTimeout: 10 * time.Minute, GracePeriod: 30 * time.Second,
 		MaxStuck: 1, StormCooldown: 10 * time.Minute,
 		PerNodePerDay: 1, PerBrokerPerDay: 3,
 	}
@@ -107,15 +107,15 @@ func (p Policy) Wellness() string {
 	return "accepts logins"
 }
 
-// Window is a span of time on some days of the week, in UTC. To may lie before From: the window then ends on the
+// MaintenanceWindow is a span of time on some days of the week, in UTC. To may lie before From: the window then ends on the
 // next day. The zero value is never open.
-type Window struct {
+type MaintenanceWindow struct {
 	Days     [7]bool       // by time.Weekday: the days on which the window begins
 	From, To time.Duration // since midnight
 }
 
 // Contains says whether t lies in the window.
-func (w Window) Contains(t time.Time) bool {
+func (w MaintenanceWindow) Contains(t time.Time) bool {
 	t = t.UTC()
 	at := time.Duration(t.Hour())*time.Hour + time.Duration(t.Minute())*time.Minute + time.Duration(t.Second())*time.Second
 	today, yesterday := w.Days[t.Weekday()], w.Days[(t.Weekday()+6)%7]

@@ -39,10 +39,10 @@ type Seen struct {
 
 // Next is what would happen next if nothing changed, and when.
 type Next struct {
-	What   string    `json:"what"`
-	Look   time.Time `json:"look,omitzero"`   // when it is looked at again, at the latest
-	Opens  time.Time `json:"opens,omitzero"`  // when all closed guards will have opened by themselves, if that is known
-	Settle time.Time `json:"settle,omitzero"` // when a deletion under way is given up, and a person asked for
+	What             string    `json:"what"`
+	Look             time.Time `json:"look,omitzero"`              // when it is looked at again, at the latest
+	Opens            time.Time `json:"opens,omitzero"`             // when all closed guards will have opened by themselves, if that is known
+	RecoveryDeadline time.Time `json:"recovery_deadline,omitzero"` // when a deletion under way is given up, and a person asked for
 }
 
 func (o Options) explain(s remediate.Snapshot, n remediate.NodeSnapshot, now time.Time) Node {
@@ -91,7 +91,7 @@ func next(s remediate.Snapshot, d remediate.Decision) Next {
 		case observed:
 			n.What = "nothing: the mode is observe, so it is never deleted, and a person must restart it"
 		case d.Action == remediate.Delete:
-			n.What = "it is deleted now, and within " + s.Policy.Settle.String() + " what failed must succeed on its successor"
+			n.What = "it is deleted now, and within " + s.Policy.RecoveryTimeout.String() + " what failed must succeed on its successor"
 		case len(closed) > 0:
 			n.What = "it is deleted as soon as all these guards are open: " + names(closed)
 		default:
@@ -99,10 +99,10 @@ func next(s remediate.Snapshot, d remediate.Decision) Next {
 		}
 	case remediate.PhaseDeletionUnconfirmed:
 		n.What = "it is watched whether the deletion has happened; if the node is still there after some minutes it has not, and if asking for it failed, a person is asked for"
-		n.Settle = settles(s, d.Node)
+		n.RecoveryDeadline = settles(s, d.Node)
 	case remediate.PhaseRecovering:
 		n.What = "its successor is awaited; if what failed does not succeed there in time, a person is asked for"
-		n.Settle = settles(s, d.Node)
+		n.RecoveryDeadline = settles(s, d.Node)
 	case remediate.PhaseEscalated:
 		n.What = "nothing by itself: a deletion did not help, and a person must look"
 	case remediate.PhaseUnknown:
@@ -124,12 +124,12 @@ func suspectNext(p remediate.Policy, d remediate.Decision) string {
 		return what
 	}
 	var missing []string
-	if more := ev.Needed - ev.Stuck; more > 0 {
-		missing = append(missing, fmt.Sprintf("%d more of its last %d probes must find it stuck", more, ev.Of))
+	if more := ev.FailureThreshold - ev.Stuck; more > 0 {
+		missing = append(missing, fmt.Sprintf("%d more of its last %d probes must find it stuck", more, ev.Window))
 	}
-	if earliest := ev.Since.Add(p.MinTime); !ev.Enough && earliest.After(d.At) {
+	if earliest := ev.Since.Add(p.MinDuration); !ev.Enough && earliest.After(d.At) {
 		missing = append(missing, fmt.Sprintf("the first and the last of these must lie %s apart, so not before %s",
-			p.MinTime, earliest.UTC().Format(time.RFC3339)))
+			p.MinDuration, earliest.UTC().Format(time.RFC3339)))
 	}
 	if !ev.Corroborated {
 		missing = append(missing, "corroboration must agree")
@@ -170,7 +170,7 @@ func allUnasked(guards []remediate.GuardState) bool {
 func settles(s remediate.Snapshot, node string) time.Time {
 	for _, a := range s.Deletions {
 		if a.Node == node && a.Outcome == remediate.Pending {
-			return a.At.Add(s.Policy.Settle)
+			return a.At.Add(s.Policy.RecoveryTimeout)
 		}
 	}
 	return time.Time{}

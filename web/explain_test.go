@@ -36,13 +36,13 @@ func TestWhatComesNext(t *testing.T) {
 		want Next
 	}{
 		"a first stuck login": {
-			d: remediate.Decision{Phase: remediate.PhaseSuspect, At: noon, Evidence: remediate.Evidence{Stuck: 1, Needed: 3, Of: 4, Since: noon.Add(-12 * time.Second)}},
+			d: remediate.Decision{Phase: remediate.PhaseSuspect, At: noon, Evidence: remediate.Evidence{Stuck: 1, FailureThreshold: 3, Window: 4, Since: noon.Add(-12 * time.Second)}},
 			want: Next{What: "it is confirmed as stuck when all of this has come: 2 more of its last 4 probes must find it stuck; the first and the last " +
 				"of these must lie 45s apart, so not before 2026-11-23T12:00:33Z; corroboration must agree. Then it is deleted"},
 		},
 		"a suspect that only wants corroboration, and is held back anyway": {
 			d: remediate.Decision{
-				Phase: remediate.PhaseSuspect, At: noon, Evidence: remediate.Evidence{Stuck: 3, Needed: 3, Of: 4, Since: noon.Add(-2 * time.Minute), Enough: true},
+				Phase: remediate.PhaseSuspect, At: noon, Evidence: remediate.Evidence{Stuck: 3, FailureThreshold: 3, Window: 4, Since: noon.Add(-2 * time.Minute), Enough: true},
 				Guards: []remediate.GuardState{guard(remediate.GuardPeers, time.Time{})},
 			},
 			want: Next{What: "it is confirmed as stuck when all of this has come: corroboration must agree. Even then it is not deleted before " +
@@ -73,7 +73,7 @@ func TestWhatComesNext(t *testing.T) {
 			d:    remediate.Decision{Node: "mq-1", Phase: remediate.PhaseRecovering},
 			acts: []remediate.Deletion{{Node: "mq-0", At: later}, {Node: "mq-1", At: noon.Add(-time.Hour), Outcome: remediate.Recovered}, {Node: "mq-1", At: noon}},
 			want: Next{
-				What: "its successor is awaited; if what failed does not succeed there in time, a person is asked for", Settle: noon.Add(policy.Settle),
+				What: "its successor is awaited; if what failed does not succeed there in time, a person is asked for", RecoveryDeadline: noon.Add(policy.RecoveryTimeout),
 			},
 		},
 	} {
@@ -87,7 +87,7 @@ func TestWhatComesNext(t *testing.T) {
 
 func TestNothingIsPromisedWhereNothingCanCome(t *testing.T) {
 	guards := []remediate.GuardState{{Guard: remediate.GuardObserveOnly}, {Guard: remediate.GuardNoController}}
-	enough := remediate.Evidence{Stuck: 3, Needed: 3, Of: 4, Enough: true}
+	enough := remediate.Evidence{Stuck: 3, FailureThreshold: 3, Window: 4, Enough: true}
 	alone := enough
 	alone.Corroboration, alone.CorroborationDetail = remediate.NoCommands, "commands cannot be run next to it: run `rabbitmq-diagnostics maybe_stuck` there yourself"
 	for name, c := range map[string]struct {
@@ -159,7 +159,7 @@ func TestWhatComesNextNamesWhatHoldsItBackAndWhatMustSucceed(t *testing.T) {
 	if !n.Opens.Equal(later) || strings.Contains(n.What, "alarm") {
 		t.Errorf("held back by %v until %s alone: opens %s, %q", d.HeldBy(), later, n.Opens, n.What)
 	}
-	d = remediate.Decision{Phase: remediate.PhaseSuspect, At: noon, Evidence: remediate.Evidence{Stuck: 1, Needed: 3, Of: 4, Since: noon}, Guards: unasked}
+	d = remediate.Decision{Phase: remediate.PhaseSuspect, At: noon, Evidence: remediate.Evidence{Stuck: 1, FailureThreshold: 3, Window: 4, Since: noon}, Guards: unasked}
 	if n := next(remediate.Snapshot{Policy: policy}, d); strings.Contains(n.What, "alarm") {
 		t.Errorf("nothing has been asked: %q", n.What)
 	}

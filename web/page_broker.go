@@ -157,7 +157,7 @@ func earliest(p remediate.Policy, d remediate.Decision) time.Time {
 	}
 	var at time.Time
 	if !d.Evidence.Enough {
-		at = d.Evidence.Since.Add(p.MinTime)
+		at = d.Evidence.Since.Add(p.MinDuration)
 	}
 	for _, g := range d.Guards {
 		if !g.Open && g.Until.After(at) {

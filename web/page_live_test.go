@@ -58,7 +58,7 @@ func (s *scene) set(change func(*remediate.Snapshot, *remediate.NodeSnapshot)) {
 		n := remediate.NodeSnapshot{Node: nodeOf(name), Latest: []probe.Result{goodLogin(name)}}
 		n.Latest[0].Started = now
 		n.Decision = remediate.Decision{Broker: "orders", Node: name, At: now, Status: probe.Healthy, Phase: remediate.PhaseHealthy, Reason: "accepts logins"}
-		n.Decision.Evidence = remediate.Evidence{Needed: 3, Of: 4}
+		n.Decision.Evidence = remediate.Evidence{FailureThreshold: 3, Window: 4}
 		for _, g := range remediate.Guards()[:16] {
 			n.Decision.Guards = append(n.Decision.Guards, remediate.GuardState{Guard: g.Guard, Open: true, Why: "nothing speaks against it"})
 		}

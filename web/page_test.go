@@ -114,10 +114,10 @@ func TestTheCountdownEndsWhenTheNodeMayBeDeletedAtTheEarliest(t *testing.T) {
 		d      remediate.Decision
 		want   time.Time
 	}{
-		"the minimum time must pass":        {p, d, noon.Add(p.MinTime - 20*time.Second)},
+		"the minimum time must pass":        {p, d, noon.Add(p.MinDuration - 20*time.Second)},
 		"a guard that opens later":          {p, closed(noon.Add(time.Hour)), noon.Add(time.Hour)},
-		"a guard that opens sooner":         {p, closed(noon.Add(time.Second)), noon.Add(p.MinTime - 20*time.Second)},
-		"a guard that may never open":       {p, closed(time.Time{}), noon.Add(p.MinTime - 20*time.Second)},
+		"a guard that opens sooner":         {p, closed(noon.Add(time.Second)), noon.Add(p.MinDuration - 20*time.Second)},
+		"a guard that may never open":       {p, closed(time.Time{}), noon.Add(p.MinDuration - 20*time.Second)},
 		"the minimum time has passed":       {p, late, time.Time{}},
 		"only corroboration is missing":     {p, enough, time.Time{}},
 		"nothing is deleted while observed": {observed, d, time.Time{}},

@@ -168,7 +168,7 @@ func (o Options) noPath(path string, known []string) *Problem {
 	p := unknown("path", path, known)
 	if o.callersMissing() && forCallers.MatchString(path) {
 		p.Detail = fmt.Sprintf("there is no path %q here: this Unstuck knows no callers, so that it changes nothing and shows nothing of "+
-			"environments; for these it wants api.tokens_file or api.reviews in its configuration", short(path))
+			"environments; for these it wants api.tokens_file or api.kubernetes_auth in its configuration", short(path))
 	}
 	return p
 }

@@ -84,7 +84,7 @@ func (d *daemon) tellAccess(c *config.Config, address net.Addr) {
 	switch {
 	case d.api.Identity == nil && len(c.Environments) > 0:
 		d.log.Warn("the API knows no callers: whoever reaches it may read of brokers, and nothing of the environments is served",
-			"environments", len(c.Environments), "want", "api.tokens_file or api.reviews")
+			"environments", len(c.Environments), "want", "api.tokens_file or api.kubernetes_auth")
 	case d.api.Identity == nil:
 		d.log.Info("the API knows no callers: whoever reaches it may read, and nothing that changes anything is served")
 	case d.api.tls == nil && !isLoopback(address):

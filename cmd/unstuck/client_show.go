@@ -87,7 +87,7 @@ func (s *session) showNode(n web.Node) {
 	for _, t := range []struct {
 		what string
 		at   time.Time
-	}{{"it is looked at again by", n.Next.Look}, {"all closed guards will have opened by", n.Next.Opens}, {"the deletion is given up at", n.Next.Settle}} {
+	}{{"it is looked at again by", n.Next.Look}, {"all closed guards will have opened by", n.Next.Opens}, {"the deletion is given up at", n.Next.RecoveryDeadline}} {
 		if !t.at.IsZero() {
 			s.printf("        %s %s", t.what, clock(t.at))
 		}
@@ -100,7 +100,7 @@ func (s *session) showNode(n web.Node) {
 		}
 	}
 	e := n.Evidence
-	evidence := fmt.Sprintf("  evidence: stuck in %d of the last %d, %d are needed", e.Stuck, e.Of, e.Needed)
+	evidence := fmt.Sprintf("  evidence: stuck in %d of the last %d, %d are needed", e.Stuck, e.Window, e.FailureThreshold)
 	if e.CorroborationDetail != "" {
 		evidence += "; " + e.CorroborationDetail
 	}

@@ -69,9 +69,9 @@ func demoBroker() config.Broker {
 	p.Roundtrip.Every, p.Roundtrip.Timeout = config.Every(20*time.Second), 8*time.Second
 	p.Log.Every, p.Log.MaxAge = config.Every(10*time.Second), 30*time.Second
 	b.Policy.Mode = remediate.Remediate
-	b.Policy.MinTime, b.Policy.PersistFor = 15*time.Second, 5*time.Second
-	b.Policy.StartupAllowance, b.Policy.Settle = 5*time.Second, 90*time.Second
-	b.Policy.Grace = 10 * time.Second
+	b.Policy.MinDuration, b.Policy.RecheckAfter = 15*time.Second, 5*time.Second
+	b.Policy.StartupGracePeriod, b.Policy.RecoveryTimeout = 5*time.Second, 90*time.Second
+	b.Policy.GracePeriod = 10 * time.Second
 	return b
 }
 

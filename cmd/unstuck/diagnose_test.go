@@ -243,7 +243,7 @@ func TestADiagnosisThatCannotBePrintedIsAnError(t *testing.T) {
 }
 
 func TestTheLooksOfADiagnosisLieAsFarApartAsThoseOfADeletion(t *testing.T) {
-	apart := remediate.DefaultPolicy().PersistFor
+	apart := remediate.DefaultPolicy().RecheckAfter
 	if probe.LooksApart != apart {
 		t.Errorf("%s, and %s for a deletion", probe.LooksApart, apart)
 	}

@@ -79,7 +79,7 @@ func (d *daemon) serveReleases(c *config.Config, k *cluster) error {
 
 // reviews are the clusters' word on who calls and what they may do; nil if the configuration does not want it.
 func (c *cluster) reviews(cfg *config.Config) *web.Reviews {
-	if !cfg.API.Reviews {
+	if !cfg.API.KubernetesAuth {
 		return nil
 	}
 	v := &web.Reviews{Own: c.Reviews(), Others: make(map[string]web.Reviewer), Brokers: make(map[string]string), Home: c.Namespace()}

@@ -51,7 +51,7 @@ brokers:
     password_file: password
     handshake_timeout: 2s
     probes: {login: {every: "@every 1s", timeout: 3s, while_suspect: 1s, while_confirmed: 1s}}
-    policy: {min_time: 4s}
+    policy: {min_duration: 4s}
     nodes:
 `
 	for _, n := range l.Nodes() {

@@ -194,7 +194,7 @@ func (s *screen) nodes(snap remediate.Snapshot) {
 	s.footer = append(s.footer, strings.Repeat("-", min(s.width, maxWidth)-1))
 	for _, n := range snap.Nodes {
 		d := n.Decision
-		text := fmt.Sprintf("%-6s %-10s stuck %d of %d needed  %s", n.Name, d.Phase, d.Evidence.Stuck, d.Evidence.Needed, d.Reason)
+		text := fmt.Sprintf("%-6s %-10s stuck %d of %d needed  %s", n.Name, d.Phase, d.Evidence.Stuck, d.Evidence.FailureThreshold, d.Reason)
 		if runes := []rune(printable(text)); len(runes) >= s.width {
 			text = string(runes[:s.width-1])
 		}

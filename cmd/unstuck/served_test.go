@@ -131,7 +131,7 @@ func TestWhereNobodyIsKnownEverybodyMayReadAndNobodyChangeAnything(t *testing.T)
 
 func TestTheClusterSaysWhoCallsAndWhatTheyMayDo(t *testing.T) {
 	s := newSite(t)
-	s.api += ", reviews: true"
+	s.api += ", kubernetes_auth: true"
 	s.users = map[string]string{"token-of-ada": "ada", "token-of-eve": "eve"}
 	s.granted = map[string][]string{
 		"ada": {"list deployments prod", "get pods/log prod", "patch deployments prod web-deployment"},
@@ -161,7 +161,7 @@ func TestAnEnvironmentInAnotherClusterIsServedThere(t *testing.T) {
 	other := startAPIServer(t, webDeployment(registry+"/web:"+running), dockerSecret(registry, "puller", "hunter2"))
 	other.kubeconfig(s.dir, "elsewhere")
 	s.cluster = "    cluster: {kubeconfig: elsewhere, context: test}\n"
-	s.api = "reviews: true"
+	s.api = "kubernetes_auth: true"
 	s.users = map[string]string{"token-of-ada": "ada", "token-of-eve": "eve"}
 	rights := []string{"list deployments prod", "get pods/log prod", "patch deployments prod web-deployment"}
 	other.granted = map[string][]string{"ada": rights}

@@ -139,7 +139,7 @@ func (r *restartInBetween) spoil(ctx context.Context, l *lab.Lab, node string) e
 func (r *restartInBetween) later(t *testing.T, w *tableWatch) {
 	t.Helper()
 	all := w.lab.Deletions()
-	least := r.restarted.Add(tableBroker().Policy.MinTime)
+	least := r.restarted.Add(tableBroker().Policy.MinDuration)
 	if len(all) == 0 || all[len(all)-1].At.Before(least) {
 		t.Errorf("deletions %+v, the container was restarted at %v: none must come before %v", all, r.restarted, least)
 	}

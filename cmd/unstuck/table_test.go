@@ -129,10 +129,10 @@ func tableBroker() config.Broker {
 	p.Roundtrip.Every, p.Roundtrip.Timeout = config.Every(3*time.Second), 5*time.Second
 	p.Log.Every, p.Log.MaxAge = config.Every(2*time.Second), 3*time.Second
 	b.Policy.Mode = remediate.Remediate
-	b.Policy.MinTime, b.Policy.PersistFor = 6*time.Second, 6*time.Second
-	b.Policy.Fresh, b.Policy.Evidence = 40*time.Second, 2*time.Minute
-	b.Policy.StartupAllowance, b.Policy.Cooldown, b.Policy.StormCooldown = time.Second, time.Second, time.Second
-	b.Policy.Settle, b.Policy.Grace = 2*time.Minute, 3*time.Second
+	b.Policy.MinDuration, b.Policy.RecheckAfter = 6*time.Second, 6*time.Second
+	b.Policy.ResultTTL, b.Policy.EvidenceTTL = 40*time.Second, 2*time.Minute
+	b.Policy.StartupGracePeriod, b.Policy.Cooldown, b.Policy.StormCooldown = time.Second, time.Second, time.Second
+	b.Policy.RecoveryTimeout, b.Policy.GracePeriod = 2*time.Minute, 3*time.Second
 	return b
 }
 
@@ -263,7 +263,7 @@ func TestTheDefaultsTellAWedgedNodeFromASlowOne(t *testing.T) {
 
 func defaultsBroker() config.Broker {
 	b := config.DefaultBroker()
-	b.Name, b.Policy.Mode, b.Policy.StartupAllowance = "lab", remediate.Remediate, time.Second
+	b.Name, b.Policy.Mode, b.Policy.StartupGracePeriod = "lab", remediate.Remediate, time.Second
 	return b
 }
 
@@ -292,8 +292,8 @@ func (row tableRow) run(t *testing.T, l *lab.Lab, b config.Broker) error {
 	if !row.deleted {
 		// Long enough for it to be deleted, were it to be: more results than are needed, and more than the time.
 		w.until(ctx, "it has been seen often and long enough to be deleted", func() bool {
-			return w.seen(row.kind, row.reason, row.stage, broken, b.Policy.Needed+1) >= row.nodes &&
-				time.Since(broken) > max(b.Policy.MinTime*2, b.Policy.PersistFor+12*time.Second) // two looks of 6 s each
+			return w.seen(row.kind, row.reason, row.stage, broken, b.Policy.FailureThreshold+1) >= row.nodes &&
+				time.Since(broken) > max(b.Policy.MinDuration*2, b.Policy.RecheckAfter+12*time.Second) // two looks of 6 s each
 		})
 	} else {
 		w.until(ctx, "the deletion has helped", func() bool { return w.outcome() == remediate.Recovered })

@@ -62,7 +62,7 @@ func variables() []any {
 		map[string]any{"type": "datasource", "name": "datasource", "label": "Data source", "query": "prometheus"},
 		query("job", "Job", "label_values(unstuck_build_info, job)"),
 		many(query("namespace", "Namespace", `label_values(unstuck_build_info{job="$job"}, namespace)`), ".*"),
-		many(query("broker", "Broker", "label_values("+ours("unstuck_is_leader")+", broker)"), ".+"),
+		many(query("target", "Broker", "label_values("+ours("unstuck_is_leader")+", broker)"), ".+"),
 		many(query("stage", "Stage", "label_values("+of("unstuck_probe_stage_duration_seconds_count")+", stage)"), ""),
 	}
 }
@@ -72,7 +72,7 @@ func deletionMarks() map[string]any {
 	return map[string]any{
 		"name": "Deletions", "enable": true, "iconColor": "red", "datasource": source, "step": "60s", "useValueForTime": true,
 		"expr":        deletedAt,
-		"titleFormat": "A node of {{broker}} was deleted", "textFormat": "",
+		"titleFormat": "A node of {{target}} was deleted", "textFormat": "",
 	}
 }
 

@@ -18,7 +18,7 @@ type ask struct{ expr, legend string }
 
 // of picks the series of a metric that are about the brokers that were chosen, ours those about the release.
 func of(metric string, more ...string) string {
-	return ours(metric, append([]string{`broker=~"$broker"`}, more...)...)
+	return ours(metric, append([]string{`target=~"$target"`}, more...)...)
 }
 
 func ours(metric string, more ...string) string {
@@ -27,12 +27,12 @@ func ours(metric string, more ...string) string {
 
 // spoken leaves of series about a broker those of the replica that speaks for it, so that two replicas double nothing.
 func spoken(expr string) string {
-	return expr + " and on (job, namespace, instance, broker) " + ours("unstuck:is_authoritative")
+	return expr + " and on (job, namespace, instance, target) " + ours("unstuck:is_authoritative")
 }
 
 // perNode is each node once, also where for a moment all replicas speak.
 func perNode(expr string, more ...string) string {
-	return "max by (" + strings.Join(append([]string{"job", "namespace", "broker", "node"}, more...), ", ") + ") (" + spoken(expr) + ")"
+	return "max by (" + strings.Join(append([]string{"job", "namespace", "target", "node"}, more...), ", ") + ") (" + spoken(expr) + ")"
 }
 
 // rate is by how much a counter grows in a second, lately.
@@ -49,7 +49,7 @@ var (
 	modes    = meanings("observe", "blue", "remediate", "green")
 
 	// deletedAt is when a node was last deleted, in milliseconds since 1970 as Grafana wants it.
-	deletedAt = "1000 * max by (broker) (" + of("unstuck_last_deletion_timestamp_seconds") + " > 0)"
+	deletedAt = "1000 * max by (target) (" + of("unstuck_last_deletion_timestamp_seconds") + " > 0)"
 )
 
 // panels is the dashboard, from top to bottom.
@@ -74,21 +74,21 @@ func overviewPanels() []panel {
 		{stat, "Stuck for", "For how long the node that has been stuck for longest has been stuck; 0 while there is none.",
 			"s", 4, []ask{{"max(" + spoken(of("unstuck_node_stuck_seconds")) + ")", ""}}, thresholds("green", 1, "orange", 60, "red")},
 		{stat, "Deletions that need a person", "Deletions that did not help. Nothing more is done to a broker that has one.",
-			"none", 4, []ask{{"sum(max by (job, namespace, broker) (" + spoken(of("unstuck_deletions_in_progress", `state="escalated"`)) + "))", ""}},
+			"none", 4, []ask{{"sum(max by (job, namespace, target) (" + spoken(of("unstuck_deletions_in_progress", `state="escalated"`)) + "))", ""}},
 			thresholds("green", 1, "red")},
 		{stat, "Wrong with Unstuck", "What keeps Unstuck from doing its work: loops that cannot see or write, rights that it lacks, files that are not valid.",
 			"none", 4, []ask{
-				{"sum(max by (job, namespace, broker) (" + ours("unstuck_reconcile_degraded") + "))", "loops"},
+				{"sum(max by (job, namespace, target) (" + ours("unstuck_reconcile_degraded") + "))", "loops"},
 				{"count(count by (verb, resource, namespace, exported_namespace) (" + ours("unstuck_permission_missing") + ")) or vector(0)", "rights"},
 				{"count(min by (file) (" + ours("unstuck_file_valid") + ") == 0) or vector(0)", "files"},
 			}, thresholds("green", 1, "red")},
 		tableOf("Brokers", "Each broker and each application as the replica sees it that leads it. Applications have no logins.", []column{
-			{"Accept logins", "percentunit", "avg by (broker) (" + of("unstuck:broker_logins_work:ratio") + ")", nil},
-			{"Over 30 days", "percentunit", "1 - avg by (broker) (" + of("unstuck:broker_login_errors:ratio_30d") + ")", nil},
-			{"Nodes", "none", "max by (broker) (" + spoken(of("unstuck_broker_nodes_expected")) + ")", nil},
-			{"Stuck for", "s", "max by (broker) (" + spoken(of("unstuck_node_stuck_seconds")) + ")", nil},
-			{"Mode", "none", "max by (broker) (" + spoken(of("unstuck_broker_mode", `mode="remediate"`)) + ")", modes},
-			{"Deletions left today", "none", "min by (broker) (" + spoken(of("unstuck_budget_left")) + ")", nil},
+			{"Accept logins", "percentunit", "avg by (target) (" + of("unstuck:broker_logins_work:ratio") + ")", nil},
+			{"Over 30 days", "percentunit", "1 - avg by (target) (" + of("unstuck:broker_login_errors:ratio_30d") + ")", nil},
+			{"Nodes", "none", "max by (target) (" + spoken(of("unstuck_target_nodes_expected")) + ")", nil},
+			{"Stuck for", "s", "max by (target) (" + spoken(of("unstuck_node_stuck_seconds")) + ")", nil},
+			{"Mode", "none", "max by (target) (" + spoken(of("unstuck_target_mode", `mode="remediate"`)) + ")", modes},
+			{"Deletions left today", "none", "min by (target) (" + spoken(of("unstuck_budget_left")) + ")", nil},
 			{"Last deletion", "dateTimeFromNow", deletedAt, nil},
 		}),
 	}
@@ -101,11 +101,11 @@ func loginPanels() []panel {
 	return []panel{
 		{kind: "row", title: "Logins"},
 		{graph, "Nodes that accept logins, by broker", "Which share of a broker's nodes accepts Unstuck's logins. The service level of docs/alerts.md is its average over 30 days.",
-			"percentunit", 12, []ask{{"avg by (broker) (" + of("unstuck:broker_logins_work:ratio") + ")", "{{broker}}"}},
+			"percentunit", 12, []ask{{"avg by (target) (" + of("unstuck:broker_logins_work:ratio") + ")", "{{target}}"}},
 			map[string]any{"fieldConfig.defaults.max": 1}},
 		{graph, "Probes that found something", "Probes that did not find a node healthy, by what they found. docs/verdicts.md says what each reason means.",
-			"cps", 12, []ask{{"sum by (broker, node, probe, reason) (" + spoken(rate(of("unstuck_probe_results_total", `status!="healthy"`))) + ")",
-				"{{broker}} {{node}}: {{reason}} ({{probe}})"}}, bars},
+			"cps", 12, []ask{{"sum by (target, node, probe, reason) (" + spoken(rate(of("unstuck_probe_results_total", `status!="healthy"`))) + ")",
+				"{{target}} {{node}}: {{reason}} ({{probe}})"}}, bars},
 		{heatmap, "How long logins took", "All logins, whatever became of them. A healthy one takes milliseconds; one that hangs ends at Unstuck's deadline, 12 s by default.",
 			"s", 12, []ask{{"sum by (le) (" + spoken("increase("+of("unstuck_probe_duration_seconds_bucket", `probe="login"`)+"[$__rate_interval])") + ")", "{{le}}"}}, nil},
 		{graph, "Mean time of each stage", "How long each stage of a login took on average, of those that were completed. A stage that is never completed is missing.",
@@ -119,8 +119,8 @@ func loginPanels() []panel {
 func nodePanels() []panel {
 	status := func(name string) string { return perNode(of("unstuck_node_status", `status="`+name+`"`)) }
 	closed := "count by (guard) (" + perNode(of("unstuck_node_guard_closed"), "guard")
-	stuck := " and on (job, namespace, broker, node) " + perNode(of("unstuck_node_stuck_seconds")) + " > 0"
-	const node = "{{broker}} {{node}}"
+	stuck := " and on (job, namespace, target, node) " + perNode(of("unstuck_node_stuck_seconds")) + " > 0"
+	const node = "{{target}} {{node}}"
 	return []panel{
 		{kind: "row", title: "Nodes"},
 		{timeline, "Status of each node", "Unknown is not ill: nobody can tell. Only stuck can lead to a deletion.",
@@ -146,16 +146,16 @@ func nodePanels() []panel {
 
 func deletionPanels() []panel {
 	recovery := func(part string) string {
-		return "sum by (broker) (increase(" + of("unstuck_recovery_duration_seconds_"+part) + "[7d]))"
+		return "sum by (target) (increase(" + of("unstuck_recovery_duration_seconds_"+part) + "[7d]))"
 	}
 	return []panel{
 		{kind: "row", title: "Deletions"},
 		{graph, "Deletions by what became of them", "Within the last hour. One that was escalated and recovers later counts as both.",
-			"none", 8, []ask{{"sum by (broker, outcome) (increase(" + of("unstuck_deletion_outcomes_total") + "[1h])) > 0", "{{broker}} {{outcome}}"}}, bars},
+			"none", 8, []ask{{"sum by (target, outcome) (increase(" + of("unstuck_deletion_outcomes_total") + "[1h])) > 0", "{{target}} {{outcome}}"}}, bars},
 		{graph, "Deletions left today", "How many more nodes of a broker may be deleted within the present 24 hours.",
-			"none", 8, []ask{{"min by (broker) (" + spoken(of("unstuck_budget_left")) + ")", "{{broker}}"}}, nil},
+			"none", 8, []ask{{"min by (target) (" + spoken(of("unstuck_budget_left")) + ")", "{{target}}"}}, nil},
 		{graph, "Mean time to recover", "From a deletion until the new node accept logins, on average over the last week. Missing while nothing was deleted.",
-			"s", 8, []ask{{recovery("sum") + " / (" + recovery("count") + " > 0)", "{{broker}}"}}, nil},
+			"s", 8, []ask{{recovery("sum") + " / (" + recovery("count") + " > 0)", "{{target}}"}}, nil},
 	}
 }
 

@@ -161,7 +161,7 @@ func TestEachAlertSaysWhatItMust(t *testing.T) {
 		}
 		// What it is about stands in its words.
 		outermost := grouping.FindStringSubmatch(a.Expr)
-		for _, label := range []string{"broker", "node", "environment"} {
+		for _, label := range []string{"target", "node", "environment"} {
 			about := len(outermost) > 0 && slices.Contains(strings.Split(outermost[1], ", "), label)
 			if about && !strings.Contains(a.Annotations["description"], "$labels."+label) {
 				t.Errorf("%s does not say which %s", a.Alert, label)
@@ -217,7 +217,7 @@ func measured(t *testing.T) (labels, values map[string][]string) {
 	labels["up"] = nil
 	for _, r := range rules(t) {
 		if r.Record != "" {
-			labels[r.Record] = []string{"broker"}
+			labels[r.Record] = []string{"target"}
 		}
 	}
 	return labels, values

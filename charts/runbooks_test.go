@@ -356,7 +356,7 @@ func TestWhatIsKeptBackIsAboutTheSame(t *testing.T) {
 					t.Errorf("there is no alert %s", n)
 					continue
 				}
-				has := []string{"job", "namespace", "broker"} // of those whose series are recorded
+				has := []string{"job", "namespace", "target"} // of those whose series are recorded
 				if by := grouping.FindStringSubmatch(a.Expr); by != nil {
 					has = strings.Split(by[1], ", ")
 				}

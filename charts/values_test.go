@@ -46,7 +46,7 @@ func TestTheSchemaRefusesWhatIsUnknownOrOfTheWrongKind(t *testing.T) {
 		{least + "mounts: [{secret: a, configMap: b, path: /c}]\n", "at '/mounts/0': 'oneOf' failed, subschemas 0, 1 matched"},
 		{least + "mounts: [{secret: a, path: c}]\n", "at '/mounts/0/path': 'c' does not match pattern"},
 
-		{inBroker("mode: deletion"), "at '/config/brokers/0/mode': value must be one of 'observe', 'remediate'"},
+		{inBroker("mode: act"), "at '/config/brokers/0/mode': value must be one of 'observe', 'remediate'"},
 		{inBroker("password: x"), "at '/config/brokers/0': additional properties 'password' not allowed"},
 		{inBroker("handshake_timeout: 10"), "at '/config/brokers/0/handshake_timeout': got number, want string"},
 		{inBroker("policy: {failure_threshold: '3'}"), "at '/config/brokers/0/policy/failure_threshold': got string, want integer"},

@@ -77,7 +77,7 @@ func (d *decoder) checkAPIFiles(c Config) {
 			d.checkNamed(t, "environment", r.Environments, func(name string) bool {
 				return slices.ContainsFunc(c.Environments, func(e Environment) bool { return e.Name == name })
 			})
-			d.checkNamed(t, "broker or application", r.Brokers, func(name string) bool {
+			d.checkNamed(t, "broker or application", r.Targets, func(name string) bool {
 				return slices.ContainsFunc(c.Brokers, func(b Broker) bool { return b.Name == name }) ||
 					slices.ContainsFunc(c.Apps, func(a App) bool { return a.Name == name })
 			})

@@ -207,9 +207,9 @@ func (d *decoder) checkPolicy(key func(string) string, p remediate.Policy) {
 	if p.GracePeriod%time.Second != 0 {
 		d.problem(key("policy.grace_period"), "%s: want whole seconds, Kubernetes counts no others", span(p.GracePeriod))
 	}
-	if p.PerNodePerDay > p.PerBrokerPerDay {
-		d.problem(key("policy.per_node_per_day"), "%d: want at most %d, as many as policy.per_broker_per_day",
-			p.PerNodePerDay, p.PerBrokerPerDay)
+	if p.PerNodePerDay > p.PerTargetPerDay {
+		d.problem(key("policy.per_node_per_day"), "%d: want at most %d, as many as policy.per_target_per_day",
+			p.PerNodePerDay, p.PerTargetPerDay)
 	}
 }
 

@@ -95,7 +95,7 @@ func TestTheSmallestFileHasTheDefaults(t *testing.T) {
 	if diff := cmp.Diff(DefaultBroker().Probes, b.Probes); diff != "" {
 		t.Errorf("probes (-want +got):\n%s", diff)
 	}
-	want := []probe.Node{{Broker: "rabbitmq", Name: "rabbit-0", Address: "127.0.0.1:5672"}}
+	want := []probe.Node{{Target: "rabbitmq", Name: "rabbit-0", Address: "127.0.0.1:5672"}}
 	if diff := cmp.Diff(want, b.Nodes); diff != "" {
 		t.Errorf("nodes (-want +got):\n%s", diff)
 	}
@@ -118,7 +118,7 @@ func TestEveryKeyOfTheFullFileArrives(t *testing.T) {
 		RecheckAfter: 30 * time.Second, AboveBaseline: 40, LogSilence: 3 * time.Minute,
 		ResultTTL: 4 * time.Minute, EvidenceTTL: 20 * time.Minute,
 		StartupGracePeriod: 15 * time.Minute, Cooldown: 20 * time.Minute, RecoveryTimeout: 25 * time.Minute, GracePeriod: 45 * time.Second,
-		SingleNode: true, MaxStuck: 2, StormCooldown: 30 * time.Minute, PerNodePerDay: 2, PerBrokerPerDay: 5,
+		SingleNode: true, MaxStuck: 2, StormCooldown: 30 * time.Minute, PerNodePerDay: 2, PerTargetPerDay: 5,
 		MaintenanceWindows: []remediate.MaintenanceWindow{
 			{Days: [7]bool{1: true, 2: true, 3: true, 4: true, 5: true}, From: 8 * time.Hour, To: 18 * time.Hour},
 			{Days: [7]bool{0: true, 6: true}, From: 22 * time.Hour, To: 4 * time.Hour},

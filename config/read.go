@@ -109,7 +109,7 @@ func (s *section) missingOneOf(first, second string) {
 }
 
 func (d *decoder) node(e element, broker string) probe.Node {
-	n := probe.Node{Broker: broker}
+	n := probe.Node{Target: broker}
 	s := d.section(e.path, e.node)
 	s.matching("name", nodeName, wantNode, &n.Name)
 	s.missing("name", n.Name, wantNode)
@@ -245,7 +245,7 @@ func (s *section) acting(p *remediate.Policy) {
 	s.count("max_stuck", &p.MaxStuck, 1, 1000)
 	s.duration("storm_cooldown", &p.StormCooldown, time.Second)
 	s.count("per_node_per_day", &p.PerNodePerDay, 1, 100)
-	s.count("per_broker_per_day", &p.PerBrokerPerDay, 1, 100)
+	s.count("per_target_per_day", &p.PerTargetPerDay, 1, 100)
 	s.windows(&p.MaintenanceWindows)
 }
 

@@ -27,11 +27,11 @@ const (
 
 var (
 	environmentVerbs = []Verb{VerbDeploy, VerbPromote, VerbRevert, VerbRestart, VerbTask, VerbLogs, VerbEnv}
-	brokerVerbs      = []Verb{VerbPause, VerbDelete, VerbProbe}
+	targetVerbs      = []Verb{VerbPause, VerbDelete, VerbProbe}
 )
 
 // Verbs lists every Verb.
-func Verbs() []Verb { return slices.Concat(environmentVerbs, brokerVerbs, []Verb{VerbRead}) }
+func Verbs() []Verb { return slices.Concat(environmentVerbs, targetVerbs, []Verb{VerbRead}) }
 
 // Any stands for every environment, or every broker and application, those that come later included.
 const Any = "*"
@@ -49,7 +49,7 @@ type Token struct {
 type Right struct {
 	Verbs        []Verb
 	Environments []string // names, or Any
-	Brokers      []string // names of brokers and applications, or Any
+	Targets      []string // names of brokers and applications, or Any
 }
 
 // May says whether the token has the right to do something to an environment, if that is not empty, or else to a
@@ -59,7 +59,7 @@ func (t Token) May(verb Verb, environment, broker string) bool {
 		return false
 	}
 	return slices.ContainsFunc(t.Rights, func(r Right) bool {
-		to, name := r.Brokers, broker
+		to, name := r.Targets, broker
 		if environment != "" {
 			to, name = r.Environments, environment
 		}
@@ -134,7 +134,7 @@ func (d *decoder) right(e element) Right {
 	s := d.section(e.path, e.node)
 	s.texts("verbs", required, "verbs", "one of "+verbList(Verbs()), isVerb, &verbs)
 	s.texts("environments", none, "names", wantNames, isName, &r.Environments)
-	s.texts("brokers", none, "names", wantNames, isName, &r.Brokers)
+	s.texts("targets", none, "names", wantNames, isName, &r.Targets)
 	s.end()
 	for _, v := range verbs {
 		r.Verbs = append(r.Verbs, Verb(v))
@@ -154,7 +154,7 @@ func (d *decoder) checkRight(path string, r Right) {
 		names []string
 	}{
 		{"environments", environmentVerbs, r.Environments},
-		{"brokers", brokerVerbs, r.Brokers},
+		{"targets", targetVerbs, r.Targets},
 	} {
 		i := slices.IndexFunc(r.Verbs, func(v Verb) bool { return slices.Contains(c.verbs, v) })
 		switch {
@@ -164,7 +164,7 @@ func (d *decoder) checkRight(path string, r Right) {
 			d.problem(path+"."+c.key, "none of %s is done to %s: want a verb that is, or not this", verbList(r.Verbs), c.key)
 		}
 	}
-	if len(r.Environments)+len(r.Brokers) == 0 && len(r.Verbs) == 1 && reads {
+	if len(r.Environments)+len(r.Targets) == 0 && len(r.Verbs) == 1 && reads {
 		d.problem(path, `missing: want environments or brokers to read, or "*" for every one`)
 	}
 }

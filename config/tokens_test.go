@@ -18,9 +18,9 @@ func TestATokenMayDoWhatItsRightsSayAndNothingElse(t *testing.T) {
 	ci := Token{Rights: []Right{{Verbs: []Verb{VerbDeploy}, Environments: []string{"staging"}}}}
 	oncall := Token{Rights: []Right{
 		{Verbs: []Verb{VerbDeploy, VerbTask, VerbRead}, Environments: []string{Any}},
-		{Verbs: []Verb{VerbDelete, VerbRead}, Brokers: []string{"rabbitmq"}},
+		{Verbs: []Verb{VerbDelete, VerbRead}, Targets: []string{"rabbitmq"}},
 	}}
-	all := Token{Rights: []Right{{Verbs: Verbs(), Environments: []string{Any}, Brokers: []string{Any}}}}
+	all := Token{Rights: []Right{{Verbs: Verbs(), Environments: []string{Any}, Targets: []string{Any}}}}
 	for _, c := range []struct {
 		who                 string
 		token               Token
@@ -69,7 +69,7 @@ func TestTheFileOfTokensArrives(t *testing.T) {
 	got.hash = tokenHash{}
 	want := Token{Name: "oncall", Expires: time.Date(2027, 1, 31, 0, 0, 0, 0, time.UTC), Rights: []Right{
 		{Verbs: []Verb{"deploy", "promote", "revert", "restart", "task", "read"}, Environments: []string{"*"}},
-		{Verbs: []Verb{"pause", "delete", "probe", "read"}, Brokers: []string{"rabbitmq", "frontend"}},
+		{Verbs: []Verb{"pause", "delete", "probe", "read"}, Targets: []string{"rabbitmq", "frontend"}},
 	}}
 	if diff := cmp.Diff(want, got, cmp.AllowUnexported(Token{}, tokenHash{})); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)

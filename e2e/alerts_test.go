@@ -47,7 +47,7 @@ func TestAnAlertmanagerTellsOfAStuckNodeOfItsCureAndOfADaemonThatIsGone(t *testi
 		t.Fatal(err)
 	}
 	stuck := labels("UnstuckNodeStuck", "warning")
-	stuck["broker"], stuck["node"] = "rabbitmq", victim
+	stuck["target"], stuck["node"] = "rabbitmq", victim
 	p.told(4*time.Minute, "firing", stuck)
 	s.untouched(before, 0)
 

@@ -53,7 +53,7 @@ func TestASilentPodOfAFrontendIsReportedAndWhereAskedForReplacedAlone(t *testing
 	if err := shared.Apply(within(t, 10*time.Second), fmt.Sprintf(frontend, s.Namespace, artifact.ToolImage)); err != nil {
 		t.Fatal(err)
 	}
-	s.app("all three write", func(v web.Broker) error {
+	s.app("all three write", func(v web.Target) error {
 		for _, n := range v.Nodes {
 			if n.Phase != remediate.PhaseHealthy {
 				return errors.New(n.Reason)
@@ -74,7 +74,7 @@ func TestASilentPodOfAFrontendIsReportedAndWhereAskedForReplacedAlone(t *testing
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := `unstuck_node_status{broker="frontend",node="` + victim.Name + `",status="stuck"} 1`; !strings.Contains(metrics, want) {
+	if want := `unstuck_node_status{target="frontend",node="` + victim.Name + `",status="stuck"} 1`; !strings.Contains(metrics, want) {
 		t.Errorf("the metrics lack %s", want)
 	}
 	if now := s.frontends(); len(now) != 3 || now[1].UID != victim.UID {
@@ -82,7 +82,7 @@ func TestASilentPodOfAFrontendIsReportedAndWhereAskedForReplacedAlone(t *testing
 	}
 
 	s.install(app("remediate")(s.Broker))
-	s.app("replaced", func(v web.Broker) error {
+	s.app("replaced", func(v web.Target) error {
 		if len(v.Deletions) == 1 && v.Deletions[0].Outcome == remediate.Recovered {
 			return nil
 		}
@@ -101,7 +101,7 @@ func TestASilentPodOfAFrontendIsReportedAndWhereAskedForReplacedAlone(t *testing
 }
 
 // app waits until ok gives no error of what the leader says of the frontend.
-func (s *site) app(what string, ok func(web.Broker) error) {
+func (s *site) app(what string, ok func(web.Target) error) {
 	s.t.Helper()
 	ctx := within(s.t, 2*time.Minute)
 	began := time.Now()
@@ -109,8 +109,8 @@ func (s *site) app(what string, ok func(web.Broker) error) {
 		if ctx.Err() != nil {
 			s.t.Fatalf("%s: %v", what, err)
 		}
-		var v web.Broker
-		if err = s.daemon.API(ctx, s.leader(), "/api/v1/brokers/frontend", &v); err == nil {
+		var v web.Target
+		if err = s.daemon.API(ctx, s.leader(), "/api/v1/targets/frontend", &v); err == nil {
 			err = ok(v)
 		}
 	}

@@ -25,7 +25,7 @@ func TestWhatTheDaemonCosts(t *testing.T) {
 	small := s.cost("3 nodes")
 	s.crowd(4700, map[string]string{"app": "other"})
 	s.crowd(297, map[string]string{"app.kubernetes.io/name": "rabbitmq-1", "app.kubernetes.io/component": "rabbitmq-server"})
-	s.wait(time.Minute, "all 300 are known", func(v web.Broker) error {
+	s.wait(time.Minute, "all 300 are known", func(v web.Target) error {
 		if len(v.Nodes) != 300 {
 			return fmt.Errorf("%d are", len(v.Nodes))
 		}

@@ -32,7 +32,7 @@ const holding = 25 * time.Second
 type hold struct {
 	name  string
 	cause func() error
-	seen  func(web.Broker) error // the daemon has noticed
+	seen  func(web.Target) error // the daemon has noticed
 	undo  func() error
 }
 
@@ -42,7 +42,7 @@ func wedgedTwice(s *site) hold {
 	pods := s.Pods()
 	return hold{"two of three nodes wedged", func() error {
 		return errors.Join(s.WedgeLogin(ctx, pods[0]), s.WedgeLogin(ctx, pods[1]))
-	}, func(v web.Broker) error {
+	}, func(v web.Target) error {
 		return errors.Join(phase(pods[0], remediate.PhaseConfirmed)(v), phase(pods[1], remediate.PhaseConfirmed)(v))
 	}, func() error { return errors.Join(s.renew(pods[0]), s.renew(pods[1])) }}
 }
@@ -54,7 +54,7 @@ func frozen(s *site) hold {
 	return hold{"all three frozen", func() error {
 		return errors.Join(s.Freeze(ctx, pods[0]), s.Freeze(ctx, pods[1]), s.Freeze(ctx, pods[2]))
 	},
-		func(v web.Broker) error {
+		func(v web.Target) error {
 			return errors.Join(phase(pods[0], remediate.PhaseSuspect, remediate.PhaseConfirmed)(v), phase(pods[1], remediate.PhaseSuspect, remediate.PhaseConfirmed)(v), phase(pods[2], remediate.PhaseSuspect, remediate.PhaseConfirmed)(v))
 		},
 		func() error { return errors.Join(s.Thaw(ctx, pods[0]), s.Thaw(ctx, pods[1]), s.Thaw(ctx, pods[2])) }}
@@ -159,8 +159,8 @@ func TestAPodThatJustStartedIsLeftAloneAndSoIsEverythingWhileObserving(t *testin
 }
 
 // closedAndStuck wants a node to be stuck in whatever phase, with the guard closed.
-func closedAndStuck(node string, guard remediate.Guard) func(web.Broker) error {
-	return func(v web.Broker) error {
+func closedAndStuck(node string, guard remediate.Guard) func(web.Target) error {
+	return func(v web.Target) error {
 		for _, n := range v.Nodes {
 			for _, g := range n.Closed {
 				if n.Node == node && g == guard && (n.Phase == remediate.PhaseSuspect || n.Phase == remediate.PhaseConfirmed) {
@@ -173,7 +173,7 @@ func closedAndStuck(node string, guard remediate.Guard) func(web.Broker) error {
 }
 
 // counted wants the leader to have counted a probe's result with these labels, since now.
-func (s *site) counted(labels string) func(web.Broker) error {
+func (s *site) counted(labels string) func(web.Target) error {
 	before := -1
 	count := func() int {
 		metrics, err := s.daemon.Metrics(within(s.t, 10*time.Second), s.leader())
@@ -191,7 +191,7 @@ func (s *site) counted(labels string) func(web.Broker) error {
 		}
 		return n
 	}
-	return func(web.Broker) error {
+	return func(web.Target) error {
 		now := count()
 		if before < 0 {
 			before = now
@@ -276,7 +276,7 @@ func (s *site) update(patch string) error {
 
 // pauseFor writes down a pause as docs/safety.md says that one does.
 func (s *site) pauseFor(d time.Duration) error {
-	pauses, err := json.Marshal([]remediate.Pause{{Broker: "rabbitmq", Reason: "a test", By: "e2e", Until: time.Now().Add(d)}})
+	pauses, err := json.Marshal([]remediate.Pause{{Target: "rabbitmq", Reason: "a test", By: "e2e", Until: time.Now().Add(d)}})
 	if err != nil {
 		return err
 	}

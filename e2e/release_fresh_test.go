@@ -118,7 +118,7 @@ func (d *door) issue(name string, expires time.Time) {
 		d.t.Fatal(err)
 	}
 	d.tokens[name] = token
-	d.lines[name] = fmt.Sprintf("- {name: %s, hash: %q, rights: [{verbs: [pause], brokers: [\"*\"]}]", name, hash)
+	d.lines[name] = fmt.Sprintf("- {name: %s, hash: %q, rights: [{verbs: [pause], targets: [\"*\"]}]", name, hash)
 	if !expires.IsZero() {
 		d.lines[name] += ", expires: " + expires.UTC().Format(time.RFC3339)
 	}
@@ -207,7 +207,7 @@ func (d *door) get(ctx context.Context, ip string, c certificate, token string) 
 		},
 		DisableKeepAlives: true,
 	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+d.host+"/api/v1/brokers", nil)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+d.host+"/api/v1/targets", nil)
 	if err != nil {
 		return -1, err
 	}

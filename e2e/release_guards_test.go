@@ -41,7 +41,7 @@ func TestADeployARemediationAPauseAndAManualDeletionWaitForEachOther(t *testing.
 	s.ready()
 	watch.wait(2*time.Minute, "the node is healthy", watch.allHealthy)
 	node, before := b.Pods()[0], watch.uids()
-	const pauses = "/api/v1/brokers/rabbitmq/pauses"
+	const pauses = "/api/v1/targets/rabbitmq/pauses"
 
 	// A pause holds a wedged node.
 	var list web.PauseList
@@ -65,7 +65,7 @@ func TestADeployARemediationAPauseAndAManualDeletionWaitForEachOther(t *testing.
 	if p := s.ask(http.MethodDelete, pauses, nil, &list); p != nil || len(list.Pauses) != 0 {
 		t.Fatalf("%v; the pauses are %+v", p, list.Pauses)
 	}
-	watch.wait(time.Minute, "held back by the deploy alone", func(v web.Broker) error {
+	watch.wait(time.Minute, "held back by the deploy alone", func(v web.Target) error {
 		if len(v.Nodes) == 1 && slices.Equal(v.Nodes[0].Closed, []remediate.Guard{remediate.GuardOperation}) {
 			return nil
 		}
@@ -79,7 +79,7 @@ func TestADeployARemediationAPauseAndAManualDeletionWaitForEachOther(t *testing.
 	s.over(op.ID, release.Succeeded)
 
 	// Then the remediation follows, and a deploy waits for it.
-	watch.wait(time.Minute, "a deletion is under way", func(v web.Broker) error {
+	watch.wait(time.Minute, "a deletion is under way", func(v web.Target) error {
 		if len(v.Deletions) == 1 && v.Deletions[0].Outcome == remediate.Pending {
 			return nil
 		}
@@ -94,7 +94,7 @@ func TestADeployARemediationAPauseAndAManualDeletionWaitForEachOther(t *testing.
 // deleteManually deletes a node that is healthy: it is held back until the guards that say so are overridden by name.
 func (s *scene) deleteManually(watch *site, node string) {
 	s.t.Helper()
-	before, path := watch.uids(), "/api/v1/brokers/rabbitmq/nodes/"+node+"/deletions"
+	before, path := watch.uids(), "/api/v1/targets/rabbitmq/nodes/"+node+"/deletions"
 	guards := []string{string(remediate.GuardUnconfirmed)}
 	var done web.DeletionReply
 	var p *web.Problem
@@ -163,7 +163,7 @@ func (s *scene) looks(c typist, node string) {
 	// Whatever was seen before is older than the request.
 	asked := time.Now()
 	var probed web.Probed
-	if p := s.leading("/api/v1/brokers/rabbitmq/nodes/"+node+"/probes", body{}, &probed); p != nil || probed.Node != node {
+	if p := s.leading("/api/v1/targets/rabbitmq/nodes/"+node+"/probes", body{}, &probed); p != nil || probed.Node != node {
 		s.t.Errorf("a probe now: %v, %+v", p, probed)
 	}
 	out := c.wants(0, nil, "explain", "rabbitmq", node, "--now", "-o", "json")

@@ -82,7 +82,7 @@ func TestACallerMayDoWhatTheirTokenOrTheirAccountMayAndNothingElse(t *testing.T)
 		"job":             {granted + "/tasks/clear-render-cache/runs", body{"confirm": true}},
 		"deploy there":    {other + "/deploys", body{"commit": commitTwo}},
 		"promote":         {"/api/v1/environments/production/promotions", body{}},
-		"delete":          {"/api/v1/brokers/elsewhere/nodes/nobody/deletions", body{}},
+		"delete":          {"/api/v1/targets/elsewhere/nodes/nobody/deletions", body{}},
 		"pause":           {"/api/v1/pauses", body{"for": "1m"}},
 	}
 	for _, who := range []struct {

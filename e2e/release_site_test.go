@@ -89,7 +89,7 @@ tokens:
   hash: %s
   rights:
   - {verbs: [deploy, promote, revert, restart, task, logs, env], environments: ["*"]}
-  - {verbs: [pause, delete, probe], brokers: ["*"]}
+  - {verbs: [pause, delete, probe], targets: ["*"]}
 - name: ci
   hash: %s
   rights: [{verbs: [deploy], environments: [%s]}]

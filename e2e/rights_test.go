@@ -28,7 +28,7 @@ func TestAPermissionThatIsMissingIsNamedAndNothingIsDeletedWithoutIt(t *testing.
 	if err := s.WedgeLogin(t.Context(), victim); err != nil {
 		t.Fatal(err)
 	}
-	s.wait(2*time.Minute, "suspected for want of corroboration", func(v web.Broker) error {
+	s.wait(2*time.Minute, "suspected for want of corroboration", func(v web.Target) error {
 		if err := phase(victim, remediate.PhaseSuspect)(v); err != nil {
 			return err
 		}
@@ -47,7 +47,7 @@ func TestAPermissionThatIsMissingIsNamedAndNothingIsDeletedWithoutIt(t *testing.
 	giveBack = s.take("pods", "delete")
 	s.restart()
 	s.named("pods delete")
-	s.wait(5*time.Minute, "the deletion has failed", func(v web.Broker) error {
+	s.wait(5*time.Minute, "the deletion has failed", func(v web.Target) error {
 		for _, a := range v.Deletions {
 			if strings.Contains(a.Why, "pods delete in namespace "+s.Namespace) {
 				return nil
@@ -102,7 +102,7 @@ func (s *site) restart() {
 // named waits until the missing permissions, as "resource verb", are in the leader's metrics and in its log.
 func (s *site) named(permissions ...string) {
 	s.t.Helper()
-	s.wait(2*time.Minute, "named as missing", func(web.Broker) error {
+	s.wait(2*time.Minute, "named as missing", func(web.Target) error {
 		ctx := within(s.t, 10*time.Second)
 		leader := s.leader()
 		metrics, err := s.daemon.Metrics(ctx, leader)
@@ -146,7 +146,7 @@ func TestADeleteOfAPodThatHasBeenReplacedDoesNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	n := probe.Node{Broker: "rabbitmq", Name: pod, UID: "00000000-0000-0000-0000-000000000000"}
+	n := probe.Node{Target: "rabbitmq", Name: pod, UID: "00000000-0000-0000-0000-000000000000"}
 	if err := pods.Delete(within(t, 30*time.Second), n, 10*time.Second); !errors.Is(err, probe.ErrChanged) {
 		t.Errorf("with a stale UID: %v, want %v", err, probe.ErrChanged)
 	}

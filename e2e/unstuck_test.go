@@ -49,7 +49,7 @@ const quick = `
       grace_period: 10s
       storm_cooldown: 5s
       per_node_per_day: 100
-      per_broker_per_day: 100
+      per_target_per_day: 100
 `
 
 const quickHandshake = 3 * time.Second
@@ -132,23 +132,23 @@ func (s *site) explain(ctx context.Context) {
 }
 
 // view gives what the leader says of the broker.
-func (s *site) view(ctx context.Context) (v web.Broker, err error) {
+func (s *site) view(ctx context.Context) (v web.Target, err error) {
 	leader, err := s.daemon.Leader(ctx)
 	if err == nil && leader == nil {
 		err = errors.New("nobody leads")
 	}
 	if err == nil {
-		err = s.daemon.API(ctx, leader, "/api/v1/brokers/rabbitmq", &v)
+		err = s.daemon.API(ctx, leader, "/api/v1/targets/rabbitmq", &v)
 	}
 	return v, err
 }
 
 // wait waits until ok gives no error of what the leader says.
-func (s *site) wait(d time.Duration, what string, ok func(web.Broker) error) web.Broker {
+func (s *site) wait(d time.Duration, what string, ok func(web.Target) error) web.Target {
 	s.t.Helper()
 	began := time.Now()
 	ctx := within(s.t, d)
-	var v web.Broker
+	var v web.Target
 	err := errors.New("not asked yet")
 	for ; err != nil; pause(ctx, 300*time.Millisecond) {
 		if ctx.Err() != nil {
@@ -172,7 +172,7 @@ func pause(ctx context.Context, d time.Duration) {
 	}
 }
 
-func (s *site) allHealthy(v web.Broker) error {
+func (s *site) allHealthy(v web.Target) error {
 	if len(v.Nodes) != s.Replicas {
 		return fmt.Errorf("it knows %d nodes", len(v.Nodes))
 	}
@@ -190,8 +190,8 @@ func (s *site) allHealthy(v web.Broker) error {
 }
 
 // phase wants a node to have come to one of the phases.
-func phase(node string, phases ...remediate.Phase) func(web.Broker) error {
-	return func(v web.Broker) error {
+func phase(node string, phases ...remediate.Phase) func(web.Target) error {
+	return func(v web.Target) error {
 		for _, n := range v.Nodes {
 			if n.Node != node {
 				continue
@@ -206,8 +206,8 @@ func phase(node string, phases ...remediate.Phase) func(web.Broker) error {
 }
 
 // heldBack wants a node to be confirmed stuck and held back by the guard.
-func heldBack(node string, guard remediate.Guard) func(web.Broker) error {
-	return func(v web.Broker) error {
+func heldBack(node string, guard remediate.Guard) func(web.Target) error {
+	return func(v web.Target) error {
 		for _, n := range v.Nodes {
 			if n.Node != node {
 				continue
@@ -265,7 +265,7 @@ func (s *site) deletions() int {
 }
 
 // done gives the deletions that deleted something. An aborted one is an intent that a leader wrote down before it was killed.
-func done(v web.Broker) []remediate.Deletion {
+func done(v web.Target) []remediate.Deletion {
 	return slices.DeleteFunc(slices.Clone(v.Deletions), func(a remediate.Deletion) bool { return a.Outcome == remediate.Aborted })
 }
 
@@ -273,7 +273,7 @@ func done(v web.Broker) []remediate.Deletion {
 // the metrics say the same of it.
 func (s *site) cured(victim string, before map[string]types.UID, deletions int, d time.Duration) remediate.Deletion {
 	s.t.Helper()
-	v := s.wait(d, victim+" is cured", func(v web.Broker) error {
+	v := s.wait(d, victim+" is cured", func(v web.Target) error {
 		if len(done(v)) <= deletions {
 			return fmt.Errorf("nothing was deleted yet: %w", phase(victim, "")(v))
 		}
@@ -323,7 +323,7 @@ func (s *site) toldAlike(a remediate.Deletion) {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	for _, want := range []string{`unstuck_deletions_total{broker="rabbitmq"}`, `unstuck_deletion_outcomes_total{broker="rabbitmq",outcome="recovered"}`} {
+	for _, want := range []string{`unstuck_deletions_total{target="rabbitmq"}`, `unstuck_deletion_outcomes_total{target="rabbitmq",outcome="recovered"}`} {
 		if !strings.Contains(metrics, want) || strings.Contains(metrics, want+" 0\n") {
 			s.t.Errorf("the leader's metrics do not count in %s", want)
 		}

@@ -217,7 +217,7 @@ func connect(t *testing.T, h http.Handler) (*Pods, probe.Node) {
 	p := watchOne(t, client, brokerTarget())
 	p.feed.items["rabbit-1"] = trimPod("rabbitmq")(rabbit(1)) // as if it had been watched
 	p.feed.listed, p.feed.open = true, 1
-	return p, probe.Node{Broker: "main", Name: "rabbit-1", UID: "rabbit-1-uid"}
+	return p, probe.Node{Target: "main", Name: "rabbit-1", UID: "rabbit-1-uid"}
 }
 
 // kubeconfig writes a file with which that server is the cluster.

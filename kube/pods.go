@@ -127,7 +127,7 @@ func (p *Pods) View(ctx context.Context, broker string) (probe.View, error) {
 func (p *Pods) node(pod pod, here around) probe.Node {
 	l := here.above(pod)
 	n := probe.Node{
-		Broker: p.Name, Name: pod.name, UID: pod.uid, Host: pod.host, Started: pod.started,
+		Target: p.Name, Name: pod.name, UID: pod.uid, Host: pod.host, Started: pod.started,
 		Terminating: probe.AnswerTo(pod.terminating), RollingOut: rollingOut(pod, l).Answer, Owned: owned(pod, l).Answer,
 	}
 	if pod.ip != "" && p.Port > 0 {

@@ -56,7 +56,7 @@ func TestAViewShowsABrokersPods(t *testing.T) {
 		for i := range 3 {
 			name := fmt.Sprintf("rabbit-%d", i)
 			want.Nodes = append(want.Nodes, probe.Node{
-				Broker: "main", Name: name, UID: name + "-uid", Address: fmt.Sprintf("10.0.0.%d:5672", i), Host: "host-of-" + name,
+				Target: "main", Name: name, UID: name + "-uid", Address: fmt.Sprintf("10.0.0.%d:5672", i), Host: "host-of-" + name,
 				Started: longAgo, Terminating: probe.No, RollingOut: probe.No, Owned: probe.Yes, Disruptable: probe.Yes,
 			})
 		}

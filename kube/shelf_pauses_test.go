@@ -62,7 +62,7 @@ func TestAConfigMapOfPausesThatIsNoneIsNamedAndLeftAlone(t *testing.T) {
 			Namespace: "unstuck", Name: pausesMap, Labels: map[string]string{managedBy: "unstuck", kindLabel: "pauses"},
 			Annotations: map[string]string{nameNote: "pauses"},
 		},
-		Data: map[string]string{documentKey: `[{"broker":"orders","by":"me","reason":"r"}]`},
+		Data: map[string]string{documentKey: `[{"target":"orders","by":"me","reason":"r"}]`},
 	}
 	for name, spoil := range map[string]func(*corev1.ConfigMap){
 		"another key":         func(m *corev1.ConfigMap) { m.Data = map[string]string{"documents": m.Data[documentKey]} },

@@ -57,7 +57,7 @@ func TestAViewShowsTheNodesAsDifferentPodsOnDifferentHosts(t *testing.T) {
 			seen[unique] = true
 		}
 		want := probe.Node{
-			Broker: "lab", Name: l.Names()[i], UID: n.UID, Address: n.Address, Host: n.Host, Started: n.Started,
+			Target: "lab", Name: l.Names()[i], UID: n.UID, Address: n.Address, Host: n.Host, Started: n.Started,
 			Terminating: probe.No, RollingOut: probe.No, Owned: probe.Yes, Disruptable: probe.Yes,
 		}
 		if diff := cmp.Diff(want, n); diff != "" {

@@ -34,7 +34,7 @@ func (n *node) view() probe.Node {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	pn := probe.Node{
-		Broker: n.lab.opts.Name, Name: n.name, UID: n.uid, Address: n.address(),
+		Target: n.lab.opts.Name, Name: n.name, UID: n.uid, Address: n.address(),
 		Host:        "host-of-" + n.name, // a host each, as if they were spread
 		Terminating: probe.AnswerTo(n.terminating), RollingOut: probe.No, Owned: probe.Yes, Disruptable: probe.Yes,
 	}

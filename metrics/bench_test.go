@@ -14,13 +14,13 @@ import (
 
 // full gives metrics about so many brokers of so many nodes each. All nodes have had every probe, and all but the
 // first of each broker are healthy, with one guard closed.
-func full(brokers, nodes int) (*Metrics, []remediate.Snapshot) {
+func full(targets, nodes int) (*Metrics, []remediate.Snapshot) {
 	m, now := New("1.2.3"), time.Now()
 	var snapshots []remediate.Snapshot
-	for b := range brokers {
+	for b := range targets {
 		s := snapshot(now)
-		s.Broker = fmt.Sprintf("broker-%d", b)
-		m.Watch(s.Broker)
+		s.Target = fmt.Sprintf("broker-%d", b)
+		m.Watch(s.Target)
 		healthy, ill := s.Nodes[0], s.Nodes[1]
 		healthy.Decision.Guards[0].Open = false
 		s.Nodes = nil
@@ -32,7 +32,7 @@ func full(brokers, nodes int) (*Metrics, []remediate.Snapshot) {
 			node.Name = fmt.Sprintf("rabbit-%d", n)
 			s.Nodes = append(s.Nodes, node)
 			for _, r := range results(now)[:5] {
-				r.Broker, r.Node = s.Broker, node.Name
+				r.Target, r.Node = s.Target, node.Name
 				m.ProbeDone(r)
 			}
 		}
@@ -96,7 +96,7 @@ func countSeries(b *testing.B, m *Metrics) int {
 func BenchmarkProbeDone(b *testing.B) {
 	m, _ := full(1, 3000)
 	r := results(time.Now())[0]
-	r.Broker = "broker-0"
+	r.Target = "broker-0"
 	b.ReportAllocs()
 	for b.Loop() {
 		m.ProbeDone(r)

@@ -33,47 +33,47 @@ func newCounters() counters {
 		results: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "unstuck_probe_results_total",
 			Help: "Probes that ended, by what they found. The status follows from the reason.",
-		}, []string{"broker", "node", "probe", "status", "reason"}),
+		}, []string{"target", "node", "probe", "status", "reason"}),
 		durations: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "unstuck_probe_duration_seconds",
 			Help:    "How long probes took, whatever they found.",
 			Buckets: buckets,
-		}, []string{"broker", "probe"}),
+		}, []string{"target", "probe"}),
 		stages: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "unstuck_probe_stage_duration_seconds",
 			Help:    "How long each stage of a login took, of those that were completed.",
 			Buckets: stageBuckets,
-		}, []string{"broker", "stage"}),
+		}, []string{"target", "stage"}),
 		decisions: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "unstuck_decisions_total",
 			Help: "Decisions, one for each node and reconcile, by what was decided and the phase of the node.",
-		}, []string{"broker", "action", "phase"}),
+		}, []string{"target", "action", "phase"}),
 		deletions: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "unstuck_deletions_total",
 			Help: "Nodes that were deleted.",
-		}, []string{"broker"}),
+		}, []string{"target"}),
 		settled: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "unstuck_deletion_outcomes_total",
 			Help: "Deletions by what became of them. One that was escalated and recovers later counts as both.",
-		}, []string{"broker", "outcome"}),
+		}, []string{"target", "outcome"}),
 		recovery: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "unstuck_recovery_duration_seconds",
 			Help:    "From a deletion until the new node accept logins, of those that recovered.",
 			Buckets: recoveryBuckets,
-		}, []string{"broker"}),
+		}, []string{"target"}),
 	}
 }
 
 // watch makes a broker's counters appear at zero. Probe results are left out: there are some twenty reasons for each
 // probe and node, of which a broker that is healthy shows one.
-func (c counters) watch(broker string) {
+func (c counters) watch(target string) {
 	for _, phase := range remediate.Phases() {
-		c.decisions.WithLabelValues(broker, remediate.Hold.String(), string(phase))
+		c.decisions.WithLabelValues(target, remediate.Hold.String(), string(phase))
 	}
-	c.decisions.WithLabelValues(broker, remediate.Delete.String(), string(remediate.PhaseConfirmed))
-	c.deletions.WithLabelValues(broker)
+	c.decisions.WithLabelValues(target, remediate.Delete.String(), string(remediate.PhaseConfirmed))
+	c.deletions.WithLabelValues(target)
 	for _, o := range remediate.Outcomes() {
-		c.settled.WithLabelValues(broker, string(o))
+		c.settled.WithLabelValues(target, string(o))
 	}
-	c.recovery.WithLabelValues(broker)
+	c.recovery.WithLabelValues(target)
 }

@@ -14,51 +14,51 @@ import (
 // The gauges of a broker.
 var (
 	lastReconcile = prometheus.NewDesc("unstuck_last_reconcile_timestamp_seconds",
-		"When the broker's loop last looked at it and decided; 0: never.", []string{"broker"}, nil)
+		"When the broker's loop last looked at it and decided; 0: never.", []string{"target"}, nil)
 	reconcileDegraded = prometheus.NewDesc("unstuck_reconcile_degraded",
-		"1 while the broker's loop cannot see or write down all that it needs, and holds for that reason; else 0.", []string{"broker"}, nil)
+		"1 while the broker's loop cannot see or write down all that it needs, and holds for that reason; else 0.", []string{"target"}, nil)
 	isLeader = prometheus.NewDesc("unstuck_is_leader",
-		"1 while this replica is the one that may act upon the broker, 0 while another one is or it cannot tell.", []string{"broker"}, nil)
-	mode = prometheus.NewDesc("unstuck_broker_mode",
-		"1 for the mode that the broker is in, 0 for the other.", []string{"broker", "mode"}, nil)
-	expected = prometheus.NewDesc("unstuck_broker_nodes_expected",
-		"How many nodes there should be; 0: cannot tell.", []string{"broker"}, nil)
+		"1 while this replica is the one that may act upon the broker, 0 while another one is or it cannot tell.", []string{"target"}, nil)
+	mode = prometheus.NewDesc("unstuck_target_mode",
+		"1 for the mode that the broker is in, 0 for the other.", []string{"target", "mode"}, nil)
+	expected = prometheus.NewDesc("unstuck_target_nodes_expected",
+		"How many nodes there should be; 0: cannot tell.", []string{"target"}, nil)
 	unsettled = prometheus.NewDesc("unstuck_deletions_in_progress",
-		"Deletions that are under way (pending), or did not help in time and need a person (escalated).", []string{"broker", "state"}, nil)
+		"Deletions that are under way (pending), or did not help in time and need a person (escalated).", []string{"target", "state"}, nil)
 	lastDeletion = prometheus.NewDesc("unstuck_last_deletion_timestamp_seconds",
-		"When a node of the broker was last deleted; 0: not that is known.", []string{"broker"}, nil)
+		"When a node of the broker was last deleted; 0: not that is known.", []string{"target"}, nil)
 	budgetLeft = prometheus.NewDesc("unstuck_budget_left",
-		"How many more nodes of the broker may be deleted within the present 24 hours.", []string{"broker"}, nil)
+		"How many more nodes of the broker may be deleted within the present 24 hours.", []string{"target"}, nil)
 )
 
 // The gauges of a node.
 var (
 	status = prometheus.NewDesc("unstuck_node_status",
-		"1 for the status that the node has, 0 for the others.", []string{"broker", "node", "status"}, nil)
+		"1 for the status that the node has, 0 for the others.", []string{"target", "node", "status"}, nil)
 	phase = prometheus.NewDesc("unstuck_node_phase",
-		"Always 1, and only for the phase that the node is in.", []string{"broker", "node", "phase"}, nil)
+		"Always 1, and only for the phase that the node is in.", []string{"target", "node", "phase"}, nil)
 	guardClosed = prometheus.NewDesc("unstuck_node_guard_closed",
-		"Always 1, and only for the guards that keep the node from being deleted.", []string{"broker", "node", "guard"}, nil)
+		"Always 1, and only for the guards that keep the node from being deleted.", []string{"target", "node", "guard"}, nil)
 	terminating = prometheus.NewDesc("unstuck_node_terminating",
-		"Always 1, and only for nodes that have been asked to stop and are still there.", []string{"broker", "node"}, nil)
+		"Always 1, and only for nodes that have been asked to stop and are still there.", []string{"target", "node"}, nil)
 	lastReason = prometheus.NewDesc("unstuck_node_reason",
-		"Always 1, and only for what the node's last probe of this kind found.", []string{"broker", "node", "probe", "reason"}, nil)
+		"Always 1, and only for what the node's last probe of this kind found.", []string{"target", "node", "probe", "reason"}, nil)
 	stuckFor = prometheus.NewDesc("unstuck_node_stuck_seconds",
-		"For how long the node has been stuck by what its probes say; 0: it is not.", []string{"broker", "node"}, nil)
+		"For how long the node has been stuck by what its probes say; 0: it is not.", []string{"target", "node"}, nil)
 	lastProbe = prometheus.NewDesc("unstuck_node_last_probe_timestamp_seconds",
-		"When the node's last probe of this kind ended.", []string{"broker", "node", "probe"}, nil)
+		"When the node's last probe of this kind ended.", []string{"target", "node", "probe"}, nil)
 	processes = prometheus.NewDesc("unstuck_node_processes",
-		"Erlang processes on the node, by its last maybe_stuck. Missing if that could not be read.", []string{"broker", "node"}, nil)
+		"Erlang processes on the node, by its last maybe_stuck. Missing if that could not be read.", []string{"target", "node"}, nil)
 	suspicious = prometheus.NewDesc("unstuck_node_suspicious_processes",
-		"Erlang processes on the node that waited in one place throughout its last maybe_stuck.", []string{"broker", "node"}, nil)
+		"Erlang processes on the node that waited in one place throughout its last maybe_stuck.", []string{"target", "node"}, nil)
 	baseline = prometheus.NewDesc("unstuck_node_suspicious_processes_baseline",
-		"Suspicious processes that the node has when it is healthy. Missing until that is learned.", []string{"broker", "node"}, nil)
+		"Suspicious processes that the node has when it is healthy. Missing until that is learned.", []string{"target", "node"}, nil)
 	stuckReaders = prometheus.NewDesc("unstuck_node_stuck_readers",
-		"Connections that its last maybe_stuck found stuck in login with a message waiting.", []string{"broker", "node"}, nil)
+		"Connections that its last maybe_stuck found stuck in login with a message waiting.", []string{"target", "node"}, nil)
 	stuckChannels = prometheus.NewDesc("unstuck_node_stuck_channels",
-		"Channels that its last maybe_stuck found stuck in a call with a message waiting.", []string{"broker", "node"}, nil)
+		"Channels that its last maybe_stuck found stuck in a call with a message waiting.", []string{"target", "node"}, nil)
 	logAge = prometheus.NewDesc("unstuck_node_log_age_seconds",
-		"For how long the node's log had been silent when it was last looked at, as far as that has been watched.", []string{"broker", "node"}, nil)
+		"For how long the node's log had been silent when it was last looked at, as far as that has been watched.", []string{"target", "node"}, nil)
 )
 
 // gauges turns the snapshots into metrics, at each scrape.
@@ -83,9 +83,9 @@ func (g gauges) Collect(ch chan<- prometheus.Metric) {
 
 	now := time.Now()
 	for _, s := range snapshots {
-		collectBroker(ch, s, now)
+		collectTarget(ch, s, now)
 		for _, n := range s.Nodes {
-			collectNode(ch, s.Broker, n, now)
+			collectNode(ch, s.Target, n, now)
 		}
 	}
 }
@@ -99,17 +99,17 @@ func send(ch chan<- prometheus.Metric, d *prometheus.Desc, value float64, labels
 	ch <- m
 }
 
-func collectBroker(ch chan<- prometheus.Metric, s remediate.Snapshot, now time.Time) {
-	send(ch, lastReconcile, unix(s.At), s.Broker)
+func collectTarget(ch chan<- prometheus.Metric, s remediate.Snapshot, now time.Time) {
+	send(ch, lastReconcile, unix(s.At), s.Target)
 	if s.At.IsZero() {
 		return
 	}
-	send(ch, reconcileDegraded, truth(s.Error != ""), s.Broker)
-	send(ch, isLeader, truth(s.View.IsLeader == probe.Yes), s.Broker)
+	send(ch, reconcileDegraded, truth(s.Error != ""), s.Target)
+	send(ch, isLeader, truth(s.View.IsLeader == probe.Yes), s.Target)
 	for _, m := range []remediate.Mode{remediate.Observe, remediate.Remediate} {
-		send(ch, mode, truth(s.Policy.Mode == m), s.Broker, m.String())
+		send(ch, mode, truth(s.Policy.Mode == m), s.Target, m.String())
 	}
-	send(ch, expected, float64(s.View.Expected), s.Broker)
+	send(ch, expected, float64(s.View.Expected), s.Target)
 
 	var pending, escalated, spent int
 	var last time.Time
@@ -130,52 +130,52 @@ func collectBroker(ch chan<- prometheus.Metric, s remediate.Snapshot, now time.T
 			escalated++
 		}
 	}
-	send(ch, unsettled, float64(pending), s.Broker, "pending")
-	send(ch, unsettled, float64(escalated), s.Broker, "escalated")
-	send(ch, lastDeletion, unix(last), s.Broker)
-	send(ch, budgetLeft, float64(max(0, s.Policy.PerBrokerPerDay-spent)), s.Broker)
+	send(ch, unsettled, float64(pending), s.Target, "pending")
+	send(ch, unsettled, float64(escalated), s.Target, "escalated")
+	send(ch, lastDeletion, unix(last), s.Target)
+	send(ch, budgetLeft, float64(max(0, s.Policy.PerTargetPerDay-spent)), s.Target)
 }
 
-func collectNode(ch chan<- prometheus.Metric, broker string, n remediate.NodeSnapshot, now time.Time) {
+func collectNode(ch chan<- prometheus.Metric, target string, n remediate.NodeSnapshot, now time.Time) {
 	name := valid(n.Name)
 	for _, st := range probe.Statuses() {
-		send(ch, status, truth(n.Decision.Status == st), broker, name, st.String())
+		send(ch, status, truth(n.Decision.Status == st), target, name, st.String())
 	}
 	if slices.Contains(remediate.Phases(), n.Decision.Phase) {
-		send(ch, phase, 1, broker, name, string(n.Decision.Phase))
+		send(ch, phase, 1, target, name, string(n.Decision.Phase))
 	}
 	for _, guard := range n.Decision.HeldBy() {
-		send(ch, guardClosed, 1, broker, name, string(guard))
+		send(ch, guardClosed, 1, target, name, string(guard))
 	}
 	if n.Terminating == probe.Yes {
-		send(ch, terminating, 1, broker, name)
+		send(ch, terminating, 1, target, name)
 	}
 	stuck := time.Duration(0)
 	if !n.Stuck.IsZero() {
 		stuck = max(0, now.Sub(n.Stuck))
 	}
-	send(ch, stuckFor, stuck.Seconds(), broker, name)
+	send(ch, stuckFor, stuck.Seconds(), target, name)
 	for _, r := range n.Latest {
 		if slices.Contains(probe.Kinds(), r.Kind) {
-			send(ch, lastProbe, unix(r.Ended()), broker, name, string(r.Kind))
-			send(ch, lastReason, 1, broker, name, string(r.Kind), string(r.Reason.Verdict().Reason))
+			send(ch, lastProbe, unix(r.Ended()), target, name, string(r.Kind))
+			send(ch, lastReason, 1, target, name, string(r.Kind), string(r.Reason.Verdict().Reason))
 		}
 		if p := r.Processes; p != nil && r.Kind == probe.MaybeStuck {
-			collectProcesses(ch, broker, name, *p)
+			collectProcesses(ch, target, name, *p)
 		}
 		if r.Kind == probe.LogAge && r.Status() != probe.Unknown {
-			send(ch, logAge, r.LogAge.Seconds(), broker, name)
+			send(ch, logAge, r.LogAge.Seconds(), target, name)
 		}
 	}
 }
 
-func collectProcesses(ch chan<- prometheus.Metric, broker, node string, p probe.Processes) {
-	send(ch, processes, float64(p.Total), broker, node)
-	send(ch, suspicious, float64(p.Suspicious), broker, node)
-	send(ch, stuckReaders, float64(p.StuckReaders), broker, node)
-	send(ch, stuckChannels, float64(p.StuckChannels), broker, node)
+func collectProcesses(ch chan<- prometheus.Metric, target, node string, p probe.Processes) {
+	send(ch, processes, float64(p.Total), target, node)
+	send(ch, suspicious, float64(p.Suspicious), target, node)
+	send(ch, stuckReaders, float64(p.StuckReaders), target, node)
+	send(ch, stuckChannels, float64(p.StuckChannels), target, node)
 	if p.Baseline >= 0 {
-		send(ch, baseline, float64(p.Baseline), broker, node)
+		send(ch, baseline, float64(p.Baseline), target, node)
 	}
 }
 

@@ -77,14 +77,14 @@ func (m *Metrics) Handler() http.Handler {
 
 // Watch makes the metrics of a broker appear, at zero, before anything has happened: an alert upon a broker that
 // was never reconciled needs a series to look at, and the first increase of a counter can be seen only from zero.
-func (m *Metrics) Watch(broker string) {
-	broker = valid(broker)
-	m.watch(broker)
+func (m *Metrics) Watch(target string) {
+	target = valid(target)
+	m.watch(target)
 
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if _, ok := m.snapshots[broker]; !ok {
-		m.snapshots[broker] = remediate.Snapshot{Broker: broker}
+	if _, ok := m.snapshots[target]; !ok {
+		m.snapshots[target] = remediate.Snapshot{Target: target}
 	}
 }
 
@@ -93,54 +93,54 @@ func (m *Metrics) ProbeDone(r probe.Result) {
 	if !slices.Contains(probe.Kinds(), r.Kind) {
 		return
 	}
-	broker, node, kind := valid(r.Broker), valid(r.Node), string(r.Kind)
-	m.durations.WithLabelValues(broker, kind).Observe(r.Took.Seconds())
+	target, node, kind := valid(r.Target), valid(r.Node), string(r.Kind)
+	m.durations.WithLabelValues(target, kind).Observe(r.Took.Seconds())
 	for _, stage := range probe.Stages() {
 		if took := r.Stages[stage]; took > 0 {
-			m.stages.WithLabelValues(broker, stage.String()).Observe(took.Seconds())
+			m.stages.WithLabelValues(target, stage.String()).Observe(took.Seconds())
 		}
 	}
 
 	m.mu.Lock() // held until the series is there, or a node that vanishes meanwhile could leave it behind for good
 	defer m.mu.Unlock()
-	nodes := m.counted[broker]
+	nodes := m.counted[target]
 	if nodes == nil {
 		nodes = make(map[string]struct{})
-		m.counted[broker] = nodes
+		m.counted[target] = nodes
 	}
 	nodes[node] = struct{}{}
 	reason := r.Reason.Verdict().Reason
-	m.results.WithLabelValues(broker, node, kind, reason.Status().String(), string(reason)).Inc()
+	m.results.WithLabelValues(target, node, kind, reason.Status().String(), string(reason)).Inc()
 }
 
 // Reconciled takes the state of a broker as of its loop's last reconcile, in place of the one before, and counts the
 // decisions in it.
 func (m *Metrics) Reconciled(s remediate.Snapshot) {
-	s.Broker = valid(s.Broker)
+	s.Target = valid(s.Target)
 	here := make(map[string]struct{}, len(s.Nodes))
 	for _, n := range s.Nodes {
 		here[valid(n.Name)] = struct{}{}
 		if slices.Contains(remediate.Phases(), n.Decision.Phase) {
-			m.decisions.WithLabelValues(s.Broker, n.Decision.Action.String(), string(n.Decision.Phase)).Inc()
+			m.decisions.WithLabelValues(s.Target, n.Decision.Action.String(), string(n.Decision.Phase)).Inc()
 		}
 	}
 
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.snapshots[s.Broker] = s
+	m.snapshots[s.Target] = s
 	if s.View.At.IsZero() {
 		return // the supplier sees nothing, which does not mean that the nodes are gone
 	}
-	for node := range m.counted[s.Broker] {
+	for node := range m.counted[s.Target] {
 		if _, ok := here[node]; !ok {
-			delete(m.counted[s.Broker], node)
-			m.results.DeletePartialMatch(prometheus.Labels{"broker": s.Broker, "node": node})
+			delete(m.counted[s.Target], node)
+			m.results.DeletePartialMatch(prometheus.Labels{"target": s.Target, "node": node})
 		}
 	}
 }
 
 // Deleted counts a deletion.
-func (m *Metrics) Deleted(a remediate.Deletion) { m.deletions.WithLabelValues(valid(a.Broker)).Inc() }
+func (m *Metrics) Deleted(a remediate.Deletion) { m.deletions.WithLabelValues(valid(a.Target)).Inc() }
 
 // Settled counts what became of a deletion, and measures how long a recovery took. A deletion that is escalated and
 // recovers later counts as both.
@@ -148,9 +148,9 @@ func (m *Metrics) Settled(a remediate.Deletion) {
 	if !slices.Contains(remediate.Outcomes(), a.Outcome) {
 		return
 	}
-	m.settled.WithLabelValues(valid(a.Broker), string(a.Outcome)).Inc()
+	m.settled.WithLabelValues(valid(a.Target), string(a.Outcome)).Inc()
 	if a.Outcome == remediate.Recovered {
-		m.recovery.WithLabelValues(valid(a.Broker)).Observe(a.Settled.Sub(a.At).Seconds())
+		m.recovery.WithLabelValues(valid(a.Target)).Observe(a.Settled.Sub(a.At).Seconds())
 	}
 }
 

@@ -140,7 +140,7 @@ func TestANodeThatVanishesLeavesNothingBehind(t *testing.T) {
 func TestASupplierThatSeesNothingClearsNoCounter(t *testing.T) {
 	m, now := New(""), time.Now()
 	feed(m, now)
-	m.Reconciled(remediate.Snapshot{Broker: "rabbitmq", At: now})
+	m.Reconciled(remediate.Snapshot{Target: "rabbitmq", At: now})
 	if len(about(scrape(t, m), "unstuck_probe_results_total", `node="rabbit-1"`)) == 0 {
 		t.Error("the results of rabbit-1 were cleared")
 	}
@@ -149,7 +149,7 @@ func TestASupplierThatSeesNothingClearsNoCounter(t *testing.T) {
 func TestABrokerThatWasNeverReconciledIsSeen(t *testing.T) {
 	m := New("")
 	m.Watch("rabbitmq")
-	want := []string{`unstuck_last_reconcile_timestamp_seconds{broker="rabbitmq"} 0`}
+	want := []string{`unstuck_last_reconcile_timestamp_seconds{target="rabbitmq"} 0`}
 	if diff := cmp.Diff(want, about(scrape(t, m), "last_reconcile")); diff != "" {
 		t.Errorf("before the first reconcile (-want +got):\n%s", diff)
 	}
@@ -157,9 +157,9 @@ func TestABrokerThatWasNeverReconciledIsSeen(t *testing.T) {
 		t.Errorf("no counter of deletions to take the first increase from: %q", got)
 	}
 
-	m.Reconciled(remediate.Snapshot{Broker: "rabbitmq", At: time.Unix(1000, 0)})
+	m.Reconciled(remediate.Snapshot{Target: "rabbitmq", At: time.Unix(1000, 0)})
 	m.Watch("rabbitmq")
-	want = []string{`unstuck_last_reconcile_timestamp_seconds{broker="rabbitmq"} 1000`}
+	want = []string{`unstuck_last_reconcile_timestamp_seconds{target="rabbitmq"} 1000`}
 	if diff := cmp.Diff(want, about(scrape(t, m), "last_reconcile")); diff != "" {
 		t.Errorf("after it (-want +got):\n%s", diff)
 	}
@@ -171,9 +171,9 @@ func TestTheTimeStuckGrowsBetweenReconciles(t *testing.T) {
 		m.Reconciled(snapshot(time.Now()))
 		time.Sleep(30 * time.Second) // of the bubble's clock
 		want := []string{
-			`unstuck_node_stuck_seconds{broker="rabbitmq",node="rabbit-0"} 0`,
-			`unstuck_node_stuck_seconds{broker="rabbitmq",node="rabbit-1"} 120`,
-			`unstuck_node_stuck_seconds{broker="rabbitmq",node="rabbit-2"} 0`,
+			`unstuck_node_stuck_seconds{node="rabbit-0",target="rabbitmq"} 0`,
+			`unstuck_node_stuck_seconds{node="rabbit-1",target="rabbitmq"} 120`,
+			`unstuck_node_stuck_seconds{node="rabbit-2",target="rabbitmq"} 0`,
 		}
 		if diff := cmp.Diff(want, about(scrape(t, m), "stuck_seconds")); diff != "" {
 			t.Errorf("(-want +got):\n%s", diff)
@@ -188,16 +188,16 @@ func TestTheBudgetComesBackAfterADay(t *testing.T) {
 		s.Deletions = append(s.Deletions, remediate.Deletion{At: now, Outcome: remediate.Aborted}, remediate.Deletion{At: now, Outcome: remediate.Failed, Refused: true}, remediate.Deletion{At: now})
 		m.Reconciled(s)
 		budget := func() string { return strings.Join(about(scrape(t, m), "budget_left"), "") }
-		if got, want := budget(), `unstuck_budget_left{broker="rabbitmq"} 0`; got != want {
+		if got, want := budget(), `unstuck_budget_left{target="rabbitmq"} 0`; got != want {
 			t.Errorf("with 3 of 3 spent: got %s, want %s", got, want)
 		}
 		time.Sleep(22 * time.Hour) // of the bubble's clock
-		if got, want := budget(), `unstuck_budget_left{broker="rabbitmq"} 2`; got != want {
+		if got, want := budget(), `unstuck_budget_left{target="rabbitmq"} 2`; got != want {
 			t.Errorf("when the first two are a day old: got %s, want %s", got, want)
 		}
-		s.Policy.PerBrokerPerDay = 0
+		s.Policy.PerTargetPerDay = 0
 		m.Reconciled(s)
-		if got, want := budget(), `unstuck_budget_left{broker="rabbitmq"} 0`; got != want {
+		if got, want := budget(), `unstuck_budget_left{target="rabbitmq"} 0`; got != want {
 			t.Errorf("with more spent than there is: got %s, want %s", got, want)
 		}
 	})
@@ -205,20 +205,20 @@ func TestTheBudgetComesBackAfterADay(t *testing.T) {
 
 func TestADeletionThatRecoversLateCountsAsBoth(t *testing.T) {
 	m := New("")
-	a := remediate.Deletion{Broker: "rabbitmq", At: time.Unix(0, 0), Outcome: remediate.Escalated, Settled: time.Unix(600, 0)}
+	a := remediate.Deletion{Target: "rabbitmq", At: time.Unix(0, 0), Outcome: remediate.Escalated, Settled: time.Unix(600, 0)}
 	m.Settled(a)
 	a.Outcome, a.Settled = remediate.Recovered, time.Unix(700, 0)
 	m.Settled(a)
 	a.Outcome = remediate.Pending
 	m.Settled(a) // not settled, and so not counted
 	want := []string{
-		`unstuck_deletion_outcomes_total{broker="rabbitmq",outcome="escalated"} 1`,
-		`unstuck_deletion_outcomes_total{broker="rabbitmq",outcome="recovered"} 1`,
+		`unstuck_deletion_outcomes_total{outcome="escalated",target="rabbitmq"} 1`,
+		`unstuck_deletion_outcomes_total{outcome="recovered",target="rabbitmq"} 1`,
 	}
 	if diff := cmp.Diff(want, about(scrape(t, m), "deletion_outcomes_total")); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
-	if got := about(scrape(t, m), `unstuck_recovery_duration_seconds_sum{broker="rabbitmq"} 700`); len(got) != 1 {
+	if got := about(scrape(t, m), `unstuck_recovery_duration_seconds_sum{target="rabbitmq"} 700`); len(got) != 1 {
 		t.Error("the recovery was not measured from the deletion on")
 	}
 }
@@ -226,16 +226,16 @@ func TestADeletionThatRecoversLateCountsAsBoth(t *testing.T) {
 func TestNothingThatComesInBreaksAScrape(t *testing.T) {
 	m := New("\xff")
 	m.Watch("\xff")
-	m.ProbeDone(probe.Result{Broker: "b", Node: "\xfe", Kind: probe.Login, Reason: "made up: secret=1"})
-	m.ProbeDone(probe.Result{Broker: "b", Node: "n", Kind: "made up"})
-	m.Deleted(remediate.Deletion{Broker: "\xff"})
-	m.Settled(remediate.Deletion{Broker: "\xff", Outcome: remediate.Recovered})
-	m.Settled(remediate.Deletion{Broker: "\xff", Outcome: "made up"})
+	m.ProbeDone(probe.Result{Target: "b", Node: "\xfe", Kind: probe.Login, Reason: "made up: secret=1"})
+	m.ProbeDone(probe.Result{Target: "b", Node: "n", Kind: "made up"})
+	m.Deleted(remediate.Deletion{Target: "\xff"})
+	m.Settled(remediate.Deletion{Target: "\xff", Outcome: remediate.Recovered})
+	m.Settled(remediate.Deletion{Target: "\xff", Outcome: "made up"})
 	twin := remediate.NodeSnapshot{Node: probe.Node{Name: "twin"}, Decision: remediate.Decision{Phase: "made up"}}
 	twin.Latest = []probe.Result{{Kind: "made up"}}
 	odd := remediate.NodeSnapshot{Node: probe.Node{Name: "\xfe"}}
 	m.Reconciled(remediate.Snapshot{
-		Broker: "b", At: time.Now(), View: probe.View{At: time.Now()},
+		Target: "b", At: time.Now(), View: probe.View{At: time.Now()},
 		Nodes: []remediate.NodeSnapshot{twin, twin, odd},
 	})
 
@@ -243,11 +243,11 @@ func TestNothingThatComesInBreaksAScrape(t *testing.T) {
 	if made := about(lines, "made up"); len(made) > 0 {
 		t.Errorf("what came in became a label: %q", made)
 	}
-	want := []string{`unstuck_probe_results_total{broker="b",node="` + "\uFFFD" + `",probe="login",reason="not_run",status="unknown"} 1`}
+	want := []string{`unstuck_probe_results_total{node="` + "\uFFFD" + `",probe="login",reason="not_run",status="unknown",target="b"} 1`}
 	if diff := cmp.Diff(want, about(lines, "results_total")); diff != "" {
 		t.Errorf("a reason that is not on the list (-want +got):\n%s", diff)
 	}
-	if got := about(lines, `unstuck_node_status{broker="b",node="twin",status="unknown"} 1`); len(got) != 1 {
+	if got := about(lines, `unstuck_node_status{node="twin",status="unknown",target="b"} 1`); len(got) != 1 {
 		t.Errorf("two nodes of one name: got %q", got)
 	}
 }
@@ -270,9 +270,9 @@ func TestScrapesReconcilesAndProbesMayComeTogether(t *testing.T) {
 	}
 	wg.Wait()
 	for _, want := range []string{
-		`unstuck_deletions_total{broker="rabbitmq"} 52`,
-		`unstuck_decisions_total{action="hold",broker="rabbitmq",phase="confirmed"} 51`,
-		`unstuck_probe_results_total{broker="rabbitmq",node="rabbit-0",probe="login",reason="ok",status="healthy"} 52`,
+		`unstuck_deletions_total{target="rabbitmq"} 52`,
+		`unstuck_decisions_total{action="hold",phase="confirmed",target="rabbitmq"} 51`,
+		`unstuck_probe_results_total{node="rabbit-0",probe="login",reason="ok",status="healthy",target="rabbitmq"} 52`,
 	} {
 		if len(about(scrape(t, m), want)) != 1 {
 			t.Errorf("%s is missing", want)

@@ -27,10 +27,10 @@ func TestAPermissionIsMissingOnlyAsLongAsItIs(t *testing.T) {
 func TestOnlyWhoIsKnownToLeadLeads(t *testing.T) {
 	for leads, want := range map[probe.Answer]string{probe.Yes: "1", probe.No: "0", probe.CannotTell: "0"} {
 		m := New("1.2.3")
-		s := remediate.Snapshot{Broker: "b", View: probe.View{IsLeader: leads}}
+		s := remediate.Snapshot{Target: "b", View: probe.View{IsLeader: leads}}
 		s.At = s.At.AddDate(2000, 0, 0)
 		m.Reconciled(s)
-		if got := about(scrape(t, m), "unstuck_is_leader{"); len(got) != 1 || got[0] != `unstuck_is_leader{broker="b"} `+want {
+		if got := about(scrape(t, m), "unstuck_is_leader{"); len(got) != 1 || got[0] != `unstuck_is_leader{target="b"} `+want {
 			t.Errorf("with %v: %q", leads, got)
 		}
 	}

@@ -38,8 +38,8 @@ func results(now time.Time) []probe.Result {
 			login[stage] = time.Duration(i+1) * time.Millisecond
 		}
 	}
-	healthy := probe.Result{Broker: "rabbitmq", Node: "rabbit-0", UID: "a", Started: now.Add(-10 * time.Second)}
-	ill := probe.Result{Broker: "rabbitmq", Node: "rabbit-1", UID: "b", Started: now.Add(-20 * time.Second)}
+	healthy := probe.Result{Target: "rabbitmq", Node: "rabbit-0", UID: "a", Started: now.Add(-10 * time.Second)}
+	ill := probe.Result{Target: "rabbitmq", Node: "rabbit-1", UID: "b", Started: now.Add(-20 * time.Second)}
 	with := func(r probe.Result, kind probe.Kind, reason probe.Reason, took time.Duration) probe.Result {
 		r.Kind, r.Reason, r.Took = kind, reason, took
 		switch {
@@ -79,11 +79,11 @@ func running(now time.Time) []release.Operation {
 func deletions(now time.Time) []remediate.Deletion {
 	return []remediate.Deletion{
 		{
-			Broker: "rabbitmq", Node: "rabbit-0", UID: "z", At: now.Add(-3 * time.Hour),
+			Target: "rabbitmq", Node: "rabbit-0", UID: "z", At: now.Add(-3 * time.Hour),
 			Outcome: remediate.Recovered, Settled: now.Add(-3*time.Hour + 40*time.Second),
 		},
 		{
-			Broker: "rabbitmq", Node: "rabbit-2", UID: "y", At: now.Add(-2 * time.Hour),
+			Target: "rabbitmq", Node: "rabbit-2", UID: "y", At: now.Add(-2 * time.Hour),
 			Outcome: remediate.Escalated, Settled: now.Add(-time.Hour),
 		},
 	}
@@ -94,7 +94,7 @@ func snapshot(now time.Time) remediate.Snapshot {
 	policy.Mode = remediate.Remediate
 	r := results(now)
 	node := func(name string, status probe.Status, phase remediate.Phase, closed ...remediate.Guard) remediate.NodeSnapshot {
-		n := remediate.NodeSnapshot{Node: probe.Node{Broker: "rabbitmq", Name: name}}
+		n := remediate.NodeSnapshot{Node: probe.Node{Target: "rabbitmq", Name: name}}
 		n.Decision = remediate.Decision{Status: status, Phase: phase}
 		for _, g := range remediate.Guards() {
 			open := true
@@ -113,7 +113,7 @@ func snapshot(now time.Time) remediate.Snapshot {
 	young := node("rabbit-2", probe.Unknown, remediate.PhaseUnknown, remediate.GuardStartupGrace)
 	young.Terminating = probe.Yes
 	return remediate.Snapshot{
-		Broker: "rabbitmq", At: now.Add(-time.Second), Policy: policy, Deletions: deletions(now),
+		Target: "rabbitmq", At: now.Add(-time.Second), Policy: policy, Deletions: deletions(now),
 		View:  probe.View{At: now.Add(-time.Second), Expected: 3},
 		Nodes: []remediate.NodeSnapshot{healthy, ill, young},
 	}

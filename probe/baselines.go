@@ -48,7 +48,7 @@ func (b *Baselines) Observe(r Result) {
 	b.forget(at)
 	node := b.nodes[keyOf(r)]
 	if node == nil {
-		node = &baseline{broker: r.Broker, roundtrip: Healthy}
+		node = &baseline{broker: r.Target, roundtrip: Healthy}
 		b.nodes[keyOf(r)] = node
 	}
 	if at.After(node.heard) {

@@ -9,7 +9,7 @@ import (
 
 // look is a result for the baselines; at is in minutes.
 func look(broker, uid string, kind Kind, reason Reason, at int, p *Processes) Result {
-	return Result{Broker: broker, UID: uid, Kind: kind, Reason: reason, Processes: p,
+	return Result{Target: broker, UID: uid, Kind: kind, Reason: reason, Processes: p,
 		Started: time.Date(2026, 11, 23, 0, at, 0, 0, time.UTC)}
 }
 

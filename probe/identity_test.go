@@ -12,7 +12,7 @@ import (
 
 // A container that starts again in the same pod is another node: what was seen of the one before must not count for it.
 func TestEachResultSaysWhichStartOfTheContainerItIsAbout(t *testing.T) {
-	n := Node{Broker: "b", Name: "x", UID: "x-uid", Started: time.Date(2026, 11, 22, 8, 0, 0, 0, time.UTC)}
+	n := Node{Target: "b", Name: "x", UID: "x-uid", Started: time.Date(2026, 11, 22, 8, 0, 0, 0, time.UTC)}
 	broken := errors.New("broken")
 	dial := func(context.Context, string, string) (net.Conn, error) { return nil, broken }
 	for kind, run := range map[Kind]Func{

@@ -54,7 +54,7 @@ func NewLogAge(l LogReader, o LogAgeOptions) func(ctx context.Context, n Node) R
 
 	var watch logWatch
 	return func(ctx context.Context, n Node) Result {
-		r := Result{Broker: n.Broker, Node: n.Name, UID: n.UID, NodeStarted: n.Started, Kind: LogAge, Started: time.Now()}
+		r := Result{Target: n.Target, Node: n.Name, UID: n.UID, NodeStarted: n.Started, Kind: LogAge, Started: time.Now()}
 		// First the login, then the log: what the login made the broker write is in it by then.
 		var login time.Time
 		if o.LastLogin != nil {

@@ -115,7 +115,7 @@ func TestSilenceIsJudgedByOurOwnLogins(t *testing.T) {
 				if r.Reason != test.want || r.LogAge != test.age || !strings.Contains(r.Detail, test.detail) {
 					t.Errorf("%s, %v old (%s), want %s, %v old (%s)", r.Reason, r.LogAge, r.Detail, test.want, test.age, test.detail)
 				}
-				if r.Kind != LogAge || r.UID != "u1" || r.Broker != "b" || r.Node != "rabbit-1" || !r.Started.Equal(now) {
+				if r.Kind != LogAge || r.UID != "u1" || r.Target != "b" || r.Node != "rabbit-1" || !r.Started.Equal(now) {
 					t.Errorf("result %+v", r)
 				}
 			})

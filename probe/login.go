@@ -91,7 +91,7 @@ func (o LoginOptions) probe(parent context.Context, n Node) Result {
 	if o.Level == Roundtrip {
 		l.frames.afterOpen = StageChannel
 	}
-	r := Result{Broker: n.Broker, Node: n.Name, UID: n.UID, NodeStarted: n.Started, Kind: o.Level}
+	r := Result{Target: n.Target, Node: n.Name, UID: n.UID, NodeStarted: n.Started, Kind: o.Level}
 	if r.Reason, r.Detail = l.readCredentials(); r.Reason == OK {
 		l.started = time.Now()
 		r.Reason, r.Detail = l.timed(n.Address)

@@ -96,7 +96,7 @@ func TestLoginTellsEachConditionFromAllOthers(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				b := newPipeBroker(t, row.script)
-				r := NewLogin(testLogin(LoginOptions{Level: row.level, Dial: b.Dial}))(t.Context(), Node{Broker: "b", Name: "n", UID: "u"})
+				r := NewLogin(testLogin(LoginOptions{Level: row.level, Dial: b.Dial}))(t.Context(), Node{Target: "b", Name: "n", UID: "u"})
 				if r.Reason != row.reason || r.Stage != row.stage {
 					t.Errorf("got %s in stage %s (%s), want %s in stage %s", r.Reason, r.Stage, r.Detail, row.reason, row.stage)
 				}
@@ -106,8 +106,8 @@ func TestLoginTellsEachConditionFromAllOthers(t *testing.T) {
 				if !strings.Contains(r.Detail, row.detail) {
 					t.Errorf("detail is %q, want %q in it", r.Detail, row.detail)
 				}
-				if r.Broker != "b" || r.Node != "n" || r.UID != "u" || r.Kind != row.level {
-					t.Errorf("the result is of %s/%s (%s), probe %s", r.Broker, r.Node, r.UID, r.Kind)
+				if r.Target != "b" || r.Node != "n" || r.UID != "u" || r.Kind != row.level {
+					t.Errorf("the result is of %s/%s (%s), probe %s", r.Target, r.Node, r.UID, r.Kind)
 				}
 				b.Close()
 				synctest.Wait() // panics if a goroutine of the client is left

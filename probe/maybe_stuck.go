@@ -147,7 +147,7 @@ func NewMaybeStuck(x Execer, o MaybeStuckOptions) func(ctx context.Context, n No
 	argv := append(append([]string(nil), command...), "-q", "-t", seconds, "maybe_stuck")
 
 	return func(ctx context.Context, n Node) Result {
-		r := Result{Broker: n.Broker, Node: n.Name, UID: n.UID, NodeStarted: n.Started, Kind: MaybeStuck, Started: time.Now()}
+		r := Result{Target: n.Target, Node: n.Name, UID: n.UID, NodeStarted: n.Started, Kind: MaybeStuck, Started: time.Now()}
 		var (
 			parser stuckParser
 			out    = head{max: 4 << 10} // of stdout: some versions print their errors there

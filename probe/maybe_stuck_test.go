@@ -41,7 +41,7 @@ func says(took time.Duration, exit int, stdout, stderr string) fakeExec {
 	}}
 }
 
-var someNode = Node{Broker: "b", Name: "rabbit-1", UID: "u1"}
+var someNode = Node{Target: "b", Name: "rabbit-1", UID: "u1"}
 
 // healthyWith gives the baselines of a node that showed so many suspicious processes when it was healthy.
 func healthyWith(suspicious int) *Baselines {
@@ -112,7 +112,7 @@ func TestWhatTheCommandSaidBecomesAVerdict(t *testing.T) {
 				if strings.Contains(r.Detail, "AAAAAA") || strings.Contains(r.Detail, "/var/lib") || strings.Contains(r.Detail, "\n") {
 					t.Errorf("the detail says too much: %q", r.Detail)
 				}
-				if r.Broker != "b" || r.Node != "rabbit-1" || r.UID != "u1" || r.Kind != MaybeStuck ||
+				if r.Target != "b" || r.Node != "rabbit-1" || r.UID != "u1" || r.Kind != MaybeStuck ||
 					!r.Started.Equal(start) || r.Took != time.Since(start) {
 					t.Errorf("result %+v", r)
 				}

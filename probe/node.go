@@ -10,7 +10,7 @@ import (
 // Node is one RabbitMQ node: a pod, or in the lab a process. Another UID is another Node, whatever its name.
 // Where a fact is the zero value the supplier cannot tell, and the guard that needs it closes.
 type Node struct {
-	Broker  string    `json:"broker"`
+	Target  string    `json:"target"`
 	Name    string    `json:"name"`
 	UID     string    `json:"uid"`
 	Address string    `json:"address"` // host:port of its AMQP listener

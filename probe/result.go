@@ -90,7 +90,7 @@ func (t *StageTimes) UnmarshalJSON(data []byte) error {
 
 // Result is what one probe of one node found.
 type Result struct {
-	Broker string
+	Target string
 	Node   string
 	UID    string // of the pod that was probed; a result never counts for another
 	Kind   Kind
@@ -125,7 +125,7 @@ func (r Result) Ended() time.Time { return r.Started.Add(r.Took) }
 
 // resultJSON is how a Result is written: seconds as numbers, stages by name, the status spelled out.
 type resultJSON struct {
-	Broker     string      `json:"broker,omitempty"`
+	Target     string      `json:"target,omitempty"`
 	Node       string      `json:"node,omitempty"`
 	UID        string      `json:"uid,omitempty"`
 	NodeStart  time.Time   `json:"node_started,omitzero"`
@@ -146,7 +146,7 @@ type resultJSON struct {
 // MarshalJSON writes the result as the HTTP API and the incidents show it.
 func (r Result) MarshalJSON() ([]byte, error) {
 	j := resultJSON{
-		Broker: r.Broker, Node: r.Node, UID: r.UID, NodeStart: r.NodeStarted, Kind: r.Kind, Status: r.Status(), Reason: r.Reason,
+		Target: r.Target, Node: r.Node, UID: r.UID, NodeStart: r.NodeStarted, Kind: r.Kind, Status: r.Status(), Reason: r.Reason,
 		Stage: r.Stage.String(), Started: r.Started, Took: r.Took.Seconds(), Detail: r.Detail, NoAnswer: r.NoAnswer,
 		Processes: r.Processes, ErlangNode: r.ErlangNode, LogSeconds: r.LogAge.Seconds(),
 	}
@@ -163,7 +163,7 @@ func (r *Result) UnmarshalJSON(data []byte) error {
 		return fmt.Errorf("result: %w", err)
 	}
 	*r = Result{
-		Broker: j.Broker, Node: j.Node, UID: j.UID, NodeStarted: j.NodeStart, Kind: j.Kind, Reason: j.Reason, Detail: j.Detail, NoAnswer: j.NoAnswer,
+		Target: j.Target, Node: j.Node, UID: j.UID, NodeStarted: j.NodeStart, Kind: j.Kind, Reason: j.Reason, Detail: j.Detail, NoAnswer: j.NoAnswer,
 		Started: j.Started, Took: seconds(j.Took), Processes: j.Processes, ErlangNode: j.ErlangNode, LogAge: seconds(j.LogSeconds),
 	}
 	if j.Stages != nil {

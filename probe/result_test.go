@@ -10,7 +10,7 @@ import (
 
 func TestAResultIsReadAsItWasWritten(t *testing.T) {
 	want := Result{
-		Broker: "b", Node: "n", UID: "u", Kind: Login, Reason: Unreachable, Stage: StageTCP, Detail: "connecting timed out", NoAnswer: true,
+		Target: "b", Node: "n", UID: "u", Kind: Login, Reason: Unreachable, Stage: StageTCP, Detail: "connecting timed out", NoAnswer: true,
 		NodeStarted: time.Date(2026, 11, 22, 8, 0, 0, 0, time.UTC),
 		Started:     time.Date(2026, 11, 23, 3, 0, 0, 0, time.UTC), Took: 12 * time.Second, Stages: StageTimes{StageTCP: time.Second},
 		Processes: &Processes{Total: 9, Suspicious: 1, Baseline: -1}, LogAge: time.Minute,

@@ -181,7 +181,7 @@ func (r *Runner) SetNodes(nodes []Node) {
 	seen := make(map[string]bool, len(nodes))
 	for _, n := range nodes {
 		if seen[n.Name] {
-			r.options.Log.Warn("two nodes have the same name, only the first is probed", "broker", n.Broker, "node", n.Name)
+			r.options.Log.Warn("two nodes have the same name, only the first is probed", "target", n.Target, "node", n.Name)
 			continue
 		}
 		seen[n.Name] = true

@@ -109,7 +109,7 @@ func BenchmarkRunner10000(b *testing.B) {
 	nodes := make([]Node, count)
 	for i := range nodes {
 		name := fmt.Sprintf("rabbitmq-%d", i)
-		nodes[i] = Node{Broker: "bench", Name: name, UID: name, Address: addresses[i%len(addresses)]}
+		nodes[i] = Node{Target: "bench", Name: name, UID: name, Address: addresses[i%len(addresses)]}
 	}
 	login := Probe{Kind: Login, Schedule: cron.Every(period), Timeout: DefaultLoginTimeout, Run: NewLogin(LoginOptions{
 		Vhost: "/", Credentials: func(context.Context) (Credentials, error) { return Credentials{"guest", "guest"}, nil },
@@ -119,7 +119,7 @@ func BenchmarkRunner10000(b *testing.B) {
 		var late, took []time.Duration
 		measuring := false
 		r := NewRunner(RunnerOptions{Probes: []Probe{login}, Sink: func(result Result) {
-			slot := newTimetable(&login, Node{Broker: result.Broker, Name: result.Node}).slotAfter(result.Started)
+			slot := newTimetable(&login, Node{Target: result.Target, Name: result.Node}).slotAfter(result.Started)
 			mu.Lock()
 			defer mu.Unlock()
 			if result.Reason != OK {

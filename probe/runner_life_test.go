@@ -124,7 +124,7 @@ func TestResultsSayWhatTheyAreOfEvenIfTheProbeDoesNot(t *testing.T) {
 		began := time.Now()
 		r.RunNow("x", Login)
 		time.Sleep(2 * time.Second)
-		if got := r.taken(); len(got) != 1 || got[0].Reason != NotRun || got[0].Detail == "" || got[0].Broker != "b" || got[0].Node != "x" ||
+		if got := r.taken(); len(got) != 1 || got[0].Reason != NotRun || got[0].Detail == "" || got[0].Target != "b" || got[0].Node != "x" ||
 			got[0].UID != "x-uid" || got[0].Kind != Login || got[0].Started != began || got[0].Took != time.Second {
 			t.Errorf("got %+v", got)
 		}

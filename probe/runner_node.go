@@ -53,7 +53,7 @@ func newNodeLoop(r *Runner, n Node) *nodeLoop {
 	probes := r.options.Probes
 	l := &nodeLoop{
 		runner: r,
-		log:    r.options.Log.With("broker", n.Broker, "node", n.Name),
+		log:    r.options.Log.With("target", n.Target, "node", n.Name),
 		cancel: func() {},
 		jobs:   make([]job, len(probes)),
 		ended:  make(chan int, len(probes)),
@@ -71,7 +71,7 @@ func newNodeLoop(r *Runner, n Node) *nodeLoop {
 func (l *nodeLoop) update(n Node) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if n.Broker != l.node.Broker || n.UID != l.node.UID || n.Address != l.node.Address {
+	if n.Target != l.node.Target || n.UID != l.node.UID || n.Address != l.node.Address {
 		return false
 	}
 	l.node = n
@@ -278,7 +278,7 @@ func (l *nodeLoop) deliver(ctx context.Context, p *Probe, r *run, result Result)
 	if ctx.Err() != nil || r.told.Swap(true) {
 		return false
 	}
-	fill(&result.Broker, r.node.Broker)
+	fill(&result.Target, r.node.Target)
 	fill(&result.Node, r.node.Name)
 	fill(&result.UID, r.node.UID)
 	fill(&result.Kind, p.Kind)

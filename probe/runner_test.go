@@ -69,7 +69,7 @@ func runRunner(t *testing.T, nodes []Node, probes ...Probe) *running {
 func nodesNamed(names ...string) []Node {
 	var nodes []Node
 	for _, name := range names {
-		nodes = append(nodes, Node{Broker: "b", Name: name, UID: name + "-uid", Address: "127.0.0.1:5672"})
+		nodes = append(nodes, Node{Target: "b", Name: name, UID: name + "-uid", Address: "127.0.0.1:5672"})
 	}
 	return nodes
 }

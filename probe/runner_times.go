@@ -36,7 +36,7 @@ type timetable struct {
 }
 
 func newTimetable(p *Probe, n Node) timetable {
-	t := timetable{schedule: p.Schedule, span: p.First, phase: phase(n.Broker, n.Name, p.Kind)}
+	t := timetable{schedule: p.Schedule, span: p.First, phase: phase(n.Target, n.Name, p.Kind)}
 	if t.span <= 0 {
 		t.span = defaultFirst
 	}

@@ -66,7 +66,7 @@ func (sc *scene) decide(n probe.Node) Decision {
 	status, why := ns.health(sc.policy, sc.now)
 	ev, stuckNow := sc.evidence(ns)
 	d := Decision{
-		Broker: n.Broker, Node: n.Name, UID: n.UID, Started: n.Started, At: sc.now, Status: status, Evidence: ev,
+		Target: n.Target, Node: n.Name, UID: n.UID, Started: n.Started, At: sc.now, Status: status, Evidence: ev,
 		Phase: sc.phase(n, ns, status, ev),
 	}
 	d.Guards = sc.ask(subject{Node: n, NodeState: ns, evidence: ev})

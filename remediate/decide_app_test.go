@@ -31,7 +31,7 @@ func newFrontend(t *testing.T) *frontend {
 
 func (f *frontend) pod(name string, started time.Time, host string) probe.Node {
 	return probe.Node{
-		Broker: "frontend", Name: name, UID: "uid-" + name, Host: host, Started: started,
+		Target: "frontend", Name: name, UID: "uid-" + name, Host: host, Started: started,
 		Terminating: probe.No, RollingOut: probe.No, Owned: probe.Yes, Disruptable: probe.Yes,
 	}
 }
@@ -42,7 +42,7 @@ func (f *frontend) look(silent ...string) map[string]Decision {
 	f.now = f.now.Add(30 * time.Second)
 	f.o.View.At, f.o.Results = f.now, nil
 	for _, n := range f.o.View.Nodes {
-		r := probe.Result{Broker: n.Broker, Node: n.Name, UID: n.UID, NodeStarted: n.Started, Kind: probe.LogAge, Started: f.now.Add(-time.Second), Reason: probe.OK}
+		r := probe.Result{Target: n.Target, Node: n.Name, UID: n.UID, NodeStarted: n.Started, Kind: probe.LogAge, Started: f.now.Add(-time.Second), Reason: probe.OK}
 		for _, s := range silent {
 			if s == n.Name {
 				r.Reason, r.LogAge = probe.Silent, 3*time.Minute
@@ -135,7 +135,7 @@ func TestALogThatCannotBeReadIsNoSilence(t *testing.T) {
 	for range 5 {
 		f.now = f.now.Add(30 * time.Second)
 		f.o.View.At = f.now
-		f.o.Results = []probe.Result{{Broker: "frontend", Node: "b", UID: "uid-b", NodeStarted: f.o.View.Nodes[1].Started, Kind: probe.LogAge, Started: f.now, Reason: probe.ExecFailed}}
+		f.o.Results = []probe.Result{{Target: "frontend", Node: "b", UID: "uid-b", NodeStarted: f.o.View.Nodes[1].Started, Kind: probe.LogAge, Started: f.now, Reason: probe.ExecFailed}}
 		var decisions []Decision
 		f.state, decisions = Decide(f.state, f.o, f.p, f.now)
 		for _, d := range decisions {
@@ -152,7 +152,7 @@ func TestADeletedPodOfAnApplicationIsSettledByAnotherOfAnotherName(t *testing.T)
 	for range 3 {
 		f.look("b")
 	}
-	f.state.Deletions = append(f.state.Deletions, Deletion{ID: "1", Broker: "frontend", Node: "b", UID: "uid-b", At: f.now, Accepted: f.now})
+	f.state.Deletions = append(f.state.Deletions, Deletion{ID: "1", Target: "frontend", Node: "b", UID: "uid-b", At: f.now, Accepted: f.now})
 	f.o.View.Nodes[1].Terminating = probe.Yes
 	f.look("b")
 	if a := f.state.Deletions[0]; a.Outcome != Pending {
@@ -173,7 +173,7 @@ func TestADeletedPodOfAnApplicationIsSettledByAnotherOfAnotherName(t *testing.T)
 func TestAnApplicationThatDoesNotBecomeWholeIsEscalated(t *testing.T) {
 	f := newFrontend(t)
 	f.look()
-	f.state.Deletions = append(f.state.Deletions, Deletion{ID: "1", Broker: "frontend", Node: "b", UID: "uid-b", At: f.now, Accepted: f.now})
+	f.state.Deletions = append(f.state.Deletions, Deletion{ID: "1", Target: "frontend", Node: "b", UID: "uid-b", At: f.now, Accepted: f.now})
 	f.o.View.Nodes[1] = f.pod("d", f.now, "host-2")
 	for range 21 {
 		f.look("d")

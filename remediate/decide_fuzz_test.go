@@ -104,7 +104,7 @@ type fuzzAct struct {
 func newFuzzWorld(t *testing.T) *fuzzWorld {
 	w := &fuzzWorld{timeline: newTimeline(t), seen: map[string][]probe.Result{}, refuses: probe.No, critical: probe.No}
 	w.fault = fuzzFault{"rabbit-1", probe.AwaitTune, 0, probe.ProcessesStuck}
-	w.policy.PerNodePerDay, w.policy.PerBrokerPerDay = 1, 2
+	w.policy.PerNodePerDay, w.policy.PerTargetPerDay = 1, 2
 	return w
 }
 

@@ -145,16 +145,16 @@ func checkPaused(sc *scene, n subject) GuardState {
 		return closed("cannot tell whether somebody paused it")
 	}
 	for _, p := range sc.o.Pauses {
-		if (p.Broker == "" || p.Broker == n.Broker) && p.Until.IsZero() { // written by a person; when in doubt, hold
+		if (p.Target == "" || p.Target == n.Target) && p.Until.IsZero() { // written by a person; when in doubt, hold
 			return closed("paused by %s with no end: %s", p.By, p.Reason)
 		}
-		if (p.Broker == "" || p.Broker == n.Broker) && p.Until.After(sc.now) {
+		if (p.Target == "" || p.Target == n.Target) && p.Until.After(sc.now) {
 			return closedUntil(p.Until, "paused by %s until %s: %s", p.By, p.Until.UTC().Format(time.RFC3339), p.Reason)
 		}
 	}
 	for _, p := range sc.o.Pauses { // somebody mistyped a name, which may be this one's
-		if p.stray(sc.o.Brokers) && !p.Over(sc.now) {
-			return closedUntil(p.Until, "%s, and may be meant for this one", p.strayed(sc.o.Brokers))
+		if p.stray(sc.o.Targets) && !p.Over(sc.now) {
+			return closedUntil(p.Until, "%s, and may be meant for this one", p.strayed(sc.o.Targets))
 		}
 	}
 	return open("not paused")
@@ -245,7 +245,7 @@ func checkSameHost(sc *scene, n subject) GuardState {
 	}
 	var others []string
 	for _, s := range sc.o.SilentOnHosts[n.Host] {
-		if s.Name != n.Broker+"/"+n.Name && !s.Since.Before(n.LastGood[sc.policy.voice()].Add(-sc.policy.ResultTTL)) { // or else this one lived on without it
+		if s.Name != n.Target+"/"+n.Name && !s.Since.Before(n.LastGood[sc.policy.voice()].Add(-sc.policy.ResultTTL)) { // or else this one lived on without it
 			others = append(others, s.Name)
 		}
 	}
@@ -278,14 +278,14 @@ func checkBudget(sc *scene, n subject) GuardState {
 	if !sc.o.HistoryKnown {
 		return closed("cannot tell what was deleted in the last 24 hours")
 	}
-	node, broker := 0, 0
+	node, target := 0, 0
 	var nodeFrees, brokerFrees time.Time
 	for _, a := range sc.state.Deletions {
 		frees := a.At.Add(24 * time.Hour)
 		if a.Outcome == Aborted || a.Refused || !sc.now.Before(frees) {
 			continue
 		}
-		if broker++; brokerFrees.IsZero() {
+		if target++; brokerFrees.IsZero() {
 			brokerFrees = frees
 		}
 		if a.Node != n.Name {
@@ -298,10 +298,10 @@ func checkBudget(sc *scene, n subject) GuardState {
 	switch {
 	case node >= sc.policy.PerNodePerDay:
 		return closedUntil(nodeFrees, "%d of %d deletions of this node in 24 hours are spent: a person must look", node, sc.policy.PerNodePerDay)
-	case broker >= sc.policy.PerBrokerPerDay:
-		return closedUntil(brokerFrees, "%d of %d deletions on this broker in 24 hours are spent", broker, sc.policy.PerBrokerPerDay)
+	case target >= sc.policy.PerTargetPerDay:
+		return closedUntil(brokerFrees, "%d of %d deletions on this broker in 24 hours are spent", target, sc.policy.PerTargetPerDay)
 	}
-	return open("%d of %d deletions on this broker in 24 hours are spent", broker, sc.policy.PerBrokerPerDay)
+	return open("%d of %d deletions on this broker in 24 hours are spent", target, sc.policy.PerTargetPerDay)
 }
 
 func checkMaintenanceWindow(sc *scene, _ subject) GuardState {

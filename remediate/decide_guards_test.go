@@ -19,13 +19,13 @@ var guardRows = []struct {
 	{GuardObserveOnly, "the mode is observe", false, func(tl *timeline) { tl.policy.Mode = Observe }},
 	{GuardObserveOnly, "no mode was given", true, func(tl *timeline) { tl.policy.Mode = 0 }},
 	{GuardPaused, "this broker is paused", false, func(tl *timeline) {
-		tl.obs.Pauses = []Pause{{Broker: "rabbit", Reason: "upgrade", By: "me", Until: tl.now.Add(time.Minute)}}
+		tl.obs.Pauses = []Pause{{Target: "rabbit", Reason: "upgrade", By: "me", Until: tl.now.Add(time.Minute)}}
 	}},
 	{GuardPaused, "everything is paused", false, func(tl *timeline) { tl.obs.Pauses = []Pause{{Until: tl.now.Add(time.Minute)}} }},
 	{GuardPaused, "a broker is paused that is not known", false, func(tl *timeline) {
-		tl.obs.Brokers, tl.obs.Pauses = []string{"orders", "rabbit"}, []Pause{{Broker: "rabitt", By: "me", Until: tl.now.Add(time.Minute)}}
+		tl.obs.Targets, tl.obs.Pauses = []string{"orders", "rabbit"}, []Pause{{Target: "rabitt", By: "me", Until: tl.now.Add(time.Minute)}}
 	}},
-	{GuardPaused, "somebody forgot to say until when", false, func(tl *timeline) { tl.obs.Pauses = []Pause{{Broker: "rabbit", By: "me"}} }},
+	{GuardPaused, "somebody forgot to say until when", false, func(tl *timeline) { tl.obs.Pauses = []Pause{{Target: "rabbit", By: "me"}} }},
 	{GuardPaused, "the pauses cannot be read", true, func(tl *timeline) { tl.obs.PausesKnown = false }},
 	{GuardNotLeader, "another replica leads", false, func(tl *timeline) { tl.obs.View.IsLeader = probe.No }},
 	{GuardNotLeader, "nobody knows who leads", true, func(tl *timeline) { tl.obs.View.IsLeader = probe.CannotTell }},

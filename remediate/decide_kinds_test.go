@@ -360,7 +360,7 @@ func TestADiskThatIsAlwaysWaitedForBarsNoCure(t *testing.T) {
 func TestADeletionOfAClockThatWasAheadIsSettled(t *testing.T) {
 	tl := newTimeline(t)
 	tl.rounds(2, probe.OK)
-	tl.state.Deletions = []Deletion{{ID: "a", Broker: "rabbit", Node: "rabbit-1", UID: "uid-of-rabbit-1", Probe: probe.Login, At: tl.now.Add(time.Hour), Accepted: tl.now.Add(time.Hour)}}
+	tl.state.Deletions = []Deletion{{ID: "a", Target: "rabbit", Node: "rabbit-1", UID: "uid-of-rabbit-1", Probe: probe.Login, At: tl.now.Add(time.Hour), Accepted: tl.now.Add(time.Hour)}}
 	tl.node("rabbit-1").UID, tl.node("rabbit-1").Started = "new", tl.now
 	tl.rounds(4*30, probe.OK)
 	if a := tl.state.Deletions[0]; a.Outcome == Pending {
@@ -372,7 +372,7 @@ func TestADeletionOfAClockThatWasAheadIsSettled(t *testing.T) {
 func TestARoundTripThatAnAlarmEndsIsACure(t *testing.T) {
 	tl := newTimeline(t)
 	tl.wedgedWork()
-	tl.state.Deletions = append(tl.state.Deletions, Deletion{ID: "a", Broker: "rabbit", Node: "rabbit-1", UID: "uid-of-rabbit-1", Probe: probe.Roundtrip, At: tl.now, Accepted: tl.now})
+	tl.state.Deletions = append(tl.state.Deletions, Deletion{ID: "a", Target: "rabbit", Node: "rabbit-1", UID: "uid-of-rabbit-1", Probe: probe.Roundtrip, At: tl.now, Accepted: tl.now})
 	tl.now = tl.now.Add(time.Minute)
 	tl.node("rabbit-1").UID, tl.node("rabbit-1").Started = "new", tl.now
 	for range 60 { // an hour with an alarm
@@ -520,7 +520,7 @@ func TestAnIncidentEndsWhenItsContainerStartsAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newFakeWorld()
 		w.wedge()
-		w.pauses = []Pause{{Broker: "rabbit", By: "ada", Reason: "r", Until: time.Now().Add(time.Hour)}}
+		w.pauses = []Pause{{Target: "rabbit", By: "ada", Reason: "r", Until: time.Now().Add(time.Hour)}}
 		w.play(t, 10*time.Minute, func(since time.Duration) {
 			if since == 4*time.Minute {
 				w.nodes[1].Started = time.Now()
@@ -587,7 +587,7 @@ func TestTheLoginOfARoundTripThatHangsIsNoSuccess(t *testing.T) {
 // A time on the third day.
 func TestATimeOfAnotherDayHasItsDate(t *testing.T) {
 	tl := newTimeline(t)
-	tl.obs.Pauses = []Pause{{Broker: "rabbit", By: "ada"}}
+	tl.obs.Pauses = []Pause{{Target: "rabbit", By: "ada"}}
 	for range 3 * 24 * 12 {
 		tl.rounds(20, probe.AwaitTune)
 		tl.look(7)
@@ -603,7 +603,7 @@ func TestATimeOfAnotherDayHasItsDate(t *testing.T) {
 func TestNothingCoolsDownAfterADeletionThatFailed(t *testing.T) {
 	tl := newTimeline(t)
 	tl.wedge()
-	tl.state.Deletions = []Deletion{{ID: "a", Broker: "rabbit", Node: "rabbit-1", UID: "uid-of-rabbit-1", At: tl.now.Add(-3 * time.Minute), Settled: tl.now, Outcome: Failed, Refused: true, Why: "the delete failed: forbidden", RequestError: "forbidden"}}
+	tl.state.Deletions = []Deletion{{ID: "a", Target: "rabbit", Node: "rabbit-1", UID: "uid-of-rabbit-1", At: tl.now.Add(-3 * time.Minute), Settled: tl.now, Outcome: Failed, Refused: true, Why: "the delete failed: forbidden", RequestError: "forbidden"}}
 	tl.decide()
 	if why := tl.why("rabbit-1", GuardStartupGrace); !strings.HasPrefix(why, "nothing came of its deletion") {
 		t.Errorf("nothing was deleted, and startup-grace says %q", why)
@@ -938,7 +938,7 @@ func TestAlarmsAreAskedForByTheKindThatHangs(t *testing.T) {
 	w.exec = func(_ probe.Node, command string) (int, string) {
 		return 0, strings.Replace(answered(command), "alarms=none", "alarms=memory", 1)
 	}
-	l := NewLoop(Options{Broker: "rabbit", Policy: DefaultPolicy(), World: w, Runner: w, Store: w, Recorder: w, Exec: w})
+	l := NewLoop(Options{Target: "rabbit", Policy: DefaultPolicy(), World: w, Runner: w, Store: w, Recorder: w, Exec: w})
 	l.view, l.state = probe.View{Nodes: w.nodes}, State{Nodes: map[string]NodeState{}}
 	for kind, want := range map[probe.Kind]probe.Answer{probe.Roundtrip: probe.Yes, probe.Login: probe.No} {
 		l.askLast(t.Context(), Decision{Node: "rabbit-1", Evidence: Evidence{Kind: kind}})
@@ -950,7 +950,7 @@ func TestAlarmsAreAskedForByTheKindThatHangs(t *testing.T) {
 
 // What is silent on a host is not what waits for another node, nor what only passes no messages on.
 func TestSilenceOnAHost(t *testing.T) {
-	l := NewLoop(Options{Broker: "rabbit", Policy: DefaultPolicy(), Recorder: newFakeWorld()})
+	l := NewLoop(Options{Target: "rabbit", Policy: DefaultPolicy(), Recorder: newFakeWorld()})
 	tl := newTimeline(t)
 	tl.now = tl.now.Add(15 * time.Second)
 	tl.decide(tl.result("rabbit-0", probe.Login, probe.AwaitTune), tl.result("rabbit-1", probe.Login, probe.AwaitStart), tl.result("rabbit-2", probe.Login, probe.OK))

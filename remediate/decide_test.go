@@ -41,7 +41,7 @@ func newTimeline(t *testing.T) *timeline {
 
 func testNode(name string, started time.Time) probe.Node {
 	return probe.Node{
-		Broker: "rabbit", Name: name, UID: "uid-of-" + name, Host: "host-of-" + name, Started: started,
+		Target: "rabbit", Name: name, UID: "uid-of-" + name, Host: "host-of-" + name, Started: started,
 		Terminating: probe.No, RollingOut: probe.No, Owned: probe.Yes, Disruptable: probe.Yes,
 	}
 }
@@ -57,7 +57,7 @@ func (tl *timeline) result(name string, kind probe.Kind, reason probe.Reason) pr
 		took = 12 * time.Second
 	}
 	return probe.Result{
-		Broker: "rabbit", Node: name, UID: tl.node(name).UID, NodeStarted: tl.node(name).Started, Kind: kind, Reason: reason, NoAnswer: reason == probe.Unreachable,
+		Target: "rabbit", Node: name, UID: tl.node(name).UID, NodeStarted: tl.node(name).Started, Kind: kind, Reason: reason, NoAnswer: reason == probe.Unreachable,
 		Started: tl.now.Add(-took), Took: took,
 	}
 }

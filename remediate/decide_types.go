@@ -14,7 +14,7 @@ type Observation struct {
 
 	Pauses        []Pause
 	PausesKnown   bool     // false: the pauses could not be read
-	Brokers       []string // every name that a pause may be for; none: that is not known
+	Targets       []string // every name that a pause may be for; none: that is not known
 	NoCommands    bool     // commands cannot be run next to the nodes, so there can be no corroboration
 	HistoryKnown  bool     // false: the earlier deletions could not be read
 	Degraded      string   // why our own view is not to be trusted, if so
@@ -120,7 +120,7 @@ type Sample struct {
 // Deletion is one deletion: written down as an intent before it is carried out, and settled afterwards.
 type Deletion struct {
 	ID       string    `json:"id"`
-	Broker   string    `json:"broker"`
+	Target   string    `json:"target"`
 	Node     string    `json:"node"`
 	UID      string    `json:"uid"` // of the node that was diagnosed
 	Incident string    `json:"incident"`
@@ -199,7 +199,7 @@ func (a *Action) UnmarshalText(text []byte) error {
 // Decision is what was decided about one node, and all that led to it. The same value feeds log, metrics, incidents,
 // API and command line.
 type Decision struct {
-	Broker string `json:"broker"`
+	Target string `json:"target"`
 	Node   string `json:"node"`
 	UID    string `json:"uid"`
 	// Started is when its container started: another start of the same pod is another node. Zero: not known.

@@ -33,7 +33,7 @@ func (l *Loop) deleteNode(ctx context.Context, d Decision, decisions []Decision,
 	l.state, again = Decide(l.state, o, l.Policy, time.Now())
 	i := slices.IndexFunc(again, func(x Decision) bool { return x.Node == d.Node && x.UID == d.UID && x.Action == Delete })
 	if i < 0 {
-		l.Log.Info("not deleting: a last look changed the decision", "broker", l.Broker, "node", d.Node)
+		l.Log.Info("not deleting: a last look changed the decision", "target", l.Target, "node", d.Node)
 		return again, errChanged
 	}
 	d = again[i]
@@ -44,7 +44,7 @@ func (l *Loop) deleteNode(ctx context.Context, d Decision, decisions []Decision,
 	l.publish(o, again) // people see why before it happens
 	node := o.View.Nodes[slices.IndexFunc(o.View.Nodes, func(n probe.Node) bool { return n.UID == d.UID })]
 
-	a := Deletion{ID: c.ID + "-" + strings.ToLower(rand.Text()[:4]), Broker: l.Broker, Node: d.Node, UID: d.UID, Incident: c.ID, Probe: d.Evidence.Kind, At: time.Now(), Why: d.Reason}
+	a := Deletion{ID: c.ID + "-" + strings.ToLower(rand.Text()[:4]), Target: l.Target, Node: d.Node, UID: d.UID, Incident: c.ID, Probe: d.Evidence.Kind, At: time.Now(), Why: d.Reason}
 	if request != nil {
 		a.Manual = &Manual{By: request.By, From: request.From, Reason: request.Reason, Override: d.overridden(*request)}
 	}
@@ -56,7 +56,7 @@ func (l *Loop) deleteNode(ctx context.Context, d Decision, decisions []Decision,
 		return hold(again, d.Node, fmt.Errorf("the intent could not be written down: %w", err))
 	}
 	l.state.Deletions = deletions
-	l.Log.Warn("deleting node", "broker", l.Broker, "node", d.Node, "uid", d.UID, "reason", d.Reason, "incident", c.ID)
+	l.Log.Warn("deleting node", "target", l.Target, "node", d.Node, "uid", d.UID, "reason", d.Reason, "incident", c.ID)
 	c.Deletion = &a
 	c.Decision = d
 	c.add(a.At, "deleting: "+d.Reason)
@@ -93,11 +93,11 @@ func (l *Loop) deleted(ctx context.Context, c *Incident, a Deletion, err error) 
 		c.add(a.Accepted, "deleted; waiting until the new node "+a.heals(l.Policy))
 		l.Recorder.Deleted(a)
 	case isGone(err) || errors.Is(err, probe.ErrRefused) || errors.Is(err, errStale) || isConflict(err):
-		l.Log.Info("nothing was deleted", "broker", l.Broker, "node", a.Node, "reason", err.Error())
+		l.Log.Info("nothing was deleted", "target", l.Target, "node", a.Node, "reason", err.Error())
 		a = l.cameToNothing(a, err)
 		c.add(a.Settled, "nothing was deleted: "+a.Why)
 	default: // it may or may not have happened: what follows will show
-		l.Log.Error("delete node", "broker", l.Broker, "node", a.Node, "error", err.Error())
+		l.Log.Error("delete node", "target", l.Target, "node", a.Node, "error", err.Error())
 		a.RequestError = shorten(err.Error(), longestWhy)
 		c.add(time.Now(), deleteFailed+a.RequestError)
 	}
@@ -157,9 +157,9 @@ func (l *Loop) settled(ctx context.Context) {
 		took := a.Settled.Sub(a.At).Round(time.Millisecond).Seconds()
 		switch a.Outcome {
 		case Escalated, Failed:
-			l.Log.Error("a deletion did not help; a person must look", "broker", l.Broker, "node", a.Node, "outcome", a.Outcome, "why", a.Why, "took_seconds", took)
+			l.Log.Error("a deletion did not help; a person must look", "target", l.Target, "node", a.Node, "outcome", a.Outcome, "why", a.Why, "took_seconds", took)
 		case Pending, Recovered, Aborted, Removed:
-			l.Log.Info("a deletion is settled", "broker", l.Broker, "node", a.Node, "outcome", a.Outcome, "why", a.Why, "took_seconds", took)
+			l.Log.Info("a deletion is settled", "target", l.Target, "node", a.Node, "outcome", a.Outcome, "why", a.Why, "took_seconds", took)
 		}
 		l.settleIncident(ctx, a)
 	}

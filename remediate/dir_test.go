@@ -25,10 +25,10 @@ func newDirStore(t *testing.T, path string) *Documents {
 
 func TestADirGivesBackWhatWasSaved(t *testing.T) {
 	d := newDirStore(t, t.TempDir())
-	deletion := Deletion{ID: "x", Broker: "b", Node: "n", UID: "u", Incident: "x", At: epoch, Outcome: Recovered, Settled: epoch, NewUID: "v"}
+	deletion := Deletion{ID: "x", Target: "b", Node: "n", UID: "u", Incident: "x", At: epoch, Outcome: Recovered, Settled: epoch, NewUID: "v"}
 	c := Incident{
-		ID: "x", Broker: "b", Node: "n", UID: "u", Opened: epoch, Outcome: "recovered", Deletion: &deletion,
-		Decision: Decision{Broker: "b", Node: "n", At: epoch, Phase: PhaseConfirmed, Status: probe.Stuck, Guards: []GuardState{{Guard: GuardPeers, Open: true, Why: "w"}}},
+		ID: "x", Target: "b", Node: "n", UID: "u", Opened: epoch, Outcome: "recovered", Deletion: &deletion,
+		Decision: Decision{Target: "b", Node: "n", At: epoch, Phase: PhaseConfirmed, Status: probe.Stuck, Guards: []GuardState{{Guard: GuardPeers, Open: true, Why: "w"}}},
 		Results:  []probe.Result{{Kind: probe.Login, Reason: probe.AwaitTune, Stage: probe.StageTune, Started: epoch, Took: 12 * time.Second}},
 		Logs:     []probe.LogLine{{At: epoch, Text: "line"}}, Events: []Event{{At: epoch, Text: "first"}},
 	}
@@ -71,7 +71,7 @@ func TestADirKeepsABoundedNumberOfIncidentsAndEveryOpenOne(t *testing.T) {
 func TestADocumentThatCannotBeReadIsNamedAndCostsOnlyItself(t *testing.T) {
 	path := t.TempDir()
 	d := newDirStore(t, path)
-	if err := d.SaveIncident(t.Context(), Incident{ID: "good", Broker: "b", Opened: epoch}); err != nil {
+	if err := d.SaveIncident(t.Context(), Incident{ID: "good", Target: "b", Opened: epoch}); err != nil {
 		t.Fatal(err)
 	}
 	if err := d.SaveDeletions(t.Context(), "good", []Deletion{{ID: "a"}}); err != nil {
@@ -96,8 +96,8 @@ func TestADocumentThatCannotBeReadIsNamedAndCostsOnlyItself(t *testing.T) {
 	}
 	_, errPauses := d.Pauses(t.Context())
 	errs := map[string]error{"pauses/pauses": errPauses}
-	for _, broker := range []string{"b", "huge", "pipe"} {
-		_, errs["deletions/"+broker] = d.Deletions(t.Context(), broker)
+	for _, target := range []string{"b", "huge", "pipe"} {
+		_, errs["deletions/"+target] = d.Deletions(t.Context(), target)
 	}
 	for want, err := range errs {
 		if err == nil || !strings.Contains(err.Error(), want) {

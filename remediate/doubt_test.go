@@ -40,7 +40,7 @@ func doubted(t *testing.T, w *fakeWorld, level slog.Level, change func(*Options)
 	t.Helper()
 	log := &written{}
 	o := Options{
-		Broker: "rabbit", Policy: DefaultPolicy(), World: w, Runner: w, Store: w, Exec: w, Logs: w, Recorder: w,
+		Target: "rabbit", Policy: DefaultPolicy(), World: w, Runner: w, Store: w, Exec: w, Logs: w, Recorder: w,
 		Log: slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: level})),
 	}
 	if change != nil {
@@ -124,15 +124,15 @@ func TestAPauseForABrokerThatNobodyKnowsHoldsAllAndIsAFault(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newFakeWorld()
 		w.pauses = []Pause{
-			{Broker: "rabitt", By: "ada", Reason: "moving disks", Until: time.Now().Add(time.Hour)},
-			{Broker: "orders", By: "eve", Until: time.Now().Add(time.Hour)},
-			{Broker: "typo", By: "eve", Until: time.Now().Add(-time.Hour)},
+			{Target: "rabitt", By: "ada", Reason: "moving disks", Until: time.Now().Add(time.Hour)},
+			{Target: "orders", By: "eve", Until: time.Now().Add(time.Hour)},
+			{Target: "typo", By: "eve", Until: time.Now().Add(-time.Hour)},
 		}
-		l, log := doubted(t, w, slog.LevelWarn, func(o *Options) { o.Brokers = func() []string { return []string{"orders", "rabbit"} } })
+		l, log := doubted(t, w, slog.LevelWarn, func(o *Options) { o.Targets = func() []string { return []string{"orders", "rabbit"} } })
 		passes(time.Minute)
 		s := l.Snapshot()
 		const want = `a pause by ada names the broker "rabitt", which is not watched (these are: orders, rabbit)`
-		if s.Error != want || len(s.Pauses) != 1 || s.Pauses[0].Broker != "rabitt" || strings.Count(log.String(), "level=WARN") != 1 {
+		if s.Error != want || len(s.Pauses) != 1 || s.Pauses[0].Target != "rabitt" || strings.Count(log.String(), "level=WARN") != 1 {
 			t.Errorf("the fault is %q, the pauses are %+v, the log\n%s", s.Error, s.Pauses, log)
 		}
 		for _, n := range s.Nodes {

@@ -135,7 +135,7 @@ func TestEvidenceOfWhat(t *testing.T) {
 	t.Run("a cure is verified by a probe of the kind that failed", func(t *testing.T) {
 		tl := newTimeline(t)
 		tl.wedgedWork()
-		tl.state.Deletions = append(tl.state.Deletions, Deletion{ID: "a", Broker: "rabbit", Node: "rabbit-1", UID: "uid-of-rabbit-1", Probe: probe.Roundtrip, At: tl.now, Accepted: tl.now})
+		tl.state.Deletions = append(tl.state.Deletions, Deletion{ID: "a", Target: "rabbit", Node: "rabbit-1", UID: "uid-of-rabbit-1", Probe: probe.Roundtrip, At: tl.now, Accepted: tl.now})
 		tl.now = tl.now.Add(time.Minute)
 		tl.node("rabbit-1").UID, tl.node("rabbit-1").Started = "new", tl.now
 		tl.now = tl.now.Add(30 * time.Second)
@@ -189,7 +189,7 @@ func TestEvidenceSinceWhen(t *testing.T) {
 		for i := range tl.obs.View.Nodes {
 			tl.obs.View.Nodes[i].Started = tl.now.Add(-time.Hour)
 		}
-		tl.obs.Pauses = []Pause{{Broker: "rabbit", By: "ada", Until: tl.now.Round(0).Add(30 * time.Minute)}}
+		tl.obs.Pauses = []Pause{{Target: "rabbit", By: "ada", Until: tl.now.Round(0).Add(30 * time.Minute)}}
 		tl.wedge()
 		tl.want("rabbit-1", PhaseConfirmed, Hold, GuardPaused)
 		tl.now = shifted(tl.now.Add(time.Second), time.Hour)

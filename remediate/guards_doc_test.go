@@ -58,7 +58,7 @@ func TestTheExampleOfAPauseIsOne(t *testing.T) {
 	if err := d.Decode(&pauses); err != nil {
 		t.Fatal(err)
 	}
-	if len(pauses) != 1 || pauses[0].Broker == "" || pauses[0].Reason == "" || pauses[0].By == "" || pauses[0].Until.IsZero() {
+	if len(pauses) != 1 || pauses[0].Target == "" || pauses[0].Reason == "" || pauses[0].By == "" || pauses[0].Until.IsZero() {
 		t.Errorf("the example gives %+v", pauses)
 	}
 }

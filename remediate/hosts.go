@@ -30,16 +30,16 @@ type silentNode struct {
 
 // claim notes the nodes that a broker has now, unless v knows nothing, and gives those that others have as well: by UID, the names of
 // all brokers that do, sorted. Each of these has a budget of its own, and none may delete them.
-func (h *Hosts) claim(broker string, v probe.View) map[string][]string {
+func (h *Hosts) claim(target string, v probe.View) map[string][]string {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if !v.At.IsZero() {
 		if h.uids == nil {
 			h.uids = make(map[string][]string)
 		}
-		h.uids[broker] = make([]string, 0, len(v.Nodes))
+		h.uids[target] = make([]string, 0, len(v.Nodes))
 		for _, n := range v.Nodes {
-			h.uids[broker] = append(h.uids[broker], n.UID)
+			h.uids[target] = append(h.uids[target], n.UID)
 		}
 	}
 	if len(h.uids) < 2 {
@@ -51,7 +51,7 @@ func (h *Hosts) claim(broker string, v probe.View) map[string][]string {
 	}
 	var shared map[string][]string
 	for other, uids := range h.uids {
-		if other == broker {
+		if other == target {
 			continue
 		}
 		for _, uid := range uids {
@@ -62,7 +62,7 @@ func (h *Hosts) claim(broker string, v probe.View) map[string][]string {
 				shared = make(map[string][]string)
 			}
 			if shared[uid] == nil {
-				shared[uid] = []string{broker}
+				shared[uid] = []string{target}
 			}
 			shared[uid] = append(shared[uid], other)
 		}
@@ -80,30 +80,30 @@ func (h *Hosts) set(n probe.Node, silent bool, at time.Time) {
 	if h.nodes == nil {
 		h.nodes = make(map[string]map[string]silentNode)
 	}
-	if h.nodes[n.Broker] == nil {
-		h.nodes[n.Broker] = make(map[string]silentNode)
+	if h.nodes[n.Target] == nil {
+		h.nodes[n.Target] = make(map[string]silentNode)
 	}
 	if !silent || n.Host == "" {
-		delete(h.nodes[n.Broker], n.Name)
+		delete(h.nodes[n.Target], n.Name)
 		return
 	}
 	now := silentNode{n.Host, n.UID, at}
-	if was, ok := h.nodes[n.Broker][n.Name]; ok && was.host == now.host && was.uid == now.uid {
+	if was, ok := h.nodes[n.Target][n.Name]; ok && was.host == now.host && was.uid == now.uid {
 		now.since = was.since
 	}
-	h.nodes[n.Broker][n.Name] = now
+	h.nodes[n.Target][n.Name] = now
 }
 
 // keep forgets the broker's nodes that are not in v, unless v knows nothing.
-func (h *Hosts) keep(broker string, v probe.View) {
+func (h *Hosts) keep(target string, v probe.View) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if v.At.IsZero() {
 		return
 	}
-	for name := range h.nodes[broker] {
+	for name := range h.nodes[target] {
 		if !slices.ContainsFunc(v.Nodes, func(n probe.Node) bool { return n.Name == name }) {
-			delete(h.nodes[broker], name)
+			delete(h.nodes[target], name)
 		}
 	}
 }
@@ -113,9 +113,9 @@ func (h *Hosts) silent() map[string][]Silent {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	on := make(map[string][]Silent)
-	for broker, nodes := range h.nodes {
+	for target, nodes := range h.nodes {
 		for name, node := range nodes {
-			on[node.host] = append(on[node.host], Silent{broker + "/" + name, node.since})
+			on[node.host] = append(on[node.host], Silent{target + "/" + name, node.since})
 		}
 	}
 	for _, all := range on {

@@ -9,7 +9,7 @@ import (
 // Incident is the record of one incident: everything that a person would ask for afterwards.
 type Incident struct {
 	ID      string    `json:"id"`
-	Broker  string    `json:"broker"`
+	Target  string    `json:"target"`
 	Node    string    `json:"node"`
 	UID     string    `json:"uid"`
 	Started time.Time `json:"node_started,omitzero"` // the node's container

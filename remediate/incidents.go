@@ -80,13 +80,13 @@ func (l *Loop) openIncident(ctx context.Context, d Decision) {
 	}
 	delete(l.drafts, d.Node)
 	l.incidents[d.Node] = c
-	l.Log.Warn("incident opened", "broker", l.Broker, "node", d.Node, "incident", c.ID, "reason", d.Reason)
+	l.Log.Warn("incident opened", "target", l.Target, "node", d.Node, "incident", c.ID, "reason", d.Reason)
 }
 
 func (l *Loop) newIncident(ctx context.Context, d Decision) *Incident {
 	c := &Incident{
 		ID:     fmt.Sprintf("%s-%s-%s", d.At.UTC().Format("20060102t150405z"), d.Node, strings.ToLower(rand.Text()[:4])),
-		Broker: d.Broker, Node: d.Node, UID: d.UID, Started: d.Started, Opened: d.At, Decision: d,
+		Target: d.Target, Node: d.Node, UID: d.UID, Started: d.Started, Opened: d.At, Decision: d,
 	}
 	if d.Evidence.Kind != "" { // what a person has deleted need not be stuck
 		c.add(d.Evidence.Since, "first stuck: "+string(d.Evidence.Kind))
@@ -209,7 +209,7 @@ func (l *Loop) closeGone(ctx context.Context, v probe.View) {
 
 // tell logs that a node has come to d.
 func (l *Loop) tell(ctx context.Context, from Phase, d Decision) {
-	log := l.Log.With("broker", l.Broker, "node", d.Node, "from", from, "to", d.Phase, "reason", d.Reason)
+	log := l.Log.With("target", l.Target, "node", d.Node, "from", from, "to", d.Phase, "reason", d.Reason)
 	switch {
 	case d.Phase == PhaseHealthy && l.Policy.App:
 		log.Log(ctx, l.level(d), "the pod writes its log")
@@ -236,7 +236,7 @@ func (l *Loop) closeIncident(c *Incident, outcome string, at time.Time) {
 	c.Outcome, c.Closed = outcome, at
 	c.add(at, outcome)
 	delete(l.incidents, c.Node)
-	l.Log.Info("incident closed", "broker", l.Broker, "node", c.Node, "incident", c.ID, "outcome", outcome)
+	l.Log.Info("incident closed", "target", l.Target, "node", c.Node, "incident", c.ID, "outcome", outcome)
 }
 
 // settleIncident notes what became of a's incident. One that a person must look at stays open until its node accepts logins.

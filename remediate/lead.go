@@ -52,7 +52,7 @@ func (l *Loop) mayWrite() bool { return l.leads && l.history }
 // unlearn forgets what is written down, and what this replica still wanted to write.
 func (l *Loop) unlearn() {
 	if l.history {
-		l.Log.Info("forgetting what was written down, for somebody else may lead", "broker", l.Broker)
+		l.Log.Info("forgetting what was written down, for somebody else may lead", "target", l.Target)
 	}
 	leads, since := l.leads, l.since
 	l.ledger = newLedger()
@@ -111,7 +111,7 @@ func (l *Loop) takeUp(ctx context.Context, incidents []Incident) {
 		switch {
 		case c.Outcome == outcomeUnreadable:
 			l.Log.Warn("an incident cannot be read; move it away", "incident", c.ID, "error", strings.Join(c.Missing, "; "))
-		case c.Broker != l.Broker || !c.Closed.IsZero():
+		case c.Target != l.Target || !c.Closed.IsZero():
 		case l.incidents[c.Node] == nil:
 			l.incidents[c.Node] = &c
 			delete(l.last, c.Node) // what has been seen of it so far is not in the incident
@@ -154,7 +154,7 @@ func (l *Loop) peek(ctx context.Context) {
 }
 
 func (l *Loop) readDeletions(ctx context.Context) ([]Deletion, error) {
-	return bounded(ctx, &l.gate, "read the deletions", storeTimeout, func(ctx context.Context) ([]Deletion, error) { return l.Store.Deletions(ctx, l.Broker) })
+	return bounded(ctx, &l.gate, "read the deletions", storeTimeout, func(ctx context.Context) ([]Deletion, error) { return l.Store.Deletions(ctx, l.Target) })
 }
 
 // recentPauses is a Store that reads the pauses once for many loops. What it gives may be half a reconcile old.
@@ -185,7 +185,7 @@ func (l *Loop) readPauses(ctx context.Context, afresh bool) ([]Pause, bool) {
 // written first.
 func (l *Loop) saveDeletions(ctx context.Context, what string, deletions []Deletion) error {
 	deletions = slices.Clone(deletions) // what hangs keeps them
-	err := try(ctx, &l.gate, "write the deletions", storeTimeout, func(ctx context.Context) error { return l.Store.SaveDeletions(ctx, l.Broker, deletions) })
+	err := try(ctx, &l.gate, "write the deletions", storeTimeout, func(ctx context.Context) error { return l.Store.SaveDeletions(ctx, l.Target, deletions) })
 	l.unsaved = err != nil
 	return l.wrote(what, err)
 }

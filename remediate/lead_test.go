@@ -201,7 +201,7 @@ func (r *replica) Settled(a Deletion) {
 func (r *replica) RunNow(node string, kinds ...probe.Kind) {
 	r.mu.Lock()
 	n := r.nodes[slices.IndexFunc(r.nodes, func(x probe.Node) bool { return x.Name == node })]
-	result := probe.Result{Broker: "rabbit", Node: node, UID: n.UID, NodeStarted: n.Started, Kind: kinds[0], Reason: probe.OK, Started: time.Now(), Took: time.Millisecond}
+	result := probe.Result{Target: "rabbit", Node: node, UID: n.UID, NodeStarted: n.Started, Kind: kinds[0], Reason: probe.OK, Started: time.Now(), Took: time.Millisecond}
 	if n.UID == r.wedged && kinds[0] == probe.MaybeStuck {
 		result.Reason = probe.ProcessesStuck
 		result.Processes = inLogin(probe.AwaitsLogin, 7)
@@ -220,7 +220,7 @@ func (r *replica) logins() {
 		if n.UID == wedged {
 			reason = probe.AwaitTune
 		}
-		r.loop.Deliver(probe.Result{Broker: "rabbit", Node: n.Name, UID: n.UID, NodeStarted: n.Started, Kind: probe.Login, Reason: reason, Started: time.Now().Add(-time.Second), Took: time.Second})
+		r.loop.Deliver(probe.Result{Target: "rabbit", Node: n.Name, UID: n.UID, NodeStarted: n.Started, Kind: probe.Login, Reason: reason, Started: time.Now().Add(-time.Second), Took: time.Second})
 	}
 }
 
@@ -230,7 +230,7 @@ func (r *replica) start(t *testing.T, d time.Duration) (run func()) {
 	policy := DefaultPolicy()
 	policy.Mode = Remediate
 	r.loop = NewLoop(Options{
-		Broker: "rabbit", Policy: policy, World: r, Runner: r, Store: NewStore(r), Exec: r, Logs: r, Recorder: r, Log: slog.New(slog.DiscardHandler),
+		Target: "rabbit", Policy: policy, World: r, Runner: r, Store: NewStore(r), Exec: r, Logs: r, Recorder: r, Log: slog.New(slog.DiscardHandler),
 	})
 	return func() {
 		ctx, cancel := context.WithTimeout(t.Context(), d)
@@ -379,7 +379,7 @@ func TestANewLeaderClosesAnIncidentWhoseNodeItHasSeenWellAllTheTime(t *testing.T
 	synctest.Test(t, func(t *testing.T) {
 		w := &realm{docs: map[string]paper{}, nodes: []probe.Node{testNode("rabbit-0", time.Now().Add(-time.Hour))}}
 		for _, id := range []string{"newer", "older"} {
-			data, err := document(Incident{ID: id, Broker: "rabbit", Node: "rabbit-0", UID: "uid-of-rabbit-0", Opened: epoch})
+			data, err := document(Incident{ID: id, Target: "rabbit", Node: "rabbit-0", UID: "uid-of-rabbit-0", Opened: epoch})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -40,7 +40,7 @@ func (l *Loop) lock(ctx context.Context, a Deletion) error {
 	began := time.Now()
 	l.held = heldLock{id: a.ID} // also if it is not known whether we got it: then it is given back
 	err := try(ctx, &l.gate, "take the lock", storeTimeout, func(ctx context.Context) error {
-		return locker.Lock(ctx, a.ID, "deletion of node "+a.Node+" of "+a.Broker+", incident "+a.Incident, lockTTL)
+		return locker.Lock(ctx, a.ID, "deletion of node "+a.Node+" of "+a.Target+", incident "+a.Incident, lockTTL)
 	})
 	if err == nil {
 		l.held.renewed = began

@@ -16,7 +16,7 @@ import (
 // World is what a Loop needs of the world: to see a broker's nodes, and to delete one.
 type World interface {
 	// View says what is known of the broker now.
-	View(ctx context.Context, broker string) (probe.View, error)
+	View(ctx context.Context, target string) (probe.View, error)
 	// Delete asks for n to be deleted: the very node with n's UID, which has so much grace to stop by itself. It
 	// gives probe.ErrGone or probe.ErrChanged if there is no such node any more.
 	Delete(ctx context.Context, n probe.Node, grace time.Duration) error
@@ -41,7 +41,7 @@ type Runner interface {
 
 // Options are what a Loop is made of.
 type Options struct {
-	Broker string
+	Target string
 	Policy Policy
 	World  World
 	Runner Runner
@@ -53,8 +53,8 @@ type Options struct {
 	Recorder Recorder
 	Log      *slog.Logger
 
-	// Brokers names everything that is watched, so that a pause for none of it is noticed; nil: it is not.
-	Brokers func() []string
+	// Targets names everything that is watched, so that a pause for none of it is noticed; nil: it is not.
+	Targets func() []string
 	// LoginError is why nobody can log in to the nodes, whatever they are like: there are no credentials; nil: it is not
 	// known, or nothing.
 	LoginError func() error
@@ -119,7 +119,7 @@ func NewLoop(o Options) *Loop {
 		o.Hosts = &Hosts{}
 	}
 	return &Loop{
-		Options: o, wake: make(chan struct{}, 1), requests: make(chan func(context.Context)), ended: make(chan struct{}), snapshot: Snapshot{Broker: o.Broker, Policy: o.Policy},
+		Options: o, wake: make(chan struct{}, 1), requests: make(chan func(context.Context)), ended: make(chan struct{}), snapshot: Snapshot{Target: o.Target, Policy: o.Policy},
 		quorum: make(map[string]Quorum), refusals: make(map[string]Refusal), recent: make(map[string][]probe.Result), asked: make(map[string]time.Time),
 		last: make(map[string]Decision), ledger: newLedger(),
 	}
@@ -221,8 +221,8 @@ func (l *Loop) observe(ctx context.Context, toAct bool) Observation {
 	l.learn(ctx, o.View, err == nil)
 	o.HistoryKnown = l.history
 	o.Pauses, o.PausesKnown = l.readPauses(ctx, toAct)
-	if l.Brokers != nil {
-		o.Brokers = l.Brokers()
+	if l.Targets != nil {
+		o.Targets = l.Targets()
 	}
 	l.misconfigured(o)
 	if late := l.Runner.Late(); late > tooLate {
@@ -238,12 +238,12 @@ func (l *Loop) observe(ctx context.Context, toAct bool) Observation {
 			l.recent[r.Node] = slices.Delete(l.recent[r.Node], 0, extra)
 		}
 	}
-	o.SilentOnHosts, o.ClaimedBy = l.Hosts.silent(), l.Hosts.claim(l.Broker, o.View)
+	o.SilentOnHosts, o.ClaimedBy = l.Hosts.silent(), l.Hosts.claim(l.Target, o.View)
 	return o
 }
 
 func (l *Loop) look(ctx context.Context) (probe.View, error) {
-	return bounded(ctx, &l.gate, "look", viewTimeout, func(ctx context.Context) (probe.View, error) { return l.World.View(ctx, l.Broker) })
+	return bounded(ctx, &l.gate, "look", viewTimeout, func(ctx context.Context) (probe.View, error) { return l.World.View(ctx, l.Target) })
 }
 
 // trouble takes note of what cannot be seen or written down in this reconcile.
@@ -275,8 +275,8 @@ func (l *Loop) misconfigured(o Observation) {
 		}
 	}
 	for _, p := range o.Pauses {
-		if p.stray(o.Brokers) && !p.Over(now) {
-			l.trouble(p.strayed(o.Brokers))
+		if p.stray(o.Targets) && !p.Over(now) {
+			l.trouble(p.strayed(o.Targets))
 		}
 	}
 }
@@ -286,12 +286,12 @@ func (l *Loop) logTroubles() {
 	case troubles == l.loggedTroubles:
 		return
 	case time.Since(l.began) < settling:
-		l.Log.Debug("cannot see everything yet", "broker", l.Broker, "error", troubles)
+		l.Log.Debug("cannot see everything yet", "target", l.Target, "error", troubles)
 		return
 	case troubles != "":
-		l.Log.Warn("cannot see or write down everything; holding where it matters", "broker", l.Broker, "error", troubles)
+		l.Log.Warn("cannot see or write down everything; holding where it matters", "target", l.Target, "error", troubles)
 	default:
-		l.Log.Info("can see and write down everything again", "broker", l.Broker)
+		l.Log.Info("can see and write down everything again", "target", l.Target)
 	}
 	l.loggedTroubles = strings.Join(l.troubles, "; ")
 }
@@ -299,11 +299,11 @@ func (l *Loop) logTroubles() {
 // publish makes the snapshot of this reconcile.
 func (l *Loop) publish(o Observation, decisions []Decision) {
 	s := Snapshot{
-		Broker: l.Broker, At: time.Now(), Policy: l.Policy, View: o.View, Deletions: slices.Clone(l.state.Deletions), Error: strings.Join(l.troubles, "; "),
+		Target: l.Target, At: time.Now(), Policy: l.Policy, View: o.View, Deletions: slices.Clone(l.state.Deletions), Error: strings.Join(l.troubles, "; "),
 		Nodes: make([]NodeSnapshot, 0, len(decisions)),
 	}
 	for _, p := range o.Pauses {
-		if (p.Broker == "" || p.Broker == l.Broker || p.stray(o.Brokers)) && !p.Over(s.At) {
+		if (p.Target == "" || p.Target == l.Target || p.stray(o.Targets)) && !p.Over(s.At) {
 			s.Pauses = append(s.Pauses, p)
 		}
 	}
@@ -323,7 +323,7 @@ func (l *Loop) publish(o Observation, decisions []Decision) {
 		l.Hosts.set(ns.Node, l.silent(d, state), s.At)
 		s.Nodes = append(s.Nodes, ns)
 	}
-	l.Hosts.keep(l.Broker, o.View)
+	l.Hosts.keep(l.Target, o.View)
 	l.mu.Lock()
 	l.snapshot = s
 	l.mu.Unlock()

@@ -130,7 +130,7 @@ func (w *fakeWorld) RunNow(node string, kinds ...probe.Kind) {
 		reason = probe.OK
 	}
 	r := probe.Result{
-		Broker: "rabbit", Node: node, UID: n.UID, NodeStarted: n.Started, Kind: kinds[0], Reason: reason, Stage: probe.StageDeclare,
+		Target: "rabbit", Node: node, UID: n.UID, NodeStarted: n.Started, Kind: kinds[0], Reason: reason, Stage: probe.StageDeclare,
 		Started: time.Now(), Took: time.Millisecond,
 	}
 	switch reason {
@@ -223,7 +223,7 @@ func (w *fakeWorld) play(t *testing.T, d time.Duration, f func(since time.Durati
 		world = w.locks
 	}
 	w.loop = NewLoop(Options{
-		Broker: "rabbit", Policy: policy, World: world, Runner: w, Store: w, Exec: w, Logs: w, Recorder: w,
+		Target: "rabbit", Policy: policy, World: world, Runner: w, Store: w, Exec: w, Logs: w, Recorder: w,
 		Log: slog.New(slog.DiscardHandler),
 	})
 	ctx, cancel := context.WithCancel(t.Context())
@@ -256,7 +256,7 @@ func (w *fakeWorld) logins() {
 		if reason == "" {
 			reason = probe.OK
 		}
-		results = append(results, probe.Result{Broker: "rabbit", Node: n.Name, UID: n.UID, NodeStarted: n.Started, Kind: probe.Login, Reason: reason, Started: time.Now().Add(-time.Second), Took: time.Second})
+		results = append(results, probe.Result{Target: "rabbit", Node: n.Name, UID: n.UID, NodeStarted: n.Started, Kind: probe.Login, Reason: reason, Started: time.Now().Add(-time.Second), Took: time.Second})
 	}
 	w.mu.Unlock()
 	for _, r := range results {
@@ -329,7 +329,7 @@ func TestNothingIsDeletedWhenSomethingCannotBeWrittenOrRead(t *testing.T) {
 		"the incident, while that of a predecessor is open": func(w *fakeWorld) {
 			w.saveIncidentErr = broken
 			deletion := Deletion{ID: "old", Outcome: Escalated, Node: "rabbit-1", UID: "old"}
-			w.incidents["old"] = Incident{ID: "old", Broker: "rabbit", Node: "rabbit-1", UID: "old", Deletion: &deletion}
+			w.incidents["old"] = Incident{ID: "old", Target: "rabbit", Node: "rabbit-1", UID: "old", Deletion: &deletion}
 		},
 		"the intent":            func(w *fakeWorld) { w.saveDeletionsErr = broken },
 		"the earlier deletions": func(w *fakeWorld) { w.deletionsErr = broken },
@@ -510,8 +510,8 @@ func TestADeletionThatIsNotKnownToBeAskedForAndLeavesTheNodeThereIsVoid(t *testi
 	synctest.Test(t, func(t *testing.T) {
 		w := newFakeWorld()
 		w.wedge()
-		w.deletions = []Deletion{{ID: "c", Incident: "c", Broker: "rabbit", Node: "rabbit-1", UID: "uid-of-rabbit-1", At: time.Now().Add(-time.Second)}}
-		w.incidents["c"] = Incident{ID: "c", Broker: "rabbit", Node: "rabbit-1", UID: "uid-of-rabbit-1"} // it ended before it could say more
+		w.deletions = []Deletion{{ID: "c", Incident: "c", Target: "rabbit", Node: "rabbit-1", UID: "uid-of-rabbit-1", At: time.Now().Add(-time.Second)}}
+		w.incidents["c"] = Incident{ID: "c", Target: "rabbit", Node: "rabbit-1", UID: "uid-of-rabbit-1"} // it ended before it could say more
 		w.play(t, time.Minute, nil)
 		if d := w.loop.Snapshot().Nodes[1].Decision; d.Phase != PhaseDeletionUnconfirmed || strings.Contains(d.Reason, "deleted;") {
 			t.Errorf("the node is %s: %s", d.Phase, d.Reason)
@@ -531,13 +531,13 @@ func TestADeletionThatIsNotKnownToBeAskedForAndLeavesTheNodeThereIsVoid(t *testi
 func TestAnIncidentWhoseNodeIsGoneForGoodIsClosed(t *testing.T) {
 	for name, deletion := range map[string]*Deletion{
 		"nothing was done":           nil,
-		"its deletion was escalated": {ID: "a", Incident: "c", Broker: "rabbit", Node: "rabbit-3", UID: "u", Outcome: Escalated},
-		"its deletion is under way":  {ID: "a", Incident: "c", Broker: "rabbit", Node: "rabbit-3", UID: "u", Accepted: time.Now()},
+		"its deletion was escalated": {ID: "a", Incident: "c", Target: "rabbit", Node: "rabbit-3", UID: "u", Outcome: Escalated},
+		"its deletion is under way":  {ID: "a", Incident: "c", Target: "rabbit", Node: "rabbit-3", UID: "u", Accepted: time.Now()},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := newFakeWorld()
-				c := Incident{ID: "c", Broker: "rabbit", Node: "rabbit-3", UID: "u"}
+				c := Incident{ID: "c", Target: "rabbit", Node: "rabbit-3", UID: "u"}
 				if deletion != nil {
 					deletion.At = time.Now()
 					w.deletions, c.Deletion = []Deletion{*deletion}, deletion
@@ -613,8 +613,8 @@ func TestAnIntentOfAPredecessorIsSettledAndNotRepeated(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newFakeWorld()
 		w.wedge()
-		w.deletions = []Deletion{{ID: "c", Incident: "c", Broker: "rabbit", Node: "rabbit-1", UID: "uid-of-rabbit-1", At: time.Now().Add(-time.Second)}}
-		w.incidents["c"] = Incident{ID: "c", Broker: "rabbit", Node: "rabbit-1", UID: "uid-of-rabbit-1", Deletion: &w.deletions[0]}
+		w.deletions = []Deletion{{ID: "c", Incident: "c", Target: "rabbit", Node: "rabbit-1", UID: "uid-of-rabbit-1", At: time.Now().Add(-time.Second)}}
+		w.incidents["c"] = Incident{ID: "c", Target: "rabbit", Node: "rabbit-1", UID: "uid-of-rabbit-1", Deletion: &w.deletions[0]}
 		w.play(t, 5*time.Minute, func(since time.Duration) {
 			w.nodes[1].Terminating = probe.AnswerTo(since < 3*time.Minute)
 			if since == 3*time.Minute {
@@ -644,7 +644,7 @@ func TestADeleteUnderWayIsFinishedAtShutdown(t *testing.T) {
 			}
 			return w.Delete(ctx, n, grace)
 		}}
-		w.loop = NewLoop(Options{Broker: "rabbit", Policy: policy, World: deleting, Runner: w, Store: w, Exec: w, Recorder: w, Log: slog.New(slog.DiscardHandler)})
+		w.loop = NewLoop(Options{Target: "rabbit", Policy: policy, World: deleting, Runner: w, Store: w, Exec: w, Recorder: w, Log: slog.New(slog.DiscardHandler)})
 		done := make(chan error)
 		go func() { done <- w.loop.Run(ctx) }()
 		for ctx.Err() == nil {
@@ -808,7 +808,7 @@ func TestARoundTripThatHangsHasThePeersTriedAndTheLockHolderNamed(t *testing.T) 
 
 func TestHostsShowWhatIsSilentAcrossBrokers(t *testing.T) {
 	var h Hosts
-	a, b := probe.Node{Broker: "a", Name: "n", Host: "h"}, probe.Node{Broker: "b", Name: "n", Host: "h"}
+	a, b := probe.Node{Target: "a", Name: "n", Host: "h"}, probe.Node{Target: "b", Name: "n", Host: "h"}
 	h.set(a, true, epoch)
 	h.set(b, true, epoch.Add(time.Minute))
 	h.set(a, true, epoch.Add(time.Hour)) // still
@@ -823,10 +823,10 @@ func TestHostsShowWhatIsSilentAcrossBrokers(t *testing.T) {
 }
 
 func TestAPauseIsShownUntilItEnds(t *testing.T) {
-	l := NewLoop(Options{Broker: "rabbit", Recorder: newFakeWorld()})
+	l := NewLoop(Options{Target: "rabbit", Recorder: newFakeWorld()})
 	l.publish(Observation{Pauses: []Pause{
 		{Reason: "ended", Until: time.Now().Add(-time.Minute)}, {Reason: "goes on", Until: time.Now().Add(time.Minute)},
-		{Reason: "has no end"}, {Broker: "another", Reason: "another's"},
+		{Reason: "has no end"}, {Target: "another", Reason: "another's"},
 	}}, nil)
 	var shown []string
 	for _, p := range l.Snapshot().Pauses {

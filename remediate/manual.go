@@ -92,7 +92,7 @@ func (l *Loop) deleteOnRequest(ctx context.Context, request DeleteRequest) (Dele
 		return result, err
 	}
 	c := l.incidents[d.Node]
-	l.Log.Warn("manual deletion", "broker", l.Broker, "node", d.Node, "by", request.By, "from", request.From, "reason", request.Reason,
+	l.Log.Warn("manual deletion", "target", l.Target, "node", d.Node, "by", request.By, "from", request.From, "reason", request.Reason,
 		"override", names(result.Overridden), "incident", c.ID)
 	decisions, err = l.deleteNode(ctx, d, decisions, &request)
 	if err != nil {

@@ -43,7 +43,7 @@ func (p *Pauses) Pauses(ctx context.Context) ([]Pause, error) {
 // Pause adds a pause, in place of any that its maker has for the same broker.
 func (p *Pauses) Pause(ctx context.Context, added Pause) error {
 	return p.change(ctx, func(pauses []Pause) ([]Pause, error) {
-		pauses = slices.DeleteFunc(pauses, func(q Pause) bool { return q.Broker == added.Broker && q.By == added.By })
+		pauses = slices.DeleteFunc(pauses, func(q Pause) bool { return q.Target == added.Target && q.By == added.By })
 		if len(pauses) >= maxPauses {
 			return nil, errTooMany
 		}
@@ -52,9 +52,9 @@ func (p *Pauses) Pause(ctx context.Context, added Pause) error {
 }
 
 // Resume ends the pauses of broker; of "", those that hold for every broker. It says how many there were.
-func (p *Pauses) Resume(ctx context.Context, broker string) (ended int, err error) {
+func (p *Pauses) Resume(ctx context.Context, target string) (ended int, err error) {
 	err = p.change(ctx, func(pauses []Pause) ([]Pause, error) {
-		others := slices.DeleteFunc(slices.Clone(pauses), func(q Pause) bool { return q.Broker == broker })
+		others := slices.DeleteFunc(slices.Clone(pauses), func(q Pause) bool { return q.Target == target })
 		ended = len(pauses) - len(others)
 		return others, nil
 	})

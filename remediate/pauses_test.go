@@ -44,9 +44,9 @@ func TestAPauseTakesThePlaceOfItsMakersEarlierOneAndEndedOnesAreForgotten(t *tes
 	synctest.Test(t, func(t *testing.T) {
 		path := t.TempDir()
 		p := pausesIn(t, path)
-		pause := func(broker, by, reason string, d time.Duration) {
+		pause := func(target, by, reason string, d time.Duration) {
 			t.Helper()
-			if err := p.Pause(t.Context(), Pause{Broker: broker, By: by, Reason: reason, Until: time.Now().Add(d)}); err != nil {
+			if err := p.Pause(t.Context(), Pause{Target: target, By: by, Reason: reason, Until: time.Now().Add(d)}); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -86,7 +86,7 @@ func TestAPauseTakesThePlaceOfItsMakersEarlierOneAndEndedOnesAreForgotten(t *tes
 func TestAPauseThatHasEndedIsNotCountedAsEndedByAnybody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := pausesIn(t, t.TempDir())
-		if err := p.Pause(t.Context(), Pause{Broker: "orders", Until: time.Now().Add(time.Minute)}); err != nil {
+		if err := p.Pause(t.Context(), Pause{Target: "orders", Until: time.Now().Add(time.Minute)}); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(time.Minute)
@@ -98,11 +98,11 @@ func TestAPauseThatHasEndedIsNotCountedAsEndedByAnybody(t *testing.T) {
 
 func TestPausesWithoutAnEndAreKeptUntilTheyAreEnded(t *testing.T) {
 	path := t.TempDir()
-	if err := os.WriteFile(filepath.Join(path, "pauses.json"), []byte(`[{"broker": "orders", "by": "me", "reason": "for ever"}]`), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(path, "pauses.json"), []byte(`[{"target": "orders", "by": "me", "reason": "for ever"}]`), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	p := pausesIn(t, path)
-	if err := p.Pause(t.Context(), Pause{Broker: "orders", By: "ada", Reason: "1", Until: time.Now().Add(time.Hour)}); err != nil {
+	if err := p.Pause(t.Context(), Pause{Target: "orders", By: "ada", Reason: "1", Until: time.Now().Add(time.Hour)}); err != nil {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff([]string{"for ever", "1"}, reasons(t, path)); diff != "" {
@@ -116,7 +116,7 @@ func TestPausesWithoutAnEndAreKeptUntilTheyAreEnded(t *testing.T) {
 func TestNoMorePausesAreKeptThanAnybodyHasUseFor(t *testing.T) {
 	p := NewPauses(&shared{doc: &paper{}, mu: &sync.Mutex{}})
 	pause := func(i int) error {
-		return p.Pause(t.Context(), Pause{Broker: "orders", By: fmt.Sprint(i), Reason: fmt.Sprint(i), Until: time.Now().Add(time.Hour)})
+		return p.Pause(t.Context(), Pause{Target: "orders", By: fmt.Sprint(i), Reason: fmt.Sprint(i), Until: time.Now().Add(time.Hour)})
 	}
 	for i := range maxPauses {
 		if err := pause(i); err != nil {
@@ -136,7 +136,7 @@ func TestNoMorePausesAreKeptThanAnybodyHasUseFor(t *testing.T) {
 
 // What cannot be read may be somebody's pause: it is named, closes the guard, and is not written over.
 func TestAMalformedPauseIsNeitherIgnoredNorWrittenOver(t *testing.T) {
-	for _, malformed := range []string{"", "{}", "null", `[{"broker": "orders"`, `[{"until": "tomorrow"}]`, "[]x"} {
+	for _, malformed := range []string{"", "{}", "null", `[{"target": "orders"`, `[{"until": "tomorrow"}]`, "[]x"} {
 		path := t.TempDir()
 		file := filepath.Join(path, "pauses.json")
 		if err := os.WriteFile(file, []byte(malformed), 0o600); err != nil {
@@ -148,7 +148,7 @@ func TestAMalformedPauseIsNeitherIgnoredNorWrittenOver(t *testing.T) {
 		_, errResume := p.Resume(t.Context(), "orders")
 		for what, err := range map[string]error{
 			"read": errRead, "read by the loop": errLoop, "resume": errResume,
-			"pause": p.Pause(t.Context(), Pause{Broker: "orders", Until: time.Now().Add(time.Hour)}),
+			"pause": p.Pause(t.Context(), Pause{Target: "orders", Until: time.Now().Add(time.Hour)}),
 		} {
 			if err == nil || !strings.Contains(err.Error(), "pauses/pauses") {
 				t.Errorf("%s of %q: %v, want it to name the document", what, malformed, err)

@@ -74,7 +74,7 @@ type Policy struct {
 	StormCooldown time.Duration // after a storm
 
 	PerNodePerDay   int // deletions of one node in 24 h
-	PerBrokerPerDay int // deletions on one broker in 24 h
+	PerTargetPerDay int // deletions on one broker in 24 h
 
 	MaintenanceWindows []MaintenanceWindow // when acting is allowed; none: always
 }
@@ -87,7 +87,7 @@ func DefaultPolicy() Policy {
 		ResultTTL: 2 * time.Minute, EvidenceTTL: 10 * time.Minute,
 		StartupGracePeriod: 5 * time.Minute, Cooldown: 10 * time.Minute, RecoveryTimeout: 10 * time.Minute, GracePeriod: 30 * time.Second,
 		MaxStuck: 1, StormCooldown: 10 * time.Minute,
-		PerNodePerDay: 1, PerBrokerPerDay: 3,
+		PerNodePerDay: 1, PerTargetPerDay: 3,
 	}
 }
 
@@ -127,20 +127,20 @@ func (w MaintenanceWindow) Contains(t time.Time) bool {
 
 // Pause keeps a broker, or all of them, from being acted upon until it ends.
 type Pause struct {
-	Broker string    `json:"broker,omitempty"` // empty: every broker
+	Target string    `json:"target,omitempty"` // empty: every broker
 	Reason string    `json:"reason"`
 	By     string    `json:"by"`
 	Until  time.Time `json:"until"`
 }
 
 // stray says whether the pause is for none of the brokers that there are.
-func (p Pause) stray(brokers []string) bool {
-	return p.Broker != "" && len(brokers) > 0 && !slices.Contains(brokers, p.Broker)
+func (p Pause) stray(targets []string) bool {
+	return p.Target != "" && len(targets) > 0 && !slices.Contains(targets, p.Target)
 }
 
 // strayed says whose pause it is that is for none of the brokers.
-func (p Pause) strayed(brokers []string) string {
-	return fmt.Sprintf("a pause by %s names the broker %q, which is not watched (these are: %s)", p.By, shorten(p.Broker, 100), few(brokers))
+func (p Pause) strayed(targets []string) string {
+	return fmt.Sprintf("a pause by %s names the broker %q, which is not watched (these are: %s)", p.By, shorten(p.Target, 100), few(targets))
 }
 
 // Over says whether the pause has ended. One without an end was written by a person, and holds until it is removed.

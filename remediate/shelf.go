@@ -165,23 +165,23 @@ func readIncident(id string, data []byte, err error) (c Incident, _ error) {
 }
 
 // SaveDeletions writes the deletions upon broker.
-func (d *Documents) SaveDeletions(ctx context.Context, broker string, deletions []Deletion) error {
+func (d *Documents) SaveDeletions(ctx context.Context, target string, deletions []Deletion) error {
 	data, err := document(deletions)
 	if err == nil && len(data) > maxDocument {
 		err = fmt.Errorf("they are %d bytes, %d are allowed", len(data), maxDocument)
 	}
 	if err == nil {
-		err = d.shelf.Put(ctx, kindDeletions, broker, data)
+		err = d.shelf.Put(ctx, kindDeletions, target, data)
 	}
 	if err != nil {
-		return fmt.Errorf("write the deletions upon %s: %w", broker, err)
+		return fmt.Errorf("write the deletions upon %s: %w", target, err)
 	}
 	return nil
 }
 
 // Deletions gives the deletions upon broker; none if none were ever saved.
-func (d *Documents) Deletions(ctx context.Context, broker string) (deletions []Deletion, err error) {
-	err = d.one(ctx, kindDeletions, broker, &deletions)
+func (d *Documents) Deletions(ctx context.Context, target string) (deletions []Deletion, err error) {
+	err = d.one(ctx, kindDeletions, target, &deletions)
 	return deletions, err
 }
 

@@ -18,7 +18,7 @@ import (
 // hugeIncident has more of everything than fits.
 func hugeIncident() Incident {
 	long := strings.Repeat("x", 10_000)
-	c := Incident{ID: "huge", Broker: "b", Node: "n", UID: "u", Opened: epoch, Decision: Decision{Reason: "confirmed"}, Cluster: long, Deletion: &Deletion{ID: "a"}}
+	c := Incident{ID: "huge", Target: "b", Node: "n", UID: "u", Opened: epoch, Decision: Decision{Reason: "confirmed"}, Cluster: long, Deletion: &Deletion{ID: "a"}}
 	for i := range keptResults {
 		p := &probe.Processes{Suspicious: i}
 		for range 20 {

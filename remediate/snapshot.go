@@ -9,7 +9,7 @@ import (
 
 // Snapshot is what a Loop knew of its broker at its last reconcile. It shares nothing with the loop, and is for reading.
 type Snapshot struct {
-	Broker    string         `json:"broker"`
+	Target    string         `json:"target"`
 	At        time.Time      `json:"at"` // of the reconcile; zero: there was none yet
 	Policy    Policy         `json:"-"`
 	View      probe.View     `json:"-"`
@@ -35,9 +35,9 @@ type Store interface {
 	// Incidents gives the incidents that are kept, newest first.
 	Incidents(ctx context.Context) ([]Incident, error)
 	// SaveDeletions writes the deletions upon broker, over the earlier ones.
-	SaveDeletions(ctx context.Context, broker string, deletions []Deletion) error
+	SaveDeletions(ctx context.Context, target string, deletions []Deletion) error
 	// Deletions gives the deletions upon broker, oldest first.
-	Deletions(ctx context.Context, broker string) ([]Deletion, error)
+	Deletions(ctx context.Context, target string) ([]Deletion, error)
 	// Pauses gives the pauses that were saved.
 	Pauses(ctx context.Context) ([]Pause, error)
 }

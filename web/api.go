@@ -11,14 +11,14 @@ import (
 	"github.com/cjworkbench/unstuck/remediate"
 )
 
-// Brokers is the answer to /api/v1/brokers, by name.
-type Brokers struct {
-	Brokers []Broker `json:"brokers"`
+// Targets is the answer to /api/v1/targets, by name.
+type Targets struct {
+	Targets []Target `json:"targets"`
 }
 
-// Broker is one broker, and in Brokers as well as the answer to /api/v1/brokers/{broker}.
-type Broker struct {
-	Broker    string               `json:"broker"`
+// Target is one broker, and in Targets as well as the answer to /api/v1/targets/{target}.
+type Target struct {
+	Target    string               `json:"target"`
 	Mode      remediate.Mode       `json:"mode"`           // observe or remediate
 	At        time.Time            `json:"at,omitzero"`    // of the loop's last reconcile, which this is the state of
 	Stale     bool                 `json:"stale"`          // that reconcile is too long ago, or there was none
@@ -30,7 +30,7 @@ type Broker struct {
 	Pauses    []remediate.Pause    `json:"pauses"`         // that hold for this broker and have not ended
 }
 
-// NodeLine is one node in a Broker.
+// NodeLine is one node in a Target.
 type NodeLine struct {
 	Node       string            `json:"node"`
 	UID        string            `json:"uid"`
@@ -50,7 +50,7 @@ type Incidents struct {
 // IncidentLine is one incident in Incidents.
 type IncidentLine struct {
 	ID      string    `json:"id"`
-	Broker  string    `json:"broker"`
+	Target  string    `json:"target"`
 	Node    string    `json:"node"`
 	UID     string    `json:"uid"`
 	Opened  time.Time `json:"opened"`
@@ -59,27 +59,27 @@ type IncidentLine struct {
 	Reason  string    `json:"reason"` // of the latest decision while it was open
 }
 
-func (o Options) brokers(r *http.Request) (any, error) {
+func (o Options) targets(r *http.Request) (any, error) {
 	now := time.Now()
-	all := Brokers{Brokers: []Broker{}}
+	all := Targets{Targets: []Target{}}
 	for _, s := range o.snapshots() {
-		ok, err := o.sees(r.Context(), Action{Broker: s.Broker})
+		ok, err := o.sees(r.Context(), Action{Target: s.Target})
 		if err != nil {
 			return nil, err
 		}
 		if ok {
-			all.Brokers = append(all.Brokers, o.brokerOf(s, now))
+			all.Targets = append(all.Targets, o.targetOf(s, now))
 		}
 	}
 	return all, nil
 }
 
-func (o Options) broker(r *http.Request) (any, error) {
+func (o Options) target(r *http.Request) (any, error) {
 	s, err := o.findToRead(r)
 	if err != nil {
 		return nil, err
 	}
-	return o.brokerOf(s, time.Now()), nil
+	return o.targetOf(s, time.Now()), nil
 }
 
 func (o Options) node(r *http.Request) (any, error) {
@@ -104,7 +104,7 @@ func (o Options) incidents(r *http.Request) (any, error) {
 	all := Incidents{Incidents: []IncidentLine{}}
 	for _, c := range incidents {
 		all.Incidents = append(all.Incidents, IncidentLine{
-			ID: c.ID, Broker: c.Broker, Node: c.Node, UID: c.UID, Opened: c.Opened, Closed: c.Closed,
+			ID: c.ID, Target: c.Target, Node: c.Node, UID: c.UID, Opened: c.Opened, Closed: c.Closed,
 			Outcome: c.Outcome, Reason: c.Decision.Reason,
 		})
 	}
@@ -136,12 +136,12 @@ func (o Options) incidentsSeen(r *http.Request) ([]remediate.Incident, error) {
 	var seen []remediate.Incident
 	visible := map[string]bool{}
 	for _, c := range incidents {
-		ok, asked := visible[c.Broker]
+		ok, asked := visible[c.Target]
 		if !asked {
-			if ok, err = o.sees(r.Context(), Action{Broker: c.Broker}); err != nil {
+			if ok, err = o.sees(r.Context(), Action{Target: c.Target}); err != nil {
 				return nil, err
 			}
-			visible[c.Broker] = ok
+			visible[c.Target] = ok
 		}
 		if ok {
 			seen = append(seen, c)
@@ -153,36 +153,36 @@ func (o Options) incidentsSeen(r *http.Request) ([]remediate.Incident, error) {
 // snapshots gives the brokers by name.
 func (o Options) snapshots() []remediate.Snapshot {
 	all := slices.Clone(o.Snapshots())
-	slices.SortFunc(all, func(a, b remediate.Snapshot) int { return cmp.Compare(a.Broker, b.Broker) })
+	slices.SortFunc(all, func(a, b remediate.Snapshot) int { return cmp.Compare(a.Target, b.Target) })
 	return all
 }
 
 // find gives the broker that the path names. Of the others, only those are told that the caller may read.
 func (o Options) find(r *http.Request) (remediate.Snapshot, error) {
-	name := r.PathValue("broker")
+	name := r.PathValue("target")
 	var known []string
 	for _, s := range o.snapshots() {
-		if s.Broker == name {
+		if s.Target == name {
 			return s, nil
 		}
-		if ok, err := o.sees(r.Context(), Action{Broker: s.Broker}); err == nil && ok {
-			known = append(known, s.Broker)
+		if ok, err := o.sees(r.Context(), Action{Target: s.Target}); err == nil && ok {
+			known = append(known, s.Target)
 		}
 	}
-	return remediate.Snapshot{}, unknown("broker", name, known)
+	return remediate.Snapshot{}, unknown("target", name, known)
 }
 
 func (o Options) findToRead(r *http.Request) (remediate.Snapshot, error) {
 	s, err := o.find(r)
 	if err == nil {
-		err = o.may(r.Context(), Action{Verb: ToRead, Broker: s.Broker})
+		err = o.may(r.Context(), Action{Verb: ToRead, Target: s.Target})
 	}
 	return s, err
 }
 
-func (o Options) brokerOf(s remediate.Snapshot, now time.Time) Broker {
-	b := Broker{
-		Broker: s.Broker, Mode: s.Policy.Mode, At: s.At, Stale: o.stale(s, now), Error: s.Error, IsLeader: s.View.IsLeader, Expected: s.View.Expected,
+func (o Options) targetOf(s remediate.Snapshot, now time.Time) Target {
+	b := Target{
+		Target: s.Target, Mode: s.Policy.Mode, At: s.At, Stale: o.stale(s, now), Error: s.Error, IsLeader: s.View.IsLeader, Expected: s.View.Expected,
 		Nodes: []NodeLine{}, Deletions: orEmpty(s.Deletions), Pauses: orEmpty(s.Pauses),
 	}
 	for _, n := range s.Nodes {

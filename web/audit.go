@@ -39,13 +39,13 @@ type AuditEvent struct {
 	LeftOut   int64     `json:"left_out,omitzero"` // requests before it that nothing could come of, and that were too many
 
 	Environment string `json:"environment,omitzero"` // that it was about, by name, whether there is one or not
-	Broker      string `json:"broker,omitzero"`
+	Target      string `json:"target,omitzero"`
 }
 
 // LogAudit writes audit events to a log.
 type LogAudit struct{ Log *slog.Logger }
 
-// Attempted implements Audit.
+// Record implements Audit.
 func (l LogAudit) Record(ctx context.Context, a AuditEvent) {
 	l.Log.LogAttrs(ctx, slog.LevelInfo, "audit", slog.Any("audit", a))
 }
@@ -66,7 +66,7 @@ func masked(text string) string {
 
 // masked gives the event without what looks like a token in what the client has written.
 func (a AuditEvent) masked() AuditEvent {
-	for _, text := range []*string{&a.Client, &a.Path, &a.Environment, &a.Broker, &a.Action, &a.Reason, &a.Result, &a.Refused} {
+	for _, text := range []*string{&a.Client, &a.Path, &a.Environment, &a.Target, &a.Action, &a.Reason, &a.Result, &a.Refused} {
 		*text = masked(*text)
 	}
 	a.Override = slices.Clone(a.Override)

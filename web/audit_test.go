@@ -20,10 +20,10 @@ func TestATokenThatIsPastedIntoAnyFieldIsMaskedInTheAudit(t *testing.T) {
 			"/api/v1/environments/staging/tasks/" + token + "/runs":       `{"reason":"x"}`,
 			"/api/v1/environments/staging/secrets/" + token + "/restarts": `{"reason":"x"}`,
 			"/api/v1/operations/" + token + "/cancel":                     `{"reason":"x"}`,
-			"/api/v1/brokers/" + token + "/pauses":                        `{"reason":"x"}`,
-			"/api/v1/brokers/orders/nodes/" + token + "/probes":           ``,
-			"/api/v1/brokers/orders/nodes/mq-1/deletions":                 `{"reason":"with ` + token + `","override":["` + token + `"]}`,
-			"/api/v1/brokers/orders/pauses":                               `{"reason":"x","for":"` + token + `"}`,
+			"/api/v1/targets/" + token + "/pauses":                        `{"reason":"x"}`,
+			"/api/v1/targets/orders/nodes/" + token + "/probes":           ``,
+			"/api/v1/targets/orders/nodes/mq-1/deletions":                 `{"reason":"with ` + token + `","override":["` + token + `"]}`,
+			"/api/v1/targets/orders/pauses":                               `{"reason":"x","for":"` + token + `"}`,
 			deploys:                                                       `{"commit":"` + token + `","reason":"x"}`,
 		} {
 			s.post(path, body, "User-Agent", token)

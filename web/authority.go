@@ -42,7 +42,7 @@ type Action struct {
 	Pod         string // of the service; empty: any of its pods
 	Secret      string
 	Task        string
-	Broker      string
+	Target      string
 	Node        string // of the broker
 }
 
@@ -71,8 +71,8 @@ func (a Action) String() string {
 	switch {
 	case a.Environment != "":
 		return s + " environment " + a.Environment
-	case a.Broker != "":
-		return s + " broker " + a.Broker
+	case a.Target != "":
+		return s + " broker " + a.Target
 	}
 	return s + " every broker"
 }

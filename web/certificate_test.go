@@ -168,7 +168,7 @@ func TestTheAPIIsServedOverTLS(t *testing.T) {
 	client := &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{
 		TLSClientConfig: &tls.Config{RootCAs: roots, ServerName: "unstuck"}, ForceAttemptHTTP2: true,
 	}}
-	resp, err := client.Get("https://" + l.Addr().String() + "/api/v1/brokers")
+	resp, err := client.Get("https://" + l.Addr().String() + "/api/v1/targets")
 	if err != nil {
 		t.Fatal(err)
 	}

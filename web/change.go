@@ -68,7 +68,7 @@ func auditEventOf(r *http.Request) AuditEvent {
 	return AuditEvent{
 		At: time.Now(), RequestID: requestOf(r.Context()), From: fromOf(r), Client: short(r.UserAgent()),
 		Method: r.Method, Path: short(masked(r.URL.Path)),
-		Environment: short(masked(r.PathValue("env"))), Broker: short(masked(r.PathValue("broker"))),
+		Environment: short(masked(r.PathValue("env"))), Target: short(masked(r.PathValue("target"))),
 	}
 }
 

@@ -128,7 +128,7 @@ func TestARequestIDIsTakenIfItIsOneAndMadeIfNot(t *testing.T) {
 	for sent, taken := range map[string]bool{
 		"4bf92f35-77b3": true, "a/b:c.d_e=f+g@h": true, "": false, "two words": false, "x\ny": false, strings.Repeat("a", 129): false, "{}": false,
 	} {
-		got := s.ask(request("ada", "GET", "/api/v1/brokers", "", "X-Request-Id", sent)).Header().Get("X-Request-Id")
+		got := s.ask(request("ada", "GET", "/api/v1/targets", "", "X-Request-Id", sent)).Header().Get("X-Request-Id")
 		if (got == sent) != taken || !goodRequestID.MatchString(got) {
 			t.Errorf("sent %q, got %q", sent, got)
 		}
@@ -162,7 +162,7 @@ func TestFailedSignInsAreLimitedBeforeAnybodyIsAsked(t *testing.T) {
 	atNoon(t, func(t *testing.T) {
 		s := newSite()
 		get := func(who, from string) int {
-			r := request(who, "GET", "/api/v1/brokers", "")
+			r := request(who, "GET", "/api/v1/targets", "")
 			r.RemoteAddr = from
 			return s.ask(r).Code
 		}
@@ -218,7 +218,7 @@ func TestGetNeverChangesAnything(t *testing.T) {
 // filled puts names that exist into a route's path.
 func filled(path string) string {
 	names := map[string]string{
-		"broker": "orders", "node": "mq-1", "env": "staging", "service": "frontend", "pod": "frontend-7f-abcde", "secret": "db", "task": "import-plans",
+		"target": "orders", "node": "mq-1", "env": "staging", "service": "frontend", "pod": "frontend-7f-abcde", "secret": "db", "task": "import-plans",
 	}
 	if strings.HasPrefix(path, "/api/v1/incidents") {
 		names["id"] = oneIncident().ID
@@ -272,7 +272,7 @@ func TestWhatCannotBeReachedIsNotCalledRefused(t *testing.T) {
 	s.releases.err, s.keeper.err = errors.New("dial 10.0.0.1: refused"), errors.New("dial 10.0.0.1: refused")
 	for path, body := range map[string]string{
 		deploys: deployBody(""), "/api/v1/pauses": `{"reason":"x","for":"1h"}`,
-		"/api/v1/brokers/orders/nodes/mq-1/deletions": `{"reason":"x"}`, "/api/v1/brokers/orders/nodes/mq-1/probes": "",
+		"/api/v1/targets/orders/nodes/mq-1/deletions": `{"reason":"x"}`, "/api/v1/targets/orders/nodes/mq-1/probes": "",
 	} {
 		w := s.post(path, body)
 		p := decode[Problem](t, w.Body.Bytes())

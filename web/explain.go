@@ -10,7 +10,7 @@ import (
 	"github.com/cjworkbench/unstuck/remediate"
 )
 
-// Node is the answer to /api/v1/brokers/{broker}/nodes/{node}: the node, and why it was or was not deleted.
+// Node is the answer to /api/v1/targets/{target}/nodes/{node}: the node, and why it was or was not deleted.
 type Node struct {
 	probe.Node
 

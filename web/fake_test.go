@@ -302,8 +302,8 @@ type keeper struct {
 	err     error
 }
 
-func (k *keeper) Probe(_ context.Context, broker, node string) error {
-	k.probed = append(k.probed, broker+"/"+node)
+func (k *keeper) Probe(_ context.Context, target, node string) error {
+	k.probed = append(k.probed, target+"/"+node)
 	return k.err
 }
 
@@ -336,12 +336,12 @@ func (k *keeper) Pause(_ context.Context, p remediate.Pause) error {
 	return k.err
 }
 
-func (k *keeper) Resume(_ context.Context, broker string) (ended int, err error) {
+func (k *keeper) Resume(_ context.Context, target string) (ended int, err error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	var left []remediate.Pause
 	for _, p := range k.pauses {
-		if p.Broker == broker {
+		if p.Target == target {
 			ended++
 			continue
 		}
@@ -384,7 +384,7 @@ type site struct {
 
 func newSite() *site {
 	s := &site{Options: fixture(), releases: newReleases(), keeper: &keeper{}, audit: &auditLog{}}
-	s.keeper.pauses = []remediate.Pause{{Broker: "orders", Reason: "moving disks", By: "ada", Until: noon.Add(time.Hour)}}
+	s.keeper.pauses = []remediate.Pause{{Target: "orders", Reason: "moving disks", By: "ada", Until: noon.Add(time.Hour)}}
 	s.keeper.closed = []remediate.GuardState{
 		{Guard: remediate.GuardObserveOnly, Why: "mode is observe: this broker is only watched"},
 		{Guard: remediate.GuardPaused, Why: "paused by ada: moving disks"},
@@ -427,7 +427,7 @@ func (t tokens) Allowed(_ context.Context, who Caller, action Action) (Verdict, 
 		if action.Verb != ToRead && !slices.Contains(r.verbs, action.Verb) {
 			continue
 		}
-		if to := map[bool]string{true: r.environments, false: r.brokers}[action.Environment != ""]; to == "*" || (to != "" && to == action.Environment+action.Broker) {
+		if to := map[bool]string{true: r.environments, false: r.brokers}[action.Environment != ""]; to == "*" || (to != "" && to == action.Environment+action.Target) {
 			return Verdict{Allowed: true}, nil
 		}
 	}

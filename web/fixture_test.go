@@ -47,9 +47,9 @@ func fixture() Options {
 func decided() remediate.Snapshot {
 	policy := remediate.DefaultPolicy()
 	s := remediate.Snapshot{
-		Broker: "orders", At: decidedAt, Policy: policy,
+		Target: "orders", At: decidedAt, Policy: policy,
 		View:   probe.View{At: noon.Add(-3 * time.Second), Expected: 3, IsLeader: probe.Yes, Operating: probe.No},
-		Pauses: []remediate.Pause{{Broker: "orders", Reason: "moving disks", By: "ada", Until: noon.Add(time.Hour)}},
+		Pauses: []remediate.Pause{{Target: "orders", Reason: "moving disks", By: "ada", Until: noon.Add(time.Hour)}},
 	}
 	latest := map[string][]probe.Result{
 		"mq-0": {goodLogin("mq-0")},
@@ -85,14 +85,14 @@ func decided() remediate.Snapshot {
 
 func nodeOf(name string) probe.Node {
 	return probe.Node{
-		Broker: "orders", Name: name, UID: "uid-of-" + name, Address: "10.0.0.7:5672", Host: "host-1",
+		Target: "orders", Name: name, UID: "uid-of-" + name, Address: "10.0.0.7:5672", Host: "host-1",
 		Started: noon.Add(-48 * time.Hour), Terminating: probe.No, RollingOut: probe.No, Owned: probe.Yes, Disruptable: probe.Yes,
 	}
 }
 
 func goodLogin(node string) probe.Result {
 	r := probe.Result{
-		Broker: "orders", Node: node, UID: "uid-of-" + node, NodeStarted: noon.Add(-48 * time.Hour), Kind: probe.Login, Reason: probe.OK, Stage: probe.StageClose,
+		Target: "orders", Node: node, UID: "uid-of-" + node, NodeStarted: noon.Add(-48 * time.Hour), Kind: probe.Login, Reason: probe.OK, Stage: probe.StageClose,
 		Started: noon.Add(-5 * time.Second), Took: 5 * time.Millisecond,
 	}
 	r.Stages[probe.StageTCP], r.Stages[probe.StageStart] = time.Millisecond, 2*time.Millisecond
@@ -115,7 +115,7 @@ func stuckProcesses(node string, started time.Time) probe.Result {
 		p.Logins = append(p.Logins, probe.Process{ID: 901 + id, Stack: 1, Mailbox: 1, Awaits: probe.AwaitsLogin})
 	}
 	return probe.Result{
-		Broker: "orders", Node: node, UID: "uid-of-" + node, NodeStarted: noon.Add(-48 * time.Hour), Kind: probe.MaybeStuck, Reason: probe.ProcessesStuck,
+		Target: "orders", Node: node, UID: "uid-of-" + node, NodeStarted: noon.Add(-48 * time.Hour), Kind: probe.MaybeStuck, Reason: probe.ProcessesStuck,
 		Started: started, Took: 6 * time.Second, Processes: p,
 	}
 }
@@ -123,7 +123,7 @@ func stuckProcesses(node string, started time.Time) probe.Result {
 func oneIncident() remediate.Incident {
 	n := decided().Nodes[1]
 	return remediate.Incident{
-		ID: "20261123t115958z-mq-1-cljy", Broker: "orders", Node: "mq-1", UID: n.UID, Opened: decidedAt,
+		ID: "20261123t115958z-mq-1-cljy", Target: "orders", Node: "mq-1", UID: n.UID, Opened: decidedAt,
 		Decision: n.Decision, Results: n.Latest,
 		Logs:   []probe.LogLine{{At: noon.Add(-2 * time.Minute), Text: "accepting AMQP connection <0.901.0>"}},
 		Peer:   "mq-0",

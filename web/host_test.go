@@ -18,7 +18,7 @@ func TestAPageThatCallsItselfLocalhostReadsNothing(t *testing.T) {
 		"evil.example": 403, "evil.example:8080": 403, "localhost.evil.example": 403, "127.0.0.1.nip.io:8080": 403, "notlocalhost": 403,
 	} {
 		for server, want := range map[*httptest.Server]int{open: want, asking: 200} { // who has a token is no page
-			r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, server.URL+"/api/v1/brokers", http.NoBody)
+			r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, server.URL+"/api/v1/targets", http.NoBody)
 			if err != nil {
 				t.Fatal(err)
 			}

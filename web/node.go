@@ -17,11 +17,11 @@ import (
 // Nodes does to a broker's nodes what a person asks for.
 type Nodes interface {
 	// Probe has a node looked at as soon as possible, by every probe that it has, and does not wait for the results.
-	Probe(ctx context.Context, broker, node string) error
+	Probe(ctx context.Context, target, node string) error
 	// Delete deletes a node behind the same guards as the daemon's own deletions, or says what would be done. It gives
 	// a *remediate.HeldError if guards hold it back, Unable if we may not, probe.ErrGone or probe.ErrChanged if the node of that UID is
 	// no longer there, and remediate.ErrNotLeader if another replica must be asked.
-	Delete(ctx context.Context, broker string, r remediate.DeleteRequest) (remediate.DeleteResult, error)
+	Delete(ctx context.Context, target string, r remediate.DeleteRequest) (remediate.DeleteResult, error)
 }
 
 // Unable names the permissions that we do not have in the cluster, and would need for what we were asked to do.
@@ -31,7 +31,7 @@ func (u Unable) Error() string { return "the cluster does not let Unstuck do it:
 
 // DeletionReply is the answer to a deletion: what was done, or would be.
 type DeletionReply struct {
-	Broker   string                 `json:"broker"`
+	Target   string                 `json:"target"`
 	Node     string                 `json:"node"`
 	UID      string                 `json:"uid"`
 	DryRun   bool                   `json:"dry_run,omitzero"`
@@ -42,7 +42,7 @@ type DeletionReply struct {
 
 // Probed is the answer to a request for probes.
 type Probed struct {
-	Broker string `json:"broker"`
+	Target string `json:"target"`
 	Node   string `json:"node"`
 	UID    string `json:"uid"`
 }
@@ -51,7 +51,7 @@ func (o Options) nodeRoutes() []Route {
 	if o.Nodes == nil {
 		return nil
 	}
-	const node = "/api/v1/brokers/{broker}/nodes/{node}"
+	const node = "/api/v1/targets/{target}/nodes/{node}"
 	return []Route{
 		{
 			Method: http.MethodPost, Path: node + "/deletions", Shows: "delete a node, behind the guards", change: o.deleteNode,
@@ -71,7 +71,7 @@ func (o Options) findNode(r *http.Request, verb Verb, a *AuditEvent) (remediate.
 		return remediate.NodeSnapshot{}, err
 	}
 	name := r.PathValue("node")
-	action := Action{Verb: verb, Broker: s.Broker, Node: name}
+	action := Action{Verb: verb, Target: s.Target, Node: name}
 	i := slices.IndexFunc(s.Nodes, func(n remediate.NodeSnapshot) bool { return n.Name == name })
 	if i < 0 {
 		action.Node = ""
@@ -102,12 +102,12 @@ func (o Options) probeNode(w http.ResponseWriter, r *http.Request, a *AuditEvent
 	if _, err := readBody[ProbeBody](w, r); err != nil {
 		return reply{}, err
 	}
-	if err := o.Nodes.Probe(r.Context(), n.Broker, n.Name); err != nil {
+	if err := o.Nodes.Probe(r.Context(), n.Target, n.Name); err != nil {
 		return reply{}, o.nodeProblem(r, n.Name, err)
 	}
 	return reply{
-		status: http.StatusAccepted, value: Probed{n.Broker, n.Name, n.UID},
-		location: "/api/v1/brokers/" + url.PathEscape(n.Broker) + "/nodes/" + url.PathEscape(n.Name),
+		status: http.StatusAccepted, value: Probed{n.Target, n.Name, n.UID},
+		location: "/api/v1/targets/" + url.PathEscape(n.Target) + "/nodes/" + url.PathEscape(n.Name),
 	}, nil
 }
 
@@ -136,14 +136,14 @@ func (o Options) deleteNode(w http.ResponseWriter, r *http.Request, a *AuditEven
 	case b.UID != "" && b.UID != n.UID:
 		return reply{}, refused(http.StatusConflict, release.NotReady, fmt.Sprintf("%s has been replaced: its UID is %s now", n.Name, n.UID), "look whether the new one needs it")
 	}
-	result, err := o.Nodes.Delete(r.Context(), n.Broker, remediate.DeleteRequest{
+	result, err := o.Nodes.Delete(r.Context(), n.Target, remediate.DeleteRequest{
 		Node: n.Name, UID: n.UID, Override: b.Override, Reason: b.Reason, By: a.By, From: a.From, DryRun: b.DryRun,
 	})
 	if err != nil {
 		return reply{}, o.nodeProblem(r, n.Name, err)
 	}
 	done := DeletionReply{
-		Broker: n.Broker, Node: n.Name, UID: n.UID, DryRun: b.DryRun, Incident: result.Incident,
+		Target: n.Target, Node: n.Name, UID: n.UID, DryRun: b.DryRun, Incident: result.Incident,
 		Override: orEmpty(result.Overridden), Guards: orEmpty(result.Guards),
 	}
 	if b.DryRun {

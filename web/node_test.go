@@ -13,7 +13,7 @@ import (
 	"github.com/cjworkbench/unstuck/remediate"
 )
 
-const node1 = "/api/v1/brokers/orders/nodes/mq-1"
+const node1 = "/api/v1/targets/orders/nodes/mq-1"
 
 func TestANodeIsDeletedBehindTheGuardsAndByItsUID(t *testing.T) {
 	for name, c := range map[string]struct {
@@ -100,13 +100,13 @@ func TestANodeIsProbedOnDemand(t *testing.T) {
 		t.Errorf("probed %q", s.keeper.probed)
 	}
 	for path, status := range map[string]int{
-		"/api/v1/brokers/orders/nodes/mq-9/probes": 404, "/api/v1/brokers/nobody/nodes/mq-1/probes": 404, "/api/v1/brokers/orders/nodes/mq-9/deletions": 404,
+		"/api/v1/targets/orders/nodes/mq-9/probes": 404, "/api/v1/targets/nobody/nodes/mq-1/probes": 404, "/api/v1/targets/orders/nodes/mq-9/deletions": 404,
 	} {
 		if w := s.post(path, `{}`); w.Code != status {
 			t.Errorf("%s: %d %s, want %d", path, w.Code, w.Body, status)
 		}
 	}
-	for _, path := range []string{node1 + "/probes", node1 + "/deletions", "/api/v1/brokers/orders/nodes/mq-9/probes"} {
+	for _, path := range []string{node1 + "/probes", node1 + "/deletions", "/api/v1/targets/orders/nodes/mq-9/probes"} {
 		if w := s.ask(request("ci", "POST", path, `{}`)); w.Code != 403 {
 			t.Errorf("ci: %s: %d %s, want 403", path, w.Code, w.Body)
 		}
@@ -133,12 +133,12 @@ func TestAPauseHasAReasonAndAnEnd(t *testing.T) {
 			`{"reason":"disks","until":"tomorrow"}`:                                 "",
 			`{"reason":"disks","until":"2126-11-24T01:00:00Z"}`:                     "",
 			`{"reason":"` + strings.Repeat("disks", 101) + `","for":"1h"}`:          "",
-			`{"reason":"disks","for":"1h","broker":"orders"}`:                       "",
+			`{"reason":"disks","for":"1h","target":"orders"}`:                       "",
 			`{"reason":"disks","until":"2026-11-24T01:00:00Z","until":"tomorrow" }`: "",
 		} {
 			s := newSite()
 			s.keeper.pauses = nil
-			w := s.post("/api/v1/brokers/orders/pauses", body)
+			w := s.post("/api/v1/targets/orders/pauses", body)
 			if until == "" {
 				if w.Code != 400 || len(s.keeper.pauses) > 0 {
 					t.Errorf("%s: %d %s, want 400", body, w.Code, w.Body)
@@ -149,7 +149,7 @@ func TestAPauseHasAReasonAndAnEnd(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			want := []remediate.Pause{{Broker: "orders", Reason: "disks", By: "ada", Until: end}}
+			want := []remediate.Pause{{Target: "orders", Reason: "disks", By: "ada", Until: end}}
 			if diff := cmp.Diff(want, s.keeper.pauses); w.Code != 201 || diff != "" {
 				t.Errorf("%s: %d %s\n%s", body, w.Code, w.Body, diff)
 			}
@@ -160,13 +160,13 @@ func TestAPauseHasAReasonAndAnEnd(t *testing.T) {
 func TestEndingABrokersPausesLeavesThoseOfEveryBroker(t *testing.T) {
 	atNoon(t, func(t *testing.T) {
 		s := newSite()
-		s.keeper.pauses = append(s.keeper.pauses, remediate.Pause{Broker: "orders", Reason: "over", By: "ada", Until: noon.Add(-time.Hour)})
+		s.keeper.pauses = append(s.keeper.pauses, remediate.Pause{Target: "orders", Reason: "over", By: "ada", Until: noon.Add(-time.Hour)})
 		if w := s.post("/api/v1/pauses", `{"reason":"upgrade","for":"10m"}`); w.Code != 201 {
 			t.Fatalf("%d %s", w.Code, w.Body)
 		}
 		list := func(w PauseList) (texts []string) {
 			for _, p := range w.Pauses {
-				texts = append(texts, p.Broker+":"+p.Reason)
+				texts = append(texts, p.Target+":"+p.Reason)
 			}
 			return texts
 		}
@@ -178,9 +178,9 @@ func TestEndingABrokersPausesLeavesThoseOfEveryBroker(t *testing.T) {
 			{"ada", "GET", "/api/v1/pauses", 200, ":upgrade orders:moving disks"},
 			{"bob", "GET", "/api/v1/pauses", 200, ":upgrade"}, // what holds for all is no secret
 			{"ci", "DELETE", "/api/v1/pauses", 403, ""},
-			{"ci", "DELETE", "/api/v1/brokers/orders/pauses", 403, ""},
-			{"ada", "DELETE", "/api/v1/brokers/nobody/pauses", 404, ""},
-			{"ada", "DELETE", "/api/v1/brokers/orders/pauses", 200, ":upgrade"},
+			{"ci", "DELETE", "/api/v1/targets/orders/pauses", 403, ""},
+			{"ada", "DELETE", "/api/v1/targets/nobody/pauses", 404, ""},
+			{"ada", "DELETE", "/api/v1/targets/orders/pauses", 200, ":upgrade"},
 			{"ada", "DELETE", "/api/v1/pauses", 200, ""},
 		} {
 			w := s.ask(request(c.who, c.method, c.path, ""))
@@ -194,14 +194,14 @@ func TestEndingABrokersPausesLeavesThoseOfEveryBroker(t *testing.T) {
 func TestAPauseForABrokerThatIsNotWatchedIsShownToAllAndNamed(t *testing.T) {
 	atNoon(t, func(t *testing.T) {
 		s := newSite()
-		s.keeper.pauses = append(s.keeper.pauses, remediate.Pause{Broker: "ordres", Reason: "upgrade", By: "eve", Until: noon.Add(time.Minute)})
+		s.keeper.pauses = append(s.keeper.pauses, remediate.Pause{Target: "ordres", Reason: "upgrade", By: "eve", Until: noon.Add(time.Minute)})
 		for who, paths := range map[string]int{"ada": 2, "bob": 1} {
 			list := decode[PauseList](t, s.ask(request(who, "GET", "/api/v1/pauses", "")).Body.Bytes())
-			if len(list.Pauses) != paths || list.Pauses[0].Broker != "ordres" || !slices.Equal(list.Unknown, []string{"ordres"}) {
+			if len(list.Pauses) != paths || list.Pauses[0].Target != "ordres" || !slices.Equal(list.Unknown, []string{"ordres"}) {
 				t.Errorf("%s: %+v", who, list)
 			}
 		}
-		w := s.post("/api/v1/brokers/orders/pauses", `{"reason":"upgrade","for":"10m"}`)
+		w := s.post("/api/v1/targets/orders/pauses", `{"reason":"upgrade","for":"10m"}`)
 		if list := decode[PauseList](t, w.Body.Bytes()); w.Code != 201 || !slices.Equal(list.Unknown, []string{"ordres"}) {
 			t.Errorf("of one broker, which it holds too: %d %s", w.Code, w.Body)
 		}

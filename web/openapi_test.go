@@ -266,7 +266,7 @@ func (m *maker) request() *http.Request {
 	op := m.Paths[path][strings.ToLower(method)]
 	m.made = method + " " + path
 	names := map[string][]string{
-		"broker": {"orders", "nobody"}, "node": {"mq-1", "mq-9"}, "env": {"staging", "production", "nowhere"}, "service": {"frontend", "x"}, "pod": {"frontend-7f-abcde", "x"}, "secret": {"db"},
+		"target": {"orders", "nobody"}, "node": {"mq-1", "mq-9"}, "env": {"staging", "production", "nowhere"}, "service": {"frontend", "x"}, "pod": {"frontend-7f-abcde", "x"}, "secret": {"db"},
 		"task": {"import-plans", "clear-render-cache"}, "id": {finished().ID, "deploy-20261123t120000-a7k2m9xq", oneIncident().ID},
 	}
 	address := wildcard.ReplaceAllStringFunc(path, func(w string) string {

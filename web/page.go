@@ -110,8 +110,8 @@ func newPages(o Options) http.Handler {
 func (p pages) views() map[string]pageFunc {
 	all := map[string]pageFunc{
 		"/{$}":                           p.overview,
-		"/brokers/{broker}":              p.brokerPage,
-		"/brokers/{broker}/nodes/{node}": p.nodePage,
+		"/targets/{target}":              p.targetPage,
+		"/targets/{target}/nodes/{node}": p.nodePage,
 		"/incidents":                     p.incidentsPage,
 		"/incidents/{id}":                p.incidentPage,
 	}

@@ -99,22 +99,22 @@ func TestAPageThatIsOpenWhenTheSignInEndsAsksForAnother(t *testing.T) {
 	s := newSite()
 	b := browse(t, s.handler)
 	b.signIn("ada")
-	b.open("/status/brokers/orders")
+	b.open("/status/targets/orders")
 	b.sees("#live", "It is shown as it happens.")
 	if _, err := chromedp.Call(b.ctx, network.ClearBrowserCookies, cdp.Empty{}); err != nil {
 		t.Fatal(err)
 	}
 	b.until("document.querySelector('#token')") // at the next news, or after some seconds without
-	if next := eval[string](b, "document.querySelector('[name=next]').value"); next != "/status/brokers/orders" {
+	if next := eval[string](b, "document.querySelector('[name=next]').value"); next != "/status/targets/orders" {
 		t.Errorf("it would lead back to %q", next)
 	}
 }
 
 // axePages are the pages that everybody must be able to use.
 var axePages = []string{
-	"/status/", "/status/brokers/orders", "/status/brokers/orders/nodes/mq-1", "/status/incidents", "/status/incidents/" + oneIncident().ID,
+	"/status/", "/status/targets/orders", "/status/targets/orders/nodes/mq-1", "/status/incidents", "/status/incidents/" + oneIncident().ID,
 	"/status/environments/production", "/status/operations", "/status/operations/" + finished().ID, "/status/environments/production/deploy",
-	"/status/environments/production/tasks/clear-render-cache/run", "/status/brokers/orders/nodes/mq-1/delete", "/status/brokers/orders/pause", "/status/elsewhere",
+	"/status/environments/production/tasks/clear-render-cache/run", "/status/targets/orders/nodes/mq-1/delete", "/status/targets/orders/pause", "/status/elsewhere",
 	"/status/environments/production/services/frontend/logs", "/status/environments/production/services/frontend/logs?lines=0",
 	"/status/environments/production/services/frontend/env",
 }

@@ -25,7 +25,7 @@ func formPages() []string {
 
 // wrongTurns are where nobody is to be led to.
 var wrongTurns = []string{
-	"/status/incidents", "https://evil.example/status/", "//evil.example/status/", `/\evil.example/status/`, `/status/\..\..\api`, "/status/../api/v1/brokers", "/status/%2e%2e/%2E%2e//evil.example",
+	"/status/incidents", "https://evil.example/status/", "//evil.example/status/", `/\evil.example/status/`, `/status/\..\..\api`, "/status/../api/v1/targets", "/status/%2e%2e/%2E%2e//evil.example",
 	"/status/..//evil.example/", "/status//evil.example", "javascript:alert(1)//status/", "/status/x\r\nX-Evil: 1", "status/", "/status/%", "/status/?next=//evil.example",
 }
 
@@ -34,7 +34,7 @@ func (m *maker) form() *http.Request {
 	pages := formPages()
 	page := pages[m.pick(len(pages))]
 	m.made = page
-	names := map[string]string{"env": "production", "service": "frontend", "task": "import-plans", "broker": "orders", "node": "mq-1", "id": running().ID}
+	names := map[string]string{"env": "production", "service": "frontend", "task": "import-plans", "target": "orders", "node": "mq-1", "id": running().ID}
 	typed := "x"
 	for _, d := range triggers {
 		if d.path == page && d.typed != "" {
@@ -149,7 +149,7 @@ func TestNoAddressThatComesWithARequestLeadsOutOfThePage(t *testing.T) {
 			t.Errorf("%q leads to %q", next, to)
 		}
 	}
-	for next, want := range map[string]string{"/status/brokers/a%2Fb": "/status/brokers/a%2Fb", "/status/incidents/": "/status/incidents/", "/status/": "/status/"} {
+	for next, want := range map[string]string{"/status/targets/a%2Fb": "/status/targets/a%2Fb", "/status/incidents/": "/status/incidents/", "/status/": "/status/"} {
 		if got := nextPage(next); got != want {
 			t.Errorf("%q leads to %q, want %q", next, got, want)
 		}

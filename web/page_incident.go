@@ -45,12 +45,12 @@ func (p pages) incidentPage(r *http.Request) (view, error) {
 			d.Stacks, d.LookedAt = result.Processes.Top, result.Started
 		}
 	}
-	return view{name: "incident", title: "Incident " + c.ID, topic: ofBroker(c.Broker), data: d}, nil
+	return view{name: "incident", title: "Incident " + c.ID, topic: ofTarget(c.Target), data: d}, nil
 }
 
 // storyOf says in one sentence how an incident has ended, or where it stands.
 func storyOf(c remediate.Incident) headline {
-	who := c.Node + " of " + c.Broker
+	who := c.Node + " of " + c.Target
 	what, manual := "was deleted", false
 	if c.Deletion != nil && c.Deletion.Manual != nil {
 		what, manual = "was deleted on request", true

@@ -79,10 +79,10 @@ func (p pages) mayWatch(ctx context.Context, topic string) error {
 	switch {
 	case topic == everything:
 		return nil
-	case kind == "broker":
+	case kind == "target":
 		for _, s := range p.snapshots() {
-			if s.Broker == name {
-				return p.may(ctx, Action{Verb: ToRead, Broker: name})
+			if s.Target == name {
+				return p.may(ctx, Action{Verb: ToRead, Target: name})
 			}
 		}
 	case kind == "environment":

@@ -53,11 +53,11 @@ func (s *scene) set(change func(*remediate.Snapshot, *remediate.NodeSnapshot)) {
 	now := time.Now()
 	policy := remediate.DefaultPolicy()
 	policy.Mode = remediate.Remediate
-	next := remediate.Snapshot{Broker: "orders", At: now, Policy: policy, View: probe.View{At: now, Expected: 3}}
+	next := remediate.Snapshot{Target: "orders", At: now, Policy: policy, View: probe.View{At: now, Expected: 3}}
 	for _, name := range []string{"mq-0", "mq-1", "mq-2"} {
 		n := remediate.NodeSnapshot{Node: nodeOf(name), Latest: []probe.Result{goodLogin(name)}}
 		n.Latest[0].Started = now
-		n.Decision = remediate.Decision{Broker: "orders", Node: name, At: now, Status: probe.Healthy, Phase: remediate.PhaseHealthy, Reason: "accepts logins"}
+		n.Decision = remediate.Decision{Target: "orders", Node: name, At: now, Status: probe.Healthy, Phase: remediate.PhaseHealthy, Reason: "accepts logins"}
 		n.Decision.Evidence = remediate.Evidence{FailureThreshold: 3, Window: 4}
 		for _, g := range remediate.Guards()[:16] {
 			n.Decision.Guards = append(n.Decision.Guards, remediate.GuardState{Guard: g.Guard, Open: true, Why: "nothing speaks against it"})
@@ -113,10 +113,10 @@ func TestPagesThatShowThemselvesAnewKeepNobodyFromActing(t *testing.T) {
 	if w := s.ask(s.get(ada, "/status/")); w.Code != http.StatusOK {
 		t.Errorf("ada cannot see the page: %d", w.Code)
 	}
-	if w := s.fill(ada, "localhost", "/status/brokers/orders/pause", map[string][]string{"for": {"1h"}, "reason": {"because"}}); w.Code != http.StatusSeeOther {
+	if w := s.fill(ada, "localhost", "/status/targets/orders/pause", map[string][]string{"for": {"1h"}, "reason": {"because"}}); w.Code != http.StatusSeeOther {
 		t.Errorf("ada cannot pause: %d %s", w.Code, words(w.Body.String()))
 	}
-	if w := s.fill(ada, "localhost", "/status/brokers/orders/resume", nil, "Unstuck-Refresh", "1"); w.Code != http.StatusSeeOther {
+	if w := s.fill(ada, "localhost", "/status/targets/orders/resume", nil, "Unstuck-Refresh", "1"); w.Code != http.StatusSeeOther {
 		t.Errorf("what changes something counts as a page: %d %s", w.Code, words(w.Body.String()))
 	}
 }
@@ -125,7 +125,7 @@ func TestAnIncidentIsFollowedOnThePageFromSuspicionToCure(t *testing.T) {
 	t.Parallel()
 	s := newScene()
 	b := browse(t, s.handler)
-	b.open("/status/brokers/orders/nodes/mq-1")
+	b.open("/status/targets/orders/nodes/mq-1")
 	b.sees("#headline", "mq-1 of orders: it is healthy.")
 	b.sees("#live", "It is shown as it happens.")
 	eval[int](b, "window.stayed = 1")
@@ -152,8 +152,8 @@ func TestAnIncidentIsFollowedOnThePageFromSuspicionToCure(t *testing.T) {
 	b.sees("#evidence", "agrees: maybe_stuck sees the same 6 processes twice")
 	b.sees("#next", "It is deleted now, and within 10m0s what failed must succeed on its successor")
 
-	deletion := remediate.Deletion{ID: "a", Broker: "orders", Node: "mq-1", Incident: "c-1", At: time.Now()}
-	s.keep(remediate.Incident{ID: "c-1", Broker: "orders", Node: "mq-1", Opened: time.Now(), Deletion: &deletion, Decision: remediate.Decision{Reason: "confirmed stuck"}})
+	deletion := remediate.Deletion{ID: "a", Target: "orders", Node: "mq-1", Incident: "c-1", At: time.Now()}
+	s.keep(remediate.Incident{ID: "c-1", Target: "orders", Node: "mq-1", Opened: time.Now(), Deletion: &deletion, Decision: remediate.Decision{Reason: "confirmed stuck"}})
 	s.set(func(snap *remediate.Snapshot, n *remediate.NodeSnapshot) {
 		snap.Deletions = []remediate.Deletion{deletion}
 		stuck(n, remediate.PhaseRecovering, 3, 90*time.Second, "deleted; its successor is awaited")
@@ -162,7 +162,7 @@ func TestAnIncidentIsFollowedOnThePageFromSuspicionToCure(t *testing.T) {
 	b.sees("#countdown", "A person is asked for if it is not back by")
 	b.sees("#evidence", "What led to the deletion is in the incident")
 
-	s.keep(remediate.Incident{ID: "c-1", Broker: "orders", Node: "mq-1", Opened: time.Now(), Closed: time.Now(), Deletion: &deletion, Outcome: string(remediate.Recovered)})
+	s.keep(remediate.Incident{ID: "c-1", Target: "orders", Node: "mq-1", Opened: time.Now(), Closed: time.Now(), Deletion: &deletion, Outcome: string(remediate.Recovered)})
 	s.set(func(*remediate.Snapshot, *remediate.NodeSnapshot) {})
 	b.sees("#headline", "mq-1 of orders: it is healthy.")
 	b.sees("#incident-c-1", "recovered")
@@ -188,11 +188,11 @@ func TestWhatSomebodyIsAtStaysWhereItIsWhileThePageChanges(t *testing.T) {
 	}
 	withStacks("first")
 	b := browse(t, s.handler)
-	b.open("/status/brokers/orders/nodes/mq-1")
+	b.open("/status/targets/orders/nodes/mq-1")
 	b.sees("#live", "It is shown as it happens.")
 	b.do(chromedp.Click(chromedp.CSS("#stacks summary")))
 	b.sees("#stacks", "rabbit_reader:loop/3")
-	s.keep(remediate.Incident{ID: "new", Broker: "orders", Node: "mq-1", Opened: time.Now(), Decision: remediate.Decision{Reason: "an incident that comes before"}})
+	s.keep(remediate.Incident{ID: "new", Target: "orders", Node: "mq-1", Opened: time.Now(), Decision: remediate.Decision{Reason: "an incident that comes before"}})
 	withStacks("second")
 	b.sees("main > .facts", "second")
 	b.sees("#incident-new", "an incident that comes before")
@@ -257,15 +257,15 @@ func TestHostileTextDoesNotRunInABrowser(t *testing.T) {
 
 func TestAPageIsToldOfItsTopicAlone(t *testing.T) {
 	p := NewPulse()
-	news, stop := p.watch(ofBroker("orders"))
+	news, stop := p.watch(ofTarget("orders"))
 	all, stopAll := p.watch(everything)
-	p.Reconciled(remediate.Snapshot{Broker: "other"})
+	p.Reconciled(remediate.Snapshot{Target: "other"})
 	p.OperationChanged(release.Operation{Environment: "orders"})
 	if len(news) != 0 || len(all) != 1 {
 		t.Errorf("%d of the topic, %d of everything", len(news), len(all))
 	}
-	p.Reconciled(remediate.Snapshot{Broker: "orders"})
-	p.Reconciled(remediate.Snapshot{Broker: "orders"})
+	p.Reconciled(remediate.Snapshot{Target: "orders"})
+	p.Reconciled(remediate.Snapshot{Target: "orders"})
 	if len(news) != 1 || len(all) != 1 {
 		t.Errorf("%d of the topic, %d of everything, want one each: more than one says no more", len(news), len(all))
 	}
@@ -283,13 +283,13 @@ func TestTheStreamBeginsWithAnEventAndHasNoMoreThanOneASecond(t *testing.T) {
 		defer stop()
 		go func() {
 			for ctx.Err() == nil {
-				s.pulse.Reconciled(remediate.Snapshot{Broker: "orders"})
+				s.pulse.Reconciled(remediate.Snapshot{Target: "orders"})
 				pause(ctx, 10*time.Millisecond)
 			}
 		}()
-		w := s.ask(request("", "GET", "/status/live?of=broker/orders", "").WithContext(ctx))
+		w := s.ask(request("", "GET", "/status/live?of=target/orders", "").WithContext(ctx))
 		synctest.Wait()
-		want := "retry: 2000\n\n" + strings.Repeat("event: changed\ndata: broker/orders\n\n", 3)
+		want := "retry: 2000\n\n" + strings.Repeat("event: changed\ndata: target/orders\n\n", 3)
 		if got := w.Body.String(); got != want || w.Header().Get("Content-Type") != "text/event-stream" {
 			t.Errorf("%s %q, want %q", w.Header().Get("Content-Type"), got, want)
 		}
@@ -302,8 +302,8 @@ func TestNobodyIsToldOfWhatTheyMayNotRead(t *testing.T) {
 		who, of string
 		want    int
 	}{
-		{"ada", "everything", 200}, {"ada", "broker/orders", 200}, {"ada", "environment/staging", 200}, {"ada", "broker/nobody", 404},
-		{"ada", "", 404}, {"bob", "broker/orders", 403}, {"ci", "environment/staging", 200}, {"ci", "environment/production", 403}, {"", "everything", 401},
+		{"ada", "everything", 200}, {"ada", "target/orders", 200}, {"ada", "environment/staging", 200}, {"ada", "target/nobody", 404},
+		{"ada", "", 404}, {"bob", "target/orders", 403}, {"ci", "environment/staging", 200}, {"ci", "environment/production", 403}, {"", "everything", 401},
 	} {
 		w := s.ask(request(c.who, "HEAD", "/status/live?of="+c.of, ""))
 		if w.Code != c.want {
@@ -315,19 +315,19 @@ func TestNobodyIsToldOfWhatTheyMayNotRead(t *testing.T) {
 func TestThePulseForgetsOldLoginsAndNodesThatAreGone(t *testing.T) {
 	p := NewPulse()
 	for i := range 3 * keptBeats {
-		p.ProbeDone(probe.Result{Broker: "b", Node: "n", Kind: probe.Login, Reason: probe.OK, Took: time.Duration(i)})
-		p.ProbeDone(probe.Result{Broker: "b", Node: "n", Kind: probe.MaybeStuck, Reason: probe.OK})
-		p.ProbeDone(probe.Result{Broker: "b", Node: "gone", Kind: probe.Login, Reason: probe.OK})
+		p.ProbeDone(probe.Result{Target: "b", Node: "n", Kind: probe.Login, Reason: probe.OK, Took: time.Duration(i)})
+		p.ProbeDone(probe.Result{Target: "b", Node: "n", Kind: probe.MaybeStuck, Reason: probe.OK})
+		p.ProbeDone(probe.Result{Target: "b", Node: "gone", Kind: probe.Login, Reason: probe.OK})
 	}
 	beats := p.beats("b", "n")
 	if len(beats) != keptBeats || beats[0].took != 2*keptBeats || beats[keptBeats-1].took != 3*keptBeats-1 {
 		t.Errorf("%d logins from %d to %d", len(beats), beats[0].took, beats[len(beats)-1].took)
 	}
-	p.Reconciled(remediate.Snapshot{Broker: "b", Nodes: []remediate.NodeSnapshot{{Node: probe.Node{Name: "n"}}}})
+	p.Reconciled(remediate.Snapshot{Target: "b", Nodes: []remediate.NodeSnapshot{{Node: probe.Node{Name: "n"}}}})
 	if len(p.logins["b"]) != 2 {
 		t.Error("a view that knows nothing made us forget")
 	}
-	p.Reconciled(remediate.Snapshot{Broker: "b", View: probe.View{At: noon}, Nodes: []remediate.NodeSnapshot{{Node: probe.Node{Name: "n"}}}})
+	p.Reconciled(remediate.Snapshot{Target: "b", View: probe.View{At: noon}, Nodes: []remediate.NodeSnapshot{{Node: probe.Node{Name: "n"}}}})
 	if len(p.logins["b"]) != 1 || len(p.beats("b", "n")) != keptBeats {
 		t.Errorf("kept: %v", p.logins["b"])
 	}

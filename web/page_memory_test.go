@@ -35,7 +35,7 @@ func TestAPageThatShowsItselfAnewAsksOnlyEveryFiveSecondsWhatItsReaderMaySee(t *
 		s.Identity, s.Access = a, a
 		s.build()
 		refresh := func(who string) int {
-			return s.page(who, "/status/brokers/orders", "Unstuck-Refresh", "1").Code
+			return s.page(who, "/status/targets/orders", "Unstuck-Refresh", "1").Code
 		}
 		for range 3 {
 			if got := refresh("ada"); got != 200 {
@@ -72,7 +72,7 @@ func TestTheMemoryIsBoundedAndTellsCallersApart(t *testing.T) {
 	if len(m.allowed) > maxMemories {
 		t.Errorf("%d are remembered", len(m.allowed))
 	}
-	read := Action{Verb: ToRead, Broker: "orders"}
+	read := Action{Verb: ToRead, Target: "orders"}
 	ada, bob := Caller{Name: "ada", Authority: "tokens"}, Caller{Name: "bob", Authority: "tokens"}
 	for _, c := range []struct {
 		who  Caller

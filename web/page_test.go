@@ -27,9 +27,9 @@ func words(page string) string {
 
 func TestThePageSaysFirstHowThingsAre(t *testing.T) {
 	node := func(name string, p remediate.Phase) NodeLine { return NodeLine{Node: name, Phase: p} }
-	broker := func(nodes ...NodeLine) []Broker { return []Broker{{Broker: "orders", Nodes: nodes}} }
-	with := func(change func(*Broker)) []Broker {
-		all := broker(node("a", remediate.PhaseHealthy))
+	target := func(nodes ...NodeLine) []Target { return []Target{{Target: "orders", Nodes: nodes}} }
+	with := func(change func(*Target)) []Target {
+		all := target(node("a", remediate.PhaseHealthy))
 		change(&all[0])
 		return all
 	}
@@ -38,28 +38,28 @@ func TestThePageSaysFirstHowThingsAre(t *testing.T) {
 	going := node("a", remediate.PhaseConfirmed)
 	going.Action = remediate.Delete
 	for name, c := range map[string]struct {
-		brokers []Broker
+		brokers []Target
 		want    headline
 	}{
 		"nothing":           {nil, headline{"No broker is watched that you may see.", "unsure"}},
-		"no node yet":       {broker(), headline{"No node has been found yet.", "unsure"}},
-		"all healthy":       {broker(node("a", remediate.PhaseHealthy), node("b", remediate.PhaseHealthy)), headline{"Everything is healthy: 2 nodes.", "good"}},
-		"one is all":        {broker(node("a", remediate.PhaseHealthy)), headline{"Everything is healthy: 1 node.", "good"}},
-		"not seen":          {broker(node("a", "")), headline{"a of orders: it has not been probed yet.", "unsure"}},
-		"a suspect":         {broker(node("a", remediate.PhaseSuspect), node("b", remediate.PhaseHealthy)), headline{"a of orders: it may be stuck, and that is being confirmed. 1 other node is healthy.", "warn"}},
-		"held back":         {broker(held), headline{"a of orders: it is stuck, and its deletion is held back by paused, peers.", "bad"}},
-		"on its way":        {broker(going), headline{"a of orders: it is stuck, and is deleted now.", "bad"}},
-		"the worst":         {broker(node("a", remediate.PhaseUnknown), node("b", remediate.PhaseEscalated), node("c", remediate.PhaseSuspect)), headline{"b of orders: it was deleted, that did not help, and a person must look at it. 2 other nodes are not healthy besides.", "bad"}},
-		"a node is missing": {with(func(b *Broker) { b.Expected = 2 }), headline{"What is seen here is healthy: 1 node. Nodes are missing: orders.", "warn"}},
-		"all are missing":   {with(func(b *Broker) { b.Expected, b.Nodes = 2, nil }), headline{"Nodes are missing: orders.", "warn"}},
-		"we cannot see":     {with(func(b *Broker) { b.Error = "look at the nodes" }), headline{"What is seen here is healthy: 1 node. Unstuck cannot see or write down all that it needs: orders.", "warn"}},
+		"no node yet":       {target(), headline{"No node has been found yet.", "unsure"}},
+		"all healthy":       {target(node("a", remediate.PhaseHealthy), node("b", remediate.PhaseHealthy)), headline{"Everything is healthy: 2 nodes.", "good"}},
+		"one is all":        {target(node("a", remediate.PhaseHealthy)), headline{"Everything is healthy: 1 node.", "good"}},
+		"not seen":          {target(node("a", "")), headline{"a of orders: it has not been probed yet.", "unsure"}},
+		"a suspect":         {target(node("a", remediate.PhaseSuspect), node("b", remediate.PhaseHealthy)), headline{"a of orders: it may be stuck, and that is being confirmed. 1 other node is healthy.", "warn"}},
+		"held back":         {target(held), headline{"a of orders: it is stuck, and its deletion is held back by paused, peers.", "bad"}},
+		"on its way":        {target(going), headline{"a of orders: it is stuck, and is deleted now.", "bad"}},
+		"the worst":         {target(node("a", remediate.PhaseUnknown), node("b", remediate.PhaseEscalated), node("c", remediate.PhaseSuspect)), headline{"b of orders: it was deleted, that did not help, and a person must look at it. 2 other nodes are not healthy besides.", "bad"}},
+		"a node is missing": {with(func(b *Target) { b.Expected = 2 }), headline{"What is seen here is healthy: 1 node. Nodes are missing: orders.", "warn"}},
+		"all are missing":   {with(func(b *Target) { b.Expected, b.Nodes = 2, nil }), headline{"Nodes are missing: orders.", "warn"}},
+		"we cannot see":     {with(func(b *Target) { b.Error = "look at the nodes" }), headline{"What is seen here is healthy: 1 node. Unstuck cannot see or write down all that it needs: orders.", "warn"}},
 		"some of all": {
-			with(func(b *Broker) {
+			with(func(b *Target) {
 				b.Expected, b.Error, b.Nodes[0].Phase = 3, "look at the nodes", remediate.PhaseSuspect
 			}),
 			headline{"a of orders: it may be stuck, and that is being confirmed. Nodes are missing: orders. Unstuck cannot see or write down all that it needs: orders.", "warn"},
 		},
-		"we are behind": {[]Broker{{Broker: "orders", Stale: true, Nodes: []NodeLine{node("a", remediate.PhaseHealthy)}}}, headline{"Unstuck itself is behind: it has not looked at orders lately, and what is shown of that is old.", "bad"}},
+		"we are behind": {[]Target{{Target: "orders", Stale: true, Nodes: []NodeLine{node("a", remediate.PhaseHealthy)}}}, headline{"Unstuck itself is behind: it has not looked at orders lately, and what is shown of that is old.", "bad"}},
 	} {
 		if got := headlineOf(c.brokers); got != c.want {
 			t.Errorf("%s: %q, want %q", name, got, c.want)
@@ -73,11 +73,11 @@ func TestTheOverviewLeadsFromTheSentenceToTheNodeItsGuardsAndItsIncident(t *test
 		for path, want := range map[string][]string{
 			"/status/": {
 				"mq-1 of orders: it is stuck, and its deletion is held back by observe-only, paused. 2 other nodes are healthy.",
-				"Paused by ada until 13:00:00 UTC : moving disks", "Closed guards: observe-only, paused.", `href="/status/brokers/orders/nodes/mq-1"`,
+				"Paused by ada until 13:00:00 UTC : moving disks", "Closed guards: observe-only, paused.", `href="/status/targets/orders/nodes/mq-1"`,
 				`href="/status/incidents/20261123t115958z-mq-1-cljy"`,
 			},
-			"/status/brokers/orders": {"3 of 3 nodes are there", "At most 1 of one node and 3 of the broker in 24 hours."},
-			"/status/brokers/orders/nodes/mq-1": {
+			"/status/targets/orders": {"3 of 3 nodes are there", "At most 1 of one node and 3 of the broker in 24 hours."},
+			"/status/targets/orders/nodes/mq-1": {
 				"nothing: the mode is observe, so it is never deleted", "3 of its last 4 probes (login); 3 are needed", "paused by ada until",
 				"confirm with <code>rabbitmq-diagnostics maybe_stuck</code> next to the node", "stuck: 6 in login", "opens <time", "in 60 min", "uid-of-mq-1", "15 of 17 are open.",
 			},
@@ -144,7 +144,7 @@ func TestABrowserIsLedToThePageAndEverybodyElseToTheAPI(t *testing.T) {
 			t.Errorf("%s: %d %q", path, w.Code, w.Header().Get("Content-Type"))
 		}
 	}
-	for _, path := range []string{"/status/elsewhere", "/status/shell.html", "/status/brokers/nobody", "/status/incidents/none", "/status/../etc/passwd"} {
+	for _, path := range []string{"/status/elsewhere", "/status/shell.html", "/status/targets/nobody", "/status/incidents/none", "/status/../etc/passwd"} {
 		if w := s.page("ada", path); w.Code != 404 && w.Code/100 != 3 {
 			t.Errorf("%s: %d", path, w.Code)
 		}
@@ -181,7 +181,7 @@ func hostileSite() *site {
 }
 
 // hostilePages are those on which the hostile text stands.
-var hostilePages = []string{"/status/", "/status/brokers/orders", "/status/brokers/orders/nodes/mq-1", "/status/incidents", "/status/incidents/" + oneIncident().ID}
+var hostilePages = []string{"/status/", "/status/targets/orders", "/status/targets/orders/nodes/mq-1", "/status/incidents", "/status/incidents/" + oneIncident().ID}
 
 func TestHostileTextIsOnlyText(t *testing.T) {
 	s := hostileSite()
@@ -242,7 +242,7 @@ func TestThePageIsShownWithoutTheIncidentsIfTheyCannotBeRead(t *testing.T) {
 
 func TestABrokerOfManyNodesIsShortOnTheOverviewAndWhatIsNotWellComesFirst(t *testing.T) {
 	s := newSite()
-	snapshot := remediate.Snapshot{Broker: "big", At: time.Now()}
+	snapshot := remediate.Snapshot{Target: "big", At: time.Now()}
 	for i := range 300 {
 		n := remediate.NodeSnapshot{Node: nodeOf("n" + string(rune('a'+i/26)) + string(rune('a'+i%26)))}
 		n.Decision = remediate.Decision{Phase: remediate.PhaseHealthy}

@@ -32,7 +32,7 @@ func signInAt(t *testing.T, url string) *tab {
 	if _, err := chromedp.Call(b.ctx, security.SetIgnoreCertificateErrors, security.SetIgnoreCertificateErrorsParams{Ignore: true}); err != nil {
 		t.Fatal(err)
 	}
-	b.open("/status/brokers/orders")
+	b.open("/status/targets/orders")
 	b.until("document.querySelector('#token')")
 	b.do(chromedp.SendKeys(chromedp.CSS("#token"), "token-of-ada"+kb.Enter))
 	return b
@@ -79,7 +79,7 @@ func TestWithoutTLSThePageSaysWhyTheSignInWasNotKept(t *testing.T) {
 	_, port, _ := net.SplitHostPort(listening(t, s))
 	b := signInAt(t, "http://"+otherHost+":"+port)
 	b.sees("#problem", "the browser did not keep the sign-in. It does so only over TLS, or at localhost")
-	if next := eval[string](b, "document.querySelector('[name=next]').value"); !strings.HasPrefix(next, "/status/brokers/orders") {
+	if next := eval[string](b, "document.querySelector('[name=next]').value"); !strings.HasPrefix(next, "/status/targets/orders") {
 		t.Errorf("it would lead to %q", next)
 	}
 	if kept := b.cookies(); len(kept) != 0 {

@@ -61,13 +61,13 @@ var triggers = []trigger{
 	{path: "/environments/{env}/tasks/{task}/run", route: "POST /api/v1/environments/{env}/tasks/{task}/runs", verb: ToRun, title: "Run {task} in {env}", label: "Run {task}", plans: true, typed: "task",
 		fields: []field{{Name: "confirm", Label: "I have read its warning, if it has one", Kind: "check"}, reason, bugReport}},
 	{path: "/operations/{id}/cancel", route: "POST /api/v1/operations/{id}/cancel", title: "Cancel {id}", label: "Cancel", what: "It stops as soon as that is safe.", fields: []field{reason}},
-	{path: "/brokers/{broker}/nodes/{node}/probe", route: "POST /api/v1/brokers/{broker}/nodes/{node}/probes", verb: ToProbe, title: "Look at {node} of {broker} now", label: "Look at it now",
+	{path: "/targets/{target}/nodes/{node}/probe", route: "POST /api/v1/targets/{target}/nodes/{node}/probes", verb: ToProbe, title: "Look at {node} of {target} now", label: "Look at it now",
 		what: "Runs each of its probes as soon as possible."},
-	{path: "/brokers/{broker}/nodes/{node}/delete", route: "POST /api/v1/brokers/{broker}/nodes/{node}/deletions", verb: ToDelete, title: "Delete {node} of {broker}", label: "Delete", plans: true, typed: "node",
+	{path: "/targets/{target}/nodes/{node}/delete", route: "POST /api/v1/targets/{target}/nodes/{node}/deletions", verb: ToDelete, title: "Delete {node} of {target}", label: "Delete", plans: true, typed: "node",
 		what:   "Deletes the pod, behind the same guards as Unstuck's own deletions. An incident is kept.",
 		fields: []field{{Name: "uid", Kind: "hidden"}, reason, {Name: "override", Label: "Guards that are not to hold it back", Hint: "You answer for those that you tick.", Kind: "guards"}}},
-	{path: "/brokers/{broker}/pause", route: "POST /api/v1/brokers/{broker}/pauses", verb: ToPause, title: "Pause {broker}", label: "Pause", what: "Unstuck deletes none of its nodes until the pause ends.", fields: []field{forHow, reason}},
-	{path: "/brokers/{broker}/resume", route: "DELETE /api/v1/brokers/{broker}/pauses", verb: ToPause, title: "End the pauses of {broker}", label: "End the pauses"},
+	{path: "/targets/{target}/pause", route: "POST /api/v1/targets/{target}/pauses", verb: ToPause, title: "Pause {target}", label: "Pause", what: "Unstuck deletes none of its nodes until the pause ends.", fields: []field{forHow, reason}},
+	{path: "/targets/{target}/resume", route: "DELETE /api/v1/targets/{target}/pauses", verb: ToPause, title: "End the pauses of {target}", label: "End the pauses"},
 	{path: "/pause", route: "POST /api/v1/pauses", verb: ToPause, title: "Pause every broker", label: "Pause every broker", what: "Unstuck deletes no node at all until the pause ends.", fields: []field{forHow, reason}},
 	{path: "/resume", route: "DELETE /api/v1/pauses", verb: ToPause, title: "End the pauses of every broker", label: "End the pauses of every broker", what: "Those of single brokers go on."},
 }
@@ -100,12 +100,12 @@ func (p pages) mayTrigger(r *http.Request, d trigger) error {
 			action.Secret = "any" // the right is the same for each
 		}
 		return p.mayThere(r.Context(), env, action)
-	case r.PathValue("broker") != "":
+	case r.PathValue("target") != "":
 		s, err := p.find(r)
 		if err != nil {
 			return err
 		}
-		action.Broker = s.Broker
+		action.Target = s.Target
 		if action.Node != "" {
 			_, err := p.findNode(r, d.verb, &AuditEvent{})
 			return err
@@ -178,7 +178,7 @@ func (p pages) placesOf(r *http.Request, d trigger, topic string) []map[string]s
 		}
 		return here
 	case kind == "operation" && has("id"), kind == "node" && has("node"),
-		kind == "broker" && has("broker") && !has("node"), kind == "all" && !strings.Contains(d.path, "{"):
+		kind == "target" && has("target") && !has("node"), kind == "all" && !strings.Contains(d.path, "{"):
 		return here
 	}
 	return nil

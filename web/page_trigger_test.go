@@ -58,7 +58,7 @@ func TestSigningInMakesACookieThatOnlyThePageGetsAndNoScriptReads(t *testing.T) 
 		if w := s.ask(r); w.Code != 200 || !strings.Contains(w.Body.String(), "Signed in as <strong>ada</strong>") {
 			t.Errorf("%s: with the cookie: %d %s", host, w.Code, words(w.Body.String()))
 		}
-		r.URL.Path = "/api/v1/brokers"
+		r.URL.Path = "/api/v1/targets"
 		if w := s.ask(r); w.Code != 401 {
 			t.Errorf("%s: the cookie signs in to the API: %d", host, w.Code)
 		}
@@ -70,15 +70,15 @@ func TestSigningInMakesACookieThatOnlyThePageGetsAndNoScriptReads(t *testing.T) 
 
 func TestWhoeverIsNotSignedInIsAskedToAndLedBackToWhereTheyWere(t *testing.T) {
 	s := newSite()
-	if w := s.page("", "/status/brokers/orders"); w.Code != 303 || w.Header().Get("Location") != "/status/sign-in?next=%2Fstatus%2Fbrokers%2Forders" {
+	if w := s.page("", "/status/targets/orders"); w.Code != 303 || w.Header().Get("Location") != "/status/sign-in?next=%2Fstatus%2Ftargets%2Forders" {
 		t.Errorf("%d to %q", w.Code, w.Header().Get("Location"))
 	}
-	if w := s.page("", "/status/sign-in?next=/status/brokers/orders"); w.Code != 200 || !strings.Contains(w.Body.String(), `value="/status/brokers/orders"`) {
+	if w := s.page("", "/status/sign-in?next=/status/targets/orders"); w.Code != 200 || !strings.Contains(w.Body.String(), `value="/status/targets/orders"`) {
 		t.Errorf("%d %s", w.Code, w.Body)
 	}
 	cookies := s.signedIn(t, "ada", "localhost")
 	for next, want := range map[string]string{
-		"/status/incidents": "/status/incidents", "https://evil.example/status/": "/status/", "//evil.example/status/": "/status/", "/api/v1/brokers": "/status/",
+		"/status/incidents": "/status/incidents", "https://evil.example/status/": "/status/", "//evil.example/status/": "/status/", "/api/v1/targets": "/status/",
 		`/\evil.example/status/`: "/status/", "javascript:alert(1)": "/status/", "": "/status/",
 	} {
 		r := request("", "GET", "/status/signed-in?next="+url.QueryEscape(next), "")
@@ -200,7 +200,7 @@ func TestWhatIsConfirmedIsWhatWasShownAndNotWhatHasTakenItsPlaceSince(t *testing
 		"promotion": {"/status/environments/production/promote", "production", url.Values{}, newCommit, func(s *site) string { return s.releases.asked[len(s.releases.asked)-1].ExpectCommit }},
 		"revert": {"/status/environments/production/revert", "production", url.Values{"accept_migration_risk": {"yes"}}, newCommit,
 			func(s *site) string { return s.releases.asked[len(s.releases.asked)-1].Commit }},
-		"deletion": {"/status/brokers/orders/nodes/mq-1/delete", "mq-1", url.Values{"override": {"paused", "observe-only"}}, "uid-of-mq-1",
+		"deletion": {"/status/targets/orders/nodes/mq-1/delete", "mq-1", url.Values{"override": {"paused", "observe-only"}}, "uid-of-mq-1",
 			func(s *site) string { return s.keeper.deleted[len(s.keeper.deleted)-1].UID }},
 	} {
 		t.Run(what, func(t *testing.T) {
@@ -254,7 +254,7 @@ func (s *site) get(cookies []*http.Cookie, path string) *http.Request {
 func triggerPaths() map[string]trigger {
 	all := make(map[string]trigger)
 	for _, d := range triggers {
-		all[pageRoot+strings.NewReplacer("{env}", "production", "{service}", "frontend", "{task}", "import-plans", "{id}", finished().ID, "{broker}", "orders", "{node}", "mq-1").Replace(d.path)] = d
+		all[pageRoot+strings.NewReplacer("{env}", "production", "{service}", "frontend", "{task}", "import-plans", "{id}", finished().ID, "{target}", "orders", "{node}", "mq-1").Replace(d.path)] = d
 	}
 	return all
 }
@@ -318,8 +318,8 @@ func TestWhatIsRefusedIsSaidOnTheFormWithWhatWasTyped(t *testing.T) {
 		"/status/environments/production/revert":                       {url.Values{"reason": {"x"}}, []string{"going back crosses a migration", "deploy-1"}},
 		"/status/environments/production/restart-secret":               {url.Values{"reason": {"x"}}, []string{"name of the secret is missing"}},
 		"/status/environments/production/tasks/clear-render-cache/run": {url.Values{"reason": {"x"}}, []string{"Users will notice a slowdown"}},
-		"/status/brokers/orders/nodes/mq-1/delete":                     {url.Values{"reason": {"x"}, "override": {"paused"}}, []string{"held back by", "observe-only", `value="paused" checked`}},
-		"/status/brokers/orders/pause":                                 {url.Values{"reason": {"x"}, "for": {"forever"}}, []string{"is no duration"}},
+		"/status/targets/orders/nodes/mq-1/delete":                     {url.Values{"reason": {"x"}, "override": {"paused"}}, []string{"held back by", "observe-only", `value="paused" checked`}},
+		"/status/targets/orders/pause":                                 {url.Values{"reason": {"x"}, "for": {"forever"}}, []string{"is no duration"}},
 	} {
 		w := s.fill(ada, "localhost", path, c.form)
 		for _, want := range c.want {
@@ -333,7 +333,7 @@ func TestWhatIsRefusedIsSaidOnTheFormWithWhatWasTyped(t *testing.T) {
 func TestAManualDeletionIsOfThePodThatWasLookedAt(t *testing.T) {
 	s := newSite()
 	ada := s.signedIn(t, "ada", "localhost")
-	const path = "/status/brokers/orders/nodes/mq-1/delete"
+	const path = "/status/targets/orders/nodes/mq-1/delete"
 	if page := s.ask(s.get(ada, path)).Body.String(); !strings.Contains(page, `name="uid" value="uid-of-mq-1"`) || strings.Contains(page, "override-in-flight") || !strings.Contains(page, "override-peers") {
 		t.Errorf("the form: %s", page)
 	}
@@ -368,7 +368,7 @@ func TestThePageShowsEachCallerTheButtonsThatTheyMayPressAndWhyNotTheOthers(t *t
 		t.Errorf("what stays is asked for again: %s", again)
 	}
 	none := fixture()
-	if page := ask(NewAPI(none), "GET", "/status/brokers/orders").Body.String(); strings.Contains(page, "button") || !strings.Contains(page, "mq-1") {
+	if page := ask(NewAPI(none), "GET", "/status/targets/orders").Body.String(); strings.Contains(page, "button") || !strings.Contains(page, "mq-1") {
 		t.Errorf("where nobody is known nothing can be done: %s", words(page))
 	}
 }

@@ -34,14 +34,14 @@ type asOf struct {
 type headline struct{ Text, Tone string }
 
 // headlineOf says how things are: the worst first, in one sentence or two, and what cannot be seen.
-func headlineOf(brokers []Broker) headline {
+func headlineOf(targets []Target) headline {
 	var stale []string
 	var worst *NodeLine
 	of, nodes, unhealthy := "", 0, 0
-	for i := range brokers {
-		b := &brokers[i]
+	for i := range targets {
+		b := &targets[i]
 		if b.Stale {
-			stale = append(stale, b.Broker)
+			stale = append(stale, b.Target)
 		}
 		for j := range b.Nodes {
 			n := &b.Nodes[j]
@@ -51,13 +51,13 @@ func headlineOf(brokers []Broker) headline {
 			}
 			unhealthy++
 			if worst == nil || n.Phase.Urgency() < worst.Phase.Urgency() {
-				worst, of = n, b.Broker
+				worst, of = n, b.Target
 			}
 		}
 	}
-	unseen := unseenOf(brokers)
+	unseen := unseenOf(targets)
 	switch {
-	case len(brokers) == 0:
+	case len(targets) == 0:
 		return headline{"No broker is watched that you may see.", "unsure"}
 	case len(stale) > 0:
 		return headline{fmt.Sprintf("Unstuck itself is behind: it has not looked at %s lately, and what is shown of that is old.", few(stale)), "bad"}
@@ -80,14 +80,14 @@ func headlineOf(brokers []Broker) headline {
 }
 
 // unseenOf says of what it cannot be told how it is, each in a sentence after a space; empty: there is nothing.
-func unseenOf(brokers []Broker) string {
+func unseenOf(targets []Target) string {
 	var missing, faulty []string
-	for _, b := range brokers {
+	for _, b := range targets {
 		if len(b.Nodes) < b.Expected {
-			missing = append(missing, b.Broker)
+			missing = append(missing, b.Target)
 		}
 		if b.Error != "" {
-			faulty = append(faulty, b.Broker)
+			faulty = append(faulty, b.Target)
 		}
 	}
 	text := ""

@@ -20,7 +20,7 @@ type Pauses interface {
 	// Pause adds one, in place of any that its maker has for the same broker.
 	Pause(ctx context.Context, p remediate.Pause) error
 	// Resume ends those of a broker; of "", those of every broker. It says how many there were.
-	Resume(ctx context.Context, broker string) (ended int, err error)
+	Resume(ctx context.Context, target string) (ended int, err error)
 }
 
 // PauseList is the answer to /api/v1/pauses, and to what changes them.
@@ -37,14 +37,14 @@ func (o Options) pauseRoutes() []Route {
 		return nil
 	}
 	list := reflect.TypeFor[PauseList]()
-	const all, one = "/api/v1/pauses", "/api/v1/brokers/{broker}/pauses"
+	const all, one = "/api/v1/pauses", "/api/v1/targets/{target}/pauses"
 	body := reflect.TypeFor[PauseBody]()
 	return []Route{
 		{Path: all, Shows: "the pauses that have not ended", get: o.listPauses, answer: list},
-		{Method: http.MethodPost, Path: all, Shows: "pause every broker: delete no node until the pause ends", change: o.pauseBroker, body: body, status: http.StatusCreated, answer: list},
-		{Method: http.MethodDelete, Path: all, Shows: "end the pauses of every broker", change: o.resumeBroker, answer: list},
-		{Method: http.MethodPost, Path: one, Shows: "pause one broker", change: o.pauseBroker, body: body, status: http.StatusCreated, answer: list},
-		{Method: http.MethodDelete, Path: one, Shows: "end the pauses of one broker", change: o.resumeBroker, answer: list},
+		{Method: http.MethodPost, Path: all, Shows: "pause every broker: delete no node until the pause ends", change: o.pauseTarget, body: body, status: http.StatusCreated, answer: list},
+		{Method: http.MethodDelete, Path: all, Shows: "end the pauses of every broker", change: o.resumeTarget, answer: list},
+		{Method: http.MethodPost, Path: one, Shows: "pause one broker", change: o.pauseTarget, body: body, status: http.StatusCreated, answer: list},
+		{Method: http.MethodDelete, Path: one, Shows: "end the pauses of one broker", change: o.resumeTarget, answer: list},
 	}
 }
 
@@ -53,26 +53,26 @@ func (o Options) listPauses(r *http.Request) (any, error) {
 }
 
 // pauses gives the pauses that have not ended and that wanted says yes to, as far as the caller may see the brokers.
-func (o Options) pauses(r *http.Request, wanted func(broker string) bool) (PauseList, error) {
+func (o Options) pauses(r *http.Request, wanted func(target string) bool) (PauseList, error) {
 	kept, err := o.Pauses.Pauses(r.Context())
 	if err != nil {
 		return PauseList{}, fmt.Errorf("read the pauses: %w", err)
 	}
 	var watched []string
 	for _, s := range o.Snapshots() {
-		watched = append(watched, s.Broker)
+		watched = append(watched, s.Target)
 	}
 	list, now := PauseList{Pauses: []remediate.Pause{}}, time.Now()
 	for _, p := range kept {
-		known := p.Broker == "" || slices.Contains(watched, p.Broker)
-		if p.Over(now) || (known && !wanted(p.Broker)) {
+		known := p.Target == "" || slices.Contains(watched, p.Target)
+		if p.Over(now) || (known && !wanted(p.Target)) {
 			continue
 		}
-		if !known && !slices.Contains(list.Unknown, p.Broker) {
-			list.Unknown = append(list.Unknown, p.Broker)
+		if !known && !slices.Contains(list.Unknown, p.Target) {
+			list.Unknown = append(list.Unknown, p.Target)
 		}
-		if p.Broker != "" && known { // whoever sees any broker may know of what holds for all
-			if ok, err := o.sees(r.Context(), Action{Broker: p.Broker}); err != nil {
+		if p.Target != "" && known { // whoever sees any broker may know of what holds for all
+			if ok, err := o.sees(r.Context(), Action{Target: p.Target}); err != nil {
 				return PauseList{}, err
 			} else if !ok {
 				continue
@@ -85,24 +85,24 @@ func (o Options) pauses(r *http.Request, wanted func(broker string) bool) (Pause
 }
 
 // pausing gives the broker that the path names, "" for every one, if the caller may pause it.
-func (o Options) pausing(r *http.Request, a *AuditEvent, what string) (broker string, err error) {
-	if strings.Contains(r.Pattern, "{broker}") {
+func (o Options) pausing(r *http.Request, a *AuditEvent, what string) (target string, err error) {
+	if strings.Contains(r.Pattern, "{target}") {
 		s, err := o.find(r)
 		if err != nil {
 			return "", err
 		}
-		broker = s.Broker
+		target = s.Target
 	}
-	action := Action{Verb: ToPause, Broker: broker}
+	action := Action{Verb: ToPause, Target: target}
 	a.Action = action.String()
 	if what != "" {
 		a.Action = what + " " + a.Action
 	}
-	return broker, o.may(r.Context(), action)
+	return target, o.may(r.Context(), action)
 }
 
-func (o Options) pauseBroker(w http.ResponseWriter, r *http.Request, a *AuditEvent) (reply, error) {
-	broker, err := o.pausing(r, a, "")
+func (o Options) pauseTarget(w http.ResponseWriter, r *http.Request, a *AuditEvent) (reply, error) {
+	target, err := o.pausing(r, a, "")
 	if err != nil {
 		return reply{}, err
 	}
@@ -118,30 +118,30 @@ func (o Options) pauseBroker(w http.ResponseWriter, r *http.Request, a *AuditEve
 	if err != nil {
 		return reply{}, err
 	}
-	p := remediate.Pause{Broker: broker, Reason: b.Reason, By: a.By, Until: until}
+	p := remediate.Pause{Target: target, Reason: b.Reason, By: a.By, Until: until}
 	if err := o.Pauses.Pause(r.Context(), p); err != nil {
 		return reply{}, o.pauseProblem(r, err)
 	}
 	a.Result = "until " + until.Format(time.RFC3339)
-	return o.pausesNow(r, http.StatusCreated, broker)
+	return o.pausesNow(r, http.StatusCreated, target)
 }
 
-func (o Options) resumeBroker(_ http.ResponseWriter, r *http.Request, a *AuditEvent) (reply, error) {
-	broker, err := o.pausing(r, a, "end")
+func (o Options) resumeTarget(_ http.ResponseWriter, r *http.Request, a *AuditEvent) (reply, error) {
+	target, err := o.pausing(r, a, "end")
 	if err != nil {
 		return reply{}, err
 	}
-	ended, err := o.Pauses.Resume(r.Context(), broker)
+	ended, err := o.Pauses.Resume(r.Context(), target)
 	if err != nil {
 		return reply{}, o.pauseProblem(r, err)
 	}
 	a.Result = fmt.Sprintf("%d ended", ended)
-	return o.pausesNow(r, http.StatusOK, broker)
+	return o.pausesNow(r, http.StatusOK, target)
 }
 
 // pausesNow answers with the pauses that hold for the broker now: ending its own does not end those of every broker.
-func (o Options) pausesNow(r *http.Request, status int, broker string) (reply, error) {
-	list, err := o.pauses(r, func(of string) bool { return of == broker || of == "" || broker == "" })
+func (o Options) pausesNow(r *http.Request, status int, target string) (reply, error) {
+	list, err := o.pauses(r, func(of string) bool { return of == target || of == "" || target == "" })
 	if err != nil {
 		return reply{}, o.pauseProblem(r, err)
 	}

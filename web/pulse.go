@@ -46,14 +46,14 @@ func (p *Pulse) ProbeDone(r probe.Result) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.logins[r.Broker] == nil {
-		p.logins[r.Broker] = make(map[string][]beat)
+	if p.logins[r.Target] == nil {
+		p.logins[r.Target] = make(map[string][]beat)
 	}
-	all := p.logins[r.Broker][r.Node]
+	all := p.logins[r.Target][r.Node]
 	if extra := len(all) + 1 - keptBeats; extra > 0 {
 		all = all[:copy(all, all[extra:])]
 	}
-	p.logins[r.Broker][r.Node] = append(all, beat{r.Ended(), r.Took, r.Status()})
+	p.logins[r.Target][r.Node] = append(all, beat{r.Ended(), r.Took, r.Status()})
 }
 
 // Reconciled implements remediate.Recorder. Nodes that are no more are forgotten.
@@ -63,14 +63,14 @@ func (p *Pulse) Reconciled(s remediate.Snapshot) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if !s.View.At.IsZero() && len(p.logins[s.Broker]) > len(s.Nodes) {
+	if !s.View.At.IsZero() && len(p.logins[s.Target]) > len(s.Nodes) {
 		kept := make(map[string][]beat, len(s.Nodes))
 		for _, n := range s.Nodes {
-			kept[n.Name] = p.logins[s.Broker][n.Name]
+			kept[n.Name] = p.logins[s.Target][n.Name]
 		}
-		p.logins[s.Broker] = kept
+		p.logins[s.Target] = kept
 	}
-	p.tell(ofBroker(s.Broker))
+	p.tell(ofTarget(s.Target))
 }
 
 // Deleted implements remediate.Recorder: the reconcile that follows tells.
@@ -119,11 +119,11 @@ func (p *Pulse) watch(topic string) (news <-chan struct{}, stop func()) {
 }
 
 // beats gives the logins to a node that are remembered, oldest first.
-func (p *Pulse) beats(broker, node string) []beat {
+func (p *Pulse) beats(target, node string) []beat {
 	if p == nil {
 		return nil
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return append([]beat(nil), p.logins[broker][node]...)
+	return append([]beat(nil), p.logins[target][node]...)
 }

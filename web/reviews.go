@@ -47,7 +47,7 @@ type Reviews struct {
 	Own      Reviewer            // of the cluster that Unstuck runs in
 	Others   map[string]Reviewer // of the other clusters of environments, by the environment's Context
 	Releases []release.Environment
-	Brokers  map[string]string // the namespace of each broker
+	Targets  map[string]string // the namespace of each broker
 	Home     string            // Unstuck's own namespace, where the pauses are kept
 }
 
@@ -103,7 +103,7 @@ func portableGroups(groups []string) []string {
 // needs gives what kubectl would need for an action, and in which cluster. Nothing: that cannot be told.
 func (v Reviews) needs(action Action) (cluster string, needs []Need) {
 	if action.Environment == "" {
-		return "", v.brokerNeeds(action)
+		return "", v.targetNeeds(action)
 	}
 	i := slices.IndexFunc(v.Releases, func(e release.Environment) bool { return e.Name == action.Environment })
 	if i < 0 {
@@ -189,12 +189,12 @@ func starting(namespace string, from release.TemplateRef) []Need {
 	return []Need{template, {Verb: "create", Group: "batch", Resource: "jobs", Namespace: namespace}}
 }
 
-func (v Reviews) brokerNeeds(action Action) []Need {
-	ns, known := v.Brokers[action.Broker]
+func (v Reviews) targetNeeds(action Action) []Need {
+	ns, known := v.Targets[action.Target]
 	if action.Verb == ToPause { // what keeps a pause is a ConfigMap of Unstuck's own
 		return []Need{{Verb: "patch", Resource: "configmaps", Namespace: v.Home}}
 	}
-	if action.Broker == "" && action.Verb == ToRead { // the pauses of everything
+	if action.Target == "" && action.Verb == ToRead { // the pauses of everything
 		return []Need{{Verb: "get", Resource: "configmaps", Namespace: v.Home}}
 	}
 	if !known {

@@ -53,14 +53,14 @@ func TestEachActNeedsWhatKubectlWouldNeed(t *testing.T) {
 		{Action{Verb: ToEnv, Environment: "staging", Service: "cron"}, []string{"get deployments.apps cron-deployment in namespace staging", "list pods in namespace staging"}},
 		{Action{Verb: ToEnv, Environment: "staging", Service: "cron", Pod: "cron-1"}, []string{"get pods cron-1 in namespace staging"}},
 		{Action{Verb: ToRead, Environment: "staging"}, []string{"list deployments.apps in namespace staging", "get pods/log in namespace staging"}},
-		{Action{Verb: ToRead, Broker: "orders"}, []string{"get pods/log in namespace mq"}},
-		{Action{Verb: ToDelete, Broker: "orders", Node: "mq-1"}, []string{"delete pods mq-1 in namespace mq"}},
-		{Action{Verb: ToProbe, Broker: "orders", Node: "mq-1"}, []string{"create pods/exec mq-1 in namespace mq"}},
-		{Action{Verb: ToPause, Broker: "orders"}, []string{"patch configmaps in namespace unstuck"}},
+		{Action{Verb: ToRead, Target: "orders"}, []string{"get pods/log in namespace mq"}},
+		{Action{Verb: ToDelete, Target: "orders", Node: "mq-1"}, []string{"delete pods mq-1 in namespace mq"}},
+		{Action{Verb: ToProbe, Target: "orders", Node: "mq-1"}, []string{"create pods/exec mq-1 in namespace mq"}},
+		{Action{Verb: ToPause, Target: "orders"}, []string{"patch configmaps in namespace unstuck"}},
 		{Action{Verb: ToPause}, []string{"patch configmaps in namespace unstuck"}},
 	} {
 		s := &server{allows: "*"}
-		v := Reviews{Own: s, Releases: environments(), Brokers: map[string]string{"orders": "mq"}, Home: "unstuck"}
+		v := Reviews{Own: s, Releases: environments(), Targets: map[string]string{"orders": "mq"}, Home: "unstuck"}
 		who := Caller{Name: "ada@example.com", Groups: []string{"oncall"}}
 		got, err := v.Allowed(t.Context(), who, c.action)
 		if diff := cmp.Diff(c.want, s.asked); err != nil || !got.Allowed || diff != "" {
@@ -81,12 +81,12 @@ func TestEachActNeedsWhatKubectlWouldNeed(t *testing.T) {
 }
 
 func TestWhatNobodyKnowsTheNeedsOfIsRefused(t *testing.T) {
-	v := Reviews{Own: &server{allows: "*"}, Releases: environments(), Brokers: map[string]string{"orders": "mq"}, Home: "unstuck"}
+	v := Reviews{Own: &server{allows: "*"}, Releases: environments(), Targets: map[string]string{"orders": "mq"}, Home: "unstuck"}
 	for _, action := range []Action{
-		{Verb: ToDeploy}, {Verb: ToDelete}, {Verb: ToRead, Environment: "nowhere"}, {Verb: ToDelete, Broker: "nobody", Node: "x"},
-		{Verb: ToLogs, Environment: "staging"}, {Verb: ToEnv, Environment: "staging", Service: "nobody", Pod: "x"}, {Verb: ToLogs, Broker: "orders"},
+		{Verb: ToDeploy}, {Verb: ToDelete}, {Verb: ToRead, Environment: "nowhere"}, {Verb: ToDelete, Target: "nobody", Node: "x"},
+		{Verb: ToLogs, Environment: "staging"}, {Verb: ToEnv, Environment: "staging", Service: "nobody", Pod: "x"}, {Verb: ToLogs, Target: "orders"},
 		{Verb: ToRestart, Environment: "staging", Service: "nobody"}, {Verb: ToRestart, Environment: "staging"}, {Verb: ToRun, Environment: "staging", Task: "none"},
-		{Verb: "rule", Environment: "staging"}, {Environment: "staging"}, {Verb: ToDelete, Environment: "staging"}, {Verb: ToDeploy, Broker: "orders"}, {},
+		{Verb: "rule", Environment: "staging"}, {Environment: "staging"}, {Verb: ToDelete, Environment: "staging"}, {Verb: ToDeploy, Target: "orders"}, {},
 	} {
 		if got, err := v.Allowed(t.Context(), Caller{Name: "ada", Groups: []string{"x"}}, action); err != nil || got.Allowed || got.Why == "" {
 			t.Errorf("%+v: %+v, %v", action, got, err)

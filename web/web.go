@@ -113,9 +113,9 @@ func NewOps(o Options) http.Handler {
 
 func (o Options) apiRoutes() []Route {
 	routes := []Route{
-		{Path: "/api/v1/brokers", Shows: "every broker with a line for each of its nodes", get: o.brokers, answer: reflect.TypeFor[Brokers]()},
-		{Path: "/api/v1/brokers/{broker}", Shows: "one broker: its nodes, its deletions, its pauses", get: o.broker, answer: reflect.TypeFor[Broker]()},
-		{Path: "/api/v1/brokers/{broker}/nodes/{node}", Shows: "one node, explained: what was seen, each guard, what would happen next and when", get: o.node, answer: reflect.TypeFor[Node]()},
+		{Path: "/api/v1/targets", Shows: "every broker with a line for each of its nodes", get: o.targets, answer: reflect.TypeFor[Targets]()},
+		{Path: "/api/v1/targets/{target}", Shows: "one broker: its nodes, its deletions, its pauses", get: o.target, answer: reflect.TypeFor[Target]()},
+		{Path: "/api/v1/targets/{target}/nodes/{node}", Shows: "one node, explained: what was seen, each guard, what would happen next and when", get: o.node, answer: reflect.TypeFor[Node]()},
 		{Path: "/api/v1/incidents", Shows: "every incident that is kept, newest first", get: o.incidents, answer: reflect.TypeFor[Incidents]()},
 		{Path: "/api/v1/incidents/{id}", Shows: "one incident with all its evidence", get: o.oneIncident, answer: reflect.TypeFor[remediate.Incident]()},
 	}
@@ -160,7 +160,7 @@ func (o Options) mux(routes []Route) http.Handler {
 }
 
 // forCallers are the paths that are served only where callers are known.
-var forCallers = regexp.MustCompile(`^/api/v1/(environments|operations|pauses)(/|$)|^/api/v1/brokers/.*/(pauses|deletions|probes)$`)
+var forCallers = regexp.MustCompile(`^/api/v1/(environments|operations|pauses)(/|$)|^/api/v1/targets/.*/(pauses|deletions|probes)$`)
 
 // noPath is the answer to a path that is not served. Where that is for want of callers, whoever asks is told so: what they
 // asked for is documented.

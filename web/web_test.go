@@ -27,7 +27,7 @@ func decode[T any](t *testing.T, body []byte) T {
 
 func TestEveryAnswerHasTheHeadersThatKeepBrowsersOut(t *testing.T) {
 	for path, want := range map[string]int{
-		"/": 200, "/api/v1/brokers": 200, "/api/v1/brokers/nobody": 404, "/api/v1/incidents": 200, "/elsewhere": 404, "/api/v1/brokers/": 404,
+		"/": 200, "/api/v1/targets": 200, "/api/v1/targets/nobody": 404, "/api/v1/incidents": 200, "/elsewhere": 404, "/api/v1/targets/": 404,
 	} {
 		w := ask(NewAPI(fixture()), "GET", path)
 		if w.Code != want {
@@ -67,7 +67,7 @@ func TestPrettyIndentsTheAnswer(t *testing.T) {
 
 func TestOnlyGetHeadAndOptionsAreAnswered(t *testing.T) {
 	api, ops := NewAPI(fixture()), NewOps(fixture())
-	for path, h := range map[string]http.Handler{"/": api, "/api/v1/brokers": api, "/api/v1/incidents/x": api, "/metrics": ops, "/healthz": ops} {
+	for path, h := range map[string]http.Handler{"/": api, "/api/v1/targets": api, "/api/v1/incidents/x": api, "/metrics": ops, "/healthz": ops} {
 		for _, method := range []string{"POST", "PUT", "PATCH", "DELETE", "TRACE", "INVENTED"} {
 			w := ask(h, method, path)
 			if w.Code != 405 || w.Header().Get("Allow") != "GET, HEAD, OPTIONS" {
@@ -81,7 +81,7 @@ func TestOnlyGetHeadAndOptionsAreAnswered(t *testing.T) {
 			t.Errorf("OPTIONS %s: %d, Allow %q, body %q", path, w.Code, w.Header().Get("Allow"), w.Body)
 		}
 	}
-	get, head := ask(api, "GET", "/api/v1/brokers"), ask(api, "HEAD", "/api/v1/brokers")
+	get, head := ask(api, "GET", "/api/v1/targets"), ask(api, "HEAD", "/api/v1/targets")
 	if head.Code != 200 || head.Body.Len() != 0 || head.Header().Get("Content-Length") != get.Header().Get("Content-Length") {
 		t.Errorf("HEAD: %d, %d bytes, Content-Length %q against %q of GET", head.Code, head.Body.Len(),
 			head.Header().Get("Content-Length"), get.Header().Get("Content-Length"))
@@ -90,11 +90,11 @@ func TestOnlyGetHeadAndOptionsAreAnswered(t *testing.T) {
 
 func TestAnUnknownNameGetsTheKnownOnes(t *testing.T) {
 	for path, want := range map[string][]string{
-		"/api/v1/brokers/order":             {"orders"},
-		"/api/v1/brokers/order/nodes/mq-0":  {"orders"},
-		"/api/v1/brokers/orders/nodes/mq-9": {"mq-0", "mq-1", "mq-2"},
+		"/api/v1/targets/order":             {"orders"},
+		"/api/v1/targets/order/nodes/mq-0":  {"orders"},
+		"/api/v1/targets/orders/nodes/mq-9": {"mq-0", "mq-1", "mq-2"},
 		"/api/v1/incidents/none":            {oneIncident().ID},
-		"/api/v2/brokers":                   {"/", "/api/v1/brokers", "/api/v1/brokers/{broker}", "/api/v1/brokers/{broker}/nodes/{node}", "/api/v1/incidents", "/api/v1/incidents/{id}", "/api/v1/openapi.json"},
+		"/api/v2/brokers":                   {"/", "/api/v1/incidents", "/api/v1/incidents/{id}", "/api/v1/openapi.json", "/api/v1/targets", "/api/v1/targets/{target}", "/api/v1/targets/{target}/nodes/{node}"},
 	} {
 		w := ask(NewAPI(fixture()), "GET", path)
 		p := decode[Problem](t, w.Body.Bytes())
@@ -113,11 +113,11 @@ func TestAnUnknownNameGetsTheKnownOnes(t *testing.T) {
 func TestHostileNamesAreRefusedInShortWithoutEchoingThem(t *testing.T) {
 	api := NewAPI(fixture())
 	for _, path := range []string{
-		"/api/v1/brokers/..%2F..%2Fetc%2Fpasswd",
-		"/api/v1/brokers/%2e%2e/nodes/%2e%2e",
-		"/api/v1/brokers/orders%2Fnodes%2Fmq-0",
-		"/api/v1/brokers/orders/nodes/mq-0%00",
-		"/api/v1/brokers/orders/nodes/%ff%fe",
+		"/api/v1/targets/..%2F..%2Fetc%2Fpasswd",
+		"/api/v1/targets/%2e%2e/nodes/%2e%2e",
+		"/api/v1/targets/orders%2Fnodes%2Fmq-0",
+		"/api/v1/targets/orders/nodes/mq-0%00",
+		"/api/v1/targets/orders/nodes/%ff%fe",
 		"/api/v1/incidents/%3Cscript%3Ealert(1)%3C%2Fscript%3E",
 		"/api/v1/incidents/" + strings.Repeat("%F0%9F%90%87", 2000),
 		"/api/v1/incidents/" + strings.Repeat("a", 15000),
@@ -134,7 +134,7 @@ func TestHostileNamesAreRefusedInShortWithoutEchoingThem(t *testing.T) {
 			t.Errorf("GET %.60s: answer %q", path, w.Body)
 		}
 	}
-	for _, path := range []string{"/api/v1/../../etc/passwd", "/api/v1/brokers//orders", "//evil.example/api"} {
+	for _, path := range []string{"/api/v1/../../etc/passwd", "/api/v1/targets//orders", "//evil.example/api"} {
 		w := ask(api, "GET", path)
 		if to := w.Header().Get("Location"); w.Code/100 != 3 || strings.HasPrefix(to, "//") || !strings.HasPrefix(to, "/") {
 			t.Errorf("GET %s: %d to %q, want a clean path on this host", path, w.Code, to)
@@ -144,9 +144,9 @@ func TestHostileNamesAreRefusedInShortWithoutEchoingThem(t *testing.T) {
 
 func TestANameWithAnEscapedSlashIsFound(t *testing.T) {
 	o := fixture()
-	o.Snapshots = func() []remediate.Snapshot { return []remediate.Snapshot{{Broker: "a/b c"}} }
-	w := ask(NewAPI(o), "GET", "/api/v1/brokers/a%2Fb%20c")
-	if b := decode[Broker](t, w.Body.Bytes()); w.Code != 200 || b.Broker != "a/b c" {
+	o.Snapshots = func() []remediate.Snapshot { return []remediate.Snapshot{{Target: "a/b c"}} }
+	w := ask(NewAPI(o), "GET", "/api/v1/targets/a%2Fb%20c")
+	if b := decode[Target](t, w.Body.Bytes()); w.Code != 200 || b.Target != "a/b c" {
 		t.Errorf("%d %s", w.Code, w.Body)
 	}
 }
@@ -154,13 +154,13 @@ func TestANameWithAnEscapedSlashIsFound(t *testing.T) {
 func TestAProblemNeverListsThousandsOfNames(t *testing.T) {
 	o := fixture()
 	o.Snapshots = func() []remediate.Snapshot {
-		s := remediate.Snapshot{Broker: "big"}
+		s := remediate.Snapshot{Target: "big"}
 		for i := range 10_000 {
 			s.Nodes = append(s.Nodes, remediate.NodeSnapshot{Node: nodeOf("mq-000" + string(rune('a'+i%26)))})
 		}
 		return []remediate.Snapshot{s}
 	}
-	p := decode[Problem](t, ask(NewAPI(o), "GET", "/api/v1/brokers/big/nodes/nobody").Body.Bytes())
+	p := decode[Problem](t, ask(NewAPI(o), "GET", "/api/v1/targets/big/nodes/nobody").Body.Bytes())
 	if len(p.Known) != maxKnown || !strings.Contains(p.Detail, "10000 others are known") {
 		t.Errorf("%d known names, detail %q", len(p.Known), p.Detail)
 	}
@@ -190,7 +190,7 @@ func TestAPanicIsContainedAndLogged(t *testing.T) {
 	o := fixture()
 	o.Log = slog.New(slog.NewTextHandler(&log, nil))
 	o.Snapshots = func() []remediate.Snapshot { panic("who wrote this") }
-	w := ask(NewAPI(o), "GET", "/api/v1/brokers")
+	w := ask(NewAPI(o), "GET", "/api/v1/targets")
 	if p := decode[Problem](t, w.Body.Bytes()); w.Code != 500 || p.Status != 500 || strings.Contains(w.Body.String(), "who wrote this") {
 		t.Errorf("%d %s", w.Code, w.Body)
 	}
@@ -221,10 +221,10 @@ func TestEachRequestIsLoggedAtDebugOnly(t *testing.T) {
 		var log bytes.Buffer
 		o := fixture()
 		o.Log = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: c.level}))
-		r := httptest.NewRequest("GET", "/api/v1/brokers?token=hush", http.NoBody)
+		r := httptest.NewRequest("GET", "/api/v1/targets?token=hush", http.NoBody)
 		r.Header.Set("X-Request-Id", "mine")
 		NewAPI(o).ServeHTTP(httptest.NewRecorder(), r)
-		got := strings.Contains(log.String(), `path=/api/v1/brokers from=192.0.2.1:1234 request_id=mine status=200`)
+		got := strings.Contains(log.String(), `path=/api/v1/targets from=192.0.2.1:1234 request_id=mine status=200`)
 		if got != c.want || strings.Contains(log.String(), "hush") {
 			t.Errorf("at level %s the log is %q", c.level, log.String())
 		}
@@ -234,7 +234,7 @@ func TestEachRequestIsLoggedAtDebugOnly(t *testing.T) {
 func TestTheDaemonIsReadyWhileEveryLoopReconciles(t *testing.T) {
 	atNoon(t, func(t *testing.T) {
 		reconciled := func(name string, ago time.Duration) remediate.Snapshot {
-			return remediate.Snapshot{Broker: name, At: noon.Add(-ago)}
+			return remediate.Snapshot{Target: name, At: noon.Add(-ago)}
 		}
 		for name, c := range map[string]struct {
 			snapshots []remediate.Snapshot
@@ -243,10 +243,10 @@ func TestTheDaemonIsReadyWhileEveryLoopReconciles(t *testing.T) {
 		}{
 			"all reconcile":                    {[]remediate.Snapshot{reconciled("a", time.Second), reconciled("b", time.Minute)}, 200, nil},
 			"one is late by a nanosecond":      {[]remediate.Snapshot{reconciled("a", 0), reconciled("b", time.Minute+1)}, 503, []string{"b"}},
-			"one has never reconciled":         {[]remediate.Snapshot{reconciled("a", 0), {Broker: "new"}}, 503, []string{"new"}},
+			"one has never reconciled":         {[]remediate.Snapshot{reconciled("a", 0), {Target: "new"}}, 503, []string{"new"}},
 			"one reconciled far in the future": {[]remediate.Snapshot{reconciled("a", -time.Hour)}, 503, []string{"a"}},
 			"no broker is watched":             {nil, 503, nil},
-			"all are late, and named in order": {[]remediate.Snapshot{{Broker: "b"}, {Broker: "a"}}, 503, []string{"a", "b"}},
+			"all are late, and named in order": {[]remediate.Snapshot{{Target: "b"}, {Target: "a"}}, 503, []string{"a", "b"}},
 		} {
 			o := fixture()
 			o.Snapshots = func() []remediate.Snapshot { return c.snapshots }
@@ -280,8 +280,8 @@ func TestABrokerIsStaleWhenItsLoopHasNotReconciled(t *testing.T) {
 		}{{time.Second, true}, {time.Minute, false}} {
 			o := fixture()
 			o.StaleAfter = c.after
-			b := decode[struct{ Stale bool }](t, ask(NewAPI(o), "GET", "/api/v1/brokers/orders").Body.Bytes())
-			n := decode[struct{ Stale bool }](t, ask(NewAPI(o), "GET", "/api/v1/brokers/orders/nodes/mq-1").Body.Bytes())
+			b := decode[struct{ Stale bool }](t, ask(NewAPI(o), "GET", "/api/v1/targets/orders").Body.Bytes())
+			n := decode[struct{ Stale bool }](t, ask(NewAPI(o), "GET", "/api/v1/targets/orders/nodes/mq-1").Body.Bytes())
 			if b.Stale != c.want || n.Stale != c.want {
 				t.Errorf("two seconds old, stale after %s: broker %t, node %t, want %t", c.after, b.Stale, n.Stale, c.want)
 			}
@@ -290,7 +290,7 @@ func TestABrokerIsStaleWhenItsLoopHasNotReconciled(t *testing.T) {
 }
 
 func TestANodeIsExplained(t *testing.T) {
-	body := ask(NewAPI(fixture()), "GET", "/api/v1/brokers/orders/nodes/mq-1").Body.Bytes()
+	body := ask(NewAPI(fixture()), "GET", "/api/v1/targets/orders/nodes/mq-1").Body.Bytes()
 	n := decode[struct {
 		Seen []struct {
 			Result probe.Result

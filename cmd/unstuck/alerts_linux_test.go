@@ -66,7 +66,7 @@ func TestARealPrometheusAndAlertmanagerTellOfAStuckNodeAndOfADeadDaemon(t *testi
 	stuck := m.until(ctx, people, "UnstuckNodeStuck", node, "firing")
 	step("UnstuckNodeStuck has arrived")
 	if diff := cmp.Diff(map[string]string{
-		"alertname": "UnstuckNodeStuck", "severity": "warning", "job": jobAll, "namespace": namespace, "broker": "lab", "node": node,
+		"alertname": "UnstuckNodeStuck", "severity": "warning", "job": jobAll, "namespace": namespace, "target": "lab", "node": node,
 	}, stuck.Labels); diff != "" {
 		t.Errorf("its labels (-want +got):\n%s", diff)
 	}
@@ -127,13 +127,13 @@ func TestARealPrometheusAndAlertmanagerTellOfAStuckNodeAndOfADeadDaemon(t *testi
 func prepareSamples(t *testing.T, d *daemon) {
 	t.Helper()
 	at := time.Now().Add(-3 * time.Hour)
-	past := remediate.Deletion{ID: "past", Broker: "lab", Node: "rabbit-0", UID: "past", At: at, Accepted: at, Outcome: remediate.Recovered, Settled: at.Add(time.Minute)}
+	past := remediate.Deletion{ID: "past", Target: "lab", Node: "rabbit-0", UID: "past", At: at, Accepted: at, Outcome: remediate.Recovered, Settled: at.Add(time.Minute)}
 	if err := d.store.SaveDeletions(t.Context(), "lab", []remediate.Deletion{past}); err != nil {
 		t.Fatal(err)
 	}
 	for _, kind := range []probe.Kind{probe.Login, probe.MaybeStuck} {
-		d.brokers[0].baselines.Observe(probe.Result{
-			Broker: "lab", Node: "rabbit-0", UID: "past", Kind: kind, Reason: probe.OK, Started: time.Now(), Processes: &probe.Processes{Total: 271, Suspicious: 2},
+		d.targets[0].baselines.Observe(probe.Result{
+			Target: "lab", Node: "rabbit-0", UID: "past", Kind: kind, Reason: probe.OK, Started: time.Now(), Processes: &probe.Processes{Total: 271, Suspicious: 2},
 		})
 	}
 	d.metrics.WatchFile(metrics.ConfigurationFile, func() error { return nil })
@@ -145,7 +145,7 @@ func prepareSamples(t *testing.T, d *daemon) {
 // giveSamples counts a deletion and a deploy, after they have been seen at zero, and takes a permission away.
 func giveSamples(d *daemon) {
 	at := time.Now()
-	deletion := remediate.Deletion{ID: "sample", Broker: "lab", Node: "rabbit-0", UID: "sample", At: at, Outcome: remediate.Recovered, Settled: at.Add(time.Minute)}
+	deletion := remediate.Deletion{ID: "sample", Target: "lab", Node: "rabbit-0", UID: "sample", At: at, Outcome: remediate.Recovered, Settled: at.Add(time.Minute)}
 	d.metrics.Deleted(deletion)
 	d.metrics.Settled(deletion)
 	d.metrics.PermissionsMissing([]metrics.Permission{{Verb: "delete", Resource: "pods", Namespace: "production"}})

@@ -87,7 +87,7 @@ brokers: [{name: rabbit, username: u, password_file: password, nodes: [{name: a,
 		token string
 		want  int
 	}{{"", 401}, {s.tokens["oncall"], 200}, {s.tokens["oncall"], 200}, {s.tokens["oncall"], 429}} {
-		r, err := http.NewRequestWithContext(d.ctx, http.MethodGet, "https://"+d.address("api")+"/api/v1/brokers", http.NoBody)
+		r, err := http.NewRequestWithContext(d.ctx, http.MethodGet, "https://"+d.address("api")+"/api/v1/targets", http.NoBody)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -102,7 +102,7 @@ brokers: [{name: rabbit, username: u, password_file: password, nodes: [{name: a,
 			t.Errorf("%s, want %d (%v)", res.Status, c.want, err)
 		}
 	}
-	if status, _ := d.ask(http.MethodGet, "/api/v1/brokers", s.tokens["oncall"], ""); status != 400 {
+	if status, _ := d.ask(http.MethodGet, "/api/v1/targets", s.tokens["oncall"], ""); status != 400 {
 		t.Errorf("without TLS it answers %d", status)
 	}
 }

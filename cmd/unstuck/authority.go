@@ -33,7 +33,7 @@ func (a tokenAuthority) Allowed(_ context.Context, who web.Caller, act web.Actio
 	if err != nil {
 		return web.Verdict{}, fmt.Errorf("look up what token %s may do: %w", who.Name, err)
 	}
-	if !t.May(config.Verb(act.Verb), act.Environment, act.Broker) {
+	if !t.May(config.Verb(act.Verb), act.Environment, act.Target) {
 		return web.Verdict{Why: "the file of tokens gives it no such right"}, nil
 	}
 	return web.Verdict{Allowed: true}, nil

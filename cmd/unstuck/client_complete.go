@@ -84,20 +84,20 @@ func tasksOf(e web.Environment) (names []cobra.Completion) {
 	return names
 }
 
-// brokersFirst completes a broker, and then what next says is in it.
-func brokersFirst(next func(web.Broker) []cobra.Completion) completer {
+// targetsFirst completes a broker, and then what next says is in it.
+func targetsFirst(next func(web.Target) []cobra.Completion) completer {
 	return func(ctx context.Context, c *client, args []string) (names []cobra.Completion) {
 		switch {
 		case len(args) == 0:
-			list, _, err := get[web.Brokers](ctx, c, apiPath("brokers"))
+			list, _, err := get[web.Targets](ctx, c, apiPath("targets"))
 			if err != nil {
 				return nil
 			}
-			for _, b := range list.Brokers {
-				names = append(names, described(b.Broker, count(len(b.Nodes), "node"))...)
+			for _, b := range list.Targets {
+				names = append(names, described(b.Target, count(len(b.Nodes), "node"))...)
 			}
 		case len(args) == 1 && next != nil:
-			b, _, err := get[web.Broker](ctx, c, apiPath("brokers", args[0]))
+			b, _, err := get[web.Target](ctx, c, apiPath("targets", args[0]))
 			if err != nil {
 				return nil
 			}
@@ -107,7 +107,7 @@ func brokersFirst(next func(web.Broker) []cobra.Completion) completer {
 	}
 }
 
-func nodesOf(b web.Broker) (names []cobra.Completion) {
+func nodesOf(b web.Target) (names []cobra.Completion) {
 	for _, n := range b.Nodes {
 		names = append(names, described(n.Node, n.Status.String())...)
 	}

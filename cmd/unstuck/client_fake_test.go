@@ -297,13 +297,13 @@ func (f fakePauses) Pause(_ context.Context, p remediate.Pause) error {
 
 func (f fakePauses) Resume(_ context.Context, broker string) (int, error) {
 	before := len(f.pauses)
-	f.pauses = slices.DeleteFunc(f.pauses, func(p remediate.Pause) bool { return p.Broker == broker })
+	f.pauses = slices.DeleteFunc(f.pauses, func(p remediate.Pause) bool { return p.Target == broker })
 	return before - len(f.pauses), nil
 }
 
 func (s *servedAPI) snapshot() remediate.Snapshot {
 	now := time.Now()
-	n := probe.Node{Broker: "orders", Name: "mq-1", UID: "uid-1", Started: now.Add(-time.Hour)}
+	n := probe.Node{Target: "orders", Name: "mq-1", UID: "uid-1", Started: now.Add(-time.Hour)}
 	if s.replaced && len(s.deleted) > 0 {
 		n.UID = "uid-2"
 	}
@@ -311,9 +311,9 @@ func (s *servedAPI) snapshot() remediate.Snapshot {
 		Node: "mq-1", UID: "uid-1", Status: probe.Stuck, Phase: remediate.PhaseConfirmed, Reason: "confirmed stuck; held back by observe-only" + s.hostile, At: now,
 		Guards: []remediate.GuardState{{Guard: remediate.GuardObserveOnly, Why: "mode is observe"}, {Guard: remediate.GuardPaused, Open: true, Why: "nobody has"}},
 	}
-	r := probe.Result{Broker: "orders", Node: "mq-1", UID: "uid-1", Kind: probe.Login, Reason: probe.AwaitTune, Stage: probe.StageTune, Started: now, Took: 12 * time.Second, Detail: "no answer" + s.hostile}
+	r := probe.Result{Target: "orders", Node: "mq-1", UID: "uid-1", Kind: probe.Login, Reason: probe.AwaitTune, Stage: probe.StageTune, Started: now, Took: 12 * time.Second, Detail: "no answer" + s.hostile}
 	return remediate.Snapshot{
-		Broker: "orders", At: now, Policy: remediate.DefaultPolicy(), View: probe.View{At: now, Expected: 1, Nodes: []probe.Node{n}},
+		Target: "orders", At: now, Policy: remediate.DefaultPolicy(), View: probe.View{At: now, Expected: 1, Nodes: []probe.Node{n}},
 		Nodes: []remediate.NodeSnapshot{{Node: n, Decision: decision, Latest: []probe.Result{r}}},
 	}
 }
@@ -321,7 +321,7 @@ func (s *servedAPI) snapshot() remediate.Snapshot {
 func (s *servedAPI) oneIncident() remediate.Incident {
 	n := s.snapshot().Nodes[0]
 	return remediate.Incident{
-		ID: "incident-1", Broker: "orders", Node: "mq-1", UID: "uid-1", Opened: n.Decision.At, Decision: n.Decision, Results: n.Latest,
+		ID: "incident-1", Target: "orders", Node: "mq-1", UID: "uid-1", Opened: n.Decision.At, Decision: n.Decision, Results: n.Latest,
 		Logs:   []probe.LogLine{{At: n.Decision.At, Text: "accepting" + s.hostile}},
 		Events: []remediate.Event{{At: n.Decision.At, Text: "first stuck: login"}},
 	}

@@ -105,7 +105,7 @@ func TestAnswersOfSomethingElseAreNotTakenForUnstucks(t *testing.T) {
 		"which the token does not follow": func(w http.ResponseWriter, r *http.Request) {
 			http.Redirect(w, r, "http://elsewhere/", http.StatusFound)
 		},
-		"is it of another version than this command": func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, `{"brokers": 7}`) },
+		"is it of another version than this command": func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, `{"targets": 7}`) },
 		"400 Bad Request, and not in Unstuck's words": func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", "application/problem+json")
 			w.WriteHeader(http.StatusBadRequest)

@@ -16,14 +16,14 @@ func (c console) newPauseCommand() *cobra.Command {
 	var all bool
 	var body web.PauseBody
 	cmd := c.command(&cobra.Command{
-		Use:   "pause [BROKER]",
+		Use:   "pause [TARGET]",
 		Short: "Delete no node of a broker, or of any, for a while",
 		Long: `Delete no node of a broker for a while, or with --all of any: they are watched, and what would be done is said. A
 pause has an end, at most 31 days ahead.`,
 		Example: `  unstuck pause orders --for 2h --reason "moving disks"
   unstuck pause --all --until 2026-11-23T18:00:00Z --reason "upgrade of the cluster"`,
 		Args: between(0, 1, "a broker, or --all"),
-	}, brokersFirst(nil), func(ctx context.Context, s *session, args []string) error {
+	}, targetsFirst(nil), func(ctx context.Context, s *session, args []string) error {
 		path, err := pausePath(args, all)
 		if err != nil {
 			return err
@@ -52,13 +52,13 @@ pause has an end, at most 31 days ahead.`,
 func (c console) newResumeCommand() *cobra.Command {
 	var all bool
 	cmd := c.command(&cobra.Command{
-		Use:   "resume [BROKER]",
+		Use:   "resume [TARGET]",
 		Short: "End the pauses of a broker, or those of all",
 		Long: `End the pauses of a broker, or with --all those that were made for all brokers at once. The others stay, and are
 shown.`,
 		Example: "  unstuck resume orders",
 		Args:    between(0, 1, "a broker, or --all"),
-	}, brokersFirst(nil), func(ctx context.Context, s *session, args []string) error {
+	}, targetsFirst(nil), func(ctx context.Context, s *session, args []string) error {
 		path, err := pausePath(args, all)
 		if err != nil {
 			return err
@@ -81,7 +81,7 @@ func pausePath(args []string, all bool) (string, error) {
 	case all:
 		return apiPath("pauses"), nil
 	}
-	return apiPath("brokers", args[0], "pauses"), nil
+	return apiPath("targets", args[0], "pauses"), nil
 }
 
 func (s *session) showPauses(list web.PauseList, raw []byte, err error) error {
@@ -101,8 +101,8 @@ func (s *session) showPauses(list web.PauseList, raw []byte, err error) error {
 
 func pauseLine(p remediate.Pause) string {
 	what := "every broker"
-	if p.Broker != "" {
-		what = p.Broker
+	if p.Target != "" {
+		what = p.Target
 	}
 	return fmt.Sprintf("%s is paused until %s by %s: %s", what, clock(p.Until), p.By, p.Reason)
 }
@@ -112,7 +112,7 @@ func (c console) newDeleteCommand() *cobra.Command {
 	var yes, dryRun bool
 	var override []string
 	cmd := c.command(&cobra.Command{
-		Use:   "delete BROKER NODE",
+		Use:   "delete TARGET NODE",
 		Short: "Delete a node, behind the guards",
 		Long: `Delete a node, so that its StatefulSet starts it afresh, behind the same guards as Unstuck's own deletions. If any of
 these is closed it is refused; --override names those that are not to hold it back, one by one. What the guards say is
@@ -120,7 +120,7 @@ shown first, and somebody must say yes, unless --yes is given. The pod that was 
 successor of it.`,
 		Example: `  unstuck delete orders mq-1 --reason "wedged since noon" --override observe-only`,
 		Args:    exactly(2, "a broker and a node"),
-	}, brokersFirst(nodesOf), func(ctx context.Context, s *session, args []string) error {
+	}, targetsFirst(nodesOf), func(ctx context.Context, s *session, args []string) error {
 		if err := why.complete(ctx, s.console, !yes, false); err != nil {
 			return err
 		}
@@ -128,7 +128,7 @@ successor of it.`,
 		for _, g := range override {
 			body.Override = append(body.Override, remediate.Guard(g))
 		}
-		return s.deleteNode(ctx, apiPath("brokers", args[0], "nodes", args[1], "deletions"), body, yes, dryRun)
+		return s.deleteNode(ctx, apiPath("targets", args[0], "nodes", args[1], "deletions"), body, yes, dryRun)
 	})
 	flags := cmd.Flags()
 	flags.StringVar(&why.reason, "reason", "", "`text` that says why, for the record; asked for on a terminal")

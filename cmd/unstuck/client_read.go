@@ -29,7 +29,7 @@ and what is under way: as far as the caller may see it.`,
 
 // status asks for the three lists. What this server does not serve at all, environments for example, is left out.
 func (s *session) status(ctx context.Context) error {
-	brokers, rawBrokers, err := get[web.Brokers](ctx, s.client, apiPath("brokers"))
+	brokers, rawBrokers, err := get[web.Targets](ctx, s.client, apiPath("targets"))
 	if err != nil {
 		return err
 	}
@@ -64,14 +64,14 @@ func (s *session) status(ctx context.Context) error {
 func (c console) newExplainCommand() *cobra.Command {
 	var now bool
 	cmd := c.command(&cobra.Command{
-		Use:   "explain BROKER NODE",
+		Use:   "explain TARGET NODE",
 		Short: "Say why a node was, or was not, deleted",
 		Long: `Say how a node is, what was seen of it, what each guard says, and what would happen next and when. With --now it is
 looked at by every probe first.`,
 		Example: "  unstuck explain orders mq-1",
 		Args:    exactly(2, "a broker and a node"),
-	}, brokersFirst(nodesOf), func(ctx context.Context, s *session, args []string) error {
-		path := apiPath("brokers", args[0], "nodes", args[1])
+	}, targetsFirst(nodesOf), func(ctx context.Context, s *session, args []string) error {
+		path := apiPath("targets", args[0], "nodes", args[1])
 		if now {
 			if err := s.probeNow(ctx, path); err != nil {
 				return err

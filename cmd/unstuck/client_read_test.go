@@ -49,7 +49,7 @@ func TestTheCommandsThatLookShowWhatThereIs(t *testing.T) {
 }
 
 func TestTheStatusInJSONHasAllThatIsServed(t *testing.T) {
-	for everything, want := range map[bool]string{true: "brokers environments pauses", false: "brokers"} {
+	for everything, want := range map[bool]string{true: "environments pauses targets", false: "targets"} {
 		onServedAPI(t, func(t *testing.T, s *servedAPI) {
 			c, _ := s.console()
 			code, stdout, stderr := s.run(t, c, "status", "-o", "json")
@@ -81,7 +81,7 @@ func TestANodeIsLookedAtNowIfThatIsAskedFor(t *testing.T) {
 		c, _ := s.console()
 		code, stdout, stderr := s.run(t, c, "explain", "orders", "mq-1", "--now")
 		// The fake's results are as old as the question, so the second look is newer than the first.
-		if code != 0 || stderr != "" || !slices.Equal(s.sent(), []string{"POST /api/v1/brokers/orders/nodes/mq-1/probes"}) || !strings.Contains(stdout, "login at 2000-01-01 00:00:01 UTC") {
+		if code != 0 || stderr != "" || !slices.Equal(s.sent(), []string{"POST /api/v1/targets/orders/nodes/mq-1/probes"}) || !strings.Contains(stdout, "login at 2000-01-01 00:00:01 UTC") {
 			t.Errorf("exit code %d, stderr %q, sent %q\n%s", code, stderr, s.sent(), stdout)
 		}
 	})

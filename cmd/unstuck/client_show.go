@@ -12,9 +12,9 @@ import (
 	"github.com/cjworkbench/unstuck/web"
 )
 
-func (s *session) showStatus(brokers web.Brokers, environments web.Environments, pauses web.PauseList, now time.Time) {
-	for _, b := range brokers.Brokers {
-		s.printf("%s  mode %s, %s, looked at %s", b.Broker, b.Mode, nodesThere(b), age(b.At, now))
+func (s *session) showStatus(brokers web.Targets, environments web.Environments, pauses web.PauseList, now time.Time) {
+	for _, b := range brokers.Targets {
+		s.printf("%s  mode %s, %s, looked at %s", b.Target, b.Mode, nodesThere(b), age(b.At, now))
 		if b.Stale {
 			s.printf("  STALE: it has not been looked at for too long, so rely on nothing here")
 		}
@@ -57,12 +57,12 @@ func (s *session) showStatus(brokers web.Brokers, environments web.Environments,
 	for _, p := range pauses.Pauses {
 		s.printf("%s", pauseLine(p))
 	}
-	if len(brokers.Brokers)+len(environments.Environments) == 0 {
+	if len(brokers.Targets)+len(environments.Environments) == 0 {
 		s.printf("there is nothing that you may see")
 	}
 }
 
-func nodesThere(b web.Broker) string {
+func nodesThere(b web.Target) string {
 	if b.Expected == 0 || b.Expected == len(b.Nodes) {
 		return count(len(b.Nodes), "node")
 	}
@@ -78,7 +78,7 @@ func age(at, now time.Time) string {
 }
 
 func (s *session) showNode(n web.Node) {
-	s.printf("%s of %s: %s, %s  (mode %s, decided at %s)", n.Name, n.Broker, n.Status, n.Phase, n.Mode, clock(n.At))
+	s.printf("%s of %s: %s, %s  (mode %s, decided at %s)", n.Name, n.Target, n.Status, n.Phase, n.Mode, clock(n.At))
 	if n.Stale {
 		s.printf("  STALE: that is too long ago, so rely on nothing here")
 	}
@@ -132,7 +132,7 @@ func guardRows(guards []remediate.GuardState) (rows [][]string) {
 func (s *session) showGuards(out io.Writer, d web.DeletionReply) {
 	on := *s
 	on.out = out
-	on.printf("%s of %s (%s) would be deleted", d.Node, d.Broker, d.UID)
+	on.printf("%s of %s (%s) would be deleted", d.Node, d.Target, d.UID)
 	for _, g := range d.Override {
 		on.printf("  overridden: %s", string(g))
 	}
@@ -146,7 +146,7 @@ func (s *session) showIncidents(list web.Incidents) {
 		if c.Closed.IsZero() {
 			state = "open"
 		}
-		rows = append(rows, []string{c.ID, c.Broker, c.Node, clock(c.Opened), state, c.Reason})
+		rows = append(rows, []string{c.ID, c.Target, c.Node, clock(c.Opened), state, c.Reason})
 	}
 	s.table("", rows)
 	if len(rows) == 0 {
@@ -159,7 +159,7 @@ func (s *session) showIncident(c remediate.Incident) {
 	if !c.Closed.IsZero() {
 		state = "closed at " + clock(c.Closed) + ": " + c.Outcome
 	}
-	s.printf("%s of %s (%s): %s", c.Node, c.Broker, c.UID, state)
+	s.printf("%s of %s (%s): %s", c.Node, c.Target, c.UID, state)
 	s.printf("  %s", c.Decision.Reason)
 	if c.LockHolder != "" {
 		s.printf("  holds the lock: %s", c.LockHolder)

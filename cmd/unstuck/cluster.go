@@ -94,7 +94,7 @@ func (c *cluster) watch(name string, p config.Pods, app bool, policy remediate.P
 
 // event tells of something that happened to n, in the cluster itself.
 func (c *cluster) event(n probe.Node, warning bool, reason, message string) {
-	if pods := c.pods[n.Broker]; pods != nil {
+	if pods := c.pods[n.Target]; pods != nil {
 		pods.Event(n, warning, reason, message)
 	}
 }

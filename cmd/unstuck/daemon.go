@@ -41,7 +41,7 @@ type daemon struct {
 	store   remediate.Store
 	log     *slog.Logger
 	hosts   remediate.Hosts
-	brokers []*watched // and applications
+	targets []*watched // and applications
 
 	api    api
 	pulse  *web.Pulse
@@ -93,7 +93,7 @@ func (d *daemon) watch(b config.Broker, s supplier) error {
 		s.credentials, s.loginErr = c.get, c.err
 	}
 	w := &watched{logins: make(map[string]goodLogin), hinted: make(map[string]time.Time)}
-	probes, err := w.probes(b, s, d.log.With("broker", b.Name))
+	probes, err := w.probes(b, s, d.log.With("target", b.Name))
 	if err != nil {
 		return fmt.Errorf("broker %s: %w", b.Name, err)
 	}
@@ -110,7 +110,7 @@ func (d *daemon) watchApp(a config.App, s supplier) {
 
 // add makes w watch the nodes that s supplies.
 func (d *daemon) add(w *watched, name string, policy remediate.Policy, probes []probe.Probe, s supplier) {
-	log := d.log.With("broker", name)
+	log := d.log.With("target", name)
 	w.runner = probe.NewRunner(probe.RunnerOptions{Probes: probes, Log: log, Sink: func(r probe.Result) {
 		log.Debug("probe done", "node", r.Node, "probe", r.Kind, "reason", r.Reason, "took_seconds", r.Took.Seconds(), "detail", r.Detail)
 		w.noteLogin(r)
@@ -130,12 +130,12 @@ func (d *daemon) add(w *watched, name string, policy remediate.Policy, probes []
 		all = append(all, d.observer)
 	}
 	w.loop = remediate.NewLoop(remediate.Options{
-		Broker: name, Policy: policy, World: s.World, Runner: w.runner, Store: d.store, Exec: s.exec, Logs: s.logs,
-		Hosts: &d.hosts, Recorder: all, Log: d.log, Brokers: d.names, LoginError: s.loginErr,
+		Target: name, Policy: policy, World: s.World, Runner: w.runner, Store: d.store, Exec: s.exec, Logs: s.logs,
+		Hosts: &d.hosts, Recorder: all, Log: d.log, Targets: d.names, LoginError: s.loginErr,
 	})
 	w.mayDelete = s.mayDelete
 	d.metrics.Watch(name)
-	d.brokers = append(d.brokers, w)
+	d.targets = append(d.targets, w)
 }
 
 // probes are the probes that b's configuration asks for and s makes possible.
@@ -220,7 +220,7 @@ func (d *daemon) run(ctx context.Context, listeners listeners) error {
 		})
 	}
 	group, ctx := errgroup.WithContext(ctx)
-	for _, w := range d.brokers {
+	for _, w := range d.targets {
 		group.Go(func() error { return w.runner.Run(ctx) })
 		group.Go(func() error { return w.loop.Run(ctx) })
 	}
@@ -239,8 +239,8 @@ func (d *daemon) run(ctx context.Context, listeners listeners) error {
 }
 
 func (d *daemon) snapshots() []remediate.Snapshot {
-	all := make([]remediate.Snapshot, len(d.brokers))
-	for i, w := range d.brokers {
+	all := make([]remediate.Snapshot, len(d.targets))
+	for i, w := range d.targets {
 		all[i] = w.loop.Snapshot()
 	}
 	return all
@@ -248,9 +248,9 @@ func (d *daemon) snapshots() []remediate.Snapshot {
 
 // names gives the names of all that is watched.
 func (d *daemon) names() []string {
-	all := make([]string, len(d.brokers))
-	for i, w := range d.brokers {
-		all[i] = w.loop.Broker
+	all := make([]string, len(d.targets))
+	for i, w := range d.targets {
+		all[i] = w.loop.Target
 	}
 	return all
 }

@@ -58,11 +58,11 @@ func TestALoopKnowsWhyNobodyCanLogInAndWhatElseIsWatched(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for _, w := range d.brokers {
-		if w.loop.Broker == "secret" && !errors.Is(w.loop.LoginError(), own) {
+	for _, w := range d.targets {
+		if w.loop.Target == "secret" && !errors.Is(w.loop.LoginError(), own) {
 			t.Errorf("of the Secret: %v", w.loop.LoginError())
 		}
-		if got := w.loop.Brokers(); len(got) != 2 || got[0] == got[1] {
+		if got := w.loop.Targets(); len(got) != 2 || got[0] == got[1] {
 			t.Errorf("it is told that there are %q", got)
 		}
 	}

@@ -90,7 +90,7 @@ func (q dashboardQuery) ask(ctx context.Context, m *monitoring, job string, at t
 	for _, s := range samples {
 		legend := q.legend
 		if q.kind == "table" {
-			legend = "{{broker}}" // its rows
+			legend = "{{target}}" // its rows
 		}
 		name := legendLabel.ReplaceAllStringFunc(legend, func(label string) string {
 			value := s.Metric[strings.Trim(label, "{}")]

@@ -155,7 +155,7 @@ func demoKeep(s *screen, l *lab.Lab, where listeners) error {
 	s.title("Everything is left running; Ctrl-C ends it. From now on only what is not healthy is shown")
 	s.onlyTrouble()
 	s.plain("", fmt.Sprintf("page      http://%s/status/", where.api.Addr()))
-	s.plain("", fmt.Sprintf("API       http://%s/api/v1/brokers/lab", where.api.Addr()))
+	s.plain("", fmt.Sprintf("API       http://%s/api/v1/targets/lab", where.api.Addr()))
 	s.plain("", fmt.Sprintf("metrics   http://%s/metrics", where.metrics.Addr()))
 	for _, n := range l.Nodes() {
 		s.plain("", fmt.Sprintf("%s  unstuck probe --handshake-timeout %s --timeout 4s --password-file %s amqp://%s@%s",

@@ -30,7 +30,7 @@ func (e *events) Reconciled(s remediate.Snapshot) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	now := make(map[string]lastSaid, len(s.Nodes))
-	before := e.last[s.Broker]
+	before := e.last[s.Target]
 	for _, n := range s.Nodes {
 		d := n.Decision
 		t := lastSaid{uid: d.UID, phase: d.Phase, reason: d.Reason}
@@ -48,7 +48,7 @@ func (e *events) Reconciled(s remediate.Snapshot) {
 	if e.last == nil {
 		e.last = make(map[string]map[string]lastSaid)
 	}
-	e.last[s.Broker] = now
+	e.last[s.Target] = now
 }
 
 // Deleted tells of a deletion.
@@ -72,5 +72,5 @@ func (e *events) Settled(a remediate.Deletion) {
 }
 
 func deletionNode(a remediate.Deletion) probe.Node {
-	return probe.Node{Broker: a.Broker, Name: a.Node, UID: a.UID}
+	return probe.Node{Target: a.Target, Name: a.Node, UID: a.UID}
 }

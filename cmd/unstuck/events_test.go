@@ -29,9 +29,9 @@ func listening() (*events, func() []string) {
 
 // reconciled is a reconcile at which the one node of the broker b has come to a phase.
 func reconciled(isLeader probe.Answer, uid string, phase remediate.Phase, reason string) remediate.Snapshot {
-	n := remediate.NodeSnapshot{Node: probe.Node{Broker: "b", Name: "n", UID: uid}}
+	n := remediate.NodeSnapshot{Node: probe.Node{Target: "b", Name: "n", UID: uid}}
 	n.Decision = remediate.Decision{Node: "n", UID: uid, Phase: phase, Reason: reason}
-	return remediate.Snapshot{Broker: "b", View: probe.View{IsLeader: isLeader}, Nodes: []remediate.NodeSnapshot{n}}
+	return remediate.Snapshot{Target: "b", View: probe.View{IsLeader: isLeader}, Nodes: []remediate.NodeSnapshot{n}}
 }
 
 func TestEventsTellWhatChangedAndNothingTwice(t *testing.T) {
@@ -70,7 +70,7 @@ func TestEventsTellWhatChangedAndNothingTwice(t *testing.T) {
 
 func TestEventsTellOfADeletionAndOfItsOutcome(t *testing.T) {
 	e, heard := listening()
-	a := remediate.Deletion{Broker: "b", Node: "n", UID: "1", Incident: "c", Why: "stuck"}
+	a := remediate.Deletion{Target: "b", Node: "n", UID: "1", Incident: "c", Why: "stuck"}
 	e.Deleted(a)
 	for _, outcome := range []remediate.Outcome{remediate.Recovered, remediate.Aborted, remediate.Escalated} {
 		a.Outcome, a.NewUID, a.Why = outcome, "2", "because"

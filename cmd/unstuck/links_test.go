@@ -212,7 +212,7 @@ func TestThePauseOnThePageOnSafetyIsOne(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := time.Date(2026, 11, 23, 18, 0, 0, 0, time.UTC)
-	if len(pauses) != 1 || pauses[0].Broker == "" || pauses[0].Reason == "" || pauses[0].By == "" || !pauses[0].Until.Equal(want) {
+	if len(pauses) != 1 || pauses[0].Target == "" || pauses[0].Reason == "" || pauses[0].By == "" || !pauses[0].Until.Equal(want) {
 		t.Errorf("the example gives %+v", pauses)
 	}
 }

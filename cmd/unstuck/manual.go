@@ -15,7 +15,7 @@ import (
 const manualTimeout = time.Minute
 
 // manual does to nodes what people ask for, by what watches them.
-type manual struct{ brokers []*watched }
+type manual struct{ targets []*watched }
 
 var (
 	_ web.Nodes  = manual{}
@@ -59,8 +59,8 @@ func (h manual) Delete(ctx context.Context, broker string, r remediate.DeleteReq
 }
 
 func (h manual) watched(broker string) (*watched, error) {
-	for _, w := range h.brokers {
-		if w.loop.Broker == broker {
+	for _, w := range h.targets {
+		if w.loop.Target == broker {
 			return w, nil
 		}
 	}

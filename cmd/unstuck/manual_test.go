@@ -29,7 +29,7 @@ func newThreeNodes() *threeNodes {
 	w := &threeNodes{isLeader: probe.Yes}
 	for _, name := range []string{"mq-0", "mq-1", "mq-2"} {
 		w.nodes = append(w.nodes, probe.Node{
-			Broker: "orders", Name: name, UID: "uid-of-" + name, Host: "host-of-" + name, Address: "127.0.0.1:1",
+			Target: "orders", Name: name, UID: "uid-of-" + name, Host: "host-of-" + name, Address: "127.0.0.1:1",
 			Started: time.Now().Add(-time.Hour), Terminating: probe.No, RollingOut: probe.No, Owned: probe.Yes, Disruptable: probe.Yes,
 		})
 	}
@@ -121,14 +121,14 @@ func handed(t *testing.T, w *threeNodes, test func(t *testing.T, h manual, r *ra
 		d.add(&watched{logins: make(map[string]goodLogin)}, "orders", policy, []probe.Probe{{Kind: probe.Login, Run: r.probe(probe.Login)}, {Kind: probe.MaybeStuck, Run: r.probe(probe.MaybeStuck)}}, supplier{World: w})
 		ctx, cancel := context.WithCancel(t.Context())
 		var group sync.WaitGroup
-		group.Go(func() { _ = d.brokers[0].runner.Run(ctx) })
-		group.Go(func() { _ = d.brokers[0].loop.Run(ctx) })
+		group.Go(func() { _ = d.targets[0].runner.Run(ctx) })
+		group.Go(func() { _ = d.targets[0].loop.Run(ctx) })
 		time.Sleep(10 * time.Second)
 		for _, n := range w.nodes {
-			d.brokers[0].runner.RunNow(n.Name, probe.Login)
+			d.targets[0].runner.RunNow(n.Name, probe.Login)
 		}
 		time.Sleep(10 * time.Second)
-		test(t, manual{d.brokers}, r)
+		test(t, manual{d.targets}, r)
 		cancel()
 		group.Wait()
 	})
@@ -141,18 +141,18 @@ func TestWithoutTheRightToDeleteNothingIsBegun(t *testing.T) {
 		cut := errors.New("nobody answers")
 		for _, dry := range []bool{true, false} {
 			d.DryRun = dry
-			h.brokers[0].mayDelete = func(context.Context) ([]kube.Missing, error) {
+			h.targets[0].mayDelete = func(context.Context) ([]kube.Missing, error) {
 				return []kube.Missing{{Verb: "delete", Resource: "pods", Namespace: "production"}}, nil
 			}
 			if _, err := h.Delete(t.Context(), "orders", d); !errors.Is(err, web.Unable("pods delete in namespace production")) {
 				t.Errorf("dry run %t: %v", dry, err)
 			}
-			h.brokers[0].mayDelete = func(context.Context) ([]kube.Missing, error) { return nil, cut }
+			h.targets[0].mayDelete = func(context.Context) ([]kube.Missing, error) { return nil, cut }
 			if _, err := h.Delete(t.Context(), "orders", d); !errors.Is(err, cut) {
 				t.Errorf("dry run %t, and nobody can tell: %v", dry, err)
 			}
 		}
-		if deletions := h.brokers[0].loop.Snapshot().Deletions; len(w.gone()) > 0 || len(deletions) > 0 {
+		if deletions := h.targets[0].loop.Snapshot().Deletions; len(w.gone()) > 0 || len(deletions) > 0 {
 			t.Errorf("deleted %q, deletions %+v", w.gone(), deletions)
 		}
 	})

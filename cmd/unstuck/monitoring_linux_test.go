@@ -204,7 +204,7 @@ func alertmanagerConfig(t *testing.T, hook string) map[string]any {
 		t.Fatalf("%s has no configuration of Alertmanager any more: %v", alertsDoc, config)
 	}
 	route["receiver"] = people
-	route["group_by"] = []string{"alertname", "broker", "environment"}
+	route["group_by"] = []string{"alertname", "target", "environment"}
 	route["group_wait"], route["group_interval"], route["repeat_interval"] = "0s", "1s", "1h"
 	config["receivers"] = append(receivers, map[string]any{
 		"name": people, "webhook_configs": []any{map[string]any{"url": hook + "/" + people, "send_resolved": true}},

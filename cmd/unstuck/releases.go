@@ -82,7 +82,7 @@ func (c *cluster) reviews(cfg *config.Config) *web.Reviews {
 	if !cfg.API.KubernetesAuth {
 		return nil
 	}
-	v := &web.Reviews{Own: c.Reviews(), Others: make(map[string]web.Reviewer), Brokers: make(map[string]string), Home: c.Namespace()}
+	v := &web.Reviews{Own: c.Reviews(), Others: make(map[string]web.Reviewer), Targets: make(map[string]string), Home: c.Namespace()}
 	for where, client := range c.others {
 		v.Others[where] = client.Reviews()
 	}
@@ -92,13 +92,13 @@ func (c *cluster) reviews(cfg *config.Config) *web.Reviews {
 		v.Releases = append(v.Releases, env)
 	}
 	for _, b := range cfg.Brokers {
-		v.Brokers[b.Name] = c.Namespace() // of nodes that are no pods there is nothing in the cluster but our records
+		v.Targets[b.Name] = c.Namespace() // of nodes that are no pods there is nothing in the cluster but our records
 		if b.Pods != nil {
-			v.Brokers[b.Name] = b.Pods.Namespace
+			v.Targets[b.Name] = b.Pods.Namespace
 		}
 	}
 	for _, a := range cfg.Apps {
-		v.Brokers[a.Name] = a.Pods.Namespace
+		v.Targets[a.Name] = a.Pods.Namespace
 	}
 	return v
 }

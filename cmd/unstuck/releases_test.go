@@ -84,7 +84,7 @@ func (s *site) writeTokens(names ...string) {
 	s.t.Helper()
 	rights := map[string]string{
 		"ci":     `[{verbs: [deploy], environments: [production]}]`,
-		"oncall": `[{verbs: [deploy, restart, revert, logs, env], environments: ["*"]}, {verbs: [pause, probe, delete], brokers: ["*"]}]`,
+		"oncall": `[{verbs: [deploy, restart, revert, logs, env], environments: ["*"]}, {verbs: [pause, probe, delete], targets: ["*"]}]`,
 	}
 	text := "tokens:\n"
 	for _, name := range names {

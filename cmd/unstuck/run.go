@@ -143,7 +143,7 @@ func (f fixedNodes) View(_ context.Context, broker string) (probe.View, error) {
 	v := probe.View{At: time.Now(), Expected: len(f.nodes)}
 	v.IsLeader, v.LeaderSince = f.isLeader()
 	for _, n := range f.nodes {
-		n.Broker, n.UID = broker, n.Name
+		n.Target, n.UID = broker, n.Name
 		v.Nodes = append(v.Nodes, n)
 	}
 	return v, nil

@@ -92,7 +92,7 @@ brokers:
 	waitForLog("commands cannot be run next to it")
 	_, api, _ := strings.Cut(log.String(), "api=")
 	api, _, _ = strings.Cut(api, " ")
-	res, err := http.Get("http://" + api + "/api/v1/brokers/rabbit/nodes/rabbit-1")
+	res, err := http.Get("http://" + api + "/api/v1/targets/rabbit/nodes/rabbit-1")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -117,7 +117,7 @@ func TestNodesThatAreKnownByAddressCannotBeDeleted(t *testing.T) {
 		t.Error("deleted")
 	}
 	v, err := f.View(t.Context(), "b")
-	if err != nil || v.Expected != 1 || v.Nodes[0].UID != "a" || v.Nodes[0].Broker != "b" || v.IsLeader != probe.Yes {
+	if err != nil || v.Expected != 1 || v.Nodes[0].UID != "a" || v.Nodes[0].Target != "b" || v.IsLeader != probe.Yes {
 		t.Errorf("the view is %+v: %v", v, err)
 	}
 	_, decisions := remediate.Decide(remediate.State{}, remediate.Observation{View: v}, remediate.DefaultPolicy(), time.Now())

@@ -114,11 +114,11 @@ func TestWhereNobodyIsKnownEverybodyMayReadAndNobodyChangeAnything(t *testing.T)
 	s := newSite(t)
 	s.api = ""
 	d := s.serve()
-	if status, text := d.ask(http.MethodGet, "/api/v1/brokers/rabbit", "", ""); status != 200 {
+	if status, text := d.ask(http.MethodGet, "/api/v1/targets/rabbit", "", ""); status != 200 {
 		t.Errorf("a broker: %d %s", status, text)
 	}
 	for _, method := range []string{http.MethodGet, http.MethodPost} {
-		for _, path := range []string{deploys, restarts, "/api/v1/pauses", "/api/v1/brokers/rabbit/nodes/a/probes", "/api/v1/operations"} {
+		for _, path := range []string{deploys, restarts, "/api/v1/pauses", "/api/v1/targets/rabbit/nodes/a/probes", "/api/v1/operations"} {
 			if status, _ := d.ask(method, path, s.tokens["oncall"], "{}"); status != 404 {
 				t.Errorf("%s %s answers %d", method, path, status)
 			}
@@ -187,18 +187,18 @@ func TestPeoplePauseProbeAndDeleteNodesAndReadLogsAndVariables(t *testing.T) {
 	d := s.serve()
 	d.await("is_leader=true")
 	d.await(`msg="probe done"`) // then the node is known
-	const node = "/api/v1/brokers/rabbit/nodes/a"
+	const node = "/api/v1/targets/rabbit/nodes/a"
 	const service = "/api/v1/environments/production/services/web"
 	for _, c := range []struct {
 		method, path, body string
 		want               int
 		words              string
 	}{
-		{http.MethodPost, "/api/v1/brokers/rabbit/pauses", `{"reason": "a test", "for": "1h"}`, 201, `"by":"oncall"`},
-		{http.MethodGet, "/api/v1/pauses", "", 200, `"broker":"rabbit","reason":"a test"`},
+		{http.MethodPost, "/api/v1/targets/rabbit/pauses", `{"reason": "a test", "for": "1h"}`, 201, `"by":"oncall"`},
+		{http.MethodGet, "/api/v1/pauses", "", 200, `"target":"rabbit","reason":"a test"`},
 		{http.MethodPost, node + "/probes", "{}", 202, `"node":"a"`},
 		{http.MethodPost, node + "/deletions", `{"reason": "a test"}`, 409, `"closed":[`}, // nothing here could delete it
-		{http.MethodDelete, "/api/v1/brokers/rabbit/pauses", "", 200, `{"pauses":[]}`},
+		{http.MethodDelete, "/api/v1/targets/rabbit/pauses", "", 200, `{"pauses":[]}`},
 		{http.MethodGet, service + "/logs", "", 200, `"lines":[]`},
 		{http.MethodGet, service + "/env", "", 404, "web"}, // there is no pod
 	} {

@@ -35,7 +35,7 @@ func TestASilentLoginHasTheProcessesLookedAtBesideItAndNotTooOften(t *testing.T)
 		}})
 		ended := make(chan error, 1)
 		go func() { ended <- w.runner.Run(ctx) }()
-		w.runner.SetNodes([]probe.Node{{Broker: "b", Name: "rabbit-0"}})
+		w.runner.SetNodes([]probe.Node{{Target: "b", Name: "rabbit-0"}})
 		for range 6 {
 			w.runner.RunNow("rabbit-0", probe.Login)
 			time.Sleep(20 * time.Second)

@@ -409,9 +409,9 @@ func (w *tableWatch) noSecrets() {
 		w.t.Fatal(err)
 	}
 	shown := map[string]string{"the log": w.log.String(), "the snapshots": fmt.Sprintf("%+v", w.daemon.snapshots())}
-	pages := map[string]net.Listener{"/metrics": w.api.metrics, "/readyz": w.api.metrics, "/api/v1/brokers": w.api.api, "/api/v1/brokers/lab": w.api.api, "/api/v1/incidents": w.api.api}
+	pages := map[string]net.Listener{"/metrics": w.api.metrics, "/readyz": w.api.metrics, "/api/v1/targets": w.api.api, "/api/v1/targets/lab": w.api.api, "/api/v1/incidents": w.api.api}
 	for _, n := range all {
-		pages["/api/v1/brokers/lab/nodes/"+n] = w.api.api
+		pages["/api/v1/targets/lab/nodes/"+n] = w.api.api
 	}
 	for _, c := range incidents {
 		pages["/api/v1/incidents/"+c.ID] = w.api.api

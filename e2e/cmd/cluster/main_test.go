@@ -99,7 +99,7 @@ func TestTheLinesThatArePrintedWorkAsTheyStandWhereverTheProjectIs(t *testing.T)
 		"<" + root + "><status><http://127.0.0.1:2><oncall.secret>",
 		"<make><cluster-wedge><NODE=" + wedgedNode + ">",
 		"<" + root + "><deploy><staging><" + secondCommit + "><--reason><a look><><>",
-		"<curl><-s><-K><" + root + "/token.curl><http://127.0.0.1:2/api/v1/brokers?pretty>",
+		"<curl><-s><-K><" + root + "/token.curl><http://127.0.0.1:2/api/v1/targets?pretty>",
 		"<curl><-s><http://127.0.0.1:3/metrics>",
 	} {
 		if !strings.Contains(string(got), want+"\n") {

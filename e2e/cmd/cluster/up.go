@@ -168,7 +168,7 @@ tokens:
   hash: %s
   rights:
   - {verbs: [deploy, promote, revert, restart, task, logs, env], environments: ["*"]}
-  - {verbs: [pause, delete, probe], brokers: ["*"]}
+  - {verbs: [pause, delete, probe], targets: ["*"]}
 `
 
 // install installs Unstuck by its chart, and writes down what it takes to talk to it.

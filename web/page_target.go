@@ -11,7 +11,7 @@ import (
 
 // How much a page shows at most. What is left out is counted, and what is not healthy comes first.
 const (
-	shownBrokers   = 100
+	shownTargets   = 100
 	shownNodes     = 12 // of a broker, on the overview
 	shownIncidents = 8  // on the overview
 )
@@ -19,7 +19,7 @@ const (
 // overviewData is what the overview shows.
 type overviewData struct {
 	Headline    headline
-	Brokers     []brokerData
+	Targets     []targetData
 	Left        int // brokers that are not shown
 	Incidents   []IncidentLine
 	NoIncidents bool // they cannot be read now
@@ -28,9 +28,9 @@ type overviewData struct {
 	Buttons      []button
 }
 
-// brokerData is one broker on a page.
-type brokerData struct {
-	Broker
+// targetData is one broker on a page.
+type targetData struct {
+	Target
 
 	Nodes []NodeLine
 	Left  int  // nodes that are not shown
@@ -39,26 +39,26 @@ type brokerData struct {
 }
 
 // Beats gives the last logins to a node of the broker.
-func (d brokerData) Beats(node string) []beat { return d.pulse.beats(d.Broker.Broker, node) }
+func (d targetData) Beats(node string) []beat { return d.pulse.beats(d.Target.Target, node) }
 
 func (p pages) overview(r *http.Request) (view, error) {
-	all, err := as[Brokers](p.brokers(r))
+	all, err := as[Targets](p.targets(r))
 	if err != nil {
 		return view{}, err
 	}
 	apps := make(map[string]bool)
 	for _, s := range p.snapshots() {
-		apps[s.Broker] = s.Policy.App
+		apps[s.Target] = s.Policy.App
 	}
-	d := overviewData{Headline: headlineOf(all.Brokers), Buttons: p.buttons(r, "all")}
+	d := overviewData{Headline: headlineOf(all.Targets), Buttons: p.buttons(r, "all")}
 	if d.Environments, err = p.environmentNames(r); err != nil {
 		return view{}, err
 	}
-	brokers := slices.Clone(all.Brokers)
-	slices.SortStableFunc(brokers, func(a, b Broker) int { return cmp.Compare(urgencyOf(a), urgencyOf(b)) })
-	d.Left = max(0, len(brokers)-shownBrokers)
-	for _, b := range brokers[:len(brokers)-d.Left] {
-		d.Brokers = append(d.Brokers, p.brokerData(b, apps[b.Broker], shownNodes))
+	targets := slices.Clone(all.Targets)
+	slices.SortStableFunc(targets, func(a, b Target) int { return cmp.Compare(urgencyOf(a), urgencyOf(b)) })
+	d.Left = max(0, len(targets)-shownTargets)
+	for _, b := range targets[:len(targets)-d.Left] {
+		d.Targets = append(d.Targets, p.targetData(b, apps[b.Target], shownNodes))
 	}
 	incidents, err := as[Incidents](p.incidents(r))
 	d.NoIncidents = err != nil
@@ -67,7 +67,7 @@ func (p pages) overview(r *http.Request) (view, error) {
 }
 
 // urgencyOf ranks a broker by the worst that can be said of it.
-func urgencyOf(b Broker) int {
+func urgencyOf(b Target) int {
 	if b.Stale {
 		return -1
 	}
@@ -78,9 +78,9 @@ func urgencyOf(b Broker) int {
 	return worst
 }
 
-// brokerData gives a broker with at most so many nodes, those that are not healthy first where not all are shown.
-func (p pages) brokerData(b Broker, app bool, most int) brokerData {
-	d := brokerData{Broker: b, Nodes: b.Nodes, App: app, pulse: p.Pulse}
+// targetData gives a broker with at most so many nodes, those that are not healthy first where not all are shown.
+func (p pages) targetData(b Target, app bool, most int) targetData {
+	d := targetData{Target: b, Nodes: b.Nodes, App: app, pulse: p.Pulse}
 	if d.Left = max(0, len(b.Nodes)-most); d.Left > 0 {
 		d.Nodes = slices.Clone(b.Nodes)
 		slices.SortStableFunc(d.Nodes, func(a, b NodeLine) int { return cmp.Compare(a.Phase.Urgency(), b.Phase.Urgency()) })
@@ -89,20 +89,20 @@ func (p pages) brokerData(b Broker, app bool, most int) brokerData {
 	return d
 }
 
-func (p pages) brokerPage(r *http.Request) (view, error) {
+func (p pages) targetPage(r *http.Request) (view, error) {
 	s, err := p.findToRead(r)
 	if err != nil {
 		return view{}, err
 	}
-	b := p.brokerOf(s, time.Now())
+	b := p.targetOf(s, time.Now())
 	d := struct {
-		brokerData
+		targetData
 
 		Headline headline
 		Policy   remediate.Policy
 		Buttons  []button
-	}{p.brokerData(b, s.Policy.App, len(b.Nodes)), headlineOf([]Broker{b}), s.Policy, p.buttons(r, ofBroker(s.Broker))}
-	return view{name: "broker", title: s.Broker, topic: ofBroker(s.Broker), data: d}, nil
+	}{p.targetData(b, s.Policy.App, len(b.Nodes)), headlineOf([]Target{b}), s.Policy, p.buttons(r, ofTarget(s.Target))}
+	return view{name: "target", title: s.Target, topic: ofTarget(s.Target), data: d}, nil
 }
 
 // nodeData is what the page of a node shows.
@@ -130,10 +130,10 @@ func (p pages) nodePage(r *http.Request) (view, error) {
 	if i < 0 { // it went in between
 		return view{}, noNode(s, n.Name)
 	}
-	line := p.brokerOf(s, time.Now()).Nodes[i]
+	line := p.targetOf(s, time.Now()).Nodes[i]
 	d := nodeData{
-		Node: n, NotBefore: earliest(s.Policy, s.Nodes[i].Decision), App: s.Policy.App, Spark: sparkOf(p.Pulse.beats(s.Broker, n.Name)), Buttons: p.buttons(r, "node"),
-		Headline: headline{line.Node + " of " + s.Broker + ": " + sentenceOf(&line) + ".", string(line.Phase.Tone())},
+		Node: n, NotBefore: earliest(s.Policy, s.Nodes[i].Decision), App: s.Policy.App, Spark: sparkOf(p.Pulse.beats(s.Target, n.Name)), Buttons: p.buttons(r, "node"),
+		Headline: headline{line.Node + " of " + s.Target + ": " + sentenceOf(&line) + ".", string(line.Phase.Tone())},
 	}
 	if n.Stale {
 		d.Headline = headline{"Unstuck itself is behind: it has not looked at this broker lately, and what is shown here is old.", "bad"}
@@ -141,12 +141,12 @@ func (p pages) nodePage(r *http.Request) (view, error) {
 	incidents, err := as[Incidents](p.incidents(r))
 	if err == nil { // they are beside the point: the node is shown without them
 		for _, c := range incidents.Incidents {
-			if c.Broker == s.Broker && c.Node == n.Name && len(d.Incidents) < shownIncidents {
+			if c.Target == s.Target && c.Node == n.Name && len(d.Incidents) < shownIncidents {
 				d.Incidents = append(d.Incidents, c)
 			}
 		}
 	}
-	return view{name: "node", title: n.Name, topic: ofBroker(s.Broker), data: d}, nil
+	return view{name: "node", title: n.Name, topic: ofTarget(s.Target), data: d}, nil
 }
 
 // earliest gives the time before which a node that is on its way to being deleted is not deleted, whatever its guards do
@@ -173,5 +173,5 @@ func earliest(p remediate.Policy, d remediate.Decision) time.Time {
 // The topics of which the page can be told that something changed.
 const everything = "everything"
 
-func ofBroker(name string) string      { return "broker/" + name }
+func ofTarget(name string) string      { return "target/" + name }
 func ofEnvironment(name string) string { return "environment/" + name }

@@ -124,7 +124,7 @@ func (sc *scene) phase(n probe.Node, ns NodeState, status probe.Status, ev Evide
 func (sc *scene) reason(d Decision, ns NodeState, why string) string {
 	switch d.Phase {
 	case PhaseHealthy:
-		return sc.policy.Wellness()
+		return sc.policy.HealthyPhrase()
 	case PhaseFaulty:
 		return why + ": a restart would not cure that"
 	case PhaseSuspect:
@@ -147,7 +147,7 @@ func (sc *scene) heals(node string) string {
 			return a.heals(sc.policy)
 		}
 	}
-	return sc.policy.Wellness()
+	return sc.policy.HealthyPhrase()
 }
 
 // unconfirmed says why it is not known whether the node has been deleted.
@@ -211,7 +211,7 @@ func (sc *scene) untold(ns NodeState, ev Evidence) string {
 func (sc *scene) evidence(ns NodeState) (ev Evidence, stuckNow bool) {
 	p := sc.policy
 	ev = Evidence{FailureThreshold: p.FailureThreshold, Window: p.Window}
-	for _, kind := range []probe.Kind{p.voice(), probe.Roundtrip} {
+	for _, kind := range []probe.Kind{p.livenessKind(), probe.Roundtrip} {
 		run := ns.Runs[kind]
 		count, enough := run.stuck(p)
 		if count == 0 || (ev.Kind != "" && !(enough && !ev.Enough)) {

@@ -20,7 +20,7 @@ func (a Deletion) replaced(s State, v probe.View, p Policy, now time.Time) (newe
 	for _, n := range v.Nodes {
 		ns := s.Nodes[n.Name]
 		status, _ := ns.health(p, now)
-		if n.UID == a.UID || !ns.is(n) || status != probe.Healthy || !ns.Latest[p.voice()].Started.After(a.At) {
+		if n.UID == a.UID || !ns.is(n) || status != probe.Healthy || !ns.Latest[p.livenessKind()].Started.After(a.At) {
 			return newest, false
 		}
 		if n.Started.After(newest.Started) {

@@ -30,8 +30,8 @@ func settle(s State, o Observation, p Policy, now time.Time) []Deletion {
 // cured gives the result that shows whether the node does again what it did not do before it was deleted: a probe of the kind that
 // failed, which began after the deletion. A round trip is no cure without a login, nor the other way round.
 func (a Deletion) cured(n NodeState, p Policy) (r probe.Result, ok bool) {
-	kinds := []probe.Kind{p.voice()}
-	if a.Probe != "" && a.Probe != p.voice() {
+	kinds := []probe.Kind{p.livenessKind()}
+	if a.Probe != "" && a.Probe != p.livenessKind() {
 		kinds = append(kinds, a.Probe)
 	}
 	for _, kind := range kinds {
@@ -47,7 +47,7 @@ func (a Deletion) heals(p Policy) string {
 	if a.Probe == probe.Roundtrip {
 		return "answers round trips"
 	}
-	return p.Wellness()
+	return p.HealthyPhrase()
 }
 
 func (a Deletion) settled(n NodeState, v probe.View, p Policy, now time.Time) Deletion {

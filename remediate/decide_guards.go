@@ -245,7 +245,7 @@ func checkSameHost(sc *scene, n subject) GuardState {
 	}
 	var others []string
 	for _, s := range sc.o.SilentOnHosts[n.Host] {
-		if s.Name != n.Target+"/"+n.Name && !s.Since.Before(n.LastGood[sc.policy.voice()].Add(-sc.policy.ResultTTL)) { // or else this one lived on without it
+		if s.Name != n.Target+"/"+n.Name && !s.Since.Before(n.LastGood[sc.policy.livenessKind()].Add(-sc.policy.ResultTTL)) { // or else this one lived on without it
 			others = append(others, s.Name)
 		}
 	}

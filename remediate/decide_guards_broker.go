@@ -103,7 +103,7 @@ func checkStorm(sc *scene, n subject) GuardState {
 	if !sc.known {
 		return closed("cannot tell how many nodes are stuck")
 	}
-	kinds := []probe.Kind{sc.policy.voice()}
+	kinds := []probe.Kind{sc.policy.livenessKind()}
 	if n.evidence.Kind == probe.Roundtrip {
 		kinds = append(kinds, probe.Roundtrip)
 	}

@@ -65,7 +65,7 @@ func look(s State, o Observation, p Policy, now time.Time) *scene {
 		}
 		if status, why := ns.accepts(p, now); status != probe.Healthy && !victim {
 			sc.deaf = append(sc.deaf, nodeHealth{n.Name, why})
-			if !couldBeOurs(ns.Latest[p.voice()]) {
+			if !couldBeOurs(ns.Latest[p.livenessKind()]) {
 				sc.answering = append(sc.answering, n.Name)
 			}
 		}
@@ -73,7 +73,7 @@ func look(s State, o Observation, p Policy, now time.Time) *scene {
 			sc.leaving = append(sc.leaving, n.Name)
 		}
 		sc.hanging(n.Name, ns, victim)
-		for _, kind := range []probe.Kind{p.voice(), probe.Roundtrip} {
+		for _, kind := range []probe.Kind{p.livenessKind(), probe.Roundtrip} {
 			r := ns.Latest[kind]
 			tried, answered := lookedAt{n.Name, r.Started}, lookedAt{node: n.Name}
 			switch {
@@ -101,12 +101,12 @@ func look(s State, o Observation, p Policy, now time.Time) *scene {
 
 // hanging notes in what the node hangs.
 func (sc *scene) hanging(name string, ns NodeState, victim bool) {
-	voice := sc.policy.voice()
+	liveness := sc.policy.livenessKind()
 	note := func(to map[probe.Kind][]string, kind probe.Kind) { to[kind] = append(to[kind], name) }
-	if run := ns.Runs[voice]; len(run.Samples) > 0 && !victim {
-		note(sc.stuck, voice)
+	if run := ns.Runs[liveness]; len(run.Samples) > 0 && !victim {
+		note(sc.stuck, liveness)
 		if _, enough := run.stuck(sc.policy); enough {
-			note(sc.enough, voice)
+			note(sc.enough, liveness)
 		}
 	}
 	run, look := ns.Runs[probe.Roundtrip], ns.Latest[probe.MaybeStuck]

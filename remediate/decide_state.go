@@ -240,7 +240,7 @@ func (n NodeState) aged(p Policy, now time.Time) NodeState {
 // accepts is how the node is by its logins alone, or by what an application has instead, and one phrase for why. It is what
 // the other nodes of a broker are asked: neither an alarm nor a channel that hangs keeps a node from serving.
 func (n NodeState) accepts(p Policy, now time.Time) (probe.Status, string) {
-	login := n.Latest[p.voice()]
+	login := n.Latest[p.livenessKind()]
 	switch {
 	case login.Reason == "":
 		return probe.Unknown, "not probed yet"
@@ -257,7 +257,7 @@ func (n NodeState) health(p Policy, now time.Time) (probe.Status, string) {
 	if status != probe.Healthy {
 		return status, why
 	}
-	login, trip, look := n.Latest[p.voice()], n.Latest[probe.Roundtrip], n.Latest[probe.MaybeStuck]
+	login, trip, look := n.Latest[p.livenessKind()], n.Latest[probe.Roundtrip], n.Latest[probe.MaybeStuck]
 	// A round trip that got no further than the login says no more than the login since then.
 	outdated := trip.Stage <= probe.StageOpen && login.Started.After(trip.Ended())
 	switch {

@@ -16,12 +16,12 @@ import (
 // maxFile bounds what is read of a file, in bytes. What we write is shorter.
 const maxFile = 1 << 20
 
-// Dir is a Shelf in a directory: incidents/<id>.json, deletions/<broker>.json, pauses.json. A file is replaced as a whole, so a
+// Dir is a DocumentStore in a directory: incidents/<id>.json, deletions/<broker>.json, pauses.json. A file is replaced as a whole, so a
 // crash at any point leaves the old one or the new one. It cannot tell who else writes there: whoever uses it locks
 // the directory.
 type Dir struct{ path string }
 
-// NewDir makes a shelf in the directory path, which is created if need be.
+// NewDir makes a document store in the directory path, which is created if need be.
 func NewDir(path string) (*Dir, error) {
 	for _, sub := range []string{kindIncidents, kindDeletions} {
 		if err := os.MkdirAll(filepath.Join(path, sub), 0o750); err != nil {
@@ -155,4 +155,4 @@ func syncDir(path string) error {
 	return errors.Join(dir.Sync(), dir.Close())
 }
 
-var _ Shelf = (*Dir)(nil)
+var _ DocumentStore = (*Dir)(nil)

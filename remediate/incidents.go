@@ -137,7 +137,7 @@ func (l *Loop) capture(ctx context.Context, c *Incident) {
 func (l *Loop) nodeAndPeers(name string) (node probe.Node, peers []probe.Node) {
 	now := time.Now()
 	for _, n := range l.view.Nodes {
-		login := l.state.Nodes[n.Name].Latest[l.Policy.voice()]
+		login := l.state.Nodes[n.Name].Latest[l.Policy.livenessKind()]
 		switch {
 		case n.Name == name:
 			node = n

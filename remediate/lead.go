@@ -17,8 +17,8 @@ import (
 // peekEvery is how often a loop that does not lead reads what the leader has written, to show it.
 const peekEvery = 15 * time.Second
 
-// ledger is what a Loop knows of what is written down.
-type ledger struct {
+// journal is what a Loop knows of what is written down.
+type journal struct {
 	leads bool      // this replica leads, by the latest view
 	since time.Time // when it took the lease
 
@@ -39,8 +39,8 @@ type ledger struct {
 	pausesAt time.Time
 }
 
-func newLedger() ledger {
-	return ledger{
+func newJournal() journal {
+	return journal{
 		incidents: make(map[string]*Incident), drafts: make(map[string]*Incident), missing: make(map[string]time.Time), outcomes: make(map[string]Outcome),
 		unsavedIncidents: make(map[string]*Incident),
 	}
@@ -55,7 +55,7 @@ func (l *Loop) unlearn() {
 		l.Log.Info("forgetting what was written down, for somebody else may lead", "target", l.Target)
 	}
 	leads, since := l.leads, l.since
-	l.ledger = newLedger()
+	l.journal = newJournal()
 	l.leads, l.since = leads, since
 }
 

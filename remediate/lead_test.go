@@ -17,7 +17,7 @@ import (
 	"github.com/cjworkbench/unstuck/probe"
 )
 
-// realm is a broker of three nodes that two replicas watch, the shelf on which they write, and the lease.
+// realm is a broker of three nodes that two replicas watch, the store on which they write, and the lease.
 type realm struct {
 	mu      sync.Mutex
 	nodes   []probe.Node

@@ -72,8 +72,8 @@ const (
 	captureTimeout = 30 * time.Second
 	// tooLate is how late probes may start before we doubt our own view: a starved prober sees stuck brokers.
 	tooLate = 5 * time.Second
-	// breath is the shortest time from one reconcile to the next, so that many results make one reconcile.
-	breath = 50 * time.Millisecond
+	// debounce is the shortest time from one reconcile to the next, so that many results make one reconcile.
+	debounce = 50 * time.Millisecond
 	// settling is how long something must be wrong with how the broker is looked for before it is an error, for its only
 	// pod is missing whenever it is replaced; and how long after the start nothing is a warning, for little is known yet.
 	settling = 10 * time.Second
@@ -105,7 +105,7 @@ type Loop struct {
 	began          time.Time            // of Run
 	wrong          map[string]time.Time // what is wrong with how the broker is looked for, and since when
 	held           heldLock
-	ledger
+	journal
 
 	gate gate
 }
@@ -121,7 +121,7 @@ func NewLoop(o Options) *Loop {
 	return &Loop{
 		Options: o, wake: make(chan struct{}, 1), requests: make(chan func(context.Context)), ended: make(chan struct{}), snapshot: Snapshot{Target: o.Target, Policy: o.Policy},
 		quorum: make(map[string]Quorum), refusals: make(map[string]Refusal), recent: make(map[string][]probe.Result), asked: make(map[string]time.Time),
-		last: make(map[string]Decision), ledger: newLedger(),
+		last: make(map[string]Decision), journal: newJournal(),
 	}
 }
 
@@ -160,11 +160,11 @@ func (l *Loop) Run(ctx context.Context) error {
 			apply(ctx)
 		}
 		next := l.reconcile(ctx)
-		timer.Reset(min(max(time.Until(next), breath), l.Every))
+		timer.Reset(min(max(time.Until(next), debounce), l.Every))
 		select { // let more results gather
 		case <-ctx.Done():
 			return nil
-		case <-time.After(breath):
+		case <-time.After(debounce):
 		}
 	}
 }
@@ -335,7 +335,7 @@ func (l *Loop) silent(d Decision, n NodeState) bool {
 	if n.victim(l.Policy, d.At) {
 		return false
 	}
-	return d.Evidence.Kind == l.Policy.voice() || n.Latest[probe.Login].Reason == probe.Unreachable
+	return d.Evidence.Kind == l.Policy.livenessKind() || n.Latest[probe.Login].Reason == probe.Unreachable
 }
 
 // forget drops what was kept of nodes that are no more, unless v knows nothing. Open incidents stay.

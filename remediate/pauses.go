@@ -19,22 +19,24 @@ const (
 // errTooMany is why a pause is refused.
 var errTooMany = fmt.Errorf("there are %d pauses, and no more are kept: end some first", maxPauses)
 
-// Pauses changes the pauses on a Shelf, for people who do so at the same time: what one has changed the other changes
+// Pauses changes the pauses on a DocumentStore, for people who do so at the same time: what one has changed the other changes
 // further, and nothing is lost. It is safe for concurrent use.
 type Pauses struct {
-	writing chan struct{} // has room for one: whoever changes them
-	shelf   Shelf
+	writing   chan struct{} // has room for one: whoever changes them
+	documents DocumentStore
 }
 
-// NewPauses makes one on shelf. Where several processes write, nobody else may use that Shelf: what it has seen last is
+// NewPauses makes one on documents. Where several processes write, nobody else may use that DocumentStore: what it has seen last is
 // what Pauses has read.
-func NewPauses(shelf Shelf) *Pauses { return &Pauses{writing: make(chan struct{}, 1), shelf: shelf} }
+func NewPauses(documents DocumentStore) *Pauses {
+	return &Pauses{writing: make(chan struct{}, 1), documents: documents}
+}
 
 // Pauses gives those that are kept, those that have ended among them.
 func (p *Pauses) Pauses(ctx context.Context) ([]Pause, error) {
 	var pauses []Pause
 	err := p.alone(ctx, func() (err error) {
-		pauses, err = readPauses(ctx, p.shelf)
+		pauses, err = readPauses(ctx, p.documents)
 		return err
 	})
 	return pauses, err
@@ -68,7 +70,7 @@ func (p *Pauses) change(ctx context.Context, f func([]Pause) ([]Pause, error)) e
 		var err error
 		for range pauseTries {
 			var pauses []Pause
-			if pauses, err = readPauses(ctx, p.shelf); err != nil {
+			if pauses, err = readPauses(ctx, p.documents); err != nil {
 				return fmt.Errorf("change the pauses: %w", err)
 			}
 			now := time.Now()
@@ -77,7 +79,7 @@ func (p *Pauses) change(ctx context.Context, f func([]Pause) ([]Pause, error)) e
 			if pauses, err = f(pauses); err != nil {
 				return err
 			}
-			if err = writePauses(ctx, p.shelf, pauses); !isConflict(err) {
+			if err = writePauses(ctx, p.documents, pauses); !isConflict(err) {
 				return err
 			}
 		}
@@ -96,10 +98,10 @@ func (p *Pauses) alone(ctx context.Context, f func() error) error {
 	}
 }
 
-// readPauses gives the pauses on shelf; none if there is no document. Whatever else is there in its place is an error:
+// readPauses gives the pauses on documents; none if there is no document. Whatever else is there in its place is an error:
 // somebody may have meant a pause by it.
-func readPauses(ctx context.Context, shelf Shelf) ([]Pause, error) {
-	docs, err := shelf.All(ctx, kindPauses)
+func readPauses(ctx context.Context, documents DocumentStore) ([]Pause, error) {
+	docs, err := documents.All(ctx, kindPauses)
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", kindPauses, err)
 	}
@@ -122,7 +124,7 @@ func readPauses(ctx context.Context, shelf Shelf) ([]Pause, error) {
 	return pauses, nil
 }
 
-func writePauses(ctx context.Context, shelf Shelf, pauses []Pause) error {
+func writePauses(ctx context.Context, documents DocumentStore, pauses []Pause) error {
 	if pauses == nil {
 		pauses = []Pause{}
 	}
@@ -131,7 +133,7 @@ func writePauses(ctx context.Context, shelf Shelf, pauses []Pause) error {
 		err = fmt.Errorf("they are %d bytes, %d are allowed", len(data), maxDocument)
 	}
 	if err == nil {
-		err = shelf.Put(ctx, kindPauses, kindPauses, data)
+		err = documents.Put(ctx, kindPauses, kindPauses, data)
 	}
 	if err != nil {
 		return fmt.Errorf("write %s/%s: %w", kindPauses, kindPauses, err)

@@ -160,7 +160,7 @@ func TestAMalformedPauseIsNeitherIgnoredNorWrittenOver(t *testing.T) {
 	}
 }
 
-// shared is a shelf of several writers. Each has its own idea of what was last seen, and meantime comes between its
+// shared is a document store of several writers. Each has its own idea of what was last seen, and meantime comes between its
 // reading and its writing.
 type shared struct {
 	doc      *paper

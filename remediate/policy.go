@@ -91,16 +91,16 @@ func DefaultPolicy() Policy {
 	}
 }
 
-// voice is the kind of probe that tells whether a node is healthy.
-func (p Policy) voice() probe.Kind {
+// livenessKind is the kind of probe that tells whether a node is healthy.
+func (p Policy) livenessKind() probe.Kind {
 	if p.App {
 		return probe.LogAge
 	}
 	return probe.Login
 }
 
-// Wellness says what a node does that is healthy.
-func (p Policy) Wellness() string {
+// HealthyPhrase says what a node does that is healthy.
+func (p Policy) HealthyPhrase() string {
 	if p.App {
 		return "writes its log"
 	}

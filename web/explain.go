@@ -81,7 +81,7 @@ func next(s remediate.Snapshot, d remediate.Decision) Next {
 	observed := s.Policy.Mode == remediate.Observe
 	switch d.Phase {
 	case remediate.PhaseHealthy:
-		n.What = "nothing: it " + s.Policy.Wellness()
+		n.What = "nothing: it " + s.Policy.HealthyPhrase()
 	case remediate.PhaseFaulty:
 		n.What = "nothing by itself: what it has is not cured by a restart, see the advice of its probes"
 	case remediate.PhaseSuspect:

@@ -74,9 +74,9 @@ func (d *daemon) watchFiles(c *config.Config) {
 }
 
 // serveManual lets people do to what is watched by then what they may: probe, delete and pause. Nobody else may use the
-// shelf, unless it is a directory's.
-func (d *daemon) serveManual(shelf remediate.Shelf) {
-	d.api.Nodes, d.api.Pauses = manual{d.targets}, remediate.NewPauses(shelf)
+// store, unless it is a directory's.
+func (d *daemon) serveManual(documents remediate.DocumentStore) {
+	d.api.Nodes, d.api.Pauses = manual{d.targets}, remediate.NewPauses(documents)
 }
 
 // tellAccess says in the log what everybody should know who can reach the API.

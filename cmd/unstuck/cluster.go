@@ -188,7 +188,7 @@ func runInCluster(ctx context.Context, c *config.Config, log *slog.Logger) error
 	if err != nil {
 		return err
 	}
-	d.store, d.around = remediate.NewStore(k.Shelf()), k.run
+	d.store, d.around = remediate.NewStore(k.Documents()), k.run
 	d.recorder = &events{event: k.event}
 	for _, b := range c.Brokers {
 		s := supplier{World: fixedNodes{nodes: b.Nodes, isLeader: k.IsLeader}, credentials: b.Credentials}
@@ -208,7 +208,7 @@ func runInCluster(ctx context.Context, c *config.Config, log *slog.Logger) error
 		}
 		d.watchApp(a, s)
 	}
-	d.serveManual(k.Shelf())
+	d.serveManual(k.Documents())
 	d.watchFiles(c)
 	if err := d.serveReleases(c, k); err != nil {
 		return err

@@ -173,9 +173,9 @@ func TestReadingTheDeletionsUponOneBrokerTellsNothingOfThoseUponAnother(t *testi
 	}
 }
 
-// crowded is a Shelf without documents that notes how many read all of a kind at once.
+// crowded is a DocumentStore without documents that notes how many read all of a kind at once.
 type crowded struct {
-	Shelf
+	DocumentStore
 
 	here, most atomic.Int32
 }
@@ -191,8 +191,8 @@ func (c *crowded) All(context.Context, string) (map[string][]byte, error) {
 
 func TestAllIncidentsAreReadByOneAtATime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		shelf := &crowded{}
-		d := NewStore(shelf)
+		documents := &crowded{}
+		d := NewStore(documents)
 		var group sync.WaitGroup
 		for range 5 {
 			group.Go(func() {
@@ -208,21 +208,21 @@ func TestAllIncidentsAreReadByOneAtATime(t *testing.T) {
 			t.Errorf("whoever has no time to wait gets %v", err)
 		}
 		group.Wait()
-		if n := shelf.most.Load(); n != 1 {
+		if n := documents.most.Load(); n != 1 {
 			t.Errorf("%d read at once", n)
 		}
 	})
 }
 
-// slowShelf counts how often documents are read, each of which takes a while, or fails.
-type slowShelf struct {
-	Shelf
+// slowStore counts how often documents are read, each of which takes a while, or fails.
+type slowStore struct {
+	DocumentStore
 
 	reads atomic.Int32
 	err   error
 }
 
-func (s *slowShelf) All(ctx context.Context, _ string) (map[string][]byte, error) {
+func (s *slowStore) All(ctx context.Context, _ string) (map[string][]byte, error) {
 	s.reads.Add(1)
 	select {
 	case <-time.After(100 * time.Millisecond):
@@ -234,8 +234,8 @@ func (s *slowShelf) All(ctx context.Context, _ string) (map[string][]byte, error
 
 func TestAThousandLoopsThatWantThePausesShareOneRead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		shelf := &slowShelf{}
-		d := NewStore(shelf)
+		documents := &slowStore{}
+		d := NewStore(documents)
 		all := func() {
 			var wg sync.WaitGroup
 			for range 1000 {
@@ -250,24 +250,24 @@ func TestAThousandLoopsThatWantThePausesShareOneRead(t *testing.T) {
 		all()
 		time.Sleep(time.Second)
 		all()
-		if n := shelf.reads.Load(); n != 1 {
+		if n := documents.reads.Load(); n != 1 {
 			t.Errorf("%d reads within two seconds", n)
 		}
 		time.Sleep(2 * time.Second)
 		all()
-		if n := shelf.reads.Load(); n != 2 {
+		if n := documents.reads.Load(); n != 2 {
 			t.Errorf("%d reads, the last after two seconds more", n)
 		}
-		if _, err := d.Pauses(t.Context()); err != nil || shelf.reads.Load() != 3 {
-			t.Errorf("before a deletion they are read afresh: %d reads, %v", shelf.reads.Load(), err)
+		if _, err := d.Pauses(t.Context()); err != nil || documents.reads.Load() != 3 {
+			t.Errorf("before a deletion they are read afresh: %d reads, %v", documents.reads.Load(), err)
 		}
 
 		time.Sleep(3 * time.Second)
-		shelf.err = errors.New("away")
+		documents.err = errors.New("away")
 		if p, err := d.RecentPauses(t.Context(), 2*time.Second); err == nil {
 			t.Errorf("what was known long ago is given as recent: %v", p)
 		}
-		shelf.err = nil
+		documents.err = nil
 		all()
 	})
 }

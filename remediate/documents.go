@@ -13,23 +13,23 @@ import (
 	"github.com/cjworkbench/unstuck/probe"
 )
 
-// The kinds of documents that a Shelf keeps. There is one document of the last kind, by the same name.
+// The kinds of documents that a DocumentStore keeps. There is one document of the last kind, by the same name.
 const (
 	kindIncidents = "incidents" // one for each incident, by its ID
 	kindDeletions = "deletions" // one for each broker, by its name
 	kindPauses    = "pauses"    // written by people, and by Pauses for them
 )
 
-// Shelf keeps small documents, by kind and name. Each is replaced as a whole. Dir is one, in a directory; ConfigMaps
+// DocumentStore keeps small documents, by kind and name. Each is replaced as a whole. Dir is one, in a directory; ConfigMaps
 // are another.
-type Shelf interface {
+type DocumentStore interface {
 	// All gives every document of the kind, by name. One that is there and cannot be read is nil, and the error says
 	// why; where it is not known which there are, all is nil.
 	All(ctx context.Context, kind string) (all map[string][]byte, err error)
 	// One gives one document of the kind, and whether there is one. An error says why it cannot be had.
 	One(ctx context.Context, kind, name string) (data []byte, there bool, err error)
 	// Put writes a document. Where several can write it gives probe.ErrConflict, and writes nothing, if somebody else
-	// has written the document since this Shelf last gave or wrote it; one that it never gave must not exist.
+	// has written the document since this DocumentStore last gave or wrote it; one that it never gave must not exist.
 	Put(ctx context.Context, kind, name string, data []byte) error
 	// Remove removes a document. It is no error if there is none.
 	Remove(ctx context.Context, kind, name string) error
@@ -38,10 +38,10 @@ type Shelf interface {
 // keptIncidents is how many incidents are kept; the oldest closed ones go first.
 const keptIncidents = 200
 
-// Documents is the Store on a Shelf: each incident, and the deletions upon each broker, are a document in JSON. It is safe for
+// Documents is the Store on a DocumentStore: each incident, and the deletions upon each broker, are a document in JSON. It is safe for
 // concurrent use.
 type Documents struct {
-	shelf Shelf
+	documents DocumentStore
 
 	// reading is taken by whoever reads all incidents. They may be tens of MiB, and all loops begin to lead at once.
 	reading chan struct{}
@@ -50,7 +50,7 @@ type Documents struct {
 	asking chan lastPauses
 
 	mu sync.Mutex
-	// index holds what is known of the incidents on the shelf, so that an incident can be saved without reading all the others.
+	// index holds what is known of the incidents on the store, so that an incident can be saved without reading all the others.
 	index map[string]indexed // nil: they have not been read
 }
 
@@ -65,9 +65,9 @@ type indexed struct {
 	open   bool
 }
 
-// NewStore makes a Store on shelf.
-func NewStore(shelf Shelf) *Documents {
-	d := &Documents{shelf: shelf, reading: make(chan struct{}, 1), asking: make(chan lastPauses, 1)}
+// NewStore makes a Store on documents.
+func NewStore(documents DocumentStore) *Documents {
+	d := &Documents{documents: documents, reading: make(chan struct{}, 1), asking: make(chan lastPauses, 1)}
 	d.asking <- lastPauses{}
 	return d
 }
@@ -78,7 +78,7 @@ func (d *Documents) SaveIncident(ctx context.Context, c Incident) error {
 	if err != nil {
 		return fmt.Errorf("write incident %s: %w", c.ID, err)
 	}
-	if err := d.shelf.Put(ctx, kindIncidents, c.ID, data); err != nil {
+	if err := d.documents.Put(ctx, kindIncidents, c.ID, data); err != nil {
 		return fmt.Errorf("write incident %s: %w", c.ID, err)
 	}
 	if !d.note(c) {
@@ -87,7 +87,7 @@ func (d *Documents) SaveIncident(ctx context.Context, c Incident) error {
 		}
 	}
 	for _, id := range d.tooMany() {
-		if err := d.shelf.Remove(ctx, kindIncidents, id); err != nil {
+		if err := d.documents.Remove(ctx, kindIncidents, id); err != nil {
 			return fmt.Errorf("drop an old incident: %w", err)
 		}
 		d.mu.Lock()
@@ -129,7 +129,7 @@ func (d *Documents) Incidents(ctx context.Context) ([]Incident, error) {
 	case <-ctx.Done():
 		return nil, fmt.Errorf("read the incidents, after others do: %w", ctx.Err())
 	}
-	docs, err := d.shelf.All(ctx, kindIncidents)
+	docs, err := d.documents.All(ctx, kindIncidents)
 	if docs == nil && err != nil {
 		return nil, fmt.Errorf("read the incidents: %w", err)
 	}
@@ -171,7 +171,7 @@ func (d *Documents) SaveDeletions(ctx context.Context, target string, deletions 
 		err = fmt.Errorf("they are %d bytes, %d are allowed", len(data), maxDocument)
 	}
 	if err == nil {
-		err = d.shelf.Put(ctx, kindDeletions, target, data)
+		err = d.documents.Put(ctx, kindDeletions, target, data)
 	}
 	if err != nil {
 		return fmt.Errorf("write the deletions upon %s: %w", target, err)
@@ -186,7 +186,7 @@ func (d *Documents) Deletions(ctx context.Context, target string) (deletions []D
 }
 
 // Pauses gives the pauses that somebody wrote down; none if nobody did.
-func (d *Documents) Pauses(ctx context.Context) ([]Pause, error) { return readPauses(ctx, d.shelf) }
+func (d *Documents) Pauses(ctx context.Context) ([]Pause, error) { return readPauses(ctx, d.documents) }
 
 // RecentPauses gives the pauses as they were at some time not longer ago than that: many loops share one read.
 func (d *Documents) RecentPauses(ctx context.Context, within time.Duration) ([]Pause, error) {
@@ -209,10 +209,10 @@ func (d *Documents) RecentPauses(ctx context.Context, within time.Duration) ([]P
 	return slices.Clone(last.pauses), nil
 }
 
-// one reads a single document into v, if it is there. It reads no other: what this Shelf has given counts as seen, and a
+// one reads a single document into v, if it is there. It reads no other: what this DocumentStore has given counts as seen, and a
 // loop must not write over what another loop has seen of its deletions.
 func (d *Documents) one(ctx context.Context, kind, name string, v any) error {
-	data, there, err := d.shelf.One(ctx, kind, name)
+	data, there, err := d.documents.One(ctx, kind, name)
 	if err == nil && there {
 		err = json.Unmarshal(data, v)
 	}

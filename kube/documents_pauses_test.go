@@ -15,7 +15,7 @@ import (
 
 const pausesMap = "unstuck-pauses-pauses"
 
-// Each replica has a shelf for the pauses alone, and one on which its loops read everything again and again.
+// Each replica has a document store for the pauses alone, and one on which its loops read everything again and again.
 func TestPausesThatSeveralReplicasWriteAtOnceAreAllKept(t *testing.T) {
 	c := newCluster(t)
 	until := time.Now().Add(time.Hour)
@@ -23,7 +23,7 @@ func TestPausesThatSeveralReplicasWriteAtOnceAreAllKept(t *testing.T) {
 	done := make(chan struct{})
 	for replica := range 2 {
 		client := c.client()
-		pauses, store := remediate.NewPauses(client.Shelf()), remediate.NewStore(client.Shelf())
+		pauses, store := remediate.NewPauses(client.Documents()), remediate.NewStore(client.Documents())
 		readers.Go(func() {
 			for {
 				select {
@@ -51,7 +51,7 @@ func TestPausesThatSeveralReplicasWriteAtOnceAreAllKept(t *testing.T) {
 	writers.Wait()
 	close(done)
 	readers.Wait()
-	if all, err := remediate.NewPauses(c.client().Shelf()).Pauses(t.Context()); err != nil || len(all) != 20 {
+	if all, err := remediate.NewPauses(c.client().Documents()).Pauses(t.Context()); err != nil || len(all) != 20 {
 		t.Errorf("%d pauses are kept: %v", len(all), err)
 	}
 }
@@ -76,11 +76,11 @@ func TestAConfigMapOfPausesThatIsNoneIsNamedAndLeftAlone(t *testing.T) {
 			spoil(m)
 			c := newCluster(t, m)
 			client := c.client()
-			_, err := remediate.NewStore(client.Shelf()).Pauses(t.Context())
+			_, err := remediate.NewStore(client.Documents()).Pauses(t.Context())
 			if unseen := name == "without its labels"; !unseen && (err == nil || !strings.Contains(err.Error(), "pauses")) {
 				t.Errorf("the loop reads it: %v", err)
 			}
-			if err := remediate.NewPauses(client.Shelf()).Pause(t.Context(), remediate.Pause{By: "ada", Until: time.Now().Add(time.Hour)}); err == nil {
+			if err := remediate.NewPauses(client.Documents()).Pause(t.Context(), remediate.Pause{By: "ada", Until: time.Now().Add(time.Hour)}); err == nil {
 				t.Error("it was written over")
 			}
 			kept, err := c.CoreV1().ConfigMaps("unstuck").Get(t.Context(), m.Name, metav1.GetOptions{})

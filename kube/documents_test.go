@@ -16,8 +16,8 @@ import (
 	"github.com/cjworkbench/unstuck/probe"
 )
 
-// all gives what a shelf has of a kind.
-func all(t *testing.T, s *Shelf, kind string) map[string]string {
+// all gives what a document store has of a kind.
+func all(t *testing.T, s *DocumentStore, kind string) map[string]string {
 	t.Helper()
 	got, err := s.All(t.Context(), kind)
 	if err != nil {
@@ -30,7 +30,7 @@ func all(t *testing.T, s *Shelf, kind string) map[string]string {
 	return texts
 }
 
-func put(t *testing.T, s *Shelf, kind, name, data string) {
+func put(t *testing.T, s *DocumentStore, kind, name, data string) {
 	t.Helper()
 	if err := s.Put(t.Context(), kind, name, []byte(data)); err != nil {
 		t.Fatal(err)
@@ -39,18 +39,18 @@ func put(t *testing.T, s *Shelf, kind, name, data string) {
 
 func TestDocumentsAreKeptByKindAndName(t *testing.T) {
 	c := newCluster(t)
-	s := c.client().Shelf()
+	s := c.client().Documents()
 	put(t, s, "deletions", "main", "[1]")
 	put(t, s, "deletions", "main", "[1,2]")
 	put(t, s, "deletions", "Main", "upper")
 	put(t, s, "deletions", "ma_in.x", "odd")
 	put(t, s, "incidents", "main", "{}")
 	put(t, s, "incidents", "bytes", "\xff\x00")
-	for _, shelf := range []*Shelf{s, c.client().Shelf()} {
-		if diff := cmp.Diff(map[string]string{"main": "[1,2]", "Main": "upper", "ma_in.x": "odd"}, all(t, shelf, "deletions")); diff != "" {
+	for _, documents := range []*DocumentStore{s, c.client().Documents()} {
+		if diff := cmp.Diff(map[string]string{"main": "[1,2]", "Main": "upper", "ma_in.x": "odd"}, all(t, documents, "deletions")); diff != "" {
 			t.Errorf("deletions (-want +got):\n%s", diff)
 		}
-		if diff := cmp.Diff(map[string]string{"main": "{}", "bytes": "\xff\x00"}, all(t, shelf, "incidents")); diff != "" {
+		if diff := cmp.Diff(map[string]string{"main": "{}", "bytes": "\xff\x00"}, all(t, documents, "incidents")); diff != "" {
 			t.Errorf("incidents (-want +got):\n%s", diff)
 		}
 	}
@@ -78,7 +78,7 @@ func TestDocumentsAreKeptByKindAndName(t *testing.T) {
 }
 
 func TestNobodyOverwritesWhatTheyHaveNotSeen(t *testing.T) {
-	conflict := func(t *testing.T, s *Shelf) {
+	conflict := func(t *testing.T, s *DocumentStore) {
 		t.Helper()
 		if err := s.Put(t.Context(), "deletions", "main", []byte("mine")); !errors.Is(err, probe.ErrConflict) {
 			t.Errorf("%v, want a conflict", err)
@@ -86,29 +86,29 @@ func TestNobodyOverwritesWhatTheyHaveNotSeen(t *testing.T) {
 	}
 	for _, tc := range []struct {
 		name     string
-		meantime func(t *testing.T, mine, theirs *Shelf)
+		meantime func(t *testing.T, mine, theirs *DocumentStore)
 	}{
-		{"somebody wrote it", func(t *testing.T, mine, theirs *Shelf) {
+		{"somebody wrote it", func(t *testing.T, mine, theirs *DocumentStore) {
 			put(t, mine, "deletions", "main", "1")
 			all(t, theirs, "deletions")
 			put(t, theirs, "deletions", "main", "2")
 		}},
-		{"somebody wrote it after we read it", func(t *testing.T, mine, theirs *Shelf) {
+		{"somebody wrote it after we read it", func(t *testing.T, mine, theirs *DocumentStore) {
 			put(t, theirs, "deletions", "main", "1")
 			all(t, mine, "deletions")
 			put(t, theirs, "deletions", "main", "2")
 		}},
-		{"somebody made it", func(t *testing.T, mine, theirs *Shelf) {
+		{"somebody made it", func(t *testing.T, mine, theirs *DocumentStore) {
 			all(t, mine, "deletions")
 			put(t, theirs, "deletions", "main", "1")
 		}},
-		{"somebody removed it", func(t *testing.T, mine, theirs *Shelf) {
+		{"somebody removed it", func(t *testing.T, mine, theirs *DocumentStore) {
 			put(t, mine, "deletions", "main", "1")
 			if err := theirs.Remove(t.Context(), "deletions", "main"); err != nil {
 				t.Fatal(err)
 			}
 		}},
-		{"somebody removed it and made it anew", func(t *testing.T, mine, theirs *Shelf) {
+		{"somebody removed it and made it anew", func(t *testing.T, mine, theirs *DocumentStore) {
 			put(t, mine, "deletions", "main", "1")
 			if err := theirs.Remove(t.Context(), "deletions", "main"); err != nil {
 				t.Fatal(err)
@@ -118,7 +118,7 @@ func TestNobodyOverwritesWhatTheyHaveNotSeen(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			c := newCluster(t)
-			mine, theirs := c.client().Shelf(), c.client().Shelf()
+			mine, theirs := c.client().Documents(), c.client().Documents()
 			tc.meantime(t, mine, theirs)
 			conflict(t, mine)
 			all(t, mine, "other") // another kind tells nothing of this one
@@ -148,7 +148,7 @@ func TestConfigMapsOfOthersAreNoDocuments(t *testing.T) {
 	copied.Data[documentKey] = "the copy"
 	unnamed.Annotations, elsewhere.Namespace = nil, "other"
 	c := newCluster(t, labelled("unstuck-deletions-main", "main"), copied, unnamed, elsewhere)
-	if diff := cmp.Diff(map[string]string{"main": "x"}, all(t, c.client().Shelf(), "deletions")); diff != "" {
+	if diff := cmp.Diff(map[string]string{"main": "x"}, all(t, c.client().Documents(), "deletions")); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
@@ -157,7 +157,7 @@ func TestADocumentThatIsNoneIsNamedAndNotWrittenOver(t *testing.T) {
 	empty, unnamed := labelled("unstuck-deletions-empty", "empty"), labelled("unstuck-deletions-unnamed", "")
 	empty.Data, unnamed.Annotations = nil, nil
 	c := newCluster(t, labelled("unstuck-deletions-main", "main"), empty, unnamed)
-	s := c.client().Shelf()
+	s := c.client().Documents()
 	got, err := s.All(t.Context(), "deletions")
 	if diff := cmp.Diff(map[string][]byte{"main": []byte("x"), "empty": nil, "unnamed": nil}, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
@@ -189,7 +189,7 @@ func TestEveryNameGivesAConfigMapsName(t *testing.T) {
 
 func TestAForbiddenDocumentNamesThePermission(t *testing.T) {
 	c := newCluster(t)
-	s := c.client().Shelf()
+	s := c.client().Documents()
 	for verb, f := range map[string]func(context.Context) error{
 		"list":   func(ctx context.Context) error { _, err := s.All(ctx, "deletions"); return err },
 		"create": func(ctx context.Context) error { return s.Put(ctx, "deletions", "new", nil) },
@@ -204,7 +204,7 @@ func TestAForbiddenDocumentNamesThePermission(t *testing.T) {
 
 func TestManyDocumentsComeInPages(t *testing.T) {
 	c := newCluster(t)
-	s := c.client().Shelf()
+	s := c.client().Documents()
 	want := make(map[string]string)
 	for i := range 3*documentPage + 1 {
 		name := fmt.Sprintf("incident-%d", i)
@@ -218,7 +218,7 @@ func TestManyDocumentsComeInPages(t *testing.T) {
 
 func TestReadingAllDoesNotUndoWhatIsWrittenMeanwhile(t *testing.T) {
 	c := newCluster(t)
-	s := c.client().Shelf()
+	s := c.client().Documents()
 	ctx := t.Context()
 	if err := s.Put(ctx, "incidents", "a", []byte("1")); err != nil {
 		t.Fatal(err)
@@ -252,7 +252,7 @@ func TestReadingAllDoesNotUndoWhatIsWrittenMeanwhile(t *testing.T) {
 
 func TestOneDocumentIsReadWithoutTheOthers(t *testing.T) {
 	c := newCluster(t)
-	mine, theirs := c.client().Shelf(), c.client().Shelf()
+	mine, theirs := c.client().Documents(), c.client().Documents()
 	put(t, mine, "deletions", "main", "1")
 	put(t, theirs, "deletions", "other", "2")
 	if _, err := theirs.All(t.Context(), "deletions"); err != nil {
@@ -284,12 +284,12 @@ func TestADocumentThatLacksSomethingIsAnError(t *testing.T) {
 			Namespace: "unstuck", Name: "unstuck-pauses-pauses", Labels: map[string]string{managedBy: "unstuck", kindLabel: "pauses"},
 			Annotations: map[string]string{nameNote: "pauses"},
 		}, Data: map[string]string{documentKey: "[]"}}
-		s := newCluster(t, m).client().Shelf()
+		s := newCluster(t, m).client().Documents()
 		if data, there, err := s.One(t.Context(), "pauses", "pauses"); err != nil || !there || string(data) != "[]" {
 			t.Fatalf("%q %v %v", data, there, err)
 		}
 		spoil(m)
-		s = newCluster(t, m).client().Shelf()
+		s = newCluster(t, m).client().Documents()
 		if _, _, err := s.One(t.Context(), "pauses", "pauses"); err == nil || !strings.Contains(err.Error(), "is no document") {
 			t.Errorf("without %s: %v", name, err)
 		}

@@ -30,35 +30,35 @@ const (
 	documentPage = 20 // how many are read at once; each may have close to a MiB
 )
 
-// Shelf keeps small documents, each in a ConfigMap of its own in the client's namespace. A document has at most about
+// DocumentStore keeps small documents, each in a ConfigMap of its own in the client's namespace. A document has at most about
 // 1 MiB, which is the API server's bound. The zero document, one that was never seen, does not exist.
-type Shelf struct {
+type DocumentStore struct {
 	client *Client
 
 	mu   sync.Mutex
-	seen map[document]sighting
+	seen map[document]docVersion
 	now  int // counts our writes, so that a list does not undo one that came while it was read
 }
 
-// sighting is what was last seen of a document.
-type sighting struct {
+// docVersion is what was last seen of a document.
+type docVersion struct {
 	version string // of the resource; empty: it was not there
-	written int    // by ourselves, as Shelf.now counts; 0: it was only read
+	written int    // by ourselves, as DocumentStore.now counts; 0: it was only read
 }
 
 type document struct{ kind, name string }
 
-// Shelf gives the client's documents. Each Shelf has its own idea of what was last seen: use one.
-func (c *Client) Shelf() *Shelf {
-	return &Shelf{client: c, seen: make(map[document]sighting)}
+// DocumentStore gives the client's documents. Each DocumentStore has its own idea of what was last seen: use one.
+func (c *Client) Documents() *DocumentStore {
+	return &DocumentStore{client: c, seen: make(map[document]docVersion)}
 }
 
 // All gives every document of the kind, by name. These are then the ones that were last seen. A ConfigMap that has the
 // name and the labels of a document, and none in it, is nil, and the error names it: somebody may have meant something by
 // it. It counts as not seen, so that nobody writes over it.
-func (s *Shelf) All(ctx context.Context, kind string) (map[string][]byte, error) {
+func (s *DocumentStore) All(ctx context.Context, kind string) (map[string][]byte, error) {
 	var unread []error
-	all, seen := make(map[string][]byte), make(map[document]sighting)
+	all, seen := make(map[string][]byte), make(map[document]docVersion)
 	s.mu.Lock()
 	began := s.now
 	s.mu.Unlock()
@@ -80,7 +80,7 @@ func (s *Shelf) All(ctx context.Context, kind string) (map[string][]byte, error)
 			if !ok || m.Name != objectName(kind, name) { // somebody else's, or a copy
 				continue
 			}
-			all[name], seen[document{kind, name}] = data, sighting{version: m.ResourceVersion}
+			all[name], seen[document{kind, name}] = data, docVersion{version: m.ResourceVersion}
 		}
 		if options.Continue = page.Continue; options.Continue == "" {
 			break
@@ -93,7 +93,7 @@ func (s *Shelf) All(ctx context.Context, kind string) (map[string][]byte, error)
 			seen[d] = was
 		}
 	}
-	maps.DeleteFunc(s.seen, func(d document, _ sighting) bool { return d.kind == kind })
+	maps.DeleteFunc(s.seen, func(d document, _ docVersion) bool { return d.kind == kind })
 	maps.Copy(s.seen, seen)
 	return all, errors.Join(unread...)
 }
@@ -101,7 +101,7 @@ func (s *Shelf) All(ctx context.Context, kind string) (map[string][]byte, error)
 // One gives one document, and whether there is one. What was last seen of others stays as it is, so that whoever writes
 // those still learns that somebody else did. A ConfigMap of its name that is not a document, because somebody wrote it by
 // hand and left something out, is an error.
-func (s *Shelf) One(ctx context.Context, kind, name string) (data []byte, there bool, err error) {
+func (s *DocumentStore) One(ctx context.Context, kind, name string) (data []byte, there bool, err error) {
 	s.mu.Lock()
 	began := s.now
 	s.mu.Unlock()
@@ -125,12 +125,12 @@ func (s *Shelf) One(ctx context.Context, kind, name string) (data []byte, there 
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if d := (document{kind, name}); s.seen[d].written <= began {
-		s.seen[d] = sighting{version: version}
+		s.seen[d] = docVersion{version: version}
 	}
 	return data, there, nil
 }
 
-func (s *Shelf) page(ctx context.Context, o metav1.ListOptions) (*corev1.ConfigMapList, error) {
+func (s *DocumentStore) page(ctx context.Context, o metav1.ListOptions) (*corev1.ConfigMapList, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	return s.client.api.CoreV1().ConfigMaps(s.client.namespace).List(ctx, o)
@@ -138,7 +138,7 @@ func (s *Shelf) page(ctx context.Context, o metav1.ListOptions) (*corev1.ConfigM
 
 // Put writes a document, over what was last seen of it. It is probe.ErrConflict if somebody else has written, made or
 // removed it since. After any other error it may have been written or not, and the next Put may be a conflict.
-func (s *Shelf) Put(ctx context.Context, kind, name string, data []byte) error {
+func (s *DocumentStore) Put(ctx context.Context, kind, name string, data []byte) error {
 	d := document{kind, name}
 	s.mu.Lock()
 	version := s.seen[d].version
@@ -173,14 +173,14 @@ func (s *Shelf) Put(ctx context.Context, kind, name string, data []byte) error {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		s.now++
-		s.seen[d] = sighting{written.ResourceVersion, s.now}
+		s.seen[d] = docVersion{written.ResourceVersion, s.now}
 		return nil
 	}
 	return fmt.Errorf("write %s %s: %w", kind, name, err)
 }
 
 // Remove removes a document, whoever wrote it last. It is no error if there is none.
-func (s *Shelf) Remove(ctx context.Context, kind, name string) error {
+func (s *DocumentStore) Remove(ctx context.Context, kind, name string) error {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	err := s.client.api.CoreV1().ConfigMaps(s.client.namespace).Delete(ctx, objectName(kind, name), metav1.DeleteOptions{})
@@ -190,7 +190,7 @@ func (s *Shelf) Remove(ctx context.Context, kind, name string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.now++
-	s.seen[document{kind, name}] = sighting{written: s.now}
+	s.seen[document{kind, name}] = docVersion{written: s.now}
 	return nil
 }
 

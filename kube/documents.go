@@ -99,8 +99,8 @@ func (s *DocumentStore) All(ctx context.Context, kind string) (map[string][]byte
 }
 
 // One gives one document, and whether there is one. What was last seen of others stays as it is, so that whoever writes
-// those still learns that somebody else did. A ConfigMap of its name that is not a document, because somebody wrote it by
-// hand and left something out, is an error.
+// those still learns that somebody else did. A ConfigMap of its name that is not a document, because somebody wrote it
+// and left something out, is an error.
 func (s *DocumentStore) One(ctx context.Context, kind, name string) (data []byte, there bool, err error) {
 	s.mu.Lock()
 	began := s.now

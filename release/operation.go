@@ -83,7 +83,7 @@ func (p Phase) Over() bool {
 	return p == Succeeded || p == Failed || p == Cancelled || p == RolledBack
 }
 
-// mark is how far a step that cannot simply be repeated has come. It is written down before the act it names.
+// mark is how far a step that cannot simply be repeated has come. It is written down before what it names is done.
 type mark string
 
 const (

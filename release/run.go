@@ -18,7 +18,7 @@ var (
 // errCancelled ends the work, but not what must still be put in order.
 var errCancelled = errors.New("cancelled")
 
-// run carries one operation out. Each change of state is written down before and after the act it speaks of, so that
+// run carries one operation out. Each change of state is written down before and after what it says, so that
 // at whatever point the process is killed a successor can tell what may have happened.
 type run struct {
 	*Runner
@@ -228,7 +228,7 @@ func rollbackSteps(o Operation) (steps []StepRun, why string) {
 	return steps, ""
 }
 
-// stages runs the operation's stages, or those of its undoing, one after the other, the steps of each side by side,
+// stages runs the operation's stages, or those of its rollback, one after the other, the steps of each side by side,
 // up to the first stage that fails. A stage always runs to its end: what was begun is not left unwatched.
 func (x *run) stages(rollback bool) error {
 	steps := x.snapshot().Steps

@@ -38,8 +38,10 @@ func dashboardJSON(t *testing.T, all []panel) string {
 }
 
 func link(title, page string) map[string]any {
-	return map[string]any{"title": title, "type": "link", "icon": "doc", "tooltip": title, "tags": []string{}, "targetBlank": true,
-		"url": "https://github.com/cjworkbench/unstuck/blob/main/docs/" + page}
+	return map[string]any{
+		"title": title, "type": "link", "icon": "doc", "tooltip": title, "tags": []string{}, "targetBlank": true,
+		"url": "https://github.com/cjworkbench/unstuck/blob/main/docs/" + page,
+	}
 }
 
 // variables are what is chosen at the top. All namespaces are there also where the series have none.

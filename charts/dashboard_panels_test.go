@@ -65,23 +65,40 @@ func panels() (all []panel) {
 func overviewPanels() []panel {
 	return []panel{
 		{kind: "row", title: "Brokers"},
-		{stat, "Nodes that accept logins", "Which share of its nodes a broker accepts Unstuck's logins at, on average over the brokers. A node that is missing counts as one that does not.",
-			"percentunit", 4, []ask{{"avg(" + of("unstuck:broker_logins_work:ratio") + ")", ""}},
-			thresholds("red", 0.5, "orange", 0.999, "green")},
-		{stat, "Nodes by status", "How many nodes are in each status. Only stuck ones are ever deleted; of unknown ones nobody can tell.",
-			"none", 8, []ask{{"sum by (status) (" + perNode(of("unstuck_node_status"), "status") + ")", "{{status}}"}},
-			coloured("unknown", "purple", "healthy", "green", "faulty", "orange", "stuck", "red")},
-		{stat, "Stuck for", "For how long the node that has been stuck for longest has been stuck; 0 while there is none.",
-			"s", 4, []ask{{"max(" + spoken(of("unstuck_node_stuck_seconds")) + ")", ""}}, thresholds("green", 1, "orange", 60, "red")},
-		{stat, "Deletions that need a person", "Deletions that did not help. Nothing more is done to a broker that has one.",
-			"none", 4, []ask{{"sum(max by (job, namespace, target) (" + spoken(of("unstuck_deletions_in_progress", `state="escalated"`)) + "))", ""}},
-			thresholds("green", 1, "red")},
-		{stat, "Wrong with Unstuck", "What keeps Unstuck from doing its work: loops that cannot see or write, rights that it lacks, files that are not valid.",
-			"none", 4, []ask{
+		{
+			stat, "Nodes that accept logins", "Which share of its nodes a broker accepts Unstuck's logins at, on average over the brokers. A node that is missing counts as one that does not.",
+			"percentunit", 4,
+			[]ask{{"avg(" + of("unstuck:broker_logins_work:ratio") + ")", ""}},
+			thresholds("red", 0.5, "orange", 0.999, "green"),
+		},
+		{
+			stat, "Nodes by status", "How many nodes are in each status. Only stuck ones are ever deleted; of unknown ones nobody can tell.",
+			"none", 8,
+			[]ask{{"sum by (status) (" + perNode(of("unstuck_node_status"), "status") + ")", "{{status}}"}},
+			coloured("unknown", "purple", "healthy", "green", "faulty", "orange", "stuck", "red"),
+		},
+		{
+			stat, "Stuck for", "For how long the node that has been stuck for longest has been stuck; 0 while there is none.",
+			"s", 4,
+			[]ask{{"max(" + spoken(of("unstuck_node_stuck_seconds")) + ")", ""}},
+			thresholds("green", 1, "orange", 60, "red"),
+		},
+		{
+			stat, "Deletions that need a person", "Deletions that did not help. Nothing more is done to a broker that has one.",
+			"none", 4,
+			[]ask{{"sum(max by (job, namespace, target) (" + spoken(of("unstuck_deletions_in_progress", `state="escalated"`)) + "))", ""}},
+			thresholds("green", 1, "red"),
+		},
+		{
+			stat, "Wrong with Unstuck", "What keeps Unstuck from doing its work: loops that cannot see or write, rights that it lacks, files that are not valid.",
+			"none", 4,
+			[]ask{
 				{"sum(max by (job, namespace, target) (" + ours("unstuck_reconcile_degraded") + "))", "loops"},
 				{"count(count by (verb, resource, namespace, exported_namespace) (" + ours("unstuck_permission_missing") + ")) or vector(0)", "rights"},
 				{"count(min by (file) (" + ours("unstuck_file_valid") + ") == 0) or vector(0)", "files"},
-			}, thresholds("green", 1, "red")},
+			},
+			thresholds("green", 1, "red"),
+		},
 		tableOf("Brokers", "Each broker and each application as the replica sees it that leads it. Applications have no logins.", []column{
 			{"Accept logins", "percentunit", "avg by (target) (" + of("unstuck:broker_logins_work:ratio") + ")", nil},
 			{"Over 30 days", "percentunit", "1 - avg by (target) (" + of("unstuck:broker_login_errors:ratio_30d") + ")", nil},
@@ -100,19 +117,39 @@ func loginPanels() []panel {
 	}
 	return []panel{
 		{kind: "row", title: "Logins"},
-		{graph, "Nodes that accept logins, by broker", "Which share of a broker's nodes accepts Unstuck's logins. The service level of docs/alerts.md is its average over 30 days.",
-			"percentunit", 12, []ask{{"avg by (target) (" + of("unstuck:broker_logins_work:ratio") + ")", "{{target}}"}},
-			map[string]any{"fieldConfig.defaults.max": 1}},
-		{graph, "Probes that found something", "Probes that did not find a node healthy, by what they found. docs/verdicts.md says what each reason means.",
-			"cps", 12, []ask{{"sum by (target, node, probe, reason) (" + spoken(rate(of("unstuck_probe_results_total", `status!="healthy"`))) + ")",
-				"{{target}} {{node}}: {{reason}} ({{probe}})"}}, bars},
-		{heatmap, "How long logins took", "All logins, whatever became of them. A healthy one takes milliseconds; one that hangs ends at Unstuck's deadline, 12 s by default.",
-			"s", 12, []ask{{"sum by (le) (" + spoken("increase("+of("unstuck_probe_duration_seconds_bucket", `probe="login"`)+"[$__rate_interval])") + ")", "{{le}}"}}, nil},
-		{graph, "Mean time of each stage", "How long each stage of a login took on average, of those that were completed. A stage that is never completed is missing.",
-			"s", 12, []ask{{stages("sum") + " / (" + stages("count") + " > 0)", "{{stage}}"}}, nil},
-		{heatmap, "Stage $stage", "How long this stage of a login took, of those that were completed. Choose others with the variable Stage.",
-			"s", 6, []ask{{"sum by (le) (" + spoken("increase("+of("unstuck_probe_stage_duration_seconds_bucket", `stage=~"$stage"`)+"[$__rate_interval])") + ")", "{{le}}"}},
-			map[string]any{"repeat": "stage", "repeatDirection": "h", "maxPerRow": 4}},
+		{
+			graph, "Nodes that accept logins, by broker", "Which share of a broker's nodes accepts Unstuck's logins. The service level of docs/alerts.md is its average over 30 days.",
+			"percentunit", 12,
+			[]ask{{"avg by (target) (" + of("unstuck:broker_logins_work:ratio") + ")", "{{target}}"}},
+			map[string]any{"fieldConfig.defaults.max": 1},
+		},
+		{
+			graph, "Probes that found something", "Probes that did not find a node healthy, by what they found. docs/verdicts.md says what each reason means.",
+			"cps", 12,
+			[]ask{{
+				"sum by (target, node, probe, reason) (" + spoken(rate(of("unstuck_probe_results_total", `status!="healthy"`))) + ")",
+				"{{target}} {{node}}: {{reason}} ({{probe}})",
+			}},
+			bars,
+		},
+		{
+			heatmap, "How long logins took", "All logins, whatever became of them. A healthy one takes milliseconds; one that hangs ends at Unstuck's deadline, 12 s by default.",
+			"s", 12,
+			[]ask{{"sum by (le) (" + spoken("increase("+of("unstuck_probe_duration_seconds_bucket", `probe="login"`)+"[$__rate_interval])") + ")", "{{le}}"}},
+			nil,
+		},
+		{
+			graph, "Mean time of each stage", "How long each stage of a login took on average, of those that were completed. A stage that is never completed is missing.",
+			"s", 12,
+			[]ask{{stages("sum") + " / (" + stages("count") + " > 0)", "{{stage}}"}},
+			nil,
+		},
+		{
+			heatmap, "Stage $stage", "How long this stage of a login took, of those that were completed. Choose others with the variable Stage.",
+			"s", 6,
+			[]ask{{"sum by (le) (" + spoken("increase("+of("unstuck_probe_stage_duration_seconds_bucket", `stage=~"$stage"`)+"[$__rate_interval])") + ")", "{{le}}"}},
+			map[string]any{"repeat": "stage", "repeatDirection": "h", "maxPerRow": 4},
+		},
 	}
 }
 
@@ -123,24 +160,51 @@ func nodePanels() []panel {
 	const node = "{{target}} {{node}}"
 	return []panel{
 		{kind: "row", title: "Nodes"},
-		{timeline, "Status of each node", "Unknown is not ill: nobody can tell. Only stuck can lead to a deletion.",
-			"none", 24, []ask{{status("healthy") + " + 2 * " + status("faulty") + " + 3 * " + status("stuck"), node}},
-			map[string]any{"fieldConfig.defaults.mappings": statuses, "options.showValue": "never", "options.mergeValues": true}},
-		{graph, "Time stuck", "For how long a node has been stuck by what its probes say. By default it takes a minute until it is confirmed.",
-			"s", 12, []ask{{perNode(of("unstuck_node_stuck_seconds")), node}}, nil},
-		{graph, "Since a login was tried", "How long ago the last attempt to log in to a node ended, well or not. It grows while a login hangs, and for good where none is tried any more.",
-			"s", 12, []ask{{"time() - " + perNode(of("unstuck_node_last_probe_timestamp_seconds", `probe="login"`)), node}}, nil},
-		{graph, "Guards that hold stuck nodes back", "How many stuck nodes each guard keeps from being deleted. docs/guards.md says what each means, and what opens it.",
-			"none", 12, []ask{{closed + stuck + ")", "{{guard}}"}}, bars},
-		{graph, "Closed guards", "How many nodes each guard would hold back, stuck or not. Where quorum-critical and alarm alone are closed they have not been asked: they are asked right before a deletion.",
-			"none", 12, []ask{{closed + ")", "{{guard}}"}}, nil},
-		{graph, "Suspicious processes", "Erlang processes that waited in one place throughout the last maybe_stuck, beside how many there are when the node is healthy.",
-			"none", 12, []ask{
+		{
+			timeline, "Status of each node", "Unknown is not ill: nobody can tell. Only stuck can lead to a deletion.",
+			"none", 24,
+			[]ask{{status("healthy") + " + 2 * " + status("faulty") + " + 3 * " + status("stuck"), node}},
+			map[string]any{"fieldConfig.defaults.mappings": statuses, "options.showValue": "never", "options.mergeValues": true},
+		},
+		{
+			graph, "Time stuck", "For how long a node has been stuck by what its probes say. By default it takes a minute until it is confirmed.",
+			"s", 12,
+			[]ask{{perNode(of("unstuck_node_stuck_seconds")), node}},
+			nil,
+		},
+		{
+			graph, "Since a login was tried", "How long ago the last attempt to log in to a node ended, well or not. It grows while a login hangs, and for good where none is tried any more.",
+			"s", 12,
+			[]ask{{"time() - " + perNode(of("unstuck_node_last_probe_timestamp_seconds", `probe="login"`)), node}},
+			nil,
+		},
+		{
+			graph, "Guards that hold stuck nodes back", "How many stuck nodes each guard keeps from being deleted. docs/guards.md says what each means, and what opens it.",
+			"none", 12,
+			[]ask{{closed + stuck + ")", "{{guard}}"}},
+			bars,
+		},
+		{
+			graph, "Closed guards", "How many nodes each guard would hold back, stuck or not. Where quorum-critical and alarm alone are closed they have not been asked: they are asked right before a deletion.",
+			"none", 12,
+			[]ask{{closed + ")", "{{guard}}"}},
+			nil,
+		},
+		{
+			graph, "Suspicious processes", "Erlang processes that waited in one place throughout the last maybe_stuck, beside how many there are when the node is healthy.",
+			"none", 12,
+			[]ask{
 				{perNode(of("unstuck_node_suspicious_processes")), node},
 				{perNode(of("unstuck_node_suspicious_processes_baseline")), node + " when healthy"},
-			}, nil},
-		{graph, "Age of the log", "How old the last line of a node's log, or of a pod's of an application, was when it was last looked at.",
-			"s", 12, []ask{{perNode(of("unstuck_node_log_age_seconds")), node}}, nil},
+			},
+			nil,
+		},
+		{
+			graph, "Age of the log", "How old the last line of a node's log, or of a pod's of an application, was when it was last looked at.",
+			"s", 12,
+			[]ask{{perNode(of("unstuck_node_log_age_seconds")), node}},
+			nil,
+		},
 	}
 }
 
@@ -150,23 +214,45 @@ func deletionPanels() []panel {
 	}
 	return []panel{
 		{kind: "row", title: "Deletions"},
-		{graph, "Deletions by what became of them", "Within the last hour. One that was escalated and recovers later counts as both.",
-			"none", 8, []ask{{"sum by (target, outcome) (increase(" + of("unstuck_deletion_outcomes_total") + "[1h])) > 0", "{{target}} {{outcome}}"}}, bars},
-		{graph, "Deletions left today", "How many more nodes of a broker may be deleted within the present 24 hours.",
-			"none", 8, []ask{{"min by (target) (" + spoken(of("unstuck_budget_left")) + ")", "{{target}}"}}, nil},
-		{graph, "Mean time to recover", "From a deletion until the new node accept logins, on average over the last week. Missing while nothing was deleted.",
-			"s", 8, []ask{{recovery("sum") + " / (" + recovery("count") + " > 0)", "{{target}}"}}, nil},
+		{
+			graph, "Deletions by what became of them", "Within the last hour. One that was escalated and recovers later counts as both.",
+			"none", 8,
+			[]ask{{"sum by (target, outcome) (increase(" + of("unstuck_deletion_outcomes_total") + "[1h])) > 0", "{{target}} {{outcome}}"}},
+			bars,
+		},
+		{
+			graph, "Deletions left today", "How many more nodes of a broker may be deleted within the present 24 hours.",
+			"none", 8,
+			[]ask{{"min by (target) (" + spoken(of("unstuck_budget_left")) + ")", "{{target}}"}},
+			nil,
+		},
+		{
+			graph, "Mean time to recover", "From a deletion until the new node accept logins, on average over the last week. Missing while nothing was deleted.",
+			"s", 8,
+			[]ask{{recovery("sum") + " / (" + recovery("count") + " > 0)", "{{target}}"}},
+			nil,
+		},
 	}
 }
 
 func operationPanels() []panel {
 	return []panel{
 		{kind: "row", title: "Operations"},
-		{graph, "Operations that ended", "Deploys, promotions, reverts, restarts and tasks that ended within the last hour, by how.",
-			"none", 12, []ask{{"sum by (environment, kind, result) (increase(" + ours("unstuck_operations_total") + "[1h])) > 0",
-				"{{environment}}: {{kind}} {{result}}"}}, bars},
-		{graph, "Operations under way", "For how long an operation has been under way. Until it ends no other begins there, and no stuck node of that namespace is deleted.",
-			"s", 12, []ask{{"time() - max by (environment, kind) (" + ours("unstuck_operation_started_timestamp_seconds") + ")", "{{environment}}: {{kind}}"}}, nil},
+		{
+			graph, "Operations that ended", "Deploys, promotions, reverts, restarts and tasks that ended within the last hour, by how.",
+			"none", 12,
+			[]ask{{
+				"sum by (environment, kind, result) (increase(" + ours("unstuck_operations_total") + "[1h])) > 0",
+				"{{environment}}: {{kind}} {{result}}",
+			}},
+			bars,
+		},
+		{
+			graph, "Operations under way", "For how long an operation has been under way. Until it ends no other begins there, and no stuck node of that namespace is deleted.",
+			"s", 12,
+			[]ask{{"time() - max by (environment, kind) (" + ours("unstuck_operation_started_timestamp_seconds") + ")", "{{environment}}: {{kind}}"}},
+			nil,
+		},
 	}
 }
 
@@ -176,8 +262,11 @@ func daemonPanels() []panel {
 	}
 	return []panel{
 		{kind: "row", title: "Unstuck itself"},
-		{graph, "Replicas", "How many replicas were scraped, by version.", "none", 8,
-			[]ask{{"count by (version) (" + ours("unstuck_build_info") + ")", "{{version}}"}}, nil},
+		{
+			graph, "Replicas", "How many replicas were scraped, by version.", "none", 8,
+			[]ask{{"count by (version) (" + ours("unstuck_build_info") + ")", "{{version}}"}},
+			nil,
+		},
 		perReplica("Brokers led", "How many brokers and applications each replica leads. One leads them all; for the seconds of a change none does.",
 			"none", "sum by (instance) ("+ours("unstuck_is_leader")+")"),
 		perReplica("Since the last reconcile", "How long ago the loop looked at its broker that has not for longest. It should every five seconds.",

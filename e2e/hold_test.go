@@ -51,13 +51,15 @@ func wedgedTwice(s *site) hold {
 func frozen(s *site) hold {
 	ctx := s.t.Context()
 	pods := s.Pods()
-	return hold{"all three frozen", func() error {
-		return errors.Join(s.Freeze(ctx, pods[0]), s.Freeze(ctx, pods[1]), s.Freeze(ctx, pods[2]))
-	},
+	return hold{
+		"all three frozen", func() error {
+			return errors.Join(s.Freeze(ctx, pods[0]), s.Freeze(ctx, pods[1]), s.Freeze(ctx, pods[2]))
+		},
 		func(v web.Target) error {
 			return errors.Join(phase(pods[0], remediate.PhaseSuspect, remediate.PhaseConfirmed)(v), phase(pods[1], remediate.PhaseSuspect, remediate.PhaseConfirmed)(v), phase(pods[2], remediate.PhaseSuspect, remediate.PhaseConfirmed)(v))
 		},
-		func() error { return errors.Join(s.Thaw(ctx, pods[0]), s.Thaw(ctx, pods[1]), s.Thaw(ctx, pods[2])) }}
+		func() error { return errors.Join(s.Thaw(ctx, pods[0]), s.Thaw(ctx, pods[1]), s.Thaw(ctx, pods[2])) },
+	}
 }
 
 // holds are the troubles that reach the daemon through Kubernetes. Those of the broker alone, an alarm say, are rows of the

@@ -48,9 +48,11 @@ func (s *clientSet) AppsV1() appsv1.AppsV1Interface                         { re
 func (s *clientSet) BatchV1() batchv1.BatchV1Interface                      { return s.batch }
 func (s *clientSet) PolicyV1() policyv1.PolicyV1Interface                   { return s.policy }
 func (s *clientSet) CoordinationV1() coordinationv1.CoordinationV1Interface { return s.coordination }
+
 func (s *clientSet) AuthenticationV1() authenticationv1.AuthenticationV1Interface {
 	return s.authentication
 }
+
 func (s *clientSet) AuthorizationV1() authorizationv1.AuthorizationV1Interface {
 	return s.authorization
 }

@@ -61,7 +61,8 @@ func TestWhatIsMissingToDeleteIsNamedThoughNobodyMeantToActAtFirst(t *testing.T)
 	c.deny("create", "leases", true)
 	missing, err := p.MayDelete(t.Context())
 	want := []Missing{
-		{Verb: "delete", Resource: "pods", Namespace: ns}, {Verb: "create", Resource: "leases", Namespace: ns},
+		{Verb: "delete", Resource: "pods", Namespace: ns},
+		{Verb: "create", Resource: "leases", Namespace: ns},
 		{Verb: "patch", Resource: "pods", Namespace: ns},
 	}
 	if diff := cmp.Diff(want, missing); err != nil || diff != "" {

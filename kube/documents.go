@@ -48,7 +48,7 @@ type docVersion struct {
 
 type document struct{ kind, name string }
 
-// DocumentStore gives the client's documents. Each DocumentStore has its own idea of what was last seen: use one.
+// Documents gives the client's documents. Each store has its own idea of what was last seen: use one.
 func (c *Client) Documents() *DocumentStore {
 	return &DocumentStore{client: c, seen: make(map[document]docVersion)}
 }

@@ -23,7 +23,9 @@ type verdict struct {
 }
 
 func yes(format string, args ...any) verdict { return verdict{probe.Yes, fmt.Sprintf(format, args...)} }
-func no(format string, args ...any) verdict  { return verdict{probe.No, fmt.Sprintf(format, args...)} }
+
+func no(format string, args ...any) verdict { return verdict{probe.No, fmt.Sprintf(format, args...)} }
+
 func cannotTell(format string, args ...any) verdict {
 	return verdict{probe.CannotTell, fmt.Sprintf(format, args...)}
 }

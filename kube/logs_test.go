@@ -27,14 +27,18 @@ func TestTheLastLinesOfALogHaveTheirTimes(t *testing.T) {
 		want      []probe.LogLine
 	}{
 		{"none", "", nil},
-		{"two", "2026-11-23T00:38:01.123456789Z first\n2026-11-23T00:38:02Z second one\n",
-			[]probe.LogLine{{At: at("2026-11-23T00:38:01.123456789Z"), Text: "first"}, {At: at("2026-11-23T00:38:02Z"), Text: "second one"}}},
+		{
+			"two", "2026-11-23T00:38:01.123456789Z first\n2026-11-23T00:38:02Z second one\n",
+			[]probe.LogLine{{At: at("2026-11-23T00:38:01.123456789Z"), Text: "first"}, {At: at("2026-11-23T00:38:02Z"), Text: "second one"}},
+		},
 		{"another time zone", "2026-11-23T00:38:01.5+01:00 x\n", []probe.LogLine{{At: at("2026-11-22T23:38:01.5Z"), Text: "x"}}},
 		{"the last has no end", "2026-11-23T00:38:02Z half", []probe.LogLine{{At: at("2026-11-23T00:38:02Z"), Text: "half"}}},
 		{"an empty line", "2026-11-23T00:38:02Z \n", []probe.LogLine{{At: at("2026-11-23T00:38:02Z")}}},
 		{"no time", "failed to watch file\n", []probe.LogLine{{Text: "failed to watch file"}}},
-		{"a long line, and one after it", "2026-11-23T00:38:01Z " + long + "\n2026-11-23T00:38:02Z x\n",
-			[]probe.LogLine{{At: at("2026-11-23T00:38:01Z"), Text: long[:longestLine-len("2026-11-23T00:38:01Z ")]}, {At: at("2026-11-23T00:38:02Z"), Text: "x"}}},
+		{
+			"a long line, and one after it", "2026-11-23T00:38:01Z " + long + "\n2026-11-23T00:38:02Z x\n",
+			[]probe.LogLine{{At: at("2026-11-23T00:38:01Z"), Text: long[:longestLine-len("2026-11-23T00:38:01Z ")]}, {At: at("2026-11-23T00:38:02Z"), Text: "x"}},
+		},
 		{"what is not UTF-8", "2026-11-23T00:38:02Z a\xffb\n", []probe.LogLine{{At: at("2026-11-23T00:38:02Z"), Text: "a?b"}}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

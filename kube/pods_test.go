@@ -82,10 +82,14 @@ func TestAViewFollowsWhatHappensToPods(t *testing.T) {
 		{"its container was started anew", func(p *corev1.Pod) {
 			p.Status.ContainerStatuses[1].State.Running.StartedAt = metav1.NewTime(longAgo.Add(time.Hour))
 		}, func(n *probe.Node) { n.Started = longAgo.Add(time.Hour) }},
-		{"its container does not run, only the sidecar", func(p *corev1.Pod) { p.Status.ContainerStatuses[1].State.Running = nil },
-			func(n *probe.Node) { n.Started = time.Time{} }},
-		{"terminating", func(p *corev1.Pod) { p.DeletionTimestamp = new(metav1.Now()); p.Finalizers = []string{"x"} },
-			func(n *probe.Node) { n.Terminating = probe.Yes }},
+		{
+			"its container does not run, only the sidecar", func(p *corev1.Pod) { p.Status.ContainerStatuses[1].State.Running = nil },
+			func(n *probe.Node) { n.Started = time.Time{} },
+		},
+		{
+			"terminating", func(p *corev1.Pod) { p.DeletionTimestamp = new(metav1.Now()); p.Finalizers = []string{"x"} },
+			func(n *probe.Node) { n.Terminating = probe.Yes },
+		},
 		{"ended for good", func(p *corev1.Pod) { p.Status.Phase = corev1.PodFailed }, nil},
 		{"replaced by another of its name", func(p *corev1.Pod) { p.UID = "another" }, func(n *probe.Node) { n.UID = "another" }},
 		{"its labels do not fit any more", func(p *corev1.Pod) { p.Labels["app"] = "debugged" }, nil},

@@ -18,12 +18,16 @@ func TestTheEnvironmentOfAPodIsShownWithoutItsSecrets(t *testing.T) {
 	name := func(n string) corev1.LocalObjectReference { return corev1.LocalObjectReference{Name: n} }
 	pod.Spec.InitContainers[0].EnvFrom = []corev1.EnvFromSource{
 		{Prefix: "DB_", SecretRef: &corev1.SecretEnvSource{LocalObjectReference: name("db"), Optional: new(true)}},
-		{ConfigMapRef: &corev1.ConfigMapEnvSource{LocalObjectReference: name("settings")}}, {},
+		{ConfigMapRef: &corev1.ConfigMapEnvSource{LocalObjectReference: name("settings")}},
+		{},
 	}
 	from := func(v corev1.EnvVarSource) *corev1.EnvVarSource { return &v }
 	pod.Spec.Containers[0].Image = "gcr.io/acme/cron:1"
 	pod.Spec.Containers[0].Env = []corev1.EnvVar{
-		{Name: "DEBUG", Value: "1"}, {Name: "EMPTY"}, {Name: "DB_PASSWORD", Value: "hunter2"}, {Name: "BROKER", Value: "amqp://u:hunter2@mq/"},
+		{Name: "DEBUG", Value: "1"},
+		{Name: "EMPTY"},
+		{Name: "DB_PASSWORD", Value: "hunter2"},
+		{Name: "BROKER", Value: "amqp://u:hunter2@mq/"},
 		{Name: "A", ValueFrom: from(corev1.EnvVarSource{SecretKeyRef: &corev1.SecretKeySelector{LocalObjectReference: name("db"), Key: "url"}})},
 		{Name: "B", ValueFrom: from(corev1.EnvVarSource{ConfigMapKeyRef: &corev1.ConfigMapKeySelector{LocalObjectReference: name("settings"), Key: "b", Optional: new(true)}})},
 		{Name: "C", ValueFrom: from(corev1.EnvVarSource{FieldRef: &corev1.ObjectFieldSelector{FieldPath: "status.podIP"}})},
@@ -40,8 +44,10 @@ func TestTheEnvironmentOfAPodIsShownWithoutItsSecrets(t *testing.T) {
 			{Kind: release.FromSecret, Name: "db", Prefix: "DB_", Optional: true}, {Kind: release.FromConfigMap, Name: "settings"}, {Kind: release.FromUnknown},
 		}},
 		{Container: "app", Image: "gcr.io/acme/cron:1", From: []release.EnvSource{}, Variables: []release.EnvVar{
-			{Name: "DEBUG", Value: new("1")}, {Name: "EMPTY", Value: new("")},
-			{Name: "DB_PASSWORD", Masked: "its name is like that of a secret"}, {Name: "BROKER", Masked: "its value looks like a secret"},
+			{Name: "DEBUG", Value: new("1")},
+			{Name: "EMPTY", Value: new("")},
+			{Name: "DB_PASSWORD", Masked: "its name is like that of a secret"},
+			{Name: "BROKER", Masked: "its value looks like a secret"},
 			{Name: "A", From: &release.EnvSource{Kind: release.FromSecret, Name: "db", Key: "url"}},
 			{Name: "B", From: &release.EnvSource{Kind: release.FromConfigMap, Name: "settings", Key: "b", Optional: true}},
 			{Name: "C", From: &release.EnvSource{Kind: release.FromField, Key: "status.podIP"}},
@@ -72,26 +78,65 @@ func TestTheEnvironmentOfAPodIsShownWithoutItsSecrets(t *testing.T) {
 
 func TestAValueThatLooksLikeASecretIsHidden(t *testing.T) {
 	for _, c := range []struct{ name, value string }{
-		{"DATABASE_PASSWORD", "x"}, {"db_passwd", "x"}, {"apiKey", "x"}, {"GITHUB_TOKEN", "x"}, {"CLIENT_SECRET", "x"}, {"AUTH", "x"}, {"SENTRY_DSN", "x"},
-		{"URL", "postgres://me:hunter2@db/x"}, {"URL", "https://ghtoken@git.example/"}, {"URL", "redis://:p/w@cache"}, {"ALL", "http://a/ amqps://u:p@b:5671/%2F"},
-		{"DB", "me:hunter2@tcp(db:3306)/x"}, {"DB", "host=db user=me password=hunter2"}, {"DB", "Server=db;Pwd = hunter2"}, {"JSON", `{"password": "x"}`},
-		{"HEADER", "Authorization: Bearer abc"}, {"X", "-----BEGIN RSA PRIVATE KEY-----\nMII"}, {"X", "eyJhbGciOiJIUzI1NiJ9.e30.x"},
-		{"X", "ghp_abcdef"}, {"X", "xoxb-1-2"}, {"X", "AKIAIOSFODNN7EXAMPLE"}, {"X", "sk_live_4eC39"}, {"X", "https://hooks.slack.example/T0/B0/x"},
-		{"X", "0123456789abcdef0123456789abcdef"}, {"X", "d9b1d7db-4c5c-4a5c-8a5c-0123456789ab"}, {"X", "wJalrXUtnFEMIK7MDENGbPxRfiCYEXAMPLE"},
-		{"X", " Zm9vYmFyYmF6cXV4MTIzNDU2Nzg= \n"}, {"X", "$2b$12$abcdefghijk"}, {"X", "https://acct.blob.example/c?sv=1&sig=abc"},
-		{"ARGS", "--user me --password hunter2"}, {"ARGS", "--api-key abc"}, {"ARGS", "--access-key=abc"}, {"HEADERS", "X-Api-Key: abc"},
-		{"ARGS", "-u me:hunter2 --silent"}, {"ARGS", "--user=me:hunter2"}, {"MYSQL", "mysql -ume -phunter2 x"}, {"ORACLE", "scott/tiger@db"},
-		{"YAML", "db:\n  pass: hunter2\n"}, {"ARGS", "--auth-token abc"}, {"PROXY", "me%3Ahunter2%40proxy"},
+		{"DATABASE_PASSWORD", "x"},
+		{"db_passwd", "x"},
+		{"apiKey", "x"},
+		{"GITHUB_TOKEN", "x"},
+		{"CLIENT_SECRET", "x"},
+		{"AUTH", "x"},
+		{"SENTRY_DSN", "x"},
+		{"URL", "postgres://me:hunter2@db/x"},
+		{"URL", "https://ghtoken@git.example/"},
+		{"URL", "redis://:p/w@cache"},
+		{"ALL", "http://a/ amqps://u:p@b:5671/%2F"},
+		{"DB", "me:hunter2@tcp(db:3306)/x"},
+		{"DB", "host=db user=me password=hunter2"},
+		{"DB", "Server=db;Pwd = hunter2"},
+		{"JSON", `{"password": "x"}`},
+		{"HEADER", "Authorization: Bearer abc"},
+		{"X", "-----BEGIN RSA PRIVATE KEY-----\nMII"},
+		{"X", "eyJhbGciOiJIUzI1NiJ9.e30.x"},
+		{"X", "ghp_abcdef"},
+		{"X", "xoxb-1-2"},
+		{"X", "AKIAIOSFODNN7EXAMPLE"},
+		{"X", "sk_live_4eC39"},
+		{"X", "https://hooks.slack.example/T0/B0/x"},
+		{"X", "0123456789abcdef0123456789abcdef"},
+		{"X", "d9b1d7db-4c5c-4a5c-8a5c-0123456789ab"},
+		{"X", "wJalrXUtnFEMIK7MDENGbPxRfiCYEXAMPLE"},
+		{"X", " Zm9vYmFyYmF6cXV4MTIzNDU2Nzg= \n"},
+		{"X", "$2b$12$abcdefghijk"},
+		{"X", "https://acct.blob.example/c?sv=1&sig=abc"},
+		{"ARGS", "--user me --password hunter2"},
+		{"ARGS", "--api-key abc"},
+		{"ARGS", "--access-key=abc"},
+		{"HEADERS", "X-Api-Key: abc"},
+		{"ARGS", "-u me:hunter2 --silent"},
+		{"ARGS", "--user=me:hunter2"},
+		{"MYSQL", "mysql -ume -phunter2 x"},
+		{"ORACLE", "scott/tiger@db"},
+		{"YAML", "db:\n  pass: hunter2\n"},
+		{"ARGS", "--auth-token abc"},
+		{"PROXY", "me%3Ahunter2%40proxy"},
 	} {
 		if whyMasked(c.name, c.value) == "" {
 			t.Errorf("%s=%s is shown", c.name, c.value)
 		}
 	}
 	for _, c := range []struct{ name, value string }{
-		{"PASSWORD", ""}, {"DEBUG", "true"}, {"PORT", "8000"}, {"HOST", "rabbitmq-service.production.svc.cluster.local:5672"}, {"TZ", "Europe/Zurich"},
-		{"URL", "https://app.workbenchdata.com/path?x=1"}, {"COMMIT", "1f0a9c2d4e5b6a7f8091a2b3c4d5e6f708192a3b"}, {"MAIL_TO", "ops@example.com"},
-		{"ARGS", "--workers 4 --timeout=30s"}, {"PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin"}, {"FILE", "/etc/Unstuck2/config.yaml"},
-		{"BROKER", "amqp://rabbitmq:5672"}, {"NAME", "production-orders-eu-west-1-primary"},
+		{"PASSWORD", ""},
+		{"DEBUG", "true"},
+		{"PORT", "8000"},
+		{"HOST", "rabbitmq-service.production.svc.cluster.local:5672"},
+		{"TZ", "Europe/Zurich"},
+		{"URL", "https://app.workbenchdata.com/path?x=1"},
+		{"COMMIT", "1f0a9c2d4e5b6a7f8091a2b3c4d5e6f708192a3b"},
+		{"MAIL_TO", "ops@example.com"},
+		{"ARGS", "--workers 4 --timeout=30s"},
+		{"PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin"},
+		{"FILE", "/etc/Unstuck2/config.yaml"},
+		{"BROKER", "amqp://rabbitmq:5672"},
+		{"NAME", "production-orders-eu-west-1-primary"},
 	} {
 		if why := whyMasked(c.name, c.value); why != "" {
 			t.Errorf("%s=%s is hidden: %s", c.name, c.value, why)

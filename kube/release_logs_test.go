@@ -133,7 +133,8 @@ func TestACommandOfATaskGivesItsLinesAndItsExitCode(t *testing.T) {
 		code int
 		fail string
 	}{
-		{"it succeeds", nil, 0, ""}, {"it fails", exec.CodeExitError{Err: errors.New("x"), Code: 7}, 7, ""},
+		{"it succeeds", nil, 0, ""},
+		{"it fails", exec.CodeExitError{Err: errors.New("x"), Code: 7}, 7, ""},
 		{"it was not run to its end", io.ErrUnexpectedEOF, -1, "unexpected EOF"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

@@ -33,7 +33,8 @@ func TestTheStateOfAnEnvironmentIsReadFromTheAPIServer(t *testing.T) {
 	}
 	containers := []release.ContainerState{
 		{Name: "setup", Init: true, Ended: true, Started: longAgo, LastEnd: longAgo, LastReason: "Completed"},
-		{Name: "app", Ready: true, Started: longAgo}, {Name: "proxy", Ready: true, Started: longAgo},
+		{Name: "app", Ready: true, Started: longAgo},
+		{Name: "proxy", Ready: true, Started: longAgo},
 	}
 	ready := []release.Condition{{Type: "Ready", Status: "True"}}
 	want := release.State{

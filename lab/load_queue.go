@@ -52,7 +52,6 @@ func (d *Load) places(ctx context.Context) (map[string]place, error) {
 // One that is elsewhere is deleted first, and so is one whose members do not all come back: after some faults one never does. It
 // tries again until everything is healthy.
 func (d *Load) placeQueues(ctx context.Context) error {
-	const patience = 20 * time.Second
 	missing := make(map[string]time.Time) // by queue: since when a member is
 	return d.lab.until(ctx, "the load's queues to be where they belong", func(ctx context.Context) error {
 		places, err := d.places(ctx)
@@ -61,34 +60,45 @@ func (d *Load) placeQueues(ctx context.Context) error {
 		}
 		var errs []error
 		for _, n := range d.lab.nodes {
-			var there []LoadQueue
-			for _, q := range d.queues {
-				p, exists := places[q.Name]
-				switch {
-				case q.Node != n.name:
-				case exists && p.leader == n.erlang() && p.members == q.Members:
-					if p.online == p.members {
-						delete(missing, q.Name)
-						break
-					}
-					errs = append(errs, fmt.Errorf("%s has %d of %d members online", q.Name, p.online, p.members))
-					if missing[q.Name].IsZero() {
-						missing[q.Name] = time.Now()
-					}
-					if time.Since(missing[q.Name]) > patience {
-						there = append(there, q)
-						delete(missing, q.Name)
-					}
-				default:
-					there = append(there, q)
-				}
-			}
-			if len(there) > 0 {
-				errs = append(errs, n.declare(ctx, there), fmt.Errorf("%d queues of %s were not there", len(there), n.name))
+			anew, err := d.misplaced(n, places, missing)
+			errs = append(errs, err)
+			if len(anew) > 0 {
+				errs = append(errs, n.declare(ctx, anew), fmt.Errorf("%d queues of %s were not there", len(anew), n.name))
 			}
 		}
 		return errors.Join(errs...)
 	})
+}
+
+// misplaced gives the queues of a node that are to be declared anew: that are elsewhere, or have missed a member for long. The
+// error names those that miss one. In missing it keeps since when.
+func (d *Load) misplaced(n *node, places map[string]place, missing map[string]time.Time) ([]LoadQueue, error) {
+	const patience = 20 * time.Second
+	var anew []LoadQueue
+	var errs []error
+	for _, q := range d.queues {
+		if q.Node != n.name {
+			continue
+		}
+		p, exists := places[q.Name]
+		if !exists || p.leader != n.erlang() || p.members != q.Members {
+			anew = append(anew, q)
+			continue
+		}
+		if p.online == p.members {
+			delete(missing, q.Name)
+			continue
+		}
+		errs = append(errs, fmt.Errorf("%s has %d of %d members online", q.Name, p.online, p.members))
+		if missing[q.Name].IsZero() {
+			missing[q.Name] = time.Now()
+		}
+		if time.Since(missing[q.Name]) > patience {
+			anew = append(anew, q)
+			delete(missing, q.Name)
+		}
+	}
+	return anew, errors.Join(errs...)
 }
 
 // declare makes queues on a node anew.

@@ -446,11 +446,16 @@ func (r *recorder) declare() {
 		node, name, kind string
 		members          int
 	}{
-		{"rabbit-0", "three", "quorum", 3}, {"rabbit-1", "three led there", "quorum", 3},
-		{"rabbit-1", "two", "quorum", 2}, {"rabbit-0", "one on 0", "quorum", 1}, {"rabbit-1", "one on 1", "quorum", 1},
-		{"rabbit-0", "classic on 0", "classic", 1}, {"rabbit-1", "classic on 1", "classic", 1},
+		{"rabbit-0", "three", "quorum", 3},
+		{"rabbit-1", "three led there", "quorum", 3},
+		{"rabbit-1", "two", "quorum", 2},
+		{"rabbit-0", "one on 0", "quorum", 1},
+		{"rabbit-1", "one on 1", "quorum", 1},
+		{"rabbit-0", "classic on 0", "classic", 1},
+		{"rabbit-1", "classic on 1", "classic", 1},
 		{"rabbit-1", "mirrored", "classic", 1},
-		{"rabbit-1", "stream", "stream", 3}, {"rabbit-2", "stream on 2", "stream", 1},
+		{"rabbit-1", "stream", "stream", 3},
+		{"rabbit-2", "stream on 2", "stream", 1},
 	} {
 		if q.kind == "stream" && !r.l.release.atLeast(3, 9) {
 			continue

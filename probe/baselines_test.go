@@ -9,8 +9,10 @@ import (
 
 // look is a result for the baselines; at is in minutes.
 func look(broker, uid string, kind Kind, reason Reason, at int, p *Processes) Result {
-	return Result{Target: broker, UID: uid, Kind: kind, Reason: reason, Processes: p,
-		Started: time.Date(2026, 11, 23, 0, at, 0, 0, time.UTC)}
+	return Result{
+		Target: broker, UID: uid, Kind: kind, Reason: reason, Processes: p,
+		Started: time.Date(2026, 11, 23, 0, at, 0, 0, time.UTC),
+	}
 }
 
 func suspicious(n int) *Processes { return &Processes{Total: 300, Suspicious: n, Baseline: -1} }

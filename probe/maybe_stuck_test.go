@@ -79,10 +79,14 @@ func TestWhatTheCommandSaidBecomesAVerdict(t *testing.T) {
 		"frozen, errors on standard output": {says(14*time.Second, 69, frozen, ""), ToolsUnresponsive, "14s"},
 		"frozen, its accept queue full":     {says(19*time.Second, 69, "", noTCP), ToolsUnresponsive, "19s"},
 		"another cookie":                    {says(600*time.Millisecond, 69, "", frozen), ExecFailed, "another Erlang cookie"},
-		"another cookie, said outright": {says(14*time.Second, 69, "", frozen+"  * Authentication failed (rejected by the remote node), please check the Erlang cookie\n"),
-			ExecFailed, "another Erlang cookie"},
-		"another name for the host": {says(14*time.Second, 69, "", diagnostics("  * TCP connection succeeded but Erlang distribution failed\n  * Hostname mismatch: node believes\n")),
-			ExecFailed, "name for the host"},
+		"another cookie, said outright": {
+			says(14*time.Second, 69, "", frozen+"  * Authentication failed (rejected by the remote node), please check the Erlang cookie\n"),
+			ExecFailed, "another Erlang cookie",
+		},
+		"another name for the host": {
+			says(14*time.Second, 69, "", diagnostics("  * TCP connection succeeded but Erlang distribution failed\n  * Hostname mismatch: node believes\n")),
+			ExecFailed, "name for the host",
+		},
 		"the node's process is gone":       {says(time.Second, 69, "", diagnostics("  * epmd reports: node 'rabbit' not running at all\n")), NotRun, "down or booting"},
 		"the node is going down":           {says(time.Second, 69, "", refusedTCP), NotRun, "going down"},
 		"epmd is gone":                     {says(20*time.Second, 69, "", diagnostics("  * unable to connect to epmd (port 4369) on a: address (cannot connect to host/port)\n")), ExecFailed, "epmd"},
@@ -133,8 +137,10 @@ func TestTheCommandIsToldWhenToGiveUp(t *testing.T) {
 		want    []string
 	}{
 		{MaybeStuckOptions{}, []string{"rabbitmq-diagnostics", "-q", "-t", "30", "maybe_stuck"}},
-		{MaybeStuckOptions{CommandTimeout: 1500 * time.Millisecond, Command: []string{"env", "A=b", "/sbin/rabbitmq-diagnostics"}},
-			[]string{"env", "A=b", "/sbin/rabbitmq-diagnostics", "-q", "-t", "2", "maybe_stuck"}},
+		{
+			MaybeStuckOptions{CommandTimeout: 1500 * time.Millisecond, Command: []string{"env", "A=b", "/sbin/rabbitmq-diagnostics"}},
+			[]string{"env", "A=b", "/sbin/rabbitmq-diagnostics", "-q", "-t", "2", "maybe_stuck"},
+		},
 	} {
 		var got []string
 		x := fakeExec{func(_ context.Context, _ Node, argv []string, _, _ io.Writer) (int, error) {

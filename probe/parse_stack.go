@@ -130,8 +130,10 @@ func (s *scanner) next() bool {
 
 func (s *scanner) cut(n int) { s.kind, s.word, s.text = 'w', s.text[:n], s.text[n:] }
 
-var separates = [256]bool{'{': true, '}': true, '[': true, ']': true, ',': true, ' ': true, '|': true,
-	'\t': true, '\r': true, '\n': true}
+var separates = [256]bool{
+	'{': true, '}': true, '[': true, ']': true, ',': true, ' ': true, '|': true,
+	'\t': true, '\r': true, '\n': true,
+}
 
 // quotedLen is the length of the quoted word at the start of text: to its end quote, or all of it if there is none.
 func quotedLen(text []byte) int {

@@ -182,9 +182,12 @@ func refusesAsAWhole(facts map[string]string) (refuses, unsaid string) {
 type limit struct{ used, limit, what string }
 
 var limits = []limit{
-	{"file_handles_used", "file_handles_limit", "file descriptors"}, {"sockets_used", "sockets_limit", "sockets"},
-	{"descriptors_used", "descriptors_limit", "file descriptors of the process"}, {"connections", "connection_max", "connections"},
-	{"ports_used", "ports_limit", "Erlang ports"}, {"processes_used", "processes_limit", "Erlang processes"},
+	{"file_handles_used", "file_handles_limit", "file descriptors"},
+	{"sockets_used", "sockets_limit", "sockets"},
+	{"descriptors_used", "descriptors_limit", "file descriptors of the process"},
+	{"connections", "connection_max", "connections"},
+	{"ports_used", "ports_limit", "Erlang ports"},
+	{"processes_used", "processes_limit", "Erlang processes"},
 }
 
 // full says whether the node has as many as it may, not counting those that hang in their login; in is how many are logged in.

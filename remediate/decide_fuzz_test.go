@@ -121,8 +121,13 @@ var (
 		reason probe.Reason
 		stage  probe.Stage
 	}{
-		{probe.AwaitDeclare, probe.StageDeclare}, {probe.OK, probe.StageClose}, {probe.AwaitConfirm, probe.StagePublish},
-		{probe.AwaitTune, probe.StageTune}, {probe.Blocked, probe.StagePublish}, {probe.Cancelled, probe.StageConsume}, {probe.Unreachable, probe.StageTCP},
+		{probe.AwaitDeclare, probe.StageDeclare},
+		{probe.OK, probe.StageClose},
+		{probe.AwaitConfirm, probe.StagePublish},
+		{probe.AwaitTune, probe.StageTune},
+		{probe.Blocked, probe.StagePublish},
+		{probe.Cancelled, probe.StageConsume},
+		{probe.Unreachable, probe.StageTCP},
 	}
 )
 

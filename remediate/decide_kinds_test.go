@@ -125,8 +125,10 @@ func TestANodeThatWaitsForItsBackendIsNoVictim(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			tl := newTimeline(t)
-			chronic := &probe.Processes{Total: 300, Suspicious: 3, Waiting: probe.Waits{probe.AwaitsNode: 1, probe.AwaitsIdle: 2},
-				Others: []probe.Process{{ID: 3, Stack: 9, Awaits: probe.AwaitsNode}}}
+			chronic := &probe.Processes{
+				Total: 300, Suspicious: 3, Waiting: probe.Waits{probe.AwaitsNode: 1, probe.AwaitsIdle: 2},
+				Others: []probe.Process{{ID: 3, Stack: 9, Awaits: probe.AwaitsNode}},
+			}
 			for range 10 {
 				tl.rounds(4, probe.OK)
 				tl.processes("rabbit-0", probe.OK, chronic)

@@ -73,21 +73,7 @@ func look(s State, o Observation, p Policy, now time.Time) *scene {
 			sc.leaving = append(sc.leaving, n.Name)
 		}
 		sc.hanging(n.Name, ns, victim)
-		for _, kind := range []probe.Kind{p.livenessKind(), probe.Roundtrip} {
-			r := ns.Latest[kind]
-			tried, answered := lookedAt{n.Name, r.Started}, lookedAt{node: n.Name}
-			switch {
-			case victim:
-				tried.at, answered.at = now, now
-			case hasAnswered(r):
-				answered.at = r.Started
-			}
-			sc.tried[kind] = two(sc.tried[kind], tried, time.Time.Before)
-			sc.answered[kind] = two(sc.answered[kind], answered, time.Time.After)
-			if run := ns.Runs[kind]; len(run.Samples) > 0 && !victim {
-				sc.hung[kind] = two(sc.hung[kind], lookedAt{n.Name, run.Since}, time.Time.After)
-			}
-		}
+		sc.asPeer(n.Name, ns, victim)
 	}
 	slices.SortFunc(sc.deaf, func(a, b nodeHealth) int { return strings.Compare(a.name, b.name) })
 	for _, lists := range []map[probe.Kind][]string{sc.stuck, sc.enough} {
@@ -97,6 +83,25 @@ func look(s State, o Observation, p Policy, now time.Time) *scene {
 	}
 	slices.Sort(sc.leaving)
 	return sc
+}
+
+// asPeer notes when the node was last tried, when it last answered and since when it hangs, for it is a peer of the others.
+func (sc *scene) asPeer(name string, ns NodeState, victim bool) {
+	for _, kind := range []probe.Kind{sc.policy.livenessKind(), probe.Roundtrip} {
+		r := ns.Latest[kind]
+		tried, answered := lookedAt{name, r.Started}, lookedAt{node: name}
+		switch {
+		case victim:
+			tried.at, answered.at = sc.now, sc.now
+		case hasAnswered(r):
+			answered.at = r.Started
+		}
+		sc.tried[kind] = two(sc.tried[kind], tried, time.Time.Before)
+		sc.answered[kind] = two(sc.answered[kind], answered, time.Time.After)
+		if run := ns.Runs[kind]; len(run.Samples) > 0 && !victim {
+			sc.hung[kind] = two(sc.hung[kind], lookedAt{name, run.Since}, time.Time.After)
+		}
+	}
 }
 
 // hanging notes in what the node hangs.

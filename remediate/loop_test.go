@@ -207,6 +207,7 @@ func (w *fakeWorld) LastLines(context.Context, probe.Node, int) ([]probe.LogLine
 
 func (w *fakeWorld) Reconciled(Snapshot) {}
 func (w *fakeWorld) Deleted(a Deletion)  { w.mu.Lock(); w.note("acted on %s", a.UID); w.mu.Unlock() }
+
 func (w *fakeWorld) Settled(a Deletion) {
 	w.mu.Lock()
 	w.note("settled %s: %s", a.UID, a.Outcome)
@@ -825,8 +826,10 @@ func TestHostsShowWhatIsSilentAcrossBrokers(t *testing.T) {
 func TestAPauseIsShownUntilItEnds(t *testing.T) {
 	l := NewLoop(Options{Target: "rabbit", Recorder: newFakeWorld()})
 	l.publish(Observation{Pauses: []Pause{
-		{Reason: "ended", Until: time.Now().Add(-time.Minute)}, {Reason: "goes on", Until: time.Now().Add(time.Minute)},
-		{Reason: "has no end"}, {Target: "another", Reason: "another's"},
+		{Reason: "ended", Until: time.Now().Add(-time.Minute)},
+		{Reason: "goes on", Until: time.Now().Add(time.Minute)},
+		{Reason: "has no end"},
+		{Target: "another", Reason: "another's"},
 	}}, nil)
 	var shown []string
 	for _, p := range l.Snapshot().Pauses {

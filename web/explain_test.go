@@ -96,19 +96,23 @@ func TestNothingIsPromisedWhereNothingCanCome(t *testing.T) {
 		want string
 	}{
 		"a suspect that is only watched": {
-			remediate.Observe, remediate.Decision{Phase: remediate.PhaseSuspect, Evidence: enough, Guards: guards},
+			remediate.Observe,
+			remediate.Decision{Phase: remediate.PhaseSuspect, Evidence: enough, Guards: guards},
 			"it is confirmed as stuck when all of this has come: corroboration must agree. Nothing is deleted even then: the mode is observe",
 		},
 		"a suspect without corroboration that is only watched": {
-			remediate.Observe, remediate.Decision{Phase: remediate.PhaseSuspect, Evidence: alone, Guards: guards},
+			remediate.Observe,
+			remediate.Decision{Phase: remediate.PhaseSuspect, Evidence: alone, Guards: guards},
 			"it stays a suspect, since there can be no corroboration: " + alone.CorroborationDetail + ". Nothing will be deleted: the mode is observe",
 		},
 		"a suspect without corroboration": {
-			remediate.Remediate, remediate.Decision{Phase: remediate.PhaseSuspect, Evidence: alone, Guards: guards},
+			remediate.Remediate,
+			remediate.Decision{Phase: remediate.PhaseSuspect, Evidence: alone, Guards: guards},
 			"it stays a suspect, since there can be no corroboration: " + alone.CorroborationDetail,
 		},
 		"confirmed, and only watched": {
-			remediate.Observe, remediate.Decision{Phase: remediate.PhaseConfirmed, Evidence: enough, Guards: guards},
+			remediate.Observe,
+			remediate.Decision{Phase: remediate.PhaseConfirmed, Evidence: enough, Guards: guards},
 			"nothing: the mode is observe, so it is never deleted, and a person must restart it",
 		},
 	} {

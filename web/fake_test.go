@@ -285,7 +285,8 @@ func (r *releases) PodEnv(_ context.Context, _ release.Environment, _, pod strin
 	return release.PodEnv{Pod: "frontend-7f-abcde", Containers: []release.ContainerEnv{{
 		Container: "app", Image: "gcr.io/acme/frontend:" + newCommit, From: []release.EnvSource{{Kind: release.FromConfigMap, Name: "settings"}},
 		Variables: []release.EnvVar{
-			{Name: "DEBUG", Value: &debug}, {Name: "SENTRY_DSN", Masked: "its name is like that of a secret"},
+			{Name: "DEBUG", Value: &debug},
+			{Name: "SENTRY_DSN", Masked: "its name is like that of a secret"},
 			{Name: "DB_PASSWORD", From: &release.EnvSource{Kind: release.FromSecret, Name: "database", Key: "password"}},
 			{Name: "POD_IP", From: &release.EnvSource{Kind: release.FromField, Key: "status.podIP"}},
 		},

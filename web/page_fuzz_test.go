@@ -48,10 +48,20 @@ func (m *maker) form() *http.Request {
 		name string
 		good []string
 	}{
-		{"token", []string{"token-of-ada", "token-of-bob", "token-of-eve", strings.Repeat("x", 5000), " "}}, {"next", wrongTurns}, {"step", []string{"do", "plan", "leap"}},
-		{"typed", []string{typed, "x"}}, {"key", []string{"k", "\n", strings.Repeat("k", 300)}}, {"reason", []string{"because", "", strings.Repeat("é", 300)}},
-		{"commit", []string{newCommit, "abc"}}, {"for", []string{"1h", "-1h", "x"}}, {"secret", []string{"db", "../x", ""}}, {"confirm", []string{"yes", ""}},
-		{"uid", []string{"uid-of-mq-1", "x"}}, {"override", []string{"paused", "peers", "x"}}, {"accept_migration_risk", []string{"yes", ""}}, {"on_failure", []string{"leave", "x"}},
+		{"token", []string{"token-of-ada", "token-of-bob", "token-of-eve", strings.Repeat("x", 5000), " "}},
+		{"next", wrongTurns},
+		{"step", []string{"do", "plan", "leap"}},
+		{"typed", []string{typed, "x"}},
+		{"key", []string{"k", "\n", strings.Repeat("k", 300)}},
+		{"reason", []string{"because", "", strings.Repeat("é", 300)}},
+		{"commit", []string{newCommit, "abc"}},
+		{"for", []string{"1h", "-1h", "x"}},
+		{"secret", []string{"db", "../x", ""}},
+		{"confirm", []string{"yes", ""}},
+		{"uid", []string{"uid-of-mq-1", "x"}},
+		{"override", []string{"paused", "peers", "x"}},
+		{"accept_migration_risk", []string{"yes", ""}},
+		{"on_failure", []string{"leave", "x"}},
 	}
 	form := url.Values{}
 	for _, f := range fields {

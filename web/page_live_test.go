@@ -302,8 +302,15 @@ func TestNobodyIsToldOfWhatTheyMayNotRead(t *testing.T) {
 		who, of string
 		want    int
 	}{
-		{"ada", "everything", 200}, {"ada", "target/orders", 200}, {"ada", "environment/staging", 200}, {"ada", "target/nobody", 404},
-		{"ada", "", 404}, {"bob", "target/orders", 403}, {"ci", "environment/staging", 200}, {"ci", "environment/production", 403}, {"", "everything", 401},
+		{"ada", "everything", 200},
+		{"ada", "target/orders", 200},
+		{"ada", "environment/staging", 200},
+		{"ada", "target/nobody", 404},
+		{"ada", "", 404},
+		{"bob", "target/orders", 403},
+		{"ci", "environment/staging", 200},
+		{"ci", "environment/production", 403},
+		{"", "everything", 401},
 	} {
 		w := s.ask(request(c.who, "HEAD", "/status/live?of="+c.of, ""))
 		if w.Code != c.want {

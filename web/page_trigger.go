@@ -44,28 +44,47 @@ var (
 
 // triggers are all that can be done from the page.
 var triggers = []trigger{
-	{path: "/environments/{env}/deploy", route: "POST /api/v1/environments/{env}/deploys", verb: ToDeploy, title: "Deploy to {env}", label: "Deploy", plans: true, typed: "env",
+	{
+		path: "/environments/{env}/deploy", route: "POST /api/v1/environments/{env}/deploys", verb: ToDeploy, title: "Deploy to {env}", label: "Deploy", plans: true, typed: "env",
 		what:   "Runs the jobs, then moves every service to the commit.",
-		fields: []field{{Name: "commit", Label: "Commit", Hint: "All 40 hexadecimal digits.", Kind: "text", Required: true}, reason, bugReport, onFailure}},
-	{path: "/environments/{env}/promote", route: "POST /api/v1/environments/{env}/promotions", verb: ToPromote, title: "Promote to {env}", label: "Promote", plans: true, typed: "env",
-		what: "Deploys the commit that the environment's source runs.", fields: []field{{Name: "expect_commit", Kind: "plan"}, reason, bugReport, onFailure}},
-	{path: "/environments/{env}/revert", route: "POST /api/v1/environments/{env}/reverts", verb: ToRevert, title: "Revert {env}", label: "Revert", plans: true, typed: "env",
+		fields: []field{{Name: "commit", Label: "Commit", Hint: "All 40 hexadecimal digits.", Kind: "text", Required: true}, reason, bugReport, onFailure},
+	},
+	{
+		path: "/environments/{env}/promote", route: "POST /api/v1/environments/{env}/promotions", verb: ToPromote, title: "Promote to {env}", label: "Promote", plans: true, typed: "env",
+		what: "Deploys the commit that the environment's source runs.", fields: []field{{Name: "expect_commit", Kind: "plan"}, reason, bugReport, onFailure},
+	},
+	{
+		path: "/environments/{env}/revert", route: "POST /api/v1/environments/{env}/reverts", verb: ToRevert, title: "Revert {env}", label: "Revert", plans: true, typed: "env",
 		what: "Goes back to an earlier commit.",
-		fields: []field{{Name: "commit", Label: "Commit", Hint: "All 40 hexadecimal digits; empty: the previous good one.", Kind: "text"},
-			{Name: "accept_migration_risk", Label: "Go back across a migration, and answer for it", Kind: "check"}, reason, bugReport, onFailure}},
-	{path: "/environments/{env}/services/{service}/restart", route: "POST /api/v1/environments/{env}/services/{service}/restarts", verb: ToRestart,
-		title: "Restart {service} of {env}", label: "Restart {service}", plans: true, typed: "service", what: "Starts its pods anew, with the same images.", fields: []field{reason, bugReport}},
-	{path: "/environments/{env}/restart-secret", route: "POST /api/v1/environments/{env}/secrets/{secret}/restarts", verb: ToRestart,
+		fields: []field{
+			{Name: "commit", Label: "Commit", Hint: "All 40 hexadecimal digits; empty: the previous good one.", Kind: "text"},
+			{Name: "accept_migration_risk", Label: "Go back across a migration, and answer for it", Kind: "check"},
+			reason, bugReport, onFailure,
+		},
+	},
+	{
+		path: "/environments/{env}/services/{service}/restart", route: "POST /api/v1/environments/{env}/services/{service}/restarts", verb: ToRestart,
+		title: "Restart {service} of {env}", label: "Restart {service}", plans: true, typed: "service", what: "Starts its pods anew, with the same images.", fields: []field{reason, bugReport},
+	},
+	{
+		path: "/environments/{env}/restart-secret", route: "POST /api/v1/environments/{env}/secrets/{secret}/restarts", verb: ToRestart,
 		title: "Restart what reads a Secret in {env}", label: "Restart what reads a Secret", plans: true, typed: "env", what: "Starts the pods of each service anew that reads it.",
-		fields: []field{{Name: "secret", Label: "Name of the Secret", Kind: "path", Required: true}, reason, bugReport}},
-	{path: "/environments/{env}/tasks/{task}/run", route: "POST /api/v1/environments/{env}/tasks/{task}/runs", verb: ToRun, title: "Run {task} in {env}", label: "Run {task}", plans: true, typed: "task",
-		fields: []field{{Name: "confirm", Label: "I have read its warning, if it has one", Kind: "check"}, reason, bugReport}},
+		fields: []field{{Name: "secret", Label: "Name of the Secret", Kind: "path", Required: true}, reason, bugReport},
+	},
+	{
+		path: "/environments/{env}/tasks/{task}/run", route: "POST /api/v1/environments/{env}/tasks/{task}/runs", verb: ToRun, title: "Run {task} in {env}", label: "Run {task}", plans: true, typed: "task",
+		fields: []field{{Name: "confirm", Label: "I have read its warning, if it has one", Kind: "check"}, reason, bugReport},
+	},
 	{path: "/operations/{id}/cancel", route: "POST /api/v1/operations/{id}/cancel", title: "Cancel {id}", label: "Cancel", what: "It stops as soon as that is safe.", fields: []field{reason}},
-	{path: "/targets/{target}/nodes/{node}/probe", route: "POST /api/v1/targets/{target}/nodes/{node}/probes", verb: ToProbe, title: "Look at {node} of {target} now", label: "Look at it now",
-		what: "Runs each of its probes as soon as possible."},
-	{path: "/targets/{target}/nodes/{node}/delete", route: "POST /api/v1/targets/{target}/nodes/{node}/deletions", verb: ToDelete, title: "Delete {node} of {target}", label: "Delete", plans: true, typed: "node",
+	{
+		path: "/targets/{target}/nodes/{node}/probe", route: "POST /api/v1/targets/{target}/nodes/{node}/probes", verb: ToProbe, title: "Look at {node} of {target} now", label: "Look at it now",
+		what: "Runs each of its probes as soon as possible.",
+	},
+	{
+		path: "/targets/{target}/nodes/{node}/delete", route: "POST /api/v1/targets/{target}/nodes/{node}/deletions", verb: ToDelete, title: "Delete {node} of {target}", label: "Delete", plans: true, typed: "node",
 		what:   "Deletes the pod, behind the same guards as Unstuck's own deletions. An incident is kept.",
-		fields: []field{{Name: "uid", Kind: "hidden"}, reason, {Name: "override", Label: "Guards that are not to hold it back", Hint: "You answer for those that you tick.", Kind: "guards"}}},
+		fields: []field{{Name: "uid", Kind: "hidden"}, reason, {Name: "override", Label: "Guards that are not to hold it back", Hint: "You answer for those that you tick.", Kind: "guards"}},
+	},
 	{path: "/targets/{target}/pause", route: "POST /api/v1/targets/{target}/pauses", verb: ToPause, title: "Pause {target}", label: "Pause", what: "Unstuck deletes none of its nodes until the pause ends.", fields: []field{forHow, reason}},
 	{path: "/targets/{target}/resume", route: "DELETE /api/v1/targets/{target}/pauses", verb: ToPause, title: "End the pauses of {target}", label: "End the pauses"},
 	{path: "/pause", route: "POST /api/v1/pauses", verb: ToPause, title: "Pause every broker", label: "Pause every broker", what: "Unstuck deletes no node at all until the pause ends.", fields: []field{forHow, reason}},

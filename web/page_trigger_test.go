@@ -198,10 +198,18 @@ func TestWhatIsConfirmedIsWhatWasShownAndNotWhatHasTakenItsPlaceSince(t *testing
 		sent  func(*site) string
 	}{
 		"promotion": {"/status/environments/production/promote", "production", url.Values{}, newCommit, func(s *site) string { return s.releases.asked[len(s.releases.asked)-1].ExpectCommit }},
-		"revert": {"/status/environments/production/revert", "production", url.Values{"accept_migration_risk": {"yes"}}, newCommit,
-			func(s *site) string { return s.releases.asked[len(s.releases.asked)-1].Commit }},
-		"deletion": {"/status/targets/orders/nodes/mq-1/delete", "mq-1", url.Values{"override": {"paused", "observe-only"}}, "uid-of-mq-1",
-			func(s *site) string { return s.keeper.deleted[len(s.keeper.deleted)-1].UID }},
+		"revert": {
+			"/status/environments/production/revert", "production",
+			url.Values{"accept_migration_risk": {"yes"}},
+			newCommit,
+			func(s *site) string { return s.releases.asked[len(s.releases.asked)-1].Commit },
+		},
+		"deletion": {
+			"/status/targets/orders/nodes/mq-1/delete", "mq-1",
+			url.Values{"override": {"paused", "observe-only"}},
+			"uid-of-mq-1",
+			func(s *site) string { return s.keeper.deleted[len(s.keeper.deleted)-1].UID },
+		},
 	} {
 		t.Run(what, func(t *testing.T) {
 			s := newSite()

@@ -83,10 +83,21 @@ func TestEachActNeedsWhatKubectlWouldNeed(t *testing.T) {
 func TestWhatNobodyKnowsTheNeedsOfIsRefused(t *testing.T) {
 	v := Reviews{Own: &server{allows: "*"}, Releases: environments(), Targets: map[string]string{"orders": "mq"}, Home: "unstuck"}
 	for _, action := range []Action{
-		{Verb: ToDeploy}, {Verb: ToDelete}, {Verb: ToRead, Environment: "nowhere"}, {Verb: ToDelete, Target: "nobody", Node: "x"},
-		{Verb: ToLogs, Environment: "staging"}, {Verb: ToEnv, Environment: "staging", Service: "nobody", Pod: "x"}, {Verb: ToLogs, Target: "orders"},
-		{Verb: ToRestart, Environment: "staging", Service: "nobody"}, {Verb: ToRestart, Environment: "staging"}, {Verb: ToRun, Environment: "staging", Task: "none"},
-		{Verb: "rule", Environment: "staging"}, {Environment: "staging"}, {Verb: ToDelete, Environment: "staging"}, {Verb: ToDeploy, Target: "orders"}, {},
+		{Verb: ToDeploy},
+		{Verb: ToDelete},
+		{Verb: ToRead, Environment: "nowhere"},
+		{Verb: ToDelete, Target: "nobody", Node: "x"},
+		{Verb: ToLogs, Environment: "staging"},
+		{Verb: ToEnv, Environment: "staging", Service: "nobody", Pod: "x"},
+		{Verb: ToLogs, Target: "orders"},
+		{Verb: ToRestart, Environment: "staging", Service: "nobody"},
+		{Verb: ToRestart, Environment: "staging"},
+		{Verb: ToRun, Environment: "staging", Task: "none"},
+		{Verb: "rule", Environment: "staging"},
+		{Environment: "staging"},
+		{Verb: ToDelete, Environment: "staging"},
+		{Verb: ToDeploy, Target: "orders"},
+		{},
 	} {
 		if got, err := v.Allowed(t.Context(), Caller{Name: "ada", Groups: []string{"x"}}, action); err != nil || got.Allowed || got.Why == "" {
 			t.Errorf("%+v: %+v, %v", action, got, err)

@@ -30,7 +30,7 @@ func TestOnlyWhatMayBeSentTwiceIsSentAgain(t *testing.T) {
 		"resume orders":                                               {5, 1},
 		"delete orders mq-1 --reason x --yes --override paused":       {5, 1},
 	} {
-		var times, keys = 0, map[string]bool{}
+		times, keys := 0, map[string]bool{}
 		onServedAPI(t, func(t *testing.T, s *servedAPI) {
 			console, _ := s.console()
 			code, _, stderr := s.run(t, console, strings.Fields(args)...)

@@ -232,7 +232,9 @@ func TestAPasswordIsShownNowhereWhateverTheResult(t *testing.T) {
 	for _, v := range probe.Verdicts() {
 		a := &answers{results: map[string]probe.Result{"h:5672": {Reason: v.Reason, Stage: probe.StageTune, Took: time.Second}}}
 		for _, flags := range [][]string{
-			{"amqp://ada:" + marker + "@h"}, {"amqp://ada@h", "--password-file", file}, {"amqp://ada:" + marker + "@h", "--json"},
+			{"amqp://ada:" + marker + "@h"},
+			{"amqp://ada@h", "--password-file", file},
+			{"amqp://ada:" + marker + "@h", "--json"},
 			{"amqp://ada:" + marker + "@h", "amqp://ada:" + marker + "@h:1", "--timeout=1s"},
 		} {
 			_, stdout, stderr := try(t, a, append([]string{"probe"}, flags...)...)

@@ -462,6 +462,7 @@ func (w *tableWatch) note(f func()) {
 }
 
 func (w *tableWatch) ProbeDone(r probe.Result) { w.note(func() { w.results = append(w.results, r) }) }
+
 func (w *tableWatch) Reconciled(s remediate.Snapshot) {
 	w.note(func() {
 		w.snap = s
@@ -472,9 +473,11 @@ func (w *tableWatch) Reconciled(s remediate.Snapshot) {
 		}
 	})
 }
+
 func (w *tableWatch) Deleted(remediate.Deletion) {
 	w.note(func() { w.acted = append(w.acted, time.Now()) })
 }
+
 func (w *tableWatch) Settled(a remediate.Deletion) {
 	w.note(func() { w.deletions = append(w.deletions, a) })
 }

@@ -61,7 +61,9 @@ func TestATokenIsMadeOfAGoodNameAloneAndOverwritesNothing(t *testing.T) {
 		want string
 	}{
 		{[]string{"MARKER.secret"}, exitUnknown, "the name is not right: want lower-case letters, digits and dashes"},
-		{[]string{""}, exitUnknown, "the name is not right"}, {nil, exitUnknown, "want a name"}, {[]string{"ci", "cd"}, exitUnknown, "want a name"},
+		{[]string{""}, exitUnknown, "the name is not right"},
+		{nil, exitUnknown, "want a name"},
+		{[]string{"ci", "cd"}, exitUnknown, "want a name"},
 		{[]string{"ci", "--token-file", file}, exitFailed, "write the token: open " + file + ": file exists"},
 	} {
 		code, stdout, stderr := made(t, c.args...)

@@ -61,8 +61,10 @@ func (m *Maker) RabbitMQ(ctx context.Context, version string) (string, error) {
 		defer os.Remove(layer)
 		// Without what nobody reads in a container, and what was left by others who use the tree.
 		args := []string{"--create", "--file", layer, "--numeric-owner", "--one-file-system", "--directory", tree}
-		for _, dir := range []string{"dev", "proc", "sys", "run", "tmp", "var/cache", "var/lib/apt", "usr/share/doc",
-			"usr/share/man", "usr/share/locale", "var/log/rabbitmq", "var/lib/rabbitmq"} {
+		for _, dir := range []string{
+			"dev", "proc", "sys", "run", "tmp", "var/cache", "var/lib/apt", "usr/share/doc",
+			"usr/share/man", "usr/share/locale", "var/log/rabbitmq", "var/lib/rabbitmq",
+		} {
 			args = append(args, "--exclude=./"+dir+"/*")
 		}
 		if _, err := m.command(ctx, m.Root, "tar", append(args, ".")...); err != nil {

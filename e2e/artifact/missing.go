@@ -8,7 +8,11 @@ import (
 
 // needs are the programs of the machine's own that a cluster is made of, by Debian's package.
 var needs = []struct{ program, pkg string }{
-	{"ip", "iproute2"}, {"nft", "nftables"}, {"runc", "runc"}, {"tar", "tar"}, {"debootstrap", "debootstrap"},
+	{"ip", "iproute2"},
+	{"nft", "nftables"},
+	{"runc", "runc"},
+	{"tar", "tar"},
+	{"debootstrap", "debootstrap"},
 	{"/usr/lib/cni/ptp", "containernetworking-plugins"},
 }
 

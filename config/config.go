@@ -13,6 +13,7 @@ import (
 
 	"github.com/cjworkbench/unstuck/probe"
 	"github.com/cjworkbench/unstuck/remediate"
+	"github.com/cjworkbench/unstuck/target"
 )
 
 // Config is all that the daemon is told.
@@ -54,7 +55,7 @@ type Broker struct {
 	TLS          *TLS    // nil: plain TCP
 
 	// Nodes are those that the file names. They have a name and an address, and nobody who could say more of them.
-	Nodes []probe.Node
+	Nodes []target.Node
 	// Pods are found in Kubernetes; nil: the nodes are listed.
 	Pods *Pods
 

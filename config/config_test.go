@@ -14,8 +14,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/cjworkbench/unstuck/probe"
 	"github.com/cjworkbench/unstuck/remediate"
+	"github.com/cjworkbench/unstuck/target"
 )
 
 var update = flag.Bool("update", false, "write the expected messages anew")
@@ -95,7 +95,7 @@ func TestTheSmallestFileHasTheDefaults(t *testing.T) {
 	if diff := cmp.Diff(DefaultBroker().Probes, b.Probes); diff != "" {
 		t.Errorf("probes (-want +got):\n%s", diff)
 	}
-	want := []probe.Node{{Target: "rabbitmq", Name: "rabbit-0", Address: "127.0.0.1:5672"}}
+	want := []target.Node{{Target: "rabbitmq", Name: "rabbit-0", Address: "127.0.0.1:5672"}}
 	if diff := cmp.Diff(want, b.Nodes); diff != "" {
 		t.Errorf("nodes (-want +got):\n%s", diff)
 	}
@@ -224,7 +224,7 @@ brokers:
 		t.Errorf("data_dir is %s, want %s", c.DataDir, want)
 	}
 	got, err := c.Brokers[0].Credentials(t.Context())
-	if want := (probe.Credentials{Username: "hunter2", Password: "hunter2"}); err != nil || got != want {
+	if want := (target.Credentials{Username: "hunter2", Password: "hunter2"}); err != nil || got != want {
 		t.Errorf("got the credentials %v, error %v", got, err)
 	}
 }
@@ -235,7 +235,7 @@ func TestARotatedPasswordIsReadAnew(t *testing.T) {
 	for _, password := range []string{"first", "second with spaces "} {
 		write(t, file, password+"\r\n")
 		got, err := b.Credentials(t.Context())
-		if want := (probe.Credentials{Username: "unstuck", Password: password}); err != nil || got != want {
+		if want := (target.Credentials{Username: "unstuck", Password: password}); err != nil || got != want {
 			t.Errorf("got another password than %q, error %v", password, err)
 		}
 	}

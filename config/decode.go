@@ -171,7 +171,7 @@ type section struct {
 // section reads n as a mapping. Nil or null is an empty one.
 func (d *decoder) section(path string, n *yaml.Node) *section {
 	s := &section{decoder: d, path: path, values: make(map[string]*yaml.Node)}
-	if n = target(n); isNull(n) {
+	if n = resolved(n); isNull(n) {
 		return s
 	}
 	if n.Kind != yaml.MappingNode {
@@ -191,7 +191,7 @@ func (d *decoder) section(path string, n *yaml.Node) *section {
 			continue
 		}
 		d.lines[full] = key.Line
-		s.values[key.Value] = target(value)
+		s.values[key.Value] = resolved(value)
 	}
 	return s
 }
@@ -226,8 +226,8 @@ func (s *section) end() {
 	}
 }
 
-// target follows an alias to what it stands for.
-func target(n *yaml.Node) *yaml.Node {
+// resolved follows an alias to what it stands for.
+func resolved(n *yaml.Node) *yaml.Node {
 	if n != nil && n.Kind == yaml.AliasNode {
 		return n.Alias
 	}

@@ -12,21 +12,22 @@ import (
 	"syscall"
 
 	"github.com/cjworkbench/unstuck/probe"
+	"github.com/cjworkbench/unstuck/target"
 )
 
 // Credentials reads the user's name and the password, each time anew: secrets are rotated while we run. The end of the
 // line does not count. It is what probe.LoginOptions asks for.
-func (b Broker) Credentials(ctx context.Context) (probe.Credentials, error) {
+func (b Broker) Credentials(ctx context.Context) (target.Credentials, error) {
 	if err := ctx.Err(); err != nil {
-		return probe.Credentials{}, err
+		return target.Credentials{}, err
 	}
-	var c probe.Credentials
+	var c target.Credentials
 	var err error
 	if c.Username, err = b.User(); err != nil {
-		return probe.Credentials{}, err
+		return target.Credentials{}, err
 	}
 	if c.Password, err = readSecret(b.PasswordFile); err != nil {
-		return probe.Credentials{}, fmt.Errorf("read the password: %w", err)
+		return target.Credentials{}, fmt.Errorf("read the password: %w", err)
 	}
 	return c, nil
 }

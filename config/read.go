@@ -7,8 +7,8 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
-	"github.com/cjworkbench/unstuck/probe"
 	"github.com/cjworkbench/unstuck/remediate"
+	"github.com/cjworkbench/unstuck/target"
 )
 
 // The forms of names. They stand in paths of the API, in metrics and in the names of what is kept.
@@ -108,8 +108,8 @@ func (s *section) missingOneOf(first, second string) {
 	s.problem(s.key(first), "missing: want %s, here or in the file that %s names", wantUsername, second)
 }
 
-func (d *decoder) node(e element, broker string) probe.Node {
-	n := probe.Node{Target: broker}
+func (d *decoder) node(e element, broker string) target.Node {
+	n := target.Node{Target: broker}
 	s := d.section(e.path, e.node)
 	s.matching("name", nodeName, wantNode, &n.Name)
 	s.missing("name", n.Name, wantNode)

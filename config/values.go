@@ -225,7 +225,7 @@ func (s *section) list(name, byDefault, want string) (elements []element, there 
 	for i, e := range n.Content {
 		path := fmt.Sprintf("%s[%d]", full, i)
 		s.lines[path] = e.Line
-		elements = append(elements, element{path, target(e)})
+		elements = append(elements, element{path, resolved(e)})
 	}
 	return elements, true
 }

@@ -9,8 +9,8 @@ import (
 
 	"github.com/cjworkbench/unstuck/e2e/cluster"
 	"github.com/cjworkbench/unstuck/kube"
-	"github.com/cjworkbench/unstuck/probe"
 	"github.com/cjworkbench/unstuck/remediate"
+	"github.com/cjworkbench/unstuck/target"
 	"github.com/cjworkbench/unstuck/web"
 )
 
@@ -146,9 +146,9 @@ func TestADeleteOfAPodThatHasBeenReplacedDoesNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	n := probe.Node{Target: "rabbitmq", Name: pod, UID: "00000000-0000-0000-0000-000000000000"}
-	if err := pods.Delete(within(t, 30*time.Second), n, 10*time.Second); !errors.Is(err, probe.ErrChanged) {
-		t.Errorf("with a stale UID: %v, want %v", err, probe.ErrChanged)
+	n := target.Node{Target: "rabbitmq", Name: pod, UID: "00000000-0000-0000-0000-000000000000"}
+	if err := pods.Delete(within(t, 30*time.Second), n, 10*time.Second); !errors.Is(err, target.ErrChanged) {
+		t.Errorf("with a stale UID: %v, want %v", err, target.ErrChanged)
 	}
 	// And should it ever get past our own look, the API server itself refuses.
 	err = s.Delete(within(t, 10*time.Second), pod, "00000000-0000-0000-0000-000000000000", 10*time.Second)

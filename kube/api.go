@@ -16,7 +16,7 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/util/flowcontrol"
 
-	"github.com/cjworkbench/unstuck/probe"
+	"github.com/cjworkbench/unstuck/target"
 )
 
 var errRunning = errors.New("the client runs already")
@@ -120,5 +120,5 @@ func explain(err error, verb, resource, namespace string) error {
 
 // refuse says why nothing was deleted, and that the API server has not been asked to.
 func refuse(format string, args ...any) error {
-	return fmt.Errorf("%w: %w", probe.ErrRefused, fmt.Errorf(format, args...))
+	return fmt.Errorf("%w: %w", target.ErrRefused, fmt.Errorf(format, args...))
 }

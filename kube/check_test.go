@@ -49,9 +49,9 @@ func TestThePermissionsThatAreMissingAreNamed(t *testing.T) {
 
 func TestWhatIsMissingToDeleteIsNamedThoughNobodyMeantToActAtFirst(t *testing.T) {
 	c := newCluster(t)
-	target := brokerTarget()
-	target.Act, target.SkipPreStopChecks = false, true
-	p := watchOne(t, c.client(), target)
+	kubeTarget := brokerTarget()
+	kubeTarget.Act, kubeTarget.SkipPreStopChecks = false, true
+	p := watchOne(t, c.client(), kubeTarget)
 	if missing, err := p.MayDelete(t.Context()); err != nil || len(missing) > 0 {
 		t.Fatalf("%v, %v", missing, err)
 	}
@@ -77,8 +77,8 @@ func TestWhatIsMissingToDeleteIsNamedThoughNobodyMeantToActAtFirst(t *testing.T)
 func TestNoMorePermissionsAreNeededThanWhatIsWatchedNeeds(t *testing.T) {
 	needs := func(targets ...Target) []string {
 		client := newCluster(t).client()
-		for _, target := range targets {
-			watchOne(t, client, target)
+		for _, kubeTarget := range targets {
+			watchOne(t, client, kubeTarget)
 		}
 		var all []string
 		for _, m := range client.Needs() {

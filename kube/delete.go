@@ -17,7 +17,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 
-	"github.com/cjworkbench/unstuck/probe"
+	"github.com/cjworkbench/unstuck/target"
 )
 
 // minGrace is the shortest grace period. Zero would be a forced deletion: the pod's name is free before its process has
@@ -28,15 +28,15 @@ const minGrace = time.Second
 // returns when the API server has accepted that.
 //
 // All that the watches told and that the cluster can tell is read afresh first. What is not as it must be any more is
-// probe.ErrGone, probe.ErrChanged or probe.ErrRefused, and nothing has happened then. After any other error it may have.
-func (p *Pods) Delete(ctx context.Context, n probe.Node, grace time.Duration) error {
+// target.ErrGone, target.ErrChanged or target.ErrRefused, and nothing has happened then. After any other error it may have.
+func (p *Pods) Delete(ctx context.Context, n target.Node, grace time.Duration) error {
 	if err := p.delete(ctx, n, grace); err != nil {
 		return fmt.Errorf("delete pod %s in namespace %s: %w", n.Name, p.Namespace, err)
 	}
 	return nil
 }
 
-func (p *Pods) delete(ctx context.Context, n probe.Node, grace time.Duration) error {
+func (p *Pods) delete(ctx context.Context, n target.Node, grace time.Duration) error {
 	if grace < minGrace {
 		return refuse("its grace must be at least %s, not %s", minGrace, grace)
 	}
@@ -50,7 +50,7 @@ func (p *Pods) delete(ctx context.Context, n probe.Node, grace time.Duration) er
 	if err = p.label(ctx, n, "true"); err == nil {
 		err = p.request(ctx, n, grace)
 	}
-	if err != nil && !errors.Is(err, probe.ErrGone) && !errors.Is(err, probe.ErrChanged) {
+	if err != nil && !errors.Is(err, target.ErrGone) && !errors.Is(err, target.ErrChanged) {
 		// A pod that stays must not go without its checks when somebody else stops it later.
 		if undo := p.label(context.WithoutCancel(ctx), n, nil); undo != nil {
 			p.client.log.Warn("cannot take the label away again", "label", skipChecks, "namespace", p.Namespace, "pod", n.Name, "error", undo.Error())
@@ -60,10 +60,10 @@ func (p *Pods) delete(ctx context.Context, n probe.Node, grace time.Duration) er
 }
 
 // request asks for the deletion.
-func (p *Pods) request(ctx context.Context, n probe.Node, grace time.Duration) error {
+func (p *Pods) request(ctx context.Context, n target.Node, grace time.Duration) error {
 	// Leadership counts for renewDeadline, and nobody else takes the Lease before leaseDuration has passed: so a request
 	// that is sent now and may take callTimeout ends before another replica could act.
-	if a, _ := p.client.IsLeader(); a != probe.Yes {
+	if a, _ := p.client.IsLeader(); a != target.Yes {
 		return refuse("this replica does not lead: %s", a)
 	}
 	uid, seconds := types.UID(n.UID), int64(math.Ceil(grace.Seconds()))
@@ -88,13 +88,13 @@ func declined(err error) bool {
 }
 
 // stays says what became of a pod whose deletion was answered with an error by which it is gone or another.
-func (p *Pods) stays(ctx context.Context, n probe.Node, why error) error {
+func (p *Pods) stays(ctx context.Context, n target.Node, why error) error {
 	now, err := get(ctx, p.client.api.CoreV1().Pods(p.Namespace).Get, n.Name)
 	switch {
 	case apierrors.IsNotFound(err):
-		return probe.ErrGone
+		return target.ErrGone
 	case err == nil && string(now.UID) != n.UID:
-		return probe.ErrChanged
+		return target.ErrChanged
 	case err == nil && now.DeletionTimestamp != nil: // by this request, if it came twice, or by somebody else
 		return explain(why, "delete", "pods", p.Namespace)
 	case err == nil:
@@ -104,20 +104,20 @@ func (p *Pods) stays(ctx context.Context, n probe.Node, why error) error {
 }
 
 // lookAfresh reads from the API server what the watches told, and says what forbids the deletion. It gives the pod.
-func (p *Pods) lookAfresh(ctx context.Context, n probe.Node) (pod, error) {
+func (p *Pods) lookAfresh(ctx context.Context, n target.Node) (pod, error) {
 	ctx, cancel := context.WithTimeout(ctx, silence) // all of it together, or the first is old when the last comes
 	defer cancel()
 	fresh, err := get(ctx, p.client.api.CoreV1().Pods(p.Namespace).Get, n.Name)
 	switch {
 	case apierrors.IsNotFound(err):
-		return pod{}, probe.ErrGone
+		return pod{}, target.ErrGone
 	case err != nil:
 		return pod{}, refuse("get pods: %w", explain(err, "get", "pods", p.Namespace))
 	}
 	it := trimPod(p.Container)(fresh)
 	switch {
 	case it.uid != n.UID:
-		return it, probe.ErrChanged
+		return it, target.ErrChanged
 	case it.terminating:
 		return it, refuse("it is being deleted already")
 	case it.over:
@@ -136,9 +136,9 @@ func (p *Pods) lookAfresh(ctx context.Context, n probe.Node) (pod, error) {
 	var closed []string
 	for _, q := range []struct {
 		verdict
-		want probe.Answer
+		want target.Answer
 	}{
-		{owned(it, above), probe.Yes}, {rollingOut(it, above), probe.No}, {disruptable(it, here.budgets), probe.Yes}, {locked, probe.No},
+		{owned(it, above), target.Yes}, {rollingOut(it, above), target.No}, {disruptable(it, here.budgets), target.Yes}, {locked, target.No},
 	} {
 		if q.Answer != q.want {
 			closed = append(closed, q.why)
@@ -254,7 +254,7 @@ func into[O runtime.Object, T any](
 const skipChecks = "skipPreStopChecks"
 
 // label sets that label, or takes it away if value is nil. The UID in the patch is a precondition.
-func (p *Pods) label(ctx context.Context, n probe.Node, value any) error {
+func (p *Pods) label(ctx context.Context, n target.Node, value any) error {
 	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{
 		"uid": n.UID, "labels": map[string]any{skipChecks: value},
 	}})

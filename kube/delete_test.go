@@ -16,7 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	clienttesting "k8s.io/client-go/testing"
 
-	"github.com/cjworkbench/unstuck/probe"
+	"github.com/cjworkbench/unstuck/target"
 )
 
 var (
@@ -25,10 +25,10 @@ var (
 )
 
 // ready gives the target's pods, with the watches open and the lease held.
-func ready(t *testing.T, c *cluster, target Target) (*Client, *Pods) {
+func ready(t *testing.T, c *cluster, kubeTarget Target) (*Client, *Pods) {
 	t.Helper()
 	client := c.client()
-	p := watchOne(t, client, target)
+	p := watchOne(t, client, kubeTarget)
 	start(t, client, "me")
 	synctest.Wait()
 	return client, p
@@ -62,69 +62,69 @@ func TestADeleteIsRefusedIfTheWorldIsNotAsItWasSeen(t *testing.T) {
 		why    string
 		asked  int
 	}{
-		{"the pod is gone", func(c *cluster) { c.drop("pods", "", ns, "rabbit-1") }, probe.ErrGone, "", 0},
-		{"the pod was replaced", func(c *cluster) { c.put(rabbit(1, func(p *corev1.Pod) { p.UID = "another" })) }, probe.ErrChanged, "", 0},
+		{"the pod is gone", func(c *cluster) { c.drop("pods", "", ns, "rabbit-1") }, target.ErrGone, "", 0},
+		{"the pod was replaced", func(c *cluster) { c.put(rabbit(1, func(p *corev1.Pod) { p.UID = "another" })) }, target.ErrChanged, "", 0},
 		{"the pod is being deleted", func(c *cluster) {
 			c.put(rabbit(1, func(p *corev1.Pod) { p.DeletionTimestamp = new(metav1.Now()) }))
-		}, probe.ErrRefused, "being deleted already", 0},
-		{"the pod has ended", func(c *cluster) { c.put(rabbit(1, func(p *corev1.Pod) { p.Status.Phase = corev1.PodFailed })) }, probe.ErrRefused, "has ended", 0},
+		}, target.ErrRefused, "being deleted already", 0},
+		{"the pod has ended", func(c *cluster) { c.put(rabbit(1, func(p *corev1.Pod) { p.Status.Phase = corev1.PodFailed })) }, target.ErrRefused, "has ended", 0},
 		{"the pod was taken out by its labels", func(c *cluster) {
 			c.put(rabbit(1, func(p *corev1.Pod) { p.Labels["app"] = "debugged" }))
-		}, probe.ErrRefused, "labels", 0},
+		}, target.ErrRefused, "labels", 0},
 		{"the kubelet started the container anew", func(c *cluster) {
 			c.put(rabbit(1, func(p *corev1.Pod) { p.Status.ContainerStatuses[1].State.Running.StartedAt = metav1.Now() }))
-		}, probe.ErrRefused, "started anew", 0},
-		{"the set is gone", func(c *cluster) { c.drop("statefulsets", "apps", ns, "rabbit") }, probe.ErrRefused, "StatefulSet rabbit is not known", 0},
+		}, target.ErrRefused, "started anew", 0},
+		{"the set is gone", func(c *cluster) { c.drop("statefulsets", "apps", ns, "rabbit") }, target.ErrRefused, "StatefulSet rabbit is not known", 0},
 		{"the set is scaled down", func(c *cluster) {
 			c.put(rabbitSet(func(s *appsv1.StatefulSet) {
 				s.Spec.Replicas, s.Status.Replicas, s.Status.UpdatedReplicas = new(int32(1)), 1, 1
 			}))
-		}, probe.ErrRefused, "wants 1", 0},
-		{"an update begins", func(c *cluster) { c.put(rabbitSet(func(s *appsv1.StatefulSet) { s.Generation = 3 })) }, probe.ErrRefused, "just been changed", 0},
+		}, target.ErrRefused, "wants 1", 0},
+		{"an update begins", func(c *cluster) { c.put(rabbitSet(func(s *appsv1.StatefulSet) { s.Generation = 3 })) }, target.ErrRefused, "just been changed", 0},
 		{"another pod has gone down", func(c *cluster) {
 			c.put(rabbitBudget(func(b *policyv1.PodDisruptionBudget) { b.Status.DisruptionsAllowed = 0 }))
-		}, probe.ErrRefused, "budget rabbit", 0},
+		}, target.ErrRefused, "budget rabbit", 0},
 		{"another pod is on its way out", func(c *cluster) {
 			c.put(rabbit(2, func(p *corev1.Pod) { p.DeletionTimestamp = new(metav1.Now()) }))
-		}, probe.ErrRefused, "pod rabbit-2 is being deleted too", 0},
+		}, target.ErrRefused, "pod rabbit-2 is being deleted too", 0},
 		{"another pod was replaced, which the watch does not tell", func(c *cluster) {
 			c.unwatched(func() { c.put(rabbit(2, func(p *corev1.Pod) { p.UID = "another" })) })
-		}, probe.ErrRefused, "pod rabbit-2 is another than was looked at", 0},
+		}, target.ErrRefused, "pod rabbit-2 is another than was looked at", 0},
 		{"the container of another pod was started anew, which the watch does not tell", func(c *cluster) {
 			c.unwatched(func() { c.put(booting(2, time.Now().Add(-time.Minute))) })
-		}, probe.ErrRefused, "pod rabbit-2 does not run, or has been started anew", 0},
+		}, target.ErrRefused, "pod rabbit-2 does not run, or has been started anew", 0},
 		{"another pod is gone, which the watch does not tell", func(c *cluster) {
 			c.unwatched(func() { c.drop("pods", "", ns, "rabbit-2") })
-		}, probe.ErrRefused, "pod rabbit-2 is gone", 0},
+		}, target.ErrRefused, "pod rabbit-2 is gone", 0},
 		{"there is one more pod, which the watch does not tell", func(c *cluster) {
 			c.unwatched(func() { c.put(rabbit(3)) })
-		}, probe.ErrRefused, "pod rabbit-3 is another than was looked at", 0},
-		{"we may not list the pods", func(c *cluster) { c.deny("list", "pods", true) }, probe.ErrRefused, "not allowed: pods list", 0},
-		{"a deploy begins", func(c *cluster) { c.put(operation("anna", time.Now())) }, probe.ErrRefused, "the lock is held: anna", 0},
+		}, target.ErrRefused, "pod rabbit-3 is another than was looked at", 0},
+		{"we may not list the pods", func(c *cluster) { c.deny("list", "pods", true) }, target.ErrRefused, "not allowed: pods list", 0},
+		{"a deploy begins", func(c *cluster) { c.put(operation("anna", time.Now())) }, target.ErrRefused, "the lock is held: anna", 0},
 		{"two things at once", func(c *cluster) {
 			c.put(operation("anna", time.Now()))
 			c.put(rabbitBudget(func(b *policyv1.PodDisruptionBudget) { b.Status.DisruptionsAllowed = 0 }))
-		}, probe.ErrRefused, "; the lock is held: anna", 0},
-		{"we may not look at the pod", func(c *cluster) { c.deny("get", "pods", true) }, probe.ErrRefused, "not allowed: pods get in namespace production", 0},
-		{"we may not look at the set", func(c *cluster) { c.deny("get", "statefulsets", true) }, probe.ErrRefused, "not allowed: statefulsets get", 0},
-		{"we may not look at the budgets", func(c *cluster) { c.deny("list", "poddisruptionbudgets", true) }, probe.ErrRefused, "not allowed: poddisruptionbudgets list", 0},
-		{"we may not look at the lock", func(c *cluster) { c.deny("get", "leases", true) }, probe.ErrRefused, "not allowed: leases get in namespace production", 0},
+		}, target.ErrRefused, "; the lock is held: anna", 0},
+		{"we may not look at the pod", func(c *cluster) { c.deny("get", "pods", true) }, target.ErrRefused, "not allowed: pods get in namespace production", 0},
+		{"we may not look at the set", func(c *cluster) { c.deny("get", "statefulsets", true) }, target.ErrRefused, "not allowed: statefulsets get", 0},
+		{"we may not look at the budgets", func(c *cluster) { c.deny("list", "poddisruptionbudgets", true) }, target.ErrRefused, "not allowed: poddisruptionbudgets list", 0},
+		{"we may not look at the lock", func(c *cluster) { c.deny("get", "leases", true) }, target.ErrRefused, "not allowed: leases get in namespace production", 0},
 		{"we may not delete", func(c *cluster) { c.deny("delete", "pods", true) }, Missing{Verb: "delete", Resource: "pods", Namespace: ns}, "", 1},
-		{"the API server is away", func(c *cluster) { c.setGone(true) }, probe.ErrRefused, "connection refused", 0},
+		{"the API server is away", func(c *cluster) { c.setGone(true) }, target.ErrRefused, "connection refused", 0},
 		{"it is replaced between the last look and the delete", func(c *cluster) {
 			c.intercept(func(request string) {
 				if request == "delete pods rabbit-1" {
 					c.put(rabbit(1, func(p *corev1.Pod) { p.UID = "another" }))
 				}
 			})
-		}, probe.ErrChanged, "", 1},
+		}, target.ErrChanged, "", 1},
 		{"it goes between the last look and the delete", func(c *cluster) {
 			c.intercept(func(request string) {
 				if request == "delete pods rabbit-1" {
 					c.drop("pods", "", ns, "rabbit-1")
 				}
 			})
-		}, probe.ErrGone, "", 1},
+		}, target.ErrGone, "", 1},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -153,7 +153,7 @@ func TestOnlyTheReplicaThatLeadsDeletes(t *testing.T) {
 		start(t, c.client(), "other")
 		synctest.Wait()
 		_, p := ready(t, c, brokerTarget())
-		if err := p.Delete(t.Context(), look(t, p).Nodes[1], time.Minute); !errors.Is(err, probe.ErrRefused) || !strings.Contains(err.Error(), "does not lead") {
+		if err := p.Delete(t.Context(), look(t, p).Nodes[1], time.Minute); !errors.Is(err, target.ErrRefused) || !strings.Contains(err.Error(), "does not lead") {
 			t.Errorf("%v", err)
 		}
 		if len(c.deletions) != 0 {
@@ -167,7 +167,7 @@ func TestADeleteIsNeverForced(t *testing.T) {
 		c := newCluster(t, broker()...)
 		_, p := ready(t, c, brokerTarget())
 		for _, grace := range []time.Duration{-time.Second, 0, 999 * time.Millisecond} {
-			if err := p.Delete(t.Context(), look(t, p).Nodes[1], grace); !errors.Is(err, probe.ErrRefused) {
+			if err := p.Delete(t.Context(), look(t, p).Nodes[1], grace); !errors.Is(err, target.ErrRefused) {
 				t.Errorf("with a grace of %s: %v", grace, err)
 			}
 		}
@@ -183,7 +183,7 @@ func TestAnApplicationsPodIsDeletedUnlessItsDeploymentRollsOut(t *testing.T) {
 		_, p := ready(t, c, appTarget())
 		node := look(t, p).Nodes[0]
 		c.put(webApp(func(d *appsv1.Deployment) { d.Generation++ })[0])
-		if err := p.Delete(t.Context(), node, time.Minute); !errors.Is(err, probe.ErrRefused) {
+		if err := p.Delete(t.Context(), node, time.Minute); !errors.Is(err, target.ErrRefused) {
 			t.Errorf("while it rolls out: %v", err)
 		}
 		c.put(webApp()[0])
@@ -199,9 +199,9 @@ func TestAnApplicationsPodIsDeletedUnlessItsDeploymentRollsOut(t *testing.T) {
 func TestThePreStopChecksAreSkippedWhereThatIsAskedFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCluster(t, broker()...)
-		target := brokerTarget()
-		target.SkipPreStopChecks = true
-		_, p := ready(t, c, target)
+		kubeTarget := brokerTarget()
+		kubeTarget.SkipPreStopChecks = true
+		_, p := ready(t, c, kubeTarget)
 		node := look(t, p).Nodes[1]
 		c.intercept(func(request string) {
 			if request != "delete pods rabbit-1" {
@@ -221,7 +221,7 @@ func TestThePreStopChecksAreSkippedWhereThatIsAskedFor(t *testing.T) {
 		c.put(rabbit(1, func(p *corev1.Pod) { p.UID = "its successor" }))
 		synctest.Wait()
 		c.deny("patch", "pods", true)
-		if err := p.Delete(t.Context(), look(t, p).Nodes[0], time.Minute); !errors.Is(err, probe.ErrRefused) || !strings.Contains(err.Error(), "not allowed: pods patch") {
+		if err := p.Delete(t.Context(), look(t, p).Nodes[0], time.Minute); !errors.Is(err, target.ErrRefused) || !strings.Contains(err.Error(), "not allowed: pods patch") {
 			t.Errorf("without the permission: %v", err)
 		}
 		if len(c.deletions) != 1 {
@@ -233,9 +233,9 @@ func TestThePreStopChecksAreSkippedWhereThatIsAskedFor(t *testing.T) {
 func TestAPodThatIsNotDeletedKeepsItsPreStopChecks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCluster(t, broker()...)
-		target := brokerTarget()
-		target.SkipPreStopChecks = true
-		_, p := ready(t, c, target)
+		kubeTarget := brokerTarget()
+		kubeTarget.SkipPreStopChecks = true
+		_, p := ready(t, c, kubeTarget)
 		c.deny("delete", "pods", true)
 		err := p.Delete(t.Context(), look(t, p).Nodes[1], time.Minute)
 		t.Log(err)
@@ -258,7 +258,7 @@ func TestAPodIsNotDeletedBesideOneThatTerminatesWhateverTheSetSays(t *testing.T)
 			rabbit(2, func(p *corev1.Pod) { p.Labels[appsv1.ControllerRevisionHashLabelKey] = next }))
 		_, p := ready(t, c, brokerTarget())
 		v := look(t, p)
-		if err := p.Delete(t.Context(), v.Nodes[1], time.Minute); !errors.Is(err, probe.ErrRefused) {
+		if err := p.Delete(t.Context(), v.Nodes[1], time.Minute); !errors.Is(err, target.ErrRefused) {
 			t.Errorf("deleted beside a peer that terminates: %v", err)
 		}
 	})
@@ -273,14 +273,14 @@ func TestWhatComesOfADeleteThatIsAnsweredWithAnError(t *testing.T) {
 		then func(*cluster) // meanwhile
 		want error          // nil: it may have happened
 	}{
-		"400, of a webhook":           {apierrors.NewBadRequest(`admission webhook "x" denied the request: no`), nil, probe.ErrRefused},
-		"403":                         {apierrors.NewForbidden(of, "rabbit-1", errors.New("no")), nil, probe.ErrRefused},
-		"404, and it is gone":         {apierrors.NewNotFound(of, "rabbit-1"), gone, probe.ErrGone},
-		"404, and it is there":        {apierrors.NewNotFound(of, "rabbit-1"), nil, probe.ErrRefused},
-		"409, and it is another":      {apierrors.NewConflict(of, "rabbit-1", errors.New("precondition failed")), replaced, probe.ErrChanged},
-		"409, and it is the same":     {apierrors.NewConflict(of, "rabbit-1", errors.New("the object has been modified")), nil, probe.ErrRefused},
-		"422":                         {apierrors.NewInvalid(schema.GroupKind{Kind: "Pod"}, "rabbit-1", nil), nil, probe.ErrRefused},
-		"429, which has not begun":    {apierrors.NewTooManyRequests("too many requests", 1), nil, probe.ErrRefused},
+		"400, of a webhook":           {apierrors.NewBadRequest(`admission webhook "x" denied the request: no`), nil, target.ErrRefused},
+		"403":                         {apierrors.NewForbidden(of, "rabbit-1", errors.New("no")), nil, target.ErrRefused},
+		"404, and it is gone":         {apierrors.NewNotFound(of, "rabbit-1"), gone, target.ErrGone},
+		"404, and it is there":        {apierrors.NewNotFound(of, "rabbit-1"), nil, target.ErrRefused},
+		"409, and it is another":      {apierrors.NewConflict(of, "rabbit-1", errors.New("precondition failed")), replaced, target.ErrChanged},
+		"409, and it is the same":     {apierrors.NewConflict(of, "rabbit-1", errors.New("the object has been modified")), nil, target.ErrRefused},
+		"422":                         {apierrors.NewInvalid(schema.GroupKind{Kind: "Pod"}, "rabbit-1", nil), nil, target.ErrRefused},
+		"429, which has not begun":    {apierrors.NewTooManyRequests("too many requests", 1), nil, target.ErrRefused},
 		"500":                         {apierrors.NewInternalError(errors.New("etcd")), nil, nil},
 		"504, which may have begun":   {apierrors.NewTimeoutError("etcd", 1), nil, nil},
 		"a connection that is broken": {errors.New("unexpected EOF"), nil, nil},
@@ -297,7 +297,7 @@ func TestWhatComesOfADeleteThatIsAnsweredWithAnError(t *testing.T) {
 					return true, nil, row.err
 				})
 				err := p.Delete(t.Context(), n, time.Minute)
-				for _, certain := range []error{probe.ErrRefused, probe.ErrGone, probe.ErrChanged} {
+				for _, certain := range []error{target.ErrRefused, target.ErrGone, target.ErrChanged} {
 					if err == nil || errors.Is(err, certain) != errors.Is(row.want, certain) {
 						t.Errorf("%v: is it %q? want %v", err, certain, row.want)
 					}

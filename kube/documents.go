@@ -18,7 +18,7 @@ import (
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
 
-	"github.com/cjworkbench/unstuck/probe"
+	"github.com/cjworkbench/unstuck/target"
 )
 
 // How a document is kept in a ConfigMap.
@@ -136,7 +136,7 @@ func (s *DocumentStore) page(ctx context.Context, o metav1.ListOptions) (*corev1
 	return s.client.api.CoreV1().ConfigMaps(s.client.namespace).List(ctx, o)
 }
 
-// Put writes a document, over what was last seen of it. It is probe.ErrConflict if somebody else has written, made or
+// Put writes a document, over what was last seen of it. It is target.ErrConflict if somebody else has written, made or
 // removed it since. After any other error it may have been written or not, and the next Put may be a conflict.
 func (s *DocumentStore) Put(ctx context.Context, kind, name string, data []byte) error {
 	d := document{kind, name}
@@ -166,7 +166,7 @@ func (s *DocumentStore) Put(ctx context.Context, kind, name string, data []byte)
 	}
 	switch {
 	case apierrors.IsConflict(err), apierrors.IsAlreadyExists(err), version != "" && apierrors.IsNotFound(err):
-		err = probe.ErrConflict
+		err = target.ErrConflict
 	case err != nil:
 		err = explain(err, verb, "configmaps", s.client.namespace)
 	default:

@@ -13,7 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
 
-	"github.com/cjworkbench/unstuck/probe"
+	"github.com/cjworkbench/unstuck/target"
 )
 
 // all gives what a document store has of a kind.
@@ -80,7 +80,7 @@ func TestDocumentsAreKeptByKindAndName(t *testing.T) {
 func TestNobodyOverwritesWhatTheyHaveNotSeen(t *testing.T) {
 	conflict := func(t *testing.T, s *DocumentStore) {
 		t.Helper()
-		if err := s.Put(t.Context(), "deletions", "main", []byte("mine")); !errors.Is(err, probe.ErrConflict) {
+		if err := s.Put(t.Context(), "deletions", "main", []byte("mine")); !errors.Is(err, target.ErrConflict) {
 			t.Errorf("%v, want a conflict", err)
 		}
 	}
@@ -166,7 +166,7 @@ func TestADocumentThatIsNoneIsNamedAndNotWrittenOver(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), "unstuck-deletions-"+name) {
 			t.Errorf("the error is %v, want it to name %s", err, name)
 		}
-		if err := s.Put(t.Context(), "deletions", name, []byte("mine")); !errors.Is(err, probe.ErrConflict) {
+		if err := s.Put(t.Context(), "deletions", name, []byte("mine")); !errors.Is(err, target.ErrConflict) {
 			t.Errorf("%s: %v, want a conflict", name, err)
 		}
 	}
@@ -264,7 +264,7 @@ func TestOneDocumentIsReadWithoutTheOthers(t *testing.T) {
 			t.Errorf("%s: %q %v %v", name, data, there, err)
 		}
 	}
-	if err := mine.Put(t.Context(), "deletions", "main", nil); !errors.Is(err, probe.ErrConflict) {
+	if err := mine.Put(t.Context(), "deletions", "main", nil); !errors.Is(err, target.ErrConflict) {
 		t.Errorf("wrote over what it has not seen: %v", err)
 	}
 	if data, _, err := mine.One(t.Context(), "deletions", "main"); err != nil || string(data) != "3" {

@@ -13,7 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/record"
 
-	"github.com/cjworkbench/unstuck/probe"
+	"github.com/cjworkbench/unstuck/target"
 )
 
 const (
@@ -26,7 +26,7 @@ const (
 // Event tells people of something that happened to n, on its pod and on its StatefulSet or Deployment. It never blocks,
 // and is best effort: the same again is counted up, and what is too much is dropped. The reason is one word in
 // UpperCamelCase.
-func (p *Pods) Event(n probe.Node, warning bool, reason, message string) {
+func (p *Pods) Event(n target.Node, warning bool, reason, message string) {
 	p.client.events.add(corev1.ObjectReference{
 		APIVersion: "v1", Kind: "Pod", Namespace: p.Namespace, Name: n.Name, UID: types.UID(n.UID),
 	}, warning, reason, message)

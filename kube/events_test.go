@@ -10,7 +10,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/cjworkbench/unstuck/probe"
+	"github.com/cjworkbench/unstuck/target"
 )
 
 // written gives the Events that there are, by the kind of what they are about.
@@ -93,7 +93,7 @@ func TestAStormOfEventsBlocksNobody(t *testing.T) {
 		client := c.client()
 		p := watchOne(t, client, brokerTarget()) // nobody writes
 		for i := range 10 * waitingEvents {
-			p.Event(probe.Node{Name: "rabbit-1", UID: "rabbit-1-uid"}, true, "Held", fmt.Sprint(i))
+			p.Event(target.Node{Name: "rabbit-1", UID: "rabbit-1-uid"}, true, "Held", fmt.Sprint(i))
 		}
 		if n := len(client.events.waiting); n != waitingEvents {
 			t.Errorf("%d wait", n)
@@ -107,7 +107,7 @@ func TestEventsThatWaitAreWrittenAtTheEnd(t *testing.T) {
 		client := c.client()
 		p := watchOne(t, client, brokerTarget())
 		for i := range 5 {
-			p.Event(probe.Node{Name: fmt.Sprintf("rabbit-%d", i), UID: "x"}, true, "Deleted", "x")
+			p.Event(target.Node{Name: fmt.Sprintf("rabbit-%d", i), UID: "x"}, true, "Deleted", "x")
 		}
 		stop := start(t, client, "me")
 		stop()

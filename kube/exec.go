@@ -18,7 +18,7 @@ import (
 	"k8s.io/client-go/util/exec"
 	"k8s.io/streaming/pkg/httpstream"
 
-	"github.com/cjworkbench/unstuck/probe"
+	"github.com/cjworkbench/unstuck/target"
 )
 
 const (
@@ -34,7 +34,7 @@ const (
 //
 // There is one command at a time in a pod. One that was left alone when its ctx ended still counts until its stream
 // ends, for 2 minutes at most; the next waits for it. After Exec has returned nothing more is written.
-func (p *Pods) Exec(ctx context.Context, n probe.Node, argv []string, stdout, stderr io.Writer) (int, error) {
+func (p *Pods) Exec(ctx context.Context, n target.Node, argv []string, stdout, stderr io.Writer) (int, error) {
 	if len(argv) == 0 {
 		return -1, errors.New("run a command: none given")
 	}
@@ -45,7 +45,7 @@ func (p *Pods) Exec(ctx context.Context, n probe.Node, argv []string, stdout, st
 	return code, nil
 }
 
-func (p *Pods) exec(ctx context.Context, n probe.Node, argv []string, stdout, stderr io.Writer) (int, error) {
+func (p *Pods) exec(ctx context.Context, n target.Node, argv []string, stdout, stderr io.Writer) (int, error) {
 	pod, err := p.current(n)
 	if err != nil {
 		return -1, err

@@ -22,7 +22,7 @@ import (
 	"k8s.io/client-go/util/exec"
 	"k8s.io/streaming/pkg/httpstream/wsstream"
 
-	"github.com/cjworkbench/unstuck/probe"
+	"github.com/cjworkbench/unstuck/target"
 )
 
 // streamFunc is a streamer that is a function.
@@ -33,7 +33,7 @@ func (f streamFunc) stream(ctx context.Context, _, pod string, o *corev1.PodExec
 }
 
 // execing gives the nodes of a broker in which commands are f.
-func execing(t *testing.T, f streamFunc) (*Pods, []probe.Node, func()) {
+func execing(t *testing.T, f streamFunc) (*Pods, []target.Node, func()) {
 	t.Helper()
 	c := newCluster(t, broker()...)
 	client := newClient(c, "unstuck", "unstuck", f, quiet())
@@ -181,11 +181,11 @@ func TestNothingRunsInAPodThatIsNotTheOneThatIsMeant(t *testing.T) {
 			return nil
 		})
 		for _, tc := range []struct {
-			change func(n *probe.Node)
+			change func(n *target.Node)
 			want   error
 		}{
-			{func(n *probe.Node) { n.UID = "another" }, probe.ErrChanged},
-			{func(n *probe.Node) { n.Name = "rabbit-7" }, probe.ErrGone},
+			{func(n *target.Node) { n.UID = "another" }, target.ErrChanged},
+			{func(n *target.Node) { n.Name = "rabbit-7" }, target.ErrGone},
 		} {
 			n := nodes[1]
 			tc.change(&n)
@@ -203,7 +203,7 @@ func TestNothingRunsInAPodThatIsNotTheOneThatIsMeant(t *testing.T) {
 }
 
 // connect gives the pods of a broker whose API server is h, over real connections.
-func connect(t *testing.T, h http.Handler) (*Pods, probe.Node) {
+func connect(t *testing.T, h http.Handler) (*Pods, target.Node) {
 	t.Helper()
 	server := httptest.NewServer(h)
 	t.Cleanup(server.Close)
@@ -217,7 +217,7 @@ func connect(t *testing.T, h http.Handler) (*Pods, probe.Node) {
 	p := watchOne(t, client, brokerTarget())
 	p.feed.items["rabbit-1"] = trimPod("rabbitmq")(rabbit(1)) // as if it had been watched
 	p.feed.listed, p.feed.open = true, 1
-	return p, probe.Node{Target: "main", Name: "rabbit-1", UID: "rabbit-1-uid"}
+	return p, target.Node{Target: "main", Name: "rabbit-1", UID: "rabbit-1-uid"}
 }
 
 // kubeconfig writes a file with which that server is the cluster.

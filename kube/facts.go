@@ -9,7 +9,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	"k8s.io/apimachinery/pkg/labels"
 
-	"github.com/cjworkbench/unstuck/probe"
+	"github.com/cjworkbench/unstuck/target"
 )
 
 // The answers to the questions of the guards. Each is a function of what was read of the cluster, whether from the
@@ -17,17 +17,19 @@ import (
 
 // verdict is an Answer and what it rests on.
 type verdict struct {
-	probe.Answer
+	target.Answer
 
 	why string
 }
 
-func yes(format string, args ...any) verdict { return verdict{probe.Yes, fmt.Sprintf(format, args...)} }
+func yes(format string, args ...any) verdict {
+	return verdict{target.Yes, fmt.Sprintf(format, args...)}
+}
 
-func no(format string, args ...any) verdict { return verdict{probe.No, fmt.Sprintf(format, args...)} }
+func no(format string, args ...any) verdict { return verdict{target.No, fmt.Sprintf(format, args...)} }
 
 func cannotTell(format string, args ...any) verdict {
-	return verdict{probe.CannotTell, fmt.Sprintf(format, args...)}
+	return verdict{target.CannotTell, fmt.Sprintf(format, args...)}
 }
 
 // lineage is what stands above a pod. What is nil is unknown.
@@ -58,7 +60,7 @@ func owned(p pod, l lineage) verdict {
 			return cannotTell("StatefulSet %s is not known", p.owner.name)
 		}
 		v := keeps(p.owner, *l.set)
-		if i, ok := ordinal(l.set.name, p.name); v.Answer == probe.Yes && (!ok || i < l.set.start || i >= l.set.start+l.set.replicas) {
+		if i, ok := ordinal(l.set.name, p.name); v.Answer == target.Yes && (!ok || i < l.set.start || i >= l.set.start+l.set.replicas) {
 			return no("StatefulSet %s wants %d from number %d on", l.set.name, l.set.replicas, l.set.start)
 		}
 		return v
@@ -67,7 +69,7 @@ func owned(p pod, l lineage) verdict {
 	case l.replicaSet == nil:
 		return cannotTell("ReplicaSet %s is not known", p.owner.name)
 	}
-	if v := keeps(p.owner, *l.replicaSet); v.Answer != probe.Yes {
+	if v := keeps(p.owner, *l.replicaSet); v.Answer != target.Yes {
 		return v
 	}
 	switch {

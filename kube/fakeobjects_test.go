@@ -140,9 +140,9 @@ func operation(holder string, renewed time.Time) *coordinationv1.Lease {
 }
 
 // watchOne watches one target.
-func watchOne(t testing.TB, c *Client, target Target) *Pods {
+func watchOne(t testing.TB, c *Client, kubeTarget Target) *Pods {
 	t.Helper()
-	p, err := c.Watch(target)
+	p, err := c.Watch(kubeTarget)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -14,7 +14,7 @@ import (
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
 	"k8s.io/klog/v2"
 
-	"github.com/cjworkbench/unstuck/probe"
+	"github.com/cjworkbench/unstuck/target"
 )
 
 // The times of the election, client-go's own defaults but for renewDeadline. Nobody takes a Lease from its holder before
@@ -62,7 +62,7 @@ func (c *Client) Lead(ctx context.Context, identity string) error {
 }
 
 // IsLeader says whether this replica leads now, and since when if so.
-func (c *Client) IsLeader() (probe.Answer, time.Time) { return c.campaign.isLeader(time.Now()) }
+func (c *Client) IsLeader() (target.Answer, time.Time) { return c.campaign.isLeader(time.Now()) }
 
 // campaign is what is known of the Lease.
 type campaign struct {
@@ -91,16 +91,16 @@ func (k *campaign) setIdentity(identity string) {
 }
 
 // isLeader says whether we lead now, and since when if so.
-func (k *campaign) isLeader(now time.Time) (probe.Answer, time.Time) {
+func (k *campaign) isLeader(now time.Time) (target.Answer, time.Time) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	switch {
 	case !k.renewed.IsZero() && lapse(k.renewed, now) < renewDeadline:
-		return probe.Yes, k.since
+		return target.Yes, k.since
 	case k.renewed.IsZero() && k.holder != "" && k.holder != k.identity && lapse(k.answered, now) < leaseDuration:
-		return probe.No, time.Time{}
+		return target.No, time.Time{}
 	}
-	return probe.CannotTell, time.Time{}
+	return target.CannotTell, time.Time{}
 }
 
 // heard gives when the API server was last heard of, or an error if that is too long ago.

@@ -11,17 +11,17 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
 
-	"github.com/cjworkbench/unstuck/probe"
+	"github.com/cjworkbench/unstuck/target"
 )
 
 // says is what the client says of itself.
-func says(c *Client) probe.Answer {
+func says(c *Client) target.Answer {
 	a, _ := c.IsLeader()
 	return a
 }
 
 // leads checks what each of the clients says of itself.
-func leads(t *testing.T, want map[*Client]probe.Answer) {
+func leads(t *testing.T, want map[*Client]target.Answer) {
 	t.Helper()
 	for c, a := range want {
 		if got := says(c); got != a {
@@ -34,22 +34,22 @@ func TestOneReplicaLeadsAndAnotherTakesOverAtOnceWhenItStops(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCluster(t)
 		a, b := c.client(), c.client()
-		leads(t, map[*Client]probe.Answer{a: probe.CannotTell, b: probe.CannotTell})
+		leads(t, map[*Client]target.Answer{a: target.CannotTell, b: target.CannotTell})
 		stopA := start(t, a, "a")
 		synctest.Wait()
 		start(t, b, "b")
 		pass(time.Minute)
-		leads(t, map[*Client]probe.Answer{a: probe.Yes, b: probe.No})
+		leads(t, map[*Client]target.Answer{a: target.Yes, b: target.No})
 		_, since := a.IsLeader()
 		if age := time.Since(since); age < 59*time.Second {
 			t.Errorf("a has led for a minute, but says for %s", age)
 		}
 		stopA()
 		pass(5 * time.Second)
-		if got := says(b); got != probe.Yes {
+		if got := says(b); got != target.Yes {
 			t.Errorf("5 s after a gave up the lease b says %s", got)
 		}
-		if got := says(a); got == probe.Yes {
+		if got := says(a); got == target.Yes {
 			t.Error("a gave up the lease and says that it leads")
 		}
 	})
@@ -63,7 +63,7 @@ func TestAReplicaThatIsKilledIsSucceededWhenItsLeaseEnds(t *testing.T) {
 		synctest.Wait()
 		start(t, b, "b")
 		pass(20 * time.Second)
-		leads(t, map[*Client]probe.Answer{a: probe.Yes, b: probe.No})
+		leads(t, map[*Client]target.Answer{a: target.Yes, b: target.No})
 		// What is killed gives nothing up: the last word stays that of a.
 		lease, err := c.CoordinationV1().Leases("unstuck").Get(t.Context(), "unstuck", metav1.GetOptions{})
 		if err != nil {
@@ -73,7 +73,7 @@ func TestAReplicaThatIsKilledIsSucceededWhenItsLeaseEnds(t *testing.T) {
 		lease.ResourceVersion = ""
 		c.put(lease)
 		killed := time.Now()
-		for says(b) != probe.Yes {
+		for says(b) != target.Yes {
 			pass(time.Second)
 			if time.Since(killed) > time.Minute {
 				t.Fatal("nobody took over")
@@ -99,19 +99,19 @@ func TestAReplicaDoesNotLeadLongerThanItsLeaseHolds(t *testing.T) {
 		pass(time.Minute)
 		c.setGone(true)
 		last := time.Now()
-		for says(a) == probe.Yes {
+		for says(a) == target.Yes {
 			pass(100 * time.Millisecond)
 			if time.Since(last) > renewDeadline {
 				t.Fatalf("%s after the API server has gone it still says that it leads", time.Since(last))
 			}
 		}
-		leads(t, map[*Client]probe.Answer{a: probe.CannotTell})
+		leads(t, map[*Client]target.Answer{a: target.CannotTell})
 		pass(time.Minute)
-		leads(t, map[*Client]probe.Answer{a: probe.CannotTell})
+		leads(t, map[*Client]target.Answer{a: target.CannotTell})
 		_, before := a.IsLeader()
 		c.setGone(false)
 		pass(5 * time.Second)
-		leads(t, map[*Client]probe.Answer{a: probe.Yes})
+		leads(t, map[*Client]target.Answer{a: target.Yes})
 		if _, since := a.IsLeader(); !since.After(before) {
 			t.Errorf("it leads since %s, as before: somebody else may have led in between", since)
 		}
@@ -126,7 +126,7 @@ func TestAReplicaThatWasCutOffDoesNotReleaseTheLeaseOfItsSuccessor(t *testing.T)
 		a := c.client()
 		start(t, a, "a")
 		pass(10 * time.Second)
-		leads(t, map[*Client]probe.Answer{a: probe.Yes})
+		leads(t, map[*Client]target.Answer{a: target.Yes})
 		lease, err := c.CoordinationV1().Leases("unstuck").Get(t.Context(), "unstuck", metav1.GetOptions{})
 		if err != nil {
 			t.Fatal(err)
@@ -171,12 +171,12 @@ func TestWithoutThePermissionToSeeTheLeaseNothingIsKnown(t *testing.T) {
 		c.deny("update", "leases", true)
 		start(t, client, "a")
 		pass(time.Minute)
-		leads(t, map[*Client]probe.Answer{client: probe.CannotTell})
+		leads(t, map[*Client]target.Answer{client: target.CannotTell})
 		refused(t, p, "not allowed: leases get in namespace unstuck")
 		c.deny("get", "leases", false)
 		c.deny("update", "leases", false)
 		pass(5 * time.Second)
-		leads(t, map[*Client]probe.Answer{client: probe.Yes})
+		leads(t, map[*Client]target.Answer{client: target.Yes})
 	})
 }
 
@@ -188,7 +188,7 @@ func TestALeaseThatIsSeenAndNotRenewedIsNotHeld(t *testing.T) {
 		pass(time.Minute)
 		c.deny("update", "leases", true)
 		pass(renewDeadline)
-		leads(t, map[*Client]probe.Answer{a: probe.CannotTell})
+		leads(t, map[*Client]target.Answer{a: target.CannotTell})
 	})
 }
 
@@ -202,7 +202,7 @@ func TestWhatIsKnownIsAsOldAsTheRequestThatToldIt(t *testing.T) {
 	if at, err := k.heard(time.Now()); err != nil || !at.Equal(began) {
 		t.Errorf("%s, %v: want %s", at, err, began)
 	}
-	for after, want := range map[time.Duration]probe.Answer{renewDeadline - 1: probe.Yes, renewDeadline: probe.CannotTell} {
+	for after, want := range map[time.Duration]target.Answer{renewDeadline - 1: target.Yes, renewDeadline: target.CannotTell} {
 		if got, _ := k.isLeader(began.Add(after)); got != want {
 			t.Errorf("%s after the request began: %s, want %s", after, got, want)
 		}
@@ -222,7 +222,7 @@ func TestALeaseThatSomebodyTakesByForceIsLostAtOnce(t *testing.T) {
 		lease.Spec.HolderIdentity = new("b")
 		c.put(lease)
 		pass(5 * time.Second)
-		leads(t, map[*Client]probe.Answer{a: probe.No})
+		leads(t, map[*Client]target.Answer{a: target.No})
 	})
 }
 
@@ -233,7 +233,7 @@ func aloneAtIt(t *testing.T, d time.Duration, clients ...*Client) {
 	last, until := -1, time.Time{}
 	for end := time.Now().Add(d); time.Now().Before(end); pass(100 * time.Millisecond) {
 		for i, c := range clients {
-			if says(c) != probe.Yes {
+			if says(c) != target.Yes {
 				continue
 			}
 			if now := time.Now(); last >= 0 && i != last && now.Before(until) {
@@ -254,7 +254,7 @@ func TestALeaseThatSomebodyDeletesIsNotTakenWhileItsHolderMayActByIt(t *testing.
 		for i := range 20 {
 			c.drop("leases", "coordination.k8s.io", "unstuck", "unstuck")
 			aloneAtIt(t, 45*time.Second+time.Duration(i)*170*time.Millisecond, a, b)
-			if (says(a) == probe.Yes) == (says(b) == probe.Yes) {
+			if (says(a) == target.Yes) == (says(b) == target.Yes) {
 				t.Errorf("after deletion %d a says %s and b %s", i+1, says(a), says(b))
 			}
 		}

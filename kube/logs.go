@@ -11,7 +11,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
-	"github.com/cjworkbench/unstuck/probe"
+	"github.com/cjworkbench/unstuck/target"
 )
 
 const (
@@ -21,8 +21,8 @@ const (
 
 // LastLines reads up to count of the last lines of the log of n's container, oldest first, each with the time at which
 // the container runtime took it. Of long lines the beginning is kept.
-func (p *Pods) LastLines(ctx context.Context, n probe.Node, count int) ([]probe.LogLine, error) {
-	fail := func(err error) ([]probe.LogLine, error) {
+func (p *Pods) LastLines(ctx context.Context, n target.Node, count int) ([]target.LogLine, error) {
+	fail := func(err error) ([]target.LogLine, error) {
 		return nil, fmt.Errorf("read the log of pod %s: %w", n.Name, explain(err, "get", "pods/log", p.Namespace))
 	}
 	if count < 1 {
@@ -52,10 +52,10 @@ func (p *Pods) LastLines(ctx context.Context, n probe.Node, count int) ([]probe.
 }
 
 // tail gives the last lines of a log whose lines begin with their times.
-func tail(r io.Reader, count int) ([]probe.LogLine, error) {
+func tail(r io.Reader, count int) ([]target.LogLine, error) {
 	limited := &io.LimitedReader{R: r, N: mostLog}
 	in := bufio.NewReaderSize(limited, longestLine)
-	var lines []probe.LogLine
+	var lines []target.LogLine
 	for {
 		text, more, err := in.ReadLine()
 		if errors.Is(err, io.EOF) {
@@ -79,11 +79,11 @@ func tail(r io.Reader, count int) ([]probe.LogLine, error) {
 }
 
 // parseLine splits off the time in front of a line; a line without one is all text.
-func parseLine(line string) probe.LogLine {
+func parseLine(line string) target.LogLine {
 	stamp, text, _ := strings.Cut(line, " ")
 	at, err := time.Parse(time.RFC3339Nano, stamp)
 	if err != nil {
-		return probe.LogLine{Text: line}
+		return target.LogLine{Text: line}
 	}
-	return probe.LogLine{At: at, Text: strings.ToValidUTF8(text, "?")}
+	return target.LogLine{At: at, Text: strings.ToValidUTF8(text, "?")}
 }

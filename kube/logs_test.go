@@ -10,7 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/cjworkbench/unstuck/probe"
+	"github.com/cjworkbench/unstuck/target"
 )
 
 func TestTheLastLinesOfALogHaveTheirTimes(t *testing.T) {
@@ -24,22 +24,22 @@ func TestTheLastLinesOfALogHaveTheirTimes(t *testing.T) {
 	long := strings.Repeat("x", 3*longestLine)
 	for _, tc := range []struct {
 		name, log string
-		want      []probe.LogLine
+		want      []target.LogLine
 	}{
 		{"none", "", nil},
 		{
 			"two", "2026-11-23T00:38:01.123456789Z first\n2026-11-23T00:38:02Z second one\n",
-			[]probe.LogLine{{At: at("2026-11-23T00:38:01.123456789Z"), Text: "first"}, {At: at("2026-11-23T00:38:02Z"), Text: "second one"}},
+			[]target.LogLine{{At: at("2026-11-23T00:38:01.123456789Z"), Text: "first"}, {At: at("2026-11-23T00:38:02Z"), Text: "second one"}},
 		},
-		{"another time zone", "2026-11-23T00:38:01.5+01:00 x\n", []probe.LogLine{{At: at("2026-11-22T23:38:01.5Z"), Text: "x"}}},
-		{"the last has no end", "2026-11-23T00:38:02Z half", []probe.LogLine{{At: at("2026-11-23T00:38:02Z"), Text: "half"}}},
-		{"an empty line", "2026-11-23T00:38:02Z \n", []probe.LogLine{{At: at("2026-11-23T00:38:02Z")}}},
-		{"no time", "failed to watch file\n", []probe.LogLine{{Text: "failed to watch file"}}},
+		{"another time zone", "2026-11-23T00:38:01.5+01:00 x\n", []target.LogLine{{At: at("2026-11-22T23:38:01.5Z"), Text: "x"}}},
+		{"the last has no end", "2026-11-23T00:38:02Z half", []target.LogLine{{At: at("2026-11-23T00:38:02Z"), Text: "half"}}},
+		{"an empty line", "2026-11-23T00:38:02Z \n", []target.LogLine{{At: at("2026-11-23T00:38:02Z")}}},
+		{"no time", "failed to watch file\n", []target.LogLine{{Text: "failed to watch file"}}},
 		{
 			"a long line, and one after it", "2026-11-23T00:38:01Z " + long + "\n2026-11-23T00:38:02Z x\n",
-			[]probe.LogLine{{At: at("2026-11-23T00:38:01Z"), Text: long[:longestLine-len("2026-11-23T00:38:01Z ")]}, {At: at("2026-11-23T00:38:02Z"), Text: "x"}},
+			[]target.LogLine{{At: at("2026-11-23T00:38:01Z"), Text: long[:longestLine-len("2026-11-23T00:38:01Z ")]}, {At: at("2026-11-23T00:38:02Z"), Text: "x"}},
 		},
-		{"what is not UTF-8", "2026-11-23T00:38:02Z a\xffb\n", []probe.LogLine{{At: at("2026-11-23T00:38:02Z"), Text: "a?b"}}},
+		{"what is not UTF-8", "2026-11-23T00:38:02Z a\xffb\n", []target.LogLine{{At: at("2026-11-23T00:38:02Z"), Text: "a?b"}}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			got, err := tail(strings.NewReader(tc.log), 20)
@@ -98,7 +98,7 @@ func TestALogThatMayHaveBeenAnotherPodsIsNotGiven(t *testing.T) {
 		p.feed.items["rabbit-1"] = other
 		fmt.Fprint(w, "2026-11-23T00:38:01Z line\n")
 	}))
-	if lines, err := p.LastLines(t.Context(), n, 20); !errors.Is(err, probe.ErrChanged) {
+	if lines, err := p.LastLines(t.Context(), n, 20); !errors.Is(err, target.ErrChanged) {
 		t.Errorf("%v, %v", lines, err)
 	}
 }

@@ -13,7 +13,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/labels"
 
-	"github.com/cjworkbench/unstuck/probe"
+	"github.com/cjworkbench/unstuck/target"
 )
 
 // silence is how long the API server may have said nothing, or a watch may be interrupted, before what was known then
@@ -37,7 +37,7 @@ type Target struct {
 	SkipPreStopChecks bool
 }
 
-// Pods are the pods of one target. It is a remediate.World, a probe.Execer and a probe.LogReader.
+// Pods are the pods of one target. It is a remediate.World, a target.Execer and a target.LogReader.
 type Pods struct {
 	Target
 
@@ -85,8 +85,8 @@ func (c *Client) Watch(t Target) (*Pods, error) {
 //
 // Pods that have ended for good are not nodes any more: nothing replaces one of a Deployment by deleting it. A pod that
 // has no address yet is a node, which nobody can log in to.
-func (p *Pods) View(ctx context.Context, broker string) (probe.View, error) {
-	fail := func(err error) (probe.View, error) { return probe.View{}, fmt.Errorf("look at %s: %w", broker, err) }
+func (p *Pods) View(ctx context.Context, broker string) (target.View, error) {
+	fail := func(err error) (target.View, error) { return target.View{}, fmt.Errorf("look at %s: %w", broker, err) }
 	if err := ctx.Err(); err != nil {
 		return fail(err)
 	}
@@ -103,7 +103,7 @@ func (p *Pods) View(ctx context.Context, broker string) (probe.View, error) {
 		return fail(err)
 	}
 	here := p.space.look(now)
-	v := probe.View{At: earliest(heard, at, here.at), Expected: expected(p.selector, here.sets)}
+	v := target.View{At: earliest(heard, at, here.at), Expected: expected(p.selector, here.sets)}
 	if p.App {
 		v.Expected = expected(p.selector, here.sets, here.deployments)
 	}
@@ -118,17 +118,17 @@ func (p *Pods) View(ctx context.Context, broker string) (probe.View, error) {
 			v.Nodes = append(v.Nodes, p.node(pod, here))
 		}
 	}
-	slices.SortFunc(v.Nodes, func(a, b probe.Node) int { return strings.Compare(a.Name, b.Name) })
+	slices.SortFunc(v.Nodes, func(a, b target.Node) int { return strings.Compare(a.Name, b.Name) })
 	v.Problems = p.problems(pods, v.Nodes)
 	return v, nil
 }
 
 // node is what a pod is to a guard.
-func (p *Pods) node(pod pod, here around) probe.Node {
+func (p *Pods) node(pod pod, here around) target.Node {
 	l := here.above(pod)
-	n := probe.Node{
+	n := target.Node{
 		Target: p.Name, Name: pod.name, UID: pod.uid, Host: pod.host, Started: pod.started,
-		Terminating: probe.AnswerTo(pod.terminating), RollingOut: rollingOut(pod, l).Answer, Owned: owned(pod, l).Answer,
+		Terminating: target.AnswerTo(pod.terminating), RollingOut: rollingOut(pod, l).Answer, Owned: owned(pod, l).Answer,
 	}
 	if pod.ip != "" && p.Port > 0 {
 		n.Address = net.JoinHostPort(pod.ip, strconv.Itoa(p.Port))
@@ -141,7 +141,7 @@ func (p *Pods) node(pod pod, here around) probe.Node {
 
 // problems says what is wrong with the target itself, as far as its pods show it: whoever wrote it may have meant others,
 // or another container of theirs. That of one pod stands for all: they come from one template.
-func (p *Pods) problems(pods map[string]pod, nodes []probe.Node) []string {
+func (p *Pods) problems(pods map[string]pod, nodes []target.Node) []string {
 	if len(pods) == 0 {
 		return []string{fmt.Sprintf("no pod in namespace %s fits the selector %s", p.Namespace, p.Selector)}
 	}
@@ -159,17 +159,17 @@ func (p *Pods) problems(pods map[string]pod, nodes []probe.Node) []string {
 func earliest(times ...time.Time) time.Time { return slices.MinFunc(times, time.Time.Compare) }
 
 // current gives the pod that n is, as the watch has it; it may have been replaced since.
-func (p *Pods) current(n probe.Node) (pod, error) {
+func (p *Pods) current(n target.Node) (pod, error) {
 	pod, found, _, err := p.feed.one(n.Name, time.Now())
 	switch {
 	case err != nil:
 		return pod, err
 	case !found:
-		return pod, probe.ErrGone
+		return pod, target.ErrGone
 	case n.UID == "":
 		return pod, errors.New("which pod is meant is not known: there is no UID")
 	case pod.uid != n.UID:
-		return pod, probe.ErrChanged
+		return pod, target.ErrChanged
 	}
 	return pod, nil
 }

@@ -4,8 +4,8 @@ import (
 	"context"
 	"time"
 
-	"github.com/cjworkbench/unstuck/probe"
 	"github.com/cjworkbench/unstuck/release"
+	"github.com/cjworkbench/unstuck/target"
 )
 
 // Lock takes the lock on the pods' namespace, by which deploys and deletions wait for each other, or renews it for
@@ -30,7 +30,7 @@ func (p *Pods) operating(locks map[string]lock, now time.Time) (verdict, string)
 	held, who := operating(l, found, now)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if held.Answer == probe.Yes && l.holder == p.holding {
+	if held.Answer == target.Yes && l.holder == p.holding {
 		return no("we hold the lock ourselves"), ""
 	}
 	return held, who

@@ -9,8 +9,8 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/cjworkbench/unstuck/probe"
 	"github.com/cjworkbench/unstuck/release"
+	"github.com/cjworkbench/unstuck/target"
 )
 
 func TestOurOwnLockHoldsBackDeploysAndOthersButNotTheDeletionItIsFor(t *testing.T) {
@@ -26,10 +26,10 @@ func TestOurOwnLockHoldsBackDeploysAndOthersButNotTheDeletionItIsFor(t *testing.
 			t.Fatal(err)
 		}
 		synctest.Wait()
-		if v := look(t, mine); v.Operating != probe.No || v.Operation != "" {
+		if v := look(t, mine); v.Operating != target.No || v.Operation != "" {
 			t.Errorf("ours closes our own guard: %s %s", v.Operating, v.Operation)
 		}
-		if v, err := other.View(t.Context(), "another"); err != nil || v.Operating != probe.Yes || v.Operation != "deletion-1" {
+		if v, err := other.View(t.Context(), "another"); err != nil || v.Operating != target.Yes || v.Operation != "deletion-1" {
 			t.Errorf("another broker of the namespace: %s %s, %v", v.Operating, v.Operation, err)
 		}
 		err := c.releases().Acquire(t.Context(), testEnvironment(), release.Holder{ID: "deploy-1", Owner: "ada", TTL: time.Minute})
@@ -59,10 +59,10 @@ func TestALockThatSomebodyElseHasIsNotTakenAndHoldsTheDeletionBack(t *testing.T)
 		if locked, ok := errors.AsType[*release.LockedError](err); !ok || locked.Holder.ID != "anna" {
 			t.Errorf("%v, want it to be anna's", err)
 		}
-		if v := look(t, p); v.Operating != probe.Yes || v.Operation != "anna" {
+		if v := look(t, p); v.Operating != target.Yes || v.Operation != "anna" {
 			t.Errorf("operating %s %s", v.Operating, v.Operation)
 		}
-		if err := p.Delete(t.Context(), look(t, p).Nodes[1], time.Minute); !errors.Is(err, probe.ErrRefused) {
+		if err := p.Delete(t.Context(), look(t, p).Nodes[1], time.Minute); !errors.Is(err, target.ErrRefused) {
 			t.Errorf("%v, want it to be refused", err)
 		}
 		if err := p.Unlock(t.Context(), "deletion-1"); err != nil {

@@ -12,11 +12,11 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/cjworkbench/unstuck/probe"
+	"github.com/cjworkbench/unstuck/target"
 )
 
 // look gives the view, which must be there.
-func look(t *testing.T, p *Pods) probe.View {
+func look(t *testing.T, p *Pods) target.View {
 	t.Helper()
 	v, err := p.View(t.Context(), p.Name)
 	if err != nil {
@@ -52,12 +52,12 @@ func TestAViewShowsABrokersPods(t *testing.T) {
 		start(t, client, "me")
 		synctest.Wait()
 		v := look(t, p)
-		want := probe.View{At: time.Now(), Expected: 3, IsLeader: probe.Yes, LeaderSince: time.Now().UTC(), Operating: probe.No}
+		want := target.View{At: time.Now(), Expected: 3, IsLeader: target.Yes, LeaderSince: time.Now().UTC(), Operating: target.No}
 		for i := range 3 {
 			name := fmt.Sprintf("rabbit-%d", i)
-			want.Nodes = append(want.Nodes, probe.Node{
+			want.Nodes = append(want.Nodes, target.Node{
 				Target: "main", Name: name, UID: name + "-uid", Address: fmt.Sprintf("10.0.0.%d:5672", i), Host: "host-of-" + name,
-				Started: longAgo, Terminating: probe.No, RollingOut: probe.No, Owned: probe.Yes, Disruptable: probe.Yes,
+				Started: longAgo, Terminating: target.No, RollingOut: target.No, Owned: target.Yes, Disruptable: target.Yes,
 			})
 		}
 		if diff := cmp.Diff(want, v); diff != "" {
@@ -73,25 +73,25 @@ func TestAViewFollowsWhatHappensToPods(t *testing.T) {
 	for _, tc := range []struct {
 		name   string
 		change func(p *corev1.Pod)
-		want   func(n *probe.Node) // nil: there is no such node
+		want   func(n *target.Node) // nil: there is no such node
 	}{
-		{"an IPv6 address", func(p *corev1.Pod) { p.Status.PodIP = "fd00::1" }, func(n *probe.Node) { n.Address = "[fd00::1]:5672" }},
+		{"an IPv6 address", func(p *corev1.Pod) { p.Status.PodIP = "fd00::1" }, func(n *target.Node) { n.Address = "[fd00::1]:5672" }},
 		{"no address yet", func(p *corev1.Pod) {
 			p.Status.PodIP, p.Spec.NodeName, p.Status.ContainerStatuses, p.Status.Phase = "", "", nil, corev1.PodPending
-		}, func(n *probe.Node) { n.Address, n.Host, n.Started = "", "", time.Time{} }},
+		}, func(n *target.Node) { n.Address, n.Host, n.Started = "", "", time.Time{} }},
 		{"its container was started anew", func(p *corev1.Pod) {
 			p.Status.ContainerStatuses[1].State.Running.StartedAt = metav1.NewTime(longAgo.Add(time.Hour))
-		}, func(n *probe.Node) { n.Started = longAgo.Add(time.Hour) }},
+		}, func(n *target.Node) { n.Started = longAgo.Add(time.Hour) }},
 		{
 			"its container does not run, only the sidecar", func(p *corev1.Pod) { p.Status.ContainerStatuses[1].State.Running = nil },
-			func(n *probe.Node) { n.Started = time.Time{} },
+			func(n *target.Node) { n.Started = time.Time{} },
 		},
 		{
 			"terminating", func(p *corev1.Pod) { p.DeletionTimestamp = new(metav1.Now()); p.Finalizers = []string{"x"} },
-			func(n *probe.Node) { n.Terminating = probe.Yes },
+			func(n *target.Node) { n.Terminating = target.Yes },
 		},
 		{"ended for good", func(p *corev1.Pod) { p.Status.Phase = corev1.PodFailed }, nil},
-		{"replaced by another of its name", func(p *corev1.Pod) { p.UID = "another" }, func(n *probe.Node) { n.UID = "another" }},
+		{"replaced by another of its name", func(p *corev1.Pod) { p.UID = "another" }, func(n *target.Node) { n.UID = "another" }},
 		{"its labels do not fit any more", func(p *corev1.Pod) { p.Labels["app"] = "debugged" }, nil},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -132,7 +132,7 @@ func TestAnApplicationsPodsAreThoseOfItsDeployment(t *testing.T) {
 			t.Fatalf("%d of %d: want 2 of 2", len(v.Nodes), v.Expected)
 		}
 		for _, n := range v.Nodes {
-			if n.Owned != probe.Yes || n.RollingOut != probe.No || n.Address != "" || !n.Started.Equal(longAgo) {
+			if n.Owned != target.Yes || n.RollingOut != target.No || n.Address != "" || !n.Started.Equal(longAgo) {
 				t.Errorf("%+v", n)
 			}
 		}
@@ -259,20 +259,20 @@ func TestAViewIsNotFreshWhileTheWatchOfThePodsIsBroken(t *testing.T) {
 func TestWhatOnlyOneWatchTellsCannotBeToldWithoutIt(t *testing.T) {
 	for _, tc := range []struct {
 		resource string
-		want     func(v *probe.View)
+		want     func(v *target.View)
 	}{
-		{"statefulsets", func(v *probe.View) {
+		{"statefulsets", func(v *target.View) {
 			v.Expected = 0
 			for i := range v.Nodes {
-				v.Nodes[i].Owned, v.Nodes[i].RollingOut = probe.CannotTell, probe.CannotTell
+				v.Nodes[i].Owned, v.Nodes[i].RollingOut = target.CannotTell, target.CannotTell
 			}
 		}},
-		{"poddisruptionbudgets", func(v *probe.View) {
+		{"poddisruptionbudgets", func(v *target.View) {
 			for i := range v.Nodes {
-				v.Nodes[i].Disruptable = probe.CannotTell
+				v.Nodes[i].Disruptable = target.CannotTell
 			}
 		}},
-		{"leases", func(v *probe.View) { v.Operating = probe.CannotTell }},
+		{"leases", func(v *target.View) { v.Operating = target.CannotTell }},
 	} {
 		t.Run(tc.resource, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -308,11 +308,11 @@ func TestAnOperationShowsInTheView(t *testing.T) {
 		start(t, client, "me")
 		c.put(operation("deploy 1234 by anna", time.Now()))
 		synctest.Wait()
-		if v := look(t, p); v.Operating != probe.Yes || v.Operation != "deploy 1234 by anna" {
+		if v := look(t, p); v.Operating != target.Yes || v.Operation != "deploy 1234 by anna" {
 			t.Errorf("%s, %q", v.Operating, v.Operation)
 		}
 		pass(31 * time.Second)
-		if v := look(t, p); v.Operating != probe.No || v.Operation != "" {
+		if v := look(t, p); v.Operating != target.No || v.Operation != "" {
 			t.Errorf("after it has expired: %s, %q", v.Operating, v.Operation)
 		}
 	})
@@ -366,9 +366,9 @@ func TestAViewSaysWhatTheTargetGetsWrong(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				c := newCluster(t, broker()...)
 				tc.pods(c)
-				client, target := c.client(), brokerTarget()
-				tc.change(&target)
-				p := watchOne(t, client, target)
+				client, kubeTarget := c.client(), brokerTarget()
+				tc.change(&kubeTarget)
+				p := watchOne(t, client, kubeTarget)
 				start(t, client, "me")
 				synctest.Wait()
 				if diff := cmp.Diff(tc.want, look(t, p).Problems); diff != "" {

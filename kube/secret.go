@@ -8,7 +8,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/cjworkbench/unstuck/probe"
+	"github.com/cjworkbench/unstuck/target"
 )
 
 const (
@@ -34,7 +34,7 @@ type Secret struct {
 	client *Client
 
 	mu      sync.Mutex
-	creds   probe.Credentials
+	creds   target.Credentials
 	known   bool
 	err     error     // why it could not be read when that was last tried
 	checked time.Time // when it was last read, or could not be; zero: it must be read before it is used
@@ -51,7 +51,7 @@ func (c *Client) Secret(ref SecretRef) *Secret {
 
 // Credentials gives the name and the password, at most 30 s old. While the API server is away those that were read last
 // serve on, unless a login with them was refused.
-func (s *Secret) Credentials(ctx context.Context) (probe.Credentials, error) {
+func (s *Secret) Credentials(ctx context.Context) (target.Credentials, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.checked.IsZero() && lapse(s.checked, time.Now()) < secretAge {
@@ -65,7 +65,7 @@ func (s *Secret) Credentials(ctx context.Context) (probe.Credentials, error) {
 	case err == nil:
 		s.creds, s.known = creds, true
 	case !s.known || s.checked.IsZero():
-		return probe.Credentials{}, s.err
+		return target.Credentials{}, s.err
 	}
 	s.checked = time.Now()
 	return s.creds, nil
@@ -86,7 +86,7 @@ func (s *Secret) Refused() {
 	s.checked = time.Time{}
 }
 
-func (s *Secret) read(ctx context.Context) (probe.Credentials, error) {
+func (s *Secret) read(ctx context.Context) (target.Credentials, error) {
 	ctx, cancel := context.WithTimeout(ctx, secretTimeout)
 	defer cancel()
 	secret, err := get(ctx, s.client.api.CoreV1().Secrets(s.Namespace).Get, s.Name)
@@ -96,9 +96,9 @@ func (s *Secret) read(ctx context.Context) (probe.Credentials, error) {
 			missing.Name = s.Name // the right to read it is given by its name
 			err = missing
 		}
-		return probe.Credentials{}, err
+		return target.Credentials{}, err
 	}
-	creds := probe.Credentials{Username: s.Username}
+	creds := target.Credentials{Username: s.Username}
 	value := func(key string) (string, error) {
 		v, ok := secret.Data[key]
 		if !ok {
@@ -108,7 +108,7 @@ func (s *Secret) read(ctx context.Context) (probe.Credentials, error) {
 	}
 	if s.UsernameKey != "" {
 		if creds.Username, err = value(s.UsernameKey); err != nil {
-			return probe.Credentials{}, err
+			return target.Credentials{}, err
 		}
 	}
 	creds.Password, err = value(s.PasswordKey)

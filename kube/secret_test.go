@@ -15,7 +15,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
 
-	"github.com/cjworkbench/unstuck/probe"
+	"github.com/cjworkbench/unstuck/target"
 )
 
 func rabbitSecret(password string) *corev1.Secret {
@@ -25,7 +25,7 @@ func rabbitSecret(password string) *corev1.Secret {
 	}
 }
 
-func credentials(t *testing.T, s *Secret, want probe.Credentials) {
+func credentials(t *testing.T, s *Secret, want target.Credentials) {
 	t.Helper()
 	if got, err := s.Credentials(t.Context()); err != nil || got != want {
 		t.Errorf("%#v, %v: want %#v", got, err, want)
@@ -36,9 +36,9 @@ func TestCredentialsAreReadFromTheNamedSecretAlone(t *testing.T) {
 	c := newCluster(t, rabbitSecret("one\n"))
 	client := c.client()
 	credentials(t, client.Secret(SecretRef{Namespace: ns, Name: "rabbit", UsernameKey: "username", PasswordKey: "password"}),
-		probe.Credentials{Username: "rabbit", Password: "one"})
+		target.Credentials{Username: "rabbit", Password: "one"})
 	credentials(t, client.Secret(SecretRef{Namespace: ns, Name: "rabbit", Username: "other", PasswordKey: "password"}),
-		probe.Credentials{Username: "other", Password: "one"})
+		target.Credentials{Username: "other", Password: "one"})
 	if n, all := c.asked("get secrets rabbit"), c.asked(""); n != 2 || all != 2 {
 		t.Errorf("%d of %d requests were for that secret", n, all)
 	}
@@ -48,7 +48,7 @@ func TestCredentialsAreReadAgainAfterAWhileAndWhenTheyAreRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCluster(t, rabbitSecret("one"))
 		s := c.client().Secret(SecretRef{Namespace: ns, Name: "rabbit", Username: "u", PasswordKey: "password"})
-		one, two, three := probe.Credentials{Username: "u", Password: "one"}, probe.Credentials{Username: "u", Password: "two"}, probe.Credentials{Username: "u", Password: "three"}
+		one, two, three := target.Credentials{Username: "u", Password: "one"}, target.Credentials{Username: "u", Password: "two"}, target.Credentials{Username: "u", Password: "three"}
 		credentials(t, s, one)
 		c.put(rabbitSecret("two"))
 		pass(29 * time.Second)
@@ -69,7 +69,7 @@ func TestCredentialsServeOnWhileTheAPIServerIsAwayUnlessTheyAreRefused(t *testin
 	synctest.Test(t, func(t *testing.T) {
 		c := newCluster(t, rabbitSecret("one"))
 		s := c.client().Secret(SecretRef{Namespace: ns, Name: "rabbit", Username: "u", PasswordKey: "password"})
-		one := probe.Credentials{Username: "u", Password: "one"}
+		one := target.Credentials{Username: "u", Password: "one"}
 		credentials(t, s, one)
 		c.setGone(true)
 		pass(time.Hour)
@@ -152,7 +152,7 @@ func TestASecretIsAtFaultUntilItCanBeRead(t *testing.T) {
 		c.deny("get", "secrets", true)
 		pass(time.Minute)
 		fault("not allowed") // though what was read before serves on
-		credentials(t, s, probe.Credentials{Username: "u", Password: "one"})
+		credentials(t, s, target.Credentials{Username: "u", Password: "one"})
 		c.deny("get", "secrets", false)
 		pass(time.Minute)
 		fault("<nil>")

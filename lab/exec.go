@@ -11,14 +11,14 @@ import (
 	"sync"
 	"time"
 
-	"github.com/cjworkbench/unstuck/probe"
+	"github.com/cjworkbench/unstuck/target"
 )
 
 // Exec runs a command beside a node, with the environment that RabbitMQ's command-line tools need to reach it; they
 // are found first, then what is on the PATH. It returns the exit code. It returns an error if the command could not
 // be started, was killed, or had not ended when ctx or the node's process did (exec'd commands die with their
 // container); the command's whole process group is killed then.
-func (l *Lab) Exec(ctx context.Context, pn probe.Node, argv []string, stdout, stderr io.Writer) (int, error) {
+func (l *Lab) Exec(ctx context.Context, pn target.Node, argv []string, stdout, stderr io.Writer) (int, error) {
 	if len(argv) == 0 {
 		return -1, errors.New("run a command: none given")
 	}
@@ -129,7 +129,7 @@ var officialChecks = []string{
 }
 
 // Checks runs RabbitMQ's own health checks on a node, all at once. That takes about 2 s, and 15 s on a frozen node.
-func (l *Lab) Checks(ctx context.Context, pn probe.Node) []Check {
+func (l *Lab) Checks(ctx context.Context, pn target.Node) []Check {
 	checks := make([]Check, len(officialChecks))
 	var wg sync.WaitGroup
 	for i, name := range officialChecks {

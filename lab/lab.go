@@ -25,7 +25,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/cjworkbench/unstuck/probe"
+	"github.com/cjworkbench/unstuck/target"
 )
 
 // Options says what to start. The zero value gives three nodes of the RabbitMQ that is installed.
@@ -314,8 +314,8 @@ func (l *Lab) Names() []string {
 }
 
 // Nodes gives the nodes as they are now, in order.
-func (l *Lab) Nodes() []probe.Node {
-	nodes := make([]probe.Node, len(l.nodes))
+func (l *Lab) Nodes() []target.Node {
+	nodes := make([]target.Node, len(l.nodes))
 	for i, n := range l.nodes {
 		nodes[i] = n.view()
 	}
@@ -323,10 +323,10 @@ func (l *Lab) Nodes() []probe.Node {
 }
 
 // Node gives one node by name, as it is now.
-func (l *Lab) Node(name string) (probe.Node, error) {
+func (l *Lab) Node(name string) (target.Node, error) {
 	n, err := l.node(name)
 	if err != nil {
-		return probe.Node{}, err
+		return target.Node{}, err
 	}
 	return n.view(), nil
 }
@@ -337,12 +337,12 @@ func (l *Lab) node(name string) (*node, error) {
 			return n, nil
 		}
 	}
-	return nil, fmt.Errorf("node %s of %s: %w", name, l.opts.Name, probe.ErrGone)
+	return nil, fmt.Errorf("node %s of %s: %w", name, l.opts.Name, target.ErrGone)
 }
 
 // LastLines returns up to count of the last lines that the node logged, with their time of arrival. The ring that
 // it reads holds 500.
-func (l *Lab) LastLines(ctx context.Context, pn probe.Node, count int) ([]probe.LogLine, error) {
+func (l *Lab) LastLines(ctx context.Context, pn target.Node, count int) ([]target.LogLine, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("read the log of %s: %w", pn.Name, err)
 	}
@@ -354,7 +354,7 @@ func (l *Lab) LastLines(ctx context.Context, pn probe.Node, count int) ([]probe.
 }
 
 var (
-	_ probe.Execer    = (*Lab)(nil)
-	_ probe.LogReader = (*Lab)(nil)
-	_ io.Closer       = (*Lab)(nil)
+	_ target.Execer    = (*Lab)(nil)
+	_ target.LogReader = (*Lab)(nil)
+	_ io.Closer        = (*Lab)(nil)
 )

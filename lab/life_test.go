@@ -16,7 +16,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/cjworkbench/unstuck/probe"
+	"github.com/cjworkbench/unstuck/target"
 )
 
 // single is what most tests here start: one node takes a third of the time.
@@ -87,7 +87,7 @@ func TestTwoLabsRunSideBySideAndCloseLeavesNothing(t *testing.T) {
 	}
 }
 
-func closedLabRefuses(t *testing.T, l *Lab, n probe.Node) {
+func closedLabRefuses(t *testing.T, l *Lab, n target.Node) {
 	if err := l.Close(); err != nil {
 		t.Errorf("close once more: %v", err)
 	}
@@ -234,7 +234,7 @@ func TestTheRingKeepsTheLastLinesInOrder(t *testing.T) {
 		t.Errorf("empty: %v", got)
 	}
 	for i := range ringSize + 10 {
-		r.add(probe.LogLine{Text: fmt.Sprint(i)})
+		r.add(target.LogLine{Text: fmt.Sprint(i)})
 	}
 	if got := r.last(2); len(got) != 2 || got[0].Text != "508" || got[1].Text != "509" {
 		t.Errorf("last two: %v", got)

@@ -12,7 +12,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/cjworkbench/unstuck/probe"
+	"github.com/cjworkbench/unstuck/target"
 )
 
 // node is one RabbitMQ node. Its goroutine, keep, starts its process anew whenever that ends.
@@ -175,7 +175,7 @@ func readLog(ctx context.Context, r *os.File, v *valve, log *ring) {
 			return
 		}
 		if line = bytes.TrimRight(line, "\r\n"); len(line) > 0 {
-			log.add(probe.LogLine{At: time.Now(), Text: string(line)})
+			log.add(target.LogLine{At: time.Now(), Text: string(line)})
 		}
 		if err != nil && !errors.Is(err, bufio.ErrBufferFull) {
 			return

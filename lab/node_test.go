@@ -14,7 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	amqp "github.com/rabbitmq/amqp091-go"
 
-	"github.com/cjworkbench/unstuck/probe"
+	"github.com/cjworkbench/unstuck/target"
 )
 
 // replace deletes a node and waits until the next one of that name accepts logins.
@@ -45,7 +45,7 @@ func TestAViewShowsTheNodesAsDifferentPodsOnDifferentHosts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if v.At.Before(began) || v.Expected != 3 || v.IsLeader != probe.Yes || v.Operating != probe.No || len(v.Nodes) != 3 {
+	if v.At.Before(began) || v.Expected != 3 || v.IsLeader != target.Yes || v.Operating != target.No || len(v.Nodes) != 3 {
 		t.Errorf("view %+v", v)
 	}
 	seen := map[string]bool{}
@@ -56,9 +56,9 @@ func TestAViewShowsTheNodesAsDifferentPodsOnDifferentHosts(t *testing.T) {
 			}
 			seen[unique] = true
 		}
-		want := probe.Node{
+		want := target.Node{
 			Target: "lab", Name: l.Names()[i], UID: n.UID, Address: n.Address, Host: n.Host, Started: n.Started,
-			Terminating: probe.No, RollingOut: probe.No, Owned: probe.Yes, Disruptable: probe.Yes,
+			Terminating: target.No, RollingOut: target.No, Owned: target.Yes, Disruptable: target.Yes,
 		}
 		if diff := cmp.Diff(want, n); diff != "" {
 			t.Error(diff)
@@ -82,10 +82,10 @@ func TestDeleteReplacesExactlyTheNodeThatWasMeant(t *testing.T) {
 
 	stale, absent := old, old
 	stale.UID, absent.Name = "stale", "rabbit-9"
-	if err := l.Delete(t.Context(), stale, time.Second); !errors.Is(err, probe.ErrChanged) {
+	if err := l.Delete(t.Context(), stale, time.Second); !errors.Is(err, target.ErrChanged) {
 		t.Errorf("delete under a stale UID: %v", err)
 	}
-	if err := l.Delete(t.Context(), absent, time.Second); !errors.Is(err, probe.ErrGone) {
+	if err := l.Delete(t.Context(), absent, time.Second); !errors.Is(err, target.ErrGone) {
 		t.Errorf("delete of an absent node: %v", err)
 	}
 	if n, err := l.Node("rabbit-2"); err != nil || n != old || len(l.Deletions()) != before {
@@ -104,7 +104,7 @@ func TestDeleteReplacesExactlyTheNodeThatWasMeant(t *testing.T) {
 		t.Errorf("accepting a deletion took %v", took)
 	}
 	leaving := old
-	leaving.Terminating = probe.Yes
+	leaving.Terminating = target.Yes
 	if n, err := l.Node("rabbit-2"); err != nil || n != leaving {
 		t.Errorf("being deleted: %+v, %v", n, err)
 	}
@@ -122,14 +122,14 @@ func TestDeleteReplacesExactlyTheNodeThatWasMeant(t *testing.T) {
 		t.Fatal(err)
 	}
 	n, err := l.Node("rabbit-2")
-	if err != nil || n.Address != old.Address || !n.Started.After(old.Started) || n.Terminating != probe.No {
+	if err != nil || n.Address != old.Address || !n.Started.After(old.Started) || n.Terminating != target.No {
 		t.Errorf("new node %+v, %v; old %+v", n, err, old)
 	}
 	got := l.Deletions()[before:]
 	if len(got) != 1 || got[0].Node != old.Name || got[0].UID != old.UID || got[0].At.Before(began) {
 		t.Errorf("deletions %+v", got)
 	}
-	if err := l.Delete(t.Context(), old, time.Second); !errors.Is(err, probe.ErrChanged) {
+	if err := l.Delete(t.Context(), old, time.Second); !errors.Is(err, target.ErrChanged) {
 		t.Errorf("delete the old one once more: %v", err)
 	}
 }
@@ -194,7 +194,7 @@ func TestExecRunsACommandBesideTheNode(t *testing.T) {
 	}
 	stale := n
 	stale.UID = "stale"
-	if _, err := l.Exec(t.Context(), stale, []string{"true"}, io.Discard, io.Discard); !errors.Is(err, probe.ErrChanged) {
+	if _, err := l.Exec(t.Context(), stale, []string{"true"}, io.Discard, io.Discard); !errors.Is(err, target.ErrChanged) {
 		t.Errorf("in a node that was replaced: %v", err)
 	}
 	for _, argv := range [][]string{nil, {"no-such-command"}, {"sh", "-c", "kill -9 $$"}} {
@@ -241,7 +241,7 @@ func TestTheLogShowsLoginsAndStandsStillWhenItIsLost(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	newest := func() probe.LogLine {
+	newest := func() target.LogLine {
 		lines, err := l.LastLines(t.Context(), n, 1)
 		if err != nil || len(lines) != 1 {
 			t.Fatal(lines, err)

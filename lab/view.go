@@ -6,7 +6,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/cjworkbench/unstuck/probe"
+	"github.com/cjworkbench/unstuck/target"
 )
 
 // Deletion is one call of Delete that was accepted.
@@ -18,25 +18,25 @@ type Deletion struct {
 
 // View gives the broker as it is now. A node that is being deleted shows its old UID, terminating, until its new
 // process starts.
-func (l *Lab) View(ctx context.Context, broker string) (probe.View, error) {
+func (l *Lab) View(ctx context.Context, broker string) (target.View, error) {
 	if err := ctx.Err(); err != nil {
-		return probe.View{}, fmt.Errorf("look at broker %s: %w", broker, err)
+		return target.View{}, fmt.Errorf("look at broker %s: %w", broker, err)
 	}
 	if broker != l.opts.Name {
-		return probe.View{}, fmt.Errorf("look at broker %s: there is only %s", broker, l.opts.Name)
+		return target.View{}, fmt.Errorf("look at broker %s: there is only %s", broker, l.opts.Name)
 	}
-	return probe.View{
-		At: time.Now(), Expected: len(l.nodes), Nodes: l.Nodes(), IsLeader: probe.Yes, Operating: probe.No,
+	return target.View{
+		At: time.Now(), Expected: len(l.nodes), Nodes: l.Nodes(), IsLeader: target.Yes, Operating: target.No,
 	}, nil
 }
 
-func (n *node) view() probe.Node {
+func (n *node) view() target.Node {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	pn := probe.Node{
+	pn := target.Node{
 		Target: n.lab.opts.Name, Name: n.name, UID: n.uid, Address: n.address(),
 		Host:        "host-of-" + n.name, // a host each, as if they were spread
-		Terminating: probe.AnswerTo(n.terminating), RollingOut: probe.No, Owned: probe.Yes, Disruptable: probe.Yes,
+		Terminating: target.AnswerTo(n.terminating), RollingOut: target.No, Owned: target.Yes, Disruptable: target.Yes,
 	}
 	if n.proc != nil {
 		pn.Started = n.proc.started
@@ -45,7 +45,7 @@ func (n *node) view() probe.Node {
 }
 
 // current gives the node that pn is, or ErrGone or ErrChanged. A node without UID is whichever has the name.
-func (l *Lab) current(pn probe.Node) (*node, error) {
+func (l *Lab) current(pn target.Node) (*node, error) {
 	n, err := l.node(pn.Name)
 	if err != nil {
 		return nil, err
@@ -53,7 +53,7 @@ func (l *Lab) current(pn probe.Node) (*node, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if pn.UID != "" && pn.UID != n.uid {
-		return nil, fmt.Errorf("node %s: %w", pn.Name, probe.ErrChanged)
+		return nil, fmt.Errorf("node %s: %w", pn.Name, target.ErrChanged)
 	}
 	return n, nil
 }
@@ -62,7 +62,7 @@ func (l *Lab) current(pn probe.Node) (*node, error) {
 // new process with the same name, data and address under a new UID. It returns as soon as the deletion is accepted.
 // The UID must be the node's: ErrChanged if it is another's by now, ErrGone if no such node exists. Deleting a node
 // that is being deleted changes nothing.
-func (l *Lab) Delete(ctx context.Context, pn probe.Node, grace time.Duration) error {
+func (l *Lab) Delete(ctx context.Context, pn target.Node, grace time.Duration) error {
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("delete %s: %w", pn.Name, err)
 	}
@@ -73,7 +73,7 @@ func (l *Lab) Delete(ctx context.Context, pn probe.Node, grace time.Duration) er
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if pn.UID != n.uid {
-		return fmt.Errorf("delete %s: %w", pn.Name, probe.ErrChanged)
+		return fmt.Errorf("delete %s: %w", pn.Name, target.ErrChanged)
 	}
 	if n.terminating {
 		return nil

@@ -66,14 +66,14 @@ func newCounters() counters {
 
 // watch makes a broker's counters appear at zero. Probe results are left out: there are some twenty reasons for each
 // probe and node, of which a broker that is healthy shows one.
-func (c counters) watch(target string) {
+func (c counters) watch(targetName string) {
 	for _, phase := range remediate.Phases() {
-		c.decisions.WithLabelValues(target, remediate.Hold.String(), string(phase))
+		c.decisions.WithLabelValues(targetName, remediate.Hold.String(), string(phase))
 	}
-	c.decisions.WithLabelValues(target, remediate.Delete.String(), string(remediate.PhaseConfirmed))
-	c.deletions.WithLabelValues(target)
+	c.decisions.WithLabelValues(targetName, remediate.Delete.String(), string(remediate.PhaseConfirmed))
+	c.deletions.WithLabelValues(targetName)
 	for _, o := range remediate.Outcomes() {
-		c.settled.WithLabelValues(target, string(o))
+		c.settled.WithLabelValues(targetName, string(o))
 	}
-	c.recovery.WithLabelValues(target)
+	c.recovery.WithLabelValues(targetName)
 }

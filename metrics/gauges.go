@@ -9,6 +9,7 @@ import (
 
 	"github.com/cjworkbench/unstuck/probe"
 	"github.com/cjworkbench/unstuck/remediate"
+	"github.com/cjworkbench/unstuck/target"
 )
 
 // The gauges of a broker.
@@ -105,7 +106,7 @@ func collectTarget(ch chan<- prometheus.Metric, s remediate.Snapshot, now time.T
 		return
 	}
 	send(ch, reconcileDegraded, truth(s.Error != ""), s.Target)
-	send(ch, isLeader, truth(s.View.IsLeader == probe.Yes), s.Target)
+	send(ch, isLeader, truth(s.View.IsLeader == target.Yes), s.Target)
 	for _, m := range []remediate.Mode{remediate.Observe, remediate.Remediate} {
 		send(ch, mode, truth(s.Policy.Mode == m), s.Target, m.String())
 	}
@@ -136,46 +137,46 @@ func collectTarget(ch chan<- prometheus.Metric, s remediate.Snapshot, now time.T
 	send(ch, budgetLeft, float64(max(0, s.Policy.PerTargetPerDay-spent)), s.Target)
 }
 
-func collectNode(ch chan<- prometheus.Metric, target string, n remediate.NodeSnapshot, now time.Time) {
+func collectNode(ch chan<- prometheus.Metric, targetName string, n remediate.NodeSnapshot, now time.Time) {
 	name := valid(n.Name)
 	for _, st := range probe.Statuses() {
-		send(ch, status, truth(n.Decision.Status == st), target, name, st.String())
+		send(ch, status, truth(n.Decision.Status == st), targetName, name, st.String())
 	}
 	if slices.Contains(remediate.Phases(), n.Decision.Phase) {
-		send(ch, phase, 1, target, name, string(n.Decision.Phase))
+		send(ch, phase, 1, targetName, name, string(n.Decision.Phase))
 	}
 	for _, guard := range n.Decision.HeldBy() {
-		send(ch, guardClosed, 1, target, name, string(guard))
+		send(ch, guardClosed, 1, targetName, name, string(guard))
 	}
-	if n.Terminating == probe.Yes {
-		send(ch, terminating, 1, target, name)
+	if n.Terminating == target.Yes {
+		send(ch, terminating, 1, targetName, name)
 	}
 	stuck := time.Duration(0)
 	if !n.Stuck.IsZero() {
 		stuck = max(0, now.Sub(n.Stuck))
 	}
-	send(ch, stuckFor, stuck.Seconds(), target, name)
+	send(ch, stuckFor, stuck.Seconds(), targetName, name)
 	for _, r := range n.Latest {
 		if slices.Contains(probe.Kinds(), r.Kind) {
-			send(ch, lastProbe, unix(r.Ended()), target, name, string(r.Kind))
-			send(ch, lastReason, 1, target, name, string(r.Kind), string(r.Reason.Verdict().Reason))
+			send(ch, lastProbe, unix(r.Ended()), targetName, name, string(r.Kind))
+			send(ch, lastReason, 1, targetName, name, string(r.Kind), string(r.Reason.Verdict().Reason))
 		}
 		if p := r.Processes; p != nil && r.Kind == probe.MaybeStuck {
-			collectProcesses(ch, target, name, *p)
+			collectProcesses(ch, targetName, name, *p)
 		}
 		if r.Kind == probe.LogAge && r.Status() != probe.Unknown {
-			send(ch, logAge, r.LogAge.Seconds(), target, name)
+			send(ch, logAge, r.LogAge.Seconds(), targetName, name)
 		}
 	}
 }
 
-func collectProcesses(ch chan<- prometheus.Metric, target, node string, p probe.Processes) {
-	send(ch, processes, float64(p.Total), target, node)
-	send(ch, suspicious, float64(p.Suspicious), target, node)
-	send(ch, stuckReaders, float64(p.StuckReaders), target, node)
-	send(ch, stuckChannels, float64(p.StuckChannels), target, node)
+func collectProcesses(ch chan<- prometheus.Metric, targetName, node string, p probe.Processes) {
+	send(ch, processes, float64(p.Total), targetName, node)
+	send(ch, suspicious, float64(p.Suspicious), targetName, node)
+	send(ch, stuckReaders, float64(p.StuckReaders), targetName, node)
+	send(ch, stuckChannels, float64(p.StuckChannels), targetName, node)
 	if p.Baseline >= 0 {
-		send(ch, baseline, float64(p.Baseline), target, node)
+		send(ch, baseline, float64(p.Baseline), targetName, node)
 	}
 }
 

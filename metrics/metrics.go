@@ -77,14 +77,14 @@ func (m *Metrics) Handler() http.Handler {
 
 // Watch makes the metrics of a broker appear, at zero, before anything has happened: an alert upon a broker that
 // was never reconciled needs a series to look at, and the first increase of a counter can be seen only from zero.
-func (m *Metrics) Watch(target string) {
-	target = valid(target)
-	m.watch(target)
+func (m *Metrics) Watch(targetName string) {
+	targetName = valid(targetName)
+	m.watch(targetName)
 
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if _, ok := m.snapshots[target]; !ok {
-		m.snapshots[target] = remediate.Snapshot{Target: target}
+	if _, ok := m.snapshots[targetName]; !ok {
+		m.snapshots[targetName] = remediate.Snapshot{Target: targetName}
 	}
 }
 
@@ -93,24 +93,24 @@ func (m *Metrics) ProbeDone(r probe.Result) {
 	if !slices.Contains(probe.Kinds(), r.Kind) {
 		return
 	}
-	target, node, kind := valid(r.Target), valid(r.Node), string(r.Kind)
-	m.durations.WithLabelValues(target, kind).Observe(r.Took.Seconds())
+	targetName, node, kind := valid(r.Target), valid(r.Node), string(r.Kind)
+	m.durations.WithLabelValues(targetName, kind).Observe(r.Took.Seconds())
 	for _, stage := range probe.Stages() {
 		if took := r.Stages[stage]; took > 0 {
-			m.stages.WithLabelValues(target, stage.String()).Observe(took.Seconds())
+			m.stages.WithLabelValues(targetName, stage.String()).Observe(took.Seconds())
 		}
 	}
 
 	m.mu.Lock() // held until the series is there, or a node that vanishes meanwhile could leave it behind for good
 	defer m.mu.Unlock()
-	nodes := m.counted[target]
+	nodes := m.counted[targetName]
 	if nodes == nil {
 		nodes = make(map[string]struct{})
-		m.counted[target] = nodes
+		m.counted[targetName] = nodes
 	}
 	nodes[node] = struct{}{}
 	reason := r.Reason.Verdict().Reason
-	m.results.WithLabelValues(target, node, kind, reason.Status().String(), string(reason)).Inc()
+	m.results.WithLabelValues(targetName, node, kind, reason.Status().String(), string(reason)).Inc()
 }
 
 // Reconciled takes the state of a broker as of its loop's last reconcile, in place of the one before, and counts the

@@ -21,6 +21,7 @@ import (
 
 	"github.com/cjworkbench/unstuck/probe"
 	"github.com/cjworkbench/unstuck/remediate"
+	"github.com/cjworkbench/unstuck/target"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -231,11 +232,11 @@ func TestNothingThatComesInBreaksAScrape(t *testing.T) {
 	m.Deleted(remediate.Deletion{Target: "\xff"})
 	m.Settled(remediate.Deletion{Target: "\xff", Outcome: remediate.Recovered})
 	m.Settled(remediate.Deletion{Target: "\xff", Outcome: "made up"})
-	twin := remediate.NodeSnapshot{Node: probe.Node{Name: "twin"}, Decision: remediate.Decision{Phase: "made up"}}
+	twin := remediate.NodeSnapshot{Node: target.Node{Name: "twin"}, Decision: remediate.Decision{Phase: "made up"}}
 	twin.Latest = []probe.Result{{Kind: "made up"}}
-	odd := remediate.NodeSnapshot{Node: probe.Node{Name: "\xfe"}}
+	odd := remediate.NodeSnapshot{Node: target.Node{Name: "\xfe"}}
 	m.Reconciled(remediate.Snapshot{
-		Target: "b", At: time.Now(), View: probe.View{At: time.Now()},
+		Target: "b", At: time.Now(), View: target.View{At: time.Now()},
 		Nodes: []remediate.NodeSnapshot{twin, twin, odd},
 	})
 

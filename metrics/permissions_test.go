@@ -3,8 +3,8 @@ package metrics
 import (
 	"testing"
 
-	"github.com/cjworkbench/unstuck/probe"
 	"github.com/cjworkbench/unstuck/remediate"
+	"github.com/cjworkbench/unstuck/target"
 )
 
 func TestAPermissionIsMissingOnlyAsLongAsItIs(t *testing.T) {
@@ -25,9 +25,9 @@ func TestAPermissionIsMissingOnlyAsLongAsItIs(t *testing.T) {
 }
 
 func TestOnlyWhoIsKnownToLeadLeads(t *testing.T) {
-	for leads, want := range map[probe.Answer]string{probe.Yes: "1", probe.No: "0", probe.CannotTell: "0"} {
+	for leads, want := range map[target.Answer]string{target.Yes: "1", target.No: "0", target.CannotTell: "0"} {
 		m := New("1.2.3")
-		s := remediate.Snapshot{Target: "b", View: probe.View{IsLeader: leads}}
+		s := remediate.Snapshot{Target: "b", View: target.View{IsLeader: leads}}
 		s.At = s.At.AddDate(2000, 0, 0)
 		m.Reconciled(s)
 		if got := about(scrape(t, m), "unstuck_is_leader{"); len(got) != 1 || got[0] != `unstuck_is_leader{target="b"} `+want {

@@ -7,6 +7,7 @@ import (
 	"github.com/cjworkbench/unstuck/probe"
 	"github.com/cjworkbench/unstuck/release"
 	"github.com/cjworkbench/unstuck/remediate"
+	"github.com/cjworkbench/unstuck/target"
 )
 
 // feed gives m one of everything: a broker of three nodes, one of them confirmed stuck, one just started, after a
@@ -94,7 +95,7 @@ func snapshot(now time.Time) remediate.Snapshot {
 	policy.Mode = remediate.Remediate
 	r := results(now)
 	node := func(name string, status probe.Status, phase remediate.Phase, closed ...remediate.Guard) remediate.NodeSnapshot {
-		n := remediate.NodeSnapshot{Node: probe.Node{Target: "rabbitmq", Name: name}}
+		n := remediate.NodeSnapshot{Node: target.Node{Target: "rabbitmq", Name: name}}
 		n.Decision = remediate.Decision{Status: status, Phase: phase}
 		for _, g := range remediate.Guards() {
 			open := true
@@ -111,10 +112,10 @@ func snapshot(now time.Time) remediate.Snapshot {
 	ill.Latest = []probe.Result{r[5], r[6], r[7]}
 	ill.Stuck = now.Add(-90 * time.Second)
 	young := node("rabbit-2", probe.Unknown, remediate.PhaseUnknown, remediate.GuardStartupGrace)
-	young.Terminating = probe.Yes
+	young.Terminating = target.Yes
 	return remediate.Snapshot{
 		Target: "rabbitmq", At: now.Add(-time.Second), Policy: policy, Deletions: deletions(now),
-		View:  probe.View{At: now.Add(-time.Second), Expected: 3},
+		View:  target.View{At: now.Add(-time.Second), Expected: 3},
 		Nodes: []remediate.NodeSnapshot{healthy, ill, young},
 	}
 }

@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"sync"
 	"time"
+
+	"github.com/cjworkbench/unstuck/target"
 )
 
 // Handshakes keeps what the nodes of one broker say of their own handshake_timeout, without which nobody can tell by a
@@ -42,7 +44,7 @@ var handshakeAnswer = regexp.MustCompile(`(?m)^\{ok,(\d{1,8}|infinity)\}\s*$`)
 
 // Ask asks n for its handshake_timeout, once for each start of its container, which costs the node half a second of CPU;
 // if there is no answer, again after ten minutes at the earliest. It reports whether there is a new answer.
-func (h *Handshakes) Ask(ctx context.Context, x Execer, n Node) (timeout time.Duration, isNew bool, err error) {
+func (h *Handshakes) Ask(ctx context.Context, x target.Execer, n target.Node) (timeout time.Duration, isNew bool, err error) {
 	if !h.due(n, time.Now()) {
 		return 0, false, nil
 	}
@@ -71,7 +73,7 @@ func (h *Handshakes) Ask(ctx context.Context, x Execer, n Node) (timeout time.Du
 }
 
 // due says whether to ask n, and takes note that it is asked.
-func (h *Handshakes) due(n Node, now time.Time) bool {
+func (h *Handshakes) due(n target.Node, now time.Time) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.nodes == nil {
@@ -85,11 +87,11 @@ func (h *Handshakes) due(n Node, now time.Time) bool {
 	return true
 }
 
-func (o ownHandshake) of(n Node) bool { return o.uid == n.UID && o.started.Equal(n.Started) }
+func (o ownHandshake) of(n target.Node) bool { return o.uid == n.UID && o.started.Equal(n.Started) }
 
 // For gives n's handshake_timeout: its own answer or, before there is one, the longest of configured and what the
 // broker's nodes have said. Too long a one costs time, too short a one might condemn a node that is slow.
-func (h *Handshakes) For(n Node, configured time.Duration) time.Duration {
+func (h *Handshakes) For(n target.Node, configured time.Duration) time.Duration {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	own := h.nodes[n.Name]

@@ -8,12 +8,14 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/cjworkbench/unstuck/target"
 )
 
 // answering is an Execer whose every command prints that, and how often it was asked.
-func answering(exit int, out string, err error) (x Execer, asked *int) {
+func answering(exit int, out string, err error) (x target.Execer, asked *int) {
 	asked = new(int)
-	return fakeExec{func(_ context.Context, _ Node, argv []string, stdout, _ io.Writer) (int, error) {
+	return fakeExec{func(_ context.Context, _ target.Node, argv []string, stdout, _ io.Writer) (int, error) {
 		*asked++
 		if argv[0] != "rabbitmqctl" {
 			return 127, nil
@@ -27,7 +29,7 @@ func TestANodeIsAskedForItsHandshakeTimeoutOnceAContainerStart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var h Handshakes
 		const configured = 10 * time.Second
-		n := Node{Name: "rabbit-0", UID: "u", Started: time.Now()}
+		n := target.Node{Name: "rabbit-0", UID: "u", Started: time.Now()}
 		x, asked := answering(0, "{ok,30000}\n", nil)
 		for range 3 {
 			if _, _, err := h.Ask(t.Context(), x, n); err != nil {
@@ -38,9 +40,9 @@ func TestANodeIsAskedForItsHandshakeTimeoutOnceAContainerStart(t *testing.T) {
 		if got := h.For(n, configured); *asked != 1 || got != 30*time.Second {
 			t.Errorf("asked %d times, and it is %s: want once, and 30s", *asked, got)
 		}
-		again, peer := n, Node{Name: "rabbit-1", UID: "v"}
+		again, peer := n, target.Node{Name: "rabbit-1", UID: "v"}
 		again.Started = time.Now()
-		for _, n := range []Node{again, peer} {
+		for _, n := range []target.Node{again, peer} {
 			if got := h.For(n, configured); got != 30*time.Second {
 				t.Errorf("%s has not been asked yet, and it is %s: want the longest that any said", n.Name, got)
 			}
@@ -73,20 +75,20 @@ func TestAnswersToTheQuestionForTheHandshakeTimeout(t *testing.T) {
 	} {
 		var h Handshakes
 		x, _ := answering(0, out, nil)
-		got, isNew, err := h.Ask(t.Context(), x, Node{Name: "n"})
+		got, isNew, err := h.Ask(t.Context(), x, target.Node{Name: "n"})
 		if got != want || isNew != (want > 0) || (err == nil) != (want > 0) {
 			t.Errorf("%q is %s, %v, %v: want %s", out, got, isNew, err, want)
 		}
 	}
-	for _, x := range []Execer{first(answering(0, "{ok,10000}", errors.New("forbidden"))), first(answering(1, "{ok,10000}", nil))} {
+	for _, x := range []target.Execer{first(answering(0, "{ok,10000}", errors.New("forbidden"))), first(answering(1, "{ok,10000}", nil))} {
 		var h Handshakes
-		if _, isNew, err := h.Ask(t.Context(), x, Node{}); isNew || err == nil {
+		if _, isNew, err := h.Ask(t.Context(), x, target.Node{}); isNew || err == nil {
 			t.Error("a command that failed gave an answer")
 		}
 	}
 }
 
-func first(x Execer, _ *int) Execer { return x }
+func first(x target.Execer, _ *int) target.Execer { return x }
 
 func TestALoginGoesByTheNodesOwnHandshakeTimeout(t *testing.T) {
 	const second = time.Second
@@ -116,13 +118,13 @@ func TestALoginGoesByTheNodesOwnHandshakeTimeout(t *testing.T) {
 				b := newPipeBroker(t, row.script)
 				o := testLogin(LoginOptions{Dial: b.Dial, Timeout: row.timeout})
 				began := time.Now()
-				o.Handshake = func(n Node, configured time.Duration) time.Duration {
+				o.Handshake = func(n target.Node, configured time.Duration) time.Duration {
 					if n.Name != "n" || time.Since(began) < row.learned {
 						return configured
 					}
 					return row.own
 				}
-				r := NewLogin(o)(t.Context(), Node{Name: "n"})
+				r := NewLogin(o)(t.Context(), target.Node{Name: "n"})
 				if r.Reason != row.reason || r.Took != row.took || !strings.Contains(r.Detail, row.detail) {
 					t.Errorf("%s after %s (%s), want %s after %s (%s)", r.Reason, r.Took, r.Detail, row.reason, row.took, row.detail)
 				}
@@ -157,12 +159,12 @@ func TestALoginThatFallsSilentIsToldOfOnceLongBeforeItsDeadline(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			b := newPipeBroker(t, row.script)
 			began, told := time.Now(), []time.Duration{}
-			o := testLogin(LoginOptions{Level: row.level, Dial: b.Dial, Silent: func(n Node) {
+			o := testLogin(LoginOptions{Level: row.level, Dial: b.Dial, Silent: func(n target.Node) {
 				if n.Name == "n" {
 					told = append(told, time.Since(began))
 				}
 			}})
-			NewLogin(o)(t.Context(), Node{Name: "n"})
+			NewLogin(o)(t.Context(), target.Node{Name: "n"})
 			synctest.Wait()
 			if (row.want == 0) != (len(told) == 0) || len(told) > 1 || len(told) == 1 && told[0] != row.want {
 				t.Errorf("%s: told after %v, want %v", row.name, told, row.want)

@@ -8,18 +8,20 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/cjworkbench/unstuck/target"
 )
 
 // A container that starts again in the same pod is another node: what was seen of the one before must not count for it.
 func TestEachResultSaysWhichStartOfTheContainerItIsAbout(t *testing.T) {
-	n := Node{Target: "b", Name: "x", UID: "x-uid", Started: time.Date(2026, 11, 22, 8, 0, 0, 0, time.UTC)}
+	n := target.Node{Target: "b", Name: "x", UID: "x-uid", Started: time.Date(2026, 11, 22, 8, 0, 0, 0, time.UTC)}
 	broken := errors.New("broken")
 	dial := func(context.Context, string, string) (net.Conn, error) { return nil, broken }
 	for kind, run := range map[Kind]Func{
 		Login:     NewLogin(testLogin(LoginOptions{Dial: dial})),
 		Roundtrip: NewLogin(testLogin(LoginOptions{Level: Roundtrip, Dial: dial})),
-		LogAge:    NewLogAge(fakeLog{func(context.Context, Node, int) ([]LogLine, error) { return nil, broken }}, LogAgeOptions{}),
-		MaybeStuck: NewMaybeStuck(fakeExec{func(context.Context, Node, []string, io.Writer, io.Writer) (int, error) { return 0, broken }},
+		LogAge:    NewLogAge(fakeLog{func(context.Context, target.Node, int) ([]target.LogLine, error) { return nil, broken }}, LogAgeOptions{}),
+		MaybeStuck: NewMaybeStuck(fakeExec{func(context.Context, target.Node, []string, io.Writer, io.Writer) (int, error) { return 0, broken }},
 			MaybeStuckOptions{}),
 	} {
 		if r := run(t.Context(), n); r.Kind != kind || !r.NodeStarted.Equal(n.Started) {
@@ -27,11 +29,11 @@ func TestEachResultSaysWhichStartOfTheContainerItIsAbout(t *testing.T) {
 		}
 	}
 	synctest.Test(t, func(t *testing.T) {
-		r := runRunner(t, []Node{n}, Probe{Kind: Login, Run: func(context.Context, Node) Result { panic("broken") }})
+		r := runRunner(t, []target.Node{n}, Probe{Kind: Login, Run: func(context.Context, target.Node) Result { panic("broken") }})
 		again := n
 		again.Started = again.Started.Add(time.Hour)
-		for _, n := range []Node{n, again} {
-			r.SetNodes([]Node{n})
+		for _, n := range []target.Node{n, again} {
+			r.SetNodes([]target.Node{n})
 			r.RunNow("x")
 			synctest.Wait()
 			if got := r.taken(); len(got) != 1 || !got[0].NodeStarted.Equal(n.Started) {

@@ -5,6 +5,8 @@ import (
 	"context"
 	"fmt"
 	"time"
+
+	"github.com/cjworkbench/unstuck/target"
 )
 
 // LogAgeOptions are the settings of NewLogAge.
@@ -13,7 +15,7 @@ type LogAgeOptions struct {
 
 	// LastLogin gives the time of our own latest good login to a node, or the zero time if there was none. Nil
 	// means that we never log in to these nodes: pods of an application, which are judged by age alone.
-	LastLogin func(n Node) time.Time
+	LastLogin func(n target.Node) time.Time
 
 	// Tolerance is for how long a line may be on its way to us; 30 s if zero.
 	Tolerance time.Duration
@@ -47,13 +49,13 @@ type LogAgeOptions struct {
 // probe, or every look says LogSilent.
 //
 // An application's pods (LastLogin nil) are Silent when their log has not changed for longer than MaxAge.
-func NewLogAge(l LogReader, o LogAgeOptions) func(ctx context.Context, n Node) Result {
+func NewLogAge(l target.LogReader, o LogAgeOptions) func(ctx context.Context, n target.Node) Result {
 	o.MaxAge = cmp.Or(o.MaxAge, 5*time.Minute)
 	o.Tolerance = cmp.Or(o.Tolerance, 30*time.Second)
 	o.Timeout = cmp.Or(o.Timeout, 10*time.Second)
 
 	var watch logWatch
-	return func(ctx context.Context, n Node) Result {
+	return func(ctx context.Context, n target.Node) Result {
 		r := Result{Target: n.Target, Node: n.Name, UID: n.UID, NodeStarted: n.Started, Kind: LogAge, Started: time.Now()}
 		// First the login, then the log: what the login made the broker write is in it by then.
 		var login time.Time
@@ -84,7 +86,7 @@ func NewLogAge(l LogReader, o LogAgeOptions) func(ctx context.Context, n Node) R
 const lastLines = 20
 
 // judgeLog fills in what the last lines of n's log mean, given what the looks before showed and our latest good login.
-func (r *Result) judgeLog(lines []LogLine, seen logSeen, n Node, login time.Time, o LogAgeOptions, now time.Time) {
+func (r *Result) judgeLog(lines []target.LogLine, seen logSeen, n target.Node, login time.Time, o LogAgeOptions, now time.Time) {
 	last, what := newest(lines), "last line"
 	if last.IsZero() {
 		if n.Started.IsZero() || now.Sub(n.Started) <= o.MaxAge {
@@ -118,7 +120,7 @@ func (r *Result) judgeLog(lines []LogLine, seen logSeen, n Node, login time.Time
 }
 
 // newest gives the latest time in lines, zero if none has a time.
-func newest(lines []LogLine) time.Time {
+func newest(lines []target.LogLine) time.Time {
 	var last time.Time
 	for _, line := range lines {
 		if line.At.After(last) {

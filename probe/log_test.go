@@ -9,13 +9,15 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/cjworkbench/unstuck/target"
 )
 
 type fakeLog struct {
-	lastLines func(ctx context.Context, n Node, count int) ([]LogLine, error)
+	lastLines func(ctx context.Context, n target.Node, count int) ([]target.LogLine, error)
 }
 
-func (f fakeLog) LastLines(ctx context.Context, n Node, count int) ([]LogLine, error) {
+func (f fakeLog) LastLines(ctx context.Context, n target.Node, count int) ([]target.LogLine, error) {
 	return f.lastLines(ctx, n, count)
 }
 
@@ -26,15 +28,15 @@ type writtenLog struct {
 	forever time.Duration // if more than 0, there has been one line every so often, always
 }
 
-func (l writtenLog) LastLines(_ context.Context, _ Node, count int) ([]LogLine, error) {
-	var lines []LogLine
+func (l writtenLog) LastLines(_ context.Context, _ target.Node, count int) ([]target.LogLine, error) {
+	var lines []target.LogLine
 	for _, at := range l.written {
 		if !at.After(time.Now()) {
-			lines = append(lines, LogLine{At: at.Add(-l.late), Text: "GET /healthz"})
+			lines = append(lines, target.LogLine{At: at.Add(-l.late), Text: "GET /healthz"})
 		}
 	}
 	if l.forever > 0 {
-		lines = append(lines, LogLine{At: time.Now().Truncate(l.forever).Add(-l.late), Text: "GET /healthz"})
+		lines = append(lines, target.LogLine{At: time.Now().Truncate(l.forever).Add(-l.late), Text: "GET /healthz"})
 	}
 	return lines[max(0, len(lines)-count):], nil
 }
@@ -98,7 +100,7 @@ func TestSilenceIsJudgedByOurOwnLogins(t *testing.T) {
 				}
 				var o LogAgeOptions
 				if !test.other {
-					o.LastLogin = func(n Node) time.Time {
+					o.LastLogin = func(n target.Node) time.Time {
 						if test.login == never || n.UID != "u1" {
 							return time.Time{}
 						}
@@ -132,7 +134,7 @@ func TestALogThatGetsOnIsNotSilentWhateverTheClockSays(t *testing.T) {
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			run := NewLogAge(log, LogAgeOptions{MaxAge: 2 * time.Minute})
-			n := Node{Started: time.Now().Add(-time.Hour)}
+			n := target.Node{Started: time.Now().Add(-time.Hour)}
 			for range 100 {
 				if r := run(t.Context(), n); r.Reason == Silent {
 					t.Fatalf("%s: %s", name, r.Detail)
@@ -146,8 +148,8 @@ func TestALogThatGetsOnIsNotSilentWhateverTheClockSays(t *testing.T) {
 func TestEachStartOfAContainerHasALogOfItsOwnAndIsForgotten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var w logWatch
-		lines := []LogLine{{At: time.Now(), Text: "the same"}}
-		n := Node{Name: "x", UID: "u", Started: time.Now()}
+		lines := []target.LogLine{{At: time.Now(), Text: "the same"}}
+		n := target.Node{Name: "x", UID: "u", Started: time.Now()}
 		w.look(n, lines, time.Now())
 		time.Sleep(time.Minute)
 		if seen := w.look(n, lines, time.Now()); time.Since(seen.since) != time.Minute || seen.moved {
@@ -173,11 +175,11 @@ func TestEachStartOfAContainerHasALogOfItsOwnAndIsForgotten(t *testing.T) {
 func TestALoginDuringTheReadIsNotHeldAgainstTheLog(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		written, login := time.Now().Add(-time.Hour), time.Time{}
-		log := fakeLog{func(context.Context, Node, int) ([]LogLine, error) {
+		log := fakeLog{func(context.Context, target.Node, int) ([]target.LogLine, error) {
 			login = time.Now()
-			return []LogLine{{At: written}}, nil
+			return []target.LogLine{{At: written}}, nil
 		}}
-		asked := func(Node) time.Time { return login }
+		asked := func(target.Node) time.Time { return login }
 		run := NewLogAge(log, LogAgeOptions{LastLogin: asked})
 		run(t.Context(), someNode)
 		login = time.Time{}
@@ -190,11 +192,11 @@ func TestALoginDuringTheReadIsNotHeldAgainstTheLog(t *testing.T) {
 }
 
 func TestALogThatCannotBeReadSaysNothing(t *testing.T) {
-	hang := fakeLog{func(ctx context.Context, _ Node, _ int) ([]LogLine, error) {
+	hang := fakeLog{func(ctx context.Context, _ target.Node, _ int) ([]target.LogLine, error) {
 		<-ctx.Done()
 		return nil, ctx.Err()
 	}}
-	broken := fakeLog{func(context.Context, Node, int) ([]LogLine, error) { return nil, errors.New("forbidden") }}
+	broken := fakeLog{func(context.Context, target.Node, int) ([]target.LogLine, error) { return nil, errors.New("forbidden") }}
 	for name, test := range map[string]struct {
 		log    fakeLog
 		stop   time.Duration

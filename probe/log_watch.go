@@ -4,6 +4,8 @@ import (
 	"hash/maphash"
 	"sync"
 	"time"
+
+	"github.com/cjworkbench/unstuck/target"
 )
 
 // logWatch remembers when the end of each log last changed, by our own clock: another host's may be wrong, but a log that
@@ -35,7 +37,7 @@ type logSeen struct {
 const forgetLogAfter = 2 * time.Hour
 
 // look takes in the last lines of n's log, as they are now.
-func (w *logWatch) look(n Node, lines []LogLine, now time.Time) logSeen {
+func (w *logWatch) look(n target.Node, lines []target.LogLine, now time.Time) logSeen {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.forget(now)

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/cjworkbench/unstuck/target"
 )
 
 // Defaults of LoginOptions.
@@ -23,20 +25,11 @@ const (
 // closeTimeout bounds the polite close of a connection that has told us all we wanted to know.
 const closeTimeout = 2 * time.Second
 
-// Credentials are a user name and a password.
-type Credentials struct{ Username, Password string }
-
-// String keeps the password out of whatever prints the value.
-func (c Credentials) String() string { return c.Username + ":[redacted]" }
-
-// GoString does the same for %#v.
-func (c Credentials) GoString() string { return c.String() }
-
 // LoginOptions say how to log in.
 type LoginOptions struct {
 	Level       Kind // Login, the default, or Roundtrip
 	Vhost       string
-	Credentials func(context.Context) (Credentials, error)
+	Credentials func(context.Context) (target.Credentials, error)
 	TLS         *tls.Config // nil: plain AMQP. An empty ServerName stands for the host of the address.
 
 	// Timeout is the deadline of the login. It must lie beyond HandshakeTimeout: a live broker ends an unfinished
@@ -47,11 +40,11 @@ type LoginOptions struct {
 
 	// Handshake, if not nil, gives a node's own handshake timeout where that has been asked for, and otherwise what is
 	// configured; see Handshakes. It may be learned while the login waits.
-	Handshake func(n Node, configured time.Duration) time.Duration
+	Handshake func(n target.Node, configured time.Duration) time.Duration
 
 	// Silent, if not nil, is told once of a login in which the broker has said nothing for three seconds where it should
 	// have, long before the deadline can tell more: evidence may be looked for in the meantime. It must not block.
-	Silent func(n Node)
+	Silent func(n target.Node)
 
 	Name    string // connection_name, by which operators tell the probe; default "unstuck"
 	Version string // of ours
@@ -82,11 +75,11 @@ func (o LoginOptions) withDefaults() LoginOptions {
 
 // NewLogin gives a probe that logs in to a node: to open-ok, or, at level Roundtrip, until a message of its own has
 // come back through a queue of its own.
-func NewLogin(o LoginOptions) func(context.Context, Node) Result {
+func NewLogin(o LoginOptions) func(context.Context, target.Node) Result {
 	return o.withDefaults().probe
 }
 
-func (o LoginOptions) probe(parent context.Context, n Node) Result {
+func (o LoginOptions) probe(parent context.Context, n target.Node) Result {
 	l := &login{LoginOptions: o, node: n, parent: parent, started: time.Now(), frames: &frames{afterOpen: StageClose}}
 	if o.Level == Roundtrip {
 		l.frames.afterOpen = StageChannel
@@ -108,11 +101,11 @@ func (o LoginOptions) probe(parent context.Context, n Node) Result {
 type login struct {
 	LoginOptions
 
-	node      Node
+	node      target.Node
 	parent    context.Context
 	started   time.Time // when the login's clock started
 	timer     *time.Timer
-	creds     Credentials
+	creds     target.Credentials
 	frames    *frames
 	connected time.Time // when TCP was up
 
@@ -235,7 +228,7 @@ func (l *login) config() amqp.Config {
 // three seconds of silence: amqp091-go writes its own capabilities over the caller's and leaves that one out, right
 // before it asks for the response (v1.16.0, Connection.openTune).
 type plain struct {
-	Credentials
+	target.Credentials
 
 	properties amqp.Table
 }

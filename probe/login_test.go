@@ -12,12 +12,14 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/cjworkbench/unstuck/target"
 )
 
 const testPassword = "s3cret-marker"
 
-func testCredentials(context.Context) (Credentials, error) {
-	return Credentials{Username: "probe", Password: testPassword}, nil
+func testCredentials(context.Context) (target.Credentials, error) {
+	return target.Credentials{Username: "probe", Password: testPassword}, nil
 }
 
 func testLogin(o LoginOptions) LoginOptions {
@@ -96,7 +98,7 @@ func TestLoginTellsEachConditionFromAllOthers(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				b := newPipeBroker(t, row.script)
-				r := NewLogin(testLogin(LoginOptions{Level: row.level, Dial: b.Dial}))(t.Context(), Node{Target: "b", Name: "n", UID: "u"})
+				r := NewLogin(testLogin(LoginOptions{Level: row.level, Dial: b.Dial}))(t.Context(), target.Node{Target: "b", Name: "n", UID: "u"})
 				if r.Reason != row.reason || r.Stage != row.stage {
 					t.Errorf("got %s in stage %s (%s), want %s in stage %s", r.Reason, r.Stage, r.Detail, row.reason, row.stage)
 				}
@@ -121,10 +123,10 @@ func TestCredentialsThatFillTheFirstFrameAreNamed(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			b := newPipeBroker(t, script{onTune: after(3*time.Second, eof)})
 			o := testLogin(LoginOptions{Dial: b.Dial})
-			o.Credentials = func(context.Context) (Credentials, error) {
-				return Credentials{Password: strings.Repeat("s", size)}, nil
+			o.Credentials = func(context.Context) (target.Credentials, error) {
+				return target.Credentials{Password: strings.Repeat("s", size)}, nil
 			}
-			r := NewLogin(o)(t.Context(), Node{})
+			r := NewLogin(o)(t.Context(), target.Node{})
 			if got := strings.Contains(r.Detail, fmt.Sprintf("have %d bytes", size)); r.Reason != ClosedEarly || got != named {
 				t.Errorf("of %d bytes: %s (%s)", size, r.Reason, r.Detail)
 			}
@@ -153,7 +155,7 @@ func TestSilenceUntilADeadlineThatIsTooShortProvesNothing(t *testing.T) {
 	for _, timeout := range []time.Duration{2 * time.Second, 5 * time.Second, 10 * time.Second} {
 		synctest.Test(t, func(t *testing.T) {
 			b := newPipeBroker(t, script{onTune: hang})
-			r := NewLogin(testLogin(LoginOptions{Dial: b.Dial, Timeout: timeout}))(t.Context(), Node{})
+			r := NewLogin(testLogin(LoginOptions{Dial: b.Dial, Timeout: timeout}))(t.Context(), target.Node{})
 			if r.Reason != Cancelled || r.Status() != Unknown {
 				t.Errorf("with a deadline of %s: %s (%s), want cancelled", timeout, r.Reason, r.Detail)
 			}
@@ -196,12 +198,12 @@ func TestTheDeadlineCountsFromTheLastStageThatWasReached(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				b := newPipeBroker(t, row.script)
 				o := testLogin(LoginOptions{Dial: hangs(b.Dial, row.connecting), Timeout: row.timeout})
-				o.Credentials = func(ctx context.Context) (Credentials, error) {
+				o.Credentials = func(ctx context.Context) (target.Credentials, error) {
 					time.Sleep(row.credentials)
 					return testCredentials(ctx)
 				}
 				began := time.Now()
-				r := NewLogin(o)(t.Context(), Node{})
+				r := NewLogin(o)(t.Context(), target.Node{})
 				if r.Reason != row.reason || r.Took != row.took {
 					t.Errorf("%s after %s (%s), want %s after %s", r.Reason, r.Took, r.Detail, row.reason, row.took)
 				}
@@ -233,7 +235,7 @@ func TestARoundTripThatGetsOnIsNotStuck(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				b := newPipeBroker(t, row.script)
-				r := NewLogin(testLogin(LoginOptions{Level: Roundtrip, Dial: b.Dial}))(t.Context(), Node{})
+				r := NewLogin(testLogin(LoginOptions{Level: Roundtrip, Dial: b.Dial}))(t.Context(), target.Node{})
 				if r.Reason != row.reason || r.Took > row.took || r.Took < row.took-2*time.Second {
 					t.Errorf("%s after %s (%s), want %s after %s", r.Reason, r.Took, r.Detail, row.reason, row.took)
 				}
@@ -255,10 +257,10 @@ func TestWithoutCredentialsNothingIsSaidOfTheNode(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), row.stop)
 			defer cancel()
-			r := NewLogin(LoginOptions{Credentials: func(ctx context.Context) (Credentials, error) {
+			r := NewLogin(LoginOptions{Credentials: func(ctx context.Context) (target.Credentials, error) {
 				<-ctx.Done()
-				return Credentials{}, ctx.Err()
-			}})(ctx, Node{})
+				return target.Credentials{}, ctx.Err()
+			}})(ctx, target.Node{})
 			if r.Reason != row.reason || r.Took != row.took || r.Stage != StageNone {
 				t.Errorf("%s: %s after %s in stage %s (%s), want %s after %s", name, r.Reason, r.Took, r.Stage, r.Detail, row.reason, row.took)
 			}
@@ -272,7 +274,7 @@ func TestBeingStoppedIsCancelledAtAnyStage(t *testing.T) {
 			b := newPipeBroker(t, script{on: hang})
 			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 			defer cancel()
-			r := NewLogin(testLogin(LoginOptions{Level: Roundtrip, Dial: b.Dial}))(ctx, Node{})
+			r := NewLogin(testLogin(LoginOptions{Level: Roundtrip, Dial: b.Dial}))(ctx, target.Node{})
 			if r.Reason != Cancelled || r.Took > time.Second {
 				t.Errorf("stopped at %d: %s (%s) after %s, want cancelled at once", on, r.Reason, r.Detail, r.Took)
 			}
@@ -302,12 +304,14 @@ func TestAnErrorOfOursWhileDiallingIsNotTheNodesFault(t *testing.T) {
 	}
 	for want, err := range errs {
 		dial := func(context.Context, string, string) (net.Conn, error) { return nil, err }
-		if r := NewLogin(testLogin(LoginOptions{Dial: dial}))(t.Context(), Node{Address: "x:1"}); r.Reason != want || r.Status() != Unknown {
+		if r := NewLogin(testLogin(LoginOptions{Dial: dial}))(t.Context(), target.Node{Address: "x:1"}); r.Reason != want || r.Status() != Unknown {
 			t.Errorf("%v is %s (%s), want %s", err, r.Reason, r.Detail, want)
 		}
 	}
-	o := LoginOptions{Credentials: func(context.Context) (Credentials, error) { return Credentials{}, errors.New("no such file") }}
-	if r := NewLogin(o)(t.Context(), Node{}); r.Reason != NotRun || !strings.Contains(r.Detail, "no such file") {
+	o := LoginOptions{Credentials: func(context.Context) (target.Credentials, error) {
+		return target.Credentials{}, errors.New("no such file")
+	}}
+	if r := NewLogin(o)(t.Context(), target.Node{}); r.Reason != NotRun || !strings.Contains(r.Detail, "no such file") {
 		t.Errorf("no credentials is %s (%s), want not_run", r.Reason, r.Detail)
 	}
 }
@@ -315,7 +319,7 @@ func TestAnErrorOfOursWhileDiallingIsNotTheNodesFault(t *testing.T) {
 func TestConnectingThatTakesUntilTheDeadlineIsUnreachable(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dial := func(ctx context.Context, _, _ string) (net.Conn, error) { <-ctx.Done(); return nil, ctx.Err() }
-		r := NewLogin(testLogin(LoginOptions{Dial: dial}))(t.Context(), Node{})
+		r := NewLogin(testLogin(LoginOptions{Dial: dial}))(t.Context(), target.Node{})
 		if r.Reason != Unreachable || r.Stage != StageTCP || !r.NoAnswer {
 			t.Errorf("%s in stage %s, no answer %v: want unreachable in stage tcp, without an answer", r.Reason, r.Stage, r.NoAnswer)
 		}
@@ -340,7 +344,7 @@ func TestWhatTheNodeHasNoPartInIsNoLackOfAnAnswer(t *testing.T) {
 					}
 					return nil, &net.OpError{Op: "dial", Err: err}
 				}
-				if r := NewLogin(testLogin(LoginOptions{Dial: dial}))(t.Context(), Node{}); r.Reason != Unreachable || r.NoAnswer {
+				if r := NewLogin(testLogin(LoginOptions{Dial: dial}))(t.Context(), target.Node{}); r.Reason != Unreachable || r.NoAnswer {
 					t.Errorf("%s, %s: %s (%s), no answer %v", name, when, r.Reason, r.Detail, r.NoAnswer)
 				}
 			})
@@ -355,7 +359,7 @@ func TestATimeoutThatWeSleptThroughIsNotTheNodesFault(t *testing.T) {
 			time.Sleep(2 * stalled) // nobody ran us
 			return nil, ctx.Err()
 		}
-		r := NewLogin(testLogin(LoginOptions{Dial: dial}))(t.Context(), Node{})
+		r := NewLogin(testLogin(LoginOptions{Dial: dial}))(t.Context(), target.Node{})
 		if r.Reason != Cancelled || r.NoAnswer || !strings.Contains(r.Detail, "our own process did not run") {
 			t.Errorf("%s (%s), no answer %v", r.Reason, r.Detail, r.NoAnswer)
 		}
@@ -369,14 +373,14 @@ func TestAClosedPortIsRefused(t *testing.T) {
 	}
 	address := l.Addr().String()
 	l.Close()
-	if r := NewLogin(testLogin(LoginOptions{}))(t.Context(), Node{Address: address}); r.Reason != Refused || r.Stage != StageTCP {
+	if r := NewLogin(testLogin(LoginOptions{}))(t.Context(), target.Node{Address: address}); r.Reason != Refused || r.Stage != StageTCP {
 		t.Errorf("%s in stage %s (%s), want refused in stage tcp", r.Reason, r.Stage, r.Detail)
 	}
 }
 
 func TestAResetIsClosedEarly(t *testing.T) {
 	b := newFakeBroker(t, script{onTune: reset})
-	if r := NewLogin(testLogin(LoginOptions{}))(t.Context(), Node{Address: b.Addr}); r.Reason != ClosedEarly {
+	if r := NewLogin(testLogin(LoginOptions{}))(t.Context(), target.Node{Address: b.Addr}); r.Reason != ClosedEarly {
 		t.Errorf("%s (%s), want closed_early", r.Reason, r.Detail)
 	}
 }
@@ -416,7 +420,7 @@ func TestTLSFindings(t *testing.T) {
 	for _, row := range rows {
 		t.Run(row.name, func(t *testing.T) {
 			o := testLogin(LoginOptions{TLS: row.client, Timeout: 2 * time.Second, HandshakeTimeout: time.Second})
-			if r := NewLogin(o)(t.Context(), Node{Address: row.address}); r.Reason != row.reason || r.Stage != row.stage {
+			if r := NewLogin(o)(t.Context(), target.Node{Address: row.address}); r.Reason != row.reason || r.Stage != row.stage {
 				t.Errorf("%s in stage %s (%s), want %s in stage %s", r.Reason, r.Stage, r.Detail, row.reason, row.stage)
 			}
 		})
@@ -424,7 +428,7 @@ func TestTLSFindings(t *testing.T) {
 	t.Run("a frozen process is await_start in stage tls", func(t *testing.T) {
 		o := testLogin(LoginOptions{TLS: &tls.Config{RootCAs: certs.Pool}, Timeout: 300 * time.Millisecond, HandshakeTimeout: 200 * time.Millisecond})
 		address := serve(script{onAccept: freeze}, server)
-		if r := NewLogin(o)(t.Context(), Node{Address: address}); r.Reason != AwaitStart || r.Stage != StageTLS {
+		if r := NewLogin(o)(t.Context(), target.Node{Address: address}); r.Reason != AwaitStart || r.Stage != StageTLS {
 			t.Errorf("%s in stage %s (%s)", r.Reason, r.Stage, r.Detail)
 		}
 	})
@@ -433,7 +437,7 @@ func TestTLSFindings(t *testing.T) {
 func TestLoginIsKnownToOperatorsAndOffersToBeToldOfARefusal(t *testing.T) {
 	b := newFakeBroker(t, nil)
 	o := testLogin(LoginOptions{Name: "unstuck rabbit-0", Version: "1.2.3"})
-	if r := NewLogin(o)(t.Context(), Node{Address: b.Addr}); r.Reason != OK {
+	if r := NewLogin(o)(t.Context(), target.Node{Address: b.Addr}); r.Reason != OK {
 		t.Fatalf("%s (%s)", r.Reason, r.Detail)
 	}
 	for _, want := range []string{"unstuck rabbit-0", "1.2.3", "Unstuck", "authentication_failure_close", "connection.blocked", "consumer_cancel_notify"} {
@@ -455,7 +459,7 @@ func TestThePasswordIsNowhereInAResult(t *testing.T) {
 	for _, row := range rows {
 		synctest.Test(t, func(t *testing.T) {
 			b := newPipeBroker(t, row.script)
-			r := NewLogin(testLogin(LoginOptions{Level: row.level, Dial: b.Dial}))(t.Context(), Node{})
+			r := NewLogin(testLogin(LoginOptions{Level: row.level, Dial: b.Dial}))(t.Context(), target.Node{})
 			data, err := r.MarshalJSON()
 			if err != nil {
 				t.Fatal(err)
@@ -465,7 +469,7 @@ func TestThePasswordIsNowhereInAResult(t *testing.T) {
 			}
 		})
 	}
-	c := Credentials{Username: "u", Password: testPassword}
+	c := target.Credentials{Username: "u", Password: testPassword}
 	if all := fmt.Sprintf("%v %+v %#v %s", c, c, &c, c); strings.Contains(all, testPassword) {
 		t.Errorf("the password is in %s", all)
 	}

@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/cjworkbench/unstuck/target"
 )
 
 // StuckLimits says how many connections in their login are too many, where it is not known for whom they wait.
@@ -133,7 +135,7 @@ type MaybeStuckOptions struct {
 //
 // What it finds is OK, ProcessesStuck or ToolsUnresponsive, and where it could find nothing NotRun, ExecFailed or
 // Cancelled. OK means that this look showed nothing, not that the node accepts logins.
-func NewMaybeStuck(x Execer, o MaybeStuckOptions) func(ctx context.Context, n Node) Result {
+func NewMaybeStuck(x target.Execer, o MaybeStuckOptions) func(ctx context.Context, n target.Node) Result {
 	if o.Limits == (StuckLimits{}) {
 		o.Limits = DefaultStuckLimits
 	}
@@ -146,7 +148,7 @@ func NewMaybeStuck(x Execer, o MaybeStuckOptions) func(ctx context.Context, n No
 	seconds := strconv.Itoa(int(math.Ceil(o.CommandTimeout.Seconds())))
 	argv := append(append([]string(nil), command...), "-q", "-t", seconds, "maybe_stuck")
 
-	return func(ctx context.Context, n Node) Result {
+	return func(ctx context.Context, n target.Node) Result {
 		r := Result{Target: n.Target, Node: n.Name, UID: n.UID, NodeStarted: n.Started, Kind: MaybeStuck, Started: time.Now()}
 		var (
 			parser stuckParser
@@ -185,7 +187,7 @@ func NewMaybeStuck(x Execer, o MaybeStuckOptions) func(ctx context.Context, n No
 // it late. Empty: it took that long because it waited. With every core busy a wrong cookie took 23 s, longer than a
 // frozen node takes where they are idle. So the tool is asked for its version, which takes about as long as to be refused,
 // and the node has no part in it: only if that takes less than a third is the rest the node's.
-func starved(ctx context.Context, x Execer, n Node, command []string, took time.Duration) (why string) {
+func starved(ctx context.Context, x target.Execer, n target.Node, command []string, took time.Duration) (why string) {
 	limit := took / 3
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()

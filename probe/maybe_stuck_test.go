@@ -11,20 +11,22 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/cjworkbench/unstuck/target"
 )
 
 // fakeExec runs no command: the test says what one would have done.
 type fakeExec struct {
-	exec func(ctx context.Context, n Node, argv []string, stdout, stderr io.Writer) (int, error)
+	exec func(ctx context.Context, n target.Node, argv []string, stdout, stderr io.Writer) (int, error)
 }
 
-func (f fakeExec) Exec(ctx context.Context, n Node, argv []string, stdout, stderr io.Writer) (int, error) {
+func (f fakeExec) Exec(ctx context.Context, n target.Node, argv []string, stdout, stderr io.Writer) (int, error) {
 	return f.exec(ctx, n, argv, stdout, stderr)
 }
 
 // says gives an Execer whose command takes that long, says that, and ends with that exit code.
 func says(took time.Duration, exit int, stdout, stderr string) fakeExec {
-	return fakeExec{func(ctx context.Context, _ Node, argv []string, out, errs io.Writer) (int, error) {
+	return fakeExec{func(ctx context.Context, _ target.Node, argv []string, out, errs io.Writer) (int, error) {
 		if argv[len(argv)-1] == "--version" { // which asks nobody
 			return 0, nil
 		}
@@ -41,7 +43,7 @@ func says(took time.Duration, exit int, stdout, stderr string) fakeExec {
 	}}
 }
 
-var someNode = Node{Target: "b", Name: "rabbit-1", UID: "u1"}
+var someNode = target.Node{Target: "b", Name: "rabbit-1", UID: "u1"}
 
 // healthyWith gives the baselines of a node that showed so many suspicious processes when it was healthy.
 func healthyWith(suspicious int) *Baselines {
@@ -101,7 +103,7 @@ func TestWhatTheCommandSaidBecomesAVerdict(t *testing.T) {
 		"garbage":                          {says(6*time.Second, 0, strings.Repeat("\x00\xff{[}", 9999), ""), ExecFailed, "not maybe_stuck's"},
 		"nothing at all":                   {says(6*time.Second, 0, "", ""), ExecFailed, "not maybe_stuck's"},
 		"cut short":                        {says(6*time.Second, 0, cutShort, ""), ExecFailed, "not complete"},
-		"could not be run": {fakeExec{func(context.Context, Node, []string, io.Writer, io.Writer) (int, error) {
+		"could not be run": {fakeExec{func(context.Context, target.Node, []string, io.Writer, io.Writer) (int, error) {
 			return 0, errors.New("forbidden")
 		}}, ExecFailed, "forbidden"},
 		"never ends": {says(time.Hour, 0, "", ""), ExecFailed, "did not end within 45s"},
@@ -143,7 +145,7 @@ func TestTheCommandIsToldWhenToGiveUp(t *testing.T) {
 		},
 	} {
 		var got []string
-		x := fakeExec{func(_ context.Context, _ Node, argv []string, _, _ io.Writer) (int, error) {
+		x := fakeExec{func(_ context.Context, _ target.Node, argv []string, _, _ io.Writer) (int, error) {
 			got = argv
 			return 0, nil
 		}}
@@ -189,7 +191,7 @@ func TestAToolThatIsStarvedSaysNothingAboutTheNode(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				x := fakeExec{func(ctx context.Context, n Node, argv []string, out, errs io.Writer) (int, error) {
+				x := fakeExec{func(ctx context.Context, n target.Node, argv []string, out, errs io.Writer) (int, error) {
 					if argv[len(argv)-1] != "--version" {
 						return says(test.took, 69, "", frozen).Exec(ctx, n, argv, out, errs)
 					}
@@ -216,7 +218,7 @@ func TestAToolThatIsStarvedSaysNothingAboutTheNode(t *testing.T) {
 }
 
 func TestOutputWithoutEndIsNotKept(t *testing.T) {
-	x := fakeExec{func(_ context.Context, _ Node, _ []string, stdout, stderr io.Writer) (int, error) {
+	x := fakeExec{func(_ context.Context, _ target.Node, _ []string, stdout, stderr io.Writer) (int, error) {
 		chunk := bytes.Repeat([]byte("attempted to contact: nobody "), 1<<10)
 		before := heapInUse()
 		for range 1 << 9 {

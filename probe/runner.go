@@ -9,10 +9,12 @@ import (
 	"time"
 
 	"github.com/robfig/cron/v3"
+
+	"github.com/cjworkbench/unstuck/target"
 )
 
 // Func looks at one node once. It should end soon after its context does, and return a Result whatever happens.
-type Func func(ctx context.Context, n Node) Result
+type Func func(ctx context.Context, n target.Node) Result
 
 // Probe is a Func and when to call it.
 type Probe struct {
@@ -172,7 +174,7 @@ func (r *Runner) launch(n *nodeLoop) {
 // SetNodes says which nodes there are. What is new is probed soon; what is gone has its probes cancelled and gives no
 // more results. A node that has another UID or address than before is gone, and new. Names are unique within a
 // Runner: of two nodes with the same one, the first counts.
-func (r *Runner) SetNodes(nodes []Node) {
+func (r *Runner) SetNodes(nodes []target.Node) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.ended {

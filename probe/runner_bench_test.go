@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"github.com/robfig/cron/v3"
+
+	"github.com/cjworkbench/unstuck/target"
 )
 
 // brokersVariable makes this test binary a process of fake brokers instead: so a benchmark tells what we use from
@@ -106,20 +108,22 @@ func BenchmarkRunner10000(b *testing.B) {
 		period = 15 * time.Second
 	)
 	addresses, stopBrokers := startFakeBrokers(b)
-	nodes := make([]Node, count)
+	nodes := make([]target.Node, count)
 	for i := range nodes {
 		name := fmt.Sprintf("rabbitmq-%d", i)
-		nodes[i] = Node{Target: "bench", Name: name, UID: name, Address: addresses[i%len(addresses)]}
+		nodes[i] = target.Node{Target: "bench", Name: name, UID: name, Address: addresses[i%len(addresses)]}
 	}
 	login := Probe{Kind: Login, Schedule: cron.Every(period), Timeout: DefaultLoginTimeout, Run: NewLogin(LoginOptions{
-		Vhost: "/", Credentials: func(context.Context) (Credentials, error) { return Credentials{"guest", "guest"}, nil },
+		Vhost: "/", Credentials: func(context.Context) (target.Credentials, error) {
+			return target.Credentials{Username: "guest", Password: "guest"}, nil
+		},
 	})}
 	for b.Loop() {
 		var mu sync.Mutex
 		var late, took []time.Duration
 		measuring := false
 		r := NewRunner(RunnerOptions{Probes: []Probe{login}, Sink: func(result Result) {
-			slot := newTimetable(&login, Node{Target: result.Target, Name: result.Node}).slotAfter(result.Started)
+			slot := newTimetable(&login, target.Node{Target: result.Target, Name: result.Node}).slotAfter(result.Started)
 			mu.Lock()
 			defer mu.Unlock()
 			if result.Reason != OK {

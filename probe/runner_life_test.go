@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/robfig/cron/v3"
+
+	"github.com/cjworkbench/unstuck/target"
 )
 
 func TestNodesComeAndGo(t *testing.T) {
@@ -48,9 +50,9 @@ func TestNodesComeAndGo(t *testing.T) {
 }
 
 func TestANodeThatVanishesOrIsReplacedHasItsProbeCancelledAndItsResultDropped(t *testing.T) {
-	for name, change := range map[string]func(*Node){
-		"another UID":     func(n *Node) { n.UID = "new" },
-		"another address": func(n *Node) { n.Address = "127.0.0.2:5672" },
+	for name, change := range map[string]func(*target.Node){
+		"another UID":     func(n *target.Node) { n.UID = "new" },
+		"another address": func(n *target.Node) { n.Address = "127.0.0.2:5672" },
 		"gone":            nil,
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -58,7 +60,7 @@ func TestANodeThatVanishesOrIsReplacedHasItsProbeCancelledAndItsResultDropped(t 
 				var cancelled atomic.Int64
 				nodes := nodesNamed("x")
 				before := nodes[0]
-				r := runRunner(t, nodes, Probe{Kind: Login, Schedule: cron.Every(time.Minute), Run: func(ctx context.Context, n Node) Result {
+				r := runRunner(t, nodes, Probe{Kind: Login, Schedule: cron.Every(time.Minute), Run: func(ctx context.Context, n target.Node) Result {
 					if n != before {
 						return Result{Reason: OK, Detail: n.Address}
 					}
@@ -92,22 +94,22 @@ func TestANodeThatVanishesOrIsReplacedHasItsProbeCancelledAndItsResultDropped(t 
 
 func TestFactsOfANodeThatChangeDoNotDisturbItAndReachTheNextRun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		seen := make(chan Node, 1)
-		r := runRunner(t, nodesNamed("x"), Probe{Kind: Login, Run: func(ctx context.Context, n Node) Result {
+		seen := make(chan target.Node, 1)
+		r := runRunner(t, nodesNamed("x"), Probe{Kind: Login, Run: func(ctx context.Context, n target.Node) Result {
 			seen <- n
 			return taking(time.Second)(ctx, n)
 		}})
 		r.RunNow("x")
 		<-seen
 		nodes := nodesNamed("x")
-		nodes[0].Terminating = Yes
+		nodes[0].Terminating = target.Yes
 		r.SetNodes(nodes)
 		time.Sleep(time.Minute)
 		if got := r.taken(); len(got) != 1 || got[0].Reason != OK {
 			t.Errorf("want the run that was under way to end well, got %v", got)
 		}
 		r.RunNow("x")
-		if n := <-seen; n.Terminating != Yes {
+		if n := <-seen; n.Terminating != target.Yes {
 			t.Errorf("the next run got %v", n)
 		}
 	})
@@ -115,10 +117,10 @@ func TestFactsOfANodeThatChangeDoNotDisturbItAndReachTheNextRun(t *testing.T) {
 
 func TestResultsSayWhatTheyAreOfEvenIfTheProbeDoesNot(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := runRunner(t, nodesNamed("x"), Probe{Kind: Login, Run: func(context.Context, Node) Result {
+		r := runRunner(t, nodesNamed("x"), Probe{Kind: Login, Run: func(context.Context, target.Node) Result {
 			time.Sleep(time.Second)
 			return Result{}
-		}}, Probe{Kind: LogAge, Run: func(_ context.Context, n Node) Result {
+		}}, Probe{Kind: LogAge, Run: func(_ context.Context, n target.Node) Result {
 			return Result{Reason: OK, UID: "seen by the probe", Took: time.Minute, Started: time.Unix(1, 0)}
 		}})
 		began := time.Now()
@@ -138,7 +140,7 @@ func TestResultsSayWhatTheyAreOfEvenIfTheProbeDoesNot(t *testing.T) {
 func TestAPanicIsContainedAndLoggedOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var healthy atomic.Bool
-		r := runRunner(t, nodesNamed("x"), Probe{Kind: Login, Schedule: cron.Every(15 * time.Second), Run: func(context.Context, Node) Result {
+		r := runRunner(t, nodesNamed("x"), Probe{Kind: Login, Schedule: cron.Every(15 * time.Second), Run: func(context.Context, target.Node) Result {
 			if !healthy.Load() {
 				panic("no such luck")
 			}
@@ -172,7 +174,7 @@ func TestAProbeThatIgnoresItsContextIsGivenUpAndRestsUntilItReturns(t *testing.T
 		var hung, at atomic.Int64
 		release := make(chan struct{})
 		r := runRunner(t, nodesNamed("x"),
-			Probe{Kind: MaybeStuck, Schedule: cron.Every(30 * time.Second), Timeout: 45 * time.Second, Run: func(ctx context.Context, _ Node) Result {
+			Probe{Kind: MaybeStuck, Schedule: cron.Every(30 * time.Second), Timeout: 45 * time.Second, Run: func(ctx context.Context, _ target.Node) Result {
 				hung.Add(1)
 				begun := time.Now()
 				<-ctx.Done()
@@ -214,7 +216,7 @@ func TestARunThatOutlivesItsNodeKeepsTheSameNodeFromBeingProbedTwiceAtOnce(t *te
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
 		var now, most, first atomic.Int64
-		r := runRunner(t, nodesNamed("x"), Probe{Kind: Login, Schedule: cron.Every(15 * time.Second), Timeout: 10 * time.Second, Run: func(context.Context, Node) Result {
+		r := runRunner(t, nodesNamed("x"), Probe{Kind: Login, Schedule: cron.Every(15 * time.Second), Timeout: 10 * time.Second, Run: func(context.Context, target.Node) Result {
 			most.Store(max(most.Load(), now.Add(1)))
 			defer now.Add(-1)
 			if first.Add(1) == 1 {
@@ -251,7 +253,7 @@ func TestARunThatOutlivesItsNodeKeepsTheSameNodeFromBeingProbedTwiceAtOnce(t *te
 
 func TestShutdownWaitsForTheProbesAndDropsTheirResults(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := runRunner(t, nodesNamed("x", "y"), Probe{Kind: Login, Run: func(ctx context.Context, _ Node) Result {
+		r := runRunner(t, nodesNamed("x", "y"), Probe{Kind: Login, Run: func(ctx context.Context, _ target.Node) Result {
 			<-ctx.Done()
 			time.Sleep(4 * time.Second) // a polite close, say
 			return Result{Reason: Cancelled}
@@ -281,7 +283,7 @@ func TestShutdownWaitsForTheProbesAndDropsTheirResults(t *testing.T) {
 func TestShutdownDoesNotWaitForEver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
-		r := runRunner(t, nodesNamed("x"), Probe{Kind: Login, Run: func(context.Context, Node) Result {
+		r := runRunner(t, nodesNamed("x"), Probe{Kind: Login, Run: func(context.Context, target.Node) Result {
 			<-release
 			return Result{Reason: OK}
 		}})

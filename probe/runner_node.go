@@ -9,6 +9,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/cjworkbench/unstuck/target"
 )
 
 // nodeLoop probes one node. Its goroutine, in loop, owns the jobs and starts every run.
@@ -21,7 +23,7 @@ type nodeLoop struct {
 	poked  chan struct{} // something below has changed
 
 	mu    sync.Mutex
-	node  Node
+	node  target.Node
 	pace  Pace
 	asked []bool // by job: RunNow
 }
@@ -44,12 +46,12 @@ type job struct {
 
 // run is one call of a Func.
 type run struct {
-	node   Node        // as it was at the start
+	node   target.Node // as it was at the start
 	giveUp time.Time   // when we stop waiting for it
 	told   atomic.Bool // its result is given, or not wanted any more
 }
 
-func newNodeLoop(r *Runner, n Node) *nodeLoop {
+func newNodeLoop(r *Runner, n target.Node) *nodeLoop {
 	probes := r.options.Probes
 	l := &nodeLoop{
 		runner: r,
@@ -68,7 +70,7 @@ func newNodeLoop(r *Runner, n Node) *nodeLoop {
 }
 
 // update takes in what is known of the node now; false if n is another node.
-func (l *nodeLoop) update(n Node) bool {
+func (l *nodeLoop) update(n target.Node) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if n.Target != l.node.Target || n.UID != l.node.UID || n.Address != l.node.Address {
@@ -246,7 +248,7 @@ func (l *nodeLoop) perform(ctx context.Context, i int, r *run) {
 }
 
 // call calls the Func and contains its panics. Only the first of several in a row is logged.
-func (l *nodeLoop) call(ctx context.Context, t *job, n Node) (result Result) {
+func (l *nodeLoop) call(ctx context.Context, t *job, n target.Node) (result Result) {
 	defer func() {
 		v := recover()
 		if v == nil {

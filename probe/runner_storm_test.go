@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/robfig/cron/v3"
+
+	"github.com/cjworkbench/unstuck/target"
 )
 
 // Pods that come and go as fast as they can, with orders from everywhere, while every probe hangs until it is cancelled
@@ -17,7 +19,7 @@ func TestAStormOfNodesAndAShutdownWithEverythingHanging(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var mu sync.Mutex
 		running, ran, twice := make(map[string]int), 0, 0
-		hang := func(ctx context.Context, n Node) Result {
+		hang := func(ctx context.Context, n target.Node) Result {
 			mu.Lock()
 			ran++
 			running[n.UID]++
@@ -53,9 +55,9 @@ func TestAStormOfNodesAndAShutdownWithEverythingHanging(t *testing.T) {
 		for g := range 4 {
 			storm.Go(func() {
 				for i := range 300 {
-					var nodes []Node
+					var nodes []target.Node
 					for k := range 1 + (i+g)%5 {
-						nodes = append(nodes, Node{Name: fmt.Sprint("rabbit-", k), UID: fmt.Sprint(k, "-", (i+g)/3)})
+						nodes = append(nodes, target.Node{Name: fmt.Sprint("rabbit-", k), UID: fmt.Sprint(k, "-", (i+g)/3)})
 					}
 					r.SetNodes(nodes)
 					r.RunNow("rabbit-0")
@@ -70,7 +72,7 @@ func TestAStormOfNodesAndAShutdownWithEverythingHanging(t *testing.T) {
 		mu.Unlock()
 		began := time.Now()
 		cancel()
-		r.SetNodes([]Node{{Name: "rabbit-9", UID: "9-7"}})
+		r.SetNodes([]target.Node{{Name: "rabbit-9", UID: "9-7"}})
 		if err := <-ended; err != nil {
 			t.Error(err)
 		}

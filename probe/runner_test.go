@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/robfig/cron/v3"
+
+	"github.com/cjworkbench/unstuck/target"
 )
 
 // running is a Runner under test, inside a synctest bubble.
@@ -48,7 +50,7 @@ func (r *running) logged(text string) int {
 	return strings.Count(r.log.String(), text)
 }
 
-func runRunner(t *testing.T, nodes []Node, probes ...Probe) *running {
+func runRunner(t *testing.T, nodes []target.Node, probes ...Probe) *running {
 	t.Helper()
 	r := &running{}
 	r.Runner = NewRunner(RunnerOptions{Probes: probes, Log: slog.New(slog.NewTextHandler(r, nil)), Sink: func(result Result) {
@@ -66,19 +68,19 @@ func runRunner(t *testing.T, nodes []Node, probes ...Probe) *running {
 	return r
 }
 
-func nodesNamed(names ...string) []Node {
-	var nodes []Node
+func nodesNamed(names ...string) []target.Node {
+	var nodes []target.Node
 	for _, name := range names {
-		nodes = append(nodes, Node{Target: "b", Name: name, UID: name + "-uid", Address: "127.0.0.1:5672"})
+		nodes = append(nodes, target.Node{Target: "b", Name: name, UID: name + "-uid", Address: "127.0.0.1:5672"})
 	}
 	return nodes
 }
 
-func healthy(context.Context, Node) Result { return Result{Reason: OK} }
+func healthy(context.Context, target.Node) Result { return Result{Reason: OK} }
 
 // taking is a Func that takes d, or less if its context ends.
 func taking(d time.Duration) Func {
-	return func(ctx context.Context, _ Node) Result {
+	return func(ctx context.Context, _ target.Node) Result {
 		select {
 		case <-time.After(d):
 			return Result{Reason: OK}
@@ -245,7 +247,7 @@ func TestASlowProbeHoldsUpNoOtherAndNeverRunsTwiceAtOnce(t *testing.T) {
 		var slow, most atomic.Int64
 		r := runRunner(t, nodesNamed("x"),
 			Probe{Kind: Login, Run: healthy, Schedule: cron.Every(5 * time.Second)},
-			Probe{Kind: MaybeStuck, Schedule: cron.Every(5 * time.Second), Run: func(ctx context.Context, n Node) Result {
+			Probe{Kind: MaybeStuck, Schedule: cron.Every(5 * time.Second), Run: func(ctx context.Context, n target.Node) Result {
 				most.Store(max(most.Load(), slow.Add(1)))
 				defer slow.Add(-1)
 				return taking(18*time.Second)(ctx, n)

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/robfig/cron/v3"
+
+	"github.com/cjworkbench/unstuck/target"
 )
 
 const (
@@ -35,7 +37,7 @@ type timetable struct {
 	phase    float64       // in [0, 1): the share of any span that passes before this one's slot
 }
 
-func newTimetable(p *Probe, n Node) timetable {
+func newTimetable(p *Probe, n target.Node) timetable {
 	t := timetable{schedule: p.Schedule, span: p.First, phase: phase(n.Target, n.Name, p.Kind)}
 	if t.span <= 0 {
 		t.span = defaultFirst

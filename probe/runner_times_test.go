@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/robfig/cron/v3"
+
+	"github.com/cjworkbench/unstuck/target"
 )
 
 var noon = time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC)
@@ -47,7 +49,7 @@ func TestFirstRunsOfShortPeriodsLieOnTheGridAndOthersInTheSpanOfFirst(t *testing
 		{Probe{Schedule: every(time.Hour), First: 2 * time.Minute}, 2 * time.Minute, false},
 	} {
 		for _, name := range []string{"x", "y", "z"} {
-			table := newTimetable(&tt.probe, Node{Name: name})
+			table := newTimetable(&tt.probe, target.Node{Name: name})
 			first := table.first(at)
 			if wait := first.Sub(at); wait < 0 || wait > tt.span {
 				t.Errorf("%+v of %s: first run after %s, want at most %s", tt.probe, name, wait, tt.span)
@@ -159,7 +161,7 @@ func TestLateStartsAreRememberedForAboutAMinute(t *testing.T) {
 
 func TestARunnerThatGetsToRunIsNotLate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := runRunner(t, nodesNamed("x", "y"), Probe{Kind: Login, Schedule: cron.Every(15 * time.Second), Run: func(ctx context.Context, n Node) Result {
+		r := runRunner(t, nodesNamed("x", "y"), Probe{Kind: Login, Schedule: cron.Every(15 * time.Second), Run: func(ctx context.Context, n target.Node) Result {
 			return taking(20*time.Second)(ctx, n) // longer than the period: that is not lateness
 		}})
 		time.Sleep(10*time.Minute + 500*time.Millisecond)

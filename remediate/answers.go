@@ -8,10 +8,11 @@ import (
 	"strings"
 
 	"github.com/cjworkbench/unstuck/probe"
+	"github.com/cjworkbench/unstuck/target"
 )
 
 // majorityWithout asks a peer whether everything with a member on the node has an online majority among the others.
-func (l *Loop) majorityWithout(ctx context.Context, peer, node probe.Node, silent bool) Quorum {
+func (l *Loop) majorityWithout(ctx context.Context, peer, node target.Node, silent bool) Quorum {
 	name := l.state.Nodes[node.Name].Latest[probe.MaybeStuck].ErlangNode
 	if name == "" {
 		name = node.Name
@@ -60,13 +61,13 @@ func readQuorum(out string, silent bool) Quorum {
 	case err != nil:
 		return Quorum{Detail: "it cannot tell: " + strings.Join(verdict, " ")}
 	case len(without) > 0:
-		return Quorum{Critical: probe.Yes, Detail: "without it these have no majority: " + few(without)}
+		return Quorum{Critical: target.Yes, Detail: "without it these have no majority: " + few(without)}
 	case lacking > len(small):
-		return Quorum{Critical: probe.Yes, Detail: fmt.Sprintf("without it %d have no majority, not all of which are named", lacking)}
+		return Quorum{Critical: target.Yes, Detail: fmt.Sprintf("without it %d have no majority, not all of which are named", lacking)}
 	case len(small) > 0:
-		return Quorum{Critical: probe.No, Detail: "these have no majority until it is back: " + few(small)}
+		return Quorum{Critical: target.No, Detail: "these have no majority until it is back: " + few(small)}
 	}
-	return Quorum{Critical: probe.No}
+	return Quorum{Critical: target.No}
 }
 
 // answerLines gives the lines of an answer to one of our questions. The last begins with end, and only eval's own ok follows; not ok
@@ -84,7 +85,7 @@ func answerLines(out, end string) (lines []string, ok bool) {
 }
 
 // askRefusal asks a node in which probes of a kind hang whether it refuses on purpose.
-func (l *Loop) askRefusal(ctx context.Context, n probe.Node, kind probe.Kind) Refusal {
+func (l *Loop) askRefusal(ctx context.Context, n target.Node, kind probe.Kind) Refusal {
 	out, err := l.output(ctx, n, "rabbitmqctl", "-q", "-t", "15", "eval", LimitsQuestion)
 	if err != nil {
 		return Refusal{Detail: err.Error()}
@@ -152,11 +153,11 @@ func readLimits(out string, roundtrips bool, stuck int) Refusal {
 	}
 	switch {
 	case len(on) > 0:
-		r.OnPurpose, r.Detail = probe.Yes, shorten(strings.Join(slices.Compact(on), ", "), 300)
+		r.OnPurpose, r.Detail = target.Yes, shorten(strings.Join(slices.Compact(on), ", "), 300)
 	case len(unsaid) > 0:
 		r.Detail = "it does not say: " + shorten(strings.Join(unsaid, ", "), 200)
 	default:
-		r.OnPurpose = probe.No
+		r.OnPurpose = target.No
 	}
 	return r
 }

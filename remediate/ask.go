@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/cjworkbench/unstuck/probe"
+	"github.com/cjworkbench/unstuck/target"
 )
 
 // Exit codes of RabbitMQ's tools (rabbitmq-server, deps/rabbitmq_cli, ExitCodes; sysexits.h).
@@ -46,7 +47,7 @@ func (l *Loop) askLast(ctx context.Context, d Decision) {
 	of := Identities(l.view)
 	tools := l.state.Nodes[d.Node].Latest[probe.MaybeStuck].Reason != probe.ToolsUnresponsive
 	var q Quorum
-	mirrors := Quorum{Critical: probe.No, NotApplicable: true}
+	mirrors := Quorum{Critical: target.No, NotApplicable: true}
 	var r Refusal
 	var both sync.WaitGroup
 	both.Go(func() { q = l.askQuorum(ctx, node, peers, tools) })
@@ -76,13 +77,13 @@ func (l *Loop) askLast(ctx context.Context, d Decision) {
 // not, the node serves no quorum any more, and each peer may be critical for that very reason: a healthy peer is asked whether
 // every queue with a member on the node has an online majority among the others. Nobody knows then which classic mirrored queues
 // it leads (up to 3.13), and what it leads alone is as lost as it will be.
-func (l *Loop) askQuorum(ctx context.Context, node probe.Node, peers []probe.Node, tools bool) Quorum {
+func (l *Loop) askQuorum(ctx context.Context, node target.Node, peers []target.Node, tools bool) Quorum {
 	if !tools {
 		return l.askPeers(ctx, node, peers, true)
 	}
 	q := l.critical(ctx, node, quorumQuestion)
-	if q.Peer = node.Name; q.Critical == probe.CannotTell && !q.NotApplicable {
-		if theirs := l.askPeers(ctx, node, peers, false); theirs.Critical != probe.CannotTell {
+	if q.Peer = node.Name; q.Critical == target.CannotTell && !q.NotApplicable {
+		if theirs := l.askPeers(ctx, node, peers, false); theirs.Critical != target.CannotTell {
 			q = theirs
 		}
 	}
@@ -91,11 +92,11 @@ func (l *Loop) askQuorum(ctx context.Context, node probe.Node, peers []probe.Nod
 
 // askPeers asks one peer after the other, until one can tell, whether the others have a majority without the node. A node that is
 // silent serves nothing.
-func (l *Loop) askPeers(ctx context.Context, node probe.Node, peers []probe.Node, silent bool) Quorum {
+func (l *Loop) askPeers(ctx context.Context, node target.Node, peers []target.Node, silent bool) Quorum {
 	q := Quorum{Detail: "there is nobody to ask"}
 	for _, p := range peers {
 		q = l.majorityWithout(ctx, p, node, silent)
-		if q.Peer = p.Name; q.Critical != probe.CannotTell {
+		if q.Peer = p.Name; q.Critical != target.CannotTell {
 			return q
 		}
 	}
@@ -104,14 +105,14 @@ func (l *Loop) askPeers(ctx context.Context, node probe.Node, peers []probe.Node
 
 // combine makes one answer of several: critical if any is, cannot tell if any cannot.
 func combine(answers []Quorum) Quorum {
-	all := Quorum{Critical: probe.No, NotApplicable: true}
+	all := Quorum{Critical: target.No, NotApplicable: true}
 	for _, a := range answers {
 		switch {
-		case a.Critical == probe.Yes:
+		case a.Critical == target.Yes:
 			return a
 		case a.NotApplicable:
-		case a.Critical == probe.CannotTell:
-			all.Critical, all.Detail, all.NotApplicable = probe.CannotTell, a.Detail, false
+		case a.Critical == target.CannotTell:
+			all.Critical, all.Detail, all.NotApplicable = target.CannotTell, a.Detail, false
 		default:
 			all.NotApplicable = false
 		}
@@ -135,10 +136,10 @@ const (
 )
 
 // critical asks n one of the two questions. A broker that does not know the question answers with a usage error.
-func (l *Loop) critical(ctx context.Context, n probe.Node, question string) Quorum {
+func (l *Loop) critical(ctx context.Context, n target.Node, question string) Quorum {
 	exit, out, errs, err := l.run(ctx, n, "rabbitmq-queues", "-q", "-t", "10", question)
 	if err != nil {
-		return Quorum{Critical: probe.CannotTell, Detail: n.Name + ": " + err.Error()}
+		return Quorum{Critical: target.CannotTell, Detail: n.Name + ": " + err.Error()}
 	}
 	if exit != exitOK { // what went wrong stands in either
 		out += "\n" + errs
@@ -151,19 +152,19 @@ func readCritical(node, question string, exit int, out string) Quorum {
 	said := strings.Join(strings.Fields(out), " ")
 	switch {
 	case exit == exitOK && strings.Contains(said, harmless):
-		return Quorum{Critical: probe.No}
+		return Quorum{Critical: target.No}
 	case exit == exitOK && question == mirrorQuestion && said == noMirrors:
-		return Quorum{Critical: probe.CannotTell, NotApplicable: true}
+		return Quorum{Critical: target.CannotTell, NotApplicable: true}
 	case exit == exitUsage && strings.Contains(said, question) && strings.Contains(said, "not found") && !strings.Contains(said, "'rabbit' app"):
-		return Quorum{Critical: probe.CannotTell, NotApplicable: true}
+		return Quorum{Critical: target.CannotTell, NotApplicable: true}
 	case exit == exitUnavailable && strings.Contains(said, "queue") && !strings.Contains(said, unreachable):
-		return Quorum{Critical: probe.Yes, Detail: shorten(said, 300)}
+		return Quorum{Critical: target.Yes, Detail: shorten(said, 300)}
 	}
-	return Quorum{Critical: probe.CannotTell, Detail: fmt.Sprintf("%s: exit %d: %s", node, exit, shorten(said, 300))}
+	return Quorum{Critical: target.CannotTell, Detail: fmt.Sprintf("%s: exit %d: %s", node, exit, shorten(said, 300))}
 }
 
 // clusterStatus gives the cluster as n sees it, as JSON.
-func (l *Loop) clusterStatus(ctx context.Context, n probe.Node) (string, error) {
+func (l *Loop) clusterStatus(ctx context.Context, n target.Node) (string, error) {
 	return l.output(ctx, n, "rabbitmqctl", "-q", "-t", "15", "cluster_status", "--formatter", "json")
 }
 
@@ -175,7 +176,7 @@ const whoLocks = `Waiting = [element(4, Q) || Q <- mnesia_locker:get_lock_queue(
 
 // lockHolder names the nodes whose processes hold locks on the metadata, as n sees them; "" if there are none. Mnesia
 // only (up to 3.13, and 4.x where Khepri is not enabled).
-func (l *Loop) lockHolder(ctx context.Context, n probe.Node) (string, error) {
+func (l *Loop) lockHolder(ctx context.Context, n target.Node) (string, error) {
 	out, err := l.output(ctx, n, "rabbitmqctl", "-q", "-t", "15", "eval", whoLocks)
 	var names []string
 	for line := range strings.Lines(out) {
@@ -187,7 +188,7 @@ func (l *Loop) lockHolder(ctx context.Context, n probe.Node) (string, error) {
 }
 
 // output runs a command that must succeed.
-func (l *Loop) output(ctx context.Context, n probe.Node, argv ...string) (string, error) {
+func (l *Loop) output(ctx context.Context, n target.Node, argv ...string) (string, error) {
 	exit, out, errs, err := l.run(ctx, n, argv...)
 	if err == nil && exit != exitOK {
 		err = fmt.Errorf("%s: exit %d: %s", argv[0], exit, shorten(strings.Join(strings.Fields(out+" "+errs), " "), 300))
@@ -200,7 +201,7 @@ func (l *Loop) output(ctx context.Context, n probe.Node, argv ...string) (string
 
 // run runs a command, and gives its exit code and what it printed. A tool warns on standard error of much that has nothing to do with
 // what it was asked.
-func (l *Loop) run(ctx context.Context, n probe.Node, argv ...string) (exit int, stdout, stderr string, err error) {
+func (l *Loop) run(ctx context.Context, n target.Node, argv ...string) (exit int, stdout, stderr string, err error) {
 	if l.Exec == nil {
 		return 0, "", "", errors.New("commands cannot be run")
 	}

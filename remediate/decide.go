@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/cjworkbench/unstuck/probe"
+	"github.com/cjworkbench/unstuck/target"
 )
 
 // Decide says what to do about each node of one broker. It is the only place where a deletion is decided, and it is
@@ -34,7 +35,7 @@ func Decide(s State, o Observation, p Policy, now time.Time) (State, []Decision)
 	sc.state.Storms = s.Storms
 
 	nodes := slices.Clone(o.View.Nodes)
-	slices.SortFunc(nodes, func(a, b probe.Node) int { return strings.Compare(a.Name, b.Name) })
+	slices.SortFunc(nodes, func(a, b target.Node) int { return strings.Compare(a.Name, b.Name) })
 	decisions := make([]Decision, 0, len(nodes))
 	acting := false
 	for _, n := range nodes {
@@ -58,7 +59,7 @@ func Decide(s State, o Observation, p Policy, now time.Time) (State, []Decision)
 }
 
 // decide gives the decision about one node.
-func (sc *scene) decide(n probe.Node) Decision {
+func (sc *scene) decide(n target.Node) Decision {
 	ns := sc.state.Nodes[n.Name]
 	if !ns.is(n) { // two nodes of one name: what is known is of the other
 		ns = NodeState{UID: n.UID}
@@ -95,7 +96,7 @@ func (sc *scene) decide(n probe.Node) Decision {
 }
 
 // phase says where the node stands.
-func (sc *scene) phase(n probe.Node, ns NodeState, status probe.Status, ev Evidence) Phase {
+func (sc *scene) phase(n target.Node, ns NodeState, status probe.Status, ev Evidence) Phase {
 	for _, a := range sc.state.Deletions {
 		switch {
 		case a.Node != n.Name:
@@ -165,7 +166,7 @@ func (sc *scene) unconfirmed(node string) string {
 }
 
 // failed reminds of a deletion of n that failed; "" if none did.
-func (sc *scene) failed(n probe.Node) string {
+func (sc *scene) failed(n target.Node) string {
 	for _, a := range slices.Backward(sc.state.Deletions) {
 		if a.UID == n.UID && a.Outcome == Failed {
 			return fmt.Sprintf("a deletion at %s failed, a person must look (%s); ", clock(a.At, sc.now), a.Why)

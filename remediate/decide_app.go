@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/cjworkbench/unstuck/probe"
+	"github.com/cjworkbench/unstuck/target"
 )
 
 // An application differs from a broker in three things. Its log is all that it is judged by, so there is no second
@@ -13,7 +14,7 @@ import (
 // settled when there are as many pods as there should be, the deleted one is not among them, and all of them write.
 
 // replaced says whether the application is whole again without a's pod, and which pod is the newest.
-func (a Deletion) replaced(s State, v probe.View, p Policy, now time.Time) (newest probe.Node, ok bool) {
+func (a Deletion) replaced(s State, v target.View, p Policy, now time.Time) (newest target.Node, ok bool) {
 	if v.At.IsZero() || age(v.At, now) > p.ResultTTL || now.Sub(v.At) < -p.ResultTTL || v.Expected <= 0 || len(v.Nodes) != v.Expected {
 		return newest, false
 	}
@@ -31,7 +32,7 @@ func (a Deletion) replaced(s State, v probe.View, p Policy, now time.Time) (newe
 }
 
 // settledApp gives a, which is about a pod of an application, as recovered if the application is whole again.
-func (a Deletion) settledApp(s State, v probe.View, p Policy, now time.Time) Deletion {
+func (a Deletion) settledApp(s State, v target.View, p Policy, now time.Time) Deletion {
 	newest, ok := a.replaced(s, v, p, now)
 	if !ok {
 		return a

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/cjworkbench/unstuck/probe"
+	"github.com/cjworkbench/unstuck/target"
 )
 
 // frontend is an application of three pods, of which nobody knows more than their logs.
@@ -22,17 +23,17 @@ func newFrontend(t *testing.T) *frontend {
 	f := &frontend{t: t, now: time.Date(2026, 11, 23, 3, 0, 0, 0, time.UTC), p: DefaultPolicy()}
 	f.p.App, f.p.Mode = true, Remediate
 	f.o = Observation{PausesKnown: true, HistoryKnown: true, NoCommands: true}
-	f.o.View = probe.View{Expected: 3, IsLeader: probe.Yes, Operating: probe.No}
+	f.o.View = target.View{Expected: 3, IsLeader: target.Yes, Operating: target.No}
 	for i, name := range []string{"a", "b", "c"} {
 		f.o.View.Nodes = append(f.o.View.Nodes, f.pod(name, f.now.Add(-time.Hour), "host-"+string(rune('1'+i))))
 	}
 	return f
 }
 
-func (f *frontend) pod(name string, started time.Time, host string) probe.Node {
-	return probe.Node{
+func (f *frontend) pod(name string, started time.Time, host string) target.Node {
+	return target.Node{
 		Target: "frontend", Name: name, UID: "uid-" + name, Host: host, Started: started,
-		Terminating: probe.No, RollingOut: probe.No, Owned: probe.Yes, Disruptable: probe.Yes,
+		Terminating: target.No, RollingOut: target.No, Owned: target.Yes, Disruptable: target.Yes,
 	}
 }
 
@@ -91,11 +92,11 @@ func TestASilentPodOfAnApplicationIsDeletedAloneAndOnlyOnceItIsCertain(t *testin
 func TestAnApplicationIsLeftAloneWhileAnythingSpeaksAgainstIt(t *testing.T) {
 	guards := map[Guard]func(*frontend){
 		GuardObserveOnly:      func(f *frontend) { f.p.Mode = Observe },
-		GuardRollout:          func(f *frontend) { f.o.View.Nodes[1].RollingOut = probe.Yes },
-		GuardNoController:     func(f *frontend) { f.o.View.Nodes[1].Owned = probe.CannotTell },
+		GuardRollout:          func(f *frontend) { f.o.View.Nodes[1].RollingOut = target.Yes },
+		GuardNoController:     func(f *frontend) { f.o.View.Nodes[1].Owned = target.CannotTell },
 		GuardPeers:            func(f *frontend) { f.o.View.Expected = 4 }, // an autoscaler has just asked for one more
-		GuardDisruptionBudget: func(f *frontend) { f.o.View.Nodes[1].Disruptable = probe.No },
-		GuardOperation:        func(f *frontend) { f.o.View.Operating = probe.Yes },
+		GuardDisruptionBudget: func(f *frontend) { f.o.View.Nodes[1].Disruptable = target.No },
+		GuardOperation:        func(f *frontend) { f.o.View.Operating = target.Yes },
 		GuardSameHost: func(f *frontend) {
 			f.o.SilentOnHosts = map[string][]Silent{"host-2": {{"frontend/b", f.now}, {"rabbitmq/r-1", f.now}}}
 		},
@@ -153,7 +154,7 @@ func TestADeletedPodOfAnApplicationIsSettledByAnotherOfAnotherName(t *testing.T)
 		f.look("b")
 	}
 	f.state.Deletions = append(f.state.Deletions, Deletion{ID: "1", Target: "frontend", Node: "b", UID: "uid-b", At: f.now, Accepted: f.now})
-	f.o.View.Nodes[1].Terminating = probe.Yes
+	f.o.View.Nodes[1].Terminating = target.Yes
 	f.look("b")
 	if a := f.state.Deletions[0]; a.Outcome != Pending {
 		t.Fatalf("while the old pod stops: %q, %s", a.Outcome, a.Why)

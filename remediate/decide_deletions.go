@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/cjworkbench/unstuck/probe"
+	"github.com/cjworkbench/unstuck/target"
 )
 
 // settle gives the deletions with the outcome of those under way.
@@ -50,15 +51,15 @@ func (a Deletion) heals(p Policy) string {
 	return p.HealthyPhrase()
 }
 
-func (a Deletion) settled(n NodeState, v probe.View, p Policy, now time.Time) Deletion {
+func (a Deletion) settled(n NodeState, v target.View, p Policy, now time.Time) Deletion {
 	latest, cured := a.cured(n, p)
 	switch {
 	case cured && n.UID != a.UID:
 		a.Outcome, a.Settled, a.NewUID, a.Why = Recovered, latest.Ended(), n.UID, "the new node "+a.heals(p)
 	case a.Outcome == Failed: // until somebody else has the node replaced
-	case cured && now.Sub(a.At) > p.GracePeriod+p.ResultTTL && terminating(v, a) == probe.No:
+	case cured && now.Sub(a.At) > p.GracePeriod+p.ResultTTL && terminating(v, a) == target.No:
 		a.Outcome, a.Settled, a.Why = Aborted, now, "the node was not deleted, and "+a.heals(p)+" again"
-	case a.Outcome == Pending && a.Accepted.IsZero() && !cured && v.At.Sub(a.At) >= min(unconfirmedFor, p.RecoveryTimeout) && terminating(v, a) == probe.No:
+	case a.Outcome == Pending && a.Accepted.IsZero() && !cured && v.At.Sub(a.At) >= min(unconfirmedFor, p.RecoveryTimeout) && terminating(v, a) == target.No:
 		a.Outcome, a.Settled = Aborted, now
 		if a.RequestError != "" {
 			a.Outcome, a.Why, a.Refused = Failed, deleteFailed+a.RequestError, true
@@ -98,21 +99,21 @@ const deleteFailed = "the delete failed: "
 const unconfirmedFor = 2 * time.Minute
 
 // unconfirmed says whether n is to be deleted by a, and it is not known whether that has been asked for.
-func (a Deletion) unconfirmed(n probe.Node) bool {
-	return a.Outcome == Pending && a.Accepted.IsZero() && a.Node == n.Name && a.UID == n.UID && n.Terminating != probe.Yes
+func (a Deletion) unconfirmed(n target.Node) bool {
+	return a.Outcome == Pending && a.Accepted.IsZero() && a.Node == n.Name && a.UID == n.UID && n.Terminating != target.Yes
 }
 
 // outgrown says whether the broker has as many nodes as it should have without a's.
-func (a Deletion) outgrown(v probe.View, p Policy, now time.Time) bool {
+func (a Deletion) outgrown(v target.View, p Policy, now time.Time) bool {
 	return age(v.At, now) <= p.ResultTTL && now.Sub(v.At) > -p.ResultTTL && v.Expected > 0 && len(v.Nodes) == v.Expected &&
-		!slices.ContainsFunc(v.Nodes, func(n probe.Node) bool { return n.Name == a.Node })
+		!slices.ContainsFunc(v.Nodes, func(n target.Node) bool { return n.Name == a.Node })
 }
 
-func terminating(v probe.View, a Deletion) probe.Answer {
+func terminating(v target.View, a Deletion) target.Answer {
 	for _, n := range v.Nodes {
 		if n.Name == a.Node && n.UID == a.UID {
 			return n.Terminating
 		}
 	}
-	return probe.CannotTell
+	return target.CannotTell
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/cjworkbench/unstuck/probe"
+	"github.com/cjworkbench/unstuck/target"
 )
 
 // fuzzSteps is how long a world is played at most. Much is known after so many steps; longer ones only take longer.
@@ -85,7 +86,7 @@ type fuzzWorld struct {
 	fails int // how many of the next deletes are refused, or forgotten by a crash
 	crash bool
 
-	refuses, critical probe.Answer
+	refuses, critical target.Answer
 	generation        probe.ProcessID // of the processes that hang
 }
 
@@ -102,7 +103,7 @@ type fuzzAct struct {
 }
 
 func newFuzzWorld(t *testing.T) *fuzzWorld {
-	w := &fuzzWorld{timeline: newTimeline(t), seen: map[string][]probe.Result{}, refuses: probe.No, critical: probe.No}
+	w := &fuzzWorld{timeline: newTimeline(t), seen: map[string][]probe.Result{}, refuses: target.No, critical: target.No}
 	w.fault = fuzzFault{"rabbit-1", probe.AwaitTune, 0, probe.ProcessesStuck}
 	w.policy.PerNodePerDay, w.policy.PerTargetPerDay = 1, 2
 	return w
@@ -161,8 +162,8 @@ func (w *fuzzWorld) step(what, detail byte) {
 	case 'c': // the kubelet starts a container again, in the same pod
 		w.restart(name)
 	case 'q': // what the node and its peers say of it
-		w.refuses = probe.Answer(which % 3)
-		w.critical = probe.Answer(which / 3 % 3)
+		w.refuses = target.Answer(which % 3)
+		w.critical = target.Answer(which / 3 % 3)
 	case 'T': // a round of round trips
 		w.trips(fault.node, fault.trip)
 		return
@@ -182,9 +183,9 @@ func (w *fuzzWorld) step(what, detail byte) {
 	case 'o':
 		w.policy.Mode = Mode(detail % 2)
 	case 'r':
-		w.node(name).Terminating = probe.Answer(which % 3)
+		w.node(name).Terminating = target.Answer(which % 3)
 	case 'a':
-		w.obs.View.IsLeader, w.obs.View.Operating = probe.Answer(which%3), probe.Answer(which/3%3)
+		w.obs.View.IsLeader, w.obs.View.Operating = target.Answer(which%3), target.Answer(which/3%3)
 	case 'd': // somebody replaces a node
 		w.replace(name)
 	case 'y': // what was deleted is replaced
@@ -202,11 +203,11 @@ func (w *fuzzWorld) step(what, detail byte) {
 	}
 	w.check()
 	if detail%4 > 0 { // and back to where acting is possible
-		w.policy.Mode, w.obs.View.IsLeader, w.obs.View.Operating = Remediate, probe.Yes, probe.No
-		w.refuses, w.critical = probe.No, probe.No
+		w.policy.Mode, w.obs.View.IsLeader, w.obs.View.Operating = Remediate, target.Yes, target.No
+		w.refuses, w.critical = target.No, target.No
 		w.obs.HistoryKnown, w.obs.PausesKnown, w.obs.Pauses = true, true, nil
 		for i := range w.obs.View.Nodes {
-			w.obs.View.Nodes[i].Terminating = probe.No
+			w.obs.View.Nodes[i].Terminating = target.No
 		}
 	}
 }

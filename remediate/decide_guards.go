@@ -6,7 +6,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/cjworkbench/unstuck/probe"
+	"github.com/cjworkbench/unstuck/target"
 )
 
 // Guard names a condition that must be open for a deletion to go ahead.
@@ -56,7 +56,7 @@ type guard struct {
 
 // subject is the node that a guard is asked about.
 type subject struct {
-	probe.Node
+	target.Node
 	NodeState
 
 	evidence Evidence
@@ -77,13 +77,13 @@ func closedUntil(until time.Time, format string, args ...any) GuardState {
 }
 
 // answer opens a guard if a is what it wants to hear.
-func answer(a, want probe.Answer, ifOpen, ifClosed, question string) GuardState {
+func answer(a, want target.Answer, ifOpen, ifClosed, question string) GuardState {
 	switch a {
 	case want:
 		return open("%s", ifOpen)
-	case probe.CannotTell:
+	case target.CannotTell:
 		return closed("cannot tell %s", question)
-	case probe.Yes, probe.No:
+	case target.Yes, target.No:
 	}
 	return closed("%s", ifClosed)
 }
@@ -92,12 +92,12 @@ var guards = []guard{
 	{GuardObserveOnly, "the policy's mode is observe", "", checkObserveOnly, true},
 	{GuardPaused, "somebody paused this broker or all of them, or one that is not known", "", checkPaused, true},
 	{GuardNotLeader, "this replica does not hold the lease", "two replicas could delete two nodes at once", func(sc *scene, _ subject) GuardState {
-		return answer(sc.o.View.IsLeader, probe.Yes, "this replica leads", "another replica leads", "whether this replica leads")
+		return answer(sc.o.View.IsLeader, target.Yes, "this replica leads", "another replica leads", "whether this replica leads")
 	}, true},
 	{GuardStartupGrace, "the node is younger than its start-up allowance, or a cooldown since the last deletion has not passed", "", checkStartupGrace, false},
 	{GuardRollout, "the node is terminating or its set is rolling out", "it is on its way out already, or what takes another's place is not back, or it is not known which node is meant", checkRollout, false},
 	{GuardNoController, "nothing would recreate the node", "it would be a loss and no restart", func(_ *scene, n subject) GuardState {
-		return answer(n.Owned, probe.Yes, "it would be recreated", "nothing would recreate it", "what would recreate it")
+		return answer(n.Owned, target.Yes, "it would be recreated", "nothing would recreate it", "what would recreate it")
 	}, false},
 	{GuardPeers, "any other node of the broker does not accept logins, is terminating, or was not looked at since the trouble began", "", checkPeers, false},
 	{GuardQuorumCritical, "queues would lose their quorum or their last copy: the node says so while its tools answer, a peer once they do not", "", checkQuorum, false},
@@ -107,10 +107,10 @@ var guards = []guard{
 	{GuardInFlight, "another deletion on this broker is not settled", "two deletions of one broker are never under way, and what was not written down cannot be settled", checkInFlight, true},
 	{GuardBudget, "the node's or the broker's deletions of the last 24 hours are spent", "", checkBudget, false},
 	{GuardDisruptionBudget, "a disruption budget forbids it", "whoever made the budget is not asked; change the budget", func(_ *scene, n subject) GuardState {
-		return answer(n.Disruptable, probe.Yes, "no disruption budget forbids it", "a disruption budget forbids it", "whether a disruption budget forbids it")
+		return answer(n.Disruptable, target.Yes, "no disruption budget forbids it", "a disruption budget forbids it", "whether a disruption budget forbids it")
 	}, false},
 	{GuardOperation, "a deploy or a restart is under way in the namespace", "one thing at a time is done to a namespace; cancel the operation", func(sc *scene, _ subject) GuardState {
-		return answer(sc.o.View.Operating, probe.No, "no operation is under way", strings.TrimSpace("an operation is under way "+sc.o.View.Operation), "whether an operation is under way")
+		return answer(sc.o.View.Operating, target.No, "no operation is under way", strings.TrimSpace("an operation is under way "+sc.o.View.Operation), "whether an operation is under way")
 	}, true},
 	{GuardMaintenanceWindow, "it is outside the hours in which acting is allowed", "", checkMaintenanceWindow, true},
 	{GuardAlarm, "the node itself says that it refuses on purpose: it has as many connections as it may have, is in maintenance, or has an alarm", "", checkAlarm, false},
@@ -204,10 +204,10 @@ func checkRollout(sc *scene, n subject) GuardState {
 	if n.Node.UID == "" {
 		return closed("cannot tell which node this is: it has no UID")
 	}
-	if g := answer(n.Terminating, probe.No, "", "it is terminating", "whether it is terminating"); !g.Open {
+	if g := answer(n.Terminating, target.No, "", "it is terminating", "whether it is terminating"); !g.Open {
 		return g
 	}
-	return answer(n.RollingOut, probe.No, "nothing is rolling out", "its set is rolling out", "whether its set is rolling out")
+	return answer(n.RollingOut, target.No, "nothing is rolling out", "its set is rolling out", "whether its set is rolling out")
 }
 
 func checkSelfDegraded(sc *scene, n subject) GuardState {
@@ -235,7 +235,7 @@ func checkAlarm(sc *scene, n subject) GuardState {
 	case !ok || r.UID != n.Node.UID || !r.Started.Equal(n.Node.Started) || sc.outdated(r.At, r.Nodes):
 		return unasked("it has not been asked whether it refuses on purpose")
 	}
-	return answer(r.OnPurpose, probe.No, "it refuses nobody on purpose", "it refuses on purpose: "+r.Detail,
+	return answer(r.OnPurpose, target.No, "it refuses nobody on purpose", "it refuses on purpose: "+r.Detail,
 		strings.TrimSpace("whether it refuses on purpose: "+r.Detail))
 }
 
@@ -278,14 +278,14 @@ func checkBudget(sc *scene, n subject) GuardState {
 	if !sc.o.HistoryKnown {
 		return closed("cannot tell what was deleted in the last 24 hours")
 	}
-	node, target := 0, 0
+	node, targetName := 0, 0
 	var nodeFrees, brokerFrees time.Time
 	for _, a := range sc.state.Deletions {
 		frees := a.At.Add(24 * time.Hour)
 		if a.Outcome == Aborted || a.Refused || !sc.now.Before(frees) {
 			continue
 		}
-		if target++; brokerFrees.IsZero() {
+		if targetName++; brokerFrees.IsZero() {
 			brokerFrees = frees
 		}
 		if a.Node != n.Name {
@@ -298,10 +298,10 @@ func checkBudget(sc *scene, n subject) GuardState {
 	switch {
 	case node >= sc.policy.PerNodePerDay:
 		return closedUntil(nodeFrees, "%d of %d deletions of this node in 24 hours are spent: a person must look", node, sc.policy.PerNodePerDay)
-	case target >= sc.policy.PerTargetPerDay:
-		return closedUntil(brokerFrees, "%d of %d deletions on this broker in 24 hours are spent", target, sc.policy.PerTargetPerDay)
+	case targetName >= sc.policy.PerTargetPerDay:
+		return closedUntil(brokerFrees, "%d of %d deletions on this broker in 24 hours are spent", targetName, sc.policy.PerTargetPerDay)
 	}
-	return open("%d of %d deletions on this broker in 24 hours are spent", target, sc.policy.PerTargetPerDay)
+	return open("%d of %d deletions on this broker in 24 hours are spent", targetName, sc.policy.PerTargetPerDay)
 }
 
 func checkMaintenanceWindow(sc *scene, _ subject) GuardState {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/cjworkbench/unstuck/probe"
+	"github.com/cjworkbench/unstuck/target"
 )
 
 // The guards that look at the broker as a whole: its other nodes, what depends on the one, and how many are stuck.
@@ -78,7 +79,7 @@ func checkQuorum(sc *scene, n subject) GuardState {
 	case q.NotApplicable:
 		return open("the broker does not know the question (asked %s)", q.Peer)
 	}
-	return answer(q.Critical, probe.No, "no queue depends on it (asked "+q.Peer+")",
+	return answer(q.Critical, target.No, "no queue depends on it (asked "+q.Peer+")",
 		"queues depend on it: "+q.Detail, strings.TrimSpace("whether queues depend on it: "+q.Detail))
 }
 
@@ -88,7 +89,7 @@ func (sc *scene) outdated(at time.Time, nodes string) bool {
 }
 
 // Identities tells the nodes of a broker, as they are now, from any others.
-func Identities(v probe.View) string {
+func Identities(v target.View) string {
 	var all []string
 	for _, n := range v.Nodes {
 		all = append(all, n.Name+" "+n.UID+" "+n.Started.UTC().Format(time.RFC3339Nano))

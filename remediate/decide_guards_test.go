@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/cjworkbench/unstuck/probe"
+	"github.com/cjworkbench/unstuck/target"
 )
 
 // guardRows are the ways to close each guard, on a broker where everything else asks for the deletion of rabbit-1.
@@ -27,18 +28,18 @@ var guardRows = []struct {
 	}},
 	{GuardPaused, "somebody forgot to say until when", false, func(tl *timeline) { tl.obs.Pauses = []Pause{{Target: "rabbit", By: "me"}} }},
 	{GuardPaused, "the pauses cannot be read", true, func(tl *timeline) { tl.obs.PausesKnown = false }},
-	{GuardNotLeader, "another replica leads", false, func(tl *timeline) { tl.obs.View.IsLeader = probe.No }},
-	{GuardNotLeader, "nobody knows who leads", true, func(tl *timeline) { tl.obs.View.IsLeader = probe.CannotTell }},
+	{GuardNotLeader, "another replica leads", false, func(tl *timeline) { tl.obs.View.IsLeader = target.No }},
+	{GuardNotLeader, "nobody knows who leads", true, func(tl *timeline) { tl.obs.View.IsLeader = target.CannotTell }},
 	{GuardStartupGrace, "the node has just started", false, func(tl *timeline) { tl.node("rabbit-1").Started = tl.now.Add(-time.Minute) }},
 	{GuardStartupGrace, "its start is in the future", false, func(tl *timeline) { tl.node("rabbit-1").Started = tl.now.Add(time.Hour) }},
 	{GuardStartupGrace, "its start is unknown", true, func(tl *timeline) { tl.node("rabbit-1").Started = time.Time{} }},
 	{GuardStartupGrace, "a deletion on the broker has settled a minute ago", false, func(tl *timeline) {
 		tl.state.Deletions = []Deletion{{ID: "a", Node: "rabbit-0", At: tl.now.Add(-2 * time.Minute), Outcome: Recovered, Settled: tl.now.Add(-time.Minute)}}
 	}},
-	{GuardRollout, "it is terminating", false, func(tl *timeline) { tl.node("rabbit-1").Terminating = probe.Yes }},
-	{GuardRollout, "its set is rolling out", false, func(tl *timeline) { tl.node("rabbit-1").RollingOut = probe.Yes }},
-	{GuardRollout, "nobody knows whether it is terminating", true, func(tl *timeline) { tl.node("rabbit-1").Terminating = probe.CannotTell }},
-	{GuardRollout, "nobody knows whether its set is rolling out", true, func(tl *timeline) { tl.node("rabbit-1").RollingOut = probe.CannotTell }},
+	{GuardRollout, "it is terminating", false, func(tl *timeline) { tl.node("rabbit-1").Terminating = target.Yes }},
+	{GuardRollout, "its set is rolling out", false, func(tl *timeline) { tl.node("rabbit-1").RollingOut = target.Yes }},
+	{GuardRollout, "nobody knows whether it is terminating", true, func(tl *timeline) { tl.node("rabbit-1").Terminating = target.CannotTell }},
+	{GuardRollout, "nobody knows whether its set is rolling out", true, func(tl *timeline) { tl.node("rabbit-1").RollingOut = target.CannotTell }},
 	{GuardRollout, "it has no UID", true, func(tl *timeline) {
 		tl.node("rabbit-1").UID = ""
 		tl.decide()
@@ -51,13 +52,13 @@ var guardRows = []struct {
 		tl.obs.View.Nodes = append(tl.obs.View.Nodes, twin)
 		tl.obs.View.Expected++
 	}},
-	{GuardNoController, "nothing would recreate it", false, func(tl *timeline) { tl.node("rabbit-1").Owned = probe.No }},
-	{GuardNoController, "nobody knows what would recreate it", true, func(tl *timeline) { tl.node("rabbit-1").Owned = probe.CannotTell }},
+	{GuardNoController, "nothing would recreate it", false, func(tl *timeline) { tl.node("rabbit-1").Owned = target.No }},
+	{GuardNoController, "nobody knows what would recreate it", true, func(tl *timeline) { tl.node("rabbit-1").Owned = target.CannotTell }},
 	{GuardPeers, "a peer is faulty", false, func(tl *timeline) { tl.peer(probe.Refused) }},
 	{GuardPeers, "a peer is stuck", false, func(tl *timeline) { tl.peer(probe.AwaitTune) }},
 	{GuardPeers, "a peer is unknown", true, func(tl *timeline) { tl.peer(probe.Unreachable) }},
-	{GuardPeers, "a peer that still accepts logins is terminating", false, func(tl *timeline) { tl.node("rabbit-2").Terminating = probe.Yes }},
-	{GuardPeers, "nobody knows whether a peer is terminating", true, func(tl *timeline) { tl.node("rabbit-2").Terminating = probe.CannotTell }},
+	{GuardPeers, "a peer that still accepts logins is terminating", false, func(tl *timeline) { tl.node("rabbit-2").Terminating = target.Yes }},
+	{GuardPeers, "nobody knows whether a peer is terminating", true, func(tl *timeline) { tl.node("rabbit-2").Terminating = target.CannotTell }},
 	{GuardPeers, "a peer is missing", false, func(tl *timeline) { tl.obs.View.Nodes = tl.obs.View.Nodes[:2] }},
 	{GuardPeers, "there is one too many", false, func(tl *timeline) { tl.obs.View.Expected = 2 }},
 	{GuardPeers, "nobody knows how many there should be", true, func(tl *timeline) { tl.obs.View.Expected = 0 }},
@@ -70,32 +71,32 @@ var guardRows = []struct {
 		}
 	}},
 	{GuardQuorumCritical, "a peer says so", false, func(tl *timeline) {
-		tl.obs.Quorum["rabbit-1"] = Quorum{UID: "uid-of-rabbit-1", Critical: probe.Yes, Peer: "rabbit-0", Nodes: Identities(tl.obs.View), At: tl.now}
+		tl.obs.Quorum["rabbit-1"] = Quorum{UID: "uid-of-rabbit-1", Critical: target.Yes, Peer: "rabbit-0", Nodes: Identities(tl.obs.View), At: tl.now}
 	}},
-	{GuardQuorumCritical, "nobody has been asked", true, func(tl *timeline) { tl.obs.Quorum["rabbit-1"] = Quorum{UID: "uid-of-rabbit-1", Critical: probe.No} }},
+	{GuardQuorumCritical, "nobody has been asked", true, func(tl *timeline) { tl.obs.Quorum["rabbit-1"] = Quorum{UID: "uid-of-rabbit-1", Critical: target.No} }},
 	{GuardQuorumCritical, "the peer could not answer", true, func(tl *timeline) {
 		tl.obs.Quorum["rabbit-1"] = Quorum{UID: "uid-of-rabbit-1", Peer: "rabbit-0", Nodes: Identities(tl.obs.View), At: tl.now}
 	}},
 	{GuardQuorumCritical, "the answer is about the node's predecessor", true, func(tl *timeline) {
-		tl.obs.Quorum["rabbit-1"] = Quorum{UID: "old", Critical: probe.No, Peer: "rabbit-0", Nodes: Identities(tl.obs.View), At: tl.now}
+		tl.obs.Quorum["rabbit-1"] = Quorum{UID: "old", Critical: target.No, Peer: "rabbit-0", Nodes: Identities(tl.obs.View), At: tl.now}
 	}},
 	{GuardQuorumCritical, "the answer is old", true, func(tl *timeline) {
-		tl.obs.Quorum["rabbit-1"] = Quorum{UID: "uid-of-rabbit-1", Critical: probe.No, Peer: "rabbit-0", Nodes: Identities(tl.obs.View), At: tl.now.Add(-time.Hour)}
+		tl.obs.Quorum["rabbit-1"] = Quorum{UID: "uid-of-rabbit-1", Critical: target.No, Peer: "rabbit-0", Nodes: Identities(tl.obs.View), At: tl.now.Add(-time.Hour)}
 	}},
 	{GuardQuorumCritical, "the answer is about the node before its container started again", true, func(tl *timeline) {
-		tl.obs.Quorum["rabbit-1"] = Quorum{UID: "uid-of-rabbit-1", Critical: probe.No, Peer: "rabbit-0", Nodes: Identities(tl.obs.View), At: tl.now}
+		tl.obs.Quorum["rabbit-1"] = Quorum{UID: "uid-of-rabbit-1", Critical: target.No, Peer: "rabbit-0", Nodes: Identities(tl.obs.View), At: tl.now}
 	}},
-	{GuardAlarm, "the node refuses on purpose", false, func(tl *timeline) { tl.refusal(probe.Yes, "it has 900 of 900 sockets") }},
-	{GuardAlarm, "the node does not say", true, func(tl *timeline) { tl.refusal(probe.CannotTell, "exit 75") }},
-	{GuardAlarm, "the node has not been asked", true, func(tl *timeline) { tl.obs.Refusals["rabbit-1"] = Refusal{OnPurpose: probe.No} }},
+	{GuardAlarm, "the node refuses on purpose", false, func(tl *timeline) { tl.refusal(target.Yes, "it has 900 of 900 sockets") }},
+	{GuardAlarm, "the node does not say", true, func(tl *timeline) { tl.refusal(target.CannotTell, "exit 75") }},
+	{GuardAlarm, "the node has not been asked", true, func(tl *timeline) { tl.obs.Refusals["rabbit-1"] = Refusal{OnPurpose: target.No} }},
 	{GuardAlarm, "it was asked too long ago", true, func(tl *timeline) {
-		tl.refusal(probe.No, "")
+		tl.refusal(target.No, "")
 		r := tl.obs.Refusals["rabbit-1"]
 		r.At = tl.now.Add(-time.Hour)
 		tl.obs.Refusals["rabbit-1"] = r
 	}},
 	{GuardAlarm, "it was asked before its container started again", true, func(tl *timeline) {
-		tl.obs.Refusals["rabbit-1"] = Refusal{UID: "uid-of-rabbit-1", OnPurpose: probe.No, Nodes: Identities(tl.obs.View), At: tl.now}
+		tl.obs.Refusals["rabbit-1"] = Refusal{UID: "uid-of-rabbit-1", OnPurpose: target.No, Nodes: Identities(tl.obs.View), At: tl.now}
 	}},
 	{GuardSelfDegraded, "two brokers of the configuration have it", false, func(tl *timeline) {
 		tl.obs.ClaimedBy = map[string][]string{"uid-of-rabbit-1": {"orders", "rabbit"}}
@@ -139,10 +140,10 @@ var guardRows = []struct {
 	}},
 	{GuardBudget, "none was given", true, func(tl *timeline) { tl.policy.PerNodePerDay = 0 }},
 	{GuardBudget, "the earlier deletions cannot be read", true, func(tl *timeline) { tl.obs.HistoryKnown = false }},
-	{GuardDisruptionBudget, "a budget forbids it", false, func(tl *timeline) { tl.node("rabbit-1").Disruptable = probe.No }},
-	{GuardDisruptionBudget, "nobody knows", true, func(tl *timeline) { tl.node("rabbit-1").Disruptable = probe.CannotTell }},
-	{GuardOperation, "a deploy is under way", false, func(tl *timeline) { tl.obs.View.Operating, tl.obs.View.Operation = probe.Yes, "deploy 1" }},
-	{GuardOperation, "nobody knows", true, func(tl *timeline) { tl.obs.View.Operating = probe.CannotTell }},
+	{GuardDisruptionBudget, "a budget forbids it", false, func(tl *timeline) { tl.node("rabbit-1").Disruptable = target.No }},
+	{GuardDisruptionBudget, "nobody knows", true, func(tl *timeline) { tl.node("rabbit-1").Disruptable = target.CannotTell }},
+	{GuardOperation, "a deploy is under way", false, func(tl *timeline) { tl.obs.View.Operating, tl.obs.View.Operation = target.Yes, "deploy 1" }},
+	{GuardOperation, "nobody knows", true, func(tl *timeline) { tl.obs.View.Operating = target.CannotTell }},
 	{GuardMaintenanceWindow, "it is night", false, func(tl *timeline) {
 		tl.policy.MaintenanceWindows = []MaintenanceWindow{{Days: [7]bool{time.Monday: true}, From: 2 * time.Hour, To: 3 * time.Hour}}
 	}},
@@ -156,14 +157,14 @@ func (tl *timeline) peer(reason probe.Reason) {
 }
 
 // refusal is what rabbit-1 says when it is asked whether it refuses on purpose.
-func (tl *timeline) refusal(onPurpose probe.Answer, detail string) {
+func (tl *timeline) refusal(onPurpose target.Answer, detail string) {
 	n := tl.node("rabbit-1")
 	tl.obs.Refusals[n.Name] = Refusal{UID: n.UID, Started: n.Started, OnPurpose: onPurpose, Detail: detail, Nodes: Identities(tl.obs.View), At: tl.now}
 }
 
 // alone makes rabbit-1 the only node.
 func (tl *timeline) alone() {
-	tl.obs.View.Nodes = []probe.Node{*tl.node("rabbit-1")}
+	tl.obs.View.Nodes = []target.Node{*tl.node("rabbit-1")}
 	tl.obs.View.Expected = 1
 }
 

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/cjworkbench/unstuck/probe"
+	"github.com/cjworkbench/unstuck/target"
 )
 
 // What an attack on Decide found, each kept with the right value.
@@ -194,7 +195,7 @@ func TestALimitThatIsNotSaidClosesTheAlarm(t *testing.T) {
 			all += line + "\n"
 		}
 	}
-	if r := readLimits(all, false, 1); r.OnPurpose == probe.No {
+	if r := readLimits(all, false, 1); r.OnPurpose == target.No {
 		t.Errorf("every limit is unknown: OnPurpose %s, the guard says %q", r.OnPurpose, "it refuses nobody on purpose")
 	}
 	for _, only := range []string{"file_handles_used", "sockets_used", "descriptors_used", "maintenance"} {
@@ -206,15 +207,15 @@ func TestALimitThatIsNotSaidClosesTheAlarm(t *testing.T) {
 			lines = append(lines, line)
 		}
 		r := readLimits(strings.Join(lines, "\n")+"\n", false, 1)
-		if counted := only == "descriptors_used"; (r.OnPurpose == probe.No) != counted { // of descriptors the connections tell
+		if counted := only == "descriptors_used"; (r.OnPurpose == target.No) != counted { // of descriptors the connections tell
 			t.Errorf("%s unknown: OnPurpose %s", only, r.OnPurpose)
 		}
 	}
-	if r := readLimits("unstuck limits end\nok\n", false, 1); r.OnPurpose == probe.Yes {
+	if r := readLimits("unstuck limits end\nok\n", false, 1); r.OnPurpose == target.Yes {
 		t.Errorf("an answer that says nothing: OnPurpose %s: %q", r.OnPurpose, r.Detail)
 	}
 	full := strings.NewReplacer("connections=0", "connections=50", "connection_max=infinity", "connection_max=50").Replace(freeNode)
-	if r := readLimits(full, false, 5); r.OnPurpose != probe.Yes {
+	if r := readLimits(full, false, 5); r.OnPurpose != target.Yes {
 		t.Errorf("50 of 50 connections are logged in, 5 hang in their login: OnPurpose %s", r.OnPurpose)
 	}
 }
@@ -283,8 +284,8 @@ func guardWhy(w *fakeWorld, g Guard) string {
 // A delete that comes to nothing again and again for another reason than ErrRefused is never escalated.
 func TestADeleteThatComesToNothingIsEscalated(t *testing.T) {
 	for name, set := range map[string]func(w *fakeWorld){
-		"409, and the pod stays the same": func(w *fakeWorld) { w.deleteErr = fmt.Errorf("delete: %w", probe.ErrChanged) },
-		"404, and the pod stays":          func(w *fakeWorld) { w.deleteErr = fmt.Errorf("delete: %w", probe.ErrGone) },
+		"409, and the pod stays the same": func(w *fakeWorld) { w.deleteErr = fmt.Errorf("delete: %w", target.ErrChanged) },
+		"404, and the pod stays":          func(w *fakeWorld) { w.deleteErr = fmt.Errorf("delete: %w", target.ErrGone) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -409,7 +410,7 @@ func TestANodeMayAnswerHalfOfTheQuestions(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := newFakeWorld()
 				w.wedge()
-				w.exec = func(n probe.Node, command string) (int, string) {
+				w.exec = func(n target.Node, command string) (int, string) {
 					switch {
 					case strings.Contains(command, mirrorQuestion):
 						return mirror()
@@ -622,7 +623,7 @@ func TestANodeFullOfLoginsThatSucceededIsFull(t *testing.T) {
 			continue
 		}
 		for _, stuck := range []int{0, 1, 4, 13, 20} {
-			if got := readLimits(r.out, false, stuck); got.OnPurpose != probe.Yes {
+			if got := readLimits(r.out, false, stuck); got.OnPurpose != target.Yes {
 				t.Errorf("%s %s, %d hang in their login: OnPurpose %s", r.version, r.situation, stuck, got.OnPurpose)
 			}
 		}
@@ -866,16 +867,16 @@ func TestAPeersRoundTripThatNeverTellsBarsNoCure(t *testing.T) {
 // The last questions were answered 100 s ago; since then a deploy has restarted a peer, whose members are catching up.
 func TestAnAnswerIsVoidOnceAPeerIsAnother(t *testing.T) {
 	tl := newTimeline(t)
-	tl.obs.View.Operating = probe.Yes
+	tl.obs.View.Operating = target.Yes
 	tl.wedge()
 	n := *tl.node("rabbit-1")
-	tl.obs.Quorum["rabbit-1"] = Quorum{UID: n.UID, Started: n.Started, Critical: probe.No, Peer: "rabbit-1", At: tl.now}
-	tl.obs.Refusals["rabbit-1"] = Refusal{UID: n.UID, Started: n.Started, OnPurpose: probe.No, At: tl.now}
+	tl.obs.Quorum["rabbit-1"] = Quorum{UID: n.UID, Started: n.Started, Critical: target.No, Peer: "rabbit-1", At: tl.now}
+	tl.obs.Refusals["rabbit-1"] = Refusal{UID: n.UID, Started: n.Started, OnPurpose: target.No, At: tl.now}
 	tl.rounds(2, probe.AwaitTune)
 	tl.node("rabbit-0").UID, tl.node("rabbit-0").Started = "new", tl.now // replaced by the deploy
 	tl.rounds(4, probe.AwaitTune)
 	tl.look(10, 11, 12)
-	tl.obs.View.Operating = probe.No
+	tl.obs.View.Operating = target.No
 	tl.rounds(1, probe.AwaitTune)
 	if d := tl.decisions["rabbit-1"]; d.Action == Delete {
 		t.Errorf("deleted on answers of %s ago; rabbit-0 was started %s ago: %s", tl.now.Sub(tl.obs.Quorum["rabbit-1"].At), tl.now.Sub(tl.node("rabbit-0").Started), tl.why("rabbit-1", GuardQuorumCritical))
@@ -937,12 +938,12 @@ func TestOneOfFiveNodesIsCured(t *testing.T) {
 // Alarms count for what round trips do, whatever the last login did.
 func TestAlarmsAreAskedForByTheKindThatHangs(t *testing.T) {
 	w := newFakeWorld()
-	w.exec = func(_ probe.Node, command string) (int, string) {
+	w.exec = func(_ target.Node, command string) (int, string) {
 		return 0, strings.Replace(answered(command), "alarms=none", "alarms=memory", 1)
 	}
 	l := NewLoop(Options{Target: "rabbit", Policy: DefaultPolicy(), World: w, Runner: w, Store: w, Recorder: w, Exec: w})
-	l.view, l.state = probe.View{Nodes: w.nodes}, State{Nodes: map[string]NodeState{}}
-	for kind, want := range map[probe.Kind]probe.Answer{probe.Roundtrip: probe.Yes, probe.Login: probe.No} {
+	l.view, l.state = target.View{Nodes: w.nodes}, State{Nodes: map[string]NodeState{}}
+	for kind, want := range map[probe.Kind]target.Answer{probe.Roundtrip: target.Yes, probe.Login: target.No} {
 		l.askLast(t.Context(), Decision{Node: "rabbit-1", Evidence: Evidence{Kind: kind}})
 		if r := l.refusals["rabbit-1"]; r.OnPurpose != want {
 			t.Errorf("%s hangs, an alarm is on: %+v, want %s", kind, r, want)

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/cjworkbench/unstuck/probe"
+	"github.com/cjworkbench/unstuck/target"
 )
 
 // A person may have a node deleted that Decide would leave alone. It goes the same way: the same guards are asked, and
@@ -51,7 +52,7 @@ func (e *HeldError) Error() string {
 var guardUnconfirmed = guard{Guard: GuardUnconfirmed, closedWhen: "asked of a manual deletion alone: the node is not proved stuck, by its latest probes and corroboration"}
 
 // about says whether the request is to delete n. No request is about no node.
-func (o *DeleteRequest) about(n probe.Node) bool {
+func (o *DeleteRequest) about(n target.Node) bool {
 	return o != nil && o.UID != "" && o.Node == n.Name && o.UID == n.UID
 }
 

@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/cjworkbench/unstuck/probe"
+	"github.com/cjworkbench/unstuck/target"
 )
 
 // everyGuard names all guards, for whoever would override them all.
@@ -68,7 +69,7 @@ func TestAGuardHoldsAManualDeletionBackUnlessItIsOverriddenByItsName(t *testing.
 			row.spoil(tl)
 			tl.decide()
 			if tl.node("rabbit-1").UID == "" {
-				if _, err := tl.request("rabbit-1", everyGuard()...); !errors.Is(err, probe.ErrChanged) {
+				if _, err := tl.request("rabbit-1", everyGuard()...); !errors.Is(err, target.ErrChanged) {
 					t.Errorf("which node it is, nobody knows: %v", err)
 				}
 				return
@@ -174,11 +175,11 @@ func TestADeleteRequestIsAboutTheNodeOfItsUIDAndNoOther(t *testing.T) {
 	}
 	tl.node("rabbit-0").UID = "another"
 	tl.decide()
-	if _, err := tl.request("rabbit-0", everyGuard()...); !errors.Is(err, probe.ErrChanged) {
-		t.Errorf("%v, want %v", err, probe.ErrChanged)
+	if _, err := tl.request("rabbit-0", everyGuard()...); !errors.Is(err, target.ErrChanged) {
+		t.Errorf("%v, want %v", err, target.ErrChanged)
 	}
-	if _, err := tl.request("rabbit-9", everyGuard()...); !errors.Is(err, probe.ErrGone) {
-		t.Errorf("%v, want %v", err, probe.ErrGone)
+	if _, err := tl.request("rabbit-9", everyGuard()...); !errors.Is(err, target.ErrGone) {
+		t.Errorf("%v, want %v", err, target.ErrGone)
 	}
 	if tl.decide(); tl.decisions["rabbit-1"].Action == Delete {
 		t.Error("rabbit-1 goes although rabbit-0 has just come")

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/cjworkbench/unstuck/probe"
+	"github.com/cjworkbench/unstuck/target"
 )
 
 // scene is what all guards of one decision look at. It is computed once for a broker, so that a broker of a thousand
@@ -69,7 +70,7 @@ func look(s State, o Observation, p Policy, now time.Time) *scene {
 				sc.answering = append(sc.answering, n.Name)
 			}
 		}
-		if n.Terminating != probe.No {
+		if n.Terminating != target.No {
 			sc.leaving = append(sc.leaving, n.Name)
 		}
 		sc.hanging(n.Name, ns, victim)

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/cjworkbench/unstuck/probe"
+	"github.com/cjworkbench/unstuck/target"
 )
 
 // fold gives the state that s becomes with what was observed. It changes nothing that it was given.
@@ -86,7 +87,7 @@ func (n NodeState) with(r probe.Result, p Policy) NodeState {
 }
 
 // is says whether what is known is of n: the same pod, and the same start of its container, as far as that is known.
-func (n NodeState) is(node probe.Node) bool {
+func (n NodeState) is(node target.Node) bool {
 	return n.UID == node.UID && (node.Started.IsZero() || node.Started.Equal(n.Started))
 }
 

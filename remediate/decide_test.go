@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/cjworkbench/unstuck/probe"
+	"github.com/cjworkbench/unstuck/target"
 )
 
 // epoch is when every timeline begins: a Monday, at noon.
@@ -32,22 +33,22 @@ func newTimeline(t *testing.T) *timeline {
 	tl := &timeline{t: t, now: epoch, policy: DefaultPolicy()}
 	tl.policy.Mode = Remediate
 	tl.obs = Observation{PausesKnown: true, HistoryKnown: true, Quorum: map[string]Quorum{}, Refusals: map[string]Refusal{}}
-	tl.obs.View = probe.View{Expected: 3, IsLeader: probe.Yes, Operating: probe.No}
+	tl.obs.View = target.View{Expected: 3, IsLeader: target.Yes, Operating: target.No}
 	for i := range 3 {
 		tl.obs.View.Nodes = append(tl.obs.View.Nodes, testNode(fmt.Sprintf("rabbit-%d", i), epoch.Add(-time.Hour)))
 	}
 	return tl
 }
 
-func testNode(name string, started time.Time) probe.Node {
-	return probe.Node{
+func testNode(name string, started time.Time) target.Node {
+	return target.Node{
 		Target: "rabbit", Name: name, UID: "uid-of-" + name, Host: "host-of-" + name, Started: started,
-		Terminating: probe.No, RollingOut: probe.No, Owned: probe.Yes, Disruptable: probe.Yes,
+		Terminating: target.No, RollingOut: target.No, Owned: target.Yes, Disruptable: target.Yes,
 	}
 }
 
-func (tl *timeline) node(name string) *probe.Node {
-	return &tl.obs.View.Nodes[slices.IndexFunc(tl.obs.View.Nodes, func(n probe.Node) bool { return n.Name == name })]
+func (tl *timeline) node(name string) *target.Node {
+	return &tl.obs.View.Nodes[slices.IndexFunc(tl.obs.View.Nodes, func(n target.Node) bool { return n.Name == name })]
 }
 
 // result makes a result that has just ended.
@@ -68,10 +69,10 @@ func (tl *timeline) decide(results ...probe.Result) {
 	tl.obs.View.At = tl.now.Add(-tl.viewAge)
 	for _, n := range tl.obs.View.Nodes {
 		if q, ok := tl.obs.Quorum[n.Name]; !ok || q.Peer == "auto" {
-			tl.obs.Quorum[n.Name] = Quorum{UID: n.UID, Started: n.Started, Critical: probe.No, Peer: "auto", Nodes: Identities(tl.obs.View), At: tl.now}
+			tl.obs.Quorum[n.Name] = Quorum{UID: n.UID, Started: n.Started, Critical: target.No, Peer: "auto", Nodes: Identities(tl.obs.View), At: tl.now}
 		}
 		if r, ok := tl.obs.Refusals[n.Name]; !ok || r.Detail == "auto" {
-			tl.obs.Refusals[n.Name] = Refusal{UID: n.UID, Started: n.Started, OnPurpose: probe.No, Detail: "auto", Nodes: Identities(tl.obs.View), At: tl.now}
+			tl.obs.Refusals[n.Name] = Refusal{UID: n.UID, Started: n.Started, OnPurpose: target.No, Detail: "auto", Nodes: Identities(tl.obs.View), At: tl.now}
 		}
 	}
 	var decisions []Decision
@@ -530,7 +531,7 @@ func TestANodeThatStillTerminatesIsReported(t *testing.T) {
 	tl := newTimeline(t)
 	tl.wedge()
 	tl.state.Deletions = []Deletion{{ID: "a", Node: "rabbit-1", UID: "uid-of-rabbit-1", At: tl.now}}
-	tl.node("rabbit-1").Terminating = probe.Yes
+	tl.node("rabbit-1").Terminating = target.Yes
 	tl.rounds(41, probe.AwaitTune)
 	tl.want("rabbit-1", PhaseEscalated, Hold, GuardRollout)
 	if a := tl.state.Deletions[0]; !strings.Contains(a.Why, "grace has passed") {
@@ -606,7 +607,7 @@ func TestDecideChangesNothingThatItWasGiven(t *testing.T) {
 func BenchmarkDecide(b *testing.B) {
 	for _, nodes := range []int{3, 1000} {
 		b.Run(fmt.Sprintf("%d nodes", nodes), func(b *testing.B) {
-			o := Observation{PausesKnown: true, HistoryKnown: true, View: probe.View{At: epoch, Expected: nodes, IsLeader: probe.Yes, Operating: probe.No}}
+			o := Observation{PausesKnown: true, HistoryKnown: true, View: target.View{At: epoch, Expected: nodes, IsLeader: target.Yes, Operating: target.No}}
 			for i := range nodes {
 				n := testNode(fmt.Sprintf("rabbit-%d", i), epoch.Add(-time.Hour))
 				o.View.Nodes = append(o.View.Nodes, n)

@@ -5,11 +5,12 @@ import (
 	"time"
 
 	"github.com/cjworkbench/unstuck/probe"
+	"github.com/cjworkbench/unstuck/target"
 )
 
 // Observation is everything that a decision about one broker rests on, as of one moment.
 type Observation struct {
-	View    probe.View     // what the supplier says; its zero value: nothing is known
+	View    target.View    // what the supplier says; its zero value: nothing is known
 	Results []probe.Result // those that came since the last decision, oldest first
 
 	Pauses        []Pause
@@ -28,26 +29,26 @@ type Observation struct {
 // Quorum is the answer to whether a node may go without a queue losing its quorum or its copy: its own answer while its tools
 // answer, and a peer's once they do not.
 type Quorum struct {
-	UID           string       `json:"uid"`              // of the node that it is about
-	Started       time.Time    `json:"started,omitzero"` // its container
-	Critical      probe.Answer `json:"critical"`
-	Nodes         string       `json:"-"`                        // the broker's, as Identities gives them: once it has others the answer is void
-	NotApplicable bool         `json:"not_applicable,omitempty"` // this broker does not know the question
-	Peer          string       `json:"peer,omitempty"`           // who was asked
-	Detail        string       `json:"detail,omitempty"`
-	At            time.Time    `json:"at"`
+	UID           string        `json:"uid"`              // of the node that it is about
+	Started       time.Time     `json:"started,omitzero"` // its container
+	Critical      target.Answer `json:"critical"`
+	Nodes         string        `json:"-"`                        // the broker's, as Identities gives them: once it has others the answer is void
+	NotApplicable bool          `json:"not_applicable,omitempty"` // this broker does not know the question
+	Peer          string        `json:"peer,omitempty"`           // who was asked
+	Detail        string        `json:"detail,omitempty"`
+	At            time.Time     `json:"at"`
 }
 
 // Refusal is a node's own answer, right before a deletion, to whether it refuses connections on purpose: it has as many as it
 // may have, is in maintenance, or has an alarm that keeps messages from it.
 type Refusal struct {
-	UID       string       `json:"uid"` // of the node that it is about
-	Started   time.Time    `json:"started,omitzero"`
-	OnPurpose probe.Answer `json:"on_purpose"`
-	Nodes     string       `json:"-"` // as in Quorum
-	Version   string       `json:"-"` // of RabbitMQ; "": not known
-	Detail    string       `json:"detail,omitempty"`
-	At        time.Time    `json:"at"`
+	UID       string        `json:"uid"` // of the node that it is about
+	Started   time.Time     `json:"started,omitzero"`
+	OnPurpose target.Answer `json:"on_purpose"`
+	Nodes     string        `json:"-"` // as in Quorum
+	Version   string        `json:"-"` // of RabbitMQ; "": not known
+	Detail    string        `json:"detail,omitempty"`
+	At        time.Time     `json:"at"`
 }
 
 // State is what a decision remembers of one broker. The zero value is a fresh start: everything has to be confirmed

@@ -9,7 +9,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/cjworkbench/unstuck/probe"
+	"github.com/cjworkbench/unstuck/target"
 )
 
 // staleAfter is how old the last look may be when a node is deleted.
@@ -42,7 +42,7 @@ func (l *Loop) deleteNode(ctx context.Context, d Decision, decisions []Decision,
 		return hold(again, d.Node, errors.New("the incident is another's by now"))
 	}
 	l.publish(o, again) // people see why before it happens
-	node := o.View.Nodes[slices.IndexFunc(o.View.Nodes, func(n probe.Node) bool { return n.UID == d.UID })]
+	node := o.View.Nodes[slices.IndexFunc(o.View.Nodes, func(n target.Node) bool { return n.UID == d.UID })]
 
 	a := Deletion{ID: c.ID + "-" + strings.ToLower(rand.Text()[:4]), Target: l.Target, Node: d.Node, UID: d.UID, Incident: c.ID, Probe: d.Evidence.Kind, At: time.Now(), Why: d.Reason}
 	if request != nil {
@@ -68,7 +68,7 @@ func (l *Loop) deleteNode(ctx context.Context, d Decision, decisions []Decision,
 
 // delete carries out the deletion a upon node, whose intent is written down, and notes how it went. The world was last looked
 // at when it began.
-func (l *Loop) delete(ctx context.Context, c *Incident, a Deletion, node probe.Node, began time.Time) error {
+func (l *Loop) delete(ctx context.Context, c *Incident, a Deletion, node target.Node, began time.Time) error {
 	err := l.saveIncident(ctx, c)
 	ctx = context.WithoutCancel(ctx) // what has been announced is also done and noted
 	switch {
@@ -92,7 +92,7 @@ func (l *Loop) deleted(ctx context.Context, c *Incident, a Deletion, err error) 
 		a.Accepted = time.Now()
 		c.add(a.Accepted, "deleted; waiting until the new node "+a.heals(l.Policy))
 		l.Recorder.Deleted(a)
-	case isGone(err) || errors.Is(err, probe.ErrRefused) || errors.Is(err, errStale) || isConflict(err):
+	case isGone(err) || errors.Is(err, target.ErrRefused) || errors.Is(err, errStale) || isConflict(err):
 		l.Log.Info("nothing was deleted", "target", l.Target, "node", a.Node, "reason", err.Error())
 		a = l.cameToNothing(a, err)
 		c.add(a.Settled, "nothing was deleted: "+a.Why)

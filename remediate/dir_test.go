@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/cjworkbench/unstuck/probe"
+	"github.com/cjworkbench/unstuck/target"
 )
 
 func newDirStore(t *testing.T, path string) *Documents {
@@ -30,7 +31,7 @@ func TestADirGivesBackWhatWasSaved(t *testing.T) {
 		ID: "x", Target: "b", Node: "n", UID: "u", Opened: epoch, Outcome: "recovered", Deletion: &deletion,
 		Decision: Decision{Target: "b", Node: "n", At: epoch, Phase: PhaseConfirmed, Status: probe.Stuck, Guards: []GuardState{{Guard: GuardPeers, Open: true, Why: "w"}}},
 		Results:  []probe.Result{{Kind: probe.Login, Reason: probe.AwaitTune, Stage: probe.StageTune, Started: epoch, Took: 12 * time.Second}},
-		Logs:     []probe.LogLine{{At: epoch, Text: "line"}}, Events: []Event{{At: epoch, Text: "first"}},
+		Logs:     []target.LogLine{{At: epoch, Text: "line"}}, Events: []Event{{At: epoch, Text: "first"}},
 	}
 	if err := d.SaveIncident(t.Context(), c); err != nil {
 		t.Fatal(err)
@@ -96,8 +97,8 @@ func TestADocumentThatCannotBeReadIsNamedAndCostsOnlyItself(t *testing.T) {
 	}
 	_, errPauses := d.Pauses(t.Context())
 	errs := map[string]error{"pauses/pauses": errPauses}
-	for _, target := range []string{"b", "huge", "pipe"} {
-		_, errs["deletions/"+target] = d.Deletions(t.Context(), target)
+	for _, targetName := range []string{"b", "huge", "pipe"} {
+		_, errs["deletions/"+targetName] = d.Deletions(t.Context(), targetName)
 	}
 	for want, err := range errs {
 		if err == nil || !strings.Contains(err.Error(), want) {

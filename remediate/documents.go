@@ -10,7 +10,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/cjworkbench/unstuck/probe"
+	"github.com/cjworkbench/unstuck/target"
 )
 
 // The kinds of documents that a DocumentStore keeps. There is one document of the last kind, by the same name.
@@ -28,7 +28,7 @@ type DocumentStore interface {
 	All(ctx context.Context, kind string) (all map[string][]byte, err error)
 	// One gives one document of the kind, and whether there is one. An error says why it cannot be had.
 	One(ctx context.Context, kind, name string) (data []byte, there bool, err error)
-	// Put writes a document. Where several can write it gives probe.ErrConflict, and writes nothing, if somebody else
+	// Put writes a document. Where several can write it gives target.ErrConflict, and writes nothing, if somebody else
 	// has written the document since this DocumentStore last gave or wrote it; one that it never gave must not exist.
 	Put(ctx context.Context, kind, name string, data []byte) error
 	// Remove removes a document. It is no error if there is none.
@@ -165,23 +165,23 @@ func readIncident(id string, data []byte, err error) (c Incident, _ error) {
 }
 
 // SaveDeletions writes the deletions upon broker.
-func (d *Documents) SaveDeletions(ctx context.Context, target string, deletions []Deletion) error {
+func (d *Documents) SaveDeletions(ctx context.Context, targetName string, deletions []Deletion) error {
 	data, err := document(deletions)
 	if err == nil && len(data) > maxDocument {
 		err = fmt.Errorf("they are %d bytes, %d are allowed", len(data), maxDocument)
 	}
 	if err == nil {
-		err = d.documents.Put(ctx, kindDeletions, target, data)
+		err = d.documents.Put(ctx, kindDeletions, targetName, data)
 	}
 	if err != nil {
-		return fmt.Errorf("write the deletions upon %s: %w", target, err)
+		return fmt.Errorf("write the deletions upon %s: %w", targetName, err)
 	}
 	return nil
 }
 
 // Deletions gives the deletions upon broker; none if none were ever saved.
-func (d *Documents) Deletions(ctx context.Context, target string) (deletions []Deletion, err error) {
-	err = d.one(ctx, kindDeletions, target, &deletions)
+func (d *Documents) Deletions(ctx context.Context, targetName string) (deletions []Deletion, err error) {
+	err = d.one(ctx, kindDeletions, targetName, &deletions)
 	return deletions, err
 }
 
@@ -234,4 +234,4 @@ func document(v any) ([]byte, error) {
 var _ Store = (*Documents)(nil)
 
 // isConflict says whether err means that somebody else has written the document first.
-func isConflict(err error) bool { return errors.Is(err, probe.ErrConflict) }
+func isConflict(err error) bool { return errors.Is(err, target.ErrConflict) }

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/cjworkbench/unstuck/probe"
+	"github.com/cjworkbench/unstuck/target"
 )
 
 // hugeIncident has more of everything than fits.
@@ -27,7 +28,7 @@ func hugeIncident() Incident {
 		c.Results = append(c.Results, probe.Result{Kind: probe.MaybeStuck, Reason: probe.ProcessesStuck, Started: epoch.Add(time.Duration(i) * time.Minute), Processes: p})
 	}
 	for i := range keptLogLines {
-		c.Logs = append(c.Logs, probe.LogLine{At: epoch, Text: fmt.Sprint(i, strings.Repeat("y", 100_000))})
+		c.Logs = append(c.Logs, target.LogLine{At: epoch, Text: fmt.Sprint(i, strings.Repeat("y", 100_000))})
 	}
 	for i := range keptEvents {
 		c.Events = append(c.Events, Event{At: epoch, Text: fmt.Sprint(i, " ", long)})

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/cjworkbench/unstuck/probe"
+	"github.com/cjworkbench/unstuck/target"
 )
 
 // written is a log that is read while somebody writes it.
@@ -75,7 +76,7 @@ func TestABrokerThatNoPodFitsIsAFaultAsLongAsThatLasts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newFakeWorld()
 		const problem = "no pod in namespace a fits the selector b"
-		none := func(v *probe.View) { v.Nodes, v.Problems = nil, []string{problem} }
+		none := func(v *target.View) { v.Nodes, v.Problems = nil, []string{problem} }
 		w.onView = none
 		l, log := doubted(t, w, slog.LevelInfo, nil)
 		passes(9 * time.Second)
@@ -171,10 +172,10 @@ func TestWhatIsNotYetKnownAtAHealthyStartIsNoWarning(t *testing.T) {
 }
 
 func TestOnlyWhoeverLeadsWarnsOfANode(t *testing.T) {
-	for leading, want := range map[probe.Answer]bool{probe.Yes: true, probe.No: false, probe.CannotTell: true} {
+	for leading, want := range map[target.Answer]bool{target.Yes: true, target.No: false, target.CannotTell: true} {
 		synctest.Test(t, func(t *testing.T) {
 			w := newFakeWorld()
-			w.onView = func(v *probe.View) { v.IsLeader = leading }
+			w.onView = func(v *target.View) { v.IsLeader = leading }
 			_, log := doubted(t, w, slog.LevelInfo, nil)
 			passes(time.Minute)
 			w.logins()

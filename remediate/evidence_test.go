@@ -12,6 +12,7 @@ import (
 	"unsafe"
 
 	"github.com/cjworkbench/unstuck/probe"
+	"github.com/cjworkbench/unstuck/target"
 )
 
 // hangingTrip lets 15 s pass, in which every login is good and rabbit-1's round trip hangs at its confirm.
@@ -571,7 +572,7 @@ func TestAFrozenNodeWithAQuorumQueueIsCured(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := newFakeWorld()
 				w.reason["uid-of-rabbit-1"], w.looks["uid-of-rabbit-1"] = probe.AwaitStart, probe.ToolsUnresponsive
-				w.exec = func(n probe.Node, command string) (int, string) {
+				w.exec = func(n target.Node, command string) (int, string) {
 					switch {
 					case strings.Contains(command, "unstuck quorum"):
 						if !strings.Contains(command, `Name = "rabbit@rabbit-1"`) {
@@ -610,28 +611,28 @@ func TestANodeThatRefusesOnPurposeIsNotDeleted(t *testing.T) {
 		answer     string
 		roundtrips bool
 		stuck      int
-		want       probe.Answer
+		want       target.Answer
 		why        string
 	}{
-		"full in no respect":                           {freeNode, false, 1, probe.No, ""},
-		"file descriptors used up":                     {edit("file_handles_used=2", "file_handles_used=927"), false, 0, probe.Yes, "927 of 927 file descriptors"},
-		"sockets used up":                              {edit("sockets_used=0", "sockets_used=832"), false, 1, probe.Yes, "832 of 832 sockets"},
-		"full of connections that hang in their login": {edit("sockets_used=0", "sockets_used=832"), false, 700, probe.No, ""},
-		"connection_max by its listener":               {edit("0 infinity 1", "12 12 1"), false, 0, probe.Yes, "12 connections of 12"},
-		"connection_max, shared by ten supervisors":    {edit("0 infinity 1", "97 10 10"), false, 0, probe.Yes, "97 connections of 100"},
-		"far from connection_max":                      {edit("0 infinity 1", "10 10 10"), false, 0, probe.No, ""},
-		"connection_max of 4.x":                        {edit("connections=0\nconnection_max=infinity", "connections=50\nconnection_max=50"), false, 0, probe.Yes, "50 of 50 connections"},
-		"in maintenance":                               {edit("maintenance=regular", "maintenance=draining"), false, 0, probe.Yes, "maintenance"},
-		"it boots":                                     {edit("state=ready", "state=booting"), false, 0, probe.Yes, "booting"},
-		"its listener is suspended":                    {edit("5672 running", "5672 suspended"), false, 0, probe.Yes, "suspended"},
-		"a memory alarm keeps no logins out":           {edit("alarms=none", "alarms=memory"), false, 1, probe.No, ""},
-		"a memory alarm keeps messages out":            {edit("alarms=none", "alarms=memory"), true, 0, probe.Yes, "memory"},
-		"a disk alarm elsewhere keeps messages out":    {edit("alarms_elsewhere=none", "alarms_elsewhere=disk"), true, 0, probe.Yes, "disk"},
-		"it does not say which alarms are on":          {edit("alarms=none", "alarms=unknown"), true, 0, probe.CannotTell, "which alarms"},
-		"nor for logins, which alarms do not keep out": {edit("alarms=none", "alarms=unknown"), false, 0, probe.No, ""},
-		"the alarm of file descriptors":                {edit("alarms=none", "alarms=file_descriptor_limit"), false, 0, probe.Yes, "file_descriptor_limit"},
-		"an answer that is cut off":                    {strings.Split(freeNode, "unstuck limits end")[0], false, 0, probe.CannotTell, "not whole"},
-		"nothing":                                      {"", false, 0, probe.CannotTell, "not whole"},
+		"full in no respect":                           {freeNode, false, 1, target.No, ""},
+		"file descriptors used up":                     {edit("file_handles_used=2", "file_handles_used=927"), false, 0, target.Yes, "927 of 927 file descriptors"},
+		"sockets used up":                              {edit("sockets_used=0", "sockets_used=832"), false, 1, target.Yes, "832 of 832 sockets"},
+		"full of connections that hang in their login": {edit("sockets_used=0", "sockets_used=832"), false, 700, target.No, ""},
+		"connection_max by its listener":               {edit("0 infinity 1", "12 12 1"), false, 0, target.Yes, "12 connections of 12"},
+		"connection_max, shared by ten supervisors":    {edit("0 infinity 1", "97 10 10"), false, 0, target.Yes, "97 connections of 100"},
+		"far from connection_max":                      {edit("0 infinity 1", "10 10 10"), false, 0, target.No, ""},
+		"connection_max of 4.x":                        {edit("connections=0\nconnection_max=infinity", "connections=50\nconnection_max=50"), false, 0, target.Yes, "50 of 50 connections"},
+		"in maintenance":                               {edit("maintenance=regular", "maintenance=draining"), false, 0, target.Yes, "maintenance"},
+		"it boots":                                     {edit("state=ready", "state=booting"), false, 0, target.Yes, "booting"},
+		"its listener is suspended":                    {edit("5672 running", "5672 suspended"), false, 0, target.Yes, "suspended"},
+		"a memory alarm keeps no logins out":           {edit("alarms=none", "alarms=memory"), false, 1, target.No, ""},
+		"a memory alarm keeps messages out":            {edit("alarms=none", "alarms=memory"), true, 0, target.Yes, "memory"},
+		"a disk alarm elsewhere keeps messages out":    {edit("alarms_elsewhere=none", "alarms_elsewhere=disk"), true, 0, target.Yes, "disk"},
+		"it does not say which alarms are on":          {edit("alarms=none", "alarms=unknown"), true, 0, target.CannotTell, "which alarms"},
+		"nor for logins, which alarms do not keep out": {edit("alarms=none", "alarms=unknown"), false, 0, target.No, ""},
+		"the alarm of file descriptors":                {edit("alarms=none", "alarms=file_descriptor_limit"), false, 0, target.Yes, "file_descriptor_limit"},
+		"an answer that is cut off":                    {strings.Split(freeNode, "unstuck limits end")[0], false, 0, target.CannotTell, "not whole"},
+		"nothing":                                      {"", false, 0, target.CannotTell, "not whole"},
 	} {
 		r := readLimits(row.answer, row.roundtrips, row.stuck)
 		if r.OnPurpose != row.want || !strings.Contains(r.Detail, row.why) {
@@ -641,7 +642,7 @@ func TestANodeThatRefusesOnPurposeIsNotDeleted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newFakeWorld()
 		w.wedge()
-		w.exec = func(_ probe.Node, command string) (int, string) {
+		w.exec = func(_ target.Node, command string) (int, string) {
 			if strings.Contains(command, "unstuck limits end") {
 				return 0, edit("sockets_used=0", "sockets_used=832")
 			}
@@ -658,7 +659,7 @@ func TestADeletionThatIsRefusedAgainAndAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newFakeWorld()
 		w.wedge()
-		w.deleteErr = fmt.Errorf("delete pod rabbit-1: %w: %s", probe.ErrRefused, strings.Repeat("cannot patch resource pods ", 100))
+		w.deleteErr = fmt.Errorf("delete pod rabbit-1: %w: %s", target.ErrRefused, strings.Repeat("cannot patch resource pods ", 100))
 		w.play(t, 23*time.Hour, nil)
 		data, err := json.Marshal(w.deletions)
 		if err != nil {
@@ -680,7 +681,7 @@ func TestADeletionThatIsRefusedAgainAndAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newFakeWorld()
 		w.wedge()
-		w.deleteErr = fmt.Errorf("delete pod rabbit-1: %w: forbidden", probe.ErrRefused)
+		w.deleteErr = fmt.Errorf("delete pod rabbit-1: %w: forbidden", target.ErrRefused)
 		w.play(t, 4*time.Hour, func(since time.Duration) {
 			if since > 2*time.Hour {
 				w.deleteErr = nil
@@ -718,10 +719,10 @@ func TestThreeOfEachFourLoginsHang(t *testing.T) {
 
 func TestHostsKnowWhichBrokersHaveTheSameNodes(t *testing.T) {
 	var h Hosts
-	at := func(uids ...string) probe.View {
-		v := probe.View{At: epoch}
+	at := func(uids ...string) target.View {
+		v := target.View{At: epoch}
 		for _, uid := range uids {
-			v.Nodes = append(v.Nodes, probe.Node{UID: uid})
+			v.Nodes = append(v.Nodes, target.Node{UID: uid})
 		}
 		return v
 	}

@@ -5,12 +5,13 @@ import (
 	"time"
 
 	"github.com/cjworkbench/unstuck/probe"
+	"github.com/cjworkbench/unstuck/target"
 )
 
 // mayAct fails the test if d breaks an invariant, by what the world knows and not by what Decide noted.
 func (w *fuzzWorld) mayAct(d Decision) {
 	t := w.t
-	if w.policy.Mode != Remediate || !w.obs.PausesKnown || !w.obs.HistoryKnown || w.obs.View.IsLeader != probe.Yes || w.obs.View.Operating != probe.No {
+	if w.policy.Mode != Remediate || !w.obs.PausesKnown || !w.obs.HistoryKnown || w.obs.View.IsLeader != target.Yes || w.obs.View.Operating != target.No {
 		t.Fatalf("acts in mode %s, pauses known %v, history known %v, leading %s, operating %s",
 			w.policy.Mode, w.obs.PausesKnown, w.obs.HistoryKnown, w.obs.View.IsLeader, w.obs.View.Operating)
 	}
@@ -21,11 +22,11 @@ func (w *fuzzWorld) mayAct(d Decision) {
 	}
 	w.mayAskAgain(d)
 	self := *w.node(d.Node)
-	if self.Terminating != probe.No || self.UID != d.UID {
+	if self.Terminating != target.No || self.UID != d.UID {
 		t.Fatalf("acts upon %+v, decided about %s", self, d.UID)
 	}
 	key := life(self.UID, self.Started)
-	if w.critical != probe.No || (w.refuses != probe.No && w.lastLook(key).Reason != probe.ToolsUnresponsive) {
+	if w.critical != target.No || (w.refuses != target.No && w.lastLook(key).Reason != probe.ToolsUnresponsive) {
 		t.Fatalf("acts upon a node that refuses on purpose (%s), or that queues depend on (%s)", w.refuses, w.critical)
 	}
 	since, ok := w.proved(key, probe.Login)
@@ -55,7 +56,7 @@ func (w *fuzzWorld) lastLook(key string) (last probe.Result) {
 
 // mayAskAgain fails the test if an earlier deletion stands in the way of d: one that is under way, or the budget.
 func (w *fuzzWorld) mayAskAgain(d Decision) {
-	node, target := 0, 0
+	node, targetName := 0, 0
 	for _, a := range w.asked {
 		switch happened := a.newUID != ""; {
 		case happened && !a.back:
@@ -67,13 +68,13 @@ func (w *fuzzWorld) mayAskAgain(d Decision) {
 		case w.now.Sub(a.At) >= 24*time.Hour || (!happened && !a.counts()):
 			continue
 		}
-		target++
+		targetName++
 		if a.Node == d.Node {
 			node++
 		}
 	}
-	if node >= w.policy.PerNodePerDay || target >= w.policy.PerTargetPerDay {
-		w.t.Fatalf("acts upon %s after %d deletions of it in a day, %d of the broker", d.Node, node, target)
+	if node >= w.policy.PerNodePerDay || targetName >= w.policy.PerTargetPerDay {
+		w.t.Fatalf("acts upon %s after %d deletions of it in a day, %d of the broker", d.Node, node, targetName)
 	}
 }
 
@@ -304,7 +305,7 @@ func (w *fuzzWorld) peersWell(name string, kind probe.Kind, since time.Time) boo
 			latest[r.Kind] = r
 		}
 		login, look := latest[probe.Login], latest[probe.MaybeStuck]
-		if n.Terminating != probe.No {
+		if n.Terminating != target.No {
 			return false
 		}
 		if look.Processes != nil && look.Reason == probe.OK && len(look.Processes.Logins) == 0 && w.now.Sub(look.Ended()) <= w.policy.EvidenceTTL && login.Status() != probe.Healthy {

@@ -6,7 +6,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/cjworkbench/unstuck/probe"
+	"github.com/cjworkbench/unstuck/target"
 )
 
 // Hosts knows which nodes, of all brokers, do not answer, on which hosts they run, and which brokers have the same nodes. The zero
@@ -30,16 +30,16 @@ type silentNode struct {
 
 // claim notes the nodes that a broker has now, unless v knows nothing, and gives those that others have as well: by UID, the names of
 // all brokers that do, sorted. Each of these has a budget of its own, and none may delete them.
-func (h *Hosts) claim(target string, v probe.View) map[string][]string {
+func (h *Hosts) claim(targetName string, v target.View) map[string][]string {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if !v.At.IsZero() {
 		if h.uids == nil {
 			h.uids = make(map[string][]string)
 		}
-		h.uids[target] = make([]string, 0, len(v.Nodes))
+		h.uids[targetName] = make([]string, 0, len(v.Nodes))
 		for _, n := range v.Nodes {
-			h.uids[target] = append(h.uids[target], n.UID)
+			h.uids[targetName] = append(h.uids[targetName], n.UID)
 		}
 	}
 	if len(h.uids) < 2 {
@@ -51,7 +51,7 @@ func (h *Hosts) claim(target string, v probe.View) map[string][]string {
 	}
 	var shared map[string][]string
 	for other, uids := range h.uids {
-		if other == target {
+		if other == targetName {
 			continue
 		}
 		for _, uid := range uids {
@@ -62,7 +62,7 @@ func (h *Hosts) claim(target string, v probe.View) map[string][]string {
 				shared = make(map[string][]string)
 			}
 			if shared[uid] == nil {
-				shared[uid] = []string{target}
+				shared[uid] = []string{targetName}
 			}
 			shared[uid] = append(shared[uid], other)
 		}
@@ -74,7 +74,7 @@ func (h *Hosts) claim(target string, v probe.View) map[string][]string {
 }
 
 // set takes note of whether a node is silent at a time.
-func (h *Hosts) set(n probe.Node, silent bool, at time.Time) {
+func (h *Hosts) set(n target.Node, silent bool, at time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.nodes == nil {
@@ -95,15 +95,15 @@ func (h *Hosts) set(n probe.Node, silent bool, at time.Time) {
 }
 
 // keep forgets the broker's nodes that are not in v, unless v knows nothing.
-func (h *Hosts) keep(target string, v probe.View) {
+func (h *Hosts) keep(targetName string, v target.View) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if v.At.IsZero() {
 		return
 	}
-	for name := range h.nodes[target] {
-		if !slices.ContainsFunc(v.Nodes, func(n probe.Node) bool { return n.Name == name }) {
-			delete(h.nodes[target], name)
+	for name := range h.nodes[targetName] {
+		if !slices.ContainsFunc(v.Nodes, func(n target.Node) bool { return n.Name == name }) {
+			delete(h.nodes[targetName], name)
 		}
 	}
 }
@@ -113,9 +113,9 @@ func (h *Hosts) silent() map[string][]Silent {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	on := make(map[string][]Silent)
-	for target, nodes := range h.nodes {
+	for targetName, nodes := range h.nodes {
 		for name, node := range nodes {
-			on[node.host] = append(on[node.host], Silent{target + "/" + name, node.since})
+			on[node.host] = append(on[node.host], Silent{targetName + "/" + name, node.since})
 		}
 	}
 	for _, all := range on {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/cjworkbench/unstuck/probe"
+	"github.com/cjworkbench/unstuck/target"
 )
 
 // What an incident holds at most.
@@ -104,7 +105,7 @@ func (l *Loop) capture(ctx context.Context, c *Incident) {
 	c.Results = slices.Clone(l.recent[c.Node])
 	node, peers := l.nodeAndPeers(c.Node)
 	if l.Logs != nil {
-		lines, err := bounded(ctx, &l.gate, "read the log", askTimeout, func(ctx context.Context) ([]probe.LogLine, error) {
+		lines, err := bounded(ctx, &l.gate, "read the log", askTimeout, func(ctx context.Context) ([]target.LogLine, error) {
 			return l.Logs.LastLines(ctx, node, keptLogLines)
 		})
 		if c.Logs = lines; err != nil {
@@ -117,7 +118,7 @@ func (l *Loop) capture(ctx context.Context, c *Incident) {
 		c.Missing = append(c.Missing, "the cluster as a peer sees it: commands cannot be run")
 	case len(peers) == 0:
 		c.Missing = append(c.Missing, "the cluster as a peer sees it: no peer is healthy")
-		peers = []probe.Node{node}
+		peers = []target.Node{node}
 		fallthrough
 	default:
 		var err error
@@ -134,7 +135,7 @@ func (l *Loop) capture(ctx context.Context, c *Incident) {
 }
 
 // nodeAndPeers gives the node of that name, and those others that accept logins, from the last view.
-func (l *Loop) nodeAndPeers(name string) (node probe.Node, peers []probe.Node) {
+func (l *Loop) nodeAndPeers(name string) (node target.Node, peers []target.Node) {
 	now := time.Now()
 	for _, n := range l.view.Nodes {
 		login := l.state.Nodes[n.Name].Latest[l.Policy.livenessKind()]
@@ -186,13 +187,13 @@ func (l *Loop) unsettled(c *Incident) bool {
 
 // closeGone closes the incidents of nodes that no view has shown for the settle time. A pod that is recreated is missing for
 // a moment, and a deletion under way is settled first.
-func (l *Loop) closeGone(ctx context.Context, v probe.View) {
+func (l *Loop) closeGone(ctx context.Context, v target.View) {
 	if !l.mayWrite() {
 		return
 	}
 	now := time.Now()
 	for name, c := range l.incidents {
-		here := slices.ContainsFunc(v.Nodes, func(n probe.Node) bool { return n.Name == name })
+		here := slices.ContainsFunc(v.Nodes, func(n target.Node) bool { return n.Name == name })
 		since, counting := l.missing[c.ID]
 		switch {
 		case here || v.At.IsZero() || now.Sub(v.At) > l.Policy.ResultTTL:
@@ -223,7 +224,7 @@ func (l *Loop) tell(ctx context.Context, from Phase, d Decision) {
 // level is how loudly a change to d is told: a node that fails for certain, or that a person must look at, is a warning.
 // Of that whoever leads warns, and knows what was done and what holds it back; the others do not.
 func (l *Loop) level(d Decision) slog.Level {
-	if l.view.IsLeader == probe.No {
+	if l.view.IsLeader == target.No {
 		return slog.LevelInfo
 	}
 	if d.Phase == PhaseFaulty || d.Phase == PhaseEscalated || d.Phase == PhaseDeletionUnconfirmed || d.Evidence.Enough {
@@ -257,4 +258,6 @@ func (l *Loop) settleIncident(ctx context.Context, a Deletion) {
 	_ = l.saveIncident(ctx, c)
 }
 
-func isGone(err error) bool { return errors.Is(err, probe.ErrGone) || errors.Is(err, probe.ErrChanged) }
+func isGone(err error) bool {
+	return errors.Is(err, target.ErrGone) || errors.Is(err, target.ErrChanged)
+}

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/cjworkbench/unstuck/probe"
+	"github.com/cjworkbench/unstuck/target"
 )
 
 // Several replicas may watch one broker: each probes and decides, and only the one that leads acts and writes. What is
@@ -60,8 +60,8 @@ func (l *Loop) unlearn() {
 }
 
 // learn takes note of who leads by v, which could be had if seen, and reads what is written down if that is not known.
-func (l *Loop) learn(ctx context.Context, v probe.View, seen bool) {
-	l.leads = seen && v.IsLeader == probe.Yes
+func (l *Loop) learn(ctx context.Context, v target.View, seen bool) {
+	l.leads = seen && v.IsLeader == target.Yes
 	if seen && (!l.leads || !v.LeaderSince.Equal(l.since)) {
 		if l.history {
 			l.unlearn()
@@ -136,7 +136,7 @@ func (l *Loop) takeUp(ctx context.Context, incidents []Incident) {
 // stillLeads looks whether this replica leads, without a break since the last look.
 func (l *Loop) stillLeads(ctx context.Context) bool {
 	v, err := l.look(ctx)
-	return l.mayWrite() && err == nil && v.IsLeader == probe.Yes && v.LeaderSince.Equal(l.since)
+	return l.mayWrite() && err == nil && v.IsLeader == target.Yes && v.LeaderSince.Equal(l.since)
 }
 
 // peek reads the deletions of whoever leads, to show them.

@@ -15,12 +15,13 @@ import (
 	"time"
 
 	"github.com/cjworkbench/unstuck/probe"
+	"github.com/cjworkbench/unstuck/target"
 )
 
 // realm is a broker of three nodes that two replicas watch, the store on which they write, and the lease.
 type realm struct {
 	mu      sync.Mutex
-	nodes   []probe.Node
+	nodes   []target.Node
 	wedged  string // the UID of the node whose login is wedged
 	leader  string // who holds the lease
 	since   time.Time
@@ -99,24 +100,24 @@ func (r *replica) call(what string, effect func() error) error {
 	return err
 }
 
-func (r *replica) View(context.Context, string) (probe.View, error) {
+func (r *replica) View(context.Context, string) (target.View, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.dead {
-		return probe.View{}, errDead
+		return target.View{}, errDead
 	}
-	v := probe.View{At: time.Now(), Expected: 3, Operating: probe.No, Nodes: slices.Clone(r.nodes), IsLeader: probe.AnswerTo(r.leader == r.name)}
+	v := target.View{At: time.Now(), Expected: 3, Operating: target.No, Nodes: slices.Clone(r.nodes), IsLeader: target.AnswerTo(r.leader == r.name)}
 	if r.leader == r.name {
 		v.LeaderSince = r.since
 	}
 	return v, nil
 }
 
-func (r *replica) Delete(_ context.Context, n probe.Node, _ time.Duration) error {
+func (r *replica) Delete(_ context.Context, n target.Node, _ time.Duration) error {
 	return r.call("delete", func() error {
-		i := slices.IndexFunc(r.nodes, func(x probe.Node) bool { return x.Name == n.Name })
+		i := slices.IndexFunc(r.nodes, func(x target.Node) bool { return x.Name == n.Name })
 		if r.nodes[i].UID != n.UID {
-			return probe.ErrChanged
+			return target.ErrChanged
 		}
 		r.deleted = append(r.deleted, n.UID)
 		r.nodes[i].UID, r.nodes[i].Started = fmt.Sprintf("%s-%d", n.Name, len(r.deleted)), time.Now()
@@ -163,7 +164,7 @@ func (r *replica) Put(_ context.Context, kind, name string, data []byte) error {
 			r.docs[key] = paper{r.docs[key].data, seen + 1}
 		}
 		if r.docs[key].version != seen {
-			return fmt.Errorf("put %s: %w", key, probe.ErrConflict)
+			return fmt.Errorf("put %s: %w", key, target.ErrConflict)
 		}
 		r.seen[key] = seen + 1
 		r.docs[key] = paper{data, seen + 1}
@@ -175,7 +176,7 @@ func (r *replica) Remove(_ context.Context, kind, name string) error {
 	return r.call("remove", func() error { delete(r.docs, kind+"/"+name); return nil })
 }
 
-func (r *replica) Exec(_ context.Context, _ probe.Node, argv []string, stdout, _ io.Writer) (int, error) {
+func (r *replica) Exec(_ context.Context, _ target.Node, argv []string, stdout, _ io.Writer) (int, error) {
 	err := r.call("exec "+argv[len(argv)-1], func() error { return nil })
 	if err == nil {
 		_, err = io.WriteString(stdout, answered(strings.Join(argv, " ")))
@@ -183,11 +184,11 @@ func (r *replica) Exec(_ context.Context, _ probe.Node, argv []string, stdout, _
 	return 0, err
 }
 
-func (r *replica) LastLines(context.Context, probe.Node, int) ([]probe.LogLine, error) {
-	return []probe.LogLine{{At: time.Now(), Text: "line"}}, r.call("log", func() error { return nil })
+func (r *replica) LastLines(context.Context, target.Node, int) ([]target.LogLine, error) {
+	return []target.LogLine{{At: time.Now(), Text: "line"}}, r.call("log", func() error { return nil })
 }
 
-func (r *replica) SetNodes([]probe.Node)      {}
+func (r *replica) SetNodes([]target.Node)     {}
 func (r *replica) SetPace(string, probe.Pace) {}
 func (r *replica) Late() time.Duration        { return 0 }
 func (r *replica) Reconciled(Snapshot)        {}
@@ -200,7 +201,7 @@ func (r *replica) Settled(a Deletion) {
 
 func (r *replica) RunNow(node string, kinds ...probe.Kind) {
 	r.mu.Lock()
-	n := r.nodes[slices.IndexFunc(r.nodes, func(x probe.Node) bool { return x.Name == node })]
+	n := r.nodes[slices.IndexFunc(r.nodes, func(x target.Node) bool { return x.Name == node })]
 	result := probe.Result{Target: "rabbit", Node: node, UID: n.UID, NodeStarted: n.Started, Kind: kinds[0], Reason: probe.OK, Started: time.Now(), Took: time.Millisecond}
 	if n.UID == r.wedged && kinds[0] == probe.MaybeStuck {
 		result.Reason = probe.ProcessesStuck
@@ -377,7 +378,7 @@ func TestALeaderThatIsOvertakenBetweenIntentAndDeleteHolds(t *testing.T) {
 
 func TestANewLeaderClosesAnIncidentWhoseNodeItHasSeenWellAllTheTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := &realm{docs: map[string]paper{}, nodes: []probe.Node{testNode("rabbit-0", time.Now().Add(-time.Hour))}}
+		w := &realm{docs: map[string]paper{}, nodes: []target.Node{testNode("rabbit-0", time.Now().Add(-time.Hour))}}
 		for _, id := range []string{"newer", "older"} {
 			data, err := document(Incident{ID: id, Target: "rabbit", Node: "rabbit-0", UID: "uid-of-rabbit-0", Opened: epoch})
 			if err != nil {

@@ -6,7 +6,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/cjworkbench/unstuck/probe"
+	"github.com/cjworkbench/unstuck/target"
 )
 
 // While a deletion is under way, from before its intent until it is settled, nobody deploys: the World's lock is held, if
@@ -69,7 +69,7 @@ func (l *Loop) keepLock(ctx context.Context) {
 	switch {
 	case !ok:
 		return
-	case l.view.IsLeader == probe.No:
+	case l.view.IsLeader == target.No:
 		l.held = heldLock{}
 		return
 	case !l.mayWrite(): // who leads, or whether a deletion is under way, is not known

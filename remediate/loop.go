@@ -11,15 +11,16 @@ import (
 	"time"
 
 	"github.com/cjworkbench/unstuck/probe"
+	"github.com/cjworkbench/unstuck/target"
 )
 
 // World is what a Loop needs of the world: to see a broker's nodes, and to delete one.
 type World interface {
 	// View says what is known of the broker now.
-	View(ctx context.Context, target string) (probe.View, error)
+	View(ctx context.Context, targetName string) (target.View, error)
 	// Delete asks for n to be deleted: the very node with n's UID, which has so much grace to stop by itself. It
-	// gives probe.ErrGone or probe.ErrChanged if there is no such node any more.
-	Delete(ctx context.Context, n probe.Node, grace time.Duration) error
+	// gives target.ErrGone or target.ErrChanged if there is no such node any more.
+	Delete(ctx context.Context, n target.Node, grace time.Duration) error
 }
 
 // Locker is what a World is besides if whoever deploys there and whoever deletes wait for each other.
@@ -33,7 +34,7 @@ type Locker interface {
 
 // Runner runs the probes of a broker's nodes. probe.Runner is one.
 type Runner interface {
-	SetNodes(nodes []probe.Node)
+	SetNodes(nodes []target.Node)
 	SetPace(node string, p probe.Pace)
 	RunNow(node string, kinds ...probe.Kind)
 	Late() time.Duration
@@ -47,9 +48,9 @@ type Options struct {
 	Runner Runner
 	Store  Store
 
-	Exec     probe.Execer    // nil: nothing can be asked of the nodes' tools
-	Logs     probe.LogReader // nil: incidents hold no log lines
-	Hosts    *Hosts          // shared by the loops of all brokers
+	Exec     target.Execer    // nil: nothing can be asked of the nodes' tools
+	Logs     target.LogReader // nil: incidents hold no log lines
+	Hosts    *Hosts           // shared by the loops of all brokers
 	Recorder Recorder
 	Log      *slog.Logger
 
@@ -93,7 +94,7 @@ type Loop struct {
 
 	// The rest belongs to the goroutine of Run.
 	state  State
-	view   probe.View // of this reconcile
+	view   target.View // of this reconcile
 	quorum map[string]Quorum
 	// refusals are what the nodes themselves say, see askLast
 	refusals       map[string]Refusal
@@ -212,7 +213,7 @@ func (l *Loop) observe(ctx context.Context, toAct bool) Observation {
 	var err error
 	if o.View, err = l.look(ctx); err != nil {
 		o.View = l.view // the nodes that were there, of which nothing is known now
-		o.View.At, o.View.IsLeader, o.View.Operating, o.View.Problems = time.Time{}, probe.CannotTell, probe.CannotTell, nil
+		o.View.At, o.View.IsLeader, o.View.Operating, o.View.Problems = time.Time{}, target.CannotTell, target.CannotTell, nil
 		l.trouble("look at the nodes: " + err.Error())
 	} else {
 		l.Runner.SetNodes(o.View.Nodes)
@@ -242,8 +243,8 @@ func (l *Loop) observe(ctx context.Context, toAct bool) Observation {
 	return o
 }
 
-func (l *Loop) look(ctx context.Context) (probe.View, error) {
-	return bounded(ctx, &l.gate, "look", viewTimeout, func(ctx context.Context) (probe.View, error) { return l.World.View(ctx, l.Target) })
+func (l *Loop) look(ctx context.Context) (target.View, error) {
+	return bounded(ctx, &l.gate, "look", viewTimeout, func(ctx context.Context) (target.View, error) { return l.World.View(ctx, l.Target) })
 }
 
 // trouble takes note of what cannot be seen or written down in this reconcile.
@@ -307,7 +308,7 @@ func (l *Loop) publish(o Observation, decisions []Decision) {
 			s.Pauses = append(s.Pauses, p)
 		}
 	}
-	byName := make(map[string]probe.Node, len(o.View.Nodes))
+	byName := make(map[string]target.Node, len(o.View.Nodes))
 	for _, n := range o.View.Nodes {
 		byName[n.Name] = n
 	}
@@ -339,7 +340,7 @@ func (l *Loop) silent(d Decision, n NodeState) bool {
 }
 
 // forget drops what was kept of nodes that are no more, unless v knows nothing. Open incidents stay.
-func (l *Loop) forget(v probe.View) {
+func (l *Loop) forget(v target.View) {
 	if v.At.IsZero() {
 		return
 	}

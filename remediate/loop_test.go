@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/cjworkbench/unstuck/probe"
+	"github.com/cjworkbench/unstuck/target"
 )
 
 // fakeWorld is a broker of three nodes, the runner that probes them, and the store, all of which keep a journal of what
@@ -22,7 +23,7 @@ import (
 type fakeWorld struct {
 	mu        sync.Mutex
 	journal   []string
-	nodes     []probe.Node
+	nodes     []target.Node
 	reason    map[string]probe.Reason // of the next login, by UID; OK if absent
 	looks     map[string]probe.Reason // of maybe_stuck, by UID
 	incidents map[string]Incident
@@ -36,10 +37,10 @@ type fakeWorld struct {
 
 	slowSave time.Duration // how long writing down the deletions takes
 
-	exec   func(n probe.Node, command string) (int, string)
-	onSave func(Incident)    // runs after an incident was saved
-	onView func(*probe.View) // changes what is seen
-	locks  *lockWorld        // nil: there is no lock
+	exec   func(n target.Node, command string) (int, string)
+	onSave func(Incident)     // runs after an incident was saved
+	onView func(*target.View) // changes what is seen
+	locks  *lockWorld         // nil: there is no lock
 }
 
 func newFakeWorld() *fakeWorld {
@@ -47,7 +48,7 @@ func newFakeWorld() *fakeWorld {
 	for i := range 3 {
 		w.nodes = append(w.nodes, testNode(fmt.Sprintf("rabbit-%d", i), time.Now().Add(-time.Hour)))
 	}
-	w.exec = func(_ probe.Node, command string) (int, string) { return 0, answered(command) }
+	w.exec = func(_ target.Node, command string) (int, string) { return 0, answered(command) }
 	return w
 }
 
@@ -94,35 +95,35 @@ func (w *fakeWorld) note(format string, args ...any) {
 	w.journal = append(w.journal, fmt.Sprintf(format, args...))
 }
 
-func (w *fakeWorld) View(context.Context, string) (probe.View, error) {
+func (w *fakeWorld) View(context.Context, string) (target.View, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	v := probe.View{At: time.Now(), Expected: 3, IsLeader: probe.Yes, Operating: probe.No, Nodes: slices.Clone(w.nodes)}
+	v := target.View{At: time.Now(), Expected: 3, IsLeader: target.Yes, Operating: target.No, Nodes: slices.Clone(w.nodes)}
 	if w.onView != nil {
 		w.onView(&v)
 	}
 	return v, w.viewErr
 }
 
-func (w *fakeWorld) Delete(_ context.Context, n probe.Node, grace time.Duration) error {
+func (w *fakeWorld) Delete(_ context.Context, n target.Node, grace time.Duration) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.note("delete %s with grace %s", n.UID, grace)
 	if w.deleteErr == nil {
-		i := slices.IndexFunc(w.nodes, func(x probe.Node) bool { return x.UID == n.UID })
+		i := slices.IndexFunc(w.nodes, func(x target.Node) bool { return x.UID == n.UID })
 		w.nodes[i].UID, w.nodes[i].Started = "new", time.Now()
 	}
 	return w.deleteErr
 }
 
-func (w *fakeWorld) SetNodes([]probe.Node)      {}
+func (w *fakeWorld) SetNodes([]target.Node)     {}
 func (w *fakeWorld) SetPace(string, probe.Pace) {}
 func (w *fakeWorld) Late() time.Duration        { return 0 }
 
 // RunNow answers at once, as the journal's next line.
 func (w *fakeWorld) RunNow(node string, kinds ...probe.Kind) {
 	w.mu.Lock()
-	n := w.nodes[slices.IndexFunc(w.nodes, func(x probe.Node) bool { return x.Name == node })]
+	n := w.nodes[slices.IndexFunc(w.nodes, func(x target.Node) bool { return x.Name == node })]
 	w.note("run %s on %s", kinds[0], node)
 	reason := w.looks[n.UID]
 	w.mu.Unlock()
@@ -191,7 +192,7 @@ func (w *fakeWorld) Deletions(context.Context, string) ([]Deletion, error) {
 
 func (w *fakeWorld) Pauses(context.Context) ([]Pause, error) { return w.pauses, w.pausesErr }
 
-func (w *fakeWorld) Exec(_ context.Context, n probe.Node, argv []string, stdout, stderr io.Writer) (int, error) {
+func (w *fakeWorld) Exec(_ context.Context, n target.Node, argv []string, stdout, stderr io.Writer) (int, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	command := strings.Join(argv, " ")
@@ -201,8 +202,8 @@ func (w *fakeWorld) Exec(_ context.Context, n probe.Node, argv []string, stdout,
 	return exit, nil
 }
 
-func (w *fakeWorld) LastLines(context.Context, probe.Node, int) ([]probe.LogLine, error) {
-	return []probe.LogLine{{At: time.Now(), Text: "accepting AMQP connection"}}, nil
+func (w *fakeWorld) LastLines(context.Context, target.Node, int) ([]target.LogLine, error) {
+	return []target.LogLine{{At: time.Now(), Text: "accepting AMQP connection"}}, nil
 }
 
 func (w *fakeWorld) Reconciled(Snapshot) {}
@@ -336,7 +337,7 @@ func TestNothingIsDeletedWhenSomethingCannotBeWrittenOrRead(t *testing.T) {
 		"the earlier deletions": func(w *fakeWorld) { w.deletionsErr = broken },
 		"the pauses":            func(w *fakeWorld) { w.pausesErr = broken },
 		"the world":             func(w *fakeWorld) { w.viewErr = broken },
-		"the peers' quorum":     func(w *fakeWorld) { w.exec = func(probe.Node, string) (int, string) { return 1, "?" } },
+		"the peers' quorum":     func(w *fakeWorld) { w.exec = func(target.Node, string) (int, string) { return 1, "?" } },
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -359,7 +360,7 @@ func TestAnIncidentThatCannotBeStoredIsKeptAndCapturedAgainOnlyOnceItIsOld(t *te
 		w.wedge()
 		w.saveIncidentErr = errors.New("disk full")
 		captured := 0
-		w.exec = func(_ probe.Node, command string) (int, string) {
+		w.exec = func(_ target.Node, command string) (int, string) {
 			if strings.Contains(command, "cluster_status") {
 				captured++
 			}
@@ -382,10 +383,10 @@ func TestAnIncidentThatCannotBeStoredIsKeptAndCapturedAgainOnlyOnceItIsOld(t *te
 }
 
 func TestALastLookPreventsADeletionOnOldKnowledge(t *testing.T) {
-	for name, change := range map[string]func(*probe.Node){
-		"replaced":    func(n *probe.Node) { n.UID = "another" },
-		"terminating": func(n *probe.Node) { n.Terminating = probe.Yes },
-		"rolling out": func(n *probe.Node) { n.RollingOut = probe.Yes },
+	for name, change := range map[string]func(*target.Node){
+		"replaced":    func(n *target.Node) { n.UID = "another" },
+		"terminating": func(n *target.Node) { n.Terminating = target.Yes },
+		"rolling out": func(n *target.Node) { n.RollingOut = target.Yes },
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -462,7 +463,7 @@ func TestNothingIsDeletedWhenWritingItDownTookTooLong(t *testing.T) {
 }
 
 func TestANodeThatIsGoneOrChangedIsNotADeletion(t *testing.T) {
-	for _, err := range []error{probe.ErrGone, probe.ErrChanged, probe.ErrRefused} {
+	for _, err := range []error{target.ErrGone, target.ErrChanged, target.ErrRefused} {
 		synctest.Test(t, func(t *testing.T) {
 			w := newFakeWorld()
 			w.wedge()
@@ -617,7 +618,7 @@ func TestAnIntentOfAPredecessorIsSettledAndNotRepeated(t *testing.T) {
 		w.deletions = []Deletion{{ID: "c", Incident: "c", Target: "rabbit", Node: "rabbit-1", UID: "uid-of-rabbit-1", At: time.Now().Add(-time.Second)}}
 		w.incidents["c"] = Incident{ID: "c", Target: "rabbit", Node: "rabbit-1", UID: "uid-of-rabbit-1", Deletion: &w.deletions[0]}
 		w.play(t, 5*time.Minute, func(since time.Duration) {
-			w.nodes[1].Terminating = probe.AnswerTo(since < 3*time.Minute)
+			w.nodes[1].Terminating = target.AnswerTo(since < 3*time.Minute)
 			if since == 3*time.Minute {
 				w.nodes[1].UID = "new"
 			}
@@ -638,7 +639,7 @@ func TestADeleteUnderWayIsFinishedAtShutdown(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		policy := DefaultPolicy()
 		policy.Mode = Remediate
-		deleting := deleteFunc{w, func(ctx context.Context, n probe.Node, grace time.Duration) error {
+		deleting := deleteFunc{w, func(ctx context.Context, n target.Node, grace time.Duration) error {
 			cancel() // somebody stops us in the middle of it
 			if ctx.Err() != nil {
 				return ctx.Err()
@@ -664,10 +665,10 @@ func TestADeleteUnderWayIsFinishedAtShutdown(t *testing.T) {
 type deleteFunc struct {
 	*fakeWorld
 
-	delete func(context.Context, probe.Node, time.Duration) error
+	delete func(context.Context, target.Node, time.Duration) error
 }
 
-func (d deleteFunc) Delete(ctx context.Context, n probe.Node, grace time.Duration) error {
+func (d deleteFunc) Delete(ctx context.Context, n target.Node, grace time.Duration) error {
 	return d.delete(ctx, n, grace)
 }
 
@@ -675,35 +676,35 @@ func TestQueuesThatDependOnTheNodeHoldItsDeletionBack(t *testing.T) {
 	const critical = "queue 'qq' in vhost '/' would lose quorum if node rabbit@rabbit-1 is stopped\n" // 3.10.8
 	rows := []struct {
 		name string
-		exec func(n probe.Node, command string) (int, string)
+		exec func(n target.Node, command string) (int, string)
 		want int
 		why  string
 	}{
-		{"the node has queues with no member to spare", func(n probe.Node, command string) (int, string) {
+		{"the node has queues with no member to spare", func(n target.Node, command string) (int, string) {
 			if strings.Contains(command, "check_if_node_is_quorum_critical") && n.Name == "rabbit-1" {
 				return 69, critical
 			}
 			return 0, answered(command)
 		}, 0, "queue 'qq' in vhost"},
-		{"a peer has a queue of one member, which is none of the node's", func(n probe.Node, command string) (int, string) {
+		{"a peer has a queue of one member, which is none of the node's", func(n target.Node, command string) (int, string) {
 			if strings.Contains(command, "check_if_node_is_quorum_critical") && n.Name != "rabbit-1" {
 				return 69, critical
 			}
 			return 0, answered(command)
 		}, 1, ""},
-		{"the node leads a mirrored queue without a copy", func(n probe.Node, command string) (int, string) {
+		{"the node leads a mirrored queue without a copy", func(n target.Node, command string) (int, string) {
 			if strings.Contains(command, "check_if_node_is_mirror_sync_critical") && n.Name == "rabbit-1" {
 				return 69, "Error:\nThe following classic mirrored queues without online synchronised mirrors"
 			}
 			return 0, answered(command)
 		}, 0, "classic mirrored queues"},
-		{"the node cannot say, and its peers say that everything is healthy", func(_ probe.Node, command string) (int, string) {
+		{"the node cannot say, and its peers say that everything is healthy", func(_ target.Node, command string) (int, string) {
 			if strings.Contains(command, "quorum_critical") {
 				return 75, "timed out"
 			}
 			return 0, answered(command)
 		}, 1, ""},
-		{"the node says ok, which is no answer, and its peers that something would have no majority", func(_ probe.Node, command string) (int, string) {
+		{"the node says ok, which is no answer, and its peers that something would have no majority", func(_ target.Node, command string) (int, string) {
 			switch {
 			case strings.Contains(command, "quorum_critical"):
 				return 0, "ok"
@@ -713,30 +714,30 @@ func TestQueuesThatDependOnTheNodeHoldItsDeletionBack(t *testing.T) {
 			}
 			return 0, answered(command)
 		}, 0, "no majority: quorum %2F orders"},
-		{"the node cannot say which mirrored queues it leads", func(_ probe.Node, command string) (int, string) {
+		{"the node cannot say which mirrored queues it leads", func(_ target.Node, command string) (int, string) {
 			if strings.Contains(command, "mirror_sync") {
 				return 75, "timed out"
 			}
 			return 0, answered(command)
 		}, 0, "exit 75"},
-		{"nobody's app runs", func(_ probe.Node, command string) (int, string) {
+		{"nobody's app runs", func(_ target.Node, command string) (int, string) {
 			if strings.Contains(command, "check_if") || strings.Contains(command, "unstuck quorum") {
 				return 64, "Error: this command requires the 'rabbit' app to be running on the target node. Arguments given: " + command
 			}
 			return 0, answered(command)
 		}, 0, "exit 64"},
-		{"nobody says anything", func(probe.Node, string) (int, string) { return 0, "" }, 0, "exit 0"},
-		{"everybody takes itself for the only node", func(probe.Node, string) (int, string) {
+		{"nobody says anything", func(target.Node, string) (int, string) { return 0, "" }, 0, "exit 0"},
+		{"everybody takes itself for the only node", func(target.Node, string) (int, string) {
 			return 0, "Node rabbit@rabbit-0 seems to be the only one in a single node cluster, the check does not apply"
 		}, 0, "only one"},
-		{"the broker has no mirrored queues any more", func(_ probe.Node, command string) (int, string) {
+		{"the broker has no mirrored queues any more", func(_ target.Node, command string) (int, string) {
 			if strings.Contains(command, "mirror_sync") {
 				return 0, "ok\n"
 			}
 			return 0, answered(command)
 		}, 1, ""},
-		{"nobody can say", func(probe.Node, string) (int, string) { return 75, "timed out" }, 0, "exit 75"},
-		{"the broker does not know the question", func(_ probe.Node, command string) (int, string) {
+		{"nobody can say", func(target.Node, string) (int, string) { return 75, "timed out" }, 0, "exit 75"},
+		{"the broker does not know the question", func(_ target.Node, command string) (int, string) {
 			if name := command[strings.LastIndex(command, " ")+1:]; strings.HasPrefix(name, "check_if") {
 				return 64, "Command '" + name + "' not found."
 			}
@@ -783,7 +784,7 @@ func TestAnIncidentWhoseNodeRecoversByItselfIsClosed(t *testing.T) {
 func TestARoundTripThatHangsHasThePeersTriedAndTheLockHolderNamed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newFakeWorld()
-		w.exec = func(_ probe.Node, command string) (int, string) {
+		w.exec = func(_ target.Node, command string) (int, string) {
 			if strings.Contains(command, "mnesia_locker") {
 				return 0, "rabbit@rabbit-2\n"
 			}
@@ -809,7 +810,7 @@ func TestARoundTripThatHangsHasThePeersTriedAndTheLockHolderNamed(t *testing.T) 
 
 func TestHostsShowWhatIsSilentAcrossBrokers(t *testing.T) {
 	var h Hosts
-	a, b := probe.Node{Target: "a", Name: "n", Host: "h"}, probe.Node{Target: "b", Name: "n", Host: "h"}
+	a, b := target.Node{Target: "a", Name: "n", Host: "h"}, target.Node{Target: "b", Name: "n", Host: "h"}
 	h.set(a, true, epoch)
 	h.set(b, true, epoch.Add(time.Minute))
 	h.set(a, true, epoch.Add(time.Hour)) // still
@@ -817,7 +818,7 @@ func TestHostsShowWhatIsSilentAcrossBrokers(t *testing.T) {
 		t.Errorf("silent on h: %v", got)
 	}
 	h.set(a, false, epoch)
-	h.keep("b", probe.View{At: time.Now()})
+	h.keep("b", target.View{At: time.Now()})
 	if got := h.silent(); len(got) != 0 {
 		t.Errorf("silent: %v, want none", got)
 	}

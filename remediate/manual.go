@@ -7,7 +7,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/cjworkbench/unstuck/probe"
+	"github.com/cjworkbench/unstuck/target"
 )
 
 // ErrNotLeader says that another replica leads, and must be asked.
@@ -29,7 +29,7 @@ const manualTimeout = 20 * time.Second
 // Delete has a node deleted that a person wants deleted, in the loop's own goroutine and as the loop deletes itself:
 // captured, written down, asked for by UID, awaited. It returns once the deletion is asked for.
 //
-// It gives a *HeldError if guards hold it back, which nothing was done then; probe.ErrGone or probe.ErrChanged if the
+// It gives a *HeldError if guards hold it back, which nothing was done then; target.ErrGone or target.ErrChanged if the
 // node is not there any more; and ErrNotLeader on a replica that does not lead. After another error the incident, if there
 // is one, tells what happened. If ctx ends while it is under way, what has not been announced is given up.
 func (l *Loop) Delete(ctx context.Context, o DeleteRequest) (DeleteResult, error) {
@@ -66,7 +66,7 @@ func (l *Loop) Delete(ctx context.Context, o DeleteRequest) (DeleteResult, error
 
 func (l *Loop) deleteOnRequest(ctx context.Context, request DeleteRequest) (DeleteResult, error) {
 	o := l.observe(ctx, true)
-	if o.View.IsLeader == probe.No {
+	if o.View.IsLeader == target.No {
 		return DeleteResult{}, ErrNotLeader
 	}
 	o.Request = &request
@@ -112,14 +112,14 @@ func (l *Loop) decideRequest(o Observation) (d Decision, all []Decision, err err
 
 // ordered gives the decision about the node that o is about.
 func requested(decisions []Decision, o DeleteRequest) (Decision, error) {
-	err := probe.ErrGone
+	err := target.ErrGone
 	for _, d := range decisions {
 		switch {
 		case d.Node != o.Node:
 		case d.UID == o.UID:
 			return d, nil
 		default:
-			err = probe.ErrChanged
+			err = target.ErrChanged
 		}
 	}
 	return Decision{}, err
@@ -178,7 +178,7 @@ func refusal(decisions []Decision, o DeleteRequest, err error) error {
 		if held := d.held(o); held != nil {
 			return held
 		}
-	case errors.Is(err, probe.ErrRefused): // the world's own last look, at what those guards tell of that nobody may override
+	case errors.Is(err, target.ErrRefused): // the world's own last look, at what those guards tell of that nobody may override
 		g := closed("%s", err)
 		g.Guard = GuardRollout
 		return &HeldError{Closed: []GuardState{g}, Fixed: []Guard{GuardRollout}}

@@ -12,10 +12,11 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/cjworkbench/unstuck/probe"
+	"github.com/cjworkbench/unstuck/target"
 )
 
 // follower makes the view that of a replica that does not lead.
-func follower(v *probe.View) { v.IsLeader, v.LeaderSince = probe.No, time.Time{} }
+func follower(v *target.View) { v.IsLeader, v.LeaderSince = target.No, time.Time{} }
 
 // outcome is what came of a delete request.
 type outcome struct {
@@ -113,17 +114,17 @@ func TestADeleteRequestThatIsHeldBackOrADryRunWritesNothing(t *testing.T) {
 	}{
 		"a dry run":                {request: dry},
 		"not overridden":           {request: plain, held: []Guard{GuardUnconfirmed}},
-		"another of its name":      {request: stale, want: probe.ErrChanged},
-		"no such node":             {request: gone, want: probe.ErrGone},
+		"another of its name":      {request: stale, want: target.ErrChanged},
+		"no such node":             {request: gone, want: target.ErrGone},
 		"another replica leads":    {request: plainly, want: ErrNotLeader, spoil: func(w *fakeWorld) { w.onView = follower }},
-		"nobody knows who leads":   {request: plainly, held: []Guard{GuardNotLeader}, fixed: true, spoil: func(w *fakeWorld) { w.onView = func(v *probe.View) { v.IsLeader = probe.CannotTell } }},
+		"nobody knows who leads":   {request: plainly, held: []Guard{GuardNotLeader}, fixed: true, spoil: func(w *fakeWorld) { w.onView = func(v *target.View) { v.IsLeader = target.CannotTell } }},
 		"the history is not known": {request: plainly, held: []Guard{GuardInFlight, GuardBudget}, fixed: true, spoil: func(w *fakeWorld) { w.deletionsErr = errors.New("away") }},
-		"it is terminating":        {request: plainly, held: []Guard{GuardRollout}, fixed: true, spoil: func(w *fakeWorld) { w.nodes[1].Terminating = probe.Yes }},
+		"it is terminating":        {request: plainly, held: []Guard{GuardRollout}, fixed: true, spoil: func(w *fakeWorld) { w.nodes[1].Terminating = target.Yes }},
 		"the peers say no": {request: plainly, held: []Guard{GuardQuorumCritical}, spoil: func(w *fakeWorld) {
-			w.exec = func(probe.Node, string) (int, string) { return 69, "queues without a majority: q1" }
+			w.exec = func(target.Node, string) (int, string) { return 69, "queues without a majority: q1" }
 		}},
 		"a dry run, and the peers say no": {request: dry, held: []Guard{GuardQuorumCritical}, spoil: func(w *fakeWorld) {
-			w.exec = func(probe.Node, string) (int, string) { return 69, "queues without a majority: q1" }
+			w.exec = func(target.Node, string) (int, string) { return 69, "queues without a majority: q1" }
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -172,11 +173,11 @@ func TestWhatComesOfADeleteRequestIsInItsIncident(t *testing.T) {
 	}{
 		"the intent cannot be written": {func(w *fakeWorld) { w.saveDeletionsErr = errors.New("disk full") }, "", "disk full", 0, false},
 		"it terminates by now": {func(w *fakeWorld) {
-			w.onSave = func(Incident) { w.mu.Lock(); w.nodes[1].Terminating = probe.Yes; w.mu.Unlock() }
+			w.onSave = func(Incident) { w.mu.Lock(); w.nodes[1].Terminating = target.Yes; w.mu.Unlock() }
 		}, GuardRollout, "", 0, false},
 		"a deploy has begun":   {func(w *fakeWorld) { w.locks.others = "eve" }, GuardOperation, "eve", 0, false},
-		"the last look":        {func(w *fakeWorld) { w.deleteErr = probe.ErrRefused }, GuardRollout, "a last look forbade it", 1, false},
-		"it is another by now": {func(w *fakeWorld) { w.deleteErr = probe.ErrChanged }, "", "has been replaced", 1, false},
+		"the last look":        {func(w *fakeWorld) { w.deleteErr = target.ErrRefused }, GuardRollout, "a last look forbade it", 1, false},
+		"it is another by now": {func(w *fakeWorld) { w.deleteErr = target.ErrChanged }, "", "has been replaced", 1, false},
 		"nobody answers":       {func(w *fakeWorld) { w.deleteErr = errors.New("timeout") }, "", "timeout", 1, true},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -209,8 +210,8 @@ func TestTheDeleteRequestForAConfirmedNodeIsWrittenIntoTheIncidentThatIsOpen(t *
 	synctest.Test(t, func(t *testing.T) {
 		w := newFakeWorld()
 		w.wedge()
-		w.nodes[2].Host = ""                              // and so the loop does not see which peers... but rabbit-1's own host is known
-		w.onView = func(v *probe.View) { v.Expected = 4 } // peers is closed
+		w.nodes[2].Host = ""                               // and so the loop does not see which peers... but rabbit-1's own host is known
+		w.onView = func(v *target.View) { v.Expected = 4 } // peers is closed
 		var got *outcome
 		w.play(t, 7*time.Minute, after(4*time.Minute, func() { got = w.give(t, "rabbit-1", GuardPeers, GuardQuorumCritical) }))
 		if got.err != nil || w.did("delete") != 1 {
@@ -263,13 +264,13 @@ func TestThePeersAreAskedBeforeAManualDeletionTooUnlessTheirAnswerDoesNotMatter(
 		"nothing else is closed":       {nil, []Guard{GuardUnconfirmed}, true},
 		"something else is closed too": {nil, nil, true},
 		"it is overridden":             {nil, []Guard{GuardUnconfirmed, GuardQuorumCritical, GuardAlarm}, false},
-		"it is held back for good":     {func(w *fakeWorld) { w.nodes[1].Owned = probe.No }, []Guard{GuardUnconfirmed}, false},
+		"it is held back for good":     {func(w *fakeWorld) { w.nodes[1].Owned = target.No }, []Guard{GuardUnconfirmed}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := newFakeWorld()
 				asked := false
-				w.exec = func(_ probe.Node, command string) (int, string) {
+				w.exec = func(_ target.Node, command string) (int, string) {
 					asked = asked || strings.Contains(command, "quorum_critical")
 					return 0, answered(command)
 				}
@@ -288,7 +289,7 @@ func TestThePeersAreAskedBeforeAManualDeletionTooUnlessTheirAnswerDoesNotMatter(
 func TestADeleteRequestIsGivenUpWhenNobodyWaitsAnyMoreOrTheLoopEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newFakeWorld()
-		w.exec = func(_ probe.Node, command string) (int, string) {
+		w.exec = func(_ target.Node, command string) (int, string) {
 			w.mu.Unlock()
 			time.Sleep(15 * time.Second)
 			w.mu.Lock()

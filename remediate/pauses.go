@@ -54,9 +54,9 @@ func (p *Pauses) Pause(ctx context.Context, added Pause) error {
 }
 
 // Resume ends the pauses of broker; of "", those that hold for every broker. It says how many there were.
-func (p *Pauses) Resume(ctx context.Context, target string) (ended int, err error) {
+func (p *Pauses) Resume(ctx context.Context, targetName string) (ended int, err error) {
 	err = p.change(ctx, func(pauses []Pause) ([]Pause, error) {
-		others := slices.DeleteFunc(slices.Clone(pauses), func(q Pause) bool { return q.Target == target })
+		others := slices.DeleteFunc(slices.Clone(pauses), func(q Pause) bool { return q.Target == targetName })
 		ended = len(pauses) - len(others)
 		return others, nil
 	})

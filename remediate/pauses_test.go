@@ -14,7 +14,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/cjworkbench/unstuck/probe"
+	"github.com/cjworkbench/unstuck/target"
 )
 
 // pausesIn gives what is written about pauses in a directory.
@@ -44,9 +44,9 @@ func TestAPauseTakesThePlaceOfItsMakersEarlierOneAndEndedOnesAreForgotten(t *tes
 	synctest.Test(t, func(t *testing.T) {
 		path := t.TempDir()
 		p := pausesIn(t, path)
-		pause := func(target, by, reason string, d time.Duration) {
+		pause := func(targetName, by, reason string, d time.Duration) {
 			t.Helper()
-			if err := p.Pause(t.Context(), Pause{Target: target, By: by, Reason: reason, Until: time.Now().Add(d)}); err != nil {
+			if err := p.Pause(t.Context(), Pause{Target: targetName, By: by, Reason: reason, Until: time.Now().Add(d)}); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -186,7 +186,7 @@ func (s *shared) Put(_ context.Context, _, _ string, data []byte) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.doc.version != s.seen {
-		return fmt.Errorf("put: %w", probe.ErrConflict)
+		return fmt.Errorf("put: %w", target.ErrConflict)
 	}
 	*s.doc, s.seen = paper{data, s.seen + 1}, s.seen+1
 	return nil
@@ -220,7 +220,7 @@ func TestOfPeopleWhoPauseAtTheSameTimeNobodysPauseIsLost(t *testing.T) {
 		t.Errorf("%d pauses are kept, want each of %d: %v", len(kept), 5, err)
 	}
 	first.meantime = func() { mu.Lock(); doc.version++; mu.Unlock() }
-	if err := one.Pause(t.Context(), Pause{By: "ada", Until: until}); !errors.Is(err, probe.ErrConflict) {
+	if err := one.Pause(t.Context(), Pause{By: "ada", Until: until}); !errors.Is(err, target.ErrConflict) {
 		t.Errorf("somebody else is always faster: %v", err)
 	}
 	first.meantime = nil

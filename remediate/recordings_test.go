@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/cjworkbench/unstuck/probe"
+	"github.com/cjworkbench/unstuck/target"
 )
 
 // recorded is what a real node of some version answered to a question; see ../probe/testdata/recordings/README.md.
@@ -52,18 +52,18 @@ func recordings(t *testing.T, question string) []recorded {
 
 // TestReadCriticalOfEachVersion: rabbit-1 has a quorum queue of two members and one of one where there are queues at all.
 func TestReadCriticalOfEachVersion(t *testing.T) {
-	seen := map[probe.Answer]int{}
+	seen := map[target.Answer]int{}
 	for _, r := range recordings(t, quorumQuestion) {
 		q := readCritical("rabbit-1", quorumQuestion, r.exit, r.out)
-		want, known := map[string]probe.Answer{
-			"healthy-empty": probe.No, "healthy": probe.Yes, "healthy-on-rabbit-1": probe.Yes, "login-wedged": probe.Yes,
-			"start-wedged": probe.Yes, "frozen": probe.CannotTell, "frozen-for-long": probe.CannotTell, "app-stopped": probe.CannotTell,
-			"booting": probe.CannotTell,
+		want, known := map[string]target.Answer{
+			"healthy-empty": target.No, "healthy": target.Yes, "healthy-on-rabbit-1": target.Yes, "login-wedged": target.Yes,
+			"start-wedged": target.Yes, "frozen": target.CannotTell, "frozen-for-long": target.CannotTell, "app-stopped": target.CannotTell,
+			"booting": target.CannotTell,
 		}[r.situation]
 		if known && q.Critical != want {
 			t.Errorf("%s, %s: %s (%s), want %s", r.version, r.situation, q.Critical, q.Detail, want)
 		}
-		if q.Critical == probe.Yes && !strings.Contains(q.Detail, "queue") {
+		if q.Critical == target.Yes && !strings.Contains(q.Detail, "queue") {
 			t.Errorf("%s, %s: %q does not name the queues", r.version, r.situation, q.Detail)
 		}
 		seen[q.Critical]++
@@ -77,7 +77,7 @@ func TestReadCriticalOfEachVersion(t *testing.T) {
 			if r.exit == 0 && !q.NotApplicable {
 				t.Errorf("%s, %s: %+v, and there are no mirrored queues any more", r.version, r.situation, q)
 			}
-		} else if r.situation == "healthy" && q.Critical != probe.Yes {
+		} else if r.situation == "healthy" && q.Critical != target.Yes {
 			t.Errorf("%s, %s: %+v, and a mirrored queue has its only synchronised copy there", r.version, r.situation, q)
 		}
 	}
@@ -94,14 +94,14 @@ func TestReadQuorumOfEachVersion(t *testing.T) {
 		switch {
 		case strings.HasPrefix(r.situation, "frozen"):
 			frozen++
-			if q.Critical != probe.No {
+			if q.Critical != target.No {
 				t.Errorf("%s, %s: %+v: it would never be cured", r.version, r.situation, q)
 			}
 		case strings.HasPrefix(r.situation, "healthy-on"):
-			if alive := readQuorum(r.out, false); alive.Critical != probe.Yes || !strings.Contains(alive.Detail, "two") {
+			if alive := readQuorum(r.out, false); alive.Critical != target.Yes || !strings.Contains(alive.Detail, "two") {
 				t.Errorf("%s, %s: %+v: a queue of two members has no majority without it", r.version, r.situation, alive)
 			}
-		case strings.HasPrefix(r.situation, "healthy-empty") && q.Critical != probe.No:
+		case strings.HasPrefix(r.situation, "healthy-empty") && q.Critical != target.No:
 			t.Errorf("%s, %s: %+v", r.version, r.situation, q)
 		}
 	}
@@ -116,21 +116,21 @@ func TestReadLimitsOfEachVersion(t *testing.T) {
 		if r.exit != 0 {
 			continue // its tools cannot reach it
 		}
-		want := probe.No
+		want := target.No
 		switch {
 		case strings.HasSuffix(r.situation, "-on-a-peer"):
 		case strings.HasPrefix(r.situation, "no-"), strings.HasPrefix(r.situation, "drained"), strings.HasPrefix(r.situation, "booting"),
 			strings.HasPrefix(r.situation, "app-stopped"):
-			want = probe.Yes
+			want = target.Yes
 		case r.situation == "metadata-without-majority": // it does not say whether it is in maintenance
-			want = probe.CannotTell
+			want = target.CannotTell
 		}
 		got := readLimits(r.out, false, 0)
 		if got.OnPurpose != want {
 			t.Errorf("%s, %s: for logins %s (%s), want %s", r.version, r.situation, got.OnPurpose, got.Detail, want)
 		}
 		if strings.HasSuffix(r.situation, "-alarm") {
-			if got := readLimits(r.out, true, 0); got.OnPurpose != probe.Yes || !strings.Contains(got.Detail, "alarm") {
+			if got := readLimits(r.out, true, 0); got.OnPurpose != target.Yes || !strings.Contains(got.Detail, "alarm") {
 				t.Errorf("%s, %s: for round trips %s (%s), want yes", r.version, r.situation, got.OnPurpose, got.Detail)
 			}
 		}

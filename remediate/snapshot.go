@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/cjworkbench/unstuck/probe"
+	"github.com/cjworkbench/unstuck/target"
 )
 
 // Snapshot is what a Loop knew of its broker at its last reconcile. It shares nothing with the loop, and is for reading.
@@ -12,7 +13,7 @@ type Snapshot struct {
 	Target    string         `json:"target"`
 	At        time.Time      `json:"at"` // of the reconcile; zero: there was none yet
 	Policy    Policy         `json:"-"`
-	View      probe.View     `json:"-"`
+	View      target.View    `json:"-"`
 	Nodes     []NodeSnapshot `json:"nodes"` // by name
 	Deletions []Deletion     `json:"deletions"`
 	Pauses    []Pause        `json:"pauses"` // that concern this broker, or one that is not known, and have not ended
@@ -21,7 +22,7 @@ type Snapshot struct {
 
 // NodeSnapshot is one node in a Snapshot.
 type NodeSnapshot struct {
-	probe.Node
+	target.Node
 
 	Decision Decision       `json:"decision"`
 	Latest   []probe.Result `json:"latest"`         // the latest of each kind, in the order of probe.Kinds
@@ -35,9 +36,9 @@ type Store interface {
 	// Incidents gives the incidents that are kept, newest first.
 	Incidents(ctx context.Context) ([]Incident, error)
 	// SaveDeletions writes the deletions upon broker, over the earlier ones.
-	SaveDeletions(ctx context.Context, target string, deletions []Deletion) error
+	SaveDeletions(ctx context.Context, targetName string, deletions []Deletion) error
 	// Deletions gives the deletions upon broker, oldest first.
-	Deletions(ctx context.Context, target string) ([]Deletion, error)
+	Deletions(ctx context.Context, targetName string) ([]Deletion, error)
 	// Pauses gives the pauses that were saved.
 	Pauses(ctx context.Context) ([]Pause, error)
 }

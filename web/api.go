@@ -9,6 +9,7 @@ import (
 
 	"github.com/cjworkbench/unstuck/probe"
 	"github.com/cjworkbench/unstuck/remediate"
+	"github.com/cjworkbench/unstuck/target"
 )
 
 // Targets is the answer to /api/v1/targets, by name.
@@ -23,7 +24,7 @@ type Target struct {
 	At        time.Time            `json:"at,omitzero"`    // of the loop's last reconcile, which this is the state of
 	Stale     bool                 `json:"stale"`          // that reconcile is too long ago, or there was none
 	Error     string               `json:"error,omitzero"` // what went wrong in that reconcile
-	IsLeader  probe.Answer         `json:"is_leader"`      // does the replica that answers lead, so that it may act?
+	IsLeader  target.Answer        `json:"is_leader"`      // does the replica that answers lead, so that it may act?
 	Expected  int                  `json:"expected"`       // how many nodes there should be; 0: cannot tell
 	Nodes     []NodeLine           `json:"nodes"`          // by name
 	Deletions []remediate.Deletion `json:"deletions"`      // the deletions that still count, oldest first

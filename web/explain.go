@@ -8,11 +8,12 @@ import (
 
 	"github.com/cjworkbench/unstuck/probe"
 	"github.com/cjworkbench/unstuck/remediate"
+	"github.com/cjworkbench/unstuck/target"
 )
 
 // Node is the answer to /api/v1/targets/{target}/nodes/{node}: the node, and why it was or was not deleted.
 type Node struct {
-	probe.Node
+	target.Node
 
 	Mode       remediate.Mode     `json:"mode"`
 	At         time.Time          `json:"at"`    // when this was decided

@@ -7,6 +7,7 @@ import (
 
 	"github.com/cjworkbench/unstuck/probe"
 	"github.com/cjworkbench/unstuck/remediate"
+	"github.com/cjworkbench/unstuck/target"
 )
 
 func TestWhatComesNextIsSaidForEveryPhase(t *testing.T) {
@@ -125,7 +126,7 @@ func TestNothingIsPromisedWhereNothingCanCome(t *testing.T) {
 
 // Whether there can be corroboration is read from the words of package remediate, so they have to agree.
 func TestOnlyALoginOrARoundTripSaysThatANodeAcceptsLogins(t *testing.T) {
-	n := remediate.NodeSnapshot{Node: probe.Node{Name: "mq-0"}}
+	n := remediate.NodeSnapshot{Node: target.Node{Name: "mq-0"}}
 	for _, kind := range probe.Kinds() {
 		n.Latest = append(n.Latest, probe.Result{Node: "mq-0", Kind: kind, Reason: probe.OK})
 	}
@@ -144,7 +145,7 @@ func TestANodeWithoutCommandsIsKnownByTheWordsOfTheDecision(t *testing.T) {
 	node := nodeOf("mq-1")
 	for i := range 4 {
 		r := stuckLogin("mq-1", noon.Add(time.Duration(i)*30*time.Second))
-		view := probe.View{At: r.Ended(), Expected: 1, Nodes: []probe.Node{node}}
+		view := target.View{At: r.Ended(), Expected: 1, Nodes: []target.Node{node}}
 		s, decisions = remediate.Decide(s, remediate.Observation{View: view, Results: []probe.Result{r}, NoCommands: true}, policy, r.Ended())
 	}
 	what := next(remediate.Snapshot{Policy: policy}, decisions[0]).What

@@ -303,8 +303,8 @@ type keeper struct {
 	err     error
 }
 
-func (k *keeper) Probe(_ context.Context, target, node string) error {
-	k.probed = append(k.probed, target+"/"+node)
+func (k *keeper) Probe(_ context.Context, targetName, node string) error {
+	k.probed = append(k.probed, targetName+"/"+node)
 	return k.err
 }
 
@@ -337,12 +337,12 @@ func (k *keeper) Pause(_ context.Context, p remediate.Pause) error {
 	return k.err
 }
 
-func (k *keeper) Resume(_ context.Context, target string) (ended int, err error) {
+func (k *keeper) Resume(_ context.Context, targetName string) (ended int, err error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	var left []remediate.Pause
 	for _, p := range k.pauses {
-		if p.Target == target {
+		if p.Target == targetName {
 			ended++
 			continue
 		}

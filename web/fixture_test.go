@@ -11,6 +11,7 @@ import (
 
 	"github.com/cjworkbench/unstuck/probe"
 	"github.com/cjworkbench/unstuck/remediate"
+	"github.com/cjworkbench/unstuck/target"
 )
 
 // noon is when the fixture is looked at. Within a synctest bubble, atNoon makes it the present.
@@ -48,7 +49,7 @@ func decided() remediate.Snapshot {
 	policy := remediate.DefaultPolicy()
 	s := remediate.Snapshot{
 		Target: "orders", At: decidedAt, Policy: policy,
-		View:   probe.View{At: noon.Add(-3 * time.Second), Expected: 3, IsLeader: probe.Yes, Operating: probe.No},
+		View:   target.View{At: noon.Add(-3 * time.Second), Expected: 3, IsLeader: target.Yes, Operating: target.No},
 		Pauses: []remediate.Pause{{Target: "orders", Reason: "moving disks", By: "ada", Until: noon.Add(time.Hour)}},
 	}
 	latest := map[string][]probe.Result{
@@ -67,10 +68,10 @@ func decided() remediate.Snapshot {
 	_, decisions := remediate.Decide(remediate.State{}, remediate.Observation{
 		View: s.View, Results: results, Pauses: s.Pauses, PausesKnown: true, HistoryKnown: true,
 		Quorum: map[string]remediate.Quorum{"mq-1": {
-			UID: "uid-of-mq-1", Started: noon.Add(-48 * time.Hour), Critical: probe.No, Peer: "mq-1", Nodes: remediate.Identities(s.View), At: noon.Add(-10 * time.Second),
+			UID: "uid-of-mq-1", Started: noon.Add(-48 * time.Hour), Critical: target.No, Peer: "mq-1", Nodes: remediate.Identities(s.View), At: noon.Add(-10 * time.Second),
 		}},
 		Refusals: map[string]remediate.Refusal{"mq-1": {
-			UID: "uid-of-mq-1", Started: noon.Add(-48 * time.Hour), OnPurpose: probe.No, Nodes: remediate.Identities(s.View), At: noon.Add(-10 * time.Second),
+			UID: "uid-of-mq-1", Started: noon.Add(-48 * time.Hour), OnPurpose: target.No, Nodes: remediate.Identities(s.View), At: noon.Add(-10 * time.Second),
 		}},
 	}, policy, decidedAt)
 	for i, d := range decisions {
@@ -83,10 +84,10 @@ func decided() remediate.Snapshot {
 	return s
 }
 
-func nodeOf(name string) probe.Node {
-	return probe.Node{
+func nodeOf(name string) target.Node {
+	return target.Node{
 		Target: "orders", Name: name, UID: "uid-of-" + name, Address: "10.0.0.7:5672", Host: "host-1",
-		Started: noon.Add(-48 * time.Hour), Terminating: probe.No, RollingOut: probe.No, Owned: probe.Yes, Disruptable: probe.Yes,
+		Started: noon.Add(-48 * time.Hour), Terminating: target.No, RollingOut: target.No, Owned: target.Yes, Disruptable: target.Yes,
 	}
 }
 
@@ -125,7 +126,7 @@ func oneIncident() remediate.Incident {
 	return remediate.Incident{
 		ID: "20261123t115958z-mq-1-cljy", Target: "orders", Node: "mq-1", UID: n.UID, Opened: decidedAt,
 		Decision: n.Decision, Results: n.Latest,
-		Logs:   []probe.LogLine{{At: noon.Add(-2 * time.Minute), Text: "accepting AMQP connection <0.901.0>"}},
+		Logs:   []target.LogLine{{At: noon.Add(-2 * time.Minute), Text: "accepting AMQP connection <0.901.0>"}},
 		Peer:   "mq-0",
 		Events: []remediate.Event{{At: n.Decision.Evidence.Since, Text: "first stuck: login"}, {At: decidedAt, Text: n.Decision.Reason}},
 	}

@@ -9,19 +9,19 @@ import (
 	"reflect"
 	"slices"
 
-	"github.com/cjworkbench/unstuck/probe"
 	"github.com/cjworkbench/unstuck/release"
 	"github.com/cjworkbench/unstuck/remediate"
+	"github.com/cjworkbench/unstuck/target"
 )
 
 // Nodes does to a broker's nodes what a person asks for.
 type Nodes interface {
 	// Probe has a node looked at as soon as possible, by every probe that it has, and does not wait for the results.
-	Probe(ctx context.Context, target, node string) error
+	Probe(ctx context.Context, targetName, node string) error
 	// Delete deletes a node behind the same guards as the daemon's own deletions, or says what would be done. It gives
-	// a *remediate.HeldError if guards hold it back, Unable if we may not, probe.ErrGone or probe.ErrChanged if the node of that UID is
+	// a *remediate.HeldError if guards hold it back, Unable if we may not, target.ErrGone or target.ErrChanged if the node of that UID is
 	// no longer there, and remediate.ErrNotLeader if another replica must be asked.
-	Delete(ctx context.Context, target string, r remediate.DeleteRequest) (remediate.DeleteResult, error)
+	Delete(ctx context.Context, targetName string, r remediate.DeleteRequest) (remediate.DeleteResult, error)
 }
 
 // Unable names the permissions that we do not have in the cluster, and would need for what we were asked to do.
@@ -193,7 +193,7 @@ func (o Options) nodeProblem(r *http.Request, node string, err error) error {
 	case errors.As(err, &unable):
 		return refused(http.StatusConflict, release.NotReady, "nothing was deleted, for "+unable.Error(),
 			"give Unstuck's service account these rights (the chart does where the mode is remediate), or delete the pod yourself")
-	case errors.Is(err, probe.ErrGone), errors.Is(err, probe.ErrChanged):
+	case errors.Is(err, target.ErrGone), errors.Is(err, target.ErrChanged):
 		return refused(http.StatusConflict, release.NotReady, node+" is no longer there, or another has taken its place", "look whether the new one needs it")
 	case errors.Is(err, remediate.ErrNotLeader):
 		p := refused(http.StatusConflict, release.Busy, "this replica does not lead, and may not delete", "ask again: another answers, or this one leads soon")

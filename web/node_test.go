@@ -8,9 +8,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/cjworkbench/unstuck/probe"
 	"github.com/cjworkbench/unstuck/release"
 	"github.com/cjworkbench/unstuck/remediate"
+	"github.com/cjworkbench/unstuck/target"
 )
 
 const node1 = "/api/v1/targets/orders/nodes/mq-1"
@@ -48,7 +48,7 @@ func TestANodeIsDeletedBehindTheGuardsAndByItsUID(t *testing.T) {
 		"no such guard":              {body: `{"reason":"x","override":["pause"]}`, status: 400, says: `there is no guard`},
 		"a guard twice":              {body: `{"reason":"x","override":["paused","paused"]}`, status: 400, says: "comes twice"},
 		"all guards at once":         {body: `{"reason":"x","override":"*"}`, status: 400, says: "want a list"},
-		"it has gone":                {body: `{"reason":"x"}`, err: probe.ErrGone, status: 409, says: "no longer there", want: &remediate.DeleteRequest{Reason: "x"}},
+		"it has gone":                {body: `{"reason":"x"}`, err: target.ErrGone, status: 409, says: "no longer there", want: &remediate.DeleteRequest{Reason: "x"}},
 		"another replica leads":      {body: `{"reason":"x"}`, err: remediate.ErrNotLeader, status: 409, says: "does not lead", want: &remediate.DeleteRequest{Reason: "x"}},
 		"a right is missing": {
 			body: `{"reason":"x"}`, err: Unable("pods delete in namespace production"), status: 409,

@@ -16,6 +16,7 @@ import (
 	"github.com/cjworkbench/unstuck/probe"
 	"github.com/cjworkbench/unstuck/release"
 	"github.com/cjworkbench/unstuck/remediate"
+	"github.com/cjworkbench/unstuck/target"
 )
 
 // scene is a broker of which a test says how it is, with the page over it.
@@ -53,7 +54,7 @@ func (s *scene) set(change func(*remediate.Snapshot, *remediate.NodeSnapshot)) {
 	now := time.Now()
 	policy := remediate.DefaultPolicy()
 	policy.Mode = remediate.Remediate
-	next := remediate.Snapshot{Target: "orders", At: now, Policy: policy, View: probe.View{At: now, Expected: 3}}
+	next := remediate.Snapshot{Target: "orders", At: now, Policy: policy, View: target.View{At: now, Expected: 3}}
 	for _, name := range []string{"mq-0", "mq-1", "mq-2"} {
 		n := remediate.NodeSnapshot{Node: nodeOf(name), Latest: []probe.Result{goodLogin(name)}}
 		n.Latest[0].Started = now
@@ -330,11 +331,11 @@ func TestThePulseForgetsOldLoginsAndNodesThatAreGone(t *testing.T) {
 	if len(beats) != keptBeats || beats[0].took != 2*keptBeats || beats[keptBeats-1].took != 3*keptBeats-1 {
 		t.Errorf("%d logins from %d to %d", len(beats), beats[0].took, beats[len(beats)-1].took)
 	}
-	p.Reconciled(remediate.Snapshot{Target: "b", Nodes: []remediate.NodeSnapshot{{Node: probe.Node{Name: "n"}}}})
+	p.Reconciled(remediate.Snapshot{Target: "b", Nodes: []remediate.NodeSnapshot{{Node: target.Node{Name: "n"}}}})
 	if len(p.logins["b"]) != 2 {
 		t.Error("a view that knows nothing made us forget")
 	}
-	p.Reconciled(remediate.Snapshot{Target: "b", View: probe.View{At: noon}, Nodes: []remediate.NodeSnapshot{{Node: probe.Node{Name: "n"}}}})
+	p.Reconciled(remediate.Snapshot{Target: "b", View: target.View{At: noon}, Nodes: []remediate.NodeSnapshot{{Node: target.Node{Name: "n"}}}})
 	if len(p.logins["b"]) != 1 || len(p.beats("b", "n")) != keptBeats {
 		t.Errorf("kept: %v", p.logins["b"])
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/cjworkbench/unstuck/probe"
 	"github.com/cjworkbench/unstuck/remediate"
+	"github.com/cjworkbench/unstuck/target"
 )
 
 // page gives what is answered to somebody's browser.
@@ -27,9 +28,9 @@ func words(page string) string {
 
 func TestThePageSaysFirstHowThingsAre(t *testing.T) {
 	node := func(name string, p remediate.Phase) NodeLine { return NodeLine{Node: name, Phase: p} }
-	target := func(nodes ...NodeLine) []Target { return []Target{{Target: "orders", Nodes: nodes}} }
+	targetName := func(nodes ...NodeLine) []Target { return []Target{{Target: "orders", Nodes: nodes}} }
 	with := func(change func(*Target)) []Target {
-		all := target(node("a", remediate.PhaseHealthy))
+		all := targetName(node("a", remediate.PhaseHealthy))
 		change(&all[0])
 		return all
 	}
@@ -42,14 +43,14 @@ func TestThePageSaysFirstHowThingsAre(t *testing.T) {
 		want    headline
 	}{
 		"nothing":           {nil, headline{"No broker is watched that you may see.", "unsure"}},
-		"no node yet":       {target(), headline{"No node has been found yet.", "unsure"}},
-		"all healthy":       {target(node("a", remediate.PhaseHealthy), node("b", remediate.PhaseHealthy)), headline{"Everything is healthy: 2 nodes.", "good"}},
-		"one is all":        {target(node("a", remediate.PhaseHealthy)), headline{"Everything is healthy: 1 node.", "good"}},
-		"not seen":          {target(node("a", "")), headline{"a of orders: it has not been probed yet.", "unsure"}},
-		"a suspect":         {target(node("a", remediate.PhaseSuspect), node("b", remediate.PhaseHealthy)), headline{"a of orders: it may be stuck, and that is being confirmed. 1 other node is healthy.", "warn"}},
-		"held back":         {target(held), headline{"a of orders: it is stuck, and its deletion is held back by paused, peers.", "bad"}},
-		"on its way":        {target(going), headline{"a of orders: it is stuck, and is deleted now.", "bad"}},
-		"the worst":         {target(node("a", remediate.PhaseUnknown), node("b", remediate.PhaseEscalated), node("c", remediate.PhaseSuspect)), headline{"b of orders: it was deleted, that did not help, and a person must look at it. 2 other nodes are not healthy besides.", "bad"}},
+		"no node yet":       {targetName(), headline{"No node has been found yet.", "unsure"}},
+		"all healthy":       {targetName(node("a", remediate.PhaseHealthy), node("b", remediate.PhaseHealthy)), headline{"Everything is healthy: 2 nodes.", "good"}},
+		"one is all":        {targetName(node("a", remediate.PhaseHealthy)), headline{"Everything is healthy: 1 node.", "good"}},
+		"not seen":          {targetName(node("a", "")), headline{"a of orders: it has not been probed yet.", "unsure"}},
+		"a suspect":         {targetName(node("a", remediate.PhaseSuspect), node("b", remediate.PhaseHealthy)), headline{"a of orders: it may be stuck, and that is being confirmed. 1 other node is healthy.", "warn"}},
+		"held back":         {targetName(held), headline{"a of orders: it is stuck, and its deletion is held back by paused, peers.", "bad"}},
+		"on its way":        {targetName(going), headline{"a of orders: it is stuck, and is deleted now.", "bad"}},
+		"the worst":         {targetName(node("a", remediate.PhaseUnknown), node("b", remediate.PhaseEscalated), node("c", remediate.PhaseSuspect)), headline{"b of orders: it was deleted, that did not help, and a person must look at it. 2 other nodes are not healthy besides.", "bad"}},
 		"a node is missing": {with(func(b *Target) { b.Expected = 2 }), headline{"What is seen here is healthy: 1 node. Nodes are missing: orders.", "warn"}},
 		"all are missing":   {with(func(b *Target) { b.Expected, b.Nodes = 2, nil }), headline{"Nodes are missing: orders.", "warn"}},
 		"we cannot see":     {with(func(b *Target) { b.Error = "look at the nodes" }), headline{"What is seen here is healthy: 1 node. Unstuck cannot see or write down all that it needs: orders.", "warn"}},
@@ -171,7 +172,7 @@ func hostileSite() *site {
 	snapshot.Error, snapshot.Pauses[0].Reason, snapshot.Pauses[0].By = hostile, hostile, hostile
 	snapshot.Deletions = []remediate.Deletion{{ID: hostile, Incident: hostile, Node: hostile, Why: hostile}}
 	c.Decision, c.Results, c.Outcome = snapshot.Nodes[1].Decision, snapshot.Nodes[1].Latest, hostile
-	c.Logs, c.Cluster, c.LockHolder, c.Peer = []probe.LogLine{{Text: hostile}}, hostile, hostile, hostile
+	c.Logs, c.Cluster, c.LockHolder, c.Peer = []target.LogLine{{Text: hostile}}, hostile, hostile, hostile
 	c.Missing, c.Events = []string{hostile}, []remediate.Event{{Text: hostile}}
 	c.Deletion = &remediate.Deletion{NewUID: hostile, Manual: &remediate.Manual{By: hostile, Reason: hostile, Override: []remediate.Guard{hostile}}}
 	s.Snapshots = func() []remediate.Snapshot { return []remediate.Snapshot{snapshot} }

@@ -20,7 +20,7 @@ type Pauses interface {
 	// Pause adds one, in place of any that its maker has for the same broker.
 	Pause(ctx context.Context, p remediate.Pause) error
 	// Resume ends those of a broker; of "", those of every broker. It says how many there were.
-	Resume(ctx context.Context, target string) (ended int, err error)
+	Resume(ctx context.Context, targetName string) (ended int, err error)
 }
 
 // PauseList is the answer to /api/v1/pauses, and to what changes them.
@@ -53,7 +53,7 @@ func (o Options) listPauses(r *http.Request) (any, error) {
 }
 
 // pauses gives the pauses that have not ended and that wanted says yes to, as far as the caller may see the brokers.
-func (o Options) pauses(r *http.Request, wanted func(target string) bool) (PauseList, error) {
+func (o Options) pauses(r *http.Request, wanted func(targetName string) bool) (PauseList, error) {
 	kept, err := o.Pauses.Pauses(r.Context())
 	if err != nil {
 		return PauseList{}, fmt.Errorf("read the pauses: %w", err)
@@ -85,24 +85,24 @@ func (o Options) pauses(r *http.Request, wanted func(target string) bool) (Pause
 }
 
 // pausing gives the broker that the path names, "" for every one, if the caller may pause it.
-func (o Options) pausing(r *http.Request, a *AuditEvent, what string) (target string, err error) {
+func (o Options) pausing(r *http.Request, a *AuditEvent, what string) (targetName string, err error) {
 	if strings.Contains(r.Pattern, "{target}") {
 		s, err := o.find(r)
 		if err != nil {
 			return "", err
 		}
-		target = s.Target
+		targetName = s.Target
 	}
-	action := Action{Verb: ToPause, Target: target}
+	action := Action{Verb: ToPause, Target: targetName}
 	a.Action = action.String()
 	if what != "" {
 		a.Action = what + " " + a.Action
 	}
-	return target, o.may(r.Context(), action)
+	return targetName, o.may(r.Context(), action)
 }
 
 func (o Options) pauseTarget(w http.ResponseWriter, r *http.Request, a *AuditEvent) (reply, error) {
-	target, err := o.pausing(r, a, "")
+	targetName, err := o.pausing(r, a, "")
 	if err != nil {
 		return reply{}, err
 	}
@@ -118,30 +118,30 @@ func (o Options) pauseTarget(w http.ResponseWriter, r *http.Request, a *AuditEve
 	if err != nil {
 		return reply{}, err
 	}
-	p := remediate.Pause{Target: target, Reason: b.Reason, By: a.By, Until: until}
+	p := remediate.Pause{Target: targetName, Reason: b.Reason, By: a.By, Until: until}
 	if err := o.Pauses.Pause(r.Context(), p); err != nil {
 		return reply{}, o.pauseProblem(r, err)
 	}
 	a.Result = "until " + until.Format(time.RFC3339)
-	return o.pausesNow(r, http.StatusCreated, target)
+	return o.pausesNow(r, http.StatusCreated, targetName)
 }
 
 func (o Options) resumeTarget(_ http.ResponseWriter, r *http.Request, a *AuditEvent) (reply, error) {
-	target, err := o.pausing(r, a, "end")
+	targetName, err := o.pausing(r, a, "end")
 	if err != nil {
 		return reply{}, err
 	}
-	ended, err := o.Pauses.Resume(r.Context(), target)
+	ended, err := o.Pauses.Resume(r.Context(), targetName)
 	if err != nil {
 		return reply{}, o.pauseProblem(r, err)
 	}
 	a.Result = fmt.Sprintf("%d ended", ended)
-	return o.pausesNow(r, http.StatusOK, target)
+	return o.pausesNow(r, http.StatusOK, targetName)
 }
 
 // pausesNow answers with the pauses that hold for the broker now: ending its own does not end those of every broker.
-func (o Options) pausesNow(r *http.Request, status int, target string) (reply, error) {
-	list, err := o.pauses(r, func(of string) bool { return of == target || of == "" || target == "" })
+func (o Options) pausesNow(r *http.Request, status int, targetName string) (reply, error) {
+	list, err := o.pauses(r, func(of string) bool { return of == targetName || of == "" || targetName == "" })
 	if err != nil {
 		return reply{}, o.pauseProblem(r, err)
 	}

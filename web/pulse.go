@@ -119,11 +119,11 @@ func (p *Pulse) watch(topic string) (news <-chan struct{}, stop func()) {
 }
 
 // beats gives the logins to a node that are remembered, oldest first.
-func (p *Pulse) beats(target, node string) []beat {
+func (p *Pulse) beats(targetName, node string) []beat {
 	if p == nil {
 		return nil
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return append([]beat(nil), p.logins[target][node]...)
+	return append([]beat(nil), p.logins[targetName][node]...)
 }

@@ -17,14 +17,15 @@ import (
 	"github.com/cjworkbench/unstuck/probe"
 	"github.com/cjworkbench/unstuck/release"
 	"github.com/cjworkbench/unstuck/remediate"
+	"github.com/cjworkbench/unstuck/target"
 )
 
 // following is the world as a replica sees it that does not lead.
 type following struct{ *lab.Lab }
 
-func (f following) View(ctx context.Context, broker string) (probe.View, error) {
+func (f following) View(ctx context.Context, broker string) (target.View, error) {
 	v, err := f.Lab.View(ctx, broker)
-	v.IsLeader = probe.No
+	v.IsLeader = target.No
 	return v, err
 }
 

@@ -14,6 +14,7 @@ import (
 	"github.com/cjworkbench/unstuck/lab"
 	"github.com/cjworkbench/unstuck/probe"
 	"github.com/cjworkbench/unstuck/remediate"
+	"github.com/cjworkbench/unstuck/target"
 )
 
 // cpuTime is what this process has used so far, in user and system mode.
@@ -31,8 +32,8 @@ func BenchmarkLogin(b *testing.B) {
 	l := <-startLabs(b, 1, lab.Options{Root: os.Getenv("UNSTUCK_RABBITMQ_ROOT")})
 	node := l.Nodes()[0]
 	user, password := l.Credentials()
-	login := probe.NewLogin(probe.LoginOptions{Vhost: "/", Credentials: func(context.Context) (probe.Credentials, error) {
-		return probe.Credentials{Username: user, Password: password}, nil
+	login := probe.NewLogin(probe.LoginOptions{Vhost: "/", Credentials: func(context.Context) (target.Credentials, error) {
+		return target.Credentials{Username: user, Password: password}, nil
 	}})
 	url := fmt.Sprintf("amqp://%s:%s@%s/", user, password, node.Address)
 	probed := func() {

@@ -18,7 +18,7 @@ import (
 	"testing"
 
 	"github.com/cjworkbench/unstuck/lab"
-	"github.com/cjworkbench/unstuck/probe"
+	"github.com/cjworkbench/unstuck/target"
 )
 
 // blackboxModules are the modules that docs/checks.md shows.
@@ -65,7 +65,7 @@ func loginFrames(user, password string) []byte {
 }
 
 // blackbox has blackbox_exporter probe a node with each of its modules, all at once, and gives probe_success by module.
-func (c *comparison) blackbox(ctx context.Context, n probe.Node) map[string]bool {
+func (c *comparison) blackbox(ctx context.Context, n target.Node) map[string]bool {
 	up := make(map[string]bool)
 	var mu sync.Mutex
 	var wg sync.WaitGroup

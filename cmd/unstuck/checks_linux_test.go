@@ -17,6 +17,7 @@ import (
 
 	"github.com/cjworkbench/unstuck/lab"
 	"github.com/cjworkbench/unstuck/probe"
+	"github.com/cjworkbench/unstuck/target"
 )
 
 // comparedFaults are the rows of the table of faults in which other people's checks are asked too: each fault of the
@@ -123,7 +124,7 @@ type comparison struct {
 	t          *testing.T
 	lab        *lab.Lab
 	exporter   string // the URL of blackbox_exporter
-	probes     map[probe.Kind]func(context.Context, probe.Node) probe.Result
+	probes     map[probe.Kind]func(context.Context, target.Node) probe.Result
 	documented string
 }
 
@@ -131,11 +132,11 @@ func newComparison(t *testing.T, l *lab.Lab) *comparison {
 	t.Helper()
 	c := &comparison{
 		t: t, lab: l, exporter: startBlackbox(t, l), documented: readText(t, checksDoc),
-		probes: make(map[probe.Kind]func(context.Context, probe.Node) probe.Result),
+		probes: make(map[probe.Kind]func(context.Context, target.Node) probe.Result),
 	}
-	credentials := func(context.Context) (probe.Credentials, error) {
+	credentials := func(context.Context) (target.Credentials, error) {
 		user, password := l.Credentials()
-		return probe.Credentials{Username: user, Password: password}, nil
+		return target.Credentials{Username: user, Password: password}, nil
 	}
 	w := &watched{logins: make(map[string]goodLogin), hinted: make(map[string]time.Time), runner: probe.NewRunner(probe.RunnerOptions{})}
 	probes, err := w.probes(tableBroker(), supplier{World: l, exec: l, logs: l, credentials: credentials}, slog.New(slog.DiscardHandler))
@@ -228,7 +229,7 @@ func (c *comparison) await(ctx context.Context, row tableRow) (found probe.Resul
 }
 
 // find logs in to a node and, if that goes well and the fault shows only then, sends a message through it.
-func (c *comparison) find(ctx context.Context, kind probe.Kind, n probe.Node) probe.Result {
+func (c *comparison) find(ctx context.Context, kind probe.Kind, n target.Node) probe.Result {
 	r := c.probes[probe.Login](ctx, n)
 	if r.Reason == probe.OK && kind == probe.Roundtrip {
 		return c.probes[kind](ctx, n)
@@ -238,7 +239,7 @@ func (c *comparison) find(ctx context.Context, kind probe.Kind, n probe.Node) pr
 
 // official asks RabbitMQ's own checks: those that the demo asks, and the rest that 3.10 and 4.0 both know. Each has 30 s:
 // of a frozen node they know after 15, and one that waits for locked metadata would wait for ever.
-func (c *comparison) official(ctx context.Context, n probe.Node) []lab.Check {
+func (c *comparison) official(ctx context.Context, n target.Node) []lab.Check {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
 	_, port, err := net.SplitHostPort(n.Address)

@@ -22,6 +22,7 @@ import (
 	"github.com/cjworkbench/unstuck/probe"
 	"github.com/cjworkbench/unstuck/release"
 	"github.com/cjworkbench/unstuck/remediate"
+	"github.com/cjworkbench/unstuck/target"
 	"github.com/cjworkbench/unstuck/web"
 )
 
@@ -303,7 +304,7 @@ func (f fakePauses) Resume(_ context.Context, broker string) (int, error) {
 
 func (s *servedAPI) snapshot() remediate.Snapshot {
 	now := time.Now()
-	n := probe.Node{Target: "orders", Name: "mq-1", UID: "uid-1", Started: now.Add(-time.Hour)}
+	n := target.Node{Target: "orders", Name: "mq-1", UID: "uid-1", Started: now.Add(-time.Hour)}
 	if s.replaced && len(s.deleted) > 0 {
 		n.UID = "uid-2"
 	}
@@ -313,7 +314,7 @@ func (s *servedAPI) snapshot() remediate.Snapshot {
 	}
 	r := probe.Result{Target: "orders", Node: "mq-1", UID: "uid-1", Kind: probe.Login, Reason: probe.AwaitTune, Stage: probe.StageTune, Started: now, Took: 12 * time.Second, Detail: "no answer" + s.hostile}
 	return remediate.Snapshot{
-		Target: "orders", At: now, Policy: remediate.DefaultPolicy(), View: probe.View{At: now, Expected: 1, Nodes: []probe.Node{n}},
+		Target: "orders", At: now, Policy: remediate.DefaultPolicy(), View: target.View{At: now, Expected: 1, Nodes: []target.Node{n}},
 		Nodes: []remediate.NodeSnapshot{{Node: n, Decision: decision, Latest: []probe.Result{r}}},
 	}
 }
@@ -322,7 +323,7 @@ func (s *servedAPI) oneIncident() remediate.Incident {
 	n := s.snapshot().Nodes[0]
 	return remediate.Incident{
 		ID: "incident-1", Target: "orders", Node: "mq-1", UID: "uid-1", Opened: n.Decision.At, Decision: n.Decision, Results: n.Latest,
-		Logs:   []probe.LogLine{{At: n.Decision.At, Text: "accepting" + s.hostile}},
+		Logs:   []target.LogLine{{At: n.Decision.At, Text: "accepting" + s.hostile}},
 		Events: []remediate.Event{{At: n.Decision.At, Text: "first stuck: login"}},
 	}
 }

@@ -17,8 +17,8 @@ import (
 	"github.com/cjworkbench/unstuck/config"
 	"github.com/cjworkbench/unstuck/kube"
 	"github.com/cjworkbench/unstuck/metrics"
-	"github.com/cjworkbench/unstuck/probe"
 	"github.com/cjworkbench/unstuck/remediate"
+	"github.com/cjworkbench/unstuck/target"
 )
 
 // permissionsEvery is how often we look whether we may do what we need to.
@@ -93,7 +93,7 @@ func (c *cluster) watch(name string, p config.Pods, app bool, policy remediate.P
 }
 
 // event tells of something that happened to n, in the cluster itself.
-func (c *cluster) event(n probe.Node, warning bool, reason, message string) {
+func (c *cluster) event(n target.Node, warning bool, reason, message string) {
 	if pods := c.pods[n.Target]; pods != nil {
 		pods.Event(n, warning, reason, message)
 	}

@@ -4,19 +4,19 @@ import (
 	"context"
 	"sync"
 
-	"github.com/cjworkbench/unstuck/probe"
+	"github.com/cjworkbench/unstuck/target"
 )
 
 // credentials remembers whether they could be read when somebody last wanted to log in with them.
 type credentials struct {
-	read func(context.Context) (probe.Credentials, error)
+	read func(context.Context) (target.Credentials, error)
 
 	mu     sync.Mutex
 	latest error
 }
 
 // get reads them.
-func (c *credentials) get(ctx context.Context) (probe.Credentials, error) {
+func (c *credentials) get(ctx context.Context) (target.Credentials, error) {
 	creds, err := c.read(ctx)
 	if ctx.Err() == nil { // that we stop is no fault of theirs
 		c.mu.Lock()

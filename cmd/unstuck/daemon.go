@@ -15,6 +15,7 @@ import (
 	"github.com/cjworkbench/unstuck/metrics"
 	"github.com/cjworkbench/unstuck/probe"
 	"github.com/cjworkbench/unstuck/remediate"
+	"github.com/cjworkbench/unstuck/target"
 	"github.com/cjworkbench/unstuck/web"
 )
 
@@ -22,9 +23,9 @@ import (
 type supplier struct {
 	remediate.World
 
-	exec        probe.Execer    // nil: commands cannot be run next to the nodes
-	logs        probe.LogReader // nil: their logs cannot be read
-	credentials func(context.Context) (probe.Credentials, error)
+	exec        target.Execer    // nil: commands cannot be run next to the nodes
+	logs        target.LogReader // nil: their logs cannot be read
+	credentials func(context.Context) (target.Credentials, error)
 	refused     func()       // nil, or told that a login with the credentials was refused
 	loginErr    func() error // nil, or why the credentials cannot be read
 
@@ -197,7 +198,7 @@ func (w *watched) noteLogin(r probe.Result) {
 	}
 }
 
-func (w *watched) lastLogin(n probe.Node) time.Time {
+func (w *watched) lastLogin(n target.Node) time.Time {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if l := w.logins[n.Name]; l.uid == n.UID && l.nodeStarted.Equal(n.Started) {

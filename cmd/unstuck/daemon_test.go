@@ -10,6 +10,7 @@ import (
 
 	"github.com/cjworkbench/unstuck/config"
 	"github.com/cjworkbench/unstuck/probe"
+	"github.com/cjworkbench/unstuck/target"
 )
 
 func TestAGoodLoginCountsForTheContainerThatItWasMadeTo(t *testing.T) {
@@ -24,7 +25,7 @@ func TestAGoodLoginCountsForTheContainerThatItWasMadeTo(t *testing.T) {
 		r.Node, r.UID, r.NodeStarted = "a", "1", started
 		w.noteLogin(r)
 	}
-	for n, want := range map[probe.Node]time.Time{
+	for n, want := range map[target.Node]time.Time{
 		{Name: "a", UID: "1", Started: started}:                  at,
 		{Name: "a", UID: "1", Started: started.Add(time.Minute)}: {}, // it started again in the same pod
 		{Name: "a", UID: "2", Started: started}:                  {},
@@ -53,7 +54,7 @@ func TestALoopKnowsWhyNobodyCanLogInAndWhatElseIsWatched(t *testing.T) {
 	own := errors.New("read secret a/b: it has no key c")
 	for name, fault := range map[string]func() error{"files": nil, "secret": func() error { return own }} {
 		b.Name = name
-		err := d.watch(b, supplier{loginErr: fault, credentials: func(context.Context) (probe.Credentials, error) { return probe.Credentials{}, unreadable }})
+		err := d.watch(b, supplier{loginErr: fault, credentials: func(context.Context) (target.Credentials, error) { return target.Credentials{}, unreadable }})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -66,7 +67,7 @@ func TestALoopKnowsWhyNobodyCanLogInAndWhatElseIsWatched(t *testing.T) {
 			t.Errorf("it is told that there are %q", got)
 		}
 	}
-	c := &credentials{read: func(context.Context) (probe.Credentials, error) { return probe.Credentials{}, unreadable }}
+	c := &credentials{read: func(context.Context) (target.Credentials, error) { return target.Credentials{}, unreadable }}
 	for _, want := range []error{nil, errors.New("no such file"), nil} {
 		unreadable = want
 		if _, err := c.get(t.Context()); !errors.Is(err, want) || !errors.Is(c.err(), want) {

@@ -64,8 +64,8 @@ func drawDashboard(ctx context.Context, t *testing.T, m *monitoring, since time.
 		case p.Type == "table", strings.Contains(p.Title, "$"):
 			continue
 		}
-		for _, target := range p.Targets {
-			p.Series = append(p.Series, m.series(ctx, target.Expr, target.LegendFormat, since, now)...)
+		for _, aim := range p.Targets {
+			p.Series = append(p.Series, m.series(ctx, aim.Expr, aim.LegendFormat, since, now)...)
 		}
 		p.Targets = nil
 		panels = append(panels, p)

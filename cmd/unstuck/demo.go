@@ -15,8 +15,8 @@ import (
 
 	"github.com/cjworkbench/unstuck/config"
 	"github.com/cjworkbench/unstuck/lab"
-	"github.com/cjworkbench/unstuck/probe"
 	"github.com/cjworkbench/unstuck/remediate"
+	"github.com/cjworkbench/unstuck/target"
 )
 
 // demoLimit is how long the demo may take once the nodes are up.
@@ -138,9 +138,9 @@ func demoDaemon(s *screen, l *lab.Lab) (*daemon, error) {
 	}
 	d := newDaemon(remediate.NewStore(data), slog.New(slog.DiscardHandler))
 	d.observer = newStory(s)
-	credentials := func(context.Context) (probe.Credentials, error) {
+	credentials := func(context.Context) (target.Credentials, error) {
 		user, password := l.Credentials()
-		return probe.Credentials{Username: user, Password: password}, nil
+		return target.Credentials{Username: user, Password: password}, nil
 	}
 	return d, d.watch(demoBroker(), supplier{World: l, exec: l, logs: l, credentials: credentials})
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/cjworkbench/unstuck/lab"
 	"github.com/cjworkbench/unstuck/probe"
 	"github.com/cjworkbench/unstuck/remediate"
+	"github.com/cjworkbench/unstuck/target"
 )
 
 const cliDoc = "../../docs/cli.md"
@@ -153,7 +154,7 @@ func confirmedAtHalfPastOne(t *testing.T) remediate.Decision {
 	now := since.Add(2 * time.Minute)
 	policy := remediate.DefaultPolicy()
 	policy.Mode = remediate.Remediate
-	o := remediate.Observation{PausesKnown: true, HistoryKnown: true, View: probe.View{At: now, Expected: 3, IsLeader: probe.Yes, Operating: probe.No}}
+	o := remediate.Observation{PausesKnown: true, HistoryKnown: true, View: target.View{At: now, Expected: 3, IsLeader: target.Yes, Operating: target.No}}
 	result := func(node string, kind probe.Kind, reason probe.Reason, at time.Time) {
 		o.Results = append(o.Results, probe.Result{
 			Node: node, UID: node, NodeStarted: since.Add(-time.Hour), Kind: kind, Reason: reason, Started: at,
@@ -161,8 +162,8 @@ func confirmedAtHalfPastOne(t *testing.T) remediate.Decision {
 		})
 	}
 	for _, name := range []string{"rabbit-0", "rabbit-1", "rabbit-2"} {
-		o.View.Nodes = append(o.View.Nodes, probe.Node{
-			Name: name, UID: name, Host: name, Started: since.Add(-time.Hour), Terminating: probe.No, RollingOut: probe.No, Owned: probe.Yes, Disruptable: probe.Yes,
+		o.View.Nodes = append(o.View.Nodes, target.Node{
+			Name: name, UID: name, Host: name, Started: since.Add(-time.Hour), Terminating: target.No, RollingOut: target.No, Owned: target.Yes, Disruptable: target.Yes,
 		})
 		result(name, probe.Login, probe.OK, now.Add(-time.Second))
 	}
@@ -172,8 +173,8 @@ func confirmedAtHalfPastOne(t *testing.T) remediate.Decision {
 	}
 	result("rabbit-1", probe.MaybeStuck, probe.ProcessesStuck, since.Add(time.Second))
 	result("rabbit-1", probe.MaybeStuck, probe.ProcessesStuck, since.Add(time.Minute))
-	o.Quorum = map[string]remediate.Quorum{"rabbit-1": {UID: "rabbit-1", Started: since.Add(-time.Hour), Critical: probe.No, Nodes: remediate.Identities(o.View), At: now}}
-	o.Refusals = map[string]remediate.Refusal{"rabbit-1": {UID: "rabbit-1", Started: since.Add(-time.Hour), OnPurpose: probe.No, Nodes: remediate.Identities(o.View), At: now}}
+	o.Quorum = map[string]remediate.Quorum{"rabbit-1": {UID: "rabbit-1", Started: since.Add(-time.Hour), Critical: target.No, Nodes: remediate.Identities(o.View), At: now}}
+	o.Refusals = map[string]remediate.Refusal{"rabbit-1": {UID: "rabbit-1", Started: since.Add(-time.Hour), OnPurpose: target.No, Nodes: remediate.Identities(o.View), At: now}}
 	_, decisions := remediate.Decide(remediate.State{}, o, policy, now)
 	if len(decisions) != 3 || decisions[1].Action != remediate.Delete {
 		t.Fatalf("%+v", decisions)

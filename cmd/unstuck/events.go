@@ -5,14 +5,14 @@ import (
 	"fmt"
 	"sync"
 
-	"github.com/cjworkbench/unstuck/probe"
 	"github.com/cjworkbench/unstuck/remediate"
+	"github.com/cjworkbench/unstuck/target"
 )
 
 // events tells people by Events, on the pod and on what owns it, what was decided: `kubectl describe` then explains it.
 // Only the replica that leads tells.
 type events struct {
-	event func(n probe.Node, warning bool, reason, message string)
+	event func(n target.Node, warning bool, reason, message string)
 
 	mu   sync.Mutex
 	last map[string]map[string]lastSaid // by broker and node
@@ -41,7 +41,7 @@ func (e *events) Reconciled(s remediate.Snapshot) {
 		now[n.Name] = t
 		changed := was.uid != t.uid || was.phase != t.phase || (t.phase == remediate.PhaseConfirmed && was.reason != t.reason)
 		first := !known || was.uid != t.uid
-		if reason := t.phase.Event(); changed && reason != "" && !(first && t.phase == remediate.PhaseHealthy) && s.View.IsLeader == probe.Yes {
+		if reason := t.phase.Event(); changed && reason != "" && !(first && t.phase == remediate.PhaseHealthy) && s.View.IsLeader == target.Yes {
 			e.event(n.Node, t.phase != remediate.PhaseHealthy, reason, d.Reason)
 		}
 	}
@@ -71,6 +71,6 @@ func (e *events) Settled(a remediate.Deletion) {
 	}
 }
 
-func deletionNode(a remediate.Deletion) probe.Node {
-	return probe.Node{Target: a.Target, Name: a.Node, UID: a.UID}
+func deletionNode(a remediate.Deletion) target.Node {
+	return target.Node{Target: a.Target, Name: a.Node, UID: a.UID}
 }

@@ -6,14 +6,14 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/cjworkbench/unstuck/probe"
 	"github.com/cjworkbench/unstuck/remediate"
+	"github.com/cjworkbench/unstuck/target"
 )
 
 // listening gives events that write down what they tell.
 func listening() (*events, func() []string) {
 	var heard []string
-	e := &events{event: func(n probe.Node, warning bool, reason, message string) {
+	e := &events{event: func(n target.Node, warning bool, reason, message string) {
 		kind := "normal"
 		if warning {
 			kind = "warning"
@@ -28,37 +28,37 @@ func listening() (*events, func() []string) {
 }
 
 // reconciled is a reconcile at which the one node of the broker b has come to a phase.
-func reconciled(isLeader probe.Answer, uid string, phase remediate.Phase, reason string) remediate.Snapshot {
-	n := remediate.NodeSnapshot{Node: probe.Node{Target: "b", Name: "n", UID: uid}}
+func reconciled(isLeader target.Answer, uid string, phase remediate.Phase, reason string) remediate.Snapshot {
+	n := remediate.NodeSnapshot{Node: target.Node{Target: "b", Name: "n", UID: uid}}
 	n.Decision = remediate.Decision{Node: "n", UID: uid, Phase: phase, Reason: reason}
-	return remediate.Snapshot{Target: "b", View: probe.View{IsLeader: isLeader}, Nodes: []remediate.NodeSnapshot{n}}
+	return remediate.Snapshot{Target: "b", View: target.View{IsLeader: isLeader}, Nodes: []remediate.NodeSnapshot{n}}
 }
 
 func TestEventsTellWhatChangedAndNothingTwice(t *testing.T) {
 	e, heard := listening()
 	steps := []struct {
 		name   string
-		leads  probe.Answer
+		leads  target.Answer
 		uid    string
 		phase  remediate.Phase
 		reason string
 		want   []string
 	}{
-		{"a node that was healthy from the beginning", probe.Yes, "1", remediate.PhaseHealthy, "accepts logins", nil},
-		{"suspect", probe.Yes, "1", remediate.PhaseSuspect, "1 of 3", []string{"n/1 warning SuspectedStuck: 1 of 3"}},
-		{"still suspect", probe.Yes, "1", remediate.PhaseSuspect, "2 of 3", nil},
-		{"cannot tell", probe.Yes, "1", remediate.PhaseUnknown, "?", nil},
-		{"suspect as before", probe.Yes, "1", remediate.PhaseSuspect, "2 of 3", nil},
-		{"confirmed", probe.Yes, "1", remediate.PhaseConfirmed, "held back by a", []string{"n/1 warning Stuck: held back by a"}},
-		{"held back by something else", probe.Yes, "1", remediate.PhaseConfirmed, "held back by b", []string{"n/1 warning Stuck: held back by b"}},
-		{"the same again", probe.Yes, "1", remediate.PhaseConfirmed, "held back by b", nil},
-		{"deleted", probe.Yes, "1", remediate.PhaseRecovering, "deleted", nil},
-		{"the new one is healthy", probe.Yes, "2", remediate.PhaseHealthy, "accepts logins", nil},
-		{"faulty", probe.Yes, "2", remediate.PhaseFaulty, "alarm", []string{"n/2 warning Faulty: alarm"}},
-		{"healthy again", probe.Yes, "2", remediate.PhaseHealthy, "accepts logins", []string{"n/2 normal Healthy: accepts logins"}},
-		{"another replica leads", probe.No, "2", remediate.PhaseSuspect, "1 of 3", nil},
-		{"nobody knows who leads", probe.CannotTell, "2", remediate.PhaseConfirmed, "held back", nil},
-		{"a new one begins badly", probe.Yes, "3", remediate.PhaseEscalated, "not back", []string{"n/3 warning NotRecovered: not back"}},
+		{"a node that was healthy from the beginning", target.Yes, "1", remediate.PhaseHealthy, "accepts logins", nil},
+		{"suspect", target.Yes, "1", remediate.PhaseSuspect, "1 of 3", []string{"n/1 warning SuspectedStuck: 1 of 3"}},
+		{"still suspect", target.Yes, "1", remediate.PhaseSuspect, "2 of 3", nil},
+		{"cannot tell", target.Yes, "1", remediate.PhaseUnknown, "?", nil},
+		{"suspect as before", target.Yes, "1", remediate.PhaseSuspect, "2 of 3", nil},
+		{"confirmed", target.Yes, "1", remediate.PhaseConfirmed, "held back by a", []string{"n/1 warning Stuck: held back by a"}},
+		{"held back by something else", target.Yes, "1", remediate.PhaseConfirmed, "held back by b", []string{"n/1 warning Stuck: held back by b"}},
+		{"the same again", target.Yes, "1", remediate.PhaseConfirmed, "held back by b", nil},
+		{"deleted", target.Yes, "1", remediate.PhaseRecovering, "deleted", nil},
+		{"the new one is healthy", target.Yes, "2", remediate.PhaseHealthy, "accepts logins", nil},
+		{"faulty", target.Yes, "2", remediate.PhaseFaulty, "alarm", []string{"n/2 warning Faulty: alarm"}},
+		{"healthy again", target.Yes, "2", remediate.PhaseHealthy, "accepts logins", []string{"n/2 normal Healthy: accepts logins"}},
+		{"another replica leads", target.No, "2", remediate.PhaseSuspect, "1 of 3", nil},
+		{"nobody knows who leads", target.CannotTell, "2", remediate.PhaseConfirmed, "held back", nil},
+		{"a new one begins badly", target.Yes, "3", remediate.PhaseEscalated, "not back", []string{"n/3 warning NotRecovered: not back"}},
 	}
 	for _, s := range steps {
 		e.Reconciled(reconciled(s.leads, s.uid, s.phase, s.reason))

@@ -6,12 +6,13 @@ import (
 	"time"
 
 	"github.com/cjworkbench/unstuck/probe"
+	"github.com/cjworkbench/unstuck/target"
 )
 
 // askHandshake makes of a maybe_stuck probe one that, after the first look at each container in which the node's tools
 // reach it, also asks for its handshake_timeout: two tools at once would take twice the memory there.
-func (w *watched) askHandshake(x probe.Execer, run probe.Func, configured time.Duration, log *slog.Logger) probe.Func {
-	return func(ctx context.Context, n probe.Node) probe.Result {
+func (w *watched) askHandshake(x target.Execer, run probe.Func, configured time.Duration, log *slog.Logger) probe.Func {
+	return func(ctx context.Context, n target.Node) probe.Result {
 		r := run(ctx, n)
 		if r.Status() == probe.Unknown || r.Reason == probe.ToolsUnresponsive {
 			return r

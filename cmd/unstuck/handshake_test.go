@@ -14,6 +14,7 @@ import (
 	"github.com/cjworkbench/unstuck/config"
 	"github.com/cjworkbench/unstuck/lab"
 	"github.com/cjworkbench/unstuck/probe"
+	"github.com/cjworkbench/unstuck/target"
 )
 
 // toldOnce is an Execer of a lab that counts the evals.
@@ -24,7 +25,7 @@ type toldOnce struct {
 	evals int
 }
 
-func (x *toldOnce) Exec(ctx context.Context, n probe.Node, argv []string, stdout, stderr io.Writer) (int, error) {
+func (x *toldOnce) Exec(ctx context.Context, n target.Node, argv []string, stdout, stderr io.Writer) (int, error) {
 	if slices.Contains(argv, "eval") {
 		x.mu.Lock()
 		x.evals++

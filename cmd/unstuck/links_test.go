@@ -114,17 +114,17 @@ func TestEveryLinkOfTheDocumentationLeadsSomewhere(t *testing.T) {
 
 // broken says what is wrong with a link from the page at path; "" if nothing is.
 func broken(pages map[string]page, path string, to *url.URL) string {
-	target := path
+	aim := path
 	if to.Path != "" {
-		target = filepath.Join(filepath.Dir(path), filepath.FromSlash(to.Path))
+		aim = filepath.Join(filepath.Dir(path), filepath.FromSlash(to.Path))
 	}
-	if _, err := os.Stat(target); err != nil {
+	if _, err := os.Stat(aim); err != nil {
 		return "there is no such file"
 	}
-	if inside, err := filepath.Rel(projectRoot, target); err != nil || strings.HasPrefix(inside, "..") {
+	if inside, err := filepath.Rel(projectRoot, aim); err != nil || strings.HasPrefix(inside, "..") {
 		return "it lies outside of the project"
 	}
-	if to.Fragment != "" && !pages[target].anchors[to.Fragment] {
+	if to.Fragment != "" && !pages[aim].anchors[to.Fragment] {
 		return "there is no such heading"
 	}
 	return ""

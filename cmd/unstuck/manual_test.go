@@ -14,35 +14,36 @@ import (
 	"github.com/cjworkbench/unstuck/kube"
 	"github.com/cjworkbench/unstuck/probe"
 	"github.com/cjworkbench/unstuck/remediate"
+	"github.com/cjworkbench/unstuck/target"
 	"github.com/cjworkbench/unstuck/web"
 )
 
 // threeNodes is a broker whose nodes come back at once when they are deleted.
 type threeNodes struct {
 	mu       sync.Mutex
-	nodes    []probe.Node
-	isLeader probe.Answer
+	nodes    []target.Node
+	isLeader target.Answer
 	deleted  []string
 }
 
 func newThreeNodes() *threeNodes {
-	w := &threeNodes{isLeader: probe.Yes}
+	w := &threeNodes{isLeader: target.Yes}
 	for _, name := range []string{"mq-0", "mq-1", "mq-2"} {
-		w.nodes = append(w.nodes, probe.Node{
+		w.nodes = append(w.nodes, target.Node{
 			Target: "orders", Name: name, UID: "uid-of-" + name, Host: "host-of-" + name, Address: "127.0.0.1:1",
-			Started: time.Now().Add(-time.Hour), Terminating: probe.No, RollingOut: probe.No, Owned: probe.Yes, Disruptable: probe.Yes,
+			Started: time.Now().Add(-time.Hour), Terminating: target.No, RollingOut: target.No, Owned: target.Yes, Disruptable: target.Yes,
 		})
 	}
 	return w
 }
 
-func (w *threeNodes) View(context.Context, string) (probe.View, error) {
+func (w *threeNodes) View(context.Context, string) (target.View, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return probe.View{At: time.Now(), Expected: 3, IsLeader: w.isLeader, Operating: probe.No, Nodes: slices.Clone(w.nodes)}, nil
+	return target.View{At: time.Now(), Expected: 3, IsLeader: w.isLeader, Operating: target.No, Nodes: slices.Clone(w.nodes)}, nil
 }
 
-func (w *threeNodes) Delete(_ context.Context, n probe.Node, _ time.Duration) error {
+func (w *threeNodes) Delete(_ context.Context, n target.Node, _ time.Duration) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.deleted = append(w.deleted, n.UID)
@@ -63,7 +64,7 @@ type ran struct {
 }
 
 func (r *ran) probe(kind probe.Kind) probe.Func {
-	return func(ctx context.Context, n probe.Node) probe.Result {
+	return func(ctx context.Context, n target.Node) probe.Result {
 		result := probe.Result{Reason: probe.OK, Started: time.Now(), Took: time.Second, Stage: probe.StageClose}
 		r.count(n, kind, 1)
 		select {
@@ -75,7 +76,7 @@ func (r *ran) probe(kind probe.Kind) probe.Func {
 	}
 }
 
-func (r *ran) count(n probe.Node, kind probe.Kind, by int) {
+func (r *ran) count(n target.Node, kind probe.Kind, by int) {
 	if n.Name != "mq-1" {
 		return
 	}
@@ -208,11 +209,11 @@ func TestANodeIsDeletedOnRequest(t *testing.T) {
 			t.Errorf("another while the first is awaited: %v", err)
 		}
 		d.UID = "old"
-		if _, err = h.Delete(t.Context(), "orders", d); !errors.Is(err, probe.ErrChanged) {
+		if _, err = h.Delete(t.Context(), "orders", d); !errors.Is(err, target.ErrChanged) {
 			t.Errorf("one that has been replaced: %v", err)
 		}
 		w.mu.Lock()
-		w.isLeader = probe.No
+		w.isLeader = target.No
 		w.mu.Unlock()
 		if _, err = h.Delete(t.Context(), "orders", d); !errors.Is(err, remediate.ErrNotLeader) {
 			t.Errorf("where another replica leads: %v", err)

@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/cjworkbench/unstuck/probe"
+	"github.com/cjworkbench/unstuck/target"
 )
 
 // passwordVariable is the environment variable with the password.
@@ -23,7 +24,7 @@ const passwordVariable = "UNSTUCK_PASSWORD"
 const defaultUser = "guest"
 
 // newLogin is probe.NewLogin, or a test's own.
-type newLogin func(probe.LoginOptions) func(context.Context, probe.Node) probe.Result
+type newLogin func(probe.LoginOptions) func(context.Context, target.Node) probe.Result
 
 // probeFlags are the flags of `unstuck probe`.
 type probeFlags struct {
@@ -118,7 +119,7 @@ func runProbe(cmd *cobra.Command, f probeFlags, login newLogin, args []string) e
 			return err
 		}
 	}
-	targets, err := parseTargets(args)
+	targets, err := parseEndpoints(args)
 	if err != nil {
 		return err
 	}
@@ -138,7 +139,7 @@ func runProbe(cmd *cobra.Command, f probeFlags, login newLogin, args []string) e
 	for i, t := range targets {
 		do := login(f.options(t, secure))
 		r.probes[i] = func(ctx context.Context) probe.Result {
-			return do(ctx, probe.Node{Name: t.String(), Address: t.address})
+			return do(ctx, target.Node{Name: t.String(), Address: t.address})
 		}
 	}
 	var out reporter = newTextReporter(cmd.OutOrStdout(), f)
@@ -166,11 +167,11 @@ func meantForWatch(args []string) error {
 	return nil
 }
 
-func parseTargets(args []string) ([]target, error) {
-	targets := make([]target, len(args))
+func parseEndpoints(args []string) ([]endpoint, error) {
+	targets := make([]endpoint, len(args))
 	for i, arg := range args {
 		var err error
-		if targets[i], err = parseTarget(arg); err != nil {
+		if targets[i], err = parseEndpoint(arg); err != nil {
 			return nil, usageError("target %d: %w", i+1, err)
 		}
 	}
@@ -178,7 +179,7 @@ func parseTargets(args []string) ([]target, error) {
 }
 
 // addPasswords gives each target its password, and a name where it has none. It warns of passwords in URLs.
-func (f probeFlags) addPasswords(targets []target, stderr io.Writer) error {
+func (f probeFlags) addPasswords(targets []endpoint, stderr io.Writer) error {
 	common := os.Getenv(passwordVariable)
 	if f.passwordFile != "" {
 		var err error
@@ -225,7 +226,7 @@ func readPassword(file string) (string, error) {
 }
 
 // loadTLS gives the TLS configuration for the secure targets; nil if there is none.
-func (f probeFlags) loadTLS(targets []target) (*tls.Config, error) {
+func (f probeFlags) loadTLS(targets []endpoint) (*tls.Config, error) {
 	for _, t := range targets {
 		if !t.secure {
 			continue
@@ -242,14 +243,14 @@ func (f probeFlags) loadTLS(targets []target) (*tls.Config, error) {
 	return nil, nil //nolint:nilnil // no target speaks TLS
 }
 
-func (f probeFlags) options(t target, secure *tls.Config) probe.LoginOptions {
+func (f probeFlags) options(t endpoint, secure *tls.Config) probe.LoginOptions {
 	if !t.secure {
 		secure = nil
 	}
-	creds := probe.Credentials{Username: t.username, Password: t.password}
+	creds := target.Credentials{Username: t.username, Password: t.password}
 	return probe.LoginOptions{
 		Level: probe.Kind(f.level), Vhost: t.vhost, TLS: secure, Timeout: f.timeout, HandshakeTimeout: f.handshake,
-		Credentials: func(context.Context) (probe.Credentials, error) { return creds, nil },
+		Credentials: func(context.Context) (target.Credentials, error) { return creds, nil },
 		Name:        "unstuck probe", Version: currentVersion().Version,
 	}
 }

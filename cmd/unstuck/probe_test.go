@@ -21,6 +21,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/cjworkbench/unstuck/probe"
+	"github.com/cjworkbench/unstuck/target"
 )
 
 const marker = "s3cr3t-MARKER"
@@ -30,15 +31,15 @@ type answers struct {
 	mu      sync.Mutex
 	results map[string]probe.Result // by host:port; others are healthy
 	options []probe.LoginOptions    // in the order of the targets
-	creds   []probe.Credentials     // likewise
+	creds   []target.Credentials    // likewise
 }
 
-func (a *answers) login(o probe.LoginOptions) func(context.Context, probe.Node) probe.Result {
+func (a *answers) login(o probe.LoginOptions) func(context.Context, target.Node) probe.Result {
 	creds, err := o.Credentials(context.Background())
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.options, a.creds = append(a.options, o), append(a.creds, creds)
-	return func(_ context.Context, n probe.Node) probe.Result {
+	return func(_ context.Context, n target.Node) probe.Result {
 		if err != nil {
 			return probe.Result{Reason: probe.NotRun, Detail: err.Error()}
 		}
@@ -102,16 +103,16 @@ func TestThePasswordComesFromTheURLThenTheFileThenTheEnvironment(t *testing.T) {
 	for name, c := range map[string]struct {
 		env, url string
 		file     bool
-		want     probe.Credentials
+		want     target.Credentials
 		warns    bool
 	}{
-		"all three":                       {"from-env", "amqp://ada:from-url@h", true, probe.Credentials{Username: "ada", Password: "from-url"}, true},
-		"file and environment":            {"from-env", "amqp://ada@h", true, probe.Credentials{Username: "ada", Password: "from-file"}, false},
-		"environment":                     {"from-env", "amqp://ada@h", false, probe.Credentials{Username: "ada", Password: "from-env"}, false},
-		"nothing":                         {"", "amqp://h", false, probe.Credentials{Username: "guest", Password: "guest"}, false},
-		"guest without a password":        {"", "amqp://guest@h", false, probe.Credentials{Username: "guest", Password: "guest"}, false},
-		"a password and no name":          {"from-env", "amqp://h", false, probe.Credentials{Username: "guest", Password: "from-env"}, false},
-		"a password and no name, in both": {"from-env", "amqp://:from-url@h", false, probe.Credentials{Username: "guest", Password: "from-url"}, true},
+		"all three":                       {"from-env", "amqp://ada:from-url@h", true, target.Credentials{Username: "ada", Password: "from-url"}, true},
+		"file and environment":            {"from-env", "amqp://ada@h", true, target.Credentials{Username: "ada", Password: "from-file"}, false},
+		"environment":                     {"from-env", "amqp://ada@h", false, target.Credentials{Username: "ada", Password: "from-env"}, false},
+		"nothing":                         {"", "amqp://h", false, target.Credentials{Username: "guest", Password: "guest"}, false},
+		"guest without a password":        {"", "amqp://guest@h", false, target.Credentials{Username: "guest", Password: "guest"}, false},
+		"a password and no name":          {"from-env", "amqp://h", false, target.Credentials{Username: "guest", Password: "from-env"}, false},
+		"a password and no name, in both": {"from-env", "amqp://:from-url@h", false, target.Credentials{Username: "guest", Password: "from-url"}, true},
 	} {
 		t.Setenv(passwordVariable, c.env)
 		args := []string{"probe", c.url}

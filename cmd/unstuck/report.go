@@ -29,7 +29,7 @@ type jsonLine struct {
 	Detail string           `json:"detail"`
 }
 
-func (j jsonReporter) report(t target, r probe.Result) error {
+func (j jsonReporter) report(t endpoint, r probe.Result) error {
 	return json.NewEncoder(j.out).Encode(jsonLine{
 		Target: t.String(), Status: r.Status(), Reason: r.Reason, Stage: r.Stage.String(),
 		Start: r.Started.UTC().Truncate(time.Millisecond), Took: r.Took.Seconds(), Stages: r.Stages, Detail: r.Detail,
@@ -66,8 +66,8 @@ func newTextReporter(out io.Writer, f probeFlags) *textReporter {
 	return t
 }
 
-func (t *textReporter) report(target target, r probe.Result) error {
-	name := target.String()
+func (t *textReporter) report(to endpoint, r probe.Result) error {
+	name := to.String()
 	text := t.full(name, r)
 	if t.watching {
 		if before, seen := t.before[name]; seen && before == r.Reason {

@@ -97,8 +97,8 @@ func TestAResultIsDrawnAsAFlameWithItsVerdict(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			var out bytes.Buffer
 			text := &textReporter{out: &out, level: probe.Login, width: c.width, colour: c.colour}
-			target := target{address: "10.0.0.7:5672", username: "ada", password: "MARKER", vhost: "/"}
-			if err := text.report(target, c.result); err != nil {
+			to := endpoint{address: "10.0.0.7:5672", username: "ada", password: "MARKER", vhost: "/"}
+			if err := text.report(to, c.result); err != nil {
 				t.Fatal(err)
 			}
 			golden(t, name, out.String())
@@ -152,9 +152,9 @@ func TestTimesAreWrittenWithTheDigitsThatMatter(t *testing.T) {
 func TestWatchingTellsInFullOnlyWhatHasChanged(t *testing.T) {
 	var out bytes.Buffer
 	text := &textReporter{out: &out, level: probe.Login, watching: true, width: 80, before: make(map[string]probe.Reason)}
-	a, b := target{address: "a:5672", vhost: "/"}, target{address: "b:5672", vhost: "/"}
+	a, b := endpoint{address: "a:5672", vhost: "/"}, endpoint{address: "b:5672", vhost: "/"}
 	for _, c := range []struct {
-		target target
+		target endpoint
 		result probe.Result
 	}{{a, healthy()}, {b, healthy()}, {a, healthy()}, {b, wedged()}, {a, healthy()}, {b, wedged()}, {b, healthy()}} {
 		if err := text.report(c.target, c.result); err != nil {
@@ -166,7 +166,7 @@ func TestWatchingTellsInFullOnlyWhatHasChanged(t *testing.T) {
 
 func TestJSONIsOneObjectALineWithEveryField(t *testing.T) {
 	var out bytes.Buffer
-	secret := target{address: "10.0.0.7:5672", username: "ada", password: "MARKER", inURL: true, vhost: "/"}
+	secret := endpoint{address: "10.0.0.7:5672", username: "ada", password: "MARKER", inURL: true, vhost: "/"}
 	for _, r := range []probe.Result{healthy(), wedged(), {Reason: probe.NotRun}} {
 		if err := (jsonReporter{&out}).report(secret, r); err != nil {
 			t.Fatal(err)
@@ -197,7 +197,7 @@ func TestAResultThatCannotBePrintedIsAnError(t *testing.T) {
 	for name, out := range map[string]reporter{
 		"text": &textReporter{out: brokenWriter{}, width: 80}, "json": jsonReporter{brokenWriter{}},
 	} {
-		if err := out.report(target{}, healthy()); err == nil {
+		if err := out.report(endpoint{}, healthy()); err == nil {
 			t.Errorf("%s: no error", name)
 		}
 	}

@@ -15,12 +15,12 @@ const maxAtOnce = 64
 
 // reporter prints results, those of one round in the order of the targets.
 type reporter interface {
-	report(target, probe.Result) error
+	report(endpoint, probe.Result) error
 }
 
 // round is one look at every target.
 type round struct {
-	targets  []target
+	targets  []endpoint
 	probes   []func(context.Context) probe.Result // of the target with the same index
 	interval time.Duration                        // between the starts of two rounds; 0: there is only one
 }

@@ -18,7 +18,7 @@ type told struct {
 	err   error
 }
 
-func (d *told) report(t target, r probe.Result) error {
+func (d *told) report(t endpoint, r probe.Result) error {
 	d.lines = append(d.lines, fmt.Sprintf("%s %s", t.address, r.Reason))
 	return d.err
 }
@@ -40,7 +40,7 @@ func after(d time.Duration, reason probe.Reason) func(context.Context) probe.Res
 func TestTargetsAreProbedTogetherAndReportedInOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := round{
-			targets: []target{{address: "a"}, {address: "b"}, {address: "c"}},
+			targets: []endpoint{{address: "a"}, {address: "b"}, {address: "c"}},
 			probes: []func(context.Context) probe.Result{
 				after(3*time.Second, probe.OK), after(time.Second, probe.AwaitTune), after(2*time.Second, probe.Refused),
 			},
@@ -64,7 +64,7 @@ func TestThousandsOfTargetsAreProbedAFewAtATime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var r round
 		for range 3*maxAtOnce - 1 {
-			r.targets = append(r.targets, target{})
+			r.targets = append(r.targets, endpoint{})
 			r.probes = append(r.probes, after(time.Second, probe.OK))
 		}
 		var out told
@@ -94,7 +94,7 @@ func TestWatchingRepeatsUntilInterruptedAndGivesTheLastWholeRound(t *testing.T) 
 				ctx, cancel := context.WithTimeout(t.Context(), c.stop)
 				defer cancel()
 				r := round{
-					targets: []target{{address: "a"}}, interval: 10 * time.Second,
+					targets: []endpoint{{address: "a"}}, interval: 10 * time.Second,
 					probes: []func(context.Context) probe.Result{after(c.takes, probe.AwaitTune)},
 				}
 				var out told
@@ -115,7 +115,7 @@ func TestAnInterruptedSingleRoundIsReported(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		r := round{targets: []target{{address: "a"}}, probes: []func(context.Context) probe.Result{after(time.Minute, probe.OK)}}
+		r := round{targets: []endpoint{{address: "a"}}, probes: []func(context.Context) probe.Result{after(time.Minute, probe.OK)}}
 		var out told
 		worst, err := r.repeat(ctx, &out)
 		if worst != probe.Unknown || err != nil || strings.Join(out.lines, "") != "a cancelled" {
@@ -127,7 +127,7 @@ func TestAnInterruptedSingleRoundIsReported(t *testing.T) {
 func TestWhenNothingCanBePrintedTheProbesAreStopped(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := round{
-			targets: []target{{}, {}}, interval: time.Minute,
+			targets: []endpoint{{}, {}}, interval: time.Minute,
 			probes: []func(context.Context) probe.Result{after(time.Second, probe.OK), after(time.Hour, probe.OK)},
 		}
 		broken := errors.New("broken pipe")

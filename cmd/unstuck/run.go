@@ -15,8 +15,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/cjworkbench/unstuck/config"
-	"github.com/cjworkbench/unstuck/probe"
 	"github.com/cjworkbench/unstuck/remediate"
+	"github.com/cjworkbench/unstuck/target"
 )
 
 // newRunCommand gives the command that runs the daemon.
@@ -131,16 +131,16 @@ func listen(ctx context.Context, l config.Listen) (listeners, error) {
 // fixedNodes are nodes of which only the addresses are known. Whatever else a guard asks of them, nobody can tell, and
 // nobody can delete them.
 type fixedNodes struct {
-	nodes    []probe.Node
-	isLeader func() (probe.Answer, time.Time)
+	nodes    []target.Node
+	isLeader func() (target.Answer, time.Time)
 }
 
 // alone is what a daemon says of its leadership that has locked its data_dir: there is no other.
-func alone() (probe.Answer, time.Time) { return probe.Yes, time.Time{} }
+func alone() (target.Answer, time.Time) { return target.Yes, time.Time{} }
 
 // View gives the nodes, each with its name for a UID.
-func (f fixedNodes) View(_ context.Context, broker string) (probe.View, error) {
-	v := probe.View{At: time.Now(), Expected: len(f.nodes)}
+func (f fixedNodes) View(_ context.Context, broker string) (target.View, error) {
+	v := target.View{At: time.Now(), Expected: len(f.nodes)}
 	v.IsLeader, v.LeaderSince = f.isLeader()
 	for _, n := range f.nodes {
 		n.Target, n.UID = broker, n.Name
@@ -150,6 +150,6 @@ func (f fixedNodes) View(_ context.Context, broker string) (probe.View, error) {
 }
 
 // Delete refuses.
-func (fixedNodes) Delete(_ context.Context, n probe.Node, _ time.Duration) error {
+func (fixedNodes) Delete(_ context.Context, n target.Node, _ time.Duration) error {
 	return fmt.Errorf("delete %s: it is known by its address alone, nothing here could delete it", n.Name)
 }

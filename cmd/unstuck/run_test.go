@@ -11,8 +11,8 @@ import (
 
 	"github.com/cjworkbench/unstuck/config"
 	"github.com/cjworkbench/unstuck/lab"
-	"github.com/cjworkbench/unstuck/probe"
 	"github.com/cjworkbench/unstuck/remediate"
+	"github.com/cjworkbench/unstuck/target"
 )
 
 func TestOneDaemonAtATimeUsesADataDir(t *testing.T) {
@@ -112,12 +112,12 @@ brokers:
 }
 
 func TestNodesThatAreKnownByAddressCannotBeDeleted(t *testing.T) {
-	f := fixedNodes{nodes: []probe.Node{{Name: "a", Address: "a:5672"}}, isLeader: alone}
-	if err := f.Delete(t.Context(), probe.Node{Name: "a"}, time.Second); err == nil {
+	f := fixedNodes{nodes: []target.Node{{Name: "a", Address: "a:5672"}}, isLeader: alone}
+	if err := f.Delete(t.Context(), target.Node{Name: "a"}, time.Second); err == nil {
 		t.Error("deleted")
 	}
 	v, err := f.View(t.Context(), "b")
-	if err != nil || v.Expected != 1 || v.Nodes[0].UID != "a" || v.Nodes[0].Target != "b" || v.IsLeader != probe.Yes {
+	if err != nil || v.Expected != 1 || v.Nodes[0].UID != "a" || v.Nodes[0].Target != "b" || v.IsLeader != target.Yes {
 		t.Errorf("the view is %+v: %v", v, err)
 	}
 	_, decisions := remediate.Decide(remediate.State{}, remediate.Observation{View: v}, remediate.DefaultPolicy(), time.Now())

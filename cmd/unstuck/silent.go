@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/cjworkbench/unstuck/probe"
+	"github.com/cjworkbench/unstuck/target"
 )
 
 const (
@@ -16,7 +17,7 @@ const (
 
 // silent has the processes of a node looked at while the login that fell silent still waits for its deadline: the second
 // look can then come that much earlier.
-func (w *watched) silent(n probe.Node) {
+func (w *watched) silent(n target.Node) {
 	now := time.Now()
 	w.mu.Lock()
 	last, known := w.hinted[n.Name]

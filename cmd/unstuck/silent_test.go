@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/cjworkbench/unstuck/probe"
+	"github.com/cjworkbench/unstuck/target"
 )
 
 func TestASilentLoginHasTheProcessesLookedAtBesideItAndNotTooOften(t *testing.T) {
@@ -19,14 +20,14 @@ func TestASilentLoginHasTheProcessesLookedAtBesideItAndNotTooOften(t *testing.T)
 		var looks []time.Duration
 		began := time.Now()
 		w.runner = probe.NewRunner(probe.RunnerOptions{Probes: []probe.Probe{
-			{Kind: probe.Login, Run: func(_ context.Context, n probe.Node) probe.Result {
+			{Kind: probe.Login, Run: func(_ context.Context, n target.Node) probe.Result {
 				for range 4 { // a login that tells of its silence again and again, as several would
 					time.Sleep(3 * time.Second)
 					w.silent(n)
 				}
 				return probe.Result{Reason: probe.AwaitTune}
 			}},
-			{Kind: probe.MaybeStuck, Run: func(context.Context, probe.Node) probe.Result {
+			{Kind: probe.MaybeStuck, Run: func(context.Context, target.Node) probe.Result {
 				mu.Lock()
 				looks = append(looks, time.Since(began))
 				mu.Unlock()
@@ -35,7 +36,7 @@ func TestASilentLoginHasTheProcessesLookedAtBesideItAndNotTooOften(t *testing.T)
 		}})
 		ended := make(chan error, 1)
 		go func() { ended <- w.runner.Run(ctx) }()
-		w.runner.SetNodes([]probe.Node{{Target: "b", Name: "rabbit-0"}})
+		w.runner.SetNodes([]target.Node{{Target: "b", Name: "rabbit-0"}})
 		for range 6 {
 			w.runner.RunNow("rabbit-0", probe.Login)
 			time.Sleep(20 * time.Second)

@@ -18,8 +18,8 @@ import (
 	"time"
 
 	"github.com/cjworkbench/unstuck/lab"
-	"github.com/cjworkbench/unstuck/probe"
 	"github.com/cjworkbench/unstuck/remediate"
+	"github.com/cjworkbench/unstuck/target"
 )
 
 // What `make soak` sets.
@@ -235,7 +235,7 @@ type soakWorld struct {
 var errKilled = errors.New("the daemon was killed")
 
 // View has what Kubernetes says at its own time.
-func (w *soakWorld) View(ctx context.Context, broker string) (probe.View, error) {
+func (w *soakWorld) View(ctx context.Context, broker string) (target.View, error) {
 	v, err := w.Lab.View(ctx, broker)
 	v.Nodes = slices.Clone(v.Nodes)
 	for i, n := range v.Nodes {
@@ -247,7 +247,7 @@ func (w *soakWorld) View(ctx context.Context, broker string) (probe.View, error)
 }
 
 // Delete does nothing for a daemon that is dead.
-func (w *soakWorld) Delete(ctx context.Context, n probe.Node, grace time.Duration) error {
+func (w *soakWorld) Delete(ctx context.Context, n target.Node, grace time.Duration) error {
 	if w.dead.Load() {
 		return errKilled
 	}
@@ -471,7 +471,7 @@ const (
 )
 
 // judge waits for the end of a round and says what is wrong with it.
-func (s *soak) judge(ctx context.Context, res *soakResult, broken time.Time, before []probe.Node) {
+func (s *soak) judge(ctx context.Context, res *soakResult, broken time.Time, before []target.Node) {
 	uids := func() (changed []string) {
 		for i, n := range s.lab.Nodes() {
 			if n.UID != before[i].UID {

@@ -20,6 +20,7 @@ import (
 	"github.com/cjworkbench/unstuck/lab"
 	"github.com/cjworkbench/unstuck/probe"
 	"github.com/cjworkbench/unstuck/remediate"
+	"github.com/cjworkbench/unstuck/target"
 )
 
 // tableRow is a row of the table of faults: how to bring it about on a real broker, what the probes must say, and
@@ -376,9 +377,9 @@ func watchDir(ctx context.Context, t testing.TB, l *lab.Lab, world remediate.Wor
 	w := &tableWatch{t: t, lab: l, changed: make(chan struct{}), confirmed: make(map[string]string)}
 	w.daemon = newDaemon(remediate.NewStore(dir), slog.New(slog.NewTextHandler(&w.log, &slog.HandlerOptions{Level: slog.LevelDebug})))
 	w.daemon.observer = w
-	credentials := func(context.Context) (probe.Credentials, error) {
+	credentials := func(context.Context) (target.Credentials, error) {
 		user, password := l.Credentials()
-		return probe.Credentials{Username: user, Password: password}, nil
+		return target.Credentials{Username: user, Password: password}, nil
 	}
 	if err := w.daemon.watch(b, supplier{World: world, exec: l, logs: l, credentials: credentials}); err != nil {
 		t.Fatal(err)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/cjworkbench/unstuck/lab"
 	"github.com/cjworkbench/unstuck/probe"
+	"github.com/cjworkbench/unstuck/target"
 )
 
 // TestARealBrokerReachedInEachWay logs in to a healthy node over plain TCP and over TLS, rightly and wrongly. Nothing of
@@ -53,12 +54,12 @@ func TestARealBrokerReachedInEachWay(t *testing.T) {
 			for _, level := range []probe.Kind{probe.Login, probe.Roundtrip} {
 				login := probe.NewLogin(probe.LoginOptions{
 					Level: level, Vhost: row.vhost, TLS: row.tls, HandshakeTimeout: tableHandshake, Timeout: 4 * time.Second,
-					Credentials: func(context.Context) (probe.Credentials, error) {
+					Credentials: func(context.Context) (target.Credentials, error) {
 						user, password := l.Credentials()
-						return probe.Credentials{Username: user, Password: password}, nil
+						return target.Credentials{Username: user, Password: password}, nil
 					},
 				})
-				if r := login(t.Context(), probe.Node{Address: row.address}); r.Reason != row.want {
+				if r := login(t.Context(), target.Node{Address: row.address}); r.Reason != row.want {
 					t.Errorf("%s says %s in stage %s (%s), want %s", level, r.Reason, r.Stage, r.Detail, row.want)
 				}
 			}

@@ -9,8 +9,8 @@ import (
 	"unicode"
 )
 
-// target is one node to log in to, as a URL names it.
-type target struct {
+// endpoint is one node to log in to, as a URL names it.
+type endpoint struct {
 	secure   bool   // amqps
 	address  string // host:port, with an IPv6 host in brackets
 	username string // empty: not given
@@ -29,31 +29,31 @@ var (
 	errLogin = errors.New("the user name or the password is not right: no NUL byte may be in it, at most 255 bytes of name")
 )
 
-// parseTarget reads an AMQP URL (https://www.rabbitmq.com/docs/uri-spec). Its errors repeat nothing of text: where a
+// parseEndpoint reads an AMQP URL (https://www.rabbitmq.com/docs/uri-spec). Its errors repeat nothing of text: where a
 // password is not percent-encoded it can turn up in any part of the URL, and so in any error of net/url.
 //
 // Two departures from the letter of that page, both because a person is more likely to mean them: a path of "/" alone
 // is the default vhost "/", as it is for most clients, and not the vhost without a name; and so is "//".
-func parseTarget(text string) (target, error) {
+func parseEndpoint(text string) (endpoint, error) {
 	u, err := url.Parse(text)
 	if err != nil || u.Opaque != "" || (u.Scheme != "amqp" && u.Scheme != "amqps") {
-		return target{}, errShape
+		return endpoint{}, errShape
 	}
 	if u.RawQuery != "" || u.ForceQuery || u.Fragment != "" || strings.HasSuffix(text, "#") {
-		return target{}, errExtra
+		return endpoint{}, errExtra
 	}
-	t := target{secure: u.Scheme == "amqps"}
+	t := endpoint{secure: u.Scheme == "amqps"}
 	if t.address, err = addressOf(u, t.secure); err != nil {
-		return target{}, err
+		return endpoint{}, err
 	}
 	if t.vhost, err = vhostOf(u.EscapedPath()); err != nil {
-		return target{}, err
+		return endpoint{}, err
 	}
 	t.username = u.User.Username()
 	t.password, _ = u.User.Password()
 	t.inURL = t.password != ""
 	if len(t.username) > 255 || strings.Contains(t.username+t.password, "\x00") {
-		return target{}, errLogin
+		return endpoint{}, errLogin
 	}
 	return t, nil
 }
@@ -97,7 +97,7 @@ func vhostOf(escaped string) (string, error) {
 }
 
 // String gives the target as a URL in which everything is spelled out but the password, which is left out.
-func (t target) String() string {
+func (t endpoint) String() string {
 	scheme, user := "amqp://", ""
 	if t.secure {
 		scheme = "amqps://"

@@ -13,7 +13,7 @@ import (
 var targetErrors = []error{errShape, errHost, errPort, errVhost, errExtra, errLogin}
 
 func TestAnAMQPURLNamesATarget(t *testing.T) {
-	for text, want := range map[string]target{
+	for text, want := range map[string]endpoint{
 		"amqp://mq-0":                       {address: "mq-0:5672", vhost: "/"},
 		"AMQP://mq-0":                       {address: "mq-0:5672", vhost: "/"},
 		"amqps://mq-0":                      {secure: true, address: "mq-0:5671", vhost: "/"},
@@ -43,8 +43,8 @@ func TestAnAMQPURLNamesATarget(t *testing.T) {
 		"amqp://mq-0/a%20b+c%40%3F": {address: "mq-0:5672", vhost: "a b+c@?"},
 		"amqp://mq-0/gr%C3%BCn":     {address: "mq-0:5672", vhost: "grün"},
 	} {
-		got, err := parseTarget(text)
-		if diff := cmp.Diff(want, got, cmp.AllowUnexported(target{})); diff != "" || err != nil {
+		got, err := parseEndpoint(text)
+		if diff := cmp.Diff(want, got, cmp.AllowUnexported(endpoint{})); diff != "" || err != nil {
 			t.Errorf("%s: error %v (- want, + got)\n%s", text, err, diff)
 		}
 	}
@@ -91,7 +91,7 @@ func TestAWrongURLIsRefusedWithoutRepeatingIt(t *testing.T) {
 		"amqp://ada:" + marker + "@mq-0/v#":         errExtra,
 		"amqp://mq-0/" + strings.Repeat("v", 256):   errVhost,
 	} {
-		_, err := parseTarget(text)
+		_, err := parseEndpoint(text)
 		if !errors.Is(err, want) {
 			t.Errorf("%q: error %v, want %v", text, err, want)
 		}
@@ -110,7 +110,7 @@ func TestATargetIsPrintedWithEverythingButItsPassword(t *testing.T) {
 		"amqp://ada@mq-0/a%0Ab%1B":             "amqp://ada@mq-0:5672/a%0Ab%1B",
 		"amqp://ada@mq-0/a%40b%3F%25":          "amqp://ada@mq-0:5672/a%40b%3F%25",
 	} {
-		got, err := parseTarget(text)
+		got, err := parseEndpoint(text)
 		switch {
 		case want == "" && err == nil:
 			t.Errorf("%s: want an error", text)
@@ -131,19 +131,19 @@ func FuzzATargetIsReadBackFromWhatIsPrintedOfIt(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		first, err := parseTarget(text)
+		first, err := parseEndpoint(text)
 		if err != nil {
 			if !slices.Contains(targetErrors, err) { // this very value: a wrapped one could repeat the text
 				t.Fatalf("%q: error %v is not one of the fixed ones", text, err)
 			}
 			return
 		}
-		second, err := parseTarget(first.String())
+		second, err := parseEndpoint(first.String())
 		if err != nil {
 			t.Fatalf("%q is printed as %q, which is refused: %v", text, first, err)
 		}
 		first.password, first.inURL = "", false
-		if diff := cmp.Diff(first, second, cmp.AllowUnexported(target{})); diff != "" {
+		if diff := cmp.Diff(first, second, cmp.AllowUnexported(endpoint{})); diff != "" {
 			t.Fatalf("%q is printed as %q, which means another target:\n%s", text, first, diff)
 		}
 	})

@@ -1,4 +1,6 @@
-package probe
+// Package target has what a supplier gives of what is watched: a broker or an application, its nodes, and how to run a
+// command next to one and read its log. Kubernetes is one supplier, the lab another.
+package target
 
 import (
 	"context"
@@ -31,7 +33,7 @@ type View struct {
 	IsLeader Answer    `json:"is_leader"` // does this replica of ours hold the lease?
 	// LeaderSince is when it last took the lease, if it holds one: another time means that somebody else may have
 	// led in between.
-	LeaderSince time.Time `json:"leading_since,omitzero"`
+	LeaderSince time.Time `json:"leader_since,omitzero"`
 	Operating   Answer    `json:"operating"`           // is a deploy or a restart under way in the namespace?
 	Operation   string    `json:"operation,omitempty"` // which, if so
 
@@ -68,3 +70,12 @@ type LogLine struct {
 	At   time.Time `json:"at"`
 	Text string    `json:"text"`
 }
+
+// Credentials are a user name and a password.
+type Credentials struct{ Username, Password string }
+
+// String keeps the password out of whatever prints the value.
+func (c Credentials) String() string { return c.Username + ":[redacted]" }
+
+// GoString does the same for %#v.
+func (c Credentials) GoString() string { return c.String() }

@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/cjworkbench/unstuck/auth"
 )
 
 const page = "../docs/configuration.md"
@@ -75,7 +77,7 @@ func TestEveryKeyOfATokenStandsInItsTableAndNothingElse(t *testing.T) {
 		t.Errorf("the keys of %s are not what the code reads (-code +documented):\n%s", tokensPage, diff)
 	}
 	var want []string
-	for _, v := range Verbs() {
+	for _, v := range auth.Verbs() {
 		want = append(want, string(v))
 	}
 	if diff := cmp.Diff(want, verbs); diff != "" {

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cjworkbench/unstuck/auth"
 	"github.com/cjworkbench/unstuck/remediate"
 )
 
@@ -132,7 +133,7 @@ func FuzzParseTokens(f *testing.F) {
 			if again, ok := parseHash(token.hash.String()); !ok || token.Name == "" || len(token.Rights) == 0 || again.iterations != token.hash.iterations {
 				t.Errorf("token %q lacks something", token.Name)
 			}
-			if token.May(VerbDeploy, "", "") || token.May("fly", "a", "") || token.May(VerbDelete, "", "") && !token.May(VerbDelete, "", "b") {
+			if token.May(auth.Deploy, "", "") || token.May("fly", "a", "") || token.May(auth.Delete, "", "") && !token.May(auth.Delete, "", "b") {
 				t.Errorf("token %q may do what nobody can, or all and not each", token.Name)
 			}
 		}

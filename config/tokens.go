@@ -5,33 +5,9 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/cjworkbench/unstuck/auth"
 )
-
-// Verb is something that a token may be allowed to do.
-type Verb string
-
-// The verbs. The first seven are done to an environment, the next three to a broker, and reading to either.
-const (
-	VerbDeploy  Verb = "deploy"
-	VerbPromote Verb = "promote"
-	VerbRevert  Verb = "revert"
-	VerbRestart Verb = "restart"
-	VerbTask    Verb = "task"
-	VerbLogs    Verb = "logs"
-	VerbEnv     Verb = "env"
-	VerbPause   Verb = "pause"
-	VerbDelete  Verb = "delete"
-	VerbProbe   Verb = "probe"
-	VerbRead    Verb = "read"
-)
-
-var (
-	environmentVerbs = []Verb{VerbDeploy, VerbPromote, VerbRevert, VerbRestart, VerbTask, VerbLogs, VerbEnv}
-	targetVerbs      = []Verb{VerbPause, VerbDelete, VerbProbe}
-)
-
-// Verbs lists every Verb.
-func Verbs() []Verb { return slices.Concat(environmentVerbs, targetVerbs, []Verb{VerbRead}) }
 
 // Any stands for every environment, or every broker and application, those that come later included.
 const Any = "*"
@@ -47,15 +23,15 @@ type Token struct {
 
 // Right is what a token may do, and to what.
 type Right struct {
-	Verbs        []Verb
+	Verbs        []auth.Verb
 	Environments []string // names, or Any
 	Targets      []string // names of brokers and applications, or Any
 }
 
 // May says whether the token has the right to do something to an environment, if that is not empty, or else to a
 // broker; with neither, to every broker. Whoever may do anything to something may read it: how else to see it done?
-func (t Token) May(verb Verb, environment, broker string) bool {
-	if environment == "" && slices.Contains(environmentVerbs, verb) {
+func (t Token) May(verb auth.Verb, environment, broker string) bool {
+	if environment == "" && slices.Contains(auth.EnvironmentVerbs(), verb) {
 		return false
 	}
 	return slices.ContainsFunc(t.Rights, func(r Right) bool {
@@ -63,7 +39,7 @@ func (t Token) May(verb Verb, environment, broker string) bool {
 		if environment != "" {
 			to, name = r.Environments, environment
 		}
-		return (slices.Contains(r.Verbs, verb) || verb == VerbRead) && covers(to, name)
+		return (slices.Contains(r.Verbs, verb) || verb == auth.Read) && covers(to, name)
 	})
 }
 
@@ -127,17 +103,17 @@ func (d *decoder) token(e element) Token {
 func (d *decoder) right(e element) Right {
 	var r Right
 	var verbs []string
-	isVerb := func(v string) bool { return slices.Contains(Verbs(), Verb(v)) }
+	isVerb := func(v string) bool { return slices.Contains(auth.Verbs(), auth.Verb(v)) }
 	isName := func(v string) bool { return v == Any || brokerName.MatchString(v) }
 	const wantNames = `a name, or "*" for every one`
 	noted := len(d.problems)
 	s := d.section(e.path, e.node)
-	s.texts("verbs", required, "verbs", "one of "+verbList(Verbs()), isVerb, &verbs)
+	s.texts("verbs", required, "verbs", "one of "+verbList(auth.Verbs()), isVerb, &verbs)
 	s.texts("environments", none, "names", wantNames, isName, &r.Environments)
 	s.texts("targets", none, "names", wantNames, isName, &r.Targets)
 	s.end()
 	for _, v := range verbs {
-		r.Verbs = append(r.Verbs, Verb(v))
+		r.Verbs = append(r.Verbs, auth.Verb(v))
 	}
 	if d.listen == nil && len(d.problems) == noted {
 		d.checkRight(e.path, r)
@@ -147,16 +123,16 @@ func (d *decoder) right(e element) Right {
 
 // checkRight notes a right that allows nothing, or less than it seems to.
 func (d *decoder) checkRight(path string, r Right) {
-	reads := slices.Contains(r.Verbs, VerbRead)
+	reads := slices.Contains(r.Verbs, auth.Read)
 	for _, c := range []struct {
 		key   string
-		verbs []Verb
+		verbs []auth.Verb
 		names []string
 	}{
-		{"environments", environmentVerbs, r.Environments},
-		{"targets", targetVerbs, r.Targets},
+		{"environments", auth.EnvironmentVerbs(), r.Environments},
+		{"targets", auth.TargetVerbs(), r.Targets},
 	} {
-		i := slices.IndexFunc(r.Verbs, func(v Verb) bool { return slices.Contains(c.verbs, v) })
+		i := slices.IndexFunc(r.Verbs, func(v auth.Verb) bool { return slices.Contains(c.verbs, v) })
 		switch {
 		case i >= 0 && len(c.names) == 0:
 			d.problem(path+"."+c.key, `missing: want those to %s, or "*" for every one`, r.Verbs[i])
@@ -169,7 +145,7 @@ func (d *decoder) checkRight(path string, r Right) {
 	}
 }
 
-func verbList(verbs []Verb) string {
+func verbList(verbs []auth.Verb) string {
 	texts := make([]string, len(verbs))
 	for i, v := range verbs {
 		texts[i] = string(v)

@@ -12,44 +12,46 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/cjworkbench/unstuck/auth"
 )
 
 func TestATokenMayDoWhatItsRightsSayAndNothingElse(t *testing.T) {
-	ci := Token{Rights: []Right{{Verbs: []Verb{VerbDeploy}, Environments: []string{"staging"}}}}
+	ci := Token{Rights: []Right{{Verbs: []auth.Verb{auth.Deploy}, Environments: []string{"staging"}}}}
 	oncall := Token{Rights: []Right{
-		{Verbs: []Verb{VerbDeploy, VerbTask, VerbRead}, Environments: []string{Any}},
-		{Verbs: []Verb{VerbDelete, VerbRead}, Targets: []string{"rabbitmq"}},
+		{Verbs: []auth.Verb{auth.Deploy, auth.RunTask, auth.Read}, Environments: []string{Any}},
+		{Verbs: []auth.Verb{auth.Delete, auth.Read}, Targets: []string{"rabbitmq"}},
 	}}
-	all := Token{Rights: []Right{{Verbs: Verbs(), Environments: []string{Any}, Targets: []string{Any}}}}
+	all := Token{Rights: []Right{{Verbs: auth.Verbs(), Environments: []string{Any}, Targets: []string{Any}}}}
 	for _, c := range []struct {
 		who                 string
 		token               Token
-		verb                Verb
+		verb                auth.Verb
 		environment, broker string
 		want                bool
 	}{
-		{"ci", ci, VerbDeploy, "staging", "", true},
-		{"ci", ci, VerbDeploy, "production", "", false},
-		{"ci", ci, VerbRevert, "staging", "", false},
-		{"ci", ci, VerbRead, "staging", "", true},
-		{"ci", ci, VerbRead, "production", "", false},
-		{"ci", ci, VerbRead, "", "rabbitmq", false},
-		{"ci", ci, VerbDelete, "", "rabbitmq", false},
-		{"oncall", oncall, VerbDeploy, "production", "", true},
-		{"oncall", oncall, VerbTask, "staging", "", true},
-		{"oncall", oncall, VerbRestart, "staging", "", false},
-		{"oncall", oncall, VerbRead, "", "rabbitmq", true},
-		{"oncall", oncall, VerbRead, "", "other", false},
-		{"oncall", oncall, VerbDelete, "", "rabbitmq", true},
-		{"oncall", oncall, VerbDelete, "", "", false},
-		{"oncall", oncall, VerbDelete, "staging", "", false},
-		{"all", all, VerbPause, "", "", true},
-		{"all", all, VerbPause, "", "any", true},
-		{"all", all, VerbDeploy, "any", "", true},
-		{"all", all, VerbDeploy, "", "", false},
-		{"all", all, VerbDeploy, "", "rabbitmq", false},
+		{"ci", ci, auth.Deploy, "staging", "", true},
+		{"ci", ci, auth.Deploy, "production", "", false},
+		{"ci", ci, auth.Revert, "staging", "", false},
+		{"ci", ci, auth.Read, "staging", "", true},
+		{"ci", ci, auth.Read, "production", "", false},
+		{"ci", ci, auth.Read, "", "rabbitmq", false},
+		{"ci", ci, auth.Delete, "", "rabbitmq", false},
+		{"oncall", oncall, auth.Deploy, "production", "", true},
+		{"oncall", oncall, auth.RunTask, "staging", "", true},
+		{"oncall", oncall, auth.Restart, "staging", "", false},
+		{"oncall", oncall, auth.Read, "", "rabbitmq", true},
+		{"oncall", oncall, auth.Read, "", "other", false},
+		{"oncall", oncall, auth.Delete, "", "rabbitmq", true},
+		{"oncall", oncall, auth.Delete, "", "", false},
+		{"oncall", oncall, auth.Delete, "staging", "", false},
+		{"all", all, auth.Pause, "", "", true},
+		{"all", all, auth.Pause, "", "any", true},
+		{"all", all, auth.Deploy, "any", "", true},
+		{"all", all, auth.Deploy, "", "", false},
+		{"all", all, auth.Deploy, "", "rabbitmq", false},
 		{"all", all, "fly", "staging", "", false},
-		{"nobody", Token{}, VerbRead, "", "", false},
+		{"nobody", Token{}, auth.Read, "", "", false},
 	} {
 		if got := c.token.May(c.verb, c.environment, c.broker); got != c.want {
 			t.Errorf("%s may %s environment %q, broker %q: %v, want %v", c.who, c.verb, c.environment, c.broker, got, c.want)
@@ -68,8 +70,8 @@ func TestTheFileOfTokensArrives(t *testing.T) {
 	}
 	got.hash = tokenHash{}
 	want := Token{Name: "oncall", Expires: time.Date(2027, 1, 31, 0, 0, 0, 0, time.UTC), Rights: []Right{
-		{Verbs: []Verb{"deploy", "promote", "revert", "restart", "task", "read"}, Environments: []string{"*"}},
-		{Verbs: []Verb{"pause", "delete", "probe", "read"}, Targets: []string{"rabbitmq", "frontend"}},
+		{Verbs: []auth.Verb{"deploy", "promote", "revert", "restart", "task", "read"}, Environments: []string{"*"}},
+		{Verbs: []auth.Verb{"pause", "delete", "probe", "read"}, Targets: []string{"rabbitmq", "frontend"}},
 	}}
 	if diff := cmp.Diff(want, got, cmp.AllowUnexported(Token{}, tokenHash{})); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)

@@ -15,6 +15,8 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
+
+	"github.com/cjworkbench/unstuck/auth"
 )
 
 // wire answers what the real clients send, who wait where they ask too often. The fake ones never do. It answers each review
@@ -70,7 +72,7 @@ func TestCallersWhoAskTooOftenWhatTheyMayDoHoldUpNothingElse(t *testing.T) {
 		for range 200 {
 			wg.Go(func() {
 				for ; ctx.Err() == nil; time.Sleep(100 * time.Millisecond) {
-					_, _ = reviews.Allowed(ctx, "eve", nil, "get", "", "pods", "", "production", "")
+					_, _ = reviews.Allowed(ctx, "eve", nil, auth.ResourceAttributes{Verb: "get", Resource: "pods", Namespace: "production"})
 				}
 			})
 		}

@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	clienttesting "k8s.io/client-go/testing"
 
+	"github.com/cjworkbench/unstuck/auth"
 	"github.com/cjworkbench/unstuck/release"
 )
 
@@ -130,7 +131,7 @@ func TestWhatACallerMayDoIsWhatTheAPIServerSays(t *testing.T) {
 	})
 	r := c.client().Reviews()
 	may := func(user string) bool {
-		ok, err := r.Allowed(t.Context(), user, []string{"ops"}, "create", "", "pods", "exec", ns, "cron-x")
+		ok, err := r.Allowed(t.Context(), user, []string{"ops"}, auth.ResourceAttributes{Verb: "create", Resource: "pods", Subresource: "exec", Namespace: ns, Name: "cron-x"})
 		if err != nil {
 			t.Error(err)
 		}

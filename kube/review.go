@@ -14,6 +14,8 @@ import (
 	authenticationv1 "k8s.io/api/authentication/v1"
 	authorizationv1 "k8s.io/api/authorization/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/cjworkbench/unstuck/auth"
 )
 
 const (
@@ -112,24 +114,19 @@ func (r *Reviews) keep(key [sha256.Size]byte, who caller, now time.Time) {
 	r.callers[key] = who
 }
 
-// Allowed says whether a user of these groups may do this, by what verb and to what as kubectl would have it: resource
-// and sub for instance deployments and nothing, or pods and exec; no namespace for what is the cluster's, no name for any.
-// An error says that it cannot be told.
-func (r *Reviews) Allowed(
-	ctx context.Context, user string, groups []string, verb, group, resource, sub, namespace, name string,
-) (bool, error) {
+// Allowed says whether a user of these groups may do this; no namespace for what is the cluster's, no name for any. An error says
+// that it cannot be told.
+func (r *Reviews) Allowed(ctx context.Context, user string, groups []string, what auth.ResourceAttributes) (bool, error) {
 	if user == "" {
 		return false, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
+	attributes := authorizationv1.ResourceAttributes{
+		Verb: what.Verb, Group: what.Group, Resource: what.Resource, Subresource: what.Subresource, Namespace: what.Namespace, Name: what.Name,
+	}
 	review, err := r.client.api.AuthorizationV1().SubjectAccessReviews().Create(ctx, &authorizationv1.SubjectAccessReview{
-		Spec: authorizationv1.SubjectAccessReviewSpec{
-			User: user, Groups: groups,
-			ResourceAttributes: &authorizationv1.ResourceAttributes{
-				Verb: verb, Group: group, Resource: resource, Subresource: sub, Namespace: namespace, Name: name,
-			},
-		},
+		Spec: authorizationv1.SubjectAccessReviewSpec{User: user, Groups: groups, ResourceAttributes: &attributes},
 	}, metav1.CreateOptions{})
 	if err != nil {
 		return false, fmt.Errorf("ask what %s may do: %w", user, explain(err, "create", "subjectaccessreviews", ""))

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/cjworkbench/unstuck/auth"
 	"github.com/cjworkbench/unstuck/probe"
 	"github.com/cjworkbench/unstuck/remediate"
 	"github.com/cjworkbench/unstuck/target"
@@ -64,7 +65,7 @@ func (o Options) targets(r *http.Request) (any, error) {
 	now := time.Now()
 	all := Targets{Targets: []Target{}}
 	for _, s := range o.snapshots() {
-		ok, err := o.sees(r.Context(), Action{Target: s.Target})
+		ok, err := o.sees(r.Context(), auth.Action{Target: s.Target})
 		if err != nil {
 			return nil, err
 		}
@@ -139,7 +140,7 @@ func (o Options) incidentsSeen(r *http.Request) ([]remediate.Incident, error) {
 	for _, c := range incidents {
 		ok, asked := visible[c.Target]
 		if !asked {
-			if ok, err = o.sees(r.Context(), Action{Target: c.Target}); err != nil {
+			if ok, err = o.sees(r.Context(), auth.Action{Target: c.Target}); err != nil {
 				return nil, err
 			}
 			visible[c.Target] = ok
@@ -166,7 +167,7 @@ func (o Options) find(r *http.Request) (remediate.Snapshot, error) {
 		if s.Target == name {
 			return s, nil
 		}
-		if ok, err := o.sees(r.Context(), Action{Target: s.Target}); err == nil && ok {
+		if ok, err := o.sees(r.Context(), auth.Action{Target: s.Target}); err == nil && ok {
 			known = append(known, s.Target)
 		}
 	}
@@ -176,7 +177,7 @@ func (o Options) find(r *http.Request) (remediate.Snapshot, error) {
 func (o Options) findToRead(r *http.Request) (remediate.Snapshot, error) {
 	s, err := o.find(r)
 	if err == nil {
-		err = o.may(r.Context(), Action{Verb: ToRead, Target: s.Target})
+		err = o.may(r.Context(), auth.Action{Verb: auth.Read, Target: s.Target})
 	}
 	return s, err
 }

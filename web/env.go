@@ -6,6 +6,7 @@ import (
 	"reflect"
 	"regexp"
 
+	"github.com/cjworkbench/unstuck/auth"
 	"github.com/cjworkbench/unstuck/release"
 )
 
@@ -44,7 +45,7 @@ func (o Options) env(r *http.Request, a *AuditEvent) (any, error) {
 	if !objectName.MatchString(pod) {
 		pod = ""
 	}
-	env, err := o.serviceTo(ToEnv, r, a, pod)
+	env, err := o.serviceTo(auth.Env, r, a, pod)
 	if err != nil {
 		return nil, err
 	}
@@ -67,19 +68,19 @@ var objectName = regexp.MustCompile(`^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$`)
 
 // serviceTo gives the environment of the service that the path names, if the caller may do that to it. Whoever may not
 // even see the environment does not learn which services it has.
-func (o Options) serviceTo(verb Verb, r *http.Request, a *AuditEvent, pod string) (release.Environment, error) {
+func (o Options) serviceTo(verb auth.Verb, r *http.Request, a *AuditEvent, pod string) (release.Environment, error) {
 	env, err := o.findEnvironment(r)
 	if err != nil {
 		return env, err
 	}
-	action := Action{Verb: verb, Environment: env.Name, Service: r.PathValue("service"), Pod: pod}
+	action := auth.Action{Verb: verb, Environment: env.Name, Service: r.PathValue("service"), Pod: pod}
 	a.Action = cut(action.String(), maxReason)
 	return env, o.mayThere(r.Context(), env, action)
 }
 
 // mayThere refuses what the caller may not do in an environment. Only to whoever may read it, it says which services and
 // tasks there are.
-func (o Options) mayThere(ctx context.Context, env release.Environment, action Action) error {
+func (o Options) mayThere(ctx context.Context, env release.Environment, action auth.Action) error {
 	unknown := named("service", action.Service, env.Services, func(s release.Service) string { return s.Name })
 	if unknown == nil {
 		unknown = named("task", action.Task, env.Tasks, func(t release.Task) string { return t.Name })
@@ -87,10 +88,10 @@ func (o Options) mayThere(ctx context.Context, env release.Environment, action A
 	if unknown == nil {
 		return o.may(ctx, action)
 	}
-	if ok, err := o.sees(ctx, Action{Environment: env.Name}); err != nil || ok {
+	if ok, err := o.sees(ctx, auth.Action{Environment: env.Name}); err != nil || ok {
 		return firstOf(err, unknown)
 	}
-	return o.may(ctx, Action{Verb: ToRead, Environment: env.Name})
+	return o.may(ctx, auth.Action{Verb: auth.Read, Environment: env.Name})
 }
 
 func firstOf(errs ...error) error {

@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/cjworkbench/unstuck/auth"
 	"github.com/cjworkbench/unstuck/release"
 )
 
@@ -60,7 +61,7 @@ const lookTimeout = 10 * time.Second
 func (o Options) environments(r *http.Request) (any, error) {
 	var seen []release.Environment
 	for _, env := range o.Environments {
-		ok, err := o.sees(r.Context(), Action{Environment: env.Name})
+		ok, err := o.sees(r.Context(), auth.Action{Environment: env.Name})
 		if err != nil {
 			return nil, err
 		}
@@ -85,7 +86,7 @@ func (o Options) environment(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := o.may(r.Context(), Action{Verb: ToRead, Environment: env.Name}); err != nil {
+	if err := o.may(r.Context(), auth.Action{Verb: auth.Read, Environment: env.Name}); err != nil {
 		return nil, err
 	}
 	return o.look(r.Context(), env), nil

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cjworkbench/unstuck/auth"
 	"github.com/cjworkbench/unstuck/release"
 	"github.com/cjworkbench/unstuck/remediate"
 )
@@ -391,11 +392,11 @@ func newSite() *site {
 		{Guard: remediate.GuardPaused, Why: "paused by ada: moving disks"},
 	}
 	tokens := tokens{
-		"ada": {{Verbs(), "*", "*"}},
-		"ci":  {{[]Verb{ToDeploy}, "staging", ""}},
+		"ada": {{auth.Verbs(), "*", "*"}},
+		"ci":  {{[]auth.Verb{auth.Deploy}, "staging", ""}},
 		"bob": nil,
 	}
-	known := Authorities{{"flaky", flaky{}, flaky{}}, {"tokens", tokens, tokens}}
+	known := auth.Authorities{{Name: "flaky", Identity: flaky{}, Access: flaky{}}, {Name: "tokens", Identity: tokens, Access: tokens}}
 	s.Identity, s.Access, s.Environments = known, known, environments()
 	s.Operations, s.Records, s.States, s.Feed = s.releases, s.releases, s.releases, NewFeed()
 	s.Logs, s.Pods = s.releases, s.releases
@@ -411,40 +412,42 @@ func (s *site) build() { s.handler = NewAPI(s.Options) }
 type tokens map[string][]right
 
 type right struct {
-	verbs                 []Verb
+	verbs                 []auth.Verb
 	environments, brokers string // a name, or * for all
 }
 
-func (t tokens) Authenticate(_ context.Context, token string) (Caller, error) {
+func (t tokens) Authenticate(_ context.Context, token string) (auth.Caller, error) {
 	name, ok := strings.CutPrefix(token, "token-of-")
 	if _, known := t[name]; !ok || !known {
-		return Caller{}, ErrUnknownToken
+		return auth.Caller{}, auth.ErrUnknownToken
 	}
-	return Caller{Name: name}, nil
+	return auth.Caller{Name: name}, nil
 }
 
-func (t tokens) Allowed(_ context.Context, who Caller, action Action) (Verdict, error) {
+func (t tokens) Allowed(_ context.Context, who auth.Caller, action auth.Action) (auth.Grant, error) {
 	for _, r := range t[who.Name] {
-		if action.Verb != ToRead && !slices.Contains(r.verbs, action.Verb) {
+		if action.Verb != auth.Read && !slices.Contains(r.verbs, action.Verb) {
 			continue
 		}
 		if to := map[bool]string{true: r.environments, false: r.brokers}[action.Environment != ""]; to == "*" || (to != "" && to == action.Environment+action.Target) {
-			return Verdict{Allowed: true}, nil
+			return auth.Grant{Allowed: true}, nil
 		}
 	}
-	return Verdict{Why: "the token gives no right to that"}, nil
+	return auth.Grant{Why: "the token gives no right to that"}, nil
 }
 
 type flaky struct{}
 
-func (flaky) Authenticate(_ context.Context, token string) (Caller, error) {
+func (flaky) Authenticate(_ context.Context, token string) (auth.Caller, error) {
 	if token == "token-of-flaky" {
-		return Caller{}, errors.New("connection refused")
+		return auth.Caller{}, errors.New("connection refused")
 	}
-	return Caller{}, ErrUnknownToken
+	return auth.Caller{}, auth.ErrUnknownToken
 }
 
-func (flaky) Allowed(context.Context, Caller, Action) (Verdict, error) { return Verdict{}, nil }
+func (flaky) Allowed(context.Context, auth.Caller, auth.Action) (auth.Grant, error) {
+	return auth.Grant{}, nil
+}
 
 // request makes a request of a caller's; headers are pairs.
 func request(who, method, path, body string, headers ...string) *http.Request {

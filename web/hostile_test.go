@@ -15,6 +15,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/cjworkbench/unstuck/auth"
 )
 
 // listening serves a site on loopback, as production does, until the test ends.
@@ -240,10 +242,10 @@ type slowIdentity struct {
 	let   chan struct{}
 }
 
-func (i *slowIdentity) Authenticate(context.Context, string) (Caller, error) {
+func (i *slowIdentity) Authenticate(context.Context, string) (auth.Caller, error) {
 	i.asked.Add(1)
 	<-i.let
-	return Caller{}, ErrUnknownToken
+	return auth.Caller{}, auth.ErrUnknownToken
 }
 
 func TestBadTokensThatComeAtTheSameTimeAreLimitedToo(t *testing.T) {

@@ -15,6 +15,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/cjworkbench/unstuck/auth"
 	"github.com/cjworkbench/unstuck/release"
 )
 
@@ -48,7 +49,7 @@ var logParams = []param{
 
 // logs answers with the log of a service: as one answer, or, if it is followed or asked for so, as server-sent events.
 func (o Options) logs(w http.ResponseWriter, r *http.Request) error {
-	env, err := o.serviceTo(ToLogs, r, &AuditEvent{}, "")
+	env, err := o.serviceTo(auth.Logs, r, &AuditEvent{}, "")
 	if err != nil {
 		return err
 	}

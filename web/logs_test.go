@@ -14,6 +14,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/cjworkbench/unstuck/auth"
 	"github.com/cjworkbench/unstuck/release"
 )
 
@@ -67,8 +68,8 @@ func TestABadQuestionForLogsIsRefusedBeforeAnythingIsRead(t *testing.T) {
 
 func TestLogsAndVariablesNeedRightsOfTheirOwn(t *testing.T) {
 	s := newSite()
-	only := func(v Verb) []right { return []right{{[]Verb{v}, "production", ""}} }
-	people := tokens{"reads": only(ToRead), "logs": only(ToLogs), "env": only(ToEnv), "deploys": only(ToDeploy), "nothing": nil}
+	only := func(v auth.Verb) []right { return []right{{[]auth.Verb{v}, "production", ""}} }
+	people := tokens{"reads": only(auth.Read), "logs": only(auth.Logs), "env": only(auth.Env), "deploys": only(auth.Deploy), "nothing": nil}
 	s.Identity, s.Access = people, people
 	s.build()
 	for path, allowed := range map[string]string{frontendLogs: "logs", frontendLogs + "?follow": "logs", frontend + "/env": "env", frontend + "/pods/frontend-7f-abcde/env": "env"} {

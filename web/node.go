@@ -9,6 +9,7 @@ import (
 	"reflect"
 	"slices"
 
+	"github.com/cjworkbench/unstuck/auth"
 	"github.com/cjworkbench/unstuck/release"
 	"github.com/cjworkbench/unstuck/remediate"
 	"github.com/cjworkbench/unstuck/target"
@@ -65,13 +66,13 @@ func (o Options) nodeRoutes() []Route {
 }
 
 // findNode gives the node that the path names, if the caller may do the action to it.
-func (o Options) findNode(r *http.Request, verb Verb, a *AuditEvent) (remediate.NodeSnapshot, error) {
+func (o Options) findNode(r *http.Request, verb auth.Verb, a *AuditEvent) (remediate.NodeSnapshot, error) {
 	s, err := o.find(r)
 	if err != nil {
 		return remediate.NodeSnapshot{}, err
 	}
 	name := r.PathValue("node")
-	action := Action{Verb: verb, Target: s.Target, Node: name}
+	action := auth.Action{Verb: verb, Target: s.Target, Node: name}
 	i := slices.IndexFunc(s.Nodes, func(n remediate.NodeSnapshot) bool { return n.Name == name })
 	if i < 0 {
 		action.Node = ""
@@ -95,7 +96,7 @@ func noNode(s remediate.Snapshot, name string) error {
 }
 
 func (o Options) probeNode(w http.ResponseWriter, r *http.Request, a *AuditEvent) (reply, error) {
-	n, err := o.findNode(r, ToProbe, a)
+	n, err := o.findNode(r, auth.Probe, a)
 	if err != nil {
 		return reply{}, err
 	}
@@ -112,7 +113,7 @@ func (o Options) probeNode(w http.ResponseWriter, r *http.Request, a *AuditEvent
 }
 
 func (o Options) deleteNode(w http.ResponseWriter, r *http.Request, a *AuditEvent) (reply, error) {
-	n, err := o.findNode(r, ToDelete, a)
+	n, err := o.findNode(r, auth.Delete, a)
 	if err != nil {
 		return reply{}, err
 	}

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"slices"
 
+	"github.com/cjworkbench/unstuck/auth"
 	"github.com/cjworkbench/unstuck/release"
 )
 
@@ -30,7 +31,7 @@ func (p pages) environmentNames(r *http.Request) ([]string, error) {
 	}
 	var names []string
 	for _, env := range p.Environments {
-		ok, err := p.sees(r.Context(), Action{Environment: env.Name})
+		ok, err := p.sees(r.Context(), auth.Action{Environment: env.Name})
 		if err != nil {
 			return nil, err
 		}

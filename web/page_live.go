@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"strings"
 	"time"
+
+	"github.com/cjworkbench/unstuck/auth"
 )
 
 // The bounds of the stream that tells a page that something has changed; the rest are those of an operation's events.
@@ -82,13 +84,13 @@ func (p pages) mayWatch(ctx context.Context, topic string) error {
 	case kind == "target":
 		for _, s := range p.snapshots() {
 			if s.Target == name {
-				return p.may(ctx, Action{Verb: ToRead, Target: name})
+				return p.may(ctx, auth.Action{Verb: auth.Read, Target: name})
 			}
 		}
 	case kind == "environment":
 		for _, e := range p.Environments {
 			if e.Name == name {
-				return p.may(ctx, Action{Verb: ToRead, Environment: name})
+				return p.may(ctx, auth.Action{Verb: auth.Read, Environment: name})
 			}
 		}
 	}

@@ -5,13 +5,15 @@ import (
 	"fmt"
 	"sync"
 	"time"
+
+	"github.com/cjworkbench/unstuck/auth"
 )
 
 // remembers answers again, for a few seconds, that a caller may read something. A page that shows itself anew every
 // second would otherwise ask Kubernetes about each broker and environment on it each time, and the API server's patience
 // is what a deletion needs. Who calls, refusals, errors and what changes something are asked each time.
 type remembers struct {
-	Access
+	auth.Access
 
 	mu      sync.Mutex
 	allowed map[string]time.Time // until when
@@ -32,13 +34,13 @@ func (o Options) remembering() Options {
 }
 
 // Allowed implements Access.
-func (m *remembers) Allowed(ctx context.Context, who Caller, action Action) (Verdict, error) {
-	if action.Verb != ToRead {
+func (m *remembers) Allowed(ctx context.Context, who auth.Caller, action auth.Action) (auth.Grant, error) {
+	if action.Verb != auth.Read {
 		return m.Access.Allowed(ctx, who, action)
 	}
 	key := fmt.Sprintf("%q %q %q %+v", who.Authority, who.Name, who.Groups, action)
 	if m.recalls(key) {
-		return Verdict{Allowed: true}, nil
+		return auth.Grant{Allowed: true}, nil
 	}
 	v, err := m.Access.Allowed(ctx, who, action)
 	if err == nil && v.Allowed {

@@ -6,6 +6,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/cjworkbench/unstuck/auth"
 )
 
 // counted counts what an authority is asked.
@@ -14,13 +16,13 @@ type counted struct {
 	who, reads, rest int
 }
 
-func (a *counted) Authenticate(ctx context.Context, token string) (Caller, error) {
+func (a *counted) Authenticate(ctx context.Context, token string) (auth.Caller, error) {
 	a.who++
 	return a.tokens.Authenticate(ctx, token)
 }
 
-func (a *counted) Allowed(ctx context.Context, who Caller, action Action) (Verdict, error) {
-	if action.Verb == ToRead {
+func (a *counted) Allowed(ctx context.Context, who auth.Caller, action auth.Action) (auth.Grant, error) {
+	if action.Verb == auth.Read {
 		a.reads++
 	} else {
 		a.rest++
@@ -31,7 +33,7 @@ func (a *counted) Allowed(ctx context.Context, who Caller, action Action) (Verdi
 func TestAPageThatShowsItselfAnewAsksOnlyEveryFiveSecondsWhatItsReaderMaySee(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSite()
-		a := &counted{tokens: tokens{"ada": {{Verbs(), "*", "*"}}, "bob": nil}}
+		a := &counted{tokens: tokens{"ada": {{auth.Verbs(), "*", "*"}}, "bob": nil}}
 		s.Identity, s.Access = a, a
 		s.build()
 		refresh := func(who string) int {
@@ -72,12 +74,12 @@ func TestTheMemoryIsBoundedAndTellsCallersApart(t *testing.T) {
 	if len(m.allowed) > maxMemories {
 		t.Errorf("%d are remembered", len(m.allowed))
 	}
-	read := Action{Verb: ToRead, Target: "orders"}
-	ada, bob := Caller{Name: "ada", Authority: "tokens"}, Caller{Name: "bob", Authority: "tokens"}
+	read := auth.Action{Verb: auth.Read, Target: "orders"}
+	ada, bob := auth.Caller{Name: "ada", Authority: "tokens"}, auth.Caller{Name: "bob", Authority: "tokens"}
 	for _, c := range []struct {
-		who  Caller
+		who  auth.Caller
 		want bool
-	}{{ada, true}, {bob, false}, {Caller{Name: "ada", Authority: "elsewhere"}, false}, {ada, true}} {
+	}{{ada, true}, {bob, false}, {auth.Caller{Name: "ada", Authority: "elsewhere"}, false}, {ada, true}} {
 		if v, err := m.Allowed(t.Context(), c.who, read); err != nil || v.Allowed != c.want {
 			t.Errorf("%+v: %+v %v, want %t", c.who, v, err, c.want)
 		}

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/cjworkbench/unstuck/auth"
 	"github.com/cjworkbench/unstuck/release"
 )
 
@@ -21,7 +22,7 @@ type logsData struct {
 // logsPage shows the last lines of a service's log. The rights and the bounds are those of the API. To follow it is to
 // have the page show itself anew: every five seconds, as long as nothing else happens.
 func (p pages) logsPage(r *http.Request) (view, error) {
-	env, err := p.serviceTo(ToLogs, r, &AuditEvent{}, "")
+	env, err := p.serviceTo(auth.Logs, r, &AuditEvent{}, "")
 	if err != nil {
 		return view{}, err
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/cjworkbench/unstuck/auth"
 	"github.com/cjworkbench/unstuck/release"
 )
 
@@ -95,8 +96,8 @@ func TestThePageShowsVariablesButForSecretsAndTellsTheAudit(t *testing.T) {
 
 func TestLogsAndVariablesOnThePageNeedTheRightsThatTheyNeedInTheAPI(t *testing.T) {
 	s := newSite()
-	only := func(v Verb) []right { return []right{{[]Verb{v}, "production", ""}} }
-	people := tokens{"reads": only(ToRead), "logs": only(ToLogs), "env": only(ToEnv), "nothing": nil}
+	only := func(v auth.Verb) []right { return []right{{[]auth.Verb{v}, "production", ""}} }
+	people := tokens{"reads": only(auth.Read), "logs": only(auth.Logs), "env": only(auth.Env), "nothing": nil}
 	s.Identity, s.Access = people, people
 	s.build()
 	for path, allowed := range map[string]string{logsPage: "logs", variablesPage: "env", frontendPage + "/pods/frontend-7f-abcde/env": "env"} {

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/cjworkbench/unstuck/auth"
 	"github.com/cjworkbench/unstuck/release"
 	"github.com/cjworkbench/unstuck/remediate"
 )
@@ -72,7 +73,7 @@ func (o Options) pauses(r *http.Request, wanted func(targetName string) bool) (P
 			list.Unknown = append(list.Unknown, p.Target)
 		}
 		if p.Target != "" && known { // whoever sees any broker may know of what holds for all
-			if ok, err := o.sees(r.Context(), Action{Target: p.Target}); err != nil {
+			if ok, err := o.sees(r.Context(), auth.Action{Target: p.Target}); err != nil {
 				return PauseList{}, err
 			} else if !ok {
 				continue
@@ -93,7 +94,7 @@ func (o Options) pausing(r *http.Request, a *AuditEvent, what string) (targetNam
 		}
 		targetName = s.Target
 	}
-	action := Action{Verb: ToPause, Target: targetName}
+	action := auth.Action{Verb: auth.Pause, Target: targetName}
 	a.Action = action.String()
 	if what != "" {
 		a.Action = what + " " + a.Action

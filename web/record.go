@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/cjworkbench/unstuck/auth"
 	"github.com/cjworkbench/unstuck/release"
 )
 
@@ -74,7 +75,7 @@ func (o Options) operations(r *http.Request) (any, error) {
 	var seen []string
 	all := OperationLines{Operations: []OperationLine{}}
 	for _, env := range o.Environments {
-		ok, err := o.sees(r.Context(), Action{Environment: env.Name})
+		ok, err := o.sees(r.Context(), auth.Action{Environment: env.Name})
 		if err != nil {
 			return nil, err
 		}
@@ -133,7 +134,7 @@ func (o Options) load(r *http.Request) (release.Operation, error) {
 	if err != nil {
 		return op, err
 	}
-	if ok, err := o.sees(r.Context(), Action{Environment: op.Environment}); err != nil || ok {
+	if ok, err := o.sees(r.Context(), auth.Action{Environment: op.Environment}); err != nil || ok {
 		return op, err
 	}
 	if o.may(r.Context(), actionOf(op)) != nil {

@@ -8,6 +8,7 @@ import (
 	"reflect"
 	"slices"
 
+	"github.com/cjworkbench/unstuck/auth"
 	"github.com/cjworkbench/unstuck/release"
 )
 
@@ -69,7 +70,7 @@ func (o Options) releaseRoutes() []Route {
 }
 
 func (o Options) deploy(w http.ResponseWriter, r *http.Request, a *AuditEvent) (reply, error) {
-	b, err := asked[DeployBody](o, w, r, a, Action{Verb: ToDeploy})
+	b, err := asked[DeployBody](o, w, r, a, auth.Action{Verb: auth.Deploy})
 	if err != nil {
 		return reply{}, err
 	}
@@ -79,7 +80,7 @@ func (o Options) deploy(w http.ResponseWriter, r *http.Request, a *AuditEvent) (
 }
 
 func (o Options) promote(w http.ResponseWriter, r *http.Request, a *AuditEvent) (reply, error) {
-	b, err := asked[PromotionBody](o, w, r, a, Action{Verb: ToPromote})
+	b, err := asked[PromotionBody](o, w, r, a, auth.Action{Verb: auth.Promote})
 	if err != nil {
 		return reply{}, err
 	}
@@ -88,7 +89,7 @@ func (o Options) promote(w http.ResponseWriter, r *http.Request, a *AuditEvent) 
 		return reply{}, err
 	}
 	if env.PromoteFrom != "" { // which commit it runs would be told
-		if err := o.may(r.Context(), Action{Verb: ToRead, Environment: env.PromoteFrom}); err != nil {
+		if err := o.may(r.Context(), auth.Action{Verb: auth.Read, Environment: env.PromoteFrom}); err != nil {
 			return reply{}, err
 		}
 	}
@@ -98,7 +99,7 @@ func (o Options) promote(w http.ResponseWriter, r *http.Request, a *AuditEvent) 
 }
 
 func (o Options) revert(w http.ResponseWriter, r *http.Request, a *AuditEvent) (reply, error) {
-	b, err := asked[RevertBody](o, w, r, a, Action{Verb: ToRevert})
+	b, err := asked[RevertBody](o, w, r, a, auth.Action{Verb: auth.Revert})
 	if err != nil {
 		return reply{}, err
 	}
@@ -110,7 +111,7 @@ func (o Options) revert(w http.ResponseWriter, r *http.Request, a *AuditEvent) (
 
 // restart restarts a service or what reads a Secret: the path has either.
 func (o Options) restart(w http.ResponseWriter, r *http.Request, a *AuditEvent) (reply, error) {
-	action := Action{Verb: ToRestart, Service: r.PathValue("service"), Secret: r.PathValue("secret")}
+	action := auth.Action{Verb: auth.Restart, Service: r.PathValue("service"), Secret: r.PathValue("secret")}
 	b, err := asked[RestartBody](o, w, r, a, action)
 	if err != nil {
 		return reply{}, err
@@ -121,7 +122,7 @@ func (o Options) restart(w http.ResponseWriter, r *http.Request, a *AuditEvent) 
 }
 
 func (o Options) runTask(w http.ResponseWriter, r *http.Request, a *AuditEvent) (reply, error) {
-	action := Action{Verb: ToRun, Task: r.PathValue("task")}
+	action := auth.Action{Verb: auth.RunTask, Task: r.PathValue("task")}
 	b, err := asked[TaskBody](o, w, r, a, action)
 	if err != nil {
 		return reply{}, err
@@ -133,7 +134,7 @@ func (o Options) runTask(w http.ResponseWriter, r *http.Request, a *AuditEvent) 
 
 // asked finds the request's environment and what it names there, sees whether the caller may do the action to it, and
 // reads the body.
-func asked[B any](o Options, w http.ResponseWriter, r *http.Request, a *AuditEvent, action Action) (b B, err error) {
+func asked[B any](o Options, w http.ResponseWriter, r *http.Request, a *AuditEvent, action auth.Action) (b B, err error) {
 	env, err := o.findEnvironment(r)
 	if err != nil {
 		return b, err
@@ -167,7 +168,7 @@ func (o Options) findEnvironment(r *http.Request) (release.Environment, error) {
 		if env.Name == name {
 			return env, nil
 		}
-		if ok, err := o.sees(r.Context(), Action{Environment: env.Name}); err == nil && ok {
+		if ok, err := o.sees(r.Context(), auth.Action{Environment: env.Name}); err == nil && ok {
 			known = append(known, env.Name)
 		}
 	}
@@ -221,11 +222,11 @@ func (o Options) cancel(w http.ResponseWriter, r *http.Request, a *AuditEvent) (
 }
 
 // actionOf gives the action that an operation is.
-func actionOf(op release.Operation) Action {
-	verbs := map[release.Kind]Verb{
-		release.Deploy: ToDeploy, release.Promotion: ToPromote, release.Revert: ToRevert, release.Restart: ToRestart, release.RunTask: ToRun,
+func actionOf(op release.Operation) auth.Action {
+	verbs := map[release.Kind]auth.Verb{
+		release.Deploy: auth.Deploy, release.Promotion: auth.Promote, release.Revert: auth.Revert, release.Restart: auth.Restart, release.RunTask: auth.RunTask,
 	}
-	return Action{
+	return auth.Action{
 		Verb: verbs[op.Kind], Environment: op.Environment, Service: op.Request.Service, Secret: op.Request.Secret, Task: op.Request.Task,
 	}
 }

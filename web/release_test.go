@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/cjworkbench/unstuck/auth"
 	"github.com/cjworkbench/unstuck/release"
 )
 
@@ -174,7 +175,7 @@ func TestAnEnvironmentThatCannotBeSeenIsShownAsThat(t *testing.T) {
 
 func TestAPromotionNeedsTheRightToReadItsSource(t *testing.T) {
 	s := newSite()
-	s.Access = tokens{"ada": {{[]Verb{ToPromote}, "production", ""}}}
+	s.Access = tokens{"ada": {{[]auth.Verb{auth.Promote}, "production", ""}}}
 	s.build()
 	if w := s.post("/api/v1/environments/production/promotions", `{"reason":"x"}`); w.Code != 403 || !strings.Contains(w.Body.String(), "read environment staging") {
 		t.Errorf("%d %s", w.Code, w.Body)

@@ -15,6 +15,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/cjworkbench/unstuck/auth"
 	"github.com/cjworkbench/unstuck/release"
 	"github.com/cjworkbench/unstuck/remediate"
 )
@@ -31,8 +32,8 @@ type Options struct {
 
 	// Identity says who calls. Then every endpoint but those of health, metrics and the description asks for a token;
 	// if it is nil, everybody may read.
-	Identity Identity
-	Access   Access
+	Identity auth.Identity
+	Access   auth.Access
 
 	Environments []release.Environment
 	Operations   Operations

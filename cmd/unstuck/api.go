@@ -6,6 +6,7 @@ import (
 	"net"
 	"time"
 
+	"github.com/cjworkbench/unstuck/auth"
 	"github.com/cjworkbench/unstuck/config"
 	"github.com/cjworkbench/unstuck/metrics"
 	"github.com/cjworkbench/unstuck/remediate"
@@ -21,7 +22,7 @@ type api struct {
 
 // openAPI readies the API: its certificate, how much a caller may ask, and who knows callers. The reviews are the
 // cluster's; nil: it is not asked.
-func (d *daemon) openAPI(c *config.Config, reviews *web.Reviews) error {
+func (d *daemon) openAPI(c *config.Config, reviews *auth.Reviews) error {
 	if c.API.CertFile != "" {
 		certificate, err := web.NewCertificate(c.API.CertFile, c.API.KeyFile, d.log)
 		if err != nil {

@@ -20,6 +20,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cjworkbench/unstuck/auth"
 	"github.com/cjworkbench/unstuck/config"
 	"github.com/cjworkbench/unstuck/remediate"
 	"github.com/cjworkbench/unstuck/web"
@@ -135,9 +136,9 @@ func TestTheLogSaysWhenTokensPassUnencrypted(t *testing.T) {
 		address net.Addr
 		want    bool
 	}{
-		"beyond loopback":           {api{Options: web.Options{Identity: web.Authorities{}}}, beyond, true},
-		"on loopback":               {api{Options: web.Options{Identity: web.Authorities{}}}, here, false},
-		"with TLS":                  {api{Options: web.Options{Identity: web.Authorities{}}, tls: &tls.Config{MinVersion: tls.VersionTLS12}}, beyond, false},
+		"beyond loopback":           {api{Options: web.Options{Identity: auth.Authorities{}}}, beyond, true},
+		"on loopback":               {api{Options: web.Options{Identity: auth.Authorities{}}}, here, false},
+		"with TLS":                  {api{Options: web.Options{Identity: auth.Authorities{}}, tls: &tls.Config{MinVersion: tls.VersionTLS12}}, beyond, false},
 		"where there are no tokens": {api{}, beyond, false},
 	} {
 		var log bytes.Buffer

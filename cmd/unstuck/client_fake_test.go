@@ -19,6 +19,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/cjworkbench/unstuck/auth"
 	"github.com/cjworkbench/unstuck/probe"
 	"github.com/cjworkbench/unstuck/release"
 	"github.com/cjworkbench/unstuck/remediate"
@@ -331,15 +332,15 @@ func (s *servedAPI) oneIncident() remediate.Incident {
 // onlyToken knows one caller, who may do everything.
 type onlyToken struct{}
 
-func (onlyToken) Authenticate(_ context.Context, token string) (web.Caller, error) {
+func (onlyToken) Authenticate(_ context.Context, token string) (auth.Caller, error) {
 	if token != clientToken {
-		return web.Caller{}, web.ErrUnknownToken
+		return auth.Caller{}, auth.ErrUnknownToken
 	}
-	return web.Caller{Name: "ada"}, nil
+	return auth.Caller{Name: "ada"}, nil
 }
 
-func (onlyToken) Allowed(context.Context, web.Caller, web.Action) (web.Verdict, error) {
-	return web.Verdict{Allowed: true}, nil
+func (onlyToken) Allowed(context.Context, auth.Caller, auth.Action) (auth.Grant, error) {
+	return auth.Grant{Allowed: true}, nil
 }
 
 // movingSource promotes another commit than its plan says: the source has been deployed to in between.

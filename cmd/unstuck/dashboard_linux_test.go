@@ -81,7 +81,7 @@ var legendLabel = regexp.MustCompile(`\{\{(\w+)\}\}`)
 // ask gives what a query finds of a job, by the names that Grafana shows, and what is wrong with that.
 func (q dashboardQuery) ask(ctx context.Context, m *monitoring, job string, at time.Time) (found map[string]float64, wrong []string) {
 	fail := func(format string, args ...any) { wrong = append(wrong, q.panel+": "+fmt.Sprintf(format, args...)) }
-	expr := strings.NewReplacer("$job", job, "$namespace", ".*", "$broker", ".+", "$stage", ".+", "$__rate_interval", "30s").Replace(q.expr)
+	expr := strings.NewReplacer("$job", job, "$namespace", ".*", "$target", ".+", "$stage", ".+", "$__rate_interval", "30s").Replace(q.expr)
 	samples, err := m.query(ctx, expr, at)
 	if err != nil || len(samples) == 0 {
 		fail("nothing (%v) is found by %s", err, expr)

@@ -84,7 +84,7 @@ func (m *monitoring) series(ctx context.Context, expr, legend string, from, to t
 			}
 		}
 	}
-	expr = strings.NewReplacer("$job", jobAll, "$namespace", ".*", "$broker", ".+", "$__rate_interval", "10s", "$__interval", "1s").Replace(expr)
+	expr = strings.NewReplacer("$job", jobAll, "$namespace", ".*", "$target", ".+", "$__rate_interval", "10s", "$__interval", "1s").Replace(expr)
 	at := func(t time.Time) string { return strconv.FormatInt(t.Unix(), 10) }
 	params := url.Values{"query": {expr}, "start": {at(from)}, "end": {at(to)}, "step": {"1"}}
 	if err := m.ask(ctx, m.prometheus+"/api/v1/query_range?"+params.Encode(), &answer); err != nil {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 
+	"github.com/cjworkbench/unstuck/auth"
 	"github.com/cjworkbench/unstuck/config"
 	"github.com/cjworkbench/unstuck/kube"
 	"github.com/cjworkbench/unstuck/release"
@@ -78,11 +79,11 @@ func (d *daemon) serveReleases(c *config.Config, k *cluster) error {
 }
 
 // reviews are the clusters' word on who calls and what they may do; nil if the configuration does not want it.
-func (c *cluster) reviews(cfg *config.Config) *web.Reviews {
+func (c *cluster) reviews(cfg *config.Config) *auth.Reviews {
 	if !cfg.API.KubernetesAuth {
 		return nil
 	}
-	v := &web.Reviews{Own: c.Reviews(), Others: make(map[string]web.Reviewer), Targets: make(map[string]string), Home: c.Namespace()}
+	v := &auth.Reviews{Own: c.Reviews(), Others: make(map[string]auth.Reviewer), Targets: make(map[string]string), Home: c.Namespace()}
 	for where, client := range c.others {
 		v.Others[where] = client.Reviews()
 	}

@@ -1,4 +1,4 @@
-package web
+package auth
 
 import (
 	"context"
@@ -23,8 +23,8 @@ func (s *server) Authenticate(_ context.Context, token string) (user string, gro
 	return "ada@example.com", []string{"oncall"}, token == "good", s.err
 }
 
-func (s *server) Allowed(_ context.Context, user string, groups []string, verb, group, resource, sub, namespace, name string) (bool, error) {
-	need := Need{verb, group, resource, sub, namespace, name}.String()
+func (s *server) Allowed(_ context.Context, user string, groups []string, what ResourceAttributes) (bool, error) {
+	need := what.String()
 	s.asked = append(s.asked, need)
 	return (s.allows == "*" || strings.Contains(s.allows, need)) && user != "" && len(groups) == 1, s.err
 }
@@ -40,24 +40,24 @@ func TestEachActNeedsWhatKubectlWouldNeed(t *testing.T) {
 		action Action
 		want   []string
 	}{
-		{Action{Verb: ToDeploy, Environment: "staging"}, patches("staging")},
-		{Action{Verb: ToPromote, Environment: "production"}, patches("production")},
-		{Action{Verb: ToRevert, Environment: "production"}, patches("production")},
-		{Action{Verb: ToRestart, Environment: "staging", Service: "cron"}, []string{"patch deployments.apps cron-deployment in namespace staging"}},
-		{Action{Verb: ToRestart, Environment: "staging", Secret: "db"}, []string{"patch deployments.apps in namespace staging"}},
-		{Action{Verb: ToRun, Environment: "staging", Task: "import-plans"}, []string{"create pods/exec in namespace staging"}},
-		{Action{Verb: ToRun, Environment: "staging", Task: "clear-render-cache"}, []string{"get podtemplates clear in namespace staging", "create jobs.batch in namespace staging"}},
-		{Action{Verb: ToLogs, Environment: "staging", Service: "cron"}, []string{
+		{Action{Verb: Deploy, Environment: "staging"}, patches("staging")},
+		{Action{Verb: Promote, Environment: "production"}, patches("production")},
+		{Action{Verb: Revert, Environment: "production"}, patches("production")},
+		{Action{Verb: Restart, Environment: "staging", Service: "cron"}, []string{"patch deployments.apps cron-deployment in namespace staging"}},
+		{Action{Verb: Restart, Environment: "staging", Secret: "db"}, []string{"patch deployments.apps in namespace staging"}},
+		{Action{Verb: RunTask, Environment: "staging", Task: "import-plans"}, []string{"create pods/exec in namespace staging"}},
+		{Action{Verb: RunTask, Environment: "staging", Task: "clear-render-cache"}, []string{"get podtemplates clear in namespace staging", "create jobs.batch in namespace staging"}},
+		{Action{Verb: Logs, Environment: "staging", Service: "cron"}, []string{
 			"get deployments.apps cron-deployment in namespace staging", "list pods in namespace staging", "get pods/log in namespace staging",
 		}},
-		{Action{Verb: ToEnv, Environment: "staging", Service: "cron"}, []string{"get deployments.apps cron-deployment in namespace staging", "list pods in namespace staging"}},
-		{Action{Verb: ToEnv, Environment: "staging", Service: "cron", Pod: "cron-1"}, []string{"get pods cron-1 in namespace staging"}},
-		{Action{Verb: ToRead, Environment: "staging"}, []string{"list deployments.apps in namespace staging", "get pods/log in namespace staging"}},
-		{Action{Verb: ToRead, Target: "orders"}, []string{"get pods/log in namespace mq"}},
-		{Action{Verb: ToDelete, Target: "orders", Node: "mq-1"}, []string{"delete pods mq-1 in namespace mq"}},
-		{Action{Verb: ToProbe, Target: "orders", Node: "mq-1"}, []string{"create pods/exec mq-1 in namespace mq"}},
-		{Action{Verb: ToPause, Target: "orders"}, []string{"patch configmaps in namespace unstuck"}},
-		{Action{Verb: ToPause}, []string{"patch configmaps in namespace unstuck"}},
+		{Action{Verb: Env, Environment: "staging", Service: "cron"}, []string{"get deployments.apps cron-deployment in namespace staging", "list pods in namespace staging"}},
+		{Action{Verb: Env, Environment: "staging", Service: "cron", Pod: "cron-1"}, []string{"get pods cron-1 in namespace staging"}},
+		{Action{Verb: Read, Environment: "staging"}, []string{"list deployments.apps in namespace staging", "get pods/log in namespace staging"}},
+		{Action{Verb: Read, Target: "orders"}, []string{"get pods/log in namespace mq"}},
+		{Action{Verb: Delete, Target: "orders", Node: "mq-1"}, []string{"delete pods mq-1 in namespace mq"}},
+		{Action{Verb: Probe, Target: "orders", Node: "mq-1"}, []string{"create pods/exec mq-1 in namespace mq"}},
+		{Action{Verb: Pause, Target: "orders"}, []string{"patch configmaps in namespace unstuck"}},
+		{Action{Verb: Pause}, []string{"patch configmaps in namespace unstuck"}},
 	} {
 		s := &server{allows: "*"}
 		v := Reviews{Own: s, Releases: environments(), Targets: map[string]string{"orders": "mq"}, Home: "unstuck"}
@@ -83,20 +83,20 @@ func TestEachActNeedsWhatKubectlWouldNeed(t *testing.T) {
 func TestWhatNobodyKnowsTheNeedsOfIsRefused(t *testing.T) {
 	v := Reviews{Own: &server{allows: "*"}, Releases: environments(), Targets: map[string]string{"orders": "mq"}, Home: "unstuck"}
 	for _, action := range []Action{
-		{Verb: ToDeploy},
-		{Verb: ToDelete},
-		{Verb: ToRead, Environment: "nowhere"},
-		{Verb: ToDelete, Target: "nobody", Node: "x"},
-		{Verb: ToLogs, Environment: "staging"},
-		{Verb: ToEnv, Environment: "staging", Service: "nobody", Pod: "x"},
-		{Verb: ToLogs, Target: "orders"},
-		{Verb: ToRestart, Environment: "staging", Service: "nobody"},
-		{Verb: ToRestart, Environment: "staging"},
-		{Verb: ToRun, Environment: "staging", Task: "none"},
+		{Verb: Deploy},
+		{Verb: Delete},
+		{Verb: Read, Environment: "nowhere"},
+		{Verb: Delete, Target: "nobody", Node: "x"},
+		{Verb: Logs, Environment: "staging"},
+		{Verb: Env, Environment: "staging", Service: "nobody", Pod: "x"},
+		{Verb: Logs, Target: "orders"},
+		{Verb: Restart, Environment: "staging", Service: "nobody"},
+		{Verb: Restart, Environment: "staging"},
+		{Verb: RunTask, Environment: "staging", Task: "none"},
 		{Verb: "rule", Environment: "staging"},
 		{Environment: "staging"},
-		{Verb: ToDelete, Environment: "staging"},
-		{Verb: ToDeploy, Target: "orders"},
+		{Verb: Delete, Environment: "staging"},
+		{Verb: Deploy, Target: "orders"},
 		{},
 	} {
 		if got, err := v.Allowed(t.Context(), Caller{Name: "ada", Groups: []string{"x"}}, action); err != nil || got.Allowed || got.Why == "" {
@@ -110,7 +110,7 @@ func TestAnotherClusterIsAskedAboutItsOwnAndAboutPeopleOnly(t *testing.T) {
 	env.Context = "far"
 	own, far := &server{allows: "*"}, &server{}
 	v := Reviews{Own: own, Releases: []release.Environment{env}, Others: map[string]Reviewer{"far": far}}
-	action := Action{Verb: ToDeploy, Environment: "staging"}
+	action := Action{Verb: Deploy, Environment: "staging"}
 	for name, allowed := range map[string]string{"ada@example.com": "*", "eve@example.com": "", "system:serviceaccount:ci:deployer": "*"} {
 		far.allows = allowed
 		want := name == "ada@example.com"
@@ -133,7 +133,7 @@ type grouped struct {
 	group string
 }
 
-func (g *grouped) Allowed(_ context.Context, _ string, groups []string, _, _, _, _, _, _ string) (bool, error) {
+func (g *grouped) Allowed(_ context.Context, _ string, groups []string, _ ResourceAttributes) (bool, error) {
 	return slices.Contains(groups, g.group), nil
 }
 
@@ -147,7 +147,7 @@ func TestWhoRulesThisClusterDoesNotRuleAnother(t *testing.T) {
 			v := Reviews{
 				Own: &grouped{group: group}, Releases: []release.Environment{env}, Others: map[string]Reviewer{"far": &grouped{group: group}},
 			}
-			got, err := v.Allowed(t.Context(), who, Action{Verb: ToDeploy, Environment: "staging"})
+			got, err := v.Allowed(t.Context(), who, Action{Verb: Deploy, Environment: "staging"})
 			if err != nil || got.Allowed != (want || cluster == "") {
 				t.Errorf("cluster %q lets %s in: %+v, %v", cluster, group, got, err)
 			}
@@ -156,11 +156,11 @@ func TestWhoRulesThisClusterDoesNotRuleAnother(t *testing.T) {
 }
 
 func TestACallerHasTheRightsOfTheAuthorityThatKnowsThem(t *testing.T) {
-	file := tokens{"ada@example.com": nil}
+	file := nobodys{"ada@example.com"}
 	own := &server{allows: "*"}
 	kube := Reviews{Own: own, Releases: environments()}
 	both := Authorities{{"tokens", file, file}, {"kubernetes", kube, kube}}
-	action := Action{Verb: ToDeploy, Environment: "staging"}
+	action := Action{Verb: Deploy, Environment: "staging"}
 	for token, want := range map[string]struct {
 		authority string
 		allowed   bool
@@ -186,4 +186,37 @@ func TestACallerHasTheRightsOfTheAuthorityThatKnowsThem(t *testing.T) {
 	if who, err := both.Authenticate(t.Context(), "token-of-ada@example.com"); err != nil || who.Authority != "tokens" {
 		t.Errorf("while the other cannot be asked: %+v, %v", who, err)
 	}
+}
+
+// environments are two, the second of which is promoted to.
+func environments() []release.Environment {
+	staging := release.Environment{
+		Name: "staging", Namespace: "staging", Image: "gcr.io/acme/{image}:{commit}", Images: []string{"migrate"},
+		Services: []release.Service{
+			{Name: "frontend", Deployment: "frontend-deployment", Image: "frontend", Kind: release.Rolling},
+			{Name: "cron", Deployment: "cron-deployment", Image: "cron"},
+		},
+		Jobs: []release.Job{{Name: "migrate", From: release.TemplateRef{Kind: release.FromCronJob, Name: "migrate"}}},
+		Tasks: []release.Task{
+			{Name: "import-plans", Exec: release.Exec{Service: "frontend", Command: []string{"./manage.py", "import-plans"}}},
+			{Name: "clear-render-cache", Warning: "Users will notice a slowdown for a few minutes.", From: release.TemplateRef{Kind: release.FromPodTemplate, Name: "clear"}},
+		},
+	}
+	production := staging
+	production.Name, production.Namespace, production.PromoteFrom = "production", "production", "staging"
+	return []release.Environment{staging, production}
+}
+
+// nobodys is an authority that knows one caller, by a token, who may do nothing.
+type nobodys struct{ name string }
+
+func (n nobodys) Authenticate(_ context.Context, token string) (Caller, error) {
+	if token != "token-of-"+n.name {
+		return Caller{}, ErrUnknownToken
+	}
+	return Caller{Name: n.name}, nil
+}
+
+func (nobodys) Allowed(context.Context, Caller, Action) (Grant, error) {
+	return Grant{Why: "the token gives no right to that"}, nil
 }

@@ -1,4 +1,4 @@
-package web
+package auth
 
 import (
 	"context"
@@ -13,12 +13,13 @@ import (
 type Reviewer interface {
 	// Authenticate says whose token it is; not ok: nobody's.
 	Authenticate(ctx context.Context, token string) (user string, groups []string, ok bool, err error)
-	// Allowed says whether a user could do this with kubectl; no name: to any.
-	Allowed(ctx context.Context, user string, groups []string, verb, group, resource, sub, namespace, name string) (bool, error)
+	// Allowed says whether a user of these groups could do this with kubectl. An error says that it cannot be told.
+	Allowed(ctx context.Context, user string, groups []string, what ResourceAttributes) (bool, error)
 }
 
-// Need is one thing that kubectl would need the right to, in the words of SubjectAccessReview.
-type Need struct {
+// ResourceAttributes is one thing that kubectl would need the right to, in the words of SubjectAccessReview
+// (authorization.k8s.io/v1).
+type ResourceAttributes struct {
 	Verb        string
 	Group       string // "" is the core group
 	Resource    string
@@ -27,7 +28,7 @@ type Need struct {
 	Name        string // empty: all of them
 }
 
-func (n Need) String() string {
+func (n ResourceAttributes) String() string {
 	what := n.Resource
 	if n.Group != "" {
 		what += "." + n.Group
@@ -64,32 +65,32 @@ func (v Reviews) Authenticate(ctx context.Context, token string) (Caller, error)
 }
 
 // Allowed implements Access.
-func (v Reviews) Allowed(ctx context.Context, who Caller, action Action) (Verdict, error) {
+func (v Reviews) Allowed(ctx context.Context, who Caller, action Action) (Grant, error) {
 	cluster, needs := v.needs(action)
 	if len(needs) == 0 {
-		return Verdict{Why: "nobody knows what kubectl would need for that"}, nil
+		return Grant{Why: "nobody knows what kubectl would need for that"}, nil
 	}
 	reviewer, groups := v.Own, who.Groups
 	if cluster != "" {
 		// An account of this cluster's is nobody there, though another of the same name may exist.
 		if strings.HasPrefix(who.Name, "system:") {
-			return Verdict{Why: "the environment is in another cluster, where " + who.Name + " is somebody else"}, nil
+			return Grant{Why: "the environment is in another cluster, where " + who.Name + " is somebody else"}, nil
 		}
 		if reviewer = v.Others[cluster]; reviewer == nil {
-			return Verdict{Why: "the environment is in another cluster, which cannot be asked"}, nil
+			return Grant{Why: "the environment is in another cluster, which cannot be asked"}, nil
 		}
 		groups = portableGroups(groups)
 	}
 	for _, n := range needs {
-		ok, err := reviewer.Allowed(ctx, who.Name, groups, n.Verb, n.Group, n.Resource, n.Subresource, n.Namespace, n.Name)
+		ok, err := reviewer.Allowed(ctx, who.Name, groups, n)
 		if err != nil {
-			return Verdict{}, fmt.Errorf("review whether %s may %s: %w", who.Name, n, err)
+			return Grant{}, fmt.Errorf("review whether %s may %s: %w", who.Name, n, err)
 		}
 		if !ok {
-			return Verdict{Why: "needs the right to " + n.String()}, nil
+			return Grant{Why: "needs the right to " + n.String()}, nil
 		}
 	}
-	return Verdict{Allowed: true}, nil
+	return Grant{Allowed: true}, nil
 }
 
 // portableGroups gives those groups of a caller that mean the same in another cluster. What begins with "system:" is this
@@ -101,7 +102,7 @@ func portableGroups(groups []string) []string {
 }
 
 // needs gives what kubectl would need for an action, and in which cluster. Nothing: that cannot be told.
-func (v Reviews) needs(action Action) (cluster string, needs []Need) {
+func (v Reviews) needs(action Action) (cluster string, needs []ResourceAttributes) {
 	if action.Environment == "" {
 		return "", v.targetNeeds(action)
 	}
@@ -113,16 +114,16 @@ func (v Reviews) needs(action Action) (cluster string, needs []Need) {
 	return env.Context, environmentNeeds(env, action)
 }
 
-func environmentNeeds(env release.Environment, action Action) []Need {
+func environmentNeeds(env release.Environment, action Action) []ResourceAttributes {
 	ns := env.Namespace
 	switch action.Verb {
-	case ToRead: // the lists show Deployments, and operations have lines of logs
-		return []Need{
+	case Read: // the lists show Deployments, and operations have lines of logs
+		return []ResourceAttributes{
 			{Verb: "list", Group: "apps", Resource: "deployments", Namespace: ns},
 			{Verb: "get", Resource: "pods", Subresource: "log", Namespace: ns},
 		}
-	case ToDeploy, ToPromote, ToRevert:
-		var needs []Need
+	case Deploy, Promote, Revert:
+		var needs []ResourceAttributes
 		for _, s := range env.Services {
 			needs = append(needs, patching(ns, s.Deployment))
 		}
@@ -130,84 +131,84 @@ func environmentNeeds(env release.Environment, action Action) []Need {
 			needs = append(needs, starting(ns, j.From)...)
 		}
 		return needs
-	case ToRestart:
+	case Restart:
 		for _, s := range env.Services {
 			if s.Name == action.Service && action.Service != "" {
-				return []Need{patching(ns, s.Deployment)}
+				return []ResourceAttributes{patching(ns, s.Deployment)}
 			}
 		}
 		if action.Secret != "" { // which services read it is known only once it is done
-			return []Need{patching(ns, "")}
+			return []ResourceAttributes{patching(ns, "")}
 		}
-	case ToRun:
+	case RunTask:
 		for _, t := range env.Tasks {
 			switch {
 			case t.Name != action.Task:
 			case len(t.Exec.Command) > 0: // in whichever pod is ready
-				return []Need{{Verb: "create", Resource: "pods", Subresource: "exec", Namespace: ns}}
+				return []ResourceAttributes{{Verb: "create", Resource: "pods", Subresource: "exec", Namespace: ns}}
 			default:
 				return starting(ns, t.From)
 			}
 		}
-	case ToLogs, ToEnv:
+	case Logs, Env:
 		return podNeeds(env, action)
-	case ToPause, ToDelete, ToProbe: // of brokers
+	case Pause, Delete, Probe: // of brokers
 	}
 	return nil
 }
 
 // podNeeds is what `kubectl logs deployment/NAME` needs, or `kubectl get pod`, whose answer has the variables.
-func podNeeds(env release.Environment, action Action) []Need {
+func podNeeds(env release.Environment, action Action) []ResourceAttributes {
 	i := slices.IndexFunc(env.Services, func(s release.Service) bool { return s.Name == action.Service })
 	if i < 0 {
 		return nil
 	}
 	ns := env.Namespace
-	if action.Verb == ToEnv && action.Pod != "" {
-		return []Need{{Verb: "get", Resource: "pods", Namespace: ns, Name: action.Pod}}
+	if action.Verb == Env && action.Pod != "" {
+		return []ResourceAttributes{{Verb: "get", Resource: "pods", Namespace: ns, Name: action.Pod}}
 	}
-	needs := []Need{
+	needs := []ResourceAttributes{
 		{Verb: "get", Group: "apps", Resource: "deployments", Namespace: ns, Name: env.Services[i].Deployment},
 		{Verb: "list", Resource: "pods", Namespace: ns},
 	}
-	if action.Verb == ToLogs {
-		needs = append(needs, Need{Verb: "get", Resource: "pods", Subresource: "log", Namespace: ns})
+	if action.Verb == Logs {
+		needs = append(needs, ResourceAttributes{Verb: "get", Resource: "pods", Subresource: "log", Namespace: ns})
 	}
 	return needs
 }
 
-func patching(namespace, deployment string) Need {
-	return Need{Verb: "patch", Group: "apps", Resource: "deployments", Namespace: namespace, Name: deployment}
+func patching(namespace, deployment string) ResourceAttributes {
+	return ResourceAttributes{Verb: "patch", Group: "apps", Resource: "deployments", Namespace: namespace, Name: deployment}
 }
 
 // starting is what `kubectl create job --from` needs.
-func starting(namespace string, from release.TemplateRef) []Need {
-	template := Need{Verb: "get", Group: "batch", Resource: "cronjobs", Namespace: namespace, Name: from.Name}
+func starting(namespace string, from release.TemplateRef) []ResourceAttributes {
+	template := ResourceAttributes{Verb: "get", Group: "batch", Resource: "cronjobs", Namespace: namespace, Name: from.Name}
 	if from.Kind == release.FromPodTemplate {
 		template.Group, template.Resource = "", "podtemplates"
 	}
-	return []Need{template, {Verb: "create", Group: "batch", Resource: "jobs", Namespace: namespace}}
+	return []ResourceAttributes{template, {Verb: "create", Group: "batch", Resource: "jobs", Namespace: namespace}}
 }
 
-func (v Reviews) targetNeeds(action Action) []Need {
+func (v Reviews) targetNeeds(action Action) []ResourceAttributes {
 	ns, known := v.Targets[action.Target]
-	if action.Verb == ToPause { // what keeps a pause is a ConfigMap of Unstuck's own
-		return []Need{{Verb: "patch", Resource: "configmaps", Namespace: v.Home}}
+	if action.Verb == Pause { // what keeps a pause is a ConfigMap of Unstuck's own
+		return []ResourceAttributes{{Verb: "patch", Resource: "configmaps", Namespace: v.Home}}
 	}
-	if action.Target == "" && action.Verb == ToRead { // the pauses of everything
-		return []Need{{Verb: "get", Resource: "configmaps", Namespace: v.Home}}
+	if action.Target == "" && action.Verb == Read { // the pauses of everything
+		return []ResourceAttributes{{Verb: "get", Resource: "configmaps", Namespace: v.Home}}
 	}
 	if !known {
 		return nil
 	}
 	switch action.Verb {
-	case ToRead: // incidents have lines of logs
-		return []Need{{Verb: "get", Resource: "pods", Subresource: "log", Namespace: ns}}
-	case ToDelete:
-		return []Need{{Verb: "delete", Resource: "pods", Namespace: ns, Name: action.Node}}
-	case ToProbe: // maybe_stuck runs next to the node
-		return []Need{{Verb: "create", Resource: "pods", Subresource: "exec", Namespace: ns, Name: action.Node}}
-	case ToDeploy, ToPromote, ToRevert, ToRestart, ToRun, ToLogs, ToEnv, ToPause: // of environments, or above
+	case Read: // incidents have lines of logs
+		return []ResourceAttributes{{Verb: "get", Resource: "pods", Subresource: "log", Namespace: ns}}
+	case Delete:
+		return []ResourceAttributes{{Verb: "delete", Resource: "pods", Namespace: ns, Name: action.Node}}
+	case Probe: // maybe_stuck runs next to the node
+		return []ResourceAttributes{{Verb: "create", Resource: "pods", Subresource: "exec", Namespace: ns, Name: action.Node}}
+	case Deploy, Promote, Revert, Restart, RunTask, Logs, Env, Pause: // of environments, or above
 	}
 	return nil
 }

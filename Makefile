@@ -37,6 +37,10 @@ demo: demo-deps build ## break a node of a real three-node RabbitMQ and watch it
 test: deps axe ## run all tests: unit, race, and against real RabbitMQ
 	go test -race -parallel 6 -timeout 40m $(TESTFLAGS) $(PKG)
 
+.PHONY: quick
+quick: ## run the tests that need no broker, browser or cluster: the first signal, in two minutes
+	go test $(TESTFLAGS) ./auth ./config ./kube ./metrics ./probe ./release ./remediate ./target
+
 .PHONY: newest
 newest: deps tree-4.3 ## run the table of faults on the newest RabbitMQ
 	UNSTUCK_RABBITMQ_ROOT='$(CURDIR)/.cache/rabbitmq-4.3' \

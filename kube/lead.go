@@ -14,6 +14,7 @@ import (
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
 	"k8s.io/klog/v2"
 
+	"github.com/cjworkbench/unstuck/clock"
 	"github.com/cjworkbench/unstuck/target"
 )
 
@@ -95,9 +96,9 @@ func (k *campaign) isLeader(now time.Time) (target.Answer, time.Time) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	switch {
-	case !k.renewed.IsZero() && lapse(k.renewed, now) < renewDeadline:
+	case !k.renewed.IsZero() && clock.Elapsed(k.renewed, now) < renewDeadline:
 		return target.Yes, k.since
-	case k.renewed.IsZero() && k.holder != "" && k.holder != k.identity && lapse(k.answered, now) < leaseDuration:
+	case k.renewed.IsZero() && k.holder != "" && k.holder != k.identity && clock.Elapsed(k.answered, now) < leaseDuration:
 		return target.No, time.Time{}
 	}
 	return target.CannotTell, time.Time{}
@@ -108,7 +109,7 @@ func (k *campaign) heard(now time.Time) (time.Time, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	switch {
-	case !k.answered.IsZero() && lapse(k.answered, now) <= silence:
+	case !k.answered.IsZero() && clock.Elapsed(k.answered, now) <= silence:
 		return k.answered, nil
 	case k.err != nil:
 		return time.Time{}, fmt.Errorf("the API server does not answer: %w", k.err)
@@ -116,11 +117,6 @@ func (k *campaign) heard(now time.Time) (time.Time, error) {
 		return time.Time{}, errors.New("the API server has not been asked yet")
 	}
 	return time.Time{}, fmt.Errorf("the API server has not answered since %s", k.answered.UTC().Format(time.RFC3339))
-}
-
-// lapse is how much time has passed, by the wall clock if that says more: the other stands while a machine is suspended.
-func lapse(since, now time.Time) time.Duration {
-	return max(now.Sub(since), now.Round(0).Sub(since.Round(0)))
 }
 
 // note takes in how a request went that began at began. If the API server told who holds the Lease, held says so.

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/cjworkbench/unstuck/clock"
 	"github.com/cjworkbench/unstuck/target"
 )
 
@@ -54,7 +55,7 @@ func (c *Client) Secret(ref SecretRef) *Secret {
 func (s *Secret) Credentials(ctx context.Context) (target.Credentials, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.checked.IsZero() && lapse(s.checked, time.Now()) < secretAge {
+	if !s.checked.IsZero() && clock.Elapsed(s.checked, time.Now()) < secretAge {
 		return s.creds, nil
 	}
 	creds, err := s.read(ctx)

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/cjworkbench/unstuck/clock"
 )
 
 func (x *run) snapshot() Operation {
@@ -181,7 +183,7 @@ func pause(ctx context.Context, d time.Duration) bool {
 func (x *run) holds() bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if lapse(x.renewed) < x.TTL/2 {
+	if clock.Elapsed(x.renewed, time.Now()) < x.TTL/2 {
 		return true
 	}
 	x.end(errLost)

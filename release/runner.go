@@ -12,6 +12,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/cjworkbench/unstuck/clock"
 )
 
 // Options are what a Runner is made of.
@@ -182,7 +184,7 @@ func (r *Runner) create(ctx context.Context, env Environment, req Request, since
 	planning, stop := context.WithDeadline(ctx, since.Add(r.TTL/2))
 	defer stop()
 	p, onFailure, err := r.plan(planning, env, req)
-	if err == nil && lapse(since) >= r.TTL/2 {
+	if err == nil && clock.Elapsed(since, time.Now()) >= r.TTL/2 {
 		err = fmt.Errorf("lock %s: it took too long to look at what there is", env.Name)
 	}
 	if err != nil {
@@ -365,12 +367,6 @@ func (r *Runner) release(ctx context.Context, env Environment, h Holder) {
 	if err != nil {
 		r.Log.Warn("release the lock: it will expire", "environment", env.Name, "error", err)
 	}
-}
-
-// lapse is how much time has passed since t, by the wall clock if that says more: the other stands while a machine is
-// suspended.
-func lapse(t time.Time) time.Duration {
-	return max(time.Since(t), time.Now().Round(0).Sub(t.Round(0)))
 }
 
 // bounded calls f with a context that ends after callTimeout.

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/cjworkbench/unstuck/clock"
 	"github.com/cjworkbench/unstuck/probe"
 	"github.com/cjworkbench/unstuck/target"
 )
@@ -38,7 +39,7 @@ func (l *Loop) wantsAnswers(d Decision) bool {
 // unasked says whether the last questions about d's node have not been asked a moment ago.
 func (l *Loop) unasked(d Decision) bool {
 	q := l.quorum[d.Node]
-	return q.UID != d.UID || q.Nodes != Identities(l.view) || age(q.At, time.Now()) > l.Policy.ResultTTL/4
+	return q.UID != d.UID || q.Nodes != Identities(l.view) || clock.Elapsed(q.At, time.Now()) > l.Policy.ResultTTL/4
 }
 
 // askLast asks the last questions about d's node, at the same time, and notes the answers.

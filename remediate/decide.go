@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/cjworkbench/unstuck/clock"
 	"github.com/cjworkbench/unstuck/probe"
 	"github.com/cjworkbench/unstuck/target"
 )
@@ -89,7 +90,7 @@ func (sc *scene) decide(n target.Node) Decision {
 		d.Reason = "confirmed stuck; the deletion of another node was asked for by a person"
 	default:
 		d.Action = Delete
-		d.Reason = fmt.Sprintf("confirmed stuck since %s: %s; every guard is open", clock(ev.Since, sc.now), ev.CorroborationDetail)
+		d.Reason = fmt.Sprintf("confirmed stuck since %s: %s; every guard is open", timeOfDay(ev.Since, sc.now), ev.CorroborationDetail)
 	}
 	d.Next = sc.next(d)
 	return d
@@ -157,9 +158,9 @@ func (sc *scene) unconfirmed(node string) string {
 		switch {
 		case a.Node != node || a.Outcome != Pending:
 		case a.RequestError != "":
-			return fmt.Sprintf("not known to be deleted: that was asked for at %s, and %s%s", clock(a.At, sc.now), deleteFailed, a.RequestError)
+			return fmt.Sprintf("not known to be deleted: that was asked for at %s, and %s%s", timeOfDay(a.At, sc.now), deleteFailed, a.RequestError)
 		default:
-			return fmt.Sprintf("not known to be deleted: that was decided at %s, and nothing is known since", clock(a.At, sc.now))
+			return fmt.Sprintf("not known to be deleted: that was decided at %s, and nothing is known since", timeOfDay(a.At, sc.now))
 		}
 	}
 	return "not known to be deleted"
@@ -169,7 +170,7 @@ func (sc *scene) unconfirmed(node string) string {
 func (sc *scene) failed(n target.Node) string {
 	for _, a := range slices.Backward(sc.state.Deletions) {
 		if a.UID == n.UID && a.Outcome == Failed {
-			return fmt.Sprintf("a deletion at %s failed, a person must look (%s); ", clock(a.At, sc.now), a.Why)
+			return fmt.Sprintf("a deletion at %s failed, a person must look (%s); ", timeOfDay(a.At, sc.now), a.Why)
 		}
 	}
 	return ""
@@ -184,7 +185,7 @@ func (sc *scene) suspicion(ev Evidence, ns NodeState, why string) string {
 	case !ev.Enough:
 		return fmt.Sprintf("%s: stuck %s, not yet for %s", why, often(ev, ns), sc.policy.MinDuration)
 	default:
-		return fmt.Sprintf("%s: stuck %s, since %s, not corroborated: %s", why, often(ev, ns), clock(ev.Since, sc.now), ev.CorroborationDetail)
+		return fmt.Sprintf("%s: stuck %s, since %s, not corroborated: %s", why, often(ev, ns), timeOfDay(ev.Since, sc.now), ev.CorroborationDetail)
 	}
 }
 
@@ -203,7 +204,7 @@ func (sc *scene) untold(ns NodeState, ev Evidence) string {
 	case !latest.Stuck:
 		return fmt.Sprintf("the latest %s could not tell: %s", ev.Kind, latest.Reason)
 	default:
-		return fmt.Sprintf("not probed by a %s since %s", ev.Kind, clock(latest.At, sc.now))
+		return fmt.Sprintf("not probed by a %s since %s", ev.Kind, timeOfDay(latest.At, sc.now))
 	}
 }
 
@@ -220,7 +221,7 @@ func (sc *scene) evidence(ns NodeState) (ev Evidence, stuckNow bool) {
 		}
 		ev.Kind, ev.Stuck, ev.Since, ev.Enough = kind, count, run.Since, enough
 		latest := run.Samples[len(run.Samples)-1]
-		stuckNow = latest.Stuck && age(latest.At, sc.now) <= p.ResultTTL
+		stuckNow = latest.Stuck && clock.Elapsed(latest.At, sc.now) <= p.ResultTTL
 	}
 	if ev.Kind != "" {
 		found := sc.corroborate(ns, ev)

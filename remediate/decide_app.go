@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/cjworkbench/unstuck/clock"
 	"github.com/cjworkbench/unstuck/probe"
 	"github.com/cjworkbench/unstuck/target"
 )
@@ -15,7 +16,7 @@ import (
 
 // replaced says whether the application is whole again without a's pod, and which pod is the newest.
 func (a Deletion) replaced(s State, v target.View, p Policy, now time.Time) (newest target.Node, ok bool) {
-	if v.At.IsZero() || age(v.At, now) > p.ResultTTL || now.Sub(v.At) < -p.ResultTTL || v.Expected <= 0 || len(v.Nodes) != v.Expected {
+	if v.At.IsZero() || clock.Elapsed(v.At, now) > p.ResultTTL || now.Sub(v.At) < -p.ResultTTL || v.Expected <= 0 || len(v.Nodes) != v.Expected {
 		return newest, false
 	}
 	for _, n := range v.Nodes {

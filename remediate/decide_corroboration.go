@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/cjworkbench/unstuck/clock"
 	"github.com/cjworkbench/unstuck/probe"
 )
 
@@ -124,7 +125,7 @@ func (sc *scene) corroborate(ns NodeState, ev Evidence) finding {
 	}
 	if p.LogSilence > 0 {
 		log := ns.Latest[probe.LogAge]
-		if log.Reason == "" || age(log.Ended(), sc.now) > p.ResultTTL || log.Status() == probe.Unknown || log.LogAge < p.LogSilence {
+		if log.Reason == "" || clock.Elapsed(log.Ended(), sc.now) > p.ResultTTL || log.Status() == probe.Unknown || log.LogAge < p.LogSilence {
 			return is(LogNotSilent)
 		}
 	}
@@ -133,7 +134,7 @@ func (sc *scene) corroborate(ns NodeState, ev Evidence) finding {
 		return is(NoCommands)
 	case r.Started.Before(ev.Since) || r.Reason == "":
 		return is(NotLooked)
-	case age(r.Ended(), sc.now) > p.EvidenceTTL:
+	case clock.Elapsed(r.Ended(), sc.now) > p.EvidenceTTL:
 		return is(LookOld)
 	case r.Reason == probe.ToolsUnresponsive:
 		return is(sc.tools(ns, ev, r))
@@ -372,10 +373,4 @@ func (n NodeState) withLook(r probe.Result) NodeState {
 		n.Looks = slices.Delete(n.Looks, drop, drop+1)
 	}
 	return n
-}
-
-// age is how long ago t was, by the clock that says more: the monotonic clock stands while a machine is suspended, and the
-// other one may be set.
-func age(t, now time.Time) time.Duration {
-	return max(now.Sub(t), now.Round(0).Sub(t.Round(0)))
 }

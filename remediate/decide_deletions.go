@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/cjworkbench/unstuck/clock"
 	"github.com/cjworkbench/unstuck/probe"
 	"github.com/cjworkbench/unstuck/target"
 )
@@ -105,7 +106,7 @@ func (a Deletion) unconfirmed(n target.Node) bool {
 
 // outgrown says whether the broker has as many nodes as it should have without a's.
 func (a Deletion) outgrown(v target.View, p Policy, now time.Time) bool {
-	return age(v.At, now) <= p.ResultTTL && now.Sub(v.At) > -p.ResultTTL && v.Expected > 0 && len(v.Nodes) == v.Expected &&
+	return clock.Elapsed(v.At, now) <= p.ResultTTL && now.Sub(v.At) > -p.ResultTTL && v.Expected > 0 && len(v.Nodes) == v.Expected &&
 		!slices.ContainsFunc(v.Nodes, func(n target.Node) bool { return n.Name == a.Node })
 }
 

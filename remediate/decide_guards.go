@@ -174,7 +174,7 @@ func checkStartupGrace(sc *scene, n subject) GuardState {
 			wait = max(wait, refusedFor)
 		}
 		if again := a.Settled.Add(wait); (a.Outcome == Aborted || a.Refused) && a.UID == n.Node.UID && sc.now.Before(again) {
-			return closedUntil(again, "nothing came of its deletion at %s: %s", clock(a.Settled, sc.now), a.Why)
+			return closedUntil(again, "nothing came of its deletion at %s: %s", timeOfDay(a.Settled, sc.now), a.Why)
 		}
 		until := a.Settled.Add(sc.policy.Cooldown)
 		if a.Outcome != Pending && a.Outcome != Aborted && !a.Refused && sc.now.Before(until) {

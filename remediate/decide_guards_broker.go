@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/cjworkbench/unstuck/clock"
 	"github.com/cjworkbench/unstuck/probe"
 	"github.com/cjworkbench/unstuck/target"
 )
@@ -60,7 +61,7 @@ func (sc *scene) peersTried(n subject) GuardState {
 		return closed("no other node has answered a %s since the trouble began", kind)
 	}
 	if last := other(sc.hung[kind], n.Name); last.node != "" && last.at.After(n.Runs[kind].Before) {
-		return closed("on %s a %s hangs too, since %s", last.node, kind, clock(last.at, sc.now))
+		return closed("on %s a %s hangs too, since %s", last.node, kind, timeOfDay(last.at, sc.now))
 	}
 	return GuardState{}
 }
@@ -85,7 +86,7 @@ func checkQuorum(sc *scene, n subject) GuardState {
 
 // outdated says whether an answer to a last question is void: it was given some time ago, or the broker has other nodes by now.
 func (sc *scene) outdated(at time.Time, nodes string) bool {
-	return at.IsZero() || age(at, sc.now) > sc.policy.ResultTTL/2 || nodes != Identities(sc.o.View)
+	return at.IsZero() || clock.Elapsed(at, sc.now) > sc.policy.ResultTTL/2 || nodes != Identities(sc.o.View)
 }
 
 // Identities tells the nodes of a broker, as they are now, from any others.

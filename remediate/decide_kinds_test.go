@@ -97,7 +97,7 @@ func TestToolsMustFailTwiceInTheSameTrouble(t *testing.T) {
 			tl.decide(tl.result("rabbit-1", probe.MaybeStuck, probe.ToolsUnresponsive)) // once in this trouble
 			tl.rounds(1, probe.AwaitStart)
 			if d := tl.decisions["rabbit-1"]; d.Action == Delete {
-				t.Errorf("WRONG DELETION: one look since %s, the other is of %s: %s", clock(since, tl.now), clock(tl.state.Nodes["rabbit-1"].Latest[probe.MaybeStuck].Started, tl.now), d.Reason)
+				t.Errorf("WRONG DELETION: one look since %s, the other is of %s: %s", timeOfDay(since, tl.now), timeOfDay(tl.state.Nodes["rabbit-1"].Latest[probe.MaybeStuck].Started, tl.now), d.Reason)
 			}
 		})
 	}
@@ -111,7 +111,7 @@ func TestToolsMustFailTwiceInTheSameTrouble(t *testing.T) {
 		tl.decide(tl.result("rabbit-1", probe.MaybeStuck, probe.ToolsUnresponsive))
 		tl.rounds(1, probe.AwaitStart)
 		if d := tl.decisions["rabbit-1"]; d.Action == Delete {
-			t.Errorf("first tools at %s, trouble since %s: %s", clock(tl.state.Nodes["rabbit-1"].Latest[probe.MaybeStuck].Started, tl.now), clock(d.Evidence.Since, tl.now), d.Reason)
+			t.Errorf("first tools at %s, trouble since %s: %s", timeOfDay(tl.state.Nodes["rabbit-1"].Latest[probe.MaybeStuck].Started, tl.now), timeOfDay(d.Evidence.Since, tl.now), d.Reason)
 		}
 	})
 }
@@ -683,7 +683,7 @@ func TestASuspensionEndsARun(t *testing.T) {
 	tl.rounds(1, probe.AwaitTune)
 	d := tl.decisions["rabbit-1"]
 	if d.Evidence.Stuck > 1 {
-		t.Errorf("three results, the first two of 5 min before, more than fresh: %s; since %s: %+v", d.Reason, clock(d.Evidence.Since, tl.now), d.Evidence)
+		t.Errorf("three results, the first two of 5 min before, more than fresh: %s; since %s: %+v", d.Reason, timeOfDay(d.Evidence.Since, tl.now), d.Evidence)
 	}
 	tl.look(7)
 	tl.rounds(1, probe.AwaitTune)
@@ -787,7 +787,7 @@ func TestALoginWithinARoundTripSucceededWhenItWasOver(t *testing.T) {
 	tl.decide(trip)
 	ns := tl.state.Nodes["rabbit-1"]
 	if good := ns.LastGood[probe.Login]; good.After(wedged) {
-		t.Errorf("logins have hung since %s, and the last good one is of %s; runs %v", clock(wedged, tl.now), clock(good, tl.now), ns.Runs[probe.Login])
+		t.Errorf("logins have hung since %s, and the last good one is of %s; runs %v", timeOfDay(wedged, tl.now), timeOfDay(good, tl.now), ns.Runs[probe.Login])
 	}
 	for range 20 {
 		tl.rounds(4, probe.AwaitTune)

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/cjworkbench/unstuck/clock"
 	"github.com/cjworkbench/unstuck/probe"
 )
 
@@ -30,7 +31,7 @@ func (r Run) interrupted(started time.Time, p Policy) bool {
 	unknown := 0
 	for _, s := range slices.Backward(r.Samples) {
 		if s.Stuck {
-			return unknown > p.Window-p.FailureThreshold || age(s.At, started) > p.ResultTTL
+			return unknown > p.Window-p.FailureThreshold || clock.Elapsed(s.At, started) > p.ResultTTL
 		}
 		unknown++
 	}

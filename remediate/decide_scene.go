@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/cjworkbench/unstuck/clock"
 	"github.com/cjworkbench/unstuck/probe"
 	"github.com/cjworkbench/unstuck/target"
 )
@@ -54,7 +55,7 @@ func look(s State, o Observation, p Policy, now time.Time) *scene {
 		state: s, o: o, policy: p, now: now, stuck: make(map[probe.Kind][]string), enough: make(map[probe.Kind][]string),
 		tried: make(map[probe.Kind][2]lookedAt), answered: make(map[probe.Kind][2]lookedAt), hung: make(map[probe.Kind][2]lookedAt),
 	}
-	sc.known = !o.View.At.IsZero() && age(o.View.At, now) <= p.ResultTTL && now.Sub(o.View.At) > -p.ResultTTL
+	sc.known = !o.View.At.IsZero() && clock.Elapsed(o.View.At, now) <= p.ResultTTL && now.Sub(o.View.At) > -p.ResultTTL
 	for _, n := range o.View.Nodes {
 		ns := s.Nodes[n.Name]
 		if !ns.is(n) {

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/cjworkbench/unstuck/clock"
 	"github.com/cjworkbench/unstuck/probe"
 	"github.com/cjworkbench/unstuck/target"
 )
@@ -190,7 +191,7 @@ func (n NodeState) withSample(r probe.Result, p Policy) NodeState {
 	switch {
 	case s.Stuck:
 		n.Hung[r.Kind] = r.Ended()
-	case !ok || age(hung, r.Ended()) > p.EvidenceTTL:
+	case !ok || clock.Elapsed(hung, r.Ended()) > p.EvidenceTTL:
 		n.LastElse[r.Kind] = later(n.LastElse[r.Kind], r.Ended())
 	}
 	return n
@@ -203,7 +204,7 @@ func (n NodeState) sample(r probe.Result, p Policy) Sample {
 	s := Sample{Stuck: r.Status() == probe.Stuck, Began: r.Started, At: r.Ended(), Reason: r.Reason}
 	tools := n.Latest[probe.MaybeStuck]
 	if r.Reason == probe.Unreachable && r.NoAnswer && tools.Reason == probe.ToolsUnresponsive &&
-		tools.Started.After(n.LastGood[probe.Login]) && age(tools.Ended(), r.Ended()) < p.EvidenceTTL {
+		tools.Started.After(n.LastGood[probe.Login]) && clock.Elapsed(tools.Ended(), r.Ended()) < p.EvidenceTTL {
 		s.Stuck = true
 	}
 	return s
@@ -222,7 +223,7 @@ func (n NodeState) running() bool {
 func (n NodeState) aged(p Policy, now time.Time) NodeState {
 	copied := false
 	for kind, run := range n.Runs {
-		kept := slices.DeleteFunc(slices.Clone(run.Samples), func(s Sample) bool { return age(s.At, now) > p.EvidenceTTL })
+		kept := slices.DeleteFunc(slices.Clone(run.Samples), func(s Sample) bool { return clock.Elapsed(s.At, now) > p.EvidenceTTL })
 		if len(kept) == len(run.Samples) {
 			continue
 		}
@@ -245,8 +246,8 @@ func (n NodeState) accepts(p Policy, now time.Time) (probe.Status, string) {
 	switch {
 	case login.Reason == "":
 		return probe.Unknown, "not probed yet"
-	case age(login.Ended(), now) > p.ResultTTL, now.Sub(login.Ended()) < -p.ResultTTL:
-		return probe.Unknown, "not probed since " + clock(login.Ended(), now)
+	case clock.Elapsed(login.Ended(), now) > p.ResultTTL, now.Sub(login.Ended()) < -p.ResultTTL:
+		return probe.Unknown, "not probed since " + timeOfDay(login.Ended(), now)
 	}
 	return login.Status(), phrase(login)
 }
@@ -275,7 +276,7 @@ func (n NodeState) health(p Policy, now time.Time) (probe.Status, string) {
 // or connections hang in their login within the node, and what others have sent messages to waits so.
 func (n NodeState) victim(p Policy, now time.Time) bool {
 	run, look := n.Runs[probe.Login], n.Latest[probe.MaybeStuck]
-	if len(run.Samples) == 0 || look.Started.Before(run.Since) || age(look.Ended(), now) > p.EvidenceTTL || !wholeLook(look) {
+	if len(run.Samples) == 0 || look.Started.Before(run.Since) || clock.Elapsed(look.Ended(), now) > p.EvidenceTTL || !wholeLook(look) {
 		return false
 	}
 	own, unknown := n.all(probe.Login, look)
@@ -305,8 +306,8 @@ func cluster(w probe.Waits) int {
 // phrase names a result: the probe and the reason.
 func phrase(r probe.Result) string { return string(r.Kind) + " " + string(r.Reason) }
 
-// clock writes a time for a person who reads it at some moment: that of another day with its date.
-func clock(t, now time.Time) string {
+// timeOfDay writes a time for a person who reads it at some moment: that of another day with its date.
+func timeOfDay(t, now time.Time) string {
 	t = t.UTC()
 	if t.Format(time.DateOnly) == now.UTC().Format(time.DateOnly) {
 		return t.Format("15:04:05")

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/cjworkbench/unstuck/clock"
 	"github.com/cjworkbench/unstuck/target"
 )
 
@@ -73,7 +74,7 @@ func (l *Loop) delete(ctx context.Context, c *Incident, a Deletion, node target.
 	ctx = context.WithoutCancel(ctx) // what has been announced is also done and noted
 	switch {
 	case isConflict(err): // whoever has taken over decides anew
-	case age(began, time.Now()) > staleAfter:
+	case clock.Elapsed(began, time.Now()) > staleAfter:
 		err = errStale
 	default:
 		err = try(ctx, &l.gate, "delete", deletionTimeout, func(ctx context.Context) error { return l.World.Delete(ctx, node, l.Policy.GracePeriod) })

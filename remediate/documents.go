@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/cjworkbench/unstuck/clock"
 	"github.com/cjworkbench/unstuck/target"
 )
 
@@ -197,7 +198,7 @@ func (d *Documents) RecentPauses(ctx context.Context, within time.Duration) ([]P
 		return nil, fmt.Errorf("read the pauses, after others do: %w", ctx.Err())
 	}
 	defer func() { d.asking <- last }()
-	if last.at.IsZero() || age(last.at, time.Now()) > within {
+	if last.at.IsZero() || clock.Elapsed(last.at, time.Now()) > within {
 		at := time.Now()
 		pauses, err := d.Pauses(ctx)
 		if err != nil {

@@ -20,7 +20,7 @@ import (
 const module = "github.com/cjworkbench/unstuck"
 
 // ours are the packages of the design, by their paths in the module.
-var ours = []string{"target", "auth", "probe", "remediate", "release", "config", "metrics", "kube", "web", "lab"}
+var ours = []string{"clock", "target", "auth", "probe", "remediate", "release", "config", "metrics", "kube", "web", "lab"}
 
 // theirs are packages of other people, and some of the standard library that are not for everybody.
 var theirs = map[string]string{
@@ -46,17 +46,18 @@ var theirs = map[string]string{
 
 // mayImport says for each file which of ours and theirs it may import; it must be refused all the others.
 var mayImport = map[string]string{
+	"clock/a.go":            "context os slog",
 	"target/a.go":           "context os slog",
 	"auth/a.go":             "context os slog release",
 	"probe/a.go":            "context os slog target amqp cron",
-	"remediate/a.go":        "context os slog target probe",
-	"remediate/decide_a.go": "target probe",
-	"remediate/guards.go":   "target probe",
-	"remediate/policy.go":   "target probe",
-	"release/a.go":          "context os slog containerregistry",
+	"remediate/a.go":        "context os slog clock target probe",
+	"remediate/decide_a.go": "clock target probe",
+	"remediate/guards.go":   "clock target probe",
+	"remediate/policy.go":   "clock target probe",
+	"release/a.go":          "context os slog clock containerregistry",
 	"config/a.go":           "context os slog auth target probe remediate release cron yaml",
 	"metrics/a.go":          "context os slog target probe remediate release client_golang",
-	"kube/a.go":             "context os slog auth target release client-go",
+	"kube/a.go":             "context os slog auth clock target release client-go",
 	"web/a.go":              "context os slog auth target probe remediate release",
 	"lab/a.go":              "context os slog target amqp",
 	"cmd/unstuck/a.go":      "context os slog cobra " + strings.Join(ours, " "),

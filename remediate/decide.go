@@ -38,13 +38,9 @@ func Decide(s State, o Observation, p Policy, now time.Time) (State, []Decision)
 	nodes := slices.Clone(o.View.Nodes)
 	slices.SortFunc(nodes, func(a, b target.Node) int { return strings.Compare(a.Name, b.Name) })
 	decisions := make([]Decision, 0, len(nodes))
-	acting := false
 	for _, n := range nodes {
 		d := sc.decide(n)
-		if d.Action == Delete && acting {
-			d.Action, d.Reason = Hold, "another node of the broker is being deleted"
-		}
-		acting = acting || d.Action == Delete
+		sc.acting = sc.acting || d.Action == Delete
 		ns := s.Nodes[n.Name]
 		switch {
 		case !ns.is(n):
@@ -79,7 +75,7 @@ func (sc *scene) decide(n target.Node) Decision {
 			untold = sc.untold(ns, ev)
 		}
 		d.Guards = append(d.Guards, d.unconfirmed(stuckNow, why, untold))
-		d.apply(*sc.o.Request)
+		d.apply(*sc.o.Request, sc.hindered(n))
 	case d.Phase != PhaseConfirmed:
 		d.Reason = sc.reason(d, ns, why)
 	case !stuckNow:
@@ -88,12 +84,28 @@ func (sc *scene) decide(n target.Node) Decision {
 		d.Reason = "confirmed stuck; " + sc.failed(n) + "held back by " + names(d.HeldBy())
 	case sc.o.Request != nil:
 		d.Reason = "confirmed stuck; the deletion of another node was asked for by a person"
+	case sc.hindered(n) != "":
+		d.Reason = "confirmed stuck; " + sc.hindered(n)
 	default:
 		d.Action = Delete
 		d.Reason = fmt.Sprintf("confirmed stuck since %s: %s; every guard is open", timeOfDay(ev.Since, sc.now), ev.CorroborationDetail)
 	}
 	d.Next = sc.next(d)
 	return d
+}
+
+// hindered says what keeps n from being deleted though every guard is open, or overridden; "" if nothing does.
+func (sc *scene) hindered(n target.Node) string {
+	switch {
+	case sc.acting:
+		return "another node of the broker is being deleted"
+	case sc.o.Obstacle == nil, sc.o.Obstacle.Guard != "": // the guard says so
+		return ""
+	case sc.o.Obstacle.Node == n.Name && sc.o.Obstacle.UID == n.UID:
+		return "held back: " + sc.o.Obstacle.Why
+	default:
+		return sc.o.Obstacle.Node + " comes first, and is held back: " + sc.o.Obstacle.Why
+	}
 }
 
 // phase says where the node stands.

@@ -110,6 +110,9 @@ var guards = []guard{
 		return answer(n.Disruptable, target.Yes, "no disruption budget forbids it", "a disruption budget forbids it", "whether a disruption budget forbids it")
 	}, false},
 	{GuardOperation, "a deploy or a restart is under way in the namespace", "one thing at a time is done to a namespace; cancel the operation", func(sc *scene, _ subject) GuardState {
+		if o := sc.o.Obstacle; o != nil && o.Guard == GuardOperation {
+			return closed("%s", o.Why)
+		}
 		return answer(sc.o.View.Operating, target.No, "no operation is under way", strings.TrimSpace("an operation is under way "+sc.o.View.Operation), "whether an operation is under way")
 	}, true},
 	{GuardMaintenanceWindow, "it is outside the hours in which acting is allowed", "", checkMaintenanceWindow, true},

@@ -74,11 +74,14 @@ func (d Decision) unconfirmed(stuckNow bool, why, untold string) GuardState {
 	return g
 }
 
-// apply decides what o asks for: the node is deleted if each guard that is closed is overridden, and may be.
-func (d *Decision) apply(o DeleteRequest) {
+// apply decides what o asks for: the node is deleted if each guard that is closed is overridden, and may be, unless something
+// else hinders that.
+func (d *Decision) apply(o DeleteRequest, hindered string) {
 	switch held := d.held(o); {
 	case held != nil:
 		d.Reason = fmt.Sprintf("%s asks for its deletion; %s", o.By, held)
+	case hindered != "":
+		d.Reason = fmt.Sprintf("%s asks for its deletion; %s", o.By, hindered)
 	default:
 		d.Action, d.Reason = Delete, o.says(d.overridden(o))
 	}

@@ -18,6 +18,8 @@ type scene struct {
 	policy Policy
 	now    time.Time
 
+	acting bool // a node is to be deleted, of those that come before by their names
+
 	known bool // the supplier's view is there and fresh
 	// deaf are the nodes that do not accept logins, sorted by name, without those whose logins wait for another node.
 	deaf []nodeHealth

@@ -639,3 +639,53 @@ func TestARoundTripThatFailedAtItsLoginIsOutdatedByALaterLogin(t *testing.T) {
 	tl.round(probe.OK)
 	tl.want("rabbit-1", PhaseFaulty, Hold)
 }
+
+func TestDecideIsAskedAgainWithWhatKeptTheLoopFromADeletion(t *testing.T) {
+	for name, c := range map[string]struct {
+		obstacle Obstacle
+		manual   bool
+		want     string // of the reason
+		closed   []Guard
+	}{
+		"the incident cannot be stored": {
+			obstacle: Obstacle{Node: "rabbit-1", UID: "uid-of-rabbit-1", Why: "the disk is full"}, want: "confirmed stuck; held back: the disk is full",
+		},
+		"that of a node before it": {
+			obstacle: Obstacle{Node: "rabbit-0", UID: "uid-of-rabbit-0", Why: "the disk is full"},
+			want:     "confirmed stuck; rabbit-0 comes first, and is held back: the disk is full",
+		},
+		"the lock is another's": {
+			obstacle: Obstacle{Node: "rabbit-1", UID: "uid-of-rabbit-1", Guard: GuardOperation, Why: "ada has it"},
+			want:     "confirmed stuck; held back by operation-in-progress", closed: []Guard{GuardOperation},
+		},
+		"the incident of a manual deletion cannot be stored": {
+			obstacle: Obstacle{Node: "rabbit-1", UID: "uid-of-rabbit-1", Why: "the disk is full"}, manual: true,
+			want: "ada asks for its deletion; held back: the disk is full",
+		},
+		"the lock for a manual deletion is another's": {
+			obstacle: Obstacle{Node: "rabbit-1", UID: "uid-of-rabbit-1", Guard: GuardOperation, Why: "ada has it"}, manual: true,
+			want: "ada asks for its deletion; held back by operation-in-progress (ada has it)", closed: []Guard{GuardOperation},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			tl := newTimeline(t)
+			tl.wedge()
+			if c.manual {
+				tl.obs.Request = &DeleteRequest{Node: "rabbit-1", UID: "uid-of-rabbit-1", By: "ada"}
+			}
+			tl.decide()
+			if d := tl.decisions["rabbit-1"]; d.Action != Delete {
+				t.Fatalf("without it: %s (%s)", d.Action, d.Reason)
+			}
+			tl.obs.Obstacle = &c.obstacle
+			tl.decide()
+			if d := tl.decisions["rabbit-1"]; d.Action != Hold || d.Reason != c.want || !slices.Equal(d.Closed(), c.closed) {
+				t.Errorf("%s, closed %v, %q: want %q", d.Action, d.Closed(), d.Reason, c.want)
+			}
+			tl.obs.Obstacle = nil
+			if tl.decide(); tl.decisions["rabbit-1"].Action != Delete {
+				t.Errorf("once it is gone: %q", tl.decisions["rabbit-1"].Reason)
+			}
+		})
+	}
+}

@@ -24,6 +24,15 @@ type Observation struct {
 	ClaimedBy     map[string][]string // by UID: the brokers that a node belongs to, where there is more than one
 	SilentOnHosts map[string][]Silent // by host: what, of any broker, does not answer there
 	Request       *DeleteRequest      // nil: nobody asks for a manual deletion
+	Obstacle      *Obstacle           // nil: nothing has kept the Loop from a deletion that was decided
+}
+
+// Obstacle is what a Loop ran into when it was about to delete a node: the lock is another's, or something could not be
+// written down. The deletion is decided again with it.
+type Obstacle struct {
+	Node, UID string
+	Guard     Guard // that it closes, for every node; empty: it is about no guard
+	Why       string
 }
 
 // Quorum is the answer to whether a node may go without a queue losing its quorum or its copy: its own answer while its tools
@@ -159,7 +168,7 @@ const (
 	Removed   Outcome = "removed"   // nothing took its place, and nothing is missing: the broker has become smaller
 )
 
-// Outcomes lists what an deletion can settle as.
+// Outcomes lists what a deletion can settle as.
 func Outcomes() []Outcome { return []Outcome{Recovered, Escalated, Aborted, Failed, Removed} }
 
 // over says whether nothing more can become of the deletion.

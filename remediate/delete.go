@@ -19,16 +19,17 @@ const staleAfter = 10 * time.Second
 // errChanged is why nothing is deleted when the last look shows that the decision is another by now.
 var errChanged = errors.New("a last look changed the decision")
 
-// deletion deletes the node that d is about. The incident is stored first; then the world is looked at afresh, and the
-// decision must still be the same; then the lock is taken and the intent written down, and only then the node is
-// deleted. The request is the one that d carries out, if any. It gives the decisions as they are afterwards, and why nothing was
-// deleted, or why it is not known whether it was.
-func (l *Loop) deleteNode(ctx context.Context, d Decision, decisions []Decision, request *DeleteRequest) ([]Decision, error) {
+// deleteNode deletes the node that d is about, as was decided on o. The incident is stored first; then the world is looked at
+// afresh, and the decision must still be the same; then the lock is taken and the intent written down, and only then the node
+// is deleted. It gives the decisions as they are afterwards, and why nothing was deleted, or why it is not known whether it
+// was.
+func (l *Loop) deleteNode(ctx context.Context, o Observation, d Decision) ([]Decision, error) {
 	if c := l.incidents[d.Node]; c == nil || c.UID != d.UID { // one that is open about a predecessor is not its incident
-		return hold(decisions, d.Node, errors.New("the incident could not be stored"))
+		return l.hold(o, d, errors.New("the incident could not be stored"))
 	}
 	began := time.Now()
-	o := l.observe(ctx, true)
+	request := o.Request
+	o = l.observe(ctx, true)
 	o.Request = request
 	var again []Decision
 	l.state, again = Decide(l.state, o, l.Policy, time.Now())
@@ -40,21 +41,24 @@ func (l *Loop) deleteNode(ctx context.Context, d Decision, decisions []Decision,
 	d = again[i]
 	c := l.incidents[d.Node]
 	if c == nil || c.UID != d.UID {
-		return hold(again, d.Node, errors.New("the incident is another's by now"))
+		return l.hold(o, d, errors.New("the incident is another's by now"))
 	}
 	l.publish(o, again) // people see why before it happens
 	node := o.View.Nodes[slices.IndexFunc(o.View.Nodes, func(n target.Node) bool { return n.UID == d.UID })]
 
-	a := Deletion{ID: c.ID + "-" + strings.ToLower(rand.Text()[:4]), Target: l.Target, Node: d.Node, UID: d.UID, Incident: c.ID, Probe: d.Evidence.Kind, At: time.Now(), Why: d.Reason}
+	a := Deletion{
+		ID: c.ID + "-" + strings.ToLower(rand.Text()[:4]), Target: l.Target, Node: d.Node, UID: d.UID, Incident: c.ID,
+		Probe: d.Evidence.Kind, At: time.Now(), Why: d.Reason,
+	}
 	if request != nil {
 		a.Manual = &Manual{By: request.By, From: request.From, Reason: request.Reason, Override: d.overridden(*request)}
 	}
 	if err := l.lock(ctx, a); err != nil {
-		return locked(again, d.Node, err)
+		return l.locked(o, d, err)
 	}
 	deletions := append(slices.Clone(l.state.Deletions), a)
 	if err := l.saveDeletions(ctx, "write down the intent", deletions); err != nil {
-		return hold(again, d.Node, fmt.Errorf("the intent could not be written down: %w", err))
+		return l.hold(o, d, fmt.Errorf("the intent could not be written down: %w", err))
 	}
 	l.state.Deletions = deletions
 	l.Log.Warn("deleting node", "target", l.Target, "node", d.Node, "uid", d.UID, "reason", d.Reason, "incident", c.ID)
@@ -62,9 +66,29 @@ func (l *Loop) deleteNode(ctx context.Context, d Decision, decisions []Decision,
 	c.Decision = d
 	c.add(a.At, "deleting: "+d.Reason)
 	err := l.delete(ctx, c, a, node, began)
-	o.Results, o.Request, o.HistoryKnown = nil, nil, l.history
-	_, again = Decide(l.state, o, l.Policy, time.Now())
-	return again, err
+	o.Request, o.HistoryKnown = nil, l.history
+	return l.decideAgain(o), err
+}
+
+// decideAgain decides on what has been observed and is known since. It counts nothing twice, and changes nothing.
+func (l *Loop) decideAgain(o Observation) []Decision {
+	o.Results = nil
+	_, decisions := Decide(l.state, o, l.Policy, time.Now())
+	return decisions
+}
+
+// hold has it decided again, now that something keeps the node that d is about from being deleted, and gives that as the error.
+func (l *Loop) hold(o Observation, d Decision, why error) ([]Decision, error) {
+	o.Obstacle = &Obstacle{Node: d.Node, UID: d.UID, Why: why.Error()}
+	return l.decideAgain(o), why
+}
+
+// locked does the same where the lock cannot be taken. The error is a *HeldError of its guard.
+func (l *Loop) locked(o Observation, d Decision, why error) ([]Decision, error) {
+	o.Obstacle = &Obstacle{Node: d.Node, UID: d.UID, Guard: GuardOperation, Why: "the lock cannot be taken: " + why.Error()}
+	g := closed("%s", o.Obstacle.Why)
+	g.Guard = GuardOperation
+	return l.decideAgain(o), &HeldError{Closed: []GuardState{g}, Fixed: []Guard{GuardOperation}}
 }
 
 // delete carries out the deletion a upon node, whose intent is written down, and notes how it went. The world was last looked
@@ -86,7 +110,7 @@ func (l *Loop) delete(ctx context.Context, c *Incident, a Deletion, node target.
 // errStale is why nothing is deleted when writing things down, or we ourselves, took too long since the last look.
 var errStale = errors.New("too much time has passed since the last look at the world")
 
-// acted notes how the delete went.
+// deleted notes how the delete went.
 func (l *Loop) deleted(ctx context.Context, c *Incident, a Deletion, err error) {
 	switch {
 	case err == nil:
@@ -113,7 +137,7 @@ func (l *Loop) deleted(ctx context.Context, c *Incident, a Deletion, err error) 
 }
 
 const (
-	// longestWhy bounds what an deletion keeps of an error, in bytes: a day's deletions must fit one document.
+	// longestWhy bounds what a deletion keeps of an error, in bytes: a day's deletions must fit one document.
 	longestWhy = 500
 	// lastingRefusals is how many deletions of a node may be refused for the same reason before a person is asked for.
 	lastingRefusals = 3
@@ -164,15 +188,4 @@ func (l *Loop) settled(ctx context.Context) {
 		}
 		l.settleIncident(ctx, a)
 	}
-}
-
-// hold gives the decisions with that about node turned to Hold, and why.
-func hold(decisions []Decision, node string, why error) ([]Decision, error) {
-	decisions = slices.Clone(decisions)
-	for i := range decisions {
-		if decisions[i].Node == node {
-			decisions[i].Action, decisions[i].Reason = Hold, "confirmed stuck; held back: "+why.Error()
-		}
-	}
-	return decisions, why
 }

@@ -162,7 +162,7 @@ func (l *Loop) follow(ctx context.Context, decisions []Decision) {
 		if c == nil || !l.mayWrite() || !changed || (c.UID == d.UID && c.Decision.Reason == d.Reason) {
 			continue
 		}
-		if c.UID == d.UID && (c.Deletion == nil || c.Deletion.Outcome == Aborted) { // what led to an deletion is kept
+		if c.UID == d.UID && (c.Deletion == nil || c.Deletion.Outcome == Aborted) { // what led to a deletion is kept
 			c.Decision = d
 			c.Results = slices.Clone(l.recent[d.Node])
 		}

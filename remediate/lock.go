@@ -90,20 +90,3 @@ func (l *Loop) keepLock(ctx context.Context) {
 		l.trouble("hold the lock while " + a.Node + " is awaited: " + err.Error())
 	}
 }
-
-// locked gives the decisions with that about node held back by the guard of whoever has the lock, and why.
-func locked(decisions []Decision, node string, why error) ([]Decision, error) {
-	g := closed("the lock cannot be taken: %s", why)
-	g.Guard = GuardOperation
-	decisions = slices.Clone(decisions)
-	for i := range decisions {
-		d := &decisions[i]
-		if d.Node != node {
-			continue
-		}
-		d.Guards = slices.Clone(d.Guards)
-		d.Guards[slices.IndexFunc(d.Guards, func(g GuardState) bool { return g.Guard == GuardOperation })] = g
-		d.Action, d.Reason = Hold, "confirmed stuck; held back by "+string(GuardOperation)+": "+g.Why
-	}
-	return decisions, &HeldError{Closed: []GuardState{g}, Fixed: []Guard{GuardOperation}}
-}

@@ -188,7 +188,7 @@ func (l *Loop) reconcile(ctx context.Context) time.Time {
 	}
 	l.openIncidents(ctx, o, decisions)
 	if i := slices.IndexFunc(decisions, func(d Decision) bool { return d.Action == Delete }); i >= 0 {
-		decisions, _ = l.deleteNode(ctx, decisions[i], decisions, nil) // the decisions say why not, if it does not
+		decisions, _ = l.deleteNode(ctx, o, decisions[i]) // the decisions say why not, if it does not
 	}
 	l.follow(ctx, decisions)
 	l.closeGone(ctx, o.View)
@@ -205,7 +205,7 @@ func (l *Loop) reconcile(ctx context.Context) time.Time {
 	return next
 }
 
-// observe gathers what there is to know. What cannot be known is left at its zero value, which closes guards. Before an
+// observe gathers what there is to know. What cannot be known is left at its zero value, which closes guards. Before a
 // deletion the pauses are read afresh.
 func (l *Loop) observe(ctx context.Context, toAct bool) Observation {
 	l.troubles = nil

@@ -70,7 +70,7 @@ func (l *Loop) deleteOnRequest(ctx context.Context, request DeleteRequest) (Dele
 		return DeleteResult{}, ErrNotLeader
 	}
 	o.Request = &request
-	d, decisions, err := l.decideRequest(o)
+	d, err := l.decideRequest(o)
 	if err != nil {
 		return DeleteResult{}, err
 	}
@@ -79,7 +79,7 @@ func (l *Loop) deleteOnRequest(ctx context.Context, request DeleteRequest) (Dele
 		l.askLast(asking, d)
 		cancel()
 		o.Results = nil
-		if d, decisions, err = l.decideRequest(o); err != nil {
+		if d, err = l.decideRequest(o); err != nil {
 			return DeleteResult{}, err
 		}
 	}
@@ -94,7 +94,7 @@ func (l *Loop) deleteOnRequest(ctx context.Context, request DeleteRequest) (Dele
 	c := l.incidents[d.Node]
 	l.Log.Warn("manual deletion", "target", l.Target, "node", d.Node, "by", request.By, "from", request.From, "reason", request.Reason,
 		"override", names(result.Overridden), "incident", c.ID)
-	decisions, err = l.deleteNode(ctx, d, decisions, &request)
+	decisions, err := l.deleteNode(ctx, o, d)
 	if err != nil {
 		l.notDone(ctx, c, opened, err)
 		return result, refusal(decisions, request, err)
@@ -104,13 +104,13 @@ func (l *Loop) deleteOnRequest(ctx context.Context, request DeleteRequest) (Dele
 }
 
 // decideRequest gives the decision about the node that o's request is about.
-func (l *Loop) decideRequest(o Observation) (d Decision, all []Decision, err error) {
+func (l *Loop) decideRequest(o Observation) (Decision, error) {
+	var all []Decision
 	l.state, all = Decide(l.state, o, l.Policy, time.Now())
-	d, err = requested(all, *o.Request)
-	return d, all, err
+	return requested(all, *o.Request)
 }
 
-// ordered gives the decision about the node that o is about.
+// requested gives the decision about the node that o is about.
 func requested(decisions []Decision, o DeleteRequest) (Decision, error) {
 	err := target.ErrGone
 	for _, d := range decisions {

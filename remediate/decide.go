@@ -22,7 +22,7 @@ import (
 //	Unknown         hold, keep the run             hold, keep the run
 //	Stuck           hold, look sooner: suspect     confirmed; a guard closed: hold, name it; all open: delete
 //
-// After the deletion the broker is left alone until the new node accepts logins (recovered), or the settle time ends
+// After the deletion the broker is left alone until the new node accepts logins (recovered), or the recovery timeout passes
 // (escalated: a person must look).
 //
 // A delete request deletes its node, and no other at the same time, unless a guard is closed that it does not override.

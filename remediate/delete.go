@@ -91,7 +91,7 @@ func (l *Loop) locked(o Observation, d Decision, why error) ([]Decision, error) 
 	return l.decideAgain(o), &HeldError{Closed: []GuardState{g}, Fixed: []Guard{GuardOperation}}
 }
 
-// delete carries out the deletion a upon node, whose intent is written down, and notes how it went. The world was last looked
+// delete carries out the deletion a of node, whose intent is written down, and notes how it went. The world was last looked
 // at when it began.
 func (l *Loop) delete(ctx context.Context, c *Incident, a Deletion, node target.Node, began time.Time) error {
 	err := l.saveIncident(ctx, c)

@@ -106,7 +106,7 @@ func TestADocumentThatCannotBeReadIsNamedAndCostsOnlyItself(t *testing.T) {
 		}
 	}
 	if deletions, err := d.Deletions(t.Context(), "good"); err != nil || len(deletions) != 1 {
-		t.Errorf("the deletions upon a good one are %v: %v", deletions, err)
+		t.Errorf("the deletions in a good one are %v: %v", deletions, err)
 	}
 	incidents, err := d.Incidents(t.Context())
 	if err != nil || len(incidents) != 6 || incidents[0].ID != "good" {

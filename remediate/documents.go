@@ -39,7 +39,7 @@ type DocumentStore interface {
 // keptIncidents is how many incidents are kept; the oldest closed ones go first.
 const keptIncidents = 200
 
-// Documents is the Store on a DocumentStore: each incident, and the deletions upon each broker, are a document in JSON. It is safe for
+// Documents is the Store on a DocumentStore: each incident, and the deletions in each broker, are a document in JSON. It is safe for
 // concurrent use.
 type Documents struct {
 	documents DocumentStore
@@ -165,7 +165,7 @@ func readIncident(id string, data []byte, err error) (c Incident, _ error) {
 	return c, nil
 }
 
-// SaveDeletions writes the deletions upon broker.
+// SaveDeletions writes the deletions in broker.
 func (d *Documents) SaveDeletions(ctx context.Context, targetName string, deletions []Deletion) error {
 	data, err := document(deletions)
 	if err == nil && len(data) > maxDocument {
@@ -175,12 +175,12 @@ func (d *Documents) SaveDeletions(ctx context.Context, targetName string, deleti
 		err = d.documents.Put(ctx, kindDeletions, targetName, data)
 	}
 	if err != nil {
-		return fmt.Errorf("write the deletions upon %s: %w", targetName, err)
+		return fmt.Errorf("write the deletions in %s: %w", targetName, err)
 	}
 	return nil
 }
 
-// Deletions gives the deletions upon broker; none if none were ever saved.
+// Deletions gives the deletions in broker; none if none were ever saved.
 func (d *Documents) Deletions(ctx context.Context, targetName string) (deletions []Deletion, err error) {
 	err = d.one(ctx, kindDeletions, targetName, &deletions)
 	return deletions, err

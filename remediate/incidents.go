@@ -185,7 +185,7 @@ func (l *Loop) unsettled(c *Incident) bool {
 	return slices.ContainsFunc(l.state.Deletions, func(a Deletion) bool { return a.Incident == c.ID && !a.Outcome.over() })
 }
 
-// closeGone closes the incidents of nodes that no view has shown for the settle time. A pod that is recreated is missing for
+// closeGone closes the incidents of nodes that no view has shown for the recovery timeout. A pod that is recreated is missing for
 // a moment, and a deletion under way is settled first.
 func (l *Loop) closeGone(ctx context.Context, v target.View) {
 	if !l.mayWrite() {

@@ -170,7 +170,7 @@ func (l *Loop) Run(ctx context.Context) error {
 	}
 }
 
-// reconcile is one reconcile of the loop. It gives the time of the next at the latest.
+// reconcile is one pass of the loop. It gives the time of the next at the latest.
 func (l *Loop) reconcile(ctx context.Context) time.Time {
 	o := l.observe(ctx, false)
 	now := time.Now()

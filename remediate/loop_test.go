@@ -547,7 +547,7 @@ func TestAnIncidentWhoseNodeIsGoneForGoodIsClosed(t *testing.T) {
 				w.incidents["c"] = c
 				w.play(t, 9*time.Minute, nil)
 				if c := w.onlyIncident(t); deletion == nil && !c.Closed.IsZero() {
-					t.Errorf("closed within the settle time, in which a pod may be recreated: %+v", c)
+					t.Errorf("closed within the recovery timeout, in which a pod may be recreated: %+v", c)
 				}
 				w.play(t, 11*time.Minute, nil)
 				if c := w.onlyIncident(t); c.Closed.IsZero() || !strings.HasPrefix(c.Outcome, "removed") {

@@ -35,9 +35,9 @@ type Store interface {
 	SaveIncident(ctx context.Context, c Incident) error
 	// Incidents gives the incidents that are kept, newest first.
 	Incidents(ctx context.Context) ([]Incident, error)
-	// SaveDeletions writes the deletions upon broker, over the earlier ones.
+	// SaveDeletions writes the deletions in broker, over the earlier ones.
 	SaveDeletions(ctx context.Context, targetName string, deletions []Deletion) error
-	// Deletions gives the deletions upon broker, oldest first.
+	// Deletions gives the deletions in broker, oldest first.
 	Deletions(ctx context.Context, targetName string) ([]Deletion, error)
 	// Pauses gives the pauses that were saved.
 	Pauses(ctx context.Context) ([]Pause, error)

@@ -281,15 +281,15 @@ func checkBudget(sc *scene, n subject) GuardState {
 	if !sc.o.HistoryKnown {
 		return closed("cannot tell what was deleted in the last 24 hours")
 	}
-	node, targetName := 0, 0
-	var nodeFrees, brokerFrees time.Time
+	node, all := 0, 0
+	var nodeFrees, allFrees time.Time
 	for _, a := range sc.state.Deletions {
 		frees := a.At.Add(24 * time.Hour)
 		if a.Outcome == Aborted || a.Refused || !sc.now.Before(frees) {
 			continue
 		}
-		if targetName++; brokerFrees.IsZero() {
-			brokerFrees = frees
+		if all++; allFrees.IsZero() {
+			allFrees = frees
 		}
 		if a.Node != n.Name {
 			continue
@@ -301,10 +301,10 @@ func checkBudget(sc *scene, n subject) GuardState {
 	switch {
 	case node >= sc.policy.PerNodePerDay:
 		return closedUntil(nodeFrees, "%d of %d deletions of this node in 24 hours are spent: a person must look", node, sc.policy.PerNodePerDay)
-	case targetName >= sc.policy.PerTargetPerDay:
-		return closedUntil(brokerFrees, "%d of %d deletions on this broker in 24 hours are spent", targetName, sc.policy.PerTargetPerDay)
+	case all >= sc.policy.PerTargetPerDay:
+		return closedUntil(allFrees, "%d of %d deletions on this broker in 24 hours are spent", all, sc.policy.PerTargetPerDay)
 	}
-	return open("%d of %d deletions on this broker in 24 hours are spent", targetName, sc.policy.PerTargetPerDay)
+	return open("%d of %d deletions on this broker in 24 hours are spent", all, sc.policy.PerTargetPerDay)
 }
 
 func checkMaintenanceWindow(sc *scene, _ subject) GuardState {

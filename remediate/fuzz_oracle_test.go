@@ -56,7 +56,7 @@ func (w *fuzzWorld) lastLook(key string) (last probe.Result) {
 
 // mayAskAgain fails the test if an earlier deletion stands in the way of d: one that is under way, or the budget.
 func (w *fuzzWorld) mayAskAgain(d Decision) {
-	node, targetName := 0, 0
+	node, all := 0, 0
 	for _, a := range w.asked {
 		switch happened := a.newUID != ""; {
 		case happened && !a.back:
@@ -68,13 +68,13 @@ func (w *fuzzWorld) mayAskAgain(d Decision) {
 		case w.now.Sub(a.At) >= 24*time.Hour || (!happened && !a.counts()):
 			continue
 		}
-		targetName++
+		all++
 		if a.Node == d.Node {
 			node++
 		}
 	}
-	if node >= w.policy.PerNodePerDay || targetName >= w.policy.PerTargetPerDay {
-		w.t.Fatalf("acts upon %s after %d deletions of it in a day, %d of the broker", d.Node, node, targetName)
+	if node >= w.policy.PerNodePerDay || all >= w.policy.PerTargetPerDay {
+		w.t.Fatalf("acts upon %s after %d deletions of it in a day, %d of the broker", d.Node, node, all)
 	}
 }
 

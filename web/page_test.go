@@ -28,9 +28,9 @@ func words(page string) string {
 
 func TestThePageSaysFirstHowThingsAre(t *testing.T) {
 	node := func(name string, p remediate.Phase) NodeLine { return NodeLine{Node: name, Phase: p} }
-	targetName := func(nodes ...NodeLine) []Target { return []Target{{Target: "orders", Nodes: nodes}} }
+	targetOf := func(nodes ...NodeLine) []Target { return []Target{{Target: "orders", Nodes: nodes}} }
 	with := func(change func(*Target)) []Target {
-		all := targetName(node("a", remediate.PhaseHealthy))
+		all := targetOf(node("a", remediate.PhaseHealthy))
 		change(&all[0])
 		return all
 	}
@@ -43,14 +43,14 @@ func TestThePageSaysFirstHowThingsAre(t *testing.T) {
 		want    headline
 	}{
 		"nothing":           {nil, headline{"No broker is watched that you may see.", "unsure"}},
-		"no node yet":       {targetName(), headline{"No node has been found yet.", "unsure"}},
-		"all healthy":       {targetName(node("a", remediate.PhaseHealthy), node("b", remediate.PhaseHealthy)), headline{"Everything is healthy: 2 nodes.", "good"}},
-		"one is all":        {targetName(node("a", remediate.PhaseHealthy)), headline{"Everything is healthy: 1 node.", "good"}},
-		"not seen":          {targetName(node("a", "")), headline{"a of orders: it has not been probed yet.", "unsure"}},
-		"a suspect":         {targetName(node("a", remediate.PhaseSuspect), node("b", remediate.PhaseHealthy)), headline{"a of orders: it may be stuck, and that is being confirmed. 1 other node is healthy.", "warn"}},
-		"held back":         {targetName(held), headline{"a of orders: it is stuck, and its deletion is held back by paused, peers.", "bad"}},
-		"on its way":        {targetName(going), headline{"a of orders: it is stuck, and is deleted now.", "bad"}},
-		"the worst":         {targetName(node("a", remediate.PhaseUnknown), node("b", remediate.PhaseEscalated), node("c", remediate.PhaseSuspect)), headline{"b of orders: it was deleted, that did not help, and a person must look at it. 2 other nodes are not healthy besides.", "bad"}},
+		"no node yet":       {targetOf(), headline{"No node has been found yet.", "unsure"}},
+		"all healthy":       {targetOf(node("a", remediate.PhaseHealthy), node("b", remediate.PhaseHealthy)), headline{"Everything is healthy: 2 nodes.", "good"}},
+		"one is all":        {targetOf(node("a", remediate.PhaseHealthy)), headline{"Everything is healthy: 1 node.", "good"}},
+		"not seen":          {targetOf(node("a", "")), headline{"a of orders: it has not been probed yet.", "unsure"}},
+		"a suspect":         {targetOf(node("a", remediate.PhaseSuspect), node("b", remediate.PhaseHealthy)), headline{"a of orders: it may be stuck, and that is being confirmed. 1 other node is healthy.", "warn"}},
+		"held back":         {targetOf(held), headline{"a of orders: it is stuck, and its deletion is held back by paused, peers.", "bad"}},
+		"on its way":        {targetOf(going), headline{"a of orders: it is stuck, and is deleted now.", "bad"}},
+		"the worst":         {targetOf(node("a", remediate.PhaseUnknown), node("b", remediate.PhaseEscalated), node("c", remediate.PhaseSuspect)), headline{"b of orders: it was deleted, that did not help, and a person must look at it. 2 other nodes are not healthy besides.", "bad"}},
 		"a node is missing": {with(func(b *Target) { b.Expected = 2 }), headline{"What is seen here is healthy: 1 node. Nodes are missing: orders.", "warn"}},
 		"all are missing":   {with(func(b *Target) { b.Expected, b.Nodes = 2, nil }), headline{"Nodes are missing: orders.", "warn"}},
 		"we cannot see":     {with(func(b *Target) { b.Error = "look at the nodes" }), headline{"What is seen here is healthy: 1 node. Unstuck cannot see or write down all that it needs: orders.", "warn"}},

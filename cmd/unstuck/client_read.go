@@ -22,7 +22,7 @@ func (c console) newStatusCommand() *cobra.Command {
 		Long: `Show every broker with its nodes, every environment with its services and the commit that each runs, what is paused
 and what is under way: as far as the caller may see it.`,
 		Example: `  unstuck status
-  unstuck status -o json | jq '.brokers[].nodes[] | select(.status == "stuck")'`,
+  unstuck status -o json | jq '.targets[].nodes[] | select(.status == "stuck")'`,
 		Args: exactly(0, "no argument"),
 	}, nil, func(ctx context.Context, s *session, _ []string) error { return s.status(ctx) })
 }

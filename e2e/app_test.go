@@ -74,7 +74,7 @@ func TestASilentPodOfAFrontendIsReportedAndWhereAskedForReplacedAlone(t *testing
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := `unstuck_node_status{target="frontend",node="` + victim.Name + `",status="stuck"} 1`; !strings.Contains(metrics, want) {
+	if want := `unstuck_node_status{node="` + victim.Name + `",status="stuck",target="frontend"} 1`; !strings.Contains(metrics, want) {
 		t.Errorf("the metrics lack %s", want)
 	}
 	if now := s.frontends(); len(now) != 3 || now[1].UID != victim.UID {

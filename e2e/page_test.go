@@ -117,8 +117,8 @@ func (s *scene) audited(tokens map[string]string) {
 	}
 	const by = `"by":"system:serviceaccount:paged:`
 	for _, want := range [][]string{
-		{by + `deployer"`, `"deletion":"sign in"`, `"status":303`},
-		{by + `nobody"`, `"deletion":"sign in"`, `"status":303`},
+		{by + `deployer"`, `"action":"sign in"`, `"status":303`},
+		{by + `nobody"`, `"action":"sign in"`, `"status":303`},
 		{by + `deployer"`, `"path":"/api/v1/environments/paged/deploys"`, `"reason":"from the page"`, `"status":202`},
 	} {
 		if !slices.ContainsFunc(strings.Split(all.String(), "\n"), func(line string) bool {

@@ -323,7 +323,7 @@ func (s *site) toldAlike(a remediate.Deletion) {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	for _, want := range []string{`unstuck_deletions_total{target="rabbitmq"}`, `unstuck_deletion_outcomes_total{target="rabbitmq",outcome="recovered"}`} {
+	for _, want := range []string{`unstuck_deletions_total{target="rabbitmq"}`, `unstuck_deletion_outcomes_total{outcome="recovered",target="rabbitmq"}`} {
 		if !strings.Contains(metrics, want) || strings.Contains(metrics, want+" 0\n") {
 			s.t.Errorf("the leader's metrics do not count in %s", want)
 		}

@@ -94,9 +94,9 @@ var guards = []guard{
 	{GuardNotLeader, "this replica does not hold the lease", "two replicas could delete two nodes at once", func(sc *scene, _ subject) GuardState {
 		return answer(sc.o.View.IsLeader, target.Yes, "this replica leads", "another replica leads", "whether this replica leads")
 	}, true},
-	{GuardStartupGrace, "the node is younger than its start-up allowance, or a cooldown since the last deletion has not passed", "", checkStartupGrace, false},
-	{GuardRollout, "the node is terminating or its set is rolling out", "it is on its way out already, or what takes another's place is not back, or it is not known which node is meant", checkRollout, false},
-	{GuardNoController, "nothing would recreate the node", "it would be a loss and no restart", func(_ *scene, n subject) GuardState {
+	{GuardStartupGrace, "the node is younger than its start-up grace period, or a cooldown since the last deletion has not passed", "", checkStartupGrace, false},
+	{GuardRollout, "the node is terminating or its set is rolling out", "the pod is already terminating, a replacement is not up yet, or the pod's UID is not known", checkRollout, false},
+	{GuardNoController, "nothing would recreate the node", "the node would be lost, not restarted", func(_ *scene, n subject) GuardState {
 		return answer(n.Owned, target.Yes, "it would be recreated", "nothing would recreate it", "what would recreate it")
 	}, false},
 	{GuardPeers, "any other node of the broker does not accept logins, is terminating, or was not looked at since the trouble began", "", checkPeers, false},
@@ -104,12 +104,12 @@ var guards = []guard{
 	{GuardStorm, "more nodes are stuck in the same way than the policy allows, and for a cooldown afterwards", "", checkStorm, false},
 	{GuardSelfDegraded, "no node accepts logins, the node belongs to two brokers of the configuration, or our own view is degraded", "", checkSelfDegraded, false},
 	{GuardSameHost, "something else on the same host went silent too", "", checkSameHost, false},
-	{GuardInFlight, "another deletion on this broker is not settled", "two deletions of one broker are never under way, and what was not written down cannot be settled", checkInFlight, true},
+	{GuardInFlight, "another deletion on this broker is not settled", "a broker never has two deletions under way, and a deletion that was not written down cannot be settled", checkInFlight, true},
 	{GuardBudget, "the node's or the broker's deletions of the last 24 hours are spent", "", checkBudget, false},
-	{GuardDisruptionBudget, "a disruption budget forbids it", "whoever made the budget is not asked; change the budget", func(_ *scene, n subject) GuardState {
+	{GuardDisruptionBudget, "a disruption budget forbids it", "the budget's owner has not agreed; change the budget", func(_ *scene, n subject) GuardState {
 		return answer(n.Disruptable, target.Yes, "no disruption budget forbids it", "a disruption budget forbids it", "whether a disruption budget forbids it")
 	}, false},
-	{GuardOperation, "a deploy or a restart is under way in the namespace", "one thing at a time is done to a namespace; cancel the operation", func(sc *scene, _ subject) GuardState {
+	{GuardOperation, "a deploy or a restart is under way in the namespace", "a namespace has one operation at a time; cancel the operation", func(sc *scene, _ subject) GuardState {
 		if o := sc.o.Obstacle; o != nil && o.Guard == GuardOperation {
 			return closed("%s", o.Why)
 		}

@@ -37,7 +37,7 @@ type LogAgeOptions struct {
 //	the log                             our latest good login                          reason
 //	silent for at most MaxAge           any                                            OK
 //	silent for longer                   Tolerance after a look that showed this end    LogSilent: lines get lost
-//	silent for longer                   before that, or never                          OK; with logins that fail it corroborates
+//	silent for longer                   before that, or never                          OK; with logins that fail a policy may ask for it
 //	the last line is older by its time  any; we have not watched for as long           NotRun: too early to tell
 //	no line, the node's age unknown or at most MaxAge  any                             NotRun: too early to tell
 //

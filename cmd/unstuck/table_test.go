@@ -542,6 +542,15 @@ func (w *tableWatch) explain() {
 		}
 		w.t.Logf("%s %s %s: %s in stage %s after %s: %s", r.Started.Format("05.000"), r.Node, r.Kind, r.Reason, r.Stage, r.Took, r.Detail)
 	}
+	for _, n := range w.lab.Nodes() {
+		lines, err := w.lab.LastLines(context.WithoutCancel(w.t.Context()), n, 15)
+		if err != nil {
+			w.t.Log(err)
+		}
+		for _, l := range lines {
+			w.t.Logf("%s | %s %s", n.Name, l.At.Format("05.000"), l.Text)
+		}
+	}
 }
 
 func (w *tableWatch) phases(p remediate.Phase) int {

@@ -13,8 +13,8 @@ import (
 
 	"github.com/cjworkbench/unstuck/e2e/artifact"
 	"github.com/cjworkbench/unstuck/e2e/cluster"
+	"github.com/cjworkbench/unstuck/httpapi"
 	"github.com/cjworkbench/unstuck/remediate"
-	"github.com/cjworkbench/unstuck/web"
 )
 
 var discard = slog.New(slog.DiscardHandler)
@@ -53,7 +53,7 @@ func TestASilentPodOfAFrontendIsReportedAndWhereAskedForReplacedAlone(t *testing
 	if err := shared.Apply(within(t, 10*time.Second), fmt.Sprintf(frontend, s.Namespace, artifact.ToolImage)); err != nil {
 		t.Fatal(err)
 	}
-	s.app("all three write", func(v web.Target) error {
+	s.app("all three write", func(v httpapi.Target) error {
 		for _, n := range v.Nodes {
 			if n.Phase != remediate.PhaseHealthy {
 				return errors.New(n.Reason)
@@ -82,7 +82,7 @@ func TestASilentPodOfAFrontendIsReportedAndWhereAskedForReplacedAlone(t *testing
 	}
 
 	s.install(app("remediate")(s.Broker))
-	s.app("replaced", func(v web.Target) error {
+	s.app("replaced", func(v httpapi.Target) error {
 		if len(v.Deletions) == 1 && v.Deletions[0].Outcome == remediate.Recovered {
 			return nil
 		}
@@ -101,7 +101,7 @@ func TestASilentPodOfAFrontendIsReportedAndWhereAskedForReplacedAlone(t *testing
 }
 
 // app waits until ok gives no error of what the leader says of the frontend.
-func (s *site) app(what string, ok func(web.Target) error) {
+func (s *site) app(what string, ok func(httpapi.Target) error) {
 	s.t.Helper()
 	ctx := within(s.t, 2*time.Minute)
 	began := time.Now()
@@ -109,7 +109,7 @@ func (s *site) app(what string, ok func(web.Target) error) {
 		if ctx.Err() != nil {
 			s.t.Fatalf("%s: %v", what, err)
 		}
-		var v web.Target
+		var v httpapi.Target
 		if err = s.daemon.API(ctx, s.leader(), "/api/v1/targets/frontend", &v); err == nil {
 			err = ok(v)
 		}

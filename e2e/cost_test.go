@@ -15,7 +15,7 @@ import (
 
 	"github.com/cjworkbench/unstuck/e2e/artifact"
 	"github.com/cjworkbench/unstuck/e2e/cluster"
-	"github.com/cjworkbench/unstuck/web"
+	"github.com/cjworkbench/unstuck/httpapi"
 )
 
 // TestWhatTheDaemonCosts prints the table of docs/performance.md: the leader's memory and CPU with three nodes, and with
@@ -25,7 +25,7 @@ func TestWhatTheDaemonCosts(t *testing.T) {
 	small := s.cost("3 nodes")
 	s.crowd(4700, map[string]string{"app": "other"})
 	s.crowd(297, map[string]string{"app.kubernetes.io/name": "rabbitmq-1", "app.kubernetes.io/component": "rabbitmq-server"})
-	s.wait(time.Minute, "all 300 are known", func(v web.Target) error {
+	s.wait(time.Minute, "all 300 are known", func(v httpapi.Target) error {
 		if len(v.Nodes) != 300 {
 			return fmt.Errorf("%d are", len(v.Nodes))
 		}

@@ -14,8 +14,8 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/cjworkbench/unstuck/e2e/cluster"
+	"github.com/cjworkbench/unstuck/httpapi"
 	"github.com/cjworkbench/unstuck/remediate"
-	"github.com/cjworkbench/unstuck/web"
 )
 
 func replace(s, old, with string) string {
@@ -32,7 +32,7 @@ const holding = 25 * time.Second
 type hold struct {
 	name  string
 	cause func() error
-	seen  func(web.Target) error // the daemon has noticed
+	seen  func(httpapi.Target) error // the daemon has noticed
 	undo  func() error
 }
 
@@ -42,7 +42,7 @@ func wedgedTwice(s *site) hold {
 	pods := s.Pods()
 	return hold{"two of three nodes wedged", func() error {
 		return errors.Join(s.WedgeLogin(ctx, pods[0]), s.WedgeLogin(ctx, pods[1]))
-	}, func(v web.Target) error {
+	}, func(v httpapi.Target) error {
 		return errors.Join(phase(pods[0], remediate.PhaseConfirmed)(v), phase(pods[1], remediate.PhaseConfirmed)(v))
 	}, func() error { return errors.Join(s.renew(pods[0]), s.renew(pods[1])) }}
 }
@@ -55,7 +55,7 @@ func frozen(s *site) hold {
 		"all three frozen", func() error {
 			return errors.Join(s.Freeze(ctx, pods[0]), s.Freeze(ctx, pods[1]), s.Freeze(ctx, pods[2]))
 		},
-		func(v web.Target) error {
+		func(v httpapi.Target) error {
 			return errors.Join(phase(pods[0], remediate.PhaseSuspect, remediate.PhaseConfirmed)(v), phase(pods[1], remediate.PhaseSuspect, remediate.PhaseConfirmed)(v), phase(pods[2], remediate.PhaseSuspect, remediate.PhaseConfirmed)(v))
 		},
 		func() error { return errors.Join(s.Thaw(ctx, pods[0]), s.Thaw(ctx, pods[1]), s.Thaw(ctx, pods[2])) },
@@ -161,8 +161,8 @@ func TestAPodThatJustStartedIsLeftAloneAndSoIsEverythingWhileObserving(t *testin
 }
 
 // closedAndStuck wants a node to be stuck in whatever phase, with the guard closed.
-func closedAndStuck(node string, guard remediate.Guard) func(web.Target) error {
-	return func(v web.Target) error {
+func closedAndStuck(node string, guard remediate.Guard) func(httpapi.Target) error {
+	return func(v httpapi.Target) error {
 		for _, n := range v.Nodes {
 			for _, g := range n.Closed {
 				if n.Node == node && g == guard && (n.Phase == remediate.PhaseSuspect || n.Phase == remediate.PhaseConfirmed) {
@@ -175,7 +175,7 @@ func closedAndStuck(node string, guard remediate.Guard) func(web.Target) error {
 }
 
 // counted wants the leader to have counted a probe's result with these labels, since now.
-func (s *site) counted(labels string) func(web.Target) error {
+func (s *site) counted(labels string) func(httpapi.Target) error {
 	before := -1
 	count := func() int {
 		metrics, err := s.daemon.Metrics(within(s.t, 10*time.Second), s.leader())
@@ -193,7 +193,7 @@ func (s *site) counted(labels string) func(web.Target) error {
 		}
 		return n
 	}
-	return func(web.Target) error {
+	return func(httpapi.Target) error {
 		now := count()
 		if before < 0 {
 			before = now

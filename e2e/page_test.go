@@ -14,8 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cjworkbench/unstuck/httpapi"
 	"github.com/cjworkbench/unstuck/release"
-	"github.com/cjworkbench/unstuck/web"
 )
 
 // Who signs in to the page with a token of the cluster may do there what the cluster says, and is told what is missing; and
@@ -83,7 +83,7 @@ func TestAnAccountDeploysFromThePageAndOneWithoutRightsIsToldWhatIsMissing(t *te
 		b.follow(4*time.Minute, "deploy 2222222 to paged")
 		b.shows(http.StatusOK, "Asked for by system:serviceaccount:paged:deployer", "from the page")
 		s.at(commitTwo)
-		var all web.OperationLines
+		var all httpapi.OperationLines
 		if p := s.ask(http.MethodGet, "/api/v1/operations?environment=paged", nil, &all); p != nil {
 			t.Fatal(p)
 		}

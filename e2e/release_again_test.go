@@ -9,8 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cjworkbench/unstuck/httpapi"
 	"github.com/cjworkbench/unstuck/release"
-	"github.com/cjworkbench/unstuck/web"
 )
 
 func TestServicesAreRestartedTasksRunAndTheSameRequestIsTheSameOperation(t *testing.T) {
@@ -125,7 +125,7 @@ func (s *scene) twice() {
 	}
 	type answer struct {
 		op      release.Operation
-		problem *web.Problem
+		problem *httpapi.Problem
 	}
 	answers := make(chan answer, 2)
 	var both sync.WaitGroup

@@ -12,8 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cjworkbench/unstuck/httpapi"
 	"github.com/cjworkbench/unstuck/release"
-	"github.com/cjworkbench/unstuck/web"
 )
 
 // caller is somebody who calls the API.
@@ -26,13 +26,13 @@ type caller struct {
 }
 
 // ask sends a request and reads the answer into v, or gives the problem that is the answer.
-func (c caller) ask(method, path string, body, v any) *web.Problem {
+func (c caller) ask(method, path string, body, v any) *httpapi.Problem {
 	c.t.Helper()
 	response := c.send(within(c.t, 80*time.Second), method, path, body)
 	defer response.Body.Close()
-	var problem *web.Problem
+	var problem *httpapi.Problem
 	if response.StatusCode >= http.StatusBadRequest {
-		problem = new(web.Problem)
+		problem = new(httpapi.Problem)
 		v = problem
 	}
 	if v == nil {
@@ -85,7 +85,7 @@ func (c caller) submit(path string, b body) release.Operation {
 }
 
 // refused wants a request to be refused.
-func (c caller) refused(path string, b body, status int, code release.Code, words ...string) web.Problem {
+func (c caller) refused(path string, b body, status int, code release.Code, words ...string) httpapi.Problem {
 	c.t.Helper()
 	var op release.Operation
 	p := c.ask(http.MethodPost, path, b, &op)

@@ -12,10 +12,10 @@ import (
 	"time"
 
 	"github.com/cjworkbench/unstuck/e2e/cluster"
+	"github.com/cjworkbench/unstuck/httpapi"
 	"github.com/cjworkbench/unstuck/probe"
 	"github.com/cjworkbench/unstuck/release"
 	"github.com/cjworkbench/unstuck/remediate"
-	"github.com/cjworkbench/unstuck/web"
 )
 
 // What people do to a namespace and what the daemon does to a broker in it keep out of each other's way.
@@ -44,7 +44,7 @@ func TestADeployARemediationAPauseAndAManualDeletionWaitForEachOther(t *testing.
 	const pauses = "/api/v1/targets/rabbitmq/pauses"
 
 	// A pause holds a wedged node.
-	var list web.PauseList
+	var list httpapi.PauseList
 	if p := s.ask(http.MethodPost, pauses, body{"reason": "we look at it ourselves", "for": "10m"}, &list); p != nil {
 		t.Fatal(p)
 	}
@@ -65,7 +65,7 @@ func TestADeployARemediationAPauseAndAManualDeletionWaitForEachOther(t *testing.
 	if p := s.ask(http.MethodDelete, pauses, nil, &list); p != nil || len(list.Pauses) != 0 {
 		t.Fatalf("%v; the pauses are %+v", p, list.Pauses)
 	}
-	watch.wait(time.Minute, "held back by the deploy alone", func(v web.Target) error {
+	watch.wait(time.Minute, "held back by the deploy alone", func(v httpapi.Target) error {
 		if len(v.Nodes) == 1 && slices.Equal(v.Nodes[0].Closed, []remediate.Guard{remediate.GuardOperation}) {
 			return nil
 		}
@@ -79,7 +79,7 @@ func TestADeployARemediationAPauseAndAManualDeletionWaitForEachOther(t *testing.
 	s.over(op.ID, release.Succeeded)
 
 	// Then the remediation follows, and a deploy waits for it.
-	watch.wait(time.Minute, "a deletion is under way", func(v web.Target) error {
+	watch.wait(time.Minute, "a deletion is under way", func(v httpapi.Target) error {
 		if len(v.Deletions) == 1 && v.Deletions[0].Outcome == remediate.Pending {
 			return nil
 		}
@@ -96,8 +96,8 @@ func (s *scene) deleteManually(watch *site, node string) {
 	s.t.Helper()
 	before, path := watch.uids(), "/api/v1/targets/rabbitmq/nodes/"+node+"/deletions"
 	guards := []string{string(remediate.GuardUnconfirmed)}
-	var done web.DeletionReply
-	var p *web.Problem
+	var done httpapi.DeletionReply
+	var p *httpapi.Problem
 	ctx := within(s.t, time.Minute)
 	if err := until(ctx, func() (bool, error) { // it is still young
 		p = s.leading(path, body{"reason": "a hunch", "dry_run": true}, &done)
@@ -162,16 +162,16 @@ func (s *scene) looks(c typist, node string) {
 
 	// Whatever was seen before is older than the request.
 	asked := time.Now()
-	var probed web.Probed
+	var probed httpapi.Probed
 	if p := s.leading("/api/v1/targets/rabbitmq/nodes/"+node+"/probes", body{}, &probed); p != nil || probed.Node != node {
 		s.t.Errorf("a probe now: %v, %+v", p, probed)
 	}
 	out := c.wants(0, nil, "explain", "rabbitmq", node, "--now", "-o", "json")
-	var n web.Node
+	var n httpapi.Node
 	if err := json.Unmarshal([]byte(out), &n); err != nil {
 		s.t.Fatal(err)
 	}
-	fresh := slices.ContainsFunc(n.Seen, func(seen web.Seen) bool {
+	fresh := slices.ContainsFunc(n.Seen, func(seen httpapi.Seen) bool {
 		return seen.Result.Kind == probe.Login && seen.Result.Started.After(asked) && seen.Result.Reason == probe.OK
 	})
 	if !fresh {
@@ -183,7 +183,7 @@ func (s *scene) looks(c typist, node string) {
 var pausedLine = regexp.MustCompile(`CLOSED +paused `)
 
 // leading asks until the replica answers that leads.
-func (s *scene) leading(path string, b body, v any) *web.Problem {
+func (s *scene) leading(path string, b body, v any) *httpapi.Problem {
 	s.t.Helper()
 	ctx := within(s.t, time.Minute)
 	for {

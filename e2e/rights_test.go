@@ -8,10 +8,10 @@ import (
 	"time"
 
 	"github.com/cjworkbench/unstuck/e2e/cluster"
+	"github.com/cjworkbench/unstuck/httpapi"
 	"github.com/cjworkbench/unstuck/kube"
 	"github.com/cjworkbench/unstuck/remediate"
 	"github.com/cjworkbench/unstuck/target"
-	"github.com/cjworkbench/unstuck/web"
 )
 
 func TestAPermissionThatIsMissingIsNamedAndNothingIsDeletedWithoutIt(t *testing.T) {
@@ -28,7 +28,7 @@ func TestAPermissionThatIsMissingIsNamedAndNothingIsDeletedWithoutIt(t *testing.
 	if err := s.WedgeLogin(t.Context(), victim); err != nil {
 		t.Fatal(err)
 	}
-	s.wait(2*time.Minute, "suspected for want of corroboration", func(v web.Target) error {
+	s.wait(2*time.Minute, "suspected for want of corroboration", func(v httpapi.Target) error {
 		if err := phase(victim, remediate.PhaseSuspect)(v); err != nil {
 			return err
 		}
@@ -47,7 +47,7 @@ func TestAPermissionThatIsMissingIsNamedAndNothingIsDeletedWithoutIt(t *testing.
 	giveBack = s.take("pods", "delete")
 	s.restart()
 	s.named("pods delete")
-	s.wait(5*time.Minute, "the deletion has failed", func(v web.Target) error {
+	s.wait(5*time.Minute, "the deletion has failed", func(v httpapi.Target) error {
 		for _, a := range v.Deletions {
 			if strings.Contains(a.Why, "pods delete in namespace "+s.Namespace) {
 				return nil
@@ -102,7 +102,7 @@ func (s *site) restart() {
 // named waits until the missing permissions, as "resource verb", are in the leader's metrics and in its log.
 func (s *site) named(permissions ...string) {
 	s.t.Helper()
-	s.wait(2*time.Minute, "named as missing", func(web.Target) error {
+	s.wait(2*time.Minute, "named as missing", func(httpapi.Target) error {
 		ctx := within(s.t, 10*time.Second)
 		leader := s.leader()
 		metrics, err := s.daemon.Metrics(ctx, leader)

@@ -17,8 +17,8 @@ import (
 
 	"github.com/cjworkbench/unstuck/e2e/artifact"
 	"github.com/cjworkbench/unstuck/e2e/cluster"
+	"github.com/cjworkbench/unstuck/httpapi"
 	"github.com/cjworkbench/unstuck/remediate"
-	"github.com/cjworkbench/unstuck/web"
 )
 
 // prepared is our image, in the cluster, and helm: made once, when the first test asks for it.
@@ -132,7 +132,7 @@ func (s *site) explain(ctx context.Context) {
 }
 
 // view gives what the leader says of the broker.
-func (s *site) view(ctx context.Context) (v web.Target, err error) {
+func (s *site) view(ctx context.Context) (v httpapi.Target, err error) {
 	leader, err := s.daemon.Leader(ctx)
 	if err == nil && leader == nil {
 		err = errors.New("nobody leads")
@@ -144,11 +144,11 @@ func (s *site) view(ctx context.Context) (v web.Target, err error) {
 }
 
 // wait waits until ok gives no error of what the leader says.
-func (s *site) wait(d time.Duration, what string, ok func(web.Target) error) web.Target {
+func (s *site) wait(d time.Duration, what string, ok func(httpapi.Target) error) httpapi.Target {
 	s.t.Helper()
 	began := time.Now()
 	ctx := within(s.t, d)
-	var v web.Target
+	var v httpapi.Target
 	err := errors.New("not asked yet")
 	for ; err != nil; pause(ctx, 300*time.Millisecond) {
 		if ctx.Err() != nil {
@@ -172,7 +172,7 @@ func pause(ctx context.Context, d time.Duration) {
 	}
 }
 
-func (s *site) allHealthy(v web.Target) error {
+func (s *site) allHealthy(v httpapi.Target) error {
 	if len(v.Nodes) != s.Replicas {
 		return fmt.Errorf("it knows %d nodes", len(v.Nodes))
 	}
@@ -190,8 +190,8 @@ func (s *site) allHealthy(v web.Target) error {
 }
 
 // phase wants a node to have come to one of the phases.
-func phase(node string, phases ...remediate.Phase) func(web.Target) error {
-	return func(v web.Target) error {
+func phase(node string, phases ...remediate.Phase) func(httpapi.Target) error {
+	return func(v httpapi.Target) error {
 		for _, n := range v.Nodes {
 			if n.Node != node {
 				continue
@@ -206,8 +206,8 @@ func phase(node string, phases ...remediate.Phase) func(web.Target) error {
 }
 
 // heldBack wants a node to be confirmed stuck and held back by the guard.
-func heldBack(node string, guard remediate.Guard) func(web.Target) error {
-	return func(v web.Target) error {
+func heldBack(node string, guard remediate.Guard) func(httpapi.Target) error {
+	return func(v httpapi.Target) error {
 		for _, n := range v.Nodes {
 			if n.Node != node {
 				continue
@@ -265,7 +265,7 @@ func (s *site) deletions() int {
 }
 
 // done gives the deletions that deleted something. An aborted one is an intent that a leader wrote down before it was killed.
-func done(v web.Target) []remediate.Deletion {
+func done(v httpapi.Target) []remediate.Deletion {
 	return slices.DeleteFunc(slices.Clone(v.Deletions), func(a remediate.Deletion) bool { return a.Outcome == remediate.Aborted })
 }
 
@@ -273,7 +273,7 @@ func done(v web.Target) []remediate.Deletion {
 // the metrics say the same of it.
 func (s *site) cured(victim string, before map[string]types.UID, deletions int, d time.Duration) remediate.Deletion {
 	s.t.Helper()
-	v := s.wait(d, victim+" is cured", func(v web.Target) error {
+	v := s.wait(d, victim+" is cured", func(v httpapi.Target) error {
 		if len(done(v)) <= deletions {
 			return fmt.Errorf("nothing was deleted yet: %w", phase(victim, "")(v))
 		}

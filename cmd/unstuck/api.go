@@ -8,14 +8,14 @@ import (
 
 	"github.com/cjworkbench/unstuck/auth"
 	"github.com/cjworkbench/unstuck/config"
+	"github.com/cjworkbench/unstuck/httpapi"
 	"github.com/cjworkbench/unstuck/metrics"
 	"github.com/cjworkbench/unstuck/remediate"
-	"github.com/cjworkbench/unstuck/web"
 )
 
 // api is how the API is served, and what it serves beside brokers and incidents.
 type api struct {
-	web.Options
+	httpapi.Options
 
 	tls *tls.Config // nil: plain HTTP
 }
@@ -24,7 +24,7 @@ type api struct {
 // cluster's; nil: it is not asked.
 func (d *daemon) openAPI(c *config.Config, reviews *auth.Reviews) error {
 	if c.API.CertFile != "" {
-		certificate, err := web.NewCertificate(c.API.CertFile, c.API.KeyFile, d.log)
+		certificate, err := httpapi.NewCertificate(c.API.CertFile, c.API.KeyFile, d.log)
 		if err != nil {
 			return fmt.Errorf("api.tls: %w", err)
 		}
@@ -34,7 +34,7 @@ func (d *daemon) openAPI(c *config.Config, reviews *auth.Reviews) error {
 			d.log.Warn("the certificate of the API does not hold now: callers refuse it", "file", c.API.CertFile, "from", from, "until", until)
 		}
 	}
-	d.api.Rate = web.Rate{PerSecond: float64(c.API.PerSecond), Burst: c.API.Burst}
+	d.api.Rate = httpapi.Rate{PerSecond: float64(c.API.PerSecond), Burst: c.API.Burst}
 	known, err := authorities(c.API, reviews)
 	if err != nil {
 		return err
@@ -68,7 +68,7 @@ func (d *daemon) watchFiles(c *config.Config) {
 	}
 	if c.API.CertFile != "" {
 		d.metrics.WatchFile(metrics.CertificateFile, func() error {
-			_, err := web.NewCertificate(c.API.CertFile, c.API.KeyFile, d.log)
+			_, err := httpapi.NewCertificate(c.API.CertFile, c.API.KeyFile, d.log)
 			return err
 		})
 	}
@@ -99,7 +99,7 @@ func isLoopback(a net.Addr) bool {
 }
 
 // options are what both listeners serve.
-func (d *daemon) options() web.Options {
+func (d *daemon) options() httpapi.Options {
 	o := d.api.Options
 	o.Snapshots, o.Incidents, o.Metrics, o.Log = d.snapshots, remediate.Recently(d.store.Incidents, incidentsFor), d.metrics.Handler(), d.log
 	o.Pulse = d.pulse

@@ -22,8 +22,8 @@ import (
 
 	"github.com/cjworkbench/unstuck/auth"
 	"github.com/cjworkbench/unstuck/config"
+	"github.com/cjworkbench/unstuck/httpapi"
 	"github.com/cjworkbench/unstuck/remediate"
-	"github.com/cjworkbench/unstuck/web"
 )
 
 // writeCertificate writes a certificate for example.com and its key, and gives who trusts it.
@@ -136,9 +136,11 @@ func TestTheLogSaysWhenTokensPassUnencrypted(t *testing.T) {
 		address net.Addr
 		want    bool
 	}{
-		"beyond loopback":           {api{Options: web.Options{Identity: auth.Authorities{}}}, beyond, true},
-		"on loopback":               {api{Options: web.Options{Identity: auth.Authorities{}}}, here, false},
-		"with TLS":                  {api{Options: web.Options{Identity: auth.Authorities{}}, tls: &tls.Config{MinVersion: tls.VersionTLS12}}, beyond, false},
+		"beyond loopback": {api{Options: httpapi.Options{Identity: auth.Authorities{}}}, beyond, true},
+		"on loopback":     {api{Options: httpapi.Options{Identity: auth.Authorities{}}}, here, false},
+		"with TLS": {
+			api{Options: httpapi.Options{Identity: auth.Authorities{}}, tls: &tls.Config{MinVersion: tls.VersionTLS12}}, beyond, false,
+		},
 		"where there are no tokens": {api{}, beyond, false},
 	} {
 		var log bytes.Buffer

@@ -9,7 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/cjworkbench/unstuck/config"
-	"github.com/cjworkbench/unstuck/web"
+	"github.com/cjworkbench/unstuck/httpapi"
 )
 
 func newCheckConfigCommand() *cobra.Command {
@@ -78,7 +78,7 @@ func loadOrRead(in io.Reader, file *string) (*config.Config, error) {
 // certificateOf says until when the API's certificate holds. One that does not hold now is no error: the daemon serves it
 // all the same, for it has more to do than to serve.
 func certificateOf(a config.API) string {
-	c, err := web.NewCertificate(a.CertFile, a.KeyFile, slog.New(slog.DiscardHandler))
+	c, err := httpapi.NewCertificate(a.CertFile, a.KeyFile, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return err.Error()
 	}

@@ -6,8 +6,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/cjworkbench/unstuck/httpapi"
 	"github.com/cjworkbench/unstuck/release"
-	"github.com/cjworkbench/unstuck/web"
 )
 
 // changeFlags are what every operation takes.
@@ -113,7 +113,9 @@ The plan is shown first, and somebody must say yes, unless --yes is given.`,
 		Args:    exactly(2, "an environment and a commit"),
 	}, true, environmentsFirst(nil), func(ctx context.Context, s *session, f *changeFlags, args []string) error {
 		return s.operate(ctx, apiPath("environments", args[0], "deploys"), f, func(dryRun bool, _ release.Plan) any {
-			return web.DeployBody{Commit: args[1], Reason: f.reason, BugReport: f.bugReport, OnFailure: release.OnFailure(f.onFailure), DryRun: dryRun}
+			return httpapi.DeployBody{
+				Commit: args[1], Reason: f.reason, BugReport: f.bugReport, OnFailure: release.OnFailure(f.onFailure), DryRun: dryRun,
+			}
 		})
 	})
 }
@@ -129,7 +131,7 @@ yes to the plan.`,
 		Args:    exactly(1, "an environment"),
 	}, true, environmentsFirst(nil), func(ctx context.Context, s *session, f *changeFlags, args []string) error {
 		return s.operate(ctx, apiPath("environments", args[0], "promotions"), f, func(dryRun bool, p release.Plan) any {
-			return web.PromotionBody{
+			return httpapi.PromotionBody{
 				ExpectCommit: p.Commit, Reason: f.reason, BugReport: f.bugReport, OnFailure: release.OnFailure(f.onFailure), DryRun: dryRun,
 			}
 		})
@@ -147,7 +149,7 @@ migrated a database, or may have, unless --accept-migration-risk is given: the o
 		Args:    between(1, 2, "an environment, and a commit or none"),
 	}, true, environmentsFirst(nil), func(ctx context.Context, s *session, f *changeFlags, args []string) error {
 		return s.operate(ctx, apiPath("environments", args[0], "reverts"), f, func(dryRun bool, p release.Plan) any {
-			body := web.RevertBody{
+			body := httpapi.RevertBody{
 				Commit: p.Commit, AcceptMigrationRisk: accept, Reason: f.reason, BugReport: f.bugReport,
 				OnFailure: release.OnFailure(f.onFailure), DryRun: dryRun,
 			}
@@ -180,7 +182,7 @@ starts. With --secret, every service that reads that Secret is restarted.`,
 			path = apiPath("environments", args[0], "services", args[1], "restarts")
 		}
 		return s.operate(ctx, path, f, func(dryRun bool, _ release.Plan) any {
-			return web.RestartBody{Reason: f.reason, BugReport: f.bugReport, DryRun: dryRun}
+			return httpapi.RestartBody{Reason: f.reason, BugReport: f.bugReport, DryRun: dryRun}
 		})
 	})
 	cmd.Flags().StringVar(&secret, "secret", "", "`name` of a Secret: restart every service that reads it")
@@ -200,7 +202,7 @@ the plan; where nobody is asked (--yes), --confirm says that the warning was rea
 	}, false, environmentsFirst(tasksOf), func(ctx context.Context, s *session, f *changeFlags, args []string) error {
 		return s.operate(ctx, apiPath("environments", args[0], "tasks", args[1], "runs"), f, func(dryRun bool, _ release.Plan) any {
 			// Whoever was asked has seen the warning in the plan.
-			return web.TaskBody{Confirm: confirm || !f.yes, Reason: f.reason, BugReport: f.bugReport, DryRun: dryRun}
+			return httpapi.TaskBody{Confirm: confirm || !f.yes, Reason: f.reason, BugReport: f.bugReport, DryRun: dryRun}
 		})
 	})
 	cmd.Flags().BoolVar(&confirm, "confirm", false, "the task's warning was read")

@@ -15,8 +15,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/cjworkbench/unstuck/httpapi"
 	"github.com/cjworkbench/unstuck/release"
-	"github.com/cjworkbench/unstuck/web"
 )
 
 // The exit codes of the commands that ask a server, besides 0, exitFailed (an operation that did not succeed) and
@@ -85,7 +85,7 @@ func (s *session) ended(err error) error {
 	if err == nil {
 		return nil
 	}
-	p, answered := errors.AsType[*web.Problem](err)
+	p, answered := errors.AsType[*httpapi.Problem](err)
 	exit, coded := errors.AsType[*exitError](err)
 	switch {
 	case coded && exit.err == nil:
@@ -104,7 +104,7 @@ func (s *session) ended(err error) error {
 	for _, c := range p.Crossed {
 		s.warnf("crosses: %s of %s, %s: migrated: %s", c.Operation, short(c.Commit), clock(c.At), c.Migrated)
 	}
-	if len(p.Known) > web.NamedInDetail {
+	if len(p.Known) > httpapi.NamedInDetail {
 		s.warnf("known: %s", strings.Join(p.Known, ", "))
 	}
 	switch {

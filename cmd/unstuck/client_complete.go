@@ -8,7 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/cjworkbench/unstuck/web"
+	"github.com/cjworkbench/unstuck/httpapi"
 )
 
 // completer gives the words that the next argument can be, each with what it is after a tab, after those in args.
@@ -48,11 +48,11 @@ func described(name, what string) []cobra.Completion {
 }
 
 // environmentsFirst completes an environment, and then what next says is in it.
-func environmentsFirst(next func(web.Environment) []cobra.Completion) completer {
+func environmentsFirst(next func(httpapi.Environment) []cobra.Completion) completer {
 	return func(ctx context.Context, c *client, args []string) (names []cobra.Completion) {
 		switch {
 		case len(args) == 0:
-			list, _, err := get[web.Environments](ctx, c, apiPath("environments"))
+			list, _, err := get[httpapi.Environments](ctx, c, apiPath("environments"))
 			if err != nil {
 				return nil
 			}
@@ -60,7 +60,7 @@ func environmentsFirst(next func(web.Environment) []cobra.Completion) completer 
 				names = append(names, described(e.Environment, short(e.Commit))...)
 			}
 		case len(args) == 1 && next != nil:
-			e, _, err := get[web.Environment](ctx, c, apiPath("environments", args[0]))
+			e, _, err := get[httpapi.Environment](ctx, c, apiPath("environments", args[0]))
 			if err != nil {
 				return nil
 			}
@@ -70,14 +70,14 @@ func environmentsFirst(next func(web.Environment) []cobra.Completion) completer 
 	}
 }
 
-func servicesOf(e web.Environment) (names []cobra.Completion) {
+func servicesOf(e httpapi.Environment) (names []cobra.Completion) {
 	for _, s := range e.Services {
 		names = append(names, described(s.Service, s.Kind.String())...)
 	}
 	return names
 }
 
-func tasksOf(e web.Environment) (names []cobra.Completion) {
+func tasksOf(e httpapi.Environment) (names []cobra.Completion) {
 	for _, t := range e.Tasks {
 		names = append(names, described(t.Task, t.Warning)...)
 	}
@@ -85,11 +85,11 @@ func tasksOf(e web.Environment) (names []cobra.Completion) {
 }
 
 // targetsFirst completes a broker, and then what next says is in it.
-func targetsFirst(next func(web.Target) []cobra.Completion) completer {
+func targetsFirst(next func(httpapi.Target) []cobra.Completion) completer {
 	return func(ctx context.Context, c *client, args []string) (names []cobra.Completion) {
 		switch {
 		case len(args) == 0:
-			list, _, err := get[web.Targets](ctx, c, apiPath("targets"))
+			list, _, err := get[httpapi.Targets](ctx, c, apiPath("targets"))
 			if err != nil {
 				return nil
 			}
@@ -97,7 +97,7 @@ func targetsFirst(next func(web.Target) []cobra.Completion) completer {
 				names = append(names, described(b.Target, count(len(b.Nodes), "node"))...)
 			}
 		case len(args) == 1 && next != nil:
-			b, _, err := get[web.Target](ctx, c, apiPath("targets", args[0]))
+			b, _, err := get[httpapi.Target](ctx, c, apiPath("targets", args[0]))
 			if err != nil {
 				return nil
 			}
@@ -107,7 +107,7 @@ func targetsFirst(next func(web.Target) []cobra.Completion) completer {
 	}
 }
 
-func nodesOf(b web.Target) (names []cobra.Completion) {
+func nodesOf(b httpapi.Target) (names []cobra.Completion) {
 	for _, n := range b.Nodes {
 		names = append(names, described(n.Node, n.Status.String())...)
 	}
@@ -116,7 +116,7 @@ func nodesOf(b web.Target) (names []cobra.Completion) {
 
 // incidentsFirst completes an incident.
 func incidentsFirst(ctx context.Context, c *client, args []string) (names []cobra.Completion) {
-	list, _, err := get[web.Incidents](ctx, c, apiPath("incidents"))
+	list, _, err := get[httpapi.Incidents](ctx, c, apiPath("incidents"))
 	if err != nil || len(args) > 0 {
 		return nil
 	}
@@ -128,7 +128,7 @@ func incidentsFirst(ctx context.Context, c *client, args []string) (names []cobr
 
 // operationsFirst completes an operation.
 func operationsFirst(ctx context.Context, c *client, args []string) (names []cobra.Completion) {
-	list, _, err := get[web.OperationLines](ctx, c, apiPath("operations"))
+	list, _, err := get[httpapi.OperationLines](ctx, c, apiPath("operations"))
 	if err != nil || len(args) > 0 {
 		return nil
 	}

@@ -12,8 +12,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/cjworkbench/unstuck/httpapi"
 	"github.com/cjworkbench/unstuck/release"
-	"github.com/cjworkbench/unstuck/web"
 )
 
 // The bounds of a stream of events. The server says something every 15 s.
@@ -109,7 +109,7 @@ func (c *client) resume(ctx context.Context, path string, patience time.Duration
 		if wanted > 0 {
 			retry = min(wanted, maxRetry)
 		}
-		switch p, answered := errors.AsType[*web.Problem](err); {
+		switch p, answered := errors.AsType[*httpapi.Problem](err); {
 		case err == nil:
 			lost = time.Time{}
 		case errors.Is(err, errOurs), answered && p.Status < 500 && p.Status != http.StatusTooManyRequests:

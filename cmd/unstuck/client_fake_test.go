@@ -20,11 +20,11 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/cjworkbench/unstuck/auth"
+	"github.com/cjworkbench/unstuck/httpapi"
 	"github.com/cjworkbench/unstuck/probe"
 	"github.com/cjworkbench/unstuck/release"
 	"github.com/cjworkbench/unstuck/remediate"
 	"github.com/cjworkbench/unstuck/target"
-	"github.com/cjworkbench/unstuck/web"
 )
 
 const (
@@ -36,7 +36,7 @@ const (
 
 // servedAPI is the true API over fakes: environments staging and production, and a broker with a stuck node.
 type servedAPI struct {
-	options web.Options
+	options httpapi.Options
 	pipes   chan net.Conn
 	going   sync.WaitGroup                  // what happens meanwhile
 	through func(http.Handler) http.Handler // nil, or what every request passes first
@@ -77,19 +77,20 @@ func newServedAPI() *servedAPI {
 	}
 	production := environment
 	production.Name, production.Namespace, production.PromoteFrom = "production", "production", "staging"
-	s.options = web.Options{
+	s.options = httpapi.Options{
 		Snapshots: func() []remediate.Snapshot { return []remediate.Snapshot{s.snapshot()} },
 		Incidents: func(context.Context) ([]remediate.Incident, error) { return []remediate.Incident{s.oneIncident()}, nil },
 		Identity:  onlyToken{}, Access: onlyToken{}, Environments: []release.Environment{environment, production},
-		Operations: s, Records: s, States: s, Feed: web.NewFeed(), Nodes: s, Pauses: fakePauses{s}, Logs: s, Pods: s, Log: slog.New(slog.DiscardHandler),
-		Rate: web.Rate{PerSecond: 1000, Burst: 1000},
+		Operations: s, Records: s, States: s, Feed: httpapi.NewFeed(), Nodes: s,
+		Pauses: fakePauses{s}, Logs: s, Pods: s, Log: slog.New(slog.DiscardHandler),
+		Rate: httpapi.Rate{PerSecond: 1000, Burst: 1000},
 	}
 	return s
 }
 
 // serve serves the API on pipes until stop is called.
 func (s *servedAPI) serve() (stop func()) {
-	h := web.NewAPI(s.options)
+	h := httpapi.NewAPI(s.options)
 	if s.through != nil {
 		h = s.through(h)
 	}

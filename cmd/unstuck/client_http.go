@@ -12,7 +12,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/cjworkbench/unstuck/web"
+	"github.com/cjworkbench/unstuck/httpapi"
 )
 
 // The bounds of a request to a server of Unstuck. Its own for a change is 70 s.
@@ -43,7 +43,7 @@ func apiPath(parts ...string) string {
 
 // send makes one request, more than once if need be, and gives the answer as it came. A body makes it a change. Only what
 // may be sent twice is: a GET, a change with a key of idempotency, and what the server had no time for. An error is a
-// *web.Problem where the server said what is wrong.
+// *httpapi.Problem where the server said what is wrong.
 func (c *client) send(ctx context.Context, method, path string, body any, key string) (json.RawMessage, error) {
 	limit := changeLimit
 	if method == http.MethodGet {
@@ -57,7 +57,7 @@ func (c *client) send(ctx context.Context, method, path string, body any, key st
 			return answer, err
 		}
 		wait := c.backoff[try]
-		if p, ok := errors.AsType[*web.Problem](err); ok && p.RetryAfter > 0 {
+		if p, ok := errors.AsType[*httpapi.Problem](err); ok && p.RetryAfter > 0 {
 			wait = max(wait, time.Duration(p.RetryAfter)*time.Second)
 		}
 		if wait > maxWait || !waitFor(ctx, wait) {
@@ -68,7 +68,7 @@ func (c *client) send(ctx context.Context, method, path string, body any, key st
 
 // again says whether it is worth another try, of a request that may be sent twice or may not.
 func again(err error, twice bool) bool {
-	p, answered := errors.AsType[*web.Problem](err)
+	p, answered := errors.AsType[*httpapi.Problem](err)
 	switch {
 	case errors.Is(err, errOurs):
 		return false
@@ -116,7 +116,7 @@ func (c *client) once(ctx context.Context, method, path string, body any, key st
 	case answer.StatusCode >= 300:
 		return nil, problemOf(answer, text)
 	case !json.Valid(text):
-		return nil, &web.Problem{
+		return nil, &httpapi.Problem{
 			Status: http.StatusInternalServerError,
 			Detail: fmt.Sprintf("the server's answer to %s is no JSON: is the address that of Unstuck's API?", path),
 		}
@@ -153,8 +153,8 @@ func unreached(ctx context.Context, err error) error {
 }
 
 // problemOf reads what the server, or whatever answers in its place, says is wrong.
-func problemOf(answer *http.Response, text []byte) *web.Problem {
-	var p web.Problem
+func problemOf(answer *http.Response, text []byte) *httpapi.Problem {
+	var p httpapi.Problem
 	if strings.HasPrefix(answer.Header.Get("Content-Type"), "application/problem+json") && json.Unmarshal(text, &p) == nil && p.Detail != "" {
 		p.Status = answer.StatusCode
 		return &p
@@ -163,7 +163,7 @@ func problemOf(answer *http.Response, text []byte) *web.Problem {
 	if answer.StatusCode < 400 {
 		detail = fmt.Sprintf("the answer is a redirection (%d), which the token does not follow: give the address that it leads to", answer.StatusCode)
 	}
-	return &web.Problem{Status: answer.StatusCode, Detail: detail}
+	return &httpapi.Problem{Status: answer.StatusCode, Detail: detail}
 }
 
 // get asks for something and reads it. The raw answer is what -o json shows.
@@ -191,13 +191,13 @@ func decoded[T any](raw json.RawMessage) (v T, _ json.RawMessage, err error) {
 
 // uncertain says of the error of a change that it may have been made all the same.
 func uncertain(err error) bool {
-	p, answered := errors.AsType[*web.Problem](err)
+	p, answered := errors.AsType[*httpapi.Problem](err)
 	return !errors.Is(err, errOurs) && (!answered || p.Status >= http.StatusInternalServerError)
 }
 
 // missing says whether the server does not have what was asked for, or does not serve it at all.
 func missing(err error) bool {
-	p, ok := errors.AsType[*web.Problem](err)
+	p, ok := errors.AsType[*httpapi.Problem](err)
 	return ok && p.Status == http.StatusNotFound
 }
 

@@ -18,8 +18,8 @@ import (
 	"time"
 	"unicode"
 
+	"github.com/cjworkbench/unstuck/httpapi"
 	"github.com/cjworkbench/unstuck/release"
-	"github.com/cjworkbench/unstuck/web"
 )
 
 func TestOnlyWhatMayBeSentTwiceIsSentAgain(t *testing.T) {
@@ -72,7 +72,7 @@ func TestTooManyRequestsAreSentAgainWhenTheServerHasTime(t *testing.T) {
 				if times++; times == 1 {
 					w.Header().Set("Content-Type", "application/problem+json")
 					w.WriteHeader(http.StatusTooManyRequests)
-					_ = json.NewEncoder(w).Encode(web.Problem{Detail: "too many requests", RetryAfter: 7})
+					_ = json.NewEncoder(w).Encode(httpapi.Problem{Detail: "too many requests", RetryAfter: 7})
 					return
 				}
 				next.ServeHTTP(w, r)
@@ -221,7 +221,7 @@ func TestATokenThatIsNobodysIsRefusedWithAHint(t *testing.T) {
 func TestTheServersCertificateIsChecked(t *testing.T) {
 	s := newServedAPI()
 	var asked atomic.Int32
-	api := web.NewAPI(s.options)
+	api := httpapi.NewAPI(s.options)
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		asked.Add(1)
 		api.ServeHTTP(w, r)

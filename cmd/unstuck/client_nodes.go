@@ -7,14 +7,14 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/cjworkbench/unstuck/httpapi"
 	"github.com/cjworkbench/unstuck/remediate"
-	"github.com/cjworkbench/unstuck/web"
 )
 
 func (c console) newPauseCommand() *cobra.Command {
 	var why reasons
 	var all bool
-	var body web.PauseBody
+	var body httpapi.PauseBody
 	cmd := c.command(&cobra.Command{
 		Use:   "pause [TARGET]",
 		Short: "Delete no node of a broker, or of any, for a while",
@@ -35,7 +35,7 @@ pause has an end, at most 31 days ahead.`,
 			return err
 		}
 		body.Reason = why.reason
-		list, raw, err := post[web.PauseList](ctx, s.client, path, body, "")
+		list, raw, err := post[httpapi.PauseList](ctx, s.client, path, body, "")
 		return s.showPauses(list, raw, err)
 	})
 	flags := cmd.Flags()
@@ -67,7 +67,7 @@ shown.`,
 		if err != nil {
 			return err
 		}
-		list, raw, err := decoded[web.PauseList](raw)
+		list, raw, err := decoded[httpapi.PauseList](raw)
 		return s.showPauses(list, raw, err)
 	})
 	cmd.Flags().BoolVar(&all, "all", false, "the pauses that were made for all brokers at once")
@@ -84,7 +84,7 @@ func pausePath(args []string, all bool) (string, error) {
 	return apiPath("targets", args[0], "pauses"), nil
 }
 
-func (s *session) showPauses(list web.PauseList, raw []byte, err error) error {
+func (s *session) showPauses(list httpapi.PauseList, raw []byte, err error) error {
 	switch {
 	case err != nil:
 		return err
@@ -124,7 +124,7 @@ successor of it.`,
 		if err := why.complete(ctx, s.console, !yes, false); err != nil {
 			return err
 		}
-		body := web.DeletionBody{Reason: why.reason, DryRun: true}
+		body := httpapi.DeletionBody{Reason: why.reason, DryRun: true}
 		for _, g := range override {
 			body.Override = append(body.Override, remediate.Guard(g))
 		}
@@ -145,8 +145,8 @@ successor of it.`,
 }
 
 // deleteNode looks at what the guards say first, which also gives the UID of the pod that is meant.
-func (s *session) deleteNode(ctx context.Context, path string, body web.DeletionBody, yes, dryRun bool) error {
-	look, raw, err := post[web.DeletionReply](ctx, s.client, path, body, "")
+func (s *session) deleteNode(ctx context.Context, path string, body httpapi.DeletionBody, yes, dryRun bool) error {
+	look, raw, err := post[httpapi.DeletionReply](ctx, s.client, path, body, "")
 	switch {
 	case err != nil:
 		return err
@@ -163,7 +163,7 @@ func (s *session) deleteNode(ctx context.Context, path string, body web.Deletion
 		}
 	}
 	body.DryRun, body.UID = false, look.UID
-	done, raw, err := post[web.DeletionReply](ctx, s.client, path, body, "")
+	done, raw, err := post[httpapi.DeletionReply](ctx, s.client, path, body, "")
 	switch {
 	case err != nil:
 		if uncertain(err) {

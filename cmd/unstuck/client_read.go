@@ -10,9 +10,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/cjworkbench/unstuck/httpapi"
 	"github.com/cjworkbench/unstuck/release"
 	"github.com/cjworkbench/unstuck/remediate"
-	"github.com/cjworkbench/unstuck/web"
 )
 
 func (c console) newStatusCommand() *cobra.Command {
@@ -29,15 +29,15 @@ and what is under way: as far as the caller may see it.`,
 
 // status asks for the three lists. What this server does not serve at all, environments for example, is left out.
 func (s *session) status(ctx context.Context) error {
-	brokers, rawBrokers, err := get[web.Targets](ctx, s.client, apiPath("targets"))
+	brokers, rawBrokers, err := get[httpapi.Targets](ctx, s.client, apiPath("targets"))
 	if err != nil {
 		return err
 	}
-	environments, rawEnvironments, err := get[web.Environments](ctx, s.client, apiPath("environments"))
+	environments, rawEnvironments, err := get[httpapi.Environments](ctx, s.client, apiPath("environments"))
 	if err != nil && !missing(err) {
 		return err
 	}
-	pauses, rawPauses, err := get[web.PauseList](ctx, s.client, apiPath("pauses"))
+	pauses, rawPauses, err := get[httpapi.PauseList](ctx, s.client, apiPath("pauses"))
 	if err != nil && !missing(err) {
 		return err
 	}
@@ -77,7 +77,7 @@ looked at by every probe first.`,
 				return err
 			}
 		}
-		node, raw, err := get[web.Node](ctx, s.client, path)
+		node, raw, err := get[httpapi.Node](ctx, s.client, path)
 		switch {
 		case err != nil:
 			return err
@@ -100,17 +100,17 @@ const (
 // probeNow has a node looked at, and waits until a login has been seen that is newer than any before. One that does not
 // come is no error: what is shown says how old it is.
 func (s *session) probeNow(ctx context.Context, path string) error {
-	before, _, err := get[web.Node](ctx, s.client, path)
+	before, _, err := get[httpapi.Node](ctx, s.client, path)
 	if err != nil {
 		return err
 	}
-	if _, _, err := post[web.Probed](ctx, s.client, path+"/probes", web.ProbeBody{}, ""); err != nil {
+	if _, _, err := post[httpapi.Probed](ctx, s.client, path+"/probes", httpapi.ProbeBody{}, ""); err != nil {
 		return err
 	}
 	limited, stop := context.WithTimeout(ctx, lookLimit)
 	defer stop()
 	for seen := latest(before); waitFor(limited, lookEvery); {
-		now, _, err := get[web.Node](limited, s.client, path)
+		now, _, err := get[httpapi.Node](limited, s.client, path)
 		if err == nil && latest(now).After(seen) {
 			return nil
 		}
@@ -122,7 +122,7 @@ func (s *session) probeNow(ctx context.Context, path string) error {
 }
 
 // latest is when the newest result of a node began.
-func latest(n web.Node) (at time.Time) {
+func latest(n httpapi.Node) (at time.Time) {
 	for _, seen := range n.Seen {
 		if seen.Result.Started.After(at) {
 			at = seen.Result.Started
@@ -140,7 +140,7 @@ func (c console) newIncidentsCommand() *cobra.Command {
 		Args:    between(0, 1, "an incident, or none"),
 	}, incidentsFirst, func(ctx context.Context, s *session, args []string) error {
 		if len(args) == 0 {
-			list, raw, err := get[web.Incidents](ctx, s.client, apiPath("incidents"))
+			list, raw, err := get[httpapi.Incidents](ctx, s.client, apiPath("incidents"))
 			switch {
 			case err != nil:
 				return err
@@ -207,7 +207,7 @@ func (s *session) operations(ctx context.Context, f operationFlags) error {
 	if f.environment != "" {
 		query.Set("environment", f.environment)
 	}
-	list, raw, err := get[web.OperationLines](ctx, s.client, apiPath("operations")+"?"+query.Encode())
+	list, raw, err := get[httpapi.OperationLines](ctx, s.client, apiPath("operations")+"?"+query.Encode())
 	switch {
 	case err != nil:
 		return err
@@ -236,7 +236,8 @@ func (s *session) cancel(ctx context.Context, id string, f *operationFlags) erro
 	if err := f.why.complete(ctx, s.console, true, false); err != nil {
 		return err
 	}
-	op, raw, err := post[release.Operation](ctx, s.client, apiPath("operations", id, "cancel"), web.CancelBody{Reason: f.why.reason}, "")
+	body := httpapi.CancelBody{Reason: f.why.reason}
+	op, raw, err := post[release.Operation](ctx, s.client, apiPath("operations", id, "cancel"), body, "")
 	switch {
 	case err != nil:
 		return err

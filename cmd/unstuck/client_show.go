@@ -6,13 +6,15 @@ import (
 	"strings"
 	"time"
 
+	"github.com/cjworkbench/unstuck/httpapi"
 	"github.com/cjworkbench/unstuck/probe"
 	"github.com/cjworkbench/unstuck/release"
 	"github.com/cjworkbench/unstuck/remediate"
-	"github.com/cjworkbench/unstuck/web"
 )
 
-func (s *session) showStatus(brokers web.Targets, environments web.Environments, pauses web.PauseList, now time.Time) {
+func (s *session) showStatus(
+	brokers httpapi.Targets, environments httpapi.Environments, pauses httpapi.PauseList, now time.Time,
+) {
 	for _, b := range brokers.Targets {
 		s.printf("%s  mode %s, %s, looked at %s", b.Target, b.Mode, nodesThere(b), age(b.At, now))
 		if b.Stale {
@@ -62,7 +64,7 @@ func (s *session) showStatus(brokers web.Targets, environments web.Environments,
 	}
 }
 
-func nodesThere(b web.Target) string {
+func nodesThere(b httpapi.Target) string {
 	if b.Expected == 0 || b.Expected == len(b.Nodes) {
 		return count(len(b.Nodes), "node")
 	}
@@ -77,7 +79,7 @@ func age(at, now time.Time) string {
 	return rough(max(0, now.Sub(at))) + " ago"
 }
 
-func (s *session) showNode(n web.Node) {
+func (s *session) showNode(n httpapi.Node) {
 	s.printf("%s of %s: %s, %s  (mode %s, decided at %s)", n.Name, n.Target, n.Status, n.Phase, n.Mode, clock(n.At))
 	if n.Stale {
 		s.printf("  STALE: that is too long ago, so rely on nothing here")
@@ -129,7 +131,7 @@ func guardRows(guards []remediate.GuardState) (rows [][]string) {
 }
 
 // showGuards shows what a dry run of a deletion says.
-func (s *session) showGuards(out io.Writer, d web.DeletionReply) {
+func (s *session) showGuards(out io.Writer, d httpapi.DeletionReply) {
 	on := *s
 	on.out = out
 	on.printf("%s of %s (%s) would be deleted", d.Node, d.Target, d.UID)
@@ -139,7 +141,7 @@ func (s *session) showGuards(out io.Writer, d web.DeletionReply) {
 	on.table("  ", guardRows(d.Guards))
 }
 
-func (s *session) showIncidents(list web.Incidents) {
+func (s *session) showIncidents(list httpapi.Incidents) {
 	var rows [][]string
 	for _, c := range list.Incidents {
 		state := c.Outcome
@@ -179,7 +181,7 @@ func (s *session) showIncident(c remediate.Incident) {
 	}
 }
 
-func (s *session) showOperations(list web.OperationLines) {
+func (s *session) showOperations(list httpapi.OperationLines) {
 	var rows [][]string
 	for _, o := range list.Operations {
 		phase := string(o.Phase)

@@ -14,8 +14,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/cjworkbench/unstuck/httpapi"
 	"github.com/cjworkbench/unstuck/release"
-	"github.com/cjworkbench/unstuck/web"
 )
 
 // terminalVariable tells a process of this test that it is the command at the terminal, and which server to ask.
@@ -112,7 +112,7 @@ func TestAtATerminalItAsksAndCtrlCAsksToo(t *testing.T) {
 		os.Exit(run([]string{"deploy", "staging", newCommit, "--server", server, "--reason", "x"}, os.Stdout, os.Stderr))
 	}
 	s := newServedAPI()
-	server := httptest.NewServer(web.NewAPI(s.options))
+	server := httptest.NewServer(httpapi.NewAPI(s.options))
 	defer server.Close()
 	defer s.going.Wait()
 
@@ -152,7 +152,7 @@ func TestAQuestionIsTakenBackWhenTheOperationThatItIsAboutHasEnded(t *testing.T)
 		os.Exit(run([]string{"deploy", "staging", newCommit, "--server", server, "--reason", "x", "--yes"}, os.Stdout, os.Stderr))
 	}
 	s := newServedAPI()
-	server := httptest.NewServer(web.NewAPI(s.options))
+	server := httptest.NewServer(httpapi.NewAPI(s.options))
 	defer server.Close()
 	defer s.going.Wait()
 	c := atTerminal(t, server.URL)

@@ -10,8 +10,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/cjworkbench/unstuck/httpapi"
 	"github.com/cjworkbench/unstuck/release"
-	"github.com/cjworkbench/unstuck/web"
 )
 
 // redrawEvery is how often the times on a terminal go on.
@@ -107,7 +107,8 @@ func (s *session) wantsOut(ctx context.Context, op release.Operation, wish os.Si
 	case answer != "c":
 		return op, false
 	}
-	_, _, err = post[release.Operation](ctx, s.client, apiPath("operations", op.ID, "cancel"), web.CancelBody{Reason: "cancelled from where it was watched"}, "")
+	body := httpapi.CancelBody{Reason: "cancelled from where it was watched"}
+	_, _, err = post[release.Operation](ctx, s.client, apiPath("operations", op.ID, "cancel"), body, "")
 	if err != nil {
 		s.warnf("it was not cancelled: %s", err.Error())
 		return op, false
@@ -122,7 +123,7 @@ func (s *session) left(op release.Operation, why error) error {
 	if why == nil {
 		return &exitError{exitLeft, goesOn}
 	}
-	if p, refused := errors.AsType[*web.Problem](why); refused && p.Status == http.StatusUnauthorized {
+	if p, refused := errors.AsType[*httpapi.Problem](why); refused && p.Status == http.StatusUnauthorized {
 		why = fmt.Errorf("%w (has the token expired?)", why)
 	}
 	return &exitError{exitLeft, fmt.Errorf("%s: %w", why.Error(), goesOn)}

@@ -11,12 +11,12 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/cjworkbench/unstuck/config"
+	"github.com/cjworkbench/unstuck/httpapi"
 	"github.com/cjworkbench/unstuck/kube"
 	"github.com/cjworkbench/unstuck/metrics"
 	"github.com/cjworkbench/unstuck/probe"
 	"github.com/cjworkbench/unstuck/remediate"
 	"github.com/cjworkbench/unstuck/target"
-	"github.com/cjworkbench/unstuck/web"
 )
 
 // supplier is where a broker's nodes come from, and what can be done to them.
@@ -45,7 +45,7 @@ type daemon struct {
 	targets []*watched // and applications
 
 	api    api
-	pulse  *web.Pulse
+	pulse  *httpapi.Pulse
 	beside []func(context.Context) error // what else runs, and ends with the rest
 
 	// around, if not nil, runs as long as anything else does: it begins before, and ends after.
@@ -84,7 +84,7 @@ type goodLogin struct {
 }
 
 func newDaemon(store remediate.Store, log *slog.Logger) *daemon {
-	return &daemon{metrics: metrics.New(currentVersion().Version), store: store, log: log, pulse: web.NewPulse()}
+	return &daemon{metrics: metrics.New(currentVersion().Version), store: store, log: log, pulse: httpapi.NewPulse()}
 }
 
 // watch adds a broker, whose nodes s supplies.
@@ -230,9 +230,9 @@ func (d *daemon) run(ctx context.Context, listeners listeners) error {
 	}
 	options := d.options()
 	group.Go(func() error {
-		return web.Serve(ctx, d.log,
-			web.Server{Name: "metrics", Listener: listeners.metrics, Handler: web.NewOps(options)},
-			web.Server{Name: "api", Listener: listeners.api, Handler: web.NewAPI(options), TLS: d.api.tls})
+		return httpapi.Serve(ctx, d.log,
+			httpapi.Server{Name: "metrics", Listener: listeners.metrics, Handler: httpapi.NewOps(options)},
+			httpapi.Server{Name: "api", Listener: listeners.api, Handler: httpapi.NewAPI(options), TLS: d.api.tls})
 	})
 	err := group.Wait()
 	end()

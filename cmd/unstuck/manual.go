@@ -6,8 +6,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/cjworkbench/unstuck/httpapi"
 	"github.com/cjworkbench/unstuck/remediate"
-	"github.com/cjworkbench/unstuck/web"
 )
 
 // manualTimeout bounds a deletion that is asked for over HTTP, so that its answer, or that there is none in time, is
@@ -18,8 +18,8 @@ const manualTimeout = time.Minute
 type manual struct{ targets []*watched }
 
 var (
-	_ web.Nodes  = manual{}
-	_ web.Pauses = (*remediate.Pauses)(nil)
+	_ httpapi.Nodes  = manual{}
+	_ httpapi.Pauses = (*remediate.Pauses)(nil)
 )
 
 // Probe has a node probed by each of its probes, and does not wait. A kind that is running runs once more afterwards:
@@ -52,7 +52,7 @@ func (h manual) Delete(ctx context.Context, broker string, r remediate.DeleteReq
 			for _, m := range missing {
 				names = append(names, m.String())
 			}
-			return remediate.DeleteResult{}, web.Unable(strings.Join(names, ", "))
+			return remediate.DeleteResult{}, httpapi.Unable(strings.Join(names, ", "))
 		}
 	}
 	return w.loop.Delete(ctx, r)

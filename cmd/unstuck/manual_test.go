@@ -11,11 +11,11 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/cjworkbench/unstuck/httpapi"
 	"github.com/cjworkbench/unstuck/kube"
 	"github.com/cjworkbench/unstuck/probe"
 	"github.com/cjworkbench/unstuck/remediate"
 	"github.com/cjworkbench/unstuck/target"
-	"github.com/cjworkbench/unstuck/web"
 )
 
 // threeNodes is a broker whose nodes come back at once when they are deleted.
@@ -145,7 +145,8 @@ func TestWithoutTheRightToDeleteNothingIsBegun(t *testing.T) {
 			h.targets[0].mayDelete = func(context.Context) ([]kube.Missing, error) {
 				return []kube.Missing{{Verb: "delete", Resource: "pods", Namespace: "production"}}, nil
 			}
-			if _, err := h.Delete(t.Context(), "orders", d); !errors.Is(err, web.Unable("pods delete in namespace production")) {
+			_, err := h.Delete(t.Context(), "orders", d)
+			if !errors.Is(err, httpapi.Unable("pods delete in namespace production")) {
 				t.Errorf("dry run %t: %v", dry, err)
 			}
 			h.targets[0].mayDelete = func(context.Context) ([]kube.Missing, error) { return nil, cut }

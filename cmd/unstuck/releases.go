@@ -7,9 +7,9 @@ import (
 
 	"github.com/cjworkbench/unstuck/auth"
 	"github.com/cjworkbench/unstuck/config"
+	"github.com/cjworkbench/unstuck/httpapi"
 	"github.com/cjworkbench/unstuck/kube"
 	"github.com/cjworkbench/unstuck/release"
-	"github.com/cjworkbench/unstuck/web"
 )
 
 // place says in which cluster an environment is: empty is our own. Two kubeconfigs may have contexts of one name.
@@ -62,7 +62,7 @@ func (d *daemon) serveReleases(c *config.Config, k *cluster) error {
 	if err != nil {
 		return fmt.Errorf("find out who we are: %w", err)
 	}
-	feed, store := web.NewFeed(), k.Operations()
+	feed, store := httpapi.NewFeed(), k.Operations()
 	runner, err := release.NewRunner(release.Options{
 		Environments: d.api.Environments, World: releases, Jobs: releases, Logs: releases, Lock: releases, Registry: registries, Store: store,
 		Notify: func(o release.Operation) { feed.Notify(o); d.metrics.OperationChanged(o); d.pulse.OperationChanged(o) },

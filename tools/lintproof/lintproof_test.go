@@ -20,7 +20,8 @@ import (
 const module = "github.com/cjworkbench/unstuck"
 
 // ours are the packages of the design, by their paths in the module.
-var ours = []string{"clock", "target", "auth", "probe", "remediate", "release", "config", "metrics", "kube", "web", "lab"}
+var ours = []string{"clock", "target", "auth", "probe", "remediate", "release", "config", "metrics",
+	"kube", "httpapi", "lab"}
 
 // theirs are packages of other people, and some of the standard library that are not for everybody.
 var theirs = map[string]string{
@@ -58,7 +59,7 @@ var mayImport = map[string]string{
 	"config/a.go":           "context os slog auth target probe remediate release cron yaml",
 	"metrics/a.go":          "context os slog target probe remediate release client_golang",
 	"kube/a.go":             "context os slog auth clock target release client-go",
-	"web/a.go":              "context os slog auth target probe remediate release",
+	"httpapi/a.go":          "context os slog auth target probe remediate release",
 	"lab/a.go":              "context os slog target amqp",
 	"cmd/unstuck/a.go":      "context os slog cobra " + strings.Join(ours, " "),
 	"newcomer/a.go":         "context os slog",

@@ -1,0 +1,210 @@
+package httpapi
+
+import (
+	"cmp"
+	"fmt"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/cjworkbench/unstuck/auth"
+	"github.com/cjworkbench/unstuck/probe"
+	"github.com/cjworkbench/unstuck/remediate"
+	"github.com/cjworkbench/unstuck/target"
+)
+
+// Targets is the answer to /api/v1/targets, by name.
+type Targets struct {
+	Targets []Target `json:"targets"`
+}
+
+// Target is one broker, and in Targets as well as the answer to /api/v1/targets/{target}.
+type Target struct {
+	Target    string               `json:"target"`
+	Mode      remediate.Mode       `json:"mode"`           // observe or remediate
+	At        time.Time            `json:"at,omitzero"`    // of the loop's last reconcile, which this is the state of
+	Stale     bool                 `json:"stale"`          // that reconcile is too long ago, or there was none
+	Error     string               `json:"error,omitzero"` // what went wrong in that reconcile
+	IsLeader  target.Answer        `json:"is_leader"`      // does the replica that answers lead, so that it may act?
+	Expected  int                  `json:"expected"`       // how many nodes there should be; 0: cannot tell
+	Nodes     []NodeLine           `json:"nodes"`          // by name
+	Deletions []remediate.Deletion `json:"deletions"`      // the deletions that still count, oldest first
+	Pauses    []remediate.Pause    `json:"pauses"`         // that hold for this broker and have not ended
+}
+
+// NodeLine is one node in a Target.
+type NodeLine struct {
+	Node       string            `json:"node"`
+	UID        string            `json:"uid"`
+	Status     probe.Status      `json:"status"`
+	Phase      remediate.Phase   `json:"phase"`
+	Action     remediate.Action  `json:"action"`
+	Reason     string            `json:"reason"` // one sentence
+	Closed     []remediate.Guard `json:"closed"` // the guards that hold a deletion back
+	StuckSince time.Time         `json:"stuck_since,omitzero"`
+}
+
+// Incidents is the answer to /api/v1/incidents, newest first.
+type Incidents struct {
+	Incidents []IncidentLine `json:"incidents"`
+}
+
+// IncidentLine is one incident in Incidents.
+type IncidentLine struct {
+	ID      string    `json:"id"`
+	Target  string    `json:"target"`
+	Node    string    `json:"node"`
+	UID     string    `json:"uid"`
+	Opened  time.Time `json:"opened"`
+	Closed  time.Time `json:"closed,omitzero"` // absent: it is still open
+	Outcome string    `json:"outcome,omitzero"`
+	Reason  string    `json:"reason"` // of the latest decision while it was open
+}
+
+func (o Options) targets(r *http.Request) (any, error) {
+	now := time.Now()
+	all := Targets{Targets: []Target{}}
+	for _, s := range o.snapshots() {
+		ok, err := o.sees(r.Context(), auth.Action{Target: s.Target})
+		if err != nil {
+			return nil, err
+		}
+		if ok {
+			all.Targets = append(all.Targets, o.targetOf(s, now))
+		}
+	}
+	return all, nil
+}
+
+func (o Options) target(r *http.Request) (any, error) {
+	s, err := o.findToRead(r)
+	if err != nil {
+		return nil, err
+	}
+	return o.targetOf(s, time.Now()), nil
+}
+
+func (o Options) node(r *http.Request) (any, error) {
+	s, err := o.findToRead(r)
+	if err != nil {
+		return nil, err
+	}
+	name := r.PathValue("node")
+	for _, n := range s.Nodes {
+		if n.Name == name {
+			return o.explain(s, n, time.Now()), nil
+		}
+	}
+	return nil, noNode(s, name)
+}
+
+func (o Options) incidents(r *http.Request) (any, error) {
+	incidents, err := o.incidentsSeen(r)
+	if err != nil {
+		return nil, err
+	}
+	all := Incidents{Incidents: []IncidentLine{}}
+	for _, c := range incidents {
+		all.Incidents = append(all.Incidents, IncidentLine{
+			ID: c.ID, Target: c.Target, Node: c.Node, UID: c.UID, Opened: c.Opened, Closed: c.Closed,
+			Outcome: c.Outcome, Reason: c.Decision.Reason,
+		})
+	}
+	return all, nil
+}
+
+func (o Options) oneIncident(r *http.Request) (any, error) {
+	incidents, err := o.incidentsSeen(r)
+	if err != nil {
+		return nil, err
+	}
+	id := r.PathValue("id")
+	known := make([]string, 0, len(incidents))
+	for _, c := range incidents {
+		if c.ID == id {
+			return c, nil
+		}
+		known = append(known, c.ID)
+	}
+	return nil, unknown("incident", id, known)
+}
+
+// incidentsSeen gives the incidents of the brokers that the caller may see, each of which is asked for once.
+func (o Options) incidentsSeen(r *http.Request) ([]remediate.Incident, error) {
+	incidents, err := o.Incidents(r.Context())
+	if err != nil {
+		return nil, fmt.Errorf("read the incidents: %w", err)
+	}
+	var seen []remediate.Incident
+	visible := map[string]bool{}
+	for _, c := range incidents {
+		ok, asked := visible[c.Target]
+		if !asked {
+			if ok, err = o.sees(r.Context(), auth.Action{Target: c.Target}); err != nil {
+				return nil, err
+			}
+			visible[c.Target] = ok
+		}
+		if ok {
+			seen = append(seen, c)
+		}
+	}
+	return seen, nil
+}
+
+// snapshots gives the brokers by name.
+func (o Options) snapshots() []remediate.Snapshot {
+	all := slices.Clone(o.Snapshots())
+	slices.SortFunc(all, func(a, b remediate.Snapshot) int { return cmp.Compare(a.Target, b.Target) })
+	return all
+}
+
+// find gives the broker that the path names. Of the others, only those are told that the caller may read.
+func (o Options) find(r *http.Request) (remediate.Snapshot, error) {
+	name := r.PathValue("target")
+	var known []string
+	for _, s := range o.snapshots() {
+		if s.Target == name {
+			return s, nil
+		}
+		if ok, err := o.sees(r.Context(), auth.Action{Target: s.Target}); err == nil && ok {
+			known = append(known, s.Target)
+		}
+	}
+	return remediate.Snapshot{}, unknown("target", name, known)
+}
+
+func (o Options) findToRead(r *http.Request) (remediate.Snapshot, error) {
+	s, err := o.find(r)
+	if err == nil {
+		err = o.may(r.Context(), auth.Action{Verb: auth.Read, Target: s.Target})
+	}
+	return s, err
+}
+
+func (o Options) targetOf(s remediate.Snapshot, now time.Time) Target {
+	b := Target{
+		Target: s.Target, Mode: s.Policy.Mode, At: s.At, Stale: o.stale(s, now), Error: s.Error, IsLeader: s.View.IsLeader, Expected: s.View.Expected,
+		Nodes: []NodeLine{}, Deletions: orEmpty(s.Deletions), Pauses: orEmpty(s.Pauses),
+	}
+	for _, n := range s.Nodes {
+		b.Nodes = append(b.Nodes, NodeLine{
+			Node: n.Name, UID: n.UID, Status: n.Decision.Status, Phase: n.Decision.Phase, Action: n.Decision.Action,
+			Reason: n.Decision.Reason, Closed: orEmpty(n.Decision.HeldBy()), StuckSince: n.Stuck,
+		})
+	}
+	return b
+}
+
+// stale says whether s is too old to be relied on. A reconcile in the future is no better: somebody moved the clock.
+func (o Options) stale(s remediate.Snapshot, now time.Time) bool {
+	return s.At.IsZero() || now.Sub(s.At).Abs() > o.StaleAfter
+}
+
+// orEmpty makes an empty list be written as [] and not as null.
+func orEmpty[T any](list []T) []T {
+	if list == nil {
+		return []T{}
+	}
+	return list
+}

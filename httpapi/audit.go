@@ -1,0 +1,111 @@
+package httpapi
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"regexp"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+)
+
+// Audit records who tried what. It is told of every request that was meant to change something, or to see the variables
+// of a pod, refused ones and dry runs included. Of requests by nobody that is known, and of those of somebody who asks too
+// often, it is told of some, and how many there were besides.
+type Audit interface {
+	Record(ctx context.Context, a AuditEvent)
+}
+
+// AuditEvent is one such request, and what came of it. It holds no token: what looks like one is masked, wherever the client
+// has put it.
+type AuditEvent struct {
+	At        time.Time `json:"at"`
+	RequestID string    `json:"request_id"`
+	By        string    `json:"by,omitzero"`        // absent: nobody was recognised
+	Authority string    `json:"authority,omitzero"` // which recognised them
+	From      string    `json:"from"`               // the address
+	Client    string    `json:"client,omitzero"`    // as it calls itself
+	Method    string    `json:"method"`
+	Path      string    `json:"path"`
+	Action    string    `json:"action,omitzero"` // in words
+	Reason    string    `json:"reason,omitzero"`
+	Override  []string  `json:"override,omitzero"` // guards
+	DryRun    bool      `json:"dry_run,omitzero"`
+	Result    string    `json:"result,omitzero"` // the operation, the incident
+	Status    int       `json:"status"`          // of HTTP
+	Refused   string    `json:"refused,omitzero"`
+	LeftOut   int64     `json:"left_out,omitzero"` // requests before it that nothing could come of, and that were too many
+
+	Environment string `json:"environment,omitzero"` // that it was about, by name, whether there is one or not
+	Target      string `json:"target,omitzero"`
+}
+
+// LogAudit writes audit events to a log.
+type LogAudit struct{ Log *slog.Logger }
+
+// Record implements Audit.
+func (l LogAudit) Record(ctx context.Context, a AuditEvent) {
+	l.Log.LogAttrs(ctx, slog.LevelInfo, "audit", slog.Any("audit", a))
+}
+
+// onePiece finds what may be a token: those of Kubernetes and those of the file of tokens have no spaces, and both small
+// and capital letters, which names of Kubernetes and commits have not.
+var onePiece = regexp.MustCompile(`[A-Za-z0-9_.~+=-]{32,}`)
+
+// masked takes out of text what looks like a token: somebody may paste one into any field, and the audit is for more eyes.
+func masked(text string) string {
+	return onePiece.ReplaceAllStringFunc(text, func(piece string) string {
+		if strings.ToLower(piece) == piece || strings.ToUpper(piece) == piece {
+			return piece
+		}
+		return "[masked]"
+	})
+}
+
+// masked gives the event without what looks like a token in what the client has written.
+func (a AuditEvent) masked() AuditEvent {
+	for _, text := range []*string{&a.Client, &a.Path, &a.Environment, &a.Target, &a.Action, &a.Reason, &a.Result, &a.Refused} {
+		*text = masked(*text)
+	}
+	a.Override = slices.Clone(a.Override)
+	for i, guard := range a.Override {
+		a.Override[i] = masked(guard)
+	}
+	return a
+}
+
+// The rates at which requests are recorded of which nothing could come: of somebody who was not recognised, or who asks
+// too often. Of all others each is. Whoever wants to fill our log, or to hide in it, needs no token to send requests.
+var (
+	auditEach = Rate{PerSecond: 0.2, Burst: 20} // of one address, or one caller
+	auditAll  = Rate{PerSecond: 2, Burst: 200}
+)
+
+// auditLimiter bounds what is recorded of such requests.
+type auditLimiter struct {
+	each, all *limiter
+	left      atomic.Int64 // out since the last one that was recorded
+}
+
+func newAuditLimiter() *auditLimiter {
+	return &auditLimiter{each: newLimiter(auditEach, auditEach), all: newLimiter(auditAll, auditAll)}
+}
+
+// record tells the audit of a request, or counts it.
+func (o Options) record(ctx context.Context, r *http.Request, a AuditEvent) {
+	if a.By == "" || a.Status == http.StatusTooManyRequests {
+		who := a.Authority + "/" + a.By
+		if a.By == "" {
+			who = addressOf(r)
+		}
+		if o.auditLimit.each.take(who) > 0 || o.auditLimit.all.take("") > 0 {
+			o.auditLimit.left.Add(1)
+			return
+		}
+	}
+	a.LeftOut = o.auditLimit.left.Swap(0)
+	a = a.masked()
+	o.Audit.Record(ctx, a)
+}

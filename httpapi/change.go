@@ -1,0 +1,134 @@
+package httpapi
+
+import (
+	"context"
+	"crypto/rand"
+	"net"
+	"net/http"
+	"net/url"
+	"regexp"
+	"time"
+)
+
+// change answers one request that changes something. It notes in the audit event what is known of it.
+type change func(w http.ResponseWriter, r *http.Request, a *AuditEvent) (reply, error)
+
+// reply is a good answer to a change.
+type reply struct {
+	status   int
+	location string // of what came of it
+	value    any
+}
+
+// changeTimeout bounds a change. Releases plan and take locks for up to a minute.
+const changeTimeout = 70 * time.Second
+
+// changing answers a route that changes something.
+func (o Options) changing(adapter adapter, route Route) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		answer, err := o.perform(w, r, route, adapter)
+		if err != nil {
+			adapter.fail(w, r, err)
+			return
+		}
+		if answer.location != "" {
+			w.Header().Set("Location", answer.location)
+		}
+		adapter.write(w, r, answer.status, "application/json", answer.value)
+	})
+}
+
+// perform does what a route that changes something does: it finds out whether a browser was lured here and who calls,
+// and tells the audit whatever comes of it. The error is a Problem.
+func (o Options) perform(w http.ResponseWriter, r *http.Request, route Route, adapter adapter) (reply, error) {
+	a := auditEventOf(r)
+	// What is begun is brought to its end, and into the audit, even if the client does not wait for it.
+	ctx, stop := context.WithTimeout(context.WithoutCancel(r.Context()), changeTimeout)
+	defer stop()
+	r = r.WithContext(ctx)
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(changeTimeout + writeTimeout)) // a test's writer has none
+	defer func() {
+		if a.Status == 0 { // it panicked
+			a.Status, a.Refused = http.StatusInternalServerError, "an error of ours"
+		}
+		o.record(ctx, r, a)
+	}()
+	answer, err := o.try(w, r, route, http.NewCrossOriginProtection(), &a)
+	if err != nil {
+		p := adapter.problemOf(r, err)
+		a.Status, a.Refused = p.Status, p.Detail
+		return reply{}, p
+	}
+	a.Status = answer.status
+	return answer, nil
+}
+
+// auditEventOf is what is known of a request before anything has come of it.
+func auditEventOf(r *http.Request) AuditEvent {
+	return AuditEvent{
+		At: time.Now(), RequestID: requestOf(r.Context()), From: fromOf(r), Client: short(r.UserAgent()),
+		Method: r.Method, Path: short(masked(r.URL.Path)),
+		Environment: short(masked(r.PathValue("env"))), Target: short(masked(r.PathValue("target"))),
+	}
+}
+
+func (o Options) try(w http.ResponseWriter, r *http.Request, route Route, origins *http.CrossOriginProtection, a *AuditEvent) (reply, error) {
+	if err := origins.Check(r); err != nil {
+		return reply{}, problem(http.StatusForbidden, "a page of another origin may not change anything here")
+	}
+	r, err := o.authenticate(r)
+	if r != nil {
+		who, _ := callerOf(r.Context())
+		a.By, a.Authority = who.Name, who.Authority
+	}
+	if err != nil {
+		return reply{}, err
+	}
+	query, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil { // what is left out of it may be what the client relies on
+		return reply{}, problem(http.StatusBadRequest, "the address has a query that cannot be read: say what is wanted in the body")
+	}
+	for name := range query {
+		if name != "pretty" {
+			return reply{}, problem(http.StatusBadRequest, "the address asks for %q: say what is wanted in the body", short(name))
+		}
+	}
+	if key := r.Header.Values("Idempotency-Key"); len(key) > 0 {
+		if !route.takesKey {
+			return reply{}, problem(http.StatusBadRequest, "this takes no Idempotency-Key: leave it out")
+		}
+		if len(key) > 1 || !idempotencyKey.MatchString(key[0]) {
+			return reply{}, problem(http.StatusBadRequest, "the Idempotency-Key is not 1 to 200 printable ASCII characters")
+		}
+	}
+	return route.change(w, r, a)
+}
+
+var (
+	idempotencyKey = regexp.MustCompile(`^[\x21-\x7e][\x20-\x7e]{0,199}$`)
+	goodRequestID  = regexp.MustCompile(`^[A-Za-z0-9._:/+=@-]{1,128}$`)
+)
+
+type requestKey struct{}
+
+// requestID takes the request's ID from the client, if it is one that can stand in a log, or makes one.
+func requestID(r *http.Request) string {
+	if id := r.Header.Get("X-Request-Id"); goodRequestID.MatchString(id) {
+		return id
+	}
+	return rand.Text()
+}
+
+func requestOf(ctx context.Context) string {
+	id, _ := ctx.Value(requestKey{}).(string)
+	return id
+}
+
+// fromOf gives the address that a request came from. What a proxy says of an address before its own is not believed.
+func fromOf(r *http.Request) string {
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		return short(r.RemoteAddr)
+	}
+	return host
+}

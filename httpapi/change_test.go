@@ -1,0 +1,287 @@
+package httpapi
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/cjworkbench/unstuck/release"
+)
+
+const deploys = "/api/v1/environments/staging/deploys"
+
+func deployBody(more string) string {
+	return `{"commit":"` + newCommit + `","reason":"nightly"` + more + `}`
+}
+
+func TestAChangeIsRefusedBeforeAnythingIsDoneAndTheAuditSaysWhy(t *testing.T) {
+	for name, c := range map[string]struct {
+		r      *http.Request
+		status int
+		detail string // what the answer says
+		by     string // who the audit names
+	}{
+		"no token":              {request("", "POST", deploys, deployBody("")), 401, "Authorization: Bearer", ""},
+		"a token of nobody":     {request("eve", "POST", deploys, deployBody("")), 401, "unknown or has expired", ""},
+		"a password":            {request("", "POST", deploys, deployBody(""), "Authorization", "Basic YWRhOmFkYQ=="), 401, "Bearer", ""},
+		"an endless token":      {request("", "POST", deploys, "", "Authorization", "Bearer "+strings.Repeat("a", maxToken+1)), 401, "Bearer", ""},
+		"nobody can tell whose": {request("flaky", "POST", deploys, deployBody("")), 503, "nobody can tell now who is calling", ""},
+		"a token without rights": {
+			request("bob", "POST", deploys, deployBody("")), 403,
+			"bob may not deploy environment staging: the token gives no right to that", "bob",
+		},
+		"another environment": {request("ci", "POST", "/api/v1/environments/production/deploys", deployBody("")), 403, "ci may not deploy environment production", "ci"},
+		"another action":      {request("ci", "POST", "/api/v1/environments/staging/promotions", `{"reason":"x"}`), 403, "ci may not promote environment staging", "ci"},
+		"a page of another origin": {
+			request("ada", "POST", deploys, deployBody(""), "Sec-Fetch-Site", "cross-site"), 403,
+			"a page of another origin", "",
+		},
+		"another origin":              {request("ada", "POST", deploys, deployBody(""), "Origin", "https://evil.example"), 403, "a page of another origin", ""},
+		"no such environment":         {request("ada", "POST", "/api/v1/environments/stagin/deploys", deployBody("")), 404, `known are production, staging`, "ada"},
+		"not an environment of ours":  {request("ci", "POST", "/api/v1/environments/stagin/deploys", deployBody("")), 404, `only "staging" is known`, "ci"},
+		"no such service":             {request("ada", "POST", "/api/v1/environments/staging/services/front/restarts", `{"reason":"x"}`), 404, `known are cron, frontend`, "ada"},
+		"no such task":                {request("ada", "POST", "/api/v1/environments/staging/tasks/import/runs", `{"reason":"x"}`), 404, `known are clear-render-cache, `, "ada"},
+		"a form":                      {request("ada", "POST", deploys, "commit=1", "Content-Type", "application/x-www-form-urlencoded"), 415, "send application/json", "ada"},
+		"text that a page could send": {request("ada", "POST", deploys, deployBody(""), "Content-Type", "text/plain"), 415, "send application/json", "ada"},
+		"no content type":             {request("ada", "POST", deploys, deployBody(""), "Content-Type", ""), 415, "send application/json", "ada"},
+		"other characters":            {request("ada", "POST", deploys, deployBody(""), "Content-Type", "application/json; charset=utf-16"), 415, "application/json", "ada"},
+		"compressed":                  {request("ada", "POST", deploys, deployBody(""), "Content-Encoding", "gzip"), 415, `"gzip"`, "ada"},
+		"too much":                    {request("ada", "POST", deploys, `{"reason":"`+strings.Repeat("a", maxBody)+`"}`), 413, "65536 bytes", "ada"},
+		"no object":                   {request("ada", "POST", deploys, `["deploy"]`), 400, "not a JSON object", "ada"},
+		"null":                        {request("ada", "POST", deploys, `null`), 400, "not a JSON object", "ada"},
+		"half of it":                  {request("ada", "POST", deploys, `{"reason":"x"`), 400, "ends too early", "ada"},
+		"no JSON":                     {request("ada", "POST", deploys, `{"reason":}`), 400, "no JSON, at byte", "ada"},
+		"no UTF-8":                    {request("ada", "POST", deploys, "{\"reason\":\"\xff\"}"), 400, "not UTF-8", "ada"},
+		"two objects":                 {request("ada", "POST", deploys, deployBody("")+`{}`), 400, "goes on after its JSON object", "ada"},
+		"an unknown field":            {request("ada", "POST", deploys, deployBody(`,"force":true`)), 400, `no field "force"`, "ada"},
+		"a field in other case":       {request("ada", "POST", deploys, deployBody(`,"DRY_RUN":true`)), 400, `no field "DRY_RUN"`, "ada"},
+		"a field that comes twice":    {request("ada", "POST", deploys, deployBody(`,"commit":"x"`)), 400, `"commit" comes twice`, "ada"},
+		"a field of another type":     {request("ada", "POST", deploys, deployBody(`,"dry_run":"yes"`)), 400, `"dry_run" is a string: want a boolean`, "ada"},
+		"a query":                     {request("ada", "POST", deploys+"?dry_run=true", deployBody("")), 400, `asks for "dry_run"`, "ada"},
+		"a key with a line end":       {request("ada", "POST", deploys, deployBody(""), "Idempotency-Key", "a\nb"), 400, "Idempotency-Key", "ada"},
+		"an endless key":              {request("ada", "POST", deploys, deployBody(""), "Idempotency-Key", strings.Repeat("k", 201)), 400, "Idempotency-Key", "ada"},
+		"a key that is not taken":     {request("ada", "POST", "/api/v1/pauses", `{}`, "Idempotency-Key", "k"), 400, "takes no Idempotency-Key", "ada"},
+		"no reason to pause":          {request("ada", "POST", "/api/v1/pauses", `{"for":"1h"}`), 400, "a reason is required", "ada"},
+	} {
+		s := newSite()
+		w := s.ask(c.r)
+		p := decode[Problem](t, w.Body.Bytes())
+		if w.Code != c.status || p.Status != c.status || !strings.Contains(p.Detail, c.detail) || w.Header().Get("Content-Type") != "application/problem+json" {
+			t.Errorf("%s: %d %s, want %d and %q", name, w.Code, w.Body, c.status, c.detail)
+		}
+		if (w.Code == 401) != (w.Header().Get("WWW-Authenticate") != "") {
+			t.Errorf("%s: WWW-Authenticate is %q", name, w.Header().Get("WWW-Authenticate"))
+		}
+		if len(s.releases.asked)+len(s.keeper.deleted)+len(s.keeper.pauses) != 1 {
+			t.Errorf("%s: something was done", name)
+		}
+		a := s.audit.last()
+		if len(s.audit.all) != 1 || a.Status != c.status || a.Refused != p.Detail || a.By != c.by || a.From != "192.0.2.1" || a.Method != "POST" || a.RequestID == "" {
+			t.Errorf("%s: audit %+v", name, s.audit.all)
+		}
+	}
+}
+
+func TestTheAuditNamesWhoWhatAndWhyAndHoldsNoToken(t *testing.T) {
+	var log bytes.Buffer
+	s := newSite()
+	s.Log = slog.New(slog.NewJSONHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	s.Audit = nil // the log
+	s.build()
+	s.post(deploys, deployBody(""), "X-Request-Id", "mine", "User-Agent", "curl/8.5")
+	s.ask(request("", "POST", deploys, deployBody(""), "Authorization", "Bearer hush"))
+	s.ask(request("flaky", "POST", deploys, deployBody("")))
+	for _, secret := range []string{"token-of", "hush"} {
+		if strings.Contains(log.String(), secret) {
+			t.Errorf("the log has a token: %s", log.String())
+		}
+	}
+	var line struct {
+		Msg   string
+		Audit AuditEvent
+	}
+	first, _, _ := strings.Cut(log.String(), "\n")
+	if err := json.Unmarshal([]byte(first), &line); err != nil {
+		t.Fatal(err)
+	}
+	got := line.Audit
+	got.At = noon
+	want := AuditEvent{
+		At: noon, RequestID: "mine", By: "ada", Authority: "tokens", From: "192.0.2.1", Client: "curl/8.5", Method: "POST", Path: deploys,
+		Action: "deploy 9b8a7c6 to staging", Reason: "nightly", Result: "deploy-20261123t120000-a7k2m9xq", Status: 202, Environment: "staging",
+	}
+	if line.Msg != "audit" || !equal(got, want) {
+		t.Errorf("%s\ngot  %+v\nwant %+v", first, got, want)
+	}
+}
+
+func equal(a, b any) bool {
+	x, _ := json.Marshal(a)
+	y, _ := json.Marshal(b)
+	return bytes.Equal(x, y)
+}
+
+func TestARequestIDIsTakenIfItIsOneAndMadeIfNot(t *testing.T) {
+	s := newSite()
+	for sent, taken := range map[string]bool{
+		"4bf92f35-77b3": true, "a/b:c.d_e=f+g@h": true, "": false, "two words": false, "x\ny": false, strings.Repeat("a", 129): false, "{}": false,
+	} {
+		got := s.ask(request("ada", "GET", "/api/v1/targets", "", "X-Request-Id", sent)).Header().Get("X-Request-Id")
+		if (got == sent) != taken || !goodRequestID.MatchString(got) {
+			t.Errorf("sent %q, got %q", sent, got)
+		}
+	}
+}
+
+func TestACallerWhoAsksTooOftenMustWait(t *testing.T) {
+	atNoon(t, func(t *testing.T) {
+		s := newSite()
+		s.Rate = Rate{PerSecond: 0.5, Burst: 3}
+		s.build()
+		for range 3 {
+			if w := s.post(deploys, deployBody("")); w.Code != 202 {
+				t.Fatalf("%d %s", w.Code, w.Body)
+			}
+		}
+		w := s.post(deploys, deployBody(""))
+		if p := decode[Problem](t, w.Body.Bytes()); w.Code != 429 || w.Header().Get("Retry-After") != "2" || p.RetryAfter != 2 {
+			t.Errorf("%d %s, want 429", w.Code, w.Body)
+		}
+		if a := s.audit.last(); a.By != "ada" || a.Status != 429 {
+			t.Errorf("audit %+v", a)
+		}
+		if w := s.ask(request("ci", "POST", deploys, deployBody(""))); w.Code != 202 {
+			t.Errorf("another caller: %d %s", w.Code, w.Body)
+		}
+	})
+}
+
+func TestFailedSignInsAreLimitedBeforeAnybodyIsAsked(t *testing.T) {
+	atNoon(t, func(t *testing.T) {
+		s := newSite()
+		get := func(who, from string) int {
+			r := request(who, "GET", "/api/v1/targets", "")
+			r.RemoteAddr = from
+			return s.ask(r).Code
+		}
+		for range badToken.Burst {
+			if code := get("eve", "10.0.0.1:1"); code != 401 {
+				t.Fatalf("a bad token: %d", code)
+			}
+		}
+		for _, c := range []struct {
+			who, from string
+			want      int
+		}{
+			{"eve", "10.0.0.1:2", 429},
+			{"eve", "10.0.0.2:1", 401},
+			{"ada", "10.0.0.1:3", 200}, // who is behind the same proxy
+			{"", "10.0.0.1:4", 401},    // nobody needs to be asked about nothing
+		} {
+			if code := get(c.who, c.from); code != c.want {
+				t.Errorf("%q from %s: %d, want %d", c.who, c.from, code, c.want)
+			}
+		}
+		for i := range badAddress.Burst {
+			get(fmt.Sprint("guess", i), "10.0.0.1:1")
+		}
+		if code := get("another", "10.0.0.1:1"); code != 429 {
+			t.Errorf("after %d guesses: %d, want 429", badAddress.Burst, code)
+		}
+	})
+}
+
+func TestGetNeverChangesAnything(t *testing.T) {
+	s := newSite()
+	s.Incidents = fixture().Incidents
+	for _, route := range s.withDefaults().apiRoutes() {
+		if route.Method == "GET" && route.change != nil {
+			t.Errorf("GET %s changes something", route.Path)
+		}
+		if route.Method != "GET" {
+			w := s.ask(request("ada", "GET", filled(route.Path), ""))
+			if w.Code == 200 && !strings.Contains(route.Path, "pauses") {
+				t.Errorf("GET %s: %d, want 405", route.Path, w.Code)
+			}
+			if w.Code == 405 && !strings.Contains(w.Header().Get("Allow"), route.Method) {
+				t.Errorf("GET %s: Allow %q", route.Path, w.Header().Get("Allow"))
+			}
+		}
+	}
+	if len(s.releases.asked)+len(s.keeper.deleted)+len(s.keeper.probed) > 0 || len(s.keeper.pauses) != 1 {
+		t.Error("a GET has changed something")
+	}
+}
+
+// filled puts names that exist into a route's path.
+func filled(path string) string {
+	names := map[string]string{
+		"target": "orders", "node": "mq-1", "env": "staging", "service": "frontend", "pod": "frontend-7f-abcde", "secret": "db", "task": "import-plans",
+	}
+	if strings.HasPrefix(path, "/api/v1/incidents") {
+		names["id"] = oneIncident().ID
+	} else {
+		names["id"] = finished().ID
+	}
+	return regexp.MustCompile(`\{(\w+)\}`).ReplaceAllStringFunc(path, func(m string) string { return names[m[1:len(m)-1]] })
+}
+
+func TestNothingThatChangesIsServedWhereNobodyKnowsWhoCalls(t *testing.T) {
+	for name, change := range map[string]func(*site){
+		"no identity":   func(s *site) { s.Identity = nil },
+		"no access":     func(s *site) { s.Access = nil },
+		"no operations": func(s *site) { s.Operations, s.Nodes, s.Pauses = nil, nil, nil },
+		"no records":    func(s *site) { s.Records, s.Nodes, s.Pauses = nil, nil, nil },
+	} {
+		s := newSite()
+		change(s)
+		s.build()
+		for _, route := range newSite().withDefaults().apiRoutes() {
+			if route.change == nil {
+				continue
+			}
+			w := s.ask(request("ada", route.Method, filled(route.Path), `{}`))
+			if w.Code != 404 && w.Code != 405 {
+				t.Errorf("%s: %s %s: %d %s", name, route.Method, route.Path, w.Code, w.Body)
+			}
+			if nobody := s.Identity == nil || s.Access == nil; strings.Contains(w.Body.String(), "knows no callers") != nobody {
+				t.Errorf("%s: %s %s does not say why it is not served: %s", name, route.Method, route.Path, w.Body)
+			}
+		}
+	}
+}
+
+func TestAPanicInAChangeIsInTheAudit(t *testing.T) {
+	s := newSite()
+	s.Operations = struct {
+		Operations
+	}{}
+	s.build()
+	if w := s.post(deploys, deployBody("")); w.Code != 500 || strings.Contains(w.Body.String(), "nil pointer") {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
+	if a := s.audit.last(); a.Status != 500 || a.By != "ada" {
+		t.Errorf("audit %+v", a)
+	}
+}
+
+func TestWhatCannotBeReachedIsNotCalledRefused(t *testing.T) {
+	s := newSite()
+	s.releases.err, s.keeper.err = errors.New("dial 10.0.0.1: refused"), errors.New("dial 10.0.0.1: refused")
+	for path, body := range map[string]string{
+		deploys: deployBody(""), "/api/v1/pauses": `{"reason":"x","for":"1h"}`,
+		"/api/v1/targets/orders/nodes/mq-1/deletions": `{"reason":"x"}`, "/api/v1/targets/orders/nodes/mq-1/probes": "",
+	} {
+		w := s.post(path, body)
+		p := decode[Problem](t, w.Body.Bytes())
+		if w.Code != 503 || p.Code != release.Unavailable || strings.Contains(w.Body.String(), "10.0.0.1") {
+			t.Errorf("%s: %d %s", path, w.Code, w.Body)
+		}
+	}
+}

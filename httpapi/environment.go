@@ -1,0 +1,160 @@
+package httpapi
+
+import (
+	"context"
+	"net/http"
+	"slices"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/cjworkbench/unstuck/auth"
+	"github.com/cjworkbench/unstuck/release"
+)
+
+// States looks at environments. A release.World does.
+type States interface {
+	State(ctx context.Context, env release.Environment) (release.State, error)
+}
+
+// Environments is the answer to /api/v1/environments, in the order of the configuration.
+type Environments struct {
+	Environments []Environment `json:"environments"`
+}
+
+// Environment is one environment, and in Environments as well as the answer to /api/v1/environments/{env}.
+type Environment struct {
+	Environment string    `json:"environment"`
+	Namespace   string    `json:"namespace"`
+	Cluster     string    `json:"cluster,omitzero"` // absent: the one that Unstuck runs in
+	PromoteFrom string    `json:"promote_from,omitzero"`
+	Commit      string    `json:"commit,omitzero"`    // that all services run; absent: they run several, or it cannot be told
+	Error       string    `json:"error,omitzero"`     // why it could not be looked at
+	Operation   string    `json:"operation,omitzero"` // the ID of the one that is under way
+	Services    []Service `json:"services"`
+	Jobs        []string  `json:"jobs"` // that a deploy runs first
+	Tasks       []Task    `json:"tasks"`
+}
+
+// Service is a service of an Environment.
+type Service struct {
+	Service    string              `json:"service"`
+	Deployment string              `json:"deployment"`
+	Kind       release.ServiceKind `json:"kind"`
+	Commit     string              `json:"commit,omitzero"` // absent: why says why
+	Why        string              `json:"why,omitzero"`
+	RolledOut  bool                `json:"rolled_out"`
+	Rollout    string              `json:"rollout,omitzero"` // what it waits for, or how many pods serve
+	Pods       int                 `json:"pods"`             // that there are
+	Wanted     int                 `json:"wanted"`
+}
+
+// Task is a task of an Environment.
+type Task struct {
+	Task    string `json:"task"`
+	Warning string `json:"warning,omitzero"` // if there is one, a run must confirm it
+}
+
+// lookTimeout bounds how long one environment is looked at.
+const lookTimeout = 10 * time.Second
+
+func (o Options) environments(r *http.Request) (any, error) {
+	var seen []release.Environment
+	for _, env := range o.Environments {
+		ok, err := o.sees(r.Context(), auth.Action{Environment: env.Name})
+		if err != nil {
+			return nil, err
+		}
+		if ok {
+			seen = append(seen, env)
+		}
+	}
+	all := Environments{Environments: make([]Environment, len(seen))}
+	var group errgroup.Group
+	group.SetLimit(8)
+	for i, env := range seen {
+		group.Go(func() error {
+			all.Environments[i] = o.look(r.Context(), env)
+			return nil
+		})
+	}
+	return all, group.Wait()
+}
+
+func (o Options) environment(r *http.Request) (any, error) {
+	env, err := o.findEnvironment(r)
+	if err != nil {
+		return nil, err
+	}
+	if err := o.may(r.Context(), auth.Action{Verb: auth.Read, Environment: env.Name}); err != nil {
+		return nil, err
+	}
+	return o.look(r.Context(), env), nil
+}
+
+// look looks at an environment. What cannot be seen is a fault in the answer, not of the answer: the rest is known.
+func (o Options) look(ctx context.Context, env release.Environment) Environment {
+	ctx, stop := context.WithTimeout(ctx, lookTimeout)
+	defer stop()
+	seen := Environment{
+		Environment: env.Name, Namespace: env.Namespace, Cluster: env.Context, PromoteFrom: env.PromoteFrom,
+		Services: []Service{}, Jobs: []string{}, Tasks: []Task{},
+	}
+	for _, j := range env.Jobs {
+		seen.Jobs = append(seen.Jobs, j.Name)
+	}
+	for _, t := range env.Tasks {
+		seen.Tasks = append(seen.Tasks, Task{t.Name, t.Warning})
+	}
+	state, err := o.States.State(ctx, env)
+	if err != nil {
+		o.Log.Warn("environment not seen", "environment", env.Name, "error", err)
+		seen.Error = "its Deployments cannot be read now: Unstuck's log says why"
+	}
+	for _, s := range env.Services {
+		one := Service{Service: s.Name, Deployment: s.Deployment, Kind: s.Kind, Why: "cannot tell"}
+		if err == nil {
+			one.fill(env, state)
+		}
+		seen.Services = append(seen.Services, one)
+	}
+	for i, s := range seen.Services {
+		if i == 0 || s.Commit == seen.Commit {
+			seen.Commit = s.Commit
+			continue
+		}
+		seen.Commit = ""
+		break
+	}
+	seen.Operation = o.underWay(ctx, env)
+	return seen
+}
+
+func (s *Service) fill(env release.Environment, state release.State) {
+	s.Commit, s.Why = env.Running(s.Service, state)
+	i := slices.IndexFunc(state.Deployments, func(d release.Deployment) bool { return d.Name == s.Deployment })
+	if i < 0 {
+		return
+	}
+	d := state.Deployments[i]
+	rollout := release.RolloutOf(d)
+	s.RolledOut, s.Rollout, s.Pods, s.Wanted = rollout.Done, rollout.Detail, d.Total, d.Replicas
+}
+
+// underWay gives the ID of the operation that is under way, if any is known to be.
+func (o Options) underWay(ctx context.Context, env release.Environment) string {
+	if o.Records == nil {
+		return ""
+	}
+	operations, err := o.Records.Operations(ctx, env.Name)
+	if err != nil {
+		o.Log.Warn("operations not read", "environment", env.Name, "error", err)
+		return ""
+	}
+	for _, op := range operations {
+		if !op.Phase.Over() {
+			return op.ID
+		}
+	}
+	return ""
+}

@@ -1,0 +1,248 @@
+package httpapi
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"runtime/debug"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/cjworkbench/unstuck/release"
+	"github.com/cjworkbench/unstuck/remediate"
+)
+
+// endpoint answers one GET. What it returns is written as JSON, and an error as a Problem.
+type endpoint func(*http.Request) (any, error)
+
+// Problem is an error as a client sees it, in the format of RFC 9457 (application/problem+json).
+type Problem struct {
+	Title  string `json:"title"`  // the words for the status
+	Status int    `json:"status"` // of HTTP
+	Detail string `json:"detail"` // what was wrong, and what would be right
+
+	Known []string `json:"known,omitempty"` // the names that would have been right, if not too many
+	Late  []string `json:"late,omitempty"`  // readyz: the brokers whose loops have not reconciled
+
+	Code    release.Code           `json:"code,omitempty"`    // why an operation is refused, from a closed list
+	Hint    string                 `json:"hint,omitempty"`    // what would be right
+	Crossed []release.Crossing     `json:"crossed,omitempty"` // what a revert would cross
+	Closed  []remediate.GuardState `json:"closed,omitempty"`  // the guards that hold a deletion back
+
+	RetryAfter int `json:"retry_after,omitempty"` // after how many seconds it is worth another try
+}
+
+func (p *Problem) Error() string { return p.Detail }
+
+func problem(status int, format string, args ...any) *Problem {
+	return &Problem{Title: http.StatusText(status), Status: status, Detail: fmt.Sprintf(format, args...)}
+}
+
+// maxKnown bounds how many names a Problem lists: there may be thousands of nodes.
+const maxKnown = 50
+
+// NamedInDetail is how many names the detail of a Problem has at most. Of more it has none: a single one would read as if
+// that were meant, and it may be production.
+const NamedInDetail = 7
+
+// refused is the Problem of a change that is not made.
+func refused(status int, code release.Code, why, want string) *Problem {
+	p := problem(status, "%s", why)
+	p.Code, p.Hint = code, want
+	if want != "" {
+		p.Detail += "; " + want
+	}
+	return p
+}
+
+// unknown is the Problem of a name that is not among the known ones.
+func unknown(what, name string, known []string) *Problem {
+	return unknownAs(http.StatusNotFound, what, name, known)
+}
+
+func unknownAs(status int, what, name string, known []string) *Problem {
+	p := problem(status, "there is no %s %q", what, short(name))
+	if len(known) == 0 {
+		p.Detail += ": there is none at all yet"
+		return p
+	}
+	slices.Sort(known)
+	p.Known = known[:min(len(known), maxKnown)]
+	switch {
+	case len(known) == 1:
+		p.Detail += fmt.Sprintf(": only %q is known", known[0])
+	case len(known) <= NamedInDetail:
+		p.Detail += ": known are " + strings.Join(known, ", ")
+	default:
+		p.Detail += fmt.Sprintf(": %d others are known", len(known))
+	}
+	return p
+}
+
+// short bounds text that a client sent before it is repeated to that client or to the log.
+func short(text string) string { return cut(text, 100) }
+
+// cut makes text valid, and cuts what is longer than limit bytes.
+func cut(text string, limit int) string {
+	if len(text) <= limit {
+		return strings.ToValidUTF8(text, "?")
+	}
+	for limit > 0 && !utf8.RuneStart(text[limit]) {
+		limit--
+	}
+	return strings.ToValidUTF8(text[:limit], "?") + "..."
+}
+
+// adapter turns endpoints into handlers. It is the only place where answers and errors are written.
+type adapter struct{ log *slog.Logger }
+
+// get answers GET and HEAD with what e returns.
+func (a adapter) get(e endpoint) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		v, err := e(r)
+		if err != nil {
+			a.fail(w, r, err)
+			return
+		}
+		a.write(w, r, http.StatusOK, "application/json", v)
+	})
+}
+
+// other answers the methods that a path does not have.
+func (a adapter) other(methods []string) http.HandlerFunc {
+	allowed := allowed(methods)
+	return func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Allow", allowed)
+		if r.Method == http.MethodOptions {
+			w.WriteHeader(http.StatusNoContent)
+			return
+		}
+		a.fail(w, r, problem(http.StatusMethodNotAllowed, "%s answers %s", short(r.URL.Path), allowed))
+	}
+}
+
+// fail writes err.
+func (a adapter) fail(w http.ResponseWriter, r *http.Request, err error) {
+	p := a.problemOf(r, err)
+	if p.Status == http.StatusUnauthorized {
+		w.Header().Set("WWW-Authenticate", `Bearer realm="unstuck"`)
+	}
+	if p.RetryAfter > 0 {
+		w.Header().Set("Retry-After", strconv.Itoa(p.RetryAfter))
+	}
+	a.write(w, r, p.Status, "application/problem+json", p)
+}
+
+// problemOf gives what a client sees of err. A Problem is for the client; anything else is for our log, and the client
+// learns only that it happened.
+func (a adapter) problemOf(r *http.Request, err error) *Problem {
+	if p, ok := errors.AsType[*Problem](err); ok {
+		return p
+	}
+	a.log.Error("request failed", "method", short(r.Method), "path", short(r.URL.Path), "request_id", requestOf(r.Context()), "error", err)
+	return problem(http.StatusInternalServerError, "an error of ours: the log says which")
+}
+
+// write writes v as one line of JSON, or as several if the query has "pretty". Nothing is sent before all is encoded,
+// so that a client never gets half an answer with a good status.
+func (a adapter) write(w http.ResponseWriter, r *http.Request, status int, contentType string, v any) {
+	body, err := encode(v, r.URL.Query().Has("pretty"))
+	if err != nil {
+		a.log.Error("answer not encoded", "path", short(r.URL.Path), "error", err)
+		http.Error(w, http.StatusText(http.StatusInternalServerError), http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", contentType)
+	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+	w.WriteHeader(status)
+	if r.Method == http.MethodHead {
+		return
+	}
+	if _, err := w.Write(body); err != nil {
+		a.log.Debug("client went away", "path", short(r.URL.Path), "error", err)
+	}
+}
+
+func encode(v any, pretty bool) ([]byte, error) {
+	var buf bytes.Buffer
+	enc := json.NewEncoder(&buf)
+	if pretty {
+		enc.SetIndent("", "  ")
+	}
+	if err := enc.Encode(v); err != nil {
+		return nil, fmt.Errorf("encode %T: %w", v, err)
+	}
+	return buf.Bytes(), nil
+}
+
+// contained sets the headers that every answer has, contains panics, and writes the access log.
+func (a adapter) contained(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("Cache-Control", "no-store")
+		h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+		h.Set("Referrer-Policy", "no-referrer")
+		id := requestID(r)
+		h.Set("X-Request-Id", id)
+		r = r.WithContext(context.WithValue(r.Context(), requestKey{}, id))
+		seen := &seenWriter{ResponseWriter: w}
+		started := time.Now()
+		defer func() { a.accessed(r, seen, time.Since(started)) }()
+		defer func() {
+			cause := recover()
+			if cause == nil {
+				return
+			}
+			err := fmt.Errorf("handler panicked: %v\n%s", cause, debug.Stack())
+			if seen.status == 0 {
+				a.fail(seen, r, err)
+				return
+			}
+			a.log.Error("request failed", "method", short(r.Method), "path", short(r.URL.Path), "request_id", requestOf(r.Context()), "error", err)
+			panic(http.ErrAbortHandler) //nolint:forbidigo // how net/http wants an answer cut off that has begun
+		}()
+		next.ServeHTTP(seen, r)
+	})
+}
+
+func (a adapter) accessed(r *http.Request, seen *seenWriter, took time.Duration) {
+	if a.log.Enabled(r.Context(), slog.LevelDebug) {
+		a.log.Debug("request", "method", short(r.Method), "path", short(r.URL.Path), "from", r.RemoteAddr,
+			"request_id", requestOf(r.Context()), "status", seen.status, "bytes", seen.bytes, "took_seconds", took.Seconds())
+	}
+}
+
+// seenWriter remembers what was answered.
+type seenWriter struct {
+	http.ResponseWriter
+
+	status int // 0: nothing yet
+	bytes  int64
+}
+
+func (w *seenWriter) WriteHeader(status int) {
+	if w.status == 0 {
+		w.status = status
+	}
+	w.ResponseWriter.WriteHeader(status)
+}
+
+func (w *seenWriter) Write(b []byte) (int, error) {
+	if w.status == 0 {
+		w.status = http.StatusOK
+	}
+	n, err := w.ResponseWriter.Write(b)
+	w.bytes += int64(n)
+	return n, err
+}
+
+// Unwrap lets http.ResponseController reach the real writer.
+func (w *seenWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }

@@ -1,0 +1,298 @@
+package httpapi
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"mime"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/cjworkbench/unstuck/auth"
+	"github.com/cjworkbench/unstuck/release"
+)
+
+// ServiceLogs reads the logs of services. *kube.Releases does. It is a *release.Refusal that there is no such service,
+// or no such container.
+type ServiceLogs interface {
+	// ServiceLog gives the last lines, within 20 s.
+	ServiceLog(ctx context.Context, env release.Environment, q release.LogQuery) (release.ServiceLog, error)
+	// FollowServiceLog gives to send what ServiceLog gives, and then what comes, until ctx ends or send fails.
+	FollowServiceLog(ctx context.Context, env release.Environment, q release.LogQuery, send func(release.ServiceLog) error) error
+}
+
+// The bounds of logs.
+const (
+	defaultLines   = 100
+	maxLines       = 1000
+	maxLogs        = 20 // that are read or followed at once: each is several streams of the API server's
+	maxLogsEach    = 4  // by one caller
+	linesAnEvent   = 50
+	maxSince       = 31 * 24 * time.Hour
+	logsReadWithin = 25 * time.Second // below writeTimeout
+)
+
+var logParams = []param{
+	{"container", "the container; default: the one that kubectl would take", "string"},
+	{"lines", fmt.Sprintf("the last so many of all pods together; default %d, at most %d", defaultLines, maxLines), "integer"},
+	{"since", `only what is not older than that ("10m"), or later than that time`, "string"},
+	{"follow", "go on with what comes, as server-sent events", "boolean"},
+	{"previous", "of the run before, of containers that were started again", "boolean"},
+}
+
+// logs answers with the log of a service: as one answer, or, if it is followed or asked for so, as server-sent events.
+func (o Options) logs(w http.ResponseWriter, r *http.Request) error {
+	env, err := o.serviceTo(auth.Logs, r, &AuditEvent{}, "")
+	if err != nil {
+		return err
+	}
+	q, follows, err := logQueryOf(r, time.Now())
+	if err != nil {
+		return err
+	}
+	last := r.Header.Get("Last-Event-ID")
+	asEvents := follows || accepts(r, "text/event-stream")
+	if asEvents && !follows && last != "" {
+		w.WriteHeader(http.StatusNoContent) // they have it, and nothing comes after it
+		return nil
+	}
+	if at, err := time.Parse(time.RFC3339Nano, last); err == nil && follows && at.After(q.After) {
+		q.After, q.Lines = at, maxLines
+	}
+	done, err := o.openLog(r)
+	if err != nil {
+		return err
+	}
+	defer done()
+	f := follower{w: w, control: http.NewResponseController(w)}
+	_ = f.control.SetReadDeadline(time.Time{}) // the server's own would end the request's context
+	if r.Method == http.MethodHead && asEvents {
+		eventHeader(w)
+		return nil
+	}
+	if follows {
+		return o.followLog(&f, r, env, q)
+	}
+	all, err := o.readLog(r, env, q)
+	if err != nil {
+		return err
+	}
+	if asEvents {
+		eventHeader(w)
+		f.part(all)
+		return nil
+	}
+	adapter{o.Log}.write(w, r, http.StatusOK, "application/json", all)
+	return nil
+}
+
+// openLog counts a log that is read, until done is called, and refuses one too many.
+func (o Options) openLog(r *http.Request) (done func(), err error) {
+	who, _ := callerOf(r.Context())
+	name := who.Authority + "/" + who.Name
+	if !o.logStreams.open(name) {
+		return nil, tooMany(eventRetry, "too many logs are being read")
+	}
+	return func() { o.logStreams.close(name) }, nil
+}
+
+// readLog reads the last lines.
+func (o Options) readLog(r *http.Request, env release.Environment, q release.LogQuery) (release.ServiceLog, error) {
+	ctx, stop := context.WithTimeout(r.Context(), logsReadWithin)
+	defer stop()
+	all, err := o.Logs.ServiceLog(ctx, env, q)
+	if err != nil {
+		return all, o.unread(r, err)
+	}
+	all.Pods, all.Lines = orEmpty(all.Pods), orEmpty(all.Lines)
+	return all, nil
+}
+
+// followLog sends what comes until the stream's life, the server's or the client's patience ends. An error before
+// anything has come is a Problem.
+func (o Options) followLog(f *follower, r *http.Request, env release.Environment, q release.LogQuery) error {
+	ctx, stop := context.WithTimeout(r.Context(), eventLife)
+	parts, done := make(chan release.ServiceLog), make(chan error, 1)
+	var following sync.WaitGroup
+	defer following.Wait()
+	defer stop()
+	following.Go(func() {
+		done <- o.Logs.FollowServiceLog(ctx, env, q, func(part release.ServiceLog) error {
+			select {
+			case parts <- part:
+				return nil
+			case <-ctx.Done():
+				return context.Cause(ctx)
+			}
+		})
+	})
+	select {
+	case err := <-done:
+		if ctx.Err() != nil { // nobody is there to be told
+			return nil
+		}
+		return o.unread(r, err)
+	case <-stopping(ctx):
+		return problem(http.StatusServiceUnavailable, "Unstuck is about to end; try again")
+	case part := <-parts:
+		eventHeader(f.w)
+		if !f.send(fmt.Sprintf("retry: %d\n\n", eventRetry.Milliseconds())) || !f.part(part) {
+			return nil
+		}
+	}
+	heartbeat := time.NewTicker(eventHeartbeat)
+	defer heartbeat.Stop()
+	for {
+		sent := true
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-stopping(ctx):
+			return nil
+		case err := <-done: // the client comes again, and is told then
+			o.Log.Debug("log not followed on", "environment", env.Name, "service", q.Service, "error", err)
+			return nil
+		case part := <-parts:
+			sent = f.part(part)
+			heartbeat.Reset(eventHeartbeat)
+		case <-heartbeat.C:
+			sent = f.send(": still here\n\n")
+		}
+		if !sent {
+			return nil
+		}
+	}
+}
+
+func eventHeader(w http.ResponseWriter) {
+	w.Header().Set("Content-Type", "text/event-stream")
+	w.Header().Set("X-Accel-Buffering", "no") // for nginx
+}
+
+// part sends a part of a log as events of the same form, each with so many lines. The ID is the time of the last line.
+// False: they have gone away.
+func (f *follower) part(all release.ServiceLog) bool {
+	for first := true; first || len(all.Lines) > 0; first = false {
+		n := min(len(all.Lines), linesAnEvent)
+		one := release.ServiceLog{Pods: orEmpty(all.Pods), Lines: orEmpty(all.Lines[:n]), Cut: all.Cut}
+		data, err := json.Marshal(one)
+		if err != nil { // there is nothing in it that could not be encoded
+			return false
+		}
+		id := ""
+		if n > 0 {
+			id = "id: " + all.Lines[n-1].At.UTC().Format(time.RFC3339Nano) + "\n"
+		}
+		if !f.send(fmt.Sprintf("event: log\n%sdata: %s\n\n", id, data)) {
+			return false
+		}
+		all.Pods, all.Cut, all.Lines = nil, false, all.Lines[n:]
+	}
+	return true
+}
+
+// logQueryOf reads what is asked for.
+func logQueryOf(r *http.Request, now time.Time) (q release.LogQuery, follows bool, err error) {
+	if err := checkQuery(r, logParams); err != nil {
+		return q, false, err
+	}
+	asked := r.URL.Query()
+	q = release.LogQuery{Service: r.PathValue("service"), Container: asked.Get("container"), Lines: defaultLines}
+	if q.Container != "" && !objectName.MatchString(q.Container) {
+		return q, false, problem(http.StatusBadRequest, "the container is %q: no container can be named so", short(q.Container))
+	}
+	if text := asked.Get("lines"); text != "" {
+		if q.Lines, err = strconv.Atoi(text); err != nil || q.Lines < 1 || q.Lines > maxLines {
+			return q, false, problem(http.StatusBadRequest, "the number of lines is %q: want one from 1 to %d", short(text), maxLines)
+		}
+	}
+	if q.After, err = sinceOf(asked.Get("since"), now); err != nil {
+		return q, false, err
+	}
+	if follows, err = boolOf(asked, "follow"); err != nil {
+		return q, false, err
+	}
+	if q.Previous, err = boolOf(asked, "previous"); err != nil {
+		return q, false, err
+	}
+	if follows && q.Previous {
+		return q, false, problem(http.StatusBadRequest, "a previous run is over: it cannot be followed")
+	}
+	return q, follows, nil
+}
+
+func boolOf(asked url.Values, name string) (bool, error) {
+	if !asked.Has(name) {
+		return false, nil
+	}
+	yes, err := strconv.ParseBool(cmp.Or(asked.Get(name), "true"))
+	if err != nil {
+		return false, problem(http.StatusBadRequest, "%s is %q: want true or false", name, short(asked.Get(name)))
+	}
+	return yes, nil
+}
+
+func sinceOf(text string, now time.Time) (time.Time, error) {
+	if text == "" {
+		return time.Time{}, nil
+	}
+	if at, err := time.Parse(time.RFC3339, text); err == nil {
+		return at, nil
+	}
+	if d, err := time.ParseDuration(text); err == nil && d > 0 && d <= maxSince {
+		return now.Add(-d), nil
+	}
+	return time.Time{}, problem(http.StatusBadRequest, `since is %q: want a duration such as 10m, of at most 744h, or a time such as 2026-11-23T18:00:00Z`, short(text))
+}
+
+// checkQuery refuses parameters that nobody knows, or that come twice.
+func checkQuery(r *http.Request, known []param) error {
+	names := []string{"pretty"}
+	for _, p := range known {
+		names = append(names, p.name)
+	}
+	asked, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return problem(http.StatusBadRequest, "the address has a query that cannot be read")
+	}
+	for name, values := range asked {
+		if !slices.Contains(names, name) {
+			return unknownAs(http.StatusBadRequest, "parameter", name, names)
+		}
+		if len(values) > 1 {
+			return problem(http.StatusBadRequest, "the parameter %q comes twice", name)
+		}
+	}
+	return nil
+}
+
+// accepts says whether the request names that type among those it takes.
+func accepts(r *http.Request, kind string) bool {
+	for one := range strings.SplitSeq(strings.Join(r.Header.Values("Accept"), ","), ",") {
+		if got, params, err := mime.ParseMediaType(one); err == nil && got == kind && params["q"] != "0" {
+			return true
+		}
+	}
+	return false
+}
+
+// unread is the Problem of what could not be read of a service.
+func (o Options) unread(r *http.Request, err error) error {
+	if refusal, ok := errors.AsType[*release.Refusal](err); ok {
+		return o.refusal(r, refusal)
+	}
+	if errors.Is(err, release.ErrNotFound) {
+		return refused(http.StatusNotFound, release.NotFound, "the service's Deployment does not exist", "")
+	}
+	if r.Context().Err() == nil {
+		o.Log.Warn("service not read", "path", short(r.URL.Path), "request_id", requestOf(r.Context()), "error", err)
+	}
+	return refused(http.StatusServiceUnavailable, release.Unavailable, "its pods cannot be read now, and Unstuck's log says why", "ask again")
+}

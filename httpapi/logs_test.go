@@ -1,0 +1,252 @@
+package httpapi
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/cjworkbench/unstuck/auth"
+	"github.com/cjworkbench/unstuck/release"
+)
+
+const (
+	frontend     = "/api/v1/environments/production/services/frontend"
+	frontendLogs = frontend + "/logs"
+)
+
+func TestTheLogsThatAreAskedForAreThoseThatAreRead(t *testing.T) {
+	atNoon(t, func(t *testing.T) {
+		for query, want := range map[string]release.LogQuery{
+			"":                       {Lines: defaultLines},
+			"?lines=7&container=app": {Lines: 7, Container: "app"},
+			"?since=10m&pretty":      {Lines: defaultLines, After: noon.Add(-10 * time.Minute)},
+			"?since=2026-11-23T11%3A00%3A00Z&previous=true": {Lines: defaultLines, After: noon.Add(-time.Hour), Previous: true},
+			"?follow=false&previous":                        {Lines: defaultLines, Previous: true},
+		} {
+			s := newSite()
+			w := s.ask(request("ada", "GET", frontendLogs+query, ""))
+			want.Service = "frontend"
+			if diff := cmp.Diff([]release.LogQuery{want}, s.releases.queries); w.Code != 200 || diff != "" {
+				t.Errorf("%s: %d %s\n%s", query, w.Code, w.Body, diff)
+			}
+			if diff := cmp.Diff(written(), decode[release.ServiceLog](t, w.Body.Bytes())); diff != "" {
+				t.Errorf("%s: (-want +got)\n%s", query, diff)
+			}
+		}
+	})
+}
+
+func TestABadQuestionForLogsIsRefusedBeforeAnythingIsRead(t *testing.T) {
+	s := newSite()
+	for query, want := range map[string]string{
+		"?lines=0": "1 to 1000", "?lines=1001": "1 to 1000", "?lines=x": "1 to 1000", "?since=-1h": "want a duration", "?since=9999h": "want a duration",
+		"?since=yesterday": "want a duration", "?follow=maybe": "true or false", "?follow&previous": "cannot be followed", "?tail=3": `no parameter "tail"`,
+		"?lines=1&lines=2": "comes twice", "?container=..%2F..": "can be named", "?container=a;b": "cannot be read", "?lines=%zz": "cannot be read",
+	} {
+		w := s.ask(request("ada", "GET", frontendLogs+query, ""))
+		if p := decode[Problem](t, w.Body.Bytes()); w.Code != 400 || !strings.Contains(p.Detail, want) {
+			t.Errorf("%s: %d %s, want %q", query, w.Code, w.Body, want)
+		}
+	}
+	if len(s.releases.queries) > 0 {
+		t.Errorf("read: %+v", s.releases.queries)
+	}
+	w := s.ask(request("ada", "GET", frontendLogs+"?container=sidecar", ""))
+	if p := decode[Problem](t, w.Body.Bytes()); w.Code != 404 || p.Code != release.NotFound || p.Hint != "ask for app" {
+		t.Errorf("no such container: %d %s", w.Code, w.Body)
+	}
+}
+
+func TestLogsAndVariablesNeedRightsOfTheirOwn(t *testing.T) {
+	s := newSite()
+	only := func(v auth.Verb) []right { return []right{{[]auth.Verb{v}, "production", ""}} }
+	people := tokens{"reads": only(auth.Read), "logs": only(auth.Logs), "env": only(auth.Env), "deploys": only(auth.Deploy), "nothing": nil}
+	s.Identity, s.Access = people, people
+	s.build()
+	for path, allowed := range map[string]string{frontendLogs: "logs", frontendLogs + "?follow": "logs", frontend + "/env": "env", frontend + "/pods/frontend-7f-abcde/env": "env"} {
+		for who := range people {
+			want := map[bool]int{true: 200, false: 403}[who == allowed]
+			if w := s.ask(request(who, "GET", path, "")); w.Code != want {
+				t.Errorf("%s, %s: %d %s, want %d", path, who, w.Code, w.Body, want)
+			}
+		}
+		if w := s.ask(request("", "GET", path, "")); w.Code != 401 {
+			t.Errorf("%s, nobody: %d", path, w.Code)
+		}
+		other := strings.Replace(path, "frontend/", "secret-service/", 1)
+		if w := s.ask(request("nothing", "GET", other, "")); w.Code != 403 || strings.Contains(w.Body.String(), "cron") {
+			t.Errorf("%s, who may see nothing: %d %s, want no names of services", other, w.Code, w.Body)
+		}
+		if w := s.ask(request("reads", "GET", other, "")); w.Code != 404 || !strings.Contains(w.Body.String(), "cron") {
+			t.Errorf("%s, who may read: %d %s, want the names of services", other, w.Code, w.Body)
+		}
+	}
+}
+
+func TestLogsThatCannotBeReadAreAProblemThatTellsNothing(t *testing.T) {
+	s := newSite()
+	for err, status := range map[error]int{errors.New("dial 10.0.0.1: refused"): 503, fmt.Errorf("x 10.0.0.1: %w", release.ErrNotFound): 404} {
+		s.releases.podErr = err
+		for _, path := range []string{frontendLogs, frontendLogs + "?follow", frontend + "/env"} {
+			w := s.ask(request("ada", "GET", path, ""))
+			if w.Code != status || strings.Contains(w.Body.String(), "10.0.0") || w.Header().Get("Content-Type") != "application/problem+json" {
+				t.Errorf("%s: %d %s", path, w.Code, w.Body)
+			}
+		}
+	}
+}
+
+func TestLogsComeAsEventsToWhomAsksForThem(t *testing.T) {
+	s := newSite()
+	w := s.ask(request("ada", "GET", frontendLogs, "", "Accept", "text/html, text/event-stream;q=0.9"))
+	if w.Code != 200 || w.Header().Get("Content-Type") != "text/event-stream" || w.Header().Get("Cache-Control") != "no-store" {
+		t.Fatalf("%d %s", w.Code, w.Header())
+	}
+	lines := strings.Split(w.Body.String(), "\n")
+	if len(lines) != 5 || lines[0] != "event: log" || lines[1] != "id: 2026-11-23T11:59:58.5Z" || lines[3] != "" {
+		t.Errorf("%q: want one event, whatever was logged", lines)
+	}
+	if diff := cmp.Diff(written(), decode[release.ServiceLog](t, []byte(strings.TrimPrefix(lines[2], "data: ")))); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+	for _, head := range [][]string{{"Accept", "text/event-stream", "Last-Event-ID", "2026-11-23T11:59:58.5Z"}} {
+		if w := s.ask(request("ada", "GET", frontendLogs, "", head...)); w.Code != 204 {
+			t.Errorf("a browser that comes again: %d", w.Code)
+		}
+	}
+	for _, head := range []string{"text/event-stream;q=0", "*/*", "text/event-streams", ";;"} {
+		if w := s.ask(request("ada", "GET", frontendLogs, "", "Accept", head)); w.Header().Get("Content-Type") != "application/json" {
+			t.Errorf("Accept: %s: %s", head, w.Header().Get("Content-Type"))
+		}
+	}
+	s.releases.queries = nil
+	s.ask(request("ada", "GET", frontendLogs+"?follow", "", "Last-Event-ID", "2026-11-23T11:59:58.5Z"))
+	if q := s.releases.queries; len(q) != 1 || !q[0].After.Equal(noon.Add(-1500*time.Millisecond)) || q[0].Lines != maxLines {
+		t.Errorf("who comes again follows from %+v", q)
+	}
+}
+
+func TestALogIsSentInEventsThatAreNotTooLong(t *testing.T) {
+	s := newSite()
+	var flood release.ServiceLog
+	for i := range 2*linesAnEvent + 1 {
+		flood.Lines = append(flood.Lines, release.LogLine{At: noon.Add(time.Duration(i)), Pod: "x", Text: fmt.Sprint(i)})
+	}
+	s.releases.parts = []release.ServiceLog{flood, {Pods: []release.PodLog{{Pod: "x", State: release.LogEnded, Why: "it is gone"}}}}
+	body := s.ask(request("ada", "GET", frontendLogs+"?follow=true", "")).Body.String()
+	if n := strings.Count(body, "event: log\n"); n != 5 || strings.Count(body, "\nid: ") != 4 || !strings.HasPrefix(body, "retry: 2000\n\n") || !strings.Contains(body, `"why":"it is gone"}],"lines":[]`) {
+		t.Errorf("%d events: %s", n, body)
+	}
+}
+
+// opened opens a stream over the server that production has, and gives its blocks.
+func opened(t *testing.T, p *pipes, path string) <-chan string {
+	t.Helper()
+	c, r := p.dial(t)
+	send(t, c, "GET "+path+" HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer token-of-ada\r\n\r\n")
+	resp, err := http.ReadResponse(r, nil)
+	if err != nil || resp.StatusCode != 200 {
+		t.Fatalf("%+v, %v", resp, err)
+	}
+	blocks := make(chan string, 1000)
+	go func() {
+		defer close(blocks)
+		defer resp.Body.Close()
+		block := ""
+		for lines := bufio.NewScanner(resp.Body); lines.Scan(); {
+			if block += lines.Text() + "\n"; lines.Text() == "" {
+				blocks <- block
+				block = ""
+			}
+		}
+	}()
+	return blocks
+}
+
+func TestAFollowedLogLivesAsLongAsItMayAndIsBounded(t *testing.T) {
+	following(t, func(t *testing.T, s *site, p *pipes, cancel context.CancelFunc, _ <-chan error) {
+		s.releases.followed = make(chan struct{})
+		began := time.Now()
+		events := opened(t, p, frontendLogs+"?follow")
+		if retry, first := <-events, <-events; !strings.HasPrefix(retry, "retry:") || !strings.HasPrefix(first, "event: log\n") {
+			t.Errorf("%q, %q", retry, first)
+		}
+		if beat := <-events; beat != ": still here\n\n" || time.Since(began) != eventHeartbeat {
+			t.Errorf("%q after %s", beat, time.Since(began))
+		}
+		for range events {
+		}
+		if lived := time.Since(began); lived != eventLife {
+			t.Errorf("lived %s", lived)
+		}
+		for range maxLogsEach {
+			<-opened(t, p, frontendLogs+"?follow")
+		}
+		for _, query := range []string{"", "?follow"} {
+			if w := s.ask(request("ada", "GET", frontendLogs+query, "")); w.Code != 429 || w.Header().Get("Retry-After") == "" {
+				t.Errorf("one too many: %d %s", w.Code, w.Body)
+			}
+		}
+		cancel() // streams end with the server, or the bubble sees what is left
+	})
+}
+
+func TestAFollowedLogEndsWhenTheClientGoes(t *testing.T) {
+	following(t, func(t *testing.T, s *site, p *pipes, _ context.CancelFunc, _ <-chan error) {
+		s.releases.followed = make(chan struct{})
+		for range maxLogsEach {
+			c, r := p.dial(t)
+			send(t, c, "GET "+frontendLogs+"?follow HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer token-of-ada\r\n\r\n")
+			resp, err := http.ReadResponse(r, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = c.Close()
+			_ = resp.Body.Close()
+		}
+		synctest.Wait()
+		if w := s.ask(request("ada", "GET", frontendLogs, "")); w.Code != 200 {
+			t.Errorf("%d %s, want that those who have gone count no more", w.Code, w.Body)
+		}
+	})
+}
+
+func TestTheAuditIsToldOfWhoSeesVariables(t *testing.T) {
+	s := newSite()
+	for _, c := range []struct {
+		who, path string
+		want      AuditEvent
+	}{
+		{"ada", "/env", AuditEvent{By: "ada", Authority: "tokens", Action: "see the variables of service frontend of environment production", Result: "frontend-7f-abcde", Status: 200}},
+		{"ada", "/pods/frontend-7f-abcde/env", AuditEvent{
+			By: "ada", Authority: "tokens", Action: "see the variables of pod frontend-7f-abcde of service frontend of environment production", Result: "frontend-7f-abcde", Status: 200,
+		}},
+		{"bob", "/env", AuditEvent{By: "bob", Authority: "tokens", Action: "see the variables of service frontend of environment production", Status: 403}},
+		{"", "/env", AuditEvent{Status: 401}},
+		{"ada", "/pods/other/env", AuditEvent{By: "ada", Authority: "tokens", Action: "see the variables of pod other of service frontend of environment production", Status: 404}},
+		{"ada", "/pods/%0Aattempt/env", AuditEvent{By: "ada", Authority: "tokens", Action: "see the variables of service frontend of environment production", Status: 404}},
+	} {
+		before := len(s.audit.all)
+		w := s.ask(request(c.who, "GET", frontend+c.path, "", "X-Request-Id", "mine"))
+		got := s.audit.last()
+		if w.Code != c.want.Status || len(s.audit.all) != before+1 || got.RequestID != "mine" || (got.Refused == "") != (w.Code == 200) {
+			t.Errorf("%s, %q: %d %s, audit %+v", c.path, c.who, w.Code, w.Body, got)
+		}
+		got = AuditEvent{By: got.By, Authority: got.Authority, Action: got.Action, Result: got.Result, Status: got.Status}
+		if diff := cmp.Diff(c.want, got); diff != "" {
+			t.Errorf("%s, %q: (-want +got)\n%s", c.path, c.who, diff)
+		}
+		if !json.Valid(w.Body.Bytes()) {
+			t.Errorf("%s", w.Body)
+		}
+	}
+}

@@ -1,0 +1,206 @@
+package httpapi
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"reflect"
+	"slices"
+
+	"github.com/cjworkbench/unstuck/auth"
+	"github.com/cjworkbench/unstuck/release"
+	"github.com/cjworkbench/unstuck/remediate"
+	"github.com/cjworkbench/unstuck/target"
+)
+
+// Nodes does to a broker's nodes what a person asks for.
+type Nodes interface {
+	// Probe has a node looked at as soon as possible, by every probe that it has, and does not wait for the results.
+	Probe(ctx context.Context, targetName, node string) error
+	// Delete deletes a node behind the same guards as the daemon's own deletions, or says what would be done. It gives
+	// a *remediate.HeldError if guards hold it back, Unable if we may not, target.ErrGone or target.ErrChanged if the node of that UID is
+	// no longer there, and remediate.ErrNotLeader if another replica must be asked.
+	Delete(ctx context.Context, targetName string, r remediate.DeleteRequest) (remediate.DeleteResult, error)
+}
+
+// Unable names the permissions that we do not have in the cluster, and would need for what we were asked to do.
+type Unable string
+
+func (u Unable) Error() string { return "the cluster does not let Unstuck do it: " + string(u) }
+
+// DeletionReply is the answer to a deletion: what was done, or would be.
+type DeletionReply struct {
+	Target   string                 `json:"target"`
+	Node     string                 `json:"node"`
+	UID      string                 `json:"uid"`
+	DryRun   bool                   `json:"dry_run,omitzero"`
+	Incident string                 `json:"incident,omitzero"` // the ID of the incident that tells how it goes on
+	Override []remediate.Guard      `json:"override"`          // the guards that were overridden
+	Guards   []remediate.GuardState `json:"guards"`            // what each of them said
+}
+
+// Probed is the answer to a request for probes.
+type Probed struct {
+	Target string `json:"target"`
+	Node   string `json:"node"`
+	UID    string `json:"uid"`
+}
+
+func (o Options) nodeRoutes() []Route {
+	if o.Nodes == nil {
+		return nil
+	}
+	const node = "/api/v1/targets/{target}/nodes/{node}"
+	return []Route{
+		{
+			Method: http.MethodPost, Path: node + "/deletions", Shows: "delete a node, behind the guards", change: o.deleteNode,
+			body: reflect.TypeFor[DeletionBody](), status: http.StatusAccepted, answer: reflect.TypeFor[DeletionReply](),
+		},
+		{
+			Method: http.MethodPost, Path: node + "/probes", Shows: "look at a node now", change: o.probeNode,
+			body: reflect.TypeFor[ProbeBody](), status: http.StatusAccepted, answer: reflect.TypeFor[Probed](),
+		},
+	}
+}
+
+// findNode gives the node that the path names, if the caller may do the action to it.
+func (o Options) findNode(r *http.Request, verb auth.Verb, a *AuditEvent) (remediate.NodeSnapshot, error) {
+	s, err := o.find(r)
+	if err != nil {
+		return remediate.NodeSnapshot{}, err
+	}
+	name := r.PathValue("node")
+	action := auth.Action{Verb: verb, Target: s.Target, Node: name}
+	i := slices.IndexFunc(s.Nodes, func(n remediate.NodeSnapshot) bool { return n.Name == name })
+	if i < 0 {
+		action.Node = ""
+	}
+	a.Action = action.String()
+	if err := o.may(r.Context(), action); err != nil {
+		return remediate.NodeSnapshot{}, err
+	}
+	if i < 0 {
+		return remediate.NodeSnapshot{}, noNode(s, name)
+	}
+	return s.Nodes[i], nil
+}
+
+func noNode(s remediate.Snapshot, name string) error {
+	known := make([]string, len(s.Nodes))
+	for i, n := range s.Nodes {
+		known[i] = n.Name
+	}
+	return unknown("node", name, known)
+}
+
+func (o Options) probeNode(w http.ResponseWriter, r *http.Request, a *AuditEvent) (reply, error) {
+	n, err := o.findNode(r, auth.Probe, a)
+	if err != nil {
+		return reply{}, err
+	}
+	if _, err := readBody[ProbeBody](w, r); err != nil {
+		return reply{}, err
+	}
+	if err := o.Nodes.Probe(r.Context(), n.Target, n.Name); err != nil {
+		return reply{}, o.nodeProblem(r, n.Name, err)
+	}
+	return reply{
+		status: http.StatusAccepted, value: Probed{n.Target, n.Name, n.UID},
+		location: "/api/v1/targets/" + url.PathEscape(n.Target) + "/nodes/" + url.PathEscape(n.Name),
+	}, nil
+}
+
+func (o Options) deleteNode(w http.ResponseWriter, r *http.Request, a *AuditEvent) (reply, error) {
+	n, err := o.findNode(r, auth.Delete, a)
+	if err != nil {
+		return reply{}, err
+	}
+	b, err := readBody[DeletionBody](w, r)
+	if err != nil {
+		return reply{}, err
+	}
+	a.Reason, a.DryRun = cut(b.Reason, maxReason), b.DryRun
+	for _, g := range b.Override[:min(len(b.Override), maxKnown)] {
+		a.Override = append(a.Override, short(string(g)))
+	}
+	if err := checkReason(b.Reason); err != nil {
+		return reply{}, err
+	}
+	if err := checkGuards(b.Override); err != nil {
+		return reply{}, err
+	}
+	switch {
+	case n.UID == "":
+		return reply{}, refused(http.StatusConflict, release.NotReady, "the UID of "+n.Name+" is not known", "wait until Unstuck has seen it")
+	case b.UID != "" && b.UID != n.UID:
+		return reply{}, refused(http.StatusConflict, release.NotReady, fmt.Sprintf("%s has been replaced: its UID is %s now", n.Name, n.UID), "look whether the new one needs it")
+	}
+	result, err := o.Nodes.Delete(r.Context(), n.Target, remediate.DeleteRequest{
+		Node: n.Name, UID: n.UID, Override: b.Override, Reason: b.Reason, By: a.By, From: a.From, DryRun: b.DryRun,
+	})
+	if err != nil {
+		return reply{}, o.nodeProblem(r, n.Name, err)
+	}
+	done := DeletionReply{
+		Target: n.Target, Node: n.Name, UID: n.UID, DryRun: b.DryRun, Incident: result.Incident,
+		Override: orEmpty(result.Overridden), Guards: orEmpty(result.Guards),
+	}
+	if b.DryRun {
+		return reply{status: http.StatusOK, value: done}, nil
+	}
+	a.Result = done.Incident
+	return reply{status: http.StatusAccepted, location: "/api/v1/incidents/" + url.PathEscape(done.Incident), value: done}, nil
+}
+
+// checkGuards refuses to override what is no guard: a guard that is misspelt would stay closed, and surprise.
+func checkGuards(override []remediate.Guard) error {
+	var known []string
+	for _, g := range remediate.Guards() {
+		known = append(known, string(g.Guard))
+	}
+	for i, g := range override {
+		if !slices.Contains(known, string(g)) {
+			return unknownAs(http.StatusBadRequest, "guard", string(g), known)
+		}
+		if slices.Contains(override[:i], g) {
+			return problem(http.StatusBadRequest, "the guard %s comes twice", g)
+		}
+	}
+	return nil
+}
+
+func guardsOf(states []remediate.GuardState) []remediate.Guard {
+	guards := make([]remediate.Guard, len(states))
+	for i, g := range states {
+		guards[i] = g.Guard
+	}
+	return guards
+}
+
+func (o Options) nodeProblem(r *http.Request, node string, err error) error {
+	var held *remediate.HeldError
+	var unable Unable
+	switch {
+	case errors.As(err, &held):
+		want := "look at the guards, or override those of them that you answer for, each by name"
+		if len(held.Fixed) > 0 {
+			want = fmt.Sprintf("wait until these open, which nobody may override: %v", held.Fixed)
+		}
+		p := refused(http.StatusConflict, release.NotReady, fmt.Sprintf("%s is held back by %v", node, guardsOf(held.Closed)), want)
+		p.Closed = held.Closed
+		return p
+	case errors.As(err, &unable):
+		return refused(http.StatusConflict, release.NotReady, "nothing was deleted, for "+unable.Error(),
+			"give Unstuck's service account these rights (the chart does where the mode is remediate), or delete the pod yourself")
+	case errors.Is(err, target.ErrGone), errors.Is(err, target.ErrChanged):
+		return refused(http.StatusConflict, release.NotReady, node+" is no longer there, or another has taken its place", "look whether the new one needs it")
+	case errors.Is(err, remediate.ErrNotLeader):
+		p := refused(http.StatusConflict, release.Busy, "this replica does not lead, and may not delete", "ask again: another answers, or this one leads soon")
+		p.RetryAfter = 1
+		return p
+	}
+	o.Log.Error("request failed", "path", short(r.URL.Path), "request_id", requestOf(r.Context()), "error", err)
+	return refused(http.StatusServiceUnavailable, release.Unavailable, "what it needs cannot be reached now, and Unstuck's log says what", "look at the node before you ask again")
+}

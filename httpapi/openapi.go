@@ -1,0 +1,138 @@
+package httpapi
+
+import (
+	"cmp"
+	"net/http"
+	"reflect"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"github.com/cjworkbench/unstuck/release"
+)
+
+// description is an OpenAPI 3.1 document, as far as this API needs one.
+type description struct {
+	OpenAPI    string                           `json:"openapi"`
+	Info       map[string]string                `json:"info"`
+	Paths      map[string]map[string]*operation `json:"paths"` // by path and lower-case method
+	Components components                       `json:"components"`
+	Security   []map[string][]string            `json:"security"`
+}
+
+type components struct {
+	Schemas         map[string]*schema           `json:"schemas"`
+	SecuritySchemes map[string]map[string]string `json:"securitySchemes"`
+}
+
+type operation struct {
+	ID         string                 `json:"operationId"`
+	Summary    string                 `json:"summary"`
+	Parameters []parameter            `json:"parameters,omitempty"`
+	Body       *content               `json:"requestBody,omitempty"`
+	Responses  map[string]*content    `json:"responses"`
+	Security   *[]map[string][]string `json:"security,omitempty"` // empty: nobody needs to say who they are
+}
+
+type parameter struct {
+	Name     string  `json:"name"`
+	In       string  `json:"in"` // path, query or header
+	About    string  `json:"description,omitempty"`
+	Required bool    `json:"required,omitempty"`
+	Schema   *schema `json:"schema"`
+}
+
+// content is a body or an answer.
+type content struct {
+	About    string               `json:"description"`
+	Required bool                 `json:"required,omitempty"` // of a body
+	Content  map[string]mediaType `json:"content,omitempty"`
+}
+
+type mediaType struct {
+	Schema *schema `json:"schema"`
+}
+
+var wildcard = regexp.MustCompile(`\{(\w+)\}`)
+
+// openAPI describes routes.
+func openAPI(routes []Route) description {
+	s := schemas{named: make(map[string]*schema)}
+	d := description{
+		OpenAPI: "3.1.0",
+		Info: map[string]string{
+			"title": "Unstuck", "version": "1",
+			"description": "What Unstuck knows of the brokers and environments that it watches, and what it can do to them. GET never changes anything.",
+		},
+		Paths: make(map[string]map[string]*operation),
+		Components: components{
+			Schemas:         s.named,
+			SecuritySchemes: map[string]map[string]string{"token": {"type": "http", "scheme": "bearer"}},
+		},
+		Security: []map[string][]string{{"token": {}}},
+	}
+	for _, r := range routes {
+		if d.Paths[r.Path] == nil {
+			d.Paths[r.Path] = make(map[string]*operation)
+		}
+		d.Paths[r.Path][strings.ToLower(r.Method)] = s.operation(r)
+	}
+	return d
+}
+
+func (s schemas) operation(r Route) *operation {
+	o := &operation{ID: operationName(r), Summary: r.Shows, Responses: map[string]*content{
+		"default": {About: "a problem, in the format of RFC 9457", Content: map[string]mediaType{"application/problem+json": {s.of(reflect.TypeFor[Problem]())}}},
+	}}
+	for _, m := range wildcard.FindAllStringSubmatch(r.Path, -1) {
+		o.Parameters = append(o.Parameters, parameter{Name: m[1], In: "path", Required: true, Schema: &schema{Type: "string", MinLength: 1}})
+	}
+	for _, p := range r.query {
+		o.Parameters = append(o.Parameters, parameter{Name: p.name, In: "query", About: p.about, Schema: &schema{Type: p.kind}})
+	}
+	if r.takesKey {
+		o.Parameters = append(o.Parameters, parameter{
+			Name: "Idempotency-Key", In: "header", About: "the same request with the same key again gives the same operation",
+			Schema: &schema{Type: "string", Pattern: idempotencyKey.String()},
+		})
+	}
+	if r.body != nil {
+		ref := s.of(r.body)
+		o.Body = &content{Required: len(s.named[r.body.Name()].Required) > 0, About: "what is asked for; at most 64 KiB", Content: map[string]mediaType{"application/json": {ref}}}
+	}
+	good := mediaType{&schema{Type: "object"}}
+	if r.answer != nil {
+		good.Schema = s.of(r.answer)
+	}
+	answers := make(map[string]mediaType)
+	if r.stream == nil || r.answer != nil {
+		answers["application/json"] = good
+	}
+	if r.stream != nil {
+		answers["text/event-stream"] = mediaType{&schema{Type: "string"}}
+	}
+	status := cmp.Or(r.status, http.StatusOK)
+	o.Responses[strconv.Itoa(status)] = &content{About: http.StatusText(status), Content: answers}
+	if r.body != nil && status == http.StatusAccepted {
+		if _, takes := s.named[r.body.Name()].Properties["dry_run"]; takes {
+			dry := good
+			if r.takesKey {
+				dry.Schema = s.of(reflect.TypeFor[release.Plan]())
+			}
+			o.Responses["200"] = &content{About: "a dry run: what would be done", Content: map[string]mediaType{"application/json": dry}}
+		}
+	}
+	if r.stream != nil {
+		o.Responses["204"] = &content{About: "it is over, and the client has seen how it ended"}
+	}
+	if r.open {
+		o.Security = &[]map[string][]string{}
+	}
+	return o
+}
+
+// operationName names an operation for those who make clients of the description: "post_environments_env_deploys".
+func operationName(r Route) string {
+	path := strings.NewReplacer("{", "", "}", "", "/", "_", ".", "_").Replace(strings.TrimPrefix(r.Path, "/api/v1"))
+	return strings.ToLower(r.Method) + path
+}

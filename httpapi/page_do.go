@@ -1,0 +1,229 @@
+package httpapi
+
+import (
+	"bytes"
+	"cmp"
+	"crypto/rand"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/cjworkbench/unstuck/release"
+	"github.com/cjworkbench/unstuck/remediate"
+)
+
+// triggerData is what the page of a trigger shows: its form or, once that is filled in, the plan.
+type triggerData struct {
+	Title, What, Label string
+	Warning            string // of a task
+	Fields             []fieldData
+	Guards             []remediate.GuardDoc
+	Problem            *Problem
+	Plans              bool
+
+	Planned bool
+	Plan    *release.Plan  // of an operation
+	Deleted *DeletionReply // of a deletion
+	Typed   string         // what is to be typed to confirm
+	Key     string         // of idempotency: however often the button is pressed, it is one operation
+	Back    string
+}
+
+// fieldData is a field with what it has.
+type fieldData struct {
+	field
+
+	Value  string
+	Values []string
+}
+
+// Has says whether one of several is chosen.
+func (f fieldData) Has(value any) bool {
+	for _, v := range f.Values {
+		if v == fmt.Sprint(value) {
+			return true
+		}
+	}
+	return false
+}
+
+// triggerPage shows a trigger's form to whoever may do it.
+func (p pages) triggerPage(d trigger) pageFunc {
+	return func(r *http.Request) (view, error) {
+		if err := p.mayTrigger(r, d); err != nil {
+			return view{}, err
+		}
+		return p.formOf(r, d, nil), nil
+	}
+}
+
+func (p pages) formOf(r *http.Request, d trigger, problem *Problem) view {
+	data := triggerData{
+		Title: fillIn(d.title, r.PathValue), Label: fillIn(d.label, r.PathValue), What: d.what, Problem: problem, Plans: d.plans,
+		Guards: overridable(), Back: r.URL.Path[:strings.LastIndex(r.URL.Path, "/")+1],
+	}
+	if d.typed != "" && !d.plans {
+		data.Typed = r.PathValue(d.typed)
+	}
+	for _, f := range d.fields {
+		value := r.PostForm.Get(f.Name)
+		if f.Name == "uid" && value == "" {
+			value = p.uidOf(r)
+		}
+		data.Fields = append(data.Fields, fieldData{field: f, Value: value, Values: r.PostForm[f.Name]})
+	}
+	for _, env := range p.Environments {
+		for _, t := range env.Tasks {
+			if env.Name == r.PathValue("env") && t.Name == r.PathValue("task") {
+				data.Warning = t.Warning
+			}
+		}
+	}
+	v := view{name: "trigger", title: data.Title, data: data}
+	if problem != nil {
+		v.status = problem.Status
+	}
+	return v
+}
+
+// uidOf gives the UID of the node that the path names: the very one that somebody looks at is to be deleted.
+func (p pages) uidOf(r *http.Request) string {
+	s, _ := p.find(r) // there is none on other pages
+	for _, n := range s.Nodes {
+		if n.Name == r.PathValue("node") {
+			return n.UID
+		}
+	}
+	return ""
+}
+
+// do takes a trigger's form: it shows the plan, or does it and goes on to what came of it.
+func (p pages) do(d trigger) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		r, err := p.authenticate(r)
+		if err == nil {
+			err = readForm(w, r)
+		}
+		if err == nil {
+			err = p.mayTrigger(r, d)
+		}
+		if err != nil {
+			why := p.adapter.problemOf(r, err)
+			p.refusedHere(r, d, why)
+			p.render(w, r, p.trouble(r, why))
+			return
+		}
+		typed := d.typed == "" || r.PostForm.Get("typed") == r.PathValue(d.typed)
+		if d.plans && (r.PostForm.Get("step") != "do" || !typed) {
+			p.render(w, r, p.planned(w, r, d))
+			return
+		}
+		answer, err := p.ask(w, r, d, false)
+		if err != nil {
+			p.render(w, r, p.formOf(r, d, p.adapter.problemOf(r, err)))
+			return
+		}
+		next := strings.TrimPrefix(answer.location, "/api/v1")
+		if next == "" {
+			next = strings.TrimPrefix(r.URL.Path[:strings.LastIndex(r.URL.Path, "/")], pageRoot)
+		}
+		http.Redirect(w, r, pageRoot+cmp.Or(next, "/"), http.StatusSeeOther)
+	})
+}
+
+// planned is the page that shows what would be done, and asks for it to be confirmed.
+func (p pages) planned(w http.ResponseWriter, r *http.Request, d trigger) view {
+	answer, err := p.ask(w, r, d, true)
+	if err != nil {
+		return p.formOf(r, d, p.adapter.problemOf(r, err))
+	}
+	v := p.formOf(r, d, nil)
+	data, _ := v.data.(triggerData)
+	data.Planned, data.Typed = true, r.PathValue(d.typed)
+	data.Key = r.PostForm.Get("key")
+	if r.PostForm.Get("step") == "do" {
+		data.Problem = problem(http.StatusBadRequest, "type %s to confirm", data.Typed)
+		p.refusedHere(r, d, data.Problem)
+		v.status = http.StatusBadRequest
+	} else {
+		data.Key = rand.Text()
+	}
+	switch plan := answer.value.(type) {
+	case release.Plan:
+		data.Plan = &plan
+		data.pin(plan.Commit, "commit", "expect_commit")
+	case DeletionReply:
+		data.Deleted = &plan
+		data.pin(plan.UID, "uid")
+	}
+	v.data = data
+	return v
+}
+
+// pin has the form send what the plan says, where it was left open: what is confirmed is what was shown, and not what the
+// same question would be answered with by then.
+func (d *triggerData) pin(value string, names ...string) {
+	for i := range d.Fields {
+		if slices.Contains(names, d.Fields[i].Name) {
+			d.Fields[i].Value = value
+		}
+	}
+}
+
+// ask makes the request to the API that a form stands for, and has it answered like any other: the same checks, the same
+// rights, the same audit.
+func (p pages) ask(w http.ResponseWriter, r *http.Request, d trigger, dryRun bool) (reply, error) {
+	body := make(map[string]any)
+	ask := r.Clone(r.Context())
+	for _, f := range d.fields {
+		value := strings.TrimSpace(r.PostForm.Get(f.Name))
+		switch {
+		case f.Kind == "path":
+			if value == "" {
+				return reply{}, problem(http.StatusBadRequest, "%s is missing", strings.ToLower(f.Label))
+			}
+			ask.SetPathValue(f.Name, value)
+		case value == "":
+		case f.Kind == "check":
+			body[f.Name] = true
+		case f.Kind == "guards":
+			body[f.Name] = r.PostForm[f.Name]
+		default:
+			body[f.Name] = value
+		}
+	}
+	if dryRun {
+		body["dry_run"] = true
+	}
+	data, err := json.Marshal(body)
+	if err != nil {
+		return reply{}, fmt.Errorf("encode a form: %w", err)
+	}
+	route := p.changes[d.route]
+	ask.Method, ask.Pattern = route.Method, d.route
+	ask.URL = &url.URL{Path: fillIn(route.Path, func(name string) string { return ask.PathValue(name) })}
+	ask.Header.Set("Content-Type", "application/json")
+	ask.Header.Del("Content-Encoding")
+	ask.Header.Del("Idempotency-Key")
+	if key := r.PostForm.Get("key"); route.takesKey && !dryRun && key != "" {
+		ask.Header.Set("Idempotency-Key", key)
+	}
+	ask.Body = io.NopCloser(bytes.NewReader(data))
+	if len(d.fields) == 0 {
+		ask.Body = http.NoBody
+	}
+	return p.api.perform(w, ask, route, p.adapter)
+}
+
+// refusedHere tells the audit of a form that is refused before the API is asked for anything, or for more than a plan.
+func (p pages) refusedHere(r *http.Request, d trigger, why *Problem) {
+	a := auditEventOf(r)
+	who, _ := callerOf(r.Context())
+	a.By, a.Authority, a.Status, a.Refused = who.Name, who.Authority, why.Status, why.Detail
+	a.Action, a.Reason = cut(fillIn(d.title, r.PathValue), maxReason), cut(r.PostForm.Get("reason"), maxReason)
+	p.record(r.Context(), r, a)
+}

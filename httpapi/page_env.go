@@ -1,0 +1,120 @@
+package httpapi
+
+import (
+	"cmp"
+	"fmt"
+	"net/http"
+	"slices"
+
+	"github.com/cjworkbench/unstuck/auth"
+	"github.com/cjworkbench/unstuck/release"
+)
+
+// shownOperations is how many operations the page of an environment shows.
+const shownOperations = 10
+
+// environmentData is what the page of an environment shows.
+type environmentData struct {
+	Environment
+
+	Logs, Variables bool // are shown, to whoever may see them
+
+	Operations []OperationLine // newest first
+	Unread     bool            // they cannot be read now
+	Buttons    []button
+}
+
+// environmentNames lists the environments that the caller may read.
+func (p pages) environmentNames(r *http.Request) ([]string, error) {
+	if p.Identity == nil || p.Access == nil || p.States == nil {
+		return nil, nil
+	}
+	var names []string
+	for _, env := range p.Environments {
+		ok, err := p.sees(r.Context(), auth.Action{Environment: env.Name})
+		if err != nil {
+			return nil, err
+		}
+		if ok {
+			names = append(names, env.Name)
+		}
+	}
+	return names, nil
+}
+
+func (p pages) environmentPage(r *http.Request) (view, error) {
+	env, err := as[Environment](p.environment(r))
+	if err != nil {
+		return view{}, err
+	}
+	d := environmentData{Environment: env, Logs: p.Logs != nil, Variables: p.Pods != nil, Buttons: p.buttons(r, ofEnvironment(env.Environment))}
+	if p.Records != nil {
+		operations, err := p.Records.Operations(r.Context(), env.Environment)
+		if d.Unread = err != nil; d.Unread {
+			p.Log.Warn("operations not read", "environment", env.Environment, "error", err)
+		}
+		for _, op := range operations {
+			d.Operations = append(d.Operations, lineOf(op))
+		}
+		slices.SortFunc(d.Operations, func(a, b OperationLine) int {
+			return cmp.Or(b.Created.Compare(a.Created), cmp.Compare(b.ID, a.ID))
+		})
+		d.Operations = d.Operations[:min(len(d.Operations), shownOperations)]
+	}
+	return view{name: "environment", title: env.Environment, topic: ofEnvironment(env.Environment), data: d}, nil
+}
+
+func (p pages) operationsPage(r *http.Request) (view, error) {
+	all, err := as[OperationLines](p.operations(r))
+	if err != nil {
+		return view{}, err
+	}
+	return view{name: "operations", title: "Operations", topic: everything, data: all}, nil
+}
+
+// operationData is what the page of an operation shows.
+type operationData struct {
+	release.Operation
+
+	Headline headline
+	Done     int // steps
+	Buttons  []button
+}
+
+func (p pages) operationPage(r *http.Request) (view, error) {
+	op, err := as[release.Operation](p.operation(r))
+	if err != nil {
+		return view{}, err
+	}
+	d := operationData{Operation: op, Headline: progressOf(op), Buttons: p.buttons(r, "operation")}
+	for _, s := range op.Steps {
+		if s.Phase == release.Succeeded {
+			d.Done++
+		}
+	}
+	return view{name: "operation", title: op.Request.String(), topic: ofEnvironment(op.Environment), data: d}, nil
+}
+
+// progressOf says how far an operation is, or how it has ended.
+func progressOf(op release.Operation) headline {
+	what, tone := op.Request.String(), phaseTone(op.Phase)
+	switch op.Phase {
+	case release.Succeeded:
+		return headline{what + ": done.", tone}
+	case release.Failed:
+		return headline{what + ": failed.", tone}
+	case release.Cancelled:
+		return headline{what + ": cancelled.", tone}
+	case release.RolledBack:
+		return headline{what + ": failed, and the old images are back.", tone}
+	case release.RollingBack:
+		return headline{what + ": failed; the old images are being put back.", tone}
+	case release.Running, release.Pending:
+	}
+	for i, s := range op.Steps {
+		if s.Phase == release.Running {
+			return headline{fmt.Sprintf("%s: step %d of %d, %s.", what, i+1, len(op.Steps), stepWords(s.Step)), "busy"}
+		}
+	}
+	return headline{what + ": about to begin.", "busy"}
+}

@@ -1,0 +1,65 @@
+package httpapi
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/cjworkbench/unstuck/auth"
+)
+
+// remembers answers again, for a few seconds, that a caller may read something. A page that shows itself anew every
+// second would otherwise ask Kubernetes about each broker and environment on it each time, and the API server's patience
+// is what a deletion needs. Who calls, refusals, errors and what changes something are asked each time.
+type remembers struct {
+	auth.Access
+
+	mu      sync.Mutex
+	allowed map[string]time.Time // until when
+}
+
+// How long it is remembered that somebody may read something, and how many such answers.
+const (
+	memoryLife  = 5 * time.Second
+	maxMemories = 1000
+)
+
+// remembering gives the options with such a memory.
+func (o Options) remembering() Options {
+	if o.Access != nil {
+		o.Access = &remembers{Access: o.Access, allowed: make(map[string]time.Time)}
+	}
+	return o
+}
+
+// Allowed implements Access.
+func (m *remembers) Allowed(ctx context.Context, who auth.Caller, action auth.Action) (auth.Grant, error) {
+	if action.Verb != auth.Read {
+		return m.Access.Allowed(ctx, who, action)
+	}
+	key := fmt.Sprintf("%q %q %q %+v", who.Authority, who.Name, who.Groups, action)
+	if m.recalls(key) {
+		return auth.Grant{Allowed: true}, nil
+	}
+	v, err := m.Access.Allowed(ctx, who, action)
+	if err == nil && v.Allowed {
+		m.keep(key)
+	}
+	return v, err
+}
+
+func (m *remembers) recalls(key string) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return time.Now().Before(m.allowed[key])
+}
+
+func (m *remembers) keep(key string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if len(m.allowed) >= maxMemories {
+		clear(m.allowed)
+	}
+	m.allowed[key] = time.Now().Add(memoryLife)
+}

@@ -1,0 +1,177 @@
+package httpapi
+
+import (
+	"cmp"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/cjworkbench/unstuck/remediate"
+)
+
+// How much a page shows at most. What is left out is counted, and what is not healthy comes first.
+const (
+	shownTargets   = 100
+	shownNodes     = 12 // of a broker, on the overview
+	shownIncidents = 8  // on the overview
+)
+
+// overviewData is what the overview shows.
+type overviewData struct {
+	Headline    headline
+	Targets     []targetData
+	Left        int // brokers that are not shown
+	Incidents   []IncidentLine
+	NoIncidents bool // they cannot be read now
+
+	Environments []string
+	Buttons      []button
+}
+
+// targetData is one broker on a page.
+type targetData struct {
+	Target
+
+	Nodes []NodeLine
+	Left  int  // nodes that are not shown
+	App   bool // nobody logs in to it
+	pulse *Pulse
+}
+
+// Beats gives the last logins to a node of the broker.
+func (d targetData) Beats(node string) []beat { return d.pulse.beats(d.Target.Target, node) }
+
+func (p pages) overview(r *http.Request) (view, error) {
+	all, err := as[Targets](p.targets(r))
+	if err != nil {
+		return view{}, err
+	}
+	apps := make(map[string]bool)
+	for _, s := range p.snapshots() {
+		apps[s.Target] = s.Policy.App
+	}
+	d := overviewData{Headline: headlineOf(all.Targets), Buttons: p.buttons(r, "all")}
+	if d.Environments, err = p.environmentNames(r); err != nil {
+		return view{}, err
+	}
+	targets := slices.Clone(all.Targets)
+	slices.SortStableFunc(targets, func(a, b Target) int { return cmp.Compare(urgencyOf(a), urgencyOf(b)) })
+	d.Left = max(0, len(targets)-shownTargets)
+	for _, b := range targets[:len(targets)-d.Left] {
+		d.Targets = append(d.Targets, p.targetData(b, apps[b.Target], shownNodes))
+	}
+	incidents, err := as[Incidents](p.incidents(r))
+	d.NoIncidents = err != nil
+	d.Incidents = incidents.Incidents[:min(len(incidents.Incidents), shownIncidents)]
+	return view{name: "overview", title: "Status", topic: everything, data: d}, nil
+}
+
+// urgencyOf ranks a broker by the worst that can be said of it.
+func urgencyOf(b Target) int {
+	if b.Stale {
+		return -1
+	}
+	worst := remediate.PhaseHealthy.Urgency()
+	for _, n := range b.Nodes {
+		worst = min(worst, n.Phase.Urgency())
+	}
+	return worst
+}
+
+// targetData gives a broker with at most so many nodes, those that are not healthy first where not all are shown.
+func (p pages) targetData(b Target, app bool, most int) targetData {
+	d := targetData{Target: b, Nodes: b.Nodes, App: app, pulse: p.Pulse}
+	if d.Left = max(0, len(b.Nodes)-most); d.Left > 0 {
+		d.Nodes = slices.Clone(b.Nodes)
+		slices.SortStableFunc(d.Nodes, func(a, b NodeLine) int { return cmp.Compare(a.Phase.Urgency(), b.Phase.Urgency()) })
+		d.Nodes = d.Nodes[:most]
+	}
+	return d
+}
+
+func (p pages) targetPage(r *http.Request) (view, error) {
+	s, err := p.findToRead(r)
+	if err != nil {
+		return view{}, err
+	}
+	b := p.targetOf(s, time.Now())
+	d := struct {
+		targetData
+
+		Headline headline
+		Policy   remediate.Policy
+		Buttons  []button
+	}{p.targetData(b, s.Policy.App, len(b.Nodes)), headlineOf([]Target{b}), s.Policy, p.buttons(r, ofTarget(s.Target))}
+	return view{name: "target", title: s.Target, topic: ofTarget(s.Target), data: d}, nil
+}
+
+// nodeData is what the page of a node shows.
+type nodeData struct {
+	Node
+
+	Headline  headline
+	NotBefore time.Time // see earliest
+	Incidents []IncidentLine
+	App       bool // nobody logs in to it
+	Spark     spark
+	Buttons   []button
+}
+
+func (p pages) nodePage(r *http.Request) (view, error) {
+	n, err := as[Node](p.node(r))
+	if err != nil {
+		return view{}, err
+	}
+	s, err := p.find(r)
+	if err != nil {
+		return view{}, err
+	}
+	i := slices.IndexFunc(s.Nodes, func(one remediate.NodeSnapshot) bool { return one.Name == n.Name })
+	if i < 0 { // it went in between
+		return view{}, noNode(s, n.Name)
+	}
+	line := p.targetOf(s, time.Now()).Nodes[i]
+	d := nodeData{
+		Node: n, NotBefore: earliest(s.Policy, s.Nodes[i].Decision), App: s.Policy.App, Spark: sparkOf(p.Pulse.beats(s.Target, n.Name)), Buttons: p.buttons(r, "node"),
+		Headline: headline{line.Node + " of " + s.Target + ": " + sentenceOf(&line) + ".", string(line.Phase.Tone())},
+	}
+	if n.Stale {
+		d.Headline = headline{"Unstuck itself is behind: it has not looked at this broker lately, and what is shown here is old.", "bad"}
+	}
+	incidents, err := as[Incidents](p.incidents(r))
+	if err == nil { // they are beside the point: the node is shown without them
+		for _, c := range incidents.Incidents {
+			if c.Target == s.Target && c.Node == n.Name && len(d.Incidents) < shownIncidents {
+				d.Incidents = append(d.Incidents, c)
+			}
+		}
+	}
+	return view{name: "node", title: n.Name, topic: ofTarget(s.Target), data: d}, nil
+}
+
+// earliest gives the time before which a node that is on its way to being deleted is not deleted, whatever its guards do
+// by then; zero: it is not on its way there, or nothing but a probe, corroboration or a guard is awaited.
+func earliest(p remediate.Policy, d remediate.Decision) time.Time {
+	if p.Mode != remediate.Remediate || (d.Phase != remediate.PhaseSuspect && d.Phase != remediate.PhaseConfirmed) {
+		return time.Time{}
+	}
+	var at time.Time
+	if !d.Evidence.Enough {
+		at = d.Evidence.Since.Add(p.MinDuration)
+	}
+	for _, g := range d.Guards {
+		if !g.Open && g.Until.After(at) {
+			at = g.Until
+		}
+	}
+	if !at.After(d.At) {
+		return time.Time{}
+	}
+	return at
+}
+
+// The topics of which the page can be told that something changed.
+const everything = "everything"
+
+func ofTarget(name string) string      { return "target/" + name }
+func ofEnvironment(name string) string { return "environment/" + name }

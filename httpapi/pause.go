@@ -1,0 +1,178 @@
+package httpapi
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/cjworkbench/unstuck/auth"
+	"github.com/cjworkbench/unstuck/release"
+	"github.com/cjworkbench/unstuck/remediate"
+)
+
+// Pauses keeps the pauses. Whoever keeps them forgets those that have ended.
+type Pauses interface {
+	// Pauses gives those that are kept.
+	Pauses(ctx context.Context) ([]remediate.Pause, error)
+	// Pause adds one, in place of any that its maker has for the same broker.
+	Pause(ctx context.Context, p remediate.Pause) error
+	// Resume ends those of a broker; of "", those of every broker. It says how many there were.
+	Resume(ctx context.Context, targetName string) (ended int, err error)
+}
+
+// PauseList is the answer to /api/v1/pauses, and to what changes them.
+type PauseList struct {
+	Pauses  []remediate.Pause `json:"pauses"`           // that have not ended, the first to end first
+	Unknown []string          `json:"unknown,omitzero"` // the brokers that are named there and not watched: these hold for every broker
+}
+
+// maxPause bounds a pause: one that is forgotten must not be for ever.
+const maxPause = 31 * 24 * time.Hour
+
+func (o Options) pauseRoutes() []Route {
+	if o.Pauses == nil {
+		return nil
+	}
+	list := reflect.TypeFor[PauseList]()
+	const all, one = "/api/v1/pauses", "/api/v1/targets/{target}/pauses"
+	body := reflect.TypeFor[PauseBody]()
+	return []Route{
+		{Path: all, Shows: "the pauses that have not ended", get: o.listPauses, answer: list},
+		{Method: http.MethodPost, Path: all, Shows: "pause every broker: delete no node until the pause ends", change: o.pauseTarget, body: body, status: http.StatusCreated, answer: list},
+		{Method: http.MethodDelete, Path: all, Shows: "end the pauses of every broker", change: o.resumeTarget, answer: list},
+		{Method: http.MethodPost, Path: one, Shows: "pause one broker", change: o.pauseTarget, body: body, status: http.StatusCreated, answer: list},
+		{Method: http.MethodDelete, Path: one, Shows: "end the pauses of one broker", change: o.resumeTarget, answer: list},
+	}
+}
+
+func (o Options) listPauses(r *http.Request) (any, error) {
+	return o.pauses(r, func(string) bool { return true })
+}
+
+// pauses gives the pauses that have not ended and that wanted says yes to, as far as the caller may see the brokers.
+func (o Options) pauses(r *http.Request, wanted func(targetName string) bool) (PauseList, error) {
+	kept, err := o.Pauses.Pauses(r.Context())
+	if err != nil {
+		return PauseList{}, fmt.Errorf("read the pauses: %w", err)
+	}
+	var watched []string
+	for _, s := range o.Snapshots() {
+		watched = append(watched, s.Target)
+	}
+	list, now := PauseList{Pauses: []remediate.Pause{}}, time.Now()
+	for _, p := range kept {
+		known := p.Target == "" || slices.Contains(watched, p.Target)
+		if p.Over(now) || (known && !wanted(p.Target)) {
+			continue
+		}
+		if !known && !slices.Contains(list.Unknown, p.Target) {
+			list.Unknown = append(list.Unknown, p.Target)
+		}
+		if p.Target != "" && known { // whoever sees any broker may know of what holds for all
+			if ok, err := o.sees(r.Context(), auth.Action{Target: p.Target}); err != nil {
+				return PauseList{}, err
+			} else if !ok {
+				continue
+			}
+		}
+		list.Pauses = append(list.Pauses, p)
+	}
+	slices.SortStableFunc(list.Pauses, func(a, b remediate.Pause) int { return a.Until.Compare(b.Until) })
+	return list, nil
+}
+
+// pausing gives the broker that the path names, "" for every one, if the caller may pause it.
+func (o Options) pausing(r *http.Request, a *AuditEvent, what string) (targetName string, err error) {
+	if strings.Contains(r.Pattern, "{target}") {
+		s, err := o.find(r)
+		if err != nil {
+			return "", err
+		}
+		targetName = s.Target
+	}
+	action := auth.Action{Verb: auth.Pause, Target: targetName}
+	a.Action = action.String()
+	if what != "" {
+		a.Action = what + " " + a.Action
+	}
+	return targetName, o.may(r.Context(), action)
+}
+
+func (o Options) pauseTarget(w http.ResponseWriter, r *http.Request, a *AuditEvent) (reply, error) {
+	targetName, err := o.pausing(r, a, "")
+	if err != nil {
+		return reply{}, err
+	}
+	b, err := readBody[PauseBody](w, r)
+	if err != nil {
+		return reply{}, err
+	}
+	a.Reason = cut(b.Reason, maxReason)
+	if err := checkReason(b.Reason); err != nil {
+		return reply{}, err
+	}
+	until, err := b.until(time.Now())
+	if err != nil {
+		return reply{}, err
+	}
+	p := remediate.Pause{Target: targetName, Reason: b.Reason, By: a.By, Until: until}
+	if err := o.Pauses.Pause(r.Context(), p); err != nil {
+		return reply{}, o.pauseProblem(r, err)
+	}
+	a.Result = "until " + until.Format(time.RFC3339)
+	return o.pausesNow(r, http.StatusCreated, targetName)
+}
+
+func (o Options) resumeTarget(_ http.ResponseWriter, r *http.Request, a *AuditEvent) (reply, error) {
+	targetName, err := o.pausing(r, a, "end")
+	if err != nil {
+		return reply{}, err
+	}
+	ended, err := o.Pauses.Resume(r.Context(), targetName)
+	if err != nil {
+		return reply{}, o.pauseProblem(r, err)
+	}
+	a.Result = fmt.Sprintf("%d ended", ended)
+	return o.pausesNow(r, http.StatusOK, targetName)
+}
+
+// pausesNow answers with the pauses that hold for the broker now: ending its own does not end those of every broker.
+func (o Options) pausesNow(r *http.Request, status int, targetName string) (reply, error) {
+	list, err := o.pauses(r, func(of string) bool { return of == targetName || of == "" || targetName == "" })
+	if err != nil {
+		return reply{}, o.pauseProblem(r, err)
+	}
+	return reply{status: status, value: list}, nil
+}
+
+// until gives when the pause ends.
+func (b PauseBody) until(now time.Time) (until time.Time, err error) {
+	const want = "give either for, as in \"90m\", or until, as in \"2026-01-31T12:00:00Z\"; it ends within 31 days"
+	switch {
+	case (b.For == "") == (b.Until == ""):
+		return until, refused(http.StatusBadRequest, release.Invalid, "a pause needs an end", want)
+	case b.For != "":
+		d, err := time.ParseDuration(b.For)
+		if err != nil {
+			return until, refused(http.StatusBadRequest, release.Invalid, fmt.Sprintf("%q is no duration of hours (h), minutes (m) and seconds (s), as days are not known", short(b.For)), want)
+		}
+		until = now.Add(min(d, 2*maxPause))
+	default:
+		if until, err = time.Parse(time.RFC3339, b.Until); err != nil {
+			return until, refused(http.StatusBadRequest, release.Invalid, fmt.Sprintf("%q is no time", short(b.Until)), want)
+		}
+	}
+	if !until.After(now) || until.After(now.Add(maxPause)) {
+		return until, refused(http.StatusBadRequest, release.Invalid, "the pause would end in the past, or only after 31 days", want)
+	}
+	return until.UTC().Add(time.Second - 1).Truncate(time.Second), nil
+}
+
+func (o Options) pauseProblem(r *http.Request, err error) error {
+	o.Log.Error("request failed", "path", short(r.URL.Path), "request_id", requestOf(r.Context()), "error", err)
+	return refused(http.StatusServiceUnavailable, release.Unavailable, "the pauses cannot be written now, and Unstuck's log says why", "look at the pauses before you ask again")
+}

@@ -1,0 +1,158 @@
+package httpapi
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"reflect"
+	"regexp"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/cjworkbench/unstuck/auth"
+	"github.com/cjworkbench/unstuck/release"
+)
+
+// OperationLines is the answer to /api/v1/operations, newest first.
+type OperationLines struct {
+	Operations []OperationLine `json:"operations"`
+}
+
+// OperationLine is one operation in OperationLines.
+type OperationLine struct {
+	ID          string        `json:"id"`
+	Kind        release.Kind  `json:"kind"`
+	Environment string        `json:"environment"`
+	Commit      string        `json:"commit,omitzero"`
+	What        string        `json:"what"`           // in words
+	Phase       release.Phase `json:"phase,omitzero"` // absent: not begun
+	By          string        `json:"by"`
+	Reason      string        `json:"reason"`
+	Created     time.Time     `json:"created"`
+	Ended       time.Time     `json:"ended,omitzero"`
+	Outcome     string        `json:"outcome,omitzero"`
+	Cancelled   bool          `json:"cancelled,omitzero"` // somebody wants it to stop, or wanted
+}
+
+// How many operations a list has.
+const (
+	defaultLimit = 50
+	maxLimit     = 500
+)
+
+// operationID is what an operation's ID looks like: nothing else is asked for.
+var operationID = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,99}$`)
+
+// param is a parameter in a query.
+type param struct {
+	name  string
+	about string
+	kind  string // as JSON names types
+}
+
+func (o Options) recordRoutes() []Route {
+	return []Route{
+		{
+			Path: "/api/v1/operations", Shows: "the operations that are kept, newest first", get: o.operations, answer: reflect.TypeFor[OperationLines](),
+			query: []param{{"environment", "only those of this one", "string"}, {"limit", fmt.Sprintf("at most so many; default %d", defaultLimit), "integer"}},
+		},
+		{Path: operationPath + "{id}", Shows: "one operation: its steps, how far they have come, their last lines", get: o.operation, answer: reflect.TypeFor[release.Operation]()},
+		{Path: operationPath + "{id}/events", Shows: "one operation as it changes, as server-sent events", stream: o.events},
+	}
+}
+
+func (o Options) operations(r *http.Request) (any, error) {
+	only, limit := r.URL.Query().Get("environment"), defaultLimit
+	if text := r.URL.Query().Get("limit"); text != "" {
+		var err error
+		if limit, err = strconv.Atoi(text); err != nil || limit < 1 || limit > maxLimit {
+			return nil, problem(http.StatusBadRequest, "the limit is %q: want a number from 1 to %d", short(text), maxLimit)
+		}
+	}
+	var seen []string
+	all := OperationLines{Operations: []OperationLine{}}
+	for _, env := range o.Environments {
+		ok, err := o.sees(r.Context(), auth.Action{Environment: env.Name})
+		if err != nil {
+			return nil, err
+		}
+		if !ok {
+			continue
+		}
+		seen = append(seen, env.Name)
+		if only != "" && only != env.Name {
+			continue
+		}
+		operations, err := o.Records.Operations(r.Context(), env.Name)
+		if err != nil {
+			return nil, fmt.Errorf("list the operations of %s: %w", env.Name, err)
+		}
+		for _, op := range operations {
+			all.Operations = append(all.Operations, lineOf(op))
+		}
+	}
+	if only != "" && !slices.Contains(seen, only) {
+		return nil, unknown("environment", only, seen)
+	}
+	slices.SortFunc(all.Operations, func(a, b OperationLine) int {
+		return cmp.Or(b.Created.Compare(a.Created), cmp.Compare(b.ID, a.ID))
+	})
+	all.Operations = all.Operations[:min(limit, len(all.Operations))]
+	return all, nil
+}
+
+func lineOf(op release.Operation) OperationLine {
+	return OperationLine{
+		ID: op.ID, Kind: op.Kind, Environment: op.Environment, Commit: op.Commit, What: op.Request.String(), Phase: op.Phase,
+		By: op.Request.By, Reason: op.Request.Reason, Created: op.Created, Ended: op.Ended, Outcome: op.Outcome, Cancelled: op.Cancel != nil,
+	}
+}
+
+func (o Options) operation(r *http.Request) (any, error) {
+	op, err := o.load(r)
+	if err != nil {
+		return nil, err
+	}
+	return tidied(op), nil
+}
+
+// load gives the operation that the path names, if the caller may read it, or do such a thing. Any other is none to
+// them.
+func (o Options) load(r *http.Request) (release.Operation, error) {
+	id := r.PathValue("id")
+	none := problem(http.StatusNotFound, "there is no operation %q", short(id))
+	if !operationID.MatchString(id) {
+		return release.Operation{}, none
+	}
+	op, err := o.loadID(r.Context(), id)
+	if errors.Is(err, release.ErrNotFound) {
+		return op, none
+	}
+	if err != nil {
+		return op, err
+	}
+	if ok, err := o.sees(r.Context(), auth.Action{Environment: op.Environment}); err != nil || ok {
+		return op, err
+	}
+	if o.may(r.Context(), actionOf(op)) != nil {
+		return release.Operation{}, none
+	}
+	return op, nil
+}
+
+func (o Options) loadID(ctx context.Context, id string) (release.Operation, error) {
+	op, err := o.Records.Load(ctx, id)
+	if err != nil {
+		return op, fmt.Errorf("read operation %s: %w", id, err)
+	}
+	return op, nil
+}
+
+// tidied is the operation as it is shown: a list that is empty is [].
+func tidied(op release.Operation) release.Operation {
+	op.Steps = orEmpty(op.Steps)
+	return op
+}

@@ -1,0 +1,268 @@
+package httpapi
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/url"
+	"reflect"
+	"slices"
+
+	"github.com/cjworkbench/unstuck/auth"
+	"github.com/cjworkbench/unstuck/release"
+)
+
+// Operations plans operations, takes them on and stops them. *release.Runner does.
+type Operations interface {
+	DryRun(ctx context.Context, r release.Request) (release.Plan, error)
+	Submit(ctx context.Context, r release.Request) (release.Operation, error)
+	Cancel(ctx context.Context, id, by, reason string) (release.Operation, error)
+}
+
+// Records are the operations that are kept. A release.Store has them.
+type Records interface {
+	// Load gives one operation; release.ErrNotFound if there is none.
+	Load(ctx context.Context, id string) (release.Operation, error)
+	// Operations gives those of an environment, in any order.
+	Operations(ctx context.Context, env string) ([]release.Operation, error)
+}
+
+// What package release has is what is asked for here.
+var (
+	_ Operations = (*release.Runner)(nil)
+	_ Records    = release.Store(nil)
+	_ States     = release.World(nil)
+)
+
+// operationPath is where an operation is looked at.
+const operationPath = "/api/v1/operations/"
+
+func (o Options) releaseRoutes() []Route {
+	var routes []Route
+	if o.States != nil {
+		routes = append(routes,
+			Route{Path: "/api/v1/environments", Shows: "every environment with its services and the commit that each runs", get: o.environments, answer: reflect.TypeFor[Environments]()},
+			Route{Path: "/api/v1/environments/{env}", Shows: "one environment", get: o.environment, answer: reflect.TypeFor[Environment]()})
+	}
+	if o.Records != nil {
+		routes = append(routes, o.recordRoutes()...)
+	}
+	if o.Operations == nil || o.Records == nil {
+		return routes
+	}
+	operation := func(path, shows string, body reflect.Type, c change) Route {
+		return Route{
+			Method: http.MethodPost, Path: path, Shows: shows, change: c, body: body, takesKey: true,
+			status: http.StatusAccepted, answer: reflect.TypeFor[release.Operation](),
+		}
+	}
+	const env = "/api/v1/environments/{env}"
+	cancel := operation(operationPath+"{id}/cancel", "stop an operation", reflect.TypeFor[CancelBody](), o.cancel)
+	cancel.takesKey = false
+	return append(routes,
+		operation(env+"/deploys", "deploy a commit", reflect.TypeFor[DeployBody](), o.deploy),
+		operation(env+"/promotions", "deploy the commit that the environment's source runs", reflect.TypeFor[PromotionBody](), o.promote),
+		operation(env+"/reverts", "go back to an earlier commit", reflect.TypeFor[RevertBody](), o.revert),
+		operation(env+"/services/{service}/restarts", "restart a service", reflect.TypeFor[RestartBody](), o.restart),
+		operation(env+"/secrets/{secret}/restarts", "restart every service that reads a Secret", reflect.TypeFor[RestartBody](), o.restart),
+		operation(env+"/tasks/{task}/runs", "run a task", reflect.TypeFor[TaskBody](), o.runTask),
+		cancel)
+}
+
+func (o Options) deploy(w http.ResponseWriter, r *http.Request, a *AuditEvent) (reply, error) {
+	b, err := asked[DeployBody](o, w, r, a, auth.Action{Verb: auth.Deploy})
+	if err != nil {
+		return reply{}, err
+	}
+	return o.submit(r, a, release.Request{
+		Kind: release.Deploy, Commit: b.Commit, Reason: b.Reason, BugReport: b.BugReport, OnFailure: b.OnFailure, DryRun: b.DryRun,
+	})
+}
+
+func (o Options) promote(w http.ResponseWriter, r *http.Request, a *AuditEvent) (reply, error) {
+	b, err := asked[PromotionBody](o, w, r, a, auth.Action{Verb: auth.Promote})
+	if err != nil {
+		return reply{}, err
+	}
+	env, err := o.findEnvironment(r)
+	if err != nil {
+		return reply{}, err
+	}
+	if env.PromoteFrom != "" { // which commit it runs would be told
+		if err := o.may(r.Context(), auth.Action{Verb: auth.Read, Environment: env.PromoteFrom}); err != nil {
+			return reply{}, err
+		}
+	}
+	return o.submit(r, a, release.Request{
+		Kind: release.Promotion, ExpectCommit: b.ExpectCommit, Reason: b.Reason, BugReport: b.BugReport, OnFailure: b.OnFailure, DryRun: b.DryRun,
+	})
+}
+
+func (o Options) revert(w http.ResponseWriter, r *http.Request, a *AuditEvent) (reply, error) {
+	b, err := asked[RevertBody](o, w, r, a, auth.Action{Verb: auth.Revert})
+	if err != nil {
+		return reply{}, err
+	}
+	return o.submit(r, a, release.Request{
+		Kind: release.Revert, Commit: b.Commit, AcceptMigrationRisk: b.AcceptMigrationRisk, Reason: b.Reason,
+		BugReport: b.BugReport, OnFailure: b.OnFailure, DryRun: b.DryRun,
+	})
+}
+
+// restart restarts a service or what reads a Secret: the path has either.
+func (o Options) restart(w http.ResponseWriter, r *http.Request, a *AuditEvent) (reply, error) {
+	action := auth.Action{Verb: auth.Restart, Service: r.PathValue("service"), Secret: r.PathValue("secret")}
+	b, err := asked[RestartBody](o, w, r, a, action)
+	if err != nil {
+		return reply{}, err
+	}
+	return o.submit(r, a, release.Request{
+		Kind: release.Restart, Service: action.Service, Secret: action.Secret, Reason: b.Reason, BugReport: b.BugReport, DryRun: b.DryRun,
+	})
+}
+
+func (o Options) runTask(w http.ResponseWriter, r *http.Request, a *AuditEvent) (reply, error) {
+	action := auth.Action{Verb: auth.RunTask, Task: r.PathValue("task")}
+	b, err := asked[TaskBody](o, w, r, a, action)
+	if err != nil {
+		return reply{}, err
+	}
+	return o.submit(r, a, release.Request{
+		Kind: release.RunTask, Task: action.Task, Confirm: b.Confirm, Reason: b.Reason, BugReport: b.BugReport, DryRun: b.DryRun,
+	})
+}
+
+// asked finds the request's environment and what it names there, sees whether the caller may do the action to it, and
+// reads the body.
+func asked[B any](o Options, w http.ResponseWriter, r *http.Request, a *AuditEvent, action auth.Action) (b B, err error) {
+	env, err := o.findEnvironment(r)
+	if err != nil {
+		return b, err
+	}
+	action.Environment = env.Name
+	a.Action = cut(action.String(), maxReason)
+	if err := o.mayThere(r.Context(), env, action); err != nil {
+		return b, err
+	}
+	return readBody[B](w, r)
+}
+
+// named refuses a name that an environment does not have; no name is none to refuse.
+func named[T any](what, name string, all []T, nameOf func(T) string) error {
+	known := make([]string, len(all))
+	for i, one := range all {
+		known[i] = nameOf(one)
+	}
+	if name == "" || slices.Contains(known, name) {
+		return nil
+	}
+	return unknown(what, name, known)
+}
+
+// findEnvironment gives the environment that the path names. Of the others, only those are told that the caller may
+// read.
+func (o Options) findEnvironment(r *http.Request) (release.Environment, error) {
+	name := r.PathValue("env")
+	var known []string
+	for _, env := range o.Environments {
+		if env.Name == name {
+			return env, nil
+		}
+		if ok, err := o.sees(r.Context(), auth.Action{Environment: env.Name}); err == nil && ok {
+			known = append(known, env.Name)
+		}
+	}
+	return release.Environment{}, unknown("environment", name, known)
+}
+
+// submit has a request planned, or taken on.
+func (o Options) submit(r *http.Request, a *AuditEvent, req release.Request) (reply, error) {
+	req.Environment, req.By, req.From = r.PathValue("env"), a.By, a.From
+	req.IdempotencyKey = r.Header.Get("Idempotency-Key")
+	a.Action, a.Reason, a.DryRun = cut(req.String(), maxReason), cut(req.Reason, maxReason), req.DryRun
+	if req.DryRun {
+		p, err := o.Operations.DryRun(r.Context(), req)
+		if err != nil {
+			return reply{}, o.refusal(r, err)
+		}
+		p.Steps = orEmpty(p.Steps)
+		return reply{status: http.StatusOK, value: p}, nil
+	}
+	op, err := o.Operations.Submit(r.Context(), req)
+	if err != nil {
+		return reply{}, o.refusal(r, err)
+	}
+	a.Result = op.ID
+	return reply{status: http.StatusAccepted, location: operationPath + url.PathEscape(op.ID), value: tidied(op)}, nil
+}
+
+// cancel asks an operation to stop. Whoever may do such a thing may stop it.
+func (o Options) cancel(w http.ResponseWriter, r *http.Request, a *AuditEvent) (reply, error) {
+	op, err := o.load(r)
+	if err != nil {
+		return reply{}, err
+	}
+	a.Action, a.Result, a.Environment = "cancel "+op.Request.String(), op.ID, op.Environment
+	if err := o.may(r.Context(), actionOf(op)); err != nil {
+		return reply{}, err
+	}
+	b, err := readBody[CancelBody](w, r)
+	if err != nil {
+		return reply{}, err
+	}
+	a.Reason = cut(b.Reason, maxReason)
+	if err := checkReason(b.Reason); err != nil {
+		return reply{}, err
+	}
+	op, err = o.Operations.Cancel(r.Context(), op.ID, a.By, b.Reason)
+	if err != nil {
+		return reply{}, o.refusal(r, err)
+	}
+	return reply{status: http.StatusAccepted, location: operationPath + url.PathEscape(op.ID), value: tidied(op)}, nil
+}
+
+// actionOf gives the action that an operation is.
+func actionOf(op release.Operation) auth.Action {
+	verbs := map[release.Kind]auth.Verb{
+		release.Deploy: auth.Deploy, release.Promotion: auth.Promote, release.Revert: auth.Revert, release.Restart: auth.Restart, release.RunTask: auth.RunTask,
+	}
+	return auth.Action{
+		Verb: verbs[op.Kind], Environment: op.Environment, Service: op.Request.Service, Secret: op.Request.Secret, Task: op.Request.Task,
+	}
+}
+
+// statusOf gives the status of HTTP for each code of a refusal.
+var statusOf = map[release.Code]int{
+	release.Invalid:     http.StatusBadRequest,
+	release.NotFound:    http.StatusNotFound,
+	release.NotReady:    http.StatusConflict,
+	release.Changed:     http.StatusConflict,
+	release.Migrated:    http.StatusConflict,
+	release.Unconfirmed: http.StatusConflict,
+	release.Busy:        http.StatusConflict,
+	release.KeyReused:   http.StatusUnprocessableEntity,
+	release.NotRunning:  http.StatusConflict,
+	release.Unavailable: http.StatusServiceUnavailable,
+}
+
+// busyRetry is after how many seconds it is worth asking again, where another operation is under way.
+const busyRetry = 15
+
+// refusal makes a Problem of a *release.Refusal. Of any other error the client is told that it is not known what came
+// of the request.
+func (o Options) refusal(r *http.Request, err error) error {
+	if refusal, ok := errors.AsType[*release.Refusal](err); ok {
+		p := refused(statusOf[refusal.Code], refusal.Code, refusal.Why, refusal.Hint)
+		if p.Status == 0 {
+			p = refused(http.StatusConflict, refusal.Code, refusal.Why, refusal.Hint)
+		}
+		p.Crossed = refusal.Crossed
+		if refusal.Code == release.Busy {
+			p.RetryAfter = busyRetry
+		}
+		return p
+	}
+	o.Log.Error("request failed", "path", short(r.URL.Path), "request_id", requestOf(r.Context()), "error", err)
+	return refused(http.StatusServiceUnavailable, release.Unavailable, "what it needs cannot be reached now, and Unstuck's log says what",
+		"look at the operations whether it was taken on, or ask again with the same Idempotency-Key")
+}

@@ -1,0 +1,152 @@
+package httpapi
+
+import (
+	"encoding"
+	"encoding/json"
+	"reflect"
+	"strings"
+	"time"
+
+	"github.com/cjworkbench/unstuck/probe"
+	"github.com/cjworkbench/unstuck/release"
+	"github.com/cjworkbench/unstuck/remediate"
+)
+
+// schema is a JSON Schema, of the dialect of OpenAPI 3.1 (2020-12).
+type schema struct {
+	Ref        string             `json:"$ref,omitempty"`
+	Type       string             `json:"type,omitempty"`
+	Format     string             `json:"format,omitempty"`
+	Pattern    string             `json:"pattern,omitempty"`
+	MinLength  int                `json:"minLength,omitempty"`
+	MaxLength  int                `json:"maxLength,omitempty"`
+	Enum       []string           `json:"enum,omitempty"`
+	Items      *schema            `json:"items,omitempty"`
+	Properties map[string]*schema `json:"properties,omitempty"`
+	Required   []string           `json:"required,omitempty"`
+
+	// AdditionalProperties is false where a field that is not listed is refused, and a schema for a map.
+	AdditionalProperties any `json:"additionalProperties,omitempty"`
+}
+
+// enums are the types of text with a closed list.
+var enums = map[reflect.Type][]string{
+	reflect.TypeFor[release.OnFailure]():   {string(release.Leave), string(release.Rollback)},
+	reflect.TypeFor[release.Kind]():        listed(release.Kinds()),
+	reflect.TypeFor[release.ServiceKind](): {release.Singleton.String(), release.Rolling.String()},
+	reflect.TypeFor[release.Migration]():   {release.DidMigrate.String(), release.DidNotMigrate.String(), release.MaybeMigrated.String()},
+	reflect.TypeFor[release.Code](): listed([]release.Code{
+		release.Invalid, release.NotFound, release.NotReady, release.Changed, release.Migrated, release.Unconfirmed, release.Busy,
+		release.KeyReused, release.NotRunning, release.Unavailable,
+	}),
+	reflect.TypeFor[release.PodLogState](): listed(release.PodLogStates()),
+	reflect.TypeFor[release.EnvKind]():     listed(release.EnvKinds()),
+	reflect.TypeFor[remediate.Guard]():     guardNames(),
+	reflect.TypeFor[remediate.Mode]():      {remediate.Observe.String(), remediate.Remediate.String()},
+	reflect.TypeFor[remediate.Action]():    {remediate.Hold.String(), remediate.Delete.String()},
+	reflect.TypeFor[remediate.Phase]():     listed(remediate.Phases()),
+	reflect.TypeFor[probe.Status]():        {probe.Unknown.String(), probe.Healthy.String(), probe.Faulty.String(), probe.Stuck.String()},
+}
+
+func listed[S ~string](all []S) []string {
+	texts := make([]string, len(all))
+	for i, s := range all {
+		texts[i] = string(s)
+	}
+	return texts
+}
+
+func guardNames() []string {
+	var names []string
+	for _, g := range remediate.Guards() {
+		names = append(names, string(g.Guard))
+	}
+	return names
+}
+
+// fields says of the fields of bodies what their types do not.
+var fields = map[string]schema{
+	"commit":     {Type: "string", Pattern: "^[0-9a-f]{40}$"},
+	"reason":     {Type: "string", MinLength: 1, MaxLength: maxReason},
+	"bug_report": {Type: "string", Format: "uri", MaxLength: 200},
+	"until":      {Type: "string", Format: "date-time"},
+	"for":        {Type: "string", Pattern: `^([0-9]+(\.[0-9]+)?(h|m|s))+$`},
+}
+
+// schemas makes schemas of Go types, and keeps those of structs by name.
+type schemas struct{ named map[string]*schema }
+
+var (
+	textType = reflect.TypeFor[encoding.TextMarshaler]()
+	jsonType = reflect.TypeFor[json.Marshaler]()
+)
+
+// of gives the schema of what encoding/json makes of a t.
+func (s schemas) of(t reflect.Type) *schema {
+	if t.Kind() == reflect.Pointer {
+		return s.of(t.Elem())
+	}
+	if enum, ok := enums[t]; ok {
+		return &schema{Type: "string", Enum: enum}
+	}
+	switch {
+	case t == reflect.TypeFor[time.Time]():
+		return &schema{Type: "string", Format: "date-time"}
+	case t.Implements(jsonType):
+		return &schema{Type: "object"} // of a form of its own
+	case t.Implements(textType):
+		return &schema{Type: "string"}
+	}
+	switch t.Kind() {
+	case reflect.Struct:
+		return s.structOf(t)
+	case reflect.Slice, reflect.Array:
+		return &schema{Type: "array", Items: s.of(t.Elem())}
+	case reflect.Map:
+		return &schema{Type: "object", AdditionalProperties: s.of(t.Elem())}
+	case reflect.String:
+		return &schema{Type: "string"}
+	case reflect.Bool:
+		return &schema{Type: "boolean"}
+	case reflect.Float32, reflect.Float64:
+		return &schema{Type: "number"}
+	}
+	return &schema{Type: "integer"}
+}
+
+// structOf gives a reference to the schema of a struct, which it makes once.
+func (s schemas) structOf(t reflect.Type) *schema {
+	name := t.Name()
+	if pkg := t.PkgPath()[strings.LastIndexByte(t.PkgPath(), '/')+1:]; pkg != "httpapi" {
+		name = strings.ToUpper(pkg[:1]) + pkg[1:] + name // release.Operation and an httpapi.Operation must differ
+	}
+	if s.named[name] == nil {
+		made := &schema{Type: "object", Properties: map[string]*schema{}}
+		s.named[name] = made // before its fields, which may have it again
+		s.addFields(made, t)
+		if strings.HasSuffix(name, "Body") {
+			made.AdditionalProperties = false
+		}
+	}
+	return &schema{Ref: "#/components/schemas/" + name}
+}
+
+func (s schemas) addFields(to *schema, t reflect.Type) {
+	for f := range t.Fields() {
+		name, options, _ := strings.Cut(f.Tag.Get("json"), ",")
+		switch {
+		case name == "-" || (!f.IsExported() && !f.Anonymous):
+		case name == "" && f.Anonymous:
+			s.addFields(to, f.Type)
+		default:
+			property := s.of(f.Type)
+			if known, ok := fields[name]; ok && strings.HasSuffix(t.Name(), "Body") {
+				property = &known
+			}
+			to.Properties[name] = property
+			if !strings.Contains(options, "omit") {
+				to.Required = append(to.Required, name)
+			}
+		}
+	}
+}

@@ -141,6 +141,7 @@ var (
 	grafanasOwn   = regexp.MustCompile(`\$(__rate_interval|[a-z]+)`)
 )
 
+//promise:43
 func TestEachPanelAsksForWhatIsMeasuredAndForItsReleaseOnly(t *testing.T) {
 	d, asking := readDashboard(t)
 	labels, values := measured(t)

@@ -41,6 +41,8 @@ type settings struct {
 
 // The Dockerfile is built as it is, from base images of this machine: it takes root, and buildah. All of it is looked at
 // in one test, for a build takes its time.
+//
+//promise:47
 func TestTheImageHoldsOneStaticProgramThatIsNotRunByRoot(t *testing.T) {
 	dir := t.TempDir()
 	archive := filepath.Join(dir, "image.tar")

@@ -77,6 +77,7 @@ func (g grants) grant(key string, verbs ...string) {
 	g[key] = strings.Join(slices.Compact(verbs), " ")
 }
 
+//promise:26
 func TestTheRolesGrantExactlyWhatIsServedNeeds(t *testing.T) {
 	acting := strings.Replace(least, "      username", "      mode: remediate\n      username", 1)
 	// Both namespaces of the example have all of it.

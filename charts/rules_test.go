@@ -93,6 +93,7 @@ func TestPrometheusTakesTheRules(t *testing.T) {
 	}
 }
 
+//promise:40
 func TestEachAlertFiresWhenItMustWithItsWordsAndNotOtherwise(t *testing.T) {
 	files, err := filepath.Glob("testdata/rules/*.yaml")
 	if err != nil || len(files) == 0 {

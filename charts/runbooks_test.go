@@ -46,6 +46,7 @@ func pages(t *testing.T) map[string]string {
 	return all
 }
 
+//promise:41
 func TestEachAlertHasItsRunbookAndEachRunbookItsAlert(t *testing.T) {
 	all := pages(t)
 	for _, name := range []string{"README", "stuck-node"} {

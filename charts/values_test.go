@@ -151,6 +151,7 @@ func TestTheSchemaIsStrictAtEveryLevel(t *testing.T) {
 // What the chart writes itself, so that values cannot say otherwise. The state of whatever runs in a cluster is there.
 var chartsOwn = []string{"listen.metrics", "listen.api", "data_dir", "kubernetes.kubeconfig", "kubernetes.context", "kubernetes.namespace"}
 
+//promise:45
 func TestTheSchemaKnowsEveryKeyOfTheConfigurationAndNoOther(t *testing.T) {
 	page, err := os.ReadFile("../docs/configuration.md")
 	if err != nil {

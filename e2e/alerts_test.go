@@ -25,6 +25,8 @@ import (
 // ServiceMonitor would, with the rules as the chart renders them for this release, and notify a real Alertmanager. Time is
 // real: only for UnstuckDown the chart is told not to wait for two minutes. What else there is to say is tested in
 // cmd/unstuck.
+//
+//promise:40
 func TestAnAlertmanagerTellsOfAStuckNodeOfItsCureAndOfADaemonThatIsGone(t *testing.T) {
 	t.Parallel()
 	values := func(b *cluster.Broker) string {

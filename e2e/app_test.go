@@ -35,6 +35,7 @@ spec:
       - {name: teardown-sandboxes, image: %[2]q, imagePullPolicy: Never}
 `
 
+//promise:27
 func TestASilentPodOfAFrontendIsReportedAndWhereAskedForReplacedAlone(t *testing.T) {
 	t.Parallel()
 	app := func(mode string) func(*cluster.Broker) string {

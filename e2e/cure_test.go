@@ -12,6 +12,7 @@ import (
 
 func remediating(b *cluster.Broker) string { return config(b, "remediate", quick) }
 
+//promise:14
 func TestAStuckNodeIsFoundDeletedAndItsSuccessorAcceptsLogins(t *testing.T) {
 	t.Parallel()
 	for _, version := range artifact.RabbitMQVersions() {
@@ -41,6 +42,7 @@ func TestAStuckNodeIsFoundDeletedAndItsSuccessorAcceptsLogins(t *testing.T) {
 	}
 }
 
+//promise:18
 func TestAPodThatWouldTerminateForAWeekIsGoneWithinTheGraceOfThePolicy(t *testing.T) {
 	t.Parallel()
 	const week = 7 * 24 * time.Hour
@@ -63,6 +65,7 @@ func TestAPodThatWouldTerminateForAWeekIsGoneWithinTheGraceOfThePolicy(t *testin
 	}
 }
 
+//promise:24
 func TestWithoutTheAPIServerNothingIsDeletedAndTheCureFollows(t *testing.T) {
 	s := startSite(t, cluster.BrokerOptions{Namespace: "away", HandshakeTimeout: quickHandshake}, remediating)
 	victim := s.Pods()[2]
@@ -85,6 +88,7 @@ func TestWithoutTheAPIServerNothingIsDeletedAndTheCureFollows(t *testing.T) {
 	}
 }
 
+//promise:21
 func TestTheBudgetHoldsOverRestartsOfTheDaemon(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, cluster.BrokerOptions{Namespace: "budget", HandshakeTimeout: quickHandshake}, func(b *cluster.Broker) string {

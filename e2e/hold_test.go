@@ -91,6 +91,7 @@ func holds(s *site) []hold {
 	}
 }
 
+//promise:10
 func TestWhatARestartDoesNotCureAndWhatIsNotCertainLeadsToNoDeletion(t *testing.T) {
 	t.Parallel()
 	for _, version := range []string{"4.0", "3.10"} {
@@ -133,6 +134,7 @@ func (s *site) during(t *testing.T, h hold) {
 	}
 }
 
+//promise:19
 func TestAPodThatJustStartedIsLeftAloneAndSoIsEverythingWhileObserving(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, cluster.BrokerOptions{Namespace: "young", HandshakeTimeout: quickHandshake}, func(b *cluster.Broker) string {

@@ -14,6 +14,8 @@ import (
 )
 
 // A leader that dies at any point of a remediation has a successor that deletes nothing twice and forgets nothing.
+//
+//promise:22
 func TestWhenTheLeaderIsKilledAnotherGoesOnWhereItWas(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, cluster.BrokerOptions{Namespace: "lead", HandshakeTimeout: quickHandshake}, remediating)

@@ -20,6 +20,9 @@ import (
 
 // Who signs in to the page with a token of the cluster may do there what the cluster says, and is told what is missing; and
 // a deploy that is started from the page is followed there to its end.
+//
+//promise:33
+//promise:34
 func TestAnAccountDeploysFromThePageAndOneWithoutRightsIsToldWhatIsMissing(t *testing.T) {
 	t.Parallel()
 	s := sharedStage(t, "paged")

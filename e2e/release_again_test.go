@@ -13,6 +13,7 @@ import (
 	"github.com/cjworkbench/unstuck/release"
 )
 
+//promise:31
 func TestServicesAreRestartedTasksRunAndTheSameRequestIsTheSameOperation(t *testing.T) {
 	t.Parallel()
 	s := sharedStage(t, "again")

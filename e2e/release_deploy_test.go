@@ -15,6 +15,7 @@ import (
 	"github.com/cjworkbench/unstuck/release"
 )
 
+//promise:28
 func TestACommitIsDeployedThenPromotedAndRevertedOnlyWhereThatIsSafe(t *testing.T) {
 	t.Parallel()
 	staging := sharedStage(t, "staging")

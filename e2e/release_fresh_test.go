@@ -40,6 +40,8 @@ type door struct {
 }
 
 // Nothing is restarted when a certificate is renewed or a token is revoked, and both count within moments.
+//
+//promise:35
 func TestTheCertificateAndTheTokensAreReadAnewWhileTheDaemonRuns(t *testing.T) {
 	t.Parallel()
 	base, err := prepared()

@@ -19,6 +19,8 @@ import (
 )
 
 // What people do to a namespace and what the daemon does to a broker in it keep out of each other's way.
+//
+//promise:32
 func TestADeployARemediationAPauseAndAManualDeletionWaitForEachOther(t *testing.T) {
 	t.Parallel()
 	b := startBroker(t, cluster.BrokerOptions{Namespace: "busy", Replicas: 1, HandshakeTimeout: quickHandshake})

@@ -12,6 +12,8 @@ import (
 
 // Killed at any step, a daemon has a successor that goes on where it was: nothing is done twice that must not be, and
 // nothing is left out.
+//
+//promise:30
 func TestADeployWhoseDaemonIsKilledAgainAndAgainIsFinishedByTheOthers(t *testing.T) {
 	t.Parallel()
 	i, err := install(within(t, 5*time.Minute), "unstuck-killed", onlyReleases, []string{"killed"}, nil)

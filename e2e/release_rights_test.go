@@ -55,6 +55,8 @@ subjects: [{kind: ServiceAccount, name: deployer, namespace: granted}]
 `
 
 // Whoever calls may do what their token, or their account in the cluster, may do, and nothing else.
+//
+//promise:33
 func TestACallerMayDoWhatTheirTokenOrTheirAccountMayAndNothingElse(t *testing.T) {
 	t.Parallel()
 	s := sharedStage(t, "granted")

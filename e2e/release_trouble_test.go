@@ -14,6 +14,7 @@ import (
 	"github.com/cjworkbench/unstuck/release"
 )
 
+//promise:29
 func TestADeployThatFailsSaysWhyAndLeavesNothingHalfDone(t *testing.T) {
 	t.Parallel()
 	s := sharedStage(t, "trouble")

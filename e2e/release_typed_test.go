@@ -113,6 +113,7 @@ func (c typist) eventually(d time.Duration, code int, args ...string) {
 	}
 }
 
+//promise:34
 func TestEachTriggerIsPulledFromTheCommandLine(t *testing.T) {
 	t.Parallel()
 	s := sharedStage(t, "typed")

@@ -14,6 +14,7 @@ import (
 	"github.com/cjworkbench/unstuck/target"
 )
 
+//promise:25
 func TestAPermissionThatIsMissingIsNamedAndNothingIsDeletedWithoutIt(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, cluster.BrokerOptions{Namespace: "rights", HandshakeTimeout: quickHandshake}, remediating)
@@ -126,6 +127,7 @@ func (s *site) named(permissions ...string) {
 	})
 }
 
+//promise:17
 func TestADeleteOfAPodThatHasBeenReplacedDoesNothing(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, cluster.BrokerOptions{Namespace: "stale", Replicas: 1, HandshakeTimeout: quickHandshake}, remediating)

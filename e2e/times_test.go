@@ -11,6 +11,8 @@ import (
 )
 
 // TestHowLongACureTakesWithTheDefaults prints the table of docs/performance.md.
+//
+//promise:16
 func TestHowLongACureTakesWithTheDefaults(t *testing.T) {
 	s := startSite(t, cluster.BrokerOptions{Namespace: "times"}, func(b *cluster.Broker) string {
 		// The defaults but for two that are not about time to the cure: how old a pod must be, and how often it may happen.

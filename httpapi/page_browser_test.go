@@ -119,6 +119,7 @@ var axePages = []string{
 	"/status/environments/production/services/frontend/env",
 }
 
+//promise:39
 func TestEverybodyCanUseEachPageInLightAndInDarkOnAPhoneAndOnAWideScreen(t *testing.T) {
 	t.Parallel()
 	found, _ := filepath.Glob("../.cache/axe-core/axe-*.min.js")

@@ -237,6 +237,7 @@ func TestThePageIsCompleteWithoutItsScript(t *testing.T) {
 	}
 }
 
+//promise:37
 func TestHostileTextDoesNotRunInABrowser(t *testing.T) {
 	t.Parallel()
 	s := hostileSite()

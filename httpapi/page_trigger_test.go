@@ -267,6 +267,8 @@ func triggerPaths() map[string]trigger {
 	return all
 }
 
+//promise:33
+//promise:34
 func TestEveryTriggerIsPulledByItsRouteOfTheAPIAndOnlyForWhoeverMay(t *testing.T) {
 	for path, d := range triggerPaths() {
 		s := newSite()

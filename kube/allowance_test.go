@@ -44,6 +44,7 @@ func (w *wire) RoundTrip(r *http.Request) (*http.Response, error) {
 	}), nil
 }
 
+//promise:23
 func TestNoRequestAboutALeaseWaitsForTheOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		client, err := Connect(Options{Kubeconfig: kubeconfig(t, "https://kubernetes.invalid")}, quiet())

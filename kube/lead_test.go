@@ -244,6 +244,7 @@ func aloneAtIt(t *testing.T, d time.Duration, clients ...*Client) {
 	}
 }
 
+//promise:23
 func TestALeaseThatSomebodyDeletesIsNotTakenWhileItsHolderMayActByIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCluster(t)

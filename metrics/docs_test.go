@@ -39,6 +39,7 @@ func rows(text, head string) [][]string {
 	return all
 }
 
+//promise:42
 func TestEveryMetricStandsInItsTableAndNothingElse(t *testing.T) {
 	m := New("1.2.3")
 	feed(m, time.Now())

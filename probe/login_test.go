@@ -93,6 +93,7 @@ func loginRows() []loginRow {
 	}
 }
 
+//promise:1
 func TestLoginTellsEachConditionFromAllOthers(t *testing.T) {
 	for _, row := range loginRows() {
 		t.Run(row.name, func(t *testing.T) {
@@ -134,6 +135,7 @@ func TestCredentialsThatFillTheFirstFrameAreNamed(t *testing.T) {
 	}
 }
 
+//promise:1
 func TestEveryReasonThatALoginCanGiveIsTried(t *testing.T) {
 	tried := map[Reason]bool{}
 	for _, row := range loginRows() {
@@ -151,6 +153,7 @@ func TestEveryReasonThatALoginCanGiveIsTried(t *testing.T) {
 	}
 }
 
+//promise:2
 func TestSilenceUntilADeadlineThatIsTooShortProvesNothing(t *testing.T) {
 	for _, timeout := range []time.Duration{2 * time.Second, 5 * time.Second, 10 * time.Second} {
 		synctest.Test(t, func(t *testing.T) {
@@ -450,6 +453,7 @@ func TestLoginIsKnownToOperatorsAndOffersToBeToldOfARefusal(t *testing.T) {
 	}
 }
 
+//promise:36
 func TestThePasswordIsNowhereInAResult(t *testing.T) {
 	rows := loginRows()
 	echo := "you sent " + testPassword

@@ -269,6 +269,8 @@ func TestVerdictOfProcesses(t *testing.T) {
 }
 
 // TestWhomFieldReportsAccuse reads the outputs that people who run RabbitMQ reported: none accuses its node.
+//
+//promise:9
 func TestWhomFieldReportsAccuse(t *testing.T) {
 	for name, test := range map[string]struct {
 		want   Reason

@@ -60,6 +60,8 @@ func TestEachRecordingSaysHowItCameAboutAndHoldsNothingOfTheMachine(t *testing.T
 }
 
 // TestVerdictOfEachVersion judges what each version's maybe_stuck printed, and its tools where it could not.
+//
+//promise:4
 func TestVerdictOfEachVersion(t *testing.T) {
 	want := map[string]Reason{
 		"healthy-empty": OK, "healthy": OK, "memory-alarm": OK, "disk-alarm": OK, "drained": OK,

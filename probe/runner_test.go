@@ -242,6 +242,7 @@ func TestASpecThatNeverComesTrueIsNotRunAgain(t *testing.T) {
 	})
 }
 
+//promise:3
 func TestASlowProbeHoldsUpNoOtherAndNeverRunsTwiceAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var slow, most atomic.Int64

@@ -22,6 +22,8 @@ const fuzzSteps = 80
 // the minimum time, without a break, and not without corroboration; none when paused or observing; no more than the
 // budget; the order of the nodes does not matter; nothing given is changed. What may be is told by fuzz_oracle_test.go,
 // from all that was seen, and not from what Decide noted.
+//
+//promise:15
 func FuzzDecide(f *testing.F) {
 	for seed := range uint64(24) {
 		r := rand.New(rand.NewPCG(seed, seed))
@@ -58,6 +60,8 @@ func TestNoRandomWorldBreaksAnInvariant(t *testing.T) {
 
 // TestTheInvariantsAreNotHeldByNeverActing plays the wedge of one node in the fuzzed world, of its login or of its queues:
 // it must lead to a deletion.
+//
+//promise:14
 func TestTheInvariantsAreNotHeldByNeverActing(t *testing.T) {
 	for name, play := range map[string]func(*fuzzWorld){
 		"logins hang":      func(w *fuzzWorld) { w.logins("rabbit-1", probe.AwaitTune) },

@@ -174,6 +174,7 @@ func (tl *timeline) spend(node string, ago time.Duration) {
 	tl.state.Deletions = append(tl.state.Deletions, Deletion{ID: at.String(), Node: node, UID: "x", At: at, Outcome: Recovered, Settled: at})
 }
 
+//promise:12
 func TestEveryGuardHoldsTheDeletionBackByItself(t *testing.T) {
 	for _, row := range guardRows {
 		t.Run(string(row.guard)+": "+row.name, func(t *testing.T) {
@@ -197,6 +198,7 @@ func TestEveryGuardHoldsTheDeletionBackByItself(t *testing.T) {
 	}
 }
 
+//promise:12
 func TestEveryGuardIsClosedByTheWorldAndWhenItCannotTell(t *testing.T) {
 	for _, g := range guards {
 		told, unknown := false, false

@@ -208,6 +208,7 @@ func TestOneBadLoginIsForgottenWithTheNextGoodOne(t *testing.T) {
 	}
 }
 
+//promise:10
 func TestEveryFaultyReasonBreaksTheRunAndNeverLeadsToADeletion(t *testing.T) {
 	for _, v := range probe.Verdicts() {
 		if v.Status != probe.Faulty {
@@ -310,6 +311,7 @@ func TestToolsThatCannotReachANodeThatStillGreetsUsAreNoCorroboration(t *testing
 	tl.want("rabbit-1", PhaseConfirmed, Delete) // the last four attempts met no life at all
 }
 
+//promise:2
 func TestConnectionsThatAreOnlySlowAreOthersEachTime(t *testing.T) {
 	tl := newTimeline(t)
 	for i := range 60 {
@@ -494,6 +496,7 @@ func TestAfterTheDeletionTheBrokerIsHeldUntilTheNewNodeAcceptsLogins(t *testing.
 	tl.want("rabbit-1", PhaseConfirmed, Delete)
 }
 
+//promise:20
 func TestANodeThatDoesNotComeBackIsEscalatedAndNothingMoreIsDone(t *testing.T) {
 	tl := newTimeline(t)
 	tl.wedge()

@@ -41,6 +41,7 @@ func (tl *timeline) wedgedWork() {
 	tl.processes("rabbit-1", probe.WorkWaits, atWork(1, 2, 7))
 }
 
+//promise:5
 func TestEvidenceOfWhom(t *testing.T) {
 	t.Run("a container that restarted in its pod is another node, with the same process ids", func(t *testing.T) {
 		tl := newTimeline(t)
@@ -88,6 +89,7 @@ func TestEvidenceOfWhom(t *testing.T) {
 	})
 }
 
+//promise:6
 func TestEvidenceOfWhat(t *testing.T) {
 	t.Run("a chronically stuck channel does not corroborate logins", func(t *testing.T) {
 		tl := newTimeline(t)
@@ -183,6 +185,7 @@ func shifted(tm time.Time, d time.Duration) time.Time {
 	return tm
 }
 
+//promise:7
 func TestEvidenceSinceWhen(t *testing.T) {
 	t.Run("evidence from before a suspension is old", func(t *testing.T) {
 		tl := newTimeline(t)
@@ -287,6 +290,7 @@ const lookText = `2026-11-23 00:38:01 There are 271 processes.
                      {heap_size,4185}]
 `
 
+//promise:8
 func TestEvidenceDoesItProgress(t *testing.T) {
 	look := func(tl *timeline, frames string, mailbox int) {
 		p, err := probe.ParseMaybeStuck(strings.NewReader(fmt.Sprintf(lookText, frames, mailbox)))
@@ -364,6 +368,7 @@ func TestEvidenceDoesItProgress(t *testing.T) {
 	})
 }
 
+//promise:9
 func TestEvidenceForWhomDoesItWait(t *testing.T) {
 	for reason, awaits := range map[probe.Reason]probe.Await{
 		probe.Full: probe.AwaitsLimit, probe.BackendAwaited: probe.AwaitsBackend, probe.MetadataAwaited: probe.AwaitsMetadata, probe.OK: probe.AwaitsClient,
@@ -443,6 +448,7 @@ func TestChannelsOfANodeWhoseQueuesWaitOutsideAccuseNobody(t *testing.T) {
 	})
 }
 
+//promise:13
 func TestPeersAreAskedThreeQuestions(t *testing.T) {
 	again := func(tl *timeline) {
 		tl.rounds(4, probe.AwaitTune)
@@ -553,6 +559,8 @@ func TestCorroborationIsAClosedList(t *testing.T) {
 }
 
 // TestAFrozenNodeWithAQuorumQueueIsCured: both peers say of themselves that they are critical, for as long as the node is frozen.
+//
+//promise:14
 func TestAFrozenNodeWithAQuorumQueueIsCured(t *testing.T) {
 	const asked = "unstuck quorum asked rabbit@rabbit-0 without rabbit@rabbit-1\n"
 	for name, row := range map[string]struct {
@@ -600,6 +608,7 @@ func TestAFrozenNodeWithAQuorumQueueIsCured(t *testing.T) {
 	}
 }
 
+//promise:11
 func TestANodeThatRefusesOnPurposeIsNotDeleted(t *testing.T) {
 	edit := func(old, changed string) string {
 		if !strings.Contains(freeNode, old) {

@@ -326,6 +326,7 @@ func text(v any) string {
 	return string(data)
 }
 
+//promise:22
 func TestALeaderThatFailsAnywhereIsFollowedByOneThatDeletesNothingTwiceAndForgetsNothing(t *testing.T) {
 	var calls []string
 	synctest.Test(t, func(t *testing.T) {

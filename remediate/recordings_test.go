@@ -84,6 +84,8 @@ func TestReadCriticalOfEachVersion(t *testing.T) {
 }
 
 // TestReadQuorumOfEachVersion reads what peers say of the cluster without rabbit-1.
+//
+//promise:4
 func TestReadQuorumOfEachVersion(t *testing.T) {
 	frozen := 0
 	for _, r := range recordings(t, "eval_quorum") {
@@ -111,6 +113,8 @@ func TestReadQuorumOfEachVersion(t *testing.T) {
 }
 
 // TestReadLimitsOfEachVersion reads what a node says of itself.
+//
+//promise:4
 func TestReadLimitsOfEachVersion(t *testing.T) {
 	for _, r := range recordings(t, "eval_limits") {
 		if r.exit != 0 {

@@ -50,6 +50,8 @@ type seen struct {
 // three parties about the node: RabbitMQ's own health checks, a real blackbox_exporter, and Unstuck's probes as the daemon
 // has them. What they say stands in docs/checks.md and, shorter, in the README; -update writes both. Each fault takes the
 // tools half a minute: without -update or -matrix only a few are looked at.
+//
+//promise:46
 func TestWhatOtherChecksSeeOfEachFaultAndWhatUnstuckSees(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Minute)

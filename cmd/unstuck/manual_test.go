@@ -135,6 +135,7 @@ func handed(t *testing.T, w *threeNodes, test func(t *testing.T, h manual, r *ra
 	})
 }
 
+//promise:25
 func TestWithoutTheRightToDeleteNothingIsBegun(t *testing.T) {
 	w := newThreeNodes()
 	handed(t, w, func(t *testing.T, h manual, _ *ran) {

@@ -46,6 +46,8 @@ func (f *finder) Write(text []byte) (int, error) {
 // TestTheDemoIsFollowedInABrowserFromSuspicionToCure runs the demo, a real RabbitMQ and the daemon, and watches the page
 // of the node that is wedged, which is never loaded anew on the way. It runs by itself: seconds count in the demo, and beside
 // other brokers and a browser the nodes that are healthy would look stuck too.
+//
+//promise:38
 func TestTheDemoIsFollowedInABrowserFromSuspicionToCure(t *testing.T) {
 	l := <-startLabs(t, 1, lab.Options{HandshakeTimeout: demoHandshake, Root: os.Getenv("UNSTUCK_RABBITMQ_ROOT")})
 	ctx, stop := context.WithTimeout(t.Context(), 4*time.Minute)

@@ -271,6 +271,8 @@ func (s soakResult) fault() string {
 
 // TestSoak runs rounds of random faults on random versions under random loads, at random times, while the daemon is killed,
 // suspended and misled about the time; each has to end as it must. `make soak` runs many; beside other tests nothing is suspended.
+//
+//promise:15
 func TestSoak(t *testing.T) {
 	t.Parallel()
 	roots := soakRoots(t)

@@ -196,6 +196,8 @@ func TestTheTableOfSupportedVersionsIsReadAsItIsWritten(t *testing.T) {
 }
 
 // TestThePageOfSupportedVersionsHasEveryRow holds the page against the table of faults, without a broker.
+//
+//promise:4
 func TestThePageOfSupportedVersionsHasEveryRow(t *testing.T) {
 	t.Parallel()
 	_, rest, _ := strings.Cut(readText(t, supportedDoc), supportedBegin)

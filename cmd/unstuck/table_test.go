@@ -196,6 +196,8 @@ func (l loadedLab) restore(t testing.TB) {
 	}
 }
 
+//promise:10
+//promise:14
 func TestEveryRowOfTheTable(t *testing.T) {
 	t.Parallel()
 	labs := startLoadedLabs(t, 3, lab.Options{
@@ -247,6 +249,8 @@ func rowNames() []string {
 }
 
 // TestTheDefaultsTellAWedgedNodeFromASlowOne takes no short cuts but one: the nodes need not be five minutes old.
+//
+//promise:2
 func TestTheDefaultsTellAWedgedNodeFromASlowOne(t *testing.T) {
 	t.Parallel()
 	l := <-startLabs(t, 1, lab.Options{Root: os.Getenv("UNSTUCK_RABBITMQ_ROOT")})

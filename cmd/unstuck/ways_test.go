@@ -18,6 +18,8 @@ import (
 
 // TestARealBrokerReachedInEachWay logs in to a healthy node over plain TCP and over TLS, rightly and wrongly. Nothing of
 // this may look like a node that a restart would cure.
+//
+//promise:1
 func TestARealBrokerReachedInEachWay(t *testing.T) {
 	t.Parallel()
 	l := <-startLabs(t, 1, lab.Options{Nodes: 1, TLS: true, HandshakeTimeout: tableHandshake, Root: os.Getenv("UNSTUCK_RABBITMQ_ROOT")})
@@ -100,6 +102,8 @@ func hangUpProxy(t *testing.T, broker string) string {
 }
 
 // TestEveryReasonIsSeenOnARealBrokerOrStandsHere keeps the table whole.
+//
+//promise:1
 func TestEveryReasonIsSeenOnARealBrokerOrStandsHere(t *testing.T) {
 	seen := map[probe.Reason]bool{
 		// In TestARealBrokerReachedInEachWay.

@@ -7,6 +7,7 @@ import (
 	"testing"
 )
 
+//promise:48
 func TestWhatIsMadeAnewLeavesAloneWhatIsLinkedToTheOldOne(t *testing.T) {
 	dir := t.TempDir()
 	mine, theirs := filepath.Join(dir, "tool"), filepath.Join(dir, "of another checkout")

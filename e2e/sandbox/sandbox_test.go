@@ -311,6 +311,7 @@ func TestRemoveTouchesNeitherAnothersProcessNorAnothersDirectory(t *testing.T) {
 	}
 }
 
+//promise:48
 func TestACopyOfASandboxsDirectoryIsNotTheSandbox(t *testing.T) {
 	dir := directory(t)
 	s := start(t, dir, sleeper(dir))

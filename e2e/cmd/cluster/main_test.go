@@ -59,6 +59,7 @@ curl() { say curl "$@"; }
 bin/unstuck() { say "$PWD" "$@" "${UNSTUCK_SERVER:-}" "${UNSTUCK_TOKEN:-}"; }
 `
 
+//promise:49
 func TestTheLinesThatArePrintedWorkAsTheyStandWhereverTheProjectIs(t *testing.T) {
 	root := filepath.Join(t.TempDir(), `it's a "project" & $(more)`)
 	if err := os.Mkdir(root, 0o755); err != nil {

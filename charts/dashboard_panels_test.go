@@ -66,31 +66,37 @@ func overviewPanels() []panel {
 	return []panel{
 		{kind: "row", title: "Brokers"},
 		{
-			stat, "Nodes that accept logins", "Which share of its nodes a broker accepts Unstuck's logins at, on average over the brokers. A node that is missing counts as one that does not.",
+			stat, "Nodes that accept logins",
+			"The share of a broker's nodes that accept Unstuck's logins, averaged over the brokers. A missing " +
+				"node counts as one that accepts none.",
 			"percentunit", 4,
 			[]ask{{"avg(" + of("unstuck:broker_logins_work:ratio") + ")", ""}},
 			thresholds("red", 0.5, "orange", 0.999, "green"),
 		},
 		{
-			stat, "Nodes by status", "How many nodes are in each status. Only stuck ones are ever deleted; of unknown ones nobody can tell.",
+			stat, "Nodes by status",
+			"How many nodes have each status. By itself, Unstuck deletes only stuck nodes. If a node is unknown, " +
+				"no probe can tell how it is.",
 			"none", 8,
 			[]ask{{"sum by (status) (" + perNode(of("unstuck_node_status"), "status") + ")", "{{status}}"}},
 			coloured("unknown", "purple", "healthy", "green", "faulty", "orange", "stuck", "red"),
 		},
 		{
-			stat, "Stuck for", "For how long the node that has been stuck for longest has been stuck; 0 while there is none.",
+			stat, "Stuck for", "How long the longest-stuck node has been stuck. 0 if no node is stuck.",
 			"s", 4,
 			[]ask{{"max(" + spoken(of("unstuck_node_stuck_seconds")) + ")", ""}},
 			thresholds("green", 1, "orange", 60, "red"),
 		},
 		{
-			stat, "Deletions that need a person", "Deletions that did not help. Nothing more is done to a broker that has one.",
+			stat, "Deletions that need a person",
+			"Deletions that did not help. Unstuck deletes nothing more in a broker with such a deletion.",
 			"none", 4,
 			[]ask{{"sum(max by (job, namespace, target) (" + spoken(of("unstuck_deletions_in_progress", `state="escalated"`)) + "))", ""}},
 			thresholds("green", 1, "red"),
 		},
 		{
-			stat, "Wrong with Unstuck", "What keeps Unstuck from doing its work: loops that cannot see or write, rights that it lacks, files that are not valid.",
+			stat, "Wrong with Unstuck",
+			"What keeps Unstuck from working: loops that cannot read or write, missing rights, invalid files.",
 			"none", 4,
 			[]ask{
 				{"sum(max by (job, namespace, target) (" + ours("unstuck_reconcile_degraded") + "))", "loops"},
@@ -99,15 +105,16 @@ func overviewPanels() []panel {
 			},
 			thresholds("green", 1, "red"),
 		},
-		tableOf("Brokers", "Each broker and each application as the replica sees it that leads it. Applications have no logins.", []column{
-			{"Accept logins", "percentunit", "avg by (target) (" + of("unstuck:broker_logins_work:ratio") + ")", nil},
-			{"Over 30 days", "percentunit", "1 - avg by (target) (" + of("unstuck:broker_login_errors:ratio_30d") + ")", nil},
-			{"Nodes", "none", "max by (target) (" + spoken(of("unstuck_target_nodes_expected")) + ")", nil},
-			{"Stuck for", "s", "max by (target) (" + spoken(of("unstuck_node_stuck_seconds")) + ")", nil},
-			{"Mode", "none", "max by (target) (" + spoken(of("unstuck_target_mode", `mode="remediate"`)) + ")", modes},
-			{"Deletions left today", "none", "min by (target) (" + spoken(of("unstuck_budget_left")) + ")", nil},
-			{"Last deletion", "dateTimeFromNow", deletedAt, nil},
-		}),
+		tableOf("Brokers",
+			"Each broker and each application, as the leader sees it. Applications have no logins.", []column{
+				{"Accept logins", "percentunit", "avg by (target) (" + of("unstuck:broker_logins_work:ratio") + ")", nil},
+				{"Over 30 days", "percentunit", "1 - avg by (target) (" + of("unstuck:broker_login_errors:ratio_30d") + ")", nil},
+				{"Nodes", "none", "max by (target) (" + spoken(of("unstuck_target_nodes_expected")) + ")", nil},
+				{"Stuck for", "s", "max by (target) (" + spoken(of("unstuck_node_stuck_seconds")) + ")", nil},
+				{"Mode", "none", "max by (target) (" + spoken(of("unstuck_target_mode", `mode="remediate"`)) + ")", modes},
+				{"Deletions left today", "none", "min by (target) (" + spoken(of("unstuck_budget_left")) + ")", nil},
+				{"Last deletion", "dateTimeFromNow", deletedAt, nil},
+			}),
 	}
 }
 
@@ -118,13 +125,16 @@ func loginPanels() []panel {
 	return []panel{
 		{kind: "row", title: "Logins"},
 		{
-			graph, "Nodes that accept logins, by broker", "Which share of a broker's nodes accepts Unstuck's logins. The service level of docs/alerts.md is its average over 30 days.",
+			graph, "Nodes that accept logins, by broker",
+			"The share of a broker's nodes that accept Unstuck's logins. Its average over 30 days is the service " +
+				"level of docs/alerts.md.",
 			"percentunit", 12,
 			[]ask{{"avg by (target) (" + of("unstuck:broker_logins_work:ratio") + ")", "{{target}}"}},
 			map[string]any{"fieldConfig.defaults.max": 1},
 		},
 		{
-			graph, "Probes that found something", "Probes that did not find a node healthy, by what they found. docs/verdicts.md says what each reason means.",
+			graph, "Probes that found something",
+			"Probes that did not find the node healthy, by reason. docs/verdicts.md says what each reason means.",
 			"cps", 12,
 			[]ask{{
 				"sum by (target, node, probe, reason) (" + spoken(rate(of("unstuck_probe_results_total", `status!="healthy"`))) + ")",
@@ -133,19 +143,25 @@ func loginPanels() []panel {
 			bars,
 		},
 		{
-			heatmap, "How long logins took", "All logins, whatever became of them. A healthy one takes milliseconds; one that hangs ends at Unstuck's deadline, 12 s by default.",
+			heatmap, "How long logins took",
+			"All logins, successful or not. A healthy login takes milliseconds. A login that hangs ends at " +
+				"Unstuck's deadline, 12 s by default.",
 			"s", 12,
 			[]ask{{"sum by (le) (" + spoken("increase("+of("unstuck_probe_duration_seconds_bucket", `probe="login"`)+"[$__rate_interval])") + ")", "{{le}}"}},
 			nil,
 		},
 		{
-			graph, "Mean time of each stage", "How long each stage of a login took on average, of those that were completed. A stage that is never completed is missing.",
+			graph, "Mean time of each stage",
+			"The mean time of each stage of a login, over the completed ones. A stage that no login completes is " +
+				"missing.",
 			"s", 12,
 			[]ask{{stages("sum") + " / (" + stages("count") + " > 0)", "{{stage}}"}},
 			nil,
 		},
 		{
-			heatmap, "Stage $stage", "How long this stage of a login took, of those that were completed. Choose others with the variable Stage.",
+			heatmap, "Stage $stage",
+			"The time of this stage of a login, over the completed ones. Choose other stages with the variable " +
+				"Stage.",
 			"s", 6,
 			[]ask{{"sum by (le) (" + spoken("increase("+of("unstuck_probe_stage_duration_seconds_bucket", `stage=~"$stage"`)+"[$__rate_interval])") + ")", "{{le}}"}},
 			map[string]any{"repeat": "stage", "repeatDirection": "h", "maxPerRow": 4},
@@ -161,37 +177,48 @@ func nodePanels() []panel {
 	return []panel{
 		{kind: "row", title: "Nodes"},
 		{
-			timeline, "Status of each node", "Unknown is not ill: nobody can tell. Only stuck can lead to a deletion.",
+			timeline, "Status of each node",
+			"Unknown is no fault: no probe can tell. Only stuck can lead to a deletion.",
 			"none", 24,
 			[]ask{{status("healthy") + " + 2 * " + status("faulty") + " + 3 * " + status("stuck"), node}},
 			map[string]any{"fieldConfig.defaults.mappings": statuses, "options.showValue": "never", "options.mergeValues": true},
 		},
 		{
-			graph, "Time stuck", "For how long a node has been stuck by what its probes say. By default it takes a minute until it is confirmed.",
+			graph, "Time stuck",
+			"How long a node has been stuck, by its probes. With the default thresholds Unstuck confirms a stuck " +
+				"node after about a minute.",
 			"s", 12,
 			[]ask{{perNode(of("unstuck_node_stuck_seconds")), node}},
 			nil,
 		},
 		{
-			graph, "Since a login was tried", "How long ago the last attempt to log in to a node ended, well or not. It grows while a login hangs, and for good where none is tried any more.",
+			graph, "Since a login was tried",
+			"How long ago the last login to a node ended, successful or not. The time grows while a login hangs, " +
+				"and grows for good if Unstuck no longer tries.",
 			"s", 12,
 			[]ask{{"time() - " + perNode(of("unstuck_node_last_probe_timestamp_seconds", `probe="login"`)), node}},
 			nil,
 		},
 		{
-			graph, "Guards that hold stuck nodes back", "How many stuck nodes each guard keeps from being deleted. docs/guards.md says what each means, and what opens it.",
+			graph, "Guards that hold stuck nodes back",
+			"How many stuck nodes each guard holds back. docs/guards.md says what each guard means, and what " +
+				"opens it.",
 			"none", 12,
 			[]ask{{closed + stuck + ")", "{{guard}}"}},
 			bars,
 		},
 		{
-			graph, "Closed guards", "How many nodes each guard would hold back, stuck or not. Where quorum-critical and alarm alone are closed they have not been asked: they are asked right before a deletion.",
+			graph, "Closed guards",
+			"How many nodes each guard would hold back, stuck or not. quorum-critical and alarm are closed until " +
+				"Unstuck asks their questions, right before a deletion.",
 			"none", 12,
 			[]ask{{closed + ")", "{{guard}}"}},
 			nil,
 		},
 		{
-			graph, "Suspicious processes", "Erlang processes that waited in one place throughout the last maybe_stuck, beside how many there are when the node is healthy.",
+			graph, "Suspicious processes",
+			"Erlang processes that waited in one place throughout the last maybe_stuck, and how many such " +
+				"processes the healthy node has.",
 			"none", 12,
 			[]ask{
 				{perNode(of("unstuck_node_suspicious_processes")), node},
@@ -200,7 +227,9 @@ func nodePanels() []panel {
 			nil,
 		},
 		{
-			graph, "Age of the log", "How old the last line of a node's log, or of a pod's of an application, was when it was last looked at.",
+			graph, "Age of the log",
+			"How old the last line in the log of a node, or of an application's pod, was when Unstuck last read " +
+				"that log.",
 			"s", 12,
 			[]ask{{perNode(of("unstuck_node_log_age_seconds")), node}},
 			nil,
@@ -215,19 +244,23 @@ func deletionPanels() []panel {
 	return []panel{
 		{kind: "row", title: "Deletions"},
 		{
-			graph, "Deletions by what became of them", "Within the last hour. One that was escalated and recovers later counts as both.",
+			graph, "Deletions by what became of them",
+			"Deletions that were settled within the last hour, by outcome. A deletion that was escalated and " +
+				"recovered later counts as both.",
 			"none", 8,
 			[]ask{{"sum by (target, outcome) (increase(" + of("unstuck_deletion_outcomes_total") + "[1h])) > 0", "{{target}} {{outcome}}"}},
 			bars,
 		},
 		{
-			graph, "Deletions left today", "How many more nodes of a broker may be deleted within the present 24 hours.",
+			graph, "Deletions left today", "How many more deletions the broker's budget for 24 hours allows.",
 			"none", 8,
 			[]ask{{"min by (target) (" + spoken(of("unstuck_budget_left")) + ")", "{{target}}"}},
 			nil,
 		},
 		{
-			graph, "Mean time to recover", "From a deletion until the new node accept logins, on average over the last week. Missing while nothing was deleted.",
+			graph, "Mean time to recover",
+			"The mean time from a deletion until the new node accepts logins, over the last week. Missing if " +
+				"nothing was deleted.",
 			"s", 8,
 			[]ask{{recovery("sum") + " / (" + recovery("count") + " > 0)", "{{target}}"}},
 			nil,
@@ -239,7 +272,8 @@ func operationPanels() []panel {
 	return []panel{
 		{kind: "row", title: "Operations"},
 		{
-			graph, "Operations that ended", "Deploys, promotions, reverts, restarts and tasks that ended within the last hour, by how.",
+			graph, "Operations that ended",
+			"Deploys, promotions, reverts, restarts and tasks that ended within the last hour, by result.",
 			"none", 12,
 			[]ask{{
 				"sum by (environment, kind, result) (increase(" + ours("unstuck_operations_total") + "[1h])) > 0",
@@ -248,7 +282,9 @@ func operationPanels() []panel {
 			bars,
 		},
 		{
-			graph, "Operations under way", "For how long an operation has been under way. Until it ends no other begins there, and no stuck node of that namespace is deleted.",
+			graph, "Operations under way",
+			"How long an operation has been under way. Until it ends, no other operation begins there, and " +
+				"Unstuck deletes no stuck node in its namespace.",
 			"s", 12,
 			[]ask{{"time() - max by (environment, kind) (" + ours("unstuck_operation_started_timestamp_seconds") + ")", "{{environment}}: {{kind}}"}},
 			nil,
@@ -263,25 +299,31 @@ func daemonPanels() []panel {
 	return []panel{
 		{kind: "row", title: "Unstuck itself"},
 		{
-			graph, "Replicas", "How many replicas were scraped, by version.", "none", 8,
+			graph, "Replicas", "How many replicas Prometheus scrapes, by version.", "none", 8,
 			[]ask{{"count by (version) (" + ours("unstuck_build_info") + ")", "{{version}}"}},
 			nil,
 		},
-		perReplica("Brokers led", "How many brokers and applications each replica leads. One leads them all; for the seconds of a change none does.",
+		perReplica("Brokers led",
+			"How many brokers and applications each replica leads. One replica leads all of them; during a "+
+				"change of leader, none does for some seconds.",
 			"none", "sum by (instance) ("+ours("unstuck_is_leader")+")"),
-		perReplica("Since the last reconcile", "How long ago the loop looked at its broker that has not for longest. It should every five seconds.",
+		perReplica("Since the last reconcile",
+			"How long ago the slowest loop last reconciled. Each loop should reconcile every five seconds.",
 			"s", "time() - min by (instance) ("+ours("unstuck_last_reconcile_timestamp_seconds")+")"),
-		perReplica("Probes", "How many probes each replica makes in a second. Each replica probes every node.",
+		perReplica("Probes", "How many probes each replica runs in a second. Each replica probes every node.",
 			"cps", "sum by (instance) ("+rate(ours("unstuck_probe_duration_seconds_count"))+")"),
 		perReplica("CPU", "How much of one core each replica uses.",
 			"percentunit", "sum by (instance) ("+rate(ours("process_cpu_seconds_total"))+")"),
-		perReplica("Memory", "Resident memory of each replica. The chart's limit is 256 MiB unless resources.limits says otherwise.",
+		perReplica("Memory",
+			"Resident memory of each replica. The chart's limit is 256 MiB, unless resources.limits changes it.",
 			"bytes", "max by (instance) ("+ours("process_resident_memory_bytes")+")"),
-		perReplica("Heap", "Memory of each replica that is in use by Go's heap.",
+		perReplica("Heap", "Memory in use by the Go heap of each replica.",
 			"bytes", "max by (instance) ("+ours("go_memstats_heap_inuse_bytes")+")"),
-		perReplica("Goroutines", "Goroutines of each replica: some for each node. More and more of them is a leak.",
+		perReplica("Goroutines",
+			"Goroutines of each replica: some for each node. A number that only grows is a leak.",
 			"none", "max by (instance) ("+ours("go_goroutines")+")"),
-		perReplica("File descriptors", "Files and sockets that each replica has open. More and more of them is a leak.",
+		perReplica("File descriptors",
+			"Files and sockets that each replica has open. A number that only grows is a leak.",
 			"none", "max by (instance) ("+ours("process_open_fds")+")"),
 	}
 }

@@ -58,7 +58,7 @@ func newCounters() counters {
 		}, []string{"target", "outcome"}),
 		recovery: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "unstuck_recovery_duration_seconds",
-			Help:    "From a deletion until the new node accept logins, of those that recovered.",
+			Help:    "From a deletion until the new node accepts logins, of those that recovered.",
 			Buckets: recoveryBuckets,
 		}, []string{"target"}),
 	}

@@ -6,7 +6,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/cjworkbench/unstuck/release"
+	"github.com/cjworkbench/unstuck/release/plan"
 )
 
 // Reviewer is an API server's word on tokens and rights: TokenReview and SubjectAccessReview.
@@ -47,7 +47,7 @@ func (n ResourceAttributes) String() string {
 type Reviews struct {
 	Own      Reviewer            // of the cluster that Unstuck runs in
 	Others   map[string]Reviewer // of the other clusters of environments, by the environment's Context
-	Releases []release.Environment
+	Releases []plan.Environment
 	Targets  map[string]string // the namespace of each broker
 	Home     string            // Unstuck's own namespace, where the pauses are kept
 }
@@ -106,7 +106,7 @@ func (v Reviews) needs(action Action) (cluster string, needs []ResourceAttribute
 	if action.Environment == "" {
 		return "", v.targetNeeds(action)
 	}
-	i := slices.IndexFunc(v.Releases, func(e release.Environment) bool { return e.Name == action.Environment })
+	i := slices.IndexFunc(v.Releases, func(e plan.Environment) bool { return e.Name == action.Environment })
 	if i < 0 {
 		return "", nil
 	}
@@ -114,7 +114,7 @@ func (v Reviews) needs(action Action) (cluster string, needs []ResourceAttribute
 	return env.Context, environmentNeeds(env, action)
 }
 
-func environmentNeeds(env release.Environment, action Action) []ResourceAttributes {
+func environmentNeeds(env plan.Environment, action Action) []ResourceAttributes {
 	ns := env.Namespace
 	switch action.Verb {
 	case Read: // the lists show Deployments, and operations have lines of logs
@@ -158,8 +158,8 @@ func environmentNeeds(env release.Environment, action Action) []ResourceAttribut
 }
 
 // podNeeds is what `kubectl logs deployment/NAME` needs, or `kubectl get pod`, whose answer has the variables.
-func podNeeds(env release.Environment, action Action) []ResourceAttributes {
-	i := slices.IndexFunc(env.Services, func(s release.Service) bool { return s.Name == action.Service })
+func podNeeds(env plan.Environment, action Action) []ResourceAttributes {
+	i := slices.IndexFunc(env.Services, func(s plan.Service) bool { return s.Name == action.Service })
 	if i < 0 {
 		return nil
 	}
@@ -182,9 +182,9 @@ func patching(namespace, deployment string) ResourceAttributes {
 }
 
 // starting is what `kubectl create job --from` needs.
-func starting(namespace string, from release.TemplateRef) []ResourceAttributes {
+func starting(namespace string, from plan.TemplateRef) []ResourceAttributes {
 	template := ResourceAttributes{Verb: "get", Group: "batch", Resource: "cronjobs", Namespace: namespace, Name: from.Name}
-	if from.Kind == release.FromPodTemplate {
+	if from.Kind == plan.FromPodTemplate {
 		template.Group, template.Resource = "", "podtemplates"
 	}
 	return []ResourceAttributes{template, {Verb: "create", Group: "batch", Resource: "jobs", Namespace: namespace}}

@@ -9,7 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/cjworkbench/unstuck/release"
+	"github.com/cjworkbench/unstuck/release/plan"
 )
 
 // server is an API server that allows what is in its list.
@@ -109,7 +109,7 @@ func TestAnotherClusterIsAskedAboutItsOwnAndAboutPeopleOnly(t *testing.T) {
 	env := environments()[0]
 	env.Context = "far"
 	own, far := &server{allows: "*"}, &server{}
-	v := Reviews{Own: own, Releases: []release.Environment{env}, Others: map[string]Reviewer{"far": far}}
+	v := Reviews{Own: own, Releases: []plan.Environment{env}, Others: map[string]Reviewer{"far": far}}
 	action := Action{Verb: Deploy, Environment: "staging"}
 	for name, allowed := range map[string]string{"ada@example.com": "*", "eve@example.com": "", "system:serviceaccount:ci:deployer": "*"} {
 		far.allows = allowed
@@ -145,7 +145,7 @@ func TestWhoRulesThisClusterDoesNotRuleAnother(t *testing.T) {
 		for _, cluster := range []string{"", "far"} {
 			env.Context = cluster
 			v := Reviews{
-				Own: &grouped{group: group}, Releases: []release.Environment{env}, Others: map[string]Reviewer{"far": &grouped{group: group}},
+				Own: &grouped{group: group}, Releases: []plan.Environment{env}, Others: map[string]Reviewer{"far": &grouped{group: group}},
 			}
 			got, err := v.Allowed(t.Context(), who, Action{Verb: Deploy, Environment: "staging"})
 			if err != nil || got.Allowed != (want || cluster == "") {
@@ -189,22 +189,22 @@ func TestACallerHasTheRightsOfTheAuthorityThatKnowsThem(t *testing.T) {
 }
 
 // environments are two, the second of which is promoted to.
-func environments() []release.Environment {
-	staging := release.Environment{
+func environments() []plan.Environment {
+	staging := plan.Environment{
 		Name: "staging", Namespace: "staging", Image: "gcr.io/acme/{image}:{commit}", Images: []string{"migrate"},
-		Services: []release.Service{
-			{Name: "frontend", Deployment: "frontend-deployment", Image: "frontend", Kind: release.Rolling},
+		Services: []plan.Service{
+			{Name: "frontend", Deployment: "frontend-deployment", Image: "frontend", Kind: plan.Rolling},
 			{Name: "cron", Deployment: "cron-deployment", Image: "cron"},
 		},
-		Jobs: []release.Job{{Name: "migrate", From: release.TemplateRef{Kind: release.FromCronJob, Name: "migrate"}}},
-		Tasks: []release.Task{
-			{Name: "import-plans", Exec: release.Exec{Service: "frontend", Command: []string{"./manage.py", "import-plans"}}},
-			{Name: "clear-render-cache", Warning: "Users will notice a slowdown for a few minutes.", From: release.TemplateRef{Kind: release.FromPodTemplate, Name: "clear"}},
+		Jobs: []plan.Job{{Name: "migrate", From: plan.TemplateRef{Kind: plan.FromCronJob, Name: "migrate"}}},
+		Tasks: []plan.Task{
+			{Name: "import-plans", Exec: plan.Exec{Service: "frontend", Command: []string{"./manage.py", "import-plans"}}},
+			{Name: "clear-render-cache", Warning: "Users will notice a slowdown for a few minutes.", From: plan.TemplateRef{Kind: plan.FromPodTemplate, Name: "clear"}},
 		},
 	}
 	production := staging
 	production.Name, production.Namespace, production.PromoteFrom = "production", "production", "staging"
-	return []release.Environment{staging, production}
+	return []plan.Environment{staging, production}
 }
 
 // nobodys is an authority that knows one caller, by a token, who may do nothing.

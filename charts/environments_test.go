@@ -7,7 +7,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/cjworkbench/unstuck/release"
+	"github.com/cjworkbench/unstuck/release/plan"
 )
 
 func TestTheExampleOfProductionDeploysAndDoesAllOfIt(t *testing.T) {
@@ -16,26 +16,26 @@ func TestTheExampleOfProductionDeploysAndDoesAllOfIt(t *testing.T) {
 	for _, name := range []string{"cron", "fetcher", "frontend", "migrate", "renderer", "upload-assets"} {
 		images = append(images, "gcr.io/workbenchdata-ci/"+name+":"+commit)
 	}
-	template := func(name string) release.TemplateRef {
-		return release.TemplateRef{Kind: release.FromPodTemplate, Name: name}
+	template := func(name string) plan.TemplateRef {
+		return plan.TemplateRef{Kind: plan.FromPodTemplate, Name: name}
 	}
-	services := []release.Service{
-		{Name: "frontend", Deployment: "frontend-deployment", Image: "frontend", Kind: release.Rolling},
-		{Name: "fetcher", Deployment: "fetcher-deployment", Image: "fetcher", Kind: release.Rolling},
-		{Name: "renderer", Deployment: "renderer-deployment", Image: "renderer", Kind: release.Rolling},
+	services := []plan.Service{
+		{Name: "frontend", Deployment: "frontend-deployment", Image: "frontend", Kind: plan.Rolling},
+		{Name: "fetcher", Deployment: "fetcher-deployment", Image: "fetcher", Kind: plan.Rolling},
+		{Name: "renderer", Deployment: "renderer-deployment", Image: "renderer", Kind: plan.Rolling},
 		{Name: "cron", Deployment: "cron-deployment", Image: "cron"},
 		{Name: "cron-delta-deleter", Deployment: "cron-delta-deleter-deployment", Image: "cron"},
 		{Name: "cron-expired-session-deleter", Deployment: "cron-expired-session-deleter-deployment", Image: "cron"},
 		{Name: "cron-lesson-workflow-deleter", Deployment: "cron-lesson-workflow-deleter-deployment", Image: "cron"},
 	}
-	jobs := []release.Job{
+	jobs := []plan.Job{
 		{Name: "migrate", From: template("migrate")},
 		{Name: "upload-assets", From: template("upload-assets"), NoMigration: true},
 	}
-	manage := func(command string) release.Task {
-		return release.Task{Name: command, Exec: release.Exec{Service: "frontend", Container: "app", Command: []string{"./manage.py", command}}}
+	manage := func(command string) plan.Task {
+		return plan.Task{Name: command, Exec: plan.Exec{Service: "frontend", Container: "app", Command: []string{"./manage.py", command}}}
 	}
-	tasks := []release.Task{
+	tasks := []plan.Task{
 		{Name: "clear-render-cache", Warning: "Users will notice a slowdown for a few minutes.", From: template("clear-render-cache")},
 		manage("import-plans-from-stripe"),
 		manage("import-modules"),
@@ -48,7 +48,7 @@ func TestTheExampleOfProductionDeploysAndDoesAllOfIt(t *testing.T) {
 	for i, name := range []string{"staging", "production"} {
 		e := c.Environments[i]
 		if e.Name != name || e.Namespace != name || e.Context != "" || e.Registry == nil || e.Registry.Name != "workbenchdata-ci" ||
-			e.Registry.Namespace != name || e.RolloutDeadline != 20*time.Minute || e.OnFailure != release.Leave {
+			e.Registry.Namespace != name || e.RolloutDeadline != 20*time.Minute || e.OnFailure != plan.Leave {
 			t.Errorf("%s is %+v", name, e)
 		}
 		for what, diff := range map[string]string{

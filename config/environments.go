@@ -7,12 +7,12 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
-	"github.com/cjworkbench/unstuck/release"
+	"github.com/cjworkbench/unstuck/release/plan"
 )
 
 // Environment is a namespace to which services are deployed, and how to reach it.
 type Environment struct {
-	release.Environment // with a Context it is in another cluster than the daemon's own
+	plan.Environment // with a Context it is in another cluster than the daemon's own
 
 	Kubeconfig string          // the file that has the Context
 	Registry   *RegistrySecret // nil: the registry asks for no password
@@ -29,9 +29,9 @@ type RegistrySecret struct {
 // DefaultEnvironment gives what holds for an environment that says no more than it must.
 func DefaultEnvironment() Environment {
 	var e Environment
-	e.Settings = release.Settings{
+	e.Settings = plan.Settings{
 		RolloutDeadline: 15 * time.Minute, StopDeadline: 5 * time.Minute, JobDeadline: 30 * time.Minute, TaskDeadline: 30 * time.Minute,
-		OnFailure: release.Leave,
+		OnFailure: plan.Leave,
 	}
 	return e
 }
@@ -83,8 +83,8 @@ func (d *decoder) environment(e element) Environment {
 	}
 	s.named("promote_from", none, brokerName, "the name of another environment", &env.PromoteFrom)
 	s.duration("healthy_for", &env.HealthyFor, 0)
-	s.oneOf("on_failure", string(env.OnFailure), []string{string(release.Leave), string(release.Rollback)}, func(v string) {
-		env.OnFailure = release.OnFailure(v)
+	s.oneOf("on_failure", string(env.OnFailure), []string{string(plan.Leave), string(plan.Rollback)}, func(v string) {
+		env.OnFailure = plan.OnFailure(v)
 	})
 	deadlines := s.sub("deadlines")
 	deadlines.duration("rollout", &env.RolloutDeadline, time.Second)
@@ -135,24 +135,24 @@ func (s *section) registrySecret(namespace string) *RegistrySecret {
 }
 
 // service reads one service.
-func (d *decoder) service(e element) release.Service {
-	var v release.Service
+func (d *decoder) service(e element) plan.Service {
+	var v plan.Service
 	s := d.section(e.path, e.node)
 	s.name(&v.Name)
 	s.named("deployment", required, objectName, wantObject, &v.Deployment)
 	s.missing("deployment", v.Deployment, wantObject)
 	s.named("image", required, imageForm, wantImage, &v.Image)
 	s.missing("image", v.Image, wantImage)
-	s.oneOf("kind", v.Kind.String(), []string{release.Rolling.String(), release.Singleton.String()}, func(kind string) {
-		v.Kind = map[string]release.ServiceKind{release.Rolling.String(): release.Rolling}[kind]
+	s.oneOf("kind", v.Kind.String(), []string{plan.Rolling.String(), plan.Singleton.String()}, func(kind string) {
+		v.Kind = map[string]plan.ServiceKind{plan.Rolling.String(): plan.Rolling}[kind]
 	})
 	s.end()
 	return v
 }
 
 // job reads one job that a deploy runs.
-func (d *decoder) job(e element) release.Job {
-	var j release.Job
+func (d *decoder) job(e element) plan.Job {
+	var j plan.Job
 	s := d.section(e.path, e.node)
 	s.name(&j.Name)
 	j.From = s.template("from", required)
@@ -171,8 +171,8 @@ func isRegexp(v string) bool {
 }
 
 // task reads one task: a command, or a job.
-func (d *decoder) task(e element) release.Task {
-	var t release.Task
+func (d *decoder) task(e element) plan.Task {
+	var t plan.Task
 	s := d.section(e.path, e.node)
 	s.name(&t.Name)
 	s.text("warning", none, "what to say beforehand", &t.Warning)
@@ -195,7 +195,7 @@ func (d *decoder) task(e element) release.Task {
 }
 
 // template reads from what a job is started: exactly one of two keys.
-func (s *section) template(name, byDefault string) release.TemplateRef {
+func (s *section) template(name, byDefault string) plan.TemplateRef {
 	_, there := s.values[name]
 	noted := len(s.problems)
 	var cronJob, podTemplate string
@@ -209,13 +209,13 @@ func (s *section) template(name, byDefault string) release.TemplateRef {
 	case cronJob != "" && podTemplate != "":
 		s.problem(sub.key("podtemplate"), "there is a cronjob too: want one of them")
 	case cronJob != "":
-		return release.TemplateRef{Kind: release.FromCronJob, Name: cronJob}
+		return plan.TemplateRef{Kind: plan.FromCronJob, Name: cronJob}
 	case podTemplate != "":
-		return release.TemplateRef{Kind: release.FromPodTemplate, Name: podTemplate}
+		return plan.TemplateRef{Kind: plan.FromPodTemplate, Name: podTemplate}
 	case wanted && len(s.problems) == noted:
 		s.problem(sub.path, "missing: want a cronjob or a podtemplate, to start it from")
 	}
-	return release.TemplateRef{}
+	return plan.TemplateRef{}
 }
 
 // texts reads a list of texts, each of which fits. No message repeats one: it may be a secret that went astray.

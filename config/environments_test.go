@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/cjworkbench/unstuck/release"
+	"github.com/cjworkbench/unstuck/release/plan"
 )
 
 func TestEnvironmentsArriveAsReleaseTakesThem(t *testing.T) {
@@ -19,36 +20,36 @@ func TestEnvironmentsArriveAsReleaseTakesThem(t *testing.T) {
 	}
 	staging := DefaultEnvironment()
 	staging.Name, staging.Namespace, staging.Image = "staging", "staging", "registry.example/acme/{image}:{commit}"
-	staging.Services = []release.Service{{Name: "web", Deployment: "web-deployment", Image: "web", Kind: release.Rolling}}
+	staging.Services = []plan.Service{{Name: "web", Deployment: "web-deployment", Image: "web", Kind: plan.Rolling}}
 	production := Environment{
 		Kubeconfig: filepath.Join(here, "password"),
 		Registry:   &RegistrySecret{Namespace: "tools", Name: "registry", Key: "config.json"},
-		Environment: release.Environment{
+		Environment: plan.Environment{
 			Name: "production", Namespace: "default", Context: "production", PromoteFrom: "staging",
 			Image:  "registry.example/acme/{image}:v-{commit}",
 			Images: []string{"migrate", "registry.example:5000/assets/upload"},
-			Services: []release.Service{
-				{Name: "frontend", Deployment: "frontend-deployment", Image: "frontend", Kind: release.Rolling},
+			Services: []plan.Service{
+				{Name: "frontend", Deployment: "frontend-deployment", Image: "frontend", Kind: plan.Rolling},
 				{Name: "cron", Deployment: "cron-deployment", Image: "registry.example:5000/acme/cron"},
 			},
-			Jobs: []release.Job{
+			Jobs: []plan.Job{
 				{
-					Name: "migrate", From: release.TemplateRef{Kind: release.FromCronJob, Name: "migrate"},
-					Patterns: release.Patterns{Migrated: []string{"^applied [1-9]"}, Nothing: []string{"^up to date$"}},
+					Name: "migrate", From: plan.TemplateRef{Kind: plan.FromCronJob, Name: "migrate"},
+					Patterns: plan.Patterns{Migrated: []string{"^applied [1-9]"}, Nothing: []string{"^up to date$"}},
 				},
-				{Name: "upload-assets", From: release.TemplateRef{Kind: release.FromPodTemplate, Name: "upload-assets"}, NoMigration: true},
+				{Name: "upload-assets", From: plan.TemplateRef{Kind: plan.FromPodTemplate, Name: "upload-assets"}, NoMigration: true},
 			},
-			Tasks: []release.Task{
+			Tasks: []plan.Task{
 				{
 					Name: "import-plans", Warning: "People who pay just now have to try again.",
-					Exec: release.Exec{Service: "frontend", Container: "app", Command: []string{"./manage.py", "import-plans"}},
+					Exec: plan.Exec{Service: "frontend", Container: "app", Command: []string{"./manage.py", "import-plans"}},
 				},
-				{Name: "restart-blog", From: release.TemplateRef{Kind: release.FromPodTemplate, Name: "restart-blog"}},
-				{Name: "clean-up-now", From: release.TemplateRef{Kind: release.FromCronJob, Name: "clean-up"}},
+				{Name: "restart-blog", From: plan.TemplateRef{Kind: plan.FromPodTemplate, Name: "restart-blog"}},
+				{Name: "clean-up-now", From: plan.TemplateRef{Kind: plan.FromCronJob, Name: "clean-up"}},
 			},
-			Settings: release.Settings{
+			Settings: plan.Settings{
 				RolloutDeadline: 20 * time.Minute, StopDeadline: 6 * time.Minute, JobDeadline: 40 * time.Minute, TaskDeadline: 50 * time.Minute,
-				HealthyFor: 15 * time.Minute, OnFailure: release.Rollback,
+				HealthyFor: 15 * time.Minute, OnFailure: plan.Rollback,
 			},
 		},
 	}
@@ -63,8 +64,8 @@ func TestEnvironmentsArriveAsReleaseTakesThem(t *testing.T) {
 func TestTheDefaultsOfAnEnvironmentAreThoseOfRelease(t *testing.T) {
 	e := DefaultEnvironment().Environment
 	e.Name, e.Namespace, e.Image = "a", "b", "c/{image}:{commit}"
-	e.Settings = release.Settings{}
-	r, err := release.NewRunner(release.Options{Environments: []release.Environment{e}})
+	e.Settings = plan.Settings{}
+	r, err := release.NewRunner(release.Options{Environments: []plan.Environment{e}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -15,7 +15,7 @@ import (
 	"time"
 
 	"github.com/cjworkbench/unstuck/httpapi"
-	"github.com/cjworkbench/unstuck/release"
+	"github.com/cjworkbench/unstuck/release/plan"
 )
 
 // Who signs in to the page with a token of the cluster may do there what the cluster says, and is told what is missing; and
@@ -90,7 +90,7 @@ func TestAnAccountDeploysFromThePageAndOneWithoutRightsIsToldWhatIsMissing(t *te
 		if p := s.ask(http.MethodGet, "/api/v1/operations?environment=paged", nil, &all); p != nil {
 			t.Fatal(p)
 		}
-		if len(all.Operations) != 1 || all.Operations[0].Phase != release.Succeeded || "/status/operations/"+all.Operations[0].ID != operation {
+		if len(all.Operations) != 1 || all.Operations[0].Phase != plan.Succeeded || "/status/operations/"+all.Operations[0].ID != operation {
 			t.Errorf("the operations are %+v", all.Operations)
 		}
 	})

@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/cjworkbench/unstuck/httpapi"
-	"github.com/cjworkbench/unstuck/release"
+	"github.com/cjworkbench/unstuck/release/plan"
 )
 
 //promise:31
@@ -22,9 +22,9 @@ func TestServicesAreRestartedTasksRunAndTheSameRequestIsTheSameOperation(t *test
 	t.Run("a rolling restart, for a reason", func(t *testing.T) {
 		s := s.on(t)
 		before := s.pods("frontend")
-		s.refused(s.path+"/services/frontend/restarts", body{}, http.StatusBadRequest, release.Invalid, "reason")
+		s.refused(s.path+"/services/frontend/restarts", body{}, http.StatusBadRequest, plan.Invalid, "reason")
 		op := s.submit(s.path+"/services/frontend/restarts", body{"reason": "it leaks", "bug_report": "https://bugs.example/1"})
-		op = s.over(op.ID, release.Succeeded)
+		op = s.over(op.ID, plan.Succeeded)
 		if op.Request.Reason != "it leaks" || op.Request.BugReport != "https://bugs.example/1" {
 			t.Errorf("it is recorded as %+v", op.Request)
 		}
@@ -37,9 +37,9 @@ func TestServicesAreRestartedTasksRunAndTheSameRequestIsTheSameOperation(t *test
 	t.Run("what reads a Secret, and nothing else", func(t *testing.T) {
 		s := s.on(t)
 		frontends, others := s.pods("frontend"), s.pods("cron-delta-deleter")
-		s.refused(s.path+"/secrets/nobodys/restarts", body{"reason": "rotated"}, http.StatusNotFound, release.NotFound, "nobodys")
+		s.refused(s.path+"/secrets/nobodys/restarts", body{"reason": "rotated"}, http.StatusNotFound, plan.NotFound, "nobodys")
 		op := s.submit(s.path+"/secrets/database/restarts", body{"reason": "rotated"})
-		op = s.over(op.ID, release.Succeeded)
+		op = s.over(op.ID, plan.Succeeded)
 		var steps []string
 		for _, one := range op.Steps {
 			steps = append(steps, one.ID)
@@ -60,7 +60,7 @@ func TestServicesAreRestartedTasksRunAndTheSameRequestIsTheSameOperation(t *test
 	t.Run("a task by a job, whose warning is to be confirmed", func(t *testing.T) {
 		s := s.on(t)
 		const path = "/tasks/clear-render-cache/runs"
-		s.refused(s.path+path, body{"reason": "stale"}, http.StatusConflict, release.Unconfirmed, "Users will notice a slowdown")
+		s.refused(s.path+path, body{"reason": "stale"}, http.StatusConflict, plan.Unconfirmed, "Users will notice a slowdown")
 		op := s.submit(s.path+path, body{"reason": "stale", "confirm": true})
 		s.streamed(op.ID, "job clear-render-cache", "cleared shard")
 	})
@@ -72,7 +72,7 @@ func TestServicesAreRestartedTasksRunAndTheSameRequestIsTheSameOperation(t *test
 		if again := s.submit(path, body{"reason": "new plans"}); again.ID != op.ID {
 			t.Errorf("the same key gave %s and %s", op.ID, again.ID)
 		}
-		s.refused(s.path+"/tasks/clear-render-cache/runs", body{"reason": "new plans", "confirm": true}, http.StatusUnprocessableEntity, release.KeyReused, op.ID)
+		s.refused(s.path+"/tasks/clear-render-cache/runs", body{"reason": "new plans", "confirm": true}, http.StatusUnprocessableEntity, plan.KeyReused, op.ID)
 		s.key = ""
 		s.streamed(op.ID, "command import-plans", "imported plan")
 	})
@@ -97,15 +97,15 @@ func (s *scene) pods(service string) []string {
 func (s *scene) streamed(id, step, what string) {
 	s.t.Helper()
 	var seen []int
-	op := s.follow(id, time.Minute, func(op release.Operation) bool {
+	op := s.follow(id, time.Minute, func(op plan.Operation) bool {
 		for _, one := range op.Steps {
-			if one.ID == step && one.Phase == release.Running && !slices.Contains(seen, len(one.Log)) {
+			if one.ID == step && one.Phase == plan.Running && !slices.Contains(seen, len(one.Log)) {
 				seen = append(seen, len(one.Log))
 			}
 		}
 		return false
 	})
-	if op.Phase != release.Succeeded {
+	if op.Phase != plan.Succeeded {
 		s.t.Fatal(told(op))
 	}
 	if !slices.ContainsFunc(seen, func(n int) bool { return n > 0 && n < 20 }) {
@@ -125,7 +125,7 @@ func (s *scene) twice() {
 		s.t.Fatal(err)
 	}
 	type answer struct {
-		op      release.Operation
+		op      plan.Operation
 		problem *httpapi.Problem
 	}
 	answers := make(chan answer, 2)
@@ -147,16 +147,16 @@ func (s *scene) twice() {
 		s.t.Fatalf("neither was taken on: %v; %v", a.problem, b.problem)
 	case b.problem == nil:
 		s.t.Fatalf("both were taken on: %s and %s", a.op.ID, b.op.ID)
-	case b.problem.Code != release.Busy || b.problem.RetryAfter == 0:
+	case b.problem.Code != plan.Busy || b.problem.RetryAfter == 0:
 		s.t.Errorf("the other was answered with %+v", b.problem)
 	}
 	s.follow(a.op.ID, time.Minute, migrating)
-	p := s.refused(s.path+"/services/frontend/restarts", body{"reason": "meanwhile"}, http.StatusConflict, release.Busy)
+	p := s.refused(s.path+"/services/frontend/restarts", body{"reason": "meanwhile"}, http.StatusConflict, plan.Busy)
 	if !strings.Contains(p.Detail, a.op.ID) {
 		s.t.Errorf("it does not say what is under way: %s", p.Detail)
 	}
 	if p := s.ask(http.MethodPost, "/api/v1/operations/"+a.op.ID+"/cancel", body{"reason": "seen enough"}, nil); p != nil {
 		s.t.Fatal(p)
 	}
-	s.over(a.op.ID, release.Cancelled)
+	s.over(a.op.ID, plan.Cancelled)
 }

@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"github.com/cjworkbench/unstuck/httpapi"
-	"github.com/cjworkbench/unstuck/release"
+	"github.com/cjworkbench/unstuck/release/plan"
 )
 
 // caller is somebody who calls the API.
@@ -75,9 +75,9 @@ func (c caller) send(ctx context.Context, method, path string, body any) *http.R
 type body map[string]any
 
 // submit has a request taken on.
-func (c caller) submit(path string, b body) release.Operation {
+func (c caller) submit(path string, b body) plan.Operation {
 	c.t.Helper()
-	var op release.Operation
+	var op plan.Operation
 	if p := c.ask(http.MethodPost, path, b, &op); p != nil {
 		c.t.Fatalf("POST %s: %d %s: %s", path, p.Status, p.Code, p.Detail)
 	}
@@ -85,9 +85,9 @@ func (c caller) submit(path string, b body) release.Operation {
 }
 
 // refused wants a request to be refused.
-func (c caller) refused(path string, b body, status int, code release.Code, words ...string) httpapi.Problem {
+func (c caller) refused(path string, b body, status int, code plan.Code, words ...string) httpapi.Problem {
 	c.t.Helper()
-	var op release.Operation
+	var op plan.Operation
 	p := c.ask(http.MethodPost, path, b, &op)
 	if p == nil {
 		c.t.Fatalf("POST %s was taken on as %s", path, op.ID)
@@ -104,10 +104,10 @@ func (c caller) refused(path string, b body, status int, code release.Code, word
 }
 
 // follow reads an operation's events, from whichever replica answers, until stop says so or the operation is over.
-func (c caller) follow(id string, d time.Duration, stop func(release.Operation) bool) release.Operation {
+func (c caller) follow(id string, d time.Duration, stop func(plan.Operation) bool) plan.Operation {
 	c.t.Helper()
 	ctx := within(c.t, d)
-	var op release.Operation
+	var op plan.Operation
 	for !op.Phase.Over() {
 		if ctx.Err() != nil {
 			c.t.Fatalf("%s is not over after %v: %s", id, d, told(op))
@@ -133,19 +133,19 @@ func (c caller) follow(id string, d time.Duration, stop func(release.Operation) 
 }
 
 // events reads a stream of events to its end, or until stop says so.
-func (c caller) events(response *http.Response, op *release.Operation, stop func(release.Operation) bool) bool {
+func (c caller) events(response *http.Response, op *plan.Operation, stop func(plan.Operation) bool) bool {
 	if response.StatusCode != http.StatusOK {
 		c.t.Logf("events: %s", response.Status)
 		return false
 	}
 	lines := bufio.NewScanner(response.Body)
-	lines.Buffer(nil, 2*release.MaxOperationBytes)
+	lines.Buffer(nil, 2*plan.MaxOperationBytes)
 	for lines.Scan() {
 		data, ok := strings.CutPrefix(lines.Text(), "data: ")
 		if !ok {
 			continue
 		}
-		var next release.Operation
+		var next plan.Operation
 		if err := json.Unmarshal([]byte(data), &next); err != nil {
 			c.t.Fatalf("an event is no operation: %v", err)
 		}
@@ -158,7 +158,7 @@ func (c caller) events(response *http.Response, op *release.Operation, stop func
 }
 
 // over waits until an operation is over and wants it to end in a phase.
-func (c caller) over(id string, phase release.Phase) release.Operation {
+func (c caller) over(id string, phase plan.Phase) plan.Operation {
 	c.t.Helper()
 	op := c.follow(id, 4*time.Minute, nil)
 	if op.Phase != phase {
@@ -169,7 +169,7 @@ func (c caller) over(id string, phase release.Phase) release.Operation {
 }
 
 // told says what became of an operation.
-func told(op release.Operation) string {
+func told(op plan.Operation) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s (%s): %s: %s", op.ID, op.Request, op.Phase, op.Outcome)
 	for _, s := range slices.Concat(op.Steps, op.Rollback) {
@@ -179,9 +179,9 @@ func told(op release.Operation) string {
 }
 
 // step gives one of an operation's steps.
-func step(t *testing.T, op release.Operation, id string) release.StepRun {
+func step(t *testing.T, op plan.Operation, id string) plan.StepRun {
 	t.Helper()
-	i := slices.IndexFunc(op.Steps, func(s release.StepRun) bool { return s.ID == id })
+	i := slices.IndexFunc(op.Steps, func(s plan.StepRun) bool { return s.ID == id })
 	if i < 0 {
 		t.Fatalf("%s has no step %q", told(op), id)
 	}

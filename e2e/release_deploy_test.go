@@ -12,7 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/cjworkbench/unstuck/e2e/artifact"
-	"github.com/cjworkbench/unstuck/release"
+	"github.com/cjworkbench/unstuck/release/plan"
 )
 
 //promise:28
@@ -24,30 +24,30 @@ func TestACommitIsDeployedThenPromotedAndRevertedOnlyWhereThatIsSafe(t *testing.
 	production.ready()
 
 	// Both environments at once, to the commit that runs: this says that it is good, and what it migrated.
-	first := []release.Operation{staging.deploy(commitOne), production.deploy(commitOne)}
+	first := []plan.Operation{staging.deploy(commitOne), production.deploy(commitOne)}
 	for _, op := range first {
-		staging.over(op.ID, release.Succeeded)
+		staging.over(op.ID, plan.Succeeded)
 	}
 
 	t.Run("a dry run plans and changes nothing", func(t *testing.T) { staging.on(t).plans() })
 	t.Run("the jobs run first, then every container moves, and no singleton twice", func(t *testing.T) {
 		s := staging.on(t)
 		op := s.deploy(commitTwo)
-		s.follow(op.ID, 2*time.Minute, func(op release.Operation) bool { return step(t, op, "roll frontend").Phase == release.Running })
-		production.on(t).refused(production.path+"/promotions", body{"reason": "too early"}, http.StatusConflict, release.NotReady, "staging")
-		s.deployed(s.over(op.ID, release.Succeeded))
+		s.follow(op.ID, 2*time.Minute, func(op plan.Operation) bool { return step(t, op, "roll frontend").Phase == plan.Running })
+		production.on(t).refused(production.path+"/promotions", body{"reason": "too early"}, http.StatusConflict, plan.NotReady, "staging")
+		s.deployed(s.over(op.ID, plan.Succeeded))
 	})
 	t.Run("what is not uniform is not promoted", func(t *testing.T) {
 		s := staging.on(t)
 		s.set("teardown-sandboxes", artifact.StandinImage("frontend", commitOne))
 		p := production.on(t)
-		p.refused(p.path+"/promotions", body{"reason": "not uniform"}, http.StatusConflict, release.NotReady, "teardown-sandboxes", commitOne)
+		p.refused(p.path+"/promotions", body{"reason": "not uniform"}, http.StatusConflict, plan.NotReady, "teardown-sandboxes", commitOne)
 		s.set("teardown-sandboxes", artifact.StandinImage("frontend", commitTwo))
 		s.ready()
 	})
 	t.Run("what runs in staging is promoted to production", func(t *testing.T) {
 		p := production.on(t)
-		var op release.Operation
+		var op plan.Operation
 		var refusal error
 		ctx := within(t, time.Minute) // it must have been healthy for a second
 		if err := until(ctx, func() (bool, error) {
@@ -60,7 +60,7 @@ func TestACommitIsDeployedThenPromotedAndRevertedOnlyWhereThatIsSafe(t *testing.
 		}); err != nil {
 			t.Fatal(err)
 		}
-		if op = p.over(op.ID, release.Succeeded); op.Commit != commitTwo {
+		if op = p.over(op.ID, plan.Succeeded); op.Commit != commitTwo {
 			t.Errorf("it promoted %s", op.Commit)
 		}
 		p.at(commitTwo)
@@ -70,12 +70,12 @@ func TestACommitIsDeployedThenPromotedAndRevertedOnlyWhereThatIsSafe(t *testing.
 }
 
 func (s *scene) plans() {
-	var plan release.Plan
-	if p := s.ask(http.MethodPost, s.path+"/deploys", body{"commit": commitTwo, "reason": "a look", "dry_run": true}, &plan); p != nil {
+	var shown plan.Plan
+	if p := s.ask(http.MethodPost, s.path+"/deploys", body{"commit": commitTwo, "reason": "a look", "dry_run": true}, &shown); p != nil {
 		s.t.Fatal(p)
 	}
 	var steps []string
-	for _, one := range plan.Steps {
+	for _, one := range shown.Steps {
 		steps = append(steps, fmt.Sprint(one.Stage, " ", one.ID))
 	}
 	want := []string{"0 check images", "1 job migrate", "1 job upload-assets", "2 roll frontend", "3 replace cron", "3 replace cron-delta-deleter"}
@@ -89,13 +89,13 @@ func (s *scene) plans() {
 }
 
 // deployed checks what a deploy of commit two has done.
-func (s *scene) deployed(op release.Operation) {
+func (s *scene) deployed(op plan.Operation) {
 	s.at(commitTwo)
 	migrate, roll := step(s.t, op, "job migrate"), step(s.t, op, "roll frontend")
 	if log := strings.Join(migrate.Log, "\n"); !strings.Contains(log, "Successfully applied 1 migration") {
 		s.t.Errorf("the job's log is not kept: %q", log)
 	}
-	if migrate.Migrated == nil || *migrate.Migrated != release.DidMigrate {
+	if migrate.Migrated == nil || *migrate.Migrated != plan.DidMigrate {
 		s.t.Errorf("it is not said that it migrated: %+v", migrate)
 	}
 	upload := step(s.t, op, "job upload-assets")
@@ -126,13 +126,13 @@ func (s *scene) deployed(op release.Operation) {
 
 // revert goes back from commit two, which migrated, to commit one.
 func (s *scene) revert() {
-	p := s.refused(s.path+"/reverts", body{"reason": "it is slow"}, http.StatusConflict, release.Migrated, "migration")
-	if len(p.Crossed) != 1 || p.Crossed[0].Commit != commitTwo || p.Crossed[0].Migrated != release.DidMigrate {
+	p := s.refused(s.path+"/reverts", body{"reason": "it is slow"}, http.StatusConflict, plan.Migrated, "migration")
+	if len(p.Crossed) != 1 || p.Crossed[0].Commit != commitTwo || p.Crossed[0].Migrated != plan.DidMigrate {
 		s.t.Errorf("it would cross %+v", p.Crossed)
 	}
 	s.at(commitTwo)
 	op := s.submit(s.path+"/reverts", body{"reason": "it is slow", "accept_migration_risk": true})
-	op = s.over(op.ID, release.Succeeded)
+	op = s.over(op.ID, plan.Succeeded)
 	if op.Commit != commitOne {
 		s.t.Errorf("it went back to %s", op.Commit)
 	}

@@ -14,7 +14,7 @@ import (
 	"github.com/cjworkbench/unstuck/e2e/cluster"
 	"github.com/cjworkbench/unstuck/httpapi"
 	"github.com/cjworkbench/unstuck/probe"
-	"github.com/cjworkbench/unstuck/release"
+	"github.com/cjworkbench/unstuck/release/plan"
 	"github.com/cjworkbench/unstuck/remediate"
 )
 
@@ -78,7 +78,7 @@ func TestADeployARemediationAPauseAndAManualDeletionWaitForEachOther(t *testing.
 	if err := s.LetGo(); err != nil {
 		t.Fatal(err)
 	}
-	s.over(op.ID, release.Succeeded)
+	s.over(op.ID, plan.Succeeded)
 
 	// Then the remediation follows, and a deploy waits for it.
 	watch.wait(time.Minute, "a deletion is under way", func(v httpapi.Target) error {
@@ -87,7 +87,7 @@ func TestADeployARemediationAPauseAndAManualDeletionWaitForEachOther(t *testing.
 		}
 		return fmt.Errorf("the deletions are %+v", v.Deletions)
 	})
-	s.refused(s.path+"/deploys", body{"commit": commitThree, "reason": "too early"}, http.StatusConflict, release.Busy, node)
+	s.refused(s.path+"/deploys", body{"commit": commitThree, "reason": "too early"}, http.StatusConflict, plan.Busy, node)
 	watch.toldAlike(watch.cured(node, before, 0, 3*time.Minute))
 
 	s.deleteManually(watch, node)
@@ -190,7 +190,7 @@ func (s *scene) leading(path string, b body, v any) *httpapi.Problem {
 	ctx := within(s.t, time.Minute)
 	for {
 		p := s.ask(http.MethodPost, path, b, v)
-		if p == nil || p.Code != release.Busy || ctx.Err() != nil {
+		if p == nil || p.Code != plan.Busy || ctx.Err() != nil {
 			return p
 		}
 		pause(ctx, 300*time.Millisecond)

@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/cjworkbench/unstuck/release"
+	"github.com/cjworkbench/unstuck/release/plan"
 )
 
 // Killed at any step, a daemon has a successor that goes on where it was: nothing is done twice that must not be, and
@@ -39,16 +39,16 @@ func TestADeployWhoseDaemonIsKilledAgainAndAgainIsFinishedByTheOthers(t *testing
 	var killed []string
 	for _, point := range []struct {
 		name string
-		come func(release.Operation) bool
+		come func(plan.Operation) bool
 	}{
 		{"while the migration runs", migrating},
 		{"while the frontend rolls", running("roll frontend")},
-		{"while a singleton is replaced", func(op release.Operation) bool {
+		{"while a singleton is replaced", func(op plan.Operation) bool {
 			at := step(t, op, "replace cron")
-			return at.Phase == release.Running && at.Mark != ""
+			return at.Phase == plan.Running && at.Mark != ""
 		}},
 	} {
-		now := s.follow(op.ID, 2*time.Minute, func(now release.Operation) bool {
+		now := s.follow(op.ID, 2*time.Minute, func(now plan.Operation) bool {
 			return !slices.Contains(killed, now.Runner) && point.come(now)
 		})
 		if now.Phase.Over() {
@@ -61,7 +61,7 @@ func TestADeployWhoseDaemonIsKilledAgainAndAgainIsFinishedByTheOthers(t *testing
 			t.Fatal(err)
 		}
 	}
-	op = s.over(op.ID, release.Succeeded)
+	op = s.over(op.ID, plan.Succeeded)
 	if slices.Contains(killed, op.Runner) {
 		t.Errorf("%s was killed, and finished it", op.Runner)
 	}
@@ -72,14 +72,14 @@ func TestADeployWhoseDaemonIsKilledAgainAndAgainIsFinishedByTheOthers(t *testing
 	if runs, err := s.Migrations(); err != nil || !slices.Equal(runs, []string{commitTwo}) {
 		t.Errorf("the migrations are %v, %v: want one", runs, err)
 	}
-	if m := op.Migrated(); m != release.DidMigrate {
+	if m := op.Migrated(); m != plan.DidMigrate {
 		t.Errorf("migrated: %v", m)
 	}
 }
 
-func running(id string) func(release.Operation) bool {
-	return func(op release.Operation) bool {
-		return slices.ContainsFunc(op.Steps, func(s release.StepRun) bool { return s.ID == id && s.Phase == release.Running })
+func running(id string) func(plan.Operation) bool {
+	return func(op plan.Operation) bool {
+		return slices.ContainsFunc(op.Steps, func(s plan.StepRun) bool { return s.ID == id && s.Phase == plan.Running })
 	}
 }
 

@@ -9,7 +9,7 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/cjworkbench/unstuck/release"
+	"github.com/cjworkbench/unstuck/release/plan"
 )
 
 // accounts are service accounts: one may restart the frontend, one may do all that a deploy takes, one nothing.
@@ -124,7 +124,7 @@ func TestACallerMayDoWhatTheirTokenOrTheirAccountMayAndNothingElse(t *testing.T)
 					may = may || m == name
 				}
 				switch {
-				case may && p != nil && p.Code != release.Migrated && p.Code != release.NotFound:
+				case may && p != nil && p.Code != plan.Migrated && p.Code != plan.NotFound:
 					t.Errorf("%s: %d %s", name, p.Status, p.Detail)
 				case !may && (p == nil || p.Status != who.status):
 					t.Errorf("%s: %+v, want %d", name, p, who.status)

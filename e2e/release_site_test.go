@@ -16,7 +16,7 @@ import (
 	settings "github.com/cjworkbench/unstuck/config"
 	"github.com/cjworkbench/unstuck/e2e/artifact"
 	"github.com/cjworkbench/unstuck/e2e/cluster"
-	"github.com/cjworkbench/unstuck/release"
+	"github.com/cjworkbench/unstuck/release/plan"
 )
 
 // The commits of what stands in for the application.
@@ -238,7 +238,7 @@ func (s *scene) ready() {
 }
 
 // deploy has a commit deployed.
-func (s *scene) deploy(commit string) release.Operation {
+func (s *scene) deploy(commit string) plan.Operation {
 	s.t.Helper()
 	return s.submit(s.path+"/deploys", body{"commit": commit, "reason": "a test"})
 }

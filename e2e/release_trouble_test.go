@@ -11,7 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/cjworkbench/unstuck/e2e/artifact"
-	"github.com/cjworkbench/unstuck/release"
+	"github.com/cjworkbench/unstuck/release/plan"
 )
 
 //promise:29
@@ -22,7 +22,7 @@ func TestADeployThatFailsSaysWhyAndLeavesNothingHalfDone(t *testing.T) {
 
 	t.Run("an image that is not published", func(t *testing.T) {
 		s := s.on(t)
-		op := s.over(s.deploy(commitUnpublished).ID, release.Failed)
+		op := s.over(s.deploy(commitUnpublished).ID, plan.Failed)
 		if missing := artifact.StandinImage("cron", commitUnpublished); !strings.Contains(op.Outcome, "not published: "+missing) {
 			t.Errorf("it does not name %s alone: %s", missing, op.Outcome)
 		}
@@ -30,15 +30,15 @@ func TestADeployThatFailsSaysWhyAndLeavesNothingHalfDone(t *testing.T) {
 	})
 	t.Run("a migration that fails", func(t *testing.T) {
 		s := s.on(t)
-		op := s.over(s.deploy(commitBad).ID, release.Failed)
+		op := s.over(s.deploy(commitBad).ID, plan.Failed)
 		job := step(t, op, "job migrate")
-		if job.Diagnosis == nil || job.Diagnosis.Container != "migrate" || job.Diagnosis.Why != release.Crash {
+		if job.Diagnosis == nil || job.Diagnosis.Container != "migrate" || job.Diagnosis.Why != plan.Crash {
 			t.Errorf("the diagnosis is %+v", job.Diagnosis)
 		}
 		if !strings.Contains(strings.Join(job.Log, "\n"), `Migration of schema "public" to version "3 - shape" failed!`) {
 			t.Errorf("the job's log is not kept: %q", job.Log)
 		}
-		if m := op.Migrated(); m != release.DidMigrate { // by its own words it had begun to
+		if m := op.Migrated(); m != plan.DidMigrate { // by its own words it had begun to
 			t.Errorf("migrated: %v", m)
 		}
 		s.untouched(op)
@@ -48,10 +48,10 @@ func TestADeployThatFailsSaysWhyAndLeavesNothingHalfDone(t *testing.T) {
 }
 
 // untouched wants an operation that failed before it touched any Deployment.
-func (s *scene) untouched(op release.Operation) {
+func (s *scene) untouched(op plan.Operation) {
 	s.t.Helper()
 	for _, one := range op.Steps {
-		if (one.Do == release.Roll || one.Do == release.Replace) && !one.Started.IsZero() {
+		if (one.Do == plan.Roll || one.Do == plan.Replace) && !one.Started.IsZero() {
 			s.t.Errorf("%s was begun", one.ID)
 		}
 	}
@@ -67,11 +67,11 @@ func (s *scene) cancelled() {
 	}
 	op := s.deploy(commitThree)
 	s.follow(op.ID, time.Minute, migrating)
-	var answer release.Operation
+	var answer plan.Operation
 	if p := s.ask(http.MethodPost, "/api/v1/operations/"+op.ID+"/cancel", body{"reason": "the wrong commit"}, &answer); p != nil {
 		s.t.Fatal(p)
 	}
-	op = s.over(op.ID, release.Cancelled)
+	op = s.over(op.ID, plan.Cancelled)
 	if op.Cancel == nil || op.Cancel.By != "oncall" || op.Cancel.Reason != "the wrong commit" {
 		s.t.Errorf("it is recorded as cancelled by %+v", op.Cancel)
 	}
@@ -80,25 +80,25 @@ func (s *scene) cancelled() {
 		s.t.Errorf("the job is still there: %v", err)
 	}
 	s.untouched(op)
-	s.refused("/api/v1/operations/"+op.ID+"/cancel", body{"reason": "again"}, http.StatusConflict, release.NotRunning)
+	s.refused("/api/v1/operations/"+op.ID+"/cancel", body{"reason": "again"}, http.StatusConflict, plan.NotRunning)
 	if err := s.LetGo(); err != nil {
 		s.t.Fatal(err)
 	}
 }
 
 // migrating says whether the migration of a deploy has begun to write its log.
-func migrating(op release.Operation) bool {
-	return slices.ContainsFunc(op.Steps, func(s release.StepRun) bool { return s.Name == "migrate" && len(s.Log) > 0 })
+func migrating(op plan.Operation) bool {
+	return slices.ContainsFunc(op.Steps, func(s plan.StepRun) bool { return s.Name == "migrate" && len(s.Log) > 0 })
 }
 
 func (s *scene) crash() {
 	op := s.submit(s.path+"/deploys", body{"commit": commitCrash, "reason": "a test", "on_failure": "rollback"})
-	op = s.over(op.ID, release.RolledBack)
+	op = s.over(op.ID, plan.RolledBack)
 	d := step(s.t, op, "roll frontend").Diagnosis
 	switch {
 	case d == nil:
 		s.t.Fatalf("there is no diagnosis: %s", told(op))
-	case !strings.HasPrefix(d.Pod, "frontend-deployment-") || d.Container != "app" || d.Why != release.Crash:
+	case !strings.HasPrefix(d.Pod, "frontend-deployment-") || d.Container != "app" || d.Why != plan.Crash:
 		s.t.Errorf("the diagnosis is %s", d)
 	case !strings.Contains(strings.Join(d.Log, "\n"), "no such column: colour"):
 		s.t.Errorf("the log of the diagnosis is %q", d.Log)

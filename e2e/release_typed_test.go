@@ -18,7 +18,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/cjworkbench/unstuck/e2e/artifact"
-	"github.com/cjworkbench/unstuck/release"
+	"github.com/cjworkbench/unstuck/release/plan"
 )
 
 // command is our own program, built for this machine.
@@ -156,8 +156,8 @@ func TestEachTriggerIsPulledFromTheCommandLine(t *testing.T) {
 
 	var list struct {
 		Operations []struct {
-			Kind  release.Kind
-			Phase release.Phase
+			Kind  plan.Kind
+			Phase plan.Phase
 		}
 	}
 	out := oncall.wants(0, nil, "operations", "--environment", "typed", "-o", "json")

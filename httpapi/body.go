@@ -13,7 +13,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	"github.com/cjworkbench/unstuck/release"
+	"github.com/cjworkbench/unstuck/release/plan"
 	"github.com/cjworkbench/unstuck/remediate"
 )
 
@@ -22,11 +22,11 @@ const maxBody = 64 << 10
 
 // DeployBody asks for a deploy.
 type DeployBody struct {
-	Commit    string            `json:"commit"`              // all 40 hexadecimal digits
-	Reason    string            `json:"reason"`              // why, for the record
-	BugReport string            `json:"bug_report,omitzero"` // its address
-	OnFailure release.OnFailure `json:"on_failure,omitzero"` // default: as the environment says
-	DryRun    bool              `json:"dry_run,omitzero"`    // answer with the plan, and do nothing
+	Commit    string         `json:"commit"`              // all 40 hexadecimal digits
+	Reason    string         `json:"reason"`              // why, for the record
+	BugReport string         `json:"bug_report,omitzero"` // its address
+	OnFailure plan.OnFailure `json:"on_failure,omitzero"` // default: as the environment says
+	DryRun    bool           `json:"dry_run,omitzero"`    // answer with the plan, and do nothing
 }
 
 // PromotionBody asks for a promotion, of the commit that the environment's source runs.
@@ -35,20 +35,20 @@ type PromotionBody struct {
 	// now. Default: whichever it runs.
 	ExpectCommit string `json:"expect_commit,omitzero"`
 
-	Reason    string            `json:"reason"`
-	BugReport string            `json:"bug_report,omitzero"`
-	OnFailure release.OnFailure `json:"on_failure,omitzero"`
-	DryRun    bool              `json:"dry_run,omitzero"`
+	Reason    string         `json:"reason"`
+	BugReport string         `json:"bug_report,omitzero"`
+	OnFailure plan.OnFailure `json:"on_failure,omitzero"`
+	DryRun    bool           `json:"dry_run,omitzero"`
 }
 
 // RevertBody asks for a revert.
 type RevertBody struct {
-	Commit              string            `json:"commit,omitzero"` // default: the previous good one
-	AcceptMigrationRisk bool              `json:"accept_migration_risk,omitzero"`
-	Reason              string            `json:"reason"`
-	BugReport           string            `json:"bug_report,omitzero"`
-	OnFailure           release.OnFailure `json:"on_failure,omitzero"`
-	DryRun              bool              `json:"dry_run,omitzero"`
+	Commit              string         `json:"commit,omitzero"` // default: the previous good one
+	AcceptMigrationRisk bool           `json:"accept_migration_risk,omitzero"`
+	Reason              string         `json:"reason"`
+	BugReport           string         `json:"bug_report,omitzero"`
+	OnFailure           plan.OnFailure `json:"on_failure,omitzero"`
+	DryRun              bool           `json:"dry_run,omitzero"`
 }
 
 // RestartBody asks for the restart of a service, or of all that read a Secret.
@@ -198,7 +198,7 @@ func fieldsOf(t reflect.Type) []string {
 // checkReason refuses a change that nobody gives a reason for. What becomes an operation is checked by release too.
 func checkReason(reason string) error {
 	if strings.TrimSpace(reason) == "" || len(reason) > maxReason {
-		return refused(http.StatusBadRequest, release.Invalid, "a reason is required", fmt.Sprintf("say why, in at most %d bytes", maxReason))
+		return refused(http.StatusBadRequest, plan.Invalid, "a reason is required", fmt.Sprintf("say why, in at most %d bytes", maxReason))
 	}
 	return nil
 }

@@ -11,7 +11,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/cjworkbench/unstuck/release"
+	"github.com/cjworkbench/unstuck/release/plan"
 )
 
 const deploys = "/api/v1/environments/staging/deploys"
@@ -280,7 +280,7 @@ func TestWhatCannotBeReachedIsNotCalledRefused(t *testing.T) {
 	} {
 		w := s.post(path, body)
 		p := decode[Problem](t, w.Body.Bytes())
-		if w.Code != 503 || p.Code != release.Unavailable || strings.Contains(w.Body.String(), "10.0.0.1") {
+		if w.Code != 503 || p.Code != plan.Unavailable || strings.Contains(w.Body.String(), "10.0.0.1") {
 			t.Errorf("%s: %d %s", path, w.Code, w.Body)
 		}
 	}

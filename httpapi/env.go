@@ -8,13 +8,14 @@ import (
 
 	"github.com/cjworkbench/unstuck/auth"
 	"github.com/cjworkbench/unstuck/release"
+	"github.com/cjworkbench/unstuck/release/plan"
 )
 
 // Pods looks at the pods of services. *kube.Releases does.
 type Pods interface {
 	// PodEnv gives the environment of a pod's containers, without the values of secrets; no pod: of the newest one. It is
-	// a *release.Refusal that there is none.
-	PodEnv(ctx context.Context, env release.Environment, service, pod string) (release.PodEnv, error)
+	// a *plan.Refusal that there is none.
+	PodEnv(ctx context.Context, env plan.Environment, service, pod string) (release.PodEnv, error)
 }
 
 // watched answers a GET that the audit is told of. It notes in the audit event what is known of it.
@@ -68,7 +69,7 @@ var objectName = regexp.MustCompile(`^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$`)
 
 // serviceTo gives the environment of the service that the path names, if the caller may do that to it. Whoever may not
 // even see the environment does not learn which services it has.
-func (o Options) serviceTo(verb auth.Verb, r *http.Request, a *AuditEvent, pod string) (release.Environment, error) {
+func (o Options) serviceTo(verb auth.Verb, r *http.Request, a *AuditEvent, pod string) (plan.Environment, error) {
 	env, err := o.findEnvironment(r)
 	if err != nil {
 		return env, err
@@ -80,10 +81,10 @@ func (o Options) serviceTo(verb auth.Verb, r *http.Request, a *AuditEvent, pod s
 
 // mayThere refuses what the caller may not do in an environment. Only to whoever may read it, it says which services and
 // tasks there are.
-func (o Options) mayThere(ctx context.Context, env release.Environment, action auth.Action) error {
-	unknown := named("service", action.Service, env.Services, func(s release.Service) string { return s.Name })
+func (o Options) mayThere(ctx context.Context, env plan.Environment, action auth.Action) error {
+	unknown := named("service", action.Service, env.Services, func(s plan.Service) string { return s.Name })
 	if unknown == nil {
-		unknown = named("task", action.Task, env.Tasks, func(t release.Task) string { return t.Name })
+		unknown = named("task", action.Task, env.Tasks, func(t plan.Task) string { return t.Name })
 	}
 	if unknown == nil {
 		return o.may(ctx, action)

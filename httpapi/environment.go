@@ -9,12 +9,12 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/cjworkbench/unstuck/auth"
-	"github.com/cjworkbench/unstuck/release"
+	"github.com/cjworkbench/unstuck/release/plan"
 )
 
 // States looks at environments. A release.World does.
 type States interface {
-	State(ctx context.Context, env release.Environment) (release.State, error)
+	State(ctx context.Context, env plan.Environment) (plan.State, error)
 }
 
 // Environments is the answer to /api/v1/environments, in the order of the configuration.
@@ -38,15 +38,15 @@ type Environment struct {
 
 // Service is a service of an Environment.
 type Service struct {
-	Service    string              `json:"service"`
-	Deployment string              `json:"deployment"`
-	Kind       release.ServiceKind `json:"kind"`
-	Commit     string              `json:"commit,omitzero"` // absent: why says why
-	Why        string              `json:"why,omitzero"`
-	RolledOut  bool                `json:"rolled_out"`
-	Rollout    string              `json:"rollout,omitzero"` // what it waits for, or how many pods serve
-	Pods       int                 `json:"pods"`             // that there are
-	Wanted     int                 `json:"wanted"`
+	Service    string           `json:"service"`
+	Deployment string           `json:"deployment"`
+	Kind       plan.ServiceKind `json:"kind"`
+	Commit     string           `json:"commit,omitzero"` // absent: why says why
+	Why        string           `json:"why,omitzero"`
+	RolledOut  bool             `json:"rolled_out"`
+	Rollout    string           `json:"rollout,omitzero"` // what it waits for, or how many pods serve
+	Pods       int              `json:"pods"`             // that there are
+	Wanted     int              `json:"wanted"`
 }
 
 // Task is a task of an Environment.
@@ -59,7 +59,7 @@ type Task struct {
 const lookTimeout = 10 * time.Second
 
 func (o Options) environments(r *http.Request) (any, error) {
-	var seen []release.Environment
+	var seen []plan.Environment
 	for _, env := range o.Environments {
 		ok, err := o.sees(r.Context(), auth.Action{Environment: env.Name})
 		if err != nil {
@@ -93,7 +93,7 @@ func (o Options) environment(r *http.Request) (any, error) {
 }
 
 // look looks at an environment. What cannot be seen is a fault in the answer, not of the answer: the rest is known.
-func (o Options) look(ctx context.Context, env release.Environment) Environment {
+func (o Options) look(ctx context.Context, env plan.Environment) Environment {
 	ctx, stop := context.WithTimeout(ctx, lookTimeout)
 	defer stop()
 	seen := Environment{
@@ -130,19 +130,19 @@ func (o Options) look(ctx context.Context, env release.Environment) Environment 
 	return seen
 }
 
-func (s *Service) fill(env release.Environment, state release.State) {
+func (s *Service) fill(env plan.Environment, state plan.State) {
 	s.Commit, s.Why = env.Running(s.Service, state)
-	i := slices.IndexFunc(state.Deployments, func(d release.Deployment) bool { return d.Name == s.Deployment })
+	i := slices.IndexFunc(state.Deployments, func(d plan.Deployment) bool { return d.Name == s.Deployment })
 	if i < 0 {
 		return
 	}
 	d := state.Deployments[i]
-	rollout := release.RolloutOf(d)
+	rollout := plan.RolloutOf(d)
 	s.RolledOut, s.Rollout, s.Pods, s.Wanted = rollout.Done, rollout.Detail, d.Total, d.Replicas
 }
 
 // underWay gives the ID of the operation that is under way, if any is known to be.
-func (o Options) underWay(ctx context.Context, env release.Environment) string {
+func (o Options) underWay(ctx context.Context, env plan.Environment) string {
 	if o.Records == nil {
 		return ""
 	}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/cjworkbench/unstuck/release"
+	"github.com/cjworkbench/unstuck/release/plan"
 )
 
 // stream answers a GET with more than one write. An error that it returns is written as a Problem: nothing else was.
@@ -109,7 +110,7 @@ func (o Options) follow(ctx context.Context, f *follower, id string) {
 	defer poll.Stop()
 	defer heartbeat.Stop()
 	for {
-		var op release.Operation
+		var op plan.Operation
 		var err error
 		select {
 		case <-ctx.Done():
@@ -173,7 +174,7 @@ func (f *follower) send(text string) bool {
 
 // eventOf gives the event that shows an operation, and its ID: the version, which counts what was stored, and a hash,
 // because not all that happens is stored.
-func eventOf(op release.Operation) (text, id string, err error) {
+func eventOf(op plan.Operation) (text, id string, err error) {
 	data, err := json.Marshal(tidied(op))
 	if err != nil {
 		return "", "", fmt.Errorf("encode operation %s: %w", op.ID, err)

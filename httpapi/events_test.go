@@ -11,13 +11,13 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/cjworkbench/unstuck/release"
+	"github.com/cjworkbench/unstuck/release/plan"
 )
 
 // event is one event, or a comment.
 type event struct {
 	id, comment string
-	op          release.Operation
+	op          plan.Operation
 	at          time.Time
 }
 
@@ -66,9 +66,9 @@ func watch(t *testing.T, s *site, p *pipes, id, last string) <-chan event {
 }
 
 // running is an operation that has begun.
-func running() release.Operation {
+func running() plan.Operation {
 	o := finished()
-	o.ID, o.Phase, o.Version, o.Ended, o.Outcome = "deploy-20261123t115900-aaaaaaaa", release.Running, 3, time.Time{}, ""
+	o.ID, o.Phase, o.Version, o.Ended, o.Outcome = "deploy-20261123t115900-aaaaaaaa", plan.Running, 3, time.Time{}, ""
 	return o
 }
 
@@ -104,11 +104,11 @@ func TestAnOperationIsFollowedToItsEnd(t *testing.T) {
 				t.Errorf("in a quiet minute: %+v, want heartbeats", e)
 			}
 		}
-		op.Version, op.Phase = 4, release.Succeeded // in another process, which tells only the records
+		op.Version, op.Phase = 4, plan.Succeeded // in another process, which tells only the records
 		s.releases.put(op)
 		began := time.Now()
 		for e := range events {
-			if e.comment == "" && (e.op.Phase != release.Succeeded || e.at.Sub(began) > eventPoll) {
+			if e.comment == "" && (e.op.Phase != plan.Succeeded || e.at.Sub(began) > eventPoll) {
 				t.Errorf("last %+v", e)
 			}
 		}
@@ -176,13 +176,13 @@ func TestChangesInQuickSuccessionBecomeFewEvents(t *testing.T) {
 			s.Feed.Notify(op)
 			time.Sleep(10 * time.Millisecond)
 		}
-		op.Phase = release.Failed
+		op.Phase = plan.Failed
 		s.Feed.Notify(op)
 		count, last := 0, event{}
 		for e := range events {
 			count, last = count+1, e
 		}
-		if count > 22 || last.op.Phase != release.Failed {
+		if count > 22 || last.op.Phase != plan.Failed {
 			t.Errorf("%d events, the last %+v", count, last)
 		}
 	})

@@ -15,6 +15,7 @@ import (
 
 	"github.com/cjworkbench/unstuck/auth"
 	"github.com/cjworkbench/unstuck/release"
+	"github.com/cjworkbench/unstuck/release/plan"
 	"github.com/cjworkbench/unstuck/remediate"
 )
 
@@ -23,29 +24,29 @@ const (
 	newCommit = "9b8a7c6d5e4f30211203f4e5d6c7b8a99a8b7c6d"
 )
 
-func environments() []release.Environment {
-	staging := release.Environment{
+func environments() []plan.Environment {
+	staging := plan.Environment{
 		Name: "staging", Namespace: "staging", Image: "gcr.io/acme/{image}:{commit}", Images: []string{"migrate"},
-		Services: []release.Service{
-			{Name: "frontend", Deployment: "frontend-deployment", Image: "frontend", Kind: release.Rolling},
+		Services: []plan.Service{
+			{Name: "frontend", Deployment: "frontend-deployment", Image: "frontend", Kind: plan.Rolling},
 			{Name: "cron", Deployment: "cron-deployment", Image: "cron"},
 		},
-		Jobs: []release.Job{{Name: "migrate", From: release.TemplateRef{Kind: release.FromCronJob, Name: "migrate"}}},
-		Tasks: []release.Task{
-			{Name: "import-plans", Exec: release.Exec{Service: "frontend", Command: []string{"./manage.py", "import-plans"}}},
-			{Name: "clear-render-cache", Warning: "Users will notice a slowdown for a few minutes.", From: release.TemplateRef{Kind: release.FromPodTemplate, Name: "clear"}},
+		Jobs: []plan.Job{{Name: "migrate", From: plan.TemplateRef{Kind: plan.FromCronJob, Name: "migrate"}}},
+		Tasks: []plan.Task{
+			{Name: "import-plans", Exec: plan.Exec{Service: "frontend", Command: []string{"./manage.py", "import-plans"}}},
+			{Name: "clear-render-cache", Warning: "Users will notice a slowdown for a few minutes.", From: plan.TemplateRef{Kind: plan.FromPodTemplate, Name: "clear"}},
 		},
 	}
 	production := staging
 	production.Name, production.Namespace, production.PromoteFrom = "production", "production", "staging"
-	return []release.Environment{staging, production}
+	return []plan.Environment{staging, production}
 }
 
 // releases is a runner of operations, with its records and its world, that does nothing and remembers.
 type releases struct {
 	mu       sync.Mutex
-	kept     map[string]release.Operation
-	asked    []release.Request
+	kept     map[string]plan.Operation
+	asked    []plan.Request
 	err      error // of every call
 	commits  map[string]string
 	loaded   int
@@ -58,109 +59,109 @@ type releases struct {
 }
 
 func newReleases() *releases {
-	r := &releases{kept: map[string]release.Operation{}, commits: map[string]string{"staging": newCommit, "production": oldCommit}}
+	r := &releases{kept: map[string]plan.Operation{}, commits: map[string]string{"staging": newCommit, "production": oldCommit}}
 	r.kept["deploy-20261123t114000-k3x9q2ab"] = finished()
 	return r
 }
 
 // finished is a deploy that failed.
-func finished() release.Operation {
-	created, did := noon.Add(-20*time.Minute), release.DidNotMigrate
-	req := release.Request{
-		ID: "deploy-20261123t114000-k3x9q2ab", At: created, Kind: release.Deploy, Environment: "production", Commit: newCommit,
+func finished() plan.Operation {
+	created, did := noon.Add(-20*time.Minute), plan.DidNotMigrate
+	req := plan.Request{
+		ID: "deploy-20261123t114000-k3x9q2ab", At: created, Kind: plan.Deploy, Environment: "production", Commit: newCommit,
 		Reason: "nightly", By: "ci", From: "10.0.0.9",
 	}
-	return release.Operation{
-		ID: req.ID, Version: 9, Request: req, Kind: req.Kind, Environment: req.Environment, Commit: newCommit, OnFailure: release.Leave,
-		Phase: release.Failed, Runner: "unstuck-0", Created: created, Ended: created.Add(4 * time.Minute),
+	return plan.Operation{
+		ID: req.ID, Version: 9, Request: req, Kind: req.Kind, Environment: req.Environment, Commit: newCommit, OnFailure: plan.Leave,
+		Phase: plan.Failed, Runner: "unstuck-0", Created: created, Ended: created.Add(4 * time.Minute),
 		Outcome: "roll frontend: pod frontend-7f, container app: crash: exit code 1",
-		Steps: []release.StepRun{
+		Steps: []plan.StepRun{
 			{
-				Step:  release.Step{ID: "job migrate", Do: release.StartJob, Name: "migrate"},
-				Phase: release.Succeeded, Started: created, Ended: created.Add(time.Minute), Migrated: &did,
+				Step:  plan.Step{ID: "job migrate", Do: plan.StartJob, Name: "migrate"},
+				Phase: plan.Succeeded, Started: created, Ended: created.Add(time.Minute), Migrated: &did,
 				Log: []string{"Schema is up to date. No migration necessary."},
 			},
 			{
-				Step:  release.Step{ID: "roll frontend", Stage: 1, Do: release.Roll, Name: "frontend", Deployment: "frontend-deployment"},
-				Phase: release.Failed, Started: created.Add(time.Minute), Ended: created.Add(4 * time.Minute),
-				Diagnosis: &release.Diagnosis{Pod: "frontend-7f", Container: "app", Why: release.Crash, Detail: "exit code 1", Log: []string{"no module named render"}},
+				Step:  plan.Step{ID: "roll frontend", Stage: 1, Do: plan.Roll, Name: "frontend", Deployment: "frontend-deployment"},
+				Phase: plan.Failed, Started: created.Add(time.Minute), Ended: created.Add(4 * time.Minute),
+				Diagnosis: &plan.Diagnosis{Pod: "frontend-7f", Container: "app", Why: plan.Crash, Detail: "exit code 1", Log: []string{"no module named render"}},
 			},
 		},
 	}
 }
 
-func (r *releases) refuse(req release.Request) error {
-	refuse := func(code release.Code, why, want string) error {
-		return &release.Refusal{Code: code, Why: why, Hint: want}
+func (r *releases) refuse(req plan.Request) error {
+	refuse := func(code plan.Code, why, want string) error {
+		return &plan.Refusal{Code: code, Why: why, Hint: want}
 	}
 	switch {
 	case r.err != nil:
 		return r.err
 	case strings.TrimSpace(req.Reason) == "":
-		return refuse(release.Invalid, "a reason is required", "say why, in at most 500 bytes")
-	case req.Kind == release.Deploy && !release.IsCommit(req.Commit):
-		return refuse(release.Invalid, fmt.Sprintf("%q is no whole commit", req.Commit), "give all 40 hexadecimal digits, in lower case")
-	case req.Kind == release.RunTask && req.Task == "clear-render-cache" && !req.Confirm:
-		return refuse(release.Unconfirmed, "Users will notice a slowdown for a few minutes.", "confirm that this is meant")
-	case req.Kind == release.Revert && !req.AcceptMigrationRisk:
-		return &release.Refusal{
-			Code: release.Migrated, Why: "going back crosses a migration", Hint: "accept the migration risk",
-			Crossed: []release.Crossing{{Operation: "deploy-1", Commit: newCommit, At: noon, Migrated: release.DidMigrate}},
+		return refuse(plan.Invalid, "a reason is required", "say why, in at most 500 bytes")
+	case req.Kind == plan.Deploy && !plan.IsCommit(req.Commit):
+		return refuse(plan.Invalid, fmt.Sprintf("%q is no whole commit", req.Commit), "give all 40 hexadecimal digits, in lower case")
+	case req.Kind == plan.RunTask && req.Task == "clear-render-cache" && !req.Confirm:
+		return refuse(plan.Unconfirmed, "Users will notice a slowdown for a few minutes.", "confirm that this is meant")
+	case req.Kind == plan.Revert && !req.AcceptMigrationRisk:
+		return &plan.Refusal{
+			Code: plan.Migrated, Why: "going back crosses a migration", Hint: "accept the migration risk",
+			Crossed: []plan.Crossing{{Operation: "deploy-1", Commit: newCommit, At: noon, Migrated: plan.DidMigrate}},
 		}
 	}
 	return nil
 }
 
-func plan(req release.Request) release.Plan {
-	p := release.Plan{Kind: req.Kind, Environment: req.Environment, Commit: req.Commit}
+func planOf(req plan.Request) plan.Plan {
+	p := plan.Plan{Kind: req.Kind, Environment: req.Environment, Commit: req.Commit}
 	switch {
-	case req.Kind == release.Promotion || req.Kind == release.Revert:
+	case req.Kind == plan.Promotion || req.Kind == plan.Revert:
 		p.Commit, p.Before = cmp.Or(req.Commit, newCommit), oldCommit
-	case req.Kind == release.Deploy && req.Commit == oldCommit:
+	case req.Kind == plan.Deploy && req.Commit == oldCommit:
 		p.Warning = "going back to " + oldCommit + " crosses a migration, which is not undone"
 	}
-	if req.Kind == release.Restart {
-		p.Steps = []release.Step{{ID: "roll frontend", Do: release.Roll, Name: "frontend", Deployment: "frontend-deployment", RestartedAt: req.At.UTC().Format(time.RFC3339)}}
+	if req.Kind == plan.Restart {
+		p.Steps = []plan.Step{{ID: "roll frontend", Do: plan.Roll, Name: "frontend", Deployment: "frontend-deployment", RestartedAt: req.At.UTC().Format(time.RFC3339)}}
 		return p
 	}
-	p.Steps = []release.Step{
-		{ID: "check images", Do: release.CheckImages, Check: []string{"gcr.io/acme/frontend:" + cmp.Or(req.Commit, newCommit)}},
-		{ID: "roll frontend", Stage: 1, Do: release.Roll, Name: "frontend", Deployment: "frontend-deployment"},
+	p.Steps = []plan.Step{
+		{ID: "check images", Do: plan.CheckImages, Check: []string{"gcr.io/acme/frontend:" + cmp.Or(req.Commit, newCommit)}},
+		{ID: "roll frontend", Stage: 1, Do: plan.Roll, Name: "frontend", Deployment: "frontend-deployment"},
 	}
 	return p
 }
 
-func (r *releases) DryRun(_ context.Context, req release.Request) (release.Plan, error) {
+func (r *releases) DryRun(_ context.Context, req plan.Request) (plan.Plan, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.asked = append(r.asked, req)
 	if err := r.refuse(req); err != nil {
-		return release.Plan{}, err
+		return plan.Plan{}, err
 	}
-	return plan(req), nil
+	return planOf(req), nil
 }
 
-func (r *releases) Submit(_ context.Context, req release.Request) (release.Operation, error) {
+func (r *releases) Submit(_ context.Context, req plan.Request) (plan.Operation, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.asked = append(r.asked, req)
 	if err := r.refuse(req); err != nil {
-		return release.Operation{}, err
+		return plan.Operation{}, err
 	}
 	req.At = time.Now().UTC()
 	req.ID = string(req.Kind) + "-20261123t120000-a7k2m9xq"
-	op := release.Operation{
+	op := plan.Operation{
 		ID: req.ID, Version: 1, Request: req, Kind: req.Kind, Environment: req.Environment, Commit: req.Commit,
-		OnFailure: release.Leave, Runner: "unstuck-0", Created: req.At,
+		OnFailure: plan.Leave, Runner: "unstuck-0", Created: req.At,
 	}
-	for _, s := range plan(req).Steps {
-		op.Steps = append(op.Steps, release.StepRun{Step: s})
+	for _, s := range planOf(req).Steps {
+		op.Steps = append(op.Steps, plan.StepRun{Step: s})
 	}
 	r.kept[op.ID] = op
 	return op, nil
 }
 
-func (r *releases) Cancel(_ context.Context, id, by, reason string) (release.Operation, error) {
+func (r *releases) Cancel(_ context.Context, id, by, reason string) (plan.Operation, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	op := r.kept[id]
@@ -168,15 +169,15 @@ func (r *releases) Cancel(_ context.Context, id, by, reason string) (release.Ope
 	case r.err != nil:
 		return op, r.err
 	case op.Phase.Over():
-		return op, &release.Refusal{Code: release.NotRunning, Why: "operation " + id + " is over: " + op.Outcome}
+		return op, &plan.Refusal{Code: plan.NotRunning, Why: "operation " + id + " is over: " + op.Outcome}
 	}
-	op.Cancel = &release.Cancellation{At: time.Now().UTC(), By: by, Reason: reason}
+	op.Cancel = &plan.Cancellation{At: time.Now().UTC(), By: by, Reason: reason}
 	op.Version++
 	r.kept[id] = op
 	return op, nil
 }
 
-func (r *releases) Load(_ context.Context, id string) (release.Operation, error) {
+func (r *releases) Load(_ context.Context, id string) (plan.Operation, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.loaded++
@@ -187,16 +188,16 @@ func (r *releases) Load(_ context.Context, id string) (release.Operation, error)
 	return op, r.err
 }
 
-func (r *releases) put(op release.Operation) {
+func (r *releases) put(op plan.Operation) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.kept[op.ID] = op
 }
 
-func (r *releases) Operations(_ context.Context, env string) ([]release.Operation, error) {
+func (r *releases) Operations(_ context.Context, env string) ([]plan.Operation, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	var all []release.Operation
+	var all []plan.Operation
 	for _, op := range r.kept {
 		if op.Environment == env {
 			all = append(all, op)
@@ -205,15 +206,15 @@ func (r *releases) Operations(_ context.Context, env string) ([]release.Operatio
 	return all, r.err
 }
 
-func (r *releases) State(_ context.Context, env release.Environment) (release.State, error) {
+func (r *releases) State(_ context.Context, env plan.Environment) (plan.State, error) {
 	if r.stateErr != nil {
-		return release.State{}, r.stateErr
+		return plan.State{}, r.stateErr
 	}
-	var s release.State
+	var s plan.State
 	for _, one := range env.Services {
-		s.Deployments = append(s.Deployments, release.Deployment{
+		s.Deployments = append(s.Deployments, plan.Deployment{
 			Name: one.Deployment, Replicas: 2, Total: 2, Updated: 2, Available: 2, Generation: 1, ObservedGeneration: 1,
-			Containers: []release.Container{
+			Containers: []plan.Container{
 				{Name: "app", Image: "gcr.io/acme/" + one.Image + ":" + r.commits[env.Name]}, {Name: "cloudsql-proxy", Image: "gcr.io/cloudsql/proxy:1.33"},
 			},
 		})
@@ -238,12 +239,12 @@ func written() release.ServiceLog {
 	}
 }
 
-func (r *releases) ServiceLog(_ context.Context, _ release.Environment, q release.LogQuery) (release.ServiceLog, error) {
+func (r *releases) ServiceLog(_ context.Context, _ plan.Environment, q release.LogQuery) (release.ServiceLog, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.queries = append(r.queries, q)
 	if q.Container != "" && q.Container != "app" {
-		return release.ServiceLog{}, &release.Refusal{Code: release.NotFound, Why: "no pod has a container " + q.Container, Hint: "ask for app"}
+		return release.ServiceLog{}, &plan.Refusal{Code: plan.NotFound, Why: "no pod has a container " + q.Container, Hint: "ask for app"}
 	}
 	all := written()
 	if r.hostile {
@@ -252,7 +253,7 @@ func (r *releases) ServiceLog(_ context.Context, _ release.Environment, q releas
 	return all, r.podErr
 }
 
-func (r *releases) FollowServiceLog(ctx context.Context, env release.Environment, q release.LogQuery, send func(release.ServiceLog) error) error {
+func (r *releases) FollowServiceLog(ctx context.Context, env plan.Environment, q release.LogQuery, send func(release.ServiceLog) error) error {
 	all, err := r.ServiceLog(ctx, env, q)
 	if err != nil {
 		return err
@@ -273,11 +274,11 @@ func (r *releases) FollowServiceLog(ctx context.Context, env release.Environment
 	}
 }
 
-func (r *releases) PodEnv(_ context.Context, _ release.Environment, _, pod string) (release.PodEnv, error) {
+func (r *releases) PodEnv(_ context.Context, _ plan.Environment, _, pod string) (release.PodEnv, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if pod != "" && pod != "frontend-7f-abcde" {
-		return release.PodEnv{}, &release.Refusal{Code: release.NotFound, Why: "service frontend has no pod " + pod, Hint: "ask for frontend-7f-abcde"}
+		return release.PodEnv{}, &plan.Refusal{Code: plan.NotFound, Why: "service frontend has no pod " + pod, Hint: "ask for frontend-7f-abcde"}
 	}
 	debug := "0"
 	if r.hostile {

@@ -15,7 +15,7 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"github.com/cjworkbench/unstuck/release"
+	"github.com/cjworkbench/unstuck/release/plan"
 	"github.com/cjworkbench/unstuck/remediate"
 )
 
@@ -31,9 +31,9 @@ type Problem struct {
 	Known []string `json:"known,omitempty"` // the names that would have been right, if not too many
 	Late  []string `json:"late,omitempty"`  // readyz: the brokers whose loops have not reconciled
 
-	Code    release.Code           `json:"code,omitempty"`    // why an operation is refused, from a closed list
+	Code    plan.Code              `json:"code,omitempty"`    // why an operation is refused, from a closed list
 	Hint    string                 `json:"hint,omitempty"`    // what would be right
-	Crossed []release.Crossing     `json:"crossed,omitempty"` // what a revert would cross
+	Crossed []plan.Crossing        `json:"crossed,omitempty"` // what a revert would cross
 	Closed  []remediate.GuardState `json:"closed,omitempty"`  // the guards that hold a deletion back
 
 	RetryAfter int `json:"retry_after,omitempty"` // after how many seconds it is worth another try
@@ -53,7 +53,7 @@ const maxKnown = 50
 const NamedInDetail = 7
 
 // refused is the Problem of a change that is not made.
-func refused(status int, code release.Code, why, want string) *Problem {
+func refused(status int, code plan.Code, why, want string) *Problem {
 	p := problem(status, "%s", why)
 	p.Code, p.Hint = code, want
 	if want != "" {

@@ -17,7 +17,7 @@ import (
 	"time"
 
 	"github.com/cjworkbench/unstuck/auth"
-	"github.com/cjworkbench/unstuck/release"
+	"github.com/cjworkbench/unstuck/release/plan"
 	"github.com/cjworkbench/unstuck/remediate"
 )
 
@@ -36,7 +36,7 @@ type Options struct {
 	Identity auth.Identity
 	Access   auth.Access
 
-	Environments []release.Environment
+	Environments []plan.Environment
 	Operations   Operations
 	Records      Records
 	States       States

@@ -17,15 +17,16 @@ import (
 
 	"github.com/cjworkbench/unstuck/auth"
 	"github.com/cjworkbench/unstuck/release"
+	"github.com/cjworkbench/unstuck/release/plan"
 )
 
-// ServiceLogs reads the logs of services. *kube.Releases does. It is a *release.Refusal that there is no such service,
+// ServiceLogs reads the logs of services. *kube.Releases does. It is a *plan.Refusal that there is no such service,
 // or no such container.
 type ServiceLogs interface {
 	// ServiceLog gives the last lines, within 20 s.
-	ServiceLog(ctx context.Context, env release.Environment, q release.LogQuery) (release.ServiceLog, error)
+	ServiceLog(ctx context.Context, env plan.Environment, q release.LogQuery) (release.ServiceLog, error)
 	// FollowServiceLog gives to send what ServiceLog gives, and then what comes, until ctx ends or send fails.
-	FollowServiceLog(ctx context.Context, env release.Environment, q release.LogQuery, send func(release.ServiceLog) error) error
+	FollowServiceLog(ctx context.Context, env plan.Environment, q release.LogQuery, send func(release.ServiceLog) error) error
 }
 
 // The bounds of logs.
@@ -104,7 +105,7 @@ func (o Options) openLog(r *http.Request) (done func(), err error) {
 }
 
 // readLog reads the last lines.
-func (o Options) readLog(r *http.Request, env release.Environment, q release.LogQuery) (release.ServiceLog, error) {
+func (o Options) readLog(r *http.Request, env plan.Environment, q release.LogQuery) (release.ServiceLog, error) {
 	ctx, stop := context.WithTimeout(r.Context(), logsReadWithin)
 	defer stop()
 	all, err := o.Logs.ServiceLog(ctx, env, q)
@@ -117,7 +118,7 @@ func (o Options) readLog(r *http.Request, env release.Environment, q release.Log
 
 // followLog sends what comes until the stream's life, the server's or the client's patience ends. An error before
 // anything has come is a Problem.
-func (o Options) followLog(f *follower, r *http.Request, env release.Environment, q release.LogQuery) error {
+func (o Options) followLog(f *follower, r *http.Request, env plan.Environment, q release.LogQuery) error {
 	ctx, stop := context.WithTimeout(r.Context(), eventLife)
 	parts, done := make(chan release.ServiceLog), make(chan error, 1)
 	var following sync.WaitGroup
@@ -285,14 +286,14 @@ func accepts(r *http.Request, kind string) bool {
 
 // unread is the Problem of what could not be read of a service.
 func (o Options) unread(r *http.Request, err error) error {
-	if refusal, ok := errors.AsType[*release.Refusal](err); ok {
+	if refusal, ok := errors.AsType[*plan.Refusal](err); ok {
 		return o.refusal(r, refusal)
 	}
 	if errors.Is(err, release.ErrNotFound) {
-		return refused(http.StatusNotFound, release.NotFound, "the service's Deployment does not exist", "")
+		return refused(http.StatusNotFound, plan.NotFound, "the service's Deployment does not exist", "")
 	}
 	if r.Context().Err() == nil {
 		o.Log.Warn("service not read", "path", short(r.URL.Path), "request_id", requestOf(r.Context()), "error", err)
 	}
-	return refused(http.StatusServiceUnavailable, release.Unavailable, "its pods cannot be read now, and Unstuck's log says why", "ask again")
+	return refused(http.StatusServiceUnavailable, plan.Unavailable, "its pods cannot be read now, and Unstuck's log says why", "ask again")
 }

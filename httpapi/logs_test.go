@@ -16,6 +16,7 @@ import (
 
 	"github.com/cjworkbench/unstuck/auth"
 	"github.com/cjworkbench/unstuck/release"
+	"github.com/cjworkbench/unstuck/release/plan"
 )
 
 const (
@@ -61,7 +62,7 @@ func TestABadQuestionForLogsIsRefusedBeforeAnythingIsRead(t *testing.T) {
 		t.Errorf("read: %+v", s.releases.queries)
 	}
 	w := s.ask(request("ada", "GET", frontendLogs+"?container=sidecar", ""))
-	if p := decode[Problem](t, w.Body.Bytes()); w.Code != 404 || p.Code != release.NotFound || p.Hint != "ask for app" {
+	if p := decode[Problem](t, w.Body.Bytes()); w.Code != 404 || p.Code != plan.NotFound || p.Hint != "ask for app" {
 		t.Errorf("no such container: %d %s", w.Code, w.Body)
 	}
 }

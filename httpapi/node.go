@@ -10,7 +10,7 @@ import (
 	"slices"
 
 	"github.com/cjworkbench/unstuck/auth"
-	"github.com/cjworkbench/unstuck/release"
+	"github.com/cjworkbench/unstuck/release/plan"
 	"github.com/cjworkbench/unstuck/remediate"
 	"github.com/cjworkbench/unstuck/target"
 )
@@ -133,9 +133,9 @@ func (o Options) deleteNode(w http.ResponseWriter, r *http.Request, a *AuditEven
 	}
 	switch {
 	case n.UID == "":
-		return reply{}, refused(http.StatusConflict, release.NotReady, "the UID of "+n.Name+" is not known", "wait until Unstuck has seen it")
+		return reply{}, refused(http.StatusConflict, plan.NotReady, "the UID of "+n.Name+" is not known", "wait until Unstuck has seen it")
 	case b.UID != "" && b.UID != n.UID:
-		return reply{}, refused(http.StatusConflict, release.NotReady, fmt.Sprintf("%s has been replaced: its UID is %s now", n.Name, n.UID), "look whether the new one needs it")
+		return reply{}, refused(http.StatusConflict, plan.NotReady, fmt.Sprintf("%s has been replaced: its UID is %s now", n.Name, n.UID), "look whether the new one needs it")
 	}
 	result, err := o.Nodes.Delete(r.Context(), n.Target, remediate.DeleteRequest{
 		Node: n.Name, UID: n.UID, Override: b.Override, Reason: b.Reason, By: a.By, From: a.From, DryRun: b.DryRun,
@@ -188,19 +188,19 @@ func (o Options) nodeProblem(r *http.Request, node string, err error) error {
 		if len(held.Fixed) > 0 {
 			want = fmt.Sprintf("wait until these open, which nobody may override: %v", held.Fixed)
 		}
-		p := refused(http.StatusConflict, release.NotReady, fmt.Sprintf("%s is held back by %v", node, guardsOf(held.Closed)), want)
+		p := refused(http.StatusConflict, plan.NotReady, fmt.Sprintf("%s is held back by %v", node, guardsOf(held.Closed)), want)
 		p.Closed = held.Closed
 		return p
 	case errors.As(err, &unable):
-		return refused(http.StatusConflict, release.NotReady, "nothing was deleted, for "+unable.Error(),
+		return refused(http.StatusConflict, plan.NotReady, "nothing was deleted, for "+unable.Error(),
 			"give Unstuck's service account these rights (the chart does where the mode is remediate), or delete the pod yourself")
 	case errors.Is(err, target.ErrGone), errors.Is(err, target.ErrChanged):
-		return refused(http.StatusConflict, release.NotReady, node+" is no longer there, or another has taken its place", "look whether the new one needs it")
+		return refused(http.StatusConflict, plan.NotReady, node+" is no longer there, or another has taken its place", "look whether the new one needs it")
 	case errors.Is(err, remediate.ErrNotLeader):
-		p := refused(http.StatusConflict, release.Busy, "this replica does not lead, and may not delete", "ask again: another answers, or this one leads soon")
+		p := refused(http.StatusConflict, plan.Busy, "this replica does not lead, and may not delete", "ask again: another answers, or this one leads soon")
 		p.RetryAfter = 1
 		return p
 	}
 	o.Log.Error("request failed", "path", short(r.URL.Path), "request_id", requestOf(r.Context()), "error", err)
-	return refused(http.StatusServiceUnavailable, release.Unavailable, "what it needs cannot be reached now, and Unstuck's log says what", "look at the node before you ask again")
+	return refused(http.StatusServiceUnavailable, plan.Unavailable, "what it needs cannot be reached now, and Unstuck's log says what", "look at the node before you ask again")
 }

@@ -8,7 +8,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/cjworkbench/unstuck/release"
+	"github.com/cjworkbench/unstuck/release/plan"
 	"github.com/cjworkbench/unstuck/remediate"
 	"github.com/cjworkbench/unstuck/target"
 )
@@ -84,7 +84,7 @@ func TestANodeIsDeletedBehindTheGuardsAndByItsUID(t *testing.T) {
 
 func TestClosedGuardsAreNamedWithWhatTheySay(t *testing.T) {
 	p := decode[Problem](t, newSite().post(node1+"/deletions", `{"reason":"x"}`).Body.Bytes())
-	if p.Code != release.NotReady || len(p.Closed) != 2 || p.Closed[1].Why != "paused by ada: moving disks" {
+	if p.Code != plan.NotReady || len(p.Closed) != 2 || p.Closed[1].Why != "paused by ada: moving disks" {
 		t.Errorf("%+v", p)
 	}
 }

@@ -8,7 +8,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/cjworkbench/unstuck/release"
+	"github.com/cjworkbench/unstuck/release/plan"
 )
 
 // description is an OpenAPI 3.1 document, as far as this API needs one.
@@ -117,7 +117,7 @@ func (s schemas) operation(r Route) *operation {
 		if _, takes := s.named[r.body.Name()].Properties["dry_run"]; takes {
 			dry := good
 			if r.takesKey {
-				dry.Schema = s.of(reflect.TypeFor[release.Plan]())
+				dry.Schema = s.of(reflect.TypeFor[plan.Plan]())
 			}
 			o.Responses["200"] = &content{About: "a dry run: what would be done", Content: map[string]mediaType{"application/json": dry}}
 		}

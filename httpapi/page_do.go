@@ -12,7 +12,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/cjworkbench/unstuck/release"
+	"github.com/cjworkbench/unstuck/release/plan"
 	"github.com/cjworkbench/unstuck/remediate"
 )
 
@@ -26,7 +26,7 @@ type triggerData struct {
 	Plans              bool
 
 	Planned bool
-	Plan    *release.Plan  // of an operation
+	Plan    *plan.Plan     // of an operation
 	Deleted *DeletionReply // of a deletion
 	Typed   string         // what is to be typed to confirm
 	Key     string         // of idempotency: however often the button is pressed, it is one operation
@@ -152,13 +152,13 @@ func (p pages) planned(w http.ResponseWriter, r *http.Request, d trigger) view {
 	} else {
 		data.Key = rand.Text()
 	}
-	switch plan := answer.value.(type) {
-	case release.Plan:
-		data.Plan = &plan
-		data.pin(plan.Commit, "commit", "expect_commit")
+	switch reply := answer.value.(type) {
+	case plan.Plan:
+		data.Plan = &reply
+		data.pin(reply.Commit, "commit", "expect_commit")
 	case DeletionReply:
-		data.Deleted = &plan
-		data.pin(plan.UID, "uid")
+		data.Deleted = &reply
+		data.pin(reply.UID, "uid")
 	}
 	v.data = data
 	return v

@@ -7,7 +7,7 @@ import (
 	"slices"
 
 	"github.com/cjworkbench/unstuck/auth"
-	"github.com/cjworkbench/unstuck/release"
+	"github.com/cjworkbench/unstuck/release/plan"
 )
 
 // shownOperations is how many operations the page of an environment shows.
@@ -74,7 +74,7 @@ func (p pages) operationsPage(r *http.Request) (view, error) {
 
 // operationData is what the page of an operation shows.
 type operationData struct {
-	release.Operation
+	plan.Operation
 
 	Headline headline
 	Done     int // steps
@@ -82,13 +82,13 @@ type operationData struct {
 }
 
 func (p pages) operationPage(r *http.Request) (view, error) {
-	op, err := as[release.Operation](p.operation(r))
+	op, err := as[plan.Operation](p.operation(r))
 	if err != nil {
 		return view{}, err
 	}
 	d := operationData{Operation: op, Headline: progressOf(op), Buttons: p.buttons(r, "operation")}
 	for _, s := range op.Steps {
-		if s.Phase == release.Succeeded {
+		if s.Phase == plan.Succeeded {
 			d.Done++
 		}
 	}
@@ -96,23 +96,23 @@ func (p pages) operationPage(r *http.Request) (view, error) {
 }
 
 // progressOf says how far an operation is, or how it has ended.
-func progressOf(op release.Operation) headline {
+func progressOf(op plan.Operation) headline {
 	what, tone := op.Request.String(), phaseTone(op.Phase)
 	switch op.Phase {
-	case release.Succeeded:
+	case plan.Succeeded:
 		return headline{what + ": done.", tone}
-	case release.Failed:
+	case plan.Failed:
 		return headline{what + ": failed.", tone}
-	case release.Cancelled:
+	case plan.Cancelled:
 		return headline{what + ": cancelled.", tone}
-	case release.RolledBack:
+	case plan.RolledBack:
 		return headline{what + ": failed, and the old images are back.", tone}
-	case release.RollingBack:
+	case plan.RollingBack:
 		return headline{what + ": failed; the old images are being put back.", tone}
-	case release.Running, release.Pending:
+	case plan.Running, plan.Pending:
 	}
 	for i, s := range op.Steps {
-		if s.Phase == release.Running {
+		if s.Phase == plan.Running {
 			return headline{fmt.Sprintf("%s: step %d of %d, %s.", what, i+1, len(op.Steps), stepWords(s.Step)), "busy"}
 		}
 	}

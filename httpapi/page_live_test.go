@@ -14,7 +14,7 @@ import (
 	"github.com/chromedp/chromedp"
 
 	"github.com/cjworkbench/unstuck/probe"
-	"github.com/cjworkbench/unstuck/release"
+	"github.com/cjworkbench/unstuck/release/plan"
 	"github.com/cjworkbench/unstuck/remediate"
 	"github.com/cjworkbench/unstuck/target"
 )
@@ -262,7 +262,7 @@ func TestAPageIsToldOfItsTopicAlone(t *testing.T) {
 	news, stop := p.watch(ofTarget("orders"))
 	all, stopAll := p.watch(everything)
 	p.Reconciled(remediate.Snapshot{Target: "other"})
-	p.OperationChanged(release.Operation{Environment: "orders"})
+	p.OperationChanged(plan.Operation{Environment: "orders"})
 	if len(news) != 0 || len(all) != 1 {
 		t.Errorf("%d of the topic, %d of everything", len(news), len(all))
 	}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/cjworkbench/unstuck/auth"
 	"github.com/cjworkbench/unstuck/release"
+	"github.com/cjworkbench/unstuck/release/plan"
 )
 
 // logsData is what the page of a service's logs shows.
@@ -44,7 +45,7 @@ func (p pages) logsPage(r *http.Request) (view, error) {
 }
 
 // lastLines reads what the query asks for.
-func (p pages) lastLines(r *http.Request, env release.Environment) (all release.ServiceLog, follows bool, err error) {
+func (p pages) lastLines(r *http.Request, env plan.Environment) (all release.ServiceLog, follows bool, err error) {
 	q, follows, err := logQueryOf(r, time.Now())
 	if err != nil {
 		return all, false, err

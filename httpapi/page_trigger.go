@@ -7,7 +7,7 @@ import (
 	"strings"
 
 	"github.com/cjworkbench/unstuck/auth"
-	"github.com/cjworkbench/unstuck/release"
+	"github.com/cjworkbench/unstuck/release/plan"
 	"github.com/cjworkbench/unstuck/remediate"
 )
 
@@ -177,7 +177,7 @@ func (p pages) placesOf(r *http.Request, d trigger, topic string) []map[string]s
 	has := func(name string) bool { return strings.Contains(d.path, "{"+name+"}") }
 	switch {
 	case kind == "environment" && has("env"):
-		i := slices.IndexFunc(p.Environments, func(e release.Environment) bool { return e.Name == r.PathValue("env") })
+		i := slices.IndexFunc(p.Environments, func(e plan.Environment) bool { return e.Name == r.PathValue("env") })
 		if i < 0 {
 			return nil
 		}

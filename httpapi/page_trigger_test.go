@@ -9,7 +9,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/cjworkbench/unstuck/release"
+	"github.com/cjworkbench/unstuck/release/plan"
 	"github.com/cjworkbench/unstuck/remediate"
 )
 
@@ -165,7 +165,7 @@ func TestADeployIsPlannedConfirmedByTypingAndDoneOnceFromThePage(t *testing.T) {
 		t.Fatalf("%d to %q: %s", w.Code, w.Header().Get("Location"), words(w.Body.String()))
 	}
 	last := s.releases.asked[len(s.releases.asked)-1]
-	want := release.Request{Kind: release.Deploy, Environment: "production", Commit: newCommit, Reason: "nightly", OnFailure: release.Rollback, By: "ada", From: "192.0.2.1", IdempotencyKey: form.Get("key")}
+	want := plan.Request{Kind: plan.Deploy, Environment: "production", Commit: newCommit, Reason: "nightly", OnFailure: plan.Rollback, By: "ada", From: "192.0.2.1", IdempotencyKey: form.Get("key")}
 	if last != want {
 		t.Errorf("asked for %+v, want %+v", last, want)
 	}
@@ -233,7 +233,7 @@ func TestWhatIsConfirmedIsWhatWasShownAndNotWhatHasTakenItsPlaceSince(t *testing
 func TestAPromotionWhoseSourceHasMovedOnIsPlannedAnew(t *testing.T) {
 	s := newSite()
 	ada := s.signedIn(t, "ada", "localhost")
-	s.releases.err = &release.Refusal{Code: release.Changed, Why: "staging runs another by now", Hint: "look at the plan again"}
+	s.releases.err = &plan.Refusal{Code: plan.Changed, Why: "staging runs another by now", Hint: "look at the plan again"}
 	w := s.fill(ada, "localhost", "/status/environments/production/promote", url.Values{"step": {"do"}, "typed": {"production"}, "reason": {"weekly"}, "expect_commit": {oldCommit}})
 	if w.Code != 409 || !strings.Contains(w.Body.String(), "staging runs another by now") || hidden(w.Body.String()).Has("expect_commit") {
 		t.Errorf("%d %s", w.Code, w.Body)

@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/cjworkbench/unstuck/probe"
-	"github.com/cjworkbench/unstuck/release"
+	"github.com/cjworkbench/unstuck/release/plan"
 	"github.com/cjworkbench/unstuck/remediate"
 )
 
@@ -204,40 +204,40 @@ func shortCommit(c string) string {
 }
 
 // phaseWords is how far an operation, or a step of one, has come.
-func phaseWords(p release.Phase) string {
-	if p == release.Pending {
+func phaseWords(p plan.Phase) string {
+	if p == plan.Pending {
 		return "waiting"
 	}
 	return string(p)
 }
 
-func phaseTone(p release.Phase) string {
+func phaseTone(p plan.Phase) string {
 	switch p {
-	case release.Succeeded:
+	case plan.Succeeded:
 		return "good"
-	case release.Failed:
+	case plan.Failed:
 		return "bad"
-	case release.Running, release.RollingBack:
+	case plan.Running, plan.RollingBack:
 		return "busy"
-	case release.Cancelled, release.RolledBack:
+	case plan.Cancelled, plan.RolledBack:
 		return "warn"
-	case release.Pending:
+	case plan.Pending:
 	}
 	return "unsure"
 }
 
 // stepWords says what a step does.
-func stepWords(s release.Step) string {
+func stepWords(s plan.Step) string {
 	switch s.Do {
-	case release.CheckImages:
+	case plan.CheckImages:
 		return "check that " + count(len(s.Check), "image is published", "images are published")
-	case release.StartJob:
+	case plan.StartJob:
 		return "run the job " + s.Name + " and wait for its end"
-	case release.Roll:
+	case plan.Roll:
 		return "roll " + s.Deployment + ", pod by pod"
-	case release.Replace:
+	case plan.Replace:
 		return "replace the pod of " + s.Deployment + ": stop the old one, then start the new one"
-	case release.RunCommand:
+	case plan.RunCommand:
 		return "run " + strings.Join(s.Command, " ") + " in a pod of " + s.Deployment
 	}
 	return s.ID

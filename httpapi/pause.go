@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/cjworkbench/unstuck/auth"
-	"github.com/cjworkbench/unstuck/release"
+	"github.com/cjworkbench/unstuck/release/plan"
 	"github.com/cjworkbench/unstuck/remediate"
 )
 
@@ -154,25 +154,25 @@ func (b PauseBody) until(now time.Time) (until time.Time, err error) {
 	const want = "give either for, as in \"90m\", or until, as in \"2026-01-31T12:00:00Z\"; it ends within 31 days"
 	switch {
 	case (b.For == "") == (b.Until == ""):
-		return until, refused(http.StatusBadRequest, release.Invalid, "a pause needs an end", want)
+		return until, refused(http.StatusBadRequest, plan.Invalid, "a pause needs an end", want)
 	case b.For != "":
 		d, err := time.ParseDuration(b.For)
 		if err != nil {
-			return until, refused(http.StatusBadRequest, release.Invalid, fmt.Sprintf("%q is no duration of hours (h), minutes (m) and seconds (s), as days are not known", short(b.For)), want)
+			return until, refused(http.StatusBadRequest, plan.Invalid, fmt.Sprintf("%q is no duration of hours (h), minutes (m) and seconds (s), as days are not known", short(b.For)), want)
 		}
 		until = now.Add(min(d, 2*maxPause))
 	default:
 		if until, err = time.Parse(time.RFC3339, b.Until); err != nil {
-			return until, refused(http.StatusBadRequest, release.Invalid, fmt.Sprintf("%q is no time", short(b.Until)), want)
+			return until, refused(http.StatusBadRequest, plan.Invalid, fmt.Sprintf("%q is no time", short(b.Until)), want)
 		}
 	}
 	if !until.After(now) || until.After(now.Add(maxPause)) {
-		return until, refused(http.StatusBadRequest, release.Invalid, "the pause would end in the past, or only after 31 days", want)
+		return until, refused(http.StatusBadRequest, plan.Invalid, "the pause would end in the past, or only after 31 days", want)
 	}
 	return until.UTC().Add(time.Second - 1).Truncate(time.Second), nil
 }
 
 func (o Options) pauseProblem(r *http.Request, err error) error {
 	o.Log.Error("request failed", "path", short(r.URL.Path), "request_id", requestOf(r.Context()), "error", err)
-	return refused(http.StatusServiceUnavailable, release.Unavailable, "the pauses cannot be written now, and Unstuck's log says why", "look at the pauses before you ask again")
+	return refused(http.StatusServiceUnavailable, plan.Unavailable, "the pauses cannot be written now, and Unstuck's log says why", "look at the pauses before you ask again")
 }

@@ -5,7 +5,7 @@ import (
 	"time"
 
 	"github.com/cjworkbench/unstuck/probe"
-	"github.com/cjworkbench/unstuck/release"
+	"github.com/cjworkbench/unstuck/release/plan"
 	"github.com/cjworkbench/unstuck/remediate"
 )
 
@@ -80,7 +80,7 @@ func (*Pulse) Deleted(remediate.Deletion) {}
 func (*Pulse) Settled(remediate.Deletion) {}
 
 // OperationChanged tells that an operation has changed.
-func (p *Pulse) OperationChanged(op release.Operation) {
+func (p *Pulse) OperationChanged(op plan.Operation) {
 	if p == nil {
 		return
 	}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/cjworkbench/unstuck/auth"
 	"github.com/cjworkbench/unstuck/release"
+	"github.com/cjworkbench/unstuck/release/plan"
 )
 
 // OperationLines is the answer to /api/v1/operations, newest first.
@@ -23,18 +24,18 @@ type OperationLines struct {
 
 // OperationLine is one operation in OperationLines.
 type OperationLine struct {
-	ID          string        `json:"id"`
-	Kind        release.Kind  `json:"kind"`
-	Environment string        `json:"environment"`
-	Commit      string        `json:"commit,omitzero"`
-	What        string        `json:"what"`           // in words
-	Phase       release.Phase `json:"phase,omitzero"` // absent: not begun
-	By          string        `json:"by"`
-	Reason      string        `json:"reason"`
-	Created     time.Time     `json:"created"`
-	Ended       time.Time     `json:"ended,omitzero"`
-	Outcome     string        `json:"outcome,omitzero"`
-	Cancelled   bool          `json:"cancelled,omitzero"` // somebody wants it to stop, or wanted
+	ID          string     `json:"id"`
+	Kind        plan.Kind  `json:"kind"`
+	Environment string     `json:"environment"`
+	Commit      string     `json:"commit,omitzero"`
+	What        string     `json:"what"`           // in words
+	Phase       plan.Phase `json:"phase,omitzero"` // absent: not begun
+	By          string     `json:"by"`
+	Reason      string     `json:"reason"`
+	Created     time.Time  `json:"created"`
+	Ended       time.Time  `json:"ended,omitzero"`
+	Outcome     string     `json:"outcome,omitzero"`
+	Cancelled   bool       `json:"cancelled,omitzero"` // somebody wants it to stop, or wanted
 }
 
 // How many operations a list has.
@@ -59,7 +60,7 @@ func (o Options) recordRoutes() []Route {
 			Path: "/api/v1/operations", Shows: "the operations that are kept, newest first", get: o.operations, answer: reflect.TypeFor[OperationLines](),
 			query: []param{{"environment", "only those of this one", "string"}, {"limit", fmt.Sprintf("at most so many; default %d", defaultLimit), "integer"}},
 		},
-		{Path: operationPath + "{id}", Shows: "one operation: its steps, how far they have come, their last lines", get: o.operation, answer: reflect.TypeFor[release.Operation]()},
+		{Path: operationPath + "{id}", Shows: "one operation: its steps, how far they have come, their last lines", get: o.operation, answer: reflect.TypeFor[plan.Operation]()},
 		{Path: operationPath + "{id}/events", Shows: "one operation as it changes, as server-sent events", stream: o.events},
 	}
 }
@@ -104,7 +105,7 @@ func (o Options) operations(r *http.Request) (any, error) {
 	return all, nil
 }
 
-func lineOf(op release.Operation) OperationLine {
+func lineOf(op plan.Operation) OperationLine {
 	return OperationLine{
 		ID: op.ID, Kind: op.Kind, Environment: op.Environment, Commit: op.Commit, What: op.Request.String(), Phase: op.Phase,
 		By: op.Request.By, Reason: op.Request.Reason, Created: op.Created, Ended: op.Ended, Outcome: op.Outcome, Cancelled: op.Cancel != nil,
@@ -121,11 +122,11 @@ func (o Options) operation(r *http.Request) (any, error) {
 
 // load gives the operation that the path names, if the caller may read it, or do such a thing. Any other is none to
 // them.
-func (o Options) load(r *http.Request) (release.Operation, error) {
+func (o Options) load(r *http.Request) (plan.Operation, error) {
 	id := r.PathValue("id")
 	none := problem(http.StatusNotFound, "there is no operation %q", short(id))
 	if !operationID.MatchString(id) {
-		return release.Operation{}, none
+		return plan.Operation{}, none
 	}
 	op, err := o.loadID(r.Context(), id)
 	if errors.Is(err, release.ErrNotFound) {
@@ -138,12 +139,12 @@ func (o Options) load(r *http.Request) (release.Operation, error) {
 		return op, err
 	}
 	if o.may(r.Context(), actionOf(op)) != nil {
-		return release.Operation{}, none
+		return plan.Operation{}, none
 	}
 	return op, nil
 }
 
-func (o Options) loadID(ctx context.Context, id string) (release.Operation, error) {
+func (o Options) loadID(ctx context.Context, id string) (plan.Operation, error) {
 	op, err := o.Records.Load(ctx, id)
 	if err != nil {
 		return op, fmt.Errorf("read operation %s: %w", id, err)
@@ -152,7 +153,7 @@ func (o Options) loadID(ctx context.Context, id string) (release.Operation, erro
 }
 
 // tidied is the operation as it is shown: a list that is empty is [].
-func tidied(op release.Operation) release.Operation {
+func tidied(op plan.Operation) plan.Operation {
 	op.Steps = orEmpty(op.Steps)
 	return op
 }

@@ -10,21 +10,22 @@ import (
 
 	"github.com/cjworkbench/unstuck/auth"
 	"github.com/cjworkbench/unstuck/release"
+	"github.com/cjworkbench/unstuck/release/plan"
 )
 
 // Operations plans operations, takes them on and stops them. *release.Runner does.
 type Operations interface {
-	DryRun(ctx context.Context, r release.Request) (release.Plan, error)
-	Submit(ctx context.Context, r release.Request) (release.Operation, error)
-	Cancel(ctx context.Context, id, by, reason string) (release.Operation, error)
+	DryRun(ctx context.Context, r plan.Request) (plan.Plan, error)
+	Submit(ctx context.Context, r plan.Request) (plan.Operation, error)
+	Cancel(ctx context.Context, id, by, reason string) (plan.Operation, error)
 }
 
 // Records are the operations that are kept. A release.Store has them.
 type Records interface {
 	// Load gives one operation; release.ErrNotFound if there is none.
-	Load(ctx context.Context, id string) (release.Operation, error)
+	Load(ctx context.Context, id string) (plan.Operation, error)
 	// Operations gives those of an environment, in any order.
-	Operations(ctx context.Context, env string) ([]release.Operation, error)
+	Operations(ctx context.Context, env string) ([]plan.Operation, error)
 }
 
 // What package release has is what is asked for here.
@@ -53,7 +54,7 @@ func (o Options) releaseRoutes() []Route {
 	operation := func(path, shows string, body reflect.Type, c change) Route {
 		return Route{
 			Method: http.MethodPost, Path: path, Shows: shows, change: c, body: body, takesKey: true,
-			status: http.StatusAccepted, answer: reflect.TypeFor[release.Operation](),
+			status: http.StatusAccepted, answer: reflect.TypeFor[plan.Operation](),
 		}
 	}
 	const env = "/api/v1/environments/{env}"
@@ -74,8 +75,8 @@ func (o Options) deploy(w http.ResponseWriter, r *http.Request, a *AuditEvent) (
 	if err != nil {
 		return reply{}, err
 	}
-	return o.submit(r, a, release.Request{
-		Kind: release.Deploy, Commit: b.Commit, Reason: b.Reason, BugReport: b.BugReport, OnFailure: b.OnFailure, DryRun: b.DryRun,
+	return o.submit(r, a, plan.Request{
+		Kind: plan.Deploy, Commit: b.Commit, Reason: b.Reason, BugReport: b.BugReport, OnFailure: b.OnFailure, DryRun: b.DryRun,
 	})
 }
 
@@ -93,8 +94,8 @@ func (o Options) promote(w http.ResponseWriter, r *http.Request, a *AuditEvent) 
 			return reply{}, err
 		}
 	}
-	return o.submit(r, a, release.Request{
-		Kind: release.Promotion, ExpectCommit: b.ExpectCommit, Reason: b.Reason, BugReport: b.BugReport, OnFailure: b.OnFailure, DryRun: b.DryRun,
+	return o.submit(r, a, plan.Request{
+		Kind: plan.Promotion, ExpectCommit: b.ExpectCommit, Reason: b.Reason, BugReport: b.BugReport, OnFailure: b.OnFailure, DryRun: b.DryRun,
 	})
 }
 
@@ -103,8 +104,8 @@ func (o Options) revert(w http.ResponseWriter, r *http.Request, a *AuditEvent) (
 	if err != nil {
 		return reply{}, err
 	}
-	return o.submit(r, a, release.Request{
-		Kind: release.Revert, Commit: b.Commit, AcceptMigrationRisk: b.AcceptMigrationRisk, Reason: b.Reason,
+	return o.submit(r, a, plan.Request{
+		Kind: plan.Revert, Commit: b.Commit, AcceptMigrationRisk: b.AcceptMigrationRisk, Reason: b.Reason,
 		BugReport: b.BugReport, OnFailure: b.OnFailure, DryRun: b.DryRun,
 	})
 }
@@ -116,8 +117,8 @@ func (o Options) restart(w http.ResponseWriter, r *http.Request, a *AuditEvent) 
 	if err != nil {
 		return reply{}, err
 	}
-	return o.submit(r, a, release.Request{
-		Kind: release.Restart, Service: action.Service, Secret: action.Secret, Reason: b.Reason, BugReport: b.BugReport, DryRun: b.DryRun,
+	return o.submit(r, a, plan.Request{
+		Kind: plan.Restart, Service: action.Service, Secret: action.Secret, Reason: b.Reason, BugReport: b.BugReport, DryRun: b.DryRun,
 	})
 }
 
@@ -127,8 +128,8 @@ func (o Options) runTask(w http.ResponseWriter, r *http.Request, a *AuditEvent) 
 	if err != nil {
 		return reply{}, err
 	}
-	return o.submit(r, a, release.Request{
-		Kind: release.RunTask, Task: action.Task, Confirm: b.Confirm, Reason: b.Reason, BugReport: b.BugReport, DryRun: b.DryRun,
+	return o.submit(r, a, plan.Request{
+		Kind: plan.RunTask, Task: action.Task, Confirm: b.Confirm, Reason: b.Reason, BugReport: b.BugReport, DryRun: b.DryRun,
 	})
 }
 
@@ -161,7 +162,7 @@ func named[T any](what, name string, all []T, nameOf func(T) string) error {
 
 // findEnvironment gives the environment that the path names. Of the others, only those are told that the caller may
 // read.
-func (o Options) findEnvironment(r *http.Request) (release.Environment, error) {
+func (o Options) findEnvironment(r *http.Request) (plan.Environment, error) {
 	name := r.PathValue("env")
 	var known []string
 	for _, env := range o.Environments {
@@ -172,11 +173,11 @@ func (o Options) findEnvironment(r *http.Request) (release.Environment, error) {
 			known = append(known, env.Name)
 		}
 	}
-	return release.Environment{}, unknown("environment", name, known)
+	return plan.Environment{}, unknown("environment", name, known)
 }
 
 // submit has a request planned, or taken on.
-func (o Options) submit(r *http.Request, a *AuditEvent, req release.Request) (reply, error) {
+func (o Options) submit(r *http.Request, a *AuditEvent, req plan.Request) (reply, error) {
 	req.Environment, req.By, req.From = r.PathValue("env"), a.By, a.From
 	req.IdempotencyKey = r.Header.Get("Idempotency-Key")
 	a.Action, a.Reason, a.DryRun = cut(req.String(), maxReason), cut(req.Reason, maxReason), req.DryRun
@@ -222,9 +223,9 @@ func (o Options) cancel(w http.ResponseWriter, r *http.Request, a *AuditEvent) (
 }
 
 // actionOf gives the action that an operation is.
-func actionOf(op release.Operation) auth.Action {
-	verbs := map[release.Kind]auth.Verb{
-		release.Deploy: auth.Deploy, release.Promotion: auth.Promote, release.Revert: auth.Revert, release.Restart: auth.Restart, release.RunTask: auth.RunTask,
+func actionOf(op plan.Operation) auth.Action {
+	verbs := map[plan.Kind]auth.Verb{
+		plan.Deploy: auth.Deploy, plan.Promotion: auth.Promote, plan.Revert: auth.Revert, plan.Restart: auth.Restart, plan.RunTask: auth.RunTask,
 	}
 	return auth.Action{
 		Verb: verbs[op.Kind], Environment: op.Environment, Service: op.Request.Service, Secret: op.Request.Secret, Task: op.Request.Task,
@@ -232,37 +233,37 @@ func actionOf(op release.Operation) auth.Action {
 }
 
 // statusOf gives the status of HTTP for each code of a refusal.
-var statusOf = map[release.Code]int{
-	release.Invalid:     http.StatusBadRequest,
-	release.NotFound:    http.StatusNotFound,
-	release.NotReady:    http.StatusConflict,
-	release.Changed:     http.StatusConflict,
-	release.Migrated:    http.StatusConflict,
-	release.Unconfirmed: http.StatusConflict,
-	release.Busy:        http.StatusConflict,
-	release.KeyReused:   http.StatusUnprocessableEntity,
-	release.NotRunning:  http.StatusConflict,
-	release.Unavailable: http.StatusServiceUnavailable,
+var statusOf = map[plan.Code]int{
+	plan.Invalid:     http.StatusBadRequest,
+	plan.NotFound:    http.StatusNotFound,
+	plan.NotReady:    http.StatusConflict,
+	plan.Changed:     http.StatusConflict,
+	plan.Migrated:    http.StatusConflict,
+	plan.Unconfirmed: http.StatusConflict,
+	plan.Busy:        http.StatusConflict,
+	plan.KeyReused:   http.StatusUnprocessableEntity,
+	plan.NotRunning:  http.StatusConflict,
+	plan.Unavailable: http.StatusServiceUnavailable,
 }
 
 // busyRetry is after how many seconds it is worth asking again, where another operation is under way.
 const busyRetry = 15
 
-// refusal makes a Problem of a *release.Refusal. Of any other error the client is told that it is not known what came
+// refusal makes a Problem of a *plan.Refusal. Of any other error the client is told that it is not known what came
 // of the request.
 func (o Options) refusal(r *http.Request, err error) error {
-	if refusal, ok := errors.AsType[*release.Refusal](err); ok {
+	if refusal, ok := errors.AsType[*plan.Refusal](err); ok {
 		p := refused(statusOf[refusal.Code], refusal.Code, refusal.Why, refusal.Hint)
 		if p.Status == 0 {
 			p = refused(http.StatusConflict, refusal.Code, refusal.Why, refusal.Hint)
 		}
 		p.Crossed = refusal.Crossed
-		if refusal.Code == release.Busy {
+		if refusal.Code == plan.Busy {
 			p.RetryAfter = busyRetry
 		}
 		return p
 	}
 	o.Log.Error("request failed", "path", short(r.URL.Path), "request_id", requestOf(r.Context()), "error", err)
-	return refused(http.StatusServiceUnavailable, release.Unavailable, "what it needs cannot be reached now, and Unstuck's log says what",
+	return refused(http.StatusServiceUnavailable, plan.Unavailable, "what it needs cannot be reached now, and Unstuck's log says what",
 		"look at the operations whether it was taken on, or ask again with the same Idempotency-Key")
 }

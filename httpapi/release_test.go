@@ -10,28 +10,28 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/cjworkbench/unstuck/auth"
-	"github.com/cjworkbench/unstuck/release"
+	"github.com/cjworkbench/unstuck/release/plan"
 )
 
 func TestEachPathAsksForItsKindOfOperation(t *testing.T) {
 	const env = "/api/v1/environments/production"
 	for path, c := range map[string]struct {
 		body string
-		want release.Request
+		want plan.Request
 	}{
 		env + "/deploys": {
 			`{"commit":"` + newCommit + `","reason":"nightly","bug_report":"https://bugs/1","on_failure":"rollback"}`,
-			release.Request{Kind: release.Deploy, Commit: newCommit, Reason: "nightly", BugReport: "https://bugs/1", OnFailure: release.Rollback},
+			plan.Request{Kind: plan.Deploy, Commit: newCommit, Reason: "nightly", BugReport: "https://bugs/1", OnFailure: plan.Rollback},
 		},
-		env + "/promotions": {`{"reason":"weekly","on_failure":"leave","expect_commit":"` + newCommit + `"}`, release.Request{Kind: release.Promotion, ExpectCommit: newCommit, Reason: "weekly", OnFailure: release.Leave}},
+		env + "/promotions": {`{"reason":"weekly","on_failure":"leave","expect_commit":"` + newCommit + `"}`, plan.Request{Kind: plan.Promotion, ExpectCommit: newCommit, Reason: "weekly", OnFailure: plan.Leave}},
 		env + "/reverts": {
 			`{"commit":"` + oldCommit + `","accept_migration_risk":true,"reason":"disaster"}`,
-			release.Request{Kind: release.Revert, Commit: oldCommit, AcceptMigrationRisk: true, Reason: "disaster"},
+			plan.Request{Kind: plan.Revert, Commit: oldCommit, AcceptMigrationRisk: true, Reason: "disaster"},
 		},
-		env + "/services/cron/restarts": {`{"reason":"leaks"}`, release.Request{Kind: release.Restart, Service: "cron", Reason: "leaks"}},
-		env + "/secrets/db/restarts":    {`{"reason":"new password"}`, release.Request{Kind: release.Restart, Secret: "db", Reason: "new password"}},
+		env + "/services/cron/restarts": {`{"reason":"leaks"}`, plan.Request{Kind: plan.Restart, Service: "cron", Reason: "leaks"}},
+		env + "/secrets/db/restarts":    {`{"reason":"new password"}`, plan.Request{Kind: plan.Restart, Secret: "db", Reason: "new password"}},
 		env + "/tasks/clear-render-cache/runs": {
-			`{"reason":"stale","confirm":true}`, release.Request{Kind: release.RunTask, Task: "clear-render-cache", Confirm: true, Reason: "stale"},
+			`{"reason":"stale","confirm":true}`, plan.Request{Kind: plan.RunTask, Task: "clear-render-cache", Confirm: true, Reason: "stale"},
 		},
 	} {
 		for _, dry := range []bool{false, true} {
@@ -49,12 +49,12 @@ func TestEachPathAsksForItsKindOfOperation(t *testing.T) {
 				t.Errorf("%s: -want +got\n%s", path, diff)
 			}
 			if dry {
-				if p := decode[release.Plan](t, w.Body.Bytes()); w.Code != 200 || w.Header().Get("Location") != "" || len(p.Steps) == 0 {
+				if p := decode[plan.Plan](t, w.Body.Bytes()); w.Code != 200 || w.Header().Get("Location") != "" || len(p.Steps) == 0 {
 					t.Errorf("%s: a dry run: %d %s", path, w.Code, w.Body)
 				}
 				continue
 			}
-			op := decode[release.Operation](t, w.Body.Bytes())
+			op := decode[plan.Operation](t, w.Body.Bytes())
 			if w.Code != 202 || w.Header().Get("Location") != "/api/v1/operations/"+op.ID {
 				t.Errorf("%s: %d, Location %q: %s", path, w.Code, w.Header().Get("Location"), w.Body)
 			}
@@ -66,9 +66,9 @@ func TestEachPathAsksForItsKindOfOperation(t *testing.T) {
 }
 
 func TestEachRefusalHasItsStatusAndSaysWhatWouldBeRight(t *testing.T) {
-	want := map[release.Code]int{
-		release.Invalid: 400, release.NotFound: 404, release.NotReady: 409, release.Changed: 409, release.Migrated: 409, release.Unconfirmed: 409,
-		release.Busy: 409, release.KeyReused: 422, release.NotRunning: 409, release.Unavailable: 503, "unheard of": 409,
+	want := map[plan.Code]int{
+		plan.Invalid: 400, plan.NotFound: 404, plan.NotReady: 409, plan.Changed: 409, plan.Migrated: 409, plan.Unconfirmed: 409,
+		plan.Busy: 409, plan.KeyReused: 422, plan.NotRunning: 409, plan.Unavailable: 503, "unheard of": 409,
 	}
 	for code := range statusOf {
 		if want[code] == 0 {
@@ -77,13 +77,13 @@ func TestEachRefusalHasItsStatusAndSaysWhatWouldBeRight(t *testing.T) {
 	}
 	for code, status := range want {
 		s := newSite()
-		s.releases.err = &release.Refusal{Code: code, Why: "it is so", Hint: "do that", Crossed: []release.Crossing{{Operation: "deploy-1"}}}
+		s.releases.err = &plan.Refusal{Code: code, Why: "it is so", Hint: "do that", Crossed: []plan.Crossing{{Operation: "deploy-1"}}}
 		w := s.post(deploys, deployBody(""))
 		p := decode[Problem](t, w.Body.Bytes())
 		if w.Code != status || p.Code != code || p.Detail != "it is so; do that" || p.Hint != "do that" || len(p.Crossed) != 1 {
 			t.Errorf("%s: %d %s", code, w.Code, w.Body)
 		}
-		if (code == release.Busy) != (w.Header().Get("Retry-After") == "15") {
+		if (code == plan.Busy) != (w.Header().Get("Retry-After") == "15") {
 			t.Errorf("%s: Retry-After %q", code, w.Header().Get("Retry-After"))
 		}
 	}
@@ -91,7 +91,7 @@ func TestEachRefusalHasItsStatusAndSaysWhatWouldBeRight(t *testing.T) {
 
 func TestAnOperationIsCancelledByWhoMayDoSuchAThing(t *testing.T) {
 	s := newSite()
-	id := decode[release.Operation](t, s.post(deploys, deployBody("")).Body.Bytes()).ID
+	id := decode[plan.Operation](t, s.post(deploys, deployBody("")).Body.Bytes()).ID
 	for _, c := range []struct {
 		who, id, body string
 		status        int
@@ -188,9 +188,9 @@ type impatient struct {
 	gone error
 }
 
-func (i *impatient) Submit(ctx context.Context, _ release.Request) (release.Operation, error) {
+func (i *impatient) Submit(ctx context.Context, _ plan.Request) (plan.Operation, error) {
 	i.gone = ctx.Err()
-	return release.Operation{ID: "deploy-1"}, nil
+	return plan.Operation{ID: "deploy-1"}, nil
 }
 
 func TestARequestIsBroughtToItsEndThoughTheClientHasGone(t *testing.T) {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/cjworkbench/unstuck/probe"
 	"github.com/cjworkbench/unstuck/release"
+	"github.com/cjworkbench/unstuck/release/plan"
 	"github.com/cjworkbench/unstuck/remediate"
 )
 
@@ -31,13 +32,13 @@ type schema struct {
 
 // enums are the types of text with a closed list.
 var enums = map[reflect.Type][]string{
-	reflect.TypeFor[release.OnFailure]():   {string(release.Leave), string(release.Rollback)},
-	reflect.TypeFor[release.Kind]():        listed(release.Kinds()),
-	reflect.TypeFor[release.ServiceKind](): {release.Singleton.String(), release.Rolling.String()},
-	reflect.TypeFor[release.Migration]():   {release.DidMigrate.String(), release.DidNotMigrate.String(), release.MaybeMigrated.String()},
-	reflect.TypeFor[release.Code](): listed([]release.Code{
-		release.Invalid, release.NotFound, release.NotReady, release.Changed, release.Migrated, release.Unconfirmed, release.Busy,
-		release.KeyReused, release.NotRunning, release.Unavailable,
+	reflect.TypeFor[plan.OnFailure]():   {string(plan.Leave), string(plan.Rollback)},
+	reflect.TypeFor[plan.Kind]():        listed(plan.Kinds()),
+	reflect.TypeFor[plan.ServiceKind](): {plan.Singleton.String(), plan.Rolling.String()},
+	reflect.TypeFor[plan.Migration]():   {plan.DidMigrate.String(), plan.DidNotMigrate.String(), plan.MaybeMigrated.String()},
+	reflect.TypeFor[plan.Code](): listed([]plan.Code{
+		plan.Invalid, plan.NotFound, plan.NotReady, plan.Changed, plan.Migrated, plan.Unconfirmed, plan.Busy,
+		plan.KeyReused, plan.NotRunning, plan.Unavailable,
 	}),
 	reflect.TypeFor[release.PodLogState](): listed(release.PodLogStates()),
 	reflect.TypeFor[release.EnvKind]():     listed(release.EnvKinds()),
@@ -117,8 +118,9 @@ func (s schemas) of(t reflect.Type) *schema {
 // structOf gives a reference to the schema of a struct, which it makes once.
 func (s schemas) structOf(t reflect.Type) *schema {
 	name := t.Name()
-	if pkg := t.PkgPath()[strings.LastIndexByte(t.PkgPath(), '/')+1:]; pkg != "httpapi" {
-		name = strings.ToUpper(pkg[:1]) + pkg[1:] + name // release.Operation and an httpapi.Operation must differ
+	_, path, _ := strings.Cut(t.PkgPath(), "/unstuck/")
+	if pkg, _, _ := strings.Cut(path, "/"); pkg != "" && pkg != "httpapi" {
+		name = strings.ToUpper(pkg[:1]) + pkg[1:] + name // release/plan.Operation and an httpapi.Operation must differ
 	}
 	if s.named[name] == nil {
 		made := &schema{Type: "object", Properties: map[string]*schema{}}

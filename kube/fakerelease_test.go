@@ -8,18 +8,18 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
-	"github.com/cjworkbench/unstuck/release"
+	"github.com/cjworkbench/unstuck/release/plan"
 )
 
-func testEnvironment() release.Environment {
-	return release.Environment{
+func testEnvironment() plan.Environment {
+	return plan.Environment{
 		Name: "production", Namespace: ns, Image: "gcr.io/acme/{image}:{commit}",
-		Services: []release.Service{{Name: "cron", Deployment: "cron-deployment", Image: "cron"}, {Name: "gone", Deployment: "gone", Image: "gone"}},
-		Jobs:     []release.Job{{Name: "migrate", From: release.TemplateRef{Kind: release.FromCronJob, Name: "migrate"}}},
-		Tasks: []release.Task{
-			{Name: "clear", From: release.TemplateRef{Kind: release.FromPodTemplate, Name: "clear"}},
-			{Name: "never", From: release.TemplateRef{Kind: release.FromCronJob, Name: "never"}},
-			{Name: "import", Exec: release.Exec{Service: "cron", Command: []string{"import"}}},
+		Services: []plan.Service{{Name: "cron", Deployment: "cron-deployment", Image: "cron"}, {Name: "gone", Deployment: "gone", Image: "gone"}},
+		Jobs:     []plan.Job{{Name: "migrate", From: plan.TemplateRef{Kind: plan.FromCronJob, Name: "migrate"}}},
+		Tasks: []plan.Task{
+			{Name: "clear", From: plan.TemplateRef{Kind: plan.FromPodTemplate, Name: "clear"}},
+			{Name: "never", From: plan.TemplateRef{Kind: plan.FromCronJob, Name: "never"}},
+			{Name: "import", Exec: plan.Exec{Service: "cron", Command: []string{"import"}}},
 		},
 	}
 }

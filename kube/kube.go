@@ -20,7 +20,7 @@ import (
 	"k8s.io/client-go/util/flowcontrol"
 	"k8s.io/klog/v2"
 
-	"github.com/cjworkbench/unstuck/release"
+	"github.com/cjworkbench/unstuck/release/plan"
 )
 
 // callTimeout bounds one request to the API server, except for watches, logs and commands.
@@ -56,7 +56,7 @@ type Client struct {
 	spaces       map[string]*space // by namespace
 	pods         []*Pods
 	secrets      []SecretRef
-	environments []release.Environment
+	environments []plan.Environment
 	reviews      bool // callers are asked about
 }
 

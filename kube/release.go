@@ -17,6 +17,7 @@ import (
 	"k8s.io/client-go/util/retry"
 
 	"github.com/cjworkbench/unstuck/release"
+	"github.com/cjworkbench/unstuck/release/plan"
 )
 
 const (
@@ -43,14 +44,14 @@ var (
 func NewReleases() *Releases { return &Releases{clusters: make(map[string]*Client)} }
 
 // Add has an environment be in c's cluster. c's Needs are then also what the environment's operations need.
-func (r *Releases) Add(c *Client, env release.Environment) {
+func (r *Releases) Add(c *Client, env plan.Environment) {
 	r.clusters[env.Name] = c
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.environments = append(c.environments, env)
 }
 
-func (r *Releases) at(env release.Environment) (*Client, error) {
+func (r *Releases) at(env plan.Environment) (*Client, error) {
 	c := r.clusters[env.Name]
 	if c == nil {
 		return nil, fmt.Errorf("in which cluster environment %s is, is not known", env.Name)
@@ -59,7 +60,7 @@ func (r *Releases) at(env release.Environment) (*Client, error) {
 }
 
 // needsOf tells which permissions the operations of an environment need, in its namespace.
-func needsOf(env release.Environment, add func(namespace, resource, name string, verbs ...string)) {
+func needsOf(env plan.Environment, add func(namespace, resource, name string, verbs ...string)) {
 	need := func(resource, name string, verbs ...string) { add(env.Namespace, resource, name, verbs...) }
 	for _, s := range env.Services {
 		need("deployments", s.Deployment, "get", "patch")
@@ -74,19 +75,19 @@ func needsOf(env release.Environment, add func(namespace, resource, name string,
 		need(string(ref.Kind)+"s", ref.Name, "get")
 		need("jobs", "", "create", "get", "delete")
 	}
-	if slices.ContainsFunc(env.Tasks, func(t release.Task) bool { return len(t.Exec.Command) > 0 }) {
+	if slices.ContainsFunc(env.Tasks, func(t plan.Task) bool { return len(t.Exec.Command) > 0 }) {
 		need("pods/exec", "", "get", "create") // get is what a WebSocket is
 	}
 }
 
 // templatesOf gives what the environment's jobs and tasks are started from, each once.
-func templatesOf(env release.Environment) []release.TemplateRef {
-	var all []release.TemplateRef
+func templatesOf(env plan.Environment) []plan.TemplateRef {
+	var all []plan.TemplateRef
 	for _, j := range env.Jobs {
 		all = append(all, j.From)
 	}
 	for _, t := range env.Tasks {
-		if t.From != (release.TemplateRef{}) && !slices.Contains(all, t.From) {
+		if t.From != (plan.TemplateRef{}) && !slices.Contains(all, t.From) {
 			all = append(all, t.From)
 		}
 	}
@@ -95,14 +96,14 @@ func templatesOf(env release.Environment) []release.TemplateRef {
 
 // State implements release.World: the Deployments of the environment's services, and the templates of its jobs and
 // tasks. Of the pods it does not tell the events.
-func (r *Releases) State(ctx context.Context, env release.Environment) (release.State, error) {
+func (r *Releases) State(ctx context.Context, env plan.Environment) (plan.State, error) {
 	c, err := r.at(env)
 	if err != nil {
-		return release.State{}, err
+		return plan.State{}, err
 	}
-	deployments := make([]*release.Deployment, len(env.Services))
+	deployments := make([]*plan.Deployment, len(env.Services))
 	refs := templatesOf(env)
-	templates := make([]*release.Template, len(refs))
+	templates := make([]*plan.Template, len(refs))
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(sideBySide)
 	for i, s := range env.Services {
@@ -118,15 +119,15 @@ func (r *Releases) State(ctx context.Context, env release.Environment) (release.
 		group.Go(func() error {
 			spec, err := c.jobTemplate(ctx, env.Namespace, ref)
 			if err == nil {
-				templates[i] = &release.Template{Ref: ref, Containers: containersOf(spec.Spec.Template.Spec)}
+				templates[i] = &plan.Template{Ref: ref, Containers: containersOf(spec.Spec.Template.Spec)}
 			}
 			return unlessNotFound(err)
 		})
 	}
 	if err := group.Wait(); err != nil {
-		return release.State{}, err
+		return plan.State{}, err
 	}
-	return release.State{Deployments: present(deployments), Templates: present(templates)}, nil
+	return plan.State{Deployments: present(deployments), Templates: present(templates)}, nil
 }
 
 func unlessNotFound(err error) error {
@@ -147,14 +148,14 @@ func present[T any](all []*T) []T {
 }
 
 // Deployment implements release.World.
-func (r *Releases) Deployment(ctx context.Context, env release.Environment, name string) (release.Deployment, error) {
+func (r *Releases) Deployment(ctx context.Context, env plan.Environment, name string) (plan.Deployment, error) {
 	c, err := r.at(env)
 	if err != nil {
-		return release.Deployment{}, err
+		return plan.Deployment{}, err
 	}
 	d, pods, err := c.deployment(ctx, env.Namespace, name)
 	if err != nil {
-		return release.Deployment{}, err
+		return plan.Deployment{}, err
 	}
 	c.addEvents(ctx, env.Namespace, pods, d.Pods)
 	return d, nil
@@ -162,13 +163,13 @@ func (r *Releases) Deployment(ctx context.Context, env release.Environment, name
 
 // deployment gives a Deployment and its pods. It is read first and the pods last: of a Deployment that reports that it
 // has none, no pod that was made before can be missed.
-func (c *Client) deployment(ctx context.Context, namespace, name string) (release.Deployment, []corev1.Pod, error) {
+func (c *Client) deployment(ctx context.Context, namespace, name string) (plan.Deployment, []corev1.Pod, error) {
 	d, err := get(ctx, c.api.AppsV1().Deployments(namespace).Get, name)
 	if err != nil {
-		return release.Deployment{}, nil, c.absent(err, "deployments", "Deployment", namespace, name)
+		return plan.Deployment{}, nil, c.absent(err, "deployments", "Deployment", namespace, name)
 	}
-	fail := func(err error) (release.Deployment, []corev1.Pod, error) {
-		return release.Deployment{}, nil, fmt.Errorf("look at Deployment %s in namespace %s: %w", name, namespace, err)
+	fail := func(err error) (plan.Deployment, []corev1.Pod, error) {
+		return plan.Deployment{}, nil, fmt.Errorf("look at Deployment %s in namespace %s: %w", name, namespace, err)
 	}
 	selector, err := metav1.LabelSelectorAsSelector(d.Spec.Selector)
 	if err != nil || selector.Empty() || selector.String() == "" {
@@ -187,15 +188,15 @@ func (c *Client) deployment(ctx context.Context, namespace, name string) (releas
 }
 
 // describe says of a Deployment what release wants to know.
-func describe(d *appsv1.Deployment, sets []appsv1.ReplicaSet, pods []corev1.Pod) release.Deployment {
-	all := release.Deployment{
+func describe(d *appsv1.Deployment, sets []appsv1.ReplicaSet, pods []corev1.Pod) plan.Deployment {
+	all := plan.Deployment{
 		Name: d.Name, Paused: d.Spec.Paused, Containers: containersOf(d.Spec.Template.Spec), Volumes: volumesOf(d.Spec.Template.Spec),
 		RestartedAt: d.Spec.Template.Annotations[restartedNote],
 		Replicas:    orOne(d.Spec.Replicas), Generation: d.Generation, ObservedGeneration: d.Status.ObservedGeneration,
 		Total: int(d.Status.Replicas), Updated: int(d.Status.UpdatedReplicas), Available: int(d.Status.AvailableReplicas),
 	}
 	for _, c := range d.Status.Conditions {
-		all.Conditions = append(all.Conditions, release.Condition{
+		all.Conditions = append(all.Conditions, plan.Condition{
 			Type: string(c.Type), Status: string(c.Status), Reason: c.Reason, Message: c.Message,
 			Updated: c.LastUpdateTime.Time, Changed: c.LastTransitionTime.Time,
 		})
@@ -241,7 +242,7 @@ func list[L any](ctx context.Context, read func(context.Context, metav1.ListOpti
 }
 
 // Patch implements release.World. The containers must be there: to patch one that is not would add it.
-func (r *Releases) Patch(ctx context.Context, env release.Environment, p release.Patch) error {
+func (r *Releases) Patch(ctx context.Context, env plan.Environment, p release.Patch) error {
 	c, err := r.at(env)
 	if err != nil {
 		return err
@@ -311,7 +312,7 @@ func patchOf(p release.Patch, d *appsv1.Deployment) map[string]any {
 }
 
 // setImages sets the images of containers that must all be there.
-func setImages(spec *corev1.PodSpec, changes []release.ImageChange) error {
+func setImages(spec *corev1.PodSpec, changes []plan.ImageChange) error {
 	for _, change := range changes {
 		containers := spec.Containers
 		if change.Init {
@@ -328,15 +329,15 @@ func setImages(spec *corev1.PodSpec, changes []release.ImageChange) error {
 
 // jobTemplate gives what a job is started from. Of a PodTemplate, which says nothing of how often to try, it is tried
 // once.
-func (c *Client) jobTemplate(ctx context.Context, namespace string, ref release.TemplateRef) (batchv1.JobTemplateSpec, error) {
+func (c *Client) jobTemplate(ctx context.Context, namespace string, ref plan.TemplateRef) (batchv1.JobTemplateSpec, error) {
 	switch ref.Kind {
-	case release.FromCronJob:
+	case plan.FromCronJob:
 		o, err := get(ctx, c.api.BatchV1().CronJobs(namespace).Get, ref.Name)
 		if err != nil {
 			return batchv1.JobTemplateSpec{}, c.absent(err, "cronjobs", "CronJob", namespace, ref.Name)
 		}
 		return o.Spec.JobTemplate, nil
-	case release.FromPodTemplate:
+	case plan.FromPodTemplate:
 		o, err := get(ctx, c.api.CoreV1().PodTemplates(namespace).Get, ref.Name)
 		if err != nil {
 			return batchv1.JobTemplateSpec{}, c.absent(err, "podtemplates", "PodTemplate", namespace, ref.Name)

@@ -11,12 +11,13 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/cjworkbench/unstuck/release"
+	"github.com/cjworkbench/unstuck/release/plan"
 )
 
 // PodEnv gives the environment of a pod of a service, as the pod's specification defines it; no pod: of the newest one
 // that is not ending. Only the specification is read. No Secret and no ConfigMap is, so this needs no right to read them,
 // and a value that is hidden has never been here.
-func (r *Releases) PodEnv(ctx context.Context, env release.Environment, service, pod string) (release.PodEnv, error) {
+func (r *Releases) PodEnv(ctx context.Context, env plan.Environment, service, pod string) (release.PodEnv, error) {
 	s, err := r.servicePods(env, service)
 	if err != nil {
 		return release.PodEnv{}, err
@@ -48,10 +49,10 @@ func (s servicePods) choose(pods []corev1.Pod, name string) (*corev1.Pod, error)
 		}
 	}
 	if name == "" {
-		return nil, &release.Refusal{Code: release.NotFound, Why: fmt.Sprintf("service %s has no pods", s.service)}
+		return nil, &plan.Refusal{Code: plan.NotFound, Why: fmt.Sprintf("service %s has no pods", s.service)}
 	}
-	return nil, &release.Refusal{
-		Code: release.NotFound, Why: fmt.Sprintf("service %s has no pod %q", s.service, name), Hint: "ask for " + s.names(pods),
+	return nil, &plan.Refusal{
+		Code: plan.NotFound, Why: fmt.Sprintf("service %s has no pod %q", s.service, name), Hint: "ask for " + s.names(pods),
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/cjworkbench/unstuck/release"
+	"github.com/cjworkbench/unstuck/release/plan"
 )
 
 func TestTheEnvironmentOfAPodIsShownWithoutItsSecrets(t *testing.T) {
@@ -67,11 +68,11 @@ func TestTheEnvironmentOfAPodIsShownWithoutItsSecrets(t *testing.T) {
 		t.Errorf("Secrets or ConfigMaps were read %d times", n)
 	}
 	_, err := c.releases().PodEnv(t.Context(), testEnvironment(), "cron", "rabbit-0")
-	var refusal *release.Refusal
-	if !errors.As(err, &refusal) || refusal.Code != release.NotFound || refusal.Hint != "ask for cron-new, cron-ending" {
+	var refusal *plan.Refusal
+	if !errors.As(err, &refusal) || refusal.Code != plan.NotFound || refusal.Hint != "ask for cron-new, cron-ending" {
 		t.Errorf("a pod of another service: %v", err)
 	}
-	if _, err := newCluster(t, cron()).releases().PodEnv(t.Context(), testEnvironment(), "cron", ""); !errors.As(err, &refusal) || refusal.Code != release.NotFound {
+	if _, err := newCluster(t, cron()).releases().PodEnv(t.Context(), testEnvironment(), "cron", ""); !errors.As(err, &refusal) || refusal.Code != plan.NotFound {
 		t.Errorf("no pods: %v", err)
 	}
 }

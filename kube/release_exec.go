@@ -14,10 +14,11 @@ import (
 	"k8s.io/client-go/util/exec"
 
 	"github.com/cjworkbench/unstuck/release"
+	"github.com/cjworkbench/unstuck/release/plan"
 )
 
 // PodLog implements release.Logs.
-func (r *Releases) PodLog(ctx context.Context, env release.Environment, pod, container string, lines int) ([]string, error) {
+func (r *Releases) PodLog(ctx context.Context, env plan.Environment, pod, container string, lines int) ([]string, error) {
 	c, err := r.at(env)
 	if err != nil {
 		return nil, err
@@ -72,7 +73,7 @@ func waitsAfterCrash(p *corev1.Pod, container string) bool {
 // Exec implements release.Logs. What it prints to its two outputs is merged, by lines, of which the beginning is given.
 // When ctx ends the command is left alone, and may run on.
 func (r *Releases) Exec(
-	ctx context.Context, env release.Environment, pod, container string, command []string, line func(string),
+	ctx context.Context, env plan.Environment, pod, container string, command []string, line func(string),
 ) (int, error) {
 	c, err := r.at(env)
 	if err != nil {

@@ -15,7 +15,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 
-	"github.com/cjworkbench/unstuck/release"
+	"github.com/cjworkbench/unstuck/release/plan"
 )
 
 // Why a log is not whole.
@@ -26,7 +26,7 @@ var (
 )
 
 // FollowJob implements release.Logs.
-func (r *Releases) FollowJob(ctx context.Context, env release.Environment, name string, line func(string)) error {
+func (r *Releases) FollowJob(ctx context.Context, env plan.Environment, name string, line func(string)) error {
 	c, err := r.at(env)
 	if err != nil {
 		return err

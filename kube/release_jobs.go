@@ -15,6 +15,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/cjworkbench/unstuck/release"
+	"github.com/cjworkbench/unstuck/release/plan"
 )
 
 const (
@@ -30,7 +31,7 @@ const (
 // has ended can still be looked at. The Job has no owner, or the CronJob's history limits would remove it. It outlives
 // its end by a day at least. And a container that fails is not started again in its pod, but in another one: the log of
 // a run before the last would be lost, and of the last, too, once the Job has failed.
-func (r *Releases) StartJob(ctx context.Context, env release.Environment, j release.JobRun) error {
+func (r *Releases) StartJob(ctx context.Context, env plan.Environment, j plan.JobRun) error {
 	c, err := r.at(env)
 	if err != nil {
 		return err
@@ -64,7 +65,7 @@ func rejected(err error) bool {
 		apierrors.IsUnauthorized(err) || apierrors.IsTooManyRequests(err)
 }
 
-func newJob(namespace string, j release.JobRun, template batchv1.JobTemplateSpec) (*batchv1.Job, error) {
+func newJob(namespace string, j plan.JobRun, template batchv1.JobTemplateSpec) (*batchv1.Job, error) {
 	job := &batchv1.Job{
 		ObjectMeta: metav1.ObjectMeta{
 			Name: j.Name, Namespace: namespace,
@@ -96,7 +97,7 @@ func with(m map[string]string, more ...string) map[string]string {
 }
 
 // JobState implements release.Jobs. A Job has failed or is done once it says so for good, and its pods have ended.
-func (r *Releases) JobState(ctx context.Context, env release.Environment, name string) (release.JobState, error) {
+func (r *Releases) JobState(ctx context.Context, env plan.Environment, name string) (release.JobState, error) {
 	c, err := r.at(env)
 	if err != nil {
 		return release.JobState{}, err
@@ -154,7 +155,7 @@ func outcomeOf(job *batchv1.Job) (done, failed bool, message string) {
 
 // StopJob implements release.Jobs. It returns when the Job and its pods are gone, for what comes next may be the same job
 // again; it is an error if ctx ends before.
-func (r *Releases) StopJob(ctx context.Context, env release.Environment, name string) error {
+func (r *Releases) StopJob(ctx context.Context, env plan.Environment, name string) error {
 	c, err := r.at(env)
 	if err != nil {
 		return err

@@ -20,6 +20,7 @@ import (
 	clienttesting "k8s.io/client-go/testing"
 
 	"github.com/cjworkbench/unstuck/release"
+	"github.com/cjworkbench/unstuck/release/plan"
 )
 
 func jobTemplate() batchv1.JobTemplateSpec {
@@ -34,10 +35,10 @@ func jobTemplate() batchv1.JobTemplateSpec {
 	}
 }
 
-func migrateRun() release.JobRun {
-	return release.JobRun{
-		Name: "migrate-1", Operation: "deploy-1", From: release.TemplateRef{Kind: release.FromCronJob, Name: "migrate"},
-		Images: []release.ImageChange{{Container: "app", From: "gcr.io/acme/migrate:1", To: "gcr.io/acme/migrate:2"}},
+func migrateRun() plan.JobRun {
+	return plan.JobRun{
+		Name: "migrate-1", Operation: "deploy-1", From: plan.TemplateRef{Kind: plan.FromCronJob, Name: "migrate"},
+		Images: []plan.ImageChange{{Container: "app", From: "gcr.io/acme/migrate:1", To: "gcr.io/acme/migrate:2"}},
 	}
 }
 
@@ -77,7 +78,7 @@ func TestAJobFromAPodTemplateIsTriedOnce(t *testing.T) {
 	c := newCluster(t, &corev1.PodTemplate{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "clear"}, Template: corev1.PodTemplateSpec{
 		Spec: corev1.PodSpec{RestartPolicy: corev1.RestartPolicyAlways, Containers: []corev1.Container{{Name: "app", Image: "redis:7"}}},
 	}})
-	run := release.JobRun{Name: "clear-1", Operation: "task-1", From: release.TemplateRef{Kind: release.FromPodTemplate, Name: "clear"}}
+	run := plan.JobRun{Name: "clear-1", Operation: "task-1", From: plan.TemplateRef{Kind: plan.FromPodTemplate, Name: "clear"}}
 	if err := c.releases().StartJob(t.Context(), testEnvironment(), run); err != nil {
 		t.Fatal(err)
 	}

@@ -12,6 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/cjworkbench/unstuck/release"
+	"github.com/cjworkbench/unstuck/release/plan"
 )
 
 // Annotations of the Lease, which say more of its holder.
@@ -25,7 +26,7 @@ const lockTries = 5
 
 // Acquire implements release.Lock, with the Lease that closes the guard operation-in-progress. A holder renews it well within half of
 // its TTL, so the clocks of two who want it may differ by the other half.
-func (r *Releases) Acquire(ctx context.Context, env release.Environment, h release.Holder) error {
+func (r *Releases) Acquire(ctx context.Context, env plan.Environment, h release.Holder) error {
 	c, err := r.at(env)
 	if err != nil {
 		return fmt.Errorf("take the lock on namespace %s: %w", env.Namespace, err)
@@ -34,7 +35,7 @@ func (r *Releases) Acquire(ctx context.Context, env release.Environment, h relea
 }
 
 // Release implements release.Lock.
-func (r *Releases) Release(ctx context.Context, env release.Environment, h release.Holder) error {
+func (r *Releases) Release(ctx context.Context, env plan.Environment, h release.Holder) error {
 	c, err := r.at(env)
 	if err != nil {
 		return fmt.Errorf("release the lock on namespace %s: %w", env.Namespace, err)

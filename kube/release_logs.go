@@ -17,6 +17,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/cjworkbench/unstuck/release"
+	"github.com/cjworkbench/unstuck/release/plan"
 )
 
 // The bounds of the log of a service. A hostile pod may log what it likes, as fast as it can.
@@ -35,14 +36,14 @@ type servicePods struct {
 	deployment string
 }
 
-func (r *Releases) servicePods(env release.Environment, service string) (servicePods, error) {
+func (r *Releases) servicePods(env plan.Environment, service string) (servicePods, error) {
 	c, err := r.at(env)
 	if err != nil {
 		return servicePods{}, err
 	}
-	i := slices.IndexFunc(env.Services, func(s release.Service) bool { return s.Name == service })
+	i := slices.IndexFunc(env.Services, func(s plan.Service) bool { return s.Name == service })
 	if i < 0 {
-		return servicePods{}, &release.Refusal{Code: release.NotFound, Why: fmt.Sprintf("environment %s has no service %q", env.Name, service)}
+		return servicePods{}, &plan.Refusal{Code: plan.NotFound, Why: fmt.Sprintf("environment %s has no service %q", env.Name, service)}
 	}
 	return servicePods{client: c, namespace: env.Namespace, service: service, deployment: env.Services[i].Deployment}, nil
 }
@@ -104,8 +105,8 @@ func (l logReader) refs(pods []corev1.Pod) ([]logRef, error) {
 		all = append(all, ref)
 	}
 	if len(all) == 0 && len(pods) > 0 {
-		return nil, &release.Refusal{
-			Code: release.NotFound, Why: fmt.Sprintf("no pod of service %s has a container %q", l.service, l.query.Container),
+		return nil, &plan.Refusal{
+			Code: plan.NotFound, Why: fmt.Sprintf("no pod of service %s has a container %q", l.service, l.query.Container),
 			Hint: "ask for " + strings.Join(known, ", "),
 		}
 	}
@@ -114,7 +115,7 @@ func (l logReader) refs(pods []corev1.Pod) ([]logRef, error) {
 }
 
 // ServiceLog gives the last lines of a service's pods. That the log of a pod cannot be read is a part of the answer.
-func (r *Releases) ServiceLog(ctx context.Context, env release.Environment, q release.LogQuery) (release.ServiceLog, error) {
+func (r *Releases) ServiceLog(ctx context.Context, env plan.Environment, q release.LogQuery) (release.ServiceLog, error) {
 	s, err := r.servicePods(env, q.Service)
 	if err != nil {
 		return release.ServiceLog{}, err

@@ -12,6 +12,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"github.com/cjworkbench/unstuck/release"
+	"github.com/cjworkbench/unstuck/release/plan"
 )
 
 const (
@@ -21,7 +22,7 @@ const (
 
 // FollowServiceLog gives to send what ServiceLog gives, and then what comes: lines as they are written, and news of pods
 // that come and go. It ends with ctx, or with the error of send, or if it cannot begin.
-func (r *Releases) FollowServiceLog(ctx context.Context, env release.Environment, q release.LogQuery, send func(release.ServiceLog) error) error {
+func (r *Releases) FollowServiceLog(ctx context.Context, env plan.Environment, q release.LogQuery, send func(release.ServiceLog) error) error {
 	s, err := r.servicePods(env, q.Service)
 	if err != nil {
 		return err

@@ -15,6 +15,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/cjworkbench/unstuck/release"
+	"github.com/cjworkbench/unstuck/release/plan"
 )
 
 // texts gives lines as "pod text".
@@ -84,8 +85,8 @@ func TestWhatCannotBeReadOfAServiceIsRefusedWithWhatCould(t *testing.T) {
 		{"cron", "sidecar", `no pod of service cron has a container "sidecar"`, "ask for setup, app, proxy"},
 	} {
 		_, err := r.ServiceLog(t.Context(), testEnvironment(), release.LogQuery{Service: c.service, Container: c.container, Lines: 1})
-		var refusal *release.Refusal
-		if !errors.As(err, &refusal) || refusal.Code != release.NotFound || refusal.Why != c.why || refusal.Hint != c.want {
+		var refusal *plan.Refusal
+		if !errors.As(err, &refusal) || refusal.Code != plan.NotFound || refusal.Why != c.why || refusal.Hint != c.want {
 			t.Errorf("%+v: %v", c, err)
 		}
 	}

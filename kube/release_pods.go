@@ -12,7 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/types"
 
-	"github.com/cjworkbench/unstuck/release"
+	"github.com/cjworkbench/unstuck/release/plan"
 )
 
 const (
@@ -21,10 +21,10 @@ const (
 )
 
 // containersOf gives the containers of a pod template, the init containers first.
-func containersOf(spec corev1.PodSpec) []release.Container {
-	var all []release.Container
+func containersOf(spec corev1.PodSpec) []plan.Container {
+	var all []plan.Container
 	for i, c := range slices.Concat(spec.InitContainers, spec.Containers) {
-		one := release.Container{Name: c.Name, Init: i < len(spec.InitContainers), Image: c.Image}
+		one := plan.Container{Name: c.Name, Init: i < len(spec.InitContainers), Image: c.Image}
 		for _, e := range c.Env {
 			if e.ValueFrom != nil && e.ValueFrom.SecretKeyRef != nil {
 				one.EnvSecrets = append(one.EnvSecrets, e.ValueFrom.SecretKeyRef.Name)
@@ -40,10 +40,10 @@ func containersOf(spec corev1.PodSpec) []release.Container {
 	return all
 }
 
-func volumesOf(spec corev1.PodSpec) []release.Volume {
-	var all []release.Volume
+func volumesOf(spec corev1.PodSpec) []plan.Volume {
+	var all []plan.Volume
 	for _, v := range spec.Volumes {
-		one := release.Volume{Name: v.Name}
+		one := plan.Volume{Name: v.Name}
 		if v.Secret != nil {
 			one.Secrets = append(one.Secrets, v.Secret.SecretName)
 		}
@@ -61,11 +61,11 @@ func volumesOf(spec corev1.PodSpec) []release.Volume {
 
 // podOf says of a pod what release wants to know, but for its events and whether it is of the current template. Its
 // containers are in the order of its specification, as far as something is known of them: the kubelet sorts by name.
-func podOf(p *corev1.Pod) release.Pod {
-	one := release.Pod{Name: p.Name, Phase: string(p.Status.Phase), Terminating: p.DeletionTimestamp != nil, Reason: p.Status.Reason}
+func podOf(p *corev1.Pod) plan.Pod {
+	one := plan.Pod{Name: p.Name, Phase: string(p.Status.Phase), Terminating: p.DeletionTimestamp != nil, Reason: p.Status.Reason}
 	for _, c := range p.Status.Conditions {
 		one.Ready = one.Ready || c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue
-		one.Conditions = append(one.Conditions, release.Condition{
+		one.Conditions = append(one.Conditions, plan.Condition{
 			Type: string(c.Type), Status: string(c.Status), Reason: c.Reason, Message: c.Message,
 			Updated: laterOf(c.LastProbeTime.Time, c.LastTransitionTime.Time), Changed: c.LastTransitionTime.Time,
 		})
@@ -89,8 +89,8 @@ func laterOf(a, b time.Time) time.Time {
 	return b
 }
 
-func containerState(init bool, s corev1.ContainerStatus) release.ContainerState {
-	one := release.ContainerState{Name: s.Name, Init: init, Ready: s.Ready, Restarts: int(s.RestartCount)}
+func containerState(init bool, s corev1.ContainerStatus) plan.ContainerState {
+	one := plan.ContainerState{Name: s.Name, Init: init, Ready: s.Ready, Restarts: int(s.RestartCount)}
 	last := s.LastTerminationState.Terminated
 	switch {
 	case s.State.Running != nil:
@@ -112,7 +112,7 @@ func containerState(init bool, s corev1.ContainerStatus) release.ContainerState 
 
 // addEvents adds the latest warnings about those pods that are not healthy; they are the same as pods, in that order. They
 // only help to explain: without them the pods are known as well.
-func (c *Client) addEvents(ctx context.Context, namespace string, pods []corev1.Pod, to []release.Pod) {
+func (c *Client) addEvents(ctx context.Context, namespace string, pods []corev1.Pod, to []plan.Pod) {
 	left := explainedPods
 	for i := range to {
 		p := &to[i]

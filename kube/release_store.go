@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 
 	"github.com/cjworkbench/unstuck/release"
+	"github.com/cjworkbench/unstuck/release/plan"
 )
 
 const (
@@ -28,7 +29,7 @@ type Operations struct{ client *Client }
 func (c *Client) Operations() *Operations { return &Operations{c} }
 
 // Save implements release.Store. With a new operation it drops those that need not be kept any longer.
-func (s *Operations) Save(ctx context.Context, o release.Operation) error {
+func (s *Operations) Save(ctx context.Context, o plan.Operation) error {
 	if err := s.save(ctx, o); err != nil {
 		return fmt.Errorf("write operation %s: %w", o.ID, err)
 	}
@@ -40,7 +41,7 @@ func (s *Operations) Save(ctx context.Context, o release.Operation) error {
 	return nil
 }
 
-func (s *Operations) save(ctx context.Context, o release.Operation) error {
+func (s *Operations) save(ctx context.Context, o plan.Operation) error {
 	data, err := json.Marshal(o)
 	if err != nil {
 		return err
@@ -56,7 +57,7 @@ func (s *Operations) save(ctx context.Context, o release.Operation) error {
 	verb := "create"
 	if o.Version > 1 {
 		verb = "update"
-		var stored release.Operation
+		var stored plan.Operation
 		if stored, m.ResourceVersion, err = s.read(ctx, o.ID); errors.Is(err, release.ErrNotFound) || err == nil && stored.Version != o.Version-1 {
 			return release.ErrConflict
 		} else if err != nil {
@@ -85,15 +86,15 @@ func operationLabels(environment string) labels.Set {
 }
 
 // Load implements release.Store.
-func (s *Operations) Load(ctx context.Context, id string) (release.Operation, error) {
+func (s *Operations) Load(ctx context.Context, id string) (plan.Operation, error) {
 	o, _, err := s.read(ctx, id)
 	if err != nil {
-		return release.Operation{}, fmt.Errorf("read operation %s: %w", id, err)
+		return plan.Operation{}, fmt.Errorf("read operation %s: %w", id, err)
 	}
 	return o, nil
 }
 
-func (s *Operations) read(ctx context.Context, id string) (o release.Operation, version string, err error) {
+func (s *Operations) read(ctx context.Context, id string) (o plan.Operation, version string, err error) {
 	m, err := get(ctx, s.client.api.CoreV1().ConfigMaps(s.client.namespace).Get, objectName(operationKind, id))
 	switch {
 	case apierrors.IsNotFound(err):
@@ -108,7 +109,7 @@ func (s *Operations) read(ctx context.Context, id string) (o release.Operation, 
 	return o, m.ResourceVersion, err
 }
 
-func decodeOperation(m corev1.ConfigMap) (o release.Operation, err error) {
+func decodeOperation(m corev1.ConfigMap) (o plan.Operation, err error) {
 	if err = json.Unmarshal([]byte(m.Data[documentKey]), &o); err != nil {
 		return o, fmt.Errorf("ConfigMap %s holds no operation: %w", m.Name, err)
 	}
@@ -116,12 +117,12 @@ func decodeOperation(m corev1.ConfigMap) (o release.Operation, err error) {
 }
 
 // Operations implements release.Store. One that cannot be read is an error: it might be under way.
-func (s *Operations) Operations(ctx context.Context, env string) ([]release.Operation, error) {
-	fail := func(err error) ([]release.Operation, error) {
+func (s *Operations) Operations(ctx context.Context, env string) ([]plan.Operation, error) {
+	fail := func(err error) ([]plan.Operation, error) {
 		return nil, fmt.Errorf("read the operations of %s: %w", env, err)
 	}
 	options := metav1.ListOptions{LabelSelector: operationLabels(env).String(), Limit: documentPage}
-	var all []release.Operation
+	var all []plan.Operation
 	for {
 		page, err := list(ctx, s.client.api.CoreV1().ConfigMaps(s.client.namespace).List, options)
 		if err != nil {
@@ -151,7 +152,7 @@ func (s *Operations) forget(ctx context.Context, env string) error {
 	if err != nil {
 		return err
 	}
-	for _, id := range release.Forgettable(all) {
+	for _, id := range plan.Forgettable(all) {
 		ctx, cancel := context.WithTimeout(ctx, callTimeout)
 		err := s.client.api.CoreV1().ConfigMaps(s.client.namespace).Delete(ctx, objectName(operationKind, id), metav1.DeleteOptions{})
 		cancel()

@@ -15,10 +15,11 @@ import (
 
 	"github.com/cjworkbench/unstuck/auth"
 	"github.com/cjworkbench/unstuck/release"
+	"github.com/cjworkbench/unstuck/release/plan"
 )
 
-func operationOf(id string, version int) release.Operation {
-	return release.Operation{ID: id, Version: version, Environment: "production", Kind: release.Deploy, Created: longAgo, Outcome: "ä"}
+func operationOf(id string, version int) plan.Operation {
+	return plan.Operation{ID: id, Version: version, Environment: "production", Kind: plan.Deploy, Created: longAgo, Outcome: "ä"}
 }
 
 func TestAnOperationIsWrittenOnlyOverTheVersionBefore(t *testing.T) {
@@ -54,7 +55,7 @@ func TestOperationsAreThoseOfTheEnvironmentAndTheOldestAreForgotten(t *testing.T
 		o := operationOf(fmt.Sprintf("deploy-%d", i), 1)
 		o.Created = longAgo.Add(time.Duration(i) * time.Hour)
 		if i != 2 { // which is still under way
-			o.Phase = release.Succeeded
+			o.Phase = plan.Succeeded
 		}
 		if err := s.Save(t.Context(), o); err != nil {
 			t.Fatal(err)

@@ -17,6 +17,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/cjworkbench/unstuck/release"
+	"github.com/cjworkbench/unstuck/release/plan"
 )
 
 func TestTheStateOfAnEnvironmentIsReadFromTheAPIServer(t *testing.T) {
@@ -31,34 +32,34 @@ func TestTheStateOfAnEnvironmentIsReadFromTheAPIServer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	containers := []release.ContainerState{
+	containers := []plan.ContainerState{
 		{Name: "setup", Init: true, Ended: true, Started: longAgo, LastEnd: longAgo, LastReason: "Completed"},
 		{Name: "app", Ready: true, Started: longAgo},
 		{Name: "proxy", Ready: true, Started: longAgo},
 	}
-	ready := []release.Condition{{Type: "Ready", Status: "True"}}
-	want := release.State{
-		Deployments: []release.Deployment{{
+	ready := []plan.Condition{{Type: "Ready", Status: "True"}}
+	want := plan.State{
+		Deployments: []plan.Deployment{{
 			Name: "cron-deployment", RestartedAt: "then", Replicas: 1, Generation: 4, ObservedGeneration: 4, Total: 1, Updated: 1, Available: 1,
-			Containers: []release.Container{
+			Containers: []plan.Container{
 				{Name: "setup", Init: true, Image: "gcr.io/acme/cron:1"},
 				{Name: "app", Image: "gcr.io/acme/cron:1", EnvSecrets: []string{"password"}, EnvFromSecrets: []string{"all"}},
 				{Name: "proxy", Image: "gcr.io/sql/proxy:1"},
 			},
-			Volumes: []release.Volume{{Name: "tls", Secrets: []string{"tls"}}, {Name: "both", Secrets: []string{"projected"}}, {Name: "tmp"}},
-			Conditions: []release.Condition{{
+			Volumes: []plan.Volume{{Name: "tls", Secrets: []string{"tls"}}, {Name: "both", Secrets: []string{"projected"}}, {Name: "tmp"}},
+			Conditions: []plan.Condition{{
 				Type: "Progressing", Status: "True", Reason: "NewReplicaSetAvailable", Message: "fine", Updated: longAgo.Add(time.Hour), Changed: longAgo,
 			}},
-			Pods: []release.Pod{
+			Pods: []plan.Pod{
 				{Name: "cron-new", Phase: "Running", Updated: true, Ready: true, Conditions: ready, Containers: containers},
 				{Name: "cron-old", Phase: "Running", Terminating: true, Ready: true, Conditions: ready, Containers: containers},
 			},
 		}},
-		Templates: []release.Template{
-			{Ref: release.TemplateRef{Kind: release.FromCronJob, Name: "migrate"}, Containers: []release.Container{
+		Templates: []plan.Template{
+			{Ref: plan.TemplateRef{Kind: plan.FromCronJob, Name: "migrate"}, Containers: []plan.Container{
 				{Name: "app", Image: "gcr.io/acme/migrate:1"}, {Name: "proxy", Image: "gcr.io/sql/proxy:1"},
 			}},
-			{Ref: release.TemplateRef{Kind: release.FromPodTemplate, Name: "clear"}, Containers: []release.Container{{Name: "redis", Image: "redis:7"}}},
+			{Ref: plan.TemplateRef{Kind: plan.FromPodTemplate, Name: "clear"}, Containers: []plan.Container{{Name: "redis", Image: "redis:7"}}},
 		},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -128,7 +129,7 @@ func TestAPodThatIsNotWellHasItsLatestWarnings(t *testing.T) {
 		&corev1.Event{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "normal"}, InvolvedObject: corev1.ObjectReference{UID: "cron-x-uid"}, Type: "Normal", Reason: "Pulled"},
 		&corev1.Event{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "other"}, InvolvedObject: corev1.ObjectReference{UID: "other"}, Type: "Warning", Reason: "Other"})
 	c := newCluster(t, objects...)
-	look := func() release.Pod {
+	look := func() plan.Pod {
 		t.Helper()
 		d, err := c.releases().Deployment(t.Context(), testEnvironment(), "cron-deployment")
 		if err != nil || len(d.Pods) != 1 {
@@ -140,7 +141,7 @@ func TestAPodThatIsNotWellHasItsLatestWarnings(t *testing.T) {
 	if want := []string{"Unhealthy: 4", "Unhealthy: 3", "Unhealthy: 2", "Unhealthy: 1", "Unhealthy: 0"}; !slices.Equal(p.Events, want) {
 		t.Errorf("events %q", p.Events)
 	}
-	want := release.ContainerState{
+	want := plan.ContainerState{
 		Name: "app", Waiting: "CrashLoopBackOff", Message: "back-off", Ended: true, Restarts: 3, LastEnd: longAgo, LastExit: 3, LastReason: "Error",
 	}
 	if diff := cmp.Diff(want, p.Containers[1]); diff != "" {
@@ -156,7 +157,7 @@ func TestAPatchChangesWhatItSaysAndNothingElse(t *testing.T) {
 	c := newCluster(t, cron())
 	r := c.releases()
 	zero := 0
-	p := release.Patch{Deployment: "cron-deployment", RestartedAt: "now", Replicas: &zero, Images: []release.ImageChange{
+	p := release.Patch{Deployment: "cron-deployment", RestartedAt: "now", Replicas: &zero, Images: []plan.ImageChange{
 		{Container: "setup", Init: true, To: "gcr.io/acme/cron:2"}, {Container: "app", From: "whatever", To: "gcr.io/acme/cron:2"},
 	}}
 	want := cron()
@@ -189,8 +190,8 @@ func TestAPatchChangesWhatItSaysAndNothingElse(t *testing.T) {
 
 func TestAPatchOfAContainerThatIsNotThereAddsNone(t *testing.T) {
 	c := newCluster(t, cron())
-	for _, change := range []release.ImageChange{{Container: "other", To: "x:2"}, {Container: "app", Init: true, To: "x:2"}} {
-		err := c.releases().Patch(t.Context(), testEnvironment(), release.Patch{Deployment: "cron-deployment", Images: []release.ImageChange{change}})
+	for _, change := range []plan.ImageChange{{Container: "other", To: "x:2"}, {Container: "app", Init: true, To: "x:2"}} {
+		err := c.releases().Patch(t.Context(), testEnvironment(), release.Patch{Deployment: "cron-deployment", Images: []plan.ImageChange{change}})
 		if err == nil || !strings.Contains(err.Error(), "it has no container "+change.Container) {
 			t.Errorf("%v", err)
 		}
@@ -222,7 +223,7 @@ func TestAPatchIsOfWhatWasLookedAt(t *testing.T) {
 func TestThePatchIsWhatKubectlWouldSend(t *testing.T) {
 	d := cron()
 	d.ResourceVersion = "7"
-	data, err := json.Marshal(patchOf(release.Patch{RestartedAt: "now", Images: []release.ImageChange{{Container: "app", To: "x:2"}}}, d))
+	data, err := json.Marshal(patchOf(release.Patch{RestartedAt: "now", Images: []plan.ImageChange{{Container: "app", To: "x:2"}}}, d))
 	want := `{"metadata":{"resourceVersion":"7","uid":"cron-uid"},"spec":{"template":{"metadata":{"annotations":{"kubectl.kubernetes.io/restartedAt":"now"}},"spec":{"containers":[{"image":"x:2","name":"app"}]}}}}`
 	if err != nil || string(data) != want {
 		t.Errorf("%s, want %s", data, want)
@@ -240,7 +241,7 @@ func TestWhatIsNotThereIsNotFoundAndWhatIsForbiddenIsNamed(t *testing.T) {
 		"jobs get": func() error { _, err := r.JobState(t.Context(), env, "x"); return err },
 		"pods get": func() error { _, err := r.PodLog(t.Context(), env, "x", "app", 5); return err },
 		"cronjobs get": func() error {
-			return r.StartJob(t.Context(), env, release.JobRun{Name: "x", From: release.TemplateRef{Kind: release.FromCronJob, Name: "x"}})
+			return r.StartJob(t.Context(), env, plan.JobRun{Name: "x", From: plan.TemplateRef{Kind: plan.FromCronJob, Name: "x"}})
 		},
 		"configmaps get": func() error { _, err := c.client().Operations().Load(t.Context(), "x"); return err },
 	}

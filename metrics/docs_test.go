@@ -11,7 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/cjworkbench/unstuck/probe"
-	"github.com/cjworkbench/unstuck/release"
+	"github.com/cjworkbench/unstuck/release/plan"
 	"github.com/cjworkbench/unstuck/remediate"
 )
 
@@ -81,10 +81,10 @@ func TestTheClosedListsOfLabelsStandInTheirTable(t *testing.T) {
 		"phase":   names(remediate.Phases()),
 		"probe":   names(probe.Kinds()),
 		"state":   {"escalated", "pending"},
-		"kind":    names(release.Kinds()),
+		"kind":    names(plan.Kinds()),
 		"result":  {},
 	}
-	for _, p := range []release.Phase{release.Pending, release.Running, release.RollingBack, release.Succeeded, release.Failed, release.Cancelled, release.RolledBack} {
+	for _, p := range []plan.Phase{plan.Pending, plan.Running, plan.RollingBack, plan.Succeeded, plan.Failed, plan.Cancelled, plan.RolledBack} {
 		if p.Over() {
 			want["result"] = append(want["result"], string(p))
 		}

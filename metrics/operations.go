@@ -5,11 +5,11 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/cjworkbench/unstuck/release"
+	"github.com/cjworkbench/unstuck/release/plan"
 )
 
 // endings are how an operation can end.
-var endings = []release.Phase{release.Succeeded, release.Failed, release.Cancelled, release.RolledBack}
+var endings = []plan.Phase{plan.Succeeded, plan.Failed, plan.Cancelled, plan.RolledBack}
 
 var operationStarted = prometheus.NewDesc("unstuck_operation_started_timestamp_seconds",
 	"When the operation was taken on that this replica is carrying out. Missing while there is none.", []string{"environment", "kind"}, nil)
@@ -20,8 +20,8 @@ type operations struct {
 	ended *prometheus.CounterVec // environment, kind, result
 
 	mu      sync.Mutex
-	running func() []release.Operation // nil: there are no environments
-	last    map[string]string          // by environment: the ID of the one that was counted last
+	running func() []plan.Operation // nil: there are no environments
+	last    map[string]string       // by environment: the ID of the one that was counted last
 }
 
 func newOperations() *operations {
@@ -36,9 +36,9 @@ func newOperations() *operations {
 
 // WatchOperations makes the metrics of environments appear, at zero. running gives the operations that this process is
 // carrying out, whenever it is asked.
-func (m *Metrics) WatchOperations(environments []release.Environment, running func() []release.Operation) {
+func (m *Metrics) WatchOperations(environments []plan.Environment, running func() []plan.Operation) {
 	for _, env := range environments {
-		for _, kind := range release.Kinds() {
+		for _, kind := range plan.Kinds() {
 			for _, result := range endings {
 				m.operations.ended.WithLabelValues(valid(env.Name), string(kind), string(result))
 			}
@@ -50,7 +50,7 @@ func (m *Metrics) WatchOperations(environments []release.Environment, running fu
 }
 
 // OperationChanged counts an operation once it is over, however often that is told: an environment has one at a time.
-func (m *Metrics) OperationChanged(o release.Operation) {
+func (m *Metrics) OperationChanged(o plan.Operation) {
 	if !o.Phase.Over() {
 		return
 	}

@@ -6,25 +6,25 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/cjworkbench/unstuck/release"
+	"github.com/cjworkbench/unstuck/release/plan"
 )
 
 func TestAnOperationIsCountedOnceItIsOverHoweverOftenThatIsTold(t *testing.T) {
 	m := New("1.2.3")
-	m.WatchOperations([]release.Environment{{Name: "production"}}, func() []release.Operation { return nil })
-	if lines := about(scrape(t, m), "operations_total", "} 0"); len(lines) != len(release.Kinds())*len(endings) {
+	m.WatchOperations([]plan.Environment{{Name: "production"}}, func() []plan.Operation { return nil })
+	if lines := about(scrape(t, m), "operations_total", "} 0"); len(lines) != len(plan.Kinds())*len(endings) {
 		t.Errorf("these series begin at zero: %q", lines)
 	}
-	first := release.Operation{ID: "1", Kind: release.Deploy, Environment: "production", Phase: release.Running}
+	first := plan.Operation{ID: "1", Kind: plan.Deploy, Environment: "production", Phase: plan.Running}
 	m.OperationChanged(first)
-	first.Phase = release.Failed
+	first.Phase = plan.Failed
 	m.OperationChanged(first)
 	m.OperationChanged(first) // its last lines came late
 	other := first
-	other.Environment, other.Kind = "staging", release.Restart
+	other.Environment, other.Kind = "staging", plan.Restart
 	m.OperationChanged(other)
 	second := first
-	second.ID, second.Phase = "2", release.Succeeded
+	second.ID, second.Phase = "2", plan.Succeeded
 	m.OperationChanged(second)
 	want := []string{
 		`unstuck_operations_total{environment="production",kind="deploy",result="failed"} 1`,
@@ -41,9 +41,9 @@ func TestWhatRunsIsShownForAsLongAsItRuns(t *testing.T) {
 	now := time.Unix(1_790_000_000, 0)
 	all := running(now)
 	twice := all[0]
-	twice.Kind = release.Restart
+	twice.Kind = plan.Restart
 	all = append(all, twice) // of two in one environment the scrape shows one, and is whole
-	m.WatchOperations(nil, func() []release.Operation { return all })
+	m.WatchOperations(nil, func() []plan.Operation { return all })
 	want := []string{`unstuck_operation_started_timestamp_seconds{environment="production",kind="deploy"} 1.78999994e+09`}
 	if diff := cmp.Diff(want, about(scrape(t, m), "operation_started")); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)

@@ -5,7 +5,7 @@ import (
 	"time"
 
 	"github.com/cjworkbench/unstuck/probe"
-	"github.com/cjworkbench/unstuck/release"
+	"github.com/cjworkbench/unstuck/release/plan"
 	"github.com/cjworkbench/unstuck/remediate"
 	"github.com/cjworkbench/unstuck/target"
 )
@@ -23,7 +23,7 @@ func feed(m *Metrics, now time.Time) {
 		m.Settled(a)
 	}
 	m.Reconciled(snapshot(now))
-	m.WatchOperations([]release.Environment{{Name: "production"}}, func() []release.Operation { return running(now) })
+	m.WatchOperations([]plan.Environment{{Name: "production"}}, func() []plan.Operation { return running(now) })
 	m.WatchFile(ConfigurationFile, func() error { return nil })
 	m.WatchFile(TokensFile, func() error { return errors.New("line 3: no such right") })
 	m.WatchCertificate(func() (from, until time.Time) { return now.AddDate(0, -1, 0), now.AddDate(0, 2, 0) })
@@ -71,9 +71,9 @@ func results(now time.Time) []probe.Result {
 }
 
 // running is a deploy that has been under way for a minute.
-func running(now time.Time) []release.Operation {
-	return []release.Operation{{
-		ID: "deploy-1", Kind: release.Deploy, Environment: "production", Phase: release.Running, Created: now.Add(-time.Minute),
+func running(now time.Time) []plan.Operation {
+	return []plan.Operation{{
+		ID: "deploy-1", Kind: plan.Deploy, Environment: "production", Phase: plan.Running, Created: now.Add(-time.Minute),
 	}}
 }
 

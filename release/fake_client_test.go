@@ -11,6 +11,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/cjworkbench/unstuck/release/plan"
 )
 
 var (
@@ -27,7 +29,7 @@ type client struct {
 	at     int
 	after  bool
 	do     func()
-	taken  func(Operation) // if not nil, told of an operation as soon as it is written down, and before anything else happens
+	taken  func(plan.Operation) // if not nil, told of an operation as soon as it is written down, and before anything else happens
 	killed bool
 	frozen chan struct{} // if not nil, the process stands still until it is closed
 	flaky  *rand.Rand    // if not nil, every fifth call fails, half of these after it took effect
@@ -99,31 +101,33 @@ func do(c *client, f func() error) error {
 	return err
 }
 
-func (c *client) State(context.Context, Environment) (State, error) {
-	return call(c, func() (State, error) {
-		var s State
+func (c *client) State(context.Context, plan.Environment) (plan.State, error) {
+	return call(c, func() (plan.State, error) {
+		var s plan.State
 		for name := range c.deps {
 			s.Deployments = append(s.Deployments, c.look(name))
 		}
-		for _, ref := range []TemplateRef{{FromCronJob, "migrate"}, {FromPodTemplate, "assets"}, {FromCronJob, "clear"}} {
-			s.Templates = append(s.Templates, Template{Ref: ref, Containers: []Container{{Name: "app", Image: "gcr.io/acme/" + ref.Name + ":old"}}})
+		for _, ref := range []plan.TemplateRef{
+			{Kind: plan.FromCronJob, Name: "migrate"}, {Kind: plan.FromPodTemplate, Name: "assets"}, {Kind: plan.FromCronJob, Name: "clear"},
+		} {
+			s.Templates = append(s.Templates, plan.Template{Ref: ref, Containers: []plan.Container{{Name: "app", Image: "gcr.io/acme/" + ref.Name + ":old"}}})
 		}
 		return s, nil
 	})
 }
 
-func (c *client) Deployment(_ context.Context, _ Environment, name string) (Deployment, error) {
-	return call(c, func() (Deployment, error) { return c.look(name), nil })
+func (c *client) Deployment(_ context.Context, _ plan.Environment, name string) (plan.Deployment, error) {
+	return call(c, func() (plan.Deployment, error) { return c.look(name), nil })
 }
 
-func (c *client) Patch(ctx context.Context, _ Environment, p Patch) error {
+func (c *client) Patch(ctx context.Context, _ plan.Environment, p Patch) error {
 	return do(c, func() error {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
 		d := c.deps[p.Deployment]
 		for _, change := range p.Images {
-			i := slices.IndexFunc(d.Containers, func(x Container) bool { return x.Name == change.Container })
+			i := slices.IndexFunc(d.Containers, func(x plan.Container) bool { return x.Name == change.Container })
 			d.Containers[i].Image = change.To
 		}
 		if p.RestartedAt != "" {
@@ -139,7 +143,7 @@ func (c *client) Patch(ctx context.Context, _ Environment, p Patch) error {
 	})
 }
 
-func (c *client) StartJob(_ context.Context, _ Environment, j JobRun) error {
+func (c *client) StartJob(_ context.Context, _ plan.Environment, j plan.JobRun) error {
 	return do(c, func() error {
 		if _, ok := c.jobs[j.Name]; !ok {
 			c.jobs[j.Name] = time.Now().Add(jobRuns)
@@ -150,7 +154,7 @@ func (c *client) StartJob(_ context.Context, _ Environment, j JobRun) error {
 	})
 }
 
-func (c *client) JobState(_ context.Context, _ Environment, name string) (JobState, error) {
+func (c *client) JobState(_ context.Context, _ plan.Environment, name string) (JobState, error) {
 	return call(c, func() (JobState, error) {
 		end, ok := c.jobs[name]
 		template, _, _ := strings.Cut(name, "-")
@@ -160,19 +164,19 @@ func (c *client) JobState(_ context.Context, _ Environment, name string) (JobSta
 		case time.Now().Before(end):
 			return JobState{}, nil
 		case c.jobFails[template]:
-			return JobState{Failed: true, Message: "BackoffLimitExceeded", Pods: []Pod{{
-				Name: name + "-x", Phase: "Failed", Containers: []ContainerState{{Name: "app", Ended: true, LastExit: 1, LastReason: "Error"}},
+			return JobState{Failed: true, Message: "BackoffLimitExceeded", Pods: []plan.Pod{{
+				Name: name + "-x", Phase: "Failed", Containers: []plan.ContainerState{{Name: "app", Ended: true, LastExit: 1, LastReason: "Error"}},
 			}}}, nil
 		}
 		return JobState{Done: true}, nil
 	})
 }
 
-func (c *client) StopJob(_ context.Context, _ Environment, name string) error {
+func (c *client) StopJob(_ context.Context, _ plan.Environment, name string) error {
 	return do(c, func() error { c.stopped[name] = true; return nil })
 }
 
-func (c *client) FollowJob(ctx context.Context, _ Environment, name string, line func(string)) error {
+func (c *client) FollowJob(ctx context.Context, _ plan.Environment, name string, line func(string)) error {
 	end, err := call(c, func() (time.Time, error) { return c.jobs[name], nil })
 	if err != nil {
 		return err
@@ -187,11 +191,11 @@ func (c *client) FollowJob(ctx context.Context, _ Environment, name string, line
 	return nil
 }
 
-func (c *client) PodLog(context.Context, Environment, string, string, int) ([]string, error) {
+func (c *client) PodLog(context.Context, plan.Environment, string, string, int) ([]string, error) {
 	return call(c, func() ([]string, error) { return []string{"ImportError: no module named app"}, nil })
 }
 
-func (c *client) Exec(ctx context.Context, _ Environment, pod, container string, command []string, line func(string)) (int, error) {
+func (c *client) Exec(ctx context.Context, _ plan.Environment, pod, container string, command []string, line func(string)) (int, error) {
 	err := do(c, func() error { c.commands++; return nil })
 	if err != nil {
 		return 0, err
@@ -203,13 +207,13 @@ func (c *client) Exec(ctx context.Context, _ Environment, pod, container string,
 	return 0, nil
 }
 
-func (c *client) Unpublished(_ context.Context, _ Environment, images []string) ([]string, error) {
+func (c *client) Unpublished(_ context.Context, _ plan.Environment, images []string) ([]string, error) {
 	return call(c, func() ([]string, error) {
 		return slices.DeleteFunc(slices.Clone(images), func(image string) bool { return !c.unpublished[image] }), nil
 	})
 }
 
-func (c *client) Save(_ context.Context, o Operation) error {
+func (c *client) Save(_ context.Context, o plan.Operation) error {
 	return do(c, func() error {
 		if c.saveErr != nil {
 			return c.saveErr
@@ -217,7 +221,7 @@ func (c *client) Save(_ context.Context, o Operation) error {
 		if c.ops[o.ID].Version != o.Version-1 {
 			return ErrConflict
 		}
-		c.ops[o.ID] = o.clone()
+		c.ops[o.ID] = o.Clone()
 		if o.Version == 1 && c.taken != nil {
 			c.taken(o)
 		}
@@ -225,27 +229,27 @@ func (c *client) Save(_ context.Context, o Operation) error {
 	})
 }
 
-func (c *client) Load(_ context.Context, id string) (Operation, error) {
-	return call(c, func() (Operation, error) {
+func (c *client) Load(_ context.Context, id string) (plan.Operation, error) {
+	return call(c, func() (plan.Operation, error) {
 		o, ok := c.ops[id]
 		if !ok {
 			return o, ErrNotFound
 		}
-		return o.clone(), nil
+		return o.Clone(), nil
 	})
 }
 
-func (c *client) Operations(context.Context, string) ([]Operation, error) {
-	return call(c, func() ([]Operation, error) {
-		var all []Operation
+func (c *client) Operations(context.Context, string) ([]plan.Operation, error) {
+	return call(c, func() ([]plan.Operation, error) {
+		var all []plan.Operation
 		for _, o := range c.ops {
-			all = append(all, o.clone())
+			all = append(all, o.Clone())
 		}
 		return all, nil
 	})
 }
 
-func (c *client) Acquire(_ context.Context, _ Environment, h Holder) error {
+func (c *client) Acquire(_ context.Context, _ plan.Environment, h Holder) error {
 	return do(c, func() error {
 		if c.lockErr != nil {
 			return c.lockErr
@@ -258,7 +262,7 @@ func (c *client) Acquire(_ context.Context, _ Environment, h Holder) error {
 	})
 }
 
-func (c *client) Release(_ context.Context, _ Environment, h Holder) error {
+func (c *client) Release(_ context.Context, _ plan.Environment, h Holder) error {
 	return do(c, func() error {
 		if c.holder.ID == h.ID {
 			c.holder = Holder{}
@@ -271,23 +275,23 @@ func (c *client) Release(_ context.Context, _ Environment, h Holder) error {
 type process struct {
 	*client
 	*Runner
-	over  chan Operation // the operations that ended here
+	over  chan plan.Operation // the operations that ended here
 	end   context.CancelFunc
 	ended chan struct{}
 }
 
 // start starts a replica; stop ends it and waits for it.
-func start(t *testing.T, c *cluster, envs ...Environment) *process {
+func start(t *testing.T, c *cluster, envs ...plan.Environment) *process {
 	t.Helper()
 	if envs == nil {
-		envs = []Environment{testEnvironment()}
+		envs = []plan.Environment{testEnvironment()}
 	}
-	p := &process{client: &client{cluster: c}, over: make(chan Operation, 10), ended: make(chan struct{})}
+	p := &process{client: &client{cluster: c}, over: make(chan plan.Operation, 10), ended: make(chan struct{})}
 	var err error
 	p.Runner, err = NewRunner(Options{
 		Environments: envs, World: p.client, Jobs: p.client, Logs: p.client, Registry: p.client, Store: p.client,
 		Lock: p.client, Identity: "unstuck-0", Poll: 4 * time.Second, Log: slog.New(slog.DiscardHandler),
-		Notify: func(o Operation) {
+		Notify: func(o plan.Operation) {
 			if o.Phase.Over() {
 				p.over <- o
 			}
@@ -305,13 +309,13 @@ func start(t *testing.T, c *cluster, envs ...Environment) *process {
 func (p *process) stop() { p.end(); <-p.ended }
 
 // run submits a request and waits until it is over.
-func (p *process) run(t *testing.T, req Request) Operation {
+func (p *process) run(t *testing.T, req plan.Request) plan.Operation {
 	t.Helper()
 	p.submit(t, req)
 	return <-p.over
 }
 
-func (p *process) submit(t *testing.T, req Request) Operation {
+func (p *process) submit(t *testing.T, req plan.Request) plan.Operation {
 	t.Helper()
 	o, err := p.Submit(t.Context(), req)
 	if err != nil {
@@ -320,6 +324,6 @@ func (p *process) submit(t *testing.T, req Request) Operation {
 	return o
 }
 
-func deployOf(commit string) Request {
-	return Request{Kind: Deploy, Environment: "staging", Commit: commit, Reason: "a test", By: "ada"}
+func deployOf(commit string) plan.Request {
+	return plan.Request{Kind: plan.Deploy, Environment: "staging", Commit: commit, Reason: "a test", By: "ada"}
 }

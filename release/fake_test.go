@@ -3,8 +3,11 @@ package release
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
+
+	"github.com/cjworkbench/unstuck/release/plan"
 )
 
 const (
@@ -20,27 +23,27 @@ const (
 	jobRuns   = 9 * time.Second
 )
 
-func testEnvironment() Environment {
-	return Environment{
+func testEnvironment() plan.Environment {
+	return plan.Environment{
 		Name: "staging", Namespace: "staging", Image: "gcr.io/acme/{image}:{commit}", Images: []string{"migrate", "assets"},
-		Services: []Service{
-			{Name: "frontend", Deployment: "frontend-deployment", Image: "frontend", Kind: Rolling},
-			{Name: "fetcher", Deployment: "fetcher-deployment", Image: "fetcher", Kind: Rolling},
+		Services: []plan.Service{
+			{Name: "frontend", Deployment: "frontend-deployment", Image: "frontend", Kind: plan.Rolling},
+			{Name: "fetcher", Deployment: "fetcher-deployment", Image: "fetcher", Kind: plan.Rolling},
 			{Name: "cron", Deployment: "cron-deployment", Image: "cron"},
 		},
-		Jobs: []Job{
-			{Name: "migrate", From: TemplateRef{FromCronJob, "migrate"}},
-			{Name: "assets", From: TemplateRef{FromPodTemplate, "assets"}, NoMigration: true},
+		Jobs: []plan.Job{
+			{Name: "migrate", From: plan.TemplateRef{Kind: plan.FromCronJob, Name: "migrate"}},
+			{Name: "assets", From: plan.TemplateRef{Kind: plan.FromPodTemplate, Name: "assets"}, NoMigration: true},
 		},
-		Tasks: []Task{
-			{Name: "import", Exec: Exec{Service: "frontend", Command: []string{"./manage.py", "import"}}},
-			{Name: "clear", Warning: "Users will notice.", From: TemplateRef{FromCronJob, "clear"}},
+		Tasks: []plan.Task{
+			{Name: "import", Exec: plan.Exec{Service: "frontend", Command: []string{"./manage.py", "import"}}},
+			{Name: "clear", Warning: "Users will notice.", From: plan.TemplateRef{Kind: plan.FromCronJob, Name: "clear"}},
 		},
 	}
 }
 
 type fakePod struct {
-	Pod
+	plan.Pod
 	image string
 	ready time.Time // zero: never
 	gone  time.Time // zero: it stays
@@ -51,7 +54,7 @@ type fakePod struct {
 type cluster struct {
 	mu         sync.Mutex
 	journal    []string
-	deps       map[string]*Deployment
+	deps       map[string]*plan.Deployment
 	pods       map[string][]*fakePod // by Deployment
 	singletons map[string]bool
 	broken     map[string]bool // images that crash
@@ -67,7 +70,7 @@ type cluster struct {
 	commands    int
 	unpublished map[string]bool
 
-	ops     map[string]Operation
+	ops     map[string]plan.Operation
 	holder  Holder
 	expires time.Time
 	saveErr error
@@ -76,17 +79,17 @@ type cluster struct {
 
 func newCluster() *cluster {
 	c := &cluster{
-		deps: map[string]*Deployment{}, pods: map[string][]*fakePod{}, singletons: map[string]bool{}, broken: map[string]bool{},
+		deps: map[string]*plan.Deployment{}, pods: map[string][]*fakePod{}, singletons: map[string]bool{}, broken: map[string]bool{},
 		stuck: map[string]bool{}, jobs: map[string]time.Time{}, jobStarts: map[string]int{}, stopped: map[string]bool{},
-		jobFails: map[string]bool{}, unpublished: map[string]bool{}, ops: map[string]Operation{},
+		jobFails: map[string]bool{}, unpublished: map[string]bool{}, ops: map[string]plan.Operation{},
 		jobLog: map[string][]string{"migrate": {`Schema "public" is up to date. No migration necessary.`}},
 	}
 	for _, s := range testEnvironment().Services {
 		image := "gcr.io/acme/" + s.Image + ":" + commitA
-		d := &Deployment{Name: s.Deployment, Replicas: 3, Generation: 1, Containers: []Container{
+		d := &plan.Deployment{Name: s.Deployment, Replicas: 3, Generation: 1, Containers: []plan.Container{
 			{Name: "setup", Init: true, Image: image}, {Name: "app", Image: image}, {Name: "proxy", Image: "gcr.io/sql/proxy:1.2"},
 		}}
-		if c.singletons[s.Deployment] = s.Kind == Singleton; s.Kind == Singleton {
+		if c.singletons[s.Deployment] = s.Kind == plan.Singleton; s.Kind == plan.Singleton {
 			d.Replicas = 1
 		}
 		c.deps[s.Deployment] = d
@@ -100,7 +103,7 @@ func (c *cluster) note(format string, args ...any) {
 }
 
 // scale makes and stops pods until there are as many of the current template as asked for.
-func (c *cluster) scale(d *Deployment) {
+func (c *cluster) scale(d *plan.Deployment) {
 	now := time.Now()
 	image, current := d.Containers[1].Image+d.RestartedAt, 0
 	for _, p := range c.pods[d.Name] {
@@ -119,7 +122,7 @@ func (c *cluster) scale(d *Deployment) {
 			c.twice = append(c.twice, fmt.Sprintf("%s at %s", d.Name, now))
 		}
 		c.made++
-		p := &fakePod{image: image, Pod: Pod{Name: fmt.Sprintf("%s-%d", d.Name, c.made), Phase: "Running"}, ready: now.Add(podStarts)}
+		p := &fakePod{image: image, Pod: plan.Pod{Name: fmt.Sprintf("%s-%d", d.Name, c.made), Phase: "Running"}, ready: now.Add(podStarts)}
 		if c.broken[d.Containers[1].Image] {
 			p.ready = time.Time{}
 		}
@@ -137,7 +140,7 @@ func (c *cluster) live(name string) int {
 	return n
 }
 
-func (c *cluster) look(name string) Deployment {
+func (c *cluster) look(name string) plan.Deployment {
 	d := *c.deps[name]
 	d.ObservedGeneration = d.Generation
 	d.Containers = slices.Clone(d.Containers)
@@ -148,9 +151,9 @@ func (c *cluster) look(name string) Deployment {
 		pod := p.Pod
 		pod.Updated = p.image == d.Containers[1].Image+d.RestartedAt
 		pod.Ready = !p.ready.IsZero() && !time.Now().Before(p.ready)
-		pod.Containers = []ContainerState{{Name: "app", Ready: pod.Ready}}
+		pod.Containers = []plan.ContainerState{{Name: "app", Ready: pod.Ready}}
 		if c.broken[d.Containers[1].Image] && pod.Updated {
-			pod.Containers[0] = ContainerState{Name: "app", Waiting: "CrashLoopBackOff", Restarts: 3, LastExit: 1, LastReason: "Error"}
+			pod.Containers[0] = plan.ContainerState{Name: "app", Waiting: "CrashLoopBackOff", Restarts: 3, LastExit: 1, LastReason: "Error"}
 		}
 		d.Pods = append(d.Pods, pod)
 		if p.Terminating {
@@ -167,7 +170,7 @@ func (c *cluster) look(name string) Deployment {
 	return d
 }
 
-func (c *cluster) operation(id string) Operation {
+func (c *cluster) operation(id string) plan.Operation {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.ops[id]
@@ -179,13 +182,13 @@ func (c *cluster) images() map[string]string {
 	defer c.mu.Unlock()
 	all := map[string]string{}
 	for name, d := range c.deps {
-		_, tag := splitTag(d.Containers[1].Image)
-		_, initTag := splitTag(d.Containers[0].Image)
-		_, proxy := splitTag(d.Containers[2].Image)
-		all[name] = fmt.Sprintf("%d pods of %.1s/%.1s/%s", d.Replicas, initTag, tag, proxy)
+		all[name] = fmt.Sprintf("%d pods of %.1s/%.1s/%s", d.Replicas,
+			tagOf(d.Containers[0].Image), tagOf(d.Containers[1].Image), tagOf(d.Containers[2].Image))
 	}
 	return all
 }
+
+func tagOf(image string) string { return image[strings.LastIndexByte(image, ':')+1:] }
 
 func allAt(letter string) map[string]string {
 	return map[string]string{

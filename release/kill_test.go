@@ -10,39 +10,41 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/cjworkbench/unstuck/release/plan"
 )
 
 // scenario is an operation, and what must be true once it is over, whoever was killed on the way.
 type scenario struct {
-	req     Request
+	req     plan.Request
 	prepare func(*cluster)
-	phase   Phase
+	phase   plan.Phase
 	images  map[string]string
 	jobs    map[string]int
 }
 
 func scenarios() map[string]scenario {
 	rollback := deployOf(commitB)
-	rollback.OnFailure = Rollback
+	rollback.OnFailure = plan.Rollback
 	return map[string]scenario{
-		"a deploy": {req: deployOf(commitB), phase: Succeeded, images: allAt("b"), jobs: map[string]int{"migrate": 1, "assets": 1}},
+		"a deploy": {req: deployOf(commitB), phase: plan.Succeeded, images: allAt("b"), jobs: map[string]int{"migrate": 1, "assets": 1}},
 		"a rollback": {
-			req: rollback, phase: RolledBack, images: allAt("a"), jobs: map[string]int{"migrate": 1, "assets": 1},
+			req: rollback, phase: plan.RolledBack, images: allAt("a"), jobs: map[string]int{"migrate": 1, "assets": 1},
 			prepare: func(c *cluster) { c.broken["gcr.io/acme/cron:"+commitB] = true },
 		},
 		"a restart of a singleton": {
-			req:   Request{Kind: Restart, Environment: "staging", Service: "cron", Reason: "a test", By: "ada"},
-			phase: Succeeded, images: allAt("a"), jobs: map[string]int{},
+			req:   plan.Request{Kind: plan.Restart, Environment: "staging", Service: "cron", Reason: "a test", By: "ada"},
+			phase: plan.Succeeded, images: allAt("a"), jobs: map[string]int{},
 		},
 		"a failing migration": {
-			req: deployOf(commitB), phase: Failed, images: allAt("a"), jobs: map[string]int{"migrate": 1, "assets": 1},
+			req: deployOf(commitB), phase: plan.Failed, images: allAt("a"), jobs: map[string]int{"migrate": 1, "assets": 1},
 			prepare: func(c *cluster) { c.jobFails["migrate"] = true },
 		},
 	}
 }
 
 // quick keeps the number of polls, and so of the points to be killed at, down.
-func quick() Environment {
+func quick() plan.Environment {
 	env := testEnvironment()
 	env.RolloutDeadline, env.StopDeadline = 20*time.Second, 30*time.Second
 	return env
@@ -51,7 +53,7 @@ func quick() Environment {
 // interrupt submits s and lets strike happen at the process's n-th call from then on, before or after it takes
 // effect. It waits until the process has ended, if strike ends it, or the operation is over; false if there were fewer
 // calls.
-func interrupt(t *testing.T, c *cluster, p *process, s scenario, n int, after bool, strike func(o Operation) func()) (Operation, bool) {
+func interrupt(t *testing.T, c *cluster, p *process, s scenario, n int, after bool, strike func(o plan.Operation) func()) (plan.Operation, bool) {
 	t.Helper()
 	if s.prepare != nil {
 		s.prepare(c)
@@ -67,10 +69,10 @@ func interrupt(t *testing.T, c *cluster, p *process, s scenario, n int, after bo
 }
 
 // submitStruck submits a request, whose operation is struck at the n-th call after it was written down.
-func (p *process) submitStruck(t *testing.T, req Request, n int, after bool, strike func(o Operation) func()) Operation {
+func (p *process) submitStruck(t *testing.T, req plan.Request, n int, after bool, strike func(o plan.Operation) func()) plan.Operation {
 	t.Helper()
 	p.client.mu.Lock()
-	p.taken = func(o Operation) { p.at, p.after, p.do = p.calls+n, after, strike(o) }
+	p.taken = func(o plan.Operation) { p.at, p.after, p.do = p.calls+n, after, strike(o) }
 	p.client.mu.Unlock()
 	return p.submit(t, req)
 }
@@ -95,7 +97,7 @@ func TestASuccessorEndsWhatAKilledProcessBegan(t *testing.T) {
 func killAt(t *testing.T, s scenario, n int, after bool) (struck bool) {
 	inBubble(t, func(t *testing.T, c *cluster) {
 		first := start(t, c, quick())
-		o, hit := interrupt(t, c, first, s, n, after, func(Operation) func() { return first.kill(first.end) })
+		o, hit := interrupt(t, c, first, s, n, after, func(plan.Operation) func() { return first.kill(first.end) })
 		struck = hit
 		first.stop()
 		second := start(t, c, quick())
@@ -132,7 +134,7 @@ func TestACancelledOperationEndsInOrder(t *testing.T) {
 					if !struck {
 						break
 					}
-					if phase == Cancelled {
+					if phase == plan.Cancelled {
 						cancelled++
 					}
 				}
@@ -146,16 +148,16 @@ func TestACancelledOperationEndsInOrder(t *testing.T) {
 }
 
 // cancelAt cancels the operation at a point, and at the same point may kill the process that runs it.
-func cancelAt(t *testing.T, s scenario, n int, kill bool) (struck bool, phase Phase) {
+func cancelAt(t *testing.T, s scenario, n int, kill bool) (struck bool, phase plan.Phase) {
 	inBubble(t, func(t *testing.T, c *cluster) {
 		first := start(t, c, quick())
-		o, hit := interrupt(t, c, first, s, n, true, func(o Operation) func() {
+		o, hit := interrupt(t, c, first, s, n, true, func(o plan.Operation) func() {
 			return func() {
 				c.mu.Lock()
 				defer c.mu.Unlock()
 				if stored := c.ops[o.ID]; !stored.Phase.Over() { // as another replica's Cancel would
 					stored.Version++
-					stored.Cancel = &Cancellation{At: time.Now(), By: "bob"}
+					stored.Cancel = &plan.Cancellation{At: time.Now(), By: "bob"}
 					c.ops[o.ID] = stored
 				}
 				if kill {
@@ -172,7 +174,7 @@ func cancelAt(t *testing.T, s scenario, n int, kill bool) (struck bool, phase Ph
 			<-second.over
 		}
 		phase = c.operation(o.ID).Phase
-		if !phase.Over() || (phase != Cancelled && phase != s.phase) {
+		if !phase.Over() || (phase != plan.Cancelled && phase != s.phase) {
 			t.Errorf("point %d: phase %q: %s", n, phase, c.operation(o.ID).Outcome)
 		}
 		for name, want := range c.images() {
@@ -200,7 +202,7 @@ func TestCancelReachesAnOperationThatRunsElsewhere(t *testing.T) {
 			t.Fatal(err)
 		}
 		ended := <-p.over
-		wantPhase(t, ended, Cancelled, "was stopped")
+		wantPhase(t, ended, plan.Cancelled, "was stopped")
 		if ended.Cancel.By != "bob" || ended.Cancel.Reason != "wrong commit" {
 			t.Errorf("cancel %+v", ended.Cancel)
 		}
@@ -208,29 +210,29 @@ func TestCancelReachesAnOperationThatRunsElsewhere(t *testing.T) {
 			t.Error(diff)
 		}
 		_, err := other.Cancel(t.Context(), o.ID, "bob", "again")
-		wantRefusal(t, err, NotRunning)
+		wantRefusal(t, err, plan.NotRunning)
 		_, err = other.Cancel(t.Context(), "nothing", "bob", "again")
-		wantRefusal(t, err, NotFound)
+		wantRefusal(t, err, plan.NotFound)
 	})
 }
 
 func TestACommandIsNeverRunTwice(t *testing.T) {
-	s := scenario{req: Request{Kind: RunTask, Environment: "staging", Task: "import", Reason: "a test", By: "ada"}}
+	s := scenario{req: plan.Request{Kind: plan.RunTask, Environment: "staging", Task: "import", Reason: "a test", By: "ada"}}
 	failed := 0
 	for n, struck := 1, true; struck; n++ {
 		inBubble(t, func(t *testing.T, c *cluster) {
 			first := start(t, c)
-			var o Operation
-			o, struck = interrupt(t, c, first, s, n, true, func(Operation) func() { return first.kill(first.end) })
+			var o plan.Operation
+			o, struck = interrupt(t, c, first, s, n, true, func(plan.Operation) func() { return first.kill(first.end) })
 			first.stop()
 			second := start(t, c)
 			defer second.stop()
 			if !c.operation(o.ID).Phase.Over() {
 				<-second.over
 			}
-			if got := c.operation(o.ID); got.Phase == Failed && strings.Contains(got.Outcome, "it may have been done") {
+			if got := c.operation(o.ID); got.Phase == plan.Failed && strings.Contains(got.Outcome, "it may have been done") {
 				failed++
-			} else if got.Phase != Succeeded || c.commands != 1 {
+			} else if got.Phase != plan.Succeeded || c.commands != 1 {
 				t.Errorf("point %d: phase %q, %d commands: %s", n, got.Phase, c.commands, got.Outcome)
 			}
 			if c.commands > 1 {
@@ -249,7 +251,7 @@ func TestAnEndedProcessLeavesItsOperationLockedForASuccessor(t *testing.T) {
 		o := p.submit(t, deployOf(commitB))
 		pause(t.Context(), time.Second)
 		p.stop()
-		if c.operation(o.ID).Phase != Running || c.holder.ID == "" {
+		if c.operation(o.ID).Phase != plan.Running || c.holder.ID == "" {
 			t.Fatalf("phase %q, holder %q", c.operation(o.ID).Phase, c.holder.ID)
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
@@ -258,7 +260,7 @@ func TestAnEndedProcessLeavesItsOperationLockedForASuccessor(t *testing.T) {
 		defer second.stop()
 		select {
 		case ended := <-second.over:
-			wantPhase(t, ended, Succeeded)
+			wantPhase(t, ended, plan.Succeeded)
 		case <-ctx.Done():
 			t.Fatal("nobody took it up")
 		}

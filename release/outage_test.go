@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"testing"
 	"time"
+
+	"github.com/cjworkbench/unstuck/release/plan"
 )
 
 // away is a World whose changes fail for a while.
@@ -14,7 +16,7 @@ type away struct {
 	from, to time.Time
 }
 
-func (a *away) Patch(ctx context.Context, env Environment, p Patch) error {
+func (a *away) Patch(ctx context.Context, env plan.Environment, p Patch) error {
 	if now := time.Now(); p.Replicas != nil && *p.Replicas > 0 && a.from.IsZero() {
 		a.from, a.to = now, now.Add(40*time.Second)
 	}
@@ -29,7 +31,7 @@ func TestASingletonThatWasStoppedIsStartedAgainAfterAnOutage(t *testing.T) {
 		p := start(t, c)
 		defer p.stop()
 		p.World = &away{World: p.client}
-		wantPhase(t, p.run(t, deployOf(commitB)), Succeeded)
+		wantPhase(t, p.run(t, deployOf(commitB)), plan.Succeeded)
 		if got := c.images()["cron-deployment"]; got != "1 pods of b/b/1.2" {
 			t.Errorf("cron: %s", got)
 		}
@@ -39,7 +41,7 @@ func TestASingletonThatWasStoppedIsStartedAgainAfterAnOutage(t *testing.T) {
 // picky is a World that refuses other images, as an admission policy may.
 type picky struct{ World }
 
-func (p picky) Patch(ctx context.Context, env Environment, patch Patch) error {
+func (p picky) Patch(ctx context.Context, env plan.Environment, patch Patch) error {
 	if len(patch.Images) > 0 && patch.Deployment == "cron-deployment" {
 		return errors.New("the policy forbids that image")
 	}
@@ -51,7 +53,7 @@ func TestASingletonWhoseImageIsRefusedIsStartedAgainUnchanged(t *testing.T) {
 		p := start(t, c)
 		defer p.stop()
 		p.World = picky{p.client}
-		wantPhase(t, p.run(t, deployOf(commitB)), Failed, "the policy forbids that image", "is started again unchanged")
+		wantPhase(t, p.run(t, deployOf(commitB)), plan.Failed, "the policy forbids that image", "is started again unchanged")
 		if got := c.images()["cron-deployment"]; got != "1 pods of a/a/1.2" {
 			t.Errorf("cron: %s", got)
 		}
@@ -70,7 +72,7 @@ func TestWhatALogSaidOfAMigrationOutlivesTheProcess(t *testing.T) {
 		c.jobLog["migrate"] = nothing // the log was rotated: its beginning is gone
 		second := start(t, c)
 		defer second.stop()
-		if ended := <-second.over; ended.ID != o.ID || ended.Migrated() != DidMigrate {
+		if ended := <-second.over; ended.ID != o.ID || ended.Migrated() != plan.DidMigrate {
 			t.Errorf("%s migrated: %s", ended.ID, ended.Migrated())
 		}
 	})
@@ -93,21 +95,21 @@ func (l *late) sent(ctx context.Context) error {
 	return ctx.Err()
 }
 
-func (l *late) Patch(ctx context.Context, env Environment, p Patch) error {
+func (l *late) Patch(ctx context.Context, env plan.Environment, p Patch) error {
 	if err := l.sent(ctx); err != nil {
 		return err
 	}
 	return l.client.Patch(ctx, env, p)
 }
 
-func (l *late) StartJob(ctx context.Context, env Environment, j JobRun) error {
+func (l *late) StartJob(ctx context.Context, env plan.Environment, j plan.JobRun) error {
 	if err := l.sent(ctx); err != nil {
 		return err
 	}
 	return l.client.StartJob(ctx, env, j)
 }
 
-func (l *late) Exec(ctx context.Context, env Environment, pod, container string, command []string, line func(string)) (int, error) {
+func (l *late) Exec(ctx context.Context, env plan.Environment, pod, container string, command []string, line func(string)) (int, error) {
 	if err := l.sent(ctx); err != nil {
 		return 0, err
 	}
@@ -116,7 +118,7 @@ func (l *late) Exec(ctx context.Context, env Environment, pod, container string,
 
 func TestAProcessThatStoodStillChangesNothingWhenItGoesOn(t *testing.T) {
 	all := scenarios()
-	all["a task"] = scenario{req: Request{Kind: RunTask, Environment: "staging", Task: "import", Reason: "a test", By: "ada"}}
+	all["a task"] = scenario{req: plan.Request{Kind: plan.RunTask, Environment: "staging", Task: "import", Reason: "a test", By: "ada"}}
 	for _, name := range []string{"a deploy", "a restart of a singleton", "a task"} {
 		t.Run(name, func(t *testing.T) {
 			points := 0
@@ -135,7 +137,7 @@ func stillAt(t *testing.T, s scenario, n int) (struck bool) {
 		first := start(t, c, quick())
 		l := &late{client: first.client}
 		first.World, first.Jobs, first.Logs = l, l, l
-		first.submitStruck(t, s.req, n, true, func(Operation) func() {
+		first.submitStruck(t, s.req, n, true, func(plan.Operation) func() {
 			return func() {
 				l.from = time.Now().Add(still - time.Second)
 				first.freeze(still)()
@@ -159,18 +161,18 @@ type refusing struct {
 	err error
 }
 
-func (r refusing) StartJob(context.Context, Environment, JobRun) error { return r.err }
+func (r refusing) StartJob(context.Context, plan.Environment, plan.JobRun) error { return r.err }
 
 func TestAJobThatMayYetBeStartedCountsAsAMigration(t *testing.T) {
-	for err, want := range map[error]Migration{
-		fmt.Errorf("forbidden: %w", ErrNotStarted): DidNotMigrate, errors.New("the answer came too late"): MaybeMigrated,
+	for err, want := range map[error]plan.Migration{
+		fmt.Errorf("forbidden: %w", ErrNotStarted): plan.DidNotMigrate, errors.New("the answer came too late"): plan.MaybeMigrated,
 	} {
 		inBubble(t, func(t *testing.T, c *cluster) {
 			p := start(t, c)
 			defer p.stop()
 			p.Jobs = refusing{p.client, err}
 			o := p.run(t, deployOf(commitB))
-			if wantPhase(t, o, Failed, err.Error()); o.Migrated() != want {
+			if wantPhase(t, o, plan.Failed, err.Error()); o.Migrated() != want {
 				t.Errorf("%v: migrated: %s, want %s", err, o.Migrated(), want)
 			}
 		})

@@ -18,11 +18,14 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	"golang.org/x/sync/errgroup"
+
+	"github.com/cjworkbench/unstuck/release/plan"
 )
 
 const (
 	askTimeout = 15 * time.Second // of asking for one image, with all the requests that it takes
 	askAtOnce  = 8                // images
+	maxText    = 200              // bytes of what a registry answers
 )
 
 // Registries are the environments' own, by name: what one has the credentials for is not published for another. They
@@ -30,7 +33,7 @@ const (
 type Registries map[string]*ImageRegistry
 
 // Unpublished implements Registry.
-func (all Registries) Unpublished(ctx context.Context, env Environment, images []string) ([]string, error) {
+func (all Registries) Unpublished(ctx context.Context, env plan.Environment, images []string) ([]string, error) {
 	r := all[env.Name]
 	if r == nil {
 		return nil, fmt.Errorf("ask the registry: with which credentials environment %s does is not known", env.Name)
@@ -193,7 +196,7 @@ func plainly(ctx context.Context, err error) error {
 var address = regexp.MustCompile(`[a-z]+://[^\s"]+`)
 
 func withoutAddresses(err error) error {
-	return errors.New(shorten(address.ReplaceAllString(err.Error(), "(an address)"), maxText))
+	return errors.New(plan.Shorten(address.ReplaceAllString(err.Error(), "(an address)"), maxText))
 }
 
 // credential is what a docker config has for some images.

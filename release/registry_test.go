@@ -19,6 +19,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/registry"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
+
+	"github.com/cjworkbench/unstuck/release/plan"
 )
 
 // theRegistry is a real registry in which acme/frontend:commitA is published; guard stands before it.
@@ -93,7 +95,7 @@ func TestAnEnvironmentIsAskedForWithItsOwnCredentialsAlone(t *testing.T) {
 	good := NewImageRegistry(nil, config(`{"auths":{"`+host+`":{"username":"ada","password":"hunter2"}}}`))
 	all := Registries{"production": good, "staging": NewImageRegistry(nil)}
 	for env, want := range map[string]string{"production": "", "staging": "it answers 401", "elsewhere": "is not known"} {
-		missing, err := all.Unpublished(t.Context(), Environment{Name: env}, []string{host + "/acme/frontend:" + commitA})
+		missing, err := all.Unpublished(t.Context(), plan.Environment{Name: env}, []string{host + "/acme/frontend:" + commitA})
 		if len(missing) > 0 || (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, %v", env, missing, err)
 		}

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/cjworkbench/unstuck/release/plan"
 )
 
 // Why a run ends before its operation does. Whatever was under way is then left for a successor.
@@ -22,7 +24,7 @@ var errCancelled = errors.New("cancelled")
 // at whatever point the process is killed a successor can tell what may have happened.
 type run struct {
 	*Runner
-	env    Environment
+	env    plan.Environment
 	holder Holder
 
 	// life ends with the process or the lock, work also when the operation is cancelled. What puts things in order
@@ -37,9 +39,9 @@ type run struct {
 	saving chan struct{} // holds an element while somebody writes the operation down
 
 	mu     sync.Mutex // guards what follows; never held while anything is waited for
-	op     Operation
-	stored Phase // the operation's, as last written down
-	dirty  bool  // lines or details that are not yet stored
+	op     plan.Operation
+	stored plan.Phase // the operation's, as last written down
+	dirty  bool       // lines or details that are not yet stored
 	// renewed is when the keeper last began to renew the lock, and did.
 	renewed time.Time
 }
@@ -90,7 +92,7 @@ func (r *Runner) carry(parent context.Context, id string) {
 
 // take gets the lock and the latest state of the operation, and writes down who runs it now.
 func (x *run) take(ctx context.Context, id string) error {
-	load := func(ctx context.Context) (Operation, error) { return x.Store.Load(ctx, id) }
+	load := func(ctx context.Context) (plan.Operation, error) { return x.Store.Load(ctx, id) }
 	o, err := bounded(ctx, load)
 	if err != nil {
 		return err
@@ -108,8 +110,8 @@ func (x *run) take(ctx context.Context, id string) error {
 			x.Log.Warn("taking up the operation of another process", "operation", id, "runner", o.Runner)
 		}
 		o.Runner = x.Identity
-		if o.Phase == Pending {
-			o.Phase = Running
+		if o.Phase == plan.Pending {
+			o.Phase = plan.Running
 		}
 		o.Version++
 		_, err = bounded(ctx, func(ctx context.Context) (struct{}, error) { return struct{}{}, x.Store.Save(ctx, o) })
@@ -136,7 +138,7 @@ func (x *run) keep(ctx context.Context) {
 		began := time.Now()
 		call, stop := context.WithTimeout(ctx, x.TTL/6)
 		err := x.Lock.Acquire(call, x.env, x.holder)
-		var stored Operation
+		var stored plan.Operation
 		if err == nil {
 			x.mu.Lock()
 			x.renewed = began
@@ -156,7 +158,7 @@ func (x *run) keep(ctx context.Context) {
 }
 
 // adopt takes note that somebody cancelled the operation.
-func (x *run) adopt(c *Cancellation) {
+func (x *run) adopt(c *plan.Cancellation) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if c != nil && x.started {
@@ -167,36 +169,38 @@ func (x *run) adopt(c *Cancellation) {
 
 // carryOut runs the stages that are left, then what undoes them if that is asked for, and closes the operation.
 func (x *run) carryOut() {
-	if x.snapshot().Phase != RollingBack {
+	if x.snapshot().Phase != plan.RollingBack {
 		failure := x.stages(false)
 		if x.life.Err() != nil {
 			return
 		}
 		switch {
 		case failure == nil:
-			x.finish(Succeeded, x.op.Request.String()+": done")
+			x.finish(plan.Succeeded, x.op.Request.String()+": done")
 			return
 		case x.work.Err() != nil:
-			x.finish(Cancelled, failure.Error())
+			x.finish(plan.Cancelled, failure.Error())
 			return
 		}
-		rollback, why := rollbackSteps(x.snapshot())
+		rollback, why := x.snapshot().RollbackSteps()
 		if len(rollback) == 0 {
-			x.finish(Failed, joinSentences(failure.Error(), why))
+			x.finish(plan.Failed, joinSentences(failure.Error(), why))
 			return
 		}
-		x.update(func(o *Operation) { o.Phase, o.Rollback, o.Outcome = RollingBack, rollback, tidy(failure.Error()) })
+		x.update(func(o *plan.Operation) {
+			o.Phase, o.Rollback, o.Outcome = plan.RollingBack, rollback, plan.Tidy(failure.Error())
+		})
 	}
 	failure := x.stages(true)
 	before := x.snapshot().Outcome
 	switch {
 	case x.life.Err() != nil:
 	case x.work.Err() != nil:
-		x.finish(Cancelled, joinSentences(before, "cancelled while the old images were put back"))
+		x.finish(plan.Cancelled, joinSentences(before, "cancelled while the old images were put back"))
 	case failure != nil:
-		x.finish(Failed, joinSentences(before, "the old images could not be put back: "+failure.Error()))
+		x.finish(plan.Failed, joinSentences(before, "the old images could not be put back: "+failure.Error()))
 	default:
-		x.finish(RolledBack, joinSentences(before, "the old images are back"))
+		x.finish(plan.RolledBack, joinSentences(before, "the old images are back"))
 	}
 }
 
@@ -205,27 +209,6 @@ func joinSentences(a, b string) string {
 		return a
 	}
 	return a + "; " + b
-}
-
-// rollbackSteps gives the steps that put the old images back, or says why there are none.
-func rollbackSteps(o Operation) (steps []StepRun, why string) {
-	if o.OnFailure != Rollback || !o.touched() {
-		return nil, ""
-	}
-	if m := o.Migrated(); m != DidNotMigrate {
-		return nil, fmt.Sprintf("the old images are not put back, for that would cross a migration (migrated: %s)", m)
-	}
-	for _, s := range o.Steps {
-		if s.Phase == Pending || len(s.Images) == 0 || (s.Do != Roll && s.Do != Replace) {
-			continue
-		}
-		u := Step{ID: "roll back " + s.ID, Stage: s.Stage, Do: s.Do, Name: s.Name, Deployment: s.Deployment, Replicas: s.Replicas}
-		for _, c := range s.Images {
-			u.Images = append(u.Images, ImageChange{Container: c.Container, Init: c.Init, From: c.To, To: c.From})
-		}
-		steps = append(steps, StepRun{Step: u})
-	}
-	return steps, ""
 }
 
 // stages runs the operation's stages, or those of its rollback, one after the other, the steps of each side by side,
@@ -266,20 +249,20 @@ func firstOf(errs []error) error {
 func (x *run) runStep(at ref) error {
 	s := x.step(at)
 	switch {
-	case s.Phase == Succeeded:
+	case s.Phase == plan.Succeeded:
 		return nil
 	case s.Phase.Over():
 		return fmt.Errorf("%s: %s", s.ID, s.Detail)
-	case s.Phase == Pending && x.work.Err() != nil:
+	case s.Phase == plan.Pending && x.work.Err() != nil:
 		return errCancelled
-	case s.Phase == Pending:
-		x.change(at, func(s *StepRun) { s.Phase, s.Started = Running, time.Now() })
+	case s.Phase == plan.Pending:
+		x.change(at, func(s *plan.StepRun) { s.Phase, s.Started = plan.Running, time.Now() })
 	}
 	if x.life.Err() != nil {
 		return errLost
 	}
-	acts := map[Do]func(ref) (string, error){
-		CheckImages: x.checkImages, StartJob: x.job, Roll: x.roll, Replace: x.replace, RunCommand: x.command,
+	acts := map[plan.Do]func(ref) (string, error){
+		plan.CheckImages: x.checkImages, plan.StartJob: x.job, plan.Roll: x.roll, plan.Replace: x.replace, plan.RunCommand: x.command,
 	}
 	act, known := acts[s.Do]
 	if !known {
@@ -289,24 +272,24 @@ func (x *run) runStep(at ref) error {
 	if x.life.Err() != nil { // whatever it says, it was interrupted
 		return errLost
 	}
-	phase := Succeeded
+	phase := plan.Succeeded
 	switch {
 	case errors.Is(err, errCancelled):
-		phase, detail = Cancelled, err.Error()
+		phase, detail = plan.Cancelled, err.Error()
 	case err != nil:
-		phase, detail = Failed, err.Error()
+		phase, detail = plan.Failed, err.Error()
 	}
-	x.change(at, func(s *StepRun) { s.Phase, s.Detail, s.Ended = phase, tidy(detail), time.Now() })
-	x.Log.Info("step over", "operation", x.op.ID, "step", s.ID, "phase", phase, "detail", tidy(detail))
+	x.change(at, func(s *plan.StepRun) { s.Phase, s.Detail, s.Ended = phase, plan.Tidy(detail), time.Now() })
+	x.Log.Info("step over", "operation", x.op.ID, "step", s.ID, "phase", phase, "detail", plan.Tidy(detail))
 	if err != nil {
 		return fmt.Errorf("%s: %w", s.ID, err)
 	}
 	return nil
 }
 
-func (x *run) finish(p Phase, outcome string) {
-	x.update(func(o *Operation) { o.Phase, o.Outcome, o.Ended = p, tidy(outcome), time.Now() })
+func (x *run) finish(p plan.Phase, outcome string) {
+	x.update(func(o *plan.Operation) { o.Phase, o.Outcome, o.Ended = p, plan.Tidy(outcome), time.Now() })
 	if x.life.Err() == nil {
-		x.Log.Info("operation over", "operation", x.op.ID, "phase", p, "outcome", tidy(outcome))
+		x.Log.Info("operation over", "operation", x.op.ID, "phase", p, "outcome", plan.Tidy(outcome))
 	}
 }

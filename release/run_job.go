@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"sync"
 	"time"
+
+	"github.com/cjworkbench/unstuck/release/plan"
 )
 
 // job runs a job, or goes on watching it, until it ends. One that may have been started is never started again under
@@ -17,13 +19,13 @@ func (x *run) job(at ref) (string, error) {
 		return "", err
 	}
 	limit := x.env.JobDeadline
-	if x.op.Kind == RunTask {
+	if x.op.Kind == plan.RunTask {
 		limit = x.env.TaskDeadline
 	}
 	follow, stop := context.WithCancel(x.life)
 	defer stop()
 	over := make(chan struct{})
-	log := MigrationReader{sawMigrated: s.Migrated != nil && *s.Migrated == DidMigrate} // as a predecessor saw
+	log := plan.MigrationReader{SawMigrated: s.Migrated != nil && *s.Migrated == plan.DidMigrate} // as a predecessor saw
 	whole := false
 	var follower sync.WaitGroup
 	follower.Go(func() { whole = x.followJob(follow, at, j, over, &log) })
@@ -41,7 +43,7 @@ func (x *run) job(at ref) (string, error) {
 	}
 	answer := log.Answer(whole && state.Done && err == nil)
 	if !j.NoMigration {
-		x.change(at, func(s *StepRun) { s.Migrated = &answer })
+		x.change(at, func(s *plan.StepRun) { s.Migrated = &answer })
 	}
 	switch {
 	case errors.Is(err, ErrNotFound):
@@ -60,19 +62,19 @@ func (x *run) job(at ref) (string, error) {
 }
 
 // startJob starts the job unless it was started. The mark is written first: from then on the job may exist.
-func (x *run) startJob(at ref, j JobRun, m mark) error {
-	if m == markStarted {
+func (x *run) startJob(at ref, j plan.JobRun, m plan.Mark) error {
+	if m == plan.MarkStarted {
 		return nil
 	}
 	if m == "" && x.work.Err() != nil {
 		return errCancelled
 	}
 	if x.work.Err() == nil {
-		x.change(at, func(s *StepRun) { s.Mark = markStarting })
+		x.change(at, func(s *plan.StepRun) { s.Mark = plan.MarkStarting })
 		if x.life.Err() != nil {
 			return errLost
 		}
-		unclear := m == markStarting
+		unclear := m == plan.MarkStarting
 		err := x.try(x.life, func(ctx context.Context) error {
 			err := x.Jobs.StartJob(ctx, x.env, j)
 			unclear = unclear || err != nil && !errors.Is(err, ErrNotStarted)
@@ -83,17 +85,17 @@ func (x *run) startJob(at ref, j JobRun, m mark) error {
 		}
 		if err != nil {
 			if !unclear { // it never ran, and so migrated nothing; that it is not there now does not say so
-				x.change(at, func(s *StepRun) { s.Mark = "" })
+				x.change(at, func(s *plan.StepRun) { s.Mark = "" })
 			}
 			return fmt.Errorf("start job %s: %w", j.Name, err)
 		}
 	}
-	x.change(at, func(s *StepRun) { s.Mark = markStarted })
+	x.change(at, func(s *plan.StepRun) { s.Mark = plan.MarkStarted })
 	return nil
 }
 
 // awaitJob waits until the job has ended, or gives why it is not waited for any longer.
-func (x *run) awaitJob(at ref, j JobRun, deadline time.Time) (JobState, error) {
+func (x *run) awaitJob(at ref, j plan.JobRun, deadline time.Time) (JobState, error) {
 	for {
 		if x.work.Err() != nil {
 			return JobState{}, errCancelled
@@ -107,13 +109,13 @@ func (x *run) awaitJob(at ref, j JobRun, deadline time.Time) (JobState, error) {
 		case !time.Now().Before(deadline):
 			return state, errors.New("not over at its deadline")
 		case err != nil:
-			x.note(at, func(s *StepRun) { s.Detail = tidy("look at it: " + err.Error()) })
+			x.note(at, func(s *plan.StepRun) { s.Detail = plan.Tidy("look at it: " + err.Error()) })
 		default:
 			detail := "job " + j.Name + " runs"
-			if found, ok := DiagnosePods(state.Pods); ok {
+			if found, ok := plan.DiagnosePods(state.Pods); ok {
 				detail = found.String()
 			}
-			x.note(at, func(s *StepRun) { s.Detail = tidy(detail) })
+			x.note(at, func(s *plan.StepRun) { s.Detail = plan.Tidy(detail) })
 		}
 		x.flush()
 		pause(x.work, x.Poll)
@@ -123,7 +125,7 @@ func (x *run) awaitJob(at ref, j JobRun, deadline time.Time) (JobState, error) {
 // followJob keeps the end of the job's log and reads all of it, from the start again whenever it breaks off. It gives
 // what it says of migrations, and whether it is whole. That it says one is noted at once: a successor may not find that
 // line any more.
-func (x *run) followJob(ctx context.Context, at ref, j JobRun, over <-chan struct{}, log *MigrationReader) (whole bool) {
+func (x *run) followJob(ctx context.Context, at ref, j plan.JobRun, over <-chan struct{}, log *plan.MigrationReader) (whole bool) {
 	for {
 		last := false
 		select {
@@ -131,19 +133,19 @@ func (x *run) followJob(ctx context.Context, at ref, j JobRun, over <-chan struc
 			last = true
 		default:
 		}
-		fresh, err := NewMigrationReader(j.Patterns)
+		fresh, err := plan.NewMigrationReader(j.Patterns)
 		if err != nil {
 			return false
 		}
-		fresh.sawMigrated = log.sawMigrated // what was seen was seen
-		x.note(at, func(s *StepRun) { s.Log, s.Cut = nil, 0 })
+		fresh.SawMigrated = log.SawMigrated // what was seen was seen
+		x.note(at, func(s *plan.StepRun) { s.Log, s.Cut = nil, 0 })
 		err = x.Logs.FollowJob(ctx, x.env, j.Name, func(line string) {
 			fresh.Line(line)
-			saw := !j.NoMigration && fresh.sawMigrated
-			x.note(at, func(s *StepRun) {
-				s.addLine(line)
+			saw := !j.NoMigration && fresh.SawMigrated
+			x.note(at, func(s *plan.StepRun) {
+				s.AddLine(line)
 				if saw {
-					s.Migrated = new(DidMigrate)
+					s.Migrated = new(plan.DidMigrate)
 				}
 			})
 		})
@@ -155,9 +157,9 @@ func (x *run) followJob(ctx context.Context, at ref, j JobRun, over <-chan struc
 }
 
 // jobFailed makes an error of why a job failed.
-func (x *run) jobFailed(at ref, j JobRun, state JobState) error {
+func (x *run) jobFailed(at ref, j plan.JobRun, state JobState) error {
 	why := state.Message
-	if found, ok := DiagnosePods(state.Pods); ok {
+	if found, ok := plan.DiagnosePods(state.Pods); ok {
 		why = found.String()
 		x.keepDiagnosis(at, found)
 	}

@@ -7,19 +7,20 @@ import (
 	"time"
 
 	"github.com/cjworkbench/unstuck/clock"
+	"github.com/cjworkbench/unstuck/release/plan"
 )
 
-func (x *run) snapshot() Operation {
+func (x *run) snapshot() plan.Operation {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	return x.op.clone()
+	return x.op.Clone()
 }
 
 // underWay gives the operation as it is now; false: this process has not taken it up, or it is over.
-func (x *run) underWay() (Operation, bool) {
+func (x *run) underWay() (plan.Operation, bool) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	return x.op.clone(), x.started && !x.op.Phase.Over()
+	return x.op.Clone(), x.started && !x.op.Phase.Over()
 }
 
 // over says whether the operation is, and that is written down.
@@ -30,7 +31,7 @@ func (x *run) over() bool {
 }
 
 // step gives a copy of a step.
-func (x *run) step(at ref) StepRun {
+func (x *run) step(at ref) plan.StepRun {
 	o := x.snapshot()
 	if at.rollback {
 		return o.Rollback[at.i]
@@ -39,7 +40,7 @@ func (x *run) step(at ref) StepRun {
 }
 
 // begun gives from when on a step's deadline counts: not the time in which nobody worked on it.
-func (x *run) begun(s StepRun) time.Time {
+func (x *run) begun(s plan.StepRun) time.Time {
 	if x.taken.After(s.Started) {
 		return x.taken
 	}
@@ -48,7 +49,7 @@ func (x *run) begun(s StepRun) time.Time {
 
 // update changes the operation and writes it down. When it returns, either the change is stored or the run's life is
 // over.
-func (x *run) update(f func(*Operation)) {
+func (x *run) update(f func(*plan.Operation)) {
 	if !x.acquire() {
 		return
 	}
@@ -73,11 +74,12 @@ func (x *run) acquire() bool {
 func (x *run) done() { <-x.saving }
 
 // change changes one step and writes it down.
-func (x *run) change(at ref, f func(*StepRun)) {
-	x.update(func(o *Operation) { f(o.at(at)) })
+func (x *run) change(at ref, f func(*plan.StepRun)) {
+	x.update(func(o *plan.Operation) { f(at.in(o)) })
 }
 
-func (o *Operation) at(at ref) *StepRun {
+// in gives the step in its operation.
+func (at ref) in(o *plan.Operation) *plan.StepRun {
 	if at.rollback {
 		return &o.Rollback[at.i]
 	}
@@ -85,17 +87,17 @@ func (o *Operation) at(at ref) *StepRun {
 }
 
 // note changes what a step shows. It is stored with the next change of state, or by the keeper.
-func (x *run) note(at ref, f func(*StepRun)) {
+func (x *run) note(at ref, f func(*plan.StepRun)) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	f(x.op.at(at))
+	f(at.in(&x.op))
 	x.dirty = true
 }
 
 // flush passes on what was noted.
 func (x *run) flush() {
 	x.mu.Lock()
-	noted, o := x.dirty, x.op.clone()
+	noted, o := x.dirty, x.op.Clone()
 	x.mu.Unlock()
 	if noted {
 		x.Notify(o)
@@ -135,7 +137,7 @@ func (x *run) trySave() error {
 	x.mu.Unlock()
 	for {
 		x.mu.Lock()
-		o := x.op.fit()
+		o := x.op.Fit()
 		x.dirty = false
 		x.mu.Unlock()
 		_, err := bounded(x.life, func(ctx context.Context) (struct{}, error) { return struct{}{}, x.Store.Save(ctx, o) })
@@ -146,8 +148,8 @@ func (x *run) trySave() error {
 			return nil
 		}
 		if errors.Is(err, ErrConflict) {
-			var stored Operation
-			stored, err = bounded(x.life, func(ctx context.Context) (Operation, error) { return x.Store.Load(ctx, o.ID) })
+			var stored plan.Operation
+			stored, err = bounded(x.life, func(ctx context.Context) (plan.Operation, error) { return x.Store.Load(ctx, o.ID) })
 			switch {
 			case errors.Is(err, ErrNotFound) || (err == nil && stored.Runner != x.Identity):
 				return errLost

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"github.com/cjworkbench/unstuck/release/plan"
 )
 
 // checkImages sees that every image of the commit is published.
@@ -50,8 +52,8 @@ func (x *run) replace(at ref) (string, error) {
 	if s.Mark == "" && x.work.Err() != nil {
 		return "", errCancelled
 	}
-	if s.Mark == "" || s.Mark == markStopping {
-		x.change(at, func(s *StepRun) { s.Mark = markStopping })
+	if s.Mark == "" || s.Mark == plan.MarkStopping {
+		x.change(at, func(s *plan.StepRun) { s.Mark = plan.MarkStopping })
 		zero := 0
 		if err := x.scale(s, Patch{Replicas: &zero}, time.Time{}); err != nil {
 			return "", fmt.Errorf("%w; it may be scaled to 0 and is to have %d pods", err, s.Replicas)
@@ -62,15 +64,15 @@ func (x *run) replace(at ref) (string, error) {
 		if x.work.Err() != nil && x.life.Err() == nil {
 			return "", x.startUnchanged(at, errCancelled)
 		}
-		x.change(at, func(s *StepRun) { s.Mark = markStarting })
+		x.change(at, func(s *plan.StepRun) { s.Mark = plan.MarkStarting })
 	}
 	// From here on the pod may run: it is never scaled to 0 again, and everything is set in one call.
-	if x.step(at).Mark == markStarting {
+	if x.step(at).Mark == plan.MarkStarting {
 		err := x.scale(s, Patch{Images: s.Images, Replicas: &s.Replicas}, time.Now().Add(outage))
 		if x.life.Err() == nil && err != nil {
 			return "", x.startUnchanged(at, err)
 		}
-		x.change(at, func(s *StepRun) { s.Mark = markRestored })
+		x.change(at, func(s *plan.StepRun) { s.Mark = plan.MarkRestored })
 	}
 	return x.awaitRollout(at)
 }
@@ -85,11 +87,11 @@ func (x *run) startUnchanged(at ref, why error) error {
 	if err := x.scale(s, Patch{Replicas: &s.Replicas}, time.Now().Add(outage)); err != nil {
 		return fmt.Errorf("%w; %w; it may be scaled to 0 and is to have %d pods", why, err, s.Replicas)
 	}
-	x.change(at, func(s *StepRun) { s.Mark = markRestored })
+	x.change(at, func(s *plan.StepRun) { s.Mark = plan.MarkRestored })
 	return fmt.Errorf("%w: the old pod was stopped, and is started again unchanged", why)
 }
 
-func (x *run) scale(s StepRun, p Patch, until time.Time) error {
+func (x *run) scale(s plan.StepRun, p Patch, until time.Time) error {
 	p.Deployment = s.Deployment
 	if err := x.tryUntil(x.life, until, func(ctx context.Context) error { return x.World.Patch(ctx, x.env, p) }); err != nil {
 		return fmt.Errorf("change Deployment %s: %w", s.Deployment, err)
@@ -104,19 +106,21 @@ func (x *run) awaitGone(at ref) error {
 	s := x.step(at)
 	deadline := x.begun(s).Add(x.env.StopDeadline)
 	for looks := 0; ; {
-		d, err := bounded(x.life, func(ctx context.Context) (Deployment, error) { return x.World.Deployment(ctx, x.env, s.Deployment) })
+		d, err := bounded(x.life, func(ctx context.Context) (plan.Deployment, error) {
+			return x.World.Deployment(ctx, x.env, s.Deployment)
+		})
 		switch {
 		case x.life.Err() != nil:
 			return errLost
 		case err != nil:
 			looks = 0
-			x.note(at, func(s *StepRun) { s.Detail = tidy("look at it: " + err.Error()) })
-		case d.gone():
+			x.note(at, func(s *plan.StepRun) { s.Detail = plan.Tidy("look at it: " + err.Error()) })
+		case d.Gone():
 			looks++
 		default:
 			looks = 0
-			x.note(at, func(s *StepRun) {
-				s.Detail = tidy("waiting for the old pod to go: " + strings.Join(d.livePods(), ", "))
+			x.note(at, func(s *plan.StepRun) {
+				s.Detail = plan.Tidy("waiting for the old pod to go: " + strings.Join(d.LivePods(), ", "))
 			})
 		}
 		if looks == 2 {
@@ -124,7 +128,7 @@ func (x *run) awaitGone(at ref) error {
 		}
 		if looks == 0 && !time.Now().Before(deadline) {
 			return fmt.Errorf("the old pod is not gone after %s (%s): Deployment %s is left at 0 pods and is to have %d, once it is",
-				x.env.StopDeadline, strings.Join(d.livePods(), ", "), s.Deployment, s.Replicas)
+				x.env.StopDeadline, strings.Join(d.LivePods(), ", "), s.Deployment, s.Replicas)
 		}
 		x.flush()
 		if !pause(x.life, x.Poll) {
@@ -137,20 +141,22 @@ func (x *run) awaitGone(at ref) error {
 func (x *run) awaitRollout(at ref) (string, error) {
 	s := x.step(at)
 	deadline := x.begun(s).Add(x.env.RolloutDeadline)
-	if s.Do == Replace {
+	if s.Do == plan.Replace {
 		deadline = deadline.Add(x.env.StopDeadline)
 	}
 	for {
 		if x.work.Err() != nil {
 			return "", fmt.Errorf("%w: Deployment %s was changed and is left to roll out", errCancelled, s.Deployment)
 		}
-		d, err := bounded(x.work, func(ctx context.Context) (Deployment, error) { return x.World.Deployment(ctx, x.env, s.Deployment) })
-		rollout := RolloutOf(d)
+		d, err := bounded(x.work, func(ctx context.Context) (plan.Deployment, error) {
+			return x.World.Deployment(ctx, x.env, s.Deployment)
+		})
+		rollout := plan.RolloutOf(d)
 		switch {
 		case errors.Is(err, ErrNotFound):
 			return "", fmt.Errorf("there is no Deployment %s any more", s.Deployment)
 		case err != nil:
-			rollout = Rollout{Detail: "look at it: " + err.Error()}
+			rollout = plan.Rollout{Detail: "look at it: " + err.Error()}
 		case rollout.Done:
 			return rollout.Detail, nil
 		}
@@ -160,15 +166,15 @@ func (x *run) awaitRollout(at ref) (string, error) {
 			}
 			return "", x.diagnose(at, d, rollout.Detail)
 		}
-		x.note(at, func(s *StepRun) { s.Detail = tidy(rollout.Detail) })
+		x.note(at, func(s *plan.StepRun) { s.Detail = plan.Tidy(rollout.Detail) })
 		x.flush()
 		pause(x.work, x.Poll)
 	}
 }
 
 // diagnose makes an error of why a Deployment does not roll out, and keeps the pod's last lines.
-func (x *run) diagnose(at ref, d Deployment, detail string) error {
-	found, ok := DiagnoseRollout(d)
+func (x *run) diagnose(at ref, d plan.Deployment, detail string) error {
+	found, ok := plan.DiagnoseRollout(d)
 	if !ok {
 		return errors.New(detail)
 	}
@@ -176,17 +182,17 @@ func (x *run) diagnose(at ref, d Deployment, detail string) error {
 	return fmt.Errorf("%s: %s", detail, found)
 }
 
-func (x *run) keepDiagnosis(at ref, found Diagnosis) {
+func (x *run) keepDiagnosis(at ref, found plan.Diagnosis) {
 	if found.Container != "" {
 		lines, err := bounded(x.life, func(ctx context.Context) ([]string, error) {
-			return x.Logs.PodLog(ctx, x.env, found.Pod, found.Container, keptLines)
+			return x.Logs.PodLog(ctx, x.env, found.Pod, found.Container, plan.KeptLines)
 		})
 		if err != nil {
 			lines = []string{"(the log cannot be read: " + err.Error() + ")"}
 		}
-		found.Log = tailOf(lines, keptLines)
+		found.SetLog(lines)
 	}
-	x.note(at, func(s *StepRun) { s.Diagnosis = &found })
+	x.note(at, func(s *plan.StepRun) { s.Diagnosis = &found })
 }
 
 // command runs a task's command in one ready pod. It is not repeated: nobody can tell whether that would do harm.
@@ -198,18 +204,20 @@ func (x *run) command(at ref) (string, error) {
 	if s.Mark != "" {
 		return "", errors.New("the daemon was stopped while the command ran: it may have been done, and may still run")
 	}
-	d, err := bounded(x.work, func(ctx context.Context) (Deployment, error) { return x.World.Deployment(ctx, x.env, s.Deployment) })
+	d, err := bounded(x.work, func(ctx context.Context) (plan.Deployment, error) {
+		return x.World.Deployment(ctx, x.env, s.Deployment)
+	})
 	if err != nil {
 		return "", fmt.Errorf("look at Deployment %s: %w", s.Deployment, err)
 	}
-	pod, ok := d.readyPod()
+	pod, ok := d.ReadyPod()
 	if !ok || len(pod.Containers) == 0 {
 		return "", fmt.Errorf("no pod of Deployment %s is ready", s.Deployment)
 	}
 	if s.Container == "" {
 		s.Container = firstContainer(pod)
 	}
-	x.change(at, func(s *StepRun) { s.Mark, s.Detail = markStarting, "in pod "+pod.Name })
+	x.change(at, func(s *plan.StepRun) { s.Mark, s.Detail = plan.MarkStarting, "in pod "+pod.Name })
 	if x.life.Err() != nil || !x.holds() {
 		return "", errLost
 	}
@@ -223,7 +231,7 @@ func (x *run) command(at ref) (string, error) {
 		}
 	}()
 	exit, err := x.Logs.Exec(ctx, x.env, pod.Name, s.Container, s.Command, func(line string) {
-		x.note(at, func(s *StepRun) { s.addLine(line) })
+		x.note(at, func(s *plan.StepRun) { s.AddLine(line) })
 	})
 	timedOut := errors.Is(ctx.Err(), context.DeadlineExceeded)
 	stop()
@@ -241,7 +249,7 @@ func (x *run) command(at ref) (string, error) {
 	return "exit code 0 in pod " + pod.Name, nil
 }
 
-func firstContainer(p Pod) string {
+func firstContainer(p plan.Pod) string {
 	for _, c := range p.Containers {
 		if !c.Init {
 			return c.Name

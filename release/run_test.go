@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/cjworkbench/unstuck/release/plan"
 )
 
 // inBubble runs a test on a fresh cluster whose pods are up, in virtual time.
@@ -26,7 +28,7 @@ func inBubble(t *testing.T, f func(t *testing.T, c *cluster)) {
 	})
 }
 
-func wantPhase(t *testing.T, o Operation, p Phase, outcome ...string) {
+func wantPhase(t *testing.T, o plan.Operation, p plan.Phase, outcome ...string) {
 	t.Helper()
 	if o.Phase != p {
 		t.Errorf("phase %q, want %q; outcome %q", o.Phase, p, o.Outcome)
@@ -38,9 +40,9 @@ func wantPhase(t *testing.T, o Operation, p Phase, outcome ...string) {
 	}
 }
 
-func wantRefusal(t *testing.T, err error, code Code, words ...string) {
+func wantRefusal(t *testing.T, err error, code plan.Code, words ...string) {
 	t.Helper()
-	var r *Refusal
+	var r *plan.Refusal
 	if !errors.As(err, &r) || r.Code != code {
 		t.Fatalf("%v, want a refusal %q", err, code)
 	}
@@ -56,7 +58,7 @@ func TestADeployRunsTheJobsThenRollsThenReplacesTheSingleton(t *testing.T) {
 		p := start(t, c)
 		defer p.stop()
 		o := p.run(t, deployOf(commitB))
-		wantPhase(t, o, Succeeded, "deploy bbbbbbb to staging: done")
+		wantPhase(t, o, plan.Succeeded, "deploy bbbbbbb to staging: done")
 		if diff := cmp.Diff(allAt("b"), c.images()); diff != "" {
 			t.Error(diff)
 		}
@@ -65,7 +67,7 @@ func TestADeployRunsTheJobsThenRollsThenReplacesTheSingleton(t *testing.T) {
 		if diff := cmp.Diff(want, slices.Concat(jobs, rolling, single)); diff != "" {
 			t.Error(diff)
 		}
-		if o.Migrated() != DidNotMigrate {
+		if o.Migrated() != plan.DidNotMigrate {
 			t.Errorf("migrated: %s", o.Migrated())
 		}
 		synctest.Wait()
@@ -83,7 +85,7 @@ func TestWhatRunsHereIsToldWhileItRuns(t *testing.T) {
 		o := p.submit(t, deployOf(commitB))
 		synctest.Wait() // the jobs run
 		running := append(p.Running(), other.Running()...)
-		if len(running) != 1 || running[0].ID != o.ID || running[0].Phase != Running {
+		if len(running) != 1 || running[0].ID != o.ID || running[0].Phase != plan.Running {
 			t.Errorf("%+v", running)
 		}
 		select {
@@ -101,37 +103,37 @@ func TestAFailingDeploySaysWhyAndLeavesTheRest(t *testing.T) {
 	crash := "gcr.io/acme/frontend:" + commitB
 	tests := map[string]struct {
 		breaks func(*cluster)
-		req    func(*Request)
-		phase  Phase
+		req    func(*plan.Request)
+		phase  plan.Phase
 		want   []string
 		images map[string]string // that differ from commit A
 	}{
 		"nothing rolls when a job fails": {
 			breaks: func(c *cluster) { c.jobFails["migrate"] = true },
-			phase:  Failed, want: []string{"job migrate", "container app: crash: it ended with exit code 1"},
+			phase:  plan.Failed, want: []string{"job migrate", "container app: crash: it ended with exit code 1"},
 		},
 		"nothing runs when an image is not published": {
 			breaks: func(c *cluster) { c.unpublished["gcr.io/acme/cron:"+commitB] = true },
-			phase:  Failed, want: []string{"not published: gcr.io/acme/cron:" + commitB},
+			phase:  plan.Failed, want: []string{"not published: gcr.io/acme/cron:" + commitB},
 		},
 		"the singleton stays when a rolling service crashes": {
 			breaks: func(c *cluster) { c.broken[crash] = true },
-			phase:  Failed, want: []string{"not rolled out after 15m0s", "container app: crash: it ended with exit code 1 (Error), 3 restarts"},
+			phase:  plan.Failed, want: []string{"not rolled out after 15m0s", "container app: crash: it ended with exit code 1 (Error), 3 restarts"},
 			images: map[string]string{"frontend-deployment": "3 pods of b/b/1.2", "fetcher-deployment": "3 pods of b/b/1.2"},
 		},
 		"the old images are put back if that is asked for": {
-			breaks: func(c *cluster) { c.broken[crash] = true }, req: func(r *Request) { r.OnFailure = Rollback },
-			phase: RolledBack, want: []string{"the old images are back"},
+			breaks: func(c *cluster) { c.broken[crash] = true }, req: func(r *plan.Request) { r.OnFailure = plan.Rollback },
+			phase: plan.RolledBack, want: []string{"the old images are back"},
 		},
 		"the old images are not put back across a migration": {
 			breaks: func(c *cluster) { c.broken[crash] = true; c.jobLog["migrate"] = []string{"something else"} },
-			req:    func(r *Request) { r.OnFailure = Rollback },
-			phase:  Failed, want: []string{"would cross a migration (migrated: maybe)"},
+			req:    func(r *plan.Request) { r.OnFailure = plan.Rollback },
+			phase:  plan.Failed, want: []string{"would cross a migration (migrated: maybe)"},
 			images: map[string]string{"frontend-deployment": "3 pods of b/b/1.2", "fetcher-deployment": "3 pods of b/b/1.2"},
 		},
 		"a singleton whose old pod does not go is not started again": {
 			breaks: func(c *cluster) { c.stuck["cron-deployment"] = true },
-			phase:  Failed, want: []string{"the old pod is not gone after 5m0s (cron-deployment-", "left at 0 pods and is to have 1"},
+			phase:  plan.Failed, want: []string{"the old pod is not gone after 5m0s (cron-deployment-", "left at 0 pods and is to have 1"},
 			images: map[string]string{
 				"frontend-deployment": "3 pods of b/b/1.2", "fetcher-deployment": "3 pods of b/b/1.2", "cron-deployment": "0 pods of a/a/1.2",
 			},
@@ -165,7 +167,7 @@ func TestTheLogOfACrashingPodIsKept(t *testing.T) {
 		p := start(t, c)
 		defer p.stop()
 		o := p.run(t, deployOf(commitB))
-		i := slices.IndexFunc(o.Steps, func(s StepRun) bool { return s.Diagnosis != nil })
+		i := slices.IndexFunc(o.Steps, func(s plan.StepRun) bool { return s.Diagnosis != nil })
 		if i < 0 || !slices.Equal(o.Steps[i].Diagnosis.Log, []string{"ImportError: no module named app"}) {
 			t.Errorf("steps %+v", o.Steps)
 		}
@@ -177,12 +179,12 @@ func TestADeployAfterAStoppedSingletonRestoresItsReplicas(t *testing.T) {
 		c.stuck["cron-deployment"] = true
 		p := start(t, c)
 		defer p.stop()
-		wantPhase(t, p.run(t, deployOf(commitB)), Failed)
+		wantPhase(t, p.run(t, deployOf(commitB)), plan.Failed)
 		c.mu.Lock()
 		c.stuck["cron-deployment"] = false
 		c.pods["cron-deployment"] = nil
 		c.mu.Unlock()
-		wantPhase(t, p.run(t, deployOf(commitB)), Succeeded)
+		wantPhase(t, p.run(t, deployOf(commitB)), plan.Succeeded)
 		if diff := cmp.Diff(allAt("b"), c.images()); diff != "" {
 			t.Error(diff)
 		}
@@ -196,13 +198,13 @@ func TestOneOperationAtATime(t *testing.T) {
 		defer other.stop()
 		first := p.submit(t, deployOf(commitB))
 		_, err := other.Submit(t.Context(), deployOf(commitC))
-		wantRefusal(t, err, Busy, first.ID)
+		wantRefusal(t, err, plan.Busy, first.ID)
 		o := <-p.over
-		wantPhase(t, o, Succeeded)
+		wantPhase(t, o, plan.Succeeded)
 		if c.jobStarts["migrate"] != 1 {
 			t.Errorf("%d jobs", c.jobStarts["migrate"])
 		}
-		wantPhase(t, other.run(t, deployOf(commitC)), Succeeded)
+		wantPhase(t, other.run(t, deployOf(commitC)), plan.Succeeded)
 	})
 }
 
@@ -212,12 +214,12 @@ func TestALockOfSomebodyElseRefusesAnOperation(t *testing.T) {
 		defer p.stop()
 		c.holder, c.expires = Holder{ID: "x", Owner: "remediation", Reason: "deleting rabbit-0"}, time.Now().Add(time.Minute)
 		_, err := p.Submit(t.Context(), deployOf(commitB))
-		wantRefusal(t, err, Busy, "remediation: deleting rabbit-0")
+		wantRefusal(t, err, plan.Busy, "remediation: deleting rabbit-0")
 		if len(c.ops) != 0 {
 			t.Errorf("operations %v", c.ops)
 		}
 		pause(t.Context(), time.Minute) // it has expired
-		wantPhase(t, p.run(t, deployOf(commitB)), Succeeded)
+		wantPhase(t, p.run(t, deployOf(commitB)), plan.Succeeded)
 	})
 }
 
@@ -231,14 +233,14 @@ func TestTheSameIdempotencyKeyGivesTheSameOperation(t *testing.T) {
 		if again := p.submit(t, req); again.ID != first.ID {
 			t.Errorf("%s, then %s", first.ID, again.ID)
 		}
-		wantPhase(t, <-p.over, Succeeded)
-		if again := p.submit(t, req); again.ID != first.ID || again.Phase != Succeeded {
+		wantPhase(t, <-p.over, plan.Succeeded)
+		if again := p.submit(t, req); again.ID != first.ID || again.Phase != plan.Succeeded {
 			t.Errorf("%s, then %s %q", first.ID, again.ID, again.Phase)
 		}
 		other := deployOf(commitC)
 		other.IdempotencyKey = "pipeline-7"
 		_, err := p.Submit(t.Context(), other)
-		wantRefusal(t, err, KeyReused, first.ID)
+		wantRefusal(t, err, plan.KeyReused, first.ID)
 	})
 }
 
@@ -260,7 +262,7 @@ func TestADryRunTellsWhatIsNotPublished(t *testing.T) {
 	inBubble(t, func(t *testing.T, c *cluster) {
 		p := start(t, c)
 		defer p.stop()
-		dryRun := func() Plan {
+		dryRun := func() plan.Plan {
 			t.Helper()
 			plan, err := p.DryRun(t.Context(), deployOf(commitB))
 			if err != nil || len(plan.Steps) != 6 {
@@ -276,7 +278,15 @@ func TestADryRunTellsWhatIsNotPublished(t *testing.T) {
 		if got, want := dryRun().Warning, "not published: "+missing[0]+", "+missing[1]; got != want {
 			t.Errorf("got %q, want %q", got, want)
 		}
-		for _, o := range past("deploy b succeeded no", "deploy a succeeded yes") {
+		migrated := plan.DidMigrate
+		job := plan.StepRun{Step: plan.Step{Do: plan.StartJob, Job: &plan.JobRun{}}, Mark: plan.MarkStarted, Migrated: &migrated}
+		for _, o := range []plan.Operation{
+			{ID: "op-1", Kind: plan.Deploy, Commit: commitB, Phase: plan.Succeeded, Created: time.Now().Add(-2 * time.Hour)},
+			{
+				ID: "op-2", Kind: plan.Deploy, Commit: commitA, Phase: plan.Succeeded, Created: time.Now().Add(-time.Hour),
+				Steps: []plan.StepRun{job},
+			},
+		} {
 			c.ops[o.ID] = o
 		}
 		if w := dryRun().Warning; !strings.Contains(w, "crosses a migration") || !strings.HasSuffix(w, "; not published: "+missing[0]+", "+missing[1]) {
@@ -298,7 +308,7 @@ var errMute = errors.New("the registry does not answer")
 // mute is a registry that does not answer.
 type mute struct{}
 
-func (mute) Unpublished(ctx context.Context, _ Environment, _ []string) ([]string, error) {
+func (mute) Unpublished(ctx context.Context, _ plan.Environment, _ []string) ([]string, error) {
 	<-ctx.Done()
 	return nil, errMute
 }
@@ -307,8 +317,8 @@ func TestACommandRunsInAReadyPodAndItsOutputIsKept(t *testing.T) {
 	inBubble(t, func(t *testing.T, c *cluster) {
 		p := start(t, c)
 		defer p.stop()
-		o := p.run(t, Request{Kind: RunTask, Environment: "staging", Task: "import", Reason: "a test", By: "ada"})
-		wantPhase(t, o, Succeeded)
+		o := p.run(t, plan.Request{Kind: plan.RunTask, Environment: "staging", Task: "import", Reason: "a test", By: "ada"})
+		wantPhase(t, o, plan.Succeeded)
 		if diff := cmp.Diff([]string{"./manage.py import in app of frontend-deployment-1"}, o.Steps[0].Log); diff != "" {
 			t.Error(diff)
 		}
@@ -319,13 +329,13 @@ func TestATaskWithAWarningMustBeConfirmed(t *testing.T) {
 	inBubble(t, func(t *testing.T, c *cluster) {
 		p := start(t, c)
 		defer p.stop()
-		req := Request{Kind: RunTask, Environment: "staging", Task: "clear", Reason: "a test", By: "ada"}
+		req := plan.Request{Kind: plan.RunTask, Environment: "staging", Task: "clear", Reason: "a test", By: "ada"}
 		_, err := p.Submit(t.Context(), req)
-		wantRefusal(t, err, Unconfirmed, "Users will notice.")
+		wantRefusal(t, err, plan.Unconfirmed, "Users will notice.")
 		req.Confirm = true
 		o := p.run(t, req)
-		wantPhase(t, o, Succeeded)
-		if c.jobStarts["clear"] != 1 || o.Warning != "Users will notice." || o.Migrated() != DidNotMigrate {
+		wantPhase(t, o, plan.Succeeded)
+		if c.jobStarts["clear"] != 1 || o.Warning != "Users will notice." || o.Migrated() != plan.DidNotMigrate {
 			t.Errorf("jobs %v, operation %+v", c.jobStarts, o)
 		}
 	})
@@ -337,7 +347,7 @@ func TestARestartReplacesTheSingletonAndRollsTheOthers(t *testing.T) {
 		defer p.stop()
 		for service, made := range map[string]int{"cron": 1, "frontend": 3} {
 			before := c.made
-			wantPhase(t, p.run(t, Request{Kind: Restart, Environment: "staging", Service: service, Reason: "a test", By: "ada"}), Succeeded)
+			wantPhase(t, p.run(t, plan.Request{Kind: plan.Restart, Environment: "staging", Service: service, Reason: "a test", By: "ada"}), plan.Succeeded)
 			if c.made-before != made {
 				t.Errorf("restart of %s made %d pods, want %d", service, c.made-before, made)
 			}

@@ -1,3 +1,6 @@
+// Package release deploys, promotes, reverts, restarts and runs tasks. Package plan says what is to be done; Runner carries
+// it out step by step, writes each step down before and after, and so goes on where a killed predecessor stopped. What it
+// needs of the world stands in world.go.
 package release
 
 import (
@@ -14,18 +17,19 @@ import (
 	"time"
 
 	"github.com/cjworkbench/unstuck/clock"
+	"github.com/cjworkbench/unstuck/release/plan"
 )
 
 // Options are what a Runner is made of.
 type Options struct {
-	Environments []Environment
+	Environments []plan.Environment
 	World        World
 	Jobs         Jobs
 	Logs         Logs
 	Registry     Registry
 	Store        Store
 	Lock         Lock
-	Notify       func(Operation) // told of each change of an operation that runs here; must not block; nil: nobody is
+	Notify       func(plan.Operation) // told of each change of an operation that runs here; must not block; nil: nobody is
 	Log          *slog.Logger
 	Identity     string // of this process, for people; the pod's name
 
@@ -61,26 +65,28 @@ func NewRunner(o Options) (*Runner, error) {
 		if err := e.Validate(); err != nil {
 			return nil, fmt.Errorf("environment %s: %w", e.Name, err)
 		}
-		e.Settings = e.withDefaults()
+		e.Settings = e.WithDefaults()
 		o.Environments = slices.Clone(o.Environments)
 		o.Environments[i] = e
 	}
-	orElse(&o.Poll, 2*time.Second)
-	orElse(&o.TTL, 30*time.Second)
+	o.Poll, o.TTL = cmp.Or(o.Poll, 2*time.Second), cmp.Or(o.TTL, 30*time.Second)
 	if o.Notify == nil {
-		o.Notify = func(Operation) {}
+		o.Notify = func(plan.Operation) {}
 	}
-	o.Identity = cmp.Or(o.Identity, "unstuck") + "-" + strings.ToLower(rand.Text()[:8])
+	o.Identity = cmp.Or(o.Identity, "unstuck") + "-" + chance()
 	return &Runner{Options: o, wake: make(chan struct{}, 1), runs: make(map[string]*run), taking: make(map[string]chan struct{})}, nil
 }
 
+// chance gives what tells apart what is made at the same time.
+func chance() string { return strings.ToLower(rand.Text()[:8]) }
+
 // Submit takes a request on, and gives the operation that it became; Serve carries it out. The same idempotency key
 // gives the same operation. A *Refusal says why a request is not taken on; any other error, that it could not be told.
-func (r *Runner) Submit(ctx context.Context, req Request) (Operation, error) {
+func (r *Runner) Submit(ctx context.Context, req plan.Request) (plan.Operation, error) {
 	ctx, stop := context.WithTimeout(ctx, submitTimeout)
 	defer stop()
 	req.DryRun, req.At = false, time.Now()
-	req.ID = newID(req)
+	req.ID = plan.NewID(req, chance())
 	o, err := r.submit(ctx, req)
 	if err == nil {
 		select {
@@ -91,25 +97,25 @@ func (r *Runner) Submit(ctx context.Context, req Request) (Operation, error) {
 	return o, err
 }
 
-func (r *Runner) submit(ctx context.Context, req Request) (Operation, error) {
+func (r *Runner) submit(ctx context.Context, req plan.Request) (plan.Operation, error) {
 	env, err := r.environment(req.Environment)
 	if err != nil {
-		return Operation{}, err
+		return plan.Operation{}, err
 	}
-	if err := req.validate(env); err != nil {
-		return Operation{}, err
+	if err := req.Validate(env); err != nil {
+		return plan.Operation{}, err
 	}
 	leave, err := r.alone(ctx, req.ID)
 	if err != nil {
-		return Operation{}, err
+		return plan.Operation{}, err
 	}
 	defer leave()
 	if o, err := r.byKey(ctx, req); err != nil || o.ID != "" {
 		return o, err
 	}
 	o, err := r.takeOn(ctx, env, req)
-	refusal, refused := errors.AsType[*Refusal](err)
-	if errors.Is(err, ErrConflict) || (refused && refusal.Code == Busy) { // with the same request, maybe, which came to another replica
+	refusal, refused := errors.AsType[*plan.Refusal](err)
+	if errors.Is(err, ErrConflict) || (refused && refusal.Code == plan.Busy) { // with the same request, maybe, which came to another replica
 		if same, unclear := r.byKey(ctx, req); unclear != nil || same.ID != "" {
 			return same, unclear
 		}
@@ -144,14 +150,14 @@ func (r *Runner) alone(ctx context.Context, id string) (leave func(), err error)
 }
 
 // takeOn plans, takes the lock, and writes the operation down.
-func (r *Runner) takeOn(ctx context.Context, env Environment, req Request) (Operation, error) {
+func (r *Runner) takeOn(ctx context.Context, env plan.Environment, req plan.Request) (plan.Operation, error) {
 	if _, _, err := r.plan(ctx, env, req); err != nil { // so that a refusal does not take the lock
-		return Operation{}, err
+		return plan.Operation{}, err
 	}
 	h := r.holder(req.ID, req)
 	since, err := r.lock(ctx, env, h)
 	if err != nil {
-		return Operation{}, err
+		return plan.Operation{}, err
 	}
 	o, err := r.create(ctx, env, req, since)
 	if err != nil && !errors.Is(err, errNotStored) { // or it may be stored, and under way
@@ -162,7 +168,7 @@ func (r *Runner) takeOn(ctx context.Context, env Environment, req Request) (Oper
 
 // lock takes the lock, and says since when it counts. It tries more than once, because a lock outlives its operation by
 // a moment.
-func (r *Runner) lock(ctx context.Context, env Environment, h Holder) (since time.Time, err error) {
+func (r *Runner) lock(ctx context.Context, env plan.Environment, h Holder) (since time.Time, err error) {
 	for i := 1; ; i++ {
 		since = time.Now()
 		err := r.Lock.Acquire(ctx, env, h)
@@ -173,14 +179,14 @@ func (r *Runner) lock(ctx context.Context, env Environment, h Holder) (since tim
 		case !errors.As(err, &locked):
 			return since, fmt.Errorf("lock %s: %w", env.Name, err)
 		case i == attempts || !pause(ctx, r.Poll/4):
-			return since, refuse(Busy, "wait until it is over", "%s is locked by %s: %s", env.Name, locked.Holder.Owner, locked.Holder.Reason)
+			return since, plan.Refuse(plan.Busy, "wait until it is over", "%s is locked by %s: %s", env.Name, locked.Holder.Owner, locked.Holder.Reason)
 		}
 	}
 }
 
 // create plans under the lock and writes the operation down: while nobody else can have taken the lock, for what they did
 // would not be in the plan.
-func (r *Runner) create(ctx context.Context, env Environment, req Request, since time.Time) (Operation, error) {
+func (r *Runner) create(ctx context.Context, env plan.Environment, req plan.Request, since time.Time) (plan.Operation, error) {
 	planning, stop := context.WithDeadline(ctx, since.Add(r.TTL/2))
 	defer stop()
 	p, onFailure, err := r.plan(planning, env, req)
@@ -188,97 +194,97 @@ func (r *Runner) create(ctx context.Context, env Environment, req Request, since
 		err = fmt.Errorf("lock %s: it took too long to look at what there is", env.Name)
 	}
 	if err != nil {
-		return Operation{}, err
+		return plan.Operation{}, err
 	}
-	o := Operation{
+	o := plan.Operation{
 		ID: req.ID, Version: 1, Request: req, Kind: p.Kind, Environment: p.Environment, Commit: p.Commit, Before: p.Before, Warning: p.Warning,
 		OnFailure: onFailure, Runner: r.Identity, Created: req.At,
 	}
 	for _, s := range p.Steps {
-		o.Steps = append(o.Steps, StepRun{Step: s})
+		o.Steps = append(o.Steps, plan.StepRun{Step: s})
 	}
 	switch err := r.Store.Save(ctx, o); {
 	case errors.Is(err, ErrConflict):
-		return Operation{}, fmt.Errorf("write down operation %s: %w", o.ID, err)
+		return plan.Operation{}, fmt.Errorf("write down operation %s: %w", o.ID, err)
 	case err != nil:
-		return Operation{}, fmt.Errorf("operation %s: %w: %w", o.ID, errNotStored, err)
+		return plan.Operation{}, fmt.Errorf("operation %s: %w: %w", o.ID, errNotStored, err)
 	}
 	r.Log.Info("operation taken on", "operation", o.ID, "what", req.String(), "by", req.By, "reason", req.Reason)
 	return o, nil
 }
 
 // byKey gives the operation of the request's idempotency key; the zero value if there is none.
-func (r *Runner) byKey(ctx context.Context, req Request) (Operation, error) {
+func (r *Runner) byKey(ctx context.Context, req plan.Request) (plan.Operation, error) {
 	if req.IdempotencyKey == "" {
-		return Operation{}, nil
+		return plan.Operation{}, nil
 	}
 	all, err := r.Store.Operations(ctx, req.Environment)
 	if err != nil {
-		return Operation{}, fmt.Errorf("look for the idempotency key: %w", err)
+		return plan.Operation{}, fmt.Errorf("look for the idempotency key: %w", err)
 	}
-	i := slices.IndexFunc(all, func(o Operation) bool { return o.Request.IdempotencyKey == req.IdempotencyKey })
+	i := slices.IndexFunc(all, func(o plan.Operation) bool { return o.Request.IdempotencyKey == req.IdempotencyKey })
 	switch {
 	case i < 0:
-		return Operation{}, nil
-	case !all[i].Request.same(req):
-		return Operation{}, refuse(KeyReused, "use another key", "the idempotency key is that of %s: %s", all[i].ID, all[i].Request)
+		return plan.Operation{}, nil
+	case !all[i].Request.Same(req):
+		return plan.Operation{}, plan.Refuse(plan.KeyReused, "use another key", "the idempotency key is that of %s: %s", all[i].ID, all[i].Request)
 	}
 	return all[i], nil
 }
 
 // plan gathers what is known, and plans.
-func (r *Runner) plan(ctx context.Context, env Environment, req Request) (Plan, OnFailure, error) {
+func (r *Runner) plan(ctx context.Context, env plan.Environment, req plan.Request) (plan.Plan, plan.OnFailure, error) {
 	onFailure := cmp.Or(req.OnFailure, env.OnFailure)
-	if err := req.validate(env); err != nil {
-		return Plan{}, onFailure, err
+	if err := req.Validate(env); err != nil {
+		return plan.Plan{}, onFailure, err
 	}
-	k := Known{Now: time.Now()}
+	k := plan.Known{Now: time.Now()}
 	var err error
 	if k.History, err = r.Store.Operations(ctx, env.Name); err != nil {
-		return Plan{}, onFailure, fmt.Errorf("read the operations of %s: %w", env.Name, err)
+		return plan.Plan{}, onFailure, fmt.Errorf("read the operations of %s: %w", env.Name, err)
 	}
 	for _, o := range k.History {
 		if !o.Phase.Over() {
-			return Plan{}, onFailure, refuse(Busy, "wait until it is over, or cancel it", "operation %s is under way: %s", o.ID, o.Request)
+			return plan.Plan{}, onFailure, plan.Refuse(plan.Busy, "wait until it is over, or cancel it", "operation %s is under way: %s", o.ID, o.Request)
 		}
 	}
 	if k.State, err = r.World.State(ctx, env); err != nil {
-		return Plan{}, onFailure, fmt.Errorf("look at %s: %w", env.Name, err)
+		return plan.Plan{}, onFailure, fmt.Errorf("look at %s: %w", env.Name, err)
 	}
-	if req.Kind == Promotion && env.PromoteFrom != "" {
+	if req.Kind == plan.Promotion && env.PromoteFrom != "" {
 		if k.Source, err = r.environment(env.PromoteFrom); err != nil {
-			return Plan{}, onFailure, err
+			return plan.Plan{}, onFailure, err
 		}
 		if k.SourceState, err = r.World.State(ctx, k.Source); err != nil {
-			return Plan{}, onFailure, fmt.Errorf("look at %s: %w", k.Source.Name, err)
+			return plan.Plan{}, onFailure, fmt.Errorf("look at %s: %w", k.Source.Name, err)
 		}
 	}
-	p, err := MakePlan(req, env, k)
+	p, err := plan.Make(req, env, k)
 	return p, onFailure, err
 }
 
 // Cancel asks an operation to stop, wherever it runs. It returns once that is written down; the operation stops soon
 // after, and is over when nothing is left half done.
-func (r *Runner) Cancel(ctx context.Context, id, by, reason string) (Operation, error) {
+func (r *Runner) Cancel(ctx context.Context, id, by, reason string) (plan.Operation, error) {
 	ctx, stop := context.WithTimeout(ctx, submitTimeout)
 	defer stop()
 	for range attempts {
 		o, err := r.Store.Load(ctx, id)
 		switch {
 		case errors.Is(err, ErrNotFound):
-			return Operation{}, refuse(NotFound, "", "there is no operation %q", id)
+			return plan.Operation{}, plan.Refuse(plan.NotFound, "", "there is no operation %q", id)
 		case err != nil:
-			return Operation{}, fmt.Errorf("read operation %s: %w", id, err)
+			return plan.Operation{}, fmt.Errorf("read operation %s: %w", id, err)
 		case o.Phase.Over():
-			return o, refuse(NotRunning, "", "operation %s is over: %s", id, o.Outcome)
+			return o, plan.Refuse(plan.NotRunning, "", "operation %s is over: %s", id, o.Outcome)
 		case o.Cancel == nil:
-			o.Cancel = &Cancellation{At: time.Now(), By: shorten(by, maxName), Reason: shorten(reason, maxReason)}
+			o.Cancel = plan.NewCancellation(time.Now(), by, reason)
 			o.Version++
 			if err = r.Store.Save(ctx, o); errors.Is(err, ErrConflict) {
 				continue
 			}
 			if err != nil {
-				return Operation{}, fmt.Errorf("write down that operation %s is cancelled: %w", id, err)
+				return plan.Operation{}, fmt.Errorf("write down that operation %s is cancelled: %w", id, err)
 			}
 			r.Log.Info("operation is to be cancelled", "operation", id, "by", by, "reason", reason)
 		}
@@ -290,7 +296,7 @@ func (r *Runner) Cancel(ctx context.Context, id, by, reason string) (Operation, 
 		}
 		return o, nil
 	}
-	return Operation{}, fmt.Errorf("cancel operation %s: %w", id, ErrConflict)
+	return plan.Operation{}, fmt.Errorf("cancel operation %s: %w", id, ErrConflict)
 }
 
 // Serve carries operations out until ctx ends, and returns when none runs here any more. What is under way then is
@@ -300,7 +306,7 @@ func (r *Runner) Serve(ctx context.Context) error {
 	defer all.Wait()
 	for {
 		for _, env := range r.Environments {
-			operations, err := bounded(ctx, func(ctx context.Context) ([]Operation, error) { return r.Store.Operations(ctx, env.Name) })
+			operations, err := bounded(ctx, func(ctx context.Context) ([]plan.Operation, error) { return r.Store.Operations(ctx, env.Name) })
 			if err != nil {
 				r.Log.Warn("read the operations", "environment", env.Name, "error", err)
 				continue
@@ -321,11 +327,11 @@ func (r *Runner) Serve(ctx context.Context) error {
 }
 
 // Running gives the operations that this process is carrying out, as they are now.
-func (r *Runner) Running() []Operation {
+func (r *Runner) Running() []plan.Operation {
 	r.mu.Lock()
 	runs := slices.Collect(maps.Values(r.runs))
 	r.mu.Unlock()
-	var all []Operation
+	var all []plan.Operation
 	for _, x := range runs {
 		if o, ok := x.underWay(); ok {
 			all = append(all, o)
@@ -335,7 +341,7 @@ func (r *Runner) Running() []Operation {
 }
 
 // claim notes that this process works on an operation; false if it does already.
-func (r *Runner) claim(id string, env Environment) bool {
+func (r *Runner) claim(id string, env plan.Environment) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.runs[id] != nil {
@@ -345,24 +351,24 @@ func (r *Runner) claim(id string, env Environment) bool {
 	return true
 }
 
-func (r *Runner) environment(name string) (Environment, error) {
-	i := slices.IndexFunc(r.Environments, func(e Environment) bool { return e.Name == name })
+func (r *Runner) environment(name string) (plan.Environment, error) {
+	i := slices.IndexFunc(r.Environments, func(e plan.Environment) bool { return e.Name == name })
 	if i < 0 {
 		names := make([]string, len(r.Environments))
 		for i, e := range r.Environments {
 			names[i] = e.Name
 		}
-		return Environment{}, refuse(NotFound, "use one of "+strings.Join(names, ", "), "there is no environment %q", name)
+		return plan.Environment{}, plan.Refuse(plan.NotFound, "use one of "+strings.Join(names, ", "), "there is no environment %q", name)
 	}
 	return r.Environments[i], nil
 }
 
-func (r *Runner) holder(id string, req Request) Holder {
+func (r *Runner) holder(id string, req plan.Request) Holder {
 	return Holder{ID: r.Identity + "/" + id, Owner: req.By, Reason: req.String() + " (" + id + ")", TTL: r.TTL}
 }
 
 // release gives the lock back. What cannot be given back expires.
-func (r *Runner) release(ctx context.Context, env Environment, h Holder) {
+func (r *Runner) release(ctx context.Context, env plan.Environment, h Holder) {
 	_, err := bounded(context.WithoutCancel(ctx), func(ctx context.Context) (struct{}, error) { return struct{}{}, r.Lock.Release(ctx, env, h) })
 	if err != nil {
 		r.Log.Warn("release the lock: it will expire", "environment", env.Name, "error", err)

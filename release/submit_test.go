@@ -9,6 +9,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/cjworkbench/unstuck/release/plan"
 )
 
 // slow is a World whose State takes its time: as long as the next of its waits.
@@ -18,7 +20,7 @@ type slow struct {
 	waits []time.Duration
 }
 
-func (s *slow) State(ctx context.Context, env Environment) (State, error) {
+func (s *slow) State(ctx context.Context, env plan.Environment) (plan.State, error) {
 	s.mu.Lock()
 	var wait time.Duration
 	if len(s.waits) > 0 {
@@ -26,7 +28,7 @@ func (s *slow) State(ctx context.Context, env Environment) (State, error) {
 	}
 	s.mu.Unlock()
 	if !pause(ctx, wait) {
-		return State{}, ctx.Err()
+		return plan.State{}, ctx.Err()
 	}
 	return s.World.State(ctx, env)
 }
@@ -98,7 +100,7 @@ type lost struct {
 	late atomic.Bool
 }
 
-func (l *lost) Save(ctx context.Context, o Operation) error {
+func (l *lost) Save(ctx context.Context, o plan.Operation) error {
 	err := l.Store.Save(ctx, o)
 	if l.late.CompareAndSwap(false, true) {
 		pause(ctx, 6*time.Second) // by then it is under way
@@ -109,10 +111,10 @@ func (l *lost) Save(ctx context.Context, o Operation) error {
 
 func TestAnOperationThatMayBeStoredKeepsItsLock(t *testing.T) {
 	inBubble(t, func(t *testing.T, c *cluster) {
-		p, over := &client{cluster: c}, make(chan Operation, 1)
+		p, over := &client{cluster: c}, make(chan plan.Operation, 1)
 		r, err := NewRunner(Options{
-			Environments: []Environment{testEnvironment()}, World: p, Jobs: p, Logs: p, Registry: p, Store: &lost{Store: p}, Lock: p,
-			Log: slog.New(slog.DiscardHandler), Notify: func(o Operation) {
+			Environments: []plan.Environment{testEnvironment()}, World: p, Jobs: p, Logs: p, Registry: p, Store: &lost{Store: p}, Lock: p,
+			Log: slog.New(slog.DiscardHandler), Notify: func(o plan.Operation) {
 				if o.Phase.Over() {
 					over <- o
 				}
@@ -135,7 +137,7 @@ func TestAnOperationThatMayBeStoredKeepsItsLock(t *testing.T) {
 			t.Errorf("%d operations, of which one is under way; the lock is held by %q", len(c.ops), c.holder.ID)
 		}
 		c.mu.Unlock()
-		wantPhase(t, <-over, Succeeded)
+		wantPhase(t, <-over, plan.Succeeded)
 	})
 }
 
@@ -175,7 +177,7 @@ func TestAKeyThatWasForgottenRunsTheJobsAgain(t *testing.T) {
 		c.mu.Lock()
 		delete(c.ops, o.ID) // as the oldest of more than 50
 		c.mu.Unlock()
-		wantPhase(t, p.run(t, req), Succeeded)
+		wantPhase(t, p.run(t, req), plan.Succeeded)
 		if c.jobStarts["migrate"] != 2 {
 			t.Errorf("migrate was started %d times", c.jobStarts["migrate"])
 		}
@@ -189,13 +191,13 @@ func TestWhoeverKubernetesKnowsMayAsk(t *testing.T) {
 		longest := "system:serviceaccount:" + strings.Repeat("n", 63) + ":" + strings.Repeat("a", 253)
 		req := deployOf(commitB)
 		req.By = longest
-		if o := p.run(t, req); o.Phase != Succeeded || o.Request.By != longest {
+		if o := p.run(t, req); o.Phase != plan.Succeeded || o.Request.By != longest {
 			t.Errorf("phase %q, by %q", o.Phase, o.Request.By)
 		}
 		req.By += strings.Repeat("a", 200)
 		_, err := p.Submit(t.Context(), req)
-		wantRefusal(t, err, Invalid, "512 bytes")
-		_, err = p.Submit(t.Context(), Request{Kind: Restart, Environment: "staging", Secret: strings.Repeat("s", 253), Reason: "a test", By: "ada"})
-		wantRefusal(t, err, NotFound, "no service of staging reads secret")
+		wantRefusal(t, err, plan.Invalid, "512 bytes")
+		_, err = p.Submit(t.Context(), plan.Request{Kind: plan.Restart, Environment: "staging", Secret: strings.Repeat("s", 253), Reason: "a test", By: "ada"})
+		wantRefusal(t, err, plan.NotFound, "no service of staging reads secret")
 	})
 }

@@ -9,23 +9,25 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/cjworkbench/unstuck/release/plan"
 )
 
 func TestARunThatMayNoLongerBeItsOnlyOneChangesNothingMore(t *testing.T) {
 	tests := map[string]struct {
 		strike func(c *cluster, id string)
 		within time.Duration // that it must have stopped
-		phase  Phase
+		phase  plan.Phase
 	}{
-		"somebody else holds the lock": {phase: Running, within: 8 * time.Second, strike: func(c *cluster, _ string) {
+		"somebody else holds the lock": {phase: plan.Running, within: 8 * time.Second, strike: func(c *cluster, _ string) {
 			c.holder, c.expires = Holder{ID: "thief"}, time.Now().Add(time.Hour)
 		}},
-		"the lock cannot be renewed": {phase: Running, within: 30 * time.Second, strike: func(c *cluster, _ string) {
+		"the lock cannot be renewed": {phase: plan.Running, within: 30 * time.Second, strike: func(c *cluster, _ string) {
 			c.lockErr = errors.New("the API server is away")
 		}},
-		"somebody else has ended the operation": {phase: Failed, within: 8 * time.Second, strike: func(c *cluster, id string) {
+		"somebody else has ended the operation": {phase: plan.Failed, within: 8 * time.Second, strike: func(c *cluster, id string) {
 			o := c.ops[id]
-			o.Version, o.Runner, o.Phase = o.Version+1, "thief", Failed
+			o.Version, o.Runner, o.Phase = o.Version+1, "thief", plan.Failed
 			c.ops[id] = o
 		}},
 	}
@@ -58,7 +60,7 @@ func TestAnUnfinishedOperationRefusesAnotherEvenWithoutALock(t *testing.T) {
 		p.stop()
 		pause(t.Context(), time.Hour) // the lock has expired, and nobody took the operation up
 		_, err := p.Submit(t.Context(), deployOf(commitC))
-		wantRefusal(t, err, Busy, "is under way", "or cancel it")
+		wantRefusal(t, err, plan.Busy, "is under way", "or cancel it")
 	})
 }
 
@@ -72,8 +74,8 @@ func TestAJobThatVanishedIsNotStartedAgain(t *testing.T) {
 		second := start(t, c)
 		defer second.stop()
 		ended := <-second.over
-		wantPhase(t, ended, Failed, "is gone: nobody knows whether it ended well")
-		if ended.ID != o.ID || ended.Migrated() != MaybeMigrated || c.jobStarts["migrate"] != 1 {
+		wantPhase(t, ended, plan.Failed, "is gone: nobody knows whether it ended well")
+		if ended.ID != o.ID || ended.Migrated() != plan.MaybeMigrated || c.jobStarts["migrate"] != 1 {
 			t.Errorf("%s migrated: %s, jobs %v", ended.ID, ended.Migrated(), c.jobStarts)
 		}
 	})
@@ -90,7 +92,7 @@ func TestACancellationWhileASingletonStopsStartsItAgainUnchanged(t *testing.T) {
 		if _, err := p.Cancel(t.Context(), o.ID, "bob", "wrong commit"); err != nil {
 			t.Fatal(err)
 		}
-		wantPhase(t, <-p.over, Cancelled, "the old pod was stopped, and is started again unchanged")
+		wantPhase(t, <-p.over, plan.Cancelled, "the old pod was stopped, and is started again unchanged")
 		if got := c.images()["cron-deployment"]; got != "1 pods of a/a/1.2" {
 			t.Errorf("cron: %s", got)
 		}
@@ -116,7 +118,7 @@ func TestNothingIsChangedWhileItCannotBeWrittenDown(t *testing.T) {
 				}
 				c.saveErr = nil
 				c.mu.Unlock()
-				wantPhase(t, <-p.over, Succeeded)
+				wantPhase(t, <-p.over, plan.Succeeded)
 				if c.jobStarts["migrate"] != 1 {
 					t.Errorf("%d jobs", c.jobStarts["migrate"])
 				}
@@ -139,7 +141,7 @@ func TestAFlakyConnectionDoesNoHarm(t *testing.T) {
 				pause(t.Context(), time.Second)
 			}
 			o := c.operation(id)
-			if o.Phase == Succeeded {
+			if o.Phase == plan.Succeeded {
 				succeeded++
 				if diff := cmp.Diff(allAt("b"), c.images()); diff != "" {
 					t.Errorf("seed %d: %s", seed, diff)
@@ -167,8 +169,8 @@ func TestTheSameKeyTwiceAtOnceIsOneOperation(t *testing.T) {
 			defer p.stop()
 			go func() {
 				o, err := p.Submit(t.Context(), req)
-				var busy *Refusal
-				if err != nil && (!errors.As(err, &busy) || busy.Code != Busy) {
+				var busy *plan.Refusal
+				if err != nil && (!errors.As(err, &busy) || busy.Code != plan.Busy) {
 					t.Error(err)
 				}
 				ids <- o.ID

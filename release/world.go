@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/cjworkbench/unstuck/release/plan"
 )
 
 // World is an environment's Deployments. What it gives is read from the API server, never from a cache: a stale
@@ -12,18 +14,18 @@ import (
 type World interface {
 	// State gives the environment's Deployments and what its jobs and tasks are started from. What does not exist is
 	// absent from it, and no error.
-	State(ctx context.Context, env Environment) (State, error)
+	State(ctx context.Context, env plan.Environment) (plan.State, error)
 	// Deployment gives one Deployment with its pods; ErrNotFound if there is none.
-	Deployment(ctx context.Context, env Environment, name string) (Deployment, error)
+	Deployment(ctx context.Context, env plan.Environment, name string) (plan.Deployment, error)
 	// Patch changes one Deployment, all of it in one call. Patching again changes nothing.
-	Patch(ctx context.Context, env Environment, p Patch) error
+	Patch(ctx context.Context, env plan.Environment, p Patch) error
 }
 
 // Patch is a change to one Deployment. What is zero or nil stays as it is.
 type Patch struct {
 	Deployment  string
-	Images      []ImageChange // by the container's name, init containers included; From is not looked at
-	RestartedAt string        // for the annotation kubectl.kubernetes.io/restartedAt of the pod template
+	Images      []plan.ImageChange // by the container's name, init containers included; From is not looked at
+	RestartedAt string             // for the annotation kubectl.kubernetes.io/restartedAt of the pod template
 	Replicas    *int
 }
 
@@ -31,41 +33,41 @@ type Patch struct {
 type Jobs interface {
 	// StartJob starts a job. One of that name that exists already is this one, and no error. A job that has ended
 	// must stay, with its pods, for a day at least. It is ErrNotStarted if it is certain that none was or will be.
-	StartJob(ctx context.Context, env Environment, j JobRun) error
+	StartJob(ctx context.Context, env plan.Environment, j plan.JobRun) error
 	// JobState says how a job is doing; ErrNotFound if there is none.
-	JobState(ctx context.Context, env Environment, name string) (JobState, error)
+	JobState(ctx context.Context, env plan.Environment, name string) (JobState, error)
 	// StopJob deletes a job and its pods; none of that name is no error.
-	StopJob(ctx context.Context, env Environment, name string) error
+	StopJob(ctx context.Context, env plan.Environment, name string) error
 }
 
 // Logs reads logs and runs commands.
 type Logs interface {
 	// FollowJob calls line with each line of a job's log from its start, all its pods and containers merged, until
 	// the job has ended and everything is read (nil), or until something fails: then the log is not whole.
-	FollowJob(ctx context.Context, env Environment, name string, line func(string)) error
+	FollowJob(ctx context.Context, env plan.Environment, name string, line func(string)) error
 	// PodLog gives the last lines of a container's log, oldest first; of its previous run if it crashed and waits.
-	PodLog(ctx context.Context, env Environment, pod, container string, lines int) ([]string, error)
+	PodLog(ctx context.Context, env plan.Environment, pod, container string, lines int) ([]string, error)
 	// Exec runs a command in a container and calls line with each line that it prints. It gives the exit code, or an
 	// error if the command could not be run to its end.
-	Exec(ctx context.Context, env Environment, pod, container string, command []string, line func(string)) (exit int, err error)
+	Exec(ctx context.Context, env plan.Environment, pod, container string, command []string, line func(string)) (exit int, err error)
 }
 
 // Registry knows which images are published.
 type Registry interface {
 	// Unpublished gives those of the images that the registry does not have, asked with what the environment pulls its
 	// images with; an error says that it cannot be told of some.
-	Unpublished(ctx context.Context, env Environment, images []string) ([]string, error)
+	Unpublished(ctx context.Context, env plan.Environment, images []string) ([]string, error)
 }
 
 // Store keeps the operations. It may drop those that Forgettable names.
 type Store interface {
 	// Save stores o if the stored one is at the version before o's, or if there is none and o is at version 1;
 	// otherwise it stores nothing and gives ErrConflict.
-	Save(ctx context.Context, o Operation) error
+	Save(ctx context.Context, o plan.Operation) error
 	// Load gives one operation; ErrNotFound if there is none.
-	Load(ctx context.Context, id string) (Operation, error)
+	Load(ctx context.Context, id string) (plan.Operation, error)
 	// Operations gives those of an environment, in any order.
-	Operations(ctx context.Context, env string) ([]Operation, error)
+	Operations(ctx context.Context, env string) ([]plan.Operation, error)
 }
 
 // Lock is an environment's lock: one operation at a time. On Kubernetes it is a Lease in the environment's namespace,
@@ -73,9 +75,9 @@ type Store interface {
 type Lock interface {
 	// Acquire takes the lock for h, or renews it if h.ID holds it. While somebody else holds it, and has renewed it
 	// within their TTL, it gives a *LockedError.
-	Acquire(ctx context.Context, env Environment, h Holder) error
+	Acquire(ctx context.Context, env plan.Environment, h Holder) error
 	// Release gives the lock back if h.ID holds it.
-	Release(ctx context.Context, env Environment, h Holder) error
+	Release(ctx context.Context, env plan.Environment, h Holder) error
 }
 
 // What an interface of this package gives where the caller must tell it apart.
@@ -104,97 +106,9 @@ func (e *LockedError) Error() string {
 	return fmt.Sprintf("locked by %s: %s", e.Holder.Owner, e.Holder.Reason)
 }
 
-// State is what there is in an environment at one moment.
-type State struct {
-	Deployments []Deployment
-	Templates   []Template
-}
-
-// Template is what a job is started from.
-type Template struct {
-	Ref        TemplateRef
-	Containers []Container
-}
-
-// Deployment is a Kubernetes Deployment: what is asked of it, what it reports, and its pods.
-type Deployment struct {
-	Name        string
-	Paused      bool
-	Containers  []Container // of the pod template, init containers included
-	Volumes     []Volume
-	RestartedAt string // the pod template's annotation kubectl.kubernetes.io/restartedAt
-
-	Replicas           int // asked for
-	Generation         int64
-	ObservedGeneration int64 // what the rest speaks of
-	Total              int   // pods there are, of old templates included
-	Updated            int   // of these, pods of the current template
-	Available          int   // of these, pods that serve
-	Conditions         []Condition
-
-	Pods []Pod // all of its selector's, terminating ones included
-}
-
-// Container is one container of a pod template.
-type Container struct {
-	Name           string
-	Init           bool
-	Image          string
-	EnvSecrets     []string // Secrets of which a variable takes a key
-	EnvFromSecrets []string // Secrets of which every key becomes a variable
-}
-
-// Volume is a volume of a pod template.
-type Volume struct {
-	Name    string
-	Secrets []string // that it shows: its own, or those among the sources of a projected one
-}
-
-// Condition is a condition of a Deployment or a pod.
-type Condition struct {
-	Type    string
-	Status  string // True, False or Unknown
-	Reason  string
-	Message string
-	Updated time.Time // when it was last confirmed, or else when it last changed
-	Changed time.Time // when its status last changed
-}
-
-// Pod is a pod of a Deployment or a job.
-type Pod struct {
-	Name        string
-	Phase       string // Pending, Running, Succeeded, Failed or Unknown
-	Updated     bool   // it is of the Deployment's current template
-	Ready       bool
-	Terminating bool
-	Reason      string // status.reason, Evicted for instance
-	Conditions  []Condition
-	Containers  []ContainerState
-	Events      []string // the latest warnings about it, oldest first
-}
-
-// live says whether any container of the pod may still run.
-func (p Pod) live() bool { return p.Phase != "Succeeded" && p.Phase != "Failed" }
-
-// ContainerState is how one container of a pod is doing.
-type ContainerState struct {
-	Name     string
-	Init     bool
-	Ready    bool
-	Waiting  string // why it waits: ImagePullBackOff, CrashLoopBackOff, ContainerCreating; empty if it does not
-	Message  string // what else is said about that
-	Started  time.Time
-	Ended    bool // it has ended and does not run again, or not yet
-	Restarts int
-
-	LastEnd    time.Time // when its last run ended; zero if none has
-	LastExit   int
-	LastReason string // OOMKilled, Error, Completed
-}
-
 // JobState is how a job is doing.
 type JobState struct {
 	Done, Failed bool   // neither: it runs
 	Message      string // why it failed: BackoffLimitExceeded, DeadlineExceeded
-	Pods         []Pod
+	Pods         []plan.Pod
 }

@@ -15,7 +15,7 @@ import (
 	"github.com/cjworkbench/unstuck/lab"
 	"github.com/cjworkbench/unstuck/metrics"
 	"github.com/cjworkbench/unstuck/probe"
-	"github.com/cjworkbench/unstuck/release"
+	"github.com/cjworkbench/unstuck/release/plan"
 	"github.com/cjworkbench/unstuck/remediate"
 	"github.com/cjworkbench/unstuck/target"
 )
@@ -140,8 +140,8 @@ func prepareSamples(t *testing.T, d *daemon) {
 		})
 	}
 	d.metrics.WatchFile(metrics.ConfigurationFile, func() error { return nil })
-	d.metrics.WatchOperations([]release.Environment{{Name: "production"}}, func() []release.Operation {
-		return []release.Operation{{ID: "2", Kind: release.RunTask, Environment: "production", Phase: release.Running, Created: time.Now().Add(-time.Minute)}}
+	d.metrics.WatchOperations([]plan.Environment{{Name: "production"}}, func() []plan.Operation {
+		return []plan.Operation{{ID: "2", Kind: plan.RunTask, Environment: "production", Phase: plan.Running, Created: time.Now().Add(-time.Minute)}}
 	})
 }
 
@@ -152,5 +152,5 @@ func giveSamples(d *daemon) {
 	d.metrics.Deleted(deletion)
 	d.metrics.Settled(deletion)
 	d.metrics.PermissionsMissing([]metrics.Permission{{Verb: "delete", Resource: "pods", Namespace: "production"}})
-	d.metrics.OperationChanged(release.Operation{ID: "1", Kind: release.Deploy, Environment: "production", Phase: release.Succeeded, Created: at, Ended: at})
+	d.metrics.OperationChanged(plan.Operation{ID: "1", Kind: plan.Deploy, Environment: "production", Phase: plan.Succeeded, Created: at, Ended: at})
 }

@@ -7,7 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/cjworkbench/unstuck/httpapi"
-	"github.com/cjworkbench/unstuck/release"
+	"github.com/cjworkbench/unstuck/release/plan"
 )
 
 // changeFlags are what every operation takes.
@@ -29,7 +29,7 @@ func (f *changeFlags) add(cmd *cobra.Command, rollsBack bool) {
 	flags.StringVar(&f.key, "key", "", "idempotency `key`: the same request with the same key is the same operation (default: a new one)")
 	if rollsBack {
 		flags.StringVar(&f.onFailure, "on-failure", "", "`what` to do with the images if it fails: leave or rollback (default: as the environment says)")
-		_ = cmd.RegisterFlagCompletionFunc("on-failure", cobra.FixedCompletions([]cobra.Completion{string(release.Leave), string(release.Rollback)}, cobra.ShellCompDirectiveNoFileComp))
+		_ = cmd.RegisterFlagCompletionFunc("on-failure", cobra.FixedCompletions([]cobra.Completion{string(plan.Leave), string(plan.Rollback)}, cobra.ShellCompDirectiveNoFileComp))
 	}
 	for _, name := range []string{"reason", "bug-report", "key"} {
 		_ = cmd.RegisterFlagCompletionFunc(name, cobra.NoFileCompletions)
@@ -38,26 +38,26 @@ func (f *changeFlags) add(cmd *cobra.Command, rollsBack bool) {
 
 // operate has an operation begun and watches it: the plan is shown and somebody says yes, unless --yes was given. The
 // body is for a dry run, or else for what the plan of that one says.
-func (s *session) operate(ctx context.Context, path string, f *changeFlags, body func(dryRun bool, p release.Plan) any) error {
-	var plan release.Plan
+func (s *session) operate(ctx context.Context, path string, f *changeFlags, body func(dryRun bool, p plan.Plan) any) error {
+	var shown plan.Plan
 	if f.dryRun || !f.yes {
 		var err error
-		if plan, err = s.plan(ctx, path, f, body); err != nil || f.dryRun {
+		if shown, err = s.plan(ctx, path, f, body); err != nil || f.dryRun {
 			return err
 		}
 	}
 	if f.key == "" {
 		f.key = "unstuck-" + rand.Text()
 	}
-	op, raw, err := post[release.Operation](ctx, s.client, path, body(false, plan), f.key)
+	op, raw, err := post[plan.Operation](ctx, s.client, path, body(false, shown), f.key)
 	if err != nil {
 		if uncertain(err) {
 			s.warnf("it is not known whether it was begun: the same again with --key %s does nothing twice, and unstuck operations shows what there is", f.key)
 		}
 		return err
 	}
-	if plan.Commit != "" && op.Commit != plan.Commit {
-		s.warnf("warning: the commit is %s by now, and not the %s of the plan", op.Commit, plan.Commit)
+	if shown.Commit != "" && op.Commit != shown.Commit {
+		s.warnf("warning: the commit is %s by now, and not the %s of the plan", op.Commit, shown.Commit)
 	}
 	switch {
 	case f.noWait && s.asJSON:
@@ -70,19 +70,19 @@ func (s *session) operate(ctx context.Context, path string, f *changeFlags, body
 }
 
 // plan shows the plan, and asks whether it is meant unless it is all that is wanted.
-func (s *session) plan(ctx context.Context, path string, f *changeFlags, body func(dryRun bool, p release.Plan) any) (release.Plan, error) {
-	plan, raw, err := post[release.Plan](ctx, s.client, path, body(true, release.Plan{}), "")
+func (s *session) plan(ctx context.Context, path string, f *changeFlags, body func(dryRun bool, p plan.Plan) any) (plan.Plan, error) {
+	p, raw, err := post[plan.Plan](ctx, s.client, path, body(true, plan.Plan{}), "")
 	switch {
 	case err != nil:
-		return plan, err
+		return p, err
 	case f.dryRun && s.asJSON:
-		return plan, s.printJSON(raw)
+		return p, s.printJSON(raw)
 	case f.dryRun:
-		s.showPlan(s.out, plan)
-		return plan, nil
+		s.showPlan(s.out, p)
+		return p, nil
 	}
-	s.showPlan(s.errOut, plan)
-	return plan, s.approve(ctx, "Go ahead?")
+	s.showPlan(s.errOut, p)
+	return p, s.approve(ctx, "Go ahead?")
 }
 
 // operation makes a command that begins an operation.
@@ -94,11 +94,11 @@ func (c console) operation(cmd *cobra.Command, rollsBack bool, names completer, 
 		if err := f.complete(ctx, s.console, !f.yes, cmd.Name() == "restart"); err != nil {
 			return err
 		}
-		switch release.OnFailure(f.onFailure) {
-		case "", release.Leave, release.Rollback:
+		switch plan.OnFailure(f.onFailure) {
+		case "", plan.Leave, plan.Rollback:
 			return begin(ctx, s, f, args)
 		}
-		return usageError("flag --on-failure: want %s or %s", release.Leave, release.Rollback)
+		return usageError("flag --on-failure: want %s or %s", plan.Leave, plan.Rollback)
 	})
 }
 
@@ -112,9 +112,9 @@ The plan is shown first, and somebody must say yes, unless --yes is given.`,
 		Example: `  unstuck deploy staging 9b8a7c6d5e4f30211203f4e5d6c7b8a99a8b7c6d --reason "nightly"`,
 		Args:    exactly(2, "an environment and a commit"),
 	}, true, environmentsFirst(nil), func(ctx context.Context, s *session, f *changeFlags, args []string) error {
-		return s.operate(ctx, apiPath("environments", args[0], "deploys"), f, func(dryRun bool, _ release.Plan) any {
+		return s.operate(ctx, apiPath("environments", args[0], "deploys"), f, func(dryRun bool, _ plan.Plan) any {
 			return httpapi.DeployBody{
-				Commit: args[1], Reason: f.reason, BugReport: f.bugReport, OnFailure: release.OnFailure(f.onFailure), DryRun: dryRun,
+				Commit: args[1], Reason: f.reason, BugReport: f.bugReport, OnFailure: plan.OnFailure(f.onFailure), DryRun: dryRun,
 			}
 		})
 	})
@@ -130,9 +130,9 @@ yes to the plan.`,
 		Example: `  unstuck promote production --reason "release of the week"`,
 		Args:    exactly(1, "an environment"),
 	}, true, environmentsFirst(nil), func(ctx context.Context, s *session, f *changeFlags, args []string) error {
-		return s.operate(ctx, apiPath("environments", args[0], "promotions"), f, func(dryRun bool, p release.Plan) any {
+		return s.operate(ctx, apiPath("environments", args[0], "promotions"), f, func(dryRun bool, p plan.Plan) any {
 			return httpapi.PromotionBody{
-				ExpectCommit: p.Commit, Reason: f.reason, BugReport: f.bugReport, OnFailure: release.OnFailure(f.onFailure), DryRun: dryRun,
+				ExpectCommit: p.Commit, Reason: f.reason, BugReport: f.bugReport, OnFailure: plan.OnFailure(f.onFailure), DryRun: dryRun,
 			}
 		})
 	})
@@ -148,10 +148,10 @@ migrated a database, or may have, unless --accept-migration-risk is given: the o
 		Example: `  unstuck revert production --reason "login broken since the release"`,
 		Args:    between(1, 2, "an environment, and a commit or none"),
 	}, true, environmentsFirst(nil), func(ctx context.Context, s *session, f *changeFlags, args []string) error {
-		return s.operate(ctx, apiPath("environments", args[0], "reverts"), f, func(dryRun bool, p release.Plan) any {
+		return s.operate(ctx, apiPath("environments", args[0], "reverts"), f, func(dryRun bool, p plan.Plan) any {
 			body := httpapi.RevertBody{
 				Commit: p.Commit, AcceptMigrationRisk: accept, Reason: f.reason, BugReport: f.bugReport,
-				OnFailure: release.OnFailure(f.onFailure), DryRun: dryRun,
+				OnFailure: plan.OnFailure(f.onFailure), DryRun: dryRun,
 			}
 			if len(args) > 1 {
 				body.Commit = args[1]
@@ -181,7 +181,7 @@ starts. With --secret, every service that reads that Secret is restarted.`,
 		if len(args) == 2 {
 			path = apiPath("environments", args[0], "services", args[1], "restarts")
 		}
-		return s.operate(ctx, path, f, func(dryRun bool, _ release.Plan) any {
+		return s.operate(ctx, path, f, func(dryRun bool, _ plan.Plan) any {
 			return httpapi.RestartBody{Reason: f.reason, BugReport: f.bugReport, DryRun: dryRun}
 		})
 	})
@@ -200,7 +200,7 @@ the plan; where nobody is asked (--yes), --confirm says that the warning was rea
 		Example: `  unstuck task production clear-render-cache --reason "stale charts"`,
 		Args:    exactly(2, "an environment and a task"),
 	}, false, environmentsFirst(tasksOf), func(ctx context.Context, s *session, f *changeFlags, args []string) error {
-		return s.operate(ctx, apiPath("environments", args[0], "tasks", args[1], "runs"), f, func(dryRun bool, _ release.Plan) any {
+		return s.operate(ctx, apiPath("environments", args[0], "tasks", args[1], "runs"), f, func(dryRun bool, _ plan.Plan) any {
 			// Whoever was asked has seen the warning in the plan.
 			return httpapi.TaskBody{Confirm: confirm || !f.yes, Reason: f.reason, BugReport: f.bugReport, DryRun: dryRun}
 		})

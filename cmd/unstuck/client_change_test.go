@@ -8,11 +8,11 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/cjworkbench/unstuck/release"
+	"github.com/cjworkbench/unstuck/release/plan"
 )
 
 func TestADeployIsWatchedUntilItIsOverAndItsEndIsTheExitCode(t *testing.T) {
-	for phase, want := range map[release.Phase]int{release.Succeeded: 0, release.Failed: 1, release.Cancelled: 1, release.RolledBack: 1} {
+	for phase, want := range map[plan.Phase]int{plan.Succeeded: 0, plan.Failed: 1, plan.Cancelled: 1, plan.RolledBack: 1} {
 		onServedAPI(t, func(t *testing.T, s *servedAPI) {
 			c, _ := s.console()
 			s.going.Go(func() {
@@ -32,7 +32,7 @@ func TestADeployIsWatchedUntilItIsOverAndItsEndIsTheExitCode(t *testing.T) {
 					t.Errorf("%s: want once %q in\n%s", phase, line, stdout)
 				}
 			}
-			if found := strings.Contains(stdout, "pod frontend-7f, container app: crash: exit code 1\n      | no module\n"); found != (phase == release.Failed) {
+			if found := strings.Contains(stdout, "pod frontend-7f, container app: crash: exit code 1\n      | no module\n"); found != (phase == plan.Failed) {
 				t.Errorf("%s: the diagnosis is there: %t\n%s", phase, found, stdout)
 			}
 			if strings.ContainsAny(stdout, "\x1b\r") {
@@ -84,8 +84,8 @@ func TestADryRunChangesNothing(t *testing.T) {
 				t.Errorf("%s: exit code %d, stdout %q, stderr %q", args, code, stdout, stderr)
 			}
 			code, stdout, _ = s.run(t, c, append(strings.Fields(args), "--reason", "x", "--dry-run", "-o", "json")...)
-			var plan release.Plan
-			if err := json.Unmarshal([]byte(stdout), &plan); code != 0 || err != nil || len(plan.Steps) != 1 || len(s.asked) != 0 {
+			var p plan.Plan
+			if err := json.Unmarshal([]byte(stdout), &p); code != 0 || err != nil || len(p.Steps) != 1 || len(s.asked) != 0 {
 				t.Errorf("%s: exit code %d, %v: %s", args, code, err, stdout)
 			}
 		})
@@ -93,23 +93,23 @@ func TestADryRunChangesNothing(t *testing.T) {
 }
 
 func TestEachCommandAsksForWhatItIsNamedAfter(t *testing.T) {
-	for args, want := range map[string]release.Request{
-		"deploy staging " + newCommit + " --on-failure rollback": {Kind: release.Deploy, Environment: "staging", Commit: newCommit, OnFailure: release.Rollback},
-		"promote production --bug-report https://b.example/1":    {Kind: release.Promotion, Environment: "production", BugReport: "https://b.example/1"},
-		"revert production " + oldCommit:                         {Kind: release.Revert, Environment: "production", Commit: oldCommit},
-		"revert production --accept-migration-risk":              {Kind: release.Revert, Environment: "production", AcceptMigrationRisk: true},
-		"restart staging frontend":                               {Kind: release.Restart, Environment: "staging", Service: "frontend"},
-		"restart staging --secret stripe":                        {Kind: release.Restart, Environment: "staging", Secret: "stripe"},
-		"task staging clear-cache --confirm":                     {Kind: release.RunTask, Environment: "staging", Task: "clear-cache", Confirm: true},
+	for args, want := range map[string]plan.Request{
+		"deploy staging " + newCommit + " --on-failure rollback": {Kind: plan.Deploy, Environment: "staging", Commit: newCommit, OnFailure: plan.Rollback},
+		"promote production --bug-report https://b.example/1":    {Kind: plan.Promotion, Environment: "production", BugReport: "https://b.example/1"},
+		"revert production " + oldCommit:                         {Kind: plan.Revert, Environment: "production", Commit: oldCommit},
+		"revert production --accept-migration-risk":              {Kind: plan.Revert, Environment: "production", AcceptMigrationRisk: true},
+		"restart staging frontend":                               {Kind: plan.Restart, Environment: "staging", Service: "frontend"},
+		"restart staging --secret stripe":                        {Kind: plan.Restart, Environment: "staging", Secret: "stripe"},
+		"task staging clear-cache --confirm":                     {Kind: plan.RunTask, Environment: "staging", Task: "clear-cache", Confirm: true},
 	} {
 		onServedAPI(t, func(t *testing.T, s *servedAPI) {
 			c, _ := s.console()
 			code, stdout, stderr := s.run(t, c, append(strings.Fields(args), "--reason", "why", "--yes", "--no-wait", "--key", "k1", "-o", "json")...)
 			want.Reason, want.IdempotencyKey, want.By, want.From = "why", "k1", "ada", "pipe"
 			if code != 0 || stderr != "" || len(s.asked) != 1 || !cmp.Equal(s.asked[0], want) {
-				t.Errorf("%s: exit code %d, stderr %q: %s", args, code, stderr, cmp.Diff([]release.Request{want}, s.asked))
+				t.Errorf("%s: exit code %d, stderr %q: %s", args, code, stderr, cmp.Diff([]plan.Request{want}, s.asked))
 			}
-			var op release.Operation
+			var op plan.Operation
 			if err := json.Unmarshal([]byte(stdout), &op); err != nil || op.ID != theOperation {
 				t.Errorf("%s: %v: %s", args, err, stdout)
 			}
@@ -175,9 +175,9 @@ func TestTheReasonAndTheBugReportAreAskedForWhereSomebodyIs(t *testing.T) {
 func TestARefusalSaysWhatIsWrongAndWhatWouldBeRight(t *testing.T) {
 	onServedAPI(t, func(t *testing.T, s *servedAPI) {
 		c, _ := s.console()
-		s.refusal = &release.Refusal{
-			Code: release.Migrated, Why: "going back crosses a migration", Hint: "accept the migration risk",
-			Crossed: []release.Crossing{{Operation: "deploy-1", Commit: newCommit, Migrated: release.DidMigrate}},
+		s.refusal = &plan.Refusal{
+			Code: plan.Migrated, Why: "going back crosses a migration", Hint: "accept the migration risk",
+			Crossed: []plan.Crossing{{Operation: "deploy-1", Commit: newCommit, Migrated: plan.DidMigrate}},
 		}
 		code, stdout, stderr := s.run(t, c, "revert", "production", "--reason", "x", "--yes")
 		want := "unstuck: going back crosses a migration; accept the migration risk\nunstuck: crosses: deploy-1 of 9b8a7c6, never: migrated: yes\nunstuck: the risk is accepted with --accept-migration-risk\n"

@@ -16,7 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/cjworkbench/unstuck/httpapi"
-	"github.com/cjworkbench/unstuck/release"
+	"github.com/cjworkbench/unstuck/release/plan"
 )
 
 // The exit codes of the commands that ask a server, besides 0, exitFailed (an operation that did not succeed) and
@@ -113,9 +113,9 @@ func (s *session) ended(err error) error {
 		return &exitError{code: exitRefused}
 	case p.Status >= http.StatusInternalServerError:
 		return &exitError{code: exitUnclear}
-	case p.Code == release.Migrated:
+	case p.Code == plan.Migrated:
 		s.warnf("the risk is accepted with --accept-migration-risk")
-	case p.Code == release.Unconfirmed:
+	case p.Code == plan.Unconfirmed:
 		s.warnf("that it was read is confirmed with --confirm")
 	case len(p.Closed) > 0:
 		s.warnf("a guard is overridden with --override, by its name; docs/guards.md has which of them nobody may override")

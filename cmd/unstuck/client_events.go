@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"github.com/cjworkbench/unstuck/httpapi"
-	"github.com/cjworkbench/unstuck/release"
+	"github.com/cjworkbench/unstuck/release/plan"
 )
 
 // The bounds of a stream of events. The server says something every 15 s.
@@ -65,10 +65,10 @@ func readEvents(r io.Reader, heard func(), each func(event) error) (retry time.D
 }
 
 // follow sends the states of an operation, each no older than the one before, until it is over.
-func (c *client) follow(ctx context.Context, id string, patience time.Duration, note func(string), states chan<- release.Operation) error {
+func (c *client) follow(ctx context.Context, id string, patience time.Duration, note func(string), states chan<- plan.Operation) error {
 	version := 0
 	return c.resume(ctx, apiPath("operations", id, "events"), patience, note, func(e event) (over bool, err error) {
-		var op release.Operation
+		var op plan.Operation
 		if err := json.Unmarshal([]byte(e.data), &op); err != nil {
 			return false, fmt.Errorf("read an event: %w", err)
 		}

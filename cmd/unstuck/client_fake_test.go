@@ -23,6 +23,7 @@ import (
 	"github.com/cjworkbench/unstuck/httpapi"
 	"github.com/cjworkbench/unstuck/probe"
 	"github.com/cjworkbench/unstuck/release"
+	"github.com/cjworkbench/unstuck/release/plan"
 	"github.com/cjworkbench/unstuck/remediate"
 	"github.com/cjworkbench/unstuck/target"
 )
@@ -43,8 +44,8 @@ type servedAPI struct {
 
 	mu       sync.Mutex
 	requests []*http.Request
-	asked    []release.Request // that were taken on
-	ops      map[string]release.Operation
+	asked    []plan.Request // that were taken on
+	ops      map[string]plan.Operation
 	queries  []release.LogQuery
 	refusal  error // of every operation
 	deleted  []remediate.DeleteRequest
@@ -69,18 +70,18 @@ func onServedAPI(t *testing.T, test func(*testing.T, *servedAPI), before ...func
 }
 
 func newServedAPI() *servedAPI {
-	s := &servedAPI{ops: make(map[string]release.Operation), pipes: make(chan net.Conn)}
-	environment := release.Environment{
+	s := &servedAPI{ops: make(map[string]plan.Operation), pipes: make(chan net.Conn)}
+	environment := plan.Environment{
 		Name: "staging", Namespace: "staging", Image: "r.example/{image}:{commit}",
-		Services: []release.Service{{Name: "frontend", Deployment: "frontend-deployment", Image: "frontend", Kind: release.Rolling}},
-		Tasks:    []release.Task{{Name: "clear-cache", Warning: taskWarning, From: release.TemplateRef{Kind: release.FromCronJob, Name: "clear"}}},
+		Services: []plan.Service{{Name: "frontend", Deployment: "frontend-deployment", Image: "frontend", Kind: plan.Rolling}},
+		Tasks:    []plan.Task{{Name: "clear-cache", Warning: taskWarning, From: plan.TemplateRef{Kind: plan.FromCronJob, Name: "clear"}}},
 	}
 	production := environment
 	production.Name, production.Namespace, production.PromoteFrom = "production", "production", "staging"
 	s.options = httpapi.Options{
 		Snapshots: func() []remediate.Snapshot { return []remediate.Snapshot{s.snapshot()} },
 		Incidents: func(context.Context) ([]remediate.Incident, error) { return []remediate.Incident{s.oneIncident()}, nil },
-		Identity:  onlyToken{}, Access: onlyToken{}, Environments: []release.Environment{environment, production},
+		Identity:  onlyToken{}, Access: onlyToken{}, Environments: []plan.Environment{environment, production},
 		Operations: s, Records: s, States: s, Feed: httpapi.NewFeed(), Nodes: s,
 		Pauses: fakePauses{s}, Logs: s, Pods: s, Log: slog.New(slog.DiscardHandler),
 		Rate: httpapi.Rate{PerSecond: 1000, Burst: 1000},
@@ -184,7 +185,7 @@ func (s *servedAPI) sent() (changes []string) {
 }
 
 // goOn makes an operation go on: its new state is stored, and those who watch it are told.
-func (s *servedAPI) goOn(id string, change func(*release.Operation)) {
+func (s *servedAPI) goOn(id string, change func(*plan.Operation)) {
 	s.mu.Lock()
 	op := s.ops[id]
 	op.Steps = slices.Clone(op.Steps)
@@ -196,20 +197,20 @@ func (s *servedAPI) goOn(id string, change func(*release.Operation)) {
 }
 
 // ends makes an operation end in a phase, with its one step, after some time.
-func (s *servedAPI) ends(id string, after time.Duration, phase release.Phase, outcome string) {
+func (s *servedAPI) ends(id string, after time.Duration, phase plan.Phase, outcome string) {
 	s.going.Go(func() {
 		time.Sleep(after / 2)
-		s.goOn(id, func(op *release.Operation) {
-			op.Phase, op.Steps[0].Phase, op.Steps[0].Started = release.Running, release.Running, time.Now()
+		s.goOn(id, func(op *plan.Operation) {
+			op.Phase, op.Steps[0].Phase, op.Steps[0].Started = plan.Running, plan.Running, time.Now()
 			op.Steps[0].Log = []string{"first line" + s.hostile}
 		})
 		time.Sleep(after / 2)
-		s.goOn(id, func(op *release.Operation) {
+		s.goOn(id, func(op *plan.Operation) {
 			op.Phase, op.Outcome, op.Ended = phase, outcome, time.Now()
 			op.Steps[0].Phase, op.Steps[0].Ended, op.Steps[0].Detail = phase, time.Now(), "its detail"+s.hostile
 			op.Steps[0].Log = []string{"first line" + s.hostile, "second line"}
-			if phase == release.Failed {
-				op.Steps[0].Diagnosis = &release.Diagnosis{Pod: "frontend-7f", Container: "app", Why: release.Crash, Detail: "exit code 1" + s.hostile, Log: []string{"no module"}}
+			if phase == plan.Failed {
+				op.Steps[0].Diagnosis = &plan.Diagnosis{Pod: "frontend-7f", Container: "app", Why: plan.Crash, Detail: "exit code 1" + s.hostile, Log: []string{"no module"}}
 			}
 		})
 	})
@@ -217,45 +218,45 @@ func (s *servedAPI) ends(id string, after time.Duration, phase release.Phase, ou
 
 const theOperation = "op-1"
 
-func (s *servedAPI) DryRun(_ context.Context, r release.Request) (release.Plan, error) {
-	p := release.Plan{Kind: r.Kind, Environment: r.Environment, Commit: r.Commit, Steps: []release.Step{
-		{ID: "roll frontend", Do: release.Roll, Name: "frontend", Deployment: "frontend-deployment" + s.hostile, Images: []release.ImageChange{{Container: "app", From: "r.example/frontend:" + oldCommit, To: "r.example/frontend:" + newCommit}}},
+func (s *servedAPI) DryRun(_ context.Context, r plan.Request) (plan.Plan, error) {
+	p := plan.Plan{Kind: r.Kind, Environment: r.Environment, Commit: r.Commit, Steps: []plan.Step{
+		{ID: "roll frontend", Do: plan.Roll, Name: "frontend", Deployment: "frontend-deployment" + s.hostile, Images: []plan.ImageChange{{Container: "app", From: "r.example/frontend:" + oldCommit, To: "r.example/frontend:" + newCommit}}},
 	}}
-	if r.Kind == release.Revert && r.Commit == "" {
+	if r.Kind == plan.Revert && r.Commit == "" {
 		p.Commit = oldCommit
 	}
-	if r.Kind == release.RunTask {
+	if r.Kind == plan.RunTask {
 		p.Warning = taskWarning
 	}
 	return p, s.refusal
 }
 
-func (s *servedAPI) Submit(_ context.Context, r release.Request) (release.Operation, error) {
+func (s *servedAPI) Submit(_ context.Context, r plan.Request) (plan.Operation, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if r.Kind == release.RunTask && !r.Confirm {
-		return release.Operation{}, &release.Refusal{Code: release.Unconfirmed, Why: taskWarning, Hint: "confirm that this is meant"}
+	if r.Kind == plan.RunTask && !r.Confirm {
+		return plan.Operation{}, &plan.Refusal{Code: plan.Unconfirmed, Why: taskWarning, Hint: "confirm that this is meant"}
 	}
 	if s.refusal != nil {
-		return release.Operation{}, s.refusal
+		return plan.Operation{}, s.refusal
 	}
 	s.asked = append(s.asked, r)
 	r.ID, r.At, r.Reason = theOperation, time.Now(), r.Reason+s.hostile
-	op := release.Operation{
-		ID: r.ID, Version: 1, Request: r, Kind: r.Kind, Environment: r.Environment, Commit: r.Commit, Created: r.At, Phase: release.Pending,
-		Steps: []release.StepRun{{Step: release.Step{ID: "roll frontend", Do: release.Roll, Name: "frontend"}}},
+	op := plan.Operation{
+		ID: r.ID, Version: 1, Request: r, Kind: r.Kind, Environment: r.Environment, Commit: r.Commit, Created: r.At, Phase: plan.Pending,
+		Steps: []plan.StepRun{{Step: plan.Step{ID: "roll frontend", Do: plan.Roll, Name: "frontend"}}},
 	}
 	s.ops[op.ID] = op
 	return op, nil
 }
 
-func (s *servedAPI) Cancel(_ context.Context, id, by, reason string) (release.Operation, error) {
-	s.goOn(id, func(op *release.Operation) { op.Cancel = &release.Cancellation{At: time.Now(), By: by, Reason: reason} })
-	s.ends(id, 2*time.Second, release.Cancelled, "cancelled")
+func (s *servedAPI) Cancel(_ context.Context, id, by, reason string) (plan.Operation, error) {
+	s.goOn(id, func(op *plan.Operation) { op.Cancel = &plan.Cancellation{At: time.Now(), By: by, Reason: reason} })
+	s.ends(id, 2*time.Second, plan.Cancelled, "cancelled")
 	return s.Load(context.Background(), id)
 }
 
-func (s *servedAPI) Load(_ context.Context, id string) (release.Operation, error) {
+func (s *servedAPI) Load(_ context.Context, id string) (plan.Operation, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	op, known := s.ops[id]
@@ -265,17 +266,17 @@ func (s *servedAPI) Load(_ context.Context, id string) (release.Operation, error
 	return op, nil
 }
 
-func (s *servedAPI) Operations(_ context.Context, env string) ([]release.Operation, error) {
+func (s *servedAPI) Operations(_ context.Context, env string) ([]plan.Operation, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	all := slices.Collect(maps.Values(s.ops))
-	return slices.DeleteFunc(all, func(op release.Operation) bool { return op.Environment != env }), nil
+	return slices.DeleteFunc(all, func(op plan.Operation) bool { return op.Environment != env }), nil
 }
 
-func (s *servedAPI) State(_ context.Context, env release.Environment) (release.State, error) {
-	return release.State{Deployments: []release.Deployment{{
+func (s *servedAPI) State(_ context.Context, env plan.Environment) (plan.State, error) {
+	return plan.State{Deployments: []plan.Deployment{{
 		Name: "frontend-deployment", Replicas: 2, Total: 2, Updated: 2, Available: 2, Generation: 1, ObservedGeneration: 1,
-		Containers: []release.Container{{Name: "app", Image: "r.example/frontend:" + newCommit}},
+		Containers: []plan.Container{{Name: "app", Image: "r.example/frontend:" + newCommit}},
 	}}}, nil
 }
 
@@ -347,13 +348,13 @@ func (onlyToken) Allowed(context.Context, auth.Caller, auth.Action) (auth.Grant,
 // movingSource promotes another commit than its plan says: the source has been deployed to in between.
 type movingSource struct{ *servedAPI }
 
-func (m movingSource) DryRun(ctx context.Context, r release.Request) (release.Plan, error) {
+func (m movingSource) DryRun(ctx context.Context, r plan.Request) (plan.Plan, error) {
 	p, err := m.servedAPI.DryRun(ctx, r)
 	p.Commit = oldCommit
 	return p, err
 }
 
-func (m movingSource) Submit(ctx context.Context, r release.Request) (release.Operation, error) {
+func (m movingSource) Submit(ctx context.Context, r plan.Request) (plan.Operation, error) {
 	op, err := m.servedAPI.Submit(ctx, r)
 	op.Commit = newCommit
 	return op, err
@@ -377,7 +378,7 @@ func (s *servedAPI) logged() release.ServiceLog {
 	}
 }
 
-func (s *servedAPI) ServiceLog(_ context.Context, _ release.Environment, q release.LogQuery) (release.ServiceLog, error) {
+func (s *servedAPI) ServiceLog(_ context.Context, _ plan.Environment, q release.LogQuery) (release.ServiceLog, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.queries = append(s.queries, q)
@@ -385,7 +386,7 @@ func (s *servedAPI) ServiceLog(_ context.Context, _ release.Environment, q relea
 }
 
 // FollowServiceLog gives one line a second.
-func (s *servedAPI) FollowServiceLog(ctx context.Context, env release.Environment, q release.LogQuery, send func(release.ServiceLog) error) error {
+func (s *servedAPI) FollowServiceLog(ctx context.Context, env plan.Environment, q release.LogQuery, send func(release.ServiceLog) error) error {
 	for {
 		part, err := s.ServiceLog(ctx, env, q)
 		if err == nil {
@@ -397,7 +398,7 @@ func (s *servedAPI) FollowServiceLog(ctx context.Context, env release.Environmen
 	}
 }
 
-func (s *servedAPI) PodEnv(_ context.Context, _ release.Environment, _, pod string) (release.PodEnv, error) {
+func (s *servedAPI) PodEnv(_ context.Context, _ plan.Environment, _, pod string) (release.PodEnv, error) {
 	value := "0" + s.hostile
 	return release.PodEnv{Pod: cmp.Or(pod, "frontend-1"), Containers: []release.ContainerEnv{{
 		Container: "app", Image: "r.example/frontend:" + newCommit, From: []release.EnvSource{{Kind: release.FromConfigMap, Name: "settings"}},

@@ -19,7 +19,7 @@ import (
 	"unicode"
 
 	"github.com/cjworkbench/unstuck/httpapi"
-	"github.com/cjworkbench/unstuck/release"
+	"github.com/cjworkbench/unstuck/release/plan"
 )
 
 func TestOnlyWhatMayBeSentTwiceIsSentAgain(t *testing.T) {
@@ -133,8 +133,8 @@ func TestWhatTheServerSaysCannotTouchTheTerminal(t *testing.T) {
 			onServedAPI(t, func(t *testing.T, s *servedAPI) {
 				c, _ := s.console()
 				s.hostile = hostile
-				_, _ = s.Submit(t.Context(), release.Request{Kind: release.Deploy, Environment: "staging", Commit: newCommit, Reason: "x", By: "ada"})
-				s.ends(theOperation, 2*time.Second, release.Failed, "failed"+hostile)
+				_, _ = s.Submit(t.Context(), plan.Request{Kind: plan.Deploy, Environment: "staging", Commit: newCommit, Reason: "x", By: "ada"})
+				s.ends(theOperation, 2*time.Second, plan.Failed, "failed"+hostile)
 				if !strings.Contains(args, "--follow") {
 					time.Sleep(3 * time.Second)
 				}

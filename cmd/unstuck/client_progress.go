@@ -6,7 +6,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/cjworkbench/unstuck/release"
+	"github.com/cjworkbench/unstuck/release/plan"
 )
 
 // progress shows an operation as it changes: what happened as lines, and on a terminal, below them, a bar and the steps
@@ -14,21 +14,21 @@ import (
 type progress struct {
 	*screen
 
-	op     release.Operation
+	op     plan.Operation
 	begun  bool
-	phases map[string]release.Phase // of the steps, as they were shown
-	lines  map[string]int           // of the steps' logs, that were shown
+	phases map[string]plan.Phase // of the steps, as they were shown
+	lines  map[string]int        // of the steps' logs, that were shown
 }
 
 func newProgress(out io.Writer) *progress {
-	return &progress{screen: newScreen(out, func(error) {}), phases: make(map[string]release.Phase), lines: make(map[string]int)}
+	return &progress{screen: newScreen(out, func(error) {}), phases: make(map[string]plan.Phase), lines: make(map[string]int)}
 }
 
 // note shows a line that is not of the operation.
 func (p *progress) note(text string) { p.line(yellow, text) }
 
 // state shows what is new in op.
-func (p *progress) state(op release.Operation) {
+func (p *progress) state(op plan.Operation) {
 	if !p.begun {
 		p.line(bold, fmt.Sprintf("%s  (%s)", op.Request, op.ID))
 		p.begun = true
@@ -36,7 +36,7 @@ func (p *progress) state(op release.Operation) {
 	if op.Cancel != nil && p.op.Cancel == nil {
 		p.line(yellow, "to be cancelled, says "+op.Cancel.By+": "+op.Cancel.Reason)
 	}
-	if op.Phase == release.RollingBack && p.op.Phase != release.RollingBack {
+	if op.Phase == plan.RollingBack && p.op.Phase != plan.RollingBack {
 		p.line(red, "it failed: the old images are put back")
 	}
 	p.op = op
@@ -50,10 +50,10 @@ func (p *progress) state(op release.Operation) {
 }
 
 // step shows what is new of a step: its log, and then how it goes.
-func (p *progress) step(prefix string, s release.StepRun) {
+func (p *progress) step(prefix string, s plan.StepRun) {
 	id := prefix + s.ID
 	before, shown := p.phases[id], p.lines[id]
-	if s.Phase == release.Running && before == release.Pending {
+	if s.Phase == plan.Running && before == plan.Pending {
 		p.line("", id+": begins")
 	}
 	total := s.Cut + len(s.Log)
@@ -75,15 +75,15 @@ func (p *progress) step(prefix string, s release.StepRun) {
 }
 
 // colourOfPhase is green for what is healthy, and red for what is not.
-func colourOfPhase(p release.Phase) string {
+func colourOfPhase(p plan.Phase) string {
 	switch p {
-	case release.Succeeded:
+	case plan.Succeeded:
 		return green
-	case release.Failed, release.RolledBack, release.RollingBack:
+	case plan.Failed, plan.RolledBack, plan.RollingBack:
 		return red
-	case release.Cancelled:
+	case plan.Cancelled:
 		return yellow
-	case release.Pending, release.Running:
+	case plan.Pending, plan.Running:
 	}
 	return ""
 }
@@ -113,15 +113,15 @@ func (p *progress) redraw() {
 }
 
 // drawn gives the lines of the footer.
-func (p *progress) drawn(op release.Operation, now time.Time) []string {
-	steps := append(append([]release.StepRun(nil), op.Steps...), op.Rollback...)
+func (p *progress) drawn(op plan.Operation, now time.Time) []string {
+	steps := append(append([]plan.StepRun(nil), op.Steps...), op.Rollback...)
 	done := 0
 	var running []string
 	for _, s := range steps {
 		switch {
 		case s.Phase.Over():
 			done++
-		case s.Phase == release.Running && len(running) < maxRunning:
+		case s.Phase == plan.Running && len(running) < maxRunning:
 			running = append(running, fmt.Sprintf("  %-24s %7s  %s", s.ID, rough(max(0, now.Sub(s.Started))), s.Detail))
 		}
 	}

@@ -11,7 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/cjworkbench/unstuck/httpapi"
-	"github.com/cjworkbench/unstuck/release"
+	"github.com/cjworkbench/unstuck/release/plan"
 	"github.com/cjworkbench/unstuck/remediate"
 )
 
@@ -219,7 +219,7 @@ func (s *session) operations(ctx context.Context, f operationFlags) error {
 }
 
 func (s *session) operation(ctx context.Context, id string, follow bool) error {
-	op, raw, err := get[release.Operation](ctx, s.client, apiPath("operations", id))
+	op, raw, err := get[plan.Operation](ctx, s.client, apiPath("operations", id))
 	switch {
 	case err != nil:
 		return err
@@ -237,7 +237,7 @@ func (s *session) cancel(ctx context.Context, id string, f *operationFlags) erro
 		return err
 	}
 	body := httpapi.CancelBody{Reason: f.why.reason}
-	op, raw, err := post[release.Operation](ctx, s.client, apiPath("operations", id, "cancel"), body, "")
+	op, raw, err := post[plan.Operation](ctx, s.client, apiPath("operations", id, "cancel"), body, "")
 	switch {
 	case err != nil:
 		return err

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/cjworkbench/unstuck/release"
+	"github.com/cjworkbench/unstuck/release/plan"
 	"github.com/cjworkbench/unstuck/remediate"
 )
 
@@ -29,7 +29,7 @@ func TestTheCommandsThatLookShowWhatThereIs(t *testing.T) {
 	} {
 		onServedAPI(t, func(t *testing.T, s *servedAPI) {
 			c, _ := s.console()
-			_, _ = s.Submit(t.Context(), release.Request{Kind: release.Deploy, Environment: "staging", Commit: newCommit, Reason: "nightly", By: "ada"})
+			_, _ = s.Submit(t.Context(), plan.Request{Kind: plan.Deploy, Environment: "staging", Commit: newCommit, Reason: "nightly", By: "ada"})
 			s.run(t, c, "pause", "orders", "--for", "1h", "--reason", "moving disks")
 			s.pauses[0].By = "eve"
 			code, stdout, stderr := s.run(t, c, strings.Fields(args)...)
@@ -175,7 +175,7 @@ func TestANodeIsDeletedByTheUIDThatWasLookedAt(t *testing.T) {
 func TestTheShellCompletesWhatTheServerHas(t *testing.T) {
 	onServedAPI(t, func(t *testing.T, s *servedAPI) {
 		c, _ := s.console()
-		_, _ = s.Submit(t.Context(), release.Request{Kind: release.Deploy, Environment: "staging", Commit: newCommit, Reason: "x", By: "ada"})
+		_, _ = s.Submit(t.Context(), plan.Request{Kind: plan.Deploy, Environment: "staging", Commit: newCommit, Reason: "x", By: "ada"})
 		for args, want := range map[string]string{
 			"deploy ":           "production\t9b8a7c6 staging\t9b8a7c6",
 			"deploy st":         "staging\t9b8a7c6",

@@ -8,7 +8,7 @@ import (
 
 	"github.com/cjworkbench/unstuck/httpapi"
 	"github.com/cjworkbench/unstuck/probe"
-	"github.com/cjworkbench/unstuck/release"
+	"github.com/cjworkbench/unstuck/release/plan"
 	"github.com/cjworkbench/unstuck/remediate"
 )
 
@@ -196,7 +196,7 @@ func (s *session) showOperations(list httpapi.OperationLines) {
 	}
 }
 
-func (s *session) showOperation(o release.Operation) {
+func (s *session) showOperation(o plan.Operation) {
 	phase := string(o.Phase)
 	if phase == "" {
 		phase = "waiting to begin"
@@ -220,7 +220,7 @@ func (s *session) showOperation(o release.Operation) {
 	}
 }
 
-func (s *session) showStep(prefix string, r release.StepRun) {
+func (s *session) showStep(prefix string, r plan.StepRun) {
 	phase := string(r.Phase)
 	if phase == "" {
 		phase = "not begun"
@@ -248,7 +248,7 @@ func (s *session) showStep(prefix string, r release.StepRun) {
 }
 
 // showPlan shows what would be done, step by step.
-func (s *session) showPlan(out io.Writer, p release.Plan) {
+func (s *session) showPlan(out io.Writer, p plan.Plan) {
 	on := *s
 	on.out = out
 	on.printf("%s", strings.TrimSpace(fmt.Sprintf("%s in %s  %s", p.Kind, p.Environment, p.Commit)))
@@ -268,16 +268,16 @@ func (s *session) showPlan(out io.Writer, p release.Plan) {
 }
 
 // doing says in words what a step does.
-func doing(step release.Step) string {
+func doing(step plan.Step) string {
 	switch step.Do {
-	case release.CheckImages:
+	case plan.CheckImages:
 		return "see that " + count(len(step.Check), "image") + " are published"
-	case release.StartJob:
+	case plan.StartJob:
 		if step.Job != nil {
 			return "run a job from " + step.Job.From.String()
 		}
 		return "run a job"
-	case release.Roll:
+	case plan.Roll:
 		switch {
 		case step.RestartedAt != "":
 			return "restart Deployment " + step.Deployment + ", pod by pod"
@@ -285,9 +285,9 @@ func doing(step release.Step) string {
 			return "wait for Deployment " + step.Deployment + ", which has the images already"
 		}
 		return "roll Deployment " + step.Deployment
-	case release.Replace:
+	case plan.Replace:
 		return fmt.Sprintf("stop Deployment %s, and start it when its pods are gone", step.Deployment)
-	case release.RunCommand:
+	case plan.RunCommand:
 		return "run in a pod of " + step.Deployment + ": " + strings.Join(step.Command, " ")
 	}
 	return string(step.Do)

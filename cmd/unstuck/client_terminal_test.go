@@ -15,7 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/cjworkbench/unstuck/httpapi"
-	"github.com/cjworkbench/unstuck/release"
+	"github.com/cjworkbench/unstuck/release/plan"
 )
 
 // terminalVariable tells a process of this test that it is the command at the terminal, and which server to ask.
@@ -127,8 +127,8 @@ func TestAtATerminalItAsksAndCtrlCAsksToo(t *testing.T) {
 	c.until("Go ahead? [y/N] ")
 	c.types("y\n")
 	c.until("░░░ 0 of 1 step  ")
-	s.goOn(theOperation, func(op *release.Operation) {
-		op.Phase, op.Steps[0].Phase, op.Steps[0].Started, op.Steps[0].Detail = release.Running, release.Running, time.Now(), "1 of 2 pods"
+	s.goOn(theOperation, func(op *plan.Operation) {
+		op.Phase, op.Steps[0].Phase, op.Steps[0].Started, op.Steps[0].Detail = plan.Running, plan.Running, time.Now(), "1 of 2 pods"
 	})
 	c.until("1 of 2 pods")
 	c.types("\x03")
@@ -159,8 +159,8 @@ func TestAQuestionIsTakenBackWhenTheOperationThatItIsAboutHasEnded(t *testing.T)
 	c.until("░░░ 0 of 1 step  ")
 	c.types("\x03")
 	c.until("or watch on (Enter)? ")
-	s.goOn(theOperation, func(op *release.Operation) {
-		op.Phase, op.Outcome, op.Ended, op.Steps[0].Phase = release.Succeeded, "done", time.Now(), release.Succeeded
+	s.goOn(theOperation, func(op *plan.Operation) {
+		op.Phase, op.Outcome, op.Ended, op.Steps[0].Phase = plan.Succeeded, "done", time.Now(), plan.Succeeded
 	})
 	c.until("succeeded  (op-1)") // and nobody has typed anything
 	if code, text := c.exit(); code != 0 || strings.Contains(text, "goes on") {

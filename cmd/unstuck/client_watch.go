@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/cjworkbench/unstuck/httpapi"
-	"github.com/cjworkbench/unstuck/release"
+	"github.com/cjworkbench/unstuck/release/plan"
 )
 
 // redrawEvery is how often the times on a terminal go on.
@@ -19,13 +19,13 @@ const redrawEvery = time.Second
 
 // watch shows an operation until it is over, or nobody wants to see more of it. Ctrl-C asks which of the two is to end,
 // and is asked about here alone: what ended the command's own context is taken for no wish.
-func (s *session) watch(ctx context.Context, op release.Operation) error {
+func (s *session) watch(ctx context.Context, op plan.Operation) error {
 	wishes, stop := s.interrupts()
 	defer stop()
 	ctx, leave := context.WithCancel(context.WithoutCancel(ctx))
 	show := newProgress(s.progressTo())
 	defer show.close()
-	states, ended := make(chan release.Operation), make(chan error, 1)
+	states, ended := make(chan plan.Operation), make(chan error, 1)
 	id := op.ID
 	var following sync.WaitGroup
 	defer following.Wait()
@@ -59,8 +59,8 @@ func (s *session) watch(ctx context.Context, op release.Operation) error {
 }
 
 // lastLook reads the operation itself, when the stream of its events is at its end.
-func (s *session) lastLook(ctx context.Context, op release.Operation, why error) (release.Operation, error) {
-	now, _, err := get[release.Operation](ctx, s.client, apiPath("operations", op.ID))
+func (s *session) lastLook(ctx context.Context, op plan.Operation, why error) (plan.Operation, error) {
+	now, _, err := get[plan.Operation](ctx, s.client, apiPath("operations", op.ID))
 	switch {
 	case err != nil && why != nil:
 		return op, why
@@ -75,7 +75,7 @@ func (s *session) lastLook(ctx context.Context, op release.Operation, why error)
 // wantsOut asks what Ctrl-C is meant for, and cancels the operation if it is that. True: stop watching. Without a
 // terminal, on SIGTERM, and at a second Ctrl-C, that is what is meant. It gives how the operation is by then: once it is
 // over, there is nothing left to ask, and the question is taken back.
-func (s *session) wantsOut(ctx context.Context, op release.Operation, wish os.Signal, states <-chan release.Operation) (release.Operation, bool) {
+func (s *session) wantsOut(ctx context.Context, op plan.Operation, wish os.Signal, states <-chan plan.Operation) (plan.Operation, bool) {
 	if wish != os.Interrupt {
 		return op, true
 	}
@@ -108,7 +108,7 @@ func (s *session) wantsOut(ctx context.Context, op release.Operation, wish os.Si
 		return op, false
 	}
 	body := httpapi.CancelBody{Reason: "cancelled from where it was watched"}
-	_, _, err = post[release.Operation](ctx, s.client, apiPath("operations", op.ID, "cancel"), body, "")
+	_, _, err = post[plan.Operation](ctx, s.client, apiPath("operations", op.ID, "cancel"), body, "")
 	if err != nil {
 		s.warnf("it was not cancelled: %s", err.Error())
 		return op, false
@@ -118,7 +118,7 @@ func (s *session) wantsOut(ctx context.Context, op release.Operation, wish os.Si
 }
 
 // left ends the watching of an operation that is not over, as far as is known.
-func (s *session) left(op release.Operation, why error) error {
+func (s *session) left(op plan.Operation, why error) error {
 	goesOn := fmt.Errorf("not watched any more, and it goes on: unstuck operations %s --follow", op.ID)
 	if why == nil {
 		return &exitError{exitLeft, goesOn}
@@ -130,9 +130,9 @@ func (s *session) left(op release.Operation, why error) error {
 }
 
 // outcome shows how an operation ended, and gives the error that is its exit code.
-func (s *session) outcome(ctx context.Context, op release.Operation) error {
+func (s *session) outcome(ctx context.Context, op plan.Operation) error {
 	if s.asJSON {
-		_, raw, err := get[release.Operation](ctx, s.client, apiPath("operations", op.ID))
+		_, raw, err := get[plan.Operation](ctx, s.client, apiPath("operations", op.ID))
 		if err != nil {
 			return err
 		}
@@ -142,7 +142,7 @@ func (s *session) outcome(ctx context.Context, op release.Operation) error {
 	} else {
 		s.showOperation(op)
 	}
-	if op.Phase != release.Succeeded {
+	if op.Phase != plan.Succeeded {
 		return &exitError{code: exitFailed}
 	}
 	return nil

@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/cjworkbench/unstuck/release"
+	"github.com/cjworkbench/unstuck/release/plan"
 )
 
 // interrupted gives a console at which these signals come, one a second, from the fifth second on.
@@ -51,7 +51,7 @@ func TestCtrlCAsksWhatIsToEnd(t *testing.T) {
 			if !c.cancelled {
 				s.going.Go(func() {
 					time.Sleep(time.Second)
-					s.ends(theOperation, 20*time.Second, release.Succeeded, "done")
+					s.ends(theOperation, 20*time.Second, plan.Succeeded, "done")
 				})
 			}
 			code, stdout, stderr := s.run(t, console, "deploy", "staging", newCommit, "--reason", "x", "--yes")
@@ -71,7 +71,7 @@ func TestAStreamThatBreaksIsTakenUpAgainAndNothingIsShownTwice(t *testing.T) {
 		c, _ := s.console()
 		s.going.Go(func() {
 			time.Sleep(time.Second)
-			s.ends(theOperation, 20*time.Second, release.Succeeded, "done")
+			s.ends(theOperation, 20*time.Second, plan.Succeeded, "done")
 		})
 		code, stdout, stderr := s.run(t, c, "deploy", "staging", newCommit, "--reason", "x", "--yes")
 		if code != 0 || stderr != "" || strings.Count(stdout, "| first line\n") != 1 || strings.Count(stdout, "op-1)\n") != 2 {
@@ -110,7 +110,7 @@ func TestAServerThatIsAwayIsWaitedForButNotForEver(t *testing.T) {
 			c, _ := s.console()
 			s.going.Go(func() {
 				time.Sleep(time.Second)
-				s.ends(theOperation, 20*time.Second, release.Succeeded, "done")
+				s.ends(theOperation, 20*time.Second, plan.Succeeded, "done")
 			})
 			began = time.Now()
 			code, stdout, stderr := s.run(t, c, "deploy", "staging", newCommit, "--reason", "x", "--yes")
@@ -143,7 +143,7 @@ func TestAStreamThatFallsSilentIsLeft(t *testing.T) {
 		c, _ := s.console()
 		s.going.Go(func() {
 			time.Sleep(time.Second)
-			s.ends(theOperation, 5*time.Second, release.Succeeded, "done")
+			s.ends(theOperation, 5*time.Second, plan.Succeeded, "done")
 		})
 		began := time.Now()
 		code, stdout, _ := s.run(t, c, "deploy", "staging", newCommit, "--reason", "x", "--yes")
@@ -177,8 +177,8 @@ func TestAnOperationThatIsOverIsFollowedToItsEndAtOnce(t *testing.T) {
 			t.Errorf("exit code %d, %q", code, stdout)
 		}
 		code, stdout, stderr := s.run(t, c, "operations", "op-1", "--cancel", "--follow", "-o", "json")
-		var op release.Operation
-		if err := json.Unmarshal([]byte(stdout), &op); code != 1 || err != nil || op.Phase != release.Cancelled || op.Cancel.Reason != "wrong commit" || stderr != "" {
+		var op plan.Operation
+		if err := json.Unmarshal([]byte(stdout), &op); code != 1 || err != nil || op.Phase != plan.Cancelled || op.Cancel.Reason != "wrong commit" || stderr != "" {
 			t.Errorf("exit code %d, %v, stderr %q: %s", code, err, stderr, stdout)
 		}
 		if code, stdout, _ = s.run(t, c, "operations", "op-1", "--follow"); code != 1 || !strings.Contains(stdout, "deploy 9b8a7c6 to staging: cancelled  (op-1)\n") {
@@ -210,10 +210,10 @@ func TestTheFooterShowsABarAndWhatRuns(t *testing.T) {
 	var out strings.Builder
 	p := newProgress(&out)
 	p.terminal, p.width = true, 60
-	op := release.Operation{Created: begun, Phase: release.Running, Steps: []release.StepRun{
-		{Step: release.Step{ID: "job migrate"}, Phase: release.Succeeded, Started: begun, Ended: begun.Add(time.Second)},
-		{Step: release.Step{ID: "roll frontend"}, Phase: release.Running, Started: begun.Add(time.Second), Detail: "1 of 4 pods\x1b[31m " + strings.Repeat("long ", 20)},
-		{Step: release.Step{ID: "roll cron"}},
+	op := plan.Operation{Created: begun, Phase: plan.Running, Steps: []plan.StepRun{
+		{Step: plan.Step{ID: "job migrate"}, Phase: plan.Succeeded, Started: begun, Ended: begun.Add(time.Second)},
+		{Step: plan.Step{ID: "roll frontend"}, Phase: plan.Running, Started: begun.Add(time.Second), Detail: "1 of 4 pods\x1b[31m " + strings.Repeat("long ", 20)},
+		{Step: plan.Step{ID: "roll cron"}},
 	}}
 	got := strings.Join(p.drawn(op, begun.Add(90*time.Second)), "\n")
 	if want := "██████░░░░░░░░░░░░░░ 1 of 3 steps  1m30s  running\n  roll frontend              1m29s  1 of 4 pods"; !strings.HasPrefix(got, want) {

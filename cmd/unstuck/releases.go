@@ -10,6 +10,7 @@ import (
 	"github.com/cjworkbench/unstuck/httpapi"
 	"github.com/cjworkbench/unstuck/kube"
 	"github.com/cjworkbench/unstuck/release"
+	"github.com/cjworkbench/unstuck/release/plan"
 )
 
 // place says in which cluster an environment is: empty is our own. Two kubeconfigs may have contexts of one name.
@@ -65,7 +66,7 @@ func (d *daemon) serveReleases(c *config.Config, k *cluster) error {
 	feed, store := httpapi.NewFeed(), k.Operations()
 	runner, err := release.NewRunner(release.Options{
 		Environments: d.api.Environments, World: releases, Jobs: releases, Logs: releases, Lock: releases, Registry: registries, Store: store,
-		Notify: func(o release.Operation) { feed.Notify(o); d.metrics.OperationChanged(o); d.pulse.OperationChanged(o) },
+		Notify: func(o plan.Operation) { feed.Notify(o); d.metrics.OperationChanged(o); d.pulse.OperationChanged(o) },
 		Log:    d.log, Identity: host,
 	})
 	if err != nil {

@@ -15,7 +15,7 @@ import (
 	"time"
 
 	"github.com/cjworkbench/unstuck/config"
-	"github.com/cjworkbench/unstuck/release"
+	"github.com/cjworkbench/unstuck/release/plan"
 )
 
 // The commits of the tests: one that runs, one that is published, and one that is not.
@@ -215,10 +215,10 @@ func do(t *testing.T, r *http.Request) (int, string) {
 }
 
 // begin has an operation taken on.
-func (d *served) begin(path, token, body string) release.Operation {
+func (d *served) begin(path, token, body string) plan.Operation {
 	d.t.Helper()
 	status, text := d.ask(http.MethodPost, path, token, body)
-	var o release.Operation
+	var o plan.Operation
 	if err := json.Unmarshal([]byte(text), &o); err != nil || status != http.StatusAccepted {
 		d.t.Fatalf("%s: %d %s", path, status, text)
 	}
@@ -226,7 +226,7 @@ func (d *served) begin(path, token, body string) release.Operation {
 }
 
 // follow reads an operation's events until it is as wanted, or over.
-func (d *served) follow(id, token string, wanted func(release.Operation) bool) release.Operation {
+func (d *served) follow(id, token string, wanted func(plan.Operation) bool) plan.Operation {
 	d.t.Helper()
 	r, err := http.NewRequestWithContext(d.ctx, http.MethodGet, "http://"+d.address("api")+"/api/v1/operations/"+id+"/events", http.NoBody)
 	if err != nil {
@@ -238,7 +238,7 @@ func (d *served) follow(id, token string, wanted func(release.Operation) bool) r
 		d.t.Fatal(err)
 	}
 	defer res.Body.Close()
-	var o release.Operation
+	var o plan.Operation
 	lines := bufio.NewScanner(res.Body)
 	lines.Buffer(nil, 1<<20)
 	for lines.Scan() {
@@ -257,7 +257,7 @@ func (d *served) follow(id, token string, wanted func(release.Operation) bool) r
 	return o
 }
 
-func over(o release.Operation) bool { return o.Phase.Over() }
+func over(o plan.Operation) bool { return o.Phase.Over() }
 
 // audited counts the lines of the audit.
 func (d *served) audited() int { return strings.Count(d.log.String(), " msg=audit ") }

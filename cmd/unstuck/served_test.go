@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/cjworkbench/unstuck/release"
+	"github.com/cjworkbench/unstuck/release/plan"
 )
 
 const (
@@ -41,11 +41,11 @@ func TestTheDaemonDoesWhatATokenMayAskForAndNothingElse(t *testing.T) {
 		t.Fatalf("it runs %s", image)
 	}
 	o := d.follow(d.begin(deploys, ci, deployOf(unpublished)).ID, ci, over)
-	if o.Phase != release.Failed || !strings.Contains(o.Outcome, "not published: ") {
+	if o.Phase != plan.Failed || !strings.Contains(o.Outcome, "not published: ") {
 		t.Errorf("the deploy of what is not published: %s: %s", o.Phase, o.Outcome)
 	}
 	o = d.follow(d.begin(deploys, ci, deployOf(published)).ID, ci, over)
-	if image := s.image(); o.Phase != release.Succeeded || !strings.HasSuffix(image, published) || o.Request.By != "ci" {
+	if image := s.image(); o.Phase != plan.Succeeded || !strings.HasSuffix(image, published) || o.Request.By != "ci" {
 		t.Errorf("the deploy by %s: %s: %s; it runs %s", o.Request.By, o.Phase, o.Outcome, image)
 	}
 	// Each request is one line, whether it came to a plan, an operation, or nothing.
@@ -93,7 +93,7 @@ func TestTheDaemonEndsWithAnOperationUnderWayAndLeavesItToASuccessor(t *testing.
 	d := s.serve()
 	oncall := s.tokens["oncall"]
 	o := d.begin(restarts, oncall, `{"reason": "a test"}`)
-	d.follow(o.ID, oncall, func(o release.Operation) bool { return strings.Contains(o.Steps[0].Detail, "waiting for the change") })
+	d.follow(o.ID, oncall, func(o plan.Operation) bool { return strings.Contains(o.Steps[0].Detail, "waiting for the change") })
 	if err := d.stop(); err != nil {
 		t.Errorf("the daemon ended with %v", err)
 	}
@@ -172,7 +172,7 @@ func TestAnEnvironmentInAnotherClusterIsServedThere(t *testing.T) {
 	}
 	o := d.follow(d.begin(deploys, "token-of-ada", deployOf(published)).ID, "token-of-ada", over)
 	here, there := s.image(), other.image()
-	if o.Phase != release.Succeeded || !strings.HasSuffix(there, published) || !strings.HasSuffix(here, running) {
+	if o.Phase != plan.Succeeded || !strings.HasSuffix(there, published) || !strings.HasSuffix(here, running) {
 		t.Errorf("%s: %s; here runs %s, there %s", o.Phase, o.Outcome, here, there)
 	}
 	_ = other.lockHolder() // or the lock was never taken there

@@ -20,8 +20,10 @@ import (
 const module = "github.com/cjworkbench/unstuck"
 
 // ours are the packages of the design, by their paths in the module.
-var ours = []string{"clock", "target", "auth", "probe", "remediate", "release", "config", "metrics",
-	"kube", "httpapi", "lab"}
+var ours = []string{
+	"clock", "target", "auth", "probe", "remediate", "release", "release/plan", "config", "metrics",
+	"kube", "httpapi", "lab",
+}
 
 // theirs are packages of other people, and some of the standard library that are not for everybody.
 var theirs = map[string]string{
@@ -49,17 +51,18 @@ var theirs = map[string]string{
 var mayImport = map[string]string{
 	"clock/a.go":            "context os slog",
 	"target/a.go":           "context os slog",
-	"auth/a.go":             "context os slog release",
+	"auth/a.go":             "context os slog release/plan",
 	"probe/a.go":            "context os slog target amqp cron",
 	"remediate/a.go":        "context os slog clock target probe",
 	"remediate/decide_a.go": "clock target probe",
 	"remediate/guards.go":   "clock target probe",
 	"remediate/policy.go":   "clock target probe",
-	"release/a.go":          "context os slog clock containerregistry",
-	"config/a.go":           "context os slog auth target probe remediate release cron yaml",
-	"metrics/a.go":          "context os slog target probe remediate release client_golang",
-	"kube/a.go":             "context os slog auth clock target release client-go",
-	"httpapi/a.go":          "context os slog auth target probe remediate release",
+	"release/a.go":          "context os slog clock release/plan containerregistry",
+	"release/plan/a.go":     "",
+	"config/a.go":           "context os slog auth target probe remediate release/plan cron yaml",
+	"metrics/a.go":          "context os slog target probe remediate release/plan client_golang",
+	"kube/a.go":             "context os slog auth clock target release release/plan client-go",
+	"httpapi/a.go":          "context os slog auth target probe remediate release release/plan",
 	"lab/a.go":              "context os slog target amqp",
 	"cmd/unstuck/a.go":      "context os slog cobra " + strings.Join(ours, " "),
 	"newcomer/a.go":         "context os slog",
@@ -89,8 +92,9 @@ func TestLinterRefusesWhatItShould(t *testing.T) {
 	got := map[string]bool{}
 	for _, i := range runLinter(t, dir) {
 		file := strings.TrimPrefix(filepath.ToSlash(i.Pos.Filename), "proof/")
+		_, generated := mayImport[file]
 		switch {
-		case mayImport[file] == "":
+		case !generated:
 			got[fmt.Sprintf("%s:%d: %s", file, i.Pos.Line, i.FromLinter)] = true
 		case i.FromLinter == "depguard": // the only one that the generated imports are for
 			_, rest, _ := strings.Cut(i.Text, "import '")

@@ -1,4 +1,4 @@
-package release
+package plan
 
 import (
 	"fmt"
@@ -49,8 +49,8 @@ func (d Deployment) condition(kind string) (Condition, bool) {
 	return d.Conditions[i], true
 }
 
-// livePods names the pods that may still run a container.
-func (d Deployment) livePods() []string {
+// LivePods names the pods that may still run a container.
+func (d Deployment) LivePods() []string {
 	var names []string
 	for _, p := range d.Pods {
 		if p.live() {
@@ -60,9 +60,9 @@ func (d Deployment) livePods() []string {
 	return names
 }
 
-// gone says whether a Deployment that was scaled to 0 has no pod left that may still run, and knows that it was.
-func (d Deployment) gone() bool {
-	return d.Replicas == 0 && d.ObservedGeneration >= d.Generation && d.Total == 0 && len(d.livePods()) == 0
+// Gone says whether a Deployment that was scaled to 0 has no pod left that may still run, and knows that it was.
+func (d Deployment) Gone() bool {
+	return d.Replicas == 0 && d.ObservedGeneration >= d.Generation && d.Total == 0 && len(d.LivePods()) == 0
 }
 
 // unhealthy says why a Deployment that is rolled out has not been healthy since the given time, or nothing if it has.

@@ -1,4 +1,4 @@
-package release
+package plan
 
 import (
 	"fmt"
@@ -49,9 +49,9 @@ type Request struct {
 	DryRun              bool      `json:"dry_run,omitzero"`               // plan and do nothing
 }
 
-// same says whether two requests ask for the same thing, whoever asks and why. One that expects no commit is the same as
+// Same says whether two requests ask for the same thing, whoever asks and why. One that expects no commit is the same as
 // one that does.
-func (r Request) same(o Request) bool {
+func (r Request) Same(o Request) bool {
 	expect := r.ExpectCommit == o.ExpectCommit || r.ExpectCommit == "" || o.ExpectCommit == ""
 	return expect && r.Kind == o.Kind && r.Environment == o.Environment && r.Commit == o.Commit && r.Service == o.Service &&
 		r.Secret == o.Secret && r.Task == o.Task && r.AcceptMigrationRisk == o.AcceptMigrationRisk && r.OnFailure == o.OnFailure
@@ -122,8 +122,9 @@ func (r *Refusal) Error() string {
 	return r.Why + "; " + r.Hint
 }
 
-func refuse(code Code, want, why string, args ...any) *Refusal {
-	return &Refusal{Code: code, Why: fmt.Sprintf(why, args...), Hint: want}
+// Refuse makes a refusal: what would be right, and why, as fmt.Sprintf does it.
+func Refuse(code Code, hint, why string, args ...any) *Refusal {
+	return &Refusal{Code: code, Why: fmt.Sprintf(why, args...), Hint: hint}
 }
 
 var commitPattern = regexp.MustCompile(`^[0-9a-f]{40}$`)
@@ -138,13 +139,13 @@ const (
 	maxName   = 512 // of what Kubernetes names: a service account may have 339, a Secret 253
 )
 
-// validate checks what can be checked without the world.
-func (r Request) validate(env Environment) error {
+// Validate checks what can be checked without the world.
+func (r Request) Validate(env Environment) error {
 	if r.Environment != env.Name {
-		return refuse(NotFound, "", "environment %q is not %s", r.Environment, env.Name)
+		return Refuse(NotFound, "", "environment %q is not %s", r.Environment, env.Name)
 	}
 	if strings.TrimSpace(r.Reason) == "" || len(r.Reason) > maxReason {
-		return refuse(Invalid, fmt.Sprintf("say why, in at most %d bytes", maxReason), "a reason is required")
+		return Refuse(Invalid, fmt.Sprintf("say why, in at most %d bytes", maxReason), "a reason is required")
 	}
 	for _, s := range []string{r.From, r.IdempotencyKey, r.BugReport, r.Service, r.Task} {
 		if err := checkLine(s, maxText); err != nil {
@@ -157,17 +158,17 @@ func (r Request) validate(env Environment) error {
 		}
 	}
 	if r.By == "" {
-		return refuse(Invalid, "", "nobody asks for it")
+		return Refuse(Invalid, "", "nobody asks for it")
 	}
 	if u, err := url.Parse(r.BugReport); r.BugReport != "" && (err != nil || u.Host == "" || (u.Scheme != "https" && u.Scheme != "http")) {
-		return refuse(Invalid, "give the link's whole address", "the bug report %q is no link", r.BugReport)
+		return Refuse(Invalid, "give the link's whole address", "the bug report %q is no link", r.BugReport)
 	}
 	if r.OnFailure != "" && r.OnFailure != Leave && r.OnFailure != Rollback {
-		return refuse(Invalid, fmt.Sprintf("use %q or %q", Leave, Rollback), "on failure %q", r.OnFailure)
+		return Refuse(Invalid, fmt.Sprintf("use %q or %q", Leave, Rollback), "on failure %q", r.OnFailure)
 	}
 	for _, commit := range []string{r.Commit, r.ExpectCommit} {
 		if commit != "" && !IsCommit(commit) {
-			return refuse(Invalid, "give all 40 hexadecimal digits, in lower case", "%q is no whole commit", commit)
+			return Refuse(Invalid, "give all 40 hexadecimal digits, in lower case", "%q is no whole commit", commit)
 		}
 	}
 	return r.validateKind()
@@ -175,7 +176,7 @@ func (r Request) validate(env Environment) error {
 
 func checkLine(s string, most int) error {
 	if len(s) > most || strings.ContainsAny(s, "\n\r\x00") {
-		return refuse(Invalid, fmt.Sprintf("use one line of at most %d bytes", most), "a text of %d bytes or several lines", len(s))
+		return Refuse(Invalid, fmt.Sprintf("use one line of at most %d bytes", most), "a text of %d bytes or several lines", len(s))
 	}
 	return nil
 }
@@ -188,17 +189,17 @@ func (r Request) validateKind() error {
 	t, known := takes[r.Kind]
 	switch {
 	case !known:
-		return refuse(Invalid, fmt.Sprintf("use one of %v", Kinds()), "there is no operation %q", r.Kind)
+		return Refuse(Invalid, fmt.Sprintf("use one of %v", Kinds()), "there is no operation %q", r.Kind)
 	case r.Kind == Deploy && r.Commit == "":
-		return refuse(Invalid, "give all 40 hexadecimal digits", "a deploy needs a commit")
+		return Refuse(Invalid, "give all 40 hexadecimal digits", "a deploy needs a commit")
 	case r.Kind != Promotion && r.ExpectCommit != "":
-		return refuse(Invalid, "leave it out", "only a promotion expects a commit")
+		return Refuse(Invalid, "leave it out", "only a promotion expects a commit")
 	case !t.commit && r.Commit != "", !t.service && r.Service+r.Secret != "", !t.task && r.Task != "":
-		return refuse(Invalid, "leave out what does not belong to it", "a %s takes no commit, service, secret or task that it does not need", r.Kind)
+		return Refuse(Invalid, "leave out what does not belong to it", "a %s takes no commit, service, secret or task that it does not need", r.Kind)
 	case r.Kind == Restart && (r.Service == "") == (r.Secret == ""):
-		return refuse(Invalid, "", "a restart needs either a service or a secret")
+		return Refuse(Invalid, "", "a restart needs either a service or a secret")
 	case r.Kind == RunTask && r.Task == "":
-		return refuse(Invalid, "", "name the task")
+		return Refuse(Invalid, "", "name the task")
 	}
 	return nil
 }

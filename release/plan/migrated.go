@@ -1,4 +1,4 @@
-package release
+package plan
 
 import (
 	"fmt"
@@ -72,8 +72,9 @@ func DefaultPatterns() Patterns {
 
 // MigrationReader reads a job's log, line by line, for whether it migrated.
 type MigrationReader struct {
+	SawMigrated bool // a line said that something was migrated; to be set if an earlier reader saw one
+
 	migrated, nothing []*regexp.Regexp
-	sawMigrated       bool
 	sawNothing        bool
 }
 
@@ -115,7 +116,7 @@ var colours = regexp.MustCompile("\x1b\\[[0-9;]*m")
 func (r *MigrationReader) Line(line string) {
 	line = colours.ReplaceAllString(line, "")
 	matches := func(re *regexp.Regexp) bool { return re.MatchString(line) }
-	r.sawMigrated = r.sawMigrated || slices.ContainsFunc(r.migrated, matches)
+	r.SawMigrated = r.SawMigrated || slices.ContainsFunc(r.migrated, matches)
 	r.sawNothing = r.sawNothing || slices.ContainsFunc(r.nothing, matches)
 }
 
@@ -123,7 +124,7 @@ func (r *MigrationReader) Line(line string) {
 // nothing was migrated.
 func (r *MigrationReader) Answer(whole bool) Migration {
 	switch {
-	case r.sawMigrated:
+	case r.SawMigrated:
 		return DidMigrate
 	case r.sawNothing && whole:
 		return DidNotMigrate

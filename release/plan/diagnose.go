@@ -1,4 +1,4 @@
-package release
+package plan
 
 import (
 	"cmp"
@@ -32,6 +32,9 @@ type Diagnosis struct {
 	Log       []string `json:"log,omitzero"`    // the container's last lines
 	Events    []string `json:"events,omitzero"` // the latest about the pod
 }
+
+// SetLog keeps the last of the container's lines.
+func (d *Diagnosis) SetLog(lines []string) { d.Log = tailOf(lines, KeptLines) }
 
 func (d Diagnosis) String() string {
 	where := "no pod"
@@ -81,7 +84,7 @@ func worst(all []Diagnosis) (Diagnosis, bool) {
 func diagnosePod(p Pod) []Diagnosis {
 	var all []Diagnosis
 	found := func(container string, why Trouble, detail string) {
-		all = append(all, Diagnosis{Pod: p.Name, Container: container, Why: why, Detail: tidy(detail), Events: tailOf(p.Events, 5)})
+		all = append(all, Diagnosis{Pod: p.Name, Container: container, Why: why, Detail: Tidy(detail), Events: tailOf(p.Events, 5)})
 	}
 	if p.Reason == "Evicted" {
 		found("", Evicted, "its host evicted it")

@@ -1,4 +1,4 @@
-package release
+package plan
 
 import (
 	"encoding/json"
@@ -46,7 +46,7 @@ func ids(p Plan) string {
 }
 
 func TestAPlanOfADeploy(t *testing.T) {
-	p, err := MakePlan(deployOf(commitB), testEnvironment(), Known{Now: noon, State: testState(commitA)})
+	p, err := Make(deployOf(commitB), testEnvironment(), Known{Now: noon, State: testState(commitA)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -112,7 +112,7 @@ func TestARequestThatCannotBePlannedIsRefusedWithTheReason(t *testing.T) {
 			if tt.state != nil {
 				tt.state(&state)
 			}
-			_, err := MakePlan(req, env, Known{Now: noon, State: state})
+			_, err := Make(req, env, Known{Now: noon, State: state})
 			wantRefusal(t, err, tt.code, tt.words)
 		})
 	}
@@ -147,7 +147,7 @@ func TestAPromotionTakesTheCommitOfAWellSource(t *testing.T) {
 			production.Name, production.PromoteFrom, production.HealthyFor = "production", "staging", 10*time.Minute
 			source := testState(commitB)
 			tt.state(&source)
-			p, err := MakePlan(Request{Kind: Promotion, Environment: "production", Reason: "a test", By: "ada"}, production,
+			p, err := Make(Request{Kind: Promotion, Environment: "production", Reason: "a test", By: "ada"}, production,
 				Known{Now: noon, State: testState(commitA), Source: testEnvironment(), SourceState: source})
 			if tt.words != "" {
 				wantRefusal(t, err, NotReady, tt.words)
@@ -163,7 +163,7 @@ func TestAPromotionOfAnotherCommitThanIsExpectedIsRefused(t *testing.T) {
 		production := testEnvironment()
 		production.Name, production.PromoteFrom = "production", "staging"
 		r := Request{Kind: kind, Environment: "production", Commit: commit, ExpectCommit: expect, Reason: "a test", By: "ada"}
-		return MakePlan(r, production, Known{Now: noon, State: testState(commitA), Source: testEnvironment(), SourceState: testState(commitB)})
+		return Make(r, production, Known{Now: noon, State: testState(commitA), Source: testEnvironment(), SourceState: testState(commitB)})
 	}
 	if p, err := plan(Promotion, "", commitB); err != nil || p.Commit != commitB {
 		t.Errorf("the expected one: %+v, %v", p, err)
@@ -175,7 +175,7 @@ func TestAPromotionOfAnotherCommitThanIsExpectedIsRefused(t *testing.T) {
 	_, err = plan(Deploy, commitB, commitB)
 	wantRefusal(t, err, Invalid, "only a promotion expects a commit")
 	one, other, none := Request{ExpectCommit: commitB}, Request{ExpectCommit: commitC}, Request{}
-	if one.same(other) || !one.same(none) || !none.same(one) || !one.same(one) {
+	if one.Same(other) || !one.Same(none) || !none.Same(one) || !one.Same(one) {
 		t.Error("with a key, the same is asked for again where the same, or nothing, is expected")
 	}
 }
@@ -190,7 +190,7 @@ func past(lines ...string) []Operation {
 			panic(err)
 		}
 		o := Operation{ID: fmt.Sprintf("op-%d", i+1), Kind: Kind(f[0]), Commit: strings.Repeat(f[1], 40), Phase: Phase(f[2]), Created: noon.Add(time.Duration(i-100) * time.Hour)}
-		o.Steps = []StepRun{{Step: Step{Do: StartJob, Job: &JobRun{}}, Mark: markStarted, Migrated: &m}}
+		o.Steps = []StepRun{{Step: Step{Do: StartJob, Job: &JobRun{}}, Mark: MarkStarted, Migrated: &m}}
 		if len(f) > 4 {
 			o.Before = strings.Repeat(f[4], 40)
 		}
@@ -233,7 +233,7 @@ func TestARevertGoesBackToTheLastGoodCommitUnlessAMigrationLiesBetween(t *testin
 		t.Run(name, func(t *testing.T) {
 			req := Request{Kind: Revert, Environment: "staging", Commit: tt.commit, AcceptMigrationRisk: tt.accept, Reason: "a test", By: "ada"}
 			slices.Reverse(tt.history) // the order in which they are stored does not matter
-			p, err := MakePlan(req, testEnvironment(), Known{Now: noon, State: testState(tt.running), History: tt.history})
+			p, err := Make(req, testEnvironment(), Known{Now: noon, State: testState(tt.running), History: tt.history})
 			if tt.want == "" {
 				wantRefusal(t, err, Migrated)
 				var named []string
@@ -266,7 +266,7 @@ func TestADeployThatGoesBackAcrossAMigrationSaysSo(t *testing.T) {
 		"to what ran before it all":  {past("deploy b succeeded maybe a"), true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			p, err := MakePlan(Request{Kind: Deploy, Environment: "staging", Commit: commitA, Reason: "a test", By: "ada"},
+			p, err := Make(Request{Kind: Deploy, Environment: "staging", Commit: commitA, Reason: "a test", By: "ada"},
 				testEnvironment(), Known{Now: noon, State: testState(commitB), History: tt.history})
 			if err != nil || strings.Contains(p.Warning, "crosses a migration") != tt.warns {
 				t.Errorf("warning %q, error %v", p.Warning, err)
@@ -279,7 +279,7 @@ func TestADeployThatGoesBackAcrossAMigrationSaysSo(t *testing.T) {
 }
 
 func TestARevertWithoutAnEarlierGoodCommitIsRefused(t *testing.T) {
-	_, err := MakePlan(Request{Kind: Revert, Environment: "staging", Reason: "a test", By: "ada"}, testEnvironment(),
+	_, err := Make(Request{Kind: Revert, Environment: "staging", Reason: "a test", By: "ada"}, testEnvironment(),
 		Known{Now: noon, State: testState(commitB), History: past("deploy b succeeded no", "deploy a failed no")})
 	wantRefusal(t, err, NotFound, "no earlier commit")
 }
@@ -294,7 +294,7 @@ func TestARestartFindsEveryServiceThatReadsASecret(t *testing.T) {
 	}
 	for secret, want := range tests {
 		req := Request{Kind: Restart, Environment: "staging", Secret: secret, Reason: "rotated", By: "ada", At: noon}
-		p, err := MakePlan(req, testEnvironment(), Known{Now: noon, State: testState(commitA)})
+		p, err := Make(req, testEnvironment(), Known{Now: noon, State: testState(commitA)})
 		if err != nil || ids(p) != want {
 			t.Errorf("%s: %s, %v, want %s", secret, ids(p), err, want)
 		}
@@ -326,12 +326,12 @@ func TestAnOperationFitsIntoAConfigMapAndSurvivesItsJSON(t *testing.T) {
 	for range maxSteps {
 		var s StepRun
 		for i := range 500 {
-			s.addLine(fmt.Sprint(i, strings.Repeat("<\x1b", 1000)))
+			s.AddLine(fmt.Sprint(i, strings.Repeat("<\x1b", 1000)))
 		}
-		s.Diagnosis = &Diagnosis{Pod: "p", Log: tailOf(s.Log, keptLines)}
+		s.Diagnosis = &Diagnosis{Pod: "p", Log: tailOf(s.Log, KeptLines)}
 		o.Steps, o.Rollback = append(o.Steps, s), append(o.Rollback, s)
 	}
-	fit := o.fit()
+	fit := o.Fit()
 	data, err := json.Marshal(fit)
 	if err != nil || len(data) >= MaxOperationBytes || len(fit.Steps[0].Log) == 0 {
 		t.Errorf("%d bytes, %d lines, %v", len(data), len(fit.Steps[0].Log), err)
@@ -339,7 +339,7 @@ func TestAnOperationFitsIntoAConfigMapAndSurvivesItsJSON(t *testing.T) {
 	if s := fit.Steps[0]; s.Cut+len(s.Log) != 500 || !strings.HasPrefix(s.Log[len(s.Log)-1], "499") || strings.Contains(s.Log[0], "\x1b") {
 		t.Errorf("cut %d, %d lines, the last %q", s.Cut, len(s.Log), s.Log[len(s.Log)-1])
 	}
-	if len(o.Steps[0].Log) != keptLines {
+	if len(o.Steps[0].Log) != KeptLines {
 		t.Error("fit changed what it was given")
 	}
 	var back Operation
@@ -363,13 +363,13 @@ func TestOnlyOldOperationsThatAreOverAreForgotten(t *testing.T) {
 }
 
 func TestASingletonThatAPersonScaledToNothingStaysSo(t *testing.T) {
-	for m, want := range map[mark]int{markRestored: 0, markStopping: 1, markStarting: 1, "": 0} {
+	for m, want := range map[Mark]int{MarkRestored: 0, MarkStopping: 1, MarkStarting: 1, "": 0} {
 		left := Operation{ID: "x", Created: noon, Phase: Failed, Steps: []StepRun{
 			{Step: Step{Do: Replace, Deployment: "cron-deployment", Replicas: 1}, Mark: m},
 		}}
 		state := testState(commitA)
 		state.Deployments[2].Replicas = 0
-		p, err := MakePlan(deployOf(commitB), testEnvironment(), Known{Now: noon, State: state, History: []Operation{left}})
+		p, err := Make(deployOf(commitB), testEnvironment(), Known{Now: noon, State: state, History: []Operation{left}})
 		if err != nil || p.Steps[5].Replicas != want {
 			t.Errorf("after %q: %+v, %v, want %d pods", m, p, err, want)
 		}

@@ -1,4 +1,4 @@
-package release
+package plan
 
 import (
 	"fmt"
@@ -10,17 +10,17 @@ import (
 // for as long as is asked for. Another than was expected is none, for nobody has said yes to it.
 func sourceCommit(r Request, env Environment, k Known) (string, error) {
 	if env.PromoteFrom == "" {
-		return "", refuse(NotFound, "deploy to it instead", "nothing is promoted to %s", env.Name)
+		return "", Refuse(NotFound, "deploy to it instead", "nothing is promoted to %s", env.Name)
 	}
 	if k.Source.Name != env.PromoteFrom {
-		return "", refuse(NotFound, "", "there is no environment %s to promote from", env.PromoteFrom)
+		return "", Refuse(NotFound, "", "there is no environment %s to promote from", env.PromoteFrom)
 	}
 	commit, why := runningCommit(k.Source, k.SourceState)
 	if why != "" {
-		return "", refuse(NotReady, "bring it to one commit first", "%s does not run one commit: %s", k.Source.Name, why)
+		return "", Refuse(NotReady, "bring it to one commit first", "%s does not run one commit: %s", k.Source.Name, why)
 	}
 	if r.ExpectCommit != "" && r.ExpectCommit != commit {
-		return "", refuse(Changed, "look at the plan again, and expect that one if it is meant", "%s runs %s by now, and not %s", k.Source.Name, commit, r.ExpectCommit)
+		return "", Refuse(Changed, "look at the plan again, and expect that one if it is meant", "%s runs %s by now, and not %s", k.Source.Name, commit, r.ExpectCommit)
 	}
 	var waits, unhealthy []string
 	for _, s := range k.Source.Services {
@@ -35,10 +35,10 @@ func sourceCommit(r Request, env Environment, k Known) (string, error) {
 		}
 	}
 	if len(waits) > 0 {
-		return "", refuse(NotReady, "wait until it is", "%s is not fully rolled out: %s", k.Source.Name, strings.Join(waits, "; "))
+		return "", Refuse(NotReady, "wait until it is", "%s is not fully rolled out: %s", k.Source.Name, strings.Join(waits, "; "))
 	}
 	if len(unhealthy) > 0 {
-		return "", refuse(NotReady, "wait, or look why", "%s has not been healthy for %s: %s", k.Source.Name, env.HealthyFor, strings.Join(unhealthy, "; "))
+		return "", Refuse(NotReady, "wait, or look why", "%s has not been healthy for %s: %s", k.Source.Name, env.HealthyFor, strings.Join(unhealthy, "; "))
 	}
 	return commit, nil
 }
@@ -86,7 +86,7 @@ func revertTarget(r Request, env Environment, k Known) (string, error) {
 	if target == "" {
 		running, _ := runningCommit(env, k.State)
 		if target = previousGood(k.History, running); target == "" {
-			return "", refuse(NotFound, "name the commit", "no earlier commit that was deployed to %s with success is known", env.Name)
+			return "", Refuse(NotFound, "name the commit", "no earlier commit that was deployed to %s with success is known", env.Name)
 		}
 	}
 	crossed, known := crossings(k.History, target)

@@ -1,4 +1,4 @@
-package release
+package plan
 
 import (
 	"strings"
@@ -72,7 +72,7 @@ func TestASingletonIsGoneOnlyWhenNoPodOfItCanRun(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			d := Deployment{Generation: 4, ObservedGeneration: 4}
 			tt.change(&d)
-			if got := d.gone(); got != tt.want {
+			if got := d.Gone(); got != tt.want {
 				t.Errorf("gone: %v", got)
 			}
 		})

@@ -1,8 +1,7 @@
-package release
+package plan
 
 import (
 	"cmp"
-	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -83,21 +82,22 @@ func (p Phase) Over() bool {
 	return p == Succeeded || p == Failed || p == Cancelled || p == RolledBack
 }
 
-// mark is how far a step that cannot simply be repeated has come. It is written down before what it names is done.
-type mark string
+// Mark is how far a step that cannot simply be repeated has come. It is written down before what it names is done.
+type Mark string
 
+// The marks.
 const (
-	markStarting mark = "starting" // the job may exist; the command may run; the singleton may be up again
-	markStarted  mark = "started"  // the job exists
-	markStopping mark = "stopping" // the singleton may be scaled to 0
-	markRestored mark = "restored" // the singleton is scaled back
+	MarkStarting Mark = "starting" // the job may exist; the command may run; the singleton may be up again
+	MarkStarted  Mark = "started"  // the job exists
+	MarkStopping Mark = "stopping" // the singleton may be scaled to 0
+	MarkRestored Mark = "restored" // the singleton is scaled back
 )
 
 // StepRun is a step and what became of it.
 type StepRun struct {
 	Step
 	Phase     Phase      `json:"phase,omitzero"`
-	Mark      mark       `json:"mark,omitzero"`
+	Mark      Mark       `json:"mark,omitzero"`
 	Started   time.Time  `json:"started,omitzero"`
 	Ended     time.Time  `json:"ended,omitzero"`
 	Detail    string     `json:"detail,omitzero"`   // what it waits for, or how it ended
@@ -112,6 +112,11 @@ type Cancellation struct {
 	At     time.Time `json:"at"`
 	By     string    `json:"by"`
 	Reason string    `json:"reason,omitzero"`
+}
+
+// NewCancellation makes one of what somebody says.
+func NewCancellation(at time.Time, by, reason string) *Cancellation {
+	return &Cancellation{At: at, By: Shorten(by, maxName), Reason: Shorten(reason, maxReason)}
 }
 
 // Operation is one deploy, promotion, revert, restart or task: what was asked for, by whom and why, the plan, and how
@@ -139,14 +144,14 @@ type Operation struct {
 // What an operation holds at most, so that it fits into a ConfigMap.
 const (
 	MaxOperationBytes = 900_000
-	keptLines         = 40 // of a step's log
+	KeptLines         = 40 // of a step's log
 	keptLineBytes     = 240
 	maxDetail         = 500
 	maxSteps          = 40
 )
 
-// clone gives a copy that shares nothing that is written to.
-func (o Operation) clone() Operation {
+// Clone gives a copy that shares nothing that is written to.
+func (o Operation) Clone() Operation {
 	o.Steps, o.Rollback = cloneSteps(o.Steps), cloneSteps(o.Rollback)
 	return o
 }
@@ -159,11 +164,11 @@ func cloneSteps(steps []StepRun) []StepRun {
 	return steps
 }
 
-// fit gives the operation with as many lines of its logs left out as needed to stay under MaxOperationBytes: JSON may
+// Fit gives the operation with as many lines of its logs left out as needed to stay under MaxOperationBytes: JSON may
 // need six bytes for one.
-func (o Operation) fit() Operation {
-	o = o.clone()
-	for keep := keptLines / 2; ; keep /= 2 {
+func (o Operation) Fit() Operation {
+	o = o.Clone()
+	for keep := KeptLines / 2; ; keep /= 2 {
 		if data, err := json.Marshal(o); err != nil || len(data) < MaxOperationBytes {
 			return o
 		}
@@ -202,22 +207,17 @@ func (o Operation) Migrated() Migration {
 	return answer
 }
 
-// touched says whether the operation may have changed a Deployment.
-func (o Operation) touched() bool {
-	return slices.ContainsFunc(o.Steps, func(s StepRun) bool { return (s.Do == Roll || s.Do == Replace) && s.Phase != Pending })
-}
-
-// addLine keeps a line of the log, if room be in place of the oldest.
-func (s *StepRun) addLine(line string) {
-	if len(s.Log) >= keptLines {
+// AddLine keeps a line of the log, if room be in place of the oldest.
+func (s *StepRun) AddLine(line string) {
+	if len(s.Log) >= KeptLines {
 		s.Log = slices.Delete(s.Log, 0, 1)
 		s.Cut++
 	}
-	s.Log = append(s.Log, shorten(line, keptLineBytes))
+	s.Log = append(s.Log, Shorten(line, keptLineBytes))
 }
 
-// shorten makes one line of s: valid UTF-8 without control characters, cut to at most n bytes at the end of a character.
-func shorten(s string, n int) string {
+// Shorten makes one line of s: valid UTF-8 without control characters, cut to at most n bytes at the end of a character.
+func Shorten(s string, n int) string {
 	s = strings.Map(func(c rune) rune {
 		if unicode.IsControl(c) {
 			return ' '
@@ -232,25 +232,24 @@ func shorten(s string, n int) string {
 	return s[:n] + "…"
 }
 
-// tidy makes a detail of free text.
-func tidy(s string) string { return shorten(strings.TrimSpace(s), maxDetail) }
+// Tidy makes a detail of free text.
+func Tidy(s string) string { return Shorten(strings.TrimSpace(s), maxDetail) }
 
 func tailOf(lines []string, n int) []string {
 	lines = slices.Clone(lines[max(0, len(lines)-n):])
 	for i := range lines {
-		lines[i] = shorten(lines[i], keptLineBytes)
+		lines[i] = Shorten(lines[i], keptLineBytes)
 	}
 	return lines
 }
 
-// newID makes an operation's ID: of the time and chance, or, where there is a key, of that alone, so that a request
-// that comes twice at once cannot become two operations.
-func newID(r Request) string {
-	tail := strings.ToLower(rand.Text()[:8])
+// NewID makes an operation's ID: of the time and chance, which is drawn by the caller, or, where there is a key, of that
+// alone, so that a request that comes twice at once cannot become two operations.
+func NewID(r Request, chance string) string {
 	if r.IdempotencyKey != "" {
 		return string(r.Kind) + "-" + digest(r.Environment, r.IdempotencyKey)[:20]
 	}
-	return fmt.Sprintf("%s-%s-%s", r.Kind, r.At.UTC().Format("20060102t150405"), tail)
+	return fmt.Sprintf("%s-%s-%s", r.Kind, r.At.UTC().Format("20060102t150405"), chance)
 }
 
 func digest(parts ...string) string {

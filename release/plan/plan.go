@@ -1,4 +1,4 @@
-package release
+package plan
 
 import (
 	"cmp"
@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// Known is what Plan knows of the world.
+// Known is what Make knows of the world.
 type Known struct {
 	Now     time.Time
 	State   State       // of the request's environment
@@ -27,10 +27,10 @@ const (
 	stageSingletons
 )
 
-// MakePlan says what is to be done for a request, in order, or gives a *Refusal. It depends on its arguments alone.
+// Make says what is to be done for a request, in order, or gives a *Refusal. It depends on its arguments alone.
 // Made again after it was carried out, it changes no image.
-func MakePlan(r Request, env Environment, k Known) (Plan, error) {
-	if err := r.validate(env); err != nil {
+func Make(r Request, env Environment, k Known) (Plan, error) {
+	if err := r.Validate(env); err != nil {
 		return Plan{}, err
 	}
 	p := Plan{Kind: r.Kind, Environment: env.Name, Commit: r.Commit}
@@ -58,7 +58,7 @@ func MakePlan(r Request, env Environment, k Known) (Plan, error) {
 		p.Warning = deployWarning(k.History, p.Commit)
 	}
 	if err == nil && len(p.Steps) > maxSteps {
-		err = refuse(Invalid, "split the environment", "%d steps are more than %d", len(p.Steps), maxSteps)
+		err = Refuse(Invalid, "split the environment", "%d steps are more than %d", len(p.Steps), maxSteps)
 	}
 	if err != nil {
 		return Plan{}, err
@@ -69,7 +69,7 @@ func MakePlan(r Request, env Environment, k Known) (Plan, error) {
 // deploySteps gives the steps that bring a commit to an environment: check the images, run the jobs, roll, replace.
 func deploySteps(r Request, env Environment, k Known, commit string) ([]Step, error) {
 	if len(env.Services) == 0 {
-		return nil, refuse(NotFound, "", "environment %s has no services", env.Name)
+		return nil, Refuse(NotFound, "", "environment %s has no services", env.Name)
 	}
 	steps := []Step{{ID: "check images", Stage: stageCheck, Do: CheckImages, Check: env.ImagesAt(commit)}}
 	for _, j := range env.Jobs {
@@ -91,7 +91,7 @@ func deploySteps(r Request, env Environment, k Known, commit string) ([]Step, er
 		}
 		changes, own := env.changes(d.Containers, commit)
 		if own == 0 {
-			return nil, refuse(NotReady, "compare the service's image with its Deployment", "no container of Deployment %s uses an image of %s", d.Name, env.Name)
+			return nil, Refuse(NotReady, "compare the service's image with its Deployment", "no container of Deployment %s uses an image of %s", d.Name, env.Name)
 		}
 		steps = append(steps, serviceStep(s, d, k, changes))
 	}
@@ -125,7 +125,7 @@ func replicasOf(d Deployment, history []Operation) int {
 		for _, s := range slices.Backward(slices.Concat(o.Steps, o.Rollback)) {
 			switch {
 			case s.Deployment != d.Name || s.Do != Replace || s.Mark == "":
-			case s.Mark == markRestored:
+			case s.Mark == MarkRestored:
 				return 0
 			default:
 				return s.Replicas
@@ -152,14 +152,14 @@ func inStages(steps []Step) []Step {
 func (s State) deploymentOf(service Service) (Deployment, error) {
 	i := slices.IndexFunc(s.Deployments, func(d Deployment) bool { return d.Name == service.Deployment })
 	if i < 0 {
-		return Deployment{}, refuse(NotReady, "create it first", "there is no Deployment %s of service %s", service.Deployment, service.Name)
+		return Deployment{}, Refuse(NotReady, "create it first", "there is no Deployment %s of service %s", service.Deployment, service.Name)
 	}
 	d := s.Deployments[i]
 	if d.Paused {
-		return d, refuse(NotReady, "resume it: kubectl rollout resume deployment/"+d.Name, "Deployment %s is paused and would never roll out", d.Name)
+		return d, Refuse(NotReady, "resume it: kubectl rollout resume deployment/"+d.Name, "Deployment %s is paused and would never roll out", d.Name)
 	}
 	if service.Kind == Singleton && d.Replicas > 1 {
-		return d, refuse(NotReady, "scale it to 1, or call the service rolling", "%s is a singleton, and its Deployment %s asks for %d pods", service.Name, d.Name, d.Replicas)
+		return d, Refuse(NotReady, "scale it to 1, or call the service rolling", "%s is a singleton, and its Deployment %s asks for %d pods", service.Name, d.Name, d.Replicas)
 	}
 	return d, nil
 }
@@ -168,7 +168,7 @@ func (s State) deploymentOf(service Service) (Deployment, error) {
 func jobRun(r Request, env Environment, k Known, name string, from TemplateRef, commit string) (*JobRun, error) {
 	i := slices.IndexFunc(k.State.Templates, func(t Template) bool { return t.Ref == from })
 	if i < 0 {
-		return nil, refuse(NotReady, "create it first", "there is no %s to start %s from", from, name)
+		return nil, Refuse(NotReady, "create it first", "there is no %s to start %s from", from, name)
 	}
 	// Of the time as well: an operation that was forgotten gives its ID to another with the same key, but not its jobs.
 	run := &JobRun{Name: JobName(name, commit, r.ID+" "+r.At.UTC().Format(time.RFC3339Nano)), Operation: r.ID, From: from}
@@ -177,7 +177,7 @@ func jobRun(r Request, env Environment, k Known, name string, from TemplateRef, 
 	}
 	changes, own := env.changes(k.State.Templates[i].Containers, commit)
 	if own == 0 {
-		return nil, refuse(NotReady, "list its image under the environment's images", "no container of %s uses an image of %s: job %s would not run the commit", from, env.Name, name)
+		return nil, Refuse(NotReady, "list its image under the environment's images", "no container of %s uses an image of %s: job %s would not run the commit", from, env.Name, name)
 	}
 	run.Images = changes
 	return run, nil
@@ -210,9 +210,9 @@ func restartSteps(r Request, env Environment, k Known) ([]Step, error) {
 	case len(steps) > 0:
 		return inStages(steps), nil
 	case r.Secret != "":
-		return nil, refuse(NotFound, "", "no service of %s reads secret %s", env.Name, r.Secret)
+		return nil, Refuse(NotFound, "", "no service of %s reads secret %s", env.Name, r.Secret)
 	}
-	return nil, refuse(NotFound, "use one of "+env.serviceNames(), "%s has no service %q", env.Name, r.Service)
+	return nil, Refuse(NotFound, "use one of "+env.serviceNames(), "%s has no service %q", env.Name, r.Service)
 }
 
 // Reads says where a Deployment's pods read a Secret, none if they do not. Secrets for pulling images are not among
@@ -247,11 +247,11 @@ func taskSteps(r Request, env Environment, k Known) (warning string, steps []Ste
 		for i, t := range env.Tasks {
 			names[i] = t.Name
 		}
-		return "", nil, refuse(NotFound, "use one of "+strings.Join(names, ", "), "%s has no task %q", env.Name, r.Task)
+		return "", nil, Refuse(NotFound, "use one of "+strings.Join(names, ", "), "%s has no task %q", env.Name, r.Task)
 	}
 	t := env.Tasks[i]
 	if t.Warning != "" && !r.Confirm && !r.DryRun {
-		return "", nil, refuse(Unconfirmed, "confirm that this is meant", "%s", t.Warning)
+		return "", nil, Refuse(Unconfirmed, "confirm that this is meant", "%s", t.Warning)
 	}
 	if t.From != (TemplateRef{}) {
 		run, err := jobRun(r, env, k, t.Name, t.From, "")
@@ -266,15 +266,15 @@ func taskSteps(r Request, env Environment, k Known) (warning string, steps []Ste
 	if d.Name == "" {
 		return "", nil, err
 	}
-	if _, ok := d.readyPod(); !ok {
-		return "", nil, refuse(NotReady, "look why, or wait", "no pod of Deployment %s is ready to run %s in", d.Name, t.Name)
+	if _, ok := d.ReadyPod(); !ok {
+		return "", nil, Refuse(NotReady, "look why, or wait", "no pod of Deployment %s is ready to run %s in", d.Name, t.Name)
 	}
 	return t.Warning, []Step{{ID: "command " + t.Name, Do: RunCommand, Name: t.Name, Deployment: d.Name, Container: t.Exec.Container, Command: t.Exec.Command}}, nil
 }
 
-// readyPod gives the pod in which a command is to run: a ready one, of the current template if there is one, the
+// ReadyPod gives the pod in which a command is to run: a ready one, of the current template if there is one, the
 // first by name.
-func (d Deployment) readyPod() (Pod, bool) {
+func (d Deployment) ReadyPod() (Pod, bool) {
 	var ready []Pod
 	for _, p := range d.Pods {
 		if p.Ready && !p.Terminating && p.live() {

@@ -1,4 +1,4 @@
-package release
+package plan
 
 import (
 	"fmt"
@@ -60,13 +60,13 @@ func TestAnyPlanChangesEveryContainerOfItsOwnAndNoOtherInOrder(t *testing.T) {
 		if err := env.Validate(); err != nil {
 			t.Fatal(err)
 		}
-		plan, err := MakePlan(deployOf(commitB), env, known)
+		plan, err := Make(deployOf(commitB), env, known)
 		if err != nil {
 			t.Fatalf("round %d: %v", round, err)
 		}
 		checkOrder(t, env, plan)
 		checkChanges(t, known, plan, want)
-		again, err := MakePlan(deployOf(commitB), env, apply(known, plan))
+		again, err := Make(deployOf(commitB), env, apply(known, plan))
 		if err != nil {
 			t.Fatal(err)
 		}

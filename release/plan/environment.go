@@ -1,8 +1,10 @@
-// Package release deploys, promotes, reverts, restarts and runs tasks. Plan is the pure half: a request, an
-// environment and what is known of the world in, ordered steps or a Refusal out; the same plan is a dry run's answer
-// and what is carried out. Runner is the other half: it carries a plan out step by step, writes each step down before
-// and after, and so goes on where a killed predecessor stopped. What either needs of the world stands in world.go.
-package release
+// Package plan says what a deploy, a promotion, a revert, a restart or a task does: a request, an environment and what is
+// known of the world in, ordered steps or a Refusal out. The same plan is a dry run's answer and what package release
+// carries out. It also holds what becomes of a plan, the Operation, and reads what is seen of its steps: how far a
+// Deployment has rolled out, why a pod does not come up, whether a job migrated.
+//
+// All of it is pure: it depends on its arguments alone, the time among them.
+package plan
 
 import (
 	"errors"
@@ -139,8 +141,8 @@ type Exec struct {
 	Command   []string
 }
 
-// withDefaults gives the settings with the defaults in place of zeros.
-func (s Settings) withDefaults() Settings {
+// WithDefaults gives the settings with the defaults in place of zeros.
+func (s Settings) WithDefaults() Settings {
 	orElse(&s.RolloutDeadline, defaultRolloutDeadline)
 	orElse(&s.StopDeadline, defaultStopDeadline)
 	orElse(&s.JobDeadline, defaultJobDeadline)

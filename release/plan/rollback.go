@@ -1,0 +1,32 @@
+package plan
+
+import (
+	"fmt"
+	"slices"
+)
+
+// RollbackSteps gives the steps that put the old images back, or says why there are none.
+func (o Operation) RollbackSteps() (steps []StepRun, why string) {
+	if o.OnFailure != Rollback || !o.touched() {
+		return nil, ""
+	}
+	if m := o.Migrated(); m != DidNotMigrate {
+		return nil, fmt.Sprintf("the old images are not put back, for that would cross a migration (migrated: %s)", m)
+	}
+	for _, s := range o.Steps {
+		if s.Phase == Pending || len(s.Images) == 0 || (s.Do != Roll && s.Do != Replace) {
+			continue
+		}
+		u := Step{ID: "roll back " + s.ID, Stage: s.Stage, Do: s.Do, Name: s.Name, Deployment: s.Deployment, Replicas: s.Replicas}
+		for _, c := range s.Images {
+			u.Images = append(u.Images, ImageChange{Container: c.Container, Init: c.Init, From: c.To, To: c.From})
+		}
+		steps = append(steps, StepRun{Step: u})
+	}
+	return steps, ""
+}
+
+// touched says whether the operation may have changed a Deployment.
+func (o Operation) touched() bool {
+	return slices.ContainsFunc(o.Steps, func(s StepRun) bool { return (s.Do == Roll || s.Do == Replace) && s.Phase != Pending })
+}

@@ -1,0 +1,91 @@
+package plan
+
+import "time"
+
+// State is what there is in an environment at one moment.
+type State struct {
+	Deployments []Deployment
+	Templates   []Template
+}
+
+// Template is what a job is started from.
+type Template struct {
+	Ref        TemplateRef
+	Containers []Container
+}
+
+// Deployment is a Kubernetes Deployment: what is asked of it, what it reports, and its pods.
+type Deployment struct {
+	Name        string
+	Paused      bool
+	Containers  []Container // of the pod template, init containers included
+	Volumes     []Volume
+	RestartedAt string // the pod template's annotation kubectl.kubernetes.io/restartedAt
+
+	Replicas           int // asked for
+	Generation         int64
+	ObservedGeneration int64 // what the rest speaks of
+	Total              int   // pods there are, of old templates included
+	Updated            int   // of these, pods of the current template
+	Available          int   // of these, pods that serve
+	Conditions         []Condition
+
+	Pods []Pod // all of its selector's, terminating ones included
+}
+
+// Container is one container of a pod template.
+type Container struct {
+	Name           string
+	Init           bool
+	Image          string
+	EnvSecrets     []string // Secrets of which a variable takes a key
+	EnvFromSecrets []string // Secrets of which every key becomes a variable
+}
+
+// Volume is a volume of a pod template.
+type Volume struct {
+	Name    string
+	Secrets []string // that it shows: its own, or those among the sources of a projected one
+}
+
+// Condition is a condition of a Deployment or a pod.
+type Condition struct {
+	Type    string
+	Status  string // True, False or Unknown
+	Reason  string
+	Message string
+	Updated time.Time // when it was last confirmed, or else when it last changed
+	Changed time.Time // when its status last changed
+}
+
+// Pod is a pod of a Deployment or a job.
+type Pod struct {
+	Name        string
+	Phase       string // Pending, Running, Succeeded, Failed or Unknown
+	Updated     bool   // it is of the Deployment's current template
+	Ready       bool
+	Terminating bool
+	Reason      string // status.reason, Evicted for instance
+	Conditions  []Condition
+	Containers  []ContainerState
+	Events      []string // the latest warnings about it, oldest first
+}
+
+// live says whether any container of the pod may still run.
+func (p Pod) live() bool { return p.Phase != "Succeeded" && p.Phase != "Failed" }
+
+// ContainerState is how one container of a pod is doing.
+type ContainerState struct {
+	Name     string
+	Init     bool
+	Ready    bool
+	Waiting  string // why it waits: ImagePullBackOff, CrashLoopBackOff, ContainerCreating; empty if it does not
+	Message  string // what else is said about that
+	Started  time.Time
+	Ended    bool // it has ended and does not run again, or not yet
+	Restarts int
+
+	LastEnd    time.Time // when its last run ended; zero if none has
+	LastExit   int
+	LastReason string // OOMKilled, Error, Completed
+}

@@ -136,6 +136,9 @@ func (l *Lab) start(ctx context.Context) error {
 // makePlace finds RabbitMQ, takes addresses and ports, and writes the nodes' files.
 func (l *Lab) makePlace(ctx context.Context) error {
 	var err error
+	if l.opts.Root, err = withoutLinks(l.opts.Root); err != nil {
+		return err
+	}
 	if l.bin, err = findRabbitMQ(l.opts.Root, debianBin); err != nil {
 		return err
 	}
@@ -292,7 +295,7 @@ func (l *Lab) sweep(ctx context.Context) error {
 // marker is the environment entry that all of this lab's processes share, and no others.
 func (l *Lab) marker() string { return "UNSTUCK_LAB=" + l.dir }
 
-// inside gives the path of a file of ours as the children see it.
+// inside gives the path of a file of ours, which must be below opts.Root, as the children see it.
 func (l *Lab) inside(path string) string {
 	return "/" + strings.TrimPrefix(strings.TrimPrefix(path, l.opts.Root), "/")
 }

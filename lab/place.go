@@ -20,6 +20,19 @@ const debianBin = "/usr/lib/rabbitmq/bin"
 // binDirs is where the lab looks for anything else inside Options.Root, in place of the PATH.
 var binDirs = []string{"/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"}
 
+// withoutLinks gives the path of a tree without the symbolic links that lead to it. Files of the tree are known by paths that
+// begin with the tree's own, and such a link would have others begin in another way.
+func withoutLinks(root string) (string, error) {
+	if root == "" {
+		return "", nil
+	}
+	path, err := filepath.EvalSymlinks(root)
+	if err != nil {
+		return "", fmt.Errorf("find the tree with RabbitMQ (make it with lab/tree.sh): %w", err)
+	}
+	return path, nil
+}
+
 // findRabbitMQ gives the directory of RabbitMQ's scripts, as seen from inside root: the usual one, or that on the
 // PATH.
 func findRabbitMQ(root, usual string) (string, error) {

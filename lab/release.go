@@ -25,6 +25,9 @@ func (l *Lab) plugins() (all string, core []string, err error) {
 		return "", nil, fmt.Errorf("find RabbitMQ's plugins: %w", err)
 	}
 	all = filepath.Join(filepath.Dir(filepath.Dir(script)), "plugins")
+	if in, err := filepath.Rel(l.opts.Root, all); l.opts.Root != "" && (err != nil || !filepath.IsLocal(in)) {
+		return "", nil, fmt.Errorf("find RabbitMQ's plugins: %s is not in %s", all, l.opts.Root)
+	}
 	core, err = filepath.Glob(filepath.Join(all, "rabbit-[0-9]*"))
 	return all, core, err
 }

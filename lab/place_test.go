@@ -1,0 +1,85 @@
+package lab
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// fakeTree makes a tree with what the lab looks for in one, and gives its path.
+func fakeTree(t *testing.T) string {
+	t.Helper()
+	root, err := filepath.EvalSymlinks(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	const home = "usr/lib/rabbitmq/lib/rabbitmq_server-4.3.6"
+	for _, dir := range []string{
+		home + "/sbin", home + "/plugins/rabbit-4.3.6", home + "/plugins/" + httpBackend + "-4.3.6",
+		home + "/plugins/rabbit_common-4.3.6", home + "/plugins/amqp_client-4.3.6", debianBin, "tmp",
+	} {
+		if err := os.MkdirAll(filepath.Join(root, dir), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	script := filepath.Join(home, "sbin", "rabbitmq-server")
+	if err := os.WriteFile(filepath.Join(root, script), nil, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("../lib/rabbitmq_server-4.3.6/sbin/rabbitmq-server", filepath.Join(root, debianBin, "rabbitmq-server")); err != nil {
+		t.Fatal(err)
+	}
+	return root
+}
+
+// Over a link, the nodes' plugins were links to nowhere: RabbitMQ 4.3 then asked no authentication backend, and said so
+// in its log alone.
+func TestLinkPlugins(t *testing.T) {
+	root := fakeTree(t)
+	link := filepath.Join(t.TempDir(), "link")
+	if err := os.Symlink(root, link); err != nil {
+		t.Fatal(err)
+	}
+	for name, path := range map[string]string{"a tree": root, "a link to a tree": link, "not the shortest path": root + "/tmp/../"} {
+		t.Run(name, func(t *testing.T) {
+			l := &Lab{opts: Options{Root: path, Nodes: 1, HTTPBackend: true}, ctx: t.Context()}
+			defer func() {
+				l.closeBackends()
+				closeAll(l.leases)
+			}()
+			if err := l.makePlace(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			defer l.lock.Close()
+			plugins, err := filepath.Glob(filepath.Join(l.nodes[0].dir, "plugins", "*"))
+			if err != nil || len(plugins) != 4 {
+				t.Errorf("plugins %v, %v", plugins, err)
+			}
+			for _, plugin := range plugins {
+				seen, err := os.Readlink(plugin) // by the node, in its chroot
+				if err != nil {
+					t.Fatal(err)
+				}
+				if _, err := os.Stat(filepath.Join(root, seen)); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+}
+
+func TestPluginsMustBeInTheTree(t *testing.T) {
+	root, other := fakeTree(t), fakeTree(t)
+	script := filepath.Join(root, debianBin, "rabbitmq-server")
+	if err := os.Remove(script); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(filepath.Join(other, debianBin, "rabbitmq-server"), script); err != nil {
+		t.Fatal(err)
+	}
+	l := &Lab{opts: Options{Root: root}, bin: debianBin}
+	if _, _, err := l.plugins(); err == nil || !strings.Contains(err.Error(), "is not in "+root) {
+		t.Errorf("plugins of another tree: %v", err)
+	}
+}

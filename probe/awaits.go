@@ -8,29 +8,29 @@ import (
 	"strings"
 )
 
-// Await says for whom a process waits. Only one that waits for its own node accuses that node: a restart cures neither a
-// client that says nothing, nor a limit, nor a server outside the broker.
+// Await is what a process waits for. A process accuses its node only if it waits for that node: a restart cures
+// neither a silent client, nor a limit, nor a server outside the broker.
 type Await string
 
-// For whom a process waits. The zero value is not known, and accuses nobody.
+// What a process waits for. The zero value is unknown, and accuses nobody.
 const (
 	AwaitsUnknown  Await = ""
-	AwaitsIdle     Await = "idle"     // nobody: it waits for work, on healthy nodes too
+	AwaitsIdle     Await = "idle"     // nothing: it waits for work, on healthy nodes too
 	AwaitsLimit    Await = "limit"    // a free file descriptor or connection
 	AwaitsBackend  Await = "backend"  // an authentication backend outside the broker
 	AwaitsDNS      Await = "dns"      // a name server
 	AwaitsBroker   Await = "broker"   // another broker: shovel, federation
 	AwaitsMetadata Await = "metadata" // the metadata store of the cluster, Mnesia or Khepri
 	AwaitsLock     Await = "lock"     // a lock of the Erlang cluster
-	AwaitsClient   Await = "client"   // whoever opened the connection
-	AwaitsNode     Await = "node"     // other nodes: a call to one, or the members of a replicated queue
+	AwaitsClient   Await = "client"   // the client that opened the connection
+	AwaitsNode     Await = "node"     // other nodes: a call to a node, or the members of a replicated queue
 	AwaitsDisk     Await = "disk"     // a file or the message store
 	AwaitsChildren Await = "children" // a supervisor: the processes that it stops
 	AwaitsWork     Await = "work"     // a channel or a queue: something else within its node
 	AwaitsLogin    Await = "login"    // a connection in its login: its own node, and nothing else
 )
 
-// awaitWords say in a sentence for whom processes wait.
+// awaitWords say in a sentence what processes wait for.
 var awaitWords = map[Await]string{
 	AwaitsUnknown: "for something that is not known", AwaitsIdle: "for work", AwaitsLimit: "for a free file descriptor or connection",
 	AwaitsBackend: "for an authentication backend outside the broker", AwaitsDNS: "for a name server",
@@ -40,8 +40,8 @@ var awaitWords = map[Await]string{
 	AwaitsLogin: "in their login, for their own node",
 }
 
-// Awaits lists every Await, in the order in which a stack that fits several is told: what is outside the node goes before
-// what is within it.
+// Awaits lists every Await. If a stack fits several, the first in this order counts: what is outside the node comes
+// before what is within it.
 func Awaits() []Await {
 	return []Await{
 		AwaitsLimit, AwaitsBackend, AwaitsDNS, AwaitsBroker, AwaitsMetadata, AwaitsLock, AwaitsClient, AwaitsNode, AwaitsDisk,
@@ -56,10 +56,10 @@ func (a Await) String() string {
 	return string(a)
 }
 
-// MarshalText gives the name; "unknown" for the zero value.
+// MarshalText gives the name, "unknown" for the zero value.
 func (a Await) MarshalText() ([]byte, error) { return []byte(a.String()), nil }
 
-// UnmarshalText reads what MarshalText wrote. A name that is not on the list is unknown.
+// UnmarshalText reads what MarshalText wrote. A name that is not on the list becomes unknown.
 func (a *Await) UnmarshalText(text []byte) error {
 	*a = AwaitsUnknown
 	for _, known := range Awaits() {
@@ -70,7 +70,7 @@ func (a *Await) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// Words say for whom, as the end of a sentence about n processes: "30 wait for their clients".
+// Words say what n processes wait for, as the end of a sentence about them: "30 wait for their clients".
 func (a Await) Words(n int) string {
 	if n != 1 {
 		return awaitWords[a]
@@ -78,11 +78,11 @@ func (a Await) Words(n int) string {
 	return oneOf.Replace(awaitWords[a])
 }
 
-// oneOf makes what awaitWords say of several processes fit one.
+// oneOf turns the words of awaitWords for several processes into those for one.
 var oneOf = strings.NewReplacer("their clients", "its client", "in their login, for their own node", "in its login, for its own node", "that they stop", "that it stops")
 
-// Outside says whether a process that waits so waits outside its node, or for its disk. A channel that waits for a queue that waits
-// there looks like one that waits for a queue that hangs.
+// Outside says whether what the process waits for is outside its node, or is the node's disk. A channel that waits
+// for a queue that waits there looks like a channel that waits for a hanging queue.
 func (a Await) Outside() bool {
 	switch a {
 	case AwaitsLimit, AwaitsBackend, AwaitsDNS, AwaitsMetadata, AwaitsLock, AwaitsNode, AwaitsDisk:
@@ -92,10 +92,10 @@ func (a Await) Outside() bool {
 	return false
 }
 
-// Waits is how many processes wait, by whom they wait for. In JSON what is not known is called "unknown".
+// Waits counts processes by what they wait for. In JSON the unknown is called "unknown".
 type Waits map[Await]int
 
-// Outside is how many wait outside their node, or for its disk.
+// Outside counts the processes that wait for something outside their node, or for its disk.
 func (w Waits) Outside() int {
 	n := 0
 	for a, count := range w {
@@ -115,7 +115,7 @@ func (w Waits) MarshalJSON() ([]byte, error) {
 	return json.Marshal(named)
 }
 
-// UnmarshalJSON reads what MarshalJSON wrote. A name that is not on the list is unknown.
+// UnmarshalJSON reads what MarshalJSON wrote. A name that is not on the list becomes unknown.
 func (w *Waits) UnmarshalJSON(data []byte) error {
 	var named map[string]int
 	if err := json.Unmarshal(data, &named); err != nil {
@@ -130,21 +130,21 @@ func (w *Waits) UnmarshalJSON(data []byte) error {
 	return nil
 }
 
-// awaitRule says for whom a process waits that has such a frame anywhere in its stack. A module that ends in * stands for
-// all that begin like that; an empty function for all.
+// awaitRule says what a process waits for if its stack has a frame of this module and function anywhere. A module
+// that ends in * means all modules with that beginning; an empty function means all functions.
 type awaitRule struct {
 	module, function string
 	awaits           Await
 }
 
-// awaitRules is the table of stacks, filled from the recordings in testdata and from the sources of RabbitMQ 3.7 to 4.3 and
-// of Erlang's own libraries. What is not in it is unknown.
+// awaitRules is the table of stacks. It comes from the recordings in testdata and from the sources of RabbitMQ 3.7
+// to 4.3 and of Erlang's own libraries. A stack that is not in the table is unknown.
 var awaitRules = []awaitRule{
 	{"file_handle_cache", "", AwaitsLimit},
 	{"rabbit_networking", "setup_socket", AwaitsLimit}, // asks file_handle_cache for a descriptor (up to 3.13)
 	{"ranch_conns_sup", "start_protocol", AwaitsLimit}, // an acceptor at connection_max
 
-	{"rabbit_auth_backend_internal*", "", AwaitsUnknown}, // the broker's own, and so is the next
+	{"rabbit_auth_backend_internal*", "", AwaitsUnknown}, // the broker's own, like the next
 	{"rabbit_auth_backend_dummy", "", AwaitsUnknown},
 	{"rabbit_auth_backend_*", "", AwaitsBackend},
 	{"eldap*", "", AwaitsBackend},
@@ -236,8 +236,9 @@ var awaitRules = []awaitRule{
 	{"disksup", "port_idle", AwaitsIdle},
 }
 
-// ownLogin are the modules in which a connection in its login is within its own node, and waits for nothing outside of it: as
-// far as its frames tell, the login itself has stopped there. With any other frame it is not known for whom it waits.
+// ownLogin lists the modules in which a connection in its login is within its own node and waits for nothing
+// outside it. If all frames of a stack are of these modules, the login itself has stopped there. With any other
+// frame it is unknown what the connection waits for.
 var ownLogin = []string{
 	"rabbit_reader", "rabbit_auth_mechanism_*", "rabbit_access_control", "rabbit_auth_backend_internal*", "rabbit_auth_backend_dummy",
 	"rabbit_networking", "rabbit_vhost*", "rabbit_connection_*", "rabbit_alarm", "rabbit_event", "rabbit_core_metrics",
@@ -247,20 +248,20 @@ var ownLogin = []string{
 	"application_controller", "sets", "queue", "string", "binary", "crypto", "persistent_term", "counters", "worker_pool", "io_lib*",
 }
 
-// role says what kind of process a stack belongs to, and for whom that waits.
+// role says what kind of process a stack belongs to, and what the process waits for.
 type role struct {
 	reader bool // a connection in its login
 	work   bool // a channel, or a queue's process, in the midst of a call
 	awaits Await
 }
 
-// roleOf reads the role off the frames of a stack that maybe_stuck calls suspicious. An idle reader, channel or
-// queue is not among those.
+// roleOf reads the role from the frames of a stack that maybe_stuck calls suspicious. maybe_stuck leaves out idle
+// readers, channels and queues.
 //
-// A reader in its login has frames of rabbit_reader, but a reader has these for as long as it lives, so the
-// functions that it runs after its login are told apart by name. Erlang shows the eight innermost frames only: a
-// login that hangs deep down, in an authentication backend's call to a database say, no longer shows the reader,
-// and is known by the functions of the mechanisms and backends that only a login calls.
+// A reader has frames of rabbit_reader in its login and for as long as it lives, so a list of names tells the
+// functions that it runs after its login. Erlang shows only the eight innermost frames. A login that hangs deep
+// down, for example in an authentication backend's call to a database, no longer shows the reader. The functions of
+// the mechanisms and backends, which only a login calls, show that it is one.
 func roleOf(stack []byte) role {
 	var r role
 	inReader, afterLogin, allOwn := false, false, true
@@ -309,14 +310,15 @@ func awaitsIn(module, function string) Await {
 	return AwaitsUnknown
 }
 
-// fits says whether the pattern, of package path, is of the name. A name with a slash fits no star, and is none of Erlang's.
+// fits says whether the name fits the pattern, which is one of package path. A name with a slash fits no star, and
+// no name of Erlang's has one.
 func fits(pattern, name string) bool {
 	ok, err := path.Match(pattern, name)
 	return ok && err == nil
 }
 
-// afterLoginFunctions are those of rabbit_reader, 3.7 to 4.3, in which a reader can wait once its login is over:
-// opening a channel, closing down, or telling its client something.
+// afterLoginFunctions lists the functions of rabbit_reader, 3.7 to 4.3, in which a reader can wait after its login:
+// it opens a channel, closes down, or tells its client something.
 var afterLoginFunctions = map[string]bool{
 	"process_frame": true, "create_channel": true, "channel_cleanup": true, "handle_other": true,
 	"handle_dependent_exit": true, "handle_exception": true, "terminate_channels": true,

@@ -5,18 +5,18 @@ import (
 	"time"
 )
 
-// Baselines learns how many suspicious processes a node has when it is healthy: some have one or two that look
-// suspicious for ever, and plugins may add to that. The zero value is ready, and safe for concurrent use.
+// Baselines learns how many suspicious processes a healthy node has. Some nodes always have one or two, and plugins
+// may add to that. The zero value is ready, and safe for concurrent use.
 //
-// It takes the most of the last few looks, not their mean: too high a baseline costs some sensitivity where no
-// process is known to be stuck, too low a one could condemn a node that is healthy.
+// A baseline is the maximum of the last few looks, not their mean. Too high a baseline costs some sensitivity if no
+// process is known to be stuck; too low a baseline could condemn a healthy node.
 type Baselines struct {
 	mu    sync.Mutex
 	nodes map[nodeKey]*baseline
 	sweep time.Time // when to look for vanished nodes again
 }
 
-// nodeKey is which start of which pod: after another, the node has other processes.
+// nodeKey names one start of one pod: after another start, the node has other processes.
 type nodeKey struct {
 	uid     string
 	started int64 // in nanoseconds since 1970
@@ -27,17 +27,17 @@ func keyOf(r Result) nodeKey { return nodeKey{r.UID, r.NodeStarted.UnixNano()} }
 type baseline struct {
 	broker    string
 	login     Status // of the latest login
-	roundtrip Status // of the latest roundtrip, and Healthy while there was none
-	looks     [5]int // the latest, as a ring
-	n         int    // looks ever
+	roundtrip Status // of the latest round trip; Healthy before there is one
+	looks     [5]int // suspicious processes at the latest looks, as a ring
+	n         int    // how many looks there were
 	heard     time.Time
 }
 
-// forgetAfter is how long after its last result a node counts as vanished. A node is logged in to far more often.
+// forgetAfter is how long after its last result a node counts as vanished. Logins come far more often.
 const forgetAfter = 24 * time.Hour
 
-// Observe learns from any result of any broker. A look by maybe_stuck counts if it was whole, found no process that
-// is stuck for certain, and the node's latest login (and roundtrip, if there was one) is Healthy.
+// Observe learns from any result of any broker. A look by maybe_stuck counts if it was whole, showed no process
+// that is certainly stuck, and the node's latest login, and its latest round trip if there was one, are Healthy.
 func (b *Baselines) Observe(r Result) {
 	if r.UID == "" {
 		return
@@ -72,8 +72,8 @@ func (b *Baselines) Observe(r Result) {
 	}
 }
 
-// For gives the baseline of the node that a result is about: its own, or if it has none yet, the largest of the other nodes
-// of its broker. Not ok if there is neither.
+// For gives the baseline of the result's node. A node that has no baseline yet gets the largest of its broker's
+// other nodes. Not ok if there is none either.
 func (b *Baselines) For(r Result) (n int, ok bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -100,7 +100,7 @@ func (n *baseline) most() int {
 	return most
 }
 
-// forget drops the nodes that have not been heard of for long, once in a while. The time is that of the results.
+// forget drops, once in a while, the nodes without a result for long. The time is that of the results.
 func (b *Baselines) forget(now time.Time) {
 	if b.nodes == nil {
 		b.nodes = make(map[nodeKey]*baseline)

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// look is a result for the baselines; at is in minutes.
+// look gives a result for the baselines; at is in minutes.
 func look(broker, uid string, kind Kind, reason Reason, at int, p *Processes) Result {
 	return Result{
 		Target: broker, UID: uid, Kind: kind, Reason: reason, Processes: p,

@@ -10,32 +10,33 @@ import (
 	"time"
 )
 
-// LooksApart is how far apart two looks at a node's processes must lie to prove anything: a slow login can wait in one place
-// for as long as whatever it asks takes to answer. It is the default of `policy.recheck_after`.
+// LooksApart is how far apart two looks at a node's processes must be to prove anything: a slow login can wait in
+// one place for as long as the server that it asks takes to answer. It is the default of `policy.recheck_after`.
 const LooksApart = 40 * time.Second
 
-// longestApart is how far apart two looks may lie to prove anything: a node that was started again in between has other processes under
-// the same ids.
+// longestApart is how far apart two looks may be to prove anything: a node that was started again in between has
+// other processes under the same ids.
 const longestApart = time.Hour
 
-// Diagnosis is what one or two outputs of maybe_stuck show of a node.
+// Diagnosis is what one or two outputs of maybe_stuck show about a node.
 type Diagnosis struct {
 	Reason        Reason
 	Proved        bool   // stuck, by two looks
-	Detail        string // what was seen and compared, in a sentence
-	Means, Advice string // what that means, and what to do: those of the Reason, or better ones where more is known
+	Detail        string // what the looks show, in a sentence
+	Means, Advice string // what that means, and what to do: the words of the Reason, or better ones
 
-	Looks      int           // that were compared: 2, or 1 if there was one only, or the two could not be compared
-	Apart      time.Duration // how far these two lie apart
-	Persisting int           // suspicious processes that wait for something and have not moved in between
-	Same       []Process     // these, with their mailboxes at the later look, in the order of their ids
-	Processes  Processes     // the look that Reason is of: the later one
+	Looks      int           // how many looks were compared: 2, or 1 if there was one or the two could not be compared
+	Apart      time.Duration // the time between the two looks
+	Persisting int           // suspicious processes that wait for something and have not moved between the looks
+	Same       []Process     // these processes, with their mailboxes at the later look, in the order of their ids
+	Processes  Processes     // the look that gave Reason: the later one
 }
 
-// Diagnose says what one look at a node's processes shows (earlier is nil), or two: for whom the processes wait, which have not
-// moved, and what that proves. It is stuck for certain only if connections in their login, with a message waiting, are in the
-// same place at both, LooksApart or more apart, and not longer than an hour. A single look does not tell slow from stuck, and says so; neither do two that
-// cannot be compared. What is not whole proves nothing.
+// Diagnose says what one look (earlier is nil) or two looks at a node's processes show: what the processes wait
+// for, which have not moved, and what that proves. The node is certainly stuck only if connections in their login,
+// with a message waiting, are in the same place at both looks, at least LooksApart and at most an hour apart. A
+// single look does not tell a slow node from a stuck one, nor do two looks that cannot be compared; the diagnosis
+// says so. A look that is not whole proves nothing.
 func Diagnose(earlier, later *Processes) Diagnosis {
 	if later == nil {
 		earlier, later = nil, earlier
@@ -81,7 +82,7 @@ func (d Diagnosis) of(r Reason) Diagnosis {
 	return d
 }
 
-// partial says of a look that is not whole how much of it is there.
+// partial says how much there is of a look that is not whole.
 func partial(earlier, later *Processes) (detail string, ok bool) {
 	name, p := "the output", later
 	if earlier != nil {
@@ -102,7 +103,8 @@ func partial(earlier, later *Processes) (detail string, ok bool) {
 		name, p.Announced, p.Described), true
 }
 
-// incomparable says why two looks cannot be compared; empty if they can. Their times are those of the node's own clock.
+// incomparable says why two looks cannot be compared, and gives "" if they can. The times of the looks are those of
+// the node's own clock.
 func incomparable(earlier, later *Processes) string {
 	a, b := earlier.At.Format(time.DateTime), later.At.Format(time.DateTime)
 	switch {
@@ -122,7 +124,7 @@ func incomparable(earlier, later *Processes) string {
 
 func withoutNode(p Processes) Processes { p.ErlangNode = ""; return p }
 
-// compare says what two looks at one node show, of which the later one is d's.
+// compare says what two looks at one node show. The later look is d's.
 func (d Diagnosis) compare(earlier, later *Processes) Diagnosis {
 	d.Looks, d.Apart = 2, later.At.Sub(earlier.At)
 	for _, lists := range [][2][]Process{{earlier.Logins, later.Logins}, {earlier.Work, later.Work}, {earlier.Others, later.Others}} {
@@ -138,7 +140,7 @@ func (d Diagnosis) compare(earlier, later *Processes) Diagnosis {
 	apart := d.ApartInWords()
 	var said []string
 	switch {
-	case own > 0 || many: // and so they are stuck at the later look by itself
+	case own > 0 || many: // so they are stuck at the later look alone, too
 		d.Proved = d.Apart >= LooksApart && d.Apart <= longestApart
 		if own == 0 {
 			own = unknown
@@ -163,7 +165,7 @@ func (d Diagnosis) compare(earlier, later *Processes) Diagnosis {
 		said = append(said, work)
 	}
 	said = append(said, d.notMoved(earlier, later, apart))
-	if len(said) == 1 { // of what hangs now nothing has been told
+	if len(said) == 1 { // nothing is said yet of what hangs now
 		said = append(said, later.hanging()...)
 	}
 	d.Detail = strings.Join(append(said, later.inDetail()...), "; ")
@@ -193,7 +195,7 @@ func moved(earlier, later *Processes, unknown int, apart string) string {
 	return fmt.Sprintf("%s, but not one of those of %s before has stayed as it was: others each time, or the same elsewhere or with fewer messages, which is slow, not stuck", hang, apart)
 }
 
-// workStays says what channels and queues prove that have not moved; empty if there are none.
+// workStays says what channels and queues prove that have not moved, and gives "" if there are none.
 func workStays(earlier, later *Processes) string {
 	stay := Persisting(earlier.Work, withMessage(later.Work))
 	if len(stay) == 0 {
@@ -212,10 +214,11 @@ func workStays(earlier, later *Processes) string {
 	return text + "corroborates a round trip that hangs, and says nothing about logins"
 }
 
-// notMoved says how many processes have not moved, and for whom these wait.
+// notMoved says how many processes have not moved, and what they wait for.
 func (d Diagnosis) notMoved(earlier, later *Processes, apart string) string {
 	lists := [][]Process{earlier.Logins, earlier.Work, earlier.Others, later.Logins, later.Work, later.Others}
-	capped := slices.ContainsFunc(lists, func(list []Process) bool { return len(list) >= MaxProcesses }) // there may be more
+	// A list of this length was cut, so there may be more.
+	capped := slices.ContainsFunc(lists, func(list []Process) bool { return len(list) >= MaxProcesses })
 	switch {
 	case d.Persisting == 0 && capped:
 		return fmt.Sprintf("of the first %d of each kind none is where it was %s before", MaxProcesses, apart)
@@ -236,7 +239,7 @@ func (d Diagnosis) notMoved(earlier, later *Processes, apart string) string {
 	return text
 }
 
-// inDetail is waits for one who has no baseline, with what it leaves out.
+// inDetail is like waits, without a baseline, and with the kinds that waits leaves out.
 func (p Processes) inDetail() []string {
 	said := p.waits("")
 	if n := p.Waiting[AwaitsLogin] - p.StuckReaders; n > 0 {
@@ -277,7 +280,7 @@ func countOf(list []Process, a Await) int {
 	return n
 }
 
-// asLater gives processes as the later look shows them. Both lists are sorted.
+// asLater gives the processes of list as the later look shows them. Both lists are sorted.
 func asLater(list, later []Process) []Process {
 	for i, p := range list {
 		if at, ok := slices.BinarySearchFunc(later, p.ID, func(l Process, id ProcessID) int { return cmp.Compare(l.ID, id) }); ok {
@@ -287,7 +290,7 @@ func asLater(list, later []Process) []Process {
 	return list
 }
 
-// ApartInWords says how long it is from the one look to the other, in whole units.
+// ApartInWords says how much time lies between the two looks, in whole units.
 func (d Diagnosis) ApartInWords() string {
 	switch {
 	case d.Apart < 2*time.Minute:

@@ -11,13 +11,13 @@ import (
 	"time"
 )
 
-// glance parses what maybe_stuck might have printed so long after the hour.
+// glance parses what maybe_stuck might print after this much of the hour.
 func glance(t *testing.T, after time.Duration, total int, records ...string) *Processes {
 	t.Helper()
 	return parsed(t, after, announced(total, len(records), strings.Join(records, "")))
 }
 
-// parsed parses text with its times set to so long after an hour, whatever they were.
+// parsed parses text, with its times set to this much after an hour.
 func parsed(t *testing.T, after time.Duration, text string) *Processes {
 	t.Helper()
 	at := time.Date(2026, 11, 23, 3, 0, 0, 0, time.UTC).Add(after).Format(time.DateTime)
@@ -36,7 +36,7 @@ func parsed(t *testing.T, after time.Duration, text string) *Processes {
 
 func pid(n int) string { return fmt.Sprintf("<12060.%d.0>", n) }
 
-// many gives a record for each of n processes from a first one on.
+// many gives a record for each of n processes, numbered from first on.
 func many(first, n, waiting int, frames ...string) []string {
 	var all []string
 	for i := range n {
@@ -177,7 +177,7 @@ func TestWhatIsNotWholeProvesNothing(t *testing.T) {
 	}
 }
 
-// No field report may be called stuck, however long it lasts.
+// No field report may count as stuck, however long it lasts.
 func TestFieldReportsAreNotStuckEvenIfNothingMoves(t *testing.T) {
 	for name, persisting := range map[string]int{
 		"tls-half-open": 40, "readers-await-descriptors": 64, "channels-await-other-node": 40, "one-queue-stuck": 1, "supervisors-await-children": 13,

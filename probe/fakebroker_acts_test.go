@@ -17,29 +17,30 @@ import (
 	"time"
 )
 
-// act is what a fake broker does instead of sending reply, its usual answer. With a nil error it goes on to serve
-// the connection as usual; with any other it closes it.
+// act is what a fake broker does instead of sending reply, its usual answer. After a nil error the broker goes on
+// to serve the connection; after any other error it closes the connection.
 type act func(c *fakeConn, reply []byte) error
 
 // errHungUp ends a connection on purpose.
 var errHungUp = errors.New("hung up")
 
-// skip leaves this answer out and goes on: a process behind the connection hangs, the connection's own does not.
+// skip leaves this answer out and goes on: a process behind the connection hangs, but not the connection's own.
 func skip(*fakeConn, []byte) error { return nil }
 
-// hang reads on and answers nothing more, until the client hangs up: a wedged reader, whose socket the kernel serves.
+// hang reads on and answers nothing more until the client hangs up: a wedged reader, whose socket the kernel
+// serves.
 func hang(c *fakeConn, _ []byte) error {
 	_, err := io.Copy(io.Discard, c.input())
 	return errors.Join(err, errHungUp)
 }
 
-// freeze neither reads nor writes any more, until the broker is closed: a stopped process.
+// freeze neither reads nor writes until the broker is closed: a stopped process.
 func freeze(c *fakeConn, _ []byte) error {
 	<-c.broker.done
 	return errHungUp
 }
 
-// hangBeating hangs, with a heartbeat at every interval: the incident of 2019.
+// hangBeating hangs, and sends a heartbeat at every interval: the incident of 2019.
 func hangBeating(every time.Duration) act {
 	return func(c *fakeConn, _ []byte) error {
 		for {
@@ -70,7 +71,7 @@ func drip(every time.Duration) act {
 	}
 }
 
-// after lets d pass first, and then does what then says; nil: the usual.
+// after lets d pass, and then does what then says; nil: the usual.
 func after(d time.Duration, then act) act {
 	return func(c *fakeConn, reply []byte) error {
 		if err := c.wait(d); err != nil {
@@ -122,7 +123,7 @@ func sayAndHang(bytes []byte) act {
 	}
 }
 
-// refuse sends connection.close and waits for the client's close-ok or its hanging up.
+// refuse sends connection.close, and waits until the client sends close-ok or hangs up.
 func refuse(code uint16, text string) act {
 	return func(c *fakeConn, _ []byte) error {
 		reply := methodFrame(0, methodClose, number(2, uint64(code)), short(text), make([]byte, 4))
@@ -142,11 +143,11 @@ func refuseChannel(code uint16, text string) act {
 	return say(methodFrame(1, methodChannelClose, number(2, uint64(code)), short(text), make([]byte, 4)))
 }
 
-// block sends connection.blocked and, as a broker under an alarm, reads nothing more: heartbeats apart, no answer
-// will come.
+// block sends connection.blocked and reads nothing more, like a broker under an alarm. Except for heartbeats no
+// answer comes.
 func block(reason string) act { return sayAndHang(methodFrame(0, methodBlocked, short(reason))) }
 
-// input is where bytes of the client come from, before and after the protocol has begun.
+// input is where the client's bytes come from, before and after the protocol has begun.
 func (c *fakeConn) input() io.Reader {
 	if c.r != nil {
 		return c.r
@@ -164,8 +165,8 @@ var (
 	fakeHeartbeat = []byte{8, 0, 0, 0, 0, 0, 0, frameEnd}
 )
 
-// fakeCerts is a certificate authority of the test's own, with a certificate for a broker on 127.0.0.1 or
-// "localhost", and one for a client. The PEM is as it stands in files.
+// fakeCerts is the test's own certificate authority, with a certificate for a broker on 127.0.0.1 or "localhost",
+// and one for a client. The PEM is as it is in files.
 type fakeCerts struct {
 	CA         []byte
 	Pool       *x509.CertPool

@@ -95,12 +95,12 @@ func short(s string) []byte { return append([]byte{byte(len(s))}, s...) }
 
 func long(s string) []byte { return append(number(4, uint64(len(s))), s...) }
 
-// number is n in so many bytes, the highest first.
+// number is n in this many bytes, the highest first.
 func number(size int, n uint64) []byte {
 	return binary.BigEndian.AppendUint64(nil, n)[8-size:]
 }
 
-// shortAt is the short string at args[i]; "" where there is none.
+// shortAt is the short string at args[i], and "" if there is none.
 func shortAt(args []byte, i int) string {
 	if i >= len(args) || i+1+int(args[i]) > len(args) {
 		return ""

@@ -22,8 +22,8 @@ import (
 type fakeBroker struct {
 	Addr string // host:port, where it listens
 
-	// What clients did so far. Each is counted before the answer is sent, so a client that got the answer has
-	// been counted.
+	// What clients did so far. The broker counts before it answers, so a client that has the answer has been
+	// counted.
 	Accepted atomic.Int64 // connections
 	Logins   atomic.Int64 // connection.open
 	Closed   atomic.Int64 // connection.close: polite ends
@@ -39,7 +39,7 @@ type fakeBroker struct {
 	startOK []byte                // arguments of the last connection.start-ok
 }
 
-// script says which answers differ from those of a healthy broker. An answer that is not in it is the usual one.
+// script says which answers differ from those of a healthy broker. Any other answer is the usual one.
 type script map[answer]act
 
 // answer is a moment at which the broker would say something.
@@ -74,8 +74,8 @@ func newFakeBroker(tb testing.TB, s script) *fakeBroker {
 	return b
 }
 
-// newPipeBroker gives a broker that is reached through its Dial alone, without sockets: for synctest, inside the
-// bubble. A pipe holds no bytes, so a client's write waits for the broker to read.
+// newPipeBroker gives a broker that only its Dial reaches, without sockets: for synctest, inside the bubble. A pipe
+// holds no bytes, so a client's write waits until the broker reads.
 func newPipeBroker(tb testing.TB, s script) *fakeBroker {
 	b := &fakeBroker{Addr: "pipe", done: make(chan struct{}), open: map[net.Conn]struct{}{}}
 	b.setScript(s)
@@ -101,7 +101,7 @@ func listenFakeBroker(address string) (*fakeBroker, error) {
 	return b, nil
 }
 
-// setScript changes how connections that come from now on are answered.
+// setScript changes the answers to connections that come from now on.
 func (b *fakeBroker) setScript(s script) { b.script.Store(&s) }
 
 // setTLS makes connections that come from now on speak TLS.
@@ -116,7 +116,7 @@ func (b *fakeBroker) Dial(context.Context, string, string) (net.Conn, error) {
 	return client, nil
 }
 
-// Close ends every connection, whatever its script is at, and waits for the goroutines.
+// Close ends every connection, wherever its script is, and waits for the goroutines.
 func (b *fakeBroker) Close() {
 	b.mu.Lock()
 	open := b.open
@@ -135,15 +135,15 @@ func (b *fakeBroker) Close() {
 	b.conns.Wait()
 }
 
-// StartOK gives the arguments of the last connection.start-ok as they came: client properties, mechanism,
-// response, locale.
+// StartOK gives the arguments of the last connection.start-ok as they came: client properties, mechanism, response,
+// locale.
 func (b *fakeBroker) StartOK() []byte {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return bytes.Clone(b.startOK)
 }
 
-// start serves conn in a goroutine of its own; false if the broker is closed.
+// start serves conn in a goroutine of its own. It gives false if the broker is closed.
 func (b *fakeBroker) start(conn net.Conn) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -165,8 +165,8 @@ func (b *fakeBroker) start(conn net.Conn) bool {
 
 var fakeReaders = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, 1024) }}
 
-// fakeConn is the broker's end of one connection. Of a channel it knows no more than a prober needs: one queue,
-// one consumer.
+// fakeConn is the broker's end of one connection. It knows as much of a channel as a prober needs: one queue, one
+// consumer.
 type fakeConn struct {
 	net.Conn          // TLS, if the broker has it
 	raw      net.Conn // the socket or the pipe
@@ -185,7 +185,7 @@ type fakeConn struct {
 	queue      [][]byte // messages that wait for a consumer: header, body, header, body
 }
 
-// serve answers one connection until it ends. Whatever goes wrong is the client's to notice.
+// serve answers one connection until it ends. The client must notice whatever goes wrong.
 func (b *fakeBroker) serve(conn net.Conn) {
 	c := &fakeConn{Conn: conn, raw: conn, broker: b, script: *b.script.Load()}
 	if f := c.script[onAccept]; f != nil && f(c, nil) != nil {
@@ -221,7 +221,7 @@ func (b *fakeBroker) serve(conn net.Conn) {
 	}
 }
 
-// answer sends reply, or does what the script has instead.
+// answer sends reply, or does what the script says instead.
 func (c *fakeConn) answer(a answer, reply []byte) error {
 	if f := c.script[a]; f != nil {
 		return f(c, reply)
@@ -335,7 +335,7 @@ func (c *fakeConn) method(channel uint16, id uint32, args []byte) error {
 	}
 }
 
-// publish takes in the message that has just arrived whole.
+// publish takes in a message that has arrived whole.
 func (c *fakeConn) publish(channel uint16) error {
 	c.published++
 	c.queue = append(c.queue, c.header, c.body)
@@ -348,7 +348,7 @@ func (c *fakeConn) publish(channel uint16) error {
 	return c.deliver(channel)
 }
 
-// deliver hands out what waits in the queue, if anybody consumes.
+// deliver hands out what waits in the queue, if there is a consumer.
 func (c *fakeConn) deliver(channel uint16) error {
 	if c.consumer == "" {
 		return nil

@@ -11,9 +11,8 @@ import (
 	"unicode"
 )
 
-// watched is a connection whose incoming AMQP frames are watched as they pass. The stage of a login is read here,
-// from what the broker really sent, and not guessed from the client library's errors, which call a hung broker a
-// wrong password.
+// watched is a connection that reads the incoming AMQP frames as they pass. They show the stage of a login as the
+// broker really sent it. The errors of the client library do not: they call a hanging broker a wrong password.
 type watched struct {
 	net.Conn
 
@@ -39,8 +38,8 @@ func (w *watched) Write(b []byte) (int, error) {
 	return n, err
 }
 
-// SetDeadline does nothing, nor do the other two: the library would put its own deadlines in the place of ours, after
-// tune even one for each heartbeat.
+// SetDeadline does nothing, and neither do the next two: the library would replace our deadline with its own, and
+// after tune with one for each heartbeat.
 func (w *watched) SetDeadline(time.Time) error { return nil }
 
 // SetReadDeadline does nothing.
@@ -52,7 +51,8 @@ func (w *watched) SetWriteDeadline(time.Time) error { return nil }
 // A method of AMQP 0-9-1: class and method number.
 type method struct{ class, id uint16 }
 
-// The methods that are looked for (AMQP 0-9-1 specification, section 1.2; connection.blocked is RabbitMQ's own).
+// The methods that the probe looks for (AMQP 0-9-1 specification, section 1.2; connection.blocked is RabbitMQ's
+// own).
 var (
 	connectionStart   = method{10, 10}
 	connectionTune    = method{10, 30}
@@ -67,8 +67,8 @@ var (
 	basicDeliver      = method{60, 60}
 )
 
-// completes says which method ends each stage. Nothing else moves a login on, heartbeats and dripping bytes least of
-// all.
+// completes says which method ends each stage. Nothing else moves a login on, heartbeats and dripping bytes
+// included.
 var completes = [numStages]method{
 	StageStart: connectionStart, StageTune: connectionTune, StageOpen: connectionOpenOk, StageChannel: confirmSelectOk,
 	StageDeclare: queueDeclareOk, StagePublish: basicAck, StageConsume: basicDeliver, StageClose: connectionCloseOk,
@@ -88,23 +88,23 @@ const (
 type frames struct {
 	mu sync.Mutex
 
-	afterOpen Stage // the stage that follows open: close, or channel for a round trip
-	stage     Stage // the one that is awaited
+	afterOpen Stage // the stage after open: close, or channel for a round trip
+	stage     Stage // the awaited stage
 	entered   time.Time
 	times     StageTimes
 
 	header  [frameHeaderSize]byte
-	got     int // bytes of header
+	got     int // bytes of header so far
 	left    int // bytes of payload and frame end still to come
 	payload [keptPayload]byte
 	kept    int
 
-	began   bool      // any byte came
+	began   bool      // a byte has come
 	foreign string    // what came instead of AMQP 0-9-1
 	refusal *refusal  // the broker's own close
 	blocked string    // the reason of connection.blocked; "-" where it gave none
 	ours    bool      // we have ended the connection
-	endedBy error     // how the other side did, if it came first
+	endedBy error     // how the other side ended the connection, if it was first
 	endedAt time.Time // see endedBy
 }
 
@@ -115,7 +115,7 @@ type refusal struct {
 	text    string
 }
 
-// enter notes that stage begins at now; whatever went before is complete.
+// enter notes that the stage begins at now. Every earlier stage is complete.
 func (f *frames) enter(stage Stage, now time.Time) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -133,7 +133,7 @@ func (f *frames) complete(now time.Time) {
 	}
 }
 
-// at gives the stage that is awaited, and when it was entered.
+// at gives the stage that the login is in, and when it entered the stage.
 func (f *frames) at() (Stage, time.Time) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -148,7 +148,7 @@ func (f *frames) ended(err error, now time.Time) {
 	}
 }
 
-// endedByUs notes that whatever the connection says from now on is our own doing.
+// endedByUs notes that we have ended the connection, so later errors of the connection are our own doing.
 func (f *frames) endedByUs() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -193,7 +193,7 @@ func (f *frames) saw(b []byte, now time.Time) {
 	}
 }
 
-// frame takes a frame that is complete.
+// frame takes a complete frame.
 func (f *frames) frame(now time.Time) {
 	if f.header[0] != frameMethod || f.kept < 4 {
 		return
@@ -226,7 +226,8 @@ func (f *frames) frame(now time.Time) {
 	}
 }
 
-// shortString reads an AMQP short string: a length byte, then the text. The frame's end may have cut it.
+// shortString reads an AMQP short string: a length byte, then the text. The end of the payload may have cut the
+// text.
 func shortString(p []byte) string {
 	if len(p) == 0 {
 		return ""
@@ -234,7 +235,7 @@ func shortString(p []byte) string {
 	return string(p[1:min(len(p), 1+int(p[0]))])
 }
 
-// foreign describes the first bytes of a connection if they are not the beginning of an AMQP 0-9-1 frame.
+// foreign describes the first bytes of a connection if they do not begin an AMQP 0-9-1 frame.
 func foreign(b []byte) string {
 	switch {
 	case b[0] == frameMethod || b[0] == frameHeartbeat:
@@ -252,8 +253,9 @@ func foreign(b []byte) string {
 	return fmt.Sprintf("%q", b[:min(len(b), 16)])
 }
 
-// redact takes the password out of text, also as clean or %q would have left it, and the front of one at the end of text,
-// where it may have been cut. A password so short that its place would give it away takes all of the text with it.
+// redact removes the password from text, also in the spellings of clean and %q, and also the front of a password at
+// the end of text, where text may have been cut. If the password is so short that its place would give it away,
+// redact removes the whole text.
 func redact(text, password string) string {
 	const tooShort = 4
 	for _, secret := range spellings(password) {
@@ -276,7 +278,7 @@ func redact(text, password string) string {
 	return text
 }
 
-// spellings are the ways in which a secret may stand in a text of ours.
+// spellings lists the ways in which a secret may appear in a text of ours.
 func spellings(secret string) []string {
 	quoted := strconv.Quote(secret)
 	return []string{secret, clean(secret), quoted[1 : len(quoted)-1]}

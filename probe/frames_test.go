@@ -5,7 +5,8 @@ import (
 	"time"
 )
 
-// open frames as a healthy broker sends them, for the benchmark and for the test of split reads.
+// openFrames are the frames of an open as a healthy broker sends them, for the benchmark and for the test of split
+// reads.
 var openFrames = []byte("\x01\x00\x00\x00\x00\x00\x0c\x00\x0a\x00\x1e\x07\xff\x00\x02\x00\x00\x00\x3c\xce" + // connection.tune
 	"\x01\x00\x00\x00\x00\x00\x05\x00\x0a\x00\x29\x00\xce") // connection.open-ok
 

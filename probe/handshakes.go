@@ -12,26 +12,27 @@ import (
 	"github.com/cjworkbench/unstuck/target"
 )
 
-// Handshakes keeps what the nodes of one broker say of their own handshake_timeout, without which nobody can tell by a
-// silence whether a login is slow or wedged. The zero value is ready, and safe for concurrent use.
+// Handshakes keeps the handshake_timeout that the nodes of one broker report. Without it a silence does not tell a
+// slow login from a wedged one. The zero value is ready, and safe for concurrent use.
 type Handshakes struct {
 	mu    sync.Mutex
-	nodes map[string]ownHandshake // by name, and so no more of them than there ever were names
+	nodes map[string]ownHandshake // by name, so there are never more of them than names
 }
 
-// ownHandshake is what one start of a node's container has said.
+// ownHandshake is the answer of one start of a node's container.
 type ownHandshake struct {
 	uid     string
 	started time.Time
-	timeout time.Duration // 0: not known
-	before  time.Duration // what an earlier start said, most likely the same
-	again   time.Time     // when to ask again, if so
+	timeout time.Duration // 0: unknown
+	before  time.Duration // what an earlier start said; most likely the same
+	again   time.Time     // when to ask again; zero: never
 }
 
 const (
-	// AskTimeout bounds the question, which has a timeout of its own besides: what exec starts lives on when we leave.
+	// AskTimeout bounds the question. The command has a timeout of its own besides: a command that exec starts
+	// lives on after we leave.
 	AskTimeout = 15 * time.Second
-	// askAgain is how long after a question that got no answer the next one is asked.
+	// askAgain is how long after a question without an answer the next question comes.
 	askAgain = 10 * time.Minute
 	// noHandshakeTimeout stands for infinity.
 	noHandshakeTimeout = 24 * time.Hour
@@ -42,8 +43,9 @@ var askHandshake = []string{"rabbitmqctl", "-q", "-t", "10", "eval", "applicatio
 // handshakeAnswer is what RabbitMQ 3.7 and later print: {ok,10000}, in milliseconds.
 var handshakeAnswer = regexp.MustCompile(`(?m)^\{ok,(\d{1,8}|infinity)\}\s*$`)
 
-// Ask asks n for its handshake_timeout, once for each start of its container, which costs the node half a second of CPU;
-// if there is no answer, again after ten minutes at the earliest. It reports whether there is a new answer.
+// Ask asks n for its handshake_timeout once for each start of its container. The question costs the node half a
+// second of CPU. Without an answer, Ask asks again after ten minutes at the earliest. It reports whether there is a
+// new answer.
 func (h *Handshakes) Ask(ctx context.Context, x target.Execer, n target.Node) (timeout time.Duration, isNew bool, err error) {
 	if !h.due(n, time.Now()) {
 		return 0, false, nil
@@ -72,7 +74,7 @@ func (h *Handshakes) Ask(ctx context.Context, x target.Execer, n target.Node) (t
 	return timeout, true, nil
 }
 
-// due says whether to ask n, and takes note that it is asked.
+// due says whether to ask n, and notes that n is being asked.
 func (h *Handshakes) due(n target.Node, now time.Time) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -89,8 +91,8 @@ func (h *Handshakes) due(n target.Node, now time.Time) bool {
 
 func (o ownHandshake) of(n target.Node) bool { return o.uid == n.UID && o.started.Equal(n.Started) }
 
-// For gives n's handshake_timeout: its own answer or, before there is one, the longest of configured and what the
-// broker's nodes have said. Too long a one costs time, too short a one might condemn a node that is slow.
+// For gives n's handshake_timeout. Before n has answered, that is the longest of configured and the answers of the
+// broker's other nodes. Too long a timeout costs time; too short a timeout might condemn a slow node.
 func (h *Handshakes) For(n target.Node, configured time.Duration) time.Duration {
 	h.mu.Lock()
 	defer h.mu.Unlock()

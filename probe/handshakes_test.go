@@ -12,7 +12,7 @@ import (
 	"github.com/cjworkbench/unstuck/target"
 )
 
-// answering is an Execer whose every command prints that, and how often it was asked.
+// answering gives an Execer whose every command prints out, and a count of how often it was asked.
 func answering(exit int, out string, err error) (x target.Execer, asked *int) {
 	asked = new(int)
 	return fakeExec{func(_ context.Context, _ target.Node, argv []string, stdout, _ io.Writer) (int, error) {

@@ -12,7 +12,8 @@ import (
 	"github.com/cjworkbench/unstuck/target"
 )
 
-// A container that starts again in the same pod is another node: what was seen of the one before must not count for it.
+// A container that starts again in the same pod is another node: results from before its start must not count for
+// it.
 func TestEachResultSaysWhichStartOfTheContainerItIsAbout(t *testing.T) {
 	n := target.Node{Target: "b", Name: "x", UID: "x-uid", Started: time.Date(2026, 11, 22, 8, 0, 0, 0, time.UTC)}
 	broken := errors.New("broken")

@@ -11,44 +11,46 @@ import (
 
 // LogAgeOptions are the settings of NewLogAge.
 type LogAgeOptions struct {
-	MaxAge time.Duration // silence for longer than this is worth a word; 5 min if zero
+	MaxAge time.Duration // a longer silence is reported; 5 min if zero
 
 	// LastLogin gives the time of our own latest good login to a node, or the zero time if there was none. Nil
-	// means that we never log in to these nodes: pods of an application, which are judged by age alone.
+	// means that we never log in to these nodes: they are pods of an application, and only their log counts.
 	LastLogin func(n target.Node) time.Time
 
-	// Tolerance is for how long a line may be on its way to us; 30 s if zero.
+	// Tolerance is how long a line may take to reach us; 30 s if zero.
 	Tolerance time.Duration
 
 	Timeout time.Duration // for reading the log; 10 s if zero
 }
 
-// NewLogAge gives a probe that looks how long a log has been silent. That is in the Result whenever there is a log,
+// NewLogAge gives a probe that measures how long a log has been silent. If there is a log, the Result has its age,
 // whatever the reason.
 //
-// The times in a log are of another host's clock, which may be wrong. So what counts is whether the end of the log
-// differs from what it was at the look before, and for how long, by our own clock, it has not. A line is no older than
-// the last look that did not show it, whatever its time. Until there has been one the log is no older than our own
-// watching, so that a silence that began before us is found MaxAge after we began to look.
+// The times in a log come from another host's clock, which may be wrong. So the probe compares the end of the log
+// with the end at the look before, and measures by our own clock for how long it has not changed. A line is no
+// older than the last look that did not show it, whatever its time. Before there is such a look, the log is no
+// older than our own watching. So the probe finds a silence that began before our first look MaxAge after that
+// look.
 //
-// Silence alone proves nothing about a broker: one that nobody uses writes nothing. But a good login makes it write
-// three lines, so our own logins tell which it is:
+// Silence alone proves nothing about a broker: an idle broker writes nothing. But a good login makes a broker write
+// three lines, so our own logins tell the two apart:
 //
-//	the log                             our latest good login                          reason
-//	silent for at most MaxAge           any                                            OK
-//	silent for longer                   Tolerance after a look that showed this end    LogSilent: lines get lost
-//	silent for longer                   before that, or never                          OK; with logins that fail a policy may ask for it
-//	the last line is older by its time  any; we have not watched for as long           NotRun: too early to tell
-//	no line, the node's age unknown or at most MaxAge  any                             NotRun: too early to tell
+//	the log                                  our latest good login                        reason
+//	silent for at most MaxAge                any                                          OK
+//	silent for longer                        Tolerance after a look that showed this end  LogSilent: lines get lost
+//	silent for longer                        before that, or never                        OK; if logins fail, a policy may ask for it
+//	its last line is older, by its own time  any, and we have not watched for as long     NotRun: too early to tell
+//	no line, the node at most MaxAge old     any                                          NotRun: too early to tell
+//	no line, the node's age unknown          any                                          NotRun: too early to tell
 //
-// In the third row the log keeps what a login would have written, and no login got that far: the log is not at
-// fault, and whether the node is must come from the login. A decision that wants the silence as corroboration
-// compares LogAge with its own limit.
+// In the third row no login came far enough to write a line, so the log is not at fault. Whether the node is at
+// fault, the login must tell. A decision that wants the silence as corroboration compares LogAge with its own
+// limit.
 //
-// This presumes that the broker logs connections at level info, its default. Where it does not, leave out this
-// probe, or every look says LogSilent.
+// The probe presumes that the broker logs connections at level info, its default. If the broker does not, leave out
+// this probe: every look would say LogSilent.
 //
-// An application's pods (LastLogin nil) are Silent when their log has not changed for longer than MaxAge.
+// An application's pods (LastLogin nil) are Silent if their log has not changed for longer than MaxAge.
 func NewLogAge(l target.LogReader, o LogAgeOptions) func(ctx context.Context, n target.Node) Result {
 	o.MaxAge = cmp.Or(o.MaxAge, 5*time.Minute)
 	o.Tolerance = cmp.Or(o.Tolerance, 30*time.Second)
@@ -57,7 +59,7 @@ func NewLogAge(l target.LogReader, o LogAgeOptions) func(ctx context.Context, n 
 	var watch logWatch
 	return func(ctx context.Context, n target.Node) Result {
 		r := Result{Target: n.Target, Node: n.Name, UID: n.UID, NodeStarted: n.Started, Kind: LogAge, Started: time.Now()}
-		// First the login, then the log: what the login made the broker write is in it by then.
+		// First the login, then the log: by then the log has the lines that the login made the broker write.
 		var login time.Time
 		if o.LastLogin != nil {
 			login = o.LastLogin(n)
@@ -81,11 +83,11 @@ func NewLogAge(l target.LogReader, o LogAgeOptions) func(ctx context.Context, n 
 	}
 }
 
-// lastLines is how many lines to ask for: more than one, because a line may be the continuation of another and
-// carry no time of its own.
+// lastLines is how many lines the probe reads: more than one, because a line may continue another and carry no time
+// of its own.
 const lastLines = 20
 
-// judgeLog fills in what the last lines of n's log mean, given what the looks before showed and our latest good login.
+// judgeLog fills in what the last lines of n's log mean, given the earlier looks and our latest good login.
 func (r *Result) judgeLog(lines []target.LogLine, seen logSeen, n target.Node, login time.Time, o LogAgeOptions, now time.Time) {
 	last, what := newest(lines), "last line"
 	if last.IsZero() {
@@ -95,7 +97,7 @@ func (r *Result) judgeLog(lines []target.LogLine, seen logSeen, n target.Node, l
 		}
 		last, what = n.Started, "no line since the start"
 	}
-	told := max(0, now.Sub(last)) // as its own clock says
+	told := max(0, now.Sub(last)) // by the log's own clock
 	quiet := now.Sub(seen.since)
 	r.LogAge = max(quiet, min(told, now.Sub(seen.before)))
 	age := r.LogAge.Round(time.Second)
@@ -119,7 +121,7 @@ func (r *Result) judgeLog(lines []target.LogLine, seen logSeen, n target.Node, l
 	}
 }
 
-// newest gives the latest time in lines, zero if none has a time.
+// newest gives the latest time in lines, and zero if no line has a time.
 func newest(lines []target.LogLine) time.Time {
 	var last time.Time
 	for _, line := range lines {

@@ -21,7 +21,8 @@ func (f fakeLog) LastLines(ctx context.Context, n target.Node, count int) ([]tar
 	return f.lastLines(ctx, n, count)
 }
 
-// writtenLog is a log whose lines were written at these times, and bear that of a clock which is late by so much.
+// writtenLog is a log whose lines were written at these times, and carry the times of a clock that is late by this
+// much.
 type writtenLog struct {
 	late    time.Duration
 	written []time.Time
@@ -171,7 +172,7 @@ func TestEachStartOfAContainerHasALogOfItsOwnAndIsForgotten(t *testing.T) {
 	})
 }
 
-// A login that ends while the log is being read may not be in it yet.
+// A login that ends during the read of the log may not be in the log yet.
 func TestALoginDuringTheReadIsNotHeldAgainstTheLog(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		written, login := time.Now().Add(-time.Hour), time.Time{}

@@ -8,17 +8,17 @@ import (
 	"github.com/cjworkbench/unstuck/target"
 )
 
-// logWatch remembers when the end of each log last changed, by our own clock: another host's may be wrong, but a log that
-// gets on differs from what it was. Our clock is the monotonic one, which no step and no suspended host moves. Zero is
-// ready.
+// logWatch remembers when the end of each log last changed, by our own clock. Another host's clock may be wrong,
+// but a log that goes on differs from what it was. Our clock is the monotonic one, which neither a step nor a
+// suspended host moves. The zero value is ready.
 type logWatch struct {
 	mu    sync.Mutex
 	seed  maphash.Seed
 	logs  map[logOf]*logSeen
-	sweep time.Time // when to look for logs that are looked at no more
+	sweep time.Time // when to look for forgotten logs
 }
 
-// logOf is whose log it is: of one start of one container.
+// logOf names a log: that of one start of one container.
 type logOf struct {
 	name, uid string
 	started   int64
@@ -27,13 +27,14 @@ type logOf struct {
 // logSeen is what the looks at one log showed.
 type logSeen struct {
 	end    uint64    // a hash of its last lines
-	since  time.Time // the first look that showed just these
-	before time.Time // the last that did not: they were written after it; if there is none, the first of all
-	moved  bool      // another one was seen than at first
+	since  time.Time // the first look that showed just these lines
+	before time.Time // the last look that did not, so the lines are newer; without one, the first look
+	moved  bool      // the end has changed since the first look
 	looked time.Time // the latest look
 }
 
-// forgetLogAfter is how long after its last look a log is forgotten. It is far longer than any time between two.
+// forgetLogAfter is how long after its last look a log is forgotten. It is far longer than the time between two
+// looks.
 const forgetLogAfter = 2 * time.Hour
 
 // look takes in the last lines of n's log, as they are now.

@@ -22,7 +22,7 @@ const (
 	DefaultHandshakeTimeout = 10 * time.Second
 )
 
-// closeTimeout bounds the polite close of a connection that has told us all we wanted to know.
+// closeTimeout bounds the polite close of a connection that has told us everything we wanted to know.
 const closeTimeout = 2 * time.Second
 
 // LoginOptions say how to log in.
@@ -32,22 +32,24 @@ type LoginOptions struct {
 	Credentials func(context.Context) (target.Credentials, error)
 	TLS         *tls.Config // nil: plain AMQP. An empty ServerName stands for the host of the address.
 
-	// Timeout is the deadline of the login. It must lie beyond HandshakeTimeout: a live broker ends an unfinished
-	// login at its handshake timeout, and only a wedged one is silent beyond. Silence until a shorter deadline is
-	// Cancelled, and proves nothing. A login that gets on late has longer, see deadline, but never twice Timeout.
+	// Timeout is the deadline of the login. It must be longer than HandshakeTimeout: a live broker ends an
+	// unfinished login at its handshake timeout, and only a wedged broker stays silent beyond. Silence until a
+	// shorter deadline is Cancelled, and proves nothing. A login that makes late progress has longer (see
+	// deadline), but never twice Timeout.
 	Timeout          time.Duration
-	HandshakeTimeout time.Duration // the broker's own: handshake_timeout in its configuration
+	HandshakeTimeout time.Duration // the broker's own handshake_timeout
 
-	// Handshake, if not nil, gives a node's own handshake timeout where that has been asked for, and otherwise what is
-	// configured; see Handshakes. It may be learned while the login waits.
+	// Handshake, if not nil, gives a node's own handshake timeout if that is known, and otherwise the configured
+	// one; see Handshakes. The answer may come while the login waits.
 	Handshake func(n target.Node, configured time.Duration) time.Duration
 
-	// Silent, if not nil, is told once of a login in which the broker has said nothing for three seconds where it should
-	// have, long before the deadline can tell more: evidence may be looked for in the meantime. It must not block.
+	// Silent, if not nil, is called once for a login in which the broker owes an answer and has been silent for
+	// three seconds. That is long before the deadline can tell more, so the caller can look for evidence meanwhile.
+	// Silent must not block.
 	Silent func(n target.Node)
 
 	Name    string // connection_name, by which operators tell the probe; default "unstuck"
-	Version string // of ours
+	Version string // our version
 	Dial    func(ctx context.Context, network, address string) (net.Conn, error)
 }
 
@@ -73,8 +75,8 @@ func (o LoginOptions) withDefaults() LoginOptions {
 	return o
 }
 
-// NewLogin gives a probe that logs in to a node: to open-ok, or, at level Roundtrip, until a message of its own has
-// come back through a queue of its own.
+// NewLogin gives a probe that logs in to a node up to open-ok. At level Roundtrip the probe goes on until a message
+// of its own has come back through a queue of its own.
 func NewLogin(o LoginOptions) func(context.Context, target.Node) Result {
 	return o.withDefaults().probe
 }
@@ -117,7 +119,8 @@ type login struct {
 	unacked  bool // at the deadline the other side's kernel had not even acknowledged what we sent
 }
 
-// readCredentials reads them before the login's clock starts: how long that takes says nothing about the node.
+// readCredentials reads the credentials before the login's clock starts: the time for that says nothing about the
+// node.
 func (l *login) readCredentials() (Reason, string) {
 	ctx, cancel := context.WithTimeout(l.parent, credentialsTimeout)
 	defer cancel()
@@ -148,7 +151,7 @@ func (l *login) run(ctx context.Context, address string) (Reason, string) {
 	}
 	defer l.hangUp()
 	l.connected = time.Now()
-	// The library ignores contexts and can wait for ever, in Close too: the socket is ours, and ends when we say.
+	// The library ignores contexts and can wait for ever, also in Close. The socket is ours, and ends when we say.
 	defer context.AfterFunc(ctx, l.hangUp)()
 
 	conn := l.raw
@@ -177,14 +180,14 @@ func (l *login) run(ctx context.Context, address string) (Reason, string) {
 	return OK, ""
 }
 
-// dial connects. The dialler shares the time among the addresses of a name, and so must know how much there is.
+// dial connects. The dialler splits the time among the addresses of a name, so it must know the deadline.
 func (l *login) dial(ctx context.Context, address string) (net.Conn, error) {
 	ctx, cancel := context.WithDeadline(ctx, l.started.Add(l.Timeout))
 	defer cancel()
 	return l.Dial(ctx, "tcp", address)
 }
 
-// hangUp ends the socket, and notes first whether the other side was still there.
+// hangUp closes the socket, and first notes whether the other side was still there.
 func (l *login) hangUp() {
 	l.end.Do(func() {
 		l.unacked, l.unread = unacknowledged(l.raw)
@@ -212,7 +215,7 @@ func (l *login) handshake(ctx context.Context, address string) (net.Conn, error)
 	return conn, conn.HandshakeContext(ctx)
 }
 
-// config is the library's configuration. Recovery stays nil: a probe that reconnects tells nothing.
+// config is the library's configuration. Recovery stays nil: a probe that reconnects proves nothing.
 func (l *login) config() amqp.Config {
 	properties := amqp.Table{
 		"product": "Unstuck", "version": l.Version, "platform": "Go", "connection_name": l.Name,
@@ -224,9 +227,9 @@ func (l *login) config() amqp.Config {
 	}
 }
 
-// plain is the SASL mechanism PLAIN. It also offers authentication_failure_close, without which a refused password is
-// three seconds of silence: amqp091-go writes its own capabilities over the caller's and leaves that one out, right
-// before it asks for the response (v1.16.0, Connection.openTune).
+// plain is the SASL mechanism PLAIN. It also offers authentication_failure_close, without which RabbitMQ answers a
+// wrong password with three seconds of silence. amqp091-go writes its own capabilities over the caller's, without
+// that one, right before it asks the mechanism for the response (v1.16.0, Connection.openTune).
 type plain struct {
 	target.Credentials
 
@@ -242,7 +245,7 @@ func (p *plain) Response() string {
 	return "\x00" + p.Username + "\x00" + p.Password
 }
 
-// close closes the connection politely, for a dropped one makes the broker log a warning. It reports whether the
+// close closes the connection politely, because a broker logs a warning about a dropped one. It reports whether the
 // broker answered.
 func (l *login) close(ctx context.Context, ac *amqp.Connection) bool {
 	ctx, cancel := context.WithTimeout(ctx, closeTimeout)
@@ -251,7 +254,7 @@ func (l *login) close(ctx context.Context, ac *amqp.Connection) bool {
 	return ac.Close() == nil
 }
 
-// roundtrip sends a message through a queue of its own. Every call ends when the socket is closed under it.
+// roundtrip sends a message through a queue of its own. Every call returns when hangUp closes the socket under it.
 func (l *login) roundtrip(ctx context.Context, ac *amqp.Connection) (Reason, string) {
 	blocked := ac.NotifyBlocked(make(chan amqp.Blocking, 1))
 	ch, err := ac.Channel()
@@ -279,7 +282,7 @@ func (l *login) roundtrip(ctx context.Context, ac *amqp.Connection) (Reason, str
 	}
 	if !confirm.Acked() {
 		if reason, detail := l.failed(ctx, nil); reason != NotRun {
-			return reason, detail // the connection went, and took the confirm with it
+			return reason, detail // the connection ended, and the confirm with it
 		}
 		return NotAllowed, "the broker refused the message (basic.nack)"
 	}
@@ -298,6 +301,6 @@ func (l *login) roundtrip(ctx context.Context, ac *amqp.Connection) (Reason, str
 	case <-ctx.Done():
 		return l.failed(ctx, ctx.Err())
 	}
-	_, _ = ch.QueueDelete(q.Name, false, false, false) // it goes with the connection too
+	_, _ = ch.QueueDelete(q.Name, false, false, false) // the queue also goes with the connection
 	return OK, ""
 }

@@ -6,23 +6,24 @@ import (
 	"time"
 )
 
-// credentialsTimeout bounds the reading of the credentials, which comes before the login's clock starts.
+// credentialsTimeout bounds the reading of the credentials, before the login's clock starts.
 const credentialsTimeout = 10 * time.Second
 
 const (
-	// silentAfter is for how long the broker is silent in a login before LoginOptions.Silent is told. A healthy login takes
-	// milliseconds.
+	// silentAfter is how long the broker must be silent in a login before the probe calls LoginOptions.Silent. A
+	// healthy login takes milliseconds.
 	silentAfter = 3 * time.Second
-	// longestRaised bounds a login of which the node's own handshake_timeout says that it takes longer than Timeout allows.
+	// longestRaised bounds a login to a node whose own handshake_timeout is longer than Timeout allows.
 	longestRaised = time.Minute
 )
 
-// enough is for how long the broker must have been silent in a stage before that tells: its own timer may have begun as
-// late as the stage, and may be a little late itself. The steps of a round trip have no such timer. They take the same
-// measure, for what a broker may take to answer: one that answers each step is slow, however long the whole takes.
+// enough is how long a broker must be silent in a stage to prove anything: its own timer may have begun as late as
+// the stage, and may be a little late itself. The steps of a round trip have no such timer. They use the same
+// measure for how long a broker may take to answer: a broker that answers each step is slow, however long the whole
+// takes.
 func enough(handshake time.Duration) time.Duration { return handshake + handshake/20 }
 
-// Longest is how long a probe takes at the very most, the reading of the credentials included.
+// Longest is how long a probe takes at most, with the reading of the credentials.
 func (o LoginOptions) Longest() time.Duration {
 	o = o.withDefaults()
 	longest := 2 * o.Timeout
@@ -33,10 +34,10 @@ func (o LoginOptions) Longest() time.Duration {
 }
 
 // deadline is when to give up a login that began at started and entered this stage at entered, to a node with this
-// handshake timeout. It moves on with the stages: a node that greets late is given all of its handshake timeout after
-// that, or a wedged one would not be told from a slow one. Nothing else moves it, and it stays within twice the Timeout,
-// or a minute where the node's own handshake timeout asks for that. A Timeout that is too short to prove anything of a
-// node with the configured one stays as it is.
+// handshake timeout. The deadline moves on with the stages: a node that greets late gets all of its handshake
+// timeout after that, so that a slow node differs from a wedged one. Nothing else moves the deadline. It stays
+// within twice the Timeout, or within a minute if the node's own handshake timeout needs that. A Timeout that is
+// too short to prove anything about a node with the configured handshake timeout stays as it is.
 func (o LoginOptions) deadline(started time.Time, stage Stage, entered time.Time, handshake time.Duration) time.Time {
 	due := started.Add(o.Timeout)
 	if stage < StageTLS || stage > StageConsume || o.Timeout <= enough(o.HandshakeTimeout) {
@@ -49,8 +50,8 @@ func (o LoginOptions) deadline(started time.Time, stage Stage, entered time.Time
 	return later(due, entered.Add(min(told, started.Add(limit).Sub(entered))))
 }
 
-// ownHandshake is the node's handshake timeout, as far as it is known now, and for the steps of a round trip no less than
-// the configured one: those have no timer that a short one would speak of.
+// ownHandshake is the node's handshake timeout, as far as it is known. For the steps of a round trip it is at least
+// the configured one: these steps have no timer in the broker.
 func (l *login) ownHandshake(stage Stage) time.Duration {
 	if l.Handshake == nil {
 		return l.HandshakeTimeout
@@ -62,7 +63,7 @@ func (l *login) ownHandshake(stage Stage) time.Duration {
 	return own
 }
 
-// differs says that the handshake timeout is not the configured one; empty if it is.
+// differs says that the handshake timeout is not the configured one, and gives "" if it is.
 func (l *login) differs(handshake time.Duration) string {
 	if handshake == l.HandshakeTimeout {
 		return ""
@@ -70,8 +71,8 @@ func (l *login) differs(handshake time.Duration) string {
 	return fmt.Sprintf("; the broker's own handshake_timeout is %s, not %s as configured here", handshake, l.HandshakeTimeout)
 }
 
-// watch ends the login by cancel at its deadline, and before that tells Silent, once, that the broker says nothing. The
-// caller stops it.
+// watch ends the login with cancel at its deadline. Before that it calls Silent, once, if the broker says nothing.
+// The caller stops it.
 func (l *login) watch(cancel context.CancelFunc) (stop func() bool) {
 	told := l.Silent == nil
 	l.timer = time.AfterFunc(DefaultTimeout, func() {

@@ -329,7 +329,7 @@ func TestConnectingThatTakesUntilTheDeadlineIsUnreachable(t *testing.T) {
 	})
 }
 
-// Only a connect that times out may, with the node's own tools as corroboration, speak against the node.
+// Only a connect that times out may count against the node, with the node's own tools as corroboration.
 func TestWhatTheNodeHasNoPartInIsNoLackOfAnAnswer(t *testing.T) {
 	for name, err := range map[string]error{
 		"no such name":                       &net.DNSError{Err: "no such host", Name: "x", IsNotFound: true},

@@ -13,8 +13,8 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 )
 
-// stalled is by how much a deadline may fire late before we blame ourselves: a process that did not run for so long
-// cannot say that a broker was silent.
+// stalled is how late a deadline may fire before we blame ourselves: a process that did not run for so long cannot
+// say that a broker was silent.
 const stalled = time.Second
 
 var awaits = map[Stage]Reason{
@@ -22,7 +22,7 @@ var awaits = map[Stage]Reason{
 	StageDeclare: AwaitDeclare, StagePublish: AwaitConfirm, StageConsume: AwaitDelivery,
 }
 
-// notConnected judges a connection that did not come about.
+// notConnected judges a login that did not connect.
 func (l *login) notConnected(ctx context.Context, err error) (Reason, string) {
 	dns, noName := errors.AsType[*net.DNSError](err)
 	timeout, ok := errors.AsType[net.Error](err)
@@ -51,7 +51,7 @@ func didNotRun(late time.Duration) string {
 	return fmt.Sprintf("our own process did not run for %s: that says nothing about the node", spell(late))
 }
 
-// noTLS judges a TLS handshake that failed.
+// noTLS judges a failed TLS handshake.
 func (l *login) noTLS(ctx context.Context, err error) (Reason, string) {
 	switch {
 	case ctx.Err() != nil:
@@ -62,8 +62,8 @@ func (l *login) noTLS(ctx context.Context, err error) (Reason, string) {
 	return TLS, clean(err.Error())
 }
 
-// failed judges what came after TCP and TLS. What the broker sent goes before our own clock, and that before what the
-// library says.
+// failed judges a failure after TCP and TLS. What the broker sent counts first, our own clock second, and the
+// library's error last.
 func (l *login) failed(ctx context.Context, err error) (Reason, string) {
 	f := l.frames
 	f.mu.Lock()
@@ -89,18 +89,19 @@ func (l *login) failed(ctx context.Context, err error) (Reason, string) {
 	case err == nil:
 		return NotRun, "no reason was given"
 	}
-	if remote, ok := errors.AsType[*net.OpError](endedBy); ok && remote.Op == "remote error" { // TLS 1.3 refuses a client's certificate this late
+	// TLS 1.3 refuses a client's certificate this late.
+	if remote, ok := errors.AsType[*net.OpError](endedBy); ok && remote.Op == "remote error" {
 		return TLS, clean(endedBy.Error())
 	}
-	// The library has ended the connection, over something that it did not take. Of what that was its error tells
-	// nothing: before tune it says wrong password, after it no such vhost.
+	// The library has ended the connection because it did not accept something. Its error does not say what: before
+	// tune it says wrong password, after tune no such vhost.
 	if _, ok := errors.AsType[*amqp.Error](err); ok {
 		return Protocol, "the broker sent something that is not AMQP 0-9-1"
 	}
 	return NotRun, clean(err.Error())
 }
 
-// silent judges that our deadline has passed, or that we were stopped.
+// silent judges a login that ran into our deadline, or that we stopped.
 func (l *login) silent() (Reason, string) {
 	now := time.Now()
 	l.hangUp()
@@ -126,8 +127,8 @@ func (l *login) silent() (Reason, string) {
 	return reason, fmt.Sprintf("no answer in stage %s, %s after connecting", stage, spell(now.Sub(l.connected))) + l.differs(handshake)
 }
 
-// closed judges a connection that the other side ended without a word. At its handshake timeout that is a broker that
-// lives and is slow.
+// closed judges a connection that the other side ended without a word. A broker that does so at its handshake
+// timeout is alive, and slow.
 func (l *login) closed(err error, at time.Time) (Reason, string) {
 	l.frames.mu.Lock()
 	stage := l.frames.stage
@@ -143,7 +144,7 @@ func (l *login) closed(err error, at time.Time) (Reason, string) {
 	return ClosedEarly, detail
 }
 
-// spell writes a duration in milliseconds, to a tenth below ten: a refusal at once does not come after 0s.
+// spell writes a duration in milliseconds, with a tenth below ten: an immediate refusal must not read "after 0s".
 func spell(d time.Duration) string {
 	if d < 10*time.Millisecond {
 		return fmt.Sprintf("%.1fms", d.Seconds()*1e3)
@@ -161,7 +162,7 @@ func gone(err error) bool {
 	return false
 }
 
-// reason judges the broker's own close, by its code and, where that does not tell, by its words.
+// reason judges the broker's own close by its code, and by its words if the code does not tell.
 func (r refusal) reason(stage Stage) Reason {
 	switch {
 	case vhostIsDown.MatchString(r.text):
@@ -180,12 +181,12 @@ func (r refusal) reason(stage Stage) Reason {
 	return ClosedEarly // it may come from a proxy, too
 }
 
-// What brokers say, in rabbit_reader (is_vhost_alive), rabbit_vhost and, of Khepri, rabbit_queue_type and
+// What brokers say, in rabbit_reader (is_vhost_alive) and rabbit_vhost, and with Khepri in rabbit_queue_type and
 // rabbit_amqqueue_process.
 var (
 	vhostIsDown = regexp.MustCompile(`(?i)\bvhost\b.*\bis down\b`)
 	noMetadata  = regexp.MustCompile(`(?i)metadata store|khepri|no majority`)
 )
 
-// largeCredentials is how many bytes of user name and password nearly fill the first frame that a broker takes.
+// largeCredentials is the size of user name and password that nearly fills the first frame that a broker accepts.
 const largeCredentials = 3000

@@ -13,25 +13,26 @@ import (
 	"github.com/cjworkbench/unstuck/target"
 )
 
-// StuckLimits says how many connections in their login are too many, where it is not known for whom they wait.
+// StuckLimits says how many connections in their login are too many if it is unknown what they wait for.
 type StuckLimits struct {
-	AboveBaseline int     // so many ...
+	AboveBaseline int     // this many ...
 	Share         float64 // ... and at least this share of all processes of the node, 0 to 1
 }
 
-// DefaultStuckLimits are what no healthy node comes near: one showed no connection that hangs in its login with a message waiting, without clients,
-// with 300 idle connections, and with 20 publishers and consumers at full speed and 4 clients that log in and out all the time
-// beside them. docs/verdicts.md has the table. The share keeps 20 odd ones from condemning a node that has tens of thousands.
+// DefaultStuckLimits are far above any healthy node. A healthy node showed no connection that hangs in its login
+// with a message waiting: not without clients, not with 300 idle connections, and not with 20 publishers and
+// consumers at full speed beside 4 clients that log in and out all the time. docs/verdicts.md has the table. The
+// share keeps 20 odd connections from condemning a node that has tens of thousands.
 var DefaultStuckLimits = StuckLimits{AboveBaseline: 20, Share: 0.05}
 
 // verdict says what these processes show at one look, and why.
 //
-// A connection that hangs in its login, for nothing but its own node, with a message waiting, accuses the node: a healthy
-// one showed none, ever. (A slow node does show some, but not the same ones at every look: see Persisting.) Where it is not known
-// for whom they wait, many must.
+// A connection accuses the node if it hangs in its login with a message waiting, and waits for nothing but its own
+// node: a healthy node never showed one. (A slow node shows some, but not the same ones at every look: see
+// Persisting.) If it is unknown what the connections wait for, many are needed.
 //
-// All others accuse whoever they wait for, a limit, a server, another node, and not this node. A channel or a queue that hangs
-// says nothing about logins; it corroborates a round trip that hangs.
+// All other processes accuse what they wait for: a limit, a server, another node. They do not accuse this node. A
+// hanging channel or queue says nothing about logins; it corroborates a hanging round trip.
 func (p Processes) verdict(limits StuckLimits) (Reason, string) {
 	many := p.UnknownReaders > 0 && p.UnknownReaders >= limits.AboveBaseline &&
 		float64(p.UnknownReaders) >= limits.Share*float64(p.Total)
@@ -51,12 +52,13 @@ func (p Processes) verdict(limits StuckLimits) (Reason, string) {
 	return OK, detail
 }
 
-// describe says in a sentence what hangs, how many processes are suspicious, beside what is usual, and for whom they wait.
+// describe says in a sentence what hangs, how many processes are suspicious, how many are usual, and what they wait
+// for.
 func (p Processes) describe(usual string) string {
 	return strings.Join(append(p.hanging(), p.waits(usual)...), "; ")
 }
 
-// hanging says what hangs, of what counts.
+// hanging says what hangs, of what counts as evidence.
 func (p Processes) hanging() []string {
 	var said []string
 	if p.StuckReaders > 0 {
@@ -71,7 +73,7 @@ func (p Processes) hanging() []string {
 	return said
 }
 
-// waits says how many processes are suspicious, and for whom those wait that accuse somebody else.
+// waits says how many processes are suspicious, and what those wait for that do not accuse this node.
 func (p Processes) waits(usual string) []string {
 	of := fmt.Sprintf("of %d processes ", p.Total)
 	said := []string{verb(p.Suspicious, of+"is", of+"are") + " suspicious" + usual}
@@ -98,10 +100,11 @@ func baselineText(n int) string {
 	return fmt.Sprintf("%d when it is healthy", n)
 }
 
-// Persisting gives the processes that two looks at one node show in the same place, as the earlier one shows them: the same process, with
-// the same stack, and no fewer messages waiting at the later look. A slow login hangs at one look and is over at the next, and a channel that
-// gets on waits elsewhere or for fewer: neither persists. Both lists are sorted, and of nodes with more than MaxProcesses only the
-// oldest are compared.
+// Persisting gives the processes that two looks at one node show in the same place, as the earlier look shows them:
+// the same process, with the same stack, and no fewer waiting messages at the later look. A slow login hangs at one
+// look and is over at the next. A channel that makes progress waits elsewhere, or with fewer messages. Neither
+// persists. Both lists are sorted. Of nodes with more than MaxProcesses, Persisting compares only the oldest
+// processes.
 func Persisting(earlier, later []Process) []Process {
 	var same []Process
 	for len(earlier) > 0 && len(later) > 0 {
@@ -123,18 +126,18 @@ func Persisting(earlier, later []Process) []Process {
 
 // MaybeStuckOptions are the settings of NewMaybeStuck.
 type MaybeStuckOptions struct {
-	Baselines      *Baselines    // where to look up what is normal for a node; nil: nothing is known
+	Baselines      *Baselines    // what is normal for a node; nil: nothing is known
 	Limits         StuckLimits   // DefaultStuckLimits if zero
-	CommandTimeout time.Duration // the command's own, its -t, in whole seconds; 30 s if zero
-	ExecTimeout    time.Duration // ours, for the command from start to end; 45 s if zero
+	CommandTimeout time.Duration // the command's own timeout, its -t, in whole seconds; 30 s if zero
+	ExecTimeout    time.Duration // our timeout, from the command's start to its end; 45 s if zero
 	Command        []string      // what to run before the arguments; rabbitmq-diagnostics if empty
 }
 
-// NewMaybeStuck gives a probe that runs `rabbitmq-diagnostics maybe_stuck` next to a node. It takes 5.5 s at least,
+// NewMaybeStuck gives a probe that runs `rabbitmq-diagnostics maybe_stuck` next to a node. It takes at least 5.5 s,
 // and half a second of the node's CPU: run it to confirm, and otherwise seldom.
 //
-// What it finds is OK, ProcessesStuck or ToolsUnresponsive, and where it could find nothing NotRun, ExecFailed or
-// Cancelled. OK means that this look showed nothing, not that the node accepts logins.
+// Its findings are those of Processes.verdict and ToolsUnresponsive. If it could find nothing, the finding is
+// NotRun, ExecFailed or Cancelled. OK means that this look showed nothing, not that the node accepts logins.
 func NewMaybeStuck(x target.Execer, o MaybeStuckOptions) func(ctx context.Context, n target.Node) Result {
 	if o.Limits == (StuckLimits{}) {
 		o.Limits = DefaultStuckLimits
@@ -183,10 +186,11 @@ func NewMaybeStuck(x target.Execer, o MaybeStuckOptions) func(ctx context.Contex
 	}
 }
 
-// starved says why the time that the tool took proves nothing about the node: the tool does not get to run, or we hear of
-// it late. Empty: it took that long because it waited. With every core busy a wrong cookie took 23 s, longer than a
-// frozen node takes where they are idle. So the tool is asked for its version, which takes about as long as to be refused,
-// and the node has no part in it: only if that takes less than a third is the rest the node's.
+// starved says why the time that the tool took proves nothing about the node: the tool did not get to run, or we
+// heard from it late. It gives "" if the tool took that long because it waited. On a machine with every core busy,
+// a wrong cookie took 23 s, longer than a frozen node takes on an idle machine. So starved asks the tool for its
+// version. That takes about as long as a refusal, without the node. The rest of the time is the node's only if the
+// version took less than a third.
 func starved(ctx context.Context, x target.Execer, n target.Node, command []string, took time.Duration) (why string) {
 	limit := took / 3
 	ctx, cancel := context.WithTimeout(ctx, limit)
@@ -204,17 +208,17 @@ func starved(ctx context.Context, x target.Execer, n target.Node, command []stri
 	return ""
 }
 
-// The exit codes of RabbitMQ's tools that mean something here, as in sysexits.h. Others may stem from a shell or a
-// container runtime.
+// The exit codes of RabbitMQ's tools that mean something here, as in sysexits.h. Other codes may come from a shell
+// or a container runtime.
 const (
 	exitUsage       = 64 // also: the rabbit app does not run
 	exitUnavailable = 69
 	exitTempFail    = 75 // ran into its own -t
 )
 
-// judge fills in what the command printed and what that means. Output that was cut short because the command ran
-// into its -t only ever shows too few processes, so what it shows to be stuck is; that it shows nothing says
-// nothing.
+// judge fills in what the command printed and what that means. If the command ran into its own -t, its output was
+// cut and shows too few processes: a process that the output shows to be stuck is stuck, but an output without such
+// a process proves nothing.
 func (r *Result) judge(parser *stuckParser, o MaybeStuckOptions, exit int) {
 	p, err := parser.result()
 	if o.Baselines != nil {
@@ -241,15 +245,16 @@ func (r *Result) judge(parser *stuckParser, o MaybeStuckOptions, exit int) {
 	}
 }
 
-// silence is how long the tool takes at the very least to give up on a node that does not answer: it tries twice, and
+// silence is the shortest time that the tool takes to give up on a node that does not answer: it tries twice, and
 // each time Erlang waits 7 s for the first words of the distribution protocol (net_setuptime of the kernel
-// application). A node that lives but refuses its tool, most likely for a wrong cookie, answers at once. The tool prints
-// the very same lines and exits with the same code, so that only the time tells, see starved. docs/verdicts.md has what we measured.
+// application). A live node that refuses its tool, most likely for a wrong cookie, answers at once. In both cases
+// the tool prints the same lines and exits with the same code, so only the time tells them apart; see starved.
+// docs/verdicts.md has our measurements.
 const silence = 14 * time.Second
 
-// explainExit tells from the exit code and the words of the tool why it could not do its work. The words are those
-// of rabbit_nodes_common.erl and rabbitmq_cli's output.ex, 3.7 to 4.3. They end with a hash of the Erlang cookie,
-// so they are never repeated as they are.
+// explainExit tells from the tool's exit code and words why the tool could not do its work. The words are those of
+// rabbit_nodes_common.erl and rabbitmq_cli's output.ex, 3.7 to 4.3. They end with a hash of the Erlang cookie, so
+// we never repeat them as they are.
 func explainExit(exit int, said string, took time.Duration) (Reason, string) {
 	has := func(text string) bool { return strings.Contains(said, text) }
 	switch {
@@ -275,8 +280,8 @@ func explainExit(exit int, said string, took time.Duration) (Reason, string) {
 	return ExecFailed, "the tool could not reach the node at first, but could a moment later"
 }
 
-// contacted gives the name of the node that a tool tried to reach, from "attempted to contact: ['rabbit@host']"; "" if it does
-// not say, or says several.
+// contacted gives the name of the node that a tool tried to reach, from "attempted to contact: ['rabbit@host']",
+// and "" if the tool names none or several.
 func contacted(said string) string {
 	_, rest, _ := strings.Cut(said, "attempted to contact: [")
 	name, _, ok := strings.Cut(rest, "]")
@@ -287,7 +292,8 @@ func contacted(said string) string {
 	return name
 }
 
-// IsErlangNode says whether name can be that of an Erlang node: it has a host, and nothing in it ends an atom or a line.
+// IsErlangNode says whether name can be the name of an Erlang node: it has a host, and nothing in it ends an atom
+// or a line.
 func IsErlangNode(name string) bool {
 	before, host, ok := strings.Cut(name, "@")
 	return ok && before != "" && host != "" && len(name) <= 255 && strings.IndexFunc(name, func(r rune) bool {
@@ -295,7 +301,7 @@ func IsErlangNode(name string) bool {
 	}) < 0
 }
 
-// firstLine gives the first line of what a command said, short, and without anything that is not printable.
+// firstLine gives the first line of a command's output, short, and only with printable characters.
 func firstLine(said string) string {
 	line, _, _ := strings.Cut(strings.TrimSpace(said), "\n")
 	if line == "" {

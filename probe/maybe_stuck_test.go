@@ -15,7 +15,7 @@ import (
 	"github.com/cjworkbench/unstuck/target"
 )
 
-// fakeExec runs no command: the test says what one would have done.
+// fakeExec runs no command: the test says what a command would have done.
 type fakeExec struct {
 	exec func(ctx context.Context, n target.Node, argv []string, stdout, stderr io.Writer) (int, error)
 }
@@ -24,7 +24,7 @@ func (f fakeExec) Exec(ctx context.Context, n target.Node, argv []string, stdout
 	return f.exec(ctx, n, argv, stdout, stderr)
 }
 
-// says gives an Execer whose command takes that long, says that, and ends with that exit code.
+// says gives an Execer whose command takes this long, prints this, and ends with this exit code.
 func says(took time.Duration, exit int, stdout, stderr string) fakeExec {
 	return fakeExec{func(ctx context.Context, _ target.Node, argv []string, out, errs io.Writer) (int, error) {
 		if argv[len(argv)-1] == "--version" { // which asks nobody
@@ -45,7 +45,7 @@ func says(took time.Duration, exit int, stdout, stderr string) fakeExec {
 
 var someNode = target.Node{Target: "b", Name: "rabbit-1", UID: "u1"}
 
-// healthyWith gives the baselines of a node that showed so many suspicious processes when it was healthy.
+// healthyWith gives the baselines of a node that showed this many suspicious processes when it was healthy.
 func healthyWith(suspicious int) *Baselines {
 	var b Baselines
 	b.Observe(Result{UID: someNode.UID, Kind: Login, Reason: OK})
@@ -167,8 +167,8 @@ func TestBeingStoppedSaysNothingAboutTheNode(t *testing.T) {
 	})
 }
 
-// A wrong cookie makes the tool print what it prints of a frozen node. On a machine whose cores are all busy it took as
-// long, too.
+// With a wrong cookie the tool prints the same as for a frozen node. On a machine whose cores are all busy it also
+// took as long.
 func TestAToolThatIsStarvedSaysNothingAboutTheNode(t *testing.T) {
 	frozen := string(readSample(t, "frozen.txt"))
 	for name, test := range map[string]struct {

@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// endless repeats a text until it has given n bytes, and notes the most memory that was needed meanwhile.
+// endless repeats a text until it has given n bytes, and notes the peak memory meanwhile.
 type endless struct {
 	text       []byte
 	left, next int
@@ -32,7 +32,7 @@ func (e *endless) Read(b []byte) (int, error) {
 	return n, nil
 }
 
-// heapInUse gives the bytes in use on the heap, after what is not needed has been freed.
+// heapInUse gives the bytes in use on the heap after a garbage collection.
 func heapInUse() uint64 {
 	runtime.GC()
 	var m runtime.MemStats
@@ -40,7 +40,7 @@ func heapInUse() uint64 {
 	return m.HeapAlloc
 }
 
-// goOn gives text that repeats records until it has given that many bytes: 80 MiB are some 50,000 stuck processes.
+// goOn gives text that repeats records up to this many bytes: 80 MiB are some 50,000 stuck processes.
 func goOn(records string, size int) *endless {
 	return &endless{text: []byte(records), left: size, sampleAt: size, step: size / 16}
 }

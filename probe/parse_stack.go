@@ -5,11 +5,11 @@ import (
 	"strings"
 )
 
-// record is what is of interest in the description of one process.
+// record is what matters in the description of one process.
 type record struct {
 	id      ProcessID
 	hasID   bool
-	mailbox int    // messages that wait for it
+	mailbox int    // messages waiting in its mailbox
 	stack   []byte // "module:function/arity\n" for each frame, innermost first
 }
 
@@ -18,12 +18,12 @@ type record struct {
 //	[{pid,<11016.1.0>},{registered_name,[]},{current_stacktrace,[{module,function,2,[{file,"x.erl"},{line,6}]}]},
 //	{initial_call,{proc_lib,init_p,5}},{message_queue_len,1},
 //
-// It does not mind where the text ends, or what else stands there.
+// The text may end anywhere, and may have other fields.
 func readRecord(head, stack []byte) record {
 	rec := record{stack: stack}
 	var (
 		depth int
-		key   string // of the field that is being read: the first word of a tuple in the outermost list
+		key   string // of the field being read: the first word of a tuple in the outermost list
 		words int    // so far in that tuple, or in that frame
 		frame [3][]byte
 		taken int
@@ -57,7 +57,7 @@ func readRecord(head, stack []byte) record {
 	return rec
 }
 
-// fieldName gives the names of the fields that are read, and "other" for any other, without allocating.
+// fieldName gives the name of a field that we read, and "other" for any other field, without allocating.
 func fieldName(word []byte) string {
 	for _, name := range [...]string{"pid", "current_stacktrace", "message_queue_len"} {
 		if string(word) == name {
@@ -97,11 +97,11 @@ func processID(word []byte) (ProcessID, bool) {
 	return ProcessID(n<<32 | s), true
 }
 
-// scanner cuts an Erlang term into brackets and words: atoms, strings, numbers, process ids. Quoted ones are one
-// word, quotes included, whatever is in them. Commas and spaces only separate.
+// scanner cuts an Erlang term into brackets and words: atoms, strings, numbers, process ids. A quoted word is one
+// word, with its quotes and whatever is in them. Commas and spaces only separate.
 type scanner struct {
 	text []byte
-	kind byte // of what next found: one of {}[] or 'w' for a word
+	kind byte // what next found: one of {}[], or 'w' for a word
 	word []byte
 }
 
@@ -135,7 +135,8 @@ var separates = [256]bool{
 	'\t': true, '\r': true, '\n': true,
 }
 
-// quotedLen is the length of the quoted word at the start of text: to its end quote, or all of it if there is none.
+// quotedLen is the length of the quoted word at the start of text, up to its end quote, or of the whole text if
+// there is none.
 func quotedLen(text []byte) int {
 	for i := 1; i < len(text); i++ {
 		switch text[i] {

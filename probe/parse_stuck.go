@@ -13,11 +13,11 @@ import (
 	"time"
 )
 
-// ErrNotMaybeStuck says that a text is not, or not all of, what `rabbitmq-diagnostics maybe_stuck` prints.
+// ErrNotMaybeStuck says that a text is not the output of `rabbitmq-diagnostics maybe_stuck`, or not all of it.
 var ErrNotMaybeStuck = errors.New("not the output of maybe_stuck")
 
-// These bound the memory of the parser, whatever it is fed. What a broker prints stays far below them: Erlang
-// shows eight frames of a stack, a name has at most 255 characters, and a record's head is about one kilobyte.
+// These bound the memory of the parser, whatever it reads. A broker's output stays far below them: Erlang shows
+// eight frames of a stack, a name has at most 255 characters, and a record's head has about one kilobyte.
 const (
 	maxLineBytes  = 4 << 10
 	maxHeadBytes  = 32 << 10
@@ -25,16 +25,16 @@ const (
 	maxFrames     = 16
 	maxFrameBytes = 256
 	topStacks     = 5
-	maxProcesses  = 1 << 27 // the most that Erlang can be told to allow
+	maxProcesses  = 1 << 27 // the most that Erlang can be configured to allow
 )
 
 // ParseMaybeStuck reads the output of `rabbitmq-diagnostics maybe_stuck`, with or without the first line that -q
 // drops, in one pass and in bounded memory. The format is that of rabbit_diagnostics.erl, the same from 3.7 to 4.3.
 //
-// What was read before an error is returned with it: all of it is true, though there may be more. The error is
-// ErrNotMaybeStuck if the text lacks the lines that say how many processes there are and how many are suspicious; At is then
-// known if it has the first of these.
-// Truncated says that fewer, or more, processes were described than announced. Baseline is -1.
+// With an error, ParseMaybeStuck returns what it read before: all of that is true, though there may be more. The
+// error is ErrNotMaybeStuck if the text lacks the lines that say how many processes there are and how many are
+// suspicious. At is known if the text has the first of these lines. Truncated says that the text describes fewer,
+// or more, processes than it announces. Baseline is -1.
 func ParseMaybeStuck(r io.Reader) (Processes, error) {
 	var s stuckParser
 	if _, err := io.Copy(&s, r); err != nil {
@@ -46,28 +46,28 @@ func ParseMaybeStuck(r io.Reader) (Processes, error) {
 
 // stuckParser is an io.Writer that parses what is written to it. The zero value is ready.
 //
-// The output is framed by lines that begin with a time. After three kinds of single lines comes one record for
-// each process, which goes on over lines that are indented:
+// Lines that begin with a time frame the output. After three kinds of single lines comes one record for each
+// process, which continues over indented lines:
 //
 //	2026-11-23 00:38:01 There are 271 processes.
 //	2026-11-23 00:38:06 Found 2 suspicious processes.
 //	2026-11-23 00:38:06 [{pid,<11016.1.0>},
 //	                     {registered_name,erts_code_purger},
 //
-// Erlang breaks lines where it likes, also within a frame, so the head of a record is put together again and
-// then read as a term; the rest of it, links and monitors, is not looked at.
+// Erlang breaks lines anywhere, also within a frame. So the parser joins the head of a record, and then reads the
+// head as a term. It does not read the rest of a record, links and monitors.
 type stuckParser struct {
-	line     []byte // a line whose end has not come yet, up to maxLineBytes
+	line     []byte // a line without its end so far, up to maxLineBytes
 	inRecord bool
 	headDone bool
-	complete bool   // the record's last line so far ends as a record's last line does
+	complete bool   // the latest line looks like the last line of a record
 	head     []byte // the record so far, without line breaks and indentation
 	key      []byte // scratch: the record's frames, a line each
-	total    int    // as announced; -1 if it was not
+	total    int    // as announced; -1 if not announced
 	at       time.Time
-	node     string // that was asked, if the text says so
+	node     string // the node that was asked, if the text says so
 	found    int
-	several  bool // announcements: of several runs
+	several  bool // there are announcements of several runs
 	records  int
 	started  bool
 	counts   stackCounts
@@ -101,14 +101,14 @@ func (s *stuckParser) Write(b []byte) (int, error) {
 	return n, nil
 }
 
-// keep adds part of a line to what there is of it, up to the bound.
+// keep adds part of a line to the line so far, up to the bound.
 func (s *stuckParser) keep(part []byte) {
 	s.line = append(s.line, part[:min(len(part), maxLineBytes-len(s.line))]...)
 }
 
 // result ends the text and gives what was found in it.
 func (s *stuckParser) result() (Processes, error) {
-	if len(s.line) > 0 { // Erlang ends each line, so this one is not whole, however it looks
+	if len(s.line) > 0 { // Erlang ends each line, so this line is not whole
 		s.takeLine(s.line)
 		s.line, s.complete = s.line[:0], false
 	}
@@ -166,7 +166,7 @@ func (s *stuckParser) addToRecord(line []byte) {
 	s.head = append(s.head, line...)
 }
 
-// announcement reads "There are 271 processes.", and when that was, and "Found 2 suspicious processes.".
+// announcement reads "There are 271 processes." with its time, and "Found 2 suspicious processes.".
 func (s *stuckParser) announcement(at, line []byte) {
 	line = bytes.TrimRight(line, " \r")
 	if n, ok := between(line, "There are ", " processes."); ok {
@@ -174,7 +174,7 @@ func (s *stuckParser) announcement(at, line []byte) {
 			return
 		}
 		s.total = n
-		s.at, _ = time.Parse(time.DateTime, string(at)) // zero for a 13th month: nobody knows when
+		s.at, _ = time.Parse(time.DateTime, string(at)) // zero if it is no time, such as a 13th month
 	}
 	if n, ok := between(line, "Found ", " suspicious processes."); ok {
 		if s.several = s.several || s.found >= 0; !s.several {
@@ -183,8 +183,8 @@ func (s *stuckParser) announcement(at, line []byte) {
 	}
 }
 
-// endRecord counts the record that has been put together, if there is one and if it is whole. A process that
-// ended while it was looked at, printed as [{pid,<11016.1.0>}|undefined], is not suspicious.
+// endRecord counts the record that the parser has joined, if there is one and it is whole. A process that ended
+// during the look, printed as [{pid,<11016.1.0>}|undefined], is not suspicious.
 func (s *stuckParser) endRecord() {
 	if !s.inRecord {
 		return
@@ -229,7 +229,7 @@ func (s *stuckParser) endRecord() {
 	}
 }
 
-// afterTime cuts "2026-11-23 00:38:06 " off a line; not ok if it does not begin like that.
+// afterTime cuts "2026-11-23 00:38:06 " off a line; not ok if the line does not begin so.
 func afterTime(line []byte) (rest []byte, ok bool) {
 	const shape = "0000-00-00 00:00:00 "
 	if len(line) < len(shape) {
@@ -243,7 +243,7 @@ func afterTime(line []byte) (rest []byte, ok bool) {
 	return line[len(shape):], true
 }
 
-// asked reads the name of the node off "Asking node rabbit@host to detect potentially stuck Erlang processes...".
+// asked reads the name of the node from "Asking node rabbit@host to detect potentially stuck Erlang processes...".
 func asked(line []byte) (name string, ok bool) {
 	rest, ok := bytes.CutPrefix(line, []byte("Asking node "))
 	if !ok {
@@ -265,7 +265,7 @@ func between(line []byte, before, after string) (n int, ok bool) {
 	return n, err == nil && n >= 0 && n <= maxProcesses
 }
 
-// processSet keeps the MaxProcesses with the smallest ids of the processes that it is given.
+// processSet keeps the MaxProcesses processes with the smallest ids.
 type processSet []Process
 
 func (s *processSet) add(p Process) {
@@ -280,16 +280,17 @@ func (s *processSet) sorted() []Process {
 	return all[:min(len(all), MaxProcesses)]
 }
 
-// hashStack gives a number that tells one stack from another (FNV-1a). It is the same in every process of ours.
+// hashStack gives a number that tells one stack from another (FNV-1a). The number is the same in every process of
+// ours.
 func hashStack(stack []byte) uint64 {
 	h := fnv.New64a()
 	_, _ = h.Write(stack) // never fails
 	return h.Sum64()
 }
 
-// stackCounts counts stacks in bounded memory. Up to maxStacks different ones are counted exactly. Where there are
-// more, one is taken off each count for one that finds no place (Misra and Gries, 1982): counts then are too low
-// by at most a maxStacks-th of all, so a stack that many processes share is still found, wherever it stands.
+// stackCounts counts stacks in bounded memory. It counts up to maxStacks different stacks exactly. Each further
+// stack finds no place, and takes one off each count (Misra and Gries, 1982). Counts are then too low by at most a
+// maxStacks-th of all stacks, so a stack that many processes share is still found, wherever it is in the output.
 type stackCounts map[string]*stackCount
 
 type stackCount struct {

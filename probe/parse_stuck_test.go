@@ -304,7 +304,7 @@ func TestRoleOfAStack(t *testing.T) {
 		"gen_statem:call_dirty/4 ssl_gen_statem:handshake/2 rabbit_networking:handshake/2 rabbit_reader:init/3": {reader: true, awaits: AwaitsClient},
 		"prim_inet:recv0/3 ranch_proxy_header:parse/1 ranch:recv_proxy_header/2 rabbit_reader:init/3":           {reader: true, awaits: AwaitsClient},
 		"prim_inet:send/4 rabbit_writer:internal_flush/1":                                                       {awaits: AwaitsClient},
-		// TLS to an authentication server is the backend's, not a client's.
+		// TLS to an authentication server is a wait for the backend, not for a client.
 		"ssl_gen_statem:connect/2 httpc:request/5 rabbit_auth_backend_http:user_login_authentication/2": {reader: true, awaits: AwaitsBackend},
 		"timer:sleep/1 global:random_sleep/1 global:set_lock/4 rabbit_reader:auth_phase/2":              {reader: true, awaits: AwaitsLock},
 		"prim_file:write/2 disk_log:do_log/1 rabbit_reader:auth_phase/2":                                {reader: true, awaits: AwaitsDisk},
@@ -387,7 +387,7 @@ func FuzzParseMaybeStuck(f *testing.F) {
 	})
 }
 
-// checkProcesses checks what must hold for any text with so many records at the most.
+// checkProcesses checks what must hold for any text with at most this many records.
 func checkProcesses(t *testing.T, p Processes, records int) {
 	t.Helper()
 	if p.Total < 0 || p.Total > maxProcesses || p.Suspicious < 0 || p.Suspicious > records || p.Baseline != -1 {

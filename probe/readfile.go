@@ -8,18 +8,18 @@ import (
 	"syscall"
 )
 
-// The most that the files which people give us may hold, in bytes. The system's own bundle of authorities has some
-// 220 KB; a configuration of 10,000 nodes some 900 KB.
+// The largest size, in bytes, of the files that people give us. The system's own bundle of authorities has some 220
+// KB; a configuration of 10,000 nodes has some 900 KB.
 const (
 	MaxFile   = 1 << 20
-	MaxSecret = 4 << 10 // a user's name or a password
+	MaxSecret = 4 << 10 // a user name or a password
 )
 
-// ReadFile reads a regular file, or what a symbolic link to one leads to (Kubernetes mounts secrets as such), of at
-// most maxBytes. A pipe would make us wait for a writer, and a device such as /dev/zero never ends: both are refused.
-// The error is a *fs.PathError, and never repeats what is in the file.
+// ReadFile reads a regular file of at most maxBytes, also through a symbolic link, which is how Kubernetes mounts
+// secrets. It refuses a pipe, which would make us wait for a writer, and a device such as /dev/zero, which never
+// ends. The error is a *fs.PathError, and never repeats the file's content.
 func ReadFile(path string, maxBytes int) ([]byte, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) // or opening a pipe would wait already
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) // without it, opening a pipe already waits
 	if err != nil {
 		return nil, err
 	}

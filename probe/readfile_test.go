@@ -25,7 +25,8 @@ func TestAFileIsReadUpToItsBound(t *testing.T) {
 	}
 }
 
-// A kubelet mounts a secret so: the name leads through ..data to a directory that is exchanged as a whole.
+// A kubelet mounts a secret like this: the name leads through ..data to a directory that the kubelet replaces as a
+// whole.
 func TestASecretThatKubernetesMountsIsRead(t *testing.T) {
 	dir := t.TempDir()
 	for _, err := range []error{

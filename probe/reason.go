@@ -1,10 +1,10 @@
 package probe
 
-// Reason says what a probe found, from a closed list. It is also the metric label, so free text never goes here.
-// The zero value is no finding at all, and its Status is Unknown.
+// Reason says what a probe found. Reasons are a closed list. A reason is also the metric label, so free text never
+// goes here. The zero value is no finding, and its Status is Unknown.
 type Reason string
 
-// The reasons. Each belongs to one Status for good; docs/verdicts.md has a line for each.
+// The reasons. Each has one Status for good; docs/verdicts.md has a line for each.
 const (
 	OK Reason = "ok"
 
@@ -43,7 +43,7 @@ const (
 	ProcessesMove   Reason = "processes_move"
 )
 
-// Verdict is what there is to say about a Reason: its line in docs/verdicts.md, and the advice of `unstuck probe`.
+// Verdict is what we say about a Reason: its line in docs/verdicts.md, and the advice of `unstuck probe`.
 type Verdict struct {
 	Reason Reason
 	Status Status
@@ -101,7 +101,7 @@ var verdictOf = func() map[Reason]Verdict {
 // Verdicts lists every Reason with its Status and its words, in the order of docs/verdicts.md.
 func Verdicts() []Verdict { return append([]Verdict(nil), verdicts...) }
 
-// Verdict gives the words for r; those of NotRun if r is not on the list.
+// Verdict gives the words for r, or those of NotRun if r is not on the list.
 func (r Reason) Verdict() Verdict {
 	if v, ok := verdictOf[r]; ok {
 		return v
@@ -109,5 +109,5 @@ func (r Reason) Verdict() Verdict {
 	return verdictOf[NotRun]
 }
 
-// Status gives the health that r stands for; Unknown if r is not on the list.
+// Status gives the health that r stands for, and Unknown if r is not on the list.
 func (r Reason) Status() Status { return verdictOf[r].Status }

@@ -96,7 +96,7 @@ func TestVerdictOfEachVersion(t *testing.T) {
 	}
 }
 
-// TestPersistingOfEachVersion: what is wedged shows the same connections in the same place 45 s later.
+// TestPersistingOfEachVersion wants a wedged node to show the same connections in the same place 45 s later.
 func TestPersistingOfEachVersion(t *testing.T) {
 	for _, situation := range []string{"login-wedged", "start-wedged"} {
 		files, err := filepath.Glob("testdata/recordings/*/maybe_stuck-" + situation + "-later.txt")

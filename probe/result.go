@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// Kind names a kind of probe; it is also the metric label.
+// Kind names a kind of probe. It is also the metric label.
 type Kind string
 
 // The kinds of probes.
@@ -14,16 +14,16 @@ const (
 	Login      Kind = "login"       // AMQP login to open-ok, then a polite close
 	Roundtrip  Kind = "roundtrip"   // login, then a message through a queue of our own
 	MaybeStuck Kind = "maybe_stuck" // `rabbitmq-diagnostics maybe_stuck` in the node's container
-	LogAge     Kind = "log"         // for how long the log has been silent
+	LogAge     Kind = "log"         // how long the log has been silent
 )
 
 // Kinds lists every Kind.
 func Kinds() []Kind { return []Kind{Login, Roundtrip, MaybeStuck, LogAge} }
 
-// Stage says how far an AMQP login came: in a Result, the last stage that was entered.
+// Stage says how far an AMQP login came: in a Result, the last stage that the login entered.
 type Stage uint8
 
-// The stages, in the order in which they pass. The zero value is no stage at all.
+// The stages, in their order. The zero value is no stage.
 const (
 	StageNone Stage = iota
 	StageTCP
@@ -57,10 +57,11 @@ func (s Stage) String() string {
 	return ""
 }
 
-// StageTimes holds how long each completed stage took, indexed by Stage; zero where a stage was not completed.
+// StageTimes holds how long each completed stage took, indexed by Stage, and zero for a stage that was not
+// completed.
 type StageTimes [numStages]time.Duration
 
-// MarshalJSON gives an object of stage name to seconds, in the order of the stages.
+// MarshalJSON gives an object of stage names and seconds, in the order of the stages.
 func (t StageTimes) MarshalJSON() ([]byte, error) {
 	buf := []byte{'{'}
 	for s := StageTCP; s < numStages; s++ {
@@ -92,29 +93,30 @@ func (t *StageTimes) UnmarshalJSON(data []byte) error {
 type Result struct {
 	Target string
 	Node   string
-	UID    string // of the pod that was probed; a result never counts for another
+	UID    string // of the probed pod; a result counts for no other
 	Kind   Kind
 	Reason Reason
-	Stage  Stage  // where a login stands; StageNone for other kinds
+	Stage  Stage  // how far a login came; StageNone for other kinds
 	Detail string // free text for people; holds no secrets, never becomes a label
 
-	// NoAnswer says of Unreachable that connecting timed out, as it does to a node frozen for so long that its accept
-	// queue is full. False: there was no such name, no route, or the network went away later, all of which say
-	// nothing about the node, whatever its own tools say.
+	// NoAnswer says of an Unreachable that connecting timed out, as it does to a node that has been frozen for so
+	// long that its accept queue is full. If false, there was no such name or no route, or the network went away
+	// later. These say nothing about the node, whatever the node's own tools say.
 	NoAnswer bool
 
-	// NodeStarted is Node.Started when the probe began: a container that starts again in the same pod is another node,
-	// and a result counts for one start of it. Zero where the supplier cannot tell.
+	// NodeStarted is Node.Started when the probe began. A container that starts again in the same pod is another
+	// node, so a result counts for one start only. Zero if the supplier cannot tell.
 	NodeStarted time.Time
 
 	Started time.Time
 	Took    time.Duration
 	Stages  StageTimes // login and roundtrip
 
-	Processes *Processes // maybe_stuck, where its output could be read
-	// ErlangNode is the name of the node that could not be reached by its own tools, for which others are asked about it.
+	Processes *Processes // maybe_stuck, if its output could be read
+	// ErlangNode is the name of the node that its own tools could not reach. Other nodes are asked about it by this
+	// name.
 	ErlangNode string
-	LogAge     time.Duration // log: for how long it has been silent, as far as we have watched
+	LogAge     time.Duration // log: how long it has been silent, as far as we have watched
 }
 
 // Status is the health that the result's Reason stands for.
@@ -156,7 +158,7 @@ func (r Result) MarshalJSON() ([]byte, error) {
 	return json.Marshal(j)
 }
 
-// UnmarshalJSON reads what MarshalJSON wrote. The status is not read: it follows from the reason.
+// UnmarshalJSON reads what MarshalJSON wrote. It does not read the status, which follows from the reason.
 func (r *Result) UnmarshalJSON(data []byte) error {
 	var j resultJSON
 	if err := json.Unmarshal(data, &j); err != nil {
@@ -179,54 +181,56 @@ func (r *Result) UnmarshalJSON(data []byte) error {
 
 func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
 
-// Processes is what `maybe_stuck` said of a node's Erlang processes.
+// Processes is what `maybe_stuck` says about a node's Erlang processes.
 type Processes struct {
 	Total          int     `json:"total"`                     // processes on the node
-	Suspicious     int     `json:"suspicious"`                // of these, that waited in one place throughout
-	Waiting        Waits   `json:"waiting,omitempty"`         // the suspicious ones, by whom they wait for
-	StuckReaders   int     `json:"stuck_readers"`             // connections that hang in their login, on their own node, with a message waiting
-	UnknownReaders int     `json:"unknown_readers,omitempty"` // likewise, but for whom they wait is not known
+	Suspicious     int     `json:"suspicious"`                // of these, the ones that waited in one place throughout
+	Waiting        Waits   `json:"waiting,omitempty"`         // the suspicious ones, by what they wait for
+	StuckReaders   int     `json:"stuck_readers"`             // logins that hang on their own node, a message waiting
+	UnknownReaders int     `json:"unknown_readers,omitempty"` // logins that hang for something unknown
 	StuckChannels  int     `json:"stuck_channels"`            // channels, and queues, in a call with a message waiting
-	Baseline       int     `json:"baseline"`                  // suspicious processes when the node is healthy; -1 if not learned
+	Baseline       int     `json:"baseline"`                  // suspicious when the node is healthy; -1: not learned
 	Top            []Stack `json:"top,omitempty"`             // the most frequent stacks, most frequent first
 	Truncated      bool    `json:"truncated,omitempty"`
-	Several        bool    `json:"several,omitempty"` // the text has several runs, and so is not whole either
+	Several        bool    `json:"several,omitempty"` // the text has several runs, so it is not whole
 
-	// What the text says of itself. At is the time of its first line, as the node's clock had it, without a time zone; ErlangNode is
-	// the node that was asked, where the first line that -q drops is there; Announced is how many suspicious processes it says
-	// follow, and Described how many do.
+	// What the text says about itself. At is the time of its first line by the node's clock, without a time zone.
+	// ErlangNode is the node that was asked, if the first line is there, which -q drops. Announced is how many
+	// suspicious processes the text announces, and Described how many it describes.
 	At         time.Time `json:"-"`
 	ErlangNode string    `json:"-"`
 	Announced  int       `json:"-"`
 	Described  int       `json:"-"`
 
-	// Logins are the connections in their login that wait for their own node, or for whom is not known, whether a message waits
-	// or not; Work the channels and queues; Others all else that is suspicious and not idle: sorted, of each the MaxProcesses with
-	// the smallest ids, which are the oldest.
+	// Logins are the connections in their login that wait for their own node, or for something unknown, with and
+	// without a waiting message. Work are the channels and queues. Others are all other suspicious processes that
+	// are not idle. Each list is sorted, and has the MaxProcesses processes with the smallest ids, which are the
+	// oldest.
 	Logins []Process `json:"-"`
 	Work   []Process `json:"-"`
 	Others []Process `json:"-"`
 }
 
-// Process is one Erlang process at the moment of a look.
+// Process is one Erlang process at the time of a look.
 type Process struct {
 	ID      ProcessID
 	Stack   uint64 // a hash of its frames
-	Mailbox int    // messages that wait for it
+	Mailbox int    // messages waiting in its mailbox
 	Awaits  Await
-	Reader  bool // a connection, whomever it waits for
+	Reader  bool // a connection, whatever it waits for
 }
 
-// ProcessID tells one Erlang process of a node from another: the last two numbers of <A.N.S>, as N<<32 | S. The
-// first number depends on who asks.
+// ProcessID tells one Erlang process of a node from another. It is the last two numbers of <A.N.S>, as N<<32 | S.
+// The first number depends on who asks.
 type ProcessID uint64
 
 func (id ProcessID) String() string { return fmt.Sprintf("<0.%d.%d>", uint64(id)>>32, uint32(id)) }
 
-// MaxProcesses bounds how many processes of each kind a Processes remembers.
+// MaxProcesses bounds how many processes of each kind a Processes keeps.
 const MaxProcesses = 1000
 
-// Stack is one stack trace, innermost frame first, how many suspicious processes have it, and whom those wait for.
+// Stack is one stack trace, innermost frame first, with the number of suspicious processes that have it and what
+// they wait for.
 type Stack struct {
 	Count  int      `json:"count"`
 	Awaits Await    `json:"awaits"`

@@ -13,7 +13,7 @@ import (
 	"github.com/cjworkbench/unstuck/target"
 )
 
-// Func looks at one node once. It should end soon after its context does, and return a Result whatever happens.
+// Func probes one node once. It should end soon after its context does, and return a Result whatever happens.
 type Func func(ctx context.Context, n target.Node) Result
 
 // Probe is a Func and when to call it.
@@ -24,8 +24,9 @@ type Probe struct {
 	// Schedule is when to run. Each node has its own phase: within the whole period of a cron.ConstantDelaySchedule
 	// ("@every 15s"), or up to five seconds after the times of a cron spec, which are in UTC. Nil: only on demand.
 	Schedule cron.Schedule
-	// First is the span over which the first runs of nodes that appear together are spread, so that a restart of
-	// ours is not blind for a whole period. 0: 15 seconds. It never exceeds the period of an "@every".
+	// First is the span over which the Runner spreads the first runs of nodes that appear together, so that after a
+	// restart of ours it does not wait a whole period. 0: 15 seconds. First never exceeds the period of an
+	// "@every".
 	First time.Duration
 
 	// Suspect and Confirmed are the time from the end of one run to the start of the next while the node has that
@@ -33,9 +34,9 @@ type Probe struct {
 	Suspect   time.Duration
 	Confirmed time.Duration
 
-	// Timeout is how long Run takes at the very most, by its own deadline. Its context ends three seconds later: a
-	// probe that is cut off knows less than one that runs out of time by itself. After another three seconds it
-	// counts as not returning. 0: DefaultTimeout.
+	// Timeout is how long Run takes at most, by its own deadline. Its context ends three seconds later, because a
+	// probe that is cut off knows less than one that runs out of time by itself. After another three seconds the
+	// Runner gives the run up. 0: DefaultTimeout.
 	Timeout time.Duration
 }
 
@@ -43,14 +44,14 @@ type Probe struct {
 const DefaultTimeout = time.Minute
 
 const (
-	// timeoutMargin lies between a probe's own deadline and the end of its context, and again between that and our
-	// giving up on it.
+	// timeoutMargin lies between a probe's own deadline and the end of its context, and again between that end and
+	// our giving up.
 	timeoutMargin = 3 * time.Second
-	// shutdownGrace is how long probes that were cancelled are waited for.
+	// shutdownGrace is how long the Runner waits for cancelled probes.
 	shutdownGrace = 5 * time.Second
 )
 
-// interval is the time between two runs at pace p, 0 if the schedule says when to run.
+// interval is the time between two runs at this pace, and 0 if the schedule says when to run.
 func (p *Probe) interval(pace Pace) time.Duration {
 	switch pace {
 	case PaceSuspect:
@@ -69,32 +70,32 @@ func (p *Probe) timeout() time.Duration {
 	return DefaultTimeout
 }
 
-// Pace is how often a node is probed.
+// Pace is how often the Runner probes a node.
 type Pace uint8
 
 // The paces.
 const (
 	PaceNormal    Pace = iota // as scheduled
-	PaceSuspect               // at Probe.Suspect: sooner, to know soon
-	PaceConfirmed             // at Probe.Confirmed: later, for each login leaks processes on a stuck node
+	PaceSuspect               // at Probe.Suspect: sooner
+	PaceConfirmed             // at Probe.Confirmed: later, because each login leaks processes on a stuck node
 )
 
 // RunnerOptions say what to run and where results go.
 type RunnerOptions struct {
 	Probes []Probe
-	// Sink takes each result. It is called from many goroutines, and holds up the probe that it is called from. The
-	// results of one probe of one node come one after the other. A result may still be on its way to Sink while
-	// SetNodes removes its node: Result.UID tells.
+	// Sink takes each result. Many goroutines call it, and it holds up the probe whose result it takes. The results
+	// of one probe of one node come one after the other. A result may still be on its way to Sink while SetNodes
+	// removes its node: Result.UID tells.
 	Sink func(Result)
 	Log  *slog.Logger
 }
 
-// Runner runs probes of nodes: never two of one kind on one node at once, spread over time. Its methods may be called
-// from anywhere, before Run too, and do not block.
+// Runner runs probes of nodes. It never runs two probes of one kind on one node at once, and spreads the probes
+// over time. Its methods may be called from anywhere, also before Run, and do not block.
 //
-// Each node has one goroutine that waits for its next probe, and each run one while it lasts, so that a slow kind of
-// probe does not hold up the others. A run that panics gives NotRun. So does a run that ignores its context, and then
-// its kind rests on that node until it returns.
+// Each node has one goroutine that waits for its next probe. Each run has one while it lasts, so a slow kind of
+// probe does not hold up the others. A run that panics gives NotRun. So does a run that ignores its context; its
+// kind then rests on that node until the run returns.
 type Runner struct {
 	options RunnerOptions
 	busy    busy
@@ -122,8 +123,8 @@ func NewRunner(o RunnerOptions) *Runner {
 	}
 }
 
-// Run probes until ctx ends, and then until all probes have ended, which takes at most five seconds: a probe that
-// ignores its context is left behind, and is the only error besides that of a second Run.
+// Run probes until ctx ends, and then waits until all probes have ended, at most five seconds. It leaves behind a
+// probe that ignores its context. That, and a second Run, are its only errors.
 func (r *Runner) Run(ctx context.Context) error {
 	if err := r.begin(ctx); err != nil {
 		return err
@@ -138,7 +139,7 @@ func (r *Runner) Run(ctx context.Context) error {
 		}
 	}
 	r.mu.Lock()
-	r.ended = true // SetNodes launches nothing more: these are all
+	r.ended = true // SetNodes launches nothing more
 	r.mu.Unlock()
 	r.loops.Wait()
 	if n := r.busy.len(); n > 0 {
@@ -171,9 +172,9 @@ func (r *Runner) launch(n *nodeLoop) {
 	})
 }
 
-// SetNodes says which nodes there are. What is new is probed soon; what is gone has its probes cancelled and gives no
-// more results. A node that has another UID or address than before is gone, and new. Names are unique within a
-// Runner: of two nodes with the same one, the first counts.
+// SetNodes says which nodes there are. The Runner soon probes a new node. It cancels the probes of a node that is
+// gone, and gives no more results of it. A node with another UID or address than before is gone, and new. Names are
+// unique within a Runner: of two nodes with the same name, the first counts.
 func (r *Runner) SetNodes(nodes []target.Node) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -207,16 +208,16 @@ func (r *Runner) SetNodes(nodes []target.Node) {
 	}
 }
 
-// SetPace says how often to probe the node of that name from now on. A node begins at PaceNormal; names that are not
-// there are ignored.
+// SetPace says how often to probe the node of that name from now on. A node begins at PaceNormal. SetPace ignores
+// names that are not there.
 func (r *Runner) SetPace(name string, p Pace) {
 	if l := r.node(name); l != nil {
 		l.setPace(p)
 	}
 }
 
-// RunNow runs probes of those kinds, or of every kind if none is named, as soon as possible: at once or, where that
-// kind is running, once more after it has ended, however often it was asked for meanwhile.
+// RunNow runs the probes of those kinds, or of every kind if none is named, as soon as possible. If that kind is
+// running, it runs once more afterwards, however many calls came meanwhile.
 func (r *Runner) RunNow(name string, kinds ...Kind) {
 	if l := r.node(name); l != nil {
 		l.ask(kinds)
@@ -229,6 +230,6 @@ func (r *Runner) node(name string) *nodeLoop {
 	return r.nodes[name]
 }
 
-// Late is how late starts have been of late: the worst of the last half to whole minute. Large lateness means that
-// this process did not get to run, and that what it saw is worth little.
+// Late is how late starts have been recently: the worst of the last half to whole minute. Large lateness means that
+// this process did not get to run, and that its results are worth little.
 func (r *Runner) Late() time.Duration { return r.late.worst(time.Now()) }

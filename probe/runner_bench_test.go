@@ -21,8 +21,8 @@ import (
 	"github.com/cjworkbench/unstuck/target"
 )
 
-// brokersVariable makes this test binary a process of fake brokers instead: so a benchmark tells what we use from
-// what they use.
+// brokersVariable makes this test binary a process of fake brokers, so that a benchmark can tell our use of CPU
+// from theirs.
 const brokersVariable = "UNSTUCK_TEST_SERVE_FAKE_BROKERS"
 
 func TestMain(m *testing.M) {
@@ -36,8 +36,9 @@ func TestMain(m *testing.M) {
 	m.Run()
 }
 
-// fakeBrokerListeners is on how many ports the fake brokers listen. The side that closes keeps a connection's pair of
-// ports for a minute; one listener alone would run out of them at some 470 logins a second.
+// fakeBrokerListeners is the number of ports on which the fake brokers listen. The side that closes keeps a
+// connection's pair of ports for a minute, so one listener alone would run out of ports at some 470 logins a
+// second.
 const fakeBrokerListeners = 64
 
 // serveFakeBrokers listens, prints the addresses, and serves until standard input ends.
@@ -55,7 +56,8 @@ func serveFakeBrokers() error {
 	return err
 }
 
-// startFakeBrokers runs serveFakeBrokers in a process of its own. stop ends it and gives the CPU time that it took.
+// startFakeBrokers runs serveFakeBrokers in a process of its own. stop ends the process, and gives the CPU time
+// that it used.
 func startFakeBrokers(b *testing.B) (addresses []string, stop func() time.Duration) {
 	b.Helper()
 	cmd := exec.Command(os.Args[0])
@@ -100,8 +102,8 @@ func usage(b *testing.B) (cpu time.Duration, maxKiB int64) {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano()), u.Maxrss
 }
 
-// BenchmarkRunner10000 logs in to 10,000 nodes every 15 seconds, for one period to warm up and then for two that are
-// measured: 45 seconds in all. The brokers are fake and in another process; every login is a real one, over TCP.
+// BenchmarkRunner10000 logs in to 10,000 nodes every 15 seconds. It warms up for one period and measures two: 45
+// seconds in all. The brokers are fake and in another process. Every login is a real one, over TCP.
 func BenchmarkRunner10000(b *testing.B) {
 	const (
 		count  = 10_000

@@ -35,20 +35,20 @@ type job struct {
 	pace  Pace
 
 	due       time.Time // when to start next; zero: not until asked
-	asked     bool      // due by RunNow, and so whatever the pace
+	asked     bool      // RunNow made it due, so the pace does not matter
 	postponed bool      // see start
 	started   time.Time // of the last run
 	ended     time.Time
-	run       *run // that has not returned; nil: none
+	run       *run // the run that has not returned; nil: none
 
-	panicked bool // the last run did; touched by the runs alone, which come one after the other
+	panicked bool // the last run did; only runs touch it, one after the other
 }
 
 // run is one call of a Func.
 type run struct {
 	node   target.Node // as it was at the start
 	giveUp time.Time   // when we stop waiting for it
-	told   atomic.Bool // its result is given, or not wanted any more
+	told   atomic.Bool // its result was delivered, or is no longer wanted
 }
 
 func newNodeLoop(r *Runner, n target.Node) *nodeLoop {
@@ -69,7 +69,7 @@ func newNodeLoop(r *Runner, n target.Node) *nodeLoop {
 	return l
 }
 
-// update takes in what is known of the node now; false if n is another node.
+// update takes in what is known of the node now. It gives false if n is another node.
 func (l *nodeLoop) update(n target.Node) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -101,7 +101,7 @@ func (l *nodeLoop) ask(kinds []Kind) {
 func (l *nodeLoop) poke() {
 	select {
 	case l.poked <- struct{}{}:
-	default: // it will look anyway
+	default: // a poke is waiting already
 	}
 }
 
@@ -142,8 +142,8 @@ func (l *nodeLoop) loop(ctx context.Context) {
 	}
 }
 
-// step starts what is due, gives up what does not return, and says when to look again; zero: not before something
-// happens.
+// step starts what is due, gives up runs that do not return, and says when to step again. Zero: not before
+// something happens.
 func (l *nodeLoop) step(ctx context.Context, now time.Time) time.Time {
 	l.mu.Lock()
 	node, pace := l.node, l.pace
@@ -177,7 +177,7 @@ func (l *nodeLoop) step(ctx context.Context, now time.Time) time.Time {
 	return wake
 }
 
-// change takes in a new pace, and that a run was asked for.
+// change takes in a new pace, and whether RunNow asked for a run.
 func (t *job) change(pace Pace, asked bool, now time.Time) {
 	before := t.probe.interval(t.pace)
 	t.pace = pace
@@ -197,8 +197,8 @@ func (t *job) ready(now time.Time) bool {
 	return t.run == nil && !t.due.IsZero() && !t.due.After(now)
 }
 
-// start begins a run that is due; false if it has put it off. A start by the schedule that is far too late is put off
-// once: after a stall of ours every node is overdue, and the starts must be spread anew.
+// start begins a run that is due, and gives false if it has put the run off. It puts off, once, a scheduled start
+// that is far too late: after a stall of ours every node is overdue, and the starts must be spread again.
 func (t *job) start(now time.Time) bool {
 	scheduled := !t.asked && t.probe.interval(t.pace) == 0
 	if scheduled && !t.postponed && now.Sub(t.due) > tooLate {
@@ -210,7 +210,7 @@ func (t *job) start(now time.Time) bool {
 	return true
 }
 
-// finish notes that the run has returned, and when the next is due.
+// finish notes that the run has returned, and when the next run is due.
 func (t *job) finish(now time.Time) {
 	t.run, t.ended = nil, now
 	if t.asked {
@@ -222,14 +222,14 @@ func (t *job) finish(now time.Time) {
 	}
 }
 
-// perform is one run, from the beginning of its goroutine to its end.
+// perform is one run, from the start of its goroutine to the end.
 func (l *nodeLoop) perform(ctx context.Context, i int, r *run) {
 	defer func() { l.ended <- i }()
 	t := &l.jobs[i]
 	p := t.probe
 	bounded, cancel := context.WithTimeout(ctx, p.timeout()+timeoutMargin)
 	defer cancel()
-	// Only a run from before the node vanished or changed its address can stand in the way.
+	// Only a run from before the node vanished or changed its address can be in the way.
 	release, ok := l.runner.busy.claim(bounded, runKey{r.node.Name, r.node.UID, p.Kind})
 	if !ok {
 		l.deliver(ctx, p, r, Result{Reason: NotRun, Detail: "an earlier run has not returned"})
@@ -247,7 +247,7 @@ func (l *nodeLoop) perform(ctx context.Context, i int, r *run) {
 	l.deliver(ctx, p, r, result)
 }
 
-// call calls the Func and contains its panics. Only the first of several in a row is logged.
+// call calls the Func and contains its panics. It logs only the first of several panics in a row.
 func (l *nodeLoop) call(ctx context.Context, t *job, n target.Node) (result Result) {
 	defer func() {
 		v := recover()
@@ -264,7 +264,7 @@ func (l *nodeLoop) call(ctx context.Context, t *job, n target.Node) (result Resu
 	return t.probe.Run(ctx, n)
 }
 
-// giveUp tells, once, that a run does not return. Its job stays taken until it does.
+// giveUp reports, once, a run that does not return. The job of the run stays taken until the run returns.
 func (l *nodeLoop) giveUp(ctx context.Context, t *job) {
 	took := t.probe.timeout() + 2*timeoutMargin
 	if l.deliver(ctx, t.probe, t.run, Result{
@@ -274,8 +274,7 @@ func (l *nodeLoop) giveUp(ctx context.Context, t *job) {
 	}
 }
 
-// deliver hands a result on, with what it says of itself completed, unless it comes too late. It reports whether it
-// did.
+// deliver completes a result and hands it on, unless the result comes too late. It reports whether it did.
 func (l *nodeLoop) deliver(ctx context.Context, p *Probe, r *run, result Result) bool {
 	if ctx.Err() != nil || r.told.Swap(true) {
 		return false
@@ -306,13 +305,13 @@ type runKey struct {
 	kind      Kind
 }
 
-// busy holds what runs.
+// busy holds what is running.
 type busy struct {
 	mu   sync.Mutex
 	runs map[runKey]chan struct{} // closed when the run has returned
 }
 
-// claim waits until nothing runs under key, and takes it; false if ctx ends first.
+// claim waits until nothing runs under key, and takes the key. It gives false if ctx ends first.
 func (b *busy) claim(ctx context.Context, key runKey) (release func(), ok bool) {
 	for ctx.Err() == nil {
 		b.mu.Lock()

@@ -13,8 +13,8 @@ import (
 	"github.com/cjworkbench/unstuck/target"
 )
 
-// Pods that come and go as fast as they can, with orders from everywhere, while every probe hangs until it is cancelled
-// and some for a while longer.
+// Pods come and go as fast as they can, and orders come from everywhere, while every probe hangs until it is
+// cancelled, and some for a while longer.
 func TestAStormOfNodesAndAShutdownWithEverythingHanging(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var mu sync.Mutex

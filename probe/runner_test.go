@@ -90,7 +90,7 @@ func taking(d time.Duration) Func {
 	}
 }
 
-// gaps are the times between the starts of results of one node and kind.
+// gaps gives the times between the starts of results of one node and kind.
 func gaps(results []Result) []time.Duration {
 	var gaps []time.Duration
 	for i := 1; i < len(results); i++ {
@@ -125,7 +125,7 @@ func TestStartsOf10000NodesAreSpreadEvenlyAndComeBackAtTheSameTimes(t *testing.T
 				t.Fatalf("%s began %s into the first period and %s into the second", name, at, rounds[1][name])
 			}
 		}
-		// 66.7 are expected in each; 110 is more than five standard deviations above.
+		// Each should have 66.7; 110 is more than five standard deviations above.
 		for bucket, n := range buckets {
 			if n > 110 {
 				t.Errorf("%d starts in the 100 ms after %s", n, time.Duration(bucket)*100*time.Millisecond)

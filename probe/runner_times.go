@@ -14,21 +14,21 @@ import (
 const (
 	// defaultFirst is a Probe's First if it has none.
 	defaultFirst = 15 * time.Second
-	// specSpread is the span after each time of a cron spec over which the nodes are spread: long enough not to log in
-	// everywhere at once, short enough for "at three" to mean at three.
+	// specSpread is the span after each time of a cron spec over which the Runner spreads the nodes: long enough
+	// not to log in everywhere at once, short enough for "at three" to mean at three.
 	specSpread = 5 * time.Second
-	// tooLate is how late a scheduled start may be and still be made at once.
+	// tooLate is how late a scheduled start may be and still happen at once.
 	tooLate = time.Second
-	// lateWindow is for how long at least a late start is remembered, and half of how long at most.
+	// lateWindow is the shortest time for which a late start is remembered, and half of the longest.
 	lateWindow = 30 * time.Second
-	// beatInterval is how often the Runner looks whether it gets to run itself.
+	// beatInterval is how often the Runner checks whether it gets to run.
 	beatInterval = time.Second
 )
 
 // timetable says when a probe of a node is due by its schedule. It is pure: the time is an argument.
 //
-// The starts of an "@every" lie on a grid that belongs to this probe of this node: whole periods since 1970, plus the
-// phase. That keeps the nodes apart for good, to the nanosecond and across our restarts. The Next of
+// The starts of an "@every" lie on a grid that belongs to this probe of this node: whole periods since 1970, plus
+// the phase. That keeps the nodes apart for good, to the nanosecond, also after a restart of ours. The Next of
 // cron.ConstantDelaySchedule would gather them on whole seconds.
 type timetable struct {
 	schedule cron.Schedule // nil: never
@@ -50,7 +50,7 @@ func newTimetable(p *Probe, n target.Node) timetable {
 	return t
 }
 
-// phase spreads probes evenly and the same way each time.
+// phase spreads probes evenly, and in the same way each time.
 func phase(broker, node string, kind Kind) float64 {
 	sum := sha256.Sum256([]byte(broker + "\x00" + node + "\x00" + string(kind)))
 	return float64(binary.BigEndian.Uint64(sum[:])>>11) / (1 << 53)
@@ -61,7 +61,7 @@ func (t timetable) share(span time.Duration) time.Duration {
 	return time.Duration(t.phase * float64(span))
 }
 
-// first is when the first run is due on a node that appears now; zero: never.
+// first is when the first run is due on a node that appears now. Zero: never.
 func (t timetable) first(now time.Time) time.Time {
 	switch {
 	case t.schedule == nil:
@@ -72,8 +72,8 @@ func (t timetable) first(now time.Time) time.Time {
 	return now.Add(t.share(t.span))
 }
 
-// next is when to run after a run that began at started and has ended now; zero: never. A slot that comes less than
-// half a period after that beginning, which was out of its slot then, is left out.
+// next is when to run after a run that began at started and has ended now. Zero: never. If a run began outside its
+// slot, next skips a slot that comes less than half a period after the run began.
 func (t timetable) next(now, started time.Time) time.Time {
 	switch {
 	case t.schedule == nil:
@@ -83,7 +83,7 @@ func (t timetable) next(now, started time.Time) time.Time {
 	}
 	shift := t.share(specSpread)
 	next := t.schedule.Next(now.Add(-shift).UTC()).Add(shift)
-	if !next.After(now) { // zero: the spec never comes true again
+	if !next.After(now) { // zero: the spec never comes true
 		return time.Time{}
 	}
 	return next
@@ -111,14 +111,14 @@ func later(a, b time.Time) time.Time {
 	return b
 }
 
-// lateness remembers how late starts were. Besides them it goes by a beat of its own, for with few nodes starts are
-// rare, and a process that has just been let run again has not made its late ones yet.
+// lateness remembers how late starts were. It also has a beat of its own: with few nodes, starts are rare, and a
+// process that has just been resumed has not yet made its late ones.
 type lateness struct {
 	mu       sync.Mutex
 	beaten   time.Time     // the last beat; zero: not running yet
 	turned   time.Time     // when the window was turned
 	current  time.Duration // the worst of this window
-	previous time.Duration // and of the one before
+	previous time.Duration // the worst of the window before
 }
 
 func (l *lateness) note(late time.Duration) {

@@ -147,7 +147,7 @@ func TestLateStartsAreRememberedForAboutAMinute(t *testing.T) {
 	if got := l.worst(at); got != 0 {
 		t.Errorf("after another minute: %s late, want 0", got)
 	}
-	// A stall shows before any start was late, and stays.
+	// A stall shows before any late start, and stays.
 	at = at.Add(20 * time.Second)
 	if got := l.worst(at); got != 19*time.Second {
 		t.Errorf("in a stall: %s late, want 19s", got)

@@ -1,6 +1,6 @@
-// Package probe looks at one node at a time: it logs in over AMQP and reads from the frames how far it came, asks
-// maybe_stuck about the node's processes, and looks at the age of the log. Each look is a Result with a Reason from a
-// closed list. A Runner takes the looks on schedule.
+// Package probe checks one node at a time: it logs in over AMQP and reads from the frames how far the login came,
+// asks maybe_stuck about the node's processes, and looks at the age of the log. Each check gives a Result with a
+// Reason from a closed list. A Runner runs the probes on schedule.
 package probe
 
 import (
@@ -8,17 +8,17 @@ import (
 	"slices"
 )
 
-// Status is what a probe's finding says about a node's health. The zero value is Unknown, and only Stuck ever
-// counts toward a deletion.
+// Status is what a probe says about a node's health. The zero value is Unknown. Only Stuck counts toward a
+// deletion.
 type Status uint8
 
 // The four values of health.
 const (
-	// Unknown: the probe could not tell. It neither counts against a node nor for it.
+	// Unknown: the probe could not tell. It counts neither for nor against the node.
 	Unknown Status = iota
-	// Healthy: the node did what was asked of it.
+	// Healthy: the node did what the probe asked.
 	Healthy
-	// Faulty: something is wrong that a restart does not cure, a bad password or a memory alarm, say.
+	// Faulty: something is wrong that a restart does not cure, for example a wrong password or a memory alarm.
 	Faulty
 	// Stuck: something is wrong that only a restart cures.
 	Stuck

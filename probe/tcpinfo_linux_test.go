@@ -28,7 +28,7 @@ func TestWhatWasSentAMomentAgoIsNotLost(t *testing.T) {
 	}
 }
 
-// The kernel's own words: right after each of many writes, some of which are unacknowledged then.
+// The kernel tells right after each of many writes, some of which are unacknowledged at that moment.
 func TestAWriteRightBeforeTheLookIsNotLost(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

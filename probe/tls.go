@@ -7,11 +7,12 @@ import (
 	"fmt"
 )
 
-// LoadTLS gives the TLS configuration of a client that speaks TLS 1.2 or later. Every argument may be empty: without
-// caFile, a file of PEM certificates, the system's authorities are trusted; certFile and keyFile are the client's own
-// certificate and come together or not at all; without serverName the server is asked for the name that is dialled.
+// LoadTLS gives the TLS configuration of a client that speaks TLS 1.2 or later. Every argument may be empty. caFile
+// is a file of PEM certificates; without it the client trusts the system's authorities. certFile and keyFile are
+// the client's own certificate, and come together or not at all. Without serverName the client expects the name
+// that it dials.
 //
-// The files are read once. An error names the file, and never repeats what is in it.
+// LoadTLS reads the files once. An error names the file, and never repeats its content.
 func LoadTLS(caFile, certFile, keyFile, serverName string) (*tls.Config, error) {
 	cfg := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: serverName}
 	if caFile != "" {
@@ -37,8 +38,8 @@ func LoadTLS(caFile, certFile, keyFile, serverName string) (*tls.Config, error) 
 	return cfg, nil
 }
 
-// loadAuthorities reads every certificate in file. Unlike x509.CertPool.AppendCertsFromPEM it does not pass over those
-// that cannot be read.
+// loadAuthorities reads every certificate in file. Unlike x509.CertPool.AppendCertsFromPEM it does not skip those
+// that it cannot read.
 func loadAuthorities(file string) (*x509.CertPool, error) {
 	rest, err := ReadFile(file, MaxFile)
 	if err != nil {

@@ -2,8 +2,10 @@ package httpapi
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"net/http"
+	"reflect"
 	"slices"
 	"time"
 
@@ -61,45 +63,84 @@ type IncidentLine struct {
 	Reason  string    `json:"reason"` // of the latest decision while it was open
 }
 
-func (o Options) targets(r *http.Request) (any, error) {
+// DefaultStaleAfter is for how long a loop's last reconcile counts, where Brokers says nothing.
+const DefaultStaleAfter = time.Minute
+
+// Brokers is what the API knows of brokers and applications, and what it can do to them.
+type Brokers struct {
+	Snapshots func() []remediate.Snapshot // one for each broker, also before its first reconcile
+	Incidents func(context.Context) ([]remediate.Incident, error)
+
+	Nodes  Nodes  // nil: nothing can be done to nodes
+	Pauses Pauses // nil: nothing can be paused
+
+	// StaleAfter is the age beyond which a loop's last reconcile is called stale, and the daemon not ready.
+	StaleAfter time.Duration
+}
+
+// brokerAPI serves what Brokers knows and does.
+type brokerAPI struct {
+	*gate
+	Brokers
+}
+
+func newBrokerAPI(g *gate, b Brokers) *brokerAPI {
+	if b.StaleAfter <= 0 {
+		b.StaleAfter = DefaultStaleAfter
+	}
+	return &brokerAPI{g, b}
+}
+
+// readRoutes are for everybody, also where no callers are known.
+func (api *brokerAPI) readRoutes() []Route {
+	return []Route{
+		{Path: "/api/v1/targets", Shows: "every broker with a line for each of its nodes", get: api.targets, answer: reflect.TypeFor[Targets]()},
+		{Path: "/api/v1/targets/{target}", Shows: "one broker: its nodes, its deletions, its pauses", get: api.target, answer: reflect.TypeFor[Target]()},
+		{Path: "/api/v1/targets/{target}/nodes/{node}", Shows: "one node, explained: what was seen, each guard, what would happen next and when", get: api.node, answer: reflect.TypeFor[Node]()},
+		{Path: "/api/v1/incidents", Shows: "every incident that is kept, newest first", get: api.incidents, answer: reflect.TypeFor[Incidents]()},
+		{Path: "/api/v1/incidents/{id}", Shows: "one incident with all its evidence", get: api.oneIncident, answer: reflect.TypeFor[remediate.Incident]()},
+	}
+}
+
+func (api *brokerAPI) targets(r *http.Request) (any, error) {
 	now := time.Now()
 	all := Targets{Targets: []Target{}}
-	for _, s := range o.snapshots() {
-		ok, err := o.sees(r.Context(), auth.Action{Target: s.Target})
+	for _, s := range api.snapshots() {
+		ok, err := api.sees(r.Context(), auth.Action{Target: s.Target})
 		if err != nil {
 			return nil, err
 		}
 		if ok {
-			all.Targets = append(all.Targets, o.targetOf(s, now))
+			all.Targets = append(all.Targets, api.targetOf(s, now))
 		}
 	}
 	return all, nil
 }
 
-func (o Options) target(r *http.Request) (any, error) {
-	s, err := o.findToRead(r)
+func (api *brokerAPI) target(r *http.Request) (any, error) {
+	s, err := api.findToRead(r)
 	if err != nil {
 		return nil, err
 	}
-	return o.targetOf(s, time.Now()), nil
+	return api.targetOf(s, time.Now()), nil
 }
 
-func (o Options) node(r *http.Request) (any, error) {
-	s, err := o.findToRead(r)
+func (api *brokerAPI) node(r *http.Request) (any, error) {
+	s, err := api.findToRead(r)
 	if err != nil {
 		return nil, err
 	}
 	name := r.PathValue("node")
 	for _, n := range s.Nodes {
 		if n.Name == name {
-			return o.explain(s, n, time.Now()), nil
+			return api.explain(s, n, time.Now()), nil
 		}
 	}
 	return nil, noNode(s, name)
 }
 
-func (o Options) incidents(r *http.Request) (any, error) {
-	incidents, err := o.incidentsSeen(r)
+func (api *brokerAPI) incidents(r *http.Request) (any, error) {
+	incidents, err := api.incidentsSeen(r)
 	if err != nil {
 		return nil, err
 	}
@@ -113,8 +154,8 @@ func (o Options) incidents(r *http.Request) (any, error) {
 	return all, nil
 }
 
-func (o Options) oneIncident(r *http.Request) (any, error) {
-	incidents, err := o.incidentsSeen(r)
+func (api *brokerAPI) oneIncident(r *http.Request) (any, error) {
+	incidents, err := api.incidentsSeen(r)
 	if err != nil {
 		return nil, err
 	}
@@ -130,8 +171,8 @@ func (o Options) oneIncident(r *http.Request) (any, error) {
 }
 
 // incidentsSeen gives the incidents of the brokers that the caller may see, each of which is asked for once.
-func (o Options) incidentsSeen(r *http.Request) ([]remediate.Incident, error) {
-	incidents, err := o.Incidents(r.Context())
+func (api *brokerAPI) incidentsSeen(r *http.Request) ([]remediate.Incident, error) {
+	incidents, err := api.Incidents(r.Context())
 	if err != nil {
 		return nil, fmt.Errorf("read the incidents: %w", err)
 	}
@@ -140,7 +181,7 @@ func (o Options) incidentsSeen(r *http.Request) ([]remediate.Incident, error) {
 	for _, c := range incidents {
 		ok, asked := visible[c.Target]
 		if !asked {
-			if ok, err = o.sees(r.Context(), auth.Action{Target: c.Target}); err != nil {
+			if ok, err = api.sees(r.Context(), auth.Action{Target: c.Target}); err != nil {
 				return nil, err
 			}
 			visible[c.Target] = ok
@@ -153,38 +194,38 @@ func (o Options) incidentsSeen(r *http.Request) ([]remediate.Incident, error) {
 }
 
 // snapshots gives the brokers by name.
-func (o Options) snapshots() []remediate.Snapshot {
-	all := slices.Clone(o.Snapshots())
+func (api *brokerAPI) snapshots() []remediate.Snapshot {
+	all := slices.Clone(api.Snapshots())
 	slices.SortFunc(all, func(a, b remediate.Snapshot) int { return cmp.Compare(a.Target, b.Target) })
 	return all
 }
 
 // find gives the broker that the path names. Of the others, only those are told that the caller may read.
-func (o Options) find(r *http.Request) (remediate.Snapshot, error) {
+func (api *brokerAPI) find(r *http.Request) (remediate.Snapshot, error) {
 	name := r.PathValue("target")
 	var known []string
-	for _, s := range o.snapshots() {
+	for _, s := range api.snapshots() {
 		if s.Target == name {
 			return s, nil
 		}
-		if ok, err := o.sees(r.Context(), auth.Action{Target: s.Target}); err == nil && ok {
+		if ok, err := api.sees(r.Context(), auth.Action{Target: s.Target}); err == nil && ok {
 			known = append(known, s.Target)
 		}
 	}
 	return remediate.Snapshot{}, unknown("target", name, known)
 }
 
-func (o Options) findToRead(r *http.Request) (remediate.Snapshot, error) {
-	s, err := o.find(r)
+func (api *brokerAPI) findToRead(r *http.Request) (remediate.Snapshot, error) {
+	s, err := api.find(r)
 	if err == nil {
-		err = o.may(r.Context(), auth.Action{Verb: auth.Read, Target: s.Target})
+		err = api.may(r.Context(), auth.Action{Verb: auth.Read, Target: s.Target})
 	}
 	return s, err
 }
 
-func (o Options) targetOf(s remediate.Snapshot, now time.Time) Target {
+func (api *brokerAPI) targetOf(s remediate.Snapshot, now time.Time) Target {
 	b := Target{
-		Target: s.Target, Mode: s.Policy.Mode, At: s.At, Stale: o.stale(s, now), Error: s.Error, IsLeader: s.View.IsLeader, Expected: s.View.Expected,
+		Target: s.Target, Mode: s.Policy.Mode, At: s.At, Stale: api.stale(s, now), Error: s.Error, IsLeader: s.View.IsLeader, Expected: s.View.Expected,
 		Nodes: []NodeLine{}, Deletions: orEmpty(s.Deletions), Pauses: orEmpty(s.Pauses),
 	}
 	for _, n := range s.Nodes {
@@ -197,8 +238,8 @@ func (o Options) targetOf(s remediate.Snapshot, now time.Time) Target {
 }
 
 // stale says whether s is too old to be relied on. A reconcile in the future is no better: somebody moved the clock.
-func (o Options) stale(s remediate.Snapshot, now time.Time) bool {
-	return s.At.IsZero() || now.Sub(s.At).Abs() > o.StaleAfter
+func (api *brokerAPI) stale(s remediate.Snapshot, now time.Time) bool {
+	return s.At.IsZero() || now.Sub(s.At).Abs() > api.StaleAfter
 }
 
 // orEmpty makes an empty list be written as [] and not as null.

@@ -94,18 +94,18 @@ func newAuditLimiter() *auditLimiter {
 }
 
 // record tells the audit of a request, or counts it.
-func (o Options) record(ctx context.Context, r *http.Request, a AuditEvent) {
+func (g *gate) record(ctx context.Context, r *http.Request, a AuditEvent) {
 	if a.By == "" || a.Status == http.StatusTooManyRequests {
 		who := a.Authority + "/" + a.By
 		if a.By == "" {
 			who = addressOf(r)
 		}
-		if o.auditLimit.each.take(who) > 0 || o.auditLimit.all.take("") > 0 {
-			o.auditLimit.left.Add(1)
+		if g.auditLimit.each.take(who) > 0 || g.auditLimit.all.take("") > 0 {
+			g.auditLimit.left.Add(1)
 			return
 		}
 	}
-	a.LeftOut = o.auditLimit.left.Swap(0)
+	a.LeftOut = g.auditLimit.left.Swap(0)
 	a = a.masked()
-	o.Audit.Record(ctx, a)
+	g.audit.Record(ctx, a)
 }

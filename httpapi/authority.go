@@ -24,8 +24,8 @@ func callerOf(ctx context.Context) (auth.Caller, bool) {
 const maxToken = 8 << 10
 
 // authenticate finds out who sent the request, and gives the request with that in its context.
-func (o Options) authenticate(r *http.Request) (*http.Request, error) {
-	if o.Identity == nil {
+func (g *gate) authenticate(r *http.Request) (*http.Request, error) {
+	if g.identity == nil {
 		return r, nil
 	}
 	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
@@ -38,24 +38,24 @@ func (o Options) authenticate(r *http.Request) (*http.Request, error) {
 	address := addressOf(r)
 	sum := sha256.Sum256([]byte(token))
 	one := address + "/" + hex.EncodeToString(sum[:8])
-	if wait := o.badTokens.wait(one); wait > 0 {
+	if wait := g.badTokens.wait(one); wait > 0 {
 		return r, tooMany(wait, "too many failed sign-ins")
 	}
 	// Until it is known, a token counts as a bad one, or any number of them could be tried at the same time.
-	if wait := o.badAddresses.take(address); wait > 0 {
+	if wait := g.badAddresses.take(address); wait > 0 {
 		return r, tooMany(wait, "too many failed sign-ins")
 	}
-	who, err := o.Identity.Authenticate(r.Context(), token)
+	who, err := g.identity.Authenticate(r.Context(), token)
 	bad := errors.Is(err, auth.ErrUnknownToken) || (err == nil && who.Name == "")
 	if !bad {
-		o.badAddresses.give(address)
+		g.badAddresses.give(address)
 	}
 	switch {
 	case bad:
-		o.badTokens.take(one)
+		g.badTokens.take(one)
 		return r, problem(http.StatusUnauthorized, "%s", auth.ErrUnknownToken)
 	case err != nil:
-		o.Log.Warn("nobody can tell who is calling", "error", err)
+		g.log.Warn("nobody can tell who is calling", "error", err)
 		return r, problem(http.StatusServiceUnavailable, "nobody can tell now who is calling; try again")
 	}
 	r = r.WithContext(context.WithValue(r.Context(), callerKey{}, who))
@@ -63,25 +63,25 @@ func (o Options) authenticate(r *http.Request) (*http.Request, error) {
 	if r.Method == http.MethodGet && r.Header.Get(refreshHeader) != "" {
 		key += "/refresh" // ten pages that are open ask ten times a second, and whoever has them open must be able to act
 	}
-	if wait := o.callers.take(key); wait > 0 {
+	if wait := g.callers.take(key); wait > 0 {
 		return r, tooMany(wait, "too many requests from %s", who.Name)
 	}
 	return r, nil
 }
 
 // may refuses what the caller may not do. Where there is no Identity only reading is served, and anybody may read.
-func (o Options) may(ctx context.Context, action auth.Action) error {
-	if o.Identity == nil && action.Verb == auth.Read {
+func (g *gate) may(ctx context.Context, action auth.Action) error {
+	if g.identity == nil && action.Verb == auth.Read {
 		return nil
 	}
 	what := cut(action.String(), maxReason) // a path may have a name of many kilobytes
 	who, known := callerOf(ctx)
-	if !known || o.Access == nil {
+	if !known || g.access == nil {
 		return problem(http.StatusForbidden, "nobody may %s here", what)
 	}
-	v, err := o.Access.Allowed(ctx, who, action)
+	v, err := g.access.Allowed(ctx, who, action)
 	if err != nil {
-		o.Log.Warn("nobody can tell what the caller may do", "caller", who.Name, "action", what, "error", err)
+		g.log.Warn("nobody can tell what the caller may do", "caller", who.Name, "action", what, "error", err)
 		return problem(http.StatusServiceUnavailable, "nobody can tell now whether %s may %s; try again", who.Name, what)
 	}
 	if !v.Allowed {
@@ -91,9 +91,9 @@ func (o Options) may(ctx context.Context, action auth.Action) error {
 }
 
 // sees says whether the caller may read something, for lists that show what they may.
-func (o Options) sees(ctx context.Context, action auth.Action) (bool, error) {
+func (g *gate) sees(ctx context.Context, action auth.Action) (bool, error) {
 	action.Verb = auth.Read
-	err := o.may(ctx, action)
+	err := g.may(ctx, action)
 	var p *Problem
 	if errors.As(err, &p) && p.Status == http.StatusForbidden {
 		return false, nil

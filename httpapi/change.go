@@ -24,23 +24,23 @@ type reply struct {
 const changeTimeout = 70 * time.Second
 
 // changing answers a route that changes something.
-func (o Options) changing(adapter adapter, route Route) http.Handler {
+func (g *gate) changing(route Route) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		answer, err := o.perform(w, r, route, adapter)
+		answer, err := g.perform(w, r, route)
 		if err != nil {
-			adapter.fail(w, r, err)
+			g.fail(w, r, err)
 			return
 		}
 		if answer.location != "" {
 			w.Header().Set("Location", answer.location)
 		}
-		adapter.write(w, r, answer.status, "application/json", answer.value)
+		g.write(w, r, answer.status, "application/json", answer.value)
 	})
 }
 
 // perform does what a route that changes something does: it finds out whether a browser was lured here and who calls,
 // and tells the audit whatever comes of it. The error is a Problem.
-func (o Options) perform(w http.ResponseWriter, r *http.Request, route Route, adapter adapter) (reply, error) {
+func (g *gate) perform(w http.ResponseWriter, r *http.Request, route Route) (reply, error) {
 	a := auditEventOf(r)
 	// What is begun is brought to its end, and into the audit, even if the client does not wait for it.
 	ctx, stop := context.WithTimeout(context.WithoutCancel(r.Context()), changeTimeout)
@@ -51,11 +51,11 @@ func (o Options) perform(w http.ResponseWriter, r *http.Request, route Route, ad
 		if a.Status == 0 { // it panicked
 			a.Status, a.Refused = http.StatusInternalServerError, "an error of ours"
 		}
-		o.record(ctx, r, a)
+		g.record(ctx, r, a)
 	}()
-	answer, err := o.try(w, r, route, http.NewCrossOriginProtection(), &a)
+	answer, err := g.try(w, r, route, http.NewCrossOriginProtection(), &a)
 	if err != nil {
-		p := adapter.problemOf(r, err)
+		p := g.problemOf(r, err)
 		a.Status, a.Refused = p.Status, p.Detail
 		return reply{}, p
 	}
@@ -72,11 +72,11 @@ func auditEventOf(r *http.Request) AuditEvent {
 	}
 }
 
-func (o Options) try(w http.ResponseWriter, r *http.Request, route Route, origins *http.CrossOriginProtection, a *AuditEvent) (reply, error) {
+func (g *gate) try(w http.ResponseWriter, r *http.Request, route Route, origins *http.CrossOriginProtection, a *AuditEvent) (reply, error) {
 	if err := origins.Check(r); err != nil {
 		return reply{}, problem(http.StatusForbidden, "a page of another origin may not change anything here")
 	}
-	r, err := o.authenticate(r)
+	r, err := g.authenticate(r)
 	if r != nil {
 		who, _ := callerOf(r.Context())
 		a.By, a.Authority = who.Name, who.Authority

@@ -199,8 +199,8 @@ func TestFailedSignInsAreLimitedBeforeAnybodyIsAsked(t *testing.T) {
 
 func TestGetNeverChangesAnything(t *testing.T) {
 	s := newSite()
-	s.Incidents = fixture().Incidents
-	for _, route := range s.withDefaults().apiRoutes() {
+	s.Brokers.Incidents = fixture().Brokers.Incidents
+	for _, route := range newAPI(s.Options).routes() {
 		if route.Method == "GET" && route.change != nil {
 			t.Errorf("GET %s changes something", route.Path)
 		}
@@ -234,15 +234,14 @@ func filled(path string) string {
 
 func TestNothingThatChangesIsServedWhereNobodyKnowsWhoCalls(t *testing.T) {
 	for name, change := range map[string]func(*site){
-		"no identity":   func(s *site) { s.Identity = nil },
-		"no access":     func(s *site) { s.Access = nil },
-		"no operations": func(s *site) { s.Operations, s.Nodes, s.Pauses = nil, nil, nil },
-		"no records":    func(s *site) { s.Records, s.Nodes, s.Pauses = nil, nil, nil },
+		"no identity":     func(s *site) { s.Identity = nil },
+		"no access":       func(s *site) { s.Access = nil },
+		"no environments": func(s *site) { s.Releases, s.Brokers.Nodes, s.Brokers.Pauses = nil, nil, nil },
 	} {
 		s := newSite()
 		change(s)
 		s.build()
-		for _, route := range newSite().withDefaults().apiRoutes() {
+		for _, route := range newAPI(newSite().Options).routes() {
 			if route.change == nil {
 				continue
 			}
@@ -259,7 +258,7 @@ func TestNothingThatChangesIsServedWhereNobodyKnowsWhoCalls(t *testing.T) {
 
 func TestAPanicInAChangeIsInTheAudit(t *testing.T) {
 	s := newSite()
-	s.Operations = struct {
+	s.Releases.Operations = struct {
 		Operations
 	}{}
 	s.build()

@@ -43,9 +43,9 @@ func TestTheDocumentationHasEveryEndpointWithItsTrueAnswer(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		o := documented().withDefaults()
+		a := newAPI(documented().Options)
 		serves := map[string]bool{"GET /": true}
-		for _, r := range append(o.apiRoutes(), o.opsRoutes()...) {
+		for _, r := range append(a.routes(), a.brokers.opsRoutes(metrics)...) {
 			serves[r.Method+" "+r.Path] = true
 		}
 		fresh := string(doc)
@@ -100,7 +100,7 @@ func checkSection(t *testing.T, route, section string) string {
 	s := documented()
 	h := s.handler
 	if !strings.HasPrefix(r.URL.Path, "/api/") && r.URL.Path != "/" {
-		h = NewOps(s.Options)
+		h = ops(s.Options)
 	}
 	h.ServeHTTP(w, r)
 	answer := w.Body.Bytes()

@@ -3,6 +3,7 @@ package httpapi
 import (
 	"context"
 	"net/http"
+	"reflect"
 	"slices"
 	"time"
 
@@ -58,10 +59,17 @@ type Task struct {
 // lookTimeout bounds how long one environment is looked at.
 const lookTimeout = 10 * time.Second
 
-func (o Options) environments(r *http.Request) (any, error) {
+func (api *releaseAPI) environmentRoutes() []Route {
+	return []Route{
+		{Path: "/api/v1/environments", Shows: "every environment with its services and the commit that each runs", get: api.environments, answer: reflect.TypeFor[Environments]()},
+		{Path: "/api/v1/environments/{env}", Shows: "one environment", get: api.environment, answer: reflect.TypeFor[Environment]()},
+	}
+}
+
+func (api *releaseAPI) environments(r *http.Request) (any, error) {
 	var seen []plan.Environment
-	for _, env := range o.Environments {
-		ok, err := o.sees(r.Context(), auth.Action{Environment: env.Name})
+	for _, env := range api.Environments {
+		ok, err := api.sees(r.Context(), auth.Action{Environment: env.Name})
 		if err != nil {
 			return nil, err
 		}
@@ -74,26 +82,26 @@ func (o Options) environments(r *http.Request) (any, error) {
 	group.SetLimit(8)
 	for i, env := range seen {
 		group.Go(func() error {
-			all.Environments[i] = o.look(r.Context(), env)
+			all.Environments[i] = api.look(r.Context(), env)
 			return nil
 		})
 	}
 	return all, group.Wait()
 }
 
-func (o Options) environment(r *http.Request) (any, error) {
-	env, err := o.findEnvironment(r)
+func (api *releaseAPI) environment(r *http.Request) (any, error) {
+	env, err := api.findEnvironment(r)
 	if err != nil {
 		return nil, err
 	}
-	if err := o.may(r.Context(), auth.Action{Verb: auth.Read, Environment: env.Name}); err != nil {
+	if err := api.may(r.Context(), auth.Action{Verb: auth.Read, Environment: env.Name}); err != nil {
 		return nil, err
 	}
-	return o.look(r.Context(), env), nil
+	return api.look(r.Context(), env), nil
 }
 
 // look looks at an environment. What cannot be seen is a fault in the answer, not of the answer: the rest is known.
-func (o Options) look(ctx context.Context, env plan.Environment) Environment {
+func (api *releaseAPI) look(ctx context.Context, env plan.Environment) Environment {
 	ctx, stop := context.WithTimeout(ctx, lookTimeout)
 	defer stop()
 	seen := Environment{
@@ -106,9 +114,9 @@ func (o Options) look(ctx context.Context, env plan.Environment) Environment {
 	for _, t := range env.Tasks {
 		seen.Tasks = append(seen.Tasks, Task{t.Name, t.Warning})
 	}
-	state, err := o.States.State(ctx, env)
+	state, err := api.States.State(ctx, env)
 	if err != nil {
-		o.Log.Warn("environment not seen", "environment", env.Name, "error", err)
+		api.log.Warn("environment not seen", "environment", env.Name, "error", err)
 		seen.Error = "its Deployments cannot be read now: Unstuck's log says why"
 	}
 	for _, s := range env.Services {
@@ -126,7 +134,7 @@ func (o Options) look(ctx context.Context, env plan.Environment) Environment {
 		seen.Commit = ""
 		break
 	}
-	seen.Operation = o.underWay(ctx, env)
+	seen.Operation = api.underWay(ctx, env)
 	return seen
 }
 
@@ -142,13 +150,10 @@ func (s *Service) fill(env plan.Environment, state plan.State) {
 }
 
 // underWay gives the ID of the operation that is under way, if any is known to be.
-func (o Options) underWay(ctx context.Context, env plan.Environment) string {
-	if o.Records == nil {
-		return ""
-	}
-	operations, err := o.Records.Operations(ctx, env.Name)
+func (api *releaseAPI) underWay(ctx context.Context, env plan.Environment) string {
+	operations, err := api.Records.Operations(ctx, env.Name)
 	if err != nil {
-		o.Log.Warn("operations not read", "environment", env.Name, "error", err)
+		api.log.Warn("operations not read", "environment", env.Name, "error", err)
 		return ""
 	}
 	for _, op := range operations {

@@ -66,8 +66,8 @@ func (s *streams) close(who string) {
 // events sends an operation as it changes, in the format of server-sent events (the HTML standard, section 9.2): each
 // event is the whole operation, so that a client that missed some has missed nothing. It ends with the operation. An
 // event's ID says which state it is; a client that comes again and knows the last one gets 204, on which browsers stop.
-func (o Options) events(w http.ResponseWriter, r *http.Request) error {
-	op, err := o.load(r)
+func (api *releaseAPI) events(w http.ResponseWriter, r *http.Request) error {
+	op, err := api.load(r)
 	if err != nil {
 		return err
 	}
@@ -81,10 +81,10 @@ func (o Options) events(w http.ResponseWriter, r *http.Request) error {
 		return nil
 	}
 	who, _ := callerOf(r.Context())
-	if !o.streams.open(who.Authority + "/" + who.Name) {
+	if !api.streams.open(who.Authority + "/" + who.Name) {
 		return tooMany(eventRetry, "too many streams are open")
 	}
-	defer o.streams.close(who.Authority + "/" + who.Name)
+	defer api.streams.close(who.Authority + "/" + who.Name)
 	_ = f.control.SetReadDeadline(time.Time{}) // the server's own would end the request's context
 	h := w.Header()
 	h.Set("Content-Type", "text/event-stream")
@@ -96,15 +96,15 @@ func (o Options) events(w http.ResponseWriter, r *http.Request) error {
 	defer stop()
 	f.version = op.Version
 	if f.send(fmt.Sprintf("retry: %d\n\n", eventRetry.Milliseconds())) && f.event(first, id) && !op.Phase.Over() {
-		o.follow(ctx, &f, op.ID)
+		api.follow(ctx, &f, op.ID)
 	}
 	return nil
 }
 
 // follow sends what changes until the operation, the stream's life or the client's patience ends. That the records
 // cannot be read now ends nothing: heartbeats go on.
-func (o Options) follow(ctx context.Context, f *follower, id string) {
-	news, stop := o.Feed.watch(id)
+func (api *releaseAPI) follow(ctx context.Context, f *follower, id string) {
+	news, stop := api.Feed.watch(id)
 	defer stop()
 	poll, heartbeat := time.NewTicker(eventPoll), time.NewTicker(eventHeartbeat)
 	defer poll.Stop()
@@ -125,7 +125,7 @@ func (o Options) follow(ctx context.Context, f *follower, id string) {
 		case op = <-news: // may have more than the records have, in the same version
 			poll.Reset(eventPoll)
 		case <-poll.C:
-			if op, err = o.loadID(ctx, id); errors.Is(err, release.ErrNotFound) {
+			if op, err = api.loadID(ctx, id); errors.Is(err, release.ErrNotFound) {
 				return
 			}
 			if err != nil || op.Version == f.version {

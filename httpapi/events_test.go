@@ -94,7 +94,7 @@ func TestAnOperationIsFollowedToItsEnd(t *testing.T) {
 		}
 		op.Outcome = "a line that is not stored"
 		synctest.Wait()
-		s.Feed.Notify(op)
+		s.Releases.Feed.Notify(op)
 		if e := <-events; e.op.Outcome == "" || !strings.HasPrefix(e.id, "3-") {
 			t.Errorf("news %+v", e)
 		}
@@ -112,7 +112,7 @@ func TestAnOperationIsFollowedToItsEnd(t *testing.T) {
 				t.Errorf("last %+v", e)
 			}
 		}
-		if len(s.Feed.watchers) > 0 {
+		if len(s.Releases.Feed.watchers) > 0 {
 			t.Errorf("somebody still watches")
 		}
 	})
@@ -173,11 +173,11 @@ func TestChangesInQuickSuccessionBecomeFewEvents(t *testing.T) {
 		synctest.Wait()
 		for i := range 1000 { // ten seconds of a job that logs a lot
 			op.Outcome = fmt.Sprintf("line %d", i)
-			s.Feed.Notify(op)
+			s.Releases.Feed.Notify(op)
 			time.Sleep(10 * time.Millisecond)
 		}
 		op.Phase = plan.Failed
-		s.Feed.Notify(op)
+		s.Releases.Feed.Notify(op)
 		count, last := 0, event{}
 		for e := range events {
 			count, last = count+1, e
@@ -236,9 +236,9 @@ func TestAClientThatTakesNothingIsLetGo(t *testing.T) {
 		c, _ := p.dial(t)
 		send(t, c, "GET /api/v1/operations/"+running().ID+"/events HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer token-of-ada\r\n\r\n")
 		time.Sleep(eventWrite + time.Second) // and reads nothing
-		s.Feed.mu.Lock()
-		watchers := len(s.Feed.watchers)
-		s.Feed.mu.Unlock()
+		s.Releases.Feed.mu.Lock()
+		watchers := len(s.Releases.Feed.watchers)
+		s.Releases.Feed.mu.Unlock()
 		if watchers > 0 {
 			t.Error("a stream that nobody reads is still open")
 		}

@@ -46,10 +46,10 @@ type Next struct {
 	RecoveryDeadline time.Time `json:"recovery_deadline,omitzero"` // when a deletion under way is given up, and a person asked for
 }
 
-func (o Options) explain(s remediate.Snapshot, n remediate.NodeSnapshot, now time.Time) Node {
+func (api *brokerAPI) explain(s remediate.Snapshot, n remediate.NodeSnapshot, now time.Time) Node {
 	d := n.Decision
 	explained := Node{
-		Node: n.Node, Mode: s.Policy.Mode, At: s.At, Stale: o.stale(s, now), Status: d.Status, Phase: d.Phase,
+		Node: n.Node, Mode: s.Policy.Mode, At: s.At, Stale: api.stale(s, now), Status: d.Status, Phase: d.Phase,
 		Action: d.Action, Reason: d.Reason, StuckSince: n.Stuck, Seen: []Seen{}, Evidence: d.Evidence,
 		Guards: orEmpty(d.Guards), Next: next(s, d),
 	}

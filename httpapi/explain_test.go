@@ -130,7 +130,7 @@ func TestOnlyALoginOrARoundTripSaysThatANodeAcceptsLogins(t *testing.T) {
 	for _, kind := range probe.Kinds() {
 		n.Latest = append(n.Latest, probe.Result{Node: "mq-0", Kind: kind, Reason: probe.OK})
 	}
-	for _, seen := range (Options{}).explain(remediate.Snapshot{}, n, noon).Seen {
+	for _, seen := range (&brokerAPI{}).explain(remediate.Snapshot{}, n, noon).Seen {
 		want := seen.Result.Kind == probe.Login || seen.Result.Kind == probe.Roundtrip
 		if says := strings.Contains(seen.Means, "accepts logins"); says != want {
 			t.Errorf("%s: %q", seen.Result.Kind, seen.Means)

@@ -398,10 +398,12 @@ func newSite() *site {
 		"bob": nil,
 	}
 	known := auth.Authorities{{Name: "flaky", Identity: flaky{}, Access: flaky{}}, {Name: "tokens", Identity: tokens, Access: tokens}}
-	s.Identity, s.Access, s.Environments = known, known, environments()
-	s.Operations, s.Records, s.States, s.Feed = s.releases, s.releases, s.releases, NewFeed()
-	s.Logs, s.Pods = s.releases, s.releases
-	s.Nodes, s.Pauses, s.Audit = s.keeper, s.keeper, s.audit
+	s.Identity, s.Access, s.Audit = known, known, s.audit
+	s.Brokers.Nodes, s.Brokers.Pauses = s.keeper, s.keeper
+	r := s.releases
+	s.Releases = &Releases{
+		Environments: environments(), Operations: r, Records: r, States: r, Logs: r, Pods: r, Feed: NewFeed(),
+	}
 	s.Rate = Rate{PerSecond: 1e6, Burst: 1e6}
 	s.build()
 	return s

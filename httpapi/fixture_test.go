@@ -33,15 +33,19 @@ var decidedAt = noon.Add(-2 * time.Second)
 // by itself. What is said of it is what Decide says.
 func fixture() Options {
 	return Options{
-		Snapshots: func() []remediate.Snapshot { return []remediate.Snapshot{decided()} },
-		Incidents: func(context.Context) ([]remediate.Incident, error) { return []remediate.Incident{oneIncident()}, nil },
-		Metrics: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-			w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
-			_, _ = w.Write([]byte("# TYPE unstuck_build_info gauge\n"))
-		}),
+		Brokers: Brokers{
+			Snapshots: func() []remediate.Snapshot { return []remediate.Snapshot{decided()} },
+			Incidents: func(context.Context) ([]remediate.Incident, error) { return []remediate.Incident{oneIncident()}, nil },
+		},
 		Log: slog.New(slog.DiscardHandler),
 	}
 }
+
+// metrics are those that are handed in.
+var metrics = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
+	_, _ = w.Write([]byte("# TYPE unstuck_build_info gauge\n"))
+})
 
 // decided gives what Decide makes of three failed logins to mq-1, at 90, 50 and 15 s before noon, and of two looks at
 // its processes.
@@ -131,6 +135,9 @@ func oneIncident() remediate.Incident {
 		Events: []remediate.Event{{At: n.Decision.Evidence.Since, Text: "first stuck: login"}, {At: decidedAt, Text: n.Decision.Reason}},
 	}
 }
+
+// ops are the endpoints of whoever runs the daemon.
+func ops(o Options) http.Handler { return NewOps(o.Brokers, metrics, o.Log) }
 
 // ask sends a request to h and gives what came back. The path is taken as it is, however odd.
 func ask(h http.Handler, method, path string) *httptest.ResponseRecorder {

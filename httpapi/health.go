@@ -23,22 +23,31 @@ type LastReconcile struct {
 	AgeSeconds float64   `json:"age_seconds"`
 }
 
-func (o Options) healthz(*http.Request) (any, error) { return Health{Status: "ok"}, nil }
+// opsRoutes are the endpoints of whoever runs the daemon.
+func (api *brokerAPI) opsRoutes(metrics http.Handler) []Route {
+	return []Route{
+		{Method: http.MethodGet, Path: "/metrics", Shows: "Prometheus metrics", raw: metrics, open: true},
+		{Method: http.MethodGet, Path: "/healthz", Shows: "200 while the process serves", get: healthz, open: true},
+		{Method: http.MethodGet, Path: "/readyz", Shows: "200 if each broker's loop has reconciled lately, 503 with the late ones if not", get: api.readyz, open: true},
+	}
+}
+
+func healthz(*http.Request) (any, error) { return Health{Status: "ok"}, nil }
 
 // readyz answers 503 if any loop has not reconciled within the bound: a daemon that does not look must not seem healthy.
-func (o Options) readyz(*http.Request) (any, error) {
+func (api *brokerAPI) readyz(*http.Request) (any, error) {
 	now := time.Now()
 	ready := Readiness{Status: "ready", Targets: []LastReconcile{}}
 	var late []string
-	for _, s := range o.snapshots() {
-		if o.stale(s, now) {
+	for _, s := range api.snapshots() {
+		if api.stale(s, now) {
 			late = append(late, s.Target)
 		}
 		ready.Targets = append(ready.Targets, LastReconcile{s.Target, s.At, now.Sub(s.At).Seconds()})
 	}
 	switch {
 	case len(late) > 0:
-		p := problem(http.StatusServiceUnavailable, "loops that have not reconciled within %s: %d of %d", o.StaleAfter, len(late), len(ready.Targets))
+		p := problem(http.StatusServiceUnavailable, "loops that have not reconciled within %s: %d of %d", api.StaleAfter, len(late), len(ready.Targets))
 		p.Late = late[:min(len(late), maxKnown)]
 		return nil, p
 	case len(ready.Targets) == 0:

@@ -6,7 +6,6 @@ package httpapi
 
 import (
 	"cmp"
-	"context"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -14,65 +13,52 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/cjworkbench/unstuck/auth"
-	"github.com/cjworkbench/unstuck/release/plan"
-	"github.com/cjworkbench/unstuck/remediate"
 )
 
-// DefaultStaleAfter is for how long a loop's last reconcile counts, where Options say nothing.
-const DefaultStaleAfter = time.Minute
-
-// Options is what the endpoints show, and where they get it. Every function must be safe to call at any time. What is
-// nil is not served, and without Identity and Access nothing that changes anything is.
+// Options is what the server needs, and the values of the two halves that it serves. Every function must be safe to
+// call at any time. Without Identity and Access nothing is served that changes anything, nor anything of environments.
 type Options struct {
-	Snapshots func() []remediate.Snapshot // one for each broker, also before its first reconcile
-	Incidents func(context.Context) ([]remediate.Incident, error)
-	Metrics   http.Handler // of /metrics
+	Brokers  Brokers
+	Releases *Releases // nil: nothing is known of environments
 
 	// Identity says who calls. Then every endpoint but those of health, metrics and the description asks for a token;
 	// if it is nil, everybody may read.
 	Identity auth.Identity
 	Access   auth.Access
-
-	Environments []plan.Environment
-	Operations   Operations
-	Records      Records
-	States       States
-	Feed         *Feed  // of the operations that run in this process; nil: they are looked at again and again
-	Pulse        *Pulse // for the page; nil: it draws no logins, and asks again and again whether something has changed
-	Logs         ServiceLogs
-	Pods         Pods
-	Nodes        Nodes
-	Pauses       Pauses
-	Audit        Audit // nil: the log
-	Rate         Rate  // of one caller; zero: 10 a second, 40 at once
-
-	// StaleAfter is the age beyond which a loop's last reconcile is called stale, and the daemon not ready.
-	StaleAfter time.Duration
-	Log        *slog.Logger
-
-	callers, badTokens, badAddresses *limiter
-	streams, logStreams              *streams
-	auditLimit                       *auditLimiter
+	Audit    Audit        // nil: the log
+	Rate     Rate         // of one caller; zero: 10 a second, 40 at once
+	Pulse    *Pulse       // for the page; nil: it draws no logins, and asks again and again whether something has changed
+	Log      *slog.Logger // nil: there is none
 }
 
-func (o Options) withDefaults() Options {
-	if o.StaleAfter <= 0 {
-		o.StaleAfter = DefaultStaleAfter
+// gate is what each request passes: it finds out who calls, what they may do and whether they ask too often, and tells
+// the audit.
+type gate struct {
+	adapter
+
+	identity auth.Identity
+	access   auth.Access
+	audit    Audit
+
+	callers, badTokens, badAddresses *limiter
+	auditLimit                       *auditLimiter
+	streams                          *streams
+}
+
+func newGate(o Options) *gate {
+	log := cmp.Or(o.Log, slog.New(slog.DiscardHandler))
+	g := &gate{
+		adapter: adapter{log}, identity: o.Identity, access: o.Access, audit: o.Audit,
+		callers:   newLimiter(o.Rate, defaultRate),
+		badTokens: newLimiter(badToken, badToken), badAddresses: newLimiter(badAddress, badAddress),
+		auditLimit: newAuditLimiter(), streams: newStreams(maxStreams, maxStreamsEach),
 	}
-	if o.Log == nil {
-		o.Log = slog.New(slog.DiscardHandler)
+	if g.audit == nil {
+		g.audit = LogAudit{log}
 	}
-	if o.Audit == nil {
-		o.Audit = LogAudit{o.Log}
-	}
-	o.callers = newLimiter(o.Rate, defaultRate)
-	o.badTokens, o.badAddresses = newLimiter(badToken, badToken), newLimiter(badAddress, badAddress)
-	o.auditLimit = newAuditLimiter()
-	o.streams, o.logStreams = newStreams(maxStreams, maxStreamsEach), newStreams(maxLogs, maxLogsEach)
-	return o
+	return g
 }
 
 // Route is one endpoint, as "/" lists it and docs/api.md describes it.
@@ -96,33 +82,46 @@ type Route struct {
 	takesKey bool // of idempotency
 }
 
+// api is the whole API: the two halves behind one gate.
+type api struct {
+	*gate
+
+	brokers  *brokerAPI
+	releases *releaseAPI // nil: there is none, or nobody is known who could use it
+}
+
+func newAPI(o Options) *api {
+	a := &api{gate: newGate(o)}
+	a.brokers = newBrokerAPI(a.gate, o.Brokers)
+	if o.Releases != nil && !a.callersMissing() {
+		a.releases = newReleaseAPI(a.gate, *o.Releases)
+	}
+	return a
+}
+
 // NewAPI serves the API, and the status page under /status/.
 func NewAPI(o Options) http.Handler {
-	o = o.withDefaults()
-	a := adapter{o.Log}
-	all := pageOrAPI(newPages(o), o.mux(o.apiRoutes()))
-	if o.Identity == nil {
-		all = ownHost(a, all)
+	a := newAPI(o)
+	all := pageOrAPI(newPages(a, o.Pulse), a.mux(a.routes()))
+	if a.identity == nil {
+		all = ownHost(a.adapter, all)
 	}
 	return a.contained(all)
 }
 
-// NewOps serves metrics and health.
-func NewOps(o Options) http.Handler {
-	o = o.withDefaults()
-	return adapter{o.Log}.contained(o.mux(o.opsRoutes()))
+// NewOps serves health and metrics, which is the handler of these; nil: there are none.
+func NewOps(b Brokers, metrics http.Handler, log *slog.Logger) http.Handler {
+	g := newGate(Options{Log: log})
+	return g.contained(g.mux(newBrokerAPI(g, b).opsRoutes(metrics)))
 }
 
-func (o Options) apiRoutes() []Route {
-	routes := []Route{
-		{Path: "/api/v1/targets", Shows: "every broker with a line for each of its nodes", get: o.targets, answer: reflect.TypeFor[Targets]()},
-		{Path: "/api/v1/targets/{target}", Shows: "one broker: its nodes, its deletions, its pauses", get: o.target, answer: reflect.TypeFor[Target]()},
-		{Path: "/api/v1/targets/{target}/nodes/{node}", Shows: "one node, explained: what was seen, each guard, what would happen next and when", get: o.node, answer: reflect.TypeFor[Node]()},
-		{Path: "/api/v1/incidents", Shows: "every incident that is kept, newest first", get: o.incidents, answer: reflect.TypeFor[Incidents]()},
-		{Path: "/api/v1/incidents/{id}", Shows: "one incident with all its evidence", get: o.oneIncident, answer: reflect.TypeFor[remediate.Incident]()},
+func (a *api) routes() []Route {
+	routes := a.brokers.readRoutes()
+	if a.releases != nil {
+		routes = slices.Concat(routes, a.releases.routes())
 	}
-	if !o.callersMissing() {
-		routes = slices.Concat(routes, o.releaseRoutes(), o.podRoutes(), o.nodeRoutes(), o.pauseRoutes())
+	if !a.callersMissing() {
+		routes = slices.Concat(routes, a.brokers.nodeRoutes(), a.brokers.pauseRoutes())
 	}
 	routes = append(routes, Route{Path: "/api/v1/openapi.json", Shows: "this API, described by OpenAPI 3.1", open: true})
 	for i := range routes {
@@ -133,31 +132,22 @@ func (o Options) apiRoutes() []Route {
 	return routes
 }
 
-func (o Options) opsRoutes() []Route {
-	return []Route{
-		{Method: http.MethodGet, Path: "/metrics", Shows: "Prometheus metrics", raw: o.Metrics, open: true},
-		{Method: http.MethodGet, Path: "/healthz", Shows: "200 while the process serves", get: o.healthz, open: true},
-		{Method: http.MethodGet, Path: "/readyz", Shows: "200 if each broker's loop has reconciled lately, 503 with the late ones if not", get: o.readyz, open: true},
-	}
-}
-
 // mux serves routes, a list of them at "/", and a Problem for all the rest.
-func (o Options) mux(routes []Route) http.Handler {
-	a := adapter{o.Log}
+func (g *gate) mux(routes []Route) http.Handler {
 	m := http.NewServeMux()
 	index := Route{Method: http.MethodGet, Path: "/{$}", open: true, get: func(*http.Request) (any, error) { return Index{Endpoints: routes}, nil }}
 	methods, paths := map[string][]string{}, []string{"/"}
 	for _, route := range append([]Route{index}, routes...) {
-		m.Handle(route.Method+" "+route.Path, o.handler(a, route))
+		m.Handle(route.Method+" "+route.Path, g.handler(route))
 		if methods[route.Path] == nil && route.Path != index.Path {
 			paths = append(paths, route.Path)
 		}
 		methods[route.Path] = append(methods[route.Path], route.Method)
 	}
 	for path, answers := range methods {
-		m.HandleFunc(path, a.other(answers))
+		m.HandleFunc(path, g.other(answers))
 	}
-	m.Handle("/", a.get(func(r *http.Request) (any, error) { return nil, o.noPath(r.URL.Path, slices.Clone(paths)) }))
+	m.Handle("/", g.get(func(r *http.Request) (any, error) { return nil, g.noPath(r.URL.Path, slices.Clone(paths)) }))
 	return m
 }
 
@@ -166,9 +156,9 @@ var forCallers = regexp.MustCompile(`^/api/v1/(environments|operations|pauses)(/
 
 // noPath is the answer to a path that is not served. Where that is for want of callers, whoever asks is told so: what they
 // asked for is documented.
-func (o Options) noPath(path string, known []string) *Problem {
+func (g *gate) noPath(path string, known []string) *Problem {
 	p := unknown("path", path, known)
-	if o.callersMissing() && forCallers.MatchString(path) {
+	if g.callersMissing() && forCallers.MatchString(path) {
 		p.Detail = fmt.Sprintf("there is no path %q here: this Unstuck knows no callers, so that it changes nothing and shows nothing of "+
 			"environments; for these it wants api.tokens_file or api.kubernetes_auth in its configuration", short(path))
 	}
@@ -176,40 +166,40 @@ func (o Options) noPath(path string, known []string) *Problem {
 }
 
 // callersMissing says that nobody is known who could ask for a change.
-func (o Options) callersMissing() bool { return o.Identity == nil || o.Access == nil }
+func (g *gate) callersMissing() bool { return g.identity == nil || g.access == nil }
 
 // handler gives what answers a route.
-func (o Options) handler(a adapter, route Route) http.Handler {
+func (g *gate) handler(route Route) http.Handler {
 	switch {
 	case route.change != nil:
-		return o.changing(a, route)
+		return g.changing(route)
 	case route.stream != nil:
-		return o.signedIn(a, route, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		return g.signedIn(route, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if err := route.stream(w, r); err != nil {
-				a.fail(w, r, err)
+				g.fail(w, r, err)
 			}
 		}))
 	case route.watched != nil:
-		return o.watching(a, route)
+		return g.watching(route)
 	case route.get != nil:
-		return o.signedIn(a, route, a.get(route.get))
+		return g.signedIn(route, g.get(route.get))
 	case route.raw != nil:
 		return route.raw
 	}
-	return a.get(func(*http.Request) (any, error) { // there are no metrics to show
+	return g.get(func(*http.Request) (any, error) { // there are no metrics to show
 		return nil, problem(http.StatusNotFound, "%s is not served here", route.Path)
 	})
 }
 
 // signedIn lets in who has a token, or everybody where nobody is asked.
-func (o Options) signedIn(a adapter, route Route, next http.Handler) http.Handler {
+func (g *gate) signedIn(route Route, next http.Handler) http.Handler {
 	if route.open {
 		return next
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		r, err := o.authenticate(r)
+		r, err := g.authenticate(r)
 		if err != nil {
-			a.fail(w, r, err)
+			g.fail(w, r, err)
 			return
 		}
 		next.ServeHTTP(w, r)

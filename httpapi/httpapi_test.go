@@ -66,7 +66,7 @@ func TestPrettyIndentsTheAnswer(t *testing.T) {
 }
 
 func TestOnlyGetHeadAndOptionsAreAnswered(t *testing.T) {
-	api, ops := NewAPI(fixture()), NewOps(fixture())
+	api, ops := NewAPI(fixture()), ops(fixture())
 	for path, h := range map[string]http.Handler{"/": api, "/api/v1/targets": api, "/api/v1/incidents/x": api, "/metrics": ops, "/healthz": ops} {
 		for _, method := range []string{"POST", "PUT", "PATCH", "DELETE", "TRACE", "INVENTED"} {
 			w := ask(h, method, path)
@@ -144,7 +144,7 @@ func TestHostileNamesAreRefusedInShortWithoutEchoingThem(t *testing.T) {
 
 func TestANameWithAnEscapedSlashIsFound(t *testing.T) {
 	o := fixture()
-	o.Snapshots = func() []remediate.Snapshot { return []remediate.Snapshot{{Target: "a/b c"}} }
+	o.Brokers.Snapshots = func() []remediate.Snapshot { return []remediate.Snapshot{{Target: "a/b c"}} }
 	w := ask(NewAPI(o), "GET", "/api/v1/targets/a%2Fb%20c")
 	if b := decode[Target](t, w.Body.Bytes()); w.Code != 200 || b.Target != "a/b c" {
 		t.Errorf("%d %s", w.Code, w.Body)
@@ -153,7 +153,7 @@ func TestANameWithAnEscapedSlashIsFound(t *testing.T) {
 
 func TestAProblemNeverListsThousandsOfNames(t *testing.T) {
 	o := fixture()
-	o.Snapshots = func() []remediate.Snapshot {
+	o.Brokers.Snapshots = func() []remediate.Snapshot {
 		s := remediate.Snapshot{Target: "big"}
 		for i := range 10_000 {
 			s.Nodes = append(s.Nodes, remediate.NodeSnapshot{Node: nodeOf("mq-000" + string(rune('a'+i%26)))})
@@ -170,7 +170,7 @@ func TestAnErrorOfOursIsLoggedAndNotShown(t *testing.T) {
 	var log bytes.Buffer
 	o := fixture()
 	o.Log = slog.New(slog.NewTextHandler(&log, nil))
-	o.Incidents = func(context.Context) ([]remediate.Incident, error) {
+	o.Brokers.Incidents = func(context.Context) ([]remediate.Incident, error) {
 		return nil, errors.New("read /var/lib/incidents: disk gone")
 	}
 	for _, path := range []string{"/api/v1/incidents", "/api/v1/incidents/x"} {
@@ -189,7 +189,7 @@ func TestAPanicIsContainedAndLogged(t *testing.T) {
 	var log bytes.Buffer
 	o := fixture()
 	o.Log = slog.New(slog.NewTextHandler(&log, nil))
-	o.Snapshots = func() []remediate.Snapshot { panic("who wrote this") }
+	o.Brokers.Snapshots = func() []remediate.Snapshot { panic("who wrote this") }
 	w := ask(NewAPI(o), "GET", "/api/v1/targets")
 	if p := decode[Problem](t, w.Body.Bytes()); w.Code != 500 || p.Status != 500 || strings.Contains(w.Body.String(), "who wrote this") {
 		t.Errorf("%d %s", w.Code, w.Body)
@@ -200,8 +200,7 @@ func TestAPanicIsContainedAndLogged(t *testing.T) {
 }
 
 func TestAPanicInTheMiddleOfAnAnswerCutsItOff(t *testing.T) {
-	o := fixture()
-	o.Metrics = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	broken := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		_, _ = w.Write([]byte("half"))
 		panic("collector broke")
 	})
@@ -210,7 +209,7 @@ func TestAPanicInTheMiddleOfAnAnswerCutsItOff(t *testing.T) {
 			t.Errorf("recovered %v, want http.ErrAbortHandler, on which net/http cuts the connection", cause)
 		}
 	}()
-	ask(NewOps(o), "GET", "/metrics")
+	ask(NewOps(fixture().Brokers, broken, nil), "GET", "/metrics")
 }
 
 func TestEachRequestIsLoggedAtDebugOnly(t *testing.T) {
@@ -249,13 +248,13 @@ func TestTheDaemonIsReadyWhileEveryLoopReconciles(t *testing.T) {
 			"all are late, and named in order": {[]remediate.Snapshot{{Target: "b"}, {Target: "a"}}, 503, []string{"a", "b"}},
 		} {
 			o := fixture()
-			o.Snapshots = func() []remediate.Snapshot { return c.snapshots }
-			w := ask(NewOps(o), "GET", "/readyz")
+			o.Brokers.Snapshots = func() []remediate.Snapshot { return c.snapshots }
+			w := ask(ops(o), "GET", "/readyz")
 			p := decode[struct{ Late []string }](t, w.Body.Bytes())
 			if w.Code != c.want || strings.Join(p.Late, " ") != strings.Join(c.late, " ") {
 				t.Errorf("%s: %d %s", name, w.Code, w.Body)
 			}
-			if w := ask(NewOps(o), "GET", "/healthz"); w.Code != 200 {
+			if w := ask(ops(o), "GET", "/healthz"); w.Code != 200 {
 				t.Errorf("%s: healthz %d, want 200: the process serves", name, w.Code)
 			}
 		}
@@ -263,11 +262,11 @@ func TestTheDaemonIsReadyWhileEveryLoopReconciles(t *testing.T) {
 }
 
 func TestMetricsAreServedAsTheyAreHandedIn(t *testing.T) {
-	w := ask(NewOps(fixture()), "GET", "/metrics")
+	w := ask(ops(fixture()), "GET", "/metrics")
 	if w.Code != 200 || !strings.HasPrefix(w.Body.String(), "# TYPE") || !strings.HasPrefix(w.Header().Get("Content-Type"), "text/plain") {
 		t.Errorf("%d %q %s", w.Code, w.Header(), w.Body)
 	}
-	if w := ask(NewOps(Options{Snapshots: fixture().Snapshots}), "GET", "/metrics"); w.Code != 404 {
+	if w := ask(NewOps(fixture().Brokers, nil, nil), "GET", "/metrics"); w.Code != 404 {
 		t.Errorf("without metrics: %d, want 404", w.Code)
 	}
 }
@@ -279,7 +278,7 @@ func TestABrokerIsStaleWhenItsLoopHasNotReconciled(t *testing.T) {
 			want  bool
 		}{{time.Second, true}, {time.Minute, false}} {
 			o := fixture()
-			o.StaleAfter = c.after
+			o.Brokers.StaleAfter = c.after
 			b := decode[struct{ Stale bool }](t, ask(NewAPI(o), "GET", "/api/v1/targets/orders").Body.Bytes())
 			n := decode[struct{ Stale bool }](t, ask(NewAPI(o), "GET", "/api/v1/targets/orders/nodes/mq-1").Body.Bytes())
 			if b.Stale != c.want || n.Stale != c.want {

@@ -49,8 +49,8 @@ var logParams = []param{
 }
 
 // logs answers with the log of a service: as one answer, or, if it is followed or asked for so, as server-sent events.
-func (o Options) logs(w http.ResponseWriter, r *http.Request) error {
-	env, err := o.serviceTo(auth.Logs, r, &AuditEvent{}, "")
+func (api *releaseAPI) logs(w http.ResponseWriter, r *http.Request) error {
+	env, err := api.serviceTo(auth.Logs, r, &AuditEvent{}, "")
 	if err != nil {
 		return err
 	}
@@ -67,7 +67,7 @@ func (o Options) logs(w http.ResponseWriter, r *http.Request) error {
 	if at, err := time.Parse(time.RFC3339Nano, last); err == nil && follows && at.After(q.After) {
 		q.After, q.Lines = at, maxLines
 	}
-	done, err := o.openLog(r)
+	done, err := api.openLog(r)
 	if err != nil {
 		return err
 	}
@@ -79,9 +79,9 @@ func (o Options) logs(w http.ResponseWriter, r *http.Request) error {
 		return nil
 	}
 	if follows {
-		return o.followLog(&f, r, env, q)
+		return api.followLog(&f, r, env, q)
 	}
-	all, err := o.readLog(r, env, q)
+	all, err := api.readLog(r, env, q)
 	if err != nil {
 		return err
 	}
@@ -90,27 +90,27 @@ func (o Options) logs(w http.ResponseWriter, r *http.Request) error {
 		f.part(all)
 		return nil
 	}
-	adapter{o.Log}.write(w, r, http.StatusOK, "application/json", all)
+	api.write(w, r, http.StatusOK, "application/json", all)
 	return nil
 }
 
 // openLog counts a log that is read, until done is called, and refuses one too many.
-func (o Options) openLog(r *http.Request) (done func(), err error) {
+func (api *releaseAPI) openLog(r *http.Request) (done func(), err error) {
 	who, _ := callerOf(r.Context())
 	name := who.Authority + "/" + who.Name
-	if !o.logStreams.open(name) {
+	if !api.logStreams.open(name) {
 		return nil, tooMany(eventRetry, "too many logs are being read")
 	}
-	return func() { o.logStreams.close(name) }, nil
+	return func() { api.logStreams.close(name) }, nil
 }
 
 // readLog reads the last lines.
-func (o Options) readLog(r *http.Request, env plan.Environment, q release.LogQuery) (release.ServiceLog, error) {
+func (api *releaseAPI) readLog(r *http.Request, env plan.Environment, q release.LogQuery) (release.ServiceLog, error) {
 	ctx, stop := context.WithTimeout(r.Context(), logsReadWithin)
 	defer stop()
-	all, err := o.Logs.ServiceLog(ctx, env, q)
+	all, err := api.Logs.ServiceLog(ctx, env, q)
 	if err != nil {
-		return all, o.unread(r, err)
+		return all, api.unread(r, err)
 	}
 	all.Pods, all.Lines = orEmpty(all.Pods), orEmpty(all.Lines)
 	return all, nil
@@ -118,14 +118,14 @@ func (o Options) readLog(r *http.Request, env plan.Environment, q release.LogQue
 
 // followLog sends what comes until the stream's life, the server's or the client's patience ends. An error before
 // anything has come is a Problem.
-func (o Options) followLog(f *follower, r *http.Request, env plan.Environment, q release.LogQuery) error {
+func (api *releaseAPI) followLog(f *follower, r *http.Request, env plan.Environment, q release.LogQuery) error {
 	ctx, stop := context.WithTimeout(r.Context(), eventLife)
 	parts, done := make(chan release.ServiceLog), make(chan error, 1)
 	var following sync.WaitGroup
 	defer following.Wait()
 	defer stop()
 	following.Go(func() {
-		done <- o.Logs.FollowServiceLog(ctx, env, q, func(part release.ServiceLog) error {
+		done <- api.Logs.FollowServiceLog(ctx, env, q, func(part release.ServiceLog) error {
 			select {
 			case parts <- part:
 				return nil
@@ -139,7 +139,7 @@ func (o Options) followLog(f *follower, r *http.Request, env plan.Environment, q
 		if ctx.Err() != nil { // nobody is there to be told
 			return nil
 		}
-		return o.unread(r, err)
+		return api.unread(r, err)
 	case <-stopping(ctx):
 		return problem(http.StatusServiceUnavailable, "Unstuck is about to end; try again")
 	case part := <-parts:
@@ -158,7 +158,7 @@ func (o Options) followLog(f *follower, r *http.Request, env plan.Environment, q
 		case <-stopping(ctx):
 			return nil
 		case err := <-done: // the client comes again, and is told then
-			o.Log.Debug("log not followed on", "environment", env.Name, "service", q.Service, "error", err)
+			api.log.Debug("log not followed on", "environment", env.Name, "service", q.Service, "error", err)
 			return nil
 		case part := <-parts:
 			sent = f.part(part)
@@ -285,15 +285,15 @@ func accepts(r *http.Request, kind string) bool {
 }
 
 // unread is the Problem of what could not be read of a service.
-func (o Options) unread(r *http.Request, err error) error {
+func (api *releaseAPI) unread(r *http.Request, err error) error {
 	if refusal, ok := errors.AsType[*plan.Refusal](err); ok {
-		return o.refusal(r, refusal)
+		return api.refusal(r, refusal)
 	}
 	if errors.Is(err, release.ErrNotFound) {
 		return refused(http.StatusNotFound, plan.NotFound, "the service's Deployment does not exist", "")
 	}
 	if r.Context().Err() == nil {
-		o.Log.Warn("service not read", "path", short(r.URL.Path), "request_id", requestOf(r.Context()), "error", err)
+		api.log.Warn("service not read", "path", short(r.URL.Path), "request_id", requestOf(r.Context()), "error", err)
 	}
 	return refused(http.StatusServiceUnavailable, plan.Unavailable, "its pods cannot be read now, and Unstuck's log says why", "ask again")
 }

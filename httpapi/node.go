@@ -48,26 +48,26 @@ type Probed struct {
 	UID    string `json:"uid"`
 }
 
-func (o Options) nodeRoutes() []Route {
-	if o.Nodes == nil {
+func (api *brokerAPI) nodeRoutes() []Route {
+	if api.Nodes == nil {
 		return nil
 	}
 	const node = "/api/v1/targets/{target}/nodes/{node}"
 	return []Route{
 		{
-			Method: http.MethodPost, Path: node + "/deletions", Shows: "delete a node, behind the guards", change: o.deleteNode,
+			Method: http.MethodPost, Path: node + "/deletions", Shows: "delete a node, behind the guards", change: api.deleteNode,
 			body: reflect.TypeFor[DeletionBody](), status: http.StatusAccepted, answer: reflect.TypeFor[DeletionReply](),
 		},
 		{
-			Method: http.MethodPost, Path: node + "/probes", Shows: "look at a node now", change: o.probeNode,
+			Method: http.MethodPost, Path: node + "/probes", Shows: "look at a node now", change: api.probeNode,
 			body: reflect.TypeFor[ProbeBody](), status: http.StatusAccepted, answer: reflect.TypeFor[Probed](),
 		},
 	}
 }
 
 // findNode gives the node that the path names, if the caller may do the action to it.
-func (o Options) findNode(r *http.Request, verb auth.Verb, a *AuditEvent) (remediate.NodeSnapshot, error) {
-	s, err := o.find(r)
+func (api *brokerAPI) findNode(r *http.Request, verb auth.Verb, a *AuditEvent) (remediate.NodeSnapshot, error) {
+	s, err := api.find(r)
 	if err != nil {
 		return remediate.NodeSnapshot{}, err
 	}
@@ -78,7 +78,7 @@ func (o Options) findNode(r *http.Request, verb auth.Verb, a *AuditEvent) (remed
 		action.Node = ""
 	}
 	a.Action = action.String()
-	if err := o.may(r.Context(), action); err != nil {
+	if err := api.may(r.Context(), action); err != nil {
 		return remediate.NodeSnapshot{}, err
 	}
 	if i < 0 {
@@ -95,16 +95,16 @@ func noNode(s remediate.Snapshot, name string) error {
 	return unknown("node", name, known)
 }
 
-func (o Options) probeNode(w http.ResponseWriter, r *http.Request, a *AuditEvent) (reply, error) {
-	n, err := o.findNode(r, auth.Probe, a)
+func (api *brokerAPI) probeNode(w http.ResponseWriter, r *http.Request, a *AuditEvent) (reply, error) {
+	n, err := api.findNode(r, auth.Probe, a)
 	if err != nil {
 		return reply{}, err
 	}
 	if _, err := readBody[ProbeBody](w, r); err != nil {
 		return reply{}, err
 	}
-	if err := o.Nodes.Probe(r.Context(), n.Target, n.Name); err != nil {
-		return reply{}, o.nodeProblem(r, n.Name, err)
+	if err := api.Nodes.Probe(r.Context(), n.Target, n.Name); err != nil {
+		return reply{}, api.nodeProblem(r, n.Name, err)
 	}
 	return reply{
 		status: http.StatusAccepted, value: Probed{n.Target, n.Name, n.UID},
@@ -112,8 +112,8 @@ func (o Options) probeNode(w http.ResponseWriter, r *http.Request, a *AuditEvent
 	}, nil
 }
 
-func (o Options) deleteNode(w http.ResponseWriter, r *http.Request, a *AuditEvent) (reply, error) {
-	n, err := o.findNode(r, auth.Delete, a)
+func (api *brokerAPI) deleteNode(w http.ResponseWriter, r *http.Request, a *AuditEvent) (reply, error) {
+	n, err := api.findNode(r, auth.Delete, a)
 	if err != nil {
 		return reply{}, err
 	}
@@ -137,11 +137,11 @@ func (o Options) deleteNode(w http.ResponseWriter, r *http.Request, a *AuditEven
 	case b.UID != "" && b.UID != n.UID:
 		return reply{}, refused(http.StatusConflict, plan.NotReady, fmt.Sprintf("%s has been replaced: its UID is %s now", n.Name, n.UID), "look whether the new one needs it")
 	}
-	result, err := o.Nodes.Delete(r.Context(), n.Target, remediate.DeleteRequest{
+	result, err := api.Nodes.Delete(r.Context(), n.Target, remediate.DeleteRequest{
 		Node: n.Name, UID: n.UID, Override: b.Override, Reason: b.Reason, By: a.By, From: a.From, DryRun: b.DryRun,
 	})
 	if err != nil {
-		return reply{}, o.nodeProblem(r, n.Name, err)
+		return reply{}, api.nodeProblem(r, n.Name, err)
 	}
 	done := DeletionReply{
 		Target: n.Target, Node: n.Name, UID: n.UID, DryRun: b.DryRun, Incident: result.Incident,
@@ -179,7 +179,7 @@ func guardsOf(states []remediate.GuardState) []remediate.Guard {
 	return guards
 }
 
-func (o Options) nodeProblem(r *http.Request, node string, err error) error {
+func (api *brokerAPI) nodeProblem(r *http.Request, node string, err error) error {
 	var held *remediate.HeldError
 	var unable Unable
 	switch {
@@ -201,6 +201,6 @@ func (o Options) nodeProblem(r *http.Request, node string, err error) error {
 		p.RetryAfter = 1
 		return p
 	}
-	o.Log.Error("request failed", "path", short(r.URL.Path), "request_id", requestOf(r.Context()), "error", err)
+	api.log.Error("request failed", "path", short(r.URL.Path), "request_id", requestOf(r.Context()), "error", err)
 	return refused(http.StatusServiceUnavailable, plan.Unavailable, "what it needs cannot be reached now, and Unstuck's log says what", "look at the node before you ask again")
 }

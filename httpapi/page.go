@@ -25,12 +25,15 @@ const pagePolicy = "default-src 'none'; script-src 'self'; style-src 'self'; img
 //go:embed page
 var pageFiles embed.FS
 
-// pages serves the status page over the same Options as the API.
+// pages serves the status page over the same halves as the API.
 type pages struct {
-	Options // remembering
+	*gate // remembering, as the halves are here
 
-	api     Options // not remembering: what changes something is asked of it
-	adapter adapter
+	brokers  *brokerAPI
+	releases *releaseAPI // nil: there is none
+
+	api     *api // not remembering: what changes something is asked of it
+	pulse   *Pulse
 	changes map[string]Route // of the API, by method and path
 }
 
@@ -59,9 +62,13 @@ type shell struct {
 }
 
 // newPages gives the handler of everything under pageRoot.
-func newPages(o Options) http.Handler {
-	p := pages{Options: o.remembering(), api: o, adapter: adapter{o.Log}, changes: make(map[string]Route)}
-	for _, r := range o.apiRoutes() {
+func newPages(a *api, pulse *Pulse) http.Handler {
+	g := a.remembering()
+	p := pages{gate: g, brokers: newBrokerAPI(g, a.brokers.Brokers), api: a, pulse: pulse, changes: make(map[string]Route)}
+	if a.releases != nil {
+		p.releases = a.releases.behind(g)
+	}
+	for _, r := range a.routes() {
 		if r.change != nil {
 			p.changes[r.Method+" "+r.Path] = r
 		}
@@ -75,7 +82,7 @@ func newPages(o Options) http.Handler {
 			http.ServeFileFS(w, r, pageFiles, "page/"+file)
 		})
 	}
-	if p.Identity != nil && p.Access != nil && p.Pods != nil {
+	if p.releases != nil {
 		for _, path := range []string{"", "/pods/{pod}"} {
 			m.Handle("GET "+pageRoot+"/environments/{env}/services/{service}"+path+"/env", p.variablesPage())
 		}
@@ -86,15 +93,15 @@ func newPages(o Options) http.Handler {
 			m.Handle("POST "+pageRoot+d.path, p.do(d))
 		}
 	}
-	if p.Identity != nil {
+	if p.identity != nil {
 		m.HandleFunc("GET "+pageRoot+"/sign-in", p.signInPage)
 		m.HandleFunc("POST "+pageRoot+"/sign-in", p.signIn)
 		m.HandleFunc("GET "+pageRoot+"/signed-in", p.afterSignIn)
 		m.HandleFunc("POST "+pageRoot+"/sign-out", p.signOut)
 	}
-	m.Handle("GET "+pageRoot+"/live", p.signedIn(p.adapter, Route{}, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	m.Handle("GET "+pageRoot+"/live", p.signedIn(Route{}, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if err := p.live(w, r); err != nil {
-			p.adapter.fail(w, r, err)
+			p.fail(w, r, err)
 		}
 	})))
 	for _, path := range []string{"/{$}", pageRoot} {
@@ -115,14 +122,10 @@ func (p pages) views() map[string]pageFunc {
 		"/incidents":                     p.incidentsPage,
 		"/incidents/{id}":                p.incidentPage,
 	}
-	if p.Identity != nil && p.Access != nil && p.States != nil {
+	if p.releases != nil {
 		all["/environments/{env}"] = p.environmentPage
-	}
-	if p.Identity != nil && p.Access != nil && p.Records != nil {
-		all["/operations"], all["/operations/{id}"] = p.operationsPage, p.operationPage
-	}
-	if p.Identity != nil && p.Access != nil && p.Logs != nil {
 		all["/environments/{env}/services/{service}/logs"] = p.logsPage
+		all["/operations"], all["/operations/{id}"] = p.operationsPage, p.operationPage
 	}
 	return all
 }
@@ -166,7 +169,7 @@ func (p pages) answer(w http.ResponseWriter, r *http.Request, v view, err error)
 
 // trouble is the page that says what is wrong.
 func (p pages) trouble(r *http.Request, err error) view {
-	problem := p.adapter.problemOf(r, err)
+	problem := p.problemOf(r, err)
 	return view{name: "trouble", title: problem.Title, status: problem.Status, data: problem}
 }
 
@@ -174,12 +177,12 @@ func (p pages) trouble(r *http.Request, err error) view {
 func (p pages) render(w http.ResponseWriter, r *http.Request, v view) {
 	who, _ := callerOf(r.Context())
 	s := shell{
-		Title: v.title, Root: pageRoot, Topic: v.topic, Now: time.Now(), Who: who.Name, SignIn: p.Identity != nil,
-		Operations: p.Identity != nil && p.Records != nil, Data: v.data,
+		Title: v.title, Root: pageRoot, Topic: v.topic, Now: time.Now(), Who: who.Name, SignIn: p.identity != nil,
+		Operations: p.releases != nil, Data: v.data,
 	}
 	var page bytes.Buffer
 	if err := templates[v.name].ExecuteTemplate(&page, "shell", s); err != nil {
-		p.Log.Error("page not made", "path", short(r.URL.Path), "request_id", requestOf(r.Context()), "error", err)
+		p.log.Error("page not made", "path", short(r.URL.Path), "request_id", requestOf(r.Context()), "error", err)
 		http.Error(w, http.StatusText(http.StatusInternalServerError), http.StatusInternalServerError)
 		return
 	}
@@ -197,7 +200,7 @@ func (p pages) render(w http.ResponseWriter, r *http.Request, v view) {
 		return
 	}
 	if _, err := page.WriteTo(w); err != nil {
-		p.Log.Debug("client went away", "path", short(r.URL.Path), "error", err)
+		p.log.Debug("client went away", "path", short(r.URL.Path), "error", err)
 	}
 }
 

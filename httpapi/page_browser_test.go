@@ -170,7 +170,7 @@ func TestALongReasonLeavesRoomForTheNamesOfTheNodes(t *testing.T) {
 	snapshot := decided()
 	d := &snapshot.Nodes[1].Decision
 	d.Phase, d.Reason = remediate.PhaseRecovering, "deleted; waiting until the new node accepts logins. "+strings.Repeat("It takes its time. ", 9)
-	s.Snapshots = func() []remediate.Snapshot { return []remediate.Snapshot{snapshot} }
+	s.Brokers.Snapshots = func() []remediate.Snapshot { return []remediate.Snapshot{snapshot} }
 	s.build()
 	b := browse(t, s.handler)
 	b.signIn("ada")

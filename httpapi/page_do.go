@@ -76,13 +76,7 @@ func (p pages) formOf(r *http.Request, d trigger, problem *Problem) view {
 		}
 		data.Fields = append(data.Fields, fieldData{field: f, Value: value, Values: r.PostForm[f.Name]})
 	}
-	for _, env := range p.Environments {
-		for _, t := range env.Tasks {
-			if env.Name == r.PathValue("env") && t.Name == r.PathValue("task") {
-				data.Warning = t.Warning
-			}
-		}
-	}
+	data.Warning = p.warningOf(r)
 	v := view{name: "trigger", title: data.Title, data: data}
 	if problem != nil {
 		v.status = problem.Status
@@ -90,9 +84,24 @@ func (p pages) formOf(r *http.Request, d trigger, problem *Problem) view {
 	return v
 }
 
+// warningOf gives the warning of the task that the path names, if it names one that has a warning.
+func (p pages) warningOf(r *http.Request) string {
+	if p.releases == nil {
+		return ""
+	}
+	for _, env := range p.releases.Environments {
+		for _, t := range env.Tasks {
+			if env.Name == r.PathValue("env") && t.Name == r.PathValue("task") {
+				return t.Warning
+			}
+		}
+	}
+	return ""
+}
+
 // uidOf gives the UID of the node that the path names: the very one that somebody looks at is to be deleted.
 func (p pages) uidOf(r *http.Request) string {
-	s, _ := p.find(r) // there is none on other pages
+	s, _ := p.brokers.find(r) // there is none on other pages
 	for _, n := range s.Nodes {
 		if n.Name == r.PathValue("node") {
 			return n.UID
@@ -112,7 +121,7 @@ func (p pages) do(d trigger) http.Handler {
 			err = p.mayTrigger(r, d)
 		}
 		if err != nil {
-			why := p.adapter.problemOf(r, err)
+			why := p.problemOf(r, err)
 			p.refusedHere(r, d, why)
 			p.render(w, r, p.trouble(r, why))
 			return
@@ -124,7 +133,7 @@ func (p pages) do(d trigger) http.Handler {
 		}
 		answer, err := p.ask(w, r, d, false)
 		if err != nil {
-			p.render(w, r, p.formOf(r, d, p.adapter.problemOf(r, err)))
+			p.render(w, r, p.formOf(r, d, p.problemOf(r, err)))
 			return
 		}
 		next := strings.TrimPrefix(answer.location, "/api/v1")
@@ -139,7 +148,7 @@ func (p pages) do(d trigger) http.Handler {
 func (p pages) planned(w http.ResponseWriter, r *http.Request, d trigger) view {
 	answer, err := p.ask(w, r, d, true)
 	if err != nil {
-		return p.formOf(r, d, p.adapter.problemOf(r, err))
+		return p.formOf(r, d, p.problemOf(r, err))
 	}
 	v := p.formOf(r, d, nil)
 	data, _ := v.data.(triggerData)
@@ -216,7 +225,7 @@ func (p pages) ask(w http.ResponseWriter, r *http.Request, d trigger, dryRun boo
 	if len(d.fields) == 0 {
 		ask.Body = http.NoBody
 	}
-	return p.api.perform(w, ask, route, p.adapter)
+	return p.api.perform(w, ask, route)
 }
 
 // refusedHere tells the audit of a form that is refused before the API is asked for anything, or for more than a plan.

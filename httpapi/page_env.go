@@ -17,8 +17,6 @@ const shownOperations = 10
 type environmentData struct {
 	Environment
 
-	Logs, Variables bool // are shown, to whoever may see them
-
 	Operations []OperationLine // newest first
 	Unread     bool            // they cannot be read now
 	Buttons    []button
@@ -26,11 +24,11 @@ type environmentData struct {
 
 // environmentNames lists the environments that the caller may read.
 func (p pages) environmentNames(r *http.Request) ([]string, error) {
-	if p.Identity == nil || p.Access == nil || p.States == nil {
+	if p.releases == nil {
 		return nil, nil
 	}
 	var names []string
-	for _, env := range p.Environments {
+	for _, env := range p.releases.Environments {
 		ok, err := p.sees(r.Context(), auth.Action{Environment: env.Name})
 		if err != nil {
 			return nil, err
@@ -43,29 +41,27 @@ func (p pages) environmentNames(r *http.Request) ([]string, error) {
 }
 
 func (p pages) environmentPage(r *http.Request) (view, error) {
-	env, err := as[Environment](p.environment(r))
+	env, err := as[Environment](p.releases.environment(r))
 	if err != nil {
 		return view{}, err
 	}
-	d := environmentData{Environment: env, Logs: p.Logs != nil, Variables: p.Pods != nil, Buttons: p.buttons(r, ofEnvironment(env.Environment))}
-	if p.Records != nil {
-		operations, err := p.Records.Operations(r.Context(), env.Environment)
-		if d.Unread = err != nil; d.Unread {
-			p.Log.Warn("operations not read", "environment", env.Environment, "error", err)
-		}
-		for _, op := range operations {
-			d.Operations = append(d.Operations, lineOf(op))
-		}
-		slices.SortFunc(d.Operations, func(a, b OperationLine) int {
-			return cmp.Or(b.Created.Compare(a.Created), cmp.Compare(b.ID, a.ID))
-		})
-		d.Operations = d.Operations[:min(len(d.Operations), shownOperations)]
+	d := environmentData{Environment: env, Buttons: p.buttons(r, ofEnvironment(env.Environment))}
+	operations, err := p.releases.Records.Operations(r.Context(), env.Environment)
+	if d.Unread = err != nil; d.Unread {
+		p.log.Warn("operations not read", "environment", env.Environment, "error", err)
 	}
+	for _, op := range operations {
+		d.Operations = append(d.Operations, lineOf(op))
+	}
+	slices.SortFunc(d.Operations, func(a, b OperationLine) int {
+		return cmp.Or(b.Created.Compare(a.Created), cmp.Compare(b.ID, a.ID))
+	})
+	d.Operations = d.Operations[:min(len(d.Operations), shownOperations)]
 	return view{name: "environment", title: env.Environment, topic: ofEnvironment(env.Environment), data: d}, nil
 }
 
 func (p pages) operationsPage(r *http.Request) (view, error) {
-	all, err := as[OperationLines](p.operations(r))
+	all, err := as[OperationLines](p.releases.operations(r))
 	if err != nil {
 		return view{}, err
 	}
@@ -82,7 +78,7 @@ type operationData struct {
 }
 
 func (p pages) operationPage(r *http.Request) (view, error) {
-	op, err := as[plan.Operation](p.operation(r))
+	op, err := as[plan.Operation](p.releases.operation(r))
 	if err != nil {
 		return view{}, err
 	}

@@ -10,7 +10,7 @@ import (
 )
 
 func (p pages) incidentsPage(r *http.Request) (view, error) {
-	incidents, err := as[Incidents](p.incidents(r))
+	incidents, err := as[Incidents](p.brokers.incidents(r))
 	if err != nil {
 		return view{}, err
 	}
@@ -28,7 +28,7 @@ type incidentData struct {
 }
 
 func (p pages) incidentPage(r *http.Request) (view, error) {
-	c, err := as[remediate.Incident](p.oneIncident(r))
+	c, err := as[remediate.Incident](p.brokers.oneIncident(r))
 	if err != nil {
 		return view{}, err
 	}

@@ -51,7 +51,7 @@ func (p pages) live(w http.ResponseWriter, r *http.Request) error {
 
 // tellNews begins with an event, for something may have changed since the page was made.
 func (p pages) tellNews(ctx context.Context, f *follower, topic string) {
-	news, stop := p.Pulse.watch(topic)
+	news, stop := p.pulse.watch(topic)
 	defer stop()
 	poll := time.NewTicker(newsPoll)
 	defer poll.Stop()
@@ -82,13 +82,13 @@ func (p pages) mayWatch(ctx context.Context, topic string) error {
 	case topic == everything:
 		return nil
 	case kind == "target":
-		for _, s := range p.snapshots() {
+		for _, s := range p.brokers.snapshots() {
 			if s.Target == name {
 				return p.may(ctx, auth.Action{Verb: auth.Read, Target: name})
 			}
 		}
-	case kind == "environment":
-		for _, e := range p.Environments {
+	case kind == "environment" && p.releases != nil:
+		for _, e := range p.releases.Environments {
 			if e.Name == name {
 				return p.may(ctx, auth.Action{Verb: auth.Read, Environment: name})
 			}

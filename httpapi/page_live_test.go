@@ -34,12 +34,12 @@ func newScene() *scene {
 	s := &scene{pulse: NewPulse()}
 	s.Options = fixture()
 	s.Pulse = s.pulse
-	s.Snapshots = func() []remediate.Snapshot {
+	s.Brokers.Snapshots = func() []remediate.Snapshot {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		return []remediate.Snapshot{s.now}
 	}
-	s.Incidents = func(context.Context) ([]remediate.Incident, error) {
+	s.Brokers.Incidents = func(context.Context) ([]remediate.Incident, error) {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		return s.kept, nil

@@ -25,12 +25,13 @@ const (
 	maxMemories = 1000
 )
 
-// remembering gives the options with such a memory.
-func (o Options) remembering() Options {
-	if o.Access != nil {
-		o.Access = &remembers{Access: o.Access, allowed: make(map[string]time.Time)}
+// remembering gives the same gate with such a memory.
+func (g *gate) remembering() *gate {
+	same := *g
+	if g.access != nil {
+		same.access = &remembers{Access: g.access, allowed: make(map[string]time.Time)}
 	}
-	return o
+	return &same
 }
 
 // Allowed implements Access.

@@ -67,7 +67,7 @@ func TestAPageThatShowsItselfAnewAsksOnlyEveryFiveSecondsWhatItsReaderMaySee(t *
 }
 
 func TestTheMemoryIsBoundedAndTellsCallersApart(t *testing.T) {
-	m, _ := newSite().remembering().Access.(*remembers)
+	m, _ := newAPI(newSite().Options).remembering().access.(*remembers)
 	for i := range 3 * maxMemories {
 		m.keep(strings.Repeat("x", i))
 	}

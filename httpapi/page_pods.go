@@ -15,7 +15,6 @@ type logsData struct {
 	Environment, Service string
 	Asked                map[string]string // of the parameters, what was asked for
 	Follows              bool              // it shows itself anew
-	Variables            bool              // of a pod can be looked at
 	Log                  release.ServiceLog
 	Problem              *Problem // with what was asked for
 }
@@ -23,11 +22,11 @@ type logsData struct {
 // logsPage shows the last lines of a service's log. The rights and the bounds are those of the API. To follow it is to
 // have the page show itself anew: every five seconds, as long as nothing else happens.
 func (p pages) logsPage(r *http.Request) (view, error) {
-	env, err := p.serviceTo(auth.Logs, r, &AuditEvent{}, "")
+	env, err := p.releases.serviceTo(auth.Logs, r, &AuditEvent{}, "")
 	if err != nil {
 		return view{}, err
 	}
-	d := logsData{Environment: env.Name, Service: r.PathValue("service"), Asked: make(map[string]string), Variables: p.Pods != nil}
+	d := logsData{Environment: env.Name, Service: r.PathValue("service"), Asked: make(map[string]string)}
 	for _, one := range logParams {
 		d.Asked[one.name] = r.URL.Query().Get(one.name)
 	}
@@ -50,12 +49,12 @@ func (p pages) lastLines(r *http.Request, env plan.Environment) (all release.Ser
 	if err != nil {
 		return all, false, err
 	}
-	done, err := p.openLog(r)
+	done, err := p.releases.openLog(r)
 	if err != nil {
 		return all, false, err
 	}
 	defer done()
-	all, err = p.readLog(r, env, q)
+	all, err = p.releases.readLog(r, env, q)
 	return all, follows, err
 }
 
@@ -63,7 +62,7 @@ func (p pages) lastLines(r *http.Request, env plan.Environment) (all release.Ser
 // API's own answer, of which the audit is told, and so the page does not show itself anew.
 func (p pages) variablesPage() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		r, seen, err := p.watch(r, p.env, p.adapter)
+		r, seen, err := p.watch(r, p.releases.env)
 		pod, err := as[release.PodEnv](seen, err)
 		title := "Variables of " + r.PathValue("service") + " of " + r.PathValue("env")
 		p.answer(w, r, view{name: "variables", title: title, data: struct {

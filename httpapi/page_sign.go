@@ -93,7 +93,7 @@ func (p pages) signIn(w http.ResponseWriter, r *http.Request) {
 		signed, err = p.authenticate(signed)
 	}
 	if err != nil {
-		d.Problem = p.adapter.problemOf(r, err)
+		d.Problem = p.problemOf(r, err)
 		a.Status, a.Refused = d.Problem.Status, d.Problem.Detail
 		p.render(w, r, view{name: "sign-in", title: "Sign in", status: d.Problem.Status, data: d})
 		return

@@ -42,12 +42,12 @@ type targetData struct {
 func (d targetData) Beats(node string) []beat { return d.pulse.beats(d.Target.Target, node) }
 
 func (p pages) overview(r *http.Request) (view, error) {
-	all, err := as[Targets](p.targets(r))
+	all, err := as[Targets](p.brokers.targets(r))
 	if err != nil {
 		return view{}, err
 	}
 	apps := make(map[string]bool)
-	for _, s := range p.snapshots() {
+	for _, s := range p.brokers.snapshots() {
 		apps[s.Target] = s.Policy.App
 	}
 	d := overviewData{Headline: headlineOf(all.Targets), Buttons: p.buttons(r, "all")}
@@ -60,7 +60,7 @@ func (p pages) overview(r *http.Request) (view, error) {
 	for _, b := range targets[:len(targets)-d.Left] {
 		d.Targets = append(d.Targets, p.targetData(b, apps[b.Target], shownNodes))
 	}
-	incidents, err := as[Incidents](p.incidents(r))
+	incidents, err := as[Incidents](p.brokers.incidents(r))
 	d.NoIncidents = err != nil
 	d.Incidents = incidents.Incidents[:min(len(incidents.Incidents), shownIncidents)]
 	return view{name: "overview", title: "Status", topic: everything, data: d}, nil
@@ -80,7 +80,7 @@ func urgencyOf(b Target) int {
 
 // targetData gives a broker with at most so many nodes, those that are not healthy first where not all are shown.
 func (p pages) targetData(b Target, app bool, most int) targetData {
-	d := targetData{Target: b, Nodes: b.Nodes, App: app, pulse: p.Pulse}
+	d := targetData{Target: b, Nodes: b.Nodes, App: app, pulse: p.pulse}
 	if d.Left = max(0, len(b.Nodes)-most); d.Left > 0 {
 		d.Nodes = slices.Clone(b.Nodes)
 		slices.SortStableFunc(d.Nodes, func(a, b NodeLine) int { return cmp.Compare(a.Phase.Urgency(), b.Phase.Urgency()) })
@@ -90,11 +90,11 @@ func (p pages) targetData(b Target, app bool, most int) targetData {
 }
 
 func (p pages) targetPage(r *http.Request) (view, error) {
-	s, err := p.findToRead(r)
+	s, err := p.brokers.findToRead(r)
 	if err != nil {
 		return view{}, err
 	}
-	b := p.targetOf(s, time.Now())
+	b := p.brokers.targetOf(s, time.Now())
 	d := struct {
 		targetData
 
@@ -118,11 +118,11 @@ type nodeData struct {
 }
 
 func (p pages) nodePage(r *http.Request) (view, error) {
-	n, err := as[Node](p.node(r))
+	n, err := as[Node](p.brokers.node(r))
 	if err != nil {
 		return view{}, err
 	}
-	s, err := p.find(r)
+	s, err := p.brokers.find(r)
 	if err != nil {
 		return view{}, err
 	}
@@ -130,15 +130,15 @@ func (p pages) nodePage(r *http.Request) (view, error) {
 	if i < 0 { // it went in between
 		return view{}, noNode(s, n.Name)
 	}
-	line := p.targetOf(s, time.Now()).Nodes[i]
+	line := p.brokers.targetOf(s, time.Now()).Nodes[i]
 	d := nodeData{
-		Node: n, NotBefore: earliest(s.Policy, s.Nodes[i].Decision), App: s.Policy.App, Spark: sparkOf(p.Pulse.beats(s.Target, n.Name)), Buttons: p.buttons(r, "node"),
+		Node: n, NotBefore: earliest(s.Policy, s.Nodes[i].Decision), App: s.Policy.App, Spark: sparkOf(p.pulse.beats(s.Target, n.Name)), Buttons: p.buttons(r, "node"),
 		Headline: headline{line.Node + " of " + s.Target + ": " + sentenceOf(&line) + ".", string(line.Phase.Tone())},
 	}
 	if n.Stale {
 		d.Headline = headline{"Unstuck itself is behind: it has not looked at this broker lately, and what is shown here is old.", "bad"}
 	}
-	incidents, err := as[Incidents](p.incidents(r))
+	incidents, err := as[Incidents](p.brokers.incidents(r))
 	if err == nil { // they are beside the point: the node is shown without them
 		for _, c := range incidents.Incidents {
 			if c.Target == s.Target && c.Node == n.Name && len(d.Incidents) < shownIncidents {

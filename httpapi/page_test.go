@@ -175,8 +175,8 @@ func hostileSite() *site {
 	c.Logs, c.Cluster, c.LockHolder, c.Peer = []target.LogLine{{Text: hostile}}, hostile, hostile, hostile
 	c.Missing, c.Events = []string{hostile}, []remediate.Event{{Text: hostile}}
 	c.Deletion = &remediate.Deletion{NewUID: hostile, Manual: &remediate.Manual{By: hostile, Reason: hostile, Override: []remediate.Guard{hostile}}}
-	s.Snapshots = func() []remediate.Snapshot { return []remediate.Snapshot{snapshot} }
-	s.Incidents = func(context.Context) ([]remediate.Incident, error) { return []remediate.Incident{c}, nil }
+	s.Brokers.Snapshots = func() []remediate.Snapshot { return []remediate.Snapshot{snapshot} }
+	s.Brokers.Incidents = func(context.Context) ([]remediate.Incident, error) { return []remediate.Incident{c}, nil }
 	s.build()
 	return s
 }
@@ -230,7 +230,7 @@ func TestThePageShowsEachCallerOnlyWhatTheyMayRead(t *testing.T) {
 
 func TestThePageIsShownWithoutTheIncidentsIfTheyCannotBeRead(t *testing.T) {
 	s := newSite()
-	s.Incidents = func(context.Context) ([]remediate.Incident, error) { return nil, errors.New("disk gone") }
+	s.Brokers.Incidents = func(context.Context) ([]remediate.Incident, error) { return nil, errors.New("disk gone") }
 	s.build()
 	w := s.page("ada", "/status/")
 	if w.Code != 200 || !strings.Contains(w.Body.String(), "The incidents cannot be read now.") || strings.Contains(w.Body.String(), "disk gone") {
@@ -250,7 +250,7 @@ func TestABrokerOfManyNodesIsShortOnTheOverviewAndWhatIsNotWellComesFirst(t *tes
 		snapshot.Nodes = append(snapshot.Nodes, n)
 	}
 	snapshot.Nodes[299].Decision.Phase = remediate.PhaseSuspect
-	s.Snapshots = func() []remediate.Snapshot { return []remediate.Snapshot{snapshot} }
+	s.Brokers.Snapshots = func() []remediate.Snapshot { return []remediate.Snapshot{snapshot} }
 	s.build()
 	page := s.page("ada", "/status/").Body.String()
 	if !strings.Contains(page, snapshot.Nodes[299].Name) || !strings.Contains(page, "288 more nodes") || len(page) > 20_000 {

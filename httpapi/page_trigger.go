@@ -105,13 +105,13 @@ func (p pages) mayTrigger(r *http.Request, d trigger) error {
 	action := auth.Action{Verb: d.verb, Service: r.PathValue("service"), Task: r.PathValue("task"), Node: r.PathValue("node")}
 	switch {
 	case r.PathValue("id") != "":
-		op, err := p.load(r)
+		op, err := p.releases.load(r)
 		if err != nil {
 			return err
 		}
 		return p.may(r.Context(), actionOf(op))
 	case r.PathValue("env") != "":
-		env, err := p.findEnvironment(r)
+		env, err := p.releases.findEnvironment(r)
 		if err != nil {
 			return err
 		}
@@ -119,15 +119,15 @@ func (p pages) mayTrigger(r *http.Request, d trigger) error {
 		if slices.ContainsFunc(d.fields, func(f field) bool { return f.Kind == "path" }) {
 			action.Secret = "any" // the right is the same for each
 		}
-		return p.mayThere(r.Context(), env, action)
+		return p.releases.mayThere(r.Context(), env, action)
 	case r.PathValue("target") != "":
-		s, err := p.find(r)
+		s, err := p.brokers.find(r)
 		if err != nil {
 			return err
 		}
 		action.Target = s.Target
 		if action.Node != "" {
-			_, err := p.findNode(r, d.verb, &AuditEvent{})
+			_, err := p.brokers.findNode(r, d.verb, &AuditEvent{})
 			return err
 		}
 	}
@@ -144,7 +144,7 @@ type button struct {
 // buttons are the triggers that there are for what a page shows, for which topic says of what kind that is. A page that
 // shows itself anew keeps the buttons that it has, for each costs a question or two to Kubernetes.
 func (p pages) buttons(r *http.Request, topic string) []button {
-	if p.Identity == nil || r.Header.Get(refreshHeader) != "" {
+	if p.identity == nil || r.Header.Get(refreshHeader) != "" {
 		return nil
 	}
 	var all []button
@@ -159,7 +159,7 @@ func (p pages) buttons(r *http.Request, topic string) []button {
 			}
 			a := button{Label: fillIn(d.label, at.PathValue)}
 			if err := p.mayTrigger(at, d); err != nil {
-				a.Why = p.adapter.problemOf(r, err).Detail
+				a.Why = p.problemOf(r, err).Detail
 			} else {
 				a.Path = pageRoot + fillIn(d.path, func(name string) string { return strings.TrimPrefix(pagePath(at.PathValue(name)), pageRoot+"/") })
 			}
@@ -177,12 +177,12 @@ func (p pages) placesOf(r *http.Request, d trigger, topic string) []map[string]s
 	has := func(name string) bool { return strings.Contains(d.path, "{"+name+"}") }
 	switch {
 	case kind == "environment" && has("env"):
-		i := slices.IndexFunc(p.Environments, func(e plan.Environment) bool { return e.Name == r.PathValue("env") })
+		i := slices.IndexFunc(p.releases.Environments, func(e plan.Environment) bool { return e.Name == r.PathValue("env") })
 		if i < 0 {
 			return nil
 		}
 		var places []map[string]string
-		switch env := p.Environments[i]; {
+		switch env := p.releases.Environments[i]; {
 		case has("service"):
 			for _, s := range env.Services {
 				places = append(places, map[string]string{"service": s.Name})

@@ -310,7 +310,7 @@ func TestThePageHasAFormForEveryChangeOfTheAPI(t *testing.T) {
 	for _, d := range triggers {
 		served[d.route] = true
 	}
-	for _, r := range newSite().withDefaults().apiRoutes() {
+	for _, r := range newAPI(newSite().Options).routes() {
 		if route := r.Method + " " + r.Path; r.change != nil && !served[route] {
 			t.Errorf("the page cannot do %s", route)
 		}

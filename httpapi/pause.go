@@ -33,34 +33,34 @@ type PauseList struct {
 // maxPause bounds a pause: one that is forgotten must not be for ever.
 const maxPause = 31 * 24 * time.Hour
 
-func (o Options) pauseRoutes() []Route {
-	if o.Pauses == nil {
+func (api *brokerAPI) pauseRoutes() []Route {
+	if api.Pauses == nil {
 		return nil
 	}
 	list := reflect.TypeFor[PauseList]()
 	const all, one = "/api/v1/pauses", "/api/v1/targets/{target}/pauses"
 	body := reflect.TypeFor[PauseBody]()
 	return []Route{
-		{Path: all, Shows: "the pauses that have not ended", get: o.listPauses, answer: list},
-		{Method: http.MethodPost, Path: all, Shows: "pause every broker: delete no node until the pause ends", change: o.pauseTarget, body: body, status: http.StatusCreated, answer: list},
-		{Method: http.MethodDelete, Path: all, Shows: "end the pauses of every broker", change: o.resumeTarget, answer: list},
-		{Method: http.MethodPost, Path: one, Shows: "pause one broker", change: o.pauseTarget, body: body, status: http.StatusCreated, answer: list},
-		{Method: http.MethodDelete, Path: one, Shows: "end the pauses of one broker", change: o.resumeTarget, answer: list},
+		{Path: all, Shows: "the pauses that have not ended", get: api.listPauses, answer: list},
+		{Method: http.MethodPost, Path: all, Shows: "pause every broker: delete no node until the pause ends", change: api.pauseTarget, body: body, status: http.StatusCreated, answer: list},
+		{Method: http.MethodDelete, Path: all, Shows: "end the pauses of every broker", change: api.resumeTarget, answer: list},
+		{Method: http.MethodPost, Path: one, Shows: "pause one broker", change: api.pauseTarget, body: body, status: http.StatusCreated, answer: list},
+		{Method: http.MethodDelete, Path: one, Shows: "end the pauses of one broker", change: api.resumeTarget, answer: list},
 	}
 }
 
-func (o Options) listPauses(r *http.Request) (any, error) {
-	return o.pauses(r, func(string) bool { return true })
+func (api *brokerAPI) listPauses(r *http.Request) (any, error) {
+	return api.pauses(r, func(string) bool { return true })
 }
 
 // pauses gives the pauses that have not ended and that wanted says yes to, as far as the caller may see the brokers.
-func (o Options) pauses(r *http.Request, wanted func(targetName string) bool) (PauseList, error) {
-	kept, err := o.Pauses.Pauses(r.Context())
+func (api *brokerAPI) pauses(r *http.Request, wanted func(targetName string) bool) (PauseList, error) {
+	kept, err := api.Pauses.Pauses(r.Context())
 	if err != nil {
 		return PauseList{}, fmt.Errorf("read the pauses: %w", err)
 	}
 	var watched []string
-	for _, s := range o.Snapshots() {
+	for _, s := range api.Snapshots() {
 		watched = append(watched, s.Target)
 	}
 	list, now := PauseList{Pauses: []remediate.Pause{}}, time.Now()
@@ -73,7 +73,7 @@ func (o Options) pauses(r *http.Request, wanted func(targetName string) bool) (P
 			list.Unknown = append(list.Unknown, p.Target)
 		}
 		if p.Target != "" && known { // whoever sees any broker may know of what holds for all
-			if ok, err := o.sees(r.Context(), auth.Action{Target: p.Target}); err != nil {
+			if ok, err := api.sees(r.Context(), auth.Action{Target: p.Target}); err != nil {
 				return PauseList{}, err
 			} else if !ok {
 				continue
@@ -86,9 +86,9 @@ func (o Options) pauses(r *http.Request, wanted func(targetName string) bool) (P
 }
 
 // pausing gives the broker that the path names, "" for every one, if the caller may pause it.
-func (o Options) pausing(r *http.Request, a *AuditEvent, what string) (targetName string, err error) {
+func (api *brokerAPI) pausing(r *http.Request, a *AuditEvent, what string) (targetName string, err error) {
 	if strings.Contains(r.Pattern, "{target}") {
-		s, err := o.find(r)
+		s, err := api.find(r)
 		if err != nil {
 			return "", err
 		}
@@ -99,11 +99,11 @@ func (o Options) pausing(r *http.Request, a *AuditEvent, what string) (targetNam
 	if what != "" {
 		a.Action = what + " " + a.Action
 	}
-	return targetName, o.may(r.Context(), action)
+	return targetName, api.may(r.Context(), action)
 }
 
-func (o Options) pauseTarget(w http.ResponseWriter, r *http.Request, a *AuditEvent) (reply, error) {
-	targetName, err := o.pausing(r, a, "")
+func (api *brokerAPI) pauseTarget(w http.ResponseWriter, r *http.Request, a *AuditEvent) (reply, error) {
+	targetName, err := api.pausing(r, a, "")
 	if err != nil {
 		return reply{}, err
 	}
@@ -120,31 +120,31 @@ func (o Options) pauseTarget(w http.ResponseWriter, r *http.Request, a *AuditEve
 		return reply{}, err
 	}
 	p := remediate.Pause{Target: targetName, Reason: b.Reason, By: a.By, Until: until}
-	if err := o.Pauses.Pause(r.Context(), p); err != nil {
-		return reply{}, o.pauseProblem(r, err)
+	if err := api.Pauses.Pause(r.Context(), p); err != nil {
+		return reply{}, api.pauseProblem(r, err)
 	}
 	a.Result = "until " + until.Format(time.RFC3339)
-	return o.pausesNow(r, http.StatusCreated, targetName)
+	return api.pausesNow(r, http.StatusCreated, targetName)
 }
 
-func (o Options) resumeTarget(_ http.ResponseWriter, r *http.Request, a *AuditEvent) (reply, error) {
-	targetName, err := o.pausing(r, a, "end")
+func (api *brokerAPI) resumeTarget(_ http.ResponseWriter, r *http.Request, a *AuditEvent) (reply, error) {
+	targetName, err := api.pausing(r, a, "end")
 	if err != nil {
 		return reply{}, err
 	}
-	ended, err := o.Pauses.Resume(r.Context(), targetName)
+	ended, err := api.Pauses.Resume(r.Context(), targetName)
 	if err != nil {
-		return reply{}, o.pauseProblem(r, err)
+		return reply{}, api.pauseProblem(r, err)
 	}
 	a.Result = fmt.Sprintf("%d ended", ended)
-	return o.pausesNow(r, http.StatusOK, targetName)
+	return api.pausesNow(r, http.StatusOK, targetName)
 }
 
 // pausesNow answers with the pauses that hold for the broker now: ending its own does not end those of every broker.
-func (o Options) pausesNow(r *http.Request, status int, targetName string) (reply, error) {
-	list, err := o.pauses(r, func(of string) bool { return of == targetName || of == "" || targetName == "" })
+func (api *brokerAPI) pausesNow(r *http.Request, status int, targetName string) (reply, error) {
+	list, err := api.pauses(r, func(of string) bool { return of == targetName || of == "" || targetName == "" })
 	if err != nil {
-		return reply{}, o.pauseProblem(r, err)
+		return reply{}, api.pauseProblem(r, err)
 	}
 	return reply{status: status, value: list}, nil
 }
@@ -172,7 +172,7 @@ func (b PauseBody) until(now time.Time) (until time.Time, err error) {
 	return until.UTC().Add(time.Second - 1).Truncate(time.Second), nil
 }
 
-func (o Options) pauseProblem(r *http.Request, err error) error {
-	o.Log.Error("request failed", "path", short(r.URL.Path), "request_id", requestOf(r.Context()), "error", err)
+func (api *brokerAPI) pauseProblem(r *http.Request, err error) error {
+	api.log.Error("request failed", "path", short(r.URL.Path), "request_id", requestOf(r.Context()), "error", err)
 	return refused(http.StatusServiceUnavailable, plan.Unavailable, "the pauses cannot be written now, and Unstuck's log says why", "look at the pauses before you ask again")
 }

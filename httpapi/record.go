@@ -54,18 +54,18 @@ type param struct {
 	kind  string // as JSON names types
 }
 
-func (o Options) recordRoutes() []Route {
+func (api *releaseAPI) recordRoutes() []Route {
 	return []Route{
 		{
-			Path: "/api/v1/operations", Shows: "the operations that are kept, newest first", get: o.operations, answer: reflect.TypeFor[OperationLines](),
+			Path: "/api/v1/operations", Shows: "the operations that are kept, newest first", get: api.operations, answer: reflect.TypeFor[OperationLines](),
 			query: []param{{"environment", "only those of this one", "string"}, {"limit", fmt.Sprintf("at most so many; default %d", defaultLimit), "integer"}},
 		},
-		{Path: operationPath + "{id}", Shows: "one operation: its steps, how far they have come, their last lines", get: o.operation, answer: reflect.TypeFor[plan.Operation]()},
-		{Path: operationPath + "{id}/events", Shows: "one operation as it changes, as server-sent events", stream: o.events},
+		{Path: operationPath + "{id}", Shows: "one operation: its steps, how far they have come, their last lines", get: api.operation, answer: reflect.TypeFor[plan.Operation]()},
+		{Path: operationPath + "{id}/events", Shows: "one operation as it changes, as server-sent events", stream: api.events},
 	}
 }
 
-func (o Options) operations(r *http.Request) (any, error) {
+func (api *releaseAPI) operations(r *http.Request) (any, error) {
 	only, limit := r.URL.Query().Get("environment"), defaultLimit
 	if text := r.URL.Query().Get("limit"); text != "" {
 		var err error
@@ -75,8 +75,8 @@ func (o Options) operations(r *http.Request) (any, error) {
 	}
 	var seen []string
 	all := OperationLines{Operations: []OperationLine{}}
-	for _, env := range o.Environments {
-		ok, err := o.sees(r.Context(), auth.Action{Environment: env.Name})
+	for _, env := range api.Environments {
+		ok, err := api.sees(r.Context(), auth.Action{Environment: env.Name})
 		if err != nil {
 			return nil, err
 		}
@@ -87,7 +87,7 @@ func (o Options) operations(r *http.Request) (any, error) {
 		if only != "" && only != env.Name {
 			continue
 		}
-		operations, err := o.Records.Operations(r.Context(), env.Name)
+		operations, err := api.Records.Operations(r.Context(), env.Name)
 		if err != nil {
 			return nil, fmt.Errorf("list the operations of %s: %w", env.Name, err)
 		}
@@ -112,8 +112,8 @@ func lineOf(op plan.Operation) OperationLine {
 	}
 }
 
-func (o Options) operation(r *http.Request) (any, error) {
-	op, err := o.load(r)
+func (api *releaseAPI) operation(r *http.Request) (any, error) {
+	op, err := api.load(r)
 	if err != nil {
 		return nil, err
 	}
@@ -122,30 +122,30 @@ func (o Options) operation(r *http.Request) (any, error) {
 
 // load gives the operation that the path names, if the caller may read it, or do such a thing. Any other is none to
 // them.
-func (o Options) load(r *http.Request) (plan.Operation, error) {
+func (api *releaseAPI) load(r *http.Request) (plan.Operation, error) {
 	id := r.PathValue("id")
 	none := problem(http.StatusNotFound, "there is no operation %q", short(id))
 	if !operationID.MatchString(id) {
 		return plan.Operation{}, none
 	}
-	op, err := o.loadID(r.Context(), id)
+	op, err := api.loadID(r.Context(), id)
 	if errors.Is(err, release.ErrNotFound) {
 		return op, none
 	}
 	if err != nil {
 		return op, err
 	}
-	if ok, err := o.sees(r.Context(), auth.Action{Environment: op.Environment}); err != nil || ok {
+	if ok, err := api.sees(r.Context(), auth.Action{Environment: op.Environment}); err != nil || ok {
 		return op, err
 	}
-	if o.may(r.Context(), actionOf(op)) != nil {
+	if api.may(r.Context(), actionOf(op)) != nil {
 		return plan.Operation{}, none
 	}
 	return op, nil
 }
 
-func (o Options) loadID(ctx context.Context, id string) (plan.Operation, error) {
-	op, err := o.Records.Load(ctx, id)
+func (api *releaseAPI) loadID(ctx context.Context, id string) (plan.Operation, error) {
+	op, err := api.Records.Load(ctx, id)
 	if err != nil {
 		return op, fmt.Errorf("read operation %s: %w", id, err)
 	}

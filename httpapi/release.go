@@ -38,19 +38,39 @@ var (
 // operationPath is where an operation is looked at.
 const operationPath = "/api/v1/operations/"
 
-func (o Options) releaseRoutes() []Route {
-	var routes []Route
-	if o.States != nil {
-		routes = append(routes,
-			Route{Path: "/api/v1/environments", Shows: "every environment with its services and the commit that each runs", get: o.environments, answer: reflect.TypeFor[Environments]()},
-			Route{Path: "/api/v1/environments/{env}", Shows: "one environment", get: o.environment, answer: reflect.TypeFor[Environment]()})
-	}
-	if o.Records != nil {
-		routes = append(routes, o.recordRoutes()...)
-	}
-	if o.Operations == nil || o.Records == nil {
-		return routes
-	}
+// Releases is what the API knows of environments, and what it can do there.
+type Releases struct {
+	Environments []plan.Environment
+	Operations   Operations
+	Records      Records
+	States       States
+	Logs         ServiceLogs
+	Pods         Pods
+	Feed         *Feed // of the operations that run in this process; nil: they are looked at again and again
+}
+
+// releaseAPI serves what Releases knows and does.
+type releaseAPI struct {
+	*gate
+	Releases
+
+	logStreams *streams
+}
+
+func newReleaseAPI(g *gate, r Releases) *releaseAPI {
+	return &releaseAPI{g, r, newStreams(maxLogs, maxLogsEach)}
+}
+
+// behind serves the same behind another gate.
+func (api *releaseAPI) behind(g *gate) *releaseAPI {
+	return &releaseAPI{g, api.Releases, api.logStreams}
+}
+
+func (api *releaseAPI) routes() []Route {
+	return slices.Concat(api.environmentRoutes(), api.recordRoutes(), api.operationRoutes(), api.podRoutes())
+}
+
+func (api *releaseAPI) operationRoutes() []Route {
 	operation := func(path, shows string, body reflect.Type, c change) Route {
 		return Route{
 			Method: http.MethodPost, Path: path, Shows: shows, change: c, body: body, takesKey: true,
@@ -58,91 +78,92 @@ func (o Options) releaseRoutes() []Route {
 		}
 	}
 	const env = "/api/v1/environments/{env}"
-	cancel := operation(operationPath+"{id}/cancel", "stop an operation", reflect.TypeFor[CancelBody](), o.cancel)
+	cancel := operation(operationPath+"{id}/cancel", "stop an operation", reflect.TypeFor[CancelBody](), api.cancel)
 	cancel.takesKey = false
-	return append(routes,
-		operation(env+"/deploys", "deploy a commit", reflect.TypeFor[DeployBody](), o.deploy),
-		operation(env+"/promotions", "deploy the commit that the environment's source runs", reflect.TypeFor[PromotionBody](), o.promote),
-		operation(env+"/reverts", "go back to an earlier commit", reflect.TypeFor[RevertBody](), o.revert),
-		operation(env+"/services/{service}/restarts", "restart a service", reflect.TypeFor[RestartBody](), o.restart),
-		operation(env+"/secrets/{secret}/restarts", "restart every service that reads a Secret", reflect.TypeFor[RestartBody](), o.restart),
-		operation(env+"/tasks/{task}/runs", "run a task", reflect.TypeFor[TaskBody](), o.runTask),
-		cancel)
+	return []Route{
+		operation(env+"/deploys", "deploy a commit", reflect.TypeFor[DeployBody](), api.deploy),
+		operation(env+"/promotions", "deploy the commit that the environment's source runs", reflect.TypeFor[PromotionBody](), api.promote),
+		operation(env+"/reverts", "go back to an earlier commit", reflect.TypeFor[RevertBody](), api.revert),
+		operation(env+"/services/{service}/restarts", "restart a service", reflect.TypeFor[RestartBody](), api.restart),
+		operation(env+"/secrets/{secret}/restarts", "restart every service that reads a Secret", reflect.TypeFor[RestartBody](), api.restart),
+		operation(env+"/tasks/{task}/runs", "run a task", reflect.TypeFor[TaskBody](), api.runTask),
+		cancel,
+	}
 }
 
-func (o Options) deploy(w http.ResponseWriter, r *http.Request, a *AuditEvent) (reply, error) {
-	b, err := asked[DeployBody](o, w, r, a, auth.Action{Verb: auth.Deploy})
+func (api *releaseAPI) deploy(w http.ResponseWriter, r *http.Request, a *AuditEvent) (reply, error) {
+	b, err := asked[DeployBody](api, w, r, a, auth.Action{Verb: auth.Deploy})
 	if err != nil {
 		return reply{}, err
 	}
-	return o.submit(r, a, plan.Request{
+	return api.submit(r, a, plan.Request{
 		Kind: plan.Deploy, Commit: b.Commit, Reason: b.Reason, BugReport: b.BugReport, OnFailure: b.OnFailure, DryRun: b.DryRun,
 	})
 }
 
-func (o Options) promote(w http.ResponseWriter, r *http.Request, a *AuditEvent) (reply, error) {
-	b, err := asked[PromotionBody](o, w, r, a, auth.Action{Verb: auth.Promote})
+func (api *releaseAPI) promote(w http.ResponseWriter, r *http.Request, a *AuditEvent) (reply, error) {
+	b, err := asked[PromotionBody](api, w, r, a, auth.Action{Verb: auth.Promote})
 	if err != nil {
 		return reply{}, err
 	}
-	env, err := o.findEnvironment(r)
+	env, err := api.findEnvironment(r)
 	if err != nil {
 		return reply{}, err
 	}
 	if env.PromoteFrom != "" { // which commit it runs would be told
-		if err := o.may(r.Context(), auth.Action{Verb: auth.Read, Environment: env.PromoteFrom}); err != nil {
+		if err := api.may(r.Context(), auth.Action{Verb: auth.Read, Environment: env.PromoteFrom}); err != nil {
 			return reply{}, err
 		}
 	}
-	return o.submit(r, a, plan.Request{
+	return api.submit(r, a, plan.Request{
 		Kind: plan.Promotion, ExpectCommit: b.ExpectCommit, Reason: b.Reason, BugReport: b.BugReport, OnFailure: b.OnFailure, DryRun: b.DryRun,
 	})
 }
 
-func (o Options) revert(w http.ResponseWriter, r *http.Request, a *AuditEvent) (reply, error) {
-	b, err := asked[RevertBody](o, w, r, a, auth.Action{Verb: auth.Revert})
+func (api *releaseAPI) revert(w http.ResponseWriter, r *http.Request, a *AuditEvent) (reply, error) {
+	b, err := asked[RevertBody](api, w, r, a, auth.Action{Verb: auth.Revert})
 	if err != nil {
 		return reply{}, err
 	}
-	return o.submit(r, a, plan.Request{
+	return api.submit(r, a, plan.Request{
 		Kind: plan.Revert, Commit: b.Commit, AcceptMigrationRisk: b.AcceptMigrationRisk, Reason: b.Reason,
 		BugReport: b.BugReport, OnFailure: b.OnFailure, DryRun: b.DryRun,
 	})
 }
 
 // restart restarts a service or what reads a Secret: the path has either.
-func (o Options) restart(w http.ResponseWriter, r *http.Request, a *AuditEvent) (reply, error) {
+func (api *releaseAPI) restart(w http.ResponseWriter, r *http.Request, a *AuditEvent) (reply, error) {
 	action := auth.Action{Verb: auth.Restart, Service: r.PathValue("service"), Secret: r.PathValue("secret")}
-	b, err := asked[RestartBody](o, w, r, a, action)
+	b, err := asked[RestartBody](api, w, r, a, action)
 	if err != nil {
 		return reply{}, err
 	}
-	return o.submit(r, a, plan.Request{
+	return api.submit(r, a, plan.Request{
 		Kind: plan.Restart, Service: action.Service, Secret: action.Secret, Reason: b.Reason, BugReport: b.BugReport, DryRun: b.DryRun,
 	})
 }
 
-func (o Options) runTask(w http.ResponseWriter, r *http.Request, a *AuditEvent) (reply, error) {
+func (api *releaseAPI) runTask(w http.ResponseWriter, r *http.Request, a *AuditEvent) (reply, error) {
 	action := auth.Action{Verb: auth.RunTask, Task: r.PathValue("task")}
-	b, err := asked[TaskBody](o, w, r, a, action)
+	b, err := asked[TaskBody](api, w, r, a, action)
 	if err != nil {
 		return reply{}, err
 	}
-	return o.submit(r, a, plan.Request{
+	return api.submit(r, a, plan.Request{
 		Kind: plan.RunTask, Task: action.Task, Confirm: b.Confirm, Reason: b.Reason, BugReport: b.BugReport, DryRun: b.DryRun,
 	})
 }
 
 // asked finds the request's environment and what it names there, sees whether the caller may do the action to it, and
 // reads the body.
-func asked[B any](o Options, w http.ResponseWriter, r *http.Request, a *AuditEvent, action auth.Action) (b B, err error) {
-	env, err := o.findEnvironment(r)
+func asked[B any](api *releaseAPI, w http.ResponseWriter, r *http.Request, a *AuditEvent, action auth.Action) (b B, err error) {
+	env, err := api.findEnvironment(r)
 	if err != nil {
 		return b, err
 	}
 	action.Environment = env.Name
 	a.Action = cut(action.String(), maxReason)
-	if err := o.mayThere(r.Context(), env, action); err != nil {
+	if err := api.mayThere(r.Context(), env, action); err != nil {
 		return b, err
 	}
 	return readBody[B](w, r)
@@ -162,14 +183,14 @@ func named[T any](what, name string, all []T, nameOf func(T) string) error {
 
 // findEnvironment gives the environment that the path names. Of the others, only those are told that the caller may
 // read.
-func (o Options) findEnvironment(r *http.Request) (plan.Environment, error) {
+func (api *releaseAPI) findEnvironment(r *http.Request) (plan.Environment, error) {
 	name := r.PathValue("env")
 	var known []string
-	for _, env := range o.Environments {
+	for _, env := range api.Environments {
 		if env.Name == name {
 			return env, nil
 		}
-		if ok, err := o.sees(r.Context(), auth.Action{Environment: env.Name}); err == nil && ok {
+		if ok, err := api.sees(r.Context(), auth.Action{Environment: env.Name}); err == nil && ok {
 			known = append(known, env.Name)
 		}
 	}
@@ -177,34 +198,34 @@ func (o Options) findEnvironment(r *http.Request) (plan.Environment, error) {
 }
 
 // submit has a request planned, or taken on.
-func (o Options) submit(r *http.Request, a *AuditEvent, req plan.Request) (reply, error) {
+func (api *releaseAPI) submit(r *http.Request, a *AuditEvent, req plan.Request) (reply, error) {
 	req.Environment, req.By, req.From = r.PathValue("env"), a.By, a.From
 	req.IdempotencyKey = r.Header.Get("Idempotency-Key")
 	a.Action, a.Reason, a.DryRun = cut(req.String(), maxReason), cut(req.Reason, maxReason), req.DryRun
 	if req.DryRun {
-		p, err := o.Operations.DryRun(r.Context(), req)
+		p, err := api.Operations.DryRun(r.Context(), req)
 		if err != nil {
-			return reply{}, o.refusal(r, err)
+			return reply{}, api.refusal(r, err)
 		}
 		p.Steps = orEmpty(p.Steps)
 		return reply{status: http.StatusOK, value: p}, nil
 	}
-	op, err := o.Operations.Submit(r.Context(), req)
+	op, err := api.Operations.Submit(r.Context(), req)
 	if err != nil {
-		return reply{}, o.refusal(r, err)
+		return reply{}, api.refusal(r, err)
 	}
 	a.Result = op.ID
 	return reply{status: http.StatusAccepted, location: operationPath + url.PathEscape(op.ID), value: tidied(op)}, nil
 }
 
 // cancel asks an operation to stop. Whoever may do such a thing may stop it.
-func (o Options) cancel(w http.ResponseWriter, r *http.Request, a *AuditEvent) (reply, error) {
-	op, err := o.load(r)
+func (api *releaseAPI) cancel(w http.ResponseWriter, r *http.Request, a *AuditEvent) (reply, error) {
+	op, err := api.load(r)
 	if err != nil {
 		return reply{}, err
 	}
 	a.Action, a.Result, a.Environment = "cancel "+op.Request.String(), op.ID, op.Environment
-	if err := o.may(r.Context(), actionOf(op)); err != nil {
+	if err := api.may(r.Context(), actionOf(op)); err != nil {
 		return reply{}, err
 	}
 	b, err := readBody[CancelBody](w, r)
@@ -215,9 +236,9 @@ func (o Options) cancel(w http.ResponseWriter, r *http.Request, a *AuditEvent) (
 	if err := checkReason(b.Reason); err != nil {
 		return reply{}, err
 	}
-	op, err = o.Operations.Cancel(r.Context(), op.ID, a.By, b.Reason)
+	op, err = api.Operations.Cancel(r.Context(), op.ID, a.By, b.Reason)
 	if err != nil {
-		return reply{}, o.refusal(r, err)
+		return reply{}, api.refusal(r, err)
 	}
 	return reply{status: http.StatusAccepted, location: operationPath + url.PathEscape(op.ID), value: tidied(op)}, nil
 }
@@ -251,7 +272,7 @@ const busyRetry = 15
 
 // refusal makes a Problem of a *plan.Refusal. Of any other error the client is told that it is not known what came
 // of the request.
-func (o Options) refusal(r *http.Request, err error) error {
+func (api *releaseAPI) refusal(r *http.Request, err error) error {
 	if refusal, ok := errors.AsType[*plan.Refusal](err); ok {
 		p := refused(statusOf[refusal.Code], refusal.Code, refusal.Why, refusal.Hint)
 		if p.Status == 0 {
@@ -263,7 +284,7 @@ func (o Options) refusal(r *http.Request, err error) error {
 		}
 		return p
 	}
-	o.Log.Error("request failed", "path", short(r.URL.Path), "request_id", requestOf(r.Context()), "error", err)
+	api.log.Error("request failed", "path", short(r.URL.Path), "request_id", requestOf(r.Context()), "error", err)
 	return refused(http.StatusServiceUnavailable, plan.Unavailable, "what it needs cannot be reached now, and Unstuck's log says what",
 		"look at the operations whether it was taken on, or ask again with the same Idempotency-Key")
 }

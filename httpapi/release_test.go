@@ -196,7 +196,7 @@ func (i *impatient) Submit(ctx context.Context, _ plan.Request) (plan.Operation,
 func TestARequestIsBroughtToItsEndThoughTheClientHasGone(t *testing.T) {
 	s := newSite()
 	runner := &impatient{}
-	s.Operations = runner
+	s.Releases.Operations = runner
 	s.build()
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()

@@ -148,7 +148,7 @@ func TestAClientThatDripsItsHeadersIsCutOff(t *testing.T) {
 }
 
 func TestAnIdleClientIsLetGo(t *testing.T) {
-	serving(t, NewOps(fixture()), func(t *testing.T, p *pipes, cancel context.CancelFunc, done <-chan error) {
+	serving(t, ops(fixture()), func(t *testing.T, p *pipes, cancel context.CancelFunc, done <-chan error) {
 		c, r := p.dial(t)
 		send(t, c, "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
 		resp, err := http.ReadResponse(r, nil)

@@ -77,7 +77,7 @@ func (d *daemon) watchFiles(c *config.Config) {
 // serveManual lets people do to what is watched by then what they may: probe, delete and pause. Nobody else may use the
 // store, unless it is a directory's.
 func (d *daemon) serveManual(documents remediate.DocumentStore) {
-	d.api.Nodes, d.api.Pauses = manual{d.targets}, remediate.NewPauses(documents)
+	d.api.Brokers.Nodes, d.api.Brokers.Pauses = manual{d.targets}, remediate.NewPauses(documents)
 }
 
 // tellAccess says in the log what everybody should know who can reach the API.
@@ -98,10 +98,10 @@ func isLoopback(a net.Addr) bool {
 	return ok && tcp.IP.IsLoopback()
 }
 
-// options are what both listeners serve.
+// options are what the API serves.
 func (d *daemon) options() httpapi.Options {
 	o := d.api.Options
-	o.Snapshots, o.Incidents, o.Metrics, o.Log = d.snapshots, remediate.Recently(d.store.Incidents, incidentsFor), d.metrics.Handler(), d.log
-	o.Pulse = d.pulse
+	o.Brokers.Snapshots, o.Brokers.Incidents = d.snapshots, remediate.Recently(d.store.Incidents, incidentsFor)
+	o.Pulse, o.Log = d.pulse, d.log
 	return o
 }

@@ -139,7 +139,7 @@ func TestAPromotionOfAnotherCommitThanWasShownIsSaid(t *testing.T) {
 		if len(s.asked) != 2 || s.asked[0].ExpectCommit != oldCommit || s.asked[1].ExpectCommit != "" {
 			t.Errorf("asked for %+v", s.asked)
 		}
-	}, func(s *servedAPI) { s.options.Operations = movingSource{s} })
+	}, func(s *servedAPI) { s.options.Releases.Operations = movingSource{s} })
 }
 
 func TestATaskWithAWarningNeedsSomebodyWhoReadIt(t *testing.T) {

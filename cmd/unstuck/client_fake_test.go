@@ -79,12 +79,17 @@ func newServedAPI() *servedAPI {
 	production := environment
 	production.Name, production.Namespace, production.PromoteFrom = "production", "production", "staging"
 	s.options = httpapi.Options{
-		Snapshots: func() []remediate.Snapshot { return []remediate.Snapshot{s.snapshot()} },
-		Incidents: func(context.Context) ([]remediate.Incident, error) { return []remediate.Incident{s.oneIncident()}, nil },
-		Identity:  onlyToken{}, Access: onlyToken{}, Environments: []plan.Environment{environment, production},
-		Operations: s, Records: s, States: s, Feed: httpapi.NewFeed(), Nodes: s,
-		Pauses: fakePauses{s}, Logs: s, Pods: s, Log: slog.New(slog.DiscardHandler),
-		Rate: httpapi.Rate{PerSecond: 1000, Burst: 1000},
+		Brokers: httpapi.Brokers{
+			Snapshots: func() []remediate.Snapshot { return []remediate.Snapshot{s.snapshot()} },
+			Incidents: func(context.Context) ([]remediate.Incident, error) { return []remediate.Incident{s.oneIncident()}, nil },
+			Nodes:     s, Pauses: fakePauses{s},
+		},
+		Releases: &httpapi.Releases{
+			Environments: []plan.Environment{environment, production},
+			Operations:   s, Records: s, States: s, Logs: s, Pods: s, Feed: httpapi.NewFeed(),
+		},
+		Identity: onlyToken{}, Access: onlyToken{}, Rate: httpapi.Rate{PerSecond: 1000, Burst: 1000},
+		Log: slog.New(slog.DiscardHandler),
 	}
 	return s
 }
@@ -193,7 +198,7 @@ func (s *servedAPI) goOn(id string, change func(*plan.Operation)) {
 	op.Version++
 	s.ops[id] = op
 	s.mu.Unlock()
-	s.options.Feed.Notify(op)
+	s.options.Releases.Feed.Notify(op)
 }
 
 // ends makes an operation end in a phase, with its one step, after some time.

@@ -92,7 +92,7 @@ func TestANodeIsLookedAtNowIfThatIsAskedFor(t *testing.T) {
 		}
 	}, func(s *servedAPI) {
 		snapshot := s.snapshot()
-		s.options.Snapshots = func() []remediate.Snapshot { return []remediate.Snapshot{snapshot} }
+		s.options.Brokers.Snapshots = func() []remediate.Snapshot { return []remediate.Snapshot{snapshot} }
 	})
 }
 

@@ -229,9 +229,10 @@ func (d *daemon) run(ctx context.Context, listeners listeners) error {
 		group.Go(func() error { return run(ctx) })
 	}
 	options := d.options()
+	ops := httpapi.NewOps(options.Brokers, d.metrics.Handler(), d.log)
 	group.Go(func() error {
 		return httpapi.Serve(ctx, d.log,
-			httpapi.Server{Name: "metrics", Listener: listeners.metrics, Handler: httpapi.NewOps(options)},
+			httpapi.Server{Name: "metrics", Listener: listeners.metrics, Handler: ops},
 			httpapi.Server{Name: "api", Listener: listeners.api, Handler: httpapi.NewAPI(options), TLS: d.api.tls})
 	})
 	err := group.Wait()

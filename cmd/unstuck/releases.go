@@ -46,6 +46,7 @@ func (d *daemon) serveReleases(c *config.Config, k *cluster) error {
 		return nil
 	}
 	releases, registries := kube.NewReleases(), make(release.Registries)
+	var environments []plan.Environment
 	for _, e := range c.Environments {
 		client, err := k.at(e, c.Kubernetes)
 		if err != nil {
@@ -57,7 +58,7 @@ func (d *daemon) serveReleases(c *config.Config, k *cluster) error {
 			credentials = append(credentials, client.DockerConfig(r.Namespace, r.Name, r.Key))
 		}
 		registries[e.Name] = release.NewImageRegistry(nil, credentials...)
-		d.api.Environments = append(d.api.Environments, e.Environment)
+		environments = append(environments, e.Environment)
 	}
 	host, err := os.Hostname()
 	if err != nil {
@@ -65,16 +66,18 @@ func (d *daemon) serveReleases(c *config.Config, k *cluster) error {
 	}
 	feed, store := httpapi.NewFeed(), k.Operations()
 	runner, err := release.NewRunner(release.Options{
-		Environments: d.api.Environments, World: releases, Jobs: releases, Logs: releases, Lock: releases, Registry: registries, Store: store,
+		Environments: environments, World: releases, Jobs: releases, Logs: releases, Lock: releases, Registry: registries, Store: store,
 		Notify: func(o plan.Operation) { feed.Notify(o); d.metrics.OperationChanged(o); d.pulse.OperationChanged(o) },
 		Log:    d.log, Identity: host,
 	})
 	if err != nil {
 		return err
 	}
-	d.metrics.WatchOperations(d.api.Environments, runner.Running)
-	d.api.Operations, d.api.Records, d.api.States, d.api.Feed = runner, store, releases, feed
-	d.api.Logs, d.api.Pods = releases, releases
+	d.metrics.WatchOperations(environments, runner.Running)
+	d.api.Releases = &httpapi.Releases{
+		Environments: environments, Operations: runner, Records: store, Feed: feed,
+		States: releases, Logs: releases, Pods: releases,
+	}
 	d.beside = append(d.beside, runner.Serve)
 	return nil
 }

@@ -1,0 +1,46 @@
+package httpapi
+
+import (
+	"context"
+	"net/http"
+)
+
+// watched answers a GET that the audit is told of. It notes in the audit event what is known of it.
+type watched func(r *http.Request, a *AuditEvent) (any, error)
+
+// watching answers a route of which the audit is told.
+func (g *gate) watching(route Route) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, seen, err := g.watch(r, route.watched)
+		if err != nil {
+			g.fail(w, r, err)
+			return
+		}
+		g.write(w, r, http.StatusOK, "application/json", seen)
+	})
+}
+
+// watch finds out who calls, gives what they see and the request with them in its context, and tells the audit whatever
+// comes of it. The error is a Problem.
+func (g *gate) watch(r *http.Request, f watched) (signed *http.Request, seen any, err error) {
+	a := auditEventOf(r)
+	defer func() {
+		if a.Status == 0 { // it panicked
+			a.Status, a.Refused = http.StatusInternalServerError, "an error of ours"
+		}
+		g.record(context.WithoutCancel(r.Context()), r, a)
+	}()
+	signed, err = g.authenticate(r)
+	who, _ := callerOf(signed.Context())
+	a.By, a.Authority = who.Name, who.Authority
+	if err == nil {
+		seen, err = f(signed, &a)
+	}
+	if err != nil {
+		p := g.problemOf(r, err)
+		a.Status, a.Refused = p.Status, p.Detail
+		return signed, nil, p
+	}
+	a.Status = http.StatusOK
+	return signed, seen, nil
+}

@@ -80,11 +80,11 @@ type Brokers struct {
 
 // brokerAPI serves what Brokers knows and does.
 type brokerAPI struct {
-	*gate
+	*Gate
 	Brokers
 }
 
-func newBrokerAPI(g *gate, b Brokers) *brokerAPI {
+func newBrokerAPI(g *Gate, b Brokers) *brokerAPI {
 	if b.StaleAfter <= 0 {
 		b.StaleAfter = DefaultStaleAfter
 	}
@@ -106,7 +106,7 @@ func (api *brokerAPI) targets(r *http.Request) (any, error) {
 	now := time.Now()
 	all := Targets{Targets: []Target{}}
 	for _, s := range api.snapshots() {
-		ok, err := api.sees(r.Context(), auth.Action{Target: s.Target})
+		ok, err := api.Sees(r.Context(), auth.Action{Target: s.Target})
 		if err != nil {
 			return nil, err
 		}
@@ -181,7 +181,7 @@ func (api *brokerAPI) incidentsSeen(r *http.Request) ([]remediate.Incident, erro
 	for _, c := range incidents {
 		ok, asked := visible[c.Target]
 		if !asked {
-			if ok, err = api.sees(r.Context(), auth.Action{Target: c.Target}); err != nil {
+			if ok, err = api.Sees(r.Context(), auth.Action{Target: c.Target}); err != nil {
 				return nil, err
 			}
 			visible[c.Target] = ok
@@ -208,7 +208,7 @@ func (api *brokerAPI) find(r *http.Request) (remediate.Snapshot, error) {
 		if s.Target == name {
 			return s, nil
 		}
-		if ok, err := api.sees(r.Context(), auth.Action{Target: s.Target}); err == nil && ok {
+		if ok, err := api.Sees(r.Context(), auth.Action{Target: s.Target}); err == nil && ok {
 			known = append(known, s.Target)
 		}
 	}
@@ -218,7 +218,7 @@ func (api *brokerAPI) find(r *http.Request) (remediate.Snapshot, error) {
 func (api *brokerAPI) findToRead(r *http.Request) (remediate.Snapshot, error) {
 	s, err := api.find(r)
 	if err == nil {
-		err = api.may(r.Context(), auth.Action{Verb: auth.Read, Target: s.Target})
+		err = api.May(r.Context(), auth.Action{Verb: auth.Read, Target: s.Target})
 	}
 	return s, err
 }

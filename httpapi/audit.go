@@ -93,8 +93,8 @@ func newAuditLimiter() *auditLimiter {
 	return &auditLimiter{each: newLimiter(auditEach, auditEach), all: newLimiter(auditAll, auditAll)}
 }
 
-// record tells the audit of a request, or counts it.
-func (g *gate) record(ctx context.Context, r *http.Request, a AuditEvent) {
+// Record tells the audit of a request, or counts it.
+func (g *Gate) Record(ctx context.Context, r *http.Request, a AuditEvent) {
 	if a.By == "" || a.Status == http.StatusTooManyRequests {
 		who := a.Authority + "/" + a.By
 		if a.By == "" {

@@ -14,24 +14,27 @@ import (
 
 type callerKey struct{}
 
-// callerOf gives who sent the request; false: nobody was asked, since there is no Identity.
-func callerOf(ctx context.Context) (auth.Caller, bool) {
+// CallerOf gives who sent the request; false: nobody was asked, since there is no Identity.
+func CallerOf(ctx context.Context) (auth.Caller, bool) {
 	who, ok := ctx.Value(callerKey{}).(auth.Caller)
 	return who, ok
 }
 
+// RefreshHeader comes with a page's request for itself, after it was told that something has changed.
+const RefreshHeader = "Unstuck-Refresh"
+
 // maxToken bounds a token; those of Kubernetes have some 1,500 bytes.
 const maxToken = 8 << 10
 
-// authenticate finds out who sent the request, and gives the request with that in its context.
-func (g *gate) authenticate(r *http.Request) (*http.Request, error) {
+// Authenticate finds out who sent the request, and gives the request with that in its context.
+func (g *Gate) Authenticate(r *http.Request) (*http.Request, error) {
 	if g.identity == nil {
 		return r, nil
 	}
 	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 	token = strings.TrimSpace(token)
 	if several := len(r.Header.Values("Authorization")) > 1; several || !strings.EqualFold(scheme, "Bearer") || token == "" || len(token) > maxToken {
-		return r, problem(http.StatusUnauthorized, "say who you are: send the header Authorization: Bearer TOKEN")
+		return r, NewProblem(http.StatusUnauthorized, "say who you are: send the header Authorization: Bearer TOKEN")
 	}
 	// Looking a token up costs more than sending one, so whoever sends bad ones must wait before anybody is asked. One
 	// bad token, of a client that was forgotten behind a proxy, keeps nobody else waiting who comes through it.
@@ -53,14 +56,14 @@ func (g *gate) authenticate(r *http.Request) (*http.Request, error) {
 	switch {
 	case bad:
 		g.badTokens.take(one)
-		return r, problem(http.StatusUnauthorized, "%s", auth.ErrUnknownToken)
+		return r, NewProblem(http.StatusUnauthorized, "%s", auth.ErrUnknownToken)
 	case err != nil:
 		g.log.Warn("nobody can tell who is calling", "error", err)
-		return r, problem(http.StatusServiceUnavailable, "nobody can tell now who is calling; try again")
+		return r, NewProblem(http.StatusServiceUnavailable, "nobody can tell now who is calling; try again")
 	}
 	r = r.WithContext(context.WithValue(r.Context(), callerKey{}, who))
 	key := who.Authority + "/" + who.Name
-	if r.Method == http.MethodGet && r.Header.Get(refreshHeader) != "" {
+	if r.Method == http.MethodGet && r.Header.Get(RefreshHeader) != "" {
 		key += "/refresh" // ten pages that are open ask ten times a second, and whoever has them open must be able to act
 	}
 	if wait := g.callers.take(key); wait > 0 {
@@ -69,31 +72,31 @@ func (g *gate) authenticate(r *http.Request) (*http.Request, error) {
 	return r, nil
 }
 
-// may refuses what the caller may not do. Where there is no Identity only reading is served, and anybody may read.
-func (g *gate) may(ctx context.Context, action auth.Action) error {
+// May refuses what the caller may not do. Where there is no Identity only reading is served, and anybody may read.
+func (g *Gate) May(ctx context.Context, action auth.Action) error {
 	if g.identity == nil && action.Verb == auth.Read {
 		return nil
 	}
-	what := cut(action.String(), maxReason) // a path may have a name of many kilobytes
-	who, known := callerOf(ctx)
+	what := Cut(action.String(), MaxReason) // a path may have a name of many kilobytes
+	who, known := CallerOf(ctx)
 	if !known || g.access == nil {
-		return problem(http.StatusForbidden, "nobody may %s here", what)
+		return NewProblem(http.StatusForbidden, "nobody may %s here", what)
 	}
 	v, err := g.access.Allowed(ctx, who, action)
 	if err != nil {
 		g.log.Warn("nobody can tell what the caller may do", "caller", who.Name, "action", what, "error", err)
-		return problem(http.StatusServiceUnavailable, "nobody can tell now whether %s may %s; try again", who.Name, what)
+		return NewProblem(http.StatusServiceUnavailable, "nobody can tell now whether %s may %s; try again", who.Name, what)
 	}
 	if !v.Allowed {
-		return problem(http.StatusForbidden, "%s", strings.TrimSuffix(fmt.Sprintf("%s may not %s: %s", who.Name, what, v.Why), ": "))
+		return NewProblem(http.StatusForbidden, "%s", strings.TrimSuffix(fmt.Sprintf("%s may not %s: %s", who.Name, what, v.Why), ": "))
 	}
 	return nil
 }
 
-// sees says whether the caller may read something, for lists that show what they may.
-func (g *gate) sees(ctx context.Context, action auth.Action) (bool, error) {
+// Sees says whether the caller may read something, for lists that show what they may.
+func (g *Gate) Sees(ctx context.Context, action auth.Action) (bool, error) {
 	action.Verb = auth.Read
-	err := g.may(ctx, action)
+	err := g.May(ctx, action)
 	var p *Problem
 	if errors.As(err, &p) && p.Status == http.StatusForbidden {
 		return false, nil

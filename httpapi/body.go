@@ -17,8 +17,8 @@ import (
 	"github.com/cjworkbench/unstuck/remediate"
 )
 
-// maxBody bounds what a request may carry.
-const maxBody = 64 << 10
+// MaxBody bounds what a request may carry.
+const MaxBody = 64 << 10
 
 // DeployBody asks for a deploy.
 type DeployBody struct {
@@ -92,25 +92,25 @@ type PauseBody struct {
 // readBody reads a request's body strictly into a B: one JSON object that has only what a B has, each at most once and
 // with that very name. No body at all is an empty object.
 func readBody[B any](w http.ResponseWriter, r *http.Request) (b B, err error) {
-	data, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	data, err := io.ReadAll(http.MaxBytesReader(w, r.Body, MaxBody))
 	var tooLarge *http.MaxBytesError
 	switch {
 	case errors.As(err, &tooLarge):
-		return b, problem(http.StatusRequestEntityTooLarge, "the body is larger than %d bytes", maxBody)
+		return b, NewProblem(http.StatusRequestEntityTooLarge, "the body is larger than %d bytes", MaxBody)
 	case err != nil:
-		return b, problem(http.StatusBadRequest, "the body did not come whole")
+		return b, NewProblem(http.StatusBadRequest, "the body did not come whole")
 	case len(data) == 0:
 		return b, nil
 	}
 	kind, params, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	if charset := params["charset"]; err != nil || kind != "application/json" || (charset != "" && !strings.EqualFold(charset, "utf-8")) {
-		return b, problem(http.StatusUnsupportedMediaType, "the content type is %q: send application/json", short(r.Header.Get("Content-Type")))
+		return b, NewProblem(http.StatusUnsupportedMediaType, "the content type is %q: send application/json", Short(r.Header.Get("Content-Type")))
 	}
 	if r.Header.Get("Content-Encoding") != "" {
-		return b, problem(http.StatusUnsupportedMediaType, "the content encoding is %q: send the body as it is", short(r.Header.Get("Content-Encoding")))
+		return b, NewProblem(http.StatusUnsupportedMediaType, "the content encoding is %q: send the body as it is", Short(r.Header.Get("Content-Encoding")))
 	}
 	if !utf8.Valid(data) {
-		return b, problem(http.StatusBadRequest, "the body is not UTF-8")
+		return b, NewProblem(http.StatusBadRequest, "the body is not UTF-8")
 	}
 	if err := strictly(data, fieldsOf(reflect.TypeFor[B]())); err != nil {
 		return b, err
@@ -128,7 +128,7 @@ func strictly(data []byte, known []string) error {
 	if token, err := dec.Token(); err != nil {
 		return badJSON(err)
 	} else if token != json.Delim('{') {
-		return problem(http.StatusBadRequest, "the body is not a JSON object")
+		return NewProblem(http.StatusBadRequest, "the body is not a JSON object")
 	}
 	var seen []string
 	for dec.More() {
@@ -138,12 +138,12 @@ func strictly(data []byte, known []string) error {
 		}
 		name, _ := token.(string)
 		if !slices.Contains(known, name) {
-			p := problem(http.StatusBadRequest, "there is no field %q in this body", short(name))
+			p := NewProblem(http.StatusBadRequest, "there is no field %q in this body", Short(name))
 			p.Known = known
 			return p
 		}
 		if slices.Contains(seen, name) {
-			return problem(http.StatusBadRequest, "the field %q comes twice", name)
+			return NewProblem(http.StatusBadRequest, "the field %q comes twice", name)
 		}
 		seen = append(seen, name)
 		var value json.RawMessage
@@ -155,7 +155,7 @@ func strictly(data []byte, known []string) error {
 		return badJSON(err)
 	}
 	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-		return problem(http.StatusBadRequest, "the body goes on after its JSON object: send one object")
+		return NewProblem(http.StatusBadRequest, "the body goes on after its JSON object: send one object")
 	}
 	return nil
 }
@@ -165,11 +165,11 @@ func badJSON(err error) error {
 	var syntax *json.SyntaxError
 	switch {
 	case errors.As(err, &wrongType):
-		return problem(http.StatusBadRequest, "the field %q is a %s: want a %s", wrongType.Field, wrongType.Value, jsonName(wrongType.Type))
+		return NewProblem(http.StatusBadRequest, "the field %q is a %s: want a %s", wrongType.Field, wrongType.Value, jsonName(wrongType.Type))
 	case errors.As(err, &syntax):
-		return problem(http.StatusBadRequest, "the body is no JSON, at byte %d: %s", syntax.Offset, short(err.Error()))
+		return NewProblem(http.StatusBadRequest, "the body is no JSON, at byte %d: %s", syntax.Offset, Short(err.Error()))
 	}
-	return problem(http.StatusBadRequest, "the body is no JSON: it ends too early")
+	return NewProblem(http.StatusBadRequest, "the body is no JSON: it ends too early")
 }
 
 // jsonName names a Go type of a body's field as JSON does.
@@ -197,11 +197,11 @@ func fieldsOf(t reflect.Type) []string {
 
 // checkReason refuses a change that nobody gives a reason for. What becomes an operation is checked by release too.
 func checkReason(reason string) error {
-	if strings.TrimSpace(reason) == "" || len(reason) > maxReason {
-		return refused(http.StatusBadRequest, plan.Invalid, "a reason is required", fmt.Sprintf("say why, in at most %d bytes", maxReason))
+	if strings.TrimSpace(reason) == "" || len(reason) > MaxReason {
+		return refused(http.StatusBadRequest, plan.Invalid, "a reason is required", fmt.Sprintf("say why, in at most %d bytes", MaxReason))
 	}
 	return nil
 }
 
-// maxReason is as long as release takes a reason.
-const maxReason = 500
+// MaxReason is as long as release takes a reason.
+const MaxReason = 500

@@ -3,15 +3,9 @@ package httpapi
 import (
 	"bytes"
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"log/slog"
-	"math/big"
 	"net"
 	"net/http"
 	"os"
@@ -20,51 +14,18 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/cjworkbench/unstuck/httpapi/apitest"
 )
-
-// pair makes a certificate of that name and its key.
-func pair(t *testing.T, name string) (cert, key []byte) {
-	t.Helper()
-	return pairUntil(t, name, time.Now().Add(24*365*100*time.Hour))
-}
-
-// pairUntil makes one that ends then.
-func pairUntil(t *testing.T, name string, until time.Time) (cert, key []byte) {
-	t.Helper()
-	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, DNSNames: []string{"unstuck"},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: until,
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &private.PublicKey, private)
-	if err != nil {
-		t.Fatal(err)
-	}
-	keyDER, err := x509.MarshalPKCS8PrivateKey(private)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER})
-}
-
-func write(t *testing.T, path string, data []byte) {
-	t.Helper()
-	if err := os.WriteFile(path, data, 0o600); err != nil {
-		t.Fatal(err)
-	}
-}
 
 func TestACertificateIsReloadedWhenItsFilesChangeAndKeptWhileTheyAreBad(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dir := t.TempDir()
 		certFile, keyFile := filepath.Join(dir, "tls.crt"), filepath.Join(dir, "tls.key")
-		oldCert, oldKey := pair(t, "old")
-		newCert, newKey := pair(t, "new")
-		write(t, certFile, oldCert)
-		write(t, keyFile, oldKey)
+		oldCert, oldKey := apitest.Pair(t, "old")
+		newCert, newKey := apitest.Pair(t, "new")
+		apitest.Write(t, certFile, oldCert)
+		apitest.Write(t, keyFile, oldKey)
 		var log bytes.Buffer
 		c, err := NewCertificate(certFile, keyFile, slog.New(slog.NewTextHandler(&log, nil)))
 		if err != nil {
@@ -85,8 +46,8 @@ func TestACertificateIsReloadedWhenItsFilesChangeAndKeptWhileTheyAreBad(t *testi
 			{"all is as it was", newCert, newKey, "new", ""},
 		} {
 			log.Reset()
-			write(t, certFile, step.cert)
-			write(t, keyFile, step.key)
+			apitest.Write(t, certFile, step.cert)
+			apitest.Write(t, keyFile, step.key)
 			before := name() // too early to look again
 			time.Sleep(certificateAge)
 			if got := name(); got != step.want {
@@ -114,12 +75,12 @@ func TestTheValidityOfACertificateIsThatOfTheOneThatCallersGet(t *testing.T) {
 		dir, began := t.TempDir(), time.Now()
 		certFile, keyFile := filepath.Join(dir, "tls.crt"), filepath.Join(dir, "tls.key")
 		put := func(cert, key []byte) {
-			write(t, certFile, cert)
-			write(t, keyFile, key)
+			apitest.Write(t, certFile, cert)
+			apitest.Write(t, keyFile, key)
 		}
 		ended, renewed := began.Add(-time.Minute), began.Add(90*24*time.Hour)
-		cert, key := pairUntil(t, "old", ended)
-		other, _ := pairUntil(t, "other", renewed) // of an authority: it ends at another time
+		cert, key := apitest.PairUntil(t, "old", ended)
+		other, _ := apitest.PairUntil(t, "other", renewed) // of an authority: it ends at another time
 		put(append(cert, other...), key)
 		c, err := NewCertificate(certFile, keyFile, slog.New(slog.DiscardHandler))
 		if err != nil {
@@ -132,7 +93,7 @@ func TestTheValidityOfACertificateIsThatOfTheOneThatCallersGet(t *testing.T) {
 			}
 		}
 		is("at the beginning", ended)
-		cert, key = pairUntil(t, "new", renewed)
+		cert, key = apitest.PairUntil(t, "new", renewed)
 		put(cert, key)
 		is("before the files are looked at again", ended)
 		time.Sleep(certificateAge)
@@ -147,9 +108,9 @@ func TestTheValidityOfACertificateIsThatOfTheOneThatCallersGet(t *testing.T) {
 func TestTheAPIIsServedOverTLS(t *testing.T) {
 	dir := t.TempDir()
 	certFile, keyFile := filepath.Join(dir, "tls.crt"), filepath.Join(dir, "tls.key")
-	cert, key := pair(t, "unstuck")
-	write(t, certFile, cert)
-	write(t, keyFile, key)
+	cert, key := apitest.Pair(t, "unstuck")
+	apitest.Write(t, certFile, cert)
+	apitest.Write(t, keyFile, key)
 	c, err := NewCertificate(certFile, keyFile, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
@@ -161,7 +122,7 @@ func TestTheAPIIsServedOverTLS(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() {
-		done <- Serve(ctx, slog.New(slog.DiscardHandler), Server{Name: "api", Listener: l, Handler: NewAPI(fixture()), TLS: c.Config()})
+		done <- Serve(ctx, slog.New(slog.DiscardHandler), Server{Name: "api", Listener: l, Handler: New(fixture()).Handler(nil), TLS: c.Config()})
 	}()
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM(cert)

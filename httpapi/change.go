@@ -24,11 +24,11 @@ type reply struct {
 const changeTimeout = 70 * time.Second
 
 // changing answers a route that changes something.
-func (g *gate) changing(route Route) http.Handler {
+func (g *Gate) changing(route Route) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		answer, err := g.perform(w, r, route)
 		if err != nil {
-			g.fail(w, r, err)
+			g.Fail(w, r, err)
 			return
 		}
 		if answer.location != "" {
@@ -40,8 +40,8 @@ func (g *gate) changing(route Route) http.Handler {
 
 // perform does what a route that changes something does: it finds out whether a browser was lured here and who calls,
 // and tells the audit whatever comes of it. The error is a Problem.
-func (g *gate) perform(w http.ResponseWriter, r *http.Request, route Route) (reply, error) {
-	a := auditEventOf(r)
+func (g *Gate) perform(w http.ResponseWriter, r *http.Request, route Route) (reply, error) {
+	a := AuditEventOf(r)
 	// What is begun is brought to its end, and into the audit, even if the client does not wait for it.
 	ctx, stop := context.WithTimeout(context.WithoutCancel(r.Context()), changeTimeout)
 	defer stop()
@@ -51,11 +51,11 @@ func (g *gate) perform(w http.ResponseWriter, r *http.Request, route Route) (rep
 		if a.Status == 0 { // it panicked
 			a.Status, a.Refused = http.StatusInternalServerError, "an error of ours"
 		}
-		g.record(ctx, r, a)
+		g.Record(ctx, r, a)
 	}()
 	answer, err := g.try(w, r, route, http.NewCrossOriginProtection(), &a)
 	if err != nil {
-		p := g.problemOf(r, err)
+		p := g.ProblemOf(r, err)
 		a.Status, a.Refused = p.Status, p.Detail
 		return reply{}, p
 	}
@@ -63,22 +63,22 @@ func (g *gate) perform(w http.ResponseWriter, r *http.Request, route Route) (rep
 	return answer, nil
 }
 
-// auditEventOf is what is known of a request before anything has come of it.
-func auditEventOf(r *http.Request) AuditEvent {
+// AuditEventOf is what is known of a request before anything has come of it.
+func AuditEventOf(r *http.Request) AuditEvent {
 	return AuditEvent{
-		At: time.Now(), RequestID: requestOf(r.Context()), From: fromOf(r), Client: short(r.UserAgent()),
-		Method: r.Method, Path: short(masked(r.URL.Path)),
-		Environment: short(masked(r.PathValue("env"))), Target: short(masked(r.PathValue("target"))),
+		At: time.Now(), RequestID: RequestIDOf(r.Context()), From: fromOf(r), Client: Short(r.UserAgent()),
+		Method: r.Method, Path: Short(masked(r.URL.Path)),
+		Environment: Short(masked(r.PathValue("env"))), Target: Short(masked(r.PathValue("target"))),
 	}
 }
 
-func (g *gate) try(w http.ResponseWriter, r *http.Request, route Route, origins *http.CrossOriginProtection, a *AuditEvent) (reply, error) {
+func (g *Gate) try(w http.ResponseWriter, r *http.Request, route Route, origins *http.CrossOriginProtection, a *AuditEvent) (reply, error) {
 	if err := origins.Check(r); err != nil {
-		return reply{}, problem(http.StatusForbidden, "a page of another origin may not change anything here")
+		return reply{}, NewProblem(http.StatusForbidden, "a page of another origin may not change anything here")
 	}
-	r, err := g.authenticate(r)
+	r, err := g.Authenticate(r)
 	if r != nil {
-		who, _ := callerOf(r.Context())
+		who, _ := CallerOf(r.Context())
 		a.By, a.Authority = who.Name, who.Authority
 	}
 	if err != nil {
@@ -86,19 +86,19 @@ func (g *gate) try(w http.ResponseWriter, r *http.Request, route Route, origins 
 	}
 	query, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil { // what is left out of it may be what the client relies on
-		return reply{}, problem(http.StatusBadRequest, "the address has a query that cannot be read: say what is wanted in the body")
+		return reply{}, NewProblem(http.StatusBadRequest, "the address has a query that cannot be read: say what is wanted in the body")
 	}
 	for name := range query {
 		if name != "pretty" {
-			return reply{}, problem(http.StatusBadRequest, "the address asks for %q: say what is wanted in the body", short(name))
+			return reply{}, NewProblem(http.StatusBadRequest, "the address asks for %q: say what is wanted in the body", Short(name))
 		}
 	}
 	if key := r.Header.Values("Idempotency-Key"); len(key) > 0 {
 		if !route.takesKey {
-			return reply{}, problem(http.StatusBadRequest, "this takes no Idempotency-Key: leave it out")
+			return reply{}, NewProblem(http.StatusBadRequest, "this takes no Idempotency-Key: leave it out")
 		}
 		if len(key) > 1 || !idempotencyKey.MatchString(key[0]) {
-			return reply{}, problem(http.StatusBadRequest, "the Idempotency-Key is not 1 to 200 printable ASCII characters")
+			return reply{}, NewProblem(http.StatusBadRequest, "the Idempotency-Key is not 1 to 200 printable ASCII characters")
 		}
 	}
 	return route.change(w, r, a)
@@ -119,7 +119,8 @@ func requestID(r *http.Request) string {
 	return rand.Text()
 }
 
-func requestOf(ctx context.Context) string {
+// RequestIDOf gives the ID of a request that is being answered.
+func RequestIDOf(ctx context.Context) string {
 	id, _ := ctx.Value(requestKey{}).(string)
 	return id
 }
@@ -128,7 +129,7 @@ func requestOf(ctx context.Context) string {
 func fromOf(r *http.Request) string {
 	host, _, err := net.SplitHostPort(r.RemoteAddr)
 	if err != nil {
-		return short(r.RemoteAddr)
+		return Short(r.RemoteAddr)
 	}
 	return host
 }

@@ -11,13 +11,14 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/cjworkbench/unstuck/httpapi/apitest"
 	"github.com/cjworkbench/unstuck/release/plan"
 )
 
 const deploys = "/api/v1/environments/staging/deploys"
 
 func deployBody(more string) string {
-	return `{"commit":"` + newCommit + `","reason":"nightly"` + more + `}`
+	return `{"commit":"` + apitest.NewCommit + `","reason":"nightly"` + more + `}`
 }
 
 func TestAChangeIsRefusedBeforeAnythingIsDoneAndTheAuditSaysWhy(t *testing.T) {
@@ -27,47 +28,47 @@ func TestAChangeIsRefusedBeforeAnythingIsDoneAndTheAuditSaysWhy(t *testing.T) {
 		detail string // what the answer says
 		by     string // who the audit names
 	}{
-		"no token":              {request("", "POST", deploys, deployBody("")), 401, "Authorization: Bearer", ""},
-		"a token of nobody":     {request("eve", "POST", deploys, deployBody("")), 401, "unknown or has expired", ""},
-		"a password":            {request("", "POST", deploys, deployBody(""), "Authorization", "Basic YWRhOmFkYQ=="), 401, "Bearer", ""},
-		"an endless token":      {request("", "POST", deploys, "", "Authorization", "Bearer "+strings.Repeat("a", maxToken+1)), 401, "Bearer", ""},
-		"nobody can tell whose": {request("flaky", "POST", deploys, deployBody("")), 503, "nobody can tell now who is calling", ""},
+		"no token":              {apitest.Request("", "POST", deploys, deployBody("")), 401, "Authorization: Bearer", ""},
+		"a token of nobody":     {apitest.Request("eve", "POST", deploys, deployBody("")), 401, "unknown or has expired", ""},
+		"a password":            {apitest.Request("", "POST", deploys, deployBody(""), "Authorization", "Basic YWRhOmFkYQ=="), 401, "Bearer", ""},
+		"an endless token":      {apitest.Request("", "POST", deploys, "", "Authorization", "Bearer "+strings.Repeat("a", maxToken+1)), 401, "Bearer", ""},
+		"nobody can tell whose": {apitest.Request("flaky", "POST", deploys, deployBody("")), 503, "nobody can tell now who is calling", ""},
 		"a token without rights": {
-			request("bob", "POST", deploys, deployBody("")), 403,
+			apitest.Request("bob", "POST", deploys, deployBody("")), 403,
 			"bob may not deploy environment staging: the token gives no right to that", "bob",
 		},
-		"another environment": {request("ci", "POST", "/api/v1/environments/production/deploys", deployBody("")), 403, "ci may not deploy environment production", "ci"},
-		"another action":      {request("ci", "POST", "/api/v1/environments/staging/promotions", `{"reason":"x"}`), 403, "ci may not promote environment staging", "ci"},
+		"another environment": {apitest.Request("ci", "POST", "/api/v1/environments/production/deploys", deployBody("")), 403, "ci may not deploy environment production", "ci"},
+		"another action":      {apitest.Request("ci", "POST", "/api/v1/environments/staging/promotions", `{"reason":"x"}`), 403, "ci may not promote environment staging", "ci"},
 		"a page of another origin": {
-			request("ada", "POST", deploys, deployBody(""), "Sec-Fetch-Site", "cross-site"), 403,
+			apitest.Request("ada", "POST", deploys, deployBody(""), "Sec-Fetch-Site", "cross-site"), 403,
 			"a page of another origin", "",
 		},
-		"another origin":              {request("ada", "POST", deploys, deployBody(""), "Origin", "https://evil.example"), 403, "a page of another origin", ""},
-		"no such environment":         {request("ada", "POST", "/api/v1/environments/stagin/deploys", deployBody("")), 404, `known are production, staging`, "ada"},
-		"not an environment of ours":  {request("ci", "POST", "/api/v1/environments/stagin/deploys", deployBody("")), 404, `only "staging" is known`, "ci"},
-		"no such service":             {request("ada", "POST", "/api/v1/environments/staging/services/front/restarts", `{"reason":"x"}`), 404, `known are cron, frontend`, "ada"},
-		"no such task":                {request("ada", "POST", "/api/v1/environments/staging/tasks/import/runs", `{"reason":"x"}`), 404, `known are clear-render-cache, `, "ada"},
-		"a form":                      {request("ada", "POST", deploys, "commit=1", "Content-Type", "application/x-www-form-urlencoded"), 415, "send application/json", "ada"},
-		"text that a page could send": {request("ada", "POST", deploys, deployBody(""), "Content-Type", "text/plain"), 415, "send application/json", "ada"},
-		"no content type":             {request("ada", "POST", deploys, deployBody(""), "Content-Type", ""), 415, "send application/json", "ada"},
-		"other characters":            {request("ada", "POST", deploys, deployBody(""), "Content-Type", "application/json; charset=utf-16"), 415, "application/json", "ada"},
-		"compressed":                  {request("ada", "POST", deploys, deployBody(""), "Content-Encoding", "gzip"), 415, `"gzip"`, "ada"},
-		"too much":                    {request("ada", "POST", deploys, `{"reason":"`+strings.Repeat("a", maxBody)+`"}`), 413, "65536 bytes", "ada"},
-		"no object":                   {request("ada", "POST", deploys, `["deploy"]`), 400, "not a JSON object", "ada"},
-		"null":                        {request("ada", "POST", deploys, `null`), 400, "not a JSON object", "ada"},
-		"half of it":                  {request("ada", "POST", deploys, `{"reason":"x"`), 400, "ends too early", "ada"},
-		"no JSON":                     {request("ada", "POST", deploys, `{"reason":}`), 400, "no JSON, at byte", "ada"},
-		"no UTF-8":                    {request("ada", "POST", deploys, "{\"reason\":\"\xff\"}"), 400, "not UTF-8", "ada"},
-		"two objects":                 {request("ada", "POST", deploys, deployBody("")+`{}`), 400, "goes on after its JSON object", "ada"},
-		"an unknown field":            {request("ada", "POST", deploys, deployBody(`,"force":true`)), 400, `no field "force"`, "ada"},
-		"a field in other case":       {request("ada", "POST", deploys, deployBody(`,"DRY_RUN":true`)), 400, `no field "DRY_RUN"`, "ada"},
-		"a field that comes twice":    {request("ada", "POST", deploys, deployBody(`,"commit":"x"`)), 400, `"commit" comes twice`, "ada"},
-		"a field of another type":     {request("ada", "POST", deploys, deployBody(`,"dry_run":"yes"`)), 400, `"dry_run" is a string: want a boolean`, "ada"},
-		"a query":                     {request("ada", "POST", deploys+"?dry_run=true", deployBody("")), 400, `asks for "dry_run"`, "ada"},
-		"a key with a line end":       {request("ada", "POST", deploys, deployBody(""), "Idempotency-Key", "a\nb"), 400, "Idempotency-Key", "ada"},
-		"an endless key":              {request("ada", "POST", deploys, deployBody(""), "Idempotency-Key", strings.Repeat("k", 201)), 400, "Idempotency-Key", "ada"},
-		"a key that is not taken":     {request("ada", "POST", "/api/v1/pauses", `{}`, "Idempotency-Key", "k"), 400, "takes no Idempotency-Key", "ada"},
-		"no reason to pause":          {request("ada", "POST", "/api/v1/pauses", `{"for":"1h"}`), 400, "a reason is required", "ada"},
+		"another origin":              {apitest.Request("ada", "POST", deploys, deployBody(""), "Origin", "https://evil.example"), 403, "a page of another origin", ""},
+		"no such environment":         {apitest.Request("ada", "POST", "/api/v1/environments/stagin/deploys", deployBody("")), 404, `known are production, staging`, "ada"},
+		"not an environment of ours":  {apitest.Request("ci", "POST", "/api/v1/environments/stagin/deploys", deployBody("")), 404, `only "staging" is known`, "ci"},
+		"no such service":             {apitest.Request("ada", "POST", "/api/v1/environments/staging/services/front/restarts", `{"reason":"x"}`), 404, `known are cron, frontend`, "ada"},
+		"no such task":                {apitest.Request("ada", "POST", "/api/v1/environments/staging/tasks/import/runs", `{"reason":"x"}`), 404, `known are clear-render-cache, `, "ada"},
+		"a form":                      {apitest.Request("ada", "POST", deploys, "commit=1", "Content-Type", "application/x-www-form-urlencoded"), 415, "send application/json", "ada"},
+		"text that a page could send": {apitest.Request("ada", "POST", deploys, deployBody(""), "Content-Type", "text/plain"), 415, "send application/json", "ada"},
+		"no content type":             {apitest.Request("ada", "POST", deploys, deployBody(""), "Content-Type", ""), 415, "send application/json", "ada"},
+		"other characters":            {apitest.Request("ada", "POST", deploys, deployBody(""), "Content-Type", "application/json; charset=utf-16"), 415, "application/json", "ada"},
+		"compressed":                  {apitest.Request("ada", "POST", deploys, deployBody(""), "Content-Encoding", "gzip"), 415, `"gzip"`, "ada"},
+		"too much":                    {apitest.Request("ada", "POST", deploys, `{"reason":"`+strings.Repeat("a", MaxBody)+`"}`), 413, "65536 bytes", "ada"},
+		"no object":                   {apitest.Request("ada", "POST", deploys, `["deploy"]`), 400, "not a JSON object", "ada"},
+		"null":                        {apitest.Request("ada", "POST", deploys, `null`), 400, "not a JSON object", "ada"},
+		"half of it":                  {apitest.Request("ada", "POST", deploys, `{"reason":"x"`), 400, "ends too early", "ada"},
+		"no JSON":                     {apitest.Request("ada", "POST", deploys, `{"reason":}`), 400, "no JSON, at byte", "ada"},
+		"no UTF-8":                    {apitest.Request("ada", "POST", deploys, "{\"reason\":\"\xff\"}"), 400, "not UTF-8", "ada"},
+		"two objects":                 {apitest.Request("ada", "POST", deploys, deployBody("")+`{}`), 400, "goes on after its JSON object", "ada"},
+		"an unknown field":            {apitest.Request("ada", "POST", deploys, deployBody(`,"force":true`)), 400, `no field "force"`, "ada"},
+		"a field in other case":       {apitest.Request("ada", "POST", deploys, deployBody(`,"DRY_RUN":true`)), 400, `no field "DRY_RUN"`, "ada"},
+		"a field that comes twice":    {apitest.Request("ada", "POST", deploys, deployBody(`,"commit":"x"`)), 400, `"commit" comes twice`, "ada"},
+		"a field of another type":     {apitest.Request("ada", "POST", deploys, deployBody(`,"dry_run":"yes"`)), 400, `"dry_run" is a string: want a boolean`, "ada"},
+		"a query":                     {apitest.Request("ada", "POST", deploys+"?dry_run=true", deployBody("")), 400, `asks for "dry_run"`, "ada"},
+		"a key with a line end":       {apitest.Request("ada", "POST", deploys, deployBody(""), "Idempotency-Key", "a\nb"), 400, "Idempotency-Key", "ada"},
+		"an endless key":              {apitest.Request("ada", "POST", deploys, deployBody(""), "Idempotency-Key", strings.Repeat("k", 201)), 400, "Idempotency-Key", "ada"},
+		"a key that is not taken":     {apitest.Request("ada", "POST", "/api/v1/pauses", `{}`, "Idempotency-Key", "k"), 400, "takes no Idempotency-Key", "ada"},
+		"no reason to pause":          {apitest.Request("ada", "POST", "/api/v1/pauses", `{"for":"1h"}`), 400, "a reason is required", "ada"},
 	} {
 		s := newSite()
 		w := s.ask(c.r)
@@ -78,12 +79,12 @@ func TestAChangeIsRefusedBeforeAnythingIsDoneAndTheAuditSaysWhy(t *testing.T) {
 		if (w.Code == 401) != (w.Header().Get("WWW-Authenticate") != "") {
 			t.Errorf("%s: WWW-Authenticate is %q", name, w.Header().Get("WWW-Authenticate"))
 		}
-		if len(s.releases.asked)+len(s.keeper.deleted)+len(s.keeper.pauses) != 1 {
+		if len(s.releases.Asked)+len(s.keeper.Deleted)+len(s.keeper.Kept) != 1 {
 			t.Errorf("%s: something was done", name)
 		}
-		a := s.audit.last()
-		if len(s.audit.all) != 1 || a.Status != c.status || a.Refused != p.Detail || a.By != c.by || a.From != "192.0.2.1" || a.Method != "POST" || a.RequestID == "" {
-			t.Errorf("%s: audit %+v", name, s.audit.all)
+		a := s.audit.Last()
+		if len(s.audit.All) != 1 || a.Status != c.status || a.Refused != p.Detail || a.By != c.by || a.From != "192.0.2.1" || a.Method != "POST" || a.RequestID == "" {
+			t.Errorf("%s: audit %+v", name, s.audit.All)
 		}
 	}
 }
@@ -95,8 +96,8 @@ func TestTheAuditNamesWhoWhatAndWhyAndHoldsNoToken(t *testing.T) {
 	s.Audit = nil // the log
 	s.build()
 	s.post(deploys, deployBody(""), "X-Request-Id", "mine", "User-Agent", "curl/8.5")
-	s.ask(request("", "POST", deploys, deployBody(""), "Authorization", "Bearer hush"))
-	s.ask(request("flaky", "POST", deploys, deployBody("")))
+	s.ask(apitest.Request("", "POST", deploys, deployBody(""), "Authorization", "Bearer hush"))
+	s.ask(apitest.Request("flaky", "POST", deploys, deployBody("")))
 	for _, secret := range []string{"token-of", "hush"} {
 		if strings.Contains(log.String(), secret) {
 			t.Errorf("the log has a token: %s", log.String())
@@ -111,9 +112,9 @@ func TestTheAuditNamesWhoWhatAndWhyAndHoldsNoToken(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := line.Audit
-	got.At = noon
+	got.At = apitest.Noon
 	want := AuditEvent{
-		At: noon, RequestID: "mine", By: "ada", Authority: "tokens", From: "192.0.2.1", Client: "curl/8.5", Method: "POST", Path: deploys,
+		At: apitest.Noon, RequestID: "mine", By: "ada", Authority: "tokens", From: "192.0.2.1", Client: "curl/8.5", Method: "POST", Path: deploys,
 		Action: "deploy 9b8a7c6 to staging", Reason: "nightly", Result: "deploy-20261123t120000-a7k2m9xq", Status: 202, Environment: "staging",
 	}
 	if line.Msg != "audit" || !equal(got, want) {
@@ -132,7 +133,7 @@ func TestARequestIDIsTakenIfItIsOneAndMadeIfNot(t *testing.T) {
 	for sent, taken := range map[string]bool{
 		"4bf92f35-77b3": true, "a/b:c.d_e=f+g@h": true, "": false, "two words": false, "x\ny": false, strings.Repeat("a", 129): false, "{}": false,
 	} {
-		got := s.ask(request("ada", "GET", "/api/v1/targets", "", "X-Request-Id", sent)).Header().Get("X-Request-Id")
+		got := s.ask(apitest.Request("ada", "GET", "/api/v1/targets", "", "X-Request-Id", sent)).Header().Get("X-Request-Id")
 		if (got == sent) != taken || !goodRequestID.MatchString(got) {
 			t.Errorf("sent %q, got %q", sent, got)
 		}
@@ -140,7 +141,7 @@ func TestARequestIDIsTakenIfItIsOneAndMadeIfNot(t *testing.T) {
 }
 
 func TestACallerWhoAsksTooOftenMustWait(t *testing.T) {
-	atNoon(t, func(t *testing.T) {
+	apitest.AtNoon(t, func(t *testing.T) {
 		s := newSite()
 		s.Rate = Rate{PerSecond: 0.5, Burst: 3}
 		s.build()
@@ -153,20 +154,20 @@ func TestACallerWhoAsksTooOftenMustWait(t *testing.T) {
 		if p := decode[Problem](t, w.Body.Bytes()); w.Code != 429 || w.Header().Get("Retry-After") != "2" || p.RetryAfter != 2 {
 			t.Errorf("%d %s, want 429", w.Code, w.Body)
 		}
-		if a := s.audit.last(); a.By != "ada" || a.Status != 429 {
+		if a := s.audit.Last(); a.By != "ada" || a.Status != 429 {
 			t.Errorf("audit %+v", a)
 		}
-		if w := s.ask(request("ci", "POST", deploys, deployBody(""))); w.Code != 202 {
+		if w := s.ask(apitest.Request("ci", "POST", deploys, deployBody(""))); w.Code != 202 {
 			t.Errorf("another caller: %d %s", w.Code, w.Body)
 		}
 	})
 }
 
 func TestFailedSignInsAreLimitedBeforeAnybodyIsAsked(t *testing.T) {
-	atNoon(t, func(t *testing.T) {
+	apitest.AtNoon(t, func(t *testing.T) {
 		s := newSite()
 		get := func(who, from string) int {
-			r := request(who, "GET", "/api/v1/targets", "")
+			r := apitest.Request(who, "GET", "/api/v1/targets", "")
 			r.RemoteAddr = from
 			return s.ask(r).Code
 		}
@@ -200,12 +201,12 @@ func TestFailedSignInsAreLimitedBeforeAnybodyIsAsked(t *testing.T) {
 func TestGetNeverChangesAnything(t *testing.T) {
 	s := newSite()
 	s.Brokers.Incidents = fixture().Brokers.Incidents
-	for _, route := range newAPI(s.Options).routes() {
+	for _, route := range New(s.Options).routes {
 		if route.Method == "GET" && route.change != nil {
 			t.Errorf("GET %s changes something", route.Path)
 		}
 		if route.Method != "GET" {
-			w := s.ask(request("ada", "GET", filled(route.Path), ""))
+			w := s.ask(apitest.Request("ada", "GET", filled(route.Path), ""))
 			if w.Code == 200 && !strings.Contains(route.Path, "pauses") {
 				t.Errorf("GET %s: %d, want 405", route.Path, w.Code)
 			}
@@ -214,7 +215,7 @@ func TestGetNeverChangesAnything(t *testing.T) {
 			}
 		}
 	}
-	if len(s.releases.asked)+len(s.keeper.deleted)+len(s.keeper.probed) > 0 || len(s.keeper.pauses) != 1 {
+	if len(s.releases.Asked)+len(s.keeper.Deleted)+len(s.keeper.Probed) > 0 || len(s.keeper.Kept) != 1 {
 		t.Error("a GET has changed something")
 	}
 }
@@ -225,9 +226,9 @@ func filled(path string) string {
 		"target": "orders", "node": "mq-1", "env": "staging", "service": "frontend", "pod": "frontend-7f-abcde", "secret": "db", "task": "import-plans",
 	}
 	if strings.HasPrefix(path, "/api/v1/incidents") {
-		names["id"] = oneIncident().ID
+		names["id"] = apitest.OneIncident().ID
 	} else {
-		names["id"] = finished().ID
+		names["id"] = apitest.Finished().ID
 	}
 	return regexp.MustCompile(`\{(\w+)\}`).ReplaceAllStringFunc(path, func(m string) string { return names[m[1:len(m)-1]] })
 }
@@ -241,11 +242,11 @@ func TestNothingThatChangesIsServedWhereNobodyKnowsWhoCalls(t *testing.T) {
 		s := newSite()
 		change(s)
 		s.build()
-		for _, route := range newAPI(newSite().Options).routes() {
+		for _, route := range New(newSite().Options).routes {
 			if route.change == nil {
 				continue
 			}
-			w := s.ask(request("ada", route.Method, filled(route.Path), `{}`))
+			w := s.ask(apitest.Request("ada", route.Method, filled(route.Path), `{}`))
 			if w.Code != 404 && w.Code != 405 {
 				t.Errorf("%s: %s %s: %d %s", name, route.Method, route.Path, w.Code, w.Body)
 			}
@@ -265,14 +266,14 @@ func TestAPanicInAChangeIsInTheAudit(t *testing.T) {
 	if w := s.post(deploys, deployBody("")); w.Code != 500 || strings.Contains(w.Body.String(), "nil pointer") {
 		t.Errorf("%d %s", w.Code, w.Body)
 	}
-	if a := s.audit.last(); a.Status != 500 || a.By != "ada" {
+	if a := s.audit.Last(); a.Status != 500 || a.By != "ada" {
 		t.Errorf("audit %+v", a)
 	}
 }
 
 func TestWhatCannotBeReachedIsNotCalledRefused(t *testing.T) {
 	s := newSite()
-	s.releases.err, s.keeper.err = errors.New("dial 10.0.0.1: refused"), errors.New("dial 10.0.0.1: refused")
+	s.releases.Err, s.keeper.Err = errors.New("dial 10.0.0.1: refused"), errors.New("dial 10.0.0.1: refused")
 	for path, body := range map[string]string{
 		deploys: deployBody(""), "/api/v1/pauses": `{"reason":"x","for":"1h"}`,
 		"/api/v1/targets/orders/nodes/mq-1/deletions": `{"reason":"x"}`, "/api/v1/targets/orders/nodes/mq-1/probes": "",

@@ -9,10 +9,13 @@ import (
 	"net/http/httptest"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/cjworkbench/unstuck/httpapi/apitest"
 )
 
 var update = flag.Bool("update", false, "write the examples in docs/api.md and docs/openapi.json anew")
@@ -32,20 +35,20 @@ var (
 // documented is the site of the examples: one operation is under way.
 func documented() *site {
 	s := newSite()
-	s.releases.put(running())
+	s.releases.Put(apitest.Running())
 	return s
 }
 
 //promise:44
 func TestTheDocumentationHasEveryEndpointWithItsTrueAnswer(t *testing.T) {
-	atNoon(t, func(t *testing.T) {
+	apitest.AtNoon(t, func(t *testing.T) {
 		doc, err := os.ReadFile(apiDoc)
 		if err != nil {
 			t.Fatal(err)
 		}
-		a := newAPI(documented().Options)
+		a := New(documented().Options)
 		serves := map[string]bool{"GET /": true}
-		for _, r := range append(a.routes(), a.brokers.opsRoutes(metrics)...) {
+		for _, r := range append(slices.Clone(a.routes), a.brokers.opsRoutes(metrics)...) {
 			serves[r.Method+" "+r.Path] = true
 		}
 		fresh := string(doc)
@@ -85,7 +88,7 @@ func checkSection(t *testing.T, route, section string) string {
 	var r *http.Request
 	status := "200"
 	if get := requested.FindStringSubmatch(section); get != nil {
-		r = request("ada", "GET", get[1], "")
+		r = apitest.Request("ada", "GET", get[1], "")
 	} else if line := curled.FindStringSubmatch(section); line != nil {
 		r, status = curl(t, line[1]), line[2]
 	}
@@ -138,7 +141,7 @@ func curl(t *testing.T, line string) *http.Request {
 	if parts[4] != "" {
 		method = parts[4]
 	}
-	r := request("ada", method, parts[5], parts[3])
+	r := apitest.Request("ada", method, parts[5], parts[3])
 	if parts[1] != "" {
 		r.Header.Set(parts[1], parts[2])
 	}
@@ -156,7 +159,7 @@ func TestTheDocumentationNamesEveryProblemAndHeader(t *testing.T) {
 		fmt.Sprint(maxKnown), DefaultStaleAfter.String(), shutdownTimeout.String(), fmt.Sprintf("%d s", int(changeTimeout.Seconds())),
 		fmt.Sprintf("every %d s", int(eventHeartbeat.Seconds())), fmt.Sprintf("%d minutes", int(eventLife.Minutes())),
 		fmt.Sprintf("%d streams", maxStreamsEach), fmt.Sprintf("(%d, at most %d)", defaultLimit, maxLimit),
-		fmt.Sprintf("%g a second and %d at once", defaultRate.PerSecond, defaultRate.Burst), fmt.Sprintf("%d bytes", maxReason),
+		fmt.Sprintf("%g a second and %d at once", defaultRate.PerSecond, defaultRate.Burst), fmt.Sprintf("%d bytes", MaxReason),
 	} {
 		if !strings.Contains(string(doc), want) {
 			t.Errorf("docs/api.md does not say %s", want)

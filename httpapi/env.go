@@ -46,7 +46,7 @@ func (api *releaseAPI) env(r *http.Request, a *AuditEvent) (any, error) {
 		return nil, err
 	}
 	if pod != named {
-		return nil, problem(http.StatusNotFound, "no pod can be named %q", short(named))
+		return nil, NewProblem(http.StatusNotFound, "no pod can be named %q", Short(named))
 	}
 	seen, err := api.Pods.PodEnv(r.Context(), env, r.PathValue("service"), pod)
 	if err != nil {
@@ -67,7 +67,7 @@ func (api *releaseAPI) serviceTo(verb auth.Verb, r *http.Request, a *AuditEvent,
 		return env, err
 	}
 	action := auth.Action{Verb: verb, Environment: env.Name, Service: r.PathValue("service"), Pod: pod}
-	a.Action = cut(action.String(), maxReason)
+	a.Action = Cut(action.String(), MaxReason)
 	return env, api.mayThere(r.Context(), env, action)
 }
 
@@ -79,12 +79,12 @@ func (api *releaseAPI) mayThere(ctx context.Context, env plan.Environment, actio
 		unknown = named("task", action.Task, env.Tasks, func(t plan.Task) string { return t.Name })
 	}
 	if unknown == nil {
-		return api.may(ctx, action)
+		return api.May(ctx, action)
 	}
-	if ok, err := api.sees(ctx, auth.Action{Environment: env.Name}); err != nil || ok {
+	if ok, err := api.Sees(ctx, auth.Action{Environment: env.Name}); err != nil || ok {
 		return firstOf(err, unknown)
 	}
-	return api.may(ctx, auth.Action{Verb: auth.Read, Environment: env.Name})
+	return api.May(ctx, auth.Action{Verb: auth.Read, Environment: env.Name})
 }
 
 func firstOf(errs ...error) error {

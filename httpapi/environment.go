@@ -69,7 +69,7 @@ func (api *releaseAPI) environmentRoutes() []Route {
 func (api *releaseAPI) environments(r *http.Request) (any, error) {
 	var seen []plan.Environment
 	for _, env := range api.Environments {
-		ok, err := api.sees(r.Context(), auth.Action{Environment: env.Name})
+		ok, err := api.Sees(r.Context(), auth.Action{Environment: env.Name})
 		if err != nil {
 			return nil, err
 		}
@@ -94,7 +94,7 @@ func (api *releaseAPI) environment(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := api.may(r.Context(), auth.Action{Verb: auth.Read, Environment: env.Name}); err != nil {
+	if err := api.May(r.Context(), auth.Action{Verb: auth.Read, Environment: env.Name}); err != nil {
 		return nil, err
 	}
 	return api.look(r.Context(), env), nil

@@ -8,60 +8,17 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"sync"
 	"time"
 
 	"github.com/cjworkbench/unstuck/release"
 	"github.com/cjworkbench/unstuck/release/plan"
 )
 
-// stream answers a GET with more than one write. An error that it returns is written as a Problem: nothing else was.
-type stream func(w http.ResponseWriter, r *http.Request) error
-
-// The bounds of a stream of events.
+// How often a stream of an operation has events.
 const (
-	eventPace      = 500 * time.Millisecond // between two events; what is in between is left out
-	eventPoll      = 2 * time.Second        // without news from this process, the records are looked at
-	eventHeartbeat = 15 * time.Second       // without an event, a comment shows that somebody is there
-	eventLife      = 15 * time.Minute       // then the client must come again, and be recognised again
-	eventWrite     = 10 * time.Second       // for the client to take what is sent
-	eventRetry     = 2 * time.Second        // after which a client should come again
-	maxStreams     = 100
-	maxStreamsEach = 10 // of one caller
+	eventPace = 500 * time.Millisecond // between two; what is in between is left out
+	eventPoll = 2 * time.Second        // without news from this process, the records are looked at
 )
-
-// streams counts the streams that are open, of which there may be most, and each of one caller.
-type streams struct {
-	most, each int
-
-	mu       sync.Mutex
-	all      int
-	byCaller map[string]int
-}
-
-func newStreams(most, each int) *streams {
-	return &streams{most: most, each: each, byCaller: make(map[string]int)}
-}
-
-func (s *streams) open(who string) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.all >= s.most || s.byCaller[who] >= s.each {
-		return false
-	}
-	s.all++
-	s.byCaller[who]++
-	return true
-}
-
-func (s *streams) close(who string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.all--
-	if s.byCaller[who]--; s.byCaller[who] == 0 {
-		delete(s.byCaller, who)
-	}
-}
 
 // events sends an operation as it changes, in the format of server-sent events (the HTML standard, section 9.2): each
 // event is the whole operation, so that a client that missed some has missed nothing. It ends with the operation. An
@@ -71,34 +28,21 @@ func (api *releaseAPI) events(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	f := follower{w: w, control: http.NewResponseController(w), last: r.Header.Get("Last-Event-ID")}
+	last := r.Header.Get("Last-Event-ID")
 	first, id, err := eventOf(op)
 	if err != nil {
 		return err
 	}
-	if id == f.last && op.Phase.Over() {
+	if id == last && op.Phase.Over() {
 		w.WriteHeader(http.StatusNoContent)
 		return nil
 	}
-	who, _ := callerOf(r.Context())
-	if !api.streams.open(who.Authority + "/" + who.Name) {
-		return tooMany(eventRetry, "too many streams are open")
-	}
-	defer api.streams.close(who.Authority + "/" + who.Name)
-	_ = f.control.SetReadDeadline(time.Time{}) // the server's own would end the request's context
-	h := w.Header()
-	h.Set("Content-Type", "text/event-stream")
-	h.Set("X-Accel-Buffering", "no") // for nginx
-	if r.Method == http.MethodHead {
-		return nil
-	}
-	ctx, stop := context.WithTimeout(r.Context(), eventLife)
-	defer stop()
-	f.version = op.Version
-	if f.send(fmt.Sprintf("retry: %d\n\n", eventRetry.Milliseconds())) && f.event(first, id) && !op.Phase.Over() {
-		api.follow(ctx, &f, op.ID)
-	}
-	return nil
+	return api.Stream(w, r, func(ctx context.Context, s *EventStream) {
+		f := follower{EventStream: s, last: last, version: op.Version}
+		if f.event(first, id) && !op.Phase.Over() {
+			api.follow(ctx, &f, op.ID)
+		}
+	})
 }
 
 // follow sends what changes until the operation, the stream's life or the client's patience ends. That the records
@@ -115,10 +59,10 @@ func (api *releaseAPI) follow(ctx context.Context, f *follower, id string) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-stopping(ctx):
+		case <-Stopping(ctx):
 			return
 		case <-heartbeat.C:
-			if !f.send(": still here\n\n") {
+			if !f.Send(": still here\n\n") {
 				return
 			}
 			continue
@@ -149,8 +93,8 @@ func (api *releaseAPI) follow(ctx context.Context, f *follower, id string) {
 
 // follower is somebody who follows an operation.
 type follower struct {
-	w       http.ResponseWriter
-	control *http.ResponseController
+	*EventStream
+
 	last    string // the ID of the last event that they have
 	version int    // of the last operation that was looked at
 }
@@ -158,18 +102,10 @@ type follower struct {
 // event sends an event that they do not have. False: they have gone away.
 func (f *follower) event(text, id string) bool {
 	if id == f.last {
-		return f.send("")
+		return f.Send("")
 	}
 	f.last = id
-	return f.send(text)
-}
-
-func (f *follower) send(text string) bool {
-	_ = f.control.SetWriteDeadline(time.Now().Add(eventWrite)) // a test's writer has none
-	if _, err := f.w.Write([]byte(text)); err != nil {
-		return false
-	}
-	return f.control.Flush() == nil
+	return f.Send(text)
 }
 
 // eventOf gives the event that shows an operation, and its ID: the version, which counts what was stored, and a hash,
@@ -194,12 +130,4 @@ func pause(ctx context.Context, d time.Duration) bool {
 	case <-t.C:
 		return true
 	}
-}
-
-type stoppingKey struct{}
-
-// stopping gives a channel that is closed when the server is to end; nil where that is not known.
-func stopping(ctx context.Context) <-chan struct{} {
-	c, _ := ctx.Value(stoppingKey{}).(<-chan struct{})
-	return c
 }

@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/cjworkbench/unstuck/httpapi/apitest"
 	"github.com/cjworkbench/unstuck/release/plan"
 )
 
@@ -65,20 +66,13 @@ func watch(t *testing.T, s *site, p *pipes, id, last string) <-chan event {
 	return events
 }
 
-// running is an operation that has begun.
-func running() plan.Operation {
-	o := finished()
-	o.ID, o.Phase, o.Version, o.Ended, o.Outcome = "deploy-20261123t115900-aaaaaaaa", plan.Running, 3, time.Time{}, ""
-	return o
-}
-
 func following(t *testing.T, test func(*testing.T, *site, *pipes, context.CancelFunc, <-chan error)) {
 	t.Helper()
 	var s *site
 	h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.handler.ServeHTTP(w, r) })
 	serving(t, h, func(t *testing.T, p *pipes, cancel context.CancelFunc, done <-chan error) {
 		s = newSite()
-		s.releases.put(running())
+		s.releases.Put(apitest.Running())
 		test(t, s, p, cancel, done)
 		cancel()
 		<-done
@@ -87,7 +81,7 @@ func following(t *testing.T, test func(*testing.T, *site, *pipes, context.Cancel
 
 func TestAnOperationIsFollowedToItsEnd(t *testing.T) {
 	following(t, func(t *testing.T, s *site, p *pipes, _ context.CancelFunc, _ <-chan error) {
-		op := running()
+		op := apitest.Running()
 		events := watch(t, s, p, op.ID, "")
 		if e := <-events; e.op.Version != 3 || !strings.HasPrefix(e.id, "3-") {
 			t.Errorf("first %+v, want the state of now", e)
@@ -105,7 +99,7 @@ func TestAnOperationIsFollowedToItsEnd(t *testing.T) {
 			}
 		}
 		op.Version, op.Phase = 4, plan.Succeeded // in another process, which tells only the records
-		s.releases.put(op)
+		s.releases.Put(op)
 		began := time.Now()
 		for e := range events {
 			if e.comment == "" && (e.op.Phase != plan.Succeeded || e.at.Sub(began) > eventPoll) {
@@ -120,7 +114,7 @@ func TestAnOperationIsFollowedToItsEnd(t *testing.T) {
 
 func TestWhoComesAgainMissesNothingAndGetsNothingTwice(t *testing.T) {
 	following(t, func(t *testing.T, s *site, p *pipes, _ context.CancelFunc, _ <-chan error) {
-		op := running()
+		op := apitest.Running()
 		_, seen, err := eventOf(op)
 		if err != nil {
 			t.Fatal(err)
@@ -131,7 +125,7 @@ func TestWhoComesAgainMissesNothingAndGetsNothingTwice(t *testing.T) {
 			t.Errorf("%+v comes twice", <-events)
 		}
 		op.Version = 4
-		s.releases.put(op)
+		s.releases.Put(op)
 		if e := <-events; e.op.Version != 4 {
 			t.Errorf("%+v, want version 4", e)
 		}
@@ -144,22 +138,22 @@ func TestWhoComesAgainMissesNothingAndGetsNothingTwice(t *testing.T) {
 
 func TestWhatIsOverAndSeenEndsTheFollowing(t *testing.T) {
 	s := newSite()
-	_, seen, err := eventOf(finished())
+	_, seen, err := eventOf(apitest.Finished())
 	if err != nil {
 		t.Fatal(err)
 	}
-	path := "/api/v1/operations/" + finished().ID + "/events"
-	if w := s.ask(request("ada", "GET", path, "", "Last-Event-ID", seen)); w.Code != 204 || w.Body.Len() > 0 {
+	path := "/api/v1/operations/" + apitest.Finished().ID + "/events"
+	if w := s.ask(apitest.Request("ada", "GET", path, "", "Last-Event-ID", seen)); w.Code != 204 || w.Body.Len() > 0 {
 		t.Errorf("%d %s, want 204, on which browsers stop", w.Code, w.Body)
 	}
-	if w := s.ask(request("ada", "GET", path, "")); w.Code != 200 || strings.Count(w.Body.String(), "event: operation\n") != 1 {
+	if w := s.ask(apitest.Request("ada", "GET", path, "")); w.Code != 200 || strings.Count(w.Body.String(), "event: operation\n") != 1 {
 		t.Errorf("%d %s, want the one event", w.Code, w.Body)
 	}
-	if w := s.ask(request("ada", "HEAD", path, "")); w.Code != 200 || w.Body.Len() > 0 {
+	if w := s.ask(apitest.Request("ada", "HEAD", path, "")); w.Code != 200 || w.Body.Len() > 0 {
 		t.Errorf("HEAD: %d %s", w.Code, w.Body)
 	}
 	for who, status := range map[string]int{"": 401, "eve": 401, "bob": 404} {
-		if w := s.ask(request(who, "GET", path, "")); w.Code != status {
+		if w := s.ask(apitest.Request(who, "GET", path, "")); w.Code != status {
 			t.Errorf("%q: %d %s, want %d", who, w.Code, w.Body, status)
 		}
 	}
@@ -167,7 +161,7 @@ func TestWhatIsOverAndSeenEndsTheFollowing(t *testing.T) {
 
 func TestChangesInQuickSuccessionBecomeFewEvents(t *testing.T) {
 	following(t, func(t *testing.T, s *site, p *pipes, _ context.CancelFunc, _ <-chan error) {
-		op := running()
+		op := apitest.Running()
 		events := watch(t, s, p, op.ID, "")
 		<-events
 		synctest.Wait()
@@ -191,12 +185,12 @@ func TestChangesInQuickSuccessionBecomeFewEvents(t *testing.T) {
 func TestAStreamEndsWithTheServerAndAtTheEndOfItsLife(t *testing.T) {
 	following(t, func(t *testing.T, s *site, p *pipes, cancel context.CancelFunc, done <-chan error) {
 		began := time.Now()
-		for range watch(t, s, p, running().ID, "") {
+		for range watch(t, s, p, apitest.Running().ID, "") {
 		}
 		if lived := time.Since(began); lived != eventLife {
 			t.Errorf("lived %s, want %s", lived, eventLife)
 		}
-		events := watch(t, s, p, running().ID, "")
+		events := watch(t, s, p, apitest.Running().ID, "")
 		<-events
 		synctest.Wait()
 		began = time.Now()
@@ -212,15 +206,15 @@ func TestAStreamEndsWithTheServerAndAtTheEndOfItsLife(t *testing.T) {
 func TestStreamsAreBounded(t *testing.T) {
 	following(t, func(t *testing.T, s *site, p *pipes, _ context.CancelFunc, _ <-chan error) {
 		for range maxStreamsEach {
-			<-watch(t, s, p, running().ID, "")
+			<-watch(t, s, p, apitest.Running().ID, "")
 		}
-		path := "/api/v1/operations/" + running().ID + "/events"
-		if w := s.ask(request("ada", "GET", path, "")); w.Code != 429 || w.Header().Get("Retry-After") == "" {
+		path := "/api/v1/operations/" + apitest.Running().ID + "/events"
+		if w := s.ask(apitest.Request("ada", "GET", path, "")); w.Code != 429 || w.Header().Get("Retry-After") == "" {
 			t.Errorf("%d %s, want 429", w.Code, w.Body)
 		}
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		if w := s.ask(request("ci", "GET", path, "").WithContext(ctx)); w.Code != 404 { // it is production's
+		if w := s.ask(apitest.Request("ci", "GET", path, "").WithContext(ctx)); w.Code != 404 { // it is production's
 			t.Errorf("another caller: %d %s", w.Code, w.Body)
 		}
 	})
@@ -229,12 +223,12 @@ func TestStreamsAreBounded(t *testing.T) {
 func TestAClientThatTakesNothingIsLetGo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSite()
-		s.releases.put(running())
+		s.releases.Put(apitest.Running())
 		ctx, cancel := context.WithCancel(t.Context())
 		p, done := newPipes(), make(chan error, 1)
 		go func() { done <- Serve(ctx, s.Log, Server{Name: "test", Listener: p, Handler: s.handler}) }()
 		c, _ := p.dial(t)
-		send(t, c, "GET /api/v1/operations/"+running().ID+"/events HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer token-of-ada\r\n\r\n")
+		send(t, c, "GET /api/v1/operations/"+apitest.Running().ID+"/events HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer token-of-ada\r\n\r\n")
 		time.Sleep(eventWrite + time.Second) // and reads nothing
 		s.Releases.Feed.mu.Lock()
 		watchers := len(s.Releases.Feed.watchers)

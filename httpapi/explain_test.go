@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cjworkbench/unstuck/httpapi/apitest"
 	"github.com/cjworkbench/unstuck/probe"
 	"github.com/cjworkbench/unstuck/remediate"
 	"github.com/cjworkbench/unstuck/target"
@@ -30,20 +31,20 @@ func TestWhatComesNext(t *testing.T) {
 	guard := func(name remediate.Guard, until time.Time) remediate.GuardState {
 		return remediate.GuardState{Guard: name, Until: until}
 	}
-	soon, later := noon.Add(time.Minute), noon.Add(time.Hour)
+	soon, later := apitest.Noon.Add(time.Minute), apitest.Noon.Add(time.Hour)
 	for name, c := range map[string]struct {
 		d    remediate.Decision
 		acts []remediate.Deletion
 		want Next
 	}{
 		"a first stuck login": {
-			d: remediate.Decision{Phase: remediate.PhaseSuspect, At: noon, Evidence: remediate.Evidence{Stuck: 1, FailureThreshold: 3, Window: 4, Since: noon.Add(-12 * time.Second)}},
+			d: remediate.Decision{Phase: remediate.PhaseSuspect, At: apitest.Noon, Evidence: remediate.Evidence{Stuck: 1, FailureThreshold: 3, Window: 4, Since: apitest.Noon.Add(-12 * time.Second)}},
 			want: Next{What: "it is confirmed as stuck when all of this has come: 2 more of its last 4 probes must find it stuck; the first and the last " +
 				"of these must lie 45s apart, so not before 2026-11-23T12:00:33Z; corroboration must agree. Then it is deleted"},
 		},
 		"a suspect that only wants corroboration, and is held back anyway": {
 			d: remediate.Decision{
-				Phase: remediate.PhaseSuspect, At: noon, Evidence: remediate.Evidence{Stuck: 3, FailureThreshold: 3, Window: 4, Since: noon.Add(-2 * time.Minute), Enough: true},
+				Phase: remediate.PhaseSuspect, At: apitest.Noon, Evidence: remediate.Evidence{Stuck: 3, FailureThreshold: 3, Window: 4, Since: apitest.Noon.Add(-2 * time.Minute), Enough: true},
 				Guards: []remediate.GuardState{guard(remediate.GuardPeers, time.Time{})},
 			},
 			want: Next{What: "it is confirmed as stuck when all of this has come: corroboration must agree. Even then it is not deleted before " +
@@ -72,9 +73,9 @@ func TestWhatComesNext(t *testing.T) {
 		},
 		"deleted": {
 			d:    remediate.Decision{Node: "mq-1", Phase: remediate.PhaseRecovering},
-			acts: []remediate.Deletion{{Node: "mq-0", At: later}, {Node: "mq-1", At: noon.Add(-time.Hour), Outcome: remediate.Recovered}, {Node: "mq-1", At: noon}},
+			acts: []remediate.Deletion{{Node: "mq-0", At: later}, {Node: "mq-1", At: apitest.Noon.Add(-time.Hour), Outcome: remediate.Recovered}, {Node: "mq-1", At: apitest.Noon}},
 			want: Next{
-				What: "its successor is awaited; if what failed does not succeed there in time, a person is asked for", RecoveryDeadline: noon.Add(policy.RecoveryTimeout),
+				What: "its successor is awaited; if what failed does not succeed there in time, a person is asked for", RecoveryDeadline: apitest.Noon.Add(policy.RecoveryTimeout),
 			},
 		},
 	} {
@@ -130,7 +131,7 @@ func TestOnlyALoginOrARoundTripSaysThatANodeAcceptsLogins(t *testing.T) {
 	for _, kind := range probe.Kinds() {
 		n.Latest = append(n.Latest, probe.Result{Node: "mq-0", Kind: kind, Reason: probe.OK})
 	}
-	for _, seen := range (&brokerAPI{}).explain(remediate.Snapshot{}, n, noon).Seen {
+	for _, seen := range (&brokerAPI{}).explain(remediate.Snapshot{}, n, apitest.Noon).Seen {
 		want := seen.Result.Kind == probe.Login || seen.Result.Kind == probe.Roundtrip
 		if says := strings.Contains(seen.Means, "accepts logins"); says != want {
 			t.Errorf("%s: %q", seen.Result.Kind, seen.Means)
@@ -142,9 +143,9 @@ func TestANodeWithoutCommandsIsKnownByTheWordsOfTheDecision(t *testing.T) {
 	s := remediate.State{}
 	var decisions []remediate.Decision
 	policy := remediate.DefaultPolicy()
-	node := nodeOf("mq-1")
+	node := apitest.NodeOf("mq-1")
 	for i := range 4 {
-		r := stuckLogin("mq-1", noon.Add(time.Duration(i)*30*time.Second))
+		r := apitest.StuckLogin("mq-1", apitest.Noon.Add(time.Duration(i)*30*time.Second))
 		view := target.View{At: r.Ended(), Expected: 1, Nodes: []target.Node{node}}
 		s, decisions = remediate.Decide(s, remediate.Observation{View: view, Results: []probe.Result{r}, NoCommands: true}, policy, r.Ended())
 	}
@@ -157,18 +158,18 @@ func TestANodeWithoutCommandsIsKnownByTheWordsOfTheDecision(t *testing.T) {
 func TestWhatComesNextNamesWhatHoldsItBackAndWhatMustSucceed(t *testing.T) {
 	policy := remediate.DefaultPolicy()
 	policy.Mode = remediate.Remediate
-	later := noon.Add(time.Hour)
+	later := apitest.Noon.Add(time.Hour)
 	unasked := []remediate.GuardState{{Guard: remediate.GuardQuorumCritical, Unasked: true}, {Guard: remediate.GuardAlarm, Unasked: true}}
 	d := remediate.Decision{Phase: remediate.PhaseConfirmed, Guards: append([]remediate.GuardState{{Guard: remediate.GuardPaused, Until: later}}, unasked...)}
 	n := next(remediate.Snapshot{Policy: policy}, d)
 	if !n.Opens.Equal(later) || strings.Contains(n.What, "alarm") {
 		t.Errorf("held back by %v until %s alone: opens %s, %q", d.HeldBy(), later, n.Opens, n.What)
 	}
-	d = remediate.Decision{Phase: remediate.PhaseSuspect, At: noon, Evidence: remediate.Evidence{Stuck: 1, FailureThreshold: 3, Window: 4, Since: noon}, Guards: unasked}
+	d = remediate.Decision{Phase: remediate.PhaseSuspect, At: apitest.Noon, Evidence: remediate.Evidence{Stuck: 1, FailureThreshold: 3, Window: 4, Since: apitest.Noon}, Guards: unasked}
 	if n := next(remediate.Snapshot{Policy: policy}, d); strings.Contains(n.What, "alarm") {
 		t.Errorf("nothing has been asked: %q", n.What)
 	}
-	deletions := []remediate.Deletion{{Node: "mq-1", At: noon, Probe: probe.Roundtrip}}
+	deletions := []remediate.Deletion{{Node: "mq-1", At: apitest.Noon, Probe: probe.Roundtrip}}
 	d = remediate.Decision{Node: "mq-1", Phase: remediate.PhaseRecovering}
 	if n := next(remediate.Snapshot{Policy: policy, Deletions: deletions}, d); strings.Contains(n.What, "accept logins") {
 		t.Errorf("a deletion for round trips: %q", n.What)

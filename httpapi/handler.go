@@ -41,7 +41,8 @@ type Problem struct {
 
 func (p *Problem) Error() string { return p.Detail }
 
-func problem(status int, format string, args ...any) *Problem {
+// NewProblem makes one of a status, and of what is to be said.
+func NewProblem(status int, format string, args ...any) *Problem {
 	return &Problem{Title: http.StatusText(status), Status: status, Detail: fmt.Sprintf(format, args...)}
 }
 
@@ -54,7 +55,7 @@ const NamedInDetail = 7
 
 // refused is the Problem of a change that is not made.
 func refused(status int, code plan.Code, why, want string) *Problem {
-	p := problem(status, "%s", why)
+	p := NewProblem(status, "%s", why)
 	p.Code, p.Hint = code, want
 	if want != "" {
 		p.Detail += "; " + want
@@ -68,7 +69,7 @@ func unknown(what, name string, known []string) *Problem {
 }
 
 func unknownAs(status int, what, name string, known []string) *Problem {
-	p := problem(status, "there is no %s %q", what, short(name))
+	p := NewProblem(status, "there is no %s %q", what, Short(name))
 	if len(known) == 0 {
 		p.Detail += ": there is none at all yet"
 		return p
@@ -86,11 +87,11 @@ func unknownAs(status int, what, name string, known []string) *Problem {
 	return p
 }
 
-// short bounds text that a client sent before it is repeated to that client or to the log.
-func short(text string) string { return cut(text, 100) }
+// Short bounds text that a client sent before it is repeated to that client or to the log.
+func Short(text string) string { return Cut(text, 100) }
 
-// cut makes text valid, and cuts what is longer than limit bytes.
-func cut(text string, limit int) string {
+// Cut makes text valid, and cuts what is longer than limit bytes.
+func Cut(text string, limit int) string {
 	if len(text) <= limit {
 		return strings.ToValidUTF8(text, "?")
 	}
@@ -108,7 +109,7 @@ func (a adapter) get(e endpoint) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		v, err := e(r)
 		if err != nil {
-			a.fail(w, r, err)
+			a.Fail(w, r, err)
 			return
 		}
 		a.write(w, r, http.StatusOK, "application/json", v)
@@ -124,13 +125,13 @@ func (a adapter) other(methods []string) http.HandlerFunc {
 			w.WriteHeader(http.StatusNoContent)
 			return
 		}
-		a.fail(w, r, problem(http.StatusMethodNotAllowed, "%s answers %s", short(r.URL.Path), allowed))
+		a.Fail(w, r, NewProblem(http.StatusMethodNotAllowed, "%s answers %s", Short(r.URL.Path), allowed))
 	}
 }
 
-// fail writes err.
-func (a adapter) fail(w http.ResponseWriter, r *http.Request, err error) {
-	p := a.problemOf(r, err)
+// Fail writes err.
+func (a adapter) Fail(w http.ResponseWriter, r *http.Request, err error) {
+	p := a.ProblemOf(r, err)
 	if p.Status == http.StatusUnauthorized {
 		w.Header().Set("WWW-Authenticate", `Bearer realm="unstuck"`)
 	}
@@ -140,14 +141,14 @@ func (a adapter) fail(w http.ResponseWriter, r *http.Request, err error) {
 	a.write(w, r, p.Status, "application/problem+json", p)
 }
 
-// problemOf gives what a client sees of err. A Problem is for the client; anything else is for our log, and the client
+// ProblemOf gives what a client sees of err. A Problem is for the client; anything else is for our log, and the client
 // learns only that it happened.
-func (a adapter) problemOf(r *http.Request, err error) *Problem {
+func (a adapter) ProblemOf(r *http.Request, err error) *Problem {
 	if p, ok := errors.AsType[*Problem](err); ok {
 		return p
 	}
-	a.log.Error("request failed", "method", short(r.Method), "path", short(r.URL.Path), "request_id", requestOf(r.Context()), "error", err)
-	return problem(http.StatusInternalServerError, "an error of ours: the log says which")
+	a.log.Error("request failed", "method", Short(r.Method), "path", Short(r.URL.Path), "request_id", RequestIDOf(r.Context()), "error", err)
+	return NewProblem(http.StatusInternalServerError, "an error of ours: the log says which")
 }
 
 // write writes v as one line of JSON, or as several if the query has "pretty". Nothing is sent before all is encoded,
@@ -155,7 +156,7 @@ func (a adapter) problemOf(r *http.Request, err error) *Problem {
 func (a adapter) write(w http.ResponseWriter, r *http.Request, status int, contentType string, v any) {
 	body, err := encode(v, r.URL.Query().Has("pretty"))
 	if err != nil {
-		a.log.Error("answer not encoded", "path", short(r.URL.Path), "error", err)
+		a.log.Error("answer not encoded", "path", Short(r.URL.Path), "error", err)
 		http.Error(w, http.StatusText(http.StatusInternalServerError), http.StatusInternalServerError)
 		return
 	}
@@ -166,7 +167,7 @@ func (a adapter) write(w http.ResponseWriter, r *http.Request, status int, conte
 		return
 	}
 	if _, err := w.Write(body); err != nil {
-		a.log.Debug("client went away", "path", short(r.URL.Path), "error", err)
+		a.log.Debug("client went away", "path", Short(r.URL.Path), "error", err)
 	}
 }
 
@@ -203,10 +204,10 @@ func (a adapter) contained(next http.Handler) http.Handler {
 			}
 			err := fmt.Errorf("handler panicked: %v\n%s", cause, debug.Stack())
 			if seen.status == 0 {
-				a.fail(seen, r, err)
+				a.Fail(seen, r, err)
 				return
 			}
-			a.log.Error("request failed", "method", short(r.Method), "path", short(r.URL.Path), "request_id", requestOf(r.Context()), "error", err)
+			a.log.Error("request failed", "method", Short(r.Method), "path", Short(r.URL.Path), "request_id", RequestIDOf(r.Context()), "error", err)
 			panic(http.ErrAbortHandler) //nolint:forbidigo // how net/http wants an answer cut off that has begun
 		}()
 		next.ServeHTTP(seen, r)
@@ -215,8 +216,8 @@ func (a adapter) contained(next http.Handler) http.Handler {
 
 func (a adapter) accessed(r *http.Request, seen *seenWriter, took time.Duration) {
 	if a.log.Enabled(r.Context(), slog.LevelDebug) {
-		a.log.Debug("request", "method", short(r.Method), "path", short(r.URL.Path), "from", r.RemoteAddr,
-			"request_id", requestOf(r.Context()), "status", seen.status, "bytes", seen.bytes, "took_seconds", took.Seconds())
+		a.log.Debug("request", "method", Short(r.Method), "path", Short(r.URL.Path), "from", r.RemoteAddr,
+			"request_id", RequestIDOf(r.Context()), "status", seen.status, "bytes", seen.bytes, "took_seconds", took.Seconds())
 	}
 }
 

@@ -47,11 +47,11 @@ func (api *brokerAPI) readyz(*http.Request) (any, error) {
 	}
 	switch {
 	case len(late) > 0:
-		p := problem(http.StatusServiceUnavailable, "loops that have not reconciled within %s: %d of %d", api.StaleAfter, len(late), len(ready.Targets))
+		p := NewProblem(http.StatusServiceUnavailable, "loops that have not reconciled within %s: %d of %d", api.StaleAfter, len(late), len(ready.Targets))
 		p.Late = late[:min(len(late), maxKnown)]
 		return nil, p
 	case len(ready.Targets) == 0:
-		return nil, problem(http.StatusServiceUnavailable, "no broker is watched")
+		return nil, NewProblem(http.StatusServiceUnavailable, "no broker is watched")
 	}
 	return ready, nil
 }

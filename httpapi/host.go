@@ -12,7 +12,7 @@ import (
 func ownHost(a adapter, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if onLoopback(r) && !namesLoopback(r.Host) {
-			a.fail(w, r, problem(http.StatusForbidden, "this is not %q: ask for localhost, or configure who may call", short(r.Host)))
+			a.Fail(w, r, NewProblem(http.StatusForbidden, "this is not %q: ask for localhost, or configure who may call", Short(r.Host)))
 			return
 		}
 		next.ServeHTTP(w, r)

@@ -8,7 +8,7 @@ import (
 
 func TestAPageThatCallsItselfLocalhostReadsNothing(t *testing.T) {
 	o := fixture()
-	open := httptest.NewServer(NewAPI(o))
+	open := httptest.NewServer(New(o).Handler(nil))
 	defer open.Close()
 	s := newSite()
 	asking := httptest.NewServer(s.handler)

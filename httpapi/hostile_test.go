@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/cjworkbench/unstuck/auth"
+	"github.com/cjworkbench/unstuck/httpapi/apitest"
 )
 
 // listening serves a site on loopback, as production does, until the test ends.
@@ -120,8 +121,8 @@ func TestTricksWithPathsChangeNothing(t *testing.T) {
 			t.Errorf("%s: leads to %s", path, to)
 		}
 	}
-	if len(s.releases.asked) > 0 {
-		t.Errorf("taken on: %+v", s.releases.asked)
+	if len(s.releases.Asked) > 0 {
+		t.Errorf("taken on: %+v", s.releases.Asked)
 	}
 }
 
@@ -144,13 +145,13 @@ func TestHeadersCannotBeUsedToBecomeSomebodyElseOrToWriteIntoAnswers(t *testing.
 		"another site":                 {"Sec-Fetch-Site: same-site\n", 403},
 		"another method by its header": {"X-HTTP-Method-Override: DELETE\nX-Original-URL: /\n", 202},
 	} {
-		before := len(s.releases.asked)
+		before := len(s.releases.Asked)
 		answers := raw(t, address, posting(line, c.more, deployBody("")))
 		if len(answers) != 1 || answers[0].StatusCode != c.want {
 			t.Errorf("%s: %+v, want %d and one answer", name, answers, c.want)
 			continue
 		}
-		if done := len(s.releases.asked) > before; done != (c.want == 202) {
+		if done := len(s.releases.Asked) > before; done != (c.want == 202) {
 			t.Errorf("%s: taken on: %t", name, done)
 		}
 		for header := range answers[0].Header {
@@ -161,7 +162,7 @@ func TestHeadersCannotBeUsedToBecomeSomebodyElseOrToWriteIntoAnswers(t *testing.
 	}
 	for _, id := range []string{"a b", strings.Repeat("a", 129), "<script>", "é", "a\tb"} {
 		answers := raw(t, address, posting("POST "+deploys, "X-Request-Id: "+id+"\n", "{}"))
-		if len(answers) != 1 || answers[0].Header.Get("X-Request-Id") == id || answers[0].Header.Get("X-Request-Id") != s.audit.last().RequestID {
+		if len(answers) != 1 || answers[0].Header.Get("X-Request-Id") == id || answers[0].Header.Get("X-Request-Id") != s.audit.Last().RequestID {
 			t.Errorf("%q: %+v, want an ID of our own in its place", id, answers)
 		}
 	}
@@ -210,7 +211,7 @@ func TestABodyThatIsTooLargeOrTooSlowIsNotWaitedFor(t *testing.T) {
 	for more, want := range map[string]int{"": 401, "Authorization: Bearer token-of-bob\r\n": 403, "Authorization: Bearer token-of-ada\r\n": 413} {
 		text := head + more + "\r\n"
 		if want == 413 {
-			text += strings.Repeat(" ", maxBody+1)
+			text += strings.Repeat(" ", MaxBody+1)
 		}
 		c, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", address)
 		if err != nil {
@@ -230,7 +231,7 @@ func TestABodyThatIsTooLargeOrTooSlowIsNotWaitedFor(t *testing.T) {
 		c, r := p.dial(t)
 		send(t, c, strings.Replace(posting("POST "+deploys, "", deployBody("")), deployBody(""), `{"reason":`, 1))
 		resp, err := http.ReadResponse(r, nil)
-		if err != nil || resp.StatusCode != 400 || time.Since(began) > readTimeout+time.Second || len(s.releases.asked) > 0 {
+		if err != nil || resp.StatusCode != 400 || time.Since(began) > readTimeout+time.Second || len(s.releases.Asked) > 0 {
 			t.Errorf("half a body: %+v, %v after %s", resp, err, time.Since(began))
 		}
 	})
@@ -258,7 +259,7 @@ func TestBadTokensThatComeAtTheSameTimeAreLimitedToo(t *testing.T) {
 		var group sync.WaitGroup
 		for i := range 10 * badAddress.Burst {
 			group.Go(func() {
-				if w := s.ask(request("", "POST", deploys, "", "Authorization", fmt.Sprintf("Bearer guess-%d", i))); w.Code == 429 {
+				if w := s.ask(apitest.Request("", "POST", deploys, "", "Authorization", fmt.Sprintf("Bearer guess-%d", i))); w.Code == 429 {
 					refused.Add(1)
 				}
 			})
@@ -275,10 +276,10 @@ func TestBadTokensThatComeAtTheSameTimeAreLimitedToo(t *testing.T) {
 func TestGoodTokensAndThoseThatNobodyCanJudgeAreNotCountedAsBad(t *testing.T) {
 	s := newSite()
 	for i := range 3 * badAddress.Burst {
-		if w := s.ask(request("ada", "GET", "/api/v1/environments", "")); w.Code != 200 {
+		if w := s.ask(apitest.Request("ada", "GET", "/api/v1/environments", "")); w.Code != 200 {
 			t.Fatalf("request %d: %d %s", i, w.Code, w.Body)
 		}
-		if w := s.ask(request("flaky", "GET", "/api/v1/environments", "")); w.Code != 503 {
+		if w := s.ask(apitest.Request("flaky", "GET", "/api/v1/environments", "")); w.Code != 503 {
 			t.Fatalf("request %d: %d %s", i, w.Code, w.Body)
 		}
 	}
@@ -287,12 +288,12 @@ func TestGoodTokensAndThoseThatNobodyCanJudgeAreNotCountedAsBad(t *testing.T) {
 func TestWhoMaySeeNothingLearnsNoNames(t *testing.T) {
 	s := newSite()
 	for _, path := range []string{"/services/secret-service/restarts", "/tasks/secret-task/runs"} {
-		w := s.ask(request("bob", "POST", "/api/v1/environments/staging"+path, `{"reason":"x"}`))
+		w := s.ask(apitest.Request("bob", "POST", "/api/v1/environments/staging"+path, `{"reason":"x"}`))
 		if w.Code != 403 || strings.Contains(w.Body.String(), "frontend") || strings.Contains(w.Body.String(), "import-plans") {
 			t.Errorf("%s: %d %s", path, w.Code, w.Body)
 		}
 	}
-	w := s.ask(request("bob", "POST", "/api/v1/environments/nowhere/deploys", deployBody("")))
+	w := s.ask(apitest.Request("bob", "POST", "/api/v1/environments/nowhere/deploys", deployBody("")))
 	if strings.Contains(w.Body.String(), "staging") {
 		t.Errorf("%d %s", w.Code, w.Body)
 	}
@@ -313,13 +314,13 @@ func TestTheSameKeySentAtOnceReachesTheRunnerEachTimeAsItIs(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	for _, r := range s.releases.asked {
+	for _, r := range s.releases.Asked {
 		if r.IdempotencyKey != "k" || r.By != "ada" || r.From != "127.0.0.1" {
 			t.Errorf("%+v", r)
 		}
 	}
-	if len(s.releases.asked) != many || len(s.audit.all) != many {
-		t.Errorf("%d requests, %d in the audit", len(s.releases.asked), len(s.audit.all))
+	if len(s.releases.Asked) != many || len(s.audit.All) != many {
+		t.Errorf("%d requests, %d in the audit", len(s.releases.Asked), len(s.audit.All))
 	}
 }
 

@@ -29,13 +29,12 @@ type Options struct {
 	Access   auth.Access
 	Audit    Audit        // nil: the log
 	Rate     Rate         // of one caller; zero: 10 a second, 40 at once
-	Pulse    *Pulse       // for the page; nil: it draws no logins, and asks again and again whether something has changed
 	Log      *slog.Logger // nil: there is none
 }
 
-// gate is what each request passes: it finds out who calls, what they may do and whether they ask too often, and tells
+// Gate is what each request passes: it finds out who calls, what they may do and whether they ask too often, and tells
 // the audit.
-type gate struct {
+type Gate struct {
 	adapter
 
 	identity auth.Identity
@@ -47,9 +46,9 @@ type gate struct {
 	streams                          *streams
 }
 
-func newGate(o Options) *gate {
+func newGate(o Options) *Gate {
 	log := cmp.Or(o.Log, slog.New(slog.DiscardHandler))
-	g := &gate{
+	g := &Gate{
 		adapter: adapter{log}, identity: o.Identity, access: o.Access, audit: o.Audit,
 		callers:   newLimiter(o.Rate, defaultRate),
 		badTokens: newLimiter(badToken, badToken), badAddresses: newLimiter(badAddress, badAddress),
@@ -82,27 +81,41 @@ type Route struct {
 	takesKey bool // of idempotency
 }
 
-// api is the whole API: the two halves behind one gate.
-type api struct {
-	*gate
+// API is the whole API: the two halves behind one gate.
+type API struct {
+	*Gate
 
 	brokers  *brokerAPI
 	releases *releaseAPI // nil: there is none, or nobody is known who could use it
+	routes   []Route
+	byName   map[string]Route // the same, by method and path
 }
 
-func newAPI(o Options) *api {
-	a := &api{gate: newGate(o)}
-	a.brokers = newBrokerAPI(a.gate, o.Brokers)
-	if o.Releases != nil && !a.callersMissing() {
-		a.releases = newReleaseAPI(a.gate, *o.Releases)
+// New makes the API.
+func New(o Options) *API {
+	g := newGate(o)
+	var releases *releaseAPI
+	if o.Releases != nil && !g.callersMissing() {
+		releases = newReleaseAPI(g, *o.Releases)
+	}
+	return newAPI(g, newBrokerAPI(g, o.Brokers), releases)
+}
+
+func newAPI(g *Gate, brokers *brokerAPI, releases *releaseAPI) *API {
+	a := &API{Gate: g, brokers: brokers, releases: releases, byName: make(map[string]Route)}
+	a.routes = a.makeRoutes()
+	for _, r := range a.routes {
+		a.byName[r.Method+" "+r.Path] = r
 	}
 	return a
 }
 
-// NewAPI serves the API, and the status page under /status/.
-func NewAPI(o Options) http.Handler {
-	a := newAPI(o)
-	all := pageOrAPI(newPages(a, o.Pulse), a.mux(a.routes()))
+// Handler serves the API and, under PageRoot, the status page; nil: there is none.
+func (a *API) Handler(page http.Handler) http.Handler {
+	all := a.mux(a.routes)
+	if page != nil {
+		all = pageOrAPI(page, all)
+	}
 	if a.identity == nil {
 		all = ownHost(a.adapter, all)
 	}
@@ -115,7 +128,7 @@ func NewOps(b Brokers, metrics http.Handler, log *slog.Logger) http.Handler {
 	return g.contained(g.mux(newBrokerAPI(g, b).opsRoutes(metrics)))
 }
 
-func (a *api) routes() []Route {
+func (a *API) makeRoutes() []Route {
 	routes := a.brokers.readRoutes()
 	if a.releases != nil {
 		routes = slices.Concat(routes, a.releases.routes())
@@ -133,7 +146,7 @@ func (a *api) routes() []Route {
 }
 
 // mux serves routes, a list of them at "/", and a Problem for all the rest.
-func (g *gate) mux(routes []Route) http.Handler {
+func (g *Gate) mux(routes []Route) http.Handler {
 	m := http.NewServeMux()
 	index := Route{Method: http.MethodGet, Path: "/{$}", open: true, get: func(*http.Request) (any, error) { return Index{Endpoints: routes}, nil }}
 	methods, paths := map[string][]string{}, []string{"/"}
@@ -156,27 +169,27 @@ var forCallers = regexp.MustCompile(`^/api/v1/(environments|operations|pauses)(/
 
 // noPath is the answer to a path that is not served. Where that is for want of callers, whoever asks is told so: what they
 // asked for is documented.
-func (g *gate) noPath(path string, known []string) *Problem {
+func (g *Gate) noPath(path string, known []string) *Problem {
 	p := unknown("path", path, known)
 	if g.callersMissing() && forCallers.MatchString(path) {
 		p.Detail = fmt.Sprintf("there is no path %q here: this Unstuck knows no callers, so that it changes nothing and shows nothing of "+
-			"environments; for these it wants api.tokens_file or api.kubernetes_auth in its configuration", short(path))
+			"environments; for these it wants api.tokens_file or api.kubernetes_auth in its configuration", Short(path))
 	}
 	return p
 }
 
 // callersMissing says that nobody is known who could ask for a change.
-func (g *gate) callersMissing() bool { return g.identity == nil || g.access == nil }
+func (g *Gate) callersMissing() bool { return g.identity == nil || g.access == nil }
 
 // handler gives what answers a route.
-func (g *gate) handler(route Route) http.Handler {
+func (g *Gate) handler(route Route) http.Handler {
 	switch {
 	case route.change != nil:
 		return g.changing(route)
 	case route.stream != nil:
 		return g.signedIn(route, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if err := route.stream(w, r); err != nil {
-				g.fail(w, r, err)
+				g.Fail(w, r, err)
 			}
 		}))
 	case route.watched != nil:
@@ -187,19 +200,19 @@ func (g *gate) handler(route Route) http.Handler {
 		return route.raw
 	}
 	return g.get(func(*http.Request) (any, error) { // there are no metrics to show
-		return nil, problem(http.StatusNotFound, "%s is not served here", route.Path)
+		return nil, NewProblem(http.StatusNotFound, "%s is not served here", route.Path)
 	})
 }
 
 // signedIn lets in who has a token, or everybody where nobody is asked.
-func (g *gate) signedIn(route Route, next http.Handler) http.Handler {
+func (g *Gate) signedIn(route Route, next http.Handler) http.Handler {
 	if route.open {
 		return next
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		r, err := g.authenticate(r)
+		r, err := g.Authenticate(r)
 		if err != nil {
-			g.fail(w, r, err)
+			g.Fail(w, r, err)
 			return
 		}
 		next.ServeHTTP(w, r)

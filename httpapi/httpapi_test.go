@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cjworkbench/unstuck/httpapi/apitest"
 	"github.com/cjworkbench/unstuck/probe"
 	"github.com/cjworkbench/unstuck/remediate"
 )
@@ -29,7 +30,7 @@ func TestEveryAnswerHasTheHeadersThatKeepBrowsersOut(t *testing.T) {
 	for path, want := range map[string]int{
 		"/": 200, "/api/v1/targets": 200, "/api/v1/targets/nobody": 404, "/api/v1/incidents": 200, "/elsewhere": 404, "/api/v1/targets/": 404,
 	} {
-		w := ask(NewAPI(fixture()), "GET", path)
+		w := ask(New(fixture()).Handler(nil), "GET", path)
 		if w.Code != want {
 			t.Errorf("GET %s: status %d, want %d: %s", path, w.Code, want, w.Body)
 		}
@@ -55,7 +56,7 @@ func TestEveryAnswerHasTheHeadersThatKeepBrowsersOut(t *testing.T) {
 }
 
 func TestPrettyIndentsTheAnswer(t *testing.T) {
-	compact, pretty := ask(NewAPI(fixture()), "GET", "/api/v1/incidents").Body, ask(NewAPI(fixture()), "GET", "/api/v1/incidents?pretty").Body
+	compact, pretty := ask(New(fixture()).Handler(nil), "GET", "/api/v1/incidents").Body, ask(New(fixture()).Handler(nil), "GET", "/api/v1/incidents?pretty").Body
 	var again bytes.Buffer
 	if err := json.Compact(&again, pretty.Bytes()); err != nil {
 		t.Fatal(err)
@@ -66,7 +67,7 @@ func TestPrettyIndentsTheAnswer(t *testing.T) {
 }
 
 func TestOnlyGetHeadAndOptionsAreAnswered(t *testing.T) {
-	api, ops := NewAPI(fixture()), ops(fixture())
+	api, ops := New(fixture()).Handler(nil), ops(fixture())
 	for path, h := range map[string]http.Handler{"/": api, "/api/v1/targets": api, "/api/v1/incidents/x": api, "/metrics": ops, "/healthz": ops} {
 		for _, method := range []string{"POST", "PUT", "PATCH", "DELETE", "TRACE", "INVENTED"} {
 			w := ask(h, method, path)
@@ -93,10 +94,10 @@ func TestAnUnknownNameGetsTheKnownOnes(t *testing.T) {
 		"/api/v1/targets/order":             {"orders"},
 		"/api/v1/targets/order/nodes/mq-0":  {"orders"},
 		"/api/v1/targets/orders/nodes/mq-9": {"mq-0", "mq-1", "mq-2"},
-		"/api/v1/incidents/none":            {oneIncident().ID},
+		"/api/v1/incidents/none":            {apitest.OneIncident().ID},
 		"/api/v2/brokers":                   {"/", "/api/v1/incidents", "/api/v1/incidents/{id}", "/api/v1/openapi.json", "/api/v1/targets", "/api/v1/targets/{target}", "/api/v1/targets/{target}/nodes/{node}"},
 	} {
-		w := ask(NewAPI(fixture()), "GET", path)
+		w := ask(New(fixture()).Handler(nil), "GET", path)
 		p := decode[Problem](t, w.Body.Bytes())
 		if w.Code != 404 || p.Status != 404 || p.Title != "Not Found" || strings.Join(p.Known, " ") != strings.Join(want, " ") {
 			t.Errorf("GET %s: %d %+v, want the known %q", path, w.Code, p, want)
@@ -111,7 +112,7 @@ func TestAnUnknownNameGetsTheKnownOnes(t *testing.T) {
 }
 
 func TestHostileNamesAreRefusedInShortWithoutEchoingThem(t *testing.T) {
-	api := NewAPI(fixture())
+	api := New(fixture()).Handler(nil)
 	for _, path := range []string{
 		"/api/v1/targets/..%2F..%2Fetc%2Fpasswd",
 		"/api/v1/targets/%2e%2e/nodes/%2e%2e",
@@ -145,7 +146,7 @@ func TestHostileNamesAreRefusedInShortWithoutEchoingThem(t *testing.T) {
 func TestANameWithAnEscapedSlashIsFound(t *testing.T) {
 	o := fixture()
 	o.Brokers.Snapshots = func() []remediate.Snapshot { return []remediate.Snapshot{{Target: "a/b c"}} }
-	w := ask(NewAPI(o), "GET", "/api/v1/targets/a%2Fb%20c")
+	w := ask(New(o).Handler(nil), "GET", "/api/v1/targets/a%2Fb%20c")
 	if b := decode[Target](t, w.Body.Bytes()); w.Code != 200 || b.Target != "a/b c" {
 		t.Errorf("%d %s", w.Code, w.Body)
 	}
@@ -156,11 +157,11 @@ func TestAProblemNeverListsThousandsOfNames(t *testing.T) {
 	o.Brokers.Snapshots = func() []remediate.Snapshot {
 		s := remediate.Snapshot{Target: "big"}
 		for i := range 10_000 {
-			s.Nodes = append(s.Nodes, remediate.NodeSnapshot{Node: nodeOf("mq-000" + string(rune('a'+i%26)))})
+			s.Nodes = append(s.Nodes, remediate.NodeSnapshot{Node: apitest.NodeOf("mq-000" + string(rune('a'+i%26)))})
 		}
 		return []remediate.Snapshot{s}
 	}
-	p := decode[Problem](t, ask(NewAPI(o), "GET", "/api/v1/targets/big/nodes/nobody").Body.Bytes())
+	p := decode[Problem](t, ask(New(o).Handler(nil), "GET", "/api/v1/targets/big/nodes/nobody").Body.Bytes())
 	if len(p.Known) != maxKnown || !strings.Contains(p.Detail, "10000 others are known") {
 		t.Errorf("%d known names, detail %q", len(p.Known), p.Detail)
 	}
@@ -175,7 +176,7 @@ func TestAnErrorOfOursIsLoggedAndNotShown(t *testing.T) {
 	}
 	for _, path := range []string{"/api/v1/incidents", "/api/v1/incidents/x"} {
 		log.Reset()
-		w := ask(NewAPI(o), "GET", path)
+		w := ask(New(o).Handler(nil), "GET", path)
 		if p := decode[Problem](t, w.Body.Bytes()); w.Code != 500 || p.Status != 500 || strings.Contains(w.Body.String(), "disk gone") {
 			t.Errorf("GET %s: %d %s", path, w.Code, w.Body)
 		}
@@ -190,7 +191,7 @@ func TestAPanicIsContainedAndLogged(t *testing.T) {
 	o := fixture()
 	o.Log = slog.New(slog.NewTextHandler(&log, nil))
 	o.Brokers.Snapshots = func() []remediate.Snapshot { panic("who wrote this") }
-	w := ask(NewAPI(o), "GET", "/api/v1/targets")
+	w := ask(New(o).Handler(nil), "GET", "/api/v1/targets")
 	if p := decode[Problem](t, w.Body.Bytes()); w.Code != 500 || p.Status != 500 || strings.Contains(w.Body.String(), "who wrote this") {
 		t.Errorf("%d %s", w.Code, w.Body)
 	}
@@ -222,7 +223,7 @@ func TestEachRequestIsLoggedAtDebugOnly(t *testing.T) {
 		o.Log = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: c.level}))
 		r := httptest.NewRequest("GET", "/api/v1/targets?token=hush", http.NoBody)
 		r.Header.Set("X-Request-Id", "mine")
-		NewAPI(o).ServeHTTP(httptest.NewRecorder(), r)
+		New(o).Handler(nil).ServeHTTP(httptest.NewRecorder(), r)
 		got := strings.Contains(log.String(), `path=/api/v1/targets from=192.0.2.1:1234 request_id=mine status=200`)
 		if got != c.want || strings.Contains(log.String(), "hush") {
 			t.Errorf("at level %s the log is %q", c.level, log.String())
@@ -231,9 +232,9 @@ func TestEachRequestIsLoggedAtDebugOnly(t *testing.T) {
 }
 
 func TestTheDaemonIsReadyWhileEveryLoopReconciles(t *testing.T) {
-	atNoon(t, func(t *testing.T) {
+	apitest.AtNoon(t, func(t *testing.T) {
 		reconciled := func(name string, ago time.Duration) remediate.Snapshot {
-			return remediate.Snapshot{Target: name, At: noon.Add(-ago)}
+			return remediate.Snapshot{Target: name, At: apitest.Noon.Add(-ago)}
 		}
 		for name, c := range map[string]struct {
 			snapshots []remediate.Snapshot
@@ -272,15 +273,15 @@ func TestMetricsAreServedAsTheyAreHandedIn(t *testing.T) {
 }
 
 func TestABrokerIsStaleWhenItsLoopHasNotReconciled(t *testing.T) {
-	atNoon(t, func(t *testing.T) {
+	apitest.AtNoon(t, func(t *testing.T) {
 		for _, c := range []struct {
 			after time.Duration
 			want  bool
 		}{{time.Second, true}, {time.Minute, false}} {
 			o := fixture()
 			o.Brokers.StaleAfter = c.after
-			b := decode[struct{ Stale bool }](t, ask(NewAPI(o), "GET", "/api/v1/targets/orders").Body.Bytes())
-			n := decode[struct{ Stale bool }](t, ask(NewAPI(o), "GET", "/api/v1/targets/orders/nodes/mq-1").Body.Bytes())
+			b := decode[struct{ Stale bool }](t, ask(New(o).Handler(nil), "GET", "/api/v1/targets/orders").Body.Bytes())
+			n := decode[struct{ Stale bool }](t, ask(New(o).Handler(nil), "GET", "/api/v1/targets/orders/nodes/mq-1").Body.Bytes())
 			if b.Stale != c.want || n.Stale != c.want {
 				t.Errorf("two seconds old, stale after %s: broker %t, node %t, want %t", c.after, b.Stale, n.Stale, c.want)
 			}
@@ -289,7 +290,7 @@ func TestABrokerIsStaleWhenItsLoopHasNotReconciled(t *testing.T) {
 }
 
 func TestANodeIsExplained(t *testing.T) {
-	body := ask(NewAPI(fixture()), "GET", "/api/v1/targets/orders/nodes/mq-1").Body.Bytes()
+	body := ask(New(fixture()).Handler(nil), "GET", "/api/v1/targets/orders/nodes/mq-1").Body.Bytes()
 	n := decode[struct {
 		Seen []struct {
 			Result probe.Result

@@ -104,7 +104,7 @@ func (l *limiter) sweep(now time.Time) {
 
 // tooMany is the Problem of somebody who must wait.
 func tooMany(wait time.Duration, format string, args ...any) *Problem {
-	p := problem(http.StatusTooManyRequests, format, args...)
+	p := NewProblem(http.StatusTooManyRequests, format, args...)
 	p.RetryAfter = max(1, int(math.Ceil(wait.Seconds())))
 	p.Detail += ": wait " + strconv.Itoa(p.RetryAfter) + " s"
 	return p
@@ -115,7 +115,7 @@ func tooMany(wait time.Duration, format string, args ...any) *Problem {
 func addressOf(r *http.Request) string {
 	from, err := netip.ParseAddrPort(r.RemoteAddr)
 	if err != nil {
-		return short(r.RemoteAddr)
+		return Short(r.RemoteAddr)
 	}
 	a := from.Addr().Unmap().WithZone("")
 	if a.Is6() {

@@ -72,22 +72,21 @@ func (api *releaseAPI) logs(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	defer done()
-	f := follower{w: w, control: http.NewResponseController(w)}
-	_ = f.control.SetReadDeadline(time.Time{}) // the server's own would end the request's context
+	s := newEventStream(w)
 	if r.Method == http.MethodHead && asEvents {
-		eventHeader(w)
+		s.begin()
 		return nil
 	}
 	if follows {
-		return api.followLog(&f, r, env, q)
+		return api.followLog(s, r, env, q)
 	}
 	all, err := api.readLog(r, env, q)
 	if err != nil {
 		return err
 	}
 	if asEvents {
-		eventHeader(w)
-		f.part(all)
+		s.begin()
+		sendPart(s, all)
 		return nil
 	}
 	api.write(w, r, http.StatusOK, "application/json", all)
@@ -96,7 +95,7 @@ func (api *releaseAPI) logs(w http.ResponseWriter, r *http.Request) error {
 
 // openLog counts a log that is read, until done is called, and refuses one too many.
 func (api *releaseAPI) openLog(r *http.Request) (done func(), err error) {
-	who, _ := callerOf(r.Context())
+	who, _ := CallerOf(r.Context())
 	name := who.Authority + "/" + who.Name
 	if !api.logStreams.open(name) {
 		return nil, tooMany(eventRetry, "too many logs are being read")
@@ -118,7 +117,7 @@ func (api *releaseAPI) readLog(r *http.Request, env plan.Environment, q release.
 
 // followLog sends what comes until the stream's life, the server's or the client's patience ends. An error before
 // anything has come is a Problem.
-func (api *releaseAPI) followLog(f *follower, r *http.Request, env plan.Environment, q release.LogQuery) error {
+func (api *releaseAPI) followLog(s *EventStream, r *http.Request, env plan.Environment, q release.LogQuery) error {
 	ctx, stop := context.WithTimeout(r.Context(), eventLife)
 	parts, done := make(chan release.ServiceLog), make(chan error, 1)
 	var following sync.WaitGroup
@@ -140,11 +139,11 @@ func (api *releaseAPI) followLog(f *follower, r *http.Request, env plan.Environm
 			return nil
 		}
 		return api.unread(r, err)
-	case <-stopping(ctx):
-		return problem(http.StatusServiceUnavailable, "Unstuck is about to end; try again")
+	case <-Stopping(ctx):
+		return NewProblem(http.StatusServiceUnavailable, "Unstuck is about to end; try again")
 	case part := <-parts:
-		eventHeader(f.w)
-		if !f.send(fmt.Sprintf("retry: %d\n\n", eventRetry.Milliseconds())) || !f.part(part) {
+		s.begin()
+		if !s.retry() || !sendPart(s, part) {
 			return nil
 		}
 	}
@@ -155,16 +154,16 @@ func (api *releaseAPI) followLog(f *follower, r *http.Request, env plan.Environm
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-stopping(ctx):
+		case <-Stopping(ctx):
 			return nil
 		case err := <-done: // the client comes again, and is told then
 			api.log.Debug("log not followed on", "environment", env.Name, "service", q.Service, "error", err)
 			return nil
 		case part := <-parts:
-			sent = f.part(part)
+			sent = sendPart(s, part)
 			heartbeat.Reset(eventHeartbeat)
 		case <-heartbeat.C:
-			sent = f.send(": still here\n\n")
+			sent = s.Send(": still here\n\n")
 		}
 		if !sent {
 			return nil
@@ -172,14 +171,9 @@ func (api *releaseAPI) followLog(f *follower, r *http.Request, env plan.Environm
 	}
 }
 
-func eventHeader(w http.ResponseWriter) {
-	w.Header().Set("Content-Type", "text/event-stream")
-	w.Header().Set("X-Accel-Buffering", "no") // for nginx
-}
-
-// part sends a part of a log as events of the same form, each with so many lines. The ID is the time of the last line.
+// sendPart sends a part of a log as events of the same form, each with so many lines. The ID is the time of the last line.
 // False: they have gone away.
-func (f *follower) part(all release.ServiceLog) bool {
+func sendPart(s *EventStream, all release.ServiceLog) bool {
 	for first := true; first || len(all.Lines) > 0; first = false {
 		n := min(len(all.Lines), linesAnEvent)
 		one := release.ServiceLog{Pods: orEmpty(all.Pods), Lines: orEmpty(all.Lines[:n]), Cut: all.Cut}
@@ -191,7 +185,7 @@ func (f *follower) part(all release.ServiceLog) bool {
 		if n > 0 {
 			id = "id: " + all.Lines[n-1].At.UTC().Format(time.RFC3339Nano) + "\n"
 		}
-		if !f.send(fmt.Sprintf("event: log\n%sdata: %s\n\n", id, data)) {
+		if !s.Send(fmt.Sprintf("event: log\n%sdata: %s\n\n", id, data)) {
 			return false
 		}
 		all.Pods, all.Cut, all.Lines = nil, false, all.Lines[n:]
@@ -207,11 +201,11 @@ func logQueryOf(r *http.Request, now time.Time) (q release.LogQuery, follows boo
 	asked := r.URL.Query()
 	q = release.LogQuery{Service: r.PathValue("service"), Container: asked.Get("container"), Lines: defaultLines}
 	if q.Container != "" && !objectName.MatchString(q.Container) {
-		return q, false, problem(http.StatusBadRequest, "the container is %q: no container can be named so", short(q.Container))
+		return q, false, NewProblem(http.StatusBadRequest, "the container is %q: no container can be named so", Short(q.Container))
 	}
 	if text := asked.Get("lines"); text != "" {
 		if q.Lines, err = strconv.Atoi(text); err != nil || q.Lines < 1 || q.Lines > maxLines {
-			return q, false, problem(http.StatusBadRequest, "the number of lines is %q: want one from 1 to %d", short(text), maxLines)
+			return q, false, NewProblem(http.StatusBadRequest, "the number of lines is %q: want one from 1 to %d", Short(text), maxLines)
 		}
 	}
 	if q.After, err = sinceOf(asked.Get("since"), now); err != nil {
@@ -224,7 +218,7 @@ func logQueryOf(r *http.Request, now time.Time) (q release.LogQuery, follows boo
 		return q, false, err
 	}
 	if follows && q.Previous {
-		return q, false, problem(http.StatusBadRequest, "a previous run is over: it cannot be followed")
+		return q, false, NewProblem(http.StatusBadRequest, "a previous run is over: it cannot be followed")
 	}
 	return q, follows, nil
 }
@@ -235,7 +229,7 @@ func boolOf(asked url.Values, name string) (bool, error) {
 	}
 	yes, err := strconv.ParseBool(cmp.Or(asked.Get(name), "true"))
 	if err != nil {
-		return false, problem(http.StatusBadRequest, "%s is %q: want true or false", name, short(asked.Get(name)))
+		return false, NewProblem(http.StatusBadRequest, "%s is %q: want true or false", name, Short(asked.Get(name)))
 	}
 	return yes, nil
 }
@@ -250,7 +244,7 @@ func sinceOf(text string, now time.Time) (time.Time, error) {
 	if d, err := time.ParseDuration(text); err == nil && d > 0 && d <= maxSince {
 		return now.Add(-d), nil
 	}
-	return time.Time{}, problem(http.StatusBadRequest, `since is %q: want a duration such as 10m, of at most 744h, or a time such as 2026-11-23T18:00:00Z`, short(text))
+	return time.Time{}, NewProblem(http.StatusBadRequest, `since is %q: want a duration such as 10m, of at most 744h, or a time such as 2026-11-23T18:00:00Z`, Short(text))
 }
 
 // checkQuery refuses parameters that nobody knows, or that come twice.
@@ -261,14 +255,14 @@ func checkQuery(r *http.Request, known []param) error {
 	}
 	asked, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
-		return problem(http.StatusBadRequest, "the address has a query that cannot be read")
+		return NewProblem(http.StatusBadRequest, "the address has a query that cannot be read")
 	}
 	for name, values := range asked {
 		if !slices.Contains(names, name) {
 			return unknownAs(http.StatusBadRequest, "parameter", name, names)
 		}
 		if len(values) > 1 {
-			return problem(http.StatusBadRequest, "the parameter %q comes twice", name)
+			return NewProblem(http.StatusBadRequest, "the parameter %q comes twice", name)
 		}
 	}
 	return nil
@@ -293,7 +287,7 @@ func (api *releaseAPI) unread(r *http.Request, err error) error {
 		return refused(http.StatusNotFound, plan.NotFound, "the service's Deployment does not exist", "")
 	}
 	if r.Context().Err() == nil {
-		api.log.Warn("service not read", "path", short(r.URL.Path), "request_id", requestOf(r.Context()), "error", err)
+		api.log.Warn("service not read", "path", Short(r.URL.Path), "request_id", RequestIDOf(r.Context()), "error", err)
 	}
 	return refused(http.StatusServiceUnavailable, plan.Unavailable, "its pods cannot be read now, and Unstuck's log says why", "ask again")
 }

@@ -78,7 +78,7 @@ func (api *brokerAPI) findNode(r *http.Request, verb auth.Verb, a *AuditEvent) (
 		action.Node = ""
 	}
 	a.Action = action.String()
-	if err := api.may(r.Context(), action); err != nil {
+	if err := api.May(r.Context(), action); err != nil {
 		return remediate.NodeSnapshot{}, err
 	}
 	if i < 0 {
@@ -121,9 +121,9 @@ func (api *brokerAPI) deleteNode(w http.ResponseWriter, r *http.Request, a *Audi
 	if err != nil {
 		return reply{}, err
 	}
-	a.Reason, a.DryRun = cut(b.Reason, maxReason), b.DryRun
+	a.Reason, a.DryRun = Cut(b.Reason, MaxReason), b.DryRun
 	for _, g := range b.Override[:min(len(b.Override), maxKnown)] {
-		a.Override = append(a.Override, short(string(g)))
+		a.Override = append(a.Override, Short(string(g)))
 	}
 	if err := checkReason(b.Reason); err != nil {
 		return reply{}, err
@@ -165,7 +165,7 @@ func checkGuards(override []remediate.Guard) error {
 			return unknownAs(http.StatusBadRequest, "guard", string(g), known)
 		}
 		if slices.Contains(override[:i], g) {
-			return problem(http.StatusBadRequest, "the guard %s comes twice", g)
+			return NewProblem(http.StatusBadRequest, "the guard %s comes twice", g)
 		}
 	}
 	return nil
@@ -201,6 +201,6 @@ func (api *brokerAPI) nodeProblem(r *http.Request, node string, err error) error
 		p.RetryAfter = 1
 		return p
 	}
-	api.log.Error("request failed", "path", short(r.URL.Path), "request_id", requestOf(r.Context()), "error", err)
+	api.log.Error("request failed", "path", Short(r.URL.Path), "request_id", RequestIDOf(r.Context()), "error", err)
 	return refused(http.StatusServiceUnavailable, plan.Unavailable, "what it needs cannot be reached now, and Unstuck's log says what", "look at the node before you ask again")
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/cjworkbench/unstuck/httpapi/apitest"
 	"github.com/cjworkbench/unstuck/release/plan"
 	"github.com/cjworkbench/unstuck/remediate"
 	"github.com/cjworkbench/unstuck/target"
@@ -60,7 +61,7 @@ func TestANodeIsDeletedBehindTheGuardsAndByItsUID(t *testing.T) {
 		},
 	} {
 		s := newSite()
-		s.keeper.err = c.err
+		s.keeper.Err = c.err
 		w := s.post(node1+"/deletions", c.body)
 		if w.Code != c.status || !strings.Contains(w.Body.String(), c.says) {
 			t.Errorf("%s: %d %s, want %d and %s", name, w.Code, w.Body, c.status, c.says)
@@ -73,10 +74,10 @@ func TestANodeIsDeletedBehindTheGuardsAndByItsUID(t *testing.T) {
 			c.want.Node, c.want.UID, c.want.By, c.want.From = "mq-1", "uid-of-mq-1", "ada", "192.0.2.1"
 			want = []remediate.DeleteRequest{*c.want}
 		}
-		if diff := cmp.Diff(want, s.keeper.deleted); diff != "" {
+		if diff := cmp.Diff(want, s.keeper.Deleted); diff != "" {
 			t.Errorf("%s: asked for -want +got\n%s", name, diff)
 		}
-		if a := s.audit.last(); c.want != nil && (a.Action != "delete node mq-1 of broker orders" || len(a.Override) != len(c.want.Override) || a.Reason != c.want.Reason) {
+		if a := s.audit.Last(); c.want != nil && (a.Action != "delete node mq-1 of broker orders" || len(a.Override) != len(c.want.Override) || a.Reason != c.want.Reason) {
 			t.Errorf("%s: audit %+v", name, a)
 		}
 	}
@@ -96,8 +97,8 @@ func TestANodeIsProbedOnDemand(t *testing.T) {
 			t.Errorf("%d %s", w.Code, w.Body)
 		}
 	}
-	if len(s.keeper.probed) != 2 || s.keeper.probed[0] != "orders/mq-1" {
-		t.Errorf("probed %q", s.keeper.probed)
+	if len(s.keeper.Probed) != 2 || s.keeper.Probed[0] != "orders/mq-1" {
+		t.Errorf("probed %q", s.keeper.Probed)
 	}
 	for path, status := range map[string]int{
 		"/api/v1/targets/orders/nodes/mq-9/probes": 404, "/api/v1/targets/nobody/nodes/mq-1/probes": 404, "/api/v1/targets/orders/nodes/mq-9/deletions": 404,
@@ -107,14 +108,14 @@ func TestANodeIsProbedOnDemand(t *testing.T) {
 		}
 	}
 	for _, path := range []string{node1 + "/probes", node1 + "/deletions", "/api/v1/targets/orders/nodes/mq-9/probes"} {
-		if w := s.ask(request("ci", "POST", path, `{}`)); w.Code != 403 {
+		if w := s.ask(apitest.Request("ci", "POST", path, `{}`)); w.Code != 403 {
 			t.Errorf("ci: %s: %d %s, want 403", path, w.Code, w.Body)
 		}
 	}
 }
 
 func TestAPauseHasAReasonAndAnEnd(t *testing.T) {
-	atNoon(t, func(t *testing.T) {
+	apitest.AtNoon(t, func(t *testing.T) {
 		for body, until := range map[string]string{
 			`{"reason":"disks","for":"90m"}`:                                        "2026-11-23T13:30:00Z",
 			`{"reason":"disks","for":"744h"}`:                                       "2026-12-24T12:00:00Z",
@@ -137,10 +138,10 @@ func TestAPauseHasAReasonAndAnEnd(t *testing.T) {
 			`{"reason":"disks","until":"2026-11-24T01:00:00Z","until":"tomorrow" }`: "",
 		} {
 			s := newSite()
-			s.keeper.pauses = nil
+			s.keeper.Kept = nil
 			w := s.post("/api/v1/targets/orders/pauses", body)
 			if until == "" {
-				if w.Code != 400 || len(s.keeper.pauses) > 0 {
+				if w.Code != 400 || len(s.keeper.Kept) > 0 {
 					t.Errorf("%s: %d %s, want 400", body, w.Code, w.Body)
 				}
 				continue
@@ -150,7 +151,7 @@ func TestAPauseHasAReasonAndAnEnd(t *testing.T) {
 				t.Fatal(err)
 			}
 			want := []remediate.Pause{{Target: "orders", Reason: "disks", By: "ada", Until: end}}
-			if diff := cmp.Diff(want, s.keeper.pauses); w.Code != 201 || diff != "" {
+			if diff := cmp.Diff(want, s.keeper.Kept); w.Code != 201 || diff != "" {
 				t.Errorf("%s: %d %s\n%s", body, w.Code, w.Body, diff)
 			}
 		}
@@ -158,9 +159,9 @@ func TestAPauseHasAReasonAndAnEnd(t *testing.T) {
 }
 
 func TestEndingABrokersPausesLeavesThoseOfEveryBroker(t *testing.T) {
-	atNoon(t, func(t *testing.T) {
+	apitest.AtNoon(t, func(t *testing.T) {
 		s := newSite()
-		s.keeper.pauses = append(s.keeper.pauses, remediate.Pause{Target: "orders", Reason: "over", By: "ada", Until: noon.Add(-time.Hour)})
+		s.keeper.Kept = append(s.keeper.Kept, remediate.Pause{Target: "orders", Reason: "over", By: "ada", Until: apitest.Noon.Add(-time.Hour)})
 		if w := s.post("/api/v1/pauses", `{"reason":"upgrade","for":"10m"}`); w.Code != 201 {
 			t.Fatalf("%d %s", w.Code, w.Body)
 		}
@@ -183,7 +184,7 @@ func TestEndingABrokersPausesLeavesThoseOfEveryBroker(t *testing.T) {
 			{"ada", "DELETE", "/api/v1/targets/orders/pauses", 200, ":upgrade"},
 			{"ada", "DELETE", "/api/v1/pauses", 200, ""},
 		} {
-			w := s.ask(request(c.who, c.method, c.path, ""))
+			w := s.ask(apitest.Request(c.who, c.method, c.path, ""))
 			if got := strings.Join(list(decode[PauseList](t, w.Body.Bytes())), " "); w.Code != c.status || got != c.left {
 				t.Errorf("%s: %s %s: %d %s, want %d and %q", c.who, c.method, c.path, w.Code, w.Body, c.status, c.left)
 			}
@@ -192,11 +193,11 @@ func TestEndingABrokersPausesLeavesThoseOfEveryBroker(t *testing.T) {
 }
 
 func TestAPauseForABrokerThatIsNotWatchedIsShownToAllAndNamed(t *testing.T) {
-	atNoon(t, func(t *testing.T) {
+	apitest.AtNoon(t, func(t *testing.T) {
 		s := newSite()
-		s.keeper.pauses = append(s.keeper.pauses, remediate.Pause{Target: "ordres", Reason: "upgrade", By: "eve", Until: noon.Add(time.Minute)})
+		s.keeper.Kept = append(s.keeper.Kept, remediate.Pause{Target: "ordres", Reason: "upgrade", By: "eve", Until: apitest.Noon.Add(time.Minute)})
 		for who, paths := range map[string]int{"ada": 2, "bob": 1} {
-			list := decode[PauseList](t, s.ask(request(who, "GET", "/api/v1/pauses", "")).Body.Bytes())
+			list := decode[PauseList](t, s.ask(apitest.Request(who, "GET", "/api/v1/pauses", "")).Body.Bytes())
 			if len(list.Pauses) != paths || list.Pauses[0].Target != "ordres" || !slices.Equal(list.Unknown, []string{"ordres"}) {
 				t.Errorf("%s: %+v", who, list)
 			}

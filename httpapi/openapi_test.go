@@ -15,6 +15,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/cjworkbench/unstuck/httpapi/apitest"
 )
 
 const openAPIDoc = "../docs/openapi.json"
@@ -22,7 +24,7 @@ const openAPIDoc = "../docs/openapi.json"
 // describe gives the description that the API serves, to somebody who does not say who they are.
 func describe(t testing.TB, s *site) description {
 	t.Helper()
-	w := s.ask(request("", "GET", "/api/v1/openapi.json", ""))
+	w := s.ask(apitest.Request("", "GET", "/api/v1/openapi.json", ""))
 	var d description
 	if err := json.Unmarshal(w.Body.Bytes(), &d); w.Code != 200 || err != nil {
 		t.Fatalf("%d %v", w.Code, err)
@@ -31,7 +33,7 @@ func describe(t testing.TB, s *site) description {
 }
 
 func TestTheDescriptionIsTheOneThatIsKept(t *testing.T) {
-	w := newSite().ask(request("", "GET", "/api/v1/openapi.json?pretty", ""))
+	w := newSite().ask(apitest.Request("", "GET", "/api/v1/openapi.json?pretty", ""))
 	if *update {
 		if err := os.WriteFile(openAPIDoc, w.Body.Bytes(), 0o644); err != nil {
 			t.Fatal(err)
@@ -52,7 +54,7 @@ var methods = []string{"GET", "POST", "PUT", "PATCH", "DELETE"}
 func TestTheDescriptionHasExactlyWhatIsServed(t *testing.T) {
 	s := newSite()
 	d := describe(t, s)
-	index := decode[Index](t, s.ask(request("", "GET", "/", "")).Body.Bytes())
+	index := decode[Index](t, s.ask(apitest.Request("", "GET", "/", "")).Body.Bytes())
 	if len(d.Paths) < 20 {
 		t.Errorf("only %d paths are described", len(d.Paths))
 	}
@@ -65,7 +67,7 @@ func TestTheDescriptionHasExactlyWhatIsServed(t *testing.T) {
 	for path, operations := range d.Paths {
 		for _, method := range methods {
 			op := operations[strings.ToLower(method)]
-			w := s.ask(request("ada", method, filled(path), "")) // without a body most are refused, but not as unheard of
+			w := s.ask(apitest.Request("ada", method, filled(path), "")) // without a body most are refused, but not as unheard of
 			if served := w.Code != 405; served != (op != nil) {
 				t.Errorf("%s %s: described %t, answered with %d %s", method, path, op != nil, w.Code, w.Body)
 			}
@@ -79,7 +81,7 @@ func TestTheDescriptionHasExactlyWhatIsServed(t *testing.T) {
 			if w.Code < 300 && op.Responses[fmt.Sprint(w.Code)] == nil {
 				t.Errorf("%s %s: answered with %d, which is not described", method, path, w.Code)
 			}
-			anonymous := s.ask(request("", method, filled(path), ""))
+			anonymous := s.ask(apitest.Request("", method, filled(path), ""))
 			if open := op.Security != nil; open == (anonymous.Code == 401) {
 				t.Errorf("%s %s: described as open %t, without a token it answers %d", method, path, open, anonymous.Code)
 			}
@@ -90,7 +92,7 @@ func TestTheDescriptionHasExactlyWhatIsServed(t *testing.T) {
 func TestEveryReferenceInTheDescriptionLeadsSomewhere(t *testing.T) {
 	s := newSite()
 	d := describe(t, s)
-	text := s.ask(request("", "GET", "/api/v1/openapi.json", "")).Body.String()
+	text := s.ask(apitest.Request("", "GET", "/api/v1/openapi.json", "")).Body.String()
 	for _, part := range strings.Split(text, `"$ref":"#/components/schemas/`)[1:] {
 		name, _, _ := strings.Cut(part, `"`)
 		if d.Components.Schemas[name] == nil {
@@ -115,7 +117,7 @@ func TestEveryGoodAnswerHasOnlyWhatIsDescribed(t *testing.T) {
 		if !ok {
 			continue
 		}
-		w := s.ask(request("ada", "GET", filled(path), ""))
+		w := s.ask(apitest.Request("ada", "GET", filled(path), ""))
 		var v any
 		if err := json.Unmarshal(w.Body.Bytes(), &v); err != nil || w.Code != 200 {
 			t.Fatalf("%s: %d %v", path, w.Code, err)
@@ -164,50 +166,27 @@ func (d description) compare(s *schema, v any, at string) (wrong []string) {
 // maker makes requests of a description out of arbitrary bytes, good ones and ones that are nearly good.
 type maker struct {
 	description
-	data []byte
+	apitest.Draw
+
 	made string // the method and the path of the last request
-}
-
-func (m *maker) pick(n int) int {
-	if len(m.data) == 0 || n <= 0 {
-		return 0
-	}
-	b := int(m.data[0])
-	m.data = m.data[1:]
-	return b % n
-}
-
-// text gives mostly the first of what is good, or, now and then, what the rest of the bytes are.
-func (m *maker) text(good ...string) string {
-	n := m.pick(32)
-	if n == 0 && len(m.data) > 0 {
-		cut := m.pick(len(m.data))
-		t := string(m.data[:cut])
-		m.data = m.data[cut:]
-		return t
-	}
-	if n < 20 {
-		return good[0]
-	}
-	return good[m.pick(len(good))]
 }
 
 func (m *maker) value(s *schema) any {
 	if name, ok := strings.CutPrefix(s.Ref, "#/components/schemas/"); ok {
 		s = m.Components.Schemas[name]
 	}
-	if m.pick(40) == 1 { // of another type
-		return []any{nil, 1e300, -1, true, "x", 7}[m.pick(6)]
+	if m.Pick(40) == 1 { // of another type
+		return []any{nil, 1e300, -1, true, "x", 7}[m.Pick(6)]
 	}
 	switch s.Type {
 	case "boolean":
-		return m.pick(2) == 1
+		return m.Pick(2) == 1
 	case "integer", "number":
-		return m.pick(256) - 100
+		return m.Pick(256) - 100
 	case "array":
 		list := []any{}
-		for range m.pick(6) {
-			if one := m.value(s.Items); !slices.Contains(list, one) || m.pick(8) == 1 {
+		for range m.Pick(6) {
+			if one := m.value(s.Items); !slices.Contains(list, one) || m.Pick(8) == 1 {
 				list = append(list, one)
 			}
 		}
@@ -220,22 +199,22 @@ func (m *maker) value(s *schema) any {
 		}
 		slices.Sort(names)
 		for _, name := range names {
-			if slices.Contains(s.Required, name) != (m.pick(12) == 1) {
+			if slices.Contains(s.Required, name) != (m.Pick(12) == 1) {
 				object[name] = m.value(s.Properties[name])
 			}
 		}
-		if m.pick(12) == 1 {
-			object[m.text("extra")] = 1
+		if m.Pick(12) == 1 {
+			object[m.Text("extra")] = 1
 		}
 		return object
 	}
 	if len(s.Enum) > 0 {
-		return m.text(s.Enum...)
+		return m.Text(s.Enum...)
 	}
 	good := "x"
 	switch {
 	case strings.Contains(s.Pattern, "{40}"):
-		good = newCommit
+		good = apitest.NewCommit
 	case strings.Contains(s.Pattern, "h|m|s"):
 		good = "1h"
 	case s.Format == "date-time":
@@ -243,7 +222,7 @@ func (m *maker) value(s *schema) any {
 	case s.Format == "uri":
 		good = "https://bugs.example/1"
 	}
-	return m.text(good, "x", newCommit, "1h", "2030-01-01T00:00:00Z", "https://bugs.example/1", "uid-of-mq-1", strings.Repeat("é", 300))
+	return m.Text(good, "x", apitest.NewCommit, "1h", "2030-01-01T00:00:00Z", "https://bugs.example/1", "uid-of-mq-1", strings.Repeat("é", 300))
 }
 
 func (m *maker) request() *http.Request {
@@ -252,34 +231,34 @@ func (m *maker) request() *http.Request {
 		paths = append(paths, path)
 	}
 	slices.Sort(paths)
-	path := paths[m.pick(len(paths))]
-	method := methods[m.pick(len(methods))]
+	path := paths[m.Pick(len(paths))]
+	method := methods[m.Pick(len(methods))]
 	var known []string
 	for _, one := range methods {
 		if m.Paths[path][strings.ToLower(one)] != nil {
 			known = append(known, one)
 		}
 	}
-	if m.pick(16) > 0 { // mostly one that there is
-		method = known[m.pick(len(known))]
+	if m.Pick(16) > 0 { // mostly one that there is
+		method = known[m.Pick(len(known))]
 	}
 	op := m.Paths[path][strings.ToLower(method)]
 	m.made = method + " " + path
 	names := map[string][]string{
 		"target": {"orders", "nobody"}, "node": {"mq-1", "mq-9"}, "env": {"staging", "production", "nowhere"}, "service": {"frontend", "x"}, "pod": {"frontend-7f-abcde", "x"}, "secret": {"db"},
-		"task": {"import-plans", "clear-render-cache"}, "id": {finished().ID, "deploy-20261123t120000-a7k2m9xq", oneIncident().ID},
+		"task": {"import-plans", "clear-render-cache"}, "id": {apitest.Finished().ID, "deploy-20261123t120000-a7k2m9xq", apitest.OneIncident().ID},
 	}
 	address := wildcard.ReplaceAllStringFunc(path, func(w string) string {
-		return url.PathEscape(m.text(append(names[w[1:len(w)-1]], "..", "a/b", "\x00", strings.Repeat("a", 5000))...))
+		return url.PathEscape(m.Text(append(names[w[1:len(w)-1]], "..", "a/b", "\x00", strings.Repeat("a", 5000))...))
 	})
 	var body io.Reader = http.NoBody
 	header := http.Header{}
 	if op != nil {
 		query := url.Values{}
 		for _, p := range op.Parameters {
-			if value := fmt.Sprint(m.value(p.Schema)); p.In == "query" && m.pick(2) == 1 {
+			if value := fmt.Sprint(m.value(p.Schema)); p.In == "query" && m.Pick(2) == 1 {
 				query.Set(p.Name, value)
-			} else if p.In == "header" && m.pick(2) == 1 {
+			} else if p.In == "header" && m.Pick(2) == 1 {
 				header.Set(p.Name, value)
 			}
 		}
@@ -288,8 +267,8 @@ func (m *maker) request() *http.Request {
 		}
 		if op.Body != nil {
 			data, _ := json.Marshal(m.value(op.Body.Content["application/json"].Schema))
-			if m.pick(10) == 1 {
-				data = append(data[:m.pick(len(data)+1)], m.data...)
+			if m.Pick(10) == 1 {
+				data = append(data[:m.Pick(len(data)+1)], m.Data...)
 			}
 			body = bytes.NewReader(data)
 		}
@@ -298,10 +277,10 @@ func (m *maker) request() *http.Request {
 	if u, err := url.Parse("http://unstuck" + address); err == nil {
 		r.URL = u
 	}
-	header.Set("Content-Type", m.text("application/json", "text/plain"))
-	header.Set("Authorization", "Bearer "+m.text("token-of-ada", "token-of-ci", "token-of-bob"))
-	header.Set("X-Request-Id", m.text("mine", ""))
-	header.Set("Last-Event-ID", m.text("3-aa", ""))
+	header.Set("Content-Type", m.Text("application/json", "text/plain"))
+	header.Set("Authorization", "Bearer "+m.Text("token-of-ada", "token-of-ci", "token-of-bob"))
+	header.Set("X-Request-Id", m.Text("mine", ""))
+	header.Set("Last-Event-ID", m.Text("3-aa", ""))
 	r.Header = header
 	return r
 }
@@ -311,7 +290,7 @@ func throw(t *testing.T, s *site, m *maker) (status int) {
 	t.Helper()
 	r, w := m.request(), httptest.NewRecorder()
 	if strings.HasSuffix(r.URL.Path, "/events") { // which last as long as what they are about
-		r = r.WithContext(cancelled(t))
+		r = r.WithContext(apitest.Cancelled(t))
 	}
 	s.handler.ServeHTTP(w, r)
 	checkAnswer(t, r, w)
@@ -321,8 +300,8 @@ func throw(t *testing.T, s *site, m *maker) (status int) {
 func openSite() *site {
 	s := newSite()
 	s.Log = slog.New(slog.DiscardHandler)
-	s.keeper.pauses[0].Until = time.Now().Add(time.Hour)
-	s.keeper.closed = nil
+	s.keeper.Kept[0].Until = time.Now().Add(time.Hour)
+	s.keeper.Closed = nil
 	s.build()
 	return s
 }
@@ -331,27 +310,14 @@ func FuzzAPI(f *testing.F) {
 	d := describe(f, newSite())
 	random := rand.New(rand.NewPCG(1, 2))
 	for range 20 {
-		f.Add(arbitrary(random))
+		f.Add(apitest.Arbitrary(random))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		s, m := openSite(), &maker{description: d, data: data}
+		s, m := openSite(), &maker{description: d, Draw: apitest.Draw{Data: data}}
 		for range 3 { // one may be about what the one before has made
 			throw(t, s, m)
 		}
-		s = formSite()
-		for range 3 {
-			throwForm(t, s, &maker{data: m.data})
-			m.pick(256)
-		}
 	})
-}
-
-func arbitrary(random *rand.Rand) []byte {
-	data := make([]byte, 150)
-	for i := range data {
-		data[i] = byte(random.Uint32())
-	}
-	return data
 }
 
 func TestRequestsMadeOfTheDescriptionReachEveryEndpointAndGetNo5xx(t *testing.T) {
@@ -361,7 +327,7 @@ func TestRequestsMadeOfTheDescriptionReachEveryEndpointAndGetNo5xx(t *testing.T)
 	for range 20 {
 		s := openSite()
 		for range 300 {
-			m := &maker{description: d, data: arbitrary(random)}
+			m := &maker{description: d, Draw: apitest.Draw{Data: apitest.Arbitrary(random)}}
 			if throw(t, s, m) < 300 {
 				good[m.made]++
 			} else {

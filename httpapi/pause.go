@@ -73,7 +73,7 @@ func (api *brokerAPI) pauses(r *http.Request, wanted func(targetName string) boo
 			list.Unknown = append(list.Unknown, p.Target)
 		}
 		if p.Target != "" && known { // whoever sees any broker may know of what holds for all
-			if ok, err := api.sees(r.Context(), auth.Action{Target: p.Target}); err != nil {
+			if ok, err := api.Sees(r.Context(), auth.Action{Target: p.Target}); err != nil {
 				return PauseList{}, err
 			} else if !ok {
 				continue
@@ -99,7 +99,7 @@ func (api *brokerAPI) pausing(r *http.Request, a *AuditEvent, what string) (targ
 	if what != "" {
 		a.Action = what + " " + a.Action
 	}
-	return targetName, api.may(r.Context(), action)
+	return targetName, api.May(r.Context(), action)
 }
 
 func (api *brokerAPI) pauseTarget(w http.ResponseWriter, r *http.Request, a *AuditEvent) (reply, error) {
@@ -111,7 +111,7 @@ func (api *brokerAPI) pauseTarget(w http.ResponseWriter, r *http.Request, a *Aud
 	if err != nil {
 		return reply{}, err
 	}
-	a.Reason = cut(b.Reason, maxReason)
+	a.Reason = Cut(b.Reason, MaxReason)
 	if err := checkReason(b.Reason); err != nil {
 		return reply{}, err
 	}
@@ -158,12 +158,12 @@ func (b PauseBody) until(now time.Time) (until time.Time, err error) {
 	case b.For != "":
 		d, err := time.ParseDuration(b.For)
 		if err != nil {
-			return until, refused(http.StatusBadRequest, plan.Invalid, fmt.Sprintf("%q is no duration of hours (h), minutes (m) and seconds (s), as days are not known", short(b.For)), want)
+			return until, refused(http.StatusBadRequest, plan.Invalid, fmt.Sprintf("%q is no duration of hours (h), minutes (m) and seconds (s), as days are not known", Short(b.For)), want)
 		}
 		until = now.Add(min(d, 2*maxPause))
 	default:
 		if until, err = time.Parse(time.RFC3339, b.Until); err != nil {
-			return until, refused(http.StatusBadRequest, plan.Invalid, fmt.Sprintf("%q is no time", short(b.Until)), want)
+			return until, refused(http.StatusBadRequest, plan.Invalid, fmt.Sprintf("%q is no time", Short(b.Until)), want)
 		}
 	}
 	if !until.After(now) || until.After(now.Add(maxPause)) {
@@ -173,6 +173,6 @@ func (b PauseBody) until(now time.Time) (until time.Time, err error) {
 }
 
 func (api *brokerAPI) pauseProblem(r *http.Request, err error) error {
-	api.log.Error("request failed", "path", short(r.URL.Path), "request_id", requestOf(r.Context()), "error", err)
+	api.log.Error("request failed", "path", Short(r.URL.Path), "request_id", RequestIDOf(r.Context()), "error", err)
 	return refused(http.StatusServiceUnavailable, plan.Unavailable, "the pauses cannot be written now, and Unstuck's log says why", "look at the pauses before you ask again")
 }

@@ -70,13 +70,13 @@ func (api *releaseAPI) operations(r *http.Request) (any, error) {
 	if text := r.URL.Query().Get("limit"); text != "" {
 		var err error
 		if limit, err = strconv.Atoi(text); err != nil || limit < 1 || limit > maxLimit {
-			return nil, problem(http.StatusBadRequest, "the limit is %q: want a number from 1 to %d", short(text), maxLimit)
+			return nil, NewProblem(http.StatusBadRequest, "the limit is %q: want a number from 1 to %d", Short(text), maxLimit)
 		}
 	}
 	var seen []string
 	all := OperationLines{Operations: []OperationLine{}}
 	for _, env := range api.Environments {
-		ok, err := api.sees(r.Context(), auth.Action{Environment: env.Name})
+		ok, err := api.Sees(r.Context(), auth.Action{Environment: env.Name})
 		if err != nil {
 			return nil, err
 		}
@@ -124,7 +124,7 @@ func (api *releaseAPI) operation(r *http.Request) (any, error) {
 // them.
 func (api *releaseAPI) load(r *http.Request) (plan.Operation, error) {
 	id := r.PathValue("id")
-	none := problem(http.StatusNotFound, "there is no operation %q", short(id))
+	none := NewProblem(http.StatusNotFound, "there is no operation %q", Short(id))
 	if !operationID.MatchString(id) {
 		return plan.Operation{}, none
 	}
@@ -135,10 +135,10 @@ func (api *releaseAPI) load(r *http.Request) (plan.Operation, error) {
 	if err != nil {
 		return op, err
 	}
-	if ok, err := api.sees(r.Context(), auth.Action{Environment: op.Environment}); err != nil || ok {
+	if ok, err := api.Sees(r.Context(), auth.Action{Environment: op.Environment}); err != nil || ok {
 		return op, err
 	}
-	if api.may(r.Context(), actionOf(op)) != nil {
+	if api.May(r.Context(), actionOf(op)) != nil {
 		return plan.Operation{}, none
 	}
 	return op, nil

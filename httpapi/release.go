@@ -51,18 +51,18 @@ type Releases struct {
 
 // releaseAPI serves what Releases knows and does.
 type releaseAPI struct {
-	*gate
+	*Gate
 	Releases
 
 	logStreams *streams
 }
 
-func newReleaseAPI(g *gate, r Releases) *releaseAPI {
+func newReleaseAPI(g *Gate, r Releases) *releaseAPI {
 	return &releaseAPI{g, r, newStreams(maxLogs, maxLogsEach)}
 }
 
 // behind serves the same behind another gate.
-func (api *releaseAPI) behind(g *gate) *releaseAPI {
+func (api *releaseAPI) behind(g *Gate) *releaseAPI {
 	return &releaseAPI{g, api.Releases, api.logStreams}
 }
 
@@ -111,7 +111,7 @@ func (api *releaseAPI) promote(w http.ResponseWriter, r *http.Request, a *AuditE
 		return reply{}, err
 	}
 	if env.PromoteFrom != "" { // which commit it runs would be told
-		if err := api.may(r.Context(), auth.Action{Verb: auth.Read, Environment: env.PromoteFrom}); err != nil {
+		if err := api.May(r.Context(), auth.Action{Verb: auth.Read, Environment: env.PromoteFrom}); err != nil {
 			return reply{}, err
 		}
 	}
@@ -162,7 +162,7 @@ func asked[B any](api *releaseAPI, w http.ResponseWriter, r *http.Request, a *Au
 		return b, err
 	}
 	action.Environment = env.Name
-	a.Action = cut(action.String(), maxReason)
+	a.Action = Cut(action.String(), MaxReason)
 	if err := api.mayThere(r.Context(), env, action); err != nil {
 		return b, err
 	}
@@ -190,7 +190,7 @@ func (api *releaseAPI) findEnvironment(r *http.Request) (plan.Environment, error
 		if env.Name == name {
 			return env, nil
 		}
-		if ok, err := api.sees(r.Context(), auth.Action{Environment: env.Name}); err == nil && ok {
+		if ok, err := api.Sees(r.Context(), auth.Action{Environment: env.Name}); err == nil && ok {
 			known = append(known, env.Name)
 		}
 	}
@@ -201,7 +201,7 @@ func (api *releaseAPI) findEnvironment(r *http.Request) (plan.Environment, error
 func (api *releaseAPI) submit(r *http.Request, a *AuditEvent, req plan.Request) (reply, error) {
 	req.Environment, req.By, req.From = r.PathValue("env"), a.By, a.From
 	req.IdempotencyKey = r.Header.Get("Idempotency-Key")
-	a.Action, a.Reason, a.DryRun = cut(req.String(), maxReason), cut(req.Reason, maxReason), req.DryRun
+	a.Action, a.Reason, a.DryRun = Cut(req.String(), MaxReason), Cut(req.Reason, MaxReason), req.DryRun
 	if req.DryRun {
 		p, err := api.Operations.DryRun(r.Context(), req)
 		if err != nil {
@@ -225,14 +225,14 @@ func (api *releaseAPI) cancel(w http.ResponseWriter, r *http.Request, a *AuditEv
 		return reply{}, err
 	}
 	a.Action, a.Result, a.Environment = "cancel "+op.Request.String(), op.ID, op.Environment
-	if err := api.may(r.Context(), actionOf(op)); err != nil {
+	if err := api.May(r.Context(), actionOf(op)); err != nil {
 		return reply{}, err
 	}
 	b, err := readBody[CancelBody](w, r)
 	if err != nil {
 		return reply{}, err
 	}
-	a.Reason = cut(b.Reason, maxReason)
+	a.Reason = Cut(b.Reason, MaxReason)
 	if err := checkReason(b.Reason); err != nil {
 		return reply{}, err
 	}
@@ -284,7 +284,7 @@ func (api *releaseAPI) refusal(r *http.Request, err error) error {
 		}
 		return p
 	}
-	api.log.Error("request failed", "path", short(r.URL.Path), "request_id", requestOf(r.Context()), "error", err)
+	api.log.Error("request failed", "path", Short(r.URL.Path), "request_id", RequestIDOf(r.Context()), "error", err)
 	return refused(http.StatusServiceUnavailable, plan.Unavailable, "what it needs cannot be reached now, and Unstuck's log says what",
 		"look at the operations whether it was taken on, or ask again with the same Idempotency-Key")
 }

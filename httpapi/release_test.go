@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/cjworkbench/unstuck/auth"
+	"github.com/cjworkbench/unstuck/httpapi/apitest"
 	"github.com/cjworkbench/unstuck/release/plan"
 )
 
@@ -20,13 +21,13 @@ func TestEachPathAsksForItsKindOfOperation(t *testing.T) {
 		want plan.Request
 	}{
 		env + "/deploys": {
-			`{"commit":"` + newCommit + `","reason":"nightly","bug_report":"https://bugs/1","on_failure":"rollback"}`,
-			plan.Request{Kind: plan.Deploy, Commit: newCommit, Reason: "nightly", BugReport: "https://bugs/1", OnFailure: plan.Rollback},
+			`{"commit":"` + apitest.NewCommit + `","reason":"nightly","bug_report":"https://bugs/1","on_failure":"rollback"}`,
+			plan.Request{Kind: plan.Deploy, Commit: apitest.NewCommit, Reason: "nightly", BugReport: "https://bugs/1", OnFailure: plan.Rollback},
 		},
-		env + "/promotions": {`{"reason":"weekly","on_failure":"leave","expect_commit":"` + newCommit + `"}`, plan.Request{Kind: plan.Promotion, ExpectCommit: newCommit, Reason: "weekly", OnFailure: plan.Leave}},
+		env + "/promotions": {`{"reason":"weekly","on_failure":"leave","expect_commit":"` + apitest.NewCommit + `"}`, plan.Request{Kind: plan.Promotion, ExpectCommit: apitest.NewCommit, Reason: "weekly", OnFailure: plan.Leave}},
 		env + "/reverts": {
-			`{"commit":"` + oldCommit + `","accept_migration_risk":true,"reason":"disaster"}`,
-			plan.Request{Kind: plan.Revert, Commit: oldCommit, AcceptMigrationRisk: true, Reason: "disaster"},
+			`{"commit":"` + apitest.OldCommit + `","accept_migration_risk":true,"reason":"disaster"}`,
+			plan.Request{Kind: plan.Revert, Commit: apitest.OldCommit, AcceptMigrationRisk: true, Reason: "disaster"},
 		},
 		env + "/services/cron/restarts": {`{"reason":"leaks"}`, plan.Request{Kind: plan.Restart, Service: "cron", Reason: "leaks"}},
 		env + "/secrets/db/restarts":    {`{"reason":"new password"}`, plan.Request{Kind: plan.Restart, Secret: "db", Reason: "new password"}},
@@ -42,10 +43,10 @@ func TestEachPathAsksForItsKindOfOperation(t *testing.T) {
 				body = strings.TrimSuffix(body, "}") + `,"dry_run":true}`
 			}
 			w := s.post(path, body, "Idempotency-Key", "build 7")
-			if len(s.releases.asked) != 1 {
+			if len(s.releases.Asked) != 1 {
 				t.Fatalf("%s: %d %s", path, w.Code, w.Body)
 			}
-			if diff := cmp.Diff(c.want, s.releases.asked[0]); diff != "" {
+			if diff := cmp.Diff(c.want, s.releases.Asked[0]); diff != "" {
 				t.Errorf("%s: -want +got\n%s", path, diff)
 			}
 			if dry {
@@ -58,7 +59,7 @@ func TestEachPathAsksForItsKindOfOperation(t *testing.T) {
 			if w.Code != 202 || w.Header().Get("Location") != "/api/v1/operations/"+op.ID {
 				t.Errorf("%s: %d, Location %q: %s", path, w.Code, w.Header().Get("Location"), w.Body)
 			}
-			if got := s.ask(request("ada", "GET", w.Header().Get("Location"), "")); got.Code != 200 || got.Body.String() != w.Body.String() {
+			if got := s.ask(apitest.Request("ada", "GET", w.Header().Get("Location"), "")); got.Code != 200 || got.Body.String() != w.Body.String() {
 				t.Errorf("%s: at its Location: %d %s", path, got.Code, got.Body)
 			}
 		}
@@ -77,7 +78,7 @@ func TestEachRefusalHasItsStatusAndSaysWhatWouldBeRight(t *testing.T) {
 	}
 	for code, status := range want {
 		s := newSite()
-		s.releases.err = &plan.Refusal{Code: code, Why: "it is so", Hint: "do that", Crossed: []plan.Crossing{{Operation: "deploy-1"}}}
+		s.releases.Err = &plan.Refusal{Code: code, Why: "it is so", Hint: "do that", Crossed: []plan.Crossing{{Operation: "deploy-1"}}}
 		w := s.post(deploys, deployBody(""))
 		p := decode[Problem](t, w.Body.Bytes())
 		if w.Code != status || p.Code != code || p.Detail != "it is so; do that" || p.Hint != "do that" || len(p.Crossed) != 1 {
@@ -97,25 +98,25 @@ func TestAnOperationIsCancelledByWhoMayDoSuchAThing(t *testing.T) {
 		status        int
 	}{
 		{"bob", id, `{"reason":"x"}`, 404}, // to him, there is no such operation
-		{"ci", finished().ID, `{"reason":"x"}`, 404},
+		{"ci", apitest.Finished().ID, `{"reason":"x"}`, 404},
 		{"ada", "no-such-id", `{"reason":"x"}`, 404},
 		{"ada", "%2e%2e%2Fsecrets", `{"reason":"x"}`, 404},
-		{"ada", finished().ID, `{"reason":"x"}`, 409}, // it is over
+		{"ada", apitest.Finished().ID, `{"reason":"x"}`, 409}, // it is over
 		{"ci", id, `{}`, 400},
 		{"ci", id, `{"reason":"wrong commit"}`, 202},
 	} {
-		w := s.ask(request(c.who, "POST", "/api/v1/operations/"+c.id+"/cancel", c.body))
+		w := s.ask(apitest.Request(c.who, "POST", "/api/v1/operations/"+c.id+"/cancel", c.body))
 		if w.Code != c.status {
 			t.Errorf("%s cancels %s: %d %s, want %d", c.who, c.id, w.Code, w.Body, c.status)
 		}
 	}
-	if c := s.releases.kept[id].Cancel; c == nil || c.By != "ci" || c.Reason != "wrong commit" {
+	if c := s.releases.Kept[id].Cancel; c == nil || c.By != "ci" || c.Reason != "wrong commit" {
 		t.Errorf("cancelled: %+v", c)
 	}
 }
 
 func TestOperationsAreListedNewestFirstAsFarAsTheCallerMayRead(t *testing.T) {
-	atNoon(t, func(t *testing.T) {
+	apitest.AtNoon(t, func(t *testing.T) {
 		s := newSite()
 		s.post(deploys, deployBody(""))
 		for _, c := range []struct{ who, query, want string }{
@@ -126,7 +127,7 @@ func TestOperationsAreListedNewestFirstAsFarAsTheCallerMayRead(t *testing.T) {
 			{"bob", "", ""},
 		} {
 			var ids []string
-			for _, op := range decode[OperationLines](t, s.ask(request(c.who, "GET", "/api/v1/operations"+c.query, "")).Body.Bytes()).Operations {
+			for _, op := range decode[OperationLines](t, s.ask(apitest.Request(c.who, "GET", "/api/v1/operations"+c.query, "")).Body.Bytes()).Operations {
 				ids = append(ids, op.ID)
 			}
 			if got := strings.Join(ids, " "); got != c.want {
@@ -134,11 +135,11 @@ func TestOperationsAreListedNewestFirstAsFarAsTheCallerMayRead(t *testing.T) {
 			}
 		}
 		for query, status := range map[string]int{"limit=0": 400, "limit=many": 400, "limit=501": 400, "environment=nowhere": 404} {
-			if w := s.ask(request("ada", "GET", "/api/v1/operations?"+query, "")); w.Code != status {
+			if w := s.ask(apitest.Request("ada", "GET", "/api/v1/operations?"+query, "")); w.Code != status {
 				t.Errorf("%s: %d %s, want %d", query, w.Code, w.Body, status)
 			}
 		}
-		if w := s.ask(request("ci", "GET", "/api/v1/operations?environment=production", "")); w.Code != 404 || !strings.Contains(w.Body.String(), `only \"staging\"`) {
+		if w := s.ask(apitest.Request("ci", "GET", "/api/v1/operations?environment=production", "")); w.Code != 404 || !strings.Contains(w.Body.String(), `only \"staging\"`) {
 			t.Errorf("ci lists production: %d %s", w.Code, w.Body)
 		}
 	})
@@ -147,26 +148,26 @@ func TestOperationsAreListedNewestFirstAsFarAsTheCallerMayRead(t *testing.T) {
 func TestEnvironmentsShowTheCommitThatEachServiceRuns(t *testing.T) {
 	s := newSite()
 	s.post(deploys, deployBody(""))
-	all := decode[Environments](t, s.ask(request("ada", "GET", "/api/v1/environments", "")).Body.Bytes()).Environments
-	if len(all) != 2 || all[0].Commit != newCommit || all[0].Operation == "" || all[1].Commit != oldCommit || all[1].Operation != "" || all[1].PromoteFrom != "staging" {
+	all := decode[Environments](t, s.ask(apitest.Request("ada", "GET", "/api/v1/environments", "")).Body.Bytes()).Environments
+	if len(all) != 2 || all[0].Commit != apitest.NewCommit || all[0].Operation == "" || all[1].Commit != apitest.OldCommit || all[1].Operation != "" || all[1].PromoteFrom != "staging" {
 		t.Errorf("environments %+v", all)
 	}
-	want := Service{Service: "cron", Deployment: "cron-deployment", Commit: newCommit, RolledOut: true, Rollout: "2 of 2 pods available", Pods: 2, Wanted: 2}
+	want := Service{Service: "cron", Deployment: "cron-deployment", Commit: apitest.NewCommit, RolledOut: true, Rollout: "2 of 2 pods available", Pods: 2, Wanted: 2}
 	if diff := cmp.Diff(want, all[0].Services[1]); diff != "" {
 		t.Error(diff)
 	}
-	if mine := decode[Environments](t, s.ask(request("ci", "GET", "/api/v1/environments", "")).Body.Bytes()).Environments; len(mine) != 1 {
+	if mine := decode[Environments](t, s.ask(apitest.Request("ci", "GET", "/api/v1/environments", "")).Body.Bytes()).Environments; len(mine) != 1 {
 		t.Errorf("ci sees %+v", mine)
 	}
-	if w := s.ask(request("ci", "GET", "/api/v1/environments/production", "")); w.Code != 403 {
+	if w := s.ask(apitest.Request("ci", "GET", "/api/v1/environments/production", "")); w.Code != 403 {
 		t.Errorf("ci looks at production: %d %s", w.Code, w.Body)
 	}
 }
 
 func TestAnEnvironmentThatCannotBeSeenIsShownAsThat(t *testing.T) {
 	s := newSite()
-	s.releases.stateErr = errors.New("dial 10.0.0.1: refused")
-	w := s.ask(request("ada", "GET", "/api/v1/environments/staging", ""))
+	s.releases.StateErr = errors.New("dial 10.0.0.1: refused")
+	w := s.ask(apitest.Request("ada", "GET", "/api/v1/environments/staging", ""))
 	e := decode[Environment](t, w.Body.Bytes())
 	if w.Code != 200 || e.Error == "" || e.Commit != "" || len(e.Services) != 2 || e.Services[0].Why != "cannot tell" || strings.Contains(w.Body.String(), "10.0.0.1") {
 		t.Errorf("%d %s", w.Code, w.Body)
@@ -175,7 +176,7 @@ func TestAnEnvironmentThatCannotBeSeenIsShownAsThat(t *testing.T) {
 
 func TestAPromotionNeedsTheRightToReadItsSource(t *testing.T) {
 	s := newSite()
-	s.Access = tokens{"ada": {{[]auth.Verb{auth.Promote}, "production", ""}}}
+	s.Access = apitest.Tokens{"ada": {{Verbs: []auth.Verb{auth.Promote}, Environments: "production"}}}
 	s.build()
 	if w := s.post("/api/v1/environments/production/promotions", `{"reason":"x"}`); w.Code != 403 || !strings.Contains(w.Body.String(), "read environment staging") {
 		t.Errorf("%d %s", w.Code, w.Body)
@@ -200,7 +201,7 @@ func TestARequestIsBroughtToItsEndThoughTheClientHasGone(t *testing.T) {
 	s.build()
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if w := s.ask(request("ada", "POST", deploys, deployBody("")).WithContext(ctx)); w.Code != http.StatusAccepted || runner.gone != nil {
+	if w := s.ask(apitest.Request("ada", "POST", deploys, deployBody("")).WithContext(ctx)); w.Code != http.StatusAccepted || runner.gone != nil {
 		t.Errorf("%d, context %v", w.Code, runner.gone)
 	}
 }

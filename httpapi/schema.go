@@ -68,7 +68,7 @@ func guardNames() []string {
 // fields says of the fields of bodies what their types do not.
 var fields = map[string]schema{
 	"commit":     {Type: "string", Pattern: "^[0-9a-f]{40}$"},
-	"reason":     {Type: "string", MinLength: 1, MaxLength: maxReason},
+	"reason":     {Type: "string", MinLength: 1, MaxLength: MaxReason},
 	"bug_report": {Type: "string", Format: "uri", MaxLength: 200},
 	"until":      {Type: "string", Format: "date-time"},
 	"for":        {Type: "string", Pattern: `^([0-9]+(\.[0-9]+)?(h|m|s))+$`},

@@ -132,7 +132,7 @@ func TestARequestThatNeverEndsIsCutOffAtShutdown(t *testing.T) {
 }
 
 func TestAClientThatDripsItsHeadersIsCutOff(t *testing.T) {
-	serving(t, NewAPI(fixture()), func(t *testing.T, p *pipes, cancel context.CancelFunc, done <-chan error) {
+	serving(t, New(fixture()).Handler(nil), func(t *testing.T, p *pipes, cancel context.CancelFunc, done <-chan error) {
 		c, r := p.dial(t)
 		send(t, c, "GET / HTTP/1.1\r\nHost: x\r\nX-Slow: ")
 		started := time.Now()
@@ -172,7 +172,7 @@ func TestAnIdleClientIsLetGo(t *testing.T) {
 }
 
 func TestHugeHeadersAreRefused(t *testing.T) {
-	serving(t, NewAPI(fixture()), func(t *testing.T, p *pipes, cancel context.CancelFunc, done <-chan error) {
+	serving(t, New(fixture()).Handler(nil), func(t *testing.T, p *pipes, cancel context.CancelFunc, done <-chan error) {
 		c, r := p.dial(t)
 		go func() { // the server stops reading half way
 			_, _ = io.WriteString(c, "GET / HTTP/1.1\r\nHost: x\r\nX-Huge: "+strings.Repeat("a", 1<<20)+"\r\n\r\n")

@@ -9,11 +9,11 @@ import (
 type watched func(r *http.Request, a *AuditEvent) (any, error)
 
 // watching answers a route of which the audit is told.
-func (g *gate) watching(route Route) http.Handler {
+func (g *Gate) watching(route Route) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, seen, err := g.watch(r, route.watched)
 		if err != nil {
-			g.fail(w, r, err)
+			g.Fail(w, r, err)
 			return
 		}
 		g.write(w, r, http.StatusOK, "application/json", seen)
@@ -22,22 +22,22 @@ func (g *gate) watching(route Route) http.Handler {
 
 // watch finds out who calls, gives what they see and the request with them in its context, and tells the audit whatever
 // comes of it. The error is a Problem.
-func (g *gate) watch(r *http.Request, f watched) (signed *http.Request, seen any, err error) {
-	a := auditEventOf(r)
+func (g *Gate) watch(r *http.Request, f watched) (signed *http.Request, seen any, err error) {
+	a := AuditEventOf(r)
 	defer func() {
 		if a.Status == 0 { // it panicked
 			a.Status, a.Refused = http.StatusInternalServerError, "an error of ours"
 		}
-		g.record(context.WithoutCancel(r.Context()), r, a)
+		g.Record(context.WithoutCancel(r.Context()), r, a)
 	}()
-	signed, err = g.authenticate(r)
-	who, _ := callerOf(signed.Context())
+	signed, err = g.Authenticate(r)
+	who, _ := CallerOf(signed.Context())
 	a.By, a.Authority = who.Name, who.Authority
 	if err == nil {
 		seen, err = f(signed, &a)
 	}
 	if err != nil {
-		p := g.problemOf(r, err)
+		p := g.ProblemOf(r, err)
 		a.Status, a.Refused = p.Status, p.Detail
 		return signed, nil, p
 	}

@@ -102,6 +102,6 @@ func isLoopback(a net.Addr) bool {
 func (d *daemon) options() httpapi.Options {
 	o := d.api.Options
 	o.Brokers.Snapshots, o.Brokers.Incidents = d.snapshots, remediate.Recently(d.store.Incidents, incidentsFor)
-	o.Pulse, o.Log = d.pulse, d.log
+	o.Log = d.log
 	return o
 }

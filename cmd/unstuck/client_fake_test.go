@@ -96,7 +96,7 @@ func newServedAPI() *servedAPI {
 
 // serve serves the API on pipes until stop is called.
 func (s *servedAPI) serve() (stop func()) {
-	h := httpapi.NewAPI(s.options)
+	h := httpapi.New(s.options).Handler(nil)
 	if s.through != nil {
 		h = s.through(h)
 	}

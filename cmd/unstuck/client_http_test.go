@@ -221,7 +221,7 @@ func TestATokenThatIsNobodysIsRefusedWithAHint(t *testing.T) {
 func TestTheServersCertificateIsChecked(t *testing.T) {
 	s := newServedAPI()
 	var asked atomic.Int32
-	api := httpapi.NewAPI(s.options)
+	api := httpapi.New(s.options).Handler(nil)
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		asked.Add(1)
 		api.ServeHTTP(w, r)

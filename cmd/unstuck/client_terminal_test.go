@@ -112,7 +112,7 @@ func TestAtATerminalItAsksAndCtrlCAsksToo(t *testing.T) {
 		os.Exit(run([]string{"deploy", "staging", newCommit, "--server", server, "--reason", "x"}, os.Stdout, os.Stderr))
 	}
 	s := newServedAPI()
-	server := httptest.NewServer(httpapi.NewAPI(s.options))
+	server := httptest.NewServer(httpapi.New(s.options).Handler(nil))
 	defer server.Close()
 	defer s.going.Wait()
 
@@ -152,7 +152,7 @@ func TestAQuestionIsTakenBackWhenTheOperationThatItIsAboutHasEnded(t *testing.T)
 		os.Exit(run([]string{"deploy", "staging", newCommit, "--server", server, "--reason", "x", "--yes"}, os.Stdout, os.Stderr))
 	}
 	s := newServedAPI()
-	server := httptest.NewServer(httpapi.NewAPI(s.options))
+	server := httptest.NewServer(httpapi.New(s.options).Handler(nil))
 	defer server.Close()
 	defer s.going.Wait()
 	c := atTerminal(t, server.URL)

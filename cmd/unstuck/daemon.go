@@ -17,6 +17,7 @@ import (
 	"github.com/cjworkbench/unstuck/probe"
 	"github.com/cjworkbench/unstuck/remediate"
 	"github.com/cjworkbench/unstuck/target"
+	"github.com/cjworkbench/unstuck/ui"
 )
 
 // supplier is where a broker's nodes come from, and what can be done to them.
@@ -45,7 +46,7 @@ type daemon struct {
 	targets []*watched // and applications
 
 	api    api
-	pulse  *httpapi.Pulse
+	pulse  *ui.Pulse
 	beside []func(context.Context) error // what else runs, and ends with the rest
 
 	// around, if not nil, runs as long as anything else does: it begins before, and ends after.
@@ -84,7 +85,7 @@ type goodLogin struct {
 }
 
 func newDaemon(store remediate.Store, log *slog.Logger) *daemon {
-	return &daemon{metrics: metrics.New(currentVersion().Version), store: store, log: log, pulse: httpapi.NewPulse()}
+	return &daemon{metrics: metrics.New(currentVersion().Version), store: store, log: log, pulse: ui.NewPulse()}
 }
 
 // watch adds a broker, whose nodes s supplies.
@@ -229,11 +230,13 @@ func (d *daemon) run(ctx context.Context, listeners listeners) error {
 		group.Go(func() error { return run(ctx) })
 	}
 	options := d.options()
+	api := httpapi.New(options)
+	page := ui.New(api, d.snapshots, d.pulse, d.log)
 	ops := httpapi.NewOps(options.Brokers, d.metrics.Handler(), d.log)
 	group.Go(func() error {
 		return httpapi.Serve(ctx, d.log,
 			httpapi.Server{Name: "metrics", Listener: listeners.metrics, Handler: ops},
-			httpapi.Server{Name: "api", Listener: listeners.api, Handler: httpapi.NewAPI(options), TLS: d.api.tls})
+			httpapi.Server{Name: "api", Listener: listeners.api, Handler: api.Handler(page), TLS: d.api.tls})
 	})
 	err := group.Wait()
 	end()

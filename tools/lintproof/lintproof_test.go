@@ -22,8 +22,11 @@ const module = "github.com/cjworkbench/unstuck"
 // ours are the packages of the design, by their paths in the module.
 var ours = []string{
 	"clock", "target", "auth", "probe", "remediate", "release", "release/plan", "config", "metrics",
-	"kube", "httpapi", "lab",
+	"kube", "httpapi", "httpapi/apitest", "ui", "lab",
 }
+
+// product are those of which the program is made.
+var product = slices.DeleteFunc(slices.Clone(ours), func(p string) bool { return p == "httpapi/apitest" })
 
 // theirs are packages of other people, and some of the standard library that are not for everybody.
 var theirs = map[string]string{
@@ -63,8 +66,10 @@ var mayImport = map[string]string{
 	"metrics/a.go":          "context os slog target probe remediate release/plan client_golang",
 	"kube/a.go":             "context os slog auth clock target release release/plan client-go",
 	"httpapi/a.go":          "context os slog auth target probe remediate release release/plan",
+	"httpapi/apitest/a.go":  "context os slog auth target probe remediate release release/plan",
+	"ui/a.go":               "context os slog auth httpapi probe remediate release release/plan",
 	"lab/a.go":              "context os slog target amqp",
-	"cmd/unstuck/a.go":      "context os slog cobra " + strings.Join(ours, " "),
+	"cmd/unstuck/a.go":      "context os slog cobra " + strings.Join(product, " "),
 	"newcomer/a.go":         "context os slog",
 	"probe/sub/a.go":        "context os slog",
 

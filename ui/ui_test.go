@@ -1,4 +1,4 @@
-package httpapi
+package ui
 
 import (
 	"context"
@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cjworkbench/unstuck/httpapi"
+	"github.com/cjworkbench/unstuck/httpapi/apitest"
 	"github.com/cjworkbench/unstuck/probe"
 	"github.com/cjworkbench/unstuck/remediate"
 	"github.com/cjworkbench/unstuck/target"
@@ -16,7 +18,7 @@ import (
 
 // page gives what is answered to somebody's browser.
 func (s *site) page(who, path string, headers ...string) *httptest.ResponseRecorder {
-	r := request(who, "GET", path, "", headers...)
+	r := apitest.Request(who, "GET", path, "", headers...)
 	r.Header.Set("Accept", "text/html,application/xhtml+xml")
 	return s.ask(r)
 }
@@ -27,9 +29,11 @@ func words(page string) string {
 }
 
 func TestThePageSaysFirstHowThingsAre(t *testing.T) {
-	node := func(name string, p remediate.Phase) NodeLine { return NodeLine{Node: name, Phase: p} }
-	targetOf := func(nodes ...NodeLine) []Target { return []Target{{Target: "orders", Nodes: nodes}} }
-	with := func(change func(*Target)) []Target {
+	node := func(name string, p remediate.Phase) httpapi.NodeLine { return httpapi.NodeLine{Node: name, Phase: p} }
+	targetOf := func(nodes ...httpapi.NodeLine) []httpapi.Target {
+		return []httpapi.Target{{Target: "orders", Nodes: nodes}}
+	}
+	with := func(change func(*httpapi.Target)) []httpapi.Target {
 		all := targetOf(node("a", remediate.PhaseHealthy))
 		change(&all[0])
 		return all
@@ -39,7 +43,7 @@ func TestThePageSaysFirstHowThingsAre(t *testing.T) {
 	going := node("a", remediate.PhaseConfirmed)
 	going.Action = remediate.Delete
 	for name, c := range map[string]struct {
-		brokers []Target
+		brokers []httpapi.Target
 		want    headline
 	}{
 		"nothing":           {nil, headline{"No broker is watched that you may see.", "unsure"}},
@@ -51,16 +55,16 @@ func TestThePageSaysFirstHowThingsAre(t *testing.T) {
 		"held back":         {targetOf(held), headline{"a of orders: it is stuck, and its deletion is held back by paused, peers.", "bad"}},
 		"on its way":        {targetOf(going), headline{"a of orders: it is stuck, and is deleted now.", "bad"}},
 		"the worst":         {targetOf(node("a", remediate.PhaseUnknown), node("b", remediate.PhaseEscalated), node("c", remediate.PhaseSuspect)), headline{"b of orders: it was deleted, that did not help, and a person must look at it. 2 other nodes are not healthy besides.", "bad"}},
-		"a node is missing": {with(func(b *Target) { b.Expected = 2 }), headline{"What is seen here is healthy: 1 node. Nodes are missing: orders.", "warn"}},
-		"all are missing":   {with(func(b *Target) { b.Expected, b.Nodes = 2, nil }), headline{"Nodes are missing: orders.", "warn"}},
-		"we cannot see":     {with(func(b *Target) { b.Error = "look at the nodes" }), headline{"What is seen here is healthy: 1 node. Unstuck cannot see or write down all that it needs: orders.", "warn"}},
+		"a node is missing": {with(func(b *httpapi.Target) { b.Expected = 2 }), headline{"What is seen here is healthy: 1 node. Nodes are missing: orders.", "warn"}},
+		"all are missing":   {with(func(b *httpapi.Target) { b.Expected, b.Nodes = 2, nil }), headline{"Nodes are missing: orders.", "warn"}},
+		"we cannot see":     {with(func(b *httpapi.Target) { b.Error = "look at the nodes" }), headline{"What is seen here is healthy: 1 node. Unstuck cannot see or write down all that it needs: orders.", "warn"}},
 		"some of all": {
-			with(func(b *Target) {
+			with(func(b *httpapi.Target) {
 				b.Expected, b.Error, b.Nodes[0].Phase = 3, "look at the nodes", remediate.PhaseSuspect
 			}),
 			headline{"a of orders: it may be stuck, and that is being confirmed. Nodes are missing: orders. Unstuck cannot see or write down all that it needs: orders.", "warn"},
 		},
-		"we are behind": {[]Target{{Target: "orders", Stale: true, Nodes: []NodeLine{node("a", remediate.PhaseHealthy)}}}, headline{"Unstuck itself is behind: it has not looked at orders lately, and what is shown of that is old.", "bad"}},
+		"we are behind": {[]httpapi.Target{{Target: "orders", Stale: true, Nodes: []httpapi.NodeLine{node("a", remediate.PhaseHealthy)}}}, headline{"Unstuck itself is behind: it has not looked at orders lately, and what is shown of that is old.", "bad"}},
 	} {
 		if got := headlineOf(c.brokers); got != c.want {
 			t.Errorf("%s: %q, want %q", name, got, c.want)
@@ -69,7 +73,7 @@ func TestThePageSaysFirstHowThingsAre(t *testing.T) {
 }
 
 func TestTheOverviewLeadsFromTheSentenceToTheNodeItsGuardsAndItsIncident(t *testing.T) {
-	atNoon(t, func(t *testing.T) {
+	apitest.AtNoon(t, func(t *testing.T) {
 		s := newSite()
 		for path, want := range map[string][]string{
 			"/status/": {
@@ -101,24 +105,24 @@ func TestTheOverviewLeadsFromTheSentenceToTheNodeItsGuardsAndItsIncident(t *test
 func TestTheCountdownEndsWhenTheNodeMayBeDeletedAtTheEarliest(t *testing.T) {
 	p := remediate.DefaultPolicy()
 	p.Mode = remediate.Remediate
-	d := remediate.Decision{Phase: remediate.PhaseSuspect, At: noon, Evidence: remediate.Evidence{Since: noon.Add(-20 * time.Second)}}
+	d := remediate.Decision{Phase: remediate.PhaseSuspect, At: apitest.Noon, Evidence: remediate.Evidence{Since: apitest.Noon.Add(-20 * time.Second)}}
 	closed := func(until time.Time) remediate.Decision {
 		d := d
 		d.Guards = []remediate.GuardState{{Guard: remediate.GuardPeers, Open: true}, {Guard: remediate.GuardStartupGrace, Until: until}}
 		return d
 	}
 	observed, healthy, enough, late := p, d, d, d
-	late.At = noon.Add(time.Minute)
+	late.At = apitest.Noon.Add(time.Minute)
 	observed.Mode, healthy.Phase, enough.Evidence.Enough = remediate.Observe, remediate.PhaseHealthy, true
 	for name, c := range map[string]struct {
 		policy remediate.Policy
 		d      remediate.Decision
 		want   time.Time
 	}{
-		"the minimum time must pass":        {p, d, noon.Add(p.MinDuration - 20*time.Second)},
-		"a guard that opens later":          {p, closed(noon.Add(time.Hour)), noon.Add(time.Hour)},
-		"a guard that opens sooner":         {p, closed(noon.Add(time.Second)), noon.Add(p.MinDuration - 20*time.Second)},
-		"a guard that may never open":       {p, closed(time.Time{}), noon.Add(p.MinDuration - 20*time.Second)},
+		"the minimum time must pass":        {p, d, apitest.Noon.Add(p.MinDuration - 20*time.Second)},
+		"a guard that opens later":          {p, closed(apitest.Noon.Add(time.Hour)), apitest.Noon.Add(time.Hour)},
+		"a guard that opens sooner":         {p, closed(apitest.Noon.Add(time.Second)), apitest.Noon.Add(p.MinDuration - 20*time.Second)},
+		"a guard that may never open":       {p, closed(time.Time{}), apitest.Noon.Add(p.MinDuration - 20*time.Second)},
 		"the minimum time has passed":       {p, late, time.Time{}},
 		"only corroboration is missing":     {p, enough, time.Time{}},
 		"nothing is deleted while observed": {observed, d, time.Time{}},
@@ -137,7 +141,7 @@ func TestABrowserIsLedToThePageAndEverybodyElseToTheAPI(t *testing.T) {
 			t.Errorf("a browser at %s: %d to %q", path, w.Code, w.Header().Get("Location"))
 		}
 	}
-	if w := s.ask(request("", "GET", "/", "", "Accept", "*/*")); w.Code != 200 || w.Header().Get("Content-Type") != "application/json" {
+	if w := s.ask(apitest.Request("", "GET", "/", "", "Accept", "*/*")); w.Code != 200 || w.Header().Get("Content-Type") != "application/json" {
 		t.Errorf("curl at /: %d %s", w.Code, w.Header().Get("Content-Type"))
 	}
 	for path, kind := range map[string]string{"style.css": "text/css; charset=utf-8", "live.js": "text/javascript; charset=utf-8", "icon.svg": "image/svg+xml"} {
@@ -152,29 +156,26 @@ func TestABrowserIsLedToThePageAndEverybodyElseToTheAPI(t *testing.T) {
 	}
 }
 
-// hostile is what a broker, a log or a person might say.
-const hostile = `<script>document.title="owned"</script><img src=x onerror="document.title='owned'">"'></pre></textarea>{{.Now}}`
-
 func hostileSite() *site {
 	s := newSite()
-	snapshot, c := decided(), oneIncident()
+	snapshot, c := apitest.Decided(), apitest.OneIncident()
 	for i := range snapshot.Nodes {
 		n := &snapshot.Nodes[i]
-		n.Host, n.Address, n.Decision.Reason, n.Decision.Evidence.CorroborationDetail = hostile, hostile, hostile, hostile
+		n.Host, n.Address, n.Decision.Reason, n.Decision.Evidence.CorroborationDetail = apitest.Hostile, apitest.Hostile, apitest.Hostile, apitest.Hostile
 		for j := range n.Decision.Guards {
-			n.Decision.Guards[j].Why = hostile
+			n.Decision.Guards[j].Why = apitest.Hostile
 		}
 		for j := range n.Latest {
-			n.Latest[j].Detail = hostile
-			n.Latest[j].Processes = &probe.Processes{Top: []probe.Stack{{Count: 1, Frames: []string{hostile}}}}
+			n.Latest[j].Detail = apitest.Hostile
+			n.Latest[j].Processes = &probe.Processes{Top: []probe.Stack{{Count: 1, Frames: []string{apitest.Hostile}}}}
 		}
 	}
-	snapshot.Error, snapshot.Pauses[0].Reason, snapshot.Pauses[0].By = hostile, hostile, hostile
-	snapshot.Deletions = []remediate.Deletion{{ID: hostile, Incident: hostile, Node: hostile, Why: hostile}}
-	c.Decision, c.Results, c.Outcome = snapshot.Nodes[1].Decision, snapshot.Nodes[1].Latest, hostile
-	c.Logs, c.Cluster, c.LockHolder, c.Peer = []target.LogLine{{Text: hostile}}, hostile, hostile, hostile
-	c.Missing, c.Events = []string{hostile}, []remediate.Event{{Text: hostile}}
-	c.Deletion = &remediate.Deletion{NewUID: hostile, Manual: &remediate.Manual{By: hostile, Reason: hostile, Override: []remediate.Guard{hostile}}}
+	snapshot.Error, snapshot.Pauses[0].Reason, snapshot.Pauses[0].By = apitest.Hostile, apitest.Hostile, apitest.Hostile
+	snapshot.Deletions = []remediate.Deletion{{ID: apitest.Hostile, Incident: apitest.Hostile, Node: apitest.Hostile, Why: apitest.Hostile}}
+	c.Decision, c.Results, c.Outcome = snapshot.Nodes[1].Decision, snapshot.Nodes[1].Latest, apitest.Hostile
+	c.Logs, c.Cluster, c.LockHolder, c.Peer = []target.LogLine{{Text: apitest.Hostile}}, apitest.Hostile, apitest.Hostile, apitest.Hostile
+	c.Missing, c.Events = []string{apitest.Hostile}, []remediate.Event{{Text: apitest.Hostile}}
+	c.Deletion = &remediate.Deletion{NewUID: apitest.Hostile, Manual: &remediate.Manual{By: apitest.Hostile, Reason: apitest.Hostile, Override: []remediate.Guard{apitest.Hostile}}}
 	s.Brokers.Snapshots = func() []remediate.Snapshot { return []remediate.Snapshot{snapshot} }
 	s.Brokers.Incidents = func(context.Context) ([]remediate.Incident, error) { return []remediate.Incident{c}, nil }
 	s.build()
@@ -182,7 +183,7 @@ func hostileSite() *site {
 }
 
 // hostilePages are those on which the hostile text stands.
-var hostilePages = []string{"/status/", "/status/targets/orders", "/status/targets/orders/nodes/mq-1", "/status/incidents", "/status/incidents/" + oneIncident().ID}
+var hostilePages = []string{"/status/", "/status/targets/orders", "/status/targets/orders/nodes/mq-1", "/status/incidents", "/status/incidents/" + apitest.OneIncident().ID}
 
 func TestHostileTextIsOnlyText(t *testing.T) {
 	s := hostileSite()
@@ -245,7 +246,7 @@ func TestABrokerOfManyNodesIsShortOnTheOverviewAndWhatIsNotWellComesFirst(t *tes
 	s := newSite()
 	snapshot := remediate.Snapshot{Target: "big", At: time.Now()}
 	for i := range 300 {
-		n := remediate.NodeSnapshot{Node: nodeOf("n" + string(rune('a'+i/26)) + string(rune('a'+i%26)))}
+		n := remediate.NodeSnapshot{Node: apitest.NodeOf("n" + string(rune('a'+i/26)) + string(rune('a'+i%26)))}
 		n.Decision = remediate.Decision{Phase: remediate.PhaseHealthy}
 		snapshot.Nodes = append(snapshot.Nodes, n)
 	}

@@ -1,4 +1,4 @@
-package httpapi
+package ui
 
 import (
 	"cmp"
@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/cjworkbench/unstuck/httpapi"
 	"github.com/cjworkbench/unstuck/remediate"
 )
 
@@ -21,7 +22,7 @@ type overviewData struct {
 	Headline    headline
 	Targets     []targetData
 	Left        int // brokers that are not shown
-	Incidents   []IncidentLine
+	Incidents   []httpapi.IncidentLine
 	NoIncidents bool // they cannot be read now
 
 	Environments []string
@@ -30,9 +31,9 @@ type overviewData struct {
 
 // targetData is one broker on a page.
 type targetData struct {
-	Target
+	httpapi.Target
 
-	Nodes []NodeLine
+	Nodes []httpapi.NodeLine
 	Left  int  // nodes that are not shown
 	App   bool // nobody logs in to it
 	pulse *Pulse
@@ -42,12 +43,12 @@ type targetData struct {
 func (d targetData) Beats(node string) []beat { return d.pulse.beats(d.Target.Target, node) }
 
 func (p pages) overview(r *http.Request) (view, error) {
-	all, err := as[Targets](p.brokers.targets(r))
+	all, err := get[httpapi.Targets](p, r, "/targets")
 	if err != nil {
 		return view{}, err
 	}
 	apps := make(map[string]bool)
-	for _, s := range p.brokers.snapshots() {
+	for _, s := range p.seen() {
 		apps[s.Target] = s.Policy.App
 	}
 	d := overviewData{Headline: headlineOf(all.Targets), Buttons: p.buttons(r, "all")}
@@ -55,19 +56,19 @@ func (p pages) overview(r *http.Request) (view, error) {
 		return view{}, err
 	}
 	targets := slices.Clone(all.Targets)
-	slices.SortStableFunc(targets, func(a, b Target) int { return cmp.Compare(urgencyOf(a), urgencyOf(b)) })
+	slices.SortStableFunc(targets, func(a, b httpapi.Target) int { return cmp.Compare(urgencyOf(a), urgencyOf(b)) })
 	d.Left = max(0, len(targets)-shownTargets)
 	for _, b := range targets[:len(targets)-d.Left] {
 		d.Targets = append(d.Targets, p.targetData(b, apps[b.Target], shownNodes))
 	}
-	incidents, err := as[Incidents](p.brokers.incidents(r))
+	incidents, err := get[httpapi.Incidents](p, r, "/incidents")
 	d.NoIncidents = err != nil
 	d.Incidents = incidents.Incidents[:min(len(incidents.Incidents), shownIncidents)]
 	return view{name: "overview", title: "Status", topic: everything, data: d}, nil
 }
 
 // urgencyOf ranks a broker by the worst that can be said of it.
-func urgencyOf(b Target) int {
+func urgencyOf(b httpapi.Target) int {
 	if b.Stale {
 		return -1
 	}
@@ -79,74 +80,89 @@ func urgencyOf(b Target) int {
 }
 
 // targetData gives a broker with at most so many nodes, those that are not healthy first where not all are shown.
-func (p pages) targetData(b Target, app bool, most int) targetData {
+func (p pages) targetData(b httpapi.Target, app bool, most int) targetData {
 	d := targetData{Target: b, Nodes: b.Nodes, App: app, pulse: p.pulse}
 	if d.Left = max(0, len(b.Nodes)-most); d.Left > 0 {
 		d.Nodes = slices.Clone(b.Nodes)
-		slices.SortStableFunc(d.Nodes, func(a, b NodeLine) int { return cmp.Compare(a.Phase.Urgency(), b.Phase.Urgency()) })
+		slices.SortStableFunc(d.Nodes, func(a, b httpapi.NodeLine) int { return cmp.Compare(a.Phase.Urgency(), b.Phase.Urgency()) })
 		d.Nodes = d.Nodes[:most]
 	}
 	return d
 }
 
 func (p pages) targetPage(r *http.Request) (view, error) {
-	s, err := p.brokers.findToRead(r)
+	b, err := get[httpapi.Target](p, r, "/targets/{target}")
 	if err != nil {
 		return view{}, err
 	}
-	b := p.brokers.targetOf(s, time.Now())
+	policy := p.snapshotOf(b.Target).Policy
 	d := struct {
 		targetData
 
 		Headline headline
 		Policy   remediate.Policy
 		Buttons  []button
-	}{p.targetData(b, s.Policy.App, len(b.Nodes)), headlineOf([]Target{b}), s.Policy, p.buttons(r, ofTarget(s.Target))}
-	return view{name: "target", title: s.Target, topic: ofTarget(s.Target), data: d}, nil
+	}{p.targetData(b, policy.App, len(b.Nodes)), headlineOf([]httpapi.Target{b}), policy, p.buttons(r, ofTarget(b.Target))}
+	return view{name: "target", title: b.Target, topic: ofTarget(b.Target), data: d}, nil
+}
+
+// snapshotOf gives the snapshot of a broker. There is none if it went in between.
+func (p pages) snapshotOf(targetName string) remediate.Snapshot {
+	for _, s := range p.seen() {
+		if s.Target == targetName {
+			return s
+		}
+	}
+	return remediate.Snapshot{}
+}
+
+// nodeOf gives a node of a snapshot. There is none if it went in between.
+func nodeOf(s remediate.Snapshot, name string) remediate.NodeSnapshot {
+	for _, n := range s.Nodes {
+		if n.Name == name {
+			return n
+		}
+	}
+	return remediate.NodeSnapshot{}
 }
 
 // nodeData is what the page of a node shows.
 type nodeData struct {
-	Node
+	httpapi.Node
 
 	Headline  headline
 	NotBefore time.Time // see earliest
-	Incidents []IncidentLine
+	Incidents []httpapi.IncidentLine
 	App       bool // nobody logs in to it
 	Spark     spark
 	Buttons   []button
 }
 
 func (p pages) nodePage(r *http.Request) (view, error) {
-	n, err := as[Node](p.brokers.node(r))
+	n, err := get[httpapi.Node](p, r, "/targets/{target}/nodes/{node}")
 	if err != nil {
 		return view{}, err
 	}
-	s, err := p.brokers.find(r)
-	if err != nil {
-		return view{}, err
-	}
-	i := slices.IndexFunc(s.Nodes, func(one remediate.NodeSnapshot) bool { return one.Name == n.Name })
-	if i < 0 { // it went in between
-		return view{}, noNode(s, n.Name)
-	}
-	line := p.brokers.targetOf(s, time.Now()).Nodes[i]
+	s := p.snapshotOf(n.Target)
+	decision := nodeOf(s, n.Name).Decision
+	line := httpapi.NodeLine{Node: n.Name, Phase: n.Phase, Action: n.Action, Closed: decision.HeldBy()}
 	d := nodeData{
-		Node: n, NotBefore: earliest(s.Policy, s.Nodes[i].Decision), App: s.Policy.App, Spark: sparkOf(p.pulse.beats(s.Target, n.Name)), Buttons: p.buttons(r, "node"),
-		Headline: headline{line.Node + " of " + s.Target + ": " + sentenceOf(&line) + ".", string(line.Phase.Tone())},
+		Node: n, NotBefore: earliest(s.Policy, decision), App: s.Policy.App,
+		Spark: sparkOf(p.pulse.beats(n.Target, n.Name)), Buttons: p.buttons(r, "node"),
+		Headline: headline{n.Name + " of " + n.Target + ": " + sentenceOf(&line) + ".", string(n.Phase.Tone())},
 	}
 	if n.Stale {
 		d.Headline = headline{"Unstuck itself is behind: it has not looked at this broker lately, and what is shown here is old.", "bad"}
 	}
-	incidents, err := as[Incidents](p.brokers.incidents(r))
+	incidents, err := get[httpapi.Incidents](p, r, "/incidents")
 	if err == nil { // they are beside the point: the node is shown without them
 		for _, c := range incidents.Incidents {
-			if c.Target == s.Target && c.Node == n.Name && len(d.Incidents) < shownIncidents {
+			if c.Target == n.Target && c.Node == n.Name && len(d.Incidents) < shownIncidents {
 				d.Incidents = append(d.Incidents, c)
 			}
 		}
 	}
-	return view{name: "node", title: n.Name, topic: ofTarget(s.Target), data: d}, nil
+	return view{name: "node", title: n.Name, topic: ofTarget(n.Target), data: d}, nil
 }
 
 // earliest gives the time before which a node that is on its way to being deleted is not deleted, whatever its guards do

@@ -1,4 +1,4 @@
-package httpapi
+package ui
 
 import (
 	"bytes"
@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/cjworkbench/unstuck/httpapi"
 	"github.com/cjworkbench/unstuck/release/plan"
 	"github.com/cjworkbench/unstuck/remediate"
 )
@@ -22,14 +23,14 @@ type triggerData struct {
 	Warning            string // of a task
 	Fields             []fieldData
 	Guards             []remediate.GuardDoc
-	Problem            *Problem
+	Problem            *httpapi.Problem
 	Plans              bool
 
 	Planned bool
-	Plan    *plan.Plan     // of an operation
-	Deleted *DeletionReply // of a deletion
-	Typed   string         // what is to be typed to confirm
-	Key     string         // of idempotency: however often the button is pressed, it is one operation
+	Plan    *plan.Plan             // of an operation
+	Deleted *httpapi.DeletionReply // of a deletion
+	Typed   string                 // what is to be typed to confirm
+	Key     string                 // of idempotency: however often the button is pressed, it is one operation
 	Back    string
 }
 
@@ -61,7 +62,7 @@ func (p pages) triggerPage(d trigger) pageFunc {
 	}
 }
 
-func (p pages) formOf(r *http.Request, d trigger, problem *Problem) view {
+func (p pages) formOf(r *http.Request, d trigger, problem *httpapi.Problem) view {
 	data := triggerData{
 		Title: fillIn(d.title, r.PathValue), Label: fillIn(d.label, r.PathValue), What: d.what, Problem: problem, Plans: d.plans,
 		Guards: overridable(), Back: r.URL.Path[:strings.LastIndex(r.URL.Path, "/")+1],
@@ -86,10 +87,7 @@ func (p pages) formOf(r *http.Request, d trigger, problem *Problem) view {
 
 // warningOf gives the warning of the task that the path names, if it names one that has a warning.
 func (p pages) warningOf(r *http.Request) string {
-	if p.releases == nil {
-		return ""
-	}
-	for _, env := range p.releases.Environments {
+	for _, env := range p.Environments() {
 		for _, t := range env.Tasks {
 			if env.Name == r.PathValue("env") && t.Name == r.PathValue("task") {
 				return t.Warning
@@ -101,19 +99,13 @@ func (p pages) warningOf(r *http.Request) string {
 
 // uidOf gives the UID of the node that the path names: the very one that somebody looks at is to be deleted.
 func (p pages) uidOf(r *http.Request) string {
-	s, _ := p.brokers.find(r) // there is none on other pages
-	for _, n := range s.Nodes {
-		if n.Name == r.PathValue("node") {
-			return n.UID
-		}
-	}
-	return ""
+	return nodeOf(p.snapshotOf(r.PathValue("target")), r.PathValue("node")).UID // none on other pages
 }
 
 // do takes a trigger's form: it shows the plan, or does it and goes on to what came of it.
 func (p pages) do(d trigger) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		r, err := p.authenticate(r)
+		r, err := p.Authenticate(r)
 		if err == nil {
 			err = readForm(w, r)
 		}
@@ -121,7 +113,7 @@ func (p pages) do(d trigger) http.Handler {
 			err = p.mayTrigger(r, d)
 		}
 		if err != nil {
-			why := p.problemOf(r, err)
+			why := p.ProblemOf(r, err)
 			p.refusedHere(r, d, why)
 			p.render(w, r, p.trouble(r, why))
 			return
@@ -131,12 +123,12 @@ func (p pages) do(d trigger) http.Handler {
 			p.render(w, r, p.planned(w, r, d))
 			return
 		}
-		answer, err := p.ask(w, r, d, false)
+		location, _, err := p.ask(w, r, d, false)
 		if err != nil {
-			p.render(w, r, p.formOf(r, d, p.problemOf(r, err)))
+			p.render(w, r, p.formOf(r, d, p.ProblemOf(r, err)))
 			return
 		}
-		next := strings.TrimPrefix(answer.location, "/api/v1")
+		next := strings.TrimPrefix(location, apiRoot)
 		if next == "" {
 			next = strings.TrimPrefix(r.URL.Path[:strings.LastIndex(r.URL.Path, "/")], pageRoot)
 		}
@@ -146,26 +138,26 @@ func (p pages) do(d trigger) http.Handler {
 
 // planned is the page that shows what would be done, and asks for it to be confirmed.
 func (p pages) planned(w http.ResponseWriter, r *http.Request, d trigger) view {
-	answer, err := p.ask(w, r, d, true)
+	_, answer, err := p.ask(w, r, d, true)
 	if err != nil {
-		return p.formOf(r, d, p.problemOf(r, err))
+		return p.formOf(r, d, p.ProblemOf(r, err))
 	}
 	v := p.formOf(r, d, nil)
 	data, _ := v.data.(triggerData)
 	data.Planned, data.Typed = true, r.PathValue(d.typed)
 	data.Key = r.PostForm.Get("key")
 	if r.PostForm.Get("step") == "do" {
-		data.Problem = problem(http.StatusBadRequest, "type %s to confirm", data.Typed)
+		data.Problem = httpapi.NewProblem(http.StatusBadRequest, "type %s to confirm", data.Typed)
 		p.refusedHere(r, d, data.Problem)
 		v.status = http.StatusBadRequest
 	} else {
 		data.Key = rand.Text()
 	}
-	switch reply := answer.value.(type) {
+	switch reply := answer.(type) {
 	case plan.Plan:
 		data.Plan = &reply
 		data.pin(reply.Commit, "commit", "expect_commit")
-	case DeletionReply:
+	case httpapi.DeletionReply:
 		data.Deleted = &reply
 		data.pin(reply.UID, "uid")
 	}
@@ -185,7 +177,7 @@ func (d *triggerData) pin(value string, names ...string) {
 
 // ask makes the request to the API that a form stands for, and has it answered like any other: the same checks, the same
 // rights, the same audit.
-func (p pages) ask(w http.ResponseWriter, r *http.Request, d trigger, dryRun bool) (reply, error) {
+func (p pages) ask(w http.ResponseWriter, r *http.Request, d trigger, dryRun bool) (location string, answer any, err error) {
 	body := make(map[string]any)
 	ask := r.Clone(r.Context())
 	for _, f := range d.fields {
@@ -193,7 +185,7 @@ func (p pages) ask(w http.ResponseWriter, r *http.Request, d trigger, dryRun boo
 		switch {
 		case f.Kind == "path":
 			if value == "" {
-				return reply{}, problem(http.StatusBadRequest, "%s is missing", strings.ToLower(f.Label))
+				return "", nil, httpapi.NewProblem(http.StatusBadRequest, "%s is missing", strings.ToLower(f.Label))
 			}
 			ask.SetPathValue(f.Name, value)
 		case value == "":
@@ -210,29 +202,29 @@ func (p pages) ask(w http.ResponseWriter, r *http.Request, d trigger, dryRun boo
 	}
 	data, err := json.Marshal(body)
 	if err != nil {
-		return reply{}, fmt.Errorf("encode a form: %w", err)
+		return "", nil, fmt.Errorf("encode a form: %w", err)
 	}
-	route := p.changes[d.route]
-	ask.Method, ask.Pattern = route.Method, d.route
-	ask.URL = &url.URL{Path: fillIn(route.Path, func(name string) string { return ask.PathValue(name) })}
+	method, path, _ := strings.Cut(d.route, " ")
+	ask.Method, ask.Pattern = method, d.route
+	ask.URL = &url.URL{Path: fillIn(path, func(name string) string { return ask.PathValue(name) })}
 	ask.Header.Set("Content-Type", "application/json")
 	ask.Header.Del("Content-Encoding")
 	ask.Header.Del("Idempotency-Key")
-	if key := r.PostForm.Get("key"); route.takesKey && !dryRun && key != "" {
+	if key := r.PostForm.Get("key"); p.TakesKey(d.route) && !dryRun && key != "" {
 		ask.Header.Set("Idempotency-Key", key)
 	}
 	ask.Body = io.NopCloser(bytes.NewReader(data))
 	if len(d.fields) == 0 {
 		ask.Body = http.NoBody
 	}
-	return p.api.perform(w, ask, route)
+	return p.api.Change(w, ask, d.route)
 }
 
 // refusedHere tells the audit of a form that is refused before the API is asked for anything, or for more than a plan.
-func (p pages) refusedHere(r *http.Request, d trigger, why *Problem) {
-	a := auditEventOf(r)
-	who, _ := callerOf(r.Context())
+func (p pages) refusedHere(r *http.Request, d trigger, why *httpapi.Problem) {
+	a := httpapi.AuditEventOf(r)
+	who, _ := httpapi.CallerOf(r.Context())
 	a.By, a.Authority, a.Status, a.Refused = who.Name, who.Authority, why.Status, why.Detail
-	a.Action, a.Reason = cut(fillIn(d.title, r.PathValue), maxReason), cut(r.PostForm.Get("reason"), maxReason)
-	p.record(r.Context(), r, a)
+	a.Action, a.Reason = httpapi.Cut(fillIn(d.title, r.PathValue), httpapi.MaxReason), httpapi.Cut(r.PostForm.Get("reason"), httpapi.MaxReason)
+	p.Record(r.Context(), r, a)
 }

@@ -1,4 +1,4 @@
-package httpapi
+package ui
 
 import (
 	"context"
@@ -13,6 +13,8 @@ import (
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/chromedp"
 
+	"github.com/cjworkbench/unstuck/httpapi"
+	"github.com/cjworkbench/unstuck/httpapi/apitest"
 	"github.com/cjworkbench/unstuck/probe"
 	"github.com/cjworkbench/unstuck/release/plan"
 	"github.com/cjworkbench/unstuck/remediate"
@@ -23,17 +25,14 @@ import (
 type scene struct {
 	site
 
-	pulse *Pulse
-	mu    sync.Mutex
-	now   remediate.Snapshot
-	kept  []remediate.Incident
+	mu   sync.Mutex
+	now  remediate.Snapshot
+	kept []remediate.Incident
 }
 
 // newScene gives three nodes that are healthy, and lets everybody read.
 func newScene() *scene {
-	s := &scene{pulse: NewPulse()}
-	s.Options = fixture()
-	s.Pulse = s.pulse
+	s := &scene{site: site{Options: open(), pulse: NewPulse()}}
 	s.Brokers.Snapshots = func() []remediate.Snapshot {
 		s.mu.Lock()
 		defer s.mu.Unlock()
@@ -56,7 +55,7 @@ func (s *scene) set(change func(*remediate.Snapshot, *remediate.NodeSnapshot)) {
 	policy.Mode = remediate.Remediate
 	next := remediate.Snapshot{Target: "orders", At: now, Policy: policy, View: target.View{At: now, Expected: 3}}
 	for _, name := range []string{"mq-0", "mq-1", "mq-2"} {
-		n := remediate.NodeSnapshot{Node: nodeOf(name), Latest: []probe.Result{goodLogin(name)}}
+		n := remediate.NodeSnapshot{Node: apitest.NodeOf(name), Latest: []probe.Result{apitest.GoodLogin(name)}}
 		n.Latest[0].Started = now
 		n.Decision = remediate.Decision{Target: "orders", Node: name, At: now, Status: probe.Healthy, Phase: remediate.PhaseHealthy, Reason: "accepts logins"}
 		n.Decision.Evidence = remediate.Evidence{FailureThreshold: 3, Window: 4}
@@ -85,7 +84,7 @@ func (s *scene) keep(c remediate.Incident) {
 // stuck makes a node stuck by so many of its last logins, the first of which was so long ago.
 func stuck(n *remediate.NodeSnapshot, p remediate.Phase, logins int, ago time.Duration, reason string) {
 	now := time.Now()
-	n.Stuck, n.Latest = now.Add(-ago), []probe.Result{stuckLogin(n.Name, now.Add(-12*time.Second))}
+	n.Stuck, n.Latest = now.Add(-ago), []probe.Result{apitest.StuckLogin(n.Name, now.Add(-12*time.Second))}
 	d := &n.Decision
 	d.Status, d.Phase, d.Reason = probe.Stuck, p, reason
 	d.Evidence.Stuck, d.Evidence.Since, d.Evidence.Kind = logins, n.Stuck, probe.Login
@@ -96,7 +95,7 @@ func stuck(n *remediate.NodeSnapshot, p remediate.Phase, logins int, ago time.Du
 
 func TestPagesThatShowThemselvesAnewKeepNobodyFromActing(t *testing.T) {
 	s := newSite()
-	s.Rate = defaultRate
+	s.Rate = httpapi.Rate{} // the default
 	s.build()
 	ada := s.signedIn(t, "ada", "localhost")
 	refresh := func() int {
@@ -105,7 +104,7 @@ func TestPagesThatShowThemselvesAnewKeepNobodyFromActing(t *testing.T) {
 		return s.ask(r).Code
 	}
 	refused := false
-	for range 10 * defaultRate.Burst {
+	for range 10 * 40 {
 		refused = refused || refresh() == http.StatusTooManyRequests
 	}
 	if !refused {
@@ -127,18 +126,18 @@ func TestAnIncidentIsFollowedOnThePageFromSuspicionToCure(t *testing.T) {
 	s := newScene()
 	b := browse(t, s.handler)
 	b.open("/status/targets/orders/nodes/mq-1")
-	b.sees("#headline", "mq-1 of orders: it is healthy.")
-	b.sees("#live", "It is shown as it happens.")
+	b.Sees("#headline", "mq-1 of orders: it is healthy.")
+	b.Sees("#live", "It is shown as it happens.")
 	eval[int](b, "window.stayed = 1")
 
 	s.set(func(_ *remediate.Snapshot, n *remediate.NodeSnapshot) {
 		stuck(n, remediate.PhaseSuspect, 1, 20*time.Second, "stuck 1 time")
 		n.Decision.Guards[1] = remediate.GuardState{Guard: remediate.GuardPaused, Why: "paused by ada", Until: time.Now().Add(90 * time.Second)}
 	})
-	b.sees("#headline", "it may be stuck, and that is being confirmed")
-	b.sees("#evidence", "1 of its last 4 probes (login); 3 are needed")
-	b.sees("#guard-paused", "closed paused by ada (opens in")
-	b.sees("#countdown", "It is not deleted before")
+	b.Sees("#headline", "it may be stuck, and that is being confirmed")
+	b.Sees("#evidence", "1 of its last 4 probes (login); 3 are needed")
+	b.Sees("#guard-paused", "closed paused by ada (opens in")
+	b.Sees("#countdown", "It is not deleted before")
 	first := b.text("#countdown strong")
 	b.until(fmt.Sprintf("document.querySelector('#countdown strong').innerText !== %q", first)) // it counts
 	if !strings.HasPrefix(first, "in ") {
@@ -149,9 +148,9 @@ func TestAnIncidentIsFollowedOnThePageFromSuspicionToCure(t *testing.T) {
 		stuck(n, remediate.PhaseConfirmed, 3, 80*time.Second, "confirmed stuck")
 		n.Decision.Action = remediate.Delete
 	})
-	b.sees("#headline", "it is stuck, and is deleted now")
-	b.sees("#evidence", "agrees: maybe_stuck sees the same 6 processes twice")
-	b.sees("#next", "It is deleted now, and within 10m0s what failed must succeed on its successor")
+	b.Sees("#headline", "it is stuck, and is deleted now")
+	b.Sees("#evidence", "agrees: maybe_stuck sees the same 6 processes twice")
+	b.Sees("#next", "It is deleted now, and within 10m0s what failed must succeed on its successor")
 
 	deletion := remediate.Deletion{ID: "a", Target: "orders", Node: "mq-1", Incident: "c-1", At: time.Now()}
 	s.keep(remediate.Incident{ID: "c-1", Target: "orders", Node: "mq-1", Opened: time.Now(), Deletion: &deletion, Decision: remediate.Decision{Reason: "confirmed stuck"}})
@@ -159,14 +158,14 @@ func TestAnIncidentIsFollowedOnThePageFromSuspicionToCure(t *testing.T) {
 		snap.Deletions = []remediate.Deletion{deletion}
 		stuck(n, remediate.PhaseRecovering, 3, 90*time.Second, "deleted; its successor is awaited")
 	})
-	b.sees("#headline", "it was stuck and has been deleted; its successor is awaited")
-	b.sees("#countdown", "A person is asked for if it is not back by")
-	b.sees("#evidence", "What led to the deletion is in the incident")
+	b.Sees("#headline", "it was stuck and has been deleted; its successor is awaited")
+	b.Sees("#countdown", "A person is asked for if it is not back by")
+	b.Sees("#evidence", "What led to the deletion is in the incident")
 
 	s.keep(remediate.Incident{ID: "c-1", Target: "orders", Node: "mq-1", Opened: time.Now(), Closed: time.Now(), Deletion: &deletion, Outcome: string(remediate.Recovered)})
 	s.set(func(*remediate.Snapshot, *remediate.NodeSnapshot) {})
-	b.sees("#headline", "mq-1 of orders: it is healthy.")
-	b.sees("#incident-c-1", "recovered")
+	b.Sees("#headline", "mq-1 of orders: it is healthy.")
+	b.Sees("#incident-c-1", "recovered")
 	if eval[int](b, "window.stayed") != 1 {
 		t.Error("the page was loaded anew on the way")
 	}
@@ -174,7 +173,7 @@ func TestAnIncidentIsFollowedOnThePageFromSuspicionToCure(t *testing.T) {
 		t.Errorf("%d bad logins are drawn, want those of the incident", got)
 	}
 	b.do(chromedp.Click(chromedp.CSS("#incident-c-1 a")))
-	b.sees("#headline", "mq-1 of orders was stuck, was deleted, and what took its place is healthy.")
+	b.Sees("#headline", "mq-1 of orders was stuck, was deleted, and what took its place is healthy.")
 	b.quiet()
 }
 
@@ -190,13 +189,13 @@ func TestWhatSomebodyIsAtStaysWhereItIsWhileThePageChanges(t *testing.T) {
 	withStacks("first")
 	b := browse(t, s.handler)
 	b.open("/status/targets/orders/nodes/mq-1")
-	b.sees("#live", "It is shown as it happens.")
+	b.Sees("#live", "It is shown as it happens.")
 	b.do(chromedp.Click(chromedp.CSS("#stacks summary")))
-	b.sees("#stacks", "rabbit_reader:loop/3")
+	b.Sees("#stacks", "rabbit_reader:loop/3")
 	s.keep(remediate.Incident{ID: "new", Target: "orders", Node: "mq-1", Opened: time.Now(), Decision: remediate.Decision{Reason: "an incident that comes before"}})
 	withStacks("second")
-	b.sees("main > .facts", "second")
-	b.sees("#incident-new", "an incident that comes before")
+	b.Sees("main > .facts", "second")
+	b.Sees("#incident-new", "an incident that comes before")
 	if !eval[bool](b, "document.activeElement === document.querySelector('#stacks summary') && document.querySelector('#stacks').open") {
 		t.Errorf("the focus is on %s, and the stacks are unfolded: %t", eval[string](b, "document.activeElement.outerHTML"), eval[bool](b, "document.querySelector('#stacks').open"))
 	}
@@ -216,10 +215,10 @@ func TestThePageSaysWhenItIsNoLongerTrue(t *testing.T) {
 		}
 	}))
 	b.open("/status/")
-	b.sees("#live", "It is shown as it happens.")
+	b.Sees("#live", "It is shown as it happens.")
 	close(down)
 	s.set(func(*remediate.Snapshot, *remediate.NodeSnapshot) {})
-	b.sees("#live", "What is shown is old: the server answers 502.")
+	b.Sees("#live", "What is shown is old: the server answers 502.")
 }
 
 func TestThePageIsCompleteWithoutItsScript(t *testing.T) {
@@ -246,7 +245,7 @@ func TestHostileTextDoesNotRunInABrowser(t *testing.T) {
 	b := browse(t, s.handler)
 	for _, path := range hostilePages {
 		b.open(path)
-		b.sees("#live", "It is shown as it happens.") // it has been merged once, too
+		b.Sees("#live", "It is shown as it happens.") // it has been merged once, too
 		if title := eval[string](b, "document.title"); strings.Contains(title, "owned") && !strings.Contains(title, "<script>") {
 			t.Errorf("%s: a script has run: the title is %q", path, title)
 		}
@@ -286,10 +285,13 @@ func TestTheStreamBeginsWithAnEventAndHasNoMoreThanOneASecond(t *testing.T) {
 		go func() {
 			for ctx.Err() == nil {
 				s.pulse.Reconciled(remediate.Snapshot{Target: "orders"})
-				pause(ctx, 10*time.Millisecond)
+				select {
+				case <-ctx.Done():
+				case <-time.After(10 * time.Millisecond):
+				}
 			}
 		}()
-		w := s.ask(request("", "GET", "/status/live?of=target/orders", "").WithContext(ctx))
+		w := s.ask(apitest.Request("", "GET", "/status/live?of=target/orders", "").WithContext(ctx))
 		synctest.Wait()
 		want := "retry: 2000\n\n" + strings.Repeat("event: changed\ndata: target/orders\n\n", 3)
 		if got := w.Body.String(); got != want || w.Header().Get("Content-Type") != "text/event-stream" {
@@ -314,7 +316,7 @@ func TestNobodyIsToldOfWhatTheyMayNotRead(t *testing.T) {
 		{"ci", "environment/production", 403},
 		{"", "everything", 401},
 	} {
-		w := s.ask(request(c.who, "HEAD", "/status/live?of="+c.of, ""))
+		w := s.ask(apitest.Request(c.who, "HEAD", "/status/live?of="+c.of, ""))
 		if w.Code != c.want {
 			t.Errorf("%s asks for %q: %d, want %d", c.who, c.of, w.Code, c.want)
 		}
@@ -336,7 +338,7 @@ func TestThePulseForgetsOldLoginsAndNodesThatAreGone(t *testing.T) {
 	if len(p.logins["b"]) != 2 {
 		t.Error("a view that knows nothing made us forget")
 	}
-	p.Reconciled(remediate.Snapshot{Target: "b", View: target.View{At: noon}, Nodes: []remediate.NodeSnapshot{{Node: target.Node{Name: "n"}}}})
+	p.Reconciled(remediate.Snapshot{Target: "b", View: target.View{At: apitest.Noon}, Nodes: []remediate.NodeSnapshot{{Node: target.Node{Name: "n"}}}})
 	if len(p.logins["b"]) != 1 || len(p.beats("b", "n")) != keptBeats {
 		t.Errorf("kept: %v", p.logins["b"])
 	}
@@ -350,7 +352,7 @@ func TestThePulseForgetsOldLoginsAndNodesThatAreGone(t *testing.T) {
 }
 
 func TestASparkShowsHowLongLoginsTookAndWhichFailed(t *testing.T) {
-	at := func(d time.Duration, s probe.Status) beat { return beat{noon, d, s} }
+	at := func(d time.Duration, s probe.Status) beat { return beat{apitest.Noon, d, s} }
 	s := sparkOf([]beat{
 		at(time.Microsecond, probe.Healthy), at(4*time.Millisecond, probe.Healthy), at(time.Minute, probe.Healthy),
 		at(3*time.Millisecond, probe.Faulty), at(12*time.Second, probe.Stuck),

@@ -1,4 +1,4 @@
-package httpapi
+package ui
 
 import (
 	"net"
@@ -10,6 +10,9 @@ import (
 	"github.com/chromedp/cdproto/security"
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
+
+	"github.com/cjworkbench/unstuck/httpapi"
+	"github.com/cjworkbench/unstuck/httpapi/apitest"
 )
 
 // otherHost is a name at which the browser of the tests finds this machine, and does not know that it is this one.
@@ -43,18 +46,18 @@ func TestOverTLSTheBrowserKeepsTheSignInInACookieThatIsSecure(t *testing.T) {
 	s := newSite()
 	dir := t.TempDir()
 	certFile, keyFile := filepath.Join(dir, "tls.crt"), filepath.Join(dir, "tls.key")
-	cert, key := pair(t, otherHost)
-	write(t, certFile, cert)
-	write(t, keyFile, key)
-	certificate, err := NewCertificate(certFile, keyFile, s.Log)
+	cert, key := apitest.Pair(t, otherHost)
+	apitest.Write(t, certFile, cert)
+	apitest.Write(t, keyFile, key)
+	certificate, err := httpapi.NewCertificate(certFile, keyFile, s.Log)
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, port, _ := net.SplitHostPort(listeningBy(t, s, certificate.Config()))
+	_, port, _ := net.SplitHostPort(listening(t, s, certificate.Config()))
 	b := signInAt(t, "https://"+otherHost+":"+port)
-	b.sees("header", "Signed in as ada")
-	b.sees("h1", "orders") // where we wanted to go
-	b.sees("#live", "It is shown as it happens.")
+	b.Sees("header", "Signed in as ada")
+	b.Sees("h1", "orders") // where we wanted to go
+	b.Sees("#live", "It is shown as it happens.")
 	kept := b.cookies()
 	if len(kept) != 1 {
 		t.Fatalf("%d cookies are kept", len(kept))
@@ -66,7 +69,7 @@ func TestOverTLSTheBrowserKeepsTheSignInInACookieThatIsSecure(t *testing.T) {
 		t.Errorf("a script reads the cookie %q", seen)
 	}
 	b.do(chromedp.Click(chromedp.CSS("header button")))
-	b.sees("h1", "Sign in")
+	b.Sees("h1", "Sign in")
 	if kept := b.cookies(); len(kept) != 0 {
 		t.Errorf("signed out, and %s is kept", kept[0].Name)
 	}
@@ -76,9 +79,9 @@ func TestOverTLSTheBrowserKeepsTheSignInInACookieThatIsSecure(t *testing.T) {
 func TestWithoutTLSThePageSaysWhyTheSignInWasNotKept(t *testing.T) {
 	t.Parallel()
 	s := newSite()
-	_, port, _ := net.SplitHostPort(listening(t, s))
+	_, port, _ := net.SplitHostPort(listening(t, s, nil))
 	b := signInAt(t, "http://"+otherHost+":"+port)
-	b.sees("#problem", "the browser did not keep the sign-in. It does so only over TLS, or at localhost")
+	b.Sees("#problem", "the browser did not keep the sign-in. It does so only over TLS, or at localhost")
 	if next := eval[string](b, "document.querySelector('[name=next]').value"); !strings.HasPrefix(next, "/status/targets/orders") {
 		t.Errorf("it would lead to %q", next)
 	}

@@ -1,4 +1,4 @@
-package httpapi
+package ui
 
 import (
 	"net/http"
@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/cjworkbench/unstuck/auth"
+	"github.com/cjworkbench/unstuck/httpapi"
 	"github.com/cjworkbench/unstuck/release/plan"
 	"github.com/cjworkbench/unstuck/remediate"
 )
@@ -103,35 +104,10 @@ func fillIn(text string, part func(name string) string) string {
 // mayTrigger refuses what the caller may not do, or what is not there.
 func (p pages) mayTrigger(r *http.Request, d trigger) error {
 	action := auth.Action{Verb: d.verb, Service: r.PathValue("service"), Task: r.PathValue("task"), Node: r.PathValue("node")}
-	switch {
-	case r.PathValue("id") != "":
-		op, err := p.releases.load(r)
-		if err != nil {
-			return err
-		}
-		return p.may(r.Context(), actionOf(op))
-	case r.PathValue("env") != "":
-		env, err := p.releases.findEnvironment(r)
-		if err != nil {
-			return err
-		}
-		action.Environment = env.Name
-		if slices.ContainsFunc(d.fields, func(f field) bool { return f.Kind == "path" }) {
-			action.Secret = "any" // the right is the same for each
-		}
-		return p.releases.mayThere(r.Context(), env, action)
-	case r.PathValue("target") != "":
-		s, err := p.brokers.find(r)
-		if err != nil {
-			return err
-		}
-		action.Target = s.Target
-		if action.Node != "" {
-			_, err := p.brokers.findNode(r, d.verb, &AuditEvent{})
-			return err
-		}
+	if slices.ContainsFunc(d.fields, func(f field) bool { return f.Kind == "path" }) {
+		action.Secret = "any" // the right is the same for each
 	}
-	return p.may(r.Context(), action)
+	return p.Allows(r, action)
 }
 
 // button is a trigger where it can be done: a button, or why there is none.
@@ -144,12 +120,12 @@ type button struct {
 // buttons are the triggers that there are for what a page shows, for which topic says of what kind that is. A page that
 // shows itself anew keeps the buttons that it has, for each costs a question or two to Kubernetes.
 func (p pages) buttons(r *http.Request, topic string) []button {
-	if p.identity == nil || r.Header.Get(refreshHeader) != "" {
+	if !p.Asks() || r.Header.Get(httpapi.RefreshHeader) != "" {
 		return nil
 	}
 	var all []button
 	for _, d := range triggers {
-		if _, served := p.changes[d.route]; !served {
+		if !p.Serves(d.route) {
 			continue
 		}
 		for _, path := range p.placesOf(r, d, topic) {
@@ -159,7 +135,7 @@ func (p pages) buttons(r *http.Request, topic string) []button {
 			}
 			a := button{Label: fillIn(d.label, at.PathValue)}
 			if err := p.mayTrigger(at, d); err != nil {
-				a.Why = p.problemOf(r, err).Detail
+				a.Why = p.ProblemOf(r, err).Detail
 			} else {
 				a.Path = pageRoot + fillIn(d.path, func(name string) string { return strings.TrimPrefix(pagePath(at.PathValue(name)), pageRoot+"/") })
 			}
@@ -177,12 +153,12 @@ func (p pages) placesOf(r *http.Request, d trigger, topic string) []map[string]s
 	has := func(name string) bool { return strings.Contains(d.path, "{"+name+"}") }
 	switch {
 	case kind == "environment" && has("env"):
-		i := slices.IndexFunc(p.releases.Environments, func(e plan.Environment) bool { return e.Name == r.PathValue("env") })
+		i := slices.IndexFunc(p.Environments(), func(e plan.Environment) bool { return e.Name == r.PathValue("env") })
 		if i < 0 {
 			return nil
 		}
 		var places []map[string]string
-		switch env := p.releases.Environments[i]; {
+		switch env := p.Environments()[i]; {
 		case has("service"):
 			for _, s := range env.Services {
 				places = append(places, map[string]string{"service": s.Name})

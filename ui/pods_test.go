@@ -1,4 +1,4 @@
-package httpapi
+package ui
 
 import (
 	"errors"
@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/cjworkbench/unstuck/auth"
+	"github.com/cjworkbench/unstuck/httpapi/apitest"
 	"github.com/cjworkbench/unstuck/release"
 )
 
@@ -19,17 +20,17 @@ const (
 )
 
 func TestThePageShowsTheLastLinesOfAServiceThatWereAskedFor(t *testing.T) {
-	atNoon(t, func(t *testing.T) {
+	apitest.AtNoon(t, func(t *testing.T) {
 		for query, want := range map[string]release.LogQuery{
-			"":                                   {Lines: defaultLines},
-			"?lines=&since=&container=":          {Lines: defaultLines}, // as the form sends what was left empty
+			"":                                   {Lines: 100},
+			"?lines=&since=&container=":          {Lines: 100}, // as the form sends what was left empty
 			"?lines=7&container=app&follow=true": {Lines: 7, Container: "app"},
-			"?lines=&since=10m&previous=true":    {Lines: defaultLines, After: noon.Add(-10 * time.Minute), Previous: true},
+			"?lines=&since=10m&previous=true":    {Lines: 100, After: apitest.Noon.Add(-10 * time.Minute), Previous: true},
 		} {
 			s := newSite()
 			w := s.page("ada", logsPage+query)
 			want.Service = "frontend"
-			if diff := cmp.Diff([]release.LogQuery{want}, s.releases.queries); w.Code != 200 || diff != "" {
+			if diff := cmp.Diff([]release.LogQuery{want}, s.releases.Queries); w.Code != 200 || diff != "" {
 				t.Errorf("%s: %d %s\n%s", query, w.Code, w.Body, diff)
 			}
 			page := words(w.Body.String())
@@ -55,13 +56,13 @@ func TestABadQuestionForLogsIsRefusedOnTheFormThatAskedIt(t *testing.T) {
 			t.Errorf("%s: %d, want %q in %s", query, w.Code, want, w.Body)
 		}
 	}
-	s.releases.podErr = errors.New("dial 10.0.0.1: refused")
+	s.releases.PodErr = errors.New("dial 10.0.0.1: refused")
 	for path, status := range map[string]int{logsPage: 503, variablesPage: 503} {
 		if w := s.page("ada", path); w.Code != status || strings.Contains(w.Body.String(), "10.0.0") {
 			t.Errorf("%s: %d %s", path, w.Code, w.Body)
 		}
 	}
-	for range maxLogsEach + 1 {
+	for range 10 {
 		if w := s.page("ada", logsPage); w.Code == 429 {
 			t.Error("a log that was read still counts")
 		}
@@ -83,19 +84,21 @@ func TestThePageShowsVariablesButForSecretsAndTellsTheAudit(t *testing.T) {
 		if strings.Contains(w.Body.String(), `data-topic="e`) {
 			t.Errorf("%s shows itself anew, and tells the audit each time", path)
 		}
-		if a := s.audit.last(); len(s.audit.all) == 0 || a.By != "ada" || a.Action != action || a.Status != 200 || a.Result != "frontend-7f-abcde" {
+		if a := s.audit.Last(); len(s.audit.All) == 0 || a.By != "ada" || a.Action != action || a.Status != 200 || a.Result != "frontend-7f-abcde" {
 			t.Errorf("%s: the audit has %+v", path, a)
 		}
 	}
-	if w := s.page("ada", frontendPage+"/pods/other/env"); w.Code != 404 || !strings.Contains(w.Body.String(), "has no pod other") || s.audit.last().Status != 404 {
-		t.Errorf("%d %s, audit %+v", w.Code, words(w.Body.String()), s.audit.last())
+	if w := s.page("ada", frontendPage+"/pods/other/env"); w.Code != 404 || !strings.Contains(w.Body.String(), "has no pod other") || s.audit.Last().Status != 404 {
+		t.Errorf("%d %s, audit %+v", w.Code, words(w.Body.String()), s.audit.Last())
 	}
 }
 
 func TestLogsAndVariablesOnThePageNeedTheRightsThatTheyNeedInTheAPI(t *testing.T) {
 	s := newSite()
-	only := func(v auth.Verb) []right { return []right{{[]auth.Verb{v}, "production", ""}} }
-	people := tokens{"reads": only(auth.Read), "logs": only(auth.Logs), "env": only(auth.Env), "nothing": nil}
+	only := func(v auth.Verb) []apitest.Right {
+		return []apitest.Right{{Verbs: []auth.Verb{v}, Environments: "production"}}
+	}
+	people := apitest.Tokens{"reads": only(auth.Read), "logs": only(auth.Logs), "env": only(auth.Env), "nothing": nil}
 	s.Identity, s.Access = people, people
 	s.build()
 	for path, allowed := range map[string]string{logsPage: "logs", variablesPage: "env", frontendPage + "/pods/frontend-7f-abcde/env": "env"} {

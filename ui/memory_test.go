@@ -1,4 +1,4 @@
-package httpapi
+package ui
 
 import (
 	"context"
@@ -8,17 +8,18 @@ import (
 	"time"
 
 	"github.com/cjworkbench/unstuck/auth"
+	"github.com/cjworkbench/unstuck/httpapi/apitest"
 )
 
 // counted counts what an authority is asked.
 type counted struct {
-	tokens
+	apitest.Tokens
 	who, reads, rest int
 }
 
 func (a *counted) Authenticate(ctx context.Context, token string) (auth.Caller, error) {
 	a.who++
-	return a.tokens.Authenticate(ctx, token)
+	return a.Tokens.Authenticate(ctx, token)
 }
 
 func (a *counted) Allowed(ctx context.Context, who auth.Caller, action auth.Action) (auth.Grant, error) {
@@ -27,13 +28,13 @@ func (a *counted) Allowed(ctx context.Context, who auth.Caller, action auth.Acti
 	} else {
 		a.rest++
 	}
-	return a.tokens.Allowed(ctx, who, action)
+	return a.Tokens.Allowed(ctx, who, action)
 }
 
 func TestAPageThatShowsItselfAnewAsksOnlyEveryFiveSecondsWhatItsReaderMaySee(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSite()
-		a := &counted{tokens: tokens{"ada": {{auth.Verbs(), "*", "*"}}, "bob": nil}}
+		a := &counted{Tokens: apitest.Tokens{"ada": {{Verbs: auth.Verbs(), Environments: "*", Brokers: "*"}}, "bob": nil}}
 		s.Identity, s.Access = a, a
 		s.build()
 		refresh := func(who string) int {
@@ -47,12 +48,12 @@ func TestAPageThatShowsItselfAnewAsksOnlyEveryFiveSecondsWhatItsReaderMaySee(t *
 		if a.who != 3 || a.reads != 1 || a.rest != 0 {
 			t.Errorf("asked %d times who, %d times about reading, %d about the rest", a.who, a.reads, a.rest)
 		}
-		a.tokens["ada"] = nil // the right is taken back
+		a.Tokens["ada"] = nil // the right is taken back
 		time.Sleep(memoryLife)
 		if got := refresh("ada"); got != 403 {
 			t.Errorf("%s after the right was taken back: %d", memoryLife, got)
 		}
-		delete(a.tokens, "ada") // and now the token
+		delete(a.Tokens, "ada") // and now the token
 		if got := refresh("ada"); got != 303 {
 			t.Errorf("with a token that was taken back: %d, want to be asked to sign in at once", got)
 		}
@@ -67,7 +68,7 @@ func TestAPageThatShowsItselfAnewAsksOnlyEveryFiveSecondsWhatItsReaderMaySee(t *
 }
 
 func TestTheMemoryIsBoundedAndTellsCallersApart(t *testing.T) {
-	m, _ := newAPI(newSite().Options).remembering().access.(*remembers)
+	m, _ := remembering(newSite().Access).(*remembers)
 	for i := range 3 * maxMemories {
 		m.keep(strings.Repeat("x", i))
 	}

@@ -1,4 +1,4 @@
-package httpapi
+package ui
 
 import (
 	"encoding/base64"
@@ -9,6 +9,8 @@ import (
 	"path"
 	"strings"
 	"time"
+
+	"github.com/cjworkbench/unstuck/httpapi"
 )
 
 // How long somebody stays signed in at most, and the longest token that fits into a cookie, which browsers cut off at
@@ -66,7 +68,7 @@ func withToken(next http.Handler) http.Handler {
 // signInData is what the page to sign in shows.
 type signInData struct {
 	Next    string // where to go afterwards
-	Problem *Problem
+	Problem *httpapi.Problem
 	Hours   int
 }
 
@@ -74,31 +76,31 @@ type signInData struct {
 func (p pages) signInPage(w http.ResponseWriter, r *http.Request) {
 	d := signInData{Next: nextPage(r.URL.Query().Get("next")), Hours: int(signInLife.Hours())}
 	if r.URL.Query().Has("kept") { // what is asked for next had no cookie, or it would have been shown
-		d.Problem = problem(http.StatusUnauthorized, "the browser did not keep the sign-in. It does so only over TLS, or at localhost: use api.tls, something that does TLS in front, or kubectl port-forward")
+		d.Problem = httpapi.NewProblem(http.StatusUnauthorized, "the browser did not keep the sign-in. It does so only over TLS, or at localhost: use api.tls, something that does TLS in front, or kubectl port-forward")
 	}
 	p.render(w, r, view{name: "sign-in", title: "Sign in", data: d})
 }
 
 // signIn takes a token and, if it is somebody's, makes the browser send it from then on. The audit is told.
 func (p pages) signIn(w http.ResponseWriter, r *http.Request) {
-	a := auditEventOf(r)
+	a := httpapi.AuditEventOf(r)
 	a.Action = "sign in"
-	defer func() { p.record(r.Context(), r, a) }()
+	defer func() { p.Record(r.Context(), r, a) }()
 	d := signInData{Hours: int(signInLife.Hours()), Next: pageRoot + "/"}
 	token, err := p.tokenOf(w, r, &d)
 	signed := r
 	if err == nil {
 		signed = r.Clone(r.Context())
 		signed.Header.Set("Authorization", "Bearer "+token)
-		signed, err = p.authenticate(signed)
+		signed, err = p.Authenticate(signed)
 	}
 	if err != nil {
-		d.Problem = p.problemOf(r, err)
+		d.Problem = p.ProblemOf(r, err)
 		a.Status, a.Refused = d.Problem.Status, d.Problem.Detail
 		p.render(w, r, view{name: "sign-in", title: "Sign in", status: d.Problem.Status, data: d})
 		return
 	}
-	who, _ := callerOf(signed.Context())
+	who, _ := httpapi.CallerOf(signed.Context())
 	a.By, a.Authority, a.Status = who.Name, who.Authority, http.StatusSeeOther
 	http.SetCookie(w, cookie(r, token, signInLife))
 	http.Redirect(w, r, pageRoot+"/signed-in?next="+url.QueryEscape(d.Next), http.StatusSeeOther)
@@ -113,9 +115,9 @@ func (p pages) tokenOf(w http.ResponseWriter, r *http.Request, d *signInData) (s
 	token := strings.TrimSpace(r.PostForm.Get("token"))
 	switch {
 	case token == "":
-		return "", problem(http.StatusBadRequest, "the token is empty")
+		return "", httpapi.NewProblem(http.StatusBadRequest, "the token is empty")
 	case len(token) > maxSignedWith:
-		return "", problem(http.StatusBadRequest, "the token is longer than %d bytes, which no cookie holds: use the command line with it", maxSignedWith)
+		return "", httpapi.NewProblem(http.StatusBadRequest, "the token is longer than %d bytes, which no cookie holds: use the command line with it", maxSignedWith)
 	}
 	return token, nil
 }
@@ -155,11 +157,11 @@ func nextPage(address string) string {
 // readForm reads what a form of ours sends, and refuses what a page of another origin does.
 func readForm(w http.ResponseWriter, r *http.Request) error {
 	if err := http.NewCrossOriginProtection().Check(r); err != nil {
-		return problem(http.StatusForbidden, "a page of another origin may not change anything here")
+		return httpapi.NewProblem(http.StatusForbidden, "a page of another origin may not change anything here")
 	}
-	r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+	r.Body = http.MaxBytesReader(w, r.Body, httpapi.MaxBody)
 	if err := r.ParseForm(); err != nil {
-		return problem(http.StatusBadRequest, "the form cannot be read, or is larger than %d bytes", maxBody)
+		return httpapi.NewProblem(http.StatusBadRequest, "the form cannot be read, or is larger than %d bytes", httpapi.MaxBody)
 	}
 	return nil
 }

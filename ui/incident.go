@@ -1,16 +1,17 @@
-package httpapi
+package ui
 
 import (
 	"fmt"
 	"net/http"
 	"time"
 
+	"github.com/cjworkbench/unstuck/httpapi"
 	"github.com/cjworkbench/unstuck/probe"
 	"github.com/cjworkbench/unstuck/remediate"
 )
 
 func (p pages) incidentsPage(r *http.Request) (view, error) {
-	incidents, err := as[Incidents](p.brokers.incidents(r))
+	incidents, err := get[httpapi.Incidents](p, r, "/incidents")
 	if err != nil {
 		return view{}, err
 	}
@@ -28,7 +29,7 @@ type incidentData struct {
 }
 
 func (p pages) incidentPage(r *http.Request) (view, error) {
-	c, err := as[remediate.Incident](p.brokers.oneIncident(r))
+	c, err := get[remediate.Incident](p, r, "/incidents/{id}")
 	if err != nil {
 		return view{}, err
 	}

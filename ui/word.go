@@ -1,4 +1,4 @@
-package httpapi
+package ui
 
 import (
 	"fmt"
@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/cjworkbench/unstuck/httpapi"
 	"github.com/cjworkbench/unstuck/probe"
 	"github.com/cjworkbench/unstuck/release/plan"
 	"github.com/cjworkbench/unstuck/remediate"
@@ -34,9 +35,9 @@ type asOf struct {
 type headline struct{ Text, Tone string }
 
 // headlineOf says how things are: the worst first, in one sentence or two, and what cannot be seen.
-func headlineOf(targets []Target) headline {
+func headlineOf(targets []httpapi.Target) headline {
 	var stale []string
-	var worst *NodeLine
+	var worst *httpapi.NodeLine
 	of, nodes, unhealthy := "", 0, 0
 	for i := range targets {
 		b := &targets[i]
@@ -80,7 +81,7 @@ func headlineOf(targets []Target) headline {
 }
 
 // unseenOf says of what it cannot be told how it is, each in a sentence after a space; empty: there is nothing.
-func unseenOf(targets []Target) string {
+func unseenOf(targets []httpapi.Target) string {
 	var missing, faulty []string
 	for _, b := range targets {
 		if len(b.Nodes) < b.Expected {
@@ -101,7 +102,7 @@ func unseenOf(targets []Target) string {
 }
 
 // sentenceOf says in a few words how a node is.
-func sentenceOf(n *NodeLine) string {
+func sentenceOf(n *httpapi.NodeLine) string {
 	text := "it " + n.Phase.Is()
 	switch {
 	case n.Phase != remediate.PhaseConfirmed:
@@ -111,6 +112,14 @@ func sentenceOf(n *NodeLine) string {
 		text += ", and its deletion is held back by " + names(n.Closed)
 	}
 	return text
+}
+
+func names(guards []remediate.Guard) string {
+	all := make([]string, len(guards))
+	for i, g := range guards {
+		all[i] = string(g)
+	}
+	return strings.Join(all, ", ")
 }
 
 func count(n int, one, many string) string {

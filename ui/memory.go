@@ -1,4 +1,4 @@
-package httpapi
+package ui
 
 import (
 	"context"
@@ -25,13 +25,8 @@ const (
 	maxMemories = 1000
 )
 
-// remembering gives the same gate with such a memory.
-func (g *gate) remembering() *gate {
-	same := *g
-	if g.access != nil {
-		same.access = &remembers{Access: g.access, allowed: make(map[string]time.Time)}
-	}
-	return &same
+func remembering(access auth.Access) auth.Access {
+	return &remembers{Access: access, allowed: make(map[string]time.Time)}
 }
 
 // Allowed implements Access.

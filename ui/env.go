@@ -1,12 +1,13 @@
-package httpapi
+package ui
 
 import (
-	"cmp"
 	"fmt"
 	"net/http"
-	"slices"
+	"net/url"
+	"strconv"
 
 	"github.com/cjworkbench/unstuck/auth"
+	"github.com/cjworkbench/unstuck/httpapi"
 	"github.com/cjworkbench/unstuck/release/plan"
 )
 
@@ -15,21 +16,18 @@ const shownOperations = 10
 
 // environmentData is what the page of an environment shows.
 type environmentData struct {
-	Environment
+	httpapi.Environment
 
-	Operations []OperationLine // newest first
-	Unread     bool            // they cannot be read now
+	Operations []httpapi.OperationLine // newest first
+	Unread     bool                    // they cannot be read now
 	Buttons    []button
 }
 
 // environmentNames lists the environments that the caller may read.
 func (p pages) environmentNames(r *http.Request) ([]string, error) {
-	if p.releases == nil {
-		return nil, nil
-	}
 	var names []string
-	for _, env := range p.releases.Environments {
-		ok, err := p.sees(r.Context(), auth.Action{Environment: env.Name})
+	for _, env := range p.Environments() {
+		ok, err := p.Sees(r.Context(), auth.Action{Environment: env.Name})
 		if err != nil {
 			return nil, err
 		}
@@ -41,27 +39,23 @@ func (p pages) environmentNames(r *http.Request) ([]string, error) {
 }
 
 func (p pages) environmentPage(r *http.Request) (view, error) {
-	env, err := as[Environment](p.releases.environment(r))
+	env, err := get[httpapi.Environment](p, r, "/environments/{env}")
 	if err != nil {
 		return view{}, err
 	}
 	d := environmentData{Environment: env, Buttons: p.buttons(r, ofEnvironment(env.Environment))}
-	operations, err := p.releases.Records.Operations(r.Context(), env.Environment)
+	latest := r.Clone(r.Context())
+	latest.URL.RawQuery = url.Values{"environment": {env.Environment}, "limit": {strconv.Itoa(shownOperations)}}.Encode()
+	operations, err := get[httpapi.OperationLines](p, latest, "/operations")
 	if d.Unread = err != nil; d.Unread {
 		p.log.Warn("operations not read", "environment", env.Environment, "error", err)
 	}
-	for _, op := range operations {
-		d.Operations = append(d.Operations, lineOf(op))
-	}
-	slices.SortFunc(d.Operations, func(a, b OperationLine) int {
-		return cmp.Or(b.Created.Compare(a.Created), cmp.Compare(b.ID, a.ID))
-	})
-	d.Operations = d.Operations[:min(len(d.Operations), shownOperations)]
+	d.Operations = operations.Operations
 	return view{name: "environment", title: env.Environment, topic: ofEnvironment(env.Environment), data: d}, nil
 }
 
 func (p pages) operationsPage(r *http.Request) (view, error) {
-	all, err := as[OperationLines](p.releases.operations(r))
+	all, err := get[httpapi.OperationLines](p, r, "/operations")
 	if err != nil {
 		return view{}, err
 	}
@@ -78,7 +72,7 @@ type operationData struct {
 }
 
 func (p pages) operationPage(r *http.Request) (view, error) {
-	op, err := as[plan.Operation](p.releases.operation(r))
+	op, err := get[plan.Operation](p, r, "/operations/{id}")
 	if err != nil {
 		return view{}, err
 	}

@@ -1,6 +1,7 @@
-package httpapi
+package ui
 
 import (
+	"encoding/json"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -9,6 +10,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/cjworkbench/unstuck/httpapi"
+	"github.com/cjworkbench/unstuck/httpapi/apitest"
 	"github.com/cjworkbench/unstuck/release/plan"
 	"github.com/cjworkbench/unstuck/remediate"
 )
@@ -52,7 +55,7 @@ func TestSigningInMakesACookieThatOnlyThePageGetsAndNoScriptReads(t *testing.T) 
 		if w.Code != 303 || got != want || w.Header().Get("Location") != "/status/signed-in?next=%2Fstatus%2Fincidents" {
 			t.Errorf("%s: %d to %q with %q, want %q", host, w.Code, w.Header().Get("Location"), got, want)
 		}
-		r := request("", "GET", "/status/incidents", "")
+		r := apitest.Request("", "GET", "/status/incidents", "")
 		r.Host = host
 		r.AddCookie(w.Result().Cookies()[0])
 		if w := s.ask(r); w.Code != 200 || !strings.Contains(w.Body.String(), "Signed in as <strong>ada</strong>") {
@@ -63,7 +66,7 @@ func TestSigningInMakesACookieThatOnlyThePageGetsAndNoScriptReads(t *testing.T) 
 			t.Errorf("%s: the cookie signs in to the API: %d", host, w.Code)
 		}
 	}
-	if a := s.audit.all[0]; a.Action != "sign in" || a.By != "ada" || a.Status != 303 {
+	if a := s.audit.All[0]; a.Action != "sign in" || a.By != "ada" || a.Status != 303 {
 		t.Errorf("the audit has %+v", a)
 	}
 }
@@ -81,7 +84,7 @@ func TestWhoeverIsNotSignedInIsAskedToAndLedBackToWhereTheyWere(t *testing.T) {
 		"/status/incidents": "/status/incidents", "https://evil.example/status/": "/status/", "//evil.example/status/": "/status/", "/api/v1/targets": "/status/",
 		`/\evil.example/status/`: "/status/", "javascript:alert(1)": "/status/", "": "/status/",
 	} {
-		r := request("", "GET", "/status/signed-in?next="+url.QueryEscape(next), "")
+		r := apitest.Request("", "GET", "/status/signed-in?next="+url.QueryEscape(next), "")
 		r.Host = "localhost"
 		r.AddCookie(cookies[0])
 		if got := s.ask(r).Header().Get("Location"); got != want {
@@ -109,7 +112,7 @@ func TestASignInThatIsNotGoodIsRefusedToldToTheAuditAndHasNoCookie(t *testing.T)
 		if w.Code != c.want || w.Header().Get("Set-Cookie") != "" || strings.Contains(w.Body.String(), "token-of") {
 			t.Errorf("%s: %d, cookie %q: %s", name, w.Code, w.Header().Get("Set-Cookie"), words(w.Body.String()))
 		}
-		if a := s.audit.last(); a.Action != "sign in" || a.Status != c.want || a.By != "" {
+		if a := s.audit.Last(); a.Action != "sign in" || a.Status != c.want || a.By != "" {
 			t.Errorf("%s: the audit has %+v", name, a)
 		}
 	}
@@ -128,7 +131,7 @@ func TestSigningOutTakesTheCookieBack(t *testing.T) {
 
 func TestOfTwoCookiesNoneIsTaken(t *testing.T) {
 	s := newSite()
-	r := request("", "GET", "/status/", "")
+	r := apitest.Request("", "GET", "/status/", "")
 	r.Host = "localhost"
 	for _, who := range []string{"ada", "bob"} {
 		r.AddCookie(s.signedIn(t, who, "localhost")[0])
@@ -144,13 +147,13 @@ func TestADeployIsPlannedConfirmedByTypingAndDoneOnceFromThePage(t *testing.T) {
 	s := newSite()
 	ada := s.signedIn(t, "ada", "localhost")
 	const path = "/status/environments/production/deploy"
-	form := url.Values{"step": {"plan"}, "commit": {newCommit}, "reason": {"nightly"}, "on_failure": {"rollback"}}
+	form := url.Values{"step": {"plan"}, "commit": {apitest.NewCommit}, "reason": {"nightly"}, "on_failure": {"rollback"}}
 	w := s.fill(ada, "localhost", path, form)
 	page := w.Body.String()
 	if w.Code != 200 || !strings.Contains(page, "roll frontend-deployment, pod by pod") || !strings.Contains(page, "Type <strong>production</strong> to confirm") {
 		t.Fatalf("the plan: %d %s", w.Code, words(page))
 	}
-	if asked := s.releases.asked; len(asked) != 1 || !asked[0].DryRun {
+	if asked := s.releases.Asked; len(asked) != 1 || !asked[0].DryRun {
 		t.Fatalf("asked for %+v", asked)
 	}
 	form.Set("step", "do")
@@ -164,12 +167,12 @@ func TestADeployIsPlannedConfirmedByTypingAndDoneOnceFromThePage(t *testing.T) {
 	if w.Code != 303 || w.Header().Get("Location") != "/status/operations/deploy-20261123t120000-a7k2m9xq" {
 		t.Fatalf("%d to %q: %s", w.Code, w.Header().Get("Location"), words(w.Body.String()))
 	}
-	last := s.releases.asked[len(s.releases.asked)-1]
-	want := plan.Request{Kind: plan.Deploy, Environment: "production", Commit: newCommit, Reason: "nightly", OnFailure: plan.Rollback, By: "ada", From: "192.0.2.1", IdempotencyKey: form.Get("key")}
+	last := s.releases.Asked[len(s.releases.Asked)-1]
+	want := plan.Request{Kind: plan.Deploy, Environment: "production", Commit: apitest.NewCommit, Reason: "nightly", OnFailure: plan.Rollback, By: "ada", From: "192.0.2.1", IdempotencyKey: form.Get("key")}
 	if last != want {
 		t.Errorf("asked for %+v, want %+v", last, want)
 	}
-	if a := s.audit.last(); a.By != "ada" || a.Path != "/api/v1/environments/production/deploys" || a.Reason != "nightly" || a.Status != 202 || a.Result == "" {
+	if a := s.audit.Last(); a.By != "ada" || a.Path != "/api/v1/environments/production/deploys" || a.Reason != "nightly" || a.Status != 202 || a.Result == "" {
 		t.Errorf("the audit has %+v", a)
 	}
 	if w := s.ask(s.get(ada, w.Header().Get("Location"))); w.Code != 200 || !strings.Contains(w.Body.String(), "deploy 9b8a7c6 to production: about to begin.") {
@@ -197,23 +200,23 @@ func TestWhatIsConfirmedIsWhatWasShownAndNotWhatHasTakenItsPlaceSince(t *testing
 		shown string
 		sent  func(*site) string
 	}{
-		"promotion": {"/status/environments/production/promote", "production", url.Values{}, newCommit, func(s *site) string { return s.releases.asked[len(s.releases.asked)-1].ExpectCommit }},
+		"promotion": {"/status/environments/production/promote", "production", url.Values{}, apitest.NewCommit, func(s *site) string { return s.releases.Asked[len(s.releases.Asked)-1].ExpectCommit }},
 		"revert": {
 			"/status/environments/production/revert", "production",
 			url.Values{"accept_migration_risk": {"yes"}},
-			newCommit,
-			func(s *site) string { return s.releases.asked[len(s.releases.asked)-1].Commit },
+			apitest.NewCommit,
+			func(s *site) string { return s.releases.Asked[len(s.releases.Asked)-1].Commit },
 		},
 		"deletion": {
 			"/status/targets/orders/nodes/mq-1/delete", "mq-1",
 			url.Values{"override": {"paused", "observe-only"}},
 			"uid-of-mq-1",
-			func(s *site) string { return s.keeper.deleted[len(s.keeper.deleted)-1].UID },
+			func(s *site) string { return s.keeper.Deleted[len(s.keeper.Deleted)-1].UID },
 		},
 	} {
 		t.Run(what, func(t *testing.T) {
 			s := newSite()
-			s.keeper.closed = nil
+			s.keeper.Closed = nil
 			ada := s.signedIn(t, "ada", "localhost")
 			c.form.Set("step", "plan")
 			c.form.Set("reason", "weekly")
@@ -233,8 +236,8 @@ func TestWhatIsConfirmedIsWhatWasShownAndNotWhatHasTakenItsPlaceSince(t *testing
 func TestAPromotionWhoseSourceHasMovedOnIsPlannedAnew(t *testing.T) {
 	s := newSite()
 	ada := s.signedIn(t, "ada", "localhost")
-	s.releases.err = &plan.Refusal{Code: plan.Changed, Why: "staging runs another by now", Hint: "look at the plan again"}
-	w := s.fill(ada, "localhost", "/status/environments/production/promote", url.Values{"step": {"do"}, "typed": {"production"}, "reason": {"weekly"}, "expect_commit": {oldCommit}})
+	s.releases.Err = &plan.Refusal{Code: plan.Changed, Why: "staging runs another by now", Hint: "look at the plan again"}
+	w := s.fill(ada, "localhost", "/status/environments/production/promote", url.Values{"step": {"do"}, "typed": {"production"}, "reason": {"weekly"}, "expect_commit": {apitest.OldCommit}})
 	if w.Code != 409 || !strings.Contains(w.Body.String(), "staging runs another by now") || hidden(w.Body.String()).Has("expect_commit") {
 		t.Errorf("%d %s", w.Code, w.Body)
 	}
@@ -242,7 +245,7 @@ func TestAPromotionWhoseSourceHasMovedOnIsPlannedAnew(t *testing.T) {
 
 func TestThePlanSaysThatADeployGoesBackAcrossAMigration(t *testing.T) {
 	s := newSite()
-	w := s.fill(s.signedIn(t, "ada", "localhost"), "localhost", "/status/environments/production/deploy", url.Values{"step": {"plan"}, "commit": {oldCommit}, "reason": {"back"}})
+	w := s.fill(s.signedIn(t, "ada", "localhost"), "localhost", "/status/environments/production/deploy", url.Values{"step": {"plan"}, "commit": {apitest.OldCommit}, "reason": {"back"}})
 	if w.Code != 200 || !strings.Contains(w.Body.String(), "crosses a migration, which is not undone.") {
 		t.Errorf("%d %s", w.Code, words(w.Body.String()))
 	}
@@ -250,7 +253,7 @@ func TestThePlanSaysThatADeployGoesBackAcrossAMigration(t *testing.T) {
 
 // get is a browser's request, that has come to localhost.
 func (s *site) get(cookies []*http.Cookie, path string) *http.Request {
-	r := request("", "GET", path, "")
+	r := apitest.Request("", "GET", path, "")
 	r.Host = "localhost"
 	for _, c := range cookies {
 		r.AddCookie(c)
@@ -262,9 +265,14 @@ func (s *site) get(cookies []*http.Cookie, path string) *http.Request {
 func triggerPaths() map[string]trigger {
 	all := make(map[string]trigger)
 	for _, d := range triggers {
-		all[pageRoot+strings.NewReplacer("{env}", "production", "{service}", "frontend", "{task}", "import-plans", "{id}", finished().ID, "{target}", "orders", "{node}", "mq-1").Replace(d.path)] = d
+		all[pageRoot+strings.NewReplacer("{env}", "production", "{service}", "frontend", "{task}", "import-plans", "{id}", apitest.Finished().ID, "{target}", "orders", "{node}", "mq-1").Replace(d.path)] = d
 	}
 	return all
+}
+
+// matches says whether a request's path is one of the route's.
+func matches(route, path string) bool {
+	return regexp.MustCompile("^" + braces.ReplaceAllString(route, "[^/]+") + "$").MatchString(path)
 }
 
 //promise:33
@@ -272,10 +280,10 @@ func triggerPaths() map[string]trigger {
 func TestEveryTriggerIsPulledByItsRouteOfTheAPIAndOnlyForWhoeverMay(t *testing.T) {
 	for path, d := range triggerPaths() {
 		s := newSite()
-		s.keeper.closed = nil
-		s.releases.put(running())
-		path = strings.Replace(path, finished().ID, running().ID, 1)
-		form := url.Values{"step": {"do"}, "reason": {"because"}, "for": {"1h"}, "commit": {newCommit}, "secret": {"db"}, "accept_migration_risk": {"yes"}, "override": {"paused", "observe-only"}}
+		s.keeper.Closed = nil
+		s.releases.Put(apitest.Running())
+		path = strings.Replace(path, apitest.Finished().ID, apitest.Running().ID, 1)
+		form := url.Values{"step": {"do"}, "reason": {"because"}, "for": {"1h"}, "commit": {apitest.NewCommit}, "secret": {"db"}, "accept_migration_risk": {"yes"}, "override": {"paused", "observe-only"}}
 		word := regexp.MustCompile(`[a-z0-9-]+`).FindAllString(path, -1)
 		if i := slices.Index(word, map[string]string{"env": "environments", "service": "services", "task": "tasks", "node": "nodes"}[d.typed]); i >= 0 {
 			form.Set("typed", word[i+1])
@@ -294,7 +302,7 @@ func TestEveryTriggerIsPulledByItsRouteOfTheAPIAndOnlyForWhoeverMay(t *testing.T
 			}
 			if who == "ada" {
 				method, route, _ := strings.Cut(d.route, " ")
-				if a := s.audit.last(); a.Method != method || !matches(route, a.Path) || a.Status/100 != 2 || a.By != "ada" {
+				if a := s.audit.Last(); a.Method != method || !matches(route, a.Path) || a.Status/100 != 2 || a.By != "ada" {
 					t.Errorf("%s: the audit has %+v", path, a)
 				}
 			}
@@ -310,8 +318,12 @@ func TestThePageHasAFormForEveryChangeOfTheAPI(t *testing.T) {
 	for _, d := range triggers {
 		served[d.route] = true
 	}
-	for _, r := range newAPI(newSite().Options).routes() {
-		if route := r.Method + " " + r.Path; r.change != nil && !served[route] {
+	var index httpapi.Index
+	if err := json.Unmarshal(newSite().ask(apitest.Request("", "GET", "/", "")).Body.Bytes(), &index); err != nil || len(index.Endpoints) == 0 {
+		t.Fatal(err)
+	}
+	for _, r := range index.Endpoints {
+		if route := r.Method + " " + r.Path; r.Method != http.MethodGet && !served[route] {
 			t.Errorf("the page cannot do %s", route)
 		}
 	}
@@ -348,7 +360,7 @@ func TestAManualDeletionIsOfThePodThatWasLookedAt(t *testing.T) {
 		t.Errorf("the form: %s", page)
 	}
 	form := url.Values{"step": {"do"}, "typed": {"mq-1"}, "uid": {"an-older-one"}, "reason": {"x"}}
-	if w := s.fill(ada, "localhost", path, form); w.Code != 409 || !strings.Contains(w.Body.String(), "mq-1 has been replaced") || len(s.keeper.deleted) != 0 {
+	if w := s.fill(ada, "localhost", path, form); w.Code != 409 || !strings.Contains(w.Body.String(), "mq-1 has been replaced") || len(s.keeper.Deleted) != 0 {
 		t.Errorf("%d %s", w.Code, words(w.Body.String()))
 	}
 	form.Set("uid", "uid-of-mq-1")
@@ -356,8 +368,8 @@ func TestAManualDeletionIsOfThePodThatWasLookedAt(t *testing.T) {
 	if w := s.fill(ada, "localhost", path, form); w.Code != 303 || w.Header().Get("Location") != "/status/incidents/20261123t115958z-mq-1-cljy" {
 		t.Errorf("%d to %q", w.Code, w.Header().Get("Location"))
 	}
-	if len(s.keeper.deleted) != 1 || s.keeper.deleted[0].UID != "uid-of-mq-1" || len(s.keeper.deleted[0].Override) != 2 {
-		t.Errorf("deleted %+v", s.keeper.deleted)
+	if len(s.keeper.Deleted) != 1 || s.keeper.Deleted[0].UID != "uid-of-mq-1" || len(s.keeper.Deleted[0].Override) != 2 {
+		t.Errorf("deleted %+v", s.keeper.Deleted)
 	}
 }
 
@@ -377,8 +389,9 @@ func TestThePageShowsEachCallerTheButtonsThatTheyMayPressAndWhyNotTheOthers(t *t
 	if strings.Contains(again, "/deploy\"") || !strings.Contains(again, "data-keep") {
 		t.Errorf("what stays is asked for again: %s", again)
 	}
-	none := fixture()
-	if page := ask(NewAPI(none), "GET", "/status/targets/orders").Body.String(); strings.Contains(page, "button") || !strings.Contains(page, "mq-1") {
+	none := &site{Options: open()}
+	none.build()
+	if page := none.page("", "/status/targets/orders").Body.String(); strings.Contains(page, "button") || !strings.Contains(page, "mq-1") {
 		t.Errorf("where nobody is known nothing can be done: %s", words(page))
 	}
 }

@@ -1,4 +1,4 @@
-package httpapi
+package ui
 
 import (
 	"fmt"
@@ -13,6 +13,7 @@ import (
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
 
+	"github.com/cjworkbench/unstuck/httpapi/apitest"
 	"github.com/cjworkbench/unstuck/remediate"
 )
 
@@ -21,7 +22,7 @@ func (b *tab) signIn(who string) {
 	b.t.Helper()
 	b.open("/status/sign-in")
 	b.do(chromedp.SendKeys(chromedp.CSS("#token"), "token-of-"+who+kb.Enter))
-	b.sees("header", "Signed in as "+who)
+	b.Sees("header", "Signed in as "+who)
 }
 
 // tabTo presses the tabulator until an element has the focus, as somebody without a mouse does.
@@ -44,33 +45,33 @@ func TestADeployIsStartedFromThePageByKeyboardAlone(t *testing.T) {
 	b.until("document.querySelector('#token')") // it asks who we are first
 	b.tabTo("#token")
 	b.do(chromedp.KeyEvent("token-of-ada" + kb.Enter))
-	b.sees("h1", "production") // where we wanted to go
+	b.Sees("h1", "production") // where we wanted to go
 	b.tabTo(`a[href$="/production/deploy"]`)
 	b.do(chromedp.KeyEvent(kb.Enter))
-	b.sees("h1", "Deploy to production")
+	b.Sees("h1", "Deploy to production")
 	b.tabTo("#commit")
-	b.do(chromedp.KeyEvent(newCommit + kb.Tab + "nightly" + kb.Enter))
-	b.sees("h2", "This would be done")
-	b.sees("ol", "roll frontend-deployment, pod by pod")
+	b.do(chromedp.KeyEvent(apitest.NewCommit + kb.Tab + "nightly" + kb.Enter))
+	b.Sees("h2", "This would be done")
+	b.Sees("ol", "roll frontend-deployment, pod by pod")
 	b.tabTo("#typed")
 	b.do(chromedp.KeyEvent("production" + kb.Enter))
-	b.sees("#headline", "deploy 9b8a7c6 to production: about to begin.")
-	b.sees("#live", "It is shown as it happens.")
+	b.Sees("#headline", "deploy 9b8a7c6 to production: about to begin.")
+	b.Sees("#live", "It is shown as it happens.")
 
-	op := s.releases.kept["deploy-20261123t120000-a7k2m9xq"]
+	op := s.releases.Kept["deploy-20261123t120000-a7k2m9xq"]
 	op.Version, op.Phase, op.Steps[0].Phase = 2, "running", "succeeded"
 	op.Steps[1].Phase, op.Steps[1].Detail = "running", "1 of 2 pods is new"
-	s.releases.put(op)
-	b.sees("#headline", "step 2 of 2, roll frontend-deployment, pod by pod")
-	b.sees("#steps", "1 of 2 pods is new")
+	s.releases.Put(op)
+	b.Sees("#headline", "step 2 of 2, roll frontend-deployment, pod by pod")
+	b.Sees("#steps", "1 of 2 pods is new")
 	op.Version, op.Phase, op.Outcome = 3, "succeeded", "done"
-	s.releases.put(op)
-	b.sees("#headline", "deploy 9b8a7c6 to production: done.")
+	s.releases.Put(op)
+	b.Sees("#headline", "deploy 9b8a7c6 to production: done.")
 	b.quiet()
 
 	b.tabTo("header button")
 	b.do(chromedp.KeyEvent(kb.Enter))
-	b.sees("h1", "Sign in")
+	b.Sees("h1", "Sign in")
 	b.open("/status/environments/production")
 	b.until("document.querySelector('#token')")
 }
@@ -81,16 +82,16 @@ func TestWhoeverMayNotIsRefusedInTheBrowserToo(t *testing.T) {
 	b := browse(t, s.handler)
 	b.open("/status/sign-in")
 	b.do(chromedp.SendKeys(chromedp.CSS("#token"), "token-of-eve"+kb.Enter))
-	b.sees("#problem", "the token is unknown or has expired")
+	b.Sees("#problem", "the token is unknown or has expired")
 	b.signIn("bob")
-	b.sees("#headline", "No broker is watched that you may see.")
+	b.Sees("#headline", "No broker is watched that you may see.")
 	b.open("/status/environments/production/deploy")
-	b.sees("#problem", "bob may not deploy environment production")
+	b.Sees("#problem", "bob may not deploy environment production")
 	if cookie := eval[string](b, "document.cookie"); cookie != "" {
 		t.Errorf("a script reads the cookie %q", cookie)
 	}
-	if len(s.releases.asked) != 0 {
-		t.Errorf("asked for %+v", s.releases.asked)
+	if len(s.releases.Asked) != 0 {
+		t.Errorf("asked for %+v", s.releases.Asked)
 	}
 }
 
@@ -100,7 +101,7 @@ func TestAPageThatIsOpenWhenTheSignInEndsAsksForAnother(t *testing.T) {
 	b := browse(t, s.handler)
 	b.signIn("ada")
 	b.open("/status/targets/orders")
-	b.sees("#live", "It is shown as it happens.")
+	b.Sees("#live", "It is shown as it happens.")
 	if _, err := chromedp.Call(b.ctx, network.ClearBrowserCookies, cdp.Empty{}); err != nil {
 		t.Fatal(err)
 	}
@@ -112,8 +113,8 @@ func TestAPageThatIsOpenWhenTheSignInEndsAsksForAnother(t *testing.T) {
 
 // axePages are the pages that everybody must be able to use.
 var axePages = []string{
-	"/status/", "/status/targets/orders", "/status/targets/orders/nodes/mq-1", "/status/incidents", "/status/incidents/" + oneIncident().ID,
-	"/status/environments/production", "/status/operations", "/status/operations/" + finished().ID, "/status/environments/production/deploy",
+	"/status/", "/status/targets/orders", "/status/targets/orders/nodes/mq-1", "/status/incidents", "/status/incidents/" + apitest.OneIncident().ID,
+	"/status/environments/production", "/status/operations", "/status/operations/" + apitest.Finished().ID, "/status/environments/production/deploy",
 	"/status/environments/production/tasks/clear-render-cache/run", "/status/targets/orders/nodes/mq-1/delete", "/status/targets/orders/pause", "/status/elsewhere",
 	"/status/environments/production/services/frontend/logs", "/status/environments/production/services/frontend/logs?lines=0",
 	"/status/environments/production/services/frontend/env",
@@ -131,10 +132,10 @@ func TestEverybodyCanUseEachPageInLightAndInDarkOnAPhoneAndOnAWideScreen(t *test
 		t.Fatal(err)
 	}
 	s := newSite()
-	s.Pulse = NewPulse()
+	s.pulse = NewPulse()
 	for range 9 {
-		s.Pulse.ProbeDone(goodLogin("mq-0"))
-		s.Pulse.ProbeDone(stuckLogin("mq-1", noon))
+		s.pulse.ProbeDone(apitest.GoodLogin("mq-0"))
+		s.pulse.ProbeDone(apitest.StuckLogin("mq-1", apitest.Noon))
 	}
 	s.build()
 	b := browse(t, s.handler)
@@ -167,7 +168,7 @@ func TestEverybodyCanUseEachPageInLightAndInDarkOnAPhoneAndOnAWideScreen(t *test
 func TestALongReasonLeavesRoomForTheNamesOfTheNodes(t *testing.T) {
 	t.Parallel()
 	s := newSite()
-	snapshot := decided()
+	snapshot := apitest.Decided()
 	d := &snapshot.Nodes[1].Decision
 	d.Phase, d.Reason = remediate.PhaseRecovering, "deleted; waiting until the new node accepts logins. "+strings.Repeat("It takes its time. ", 9)
 	s.Brokers.Snapshots = func() []remediate.Snapshot { return []remediate.Snapshot{snapshot} }
@@ -177,7 +178,7 @@ func TestALongReasonLeavesRoomForTheNamesOfTheNodes(t *testing.T) {
 	for _, width := range []int64{360, 800, 1200} {
 		b.do(chromedp.EmulateViewport(width, 900))
 		b.open("/status/")
-		b.sees("#node-orders-mq-1", "recovering")
+		b.Sees("#node-orders-mq-1", "recovering")
 		for _, broken := range eval[[]string](b, `[...document.querySelectorAll(".nodes th, .nodes .badge")].filter((e) => {
 			const text = document.createRange();
 			text.selectNodeContents(e);
@@ -191,24 +192,24 @@ func TestALongReasonLeavesRoomForTheNamesOfTheNodes(t *testing.T) {
 func TestHostileTextOfOperationsDoesNotRunEither(t *testing.T) {
 	t.Parallel()
 	s := newSite()
-	op := finished()
-	op.Outcome, op.Request.Reason, op.Request.By, op.Request.BugReport = hostile, hostile, hostile, "javascript:alert(1)"
+	op := apitest.Finished()
+	op.Outcome, op.Request.Reason, op.Request.By, op.Request.BugReport = apitest.Hostile, apitest.Hostile, apitest.Hostile, "javascript:alert(1)"
 	for i := range op.Steps {
-		op.Steps[i].Log, op.Steps[i].Detail = []string{hostile}, hostile
+		op.Steps[i].Log, op.Steps[i].Detail = []string{apitest.Hostile}, apitest.Hostile
 		if d := op.Steps[i].Diagnosis; d != nil {
-			d.Detail, d.Log, d.Events = hostile, []string{hostile}, []string{hostile}
+			d.Detail, d.Log, d.Events = apitest.Hostile, []string{apitest.Hostile}, []string{apitest.Hostile}
 		}
 	}
-	s.releases.put(op)
-	s.releases.hostile = true
+	s.releases.Put(op)
+	s.releases.Hostile = true
 	b := browse(t, s.handler)
 	b.signIn("ada")
-	s.post("/api/v1/environments/production/deploys", `{"commit":"x","reason":`+strconv.Quote(hostile)+`}`)
+	s.ask(apitest.Request("ada", "POST", "/api/v1/environments/production/deploys", `{"commit":"x","reason":`+strconv.Quote(apitest.Hostile)+`}`))
 	const service = "/status/environments/production/services/frontend"
 	for _, path := range []string{"/status/environments/production", "/status/operations", "/status/operations/" + op.ID, service + "/logs?follow=true", service + "/env"} {
 		b.open(path)
 		if !strings.HasSuffix(path, "/env") { // which is looked at once
-			b.sees("#live", "It is shown as it happens.")
+			b.Sees("#live", "It is shown as it happens.")
 		}
 		if !strings.Contains(b.text("main"), `<script>document.title="owned"</script>`) || strings.HasPrefix(eval[string](b, "document.title"), "owned") {
 			t.Errorf("%s: title %q, text %s", path, eval[string](b, "document.title"), b.text("main"))

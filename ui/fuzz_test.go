@@ -1,9 +1,8 @@
-package httpapi
+package ui
 
 import (
 	"bytes"
 	"fmt"
-	"log/slog"
 	"math/rand/v2"
 	"mime/multipart"
 	"net/http"
@@ -12,6 +11,9 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/cjworkbench/unstuck/httpapi/apitest"
 )
 
 // formPages are the pages that take a form, and those that lead on.
@@ -29,12 +31,19 @@ var wrongTurns = []string{
 	"/status/..//evil.example/", "/status//evil.example", "javascript:alert(1)//status/", "/status/x\r\nX-Evil: 1", "status/", "/status/%", "/status/?next=//evil.example",
 }
 
+// maker makes forms out of arbitrary bytes.
+type maker struct {
+	apitest.Draw
+
+	made string // the page of the last one
+}
+
 // form makes what a browser sends to a page that takes forms: mostly a good form, or one that is nearly so, or rubbish.
 func (m *maker) form() *http.Request {
 	pages := formPages()
-	page := pages[m.pick(len(pages))]
+	page := pages[m.Pick(len(pages))]
 	m.made = page
-	names := map[string]string{"env": "production", "service": "frontend", "task": "import-plans", "target": "orders", "node": "mq-1", "id": running().ID}
+	names := map[string]string{"env": "production", "service": "frontend", "task": "import-plans", "target": "orders", "node": "mq-1", "id": apitest.Running().ID}
 	typed := "x"
 	for _, d := range triggers {
 		if d.path == page && d.typed != "" {
@@ -42,7 +51,7 @@ func (m *maker) form() *http.Request {
 		}
 	}
 	address := pageRoot + braces.ReplaceAllStringFunc(page, func(w string) string {
-		return url.PathEscape(m.text(names[strings.Trim(w, "{}")], "nowhere", "..", "a/b", "\x00", strings.Repeat("a", 5000)))
+		return url.PathEscape(m.Text(names[strings.Trim(w, "{}")], "nowhere", "..", "a/b", "\x00", strings.Repeat("a", 5000)))
 	})
 	fields := []struct {
 		name string
@@ -54,7 +63,7 @@ func (m *maker) form() *http.Request {
 		{"typed", []string{typed, "x"}},
 		{"key", []string{"k", "\n", strings.Repeat("k", 300)}},
 		{"reason", []string{"because", "", strings.Repeat("é", 300)}},
-		{"commit", []string{newCommit, "abc"}},
+		{"commit", []string{apitest.NewCommit, "abc"}},
 		{"for", []string{"1h", "-1h", "x"}},
 		{"secret", []string{"db", "../x", ""}},
 		{"confirm", []string{"yes", ""}},
@@ -65,25 +74,25 @@ func (m *maker) form() *http.Request {
 	}
 	form := url.Values{}
 	for _, f := range fields {
-		for range 1 + m.pick(32)/31 - m.pick(16)/15 { // mostly once, at times twice or not at all
-			form.Add(f.name, m.text(f.good...))
+		for range 1 + m.Pick(32)/31 - m.Pick(16)/15 { // mostly once, at times twice or not at all
+			form.Add(f.name, m.Text(f.good...))
 		}
 	}
 	body, kind := m.encoded(form)
-	r := httptest.NewRequest([]string{"POST", "POST", "POST", "GET"}[m.pick(4)], "/", bytes.NewReader(body))
+	r := httptest.NewRequest([]string{"POST", "POST", "POST", "GET"}[m.Pick(4)], "/", bytes.NewReader(body))
 	if u, err := url.Parse("http://localhost" + address); err == nil {
-		u.RawQuery = url.Values{"next": {wrongTurns[m.pick(len(wrongTurns))]}}.Encode()
+		u.RawQuery = url.Values{"next": {wrongTurns[m.Pick(len(wrongTurns))]}}.Encode()
 		r.URL, r.Host = u, "localhost"
 	}
 	r.Header.Set("Content-Type", kind)
-	r.Header.Set("Sec-Fetch-Site", m.text("same-origin", "cross-site", "none", "x"))
-	r.AddCookie(cookie(r, m.text("token-of-ada", "token-of-ada", "token-of-bob", "token-of-eve"), signInLife))
+	r.Header.Set("Sec-Fetch-Site", m.Text("same-origin", "cross-site", "none", "x"))
+	r.AddCookie(cookie(r, m.Text("token-of-ada", "token-of-ada", "token-of-bob", "token-of-eve"), signInLife))
 	return r
 }
 
 // encoded gives a form as browsers send it, or as none does.
 func (m *maker) encoded(form url.Values) (body []byte, kind string) {
-	switch m.pick(12) {
+	switch m.Pick(12) {
 	case 0:
 		var b bytes.Buffer
 		parts := multipart.NewWriter(&b)
@@ -91,9 +100,9 @@ func (m *maker) encoded(form url.Values) (body []byte, kind string) {
 			_ = parts.WriteField(name, values[0]) // into memory
 		}
 		_ = parts.Close()
-		return b.Bytes()[:b.Len()-m.pick(40)], parts.FormDataContentType()
+		return b.Bytes()[:b.Len()-m.Pick(40)], parts.FormDataContentType()
 	case 1:
-		return m.data, m.text("application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "multipart/form-data", "application/json", ";;")
+		return m.Data, m.Text("application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "multipart/form-data", "application/json", ";;")
 	case 2:
 		return []byte(form.Encode() + "&a=%zz;b&=&&%00=%ff"), "application/x-www-form-urlencoded"
 	}
@@ -122,11 +131,25 @@ func ofThePage(from *url.URL, to string) bool {
 
 // formSite has an operation that can be cancelled, too.
 func formSite() *site {
-	s := openSite()
-	s.Log = slog.New(slog.DiscardHandler)
-	s.releases.put(running())
-	s.build()
+	s := newSite()
+	s.keeper.Kept[0].Until = time.Now().Add(time.Hour)
+	s.keeper.Closed = nil
+	s.releases.Put(apitest.Running())
 	return s
+}
+
+func FuzzForms(f *testing.F) {
+	random := rand.New(rand.NewPCG(1, 2))
+	for range 20 {
+		f.Add(append(apitest.Arbitrary(random), apitest.Arbitrary(random)...))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		s, m := formSite(), &maker{Draw: apitest.Draw{Data: data}}
+		for range 3 { // one may be about what the one before has made
+			throwForm(t, s, m)
+			m.Pick(256)
+		}
+	})
 }
 
 func TestFormsReachEveryPageThatTakesThemAndLeadNowhereElse(t *testing.T) {
@@ -135,7 +158,7 @@ func TestFormsReachEveryPageThatTakesThemAndLeadNowhereElse(t *testing.T) {
 	for range 60 {
 		s := formSite()
 		for range 100 {
-			m := &maker{data: append(arbitrary(random), arbitrary(random)...)}
+			m := &maker{Draw: apitest.Draw{Data: append(apitest.Arbitrary(random), apitest.Arbitrary(random)...)}}
 			if w := throwForm(t, s, m); w.Code < 400 {
 				good[m.made+" "+fmt.Sprint(w.Code)]++
 			} else {

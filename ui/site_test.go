@@ -1,0 +1,83 @@
+package ui
+
+import (
+	"context"
+	"crypto/tls"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+
+	"github.com/cjworkbench/unstuck/httpapi"
+	"github.com/cjworkbench/unstuck/httpapi/apitest"
+	"github.com/cjworkbench/unstuck/remediate"
+)
+
+// site is the page, and the API below it, over the fakes of apitest.
+type site struct {
+	httpapi.Options
+	pulse    *Pulse
+	releases *apitest.Releases
+	keeper   *apitest.Keeper
+	audit    *apitest.AuditLog[httpapi.AuditEvent]
+	handler  http.Handler
+}
+
+// open are the options of an API that knows no callers.
+func open() httpapi.Options {
+	return httpapi.Options{
+		Brokers: httpapi.Brokers{
+			Snapshots: func() []remediate.Snapshot { return []remediate.Snapshot{apitest.Decided()} },
+			Incidents: func(context.Context) ([]remediate.Incident, error) {
+				return []remediate.Incident{apitest.OneIncident()}, nil
+			},
+		},
+		Log: slog.New(slog.DiscardHandler),
+	}
+}
+
+func newSite() *site {
+	r, k := apitest.NewReleases(), apitest.NewKeeper()
+	s := &site{Options: open(), releases: r, keeper: k, audit: &apitest.AuditLog[httpapi.AuditEvent]{}}
+	s.Brokers.Nodes, s.Brokers.Pauses = k, k
+	s.Releases = &httpapi.Releases{
+		Environments: apitest.Environments(), Operations: r, Records: r, States: r, Logs: r, Pods: r, Feed: httpapi.NewFeed(),
+	}
+	s.Identity, s.Access, s.Audit = apitest.Callers(), apitest.Callers(), s.audit
+	s.Rate = httpapi.Rate{PerSecond: 1e6, Burst: 1e6}
+	s.build()
+	return s
+}
+
+func (s *site) build() {
+	api := httpapi.New(s.Options)
+	s.handler = api.Handler(New(api, s.Brokers.Snapshots, s.pulse, s.Log))
+}
+
+func (s *site) ask(r *http.Request) *httptest.ResponseRecorder {
+	w := httptest.NewRecorder()
+	s.handler.ServeHTTP(w, r)
+	return w
+}
+
+// listening serves a site on loopback, as production does, until the test ends.
+func listening(t *testing.T, s *site, by *tls.Config) (address string) {
+	t.Helper()
+	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() {
+		done <- httpapi.Serve(ctx, s.Log, httpapi.Server{Name: "test", Listener: l, Handler: s.handler, TLS: by})
+	}()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	return l.Addr().String()
+}

@@ -10,6 +10,7 @@ import (
 	"github.com/cjworkbench/unstuck/e2e/cluster"
 	"github.com/cjworkbench/unstuck/httpapi"
 	"github.com/cjworkbench/unstuck/kube"
+	"github.com/cjworkbench/unstuck/kube/apiserver"
 	"github.com/cjworkbench/unstuck/remediate"
 	"github.com/cjworkbench/unstuck/target"
 )
@@ -135,10 +136,11 @@ func TestADeleteOfAPodThatHasBeenReplacedDoesNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	client, err := kube.Connect(kube.Options{Kubeconfig: path, Namespace: s.daemon.Namespace, Lease: "another"}, discard)
+	conn, err := apiserver.Connect(apiserver.Options{Kubeconfig: path, Namespace: s.daemon.Namespace}, discard)
 	if err != nil {
 		t.Fatal(err)
 	}
+	client := kube.New(conn, kube.Options{Lease: "another"})
 	pods, err := client.Watch(kube.Target{Name: "rabbitmq", Namespace: s.Namespace, Selector: cluster.Selector, Container: cluster.Container, Port: 5672})
 	if err != nil {
 		t.Fatal(err)

@@ -11,7 +11,7 @@ import (
 	"github.com/cjworkbench/unstuck/release/plan"
 )
 
-// Pods looks at the pods of services. *kube.Releases does.
+// Pods looks at the pods of services. *deploy.Clusters does.
 type Pods interface {
 	// PodEnv gives the environment of a pod's containers, without the values of secrets; no pod: of the newest one. It is
 	// a *plan.Refusal that there is none.

@@ -20,7 +20,7 @@ import (
 	"github.com/cjworkbench/unstuck/release/plan"
 )
 
-// ServiceLogs reads the logs of services. *kube.Releases does. It is a *plan.Refusal that there is no such service,
+// ServiceLogs reads the logs of services. *deploy.Clusters does. It is a *plan.Refusal that there is no such service,
 // or no such container.
 type ServiceLogs interface {
 	// ServiceLog gives the last lines, within 20 s.

@@ -17,6 +17,8 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/cjworkbench/unstuck/auth"
+	"github.com/cjworkbench/unstuck/kube/apiserver"
+	"github.com/cjworkbench/unstuck/kube/kubetest"
 )
 
 // wire answers what the real clients send, who wait where they ask too often. The fake ones never do. It answers each review
@@ -26,32 +28,33 @@ type wire struct{ reviewed atomic.Int64 }
 // client gives a client as Connect makes it.
 func (w *wire) client(t *testing.T) *Client {
 	t.Helper()
-	set, err := newClientSet(rateLimited(&rest.Config{Host: "http://kubernetes", Transport: w}, 50, 100))
+	conn, err := apiserver.ForConfig(&rest.Config{Host: "http://kubernetes", Transport: w}, "unstuck", kubetest.Quiet())
 	if err != nil {
 		t.Fatal(err)
 	}
-	return newClient(set, "unstuck", "unstuck", noStreams{}, quiet())
+	return New(conn, Options{})
 }
 
 // RoundTrip implements http.RoundTripper.
 func (w *wire) RoundTrip(r *http.Request) (*http.Response, error) {
 	if r.Body == nil {
-		return answer(http.StatusNotFound, apierrors.NewNotFound(corev1.Resource("pods"), path.Base(r.URL.Path)).Status()), nil
+		return kubetest.Answer(http.StatusNotFound, apierrors.NewNotFound(corev1.Resource("pods"), path.Base(r.URL.Path)).Status())
 	}
 	w.reviewed.Add(1)
-	return answer(http.StatusCreated, &authorizationv1.SubjectAccessReview{
+	return kubetest.Answer(http.StatusCreated, &authorizationv1.SubjectAccessReview{
 		TypeMeta: metav1.TypeMeta{Kind: "SubjectAccessReview", APIVersion: "authorization.k8s.io/v1"},
-	}), nil
+	})
 }
 
 //promise:23
 func TestNoRequestAboutALeaseWaitsForTheOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		client, err := Connect(Options{Kubeconfig: kubeconfig(t, "https://kubernetes.invalid")}, quiet())
+		file := kubeconfig(t, "https://kubernetes.invalid")
+		conn, err := apiserver.Connect(apiserver.Options{Kubeconfig: file}, kubetest.Quiet())
 		if err != nil {
 			t.Fatal(err)
 		}
-		limit := client.api.CoordinationV1().RESTClient().GetRateLimiter()
+		limit := conn.CoordinationV1().RESTClient().GetRateLimiter()
 		for turn := range 100 {
 			for _, lease := range []string{"the leader's", "a namespace's lock"} {
 				if !limit.TryAccept() {
@@ -80,7 +83,7 @@ func TestCallersWhoAskTooOftenWhatTheyMayDoHoldUpNothingElse(t *testing.T) {
 		time.Sleep(10 * time.Second)
 		before := w.reviewed.Load()
 		began := time.Now()
-		_, err := client.api.CoreV1().Pods("production").Get(ctx, "rabbit-0", metav1.GetOptions{})
+		_, err := client.CoreV1().Pods("production").Get(ctx, "rabbit-0", metav1.GetOptions{})
 		if took := time.Since(began); took > time.Second || !apierrors.IsNotFound(err) {
 			t.Errorf("it takes %s to ask for a pod: %v", took, err)
 		}

@@ -10,6 +10,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/cjworkbench/unstuck/kube/kubetest"
 )
 
 // thePods gives 5,000 pods as an API server gives them, of which 300 are a broker's.
@@ -33,9 +35,9 @@ func thePods(yield func(*corev1.Pod) bool) {
 
 func TestOnlyTheTargetsPodsAreHeldAndLittleOfThem(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newCluster(t, broker()[0])
+		c := kubetest.NewCluster(t, broker()[0])
 		for p := range thePods {
-			c.put(p)
+			c.Put(p)
 		}
 		_, p := ready(t, c, brokerTarget())
 		if n := len(p.feed.items); n != 300 {
@@ -65,7 +67,7 @@ func allocated() int64 {
 
 // BenchmarkView is one look at a broker of 300 nodes.
 func BenchmarkView(b *testing.B) {
-	client := newCluster(b).client()
+	client := clientOf(kubetest.NewCluster(b))
 	p := watchOne(b, client, brokerTarget())
 	for pod := range thePods {
 		if pod.Labels["app"] == "rabbit" {

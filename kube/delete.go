@@ -17,6 +17,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/cjworkbench/unstuck/kube/apiserver"
 	"github.com/cjworkbench/unstuck/target"
 )
 
@@ -53,7 +54,7 @@ func (p *Pods) delete(ctx context.Context, n target.Node, grace time.Duration) e
 	if err != nil && !errors.Is(err, target.ErrGone) && !errors.Is(err, target.ErrChanged) {
 		// A pod that stays must not go without its checks when somebody else stops it later.
 		if undo := p.label(context.WithoutCancel(ctx), n, nil); undo != nil {
-			p.client.log.Warn("cannot take the label away again", "label", skipChecks, "namespace", p.Namespace, "pod", n.Name, "error", undo.Error())
+			p.client.Log.Warn("cannot take the label away again", "label", skipChecks, "namespace", p.Namespace, "pod", n.Name, "error", undo.Error())
 		}
 	}
 	return err
@@ -62,23 +63,23 @@ func (p *Pods) delete(ctx context.Context, n target.Node, grace time.Duration) e
 // request asks for the deletion.
 func (p *Pods) request(ctx context.Context, n target.Node, grace time.Duration) error {
 	// Leadership counts for renewDeadline, and nobody else takes the Lease before leaseDuration has passed: so a request
-	// that is sent now and may take callTimeout ends before another replica could act.
+	// that is sent now and may take apiserver.Timeout ends before another replica could act.
 	if a, _ := p.client.IsLeader(); a != target.Yes {
 		return refuse("this replica does not lead: %s", a)
 	}
 	uid, seconds := types.UID(n.UID), int64(math.Ceil(grace.Seconds()))
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	ctx, cancel := context.WithTimeout(ctx, apiserver.Timeout)
 	defer cancel()
-	err := p.client.api.CoreV1().Pods(p.Namespace).Delete(ctx, n.Name, metav1.DeleteOptions{
+	err := p.client.CoreV1().Pods(p.Namespace).Delete(ctx, n.Name, metav1.DeleteOptions{
 		Preconditions: &metav1.Preconditions{UID: &uid}, GracePeriodSeconds: &seconds,
 	})
 	switch {
 	case apierrors.IsNotFound(err), apierrors.IsConflict(err): // of another kind than the precondition, if the pod is still there
 		return p.stays(ctx, n, err)
 	case declined(err):
-		return refuse("%w", explain(err, "delete", "pods", p.Namespace))
+		return refuse("%w", apiserver.Explain(err, "delete", "pods", p.Namespace))
 	}
-	return explain(err, "delete", "pods", p.Namespace)
+	return apiserver.Explain(err, "delete", "pods", p.Namespace)
 }
 
 // declined says whether the API server has refused a request for certain, so that nothing came of it.
@@ -89,30 +90,30 @@ func declined(err error) bool {
 
 // stays says what became of a pod whose deletion was answered with an error by which it is gone or another.
 func (p *Pods) stays(ctx context.Context, n target.Node, why error) error {
-	now, err := get(ctx, p.client.api.CoreV1().Pods(p.Namespace).Get, n.Name)
+	now, err := apiserver.Get(ctx, p.client.CoreV1().Pods(p.Namespace).Get, n.Name)
 	switch {
 	case apierrors.IsNotFound(err):
 		return target.ErrGone
 	case err == nil && string(now.UID) != n.UID:
 		return target.ErrChanged
 	case err == nil && now.DeletionTimestamp != nil: // by this request, if it came twice, or by somebody else
-		return explain(why, "delete", "pods", p.Namespace)
+		return apiserver.Explain(why, "delete", "pods", p.Namespace)
 	case err == nil:
 		return refuse("it is still there, and the API server says: %w", why)
 	}
-	return refuse("get pods: %w", explain(err, "get", "pods", p.Namespace))
+	return refuse("get pods: %w", apiserver.Explain(err, "get", "pods", p.Namespace))
 }
 
 // lookAfresh reads from the API server what the watches told, and says what forbids the deletion. It gives the pod.
 func (p *Pods) lookAfresh(ctx context.Context, n target.Node) (pod, error) {
 	ctx, cancel := context.WithTimeout(ctx, silence) // all of it together, or the first is old when the last comes
 	defer cancel()
-	fresh, err := get(ctx, p.client.api.CoreV1().Pods(p.Namespace).Get, n.Name)
+	fresh, err := apiserver.Get(ctx, p.client.CoreV1().Pods(p.Namespace).Get, n.Name)
 	switch {
 	case apierrors.IsNotFound(err):
 		return pod{}, target.ErrGone
 	case err != nil:
-		return pod{}, refuse("get pods: %w", explain(err, "get", "pods", p.Namespace))
+		return pod{}, refuse("get pods: %w", apiserver.Explain(err, "get", "pods", p.Namespace))
 	}
 	it := trimPod(p.Container)(fresh)
 	switch {
@@ -161,11 +162,11 @@ func (p *Pods) othersStay(ctx context.Context, doomed pod) error {
 	if err != nil {
 		return refuse("%w", err)
 	}
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	ctx, cancel := context.WithTimeout(ctx, apiserver.Timeout)
 	defer cancel()
-	list, err := p.client.api.CoreV1().Pods(p.Namespace).List(ctx, metav1.ListOptions{LabelSelector: p.selector.String()})
+	list, err := p.client.CoreV1().Pods(p.Namespace).List(ctx, metav1.ListOptions{LabelSelector: p.selector.String()})
 	if err != nil {
-		return refuse("list pods: %w", explain(err, "list", "pods", p.Namespace))
+		return refuse("list pods: %w", apiserver.Explain(err, "list", "pods", p.Namespace))
 	}
 	trim := trimPod(p.Container)
 	for i := range list.Items {
@@ -196,9 +197,9 @@ func (p *Pods) othersStay(ctx context.Context, doomed pod) error {
 func (p *Pods) read(ctx context.Context, pod pod) (around, error) {
 	here := around{
 		sets: make(map[string]workload), replicaSets: make(map[string]workload), deployments: make(map[string]workload),
-		budgets: make(map[string]budget), locks: make(map[string]lock),
+		budgets: make(map[string]budget), locks: make(map[string]apiserver.Lock),
 	}
-	apps := p.client.api.AppsV1()
+	apps := p.client.AppsV1()
 	var err error
 	switch pod.owner.kind {
 	case "StatefulSet":
@@ -212,15 +213,15 @@ func (p *Pods) read(ctx context.Context, pod pod) (around, error) {
 	if err != nil {
 		return here, err
 	}
-	leases := p.client.api.CoordinationV1().Leases(p.Namespace)
-	if err := into(ctx, here.locks, leases.Get, operationLease, trimLock, "leases", p.Namespace); err != nil {
+	leases := p.client.CoordinationV1().Leases(p.Namespace)
+	if err := into(ctx, here.locks, leases.Get, apiserver.LockLease, trimLock, "leases", p.Namespace); err != nil {
 		return here, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	ctx, cancel := context.WithTimeout(ctx, apiserver.Timeout)
 	defer cancel()
-	budgets, err := p.client.api.PolicyV1().PodDisruptionBudgets(p.Namespace).List(ctx, metav1.ListOptions{})
+	budgets, err := p.client.PolicyV1().PodDisruptionBudgets(p.Namespace).List(ctx, metav1.ListOptions{})
 	if err != nil {
-		return here, fmt.Errorf("list poddisruptionbudgets: %w", explain(err, "list", "poddisruptionbudgets", p.Namespace))
+		return here, fmt.Errorf("list poddisruptionbudgets: %w", apiserver.Explain(err, "list", "poddisruptionbudgets", p.Namespace))
 	}
 	for i := range budgets.Items {
 		here.budgets[budgets.Items[i].Name] = trimBudget(&budgets.Items[i])
@@ -228,24 +229,17 @@ func (p *Pods) read(ctx context.Context, pod pod) (around, error) {
 	return here, nil
 }
 
-// get reads one object.
-func get[O any](ctx context.Context, read func(context.Context, string, metav1.GetOptions) (O, error), name string) (O, error) {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
-	defer cancel()
-	return read(ctx, name, metav1.GetOptions{})
-}
-
 // into reads one object into a map of such, unless it does not exist.
 func into[O runtime.Object, T any](
 	ctx context.Context, to map[string]T, read func(context.Context, string, metav1.GetOptions) (O, error),
 	name string, trim func(runtime.Object) T, resource, namespace string,
 ) error {
-	o, err := get(ctx, read, name)
+	o, err := apiserver.Get(ctx, read, name)
 	switch {
 	case err == nil:
 		to[name] = trim(o)
 	case !apierrors.IsNotFound(err):
-		return fmt.Errorf("get %s %s: %w", resource, name, explain(err, "get", resource, namespace))
+		return fmt.Errorf("get %s %s: %w", resource, name, apiserver.Explain(err, "get", resource, namespace))
 	}
 	return nil
 }
@@ -261,11 +255,16 @@ func (p *Pods) label(ctx context.Context, n target.Node, value any) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	ctx, cancel := context.WithTimeout(ctx, apiserver.Timeout)
 	defer cancel()
-	_, err = p.client.api.CoreV1().Pods(p.Namespace).Patch(ctx, n.Name, types.StrategicMergePatchType, patch, metav1.PatchOptions{})
+	_, err = p.client.CoreV1().Pods(p.Namespace).Patch(ctx, n.Name, types.StrategicMergePatchType, patch, metav1.PatchOptions{})
 	if err != nil {
-		return refuse("set its label %s: %w", skipChecks, explain(err, "patch", "pods", p.Namespace))
+		return refuse("set its label %s: %w", skipChecks, apiserver.Explain(err, "patch", "pods", p.Namespace))
 	}
 	return nil
+}
+
+// refuse says why nothing was deleted, and that the API server has not been asked to.
+func refuse(format string, args ...any) error {
+	return fmt.Errorf("%w: %w", target.ErrRefused, fmt.Errorf(format, args...))
 }

@@ -16,6 +16,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	clienttesting "k8s.io/client-go/testing"
 
+	"github.com/cjworkbench/unstuck/kube/apiserver"
+	"github.com/cjworkbench/unstuck/kube/kubetest"
 	"github.com/cjworkbench/unstuck/target"
 )
 
@@ -25,9 +27,9 @@ var (
 )
 
 // ready gives the target's pods, with the watches open and the lease held.
-func ready(t *testing.T, c *cluster, kubeTarget Target) (*Client, *Pods) {
+func ready(t *testing.T, c *kubetest.Cluster, kubeTarget Target) (*Client, *Pods) {
 	t.Helper()
-	client := c.client()
+	client := clientOf(c)
 	p := watchOne(t, client, kubeTarget)
 	start(t, client, "me")
 	synctest.Wait()
@@ -36,19 +38,19 @@ func ready(t *testing.T, c *cluster, kubeTarget Target) (*Client, *Pods) {
 
 func TestADeleteIsOfTheVeryPodWithItsGrace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newCluster(t, broker()...)
+		c := kubetest.NewCluster(t, broker()...)
 		_, p := ready(t, c, brokerTarget())
 		if err := p.Delete(t.Context(), look(t, p).Nodes[1], 59500*time.Millisecond); err != nil {
 			t.Fatal(err)
 		}
-		if len(c.deletions) != 1 {
-			t.Fatalf("%d deletions", len(c.deletions))
+		if len(c.Deletions()) != 1 {
+			t.Fatalf("%d deletions", len(c.Deletions()))
 		}
-		d := c.deletions[0]
+		d := c.Deletions()[0]
 		if d.Name != "rabbit-1" || *d.DeleteOptions.Preconditions.UID != "rabbit-1-uid" || *d.DeleteOptions.GracePeriodSeconds != 60 {
 			t.Errorf("deleted %s with %v", d.Name, d.DeleteOptions)
 		}
-		if c.asked("patch") != 0 {
+		if c.Asked("patch") != 0 {
 			t.Error("the pod was changed")
 		}
 	})
@@ -57,78 +59,78 @@ func TestADeleteIsOfTheVeryPodWithItsGrace(t *testing.T) {
 func TestADeleteIsRefusedIfTheWorldIsNotAsItWasSeen(t *testing.T) {
 	for _, tc := range []struct {
 		name   string
-		change func(c *cluster)
+		change func(c *kubetest.Cluster)
 		want   error
 		why    string
 		asked  int
 	}{
-		{"the pod is gone", func(c *cluster) { c.drop("pods", "", ns, "rabbit-1") }, target.ErrGone, "", 0},
-		{"the pod was replaced", func(c *cluster) { c.put(rabbit(1, func(p *corev1.Pod) { p.UID = "another" })) }, target.ErrChanged, "", 0},
-		{"the pod is being deleted", func(c *cluster) {
-			c.put(rabbit(1, func(p *corev1.Pod) { p.DeletionTimestamp = new(metav1.Now()) }))
+		{"the pod is gone", func(c *kubetest.Cluster) { c.Drop("pods", "", ns, "rabbit-1") }, target.ErrGone, "", 0},
+		{"the pod was replaced", func(c *kubetest.Cluster) { c.Put(rabbit(1, func(p *corev1.Pod) { p.UID = "another" })) }, target.ErrChanged, "", 0},
+		{"the pod is being deleted", func(c *kubetest.Cluster) {
+			c.Put(rabbit(1, func(p *corev1.Pod) { p.DeletionTimestamp = new(metav1.Now()) }))
 		}, target.ErrRefused, "being deleted already", 0},
-		{"the pod has ended", func(c *cluster) { c.put(rabbit(1, func(p *corev1.Pod) { p.Status.Phase = corev1.PodFailed })) }, target.ErrRefused, "has ended", 0},
-		{"the pod was taken out by its labels", func(c *cluster) {
-			c.put(rabbit(1, func(p *corev1.Pod) { p.Labels["app"] = "debugged" }))
+		{"the pod has ended", func(c *kubetest.Cluster) { c.Put(rabbit(1, func(p *corev1.Pod) { p.Status.Phase = corev1.PodFailed })) }, target.ErrRefused, "has ended", 0},
+		{"the pod was taken out by its labels", func(c *kubetest.Cluster) {
+			c.Put(rabbit(1, func(p *corev1.Pod) { p.Labels["app"] = "debugged" }))
 		}, target.ErrRefused, "labels", 0},
-		{"the kubelet started the container anew", func(c *cluster) {
-			c.put(rabbit(1, func(p *corev1.Pod) { p.Status.ContainerStatuses[1].State.Running.StartedAt = metav1.Now() }))
+		{"the kubelet started the container anew", func(c *kubetest.Cluster) {
+			c.Put(rabbit(1, func(p *corev1.Pod) { p.Status.ContainerStatuses[1].State.Running.StartedAt = metav1.Now() }))
 		}, target.ErrRefused, "started anew", 0},
-		{"the set is gone", func(c *cluster) { c.drop("statefulsets", "apps", ns, "rabbit") }, target.ErrRefused, "StatefulSet rabbit is not known", 0},
-		{"the set is scaled down", func(c *cluster) {
-			c.put(rabbitSet(func(s *appsv1.StatefulSet) {
+		{"the set is gone", func(c *kubetest.Cluster) { c.Drop("statefulsets", "apps", ns, "rabbit") }, target.ErrRefused, "StatefulSet rabbit is not known", 0},
+		{"the set is scaled down", func(c *kubetest.Cluster) {
+			c.Put(rabbitSet(func(s *appsv1.StatefulSet) {
 				s.Spec.Replicas, s.Status.Replicas, s.Status.UpdatedReplicas = new(int32(1)), 1, 1
 			}))
 		}, target.ErrRefused, "wants 1", 0},
-		{"an update begins", func(c *cluster) { c.put(rabbitSet(func(s *appsv1.StatefulSet) { s.Generation = 3 })) }, target.ErrRefused, "just been changed", 0},
-		{"another pod has gone down", func(c *cluster) {
-			c.put(rabbitBudget(func(b *policyv1.PodDisruptionBudget) { b.Status.DisruptionsAllowed = 0 }))
+		{"an update begins", func(c *kubetest.Cluster) { c.Put(rabbitSet(func(s *appsv1.StatefulSet) { s.Generation = 3 })) }, target.ErrRefused, "just been changed", 0},
+		{"another pod has gone down", func(c *kubetest.Cluster) {
+			c.Put(rabbitBudget(func(b *policyv1.PodDisruptionBudget) { b.Status.DisruptionsAllowed = 0 }))
 		}, target.ErrRefused, "budget rabbit", 0},
-		{"another pod is on its way out", func(c *cluster) {
-			c.put(rabbit(2, func(p *corev1.Pod) { p.DeletionTimestamp = new(metav1.Now()) }))
+		{"another pod is on its way out", func(c *kubetest.Cluster) {
+			c.Put(rabbit(2, func(p *corev1.Pod) { p.DeletionTimestamp = new(metav1.Now()) }))
 		}, target.ErrRefused, "pod rabbit-2 is being deleted too", 0},
-		{"another pod was replaced, which the watch does not tell", func(c *cluster) {
-			c.unwatched(func() { c.put(rabbit(2, func(p *corev1.Pod) { p.UID = "another" })) })
+		{"another pod was replaced, which the watch does not tell", func(c *kubetest.Cluster) {
+			c.Unwatched(func() { c.Put(rabbit(2, func(p *corev1.Pod) { p.UID = "another" })) })
 		}, target.ErrRefused, "pod rabbit-2 is another than was looked at", 0},
-		{"the container of another pod was started anew, which the watch does not tell", func(c *cluster) {
-			c.unwatched(func() { c.put(booting(2, time.Now().Add(-time.Minute))) })
+		{"the container of another pod was started anew, which the watch does not tell", func(c *kubetest.Cluster) {
+			c.Unwatched(func() { c.Put(booting(2, time.Now().Add(-time.Minute))) })
 		}, target.ErrRefused, "pod rabbit-2 does not run, or has been started anew", 0},
-		{"another pod is gone, which the watch does not tell", func(c *cluster) {
-			c.unwatched(func() { c.drop("pods", "", ns, "rabbit-2") })
+		{"another pod is gone, which the watch does not tell", func(c *kubetest.Cluster) {
+			c.Unwatched(func() { c.Drop("pods", "", ns, "rabbit-2") })
 		}, target.ErrRefused, "pod rabbit-2 is gone", 0},
-		{"there is one more pod, which the watch does not tell", func(c *cluster) {
-			c.unwatched(func() { c.put(rabbit(3)) })
+		{"there is one more pod, which the watch does not tell", func(c *kubetest.Cluster) {
+			c.Unwatched(func() { c.Put(rabbit(3)) })
 		}, target.ErrRefused, "pod rabbit-3 is another than was looked at", 0},
-		{"we may not list the pods", func(c *cluster) { c.deny("list", "pods", true) }, target.ErrRefused, "not allowed: pods list", 0},
-		{"a deploy begins", func(c *cluster) { c.put(operation("anna", time.Now())) }, target.ErrRefused, "the lock is held: anna", 0},
-		{"two things at once", func(c *cluster) {
-			c.put(operation("anna", time.Now()))
-			c.put(rabbitBudget(func(b *policyv1.PodDisruptionBudget) { b.Status.DisruptionsAllowed = 0 }))
+		{"we may not list the pods", func(c *kubetest.Cluster) { c.Deny("list", "pods", true) }, target.ErrRefused, "not allowed: pods list", 0},
+		{"a deploy begins", func(c *kubetest.Cluster) { c.Put(operation("anna", time.Now())) }, target.ErrRefused, "the lock is held: anna", 0},
+		{"two things at once", func(c *kubetest.Cluster) {
+			c.Put(operation("anna", time.Now()))
+			c.Put(rabbitBudget(func(b *policyv1.PodDisruptionBudget) { b.Status.DisruptionsAllowed = 0 }))
 		}, target.ErrRefused, "; the lock is held: anna", 0},
-		{"we may not look at the pod", func(c *cluster) { c.deny("get", "pods", true) }, target.ErrRefused, "not allowed: pods get in namespace production", 0},
-		{"we may not look at the set", func(c *cluster) { c.deny("get", "statefulsets", true) }, target.ErrRefused, "not allowed: statefulsets get", 0},
-		{"we may not look at the budgets", func(c *cluster) { c.deny("list", "poddisruptionbudgets", true) }, target.ErrRefused, "not allowed: poddisruptionbudgets list", 0},
-		{"we may not look at the lock", func(c *cluster) { c.deny("get", "leases", true) }, target.ErrRefused, "not allowed: leases get in namespace production", 0},
-		{"we may not delete", func(c *cluster) { c.deny("delete", "pods", true) }, Missing{Verb: "delete", Resource: "pods", Namespace: ns}, "", 1},
-		{"the API server is away", func(c *cluster) { c.setGone(true) }, target.ErrRefused, "connection refused", 0},
-		{"it is replaced between the last look and the delete", func(c *cluster) {
-			c.intercept(func(request string) {
+		{"we may not look at the pod", func(c *kubetest.Cluster) { c.Deny("get", "pods", true) }, target.ErrRefused, "not allowed: pods get in namespace production", 0},
+		{"we may not look at the set", func(c *kubetest.Cluster) { c.Deny("get", "statefulsets", true) }, target.ErrRefused, "not allowed: statefulsets get", 0},
+		{"we may not look at the budgets", func(c *kubetest.Cluster) { c.Deny("list", "poddisruptionbudgets", true) }, target.ErrRefused, "not allowed: poddisruptionbudgets list", 0},
+		{"we may not look at the lock", func(c *kubetest.Cluster) { c.Deny("get", "leases", true) }, target.ErrRefused, "not allowed: leases get in namespace production", 0},
+		{"we may not delete", func(c *kubetest.Cluster) { c.Deny("delete", "pods", true) }, apiserver.Missing{Verb: "delete", Resource: "pods", Namespace: ns}, "", 1},
+		{"the API server is away", func(c *kubetest.Cluster) { c.SetGone(true) }, target.ErrRefused, "connection refused", 0},
+		{"it is replaced between the last look and the delete", func(c *kubetest.Cluster) {
+			c.Intercept(func(request string) {
 				if request == "delete pods rabbit-1" {
-					c.put(rabbit(1, func(p *corev1.Pod) { p.UID = "another" }))
+					c.Put(rabbit(1, func(p *corev1.Pod) { p.UID = "another" }))
 				}
 			})
 		}, target.ErrChanged, "", 1},
-		{"it goes between the last look and the delete", func(c *cluster) {
-			c.intercept(func(request string) {
+		{"it goes between the last look and the delete", func(c *kubetest.Cluster) {
+			c.Intercept(func(request string) {
 				if request == "delete pods rabbit-1" {
-					c.drop("pods", "", ns, "rabbit-1")
+					c.Drop("pods", "", ns, "rabbit-1")
 				}
 			})
 		}, target.ErrGone, "", 1},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				c := newCluster(t, broker()...)
+				c := kubetest.NewCluster(t, broker()...)
 				_, p := ready(t, c, brokerTarget())
 				node := look(t, p).Nodes[1]
 				tc.change(c)
@@ -136,10 +138,10 @@ func TestADeleteIsRefusedIfTheWorldIsNotAsItWasSeen(t *testing.T) {
 				if !errors.Is(err, tc.want) || !strings.Contains(err.Error(), tc.why) {
 					t.Errorf("%v\nwant %v: ...%s...", err, tc.want, tc.why)
 				}
-				if len(c.deletions) != 0 {
-					t.Errorf("deleted all the same: %v", c.deletions)
+				if len(c.Deletions()) != 0 {
+					t.Errorf("deleted all the same: %v", c.Deletions())
 				}
-				if asked := c.asked("delete"); asked != tc.asked {
+				if asked := c.Asked("delete"); asked != tc.asked {
 					t.Errorf("asked for %d deletions, want %d", asked, tc.asked)
 				}
 			})
@@ -149,14 +151,14 @@ func TestADeleteIsRefusedIfTheWorldIsNotAsItWasSeen(t *testing.T) {
 
 func TestOnlyTheReplicaThatLeadsDeletes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newCluster(t, broker()...)
-		start(t, c.client(), "other")
+		c := kubetest.NewCluster(t, broker()...)
+		start(t, clientOf(c), "other")
 		synctest.Wait()
 		_, p := ready(t, c, brokerTarget())
 		if err := p.Delete(t.Context(), look(t, p).Nodes[1], time.Minute); !errors.Is(err, target.ErrRefused) || !strings.Contains(err.Error(), "does not lead") {
 			t.Errorf("%v", err)
 		}
-		if len(c.deletions) != 0 {
+		if len(c.Deletions()) != 0 {
 			t.Error("deleted all the same")
 		}
 	})
@@ -164,14 +166,14 @@ func TestOnlyTheReplicaThatLeadsDeletes(t *testing.T) {
 
 func TestADeleteIsNeverForced(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newCluster(t, broker()...)
+		c := kubetest.NewCluster(t, broker()...)
 		_, p := ready(t, c, brokerTarget())
 		for _, grace := range []time.Duration{-time.Second, 0, 999 * time.Millisecond} {
 			if err := p.Delete(t.Context(), look(t, p).Nodes[1], grace); !errors.Is(err, target.ErrRefused) {
 				t.Errorf("with a grace of %s: %v", grace, err)
 			}
 		}
-		if len(c.deletions) != 0 {
+		if len(c.Deletions()) != 0 {
 			t.Error("deleted all the same")
 		}
 	})
@@ -179,31 +181,31 @@ func TestADeleteIsNeverForced(t *testing.T) {
 
 func TestAnApplicationsPodIsDeletedUnlessItsDeploymentRollsOut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newCluster(t, webApp()...)
+		c := kubetest.NewCluster(t, webApp()...)
 		_, p := ready(t, c, appTarget())
 		node := look(t, p).Nodes[0]
-		c.put(webApp(func(d *appsv1.Deployment) { d.Generation++ })[0])
+		c.Put(webApp(func(d *appsv1.Deployment) { d.Generation++ })[0])
 		if err := p.Delete(t.Context(), node, time.Minute); !errors.Is(err, target.ErrRefused) {
 			t.Errorf("while it rolls out: %v", err)
 		}
-		c.put(webApp()[0])
+		c.Put(webApp()[0])
 		if err := p.Delete(t.Context(), node, time.Minute); err != nil {
 			t.Errorf("when it does not: %v", err)
 		}
-		if len(c.deletions) != 1 {
-			t.Errorf("%d deletions", len(c.deletions))
+		if len(c.Deletions()) != 1 {
+			t.Errorf("%d deletions", len(c.Deletions()))
 		}
 	})
 }
 
 func TestThePreStopChecksAreSkippedWhereThatIsAskedFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newCluster(t, broker()...)
+		c := kubetest.NewCluster(t, broker()...)
 		kubeTarget := brokerTarget()
 		kubeTarget.SkipPreStopChecks = true
 		_, p := ready(t, c, kubeTarget)
 		node := look(t, p).Nodes[1]
-		c.intercept(func(request string) {
+		c.Intercept(func(request string) {
 			if request != "delete pods rabbit-1" {
 				return
 			}
@@ -217,26 +219,26 @@ func TestThePreStopChecksAreSkippedWhereThatIsAskedFor(t *testing.T) {
 		if err := p.Delete(t.Context(), node, time.Minute); err != nil {
 			t.Fatal(err)
 		}
-		c.intercept(nil)
-		c.put(rabbit(1, func(p *corev1.Pod) { p.UID = "its successor" }))
+		c.Intercept(nil)
+		c.Put(rabbit(1, func(p *corev1.Pod) { p.UID = "its successor" }))
 		synctest.Wait()
-		c.deny("patch", "pods", true)
+		c.Deny("patch", "pods", true)
 		if err := p.Delete(t.Context(), look(t, p).Nodes[0], time.Minute); !errors.Is(err, target.ErrRefused) || !strings.Contains(err.Error(), "not allowed: pods patch") {
 			t.Errorf("without the permission: %v", err)
 		}
-		if len(c.deletions) != 1 {
-			t.Errorf("%d deletions", len(c.deletions))
+		if len(c.Deletions()) != 1 {
+			t.Errorf("%d deletions", len(c.Deletions()))
 		}
 	})
 }
 
 func TestAPodThatIsNotDeletedKeepsItsPreStopChecks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newCluster(t, broker()...)
+		c := kubetest.NewCluster(t, broker()...)
 		kubeTarget := brokerTarget()
 		kubeTarget.SkipPreStopChecks = true
 		_, p := ready(t, c, kubeTarget)
-		c.deny("delete", "pods", true)
+		c.Deny("delete", "pods", true)
 		err := p.Delete(t.Context(), look(t, p).Nodes[1], time.Minute)
 		t.Log(err)
 		o, _ := c.Tracker().Get(pods, ns, "rabbit-1")
@@ -254,7 +256,7 @@ func TestAPodIsNotDeletedBesideOneThatTerminatesWhateverTheSetSays(t *testing.T)
 			s.Status.CurrentRevision, s.Status.UpdateRevision = old, next
 			s.Status.CurrentReplicas, s.Status.UpdatedReplicas = 1, 1 // rabbit-0 is on its way out
 		})
-		c := newCluster(t, set, rabbit(0, func(p *corev1.Pod) { p.DeletionTimestamp = new(metav1.Now()) }), rabbit(1),
+		c := kubetest.NewCluster(t, set, rabbit(0, func(p *corev1.Pod) { p.DeletionTimestamp = new(metav1.Now()) }), rabbit(1),
 			rabbit(2, func(p *corev1.Pod) { p.Labels[appsv1.ControllerRevisionHashLabelKey] = next }))
 		_, p := ready(t, c, brokerTarget())
 		v := look(t, p)
@@ -266,12 +268,12 @@ func TestAPodIsNotDeletedBesideOneThatTerminatesWhateverTheSetSays(t *testing.T)
 
 func TestWhatComesOfADeleteThatIsAnsweredWithAnError(t *testing.T) {
 	of := pods.GroupResource()
-	gone := func(c *cluster) { c.drop("pods", "", "production", "rabbit-1") }
-	replaced := func(c *cluster) { c.put(rabbit(1, func(p *corev1.Pod) { p.UID = "another" })) }
+	gone := func(c *kubetest.Cluster) { c.Drop("pods", "", "production", "rabbit-1") }
+	replaced := func(c *kubetest.Cluster) { c.Put(rabbit(1, func(p *corev1.Pod) { p.UID = "another" })) }
 	for name, row := range map[string]struct {
 		err  error
-		then func(*cluster) // meanwhile
-		want error          // nil: it may have happened
+		then func(*kubetest.Cluster) // meanwhile
+		want error                   // nil: it may have happened
 	}{
 		"400, of a webhook":           {apierrors.NewBadRequest(`admission webhook "x" denied the request: no`), nil, target.ErrRefused},
 		"403":                         {apierrors.NewForbidden(of, "rabbit-1", errors.New("no")), nil, target.ErrRefused},
@@ -287,7 +289,7 @@ func TestWhatComesOfADeleteThatIsAnsweredWithAnError(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				c := newCluster(t, broker()...)
+				c := kubetest.NewCluster(t, broker()...)
 				_, p := ready(t, c, brokerTarget())
 				n := look(t, p).Nodes[1]
 				c.PrependReactor("delete", "pods", func(clienttesting.Action) (bool, runtime.Object, error) {
@@ -317,13 +319,13 @@ func TestDeleteWhileAnotherPodIsNotReady(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				c := newCluster(t, broker()...)
+				c := kubetest.NewCluster(t, broker()...)
 				_, p := ready(t, c, brokerTarget())
-				c.put(booting(2, time.Now().Add(-row.since)))
+				c.Put(booting(2, time.Now().Add(-row.since)))
 				synctest.Wait()
 				err := p.Delete(t.Context(), look(t, p).Nodes[1], time.Minute)
-				if len(c.deletions) != row.want || (err == nil) != (row.want == 1) {
-					t.Errorf("%d deletions, want %d: %v", len(c.deletions), row.want, err)
+				if len(c.Deletions()) != row.want || (err == nil) != (row.want == 1) {
+					t.Errorf("%d deletions, want %d: %v", len(c.Deletions()), row.want, err)
 				}
 			})
 		})

@@ -2,12 +2,9 @@ package kube
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"maps"
-	"regexp"
 	"strings"
 	"sync"
 	"unicode/utf8"
@@ -18,16 +15,8 @@ import (
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
 
+	"github.com/cjworkbench/unstuck/kube/apiserver"
 	"github.com/cjworkbench/unstuck/target"
-)
-
-// How a document is kept in a ConfigMap.
-const (
-	managedBy    = "app.kubernetes.io/managed-by"
-	kindLabel    = "unstuck.cjworkbench.org/kind"
-	nameNote     = "unstuck.cjworkbench.org/name" // an annotation: the document's name may not do for a ConfigMap's
-	documentKey  = "document"
-	documentPage = 20 // how many are read at once; each may have close to a MiB
 )
 
 // DocumentStore keeps small documents, each in a ConfigMap of its own in the client's namespace. A document has at most about
@@ -63,21 +52,21 @@ func (s *DocumentStore) All(ctx context.Context, kind string) (map[string][]byte
 	began := s.now
 	s.mu.Unlock()
 	options := metav1.ListOptions{
-		LabelSelector: labels.SelectorFromSet(labels.Set{managedBy: "unstuck", kindLabel: kind}).String(), Limit: documentPage,
+		LabelSelector: labels.SelectorFromSet(labels.Set{apiserver.ManagedBy: "unstuck", apiserver.KindLabel: kind}).String(), Limit: apiserver.DocumentPage,
 	}
 	for {
 		page, err := s.page(ctx, options)
 		if err != nil {
-			return nil, fmt.Errorf("read the %s: %w", kind, explain(err, "list", "configmaps", s.client.namespace))
+			return nil, fmt.Errorf("read the %s: %w", kind, apiserver.Explain(err, "list", "configmaps", s.client.Namespace()))
 		}
 		for _, m := range page.Items {
-			name, data, ok := content(m)
-			if bare, ours := strings.CutPrefix(m.Name, objectPrefix(kind)); !ok && ours {
+			name, data, ok := apiserver.Content(m)
+			if bare, ours := strings.CutPrefix(m.Name, apiserver.ObjectPrefix(kind)); !ok && ours {
 				all[bare] = nil
-				unread = append(unread, fmt.Errorf("configmap %s: want the annotation %s and the key %s", m.Name, nameNote, documentKey))
+				unread = append(unread, fmt.Errorf("configmap %s: want the annotation %s and the key %s", m.Name, apiserver.NameNote, apiserver.DocumentKey))
 				continue
 			}
-			if !ok || m.Name != objectName(kind, name) { // somebody else's, or a copy
+			if !ok || m.Name != apiserver.ObjectName(kind, name) { // somebody else's, or a copy
 				continue
 			}
 			all[name], seen[document{kind, name}] = data, docVersion{version: m.ResourceVersion}
@@ -105,20 +94,20 @@ func (s *DocumentStore) One(ctx context.Context, kind, name string) (data []byte
 	s.mu.Lock()
 	began := s.now
 	s.mu.Unlock()
-	called := objectName(kind, name)
+	called := apiserver.ObjectName(kind, name)
 	page, err := s.page(ctx, metav1.ListOptions{FieldSelector: fields.OneTermEqualSelector("metadata.name", called).String()})
 	if err != nil {
-		return nil, false, explain(err, "list", "configmaps", s.client.namespace)
+		return nil, false, apiserver.Explain(err, "list", "configmaps", s.client.Namespace())
 	}
 	var version string
 	for _, m := range page.Items {
 		if m.Name != called {
 			continue
 		}
-		noted, content, ok := content(m)
-		if !ok || noted != name || m.Labels[managedBy] != "unstuck" || m.Labels[kindLabel] != kind {
+		noted, content, ok := apiserver.Content(m)
+		if !ok || noted != name || m.Labels[apiserver.ManagedBy] != "unstuck" || m.Labels[apiserver.KindLabel] != kind {
 			return nil, true, fmt.Errorf("configmap %s is no document: want the labels %s=unstuck and %s=%s, the annotation %s=%s and the key %s",
-				called, managedBy, kindLabel, kind, nameNote, name, documentKey)
+				called, apiserver.ManagedBy, apiserver.KindLabel, kind, apiserver.NameNote, name, apiserver.DocumentKey)
 		}
 		data, there, version = content, true, m.ResourceVersion
 	}
@@ -131,9 +120,9 @@ func (s *DocumentStore) One(ctx context.Context, kind, name string) (data []byte
 }
 
 func (s *DocumentStore) page(ctx context.Context, o metav1.ListOptions) (*corev1.ConfigMapList, error) {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	ctx, cancel := context.WithTimeout(ctx, apiserver.Timeout)
 	defer cancel()
-	return s.client.api.CoreV1().ConfigMaps(s.client.namespace).List(ctx, o)
+	return s.client.CoreV1().ConfigMaps(s.client.Namespace()).List(ctx, o)
 }
 
 // Put writes a document, over what was last seen of it. It is target.ErrConflict if somebody else has written, made or
@@ -144,17 +133,17 @@ func (s *DocumentStore) Put(ctx context.Context, kind, name string, data []byte)
 	version := s.seen[d].version
 	s.mu.Unlock()
 	m := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{
-		Name: objectName(kind, name), Namespace: s.client.namespace, ResourceVersion: version,
-		Labels: map[string]string{managedBy: "unstuck", kindLabel: kind}, Annotations: map[string]string{nameNote: name},
+		Name: apiserver.ObjectName(kind, name), Namespace: s.client.Namespace(), ResourceVersion: version,
+		Labels: map[string]string{apiserver.ManagedBy: "unstuck", apiserver.KindLabel: kind}, Annotations: map[string]string{apiserver.NameNote: name},
 	}}
 	if utf8.Valid(data) {
-		m.Data = map[string]string{documentKey: string(data)}
+		m.Data = map[string]string{apiserver.DocumentKey: string(data)}
 	} else {
-		m.BinaryData = map[string][]byte{documentKey: data}
+		m.BinaryData = map[string][]byte{apiserver.DocumentKey: data}
 	}
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	ctx, cancel := context.WithTimeout(ctx, apiserver.Timeout)
 	defer cancel()
-	maps := s.client.api.CoreV1().ConfigMaps(s.client.namespace)
+	maps := s.client.CoreV1().ConfigMaps(s.client.Namespace())
 	verb := "update"
 	var written *corev1.ConfigMap
 	var err error
@@ -168,7 +157,7 @@ func (s *DocumentStore) Put(ctx context.Context, kind, name string, data []byte)
 	case apierrors.IsConflict(err), apierrors.IsAlreadyExists(err), version != "" && apierrors.IsNotFound(err):
 		err = target.ErrConflict
 	case err != nil:
-		err = explain(err, verb, "configmaps", s.client.namespace)
+		err = apiserver.Explain(err, verb, "configmaps", s.client.Namespace())
 	default:
 		s.mu.Lock()
 		defer s.mu.Unlock()
@@ -181,11 +170,11 @@ func (s *DocumentStore) Put(ctx context.Context, kind, name string, data []byte)
 
 // Remove removes a document, whoever wrote it last. It is no error if there is none.
 func (s *DocumentStore) Remove(ctx context.Context, kind, name string) error {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	ctx, cancel := context.WithTimeout(ctx, apiserver.Timeout)
 	defer cancel()
-	err := s.client.api.CoreV1().ConfigMaps(s.client.namespace).Delete(ctx, objectName(kind, name), metav1.DeleteOptions{})
+	err := s.client.CoreV1().ConfigMaps(s.client.Namespace()).Delete(ctx, apiserver.ObjectName(kind, name), metav1.DeleteOptions{})
 	if err != nil && !apierrors.IsNotFound(err) {
-		return fmt.Errorf("remove %s %s: %w", kind, name, explain(err, "delete", "configmaps", s.client.namespace))
+		return fmt.Errorf("remove %s %s: %w", kind, name, apiserver.Explain(err, "delete", "configmaps", s.client.Namespace()))
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -193,27 +182,3 @@ func (s *DocumentStore) Remove(ctx context.Context, kind, name string) error {
 	s.seen[document{kind, name}] = docVersion{written: s.now}
 	return nil
 }
-
-func content(m corev1.ConfigMap) (name string, data []byte, ok bool) {
-	name, ok = m.Annotations[nameNote]
-	if text, there := m.Data[documentKey]; there {
-		return name, []byte(text), ok
-	}
-	data, there := m.BinaryData[documentKey]
-	return name, data, ok && there
-}
-
-// plain is what an object's name may look like (RFC 1123), with room for the prefix and the hash.
-var plain = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]{0,180}[a-z0-9])?$`)
-
-// objectName gives the name of a document's ConfigMap. Names that will not do are replaced by a hash, never by something
-// that another could have too.
-func objectName(kind, name string) string {
-	if plain.MatchString(name) {
-		return objectPrefix(kind) + name
-	}
-	sum := sha256.Sum256([]byte(name))
-	return objectPrefix(kind) + "x." + hex.EncodeToString(sum[:16])
-}
-
-func objectPrefix(kind string) string { return "unstuck-" + kind + "-" }

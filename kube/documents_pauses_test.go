@@ -10,6 +10,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/cjworkbench/unstuck/kube/apiserver"
+	"github.com/cjworkbench/unstuck/kube/kubetest"
 	"github.com/cjworkbench/unstuck/remediate"
 )
 
@@ -17,12 +19,12 @@ const pausesMap = "unstuck-pauses-pauses"
 
 // Each replica has a document store for the pauses alone, and one on which its loops read everything again and again.
 func TestPausesThatSeveralReplicasWriteAtOnceAreAllKept(t *testing.T) {
-	c := newCluster(t)
+	c := kubetest.NewCluster(t)
 	until := time.Now().Add(time.Hour)
 	var writers, readers sync.WaitGroup
 	done := make(chan struct{})
 	for replica := range 2 {
-		client := c.client()
+		client := clientOf(c)
 		pauses, store := remediate.NewPauses(client.Documents()), remediate.NewStore(client.Documents())
 		readers.Go(func() {
 			for {
@@ -51,7 +53,7 @@ func TestPausesThatSeveralReplicasWriteAtOnceAreAllKept(t *testing.T) {
 	writers.Wait()
 	close(done)
 	readers.Wait()
-	if all, err := remediate.NewPauses(c.client().Documents()).Pauses(t.Context()); err != nil || len(all) != 20 {
+	if all, err := remediate.NewPauses(clientOf(c).Documents()).Pauses(t.Context()); err != nil || len(all) != 20 {
 		t.Errorf("%d pauses are kept: %v", len(all), err)
 	}
 }
@@ -59,23 +61,26 @@ func TestPausesThatSeveralReplicasWriteAtOnceAreAllKept(t *testing.T) {
 func TestAConfigMapOfPausesThatIsNoneIsNamedAndLeftAlone(t *testing.T) {
 	good := corev1.ConfigMap{
 		ObjectMeta: metav1.ObjectMeta{
-			Namespace: "unstuck", Name: pausesMap, Labels: map[string]string{managedBy: "unstuck", kindLabel: "pauses"},
-			Annotations: map[string]string{nameNote: "pauses"},
+			Namespace: "unstuck", Name: pausesMap, Labels: map[string]string{apiserver.ManagedBy: "unstuck", apiserver.KindLabel: "pauses"},
+			Annotations: map[string]string{apiserver.NameNote: "pauses"},
 		},
-		Data: map[string]string{documentKey: `[{"target":"orders","by":"me","reason":"r"}]`},
+		Data: map[string]string{apiserver.DocumentKey: `[{"target":"orders","by":"me","reason":"r"}]`},
 	}
 	for name, spoil := range map[string]func(*corev1.ConfigMap){
-		"another key":         func(m *corev1.ConfigMap) { m.Data = map[string]string{"documents": m.Data[documentKey]} },
-		"no annotation":       func(m *corev1.ConfigMap) { m.Annotations = nil },
-		"no list":             func(m *corev1.ConfigMap) { m.Data[documentKey] = "orders" },
-		"without its labels":  func(m *corev1.ConfigMap) { m.Labels = nil },
-		"in place of another": func(m *corev1.ConfigMap) { m.Annotations[nameNote] = "pause"; m.Name = "unstuck-pauses-pause" },
+		"another key":        func(m *corev1.ConfigMap) { m.Data = map[string]string{"documents": m.Data[apiserver.DocumentKey]} },
+		"no annotation":      func(m *corev1.ConfigMap) { m.Annotations = nil },
+		"no list":            func(m *corev1.ConfigMap) { m.Data[apiserver.DocumentKey] = "orders" },
+		"without its labels": func(m *corev1.ConfigMap) { m.Labels = nil },
+		"in place of another": func(m *corev1.ConfigMap) {
+			m.Annotations[apiserver.NameNote] = "pause"
+			m.Name = "unstuck-pauses-pause"
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			m := good.DeepCopy()
 			spoil(m)
-			c := newCluster(t, m)
-			client := c.client()
+			c := kubetest.NewCluster(t, m)
+			client := clientOf(c)
 			_, err := remediate.NewStore(client.Documents()).Pauses(t.Context())
 			if unseen := name == "without its labels"; !unseen && (err == nil || !strings.Contains(err.Error(), "pauses")) {
 				t.Errorf("the loop reads it: %v", err)
@@ -84,7 +89,7 @@ func TestAConfigMapOfPausesThatIsNoneIsNamedAndLeftAlone(t *testing.T) {
 				t.Error("it was written over")
 			}
 			kept, err := c.CoreV1().ConfigMaps("unstuck").Get(t.Context(), m.Name, metav1.GetOptions{})
-			if err != nil || kept.Data[documentKey] != m.Data[documentKey] {
+			if err != nil || kept.Data[apiserver.DocumentKey] != m.Data[apiserver.DocumentKey] {
 				t.Errorf("it has become %v: %v", kept.Data, err)
 			}
 		})

@@ -13,6 +13,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
 
+	"github.com/cjworkbench/unstuck/kube/apiserver"
+	"github.com/cjworkbench/unstuck/kube/kubetest"
 	"github.com/cjworkbench/unstuck/target"
 )
 
@@ -38,15 +40,15 @@ func put(t *testing.T, s *DocumentStore, kind, name, data string) {
 }
 
 func TestDocumentsAreKeptByKindAndName(t *testing.T) {
-	c := newCluster(t)
-	s := c.client().Documents()
+	c := kubetest.NewCluster(t)
+	s := clientOf(c).Documents()
 	put(t, s, "deletions", "main", "[1]")
 	put(t, s, "deletions", "main", "[1,2]")
 	put(t, s, "deletions", "Main", "upper")
 	put(t, s, "deletions", "ma_in.x", "odd")
 	put(t, s, "incidents", "main", "{}")
 	put(t, s, "incidents", "bytes", "\xff\x00")
-	for _, documents := range []*DocumentStore{s, c.client().Documents()} {
+	for _, documents := range []*DocumentStore{s, clientOf(c).Documents()} {
 		if diff := cmp.Diff(map[string]string{"main": "[1,2]", "Main": "upper", "ma_in.x": "odd"}, all(t, documents, "deletions")); diff != "" {
 			t.Errorf("deletions (-want +got):\n%s", diff)
 		}
@@ -72,7 +74,7 @@ func TestDocumentsAreKeptByKindAndName(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(map[string]string{managedBy: "unstuck", kindLabel: "deletions"}, m.Labels); diff != "" {
+	if diff := cmp.Diff(map[string]string{apiserver.ManagedBy: "unstuck", apiserver.KindLabel: "deletions"}, m.Labels); diff != "" {
 		t.Errorf("labels (-want +got):\n%s", diff)
 	}
 }
@@ -117,8 +119,8 @@ func TestNobodyOverwritesWhatTheyHaveNotSeen(t *testing.T) {
 		}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			c := newCluster(t)
-			mine, theirs := c.client().Documents(), c.client().Documents()
+			c := kubetest.NewCluster(t)
+			mine, theirs := clientOf(c).Documents(), clientOf(c).Documents()
 			tc.meantime(t, mine, theirs)
 			conflict(t, mine)
 			all(t, mine, "other") // another kind tells nothing of this one
@@ -136,19 +138,19 @@ func TestNobodyOverwritesWhatTheyHaveNotSeen(t *testing.T) {
 func labelled(name, note string) *corev1.ConfigMap {
 	return &corev1.ConfigMap{
 		ObjectMeta: metav1.ObjectMeta{
-			Namespace: "unstuck", Name: name, Labels: map[string]string{managedBy: "unstuck", kindLabel: "deletions"},
-			Annotations: map[string]string{nameNote: note},
+			Namespace: "unstuck", Name: name, Labels: map[string]string{apiserver.ManagedBy: "unstuck", apiserver.KindLabel: "deletions"},
+			Annotations: map[string]string{apiserver.NameNote: note},
 		},
-		Data: map[string]string{documentKey: "x"},
+		Data: map[string]string{apiserver.DocumentKey: "x"},
 	}
 }
 
 func TestConfigMapsOfOthersAreNoDocuments(t *testing.T) {
 	copied, unnamed, elsewhere := labelled("zz-copy-of-main", "main"), labelled("of-somebody", "a"), labelled("unstuck-deletions-b", "b")
-	copied.Data[documentKey] = "the copy"
+	copied.Data[apiserver.DocumentKey] = "the copy"
 	unnamed.Annotations, elsewhere.Namespace = nil, "other"
-	c := newCluster(t, labelled("unstuck-deletions-main", "main"), copied, unnamed, elsewhere)
-	if diff := cmp.Diff(map[string]string{"main": "x"}, all(t, c.client().Documents(), "deletions")); diff != "" {
+	c := kubetest.NewCluster(t, labelled("unstuck-deletions-main", "main"), copied, unnamed, elsewhere)
+	if diff := cmp.Diff(map[string]string{"main": "x"}, all(t, clientOf(c).Documents(), "deletions")); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
@@ -156,8 +158,8 @@ func TestConfigMapsOfOthersAreNoDocuments(t *testing.T) {
 func TestADocumentThatIsNoneIsNamedAndNotWrittenOver(t *testing.T) {
 	empty, unnamed := labelled("unstuck-deletions-empty", "empty"), labelled("unstuck-deletions-unnamed", "")
 	empty.Data, unnamed.Annotations = nil, nil
-	c := newCluster(t, labelled("unstuck-deletions-main", "main"), empty, unnamed)
-	s := c.client().Documents()
+	c := kubetest.NewCluster(t, labelled("unstuck-deletions-main", "main"), empty, unnamed)
+	s := clientOf(c).Documents()
 	got, err := s.All(t.Context(), "deletions")
 	if diff := cmp.Diff(map[string][]byte{"main": []byte("x"), "empty": nil, "unnamed": nil}, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
@@ -176,7 +178,7 @@ func TestADocumentThatIsNoneIsNamedAndNotWrittenOver(t *testing.T) {
 func TestEveryNameGivesAConfigMapsName(t *testing.T) {
 	seen := make(map[string]string)
 	for _, name := range []string{"main", "MAIN", "main-", "-main", "a.b", "a_b", "ä", strings.Repeat("a", 182), strings.Repeat("a", 183), strings.Repeat("a", 300), "x." + strings.Repeat("0", 32), ""} {
-		got := objectName("incidents", name)
+		got := apiserver.ObjectName("incidents", name)
 		if errs := validation.IsDNS1123Subdomain(got); len(errs) > 0 {
 			t.Errorf("%q: %q: %v", name, got, errs)
 		}
@@ -188,25 +190,25 @@ func TestEveryNameGivesAConfigMapsName(t *testing.T) {
 }
 
 func TestAForbiddenDocumentNamesThePermission(t *testing.T) {
-	c := newCluster(t)
-	s := c.client().Documents()
+	c := kubetest.NewCluster(t)
+	s := clientOf(c).Documents()
 	for verb, f := range map[string]func(context.Context) error{
 		"list":   func(ctx context.Context) error { _, err := s.All(ctx, "deletions"); return err },
 		"create": func(ctx context.Context) error { return s.Put(ctx, "deletions", "new", nil) },
 		"delete": func(ctx context.Context) error { return s.Remove(ctx, "deletions", "main") },
 	} {
-		c.deny(verb, "configmaps", true)
-		if missing, ok := errors.AsType[Missing](f(t.Context())); !ok || missing != (Missing{Verb: verb, Resource: "configmaps", Namespace: "unstuck"}) {
+		c.Deny(verb, "configmaps", true)
+		if missing, ok := errors.AsType[apiserver.Missing](f(t.Context())); !ok || missing != (apiserver.Missing{Verb: verb, Resource: "configmaps", Namespace: "unstuck"}) {
 			t.Errorf("%s: %v", verb, missing)
 		}
 	}
 }
 
 func TestManyDocumentsComeInPages(t *testing.T) {
-	c := newCluster(t)
-	s := c.client().Documents()
+	c := kubetest.NewCluster(t)
+	s := clientOf(c).Documents()
 	want := make(map[string]string)
-	for i := range 3*documentPage + 1 {
+	for i := range 3*apiserver.DocumentPage + 1 {
 		name := fmt.Sprintf("incident-%d", i)
 		put(t, s, "incidents", name, name)
 		want[name] = name
@@ -217,8 +219,8 @@ func TestManyDocumentsComeInPages(t *testing.T) {
 }
 
 func TestReadingAllDoesNotUndoWhatIsWrittenMeanwhile(t *testing.T) {
-	c := newCluster(t)
-	s := c.client().Documents()
+	c := kubetest.NewCluster(t)
+	s := clientOf(c).Documents()
 	ctx := t.Context()
 	if err := s.Put(ctx, "incidents", "a", []byte("1")); err != nil {
 		t.Fatal(err)
@@ -230,7 +232,7 @@ func TestReadingAllDoesNotUndoWhatIsWrittenMeanwhile(t *testing.T) {
 	}
 	written := make(chan error, 1)
 	n := 0
-	c.intercept(func(request string) {
+	c.Intercept(func(request string) {
 		if request == "list configmaps" {
 			if n++; n == 2 {
 				go func() { written <- s.Put(ctx, "incidents", "a", []byte("2")) }()
@@ -241,7 +243,7 @@ func TestReadingAllDoesNotUndoWhatIsWrittenMeanwhile(t *testing.T) {
 	if _, err := s.All(ctx, "incidents"); err != nil { // somebody looks at /api/v1/incidents
 		t.Fatal(err)
 	}
-	c.intercept(nil)
+	c.Intercept(nil)
 	if err := <-written; err != nil {
 		t.Fatal(err)
 	}
@@ -251,8 +253,8 @@ func TestReadingAllDoesNotUndoWhatIsWrittenMeanwhile(t *testing.T) {
 }
 
 func TestOneDocumentIsReadWithoutTheOthers(t *testing.T) {
-	c := newCluster(t)
-	mine, theirs := c.client().Documents(), c.client().Documents()
+	c := kubetest.NewCluster(t)
+	mine, theirs := clientOf(c).Documents(), clientOf(c).Documents()
 	put(t, mine, "deletions", "main", "1")
 	put(t, theirs, "deletions", "other", "2")
 	if _, err := theirs.All(t.Context(), "deletions"); err != nil {
@@ -275,21 +277,21 @@ func TestOneDocumentIsReadWithoutTheOthers(t *testing.T) {
 
 func TestADocumentThatLacksSomethingIsAnError(t *testing.T) {
 	for name, spoil := range map[string]func(*corev1.ConfigMap){
-		"a label":        func(m *corev1.ConfigMap) { delete(m.Labels, kindLabel) },
+		"a label":        func(m *corev1.ConfigMap) { delete(m.Labels, apiserver.KindLabel) },
 		"all labels":     func(m *corev1.ConfigMap) { m.Labels = nil },
 		"the annotation": func(m *corev1.ConfigMap) { m.Annotations = nil },
 		"the key":        func(m *corev1.ConfigMap) { m.Data = map[string]string{"pauses.json": "[]"} },
 	} {
 		m := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{
-			Namespace: "unstuck", Name: "unstuck-pauses-pauses", Labels: map[string]string{managedBy: "unstuck", kindLabel: "pauses"},
-			Annotations: map[string]string{nameNote: "pauses"},
-		}, Data: map[string]string{documentKey: "[]"}}
-		s := newCluster(t, m).client().Documents()
+			Namespace: "unstuck", Name: "unstuck-pauses-pauses", Labels: map[string]string{apiserver.ManagedBy: "unstuck", apiserver.KindLabel: "pauses"},
+			Annotations: map[string]string{apiserver.NameNote: "pauses"},
+		}, Data: map[string]string{apiserver.DocumentKey: "[]"}}
+		s := clientOf(kubetest.NewCluster(t, m)).Documents()
 		if data, there, err := s.One(t.Context(), "pauses", "pauses"); err != nil || !there || string(data) != "[]" {
 			t.Fatalf("%q %v %v", data, there, err)
 		}
 		spoil(m)
-		s = newCluster(t, m).client().Documents()
+		s = clientOf(kubetest.NewCluster(t, m)).Documents()
 		if _, _, err := s.One(t.Context(), "pauses", "pauses"); err == nil || !strings.Contains(err.Error(), "is no document") {
 			t.Errorf("without %s: %v", name, err)
 		}

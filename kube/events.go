@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/record"
 
+	"github.com/cjworkbench/unstuck/kube/apiserver"
 	"github.com/cjworkbench/unstuck/target"
 )
 
@@ -44,14 +45,14 @@ func (p *Pods) Event(n target.Node, warning bool, reason, message string) {
 
 // events are those that wait to be written. One goroutine writes them.
 type events struct {
-	api        api
+	api        apiserver.API
 	log        *slog.Logger
 	waiting    chan *corev1.Event
 	correlator *record.EventCorrelator // belongs to that goroutine
 	failing    bool                    // the last could not be written, which has been logged
 }
 
-func newEvents(a api, log *slog.Logger) *events {
+func newEvents(a apiserver.API, log *slog.Logger) *events {
 	return &events{
 		api: a, log: log, waiting: make(chan *corev1.Event, waitingEvents),
 		correlator: record.NewEventCorrelatorWithOptions(record.CorrelatorOptions{SpamKeyFunc: allowance}),
@@ -109,7 +110,7 @@ func (e *events) run(ctx context.Context) {
 }
 
 func (e *events) write(ctx context.Context, event *corev1.Event) {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	ctx, cancel := context.WithTimeout(ctx, apiserver.Timeout)
 	defer cancel()
 	result, err := e.correlator.EventCorrelate(event)
 	if err == nil && result.Skip {
@@ -131,7 +132,7 @@ func (e *events) write(ctx context.Context, event *corev1.Event) {
 	if err != nil {
 		if !e.failing {
 			e.log.Warn("cannot write an event", "reason", event.Reason, "object", event.InvolvedObject.Name,
-				"error", explain(err, verb, "events", event.Namespace).Error())
+				"error", apiserver.Explain(err, verb, "events", event.Namespace).Error())
 		}
 		e.failing = true
 		return

@@ -10,11 +10,12 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/cjworkbench/unstuck/kube/kubetest"
 	"github.com/cjworkbench/unstuck/target"
 )
 
 // written gives the Events that there are, by the kind of what they are about.
-func written(t *testing.T, c *cluster) map[string][]corev1.Event {
+func written(t *testing.T, c *kubetest.Cluster) map[string][]corev1.Event {
 	t.Helper()
 	list, err := c.CoreV1().Events(ns).List(t.Context(), metav1.ListOptions{})
 	if err != nil {
@@ -29,7 +30,7 @@ func written(t *testing.T, c *cluster) map[string][]corev1.Event {
 
 func TestAnEventIsWrittenOnThePodAndItsSet(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newCluster(t, broker()...)
+		c := kubetest.NewCluster(t, broker()...)
 		_, p := ready(t, c, brokerTarget())
 		p.Event(look(t, p).Nodes[1], true, "Deleted", "its login hangs")
 		synctest.Wait()
@@ -55,7 +56,7 @@ func TestAnEventIsWrittenOnThePodAndItsSet(t *testing.T) {
 
 func TestAnEventOfAnApplicationIsWrittenOnItsDeployment(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newCluster(t, webApp()...)
+		c := kubetest.NewCluster(t, webApp()...)
 		_, p := ready(t, c, appTarget())
 		p.Event(look(t, p).Nodes[0], false, "Silent", "x")
 		synctest.Wait()
@@ -67,7 +68,7 @@ func TestAnEventOfAnApplicationIsWrittenOnItsDeployment(t *testing.T) {
 
 func TestTheSameEventAgainIsCounted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newCluster(t, broker()...)
+		c := kubetest.NewCluster(t, broker()...)
 		_, p := ready(t, c, brokerTarget())
 		n := look(t, p).Nodes[1]
 		for range 5 {
@@ -78,7 +79,7 @@ func TestTheSameEventAgainIsCounted(t *testing.T) {
 		if len(events["Pod"]) != 1 || events["Pod"][0].Count != 5 {
 			t.Errorf("%v", events["Pod"])
 		}
-		c.drop("events", "", ns, events["Pod"][0].Name) // as after an hour
+		c.Drop("events", "", ns, events["Pod"][0].Name) // as after an hour
 		p.Event(n, true, "Held", "a guard is closed")
 		synctest.Wait()
 		if events := written(t, c); len(events["Pod"]) != 1 {
@@ -89,8 +90,8 @@ func TestTheSameEventAgainIsCounted(t *testing.T) {
 
 func TestAStormOfEventsBlocksNobody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newCluster(t, broker()...)
-		client := c.client()
+		c := kubetest.NewCluster(t, broker()...)
+		client := clientOf(c)
 		p := watchOne(t, client, brokerTarget()) // nobody writes
 		for i := range 10 * waitingEvents {
 			p.Event(target.Node{Name: "rabbit-1", UID: "rabbit-1-uid"}, true, "Held", fmt.Sprint(i))
@@ -103,8 +104,8 @@ func TestAStormOfEventsBlocksNobody(t *testing.T) {
 
 func TestEventsThatWaitAreWrittenAtTheEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newCluster(t, broker()...)
-		client := c.client()
+		c := kubetest.NewCluster(t, broker()...)
+		client := clientOf(c)
 		p := watchOne(t, client, brokerTarget())
 		for i := range 5 {
 			p.Event(target.Node{Name: fmt.Sprintf("rabbit-%d", i), UID: "x"}, true, "Deleted", "x")
@@ -119,13 +120,13 @@ func TestEventsThatWaitAreWrittenAtTheEnd(t *testing.T) {
 
 func TestEventsThatCannotBeWrittenAreGivenUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newCluster(t, broker()...)
+		c := kubetest.NewCluster(t, broker()...)
 		_, p := ready(t, c, brokerTarget())
 		n := look(t, p).Nodes[1]
-		c.deny("create", "events", true)
+		c.Deny("create", "events", true)
 		p.Event(n, true, "Deleted", "lost")
 		synctest.Wait()
-		c.deny("create", "events", false)
+		c.Deny("create", "events", false)
 		p.Event(n, true, "Recovered", strings.Repeat("ä", 2000))
 		synctest.Wait()
 		events := written(t, c)["Pod"]
@@ -137,8 +138,8 @@ func TestEventsThatCannotBeWrittenAreGivenUp(t *testing.T) {
 
 func TestANodeThatIsSuspectedAgainAndAgainDoesNotUseUpTheEventOfItsDeletion(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newCluster(t, broker()...)
-		client := c.client()
+		c := kubetest.NewCluster(t, broker()...)
+		client := clientOf(c)
 		p := watchOne(t, client, brokerTarget())
 		stop := start(t, client, "me")
 		synctest.Wait()

@@ -11,23 +11,14 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/client-go/kubernetes/scheme"
-	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/remotecommand"
 	"k8s.io/client-go/util/exec"
-	"k8s.io/streaming/pkg/httpstream"
 
 	"github.com/cjworkbench/unstuck/target"
 )
 
-const (
-	// commandLimit is how long a command may take before it counts as ended, whether it has or not: what is exec'd lives
-	// on in the pod when the stream is gone, and its stream may never end.
-	commandLimit = 2 * time.Minute
-	// stopLimit bounds the wait for the streams that are cut off when we end.
-	stopLimit = 5 * time.Second
-)
+// commandLimit is how long a command may take before it counts as ended, whether it has or not: what is exec'd lives
+// on in the pod when the stream is gone, and its stream may never end.
+const commandLimit = 2 * time.Minute
 
 // Exec runs a command in n's container, as it is given, and writes what it prints to stdout and stderr, which may be the
 // same. It returns the exit code, or an error if the command was not seen to end, for instance before ctx did.
@@ -57,14 +48,13 @@ func (p *Pods) exec(ctx context.Context, n target.Node, argv []string, stdout, s
 	}
 	out := &gate{}
 	defer out.close()
-	result := make(chan error, 1)
-	go func() {
-		defer p.client.commands.streams.Done()
-		defer cmd.end()
-		result <- p.client.commands.stream(cmd.ctx, p.Namespace, pod.name, &corev1.PodExecOptions{
-			Container: pod.container, Command: argv, Stdout: true, Stderr: true,
-		}, out.to(stdout), out.to(stderr))
-	}()
+	result, err := p.client.Commands.Start(cmd.ctx, p.Namespace, pod.name, &corev1.PodExecOptions{
+		Container: pod.container, Command: argv, Stdout: true, Stderr: true,
+	}, out.to(stdout), out.to(stderr), cmd.end)
+	if err != nil {
+		cmd.end()
+		return -1, err
+	}
 	select {
 	case err = <-result:
 	case <-ctx.Done():
@@ -74,24 +64,14 @@ func (p *Pods) exec(ctx context.Context, n target.Node, argv []string, stdout, s
 		return code.Code, nil
 	}
 	if err != nil {
-		// By WebSocket it is a get, by SPDY a create.
-		return -1, explain(explain(err, "get", "pods/exec", p.Namespace), "create", "pods/exec", p.Namespace)
+		return -1, err
 	}
 	return 0, nil
 }
 
-// streamer carries out one command. It may ignore its context.
-type streamer interface {
-	stream(ctx context.Context, namespace, pod string, o *corev1.PodExecOptions, stdout, stderr io.Writer) error
-}
-
 // commands are those that run, at most one in a pod.
 type commands struct {
-	streamer
-
-	streams sync.WaitGroup // counts from begin on until the stream has ended
 	mu      sync.Mutex
-	stopped bool
 	running map[string]*command // by the pod's UID
 }
 
@@ -105,9 +85,9 @@ type command struct {
 // begin waits until no command runs in the pod, and notes that one does.
 func (c *commands) begin(ctx context.Context, uid string) (*command, error) {
 	for {
-		cmd, other, err := c.tryBegin(ctx, uid)
-		if cmd != nil || err != nil {
-			return cmd, err
+		cmd, other := c.tryBegin(ctx, uid)
+		if cmd != nil {
+			return cmd, nil
 		}
 		select {
 		case <-other.ended:
@@ -118,14 +98,11 @@ func (c *commands) begin(ctx context.Context, uid string) (*command, error) {
 }
 
 // tryBegin gives a command that may begin, or the other one that runs.
-func (c *commands) tryBegin(ctx context.Context, uid string) (cmd, other *command, err error) {
+func (c *commands) tryBegin(ctx context.Context, uid string) (cmd, other *command) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.stopped {
-		return nil, nil, errors.New("the client has been stopped")
-	}
 	if other = c.running[uid]; other != nil {
-		return nil, other, nil
+		return nil, other
 	}
 	streamCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), commandLimit)
 	cmd = &command{ctx: streamCtx, ended: make(chan struct{})}
@@ -138,29 +115,16 @@ func (c *commands) tryBegin(ctx context.Context, uid string) (cmd, other *comman
 	})
 	context.AfterFunc(streamCtx, cmd.end)
 	c.running[uid] = cmd
-	c.streams.Add(1)
-	return cmd, nil, nil
+	return cmd, nil
 }
 
-// stop cuts off the commands that run, and waits until their streams have ended; not for ever, for some never do.
-func (c *commands) stop() {
+// end ends the commands that run.
+func (c *commands) end() {
 	c.mu.Lock()
-	c.stopped = true
 	running := slices.Collect(maps.Values(c.running))
 	c.mu.Unlock()
 	for _, cmd := range running {
 		cmd.end()
-	}
-	ended := make(chan struct{})
-	go func() {
-		c.streams.Wait()
-		close(ended)
-	}()
-	timer := time.NewTimer(stopLimit)
-	defer timer.Stop()
-	select {
-	case <-ended:
-	case <-timer.C:
 	}
 }
 
@@ -191,40 +155,4 @@ func (g gated) Write(b []byte) (int, error) {
 		return len(b), nil
 	}
 	return g.w.Write(b)
-}
-
-// dialer is a streamer that talks to the API server: by WebSocket, and by SPDY where that is not understood.
-type dialer struct {
-	config *rest.Config
-	pods   rest.Interface
-}
-
-func (d *dialer) stream(ctx context.Context, namespace, pod string, o *corev1.PodExecOptions, stdout, stderr io.Writer) error {
-	url := d.pods.Post().Resource("pods").Namespace(namespace).Name(pod).SubResource("exec").VersionedParams(o, scheme.ParameterCodec).URL()
-	socket, err := remotecommand.NewWebSocketExecutor(d.config, "GET", url.String())
-	if err != nil {
-		return err
-	}
-	spdy, err := remotecommand.NewSPDYExecutor(d.config, "POST", url)
-	if err != nil {
-		return err
-	}
-	// The SPDY executor gives no status, only words: what the first was told is what is worth telling.
-	var refusal error
-	both, err := remotecommand.NewFallbackExecutor(socket, spdy, func(err error) bool {
-		if upgrade, ok := errors.AsType[*httpstream.UpgradeFailureError](err); ok {
-			refusal = upgrade.Cause
-			return true
-		}
-		return httpstream.IsHTTPSProxyError(err)
-	})
-	if err != nil {
-		return err
-	}
-	err = both.StreamWithContext(ctx, remotecommand.StreamOptions{Stdout: stdout, Stderr: stderr})
-	_, ran := errors.AsType[exec.CodeExitError](err)
-	if _, told := errors.AsType[*apierrors.StatusError](refusal); err != nil && !ran && told {
-		return refusal
-	}
-	return err
 }

@@ -22,21 +22,16 @@ import (
 	"k8s.io/client-go/util/exec"
 	"k8s.io/streaming/pkg/httpstream/wsstream"
 
+	"github.com/cjworkbench/unstuck/kube/apiserver"
+	"github.com/cjworkbench/unstuck/kube/kubetest"
 	"github.com/cjworkbench/unstuck/target"
 )
 
-// streamFunc is a streamer that is a function.
-type streamFunc func(ctx context.Context, pod string, o *corev1.PodExecOptions, stdout, stderr io.Writer) error
-
-func (f streamFunc) stream(ctx context.Context, _, pod string, o *corev1.PodExecOptions, stdout, stderr io.Writer) error {
-	return f(ctx, pod, o, stdout, stderr)
-}
-
 // execing gives the nodes of a broker in which commands are f.
-func execing(t *testing.T, f streamFunc) (*Pods, []target.Node, func()) {
+func execing(t *testing.T, f kubetest.Command) (*Pods, []target.Node, func()) {
 	t.Helper()
-	c := newCluster(t, broker()...)
-	client := newClient(c, "unstuck", "unstuck", f, quiet())
+	c := kubetest.NewCluster(t, broker()...)
+	client := New(c.Running(f), Options{})
 	p := watchOne(t, client, brokerTarget())
 	stop := start(t, client, "me")
 	synctest.Wait()
@@ -54,7 +49,7 @@ func TestACommandRunsInTheContainerAndItsExitCodeCounts(t *testing.T) {
 		{"it fails", exec.CodeExitError{Err: errors.New("x"), Code: 69}, 69, ""},
 		{"it fails, in other words", fmt.Errorf("stream: %w", exec.CodeExitError{Err: errors.New("x"), Code: 69}), 69, ""},
 		{"it was not run to its end", io.ErrUnexpectedEOF, -1, "run rabbitmqctl in pod rabbit-1: unexpected EOF"},
-		{"it is not allowed", forbidden("create", pods, ns), -1, "not allowed: pods/exec create in namespace production"},
+		{"it is not allowed", kubetest.Forbidden("create", pods, ns), -1, "not allowed: pods/exec create in namespace production"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -145,8 +140,8 @@ func TestACommandWhoseStreamNeverEndsHoldsItsPodForTwoMinutes(t *testing.T) {
 		}
 		began = time.Now()
 		stop()
-		if took := time.Since(began); took != stopLimit {
-			t.Errorf("the end waited %s for it, want %s", took, stopLimit)
+		if took := time.Since(began); took != apiserver.StopLimit {
+			t.Errorf("the end waited %s for it, want %s", took, apiserver.StopLimit)
 		}
 		close(release)
 	})
@@ -207,14 +202,15 @@ func connect(t *testing.T, h http.Handler) (*Pods, target.Node) {
 	t.Helper()
 	server := httptest.NewServer(h)
 	t.Cleanup(server.Close)
-	client, err := Connect(Options{Kubeconfig: kubeconfig(t, server.URL), UserAgent: "unstuck/1.2.3"}, quiet())
+	conn, err := apiserver.Connect(
+		apiserver.Options{Kubeconfig: kubeconfig(t, server.URL), UserAgent: "unstuck/1.2.3"}, kubetest.Quiet())
 	if err != nil {
 		t.Fatal(err)
 	}
-	if client.Namespace() != "unstuck-here" {
-		t.Errorf("the namespace is %q", client.Namespace())
+	if conn.Namespace() != "unstuck-here" {
+		t.Errorf("the namespace is %q", conn.Namespace())
 	}
-	p := watchOne(t, client, brokerTarget())
+	p := watchOne(t, New(conn, Options{}), brokerTarget())
 	p.feed.items["rabbit-1"] = trimPod("rabbitmq")(rabbit(1)) // as if it had been watched
 	p.feed.listed, p.feed.open = true, 1
 	return p, target.Node{Target: "main", Name: "rabbit-1", UID: "rabbit-1-uid"}
@@ -287,7 +283,7 @@ func TestACommandOverAWebSocketThatIsSilentIsLeftAlone(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 	close(end)
-	p.client.commands.streams.Wait()
+	p.client.Commands.Stop(p.client.commands.end)
 }
 
 type writerFunc func([]byte) (int, error)
@@ -304,7 +300,7 @@ func TestAnExecThatIsForbiddenNamesThePermission(t *testing.T) {
 		fmt.Fprintf(w, `{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"Forbidden","code":403,"message":"pods \"rabbit-1\" is forbidden: User \"me\" cannot %s resource \"pods/exec\" in API group \"\" in the namespace \"production\""}`, verb)
 	}))
 	_, err := p.Exec(t.Context(), n, []string{"x"}, io.Discard, io.Discard)
-	if missing, ok := errors.AsType[Missing](err); !ok || missing.Resource != "pods/exec" || missing.Namespace != ns {
+	if missing, ok := errors.AsType[apiserver.Missing](err); !ok || missing.Resource != "pods/exec" || missing.Namespace != ns {
 		t.Errorf("%v", err)
 	}
 	if first, second := <-asked, <-asked; first != "GET" || second != "POST" {

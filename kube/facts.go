@@ -9,6 +9,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	"k8s.io/apimachinery/pkg/labels"
 
+	"github.com/cjworkbench/unstuck/kube/apiserver"
 	"github.com/cjworkbench/unstuck/target"
 )
 
@@ -163,16 +164,16 @@ func disruptable(p pod, budgets map[string]budget) verdict {
 }
 
 // operating says whether somebody holds the lock on the namespace, and who. Its times are those of whoever holds it.
-func operating(l lock, found bool, now time.Time) (verdict, string) {
+func operating(l apiserver.Lock, found bool, now time.Time) (verdict, string) {
 	switch {
-	case !found || l.holder == "":
+	case !found || l.Holder == "":
 		return no("nobody holds the lock"), ""
-	case l.renewed.IsZero() || l.lasts <= 0:
-		return cannotTell("the lock of %s has no end", l.holder), ""
-	case now.Before(l.renewed.Add(l.lasts)):
-		return yes("the lock is held: %s", l.holder), l.holder
+	case l.Renewed.IsZero() || l.Lasts <= 0:
+		return cannotTell("the lock of %s has no end", l.Holder), ""
+	case now.Before(l.Renewed.Add(l.Lasts)):
+		return yes("the lock is held: %s", l.Holder), l.Holder
 	}
-	return no("the lock of %s has expired", l.holder), ""
+	return no("the lock of %s has expired", l.Holder), ""
 }
 
 // expected is how many pods there should be: the sum over the sets and Deployments whose pods s selects. It is 0, which

@@ -12,6 +12,8 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 
+	"github.com/cjworkbench/unstuck/kube/apiserver"
+	"github.com/cjworkbench/unstuck/kube/kubetest"
 	"github.com/cjworkbench/unstuck/target"
 )
 
@@ -219,11 +221,11 @@ func TestDisruptionBudgetsForbidWhatTheEvictionAPIForbids(t *testing.T) {
 			b.Spec.Selector.MatchExpressions = []metav1.LabelSelectorRequirement{{Key: "app", Operator: "Resembles"}}
 		})}, target.CannotTell, "cannot be read"},
 		{"the status is of an earlier specification", rabbit(0), []runtime.Object{rabbitBudget(func(b *policyv1.PodDisruptionBudget) { b.Generation = 2 })}, target.CannotTell, "just been changed"},
-		{"the pod is down itself, the others are healthy", rabbit(0, notReady), []runtime.Object{rabbitBudget(down)}, target.Yes, ""},
-		{"the pod is down itself, and another one too", rabbit(0, notReady), []runtime.Object{rabbitBudget(tooFew)}, target.No, "1 pods are healthy, 2 must be"},
-		{"the same where unhealthy pods may always go", rabbit(0, notReady), []runtime.Object{rabbitBudget(tooFew, always)}, target.Yes, ""},
+		{"the pod is down itself, the others are healthy", rabbit(0, kubetest.NotReady), []runtime.Object{rabbitBudget(down)}, target.Yes, ""},
+		{"the pod is down itself, and another one too", rabbit(0, kubetest.NotReady), []runtime.Object{rabbitBudget(tooFew)}, target.No, "1 pods are healthy, 2 must be"},
+		{"the same where unhealthy pods may always go", rabbit(0, kubetest.NotReady), []runtime.Object{rabbitBudget(tooFew, always)}, target.Yes, ""},
 		{"a healthy pod may not, there", rabbit(0), []runtime.Object{rabbitBudget(down, always)}, target.No, "no disruption"},
-		{"a budget that wants none healthy says nothing", rabbit(0, notReady), []runtime.Object{rabbitBudget(spent, func(b *policyv1.PodDisruptionBudget) {
+		{"a budget that wants none healthy says nothing", rabbit(0, kubetest.NotReady), []runtime.Object{rabbitBudget(spent, func(b *policyv1.PodDisruptionBudget) {
 			b.Status.CurrentHealthy, b.Status.DesiredHealthy = 0, 0
 		})}, target.No, "no disruption"},
 		{"the second of two forbids it", rabbit(0), []runtime.Object{rabbitBudget(), rabbitBudget(other, spent)}, target.No, "budget second"},
@@ -238,18 +240,18 @@ func TestAnOperationIsUnderWayWhileItsLockIsHeld(t *testing.T) {
 	now := longAgo
 	for _, tc := range []struct {
 		name  string
-		lock  lock
+		lock  apiserver.Lock
 		found bool
 		want  target.Answer
 		who   string
 	}{
-		{"no lock", lock{}, false, target.No, ""},
-		{"released", lock{renewed: now, lasts: time.Minute}, true, target.No, ""},
-		{"held", lock{holder: "deploy 1234 by anna", renewed: now.Add(-59 * time.Second), lasts: time.Minute}, true, target.Yes, "deploy 1234 by anna"},
-		{"expired", lock{holder: "deploy 1234 by anna", renewed: now.Add(-time.Minute), lasts: time.Minute}, true, target.No, ""},
-		{"held by a clock that is ahead", lock{holder: "x", renewed: now.Add(time.Hour), lasts: time.Minute}, true, target.Yes, "x"},
-		{"held without a time", lock{holder: "x", lasts: time.Minute}, true, target.CannotTell, ""},
-		{"held for no time", lock{holder: "x", renewed: now}, true, target.CannotTell, ""},
+		{"no lock", apiserver.Lock{}, false, target.No, ""},
+		{"released", apiserver.Lock{Renewed: now, Lasts: time.Minute}, true, target.No, ""},
+		{"held", apiserver.Lock{Holder: "deploy 1234 by anna", Renewed: now.Add(-59 * time.Second), Lasts: time.Minute}, true, target.Yes, "deploy 1234 by anna"},
+		{"expired", apiserver.Lock{Holder: "deploy 1234 by anna", Renewed: now.Add(-time.Minute), Lasts: time.Minute}, true, target.No, ""},
+		{"held by a clock that is ahead", apiserver.Lock{Holder: "x", Renewed: now.Add(time.Hour), Lasts: time.Minute}, true, target.Yes, "x"},
+		{"held without a time", apiserver.Lock{Holder: "x", Lasts: time.Minute}, true, target.CannotTell, ""},
+		{"held for no time", apiserver.Lock{Holder: "x", Renewed: now}, true, target.CannotTell, ""},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			got, who := operating(tc.lock, tc.found, now)

@@ -14,15 +14,20 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/cjworkbench/unstuck/kube/apiserver"
+	"github.com/cjworkbench/unstuck/kube/kubetest"
 )
+
+func TestMain(m *testing.M) { kubetest.Main(m) }
 
 // The broker and the application of these tests.
 const (
-	ns       = "production"
+	ns       = kubetest.Namespace
 	revision = "rabbit-1"
 )
 
-var longAgo = time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC)
+var longAgo = kubetest.LongAgo
 
 func brokerTarget() Target {
 	return Target{Name: "main", Namespace: ns, Selector: "app=rabbit", Container: "rabbitmq", Port: 5672, Act: true}
@@ -56,7 +61,7 @@ func rabbitSet(change ...func(*appsv1.StatefulSet)) *appsv1.StatefulSet {
 
 // rabbit is one of its pods.
 func rabbit(i int, change ...func(*corev1.Pod)) *corev1.Pod {
-	p := newPod(fmt.Sprintf("rabbit-%d", i), "rabbitmq", "app", "rabbit", metav1.OwnerReference{Kind: "StatefulSet", Name: "rabbit", UID: "set-uid"})
+	p := kubetest.NewPod(fmt.Sprintf("rabbit-%d", i), "rabbitmq", "app", "rabbit", metav1.OwnerReference{Kind: "StatefulSet", Name: "rabbit", UID: "set-uid"})
 	p.Labels[appsv1.ControllerRevisionHashLabelKey] = revision
 	p.Status.PodIP = fmt.Sprintf("10.0.0.%d", i)
 	for _, f := range change {
@@ -64,27 +69,6 @@ func rabbit(i int, change ...func(*corev1.Pod)) *corev1.Pod {
 	}
 	return p
 }
-
-func newPod(name, container, key, value string, by metav1.OwnerReference) *corev1.Pod {
-	by.Controller = new(true)
-	return &corev1.Pod{
-		ObjectMeta: metav1.ObjectMeta{
-			Namespace: ns, Name: name, UID: types.UID(name + "-uid"), Labels: map[string]string{key: value},
-			OwnerReferences: []metav1.OwnerReference{by},
-		},
-		Spec: corev1.PodSpec{NodeName: "host-of-" + name, Containers: []corev1.Container{{Name: "sidecar"}, {Name: container}}},
-		Status: corev1.PodStatus{
-			Phase: corev1.PodRunning, PodIP: "10.0.1.1",
-			Conditions: []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}},
-			ContainerStatuses: []corev1.ContainerStatus{
-				{Name: "sidecar", State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: metav1.NewTime(longAgo.Add(-time.Hour))}}},
-				{Name: container, State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: metav1.NewTime(longAgo)}}},
-			},
-		},
-	}
-}
-
-func notReady(p *corev1.Pod) { p.Status.Conditions[0].Status = corev1.ConditionFalse }
 
 // broker is all of a settled broker.
 func broker() []runtime.Object {
@@ -125,19 +109,22 @@ func webApp(change ...func(*appsv1.Deployment)) []runtime.Object {
 	of := metav1.OwnerReference{Kind: "ReplicaSet", Name: "web-new", UID: "web-new-uid"}
 	return []runtime.Object{
 		d, replicas("web-old", 0), replicas("web-new", 2),
-		newPod("web-new-a", "app", "app", "web", of), newPod("web-new-b", "app", "app", "web", of),
+		kubetest.NewPod("web-new-a", "app", "app", "web", of), kubetest.NewPod("web-new-b", "app", "app", "web", of),
 	}
 }
 
 // operation is the lock on the namespace.
 func operation(holder string, renewed time.Time) *coordinationv1.Lease {
 	return &coordinationv1.Lease{
-		ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: operationLease},
+		ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: apiserver.LockLease},
 		Spec: coordinationv1.LeaseSpec{
 			HolderIdentity: &holder, LeaseDurationSeconds: new(int32(30)), RenewTime: &metav1.MicroTime{Time: renewed},
 		},
 	}
 }
+
+// clientOf gives a client of the cluster.
+func clientOf(c *kubetest.Cluster) *Client { return New(c.Conn(), Options{}) }
 
 // watchOne watches one target.
 func watchOne(t testing.TB, c *Client, kubeTarget Target) *Pods {

@@ -16,6 +16,8 @@ import (
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/klog/v2"
+
+	"github.com/cjworkbench/unstuck/kube/apiserver"
 )
 
 // listTimeout bounds a list of all objects that are watched, which may be many.
@@ -98,7 +100,7 @@ func (f *feed[T]) failed(ctx context.Context, verb string, err error) error {
 		return err
 	}
 	f.mu.Lock()
-	fault := explain(err, verb, f.resource, f.namespace)
+	fault := apiserver.Explain(err, verb, f.resource, f.namespace)
 	before := f.err
 	f.err = fault
 	f.mu.Unlock()

@@ -20,6 +20,8 @@ import (
 	"k8s.io/client-go/transport/spdy"
 	"k8s.io/klog/v2"
 	"k8s.io/streaming/pkg/httpstream"
+
+	"github.com/cjworkbench/unstuck/kube/apiserver"
 )
 
 // ForwardOptions say in which cluster an Unstuck runs, and where in it.
@@ -42,7 +44,7 @@ const (
 // Forward is the way of somebody with a kubeconfig to the API of the Unstuck in their cluster: a connection to its pod
 // as `kubectl port-forward` makes it, without a listener on this machine, and the token of the kubeconfig's user.
 type Forward struct {
-	api       api
+	api       apiserver.API
 	config    *rest.Config
 	namespace string
 	dial      func(pod string) (httpstream.Connection, error)
@@ -66,13 +68,13 @@ func NewForward(o ForwardOptions, log *slog.Logger) (*Forward, error) {
 	klog.SetSlogLogger(log)
 	config = rest.CopyConfig(config)
 	config.UserAgent, config.WarningHandler = cmp.Or(o.UserAgent, "unstuck"), rest.NoWarnings{}
-	set, err := newClientSet(config)
+	set, err := apiserver.NewClientSet(config)
 	if err != nil {
 		return nil, fmt.Errorf("connect to Kubernetes: %w", err)
 	}
 	f := &Forward{api: set, config: config, namespace: cmp.Or(o.Namespace, "unstuck")}
 	f.dial = func(pod string) (httpstream.Connection, error) {
-		return dialPod(config, set.core.RESTClient(), f.namespace, pod)
+		return dialPod(config, set.CoreV1().RESTClient(), f.namespace, pod)
 	}
 	return f, nil
 }
@@ -152,16 +154,18 @@ func (f *Forward) DialContext(ctx context.Context, _, _ string) (net.Conn, error
 		close(gone)
 		err = context.Cause(ctx)
 	}
-	return nil, fmt.Errorf("forward a port of pod %s: %w", pod, explain(explain(err, "get", "pods/portforward", f.namespace), "create", "pods/portforward", f.namespace))
+	err = apiserver.Explain(err, "get", "pods/portforward", f.namespace)
+	err = apiserver.Explain(err, "create", "pods/portforward", f.namespace)
+	return nil, fmt.Errorf("forward a port of pod %s: %w", pod, err)
 }
 
 // find gives the pod to talk to, and its port.
 func (f *Forward) find(ctx context.Context) (name string, port int32, err error) {
-	ctx, stop := context.WithTimeout(ctx, callTimeout)
+	ctx, stop := context.WithTimeout(ctx, apiserver.Timeout)
 	defer stop()
 	list, err := f.api.CoreV1().Pods(f.namespace).List(ctx, metav1.ListOptions{LabelSelector: ourLabel})
 	if err != nil {
-		return "", 0, explain(err, "list", "pods", f.namespace)
+		return "", 0, apiserver.Explain(err, "list", "pods", f.namespace)
 	}
 	ready := slices.DeleteFunc(list.Items, func(p corev1.Pod) bool {
 		return p.DeletionTimestamp != nil || !slices.ContainsFunc(p.Status.Conditions, func(c corev1.PodCondition) bool {

@@ -22,6 +22,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/streaming/pkg/httpstream"
 	"k8s.io/streaming/pkg/httpstream/spdy"
+
+	"github.com/cjworkbench/unstuck/kube/kubetest"
 )
 
 // forwardServer is an API server with pods whose ports it forwards, by SPDY alone, to what listens at backend.
@@ -113,7 +115,7 @@ func forwarding(t *testing.T, s *forwardServer, user string) (*Forward, error) {
 	t.Helper()
 	server := httptest.NewTLSServer(s) // a token is sent over nothing else
 	t.Cleanup(func() { server.Close(); s.streams.Wait() })
-	return NewForward(ForwardOptions{Kubeconfig: writeKubeconfig(t, server.URL, user), Namespace: "ops"}, quiet())
+	return NewForward(ForwardOptions{Kubeconfig: writeKubeconfig(t, server.URL, user), Namespace: "ops"}, kubetest.Quiet())
 }
 
 func writeKubeconfig(t *testing.T, url, user string) string {
@@ -258,11 +260,11 @@ func TestTheTokenIsThatOfTheKubeconfigsUser(t *testing.T) {
 	if _, err := forwarding(t, &forwardServer{}, "{token: plain, as: somebody}"); err == nil || !strings.Contains(err.Error(), "impersonates") {
 		t.Errorf("impersonation: %v", err)
 	}
-	if _, err := NewForward(ForwardOptions{Kubeconfig: filepath.Join(dir, "none")}, quiet()); err == nil || !strings.Contains(err.Error(), "read the kubeconfig") {
+	if _, err := NewForward(ForwardOptions{Kubeconfig: filepath.Join(dir, "none")}, kubetest.Quiet()); err == nil || !strings.Contains(err.Error(), "read the kubeconfig") {
 		t.Errorf("no file: %v", err)
 	}
 	t.Setenv("KUBECONFIG", filepath.Join(dir, "none"))
-	if _, err := NewForward(ForwardOptions{}, quiet()); err == nil || !strings.Contains(err.Error(), "set KUBECONFIG") {
+	if _, err := NewForward(ForwardOptions{}, kubetest.Quiet()); err == nil || !strings.Contains(err.Error(), "set KUBECONFIG") {
 		t.Errorf("nothing that names one: %v", err)
 	}
 }

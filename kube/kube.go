@@ -9,114 +9,49 @@ package kube
 import (
 	"cmp"
 	"context"
-	"fmt"
-	"log/slog"
+	"errors"
 	"sync"
-	"time"
 
 	"golang.org/x/sync/errgroup"
-	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/clientcmd"
-	"k8s.io/client-go/util/flowcontrol"
-	"k8s.io/klog/v2"
 
-	"github.com/cjworkbench/unstuck/release/plan"
+	"github.com/cjworkbench/unstuck/kube/apiserver"
 )
 
-// callTimeout bounds one request to the API server, except for watches, logs and commands.
-const callTimeout = 5 * time.Second
-
-// Options say which cluster to talk to, and how.
+// Options say what of our own is in the cluster.
 type Options struct {
-	Kubeconfig string // a file; empty: the service account of the pod that we run in
-	Context    string // of the kubeconfig; empty: its current one
-	Namespace  string // of our own state; empty: that of the service account or of the context
-	Lease      string // the name of the Lease that says which replica leads; unstuck if empty
-	External   bool   // it is another cluster than our own, and none of our state is in it: only tells Check what is needed
-
-	QPS   int // requests a second, on average; 50 if zero. As many more for reviews; Leases have an allowance of their own.
-	Burst int // and at once; 100 if zero
-
-	UserAgent string // by which the API server's log tells us apart; unstuck if empty
+	Lease    string // the name of the Lease that says which replica leads; unstuck if empty
+	External bool   // nothing is: it is another cluster than our own
 }
 
-// Client is a connection to one cluster. Run keeps what it knows up to date.
+// Client knows what is in one cluster. Run keeps that up to date.
 type Client struct {
-	api       api
-	namespace string
-	log       *slog.Logger
-	campaign  *campaign
-	events    *events
-	commands  commands
+	*apiserver.Conn
+
+	campaign *campaign
+	events   *events
+	commands commands
 
 	external bool // nothing of our own state is in this cluster
 
-	mu           sync.Mutex
-	running      bool
-	spaces       map[string]*space // by namespace
-	pods         []*Pods
-	secrets      []SecretRef
-	environments []plan.Environment
-	reviews      bool // callers are asked about
+	mu      sync.Mutex
+	running bool
+	spaces  map[string]*space // by namespace
+	pods    []*Pods
 }
 
-var setLogger sync.Once
+var errRunning = errors.New("the client runs already")
 
-// Connect makes a client. It reads the configuration and does not talk to the cluster yet.
-func Connect(o Options, log *slog.Logger) (*Client, error) {
-	config, namespace, err := load(o)
-	if err != nil {
-		return nil, fmt.Errorf("connect to Kubernetes: %w", err)
+// New makes a client of a connection.
+func New(conn *apiserver.Conn, o Options) *Client {
+	c := &Client{
+		Conn: conn, external: o.External, spaces: make(map[string]*space),
+		campaign: newCampaign(conn.API, conn.Namespace(), cmp.Or(o.Lease, "unstuck"), conn.Log),
+		events:   newEvents(conn.API, conn.Log),
+		commands: commands{running: make(map[string]*command)},
 	}
-	// client-go logs to a logger of its own, straight to standard error. This is the one way to have it use ours, and it
-	// must not be set anew while a client is at work.
-	setLogger.Do(func() { klog.SetSlogLogger(log) })
-	config = rateLimited(config, cmp.Or(o.QPS, 50), cmp.Or(o.Burst, 100))
-	config.UserAgent = cmp.Or(o.UserAgent, "unstuck")
-	config.WarningHandler = rest.NoWarnings{} // they would be logged again with each request
-	set, err := newClientSet(config)
-	if err != nil {
-		return nil, fmt.Errorf("connect to Kubernetes: %w", err)
-	}
-	c := newClient(set, namespace, cmp.Or(o.Lease, "unstuck"), &dialer{config: config, pods: set.core.RESTClient()}, log)
-	c.external = o.External
-	return c, nil
+	c.Require(c.needs)
+	return c
 }
-
-// rateLimited has all clients that are made of config share one allowance of requests.
-func rateLimited(config *rest.Config, qps, burst int) *rest.Config {
-	config.QPS, config.Burst = float32(qps), burst
-	config.RateLimiter = flowcontrol.NewTokenBucketRateLimiter(config.QPS, config.Burst)
-	return config
-}
-
-// load reads the configuration, and finds out in which namespace we are. What it gives is ours to change.
-func load(o Options) (config *rest.Config, namespace string, err error) {
-	// With no file at all, the loader falls back to the service account of the pod.
-	rules := &clientcmd.ClientConfigLoadingRules{ExplicitPath: o.Kubeconfig}
-	loader := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, &clientcmd.ConfigOverrides{CurrentContext: o.Context})
-	if config, err = loader.ClientConfig(); err != nil {
-		return nil, "", err
-	}
-	if namespace = o.Namespace; namespace == "" {
-		if namespace, _, err = loader.Namespace(); err != nil {
-			return nil, "", err
-		}
-	}
-	return rest.CopyConfig(config), namespace, nil
-}
-
-func newClient(a api, namespace, lease string, s streamer, log *slog.Logger) *Client {
-	return &Client{
-		api: a, namespace: namespace, log: log, spaces: make(map[string]*space),
-		campaign: newCampaign(a, namespace, lease, log),
-		events:   newEvents(a, log),
-		commands: commands{streamer: s, running: make(map[string]*command)},
-	}
-}
-
-// Namespace is the one that our own state lives in.
-func (c *Client) Namespace() string { return c.namespace }
 
 // Run keeps what is known of all that is watched up to date, and writes Events, until ctx ends. Then it writes the
 // Events that still wait, and leaves the commands that still run to themselves. Everything must be watched before.
@@ -141,7 +76,7 @@ func (c *Client) Run(ctx context.Context) error {
 		group.Go(func() error { f.run(ctx); return nil })
 	}
 	group.Go(func() error { c.events.run(ctx); return nil })
-	group.Go(func() error { <-ctx.Done(); c.commands.stop(); return nil })
+	group.Go(func() error { <-ctx.Done(); c.Commands.Stop(c.commands.end); return nil })
 	return group.Wait()
 }
 

@@ -15,12 +15,13 @@ import (
 	"k8s.io/klog/v2"
 
 	"github.com/cjworkbench/unstuck/clock"
+	"github.com/cjworkbench/unstuck/kube/apiserver"
 	"github.com/cjworkbench/unstuck/target"
 )
 
 // The times of the election, client-go's own defaults but for renewDeadline. Nobody takes a Lease from its holder before
 // it has not been renewed for leaseDuration, as seen by the one who takes it. The holder counts itself as leading for
-// renewDeadline only, from before it asked for the renewal: what it begins then has callTimeout to end before another
+// renewDeadline only, from before it asked for the renewal: what it begins then has Timeout to end before another
 // could lead, with a second left for clocks that do not run equally fast. A holder renews, and a follower looks, after
 // retryPeriod and up to 2.2 times that.
 const (
@@ -67,7 +68,7 @@ func (c *Client) IsLeader() (target.Answer, time.Time) { return c.campaign.isLea
 
 // campaign is what is known of the Lease.
 type campaign struct {
-	api              api
+	api              apiserver.API
 	namespace, lease string
 	log              *slog.Logger
 
@@ -81,7 +82,7 @@ type campaign struct {
 	others   time.Time // when an answer last came that showed another to hold it
 }
 
-func newCampaign(a api, namespace, lease string, log *slog.Logger) *campaign {
+func newCampaign(a apiserver.API, namespace, lease string, log *slog.Logger) *campaign {
 	return &campaign{api: a, namespace: namespace, lease: lease, log: log}
 }
 
@@ -123,7 +124,7 @@ func (k *campaign) heard(now time.Time) (time.Time, error) {
 func (k *campaign) note(verb string, began time.Time, held *resourcelock.LeaderElectionRecord, err error) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if err = explain(err, verb, "leases", k.namespace); err == nil || apierrors.IsNotFound(err) || apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) {
+	if err = apiserver.Explain(err, verb, "leases", k.namespace); err == nil || apierrors.IsNotFound(err) || apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) {
 		k.answered, k.err = began, nil
 	} else {
 		if k.err == nil || k.err.Error() != err.Error() {
@@ -190,7 +191,7 @@ func (k *campaign) mayBeHeld() bool {
 
 // Get reads the Lease. The elector takes one that does not exist at once.
 func (l *observedLock) Get(ctx context.Context) (*resourcelock.LeaderElectionRecord, []byte, error) {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	ctx, cancel := context.WithTimeout(ctx, apiserver.Timeout)
 	defer cancel()
 	began := time.Now()
 	record, raw, err := l.Interface.Get(ctx)
@@ -221,7 +222,7 @@ func (l *observedLock) write(
 	ctx context.Context, verb string, record resourcelock.LeaderElectionRecord,
 	write func(context.Context, resourcelock.LeaderElectionRecord) error,
 ) error {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	ctx, cancel := context.WithTimeout(ctx, apiserver.Timeout)
 	defer cancel()
 	began := time.Now()
 	err := write(ctx, record)

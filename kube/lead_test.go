@@ -11,6 +11,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
 
+	"github.com/cjworkbench/unstuck/kube/apiserver"
+	"github.com/cjworkbench/unstuck/kube/kubetest"
 	"github.com/cjworkbench/unstuck/target"
 )
 
@@ -32,8 +34,8 @@ func leads(t *testing.T, want map[*Client]target.Answer) {
 
 func TestOneReplicaLeadsAndAnotherTakesOverAtOnceWhenItStops(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newCluster(t)
-		a, b := c.client(), c.client()
+		c := kubetest.NewCluster(t)
+		a, b := clientOf(c), clientOf(c)
 		leads(t, map[*Client]target.Answer{a: target.CannotTell, b: target.CannotTell})
 		stopA := start(t, a, "a")
 		synctest.Wait()
@@ -57,8 +59,8 @@ func TestOneReplicaLeadsAndAnotherTakesOverAtOnceWhenItStops(t *testing.T) {
 
 func TestAReplicaThatIsKilledIsSucceededWhenItsLeaseEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newCluster(t)
-		a, b := c.client(), c.client()
+		c := kubetest.NewCluster(t)
+		a, b := clientOf(c), clientOf(c)
 		stopA := start(t, a, "a")
 		synctest.Wait()
 		start(t, b, "b")
@@ -71,7 +73,7 @@ func TestAReplicaThatIsKilledIsSucceededWhenItsLeaseEnds(t *testing.T) {
 		}
 		stopA()
 		lease.ResourceVersion = ""
-		c.put(lease)
+		c.Put(lease)
 		killed := time.Now()
 		for says(b) != target.Yes {
 			pass(time.Second)
@@ -86,18 +88,18 @@ func TestAReplicaThatIsKilledIsSucceededWhenItsLeaseEnds(t *testing.T) {
 }
 
 func TestWhatALeaderBeginsEndsBeforeAnotherLeadsThoughItsClockRunsFaster(t *testing.T) {
-	if by := 1.03 * float64(renewDeadline+callTimeout); by >= float64(leaseDuration) {
+	if by := 1.03 * float64(renewDeadline+apiserver.Timeout); by >= float64(leaseDuration) {
 		t.Errorf("by a clock that is 3 %% faster it may go on for %s, and others take the Lease after %s", time.Duration(by), leaseDuration)
 	}
 }
 
 func TestAReplicaDoesNotLeadLongerThanItsLeaseHolds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newCluster(t)
-		a := c.client()
+		c := kubetest.NewCluster(t)
+		a := clientOf(c)
 		start(t, a, "a")
 		pass(time.Minute)
-		c.setGone(true)
+		c.SetGone(true)
 		last := time.Now()
 		for says(a) == target.Yes {
 			pass(100 * time.Millisecond)
@@ -109,7 +111,7 @@ func TestAReplicaDoesNotLeadLongerThanItsLeaseHolds(t *testing.T) {
 		pass(time.Minute)
 		leads(t, map[*Client]target.Answer{a: target.CannotTell})
 		_, before := a.IsLeader()
-		c.setGone(false)
+		c.SetGone(false)
 		pass(5 * time.Second)
 		leads(t, map[*Client]target.Answer{a: target.Yes})
 		if _, since := a.IsLeader(); !since.After(before) {
@@ -122,8 +124,8 @@ func TestAReplicaDoesNotLeadLongerThanItsLeaseHolds(t *testing.T) {
 // a third takes it while the other still leads.
 func TestAReplicaThatWasCutOffDoesNotReleaseTheLeaseOfItsSuccessor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newCluster(t)
-		a := c.client()
+		c := kubetest.NewCluster(t)
+		a := clientOf(c)
 		start(t, a, "a")
 		pass(10 * time.Second)
 		leads(t, map[*Client]target.Answer{a: target.Yes})
@@ -133,15 +135,15 @@ func TestAReplicaThatWasCutOffDoesNotReleaseTheLeaseOfItsSuccessor(t *testing.T)
 		}
 		// The elector tries to renew for 10 s, each time by an update and then a get. Then it releases what it takes for its
 		// own still, which begins with a get: just then the API server is back, with b as the holder.
-		c.setGone(true)
+		c.SetGone(true)
 		pass(9 * time.Second)
 		lease.Spec.HolderIdentity = new("b")
 		lease.Spec.RenewTime = &metav1.MicroTime{Time: time.Now()}
-		c.put(lease)
+		c.Put(lease)
 		last, back := "", make(chan time.Time, 1)
-		c.intercept(func(request string) {
+		c.Intercept(func(request string) {
 			if request == "get leases unstuck" && last == request && len(back) == 0 {
-				c.setSilent(false)
+				c.SetSilent(false)
 				back <- time.Now()
 			}
 			last = request
@@ -152,7 +154,7 @@ func TestAReplicaThatWasCutOffDoesNotReleaseTheLeaseOfItsSuccessor(t *testing.T)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if holder := trimLock(now).holder; holder != "b" {
+			if holder := trimLock(now).Holder; holder != "b" {
 				t.Fatalf("the lease of b has the holder %q", holder)
 			}
 		}
@@ -164,17 +166,17 @@ func TestAReplicaThatWasCutOffDoesNotReleaseTheLeaseOfItsSuccessor(t *testing.T)
 
 func TestWithoutThePermissionToSeeTheLeaseNothingIsKnown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newCluster(t, broker()...)
-		client := c.client()
+		c := kubetest.NewCluster(t, broker()...)
+		client := clientOf(c)
 		p := watchOne(t, client, brokerTarget())
-		c.deny("get", "leases", true)
-		c.deny("update", "leases", true)
+		c.Deny("get", "leases", true)
+		c.Deny("update", "leases", true)
 		start(t, client, "a")
 		pass(time.Minute)
 		leads(t, map[*Client]target.Answer{client: target.CannotTell})
 		refused(t, p, "not allowed: leases get in namespace unstuck")
-		c.deny("get", "leases", false)
-		c.deny("update", "leases", false)
+		c.Deny("get", "leases", false)
+		c.Deny("update", "leases", false)
 		pass(5 * time.Second)
 		leads(t, map[*Client]target.Answer{client: target.Yes})
 	})
@@ -182,18 +184,18 @@ func TestWithoutThePermissionToSeeTheLeaseNothingIsKnown(t *testing.T) {
 
 func TestALeaseThatIsSeenAndNotRenewedIsNotHeld(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newCluster(t)
-		a := c.client()
+		c := kubetest.NewCluster(t)
+		a := clientOf(c)
 		start(t, a, "a")
 		pass(time.Minute)
-		c.deny("update", "leases", true)
+		c.Deny("update", "leases", true)
 		pass(renewDeadline)
 		leads(t, map[*Client]target.Answer{a: target.CannotTell})
 	})
 }
 
 func TestWhatIsKnownIsAsOldAsTheRequestThatToldIt(t *testing.T) {
-	k := newCluster(t).client().campaign
+	k := clientOf(kubetest.NewCluster(t)).campaign
 	k.setIdentity("a")
 	began := time.Now().Add(-3 * time.Second) // and the answer has come just now
 	if err := k.note("update", began, &resourcelock.LeaderElectionRecord{HolderIdentity: "a"}, nil); err != nil {
@@ -211,8 +213,8 @@ func TestWhatIsKnownIsAsOldAsTheRequestThatToldIt(t *testing.T) {
 
 func TestALeaseThatSomebodyTakesByForceIsLostAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newCluster(t)
-		a := c.client()
+		c := kubetest.NewCluster(t)
+		a := clientOf(c)
 		start(t, a, "a")
 		pass(time.Minute)
 		lease, err := c.CoordinationV1().Leases("unstuck").Get(t.Context(), "unstuck", metav1.GetOptions{})
@@ -220,7 +222,7 @@ func TestALeaseThatSomebodyTakesByForceIsLostAtOnce(t *testing.T) {
 			t.Fatal(err)
 		}
 		lease.Spec.HolderIdentity = new("b")
-		c.put(lease)
+		c.Put(lease)
 		pass(5 * time.Second)
 		leads(t, map[*Client]target.Answer{a: target.No})
 	})
@@ -239,7 +241,7 @@ func aloneAtIt(t *testing.T, d time.Duration, clients ...*Client) {
 			if now := time.Now(); last >= 0 && i != last && now.Before(until) {
 				t.Fatalf("replica %d leads, and what replica %d has begun may go on for %s", i, last, until.Sub(now))
 			}
-			last, until = i, time.Now().Add(callTimeout)
+			last, until = i, time.Now().Add(apiserver.Timeout)
 		}
 	}
 }
@@ -247,13 +249,13 @@ func aloneAtIt(t *testing.T, d time.Duration, clients ...*Client) {
 //promise:23
 func TestALeaseThatSomebodyDeletesIsNotTakenWhileItsHolderMayActByIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newCluster(t)
-		a, b := c.client(), c.client()
+		c := kubetest.NewCluster(t)
+		a, b := clientOf(c), clientOf(c)
 		start(t, a, "a")
 		start(t, b, "b")
 		pass(time.Minute)
 		for i := range 20 {
-			c.drop("leases", "coordination.k8s.io", "unstuck", "unstuck")
+			c.Drop("leases", "coordination.k8s.io", "unstuck", "unstuck")
 			aloneAtIt(t, 45*time.Second+time.Duration(i)*170*time.Millisecond, a, b)
 			if (says(a) == target.Yes) == (says(b) == target.Yes) {
 				t.Errorf("after deletion %d a says %s and b %s", i+1, says(a), says(b))
@@ -263,7 +265,7 @@ func TestALeaseThatSomebodyDeletesIsNotTakenWhileItsHolderMayActByIt(t *testing.
 }
 
 func TestACampaignWantsAnIdentity(t *testing.T) {
-	if err := newCluster(t).client().Lead(t.Context(), ""); err == nil || !strings.Contains(err.Error(), "identity") {
+	if err := clientOf(kubetest.NewCluster(t)).Lead(t.Context(), ""); err == nil || !strings.Contains(err.Error(), "identity") {
 		t.Errorf("%v", err)
 	}
 }

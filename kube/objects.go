@@ -14,6 +14,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
+
+	"github.com/cjworkbench/unstuck/kube/apiserver"
 )
 
 // What is kept of the cluster's objects, and no more: a pod as the API server gives it takes some 10 KiB.
@@ -63,13 +65,6 @@ type budget struct {
 	unhealthyAlways  bool            // pods that are not ready may always go
 }
 
-// lock is a Lease that is held, or not, by whoever changes something in the namespace.
-type lock struct {
-	holder  string
-	renewed time.Time
-	lasts   time.Duration
-}
-
 func controller(refs []metav1.OwnerReference) owner {
 	for _, r := range refs {
 		if r.Controller != nil && *r.Controller {
@@ -97,7 +92,7 @@ func trimPod(container string) func(runtime.Object) pod {
 				kept.ready = c.Status == corev1.ConditionTrue
 			}
 		}
-		kept.container = containerOf(p, container)
+		kept.container = apiserver.ContainerOf(p, container)
 		if names := containerNames(p); !slices.Contains(names, kept.container) {
 			kept.containers = names
 		}
@@ -108,17 +103,6 @@ func trimPod(container string) func(runtime.Object) pod {
 		}
 		return kept
 	}
-}
-
-// containerOf gives the name of the container that is meant when it is not named.
-func containerOf(p *corev1.Pod, name string) string {
-	if name == "" {
-		name = p.Annotations["kubectl.kubernetes.io/default-container"]
-	}
-	if name == "" && len(p.Spec.Containers) > 0 {
-		name = p.Spec.Containers[0].Name
-	}
-	return name
 }
 
 // containerNames gives the containers that a command can be run in and whose log can be read.
@@ -203,22 +187,12 @@ func trimBudget(o runtime.Object) budget {
 	return kept
 }
 
-func trimLock(o runtime.Object) lock {
+func trimLock(o runtime.Object) apiserver.Lock {
 	l, ok := o.(*coordinationv1.Lease)
 	if !ok {
-		return lock{}
+		return apiserver.Lock{}
 	}
-	var kept lock
-	if l.Spec.HolderIdentity != nil {
-		kept.holder = *l.Spec.HolderIdentity
-	}
-	if l.Spec.RenewTime != nil {
-		kept.renewed = l.Spec.RenewTime.Time
-	}
-	if l.Spec.LeaseDurationSeconds != nil {
-		kept.lasts = time.Duration(*l.Spec.LeaseDurationSeconds) * time.Second
-	}
-	return kept
+	return apiserver.LockOf(l)
 }
 
 // ordinal gives the number at the end of the name of a StatefulSet's pod.

@@ -66,13 +66,13 @@ func (c *Client) Watch(t Target) (*Pods, error) {
 	}
 	s := c.spaces[t.Namespace]
 	if s == nil {
-		s = newSpace(c.api, t.Namespace, c.log)
+		s = newSpace(c.API, t.Namespace, c.Log)
 		c.spaces[t.Namespace] = s
 	}
 	if t.App {
-		s.addApps(c.api, t.Namespace, c.log)
+		s.addApps(c.API, t.Namespace, c.Log)
 	}
-	p := &Pods{Target: t, client: c, selector: selector, space: s, feed: newPodFeed(c.api, t, selector, c.log)}
+	p := &Pods{Target: t, client: c, selector: selector, space: s, feed: newPodFeed(c.API, t, selector, c.Log)}
 	c.pods = append(c.pods, p)
 	return p, nil
 }

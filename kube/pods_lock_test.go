@@ -9,14 +9,15 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/cjworkbench/unstuck/release"
+	"github.com/cjworkbench/unstuck/kube/apiserver"
+	"github.com/cjworkbench/unstuck/kube/kubetest"
 	"github.com/cjworkbench/unstuck/target"
 )
 
 func TestOurOwnLockHoldsBackDeploysAndOthersButNotTheDeletionItIsFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newCluster(t, broker()...)
-		client := c.client()
+		c := kubetest.NewCluster(t, broker()...)
+		client := clientOf(c)
 		mine, theirs := watchOne(t, client, brokerTarget()), brokerTarget()
 		theirs.Name = "another"
 		other := watchOne(t, client, theirs)
@@ -32,19 +33,19 @@ func TestOurOwnLockHoldsBackDeploysAndOthersButNotTheDeletionItIsFor(t *testing.
 		if v, err := other.View(t.Context(), "another"); err != nil || v.Operating != target.Yes || v.Operation != "deletion-1" {
 			t.Errorf("another broker of the namespace: %s %s, %v", v.Operating, v.Operation, err)
 		}
-		err := c.releases().Acquire(t.Context(), testEnvironment(), release.Holder{ID: "deploy-1", Owner: "ada", TTL: time.Minute})
-		if locked, ok := errors.AsType[*release.LockedError](err); !ok || locked.Holder.Reason != "deletion of node rabbit-1" || !strings.Contains(locked.Holder.Owner, mine.Name) {
+		err := c.Conn().TakeLock(t.Context(), ns, apiserver.Holder{ID: "deploy-1", Owner: "ada", TTL: time.Minute})
+		if locked, ok := errors.AsType[*apiserver.LockedError](err); !ok || locked.Holder.Reason != "deletion of node rabbit-1" || !strings.Contains(locked.Holder.Owner, mine.Name) {
 			t.Errorf("a deploy: %v", err)
 		}
-		if err := mine.Delete(t.Context(), look(t, mine).Nodes[1], time.Minute); err != nil || len(c.deletions) != 1 {
+		if err := mine.Delete(t.Context(), look(t, mine).Nodes[1], time.Minute); err != nil || len(c.Deletions()) != 1 {
 			t.Errorf("the deletion: %v", err)
 		}
 		for _, id := range []string{"deletion-0", "deletion-1"} { // the first is not held
 			if err := mine.Unlock(t.Context(), id); err != nil {
 				t.Error(err)
 			}
-			l, err := c.CoordinationV1().Leases(ns).Get(t.Context(), operationLease, metav1.GetOptions{})
-			if held := holderOf(l) != ""; err != nil || held != (id == "deletion-0") {
+			l, err := c.CoordinationV1().Leases(ns).Get(t.Context(), apiserver.LockLease, metav1.GetOptions{})
+			if held := apiserver.LockOf(l).Holder != ""; err != nil || held != (id == "deletion-0") {
 				t.Errorf("after giving back %s it is held %v: %v", id, held, err)
 			}
 		}
@@ -53,10 +54,10 @@ func TestOurOwnLockHoldsBackDeploysAndOthersButNotTheDeletionItIsFor(t *testing.
 
 func TestALockThatSomebodyElseHasIsNotTakenAndHoldsTheDeletionBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newCluster(t, append(broker(), operation("anna", time.Now()))...)
+		c := kubetest.NewCluster(t, append(broker(), operation("anna", time.Now()))...)
 		_, p := ready(t, c, brokerTarget())
 		err := p.Lock(t.Context(), "deletion-1", "deletion", time.Minute)
-		if locked, ok := errors.AsType[*release.LockedError](err); !ok || locked.Holder.ID != "anna" {
+		if locked, ok := errors.AsType[*apiserver.LockedError](err); !ok || locked.Holder.ID != "anna" {
 			t.Errorf("%v, want it to be anna's", err)
 		}
 		if v := look(t, p); v.Operating != target.Yes || v.Operation != "anna" {
@@ -77,8 +78,8 @@ func TestALockThatSomebodyElseHasIsNotTakenAndHoldsTheDeletionBack(t *testing.T)
 
 func TestASuccessorGoesOnHoldingTheLockOfTheSameDeletionAndAnotherWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newCluster(t, broker()...)
-		first, second := watchOne(t, c.client(), brokerTarget()), watchOne(t, c.client(), brokerTarget())
+		c := kubetest.NewCluster(t, broker()...)
+		first, second := watchOne(t, clientOf(c), brokerTarget()), watchOne(t, clientOf(c), brokerTarget())
 		if err := first.Lock(t.Context(), "deletion-1", "deletion", time.Minute); err != nil {
 			t.Fatal(err)
 		}

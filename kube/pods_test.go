@@ -12,6 +12,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/cjworkbench/unstuck/kube/kubetest"
 	"github.com/cjworkbench/unstuck/target"
 )
 
@@ -45,9 +46,9 @@ func pass(d time.Duration) {
 
 func TestAViewShowsABrokersPods(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newCluster(t, broker()...)
-		c.put(newPod("else", "x", "app", "other", metav1.OwnerReference{Kind: "Job", Name: "x", UID: "x"}))
-		client := c.client()
+		c := kubetest.NewCluster(t, broker()...)
+		c.Put(kubetest.NewPod("else", "x", "app", "other", metav1.OwnerReference{Kind: "Job", Name: "x", UID: "x"}))
+		client := clientOf(c)
 		p := watchOne(t, client, brokerTarget())
 		start(t, client, "me")
 		synctest.Wait()
@@ -96,13 +97,13 @@ func TestAViewFollowsWhatHappensToPods(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				c := newCluster(t, broker()...)
-				client := c.client()
+				c := kubetest.NewCluster(t, broker()...)
+				client := clientOf(c)
 				p := watchOne(t, client, brokerTarget())
 				start(t, client, "me")
 				synctest.Wait()
 				want := look(t, p).Nodes
-				c.put(rabbit(1, tc.change))
+				c.Put(rabbit(1, tc.change))
 				synctest.Wait()
 				if tc.want == nil {
 					want = append(want[:1:1], want[2])
@@ -119,11 +120,11 @@ func TestAViewFollowsWhatHappensToPods(t *testing.T) {
 
 func TestAnApplicationsPodsAreThoseOfItsDeployment(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newCluster(t, webApp()...)
-		evicted := newPod("web-new-c", "app", "app", "web", metav1.OwnerReference{Kind: "ReplicaSet", Name: "web-new", UID: "web-new-uid"})
+		c := kubetest.NewCluster(t, webApp()...)
+		evicted := kubetest.NewPod("web-new-c", "app", "app", "web", metav1.OwnerReference{Kind: "ReplicaSet", Name: "web-new", UID: "web-new-uid"})
 		evicted.Status.Phase = corev1.PodFailed
-		c.put(evicted)
-		client := c.client()
+		c.Put(evicted)
+		client := clientOf(c)
 		p := watchOne(t, client, appTarget())
 		start(t, client, "me")
 		synctest.Wait()
@@ -151,7 +152,7 @@ func TestTheDefaultContainerIsTheOneThatKubectlWouldTake(t *testing.T) {
 }
 
 func TestTargetsThatWouldSelectEverythingAreRefused(t *testing.T) {
-	client := newCluster(t).client()
+	client := clientOf(kubetest.NewCluster(t))
 	for _, bad := range []Target{
 		{Name: "main", Namespace: ns, Selector: ""},
 		{Name: "main", Namespace: ns, Selector: "in in in"},
@@ -165,8 +166,8 @@ func TestTargetsThatWouldSelectEverythingAreRefused(t *testing.T) {
 
 func TestAViewIsAsOldAsTheLastAnswerOfTheAPIServer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newCluster(t, broker()...)
-		client := c.client()
+		c := kubetest.NewCluster(t, broker()...)
+		client := clientOf(c)
 		p := watchOne(t, client, brokerTarget())
 		refused(t, p, "the API server has not been asked yet")
 		ctx, cancel := context.WithCancel(t.Context())
@@ -187,7 +188,7 @@ func TestAViewIsAsOldAsTheLastAnswerOfTheAPIServer(t *testing.T) {
 			}
 		}
 		last := look(t, p).At
-		c.setGone(true)
+		c.SetGone(true)
 		synctest.Wait()
 		pass(4 * time.Second)
 		if at := look(t, p).At; at.After(last.Add(2 * time.Second)) {
@@ -197,8 +198,8 @@ func TestAViewIsAsOldAsTheLastAnswerOfTheAPIServer(t *testing.T) {
 		refused(t, p, "connection refused")
 		pass(time.Minute)
 		refused(t, p, "connection refused")
-		c.put(rabbit(1, func(p *corev1.Pod) { p.UID = "meanwhile" }))
-		c.setGone(false)
+		c.Put(rabbit(1, func(p *corev1.Pod) { p.UID = "meanwhile" }))
+		c.SetGone(false)
 		pass(15 * time.Second)
 		v := look(t, p)
 		if age := time.Since(v.At); age > 5*time.Second || v.Nodes[1].UID != "meanwhile" {
@@ -209,15 +210,15 @@ func TestAViewIsAsOldAsTheLastAnswerOfTheAPIServer(t *testing.T) {
 
 func TestAWatchThatIsOpenIsNotTrustedWhileTheAPIServerIsSilent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newCluster(t, broker()...)
-		client := c.client()
+		c := kubetest.NewCluster(t, broker()...)
+		client := clientOf(c)
 		p := watchOne(t, client, brokerTarget())
 		start(t, client, "me")
 		pass(time.Minute)
-		c.setSilent(true)
+		c.SetSilent(true)
 		pass(11 * time.Second)
 		refused(t, p, "the API server does not answer: dial tcp: connection refused")
-		c.setSilent(false)
+		c.SetSilent(false)
 		pass(5 * time.Second)
 		if age := time.Since(look(t, p).At); age > 5*time.Second {
 			t.Errorf("when it answers again it is %s old", age)
@@ -227,18 +228,18 @@ func TestAWatchThatIsOpenIsNotTrustedWhileTheAPIServerIsSilent(t *testing.T) {
 
 func TestAViewIsNotFreshWhileTheWatchOfThePodsIsBroken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newCluster(t, broker()...)
-		client := c.client()
+		c := kubetest.NewCluster(t, broker()...)
+		client := clientOf(c)
 		p := watchOne(t, client, brokerTarget())
 		start(t, client, "me")
 		pass(time.Minute)
-		c.deny("watch", "pods", true)
-		c.deny("list", "pods", true)
+		c.Deny("watch", "pods", true)
+		c.Deny("list", "pods", true)
 		pass(time.Minute)
 		if age := time.Since(look(t, p).At); age > 5*time.Second {
 			t.Errorf("an open watch goes on when the permission is gone, but it is %s old", age)
 		}
-		c.cut("pods")
+		c.Cut("pods")
 		ended := time.Now()
 		pass(5 * time.Second)
 		if at := look(t, p).At; at.After(ended) {
@@ -246,9 +247,9 @@ func TestAViewIsNotFreshWhileTheWatchOfThePodsIsBroken(t *testing.T) {
 		}
 		pass(6 * time.Second)
 		refused(t, p, "not allowed: pods")
-		c.drop("pods", "", ns, "rabbit-2")
-		c.deny("watch", "pods", false)
-		c.deny("list", "pods", false)
+		c.Drop("pods", "", ns, "rabbit-2")
+		c.Deny("watch", "pods", false)
+		c.Deny("list", "pods", false)
 		pass(15 * time.Second)
 		if v := look(t, p); time.Since(v.At) > 5*time.Second || len(v.Nodes) != 2 {
 			t.Errorf("when it is allowed again it is %s old, with %d nodes", time.Since(v.At), len(v.Nodes))
@@ -276,15 +277,15 @@ func TestWhatOnlyOneWatchTellsCannotBeToldWithoutIt(t *testing.T) {
 	} {
 		t.Run(tc.resource, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				c := newCluster(t, broker()...)
-				client := c.client()
+				c := kubetest.NewCluster(t, broker()...)
+				client := clientOf(c)
 				p := watchOne(t, client, brokerTarget())
 				start(t, client, "me")
 				pass(time.Minute)
 				want := look(t, p)
-				c.deny("watch", tc.resource, true)
-				c.deny("list", tc.resource, true)
-				c.cut(tc.resource)
+				c.Deny("watch", tc.resource, true)
+				c.Deny("list", tc.resource, true)
+				c.Cut(tc.resource)
 				pass(time.Minute)
 				tc.want(&want)
 				got := look(t, p)
@@ -302,11 +303,11 @@ func TestWhatOnlyOneWatchTellsCannotBeToldWithoutIt(t *testing.T) {
 
 func TestAnOperationShowsInTheView(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newCluster(t, broker()...)
-		client := c.client()
+		c := kubetest.NewCluster(t, broker()...)
+		client := clientOf(c)
 		p := watchOne(t, client, brokerTarget())
 		start(t, client, "me")
-		c.put(operation("deploy 1234 by anna", time.Now()))
+		c.Put(operation("deploy 1234 by anna", time.Now()))
 		synctest.Wait()
 		if v := look(t, p); v.Operating != target.Yes || v.Operation != "deploy 1234 by anna" {
 			t.Errorf("%s, %q", v.Operating, v.Operation)
@@ -320,7 +321,7 @@ func TestAnOperationShowsInTheView(t *testing.T) {
 
 func TestNothingIsWatchedOnceTheClientRuns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		client := newCluster(t).client()
+		client := clientOf(kubetest.NewCluster(t))
 		start(t, client, "me")
 		synctest.Wait()
 		if _, err := client.Watch(brokerTarget()); err == nil {
@@ -335,38 +336,38 @@ func TestNothingIsWatchedOnceTheClientRuns(t *testing.T) {
 func TestAViewSaysWhatTheTargetGetsWrong(t *testing.T) {
 	for name, tc := range map[string]struct {
 		change func(*Target)
-		pods   func(*cluster)
+		pods   func(*kubetest.Cluster)
 		want   []string
 	}{
-		"nothing": {func(*Target) {}, func(*cluster) {}, nil},
+		"nothing": {func(*Target) {}, func(*kubetest.Cluster) {}, nil},
 		"the selector fits no pod": {
-			func(t *Target) { t.Selector = "app=rabbitmq" }, func(*cluster) {}, []string{"no pod in namespace production fits the selector app=rabbitmq"},
+			func(t *Target) { t.Selector = "app=rabbitmq" }, func(*kubetest.Cluster) {}, []string{"no pod in namespace production fits the selector app=rabbitmq"},
 		},
 		"there is nothing in the namespace": {
-			func(t *Target) { t.Namespace = "else" }, func(*cluster) {}, []string{"no pod in namespace else fits the selector app=rabbit"},
+			func(t *Target) { t.Namespace = "else" }, func(*kubetest.Cluster) {}, []string{"no pod in namespace else fits the selector app=rabbit"},
 		},
-		"its pods have ended": {func(*Target) {}, func(c *cluster) {
+		"its pods have ended": {func(*Target) {}, func(c *kubetest.Cluster) {
 			for i := range 3 {
-				c.put(rabbit(i, func(p *corev1.Pod) { p.Status.Phase = corev1.PodSucceeded }))
+				c.Put(rabbit(i, func(p *corev1.Pod) { p.Status.Phase = corev1.PodSucceeded }))
 			}
 		}, []string{"every pod in namespace production that fits the selector app=rabbit has ended"}},
 		"there is no such container": {
-			func(t *Target) { t.Container = "rabbit" }, func(*cluster) {}, []string{"container rabbit is not in pod rabbit-0: it has sidecar, rabbitmq"},
+			func(t *Target) { t.Container = "rabbit" }, func(*kubetest.Cluster) {}, []string{"container rabbit is not in pod rabbit-0: it has sidecar, rabbitmq"},
 		},
-		"one of the pods has no such container": {func(*Target) {}, func(c *cluster) {
-			c.put(rabbit(1, func(p *corev1.Pod) { p.Spec.Containers = p.Spec.Containers[:1] }))
+		"one of the pods has no such container": {func(*Target) {}, func(c *kubetest.Cluster) {
+			c.Put(rabbit(1, func(p *corev1.Pod) { p.Spec.Containers = p.Spec.Containers[:1] }))
 		}, []string{"container rabbitmq is not in pod rabbit-1: it has sidecar"}},
-		"the container is a sidecar that is written as an init container": {func(t *Target) { t.Container = "logs" }, func(c *cluster) {
+		"the container is a sidecar that is written as an init container": {func(t *Target) { t.Container = "logs" }, func(c *kubetest.Cluster) {
 			for i := range 3 {
-				c.put(rabbit(i, func(p *corev1.Pod) { p.Spec.InitContainers = []corev1.Container{{Name: "logs"}} }))
+				c.Put(rabbit(i, func(p *corev1.Pod) { p.Spec.InitContainers = []corev1.Container{{Name: "logs"}} }))
 			}
 		}, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				c := newCluster(t, broker()...)
+				c := kubetest.NewCluster(t, broker()...)
 				tc.pods(c)
-				client, kubeTarget := c.client(), brokerTarget()
+				client, kubeTarget := clientOf(c), brokerTarget()
 				tc.change(&kubeTarget)
 				p := watchOne(t, client, kubeTarget)
 				start(t, client, "me")

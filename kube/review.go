@@ -16,6 +16,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/cjworkbench/unstuck/auth"
+	"github.com/cjworkbench/unstuck/kube/apiserver"
 )
 
 const (
@@ -42,9 +43,12 @@ type caller struct {
 
 // Reviews gives the client's reviews. Each has its own memory of who was asked about: use one.
 func (c *Client) Reviews() *Reviews {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.reviews = true
+	c.Require(func(need apiserver.Need) {
+		if !c.external { // who somebody is, our own cluster says
+			need("", "tokenreviews", "", "create")
+		}
+		need("", "subjectaccessreviews", "", "create")
+	})
 	return &Reviews{client: c, callers: make(map[[sha256.Size]byte]caller)}
 }
 
@@ -57,14 +61,14 @@ func (r *Reviews) Authenticate(ctx context.Context, token string) (user string, 
 	if who, known := r.known(key, time.Now()); known {
 		return who.user, slices.Clone(who.groups), true, nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	ctx, cancel := context.WithTimeout(ctx, apiserver.Timeout)
 	defer cancel()
 	asked := time.Now()
-	review, err := r.client.api.AuthenticationV1().TokenReviews().Create(ctx, &authenticationv1.TokenReview{
+	review, err := r.client.AuthenticationV1().TokenReviews().Create(ctx, &authenticationv1.TokenReview{
 		Spec: authenticationv1.TokenReviewSpec{Token: token},
 	}, metav1.CreateOptions{})
 	if err != nil {
-		err = withoutToken(explain(err, "create", "tokenreviews", ""), token)
+		err = withoutToken(apiserver.Explain(err, "create", "tokenreviews", ""), token)
 		return "", nil, false, fmt.Errorf("ask whose token it is: %w", err)
 	}
 	s := review.Status
@@ -120,16 +124,16 @@ func (r *Reviews) Allowed(ctx context.Context, user string, groups []string, wha
 	if user == "" {
 		return false, nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	ctx, cancel := context.WithTimeout(ctx, apiserver.Timeout)
 	defer cancel()
 	attributes := authorizationv1.ResourceAttributes{
 		Verb: what.Verb, Group: what.Group, Resource: what.Resource, Subresource: what.Subresource, Namespace: what.Namespace, Name: what.Name,
 	}
-	review, err := r.client.api.AuthorizationV1().SubjectAccessReviews().Create(ctx, &authorizationv1.SubjectAccessReview{
+	review, err := r.client.AuthorizationV1().SubjectAccessReviews().Create(ctx, &authorizationv1.SubjectAccessReview{
 		Spec: authorizationv1.SubjectAccessReviewSpec{User: user, Groups: groups, ResourceAttributes: &attributes},
 	}, metav1.CreateOptions{})
 	if err != nil {
-		return false, fmt.Errorf("ask what %s may do: %w", user, explain(err, "create", "subjectaccessreviews", ""))
+		return false, fmt.Errorf("ask what %s may do: %w", user, apiserver.Explain(err, "create", "subjectaccessreviews", ""))
 	}
 	return review.Status.Allowed && !review.Status.Denied, nil
 }

@@ -2,13 +2,13 @@ package kube
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/cjworkbench/unstuck/clock"
+	"github.com/cjworkbench/unstuck/kube/apiserver"
 	"github.com/cjworkbench/unstuck/target"
 )
 
@@ -43,11 +43,8 @@ type Secret struct {
 
 // Secret gives the credentials in a Secret.
 func (c *Client) Secret(ref SecretRef) *Secret {
-	s := &Secret{SecretRef: ref, client: c}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.secrets = append(c.secrets, ref)
-	return s
+	c.Require(func(need apiserver.Need) { need(ref.Namespace, "secrets", ref.Name, "get") })
+	return &Secret{SecretRef: ref, client: c}
 }
 
 // Credentials gives the name and the password, at most 30 s old. While the API server is away those that were read last
@@ -90,13 +87,8 @@ func (s *Secret) Refused() {
 func (s *Secret) read(ctx context.Context) (target.Credentials, error) {
 	ctx, cancel := context.WithTimeout(ctx, secretTimeout)
 	defer cancel()
-	secret, err := get(ctx, s.client.api.CoreV1().Secrets(s.Namespace).Get, s.Name)
+	secret, err := s.client.Conn.Secret(ctx, s.Namespace, s.Name)
 	if err != nil {
-		err = explain(err, "get", "secrets", s.Namespace)
-		if missing, ok := errors.AsType[Missing](err); ok {
-			missing.Name = s.Name // the right to read it is given by its name
-			err = missing
-		}
 		return target.Credentials{}, err
 	}
 	creds := target.Credentials{Username: s.Username}

@@ -15,6 +15,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
 
+	"github.com/cjworkbench/unstuck/kube/apiserver"
+	"github.com/cjworkbench/unstuck/kube/kubetest"
 	"github.com/cjworkbench/unstuck/target"
 )
 
@@ -33,33 +35,33 @@ func credentials(t *testing.T, s *Secret, want target.Credentials) {
 }
 
 func TestCredentialsAreReadFromTheNamedSecretAlone(t *testing.T) {
-	c := newCluster(t, rabbitSecret("one\n"))
-	client := c.client()
+	c := kubetest.NewCluster(t, rabbitSecret("one\n"))
+	client := clientOf(c)
 	credentials(t, client.Secret(SecretRef{Namespace: ns, Name: "rabbit", UsernameKey: "username", PasswordKey: "password"}),
 		target.Credentials{Username: "rabbit", Password: "one"})
 	credentials(t, client.Secret(SecretRef{Namespace: ns, Name: "rabbit", Username: "other", PasswordKey: "password"}),
 		target.Credentials{Username: "other", Password: "one"})
-	if n, all := c.asked("get secrets rabbit"), c.asked(""); n != 2 || all != 2 {
+	if n, all := c.Asked("get secrets rabbit"), c.Asked(""); n != 2 || all != 2 {
 		t.Errorf("%d of %d requests were for that secret", n, all)
 	}
 }
 
 func TestCredentialsAreReadAgainAfterAWhileAndWhenTheyAreRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newCluster(t, rabbitSecret("one"))
-		s := c.client().Secret(SecretRef{Namespace: ns, Name: "rabbit", Username: "u", PasswordKey: "password"})
+		c := kubetest.NewCluster(t, rabbitSecret("one"))
+		s := clientOf(c).Secret(SecretRef{Namespace: ns, Name: "rabbit", Username: "u", PasswordKey: "password"})
 		one, two, three := target.Credentials{Username: "u", Password: "one"}, target.Credentials{Username: "u", Password: "two"}, target.Credentials{Username: "u", Password: "three"}
 		credentials(t, s, one)
-		c.put(rabbitSecret("two"))
+		c.Put(rabbitSecret("two"))
 		pass(29 * time.Second)
 		credentials(t, s, one)
 		pass(time.Second)
 		credentials(t, s, two)
-		c.put(rabbitSecret("three"))
+		c.Put(rabbitSecret("three"))
 		credentials(t, s, two)
 		s.Refused()
 		credentials(t, s, three)
-		if n := c.asked("get secrets"); n != 3 {
+		if n := c.Asked("get secrets"); n != 3 {
 			t.Errorf("read %d times, want 3", n)
 		}
 	})
@@ -67,15 +69,15 @@ func TestCredentialsAreReadAgainAfterAWhileAndWhenTheyAreRefused(t *testing.T) {
 
 func TestCredentialsServeOnWhileTheAPIServerIsAwayUnlessTheyAreRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newCluster(t, rabbitSecret("one"))
-		s := c.client().Secret(SecretRef{Namespace: ns, Name: "rabbit", Username: "u", PasswordKey: "password"})
+		c := kubetest.NewCluster(t, rabbitSecret("one"))
+		s := clientOf(c).Secret(SecretRef{Namespace: ns, Name: "rabbit", Username: "u", PasswordKey: "password"})
 		one := target.Credentials{Username: "u", Password: "one"}
 		credentials(t, s, one)
-		c.setGone(true)
+		c.SetGone(true)
 		pass(time.Hour)
 		credentials(t, s, one)
 		credentials(t, s, one)
-		if n := c.asked("get secrets"); n != 2 {
+		if n := c.Asked("get secrets"); n != 2 {
 			t.Errorf("asked %d times: each costs time of a login", n)
 		}
 		s.Refused()
@@ -87,14 +89,13 @@ func TestCredentialsServeOnWhileTheAPIServerIsAwayUnlessTheyAreRefused(t *testin
 
 // A login waits for its credentials with its own deadline running.
 func TestAReadOfASecretTakesLittleOfALoginsTime(t *testing.T) {
-	client := newCluster(t).client()
 	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }))
 	defer server.Close()
-	set, err := newClientSet(&rest.Config{Host: server.URL})
+	conn, err := apiserver.ForConfig(&rest.Config{Host: server.URL}, "unstuck", kubetest.Quiet())
 	if err != nil {
 		t.Fatal(err)
 	}
-	client.api = set
+	client := New(conn, Options{})
 	began := time.Now()
 	_, err = client.Secret(SecretRef{Namespace: ns, Name: "rabbit", PasswordKey: "password"}).Credentials(t.Context())
 	if took := time.Since(began); err == nil || took > 2*secretTimeout {
@@ -104,8 +105,10 @@ func TestAReadOfASecretTakesLittleOfALoginsTime(t *testing.T) {
 
 func TestASecretThatCannotBeUsedSaysWhatIsWrongAndNothingOfWhatIsInIt(t *testing.T) {
 	var log bytes.Buffer
-	c := newCluster(t, rabbitSecret("hunter2"))
-	client := newClient(c, "unstuck", "unstuck", noStreams{}, slog.New(slog.NewTextHandler(&log, nil)))
+	c := kubetest.NewCluster(t, rabbitSecret("hunter2"))
+	conn := c.Conn()
+	conn.Log = slog.New(slog.NewTextHandler(&log, nil))
+	client := New(conn, Options{})
 	for _, tc := range []struct {
 		ref    SecretRef
 		denied bool
@@ -116,7 +119,7 @@ func TestASecretThatCannotBeUsedSaysWhatIsWrongAndNothingOfWhatIsInIt(t *testing
 		{SecretRef{Namespace: ns, Name: "rabbit", UsernameKey: "user", PasswordKey: "password"}, false, "it has no key user"},
 		{SecretRef{Namespace: ns, Name: "rabbit", PasswordKey: "password"}, true, "not allowed: secrets get in namespace production (rabbit)"},
 	} {
-		c.deny("get", "secrets", tc.denied)
+		c.Deny("get", "secrets", tc.denied)
 		s := client.Secret(tc.ref)
 		_, err := s.Credentials(t.Context())
 		if err == nil || !strings.Contains(err.Error(), tc.want) {
@@ -130,8 +133,8 @@ func TestASecretThatCannotBeUsedSaysWhatIsWrongAndNothingOfWhatIsInIt(t *testing
 
 func TestASecretIsAtFaultUntilItCanBeRead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newCluster(t)
-		s := c.client().Secret(SecretRef{Namespace: ns, Name: "rabbit", Username: "u", PasswordKey: "password"})
+		c := kubetest.NewCluster(t)
+		s := clientOf(c).Secret(SecretRef{Namespace: ns, Name: "rabbit", Username: "u", PasswordKey: "password"})
 		fault := func(want string) {
 			t.Helper()
 			_, _ = s.Credentials(t.Context()) // as the next login does
@@ -145,15 +148,15 @@ func TestASecretIsAtFaultUntilItCanBeRead(t *testing.T) {
 		fault(`read secret production/rabbit: secrets "rabbit" not found`)
 		empty := rabbitSecret("")
 		delete(empty.Data, "password")
-		c.put(empty)
+		c.Put(empty)
 		fault("it has no key password")
-		c.put(rabbitSecret("one"))
+		c.Put(rabbitSecret("one"))
 		fault("<nil>")
-		c.deny("get", "secrets", true)
+		c.Deny("get", "secrets", true)
 		pass(time.Minute)
 		fault("not allowed") // though what was read before serves on
 		credentials(t, s, target.Credentials{Username: "u", Password: "one"})
-		c.deny("get", "secrets", false)
+		c.Deny("get", "secrets", false)
 		pass(time.Minute)
 		fault("<nil>")
 	})

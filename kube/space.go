@@ -14,17 +14,15 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/watch"
-)
 
-// operationLease is the Lease by which a deploy or a restart locks its namespace. It is held while its holder has a
-// name, and its renewTime and leaseDurationSeconds together lie ahead.
-const operationLease = "unstuck-operation"
+	"github.com/cjworkbench/unstuck/kube/apiserver"
+)
 
 // space is what is watched of a namespace, for all targets in it.
 type space struct {
 	sets        *feed[workload]
 	budgets     *feed[budget]
-	locks       *feed[lock]
+	locks       *feed[apiserver.Lock]
 	replicaSets *feed[workload] // nil: there is no application in it
 	deployments *feed[workload] // nil: there is no application in it
 }
@@ -54,13 +52,13 @@ type lister[L runtime.Object] interface {
 	Watch(ctx context.Context, o metav1.ListOptions) (watch.Interface, error)
 }
 
-func newPodFeed(a api, t Target, selector labels.Selector, log *slog.Logger) *feed[pod] {
+func newPodFeed(a apiserver.API, t Target, selector labels.Selector, log *slog.Logger) *feed[pod] {
 	f := newFeed("pods", t.Namespace, &corev1.Pod{}, lister[*corev1.PodList](a.CoreV1().Pods(t.Namespace)), trimPod(t.Container), log)
 	f.narrow = func(o *metav1.ListOptions) { o.LabelSelector = selector.String() }
 	return f
 }
 
-func newSpace(a api, namespace string, log *slog.Logger) *space {
+func newSpace(a apiserver.API, namespace string, log *slog.Logger) *space {
 	s := &space{
 		sets: newFeed("statefulsets", namespace, &appsv1.StatefulSet{},
 			lister[*appsv1.StatefulSetList](a.AppsV1().StatefulSets(namespace)), trimStatefulSet, log),
@@ -70,12 +68,12 @@ func newSpace(a api, namespace string, log *slog.Logger) *space {
 			lister[*coordinationv1.LeaseList](a.CoordinationV1().Leases(namespace)), trimLock, log),
 	}
 	s.locks.narrow = func(o *metav1.ListOptions) {
-		o.FieldSelector = fields.OneTermEqualSelector("metadata.name", operationLease).String()
+		o.FieldSelector = fields.OneTermEqualSelector("metadata.name", apiserver.LockLease).String()
 	}
 	return s
 }
 
-func (s *space) addApps(a api, namespace string, log *slog.Logger) {
+func (s *space) addApps(a apiserver.API, namespace string, log *slog.Logger) {
 	if s.deployments != nil {
 		return
 	}
@@ -89,7 +87,7 @@ func (s *space) addApps(a api, namespace string, log *slog.Logger) {
 type around struct {
 	sets, replicaSets, deployments map[string]workload
 	budgets                        map[string]budget
-	locks                          map[string]lock
+	locks                          map[string]apiserver.Lock
 	at                             time.Time // the oldest of what is known
 }
 

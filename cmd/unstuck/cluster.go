@@ -16,6 +16,7 @@ import (
 
 	"github.com/cjworkbench/unstuck/config"
 	"github.com/cjworkbench/unstuck/kube"
+	"github.com/cjworkbench/unstuck/kube/apiserver"
 	"github.com/cjworkbench/unstuck/metrics"
 	"github.com/cjworkbench/unstuck/remediate"
 	"github.com/cjworkbench/unstuck/target"
@@ -37,14 +38,17 @@ type cluster struct {
 // newCluster reads how to reach the cluster. It asks nothing of it yet.
 func newCluster(c *config.Config, m *metrics.Metrics, log *slog.Logger) (*cluster, error) {
 	k := c.Kubernetes
-	client, err := kube.Connect(kube.Options{
-		Kubeconfig: k.Kubeconfig, Context: k.Context, Namespace: k.Namespace, Lease: k.Lease, QPS: k.QPS, Burst: k.Burst,
+	conn, err := apiserver.Connect(apiserver.Options{
+		Kubeconfig: k.Kubeconfig, Context: k.Context, Namespace: k.Namespace, QPS: k.QPS, Burst: k.Burst,
 		UserAgent: userAgent(),
 	}, log)
 	if err != nil {
 		return nil, err
 	}
-	return &cluster{Client: client, others: make(map[string]*kube.Client), pods: make(map[string]*kube.Pods), metrics: m, log: log}, nil
+	return &cluster{
+		Client: kube.New(conn, kube.Options{Lease: k.Lease}), others: make(map[string]*kube.Client),
+		pods: make(map[string]*kube.Pods), metrics: m, log: log,
+	}, nil
 }
 
 func userAgent() string { return "unstuck/" + currentVersion().Version }
@@ -129,7 +133,7 @@ func identity() (string, error) {
 func (c *cluster) checkPermissions(ctx context.Context) {
 	ticker := time.NewTicker(permissionsEvery)
 	defer ticker.Stop()
-	known := make(map[string][]kube.Missing) // by place
+	known := make(map[string][]apiserver.Missing) // by place
 	for {
 		known[""] = c.checkIn(ctx, c.Client, "", known[""])
 		for where, client := range c.others {
@@ -149,7 +153,9 @@ func (c *cluster) checkPermissions(ctx context.Context) {
 
 // checkIn looks which permissions are missing in one cluster, and tells of those that are not among the known ones. If
 // that cannot be told it is as it was.
-func (c *cluster) checkIn(ctx context.Context, client *kube.Client, where string, known []kube.Missing) []kube.Missing {
+func (c *cluster) checkIn(
+	ctx context.Context, client *kube.Client, where string, known []apiserver.Missing,
+) []apiserver.Missing {
 	log := c.log
 	if where != "" {
 		log = log.With("cluster", where)
@@ -173,7 +179,7 @@ func (c *cluster) checkIn(ctx context.Context, client *kube.Client, where string
 	return missing
 }
 
-func permissions(missing []kube.Missing) []metrics.Permission {
+func permissions(missing []apiserver.Missing) []metrics.Permission {
 	all := make([]metrics.Permission, len(missing))
 	for i, m := range missing {
 		all[i] = metrics.Permission{Verb: m.Verb, Resource: m.Resource, Namespace: m.Namespace}

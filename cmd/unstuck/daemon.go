@@ -12,7 +12,7 @@ import (
 
 	"github.com/cjworkbench/unstuck/config"
 	"github.com/cjworkbench/unstuck/httpapi"
-	"github.com/cjworkbench/unstuck/kube"
+	"github.com/cjworkbench/unstuck/kube/apiserver"
 	"github.com/cjworkbench/unstuck/metrics"
 	"github.com/cjworkbench/unstuck/probe"
 	"github.com/cjworkbench/unstuck/remediate"
@@ -31,7 +31,7 @@ type supplier struct {
 	loginErr    func() error // nil, or why the credentials cannot be read
 
 	// mayDelete, if not nil, names what is not allowed of what a deletion needs.
-	mayDelete func(context.Context) ([]kube.Missing, error)
+	mayDelete func(context.Context) ([]apiserver.Missing, error)
 }
 
 // incidentsFor is for how long the incidents that were read are shown: whoever asks for them again and again costs one read.
@@ -65,8 +65,8 @@ type observer interface {
 
 // watched is one broker, or one application, that is watched.
 type watched struct {
-	refused    func()                                        // nil, or told that a login was refused
-	mayDelete  func(context.Context) ([]kube.Missing, error) // nil: it needs no permission
+	refused    func()                                             // nil, or told that a login was refused
+	mayDelete  func(context.Context) ([]apiserver.Missing, error) // nil: it needs no permission
 	runner     *probe.Runner
 	loop       *remediate.Loop
 	baselines  probe.Baselines

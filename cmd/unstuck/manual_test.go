@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"github.com/cjworkbench/unstuck/httpapi"
-	"github.com/cjworkbench/unstuck/kube"
+	"github.com/cjworkbench/unstuck/kube/apiserver"
 	"github.com/cjworkbench/unstuck/probe"
 	"github.com/cjworkbench/unstuck/remediate"
 	"github.com/cjworkbench/unstuck/target"
@@ -143,14 +143,14 @@ func TestWithoutTheRightToDeleteNothingIsBegun(t *testing.T) {
 		cut := errors.New("nobody answers")
 		for _, dry := range []bool{true, false} {
 			d.DryRun = dry
-			h.targets[0].mayDelete = func(context.Context) ([]kube.Missing, error) {
-				return []kube.Missing{{Verb: "delete", Resource: "pods", Namespace: "production"}}, nil
+			h.targets[0].mayDelete = func(context.Context) ([]apiserver.Missing, error) {
+				return []apiserver.Missing{{Verb: "delete", Resource: "pods", Namespace: "production"}}, nil
 			}
 			_, err := h.Delete(t.Context(), "orders", d)
 			if !errors.Is(err, httpapi.Unable("pods delete in namespace production")) {
 				t.Errorf("dry run %t: %v", dry, err)
 			}
-			h.targets[0].mayDelete = func(context.Context) ([]kube.Missing, error) { return nil, cut }
+			h.targets[0].mayDelete = func(context.Context) ([]apiserver.Missing, error) { return nil, cut }
 			if _, err := h.Delete(t.Context(), "orders", d); !errors.Is(err, cut) {
 				t.Errorf("dry run %t, and nobody can tell: %v", dry, err)
 			}

@@ -9,6 +9,8 @@ import (
 	"github.com/cjworkbench/unstuck/config"
 	"github.com/cjworkbench/unstuck/httpapi"
 	"github.com/cjworkbench/unstuck/kube"
+	"github.com/cjworkbench/unstuck/kube/apiserver"
+	"github.com/cjworkbench/unstuck/kube/deploy"
 	"github.com/cjworkbench/unstuck/release"
 	"github.com/cjworkbench/unstuck/release/plan"
 )
@@ -30,12 +32,13 @@ func (c *cluster) at(e config.Environment, k config.Kubernetes) (*kube.Client, e
 	if client := c.others[where]; client != nil {
 		return client, nil
 	}
-	client, err := kube.Connect(kube.Options{
-		Kubeconfig: e.Kubeconfig, Context: e.Context, External: true, QPS: k.QPS, Burst: k.Burst, UserAgent: userAgent(),
+	conn, err := apiserver.Connect(apiserver.Options{
+		Kubeconfig: e.Kubeconfig, Context: e.Context, QPS: k.QPS, Burst: k.Burst, UserAgent: userAgent(),
 	}, c.log.With("cluster", where))
 	if err != nil {
 		return nil, err
 	}
+	client := kube.New(conn, kube.Options{External: true})
 	c.others[where] = client
 	return client, nil
 }
@@ -45,17 +48,17 @@ func (d *daemon) serveReleases(c *config.Config, k *cluster) error {
 	if len(c.Environments) == 0 {
 		return nil
 	}
-	releases, registries := kube.NewReleases(), make(release.Registries)
+	clusters, registries := deploy.New(), make(release.Registries)
 	var environments []plan.Environment
 	for _, e := range c.Environments {
 		client, err := k.at(e, c.Kubernetes)
 		if err != nil {
 			return fmt.Errorf("environment %s: %w", e.Name, err)
 		}
-		releases.Add(client, e.Environment)
+		clusters.Add(client.Conn, e.Environment)
 		var credentials []func(context.Context) ([]byte, error)
 		if r := e.Registry; r != nil {
-			credentials = append(credentials, client.DockerConfig(r.Namespace, r.Name, r.Key))
+			credentials = append(credentials, deploy.DockerConfig(client.Conn, r.Namespace, r.Name, r.Key))
 		}
 		registries[e.Name] = release.NewImageRegistry(nil, credentials...)
 		environments = append(environments, e.Environment)
@@ -64,9 +67,10 @@ func (d *daemon) serveReleases(c *config.Config, k *cluster) error {
 	if err != nil {
 		return fmt.Errorf("find out who we are: %w", err)
 	}
-	feed, store := httpapi.NewFeed(), k.Operations()
+	feed, store := httpapi.NewFeed(), deploy.NewStore(k.Conn)
 	runner, err := release.NewRunner(release.Options{
-		Environments: environments, World: releases, Jobs: releases, Logs: releases, Lock: releases, Registry: registries, Store: store,
+		Environments: environments, World: clusters, Jobs: clusters, Logs: clusters, Lock: clusters,
+		Registry: registries, Store: store,
 		Notify: func(o plan.Operation) { feed.Notify(o); d.metrics.OperationChanged(o); d.pulse.OperationChanged(o) },
 		Log:    d.log, Identity: host,
 	})
@@ -76,7 +80,7 @@ func (d *daemon) serveReleases(c *config.Config, k *cluster) error {
 	d.metrics.WatchOperations(environments, runner.Running)
 	d.api.Releases = &httpapi.Releases{
 		Environments: environments, Operations: runner, Records: store, Feed: feed,
-		States: releases, Logs: releases, Pods: releases,
+		States: clusters, Logs: clusters, Pods: clusters,
 	}
 	d.beside = append(d.beside, runner.Serve)
 	return nil

@@ -22,11 +22,13 @@ const module = "github.com/cjworkbench/unstuck"
 // ours are the packages of the design, by their paths in the module.
 var ours = []string{
 	"clock", "target", "auth", "probe", "remediate", "release", "release/plan", "config", "metrics",
-	"kube", "httpapi", "httpapi/apitest", "ui", "lab",
+	"kube", "kube/apiserver", "kube/deploy", "kube/kubetest", "httpapi", "httpapi/apitest", "ui", "lab",
 }
 
 // product are those of which the program is made.
-var product = slices.DeleteFunc(slices.Clone(ours), func(p string) bool { return p == "httpapi/apitest" })
+var product = slices.DeleteFunc(slices.Clone(ours), func(p string) bool {
+	return p == "httpapi/apitest" || p == "kube/kubetest"
+})
 
 // theirs are packages of other people, and some of the standard library that are not for everybody.
 var theirs = map[string]string{
@@ -64,7 +66,10 @@ var mayImport = map[string]string{
 	"release/plan/a.go":     "",
 	"config/a.go":           "context os slog auth target probe remediate release/plan cron yaml",
 	"metrics/a.go":          "context os slog target probe remediate release/plan client_golang",
-	"kube/a.go":             "context os slog auth clock target release release/plan client-go",
+	"kube/a.go":             "context os slog auth clock target kube/apiserver client-go",
+	"kube/apiserver/a.go":   "context os slog target client-go",
+	"kube/deploy/a.go":      "context os slog kube/apiserver release release/plan client-go",
+	"kube/kubetest/a.go":    "context os slog kube/apiserver client-go",
 	"httpapi/a.go":          "context os slog auth target probe remediate release release/plan",
 	"httpapi/apitest/a.go":  "context os slog auth target probe remediate release release/plan",
 	"ui/a.go":               "context os slog auth httpapi probe remediate release release/plan",
@@ -76,6 +81,7 @@ var mayImport = map[string]string{
 	"probe/a_test.go":            "context os slog amqp chromedp cmp client_golang cobra containerregistry cron yaml " + strings.Join(ours, " "),
 	"remediate/decide_a_test.go": "context os slog amqp chromedp cmp client_golang cobra containerregistry cron yaml " + strings.Join(ours, " "),
 	"kube/a_test.go":             "context os slog cmp client-go " + strings.Join(ours, " "),
+	"kube/deploy/a_test.go":      "context os slog cmp client-go " + strings.Join(ours, " "),
 
 	"cmd/unstuck/apiserver_test.go": "context os slog cmp client-go " + strings.Join(ours, " "),
 }

@@ -1,21 +1,19 @@
 package kube
 
 import (
-	"errors"
-	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	"github.com/cjworkbench/unstuck/kube/apiserver"
+	"github.com/cjworkbench/unstuck/kube/kubetest"
 )
 
 func TestThePermissionsThatAreMissingAreNamed(t *testing.T) {
-	c := newCluster(t)
-	client := c.client()
+	c := kubetest.NewCluster(t)
+	client := clientOf(c)
 	watchOne(t, client, brokerTarget())
 	client.Secret(SecretRef{Namespace: ns, Name: "rabbit", PasswordKey: "password"})
 	if missing, err := client.Check(t.Context()); err != nil || len(missing) > 0 {
@@ -23,7 +21,7 @@ func TestThePermissionsThatAreMissingAreNamed(t *testing.T) {
 	}
 	for _, p := range []string{"create pods/exec", "delete pods", "get pods/log", "get secrets", "update leases"} {
 		verb, resource, _ := strings.Cut(p, " ")
-		c.deny(verb, resource, true)
+		c.Deny(verb, resource, true)
 	}
 	missing, err := client.Check(t.Context())
 	if err != nil {
@@ -41,26 +39,26 @@ func TestThePermissionsThatAreMissingAreNamed(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
-	c.setGone(true)
+	c.SetGone(true)
 	if _, err := client.Check(t.Context()); err == nil {
 		t.Error("nobody answers, and it is no error")
 	}
 }
 
 func TestWhatIsMissingToDeleteIsNamedThoughNobodyMeantToActAtFirst(t *testing.T) {
-	c := newCluster(t)
+	c := kubetest.NewCluster(t)
 	kubeTarget := brokerTarget()
 	kubeTarget.Act, kubeTarget.SkipPreStopChecks = false, true
-	p := watchOne(t, c.client(), kubeTarget)
+	p := watchOne(t, clientOf(c), kubeTarget)
 	if missing, err := p.MayDelete(t.Context()); err != nil || len(missing) > 0 {
 		t.Fatalf("%v, %v", missing, err)
 	}
 	for _, verb := range []string{"delete", "patch"} {
-		c.deny(verb, "pods", true)
+		c.Deny(verb, "pods", true)
 	}
-	c.deny("create", "leases", true)
+	c.Deny("create", "leases", true)
 	missing, err := p.MayDelete(t.Context())
-	want := []Missing{
+	want := []apiserver.Missing{
 		{Verb: "delete", Resource: "pods", Namespace: ns},
 		{Verb: "create", Resource: "leases", Namespace: ns},
 		{Verb: "patch", Resource: "pods", Namespace: ns},
@@ -68,7 +66,7 @@ func TestWhatIsMissingToDeleteIsNamedThoughNobodyMeantToActAtFirst(t *testing.T)
 	if diff := cmp.Diff(want, missing); err != nil || diff != "" {
 		t.Errorf("%v (-want +got):\n%s", err, diff)
 	}
-	c.setGone(true)
+	c.SetGone(true)
 	if _, err := p.MayDelete(t.Context()); err == nil {
 		t.Error("nobody answers, and it is no error")
 	}
@@ -76,7 +74,7 @@ func TestWhatIsMissingToDeleteIsNamedThoughNobodyMeantToActAtFirst(t *testing.T)
 
 func TestNoMorePermissionsAreNeededThanWhatIsWatchedNeeds(t *testing.T) {
 	needs := func(targets ...Target) []string {
-		client := newCluster(t).client()
+		client := clientOf(kubetest.NewCluster(t))
 		for _, kubeTarget := range targets {
 			watchOne(t, client, kubeTarget)
 		}
@@ -111,38 +109,25 @@ func TestNoMorePermissionsAreNeededThanWhatIsWatchedNeeds(t *testing.T) {
 	}
 }
 
-func TestOnlyARefusalForWantOfAPermissionIsOne(t *testing.T) {
-	if err := explain(forbidden("delete", pods, ns), "delete", "pods", ns); !errors.Is(err, Missing{Verb: "delete", Resource: "pods", Namespace: ns}) {
-		t.Errorf("%v", err)
-	}
-	webhook := apierrors.NewForbidden(pods.GroupResource(), "rabbit-1", fmt.Errorf("admission webhook denied the request: a freeze is on"))
-	if err := explain(webhook, "delete", "pods", ns); !errors.Is(err, webhook) {
-		t.Errorf("%v", err)
-	}
-	if err := explain(nil, "delete", "pods", ns); err != nil {
-		t.Errorf("%v", err)
-	}
-}
-
-func TestAKubeconfigThatCannotBeUsedShowsNoneOfItsSecrets(t *testing.T) {
-	dir := t.TempDir()
-	for name, text := range map[string]string{
-		"broken":     "apiVersion: v1\nkind: Config\nusers: [{name: me, user: {token: hunter2}\n",
-		"wrong type": "apiVersion: v1\nkind: Config\nusers: [{name: me, user: {token: [hunter2]}}]\n",
-		"no cluster": "apiVersion: v1\nkind: Config\ncurrent-context: x\ncontexts: [{name: x, context: {cluster: none, user: me}}]\nusers: [{name: me, user: {token: hunter2}}]\n",
-		"no CA": "apiVersion: v1\nkind: Config\ncurrent-context: x\ncontexts: [{name: x, context: {cluster: c, user: me}}]\n" +
-			"clusters: [{name: c, cluster: {server: 'https://127.0.0.1:1', certificate-authority: /none}}]\nusers: [{name: me, user: {token: hunter2}}]\n",
+func TestInAnotherClusterNothingOfOurOwnNeedsAPermission(t *testing.T) {
+	for external, want := range map[bool][]string{
+		true: {"subjectaccessreviews create"},
+		false: {
+			"subjectaccessreviews create", "tokenreviews create",
+			"configmaps create in namespace unstuck", "configmaps delete in namespace unstuck",
+			"configmaps list in namespace unstuck", "configmaps update in namespace unstuck",
+			"leases create in namespace unstuck", "leases get in namespace unstuck (unstuck)",
+			"leases update in namespace unstuck (unstuck)",
+		},
 	} {
-		file := filepath.Join(dir, strings.ReplaceAll(name, " ", "-"))
-		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
+		client := New(kubetest.NewCluster(t).Conn(), Options{External: external})
+		client.Reviews()
+		var got []string
+		for _, m := range client.Needs() {
+			got = append(got, m.String())
 		}
-		_, err := Connect(Options{Kubeconfig: file}, quiet())
-		if err == nil || strings.Contains(err.Error(), "hunter2") {
-			t.Errorf("%s: %v", name, err)
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("another cluster %t (-want +got):\n%s", external, diff)
 		}
-	}
-	if _, err := Connect(Options{Kubeconfig: filepath.Join(dir, "none")}, quiet()); err == nil {
-		t.Error("a file that there is not is no error")
 	}
 }

@@ -1,4 +1,4 @@
-package kube
+package deploy
 
 import (
 	"context"
@@ -12,6 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 
+	"github.com/cjworkbench/unstuck/kube/apiserver"
 	"github.com/cjworkbench/unstuck/release"
 	"github.com/cjworkbench/unstuck/release/plan"
 )
@@ -21,39 +22,44 @@ const (
 	environmentLabel = "unstuck.cjworkbench.org/environment"
 )
 
-// Operations keeps operations, each in a ConfigMap of its own in the client's namespace. It is a release.Store, and
-// keeps nothing in memory: any number may be used, by any number of replicas.
-type Operations struct{ client *Client }
+// Store keeps operations, each in a ConfigMap of its own in our own namespace. It is a release.Store, and keeps nothing
+// in memory: any number may be used, by any number of replicas.
+type Store struct{ conn *apiserver.Conn }
 
-// Operations gives the client's operations.
-func (c *Client) Operations() *Operations { return &Operations{c} }
+// NewStore gives the operations that are kept in our own cluster.
+func NewStore(conn *apiserver.Conn) *Store {
+	conn.Require(func(need apiserver.Need) {
+		need(conn.Namespace(), "configmaps", "", "get", "list", "create", "update", "delete")
+	})
+	return &Store{conn}
+}
 
 // Save implements release.Store. With a new operation it drops those that need not be kept any longer.
-func (s *Operations) Save(ctx context.Context, o plan.Operation) error {
+func (s *Store) Save(ctx context.Context, o plan.Operation) error {
 	if err := s.save(ctx, o); err != nil {
 		return fmt.Errorf("write operation %s: %w", o.ID, err)
 	}
 	if o.Version == 1 {
 		if err := s.forget(ctx, o.Environment); err != nil {
-			s.client.log.Warn("cannot remove old operations", "environment", o.Environment, "error", err.Error())
+			s.conn.Log.Warn("cannot remove old operations", "environment", o.Environment, "error", err.Error())
 		}
 	}
 	return nil
 }
 
-func (s *Operations) save(ctx context.Context, o plan.Operation) error {
+func (s *Store) save(ctx context.Context, o plan.Operation) error {
 	data, err := json.Marshal(o)
 	if err != nil {
 		return err
 	}
 	m := &corev1.ConfigMap{
 		ObjectMeta: metav1.ObjectMeta{
-			Name: objectName(operationKind, o.ID), Namespace: s.client.namespace, Labels: operationLabels(o.Environment),
-			Annotations: map[string]string{nameNote: o.ID},
+			Name: apiserver.ObjectName(operationKind, o.ID), Namespace: s.conn.Namespace(), Labels: operationLabels(o.Environment),
+			Annotations: map[string]string{apiserver.NameNote: o.ID},
 		},
-		Data: map[string]string{documentKey: string(data)},
+		Data: map[string]string{apiserver.DocumentKey: string(data)},
 	}
-	maps := s.client.api.CoreV1().ConfigMaps(s.client.namespace)
+	maps := s.conn.CoreV1().ConfigMaps(s.conn.Namespace())
 	verb := "create"
 	if o.Version > 1 {
 		verb = "update"
@@ -64,7 +70,7 @@ func (s *Operations) save(ctx context.Context, o plan.Operation) error {
 			return err
 		}
 	}
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	ctx, cancel := context.WithTimeout(ctx, apiserver.Timeout)
 	defer cancel()
 	if verb == "create" {
 		_, err = maps.Create(ctx, m, metav1.CreateOptions{})
@@ -74,19 +80,19 @@ func (s *Operations) save(ctx context.Context, o plan.Operation) error {
 	if apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) || apierrors.IsNotFound(err) && verb == "update" {
 		return release.ErrConflict
 	}
-	return explain(err, verb, "configmaps", s.client.namespace)
+	return apiserver.Explain(err, verb, "configmaps", s.conn.Namespace())
 }
 
 // operationLabels are those of an environment's operations. A name that is too long for a label is one of the environments
 // that are told apart by what stands in the operations.
 func operationLabels(environment string) labels.Set {
 	return labels.Set{
-		managedBy: "unstuck", kindLabel: operationKind, environmentLabel: strings.TrimRight(environment[:min(len(environment), 63)], "-"),
+		apiserver.ManagedBy: "unstuck", apiserver.KindLabel: operationKind, environmentLabel: strings.TrimRight(environment[:min(len(environment), 63)], "-"),
 	}
 }
 
 // Load implements release.Store.
-func (s *Operations) Load(ctx context.Context, id string) (plan.Operation, error) {
+func (s *Store) Load(ctx context.Context, id string) (plan.Operation, error) {
 	o, _, err := s.read(ctx, id)
 	if err != nil {
 		return plan.Operation{}, fmt.Errorf("read operation %s: %w", id, err)
@@ -94,13 +100,13 @@ func (s *Operations) Load(ctx context.Context, id string) (plan.Operation, error
 	return o, nil
 }
 
-func (s *Operations) read(ctx context.Context, id string) (o plan.Operation, version string, err error) {
-	m, err := get(ctx, s.client.api.CoreV1().ConfigMaps(s.client.namespace).Get, objectName(operationKind, id))
+func (s *Store) read(ctx context.Context, id string) (o plan.Operation, version string, err error) {
+	m, err := apiserver.Get(ctx, s.conn.CoreV1().ConfigMaps(s.conn.Namespace()).Get, apiserver.ObjectName(operationKind, id))
 	switch {
 	case apierrors.IsNotFound(err):
 		return o, "", release.ErrNotFound
 	case err != nil:
-		return o, "", explain(err, "get", "configmaps", s.client.namespace)
+		return o, "", apiserver.Explain(err, "get", "configmaps", s.conn.Namespace())
 	}
 	o, err = decodeOperation(*m)
 	if err == nil && o.ID != id {
@@ -110,26 +116,26 @@ func (s *Operations) read(ctx context.Context, id string) (o plan.Operation, ver
 }
 
 func decodeOperation(m corev1.ConfigMap) (o plan.Operation, err error) {
-	if err = json.Unmarshal([]byte(m.Data[documentKey]), &o); err != nil {
+	if err = json.Unmarshal([]byte(m.Data[apiserver.DocumentKey]), &o); err != nil {
 		return o, fmt.Errorf("ConfigMap %s holds no operation: %w", m.Name, err)
 	}
 	return o, nil
 }
 
 // Operations implements release.Store. One that cannot be read is an error: it might be under way.
-func (s *Operations) Operations(ctx context.Context, env string) ([]plan.Operation, error) {
+func (s *Store) Operations(ctx context.Context, env string) ([]plan.Operation, error) {
 	fail := func(err error) ([]plan.Operation, error) {
 		return nil, fmt.Errorf("read the operations of %s: %w", env, err)
 	}
-	options := metav1.ListOptions{LabelSelector: operationLabels(env).String(), Limit: documentPage}
+	options := metav1.ListOptions{LabelSelector: operationLabels(env).String(), Limit: apiserver.DocumentPage}
 	var all []plan.Operation
 	for {
-		page, err := list(ctx, s.client.api.CoreV1().ConfigMaps(s.client.namespace).List, options)
+		page, err := apiserver.List(ctx, s.conn.CoreV1().ConfigMaps(s.conn.Namespace()).List, options)
 		if err != nil {
-			return fail(explain(err, "list", "configmaps", s.client.namespace))
+			return fail(apiserver.Explain(err, "list", "configmaps", s.conn.Namespace()))
 		}
 		for _, m := range page.Items {
-			if name, _, ok := content(m); !ok || m.Name != objectName(operationKind, name) { // somebody else's, or a copy
+			if name, _, ok := apiserver.Content(m); !ok || m.Name != apiserver.ObjectName(operationKind, name) { // somebody else's, or a copy
 				continue
 			}
 			o, err := decodeOperation(m)
@@ -147,17 +153,17 @@ func (s *Operations) Operations(ctx context.Context, env string) ([]plan.Operati
 }
 
 // forget removes the operations of an environment that need not be kept.
-func (s *Operations) forget(ctx context.Context, env string) error {
+func (s *Store) forget(ctx context.Context, env string) error {
 	all, err := s.Operations(ctx, env)
 	if err != nil {
 		return err
 	}
 	for _, id := range plan.Forgettable(all) {
-		ctx, cancel := context.WithTimeout(ctx, callTimeout)
-		err := s.client.api.CoreV1().ConfigMaps(s.client.namespace).Delete(ctx, objectName(operationKind, id), metav1.DeleteOptions{})
+		ctx, cancel := context.WithTimeout(ctx, apiserver.Timeout)
+		err := s.conn.CoreV1().ConfigMaps(s.conn.Namespace()).Delete(ctx, apiserver.ObjectName(operationKind, id), metav1.DeleteOptions{})
 		cancel()
 		if err != nil && !apierrors.IsNotFound(err) {
-			return fmt.Errorf("remove operation %s: %w", id, explain(err, "delete", "configmaps", s.client.namespace))
+			return fmt.Errorf("remove operation %s: %w", id, apiserver.Explain(err, "delete", "configmaps", s.conn.Namespace()))
 		}
 	}
 	return nil

@@ -1,4 +1,4 @@
-package kube
+package deploy
 
 import (
 	"errors"
@@ -10,6 +10,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/cjworkbench/unstuck/kube/kubetest"
 	"github.com/cjworkbench/unstuck/release"
 	"github.com/cjworkbench/unstuck/release/plan"
 )
@@ -39,7 +40,7 @@ func TestTheEnvironmentOfAPodIsShownWithoutItsSecrets(t *testing.T) {
 	pod.CreationTimestamp = metav1.NewTime(longAgo)
 	ending := cronPod("cron-ending", "2")
 	ending.CreationTimestamp, ending.DeletionTimestamp = metav1.NewTime(longAgo.Add(time.Hour)), new(metav1.NewTime(longAgo))
-	c := newCluster(t, cron(), pod, ending)
+	c := kubetest.NewCluster(t, cron(), pod, ending)
 	want := release.PodEnv{Pod: "cron-new", Containers: []release.ContainerEnv{
 		{Container: "setup", Init: true, Variables: []release.EnvVar{}, From: []release.EnvSource{
 			{Kind: release.FromSecret, Name: "db", Prefix: "DB_", Optional: true}, {Kind: release.FromConfigMap, Name: "settings"}, {Kind: release.FromUnknown},
@@ -59,20 +60,20 @@ func TestTheEnvironmentOfAPodIsShownWithoutItsSecrets(t *testing.T) {
 		{Container: "proxy", From: []release.EnvSource{}, Variables: []release.EnvVar{}},
 	}}
 	for _, name := range []string{"", "cron-new"} {
-		got, err := c.releases().PodEnv(t.Context(), testEnvironment(), "cron", name)
+		got, err := clusters(c).PodEnv(t.Context(), testEnvironment(), "cron", name)
 		if diff := cmp.Diff(want, got); err != nil || diff != "" {
 			t.Errorf("pod %q: %v\n%s", name, err, diff)
 		}
 	}
-	if n := c.asked("get secrets") + c.asked("get configmaps") + c.asked("list secrets") + c.asked("list configmaps"); n > 0 || c.asked("list pods") != 2 {
+	if n := c.Asked("get secrets") + c.Asked("get configmaps") + c.Asked("list secrets") + c.Asked("list configmaps"); n > 0 || c.Asked("list pods") != 2 {
 		t.Errorf("Secrets or ConfigMaps were read %d times", n)
 	}
-	_, err := c.releases().PodEnv(t.Context(), testEnvironment(), "cron", "rabbit-0")
+	_, err := clusters(c).PodEnv(t.Context(), testEnvironment(), "cron", "rabbit-0")
 	var refusal *plan.Refusal
 	if !errors.As(err, &refusal) || refusal.Code != plan.NotFound || refusal.Hint != "ask for cron-new, cron-ending" {
 		t.Errorf("a pod of another service: %v", err)
 	}
-	if _, err := newCluster(t, cron()).releases().PodEnv(t.Context(), testEnvironment(), "cron", ""); !errors.As(err, &refusal) || refusal.Code != plan.NotFound {
+	if _, err := clusters(kubetest.NewCluster(t, cron())).PodEnv(t.Context(), testEnvironment(), "cron", ""); !errors.As(err, &refusal) || refusal.Code != plan.NotFound {
 		t.Errorf("no pods: %v", err)
 	}
 }

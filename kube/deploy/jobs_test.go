@@ -1,9 +1,8 @@
-package kube
+package deploy
 
 import (
 	"context"
 	"errors"
-	"fmt"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -11,7 +10,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	batchv1 "k8s.io/api/batch/v1"
-	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -19,6 +17,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	clienttesting "k8s.io/client-go/testing"
 
+	"github.com/cjworkbench/unstuck/kube/apiserver"
+	"github.com/cjworkbench/unstuck/kube/kubetest"
 	"github.com/cjworkbench/unstuck/release"
 	"github.com/cjworkbench/unstuck/release/plan"
 )
@@ -44,14 +44,14 @@ func migrateRun() plan.JobRun {
 
 func TestAJobIsStartedOnceFromACronJob(t *testing.T) {
 	template := &batchv1.CronJob{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "migrate", UID: "x"}, Spec: batchv1.CronJobSpec{Suspend: new(true), JobTemplate: jobTemplate()}}
-	c := newCluster(t, template)
-	r := c.releases()
+	c := kubetest.NewCluster(t, template)
+	r := clusters(c)
 	for range 2 {
 		if err := r.StartJob(t.Context(), testEnvironment(), migrateRun()); err != nil {
 			t.Fatal(err)
 		}
 		template.Spec.JobTemplate.Spec.BackoffLimit = new(int32(9)) // it is this one, even if another would be made now
-		c.put(template)
+		c.Put(template)
 	}
 	all, err := c.BatchV1().Jobs(ns).List(t.Context(), metav1.ListOptions{})
 	if err != nil || len(all.Items) != 1 {
@@ -60,7 +60,7 @@ func TestAJobIsStartedOnceFromACronJob(t *testing.T) {
 	want := batchv1.Job{
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace: ns, Name: "migrate-1", ResourceVersion: all.Items[0].ResourceVersion,
-			Labels:      map[string]string{"app": "migrate", managedBy: "unstuck", operationLabel: "deploy-1"},
+			Labels:      map[string]string{"app": "migrate", apiserver.ManagedBy: "unstuck", operationLabel: "deploy-1"},
 			Annotations: map[string]string{"note": "kept", "cronjob.kubernetes.io/instantiate": "manual", fromNote: "cronjob migrate"},
 		},
 		Spec: jobTemplate().Spec,
@@ -75,11 +75,11 @@ func TestAJobIsStartedOnceFromACronJob(t *testing.T) {
 }
 
 func TestAJobFromAPodTemplateIsTriedOnce(t *testing.T) {
-	c := newCluster(t, &corev1.PodTemplate{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "clear"}, Template: corev1.PodTemplateSpec{
+	c := kubetest.NewCluster(t, &corev1.PodTemplate{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "clear"}, Template: corev1.PodTemplateSpec{
 		Spec: corev1.PodSpec{RestartPolicy: corev1.RestartPolicyAlways, Containers: []corev1.Container{{Name: "app", Image: "redis:7"}}},
 	}})
 	run := plan.JobRun{Name: "clear-1", Operation: "task-1", From: plan.TemplateRef{Kind: plan.FromPodTemplate, Name: "clear"}}
-	if err := c.releases().StartJob(t.Context(), testEnvironment(), run); err != nil {
+	if err := clusters(c).StartJob(t.Context(), testEnvironment(), run); err != nil {
 		t.Fatal(err)
 	}
 	job, err := c.BatchV1().Jobs(ns).Get(t.Context(), "clear-1", metav1.GetOptions{})
@@ -103,13 +103,13 @@ func TestAJobThatHasEndedStaysForADay(t *testing.T) {
 }
 
 func TestAJobIsNotStartedWithAnotherImageThanWasPlanned(t *testing.T) {
-	c := newCluster(t, &batchv1.CronJob{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "migrate"}, Spec: batchv1.CronJobSpec{JobTemplate: jobTemplate()}})
+	c := kubetest.NewCluster(t, &batchv1.CronJob{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "migrate"}, Spec: batchv1.CronJobSpec{JobTemplate: jobTemplate()}})
 	run := migrateRun()
 	run.Images[0].Container = "renamed"
-	if err := c.releases().StartJob(t.Context(), testEnvironment(), run); err == nil || !strings.Contains(err.Error(), "it has no container renamed") {
+	if err := clusters(c).StartJob(t.Context(), testEnvironment(), run); err == nil || !strings.Contains(err.Error(), "it has no container renamed") {
 		t.Errorf("%v", err)
 	}
-	if c.asked("create jobs") > 0 {
+	if c.Asked("create jobs") > 0 {
 		t.Error("it was started")
 	}
 }
@@ -124,7 +124,7 @@ func migration(conditions ...batchv1.JobCondition) *batchv1.Job {
 }
 
 func migrationPod() *corev1.Pod {
-	p := newPod("migrate-1-x", "app", "controller-uid", "job-uid", metav1.OwnerReference{Kind: "Job", Name: "migrate-1", UID: "job-uid"})
+	p := kubetest.NewPod("migrate-1-x", "app", "controller-uid", "job-uid", metav1.OwnerReference{Kind: "Job", Name: "migrate-1", UID: "job-uid"})
 	p.Spec.Containers = p.Spec.Containers[1:]
 	p.Status.ContainerStatuses = p.Status.ContainerStatuses[1:]
 	return p
@@ -151,8 +151,7 @@ func TestAJobSaysHowItIsDoing(t *testing.T) {
 		{"it does not say why", migration(condition(batchv1.JobFailed, "", "")), false, true, "Failed"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			other := rabbit(1)
-			s, err := newCluster(t, tc.job, migrationPod(), other).releases().JobState(t.Context(), testEnvironment(), "migrate-1")
+			s, err := clusters(kubetest.NewCluster(t, tc.job, migrationPod(), other())).JobState(t.Context(), testEnvironment(), "migrate-1")
 			if err != nil || s.Done != tc.done || s.Failed != tc.failed || s.Message != tc.message || len(s.Pods) != 1 || s.Pods[0].Name != "migrate-1-x" {
 				t.Errorf("%+v, %v", s, err)
 			}
@@ -162,10 +161,10 @@ func TestAJobSaysHowItIsDoing(t *testing.T) {
 
 func TestAJobIsStoppedOnceItAndItsPodsAreGone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newCluster(t, migration(), migrationPod())
-		r, env := c.releases(), testEnvironment()
+		c := kubetest.NewCluster(t, migration(), migrationPod())
+		r, env := clusters(c), testEnvironment()
 		ends := time.Now().Add(20 * time.Second)
-		time.AfterFunc(time.Until(ends), func() { c.drop("jobs", "batch", ns, "migrate-1") })
+		time.AfterFunc(time.Until(ends), func() { c.Drop("jobs", "batch", ns, "migrate-1") })
 		c.PrependReactor("delete", "jobs", func(a clienttesting.Action) (bool, runtime.Object, error) {
 			d := a.(clienttesting.DeleteActionImpl) //nolint:forcetypeassert // a delete
 			if p := d.DeleteOptions.PropagationPolicy; p == nil || *p != metav1.DeletePropagationForeground || *d.DeleteOptions.Preconditions.UID != "job-uid" {
@@ -187,98 +186,6 @@ func TestAJobIsStoppedOnceItAndItsPodsAreGone(t *testing.T) {
 	})
 }
 
-func TestTheLockOfTheNamespaceIsTheOneThatRemediationHeeds(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		c := newCluster(t)
-		r, env := c.releases(), testEnvironment()
-		mine := release.Holder{ID: "unstuck-0/deploy-1", Owner: "ada", Reason: "deploy", TTL: 30 * time.Second}
-		theirs := release.Holder{ID: "unstuck-1/deploy-2", Owner: "eve", Reason: "task", TTL: 30 * time.Second}
-		guard := func(want string) {
-			t.Helper()
-			var v verdict
-			l, err := c.CoordinationV1().Leases(ns).Get(t.Context(), operationLease, metav1.GetOptions{})
-			if v, _ = operating(trimLock(l), err == nil, time.Now()); v.String() != want {
-				t.Errorf("the guard says %s: %s, want %s", v.Answer, v.why, want)
-			}
-		}
-		refused := func() {
-			t.Helper()
-			err := r.Acquire(t.Context(), env, theirs)
-			locked, ok := errors.AsType[*release.LockedError](err)
-			if !ok || locked.Holder != mine || time.Until(locked.Expires) <= 0 || time.Until(locked.Expires) > mine.TTL {
-				t.Errorf("%v: %+v", err, locked)
-			}
-		}
-		must := func(err error) {
-			t.Helper()
-			if err != nil {
-				t.Error(err)
-			}
-		}
-		must(r.Release(t.Context(), env, mine))
-		must(r.Acquire(t.Context(), env, mine))
-		guard("yes")
-		refused()
-		time.Sleep(29 * time.Second)
-		refused()
-		must(r.Acquire(t.Context(), env, mine)) // renewed
-		time.Sleep(29 * time.Second)
-		refused()
-		must(r.Release(t.Context(), env, theirs)) // which is not theirs
-		guard("yes")
-		time.Sleep(time.Second)
-		guard("no")
-		must(r.Acquire(t.Context(), env, theirs)) // the holder is dead
-		guard("yes")
-		must(r.Release(t.Context(), env, mine))
-		guard("yes")
-		must(r.Release(t.Context(), env, theirs))
-		guard("no")
-		must(r.Acquire(t.Context(), env, mine))
-		l, err := c.CoordinationV1().Leases(ns).Get(t.Context(), operationLease, metav1.GetOptions{})
-		if err != nil || *l.Spec.LeaseTransitions != 3 || *l.Spec.LeaseDurationSeconds != 30 || !l.Spec.AcquireTime.Time.Equal(time.Now().Truncate(time.Microsecond)) {
-			t.Errorf("%v: %+v", err, l.Spec)
-		}
-	})
-}
-
-func TestOfTwoWhoWantTheLockOneGetsIt(t *testing.T) {
-	c := newCluster(t)
-	r, env := c.releases(), testEnvironment()
-	results := make(chan error)
-	for i := range 8 {
-		go func() {
-			results <- r.Acquire(t.Context(), env, release.Holder{ID: fmt.Sprint(i), Owner: fmt.Sprint(i), TTL: time.Minute})
-		}()
-	}
-	taken := 0
-	for range 8 {
-		if err := <-results; err == nil {
-			taken++
-		} else if _, locked := errors.AsType[*release.LockedError](err); !locked {
-			t.Error(err)
-		}
-	}
-	if taken != 1 {
-		t.Errorf("%d got it", taken)
-	}
-}
-
-func TestALockWithoutAnEndIsHeldForEver(t *testing.T) {
-	c := newCluster(t, &coordinationv1.Lease{
-		ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: operationLease}, Spec: coordinationv1.LeaseSpec{HolderIdentity: new("a-script")},
-	})
-	err := c.releases().Acquire(t.Context(), testEnvironment(), release.Holder{ID: "me", TTL: time.Minute})
-	locked, ok := errors.AsType[*release.LockedError](err)
-	if !ok || locked.Holder.Owner != "a-script" || !locked.Expires.IsZero() {
-		t.Errorf("%v", err)
-	}
-	c.deny("get", "leases", true)
-	if _, ok := errors.AsType[Missing](c.releases().Acquire(t.Context(), testEnvironment(), release.Holder{ID: "me"})); !ok {
-		t.Error("what is missing is not named")
-	}
-}
-
 func TestOnlyTheAPIServersOwnWordSaysThatAJobIsNotStarted(t *testing.T) {
 	jobs := schema.GroupResource{Group: "batch", Resource: "jobs"}
 	for _, tt := range []struct {
@@ -291,13 +198,13 @@ func TestOnlyTheAPIServersOwnWordSaysThatAJobIsNotStarted(t *testing.T) {
 		{apierrors.NewInternalError(errors.New("a webhook")), false},
 		{context.DeadlineExceeded, false},
 	} {
-		c := newCluster(t, &batchv1.CronJob{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "migrate"}, Spec: batchv1.CronJobSpec{JobTemplate: jobTemplate()}})
+		c := kubetest.NewCluster(t, &batchv1.CronJob{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "migrate"}, Spec: batchv1.CronJobSpec{JobTemplate: jobTemplate()}})
 		c.PrependReactor("create", "jobs", func(clienttesting.Action) (bool, runtime.Object, error) { return true, nil, tt.err })
-		if err := c.releases().StartJob(t.Context(), testEnvironment(), migrateRun()); errors.Is(err, release.ErrNotStarted) != tt.want || err == nil {
+		if err := clusters(c).StartJob(t.Context(), testEnvironment(), migrateRun()); errors.Is(err, release.ErrNotStarted) != tt.want || err == nil {
 			t.Errorf("%v: want that it is certain: %t", err, tt.want)
 		}
 	}
-	if err := newCluster(t).releases().StartJob(t.Context(), testEnvironment(), migrateRun()); !errors.Is(err, release.ErrNotStarted) {
+	if err := clusters(kubetest.NewCluster(t)).StartJob(t.Context(), testEnvironment(), migrateRun()); !errors.Is(err, release.ErrNotStarted) {
 		t.Errorf("without a template: %v", err)
 	}
 }

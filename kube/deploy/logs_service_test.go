@@ -1,4 +1,4 @@
-package kube
+package deploy
 
 import (
 	"context"
@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/cjworkbench/unstuck/kube/apiserver"
 	"github.com/cjworkbench/unstuck/release"
 	"github.com/cjworkbench/unstuck/release/plan"
 )
@@ -46,7 +47,7 @@ func TestTheLastLinesOfAllPodsComeInTheOrderOfTheirTimes(t *testing.T) {
 	h.add("cron-odd", "unable to retrieve container logs for containerd://0123\n")
 	done := h.add("cron-done", stamped(0, "zero")+strings.TrimSuffix(stamped(7, "no end"), "\n"))
 	done.Status.Phase, done.Status.Reason = corev1.PodFailed, "Evicted"
-	r := h.releases()
+	r := h.clusters()
 	for _, c := range []struct {
 		query release.LogQuery
 		want  []string
@@ -77,7 +78,7 @@ func TestTheLastLinesOfAllPodsComeInTheOrderOfTheirTimes(t *testing.T) {
 func TestWhatCannotBeReadOfAServiceIsRefusedWithWhatCould(t *testing.T) {
 	h := newLogHost(t)
 	h.add("cron-a", "")
-	r := h.releases()
+	r := h.clusters()
 	for _, c := range []struct {
 		service, container, why, want string
 	}{
@@ -96,7 +97,7 @@ func TestWhatCannotBeReadOfAServiceIsRefusedWithWhatCould(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) { // it is tried for a while
 		h := newLogHost(t)
 		h.away = true
-		_, err := h.releases().ServiceLog(t.Context(), testEnvironment(), release.LogQuery{Service: "cron", Lines: 1})
+		_, err := h.clusters().ServiceLog(t.Context(), testEnvironment(), release.LogQuery{Service: "cron", Lines: 1})
 		if err == nil || errors.Is(err, release.ErrNotFound) {
 			t.Errorf("no API server: %v", err)
 		}
@@ -108,11 +109,11 @@ func TestTheLogOfAServiceIsBounded(t *testing.T) {
 	for i := range mostLogPods + 5 {
 		var b strings.Builder
 		for j := range 30 {
-			b.WriteString(stamped(float64(j), strings.Repeat("x", 2*longestLine)))
+			b.WriteString(stamped(float64(j), strings.Repeat("x", 2*apiserver.LongestLine)))
 		}
 		h.add(fmt.Sprintf("cron-%02d", i), b.String())
 	}
-	got, err := h.releases().ServiceLog(t.Context(), testEnvironment(), release.LogQuery{Service: "cron", Lines: 1000})
+	got, err := h.clusters().ServiceLog(t.Context(), testEnvironment(), release.LogQuery{Service: "cron", Lines: 1000})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -120,7 +121,7 @@ func TestTheLogOfAServiceIsBounded(t *testing.T) {
 	for _, l := range got.Lines {
 		bytes += len(l.Text)
 	}
-	if bytes > mostLogBytes || bytes < mostLogBytes-longestLine || !got.Cut {
+	if bytes > mostLogBytes || bytes < mostLogBytes-apiserver.LongestLine || !got.Cut {
 		t.Errorf("%d bytes, cut %t", bytes, got.Cut)
 	}
 	if len(got.Pods) != mostLogPods || got.Pods[0].Pod != "cron-05" {
@@ -170,7 +171,7 @@ func follow(t *testing.T, h *logHost, q release.LogQuery) *tailing {
 	f.stop = func() { stop(); <-done }
 	t.Cleanup(f.stop)
 	q.Service = "cron"
-	r := h.releases()
+	r := h.clusters()
 	go func() {
 		defer close(done)
 		f.err = r.FollowServiceLog(ctx, testEnvironment(), q, func(part release.ServiceLog) error {
@@ -277,7 +278,7 @@ func TestFollowingEndsWhenNobodyTakesWhatComes(t *testing.T) {
 		n := 0
 		done := make(chan error)
 		go func() {
-			done <- h.releases().FollowServiceLog(t.Context(), testEnvironment(), release.LogQuery{Service: "cron", Lines: 1}, func(release.ServiceLog) error {
+			done <- h.clusters().FollowServiceLog(t.Context(), testEnvironment(), release.LogQuery{Service: "cron", Lines: 1}, func(release.ServiceLog) error {
 				if n++; n > 1 {
 					return gone
 				}

@@ -1,4 +1,4 @@
-package kube
+package deploy
 
 import (
 	"cmp"
@@ -17,8 +17,8 @@ import (
 // PodEnv gives the environment of a pod of a service, as the pod's specification defines it; no pod: of the newest one
 // that is not ending. Only the specification is read. No Secret and no ConfigMap is, so this needs no right to read them,
 // and a value that is hidden has never been here.
-func (r *Releases) PodEnv(ctx context.Context, env plan.Environment, service, pod string) (release.PodEnv, error) {
-	s, err := r.servicePods(env, service)
+func (cs *Clusters) PodEnv(ctx context.Context, env plan.Environment, service, pod string) (release.PodEnv, error) {
+	s, err := cs.servicePods(env, service)
 	if err != nil {
 		return release.PodEnv{}, err
 	}

@@ -1,4 +1,4 @@
-package kube
+package deploy
 
 import (
 	"bytes"
@@ -13,13 +13,14 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/client-go/util/exec"
 
+	"github.com/cjworkbench/unstuck/kube/apiserver"
 	"github.com/cjworkbench/unstuck/release"
 	"github.com/cjworkbench/unstuck/release/plan"
 )
 
 // PodLog implements release.Logs.
-func (r *Releases) PodLog(ctx context.Context, env plan.Environment, pod, container string, lines int) ([]string, error) {
-	c, err := r.at(env)
+func (cs *Clusters) PodLog(ctx context.Context, env plan.Environment, pod, container string, lines int) ([]string, error) {
+	c, err := cs.at(env)
 	if err != nil {
 		return nil, err
 	}
@@ -30,25 +31,25 @@ func (r *Releases) PodLog(ctx context.Context, env plan.Environment, pod, contai
 	return last, nil
 }
 
-func (c *Client) podLog(ctx context.Context, namespace, pod, container string, lines int) ([]string, error) {
-	p, err := get(ctx, c.api.CoreV1().Pods(namespace).Get, pod)
+func (c cluster) podLog(ctx context.Context, namespace, pod, container string, lines int) ([]string, error) {
+	p, err := apiserver.Get(ctx, c.CoreV1().Pods(namespace).Get, pod)
 	if apierrors.IsNotFound(err) {
 		return nil, release.ErrNotFound
 	}
 	if err != nil {
-		return nil, explain(err, "get", "pods", namespace)
+		return nil, apiserver.Explain(err, "get", "pods", namespace)
 	}
-	ctx, cancel := context.WithTimeout(ctx, 2*callTimeout)
+	ctx, cancel := context.WithTimeout(ctx, 2*apiserver.Timeout)
 	defer cancel()
 	count := int64(lines)
-	body, err := c.api.CoreV1().Pods(namespace).GetLogs(pod, &corev1.PodLogOptions{
+	body, err := c.CoreV1().Pods(namespace).GetLogs(pod, &corev1.PodLogOptions{
 		Container: container, TailLines: &count, Timestamps: true, Previous: waitsAfterCrash(p, container),
 	}).Stream(ctx)
 	if err != nil {
-		return nil, explain(err, "get", "pods/log", namespace)
+		return nil, apiserver.Explain(err, "get", "pods/log", namespace)
 	}
 	defer body.Close()
-	last, err := tail(body, lines)
+	last, err := apiserver.Tail(body, lines)
 	if err != nil {
 		return nil, err
 	}
@@ -72,10 +73,10 @@ func waitsAfterCrash(p *corev1.Pod, container string) bool {
 
 // Exec implements release.Logs. What it prints to its two outputs is merged, by lines, of which the beginning is given.
 // When ctx ends the command is left alone, and may run on.
-func (r *Releases) Exec(
+func (cs *Clusters) Exec(
 	ctx context.Context, env plan.Environment, pod, container string, command []string, line func(string),
 ) (int, error) {
-	c, err := r.at(env)
+	c, err := cs.at(env)
 	if err != nil {
 		return -1, err
 	}
@@ -86,23 +87,18 @@ func (r *Releases) Exec(
 	return code, nil
 }
 
-func (c *Client) runCommand(ctx context.Context, namespace, pod, container string, command []string, line func(string)) (int, error) {
+func (c cluster) runCommand(ctx context.Context, namespace, pod, container string, command []string, line func(string)) (int, error) {
 	if len(command) == 0 {
 		return -1, errors.New("none given")
 	}
-	if err := c.commands.add(); err != nil {
-		return -1, err
-	}
 	out := &lineOutput{line: line}
 	stdout, stderr := &lineWriter{output: out}, &lineWriter{output: out}
-	result := make(chan error, 1)
-	go func() { // it may ignore ctx; stop waits for it, for a time
-		defer c.commands.streams.Done()
-		result <- c.commands.stream(ctx, namespace, pod, &corev1.PodExecOptions{
-			Container: container, Command: command, Stdout: true, Stderr: true,
-		}, stdout, stderr)
-	}()
-	var err error
+	result, err := c.Commands.Start(ctx, namespace, pod, &corev1.PodExecOptions{
+		Container: container, Command: command, Stdout: true, Stderr: true,
+	}, stdout, stderr, nil)
+	if err != nil {
+		return -1, err
+	}
 	select {
 	case err = <-result:
 	case <-ctx.Done():
@@ -113,20 +109,9 @@ func (c *Client) runCommand(ctx context.Context, namespace, pod, container strin
 		return code.Code, nil
 	}
 	if err != nil {
-		return -1, explain(explain(err, "get", "pods/exec", namespace), "create", "pods/exec", namespace)
+		return -1, err
 	}
 	return 0, nil
-}
-
-// add counts a stream in, whose end must be told to streams.
-func (c *commands) add() error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.stopped {
-		return errors.New("the client has been stopped")
-	}
-	c.streams.Add(1)
-	return nil
 }
 
 // lineOutput gives out the lines of several writers, one at a time, until it is ended.
@@ -162,7 +147,7 @@ func (w *lineWriter) Write(b []byte) (int, error) {
 	written := len(b)
 	for !w.output.ended && len(b) > 0 {
 		part, after, whole := bytes.Cut(b, []byte{'\n'})
-		w.rest = append(w.rest, part[:min(len(part), longestLine-len(w.rest))]...)
+		w.rest = append(w.rest, part[:min(len(part), apiserver.LongestLine-len(w.rest))]...)
 		if whole {
 			w.give()
 		}

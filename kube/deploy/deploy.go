@@ -1,4 +1,6 @@
-package kube
+// Package deploy supplies what package release needs of Kubernetes: Deployments, jobs and their logs, commands in pods,
+// the lock on an environment's namespace, and a store of operations.
+package deploy
 
 import (
 	"context"
@@ -16,6 +18,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/util/retry"
 
+	"github.com/cjworkbench/unstuck/kube/apiserver"
 	"github.com/cjworkbench/unstuck/release"
 	"github.com/cjworkbench/unstuck/release/plan"
 )
@@ -26,41 +29,42 @@ const (
 	sideBySide    = 4                                   // how many Deployments are looked at at once
 )
 
-// Releases is what package release needs of the clusters: a World, Jobs, Logs and a Lock. All that it gives is asked of
+// Clusters is what package release needs of the clusters: a World, Jobs, Logs and a Lock. All that it gives is asked of
 // the API server at that moment.
-type Releases struct {
-	clusters map[string]*Client // by the environment's name
+type Clusters struct {
+	of map[string]cluster // by the environment's name
 }
+
+// cluster is one that environments are in.
+type cluster struct{ *apiserver.Conn }
 
 var (
-	_ release.World = (*Releases)(nil)
-	_ release.Jobs  = (*Releases)(nil)
-	_ release.Logs  = (*Releases)(nil)
-	_ release.Lock  = (*Releases)(nil)
-	_ release.Store = (*Operations)(nil)
+	_ release.World = (*Clusters)(nil)
+	_ release.Jobs  = (*Clusters)(nil)
+	_ release.Logs  = (*Clusters)(nil)
+	_ release.Lock  = (*Clusters)(nil)
+	_ release.Store = (*Store)(nil)
 )
 
-// NewReleases makes one that knows no environment. Add them before anything else.
-func NewReleases() *Releases { return &Releases{clusters: make(map[string]*Client)} }
+// New makes one that knows no environment. Add them before anything else.
+func New() *Clusters { return &Clusters{of: make(map[string]cluster)} }
 
-// Add has an environment be in c's cluster. c's Needs are then also what the environment's operations need.
-func (r *Releases) Add(c *Client, env plan.Environment) {
-	r.clusters[env.Name] = c
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.environments = append(c.environments, env)
+// Add has an environment be in that cluster, of which the environment's operations then need permissions.
+func (cs *Clusters) Add(conn *apiserver.Conn, env plan.Environment) {
+	cs.of[env.Name] = cluster{conn}
+	conn.Require(func(need apiserver.Need) { needsOf(env, need) })
 }
 
-func (r *Releases) at(env plan.Environment) (*Client, error) {
-	c := r.clusters[env.Name]
-	if c == nil {
-		return nil, fmt.Errorf("in which cluster environment %s is, is not known", env.Name)
+func (cs *Clusters) at(env plan.Environment) (cluster, error) {
+	c, known := cs.of[env.Name]
+	if !known {
+		return cluster{}, fmt.Errorf("in which cluster environment %s is, is not known", env.Name)
 	}
 	return c, nil
 }
 
 // needsOf tells which permissions the operations of an environment need, in its namespace.
-func needsOf(env plan.Environment, add func(namespace, resource, name string, verbs ...string)) {
+func needsOf(env plan.Environment, add apiserver.Need) {
 	need := func(resource, name string, verbs ...string) { add(env.Namespace, resource, name, verbs...) }
 	for _, s := range env.Services {
 		need("deployments", s.Deployment, "get", "patch")
@@ -70,7 +74,7 @@ func needsOf(env plan.Environment, add func(namespace, resource, name string, ve
 	need("pods/log", "", "get")
 	need("events", "", "list")
 	need("leases", "", "create")
-	need("leases", operationLease, "get", "update")
+	need("leases", apiserver.LockLease, "get", "update")
 	for _, ref := range templatesOf(env) {
 		need(string(ref.Kind)+"s", ref.Name, "get")
 		need("jobs", "", "create", "get", "delete")
@@ -96,8 +100,8 @@ func templatesOf(env plan.Environment) []plan.TemplateRef {
 
 // State implements release.World: the Deployments of the environment's services, and the templates of its jobs and
 // tasks. Of the pods it does not tell the events.
-func (r *Releases) State(ctx context.Context, env plan.Environment) (plan.State, error) {
-	c, err := r.at(env)
+func (cs *Clusters) State(ctx context.Context, env plan.Environment) (plan.State, error) {
+	c, err := cs.at(env)
 	if err != nil {
 		return plan.State{}, err
 	}
@@ -148,8 +152,8 @@ func present[T any](all []*T) []T {
 }
 
 // Deployment implements release.World.
-func (r *Releases) Deployment(ctx context.Context, env plan.Environment, name string) (plan.Deployment, error) {
-	c, err := r.at(env)
+func (cs *Clusters) Deployment(ctx context.Context, env plan.Environment, name string) (plan.Deployment, error) {
+	c, err := cs.at(env)
 	if err != nil {
 		return plan.Deployment{}, err
 	}
@@ -163,8 +167,8 @@ func (r *Releases) Deployment(ctx context.Context, env plan.Environment, name st
 
 // deployment gives a Deployment and its pods. It is read first and the pods last: of a Deployment that reports that it
 // has none, no pod that was made before can be missed.
-func (c *Client) deployment(ctx context.Context, namespace, name string) (plan.Deployment, []corev1.Pod, error) {
-	d, err := get(ctx, c.api.AppsV1().Deployments(namespace).Get, name)
+func (c cluster) deployment(ctx context.Context, namespace, name string) (plan.Deployment, []corev1.Pod, error) {
+	d, err := apiserver.Get(ctx, c.AppsV1().Deployments(namespace).Get, name)
 	if err != nil {
 		return plan.Deployment{}, nil, c.absent(err, "deployments", "Deployment", namespace, name)
 	}
@@ -176,23 +180,27 @@ func (c *Client) deployment(ctx context.Context, namespace, name string) (plan.D
 		return fail(errors.New("its selector cannot be read"))
 	}
 	options := metav1.ListOptions{LabelSelector: selector.String()}
-	sets, err := list(ctx, c.api.AppsV1().ReplicaSets(namespace).List, options)
+	sets, err := apiserver.List(ctx, c.AppsV1().ReplicaSets(namespace).List, options)
 	if err != nil {
-		return fail(explain(err, "list", "replicasets", namespace))
+		return fail(apiserver.Explain(err, "list", "replicasets", namespace))
 	}
-	pods, err := list(ctx, c.api.CoreV1().Pods(namespace).List, options)
+	pods, err := apiserver.List(ctx, c.CoreV1().Pods(namespace).List, options)
 	if err != nil {
-		return fail(explain(err, "list", "pods", namespace))
+		return fail(apiserver.Explain(err, "list", "pods", namespace))
 	}
 	return describe(d, sets.Items, pods.Items), pods.Items, nil
 }
 
 // describe says of a Deployment what release wants to know.
 func describe(d *appsv1.Deployment, sets []appsv1.ReplicaSet, pods []corev1.Pod) plan.Deployment {
+	replicas := 1
+	if d.Spec.Replicas != nil {
+		replicas = int(*d.Spec.Replicas)
+	}
 	all := plan.Deployment{
 		Name: d.Name, Paused: d.Spec.Paused, Containers: containersOf(d.Spec.Template.Spec), Volumes: volumesOf(d.Spec.Template.Spec),
 		RestartedAt: d.Spec.Template.Annotations[restartedNote],
-		Replicas:    orOne(d.Spec.Replicas), Generation: d.Generation, ObservedGeneration: d.Status.ObservedGeneration,
+		Replicas:    replicas, Generation: d.Generation, ObservedGeneration: d.Status.ObservedGeneration,
 		Total: int(d.Status.Replicas), Updated: int(d.Status.UpdatedReplicas), Available: int(d.Status.AvailableReplicas),
 	}
 	for _, c := range d.Status.Conditions {
@@ -204,7 +212,8 @@ func describe(d *appsv1.Deployment, sets []appsv1.ReplicaSet, pods []corev1.Pod)
 	current := currentSets(d, sets)
 	for i := range pods {
 		p := podOf(&pods[i])
-		p.Updated = slices.Contains(current, controller(pods[i].OwnerReferences).uid)
+		owner := metav1.GetControllerOf(&pods[i])
+		p.Updated = owner != nil && slices.Contains(current, owner.UID)
 		all.Pods = append(all.Pods, p)
 	}
 	return all
@@ -212,38 +221,31 @@ func describe(d *appsv1.Deployment, sets []appsv1.ReplicaSet, pods []corev1.Pod)
 
 // currentSets gives the UIDs of the ReplicaSets of the current template: of the Deployment's own revision. While the
 // controller has not seen the latest change nobody knows which that is.
-func currentSets(d *appsv1.Deployment, sets []appsv1.ReplicaSet) []string {
-	var current []string
+func currentSets(d *appsv1.Deployment, sets []appsv1.ReplicaSet) []types.UID {
+	var current []types.UID
 	for i := range sets {
 		s := &sets[i]
 		revision := s.Annotations[revisionNote]
 		if d.Status.ObservedGeneration >= d.Generation && metav1.IsControlledBy(s, d) && revision != "" && revision == d.Annotations[revisionNote] {
-			current = append(current, string(s.UID))
+			current = append(current, s.UID)
 		}
 	}
 	return current
 }
 
 // absent says why an object could not be read, with release.ErrNotFound if there is none.
-func (c *Client) absent(err error, resource, kind, namespace, name string) error {
+func (c cluster) absent(err error, resource, kind, namespace, name string) error {
 	if apierrors.IsNotFound(err) {
 		err = release.ErrNotFound
 	} else {
-		err = explain(err, "get", resource, namespace)
+		err = apiserver.Explain(err, "get", resource, namespace)
 	}
 	return fmt.Errorf("read %s %s in namespace %s: %w", kind, name, namespace, err)
 }
 
-// list lists objects within callTimeout.
-func list[L any](ctx context.Context, read func(context.Context, metav1.ListOptions) (L, error), o metav1.ListOptions) (L, error) {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
-	defer cancel()
-	return read(ctx, o)
-}
-
 // Patch implements release.World. The containers must be there: to patch one that is not would add it.
-func (r *Releases) Patch(ctx context.Context, env plan.Environment, p release.Patch) error {
-	c, err := r.at(env)
+func (cs *Clusters) Patch(ctx context.Context, env plan.Environment, p release.Patch) error {
+	c, err := cs.at(env)
 	if err != nil {
 		return err
 	}
@@ -252,19 +254,19 @@ func (r *Releases) Patch(ctx context.Context, env plan.Environment, p release.Pa
 		return c.patch(ctx, env.Namespace, p)
 	})
 	if err != nil {
-		return fmt.Errorf("patch Deployment %s in namespace %s: %w", p.Deployment, env.Namespace, explain(err, "patch", "deployments", env.Namespace))
+		return fmt.Errorf("patch Deployment %s in namespace %s: %w", p.Deployment, env.Namespace, apiserver.Explain(err, "patch", "deployments", env.Namespace))
 	}
 	return nil
 }
 
-func (c *Client) patch(ctx context.Context, namespace string, p release.Patch) error {
-	deployments := c.api.AppsV1().Deployments(namespace)
-	d, err := get(ctx, deployments.Get, p.Deployment)
+func (c cluster) patch(ctx context.Context, namespace string, p release.Patch) error {
+	deployments := c.AppsV1().Deployments(namespace)
+	d, err := apiserver.Get(ctx, deployments.Get, p.Deployment)
 	if err != nil {
 		if apierrors.IsNotFound(err) {
 			return release.ErrNotFound
 		}
-		return explain(err, "get", "deployments", namespace)
+		return apiserver.Explain(err, "get", "deployments", namespace)
 	}
 	// The check sets the images in what was read, which is then of no more use.
 	if err := setImages(&d.Spec.Template.Spec, p.Images); err != nil {
@@ -274,7 +276,7 @@ func (c *Client) patch(ctx context.Context, namespace string, p release.Patch) e
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	ctx, cancel := context.WithTimeout(ctx, apiserver.Timeout)
 	defer cancel()
 	_, err = deployments.Patch(ctx, p.Deployment, types.StrategicMergePatchType, data, metav1.PatchOptions{})
 	return err
@@ -329,16 +331,16 @@ func setImages(spec *corev1.PodSpec, changes []plan.ImageChange) error {
 
 // jobTemplate gives what a job is started from. Of a PodTemplate, which says nothing of how often to try, it is tried
 // once.
-func (c *Client) jobTemplate(ctx context.Context, namespace string, ref plan.TemplateRef) (batchv1.JobTemplateSpec, error) {
+func (c cluster) jobTemplate(ctx context.Context, namespace string, ref plan.TemplateRef) (batchv1.JobTemplateSpec, error) {
 	switch ref.Kind {
 	case plan.FromCronJob:
-		o, err := get(ctx, c.api.BatchV1().CronJobs(namespace).Get, ref.Name)
+		o, err := apiserver.Get(ctx, c.BatchV1().CronJobs(namespace).Get, ref.Name)
 		if err != nil {
 			return batchv1.JobTemplateSpec{}, c.absent(err, "cronjobs", "CronJob", namespace, ref.Name)
 		}
 		return o.Spec.JobTemplate, nil
 	case plan.FromPodTemplate:
-		o, err := get(ctx, c.api.CoreV1().PodTemplates(namespace).Get, ref.Name)
+		o, err := apiserver.Get(ctx, c.CoreV1().PodTemplates(namespace).Get, ref.Name)
 		if err != nil {
 			return batchv1.JobTemplateSpec{}, c.absent(err, "podtemplates", "PodTemplate", namespace, ref.Name)
 		}

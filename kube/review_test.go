@@ -2,7 +2,6 @@ package kube
 
 import (
 	"errors"
-	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -14,66 +13,11 @@ import (
 	clienttesting "k8s.io/client-go/testing"
 
 	"github.com/cjworkbench/unstuck/auth"
-	"github.com/cjworkbench/unstuck/release"
-	"github.com/cjworkbench/unstuck/release/plan"
+	"github.com/cjworkbench/unstuck/kube/kubetest"
 )
 
-func operationOf(id string, version int) plan.Operation {
-	return plan.Operation{ID: id, Version: version, Environment: "production", Kind: plan.Deploy, Created: longAgo, Outcome: "ä"}
-}
-
-func TestAnOperationIsWrittenOnlyOverTheVersionBefore(t *testing.T) {
-	c := newCluster(t)
-	s := c.client().Operations()
-	for _, tc := range []struct {
-		version int
-		want    error
-	}{{2, release.ErrConflict}, {1, nil}, {1, release.ErrConflict}, {3, release.ErrConflict}, {2, nil}, {2, release.ErrConflict}, {3, nil}} {
-		if err := s.Save(t.Context(), operationOf("deploy-1", tc.version)); !errors.Is(err, tc.want) {
-			t.Errorf("version %d: %v, want %v", tc.version, err, tc.want)
-		}
-	}
-	got, err := c.client().Operations().Load(t.Context(), "deploy-1")
-	if err != nil || got.Version != 3 {
-		t.Errorf("%v, %s", err, cmp.Diff(operationOf("deploy-1", 3), got))
-	}
-	c.setGone(true)
-	if err := s.Save(t.Context(), operationOf("deploy-1", 4)); err == nil || errors.Is(err, release.ErrConflict) {
-		t.Errorf("nobody answers: %v", err)
-	}
-}
-
-func TestOperationsAreThoseOfTheEnvironmentAndTheOldestAreForgotten(t *testing.T) {
-	c := newCluster(t)
-	s := c.client().Operations()
-	other := operationOf("elsewhere", 1)
-	other.Environment = "staging"
-	if err := s.Save(t.Context(), other); err != nil {
-		t.Fatal(err)
-	}
-	for i := range 55 {
-		o := operationOf(fmt.Sprintf("deploy-%d", i), 1)
-		o.Created = longAgo.Add(time.Duration(i) * time.Hour)
-		if i != 2 { // which is still under way
-			o.Phase = plan.Succeeded
-		}
-		if err := s.Save(t.Context(), o); err != nil {
-			t.Fatal(err)
-		}
-	}
-	all, err := s.Operations(t.Context(), "production")
-	if err != nil || len(all) != 51 {
-		t.Errorf("%d operations, %v", len(all), err)
-	}
-	for id, want := range map[string]error{"deploy-0": release.ErrNotFound, "deploy-2": nil, "deploy-54": nil, "elsewhere": nil, "../x": release.ErrNotFound} {
-		if _, err := s.Load(t.Context(), id); !errors.Is(err, want) {
-			t.Errorf("%s: %v", id, err)
-		}
-	}
-}
-
 func TestATokenThatWasGoodIsAskedAboutAgainSoon(t *testing.T) {
-	c := newCluster(t)
+	c := kubetest.NewCluster(t)
 	asked, scoped := 0, false
 	var fault error
 	c.PrependReactor("create", "tokenreviews", func(a clienttesting.Action) (bool, runtime.Object, error) {
@@ -86,7 +30,7 @@ func TestATokenThatWasGoodIsAskedAboutAgainSoon(t *testing.T) {
 		}
 		return true, r, fault
 	})
-	r := c.client().Reviews()
+	r := clientOf(c).Reviews()
 	ask := func(token string, want bool) {
 		t.Helper()
 		user, groups, ok, err := r.Authenticate(t.Context(), token)
@@ -122,7 +66,7 @@ func TestATokenThatWasGoodIsAskedAboutAgainSoon(t *testing.T) {
 }
 
 func TestWhatACallerMayDoIsWhatTheAPIServerSays(t *testing.T) {
-	c := newCluster(t)
+	c := kubetest.NewCluster(t)
 	var got authorizationv1.SubjectAccessReviewSpec
 	answer := authorizationv1.SubjectAccessReviewStatus{Allowed: true}
 	c.PrependReactor("create", "subjectaccessreviews", func(a clienttesting.Action) (bool, runtime.Object, error) {
@@ -130,7 +74,7 @@ func TestWhatACallerMayDoIsWhatTheAPIServerSays(t *testing.T) {
 		got, r.Status = r.Spec, answer
 		return true, r, nil
 	})
-	r := c.client().Reviews()
+	r := clientOf(c).Reviews()
 	may := func(user string) bool {
 		ok, err := r.Allowed(t.Context(), user, []string{"ops"}, auth.ResourceAttributes{Verb: "create", Resource: "pods", Subresource: "exec", Namespace: ns, Name: "cron-x"})
 		if err != nil {

@@ -1,11 +1,8 @@
-package kube
+package apiserver
 
 import (
 	"errors"
-	"fmt"
-	"strings"
 
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	appsv1 "k8s.io/client-go/kubernetes/typed/apps/v1"
 	authenticationv1 "k8s.io/client-go/kubernetes/typed/authentication/v1"
 	authorizationv1 "k8s.io/client-go/kubernetes/typed/authorization/v1"
@@ -15,15 +12,11 @@ import (
 	policyv1 "k8s.io/client-go/kubernetes/typed/policy/v1"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/util/flowcontrol"
-
-	"github.com/cjworkbench/unstuck/target"
 )
 
-var errRunning = errors.New("the client runs already")
-
-// api is the part of the API server that we use. It is a part of kubernetes.Interface, so that the fake one will do;
+// API is the part of the API server that we use. It is a part of kubernetes.Interface, so that the fake one will do;
 // the real one is put together here, for a whole clientset would make the binary bigger by all the groups that it knows.
-type api interface {
+type API interface {
 	CoreV1() corev1.CoreV1Interface
 	AppsV1() appsv1.AppsV1Interface
 	BatchV1() batchv1.BatchV1Interface
@@ -57,10 +50,10 @@ func (s *clientSet) AuthorizationV1() authorizationv1.AuthorizationV1Interface {
 	return s.authorization
 }
 
-// newClientSet makes the clients. They share one connection and one allowance of requests, with two exceptions. Leases have
+// NewClientSet makes the clients. They share one connection and one allowance of requests, with two exceptions. Leases have
 // their own, or leadership would be lost when there is much else to ask. And so has what callers have us ask about them, or
 // whoever calls often would have a deletion wait.
-func newClientSet(config *rest.Config) (*clientSet, error) {
+func NewClientSet(config *rest.Config) (API, error) {
 	config = rest.CopyConfig(config)
 	config.AcceptContentTypes = "application/vnd.kubernetes.protobuf,application/json"
 	config.ContentType = "application/vnd.kubernetes.protobuf"
@@ -84,41 +77,4 @@ func newClientSet(config *rest.Config) (*clientSet, error) {
 	set.authentication, errs[5] = authenticationv1.NewForConfigAndClient(reviews, h)
 	set.batch, errs[6] = batchv1.NewForConfigAndClient(config, h)
 	return &set, errors.Join(errs...)
-}
-
-// Missing is a permission that we need and do not have. As an error it is why something could not be done.
-type Missing struct {
-	Verb      string // get, list, watch, create, update, patch, delete
-	Resource  string // with its subresource, such as pods/exec
-	Namespace string // empty: it is about the cluster
-	Name      string // of the one object that it is about; empty: any
-}
-
-// Error says for instance "not allowed: pods/exec create in namespace production".
-func (m Missing) Error() string { return "not allowed: " + m.String() }
-
-// String says for instance "pods/exec create in namespace production".
-func (m Missing) String() string {
-	s := m.Resource + " " + m.Verb
-	if m.Namespace != "" {
-		s += " in namespace " + m.Namespace
-	}
-	if m.Name != "" {
-		s += " (" + m.Name + ")"
-	}
-	return s
-}
-
-// explain turns a refusal for want of a permission into a Missing, and leaves other errors as they are, nil too. Quotas
-// and admission webhooks refuse with the same code, but in words of their own.
-func explain(err error, verb, resource, namespace string) error {
-	if apierrors.IsForbidden(err) && strings.Contains(err.Error(), " cannot "+verb+" resource") {
-		return Missing{Verb: verb, Resource: resource, Namespace: namespace}
-	}
-	return err
-}
-
-// refuse says why nothing was deleted, and that the API server has not been asked to.
-func refuse(format string, args ...any) error {
-	return fmt.Errorf("%w: %w", target.ErrRefused, fmt.Errorf(format, args...))
 }

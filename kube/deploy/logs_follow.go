@@ -1,4 +1,4 @@
-package kube
+package deploy
 
 import (
 	"context"
@@ -22,8 +22,8 @@ const (
 
 // FollowServiceLog gives to send what ServiceLog gives, and then what comes: lines as they are written, and news of pods
 // that come and go. It ends with ctx, or with the error of send, or if it cannot begin.
-func (r *Releases) FollowServiceLog(ctx context.Context, env plan.Environment, q release.LogQuery, send func(release.ServiceLog) error) error {
-	s, err := r.servicePods(env, q.Service)
+func (cs *Clusters) FollowServiceLog(ctx context.Context, env plan.Environment, q release.LogQuery, send func(release.ServiceLog) error) error {
+	s, err := cs.servicePods(env, q.Service)
 	if err != nil {
 		return err
 	}
@@ -96,7 +96,7 @@ func (f *logFollower) look(ctx context.Context) {
 	for pause(ctx, podsPoll) {
 		pods, err := f.list(ctx)
 		if err != nil && !errors.Is(err, release.ErrNotFound) {
-			f.client.log.Debug("cannot look for new pods", "service", f.service, "namespace", f.namespace, "error", err.Error())
+			f.client.Log.Debug("cannot look for new pods", "service", f.service, "namespace", f.namespace, "error", err.Error())
 			continue
 		}
 		refs, _ := f.refs(pods) // that none has the container is told of those that had it: they are gone

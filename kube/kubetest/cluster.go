@@ -1,4 +1,6 @@
-package kube
+// Package kubetest is a Kubernetes API server for the tests of both halves of kube, and what is in it. Only tests may
+// import it.
+package kubetest
 
 import (
 	"context"
@@ -18,7 +20,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
-	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
@@ -27,19 +28,21 @@ import (
 	"k8s.io/client-go/kubernetes/fake"
 	"k8s.io/client-go/kubernetes/scheme"
 	clienttesting "k8s.io/client-go/testing"
+
+	"github.com/cjworkbench/unstuck/kube/apiserver"
 )
 
-// TestMain takes away client-go's handlers of errors: one of them sleeps until a millisecond after the last error, whose
-// time is that of the process. A test that runs at a time of its own would sleep for decades.
-func TestMain(m *testing.M) {
+// Main runs the tests of a package without client-go's handlers of errors: one of them sleeps until a millisecond after
+// the last error, whose time is that of the process. A test that runs at a time of its own would sleep for decades.
+func Main(m *testing.M) {
 	utilruntime.ErrorHandlers = nil
 	m.Run()
 }
 
-// cluster is client-go's fake API server, with what that one leaves out and we rely on: it honours the preconditions
+// Cluster is client-go's fake API server, with what that one leaves out and we rely on: it honours the preconditions
 // and the dry run of a delete, the UID and the resource version in a patch, resource versions in updates, updates that
 // make a Lease, and label selectors in watches. It can be away, and refuse what is not allowed.
-type cluster struct {
+type Cluster struct {
 	*fake.Clientset
 
 	t         testing.TB
@@ -53,22 +56,23 @@ type cluster struct {
 	before    func(request string) // called ahead of each request, without the lock
 }
 
-func newCluster(t testing.TB, objects ...runtime.Object) *cluster {
+// NewCluster makes one with these objects.
+func NewCluster(t testing.TB, objects ...runtime.Object) *Cluster {
 	t.Helper()
-	c := &cluster{
+	c := &Cluster{
 		Clientset: fake.NewSimpleClientset(), t: t, versions: make(map[schema.GroupVersionResource]int),
 		watches: make(map[string][]watch.Interface), denied: make(map[string]bool),
 	}
 	c.PrependReactor("*", "*", c.react)
 	c.PrependWatchReactor("*", c.watch)
 	for _, o := range objects {
-		c.put(o)
+		c.Put(o)
 	}
 	return c
 }
 
-// put creates an object, or replaces it.
-func (c *cluster) put(o runtime.Object) {
+// Put creates an object, or replaces it.
+func (c *Cluster) Put(o runtime.Object) {
 	c.t.Helper()
 	kinds, _, err := scheme.Scheme.ObjectKinds(o)
 	if err != nil {
@@ -91,8 +95,8 @@ func (c *cluster) put(o runtime.Object) {
 	}
 }
 
-// drop removes an object, as if somebody else had deleted it.
-func (c *cluster) drop(resource, group, namespace, name string) {
+// Drop removes an object, as if somebody else had deleted it.
+func (c *Cluster) Drop(resource, group, namespace, name string) {
 	c.t.Helper()
 	if err := c.Tracker().Delete(schema.GroupVersionResource{Group: group, Version: "v1", Resource: resource}, namespace, name); err != nil {
 		c.t.Fatal(err)
@@ -100,7 +104,7 @@ func (c *cluster) drop(resource, group, namespace, name string) {
 }
 
 // version gives an object the resource version that the tracker, which counts likewise, has in mind for it.
-func (c *cluster) version(resource schema.GroupVersionResource, o runtime.Object) {
+func (c *Cluster) version(resource schema.GroupVersionResource, o runtime.Object) {
 	m, _ := meta.Accessor(o)
 	if c.versions[resource] == 0 {
 		c.versions[resource] = 1
@@ -109,8 +113,8 @@ func (c *cluster) version(resource schema.GroupVersionResource, o runtime.Object
 	m.SetResourceVersion(strconv.Itoa(c.versions[resource]))
 }
 
-// setGone takes the API server away, or brings it back. What is watched then ends.
-func (c *cluster) setGone(gone bool) {
+// SetGone takes the API server away, or brings it back. What is watched then ends.
+func (c *Cluster) SetGone(gone bool) {
 	c.mu.Lock()
 	c.gone = gone
 	var open map[string][]watch.Interface
@@ -125,39 +129,39 @@ func (c *cluster) setGone(gone bool) {
 	}
 }
 
-// setSilent has the API server answer nothing, while what is watched stays open: a connection that is half dead.
-func (c *cluster) setSilent(silent bool) {
+// SetSilent has the API server answer nothing, while what is watched stays open: a connection that is half dead.
+func (c *Cluster) SetSilent(silent bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.gone = silent
 }
 
-// deny takes a permission away, or gives it back. Watches that are open go on, as with a real API server.
-func (c *cluster) deny(verb, resource string, denied bool) {
+// Deny takes a permission away, or gives it back. Watches that are open go on, as with a real API server.
+func (c *Cluster) Deny(verb, resource string, denied bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.denied[verb+" "+resource] = denied
 }
 
-// intercept has f called ahead of each request from now on.
-func (c *cluster) intercept(f func(request string)) {
+// Intercept has f called ahead of each request from now on.
+func (c *Cluster) Intercept(f func(request string)) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.before = f
 }
 
-// unwatched has something happen right before the next list of pods is answered, of which no watch has told by then.
-func (c *cluster) unwatched(happen func()) {
+// Unwatched has something happen right before the next list of pods is answered, of which no watch has told by then.
+func (c *Cluster) Unwatched(happen func()) {
 	var once sync.Once
-	c.intercept(func(request string) {
+	c.Intercept(func(request string) {
 		if request == "list pods" {
 			once.Do(happen)
 		}
 	})
 }
 
-// cut ends the watches of a resource.
-func (c *cluster) cut(resource string) {
+// Cut ends the watches of a resource.
+func (c *Cluster) Cut(resource string) {
 	c.mu.Lock()
 	all := c.watches[resource]
 	delete(c.watches, resource)
@@ -175,7 +179,7 @@ func resourceOf(a clienttesting.Action) string {
 }
 
 // admit refuses what is away or denied, and notes the request.
-func (c *cluster) admit(a clienttesting.Action, name string) error {
+func (c *Cluster) admit(a clienttesting.Action, name string) error {
 	resource := resourceOf(a)
 	request := strings.TrimSpace(a.GetVerb() + " " + resource + " " + name)
 	c.mu.Lock()
@@ -191,18 +195,20 @@ func (c *cluster) admit(a clienttesting.Action, name string) error {
 		return &net.OpError{Op: "dial", Net: "tcp", Err: syscall.ECONNREFUSED}
 	}
 	if c.denied[a.GetVerb()+" "+resource] {
-		return forbidden(a.GetVerb(), a.GetResource(), a.GetNamespace())
+		return Forbidden(a.GetVerb(), a.GetResource(), a.GetNamespace())
 	}
 	return nil
 }
 
-// forbidden is what the API server says, word for word (k8s.io/apiserver/pkg/endpoints/handlers/responsewriters).
-func forbidden(verb string, r schema.GroupVersionResource, namespace string) error {
-	return apierrors.NewForbidden(r.GroupResource(), "", fmt.Errorf(
-		`User "system:serviceaccount:unstuck:unstuck" cannot %s resource %q in API group %q in the namespace %q`, verb, r.Resource, r.Group, namespace))
+// Forbidden is what the API server says, word for word (k8s.io/apiserver/pkg/endpoints/handlers/responsewriters).
+func Forbidden(verb string, r schema.GroupVersionResource, namespace string) error {
+	why := fmt.Sprintf(
+		`User "system:serviceaccount:unstuck:unstuck" cannot %s resource %q in API group %q in the namespace %q`,
+		verb, r.Resource, r.Group, namespace)
+	return apierrors.NewForbidden(r.GroupResource(), "", errors.New(why))
 }
 
-func (c *cluster) react(a clienttesting.Action) (handled bool, o runtime.Object, err error) {
+func (c *Cluster) react(a clienttesting.Action) (handled bool, o runtime.Object, err error) {
 	name := ""
 	if n, ok := a.(interface{ GetName() string }); ok {
 		name = n.GetName()
@@ -233,22 +239,7 @@ func (c *cluster) react(a clienttesting.Action) (handled bool, o runtime.Object,
 		return true, o, c.create(a.Resource, a.Namespace, o)
 	case clienttesting.UpdateActionImpl:
 		o = a.GetObject().DeepCopyObject()
-		is, _ := meta.Accessor(o)
-		old, err := c.Tracker().Get(a.Resource, a.Namespace, nameOf(o))
-		switch {
-		case err != nil && a.Resource.Resource != "leases":
-			return true, nil, err
-		case err != nil && is.GetUID() != "":
-			return true, nil, apierrors.NewConflict(a.Resource.GroupResource(), nameOf(o), errors.New("precondition failed: uid"))
-		case err != nil: // a Lease can be made by an update, whatever version it names
-			return true, o, c.create(a.Resource, a.Namespace, o)
-		}
-		was, _ := meta.Accessor(old)
-		if is.GetResourceVersion() != "" && is.GetResourceVersion() != was.GetResourceVersion() {
-			return true, nil, apierrors.NewConflict(a.Resource.GroupResource(), nameOf(o), errors.New("the object has been modified"))
-		}
-		c.version(a.Resource, o)
-		return true, o, c.Tracker().Update(a.Resource, o, a.Namespace)
+		return true, o, c.update(a, o)
 	case clienttesting.PatchActionImpl:
 		if old, err := c.Tracker().Get(a.Resource, a.Namespace, a.Name); err == nil {
 			m, _ := meta.Accessor(old)
@@ -263,12 +254,31 @@ func (c *cluster) react(a clienttesting.Action) (handled bool, o runtime.Object,
 	return false, nil, nil // the tracker does the rest
 }
 
-func (c *cluster) create(resource schema.GroupVersionResource, namespace string, o runtime.Object) error {
+func (c *Cluster) create(resource schema.GroupVersionResource, namespace string, o runtime.Object) error {
 	c.version(resource, o)
 	if m, _ := meta.Accessor(o); resource.Resource == "leases" {
 		m.SetUID(types.UID("uid-of-version-" + m.GetResourceVersion()))
 	}
 	return c.Tracker().Create(resource, o, namespace)
+}
+
+func (c *Cluster) update(a clienttesting.UpdateActionImpl, o runtime.Object) error {
+	is, _ := meta.Accessor(o)
+	old, err := c.Tracker().Get(a.Resource, a.Namespace, nameOf(o))
+	switch {
+	case err != nil && a.Resource.Resource != "leases":
+		return err
+	case err != nil && is.GetUID() != "":
+		return apierrors.NewConflict(a.Resource.GroupResource(), nameOf(o), errors.New("precondition failed: uid"))
+	case err != nil: // a Lease can be made by an update, whatever version it names
+		return c.create(a.Resource, a.Namespace, o)
+	}
+	was, _ := meta.Accessor(old)
+	if is.GetResourceVersion() != "" && is.GetResourceVersion() != was.GetResourceVersion() {
+		return apierrors.NewConflict(a.Resource.GroupResource(), nameOf(o), errors.New("the object has been modified"))
+	}
+	c.version(a.Resource, o)
+	return c.Tracker().Update(a.Resource, o, a.Namespace)
 }
 
 func nameOf(o runtime.Object) string {
@@ -279,7 +289,7 @@ func nameOf(o runtime.Object) string {
 	return m.GetName()
 }
 
-func (c *cluster) remove(a clienttesting.DeleteActionImpl) (bool, runtime.Object, error) {
+func (c *Cluster) remove(a clienttesting.DeleteActionImpl) (bool, runtime.Object, error) {
 	o, err := c.Tracker().Get(a.Resource, a.Namespace, a.Name)
 	if err != nil {
 		return true, nil, err
@@ -298,7 +308,7 @@ func (c *cluster) remove(a clienttesting.DeleteActionImpl) (bool, runtime.Object
 }
 
 // page gives a part of a list, from the number that Continue is.
-func (c *cluster) page(a clienttesting.ListActionImpl) (bool, runtime.Object, error) {
+func (c *Cluster) page(a clienttesting.ListActionImpl) (bool, runtime.Object, error) {
 	list, err := c.Tracker().List(a.Resource, a.Kind, a.Namespace)
 	if err != nil {
 		return true, nil, err
@@ -320,7 +330,7 @@ func (c *cluster) page(a clienttesting.ListActionImpl) (bool, runtime.Object, er
 	return true, list, meta.SetList(list, items[from:to])
 }
 
-func (c *cluster) review(r *authorizationv1.SelfSubjectAccessReview) runtime.Object {
+func (c *Cluster) review(r *authorizationv1.SelfSubjectAccessReview) runtime.Object {
 	r = r.DeepCopy()
 	a := r.Spec.ResourceAttributes
 	resource := a.Resource
@@ -331,60 +341,8 @@ func (c *cluster) review(r *authorizationv1.SelfSubjectAccessReview) runtime.Obj
 	return r
 }
 
-// watch watches what the label selector allows. The fields are left to whoever watches.
-func (c *cluster) watch(a clienttesting.Action) (handled bool, w watch.Interface, err error) {
-	if err := c.admit(a, ""); err != nil {
-		return true, nil, err
-	}
-	impl, ok := a.(clienttesting.WatchActionImpl)
-	if !ok {
-		return false, nil, nil
-	}
-	w, err = c.Tracker().Watch(a.GetResource(), a.GetNamespace(), impl.ListOptions)
-	if err != nil {
-		return true, nil, err
-	}
-	w = selected(w, impl.WatchRestrictions.Labels)
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	resource := a.GetResource().Resource
-	c.watches[resource] = append(c.watches[resource], w)
-	return true, w, nil
-}
-
-// selection is a watch of the objects whose labels a selector matches.
-type selection struct {
-	watch.Interface
-
-	out  chan watch.Event
-	done chan struct{}
-	stop func()
-}
-
-func selected(w watch.Interface, selector labels.Selector) watch.Interface {
-	s := &selection{Interface: w, out: make(chan watch.Event), done: make(chan struct{})}
-	s.stop = sync.OnceFunc(func() { close(s.done); w.Stop() })
-	go func() {
-		defer close(s.out)
-		for e := range w.ResultChan() {
-			if m, err := meta.Accessor(e.Object); err == nil && selector != nil && !selector.Matches(labels.Set(m.GetLabels())) {
-				e.Type = watch.Deleted // it may have fitted before
-			}
-			select {
-			case s.out <- e:
-			case <-s.done:
-				return
-			}
-		}
-	}()
-	return s
-}
-
-func (s *selection) ResultChan() <-chan watch.Event { return s.out }
-func (s *selection) Stop()                          { s.stop() }
-
-// asked counts the requests that begin with prefix.
-func (c *cluster) asked(prefix string) int {
+// Asked counts the requests that begin with prefix.
+func (c *Cluster) Asked(prefix string) int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	n := 0
@@ -396,16 +354,39 @@ func (c *cluster) asked(prefix string) int {
 	return n
 }
 
-// client gives a client of the cluster.
-func (c *cluster) client() *Client {
-	return newClient(c, "unstuck", "unstuck", noStreams{}, quiet())
+// Requests gives the requests so far: "verb resource name".
+func (c *Cluster) Requests() []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Clone(c.requests)
 }
 
-func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
+// Deletions gives the deletions so far.
+func (c *Cluster) Deletions() []clienttesting.DeleteActionImpl {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Clone(c.deletions)
+}
 
-// noStreams refuses commands.
-type noStreams struct{}
+// Conn gives a connection to the cluster, in which there are no commands.
+func (c *Cluster) Conn() *apiserver.Conn {
+	return c.Running(func(context.Context, string, *corev1.PodExecOptions, io.Writer, io.Writer) error {
+		return errors.New("there are no commands here")
+	})
+}
 
-func (noStreams) stream(context.Context, string, string, *corev1.PodExecOptions, io.Writer, io.Writer) error {
-	return errors.New("there are no commands here")
+// Running gives a connection to the cluster, in which all commands are f.
+func (c *Cluster) Running(f Command) *apiserver.Conn { return apiserver.New(c, "unstuck", f, Quiet()) }
+
+// Quiet gives a logger that says nothing.
+func Quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
+
+// Command is an apiserver.Streamer that is a function.
+type Command func(ctx context.Context, pod string, o *corev1.PodExecOptions, stdout, stderr io.Writer) error
+
+// Stream implements apiserver.Streamer.
+func (f Command) Stream(
+	ctx context.Context, _, pod string, o *corev1.PodExecOptions, stdout, stderr io.Writer,
+) error {
+	return f(ctx, pod, o, stdout, stderr)
 }

@@ -1,4 +1,4 @@
-package kube
+package deploy
 
 import (
 	"context"
@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"sync"
@@ -14,11 +15,15 @@ import (
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/client-go/rest"
 	"k8s.io/client-go/util/exec"
+
+	"github.com/cjworkbench/unstuck/kube/apiserver"
+	"github.com/cjworkbench/unstuck/kube/kubetest"
 )
 
 func TestALogThatIsReadAgainGoesOnWhereItEnded(t *testing.T) {
-	long := strings.Repeat("x", 3*longestLine)
+	long := strings.Repeat("x", 3*apiserver.LongestLine)
 	for _, tc := range []struct {
 		name  string
 		reads []string // the last one when the container has ended
@@ -32,7 +37,7 @@ func TestALogThatIsReadAgainGoesOnWhereItEnded(t *testing.T) {
 		{"cut off within the first", []string{"a", "ab\n"}, []string{"ab"}, nil},
 		{"no end", []string{"a\n", "a\nb"}, []string{"a", "b"}, nil},
 		{"lines that are alike", []string{"a\na\n", "a\na\na\n"}, []string{"a", "a", "a"}, nil},
-		{"long lines", []string{long + "\nb\n"}, []string{long[:longestLine], "b"}, nil},
+		{"long lines", []string{long + "\nb\n"}, []string{long[:apiserver.LongestLine], "b"}, nil},
 		{"it was rotated", []string{"a\nb\n", "c\nd\ne\n"}, []string{"a", "b"}, errLogCut},
 		{"it is shorter", []string{"a\nb\n", "a\n"}, []string{"a", "b"}, errLogCut},
 		{"it is empty", []string{"a\n", ""}, []string{"a"}, errLogCut},
@@ -51,6 +56,18 @@ func TestALogThatIsReadAgainGoesOnWhereItEnded(t *testing.T) {
 	}
 }
 
+// connect gives a connection to an API server that is h.
+func connect(t *testing.T, h http.Handler) *apiserver.Conn {
+	t.Helper()
+	server := httptest.NewServer(h)
+	t.Cleanup(server.Close)
+	conn, err := apiserver.ForConfig(&rest.Config{Host: server.URL}, "unstuck", kubetest.Quiet())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return conn
+}
+
 // following gives what FollowJob gives, where a server answers for a Job and its pod; each answers in its reconcile, and the
 // last for ever.
 func following(t *testing.T, jobs []*batchv1.Job, pods []*corev1.Pod, logs ...string) ([]string, error) {
@@ -58,7 +75,7 @@ func following(t *testing.T, jobs []*batchv1.Job, pods []*corev1.Pod, logs ...st
 	next := func(n *int, of int) int { *n++; return min(*n, of) - 1 }
 	var mu sync.Mutex
 	var jobN, podN, logN int
-	p, _ := connect(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	conn := connect(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		mu.Lock()
 		defer mu.Unlock()
 		w.Header().Set("Content-Type", "application/json")
@@ -87,8 +104,8 @@ func following(t *testing.T, jobs []*batchv1.Job, pods []*corev1.Pod, logs ...st
 			t.Error(err)
 		}
 	}))
-	r := NewReleases()
-	r.Add(p.client, testEnvironment())
+	r := New()
+	r.Add(conn, testEnvironment())
 	var got []string
 	err := r.FollowJob(t.Context(), testEnvironment(), "migrate-1", func(l string) { got = append(got, l) })
 	return got, err
@@ -138,23 +155,23 @@ func TestACommandOfATaskGivesItsLinesAndItsExitCode(t *testing.T) {
 		{"it was not run to its end", io.ErrUnexpectedEOF, -1, "unexpected EOF"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			run := streamFunc(func(_ context.Context, pod string, o *corev1.PodExecOptions, stdout, stderr io.Writer) error {
+			run := kubetest.Command(func(_ context.Context, pod string, o *corev1.PodExecOptions, stdout, stderr io.Writer) error {
 				if pod != "cron-x" || o.Container != "app" || o.Stdin || o.TTY || !slices.Equal(o.Command, []string{"import"}) {
 					t.Errorf("%s: %+v", pod, o)
 				}
 				fmt.Fprint(stdout, "a\r\nb")
-				fmt.Fprint(stderr, "bad\xff\n"+strings.Repeat("x", 2*longestLine)+"\n")
+				fmt.Fprint(stderr, "bad\xff\n"+strings.Repeat("x", 2*apiserver.LongestLine)+"\n")
 				fmt.Fprint(stdout, "c\n\nrest")
 				return tc.err
 			})
-			r := NewReleases()
-			r.Add(newClient(newCluster(t), "unstuck", "unstuck", run, quiet()), testEnvironment())
+			r := New()
+			r.Add(kubetest.NewCluster(t).Running(run), testEnvironment())
 			var got []string
 			code, err := r.Exec(t.Context(), testEnvironment(), "cron-x", "app", []string{"import"}, func(l string) { got = append(got, l) })
 			if code != tc.code || (err == nil) != (tc.fail == "") || err != nil && !strings.Contains(err.Error(), tc.fail) {
 				t.Errorf("%d, %v", code, err)
 			}
-			if want := []string{"a", "bad?", strings.Repeat("x", longestLine), "bc", "", "rest"}; !slices.Equal(got, want) {
+			if want := []string{"a", "bad?", strings.Repeat("x", apiserver.LongestLine), "bc", "", "rest"}; !slices.Equal(got, want) {
 				t.Errorf("%q", got)
 			}
 		})
@@ -163,14 +180,14 @@ func TestACommandOfATaskGivesItsLinesAndItsExitCode(t *testing.T) {
 
 func TestACommandThatIgnoresItsContextIsLeftAlone(t *testing.T) {
 	let := make(chan struct{})
-	run := streamFunc(func(_ context.Context, _ string, _ *corev1.PodExecOptions, stdout, _ io.Writer) error {
+	run := kubetest.Command(func(_ context.Context, _ string, _ *corev1.PodExecOptions, stdout, _ io.Writer) error {
 		<-let
 		fmt.Fprintln(stdout, "late")
 		return nil
 	})
-	client := newClient(newCluster(t), "unstuck", "unstuck", run, quiet())
-	r := NewReleases()
-	r.Add(client, testEnvironment())
+	conn := kubetest.NewCluster(t).Running(run)
+	r := New()
+	r.Add(conn, testEnvironment())
 	ctx, stop := context.WithCancel(t.Context())
 	stop()
 	_, err := r.Exec(ctx, testEnvironment(), "cron-x", "app", []string{"x"}, func(l string) { t.Errorf("it says %q", l) })
@@ -178,7 +195,7 @@ func TestACommandThatIgnoresItsContextIsLeftAlone(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 	close(let)
-	client.commands.stop()
+	conn.Commands.Stop(func() {})
 	if _, err := r.Exec(t.Context(), testEnvironment(), "cron-x", "app", []string{"x"}, nil); err == nil {
 		t.Error("it runs after the client was stopped")
 	}
@@ -192,7 +209,7 @@ func TestTheLogOfAPodThatCrashedIsThatOfItsLastRun(t *testing.T) {
 	}
 	pod.Kind, pod.APIVersion = "Pod", "v1"
 	for container, previous := range map[string]string{"app": "true", "proxy": "", "setup": ""} {
-		p, _ := connect(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		conn := connect(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if !strings.HasSuffix(r.URL.Path, "/log") {
 				w.Header().Set("Content-Type", "application/json")
 				if err := json.NewEncoder(w).Encode(pod); err != nil {
@@ -205,8 +222,8 @@ func TestTheLogOfAPodThatCrashedIsThatOfItsLastRun(t *testing.T) {
 			}
 			fmt.Fprint(w, "2026-11-23T00:38:01Z a\n2026-11-23T00:38:01Z b\n")
 		}))
-		r := NewReleases()
-		r.Add(p.client, testEnvironment())
+		r := New()
+		r.Add(conn, testEnvironment())
 		got, err := r.PodLog(t.Context(), testEnvironment(), "cron-x", container, 2)
 		if err != nil || !slices.Equal(got, []string{"a", "b"}) {
 			t.Errorf("%s: %q, %v", container, got, err)

@@ -1,4 +1,4 @@
-package kube
+package deploy
 
 import (
 	"cmp"
@@ -14,6 +14,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/cjworkbench/unstuck/kube/apiserver"
 	"github.com/cjworkbench/unstuck/release"
 	"github.com/cjworkbench/unstuck/release/plan"
 )
@@ -31,8 +32,8 @@ const (
 // has ended can still be looked at. The Job has no owner, or the CronJob's history limits would remove it. It outlives
 // its end by a day at least. And a container that fails is not started again in its pod, but in another one: the log of
 // a run before the last would be lost, and of the last, too, once the Job has failed.
-func (r *Releases) StartJob(ctx context.Context, env plan.Environment, j plan.JobRun) error {
-	c, err := r.at(env)
+func (cs *Clusters) StartJob(ctx context.Context, env plan.Environment, j plan.JobRun) error {
+	c, err := cs.at(env)
 	if err != nil {
 		return err
 	}
@@ -44,14 +45,14 @@ func (r *Releases) StartJob(ctx context.Context, env plan.Environment, j plan.Jo
 	if err != nil {
 		return fmt.Errorf("start job %s in namespace %s: %w: %w", j.Name, env.Namespace, release.ErrNotStarted, err)
 	}
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	ctx, cancel := context.WithTimeout(ctx, apiserver.Timeout)
 	defer cancel()
-	_, err = c.api.BatchV1().Jobs(env.Namespace).Create(ctx, job, metav1.CreateOptions{})
+	_, err = c.BatchV1().Jobs(env.Namespace).Create(ctx, job, metav1.CreateOptions{})
 	if err == nil || apierrors.IsAlreadyExists(err) {
 		return nil
 	}
 	never := rejected(err)
-	err = fmt.Errorf("start job %s in namespace %s: %w", j.Name, env.Namespace, explain(err, "create", "jobs", env.Namespace))
+	err = fmt.Errorf("start job %s in namespace %s: %w", j.Name, env.Namespace, apiserver.Explain(err, "create", "jobs", env.Namespace))
 	if never {
 		return fmt.Errorf("%w: %w", release.ErrNotStarted, err)
 	}
@@ -69,7 +70,7 @@ func newJob(namespace string, j plan.JobRun, template batchv1.JobTemplateSpec) (
 	job := &batchv1.Job{
 		ObjectMeta: metav1.ObjectMeta{
 			Name: j.Name, Namespace: namespace,
-			Labels:      with(template.Labels, managedBy, "unstuck", operationLabel, j.Operation),
+			Labels:      with(template.Labels, apiserver.ManagedBy, "unstuck", operationLabel, j.Operation),
 			Annotations: with(template.Annotations, "cronjob.kubernetes.io/instantiate", "manual", fromNote, j.From.String()),
 		},
 		Spec: template.Spec,
@@ -97,8 +98,8 @@ func with(m map[string]string, more ...string) map[string]string {
 }
 
 // JobState implements release.Jobs. A Job has failed or is done once it says so for good, and its pods have ended.
-func (r *Releases) JobState(ctx context.Context, env plan.Environment, name string) (release.JobState, error) {
-	c, err := r.at(env)
+func (cs *Clusters) JobState(ctx context.Context, env plan.Environment, name string) (release.JobState, error) {
+	c, err := cs.at(env)
 	if err != nil {
 		return release.JobState{}, err
 	}
@@ -118,8 +119,8 @@ func (r *Releases) JobState(ctx context.Context, env plan.Environment, name stri
 }
 
 // job gives a Job, and after it its pods.
-func (c *Client) job(ctx context.Context, namespace, name string) (*batchv1.Job, []corev1.Pod, error) {
-	job, err := get(ctx, c.api.BatchV1().Jobs(namespace).Get, name)
+func (c cluster) job(ctx context.Context, namespace, name string) (*batchv1.Job, []corev1.Pod, error) {
+	job, err := apiserver.Get(ctx, c.BatchV1().Jobs(namespace).Get, name)
 	if err != nil {
 		return nil, nil, c.absent(err, "jobs", "job", namespace, name)
 	}
@@ -129,10 +130,10 @@ func (c *Client) job(ctx context.Context, namespace, name string) (*batchv1.Job,
 	}
 	var pods *corev1.PodList
 	if err == nil {
-		pods, err = list(ctx, c.api.CoreV1().Pods(namespace).List, metav1.ListOptions{LabelSelector: selector.String()})
+		pods, err = apiserver.List(ctx, c.CoreV1().Pods(namespace).List, metav1.ListOptions{LabelSelector: selector.String()})
 	}
 	if err != nil {
-		return nil, nil, fmt.Errorf("look at the pods of job %s in namespace %s: %w", name, namespace, explain(err, "list", "pods", namespace))
+		return nil, nil, fmt.Errorf("look at the pods of job %s in namespace %s: %w", name, namespace, apiserver.Explain(err, "list", "pods", namespace))
 	}
 	return job, pods.Items, nil
 }
@@ -155,8 +156,8 @@ func outcomeOf(job *batchv1.Job) (done, failed bool, message string) {
 
 // StopJob implements release.Jobs. It returns when the Job and its pods are gone, for what comes next may be the same job
 // again; it is an error if ctx ends before.
-func (r *Releases) StopJob(ctx context.Context, env plan.Environment, name string) error {
-	c, err := r.at(env)
+func (cs *Clusters) StopJob(ctx context.Context, env plan.Environment, name string) error {
+	c, err := cs.at(env)
 	if err != nil {
 		return err
 	}
@@ -166,14 +167,14 @@ func (r *Releases) StopJob(ctx context.Context, env plan.Environment, name strin
 	return nil
 }
 
-func (c *Client) stopJob(ctx context.Context, namespace, name string) error {
-	job, err := get(ctx, c.api.BatchV1().Jobs(namespace).Get, name)
+func (c cluster) stopJob(ctx context.Context, namespace, name string) error {
+	job, err := apiserver.Get(ctx, c.BatchV1().Jobs(namespace).Get, name)
 	for asked := false; ; {
 		switch {
 		case apierrors.IsNotFound(err):
 			return nil
 		case err != nil:
-			return explain(err, "get", "jobs", namespace)
+			return apiserver.Explain(err, "get", "jobs", namespace)
 		}
 		if !asked {
 			if err := c.deleteJob(ctx, job); err != nil {
@@ -184,22 +185,22 @@ func (c *Client) stopJob(ctx context.Context, namespace, name string) error {
 			return fmt.Errorf("it is being deleted, and its pods have not ended yet: %w", context.Cause(ctx))
 		}
 		uid := job.UID
-		if job, err = get(ctx, c.api.BatchV1().Jobs(namespace).Get, name); err == nil && job.UID != uid {
+		if job, err = apiserver.Get(ctx, c.BatchV1().Jobs(namespace).Get, name); err == nil && job.UID != uid {
 			return nil
 		}
 	}
 }
 
 // deleteJob deletes a Job with its pods: in the foreground, so that it is there as long as they are.
-func (c *Client) deleteJob(ctx context.Context, job *batchv1.Job) error {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+func (c cluster) deleteJob(ctx context.Context, job *batchv1.Job) error {
+	ctx, cancel := context.WithTimeout(ctx, apiserver.Timeout)
 	defer cancel()
 	foreground := metav1.DeletePropagationForeground
-	err := c.api.BatchV1().Jobs(job.Namespace).Delete(ctx, job.Name, metav1.DeleteOptions{
+	err := c.BatchV1().Jobs(job.Namespace).Delete(ctx, job.Name, metav1.DeleteOptions{
 		PropagationPolicy: &foreground, Preconditions: &metav1.Preconditions{UID: &job.UID},
 	})
 	if err != nil && !apierrors.IsNotFound(err) {
-		return explain(err, "delete", "jobs", job.Namespace)
+		return apiserver.Explain(err, "delete", "jobs", job.Namespace)
 	}
 	return nil
 }

@@ -1,8 +1,6 @@
-package kube
+package deploy
 
 import (
-	"bytes"
-	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -15,6 +13,9 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
+
+	"github.com/cjworkbench/unstuck/kube/apiserver"
+	"github.com/cjworkbench/unstuck/kube/kubetest"
 )
 
 // logHost is an API server that has the Deployment cron, its pods and their logs, without a network: it works within a
@@ -71,15 +72,15 @@ func (h *logHost) remove(name string) {
 	h.pods = slices.DeleteFunc(h.pods, func(p *corev1.Pod) bool { return p.Name == name })
 }
 
-func (h *logHost) releases() *Releases {
+func (h *logHost) clusters() *Clusters {
 	h.t.Helper()
-	set, err := newClientSet(&rest.Config{Host: "http://kubernetes", Transport: h, QPS: -1})
+	conn, err := apiserver.ForConfig(&rest.Config{Host: "http://kubernetes", Transport: h, QPS: -1}, "unstuck", kubetest.Quiet())
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	r := NewReleases()
-	r.Add(newClient(set, "unstuck", "unstuck", noStreams{}, quiet()), testEnvironment())
-	return r
+	cs := New()
+	cs.Add(conn, testEnvironment())
+	return cs
 }
 
 // RoundTrip implements http.RoundTripper.
@@ -95,31 +96,23 @@ func (h *logHost) RoundTrip(r *http.Request) (*http.Response, error) {
 	case r.URL.Path == "/apis/apps/v1/namespaces/production/deployments/cron-deployment":
 		d := cron()
 		d.Kind, d.APIVersion = "Deployment", "apps/v1"
-		return answer(200, d), nil
+		return kubetest.Answer(200, d)
 	case r.URL.Path == pods && r.URL.Query().Get("labelSelector") == "app=cron":
-		return answer(200, map[string]any{"kind": "PodList", "apiVersion": "v1", "items": h.pods}), nil
+		return kubetest.Answer(200, map[string]any{"kind": "PodList", "apiVersion": "v1", "items": h.pods})
 	case strings.HasPrefix(r.URL.Path, pods+"/") && strings.HasSuffix(r.URL.Path, "/log"):
-		return h.log(r, strings.TrimSuffix(strings.TrimPrefix(r.URL.Path, pods+"/"), "/log")), nil
+		return h.log(r, strings.TrimSuffix(strings.TrimPrefix(r.URL.Path, pods+"/"), "/log"))
 	}
-	return answer(404, metav1.Status{TypeMeta: metav1.TypeMeta{Kind: "Status", APIVersion: "v1"}, Status: "Failure", Reason: metav1.StatusReasonNotFound, Code: 404}), nil
-}
-
-func answer(code int, v any) *http.Response {
-	data, err := json.Marshal(v)
-	if err != nil {
-		panic(err)
-	}
-	return &http.Response{StatusCode: code, Header: http.Header{"Content-Type": {"application/json"}}, Body: io.NopCloser(bytes.NewReader(data))}
+	return kubetest.Answer(404, metav1.Status{TypeMeta: metav1.TypeMeta{Kind: "Status", APIVersion: "v1"}, Status: "Failure", Reason: metav1.StatusReasonNotFound, Code: 404})
 }
 
 // log answers as a kubelet does: sinceTime counts whole seconds, and tailLines what is left.
-func (h *logHost) log(r *http.Request, name string) *http.Response {
+func (h *logHost) log(r *http.Request, name string) (*http.Response, error) {
 	l, q := h.logs[name], r.URL.Query()
 	switch {
 	case l == nil || strings.HasSuffix(l.refused, "not found"):
-		return answer(404, metav1.Status{TypeMeta: metav1.TypeMeta{Kind: "Status", APIVersion: "v1"}, Status: "Failure", Reason: metav1.StatusReasonNotFound, Code: 404})
+		return kubetest.Answer(404, metav1.Status{TypeMeta: metav1.TypeMeta{Kind: "Status", APIVersion: "v1"}, Status: "Failure", Reason: metav1.StatusReasonNotFound, Code: 404})
 	case l.refused != "":
-		return answer(400, metav1.Status{TypeMeta: metav1.TypeMeta{Kind: "Status", APIVersion: "v1"}, Status: "Failure", Reason: metav1.StatusReasonBadRequest, Code: 400, Message: l.refused})
+		return kubetest.Answer(400, metav1.Status{TypeMeta: metav1.TypeMeta{Kind: "Status", APIVersion: "v1"}, Status: "Failure", Reason: metav1.StatusReasonBadRequest, Code: 400, Message: l.refused})
 	}
 	kept := ""
 	for line := range strings.Lines(l.text) {
@@ -138,11 +131,11 @@ func (h *logHost) log(r *http.Request, name string) *http.Response {
 	}
 	head := http.Header{"Content-Type": {"text/plain"}}
 	if q.Get("follow") != "true" {
-		return &http.Response{StatusCode: 200, Header: head, Body: io.NopCloser(strings.NewReader(kept))}
+		return &http.Response{StatusCode: 200, Header: head, Body: io.NopCloser(strings.NewReader(kept))}, nil
 	}
 	out, in := io.Pipe()
 	go h.feed(r, in, l, kept, len(l.text))
-	return &http.Response{StatusCode: 200, Header: head, Body: out}
+	return &http.Response{StatusCode: 200, Header: head, Body: out}, nil
 }
 
 // feed writes what a log gets, until its container ends or nobody reads.

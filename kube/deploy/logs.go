@@ -1,4 +1,4 @@
-package kube
+package deploy
 
 import (
 	"bufio"
@@ -16,6 +16,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/cjworkbench/unstuck/kube/apiserver"
 	"github.com/cjworkbench/unstuck/release"
 	"github.com/cjworkbench/unstuck/release/plan"
 )
@@ -23,21 +24,21 @@ import (
 // The bounds of the log of a service. A hostile pod may log what it likes, as fast as it can.
 const (
 	mostLogPods    = 30               // whose logs are read at once: the newest
-	mostLogBytes   = 1 << 20          // of the last lines, together; each has at most longestLine
+	mostLogBytes   = 1 << 20          // of the last lines, together; each has at most apiserver.LongestLine
 	logsSideBySide = 4                // how many logs are read at once
 	logTimeout     = 10 * time.Second // for the last lines of all
 )
 
 // servicePods finds the pods of a service.
 type servicePods struct {
-	client     *Client
+	client     cluster
 	namespace  string
 	service    string
 	deployment string
 }
 
-func (r *Releases) servicePods(env plan.Environment, service string) (servicePods, error) {
-	c, err := r.at(env)
+func (cs *Clusters) servicePods(env plan.Environment, service string) (servicePods, error) {
+	c, err := cs.at(env)
 	if err != nil {
 		return servicePods{}, err
 	}
@@ -50,7 +51,7 @@ func (r *Releases) servicePods(env plan.Environment, service string) (servicePod
 
 // list gives the pods that the selector of the service's Deployment selects, as `kubectl logs deployment/…` does.
 func (s servicePods) list(ctx context.Context) ([]corev1.Pod, error) {
-	d, err := get(ctx, s.client.api.AppsV1().Deployments(s.namespace).Get, s.deployment)
+	d, err := apiserver.Get(ctx, s.client.AppsV1().Deployments(s.namespace).Get, s.deployment)
 	if err != nil {
 		return nil, s.client.absent(err, "deployments", "Deployment", s.namespace, s.deployment)
 	}
@@ -61,9 +62,9 @@ func (s servicePods) list(ctx context.Context) ([]corev1.Pod, error) {
 	if err != nil || selector.Empty() || selector.String() == "" {
 		return fail(errors.New("its selector cannot be read"))
 	}
-	pods, err := list(ctx, s.client.api.CoreV1().Pods(s.namespace).List, metav1.ListOptions{LabelSelector: selector.String()})
+	pods, err := apiserver.List(ctx, s.client.CoreV1().Pods(s.namespace).List, metav1.ListOptions{LabelSelector: selector.String()})
 	if err != nil {
-		return fail(explain(err, "list", "pods", s.namespace))
+		return fail(apiserver.Explain(err, "list", "pods", s.namespace))
 	}
 	return pods.Items, nil
 }
@@ -87,7 +88,7 @@ func (l logReader) refs(pods []corev1.Pod) ([]logRef, error) {
 	var known []string
 	for i := range pods[:min(len(pods), mostLogPods)] {
 		p := &pods[i]
-		name := containerOf(p, l.query.Container)
+		name := apiserver.ContainerOf(p, l.query.Container)
 		has := false
 		for _, c := range slices.Concat(p.Spec.InitContainers, p.Spec.Containers) {
 			has = has || c.Name == name
@@ -115,8 +116,8 @@ func (l logReader) refs(pods []corev1.Pod) ([]logRef, error) {
 }
 
 // ServiceLog gives the last lines of a service's pods. That the log of a pod cannot be read is a part of the answer.
-func (r *Releases) ServiceLog(ctx context.Context, env plan.Environment, q release.LogQuery) (release.ServiceLog, error) {
-	s, err := r.servicePods(env, q.Service)
+func (cs *Clusters) ServiceLog(ctx context.Context, env plan.Environment, q release.LogQuery) (release.ServiceLog, error) {
+	s, err := cs.servicePods(env, q.Service)
 	if err != nil {
 		return release.ServiceLog{}, err
 	}
@@ -196,7 +197,7 @@ func (l logReader) lastOf(ctx context.Context, ref containerRef) (lastLines, pla
 		return last, at, err
 	}
 	defer body.Close()
-	err = at.read(&io.LimitedReader{R: body, N: mostLog}, true, func(line release.LogLine) bool {
+	err = at.read(&io.LimitedReader{R: body, N: apiserver.MostLog}, true, func(line release.LogLine) bool {
 		line.Pod = ref.pod
 		last.add(line)
 		return true
@@ -210,9 +211,9 @@ func (l logReader) open(ctx context.Context, ref containerRef, o *corev1.PodLogO
 	if !at.at.IsZero() {
 		o.SinceTime = new(metav1.NewTime(at.at)) // in whole seconds; the rest is up to us
 	}
-	body, err := l.client.api.CoreV1().Pods(l.namespace).GetLogs(ref.pod, o).Stream(ctx)
+	body, err := l.client.CoreV1().Pods(l.namespace).GetLogs(ref.pod, o).Stream(ctx)
 	if err != nil {
-		return nil, explain(err, "get", "pods/log", l.namespace)
+		return nil, apiserver.Explain(err, "get", "pods/log", l.namespace)
 	}
 	return body, nil
 }
@@ -230,7 +231,7 @@ func startAfter(t time.Time) place { return place{at: t, same: -1} }
 // all that there is: otherwise it comes again, and whole. What has no time is no line: the kubelet says in its place why
 // there are none.
 func (p *place) read(r io.Reader, all bool, give func(release.LogLine) bool) error {
-	in := bufio.NewReaderSize(r, longestLine)
+	in := bufio.NewReaderSize(r, apiserver.LongestLine)
 	began, same := *p, 0
 	for {
 		text, err := readLine(in)
@@ -240,7 +241,7 @@ func (p *place) read(r io.Reader, all bool, give func(release.LogLine) bool) err
 		case err != nil && !errors.Is(err, io.EOF):
 			return err
 		}
-		parsed := parseLine(text)
+		parsed := apiserver.ParseLine(text)
 		switch order := parsed.At.Compare(began.at); {
 		case parsed.At.IsZero():
 			return errors.New(parsed.Text)

@@ -1,6 +1,7 @@
-package kube
+package deploy
 
 import (
+	"testing"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -8,8 +9,15 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/cjworkbench/unstuck/kube/kubetest"
 	"github.com/cjworkbench/unstuck/release/plan"
 )
+
+func TestMain(m *testing.M) { kubetest.Main(m) }
+
+const ns = kubetest.Namespace
+
+var longAgo = kubetest.LongAgo
 
 func testEnvironment() plan.Environment {
 	return plan.Environment{
@@ -24,11 +32,11 @@ func testEnvironment() plan.Environment {
 	}
 }
 
-// releases gives the releases of the test's environment in a cluster.
-func (c *cluster) releases() *Releases {
-	r := NewReleases()
-	r.Add(c.client(), testEnvironment())
-	return r
+// clusters gives the clusters of which one has the test's environment.
+func clusters(c *kubetest.Cluster) *Clusters {
+	cs := New()
+	cs.Add(c.Conn(), testEnvironment())
+	return cs
 }
 
 // cron is a Deployment that has rolled out its second revision.
@@ -84,7 +92,7 @@ func cronSet(revision string) *appsv1.ReplicaSet {
 }
 
 func cronPod(name, revision string) *corev1.Pod {
-	p := newPod(name, "app", "app", "cron", metav1.OwnerReference{Kind: "ReplicaSet", Name: "cron-" + revision, UID: types.UID("set-" + revision)})
+	p := kubetest.NewPod(name, "app", "app", "cron", metav1.OwnerReference{Kind: "ReplicaSet", Name: "cron-" + revision, UID: types.UID("set-" + revision)})
 	p.Spec.InitContainers = []corev1.Container{{Name: "setup"}}
 	p.Spec.Containers = []corev1.Container{{Name: "app"}, {Name: "proxy"}}
 	running := corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: metav1.NewTime(longAgo)}}
@@ -93,4 +101,10 @@ func cronPod(name, revision string) *corev1.Pod {
 	}}}}
 	p.Status.ContainerStatuses = []corev1.ContainerStatus{{Name: "proxy", Ready: true, State: running}, {Name: "app", Ready: true, State: running}}
 	return p
+}
+
+// other is a pod of something else.
+func other() *corev1.Pod {
+	by := metav1.OwnerReference{Kind: "StatefulSet", Name: "rabbit", UID: "set-uid"}
+	return kubetest.NewPod("rabbit-0", "rabbitmq", "app", "rabbit", by)
 }

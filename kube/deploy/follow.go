@@ -1,4 +1,4 @@
-package kube
+package deploy
 
 import (
 	"bufio"
@@ -15,6 +15,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/cjworkbench/unstuck/kube/apiserver"
 	"github.com/cjworkbench/unstuck/release/plan"
 )
 
@@ -26,8 +27,8 @@ var (
 )
 
 // FollowJob implements release.Logs.
-func (r *Releases) FollowJob(ctx context.Context, env plan.Environment, name string, line func(string)) error {
-	c, err := r.at(env)
+func (cs *Clusters) FollowJob(ctx context.Context, env plan.Environment, name string, line func(string)) error {
+	c, err := cs.at(env)
 	if err != nil {
 		return err
 	}
@@ -54,7 +55,7 @@ type containerRef struct {
 
 // jobFollower follows the logs of a Job's containers, each in a goroutine of group.
 type jobFollower struct {
-	client    *Client
+	client    cluster
 	namespace string
 	group     *errgroup.Group
 	begun     map[containerRef]bool
@@ -115,12 +116,12 @@ func (f *jobFollower) follow(ctx context.Context, at containerRef) error {
 
 // hasEnded says whether a container has ended for good.
 func (f *jobFollower) hasEnded(ctx context.Context, at containerRef) (bool, error) {
-	p, err := get(ctx, f.client.api.CoreV1().Pods(f.namespace).Get, at.pod)
+	p, err := apiserver.Get(ctx, f.client.CoreV1().Pods(f.namespace).Get, at.pod)
 	switch {
 	case apierrors.IsNotFound(err), err == nil && p.UID != at.uid:
 		return false, errPodsLost
 	case err != nil:
-		return false, explain(err, "get", "pods", f.namespace)
+		return false, apiserver.Explain(err, "get", "pods", f.namespace)
 	}
 	for _, s := range slices.Concat(p.Status.InitContainerStatuses, p.Status.ContainerStatuses) {
 		switch {
@@ -135,11 +136,11 @@ func (f *jobFollower) hasEnded(ctx context.Context, at containerRef) (bool, erro
 }
 
 func (f *jobFollower) stream(ctx context.Context, at containerRef, ended bool, read *tape) error {
-	body, err := f.client.api.CoreV1().Pods(f.namespace).GetLogs(at.pod, &corev1.PodLogOptions{
+	body, err := f.client.CoreV1().Pods(f.namespace).GetLogs(at.pod, &corev1.PodLogOptions{
 		Container: at.container, Follow: true, Timestamps: true,
 	}).Stream(ctx)
 	if err != nil {
-		return explain(err, "get", "pods/log", f.namespace)
+		return apiserver.Explain(err, "get", "pods/log", f.namespace)
 	}
 	defer body.Close()
 	return read.play(body, ended, f.line)
@@ -154,7 +155,7 @@ type tape struct {
 
 // play gives the lines that have not been given yet. A last line without an end is one only if the container has ended.
 func (t *tape) play(r io.Reader, ended bool, line func(string)) error {
-	in := bufio.NewReaderSize(r, longestLine)
+	in := bufio.NewReaderSize(r, apiserver.LongestLine)
 	for n := 1; ; n++ {
 		text, err := readLine(in)
 		if errors.Is(err, io.EOF) && (text == "" || !ended) {
@@ -173,7 +174,7 @@ func (t *tape) play(r io.Reader, ended bool, line func(string)) error {
 			if t.lines = n; n == 1 {
 				t.first = text
 			}
-			line(parseLine(text).Text)
+			line(apiserver.ParseLine(text).Text)
 		}
 	}
 }

@@ -1,4 +1,4 @@
-package kube
+package deploy
 
 import (
 	"encoding/json"
@@ -16,6 +16,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 
+	"github.com/cjworkbench/unstuck/kube/apiserver"
+	"github.com/cjworkbench/unstuck/kube/kubetest"
 	"github.com/cjworkbench/unstuck/release"
 	"github.com/cjworkbench/unstuck/release/plan"
 )
@@ -23,12 +25,12 @@ import (
 func TestTheStateOfAnEnvironmentIsReadFromTheAPIServer(t *testing.T) {
 	ending := cronPod("cron-old", "1")
 	ending.DeletionTimestamp = new(metav1.NewTime(longAgo))
-	c := newCluster(t, cron(), cronSet("1"), cronSet("2"), ending, cronPod("cron-new", "2"), rabbit(0),
+	c := kubetest.NewCluster(t, cron(), cronSet("1"), cronSet("2"), ending, cronPod("cron-new", "2"), other(),
 		&corev1.PodTemplate{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "clear"}, Template: corev1.PodTemplateSpec{Spec: corev1.PodSpec{
 			Containers: []corev1.Container{{Name: "redis", Image: "redis:7"}},
 		}}},
 		&batchv1.CronJob{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "migrate"}, Spec: batchv1.CronJobSpec{JobTemplate: jobTemplate()}})
-	got, err := c.releases().State(t.Context(), testEnvironment())
+	got, err := clusters(c).State(t.Context(), testEnvironment())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -65,7 +67,7 @@ func TestTheStateOfAnEnvironmentIsReadFromTheAPIServer(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
-	if c.asked("watch") > 0 {
+	if c.Asked("watch") > 0 {
 		t.Error("it watches")
 	}
 }
@@ -73,8 +75,8 @@ func TestTheStateOfAnEnvironmentIsReadFromTheAPIServer(t *testing.T) {
 func TestNoPodIsOfTheCurrentTemplateWhileNobodyKnowsWhichThatIs(t *testing.T) {
 	updated := func(d *appsv1.Deployment, sets ...runtime.Object) bool {
 		t.Helper()
-		c := newCluster(t, append(sets, d, cronPod("cron-x", "2"))...)
-		got, err := c.releases().Deployment(t.Context(), testEnvironment(), "cron-deployment")
+		c := kubetest.NewCluster(t, append(sets, d, cronPod("cron-x", "2"))...)
+		got, err := clusters(c).Deployment(t.Context(), testEnvironment(), "cron-deployment")
 		if err != nil || len(got.Pods) != 1 {
 			t.Fatalf("%+v, %v", got, err)
 		}
@@ -100,20 +102,19 @@ func TestNoPodIsOfTheCurrentTemplateWhileNobodyKnowsWhichThatIs(t *testing.T) {
 }
 
 func TestThePodsAreReadAfterTheDeployment(t *testing.T) {
-	c := newCluster(t, cron())
-	if _, err := c.releases().Deployment(t.Context(), testEnvironment(), "cron-deployment"); err != nil {
+	c := kubetest.NewCluster(t, cron())
+	if _, err := clusters(c).Deployment(t.Context(), testEnvironment(), "cron-deployment"); err != nil {
 		t.Fatal(err)
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if want := []string{"get deployments cron-deployment", "list replicasets", "list pods"}; !slices.Equal(c.requests, want) {
-		t.Errorf("%q, want %q", c.requests, want)
+	want := []string{"get deployments cron-deployment", "list replicasets", "list pods"}
+	if got := c.Requests(); !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
 	}
 }
 
 func TestAPodThatIsNotWellHasItsLatestWarnings(t *testing.T) {
 	broken := cronPod("cron-x", "2")
-	notReady(broken)
+	kubetest.NotReady(broken)
 	broken.Status.ContainerStatuses[1] = corev1.ContainerStatus{
 		Name: "app", RestartCount: 3, State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "CrashLoopBackOff", Message: "back-off"}},
 		LastTerminationState: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: 3, Reason: "Error", FinishedAt: metav1.NewTime(longAgo)}},
@@ -128,10 +129,10 @@ func TestAPodThatIsNotWellHasItsLatestWarnings(t *testing.T) {
 	objects = append(objects,
 		&corev1.Event{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "normal"}, InvolvedObject: corev1.ObjectReference{UID: "cron-x-uid"}, Type: "Normal", Reason: "Pulled"},
 		&corev1.Event{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "other"}, InvolvedObject: corev1.ObjectReference{UID: "other"}, Type: "Warning", Reason: "Other"})
-	c := newCluster(t, objects...)
+	c := kubetest.NewCluster(t, objects...)
 	look := func() plan.Pod {
 		t.Helper()
-		d, err := c.releases().Deployment(t.Context(), testEnvironment(), "cron-deployment")
+		d, err := clusters(c).Deployment(t.Context(), testEnvironment(), "cron-deployment")
 		if err != nil || len(d.Pods) != 1 {
 			t.Fatalf("%+v, %v", d, err)
 		}
@@ -147,15 +148,15 @@ func TestAPodThatIsNotWellHasItsLatestWarnings(t *testing.T) {
 	if diff := cmp.Diff(want, p.Containers[1]); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
-	c.deny("list", "events", true)
+	c.Deny("list", "events", true)
 	if p = look(); p.Events != nil {
 		t.Errorf("events %q", p.Events)
 	}
 }
 
 func TestAPatchChangesWhatItSaysAndNothingElse(t *testing.T) {
-	c := newCluster(t, cron())
-	r := c.releases()
+	c := kubetest.NewCluster(t, cron())
+	r := clusters(c)
 	zero := 0
 	p := release.Patch{Deployment: "cron-deployment", RestartedAt: "now", Replicas: &zero, Images: []plan.ImageChange{
 		{Container: "setup", Init: true, To: "gcr.io/acme/cron:2"}, {Container: "app", From: "whatever", To: "gcr.io/acme/cron:2"},
@@ -176,7 +177,7 @@ func TestAPatchChangesWhatItSaysAndNothingElse(t *testing.T) {
 			t.Errorf("(-want +got):\n%s", diff)
 		}
 	}
-	if n := c.asked("patch deployments"); n != 2 {
+	if n := c.Asked("patch deployments"); n != 2 {
 		t.Errorf("%d patches, want one for each call", n)
 	}
 	if err := r.Patch(t.Context(), testEnvironment(), release.Patch{Deployment: "cron-deployment", Replicas: new(1)}); err != nil {
@@ -189,33 +190,33 @@ func TestAPatchChangesWhatItSaysAndNothingElse(t *testing.T) {
 }
 
 func TestAPatchOfAContainerThatIsNotThereAddsNone(t *testing.T) {
-	c := newCluster(t, cron())
+	c := kubetest.NewCluster(t, cron())
 	for _, change := range []plan.ImageChange{{Container: "other", To: "x:2"}, {Container: "app", Init: true, To: "x:2"}} {
-		err := c.releases().Patch(t.Context(), testEnvironment(), release.Patch{Deployment: "cron-deployment", Images: []plan.ImageChange{change}})
+		err := clusters(c).Patch(t.Context(), testEnvironment(), release.Patch{Deployment: "cron-deployment", Images: []plan.ImageChange{change}})
 		if err == nil || !strings.Contains(err.Error(), "it has no container "+change.Container) {
 			t.Errorf("%v", err)
 		}
 	}
-	if c.asked("patch") > 0 {
+	if c.Asked("patch") > 0 {
 		t.Error("it was patched")
 	}
 }
 
 func TestAPatchIsOfWhatWasLookedAt(t *testing.T) {
-	c := newCluster(t, cron())
+	c := kubetest.NewCluster(t, cron())
 	others := 0
-	c.intercept(func(request string) {
+	c.Intercept(func(request string) {
 		if request == "patch deployments cron-deployment" && others < 2 {
 			others++
-			c.put(cron(func(d *appsv1.Deployment) { d.Spec.Paused = true }))
+			c.Put(cron(func(d *appsv1.Deployment) { d.Spec.Paused = true }))
 		}
 	})
-	err := c.releases().Patch(t.Context(), testEnvironment(), release.Patch{Deployment: "cron-deployment", RestartedAt: "now"})
+	err := clusters(c).Patch(t.Context(), testEnvironment(), release.Patch{Deployment: "cron-deployment", RestartedAt: "now"})
 	d, _ := c.AppsV1().Deployments(ns).Get(t.Context(), "cron-deployment", metav1.GetOptions{})
 	if err != nil || !d.Spec.Paused || d.Spec.Template.Annotations[restartedNote] != "now" {
 		t.Errorf("%v: %+v", err, d.Spec)
 	}
-	if n := c.asked("patch deployments"); n != 3 {
+	if n := c.Asked("patch deployments"); n != 3 {
 		t.Errorf("%d patches", n)
 	}
 }
@@ -231,8 +232,8 @@ func TestThePatchIsWhatKubectlWouldSend(t *testing.T) {
 }
 
 func TestWhatIsNotThereIsNotFoundAndWhatIsForbiddenIsNamed(t *testing.T) {
-	c := newCluster(t)
-	r, env := c.releases(), testEnvironment()
+	c := kubetest.NewCluster(t)
+	r, env := clusters(c), testEnvironment()
 	calls := map[string]func() error{
 		"deployments get": func() error { _, err := r.Deployment(t.Context(), env, "x"); return err },
 		"deployments get, to patch": func() error {
@@ -243,7 +244,7 @@ func TestWhatIsNotThereIsNotFoundAndWhatIsForbiddenIsNamed(t *testing.T) {
 		"cronjobs get": func() error {
 			return r.StartJob(t.Context(), env, plan.JobRun{Name: "x", From: plan.TemplateRef{Kind: plan.FromCronJob, Name: "x"}})
 		},
-		"configmaps get": func() error { _, err := c.client().Operations().Load(t.Context(), "x"); return err },
+		"configmaps get": func() error { _, err := NewStore(c.Conn()).Load(t.Context(), "x"); return err },
 	}
 	for name, call := range calls {
 		if err := call(); !errors.Is(err, release.ErrNotFound) {
@@ -251,14 +252,14 @@ func TestWhatIsNotThereIsNotFoundAndWhatIsForbiddenIsNamed(t *testing.T) {
 		}
 		resource, rest, _ := strings.Cut(name, " ")
 		verb, _, _ := strings.Cut(rest, ",")
-		c.deny(verb, resource, true)
-		missing, ok := errors.AsType[Missing](call())
+		c.Deny(verb, resource, true)
+		missing, ok := errors.AsType[apiserver.Missing](call())
 		if !ok || missing.Verb != verb || missing.Resource != resource {
 			t.Errorf("%s: %v", name, missing)
 		}
-		c.deny(verb, resource, false)
+		c.Deny(verb, resource, false)
 	}
-	c.setGone(true)
+	c.SetGone(true)
 	for name, call := range calls {
 		if err := call(); err == nil || errors.Is(err, release.ErrNotFound) {
 			t.Errorf("%s, and nobody answers: %v", name, err)
@@ -271,19 +272,15 @@ func TestWhatIsNotThereIsNotFoundAndWhatIsForbiddenIsNamed(t *testing.T) {
 }
 
 func TestAnEnvironmentNeedsItsPermissionsAndNoMore(t *testing.T) {
-	client := newCluster(t).client()
-	NewReleases().Add(client, testEnvironment())
-	client.Reviews()
-	client.DockerConfig(ns, "pull", "")
+	conn := kubetest.NewCluster(t).Conn()
+	New().Add(conn, testEnvironment())
+	DockerConfig(conn, ns, "pull", "")
 	var got []string
-	for _, m := range client.Needs() {
-		if m.Namespace != "unstuck" {
-			got = append(got, m.String())
-		}
+	for _, m := range conn.Needs() {
+		got = append(got, m.String())
 	}
 	in := " in namespace production"
 	want := []string{
-		"subjectaccessreviews create", "tokenreviews create",
 		"cronjobs get" + in + " (migrate)", "cronjobs get" + in + " (never)",
 		"deployments get" + in + " (cron-deployment)", "deployments patch" + in + " (cron-deployment)", "deployments get" + in + " (gone)", "deployments patch" + in + " (gone)",
 		"events list" + in, "jobs create" + in, "jobs delete" + in, "jobs get" + in, "leases create" + in,
@@ -294,17 +291,11 @@ func TestAnEnvironmentNeedsItsPermissionsAndNoMore(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
-	client.external = true
-	for _, m := range client.Needs() {
-		if m.Namespace == "unstuck" {
-			t.Errorf("in another cluster it needs %s", m)
-		}
-	}
 	env := testEnvironment()
 	env.Tasks = nil
-	client = newCluster(t).client()
-	NewReleases().Add(client, env)
-	for _, m := range client.Needs() {
+	conn = kubetest.NewCluster(t).Conn()
+	New().Add(conn, env)
+	for _, m := range conn.Needs() {
 		if m.Resource == "pods/exec" || m.Resource == "podtemplates" {
 			t.Errorf("without tasks it needs %s", m)
 		}
@@ -313,26 +304,26 @@ func TestAnEnvironmentNeedsItsPermissionsAndNoMore(t *testing.T) {
 
 func TestADockerConfigIsReadAnewEachTime(t *testing.T) {
 	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "pull"}, Data: map[string][]byte{corev1.DockerConfigJsonKey: []byte("1"), "mine": []byte("2")}}
-	c := newCluster(t, secret)
-	client := c.client()
+	c := kubetest.NewCluster(t, secret)
+	conn := c.Conn()
 	for key, want := range map[string]string{"": "1", "mine": "2"} {
-		if got, err := client.DockerConfig(ns, "pull", key)(t.Context()); err != nil || string(got) != want {
+		if got, err := DockerConfig(conn, ns, "pull", key)(t.Context()); err != nil || string(got) != want {
 			t.Errorf("%q: %q, %v", key, got, err)
 		}
 	}
-	read := client.DockerConfig(ns, "pull", "")
+	read := DockerConfig(conn, ns, "pull", "")
 	secret.Data = map[string][]byte{corev1.DockerConfigKey: []byte("3")}
-	c.put(secret)
+	c.Put(secret)
 	if got, err := read(t.Context()); err != nil || string(got) != "3" {
 		t.Errorf("%q, %v", got, err)
 	}
 	secret.Data = map[string][]byte{"other": []byte("hunter2")}
-	c.put(secret)
+	c.Put(secret)
 	if _, err := read(t.Context()); err == nil || strings.Contains(err.Error(), "hunter2") {
 		t.Errorf("%v", err)
 	}
-	c.deny("get", "secrets", true)
-	if missing, ok := errors.AsType[Missing](second(read(t.Context()))); !ok || missing.Name != "pull" {
+	c.Deny("get", "secrets", true)
+	if missing, ok := errors.AsType[apiserver.Missing](second(read(t.Context()))); !ok || missing.Name != "pull" {
 		t.Errorf("%v", missing)
 	}
 }

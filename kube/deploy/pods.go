@@ -1,4 +1,4 @@
-package kube
+package deploy
 
 import (
 	"cmp"
@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/cjworkbench/unstuck/kube/apiserver"
 	"github.com/cjworkbench/unstuck/release/plan"
 )
 
@@ -112,7 +113,7 @@ func containerState(init bool, s corev1.ContainerStatus) plan.ContainerState {
 
 // addEvents adds the latest warnings about those pods that are not healthy; they are the same as pods, in that order. They
 // only help to explain: without them the pods are known as well.
-func (c *Client) addEvents(ctx context.Context, namespace string, pods []corev1.Pod, to []plan.Pod) {
+func (c cluster) addEvents(ctx context.Context, namespace string, pods []corev1.Pod, to []plan.Pod) {
 	left := explainedPods
 	for i := range to {
 		p := &to[i]
@@ -122,7 +123,7 @@ func (c *Client) addEvents(ctx context.Context, namespace string, pods []corev1.
 		left--
 		events, err := c.warnings(ctx, namespace, pods[i].UID)
 		if err != nil {
-			c.log.Debug("cannot read the events of a pod", "pod", p.Name, "namespace", namespace, "error", explain(err, "list", "events", namespace).Error())
+			c.Log.Debug("cannot read the events of a pod", "pod", p.Name, "namespace", namespace, "error", apiserver.Explain(err, "list", "events", namespace).Error())
 			return
 		}
 		p.Events = events
@@ -130,9 +131,9 @@ func (c *Client) addEvents(ctx context.Context, namespace string, pods []corev1.
 }
 
 // warnings gives the latest warnings about an object, oldest first.
-func (c *Client) warnings(ctx context.Context, namespace string, uid types.UID) ([]string, error) {
+func (c cluster) warnings(ctx context.Context, namespace string, uid types.UID) ([]string, error) {
 	about := fields.Set{"involvedObject.uid": string(uid), "type": corev1.EventTypeWarning}
-	all, err := list(ctx, c.api.CoreV1().Events(namespace).List, metav1.ListOptions{FieldSelector: about.String()})
+	all, err := apiserver.List(ctx, c.CoreV1().Events(namespace).List, metav1.ListOptions{FieldSelector: about.String()})
 	if err != nil {
 		return nil, err
 	}

@@ -1,0 +1,85 @@
+package deploy
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/cjworkbench/unstuck/kube/kubetest"
+	"github.com/cjworkbench/unstuck/release"
+	"github.com/cjworkbench/unstuck/release/plan"
+)
+
+func operationOf(id string, version int) plan.Operation {
+	return plan.Operation{ID: id, Version: version, Environment: "production", Kind: plan.Deploy, Created: longAgo, Outcome: "ä"}
+}
+
+func TestAnOperationIsWrittenOnlyOverTheVersionBefore(t *testing.T) {
+	c := kubetest.NewCluster(t)
+	s := NewStore(c.Conn())
+	for _, tc := range []struct {
+		version int
+		want    error
+	}{{2, release.ErrConflict}, {1, nil}, {1, release.ErrConflict}, {3, release.ErrConflict}, {2, nil}, {2, release.ErrConflict}, {3, nil}} {
+		if err := s.Save(t.Context(), operationOf("deploy-1", tc.version)); !errors.Is(err, tc.want) {
+			t.Errorf("version %d: %v, want %v", tc.version, err, tc.want)
+		}
+	}
+	got, err := NewStore(c.Conn()).Load(t.Context(), "deploy-1")
+	if err != nil || got.Version != 3 {
+		t.Errorf("%v, %s", err, cmp.Diff(operationOf("deploy-1", 3), got))
+	}
+	c.SetGone(true)
+	if err := s.Save(t.Context(), operationOf("deploy-1", 4)); err == nil || errors.Is(err, release.ErrConflict) {
+		t.Errorf("nobody answers: %v", err)
+	}
+}
+
+func TestOperationsAreThoseOfTheEnvironmentAndTheOldestAreForgotten(t *testing.T) {
+	c := kubetest.NewCluster(t)
+	s := NewStore(c.Conn())
+	other := operationOf("elsewhere", 1)
+	other.Environment = "staging"
+	if err := s.Save(t.Context(), other); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 55 {
+		o := operationOf(fmt.Sprintf("deploy-%d", i), 1)
+		o.Created = longAgo.Add(time.Duration(i) * time.Hour)
+		if i != 2 { // which is still under way
+			o.Phase = plan.Succeeded
+		}
+		if err := s.Save(t.Context(), o); err != nil {
+			t.Fatal(err)
+		}
+	}
+	all, err := s.Operations(t.Context(), "production")
+	if err != nil || len(all) != 51 {
+		t.Errorf("%d operations, %v", len(all), err)
+	}
+	for id, want := range map[string]error{"deploy-0": release.ErrNotFound, "deploy-2": nil, "deploy-54": nil, "elsewhere": nil, "../x": release.ErrNotFound} {
+		if _, err := s.Load(t.Context(), id); !errors.Is(err, want) {
+			t.Errorf("%s: %v", id, err)
+		}
+	}
+}
+
+func TestTheStoreNeedsItsPermissionsInOurOwnNamespaceAlone(t *testing.T) {
+	conn := kubetest.NewCluster(t).Conn()
+	NewStore(conn)
+	var got []string
+	for _, m := range conn.Needs() {
+		got = append(got, m.String())
+	}
+	want := []string{
+		"configmaps create in namespace unstuck", "configmaps delete in namespace unstuck",
+		"configmaps get in namespace unstuck", "configmaps list in namespace unstuck",
+		"configmaps update in namespace unstuck",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}

@@ -39,7 +39,7 @@ test: deps axe ## run all tests: unit, race, and against real RabbitMQ
 
 .PHONY: quick
 quick: ## run the tests that need no broker, browser or cluster: the first signal, in two minutes
-	go test $(TESTFLAGS) ./auth ./clock ./config ./kube/... ./metrics ./probe ./release/... ./remediate ./target
+	go test $(TESTFLAGS) ./auth ./clock ./config ./kube/... ./metrics ./probe ./release/... ./remediate/... ./target
 
 .PHONY: newest
 newest: deps tree-4.3 ## run the table of faults on the newest RabbitMQ

@@ -13,7 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/cjworkbench/unstuck/config"
-	"github.com/cjworkbench/unstuck/remediate"
+	"github.com/cjworkbench/unstuck/remediate/decide"
 )
 
 func TestTheChartPassesHelmsOwnLint(t *testing.T) {
@@ -62,7 +62,7 @@ func TestEachExampleWatchesWhatItSaysAndOnlyObserves(t *testing.T) {
 		for _, b := range c.Brokers {
 			secret := b.Secret.Name + ":" + b.Secret.UsernameKey + ":" + b.Secret.PasswordKey
 			got = append(got, watched{b.Name, b.Pods.Namespace, b.Pods.Selector, b.Pods.Container, secret})
-			if b.Policy.Mode != remediate.Observe {
+			if b.Policy.Mode != decide.Observe {
 				t.Errorf("%s: broker %s is in mode %s", name, b.Name, b.Policy.Mode)
 			}
 			if b.Policy.SingleNode != (name == "cluster-operator") {
@@ -71,7 +71,7 @@ func TestEachExampleWatchesWhatItSaysAndOnlyObserves(t *testing.T) {
 		}
 		for _, a := range c.Apps {
 			got = append(got, watched{a.Name, a.Pods.Namespace, a.Pods.Selector, a.Pods.Container, ""})
-			if a.Policy.Mode != remediate.Observe {
+			if a.Policy.Mode != decide.Observe {
 				t.Errorf("%s: app %s is in mode %s", name, a.Name, a.Policy.Mode)
 			}
 		}

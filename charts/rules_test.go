@@ -13,7 +13,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/cjworkbench/unstuck/probe"
-	"github.com/cjworkbench/unstuck/remediate"
+	"github.com/cjworkbench/unstuck/remediate/decide"
 )
 
 // rule is a rule of Prometheus: one that records a series, or an alert.
@@ -212,7 +212,7 @@ func measured(t *testing.T) (labels, values map[string][]string) {
 	for _, v := range probe.Verdicts() {
 		values["reason"] = append(values["reason"], string(v.Reason))
 	}
-	for _, g := range remediate.Guards() {
+	for _, g := range decide.Guards() {
 		values["guard"] = append(values["guard"], string(g.Guard))
 	}
 	labels["up"] = nil

@@ -9,7 +9,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/labels"
 
-	"github.com/cjworkbench/unstuck/remediate"
+	"github.com/cjworkbench/unstuck/remediate/decide"
 )
 
 // check notes what is wrong with values that are each right by themselves.
@@ -129,7 +129,7 @@ func (d *decoder) checkNodes(i int, b Broker) {
 		}
 		names[name], addresses[address] = true, true
 	}
-	if b.Policy.Mode == remediate.Remediate && b.Pods == nil {
+	if b.Policy.Mode == decide.Remediate && b.Pods == nil {
 		d.problem(at(i, "mode"), "want observe: the nodes are listed in this file, and nothing here could delete and recreate them")
 	}
 }
@@ -196,7 +196,7 @@ func (d *decoder) checkEvidence(i int, b Broker) {
 }
 
 // checkPolicy notes what does not fit together in a policy, of a broker or of an application; key gives a key's path.
-func (d *decoder) checkPolicy(key func(string) string, p remediate.Policy) {
+func (d *decoder) checkPolicy(key func(string) string, p decide.Policy) {
 	if p.FailureThreshold > p.Window {
 		d.problem(key("policy.failure_threshold"), "%d: want at most %d, as many as policy.window", p.FailureThreshold, p.Window)
 	}

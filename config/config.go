@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"github.com/cjworkbench/unstuck/probe"
-	"github.com/cjworkbench/unstuck/remediate"
+	"github.com/cjworkbench/unstuck/remediate/decide"
 	"github.com/cjworkbench/unstuck/target"
 )
 
@@ -63,7 +63,7 @@ type Broker struct {
 	HandshakeTimeout time.Duration
 
 	Probes Probes
-	Policy remediate.Policy
+	Policy decide.Policy
 }
 
 // TLS says how to trust a broker, and how it may trust us.
@@ -112,7 +112,7 @@ func defaults() Config {
 
 // DefaultBroker gives what holds for a broker where neither its section nor that of the defaults says anything.
 func DefaultBroker() Broker {
-	b := Broker{Vhost: "/", HandshakeTimeout: 10 * time.Second, Policy: remediate.DefaultPolicy()}
+	b := Broker{Vhost: "/", HandshakeTimeout: 10 * time.Second, Policy: decide.DefaultPolicy()}
 
 	b.Probes.Login.Every = Every(15 * time.Second)
 	b.Probes.Login.Timeout = 12 * time.Second

@@ -14,7 +14,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/cjworkbench/unstuck/remediate"
+	"github.com/cjworkbench/unstuck/remediate/decide"
 	"github.com/cjworkbench/unstuck/target"
 )
 
@@ -89,7 +89,7 @@ func TestTheSmallestFileHasTheDefaults(t *testing.T) {
 		t.Fatalf("%d brokers", len(c.Brokers))
 	}
 	b := c.Brokers[0]
-	if diff := cmp.Diff(remediate.DefaultPolicy(), b.Policy); diff != "" {
+	if diff := cmp.Diff(decide.DefaultPolicy(), b.Policy); diff != "" {
 		t.Errorf("policy (-want +got):\n%s", diff)
 	}
 	if diff := cmp.Diff(DefaultBroker().Probes, b.Probes); diff != "" {
@@ -113,13 +113,13 @@ func TestEveryKeyOfTheFullFileArrives(t *testing.T) {
 		t.Errorf("log (-want +got):\n%s", diff)
 	}
 	b := c.Brokers[0]
-	wantPolicy := remediate.Policy{
-		Mode: remediate.Observe, FailureThreshold: 4, Window: 6, MinDuration: 2 * time.Minute,
+	wantPolicy := decide.Policy{
+		Mode: decide.Observe, FailureThreshold: 4, Window: 6, MinDuration: 2 * time.Minute,
 		RecheckAfter: 30 * time.Second, AboveBaseline: 40, LogSilence: 3 * time.Minute,
 		ResultTTL: 4 * time.Minute, EvidenceTTL: 20 * time.Minute,
 		StartupGracePeriod: 15 * time.Minute, Cooldown: 20 * time.Minute, RecoveryTimeout: 25 * time.Minute, GracePeriod: 45 * time.Second,
 		SingleNode: true, MaxStuck: 2, StormCooldown: 30 * time.Minute, PerNodePerDay: 2, PerTargetPerDay: 5,
-		MaintenanceWindows: []remediate.MaintenanceWindow{
+		MaintenanceWindows: []decide.MaintenanceWindow{
 			{Days: [7]bool{1: true, 2: true, 3: true, 4: true, 5: true}, From: 8 * time.Hour, To: 18 * time.Hour},
 			{Days: [7]bool{0: true, 6: true}, From: 22 * time.Hour, To: 4 * time.Hour},
 		},
@@ -162,7 +162,7 @@ func schedule(t *testing.T, spec string) Schedule {
 // it is an application is not for a key to say.
 func TestEveryFieldOfThePolicyHasAKey(t *testing.T) {
 	full := reflect.ValueOf(loaded(t, "testdata/good/full.yaml").Brokers[0].Policy)
-	standard := reflect.ValueOf(remediate.DefaultPolicy())
+	standard := reflect.ValueOf(decide.DefaultPolicy())
 	for i := range full.NumField() {
 		name := full.Type().Field(i).Name
 		if name != "Mode" && name != "App" && reflect.DeepEqual(full.Field(i).Interface(), standard.Field(i).Interface()) {

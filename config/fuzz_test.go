@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/cjworkbench/unstuck/auth"
-	"github.com/cjworkbench/unstuck/remediate"
+	"github.com/cjworkbench/unstuck/remediate/decide"
 )
 
 func FuzzParse(f *testing.F) {
@@ -75,7 +75,7 @@ func held(t *testing.T, c *Config) {
 		if b.Probes.Login.Every.Schedule == nil || b.Probes.Login.Timeout < b.HandshakeTimeout+time.Second {
 			t.Errorf("broker %q breaks the ten-second rule", b.Name)
 		}
-		if p.Mode == remediate.Remediate && b.Pods == nil {
+		if p.Mode == decide.Remediate && b.Pods == nil {
 			t.Errorf("broker %q is to be acted on, and its nodes are no pods", b.Name)
 		}
 		if p.FailureThreshold < 1 || p.FailureThreshold > p.Window || p.MinDuration <= 0 || p.GracePeriod < time.Second || p.MaxStuck < 1 || p.ResultTTL <= 0 || p.EvidenceTTL < p.MinDuration {

@@ -6,7 +6,7 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/cjworkbench/unstuck/remediate"
+	"github.com/cjworkbench/unstuck/remediate/decide"
 )
 
 // Kubernetes says how to reach the cluster whose pods are watched, and where our own state is kept in it.
@@ -44,12 +44,12 @@ type App struct {
 	Pods   Pods
 	Every  Schedule      // when to look at the log
 	MaxAge time.Duration // of its last line
-	Policy remediate.Policy
+	Policy decide.Policy
 }
 
 // DefaultApp gives what holds for an application that says no more than it must.
 func DefaultApp() App {
-	a := App{Every: Every(30 * time.Second), MaxAge: 2 * time.Minute, Policy: remediate.DefaultPolicy()}
+	a := App{Every: Every(30 * time.Second), MaxAge: 2 * time.Minute, Policy: decide.DefaultPolicy()}
 	a.Policy.App = true
 	return a
 }

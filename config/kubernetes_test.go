@@ -7,7 +7,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/cjworkbench/unstuck/remediate"
+	"github.com/cjworkbench/unstuck/remediate/decide"
 )
 
 func TestWhatLivesInKubernetesArrives(t *testing.T) {
@@ -29,7 +29,7 @@ func TestWhatLivesInKubernetesArrives(t *testing.T) {
 	if diff := cmp.Diff(secret, b.Secret); diff != "" {
 		t.Errorf("secret (-want +got):\n%s", diff)
 	}
-	if b.Username != "" || b.PasswordFile != "" || b.Policy.Mode != remediate.Remediate || !c.InCluster() {
+	if b.Username != "" || b.PasswordFile != "" || b.Policy.Mode != decide.Remediate || !c.InCluster() {
 		t.Errorf("user %q, password file %q, mode %s", b.Username, b.PasswordFile, b.Policy.Mode)
 	}
 	a := c.Apps[0]
@@ -41,7 +41,7 @@ func TestWhatLivesInKubernetesArrives(t *testing.T) {
 		t.Errorf("application (-want +got):\n%s", diff)
 	}
 	policy := c.Brokers[0].Policy
-	policy.Mode, policy.App = remediate.Remediate, true
+	policy.Mode, policy.App = decide.Remediate, true
 	policy.RecheckAfter, policy.AboveBaseline, policy.LogSilence = a.Policy.RecheckAfter, a.Policy.AboveBaseline, a.Policy.LogSilence // a broker's alone
 	policy.MaintenanceWindows = policy.MaintenanceWindows[1:]
 	if diff := cmp.Diff(policy, a.Policy); diff != "" {

@@ -7,7 +7,7 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
-	"github.com/cjworkbench/unstuck/remediate"
+	"github.com/cjworkbench/unstuck/remediate/decide"
 	"github.com/cjworkbench/unstuck/target"
 )
 
@@ -131,9 +131,9 @@ func (s *section) inherited(b *Broker) {
 }
 
 // mode reads whether to act.
-func (s *section) mode(to *remediate.Mode) {
+func (s *section) mode(to *decide.Mode) {
 	s.oneOf("mode", to.String(), []string{"observe", "remediate"}, func(v string) {
-		*to = map[string]remediate.Mode{"remediate": remediate.Remediate}[v]
+		*to = map[string]decide.Mode{"remediate": decide.Remediate}[v]
 	})
 }
 
@@ -216,7 +216,7 @@ func (s *section) probes(p *Probes) {
 	all.end()
 }
 
-func (s *section) policy(p *remediate.Policy) {
+func (s *section) policy(p *decide.Policy) {
 	k := s.sub("policy")
 	k.confirming(p)
 	k.duration("recheck_after", &p.RecheckAfter, time.Second)
@@ -227,7 +227,7 @@ func (s *section) policy(p *remediate.Policy) {
 }
 
 // confirming reads when a node counts as stuck, as far as that holds for brokers and applications alike.
-func (s *section) confirming(p *remediate.Policy) {
+func (s *section) confirming(p *decide.Policy) {
 	s.count("failure_threshold", &p.FailureThreshold, 1, 100)
 	s.count("window", &p.Window, 1, 100)
 	s.duration("min_duration", &p.MinDuration, time.Second)
@@ -236,7 +236,7 @@ func (s *section) confirming(p *remediate.Policy) {
 }
 
 // acting reads when a node that is stuck may be deleted.
-func (s *section) acting(p *remediate.Policy) {
+func (s *section) acting(p *decide.Policy) {
 	s.duration("startup_grace_period", &p.StartupGracePeriod, time.Second)
 	s.duration("cooldown", &p.Cooldown, time.Second)
 	s.duration("recovery_timeout", &p.RecoveryTimeout, time.Second)
@@ -249,7 +249,7 @@ func (s *section) acting(p *remediate.Policy) {
 	s.windows(&p.MaintenanceWindows)
 }
 
-func (s *section) windows(to *[]remediate.MaintenanceWindow) {
+func (s *section) windows(to *[]decide.MaintenanceWindow) {
 	elements, there := s.list("maintenance_windows", none, "windows")
 	if !there {
 		return

@@ -6,7 +6,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/cjworkbench/unstuck/remediate"
+	"github.com/cjworkbench/unstuck/remediate/decide"
 )
 
 func TestASchedulesTimesAreUTC(t *testing.T) {
@@ -50,7 +50,7 @@ func TestTheLongestGapOfASchedule(t *testing.T) {
 func TestWindowsAreRead(t *testing.T) {
 	const h = time.Hour
 	weekdays := [7]bool{1: true, 2: true, 3: true, 4: true, 5: true}
-	for text, want := range map[string]remediate.MaintenanceWindow{
+	for text, want := range map[string]decide.MaintenanceWindow{
 		"Mon-Fri 08:00-18:00":               {Days: weekdays, From: 8 * h, To: 18 * h},
 		"Fri-Mon 22:30-04:00":               {Days: [7]bool{5: true, 6: true, 0: true, 1: true}, From: 22*h + 30*time.Minute, To: 4 * h},
 		"Sat,Sun,Wed 00:00-24:00":           {Days: [7]bool{6: true, 0: true, 3: true}, From: 0, To: 24 * h},

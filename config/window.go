@@ -8,7 +8,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/cjworkbench/unstuck/remediate"
+	"github.com/cjworkbench/unstuck/remediate/decide"
 )
 
 const wantWindow = `days and hours in UTC, such as "Mon-Fri 08:00-18:00", "Sat,Sun 22:00-04:00" or "08:00-24:00"`
@@ -20,8 +20,8 @@ var (
 
 // parseWindow reads days and hours, in UTC. Days are single or ranges, joined by commas; without them it is every
 // day. A window that ends no later than it begins ends on the next day.
-func parseWindow(text string) (remediate.MaintenanceWindow, error) {
-	var w remediate.MaintenanceWindow
+func parseWindow(text string) (decide.MaintenanceWindow, error) {
+	var w decide.MaintenanceWindow
 	fields := strings.Fields(text)
 	days := "Sun-Sat"
 	if len(fields) == 2 {

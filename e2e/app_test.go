@@ -14,7 +14,7 @@ import (
 	"github.com/cjworkbench/unstuck/e2e/artifact"
 	"github.com/cjworkbench/unstuck/e2e/cluster"
 	"github.com/cjworkbench/unstuck/httpapi"
-	"github.com/cjworkbench/unstuck/remediate"
+	"github.com/cjworkbench/unstuck/remediate/decide"
 )
 
 var discard = slog.New(slog.DiscardHandler)
@@ -56,7 +56,7 @@ func TestASilentPodOfAFrontendIsReportedAndWhereAskedForReplacedAlone(t *testing
 	}
 	s.app("all three write", func(v httpapi.Target) error {
 		for _, n := range v.Nodes {
-			if n.Phase != remediate.PhaseHealthy {
+			if n.Phase != decide.PhaseHealthy {
 				return errors.New(n.Reason)
 			}
 		}
@@ -70,7 +70,7 @@ func TestASilentPodOfAFrontendIsReportedAndWhereAskedForReplacedAlone(t *testing
 	if _, err := shared.Exec(within(t, 10*time.Second), s.Namespace, victim.Name, "app", "/tool", "silence"); err != nil {
 		t.Fatal(err)
 	}
-	s.app("held back", heldBack(victim.Name, remediate.GuardObserveOnly))
+	s.app("held back", heldBack(victim.Name, decide.GuardObserveOnly))
 	metrics, err := s.daemon.Metrics(within(t, 10*time.Second), s.leader())
 	if err != nil {
 		t.Fatal(err)
@@ -84,7 +84,7 @@ func TestASilentPodOfAFrontendIsReportedAndWhereAskedForReplacedAlone(t *testing
 
 	s.install(app("remediate")(s.Broker))
 	s.app("replaced", func(v httpapi.Target) error {
-		if len(v.Deletions) == 1 && v.Deletions[0].Outcome == remediate.Recovered {
+		if len(v.Deletions) == 1 && v.Deletions[0].Outcome == decide.Recovered {
 			return nil
 		}
 		return fmt.Errorf("deletions: %+v", v.Deletions)

@@ -7,7 +7,7 @@ import (
 
 	"github.com/cjworkbench/unstuck/e2e/artifact"
 	"github.com/cjworkbench/unstuck/e2e/cluster"
-	"github.com/cjworkbench/unstuck/remediate"
+	"github.com/cjworkbench/unstuck/remediate/decide"
 )
 
 func remediating(b *cluster.Broker) string { return config(b, "remediate", quick) }
@@ -73,7 +73,7 @@ func TestWithoutTheAPIServerNothingIsDeletedAndTheCureFollows(t *testing.T) {
 	if err := s.WedgeLogin(t.Context(), victim); err != nil {
 		t.Fatal(err)
 	}
-	s.wait(time.Minute, "suspected", phase(victim, remediate.PhaseSuspect))
+	s.wait(time.Minute, "suspected", phase(victim, decide.PhaseSuspect))
 	if err := shared.StopAPIServer(within(t, time.Minute)); err != nil {
 		t.Fatal(err)
 	}
@@ -105,7 +105,7 @@ func TestTheBudgetHoldsOverRestartsOfTheDaemon(t *testing.T) {
 	if err := s.WedgeLogin(t.Context(), victim); err != nil {
 		t.Fatal(err)
 	}
-	s.wait(2*time.Minute, "held back by the budget", heldBack(victim, remediate.GuardBudget))
+	s.wait(2*time.Minute, "held back by the budget", heldBack(victim, decide.GuardBudget))
 	pods, err := s.daemon.Pods(within(t, time.Minute))
 	if err != nil {
 		t.Fatal(err)
@@ -115,7 +115,7 @@ func TestTheBudgetHoldsOverRestartsOfTheDaemon(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	s.wait(3*time.Minute, "held back by the budget, by a new daemon", heldBack(victim, remediate.GuardBudget))
+	s.wait(3*time.Minute, "held back by the budget, by a new daemon", heldBack(victim, decide.GuardBudget))
 	for range 10 {
 		pause(t.Context(), 2*time.Second)
 		s.untouched(before, 1)

@@ -15,7 +15,7 @@ import (
 
 	"github.com/cjworkbench/unstuck/e2e/cluster"
 	"github.com/cjworkbench/unstuck/httpapi"
-	"github.com/cjworkbench/unstuck/remediate"
+	"github.com/cjworkbench/unstuck/remediate/decide"
 )
 
 func replace(s, old, with string) string {
@@ -43,7 +43,7 @@ func wedgedTwice(s *site) hold {
 	return hold{"two of three nodes wedged", func() error {
 		return errors.Join(s.WedgeLogin(ctx, pods[0]), s.WedgeLogin(ctx, pods[1]))
 	}, func(v httpapi.Target) error {
-		return errors.Join(phase(pods[0], remediate.PhaseConfirmed)(v), phase(pods[1], remediate.PhaseConfirmed)(v))
+		return errors.Join(phase(pods[0], decide.PhaseConfirmed)(v), phase(pods[1], decide.PhaseConfirmed)(v))
 	}, func() error { return errors.Join(s.renew(pods[0]), s.renew(pods[1])) }}
 }
 
@@ -56,7 +56,7 @@ func frozen(s *site) hold {
 			return errors.Join(s.Freeze(ctx, pods[0]), s.Freeze(ctx, pods[1]), s.Freeze(ctx, pods[2]))
 		},
 		func(v httpapi.Target) error {
-			return errors.Join(phase(pods[0], remediate.PhaseSuspect, remediate.PhaseConfirmed)(v), phase(pods[1], remediate.PhaseSuspect, remediate.PhaseConfirmed)(v), phase(pods[2], remediate.PhaseSuspect, remediate.PhaseConfirmed)(v))
+			return errors.Join(phase(pods[0], decide.PhaseSuspect, decide.PhaseConfirmed)(v), phase(pods[1], decide.PhaseSuspect, decide.PhaseConfirmed)(v), phase(pods[2], decide.PhaseSuspect, decide.PhaseConfirmed)(v))
 		},
 		func() error { return errors.Join(s.Thaw(ctx, pods[0]), s.Thaw(ctx, pods[1]), s.Thaw(ctx, pods[2])) },
 	}
@@ -69,17 +69,17 @@ func holds(s *site) []hold {
 	one := s.Pods()[1]
 	var mend func(context.Context) error
 	return []hold{
-		{"a stopped app", func() error { return s.StopApp(ctx, one) }, phase(one, remediate.PhaseFaulty), func() error { return s.StartApp(ctx, one) }},
+		{"a stopped app", func() error { return s.StopApp(ctx, one) }, phase(one, decide.PhaseFaulty), func() error { return s.StartApp(ctx, one) }},
 		{"a log that nobody reads", func() error { return s.LoseLog(ctx, one) }, s.counted(`probe="log",reason="log_silent"`), func() error { return s.RegainLog(ctx, one) }},
 		{"a rotated secret", func() error { return s.RotatePassword(ctx) }, s.counted(`probe="login",reason="access_refused"`), func() error { return s.StorePassword(ctx) }},
-		{"a network that is cut", func() (err error) { mend, err = s.cut(); return err }, phase(one, remediate.PhaseUnknown), func() error { return mend(ctx) }},
+		{"a network that is cut", func() (err error) { mend, err = s.cut(); return err }, phase(one, decide.PhaseUnknown), func() error { return mend(ctx) }},
 		{"a rolling update", func() error {
 			// One that waits for somebody to delete the pods: each would come back as another revision.
 			return errors.Join(s.update(`{"spec":{"updateStrategy":{"type":"OnDelete","rollingUpdate":null},"template":{"metadata":{"annotations":{"e2e":"new"}}}}}`), s.WedgeLogin(ctx, one))
-		}, heldBack(one, remediate.GuardRollout), func() error {
+		}, heldBack(one, decide.GuardRollout), func() error {
 			return errors.Join(s.update(`{"spec":{"updateStrategy":{"type":"RollingUpdate"},"template":{"metadata":{"annotations":{"e2e":null}}}}}`), s.renew(one))
 		}},
-		{"a pause", func() error { return errors.Join(s.pauseFor(10*time.Minute), s.WedgeLogin(ctx, one)) }, heldBack(one, remediate.GuardPaused), func() error {
+		{"a pause", func() error { return errors.Join(s.pauseFor(10*time.Minute), s.WedgeLogin(ctx, one)) }, heldBack(one, decide.GuardPaused), func() error {
 			return errors.Join(s.renew(one), s.pauseFor(-time.Minute))
 		}},
 		{"a pod that terminates", func() error {
@@ -87,7 +87,7 @@ func holds(s *site) []hold {
 				return err
 			}
 			return s.renewLater(one, 80*time.Second)
-		}, closedAndStuck(one, remediate.GuardRollout), func() error { return s.back(one) }},
+		}, closedAndStuck(one, decide.GuardRollout), func() error { return s.back(one) }},
 	}
 }
 
@@ -145,14 +145,14 @@ func TestAPodThatJustStartedIsLeftAloneAndSoIsEverythingWhileObserving(t *testin
 	if err := s.WedgeLogin(t.Context(), victim); err != nil {
 		t.Fatal(err)
 	}
-	s.wait(2*time.Minute, "held back", heldBack(victim, remediate.GuardStartupGrace))
+	s.wait(2*time.Minute, "held back", heldBack(victim, decide.GuardStartupGrace))
 	pause(t.Context(), holding)
 	s.untouched(before, 0)
 
 	if err := s.daemon.Install(within(t, 3*time.Minute), config(s.Broker, "observe", quick)); err != nil {
 		t.Fatal(err)
 	}
-	s.wait(2*time.Minute, "observed", heldBack(victim, remediate.GuardObserveOnly))
+	s.wait(2*time.Minute, "observed", heldBack(victim, decide.GuardObserveOnly))
 	pause(t.Context(), holding)
 	s.untouched(before, 0)
 
@@ -163,11 +163,11 @@ func TestAPodThatJustStartedIsLeftAloneAndSoIsEverythingWhileObserving(t *testin
 }
 
 // closedAndStuck wants a node to be stuck in whatever phase, with the guard closed.
-func closedAndStuck(node string, guard remediate.Guard) func(httpapi.Target) error {
+func closedAndStuck(node string, guard decide.Guard) func(httpapi.Target) error {
 	return func(v httpapi.Target) error {
 		for _, n := range v.Nodes {
 			for _, g := range n.Closed {
-				if n.Node == node && g == guard && (n.Phase == remediate.PhaseSuspect || n.Phase == remediate.PhaseConfirmed) {
+				if n.Node == node && g == guard && (n.Phase == decide.PhaseSuspect || n.Phase == decide.PhaseConfirmed) {
 					return nil
 				}
 			}
@@ -280,7 +280,7 @@ func (s *site) update(patch string) error {
 
 // pauseFor writes down a pause as docs/safety.md says that one does.
 func (s *site) pauseFor(d time.Duration) error {
-	pauses, err := json.Marshal([]remediate.Pause{{Target: "rabbitmq", Reason: "a test", By: "e2e", Until: time.Now().Add(d)}})
+	pauses, err := json.Marshal([]decide.Pause{{Target: "rabbitmq", Reason: "a test", By: "e2e", Until: time.Now().Add(d)}})
 	if err != nil {
 		return err
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/cjworkbench/unstuck/e2e/cluster"
 	"github.com/cjworkbench/unstuck/remediate"
+	"github.com/cjworkbench/unstuck/remediate/decide"
 )
 
 // A leader that dies at any point of a remediation has a successor that deletes nothing twice and forgets nothing.
@@ -42,7 +43,7 @@ func TestWhenTheLeaderIsKilledAnotherGoesOnWhereItWas(t *testing.T) {
 				return false, err
 			}
 			for _, n := range v.Nodes {
-				if n.Node == victim && n.Phase == remediate.PhaseConfirmed {
+				if n.Node == victim && n.Phase == decide.PhaseConfirmed {
 					return true, nil
 				}
 			}
@@ -99,7 +100,7 @@ func TestWhenTheLeaderIsKilledAnotherGoesOnWhereItWas(t *testing.T) {
 			}); err != nil {
 				t.Errorf("the incident is not closed: %v", err)
 			}
-			if c.Outcome != string(remediate.Recovered) {
+			if c.Outcome != string(decide.Recovered) {
 				t.Errorf("the incident is left with the outcome %q", c.Outcome)
 			}
 			replicas, err := s.daemon.Pods(t.Context())

@@ -16,6 +16,7 @@ import (
 	"github.com/cjworkbench/unstuck/probe"
 	"github.com/cjworkbench/unstuck/release/plan"
 	"github.com/cjworkbench/unstuck/remediate"
+	"github.com/cjworkbench/unstuck/remediate/decide"
 )
 
 // What people do to a namespace and what the daemon does to a broker in it keep out of each other's way.
@@ -56,7 +57,7 @@ func TestADeployARemediationAPauseAndAManualDeletionWaitForEachOther(t *testing.
 	if err := b.WedgeLogin(t.Context(), node); err != nil {
 		t.Fatal(err)
 	}
-	watch.wait(2*time.Minute, "held back by the pause", heldBack(node, remediate.GuardPaused))
+	watch.wait(2*time.Minute, "held back by the pause", heldBack(node, decide.GuardPaused))
 
 	// Without it a deploy that is under way does.
 	if err := s.Hold(); err != nil {
@@ -68,7 +69,7 @@ func TestADeployARemediationAPauseAndAManualDeletionWaitForEachOther(t *testing.
 		t.Fatalf("%v; the pauses are %+v", p, list.Pauses)
 	}
 	watch.wait(time.Minute, "held back by the deploy alone", func(v httpapi.Target) error {
-		if len(v.Nodes) == 1 && slices.Equal(v.Nodes[0].Closed, []remediate.Guard{remediate.GuardOperation}) {
+		if len(v.Nodes) == 1 && slices.Equal(v.Nodes[0].Closed, []decide.Guard{decide.GuardOperation}) {
 			return nil
 		}
 		return fmt.Errorf("the nodes are %+v", v.Nodes)
@@ -82,7 +83,7 @@ func TestADeployARemediationAPauseAndAManualDeletionWaitForEachOther(t *testing.
 
 	// Then the remediation follows, and a deploy waits for it.
 	watch.wait(time.Minute, "a deletion is under way", func(v httpapi.Target) error {
-		if len(v.Deletions) == 1 && v.Deletions[0].Outcome == remediate.Pending {
+		if len(v.Deletions) == 1 && v.Deletions[0].Outcome == decide.Pending {
 			return nil
 		}
 		return fmt.Errorf("the deletions are %+v", v.Deletions)
@@ -97,7 +98,7 @@ func TestADeployARemediationAPauseAndAManualDeletionWaitForEachOther(t *testing.
 func (s *scene) deleteManually(watch *site, node string) {
 	s.t.Helper()
 	before, path := watch.uids(), "/api/v1/targets/rabbitmq/nodes/"+node+"/deletions"
-	guards := []string{string(remediate.GuardUnconfirmed)}
+	guards := []string{string(decide.GuardUnconfirmed)}
 	var done httpapi.DeletionReply
 	var p *httpapi.Problem
 	ctx := within(s.t, time.Minute)
@@ -111,9 +112,9 @@ func (s *scene) deleteManually(watch *site, node string) {
 	}); err != nil {
 		s.t.Fatal(err)
 	}
-	for _, override := range [][]string{nil, {string(remediate.GuardPeers)}} { // none, and one that holds nothing back
+	for _, override := range [][]string{nil, {string(decide.GuardPeers)}} { // none, and one that holds nothing back
 		p := s.leading(path, body{"reason": "a hunch", "override": override}, &done)
-		if p == nil || p.Status != http.StatusConflict || len(p.Closed) != 1 || p.Closed[0].Guard != remediate.GuardUnconfirmed {
+		if p == nil || p.Status != http.StatusConflict || len(p.Closed) != 1 || p.Closed[0].Guard != decide.GuardUnconfirmed {
 			s.t.Fatalf("a node that is healthy is deleted unasked: %+v, %+v", p, done)
 		}
 	}
@@ -123,7 +124,7 @@ func (s *scene) deleteManually(watch *site, node string) {
 	watch.untouched(before, 1)
 	typist := newTypist(s.t, s.token, inCluster(s.installation.Namespace)...)
 	s.looks(typist, node)
-	typist.wants(4, []string{string(remediate.GuardUnconfirmed)}, "delete", "rabbitmq", node, "--reason", "a hunch", "--yes")
+	typist.wants(4, []string{string(decide.GuardUnconfirmed)}, "delete", "rabbitmq", node, "--reason", "a hunch", "--yes")
 	watch.untouched(before, 1)
 	out := typist.wants(0, nil, "delete", "rabbitmq", node, "--reason", "a hunch", "--override", guards[0], "--yes", "-o", "json")
 	if err := json.Unmarshal([]byte(out), &done); err != nil {
@@ -140,10 +141,10 @@ func (s *scene) deleteManually(watch *site, node string) {
 	if p := s.ask(http.MethodGet, "/api/v1/incidents/"+a.Incident, nil, &c); p != nil || c.Deletion == nil {
 		s.t.Fatalf("%v; the incident has no deletion", p)
 	}
-	if by := c.Deletion.Manual; by == nil || by.By != "oncall" || by.Reason != "a hunch" || !slices.Equal(by.Override, []remediate.Guard{remediate.GuardUnconfirmed}) {
+	if by := c.Deletion.Manual; by == nil || by.By != "oncall" || by.Reason != "a hunch" || !slices.Equal(by.Override, []decide.Guard{decide.GuardUnconfirmed}) {
 		s.t.Errorf("the incident says that it was asked for by %+v", by)
 	}
-	typist.wants(0, []string{a.Incident, node, string(remediate.Recovered)}, "incidents")
+	typist.wants(0, []string{a.Incident, node, string(decide.Recovered)}, "incidents")
 	typist.wants(0, []string{node, "oncall", "a hunch"}, "incidents", a.Incident)
 }
 

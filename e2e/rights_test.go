@@ -11,7 +11,7 @@ import (
 	"github.com/cjworkbench/unstuck/httpapi"
 	"github.com/cjworkbench/unstuck/kube"
 	"github.com/cjworkbench/unstuck/kube/apiserver"
-	"github.com/cjworkbench/unstuck/remediate"
+	"github.com/cjworkbench/unstuck/remediate/decide"
 	"github.com/cjworkbench/unstuck/target"
 )
 
@@ -31,7 +31,7 @@ func TestAPermissionThatIsMissingIsNamedAndNothingIsDeletedWithoutIt(t *testing.
 		t.Fatal(err)
 	}
 	s.wait(2*time.Minute, "suspected for want of corroboration", func(v httpapi.Target) error {
-		if err := phase(victim, remediate.PhaseSuspect)(v); err != nil {
+		if err := phase(victim, decide.PhaseSuspect)(v); err != nil {
 			return err
 		}
 		for _, n := range v.Nodes {

@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/cjworkbench/unstuck/e2e/cluster"
-	"github.com/cjworkbench/unstuck/remediate"
+	"github.com/cjworkbench/unstuck/remediate/decide"
 )
 
 // TestHowLongACureTakesWithTheDefaults prints the table of docs/performance.md.
@@ -33,7 +33,7 @@ func TestHowLongACureTakesWithTheDefaults(t *testing.T) {
 			t.Fatal(err)
 		}
 		began := time.Now()
-		s.wait(2*time.Minute, "suspected", phase(victim, remediate.PhaseSuspect, remediate.PhaseConfirmed))
+		s.wait(2*time.Minute, "suspected", phase(victim, decide.PhaseSuspect, decide.PhaseConfirmed))
 		suspected := time.Since(began)
 		a := s.cured(victim, before, deletions, 10*time.Minute)
 		since := func(at time.Time) time.Duration { return at.Sub(began).Round(time.Second) }

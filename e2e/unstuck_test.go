@@ -19,6 +19,7 @@ import (
 	"github.com/cjworkbench/unstuck/e2e/cluster"
 	"github.com/cjworkbench/unstuck/httpapi"
 	"github.com/cjworkbench/unstuck/remediate"
+	"github.com/cjworkbench/unstuck/remediate/decide"
 )
 
 // prepared is our image, in the cluster, and helm: made once, when the first test asks for it.
@@ -177,12 +178,12 @@ func (s *site) allHealthy(v httpapi.Target) error {
 		return fmt.Errorf("it knows %d nodes", len(v.Nodes))
 	}
 	for _, n := range v.Nodes {
-		if n.Phase != remediate.PhaseHealthy {
+		if n.Phase != decide.PhaseHealthy {
 			return fmt.Errorf("%s is %s: %s", n.Node, n.Phase, n.Reason)
 		}
 	}
 	for _, a := range v.Deletions {
-		if a.Outcome == remediate.Pending {
+		if a.Outcome == decide.Pending {
 			return fmt.Errorf("the deletion of %s is not settled", a.Node)
 		}
 	}
@@ -190,7 +191,7 @@ func (s *site) allHealthy(v httpapi.Target) error {
 }
 
 // phase wants a node to have come to one of the phases.
-func phase(node string, phases ...remediate.Phase) func(httpapi.Target) error {
+func phase(node string, phases ...decide.Phase) func(httpapi.Target) error {
 	return func(v httpapi.Target) error {
 		for _, n := range v.Nodes {
 			if n.Node != node {
@@ -206,14 +207,14 @@ func phase(node string, phases ...remediate.Phase) func(httpapi.Target) error {
 }
 
 // heldBack wants a node to be confirmed stuck and held back by the guard.
-func heldBack(node string, guard remediate.Guard) func(httpapi.Target) error {
+func heldBack(node string, guard decide.Guard) func(httpapi.Target) error {
 	return func(v httpapi.Target) error {
 		for _, n := range v.Nodes {
 			if n.Node != node {
 				continue
 			}
 			for _, g := range n.Closed {
-				if g == guard && n.Phase == remediate.PhaseConfirmed {
+				if g == guard && n.Phase == decide.PhaseConfirmed {
 					return nil
 				}
 			}
@@ -265,13 +266,13 @@ func (s *site) deletions() int {
 }
 
 // done gives the deletions that deleted something. An aborted one is an intent that a leader wrote down before it was killed.
-func done(v httpapi.Target) []remediate.Deletion {
-	return slices.DeleteFunc(slices.Clone(v.Deletions), func(a remediate.Deletion) bool { return a.Outcome == remediate.Aborted })
+func done(v httpapi.Target) []decide.Deletion {
+	return slices.DeleteFunc(slices.Clone(v.Deletions), func(a decide.Deletion) bool { return a.Outcome == decide.Aborted })
 }
 
 // cured waits until the victim alone has been replaced and accepts logins, and checks that the deletion, the incident, the Events and
 // the metrics say the same of it.
-func (s *site) cured(victim string, before map[string]types.UID, deletions int, d time.Duration) remediate.Deletion {
+func (s *site) cured(victim string, before map[string]types.UID, deletions int, d time.Duration) decide.Deletion {
 	s.t.Helper()
 	v := s.wait(d, victim+" is cured", func(v httpapi.Target) error {
 		if len(done(v)) <= deletions {
@@ -294,14 +295,14 @@ func (s *site) cured(victim string, before map[string]types.UID, deletions int, 
 			s.t.Error(err)
 		}
 	}
-	if a.Outcome != remediate.Recovered || a.Node != victim || a.UID != string(before[victim]) {
+	if a.Outcome != decide.Recovered || a.Node != victim || a.UID != string(before[victim]) {
 		s.t.Errorf("the deletion is %+v", a)
 	}
 	return a
 }
 
 // toldAlike checks that the incident, the Events and the metrics say what the deletion says.
-func (s *site) toldAlike(a remediate.Deletion) {
+func (s *site) toldAlike(a decide.Deletion) {
 	s.t.Helper()
 	ctx := within(s.t, time.Minute)
 	leader, err := s.daemon.Leader(ctx)
@@ -312,7 +313,7 @@ func (s *site) toldAlike(a remediate.Deletion) {
 	if err := s.daemon.API(ctx, leader, "/api/v1/incidents/"+a.Incident, &c); err != nil {
 		s.t.Fatal(err)
 	}
-	if c.Node != a.Node || c.UID != a.UID || c.Outcome != string(remediate.Recovered) || c.Closed.IsZero() || c.Deletion == nil || c.Deletion.ID != a.ID {
+	if c.Node != a.Node || c.UID != a.UID || c.Outcome != string(decide.Recovered) || c.Closed.IsZero() || c.Deletion == nil || c.Deletion.ID != a.ID {
 		s.t.Errorf("the incident is about %s %s, outcome %q, deletion %+v", c.Node, c.UID, c.Outcome, c.Deletion)
 	}
 	// While a node is frozen its peers may not be able to tell how the cluster is, and the incident says so.

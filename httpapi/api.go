@@ -12,6 +12,7 @@ import (
 	"github.com/cjworkbench/unstuck/auth"
 	"github.com/cjworkbench/unstuck/probe"
 	"github.com/cjworkbench/unstuck/remediate"
+	"github.com/cjworkbench/unstuck/remediate/decide"
 	"github.com/cjworkbench/unstuck/target"
 )
 
@@ -22,28 +23,28 @@ type Targets struct {
 
 // Target is one broker, and in Targets as well as the answer to /api/v1/targets/{target}.
 type Target struct {
-	Target    string               `json:"target"`
-	Mode      remediate.Mode       `json:"mode"`           // observe or remediate
-	At        time.Time            `json:"at,omitzero"`    // of the loop's last reconcile, which this is the state of
-	Stale     bool                 `json:"stale"`          // that reconcile is too long ago, or there was none
-	Error     string               `json:"error,omitzero"` // what went wrong in that reconcile
-	IsLeader  target.Answer        `json:"is_leader"`      // does the replica that answers lead, so that it may act?
-	Expected  int                  `json:"expected"`       // how many nodes there should be; 0: cannot tell
-	Nodes     []NodeLine           `json:"nodes"`          // by name
-	Deletions []remediate.Deletion `json:"deletions"`      // the deletions that still count, oldest first
-	Pauses    []remediate.Pause    `json:"pauses"`         // that hold for this broker and have not ended
+	Target    string            `json:"target"`
+	Mode      decide.Mode       `json:"mode"`           // observe or remediate
+	At        time.Time         `json:"at,omitzero"`    // of the loop's last reconcile, which this is the state of
+	Stale     bool              `json:"stale"`          // that reconcile is too long ago, or there was none
+	Error     string            `json:"error,omitzero"` // what went wrong in that reconcile
+	IsLeader  target.Answer     `json:"is_leader"`      // does the replica that answers lead, so that it may act?
+	Expected  int               `json:"expected"`       // how many nodes there should be; 0: cannot tell
+	Nodes     []NodeLine        `json:"nodes"`          // by name
+	Deletions []decide.Deletion `json:"deletions"`      // the deletions that still count, oldest first
+	Pauses    []decide.Pause    `json:"pauses"`         // that hold for this broker and have not ended
 }
 
 // NodeLine is one node in a Target.
 type NodeLine struct {
-	Node       string            `json:"node"`
-	UID        string            `json:"uid"`
-	Status     probe.Status      `json:"status"`
-	Phase      remediate.Phase   `json:"phase"`
-	Action     remediate.Action  `json:"action"`
-	Reason     string            `json:"reason"` // one sentence
-	Closed     []remediate.Guard `json:"closed"` // the guards that hold a deletion back
-	StuckSince time.Time         `json:"stuck_since,omitzero"`
+	Node       string         `json:"node"`
+	UID        string         `json:"uid"`
+	Status     probe.Status   `json:"status"`
+	Phase      decide.Phase   `json:"phase"`
+	Action     decide.Action  `json:"action"`
+	Reason     string         `json:"reason"` // one sentence
+	Closed     []decide.Guard `json:"closed"` // the guards that hold a deletion back
+	StuckSince time.Time      `json:"stuck_since,omitzero"`
 }
 
 // Incidents is the answer to /api/v1/incidents, newest first.

@@ -14,7 +14,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/cjworkbench/unstuck/release/plan"
-	"github.com/cjworkbench/unstuck/remediate"
+	"github.com/cjworkbench/unstuck/remediate/decide"
 )
 
 // MaxBody bounds what a request may carry.
@@ -73,10 +73,10 @@ type CancelBody struct {
 
 // DeletionBody asks for the deletion of a node.
 type DeletionBody struct {
-	Reason   string            `json:"reason"`
-	UID      string            `json:"uid,omitzero"`      // of the node that is meant; default: the one that is there now
-	Override []remediate.Guard `json:"override,omitzero"` // the guards that are not to hold it back, each by name
-	DryRun   bool              `json:"dry_run,omitzero"`  // say what the guards say, and do nothing
+	Reason   string         `json:"reason"`
+	UID      string         `json:"uid,omitzero"`      // of the node that is meant; default: the one that is there now
+	Override []decide.Guard `json:"override,omitzero"` // the guards that are not to hold it back, each by name
+	DryRun   bool           `json:"dry_run,omitzero"`  // say what the guards say, and do nothing
 }
 
 // ProbeBody asks for a look at a node. There is nothing to say.

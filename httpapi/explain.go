@@ -8,6 +8,7 @@ import (
 
 	"github.com/cjworkbench/unstuck/probe"
 	"github.com/cjworkbench/unstuck/remediate"
+	"github.com/cjworkbench/unstuck/remediate/decide"
 	"github.com/cjworkbench/unstuck/target"
 )
 
@@ -15,19 +16,19 @@ import (
 type Node struct {
 	target.Node
 
-	Mode       remediate.Mode     `json:"mode"`
-	At         time.Time          `json:"at"`    // when this was decided
-	Stale      bool               `json:"stale"` // that is too long ago
-	Status     probe.Status       `json:"status"`
-	Phase      remediate.Phase    `json:"phase"`
-	Action     remediate.Action   `json:"action"`
-	Reason     string             `json:"reason"` // one sentence
-	StuckSince time.Time          `json:"stuck_since,omitzero"`
-	Seen       []Seen             `json:"seen"` // the latest of each kind of probe
-	Evidence   remediate.Evidence `json:"evidence"`
+	Mode       decide.Mode     `json:"mode"`
+	At         time.Time       `json:"at"`    // when this was decided
+	Stale      bool            `json:"stale"` // that is too long ago
+	Status     probe.Status    `json:"status"`
+	Phase      decide.Phase    `json:"phase"`
+	Action     decide.Action   `json:"action"`
+	Reason     string          `json:"reason"` // one sentence
+	StuckSince time.Time       `json:"stuck_since,omitzero"`
+	Seen       []Seen          `json:"seen"` // the latest of each kind of probe
+	Evidence   decide.Evidence `json:"evidence"`
 
-	Guards []remediate.GuardState `json:"guards"` // every guard, open or closed, and why
-	Next   Next                   `json:"next"`
+	Guards []decide.GuardState `json:"guards"` // every guard, open or closed, and why
+	Next   Next                `json:"next"`
 }
 
 // Seen is one result with the words of docs/verdicts.md for it.
@@ -76,37 +77,37 @@ func meansOf(r probe.Result, v probe.Verdict) string {
 }
 
 // next puts into words what Decide would do with d's node if its probes went on saying the same.
-func next(s remediate.Snapshot, d remediate.Decision) Next {
+func next(s remediate.Snapshot, d decide.Decision) Next {
 	n := Next{Look: d.Next, Opens: opens(d)}
 	closed := d.HeldBy()
-	observed := s.Policy.Mode == remediate.Observe
+	observed := s.Policy.Mode == decide.Observe
 	switch d.Phase {
-	case remediate.PhaseHealthy:
+	case decide.PhaseHealthy:
 		n.What = "nothing: it " + s.Policy.HealthyPhrase()
-	case remediate.PhaseFaulty:
+	case decide.PhaseFaulty:
 		n.What = "nothing by itself: what it has is not cured by a restart, see the advice of its probes"
-	case remediate.PhaseSuspect:
+	case decide.PhaseSuspect:
 		n.What = suspectNext(s.Policy, d)
-	case remediate.PhaseConfirmed:
+	case decide.PhaseConfirmed:
 		switch {
 		case observed:
 			n.What = "nothing: the mode is observe, so it is never deleted, and a person must restart it"
-		case d.Action == remediate.Delete:
+		case d.Action == decide.Delete:
 			n.What = "it is deleted now, and within " + s.Policy.RecoveryTimeout.String() + " what failed must succeed on its successor"
 		case len(closed) > 0:
 			n.What = "it is deleted as soon as all these guards are open: " + names(closed)
 		default:
 			n.What = "it is deleted as soon as a probe finds it stuck once more: " + d.Reason
 		}
-	case remediate.PhaseDeletionUnconfirmed:
+	case decide.PhaseDeletionUnconfirmed:
 		n.What = "it is watched whether the deletion has happened; if the node is still there after some minutes it has not, and if asking for it failed, a person is asked for"
 		n.RecoveryDeadline = settles(s, d.Node)
-	case remediate.PhaseRecovering:
+	case decide.PhaseRecovering:
 		n.What = "its successor is awaited; if what failed does not succeed there in time, a person is asked for"
 		n.RecoveryDeadline = settles(s, d.Node)
-	case remediate.PhaseEscalated:
+	case decide.PhaseEscalated:
 		n.What = "nothing by itself: a deletion did not help, and a person must look"
-	case remediate.PhaseUnknown:
+	case decide.PhaseUnknown:
 		n.What = "nothing until a probe can tell how it is"
 	default:
 		n.What = "nothing until it has been looked at"
@@ -115,11 +116,11 @@ func next(s remediate.Snapshot, d remediate.Decision) Next {
 }
 
 // suspectNext says what is missing until a suspect is confirmed, and what would hold back its deletion even then.
-func suspectNext(p remediate.Policy, d remediate.Decision) string {
+func suspectNext(p decide.Policy, d decide.Decision) string {
 	ev := d.Evidence
-	if ev.Corroboration == remediate.NoCommands {
+	if ev.Corroboration == decide.NoCommands {
 		what := "it stays a suspect, since there can be no corroboration: " + ev.CorroborationDetail
-		if p.Mode == remediate.Observe {
+		if p.Mode == decide.Observe {
 			what += ". Nothing will be deleted: the mode is observe"
 		}
 		return what
@@ -136,7 +137,7 @@ func suspectNext(p remediate.Policy, d remediate.Decision) string {
 		missing = append(missing, "corroboration must agree")
 	}
 	what := "it is confirmed as stuck when all of this has come: " + strings.Join(missing, "; ")
-	if p.Mode == remediate.Observe {
+	if p.Mode == decide.Observe {
 		return what + ". Nothing is deleted even then: the mode is observe"
 	}
 	if closed := d.HeldBy(); len(closed) > 0 && !allUnasked(d.Guards) {
@@ -147,7 +148,7 @@ func suspectNext(p remediate.Policy, d remediate.Decision) string {
 
 // opens gives the time by which every closed guard will have opened by itself; zero if none is closed, or one may
 // stay closed for ever.
-func opens(d remediate.Decision) time.Time {
+func opens(d decide.Decision) time.Time {
 	var last time.Time
 	held := d.HeldBy()
 	for _, g := range d.Guards {
@@ -163,21 +164,21 @@ func opens(d remediate.Decision) time.Time {
 }
 
 // allUnasked says whether no guard is closed but for those that are not asked before nothing else is.
-func allUnasked(guards []remediate.GuardState) bool {
-	return !slices.ContainsFunc(guards, func(g remediate.GuardState) bool { return !g.Open && !g.Unasked })
+func allUnasked(guards []decide.GuardState) bool {
+	return !slices.ContainsFunc(guards, func(g decide.GuardState) bool { return !g.Open && !g.Unasked })
 }
 
 // settles says when the deletion of node that is under way is given up.
 func settles(s remediate.Snapshot, node string) time.Time {
 	for _, a := range s.Deletions {
-		if a.Node == node && a.Outcome == remediate.Pending {
+		if a.Node == node && a.Outcome == decide.Pending {
 			return a.At.Add(s.Policy.RecoveryTimeout)
 		}
 	}
 	return time.Time{}
 }
 
-func names(guards []remediate.Guard) string {
+func names(guards []decide.Guard) string {
 	all := make([]string, len(guards))
 	for i, g := range guards {
 		all[i] = string(g)

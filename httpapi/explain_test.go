@@ -8,14 +8,15 @@ import (
 	"github.com/cjworkbench/unstuck/httpapi/apitest"
 	"github.com/cjworkbench/unstuck/probe"
 	"github.com/cjworkbench/unstuck/remediate"
+	"github.com/cjworkbench/unstuck/remediate/decide"
 	"github.com/cjworkbench/unstuck/target"
 )
 
 func TestWhatComesNextIsSaidForEveryPhase(t *testing.T) {
-	said := make(map[string]remediate.Phase)
-	for _, phase := range remediate.Phases() {
-		what := next(remediate.Snapshot{}, remediate.Decision{Phase: phase}).What
-		if what == next(remediate.Snapshot{}, remediate.Decision{}).What {
+	said := make(map[string]decide.Phase)
+	for _, phase := range decide.Phases() {
+		what := next(remediate.Snapshot{}, decide.Decision{Phase: phase}).What
+		if what == next(remediate.Snapshot{}, decide.Decision{}).What {
 			t.Errorf("phase %s has no words of its own", phase)
 		}
 		if other, twice := said[what]; twice {
@@ -26,54 +27,54 @@ func TestWhatComesNextIsSaidForEveryPhase(t *testing.T) {
 }
 
 func TestWhatComesNext(t *testing.T) {
-	policy := remediate.DefaultPolicy()
-	policy.Mode = remediate.Remediate
-	guard := func(name remediate.Guard, until time.Time) remediate.GuardState {
-		return remediate.GuardState{Guard: name, Until: until}
+	policy := decide.DefaultPolicy()
+	policy.Mode = decide.Remediate
+	guard := func(name decide.Guard, until time.Time) decide.GuardState {
+		return decide.GuardState{Guard: name, Until: until}
 	}
 	soon, later := apitest.Noon.Add(time.Minute), apitest.Noon.Add(time.Hour)
 	for name, c := range map[string]struct {
-		d    remediate.Decision
-		acts []remediate.Deletion
+		d    decide.Decision
+		acts []decide.Deletion
 		want Next
 	}{
 		"a first stuck login": {
-			d: remediate.Decision{Phase: remediate.PhaseSuspect, At: apitest.Noon, Evidence: remediate.Evidence{Stuck: 1, FailureThreshold: 3, Window: 4, Since: apitest.Noon.Add(-12 * time.Second)}},
+			d: decide.Decision{Phase: decide.PhaseSuspect, At: apitest.Noon, Evidence: decide.Evidence{Stuck: 1, FailureThreshold: 3, Window: 4, Since: apitest.Noon.Add(-12 * time.Second)}},
 			want: Next{What: "it is confirmed as stuck when all of this has come: 2 more of its last 4 probes must find it stuck; the first and the last " +
 				"of these must lie 45s apart, so not before 2026-11-23T12:00:33Z; corroboration must agree. Then it is deleted"},
 		},
 		"a suspect that only wants corroboration, and is held back anyway": {
-			d: remediate.Decision{
-				Phase: remediate.PhaseSuspect, At: apitest.Noon, Evidence: remediate.Evidence{Stuck: 3, FailureThreshold: 3, Window: 4, Since: apitest.Noon.Add(-2 * time.Minute), Enough: true},
-				Guards: []remediate.GuardState{guard(remediate.GuardPeers, time.Time{})},
+			d: decide.Decision{
+				Phase: decide.PhaseSuspect, At: apitest.Noon, Evidence: decide.Evidence{Stuck: 3, FailureThreshold: 3, Window: 4, Since: apitest.Noon.Add(-2 * time.Minute), Enough: true},
+				Guards: []decide.GuardState{guard(decide.GuardPeers, time.Time{})},
 			},
 			want: Next{What: "it is confirmed as stuck when all of this has come: corroboration must agree. Even then it is not deleted before " +
 				"these guards are open: peers"},
 		},
 		"held back by guards that both open by themselves": {
-			d: remediate.Decision{
-				Phase: remediate.PhaseConfirmed, Next: soon,
-				Guards: []remediate.GuardState{guard(remediate.GuardStartupGrace, later), guard(remediate.GuardStorm, soon), {Guard: remediate.GuardPeers, Open: true}},
+			d: decide.Decision{
+				Phase: decide.PhaseConfirmed, Next: soon,
+				Guards: []decide.GuardState{guard(decide.GuardStartupGrace, later), guard(decide.GuardStorm, soon), {Guard: decide.GuardPeers, Open: true}},
 			},
 			want: Next{What: "it is deleted as soon as all these guards are open: startup-grace, storm", Look: soon, Opens: later},
 		},
 		"held back by one that may stay closed": {
-			d: remediate.Decision{
-				Phase: remediate.PhaseConfirmed, Guards: []remediate.GuardState{guard(remediate.GuardStartupGrace, later), guard(remediate.GuardPeers, time.Time{})},
+			d: decide.Decision{
+				Phase: decide.PhaseConfirmed, Guards: []decide.GuardState{guard(decide.GuardStartupGrace, later), guard(decide.GuardPeers, time.Time{})},
 			},
 			want: Next{What: "it is deleted as soon as all these guards are open: startup-grace, peers"},
 		},
 		"confirmed, but the latest look could not tell": {
-			d:    remediate.Decision{Phase: remediate.PhaseConfirmed, Reason: "the latest look could not tell"},
+			d:    decide.Decision{Phase: decide.PhaseConfirmed, Reason: "the latest look could not tell"},
 			want: Next{What: "it is deleted as soon as a probe finds it stuck once more: the latest look could not tell"},
 		},
 		"being deleted": {
-			d:    remediate.Decision{Phase: remediate.PhaseConfirmed, Action: remediate.Delete},
+			d:    decide.Decision{Phase: decide.PhaseConfirmed, Action: decide.Delete},
 			want: Next{What: "it is deleted now, and within 10m0s what failed must succeed on its successor"},
 		},
 		"deleted": {
-			d:    remediate.Decision{Node: "mq-1", Phase: remediate.PhaseRecovering},
-			acts: []remediate.Deletion{{Node: "mq-0", At: later}, {Node: "mq-1", At: apitest.Noon.Add(-time.Hour), Outcome: remediate.Recovered}, {Node: "mq-1", At: apitest.Noon}},
+			d:    decide.Decision{Node: "mq-1", Phase: decide.PhaseRecovering},
+			acts: []decide.Deletion{{Node: "mq-0", At: later}, {Node: "mq-1", At: apitest.Noon.Add(-time.Hour), Outcome: decide.Recovered}, {Node: "mq-1", At: apitest.Noon}},
 			want: Next{
 				What: "its successor is awaited; if what failed does not succeed there in time, a person is asked for", RecoveryDeadline: apitest.Noon.Add(policy.RecoveryTimeout),
 			},
@@ -88,37 +89,37 @@ func TestWhatComesNext(t *testing.T) {
 }
 
 func TestNothingIsPromisedWhereNothingCanCome(t *testing.T) {
-	guards := []remediate.GuardState{{Guard: remediate.GuardObserveOnly}, {Guard: remediate.GuardNoController}}
-	enough := remediate.Evidence{Stuck: 3, FailureThreshold: 3, Window: 4, Enough: true}
+	guards := []decide.GuardState{{Guard: decide.GuardObserveOnly}, {Guard: decide.GuardNoController}}
+	enough := decide.Evidence{Stuck: 3, FailureThreshold: 3, Window: 4, Enough: true}
 	alone := enough
-	alone.Corroboration, alone.CorroborationDetail = remediate.NoCommands, "commands cannot be run next to it: run `rabbitmq-diagnostics maybe_stuck` there yourself"
+	alone.Corroboration, alone.CorroborationDetail = decide.NoCommands, "commands cannot be run next to it: run `rabbitmq-diagnostics maybe_stuck` there yourself"
 	for name, c := range map[string]struct {
-		mode remediate.Mode
-		d    remediate.Decision
+		mode decide.Mode
+		d    decide.Decision
 		want string
 	}{
 		"a suspect that is only watched": {
-			remediate.Observe,
-			remediate.Decision{Phase: remediate.PhaseSuspect, Evidence: enough, Guards: guards},
+			decide.Observe,
+			decide.Decision{Phase: decide.PhaseSuspect, Evidence: enough, Guards: guards},
 			"it is confirmed as stuck when all of this has come: corroboration must agree. Nothing is deleted even then: the mode is observe",
 		},
 		"a suspect without corroboration that is only watched": {
-			remediate.Observe,
-			remediate.Decision{Phase: remediate.PhaseSuspect, Evidence: alone, Guards: guards},
+			decide.Observe,
+			decide.Decision{Phase: decide.PhaseSuspect, Evidence: alone, Guards: guards},
 			"it stays a suspect, since there can be no corroboration: " + alone.CorroborationDetail + ". Nothing will be deleted: the mode is observe",
 		},
 		"a suspect without corroboration": {
-			remediate.Remediate,
-			remediate.Decision{Phase: remediate.PhaseSuspect, Evidence: alone, Guards: guards},
+			decide.Remediate,
+			decide.Decision{Phase: decide.PhaseSuspect, Evidence: alone, Guards: guards},
 			"it stays a suspect, since there can be no corroboration: " + alone.CorroborationDetail,
 		},
 		"confirmed, and only watched": {
-			remediate.Observe,
-			remediate.Decision{Phase: remediate.PhaseConfirmed, Evidence: enough, Guards: guards},
+			decide.Observe,
+			decide.Decision{Phase: decide.PhaseConfirmed, Evidence: enough, Guards: guards},
 			"nothing: the mode is observe, so it is never deleted, and a person must restart it",
 		},
 	} {
-		got := next(remediate.Snapshot{Policy: remediate.Policy{Mode: c.mode}}, c.d)
+		got := next(remediate.Snapshot{Policy: decide.Policy{Mode: c.mode}}, c.d)
 		if got.What != c.want {
 			t.Errorf("%s:\ngot  %s\nwant %s", name, got.What, c.want)
 		}
@@ -140,14 +141,14 @@ func TestOnlyALoginOrARoundTripSaysThatANodeAcceptsLogins(t *testing.T) {
 }
 
 func TestANodeWithoutCommandsIsKnownByTheWordsOfTheDecision(t *testing.T) {
-	s := remediate.State{}
-	var decisions []remediate.Decision
-	policy := remediate.DefaultPolicy()
+	s := decide.State{}
+	var decisions []decide.Decision
+	policy := decide.DefaultPolicy()
 	node := apitest.NodeOf("mq-1")
 	for i := range 4 {
 		r := apitest.StuckLogin("mq-1", apitest.Noon.Add(time.Duration(i)*30*time.Second))
 		view := target.View{At: r.Ended(), Expected: 1, Nodes: []target.Node{node}}
-		s, decisions = remediate.Decide(s, remediate.Observation{View: view, Results: []probe.Result{r}, NoCommands: true}, policy, r.Ended())
+		s, decisions = decide.Decide(s, decide.Observation{View: view, Results: []probe.Result{r}, NoCommands: true}, policy, r.Ended())
 	}
 	what := next(remediate.Snapshot{Policy: policy}, decisions[0]).What
 	if !strings.HasPrefix(what, "it stays a suspect") || !strings.HasSuffix(what, "the mode is observe") {
@@ -156,25 +157,25 @@ func TestANodeWithoutCommandsIsKnownByTheWordsOfTheDecision(t *testing.T) {
 }
 
 func TestWhatComesNextNamesWhatHoldsItBackAndWhatMustSucceed(t *testing.T) {
-	policy := remediate.DefaultPolicy()
-	policy.Mode = remediate.Remediate
+	policy := decide.DefaultPolicy()
+	policy.Mode = decide.Remediate
 	later := apitest.Noon.Add(time.Hour)
-	unasked := []remediate.GuardState{{Guard: remediate.GuardQuorumCritical, Unasked: true}, {Guard: remediate.GuardAlarm, Unasked: true}}
-	d := remediate.Decision{Phase: remediate.PhaseConfirmed, Guards: append([]remediate.GuardState{{Guard: remediate.GuardPaused, Until: later}}, unasked...)}
+	unasked := []decide.GuardState{{Guard: decide.GuardQuorumCritical, Unasked: true}, {Guard: decide.GuardAlarm, Unasked: true}}
+	d := decide.Decision{Phase: decide.PhaseConfirmed, Guards: append([]decide.GuardState{{Guard: decide.GuardPaused, Until: later}}, unasked...)}
 	n := next(remediate.Snapshot{Policy: policy}, d)
 	if !n.Opens.Equal(later) || strings.Contains(n.What, "alarm") {
 		t.Errorf("held back by %v until %s alone: opens %s, %q", d.HeldBy(), later, n.Opens, n.What)
 	}
-	d = remediate.Decision{Phase: remediate.PhaseSuspect, At: apitest.Noon, Evidence: remediate.Evidence{Stuck: 1, FailureThreshold: 3, Window: 4, Since: apitest.Noon}, Guards: unasked}
+	d = decide.Decision{Phase: decide.PhaseSuspect, At: apitest.Noon, Evidence: decide.Evidence{Stuck: 1, FailureThreshold: 3, Window: 4, Since: apitest.Noon}, Guards: unasked}
 	if n := next(remediate.Snapshot{Policy: policy}, d); strings.Contains(n.What, "alarm") {
 		t.Errorf("nothing has been asked: %q", n.What)
 	}
-	deletions := []remediate.Deletion{{Node: "mq-1", At: apitest.Noon, Probe: probe.Roundtrip}}
-	d = remediate.Decision{Node: "mq-1", Phase: remediate.PhaseRecovering}
+	deletions := []decide.Deletion{{Node: "mq-1", At: apitest.Noon, Probe: probe.Roundtrip}}
+	d = decide.Decision{Node: "mq-1", Phase: decide.PhaseRecovering}
 	if n := next(remediate.Snapshot{Policy: policy, Deletions: deletions}, d); strings.Contains(n.What, "accept logins") {
 		t.Errorf("a deletion for round trips: %q", n.What)
 	}
-	d = remediate.Decision{Node: "mq-1", Phase: remediate.PhaseConfirmed, Action: remediate.Delete, Evidence: remediate.Evidence{Kind: probe.Roundtrip}}
+	d = decide.Decision{Node: "mq-1", Phase: decide.PhaseConfirmed, Action: decide.Delete, Evidence: decide.Evidence{Kind: probe.Roundtrip}}
 	if n := next(remediate.Snapshot{Policy: policy}, d); strings.Contains(n.What, "accept logins") {
 		t.Errorf("a deletion for round trips: %q", n.What)
 	}

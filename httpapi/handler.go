@@ -16,7 +16,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/cjworkbench/unstuck/release/plan"
-	"github.com/cjworkbench/unstuck/remediate"
+	"github.com/cjworkbench/unstuck/remediate/decide"
 )
 
 // endpoint answers one GET. What it returns is written as JSON, and an error as a Problem.
@@ -31,10 +31,10 @@ type Problem struct {
 	Known []string `json:"known,omitempty"` // the names that would have been right, if not too many
 	Late  []string `json:"late,omitempty"`  // readyz: the brokers whose loops have not reconciled
 
-	Code    plan.Code              `json:"code,omitempty"`    // why an operation is refused, from a closed list
-	Hint    string                 `json:"hint,omitempty"`    // what would be right
-	Crossed []plan.Crossing        `json:"crossed,omitempty"` // what a revert would cross
-	Closed  []remediate.GuardState `json:"closed,omitempty"`  // the guards that hold a deletion back
+	Code    plan.Code           `json:"code,omitempty"`    // why an operation is refused, from a closed list
+	Hint    string              `json:"hint,omitempty"`    // what would be right
+	Crossed []plan.Crossing     `json:"crossed,omitempty"` // what a revert would cross
+	Closed  []decide.GuardState `json:"closed,omitempty"`  // the guards that hold a deletion back
 
 	RetryAfter int `json:"retry_after,omitempty"` // after how many seconds it is worth another try
 }

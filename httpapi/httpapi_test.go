@@ -15,6 +15,7 @@ import (
 	"github.com/cjworkbench/unstuck/httpapi/apitest"
 	"github.com/cjworkbench/unstuck/probe"
 	"github.com/cjworkbench/unstuck/remediate"
+	"github.com/cjworkbench/unstuck/remediate/decide"
 )
 
 func decode[T any](t *testing.T, body []byte) T {
@@ -305,7 +306,7 @@ func TestANodeIsExplained(t *testing.T) {
 	if len(n.Seen) != 2 || n.Seen[0].Result.Reason != probe.AwaitTune || n.Seen[0].Means != probe.AwaitTune.Verdict().Means {
 		t.Errorf("what was seen: %+v", n.Seen)
 	}
-	if want := len(remediate.Guards()) - 1; len(n.Guards) != want { // the last is asked of manual deletions alone
+	if want := len(decide.Guards()) - 1; len(n.Guards) != want { // the last is asked of manual deletions alone
 		t.Errorf("%d guards, want each of %d", len(n.Guards), want)
 	}
 	if want := "nothing: the mode is observe, so it is never deleted, and a person must restart it"; n.Next.What != want {

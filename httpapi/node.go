@@ -12,6 +12,7 @@ import (
 	"github.com/cjworkbench/unstuck/auth"
 	"github.com/cjworkbench/unstuck/release/plan"
 	"github.com/cjworkbench/unstuck/remediate"
+	"github.com/cjworkbench/unstuck/remediate/decide"
 	"github.com/cjworkbench/unstuck/target"
 )
 
@@ -20,9 +21,9 @@ type Nodes interface {
 	// Probe has a node looked at as soon as possible, by every probe that it has, and does not wait for the results.
 	Probe(ctx context.Context, targetName, node string) error
 	// Delete deletes a node behind the same guards as the daemon's own deletions, or says what would be done. It gives
-	// a *remediate.HeldError if guards hold it back, Unable if we may not, target.ErrGone or target.ErrChanged if the node of that UID is
+	// a *decide.HeldError if guards hold it back, Unable if we may not, target.ErrGone or target.ErrChanged if the node of that UID is
 	// no longer there, and remediate.ErrNotLeader if another replica must be asked.
-	Delete(ctx context.Context, targetName string, r remediate.DeleteRequest) (remediate.DeleteResult, error)
+	Delete(ctx context.Context, targetName string, r decide.DeleteRequest) (remediate.DeleteResult, error)
 }
 
 // Unable names the permissions that we do not have in the cluster, and would need for what we were asked to do.
@@ -32,13 +33,13 @@ func (u Unable) Error() string { return "the cluster does not let Unstuck do it:
 
 // DeletionReply is the answer to a deletion: what was done, or would be.
 type DeletionReply struct {
-	Target   string                 `json:"target"`
-	Node     string                 `json:"node"`
-	UID      string                 `json:"uid"`
-	DryRun   bool                   `json:"dry_run,omitzero"`
-	Incident string                 `json:"incident,omitzero"` // the ID of the incident that tells how it goes on
-	Override []remediate.Guard      `json:"override"`          // the guards that were overridden
-	Guards   []remediate.GuardState `json:"guards"`            // what each of them said
+	Target   string              `json:"target"`
+	Node     string              `json:"node"`
+	UID      string              `json:"uid"`
+	DryRun   bool                `json:"dry_run,omitzero"`
+	Incident string              `json:"incident,omitzero"` // the ID of the incident that tells how it goes on
+	Override []decide.Guard      `json:"override"`          // the guards that were overridden
+	Guards   []decide.GuardState `json:"guards"`            // what each of them said
 }
 
 // Probed is the answer to a request for probes.
@@ -137,7 +138,7 @@ func (api *brokerAPI) deleteNode(w http.ResponseWriter, r *http.Request, a *Audi
 	case b.UID != "" && b.UID != n.UID:
 		return reply{}, refused(http.StatusConflict, plan.NotReady, fmt.Sprintf("%s has been replaced: its UID is %s now", n.Name, n.UID), "look whether the new one needs it")
 	}
-	result, err := api.Nodes.Delete(r.Context(), n.Target, remediate.DeleteRequest{
+	result, err := api.Nodes.Delete(r.Context(), n.Target, decide.DeleteRequest{
 		Node: n.Name, UID: n.UID, Override: b.Override, Reason: b.Reason, By: a.By, From: a.From, DryRun: b.DryRun,
 	})
 	if err != nil {
@@ -155,9 +156,9 @@ func (api *brokerAPI) deleteNode(w http.ResponseWriter, r *http.Request, a *Audi
 }
 
 // checkGuards refuses to override what is no guard: a guard that is misspelt would stay closed, and surprise.
-func checkGuards(override []remediate.Guard) error {
+func checkGuards(override []decide.Guard) error {
 	var known []string
-	for _, g := range remediate.Guards() {
+	for _, g := range decide.Guards() {
 		known = append(known, string(g.Guard))
 	}
 	for i, g := range override {
@@ -171,8 +172,8 @@ func checkGuards(override []remediate.Guard) error {
 	return nil
 }
 
-func guardsOf(states []remediate.GuardState) []remediate.Guard {
-	guards := make([]remediate.Guard, len(states))
+func guardsOf(states []decide.GuardState) []decide.Guard {
+	guards := make([]decide.Guard, len(states))
 	for i, g := range states {
 		guards[i] = g.Guard
 	}
@@ -180,7 +181,7 @@ func guardsOf(states []remediate.GuardState) []remediate.Guard {
 }
 
 func (api *brokerAPI) nodeProblem(r *http.Request, node string, err error) error {
-	var held *remediate.HeldError
+	var held *decide.HeldError
 	var unable Unable
 	switch {
 	case errors.As(err, &held):

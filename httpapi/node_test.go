@@ -11,6 +11,7 @@ import (
 	"github.com/cjworkbench/unstuck/httpapi/apitest"
 	"github.com/cjworkbench/unstuck/release/plan"
 	"github.com/cjworkbench/unstuck/remediate"
+	"github.com/cjworkbench/unstuck/remediate/decide"
 	"github.com/cjworkbench/unstuck/target"
 )
 
@@ -22,26 +23,26 @@ func TestANodeIsDeletedBehindTheGuardsAndByItsUID(t *testing.T) {
 		err    error
 		status int
 		says   string
-		want   *remediate.DeleteRequest // that is asked for
+		want   *decide.DeleteRequest // that is asked for
 	}{
 		"guards hold it back": {
 			body: `{"reason":"wedged"}`, status: 409, says: "mq-1 is held back by [observe-only paused]; look at the guards",
-			want: &remediate.DeleteRequest{Reason: "wedged"},
+			want: &decide.DeleteRequest{Reason: "wedged"},
 		},
 		"one of two is overridden": {
 			body: `{"reason":"wedged","override":["paused"]}`, status: 409, says: "held back by [observe-only]",
-			want: &remediate.DeleteRequest{Reason: "wedged", Override: []remediate.Guard{"paused"}},
+			want: &decide.DeleteRequest{Reason: "wedged", Override: []decide.Guard{"paused"}},
 		},
 		"both are overridden": {
 			body: `{"reason":"wedged","override":["paused","observe-only"]}`, status: 202, says: `"incident":"20261123t115958z-mq-1-cljy"`,
-			want: &remediate.DeleteRequest{Reason: "wedged", Override: []remediate.Guard{"paused", "observe-only"}},
+			want: &decide.DeleteRequest{Reason: "wedged", Override: []decide.Guard{"paused", "observe-only"}},
 		},
 		"a dry run": {
 			body: `{"reason":"wedged","override":["paused","observe-only"],"dry_run":true}`, status: 200, says: `"dry_run":true`,
-			want: &remediate.DeleteRequest{Reason: "wedged", Override: []remediate.Guard{"paused", "observe-only"}, DryRun: true},
+			want: &decide.DeleteRequest{Reason: "wedged", Override: []decide.Guard{"paused", "observe-only"}, DryRun: true},
 		},
 		"the UID that is meant": {
-			body: `{"reason":"wedged","uid":"uid-of-mq-1"}`, status: 409, says: "held back", want: &remediate.DeleteRequest{Reason: "wedged"},
+			body: `{"reason":"wedged","uid":"uid-of-mq-1"}`, status: 409, says: "held back", want: &decide.DeleteRequest{Reason: "wedged"},
 		},
 		"the UID of its predecessor": {body: `{"reason":"wedged","uid":"uid-of-old"}`, status: 409, says: "its UID is uid-of-mq-1 now"},
 		"no reason":                  {body: `{}`, status: 400, says: "a reason is required"},
@@ -49,15 +50,15 @@ func TestANodeIsDeletedBehindTheGuardsAndByItsUID(t *testing.T) {
 		"no such guard":              {body: `{"reason":"x","override":["pause"]}`, status: 400, says: `there is no guard`},
 		"a guard twice":              {body: `{"reason":"x","override":["paused","paused"]}`, status: 400, says: "comes twice"},
 		"all guards at once":         {body: `{"reason":"x","override":"*"}`, status: 400, says: "want a list"},
-		"it has gone":                {body: `{"reason":"x"}`, err: target.ErrGone, status: 409, says: "no longer there", want: &remediate.DeleteRequest{Reason: "x"}},
-		"another replica leads":      {body: `{"reason":"x"}`, err: remediate.ErrNotLeader, status: 409, says: "does not lead", want: &remediate.DeleteRequest{Reason: "x"}},
+		"it has gone":                {body: `{"reason":"x"}`, err: target.ErrGone, status: 409, says: "no longer there", want: &decide.DeleteRequest{Reason: "x"}},
+		"another replica leads":      {body: `{"reason":"x"}`, err: remediate.ErrNotLeader, status: 409, says: "does not lead", want: &decide.DeleteRequest{Reason: "x"}},
 		"a right is missing": {
 			body: `{"reason":"x"}`, err: Unable("pods delete in namespace production"), status: 409,
-			says: "the cluster does not let Unstuck do it: pods delete in namespace production", want: &remediate.DeleteRequest{Reason: "x"},
+			says: "the cluster does not let Unstuck do it: pods delete in namespace production", want: &decide.DeleteRequest{Reason: "x"},
 		},
 		"nobody may override that": {
-			body: `{"reason":"x"}`, err: &remediate.HeldError{Closed: []remediate.GuardState{{Guard: "in-flight"}}, Fixed: []remediate.Guard{"in-flight"}},
-			status: 409, says: "nobody may override: [in-flight]", want: &remediate.DeleteRequest{Reason: "x"},
+			body: `{"reason":"x"}`, err: &decide.HeldError{Closed: []decide.GuardState{{Guard: "in-flight"}}, Fixed: []decide.Guard{"in-flight"}},
+			status: 409, says: "nobody may override: [in-flight]", want: &decide.DeleteRequest{Reason: "x"},
 		},
 	} {
 		s := newSite()
@@ -69,10 +70,10 @@ func TestANodeIsDeletedBehindTheGuardsAndByItsUID(t *testing.T) {
 		if (w.Code == 202) != (w.Header().Get("Location") == "/api/v1/incidents/20261123t115958z-mq-1-cljy") {
 			t.Errorf("%s: Location %q", name, w.Header().Get("Location"))
 		}
-		var want []remediate.DeleteRequest
+		var want []decide.DeleteRequest
 		if c.want != nil {
 			c.want.Node, c.want.UID, c.want.By, c.want.From = "mq-1", "uid-of-mq-1", "ada", "192.0.2.1"
-			want = []remediate.DeleteRequest{*c.want}
+			want = []decide.DeleteRequest{*c.want}
 		}
 		if diff := cmp.Diff(want, s.keeper.Deleted); diff != "" {
 			t.Errorf("%s: asked for -want +got\n%s", name, diff)
@@ -150,7 +151,7 @@ func TestAPauseHasAReasonAndAnEnd(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			want := []remediate.Pause{{Target: "orders", Reason: "disks", By: "ada", Until: end}}
+			want := []decide.Pause{{Target: "orders", Reason: "disks", By: "ada", Until: end}}
 			if diff := cmp.Diff(want, s.keeper.Kept); w.Code != 201 || diff != "" {
 				t.Errorf("%s: %d %s\n%s", body, w.Code, w.Body, diff)
 			}
@@ -161,7 +162,7 @@ func TestAPauseHasAReasonAndAnEnd(t *testing.T) {
 func TestEndingABrokersPausesLeavesThoseOfEveryBroker(t *testing.T) {
 	apitest.AtNoon(t, func(t *testing.T) {
 		s := newSite()
-		s.keeper.Kept = append(s.keeper.Kept, remediate.Pause{Target: "orders", Reason: "over", By: "ada", Until: apitest.Noon.Add(-time.Hour)})
+		s.keeper.Kept = append(s.keeper.Kept, decide.Pause{Target: "orders", Reason: "over", By: "ada", Until: apitest.Noon.Add(-time.Hour)})
 		if w := s.post("/api/v1/pauses", `{"reason":"upgrade","for":"10m"}`); w.Code != 201 {
 			t.Fatalf("%d %s", w.Code, w.Body)
 		}
@@ -195,7 +196,7 @@ func TestEndingABrokersPausesLeavesThoseOfEveryBroker(t *testing.T) {
 func TestAPauseForABrokerThatIsNotWatchedIsShownToAllAndNamed(t *testing.T) {
 	apitest.AtNoon(t, func(t *testing.T) {
 		s := newSite()
-		s.keeper.Kept = append(s.keeper.Kept, remediate.Pause{Target: "ordres", Reason: "upgrade", By: "eve", Until: apitest.Noon.Add(time.Minute)})
+		s.keeper.Kept = append(s.keeper.Kept, decide.Pause{Target: "ordres", Reason: "upgrade", By: "eve", Until: apitest.Noon.Add(time.Minute)})
 		for who, paths := range map[string]int{"ada": 2, "bob": 1} {
 			list := decode[PauseList](t, s.ask(apitest.Request(who, "GET", "/api/v1/pauses", "")).Body.Bytes())
 			if len(list.Pauses) != paths || list.Pauses[0].Target != "ordres" || !slices.Equal(list.Unknown, []string{"ordres"}) {

@@ -11,23 +11,23 @@ import (
 
 	"github.com/cjworkbench/unstuck/auth"
 	"github.com/cjworkbench/unstuck/release/plan"
-	"github.com/cjworkbench/unstuck/remediate"
+	"github.com/cjworkbench/unstuck/remediate/decide"
 )
 
 // Pauses keeps the pauses. Whoever keeps them forgets those that have ended.
 type Pauses interface {
 	// Pauses gives those that are kept.
-	Pauses(ctx context.Context) ([]remediate.Pause, error)
+	Pauses(ctx context.Context) ([]decide.Pause, error)
 	// Pause adds one, in place of any that its maker has for the same broker.
-	Pause(ctx context.Context, p remediate.Pause) error
+	Pause(ctx context.Context, p decide.Pause) error
 	// Resume ends those of a broker; of "", those of every broker. It says how many there were.
 	Resume(ctx context.Context, targetName string) (ended int, err error)
 }
 
 // PauseList is the answer to /api/v1/pauses, and to what changes them.
 type PauseList struct {
-	Pauses  []remediate.Pause `json:"pauses"`           // that have not ended, the first to end first
-	Unknown []string          `json:"unknown,omitzero"` // the brokers that are named there and not watched: these hold for every broker
+	Pauses  []decide.Pause `json:"pauses"`           // that have not ended, the first to end first
+	Unknown []string       `json:"unknown,omitzero"` // the brokers that are named there and not watched: these hold for every broker
 }
 
 // maxPause bounds a pause: one that is forgotten must not be for ever.
@@ -63,7 +63,7 @@ func (api *brokerAPI) pauses(r *http.Request, wanted func(targetName string) boo
 	for _, s := range api.Snapshots() {
 		watched = append(watched, s.Target)
 	}
-	list, now := PauseList{Pauses: []remediate.Pause{}}, time.Now()
+	list, now := PauseList{Pauses: []decide.Pause{}}, time.Now()
 	for _, p := range kept {
 		known := p.Target == "" || slices.Contains(watched, p.Target)
 		if p.Over(now) || (known && !wanted(p.Target)) {
@@ -81,7 +81,7 @@ func (api *brokerAPI) pauses(r *http.Request, wanted func(targetName string) boo
 		}
 		list.Pauses = append(list.Pauses, p)
 	}
-	slices.SortStableFunc(list.Pauses, func(a, b remediate.Pause) int { return a.Until.Compare(b.Until) })
+	slices.SortStableFunc(list.Pauses, func(a, b decide.Pause) int { return a.Until.Compare(b.Until) })
 	return list, nil
 }
 
@@ -119,7 +119,7 @@ func (api *brokerAPI) pauseTarget(w http.ResponseWriter, r *http.Request, a *Aud
 	if err != nil {
 		return reply{}, err
 	}
-	p := remediate.Pause{Target: targetName, Reason: b.Reason, By: a.By, Until: until}
+	p := decide.Pause{Target: targetName, Reason: b.Reason, By: a.By, Until: until}
 	if err := api.Pauses.Pause(r.Context(), p); err != nil {
 		return reply{}, api.pauseProblem(r, err)
 	}

@@ -10,7 +10,7 @@ import (
 	"github.com/cjworkbench/unstuck/probe"
 	"github.com/cjworkbench/unstuck/release"
 	"github.com/cjworkbench/unstuck/release/plan"
-	"github.com/cjworkbench/unstuck/remediate"
+	"github.com/cjworkbench/unstuck/remediate/decide"
 )
 
 // schema is a JSON Schema, of the dialect of OpenAPI 3.1 (2020-12).
@@ -42,10 +42,10 @@ var enums = map[reflect.Type][]string{
 	}),
 	reflect.TypeFor[release.PodLogState](): listed(release.PodLogStates()),
 	reflect.TypeFor[release.EnvKind]():     listed(release.EnvKinds()),
-	reflect.TypeFor[remediate.Guard]():     guardNames(),
-	reflect.TypeFor[remediate.Mode]():      {remediate.Observe.String(), remediate.Remediate.String()},
-	reflect.TypeFor[remediate.Action]():    {remediate.Hold.String(), remediate.Delete.String()},
-	reflect.TypeFor[remediate.Phase]():     listed(remediate.Phases()),
+	reflect.TypeFor[decide.Guard]():        guardNames(),
+	reflect.TypeFor[decide.Mode]():         {decide.Observe.String(), decide.Remediate.String()},
+	reflect.TypeFor[decide.Action]():       {decide.Hold.String(), decide.Delete.String()},
+	reflect.TypeFor[decide.Phase]():        listed(decide.Phases()),
 	reflect.TypeFor[probe.Status]():        {probe.Unknown.String(), probe.Healthy.String(), probe.Faulty.String(), probe.Stuck.String()},
 }
 
@@ -59,7 +59,7 @@ func listed[S ~string](all []S) []string {
 
 func guardNames() []string {
 	var names []string
-	for _, g := range remediate.Guards() {
+	for _, g := range decide.Guards() {
 		names = append(names, string(g.Guard))
 	}
 	return names

@@ -3,7 +3,7 @@ package metrics
 import (
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/cjworkbench/unstuck/remediate"
+	"github.com/cjworkbench/unstuck/remediate/decide"
 )
 
 // buckets are in seconds, three to a factor of ten at most. A healthy login takes 2 to 5 ms; one that hangs ends at
@@ -67,12 +67,12 @@ func newCounters() counters {
 // watch makes a broker's counters appear at zero. Probe results are left out: there are some twenty reasons for each
 // probe and node, of which a broker that is healthy shows one.
 func (c counters) watch(targetName string) {
-	for _, phase := range remediate.Phases() {
-		c.decisions.WithLabelValues(targetName, remediate.Hold.String(), string(phase))
+	for _, phase := range decide.Phases() {
+		c.decisions.WithLabelValues(targetName, decide.Hold.String(), string(phase))
 	}
-	c.decisions.WithLabelValues(targetName, remediate.Delete.String(), string(remediate.PhaseConfirmed))
+	c.decisions.WithLabelValues(targetName, decide.Delete.String(), string(decide.PhaseConfirmed))
 	c.deletions.WithLabelValues(targetName)
-	for _, o := range remediate.Outcomes() {
+	for _, o := range decide.Outcomes() {
 		c.settled.WithLabelValues(targetName, string(o))
 	}
 	c.recovery.WithLabelValues(targetName)

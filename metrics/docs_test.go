@@ -12,7 +12,7 @@ import (
 
 	"github.com/cjworkbench/unstuck/probe"
 	"github.com/cjworkbench/unstuck/release/plan"
-	"github.com/cjworkbench/unstuck/remediate"
+	"github.com/cjworkbench/unstuck/remediate/decide"
 )
 
 func documentation(t *testing.T) string {
@@ -74,11 +74,11 @@ func TestEveryMetricStandsInItsTableAndNothingElse(t *testing.T) {
 
 func TestTheClosedListsOfLabelsStandInTheirTable(t *testing.T) {
 	want := map[string][]string{
-		"action":  {remediate.Delete.String(), remediate.Hold.String()},
+		"action":  {decide.Delete.String(), decide.Hold.String()},
 		"file":    names(Files()),
-		"mode":    {remediate.Observe.String(), remediate.Remediate.String()},
-		"outcome": names(remediate.Outcomes()),
-		"phase":   names(remediate.Phases()),
+		"mode":    {decide.Observe.String(), decide.Remediate.String()},
+		"outcome": names(decide.Outcomes()),
+		"phase":   names(decide.Phases()),
 		"probe":   names(probe.Kinds()),
 		"state":   {"escalated", "pending"},
 		"kind":    names(plan.Kinds()),

@@ -9,6 +9,7 @@ import (
 
 	"github.com/cjworkbench/unstuck/probe"
 	"github.com/cjworkbench/unstuck/remediate"
+	"github.com/cjworkbench/unstuck/remediate/decide"
 	"github.com/cjworkbench/unstuck/target"
 )
 
@@ -107,7 +108,7 @@ func collectTarget(ch chan<- prometheus.Metric, s remediate.Snapshot, now time.T
 	}
 	send(ch, reconcileDegraded, truth(s.Error != ""), s.Target)
 	send(ch, isLeader, truth(s.View.IsLeader == target.Yes), s.Target)
-	for _, m := range []remediate.Mode{remediate.Observe, remediate.Remediate} {
+	for _, m := range []decide.Mode{decide.Observe, decide.Remediate} {
 		send(ch, mode, truth(s.Policy.Mode == m), s.Target, m.String())
 	}
 	send(ch, expected, float64(s.View.Expected), s.Target)
@@ -115,19 +116,19 @@ func collectTarget(ch chan<- prometheus.Metric, s remediate.Snapshot, now time.T
 	var pending, escalated, spent int
 	var last time.Time
 	for _, a := range s.Deletions {
-		if a.Outcome == remediate.Aborted || a.Refused {
+		if a.Outcome == decide.Aborted || a.Refused {
 			continue // nothing was deleted
 		}
-		if a.At.After(last) && a.Outcome != remediate.Failed {
+		if a.At.After(last) && a.Outcome != decide.Failed {
 			last = a.At
 		}
 		if now.Sub(a.At) < 24*time.Hour {
 			spent++
 		}
-		if a.Outcome == remediate.Pending {
+		if a.Outcome == decide.Pending {
 			pending++
 		}
-		if a.Outcome == remediate.Escalated {
+		if a.Outcome == decide.Escalated {
 			escalated++
 		}
 	}
@@ -142,7 +143,7 @@ func collectNode(ch chan<- prometheus.Metric, targetName string, n remediate.Nod
 	for _, st := range probe.Statuses() {
 		send(ch, status, truth(n.Decision.Status == st), targetName, name, st.String())
 	}
-	if slices.Contains(remediate.Phases(), n.Decision.Phase) {
+	if slices.Contains(decide.Phases(), n.Decision.Phase) {
 		send(ch, phase, 1, targetName, name, string(n.Decision.Phase))
 	}
 	for _, guard := range n.Decision.HeldBy() {

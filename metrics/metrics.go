@@ -15,6 +15,7 @@ import (
 
 	"github.com/cjworkbench/unstuck/probe"
 	"github.com/cjworkbench/unstuck/remediate"
+	"github.com/cjworkbench/unstuck/remediate/decide"
 )
 
 // maxScrapes bounds how many scrapes are served at once: each holds all its series in memory. More get a 503.
@@ -120,7 +121,7 @@ func (m *Metrics) Reconciled(s remediate.Snapshot) {
 	here := make(map[string]struct{}, len(s.Nodes))
 	for _, n := range s.Nodes {
 		here[valid(n.Name)] = struct{}{}
-		if slices.Contains(remediate.Phases(), n.Decision.Phase) {
+		if slices.Contains(decide.Phases(), n.Decision.Phase) {
 			m.decisions.WithLabelValues(s.Target, n.Decision.Action.String(), string(n.Decision.Phase)).Inc()
 		}
 	}
@@ -140,16 +141,16 @@ func (m *Metrics) Reconciled(s remediate.Snapshot) {
 }
 
 // Deleted counts a deletion.
-func (m *Metrics) Deleted(a remediate.Deletion) { m.deletions.WithLabelValues(valid(a.Target)).Inc() }
+func (m *Metrics) Deleted(a decide.Deletion) { m.deletions.WithLabelValues(valid(a.Target)).Inc() }
 
 // Settled counts what became of a deletion, and measures how long a recovery took. A deletion that is escalated and
 // recovers later counts as both.
-func (m *Metrics) Settled(a remediate.Deletion) {
-	if !slices.Contains(remediate.Outcomes(), a.Outcome) {
+func (m *Metrics) Settled(a decide.Deletion) {
+	if !slices.Contains(decide.Outcomes(), a.Outcome) {
 		return
 	}
 	m.settled.WithLabelValues(valid(a.Target), string(a.Outcome)).Inc()
-	if a.Outcome == remediate.Recovered {
+	if a.Outcome == decide.Recovered {
 		m.recovery.WithLabelValues(valid(a.Target)).Observe(a.Settled.Sub(a.At).Seconds())
 	}
 }

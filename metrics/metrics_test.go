@@ -21,6 +21,7 @@ import (
 
 	"github.com/cjworkbench/unstuck/probe"
 	"github.com/cjworkbench/unstuck/remediate"
+	"github.com/cjworkbench/unstuck/remediate/decide"
 	"github.com/cjworkbench/unstuck/target"
 )
 
@@ -186,7 +187,7 @@ func TestTheBudgetComesBackAfterADay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m, now := New(""), time.Now()
 		s := snapshot(now)
-		s.Deletions = append(s.Deletions, remediate.Deletion{At: now, Outcome: remediate.Aborted}, remediate.Deletion{At: now, Outcome: remediate.Failed, Refused: true}, remediate.Deletion{At: now})
+		s.Deletions = append(s.Deletions, decide.Deletion{At: now, Outcome: decide.Aborted}, decide.Deletion{At: now, Outcome: decide.Failed, Refused: true}, decide.Deletion{At: now})
 		m.Reconciled(s)
 		budget := func() string { return strings.Join(about(scrape(t, m), "budget_left"), "") }
 		if got, want := budget(), `unstuck_budget_left{target="rabbitmq"} 0`; got != want {
@@ -206,11 +207,11 @@ func TestTheBudgetComesBackAfterADay(t *testing.T) {
 
 func TestADeletionThatRecoversLateCountsAsBoth(t *testing.T) {
 	m := New("")
-	a := remediate.Deletion{Target: "rabbitmq", At: time.Unix(0, 0), Outcome: remediate.Escalated, Settled: time.Unix(600, 0)}
+	a := decide.Deletion{Target: "rabbitmq", At: time.Unix(0, 0), Outcome: decide.Escalated, Settled: time.Unix(600, 0)}
 	m.Settled(a)
-	a.Outcome, a.Settled = remediate.Recovered, time.Unix(700, 0)
+	a.Outcome, a.Settled = decide.Recovered, time.Unix(700, 0)
 	m.Settled(a)
-	a.Outcome = remediate.Pending
+	a.Outcome = decide.Pending
 	m.Settled(a) // not settled, and so not counted
 	want := []string{
 		`unstuck_deletion_outcomes_total{outcome="escalated",target="rabbitmq"} 1`,
@@ -229,10 +230,10 @@ func TestNothingThatComesInBreaksAScrape(t *testing.T) {
 	m.Watch("\xff")
 	m.ProbeDone(probe.Result{Target: "b", Node: "\xfe", Kind: probe.Login, Reason: "made up: secret=1"})
 	m.ProbeDone(probe.Result{Target: "b", Node: "n", Kind: "made up"})
-	m.Deleted(remediate.Deletion{Target: "\xff"})
-	m.Settled(remediate.Deletion{Target: "\xff", Outcome: remediate.Recovered})
-	m.Settled(remediate.Deletion{Target: "\xff", Outcome: "made up"})
-	twin := remediate.NodeSnapshot{Node: target.Node{Name: "twin"}, Decision: remediate.Decision{Phase: "made up"}}
+	m.Deleted(decide.Deletion{Target: "\xff"})
+	m.Settled(decide.Deletion{Target: "\xff", Outcome: decide.Recovered})
+	m.Settled(decide.Deletion{Target: "\xff", Outcome: "made up"})
+	twin := remediate.NodeSnapshot{Node: target.Node{Name: "twin"}, Decision: decide.Decision{Phase: "made up"}}
 	twin.Latest = []probe.Result{{Kind: "made up"}}
 	odd := remediate.NodeSnapshot{Node: target.Node{Name: "\xfe"}}
 	m.Reconciled(remediate.Snapshot{

@@ -7,6 +7,7 @@ import (
 	"github.com/cjworkbench/unstuck/probe"
 	"github.com/cjworkbench/unstuck/release/plan"
 	"github.com/cjworkbench/unstuck/remediate"
+	"github.com/cjworkbench/unstuck/remediate/decide"
 	"github.com/cjworkbench/unstuck/target"
 )
 
@@ -77,41 +78,41 @@ func running(now time.Time) []plan.Operation {
 	}}
 }
 
-func deletions(now time.Time) []remediate.Deletion {
-	return []remediate.Deletion{
+func deletions(now time.Time) []decide.Deletion {
+	return []decide.Deletion{
 		{
 			Target: "rabbitmq", Node: "rabbit-0", UID: "z", At: now.Add(-3 * time.Hour),
-			Outcome: remediate.Recovered, Settled: now.Add(-3*time.Hour + 40*time.Second),
+			Outcome: decide.Recovered, Settled: now.Add(-3*time.Hour + 40*time.Second),
 		},
 		{
 			Target: "rabbitmq", Node: "rabbit-2", UID: "y", At: now.Add(-2 * time.Hour),
-			Outcome: remediate.Escalated, Settled: now.Add(-time.Hour),
+			Outcome: decide.Escalated, Settled: now.Add(-time.Hour),
 		},
 	}
 }
 
 func snapshot(now time.Time) remediate.Snapshot {
-	policy := remediate.DefaultPolicy()
-	policy.Mode = remediate.Remediate
+	policy := decide.DefaultPolicy()
+	policy.Mode = decide.Remediate
 	r := results(now)
-	node := func(name string, status probe.Status, phase remediate.Phase, closed ...remediate.Guard) remediate.NodeSnapshot {
+	node := func(name string, status probe.Status, phase decide.Phase, closed ...decide.Guard) remediate.NodeSnapshot {
 		n := remediate.NodeSnapshot{Node: target.Node{Target: "rabbitmq", Name: name}}
-		n.Decision = remediate.Decision{Status: status, Phase: phase}
-		for _, g := range remediate.Guards() {
+		n.Decision = decide.Decision{Status: status, Phase: phase}
+		for _, g := range decide.Guards() {
 			open := true
 			for _, c := range closed {
 				open = open && c != g.Guard
 			}
-			n.Decision.Guards = append(n.Decision.Guards, remediate.GuardState{Guard: g.Guard, Open: open})
+			n.Decision.Guards = append(n.Decision.Guards, decide.GuardState{Guard: g.Guard, Open: open})
 		}
 		return n
 	}
-	healthy := node("rabbit-0", probe.Healthy, remediate.PhaseHealthy)
+	healthy := node("rabbit-0", probe.Healthy, decide.PhaseHealthy)
 	healthy.Latest = []probe.Result{r[1], r[2], r[3], r[4]}
-	ill := node("rabbit-1", probe.Stuck, remediate.PhaseConfirmed, remediate.GuardPeers, remediate.GuardBudget)
+	ill := node("rabbit-1", probe.Stuck, decide.PhaseConfirmed, decide.GuardPeers, decide.GuardBudget)
 	ill.Latest = []probe.Result{r[5], r[6], r[7]}
 	ill.Stuck = now.Add(-90 * time.Second)
-	young := node("rabbit-2", probe.Unknown, remediate.PhaseUnknown, remediate.GuardStartupGrace)
+	young := node("rabbit-2", probe.Unknown, decide.PhaseUnknown, decide.GuardStartupGrace)
 	young.Terminating = target.Yes
 	return remediate.Snapshot{
 		Target: "rabbitmq", At: now.Add(-time.Second), Policy: policy, Deletions: deletions(now),

@@ -8,22 +8,23 @@ import (
 	"strings"
 
 	"github.com/cjworkbench/unstuck/probe"
+	"github.com/cjworkbench/unstuck/remediate/decide"
 	"github.com/cjworkbench/unstuck/target"
 )
 
 // majorityWithout asks a peer whether everything with a member on the node has an online majority among the others.
-func (l *Loop) majorityWithout(ctx context.Context, peer, node target.Node, silent bool) Quorum {
+func (l *Loop) majorityWithout(ctx context.Context, peer, node target.Node, silent bool) decide.Quorum {
 	name := l.state.Nodes[node.Name].Latest[probe.MaybeStuck].ErlangNode
 	if name == "" {
 		name = node.Name
 	}
 	question, err := EvalQuorum(name)
 	if err != nil {
-		return Quorum{Detail: err.Error()}
+		return decide.Quorum{Detail: err.Error()}
 	}
 	out, err := l.output(ctx, peer, "rabbitmqctl", "-q", "-t", "15", "eval", question)
 	if err != nil {
-		return Quorum{Detail: peer.Name + ": " + err.Error()}
+		return decide.Quorum{Detail: peer.Name + ": " + err.Error()}
 	}
 	return readQuorum(out, silent)
 }
@@ -33,14 +34,14 @@ func (l *Loop) majorityWithout(ctx context.Context, peer, node target.Node, sile
 // What has one or two members has no majority without the node. If the node is silent, for its own tools cannot reach it, that
 // serves nobody as it is, and only the node's restart brings it back. What has three or more could have a majority among the others,
 // and must.
-func readQuorum(out string, silent bool) Quorum {
+func readQuorum(out string, silent bool) decide.Quorum {
 	lines, ok := answerLines(out, "unstuck quorum ")
 	if !ok {
-		return Quorum{Detail: "what it answers is not whole: " + shorten(strings.Join(strings.Fields(out), " "), 200)}
+		return decide.Quorum{Detail: "what it answers is not whole: " + shorten(strings.Join(strings.Fields(out), " "), 200)}
 	}
 	verdict := strings.Fields(lines[len(lines)-1])[2:]
 	if len(verdict) != 6 || (verdict[0] != "ok" && verdict[0] != "critical") || verdict[2] != "of" || verdict[4] != "alone" {
-		return Quorum{Detail: "it cannot tell: " + strings.Join(verdict, " ")}
+		return decide.Quorum{Detail: "it cannot tell: " + strings.Join(verdict, " ")}
 	}
 	var without, small []string
 	for _, line := range lines {
@@ -59,15 +60,15 @@ func readQuorum(out string, silent bool) Quorum {
 	lacking, err := strconv.Atoi(verdict[1])
 	switch {
 	case err != nil:
-		return Quorum{Detail: "it cannot tell: " + strings.Join(verdict, " ")}
+		return decide.Quorum{Detail: "it cannot tell: " + strings.Join(verdict, " ")}
 	case len(without) > 0:
-		return Quorum{Critical: target.Yes, Detail: "without it these have no majority: " + few(without)}
+		return decide.Quorum{Critical: target.Yes, Detail: "without it these have no majority: " + decide.Few(without)}
 	case lacking > len(small):
-		return Quorum{Critical: target.Yes, Detail: fmt.Sprintf("without it %d have no majority, not all of which are named", lacking)}
+		return decide.Quorum{Critical: target.Yes, Detail: fmt.Sprintf("without it %d have no majority, not all of which are named", lacking)}
 	case len(small) > 0:
-		return Quorum{Critical: target.No, Detail: "these have no majority until it is back: " + few(small)}
+		return decide.Quorum{Critical: target.No, Detail: "these have no majority until it is back: " + decide.Few(small)}
 	}
-	return Quorum{Critical: target.No}
+	return decide.Quorum{Critical: target.No}
 }
 
 // answerLines gives the lines of an answer to one of our questions. The last begins with end, and only eval's own ok follows; not ok
@@ -85,10 +86,10 @@ func answerLines(out, end string) (lines []string, ok bool) {
 }
 
 // askRefusal asks a node in which probes of a kind hang whether it refuses on purpose.
-func (l *Loop) askRefusal(ctx context.Context, n target.Node, kind probe.Kind) Refusal {
+func (l *Loop) askRefusal(ctx context.Context, n target.Node, kind probe.Kind) decide.Refusal {
 	out, err := l.output(ctx, n, "rabbitmqctl", "-q", "-t", "15", "eval", LimitsQuestion)
 	if err != nil {
-		return Refusal{Detail: err.Error()}
+		return decide.Refusal{Detail: err.Error()}
 	}
 	stuck := 0
 	if look := l.state.Nodes[n.Name].Latest[probe.MaybeStuck]; look.Processes != nil {
@@ -100,10 +101,10 @@ func (l *Loop) askRefusal(ctx context.Context, n target.Node, kind probe.Kind) R
 // readLimits reads the answer to LimitsQuestion. An alarm of memory or disk keeps messages out, and no logins, so it counts where round
 // trips hang. A node is full on purpose if it would be full without the connections that hang in their login as well: those of a
 // wedged node pile up until it has as many as it may. What it does not say of itself it may be full of.
-func readLimits(out string, roundtrips bool, stuck int) Refusal {
+func readLimits(out string, roundtrips bool, stuck int) decide.Refusal {
 	lines, ok := answerLines(out, "unstuck limits end")
 	if !ok {
-		return Refusal{Detail: "what it answers is not whole: " + shorten(strings.Join(strings.Fields(out), " "), 200)}
+		return decide.Refusal{Detail: "what it answers is not whole: " + shorten(strings.Join(strings.Fields(out), " "), 200)}
 	}
 	facts := make(map[string]string, len(lines))
 	var listeners []string
@@ -115,7 +116,7 @@ func readLimits(out string, roundtrips bool, stuck int) Refusal {
 		}
 		facts[name] = value
 	}
-	r := Refusal{Version: facts["rabbitmq"]}
+	r := decide.Refusal{Version: facts["rabbitmq"]}
 	var on, unsaid []string
 	note := func(refuses, silent string) {
 		if refuses != "" {

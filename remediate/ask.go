@@ -12,6 +12,7 @@ import (
 
 	"github.com/cjworkbench/unstuck/clock"
 	"github.com/cjworkbench/unstuck/probe"
+	"github.com/cjworkbench/unstuck/remediate/decide"
 	"github.com/cjworkbench/unstuck/target"
 )
 
@@ -27,29 +28,29 @@ const keptOutput = 16 << 10
 
 // lastQuestions are the guards that are asked of the broker itself, right before a deletion. That costs nodes half a CPU second
 // each, so they are not asked before nothing else is closed.
-var lastQuestions = []Guard{GuardQuorumCritical, GuardAlarm}
+var lastQuestions = []decide.Guard{decide.GuardQuorumCritical, decide.GuardAlarm}
 
 // wantsAnswers says whether the last questions are all that holds a deletion back, and have not just been asked.
-func (l *Loop) wantsAnswers(d Decision) bool {
+func (l *Loop) wantsAnswers(d decide.Decision) bool {
 	closed := d.Closed()
-	return d.Phase == PhaseConfirmed && len(closed) > 0 && l.unasked(d) &&
-		!slices.ContainsFunc(closed, func(g Guard) bool { return !slices.Contains(lastQuestions, g) })
+	return d.Phase == decide.PhaseConfirmed && len(closed) > 0 && l.unasked(d) &&
+		!slices.ContainsFunc(closed, func(g decide.Guard) bool { return !slices.Contains(lastQuestions, g) })
 }
 
 // unasked says whether the last questions about d's node have not been asked a moment ago.
-func (l *Loop) unasked(d Decision) bool {
+func (l *Loop) unasked(d decide.Decision) bool {
 	q := l.quorum[d.Node]
-	return q.UID != d.UID || q.Nodes != Identities(l.view) || clock.Elapsed(q.At, time.Now()) > l.Policy.ResultTTL/4
+	return q.UID != d.UID || q.Nodes != decide.Identities(l.view) || clock.Elapsed(q.At, time.Now()) > l.Policy.ResultTTL/4
 }
 
 // askLast asks the last questions about d's node, at the same time, and notes the answers.
-func (l *Loop) askLast(ctx context.Context, d Decision) {
+func (l *Loop) askLast(ctx context.Context, d decide.Decision) {
 	node, peers := l.nodeAndPeers(d.Node)
-	of := Identities(l.view)
+	of := decide.Identities(l.view)
 	tools := l.state.Nodes[d.Node].Latest[probe.MaybeStuck].Reason != probe.ToolsUnresponsive
-	var q Quorum
-	mirrors := Quorum{Critical: target.No, NotApplicable: true}
-	var r Refusal
+	var q decide.Quorum
+	mirrors := decide.Quorum{Critical: target.No, NotApplicable: true}
+	var r decide.Refusal
 	var both sync.WaitGroup
 	both.Go(func() { q = l.askQuorum(ctx, node, peers, tools) })
 	if tools {
@@ -63,7 +64,7 @@ func (l *Loop) askLast(ctx context.Context, d Decision) {
 	both.Wait()
 	if tools {
 		peer := q.Peer
-		q = combine([]Quorum{q, mirrors})
+		q = combine([]decide.Quorum{q, mirrors})
 		q.Peer = peer
 	}
 	now := time.Now()
@@ -78,7 +79,7 @@ func (l *Loop) askLast(ctx context.Context, d Decision) {
 // not, the node serves no quorum any more, and each peer may be critical for that very reason: a healthy peer is asked whether
 // every queue with a member on the node has an online majority among the others. Nobody knows then which classic mirrored queues
 // it leads (up to 3.13), and what it leads alone is as lost as it will be.
-func (l *Loop) askQuorum(ctx context.Context, node target.Node, peers []target.Node, tools bool) Quorum {
+func (l *Loop) askQuorum(ctx context.Context, node target.Node, peers []target.Node, tools bool) decide.Quorum {
 	if !tools {
 		return l.askPeers(ctx, node, peers, true)
 	}
@@ -93,8 +94,8 @@ func (l *Loop) askQuorum(ctx context.Context, node target.Node, peers []target.N
 
 // askPeers asks one peer after the other, until one can tell, whether the others have a majority without the node. A node that is
 // silent serves nothing.
-func (l *Loop) askPeers(ctx context.Context, node target.Node, peers []target.Node, silent bool) Quorum {
-	q := Quorum{Detail: "there is nobody to ask"}
+func (l *Loop) askPeers(ctx context.Context, node target.Node, peers []target.Node, silent bool) decide.Quorum {
+	q := decide.Quorum{Detail: "there is nobody to ask"}
 	for _, p := range peers {
 		q = l.majorityWithout(ctx, p, node, silent)
 		if q.Peer = p.Name; q.Critical != target.CannotTell {
@@ -105,8 +106,8 @@ func (l *Loop) askPeers(ctx context.Context, node target.Node, peers []target.No
 }
 
 // combine makes one answer of several: critical if any is, cannot tell if any cannot.
-func combine(answers []Quorum) Quorum {
-	all := Quorum{Critical: target.No, NotApplicable: true}
+func combine(answers []decide.Quorum) decide.Quorum {
+	all := decide.Quorum{Critical: target.No, NotApplicable: true}
 	for _, a := range answers {
 		switch {
 		case a.Critical == target.Yes:
@@ -137,10 +138,10 @@ const (
 )
 
 // critical asks n one of the two questions. A broker that does not know the question answers with a usage error.
-func (l *Loop) critical(ctx context.Context, n target.Node, question string) Quorum {
+func (l *Loop) critical(ctx context.Context, n target.Node, question string) decide.Quorum {
 	exit, out, errs, err := l.run(ctx, n, "rabbitmq-queues", "-q", "-t", "10", question)
 	if err != nil {
-		return Quorum{Critical: target.CannotTell, Detail: n.Name + ": " + err.Error()}
+		return decide.Quorum{Critical: target.CannotTell, Detail: n.Name + ": " + err.Error()}
 	}
 	if exit != exitOK { // what went wrong stands in either
 		out += "\n" + errs
@@ -149,19 +150,19 @@ func (l *Loop) critical(ctx context.Context, n target.Node, question string) Quo
 }
 
 // readCritical reads the answer of a node to one of the two questions.
-func readCritical(node, question string, exit int, out string) Quorum {
+func readCritical(node, question string, exit int, out string) decide.Quorum {
 	said := strings.Join(strings.Fields(out), " ")
 	switch {
 	case exit == exitOK && strings.Contains(said, harmless):
-		return Quorum{Critical: target.No}
+		return decide.Quorum{Critical: target.No}
 	case exit == exitOK && question == mirrorQuestion && said == noMirrors:
-		return Quorum{Critical: target.CannotTell, NotApplicable: true}
+		return decide.Quorum{Critical: target.CannotTell, NotApplicable: true}
 	case exit == exitUsage && strings.Contains(said, question) && strings.Contains(said, "not found") && !strings.Contains(said, "'rabbit' app"):
-		return Quorum{Critical: target.CannotTell, NotApplicable: true}
+		return decide.Quorum{Critical: target.CannotTell, NotApplicable: true}
 	case exit == exitUnavailable && strings.Contains(said, "queue") && !strings.Contains(said, unreachable):
-		return Quorum{Critical: target.Yes, Detail: shorten(said, 300)}
+		return decide.Quorum{Critical: target.Yes, Detail: shorten(said, 300)}
 	}
-	return Quorum{Critical: target.CannotTell, Detail: fmt.Sprintf("%s: exit %d: %s", node, exit, shorten(said, 300))}
+	return decide.Quorum{Critical: target.CannotTell, Detail: fmt.Sprintf("%s: exit %d: %s", node, exit, shorten(said, 300))}
 }
 
 // clusterStatus gives the cluster as n sees it, as JSON.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/cjworkbench/unstuck/clock"
+	"github.com/cjworkbench/unstuck/remediate/decide"
 	"github.com/cjworkbench/unstuck/target"
 )
 
@@ -23,7 +24,7 @@ var errChanged = errors.New("a last look changed the decision")
 // afresh, and the decision must still be the same; then the lock is taken and the intent written down, and only then the node
 // is deleted. It gives the decisions as they are afterwards, and why nothing was deleted, or why it is not known whether it
 // was.
-func (l *Loop) deleteNode(ctx context.Context, o Observation, d Decision) ([]Decision, error) {
+func (l *Loop) deleteNode(ctx context.Context, o decide.Observation, d decide.Decision) ([]decide.Decision, error) {
 	if c := l.incidents[d.Node]; c == nil || c.UID != d.UID { // one that is open about a predecessor is not its incident
 		return l.hold(o, d, errors.New("the incident could not be stored"))
 	}
@@ -31,9 +32,9 @@ func (l *Loop) deleteNode(ctx context.Context, o Observation, d Decision) ([]Dec
 	request := o.Request
 	o = l.observe(ctx, true)
 	o.Request = request
-	var again []Decision
-	l.state, again = Decide(l.state, o, l.Policy, time.Now())
-	i := slices.IndexFunc(again, func(x Decision) bool { return x.Node == d.Node && x.UID == d.UID && x.Action == Delete })
+	var again []decide.Decision
+	l.state, again = decide.Decide(l.state, o, l.Policy, time.Now())
+	i := slices.IndexFunc(again, func(x decide.Decision) bool { return x.Node == d.Node && x.UID == d.UID && x.Action == decide.Delete })
 	if i < 0 {
 		l.Log.Info("not deleting: a last look changed the decision", "target", l.Target, "node", d.Node)
 		return again, errChanged
@@ -46,12 +47,12 @@ func (l *Loop) deleteNode(ctx context.Context, o Observation, d Decision) ([]Dec
 	l.publish(o, again) // people see why before it happens
 	node := o.View.Nodes[slices.IndexFunc(o.View.Nodes, func(n target.Node) bool { return n.UID == d.UID })]
 
-	a := Deletion{
+	a := decide.Deletion{
 		ID: c.ID + "-" + strings.ToLower(rand.Text()[:4]), Target: l.Target, Node: d.Node, UID: d.UID, Incident: c.ID,
 		Probe: d.Evidence.Kind, At: time.Now(), Why: d.Reason,
 	}
 	if request != nil {
-		a.Manual = &Manual{By: request.By, From: request.From, Reason: request.Reason, Override: d.overridden(*request)}
+		a.Manual = &decide.Manual{By: request.By, From: request.From, Reason: request.Reason, Override: d.Overridden(*request)}
 	}
 	if err := l.lock(ctx, a); err != nil {
 		return l.locked(o, d, err)
@@ -71,29 +72,28 @@ func (l *Loop) deleteNode(ctx context.Context, o Observation, d Decision) ([]Dec
 }
 
 // decideAgain decides on what has been observed and is known since. It counts nothing twice, and changes nothing.
-func (l *Loop) decideAgain(o Observation) []Decision {
+func (l *Loop) decideAgain(o decide.Observation) []decide.Decision {
 	o.Results = nil
-	_, decisions := Decide(l.state, o, l.Policy, time.Now())
+	_, decisions := decide.Decide(l.state, o, l.Policy, time.Now())
 	return decisions
 }
 
 // hold has it decided again, now that something keeps the node that d is about from being deleted, and gives that as the error.
-func (l *Loop) hold(o Observation, d Decision, why error) ([]Decision, error) {
-	o.Obstacle = &Obstacle{Node: d.Node, UID: d.UID, Why: why.Error()}
+func (l *Loop) hold(o decide.Observation, d decide.Decision, why error) ([]decide.Decision, error) {
+	o.Obstacle = &decide.Obstacle{Node: d.Node, UID: d.UID, Why: why.Error()}
 	return l.decideAgain(o), why
 }
 
 // locked does the same where the lock cannot be taken. The error is a *HeldError of its guard.
-func (l *Loop) locked(o Observation, d Decision, why error) ([]Decision, error) {
-	o.Obstacle = &Obstacle{Node: d.Node, UID: d.UID, Guard: GuardOperation, Why: "the lock cannot be taken: " + why.Error()}
-	g := closed("%s", o.Obstacle.Why)
-	g.Guard = GuardOperation
-	return l.decideAgain(o), &HeldError{Closed: []GuardState{g}, Fixed: []Guard{GuardOperation}}
+func (l *Loop) locked(o decide.Observation, d decide.Decision, why error) ([]decide.Decision, error) {
+	o.Obstacle = &decide.Obstacle{Node: d.Node, UID: d.UID, Guard: decide.GuardOperation, Why: "the lock cannot be taken: " + why.Error()}
+	g := decide.GuardState{Guard: decide.GuardOperation, Why: o.Obstacle.Why}
+	return l.decideAgain(o), &decide.HeldError{Closed: []decide.GuardState{g}, Fixed: []decide.Guard{decide.GuardOperation}}
 }
 
 // delete carries out the deletion a of node, whose intent is written down, and notes how it went. The world was last looked
 // at when it began.
-func (l *Loop) delete(ctx context.Context, c *Incident, a Deletion, node target.Node, began time.Time) error {
+func (l *Loop) delete(ctx context.Context, c *Incident, a decide.Deletion, node target.Node, began time.Time) error {
 	err := l.saveIncident(ctx, c)
 	ctx = context.WithoutCancel(ctx) // what has been announced is also done and noted
 	switch {
@@ -111,23 +111,23 @@ func (l *Loop) delete(ctx context.Context, c *Incident, a Deletion, node target.
 var errStale = errors.New("too much time has passed since the last look at the world")
 
 // deleted notes how the delete went.
-func (l *Loop) deleted(ctx context.Context, c *Incident, a Deletion, err error) {
+func (l *Loop) deleted(ctx context.Context, c *Incident, a decide.Deletion, err error) {
 	switch {
 	case err == nil:
 		a.Accepted = time.Now()
-		c.add(a.Accepted, "deleted; waiting until the new node "+a.heals(l.Policy))
+		c.add(a.Accepted, "deleted; waiting until the new node "+a.Cure(l.Policy))
 		l.Recorder.Deleted(a)
 	case isGone(err) || errors.Is(err, target.ErrRefused) || errors.Is(err, errStale) || isConflict(err):
 		l.Log.Info("nothing was deleted", "target", l.Target, "node", a.Node, "reason", err.Error())
-		a = l.cameToNothing(a, err)
+		a = l.state.NothingDeleted(a, shorten(err.Error(), longestWhy), !isConflict(err), time.Now())
 		c.add(a.Settled, "nothing was deleted: "+a.Why)
 	default: // it may or may not have happened: what follows will show
 		l.Log.Error("delete node", "target", l.Target, "node", a.Node, "error", err.Error())
 		a.RequestError = shorten(err.Error(), longestWhy)
-		c.add(time.Now(), deleteFailed+a.RequestError)
+		c.add(time.Now(), a.RequestFailed())
 	}
 	l.state.Deletions[len(l.state.Deletions)-1] = a
-	if a.Outcome == Aborted { // one that failed is told of at the next reconcile
+	if a.Outcome == decide.Aborted { // one that failed is told of at the next reconcile
 		l.outcomes[a.ID] = a.Outcome
 	}
 	c.Deletion = &a
@@ -136,40 +136,15 @@ func (l *Loop) deleted(ctx context.Context, c *Incident, a Deletion, err error) 
 	}
 }
 
-const (
-	// longestWhy bounds what a deletion keeps of an error, in bytes: a day's deletions must fit one document.
-	longestWhy = 500
-	// lastingRefusals is how many deletions of a node may be refused for the same reason before a person is asked for.
-	lastingRefusals = 3
-	// refusedFor is how long nothing is tried then.
-	refusedFor = time.Hour
-)
-
-// cameToNothing settles a deletion of which nothing came. What is refused again and again for the same reason has failed: a person must
-// look, and it is tried more seldom.
-func (l *Loop) cameToNothing(a Deletion, err error) Deletion {
-	a.Outcome, a.Settled, a.Why = Aborted, time.Now(), shorten(err.Error(), longestWhy)
-	if a.Refused = !isConflict(err); !a.Refused {
-		return a
-	}
-	same := 1
-	for _, b := range l.state.Deletions {
-		if b.Refused && b.UID == a.UID && b.Why == a.Why {
-			same++
-		}
-	}
-	if same >= lastingRefusals {
-		a.Outcome = Failed
-	}
-	return a
-}
+// longestWhy bounds what a deletion keeps of an error, in bytes: a day's deletions must fit one document.
+const longestWhy = 500
 
 // settled records the deletions whose outcome has become known since it was last called.
 func (l *Loop) settled(ctx context.Context) {
 	if !l.mayWrite() {
 		return
 	}
-	changed := slices.DeleteFunc(slices.Clone(l.state.Deletions), func(a Deletion) bool { return l.outcomes[a.ID] == a.Outcome })
+	changed := slices.DeleteFunc(slices.Clone(l.state.Deletions), func(a decide.Deletion) bool { return l.outcomes[a.ID] == a.Outcome })
 	if len(changed) == 0 || isConflict(l.saveDeletions(ctx, "write down the outcome", l.state.Deletions)) {
 		return // or somebody else settles them
 	}
@@ -181,9 +156,9 @@ func (l *Loop) settled(ctx context.Context) {
 		l.Recorder.Settled(a)
 		took := a.Settled.Sub(a.At).Round(time.Millisecond).Seconds()
 		switch a.Outcome {
-		case Escalated, Failed:
+		case decide.Escalated, decide.Failed:
 			l.Log.Error("a deletion did not help; a person must look", "target", l.Target, "node", a.Node, "outcome", a.Outcome, "why", a.Why, "took_seconds", took)
-		case Pending, Recovered, Aborted, Removed:
+		case decide.Pending, decide.Recovered, decide.Aborted, decide.Removed:
 			l.Log.Info("a deletion is settled", "target", l.Target, "node", a.Node, "outcome", a.Outcome, "why", a.Why, "took_seconds", took)
 		}
 		l.settleIncident(ctx, a)

@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/cjworkbench/unstuck/probe"
+	"github.com/cjworkbench/unstuck/remediate/decide"
 	"github.com/cjworkbench/unstuck/target"
 )
 
@@ -26,17 +27,17 @@ func newDirStore(t *testing.T, path string) *Documents {
 
 func TestADirGivesBackWhatWasSaved(t *testing.T) {
 	d := newDirStore(t, t.TempDir())
-	deletion := Deletion{ID: "x", Target: "b", Node: "n", UID: "u", Incident: "x", At: epoch, Outcome: Recovered, Settled: epoch, NewUID: "v"}
+	deletion := decide.Deletion{ID: "x", Target: "b", Node: "n", UID: "u", Incident: "x", At: epoch, Outcome: decide.Recovered, Settled: epoch, NewUID: "v"}
 	c := Incident{
 		ID: "x", Target: "b", Node: "n", UID: "u", Opened: epoch, Outcome: "recovered", Deletion: &deletion,
-		Decision: Decision{Target: "b", Node: "n", At: epoch, Phase: PhaseConfirmed, Status: probe.Stuck, Guards: []GuardState{{Guard: GuardPeers, Open: true, Why: "w"}}},
+		Decision: decide.Decision{Target: "b", Node: "n", At: epoch, Phase: decide.PhaseConfirmed, Status: probe.Stuck, Guards: []decide.GuardState{{Guard: decide.GuardPeers, Open: true, Why: "w"}}},
 		Results:  []probe.Result{{Kind: probe.Login, Reason: probe.AwaitTune, Stage: probe.StageTune, Started: epoch, Took: 12 * time.Second}},
 		Logs:     []target.LogLine{{At: epoch, Text: "line"}}, Events: []Event{{At: epoch, Text: "first"}},
 	}
 	if err := d.SaveIncident(t.Context(), c); err != nil {
 		t.Fatal(err)
 	}
-	if err := d.SaveDeletions(t.Context(), "b", []Deletion{deletion}); err != nil {
+	if err := d.SaveDeletions(t.Context(), "b", []decide.Deletion{deletion}); err != nil {
 		t.Fatal(err)
 	}
 	incidents, err := d.Incidents(t.Context())
@@ -44,7 +45,7 @@ func TestADirGivesBackWhatWasSaved(t *testing.T) {
 		t.Error(err, diff)
 	}
 	deletions, err := d.Deletions(t.Context(), "b")
-	if diff := cmp.Diff([]Deletion{deletion}, deletions); err != nil || diff != "" {
+	if diff := cmp.Diff([]decide.Deletion{deletion}, deletions); err != nil || diff != "" {
 		t.Error(err, diff)
 	}
 	if deletions, err := d.Deletions(t.Context(), "another"); err != nil || len(deletions) > 0 {
@@ -75,7 +76,7 @@ func TestADocumentThatCannotBeReadIsNamedAndCostsOnlyItself(t *testing.T) {
 	if err := d.SaveIncident(t.Context(), Incident{ID: "good", Target: "b", Opened: epoch}); err != nil {
 		t.Fatal(err)
 	}
-	if err := d.SaveDeletions(t.Context(), "good", []Deletion{{ID: "a"}}); err != nil {
+	if err := d.SaveDeletions(t.Context(), "good", []decide.Deletion{{ID: "a"}}); err != nil {
 		t.Fatal(err)
 	}
 	write := func(file, text string) {

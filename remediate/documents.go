@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/cjworkbench/unstuck/clock"
+	"github.com/cjworkbench/unstuck/remediate/decide"
 	"github.com/cjworkbench/unstuck/target"
 )
 
@@ -58,7 +59,7 @@ type Documents struct {
 // lastPauses are those that were read then; the zero value: none were.
 type lastPauses struct {
 	at     time.Time
-	pauses []Pause
+	pauses []decide.Pause
 }
 
 type indexed struct {
@@ -166,7 +167,7 @@ func readIncident(id string, data []byte, err error) (c Incident, _ error) {
 }
 
 // SaveDeletions writes the deletions in broker.
-func (d *Documents) SaveDeletions(ctx context.Context, targetName string, deletions []Deletion) error {
+func (d *Documents) SaveDeletions(ctx context.Context, targetName string, deletions []decide.Deletion) error {
 	data, err := document(deletions)
 	if err == nil && len(data) > maxDocument {
 		err = fmt.Errorf("they are %d bytes, %d are allowed", len(data), maxDocument)
@@ -181,16 +182,18 @@ func (d *Documents) SaveDeletions(ctx context.Context, targetName string, deleti
 }
 
 // Deletions gives the deletions in broker; none if none were ever saved.
-func (d *Documents) Deletions(ctx context.Context, targetName string) (deletions []Deletion, err error) {
+func (d *Documents) Deletions(ctx context.Context, targetName string) (deletions []decide.Deletion, err error) {
 	err = d.one(ctx, kindDeletions, targetName, &deletions)
 	return deletions, err
 }
 
 // Pauses gives the pauses that somebody wrote down; none if nobody did.
-func (d *Documents) Pauses(ctx context.Context) ([]Pause, error) { return readPauses(ctx, d.documents) }
+func (d *Documents) Pauses(ctx context.Context) ([]decide.Pause, error) {
+	return readPauses(ctx, d.documents)
+}
 
 // RecentPauses gives the pauses as they were at some time not longer ago than that: many loops share one read.
-func (d *Documents) RecentPauses(ctx context.Context, within time.Duration) ([]Pause, error) {
+func (d *Documents) RecentPauses(ctx context.Context, within time.Duration) ([]decide.Pause, error) {
 	var last lastPauses
 	select {
 	case last = <-d.asking:

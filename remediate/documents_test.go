@@ -13,13 +13,14 @@ import (
 	"time"
 
 	"github.com/cjworkbench/unstuck/probe"
+	"github.com/cjworkbench/unstuck/remediate/decide"
 	"github.com/cjworkbench/unstuck/target"
 )
 
 // hugeIncident has more of everything than fits.
 func hugeIncident() Incident {
 	long := strings.Repeat("x", 10_000)
-	c := Incident{ID: "huge", Target: "b", Node: "n", UID: "u", Opened: epoch, Decision: Decision{Reason: "confirmed"}, Cluster: long, Deletion: &Deletion{ID: "a"}}
+	c := Incident{ID: "huge", Target: "b", Node: "n", UID: "u", Opened: epoch, Decision: decide.Decision{Reason: "confirmed"}, Cluster: long, Deletion: &decide.Deletion{ID: "a"}}
 	for i := range keptResults {
 		p := &probe.Processes{Suspicious: i}
 		for range 20 {
@@ -62,7 +63,7 @@ func TestAnIncidentThatIsTooLargeIsShortenedAndSaysSo(t *testing.T) {
 	if !strings.Contains(strings.Join(got.Missing, "; "), "cut for its size") {
 		t.Errorf("missing is %q, want it to say what was cut", got.Missing)
 	}
-	if _, err := fit(Incident{Decision: Decision{Reason: strings.Repeat("x", maxDocument)}}); err == nil {
+	if _, err := fit(Incident{Decision: decide.Decision{Reason: strings.Repeat("x", maxDocument)}}); err == nil {
 		t.Error("an incident that cannot be made short is written")
 	}
 }
@@ -125,7 +126,7 @@ func TestWhatIsAskedForOftenIsReadOnceInAWhile(t *testing.T) {
 
 func TestDeletionsThatDoNotFitAreRefused(t *testing.T) {
 	d := newDirStore(t, t.TempDir())
-	deletions := []Deletion{{ID: "a", Why: strings.Repeat("x", maxDocument)}}
+	deletions := []decide.Deletion{{ID: "a", Why: strings.Repeat("x", maxDocument)}}
 	if err := d.SaveDeletions(t.Context(), "b", deletions); err == nil || !strings.Contains(err.Error(), "bytes") {
 		t.Errorf("the error is %v", err)
 	}
@@ -136,7 +137,7 @@ func TestTheLayoutOfADirIsWhatTheDocumentationSays(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	data, _ := json.Marshal([]Pause{{Reason: "r"}})
+	data, _ := json.Marshal([]decide.Pause{{Reason: "r"}})
 	if err := dir.Put(t.Context(), kindPauses, kindPauses, data); err != nil {
 		t.Fatal(err)
 	}
@@ -163,13 +164,13 @@ func TestReadingTheDeletionsUponOneBrokerTellsNothingOfThoseUponAnother(t *testi
 			t.Fatal(deletions, err)
 		}
 	}
-	if err := theirs.SaveDeletions(t.Context(), "one", []Deletion{{ID: "theirs"}}); err != nil {
+	if err := theirs.SaveDeletions(t.Context(), "one", []decide.Deletion{{ID: "theirs"}}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := mine.Deletions(t.Context(), "two"); err != nil { // the loop of another broker does
 		t.Fatal(err)
 	}
-	if err := mine.SaveDeletions(t.Context(), "one", []Deletion{{ID: "mine"}}); !isConflict(err) {
+	if err := mine.SaveDeletions(t.Context(), "one", []decide.Deletion{{ID: "mine"}}); !isConflict(err) {
 		t.Errorf("wrote over an intent that was never read: %v", err)
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/cjworkbench/unstuck/probe"
+	"github.com/cjworkbench/unstuck/remediate/decide"
 	"github.com/cjworkbench/unstuck/target"
 )
 
@@ -41,7 +42,7 @@ func doubted(t *testing.T, w *fakeWorld, level slog.Level, change func(*Options)
 	t.Helper()
 	log := &written{}
 	o := Options{
-		Target: "rabbit", Policy: DefaultPolicy(), World: w, Runner: w, Store: w, Exec: w, Logs: w, Recorder: w,
+		Target: "rabbit", Policy: decide.DefaultPolicy(), World: w, Runner: w, Store: w, Exec: w, Logs: w, Recorder: w,
 		Log: slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: level})),
 	}
 	if change != nil {
@@ -124,7 +125,7 @@ func TestCredentialsThatCannotBeReadAreAFaultUntilTheyCan(t *testing.T) {
 func TestAPauseForABrokerThatNobodyKnowsHoldsAllAndIsAFault(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newFakeWorld()
-		w.pauses = []Pause{
+		w.pauses = []decide.Pause{
 			{Target: "rabitt", By: "ada", Reason: "moving disks", Until: time.Now().Add(time.Hour)},
 			{Target: "orders", By: "eve", Until: time.Now().Add(time.Hour)},
 			{Target: "typo", By: "eve", Until: time.Now().Add(-time.Hour)},
@@ -137,13 +138,13 @@ func TestAPauseForABrokerThatNobodyKnowsHoldsAllAndIsAFault(t *testing.T) {
 			t.Errorf("the fault is %q, the pauses are %+v, the log\n%s", s.Error, s.Pauses, log)
 		}
 		for _, n := range s.Nodes {
-			i := slices.IndexFunc(n.Decision.Guards, func(g GuardState) bool { return g.Guard == GuardPaused })
+			i := slices.IndexFunc(n.Decision.Guards, func(g decide.GuardState) bool { return g.Guard == decide.GuardPaused })
 			if g := n.Decision.Guards[i]; g.Open || g.Why != want+", and may be meant for this one" || !g.Until.Equal(s.Pauses[0].Until) {
 				t.Errorf("%s: %+v", n.Name, g)
 			}
 		}
 		passes(time.Hour)
-		if s := l.Snapshot(); s.Error != "" || len(s.Pauses) > 0 || slices.Contains(s.Nodes[0].Decision.Closed(), GuardPaused) {
+		if s := l.Snapshot(); s.Error != "" || len(s.Pauses) > 0 || slices.Contains(s.Nodes[0].Decision.Closed(), decide.GuardPaused) {
 			t.Errorf("when it has ended: fault %q, pauses %+v, closed %v", s.Error, s.Pauses, s.Nodes[0].Decision.Closed())
 		}
 	})
@@ -197,7 +198,7 @@ func TestADeletionIsAWarningAndItsEndSaysHowLongItTook(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newFakeWorld()
 		w.wedge()
-		_, log := doubted(t, w, slog.LevelInfo, func(o *Options) { o.Policy.Mode = Remediate })
+		_, log := doubted(t, w, slog.LevelInfo, func(o *Options) { o.Policy.Mode = decide.Remediate })
 		for range 40 {
 			w.logins()
 			passes(15 * time.Second)

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/cjworkbench/unstuck/remediate/decide"
 	"github.com/cjworkbench/unstuck/target"
 )
 
@@ -15,12 +16,6 @@ type Hosts struct {
 	mu    sync.Mutex
 	nodes map[string]map[string]silentNode // by broker and node
 	uids  map[string][]string              // by broker: the nodes that it last had
-}
-
-// Silent is something that does not answer.
-type Silent struct {
-	Name  string    // broker/node
-	Since time.Time // when it was first seen to be silent
 }
 
 type silentNode struct {
@@ -109,17 +104,17 @@ func (h *Hosts) keep(targetName string, v target.View) {
 }
 
 // silent lists the silent nodes of each host, by their names.
-func (h *Hosts) silent() map[string][]Silent {
+func (h *Hosts) silent() map[string][]decide.Silent {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	on := make(map[string][]Silent)
+	on := make(map[string][]decide.Silent)
 	for targetName, nodes := range h.nodes {
 		for name, node := range nodes {
-			on[node.host] = append(on[node.host], Silent{targetName + "/" + name, node.since})
+			on[node.host] = append(on[node.host], decide.Silent{Name: targetName + "/" + name, Since: node.since})
 		}
 	}
 	for _, all := range on {
-		slices.SortFunc(all, func(a, b Silent) int { return strings.Compare(a.Name, b.Name) })
+		slices.SortFunc(all, func(a, b decide.Silent) int { return strings.Compare(a.Name, b.Name) })
 	}
 	return on
 }

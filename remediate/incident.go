@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/cjworkbench/unstuck/probe"
+	"github.com/cjworkbench/unstuck/remediate/decide"
 	"github.com/cjworkbench/unstuck/target"
 )
 
@@ -18,14 +19,14 @@ type Incident struct {
 	Closed  time.Time `json:"closed,omitzero"`       // zero: it is still open
 	Outcome string    `json:"outcome"`
 
-	Decision   Decision         `json:"decision"` // the latest while the incident was open
+	Decision   decide.Decision  `json:"decision"` // the latest while the incident was open
 	Results    []probe.Result   `json:"results"`  // oldest first
 	Logs       []target.LogLine `json:"logs"`
 	Peer       string           `json:"peer,omitempty"`        // who described the cluster
 	Cluster    string           `json:"cluster,omitempty"`     // the cluster as that peer saw it
 	LockHolder string           `json:"lock_holder,omitempty"` // who holds a lock that all wait for, if anybody
 	Missing    []string         `json:"missing,omitempty"`     // what could not be captured, and why
-	Deletion   *Deletion        `json:"deletion,omitempty"`
+	Deletion   *decide.Deletion `json:"deletion,omitempty"`
 	Events     []Event          `json:"events"` // the timeline, oldest first
 }
 

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/cjworkbench/unstuck/probe"
+	"github.com/cjworkbench/unstuck/remediate/decide"
 	"github.com/cjworkbench/unstuck/target"
 )
 
@@ -46,7 +47,7 @@ func (c *Incident) add(at time.Time, text string) {
 }
 
 // openIncidents opens an incident for each node that has been stuck often and long enough, corroborated or not.
-func (l *Loop) openIncidents(ctx context.Context, o Observation, decisions []Decision) {
+func (l *Loop) openIncidents(ctx context.Context, o decide.Observation, decisions []decide.Decision) {
 	published := false
 	for _, d := range decisions {
 		if !l.mayWrite() {
@@ -65,7 +66,7 @@ func (l *Loop) openIncidents(ctx context.Context, o Observation, decisions []Dec
 
 // openIncident captures all that a person would ask for. An incident that cannot be stored is not open, and nothing is deleted
 // without one; it is tried again, and captured again once it is old, for that costs the peers.
-func (l *Loop) openIncident(ctx context.Context, d Decision) {
+func (l *Loop) openIncident(ctx context.Context, d decide.Decision) {
 	c := l.drafts[d.Node]
 	if c == nil || c.UID != d.UID || time.Since(c.Opened) > l.Policy.ResultTTL {
 		c = l.newIncident(ctx, d)
@@ -84,7 +85,7 @@ func (l *Loop) openIncident(ctx context.Context, d Decision) {
 	l.Log.Warn("incident opened", "target", l.Target, "node", d.Node, "incident", c.ID, "reason", d.Reason)
 }
 
-func (l *Loop) newIncident(ctx context.Context, d Decision) *Incident {
+func (l *Loop) newIncident(ctx context.Context, d decide.Decision) *Incident {
 	c := &Incident{
 		ID:     fmt.Sprintf("%s-%s-%s", d.At.UTC().Format("20060102t150405z"), d.Node, strings.ToLower(rand.Text()[:4])),
 		Target: d.Target, Node: d.Node, UID: d.UID, Started: d.Started, Opened: d.At, Decision: d,
@@ -138,7 +139,7 @@ func (l *Loop) capture(ctx context.Context, c *Incident) {
 func (l *Loop) nodeAndPeers(name string) (node target.Node, peers []target.Node) {
 	now := time.Now()
 	for _, n := range l.view.Nodes {
-		login := l.state.Nodes[n.Name].Latest[l.Policy.livenessKind()]
+		login := l.state.Nodes[n.Name].Latest[l.Policy.LivenessKind()]
 		switch {
 		case n.Name == name:
 			node = n
@@ -150,7 +151,7 @@ func (l *Loop) nodeAndPeers(name string) (node target.Node, peers []target.Node)
 }
 
 // follow writes what changed into the open incidents, and closes those whose node is healthy or gone.
-func (l *Loop) follow(ctx context.Context, decisions []Decision) {
+func (l *Loop) follow(ctx context.Context, decisions []decide.Decision) {
 	for _, d := range decisions {
 		last, seen := l.last[d.Node]
 		l.last[d.Node] = d
@@ -162,18 +163,18 @@ func (l *Loop) follow(ctx context.Context, decisions []Decision) {
 		if c == nil || !l.mayWrite() || !changed || (c.UID == d.UID && c.Decision.Reason == d.Reason) {
 			continue
 		}
-		if c.UID == d.UID && (c.Deletion == nil || c.Deletion.Outcome == Aborted) { // what led to a deletion is kept
+		if c.UID == d.UID && (c.Deletion == nil || c.Deletion.Outcome == decide.Aborted) { // what led to a deletion is kept
 			c.Decision = d
 			c.Results = slices.Clone(l.recent[d.Node])
 		}
 		c.add(time.Now(), d.Reason)
 		switch {
-		case l.unsettled(c) || (d.UID != c.UID && c.Deletion != nil && c.Deletion.Outcome == Failed):
+		case l.unsettled(c) || (d.UID != c.UID && c.Deletion != nil && c.Deletion.Outcome == decide.Failed):
 		case d.UID != c.UID:
 			l.closeIncident(c, outcomeReplaced, d.At)
 		case !d.Started.IsZero() && !c.Started.IsZero() && !d.Started.Equal(c.Started):
 			l.closeIncident(c, outcomeAnew, d.At)
-		case d.Phase == PhaseHealthy:
+		case d.Phase == decide.PhaseHealthy:
 			l.closeIncident(c, outcomeBySelf, d.At)
 		}
 		_ = l.saveIncident(ctx, c)
@@ -182,7 +183,7 @@ func (l *Loop) follow(ctx context.Context, decisions []Decision) {
 
 // unsettled says whether c waits for what becomes of a deletion.
 func (l *Loop) unsettled(c *Incident) bool {
-	return slices.ContainsFunc(l.state.Deletions, func(a Deletion) bool { return a.Incident == c.ID && !a.Outcome.over() })
+	return slices.ContainsFunc(l.state.Deletions, func(a decide.Deletion) bool { return a.Incident == c.ID && !a.Outcome.Over() })
 }
 
 // closeGone closes the incidents of nodes that no view has shown for the recovery timeout. A pod that is recreated is missing for
@@ -209,12 +210,12 @@ func (l *Loop) closeGone(ctx context.Context, v target.View) {
 }
 
 // tell logs that a node has come to d.
-func (l *Loop) tell(ctx context.Context, from Phase, d Decision) {
+func (l *Loop) tell(ctx context.Context, from decide.Phase, d decide.Decision) {
 	log := l.Log.With("target", l.Target, "node", d.Node, "from", from, "to", d.Phase, "reason", d.Reason)
 	switch {
-	case d.Phase == PhaseHealthy && l.Policy.App:
+	case d.Phase == decide.PhaseHealthy && l.Policy.App:
 		log.Log(ctx, l.level(d), "the pod writes its log")
-	case d.Phase == PhaseHealthy:
+	case d.Phase == decide.PhaseHealthy:
 		log.Log(ctx, l.level(d), "the node accepts logins")
 	default:
 		log.Log(ctx, l.level(d), "node changed")
@@ -223,11 +224,11 @@ func (l *Loop) tell(ctx context.Context, from Phase, d Decision) {
 
 // level is how loudly a change to d is told: a node that fails for certain, or that a person must look at, is a warning.
 // Of that whoever leads warns, and knows what was done and what holds it back; the others do not.
-func (l *Loop) level(d Decision) slog.Level {
+func (l *Loop) level(d decide.Decision) slog.Level {
 	if l.view.IsLeader == target.No {
 		return slog.LevelInfo
 	}
-	if d.Phase == PhaseFaulty || d.Phase == PhaseEscalated || d.Phase == PhaseDeletionUnconfirmed || d.Evidence.Enough {
+	if d.Phase == decide.PhaseFaulty || d.Phase == decide.PhaseEscalated || d.Phase == decide.PhaseDeletionUnconfirmed || d.Evidence.Enough {
 		return slog.LevelWarn
 	}
 	return slog.LevelInfo
@@ -241,14 +242,14 @@ func (l *Loop) closeIncident(c *Incident, outcome string, at time.Time) {
 }
 
 // settleIncident notes what became of a's incident. One that a person must look at stays open until its node accepts logins.
-func (l *Loop) settleIncident(ctx context.Context, a Deletion) {
+func (l *Loop) settleIncident(ctx context.Context, a decide.Deletion) {
 	c := l.incidents[a.Node]
 	if c == nil || c.ID != a.Incident {
 		return
 	}
 	c.Deletion = &a
 	c.Results = slices.Clone(l.recent[a.Node])
-	if a.Outcome == Escalated || a.Outcome == Failed {
+	if a.Outcome == decide.Escalated || a.Outcome == decide.Failed {
 		c.Outcome = string(a.Outcome)
 		c.add(a.Settled, string(a.Outcome)+": "+a.Why)
 	} else {

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/cjworkbench/unstuck/remediate/decide"
 	"github.com/cjworkbench/unstuck/target"
 )
 
@@ -27,7 +28,7 @@ type journal struct {
 	drafts    map[string]*Incident // those that could not be stored, by node
 	missing   map[string]time.Time
 	// outcomes are those that have been recorded, by the deletion's ID.
-	outcomes map[string]Outcome
+	outcomes map[string]decide.Outcome
 
 	unsaved          bool                 // the deletions that are known are not those that are written down
 	unsavedIncidents map[string]*Incident // the incidents of which that is so, by ID
@@ -35,13 +36,13 @@ type journal struct {
 	peeked  time.Time // when the leader's deletions were last read, if somebody else leads
 	peekErr string
 
-	pauses   []Pause
+	pauses   []decide.Pause
 	pausesAt time.Time
 }
 
 func newJournal() journal {
 	return journal{
-		incidents: make(map[string]*Incident), drafts: make(map[string]*Incident), missing: make(map[string]time.Time), outcomes: make(map[string]Outcome),
+		incidents: make(map[string]*Incident), drafts: make(map[string]*Incident), missing: make(map[string]time.Time), outcomes: make(map[string]decide.Outcome),
 		unsavedIncidents: make(map[string]*Incident),
 	}
 }
@@ -125,7 +126,7 @@ func (l *Loop) takeUp(ctx context.Context, incidents []Incident) {
 		if c := l.incidents[a.Node]; c == nil || c.ID != a.Incident || (c.Deletion != nil && c.Deletion.ID == a.ID && c.Deletion.Outcome == a.Outcome) {
 			continue
 		}
-		if a.Outcome == Pending {
+		if a.Outcome == decide.Pending {
 			l.incidents[a.Node].Deletion = &a
 		} else { // its outcome was written down, and then nothing more
 			l.settleIncident(ctx, a)
@@ -153,24 +154,24 @@ func (l *Loop) peek(ctx context.Context) {
 	l.trouble(l.peekErr)
 }
 
-func (l *Loop) readDeletions(ctx context.Context) ([]Deletion, error) {
-	return bounded(ctx, &l.gate, "read the deletions", storeTimeout, func(ctx context.Context) ([]Deletion, error) { return l.Store.Deletions(ctx, l.Target) })
+func (l *Loop) readDeletions(ctx context.Context) ([]decide.Deletion, error) {
+	return bounded(ctx, &l.gate, "read the deletions", storeTimeout, func(ctx context.Context) ([]decide.Deletion, error) { return l.Store.Deletions(ctx, l.Target) })
 }
 
 // recentPauses is a Store that reads the pauses once for many loops. What it gives may be half a reconcile old.
 type recentPauses interface {
-	RecentPauses(ctx context.Context, within time.Duration) ([]Pause, error)
+	RecentPauses(ctx context.Context, within time.Duration) ([]decide.Pause, error)
 }
 
 // readPauses gives the pauses: afresh, or those of a moment ago. It says whether they are known.
-func (l *Loop) readPauses(ctx context.Context, afresh bool) ([]Pause, bool) {
+func (l *Loop) readPauses(ctx context.Context, afresh bool) ([]decide.Pause, bool) {
 	if !afresh && !l.pausesAt.IsZero() && time.Since(l.pausesAt) < l.Every {
 		return l.pauses, true
 	}
 	l.pausesAt = time.Time{}
 	read := l.Store.Pauses
 	if s, shares := l.Store.(recentPauses); shares && !afresh {
-		read = func(ctx context.Context) ([]Pause, error) { return s.RecentPauses(ctx, l.Every/2) }
+		read = func(ctx context.Context) ([]decide.Pause, error) { return s.RecentPauses(ctx, l.Every/2) }
 	}
 	pauses, err := bounded(ctx, &l.gate, "read the pauses", storeTimeout, read)
 	if err != nil {
@@ -183,7 +184,7 @@ func (l *Loop) readPauses(ctx context.Context, afresh bool) ([]Pause, bool) {
 
 // saveDeletions writes the deletions. Those that could not be written are written at the next reconcile, unless somebody else has
 // written first.
-func (l *Loop) saveDeletions(ctx context.Context, what string, deletions []Deletion) error {
+func (l *Loop) saveDeletions(ctx context.Context, what string, deletions []decide.Deletion) error {
 	deletions = slices.Clone(deletions) // what hangs keeps them
 	err := try(ctx, &l.gate, "write the deletions", storeTimeout, func(ctx context.Context) error { return l.Store.SaveDeletions(ctx, l.Target, deletions) })
 	l.unsaved = err != nil

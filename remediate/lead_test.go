@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/cjworkbench/unstuck/probe"
+	"github.com/cjworkbench/unstuck/remediate/decide"
 	"github.com/cjworkbench/unstuck/target"
 )
 
@@ -27,7 +28,7 @@ type realm struct {
 	since   time.Time
 	docs    map[string]paper
 	deleted []string // the UIDs of the nodes that were deleted
-	settled []Outcome
+	settled []decide.Outcome
 }
 
 // paper is a document and how often it was written.
@@ -192,8 +193,8 @@ func (r *replica) SetNodes([]target.Node)     {}
 func (r *replica) SetPace(string, probe.Pace) {}
 func (r *replica) Late() time.Duration        { return 0 }
 func (r *replica) Reconciled(Snapshot)        {}
-func (r *replica) Deleted(Deletion)           { r.mu.Lock(); r.acted++; r.mu.Unlock() }
-func (r *replica) Settled(a Deletion) {
+func (r *replica) Deleted(decide.Deletion)    { r.mu.Lock(); r.acted++; r.mu.Unlock() }
+func (r *replica) Settled(a decide.Deletion) {
 	r.mu.Lock()
 	r.settled = append(r.settled, a.Outcome)
 	r.mu.Unlock()
@@ -205,7 +206,7 @@ func (r *replica) RunNow(node string, kinds ...probe.Kind) {
 	result := probe.Result{Target: "rabbit", Node: node, UID: n.UID, NodeStarted: n.Started, Kind: kinds[0], Reason: probe.OK, Started: time.Now(), Took: time.Millisecond}
 	if n.UID == r.wedged && kinds[0] == probe.MaybeStuck {
 		result.Reason = probe.ProcessesStuck
-		result.Processes = inLogin(probe.AwaitsLogin, 7)
+		result.Processes = loginHangs()
 	}
 	r.mu.Unlock()
 	r.loop.Deliver(result)
@@ -228,8 +229,8 @@ func (r *replica) logins() {
 // start makes the replica's loop. What it gives runs it for so long.
 func (r *replica) start(t *testing.T, d time.Duration) (run func()) {
 	r.seen = map[string]int{}
-	policy := DefaultPolicy()
-	policy.Mode = Remediate
+	policy := decide.DefaultPolicy()
+	policy.Mode = decide.Remediate
 	r.loop = NewLoop(Options{
 		Target: "rabbit", Policy: policy, World: r, Runner: r, Store: NewStore(r), Exec: r, Logs: r, Recorder: r, Log: slog.New(slog.DiscardHandler),
 	})
@@ -291,11 +292,11 @@ func (w *realm) check(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	counted := slices.DeleteFunc(slices.Clone(deletions), func(a Deletion) bool { return a.Outcome == Aborted })
-	if len(counted) != 1 || counted[0].Outcome != Recovered {
+	counted := slices.DeleteFunc(slices.Clone(deletions), func(a decide.Deletion) bool { return a.Outcome == decide.Aborted })
+	if len(counted) != 1 || counted[0].Outcome != decide.Recovered {
 		t.Errorf("the deletions are %s, want one that counts, and that it recovered", text(deletions))
 	}
-	if !slices.Contains(w.settled, Recovered) {
+	if !slices.Contains(w.settled, decide.Recovered) {
 		t.Errorf("settled were %v, want a recovery", w.settled)
 	}
 	incidents, told := w.incidents(t), 0
@@ -303,7 +304,7 @@ func (w *realm) check(t *testing.T) {
 		if c.Closed.IsZero() {
 			t.Errorf("still open: %s", text(c.Events))
 		}
-		if c.Outcome == string(Recovered) && c.Deletion != nil && c.Deletion.Outcome == Recovered {
+		if c.Outcome == string(decide.Recovered) && c.Deletion != nil && c.Deletion.Outcome == decide.Recovered {
 			told++
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/cjworkbench/unstuck/remediate/decide"
 	"github.com/cjworkbench/unstuck/target"
 )
 
@@ -27,7 +28,7 @@ type heldLock struct {
 }
 
 // lock takes the lock for a, or renews it. One that is still to be given back is given back first.
-func (l *Loop) lock(ctx context.Context, a Deletion) error {
+func (l *Loop) lock(ctx context.Context, a decide.Deletion) error {
 	locker, ok := l.World.(Locker)
 	if !ok {
 		return nil
@@ -75,7 +76,7 @@ func (l *Loop) keepLock(ctx context.Context) {
 	case !l.mayWrite(): // who leads, or whether a deletion is under way, is not known
 		return
 	}
-	i := slices.IndexFunc(l.state.Deletions, func(a Deletion) bool { return a.Outcome == Pending })
+	i := slices.IndexFunc(l.state.Deletions, func(a decide.Deletion) bool { return a.Outcome == decide.Pending })
 	if i < 0 {
 		if err := l.unlock(ctx, locker); err != nil {
 			l.trouble(err.Error())

@@ -10,6 +10,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/cjworkbench/unstuck/remediate/decide"
 )
 
 // lockWorld is a fakeWorld with a lock, which somebody else may hold.
@@ -95,13 +97,13 @@ func TestADeletionWaitsForWhoeverHasTheLock(t *testing.T) {
 		l := withLock(w)
 		w.wedge()
 		l.others = "ada: deploy of abc"
-		var guard GuardState
+		var guard decide.GuardState
 		var reason string
 		w.play(t, 10*time.Minute, func(since time.Duration) {
 			if since < 6*time.Minute {
-				if s := w.loop.Snapshot(); len(s.Nodes) == 3 && s.Nodes[1].Decision.Phase == PhaseConfirmed {
+				if s := w.loop.Snapshot(); len(s.Nodes) == 3 && s.Nodes[1].Decision.Phase == decide.PhaseConfirmed {
 					d := s.Nodes[1].Decision
-					reason, guard = d.Reason, d.Guards[slices.IndexFunc(d.Guards, func(g GuardState) bool { return g.Guard == GuardOperation })]
+					reason, guard = d.Reason, d.Guards[slices.IndexFunc(d.Guards, func(g decide.GuardState) bool { return g.Guard == decide.GuardOperation })]
 				}
 				if w.did("deletion") > 0 || w.did("delete") > 0 {
 					t.Fatalf("the journal is %q while ada has the lock", w.journal)
@@ -156,7 +158,7 @@ func TestASuccessorHoldsTheLockOfTheDeletionThatItGoesOnWith(t *testing.T) {
 		w.reason["new"] = "unreachable"
 		w.play(t, 4*time.Minute, nil)
 		deletion := w.deletions[0]
-		if deletion.Outcome != Pending || l.holder != deletion.ID {
+		if deletion.Outcome != decide.Pending || l.holder != deletion.ID {
 			t.Fatalf("the deletion is %q, the lock is held by %q", deletion.Outcome, l.holder)
 		}
 		l.gap = 0
@@ -166,7 +168,7 @@ func TestASuccessorHoldsTheLockOfTheDeletionThatItGoesOnWith(t *testing.T) {
 		}
 		delete(w.reason, "new")
 		w.play(t, time.Minute, nil)
-		if w.did("unlock") != 1 || w.deletions[0].Outcome != Recovered {
+		if w.did("unlock") != 1 || w.deletions[0].Outcome != decide.Recovered {
 			t.Errorf("the deletion is %q, and the journal %q", w.deletions[0].Outcome, w.journal)
 		}
 	})

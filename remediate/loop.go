@@ -1,3 +1,5 @@
+// Package remediate finds stuck nodes and has them replaced. A Loop observes one target, asks package decide, captures
+// the incident, writes down what it is about to do, deletes the node and verifies the cure.
 package remediate
 
 import (
@@ -11,6 +13,7 @@ import (
 	"time"
 
 	"github.com/cjworkbench/unstuck/probe"
+	"github.com/cjworkbench/unstuck/remediate/decide"
 	"github.com/cjworkbench/unstuck/target"
 )
 
@@ -43,7 +46,7 @@ type Runner interface {
 // Options are what a Loop is made of.
 type Options struct {
 	Target string
-	Policy Policy
+	Policy decide.Policy
 	World  World
 	Runner Runner
 	Store  Store
@@ -93,14 +96,14 @@ type Loop struct {
 	ended    chan struct{}              // closed when Run has returned
 
 	// The rest belongs to the goroutine of Run.
-	state  State
+	state  decide.State
 	view   target.View // of this reconcile
-	quorum map[string]Quorum
+	quorum map[string]decide.Quorum
 	// refusals are what the nodes themselves say, see askLast
-	refusals       map[string]Refusal
+	refusals       map[string]decide.Refusal
 	recent         map[string][]probe.Result
 	asked          map[string]time.Time // when a probe was last asked for, by node and kind
-	last           map[string]Decision
+	last           map[string]decide.Decision
 	troubles       []string             // of this reconcile
 	loggedTroubles string               // the troubles of the last reconcile, so that they are logged once
 	began          time.Time            // of Run
@@ -121,8 +124,8 @@ func NewLoop(o Options) *Loop {
 	}
 	return &Loop{
 		Options: o, wake: make(chan struct{}, 1), requests: make(chan func(context.Context)), ended: make(chan struct{}), snapshot: Snapshot{Target: o.Target, Policy: o.Policy},
-		quorum: make(map[string]Quorum), refusals: make(map[string]Refusal), recent: make(map[string][]probe.Result), asked: make(map[string]time.Time),
-		last: make(map[string]Decision), journal: newJournal(),
+		quorum: make(map[string]decide.Quorum), refusals: make(map[string]decide.Refusal), recent: make(map[string][]probe.Result), asked: make(map[string]time.Time),
+		last: make(map[string]decide.Decision), journal: newJournal(),
 	}
 }
 
@@ -174,7 +177,7 @@ func (l *Loop) Run(ctx context.Context) error {
 func (l *Loop) reconcile(ctx context.Context) time.Time {
 	o := l.observe(ctx, false)
 	now := time.Now()
-	state, decisions := Decide(l.state, o, l.Policy, now)
+	state, decisions := decide.Decide(l.state, o, l.Policy, now)
 	l.state = state
 	if l.mayWrite() {
 		l.catchUp(ctx)
@@ -184,10 +187,10 @@ func (l *Loop) reconcile(ctx context.Context) time.Time {
 	if i := slices.IndexFunc(decisions, l.wantsAnswers); i >= 0 {
 		l.askLast(ctx, decisions[i])
 		o.Results = nil
-		l.state, decisions = Decide(l.state, o, l.Policy, time.Now())
+		l.state, decisions = decide.Decide(l.state, o, l.Policy, time.Now())
 	}
 	l.openIncidents(ctx, o, decisions)
-	if i := slices.IndexFunc(decisions, func(d Decision) bool { return d.Action == Delete }); i >= 0 {
+	if i := slices.IndexFunc(decisions, func(d decide.Decision) bool { return d.Action == decide.Delete }); i >= 0 {
 		decisions, _ = l.deleteNode(ctx, o, decisions[i]) // the decisions say why not, if it does not
 	}
 	l.follow(ctx, decisions)
@@ -207,9 +210,9 @@ func (l *Loop) reconcile(ctx context.Context) time.Time {
 
 // observe gathers what there is to know. What cannot be known is left at its zero value, which closes guards. Before a
 // deletion the pauses are read afresh.
-func (l *Loop) observe(ctx context.Context, toAct bool) Observation {
+func (l *Loop) observe(ctx context.Context, toAct bool) decide.Observation {
 	l.troubles = nil
-	o := Observation{Quorum: l.quorum, Refusals: l.refusals, NoCommands: l.Exec == nil}
+	o := decide.Observation{Quorum: l.quorum, Refusals: l.refusals, NoCommands: l.Exec == nil}
 	var err error
 	if o.View, err = l.look(ctx); err != nil {
 		o.View = l.view // the nodes that were there, of which nothing is known now
@@ -256,7 +259,7 @@ func (l *Loop) trouble(text string) {
 
 // misconfigured takes note of what is wrong with how the broker is looked for, logged in to and paused: whoever wrote that may
 // have meant something else.
-func (l *Loop) misconfigured(o Observation) {
+func (l *Loop) misconfigured(o decide.Observation) {
 	now := time.Now()
 	wrong := slices.Clone(o.View.Problems)
 	if l.LoginError != nil {
@@ -276,8 +279,8 @@ func (l *Loop) misconfigured(o Observation) {
 		}
 	}
 	for _, p := range o.Pauses {
-		if p.stray(o.Targets) && !p.Over(now) {
-			l.trouble(p.strayed(o.Targets))
+		if p.Stray(o.Targets) && !p.Over(now) {
+			l.trouble(p.StrayText(o.Targets))
 		}
 	}
 }
@@ -298,13 +301,13 @@ func (l *Loop) logTroubles() {
 }
 
 // publish makes the snapshot of this reconcile.
-func (l *Loop) publish(o Observation, decisions []Decision) {
+func (l *Loop) publish(o decide.Observation, decisions []decide.Decision) {
 	s := Snapshot{
 		Target: l.Target, At: time.Now(), Policy: l.Policy, View: o.View, Deletions: slices.Clone(l.state.Deletions), Error: strings.Join(l.troubles, "; "),
 		Nodes: make([]NodeSnapshot, 0, len(decisions)),
 	}
 	for _, p := range o.Pauses {
-		if (p.Target == "" || p.Target == l.Target || p.stray(o.Targets)) && !p.Over(s.At) {
+		if (p.Target == "" || p.Target == l.Target || p.Stray(o.Targets)) && !p.Over(s.At) {
 			s.Pauses = append(s.Pauses, p)
 		}
 	}
@@ -321,7 +324,7 @@ func (l *Loop) publish(o Observation, decisions []Decision) {
 			}
 		}
 		ns.Stuck = d.Evidence.Since
-		l.Hosts.set(ns.Node, l.silent(d, state), s.At)
+		l.Hosts.set(ns.Node, state.Silent(d, l.Policy), s.At)
 		s.Nodes = append(s.Nodes, ns)
 	}
 	l.Hosts.keep(l.Target, o.View)
@@ -329,14 +332,6 @@ func (l *Loop) publish(o Observation, decisions []Decision) {
 	l.snapshot = s
 	l.mu.Unlock()
 	l.Recorder.Reconciled(s)
-}
-
-// silent says whether a node does not answer, and does not just wait for another one.
-func (l *Loop) silent(d Decision, n NodeState) bool {
-	if n.victim(l.Policy, d.At) {
-		return false
-	}
-	return d.Evidence.Kind == l.Policy.livenessKind() || n.Latest[probe.Login].Reason == probe.Unreachable
 }
 
 // forget drops what was kept of nodes that are no more, unless v knows nothing. Open incidents stay.
@@ -348,10 +343,10 @@ func (l *Loop) forget(v target.View) {
 	for _, n := range v.Nodes {
 		here[n.Name] = true
 	}
-	maps.DeleteFunc(l.quorum, func(name string, _ Quorum) bool { return !here[name] })
-	maps.DeleteFunc(l.refusals, func(name string, _ Refusal) bool { return !here[name] })
+	maps.DeleteFunc(l.quorum, func(name string, _ decide.Quorum) bool { return !here[name] })
+	maps.DeleteFunc(l.refusals, func(name string, _ decide.Refusal) bool { return !here[name] })
 	maps.DeleteFunc(l.recent, func(name string, _ []probe.Result) bool { return !here[name] })
-	maps.DeleteFunc(l.last, func(name string, _ Decision) bool { return !here[name] })
+	maps.DeleteFunc(l.last, func(name string, _ decide.Decision) bool { return !here[name] })
 	maps.DeleteFunc(l.asked, func(key string, at time.Time) bool { return time.Since(at) > time.Hour })
 	if len(l.outcomes) > 2*len(l.state.Deletions)+100 {
 		clear(l.outcomes)

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/cjworkbench/unstuck/probe"
+	"github.com/cjworkbench/unstuck/remediate/decide"
 	"github.com/cjworkbench/unstuck/target"
 )
 
@@ -27,8 +28,8 @@ type fakeWorld struct {
 	reason    map[string]probe.Reason // of the next login, by UID; OK if absent
 	looks     map[string]probe.Reason // of maybe_stuck, by UID
 	incidents map[string]Incident
-	deletions []Deletion
-	pauses    []Pause
+	deletions []decide.Deletion
+	pauses    []decide.Pause
 	loop      *Loop
 	warning   string // what each command says on standard error
 
@@ -138,9 +139,9 @@ func (w *fakeWorld) RunNow(node string, kinds ...probe.Kind) {
 	case probe.ToolsUnresponsive:
 		r.ErlangNode = "rabbit@" + node
 	case probe.WorkWaits:
-		r.Processes = atWork(1, 1, 7)
+		r.Processes = workHangs()
 	case probe.ProcessesStuck:
-		r.Processes = inLogin(probe.AwaitsLogin, 7)
+		r.Processes = loginHangs()
 	default:
 		r.Processes = &probe.Processes{Total: 100, Suspicious: 2, Baseline: 2}
 	}
@@ -171,7 +172,7 @@ func (w *fakeWorld) Incidents(context.Context) ([]Incident, error) {
 	return all, nil
 }
 
-func (w *fakeWorld) SaveDeletions(_ context.Context, _ string, deletions []Deletion) error {
+func (w *fakeWorld) SaveDeletions(_ context.Context, _ string, deletions []decide.Deletion) error {
 	time.Sleep(w.slowSave) // whatever its context says
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -184,13 +185,13 @@ func (w *fakeWorld) SaveDeletions(_ context.Context, _ string, deletions []Delet
 	return w.saveDeletionsErr
 }
 
-func (w *fakeWorld) Deletions(context.Context, string) ([]Deletion, error) {
+func (w *fakeWorld) Deletions(context.Context, string) ([]decide.Deletion, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return slices.Clone(w.deletions), w.deletionsErr
 }
 
-func (w *fakeWorld) Pauses(context.Context) ([]Pause, error) { return w.pauses, w.pausesErr }
+func (w *fakeWorld) Pauses(context.Context) ([]decide.Pause, error) { return w.pauses, w.pausesErr }
 
 func (w *fakeWorld) Exec(_ context.Context, n target.Node, argv []string, stdout, stderr io.Writer) (int, error) {
 	w.mu.Lock()
@@ -207,9 +208,13 @@ func (w *fakeWorld) LastLines(context.Context, target.Node, int) ([]target.LogLi
 }
 
 func (w *fakeWorld) Reconciled(Snapshot) {}
-func (w *fakeWorld) Deleted(a Deletion)  { w.mu.Lock(); w.note("acted on %s", a.UID); w.mu.Unlock() }
+func (w *fakeWorld) Deleted(a decide.Deletion) {
+	w.mu.Lock()
+	w.note("acted on %s", a.UID)
+	w.mu.Unlock()
+}
 
-func (w *fakeWorld) Settled(a Deletion) {
+func (w *fakeWorld) Settled(a decide.Deletion) {
 	w.mu.Lock()
 	w.note("settled %s: %s", a.UID, a.Outcome)
 	w.mu.Unlock()
@@ -218,8 +223,8 @@ func (w *fakeWorld) Settled(a Deletion) {
 // play runs a loop on w for d, with a login of each node every 15 s, of which f is told beforehand.
 func (w *fakeWorld) play(t *testing.T, d time.Duration, f func(since time.Duration)) {
 	t.Helper()
-	policy := DefaultPolicy()
-	policy.Mode = Remediate
+	policy := decide.DefaultPolicy()
+	policy.Mode = decide.Remediate
 	world := World(w)
 	if w.locks != nil {
 		world = w.locks
@@ -306,8 +311,8 @@ func TestAStuckNodeIsDeletedOnceAndItsIncidentTellsTheStory(t *testing.T) {
 			t.Errorf("captured %d, intent %d, deleted %d, settled %d in %q: want that order", captured, intent, deleted, settled, w.journal)
 		}
 		c := w.onlyIncident(t)
-		if c.Outcome != string(Recovered) || c.Closed.IsZero() || c.Deletion.NewUID != "new" || c.Cluster == "" || c.Peer == "" ||
-			len(c.Logs) == 0 || len(c.Results) == 0 || len(c.Missing) > 0 || len(c.Decision.Guards) != len(guards) {
+		if c.Outcome != string(decide.Recovered) || c.Closed.IsZero() || c.Deletion.NewUID != "new" || c.Cluster == "" || c.Peer == "" ||
+			len(c.Logs) == 0 || len(c.Results) == 0 || len(c.Missing) > 0 || len(c.Decision.Guards) != len(decide.Guards())-1 {
 			t.Errorf("the incident is %+v", c)
 		}
 		for i, e := range c.Events {
@@ -315,10 +320,10 @@ func TestAStuckNodeIsDeletedOnceAndItsIncidentTellsTheStory(t *testing.T) {
 				t.Errorf("event %d goes back in time or says something again: %+v", i, c.Events)
 			}
 		}
-		if c.Decision.Phase != PhaseConfirmed || c.Decision.Action != Delete {
+		if c.Decision.Phase != decide.PhaseConfirmed || c.Decision.Action != decide.Delete {
 			t.Errorf("the incident keeps the decision %+v, want the one that led to the deletion", c.Decision)
 		}
-		if s := w.loop.Snapshot(); len(s.Nodes) != 3 || s.Nodes[1].Decision.Phase != PhaseHealthy || len(s.Deletions) != 1 || s.Error != "" {
+		if s := w.loop.Snapshot(); len(s.Nodes) != 3 || s.Nodes[1].Decision.Phase != decide.PhaseHealthy || len(s.Deletions) != 1 || s.Error != "" {
 			t.Errorf("the snapshot is %+v", s)
 		}
 	})
@@ -330,7 +335,7 @@ func TestNothingIsDeletedWhenSomethingCannotBeWrittenOrRead(t *testing.T) {
 		"the incident": func(w *fakeWorld) { w.saveIncidentErr = broken },
 		"the incident, while that of a predecessor is open": func(w *fakeWorld) {
 			w.saveIncidentErr = broken
-			deletion := Deletion{ID: "old", Outcome: Escalated, Node: "rabbit-1", UID: "old"}
+			deletion := decide.Deletion{ID: "old", Outcome: decide.Escalated, Node: "rabbit-1", UID: "old"}
 			w.incidents["old"] = Incident{ID: "old", Target: "rabbit", Node: "rabbit-1", UID: "old", Deletion: &deletion}
 		},
 		"the intent":            func(w *fakeWorld) { w.saveDeletionsErr = broken },
@@ -422,7 +427,7 @@ func TestNodesAreStillShownWhenTheWorldCannotBeSeen(t *testing.T) {
 			t.Errorf("%d nodes are shown, the fault is %q, the journal is %q", len(s.Nodes), s.Error, w.journal)
 		}
 		for _, n := range s.Nodes {
-			if !slices.Contains(n.Decision.Closed(), GuardSelfDegraded) {
+			if !slices.Contains(n.Decision.Closed(), decide.GuardSelfDegraded) {
 				t.Errorf("%s: the guard self-degraded is open", n.Name)
 			}
 		}
@@ -456,7 +461,7 @@ func TestNothingIsDeletedWhenWritingItDownTookTooLong(t *testing.T) {
 		w.play(t, 2*time.Minute, nil)
 		w.mu.Lock()
 		defer w.mu.Unlock()
-		if w.did("delete") != 0 || len(w.deletions) == 0 || w.deletions[0].Outcome != Aborted {
+		if w.did("delete") != 0 || len(w.deletions) == 0 || w.deletions[0].Outcome != decide.Aborted {
 			t.Errorf("deletions are %+v, the journal is %q", w.deletions, w.journal)
 		}
 	})
@@ -469,7 +474,7 @@ func TestANodeThatIsGoneOrChangedIsNotADeletion(t *testing.T) {
 			w.wedge()
 			w.deleteErr = fmt.Errorf("delete: %w", err)
 			w.play(t, 2*time.Minute, nil)
-			if w.did("acted") != 0 || len(w.deletions) == 0 || w.deletions[0].Outcome != Aborted {
+			if w.did("acted") != 0 || len(w.deletions) == 0 || w.deletions[0].Outcome != decide.Aborted {
 				t.Errorf("deletions are %+v, the journal is %q", w.deletions, w.journal)
 			}
 		})
@@ -483,18 +488,18 @@ func TestADeleteThatFailsIsTriedAgainAfterAnHourAndAPersonIsToldWhy(t *testing.T
 		w.deleteErr = errors.New("forbidden")
 		w.play(t, 90*time.Second, nil)
 		d := w.loop.Snapshot().Nodes[1].Decision
-		if d.Phase != PhaseDeletionUnconfirmed || !strings.HasPrefix(d.Reason, "not known to be deleted") || !strings.Contains(d.Reason, "forbidden") {
+		if d.Phase != decide.PhaseDeletionUnconfirmed || !strings.HasPrefix(d.Reason, "not known to be deleted") || !strings.Contains(d.Reason, "forbidden") {
 			t.Errorf("just afterwards the node is %s: %s", d.Phase, d.Reason)
 		}
 		w.play(t, 40*time.Minute, nil) // another daemon: it knows what was written down
 		d = w.loop.Snapshot().Nodes[1].Decision
-		if w.did("delete") != 1 || w.deletions[0].Outcome != Failed || w.did("settled uid-of-rabbit-1: failed") != 1 {
+		if w.did("delete") != 1 || w.deletions[0].Outcome != decide.Failed || w.did("settled uid-of-rabbit-1: failed") != 1 {
 			t.Errorf("deletions are %+v, the journal is %q", w.deletions, w.journal)
 		}
-		if d.Phase != PhaseConfirmed || !slices.Equal(d.HeldBy(), []Guard{GuardStartupGrace}) || !strings.Contains(d.Reason, "forbidden") {
+		if d.Phase != decide.PhaseConfirmed || !slices.Equal(d.HeldBy(), []decide.Guard{decide.GuardStartupGrace}) || !strings.Contains(d.Reason, "forbidden") {
 			t.Errorf("later the node is %s: %s", d.Phase, d.Reason)
 		}
-		if c := w.onlyIncident(t); c.Outcome != string(Failed) || !c.Closed.IsZero() {
+		if c := w.onlyIncident(t); c.Outcome != string(decide.Failed) || !c.Closed.IsZero() {
 			t.Errorf("the incident is %+v", c)
 		}
 		w.play(t, 5*time.Minute, func(since time.Duration) {
@@ -502,7 +507,7 @@ func TestADeleteThatFailsIsTriedAgainAfterAnHourAndAPersonIsToldWhy(t *testing.T
 				w.nodes[1].UID = "new"
 			}
 		})
-		if c := w.onlyIncident(t); c.Outcome != string(Recovered) || c.Closed.IsZero() {
+		if c := w.onlyIncident(t); c.Outcome != string(decide.Recovered) || c.Closed.IsZero() {
 			t.Errorf("the incident is %+v", c)
 		}
 	})
@@ -512,10 +517,10 @@ func TestADeletionThatIsNotKnownToBeAskedForAndLeavesTheNodeThereIsVoid(t *testi
 	synctest.Test(t, func(t *testing.T) {
 		w := newFakeWorld()
 		w.wedge()
-		w.deletions = []Deletion{{ID: "c", Incident: "c", Target: "rabbit", Node: "rabbit-1", UID: "uid-of-rabbit-1", At: time.Now().Add(-time.Second)}}
+		w.deletions = []decide.Deletion{{ID: "c", Incident: "c", Target: "rabbit", Node: "rabbit-1", UID: "uid-of-rabbit-1", At: time.Now().Add(-time.Second)}}
 		w.incidents["c"] = Incident{ID: "c", Target: "rabbit", Node: "rabbit-1", UID: "uid-of-rabbit-1"} // it ended before it could say more
 		w.play(t, time.Minute, nil)
-		if d := w.loop.Snapshot().Nodes[1].Decision; d.Phase != PhaseDeletionUnconfirmed || strings.Contains(d.Reason, "deleted;") {
+		if d := w.loop.Snapshot().Nodes[1].Decision; d.Phase != decide.PhaseDeletionUnconfirmed || strings.Contains(d.Reason, "deleted;") {
 			t.Errorf("the node is %s: %s", d.Phase, d.Reason)
 		}
 		w.play(t, 10*time.Minute, nil)
@@ -531,9 +536,9 @@ func TestADeletionThatIsNotKnownToBeAskedForAndLeavesTheNodeThereIsVoid(t *testi
 }
 
 func TestAnIncidentWhoseNodeIsGoneForGoodIsClosed(t *testing.T) {
-	for name, deletion := range map[string]*Deletion{
+	for name, deletion := range map[string]*decide.Deletion{
 		"nothing was done":           nil,
-		"its deletion was escalated": {ID: "a", Incident: "c", Target: "rabbit", Node: "rabbit-3", UID: "u", Outcome: Escalated},
+		"its deletion was escalated": {ID: "a", Incident: "c", Target: "rabbit", Node: "rabbit-3", UID: "u", Outcome: decide.Escalated},
 		"its deletion is under way":  {ID: "a", Incident: "c", Target: "rabbit", Node: "rabbit-3", UID: "u", Accepted: time.Now()},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -542,7 +547,7 @@ func TestAnIncidentWhoseNodeIsGoneForGoodIsClosed(t *testing.T) {
 				c := Incident{ID: "c", Target: "rabbit", Node: "rabbit-3", UID: "u"}
 				if deletion != nil {
 					deletion.At = time.Now()
-					w.deletions, c.Deletion = []Deletion{*deletion}, deletion
+					w.deletions, c.Deletion = []decide.Deletion{*deletion}, deletion
 				}
 				w.incidents["c"] = c
 				w.play(t, 9*time.Minute, nil)
@@ -553,7 +558,7 @@ func TestAnIncidentWhoseNodeIsGoneForGoodIsClosed(t *testing.T) {
 				if c := w.onlyIncident(t); c.Closed.IsZero() || !strings.HasPrefix(c.Outcome, "removed") {
 					t.Errorf("the incident is %+v", c)
 				}
-				if deletion != nil && (w.deletions[0].Outcome != Removed || slices.Contains(w.loop.Snapshot().Nodes[0].Decision.Closed(), GuardInFlight)) {
+				if deletion != nil && (w.deletions[0].Outcome != decide.Removed || slices.Contains(w.loop.Snapshot().Nodes[0].Decision.Closed(), decide.GuardInFlight)) {
 					t.Errorf("the deletion is %+v", w.deletions[0])
 				}
 			})
@@ -602,10 +607,10 @@ func TestWhatCouldNotBeWrittenIsWrittenLater(t *testing.T) {
 				w.saveDeletionsErr, w.saveIncidentErr = nil, nil
 			}
 		})
-		if w.did("delete") != 1 || len(w.deletions) != 1 || w.deletions[0].Outcome != Recovered || w.loop.Snapshot().Error != "" {
+		if w.did("delete") != 1 || len(w.deletions) != 1 || w.deletions[0].Outcome != decide.Recovered || w.loop.Snapshot().Error != "" {
 			t.Errorf("deletions are %+v, the journal is %q", w.deletions, w.journal)
 		}
-		if c := w.onlyIncident(t); c.Outcome != string(Recovered) || c.Closed.IsZero() {
+		if c := w.onlyIncident(t); c.Outcome != string(decide.Recovered) || c.Closed.IsZero() {
 			t.Errorf("the incident is %+v", c)
 		}
 	})
@@ -615,7 +620,7 @@ func TestAnIntentOfAPredecessorIsSettledAndNotRepeated(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newFakeWorld()
 		w.wedge()
-		w.deletions = []Deletion{{ID: "c", Incident: "c", Target: "rabbit", Node: "rabbit-1", UID: "uid-of-rabbit-1", At: time.Now().Add(-time.Second)}}
+		w.deletions = []decide.Deletion{{ID: "c", Incident: "c", Target: "rabbit", Node: "rabbit-1", UID: "uid-of-rabbit-1", At: time.Now().Add(-time.Second)}}
 		w.incidents["c"] = Incident{ID: "c", Target: "rabbit", Node: "rabbit-1", UID: "uid-of-rabbit-1", Deletion: &w.deletions[0]}
 		w.play(t, 5*time.Minute, func(since time.Duration) {
 			w.nodes[1].Terminating = target.AnswerTo(since < 3*time.Minute)
@@ -623,10 +628,10 @@ func TestAnIntentOfAPredecessorIsSettledAndNotRepeated(t *testing.T) {
 				w.nodes[1].UID = "new"
 			}
 		})
-		if w.did("delete") != 0 || w.did("settled uid-of-rabbit-1: recovered") != 1 || w.deletions[0].Outcome != Recovered {
+		if w.did("delete") != 0 || w.did("settled uid-of-rabbit-1: recovered") != 1 || w.deletions[0].Outcome != decide.Recovered {
 			t.Errorf("deletions are %+v, the journal is %q", w.deletions, w.journal)
 		}
-		if c := w.onlyIncident(t); c.Outcome != string(Recovered) {
+		if c := w.onlyIncident(t); c.Outcome != string(decide.Recovered) {
 			t.Errorf("the incident is %+v", c)
 		}
 	})
@@ -637,8 +642,8 @@ func TestADeleteUnderWayIsFinishedAtShutdown(t *testing.T) {
 		w := newFakeWorld()
 		w.wedge()
 		ctx, cancel := context.WithCancel(t.Context())
-		policy := DefaultPolicy()
-		policy.Mode = Remediate
+		policy := decide.DefaultPolicy()
+		policy.Mode = decide.Remediate
 		deleting := deleteFunc{w, func(ctx context.Context, n target.Node, grace time.Duration) error {
 			cancel() // somebody stops us in the middle of it
 			if ctx.Err() != nil {
@@ -756,7 +761,7 @@ func TestQueuesThatDependOnTheNodeHoldItsDeletionBack(t *testing.T) {
 				}
 				d := w.loop.Snapshot().Nodes[1].Decision
 				for _, g := range d.Guards {
-					if row.want == 0 && g.Guard == GuardQuorumCritical && !strings.Contains(g.Why, row.why) {
+					if row.want == 0 && g.Guard == decide.GuardQuorumCritical && !strings.Contains(g.Why, row.why) {
 						t.Errorf("the guard says %q, want %q in it", g.Why, row.why)
 					}
 				}
@@ -808,25 +813,9 @@ func TestARoundTripThatHangsHasThePeersTriedAndTheLockHolderNamed(t *testing.T) 
 	})
 }
 
-func TestHostsShowWhatIsSilentAcrossBrokers(t *testing.T) {
-	var h Hosts
-	a, b := target.Node{Target: "a", Name: "n", Host: "h"}, target.Node{Target: "b", Name: "n", Host: "h"}
-	h.set(a, true, epoch)
-	h.set(b, true, epoch.Add(time.Minute))
-	h.set(a, true, epoch.Add(time.Hour)) // still
-	if got := h.silent()["h"]; !slices.Equal(got, []Silent{{"a/n", epoch}, {"b/n", epoch.Add(time.Minute)}}) {
-		t.Errorf("silent on h: %v", got)
-	}
-	h.set(a, false, epoch)
-	h.keep("b", target.View{At: time.Now()})
-	if got := h.silent(); len(got) != 0 {
-		t.Errorf("silent: %v, want none", got)
-	}
-}
-
 func TestAPauseIsShownUntilItEnds(t *testing.T) {
 	l := NewLoop(Options{Target: "rabbit", Recorder: newFakeWorld()})
-	l.publish(Observation{Pauses: []Pause{
+	l.publish(decide.Observation{Pauses: []decide.Pause{
 		{Reason: "ended", Until: time.Now().Add(-time.Minute)},
 		{Reason: "goes on", Until: time.Now().Add(time.Minute)},
 		{Reason: "has no end"},

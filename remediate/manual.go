@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/cjworkbench/unstuck/remediate/decide"
 	"github.com/cjworkbench/unstuck/target"
 )
 
@@ -18,9 +19,9 @@ var errEnded = errors.New("the loop has ended")
 
 // DeleteResult says what came of a DeleteRequest, or what would.
 type DeleteResult struct {
-	Incident   string       // the ID of the incident that tells how it goes on; empty after a dry run
-	Overridden []Guard      // that were closed
-	Guards     []GuardState // what every guard said
+	Incident   string              // the ID of the incident that tells how it goes on; empty after a dry run
+	Overridden []decide.Guard      // that were closed
+	Guards     []decide.GuardState // what every guard said
 }
 
 // manualTimeout bounds what is asked of the peers before a manual deletion: somebody waits.
@@ -32,7 +33,7 @@ const manualTimeout = 20 * time.Second
 // It gives a *HeldError if guards hold it back, which nothing was done then; target.ErrGone or target.ErrChanged if the
 // node is not there any more; and ErrNotLeader on a replica that does not lead. After another error the incident, if there
 // is one, tells what happened. If ctx ends while it is under way, what has not been announced is given up.
-func (l *Loop) Delete(ctx context.Context, o DeleteRequest) (DeleteResult, error) {
+func (l *Loop) Delete(ctx context.Context, o decide.DeleteRequest) (DeleteResult, error) {
 	type answer struct {
 		DeleteResult
 		err error
@@ -64,7 +65,7 @@ func (l *Loop) Delete(ctx context.Context, o DeleteRequest) (DeleteResult, error
 	}
 }
 
-func (l *Loop) deleteOnRequest(ctx context.Context, request DeleteRequest) (DeleteResult, error) {
+func (l *Loop) deleteOnRequest(ctx context.Context, request decide.DeleteRequest) (DeleteResult, error) {
 	o := l.observe(ctx, true)
 	if o.View.IsLeader == target.No {
 		return DeleteResult{}, ErrNotLeader
@@ -83,8 +84,8 @@ func (l *Loop) deleteOnRequest(ctx context.Context, request DeleteRequest) (Dele
 			return DeleteResult{}, err
 		}
 	}
-	result := DeleteResult{Overridden: d.overridden(request), Guards: d.Guards}
-	if err := d.held(request); err != nil || request.DryRun {
+	result := DeleteResult{Overridden: d.Overridden(request), Guards: d.Guards}
+	if err := d.Held(request); err != nil || request.DryRun {
 		return result, err
 	}
 	opened, err := l.incidentOnRequest(ctx, d)
@@ -93,7 +94,7 @@ func (l *Loop) deleteOnRequest(ctx context.Context, request DeleteRequest) (Dele
 	}
 	c := l.incidents[d.Node]
 	l.Log.Warn("manual deletion", "target", l.Target, "node", d.Node, "by", request.By, "from", request.From, "reason", request.Reason,
-		"override", names(result.Overridden), "incident", c.ID)
+		"override", decide.GuardNames(result.Overridden), "incident", c.ID)
 	decisions, err := l.deleteNode(ctx, o, d)
 	if err != nil {
 		l.notDone(ctx, c, opened, err)
@@ -104,41 +105,26 @@ func (l *Loop) deleteOnRequest(ctx context.Context, request DeleteRequest) (Dele
 }
 
 // decideRequest gives the decision about the node that o's request is about.
-func (l *Loop) decideRequest(o Observation) (Decision, error) {
-	var all []Decision
-	l.state, all = Decide(l.state, o, l.Policy, time.Now())
-	return requested(all, *o.Request)
-}
-
-// requested gives the decision about the node that o is about.
-func requested(decisions []Decision, o DeleteRequest) (Decision, error) {
-	err := target.ErrGone
-	for _, d := range decisions {
-		switch {
-		case d.Node != o.Node:
-		case d.UID == o.UID:
-			return d, nil
-		default:
-			err = target.ErrChanged
-		}
-	}
-	return Decision{}, err
+func (l *Loop) decideRequest(o decide.Observation) (decide.Decision, error) {
+	var all []decide.Decision
+	l.state, all = decide.Decide(l.state, o, l.Policy, time.Now())
+	return decide.Requested(all, *o.Request)
 }
 
 // wantsAnswersOnRequest says whether the answers to the last questions matter. They cost the broker, so they are not asked for where
 // the request is held back whatever they are, or the guards are overridden.
-func (l *Loop) wantsAnswersOnRequest(d Decision, o DeleteRequest) bool {
+func (l *Loop) wantsAnswersOnRequest(d decide.Decision, o decide.DeleteRequest) bool {
 	closed := d.Closed()
-	if slices.ContainsFunc(closed, func(g Guard) bool { return g.fixed() != "" }) {
+	if slices.ContainsFunc(closed, func(g decide.Guard) bool { return g.Fixed() != "" }) {
 		return false
 	}
-	return l.unasked(d) && slices.ContainsFunc(lastQuestions, func(g Guard) bool {
+	return l.unasked(d) && slices.ContainsFunc(lastQuestions, func(g decide.Guard) bool {
 		return slices.Contains(closed, g) && !slices.Contains(o.Override, g)
 	})
 }
 
 // incidentOnRequest has the deletion that d decides written into the node's incident, which is opened if it has none.
-func (l *Loop) incidentOnRequest(ctx context.Context, d Decision) (opened bool, err error) {
+func (l *Loop) incidentOnRequest(ctx context.Context, d decide.Decision) (opened bool, err error) {
 	if c := l.incidents[d.Node]; c != nil && c.UID == d.UID {
 		c.Decision = d
 		c.add(time.Now(), d.Reason)
@@ -168,20 +154,19 @@ func (l *Loop) notDone(ctx context.Context, c *Incident, opened bool, why error)
 }
 
 // refusal says why nothing came of o in the words of guards, where it was for one of them.
-func refusal(decisions []Decision, o DeleteRequest, err error) error {
+func refusal(decisions []decide.Decision, o decide.DeleteRequest, err error) error {
 	switch {
 	case errors.Is(err, errChanged):
-		d, gone := requested(decisions, o)
+		d, gone := decide.Requested(decisions, o)
 		if gone != nil {
 			return gone
 		}
-		if held := d.held(o); held != nil {
+		if held := d.Held(o); held != nil {
 			return held
 		}
 	case errors.Is(err, target.ErrRefused): // the world's own last look, at what those guards tell of that nobody may override
-		g := closed("%s", err)
-		g.Guard = GuardRollout
-		return &HeldError{Closed: []GuardState{g}, Fixed: []Guard{GuardRollout}}
+		g := decide.GuardState{Guard: decide.GuardRollout, Why: err.Error()}
+		return &decide.HeldError{Closed: []decide.GuardState{g}, Fixed: []decide.Guard{decide.GuardRollout}}
 	}
 	return err
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/cjworkbench/unstuck/probe"
+	"github.com/cjworkbench/unstuck/remediate/decide"
 	"github.com/cjworkbench/unstuck/target"
 )
 
@@ -27,11 +28,11 @@ type outcome struct {
 }
 
 // give has a person ask for the deletion of a node, at once; what came of it is there once the loop has carried it out.
-func (w *fakeWorld) give(t *testing.T, node string, override ...Guard) *outcome {
-	return w.request(t, DeleteRequest{Node: node, UID: "uid-of-" + node, Override: override, Reason: "clients hang", By: "ada", From: "10.0.0.9"})
+func (w *fakeWorld) give(t *testing.T, node string, override ...decide.Guard) *outcome {
+	return w.request(t, decide.DeleteRequest{Node: node, UID: "uid-of-" + node, Override: override, Reason: "clients hang", By: "ada", From: "10.0.0.9"})
 }
 
-func (w *fakeWorld) request(t *testing.T, o DeleteRequest) *outcome {
+func (w *fakeWorld) request(t *testing.T, o decide.DeleteRequest) *outcome {
 	got := &outcome{}
 	loop := w.loop
 	go func() {
@@ -62,7 +63,7 @@ func TestANodeIsDeletedOnRequestLikeAnyOtherAndTheIncidentSaysByWhom(t *testing.
 		w := newFakeWorld()
 		l := withLock(w)
 		var got *outcome
-		w.play(t, 5*time.Minute, after(time.Minute, func() { got = w.give(t, "rabbit-1", GuardUnconfirmed, GuardMaintenanceWindow) }))
+		w.play(t, 5*time.Minute, after(time.Minute, func() { got = w.give(t, "rabbit-1", decide.GuardUnconfirmed, decide.GuardMaintenanceWindow) }))
 		if got.err != nil || got.took > 10*time.Second {
 			t.Fatalf("%v after %s; the journal is %q", got.err, got.took, w.journal)
 		}
@@ -75,19 +76,19 @@ func TestANodeIsDeletedOnRequestLikeAnyOtherAndTheIncidentSaysByWhom(t *testing.
 		if w.did("delete") != 1 || l.holder != "" {
 			t.Errorf("%q, and the lock is held by %q", w.journal, l.holder)
 		}
-		want := &Manual{By: "ada", From: "10.0.0.9", Reason: "clients hang", Override: []Guard{GuardUnconfirmed}}
+		want := &decide.Manual{By: "ada", From: "10.0.0.9", Reason: "clients hang", Override: []decide.Guard{decide.GuardUnconfirmed}}
 		if diff := cmp.Diff(want, w.deletions[0].Manual); diff != "" {
 			t.Errorf("the deletion (-want +got):\n%s", diff)
 		}
 		c := w.onlyIncident(t)
-		if c.ID != got.Incident || c.Outcome != string(Recovered) || c.Closed.IsZero() || c.Deletion.Manual == nil || len(c.Logs) == 0 || len(c.Results) == 0 || c.Cluster == "" {
+		if c.ID != got.Incident || c.Outcome != string(decide.Recovered) || c.Closed.IsZero() || c.Deletion.Manual == nil || len(c.Logs) == 0 || len(c.Results) == 0 || c.Cluster == "" {
 			t.Errorf("the incident is %s", text(c))
 		}
 		says := "manual deletion, asked for by ada from 10.0.0.9: clients hang; overridden: unconfirmed"
 		if c.Events[0].Text != says || c.Decision.Reason != says {
 			t.Errorf("the incident begins with %q, and its decision is %q", c.Events[0].Text, c.Decision.Reason)
 		}
-		if !slices.Equal(got.Overridden, []Guard{GuardUnconfirmed}) || len(got.Guards) != len(Guards()) {
+		if !slices.Equal(got.Overridden, []decide.Guard{decide.GuardUnconfirmed}) || len(got.Guards) != len(decide.Guards()) {
 			t.Errorf("overridden were %v, of %d guards", got.Overridden, len(got.Guards))
 		}
 	})
@@ -99,31 +100,31 @@ func (w *fakeWorld) at(prefix string) int {
 }
 
 func TestADeleteRequestThatIsHeldBackOrADryRunWritesNothing(t *testing.T) {
-	dry := DeleteRequest{Node: "rabbit-1", UID: "uid-of-rabbit-1", DryRun: true, Override: []Guard{GuardUnconfirmed}}
+	dry := decide.DeleteRequest{Node: "rabbit-1", UID: "uid-of-rabbit-1", DryRun: true, Override: []decide.Guard{decide.GuardUnconfirmed}}
 	stale, gone, plain := dry, dry, dry
 	stale.UID, gone.Node, plain.Override = "old", "rabbit-7", nil
 	stale.DryRun, gone.DryRun, plain.DryRun = false, false, false
 	plainly := dry
 	plainly.DryRun = false
 	for name, tc := range map[string]struct {
-		request DeleteRequest
+		request decide.DeleteRequest
 		spoil   func(*fakeWorld)
 		want    error
-		held    []Guard
+		held    []decide.Guard
 		fixed   bool
 	}{
 		"a dry run":                {request: dry},
-		"not overridden":           {request: plain, held: []Guard{GuardUnconfirmed}},
+		"not overridden":           {request: plain, held: []decide.Guard{decide.GuardUnconfirmed}},
 		"another of its name":      {request: stale, want: target.ErrChanged},
 		"no such node":             {request: gone, want: target.ErrGone},
 		"another replica leads":    {request: plainly, want: ErrNotLeader, spoil: func(w *fakeWorld) { w.onView = follower }},
-		"nobody knows who leads":   {request: plainly, held: []Guard{GuardNotLeader}, fixed: true, spoil: func(w *fakeWorld) { w.onView = func(v *target.View) { v.IsLeader = target.CannotTell } }},
-		"the history is not known": {request: plainly, held: []Guard{GuardInFlight, GuardBudget}, fixed: true, spoil: func(w *fakeWorld) { w.deletionsErr = errors.New("away") }},
-		"it is terminating":        {request: plainly, held: []Guard{GuardRollout}, fixed: true, spoil: func(w *fakeWorld) { w.nodes[1].Terminating = target.Yes }},
-		"the peers say no": {request: plainly, held: []Guard{GuardQuorumCritical}, spoil: func(w *fakeWorld) {
+		"nobody knows who leads":   {request: plainly, held: []decide.Guard{decide.GuardNotLeader}, fixed: true, spoil: func(w *fakeWorld) { w.onView = func(v *target.View) { v.IsLeader = target.CannotTell } }},
+		"the history is not known": {request: plainly, held: []decide.Guard{decide.GuardInFlight, decide.GuardBudget}, fixed: true, spoil: func(w *fakeWorld) { w.deletionsErr = errors.New("away") }},
+		"it is terminating":        {request: plainly, held: []decide.Guard{decide.GuardRollout}, fixed: true, spoil: func(w *fakeWorld) { w.nodes[1].Terminating = target.Yes }},
+		"the peers say no": {request: plainly, held: []decide.Guard{decide.GuardQuorumCritical}, spoil: func(w *fakeWorld) {
 			w.exec = func(target.Node, string) (int, string) { return 69, "queues without a majority: q1" }
 		}},
-		"a dry run, and the peers say no": {request: dry, held: []Guard{GuardQuorumCritical}, spoil: func(w *fakeWorld) {
+		"a dry run, and the peers say no": {request: dry, held: []decide.Guard{decide.GuardQuorumCritical}, spoil: func(w *fakeWorld) {
 			w.exec = func(target.Node, string) (int, string) { return 69, "queues without a majority: q1" }
 		}},
 	} {
@@ -140,17 +141,17 @@ func TestADeleteRequestThatIsHeldBackOrADryRunWritesNothing(t *testing.T) {
 					t.Errorf("the journal is %q", w.journal)
 				}
 				if tc.held == nil {
-					if !got.done || !errors.Is(got.err, tc.want) || (tc.want == nil && len(got.Guards) != len(Guards())) {
+					if !got.done || !errors.Is(got.err, tc.want) || (tc.want == nil && len(got.Guards) != len(decide.Guards())) {
 						t.Errorf("%v, want %v; %d guards", got.err, tc.want, len(got.Guards))
 					}
 					return
 				}
-				held, ok := errors.AsType[*HeldError](got.err)
+				held, ok := errors.AsType[*decide.HeldError](got.err)
 				if !ok {
 					t.Fatalf("%v, want it to be held back", got.err)
 				}
 				for _, g := range tc.held {
-					if !slices.ContainsFunc(held.Closed, func(s GuardState) bool { return s.Guard == g && s.Why != "" }) {
+					if !slices.ContainsFunc(held.Closed, func(s decide.GuardState) bool { return s.Guard == g && s.Why != "" }) {
 						t.Errorf("closed are %+v, want %s", held.Closed, g)
 					}
 				}
@@ -166,7 +167,7 @@ func TestADeleteRequestThatIsHeldBackOrADryRunWritesNothing(t *testing.T) {
 func TestWhatComesOfADeleteRequestIsInItsIncident(t *testing.T) {
 	for name, tc := range map[string]struct {
 		spoil   func(*fakeWorld)
-		held    Guard
+		held    decide.Guard
 		says    string
 		deleted int
 		open    bool
@@ -174,9 +175,9 @@ func TestWhatComesOfADeleteRequestIsInItsIncident(t *testing.T) {
 		"the intent cannot be written": {func(w *fakeWorld) { w.saveDeletionsErr = errors.New("disk full") }, "", "disk full", 0, false},
 		"it terminates by now": {func(w *fakeWorld) {
 			w.onSave = func(Incident) { w.mu.Lock(); w.nodes[1].Terminating = target.Yes; w.mu.Unlock() }
-		}, GuardRollout, "", 0, false},
-		"a deploy has begun":   {func(w *fakeWorld) { w.locks.others = "eve" }, GuardOperation, "eve", 0, false},
-		"the last look":        {func(w *fakeWorld) { w.deleteErr = target.ErrRefused }, GuardRollout, "a last look forbade it", 1, false},
+		}, decide.GuardRollout, "", 0, false},
+		"a deploy has begun":   {func(w *fakeWorld) { w.locks.others = "eve" }, decide.GuardOperation, "eve", 0, false},
+		"the last look":        {func(w *fakeWorld) { w.deleteErr = target.ErrRefused }, decide.GuardRollout, "a last look forbade it", 1, false},
 		"it is another by now": {func(w *fakeWorld) { w.deleteErr = target.ErrChanged }, "", "has been replaced", 1, false},
 		"nobody answers":       {func(w *fakeWorld) { w.deleteErr = errors.New("timeout") }, "", "timeout", 1, true},
 	} {
@@ -186,8 +187,8 @@ func TestWhatComesOfADeleteRequestIsInItsIncident(t *testing.T) {
 				withLock(w)
 				tc.spoil(w)
 				var got *outcome
-				w.play(t, 2*time.Minute, after(time.Minute, func() { got = w.give(t, "rabbit-1", GuardUnconfirmed) }))
-				held, ok := errors.AsType[*HeldError](got.err)
+				w.play(t, 2*time.Minute, after(time.Minute, func() { got = w.give(t, "rabbit-1", decide.GuardUnconfirmed) }))
+				held, ok := errors.AsType[*decide.HeldError](got.err)
 				if got.err == nil || ok != (tc.held != "") || (ok && held.Closed[0].Guard != tc.held) || !strings.Contains(text(held)+got.err.Error(), tc.says) {
 					t.Errorf("%v: %s", got.err, text(held))
 				}
@@ -213,7 +214,7 @@ func TestTheDeleteRequestForAConfirmedNodeIsWrittenIntoTheIncidentThatIsOpen(t *
 		w.nodes[2].Host = ""                               // and so the loop does not see which peers... but rabbit-1's own host is known
 		w.onView = func(v *target.View) { v.Expected = 4 } // peers is closed
 		var got *outcome
-		w.play(t, 7*time.Minute, after(4*time.Minute, func() { got = w.give(t, "rabbit-1", GuardPeers, GuardQuorumCritical) }))
+		w.play(t, 7*time.Minute, after(4*time.Minute, func() { got = w.give(t, "rabbit-1", decide.GuardPeers, decide.GuardQuorumCritical) }))
 		if got.err != nil || w.did("delete") != 1 {
 			t.Fatalf("%v: %q", got.err, w.journal)
 		}
@@ -234,8 +235,8 @@ func TestOfTwoDeleteRequestsAndTheLoopsOwnDeletionOnlyTheFirstGoesAhead(t *testi
 		if one.err != nil {
 			one, two = two, one
 		}
-		held, ok := errors.AsType[*HeldError](two.err)
-		if one.err != nil || !ok || !slices.Contains(held.Fixed, GuardInFlight) || w.did("delete") != 1 {
+		held, ok := errors.AsType[*decide.HeldError](two.err)
+		if one.err != nil || !ok || !slices.Contains(held.Fixed, decide.GuardInFlight) || w.did("delete") != 1 {
 			t.Errorf("%v, %v: %q", one.err, two.err, w.journal)
 		}
 	})
@@ -249,7 +250,7 @@ func TestOfTwoDeleteRequestsAndTheLoopsOwnDeletionOnlyTheFirstGoesAhead(t *testi
 				got = w.give(t, "rabbit-0", everyGuard()...)
 			}
 		})
-		if held, ok := errors.AsType[*HeldError](got.err); !ok || !slices.Contains(held.Fixed, GuardInFlight) || w.did("delete") != 1 {
+		if held, ok := errors.AsType[*decide.HeldError](got.err); !ok || !slices.Contains(held.Fixed, decide.GuardInFlight) || w.did("delete") != 1 {
 			t.Errorf("%v: %q", got.err, w.journal)
 		}
 	})
@@ -258,13 +259,13 @@ func TestOfTwoDeleteRequestsAndTheLoopsOwnDeletionOnlyTheFirstGoesAhead(t *testi
 func TestThePeersAreAskedBeforeAManualDeletionTooUnlessTheirAnswerDoesNotMatter(t *testing.T) {
 	for name, tc := range map[string]struct {
 		spoil    func(*fakeWorld)
-		override []Guard
+		override []decide.Guard
 		asked    bool
 	}{
-		"nothing else is closed":       {nil, []Guard{GuardUnconfirmed}, true},
+		"nothing else is closed":       {nil, []decide.Guard{decide.GuardUnconfirmed}, true},
 		"something else is closed too": {nil, nil, true},
-		"it is overridden":             {nil, []Guard{GuardUnconfirmed, GuardQuorumCritical, GuardAlarm}, false},
-		"it is held back for good":     {func(w *fakeWorld) { w.nodes[1].Owned = target.No }, []Guard{GuardUnconfirmed}, false},
+		"it is overridden":             {nil, []decide.Guard{decide.GuardUnconfirmed, decide.GuardQuorumCritical, decide.GuardAlarm}, false},
+		"it is held back for good":     {func(w *fakeWorld) { w.nodes[1].Owned = target.No }, []decide.Guard{decide.GuardUnconfirmed}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -301,14 +302,14 @@ func TestADeleteRequestIsGivenUpWhenNobodyWaitsAnyMoreOrTheLoopEnds(t *testing.T
 			go func() {
 				ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second) // the capture takes longer
 				defer cancel()
-				_, err = loop.Delete(ctx, DeleteRequest{Node: "rabbit-1", UID: "uid-of-rabbit-1", Override: []Guard{GuardUnconfirmed, GuardQuorumCritical}, By: "ada", Reason: "r"})
+				_, err = loop.Delete(ctx, decide.DeleteRequest{Node: "rabbit-1", UID: "uid-of-rabbit-1", Override: []decide.Guard{decide.GuardUnconfirmed, decide.GuardQuorumCritical}, By: "ada", Reason: "r"})
 				cancel()
 			}()
 		}))
 		if !errors.Is(err, context.DeadlineExceeded) || w.did("incident")+w.did("deletion")+w.did("delete") > 0 {
 			t.Errorf("%v: %q", err, w.journal)
 		}
-		if _, err := w.loop.Delete(t.Context(), DeleteRequest{Node: "rabbit-1"}); !errors.Is(err, errEnded) {
+		if _, err := w.loop.Delete(t.Context(), decide.DeleteRequest{Node: "rabbit-1"}); !errors.Is(err, errEnded) {
 			t.Errorf("after the end: %v", err)
 		}
 	})

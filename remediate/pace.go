@@ -5,13 +5,14 @@ import (
 	"time"
 
 	"github.com/cjworkbench/unstuck/probe"
+	"github.com/cjworkbench/unstuck/remediate/decide"
 )
 
 // pace tells the runner how to go on with each node: sooner while it is suspect, more slowly once it is confirmed, for
 // each login leaks processes there; and asks for the looks that a decision is still waiting for.
-func (l *Loop) pace(decisions []Decision) {
+func (l *Loop) pace(decisions []decide.Decision) {
 	for _, d := range decisions {
-		l.Runner.SetPace(d.Node, d.Phase.pace())
+		l.Runner.SetPace(d.Node, d.Phase.Pace())
 		l.confirm(d)
 		if d.Evidence.Kind == probe.Roundtrip {
 			l.lookAtPeers(d, decisions)
@@ -22,7 +23,7 @@ func (l *Loop) pace(decisions []Decision) {
 // confirm asks for the looks that the decision about a node still needs: at its processes while its logins fail, at
 // once, again when the same processes should show, and then often enough for the corroboration not to grow old; and for more
 // round trips while those hang, for they are scheduled minutes apart.
-func (l *Loop) confirm(d Decision) {
+func (l *Loop) confirm(d decide.Decision) {
 	ns, ev := l.state.Nodes[d.Node], d.Evidence
 	look := ns.Latest[probe.MaybeStuck]
 	switch {
@@ -30,51 +31,36 @@ func (l *Loop) confirm(d Decision) {
 	case ev.Kind != "" && (look.Started.Before(ev.Since) || look.Reason == ""):
 		l.ask(d.Node, probe.MaybeStuck, look.Started, 0)
 	case ev.Kind != "" && !ev.Corroborated:
-		l.ask(d.Node, probe.MaybeStuck, ns.compared(ev), l.Policy.RecheckAfter)
+		l.ask(d.Node, probe.MaybeStuck, ns.Compared(ev), l.Policy.RecheckAfter)
 	case ev.Kind != "", look.Status() == probe.Stuck, ns.Latest[probe.Login].Reason == probe.Unreachable:
 		l.ask(d.Node, probe.MaybeStuck, look.Started, l.Policy.EvidenceTTL/4)
 	}
 	if ev.Kind == probe.Roundtrip || l.awaitsTrip(d) {
 		wait := l.Policy.MinDuration / 4
-		if d.Phase == PhaseConfirmed {
+		if d.Phase == decide.PhaseConfirmed {
 			wait = l.Policy.ResultTTL / 2
 		}
 		l.ask(d.Node, probe.Roundtrip, ns.Latest[probe.Roundtrip].Started, wait)
 	}
 }
 
-// compared is when the look began that the next one is compared with: the first that shows what hangs, or else the latest.
-func (n NodeState) compared(ev Evidence) time.Time {
-	if ev.Corroboration == ToolsOnce {
-		return n.firstTools(ev)
-	}
-	if ev.Corroboration == SeenOnce {
-		for _, r := range n.Looks {
-			if own, unknown := n.all(ev.Kind, r); !r.Started.Before(ev.Since) && len(own)+len(unknown) > 0 {
-				return r.Started
-			}
-		}
-	}
-	return n.Latest[probe.MaybeStuck].Started // something has moved, or nothing hangs
-}
-
 // awaitsTrip says whether a round trip is what will show that d's node is cured.
-func (l *Loop) awaitsTrip(d Decision) bool {
-	return slices.ContainsFunc(l.state.Deletions, func(a Deletion) bool {
-		return a.Node == d.Node && a.Probe == probe.Roundtrip && (a.Outcome == Pending || a.Outcome == Escalated)
+func (l *Loop) awaitsTrip(d decide.Decision) bool {
+	return slices.ContainsFunc(l.state.Deletions, func(a decide.Deletion) bool {
+		return a.Node == d.Node && a.Probe == probe.Roundtrip && (a.Outcome == decide.Pending || a.Outcome == decide.Escalated)
 	})
 }
 
 // lookAtPeers asks for a round trip through each peer that has not had one since the node's own began to hang: what
 // hangs everywhere at once is nobody's own fault.
-func (l *Loop) lookAtPeers(d Decision, decisions []Decision) {
+func (l *Loop) lookAtPeers(d decide.Decision, decisions []decide.Decision) {
 	for _, peer := range decisions {
 		latest := l.state.Nodes[peer.Node].Latest[probe.Roundtrip]
 		switch {
 		case peer.Node == d.Node:
 		case !latest.Started.After(d.Evidence.Since):
 			l.ask(peer.Node, probe.Roundtrip, latest.Started, 0)
-		case !hasAnswered(latest): // it hung as well; a frozen node makes it hang for a while
+		case !decide.HasAnswered(latest): // it hung as well; a frozen node makes it hang for a while
 			l.ask(peer.Node, probe.Roundtrip, latest.Started, l.Policy.MinDuration/4)
 		}
 	}

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"github.com/cjworkbench/unstuck/remediate/decide"
 )
 
 const (
@@ -33,8 +35,8 @@ func NewPauses(documents DocumentStore) *Pauses {
 }
 
 // Pauses gives those that are kept, those that have ended among them.
-func (p *Pauses) Pauses(ctx context.Context) ([]Pause, error) {
-	var pauses []Pause
+func (p *Pauses) Pauses(ctx context.Context) ([]decide.Pause, error) {
+	var pauses []decide.Pause
 	err := p.alone(ctx, func() (err error) {
 		pauses, err = readPauses(ctx, p.documents)
 		return err
@@ -43,9 +45,9 @@ func (p *Pauses) Pauses(ctx context.Context) ([]Pause, error) {
 }
 
 // Pause adds a pause, in place of any that its maker has for the same broker.
-func (p *Pauses) Pause(ctx context.Context, added Pause) error {
-	return p.change(ctx, func(pauses []Pause) ([]Pause, error) {
-		pauses = slices.DeleteFunc(pauses, func(q Pause) bool { return q.Target == added.Target && q.By == added.By })
+func (p *Pauses) Pause(ctx context.Context, added decide.Pause) error {
+	return p.change(ctx, func(pauses []decide.Pause) ([]decide.Pause, error) {
+		pauses = slices.DeleteFunc(pauses, func(q decide.Pause) bool { return q.Target == added.Target && q.By == added.By })
 		if len(pauses) >= maxPauses {
 			return nil, errTooMany
 		}
@@ -55,8 +57,8 @@ func (p *Pauses) Pause(ctx context.Context, added Pause) error {
 
 // Resume ends the pauses of broker; of "", those that hold for every broker. It says how many there were.
 func (p *Pauses) Resume(ctx context.Context, targetName string) (ended int, err error) {
-	err = p.change(ctx, func(pauses []Pause) ([]Pause, error) {
-		others := slices.DeleteFunc(slices.Clone(pauses), func(q Pause) bool { return q.Target == targetName })
+	err = p.change(ctx, func(pauses []decide.Pause) ([]decide.Pause, error) {
+		others := slices.DeleteFunc(slices.Clone(pauses), func(q decide.Pause) bool { return q.Target == targetName })
 		ended = len(pauses) - len(others)
 		return others, nil
 	})
@@ -65,17 +67,17 @@ func (p *Pauses) Resume(ctx context.Context, targetName string) (ended int, err 
 
 // change has f make new pauses of those that have not ended, and writes them: again from the start if somebody else was
 // faster. What cannot be read is not written over: it may be somebody's pause.
-func (p *Pauses) change(ctx context.Context, f func([]Pause) ([]Pause, error)) error {
+func (p *Pauses) change(ctx context.Context, f func([]decide.Pause) ([]decide.Pause, error)) error {
 	return p.alone(ctx, func() error {
 		var err error
 		for range pauseTries {
-			var pauses []Pause
+			var pauses []decide.Pause
 			if pauses, err = readPauses(ctx, p.documents); err != nil {
 				return fmt.Errorf("change the pauses: %w", err)
 			}
 			now := time.Now()
 			// One without an end, which is written by a person, holds until it is removed.
-			pauses = slices.DeleteFunc(pauses, func(q Pause) bool { return !q.Until.IsZero() && !q.Until.After(now) })
+			pauses = slices.DeleteFunc(pauses, func(q decide.Pause) bool { return !q.Until.IsZero() && !q.Until.After(now) })
 			if pauses, err = f(pauses); err != nil {
 				return err
 			}
@@ -100,7 +102,7 @@ func (p *Pauses) alone(ctx context.Context, f func() error) error {
 
 // readPauses gives the pauses on documents; none if there is no document. Whatever else is there in its place is an error:
 // somebody may have meant a pause by it.
-func readPauses(ctx context.Context, documents DocumentStore) ([]Pause, error) {
+func readPauses(ctx context.Context, documents DocumentStore) ([]decide.Pause, error) {
 	docs, err := documents.All(ctx, kindPauses)
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", kindPauses, err)
@@ -114,7 +116,7 @@ func readPauses(ctx context.Context, documents DocumentStore) ([]Pause, error) {
 	if !there {
 		return nil, nil
 	}
-	var pauses []Pause
+	var pauses []decide.Pause
 	if err := json.Unmarshal(data, &pauses); err != nil {
 		return nil, fmt.Errorf("read %s/%s: %w", kindPauses, kindPauses, err)
 	}
@@ -124,9 +126,9 @@ func readPauses(ctx context.Context, documents DocumentStore) ([]Pause, error) {
 	return pauses, nil
 }
 
-func writePauses(ctx context.Context, documents DocumentStore, pauses []Pause) error {
+func writePauses(ctx context.Context, documents DocumentStore, pauses []decide.Pause) error {
 	if pauses == nil {
-		pauses = []Pause{}
+		pauses = []decide.Pause{}
 	}
 	data, err := document(pauses)
 	if err == nil && len(data) > maxDocument {

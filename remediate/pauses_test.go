@@ -14,6 +14,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/cjworkbench/unstuck/remediate/decide"
 	"github.com/cjworkbench/unstuck/target"
 )
 
@@ -46,7 +47,7 @@ func TestAPauseTakesThePlaceOfItsMakersEarlierOneAndEndedOnesAreForgotten(t *tes
 		p := pausesIn(t, path)
 		pause := func(targetName, by, reason string, d time.Duration) {
 			t.Helper()
-			if err := p.Pause(t.Context(), Pause{Target: targetName, By: by, Reason: reason, Until: time.Now().Add(d)}); err != nil {
+			if err := p.Pause(t.Context(), decide.Pause{Target: targetName, By: by, Reason: reason, Until: time.Now().Add(d)}); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -86,7 +87,7 @@ func TestAPauseTakesThePlaceOfItsMakersEarlierOneAndEndedOnesAreForgotten(t *tes
 func TestAPauseThatHasEndedIsNotCountedAsEndedByAnybody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := pausesIn(t, t.TempDir())
-		if err := p.Pause(t.Context(), Pause{Target: "orders", Until: time.Now().Add(time.Minute)}); err != nil {
+		if err := p.Pause(t.Context(), decide.Pause{Target: "orders", Until: time.Now().Add(time.Minute)}); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(time.Minute)
@@ -102,7 +103,7 @@ func TestPausesWithoutAnEndAreKeptUntilTheyAreEnded(t *testing.T) {
 		t.Fatal(err)
 	}
 	p := pausesIn(t, path)
-	if err := p.Pause(t.Context(), Pause{Target: "orders", By: "ada", Reason: "1", Until: time.Now().Add(time.Hour)}); err != nil {
+	if err := p.Pause(t.Context(), decide.Pause{Target: "orders", By: "ada", Reason: "1", Until: time.Now().Add(time.Hour)}); err != nil {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff([]string{"for ever", "1"}, reasons(t, path)); diff != "" {
@@ -116,7 +117,7 @@ func TestPausesWithoutAnEndAreKeptUntilTheyAreEnded(t *testing.T) {
 func TestNoMorePausesAreKeptThanAnybodyHasUseFor(t *testing.T) {
 	p := NewPauses(&shared{doc: &paper{}, mu: &sync.Mutex{}})
 	pause := func(i int) error {
-		return p.Pause(t.Context(), Pause{Target: "orders", By: fmt.Sprint(i), Reason: fmt.Sprint(i), Until: time.Now().Add(time.Hour)})
+		return p.Pause(t.Context(), decide.Pause{Target: "orders", By: fmt.Sprint(i), Reason: fmt.Sprint(i), Until: time.Now().Add(time.Hour)})
 	}
 	for i := range maxPauses {
 		if err := pause(i); err != nil {
@@ -148,7 +149,7 @@ func TestAMalformedPauseIsNeitherIgnoredNorWrittenOver(t *testing.T) {
 		_, errResume := p.Resume(t.Context(), "orders")
 		for what, err := range map[string]error{
 			"read": errRead, "read by the loop": errLoop, "resume": errResume,
-			"pause": p.Pause(t.Context(), Pause{Target: "orders", Until: time.Now().Add(time.Hour)}),
+			"pause": p.Pause(t.Context(), decide.Pause{Target: "orders", Until: time.Now().Add(time.Hour)}),
 		} {
 			if err == nil || !strings.Contains(err.Error(), "pauses/pauses") {
 				t.Errorf("%s of %q: %v, want it to name the document", what, malformed, err)
@@ -208,19 +209,19 @@ func TestOfPeopleWhoPauseAtTheSameTimeNobodysPauseIsLost(t *testing.T) {
 	n := 0
 	first.meantime = func() {
 		if n++; n < 5 {
-			if err := two.Pause(t.Context(), Pause{By: fmt.Sprint("eve ", n), Until: until}); err != nil {
+			if err := two.Pause(t.Context(), decide.Pause{By: fmt.Sprint("eve ", n), Until: until}); err != nil {
 				t.Error(err)
 			}
 		}
 	}
-	if err := one.Pause(t.Context(), Pause{By: "ada", Until: until}); err != nil {
+	if err := one.Pause(t.Context(), decide.Pause{By: "ada", Until: until}); err != nil {
 		t.Fatal(err)
 	}
 	if kept, err := two.Pauses(t.Context()); err != nil || len(kept) != 5 {
 		t.Errorf("%d pauses are kept, want each of %d: %v", len(kept), 5, err)
 	}
 	first.meantime = func() { mu.Lock(); doc.version++; mu.Unlock() }
-	if err := one.Pause(t.Context(), Pause{By: "ada", Until: until}); !errors.Is(err, target.ErrConflict) {
+	if err := one.Pause(t.Context(), decide.Pause{By: "ada", Until: until}); !errors.Is(err, target.ErrConflict) {
 		t.Errorf("somebody else is always faster: %v", err)
 	}
 	first.meantime = nil
@@ -228,7 +229,7 @@ func TestOfPeopleWhoPauseAtTheSameTimeNobodysPauseIsLost(t *testing.T) {
 	var group sync.WaitGroup
 	for i := range 20 {
 		group.Go(func() {
-			if err := one.Pause(t.Context(), Pause{By: fmt.Sprint(i), Until: until}); err != nil {
+			if err := one.Pause(t.Context(), decide.Pause{By: fmt.Sprint(i), Until: until}); err != nil {
 				t.Error(err)
 			}
 		})
@@ -241,7 +242,7 @@ func TestOfPeopleWhoPauseAtTheSameTimeNobodysPauseIsLost(t *testing.T) {
 	hanging.writing <- struct{}{}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := hanging.Pause(ctx, Pause{}); !errors.Is(err, context.Canceled) {
+	if err := hanging.Pause(ctx, decide.Pause{}); !errors.Is(err, context.Canceled) {
 		t.Errorf("nobody waits for ever: %v", err)
 	}
 }

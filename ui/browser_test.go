@@ -15,6 +15,7 @@ import (
 
 	"github.com/cjworkbench/unstuck/httpapi/apitest"
 	"github.com/cjworkbench/unstuck/remediate"
+	"github.com/cjworkbench/unstuck/remediate/decide"
 )
 
 // signIn signs somebody in as people do.
@@ -170,7 +171,7 @@ func TestALongReasonLeavesRoomForTheNamesOfTheNodes(t *testing.T) {
 	s := newSite()
 	snapshot := apitest.Decided()
 	d := &snapshot.Nodes[1].Decision
-	d.Phase, d.Reason = remediate.PhaseRecovering, "deleted; waiting until the new node accepts logins. "+strings.Repeat("It takes its time. ", 9)
+	d.Phase, d.Reason = decide.PhaseRecovering, "deleted; waiting until the new node accepts logins. "+strings.Repeat("It takes its time. ", 9)
 	s.Brokers.Snapshots = func() []remediate.Snapshot { return []remediate.Snapshot{snapshot} }
 	s.build()
 	b := browse(t, s.handler)

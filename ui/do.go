@@ -14,7 +14,7 @@ import (
 
 	"github.com/cjworkbench/unstuck/httpapi"
 	"github.com/cjworkbench/unstuck/release/plan"
-	"github.com/cjworkbench/unstuck/remediate"
+	"github.com/cjworkbench/unstuck/remediate/decide"
 )
 
 // triggerData is what the page of a trigger shows: its form or, once that is filled in, the plan.
@@ -22,7 +22,7 @@ type triggerData struct {
 	Title, What, Label string
 	Warning            string // of a task
 	Fields             []fieldData
-	Guards             []remediate.GuardDoc
+	Guards             []decide.GuardDoc
 	Problem            *httpapi.Problem
 	Plans              bool
 

@@ -8,6 +8,7 @@ import (
 	"github.com/cjworkbench/unstuck/httpapi"
 	"github.com/cjworkbench/unstuck/probe"
 	"github.com/cjworkbench/unstuck/remediate"
+	"github.com/cjworkbench/unstuck/remediate/decide"
 )
 
 func (p pages) incidentsPage(r *http.Request) (view, error) {
@@ -57,13 +58,13 @@ func storyOf(c remediate.Incident) headline {
 		what, manual = "was deleted on request", true
 	}
 	switch outcome := c.Outcome; {
-	case outcome == string(remediate.Recovered) && manual:
+	case outcome == string(decide.Recovered) && manual:
 		return headline{who + " " + what + ", and what took its place is healthy.", "good"}
-	case outcome == string(remediate.Recovered):
+	case outcome == string(decide.Recovered):
 		return headline{who + " was stuck, " + what + ", and what took its place is healthy.", "good"}
-	case outcome == string(remediate.Escalated):
+	case outcome == string(decide.Escalated):
 		return headline{who + " " + what + ", and what took its place is not healthy: a person must look.", "bad"}
-	case outcome == string(remediate.Failed):
+	case outcome == string(decide.Failed):
 		return headline{who + " was to be deleted, and is still there: a person must look.", "bad"}
 	case outcome != "":
 		return headline{fmt.Sprintf("The incident of %s is closed: %s.", who, outcome), "unsure"}

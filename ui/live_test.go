@@ -18,6 +18,7 @@ import (
 	"github.com/cjworkbench/unstuck/probe"
 	"github.com/cjworkbench/unstuck/release/plan"
 	"github.com/cjworkbench/unstuck/remediate"
+	"github.com/cjworkbench/unstuck/remediate/decide"
 	"github.com/cjworkbench/unstuck/target"
 )
 
@@ -51,16 +52,16 @@ func newScene() *scene {
 // set makes a new snapshot in which mq-1 is as change makes it, and everything else is healthy.
 func (s *scene) set(change func(*remediate.Snapshot, *remediate.NodeSnapshot)) {
 	now := time.Now()
-	policy := remediate.DefaultPolicy()
-	policy.Mode = remediate.Remediate
+	policy := decide.DefaultPolicy()
+	policy.Mode = decide.Remediate
 	next := remediate.Snapshot{Target: "orders", At: now, Policy: policy, View: target.View{At: now, Expected: 3}}
 	for _, name := range []string{"mq-0", "mq-1", "mq-2"} {
 		n := remediate.NodeSnapshot{Node: apitest.NodeOf(name), Latest: []probe.Result{apitest.GoodLogin(name)}}
 		n.Latest[0].Started = now
-		n.Decision = remediate.Decision{Target: "orders", Node: name, At: now, Status: probe.Healthy, Phase: remediate.PhaseHealthy, Reason: "accepts logins"}
-		n.Decision.Evidence = remediate.Evidence{FailureThreshold: 3, Window: 4}
-		for _, g := range remediate.Guards()[:16] {
-			n.Decision.Guards = append(n.Decision.Guards, remediate.GuardState{Guard: g.Guard, Open: true, Why: "nothing speaks against it"})
+		n.Decision = decide.Decision{Target: "orders", Node: name, At: now, Status: probe.Healthy, Phase: decide.PhaseHealthy, Reason: "accepts logins"}
+		n.Decision.Evidence = decide.Evidence{FailureThreshold: 3, Window: 4}
+		for _, g := range decide.Guards()[:16] {
+			n.Decision.Guards = append(n.Decision.Guards, decide.GuardState{Guard: g.Guard, Open: true, Why: "nothing speaks against it"})
 		}
 		next.Nodes = append(next.Nodes, n)
 	}
@@ -82,13 +83,13 @@ func (s *scene) keep(c remediate.Incident) {
 }
 
 // stuck makes a node stuck by so many of its last logins, the first of which was so long ago.
-func stuck(n *remediate.NodeSnapshot, p remediate.Phase, logins int, ago time.Duration, reason string) {
+func stuck(n *remediate.NodeSnapshot, p decide.Phase, logins int, ago time.Duration, reason string) {
 	now := time.Now()
 	n.Stuck, n.Latest = now.Add(-ago), []probe.Result{apitest.StuckLogin(n.Name, now.Add(-12*time.Second))}
 	d := &n.Decision
 	d.Status, d.Phase, d.Reason = probe.Stuck, p, reason
 	d.Evidence.Stuck, d.Evidence.Since, d.Evidence.Kind = logins, n.Stuck, probe.Login
-	if p != remediate.PhaseSuspect {
+	if p != decide.PhaseSuspect {
 		d.Evidence.Enough, d.Evidence.Corroborated, d.Evidence.CorroborationDetail = true, true, "maybe_stuck sees the same 6 processes twice"
 	}
 }
@@ -131,8 +132,8 @@ func TestAnIncidentIsFollowedOnThePageFromSuspicionToCure(t *testing.T) {
 	eval[int](b, "window.stayed = 1")
 
 	s.set(func(_ *remediate.Snapshot, n *remediate.NodeSnapshot) {
-		stuck(n, remediate.PhaseSuspect, 1, 20*time.Second, "stuck 1 time")
-		n.Decision.Guards[1] = remediate.GuardState{Guard: remediate.GuardPaused, Why: "paused by ada", Until: time.Now().Add(90 * time.Second)}
+		stuck(n, decide.PhaseSuspect, 1, 20*time.Second, "stuck 1 time")
+		n.Decision.Guards[1] = decide.GuardState{Guard: decide.GuardPaused, Why: "paused by ada", Until: time.Now().Add(90 * time.Second)}
 	})
 	b.Sees("#headline", "it may be stuck, and that is being confirmed")
 	b.Sees("#evidence", "1 of its last 4 probes (login); 3 are needed")
@@ -145,24 +146,24 @@ func TestAnIncidentIsFollowedOnThePageFromSuspicionToCure(t *testing.T) {
 	}
 
 	s.set(func(_ *remediate.Snapshot, n *remediate.NodeSnapshot) {
-		stuck(n, remediate.PhaseConfirmed, 3, 80*time.Second, "confirmed stuck")
-		n.Decision.Action = remediate.Delete
+		stuck(n, decide.PhaseConfirmed, 3, 80*time.Second, "confirmed stuck")
+		n.Decision.Action = decide.Delete
 	})
 	b.Sees("#headline", "it is stuck, and is deleted now")
 	b.Sees("#evidence", "agrees: maybe_stuck sees the same 6 processes twice")
 	b.Sees("#next", "It is deleted now, and within 10m0s what failed must succeed on its successor")
 
-	deletion := remediate.Deletion{ID: "a", Target: "orders", Node: "mq-1", Incident: "c-1", At: time.Now()}
-	s.keep(remediate.Incident{ID: "c-1", Target: "orders", Node: "mq-1", Opened: time.Now(), Deletion: &deletion, Decision: remediate.Decision{Reason: "confirmed stuck"}})
+	deletion := decide.Deletion{ID: "a", Target: "orders", Node: "mq-1", Incident: "c-1", At: time.Now()}
+	s.keep(remediate.Incident{ID: "c-1", Target: "orders", Node: "mq-1", Opened: time.Now(), Deletion: &deletion, Decision: decide.Decision{Reason: "confirmed stuck"}})
 	s.set(func(snap *remediate.Snapshot, n *remediate.NodeSnapshot) {
-		snap.Deletions = []remediate.Deletion{deletion}
-		stuck(n, remediate.PhaseRecovering, 3, 90*time.Second, "deleted; its successor is awaited")
+		snap.Deletions = []decide.Deletion{deletion}
+		stuck(n, decide.PhaseRecovering, 3, 90*time.Second, "deleted; its successor is awaited")
 	})
 	b.Sees("#headline", "it was stuck and has been deleted; its successor is awaited")
 	b.Sees("#countdown", "A person is asked for if it is not back by")
 	b.Sees("#evidence", "What led to the deletion is in the incident")
 
-	s.keep(remediate.Incident{ID: "c-1", Target: "orders", Node: "mq-1", Opened: time.Now(), Closed: time.Now(), Deletion: &deletion, Outcome: string(remediate.Recovered)})
+	s.keep(remediate.Incident{ID: "c-1", Target: "orders", Node: "mq-1", Opened: time.Now(), Closed: time.Now(), Deletion: &deletion, Outcome: string(decide.Recovered)})
 	s.set(func(*remediate.Snapshot, *remediate.NodeSnapshot) {})
 	b.Sees("#headline", "mq-1 of orders: it is healthy.")
 	b.Sees("#incident-c-1", "recovered")
@@ -182,7 +183,7 @@ func TestWhatSomebodyIsAtStaysWhereItIsWhileThePageChanges(t *testing.T) {
 	s := newScene()
 	withStacks := func(reason string) {
 		s.set(func(_ *remediate.Snapshot, n *remediate.NodeSnapshot) {
-			stuck(n, remediate.PhaseConfirmed, 3, time.Minute, reason)
+			stuck(n, decide.PhaseConfirmed, 3, time.Minute, reason)
 			n.Latest[0].Processes = &probe.Processes{Top: []probe.Stack{{Count: 6, Frames: []string{"rabbit_reader:loop/3"}}}}
 		})
 	}
@@ -192,7 +193,7 @@ func TestWhatSomebodyIsAtStaysWhereItIsWhileThePageChanges(t *testing.T) {
 	b.Sees("#live", "It is shown as it happens.")
 	b.do(chromedp.Click(chromedp.CSS("#stacks summary")))
 	b.Sees("#stacks", "rabbit_reader:loop/3")
-	s.keep(remediate.Incident{ID: "new", Target: "orders", Node: "mq-1", Opened: time.Now(), Decision: remediate.Decision{Reason: "an incident that comes before"}})
+	s.keep(remediate.Incident{ID: "new", Target: "orders", Node: "mq-1", Opened: time.Now(), Decision: decide.Decision{Reason: "an incident that comes before"}})
 	withStacks("second")
 	b.Sees("main > .facts", "second")
 	b.Sees("#incident-new", "an incident that comes before")

@@ -7,6 +7,7 @@ import (
 	"github.com/cjworkbench/unstuck/probe"
 	"github.com/cjworkbench/unstuck/release/plan"
 	"github.com/cjworkbench/unstuck/remediate"
+	"github.com/cjworkbench/unstuck/remediate/decide"
 )
 
 // Pulse remembers the last logins to each node, for the page to draw, and tells the pages that are open that something
@@ -74,10 +75,10 @@ func (p *Pulse) Reconciled(s remediate.Snapshot) {
 }
 
 // Deleted implements remediate.Recorder: the reconcile that follows tells.
-func (*Pulse) Deleted(remediate.Deletion) {}
+func (*Pulse) Deleted(decide.Deletion) {}
 
 // Settled implements remediate.Recorder: the reconcile that follows tells.
-func (*Pulse) Settled(remediate.Deletion) {}
+func (*Pulse) Settled(decide.Deletion) {}
 
 // OperationChanged tells that an operation has changed.
 func (p *Pulse) OperationChanged(op plan.Operation) {

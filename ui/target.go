@@ -8,6 +8,7 @@ import (
 
 	"github.com/cjworkbench/unstuck/httpapi"
 	"github.com/cjworkbench/unstuck/remediate"
+	"github.com/cjworkbench/unstuck/remediate/decide"
 )
 
 // How much a page shows at most. What is left out is counted, and what is not healthy comes first.
@@ -72,7 +73,7 @@ func urgencyOf(b httpapi.Target) int {
 	if b.Stale {
 		return -1
 	}
-	worst := remediate.PhaseHealthy.Urgency()
+	worst := decide.PhaseHealthy.Urgency()
 	for _, n := range b.Nodes {
 		worst = min(worst, n.Phase.Urgency())
 	}
@@ -100,7 +101,7 @@ func (p pages) targetPage(r *http.Request) (view, error) {
 		targetData
 
 		Headline headline
-		Policy   remediate.Policy
+		Policy   decide.Policy
 		Buttons  []button
 	}{p.targetData(b, policy.App, len(b.Nodes)), headlineOf([]httpapi.Target{b}), policy, p.buttons(r, ofTarget(b.Target))}
 	return view{name: "target", title: b.Target, topic: ofTarget(b.Target), data: d}, nil
@@ -167,8 +168,8 @@ func (p pages) nodePage(r *http.Request) (view, error) {
 
 // earliest gives the time before which a node that is on its way to being deleted is not deleted, whatever its guards do
 // by then; zero: it is not on its way there, or nothing but a probe, corroboration or a guard is awaited.
-func earliest(p remediate.Policy, d remediate.Decision) time.Time {
-	if p.Mode != remediate.Remediate || (d.Phase != remediate.PhaseSuspect && d.Phase != remediate.PhaseConfirmed) {
+func earliest(p decide.Policy, d decide.Decision) time.Time {
+	if p.Mode != decide.Remediate || (d.Phase != decide.PhaseSuspect && d.Phase != decide.PhaseConfirmed) {
 		return time.Time{}
 	}
 	var at time.Time

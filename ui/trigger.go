@@ -9,7 +9,7 @@ import (
 	"github.com/cjworkbench/unstuck/auth"
 	"github.com/cjworkbench/unstuck/httpapi"
 	"github.com/cjworkbench/unstuck/release/plan"
-	"github.com/cjworkbench/unstuck/remediate"
+	"github.com/cjworkbench/unstuck/remediate/decide"
 )
 
 // trigger is something that can be done from the page: a form, of which a request to the API is made.
@@ -181,6 +181,6 @@ func (p pages) placesOf(r *http.Request, d trigger, topic string) []map[string]s
 }
 
 // overridable lists the guards that a person may override, who answers for it.
-func overridable() []remediate.GuardDoc {
-	return slices.DeleteFunc(remediate.Guards(), func(g remediate.GuardDoc) bool { return g.Fixed != "" })
+func overridable() []decide.GuardDoc {
+	return slices.DeleteFunc(decide.Guards(), func(g decide.GuardDoc) bool { return g.Fixed != "" })
 }

@@ -13,7 +13,7 @@ import (
 	"github.com/cjworkbench/unstuck/httpapi"
 	"github.com/cjworkbench/unstuck/httpapi/apitest"
 	"github.com/cjworkbench/unstuck/release/plan"
-	"github.com/cjworkbench/unstuck/remediate"
+	"github.com/cjworkbench/unstuck/remediate/decide"
 )
 
 // fill sends a form as a browser does that has come to host, with the cookies that it has from there.
@@ -364,7 +364,7 @@ func TestAManualDeletionIsOfThePodThatWasLookedAt(t *testing.T) {
 		t.Errorf("%d %s", w.Code, words(w.Body.String()))
 	}
 	form.Set("uid", "uid-of-mq-1")
-	form["override"] = []string{string(remediate.GuardPaused), string(remediate.GuardObserveOnly)}
+	form["override"] = []string{string(decide.GuardPaused), string(decide.GuardObserveOnly)}
 	if w := s.fill(ada, "localhost", path, form); w.Code != 303 || w.Header().Get("Location") != "/status/incidents/20261123t115958z-mq-1-cljy" {
 		t.Errorf("%d to %q", w.Code, w.Header().Get("Location"))
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/cjworkbench/unstuck/httpapi/apitest"
 	"github.com/cjworkbench/unstuck/probe"
 	"github.com/cjworkbench/unstuck/remediate"
+	"github.com/cjworkbench/unstuck/remediate/decide"
 	"github.com/cjworkbench/unstuck/target"
 )
 
@@ -29,42 +30,42 @@ func words(page string) string {
 }
 
 func TestThePageSaysFirstHowThingsAre(t *testing.T) {
-	node := func(name string, p remediate.Phase) httpapi.NodeLine { return httpapi.NodeLine{Node: name, Phase: p} }
+	node := func(name string, p decide.Phase) httpapi.NodeLine { return httpapi.NodeLine{Node: name, Phase: p} }
 	targetOf := func(nodes ...httpapi.NodeLine) []httpapi.Target {
 		return []httpapi.Target{{Target: "orders", Nodes: nodes}}
 	}
 	with := func(change func(*httpapi.Target)) []httpapi.Target {
-		all := targetOf(node("a", remediate.PhaseHealthy))
+		all := targetOf(node("a", decide.PhaseHealthy))
 		change(&all[0])
 		return all
 	}
-	held := node("a", remediate.PhaseConfirmed)
-	held.Closed = []remediate.Guard{remediate.GuardPaused, remediate.GuardPeers}
-	going := node("a", remediate.PhaseConfirmed)
-	going.Action = remediate.Delete
+	held := node("a", decide.PhaseConfirmed)
+	held.Closed = []decide.Guard{decide.GuardPaused, decide.GuardPeers}
+	going := node("a", decide.PhaseConfirmed)
+	going.Action = decide.Delete
 	for name, c := range map[string]struct {
 		brokers []httpapi.Target
 		want    headline
 	}{
 		"nothing":           {nil, headline{"No broker is watched that you may see.", "unsure"}},
 		"no node yet":       {targetOf(), headline{"No node has been found yet.", "unsure"}},
-		"all healthy":       {targetOf(node("a", remediate.PhaseHealthy), node("b", remediate.PhaseHealthy)), headline{"Everything is healthy: 2 nodes.", "good"}},
-		"one is all":        {targetOf(node("a", remediate.PhaseHealthy)), headline{"Everything is healthy: 1 node.", "good"}},
+		"all healthy":       {targetOf(node("a", decide.PhaseHealthy), node("b", decide.PhaseHealthy)), headline{"Everything is healthy: 2 nodes.", "good"}},
+		"one is all":        {targetOf(node("a", decide.PhaseHealthy)), headline{"Everything is healthy: 1 node.", "good"}},
 		"not seen":          {targetOf(node("a", "")), headline{"a of orders: it has not been probed yet.", "unsure"}},
-		"a suspect":         {targetOf(node("a", remediate.PhaseSuspect), node("b", remediate.PhaseHealthy)), headline{"a of orders: it may be stuck, and that is being confirmed. 1 other node is healthy.", "warn"}},
+		"a suspect":         {targetOf(node("a", decide.PhaseSuspect), node("b", decide.PhaseHealthy)), headline{"a of orders: it may be stuck, and that is being confirmed. 1 other node is healthy.", "warn"}},
 		"held back":         {targetOf(held), headline{"a of orders: it is stuck, and its deletion is held back by paused, peers.", "bad"}},
 		"on its way":        {targetOf(going), headline{"a of orders: it is stuck, and is deleted now.", "bad"}},
-		"the worst":         {targetOf(node("a", remediate.PhaseUnknown), node("b", remediate.PhaseEscalated), node("c", remediate.PhaseSuspect)), headline{"b of orders: it was deleted, that did not help, and a person must look at it. 2 other nodes are not healthy besides.", "bad"}},
+		"the worst":         {targetOf(node("a", decide.PhaseUnknown), node("b", decide.PhaseEscalated), node("c", decide.PhaseSuspect)), headline{"b of orders: it was deleted, that did not help, and a person must look at it. 2 other nodes are not healthy besides.", "bad"}},
 		"a node is missing": {with(func(b *httpapi.Target) { b.Expected = 2 }), headline{"What is seen here is healthy: 1 node. Nodes are missing: orders.", "warn"}},
 		"all are missing":   {with(func(b *httpapi.Target) { b.Expected, b.Nodes = 2, nil }), headline{"Nodes are missing: orders.", "warn"}},
 		"we cannot see":     {with(func(b *httpapi.Target) { b.Error = "look at the nodes" }), headline{"What is seen here is healthy: 1 node. Unstuck cannot see or write down all that it needs: orders.", "warn"}},
 		"some of all": {
 			with(func(b *httpapi.Target) {
-				b.Expected, b.Error, b.Nodes[0].Phase = 3, "look at the nodes", remediate.PhaseSuspect
+				b.Expected, b.Error, b.Nodes[0].Phase = 3, "look at the nodes", decide.PhaseSuspect
 			}),
 			headline{"a of orders: it may be stuck, and that is being confirmed. Nodes are missing: orders. Unstuck cannot see or write down all that it needs: orders.", "warn"},
 		},
-		"we are behind": {[]httpapi.Target{{Target: "orders", Stale: true, Nodes: []httpapi.NodeLine{node("a", remediate.PhaseHealthy)}}}, headline{"Unstuck itself is behind: it has not looked at orders lately, and what is shown of that is old.", "bad"}},
+		"we are behind": {[]httpapi.Target{{Target: "orders", Stale: true, Nodes: []httpapi.NodeLine{node("a", decide.PhaseHealthy)}}}, headline{"Unstuck itself is behind: it has not looked at orders lately, and what is shown of that is old.", "bad"}},
 	} {
 		if got := headlineOf(c.brokers); got != c.want {
 			t.Errorf("%s: %q, want %q", name, got, c.want)
@@ -103,20 +104,20 @@ func TestTheOverviewLeadsFromTheSentenceToTheNodeItsGuardsAndItsIncident(t *test
 }
 
 func TestTheCountdownEndsWhenTheNodeMayBeDeletedAtTheEarliest(t *testing.T) {
-	p := remediate.DefaultPolicy()
-	p.Mode = remediate.Remediate
-	d := remediate.Decision{Phase: remediate.PhaseSuspect, At: apitest.Noon, Evidence: remediate.Evidence{Since: apitest.Noon.Add(-20 * time.Second)}}
-	closed := func(until time.Time) remediate.Decision {
+	p := decide.DefaultPolicy()
+	p.Mode = decide.Remediate
+	d := decide.Decision{Phase: decide.PhaseSuspect, At: apitest.Noon, Evidence: decide.Evidence{Since: apitest.Noon.Add(-20 * time.Second)}}
+	closed := func(until time.Time) decide.Decision {
 		d := d
-		d.Guards = []remediate.GuardState{{Guard: remediate.GuardPeers, Open: true}, {Guard: remediate.GuardStartupGrace, Until: until}}
+		d.Guards = []decide.GuardState{{Guard: decide.GuardPeers, Open: true}, {Guard: decide.GuardStartupGrace, Until: until}}
 		return d
 	}
 	observed, healthy, enough, late := p, d, d, d
 	late.At = apitest.Noon.Add(time.Minute)
-	observed.Mode, healthy.Phase, enough.Evidence.Enough = remediate.Observe, remediate.PhaseHealthy, true
+	observed.Mode, healthy.Phase, enough.Evidence.Enough = decide.Observe, decide.PhaseHealthy, true
 	for name, c := range map[string]struct {
-		policy remediate.Policy
-		d      remediate.Decision
+		policy decide.Policy
+		d      decide.Decision
 		want   time.Time
 	}{
 		"the minimum time must pass":        {p, d, apitest.Noon.Add(p.MinDuration - 20*time.Second)},
@@ -171,11 +172,11 @@ func hostileSite() *site {
 		}
 	}
 	snapshot.Error, snapshot.Pauses[0].Reason, snapshot.Pauses[0].By = apitest.Hostile, apitest.Hostile, apitest.Hostile
-	snapshot.Deletions = []remediate.Deletion{{ID: apitest.Hostile, Incident: apitest.Hostile, Node: apitest.Hostile, Why: apitest.Hostile}}
+	snapshot.Deletions = []decide.Deletion{{ID: apitest.Hostile, Incident: apitest.Hostile, Node: apitest.Hostile, Why: apitest.Hostile}}
 	c.Decision, c.Results, c.Outcome = snapshot.Nodes[1].Decision, snapshot.Nodes[1].Latest, apitest.Hostile
 	c.Logs, c.Cluster, c.LockHolder, c.Peer = []target.LogLine{{Text: apitest.Hostile}}, apitest.Hostile, apitest.Hostile, apitest.Hostile
 	c.Missing, c.Events = []string{apitest.Hostile}, []remediate.Event{{Text: apitest.Hostile}}
-	c.Deletion = &remediate.Deletion{NewUID: apitest.Hostile, Manual: &remediate.Manual{By: apitest.Hostile, Reason: apitest.Hostile, Override: []remediate.Guard{apitest.Hostile}}}
+	c.Deletion = &decide.Deletion{NewUID: apitest.Hostile, Manual: &decide.Manual{By: apitest.Hostile, Reason: apitest.Hostile, Override: []decide.Guard{apitest.Hostile}}}
 	s.Brokers.Snapshots = func() []remediate.Snapshot { return []remediate.Snapshot{snapshot} }
 	s.Brokers.Incidents = func(context.Context) ([]remediate.Incident, error) { return []remediate.Incident{c}, nil }
 	s.build()
@@ -247,10 +248,10 @@ func TestABrokerOfManyNodesIsShortOnTheOverviewAndWhatIsNotWellComesFirst(t *tes
 	snapshot := remediate.Snapshot{Target: "big", At: time.Now()}
 	for i := range 300 {
 		n := remediate.NodeSnapshot{Node: apitest.NodeOf("n" + string(rune('a'+i/26)) + string(rune('a'+i%26)))}
-		n.Decision = remediate.Decision{Phase: remediate.PhaseHealthy}
+		n.Decision = decide.Decision{Phase: decide.PhaseHealthy}
 		snapshot.Nodes = append(snapshot.Nodes, n)
 	}
-	snapshot.Nodes[299].Decision.Phase = remediate.PhaseSuspect
+	snapshot.Nodes[299].Decision.Phase = decide.PhaseSuspect
 	s.Brokers.Snapshots = func() []remediate.Snapshot { return []remediate.Snapshot{snapshot} }
 	s.build()
 	page := s.page("ada", "/status/").Body.String()

@@ -10,14 +10,14 @@ import (
 	"github.com/cjworkbench/unstuck/httpapi"
 	"github.com/cjworkbench/unstuck/probe"
 	"github.com/cjworkbench/unstuck/release/plan"
-	"github.com/cjworkbench/unstuck/remediate"
+	"github.com/cjworkbench/unstuck/remediate/decide"
 )
 
 // pageFuncs are what the templates can call.
 var pageFuncs = template.FuncMap{
 	"asOf": func(v any, now time.Time) asOf { return asOf{v, now} },
 	"path": pagePath, "stamp": stamp, "when": when, "rel": relative, "took": took,
-	"tone": remediate.Phase.Tone, "word": remediate.Phase.Label, "statusTone": statusTone, "spark": sparkOf, "guards": names, "openGuards": openGuards,
+	"tone": decide.Phase.Tone, "word": decide.Phase.Label, "statusTone": statusTone, "spark": sparkOf, "guards": names, "openGuards": openGuards,
 	"phase": phaseWords, "phaseTone": phaseTone, "step": stepWords, "short": shortCommit,
 	"text":           func(v any) string { return fmt.Sprint(v) },
 	"refusedActions": func(all []button) bool { return slices.ContainsFunc(all, func(a button) bool { return a.Path == "" }) },
@@ -47,7 +47,7 @@ func headlineOf(targets []httpapi.Target) headline {
 		for j := range b.Nodes {
 			n := &b.Nodes[j]
 			nodes++
-			if n.Phase == remediate.PhaseHealthy {
+			if n.Phase == decide.PhaseHealthy {
 				continue
 			}
 			unhealthy++
@@ -105,8 +105,8 @@ func unseenOf(targets []httpapi.Target) string {
 func sentenceOf(n *httpapi.NodeLine) string {
 	text := "it " + n.Phase.Is()
 	switch {
-	case n.Phase != remediate.PhaseConfirmed:
-	case n.Action == remediate.Delete:
+	case n.Phase != decide.PhaseConfirmed:
+	case n.Action == decide.Delete:
 		text += ", and is deleted now"
 	case len(n.Closed) > 0:
 		text += ", and its deletion is held back by " + names(n.Closed)
@@ -114,7 +114,7 @@ func sentenceOf(n *httpapi.NodeLine) string {
 	return text
 }
 
-func names(guards []remediate.Guard) string {
+func names(guards []decide.Guard) string {
 	all := make([]string, len(guards))
 	for i, g := range guards {
 		all[i] = string(g)
@@ -151,7 +151,7 @@ func statusTone(s probe.Status) string {
 }
 
 // openGuards says how many of the guards are open.
-func openGuards(guards []remediate.GuardState) string {
+func openGuards(guards []decide.GuardState) string {
 	open := 0
 	for _, g := range guards {
 		if g.Open {

@@ -16,7 +16,7 @@ import (
 	"github.com/cjworkbench/unstuck/metrics"
 	"github.com/cjworkbench/unstuck/probe"
 	"github.com/cjworkbench/unstuck/release/plan"
-	"github.com/cjworkbench/unstuck/remediate"
+	"github.com/cjworkbench/unstuck/remediate/decide"
 	"github.com/cjworkbench/unstuck/target"
 )
 
@@ -40,13 +40,13 @@ func TestARealPrometheusAndAlertmanagerTellOfAStuckNodeAndOfADeadDaemon(t *testi
 	l := <-startLabs(t, 1, lab.Options{HandshakeTimeout: tableHandshake, Root: os.Getenv("UNSTUCK_RABBITMQ_ROOT")})
 	began := time.Now()
 	b := tableBroker()
-	b.Policy.Mode = remediate.Observe
+	b.Policy.Mode = decide.Observe
 	leader := watchWorld(ctx, t, l, l, b, func(d *daemon) { prepareSamples(t, d) })
 	defer leader.stop()
 	follower := watchWorld(ctx, t, l, following{l}, b, func(*daemon) {})
 	defer follower.stop()
 	for _, w := range []*tableWatch{leader, follower} {
-		w.until(ctx, "every node is healthy", func() bool { return w.phases(remediate.PhaseHealthy) == len(all) })
+		w.until(ctx, "every node is healthy", func() bool { return w.phases(decide.PhaseHealthy) == len(all) })
 	}
 	m := startMonitoring(t, leader.api.metrics.Addr(), follower.api.metrics.Addr())
 	step := func(what string) { t.Logf("%5.1f s: %s", time.Since(began).Seconds(), what) }
@@ -130,8 +130,8 @@ func TestARealPrometheusAndAlertmanagerTellOfAStuckNodeAndOfADeadDaemon(t *testi
 func prepareSamples(t *testing.T, d *daemon) {
 	t.Helper()
 	at := time.Now().Add(-3 * time.Hour)
-	past := remediate.Deletion{ID: "past", Target: "lab", Node: "rabbit-0", UID: "past", At: at, Accepted: at, Outcome: remediate.Recovered, Settled: at.Add(time.Minute)}
-	if err := d.store.SaveDeletions(t.Context(), "lab", []remediate.Deletion{past}); err != nil {
+	past := decide.Deletion{ID: "past", Target: "lab", Node: "rabbit-0", UID: "past", At: at, Accepted: at, Outcome: decide.Recovered, Settled: at.Add(time.Minute)}
+	if err := d.store.SaveDeletions(t.Context(), "lab", []decide.Deletion{past}); err != nil {
 		t.Fatal(err)
 	}
 	for _, kind := range []probe.Kind{probe.Login, probe.MaybeStuck} {
@@ -148,7 +148,7 @@ func prepareSamples(t *testing.T, d *daemon) {
 // giveSamples counts a deletion and a deploy, after they have been seen at zero, and takes a permission away.
 func giveSamples(d *daemon) {
 	at := time.Now()
-	deletion := remediate.Deletion{ID: "sample", Target: "lab", Node: "rabbit-0", UID: "sample", At: at, Outcome: remediate.Recovered, Settled: at.Add(time.Minute)}
+	deletion := decide.Deletion{ID: "sample", Target: "lab", Node: "rabbit-0", UID: "sample", At: at, Outcome: decide.Recovered, Settled: at.Add(time.Minute)}
 	d.metrics.Deleted(deletion)
 	d.metrics.Settled(deletion)
 	d.metrics.PermissionsMissing([]metrics.Permission{{Verb: "delete", Resource: "pods", Namespace: "production"}})

@@ -13,7 +13,7 @@ import (
 
 	"github.com/cjworkbench/unstuck/lab"
 	"github.com/cjworkbench/unstuck/probe"
-	"github.com/cjworkbench/unstuck/remediate"
+	"github.com/cjworkbench/unstuck/remediate/decide"
 	"github.com/cjworkbench/unstuck/target"
 )
 
@@ -101,7 +101,7 @@ func measureCure(b *testing.B, l *lab.Lab, spoil func(context.Context, *lab.Lab,
 	defer cancel()
 	w := watchLab(ctx, b, l, defaultsBroker())
 	defer w.stop()
-	w.until(ctx, "every node is healthy", func() bool { return w.phases(remediate.PhaseHealthy) == len(all) })
+	w.until(ctx, "every node is healthy", func() bool { return w.phases(decide.PhaseHealthy) == len(all) })
 	if err := spoil(ctx, l, "rabbit-1"); err != nil {
 		b.Fatal(err)
 	}
@@ -121,7 +121,7 @@ func measureCure(b *testing.B, l *lab.Lab, spoil func(context.Context, *lab.Lab,
 		}
 	}
 	w.mu.Unlock()
-	w.until(ctx, "the deletion has helped", func() bool { return w.outcome() == remediate.Recovered })
+	w.until(ctx, "the deletion has helped", func() bool { return w.outcome() == decide.Recovered })
 	b.ReportMetric(w.acted[0].Sub(look).Seconds(), "s-from-look-to-deletion") // the last questions among them
 	b.ReportMetric(seen.Seconds(), "s-to-seen")
 	b.ReportMetric(deleted.Seconds(), "s-to-deleted")

@@ -25,6 +25,7 @@ import (
 	"github.com/cjworkbench/unstuck/release"
 	"github.com/cjworkbench/unstuck/release/plan"
 	"github.com/cjworkbench/unstuck/remediate"
+	"github.com/cjworkbench/unstuck/remediate/decide"
 	"github.com/cjworkbench/unstuck/target"
 )
 
@@ -48,8 +49,8 @@ type servedAPI struct {
 	ops      map[string]plan.Operation
 	queries  []release.LogQuery
 	refusal  error // of every operation
-	deleted  []remediate.DeleteRequest
-	pauses   []remediate.Pause
+	deleted  []decide.DeleteRequest
+	pauses   []decide.Pause
 	replaced bool   // whoever has been looked at is another one by now
 	hostile  string // is put into what the fakes say
 }
@@ -287,9 +288,9 @@ func (s *servedAPI) State(_ context.Context, env plan.Environment) (plan.State, 
 
 func (s *servedAPI) Probe(context.Context, string, string) error { return nil }
 
-func (s *servedAPI) Delete(_ context.Context, _ string, r remediate.DeleteRequest) (remediate.DeleteResult, error) {
+func (s *servedAPI) Delete(_ context.Context, _ string, r decide.DeleteRequest) (remediate.DeleteResult, error) {
 	if len(r.Override) == 0 {
-		return remediate.DeleteResult{}, &remediate.HeldError{Closed: []remediate.GuardState{{Guard: remediate.GuardObserveOnly, Why: "mode is observe" + s.hostile}}}
+		return remediate.DeleteResult{}, &decide.HeldError{Closed: []decide.GuardState{{Guard: decide.GuardObserveOnly, Why: "mode is observe" + s.hostile}}}
 	}
 	s.deleted = append(s.deleted, r)
 	return remediate.DeleteResult{Overridden: r.Override, Incident: "incident-1"}, nil
@@ -298,15 +299,15 @@ func (s *servedAPI) Delete(_ context.Context, _ string, r remediate.DeleteReques
 // fakePauses keeps pauses: servedAPI cannot, for its Delete is a node's.
 type fakePauses struct{ *servedAPI }
 
-func (f fakePauses) Pauses(context.Context) ([]remediate.Pause, error) { return f.pauses, nil }
-func (f fakePauses) Pause(_ context.Context, p remediate.Pause) error {
+func (f fakePauses) Pauses(context.Context) ([]decide.Pause, error) { return f.pauses, nil }
+func (f fakePauses) Pause(_ context.Context, p decide.Pause) error {
 	f.pauses = append(f.pauses, p)
 	return nil
 }
 
 func (f fakePauses) Resume(_ context.Context, broker string) (int, error) {
 	before := len(f.pauses)
-	f.pauses = slices.DeleteFunc(f.pauses, func(p remediate.Pause) bool { return p.Target == broker })
+	f.pauses = slices.DeleteFunc(f.pauses, func(p decide.Pause) bool { return p.Target == broker })
 	return before - len(f.pauses), nil
 }
 
@@ -316,13 +317,13 @@ func (s *servedAPI) snapshot() remediate.Snapshot {
 	if s.replaced && len(s.deleted) > 0 {
 		n.UID = "uid-2"
 	}
-	decision := remediate.Decision{
-		Node: "mq-1", UID: "uid-1", Status: probe.Stuck, Phase: remediate.PhaseConfirmed, Reason: "confirmed stuck; held back by observe-only" + s.hostile, At: now,
-		Guards: []remediate.GuardState{{Guard: remediate.GuardObserveOnly, Why: "mode is observe"}, {Guard: remediate.GuardPaused, Open: true, Why: "nobody has"}},
+	decision := decide.Decision{
+		Node: "mq-1", UID: "uid-1", Status: probe.Stuck, Phase: decide.PhaseConfirmed, Reason: "confirmed stuck; held back by observe-only" + s.hostile, At: now,
+		Guards: []decide.GuardState{{Guard: decide.GuardObserveOnly, Why: "mode is observe"}, {Guard: decide.GuardPaused, Open: true, Why: "nobody has"}},
 	}
 	r := probe.Result{Target: "orders", Node: "mq-1", UID: "uid-1", Kind: probe.Login, Reason: probe.AwaitTune, Stage: probe.StageTune, Started: now, Took: 12 * time.Second, Detail: "no answer" + s.hostile}
 	return remediate.Snapshot{
-		Target: "orders", At: now, Policy: remediate.DefaultPolicy(), View: target.View{At: now, Expected: 1, Nodes: []target.Node{n}},
+		Target: "orders", At: now, Policy: decide.DefaultPolicy(), View: target.View{At: now, Expected: 1, Nodes: []target.Node{n}},
 		Nodes: []remediate.NodeSnapshot{{Node: n, Decision: decision, Latest: []probe.Result{r}}},
 	}
 }

@@ -8,7 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/cjworkbench/unstuck/httpapi"
-	"github.com/cjworkbench/unstuck/remediate"
+	"github.com/cjworkbench/unstuck/remediate/decide"
 )
 
 func (c console) newPauseCommand() *cobra.Command {
@@ -99,7 +99,7 @@ func (s *session) showPauses(list httpapi.PauseList, raw []byte, err error) erro
 	return nil
 }
 
-func pauseLine(p remediate.Pause) string {
+func pauseLine(p decide.Pause) string {
 	what := "every broker"
 	if p.Target != "" {
 		what = p.Target
@@ -126,7 +126,7 @@ successor of it.`,
 		}
 		body := httpapi.DeletionBody{Reason: why.reason, DryRun: true}
 		for _, g := range override {
-			body.Override = append(body.Override, remediate.Guard(g))
+			body.Override = append(body.Override, decide.Guard(g))
 		}
 		return s.deleteNode(ctx, apiPath("targets", args[0], "nodes", args[1], "deletions"), body, yes, dryRun)
 	})
@@ -137,7 +137,7 @@ successor of it.`,
 	flags.BoolVar(&dryRun, "dry-run", false, "show what the guards say, and do nothing")
 	_ = cmd.RegisterFlagCompletionFunc("reason", cobra.NoFileCompletions)
 	var guards []cobra.Completion
-	for _, g := range remediate.Guards() {
+	for _, g := range decide.Guards() {
 		guards = append(guards, string(g.Guard))
 	}
 	_ = cmd.RegisterFlagCompletionFunc("override", cobra.FixedCompletions(guards, cobra.ShellCompDirectiveNoFileComp))

@@ -10,6 +10,7 @@ import (
 	"github.com/cjworkbench/unstuck/probe"
 	"github.com/cjworkbench/unstuck/release/plan"
 	"github.com/cjworkbench/unstuck/remediate"
+	"github.com/cjworkbench/unstuck/remediate/decide"
 )
 
 func (s *session) showStatus(
@@ -119,7 +120,7 @@ func (s *session) showResult(indent string, r probe.Result) {
 	s.printf("%s%s", indent, text)
 }
 
-func guardRows(guards []remediate.GuardState) (rows [][]string) {
+func guardRows(guards []decide.GuardState) (rows [][]string) {
 	for _, g := range guards {
 		state := "CLOSED"
 		if g.Open {

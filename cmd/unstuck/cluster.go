@@ -19,6 +19,7 @@ import (
 	"github.com/cjworkbench/unstuck/kube/apiserver"
 	"github.com/cjworkbench/unstuck/metrics"
 	"github.com/cjworkbench/unstuck/remediate"
+	"github.com/cjworkbench/unstuck/remediate/decide"
 	"github.com/cjworkbench/unstuck/target"
 )
 
@@ -84,10 +85,10 @@ func (c *cluster) app(a config.App) (supplier, error) {
 	return supplier{World: pods, logs: pods, mayDelete: pods.MayDelete}, nil
 }
 
-func (c *cluster) watch(name string, p config.Pods, app bool, policy remediate.Policy) (*kube.Pods, error) {
+func (c *cluster) watch(name string, p config.Pods, app bool, policy decide.Policy) (*kube.Pods, error) {
 	pods, err := c.Watch(kube.Target{
 		Name: name, Namespace: p.Namespace, Selector: p.Selector, Container: p.Container, Port: p.Port,
-		App: app, Act: policy.Mode == remediate.Remediate, SkipPreStopChecks: p.SkipPreStopChecks,
+		App: app, Act: policy.Mode == decide.Remediate, SkipPreStopChecks: p.SkipPreStopChecks,
 	})
 	if err != nil {
 		return nil, err

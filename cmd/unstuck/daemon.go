@@ -16,6 +16,7 @@ import (
 	"github.com/cjworkbench/unstuck/metrics"
 	"github.com/cjworkbench/unstuck/probe"
 	"github.com/cjworkbench/unstuck/remediate"
+	"github.com/cjworkbench/unstuck/remediate/decide"
 	"github.com/cjworkbench/unstuck/target"
 	"github.com/cjworkbench/unstuck/ui"
 )
@@ -111,7 +112,7 @@ func (d *daemon) watchApp(a config.App, s supplier) {
 }
 
 // add makes w watch the nodes that s supplies.
-func (d *daemon) add(w *watched, name string, policy remediate.Policy, probes []probe.Probe, s supplier) {
+func (d *daemon) add(w *watched, name string, policy decide.Policy, probes []probe.Probe, s supplier) {
 	log := d.log.With("target", name)
 	w.runner = probe.NewRunner(probe.RunnerOptions{Probes: probes, Log: log, Sink: func(r probe.Result) {
 		log.Debug("probe done", "node", r.Node, "probe", r.Kind, "reason", r.Reason, "took_seconds", r.Took.Seconds(), "detail", r.Detail)
@@ -269,13 +270,13 @@ func (rs recorders) Reconciled(s remediate.Snapshot) {
 	}
 }
 
-func (rs recorders) Deleted(a remediate.Deletion) {
+func (rs recorders) Deleted(a decide.Deletion) {
 	for _, r := range rs {
 		r.Deleted(a)
 	}
 }
 
-func (rs recorders) Settled(a remediate.Deletion) {
+func (rs recorders) Settled(a decide.Deletion) {
 	for _, r := range rs {
 		r.Settled(a)
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/cjworkbench/unstuck/config"
 	"github.com/cjworkbench/unstuck/lab"
 	"github.com/cjworkbench/unstuck/remediate"
+	"github.com/cjworkbench/unstuck/remediate/decide"
 	"github.com/cjworkbench/unstuck/target"
 )
 
@@ -68,7 +69,7 @@ func demoBroker() config.Broker {
 	p.Login.WhileSuspect, p.Login.WhileConfirmed = 2*time.Second, 10*time.Second
 	p.Roundtrip.Every, p.Roundtrip.Timeout = config.Every(20*time.Second), 8*time.Second
 	p.Log.Every, p.Log.MaxAge = config.Every(10*time.Second), 30*time.Second
-	b.Policy.Mode = remediate.Remediate
+	b.Policy.Mode = decide.Remediate
 	b.Policy.MinDuration, b.Policy.RecheckAfter = 15*time.Second, 5*time.Second
 	b.Policy.StartupGracePeriod, b.Policy.RecoveryTimeout = 5*time.Second, 90*time.Second
 	b.Policy.GracePeriod = 10 * time.Second

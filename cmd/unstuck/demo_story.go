@@ -9,6 +9,7 @@ import (
 
 	"github.com/cjworkbench/unstuck/probe"
 	"github.com/cjworkbench/unstuck/remediate"
+	"github.com/cjworkbench/unstuck/remediate/decide"
 )
 
 // story tells what the daemon does on a screen, as it happens, and notes when each step came.
@@ -18,10 +19,10 @@ type story struct {
 	mu       sync.Mutex
 	changed  chan struct{} // closed and replaced whenever something happens
 	broken   time.Time     // when the node was broken
-	last     map[string]remediate.Decision
+	last     map[string]decide.Decision
 	snap     remediate.Snapshot
 	steps    []step
-	deletion *remediate.Deletion // the one that is settled
+	deletion *decide.Deletion // the one that is settled
 }
 
 // step is something that happened, once.
@@ -31,7 +32,7 @@ type step struct {
 }
 
 func newStory(s *screen) *story {
-	return &story{screen: s, changed: make(chan struct{}), last: make(map[string]remediate.Decision)}
+	return &story{screen: s, changed: make(chan struct{}), last: make(map[string]decide.Decision)}
 }
 
 // begin says that the node is broken from now on.
@@ -60,7 +61,7 @@ func (t *story) wait(ctx context.Context, what string, done func() bool) error {
 
 func (t *story) allHealthy() bool {
 	for _, n := range t.snap.Nodes {
-		if n.Decision.Phase != remediate.PhaseHealthy || strings.Contains(fmt.Sprint(n.Decision.Closed()), string(remediate.GuardStartupGrace)) {
+		if n.Decision.Phase != decide.PhaseHealthy || strings.Contains(fmt.Sprint(n.Decision.Closed()), string(decide.GuardStartupGrace)) {
 			return false
 		}
 	}
@@ -105,7 +106,7 @@ func (t *story) Reconciled(s remediate.Snapshot) {
 			continue
 		}
 		t.screen.decision(d)
-		if d.Phase == remediate.PhaseConfirmed && t.note("confirmed and corroborated", d.At) {
+		if d.Phase == decide.PhaseConfirmed && t.note("confirmed and corroborated", d.At) {
 			t.screen.guards(d)
 		}
 	}
@@ -115,7 +116,7 @@ func (t *story) Reconciled(s remediate.Snapshot) {
 }
 
 // Deleted shows a deletion.
-func (t *story) Deleted(a remediate.Deletion) {
+func (t *story) Deleted(a decide.Deletion) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.note("incident captured, decided again, intent written", a.At)
@@ -125,12 +126,12 @@ func (t *story) Deleted(a remediate.Deletion) {
 }
 
 // Settled shows what became of a deletion.
-func (t *story) Settled(a remediate.Deletion) {
+func (t *story) Settled(a decide.Deletion) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.deletion = &a
 	t.note("the new node accepts logins", a.Settled)
-	if a.Outcome == remediate.Recovered {
+	if a.Outcome == decide.Recovered {
 		t.screen.good("%s: %s (UID %s)", a.Node, a.Why, a.NewUID)
 	} else {
 		t.screen.bad("%s: %s: %s", a.Node, a.Outcome, a.Why)
@@ -155,8 +156,8 @@ func (t *story) showIncident(ctx context.Context, store remediate.Store) error {
 	if err != nil {
 		return err
 	}
-	if len(incidents) != 1 || incidents[0].Outcome != string(remediate.Recovered) {
-		return fmt.Errorf("want one incident with the outcome %s, got %d", remediate.Recovered, len(incidents))
+	if len(incidents) != 1 || incidents[0].Outcome != string(decide.Recovered) {
+		return fmt.Errorf("want one incident with the outcome %s, got %d", decide.Recovered, len(incidents))
 	}
 	c := incidents[0]
 	t.screen.title("The incident that is kept: %s", c.ID)

@@ -16,7 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/cjworkbench/unstuck/probe"
-	"github.com/cjworkbench/unstuck/remediate"
+	"github.com/cjworkbench/unstuck/remediate/decide"
 )
 
 const recordings = "../../probe/testdata/maybe_stuck/"
@@ -243,7 +243,7 @@ func TestADiagnosisThatCannotBePrintedIsAnError(t *testing.T) {
 }
 
 func TestTheLooksOfADiagnosisLieAsFarApartAsThoseOfADeletion(t *testing.T) {
-	apart := remediate.DefaultPolicy().RecheckAfter
+	apart := decide.DefaultPolicy().RecheckAfter
 	if probe.LooksApart != apart {
 		t.Errorf("%s, and %s for a deletion", probe.LooksApart, apart)
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/cjworkbench/unstuck/lab"
 	"github.com/cjworkbench/unstuck/probe"
 	"github.com/cjworkbench/unstuck/remediate"
+	"github.com/cjworkbench/unstuck/remediate/decide"
 	"github.com/cjworkbench/unstuck/target"
 )
 
@@ -122,8 +123,8 @@ func TestTheSampleInTheReadmeIsWhatTheDemoPrints(t *testing.T) {
 	s.ProbeDone(probe.Result{Node: "rabbit-1", Kind: probe.Login, Reason: probe.AwaitTune, Took: 4002 * time.Millisecond, Detail: "no answer in stage tune, 4.002s after connecting"})
 	s.ProbeDone(probe.Result{Node: "rabbit-1", Kind: probe.MaybeStuck, Reason: probe.ProcessesStuck, Took: 5620 * time.Millisecond, Detail: "1 connection hangs in its login with a message waiting"})
 	s.Reconciled(remediate.Snapshot{Nodes: []remediate.NodeSnapshot{{Decision: confirmedAtHalfPastOne(t)}}})
-	s.Deleted(remediate.Deletion{Node: "rabbit-1", UID: "eb57e0bf-481c-22bb-eb08-0da76192dba2"})
-	s.Settled(remediate.Deletion{Node: "rabbit-1", NewUID: "82192559-145b-4570-2ee5-4e2886ba7fda", Outcome: remediate.Recovered, Why: "the new node accepts logins"})
+	s.Deleted(decide.Deletion{Node: "rabbit-1", UID: "eb57e0bf-481c-22bb-eb08-0da76192dba2"})
+	s.Settled(decide.Deletion{Node: "rabbit-1", NewUID: "82192559-145b-4570-2ee5-4e2886ba7fda", Outcome: decide.Recovered, Why: "the new node accepts logins"})
 
 	_, sample, _ := strings.Cut(readText(t, projectRoot+"/README.md"), "make demo ARGS=--keep")
 	_, sample, _ = strings.Cut(sample, "```\n")
@@ -148,13 +149,13 @@ func withoutFigures(text string) string {
 }
 
 // confirmedAtHalfPastOne is what is decided of a node whose logins hang and whose processes are stuck.
-func confirmedAtHalfPastOne(t *testing.T) remediate.Decision {
+func confirmedAtHalfPastOne(t *testing.T) decide.Decision {
 	t.Helper()
 	since := time.Date(2026, 11, 23, 13, 30, 8, 0, time.UTC)
 	now := since.Add(2 * time.Minute)
-	policy := remediate.DefaultPolicy()
-	policy.Mode = remediate.Remediate
-	o := remediate.Observation{PausesKnown: true, HistoryKnown: true, View: target.View{At: now, Expected: 3, IsLeader: target.Yes, Operating: target.No}}
+	policy := decide.DefaultPolicy()
+	policy.Mode = decide.Remediate
+	o := decide.Observation{PausesKnown: true, HistoryKnown: true, View: target.View{At: now, Expected: 3, IsLeader: target.Yes, Operating: target.No}}
 	result := func(node string, kind probe.Kind, reason probe.Reason, at time.Time) {
 		o.Results = append(o.Results, probe.Result{
 			Node: node, UID: node, NodeStarted: since.Add(-time.Hour), Kind: kind, Reason: reason, Started: at,
@@ -173,10 +174,10 @@ func confirmedAtHalfPastOne(t *testing.T) remediate.Decision {
 	}
 	result("rabbit-1", probe.MaybeStuck, probe.ProcessesStuck, since.Add(time.Second))
 	result("rabbit-1", probe.MaybeStuck, probe.ProcessesStuck, since.Add(time.Minute))
-	o.Quorum = map[string]remediate.Quorum{"rabbit-1": {UID: "rabbit-1", Started: since.Add(-time.Hour), Critical: target.No, Nodes: remediate.Identities(o.View), At: now}}
-	o.Refusals = map[string]remediate.Refusal{"rabbit-1": {UID: "rabbit-1", Started: since.Add(-time.Hour), OnPurpose: target.No, Nodes: remediate.Identities(o.View), At: now}}
-	_, decisions := remediate.Decide(remediate.State{}, o, policy, now)
-	if len(decisions) != 3 || decisions[1].Action != remediate.Delete {
+	o.Quorum = map[string]decide.Quorum{"rabbit-1": {UID: "rabbit-1", Started: since.Add(-time.Hour), Critical: target.No, Nodes: decide.Identities(o.View), At: now}}
+	o.Refusals = map[string]decide.Refusal{"rabbit-1": {UID: "rabbit-1", Started: since.Add(-time.Hour), OnPurpose: target.No, Nodes: decide.Identities(o.View), At: now}}
+	_, decisions := decide.Decide(decide.State{}, o, policy, now)
+	if len(decisions) != 3 || decisions[1].Action != decide.Delete {
 		t.Fatalf("%+v", decisions)
 	}
 	return decisions[1]

@@ -6,6 +6,7 @@ import (
 	"sync"
 
 	"github.com/cjworkbench/unstuck/remediate"
+	"github.com/cjworkbench/unstuck/remediate/decide"
 	"github.com/cjworkbench/unstuck/target"
 )
 
@@ -21,7 +22,7 @@ type events struct {
 // lastSaid is what was last said of a node.
 type lastSaid struct {
 	uid    string
-	phase  remediate.Phase
+	phase  decide.Phase
 	reason string
 }
 
@@ -35,14 +36,14 @@ func (e *events) Reconciled(s remediate.Snapshot) {
 		d := n.Decision
 		t := lastSaid{uid: d.UID, phase: d.Phase, reason: d.Reason}
 		was, known := before[n.Name]
-		if d.Phase == remediate.PhaseUnknown && was.uid == d.UID {
+		if d.Phase == decide.PhaseUnknown && was.uid == d.UID {
 			t = was // it is as it was, as far as anybody can tell
 		}
 		now[n.Name] = t
-		changed := was.uid != t.uid || was.phase != t.phase || (t.phase == remediate.PhaseConfirmed && was.reason != t.reason)
+		changed := was.uid != t.uid || was.phase != t.phase || (t.phase == decide.PhaseConfirmed && was.reason != t.reason)
 		first := !known || was.uid != t.uid
-		if reason := t.phase.Event(); changed && reason != "" && !(first && t.phase == remediate.PhaseHealthy) && s.View.IsLeader == target.Yes {
-			e.event(n.Node, t.phase != remediate.PhaseHealthy, reason, d.Reason)
+		if reason := t.phase.Event(); changed && reason != "" && !(first && t.phase == decide.PhaseHealthy) && s.View.IsLeader == target.Yes {
+			e.event(n.Node, t.phase != decide.PhaseHealthy, reason, d.Reason)
 		}
 	}
 	if e.last == nil {
@@ -52,25 +53,25 @@ func (e *events) Reconciled(s remediate.Snapshot) {
 }
 
 // Deleted tells of a deletion.
-func (e *events) Deleted(a remediate.Deletion) {
+func (e *events) Deleted(a decide.Deletion) {
 	e.event(deletionNode(a), true, "Deleted", fmt.Sprintf("deleted by Unstuck, incident %s: %s", a.Incident, a.Why))
 }
 
 // Settled tells what became of a deletion. That one did not help is a phase, of which Reconciled tells.
-func (e *events) Settled(a remediate.Deletion) {
+func (e *events) Settled(a decide.Deletion) {
 	switch a.Outcome {
-	case remediate.Recovered:
+	case decide.Recovered:
 		n := deletionNode(a)
 		if a.NewUID != "" {
 			n.Name, n.UID = cmp.Or(a.NewNode, a.Node), a.NewUID
 		}
 		e.event(n, false, "Recovered", fmt.Sprintf("incident %s: %s", a.Incident, a.Why))
-	case remediate.Aborted:
+	case decide.Aborted:
 		e.event(deletionNode(a), false, "NotDeleted", fmt.Sprintf("incident %s: %s", a.Incident, a.Why))
-	case remediate.Pending, remediate.Escalated, remediate.Failed, remediate.Removed:
+	case decide.Pending, decide.Escalated, decide.Failed, decide.Removed:
 	}
 }
 
-func deletionNode(a remediate.Deletion) target.Node {
+func deletionNode(a decide.Deletion) target.Node {
 	return target.Node{Target: a.Target, Name: a.Node, UID: a.UID}
 }

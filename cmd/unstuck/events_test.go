@@ -7,6 +7,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/cjworkbench/unstuck/remediate"
+	"github.com/cjworkbench/unstuck/remediate/decide"
 	"github.com/cjworkbench/unstuck/target"
 )
 
@@ -28,9 +29,9 @@ func listening() (*events, func() []string) {
 }
 
 // reconciled is a reconcile at which the one node of the broker b has come to a phase.
-func reconciled(isLeader target.Answer, uid string, phase remediate.Phase, reason string) remediate.Snapshot {
+func reconciled(isLeader target.Answer, uid string, phase decide.Phase, reason string) remediate.Snapshot {
 	n := remediate.NodeSnapshot{Node: target.Node{Target: "b", Name: "n", UID: uid}}
-	n.Decision = remediate.Decision{Node: "n", UID: uid, Phase: phase, Reason: reason}
+	n.Decision = decide.Decision{Node: "n", UID: uid, Phase: phase, Reason: reason}
 	return remediate.Snapshot{Target: "b", View: target.View{IsLeader: isLeader}, Nodes: []remediate.NodeSnapshot{n}}
 }
 
@@ -40,25 +41,25 @@ func TestEventsTellWhatChangedAndNothingTwice(t *testing.T) {
 		name   string
 		leads  target.Answer
 		uid    string
-		phase  remediate.Phase
+		phase  decide.Phase
 		reason string
 		want   []string
 	}{
-		{"a node that was healthy from the beginning", target.Yes, "1", remediate.PhaseHealthy, "accepts logins", nil},
-		{"suspect", target.Yes, "1", remediate.PhaseSuspect, "1 of 3", []string{"n/1 warning SuspectedStuck: 1 of 3"}},
-		{"still suspect", target.Yes, "1", remediate.PhaseSuspect, "2 of 3", nil},
-		{"cannot tell", target.Yes, "1", remediate.PhaseUnknown, "?", nil},
-		{"suspect as before", target.Yes, "1", remediate.PhaseSuspect, "2 of 3", nil},
-		{"confirmed", target.Yes, "1", remediate.PhaseConfirmed, "held back by a", []string{"n/1 warning Stuck: held back by a"}},
-		{"held back by something else", target.Yes, "1", remediate.PhaseConfirmed, "held back by b", []string{"n/1 warning Stuck: held back by b"}},
-		{"the same again", target.Yes, "1", remediate.PhaseConfirmed, "held back by b", nil},
-		{"deleted", target.Yes, "1", remediate.PhaseRecovering, "deleted", nil},
-		{"the new one is healthy", target.Yes, "2", remediate.PhaseHealthy, "accepts logins", nil},
-		{"faulty", target.Yes, "2", remediate.PhaseFaulty, "alarm", []string{"n/2 warning Faulty: alarm"}},
-		{"healthy again", target.Yes, "2", remediate.PhaseHealthy, "accepts logins", []string{"n/2 normal Healthy: accepts logins"}},
-		{"another replica leads", target.No, "2", remediate.PhaseSuspect, "1 of 3", nil},
-		{"nobody knows who leads", target.CannotTell, "2", remediate.PhaseConfirmed, "held back", nil},
-		{"a new one begins badly", target.Yes, "3", remediate.PhaseEscalated, "not back", []string{"n/3 warning NotRecovered: not back"}},
+		{"a node that was healthy from the beginning", target.Yes, "1", decide.PhaseHealthy, "accepts logins", nil},
+		{"suspect", target.Yes, "1", decide.PhaseSuspect, "1 of 3", []string{"n/1 warning SuspectedStuck: 1 of 3"}},
+		{"still suspect", target.Yes, "1", decide.PhaseSuspect, "2 of 3", nil},
+		{"cannot tell", target.Yes, "1", decide.PhaseUnknown, "?", nil},
+		{"suspect as before", target.Yes, "1", decide.PhaseSuspect, "2 of 3", nil},
+		{"confirmed", target.Yes, "1", decide.PhaseConfirmed, "held back by a", []string{"n/1 warning Stuck: held back by a"}},
+		{"held back by something else", target.Yes, "1", decide.PhaseConfirmed, "held back by b", []string{"n/1 warning Stuck: held back by b"}},
+		{"the same again", target.Yes, "1", decide.PhaseConfirmed, "held back by b", nil},
+		{"deleted", target.Yes, "1", decide.PhaseRecovering, "deleted", nil},
+		{"the new one is healthy", target.Yes, "2", decide.PhaseHealthy, "accepts logins", nil},
+		{"faulty", target.Yes, "2", decide.PhaseFaulty, "alarm", []string{"n/2 warning Faulty: alarm"}},
+		{"healthy again", target.Yes, "2", decide.PhaseHealthy, "accepts logins", []string{"n/2 normal Healthy: accepts logins"}},
+		{"another replica leads", target.No, "2", decide.PhaseSuspect, "1 of 3", nil},
+		{"nobody knows who leads", target.CannotTell, "2", decide.PhaseConfirmed, "held back", nil},
+		{"a new one begins badly", target.Yes, "3", decide.PhaseEscalated, "not back", []string{"n/3 warning NotRecovered: not back"}},
 	}
 	for _, s := range steps {
 		e.Reconciled(reconciled(s.leads, s.uid, s.phase, s.reason))
@@ -70,9 +71,9 @@ func TestEventsTellWhatChangedAndNothingTwice(t *testing.T) {
 
 func TestEventsTellOfADeletionAndOfItsOutcome(t *testing.T) {
 	e, heard := listening()
-	a := remediate.Deletion{Target: "b", Node: "n", UID: "1", Incident: "c", Why: "stuck"}
+	a := decide.Deletion{Target: "b", Node: "n", UID: "1", Incident: "c", Why: "stuck"}
 	e.Deleted(a)
-	for _, outcome := range []remediate.Outcome{remediate.Recovered, remediate.Aborted, remediate.Escalated} {
+	for _, outcome := range []decide.Outcome{decide.Recovered, decide.Aborted, decide.Escalated} {
 		a.Outcome, a.NewUID, a.Why = outcome, "2", "because"
 		e.Settled(a)
 	}
@@ -87,8 +88,8 @@ func TestEventsTellOfADeletionAndOfItsOutcome(t *testing.T) {
 }
 
 func TestEveryPhaseHasAnEventOrAReasonForNone(t *testing.T) {
-	for _, p := range remediate.Phases() {
-		if p.Event() == "" && p != remediate.PhaseUnknown && p != remediate.PhaseRecovering {
+	for _, p := range decide.Phases() {
+		if p.Event() == "" && p != decide.PhaseUnknown && p != decide.PhaseRecovering {
 			t.Errorf("nothing is told of the phase %s", p)
 		}
 	}

@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/cjworkbench/unstuck/remediate"
+	"github.com/cjworkbench/unstuck/remediate/decide"
 )
 
 const projectRoot = "../.."
@@ -177,7 +177,7 @@ func TestEveryPageThatTheCodeNamesIsThere(t *testing.T) {
 
 func TestThePageOnSafetyHasEveryGuardAndTheADRsAreListed(t *testing.T) {
 	safety := readText(t, projectRoot+"/docs/safety.md")
-	for _, g := range remediate.Guards() {
+	for _, g := range decide.Guards() {
 		if row := fmt.Sprintf("\n| [%#q](guards.md#%[1]s) | ", g.Guard); !strings.Contains(safety, row) {
 			t.Errorf("docs/safety.md has no row for the guard %s", g.Guard)
 		}
@@ -207,7 +207,7 @@ func TestThePauseOnThePageOnSafetyIsOne(t *testing.T) {
 	document = regexp.MustCompile(`\$\(date [^)]*\)`).ReplaceAllString(document, "2026-11-23T18:00:00Z")
 	d := json.NewDecoder(strings.NewReader(document))
 	d.DisallowUnknownFields()
-	var pauses []remediate.Pause
+	var pauses []decide.Pause
 	if err := d.Decode(&pauses); err != nil {
 		t.Fatal(err)
 	}

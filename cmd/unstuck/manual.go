@@ -8,6 +8,7 @@ import (
 
 	"github.com/cjworkbench/unstuck/httpapi"
 	"github.com/cjworkbench/unstuck/remediate"
+	"github.com/cjworkbench/unstuck/remediate/decide"
 )
 
 // manualTimeout bounds a deletion that is asked for over HTTP, so that its answer, or that there is none in time, is
@@ -35,7 +36,7 @@ func (h manual) Probe(_ context.Context, broker, node string) error {
 
 // Delete has a node deleted by the loop that watches it. Whether we may is asked before: with the mode observe there may be
 // no right to, and an attempt that is refused would leave it open whether anything has happened, and count.
-func (h manual) Delete(ctx context.Context, broker string, r remediate.DeleteRequest) (remediate.DeleteResult, error) {
+func (h manual) Delete(ctx context.Context, broker string, r decide.DeleteRequest) (remediate.DeleteResult, error) {
 	w, err := h.watched(broker)
 	if err != nil {
 		return remediate.DeleteResult{}, err

@@ -15,6 +15,7 @@ import (
 	"github.com/cjworkbench/unstuck/kube/apiserver"
 	"github.com/cjworkbench/unstuck/probe"
 	"github.com/cjworkbench/unstuck/remediate"
+	"github.com/cjworkbench/unstuck/remediate/decide"
 	"github.com/cjworkbench/unstuck/target"
 )
 
@@ -117,8 +118,8 @@ func handed(t *testing.T, w *threeNodes, test func(t *testing.T, h manual, r *ra
 		}
 		d := newDaemon(remediate.NewStore(dir), slog.New(slog.DiscardHandler))
 		r := &ran{runs: map[probe.Kind]int{}, now: map[probe.Kind]int{}}
-		policy := remediate.DefaultPolicy()
-		policy.Mode = remediate.Remediate
+		policy := decide.DefaultPolicy()
+		policy.Mode = decide.Remediate
 		d.add(&watched{logins: make(map[string]goodLogin)}, "orders", policy, []probe.Probe{{Kind: probe.Login, Run: r.probe(probe.Login)}, {Kind: probe.MaybeStuck, Run: r.probe(probe.MaybeStuck)}}, supplier{World: w})
 		ctx, cancel := context.WithCancel(t.Context())
 		var group sync.WaitGroup
@@ -139,7 +140,7 @@ func handed(t *testing.T, w *threeNodes, test func(t *testing.T, h manual, r *ra
 func TestWithoutTheRightToDeleteNothingIsBegun(t *testing.T) {
 	w := newThreeNodes()
 	handed(t, w, func(t *testing.T, h manual, _ *ran) {
-		d := remediate.DeleteRequest{Node: "mq-1", UID: "uid-of-mq-1", Reason: "x", By: "ada", Override: []remediate.Guard{remediate.GuardUnconfirmed}}
+		d := decide.DeleteRequest{Node: "mq-1", UID: "uid-of-mq-1", Reason: "x", By: "ada", Override: []decide.Guard{decide.GuardUnconfirmed}}
 		cut := errors.New("nobody answers")
 		for _, dry := range []bool{true, false} {
 			d.DryRun = dry
@@ -189,16 +190,16 @@ func TestANodeIsProbedOnRequestByEachOfItsProbesAndNeverTwiceAtOnce(t *testing.T
 func TestANodeIsDeletedOnRequest(t *testing.T) {
 	w := newThreeNodes()
 	handed(t, w, func(t *testing.T, h manual, _ *ran) {
-		d := remediate.DeleteRequest{Node: "mq-1", UID: "uid-of-mq-1", Reason: "clients hang", By: "ada", From: "10.0.0.9"}
+		d := decide.DeleteRequest{Node: "mq-1", UID: "uid-of-mq-1", Reason: "clients hang", By: "ada", From: "10.0.0.9"}
 		_, err := h.Delete(t.Context(), "orders", d)
-		held, ok := errors.AsType[*remediate.HeldError](err)
-		if !ok || !slices.ContainsFunc(held.Closed, func(g remediate.GuardState) bool { return g.Guard == remediate.GuardUnconfirmed }) || len(held.Fixed) > 0 {
+		held, ok := errors.AsType[*decide.HeldError](err)
+		if !ok || !slices.ContainsFunc(held.Closed, func(g decide.GuardState) bool { return g.Guard == decide.GuardUnconfirmed }) || len(held.Fixed) > 0 {
 			t.Errorf("%v, want it to be held back, as it is not stuck", err)
 		}
-		d.Override, d.DryRun = []remediate.Guard{remediate.GuardUnconfirmed, remediate.GuardQuorumCritical, remediate.GuardAlarm, remediate.GuardMaintenanceWindow}, true
+		d.Override, d.DryRun = []decide.Guard{decide.GuardUnconfirmed, decide.GuardQuorumCritical, decide.GuardAlarm, decide.GuardMaintenanceWindow}, true
 		done, err := h.Delete(t.Context(), "orders", d)
-		overridden := []remediate.Guard{remediate.GuardQuorumCritical, remediate.GuardAlarm, remediate.GuardUnconfirmed}
-		if err != nil || done.Incident != "" || len(w.gone()) > 0 || !slices.Equal(done.Overridden, overridden) || len(done.Guards) != len(remediate.Guards()) {
+		overridden := []decide.Guard{decide.GuardQuorumCritical, decide.GuardAlarm, decide.GuardUnconfirmed}
+		if err != nil || done.Incident != "" || len(w.gone()) > 0 || !slices.Equal(done.Overridden, overridden) || len(done.Guards) != len(decide.Guards()) {
 			t.Errorf("a dry run: %+v, %v; deleted were %v", done, err, w.gone())
 		}
 		d.DryRun = false
@@ -207,7 +208,7 @@ func TestANodeIsDeletedOnRequest(t *testing.T) {
 		}
 		d.Node, d.UID = "mq-2", "uid-of-mq-2"
 		_, err = h.Delete(t.Context(), "orders", d)
-		if held, ok = errors.AsType[*remediate.HeldError](err); !ok || !slices.Contains(held.Fixed, remediate.GuardInFlight) {
+		if held, ok = errors.AsType[*decide.HeldError](err); !ok || !slices.Contains(held.Fixed, decide.GuardInFlight) {
 			t.Errorf("another while the first is awaited: %v", err)
 		}
 		d.UID = "old"

@@ -11,7 +11,7 @@ import (
 
 	"github.com/cjworkbench/unstuck/config"
 	"github.com/cjworkbench/unstuck/lab"
-	"github.com/cjworkbench/unstuck/remediate"
+	"github.com/cjworkbench/unstuck/remediate/decide"
 	"github.com/cjworkbench/unstuck/target"
 )
 
@@ -120,7 +120,7 @@ func TestNodesThatAreKnownByAddressCannotBeDeleted(t *testing.T) {
 	if err != nil || v.Expected != 1 || v.Nodes[0].UID != "a" || v.Nodes[0].Target != "b" || v.IsLeader != target.Yes {
 		t.Errorf("the view is %+v: %v", v, err)
 	}
-	_, decisions := remediate.Decide(remediate.State{}, remediate.Observation{View: v}, remediate.DefaultPolicy(), time.Now())
+	_, decisions := decide.Decide(decide.State{}, decide.Observation{View: v}, decide.DefaultPolicy(), time.Now())
 	if closed := len(decisions[0].Closed()); closed < 8 {
 		t.Errorf("only %d guards are closed about a node of which nothing is known", closed)
 	}

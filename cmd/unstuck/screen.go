@@ -13,6 +13,7 @@ import (
 	"github.com/cjworkbench/unstuck/lab"
 	"github.com/cjworkbench/unstuck/probe"
 	"github.com/cjworkbench/unstuck/remediate"
+	"github.com/cjworkbench/unstuck/remediate/decide"
 )
 
 // screen shows the demo: plain lines in a pipe; on a terminal colours, and below the lines one for each node that is
@@ -163,15 +164,15 @@ func (s *screen) check(c lab.Check) {
 }
 
 // decision shows what was decided about a node.
-func (s *screen) decision(d remediate.Decision) {
-	colour := map[remediate.Tone]string{
-		remediate.ToneGood: green, remediate.ToneBusy: cyan, remediate.ToneWarn: yellow, remediate.ToneBad: red, remediate.ToneUnsure: magenta,
+func (s *screen) decision(d decide.Decision) {
+	colour := map[decide.Tone]string{
+		decide.ToneGood: green, decide.ToneBusy: cyan, decide.ToneWarn: yellow, decide.ToneBad: red, decide.ToneUnsure: magenta,
 	}[d.Phase.Tone()]
 	s.line(colour, fmt.Sprintf("%-6s -> %s: %s", d.Node, d.Phase, d.Reason))
 }
 
 // guards shows every guard, open or closed, and why.
-func (s *screen) guards(d remediate.Decision) {
+func (s *screen) guards(d decide.Decision) {
 	s.say("%s: every guard is asked before anything is deleted", d.Node)
 	for _, g := range d.Guards {
 		state, colour := "open  ", green

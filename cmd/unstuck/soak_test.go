@@ -18,7 +18,7 @@ import (
 	"time"
 
 	"github.com/cjworkbench/unstuck/lab"
-	"github.com/cjworkbench/unstuck/remediate"
+	"github.com/cjworkbench/unstuck/remediate/decide"
 	"github.com/cjworkbench/unstuck/target"
 )
 
@@ -344,7 +344,7 @@ func runSoakRound(t *testing.T, r soakRound) soakResult {
 	s := &soak{t: t, round: r, lab: l, dir: t.TempDir()}
 	s.start(ctx)
 	defer func() { s.watch.stop() }()
-	s.watch.until(ctx, "every node is healthy", func() bool { return s.watch.phases(remediate.PhaseHealthy) == len(all) })
+	s.watch.until(ctx, "every node is healthy", func() bool { return s.watch.phases(decide.PhaseHealthy) == len(all) })
 
 	before := l.Nodes()
 	var broken time.Time
@@ -519,7 +519,7 @@ func (s *soak) judge(ctx context.Context, res *soakResult, broken time.Time, bef
 // recovered says whether the latest deletion has helped, as the present daemon knows it.
 func (s *soak) recovered() bool {
 	deletions := s.watch.snap.Deletions
-	return len(deletions) > 0 && deletions[len(deletions)-1].Outcome == remediate.Recovered
+	return len(deletions) > 0 && deletions[len(deletions)-1].Outcome == decide.Recovered
 }
 
 // untrue gives what the daemon says that is not so.
@@ -538,7 +538,7 @@ func (s *soak) untrue(deleted bool) (wrong []string) {
 		if d.Reason == "" {
 			wrong = append(wrong, n.Name+" is "+string(d.Phase)+" without a reason")
 		}
-		if d.Phase == remediate.PhaseConfirmed && !deleted && len(d.Closed()) == 0 {
+		if d.Phase == decide.PhaseConfirmed && !deleted && len(d.Closed()) == 0 {
 			wrong = append(wrong, n.Name+" is confirmed and not deleted, and no guard says why: "+d.Reason)
 		}
 	}

@@ -10,7 +10,7 @@ import (
 	"github.com/cjworkbench/unstuck/config"
 	"github.com/cjworkbench/unstuck/lab"
 	"github.com/cjworkbench/unstuck/probe"
-	"github.com/cjworkbench/unstuck/remediate"
+	"github.com/cjworkbench/unstuck/remediate/decide"
 )
 
 // loadedRow is a row of the table whose broker may be configured in another way.
@@ -70,11 +70,11 @@ func loadedRows() []loadedRow {
 		// What a peer has says nothing of a node that only a restart cures.
 		{tableRow{"a wedged login beside a memory alarm", also("rabbit-2", alarm, wedgeLogin), probe.Login, probe.AwaitTune, probe.StageTune, 1, true, nil, ""}, nil},
 		{tableRow{"a wedged login beside a stuck channel", also("rabbit-2", one((*lab.Lab).WedgeChannel), wedgeLogin), probe.Login, probe.AwaitTune, probe.StageTune, 1, true, nil, ""}, sweepOften},
-		{tableRow{"a wedged login beside a drained node", also("rabbit-2", drain, wedgeLogin), probe.Login, probe.AwaitTune, probe.StageTune, 1, false, heldBy(remediate.GuardPeers), ""}, nil},
+		{tableRow{"a wedged login beside a drained node", also("rabbit-2", drain, wedgeLogin), probe.Login, probe.AwaitTune, probe.StageTune, 1, false, heldBy(decide.GuardPeers), ""}, nil},
 	}
 	rows = append(rows, loadedRow{tableRow{
 		"a wedged login where a queue has its only member", also("rabbit-1", one((*lab.Lab).HoldOnlyMember), wedgeLogin),
-		probe.Login, probe.AwaitTune, probe.StageTune, 1, false, heldBy(remediate.GuardQuorumCritical), probe.ProcessesStuck,
+		probe.Login, probe.AwaitTune, probe.StageTune, 1, false, heldBy(decide.GuardQuorumCritical), probe.ProcessesStuck,
 	}, nil})
 	restart := &restartInBetween{}
 	return append(rows, loadedRow{tableRow{
@@ -95,7 +95,7 @@ func (w *tableWatch) looksSay(t *testing.T, reason probe.Reason) {
 }
 
 // heldBy wants rabbit-1 to be held back by this guard.
-func heldBy(guard remediate.Guard) func(t *testing.T, w *tableWatch) {
+func heldBy(guard decide.Guard) func(t *testing.T, w *tableWatch) {
 	return func(t *testing.T, w *tableWatch) {
 		t.Helper()
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)

@@ -20,6 +20,7 @@ import (
 	"github.com/cjworkbench/unstuck/lab"
 	"github.com/cjworkbench/unstuck/probe"
 	"github.com/cjworkbench/unstuck/remediate"
+	"github.com/cjworkbench/unstuck/remediate/decide"
 	"github.com/cjworkbench/unstuck/target"
 )
 
@@ -129,7 +130,7 @@ func tableBroker() config.Broker {
 	p.Login.WhileSuspect, p.Login.WhileConfirmed = time.Second, 2*time.Second
 	p.Roundtrip.Every, p.Roundtrip.Timeout = config.Every(3*time.Second), 5*time.Second
 	p.Log.Every, p.Log.MaxAge = config.Every(2*time.Second), 3*time.Second
-	b.Policy.Mode = remediate.Remediate
+	b.Policy.Mode = decide.Remediate
 	b.Policy.MinDuration, b.Policy.RecheckAfter = 6*time.Second, 6*time.Second
 	b.Policy.ResultTTL, b.Policy.EvidenceTTL = 40*time.Second, 2*time.Minute
 	b.Policy.StartupGracePeriod, b.Policy.Cooldown, b.Policy.StormCooldown = time.Second, time.Second, time.Second
@@ -268,7 +269,7 @@ func TestTheDefaultsTellAWedgedNodeFromASlowOne(t *testing.T) {
 
 func defaultsBroker() config.Broker {
 	b := config.DefaultBroker()
-	b.Name, b.Policy.Mode, b.Policy.StartupGracePeriod = "lab", remediate.Remediate, time.Second
+	b.Name, b.Policy.Mode, b.Policy.StartupGracePeriod = "lab", decide.Remediate, time.Second
 	return b
 }
 
@@ -279,7 +280,7 @@ func (row tableRow) run(t *testing.T, l *lab.Lab, b config.Broker) error {
 	defer cancel()
 	w := watchLab(ctx, t, l, b)
 	defer w.stop()
-	w.until(ctx, "every node is healthy", func() bool { return w.phases(remediate.PhaseHealthy) == len(all) })
+	w.until(ctx, "every node is healthy", func() bool { return w.phases(decide.PhaseHealthy) == len(all) })
 	before, deletions := l.Nodes(), len(l.Deletions())
 
 	const node = "rabbit-1"
@@ -301,7 +302,7 @@ func (row tableRow) run(t *testing.T, l *lab.Lab, b config.Broker) error {
 				time.Since(broken) > max(b.Policy.MinDuration*2, b.Policy.RecheckAfter+12*time.Second) // two looks of 6 s each
 		})
 	} else {
-		w.until(ctx, "the deletion has helped", func() bool { return w.outcome() == remediate.Recovered })
+		w.until(ctx, "the deletion has helped", func() bool { return w.outcome() == decide.Recovered })
 	}
 	if row.look != "" {
 		w.looksSay(t, row.look)
@@ -354,7 +355,7 @@ type tableWatch struct {
 	changed   chan struct{}
 	results   []probe.Result
 	snap      remediate.Snapshot
-	deletions []remediate.Deletion // as they are settled
+	deletions []decide.Deletion // as they are settled
 	// confirmed are the nodes that were ever confirmed as stuck, and the reason that was given.
 	confirmed map[string]string
 	acted     []time.Time
@@ -472,18 +473,18 @@ func (w *tableWatch) Reconciled(s remediate.Snapshot) {
 	w.note(func() {
 		w.snap = s
 		for _, n := range s.Nodes {
-			if n.Decision.Phase == remediate.PhaseConfirmed {
+			if n.Decision.Phase == decide.PhaseConfirmed {
 				w.confirmed[n.Name] = n.Decision.Reason
 			}
 		}
 	})
 }
 
-func (w *tableWatch) Deleted(remediate.Deletion) {
+func (w *tableWatch) Deleted(decide.Deletion) {
 	w.note(func() { w.acted = append(w.acted, time.Now()) })
 }
 
-func (w *tableWatch) Settled(a remediate.Deletion) {
+func (w *tableWatch) Settled(a decide.Deletion) {
 	w.note(func() { w.deletions = append(w.deletions, a) })
 }
 
@@ -557,7 +558,7 @@ func (w *tableWatch) explain() {
 	}
 }
 
-func (w *tableWatch) phases(p remediate.Phase) int {
+func (w *tableWatch) phases(p decide.Phase) int {
 	count := 0
 	for _, n := range w.snap.Nodes {
 		if n.Decision.Phase == p {
@@ -584,9 +585,9 @@ func (w *tableWatch) seen(kind probe.Kind, reason probe.Reason, stage probe.Stag
 	return nodes
 }
 
-func (w *tableWatch) outcome() remediate.Outcome {
+func (w *tableWatch) outcome() decide.Outcome {
 	if len(w.deletions) == 0 {
-		return remediate.Pending
+		return decide.Pending
 	}
-	return slices.MaxFunc(w.deletions, func(a, b remediate.Deletion) int { return a.Settled.Compare(b.Settled) }).Outcome
+	return slices.MaxFunc(w.deletions, func(a, b decide.Deletion) int { return a.Settled.Compare(b.Settled) }).Outcome
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/cjworkbench/unstuck/release"
 	"github.com/cjworkbench/unstuck/release/plan"
 	"github.com/cjworkbench/unstuck/remediate"
+	"github.com/cjworkbench/unstuck/remediate/decide"
 )
 
 // Two commits: staging runs the new one, production the old.
@@ -311,10 +312,10 @@ func (r *Releases) PodEnv(_ context.Context, _ plan.Environment, _, pod string) 
 // Keeper is what does things to nodes and pauses; it does nothing, and remembers.
 type Keeper struct {
 	mu      sync.Mutex
-	Deleted []remediate.DeleteRequest
+	Deleted []decide.DeleteRequest
 	Probed  []string
-	Kept    []remediate.Pause
-	Closed  []remediate.GuardState // that hold each deletion back
+	Kept    []decide.Pause
+	Closed  []decide.GuardState // that hold each deletion back
 	Err     error
 }
 
@@ -325,14 +326,14 @@ func (k *Keeper) Probe(_ context.Context, targetName, node string) error {
 }
 
 // Delete deletes unless a guard is closed that is not overridden.
-func (k *Keeper) Delete(_ context.Context, _ string, r remediate.DeleteRequest) (remediate.DeleteResult, error) {
+func (k *Keeper) Delete(_ context.Context, _ string, r decide.DeleteRequest) (remediate.DeleteResult, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.Deleted = append(k.Deleted, r)
 	if k.Err != nil {
 		return remediate.DeleteResult{}, k.Err
 	}
-	var held remediate.HeldError
+	var held decide.HeldError
 	for _, g := range k.Closed {
 		if !slices.Contains(r.Override, g.Guard) {
 			held.Closed = append(held.Closed, g)
@@ -345,10 +346,10 @@ func (k *Keeper) Delete(_ context.Context, _ string, r remediate.DeleteRequest) 
 }
 
 // Pauses gives those that are kept.
-func (k *Keeper) Pauses(context.Context) ([]remediate.Pause, error) { return k.Kept, k.Err }
+func (k *Keeper) Pauses(context.Context) ([]decide.Pause, error) { return k.Kept, k.Err }
 
 // Pause keeps one.
-func (k *Keeper) Pause(_ context.Context, p remediate.Pause) error {
+func (k *Keeper) Pause(_ context.Context, p decide.Pause) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.Kept = append(slices.Clip(k.Kept), p)
@@ -359,7 +360,7 @@ func (k *Keeper) Pause(_ context.Context, p remediate.Pause) error {
 func (k *Keeper) Resume(_ context.Context, targetName string) (ended int, err error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	var left []remediate.Pause
+	var left []decide.Pause
 	for _, p := range k.Kept {
 		if p.Target == targetName {
 			ended++
@@ -381,10 +382,10 @@ func Running() plan.Operation {
 // NewKeeper makes one with a pause and two closed guards.
 func NewKeeper() *Keeper {
 	return &Keeper{
-		Kept: []remediate.Pause{{Target: "orders", Reason: "moving disks", By: "ada", Until: Noon.Add(time.Hour)}},
-		Closed: []remediate.GuardState{
-			{Guard: remediate.GuardObserveOnly, Why: "mode is observe: this broker is only watched"},
-			{Guard: remediate.GuardPaused, Why: "paused by ada: moving disks"},
+		Kept: []decide.Pause{{Target: "orders", Reason: "moving disks", By: "ada", Until: Noon.Add(time.Hour)}},
+		Closed: []decide.GuardState{
+			{Guard: decide.GuardObserveOnly, Why: "mode is observe: this broker is only watched"},
+			{Guard: decide.GuardPaused, Why: "paused by ada: moving disks"},
 		},
 	}
 }

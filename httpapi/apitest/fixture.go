@@ -7,6 +7,7 @@ import (
 
 	"github.com/cjworkbench/unstuck/probe"
 	"github.com/cjworkbench/unstuck/remediate"
+	"github.com/cjworkbench/unstuck/remediate/decide"
 	"github.com/cjworkbench/unstuck/target"
 )
 
@@ -28,11 +29,11 @@ var DecidedAt = Noon.Add(-2 * time.Second)
 // Decided gives what Decide makes of three failed logins to mq-1, at 90, 50 and 15 s before noon, and of two looks at
 // its processes.
 func Decided() remediate.Snapshot {
-	policy := remediate.DefaultPolicy()
+	policy := decide.DefaultPolicy()
 	s := remediate.Snapshot{
 		Target: "orders", At: DecidedAt, Policy: policy,
 		View:   target.View{At: Noon.Add(-3 * time.Second), Expected: 3, IsLeader: target.Yes, Operating: target.No},
-		Pauses: []remediate.Pause{{Target: "orders", Reason: "moving disks", By: "ada", Until: Noon.Add(time.Hour)}},
+		Pauses: []decide.Pause{{Target: "orders", Reason: "moving disks", By: "ada", Until: Noon.Add(time.Hour)}},
 	}
 	latest := map[string][]probe.Result{
 		"mq-0": {GoodLogin("mq-0")},
@@ -47,13 +48,13 @@ func Decided() remediate.Snapshot {
 		s.View.Nodes = append(s.View.Nodes, NodeOf(name))
 		results = append(results, latest[name]...)
 	}
-	_, decisions := remediate.Decide(remediate.State{}, remediate.Observation{
+	_, decisions := decide.Decide(decide.State{}, decide.Observation{
 		View: s.View, Results: results, Pauses: s.Pauses, PausesKnown: true, HistoryKnown: true,
-		Quorum: map[string]remediate.Quorum{"mq-1": {
-			UID: "uid-of-mq-1", Started: Noon.Add(-48 * time.Hour), Critical: target.No, Peer: "mq-1", Nodes: remediate.Identities(s.View), At: Noon.Add(-10 * time.Second),
+		Quorum: map[string]decide.Quorum{"mq-1": {
+			UID: "uid-of-mq-1", Started: Noon.Add(-48 * time.Hour), Critical: target.No, Peer: "mq-1", Nodes: decide.Identities(s.View), At: Noon.Add(-10 * time.Second),
 		}},
-		Refusals: map[string]remediate.Refusal{"mq-1": {
-			UID: "uid-of-mq-1", Started: Noon.Add(-48 * time.Hour), OnPurpose: target.No, Nodes: remediate.Identities(s.View), At: Noon.Add(-10 * time.Second),
+		Refusals: map[string]decide.Refusal{"mq-1": {
+			UID: "uid-of-mq-1", Started: Noon.Add(-48 * time.Hour), OnPurpose: target.No, Nodes: decide.Identities(s.View), At: Noon.Add(-10 * time.Second),
 		}},
 	}, policy, DecidedAt)
 	for i, d := range decisions {

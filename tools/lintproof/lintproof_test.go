@@ -21,7 +21,7 @@ const module = "github.com/cjworkbench/unstuck"
 
 // ours are the packages of the design, by their paths in the module.
 var ours = []string{
-	"clock", "target", "auth", "probe", "remediate", "release", "release/plan", "config", "metrics",
+	"clock", "target", "auth", "probe", "remediate", "remediate/decide", "release", "release/plan", "config", "metrics",
 	"kube", "kube/apiserver", "kube/deploy", "kube/kubetest", "httpapi", "httpapi/apitest", "ui", "lab",
 }
 
@@ -58,28 +58,26 @@ var mayImport = map[string]string{
 	"target/a.go":           "context os slog",
 	"auth/a.go":             "context os slog release/plan",
 	"probe/a.go":            "context os slog target amqp cron",
-	"remediate/a.go":        "context os slog clock target probe",
-	"remediate/decide_a.go": "clock target probe",
-	"remediate/guards.go":   "clock target probe",
-	"remediate/policy.go":   "clock target probe",
+	"remediate/a.go":        "context os slog clock target probe remediate/decide",
+	"remediate/decide/a.go": "clock target probe",
 	"release/a.go":          "context os slog clock release/plan containerregistry",
 	"release/plan/a.go":     "",
-	"config/a.go":           "context os slog auth target probe remediate release/plan cron yaml",
-	"metrics/a.go":          "context os slog target probe remediate release/plan client_golang",
+	"config/a.go":           "context os slog auth target probe remediate/decide release/plan cron yaml",
+	"metrics/a.go":          "context os slog target probe remediate remediate/decide release/plan client_golang",
 	"kube/a.go":             "context os slog auth clock target kube/apiserver client-go",
 	"kube/apiserver/a.go":   "context os slog target client-go",
 	"kube/deploy/a.go":      "context os slog kube/apiserver release release/plan client-go",
 	"kube/kubetest/a.go":    "context os slog kube/apiserver client-go",
-	"httpapi/a.go":          "context os slog auth target probe remediate release release/plan",
-	"httpapi/apitest/a.go":  "context os slog auth target probe remediate release release/plan",
-	"ui/a.go":               "context os slog auth httpapi probe remediate release release/plan",
+	"httpapi/a.go":          "context os slog auth target probe remediate remediate/decide release release/plan",
+	"httpapi/apitest/a.go":  "context os slog auth target probe remediate remediate/decide release release/plan",
+	"ui/a.go":               "context os slog auth httpapi probe remediate remediate/decide release release/plan",
 	"lab/a.go":              "context os slog target amqp",
 	"cmd/unstuck/a.go":      "context os slog cobra " + strings.Join(product, " "),
 	"newcomer/a.go":         "context os slog",
 	"probe/sub/a.go":        "context os slog",
 
 	"probe/a_test.go":            "context os slog amqp chromedp cmp client_golang cobra containerregistry cron yaml " + strings.Join(ours, " "),
-	"remediate/decide_a_test.go": "context os slog amqp chromedp cmp client_golang cobra containerregistry cron yaml " + strings.Join(ours, " "),
+	"remediate/decide/a_test.go": "context os slog amqp chromedp cmp client_golang cobra containerregistry cron yaml " + strings.Join(ours, " "),
 	"kube/a_test.go":             "context os slog cmp client-go " + strings.Join(ours, " "),
 	"kube/deploy/a_test.go":      "context os slog cmp client-go " + strings.Join(ours, " "),
 

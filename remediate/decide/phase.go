@@ -1,4 +1,4 @@
-package remediate
+package decide
 
 import (
 	"slices"
@@ -91,4 +91,5 @@ func (p Phase) Label() string {
 	return strings.ReplaceAll(string(p), "_", " ")
 }
 
-func (p Phase) pace() probe.Pace { return phases[p.Urgency()].pace }
+// Pace is how often such a node is probed.
+func (p Phase) Pace() probe.Pace { return phases[p.Urgency()].pace }

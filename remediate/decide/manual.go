@@ -1,4 +1,4 @@
-package remediate
+package decide
 
 import (
 	"fmt"
@@ -77,21 +77,21 @@ func (d Decision) unconfirmed(stuckNow bool, why, untold string) GuardState {
 // apply decides what o asks for: the node is deleted if each guard that is closed is overridden, and may be, unless something
 // else hinders that.
 func (d *Decision) apply(o DeleteRequest, hindered string) {
-	switch held := d.held(o); {
+	switch held := d.Held(o); {
 	case held != nil:
 		d.Reason = fmt.Sprintf("%s asks for its deletion; %s", o.By, held)
 	case hindered != "":
 		d.Reason = fmt.Sprintf("%s asks for its deletion; %s", o.By, hindered)
 	default:
-		d.Action, d.Reason = Delete, o.says(d.overridden(o))
+		d.Action, d.Reason = Delete, o.says(d.Overridden(o))
 	}
 }
 
-// held gives what holds o back; nil if nothing does.
-func (d Decision) held(o DeleteRequest) error {
+// Held gives what holds o back, as a *HeldError; nil if nothing does.
+func (d Decision) Held(o DeleteRequest) error {
 	var e HeldError
 	for _, g := range d.Guards {
-		fixed := g.Guard.fixed() != ""
+		fixed := g.Guard.Fixed() != ""
 		if g.Open || (!fixed && slices.Contains(o.Override, g.Guard)) {
 			continue
 		}
@@ -106,9 +106,9 @@ func (d Decision) held(o DeleteRequest) error {
 	return &e
 }
 
-// overridden names the guards that are closed and that o overrides: one that is open did not have to be.
-func (d Decision) overridden(o DeleteRequest) []Guard {
-	return slices.DeleteFunc(d.Closed(), func(g Guard) bool { return g.fixed() != "" || !slices.Contains(o.Override, g) })
+// Overridden names the guards that are closed and that o overrides: one that is open did not have to be.
+func (d Decision) Overridden(o DeleteRequest) []Guard {
+	return slices.DeleteFunc(d.Closed(), func(g Guard) bool { return g.Fixed() != "" || !slices.Contains(o.Override, g) })
 }
 
 // says is one sentence for the incident: who, from where, why, and what was overridden.
@@ -120,13 +120,13 @@ func (o DeleteRequest) says(overridden []Guard) string {
 	}
 	s.WriteString(": " + o.Reason)
 	if len(overridden) > 0 {
-		s.WriteString("; overridden: " + names(overridden))
+		s.WriteString("; overridden: " + GuardNames(overridden))
 	}
 	return s.String()
 }
 
-// fixed says why nobody may override g; "" if a person may.
-func (g Guard) fixed() string {
+// Fixed says why nobody may override g; "" if a person may.
+func (g Guard) Fixed() string {
 	for _, row := range guards {
 		if row.Guard == g {
 			return row.fixed
@@ -136,4 +136,20 @@ func (g Guard) fixed() string {
 		return ""
 	}
 	return "it is not known what it guards"
+}
+
+// Requested gives the decision about the node that o is about. Without one the error is target.ErrChanged, if there is
+// another node of its name, or else target.ErrGone.
+func Requested(decisions []Decision, o DeleteRequest) (Decision, error) {
+	err := target.ErrGone
+	for _, d := range decisions {
+		switch {
+		case d.Node != o.Node:
+		case d.UID == o.UID:
+			return d, nil
+		default:
+			err = target.ErrChanged
+		}
+	}
+	return Decision{}, err
 }

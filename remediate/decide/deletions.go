@@ -1,4 +1,4 @@
-package remediate
+package decide
 
 import (
 	"fmt"
@@ -22,7 +22,7 @@ func settle(s State, o Observation, p Policy, now time.Time) []Deletion {
 				a = a.settled(s.Nodes[a.Node], o.View, p, now)
 			}
 		}
-		if !a.Outcome.over() || now.Sub(a.At) < 24*time.Hour || now.Sub(a.Settled) < p.Cooldown {
+		if !a.Outcome.Over() || now.Sub(a.At) < 24*time.Hour || now.Sub(a.Settled) < p.Cooldown {
 			kept = append(kept, a)
 		}
 	}
@@ -32,20 +32,20 @@ func settle(s State, o Observation, p Policy, now time.Time) []Deletion {
 // cured gives the result that shows whether the node does again what it did not do before it was deleted: a probe of the kind that
 // failed, which began after the deletion. A round trip is no cure without a login, nor the other way round.
 func (a Deletion) cured(n NodeState, p Policy) (r probe.Result, ok bool) {
-	kinds := []probe.Kind{p.livenessKind()}
-	if a.Probe != "" && a.Probe != p.livenessKind() {
+	kinds := []probe.Kind{p.LivenessKind()}
+	if a.Probe != "" && a.Probe != p.LivenessKind() {
 		kinds = append(kinds, a.Probe)
 	}
 	for _, kind := range kinds {
-		if r = n.Latest[kind]; !hasAnswered(r) || n.UID == a.UID && !r.Started.After(a.At) {
+		if r = n.Latest[kind]; !HasAnswered(r) || n.UID == a.UID && !r.Started.After(a.At) {
 			return r, false
 		}
 	}
 	return r, true
 }
 
-// heals says what the node must do to be cured.
-func (a Deletion) heals(p Policy) string {
+// Cure says what the new node must do for the deletion to have helped, to follow its name.
+func (a Deletion) Cure(p Policy) string {
 	if a.Probe == probe.Roundtrip {
 		return "answers round trips"
 	}
@@ -56,14 +56,14 @@ func (a Deletion) settled(n NodeState, v target.View, p Policy, now time.Time) D
 	latest, cured := a.cured(n, p)
 	switch {
 	case cured && n.UID != a.UID:
-		a.Outcome, a.Settled, a.NewUID, a.Why = Recovered, latest.Ended(), n.UID, "the new node "+a.heals(p)
+		a.Outcome, a.Settled, a.NewUID, a.Why = Recovered, latest.Ended(), n.UID, "the new node "+a.Cure(p)
 	case a.Outcome == Failed: // until somebody else has the node replaced
 	case cured && now.Sub(a.At) > p.GracePeriod+p.ResultTTL && terminating(v, a) == target.No:
-		a.Outcome, a.Settled, a.Why = Aborted, now, "the node was not deleted, and "+a.heals(p)+" again"
+		a.Outcome, a.Settled, a.Why = Aborted, now, "the node was not deleted, and "+a.Cure(p)+" again"
 	case a.Outcome == Pending && a.Accepted.IsZero() && !cured && v.At.Sub(a.At) >= min(unconfirmedFor, p.RecoveryTimeout) && terminating(v, a) == target.No:
 		a.Outcome, a.Settled = Aborted, now
 		if a.RequestError != "" {
-			a.Outcome, a.Why, a.Refused = Failed, deleteFailed+a.RequestError, true
+			a.Outcome, a.Why, a.Refused = Failed, a.RequestFailed(), true
 		} else {
 			a.Why = "it was never asked for: the node is still there, and does not terminate"
 		}
@@ -79,7 +79,7 @@ func (a Deletion) settled(n NodeState, v target.View, p Policy, now time.Time) D
 func (a Deletion) notCured(n NodeState, latest probe.Result, p Policy) string {
 	switch {
 	case a.RequestError != "" && n.UID == a.UID:
-		return deleteFailed + a.RequestError
+		return a.RequestFailed()
 	case n.UID == "" && p.App:
 		return "not all pods that there should be write"
 	case n.UID == "":
@@ -92,8 +92,8 @@ func (a Deletion) notCured(n NodeState, latest probe.Result, p Policy) string {
 	return fmt.Sprintf("the new node is there, and what failed before does not succeed: %s", phrase(latest))
 }
 
-// deleteFailed begins the sentence about a delete that was refused, or ended in an error.
-const deleteFailed = "the delete failed: "
+// RequestFailed says why asking for the delete failed, after RequestError.
+func (a Deletion) RequestFailed() string { return "the delete failed: " + a.RequestError }
 
 // unconfirmedFor is how long after it was decided a deletion that is not known to have been asked for may still show. Our
 // own request ends after 30 s, and an API server's after 60 by default.
@@ -117,4 +117,31 @@ func terminating(v target.View, a Deletion) target.Answer {
 		}
 	}
 	return target.CannotTell
+}
+
+const (
+	// lastingRefusals is how many deletions of a node may be refused for the same reason before a person is asked for.
+	lastingRefusals = 3
+	// refusedFor is how long nothing is tried then.
+	refusedFor = time.Hour
+)
+
+// NothingDeleted settles a deletion of which nothing came, for certain: it was refused, or somebody else has written the
+// deletions first. What is refused again and again for the same reason has failed: a person must look, and it is tried
+// more seldom.
+func (s State) NothingDeleted(a Deletion, why string, refused bool, now time.Time) Deletion {
+	a.Outcome, a.Settled, a.Why, a.Refused = Aborted, now, why, refused
+	if !refused {
+		return a
+	}
+	same := 1
+	for _, b := range s.Deletions {
+		if b.Refused && b.UID == a.UID && b.Why == a.Why {
+			same++
+		}
+	}
+	if same >= lastingRefusals {
+		a.Outcome = Failed
+	}
+	return a
 }

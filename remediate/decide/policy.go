@@ -1,8 +1,9 @@
-package remediate
+package decide
 
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/cjworkbench/unstuck/probe"
@@ -91,8 +92,8 @@ func DefaultPolicy() Policy {
 	}
 }
 
-// livenessKind is the kind of probe that tells whether a node is healthy.
-func (p Policy) livenessKind() probe.Kind {
+// LivenessKind is the kind of probe that tells whether a node is healthy.
+func (p Policy) LivenessKind() probe.Kind {
 	if p.App {
 		return probe.LogAge
 	}
@@ -133,14 +134,18 @@ type Pause struct {
 	Until  time.Time `json:"until"`
 }
 
-// stray says whether the pause is for none of the brokers that there are.
-func (p Pause) stray(targets []string) bool {
+// Stray says whether the pause is for none of the brokers that there are.
+func (p Pause) Stray(targets []string) bool {
 	return p.Target != "" && len(targets) > 0 && !slices.Contains(targets, p.Target)
 }
 
-// strayed says whose pause it is that is for none of the brokers.
-func (p Pause) strayed(targets []string) string {
-	return fmt.Sprintf("a pause by %s names the broker %q, which is not watched (these are: %s)", p.By, shorten(p.Target, 100), few(targets))
+// StrayText says of a stray pause whose it is, and which names there are.
+func (p Pause) StrayText(targets []string) string {
+	name := p.Target
+	if len(name) > 100 {
+		name = strings.ToValidUTF8(name[:100], "") + "…"
+	}
+	return fmt.Sprintf("a pause by %s names the broker %q, which is not watched (these are: %s)", p.By, name, Few(targets))
 }
 
 // Over says whether the pause has ended. One without an end was written by a person, and holds until it is removed.

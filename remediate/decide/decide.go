@@ -1,6 +1,6 @@
-// Package remediate decides whether a stuck node is to be deleted, and does it. Decide is pure, and the only place where
-// a deletion is decided; a Loop observes one broker, asks Decide, captures the incident, acts and verifies.
-package remediate
+// Package decide decides whether a stuck node is to be deleted. It is the only place where that is decided, and it is
+// pure: what it knows of the world is an Observation, and the time is an argument.
+package decide
 
 import (
 	"fmt"
@@ -81,7 +81,7 @@ func (sc *scene) decide(n target.Node) Decision {
 	case !stuckNow:
 		d.Reason = "confirmed stuck, but " + sc.untold(ns, ev)
 	case len(closed) > 0:
-		d.Reason = "confirmed stuck; " + sc.failed(n) + "held back by " + names(d.HeldBy())
+		d.Reason = "confirmed stuck; " + sc.failed(n) + "held back by " + GuardNames(d.HeldBy())
 	case sc.o.Request != nil:
 		d.Reason = "confirmed stuck; the deletion of another node was asked for by a person"
 	case sc.hindered(n) != "":
@@ -144,7 +144,7 @@ func (sc *scene) reason(d Decision, ns NodeState, why string) string {
 	case PhaseSuspect:
 		return sc.suspicion(d.Evidence, ns, why)
 	case PhaseRecovering:
-		return "deleted; waiting until the new node " + sc.heals(d.Node)
+		return "deleted; waiting until the new node " + sc.cure(d.Node)
 	case PhaseDeletionUnconfirmed:
 		return sc.unconfirmed(d.Node)
 	case PhaseEscalated:
@@ -154,11 +154,11 @@ func (sc *scene) reason(d Decision, ns NodeState, why string) string {
 	return "cannot tell how it is: " + why
 }
 
-// heals says what the node that takes the place of the deleted one must do.
-func (sc *scene) heals(node string) string {
+// cure says what the node that takes the place of the deleted one must do.
+func (sc *scene) cure(node string) string {
 	for _, a := range sc.state.Deletions {
 		if a.Node == node && a.Outcome == Pending {
-			return a.heals(sc.policy)
+			return a.Cure(sc.policy)
 		}
 	}
 	return sc.policy.HealthyPhrase()
@@ -170,7 +170,7 @@ func (sc *scene) unconfirmed(node string) string {
 		switch {
 		case a.Node != node || a.Outcome != Pending:
 		case a.RequestError != "":
-			return fmt.Sprintf("not known to be deleted: that was asked for at %s, and %s%s", timeOfDay(a.At, sc.now), deleteFailed, a.RequestError)
+			return fmt.Sprintf("not known to be deleted: that was asked for at %s, and %s", timeOfDay(a.At, sc.now), a.RequestFailed())
 		default:
 			return fmt.Sprintf("not known to be deleted: that was decided at %s, and nothing is known since", timeOfDay(a.At, sc.now))
 		}
@@ -225,7 +225,7 @@ func (sc *scene) untold(ns NodeState, ev Evidence) string {
 func (sc *scene) evidence(ns NodeState) (ev Evidence, stuckNow bool) {
 	p := sc.policy
 	ev = Evidence{FailureThreshold: p.FailureThreshold, Window: p.Window}
-	for _, kind := range []probe.Kind{p.livenessKind(), probe.Roundtrip} {
+	for _, kind := range []probe.Kind{p.LivenessKind(), probe.Roundtrip} {
 		run := ns.Runs[kind]
 		count, enough := run.stuck(p)
 		if count == 0 || (ev.Kind != "" && !(enough && !ev.Enough)) {
@@ -256,7 +256,8 @@ func (sc *scene) next(d Decision) time.Time {
 	return next
 }
 
-func names(guards []Guard) string {
+// GuardNames joins the names of guards for a sentence.
+func GuardNames(guards []Guard) string {
 	all := make([]string, len(guards))
 	for i, g := range guards {
 		all[i] = string(g)

@@ -1,4 +1,4 @@
-package remediate
+package decide
 
 import (
 	"fmt"
@@ -373,4 +373,19 @@ func (n NodeState) withLook(r probe.Result) NodeState {
 		n.Looks = slices.Delete(n.Looks, drop, drop+1)
 	}
 	return n
+}
+
+// Compared is when the look began that the next one is compared with: the first that shows what hangs, or else the latest.
+func (n NodeState) Compared(ev Evidence) time.Time {
+	if ev.Corroboration == ToolsOnce {
+		return n.firstTools(ev)
+	}
+	if ev.Corroboration == SeenOnce {
+		for _, r := range n.Looks {
+			if own, unknown := n.all(ev.Kind, r); !r.Started.Before(ev.Since) && len(own)+len(unknown) > 0 {
+				return r.Started
+			}
+		}
+	}
+	return n.Latest[probe.MaybeStuck].Started // something has moved, or nothing hangs
 }

@@ -1,4 +1,4 @@
-package remediate
+package decide
 
 import (
 	"slices"
@@ -69,7 +69,7 @@ func look(s State, o Observation, p Policy, now time.Time) *scene {
 		}
 		if status, why := ns.accepts(p, now); status != probe.Healthy && !victim {
 			sc.deaf = append(sc.deaf, nodeHealth{n.Name, why})
-			if !couldBeOurs(ns.Latest[p.livenessKind()]) {
+			if !couldBeOurs(ns.Latest[p.LivenessKind()]) {
 				sc.answering = append(sc.answering, n.Name)
 			}
 		}
@@ -91,13 +91,13 @@ func look(s State, o Observation, p Policy, now time.Time) *scene {
 
 // asPeer notes when the node was last tried, when it last answered and since when it hangs, for it is a peer of the others.
 func (sc *scene) asPeer(name string, ns NodeState, victim bool) {
-	for _, kind := range []probe.Kind{sc.policy.livenessKind(), probe.Roundtrip} {
+	for _, kind := range []probe.Kind{sc.policy.LivenessKind(), probe.Roundtrip} {
 		r := ns.Latest[kind]
 		tried, answered := lookedAt{name, r.Started}, lookedAt{node: name}
 		switch {
 		case victim:
 			tried.at, answered.at = sc.now, sc.now
-		case hasAnswered(r):
+		case HasAnswered(r):
 			answered.at = r.Started
 		}
 		sc.tried[kind] = two(sc.tried[kind], tried, time.Time.Before)
@@ -110,7 +110,7 @@ func (sc *scene) asPeer(name string, ns NodeState, victim bool) {
 
 // hanging notes in what the node hangs.
 func (sc *scene) hanging(name string, ns NodeState, victim bool) {
-	liveness := sc.policy.livenessKind()
+	liveness := sc.policy.LivenessKind()
 	note := func(to map[probe.Kind][]string, kind probe.Kind) { to[kind] = append(to[kind], name) }
 	if run := ns.Runs[liveness]; len(run.Samples) > 0 && !victim {
 		note(sc.stuck, liveness)
@@ -200,8 +200,8 @@ func other(best [2]lookedAt, n string) lookedAt {
 	return best[0]
 }
 
-// hasAnswered says whether a probe was answered: for a round trip also by what keeps it from its end, an alarm or a missing right,
+// HasAnswered says whether a probe was answered: for a round trip also by what keeps it from its end, an alarm or a missing right,
 // for that hangs nowhere.
-func hasAnswered(r probe.Result) bool {
+func HasAnswered(r probe.Result) bool {
 	return r.Status() == probe.Healthy || (r.Kind == probe.Roundtrip && r.Status() == probe.Faulty && r.Stage > probe.StageOpen)
 }

@@ -1,4 +1,4 @@
-package remediate
+package decide
 
 import (
 	"maps"
@@ -242,7 +242,7 @@ func (n NodeState) aged(p Policy, now time.Time) NodeState {
 // accepts is how the node is by its logins alone, or by what an application has instead, and one phrase for why. It is what
 // the other nodes of a broker are asked: neither an alarm nor a channel that hangs keeps a node from serving.
 func (n NodeState) accepts(p Policy, now time.Time) (probe.Status, string) {
-	login := n.Latest[p.livenessKind()]
+	login := n.Latest[p.LivenessKind()]
 	switch {
 	case login.Reason == "":
 		return probe.Unknown, "not probed yet"
@@ -259,7 +259,7 @@ func (n NodeState) health(p Policy, now time.Time) (probe.Status, string) {
 	if status != probe.Healthy {
 		return status, why
 	}
-	login, trip, look := n.Latest[p.livenessKind()], n.Latest[probe.Roundtrip], n.Latest[probe.MaybeStuck]
+	login, trip, look := n.Latest[p.LivenessKind()], n.Latest[probe.Roundtrip], n.Latest[probe.MaybeStuck]
 	// A round trip that got no further than the login says no more than the login since then.
 	outdated := trip.Stage <= probe.StageOpen && login.Started.After(trip.Ended())
 	switch {
@@ -313,4 +313,12 @@ func timeOfDay(t, now time.Time) string {
 		return t.Format("15:04:05")
 	}
 	return t.Format("2006-01-02 15:04:05")
+}
+
+// Silent says whether the node that d is about does not answer, and does not just wait for another one.
+func (n NodeState) Silent(d Decision, p Policy) bool {
+	if n.victim(p, d.At) {
+		return false
+	}
+	return d.Evidence.Kind == p.LivenessKind() || n.Latest[probe.Login].Reason == probe.Unreachable
 }

@@ -1,4 +1,4 @@
-package remediate
+package decide
 
 import (
 	"encoding/json"
@@ -12,7 +12,7 @@ import (
 
 func guardsPage(t *testing.T) string {
 	t.Helper()
-	text, err := os.ReadFile("../docs/guards.md")
+	text, err := os.ReadFile("../../docs/guards.md")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,11 +1,8 @@
-package remediate
+package decide
 
 import (
-	"errors"
-	"fmt"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/cjworkbench/unstuck/probe"
@@ -178,48 +175,6 @@ func TestAResultThatIsDeliveredTwiceCountsOnce(t *testing.T) {
 	}
 }
 
-// The daemon was restarted, and the trouble began before its first look: what has hung for weeks counts.
-// A node answers half of the last question.
-func TestALimitThatIsNotSaidClosesTheAlarm(t *testing.T) {
-	all := ""
-	for line := range strings.SplitSeq(strings.TrimSpace(freeNode), "\n") {
-		name, _, ok := strings.Cut(line, "=")
-		switch {
-		case ok && name == "listener":
-			all += "listener=unknown\n"
-		case ok && name == "state":
-			all += "state=ready\n"
-		case ok:
-			all += name + "=unknown\n"
-		default:
-			all += line + "\n"
-		}
-	}
-	if r := readLimits(all, false, 1); r.OnPurpose == target.No {
-		t.Errorf("every limit is unknown: OnPurpose %s, the guard says %q", r.OnPurpose, "it refuses nobody on purpose")
-	}
-	for _, only := range []string{"file_handles_used", "sockets_used", "descriptors_used", "maintenance"} {
-		var lines []string
-		for line := range strings.SplitSeq(strings.TrimSpace(freeNode), "\n") {
-			if strings.HasPrefix(line, only+"=") {
-				line = only + "=unknown"
-			}
-			lines = append(lines, line)
-		}
-		r := readLimits(strings.Join(lines, "\n")+"\n", false, 1)
-		if counted := only == "descriptors_used"; (r.OnPurpose == target.No) != counted { // of descriptors the connections tell
-			t.Errorf("%s unknown: OnPurpose %s", only, r.OnPurpose)
-		}
-	}
-	if r := readLimits("unstuck limits end\nok\n", false, 1); r.OnPurpose == target.Yes {
-		t.Errorf("an answer that says nothing: OnPurpose %s: %q", r.OnPurpose, r.Detail)
-	}
-	full := strings.NewReplacer("connections=0", "connections=50", "connection_max=infinity", "connection_max=50").Replace(freeNode)
-	if r := readLimits(full, false, 5); r.OnPurpose != target.Yes {
-		t.Errorf("50 of 50 connections are logged in, 5 hang in their login: OnPurpose %s", r.OnPurpose)
-	}
-}
-
 // Rabbit-1 is wedged for six hours; once in nine minutes one login of rabbit-0 stalls, and the next is good.
 func TestAPeerThatStallsNowAndThenMakesNoStorm(t *testing.T) {
 	tl := newTimeline(t)
@@ -253,78 +208,6 @@ func TestASilenceOfHoursOnTheHostBarsNoCure(t *testing.T) {
 		}
 	}
 	t.Errorf("never cured: %s: %s", tl.decisions["rabbit-1"].Reason, tl.why("rabbit-1", GuardSameHost))
-}
-
-// A node whose round trips hang, and whose logins succeed, is no silent one.
-const latin1 = `warning: the VM is running with native name encoding of latin1 which may cause Elixir to malfunction as it expects utf8. Please ensure your locale is set to UTF-8 (which can be verified by running "locale" in your shell) or set the ELIXIR_ERL_OPTIONS="+fnu" environment variable
-`
-
-// On 4.x the mirror question prints "ok", and in a container without a UTF-8 locale a warning besides.
-func TestAWarningOfElixirIsNoAnswer(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := newFakeWorld()
-		w.wedge()
-		w.warning = latin1
-		w.play(t, 30*time.Minute, nil)
-		if w.did("delete") == 0 {
-			t.Errorf("never deleted: %s: %v", w.loop.Snapshot().Nodes[1].Decision.Reason, guardWhy(w, GuardQuorumCritical))
-		}
-	})
-}
-
-func guardWhy(w *fakeWorld, g Guard) string {
-	for _, s := range w.loop.Snapshot().Nodes[1].Decision.Guards {
-		if s.Guard == g {
-			return fmt.Sprintf("open=%t %s", s.Open, s.Why)
-		}
-	}
-	return ""
-}
-
-// A delete that comes to nothing again and again for another reason than ErrRefused is never escalated.
-func TestADeleteThatComesToNothingIsEscalated(t *testing.T) {
-	for name, set := range map[string]func(w *fakeWorld){
-		"409, and the pod stays the same": func(w *fakeWorld) { w.deleteErr = fmt.Errorf("delete: %w", target.ErrChanged) },
-		"404, and the pod stays":          func(w *fakeWorld) { w.deleteErr = fmt.Errorf("delete: %w", target.ErrGone) },
-	} {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				w := newFakeWorld()
-				w.wedge()
-				set(w)
-				w.play(t, 5*time.Hour, nil)
-				aborted, failed := 0, 0
-				for _, a := range w.deletions {
-					switch a.Outcome {
-					case Aborted:
-						aborted++
-					case Failed, Escalated:
-						failed++
-					}
-				}
-				if w.did("acted") == 0 && (failed == 0 || len(w.deletions) > 30) {
-					t.Errorf("%d deletions, %d aborted, %d failed; %s", len(w.deletions), aborted, failed, w.loop.Snapshot().Nodes[1].Decision.Reason)
-				}
-			})
-		})
-	}
-}
-
-// A delete that is answered with 403 or 500 has not happened, the node is still there; once it is allowed it is cured.
-func TestADeleteThatFailedIsTriedAgainOnceItMay(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := newFakeWorld()
-		w.wedge()
-		w.deleteErr = errors.New("delete pod rabbit-1: the server has answered 500")
-		w.play(t, 8*time.Hour, func(since time.Duration) {
-			if since > 10*time.Minute {
-				w.deleteErr = nil
-			}
-		})
-		if w.did("acted on uid-of-rabbit-1") != 1 {
-			t.Errorf("8 h later: %s: budget %s; startup-grace %s", w.loop.Snapshot().Nodes[1].Decision.Reason, guardWhy(w, GuardBudget), guardWhy(w, GuardStartupGrace))
-		}
-	})
 }
 
 // On a node with a slow disk each look shows one process that waits for it, another each time, before the trouble as well.
@@ -395,37 +278,6 @@ func TestARoundTripThatAnAlarmEndsIsACure(t *testing.T) {
 		}
 	}
 	t.Errorf("the deletion: %s: %s; rabbit-0, wedged for an hour: %s", a.Outcome, a.Why, tl.decisions["rabbit-0"].Reason)
-}
-
-// A frozen node; a queue has a third member that went away long ago and was never removed: without the frozen one it has no majority now.
-// The quorum question itself hangs in the node (its queue processes are wedged), its peers can tell; 4.x.
-func TestANodeMayAnswerHalfOfTheQuestions(t *testing.T) {
-	for name, mirror := range map[string]func() (int, string){
-		"4.x, prints ok": func() (int, string) { return 0, "ok\n" },
-		"the mirror one hangs too": func() (int, string) {
-			return 75, "Error: operation check_if_node_is_mirror_sync_critical on node rabbit@rabbit-1 timed out. Timeout value used: 10000\n"
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				w := newFakeWorld()
-				w.wedge()
-				w.exec = func(n target.Node, command string) (int, string) {
-					switch {
-					case strings.Contains(command, mirrorQuestion):
-						return mirror()
-					case strings.Contains(command, quorumQuestion):
-						return 75, "Error: operation check_if_node_is_quorum_critical on node rabbit@rabbit-1 timed out. Timeout value used: 10000\n"
-					}
-					return 0, strings.Replace(answered(command), "rabbitmq=3.10.8", "rabbitmq=4.0.5", 1)
-				}
-				w.play(t, 30*time.Minute, nil)
-				if w.did("delete") == 0 {
-					t.Errorf("never deleted: %s: %v", w.loop.Snapshot().Nodes[1].Decision.Reason, guardWhy(w, GuardQuorumCritical))
-				}
-			})
-		})
-	}
 }
 
 // Victims and suspect on one host.
@@ -518,25 +370,6 @@ func TestCountsOfOneAreInTheSingular(t *testing.T) {
 	}
 }
 
-// The kubelet started the container anew, in the same pod.
-func TestAnIncidentEndsWhenItsContainerStartsAgain(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := newFakeWorld()
-		w.wedge()
-		w.pauses = []Pause{{Target: "rabbit", By: "ada", Reason: "r", Until: time.Now().Add(time.Hour)}}
-		w.play(t, 10*time.Minute, func(since time.Duration) {
-			if since == 4*time.Minute {
-				w.nodes[1].Started = time.Now()
-				w.reason["uid-of-rabbit-1"], w.looks["uid-of-rabbit-1"] = probe.OK, probe.OK
-			}
-		})
-		c := w.onlyIncident(t)
-		if c.Outcome == outcomeBySelf {
-			t.Errorf("the container was started anew, and the incident says %q", c.Outcome)
-		}
-	})
-}
-
 // Three nodes fail in three ways, two of which are the broker's own answers.
 func TestNodesThatSayWhyTheyRefuseAreNotOurFault(t *testing.T) {
 	tl := newTimeline(t)
@@ -613,20 +446,6 @@ func TestNothingCoolsDownAfterADeletionThatFailed(t *testing.T) {
 	}
 	if why := tl.why("rabbit-1", GuardBudget); !strings.HasPrefix(why, "0 of 3 ") {
 		t.Errorf("nothing was deleted, and budget says %q", why)
-	}
-}
-
-// A real node of 3.10 without file handles (33 connections logged in, 25 sockets allowed, the alarm is on), of which 20 connections hang in their login.
-func TestANodeFullOfLoginsThatSucceededIsFull(t *testing.T) {
-	for _, r := range recordings(t, "eval_limits") {
-		if r.situation != "no-file-handles" && r.situation != "no-connections" {
-			continue
-		}
-		for _, stuck := range []int{0, 1, 4, 13, 20} {
-			if got := readLimits(r.out, false, stuck); got.OnPurpose != target.Yes {
-				t.Errorf("%s %s, %d hang in their login: OnPurpose %s", r.version, r.situation, stuck, got.OnPurpose)
-			}
-		}
 	}
 }
 
@@ -933,27 +752,8 @@ func TestOneOfFiveNodesIsCured(t *testing.T) {
 	tl.want("rabbit-1", PhaseConfirmed, Delete)
 }
 
-// One node, allowed.
-
-// Alarms count for what round trips do, whatever the last login did.
-func TestAlarmsAreAskedForByTheKindThatHangs(t *testing.T) {
-	w := newFakeWorld()
-	w.exec = func(_ target.Node, command string) (int, string) {
-		return 0, strings.Replace(answered(command), "alarms=none", "alarms=memory", 1)
-	}
-	l := NewLoop(Options{Target: "rabbit", Policy: DefaultPolicy(), World: w, Runner: w, Store: w, Recorder: w, Exec: w})
-	l.view, l.state = target.View{Nodes: w.nodes}, State{Nodes: map[string]NodeState{}}
-	for kind, want := range map[probe.Kind]target.Answer{probe.Roundtrip: target.Yes, probe.Login: target.No} {
-		l.askLast(t.Context(), Decision{Node: "rabbit-1", Evidence: Evidence{Kind: kind}})
-		if r := l.refusals["rabbit-1"]; r.OnPurpose != want {
-			t.Errorf("%s hangs, an alarm is on: %+v, want %s", kind, r, want)
-		}
-	}
-}
-
 // What is silent on a host is not what waits for another node, nor what only passes no messages on.
 func TestSilenceOnAHost(t *testing.T) {
-	l := NewLoop(Options{Target: "rabbit", Policy: DefaultPolicy(), Recorder: newFakeWorld()})
 	tl := newTimeline(t)
 	tl.now = tl.now.Add(15 * time.Second)
 	tl.decide(tl.result("rabbit-0", probe.Login, probe.AwaitTune), tl.result("rabbit-1", probe.Login, probe.AwaitStart), tl.result("rabbit-2", probe.Login, probe.OK))
@@ -962,7 +762,7 @@ func TestSilenceOnAHost(t *testing.T) {
 	r.Stage = probe.StagePublish
 	tl.decide(r)
 	for name, want := range map[string]bool{"rabbit-0": false, "rabbit-1": true, "rabbit-2": false} {
-		if got := l.silent(tl.decisions[name], tl.state.Nodes[name]); got != want {
+		if got := tl.state.Nodes[name].Silent(tl.decisions[name], tl.policy); got != want {
 			t.Errorf("%s (%s): silent %t, want %t", name, tl.decisions[name].Reason, got, want)
 		}
 	}

@@ -1,4 +1,4 @@
-package remediate
+package decide
 
 import (
 	"fmt"
@@ -25,6 +25,12 @@ type Observation struct {
 	SilentOnHosts map[string][]Silent // by host: what, of any broker, does not answer there
 	Request       *DeleteRequest      // nil: nobody asks for a manual deletion
 	Obstacle      *Obstacle           // nil: nothing has kept the Loop from a deletion that was decided
+}
+
+// Silent is something that does not answer.
+type Silent struct {
+	Name  string    // broker/node
+	Since time.Time // when it was first seen to be silent
 }
 
 // Obstacle is what a Loop ran into when it was about to delete a node: the lock is another's, or something could not be
@@ -171,8 +177,8 @@ const (
 // Outcomes lists what a deletion can settle as.
 func Outcomes() []Outcome { return []Outcome{Recovered, Escalated, Aborted, Failed, Removed} }
 
-// over says whether nothing more can become of the deletion.
-func (o Outcome) over() bool { return o == Recovered || o == Aborted || o == Failed || o == Removed }
+// Over says whether nothing more can become of the deletion.
+func (o Outcome) Over() bool { return o == Recovered || o == Aborted || o == Failed || o == Removed }
 
 // Action is what a decision asks for. The zero value is Hold.
 type Action uint8

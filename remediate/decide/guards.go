@@ -1,4 +1,4 @@
-package remediate
+package decide
 
 import (
 	"fmt"
@@ -156,8 +156,8 @@ func checkPaused(sc *scene, n subject) GuardState {
 		}
 	}
 	for _, p := range sc.o.Pauses { // somebody mistyped a name, which may be this one's
-		if p.stray(sc.o.Targets) && !p.Over(sc.now) {
-			return closedUntil(p.Until, "%s, and may be meant for this one", p.strayed(sc.o.Targets))
+		if p.Stray(sc.o.Targets) && !p.Over(sc.now) {
+			return closedUntil(p.Until, "%s, and may be meant for this one", p.StrayText(sc.o.Targets))
 		}
 	}
 	return open("not paused")
@@ -221,7 +221,7 @@ func checkSelfDegraded(sc *scene, n subject) GuardState {
 	case sc.o.Degraded != "":
 		return closed("our own view is degraded: %s", sc.o.Degraded)
 	case len(claims) > 1:
-		return closed("it belongs to several brokers of the configuration: %s", few(claims))
+		return closed("it belongs to several brokers of the configuration: %s", Few(claims))
 	case nodes > 1 && len(sc.deaf) >= nodes && len(sc.answering) == 0:
 		return closed("no node accepts logins, and none says why: more likely it is us")
 	}
@@ -248,13 +248,13 @@ func checkSameHost(sc *scene, n subject) GuardState {
 	}
 	var others []string
 	for _, s := range sc.o.SilentOnHosts[n.Host] {
-		if s.Name != n.Target+"/"+n.Name && !s.Since.Before(n.LastGood[sc.policy.livenessKind()].Add(-sc.policy.ResultTTL)) { // or else this one lived on without it
+		if s.Name != n.Target+"/"+n.Name && !s.Since.Before(n.LastGood[sc.policy.LivenessKind()].Add(-sc.policy.ResultTTL)) { // or else this one lived on without it
 			others = append(others, s.Name)
 		}
 	}
 	if len(others) > 0 {
 		slices.Sort(others)
-		return closed("on host %s these are silent too: %s", n.Host, few(others))
+		return closed("on host %s these are silent too: %s", n.Host, Few(others))
 	}
 	return open("nothing else on host %s is silent", n.Host)
 }
@@ -319,8 +319,8 @@ func checkMaintenanceWindow(sc *scene, _ subject) GuardState {
 	return closed("acting is not allowed at this hour")
 }
 
-// few joins up to five of the names.
-func few(names []string) string {
+// Few joins names for a sentence: up to five, and how many more there are.
+func Few(names []string) string {
 	if len(names) > 5 {
 		return fmt.Sprintf("%s and %d more", strings.Join(names[:5], ", "), len(names)-5)
 	}

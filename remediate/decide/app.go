@@ -1,4 +1,4 @@
-package remediate
+package decide
 
 import (
 	"fmt"
@@ -22,7 +22,7 @@ func (a Deletion) replaced(s State, v target.View, p Policy, now time.Time) (new
 	for _, n := range v.Nodes {
 		ns := s.Nodes[n.Name]
 		status, _ := ns.health(p, now)
-		if n.UID == a.UID || !ns.is(n) || status != probe.Healthy || !ns.Latest[p.livenessKind()].Started.After(a.At) {
+		if n.UID == a.UID || !ns.is(n) || status != probe.Healthy || !ns.Latest[p.LivenessKind()].Started.After(a.At) {
 			return newest, false
 		}
 		if n.Started.After(newest.Started) {

@@ -1,6 +1,7 @@
-package remediate
+package decide
 
 import (
+	"encoding/json"
 	"errors"
 	"slices"
 	"strings"
@@ -34,14 +35,14 @@ func (tl *timeline) request(node string, override ...Guard) (Decision, error) {
 			tl.t.Errorf("deletes %s of UID %s, asked for %s of UID %s", other.Node, other.UID, node, o.UID)
 		}
 	}
-	d, err := requested(decisions, o)
+	d, err := Requested(decisions, o)
 	if err != nil {
 		return d, err
 	}
-	if held := d.held(o); (held == nil) != (d.Action == Delete) {
+	if held := d.Held(o); (held == nil) != (d.Action == Delete) {
 		tl.t.Errorf("the action is %s, and held back by %v", d.Action, held)
 	}
-	return d, d.held(o)
+	return d, d.Held(o)
 }
 
 func TestWhichGuardsAPersonMayOverride(t *testing.T) {
@@ -56,7 +57,7 @@ func TestWhichGuardsAPersonMayOverride(t *testing.T) {
 			t.Errorf("%s: nobody may, for %q; want that a person may: %v", g.Guard, g.Fixed, want)
 		}
 	}
-	if Guard("pause").fixed() == "" {
+	if Guard("pause").Fixed() == "" {
 		t.Error("what is no guard may be overridden")
 	}
 }
@@ -85,7 +86,7 @@ func TestAGuardHoldsAManualDeletionBackUnlessItIsOverriddenByItsName(t *testing.
 			if !ok || !slices.ContainsFunc(held.Closed, func(g GuardState) bool { return g.Guard == row.guard && g.Why != "" }) {
 				t.Errorf("with every other guard overridden: %v", err)
 			}
-			fixed := slices.DeleteFunc(slices.Clone(closed), func(g Guard) bool { return g.fixed() == "" })
+			fixed := slices.DeleteFunc(slices.Clone(closed), func(g Guard) bool { return g.Fixed() == "" })
 			_, err = tl.request("rabbit-1", everyGuard()...)
 			if held, ok = errors.AsType[*HeldError](err); ok != (len(fixed) > 0) || (ok && !slices.Equal(held.Fixed, fixed)) {
 				t.Errorf("with all of them overridden: %v, want to be held back by %v", err, fixed)
@@ -96,7 +97,7 @@ func TestAGuardHoldsAManualDeletionBackUnlessItIsOverriddenByItsName(t *testing.
 			if d, err = tl.request("rabbit-1", closed...); err != nil {
 				t.Errorf("with just those overridden that are closed: %v", err)
 			}
-			for _, said := range append([]string{"ada", "10.0.0.9", "clients hang"}, strings.Fields(names(closed))...) {
+			for _, said := range append([]string{"ada", "10.0.0.9", "clients hang"}, strings.Fields(GuardNames(closed))...) {
 				if !strings.Contains(d.Reason, strings.Trim(said, ",")) {
 					t.Errorf("the reason is %q, want %q in it", d.Reason, said)
 				}
@@ -108,7 +109,7 @@ func TestAGuardHoldsAManualDeletionBackUnlessItIsOverriddenByItsName(t *testing.
 func TestOfTwoThingsThatAreWrongBothMustBeOverridden(t *testing.T) {
 	for _, one := range guardRows {
 		for _, two := range guardRows {
-			if one.guard == two.guard || one.guard.fixed() != "" || two.guard.fixed() != "" {
+			if one.guard == two.guard || one.guard.Fixed() != "" || two.guard.Fixed() != "" {
 				continue
 			}
 			tl := newTimeline(t)
@@ -194,11 +195,12 @@ func TestADecisionWithoutADeleteRequestKnowsNothingOfItsGuard(t *testing.T) {
 			t.Errorf("%s has it", d.Node)
 		}
 	}
-	before := text(tl.state)
+	before, _ := json.Marshal(tl.state)
 	if _, err := tl.request("rabbit-1", everyGuard()...); err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(before, text(tl.state)); diff != "" {
+	after, _ := json.Marshal(tl.state)
+	if diff := cmp.Diff(string(before), string(after)); diff != "" {
 		t.Errorf("the state was changed in place:\n%s", diff)
 	}
 }

@@ -1,18 +1,15 @@
-package remediate
+package decide
 
 import (
-	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 	"unsafe"
 
 	"github.com/cjworkbench/unstuck/probe"
-	"github.com/cjworkbench/unstuck/target"
 )
 
 // hangingTrip lets 15 s pass, in which every login is good and rabbit-1's round trip hangs at its confirm.
@@ -558,150 +555,6 @@ func TestCorroborationIsAClosedList(t *testing.T) {
 	}
 }
 
-// TestAFrozenNodeWithAQuorumQueueIsCured: both peers say of themselves that they are critical, for as long as the node is frozen.
-//
-//promise:14
-func TestAFrozenNodeWithAQuorumQueueIsCured(t *testing.T) {
-	const asked = "unstuck quorum asked rabbit@rabbit-0 without rabbit@rabbit-1\n"
-	for name, row := range map[string]struct {
-		answer string
-		want   int
-		why    string
-	}{
-		"the others have a majority":        {asked + "unstuck quorum ok 0 of 4 alone 0\nok\n", 1, ""},
-		"a queue of two, and one of one":    {asked + "unstuck quorum lacks quorum members=2 online=1 vhost=%2F name=two\nunstuck quorum lacks quorum members=1 online=0 vhost=%2F name=one\nunstuck quorum critical 2 of 4 alone 1\nok\n", 1, ""},
-		"a queue of three with one online":  {asked + "unstuck quorum lacks quorum members=3 online=1 vhost=%2F name=three\nunstuck quorum critical 1 of 4 alone 0\nok\n", 0, "quorum %2F three"},
-		"more than it names":                {asked + "unstuck quorum lacks quorum members=1 online=0 vhost=%2F name=one\nunstuck quorum critical 21 of 40 alone 1\nok\n", 0, "not all of which are named"},
-		"it cannot tell":                    {"unstuck quorum unknown timed_out\nok\n", 0, "timed_out"},
-		"an answer that is cut off":         {asked + "unstuck quorum ok 0 of 4 alone 0\n", 0, "not whole"},
-		"an answer that is somebody else's": {"Error: something\n", 0, "not whole"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				w := newFakeWorld()
-				w.reason["uid-of-rabbit-1"], w.looks["uid-of-rabbit-1"] = probe.AwaitStart, probe.ToolsUnresponsive
-				w.exec = func(n target.Node, command string) (int, string) {
-					switch {
-					case strings.Contains(command, "unstuck quorum"):
-						if !strings.Contains(command, `Name = "rabbit@rabbit-1"`) {
-							t.Errorf("asked about another: %.40s", command)
-						}
-						return 0, row.answer
-					case strings.Contains(command, "check_if_node_is_quorum_critical"):
-						return 69, fmt.Sprintf("queue 'qq' in vhost '/' would lose quorum if node rabbit@%s is stopped", n.Name)
-					}
-					return 0, answered(command)
-				}
-				w.play(t, 6*time.Minute, nil)
-				d := w.loop.Snapshot().Nodes[1].Decision
-				why := ""
-				for _, g := range d.Guards {
-					if g.Guard == GuardQuorumCritical {
-						why = g.Why
-					}
-				}
-				if w.did("delete") != row.want || (row.want == 0 && !strings.Contains(why, row.why)) {
-					t.Errorf("%d deletions, want %d; %s: %s; the guard says %q", w.did("delete"), row.want, d.Phase, d.Reason, why)
-				}
-			})
-		})
-	}
-}
-
-//promise:11
-func TestANodeThatRefusesOnPurposeIsNotDeleted(t *testing.T) {
-	edit := func(old, changed string) string {
-		if !strings.Contains(freeNode, old) {
-			panic(old)
-		}
-		return strings.Replace(freeNode, old, changed, 1)
-	}
-	for name, row := range map[string]struct {
-		answer     string
-		roundtrips bool
-		stuck      int
-		want       target.Answer
-		why        string
-	}{
-		"full in no respect":                           {freeNode, false, 1, target.No, ""},
-		"file descriptors used up":                     {edit("file_handles_used=2", "file_handles_used=927"), false, 0, target.Yes, "927 of 927 file descriptors"},
-		"sockets used up":                              {edit("sockets_used=0", "sockets_used=832"), false, 1, target.Yes, "832 of 832 sockets"},
-		"full of connections that hang in their login": {edit("sockets_used=0", "sockets_used=832"), false, 700, target.No, ""},
-		"connection_max by its listener":               {edit("0 infinity 1", "12 12 1"), false, 0, target.Yes, "12 connections of 12"},
-		"connection_max, shared by ten supervisors":    {edit("0 infinity 1", "97 10 10"), false, 0, target.Yes, "97 connections of 100"},
-		"far from connection_max":                      {edit("0 infinity 1", "10 10 10"), false, 0, target.No, ""},
-		"connection_max of 4.x":                        {edit("connections=0\nconnection_max=infinity", "connections=50\nconnection_max=50"), false, 0, target.Yes, "50 of 50 connections"},
-		"in maintenance":                               {edit("maintenance=regular", "maintenance=draining"), false, 0, target.Yes, "maintenance"},
-		"it boots":                                     {edit("state=ready", "state=booting"), false, 0, target.Yes, "booting"},
-		"its listener is suspended":                    {edit("5672 running", "5672 suspended"), false, 0, target.Yes, "suspended"},
-		"a memory alarm keeps no logins out":           {edit("alarms=none", "alarms=memory"), false, 1, target.No, ""},
-		"a memory alarm keeps messages out":            {edit("alarms=none", "alarms=memory"), true, 0, target.Yes, "memory"},
-		"a disk alarm elsewhere keeps messages out":    {edit("alarms_elsewhere=none", "alarms_elsewhere=disk"), true, 0, target.Yes, "disk"},
-		"it does not say which alarms are on":          {edit("alarms=none", "alarms=unknown"), true, 0, target.CannotTell, "which alarms"},
-		"nor for logins, which alarms do not keep out": {edit("alarms=none", "alarms=unknown"), false, 0, target.No, ""},
-		"the alarm of file descriptors":                {edit("alarms=none", "alarms=file_descriptor_limit"), false, 0, target.Yes, "file_descriptor_limit"},
-		"an answer that is cut off":                    {strings.Split(freeNode, "unstuck limits end")[0], false, 0, target.CannotTell, "not whole"},
-		"nothing":                                      {"", false, 0, target.CannotTell, "not whole"},
-	} {
-		r := readLimits(row.answer, row.roundtrips, row.stuck)
-		if r.OnPurpose != row.want || !strings.Contains(r.Detail, row.why) {
-			t.Errorf("%s: %s (%s), want %s, %q", name, r.OnPurpose, r.Detail, row.want, row.why)
-		}
-	}
-	synctest.Test(t, func(t *testing.T) {
-		w := newFakeWorld()
-		w.wedge()
-		w.exec = func(_ target.Node, command string) (int, string) {
-			if strings.Contains(command, "unstuck limits end") {
-				return 0, edit("sockets_used=0", "sockets_used=832")
-			}
-			return 0, answered(command)
-		}
-		w.play(t, 6*time.Minute, nil)
-		if d := w.loop.Snapshot().Nodes[1].Decision; w.did("delete") != 0 || !slices.Equal(d.Closed(), []Guard{GuardAlarm}) {
-			t.Errorf("%d deletions; %s", w.did("delete"), d.Reason)
-		}
-	})
-}
-
-func TestADeletionThatIsRefusedAgainAndAgain(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := newFakeWorld()
-		w.wedge()
-		w.deleteErr = fmt.Errorf("delete pod rabbit-1: %w: %s", target.ErrRefused, strings.Repeat("cannot patch resource pods ", 100))
-		w.play(t, 23*time.Hour, nil)
-		data, err := json.Marshal(w.deletions)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if n := w.did("delete"); n < lastingRefusals || n > 30 || len(data) > 30<<10 {
-			t.Errorf("asked for %d times, %d bytes of deletions", n, len(data))
-		}
-		failed := slices.IndexFunc(w.deletions, func(a Deletion) bool { return a.Outcome == Failed && a.Refused })
-		if failed != lastingRefusals-1 || w.did("settled uid-of-rabbit-1: failed") == 0 {
-			t.Errorf("the first that has failed is number %d of %d, settled %d times", failed, len(w.deletions), w.did("settled"))
-		}
-		d := w.loop.Snapshot().Nodes[1].Decision
-		if !strings.Contains(d.Reason, "a person must look") || slices.Contains(d.Closed(), GuardBudget) {
-			t.Errorf("%s, closed %v", d.Reason, d.Closed())
-		}
-		w.deleteErr = nil // somebody grants the permission
-	})
-	synctest.Test(t, func(t *testing.T) {
-		w := newFakeWorld()
-		w.wedge()
-		w.deleteErr = fmt.Errorf("delete pod rabbit-1: %w: forbidden", target.ErrRefused)
-		w.play(t, 4*time.Hour, func(since time.Duration) {
-			if since > 2*time.Hour {
-				w.deleteErr = nil
-			}
-		})
-		if w.did("acted on uid-of-rabbit-1") != 1 {
-			t.Errorf("it is not cured once that is allowed: %q", w.journal[max(0, len(w.journal)-5):])
-		}
-	})
-}
-
 func TestTwoBrokersOfTheSamePods(t *testing.T) {
 	tl := newTimeline(t)
 	tl.wedge()
@@ -726,35 +579,6 @@ func TestThreeOfEachFourLoginsHang(t *testing.T) {
 	tl.want("rabbit-1", PhaseSuspect, Hold)
 }
 
-func TestHostsKnowWhichBrokersHaveTheSameNodes(t *testing.T) {
-	var h Hosts
-	at := func(uids ...string) target.View {
-		v := target.View{At: epoch}
-		for _, uid := range uids {
-			v.Nodes = append(v.Nodes, target.Node{UID: uid})
-		}
-		return v
-	}
-	if got := h.claim("orders", at("a", "b", "c")); got != nil {
-		t.Errorf("alone: %v", got)
-	}
-	got := h.claim("rabbit", at("c", "d"))
-	if len(got) != 1 || !slices.Equal(got["c"], []string{"orders", "rabbit"}) {
-		t.Errorf("one is shared: %v", got)
-	}
-	if got := h.claim("orders", at("a", "b", "c")); len(got) != 1 || !slices.Equal(got["c"], []string{"orders", "rabbit"}) {
-		t.Errorf("the other says: %v", got)
-	}
-	blind := at("c")
-	blind.At = time.Time{}
-	if got := h.claim("rabbit", blind); len(got) != 1 {
-		t.Errorf("a view that knows nothing forgets: %v", got)
-	}
-	if got := h.claim("rabbit", at("d")); got != nil {
-		t.Errorf("once it is corrected: %v", got)
-	}
-}
-
 func TestTheNextLookIsDueByTheOneThatItIsComparedWith(t *testing.T) {
 	at := func(s int) time.Time { return epoch.Add(time.Duration(s) * time.Second) }
 	look := func(s int, p *probe.Processes) probe.Result {
@@ -767,7 +591,7 @@ func TestTheNextLookIsDueByTheOneThatItIsComparedWith(t *testing.T) {
 		Latest: map[probe.Kind]probe.Result{probe.MaybeStuck: look(20, hangs)},
 	}
 	for c, want := range map[Corroboration]int{ToolsOnce: 13, SeenOnce: 12, GetsOn: 20, NothingHangs: 20} {
-		if got := ns.compared(Evidence{Kind: probe.Login, Since: at(10), Corroboration: c}); !got.Equal(at(want)) {
+		if got := ns.Compared(Evidence{Kind: probe.Login, Since: at(10), Corroboration: c}); !got.Equal(at(want)) {
 			t.Errorf("%s: %v, want %v", c, got, at(want))
 		}
 	}

@@ -1,4 +1,4 @@
-package remediate
+package decide
 
 import (
 	"slices"
@@ -31,17 +31,17 @@ func checkPeers(sc *scene, n subject) GuardState {
 		}
 	}
 	if len(deaf) > 0 {
-		return closed("these are not known to accept logins: %s", few(deaf))
+		return closed("these are not known to accept logins: %s", Few(deaf))
 	}
 	leaving := slices.DeleteFunc(slices.Clone(sc.leaving), func(s string) bool { return s == n.Name })
 	if len(leaving) > 0 {
-		return closed("terminating, or cannot tell whether it is: %s", few(leaving))
+		return closed("terminating, or cannot tell whether it is: %s", Few(leaving))
 	}
 	if g := sc.peersTried(n); g.Why != "" {
 		return g
 	}
 	if victims := slices.DeleteFunc(slices.Clone(sc.victims), func(s string) bool { return s == n.Name }); len(victims) > 0 {
-		return open("the others accept logins, or theirs wait for another node: %s", few(victims))
+		return open("the others accept logins, or theirs wait for another node: %s", Few(victims))
 	}
 	return open("all others accept logins: %d", here-1)
 }
@@ -105,7 +105,7 @@ func checkStorm(sc *scene, n subject) GuardState {
 	if !sc.known {
 		return closed("cannot tell how many nodes are stuck")
 	}
-	kinds := []probe.Kind{sc.policy.livenessKind()}
+	kinds := []probe.Kind{sc.policy.LivenessKind()}
 	if n.evidence.Kind == probe.Roundtrip {
 		kinds = append(kinds, probe.Roundtrip)
 	}
@@ -113,7 +113,7 @@ func checkStorm(sc *scene, n subject) GuardState {
 	for _, kind := range kinds {
 		until, stuck := sc.state.Storms[kind].Until, sc.stuck[kind]
 		if len(stuck) > sc.policy.MaxStuck {
-			return closedUntil(until, "a %s hangs on %d nodes, at most on %d it may: %s", kind, len(stuck), sc.policy.MaxStuck, few(stuck))
+			return closedUntil(until, "a %s hangs on %d nodes, at most on %d it may: %s", kind, len(stuck), sc.policy.MaxStuck, Few(stuck))
 		}
 		if sc.now.Before(until) {
 			return closedUntil(until, "cooling down since several nodes were stuck: on each a %s hung", kind)

@@ -17,8 +17,9 @@ COPY . .
 ARG VERSION="" COMMIT=""
 # For another platform than that of the build image.
 ARG TARGETOS TARGETARCH
+ENV VERSION_PACKAGE=github.com/cjworkbench/unstuck/version
 RUN CGO_ENABLED=0 GOOS="$TARGETOS" GOARCH="$TARGETARCH" go build -trimpath -buildvcs=false \
-    -ldflags "-s -w -X main.builtVersion=$VERSION -X main.builtCommit=$COMMIT" -o /out/unstuck ./cmd/unstuck
+    -ldflags "-s -w -X $VERSION_PACKAGE.builtVersion=$VERSION -X $VERSION_PACKAGE.builtCommit=$COMMIT" -o /out/unstuck ./cmd/unstuck
 
 FROM ${BASE_IMAGE}
 COPY --from=build /out/unstuck /usr/bin/unstuck

@@ -24,7 +24,7 @@ import (
 // TestAnAlertmanagerTellsOfAStuckNodeOfItsCureAndOfADaemonThatIsGone has a real Prometheus scrape both replicas as the
 // ServiceMonitor would, with the rules as the chart renders them for this release, and notify a real Alertmanager. Time is
 // real: only for UnstuckDown the chart is told not to wait for two minutes. What else there is to say is tested in
-// cmd/unstuck.
+// app.
 //
 //promise:40
 func TestAnAlertmanagerTellsOfAStuckNodeOfItsCureAndOfADaemonThatIsGone(t *testing.T) {

@@ -48,3 +48,11 @@ func (s *Status) UnmarshalText(text []byte) error {
 	*s = Status(i)
 	return nil
 }
+
+// byWeight lists the statuses from the best to the worst: a finding weighs more than the lack of one.
+var byWeight = []Status{Healthy, Unknown, Faulty, Stuck}
+
+// Worse gives the worse of two statuses, as an exit code counts them.
+func Worse(a, b Status) Status {
+	return byWeight[max(slices.Index(byWeight, a), slices.Index(byWeight, b))]
+}

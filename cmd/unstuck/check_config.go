@@ -8,8 +8,10 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/cjworkbench/unstuck/cli"
 	"github.com/cjworkbench/unstuck/config"
 	"github.com/cjworkbench/unstuck/httpapi"
+	"github.com/cjworkbench/unstuck/terminal"
 )
 
 func newCheckConfigCommand() *cobra.Command {
@@ -22,7 +24,7 @@ Nothing is contacted or changed. FILE may be - for standard input, which is call
 
 The exit code is 0 if there is no problem, 1 if there is any.`,
 		Example: "  unstuck check-config unstuck.yaml\n  unstuck check-config - <unstuck.yaml",
-		Args:    atLeast(1, "at least one file"),
+		Args:    cli.AtLeast(1, "at least one file"),
 		ValidArgsFunction: func(*cobra.Command, []string, string) ([]cobra.Completion, cobra.ShellCompDirective) {
 			return []cobra.Completion{"yaml", "yml"}, cobra.ShellCompDirectiveFilterFileExt
 		},
@@ -42,12 +44,12 @@ func checkConfig(in io.Reader, out io.Writer, files []string) error {
 			fmt.Fprintln(out, err) // one line for each problem
 			continue
 		}
-		fmt.Fprintf(out, "%s: ok: %s\n", file, count(len(c.Brokers), "broker"))
+		fmt.Fprintf(out, "%s: ok: %s\n", file, terminal.Count(len(c.Brokers), "broker"))
 		if c.API.CertFile != "" {
 			fmt.Fprintf(out, "  the API: by TLS, %s\n", certificateOf(c.API))
 		}
 		for _, b := range c.Brokers {
-			nodes := count(len(b.Nodes), "node")
+			nodes := terminal.Count(len(b.Nodes), "node")
 			if b.Pods != nil {
 				nodes = podsOf(*b.Pods)
 			}
@@ -57,11 +59,11 @@ func checkConfig(in io.Reader, out io.Writer, files []string) error {
 			fmt.Fprintf(out, "  %s, an application: mode %s, %s\n", a.Name, a.Policy.Mode, podsOf(a.Pods))
 		}
 		for _, e := range c.Environments {
-			fmt.Fprintf(out, "  %s, an environment: namespace %s, %s\n", e.Name, e.Namespace, count(len(e.Services), "service"))
+			fmt.Fprintf(out, "  %s, an environment: namespace %s, %s\n", e.Name, e.Namespace, terminal.Count(len(e.Services), "service"))
 		}
 	}
 	if bad {
-		return &exitError{code: exitFailed}
+		return &cli.ExitError{Code: cli.ExitFailed}
 	}
 	return nil
 }
@@ -82,24 +84,18 @@ func certificateOf(a config.API) string {
 	if err != nil {
 		return err.Error()
 	}
+	now := time.Now()
 	switch from, until := c.Validity(); {
-	case holds(from, until):
-		return "with a certificate until " + until.UTC().Format(time.RFC3339)
-	case until.Before(time.Now()):
+	case now.After(until):
 		return "with a certificate that ended on " + until.UTC().Format(time.RFC3339) + ": callers refuse it"
-	default:
+	case now.Before(from):
 		return "with a certificate that begins on " + from.UTC().Format(time.RFC3339) + ": callers refuse it until then"
+	default:
+		return "with a certificate until " + until.UTC().Format(time.RFC3339)
 	}
 }
 
 // podsOf says which pods are looked for. How many there are nobody knows before.
 func podsOf(p config.Pods) string {
 	return fmt.Sprintf("pods %s in namespace %s", p.Selector, p.Namespace)
-}
-
-func count(n int, what string) string {
-	if n == 1 {
-		return "1 " + what
-	}
-	return fmt.Sprintf("%d %ss", n, what)
 }

@@ -6,7 +6,10 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/cjworkbench/unstuck/apptest"
+	"github.com/cjworkbench/unstuck/cli"
 	"github.com/cjworkbench/unstuck/probe"
 )
 
@@ -103,9 +106,38 @@ func TestAConfigurationIsCheckedFromStandardInput(t *testing.T) {
 		root := newRootCommand()
 		root.SetIn(strings.NewReader(input))
 		var out, errs bytes.Buffer
-		code := execute(t.Context(), root, []string{"check-config", "-"}, &out, &errs)
+		code := cli.Execute(t.Context(), root, []string{"check-config", "-"}, &out, &errs)
 		if (code == 0) != strings.Contains(want, "ok") || !strings.HasPrefix(out.String(), want) || errs.Len() > 0 {
 			t.Errorf("exit code %d, %q, stderr %q: want %q", code, out.String(), errs.String(), want)
+		}
+	}
+}
+
+func TestCheckConfigSaysUntilWhenTheCertificateHolds(t *testing.T) {
+	now := time.Now().Truncate(time.Second).UTC()
+	hour := func(n int) time.Time { return now.Add(time.Duration(n) * time.Hour) }
+	for name, c := range map[string]struct {
+		from, until time.Time
+		want        string
+	}{
+		"it holds":         {hour(-1), hour(1), "with a certificate until " + hour(1).Format(time.RFC3339)},
+		"it has ended":     {hour(-2), hour(-1), "with a certificate that ended on " + hour(-1).Format(time.RFC3339) + ": callers refuse it"},
+		"it has not begun": {hour(1), hour(2), "with a certificate that begins on " + hour(1).Format(time.RFC3339) + ": callers refuse it until then"},
+	} {
+		dir := t.TempDir()
+		apptest.WriteCertificateFor(t, dir, c.from, c.until)
+		file := filepath.Join(dir, "unstuck.yaml")
+		for path, text := range map[string]string{file: `data_dir: .
+api: {tls: {cert_file: cert.pem, key_file: key.pem}}
+brokers: [{name: rabbit, username: u, password_file: password, nodes: [{name: a, address: "127.0.0.1:1"}]}]
+`, filepath.Join(dir, "password"): "secret"} {
+			if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		code, got, _ := try(t, nil, "check-config", file)
+		if want := file + ": ok: 1 broker\n  the API: by TLS, " + c.want + "\n"; code != 0 || !strings.HasPrefix(got, want) {
+			t.Errorf("%s: it is %d, %q, want %q", name, code, got, want)
 		}
 	}
 }

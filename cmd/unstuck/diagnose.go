@@ -14,7 +14,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/cjworkbench/unstuck/cli"
 	"github.com/cjworkbench/unstuck/probe"
+	"github.com/cjworkbench/unstuck/terminal"
 )
 
 // maxLook bounds what is read of one output of maybe_stuck. 80 MB are some 50,000 suspicious processes.
@@ -44,8 +46,8 @@ func newDiagnoseCommand() *cobra.Command {
   unstuck diagnose --json first.txt second.txt | jq .persisting`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) < 1 || len(args) > 2 {
-				return usageError("want a file with what maybe_stuck printed, or two, got %s: see %q",
-					count(len(args), "argument"), cmd.CommandPath()+" --help")
+				return cli.UsageError("want a file with what maybe_stuck printed, or two, got %s: see %q",
+					terminal.Count(len(args), "argument"), cmd.CommandPath()+" --help")
 			}
 			return nil
 		},
@@ -66,16 +68,16 @@ func newDiagnoseCommand() *cobra.Command {
 // diagnose reads one look or two, and prints what they show.
 func diagnose(ctx context.Context, in io.Reader, out io.Writer, asJSON bool, files []string) error {
 	if len(files) == 2 && files[0] == "-" && files[1] == "-" {
-		return usageError("only one of the two files can be -, standard input")
+		return cli.UsageError("only one of the two files can be -, standard input")
 	}
 	looks := make([]*probe.Processes, 2) // the later one last
 	for i, file := range files {
 		if strings.Contains(file, "://") { // and may have a password
-			return usageError("argument %d is a URL: want a file with what maybe_stuck printed; \"unstuck probe\" takes URLs", i+1)
+			return cli.UsageError("argument %d is a URL: want a file with what maybe_stuck printed; \"unstuck probe\" takes URLs", i+1)
 		}
 		p, err := readLook(ctx, in, file)
 		if err != nil {
-			return &exitError{exitUnknown, err}
+			return &cli.ExitError{Code: cli.ExitUnknown, Err: err}
 		}
 		looks[2-len(files)+i] = &p
 	}
@@ -88,9 +90,9 @@ func diagnose(ctx context.Context, in io.Reader, out io.Writer, asJSON bool, fil
 	}
 	switch code := exitCode(d.Reason.Status()); {
 	case err != nil:
-		return &exitError{exitUnknown, err}
-	case code != exitOK:
-		return &exitError{code: code}
+		return &cli.ExitError{Code: cli.ExitUnknown, Err: err}
+	case code != cli.ExitOK:
+		return &cli.ExitError{Code: code}
 	}
 	return nil
 }
@@ -98,7 +100,7 @@ func diagnose(ctx context.Context, in io.Reader, out io.Writer, asJSON bool, fil
 // readLook reads one output of maybe_stuck, from standard input if file is -. It gives up when ctx ends; a read of standard input
 // that nobody answers then ends with the process.
 func readLook(ctx context.Context, in io.Reader, file string) (probe.Processes, error) {
-	name := printable(file)
+	name := terminal.Printable(file)
 	if file == "-" {
 		name = "stdin"
 	} else {
@@ -166,9 +168,9 @@ func parseLook(in io.Reader) (probe.Processes, error) {
 	case err != nil && (bytes.HasPrefix(start, utf16Marks[0]) || bytes.HasPrefix(start, utf16Marks[1])):
 		return p, errors.New("it is in UTF-16, as Windows PowerShell writes files: save it in UTF-8")
 	case err != nil && !p.At.IsZero():
-		return p, fmt.Errorf("it is cut before its list, as where the command runs into its -t, in %s: %s", count(int(size), "byte"), want)
+		return p, fmt.Errorf("it is cut before its list, as where the command runs into its -t, in %s: %s", terminal.Count(int(size), "byte"), want)
 	case err != nil:
-		return p, fmt.Errorf("it is something else, or its beginning is missing, in %s: %s", count(int(size), "byte"), want)
+		return p, fmt.Errorf("it is something else, or its beginning is missing, in %s: %s", terminal.Count(int(size), "byte"), want)
 	}
 	return p, nil
 }

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/cjworkbench/unstuck/probe"
+	"github.com/cjworkbench/unstuck/terminal"
 )
 
 // How much is shown of what has no bound of its own, or a wide one.
@@ -59,7 +60,7 @@ func diagnosisJSON(out io.Writer, d probe.Diagnosis) error {
 	if err := enc.Encode(line); err != nil {
 		return fmt.Errorf("write the diagnosis: %w", err)
 	}
-	_, err := io.WriteString(out, escaped(text.String()))
+	_, err := io.WriteString(out, terminal.Escape(text.String()))
 	return err
 }
 
@@ -80,29 +81,29 @@ func diagnosisText(t *textReporter, d probe.Diagnosis) string {
 		verdict += ", by one look"
 	}
 	if d.Processes.ErlangNode != "" {
-		verdict += ", at " + printable(d.Processes.ErlangNode)
+		verdict += ", at " + terminal.Printable(d.Processes.ErlangNode)
 	}
 	b.WriteString(verdict + "\n")
 
 	label := "waiting"
 	for _, a := range probe.Awaits() {
 		if n := d.Processes.Waiting[a]; n > 0 {
-			b.WriteString(wrap(fmt.Sprintf("  %-9s %5d  ", label, n), a.Words(n), t.width))
+			b.WriteString(terminal.Wrap(fmt.Sprintf("  %-9s %5d  ", label, n), a.Words(n), t.look.Width))
 			label = ""
 		}
 	}
 	label = "stacks"
 	for _, s := range d.Processes.Top {
 		if s.Awaits != probe.AwaitsIdle {
-			b.WriteString(wrap(fmt.Sprintf("  %-9s %5d  ", label, s.Count), framesText(s.Frames), t.width))
+			b.WriteString(terminal.Wrap(fmt.Sprintf("  %-9s %5d  ", label, s.Count), framesText(s.Frames), t.look.Width))
 			label = ""
 		}
 	}
 	if d.Looks == 2 {
-		b.WriteString(wrap(fmt.Sprintf("  %-9s %5d  ", "unmoved", d.Persisting), sameText(d.Same), t.width))
+		b.WriteString(terminal.Wrap(fmt.Sprintf("  %-9s %5d  ", "unmoved", d.Persisting), sameText(d.Same), t.look.Width))
 	}
 	for _, row := range [][2]string{{"means", d.Means}, {"do", d.Advice}, {"detail", d.Detail}} {
-		b.WriteString(wrap("  "+pad(row[0], 10), printable(row[1]), t.width))
+		b.WriteString(terminal.Wrap("  "+terminal.Pad(row[0], 10), terminal.Printable(row[1]), t.look.Width))
 	}
 	return b.String()
 }
@@ -111,7 +112,7 @@ func diagnosisText(t *textReporter, d probe.Diagnosis) string {
 func framesText(frames []string) string {
 	var shown []string
 	for _, f := range frames[:min(len(frames), framesInText)] {
-		f = printable(f)
+		f = terminal.Printable(f)
 		if runes := []rune(f); len(runes) > 60 {
 			f = string(runes[:60]) + "..."
 		}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/cjworkbench/unstuck/cli"
 	"github.com/cjworkbench/unstuck/probe"
 	"github.com/cjworkbench/unstuck/remediate/decide"
 )
@@ -173,7 +174,7 @@ func TestDiagnoseReadsStandardInputForEitherFile(t *testing.T) {
 		root := newRootCommand()
 		root.SetIn(strings.NewReader(c.input))
 		var out bytes.Buffer
-		if code := execute(t.Context(), root, append([]string{"diagnose"}, c.args...), &out, &out); code != c.code || !strings.Contains(out.String(), c.want) {
+		if code := cli.Execute(t.Context(), root, append([]string{"diagnose"}, c.args...), &out, &out); code != c.code || !strings.Contains(out.String(), c.want) {
 			t.Errorf("%s: exit code %d, %q: want %d, %q", name, code, out.String(), c.code, c.want)
 		}
 	}

@@ -6,28 +6,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/cjworkbench/unstuck/probe"
+	"github.com/cjworkbench/unstuck/terminal"
 )
-
-// The colours, as SGR parameters of ECMA-48.
-const (
-	bold    = "1"
-	red     = "1;31"
-	green   = "32"
-	yellow  = "33"
-	magenta = "35"
-	cyan    = "36"
-)
-
-var colourOf = map[probe.Status]string{
-	probe.Healthy: green, probe.Faulty: yellow, probe.Stuck: red, probe.Unknown: magenta,
-}
-
-func (t *textReporter) paint(colour, text string) string {
-	if !t.colour {
-		return text
-	}
-	return "\x1b[" + colour + "m" + text + "\x1b[0m"
-}
 
 // span is one stage on the time axis.
 type span struct {
@@ -76,19 +56,19 @@ func (t *textReporter) flame(r probe.Result) string {
 	}
 	last := all[len(all)-1]
 	total := max(last.start+last.took, r.Took)
-	bars := max(t.width-leftWidth, minBars)
+	bars := max(t.look.Width-leftWidth, minBars)
 	var b strings.Builder
 	for _, s := range all {
-		b.WriteString("  " + pad(s.stage.String(), nameWidth) + leftPad(brief(s.took), timeWidth) + "  ")
+		b.WriteString("  " + terminal.Pad(s.stage.String(), nameWidth) + terminal.LeftPad(terminal.Brief(s.took), timeWidth) + "  ")
 		indent, bar := s.bar(total, bars)
-		colour := cyan
+		colour := terminal.Cyan
 		if s.unfinished {
 			indent, bar = annotate(indent, bar, note(r, s.took))
-			colour = colourOf[r.Status()]
+			colour = terminal.ColourOf(r.Status())
 		}
-		b.WriteString(indent + t.paint(colour, bar) + "\n")
+		b.WriteString(indent + t.look.Paint(colour, bar) + "\n")
 	}
-	end := " " + brief(total)
+	end := " " + terminal.Brief(total)
 	b.WriteString(strings.Repeat(" ", leftWidth) + "0 " + strings.Repeat("─", max(bars-2-len(end), 0)) + end + "\n")
 	return b.String()
 }
@@ -116,11 +96,11 @@ var eighths = [...]string{"", "▏", "▎", "▍", "▌", "▋", "▊", "▉"}
 func note(r probe.Result, waited time.Duration) string {
 	switch {
 	case r.Reason == probe.Unreachable && r.Stage == probe.StageTCP: // nobody was there who could have answered
-		return "not reached in " + brief(waited)
+		return "not reached in " + terminal.Brief(waited)
 	case r.Status() == probe.Faulty, r.Reason == probe.NotRun:
-		return "ended here after " + brief(waited)
+		return "ended here after " + terminal.Brief(waited)
 	}
-	return "no answer for " + brief(waited)
+	return "no answer for " + terminal.Brief(waited)
 }
 
 // annotate writes text into the bar of an unfinished stage or, where that is too short, before it.
@@ -133,8 +113,4 @@ func annotate(indent, bar, text string) (newIndent, newBar string) {
 		return indent[:len(indent)-len(text)-1] + text + " ", bar
 	}
 	return indent, bar
-}
-
-func leftPad(text string, width int) string {
-	return strings.Repeat(" ", max(width-len(text), 0)) + text
 }

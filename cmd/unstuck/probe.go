@@ -13,8 +13,10 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/cjworkbench/unstuck/cli"
 	"github.com/cjworkbench/unstuck/probe"
 	"github.com/cjworkbench/unstuck/target"
+	"github.com/cjworkbench/unstuck/version"
 )
 
 // passwordVariable is the environment variable with the password.
@@ -68,7 +70,7 @@ func newProbeCommand(login newLogin) *cobra.Command {
   UNSTUCK_PASSWORD=... unstuck probe amqps://monitor@mq-0.example:5671/orders amqps://monitor@mq-1.example:5671/orders
   unstuck probe --level roundtrip --watch=30s amqp://monitor@[::1]:5672/%2F
   unstuck probe --json amqp://monitor@10.0.0.7 | jq -r .status`,
-		Args:              atLeast(1, "at least one URL, such as amqp://user@host:5672/vhost"),
+		Args:              cli.AtLeast(1, "at least one URL, such as amqp://user@host:5672/vhost"),
 		ValidArgsFunction: cobra.FixedCompletions([]string{"amqp://", "amqps://"}, cobra.ShellCompDirectiveNoSpace),
 		RunE:              func(cmd *cobra.Command, args []string) error { return runProbe(cmd, f, login, args) },
 	}
@@ -96,11 +98,11 @@ func newProbeCommand(login newLogin) *cobra.Command {
 func (f probeFlags) check(timeoutGiven, watchGiven bool) (probeFlags, error) {
 	switch {
 	case f.level != string(probe.Login) && f.level != string(probe.Roundtrip):
-		return f, usageError("flag --level: want login or roundtrip")
+		return f, cli.UsageError("flag --level: want login or roundtrip")
 	case f.timeout <= 0 || f.handshake <= 0:
-		return f, usageError("flags --timeout and --handshake-timeout: want more than 0s")
+		return f, cli.UsageError("flags --timeout and --handshake-timeout: want more than 0s")
 	case watchGiven && f.watch < time.Second:
-		return f, usageError("flag --watch: want at least 1s, as each attempt costs a stuck node a socket")
+		return f, cli.UsageError("flag --watch: want at least 1s, as each attempt costs a stuck node a socket")
 	}
 	if f.level == string(probe.Roundtrip) && !timeoutGiven {
 		f.timeout = max(probe.DefaultRoundtripTimeout, f.handshake+probe.DefaultRoundtripTimeout/2)
@@ -149,9 +151,9 @@ func runProbe(cmd *cobra.Command, f probeFlags, login newLogin, args []string) e
 	worst, err := r.repeat(cmd.Context(), out)
 	switch {
 	case err != nil:
-		return &exitError{exitUnknown, err}
-	case exitCode(worst) != exitOK:
-		return &exitError{code: exitCode(worst)}
+		return &cli.ExitError{Code: cli.ExitUnknown, Err: err}
+	case exitCode(worst) != cli.ExitOK:
+		return &cli.ExitError{Code: exitCode(worst)}
 	}
 	return nil
 }
@@ -161,7 +163,7 @@ func runProbe(cmd *cobra.Command, f probeFlags, login newLogin, args []string) e
 func meantForWatch(args []string) error {
 	for i, arg := range args {
 		if _, err := time.ParseDuration(arg); err == nil {
-			return usageError("target %d is no URL: did you mean --watch=%s?", i+1, arg)
+			return cli.UsageError("target %d is no URL: did you mean --watch=%s?", i+1, arg)
 		}
 	}
 	return nil
@@ -172,7 +174,7 @@ func parseEndpoints(args []string) ([]endpoint, error) {
 	for i, arg := range args {
 		var err error
 		if targets[i], err = parseEndpoint(arg); err != nil {
-			return nil, usageError("target %d: %w", i+1, err)
+			return nil, cli.UsageError("target %d: %w", i+1, err)
 		}
 	}
 	return targets, nil
@@ -198,7 +200,7 @@ func (f probeFlags) addPasswords(targets []endpoint, stderr io.Writer) error {
 		case t.username == "" || t.username == defaultUser:
 			t.password = defaultUser
 		default:
-			return usageError("target %d: no password: use --password-file or the environment variable %s", i+1, passwordVariable)
+			return cli.UsageError("target %d: no password: use --password-file or the environment variable %s", i+1, passwordVariable)
 		}
 		if t.username == "" {
 			t.username = defaultUser
@@ -214,13 +216,13 @@ func readPassword(file string) (string, error) {
 	var path *fs.PathError
 	switch {
 	case errors.As(err, &path):
-		return "", usageError("flag --password-file: cannot %s the file: %w", path.Op, path.Err)
+		return "", cli.UsageError("flag --password-file: cannot %s the file: %w", path.Op, path.Err)
 	case err != nil:
-		return "", usageError("flag --password-file: cannot read the file")
+		return "", cli.UsageError("flag --password-file: cannot read the file")
 	}
 	password := strings.TrimSuffix(strings.TrimSuffix(string(data), "\n"), "\r")
 	if password == "" || strings.ContainsAny(password, "\x00\n") {
-		return "", usageError("flag --password-file: want one line with the password in the file")
+		return "", cli.UsageError("flag --password-file: want one line with the password in the file")
 	}
 	return password, nil
 }
@@ -233,12 +235,12 @@ func (f probeFlags) loadTLS(targets []endpoint) (*tls.Config, error) {
 		}
 		cfg, err := probe.LoadTLS(f.caFile, f.certFile, f.keyFile, f.serverName)
 		if err != nil {
-			return nil, usageError("%w", err)
+			return nil, cli.UsageError("%w", err)
 		}
 		return cfg, nil
 	}
 	if f.caFile+f.certFile+f.keyFile+f.serverName != "" {
-		return nil, usageError("flags --ca-file, --cert-file, --key-file, --server-name: they are for amqps, and no target is amqps")
+		return nil, cli.UsageError("flags --ca-file, --cert-file, --key-file, --server-name: they are for amqps, and no target is amqps")
 	}
 	return nil, nil //nolint:nilnil // no target speaks TLS
 }
@@ -251,6 +253,6 @@ func (f probeFlags) options(t endpoint, secure *tls.Config) probe.LoginOptions {
 	return probe.LoginOptions{
 		Level: probe.Kind(f.level), Vhost: t.vhost, TLS: secure, Timeout: f.timeout, HandshakeTimeout: f.handshake,
 		Credentials: func(context.Context) (target.Credentials, error) { return creds, nil },
-		Name:        "unstuck probe", Version: currentVersion().Version,
+		Name:        "unstuck probe", Version: version.Current().Version,
 	}
 }

@@ -20,6 +20,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/cjworkbench/unstuck/cli"
 	"github.com/cjworkbench/unstuck/probe"
 	"github.com/cjworkbench/unstuck/target"
 )
@@ -61,7 +62,7 @@ func try(t *testing.T, a *answers, args ...string) (code int, stdout, stderr str
 		}
 	}
 	var out, errs bytes.Buffer
-	code = execute(t.Context(), root, args, &out, &errs)
+	code = cli.Execute(t.Context(), root, args, &out, &errs)
 	return code, out.String(), errs.String()
 }
 

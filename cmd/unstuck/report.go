@@ -4,14 +4,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 	"time"
-	"unicode"
-
-	"golang.org/x/term"
 
 	"github.com/cjworkbench/unstuck/probe"
+	"github.com/cjworkbench/unstuck/terminal"
 )
 
 // jsonReporter prints one JSON object a line.
@@ -42,27 +39,15 @@ type textReporter struct {
 	out      io.Writer
 	level    probe.Kind
 	watching bool
-	width    int // of a line, in characters
-	colour   bool
+	look     terminal.Look
 	before   map[string]probe.Reason // by target, while watching
 }
 
-// The width of a line where it cannot be known, and the most that is used of a wide terminal.
-const (
-	defaultWidth = 80
-	maxWidth     = 116
-)
-
 func newTextReporter(out io.Writer, f probeFlags) *textReporter {
 	t := &textReporter{
-		out: out, level: probe.Kind(f.level), watching: f.watch > 0, width: defaultWidth, before: make(map[string]probe.Reason),
+		out: out, level: probe.Kind(f.level), watching: f.watch > 0, look: terminal.LookOf(out), before: make(map[string]probe.Reason),
 	}
-	if file, ok := out.(*os.File); ok && term.IsTerminal(int(file.Fd())) {
-		if width, _, err := term.GetSize(int(file.Fd())); err == nil && width > 0 {
-			t.width = min(width, maxWidth)
-		}
-		t.colour = os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
-	}
+	t.look.Width = min(t.look.Width, terminal.MaxWidth)
 	return t
 }
 
@@ -73,7 +58,7 @@ func (t *textReporter) report(to endpoint, r probe.Result) error {
 		if before, seen := t.before[name]; seen && before == r.Reason {
 			text = t.line(name, r)
 		} else if seen {
-			text = t.paint(bold, "changed: "+string(before)+" -> "+string(r.Reason)) + "\n" + text
+			text = t.look.Paint(terminal.Bold, "changed: "+string(before)+" -> "+string(r.Reason)) + "\n" + text
 		}
 		t.before[name] = r.Reason
 	}
@@ -83,26 +68,26 @@ func (t *textReporter) report(to endpoint, r probe.Result) error {
 
 // line is a result in one line.
 func (t *textReporter) line(name string, r probe.Result) string {
-	return fmt.Sprintf("%s  %s  %s  %s\n", r.Started.Format("15:04:05"), t.verdict(r), brief(r.Took), name)
+	return fmt.Sprintf("%s  %s  %s  %s\n", r.Started.Format("15:04:05"), t.verdict(r), terminal.Brief(r.Took), name)
 }
 
 // full is a result with the flame of its login, the verdict and the advice.
 func (t *textReporter) full(name string, r probe.Result) string {
 	var b strings.Builder
-	b.WriteString(t.paint(bold, name) + "  " + string(t.level))
+	b.WriteString(t.look.Paint(terminal.Bold, name) + "  " + string(t.level))
 	if t.watching {
 		b.WriteString("  " + r.Started.Format("15:04:05"))
 	}
 	b.WriteString("\n")
 	b.WriteString(t.flame(r))
-	fmt.Fprintf(&b, "%s after %s\n", t.verdict(r), brief(r.Took))
+	fmt.Fprintf(&b, "%s after %s\n", t.verdict(r), terminal.Brief(r.Took))
 	v := r.Reason.Verdict()
 	if r.Reason == probe.OK { // there is nothing to do
 		v.Saw, v.Advice = "", ""
 	}
-	for _, row := range [][2]string{{"saw", v.Saw}, {"means", v.Means}, {"do", v.Advice}, {"detail", printable(r.Detail)}} {
+	for _, row := range [][2]string{{"saw", v.Saw}, {"means", v.Means}, {"do", v.Advice}, {"detail", terminal.Printable(r.Detail)}} {
 		if row[1] != "" {
-			b.WriteString(wrap("  "+pad(row[0], 8), row[1], t.width))
+			b.WriteString(terminal.Wrap("  "+terminal.Pad(row[0], 8), row[1], t.look.Width))
 		}
 	}
 	b.WriteString("\n")
@@ -115,55 +100,5 @@ func (t *textReporter) verdict(r probe.Result) string {
 	if r.Reason != probe.OK {
 		text += " (" + string(r.Reason) + ")"
 	}
-	return t.paint(colourOf[r.Status()], text)
+	return t.look.Paint(terminal.ColourOf(r.Status()), text)
 }
-
-// brief writes a duration with three digits that matter at most.
-func brief(d time.Duration) string {
-	switch {
-	case d >= 10*time.Second:
-		return fmt.Sprintf("%.1f s", d.Seconds())
-	case d >= time.Second:
-		return fmt.Sprintf("%.2f s", d.Seconds())
-	case d >= 100*time.Millisecond:
-		return fmt.Sprintf("%.0f ms", d.Seconds()*1e3)
-	}
-	return fmt.Sprintf("%.1f ms", d.Seconds()*1e3)
-}
-
-// maxDetail bounds, in bytes, what is printed of a detail: a broker may say anything.
-const maxDetail = 1000
-
-// printable replaces what could move the cursor or change the colours of a terminal.
-func printable(text string) string {
-	if len(text) > maxDetail {
-		text = strings.ToValidUTF8(text[:maxDetail], "") + "..."
-	}
-	return strings.Map(func(r rune) rune {
-		if unicode.IsPrint(r) {
-			return r
-		}
-		return ' '
-	}, text)
-}
-
-// wrap writes text in lines of at most width characters, the first behind label and the others as far to the right.
-func wrap(label, text string, width int) string {
-	var b strings.Builder
-	indent := strings.Repeat(" ", len(label))
-	line, at := label, len(label)
-	for word := range strings.FieldsSeq(text) {
-		size := len([]rune(word))
-		if at > len(label) && at+1+size > width {
-			b.WriteString(line + "\n")
-			line, at = indent, len(indent)
-		}
-		if at > len(label) {
-			line, at = line+" ", at+1
-		}
-		line, at = line+word, at+size
-	}
-	return b.String() + line + "\n"
-}
-
-func pad(text string, width int) string { return fmt.Sprintf("%-*s", width, text) }

@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/cjworkbench/unstuck/probe"
+	"github.com/cjworkbench/unstuck/terminal"
 )
 
 var update = flag.Bool("update", false, "write testdata/*.txt and the flags in docs/cli.md anew")
@@ -96,7 +97,7 @@ func TestAResultIsDrawnAsAFlameWithItsVerdict(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var out bytes.Buffer
-			text := &textReporter{out: &out, level: probe.Login, width: c.width, colour: c.colour}
+			text := &textReporter{out: &out, level: probe.Login, look: terminal.Look{Width: c.width, Colour: c.colour}}
 			to := endpoint{address: "10.0.0.7:5672", username: "ada", password: "MARKER", vhost: "/"}
 			if err := text.report(to, c.result); err != nil {
 				t.Fatal(err)
@@ -114,7 +115,7 @@ func TestAResultIsDrawnAsAFlameWithItsVerdict(t *testing.T) {
 
 func TestTheBarsOfAFlameAreToScaleAndFitTheLine(t *testing.T) {
 	const width = 100
-	text := &textReporter{width: width}
+	text := &textReporter{look: terminal.Look{Width: width}}
 	for _, r := range []probe.Result{
 		healthy(), wedged(), result(probe.AwaitStart, probe.StageStart, 12*time.Second, 12*time.Second-1),
 		result(probe.OK, probe.StageClose, ms, ms, 1, 1, 1), result(probe.OK, probe.StageClose, 0, 1, 1, 1, 1), // the clock was set back
@@ -127,7 +128,7 @@ func TestTheBarsOfAFlameAreToScaleAndFitTheLine(t *testing.T) {
 		}
 	}
 	// Half of the time is half of the axis: 40 characters of 80, and a quarter begins where the half ends.
-	text.width = leftWidth + 80
+	text.look.Width = leftWidth + 80
 	lines := strings.Split(text.flame(result(probe.OK, probe.StageClose, 8*ms, 4*ms, 2*ms, 2*ms)), "\n")
 	for i, want := range []string{
 		strings.Repeat("█", 40), strings.Repeat(" ", 40) + strings.Repeat("█", 20), strings.Repeat(" ", 60) + strings.Repeat("█", 20),
@@ -138,20 +139,9 @@ func TestTheBarsOfAFlameAreToScaleAndFitTheLine(t *testing.T) {
 	}
 }
 
-func TestTimesAreWrittenWithTheDigitsThatMatter(t *testing.T) {
-	for d, want := range map[time.Duration]string{
-		0: "0.0 ms", 1: "0.0 ms", 440 * time.Microsecond: "0.4 ms", 42 * ms: "42.0 ms", 420 * ms: "420 ms", 1234 * ms: "1.23 s",
-		12003 * ms: "12.0 s", 1000 * time.Second: "1000.0 s",
-	} {
-		if got := brief(d); got != want {
-			t.Errorf("%d ns: %q, want %q", d, got, want)
-		}
-	}
-}
-
 func TestWatchingTellsInFullOnlyWhatHasChanged(t *testing.T) {
 	var out bytes.Buffer
-	text := &textReporter{out: &out, level: probe.Login, watching: true, width: 80, before: make(map[string]probe.Reason)}
+	text := &textReporter{out: &out, level: probe.Login, watching: true, look: terminal.Look{Width: 80}, before: make(map[string]probe.Reason)}
 	a, b := endpoint{address: "a:5672", vhost: "/"}, endpoint{address: "b:5672", vhost: "/"}
 	for _, c := range []struct {
 		target endpoint
@@ -195,7 +185,7 @@ func (brokenWriter) Write([]byte) (int, error) { return 0, errors.New("broken pi
 
 func TestAResultThatCannotBePrintedIsAnError(t *testing.T) {
 	for name, out := range map[string]reporter{
-		"text": &textReporter{out: brokenWriter{}, width: 80}, "json": jsonReporter{brokenWriter{}},
+		"text": &textReporter{out: brokenWriter{}, look: terminal.Look{Width: 80}}, "json": jsonReporter{brokenWriter{}},
 	} {
 		if err := out.report(endpoint{}, healthy()); err == nil {
 			t.Errorf("%s: no error", name)

@@ -3,10 +3,10 @@ package main
 import (
 	"context"
 	"fmt"
-	"slices"
 	"sync"
 	"time"
 
+	"github.com/cjworkbench/unstuck/cli"
 	"github.com/cjworkbench/unstuck/probe"
 )
 
@@ -70,7 +70,7 @@ func (r round) once(ctx context.Context, out reporter) (probe.Status, error) {
 	worst := probe.Healthy
 	for i, t := range r.targets {
 		result := <-results[i]
-		worst = worse(worst, result.Status())
+		worst = probe.Worse(worst, result.Status())
 		if r.interval > 0 && ctx.Err() != nil {
 			continue // watching was ended in the middle of this round, whose results tell nothing
 		}
@@ -81,23 +81,15 @@ func (r round) once(ctx context.Context, out reporter) (probe.Status, error) {
 	return worst, nil
 }
 
-// byWeight lists the statuses from the best to the worst, as the exit code counts them: a finding weighs more than the
-// lack of one.
-var byWeight = []probe.Status{probe.Healthy, probe.Unknown, probe.Faulty, probe.Stuck}
-
-func worse(a, b probe.Status) probe.Status {
-	return byWeight[max(slices.Index(byWeight, a), slices.Index(byWeight, b))]
-}
-
 func exitCode(s probe.Status) int {
 	switch s {
 	case probe.Healthy:
-		return exitOK
+		return cli.ExitOK
 	case probe.Faulty:
-		return exitFailed
+		return cli.ExitFailed
 	case probe.Stuck:
-		return exitStuck
+		return cli.ExitStuck
 	case probe.Unknown:
 	}
-	return exitUnknown
+	return cli.ExitUnknown
 }

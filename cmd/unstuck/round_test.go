@@ -154,14 +154,14 @@ func TestTheWorstStatusCounts(t *testing.T) {
 	} {
 		worst := probe.Healthy
 		for _, s := range c.statuses {
-			worst = worse(worst, s)
+			worst = probe.Worse(worst, s)
 		}
 		if got := exitCode(worst); got != c.want {
 			t.Errorf("%v: exit code %d, want %d", c.statuses, got, c.want)
 		}
 	}
 	for _, s := range probe.Statuses() {
-		if worse(s, s) != s {
+		if probe.Worse(s, s) != s {
 			t.Errorf("%s has no weight", s)
 		}
 	}

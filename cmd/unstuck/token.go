@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/cjworkbench/unstuck/cli"
 	"github.com/cjworkbench/unstuck/config"
 )
 
@@ -20,7 +21,7 @@ func newTokenCommand() *cobra.Command {
 kept nowhere: on the first line of the output, or, with --token-file, in that file alone, which must not exist yet.
 Nothing is contacted; the file of tokens is not changed.`,
 		Example: "  unstuck token ci\n  unstuck token ci --token-file ci.token",
-		Args:    exactly(1, "a name"),
+		Args:    cli.Exactly(1, "a name"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return makeToken(cmd.OutOrStdout(), args[0], file)
 		},
@@ -34,7 +35,7 @@ Nothing is contacted; the file of tokens is not changed.`,
 func makeToken(out io.Writer, name, file string) error {
 	token, hash, err := config.NewToken(name)
 	if err != nil { // which repeats the name, and that may be a token
-		return usageError("the name is not right: want lower-case letters, digits and dashes, as in ci")
+		return cli.UsageError("the name is not right: want lower-case letters, digits and dashes, as in ci")
 	}
 	if file == "" {
 		_, err = fmt.Fprintf(out, "%s\nhash: %s\n", token, hash)

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/cjworkbench/unstuck/cli"
 	"github.com/cjworkbench/unstuck/config"
 )
 
@@ -14,7 +15,7 @@ import (
 func made(t *testing.T, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
 	var out, errs bytes.Buffer
-	code = execute(t.Context(), newRootCommand(), append([]string{"token"}, args...), &out, &errs)
+	code = cli.Execute(t.Context(), newRootCommand(), append([]string{"token"}, args...), &out, &errs)
 	return code, out.String(), errs.String()
 }
 
@@ -60,11 +61,11 @@ func TestATokenIsMadeOfAGoodNameAloneAndOverwritesNothing(t *testing.T) {
 		code int
 		want string
 	}{
-		{[]string{"MARKER.secret"}, exitUnknown, "the name is not right: want lower-case letters, digits and dashes"},
-		{[]string{""}, exitUnknown, "the name is not right"},
-		{nil, exitUnknown, "want a name"},
-		{[]string{"ci", "cd"}, exitUnknown, "want a name"},
-		{[]string{"ci", "--token-file", file}, exitFailed, "write the token: open " + file + ": file exists"},
+		{[]string{"MARKER.secret"}, cli.ExitUnknown, "the name is not right: want lower-case letters, digits and dashes"},
+		{[]string{""}, cli.ExitUnknown, "the name is not right"},
+		{nil, cli.ExitUnknown, "want a name"},
+		{[]string{"ci", "cd"}, cli.ExitUnknown, "want a name"},
+		{[]string{"ci", "--token-file", file}, cli.ExitFailed, "write the token: open " + file + ": file exists"},
 	} {
 		code, stdout, stderr := made(t, c.args...)
 		if code != c.code || stdout != "" || !strings.Contains(stderr, c.want) || strings.Contains(stderr, "MARKER") {

@@ -4,28 +4,10 @@ import (
 	"encoding/json"
 	"regexp"
 	"runtime"
-	"runtime/debug"
 	"testing"
-)
 
-func TestTheVersionIsWhatTheLinkerLeft(t *testing.T) {
-	platform := runtime.GOOS + "/" + runtime.GOARCH
-	for want, info := range map[string]*debug.BuildInfo{
-		"unstuck (devel), an unknown commit, , " + platform: {},
-		"unstuck v1.2.3, commit 0123456789ab, go1.26.8, " + platform: {
-			GoVersion: "go1.26.8", Main: debug.Module{Version: "v1.2.3"},
-			Settings: []debug.BuildSetting{{Key: "vcs.revision", Value: "0123456789abcdef"}, {Key: "vcs.modified", Value: "false"}},
-		},
-		"unstuck (devel), commit abc with changes, go1.26.8, " + platform: {
-			GoVersion: "go1.26.8",
-			Settings:  []debug.BuildSetting{{Key: "vcs.revision", Value: "abc"}, {Key: "vcs.modified", Value: "true"}},
-		},
-	} {
-		if got := versionOf(info).String(); got != want {
-			t.Errorf("got %q, want %q", got, want)
-		}
-	}
-}
+	"github.com/cjworkbench/unstuck/version"
+)
 
 func TestTheVersionIsPrintedAsTextOrJSON(t *testing.T) {
 	code, stdout, _ := try(t, nil, "version")
@@ -33,7 +15,7 @@ func TestTheVersionIsPrintedAsTextOrJSON(t *testing.T) {
 		t.Errorf("exit code %d, %q", code, stdout)
 	}
 	code, stdout, _ = try(t, nil, "version", "--json")
-	var v version
+	var v version.Info
 	if err := json.Unmarshal([]byte(stdout), &v); err != nil || code != 0 || v.Go != runtime.Version() || v.Version == "" {
 		t.Errorf("exit code %d, %v, %s", code, err, stdout)
 	}

@@ -23,12 +23,11 @@ const module = "github.com/cjworkbench/unstuck"
 var ours = []string{
 	"clock", "target", "auth", "probe", "remediate", "remediate/decide", "release", "release/plan", "config", "metrics",
 	"kube", "kube/apiserver", "kube/deploy", "kube/kubetest", "httpapi", "httpapi/apitest", "ui", "lab",
+	"terminal", "version", "cli", "app", "apptest",
 }
 
 // product are those of which the program is made.
-var product = slices.DeleteFunc(slices.Clone(ours), func(p string) bool {
-	return p == "httpapi/apitest" || p == "kube/kubetest"
-})
+var product = slices.DeleteFunc(slices.Clone(ours), func(p string) bool { return strings.HasSuffix(p, "test") })
 
 // theirs are packages of other people, and some of the standard library that are not for everybody.
 var theirs = map[string]string{
@@ -72,7 +71,13 @@ var mayImport = map[string]string{
 	"httpapi/apitest/a.go":  "context os slog auth target probe remediate remediate/decide release release/plan",
 	"ui/a.go":               "context os slog auth httpapi probe remediate remediate/decide release release/plan",
 	"lab/a.go":              "context os slog target amqp",
-	"cmd/unstuck/a.go":      "context os slog cobra " + strings.Join(product, " "),
+	"app/a.go":              "context os slog auth config httpapi kube kube/apiserver kube/deploy metrics probe release release/plan remediate remediate/decide target ui version",
+	"cli/a.go":              "context os slog cobra httpapi kube probe release release/plan remediate remediate/decide terminal version",
+	"terminal/a.go":         "context os slog probe",
+	"version/a.go":          "context os slog",
+	"apptest/a.go":          "context os slog chromedp",
+	"cmd/unstuck/a.go":      "context os slog cobra " + strings.Join(except(product, "lab"), " "),
+	"cmd/unstuck-demo/a.go": "context os slog cobra " + strings.Join(product, " "),
 	"newcomer/a.go":         "context os slog",
 	"probe/sub/a.go":        "context os slog",
 
@@ -81,7 +86,12 @@ var mayImport = map[string]string{
 	"kube/a_test.go":             "context os slog cmp client-go " + strings.Join(ours, " "),
 	"kube/deploy/a_test.go":      "context os slog cmp client-go " + strings.Join(ours, " "),
 
-	"cmd/unstuck/apiserver_test.go": "context os slog cmp client-go " + strings.Join(ours, " "),
+	"app/apiserver_test.go": "context os slog cmp client-go " + strings.Join(ours, " "),
+}
+
+// except gives names without some of them.
+func except(names []string, without ...string) []string {
+	return slices.DeleteFunc(slices.Clone(names), func(name string) bool { return slices.Contains(without, name) })
 }
 
 // TestLinterRefusesWhatItShould builds a module whose packages are named like ours and hold every forbidden import,
@@ -160,7 +170,10 @@ func writeImports(t *testing.T, dir string, want map[string]bool) {
 	}
 	names := map[string]string{"context": "Canceled", "log": "LstdFlags", "os": "Args", "rand": "Int", "slog": "LevelInfo"}
 	for file, allowed := range mayImport {
-		pkg := strings.ReplaceAll(path.Base(path.Dir(file)), "unstuck", "main")
+		pkg := path.Base(path.Dir(file))
+		if strings.HasPrefix(file, "cmd/") {
+			pkg = "main"
+		}
 		var imports, uses strings.Builder
 		for i, name := range slices.Sorted(maps.Keys(paths)) {
 			used := names[name]
@@ -176,7 +189,9 @@ func writeImports(t *testing.T, dir string, want map[string]bool) {
 		write(t, dir, "proof/"+file, fmt.Sprintf("// Package %s is not ours.\npackage %s\n\nimport (\n%s)\n\nvar (\n%s)\n",
 			pkg, pkg, imports.String(), uses.String()))
 	}
-	write(t, dir, "proof/cmd/unstuck/main.go", "package main\n\nfunc main() {}\n")
+	for _, command := range []string{"unstuck", "unstuck-demo"} {
+		write(t, dir, "proof/cmd/"+command+"/main.go", "package main\n\nfunc main() {}\n")
+	}
 }
 
 // writeLong writes a file and a function that are just short enough, and one of each that is not.

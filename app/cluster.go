@@ -1,0 +1,225 @@
+package app
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"fmt"
+	"log/slog"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/cjworkbench/unstuck/auth"
+	"github.com/cjworkbench/unstuck/config"
+	"github.com/cjworkbench/unstuck/kube"
+	"github.com/cjworkbench/unstuck/kube/apiserver"
+	"github.com/cjworkbench/unstuck/metrics"
+	"github.com/cjworkbench/unstuck/remediate"
+	"github.com/cjworkbench/unstuck/remediate/decide"
+	"github.com/cjworkbench/unstuck/target"
+	"github.com/cjworkbench/unstuck/version"
+)
+
+// permissionsEvery is how often we look whether we may do what we need to.
+const permissionsEvery = 5 * time.Minute
+
+// cluster supplies the brokers and the applications that are pods, and reaches the clusters of the environments.
+type cluster struct {
+	*kube.Client // our own
+
+	others  map[string]*kube.Client // of environments, by place
+	pods    map[string]*kube.Pods   // by the name of the broker or application
+	metrics *metrics.Metrics
+	log     *slog.Logger
+}
+
+// newCluster reads how to reach the cluster. It asks nothing of it yet.
+func newCluster(c *config.Config, m *metrics.Metrics, log *slog.Logger) (*cluster, error) {
+	k := c.Kubernetes
+	conn, err := apiserver.Connect(apiserver.Options{
+		Kubeconfig: k.Kubeconfig, Context: k.Context, Namespace: k.Namespace, QPS: k.QPS, Burst: k.Burst,
+		UserAgent: userAgent(),
+	}, log)
+	if err != nil {
+		return nil, err
+	}
+	return &cluster{
+		Client: kube.New(conn, kube.Options{Lease: k.Lease}), others: make(map[string]*kube.Client),
+		pods: make(map[string]*kube.Pods), metrics: m, log: log,
+	}, nil
+}
+
+func userAgent() string { return "unstuck/" + version.Current().Version }
+
+// broker gives what is needed to watch a broker's pods.
+func (c *cluster) broker(b config.Broker) (Supplier, error) {
+	pods, err := c.watch(b.Name, *b.Pods, false, b.Policy)
+	if err != nil {
+		return Supplier{}, err
+	}
+	s := Supplier{World: pods, Exec: pods, Logs: pods, mayDelete: pods.MayDelete, Credentials: b.Credentials}
+	if b.Secret == nil {
+		return s, nil
+	}
+	user, err := b.User()
+	if err != nil {
+		return Supplier{}, fmt.Errorf("broker %s: %w", b.Name, err)
+	}
+	secret := c.Secret(kube.SecretRef{
+		Namespace: cmp.Or(b.Secret.Namespace, b.Pods.Namespace), Name: b.Secret.Name,
+		UsernameKey: b.Secret.UsernameKey, PasswordKey: b.Secret.PasswordKey, Username: user,
+	})
+	s.Credentials, s.refused, s.loginErr = secret.Credentials, secret.Refused, secret.Err
+	return s, nil
+}
+
+// app gives what is needed to watch an application's pods.
+func (c *cluster) app(a config.App) (Supplier, error) {
+	pods, err := c.watch(a.Name, a.Pods, true, a.Policy)
+	if err != nil {
+		return Supplier{}, err
+	}
+	return Supplier{World: pods, Logs: pods, mayDelete: pods.MayDelete}, nil
+}
+
+func (c *cluster) watch(name string, p config.Pods, app bool, policy decide.Policy) (*kube.Pods, error) {
+	pods, err := c.Watch(kube.Target{
+		Name: name, Namespace: p.Namespace, Selector: p.Selector, Container: p.Container, Port: p.Port,
+		App: app, Act: policy.Mode == decide.Remediate, SkipPreStopChecks: p.SkipPreStopChecks,
+	})
+	if err != nil {
+		return nil, err
+	}
+	c.pods[name] = pods
+	return pods, nil
+}
+
+// event tells of something that happened to n, in the cluster itself.
+func (c *cluster) event(n target.Node, warning bool, reason, message string) {
+	if pods := c.pods[n.Target]; pods != nil {
+		pods.Event(n, warning, reason, message)
+	}
+}
+
+// run keeps what is known of the cluster up to date, and campaigns for leadership, until ctx ends. That must not be
+// before everything that acts has ended.
+func (c *cluster) run(ctx context.Context) error {
+	identity, err := identity()
+	if err != nil {
+		return err
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return c.Run(ctx) })
+	for _, other := range c.others {
+		group.Go(func() error { return other.Run(ctx) })
+	}
+	group.Go(func() error { return c.Lead(ctx, identity) })
+	group.Go(func() error { c.checkPermissions(ctx); return nil })
+	return group.Wait()
+}
+
+// identity is this process's alone: a replica that starts anew is another one.
+func identity() (string, error) {
+	host, err := os.Hostname()
+	if err != nil {
+		return "", fmt.Errorf("find out who we are: %w", err)
+	}
+	return host + "-" + strings.ToLower(rand.Text()[:8]), nil
+}
+
+// checkPermissions looks again and again whether we may do what we need to, and names what is missing.
+func (c *cluster) checkPermissions(ctx context.Context) {
+	ticker := time.NewTicker(permissionsEvery)
+	defer ticker.Stop()
+	known := make(map[string][]apiserver.Missing) // by place
+	for {
+		known[""] = c.checkIn(ctx, c.Client, "", known[""])
+		for where, client := range c.others {
+			known[where] = c.checkIn(ctx, client, where, known[where])
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		c.metrics.PermissionsMissing(permissions(slices.Concat(slices.Collect(maps.Values(known))...)))
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+	}
+}
+
+// checkIn looks which permissions are missing in one cluster, and tells of those that are not among the known ones. If
+// that cannot be told it is as it was.
+func (c *cluster) checkIn(
+	ctx context.Context, client *kube.Client, where string, known []apiserver.Missing,
+) []apiserver.Missing {
+	log := c.log
+	if where != "" {
+		log = log.With("cluster", where)
+	}
+	missing, err := client.Check(ctx)
+	if ctx.Err() != nil {
+		return known
+	}
+	if err != nil {
+		log.Warn("cannot tell which permissions are missing", "error", err.Error())
+		return known
+	}
+	for _, m := range missing {
+		if !slices.Contains(known, m) {
+			log.Error("a permission is missing", "verb", m.Verb, "resource", m.Resource, "namespace", m.Namespace, "name", m.Name)
+		}
+	}
+	if len(missing) == 0 && len(known) > 0 {
+		log.Info("no permission is missing any more")
+	}
+	return missing
+}
+
+func permissions(missing []apiserver.Missing) []metrics.Permission {
+	all := make([]metrics.Permission, len(missing))
+	for i, m := range missing {
+		all[i] = metrics.Permission{Verb: m.Verb, Resource: m.Resource, Namespace: m.Namespace}
+	}
+	return all
+}
+
+// useCluster has the App keep its records in a Kubernetes, and watch the pods and serve the environments that are there.
+// The reviews are what that cluster says of callers; nil: it is not to be asked.
+func (a *App) useCluster(c *config.Config) (*auth.Reviews, error) {
+	k, err := newCluster(c, a.metrics, a.log)
+	if err != nil {
+		return nil, err
+	}
+	a.store, a.around, a.kept = remediate.NewStore(k.Documents()), k.run, slog.String("namespace", k.Namespace())
+	a.recorder = &events{event: k.event}
+	for _, b := range c.Brokers {
+		s := Supplier{World: fixedNodes{nodes: b.Nodes, isLeader: k.IsLeader}, Credentials: b.Credentials}
+		if b.Pods != nil {
+			if s, err = k.broker(b); err != nil {
+				return nil, err
+			}
+		}
+		if err := a.watch(b, s); err != nil {
+			return nil, err
+		}
+	}
+	for _, app := range c.Apps {
+		s, err := k.app(app)
+		if err != nil {
+			return nil, err
+		}
+		a.watchApp(app, s)
+	}
+	a.serveManual(k.Documents())
+	if err := a.serveReleases(c, k); err != nil {
+		return nil, err
+	}
+	return k.reviews(c), nil
+}

@@ -1,0 +1,81 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/cjworkbench/unstuck/config"
+	"github.com/cjworkbench/unstuck/remediate"
+	"github.com/cjworkbench/unstuck/target"
+)
+
+// useDir has the App keep its records in the directory data_dir, and watch nodes that are known by their addresses or that
+// supply gives.
+func (a *App) useDir(c *config.Config, supply func(config.Broker) Supplier) error {
+	dir, err := remediate.NewDir(c.DataDir)
+	if err != nil {
+		return fmt.Errorf("data_dir: %w", err)
+	}
+	unlock, err := lockDir(c.DataDir)
+	if err != nil {
+		return fmt.Errorf("data_dir: %w", err)
+	}
+	a.closers = append(a.closers, unlock)
+	a.store, a.kept = remediate.NewStore(dir), slog.String("data_dir", c.DataDir)
+	for _, b := range c.Brokers {
+		s := Supplier{World: fixedNodes{nodes: b.Nodes, isLeader: alone}, Credentials: b.Credentials}
+		if supply != nil {
+			s = supply(b)
+		}
+		if err := a.watch(b, s); err != nil {
+			return err
+		}
+	}
+	a.serveManual(dir)
+	return nil
+}
+
+// lockDir makes sure that no other daemon keeps its deletions in the directory: two would not know of each other's. The
+// lock ends with the process, however that ends.
+func lockDir(path string) (unlock func(), err error) {
+	f, err := os.OpenFile(filepath.Join(path, "lock"), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("lock it: %w", err)
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		return nil, errors.Join(fmt.Errorf("another daemon uses %s: %w", path, err), f.Close())
+	}
+	return func() { _ = f.Close() }, nil
+}
+
+// fixedNodes are nodes of which only the addresses are known. Whatever else a guard asks of them, nobody can tell, and
+// nobody can delete them.
+type fixedNodes struct {
+	nodes    []target.Node
+	isLeader func() (target.Answer, time.Time)
+}
+
+// alone is what a daemon says of its leadership that has locked its data_dir: there is no other.
+func alone() (target.Answer, time.Time) { return target.Yes, time.Time{} }
+
+// View gives the nodes, each with its name for a UID.
+func (f fixedNodes) View(_ context.Context, broker string) (target.View, error) {
+	v := target.View{At: time.Now(), Expected: len(f.nodes)}
+	v.IsLeader, v.LeaderSince = f.isLeader()
+	for _, n := range f.nodes {
+		n.Target, n.UID = broker, n.Name
+		v.Nodes = append(v.Nodes, n)
+	}
+	return v, nil
+}
+
+// Delete refuses.
+func (fixedNodes) Delete(_ context.Context, n target.Node, _ time.Duration) error {
+	return fmt.Errorf("delete %s: it is known by its address alone, nothing here could delete it", n.Name)
+}

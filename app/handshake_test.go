@@ -1,0 +1,66 @@
+package app
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/cjworkbench/unstuck/config"
+	"github.com/cjworkbench/unstuck/lab"
+	"github.com/cjworkbench/unstuck/probe"
+	"github.com/cjworkbench/unstuck/target"
+)
+
+// toldOnce is an Execer of a lab that counts the evals.
+type toldOnce struct {
+	*lab.Lab
+
+	mu    sync.Mutex
+	evals int
+}
+
+func (x *toldOnce) Exec(ctx context.Context, n target.Node, argv []string, stdout, stderr io.Writer) (int, error) {
+	if slices.Contains(argv, "eval") {
+		x.mu.Lock()
+		x.evals++
+		x.mu.Unlock()
+	}
+	return x.Lab.Exec(ctx, n, argv, stdout, stderr)
+}
+
+func TestARealNodeTellsItsHandshakeTimeoutOnceAndTheLogSaysThatItDiffers(t *testing.T) {
+	t.Parallel()
+	l := <-startLabs(t, 1, lab.Options{Nodes: 1, HandshakeTimeout: tableHandshake, Root: os.Getenv("UNSTUCK_RABBITMQ_ROOT")})
+	w := &watched{logins: make(map[string]goodLogin), hinted: make(map[string]time.Time), runner: probe.NewRunner(probe.RunnerOptions{})}
+	var said safeBuffer
+	log := slog.New(slog.NewTextHandler(&said, nil))
+	x := &toldOnce{Lab: l}
+	b := config.DefaultBroker() // which says 10 s
+	probes, err := w.probes(b, Supplier{World: l, Exec: x, Logs: l}, log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	i := slices.IndexFunc(probes, func(p probe.Probe) bool { return p.Kind == probe.MaybeStuck })
+	view, err := l.View(t.Context(), "lab")
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := view.Nodes[0]
+	for range 2 {
+		if r := probes[i].Run(t.Context(), n); r.Reason != probe.OK {
+			t.Fatalf("maybe_stuck: %s (%s)", r.Reason, r.Detail)
+		}
+	}
+	if got := w.handshakes.For(n, b.HandshakeTimeout); got != tableHandshake || x.evals != 1 {
+		t.Errorf("it is %s after %d questions, want %s after one", got, x.evals, tableHandshake)
+	}
+	if got := said.String(); strings.Count(got, "level=WARN") != 1 || !strings.Contains(got, "own_seconds=2 configured_seconds=10") {
+		t.Errorf("the log says %q", got)
+	}
+}

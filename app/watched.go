@@ -1,0 +1,199 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/cjworkbench/unstuck/config"
+	"github.com/cjworkbench/unstuck/kube/apiserver"
+	"github.com/cjworkbench/unstuck/probe"
+	"github.com/cjworkbench/unstuck/remediate"
+	"github.com/cjworkbench/unstuck/remediate/decide"
+	"github.com/cjworkbench/unstuck/target"
+	"github.com/cjworkbench/unstuck/version"
+)
+
+// Supplier is where a broker's nodes come from, and what can be done to them.
+type Supplier struct {
+	remediate.World
+
+	Exec        target.Execer    // nil: commands cannot be run next to the nodes
+	Logs        target.LogReader // nil: their logs cannot be read
+	Credentials func(context.Context) (target.Credentials, error)
+	refused     func()       // nil, or told that a login with the credentials was refused
+	loginErr    func() error // nil, or why the credentials cannot be read
+
+	// mayDelete, if not nil, names what is not allowed of what a deletion needs.
+	mayDelete func(context.Context) ([]apiserver.Missing, error)
+}
+
+// Observer is told what happens as it happens, from many goroutines.
+type Observer interface {
+	remediate.Recorder
+	ProbeDone(r probe.Result)
+}
+
+// watched is one broker, or one application, that is watched.
+type watched struct {
+	refused    func()                                             // nil, or told that a login was refused
+	mayDelete  func(context.Context) ([]apiserver.Missing, error) // nil: it needs no permission
+	runner     *probe.Runner
+	loop       *remediate.Loop
+	baselines  probe.Baselines
+	handshakes probe.Handshakes
+
+	mu     sync.Mutex
+	logins map[string]goodLogin // by the node's name, and so no more of them than there ever were names
+	hinted map[string]time.Time // likewise: when a silent login last had maybe_stuck run
+}
+
+// goodLogin is our latest to a node. The log of a container that started again in the same pod does not have it.
+type goodLogin struct {
+	uid         string
+	nodeStarted time.Time
+	began       time.Time
+}
+
+// watch adds a broker, whose nodes s supplies.
+func (a *App) watch(b config.Broker, s Supplier) error {
+	if s.loginErr == nil && s.Credentials != nil {
+		c := &credentials{read: s.Credentials}
+		s.Credentials, s.loginErr = c.get, c.err
+	}
+	w := &watched{logins: make(map[string]goodLogin), hinted: make(map[string]time.Time)}
+	probes, err := w.probes(b, s, a.log.With("target", b.Name))
+	if err != nil {
+		return fmt.Errorf("broker %s: %w", b.Name, err)
+	}
+	w.refused = s.refused
+	a.add(w, b.Name, b.Policy, probes, s)
+	return nil
+}
+
+// watchApp adds an application, whose pods s supplies.
+func (a *App) watchApp(app config.App, s Supplier) {
+	run := probe.NewLogAge(s.Logs, probe.LogAgeOptions{MaxAge: app.MaxAge})
+	a.add(&watched{}, app.Name, app.Policy, []probe.Probe{{Kind: probe.LogAge, Run: run, Schedule: app.Every.Schedule}}, s)
+}
+
+// add makes w watch the nodes that s supplies.
+func (a *App) add(w *watched, name string, policy decide.Policy, probes []probe.Probe, s Supplier) {
+	log := a.log.With("target", name)
+	w.runner = probe.NewRunner(probe.RunnerOptions{Probes: probes, Log: log, Sink: func(r probe.Result) {
+		log.Debug("probe done", "node", r.Node, "probe", r.Kind, "reason", r.Reason, "took_seconds", r.Took.Seconds(), "detail", r.Detail)
+		w.noteLogin(r)
+		w.baselines.Observe(r)
+		a.metrics.ProbeDone(r)
+		a.pulse.ProbeDone(r)
+		if a.observer != nil {
+			a.observer.ProbeDone(r)
+		}
+		w.loop.Deliver(r)
+	}})
+	all := recorders{a.metrics, a.pulse}
+	if a.recorder != nil {
+		all = append(all, a.recorder)
+	}
+	if a.observer != nil {
+		all = append(all, a.observer)
+	}
+	w.loop = remediate.NewLoop(remediate.Options{
+		Target: name, Policy: policy, World: s.World, Runner: w.runner, Store: a.store, Exec: s.Exec, Logs: s.Logs,
+		Hosts: &a.hosts, Recorder: all, Log: a.log, Targets: a.names, LoginError: s.loginErr,
+	})
+	w.mayDelete = s.mayDelete
+	a.metrics.Watch(name)
+	a.targets = append(a.targets, w)
+}
+
+// probes are the probes that b's configuration asks for and s makes possible.
+func (w *watched) probes(b config.Broker, s Supplier, log *slog.Logger) ([]probe.Probe, error) {
+	tlsConfig, err := b.TLSConfig()
+	if err != nil {
+		return nil, err
+	}
+	login := probe.LoginOptions{
+		Vhost: b.Vhost, Credentials: s.Credentials, TLS: tlsConfig, HandshakeTimeout: b.HandshakeTimeout,
+		Timeout: b.Probes.Login.Timeout, Version: version.Current().Version,
+	}
+	if s.Exec != nil {
+		login.Handshake, login.Silent = w.handshakes.For, w.silent
+	}
+	roundtrip := login
+	roundtrip.Level, roundtrip.Timeout = probe.Roundtrip, b.Probes.Roundtrip.Timeout
+	p := b.Probes
+	probes := []probe.Probe{
+		{
+			Kind: probe.Login, Run: probe.NewLogin(login), Schedule: p.Login.Every.Schedule, Timeout: login.Longest(),
+			Suspect: p.Login.WhileSuspect, Confirmed: p.Login.WhileConfirmed,
+		},
+		// Not more often while suspect: the loop asks for more where it is the round trip that hangs.
+		{
+			Kind: probe.Roundtrip, Run: probe.NewLogin(roundtrip), Schedule: p.Roundtrip.Every.Schedule,
+			Timeout: roundtrip.Longest(), First: time.Minute,
+		},
+	}
+	if p.Roundtrip.Every.Schedule == nil {
+		probes = probes[:1]
+	}
+	if s.Exec != nil {
+		run := probe.NewMaybeStuck(s.Exec, probe.MaybeStuckOptions{
+			// What exec starts lives on when we leave, so the command's own deadline comes before ours.
+			Baselines: &w.baselines, ExecTimeout: p.MaybeStuck.Timeout, CommandTimeout: min(30*time.Second, p.MaybeStuck.Timeout*2/3),
+			Limits: probe.StuckLimits{AboveBaseline: p.MaybeStuck.AboveBaseline, Share: p.MaybeStuck.Share},
+		})
+		probes = append(probes, probe.Probe{
+			Kind: probe.MaybeStuck, Run: w.askHandshake(s.Exec, run, b.HandshakeTimeout, log), Schedule: p.MaybeStuck.Every.Schedule,
+			Timeout: p.MaybeStuck.Timeout + probe.AskTimeout, First: 2 * time.Minute,
+		})
+	}
+	if s.Logs != nil && p.Log.Every.Schedule != nil {
+		run := probe.NewLogAge(s.Logs, probe.LogAgeOptions{MaxAge: p.Log.MaxAge, LastLogin: w.lastLogin})
+		probes = append(probes, probe.Probe{Kind: probe.LogAge, Run: run, Schedule: p.Log.Every.Schedule})
+	}
+	return probes, nil
+}
+
+func (w *watched) noteLogin(r probe.Result) {
+	if r.Reason == probe.AccessRefused && w.refused != nil {
+		w.refused()
+	}
+	if r.Kind == probe.Login && r.Status() == probe.Healthy {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.logins[r.Node] = goodLogin{uid: r.UID, nodeStarted: r.NodeStarted, began: r.Started}
+	}
+}
+
+func (w *watched) lastLogin(n target.Node) time.Time {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if l := w.logins[n.Name]; l.uid == n.UID && l.nodeStarted.Equal(n.Started) {
+		return l.began
+	}
+	return time.Time{}
+}
+
+// recorders tells each of them.
+type recorders []remediate.Recorder
+
+func (rs recorders) Reconciled(s remediate.Snapshot) {
+	for _, r := range rs {
+		r.Reconciled(s)
+	}
+}
+
+func (rs recorders) Deleted(a decide.Deletion) {
+	for _, r := range rs {
+		r.Deleted(a)
+	}
+}
+
+func (rs recorders) Settled(a decide.Deletion) {
+	for _, r := range rs {
+		r.Settled(a)
+	}
+}

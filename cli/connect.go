@@ -1,0 +1,173 @@
+package cli
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/cjworkbench/unstuck/kube"
+	"github.com/cjworkbench/unstuck/version"
+)
+
+// Where a server and a token are found if no flag says so.
+const (
+	serverVariable = "UNSTUCK_SERVER"
+	tokenVariable  = "UNSTUCK_TOKEN"
+)
+
+// serverFlags say which server to ask, and as whom.
+type serverFlags struct {
+	server, tokenFile, caFile      string
+	kubeconfig, context, namespace string
+}
+
+func (f *serverFlags) add(cmd *cobra.Command) {
+	flags := cmd.Flags()
+	flags.StringVar(&f.server, "server", "", "`URL` of Unstuck's API (default: $UNSTUCK_SERVER, or else the Unstuck in the cluster)")
+	flags.StringVar(&f.tokenFile, "token-file", "", "`file` with the token (default: $UNSTUCK_TOKEN, or else the kubeconfig's user's)")
+	flags.StringVar(&f.caFile, "ca-file", "", "PEM `file` with the authorities to trust (default: the system's); in the cluster: the API has TLS")
+	flags.StringVar(&f.kubeconfig, "kubeconfig", "", "kubeconfig `file` of the cluster (default: what kubectl reads)")
+	flags.StringVar(&f.context, "context", "", "`name` of a context in the kubeconfig (default: its current one)")
+	flags.StringVar(&f.namespace, "namespace", "unstuck", "`name` of the namespace that Unstuck runs in")
+	_ = cmd.RegisterFlagCompletionFunc("server", cobra.NoFileCompletions)
+	_ = cmd.RegisterFlagCompletionFunc("context", cobra.NoFileCompletions)
+	_ = cmd.RegisterFlagCompletionFunc("namespace", cobra.NoFileCompletions)
+}
+
+// dialer connects to a server, as net.Dialer does.
+type dialer = func(ctx context.Context, network, address string) (net.Conn, error)
+
+// connect makes a client of the server that the flags and the environment name, or that is in the cluster. Nothing is
+// asked of it yet. What is to be warned of goes to stderr. A dial that is not nil is how the server is reached.
+func (f *serverFlags) connect(stderr io.Writer, dial dialer) (*client, error) {
+	c := &client{backoff: []time.Duration{500 * time.Millisecond, time.Second, 2 * time.Second}}
+	tlsConfig, err := f.tlsConfig()
+	if err != nil {
+		return nil, err
+	}
+	if dial == nil {
+		dial = (&net.Dialer{Timeout: 10 * time.Second}).DialContext
+	}
+	transport := &http.Transport{
+		Proxy: http.ProxyFromEnvironment, TLSClientConfig: tlsConfig, TLSHandshakeTimeout: 10 * time.Second, IdleConnTimeout: time.Minute,
+		MaxResponseHeaderBytes: 64 << 10, DialContext: dial,
+	}
+	token, err := f.token()
+	if err != nil {
+		return nil, err
+	}
+	c.token = func(context.Context) (string, error) { return token, nil }
+	server := f.server
+	if server == "" {
+		server = os.Getenv(serverVariable)
+	}
+	if server == "" {
+		forward, err := kube.NewForward(kube.ForwardOptions{
+			Kubeconfig: f.kubeconfig, Context: f.context, Namespace: f.namespace, UserAgent: "unstuck/" + version.Current().Version,
+		}, slog.New(slog.DiscardHandler))
+		if err != nil {
+			return nil, fmt.Errorf("no --server, and none in a cluster: %w", err)
+		}
+		transport.Proxy, transport.DialContext = nil, forward.DialContext
+		if token == "" {
+			c.token = forward.Token
+		}
+		c.base = "http://" + forward.Host()
+		if f.caFile != "" {
+			c.base = "https://" + forward.Host()
+		}
+	} else if c.base, err = baseOf(server); err != nil {
+		return nil, err
+	} else if token != "" && readable(c.base) {
+		fmt.Fprintln(stderr, "unstuck: warning: the token goes over the network unencrypted: use https://")
+	}
+	c.http = &http.Client{
+		Transport:     transport,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }, // the token is for this server alone
+	}
+	c.close = transport.CloseIdleConnections
+	return c, nil
+}
+
+// baseOf checks the address of a server. Its errors do not repeat it, for there may be a password in it.
+func baseOf(server string) (string, error) {
+	u, err := url.Parse(server)
+	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Hostname() == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+		return "", UsageError("the address of the server is not right: want http://host:port or https://host:port, without a user or a query (--server or $%s)", serverVariable)
+	}
+	return strings.TrimRight(u.Scheme+"://"+u.Host+u.EscapedPath(), "/"), nil
+}
+
+// readable says whether others on the way can read what is sent.
+func readable(base string) bool {
+	u, err := url.Parse(base)
+	if err != nil || u.Scheme == "https" || u.Hostname() == "localhost" {
+		return false
+	}
+	ip := net.ParseIP(u.Hostname())
+	return ip == nil || !ip.IsLoopback()
+}
+
+// token gives the token of the file or the environment; "": neither has one. No error repeats it.
+func (f *serverFlags) token() (string, error) {
+	text, from := os.Getenv(tokenVariable), "$"+tokenVariable
+	if f.tokenFile != "" {
+		data, err := readSmallFile(f.tokenFile)
+		if err != nil {
+			return "", fmt.Errorf("read the token: %w", err)
+		}
+		text, from = string(data), f.tokenFile
+		if strings.TrimSpace(text) == "" {
+			return "", fmt.Errorf("there is no token in %s", from)
+		}
+	}
+	text = strings.TrimSpace(text)
+	if strings.ContainsFunc(text, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return "", fmt.Errorf("there is more than a token in %s: want it alone, on one line", from)
+	}
+	return text, nil
+}
+
+// maxSmallFile is more than any token or bundle of certificates has.
+const maxSmallFile = 1 << 20
+
+func readSmallFile(path string) ([]byte, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	data, err := io.ReadAll(io.LimitReader(file, maxSmallFile+1))
+	if err == nil && len(data) > maxSmallFile {
+		err = errors.New(path + " is too large")
+	}
+	return data, err
+}
+
+func (f *serverFlags) tlsConfig() (*tls.Config, error) {
+	config := &tls.Config{MinVersion: tls.VersionTLS12}
+	if f.caFile == "" {
+		return config, nil
+	}
+	data, err := readSmallFile(f.caFile)
+	if err != nil {
+		return nil, fmt.Errorf("read the authorities to trust: %w", err)
+	}
+	config.RootCAs = x509.NewCertPool()
+	if !config.RootCAs.AppendCertsFromPEM(data) {
+		return nil, fmt.Errorf("there is no certificate in %s", f.caFile)
+	}
+	return config, nil
+}

@@ -1,0 +1,178 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+
+	"github.com/spf13/cobra"
+
+	"github.com/cjworkbench/unstuck/httpapi"
+	"github.com/cjworkbench/unstuck/remediate/decide"
+)
+
+func (c console) newPauseCommand() *cobra.Command {
+	var why reasons
+	var all bool
+	var body httpapi.PauseBody
+	cmd := c.command(&cobra.Command{
+		Use:   "pause [TARGET]",
+		Short: "Delete no node of a broker, or of any, for a while",
+		Long: `Delete no node of a broker for a while, or with --all of any: they are watched, and what would be done is said. A
+pause has an end, at most 31 days ahead.`,
+		Example: `  unstuck pause orders --for 2h --reason "moving disks"
+  unstuck pause --all --until 2026-11-23T18:00:00Z --reason "upgrade of the cluster"`,
+		Args: between(0, 1, "a broker, or --all"),
+	}, targetsFirst(nil), func(ctx context.Context, s *session, args []string) error {
+		path, err := pausePath(args, all)
+		if err != nil {
+			return err
+		}
+		if (body.For == "") == (body.Until == "") {
+			return UsageError("want either --for or --until: a pause has an end")
+		}
+		if err := why.complete(ctx, s.console, true, false); err != nil {
+			return err
+		}
+		body.Reason = why.reason
+		list, raw, err := post[httpapi.PauseList](ctx, s.client, path, body, "")
+		return s.showPauses(list, raw, err)
+	})
+	flags := cmd.Flags()
+	flags.BoolVar(&all, "all", false, "every broker")
+	flags.StringVar(&body.For, "for", "", "`duration` of the pause, as in 90m or 48h")
+	flags.StringVar(&body.Until, "until", "", "`time` when it ends, as in 2026-01-31T12:00:00Z")
+	flags.StringVar(&why.reason, "reason", "", "`text` that says why, for the record; asked for on a terminal")
+	for _, name := range []string{"for", "until", "reason"} {
+		_ = cmd.RegisterFlagCompletionFunc(name, cobra.NoFileCompletions)
+	}
+	return cmd
+}
+
+func (c console) newResumeCommand() *cobra.Command {
+	var all bool
+	cmd := c.command(&cobra.Command{
+		Use:   "resume [TARGET]",
+		Short: "End the pauses of a broker, or those of all",
+		Long: `End the pauses of a broker, or with --all those that were made for all brokers at once. The others stay, and are
+shown.`,
+		Example: "  unstuck resume orders",
+		Args:    between(0, 1, "a broker, or --all"),
+	}, targetsFirst(nil), func(ctx context.Context, s *session, args []string) error {
+		path, err := pausePath(args, all)
+		if err != nil {
+			return err
+		}
+		raw, err := s.send(ctx, http.MethodDelete, path, nil, "")
+		if err != nil {
+			return err
+		}
+		list, raw, err := decoded[httpapi.PauseList](raw)
+		return s.showPauses(list, raw, err)
+	})
+	cmd.Flags().BoolVar(&all, "all", false, "the pauses that were made for all brokers at once")
+	return cmd
+}
+
+func pausePath(args []string, all bool) (string, error) {
+	switch {
+	case (len(args) == 1) == all:
+		return "", UsageError("want either a broker or --all")
+	case all:
+		return apiPath("pauses"), nil
+	}
+	return apiPath("targets", args[0], "pauses"), nil
+}
+
+func (s *session) showPauses(list httpapi.PauseList, raw []byte, err error) error {
+	switch {
+	case err != nil:
+		return err
+	case s.asJSON:
+		return s.printJSON(raw)
+	case len(list.Pauses) == 0:
+		s.printf("nothing is paused there")
+	}
+	for _, p := range list.Pauses {
+		s.printf("%s", pauseLine(p))
+	}
+	return nil
+}
+
+func pauseLine(p decide.Pause) string {
+	what := "every broker"
+	if p.Target != "" {
+		what = p.Target
+	}
+	return fmt.Sprintf("%s is paused until %s by %s: %s", what, clock(p.Until), p.By, p.Reason)
+}
+
+func (c console) newDeleteCommand() *cobra.Command {
+	var why reasons
+	var yes, dryRun bool
+	var override []string
+	cmd := c.command(&cobra.Command{
+		Use:   "delete TARGET NODE",
+		Short: "Delete a node, behind the guards",
+		Long: `Delete a node, so that its StatefulSet starts it afresh, behind the same guards as Unstuck's own deletions. If any of
+these is closed it is refused; --override names those that are not to hold it back, one by one. What the guards say is
+shown first, and somebody must say yes, unless --yes is given. The pod that was looked at is deleted, by its UID, and no
+successor of it.`,
+		Example: `  unstuck delete orders mq-1 --reason "wedged since noon" --override observe-only`,
+		Args:    Exactly(2, "a broker and a node"),
+	}, targetsFirst(nodesOf), func(ctx context.Context, s *session, args []string) error {
+		if err := why.complete(ctx, s.console, !yes, false); err != nil {
+			return err
+		}
+		body := httpapi.DeletionBody{Reason: why.reason, DryRun: true}
+		for _, g := range override {
+			body.Override = append(body.Override, decide.Guard(g))
+		}
+		return s.deleteNode(ctx, apiPath("targets", args[0], "nodes", args[1], "deletions"), body, yes, dryRun)
+	})
+	flags := cmd.Flags()
+	flags.StringVar(&why.reason, "reason", "", "`text` that says why, for the record; asked for on a terminal")
+	flags.StringSliceVar(&override, "override", nil, "`guards` that are not to hold it back, parted by commas or given several times")
+	flags.BoolVarP(&yes, "yes", "y", false, "do not ask")
+	flags.BoolVar(&dryRun, "dry-run", false, "show what the guards say, and do nothing")
+	_ = cmd.RegisterFlagCompletionFunc("reason", cobra.NoFileCompletions)
+	var guards []cobra.Completion
+	for _, g := range decide.Guards() {
+		guards = append(guards, string(g.Guard))
+	}
+	_ = cmd.RegisterFlagCompletionFunc("override", cobra.FixedCompletions(guards, cobra.ShellCompDirectiveNoFileComp))
+	return cmd
+}
+
+// deleteNode looks at what the guards say first, which also gives the UID of the pod that is meant.
+func (s *session) deleteNode(ctx context.Context, path string, body httpapi.DeletionBody, yes, dryRun bool) error {
+	look, raw, err := post[httpapi.DeletionReply](ctx, s.client, path, body, "")
+	switch {
+	case err != nil:
+		return err
+	case dryRun && s.asJSON:
+		return s.printJSON(raw)
+	case dryRun:
+		s.showGuards(s.out, look)
+		return nil
+	}
+	if !yes {
+		s.showGuards(s.errOut, look)
+		if err := s.approve(ctx, "Delete "+look.Node+"?"); err != nil {
+			return err
+		}
+	}
+	body.DryRun, body.UID = false, look.UID
+	done, raw, err := post[httpapi.DeletionReply](ctx, s.client, path, body, "")
+	switch {
+	case err != nil:
+		if uncertain(err) {
+			s.warnf("it is not known whether it was deleted: look at it with unstuck explain")
+		}
+		return err
+	case s.asJSON:
+		return s.printJSON(raw)
+	}
+	s.printf("%s (%s) is deleted: unstuck incidents %s tells how it goes on", done.Node, done.UID, done.Incident)
+	return nil
+}

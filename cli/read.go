@@ -1,0 +1,251 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/url"
+	"strconv"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/cjworkbench/unstuck/httpapi"
+	"github.com/cjworkbench/unstuck/release/plan"
+	"github.com/cjworkbench/unstuck/remediate"
+)
+
+func (c console) newStatusCommand() *cobra.Command {
+	return c.command(&cobra.Command{
+		Use:   "status",
+		Short: "Show every broker, environment and pause",
+		Long: `Show every broker with its nodes, every environment with its services and the commit that each runs, what is paused
+and what is under way: as far as the caller may see it.`,
+		Example: `  unstuck status
+  unstuck status -o json | jq '.targets[].nodes[] | select(.status == "stuck")'`,
+		Args: Exactly(0, "no argument"),
+	}, nil, func(ctx context.Context, s *session, _ []string) error { return s.status(ctx) })
+}
+
+// status asks for the three lists. What this server does not serve at all, environments for example, is left out.
+func (s *session) status(ctx context.Context) error {
+	brokers, rawBrokers, err := get[httpapi.Targets](ctx, s.client, apiPath("targets"))
+	if err != nil {
+		return err
+	}
+	environments, rawEnvironments, err := get[httpapi.Environments](ctx, s.client, apiPath("environments"))
+	if err != nil && !missing(err) {
+		return err
+	}
+	pauses, rawPauses, err := get[httpapi.PauseList](ctx, s.client, apiPath("pauses"))
+	if err != nil && !missing(err) {
+		return err
+	}
+	if !s.asJSON {
+		s.showStatus(brokers, environments, pauses, time.Now())
+		return nil
+	}
+	whole := map[string]json.RawMessage{}
+	for _, raw := range []json.RawMessage{rawBrokers, rawEnvironments, rawPauses} {
+		if raw == nil {
+			continue
+		}
+		if err := json.Unmarshal(raw, &whole); err != nil {
+			return fmt.Errorf("read the server's answer: %w", err)
+		}
+	}
+	text, err := json.Marshal(whole)
+	if err != nil {
+		return fmt.Errorf("encode the status: %w", err)
+	}
+	return s.printJSON(text)
+}
+
+func (c console) newExplainCommand() *cobra.Command {
+	var now bool
+	cmd := c.command(&cobra.Command{
+		Use:   "explain TARGET NODE",
+		Short: "Say why a node was, or was not, deleted",
+		Long: `Say how a node is, what was seen of it, what each guard says, and what would happen next and when. With --now it is
+looked at by every probe first.`,
+		Example: "  unstuck explain orders mq-1",
+		Args:    Exactly(2, "a broker and a node"),
+	}, targetsFirst(nodesOf), func(ctx context.Context, s *session, args []string) error {
+		path := apiPath("targets", args[0], "nodes", args[1])
+		if now {
+			if err := s.probeNow(ctx, path); err != nil {
+				return err
+			}
+		}
+		node, raw, err := get[httpapi.Node](ctx, s.client, path)
+		switch {
+		case err != nil:
+			return err
+		case s.asJSON:
+			return s.printJSON(raw)
+		}
+		s.showNode(node)
+		return nil
+	})
+	cmd.Flags().BoolVar(&now, "now", false, "have it looked at now, and wait for what comes of it")
+	return cmd
+}
+
+// The bounds of the wait for a look that was asked for: a login may take 12 s.
+const (
+	lookEvery = time.Second
+	lookLimit = 30 * time.Second
+)
+
+// probeNow has a node looked at, and waits until a login has been seen that is newer than any before. One that does not
+// come is no error: what is shown says how old it is.
+func (s *session) probeNow(ctx context.Context, path string) error {
+	before, _, err := get[httpapi.Node](ctx, s.client, path)
+	if err != nil {
+		return err
+	}
+	if _, _, err := post[httpapi.Probed](ctx, s.client, path+"/probes", httpapi.ProbeBody{}, ""); err != nil {
+		return err
+	}
+	limited, stop := context.WithTimeout(ctx, lookLimit)
+	defer stop()
+	for seen := latest(before); waitFor(limited, lookEvery); {
+		now, _, err := get[httpapi.Node](limited, s.client, path)
+		if err == nil && latest(now).After(seen) {
+			return nil
+		}
+	}
+	if ctx.Err() == nil {
+		s.warnf("no new result within %s: this is what was seen before", lookLimit)
+	}
+	return ctx.Err()
+}
+
+// latest is when the newest result of a node began.
+func latest(n httpapi.Node) (at time.Time) {
+	for _, seen := range n.Seen {
+		if seen.Result.Started.After(at) {
+			at = seen.Result.Started
+		}
+	}
+	return at
+}
+
+func (c console) newIncidentsCommand() *cobra.Command {
+	return c.command(&cobra.Command{
+		Use:     "incidents [ID]",
+		Short:   "List the incidents, or show one with its evidence",
+		Long:    "List the incidents, newest first, or show one: what was decided and done, what was seen, and how it went on.",
+		Example: "  unstuck incidents\n  unstuck incidents 20261123t115958z-mq-1-cljy",
+		Args:    between(0, 1, "an incident, or none"),
+	}, incidentsFirst, func(ctx context.Context, s *session, args []string) error {
+		if len(args) == 0 {
+			list, raw, err := get[httpapi.Incidents](ctx, s.client, apiPath("incidents"))
+			switch {
+			case err != nil:
+				return err
+			case s.asJSON:
+				return s.printJSON(raw)
+			}
+			s.showIncidents(list)
+			return nil
+		}
+		one, raw, err := get[remediate.Incident](ctx, s.client, apiPath("incidents", args[0]))
+		switch {
+		case err != nil:
+			return err
+		case s.asJSON:
+			return s.printJSON(raw)
+		}
+		s.showIncident(one)
+		return nil
+	})
+}
+
+// operationFlags are those of `unstuck operations`.
+type operationFlags struct {
+	environment    string
+	limit          int
+	follow, cancel bool
+	why            reasons
+}
+
+func (c console) newOperationsCommand() *cobra.Command {
+	var f operationFlags
+	cmd := c.command(&cobra.Command{
+		Use:   "operations [ID]",
+		Short: "List the operations, or show, follow or cancel one",
+		Long: `List the operations, newest first; or show one, with its steps; with --follow, watch it until it is over, as the
+command that began it does; with --cancel, ask it to stop. It is over when nothing is left half done.`,
+		Example: `  unstuck operations --environment production
+  unstuck operations deploy-20261123t114000-k3x9q2ab --follow
+  unstuck operations deploy-20261123t114000-k3x9q2ab --cancel --reason "wrong commit"`,
+		Args: between(0, 1, "an operation, or none"),
+	}, operationsFirst, func(ctx context.Context, s *session, args []string) error {
+		switch {
+		case len(args) == 0 && (f.follow || f.cancel):
+			return UsageError("want the operation's ID with --follow and --cancel: unstuck operations lists them")
+		case len(args) == 0:
+			return s.operations(ctx, f)
+		case f.cancel:
+			return s.cancel(ctx, args[0], &f)
+		}
+		return s.operation(ctx, args[0], f.follow)
+	})
+	flags := cmd.Flags()
+	flags.StringVar(&f.environment, "environment", "", "list only those of this `environment`")
+	flags.IntVar(&f.limit, "limit", 20, "list at most so many; up to 500")
+	flags.BoolVarP(&f.follow, "follow", "f", false, "watch it until it is over")
+	flags.BoolVar(&f.cancel, "cancel", false, "ask it to stop; with --follow, watch it do so")
+	flags.StringVar(&f.why.reason, "reason", "", "`text` that says why it is cancelled; asked for on a terminal")
+	_ = cmd.RegisterFlagCompletionFunc("reason", cobra.NoFileCompletions)
+	return cmd
+}
+
+func (s *session) operations(ctx context.Context, f operationFlags) error {
+	query := url.Values{"limit": {strconv.Itoa(f.limit)}}
+	if f.environment != "" {
+		query.Set("environment", f.environment)
+	}
+	list, raw, err := get[httpapi.OperationLines](ctx, s.client, apiPath("operations")+"?"+query.Encode())
+	switch {
+	case err != nil:
+		return err
+	case s.asJSON:
+		return s.printJSON(raw)
+	}
+	s.showOperations(list)
+	return nil
+}
+
+func (s *session) operation(ctx context.Context, id string, follow bool) error {
+	op, raw, err := get[plan.Operation](ctx, s.client, apiPath("operations", id))
+	switch {
+	case err != nil:
+		return err
+	case follow:
+		return s.watch(ctx, op)
+	case s.asJSON:
+		return s.printJSON(raw)
+	}
+	s.showOperation(op)
+	return nil
+}
+
+func (s *session) cancel(ctx context.Context, id string, f *operationFlags) error {
+	if err := f.why.complete(ctx, s.console, true, false); err != nil {
+		return err
+	}
+	body := httpapi.CancelBody{Reason: f.why.reason}
+	op, raw, err := post[plan.Operation](ctx, s.client, apiPath("operations", id, "cancel"), body, "")
+	switch {
+	case err != nil:
+		return err
+	case f.follow:
+		return s.watch(ctx, op)
+	case s.asJSON:
+		return s.printJSON(raw)
+	}
+	s.printf("%s is asked to stop: unstuck operations %s --follow shows when it has", op.Request.String(), op.ID)
+	return nil
+}

@@ -37,30 +37,37 @@ func (x *toldOnce) Exec(ctx context.Context, n target.Node, argv []string, stdou
 func TestARealNodeTellsItsHandshakeTimeoutOnceAndTheLogSaysThatItDiffers(t *testing.T) {
 	t.Parallel()
 	l := <-startLabs(t, 1, lab.Options{Nodes: 1, HandshakeTimeout: tableHandshake, Root: os.Getenv("UNSTUCK_RABBITMQ_ROOT")})
-	w := &watched{logins: make(map[string]goodLogin), hinted: make(map[string]time.Time), runner: probe.NewRunner(probe.RunnerOptions{})}
-	var said safeBuffer
-	log := slog.New(slog.NewTextHandler(&said, nil))
-	x := &toldOnce{Lab: l}
-	b := config.DefaultBroker() // which says 10 s
-	probes, err := w.probes(b, Supplier{World: l, Exec: x, Logs: l}, log)
-	if err != nil {
-		t.Fatal(err)
-	}
-	i := slices.IndexFunc(probes, func(p probe.Probe) bool { return p.Kind == probe.MaybeStuck })
 	view, err := l.View(t.Context(), "lab")
 	if err != nil {
 		t.Fatal(err)
 	}
 	n := view.Nodes[0]
-	for range 2 {
-		if r := probes[i].Run(t.Context(), n); r.Reason != probe.OK {
-			t.Fatalf("maybe_stuck: %s (%s)", r.Reason, r.Detail)
+	b := config.DefaultBroker() // which says 10 s
+	for attempt := 1; ; attempt++ {
+		w := &watched{logins: make(map[string]goodLogin), hinted: make(map[string]time.Time), runner: probe.NewRunner(probe.RunnerOptions{})}
+		var said safeBuffer
+		x := &toldOnce{Lab: l}
+		probes, err := w.probes(b, Supplier{World: l, Exec: x, Logs: l}, slog.New(slog.NewTextHandler(&said, &slog.HandlerOptions{Level: slog.LevelDebug})))
+		if err != nil {
+			t.Fatal(err)
 		}
-	}
-	if got := w.handshakes.For(n, b.HandshakeTimeout); got != tableHandshake || x.evals != 1 {
-		t.Errorf("it is %s after %d questions, want %s after one", got, x.evals, tableHandshake)
-	}
-	if got := said.String(); strings.Count(got, "level=WARN") != 1 || !strings.Contains(got, "own_seconds=2 configured_seconds=10") {
-		t.Errorf("the log says %q", got)
+		i := slices.IndexFunc(probes, func(p probe.Probe) bool { return p.Kind == probe.MaybeStuck })
+		for range 2 {
+			if r := probes[i].Run(t.Context(), n); r.Reason != probe.OK {
+				t.Fatalf("maybe_stuck: %s (%s)", r.Reason, r.Detail)
+			}
+		}
+		got := said.String()
+		if attempt < 5 && strings.Contains(got, "does not tell its handshake_timeout") {
+			t.Logf("the machine is too busy for an answer in time: %s", got)
+			continue
+		}
+		if own := w.handshakes.For(n, b.HandshakeTimeout); own != tableHandshake || x.evals != 1 {
+			t.Errorf("it is %s after %d questions, want %s after one", own, x.evals, tableHandshake)
+		}
+		if strings.Count(got, "level=WARN") != 1 || !strings.Contains(got, "own_seconds=2 configured_seconds=10") {
+			t.Errorf("the log says %q", got)
+		}
+		return
 	}
 }

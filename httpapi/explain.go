@@ -95,7 +95,7 @@ func next(s remediate.Snapshot, d decide.Decision) Next {
 		case d.Action == decide.Delete:
 			n.What = "it is deleted now, and within " + s.Policy.RecoveryTimeout.String() + " what failed must succeed on its successor"
 		case len(closed) > 0:
-			n.What = "it is deleted as soon as all these guards are open: " + names(closed)
+			n.What = "it is deleted as soon as all these guards are open: " + decide.GuardNames(closed)
 		default:
 			n.What = "it is deleted as soon as a probe finds it stuck once more: " + d.Reason
 		}
@@ -141,7 +141,7 @@ func suspectNext(p decide.Policy, d decide.Decision) string {
 		return what + ". Nothing is deleted even then: the mode is observe"
 	}
 	if closed := d.HeldBy(); len(closed) > 0 && !allUnasked(d.Guards) {
-		return what + ". Even then it is not deleted before these guards are open: " + names(closed)
+		return what + ". Even then it is not deleted before these guards are open: " + decide.GuardNames(closed)
 	}
 	return what + ". Then it is deleted"
 }
@@ -176,12 +176,4 @@ func settles(s remediate.Snapshot, node string) time.Time {
 		}
 	}
 	return time.Time{}
-}
-
-func names(guards []decide.Guard) string {
-	all := make([]string, len(guards))
-	for i, g := range guards {
-		all[i] = string(g)
-	}
-	return strings.Join(all, ", ")
 }

@@ -17,7 +17,7 @@ import (
 var pageFuncs = template.FuncMap{
 	"asOf": func(v any, now time.Time) asOf { return asOf{v, now} },
 	"path": pagePath, "stamp": stamp, "when": when, "rel": relative, "took": took,
-	"tone": decide.Phase.Tone, "word": decide.Phase.Label, "statusTone": statusTone, "spark": sparkOf, "guards": names, "openGuards": openGuards,
+	"tone": decide.Phase.Tone, "word": decide.Phase.Label, "statusTone": statusTone, "spark": sparkOf, "guards": decide.GuardNames, "openGuards": openGuards,
 	"phase": phaseWords, "phaseTone": phaseTone, "step": stepWords, "short": shortCommit,
 	"text":           func(v any) string { return fmt.Sprint(v) },
 	"refusedActions": func(all []button) bool { return slices.ContainsFunc(all, func(a button) bool { return a.Path == "" }) },
@@ -109,17 +109,9 @@ func sentenceOf(n *httpapi.NodeLine) string {
 	case n.Action == decide.Delete:
 		text += ", and is deleted now"
 	case len(n.Closed) > 0:
-		text += ", and its deletion is held back by " + names(n.Closed)
+		text += ", and its deletion is held back by " + decide.GuardNames(n.Closed)
 	}
 	return text
-}
-
-func names(guards []decide.Guard) string {
-	all := make([]string, len(guards))
-	for i, g := range guards {
-		all[i] = string(g)
-	}
-	return strings.Join(all, ", ")
 }
 
 func count(n int, one, many string) string {

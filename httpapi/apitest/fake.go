@@ -52,7 +52,6 @@ type Releases struct {
 	Asked    []plan.Request
 	Err      error // of every call
 	Commits  map[string]string
-	Loaded   int
 	StateErr error
 	Queries  []release.LogQuery
 	Parts    []release.ServiceLog // that follow
@@ -188,7 +187,6 @@ func (r *Releases) Cancel(_ context.Context, id, by, reason string) (plan.Operat
 func (r *Releases) Load(_ context.Context, id string) (plan.Operation, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.Loaded++
 	op, known := r.Kept[id]
 	if !known {
 		return op, release.ErrNotFound

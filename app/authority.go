@@ -12,7 +12,7 @@ import (
 // tokenAuthority knows callers by the tokens of a file, and gives each the rights that stand there at that moment.
 type tokenAuthority struct{ tokens *config.Tokens }
 
-// Authenticate implements web.Identity.
+// Authenticate implements auth.Identity.
 func (a tokenAuthority) Authenticate(ctx context.Context, token string) (auth.Caller, error) {
 	t, err := a.tokens.Authenticate(ctx, token)
 	if errors.Is(err, config.ErrNoToken) {
@@ -24,7 +24,7 @@ func (a tokenAuthority) Authenticate(ctx context.Context, token string) (auth.Ca
 	return auth.Caller{Name: t.Name}, nil
 }
 
-// Allowed implements web.Access.
+// Allowed implements auth.Access.
 func (a tokenAuthority) Allowed(_ context.Context, who auth.Caller, act auth.Action) (auth.Grant, error) {
 	t, err := a.tokens.Find(who.Name)
 	if errors.Is(err, config.ErrNoToken) { // it was taken out of the file just now

@@ -41,7 +41,7 @@ func drawDashboard(ctx context.Context, t *testing.T, m *monitoring, since time.
 		return
 	}
 	for healthy := false; !healthy && sleep(ctx, time.Second); {
-		both := fmt.Sprintf("terminal.Count(max_over_time(unstuck_node_status{job=%q}[8s]) == 1) == %d", jobAll, 2*len(all))
+		both := fmt.Sprintf("count(max_over_time(unstuck_node_status{job=%q}[8s]) == 1) == %d", jobAll, 2*len(all))
 		found, err := m.query(ctx, both, time.Now())
 		healthy = err == nil && len(found) == 1
 	}

@@ -21,8 +21,8 @@ import (
 	"github.com/cjworkbench/unstuck/terminal"
 )
 
-// The exit codes of the commands that ask a server, besides 0, exitFailed (an operation that did not succeed) and
-// exitUnknown (the command line).
+// The exit codes of the commands that ask a server, besides 0, ExitFailed (an operation that did not succeed) and
+// ExitUnknown (the command line).
 const (
 	exitRefused     = 4 // the server said no; nothing was changed
 	exitUnclear     = 5 // no answer, or an error of the server's: a change may have been made or not

@@ -18,7 +18,7 @@ import (
 )
 
 // The exit codes of every command. Those of probe and diagnose are what monitoring plugins use, with "stuck" as critical. None of
-// them is that of a crash: see crashBySignal.
+// them is that of a crash: see crashBySignal in cmd/unstuck.
 const (
 	ExitOK      = 0
 	ExitFailed  = 1 // probe: faulty
@@ -60,6 +60,8 @@ func Execute(ctx context.Context, root *cobra.Command, args []string, stdout, st
 	root.SetFlagErrorFunc(flagError)
 	if root.HasSubCommands() {
 		root.Args = wantsCommand
+	} else {
+		root.CompletionOptions.DisableDefaultCmd = true
 	}
 	root.SetArgs(args)
 	root.SetOut(stdout)

@@ -25,7 +25,7 @@ import (
 // with no, and knows of no object.
 type wire struct{ reviewed atomic.Int64 }
 
-// client gives a client as Connect makes it.
+// client gives a client whose connection is as apiserver.Connect makes it.
 func (w *wire) client(t *testing.T) *Client {
 	t.Helper()
 	conn, err := apiserver.ForConfig(&rest.Config{Host: "http://kubernetes", Transport: w}, "unstuck", kubetest.Quiet())

@@ -21,7 +21,7 @@ import (
 
 // The times of the election, client-go's own defaults but for renewDeadline. Nobody takes a Lease from its holder before
 // it has not been renewed for leaseDuration, as seen by the one who takes it. The holder counts itself as leading for
-// renewDeadline only, from before it asked for the renewal: what it begins then has Timeout to end before another
+// renewDeadline only, from before it asked for the renewal: what it begins then has apiserver.Timeout to end before another
 // could lead, with a second left for clocks that do not run equally fast. A holder renews, and a follower looks, after
 // retryPeriod and up to 2.2 times that.
 const (

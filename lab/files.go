@@ -211,5 +211,5 @@ func (n *node) linkPlugins() error {
 	return nil
 }
 
-// Address is where the node's AMQP listener is.
+// address is where the node's AMQP listener is.
 func (n *node) address() string { return net.JoinHostPort(n.host, fmt.Sprint(n.amqp)) }

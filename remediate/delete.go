@@ -84,7 +84,7 @@ func (l *Loop) hold(o decide.Observation, d decide.Decision, why error) ([]decid
 	return l.decideAgain(o), why
 }
 
-// locked does the same where the lock cannot be taken. The error is a *HeldError of its guard.
+// locked does the same where the lock cannot be taken. The error is a *decide.HeldError of its guard.
 func (l *Loop) locked(o decide.Observation, d decide.Decision, why error) ([]decide.Decision, error) {
 	o.Obstacle = &decide.Obstacle{Node: d.Node, UID: d.UID, Guard: decide.GuardOperation, Why: "the lock cannot be taken: " + why.Error()}
 	g := decide.GuardState{Guard: decide.GuardOperation, Why: o.Obstacle.Why}

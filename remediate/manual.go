@@ -14,10 +14,10 @@ import (
 // ErrNotLeader says that another replica leads, and must be asked.
 var ErrNotLeader = errors.New("this replica does not lead")
 
-// errEnded is why nothing comes of a DeleteRequest once Run has returned.
+// errEnded is why nothing comes of a decide.DeleteRequest once Run has returned.
 var errEnded = errors.New("the loop has ended")
 
-// DeleteResult says what came of a DeleteRequest, or what would.
+// DeleteResult says what came of a decide.DeleteRequest, or what would.
 type DeleteResult struct {
 	Incident   string              // the ID of the incident that tells how it goes on; empty after a dry run
 	Overridden []decide.Guard      // that were closed
@@ -30,7 +30,7 @@ const manualTimeout = 20 * time.Second
 // Delete has a node deleted that a person wants deleted, in the loop's own goroutine and as the loop deletes itself:
 // captured, written down, asked for by UID, awaited. It returns once the deletion is asked for.
 //
-// It gives a *HeldError if guards hold it back, which nothing was done then; target.ErrGone or target.ErrChanged if the
+// It gives a *decide.HeldError if guards hold it back, which nothing was done then; target.ErrGone or target.ErrChanged if the
 // node is not there any more; and ErrNotLeader on a replica that does not lead. After another error the incident, if there
 // is one, tells what happened. If ctx ends while it is under way, what has not been announced is given up.
 func (l *Loop) Delete(ctx context.Context, o decide.DeleteRequest) (DeleteResult, error) {

@@ -23,7 +23,7 @@ func (b *tab) signIn(who string) {
 	b.t.Helper()
 	b.open("/status/sign-in")
 	b.do(chromedp.SendKeys(chromedp.CSS("#token"), "token-of-"+who+kb.Enter))
-	b.Sees("header", "Signed in as "+who)
+	b.sees("header", "Signed in as "+who)
 }
 
 // tabTo presses the tabulator until an element has the focus, as somebody without a mouse does.
@@ -46,33 +46,33 @@ func TestADeployIsStartedFromThePageByKeyboardAlone(t *testing.T) {
 	b.until("document.querySelector('#token')") // it asks who we are first
 	b.tabTo("#token")
 	b.do(chromedp.KeyEvent("token-of-ada" + kb.Enter))
-	b.Sees("h1", "production") // where we wanted to go
+	b.sees("h1", "production") // where we wanted to go
 	b.tabTo(`a[href$="/production/deploy"]`)
 	b.do(chromedp.KeyEvent(kb.Enter))
-	b.Sees("h1", "Deploy to production")
+	b.sees("h1", "Deploy to production")
 	b.tabTo("#commit")
 	b.do(chromedp.KeyEvent(apitest.NewCommit + kb.Tab + "nightly" + kb.Enter))
-	b.Sees("h2", "This would be done")
-	b.Sees("ol", "roll frontend-deployment, pod by pod")
+	b.sees("h2", "This would be done")
+	b.sees("ol", "roll frontend-deployment, pod by pod")
 	b.tabTo("#typed")
 	b.do(chromedp.KeyEvent("production" + kb.Enter))
-	b.Sees("#headline", "deploy 9b8a7c6 to production: about to begin.")
-	b.Sees("#live", "It is shown as it happens.")
+	b.sees("#headline", "deploy 9b8a7c6 to production: about to begin.")
+	b.sees("#live", "It is shown as it happens.")
 
 	op := s.releases.Kept["deploy-20261123t120000-a7k2m9xq"]
 	op.Version, op.Phase, op.Steps[0].Phase = 2, "running", "succeeded"
 	op.Steps[1].Phase, op.Steps[1].Detail = "running", "1 of 2 pods is new"
 	s.releases.Put(op)
-	b.Sees("#headline", "step 2 of 2, roll frontend-deployment, pod by pod")
-	b.Sees("#steps", "1 of 2 pods is new")
+	b.sees("#headline", "step 2 of 2, roll frontend-deployment, pod by pod")
+	b.sees("#steps", "1 of 2 pods is new")
 	op.Version, op.Phase, op.Outcome = 3, "succeeded", "done"
 	s.releases.Put(op)
-	b.Sees("#headline", "deploy 9b8a7c6 to production: done.")
+	b.sees("#headline", "deploy 9b8a7c6 to production: done.")
 	b.quiet()
 
 	b.tabTo("header button")
 	b.do(chromedp.KeyEvent(kb.Enter))
-	b.Sees("h1", "Sign in")
+	b.sees("h1", "Sign in")
 	b.open("/status/environments/production")
 	b.until("document.querySelector('#token')")
 }
@@ -83,11 +83,11 @@ func TestWhoeverMayNotIsRefusedInTheBrowserToo(t *testing.T) {
 	b := browse(t, s.handler)
 	b.open("/status/sign-in")
 	b.do(chromedp.SendKeys(chromedp.CSS("#token"), "token-of-eve"+kb.Enter))
-	b.Sees("#problem", "the token is unknown or has expired")
+	b.sees("#problem", "the token is unknown or has expired")
 	b.signIn("bob")
-	b.Sees("#headline", "No broker is watched that you may see.")
+	b.sees("#headline", "No broker is watched that you may see.")
 	b.open("/status/environments/production/deploy")
-	b.Sees("#problem", "bob may not deploy environment production")
+	b.sees("#problem", "bob may not deploy environment production")
 	if cookie := eval[string](b, "document.cookie"); cookie != "" {
 		t.Errorf("a script reads the cookie %q", cookie)
 	}
@@ -102,7 +102,7 @@ func TestAPageThatIsOpenWhenTheSignInEndsAsksForAnother(t *testing.T) {
 	b := browse(t, s.handler)
 	b.signIn("ada")
 	b.open("/status/targets/orders")
-	b.Sees("#live", "It is shown as it happens.")
+	b.sees("#live", "It is shown as it happens.")
 	if _, err := chromedp.Call(b.ctx, network.ClearBrowserCookies, cdp.Empty{}); err != nil {
 		t.Fatal(err)
 	}
@@ -179,7 +179,7 @@ func TestALongReasonLeavesRoomForTheNamesOfTheNodes(t *testing.T) {
 	for _, width := range []int64{360, 800, 1200} {
 		b.do(chromedp.EmulateViewport(width, 900))
 		b.open("/status/")
-		b.Sees("#node-orders-mq-1", "recovering")
+		b.sees("#node-orders-mq-1", "recovering")
 		for _, broken := range eval[[]string](b, `[...document.querySelectorAll(".nodes th, .nodes .badge")].filter((e) => {
 			const text = document.createRange();
 			text.selectNodeContents(e);
@@ -210,7 +210,7 @@ func TestHostileTextOfOperationsDoesNotRunEither(t *testing.T) {
 	for _, path := range []string{"/status/environments/production", "/status/operations", "/status/operations/" + op.ID, service + "/logs?follow=true", service + "/env"} {
 		b.open(path)
 		if !strings.HasSuffix(path, "/env") { // which is looked at once
-			b.Sees("#live", "It is shown as it happens.")
+			b.sees("#live", "It is shown as it happens.")
 		}
 		if !strings.Contains(b.text("main"), `<script>document.title="owned"</script>`) || strings.HasPrefix(eval[string](b, "document.title"), "owned") {
 			t.Errorf("%s: title %q, text %s", path, eval[string](b, "document.title"), b.text("main"))

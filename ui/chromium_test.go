@@ -190,7 +190,7 @@ func (b *tab) page() string {
 }
 
 // sees waits until an element has a text.
-func (b *tab) Sees(selector, text string) {
+func (b *tab) sees(selector, text string) {
 	b.t.Helper()
 	quoted, _ := json.Marshal(text)
 	b.until(fmt.Sprintf("document.querySelector(%q)?.innerText.replace(/\\s+/g, ' ').includes(%s)", selector, quoted))

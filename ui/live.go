@@ -10,7 +10,7 @@ import (
 	"github.com/cjworkbench/unstuck/httpapi"
 )
 
-// The bounds of the stream that tells a page that something has changed; the rest are those of an operation's events.
+// The bounds of the stream that tells a page that something has changed; the rest are those of every httpapi.EventStream.
 const (
 	newsPace = time.Second     // between two
 	newsPoll = 5 * time.Second // without news from this process: another replica may have some

@@ -127,18 +127,18 @@ func TestAnIncidentIsFollowedOnThePageFromSuspicionToCure(t *testing.T) {
 	s := newScene()
 	b := browse(t, s.handler)
 	b.open("/status/targets/orders/nodes/mq-1")
-	b.Sees("#headline", "mq-1 of orders: it is healthy.")
-	b.Sees("#live", "It is shown as it happens.")
+	b.sees("#headline", "mq-1 of orders: it is healthy.")
+	b.sees("#live", "It is shown as it happens.")
 	eval[int](b, "window.stayed = 1")
 
 	s.set(func(_ *remediate.Snapshot, n *remediate.NodeSnapshot) {
 		stuck(n, decide.PhaseSuspect, 1, 20*time.Second, "stuck 1 time")
 		n.Decision.Guards[1] = decide.GuardState{Guard: decide.GuardPaused, Why: "paused by ada", Until: time.Now().Add(90 * time.Second)}
 	})
-	b.Sees("#headline", "it may be stuck, and that is being confirmed")
-	b.Sees("#evidence", "1 of its last 4 probes (login); 3 are needed")
-	b.Sees("#guard-paused", "closed paused by ada (opens in")
-	b.Sees("#countdown", "It is not deleted before")
+	b.sees("#headline", "it may be stuck, and that is being confirmed")
+	b.sees("#evidence", "1 of its last 4 probes (login); 3 are needed")
+	b.sees("#guard-paused", "closed paused by ada (opens in")
+	b.sees("#countdown", "It is not deleted before")
 	first := b.text("#countdown strong")
 	b.until(fmt.Sprintf("document.querySelector('#countdown strong').innerText !== %q", first)) // it counts
 	if !strings.HasPrefix(first, "in ") {
@@ -149,9 +149,9 @@ func TestAnIncidentIsFollowedOnThePageFromSuspicionToCure(t *testing.T) {
 		stuck(n, decide.PhaseConfirmed, 3, 80*time.Second, "confirmed stuck")
 		n.Decision.Action = decide.Delete
 	})
-	b.Sees("#headline", "it is stuck, and is deleted now")
-	b.Sees("#evidence", "agrees: maybe_stuck sees the same 6 processes twice")
-	b.Sees("#next", "It is deleted now, and within 10m0s what failed must succeed on its successor")
+	b.sees("#headline", "it is stuck, and is deleted now")
+	b.sees("#evidence", "agrees: maybe_stuck sees the same 6 processes twice")
+	b.sees("#next", "It is deleted now, and within 10m0s what failed must succeed on its successor")
 
 	deletion := decide.Deletion{ID: "a", Target: "orders", Node: "mq-1", Incident: "c-1", At: time.Now()}
 	s.keep(remediate.Incident{ID: "c-1", Target: "orders", Node: "mq-1", Opened: time.Now(), Deletion: &deletion, Decision: decide.Decision{Reason: "confirmed stuck"}})
@@ -159,14 +159,14 @@ func TestAnIncidentIsFollowedOnThePageFromSuspicionToCure(t *testing.T) {
 		snap.Deletions = []decide.Deletion{deletion}
 		stuck(n, decide.PhaseRecovering, 3, 90*time.Second, "deleted; its successor is awaited")
 	})
-	b.Sees("#headline", "it was stuck and has been deleted; its successor is awaited")
-	b.Sees("#countdown", "A person is asked for if it is not back by")
-	b.Sees("#evidence", "What led to the deletion is in the incident")
+	b.sees("#headline", "it was stuck and has been deleted; its successor is awaited")
+	b.sees("#countdown", "A person is asked for if it is not back by")
+	b.sees("#evidence", "What led to the deletion is in the incident")
 
 	s.keep(remediate.Incident{ID: "c-1", Target: "orders", Node: "mq-1", Opened: time.Now(), Closed: time.Now(), Deletion: &deletion, Outcome: string(decide.Recovered)})
 	s.set(func(*remediate.Snapshot, *remediate.NodeSnapshot) {})
-	b.Sees("#headline", "mq-1 of orders: it is healthy.")
-	b.Sees("#incident-c-1", "recovered")
+	b.sees("#headline", "mq-1 of orders: it is healthy.")
+	b.sees("#incident-c-1", "recovered")
 	if eval[int](b, "window.stayed") != 1 {
 		t.Error("the page was loaded anew on the way")
 	}
@@ -174,7 +174,7 @@ func TestAnIncidentIsFollowedOnThePageFromSuspicionToCure(t *testing.T) {
 		t.Errorf("%d bad logins are drawn, want those of the incident", got)
 	}
 	b.do(chromedp.Click(chromedp.CSS("#incident-c-1 a")))
-	b.Sees("#headline", "mq-1 of orders was stuck, was deleted, and what took its place is healthy.")
+	b.sees("#headline", "mq-1 of orders was stuck, was deleted, and what took its place is healthy.")
 	b.quiet()
 }
 
@@ -190,13 +190,13 @@ func TestWhatSomebodyIsAtStaysWhereItIsWhileThePageChanges(t *testing.T) {
 	withStacks("first")
 	b := browse(t, s.handler)
 	b.open("/status/targets/orders/nodes/mq-1")
-	b.Sees("#live", "It is shown as it happens.")
+	b.sees("#live", "It is shown as it happens.")
 	b.do(chromedp.Click(chromedp.CSS("#stacks summary")))
-	b.Sees("#stacks", "rabbit_reader:loop/3")
+	b.sees("#stacks", "rabbit_reader:loop/3")
 	s.keep(remediate.Incident{ID: "new", Target: "orders", Node: "mq-1", Opened: time.Now(), Decision: decide.Decision{Reason: "an incident that comes before"}})
 	withStacks("second")
-	b.Sees("main > .facts", "second")
-	b.Sees("#incident-new", "an incident that comes before")
+	b.sees("main > .facts", "second")
+	b.sees("#incident-new", "an incident that comes before")
 	if !eval[bool](b, "document.activeElement === document.querySelector('#stacks summary') && document.querySelector('#stacks').open") {
 		t.Errorf("the focus is on %s, and the stacks are unfolded: %t", eval[string](b, "document.activeElement.outerHTML"), eval[bool](b, "document.querySelector('#stacks').open"))
 	}
@@ -216,10 +216,10 @@ func TestThePageSaysWhenItIsNoLongerTrue(t *testing.T) {
 		}
 	}))
 	b.open("/status/")
-	b.Sees("#live", "It is shown as it happens.")
+	b.sees("#live", "It is shown as it happens.")
 	close(down)
 	s.set(func(*remediate.Snapshot, *remediate.NodeSnapshot) {})
-	b.Sees("#live", "What is shown is old: the server answers 502.")
+	b.sees("#live", "What is shown is old: the server answers 502.")
 }
 
 func TestThePageIsCompleteWithoutItsScript(t *testing.T) {
@@ -246,7 +246,7 @@ func TestHostileTextDoesNotRunInABrowser(t *testing.T) {
 	b := browse(t, s.handler)
 	for _, path := range hostilePages {
 		b.open(path)
-		b.Sees("#live", "It is shown as it happens.") // it has been merged once, too
+		b.sees("#live", "It is shown as it happens.") // it has been merged once, too
 		if title := eval[string](b, "document.title"); strings.Contains(title, "owned") && !strings.Contains(title, "<script>") {
 			t.Errorf("%s: a script has run: the title is %q", path, title)
 		}

@@ -29,7 +29,7 @@ func remembering(access auth.Access) auth.Access {
 	return &remembers{Access: access, allowed: make(map[string]time.Time)}
 }
 
-// Allowed implements Access.
+// Allowed implements auth.Access.
 func (m *remembers) Allowed(ctx context.Context, who auth.Caller, action auth.Action) (auth.Grant, error) {
 	if action.Verb != auth.Read {
 		return m.Access.Allowed(ctx, who, action)

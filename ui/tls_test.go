@@ -55,9 +55,9 @@ func TestOverTLSTheBrowserKeepsTheSignInInACookieThatIsSecure(t *testing.T) {
 	}
 	_, port, _ := net.SplitHostPort(listening(t, s, certificate.Config()))
 	b := signInAt(t, "https://"+otherHost+":"+port)
-	b.Sees("header", "Signed in as ada")
-	b.Sees("h1", "orders") // where we wanted to go
-	b.Sees("#live", "It is shown as it happens.")
+	b.sees("header", "Signed in as ada")
+	b.sees("h1", "orders") // where we wanted to go
+	b.sees("#live", "It is shown as it happens.")
 	kept := b.cookies()
 	if len(kept) != 1 {
 		t.Fatalf("%d cookies are kept", len(kept))
@@ -69,7 +69,7 @@ func TestOverTLSTheBrowserKeepsTheSignInInACookieThatIsSecure(t *testing.T) {
 		t.Errorf("a script reads the cookie %q", seen)
 	}
 	b.do(chromedp.Click(chromedp.CSS("header button")))
-	b.Sees("h1", "Sign in")
+	b.sees("h1", "Sign in")
 	if kept := b.cookies(); len(kept) != 0 {
 		t.Errorf("signed out, and %s is kept", kept[0].Name)
 	}
@@ -81,7 +81,7 @@ func TestWithoutTLSThePageSaysWhyTheSignInWasNotKept(t *testing.T) {
 	s := newSite()
 	_, port, _ := net.SplitHostPort(listening(t, s, nil))
 	b := signInAt(t, "http://"+otherHost+":"+port)
-	b.Sees("#problem", "the browser did not keep the sign-in. It does so only over TLS, or at localhost")
+	b.sees("#problem", "the browser did not keep the sign-in. It does so only over TLS, or at localhost")
 	if next := eval[string](b, "document.querySelector('[name=next]').value"); !strings.HasPrefix(next, "/status/targets/orders") {
 		t.Errorf("it would lead to %q", next)
 	}

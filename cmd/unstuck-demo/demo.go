@@ -32,7 +32,7 @@ func newCommand() *cobra.Command {
 		Use:   "unstuck-demo",
 		Short: "Break a node of a real RabbitMQ cluster and watch it being cured",
 		Long: `Start three clustered RabbitMQ nodes and the daemon on this machine, wedge the login of one node, and show what
-happens as it happens: the node's own health checks stay terminal.Green, the daemon suspects it, confirms it, asks every guard,
+happens as it happens: the node's own health checks stay green, the daemon suspects it, confirms it, asks every guard,
 captures the incident, deletes the node, and waits until the new one accepts logins.
 
 It needs RabbitMQ's server (rabbitmq-server). It exits 0 only if exactly the wedged node was deleted and accepts logins

@@ -31,7 +31,11 @@ func TestTheTestsAndFilesThatTheThreatModelNamesAreThere(t *testing.T) {
 			t.Errorf("there is no %s", m[1])
 		}
 	}
-	for _, m := range regexp.MustCompile("`([a-z]+/[a-z_]+\\.go)`").FindAllStringSubmatch(page, -1) {
+	files := regexp.MustCompile("`([a-z]+(?:/[a-z_]+)+\\.go)`").FindAllStringSubmatch(page, -1)
+	if len(files) == 0 {
+		t.Error("it names no file")
+	}
+	for _, m := range files {
 		readText(t, filepath.Join(projectRoot, m[1]))
 	}
 }

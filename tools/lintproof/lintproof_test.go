@@ -26,7 +26,7 @@ var ours = []string{
 	"terminal", "version", "cli", "app", "apptest",
 }
 
-// product are those of which the program is made.
+// product are those of which the two commands are made.
 var product = slices.DeleteFunc(slices.Clone(ours), func(p string) bool { return strings.HasSuffix(p, "test") })
 
 // theirs are packages of other people, and some of the standard library that are not for everybody.

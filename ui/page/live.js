@@ -14,7 +14,7 @@
 
   const say = (text) => { if (live.textContent !== text) live.textContent = text; };
 
-  // As the server puts it, in page_word.go.
+  // As the server puts it, in word.go.
   const relative = (at) => {
     const ms = at - (Date.now() + ahead);
     const s = Math.round(Math.abs(ms) / 1000);

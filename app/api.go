@@ -84,10 +84,10 @@ func (a *App) serveManual(documents remediate.DocumentStore) {
 func (a *App) tellAccess(c *config.Config, address net.Addr) {
 	switch {
 	case a.api.Identity == nil && len(c.Environments) > 0:
-		a.log.Warn("the API knows no callers: whoever reaches it may read of brokers, and nothing of the environments is served",
+		a.log.Warn("the API knows no callers: everybody who reaches it may read about brokers, and nothing of the environments is served",
 			"environments", len(c.Environments), "want", "api.tokens_file or api.kubernetes_auth")
 	case a.api.Identity == nil:
-		a.log.Info("the API knows no callers: whoever reaches it may read, and nothing that changes anything is served")
+		a.log.Info("the API knows no callers: everybody who reaches it may read, and nothing that changes anything is served")
 	case a.api.tls == nil && !isLoopback(address):
 		a.log.Warn("tokens reach the API unencrypted, unless something in front of it does TLS", "api", address.String(), "want", "api.tls")
 	}
@@ -98,7 +98,7 @@ func isLoopback(a net.Addr) bool {
 	return ok && tcp.IP.IsLoopback()
 }
 
-// incidentsFor is for how long the incidents that were read are shown: whoever asks for them again and again costs one read.
+// incidentsFor is for how long the incidents that were read are shown: asking again and again costs one read.
 const incidentsFor = 2 * time.Second
 
 // options are what the API serves.

@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"log/slog"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -14,6 +15,28 @@ import (
 	"github.com/cjworkbench/unstuck/remediate/decide"
 	"github.com/cjworkbench/unstuck/target"
 )
+
+// TestNewGivesBackWhatItTookIfItFails starts a daemon after one that could not: the data_dir must be free again.
+func TestNewGivesBackWhatItTookIfItFails(t *testing.T) {
+	c := &config.Config{DataDir: t.TempDir(), Listen: config.Listen{Metrics: "127.0.0.1:0", API: "127.0.0.1:0"}}
+	log := slog.New(slog.DiscardHandler)
+	c.API.TokensFile = "/nowhere"
+	if _, err := New(t.Context(), Options{Config: c, Log: log}); err == nil {
+		t.Fatal("it starts without its tokens")
+	}
+	c.API.TokensFile = ""
+	for range 2 { // and again after it has run
+		a, err := New(t.Context(), Options{Config: c, Log: log})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if err := a.Run(ctx); err != nil {
+			t.Error(err)
+		}
+	}
+}
 
 func TestOneDaemonAtATimeUsesADataDir(t *testing.T) {
 	dir := t.TempDir()

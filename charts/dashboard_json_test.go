@@ -64,7 +64,7 @@ func variables() []any {
 		map[string]any{"type": "datasource", "name": "datasource", "label": "Data source", "query": "prometheus"},
 		query("job", "Job", "label_values(unstuck_build_info, job)"),
 		many(query("namespace", "Namespace", `label_values(unstuck_build_info{job="$job"}, namespace)`), ".*"),
-		many(query("target", "Broker", "label_values("+ours("unstuck_is_leader")+", broker)"), ".+"),
+		many(query("target", "Broker", "label_values("+ours("unstuck_is_leader")+", target)"), ".+"),
 		many(query("stage", "Stage", "label_values("+of("unstuck_probe_stage_duration_seconds_count")+", stage)"), ""),
 	}
 }

@@ -20,7 +20,10 @@ const (
 // dashboard is as much of Grafana's JSON as is looked at here.
 type dashboard struct {
 	Templating struct {
-		List []struct{ Name string }
+		List []struct {
+			Name, Type, Definition string
+			Query                  json.RawMessage // of a variable that is asked for, an object
+		}
 	}
 	Panels []dashboardPanel
 }
@@ -181,6 +184,35 @@ func TestEachPanelAsksForWhatIsMeasuredAndForItsReleaseOnly(t *testing.T) {
 	}
 	if asked < 60 {
 		t.Errorf("only %d series were looked at", asked)
+	}
+}
+
+// What is chosen at the top is offered by a label that its series has.
+func TestEachVariableOffersALabelThatIsMeasured(t *testing.T) {
+	d, _ := readDashboard(t)
+	labels, _ := measured(t)
+	offered := 0
+	for _, v := range d.Templating.List {
+		if v.Type != "query" {
+			continue
+		}
+		var q struct{ Query string }
+		if err := json.Unmarshal(v.Query, &q); err != nil {
+			t.Errorf("%s: %v", v.Name, err)
+			continue
+		}
+		m := regexp.MustCompile(`^label_values\((unstuck_[a-z_]+?)(?:_count)?(?:\{.*\})?, (\w+)\)$`).FindStringSubmatch(q.Query)
+		if len(m) == 0 || v.Definition != q.Query {
+			t.Errorf("%s asks for %q and shows %q", v.Name, q.Query, v.Definition)
+			continue
+		}
+		offered++
+		if !slices.Contains(append(slices.Clone(labels[m[1]]), scrapers...), m[2]) {
+			t.Errorf("%s: %s has no label %s", v.Name, m[1], m[2])
+		}
+	}
+	if offered < 4 {
+		t.Errorf("only %d variables were looked at", offered)
 	}
 }
 

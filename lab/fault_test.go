@@ -249,8 +249,8 @@ func TestASlowDiskStallsAndNothingHangsForGood(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer d.Close()
-		last := time.Now()
-		for at := d.Stats().Confirmed; at < 50; { // five seconds' worth
+		last, at := time.Now(), d.Stats().Confirmed
+		for enough := at + 50; at < enough; { // five seconds' worth
 			eventually(t, "a confirm", time.Minute, func() bool { return d.Stats().Confirmed > at })
 			slowest, last, at = max(slowest, time.Since(last)), time.Now(), d.Stats().Confirmed
 		}

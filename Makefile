@@ -41,10 +41,10 @@ ifeq ($(strip $(PKG)),./...)
 	@failed=0; \
 	  go test -race -timeout 10m $(TESTFLAGS) ./cmd/unstuck-demo || failed=1; \
 	  go test -race -timeout 20m $(TESTFLAGS) $$(go list ./... | grep -vE '/(app|lab|cmd/unstuck-demo)$$') || failed=1; \
-	  go test -race -parallel 6 -timeout 40m $(TESTFLAGS) ./app ./lab || failed=1; \
+	  go test -race -parallel 4 -timeout 40m $(TESTFLAGS) ./app ./lab || failed=1; \
 	  exit $$failed
 else
-	go test -race -parallel 6 -timeout 40m $(TESTFLAGS) $(PKG)
+	go test -race -parallel 4 -timeout 40m $(TESTFLAGS) $(PKG)
 endif
 
 .PHONY: quick
@@ -163,7 +163,11 @@ cluster-down: ## remove every trace of that cluster, and of what a killed `make 
 .PHONY: e2e
 e2e: cluster-deps ## run the tests on a real cluster of their own
 	cd e2e && GOWORK=off go test -count=1 $(TESTFLAGS) ./sandbox ./artifact ./cluster ./cmd/...
-	cd e2e && GOWORK=off go test -count=1 -parallel 3 -timeout 70m $(TESTFLAGS) .
+	cd e2e && GOWORK=off go test -count=1 -parallel 4 -timeout 55m $(TESTFLAGS) .
+
+.PHONY: e2e-bench
+e2e-bench: cluster-deps ## measure on a real cluster what the daemon costs
+	cd e2e && GOWORK=off go test -run '^$$' -bench . -benchtime 1x -timeout 30m .
 
 .PHONY: cluster-deps
 cluster-deps:

@@ -70,7 +70,7 @@ func TestAnAlertmanagerTellsOfAStuckNodeOfItsCureAndOfADaemonThatIsGone(t *testi
 
 // pager is a real Alertmanager on this machine, and whom it notifies.
 type pager struct {
-	t            *testing.T
+	t            testing.TB
 	alertmanager string // its URL
 
 	mu       sync.Mutex

@@ -40,7 +40,7 @@ func run(m *testing.M) int {
 }
 
 // startBroker starts a broker in a namespace of its own, which is stopped when the test ends.
-func startBroker(t *testing.T, o cluster.BrokerOptions) *cluster.Broker {
+func startBroker(t testing.TB, o cluster.BrokerOptions) *cluster.Broker {
 	t.Helper()
 	began := time.Now()
 	b, err := shared.StartBroker(within(t, 4*time.Minute), o)
@@ -59,57 +59,11 @@ func startBroker(t *testing.T, o cluster.BrokerOptions) *cluster.Broker {
 }
 
 // within gives a context for one step of a test.
-func within(t *testing.T, d time.Duration) context.Context {
+func within(t testing.TB, d time.Duration) context.Context {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), d)
 	t.Cleanup(cancel)
 	return ctx
-}
-
-func TestThreeNodesClusterAndADeletedOneComesBack(t *testing.T) {
-	for _, version := range artifact.RabbitMQVersions() {
-		t.Run(version, func(t *testing.T) {
-			b := startBroker(t, cluster.BrokerOptions{Version: version})
-			ctx := within(t, 2*time.Minute)
-			victim := b.Pods()[1]
-
-			out, err := shared.Exec(ctx, b.Namespace, victim, cluster.Container, "rabbitmq-diagnostics", "--quiet", "server_version")
-			if err != nil {
-				t.Fatal(err)
-			}
-			if !strings.HasPrefix(out, version+".") {
-				t.Errorf("exec: the node says that it is RabbitMQ %q, want %s", out, version)
-			}
-			if _, err := shared.Exec(ctx, b.Namespace, victim, cluster.Container, "false"); err == nil {
-				t.Error("exec: a command that fails is reported as one that does not")
-			}
-
-			logs, err := shared.Logs(ctx, b.Namespace, victim, cluster.Container, 1000)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if !strings.Contains(logs, "authenticated and granted access to vhost") {
-				t.Errorf("logs: our login is not in them:\n%s", logs)
-			}
-
-			before, err := b.Pod(ctx, victim)
-			if err != nil {
-				t.Fatal(err)
-			}
-			began := time.Now()
-			if err := b.Delete(ctx, victim, before.UID, 20*time.Second); err != nil {
-				t.Fatal(err)
-			}
-			after, err := shared.WaitPod(ctx, b.Namespace, victim, cluster.Successor(before.UID))
-			if err != nil {
-				t.Fatal(err)
-			}
-			if err := b.WaitReady(ctx); err != nil {
-				t.Fatal(err)
-			}
-			t.Logf("deleted to clustered again: %v; new UID %s", time.Since(began).Round(time.Millisecond), after.UID)
-		})
-	}
 }
 
 func TestAPodReachesTheAPIServerByItsServiceAndNamesResolve(t *testing.T) {

@@ -18,11 +18,11 @@ import (
 	"github.com/cjworkbench/unstuck/httpapi"
 )
 
-// TestWhatTheDaemonCosts prints the table of docs/performance.md: the leader's memory and CPU with three nodes, and with
-// 5,000 pods in the namespace of which 300 belong to the broker. They do not run: nobody schedules them.
-func TestWhatTheDaemonCosts(t *testing.T) {
-	s := startSite(t, cluster.BrokerOptions{Namespace: "cost"}, func(b *cluster.Broker) string { return config(b, "observe", "") })
-	small := s.cost("3 nodes")
+// BenchmarkDaemon measures the leader with three nodes, and with 5,000 pods in the namespace of which 300 belong to the broker:
+// they do not run, for nobody schedules them. docs/performance.md has its figures.
+func BenchmarkDaemon(b *testing.B) {
+	s := startSite(b, cluster.BrokerOptions{Namespace: "cost"}, func(b *cluster.Broker) string { return config(b, "observe", "") })
+	b.Run("3 nodes", s.cost)
 	s.crowd(4700, map[string]string{"app": "other"})
 	s.crowd(297, map[string]string{"app.kubernetes.io/name": "rabbitmq-1", "app.kubernetes.io/component": "rabbitmq-server"})
 	s.wait(time.Minute, "all 300 are known", func(v httpapi.Target) error {
@@ -31,37 +31,36 @@ func TestWhatTheDaemonCosts(t *testing.T) {
 		}
 		return nil
 	})
-	big := s.cost("5,000 pods, 300 of the broker")
-	t.Logf("what the leader costs:\n| with | memory | CPU |\n%s%s", small, big)
+	b.Run("5000 pods, 300 of the broker", s.cost)
 }
 
 // cost measures the leader for half a minute, after it has come to rest.
-func (s *site) cost(what string) string {
-	s.t.Helper()
-	pause(s.t.Context(), 15*time.Second)
+func (s *site) cost(b *testing.B) {
+	pause(b.Context(), 15*time.Second)
 	leader := s.leader()
 	read := func(name string) float64 {
-		metrics, err := s.daemon.Metrics(within(s.t, 10*time.Second), leader)
+		metrics, err := s.daemon.Metrics(within(b, 10*time.Second), leader)
 		if err != nil {
-			s.t.Fatal(err)
+			b.Fatal(err)
 		}
 		for line := range strings.Lines(metrics) {
 			if value, ok := strings.CutPrefix(line, name+" "); ok {
 				var v float64
 				if _, err := fmt.Sscan(value, &v); err != nil {
-					s.t.Fatal(err)
+					b.Fatal(err)
 				}
 				return v
 			}
 		}
-		s.t.Fatalf("there is no metric %s", name)
+		b.Fatalf("there is no metric %s", name)
 		return 0
 	}
 	before, began := read("process_cpu_seconds_total"), time.Now()
-	pause(s.t.Context(), 30*time.Second)
+	pause(b.Context(), 30*time.Second)
 	cpu := (read("process_cpu_seconds_total") - before) / time.Since(began).Seconds()
-	memory := read("process_resident_memory_bytes") / (1 << 20)
-	return fmt.Sprintf("| %s | %.0f MiB | %.1f %% of a core |\n", what, memory, 100*cpu)
+	b.ReportMetric(read("process_resident_memory_bytes")/(1<<20), "MiB")
+	b.ReportMetric(100*cpu, "%core")
+	b.ReportMetric(0, "ns/op")
 }
 
 // crowd makes pods that nobody schedules, in the broker's namespace.

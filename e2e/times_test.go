@@ -14,6 +14,7 @@ import (
 //
 //promise:16
 func TestHowLongACureTakesWithTheDefaults(t *testing.T) {
+	t.Parallel()
 	s := startSite(t, cluster.BrokerOptions{Namespace: "times"}, func(b *cluster.Broker) string {
 		// The defaults but for two that are not about time to the cure: how old a pod must be, and how often it may happen.
 		return config(b, "remediate", "    policy: {startup_grace_period: 5s, cooldown: 1s, storm_cooldown: 1s, per_node_per_day: 100, per_target_per_day: 100}\n")

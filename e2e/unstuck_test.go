@@ -71,14 +71,14 @@ config:
 
 // site is a broker, and Unstuck that watches it.
 type site struct {
-	t *testing.T
+	t testing.TB
 	*cluster.Broker
 	daemon *cluster.Unstuck
 }
 
 // startSite starts a broker and installs Unstuck with these values, in a namespace of its own, so that several tests can
 // run side by side. Both go when the test ends.
-func startSite(t *testing.T, o cluster.BrokerOptions, values func(*cluster.Broker) string) *site {
+func startSite(t testing.TB, o cluster.BrokerOptions, values func(*cluster.Broker) string) *site {
 	t.Helper()
 	base, err := prepared()
 	if err != nil {

@@ -60,6 +60,16 @@ func TestARealPrometheusAndAlertmanagerTellOfAStuckNodeAndOfADeadDaemon(t *testi
 		return ""
 	})
 
+	// What is counted from here on has to be seen to grow by each job.
+	m.settles(ctx, func() string {
+		for _, job := range []string{jobAll, jobAlone} {
+			if found, err := m.query(ctx, `unstuck_operations_total{job="`+job+`"}`, time.Now()); err != nil || len(found) == 0 {
+				return fmt.Sprintf("nothing (%v) has been scraped by %s", err, job)
+			}
+		}
+		return ""
+	})
+
 	const node = "rabbit-1"
 	giveSamples(leader.daemon)
 	if err := l.WedgeLogin(ctx, node); err != nil {

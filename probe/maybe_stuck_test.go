@@ -286,7 +286,10 @@ func TestWhomFieldReportsAccuse(t *testing.T) {
 		"oauth2-lock":                {BackendAwaited, "30 wait for an authentication backend"},
 		"khepri-minority":            {MetadataAwaited, "1 waits for the metadata store"},
 	} {
-		r := NewMaybeStuck(says(6*time.Second, 0, string(readSample(t, "field/"+name+".txt")), ""), MaybeStuckOptions{})(t.Context(), someNode)
+		var r Result
+		synctest.Test(t, func(t *testing.T) {
+			r = NewMaybeStuck(says(6*time.Second, 0, string(readSample(t, "field/"+name+".txt")), ""), MaybeStuckOptions{})(t.Context(), someNode)
+		})
 		if r.Reason != test.want || !strings.Contains(r.Detail, test.detail) || r.Status() == Stuck {
 			t.Errorf("%s: %s (%s): %s; want %s, %q", name, r.Reason, r.Status(), r.Detail, test.want, test.detail)
 		}

@@ -21,6 +21,11 @@ const untilTimeout = 3 * time.Minute
 
 // until tries something again and again until it succeeds, ctx ends, or the error is errHopeless.
 func (l *Lab) until(ctx context.Context, what string, try func(context.Context) error) error {
+	return l.untilEvery(ctx, 100*time.Millisecond, what, try)
+}
+
+// untilEvery pauses that long between two tries.
+func (l *Lab) untilEvery(ctx context.Context, pause time.Duration, what string, try func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, untilTimeout)
 	defer cancel()
 	timer := time.NewTimer(0)
@@ -42,7 +47,7 @@ func (l *Lab) until(ctx context.Context, what string, try func(context.Context) 
 		if ctx.Err() == nil { // or it is only the echo of that
 			last = err
 		}
-		timer.Reset(100 * time.Millisecond)
+		timer.Reset(pause)
 	}
 }
 
@@ -60,7 +65,7 @@ func (l *Lab) WaitReady(ctx context.Context) error {
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
-	return l.until(ctx, "the nodes to form a cluster", l.nodes[0].clustered)
+	return l.untilEvery(ctx, time.Second, "the nodes to form a cluster", l.nodes[0].clustered) // asking takes a second of CPU
 }
 
 // WaitLogin waits until one node lets the probing user log in.

@@ -56,7 +56,7 @@ const (
 		end,
 		Loop = fun Loop() ->
 			Ps = [P || P <- processes(), P =/= self(), (catch Writes(P)) =:= true],
-			Suspended = [P || P <- Ps, (catch erlang:suspend_process(P)) =:= true],
+			Suspended = [P || P <- Ps, (catch erlang:suspend_process(P, [asynchronous])) =:= true],
 			receive stop -> ok after %d ->
 				[catch erlang:resume_process(P) || P <- Suspended],
 				receive stop -> ok after %d -> Loop() end
@@ -235,7 +235,7 @@ func (l *Lab) DropOnlyMember(ctx context.Context, name string) error {
 
 // SlowDisk suspends whatever writes to the disk on one node for a time, lets it go on for another, and so forth: what
 // waits for the disk takes long, and nothing hangs for good. Logins are as fast as ever. RestoreDisk cures it, as does a
-// new process.
+// new process. Nobody waits until what writes is suspended: one that is in the midst of a write can make that last for ever.
 func (l *Lab) SlowDisk(ctx context.Context, name string, stalled, between time.Duration) error {
 	return l.breakBy(ctx, diskSlow, name, fmt.Sprintf(erlSlowDisk, stalled.Milliseconds(), between.Milliseconds()))
 }

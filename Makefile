@@ -8,7 +8,8 @@ SHELL := bash
 ARGS ?=#          more arguments for `make demo`, --keep for example
 TESTFLAGS ?=#     more flags for `make test`: -v, -run 'TestName', -count=3
 PKG ?= ./...#     what `make test` and `make bench` look at
-FUZZTIME ?= 30s#  how long `make fuzz` runs each target
+FUZZ ?= .#        which fuzz targets `make fuzz` runs
+FUZZTIME ?= 30s#  for how long each
 BENCH ?= .#       which benchmarks `make bench` runs
 BENCHTIME ?= 1s#  for how long each
 RABBITMQ ?= 4.0#  which RabbitMQ `make cluster` starts: 3.10 or 4.0
@@ -86,8 +87,8 @@ bench: deps ## run the benchmarks and print their figures
 	go test -run '^$$' -bench '$(BENCH)' -benchmem -benchtime $(BENCHTIME) -timeout 30m $(PKG)
 
 .PHONY: fuzz
-fuzz: ## run each fuzz target for FUZZTIME
-	@tools/fuzz.sh $(FUZZTIME)
+fuzz: ## run each fuzz target of FUZZ for FUZZTIME
+	@tools/fuzz.sh $(FUZZTIME) '$(strip $(FUZZ))'
 
 .PHONY: build
 build: ## build bin/unstuck and bin/unstuck-demo

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Runs each fuzz target of the module for a while: tools/fuzz.sh TIME. Go fuzzes one target a run, so they are found
-# by name, in the tests of this module alone. It fails if a target fails, and if there is none. An input that is of
-# interest is made smaller in 20 tries at most: by default that takes a minute each.
+# Runs each fuzz target of the module whose name matches for a while: tools/fuzz.sh TIME REGEXP. Go fuzzes one target a
+# run, so they are found by name, in the tests of this module alone. It fails if a target fails, and if there is none.
+# An input that is of interest is made smaller in 20 tries at most: by default that takes a minute each.
 set -euo pipefail
-duration=$1 found=0
+duration=$1 wanted=$2 found=0
 output=$(mktemp)
 trap 'rm -f "$output"' EXIT
 
@@ -18,6 +18,7 @@ overslept() {
 }
 
 while IFS=: read -r file target; do
+  [[ $target =~ $wanted ]] || continue
   found=$((found + 1))
   echo "== ${file%/*} $target for $duration"
   if ! fuzz "${file%/*}" "$target"; then

@@ -165,10 +165,10 @@ cluster-down: ## remove every trace of that cluster, and of what a killed `make 
 .PHONY: e2e
 e2e: cluster-deps ## run the tests on a real cluster of their own
 	cd e2e && GOWORK=off go test -count=1 $(TESTFLAGS) ./sandbox ./artifact ./cluster ./cmd/...
-	cd e2e && GOWORK=off go test -count=1 -parallel 4 -timeout 55m $(TESTFLAGS) .
+	cd e2e && GOWORK=off go test -count=1 -parallel 3 -timeout 55m $(TESTFLAGS) .
 
 .PHONY: e2e-bench
-e2e-bench: cluster-deps ## measure on a real cluster what the daemon costs
+e2e-bench: cluster-deps ## measure on a real cluster what the daemon costs, and how long a cure takes
 	cd e2e && GOWORK=off go test -run '^$$' -bench . -benchtime 1x -timeout 30m .
 
 .PHONY: cluster-deps

@@ -24,7 +24,7 @@ import (
 
 // What `make soak` sets.
 var (
-	soakRounds  = flag.Int("rounds", 2, "how many rounds TestSoak runs")
+	soakRounds  = flag.Int("rounds", 1, "how many rounds TestSoak runs")
 	soakFrom    = flag.Int("from", 1, "the number of its first round")
 	soakSeed    = flag.Uint64("seed", 1, "what its rounds are drawn from: the same seed and number give the same round")
 	soakWorkers = flag.Int("workers", 1, "how many rounds run at once")

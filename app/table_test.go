@@ -252,6 +252,7 @@ func rowNames() []string {
 // TestTheDefaultsTellAWedgedNodeFromASlowOne takes no short cuts but one: the nodes need not be five minutes old.
 //
 //promise:2
+//promise:16
 func TestTheDefaultsTellAWedgedNodeFromASlowOne(t *testing.T) {
 	t.Parallel()
 	l := <-startLabs(t, 1, lab.Options{Root: os.Getenv("UNSTUCK_RABBITMQ_ROOT")})

@@ -11,6 +11,7 @@ import (
 	"github.com/cjworkbench/unstuck/httpapi"
 	"github.com/cjworkbench/unstuck/metrics"
 	"github.com/cjworkbench/unstuck/remediate"
+	"github.com/cjworkbench/unstuck/remediate/store"
 )
 
 // api is how the API is served, and what it serves beside brokers and incidents.
@@ -76,8 +77,8 @@ func (a *App) watchFiles(c *config.Config) {
 
 // serveManual lets people do to what is watched by then what they may: probe, delete and pause. Nobody else may use the
 // store, unless it is a directory's.
-func (a *App) serveManual(documents remediate.DocumentStore) {
-	a.api.Brokers.Nodes, a.api.Brokers.Pauses = manual{a.targets}, remediate.NewPauses(documents)
+func (a *App) serveManual(documents store.Documents) {
+	a.api.Brokers.Nodes, a.api.Brokers.Pauses = manual{a.targets}, store.NewPauses(documents)
 }
 
 // tellAccess says in the log what everybody should know who can reach the API.

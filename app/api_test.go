@@ -19,7 +19,7 @@ import (
 	"github.com/cjworkbench/unstuck/auth"
 	"github.com/cjworkbench/unstuck/config"
 	"github.com/cjworkbench/unstuck/httpapi"
-	"github.com/cjworkbench/unstuck/remediate"
+	"github.com/cjworkbench/unstuck/remediate/store"
 )
 
 func TestWithoutAClusterTheAPIHasTLSAndTokensAllTheSame(t *testing.T) {
@@ -180,7 +180,7 @@ brokers: [{name: rabbit, username: u, password_file: password, nodes: [{name: a,
 			t.Fatal(err)
 		}
 		var log bytes.Buffer
-		d := newApp(remediate.NewStore(nil), slog.New(slog.NewTextHandler(&log, nil)))
+		d := newApp(store.New(nil), slog.New(slog.NewTextHandler(&log, nil)))
 		if err := d.openAPI(configuration, nil); err != nil {
 			t.Errorf("%s: %v", name, err) // nobody would watch the brokers
 		}

@@ -19,8 +19,8 @@ import (
 	"github.com/cjworkbench/unstuck/kube"
 	"github.com/cjworkbench/unstuck/kube/apiserver"
 	"github.com/cjworkbench/unstuck/metrics"
-	"github.com/cjworkbench/unstuck/remediate"
 	"github.com/cjworkbench/unstuck/remediate/decide"
+	"github.com/cjworkbench/unstuck/remediate/store"
 	"github.com/cjworkbench/unstuck/target"
 	"github.com/cjworkbench/unstuck/version"
 )
@@ -197,7 +197,7 @@ func (a *App) useCluster(c *config.Config) (*auth.Reviews, error) {
 	if err != nil {
 		return nil, err
 	}
-	a.store, a.around, a.kept = remediate.NewStore(k.Documents()), k.run, slog.String("namespace", k.Namespace())
+	a.store, a.around, a.kept = store.New(k.Documents()), k.run, slog.String("namespace", k.Namespace())
 	a.recorder = &events{event: k.event}
 	for _, b := range c.Brokers {
 		s := Supplier{World: fixedNodes{nodes: b.Nodes, isLeader: k.IsLeader}, Credentials: b.Credentials}

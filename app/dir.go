@@ -11,14 +11,14 @@ import (
 	"time"
 
 	"github.com/cjworkbench/unstuck/config"
-	"github.com/cjworkbench/unstuck/remediate"
+	"github.com/cjworkbench/unstuck/remediate/store"
 	"github.com/cjworkbench/unstuck/target"
 )
 
 // useDir has the App keep its records in the directory data_dir, and watch nodes that are known by their addresses or that
 // supply gives.
 func (a *App) useDir(c *config.Config, supply func(config.Broker) Supplier) error {
-	dir, err := remediate.NewDir(c.DataDir)
+	dir, err := store.NewDir(c.DataDir)
 	if err != nil {
 		return fmt.Errorf("data_dir: %w", err)
 	}
@@ -27,7 +27,7 @@ func (a *App) useDir(c *config.Config, supply func(config.Broker) Supplier) erro
 		return fmt.Errorf("data_dir: %w", err)
 	}
 	a.closers = append(a.closers, unlock)
-	a.store, a.kept = remediate.NewStore(dir), slog.String("data_dir", c.DataDir)
+	a.store, a.kept = store.New(dir), slog.String("data_dir", c.DataDir)
 	for _, b := range c.Brokers {
 		s := Supplier{World: fixedNodes{nodes: b.Nodes, isLeader: alone}, Credentials: b.Credentials}
 		if supply != nil {

@@ -9,6 +9,7 @@ import (
 	"github.com/cjworkbench/unstuck/httpapi"
 	"github.com/cjworkbench/unstuck/remediate"
 	"github.com/cjworkbench/unstuck/remediate/decide"
+	"github.com/cjworkbench/unstuck/remediate/store"
 )
 
 // manualTimeout bounds a deletion that is asked for over HTTP, so that its answer, or that there is none in time, is
@@ -20,7 +21,7 @@ type manual struct{ targets []*watched }
 
 var (
 	_ httpapi.Nodes  = manual{}
-	_ httpapi.Pauses = (*remediate.Pauses)(nil)
+	_ httpapi.Pauses = (*store.Pauses)(nil)
 )
 
 // Probe has a node probed by each of its probes, and does not wait. A kind that is running runs once more afterwards:

@@ -16,6 +16,7 @@ import (
 	"github.com/cjworkbench/unstuck/probe"
 	"github.com/cjworkbench/unstuck/remediate"
 	"github.com/cjworkbench/unstuck/remediate/decide"
+	"github.com/cjworkbench/unstuck/remediate/store"
 	"github.com/cjworkbench/unstuck/target"
 )
 
@@ -108,7 +109,7 @@ func (w *threeNodes) gone() []string {
 // once before, and then only when somebody asks.
 func handed(t *testing.T, w *threeNodes, test func(t *testing.T, h manual, r *ran)) {
 	t.Helper()
-	dir, err := remediate.NewDir(t.TempDir())
+	dir, err := store.NewDir(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -116,7 +117,7 @@ func handed(t *testing.T, w *threeNodes, test func(t *testing.T, h manual, r *ra
 		for i := range w.nodes {
 			w.nodes[i].Started = time.Now().Add(-time.Hour)
 		}
-		d := newApp(remediate.NewStore(dir), slog.New(slog.DiscardHandler))
+		d := newApp(store.New(dir), slog.New(slog.DiscardHandler))
 		r := &ran{runs: map[probe.Kind]int{}, now: map[probe.Kind]int{}}
 		policy := decide.DefaultPolicy()
 		policy.Mode = decide.Remediate

@@ -21,6 +21,7 @@ import (
 	"github.com/cjworkbench/unstuck/probe"
 	"github.com/cjworkbench/unstuck/remediate"
 	"github.com/cjworkbench/unstuck/remediate/decide"
+	"github.com/cjworkbench/unstuck/remediate/store"
 	"github.com/cjworkbench/unstuck/target"
 )
 
@@ -330,7 +331,7 @@ func (row tableRow) run(t *testing.T, l *lab.Lab, b config.Broker) error {
 // blamesTheHolder wants an incident that names the node that holds the lock.
 func blamesTheHolder(t *testing.T, w *tableWatch) {
 	t.Helper()
-	var incidents []remediate.Incident
+	var incidents []store.Incident
 	w.until(t.Context(), "there is an incident", func() (there bool) {
 		var err error
 		incidents, err = w.daemon.store.Incidents(t.Context())
@@ -376,12 +377,12 @@ func watchWorld(ctx context.Context, t testing.TB, l *lab.Lab, world remediate.W
 // watchDir has it keep its files in a directory.
 func watchDir(ctx context.Context, t testing.TB, l *lab.Lab, world remediate.World, b config.Broker, files string, prepare func(*App)) *tableWatch {
 	t.Helper()
-	dir, err := remediate.NewDir(files)
+	dir, err := store.NewDir(files)
 	if err != nil {
 		t.Fatal(err)
 	}
 	w := &tableWatch{t: t, lab: l, changed: make(chan struct{}), confirmed: make(map[string]string)}
-	w.daemon = newApp(remediate.NewStore(dir), slog.New(slog.NewTextHandler(&w.log, &slog.HandlerOptions{Level: slog.LevelDebug})))
+	w.daemon = newApp(store.New(dir), slog.New(slog.NewTextHandler(&w.log, &slog.HandlerOptions{Level: slog.LevelDebug})))
 	w.daemon.observer = w
 	credentials := func(context.Context) (target.Credentials, error) {
 		user, password := l.Credentials()

@@ -26,6 +26,7 @@ import (
 	"github.com/cjworkbench/unstuck/release/plan"
 	"github.com/cjworkbench/unstuck/remediate"
 	"github.com/cjworkbench/unstuck/remediate/decide"
+	"github.com/cjworkbench/unstuck/remediate/store"
 	"github.com/cjworkbench/unstuck/target"
 )
 
@@ -82,7 +83,7 @@ func newServedAPI() *servedAPI {
 	s.options = httpapi.Options{
 		Brokers: httpapi.Brokers{
 			Snapshots: func() []remediate.Snapshot { return []remediate.Snapshot{s.snapshot()} },
-			Incidents: func(context.Context) ([]remediate.Incident, error) { return []remediate.Incident{s.oneIncident()}, nil },
+			Incidents: func(context.Context) ([]store.Incident, error) { return []store.Incident{s.oneIncident()}, nil },
 			Nodes:     s, Pauses: fakePauses{s},
 		},
 		Releases: &httpapi.Releases{
@@ -326,12 +327,12 @@ func (s *servedAPI) snapshot() remediate.Snapshot {
 	}
 }
 
-func (s *servedAPI) oneIncident() remediate.Incident {
+func (s *servedAPI) oneIncident() store.Incident {
 	n := s.snapshot().Nodes[0]
-	return remediate.Incident{
+	return store.Incident{
 		ID: "incident-1", Target: "orders", Node: "mq-1", UID: "uid-1", Opened: n.Decision.At, Decision: n.Decision, Results: n.Latest,
 		Logs:   []target.LogLine{{At: n.Decision.At, Text: "accepting" + s.hostile}},
-		Events: []remediate.Event{{At: n.Decision.At, Text: "first stuck: login"}},
+		Events: []store.Event{{At: n.Decision.At, Text: "first stuck: login"}},
 	}
 }
 

@@ -12,7 +12,7 @@ import (
 
 	"github.com/cjworkbench/unstuck/httpapi"
 	"github.com/cjworkbench/unstuck/release/plan"
-	"github.com/cjworkbench/unstuck/remediate"
+	"github.com/cjworkbench/unstuck/remediate/store"
 )
 
 func (c console) newStatusCommand() *cobra.Command {
@@ -150,7 +150,7 @@ func (c console) newIncidentsCommand() *cobra.Command {
 			s.showIncidents(list)
 			return nil
 		}
-		one, raw, err := get[remediate.Incident](ctx, s.client, apiPath("incidents", args[0]))
+		one, raw, err := get[store.Incident](ctx, s.client, apiPath("incidents", args[0]))
 		switch {
 		case err != nil:
 			return err

@@ -9,8 +9,8 @@ import (
 	"github.com/cjworkbench/unstuck/httpapi"
 	"github.com/cjworkbench/unstuck/probe"
 	"github.com/cjworkbench/unstuck/release/plan"
-	"github.com/cjworkbench/unstuck/remediate"
 	"github.com/cjworkbench/unstuck/remediate/decide"
+	"github.com/cjworkbench/unstuck/remediate/store"
 	"github.com/cjworkbench/unstuck/terminal"
 )
 
@@ -158,7 +158,7 @@ func (s *session) showIncidents(list httpapi.Incidents) {
 	}
 }
 
-func (s *session) showIncident(c remediate.Incident) {
+func (s *session) showIncident(c store.Incident) {
 	state := "open"
 	if !c.Closed.IsZero() {
 		state = "closed at " + clock(c.Closed) + ": " + c.Outcome

@@ -10,8 +10,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/cjworkbench/unstuck/e2e/cluster"
-	"github.com/cjworkbench/unstuck/remediate"
 	"github.com/cjworkbench/unstuck/remediate/decide"
+	"github.com/cjworkbench/unstuck/remediate/store"
 )
 
 // A leader that dies in the midst of a remediation has a successor that deletes nothing twice and forgets nothing. Here it
@@ -87,7 +87,7 @@ func TestWhenTheLeaderIsKilledAnotherGoesOnWhereItWas(t *testing.T) {
 			a := s.cured(victim, before, deletionsBefore, 5*time.Minute)
 			// The lease may still name the killed process, whose successor in the same pod shows what it sees and writes
 			// nothing until it leads.
-			var c remediate.Incident
+			var c store.Incident
 			if err := until(within(t, time.Minute), func() (bool, error) {
 				err := s.daemon.API(t.Context(), s.leader(), "/api/v1/incidents/"+a.Incident, &c)
 				return err == nil && !c.Closed.IsZero(), err

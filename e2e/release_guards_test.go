@@ -15,8 +15,8 @@ import (
 	"github.com/cjworkbench/unstuck/httpapi"
 	"github.com/cjworkbench/unstuck/probe"
 	"github.com/cjworkbench/unstuck/release/plan"
-	"github.com/cjworkbench/unstuck/remediate"
 	"github.com/cjworkbench/unstuck/remediate/decide"
+	"github.com/cjworkbench/unstuck/remediate/store"
 )
 
 // What people do to a namespace and what the daemon does to a broker in it keep out of each other's way.
@@ -137,7 +137,7 @@ func (s *scene) deleteManually(watch *site, node string) {
 	if a.Incident != done.Incident {
 		s.t.Errorf("the deletion's incident is %s, the answer's %s", a.Incident, done.Incident)
 	}
-	var c remediate.Incident
+	var c store.Incident
 	if p := s.ask(http.MethodGet, "/api/v1/incidents/"+a.Incident, nil, &c); p != nil || c.Deletion == nil {
 		s.t.Fatalf("%v; the incident has no deletion", p)
 	}

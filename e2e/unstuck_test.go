@@ -18,8 +18,8 @@ import (
 	"github.com/cjworkbench/unstuck/e2e/artifact"
 	"github.com/cjworkbench/unstuck/e2e/cluster"
 	"github.com/cjworkbench/unstuck/httpapi"
-	"github.com/cjworkbench/unstuck/remediate"
 	"github.com/cjworkbench/unstuck/remediate/decide"
+	"github.com/cjworkbench/unstuck/remediate/store"
 )
 
 // prepared is our image, in the cluster, and helm: made once, when the first test asks for it.
@@ -309,7 +309,7 @@ func (s *site) toldAlike(a decide.Deletion) {
 	if err != nil || leader == nil {
 		s.t.Fatal("nobody leads: ", err)
 	}
-	var c remediate.Incident
+	var c store.Incident
 	if err := s.daemon.API(ctx, leader, "/api/v1/incidents/"+a.Incident, &c); err != nil {
 		s.t.Fatal(err)
 	}

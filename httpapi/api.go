@@ -13,6 +13,7 @@ import (
 	"github.com/cjworkbench/unstuck/probe"
 	"github.com/cjworkbench/unstuck/remediate"
 	"github.com/cjworkbench/unstuck/remediate/decide"
+	"github.com/cjworkbench/unstuck/remediate/store"
 	"github.com/cjworkbench/unstuck/target"
 )
 
@@ -70,7 +71,7 @@ const DefaultStaleAfter = time.Minute
 // Brokers is what the API knows of brokers and applications, and what it can do to them.
 type Brokers struct {
 	Snapshots func() []remediate.Snapshot // one for each broker, also before its first reconcile
-	Incidents func(context.Context) ([]remediate.Incident, error)
+	Incidents func(context.Context) ([]store.Incident, error)
 
 	Nodes  Nodes  // nil: nothing can be done to nodes
 	Pauses Pauses // nil: nothing can be paused
@@ -99,7 +100,7 @@ func (api *brokerAPI) readRoutes() []Route {
 		{Path: "/api/v1/targets/{target}", Shows: "one broker: its nodes, its deletions, its pauses", get: api.target, answer: reflect.TypeFor[Target]()},
 		{Path: "/api/v1/targets/{target}/nodes/{node}", Shows: "one node, explained: what was seen, each guard, what would happen next and when", get: api.node, answer: reflect.TypeFor[Node]()},
 		{Path: "/api/v1/incidents", Shows: "every incident that is kept, newest first", get: api.incidents, answer: reflect.TypeFor[Incidents]()},
-		{Path: "/api/v1/incidents/{id}", Shows: "one incident with all its evidence", get: api.oneIncident, answer: reflect.TypeFor[remediate.Incident]()},
+		{Path: "/api/v1/incidents/{id}", Shows: "one incident with all its evidence", get: api.oneIncident, answer: reflect.TypeFor[store.Incident]()},
 	}
 }
 
@@ -172,12 +173,12 @@ func (api *brokerAPI) oneIncident(r *http.Request) (any, error) {
 }
 
 // incidentsSeen gives the incidents of the brokers that the caller may see, each of which is asked for once.
-func (api *brokerAPI) incidentsSeen(r *http.Request) ([]remediate.Incident, error) {
+func (api *brokerAPI) incidentsSeen(r *http.Request) ([]store.Incident, error) {
 	incidents, err := api.Incidents(r.Context())
 	if err != nil {
 		return nil, fmt.Errorf("read the incidents: %w", err)
 	}
-	var seen []remediate.Incident
+	var seen []store.Incident
 	visible := map[string]bool{}
 	for _, c := range incidents {
 		ok, asked := visible[c.Target]

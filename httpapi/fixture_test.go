@@ -8,6 +8,7 @@ import (
 
 	"github.com/cjworkbench/unstuck/httpapi/apitest"
 	"github.com/cjworkbench/unstuck/remediate"
+	"github.com/cjworkbench/unstuck/remediate/store"
 )
 
 // fixture is a broker of three nodes, one of which is stuck, confirmed, and held back by two guards, of which one opens
@@ -16,8 +17,8 @@ func fixture() Options {
 	return Options{
 		Brokers: Brokers{
 			Snapshots: func() []remediate.Snapshot { return []remediate.Snapshot{apitest.Decided()} },
-			Incidents: func(context.Context) ([]remediate.Incident, error) {
-				return []remediate.Incident{apitest.OneIncident()}, nil
+			Incidents: func(context.Context) ([]store.Incident, error) {
+				return []store.Incident{apitest.OneIncident()}, nil
 			},
 		},
 		Log: slog.New(slog.DiscardHandler),

@@ -16,6 +16,7 @@ import (
 	"github.com/cjworkbench/unstuck/probe"
 	"github.com/cjworkbench/unstuck/remediate"
 	"github.com/cjworkbench/unstuck/remediate/decide"
+	"github.com/cjworkbench/unstuck/remediate/store"
 )
 
 func decode[T any](t *testing.T, body []byte) T {
@@ -172,7 +173,7 @@ func TestAnErrorOfOursIsLoggedAndNotShown(t *testing.T) {
 	var log bytes.Buffer
 	o := fixture()
 	o.Log = slog.New(slog.NewTextHandler(&log, nil))
-	o.Brokers.Incidents = func(context.Context) ([]remediate.Incident, error) {
+	o.Brokers.Incidents = func(context.Context) ([]store.Incident, error) {
 		return nil, errors.New("read /var/lib/incidents: disk gone")
 	}
 	for _, path := range []string{"/api/v1/incidents", "/api/v1/incidents/x"} {

@@ -12,8 +12,8 @@ import (
 
 	"github.com/cjworkbench/unstuck/kube/apiserver"
 	"github.com/cjworkbench/unstuck/kube/kubetest"
-	"github.com/cjworkbench/unstuck/remediate"
 	"github.com/cjworkbench/unstuck/remediate/decide"
+	"github.com/cjworkbench/unstuck/remediate/store"
 )
 
 const pausesMap = "unstuck-pauses-pauses"
@@ -26,7 +26,7 @@ func TestPausesThatSeveralReplicasWriteAtOnceAreAllKept(t *testing.T) {
 	done := make(chan struct{})
 	for replica := range 2 {
 		client := clientOf(c)
-		pauses, store := remediate.NewPauses(client.Documents()), remediate.NewStore(client.Documents())
+		pauses, reader := store.NewPauses(client.Documents()), store.New(client.Documents())
 		readers.Go(func() {
 			for {
 				select {
@@ -34,7 +34,7 @@ func TestPausesThatSeveralReplicasWriteAtOnceAreAllKept(t *testing.T) {
 					return
 				default:
 				}
-				if _, err := store.Pauses(t.Context()); err != nil {
+				if _, err := reader.Pauses(t.Context()); err != nil {
 					t.Error(err)
 				}
 			}
@@ -54,7 +54,7 @@ func TestPausesThatSeveralReplicasWriteAtOnceAreAllKept(t *testing.T) {
 	writers.Wait()
 	close(done)
 	readers.Wait()
-	if all, err := remediate.NewPauses(clientOf(c).Documents()).Pauses(t.Context()); err != nil || len(all) != 20 {
+	if all, err := store.NewPauses(clientOf(c).Documents()).Pauses(t.Context()); err != nil || len(all) != 20 {
 		t.Errorf("%d pauses are kept: %v", len(all), err)
 	}
 }
@@ -82,11 +82,11 @@ func TestAConfigMapOfPausesThatIsNoneIsNamedAndLeftAlone(t *testing.T) {
 			spoil(m)
 			c := kubetest.NewCluster(t, m)
 			client := clientOf(c)
-			_, err := remediate.NewStore(client.Documents()).Pauses(t.Context())
+			_, err := store.New(client.Documents()).Pauses(t.Context())
 			if unseen := name == "without its labels"; !unseen && (err == nil || !strings.Contains(err.Error(), "pauses")) {
 				t.Errorf("the loop reads it: %v", err)
 			}
-			if err := remediate.NewPauses(client.Documents()).Pause(t.Context(), decide.Pause{By: "ada", Until: time.Now().Add(time.Hour)}); err == nil {
+			if err := store.NewPauses(client.Documents()).Pause(t.Context(), decide.Pause{By: "ada", Until: time.Now().Add(time.Hour)}); err == nil {
 				t.Error("it was written over")
 			}
 			kept, err := c.CoreV1().ConfigMaps("unstuck").Get(t.Context(), m.Name, metav1.GetOptions{})

@@ -51,7 +51,7 @@ type feed[T any] struct {
 func (f *feed[T]) run(ctx context.Context) {
 	// What goes wrong is in fault, and shown where it matters; client-go's own words would only repeat it.
 	ctx = klog.NewContext(ctx, klog.New(nil))
-	reflector := cache.NewReflectorWithOptions(source[T]{f}, f.example, store[T]{f}, cache.ReflectorOptions{
+	reflector := cache.NewReflectorWithOptions(source[T]{f}, f.example, sink[T]{f}, cache.ReflectorOptions{
 		Name: f.resource + "/" + f.namespace,
 		// By default it waits for up to a minute when the API server has been away.
 		Backoff: &wait.Backoff{Duration: 500 * time.Millisecond, Cap: 5 * time.Second, Steps: 10, Factor: 2, Jitter: 0.5},
@@ -177,14 +177,14 @@ func (e *ending) Stop() {
 	e.Interface.Stop()
 }
 
-// store is where a feed's reflector puts what it gets.
-type store[T any] struct{ *feed[T] }
+// sink is where a feed's reflector puts what it gets.
+type sink[T any] struct{ *feed[T] }
 
-func (s store[T]) Add(obj any) error    { return s.put(obj) }
-func (s store[T]) Update(obj any) error { return s.put(obj) }
-func (s store[T]) Resync() error        { return nil }
+func (s sink[T]) Add(obj any) error    { return s.put(obj) }
+func (s sink[T]) Update(obj any) error { return s.put(obj) }
+func (s sink[T]) Resync() error        { return nil }
 
-func (s store[T]) put(obj any) error {
+func (s sink[T]) put(obj any) error {
 	name, item, err := s.read(obj)
 	if err != nil {
 		return err
@@ -195,7 +195,7 @@ func (s store[T]) put(obj any) error {
 	return nil
 }
 
-func (s store[T]) Delete(obj any) error {
+func (s sink[T]) Delete(obj any) error {
 	m, err := meta.Accessor(obj)
 	if err != nil {
 		return err
@@ -206,7 +206,7 @@ func (s store[T]) Delete(obj any) error {
 	return nil
 }
 
-func (s store[T]) Replace(objects []any, _ string) error {
+func (s sink[T]) Replace(objects []any, _ string) error {
 	items := make(map[string]T, len(objects))
 	for _, obj := range objects {
 		name, item, err := s.read(obj)
@@ -221,7 +221,7 @@ func (s store[T]) Replace(objects []any, _ string) error {
 	return nil
 }
 
-func (s store[T]) read(obj any) (name string, item T, err error) {
+func (s sink[T]) read(obj any) (name string, item T, err error) {
 	o, ok := obj.(runtime.Object)
 	if !ok {
 		return "", item, fmt.Errorf("watch %s: got a %T", s.resource, obj)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/cjworkbench/unstuck/probe"
 	"github.com/cjworkbench/unstuck/remediate/decide"
+	"github.com/cjworkbench/unstuck/remediate/store"
 	"github.com/cjworkbench/unstuck/target"
 )
 
@@ -37,7 +38,7 @@ func (l *Loop) majorityWithout(ctx context.Context, peer, node target.Node, sile
 func readQuorum(out string, silent bool) decide.Quorum {
 	lines, ok := answerLines(out, "unstuck quorum ")
 	if !ok {
-		return decide.Quorum{Detail: "what it answers is not whole: " + shorten(strings.Join(strings.Fields(out), " "), 200)}
+		return decide.Quorum{Detail: "what it answers is not whole: " + store.Shorten(strings.Join(strings.Fields(out), " "), 200)}
 	}
 	verdict := strings.Fields(lines[len(lines)-1])[2:]
 	if len(verdict) != 6 || (verdict[0] != "ok" && verdict[0] != "critical") || verdict[2] != "of" || verdict[4] != "alone" {
@@ -104,7 +105,7 @@ func (l *Loop) askRefusal(ctx context.Context, n target.Node, kind probe.Kind) d
 func readLimits(out string, roundtrips bool, stuck int) decide.Refusal {
 	lines, ok := answerLines(out, "unstuck limits end")
 	if !ok {
-		return decide.Refusal{Detail: "what it answers is not whole: " + shorten(strings.Join(strings.Fields(out), " "), 200)}
+		return decide.Refusal{Detail: "what it answers is not whole: " + store.Shorten(strings.Join(strings.Fields(out), " "), 200)}
 	}
 	facts := make(map[string]string, len(lines))
 	var listeners []string
@@ -154,9 +155,9 @@ func readLimits(out string, roundtrips bool, stuck int) decide.Refusal {
 	}
 	switch {
 	case len(on) > 0:
-		r.OnPurpose, r.Detail = target.Yes, shorten(strings.Join(slices.Compact(on), ", "), 300)
+		r.OnPurpose, r.Detail = target.Yes, store.Shorten(strings.Join(slices.Compact(on), ", "), 300)
 	case len(unsaid) > 0:
-		r.Detail = "it does not say: " + shorten(strings.Join(unsaid, ", "), 200)
+		r.Detail = "it does not say: " + store.Shorten(strings.Join(unsaid, ", "), 200)
 	default:
 		r.OnPurpose = target.No
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/cjworkbench/unstuck/clock"
 	"github.com/cjworkbench/unstuck/probe"
 	"github.com/cjworkbench/unstuck/remediate/decide"
+	"github.com/cjworkbench/unstuck/remediate/store"
 	"github.com/cjworkbench/unstuck/target"
 )
 
@@ -160,9 +161,9 @@ func readCritical(node, question string, exit int, out string) decide.Quorum {
 	case exit == exitUsage && strings.Contains(said, question) && strings.Contains(said, "not found") && !strings.Contains(said, "'rabbit' app"):
 		return decide.Quorum{Critical: target.CannotTell, NotApplicable: true}
 	case exit == exitUnavailable && strings.Contains(said, "queue") && !strings.Contains(said, unreachable):
-		return decide.Quorum{Critical: target.Yes, Detail: shorten(said, 300)}
+		return decide.Quorum{Critical: target.Yes, Detail: store.Shorten(said, 300)}
 	}
-	return decide.Quorum{Critical: target.CannotTell, Detail: fmt.Sprintf("%s: exit %d: %s", node, exit, shorten(said, 300))}
+	return decide.Quorum{Critical: target.CannotTell, Detail: fmt.Sprintf("%s: exit %d: %s", node, exit, store.Shorten(said, 300))}
 }
 
 // clusterStatus gives the cluster as n sees it, as JSON.
@@ -193,7 +194,7 @@ func (l *Loop) lockHolder(ctx context.Context, n target.Node) (string, error) {
 func (l *Loop) output(ctx context.Context, n target.Node, argv ...string) (string, error) {
 	exit, out, errs, err := l.run(ctx, n, argv...)
 	if err == nil && exit != exitOK {
-		err = fmt.Errorf("%s: exit %d: %s", argv[0], exit, shorten(strings.Join(strings.Fields(out+" "+errs), " "), 300))
+		err = fmt.Errorf("%s: exit %d: %s", argv[0], exit, store.Shorten(strings.Join(strings.Fields(out+" "+errs), " "), 300))
 	}
 	if err != nil {
 		return "", err
@@ -235,11 +236,4 @@ type limited struct{ bytes.Buffer }
 func (b *limited) Write(p []byte) (int, error) {
 	b.Buffer.Write(p[:min(len(p), keptOutput-b.Len())])
 	return len(p), nil
-}
-
-func shorten(s string, longest int) string {
-	if len(s) > longest {
-		return strings.ToValidUTF8(s[:longest], "") + "…"
-	}
-	return s
 }

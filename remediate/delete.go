@@ -11,6 +11,7 @@ import (
 
 	"github.com/cjworkbench/unstuck/clock"
 	"github.com/cjworkbench/unstuck/remediate/decide"
+	"github.com/cjworkbench/unstuck/remediate/store"
 	"github.com/cjworkbench/unstuck/target"
 )
 
@@ -65,7 +66,7 @@ func (l *Loop) deleteNode(ctx context.Context, o decide.Observation, d decide.De
 	l.Log.Warn("deleting node", "target", l.Target, "node", d.Node, "uid", d.UID, "reason", d.Reason, "incident", c.ID)
 	c.Deletion = &a
 	c.Decision = d
-	c.add(a.At, "deleting: "+d.Reason)
+	c.Add(a.At, "deleting: "+d.Reason)
 	err := l.delete(ctx, c, a, node, began)
 	o.Request, o.HistoryKnown = nil, l.history
 	return l.decideAgain(o), err
@@ -93,11 +94,11 @@ func (l *Loop) locked(o decide.Observation, d decide.Decision, why error) ([]dec
 
 // delete carries out the deletion a of node, whose intent is written down, and notes how it went. The world was last looked
 // at when it began.
-func (l *Loop) delete(ctx context.Context, c *Incident, a decide.Deletion, node target.Node, began time.Time) error {
+func (l *Loop) delete(ctx context.Context, c *store.Incident, a decide.Deletion, node target.Node, began time.Time) error {
 	err := l.saveIncident(ctx, c)
 	ctx = context.WithoutCancel(ctx) // what has been announced is also done and noted
 	switch {
-	case isConflict(err): // whoever has taken over decides anew
+	case errors.Is(err, target.ErrConflict): // whoever has taken over decides anew
 	case clock.Elapsed(began, time.Now()) > staleAfter:
 		err = errStale
 	default:
@@ -111,20 +112,20 @@ func (l *Loop) delete(ctx context.Context, c *Incident, a decide.Deletion, node 
 var errStale = errors.New("too much time has passed since the last look at the world")
 
 // deleted notes how the delete went.
-func (l *Loop) deleted(ctx context.Context, c *Incident, a decide.Deletion, err error) {
+func (l *Loop) deleted(ctx context.Context, c *store.Incident, a decide.Deletion, err error) {
 	switch {
 	case err == nil:
 		a.Accepted = time.Now()
-		c.add(a.Accepted, "deleted; waiting until the new node "+a.Cure(l.Policy))
+		c.Add(a.Accepted, "deleted; waiting until the new node "+a.Cure(l.Policy))
 		l.Recorder.Deleted(a)
-	case isGone(err) || errors.Is(err, target.ErrRefused) || errors.Is(err, errStale) || isConflict(err):
+	case isGone(err) || errors.Is(err, target.ErrRefused) || errors.Is(err, errStale) || errors.Is(err, target.ErrConflict):
 		l.Log.Info("nothing was deleted", "target", l.Target, "node", a.Node, "reason", err.Error())
-		a = l.state.NothingDeleted(a, shorten(err.Error(), longestWhy), !isConflict(err), time.Now())
-		c.add(a.Settled, "nothing was deleted: "+a.Why)
+		a = l.state.NothingDeleted(a, store.Shorten(err.Error(), longestWhy), !errors.Is(err, target.ErrConflict), time.Now())
+		c.Add(a.Settled, "nothing was deleted: "+a.Why)
 	default: // it may or may not have happened: what follows will show
 		l.Log.Error("delete node", "target", l.Target, "node", a.Node, "error", err.Error())
-		a.RequestError = shorten(err.Error(), longestWhy)
-		c.add(time.Now(), a.RequestFailed())
+		a.RequestError = store.Shorten(err.Error(), longestWhy)
+		c.Add(time.Now(), a.RequestFailed())
 	}
 	l.state.Deletions[len(l.state.Deletions)-1] = a
 	if a.Outcome == decide.Aborted { // one that failed is told of at the next reconcile
@@ -145,7 +146,7 @@ func (l *Loop) settled(ctx context.Context) {
 		return
 	}
 	changed := slices.DeleteFunc(slices.Clone(l.state.Deletions), func(a decide.Deletion) bool { return l.outcomes[a.ID] == a.Outcome })
-	if len(changed) == 0 || isConflict(l.saveDeletions(ctx, "write down the outcome", l.state.Deletions)) {
+	if len(changed) == 0 || errors.Is(l.saveDeletions(ctx, "write down the outcome", l.state.Deletions), target.ErrConflict) {
 		return // or somebody else settles them
 	}
 	for _, a := range changed {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/cjworkbench/unstuck/probe"
 	"github.com/cjworkbench/unstuck/remediate/decide"
+	"github.com/cjworkbench/unstuck/remediate/store"
 	"github.com/cjworkbench/unstuck/target"
 )
 
@@ -19,32 +20,7 @@ import (
 const (
 	keptResults  = 60
 	keptLogLines = 50
-	keptEvents   = 200
 )
-
-// Outcomes of an incident that has no deletion.
-const (
-	outcomeBySelf   = "recovered by itself"
-	outcomeReplaced = "replaced by somebody else"
-	outcomeAnew     = "its container was started again" // by the kubelet, in the same pod
-	outcomeRemoved  = "removed: there is no such node any more"
-	outcomeOther    = "told by another incident" // two replicas opened one
-	outcomeNotDone  = "not deleted"              // what was asked for by a person did not come to it
-	// outcomeUnreadable is that of an incident whose document cannot be read.
-	outcomeUnreadable = "unreadable"
-)
-
-// add appends a line to the timeline, unless it says what the last one says. A timeline that is full keeps its
-// beginning and its end.
-func (c *Incident) add(at time.Time, text string) {
-	if n := len(c.Events); n > 0 && c.Events[n-1].Text == text {
-		return
-	}
-	if len(c.Events) >= keptEvents {
-		c.Events = slices.Delete(c.Events, keptEvents/2, keptEvents/2+1)
-	}
-	c.Events = append(c.Events, Event{At: at, Text: text})
-}
 
 // openIncidents opens an incident for each node that has been stuck often and long enough, corroborated or not.
 func (l *Loop) openIncidents(ctx context.Context, o decide.Observation, decisions []decide.Decision) {
@@ -85,22 +61,22 @@ func (l *Loop) openIncident(ctx context.Context, d decide.Decision) {
 	l.Log.Warn("incident opened", "target", l.Target, "node", d.Node, "incident", c.ID, "reason", d.Reason)
 }
 
-func (l *Loop) newIncident(ctx context.Context, d decide.Decision) *Incident {
-	c := &Incident{
+func (l *Loop) newIncident(ctx context.Context, d decide.Decision) *store.Incident {
+	c := &store.Incident{
 		ID:     fmt.Sprintf("%s-%s-%s", d.At.UTC().Format("20060102t150405z"), d.Node, strings.ToLower(rand.Text()[:4])),
 		Target: d.Target, Node: d.Node, UID: d.UID, Started: d.Started, Opened: d.At, Decision: d,
 	}
 	if d.Evidence.Kind != "" { // what a person has deleted need not be stuck
-		c.add(d.Evidence.Since, "first stuck: "+string(d.Evidence.Kind))
+		c.Add(d.Evidence.Since, "first stuck: "+string(d.Evidence.Kind))
 	}
-	c.add(d.At, d.Reason)
+	c.Add(d.At, d.Reason)
 	l.capture(ctx, c)
-	c.add(time.Now(), "incident captured")
+	c.Add(time.Now(), "incident captured")
 	return c
 }
 
 // capture gathers the evidence. What cannot be had is named, and does not hold up the rest.
-func (l *Loop) capture(ctx context.Context, c *Incident) {
+func (l *Loop) capture(ctx context.Context, c *store.Incident) {
 	ctx, cancel := context.WithTimeout(ctx, captureTimeout)
 	defer cancel()
 	c.Results = slices.Clone(l.recent[c.Node])
@@ -167,22 +143,22 @@ func (l *Loop) follow(ctx context.Context, decisions []decide.Decision) {
 			c.Decision = d
 			c.Results = slices.Clone(l.recent[d.Node])
 		}
-		c.add(time.Now(), d.Reason)
+		c.Add(time.Now(), d.Reason)
 		switch {
 		case l.unsettled(c) || (d.UID != c.UID && c.Deletion != nil && c.Deletion.Outcome == decide.Failed):
 		case d.UID != c.UID:
-			l.closeIncident(c, outcomeReplaced, d.At)
+			l.closeIncident(c, store.Replaced, d.At)
 		case !d.Started.IsZero() && !c.Started.IsZero() && !d.Started.Equal(c.Started):
-			l.closeIncident(c, outcomeAnew, d.At)
+			l.closeIncident(c, store.Anew, d.At)
 		case d.Phase == decide.PhaseHealthy:
-			l.closeIncident(c, outcomeBySelf, d.At)
+			l.closeIncident(c, store.BySelf, d.At)
 		}
 		_ = l.saveIncident(ctx, c)
 	}
 }
 
 // unsettled says whether c waits for what becomes of a deletion.
-func (l *Loop) unsettled(c *Incident) bool {
+func (l *Loop) unsettled(c *store.Incident) bool {
 	return slices.ContainsFunc(l.state.Deletions, func(a decide.Deletion) bool { return a.Incident == c.ID && !a.Outcome.Over() })
 }
 
@@ -203,7 +179,7 @@ func (l *Loop) closeGone(ctx context.Context, v target.View) {
 			l.missing[c.ID] = now
 		case now.Sub(since) >= l.Policy.RecoveryTimeout && !l.unsettled(c):
 			delete(l.missing, c.ID)
-			l.closeIncident(c, outcomeRemoved, now)
+			l.closeIncident(c, store.Removed, now)
 			_ = l.saveIncident(ctx, c)
 		}
 	}
@@ -234,9 +210,9 @@ func (l *Loop) level(d decide.Decision) slog.Level {
 	return slog.LevelInfo
 }
 
-func (l *Loop) closeIncident(c *Incident, outcome string, at time.Time) {
+func (l *Loop) closeIncident(c *store.Incident, outcome string, at time.Time) {
 	c.Outcome, c.Closed = outcome, at
-	c.add(at, outcome)
+	c.Add(at, outcome)
 	delete(l.incidents, c.Node)
 	l.Log.Info("incident closed", "target", l.Target, "node", c.Node, "incident", c.ID, "outcome", outcome)
 }
@@ -251,9 +227,9 @@ func (l *Loop) settleIncident(ctx context.Context, a decide.Deletion) {
 	c.Results = slices.Clone(l.recent[a.Node])
 	if a.Outcome == decide.Escalated || a.Outcome == decide.Failed {
 		c.Outcome = string(a.Outcome)
-		c.add(a.Settled, string(a.Outcome)+": "+a.Why)
+		c.Add(a.Settled, string(a.Outcome)+": "+a.Why)
 	} else {
-		c.add(a.Settled, a.Why)
+		c.Add(a.Settled, a.Why)
 		l.closeIncident(c, string(a.Outcome), a.Settled)
 	}
 	_ = l.saveIncident(ctx, c)

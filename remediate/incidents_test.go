@@ -7,6 +7,7 @@ import (
 
 	"github.com/cjworkbench/unstuck/probe"
 	"github.com/cjworkbench/unstuck/remediate/decide"
+	"github.com/cjworkbench/unstuck/remediate/store"
 )
 
 // The kubelet started the container anew, in the same pod.
@@ -22,7 +23,7 @@ func TestAnIncidentEndsWhenItsContainerStartsAgain(t *testing.T) {
 			}
 		})
 		c := w.onlyIncident(t)
-		if c.Outcome == outcomeBySelf {
+		if c.Outcome == store.BySelf {
 			t.Errorf("the container was started anew, and the incident says %q", c.Outcome)
 		}
 	})

@@ -2,11 +2,13 @@ package remediate
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/cjworkbench/unstuck/remediate/decide"
+	"github.com/cjworkbench/unstuck/remediate/store"
 	"github.com/cjworkbench/unstuck/target"
 )
 
@@ -23,15 +25,15 @@ type journal struct {
 	leads bool      // this replica leads, by the latest view
 	since time.Time // when it took the lease
 
-	history   bool                 // the deletions and the incidents of before have been read
-	incidents map[string]*Incident // the open ones, by node
-	drafts    map[string]*Incident // those that could not be stored, by node
+	history   bool                       // the deletions and the incidents of before have been read
+	incidents map[string]*store.Incident // the open ones, by node
+	drafts    map[string]*store.Incident // those that could not be stored, by node
 	missing   map[string]time.Time
 	// outcomes are those that have been recorded, by the deletion's ID.
 	outcomes map[string]decide.Outcome
 
-	unsaved          bool                 // the deletions that are known are not those that are written down
-	unsavedIncidents map[string]*Incident // the incidents of which that is so, by ID
+	unsaved          bool                       // the deletions that are known are not those that are written down
+	unsavedIncidents map[string]*store.Incident // the incidents of which that is so, by ID
 
 	peeked  time.Time // when the leader's deletions were last read, if somebody else leads
 	peekErr string
@@ -42,8 +44,8 @@ type journal struct {
 
 func newJournal() journal {
 	return journal{
-		incidents: make(map[string]*Incident), drafts: make(map[string]*Incident), missing: make(map[string]time.Time), outcomes: make(map[string]decide.Outcome),
-		unsavedIncidents: make(map[string]*Incident),
+		incidents: make(map[string]*store.Incident), drafts: make(map[string]*store.Incident), missing: make(map[string]time.Time), outcomes: make(map[string]decide.Outcome),
+		unsavedIncidents: make(map[string]*store.Incident),
 	}
 }
 
@@ -98,8 +100,8 @@ func (l *Loop) recall(ctx context.Context) error {
 }
 
 // takeUp takes up the open incidents, one for each node: that of a deletion which is not settled, or else the latest.
-func (l *Loop) takeUp(ctx context.Context, incidents []Incident) {
-	slices.SortStableFunc(incidents, func(a, b Incident) int {
+func (l *Loop) takeUp(ctx context.Context, incidents []store.Incident) {
+	slices.SortStableFunc(incidents, func(a, b store.Incident) int {
 		if first := l.unsettled(&a); first != l.unsettled(&b) {
 			if first {
 				return -1
@@ -110,15 +112,15 @@ func (l *Loop) takeUp(ctx context.Context, incidents []Incident) {
 	})
 	for _, c := range incidents {
 		switch {
-		case c.Outcome == outcomeUnreadable:
+		case c.Outcome == store.Unreadable:
 			l.Log.Warn("an incident cannot be read; move it away", "incident", c.ID, "error", strings.Join(c.Missing, "; "))
 		case c.Target != l.Target || !c.Closed.IsZero():
 		case l.incidents[c.Node] == nil:
 			l.incidents[c.Node] = &c
 			delete(l.last, c.Node) // what has been seen of it so far is not in the incident
 		default:
-			c.Outcome, c.Closed = outcomeOther, time.Now()
-			c.add(c.Closed, c.Outcome)
+			c.Outcome, c.Closed = store.Other, time.Now()
+			c.Add(c.Closed, c.Outcome)
 			_ = l.saveIncident(ctx, &c)
 		}
 	}
@@ -192,7 +194,7 @@ func (l *Loop) saveDeletions(ctx context.Context, what string, deletions []decid
 }
 
 // saveIncident writes c. One that could not be written is written at the next reconcile, unless somebody else has written first.
-func (l *Loop) saveIncident(ctx context.Context, c *Incident) error {
+func (l *Loop) saveIncident(ctx context.Context, c *store.Incident) error {
 	mine := *c
 	mine.Events = slices.Clone(c.Events) // what hangs keeps them
 	err := try(ctx, &l.gate, "write an incident", storeTimeout, func(ctx context.Context) error { return l.Store.SaveIncident(ctx, mine) })
@@ -209,7 +211,7 @@ func (l *Loop) wrote(what string, err error) error {
 	if err != nil {
 		l.trouble(what + ": " + err.Error())
 	}
-	if isConflict(err) {
+	if errors.Is(err, target.ErrConflict) {
 		l.unlearn()
 	}
 	return err

@@ -16,6 +16,7 @@ import (
 
 	"github.com/cjworkbench/unstuck/probe"
 	"github.com/cjworkbench/unstuck/remediate/decide"
+	"github.com/cjworkbench/unstuck/remediate/store"
 	"github.com/cjworkbench/unstuck/target"
 )
 
@@ -136,7 +137,7 @@ func (r *replica) All(_ context.Context, kind string) (map[string][]byte, error)
 		}
 		return nil
 	}
-	if kind == kindPauses { // too often to be of interest
+	if kind == "pauses" { // too often to be of interest
 		return all, nil
 	}
 	return all, r.call("read "+kind, effect)
@@ -148,7 +149,7 @@ func (r *replica) One(_ context.Context, kind, name string) (data []byte, there 
 		data, there, r.seen[kind+"/"+name] = p.data, ok, p.version
 		return nil
 	}
-	if kind == kindPauses { // too often to be of interest
+	if kind == "pauses" { // too often to be of interest
 		return nil, false, nil
 	}
 	err = r.call("read "+kind, effect)
@@ -232,7 +233,7 @@ func (r *replica) start(t *testing.T, d time.Duration) (run func()) {
 	policy := decide.DefaultPolicy()
 	policy.Mode = decide.Remediate
 	r.loop = NewLoop(Options{
-		Target: "rabbit", Policy: policy, World: r, Runner: r, Store: NewStore(r), Exec: r, Logs: r, Recorder: r, Log: slog.New(slog.DiscardHandler),
+		Target: "rabbit", Policy: policy, World: r, Runner: r, Store: store.New(r), Exec: r, Logs: r, Recorder: r, Log: slog.New(slog.DiscardHandler),
 	})
 	return func() {
 		ctx, cancel := context.WithTimeout(t.Context(), d)
@@ -287,7 +288,7 @@ func (w *realm) check(t *testing.T) {
 	if !slices.Equal(w.deleted, []string{"uid-of-rabbit-1"}) {
 		t.Errorf("deleted were %v, want the wedged node, once", w.deleted)
 	}
-	store := NewStore(&replica{realm: w, seen: map[string]int{}})
+	store := store.New(&replica{realm: w, seen: map[string]int{}})
 	deletions, err := store.Deletions(t.Context(), "rabbit")
 	if err != nil {
 		t.Fatal(err)
@@ -313,9 +314,9 @@ func (w *realm) check(t *testing.T) {
 	}
 }
 
-func (w *realm) incidents(t *testing.T) []Incident {
+func (w *realm) incidents(t *testing.T) []store.Incident {
 	t.Helper()
-	incidents, err := NewStore(&replica{realm: w, seen: map[string]int{}}).Incidents(t.Context())
+	incidents, err := store.New(&replica{realm: w, seen: map[string]int{}}).Incidents(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -382,7 +383,7 @@ func TestANewLeaderClosesAnIncidentWhoseNodeItHasSeenWellAllTheTime(t *testing.T
 	synctest.Test(t, func(t *testing.T) {
 		w := &realm{docs: map[string]paper{}, nodes: []target.Node{testNode("rabbit-0", time.Now().Add(-time.Hour))}}
 		for _, id := range []string{"newer", "older"} {
-			data, err := document(Incident{ID: id, Target: "rabbit", Node: "rabbit-0", UID: "uid-of-rabbit-0", Opened: epoch})
+			data, err := json.Marshal(store.Incident{ID: id, Target: "rabbit", Node: "rabbit-0", UID: "uid-of-rabbit-0", Opened: epoch})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -400,7 +401,7 @@ func TestANewLeaderClosesAnIncidentWhoseNodeItHasSeenWellAllTheTime(t *testing.T
 		}
 		group.Wait()
 		for _, c := range w.incidents(t) {
-			if c.Closed.IsZero() || (c.Outcome != outcomeBySelf && c.Outcome != outcomeOther) {
+			if c.Closed.IsZero() || (c.Outcome != store.BySelf && c.Outcome != store.Other) {
 				t.Errorf("%s is %q: %s", c.ID, c.Outcome, text(c.Events))
 			}
 		}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/cjworkbench/unstuck/probe"
 	"github.com/cjworkbench/unstuck/remediate/decide"
+	"github.com/cjworkbench/unstuck/remediate/store"
 	"github.com/cjworkbench/unstuck/target"
 )
 
@@ -264,7 +265,7 @@ func (l *Loop) misconfigured(o decide.Observation) {
 	wrong := slices.Clone(o.View.Problems)
 	if l.LoginError != nil {
 		if err := l.LoginError(); err != nil {
-			wrong = append(wrong, "no credentials: "+shorten(err.Error(), 500))
+			wrong = append(wrong, "no credentials: "+store.Shorten(err.Error(), 500))
 		}
 	}
 	before := l.wrong

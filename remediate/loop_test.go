@@ -16,6 +16,7 @@ import (
 
 	"github.com/cjworkbench/unstuck/probe"
 	"github.com/cjworkbench/unstuck/remediate/decide"
+	"github.com/cjworkbench/unstuck/remediate/store"
 	"github.com/cjworkbench/unstuck/target"
 )
 
@@ -27,7 +28,7 @@ type fakeWorld struct {
 	nodes     []target.Node
 	reason    map[string]probe.Reason // of the next login, by UID; OK if absent
 	looks     map[string]probe.Reason // of maybe_stuck, by UID
-	incidents map[string]Incident
+	incidents map[string]store.Incident
 	deletions []decide.Deletion
 	pauses    []decide.Pause
 	loop      *Loop
@@ -39,13 +40,13 @@ type fakeWorld struct {
 	slowSave time.Duration // how long writing down the deletions takes
 
 	exec   func(n target.Node, command string) (int, string)
-	onSave func(Incident)     // runs after an incident was saved
-	onView func(*target.View) // changes what is seen
-	locks  *lockWorld         // nil: there is no lock
+	onSave func(store.Incident) // runs after an incident was saved
+	onView func(*target.View)   // changes what is seen
+	locks  *lockWorld           // nil: there is no lock
 }
 
 func newFakeWorld() *fakeWorld {
-	w := &fakeWorld{reason: map[string]probe.Reason{}, looks: map[string]probe.Reason{}, incidents: map[string]Incident{}}
+	w := &fakeWorld{reason: map[string]probe.Reason{}, looks: map[string]probe.Reason{}, incidents: map[string]store.Incident{}}
 	for i := range 3 {
 		w.nodes = append(w.nodes, testNode(fmt.Sprintf("rabbit-%d", i), time.Now().Add(-time.Hour)))
 	}
@@ -148,7 +149,7 @@ func (w *fakeWorld) RunNow(node string, kinds ...probe.Kind) {
 	w.loop.Deliver(r)
 }
 
-func (w *fakeWorld) SaveIncident(_ context.Context, c Incident) error {
+func (w *fakeWorld) SaveIncident(_ context.Context, c store.Incident) error {
 	w.mu.Lock()
 	if w.saveIncidentErr == nil {
 		w.incidents[c.ID] = c
@@ -162,10 +163,10 @@ func (w *fakeWorld) SaveIncident(_ context.Context, c Incident) error {
 	return err
 }
 
-func (w *fakeWorld) Incidents(context.Context) ([]Incident, error) {
+func (w *fakeWorld) Incidents(context.Context) ([]store.Incident, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	var all []Incident
+	var all []store.Incident
 	for _, c := range w.incidents {
 		all = append(all, c)
 	}
@@ -286,7 +287,7 @@ func (w *fakeWorld) did(prefix string) int {
 	return count
 }
 
-func (w *fakeWorld) onlyIncident(t *testing.T) Incident {
+func (w *fakeWorld) onlyIncident(t *testing.T) store.Incident {
 	t.Helper()
 	if len(w.incidents) != 1 {
 		t.Fatalf("%d incidents, want 1; the journal is %q", len(w.incidents), w.journal)
@@ -316,7 +317,7 @@ func TestAStuckNodeIsDeletedOnceAndItsIncidentTellsTheStory(t *testing.T) {
 			t.Errorf("the incident is %+v", c)
 		}
 		for i, e := range c.Events {
-			if i > 0 && (e.At.Before(c.Events[i-1].At) || slices.ContainsFunc(c.Events[:i], func(x Event) bool { return x.Text == e.Text })) {
+			if i > 0 && (e.At.Before(c.Events[i-1].At) || slices.ContainsFunc(c.Events[:i], func(x store.Event) bool { return x.Text == e.Text })) {
 				t.Errorf("event %d goes back in time or says something again: %+v", i, c.Events)
 			}
 		}
@@ -336,7 +337,7 @@ func TestNothingIsDeletedWhenSomethingCannotBeWrittenOrRead(t *testing.T) {
 		"the incident, while that of a predecessor is open": func(w *fakeWorld) {
 			w.saveIncidentErr = broken
 			deletion := decide.Deletion{ID: "old", Outcome: decide.Escalated, Node: "rabbit-1", UID: "old"}
-			w.incidents["old"] = Incident{ID: "old", Target: "rabbit", Node: "rabbit-1", UID: "old", Deletion: &deletion}
+			w.incidents["old"] = store.Incident{ID: "old", Target: "rabbit", Node: "rabbit-1", UID: "old", Deletion: &deletion}
 		},
 		"the intent":            func(w *fakeWorld) { w.saveDeletionsErr = broken },
 		"the earlier deletions": func(w *fakeWorld) { w.deletionsErr = broken },
@@ -397,7 +398,7 @@ func TestALastLookPreventsADeletionOnOldKnowledge(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := newFakeWorld()
 				w.wedge()
-				w.onSave = func(c Incident) { // the world changes while the incident is captured
+				w.onSave = func(c store.Incident) { // the world changes while the incident is captured
 					if c.Events[len(c.Events)-1].Text == "incident captured" {
 						w.mu.Lock()
 						change(&w.nodes[1])
@@ -453,7 +454,7 @@ func TestNothingIsDeletedWhenWritingItDownTookTooLong(t *testing.T) {
 		w := newFakeWorld()
 		w.wedge()
 		w.slowSave = storeTimeout - time.Millisecond
-		w.onSave = func(c Incident) {
+		w.onSave = func(c store.Incident) {
 			if strings.HasPrefix(c.Events[len(c.Events)-1].Text, "deleting") {
 				time.Sleep(11 * time.Second)
 			}
@@ -518,7 +519,7 @@ func TestADeletionThatIsNotKnownToBeAskedForAndLeavesTheNodeThereIsVoid(t *testi
 		w := newFakeWorld()
 		w.wedge()
 		w.deletions = []decide.Deletion{{ID: "c", Incident: "c", Target: "rabbit", Node: "rabbit-1", UID: "uid-of-rabbit-1", At: time.Now().Add(-time.Second)}}
-		w.incidents["c"] = Incident{ID: "c", Target: "rabbit", Node: "rabbit-1", UID: "uid-of-rabbit-1"} // it ended before it could say more
+		w.incidents["c"] = store.Incident{ID: "c", Target: "rabbit", Node: "rabbit-1", UID: "uid-of-rabbit-1"} // it ended before it could say more
 		w.play(t, time.Minute, nil)
 		if d := w.loop.Snapshot().Nodes[1].Decision; d.Phase != decide.PhaseDeletionUnconfirmed || strings.Contains(d.Reason, "deleted;") {
 			t.Errorf("the node is %s: %s", d.Phase, d.Reason)
@@ -544,7 +545,7 @@ func TestAnIncidentWhoseNodeIsGoneForGoodIsClosed(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := newFakeWorld()
-				c := Incident{ID: "c", Target: "rabbit", Node: "rabbit-3", UID: "u"}
+				c := store.Incident{ID: "c", Target: "rabbit", Node: "rabbit-3", UID: "u"}
 				if deletion != nil {
 					deletion.At = time.Now()
 					w.deletions, c.Deletion = []decide.Deletion{*deletion}, deletion
@@ -621,7 +622,7 @@ func TestAnIntentOfAPredecessorIsSettledAndNotRepeated(t *testing.T) {
 		w := newFakeWorld()
 		w.wedge()
 		w.deletions = []decide.Deletion{{ID: "c", Incident: "c", Target: "rabbit", Node: "rabbit-1", UID: "uid-of-rabbit-1", At: time.Now().Add(-time.Second)}}
-		w.incidents["c"] = Incident{ID: "c", Target: "rabbit", Node: "rabbit-1", UID: "uid-of-rabbit-1", Deletion: &w.deletions[0]}
+		w.incidents["c"] = store.Incident{ID: "c", Target: "rabbit", Node: "rabbit-1", UID: "uid-of-rabbit-1", Deletion: &w.deletions[0]}
 		w.play(t, 5*time.Minute, func(since time.Duration) {
 			w.nodes[1].Terminating = target.AnswerTo(since < 3*time.Minute)
 			if since == 3*time.Minute {
@@ -780,7 +781,7 @@ func TestAnIncidentWhoseNodeRecoversByItselfIsClosed(t *testing.T) {
 				delete(w.reason, "uid-of-rabbit-1")
 			}
 		})
-		if c := w.onlyIncident(t); w.did("delete") != 0 || c.Outcome != outcomeBySelf || c.Closed.IsZero() {
+		if c := w.onlyIncident(t); w.did("delete") != 0 || c.Outcome != store.BySelf || c.Closed.IsZero() {
 			t.Errorf("the incident is %+v", c)
 		}
 	})

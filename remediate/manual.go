@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/cjworkbench/unstuck/remediate/decide"
+	"github.com/cjworkbench/unstuck/remediate/store"
 	"github.com/cjworkbench/unstuck/target"
 )
 
@@ -127,7 +128,7 @@ func (l *Loop) wantsAnswersOnRequest(d decide.Decision, o decide.DeleteRequest) 
 func (l *Loop) incidentOnRequest(ctx context.Context, d decide.Decision) (opened bool, err error) {
 	if c := l.incidents[d.Node]; c != nil && c.UID == d.UID {
 		c.Decision = d
-		c.add(time.Now(), d.Reason)
+		c.Add(time.Now(), d.Reason)
 		return false, l.saveIncident(ctx, c)
 	}
 	delete(l.drafts, d.Node) // it does not tell of this
@@ -141,14 +142,14 @@ func (l *Loop) incidentOnRequest(ctx context.Context, d decide.Decision) (opened
 
 // notDone writes into the incident why nothing was deleted, and closes one that was opened for nothing else. Whatever may
 // have happened all the same is awaited, and its incident stays open.
-func (l *Loop) notDone(ctx context.Context, c *Incident, opened bool, why error) {
+func (l *Loop) notDone(ctx context.Context, c *store.Incident, opened bool, why error) {
 	if l.incidents[c.Node] != c || l.unsettled(c) { // it may be another's by now
 		return
 	}
 	now := time.Now()
-	c.add(now, "not deleted: "+shorten(why.Error(), 500))
+	c.Add(now, "not deleted: "+store.Shorten(why.Error(), 500))
 	if opened {
-		l.closeIncident(c, outcomeNotDone, now)
+		l.closeIncident(c, store.NotDone, now)
 	}
 	_ = l.saveIncident(context.WithoutCancel(ctx), c) // or at the next reconcile
 }

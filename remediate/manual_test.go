@@ -13,6 +13,7 @@ import (
 
 	"github.com/cjworkbench/unstuck/probe"
 	"github.com/cjworkbench/unstuck/remediate/decide"
+	"github.com/cjworkbench/unstuck/remediate/store"
 	"github.com/cjworkbench/unstuck/target"
 )
 
@@ -174,7 +175,7 @@ func TestWhatComesOfADeleteRequestIsInItsIncident(t *testing.T) {
 	}{
 		"the intent cannot be written": {func(w *fakeWorld) { w.saveDeletionsErr = errors.New("disk full") }, "", "disk full", 0, false},
 		"it terminates by now": {func(w *fakeWorld) {
-			w.onSave = func(Incident) { w.mu.Lock(); w.nodes[1].Terminating = target.Yes; w.mu.Unlock() }
+			w.onSave = func(store.Incident) { w.mu.Lock(); w.nodes[1].Terminating = target.Yes; w.mu.Unlock() }
 		}, decide.GuardRollout, "", 0, false},
 		"a deploy has begun":   {func(w *fakeWorld) { w.locks.others = "eve" }, decide.GuardOperation, "eve", 0, false},
 		"the last look":        {func(w *fakeWorld) { w.deleteErr = target.ErrRefused }, decide.GuardRollout, "a last look forbade it", 1, false},
@@ -199,7 +200,7 @@ func TestWhatComesOfADeleteRequestIsInItsIncident(t *testing.T) {
 				if c.Closed.IsZero() != tc.open || !strings.Contains(text(c.Events), tc.says) {
 					t.Errorf("the incident is %q: %s", c.Outcome, text(c.Events))
 				}
-				if !tc.open && c.Outcome != outcomeNotDone {
+				if !tc.open && c.Outcome != store.NotDone {
 					t.Errorf("its outcome is %q", c.Outcome)
 				}
 			})

@@ -6,6 +6,7 @@ import (
 
 	"github.com/cjworkbench/unstuck/probe"
 	"github.com/cjworkbench/unstuck/remediate/decide"
+	"github.com/cjworkbench/unstuck/remediate/store"
 	"github.com/cjworkbench/unstuck/target"
 )
 
@@ -33,9 +34,9 @@ type NodeSnapshot struct {
 // Store keeps what must survive a restart.
 type Store interface {
 	// SaveIncident writes c, over an earlier one of the same ID.
-	SaveIncident(ctx context.Context, c Incident) error
+	SaveIncident(ctx context.Context, c store.Incident) error
 	// Incidents gives the incidents that are kept, newest first.
-	Incidents(ctx context.Context) ([]Incident, error)
+	Incidents(ctx context.Context) ([]store.Incident, error)
 	// SaveDeletions writes the deletions in broker, over the earlier ones.
 	SaveDeletions(ctx context.Context, targetName string, deletions []decide.Deletion) error
 	// Deletions gives the deletions in broker, oldest first.

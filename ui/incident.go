@@ -7,8 +7,8 @@ import (
 
 	"github.com/cjworkbench/unstuck/httpapi"
 	"github.com/cjworkbench/unstuck/probe"
-	"github.com/cjworkbench/unstuck/remediate"
 	"github.com/cjworkbench/unstuck/remediate/decide"
+	"github.com/cjworkbench/unstuck/remediate/store"
 )
 
 func (p pages) incidentsPage(r *http.Request) (view, error) {
@@ -21,7 +21,7 @@ func (p pages) incidentsPage(r *http.Request) (view, error) {
 
 // incidentData is an incident, to be read like a story.
 type incidentData struct {
-	remediate.Incident
+	store.Incident
 
 	Headline headline
 	Took     time.Duration // from the first sign to the end; 0: it is not over
@@ -30,7 +30,7 @@ type incidentData struct {
 }
 
 func (p pages) incidentPage(r *http.Request) (view, error) {
-	c, err := get[remediate.Incident](p, r, "/incidents/{id}")
+	c, err := get[store.Incident](p, r, "/incidents/{id}")
 	if err != nil {
 		return view{}, err
 	}
@@ -51,7 +51,7 @@ func (p pages) incidentPage(r *http.Request) (view, error) {
 }
 
 // storyOf says in one sentence how an incident has ended, or where it stands.
-func storyOf(c remediate.Incident) headline {
+func storyOf(c store.Incident) headline {
 	who := c.Node + " of " + c.Target
 	what, manual := "was deleted", false
 	if c.Deletion != nil && c.Deletion.Manual != nil {

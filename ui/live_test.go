@@ -19,6 +19,7 @@ import (
 	"github.com/cjworkbench/unstuck/release/plan"
 	"github.com/cjworkbench/unstuck/remediate"
 	"github.com/cjworkbench/unstuck/remediate/decide"
+	"github.com/cjworkbench/unstuck/remediate/store"
 	"github.com/cjworkbench/unstuck/target"
 )
 
@@ -28,7 +29,7 @@ type scene struct {
 
 	mu   sync.Mutex
 	now  remediate.Snapshot
-	kept []remediate.Incident
+	kept []store.Incident
 }
 
 // newScene gives three nodes that are healthy, and lets everybody read.
@@ -39,7 +40,7 @@ func newScene() *scene {
 		defer s.mu.Unlock()
 		return []remediate.Snapshot{s.now}
 	}
-	s.Brokers.Incidents = func(context.Context) ([]remediate.Incident, error) {
+	s.Brokers.Incidents = func(context.Context) ([]store.Incident, error) {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		return s.kept, nil
@@ -76,10 +77,10 @@ func (s *scene) set(change func(*remediate.Snapshot, *remediate.NodeSnapshot)) {
 }
 
 // keep has an incident kept.
-func (s *scene) keep(c remediate.Incident) {
+func (s *scene) keep(c store.Incident) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.kept = []remediate.Incident{c}
+	s.kept = []store.Incident{c}
 }
 
 // stuck makes a node stuck by so many of its last logins, the first of which was so long ago.
@@ -154,7 +155,7 @@ func TestAnIncidentIsFollowedOnThePageFromSuspicionToCure(t *testing.T) {
 	b.sees("#next", "It is deleted now, and within 10m0s what failed must succeed on its successor")
 
 	deletion := decide.Deletion{ID: "a", Target: "orders", Node: "mq-1", Incident: "c-1", At: time.Now()}
-	s.keep(remediate.Incident{ID: "c-1", Target: "orders", Node: "mq-1", Opened: time.Now(), Deletion: &deletion, Decision: decide.Decision{Reason: "confirmed stuck"}})
+	s.keep(store.Incident{ID: "c-1", Target: "orders", Node: "mq-1", Opened: time.Now(), Deletion: &deletion, Decision: decide.Decision{Reason: "confirmed stuck"}})
 	s.set(func(snap *remediate.Snapshot, n *remediate.NodeSnapshot) {
 		snap.Deletions = []decide.Deletion{deletion}
 		stuck(n, decide.PhaseRecovering, 3, 90*time.Second, "deleted; its successor is awaited")
@@ -163,7 +164,7 @@ func TestAnIncidentIsFollowedOnThePageFromSuspicionToCure(t *testing.T) {
 	b.sees("#countdown", "A person is asked for if it is not back by")
 	b.sees("#evidence", "What led to the deletion is in the incident")
 
-	s.keep(remediate.Incident{ID: "c-1", Target: "orders", Node: "mq-1", Opened: time.Now(), Closed: time.Now(), Deletion: &deletion, Outcome: string(decide.Recovered)})
+	s.keep(store.Incident{ID: "c-1", Target: "orders", Node: "mq-1", Opened: time.Now(), Closed: time.Now(), Deletion: &deletion, Outcome: string(decide.Recovered)})
 	s.set(func(*remediate.Snapshot, *remediate.NodeSnapshot) {})
 	b.sees("#headline", "mq-1 of orders: it is healthy.")
 	b.sees("#incident-c-1", "recovered")
@@ -193,7 +194,7 @@ func TestWhatSomebodyIsAtStaysWhereItIsWhileThePageChanges(t *testing.T) {
 	b.sees("#live", "It is shown as it happens.")
 	b.do(chromedp.Click(chromedp.CSS("#stacks summary")))
 	b.sees("#stacks", "rabbit_reader:loop/3")
-	s.keep(remediate.Incident{ID: "new", Target: "orders", Node: "mq-1", Opened: time.Now(), Decision: decide.Decision{Reason: "an incident that comes before"}})
+	s.keep(store.Incident{ID: "new", Target: "orders", Node: "mq-1", Opened: time.Now(), Decision: decide.Decision{Reason: "an incident that comes before"}})
 	withStacks("second")
 	b.sees("main > .facts", "second")
 	b.sees("#incident-new", "an incident that comes before")

@@ -12,6 +12,7 @@ import (
 	"github.com/cjworkbench/unstuck/httpapi"
 	"github.com/cjworkbench/unstuck/httpapi/apitest"
 	"github.com/cjworkbench/unstuck/remediate"
+	"github.com/cjworkbench/unstuck/remediate/store"
 )
 
 // site is the page, and the API below it, over the fakes of apitest.
@@ -29,8 +30,8 @@ func open() httpapi.Options {
 	return httpapi.Options{
 		Brokers: httpapi.Brokers{
 			Snapshots: func() []remediate.Snapshot { return []remediate.Snapshot{apitest.Decided()} },
-			Incidents: func(context.Context) ([]remediate.Incident, error) {
-				return []remediate.Incident{apitest.OneIncident()}, nil
+			Incidents: func(context.Context) ([]store.Incident, error) {
+				return []store.Incident{apitest.OneIncident()}, nil
 			},
 		},
 		Log: slog.New(slog.DiscardHandler),

@@ -14,6 +14,7 @@ import (
 	"github.com/cjworkbench/unstuck/probe"
 	"github.com/cjworkbench/unstuck/remediate"
 	"github.com/cjworkbench/unstuck/remediate/decide"
+	"github.com/cjworkbench/unstuck/remediate/store"
 	"github.com/cjworkbench/unstuck/target"
 )
 
@@ -175,10 +176,10 @@ func hostileSite() *site {
 	snapshot.Deletions = []decide.Deletion{{ID: apitest.Hostile, Incident: apitest.Hostile, Node: apitest.Hostile, Why: apitest.Hostile}}
 	c.Decision, c.Results, c.Outcome = snapshot.Nodes[1].Decision, snapshot.Nodes[1].Latest, apitest.Hostile
 	c.Logs, c.Cluster, c.LockHolder, c.Peer = []target.LogLine{{Text: apitest.Hostile}}, apitest.Hostile, apitest.Hostile, apitest.Hostile
-	c.Missing, c.Events = []string{apitest.Hostile}, []remediate.Event{{Text: apitest.Hostile}}
+	c.Missing, c.Events = []string{apitest.Hostile}, []store.Event{{Text: apitest.Hostile}}
 	c.Deletion = &decide.Deletion{NewUID: apitest.Hostile, Manual: &decide.Manual{By: apitest.Hostile, Reason: apitest.Hostile, Override: []decide.Guard{apitest.Hostile}}}
 	s.Brokers.Snapshots = func() []remediate.Snapshot { return []remediate.Snapshot{snapshot} }
-	s.Brokers.Incidents = func(context.Context) ([]remediate.Incident, error) { return []remediate.Incident{c}, nil }
+	s.Brokers.Incidents = func(context.Context) ([]store.Incident, error) { return []store.Incident{c}, nil }
 	s.build()
 	return s
 }
@@ -232,7 +233,7 @@ func TestThePageShowsEachCallerOnlyWhatTheyMayRead(t *testing.T) {
 
 func TestThePageIsShownWithoutTheIncidentsIfTheyCannotBeRead(t *testing.T) {
 	s := newSite()
-	s.Brokers.Incidents = func(context.Context) ([]remediate.Incident, error) { return nil, errors.New("disk gone") }
+	s.Brokers.Incidents = func(context.Context) ([]store.Incident, error) { return nil, errors.New("disk gone") }
 	s.build()
 	w := s.page("ada", "/status/")
 	if w.Code != 200 || !strings.Contains(w.Body.String(), "The incidents cannot be read now.") || strings.Contains(w.Body.String(), "disk gone") {

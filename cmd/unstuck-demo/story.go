@@ -10,6 +10,7 @@ import (
 	"github.com/cjworkbench/unstuck/probe"
 	"github.com/cjworkbench/unstuck/remediate"
 	"github.com/cjworkbench/unstuck/remediate/decide"
+	"github.com/cjworkbench/unstuck/remediate/store"
 	"github.com/cjworkbench/unstuck/terminal"
 )
 
@@ -153,11 +154,11 @@ func (t *story) times() {
 
 // showIncident shows the timeline of the incident, as a person would read it afterwards.
 func (t *story) showIncident(ctx context.Context, dataDir string) error {
-	dir, err := remediate.NewDir(dataDir)
+	dir, err := store.NewDir(dataDir)
 	if err != nil {
 		return err
 	}
-	incidents, err := remediate.NewStore(dir).Incidents(ctx)
+	incidents, err := store.New(dir).Incidents(ctx)
 	if err != nil {
 		return err
 	}

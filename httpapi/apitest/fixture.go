@@ -8,6 +8,7 @@ import (
 	"github.com/cjworkbench/unstuck/probe"
 	"github.com/cjworkbench/unstuck/remediate"
 	"github.com/cjworkbench/unstuck/remediate/decide"
+	"github.com/cjworkbench/unstuck/remediate/store"
 	"github.com/cjworkbench/unstuck/target"
 )
 
@@ -108,13 +109,13 @@ func StuckProcesses(node string, started time.Time) probe.Result {
 }
 
 // OneIncident is that of the stuck node.
-func OneIncident() remediate.Incident {
+func OneIncident() store.Incident {
 	n := Decided().Nodes[1]
-	return remediate.Incident{
+	return store.Incident{
 		ID: "20261123t115958z-mq-1-cljy", Target: "orders", Node: "mq-1", UID: n.UID, Opened: DecidedAt,
 		Decision: n.Decision, Results: n.Latest,
 		Logs:   []target.LogLine{{At: Noon.Add(-2 * time.Minute), Text: "accepting AMQP connection <0.901.0>"}},
 		Peer:   "mq-0",
-		Events: []remediate.Event{{At: n.Decision.Evidence.Since, Text: "first stuck: login"}, {At: DecidedAt, Text: n.Decision.Reason}},
+		Events: []store.Event{{At: n.Decision.Evidence.Since, Text: "first stuck: login"}, {At: DecidedAt, Text: n.Decision.Reason}},
 	}
 }

@@ -21,8 +21,8 @@ const module = "github.com/cjworkbench/unstuck"
 
 // ours are the packages of the design, by their paths in the module.
 var ours = []string{
-	"clock", "target", "auth", "probe", "remediate", "remediate/decide", "release", "release/plan", "config", "metrics",
-	"kube", "kube/apiserver", "kube/deploy", "kube/kubetest", "httpapi", "httpapi/apitest", "ui", "lab",
+	"clock", "target", "auth", "probe", "remediate", "remediate/decide", "remediate/store", "release", "release/plan", "config",
+	"metrics", "kube", "kube/apiserver", "kube/deploy", "kube/kubetest", "httpapi", "httpapi/apitest", "ui", "lab",
 	"terminal", "version", "cli", "app", "apptest",
 }
 
@@ -57,8 +57,9 @@ var mayImport = map[string]string{
 	"target/a.go":           "context os slog",
 	"auth/a.go":             "context os slog release/plan",
 	"probe/a.go":            "context os slog target amqp cron",
-	"remediate/a.go":        "context os slog clock target probe remediate/decide",
+	"remediate/a.go":        "context os slog clock target probe remediate/decide remediate/store",
 	"remediate/decide/a.go": "clock target probe",
+	"remediate/store/a.go":  "context os slog clock target probe remediate/decide",
 	"release/a.go":          "context os slog clock release/plan containerregistry",
 	"release/plan/a.go":     "",
 	"config/a.go":           "context os slog auth target probe remediate/decide release/plan cron yaml",
@@ -67,12 +68,12 @@ var mayImport = map[string]string{
 	"kube/apiserver/a.go":   "context os slog target client-go",
 	"kube/deploy/a.go":      "context os slog kube/apiserver release release/plan client-go",
 	"kube/kubetest/a.go":    "context os slog kube/apiserver client-go",
-	"httpapi/a.go":          "context os slog auth target probe remediate remediate/decide release release/plan",
-	"httpapi/apitest/a.go":  "context os slog auth target probe remediate remediate/decide release release/plan",
-	"ui/a.go":               "context os slog auth httpapi probe remediate remediate/decide release release/plan",
+	"httpapi/a.go":          "context os slog auth target probe remediate remediate/decide remediate/store release release/plan",
+	"httpapi/apitest/a.go":  "context os slog auth target probe remediate remediate/decide remediate/store release release/plan",
+	"ui/a.go":               "context os slog auth httpapi probe remediate remediate/decide remediate/store release release/plan",
 	"lab/a.go":              "context os slog target amqp",
-	"app/a.go":              "context os slog auth config httpapi kube kube/apiserver kube/deploy metrics probe release release/plan remediate remediate/decide target ui version",
-	"cli/a.go":              "context os slog cobra httpapi kube probe release release/plan remediate remediate/decide terminal version",
+	"app/a.go":              "context os slog auth config httpapi kube kube/apiserver kube/deploy metrics probe release release/plan remediate remediate/decide remediate/store target ui version",
+	"cli/a.go":              "context os slog cobra httpapi kube probe release release/plan remediate remediate/decide remediate/store terminal version",
 	"terminal/a.go":         "context os slog probe",
 	"version/a.go":          "context os slog",
 	"apptest/a.go":          "context os slog chromedp",

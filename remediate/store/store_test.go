@@ -1,4 +1,4 @@
-package remediate
+package store
 
 import (
 	"context"
@@ -21,20 +21,25 @@ import (
 func hugeIncident() Incident {
 	long := strings.Repeat("x", 10_000)
 	c := Incident{ID: "huge", Target: "b", Node: "n", UID: "u", Opened: epoch, Decision: decide.Decision{Reason: "confirmed"}, Cluster: long, Deletion: &decide.Deletion{ID: "a"}}
-	for i := range keptResults {
+	for i := range 60 {
 		p := &probe.Processes{Suspicious: i}
 		for range 20 {
 			p.Top = append(p.Top, probe.Stack{Count: i, Frames: []string{long, long}})
 		}
 		c.Results = append(c.Results, probe.Result{Kind: probe.MaybeStuck, Reason: probe.ProcessesStuck, Started: epoch.Add(time.Duration(i) * time.Minute), Processes: p})
 	}
-	for i := range keptLogLines {
+	for i := range 50 {
 		c.Logs = append(c.Logs, target.LogLine{At: epoch, Text: fmt.Sprint(i, strings.Repeat("y", 100_000))})
 	}
 	for i := range keptEvents {
 		c.Events = append(c.Events, Event{At: epoch, Text: fmt.Sprint(i, " ", long)})
 	}
 	return c
+}
+
+func text(c Incident) string {
+	data, _ := document(c)
+	return string(data)
 }
 
 func TestAnIncidentThatIsTooLargeIsShortenedAndSaysSo(t *testing.T) {
@@ -56,7 +61,7 @@ func TestAnIncidentThatIsTooLargeIsShortenedAndSaysSo(t *testing.T) {
 		t.Errorf("it is %d bytes: %v", len(data), err)
 	}
 	last := got.Results[len(got.Results)-1]
-	if got.Deletion == nil || got.Decision.Reason == "" || last.Processes.Suspicious != keptResults-1 || len(last.Processes.Top) == 0 ||
+	if got.Deletion == nil || got.Decision.Reason == "" || last.Processes.Suspicious != 60-1 || len(last.Processes.Top) == 0 ||
 		!strings.HasPrefix(got.Events[0].Text, "0 ") || !strings.HasPrefix(got.Logs[len(got.Logs)-1].Text, "49") {
 		t.Errorf("what a person needs is gone: %.2000s", text(got))
 	}
@@ -70,56 +75,16 @@ func TestAnIncidentThatIsTooLargeIsShortenedAndSaysSo(t *testing.T) {
 
 func TestAnIncidentIsSavedWithoutReadingAllTheOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := &replica{realm: &realm{docs: map[string]paper{}}, seen: map[string]int{}}
-		d := NewStore(r)
+		r := newShared().writer()
+		d := New(r)
 		for i := range 2 * keptIncidents {
 			c := Incident{ID: fmt.Sprintf("incident-%04d", i), Opened: epoch.Add(time.Duration(i) * time.Minute), Closed: epoch}
 			if err := d.SaveIncident(t.Context(), c); err != nil {
 				t.Fatal(err)
 			}
 		}
-		read := 0
-		for _, what := range r.calls {
-			if what == "read incidents" {
-				read++
-			}
-		}
-		if read != 1 || len(r.docs) != keptIncidents {
-			t.Errorf("read %d times, %d incidents are kept", read, len(r.docs))
-		}
-	})
-}
-
-func TestWhatIsAskedForOftenIsReadOnceInAWhile(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		count := 0
-		var broken error
-		ask := Recently(func(ctx context.Context) (int, error) {
-			time.Sleep(time.Second)
-			count++
-			return count, broken
-		}, 10*time.Second)
-		for range 5 {
-			go ask(t.Context())
-		}
-		time.Sleep(8 * time.Second)
-		if n, err := ask(t.Context()); n != 1 || err != nil {
-			t.Errorf("read %d times within its time: %v", n, err)
-		}
-		time.Sleep(5 * time.Second)
-		broken = errors.New("away")
-		if _, err := ask(t.Context()); !errors.Is(err, broken) {
-			t.Errorf("what is too old is given without a word: %v", err)
-		}
-		broken = nil
-		if n, err := ask(t.Context()); n != 3 || err != nil {
-			t.Errorf("after an error it is not read again: %d, %v", n, err)
-		}
-		time.Sleep(11 * time.Second)
-		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
-		defer cancel()
-		if _, err := ask(ctx); err == nil {
-			t.Error("the caller's deadline does not count")
+		if r.reads != 1 || len(r.docs) != keptIncidents {
+			t.Errorf("read %d times, %d incidents are kept", r.reads, len(r.docs))
 		}
 	})
 }
@@ -150,16 +115,15 @@ func TestTheLayoutOfADirIsWhatTheDocumentationSays(t *testing.T) {
 	if err := dir.Remove(t.Context(), kindPauses, kindPauses); err != nil {
 		t.Errorf("removing what is not there: %v", err)
 	}
-	if pauses, err := NewStore(dir).Pauses(t.Context()); err != nil || pauses != nil {
+	if pauses, err := New(dir).Pauses(t.Context()); err != nil || pauses != nil {
 		t.Errorf("pauses are %v: %v", pauses, err)
 	}
 }
 
 func TestReadingTheDeletionsUponOneBrokerTellsNothingOfThoseUponAnother(t *testing.T) {
-	w := &realm{docs: map[string]paper{}}
-	mine := NewStore(&replica{realm: w, name: "a", seen: map[string]int{}})
-	theirs := NewStore(&replica{realm: w, name: "b", seen: map[string]int{}})
-	for _, d := range []*Documents{mine, theirs} {
+	documents := newShared()
+	mine, theirs := New(documents.writer()), New(documents.writer())
+	for _, d := range []*Store{mine, theirs} {
 		if deletions, err := d.Deletions(t.Context(), "one"); err != nil || len(deletions) != 0 {
 			t.Fatal(deletions, err)
 		}
@@ -170,14 +134,14 @@ func TestReadingTheDeletionsUponOneBrokerTellsNothingOfThoseUponAnother(t *testi
 	if _, err := mine.Deletions(t.Context(), "two"); err != nil { // the loop of another broker does
 		t.Fatal(err)
 	}
-	if err := mine.SaveDeletions(t.Context(), "one", []decide.Deletion{{ID: "mine"}}); !isConflict(err) {
+	if err := mine.SaveDeletions(t.Context(), "one", []decide.Deletion{{ID: "mine"}}); !errors.Is(err, target.ErrConflict) {
 		t.Errorf("wrote over an intent that was never read: %v", err)
 	}
 }
 
-// crowded is a DocumentStore without documents that notes how many read all of a kind at once.
+// crowded has no documents, and notes how many read all of a kind at once.
 type crowded struct {
-	DocumentStore
+	Documents
 
 	here, most atomic.Int32
 }
@@ -194,7 +158,7 @@ func (c *crowded) All(context.Context, string) (map[string][]byte, error) {
 func TestAllIncidentsAreReadByOneAtATime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		documents := &crowded{}
-		d := NewStore(documents)
+		d := New(documents)
 		var group sync.WaitGroup
 		for range 5 {
 			group.Go(func() {
@@ -218,7 +182,7 @@ func TestAllIncidentsAreReadByOneAtATime(t *testing.T) {
 
 // slowStore counts how often documents are read, each of which takes a while, or fails.
 type slowStore struct {
-	DocumentStore
+	Documents
 
 	reads atomic.Int32
 	err   error
@@ -237,7 +201,7 @@ func (s *slowStore) All(ctx context.Context, _ string) (map[string][]byte, error
 func TestAThousandLoopsThatWantThePausesShareOneRead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		documents := &slowStore{}
-		d := NewStore(documents)
+		d := New(documents)
 		all := func() {
 			var wg sync.WaitGroup
 			for range 1000 {

@@ -1,8 +1,9 @@
-package remediate
+package store
 
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/cjworkbench/unstuck/probe"
 )
@@ -38,17 +39,17 @@ var shortenings = []shortening{
 	{"cut for its size: the ends of long lines and texts", func(c *Incident) {
 		c.Logs = slices.Clone(c.Logs)
 		for i := range c.Logs {
-			c.Logs[i].Text = shorten(c.Logs[i].Text, 1000)
+			c.Logs[i].Text = Shorten(c.Logs[i].Text, 1000)
 		}
 		c.Missing = slices.Clone(c.Missing[:min(len(c.Missing), 20)])
 		for i := range c.Missing {
-			c.Missing[i] = shorten(c.Missing[i], 1000)
+			c.Missing[i] = Shorten(c.Missing[i], 1000)
 		}
 		c.Results = slices.Clone(c.Results)
 		for i := range c.Results {
-			c.Results[i].Detail = shorten(c.Results[i].Detail, 1000)
+			c.Results[i].Detail = Shorten(c.Results[i].Detail, 1000)
 		}
-		c.Cluster, c.LockHolder, c.Peer = shorten(c.Cluster, keptOutput), shorten(c.LockHolder, 1000), shorten(c.Peer, 1000)
+		c.Cluster, c.LockHolder, c.Peer = Shorten(c.Cluster, 16<<10), Shorten(c.LockHolder, 1000), Shorten(c.Peer, 1000)
 	}},
 	{"cut for its size: stacks, of all but the latest look at the processes", func(c *Incident) {
 		latest := true
@@ -70,7 +71,7 @@ var shortenings = []shortening{
 			c.Events = slices.Delete(c.Events, 30, n-30)
 		}
 		for i := range c.Events {
-			c.Events[i].Text = shorten(c.Events[i].Text, 1000)
+			c.Events[i].Text = Shorten(c.Events[i].Text, 1000)
 		}
 	}},
 }
@@ -84,9 +85,17 @@ func cutStacks(top []probe.Stack, latest bool) []probe.Stack {
 	for i := range top {
 		frames := slices.Clone(top[i].Frames[:min(len(top[i].Frames), 30)])
 		for j := range frames {
-			frames[j] = shorten(frames[j], 200)
+			frames[j] = Shorten(frames[j], 200)
 		}
 		top[i].Frames = frames
 	}
 	return top
+}
+
+// Shorten cuts a text to so many bytes, and shows that it did.
+func Shorten(s string, longest int) string {
+	if len(s) > longest {
+		return strings.ToValidUTF8(s[:longest], "") + "…"
+	}
+	return s
 }

@@ -1,4 +1,4 @@
-package remediate
+package store
 
 import (
 	"fmt"
@@ -16,13 +16,13 @@ import (
 	"github.com/cjworkbench/unstuck/target"
 )
 
-func newDirStore(t *testing.T, path string) *Documents {
+func newDirStore(t *testing.T, path string) *Store {
 	t.Helper()
 	dir, err := NewDir(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return NewStore(dir)
+	return New(dir)
 }
 
 func TestADirGivesBackWhatWasSaved(t *testing.T) {
@@ -114,7 +114,7 @@ func TestADocumentThatCannotBeReadIsNamedAndCostsOnlyItself(t *testing.T) {
 		t.Fatalf("%d incidents: %v", len(incidents), err)
 	}
 	for _, c := range incidents[1:] {
-		if c.Outcome != outcomeUnreadable || len(c.Missing) != 1 || !strings.Contains(c.Missing[0], "incidents/"+c.ID) {
+		if c.Outcome != Unreadable || len(c.Missing) != 1 || !strings.Contains(c.Missing[0], "incidents/"+c.ID) {
 			t.Errorf("%+v, want it to say that it cannot be read, and why", c)
 		}
 	}

@@ -1,4 +1,4 @@
-package remediate
+package store
 
 import (
 	"context"
@@ -16,7 +16,7 @@ import (
 // maxFile bounds what is read of a file, in bytes. What we write is shorter.
 const maxFile = 1 << 20
 
-// Dir is a DocumentStore in a directory: incidents/<id>.json, deletions/<broker>.json, pauses.json. A file is replaced as a whole, so a
+// Dir has documents in a directory: incidents/<id>.json, deletions/<broker>.json, pauses.json. A file is replaced as a whole, so a
 // crash at any point leaves the old one or the new one. It cannot tell who else writes there: whoever uses it locks
 // the directory.
 type Dir struct{ path string }
@@ -155,4 +155,4 @@ func syncDir(path string) error {
 	return errors.Join(dir.Sync(), dir.Close())
 }
 
-var _ DocumentStore = (*Dir)(nil)
+var _ Documents = (*Dir)(nil)

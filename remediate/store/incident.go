@@ -1,6 +1,7 @@
-package remediate
+package store
 
 import (
+	"slices"
 	"time"
 
 	"github.com/cjworkbench/unstuck/probe"
@@ -34,4 +35,31 @@ type Incident struct {
 type Event struct {
 	At   time.Time `json:"at"`
 	Text string    `json:"text"`
+}
+
+// Outcomes of an incident that has no deletion.
+const (
+	BySelf   = "recovered by itself"
+	Replaced = "replaced by somebody else"
+	Anew     = "its container was started again" // by the kubelet, in the same pod
+	Removed  = "removed: there is no such node any more"
+	Other    = "told by another incident" // two replicas opened one
+	NotDone  = "not deleted"              // what was asked for by a person did not come to it
+	// Unreadable is that of an incident whose document cannot be read.
+	Unreadable = "unreadable"
+)
+
+// keptEvents is how long a timeline is at most.
+const keptEvents = 200
+
+// Add appends a line to the timeline, unless it says what the last one says. A timeline that is full keeps its
+// beginning and its end.
+func (c *Incident) Add(at time.Time, text string) {
+	if n := len(c.Events); n > 0 && c.Events[n-1].Text == text {
+		return
+	}
+	if len(c.Events) >= keptEvents {
+		c.Events = slices.Delete(c.Events, keptEvents/2, keptEvents/2+1)
+	}
+	c.Events = append(c.Events, Event{At: at, Text: text})
 }

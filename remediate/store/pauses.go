@@ -1,4 +1,4 @@
-package remediate
+package store
 
 import (
 	"context"
@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/cjworkbench/unstuck/remediate/decide"
+	"github.com/cjworkbench/unstuck/target"
 )
 
 const (
@@ -21,16 +22,16 @@ const (
 // errTooMany is why a pause is refused.
 var errTooMany = fmt.Errorf("there are %d pauses, and no more are kept: end some first", maxPauses)
 
-// Pauses changes the pauses on a DocumentStore, for people who do so at the same time: what one has changed the other changes
+// Pauses changes the pauses among documents, for people who do so at the same time: what one has changed the other changes
 // further, and nothing is lost. It is safe for concurrent use.
 type Pauses struct {
 	writing   chan struct{} // has room for one: whoever changes them
-	documents DocumentStore
+	documents Documents
 }
 
-// NewPauses makes one on documents. Where several processes write, nobody else may use that DocumentStore: what it has seen last is
+// NewPauses makes one on documents. Where several processes write, nobody else may use those documents: what was seen of them last is
 // what Pauses has read.
-func NewPauses(documents DocumentStore) *Pauses {
+func NewPauses(documents Documents) *Pauses {
 	return &Pauses{writing: make(chan struct{}, 1), documents: documents}
 }
 
@@ -81,7 +82,7 @@ func (p *Pauses) change(ctx context.Context, f func([]decide.Pause) ([]decide.Pa
 			if pauses, err = f(pauses); err != nil {
 				return err
 			}
-			if err = writePauses(ctx, p.documents, pauses); !isConflict(err) {
+			if err = writePauses(ctx, p.documents, pauses); !errors.Is(err, target.ErrConflict) {
 				return err
 			}
 		}
@@ -102,7 +103,7 @@ func (p *Pauses) alone(ctx context.Context, f func() error) error {
 
 // readPauses gives the pauses on documents; none if there is no document. Whatever else is there in its place is an error:
 // somebody may have meant a pause by it.
-func readPauses(ctx context.Context, documents DocumentStore) ([]decide.Pause, error) {
+func readPauses(ctx context.Context, documents Documents) ([]decide.Pause, error) {
 	docs, err := documents.All(ctx, kindPauses)
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", kindPauses, err)
@@ -126,7 +127,7 @@ func readPauses(ctx context.Context, documents DocumentStore) ([]decide.Pause, e
 	return pauses, nil
 }
 
-func writePauses(ctx context.Context, documents DocumentStore, pauses []decide.Pause) error {
+func writePauses(ctx context.Context, documents Documents, pauses []decide.Pause) error {
 	if pauses == nil {
 		pauses = []decide.Pause{}
 	}

@@ -1,9 +1,9 @@
-package remediate
+// Package store keeps what must survive a restart: incidents, deletions and pauses, as documents in JSON.
+package store
 
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -12,26 +12,25 @@ import (
 
 	"github.com/cjworkbench/unstuck/clock"
 	"github.com/cjworkbench/unstuck/remediate/decide"
-	"github.com/cjworkbench/unstuck/target"
 )
 
-// The kinds of documents that a DocumentStore keeps. There is one document of the last kind, by the same name.
+// The kinds of documents. There is one document of the last kind, by the same name.
 const (
 	kindIncidents = "incidents" // one for each incident, by its ID
 	kindDeletions = "deletions" // one for each broker, by its name
 	kindPauses    = "pauses"    // written by people, and by Pauses for them
 )
 
-// DocumentStore keeps small documents, by kind and name. Each is replaced as a whole. Dir is one, in a directory; ConfigMaps
+// Documents keeps small documents, by kind and name. Each is replaced as a whole. Dir is one, in a directory; ConfigMaps
 // are another.
-type DocumentStore interface {
+type Documents interface {
 	// All gives every document of the kind, by name. One that is there and cannot be read is nil, and the error says
 	// why; where it is not known which there are, all is nil.
 	All(ctx context.Context, kind string) (all map[string][]byte, err error)
 	// One gives one document of the kind, and whether there is one. An error says why it cannot be had.
 	One(ctx context.Context, kind, name string) (data []byte, there bool, err error)
 	// Put writes a document. Where several can write it gives target.ErrConflict, and writes nothing, if somebody else
-	// has written the document since this DocumentStore last gave or wrote it; one that it never gave must not exist.
+	// has written the document since it was last given or written here; one that it never gave must not exist.
 	Put(ctx context.Context, kind, name string, data []byte) error
 	// Remove removes a document. It is no error if there is none.
 	Remove(ctx context.Context, kind, name string) error
@@ -40,10 +39,9 @@ type DocumentStore interface {
 // keptIncidents is how many incidents are kept; the oldest closed ones go first.
 const keptIncidents = 200
 
-// Documents is the Store on a DocumentStore: each incident, and the deletions in each broker, are a document in JSON. It is safe for
-// concurrent use.
-type Documents struct {
-	documents DocumentStore
+// Store keeps each incident, and the deletions in each broker, as a document in JSON. It is safe for concurrent use.
+type Store struct {
+	documents Documents
 
 	// reading is taken by whoever reads all incidents. They may be tens of MiB, and all loops begin to lead at once.
 	reading chan struct{}
@@ -67,15 +65,15 @@ type indexed struct {
 	open   bool
 }
 
-// NewStore makes a Store on documents.
-func NewStore(documents DocumentStore) *Documents {
-	d := &Documents{documents: documents, reading: make(chan struct{}, 1), asking: make(chan lastPauses, 1)}
+// New makes a Store on documents.
+func New(documents Documents) *Store {
+	d := &Store{documents: documents, reading: make(chan struct{}, 1), asking: make(chan lastPauses, 1)}
 	d.asking <- lastPauses{}
 	return d
 }
 
 // SaveIncident writes c, shortened if it is too large, and drops what is too much.
-func (d *Documents) SaveIncident(ctx context.Context, c Incident) error {
+func (d *Store) SaveIncident(ctx context.Context, c Incident) error {
 	data, err := fit(c)
 	if err != nil {
 		return fmt.Errorf("write incident %s: %w", c.ID, err)
@@ -100,7 +98,7 @@ func (d *Documents) SaveIncident(ctx context.Context, c Incident) error {
 }
 
 // note puts c into the index, if there is one.
-func (d *Documents) note(c Incident) bool {
+func (d *Store) note(c Incident) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.index == nil {
@@ -111,7 +109,7 @@ func (d *Documents) note(c Incident) bool {
 }
 
 // tooMany lists the incidents to drop, oldest first.
-func (d *Documents) tooMany() []string {
+func (d *Store) tooMany() []string {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	extra := len(d.index) - keptIncidents
@@ -124,7 +122,7 @@ func (d *Documents) tooMany() []string {
 }
 
 // Incidents gives the incidents that are kept, newest first. One that cannot be read is there by its ID, with the reason why.
-func (d *Documents) Incidents(ctx context.Context) ([]Incident, error) {
+func (d *Store) Incidents(ctx context.Context) ([]Incident, error) {
 	select {
 	case d.reading <- struct{}{}:
 		defer func() { <-d.reading }()
@@ -140,7 +138,7 @@ func (d *Documents) Incidents(ctx context.Context) ([]Incident, error) {
 	for id, data := range docs {
 		c, why := readIncident(id, data, err)
 		if why != nil {
-			c = Incident{ID: id, Outcome: outcomeUnreadable, Missing: []string{why.Error()}}
+			c = Incident{ID: id, Outcome: Unreadable, Missing: []string{why.Error()}}
 		}
 		incidents = append(incidents, c)
 		index[id] = indexed{c.Opened, c.Closed.IsZero()} // what cannot be read counts as open: it is not dropped
@@ -158,7 +156,7 @@ func readIncident(id string, data []byte, err error) (c Incident, _ error) {
 		err = json.Unmarshal(data, &c)
 	}
 	if err == nil && c.ID != id {
-		err = fmt.Errorf("it says that it is %q", shorten(c.ID, 100))
+		err = fmt.Errorf("it says that it is %q", Shorten(c.ID, 100))
 	}
 	if err != nil {
 		return c, fmt.Errorf("read %s/%s: %w", kindIncidents, id, err)
@@ -167,7 +165,7 @@ func readIncident(id string, data []byte, err error) (c Incident, _ error) {
 }
 
 // SaveDeletions writes the deletions in broker.
-func (d *Documents) SaveDeletions(ctx context.Context, targetName string, deletions []decide.Deletion) error {
+func (d *Store) SaveDeletions(ctx context.Context, targetName string, deletions []decide.Deletion) error {
 	data, err := document(deletions)
 	if err == nil && len(data) > maxDocument {
 		err = fmt.Errorf("they are %d bytes, %d are allowed", len(data), maxDocument)
@@ -182,18 +180,18 @@ func (d *Documents) SaveDeletions(ctx context.Context, targetName string, deleti
 }
 
 // Deletions gives the deletions in broker; none if none were ever saved.
-func (d *Documents) Deletions(ctx context.Context, targetName string) (deletions []decide.Deletion, err error) {
+func (d *Store) Deletions(ctx context.Context, targetName string) (deletions []decide.Deletion, err error) {
 	err = d.one(ctx, kindDeletions, targetName, &deletions)
 	return deletions, err
 }
 
 // Pauses gives the pauses that somebody wrote down; none if nobody did.
-func (d *Documents) Pauses(ctx context.Context) ([]decide.Pause, error) {
+func (d *Store) Pauses(ctx context.Context) ([]decide.Pause, error) {
 	return readPauses(ctx, d.documents)
 }
 
 // RecentPauses gives the pauses as they were at some time not longer ago than that: many loops share one read.
-func (d *Documents) RecentPauses(ctx context.Context, within time.Duration) ([]decide.Pause, error) {
+func (d *Store) RecentPauses(ctx context.Context, within time.Duration) ([]decide.Pause, error) {
 	var last lastPauses
 	select {
 	case last = <-d.asking:
@@ -213,9 +211,9 @@ func (d *Documents) RecentPauses(ctx context.Context, within time.Duration) ([]d
 	return slices.Clone(last.pauses), nil
 }
 
-// one reads a single document into v, if it is there. It reads no other: what this DocumentStore has given counts as seen, and a
+// one reads a single document into v, if it is there. It reads no other: what has been given here counts as seen, and a
 // loop must not write over what another loop has seen of its deletions.
-func (d *Documents) one(ctx context.Context, kind, name string, v any) error {
+func (d *Store) one(ctx context.Context, kind, name string, v any) error {
 	data, there, err := d.documents.One(ctx, kind, name)
 	if err == nil && there {
 		err = json.Unmarshal(data, v)
@@ -234,8 +232,3 @@ func document(v any) ([]byte, error) {
 	}
 	return append(data, '\n'), nil
 }
-
-var _ Store = (*Documents)(nil)
-
-// isConflict says whether err means that somebody else has written the document first.
-func isConflict(err error) bool { return errors.Is(err, target.ErrConflict) }

@@ -1,4 +1,4 @@
-package remediate
+package store
 
 import (
 	"context"
@@ -115,7 +115,7 @@ func TestPausesWithoutAnEndAreKeptUntilTheyAreEnded(t *testing.T) {
 }
 
 func TestNoMorePausesAreKeptThanAnybodyHasUseFor(t *testing.T) {
-	p := NewPauses(&shared{doc: &paper{}, mu: &sync.Mutex{}})
+	p := NewPauses(newShared().writer())
 	pause := func(i int) error {
 		return p.Pause(t.Context(), decide.Pause{Target: "orders", By: fmt.Sprint(i), Reason: fmt.Sprint(i), Until: time.Now().Add(time.Hour)})
 	}
@@ -161,50 +161,10 @@ func TestAMalformedPauseIsNeitherIgnoredNorWrittenOver(t *testing.T) {
 	}
 }
 
-// shared is a document store of several writers. Each has its own idea of what was last seen, and meantime comes between its
-// reading and its writing.
-type shared struct {
-	doc      *paper
-	mu       *sync.Mutex
-	seen     int
-	meantime func()
-}
-
-func (s *shared) All(context.Context, string) (map[string][]byte, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.seen = s.doc.version
-	if s.doc.version == 0 {
-		return map[string][]byte{}, nil
-	}
-	return map[string][]byte{kindPauses: s.doc.data}, nil
-}
-
-func (s *shared) Put(_ context.Context, _, _ string, data []byte) error {
-	if s.meantime != nil {
-		s.meantime()
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.doc.version != s.seen {
-		return fmt.Errorf("put: %w", target.ErrConflict)
-	}
-	*s.doc, s.seen = paper{data, s.seen + 1}, s.seen+1
-	return nil
-}
-
-func (s *shared) One(ctx context.Context, kind, name string) (data []byte, there bool, err error) {
-	all, err := s.All(ctx, kind)
-	data, there = all[name]
-	return data, there, err
-}
-
-func (s *shared) Remove(context.Context, string, string) error { return nil }
-
 func TestOfPeopleWhoPauseAtTheSameTimeNobodysPauseIsLost(t *testing.T) {
-	doc, mu := &paper{}, &sync.Mutex{}
+	documents := newShared()
 	until := time.Now().Add(time.Hour)
-	first, second := &shared{doc: doc, mu: mu}, &shared{doc: doc, mu: mu}
+	first, second := documents.writer(), documents.writer()
 	one, two := NewPauses(first), NewPauses(second)
 	n := 0
 	first.meantime = func() {
@@ -220,7 +180,7 @@ func TestOfPeopleWhoPauseAtTheSameTimeNobodysPauseIsLost(t *testing.T) {
 	if kept, err := two.Pauses(t.Context()); err != nil || len(kept) != 5 {
 		t.Errorf("%d pauses are kept, want each of %d: %v", len(kept), 5, err)
 	}
-	first.meantime = func() { mu.Lock(); doc.version++; mu.Unlock() }
+	first.meantime = func() { documents.touch(kindPauses, kindPauses) }
 	if err := one.Pause(t.Context(), decide.Pause{By: "ada", Until: until}); !errors.Is(err, target.ErrConflict) {
 		t.Errorf("somebody else is always faster: %v", err)
 	}

@@ -234,8 +234,8 @@ func (s *session) showStep(prefix string, r plan.StepRun) {
 	if r.Detail != "" {
 		line += "  " + r.Detail
 	}
-	if answer := "migrated: "; r.Migrated != nil && !strings.Contains(r.Detail, answer) {
-		line += "  " + answer + r.Migrated.String()
+	if r.Migrated != nil {
+		line += "  migrated: " + r.Migrated.String()
 	}
 	s.printf("  %s", line)
 	if d := r.Diagnosis; d != nil {

@@ -55,10 +55,8 @@ func (x *run) job(at ref) (string, error) {
 		return "", fmt.Errorf("%w: job %s was stopped", err, j.Name)
 	case state.Failed:
 		return "", x.jobFailed(at, j, state)
-	case j.NoMigration:
-		return "job " + j.Name + " succeeded", nil
 	}
-	return fmt.Sprintf("job %s succeeded; migrated: %s", j.Name, answer), nil
+	return "job " + j.Name + " succeeded", nil
 }
 
 // startJob starts the job unless it was started. The mark is written first: from then on the job may exist.

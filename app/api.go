@@ -32,7 +32,8 @@ func (a *App) openAPI(c *config.Config, reviews *auth.Reviews) error {
 		a.api.tls = certificate.Config()
 		a.metrics.WatchCertificate(certificate.Validity)
 		if from, until := certificate.Validity(); !holds(from, until) {
-			a.log.Warn("the certificate of the API does not hold now: callers refuse it", "file", c.API.CertFile, "from", from, "until", until)
+			a.log.Warn("the certificate of the API does not hold now: callers refuse it", "file", c.API.CertFile, "from", from,
+				"until", until)
 		}
 	}
 	a.api.Rate = httpapi.Rate{PerSecond: float64(c.API.PerSecond), Burst: c.API.Burst}
@@ -52,8 +53,8 @@ func holds(from, until time.Time) bool {
 	return !now.Before(from) && !now.After(until)
 }
 
-// watchFiles has the metrics tell whether the files that the daemon is configured by are good, as its next start, or the
-// next look at them, will find them.
+// watchFiles has the metrics tell whether the files that the daemon is configured by are good, as its next start, or
+// the next look at them, will find them.
 func (a *App) watchFiles(c *config.Config) {
 	if c.Path != "" {
 		a.metrics.WatchFile(metrics.ConfigurationFile, func() error {
@@ -85,12 +86,14 @@ func (a *App) serveManual(documents store.Documents) {
 func (a *App) tellAccess(c *config.Config, address net.Addr) {
 	switch {
 	case a.api.Identity == nil && len(c.Environments) > 0:
-		a.log.Warn("the API knows no callers: everybody who reaches it may read about brokers, and nothing of the environments is served",
+		a.log.Warn("the API knows no callers: everybody who reaches it may read about brokers, and nothing of the "+
+			"environments is served",
 			"environments", len(c.Environments), "want", "api.tokens_file or api.kubernetes_auth")
 	case a.api.Identity == nil:
 		a.log.Info("the API knows no callers: everybody who reaches it may read, and nothing that changes anything is served")
 	case a.api.tls == nil && !isLoopback(address):
-		a.log.Warn("tokens reach the API unencrypted, unless something in front of it does TLS", "api", address.String(), "want", "api.tls")
+		a.log.Warn("tokens reach the API unencrypted, unless something in front of it does TLS", "api", address.String(),
+			"want", "api.tls")
 	}
 }
 

@@ -1,5 +1,5 @@
-// Package app is the daemon: one wiring of probes, decisions, records, metrics, operations and the API, whatever supplies
-// the nodes: the configuration itself, a Kubernetes, or the lab of the demo.
+// Package app is the daemon: one wiring of probes, decisions, records, metrics, operations and the API, whatever
+// supplies the nodes: the configuration itself, a Kubernetes, or the lab of the demo.
 package app
 
 import (
@@ -86,7 +86,8 @@ func New(ctx context.Context, o Options) (_ *App, err error) {
 		return nil, err
 	}
 	a.tellAccess(c, a.APIAddr())
-	a.log.With(a.kept).Info("watching", "brokers", len(c.Brokers), "apps", len(c.Apps), "environments", len(c.Environments),
+	a.log.With(a.kept).Info("watching", "brokers", len(c.Brokers), "apps", len(c.Apps), "environments",
+		len(c.Environments),
 		"metrics", a.MetricsAddr().String(), "api", a.APIAddr().String(), "version", version.Current().Version)
 	return a, nil
 }

@@ -173,7 +173,8 @@ func (c *cluster) checkIn(
 	}
 	for _, m := range missing {
 		if !slices.Contains(known, m) {
-			log.Error("a permission is missing", "verb", m.Verb, "resource", m.Resource, "namespace", m.Namespace, "name", m.Name)
+			log.Error("a permission is missing", "verb", m.Verb, "resource", m.Resource, "namespace", m.Namespace, "name",
+				m.Name)
 		}
 	}
 	if len(missing) == 0 && len(known) > 0 {
@@ -190,8 +191,8 @@ func permissions(missing []apiserver.Missing) []metrics.Permission {
 	return all
 }
 
-// useCluster has the App keep its records in a Kubernetes, and watch the pods and serve the environments that are there.
-// The reviews are what that cluster says of callers; nil: it is not to be asked.
+// useCluster has the App keep its records in a Kubernetes, and watch the pods and serve the environments that are
+// there. The reviews are what that cluster says of callers; nil: it is not to be asked.
 func (a *App) useCluster(c *config.Config) (*auth.Reviews, error) {
 	k, err := newCluster(c, a.metrics, a.log)
 	if err != nil {

@@ -15,8 +15,8 @@ import (
 	"github.com/cjworkbench/unstuck/target"
 )
 
-// useDir has the App keep its records in the directory data_dir, and watch nodes that are known by their addresses or that
-// supply gives.
+// useDir has the App keep its records in the directory data_dir, and watch nodes that are known by their addresses or
+// that supply gives.
 func (a *App) useDir(c *config.Config, supply func(config.Broker) Supplier) error {
 	dir, err := store.NewDir(c.DataDir)
 	if err != nil {

@@ -26,7 +26,8 @@ type lastSaid struct {
 	reason string
 }
 
-// Reconciled tells of each node that has come to another phase, and of a confirmed one that something else holds back now.
+// Reconciled tells of each node that has come to another phase, and of a confirmed one that something else holds back
+// now.
 func (e *events) Reconciled(s remediate.Snapshot) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -42,7 +43,8 @@ func (e *events) Reconciled(s remediate.Snapshot) {
 		now[n.Name] = t
 		changed := was.uid != t.uid || was.phase != t.phase || (t.phase == decide.PhaseConfirmed && was.reason != t.reason)
 		first := !known || was.uid != t.uid
-		if reason := t.phase.Event(); changed && reason != "" && !(first && t.phase == decide.PhaseHealthy) && s.View.IsLeader == target.Yes {
+		if reason := t.phase.Event(); changed && reason != "" && !(first && t.phase == decide.PhaseHealthy) &&
+			s.View.IsLeader == target.Yes {
 			e.event(n.Node, t.phase != decide.PhaseHealthy, reason, d.Reason)
 		}
 	}

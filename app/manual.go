@@ -13,7 +13,8 @@ import (
 )
 
 // manualTimeout bounds a deletion that is asked for over HTTP, so that its answer, or that there is none in time, is
-// written within the 70 s that such an answer may take. Most take some seconds: the peers are asked, the incident captured.
+// written within the 70 s that such an answer may take. Most take some seconds: the peers are asked, the incident
+// captured.
 const manualTimeout = time.Minute
 
 // manual does to nodes what people ask for, by what watches them.
@@ -35,8 +36,8 @@ func (h manual) Probe(_ context.Context, broker, node string) error {
 	return nil
 }
 
-// Delete has a node deleted by the loop that watches it. Whether we may is asked before: with the mode observe there may be
-// no right to, and an attempt that is refused would leave it open whether anything has happened, and count.
+// Delete has a node deleted by the loop that watches it. Whether we may is asked before: with the mode observe there
+// may be no right to, and an attempt that is refused would leave it open whether anything has happened, and count.
 func (h manual) Delete(ctx context.Context, broker string, r decide.DeleteRequest) (remediate.DeleteResult, error) {
 	w, err := h.watched(broker)
 	if err != nil {

@@ -91,7 +91,9 @@ func (c *cluster) reviews(cfg *config.Config) *auth.Reviews {
 	if !cfg.API.KubernetesAuth {
 		return nil
 	}
-	v := &auth.Reviews{Own: c.Reviews(), Others: make(map[string]auth.Reviewer), Targets: make(map[string]string), Home: c.Namespace()}
+	v := &auth.Reviews{
+		Own: c.Reviews(), Others: make(map[string]auth.Reviewer), Targets: make(map[string]string), Home: c.Namespace(),
+	}
 	for where, client := range c.others {
 		v.Others[where] = client.Reviews()
 	}

@@ -8,15 +8,15 @@ import (
 )
 
 const (
-	// soonAgain is how long after a login's silence had maybe_stuck run the next one may: it costs the node half a second of
-	// CPU.
+	// soonAgain is how long after a login's silence had maybe_stuck run the next one may: it costs the node half a second
+	// of CPU.
 	soonAgain = time.Minute
 	// oursLate is how late our own probes may start before a silence is taken for our own.
 	oursLate = time.Second
 )
 
-// silent has the processes of a node looked at while the login that fell silent still waits for its deadline: the second
-// look can then come that much earlier.
+// silent has the processes of a node looked at while the login that fell silent still waits for its deadline: the
+// second look can then come that much earlier.
 func (w *watched) silent(n target.Node) {
 	now := time.Now()
 	w.mu.Lock()

@@ -83,7 +83,8 @@ func (a *App) watchApp(app config.App, s Supplier) {
 func (a *App) add(w *watched, name string, policy decide.Policy, probes []probe.Probe, s Supplier) {
 	log := a.log.With("target", name)
 	w.runner = probe.NewRunner(probe.RunnerOptions{Probes: probes, Log: log, Sink: func(r probe.Result) {
-		log.Debug("probe done", "node", r.Node, "probe", r.Kind, "reason", r.Reason, "took_seconds", r.Took.Seconds(), "detail", r.Detail)
+		log.Debug("probe done", "node", r.Node, "probe", r.Kind, "reason", r.Reason, "took_seconds", r.Took.Seconds(),
+			"detail", r.Detail)
 		w.noteLogin(r)
 		w.baselines.Observe(r)
 		a.metrics.ProbeDone(r)
@@ -142,12 +143,14 @@ func (w *watched) probes(b config.Broker, s Supplier, log *slog.Logger) ([]probe
 	if s.Exec != nil {
 		run := probe.NewMaybeStuck(s.Exec, probe.MaybeStuckOptions{
 			// What exec starts lives on when we leave, so the command's own deadline comes before ours.
-			Baselines: &w.baselines, ExecTimeout: p.MaybeStuck.Timeout, CommandTimeout: min(30*time.Second, p.MaybeStuck.Timeout*2/3),
-			Limits: probe.StuckLimits{AboveBaseline: p.MaybeStuck.AboveBaseline, Share: p.MaybeStuck.Share},
+			Baselines: &w.baselines, ExecTimeout: p.MaybeStuck.Timeout,
+			CommandTimeout: min(30*time.Second, p.MaybeStuck.Timeout*2/3),
+			Limits:         probe.StuckLimits{AboveBaseline: p.MaybeStuck.AboveBaseline, Share: p.MaybeStuck.Share},
 		})
 		probes = append(probes, probe.Probe{
-			Kind: probe.MaybeStuck, Run: w.askHandshake(s.Exec, run, b.HandshakeTimeout, log), Schedule: p.MaybeStuck.Every.Schedule,
-			Timeout: p.MaybeStuck.Timeout + probe.AskTimeout, First: 2 * time.Minute,
+			Kind: probe.MaybeStuck, Run: w.askHandshake(s.Exec, run, b.HandshakeTimeout, log),
+			Schedule: p.MaybeStuck.Every.Schedule,
+			Timeout:  p.MaybeStuck.Timeout + probe.AskTimeout, First: 2 * time.Minute,
 		})
 	}
 	if s.Logs != nil && p.Log.Every.Schedule != nil {

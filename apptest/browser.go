@@ -21,17 +21,21 @@ type Browser struct {
 	pictures string
 }
 
-// OpenBrowser starts a browser that ends with the test. It fails the test if there is none. Pictures go to the directory, if
-// it is not empty.
+// OpenBrowser starts a browser that ends with the test. It fails the test if there is none. Pictures go to the
+// directory, if it is not empty.
 func OpenBrowser(ctx context.Context, t *testing.T, pictures string) Browser {
 	t.Helper()
 	path, err := exec.LookPath("chromium")
 	if err != nil {
 		t.Fatalf("this test needs Chromium, which `make deps` installs: %v", err)
 	}
-	options := []chromedp.ExecAllocatorOption{chromedp.ExecPath(path), chromedp.UserDataDir(t.TempDir()), chromedp.WSURLReadTimeout(2 * time.Minute)}
+	options := []chromedp.ExecAllocatorOption{
+		chromedp.ExecPath(path), chromedp.UserDataDir(t.TempDir()),
+		chromedp.WSURLReadTimeout(2 * time.Minute),
+	}
 	for name, value := range map[string]any{
-		"headless": "new", "no-sandbox": true, "disable-gpu": true, "no-first-run": true, "disable-sync": true, "disable-dev-shm-usage": true,
+		"headless": "new", "no-sandbox": true, "disable-gpu": true, "no-first-run": true, "disable-sync": true,
+		"disable-dev-shm-usage":         true,
 		"disable-background-networking": true, "disable-component-update": true, "hide-scrollbars": true,
 		"host-resolver-rules": "MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
 	} {
@@ -76,7 +80,9 @@ func (b Browser) Picture(name, scheme string, width, height int64) {
 	if b.pictures == "" {
 		return
 	}
-	media := emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}}
+	media := emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{
+		Name: "prefers-color-scheme", Value: scheme,
+	}}}
 	if _, err := chromedp.Call(b.tab, emulation.SetEmulatedMedia, media); err != nil {
 		b.t.Fatal(err)
 	}

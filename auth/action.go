@@ -1,5 +1,5 @@
-// Package auth says who calls and what they may do: by tokens of a file, or by Kubernetes' own word on whose token it is and
-// what its owner could do with kubectl.
+// Package auth says who calls and what they may do: by tokens of a file, or by Kubernetes' own word on whose token it
+// is and what its owner could do with kubectl.
 package auth
 
 import "slices"
@@ -7,8 +7,8 @@ import "slices"
 // Verb is what somebody wants to do.
 type Verb string
 
-// The verbs, as the file of tokens names them. The first seven are done to an environment, the next three to a target, and
-// reading to either.
+// The verbs, as the file of tokens names them. The first seven are done to an environment, the next three to a target,
+// and reading to either.
 const (
 	Deploy  Verb = "deploy"
 	Promote Verb = "promote"
@@ -34,8 +34,8 @@ func TargetVerbs() []Verb { return []Verb{Pause, Delete, Probe} }
 // Verbs lists every Verb.
 func Verbs() []Verb { return slices.Concat(EnvironmentVerbs(), TargetVerbs(), []Verb{Read}) }
 
-// Action is what somebody wants to do to what. Cancelling an operation is an action of the operation's own kind. An Action with
-// neither an environment nor a broker is on every broker.
+// Action is what somebody wants to do to what. Cancelling an operation is an action of the operation's own kind. An
+// Action with neither an environment nor a broker is on every broker.
 type Action struct {
 	Verb        Verb
 	Environment string

@@ -93,8 +93,8 @@ func (v Reviews) Allowed(ctx context.Context, who Caller, action Action) (Grant,
 	return Grant{Allowed: true}, nil
 }
 
-// portableGroups gives those groups of a caller that mean the same in another cluster. What begins with "system:" is this
-// cluster's own word: who is in system:masters here may be nobody there.
+// portableGroups gives those groups of a caller that mean the same in another cluster. What begins with "system:" is
+// this cluster's own word: who is in system:masters here may be nobody there.
 func portableGroups(groups []string) []string {
 	return slices.DeleteFunc(slices.Clone(groups), func(g string) bool {
 		return strings.HasPrefix(g, "system:") && g != "system:authenticated"
@@ -178,12 +178,16 @@ func podNeeds(env plan.Environment, action Action) []ResourceAttributes {
 }
 
 func patching(namespace, deployment string) ResourceAttributes {
-	return ResourceAttributes{Verb: "patch", Group: "apps", Resource: "deployments", Namespace: namespace, Name: deployment}
+	return ResourceAttributes{
+		Verb: "patch", Group: "apps", Resource: "deployments", Namespace: namespace, Name: deployment,
+	}
 }
 
 // starting is what `kubectl create job --from` needs.
 func starting(namespace string, from plan.TemplateRef) []ResourceAttributes {
-	template := ResourceAttributes{Verb: "get", Group: "batch", Resource: "cronjobs", Namespace: namespace, Name: from.Name}
+	template := ResourceAttributes{
+		Verb: "get", Group: "batch", Resource: "cronjobs", Namespace: namespace, Name: from.Name,
+	}
 	if from.Kind == plan.FromPodTemplate {
 		template.Group, template.Resource = "", "podtemplates"
 	}

@@ -73,7 +73,9 @@ func (c console) approve(ctx context.Context, question string) error {
 	answer, err := c.ask(ctx, clean(question)+" [y/N] ")
 	switch {
 	case errors.Is(err, errNobody):
-		return &ExitError{Code: exitUnconfirmed, Err: fmt.Errorf("%w; give --yes to go ahead all the same, after a look at --dry-run", err)}
+		return &ExitError{
+			Code: exitUnconfirmed, Err: fmt.Errorf("%w; give --yes to go ahead all the same, after a look at --dry-run", err),
+		}
 	case err != nil:
 		return &ExitError{Code: exitUnconfirmed, Err: fmt.Errorf("nothing was changed: %w", err)}
 	case strings.EqualFold(answer, "y"), strings.EqualFold(answer, "yes"):

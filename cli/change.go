@@ -27,10 +27,14 @@ func (f *changeFlags) add(cmd *cobra.Command, rollsBack bool) {
 	flags.BoolVarP(&f.yes, "yes", "y", false, "do not ask")
 	flags.BoolVar(&f.dryRun, "dry-run", false, "show the plan, and change nothing")
 	flags.BoolVar(&f.noWait, "no-wait", false, "do not watch how it goes: show the operation that was begun, and end")
-	flags.StringVar(&f.key, "key", "", "idempotency `key`: the same request with the same key is the same operation (default: a new one)")
+	flags.StringVar(&f.key, "key", "",
+		"idempotency `key`: the same request with the same key is the same operation (default: a new one)")
 	if rollsBack {
-		flags.StringVar(&f.onFailure, "on-failure", "", "`what` to do with the images if it fails: leave or rollback (default: as the environment says)")
-		_ = cmd.RegisterFlagCompletionFunc("on-failure", cobra.FixedCompletions([]cobra.Completion{string(plan.Leave), string(plan.Rollback)}, cobra.ShellCompDirectiveNoFileComp))
+		flags.StringVar(&f.onFailure, "on-failure", "",
+			"`what` to do with the images if it fails: leave or rollback (default: as the environment says)")
+		_ = cmd.RegisterFlagCompletionFunc("on-failure",
+			cobra.FixedCompletions([]cobra.Completion{string(plan.Leave), string(plan.Rollback)},
+				cobra.ShellCompDirectiveNoFileComp))
 	}
 	for _, name := range []string{"reason", "bug-report", "key"} {
 		_ = cmd.RegisterFlagCompletionFunc(name, cobra.NoFileCompletions)
@@ -39,7 +43,9 @@ func (f *changeFlags) add(cmd *cobra.Command, rollsBack bool) {
 
 // operate has an operation begun and watches it: the plan is shown and somebody says yes, unless --yes was given. The
 // body is for a dry run, or else for what the plan of that one says.
-func (s *session) operate(ctx context.Context, path string, f *changeFlags, body func(dryRun bool, p plan.Plan) any) error {
+func (s *session) operate(ctx context.Context, path string, f *changeFlags,
+	body func(dryRun bool, p plan.Plan) any,
+) error {
 	var shown plan.Plan
 	if f.dryRun || !f.yes {
 		var err error
@@ -53,7 +59,8 @@ func (s *session) operate(ctx context.Context, path string, f *changeFlags, body
 	op, raw, err := post[plan.Operation](ctx, s.client, path, body(false, shown), f.key)
 	if err != nil {
 		if uncertain(err) {
-			s.warnf("it is not known whether it was begun: the same again with --key %s does nothing twice, and unstuck operations shows what there is", f.key)
+			s.warnf("it is not known whether it was begun: the same again with --key %s does nothing twice, and unstuck "+
+				"operations shows what there is", f.key)
 		}
 		return err
 	}
@@ -71,7 +78,9 @@ func (s *session) operate(ctx context.Context, path string, f *changeFlags, body
 }
 
 // plan shows the plan, and asks whether it is meant unless it is all that is wanted.
-func (s *session) plan(ctx context.Context, path string, f *changeFlags, body func(dryRun bool, p plan.Plan) any) (plan.Plan, error) {
+func (s *session) plan(ctx context.Context, path string, f *changeFlags,
+	body func(dryRun bool, p plan.Plan) any,
+) (plan.Plan, error) {
 	p, raw, err := post[plan.Plan](ctx, s.client, path, body(true, plan.Plan{}), "")
 	switch {
 	case err != nil:
@@ -87,7 +96,9 @@ func (s *session) plan(ctx context.Context, path string, f *changeFlags, body fu
 }
 
 // operation makes a command that begins an operation.
-func (c console) operation(cmd *cobra.Command, rollsBack bool, names completer, begin func(ctx context.Context, s *session, f *changeFlags, args []string) error) *cobra.Command {
+func (c console) operation(cmd *cobra.Command, rollsBack bool, names completer,
+	begin func(ctx context.Context, s *session, f *changeFlags, args []string) error,
+) *cobra.Command {
 	f := &changeFlags{}
 	f.add(cmd, rollsBack)
 	return c.command(cmd, names, func(ctx context.Context, s *session, args []string) error {
@@ -133,7 +144,8 @@ yes to the plan.`,
 	}, true, environmentsFirst(nil), func(ctx context.Context, s *session, f *changeFlags, args []string) error {
 		return s.operate(ctx, apiPath("environments", args[0], "promotions"), f, func(dryRun bool, p plan.Plan) any {
 			return httpapi.PromotionBody{
-				ExpectCommit: p.Commit, Reason: f.reason, BugReport: f.bugReport, OnFailure: plan.OnFailure(f.onFailure), DryRun: dryRun,
+				ExpectCommit: p.Commit, Reason: f.reason, BugReport: f.bugReport, OnFailure: plan.OnFailure(f.onFailure),
+				DryRun: dryRun,
 			}
 		})
 	})
@@ -201,10 +213,11 @@ the plan; where nobody is asked (--yes), --confirm says that the warning was rea
 		Example: `  unstuck task production clear-render-cache --reason "stale charts"`,
 		Args:    Exactly(2, "an environment and a task"),
 	}, false, environmentsFirst(tasksOf), func(ctx context.Context, s *session, f *changeFlags, args []string) error {
-		return s.operate(ctx, apiPath("environments", args[0], "tasks", args[1], "runs"), f, func(dryRun bool, _ plan.Plan) any {
-			// Whoever was asked has seen the warning in the plan.
-			return httpapi.TaskBody{Confirm: confirm || !f.yes, Reason: f.reason, BugReport: f.bugReport, DryRun: dryRun}
-		})
+		return s.operate(ctx, apiPath("environments", args[0], "tasks", args[1], "runs"), f,
+			func(dryRun bool, _ plan.Plan) any {
+				// Whoever was asked has seen the warning in the plan.
+				return httpapi.TaskBody{Confirm: confirm || !f.yes, Reason: f.reason, BugReport: f.bugReport, DryRun: dryRun}
+			})
 	})
 	cmd.Flags().BoolVar(&confirm, "confirm", false, "the task's warning was read")
 	return cmd
@@ -214,7 +227,8 @@ the plan; where nobody is asked (--yes), --confirm says that the warning was rea
 func between(least, most int, what string) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		if len(args) < least || len(args) > most {
-			return UsageError("want %s, got %s: see %q", what, terminal.Count(len(args), "argument"), cmd.CommandPath()+" --help")
+			return UsageError("want %s, got %s: see %q", what, terminal.Count(len(args), "argument"),
+				cmd.CommandPath()+" --help")
 		}
 		return nil
 	}

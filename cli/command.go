@@ -66,12 +66,15 @@ func (f *format) Set(text string) error {
 
 // command makes cmd ask a server: it gets the flags that say which, and -o, and run is called with a session. Its
 // arguments are completed by what names gives.
-func (c console) command(cmd *cobra.Command, names completer, run func(context.Context, *session, []string) error) *cobra.Command {
+func (c console) command(cmd *cobra.Command, names completer,
+	run func(context.Context, *session, []string) error,
+) *cobra.Command {
 	var server serverFlags
 	output := format("text")
 	server.add(cmd)
 	cmd.Flags().VarP(&output, "output", "o", "`format` of the output: text or json")
-	_ = cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]cobra.Completion{"text", "json"}, cobra.ShellCompDirectiveNoFileComp))
+	_ = cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]cobra.Completion{"text", "json"},
+		cobra.ShellCompDirectiveNoFileComp))
 	cmd.ValidArgsFunction = c.completing(&server, names)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		client, err := server.connect(cmd.ErrOrStderr(), c.dial)

@@ -42,7 +42,9 @@ func (c console) completing(server *serverFlags, names completer) cobra.Completi
 
 // described is a completion. What a server says goes to a shell: nothing but a plain word is offered.
 func described(name, what string) []cobra.Completion {
-	if name == "" || strings.ContainsFunc(name, func(r rune) bool { return r <= ' ' || r > '~' || strings.ContainsRune("'\"\\$`;&|<>()*?[]{}!#", r) }) {
+	if name == "" || strings.ContainsFunc(name, func(r rune) bool {
+		return r <= ' ' || r > '~' || strings.ContainsRune("'\"\\$`;&|<>()*?[]{}!#", r)
+	}) {
 		return nil
 	}
 	return []cobra.Completion{cobra.CompletionWithDesc(name, terminal.Printable(what))}

@@ -35,9 +35,12 @@ type serverFlags struct {
 
 func (f *serverFlags) add(cmd *cobra.Command) {
 	flags := cmd.Flags()
-	flags.StringVar(&f.server, "server", "", "`URL` of Unstuck's API (default: $UNSTUCK_SERVER, or else the Unstuck in the cluster)")
-	flags.StringVar(&f.tokenFile, "token-file", "", "`file` with the token (default: $UNSTUCK_TOKEN, or else the kubeconfig's user's)")
-	flags.StringVar(&f.caFile, "ca-file", "", "PEM `file` with the authorities to trust (default: the system's); in the cluster: the API has TLS")
+	flags.StringVar(&f.server, "server", "",
+		"`URL` of Unstuck's API (default: $UNSTUCK_SERVER, or else the Unstuck in the cluster)")
+	flags.StringVar(&f.tokenFile, "token-file", "",
+		"`file` with the token (default: $UNSTUCK_TOKEN, or else the kubeconfig's user's)")
+	flags.StringVar(&f.caFile, "ca-file", "",
+		"PEM `file` with the authorities to trust (default: the system's); in the cluster: the API has TLS")
 	flags.StringVar(&f.kubeconfig, "kubeconfig", "", "kubeconfig `file` of the cluster (default: what kubectl reads)")
 	flags.StringVar(&f.context, "context", "", "`name` of a context in the kubeconfig (default: its current one)")
 	flags.StringVar(&f.namespace, "namespace", "unstuck", "`name` of the namespace that Unstuck runs in")
@@ -61,7 +64,8 @@ func (f *serverFlags) connect(stderr io.Writer, dial dialer) (*client, error) {
 		dial = (&net.Dialer{Timeout: 10 * time.Second}).DialContext
 	}
 	transport := &http.Transport{
-		Proxy: http.ProxyFromEnvironment, TLSClientConfig: tlsConfig, TLSHandshakeTimeout: 10 * time.Second, IdleConnTimeout: time.Minute,
+		Proxy: http.ProxyFromEnvironment, TLSClientConfig: tlsConfig, TLSHandshakeTimeout: 10 * time.Second,
+		IdleConnTimeout:        time.Minute,
 		MaxResponseHeaderBytes: 64 << 10, DialContext: dial,
 	}
 	token, err := f.token()
@@ -75,7 +79,8 @@ func (f *serverFlags) connect(stderr io.Writer, dial dialer) (*client, error) {
 	}
 	if server == "" {
 		forward, err := kube.NewForward(kube.ForwardOptions{
-			Kubeconfig: f.kubeconfig, Context: f.context, Namespace: f.namespace, UserAgent: "unstuck/" + version.Current().Version,
+			Kubeconfig: f.kubeconfig, Context: f.context, Namespace: f.namespace,
+			UserAgent: "unstuck/" + version.Current().Version,
 		}, slog.New(slog.DiscardHandler))
 		if err != nil {
 			return nil, fmt.Errorf("no --server, and none in a cluster: %w", err)
@@ -94,8 +99,9 @@ func (f *serverFlags) connect(stderr io.Writer, dial dialer) (*client, error) {
 		fmt.Fprintln(stderr, "unstuck: warning: the token goes over the network unencrypted: use https://")
 	}
 	c.http = &http.Client{
-		Transport:     transport,
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }, // the token is for this server alone
+		Transport: transport,
+		// the token is for this server alone
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 	c.close = transport.CloseIdleConnections
 	return c, nil
@@ -104,8 +110,11 @@ func (f *serverFlags) connect(stderr io.Writer, dial dialer) (*client, error) {
 // baseOf checks the address of a server. Its errors do not repeat it, for there may be a password in it.
 func baseOf(server string) (string, error) {
 	u, err := url.Parse(server)
-	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Hostname() == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
-		return "", UsageError("the address of the server is not right: want http://host:port or https://host:port, without a user or a query (--server or $%s)", serverVariable)
+	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Hostname() == "" || u.User != nil ||
+		u.RawQuery != "" || u.Fragment != "" {
+		return "",
+			UsageError("the address of the server is not right: want http://host:port or https://host:port, without a user or "+
+				"a query (--server or $%s)", serverVariable)
 	}
 	return strings.TrimRight(u.Scheme+"://"+u.Host+u.EscapedPath(), "/"), nil
 }

@@ -65,7 +65,9 @@ func readEvents(r io.Reader, heard func(), each func(event) error) (retry time.D
 }
 
 // follow sends the states of an operation, each no older than the one before, until it is over.
-func (c *client) follow(ctx context.Context, id string, patience time.Duration, note func(string), states chan<- plan.Operation) error {
+func (c *client) follow(ctx context.Context, id string, patience time.Duration, note func(string),
+	states chan<- plan.Operation,
+) error {
 	version := 0
 	return c.resume(ctx, apiPath("operations", id, "events"), patience, note, func(e event) (over bool, err error) {
 		var op plan.Operation
@@ -88,7 +90,9 @@ func (c *client) follow(ctx context.Context, id string, patience time.Duration, 
 // resume reads a stream of events until each says that it is over, or ctx ends. A stream that ends is taken up again
 // where it ended; note is told when the server goes away and comes back. It gives up when the server was away for as
 // long as patience, or refuses.
-func (c *client) resume(ctx context.Context, path string, patience time.Duration, note func(string), each func(event) (over bool, err error)) error {
+func (c *client) resume(ctx context.Context, path string, patience time.Duration, note func(string),
+	each func(event) (over bool, err error),
+) error {
 	last, retry, lost := "", 2*time.Second, time.Time{}
 	for {
 		over := false
@@ -127,7 +131,9 @@ func (c *client) resume(ctx context.Context, path string, patience time.Duration
 }
 
 // stream reads one stream of events to its end. A stream that is silent for too long has ended.
-func (c *client) stream(ctx context.Context, path, last string, each func(event) error) (retry time.Duration, err error) {
+func (c *client) stream(ctx context.Context, path, last string,
+	each func(event) error,
+) (retry time.Duration, err error) {
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	silent := time.AfterFunc(streamIdle, func() { stop(errors.New("the server has fallen silent")) })

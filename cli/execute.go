@@ -17,8 +17,8 @@ import (
 	"github.com/cjworkbench/unstuck/terminal"
 )
 
-// The exit codes of every command. Those of probe and diagnose are what monitoring plugins use, with "stuck" as critical. None of
-// them is that of a crash: see crashBySignal in cmd/unstuck.
+// The exit codes of every command. Those of probe and diagnose are what monitoring plugins use, with "stuck" as
+// critical. None of them is that of a crash: see crashBySignal in cmd/unstuck.
 const (
 	ExitOK      = 0
 	ExitFailed  = 1 // probe: faulty
@@ -134,7 +134,8 @@ func flagError(cmd *cobra.Command, err error) error {
 		return UsageError("flag --%s: want a %s: %s", invalid.GetFlag().Name, invalid.GetFlag().Value.Type(), see)
 	case errors.As(err, &missing):
 		return UsageError("flag --%s wants a value: %s", missing.GetFlag().Name, see)
-	case errors.As(err, &unknown) && unknown.GetSpecifiedShortnames() == "" && plainWord.MatchString(unknown.GetSpecifiedName()):
+	case errors.As(err, &unknown) && unknown.GetSpecifiedShortnames() == "" &&
+		plainWord.MatchString(unknown.GetSpecifiedName()):
 		return UsageError("there is no flag --%s: %s", unknown.GetSpecifiedName(), see)
 	}
 	return UsageError("there is no such flag: %s", see)
@@ -144,7 +145,8 @@ func flagError(cmd *cobra.Command, err error) error {
 func Exactly(number int, what string) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		if len(args) != number {
-			return UsageError("want %s, got %s: see %q", what, terminal.Count(len(args), "argument"), cmd.CommandPath()+" --help")
+			return UsageError("want %s, got %s: see %q", what, terminal.Count(len(args), "argument"),
+				cmd.CommandPath()+" --help")
 		}
 		return nil
 	}

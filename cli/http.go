@@ -42,9 +42,9 @@ func apiPath(parts ...string) string {
 	return strings.Join(escaped, "/")
 }
 
-// send makes one request, more than once if need be, and gives the answer as it came. A body makes it a change. Only what
-// may be sent twice is: a GET, a change with a key of idempotency, and what the server had no time for. An error is a
-// *httpapi.Problem where the server said what is wrong.
+// send makes one request, more than once if need be, and gives the answer as it came. A body makes it a change. Only
+// what may be sent twice is: a GET, a change with a key of idempotency, and what the server had no time for. An error
+// is a *httpapi.Problem where the server said what is wrong.
 func (c *client) send(ctx context.Context, method, path string, body any, key string) (json.RawMessage, error) {
 	limit := changeLimit
 	if method == http.MethodGet {
@@ -78,7 +78,9 @@ func again(err error, twice bool) bool {
 	case p.Status == http.StatusTooManyRequests: // nothing was done
 		return true
 	}
-	return twice && (p.Status == http.StatusBadGateway || p.Status == http.StatusServiceUnavailable || p.Status == http.StatusGatewayTimeout)
+	return twice &&
+		(p.Status == http.StatusBadGateway || p.Status == http.StatusServiceUnavailable ||
+			p.Status == http.StatusGatewayTimeout)
 }
 
 // errOurs marks what was wrong before anything was sent.
@@ -150,19 +152,23 @@ func unreached(ctx context.Context, err error) error {
 	if errors.Is(context.Cause(ctx), context.DeadlineExceeded) {
 		return errors.New("the server did not answer in time")
 	}
-	return fmt.Errorf("the server cannot be reached (it is given by --server or $%s, or else found in the cluster): %w", serverVariable, err)
+	return fmt.Errorf("the server cannot be reached (it is given by --server or $%s, or else found in the cluster): %w",
+		serverVariable, err)
 }
 
 // problemOf reads what the server, or whatever answers in its place, says is wrong.
 func problemOf(answer *http.Response, text []byte) *httpapi.Problem {
 	var p httpapi.Problem
-	if strings.HasPrefix(answer.Header.Get("Content-Type"), "application/problem+json") && json.Unmarshal(text, &p) == nil && p.Detail != "" {
+	if strings.HasPrefix(answer.Header.Get("Content-Type"), "application/problem+json") &&
+		json.Unmarshal(text, &p) == nil && p.Detail != "" {
 		p.Status = answer.StatusCode
 		return &p
 	}
-	detail := fmt.Sprintf("the answer is %d %s, and not in Unstuck's words: is the address that of its API?", answer.StatusCode, http.StatusText(answer.StatusCode))
+	detail := fmt.Sprintf("the answer is %d %s, and not in Unstuck's words: is the address that of its API?",
+		answer.StatusCode, http.StatusText(answer.StatusCode))
 	if answer.StatusCode < 400 {
-		detail = fmt.Sprintf("the answer is a redirection (%d), which the token does not follow: give the address that it leads to", answer.StatusCode)
+		detail = fmt.Sprintf("the answer is a redirection (%d), which the token does not follow: give the address that it "+
+			"leads to", answer.StatusCode)
 	}
 	return &httpapi.Problem{Status: answer.StatusCode, Detail: detail}
 }
@@ -176,7 +182,9 @@ func get[T any](ctx context.Context, c *client, path string) (v T, raw json.RawM
 }
 
 // post has something done and reads the answer; with a key, it is the same thing however often it is sent.
-func post[T any](ctx context.Context, c *client, path string, body any, key string) (v T, raw json.RawMessage, err error) {
+func post[T any](ctx context.Context, c *client, path string, body any,
+	key string,
+) (v T, raw json.RawMessage, err error) {
 	if raw, err = c.send(ctx, http.MethodPost, path, body, key); err != nil {
 		return v, nil, err
 	}
@@ -185,7 +193,8 @@ func post[T any](ctx context.Context, c *client, path string, body any, key stri
 
 func decoded[T any](raw json.RawMessage) (v T, _ json.RawMessage, err error) {
 	if err := json.Unmarshal(raw, &v); err != nil {
-		return v, raw, fmt.Errorf("read the server's answer: %w: is it of another version than this command (%s)?", err, version.Current().Version)
+		return v, raw, fmt.Errorf("read the server's answer: %w: is it of another version than this command (%s)?", err,
+			version.Current().Version)
 	}
 	return v, raw, nil
 }

@@ -132,7 +132,8 @@ successor of it.`,
 	})
 	flags := cmd.Flags()
 	flags.StringVar(&why.reason, "reason", "", "`text` that says why, for the record; asked for on a terminal")
-	flags.StringSliceVar(&override, "override", nil, "`guards` that are not to hold it back, parted by commas or given several times")
+	flags.StringSliceVar(&override, "override", nil,
+		"`guards` that are not to hold it back, parted by commas or given several times")
 	flags.BoolVarP(&yes, "yes", "y", false, "do not ask")
 	flags.BoolVar(&dryRun, "dry-run", false, "show what the guards say, and do nothing")
 	_ = cmd.RegisterFlagCompletionFunc("reason", cobra.NoFileCompletions)

@@ -46,9 +46,11 @@ what comes, until Ctrl-C. New pods are followed, too. What is said of the pods t
 	})
 	flags := cmd.Flags()
 	flags.BoolVarP(&f.follow, "follow", "f", false, "go on with what comes")
-	flags.StringVar(&f.since, "since", "", "only what is not older than this `duration`, as in 10m, or later than this time")
+	flags.StringVar(&f.since, "since", "",
+		"only what is not older than this `duration`, as in 10m, or later than this time")
 	flags.IntVar(&f.lines, "lines", 100, "the last so many, of all pods together; up to 1000")
-	flags.StringVarP(&f.container, "container", "c", "", "`name` of the container (default: the one that kubectl would take)")
+	flags.StringVarP(&f.container, "container", "c", "",
+		"`name` of the container (default: the one that kubectl would take)")
 	flags.BoolVarP(&f.previous, "previous", "p", false, "of the run before, of containers that were started again")
 	for _, name := range []string{"since", "container"} {
 		_ = cmd.RegisterFlagCompletionFunc(name, cobra.NoFileCompletions)
@@ -71,10 +73,12 @@ func (f logFlags) query() string {
 	return q.Encode()
 }
 
-// followLogs shows a log until Ctrl-C, which is how everybody ends it, and so no error. As JSON, each line of the output
-// is a part of the log.
+// followLogs shows a log until Ctrl-C, which is how everybody ends it, and so no error. As JSON, each line of the
+// output is a part of the log.
 func (s *session) followLogs(ctx context.Context, path string) error {
-	return s.resume(ctx, path, s.patience, func(text string) { s.warnf("%s", text) }, func(e event) (over bool, err error) {
+	return s.resume(ctx, path, s.patience, func(text string) {
+		s.warnf("%s", text)
+	}, func(e event) (over bool, err error) {
 		var part release.ServiceLog
 		if err := json.Unmarshal([]byte(e.data), &part); err != nil {
 			return false, fmt.Errorf("read an event: %w", err)

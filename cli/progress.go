@@ -22,7 +22,8 @@ type progress struct {
 }
 
 func newProgress(out io.Writer) *progress {
-	return &progress{Screen: terminal.NewScreen(out, func(error) {}), phases: make(map[string]plan.Phase), lines: make(map[string]int)}
+	return &progress{Screen: terminal.NewScreen(out, func(error) {
+	}), phases: make(map[string]plan.Phase), lines: make(map[string]int)}
 }
 
 // note shows a line that is not of the operation.
@@ -127,7 +128,8 @@ func (p *progress) drawn(op plan.Operation, now time.Time) []string {
 		phase += ", to be cancelled"
 	}
 	bar := progressBar(done, len(steps), max(10, min(40, p.Width/3)))
-	return append([]string{fmt.Sprintf("%s %d of %s  %s  %s", bar, done, terminal.Count(len(steps), "step"), rough(max(0, now.Sub(op.Created))), phase)}, running...)
+	return append([]string{fmt.Sprintf("%s %d of %s  %s  %s", bar, done, terminal.Count(len(steps), "step"),
+		rough(max(0, now.Sub(op.Created))), phase)}, running...)
 }
 
 // progressBar draws how much of all is done.

@@ -133,9 +133,10 @@ func latest(n httpapi.Node) (at time.Time) {
 
 func (c console) newIncidentsCommand() *cobra.Command {
 	return c.command(&cobra.Command{
-		Use:     "incidents [ID]",
-		Short:   "List the incidents, or show one with its evidence",
-		Long:    "List the incidents, newest first, or show one: what was decided and done, what was seen, and how it went on.",
+		Use:   "incidents [ID]",
+		Short: "List the incidents, or show one with its evidence",
+		Long: "List the incidents, newest first, or show one: what was decided and done, what was seen, and how it went " +
+			"on.",
 		Example: "  unstuck incidents\n  unstuck incidents 20261123t115958z-mq-1-cljy",
 		Args:    between(0, 1, "an incident, or none"),
 	}, incidentsFirst, func(ctx context.Context, s *session, args []string) error {

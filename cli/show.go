@@ -54,7 +54,8 @@ func (s *session) showStatus(
 			if one.Commit == "" {
 				commit = one.Why
 			}
-			rows = append(rows, []string{one.Service, one.Kind.String(), fmt.Sprintf("%d/%d", one.Pods, one.Wanted), commit, one.Rollout})
+			rows = append(rows, []string{one.Service, one.Kind.String(), fmt.Sprintf("%d/%d", one.Pods,
+				one.Wanted), commit, one.Rollout})
 		}
 		s.table("  ", rows)
 	}
@@ -91,7 +92,10 @@ func (s *session) showNode(n httpapi.Node) {
 	for _, t := range []struct {
 		what string
 		at   time.Time
-	}{{"it is looked at again by", n.Next.Look}, {"all closed guards will have opened by", n.Next.Opens}, {"the deletion is given up at", n.Next.RecoveryDeadline}} {
+	}{{"it is looked at again by", n.Next.Look}, {
+		"all closed guards will have opened by",
+		n.Next.Opens,
+	}, {"the deletion is given up at", n.Next.RecoveryDeadline}} {
 		if !t.at.IsZero() {
 			s.printf("        %s %s", t.what, clock(t.at))
 		}
@@ -114,7 +118,8 @@ func (s *session) showNode(n httpapi.Node) {
 }
 
 func (s *session) showResult(indent string, r probe.Result) {
-	text := fmt.Sprintf("%s at %s: %s (%s) after %s", r.Kind, clock(r.Started), r.Status(), r.Reason, terminal.Brief(r.Took))
+	text := fmt.Sprintf("%s at %s: %s (%s) after %s", r.Kind, clock(r.Started), r.Status(), r.Reason,
+		terminal.Brief(r.Took))
 	if r.Detail != "" {
 		text += ": " + r.Detail
 	}

@@ -74,9 +74,11 @@ func (s *session) lastLook(ctx context.Context, op plan.Operation, why error) (p
 }
 
 // wantsOut asks what Ctrl-C is meant for, and cancels the operation if it is that. True: stop watching. Without a
-// terminal, on SIGTERM, and at a second Ctrl-C, that is what is meant. It gives how the operation is by then: once it is
-// over, there is nothing left to ask, and the question is taken back.
-func (s *session) wantsOut(ctx context.Context, op plan.Operation, wish os.Signal, states <-chan plan.Operation) (plan.Operation, bool) {
+// terminal, on SIGTERM, and at a second Ctrl-C, that is what is meant. It gives how the operation is by then: once it
+// is over, there is nothing left to ask, and the question is taken back.
+func (s *session) wantsOut(ctx context.Context, op plan.Operation, wish os.Signal,
+	states <-chan plan.Operation,
+) (plan.Operation, bool) {
 	if wish != os.Interrupt {
 		return op, true
 	}
@@ -85,7 +87,8 @@ func (s *session) wantsOut(ctx context.Context, op plan.Operation, wish os.Signa
 	var answer string
 	var err error
 	answered := make(chan struct{})
-	question := clean(op.Request.String()) + " is under way. Cancel it (c), stop watching and let it go on (s), or watch on (Enter)? "
+	question := clean(op.Request.String()) +
+		" is under way. Cancel it (c), stop watching and let it go on (s), or watch on (Enter)? "
 	go func() {
 		defer close(answered)
 		answer, err = s.ask(asking, question)

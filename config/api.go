@@ -10,8 +10,8 @@ import (
 	"github.com/cjworkbench/unstuck/probe"
 )
 
-// API says how the API is served, how callers are known, and how much each of them may ask. Where neither TokensFile nor
-// Reviews is set nobody is known: everybody may read, and nothing that changes anything is served.
+// API says how the API is served, how callers are known, and how much each of them may ask. Where neither TokensFile
+// nor Reviews is set nobody is known: everybody may read, and nothing that changes anything is served.
 type API struct {
 	CertFile       string // with KeyFile, both in PEM; empty: plain HTTP
 	KeyFile        string
@@ -41,7 +41,8 @@ func (s *section) api(a *API) {
 func (d *decoder) checkAPI(c Config) {
 	a := c.API
 	if a.KubernetesAuth && !c.InCluster() {
-		d.problem("api.kubernetes_auth", "nothing here is in Kubernetes, whom it would ask: want a broker's pods, apps or environments, or not this")
+		d.problem("api.kubernetes_auth",
+			"nothing here is in Kubernetes, whom it would ask: want a broker's pods, apps or environments, or not this")
 	}
 	switch {
 	case a.CertFile != "" && a.KeyFile == "":
@@ -89,7 +90,8 @@ func (d *decoder) checkAPIFiles(c Config) {
 func (d *decoder) checkNamed(t Token, what string, names []string, known func(string) bool) {
 	for _, name := range names {
 		if name != Any && !known(name) {
-			d.problem("api.tokens_file", "token %s has a right to %s %s, and there is none of that name", t.Name, what, quote(name))
+			d.problem("api.tokens_file", "token %s has a right to %s %s, and there is none of that name", t.Name, what,
+				quote(name))
 		}
 	}
 }

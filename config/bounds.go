@@ -17,7 +17,8 @@ const (
 	maxTexts        = 100 // images of an environment, patterns of a job, words of a command
 )
 
-var wantLess = fmt.Sprintf("by here there are more than %d keys and values, each alias counted as all that it stands for: want fewer", maxValues)
+var wantLess = fmt.Sprintf("by here there are more than %d keys and values, each alias counted as all that it stands "+
+	"for: want fewer", maxValues)
 
 // tooMuch gives the line on which the keys and values become too many; 0 if they do not. An alias counts as what it
 // stands for, on the alias's own line; so one that stands for what it is part of is too much by itself.

@@ -46,8 +46,9 @@ func (d *decoder) check(c Config) {
 	d.checkAPI(c)
 }
 
-// checkClaims refuses two brokers or applications that have the same pods, where their selectors show it: each would have a budget of
-// its own. Where selectors differ and their pods overlap all the same, the guard self-degraded holds both back.
+// checkClaims refuses two brokers or applications that have the same pods, where their selectors show it: each would
+// have a budget of its own. Where selectors differ and their pods overlap all the same, the guard self-degraded holds
+// both back.
 func (d *decoder) checkClaims(c Config) {
 	type claim struct {
 		path, name string
@@ -64,7 +65,8 @@ func (d *decoder) checkClaims(c Config) {
 	}
 	for i, later := range claims {
 		for _, earlier := range claims[:i] {
-			if later.pods.Namespace == earlier.pods.Namespace && later.pods.Selector != "" && overlap(later.pods.Selector, earlier.pods.Selector) {
+			if later.pods.Namespace == earlier.pods.Namespace && later.pods.Selector != "" &&
+				overlap(later.pods.Selector, earlier.pods.Selector) {
 				d.problem(later.path, "%s fits pods of %s too: want another selector, for each deletes within a budget of its own",
 					quote(later.pods.Selector), quote(earlier.name))
 				break
@@ -73,8 +75,9 @@ func (d *decoder) checkClaims(c Config) {
 	}
 }
 
-// overlap says whether two selectors certainly fit the same pods, if there are any: the keys of one are all among those of the other,
-// and of no key do they ask for what excludes the other. Of keys that only one of them asks about nobody knows.
+// overlap says whether two selectors certainly fit the same pods, if there are any: the keys of one are all among those
+// of the other, and of no key do they ask for what excludes the other. Of keys that only one of them asks about nobody
+// knows.
 func overlap(a, b string) bool {
 	x, y := requirements(a), requirements(b)
 	if len(x) > len(y) {
@@ -102,7 +105,8 @@ func requirements(selector string) map[string][]labels.Requirement {
 	return byKey
 }
 
-// compatible says whether one label can fit what two selectors ask of its key: one of the values that they name, another one, or none.
+// compatible says whether one label can fit what two selectors ask of its key: one of the values that they name,
+// another one, or none.
 func compatible(a, b []labels.Requirement) bool {
 	all := slices.Concat(a, b)
 	candidates := []labels.Set{{}, {all[0].Key(): "any-other-value"}}
@@ -122,7 +126,8 @@ func (d *decoder) checkNodes(i int, b Broker) {
 		path := nodeAt(i, j)
 		name, address := strings.ToLower(n.Name), strings.ToLower(n.Address) // hosts mind no case, nor do all file systems
 		if names[name] && name != "" {
-			d.problem(path+".name", "%s is the name of another node of this broker: want another, by more than its case", quote(n.Name))
+			d.problem(path+".name", "%s is the name of another node of this broker: want another, by more than its case",
+				quote(n.Name))
 		}
 		if addresses[address] && address != "" {
 			d.problem(path+".address", "another node of this broker has the same address: want its own, not a load balancer's")
@@ -130,7 +135,8 @@ func (d *decoder) checkNodes(i int, b Broker) {
 		names[name], addresses[address] = true, true
 	}
 	if b.Policy.Mode == decide.Remediate && b.Pods == nil {
-		d.problem(at(i, "mode"), "want observe: the nodes are listed in this file, and nothing here could delete and recreate them")
+		d.problem(at(i, "mode"),
+			"want observe: the nodes are listed in this file, and nothing here could delete and recreate them")
 	}
 }
 
@@ -163,7 +169,8 @@ func (d *decoder) checkProbes(i int, b Broker) {
 		}
 	}
 	if b.Policy.LogSilence > 0 && b.Probes.Log.Every.Schedule == nil {
-		d.problem(at(i, "policy", "log_silence"), "it asks for a silent log, and probes.log.every is never: want 0s, or a schedule there")
+		d.problem(at(i, "policy", "log_silence"),
+			"it asks for a silent log, and probes.log.every is never: want 0s, or a schedule there")
 	}
 }
 
@@ -179,7 +186,8 @@ func (d *decoder) checkEvidence(i int, b Broker) {
 			span(p.ResultTTL), span(apart))
 	}
 	if b.Policy.LogSilence > 0 && b.Probes.Log.Every.Schedule != nil && p.ResultTTL <= longestGap(b.Probes.Log.Every) {
-		d.problem(at(i, "policy", "result_ttl"), "%s: want more than %s, the longest time between two looks at the log, which log_silence asks for",
+		d.problem(at(i, "policy", "result_ttl"),
+			"%s: want more than %s, the longest time between two looks at the log, which log_silence asks for",
 			span(p.ResultTTL), span(longestGap(b.Probes.Log.Every)))
 	}
 	confirmed := time.Duration(p.FailureThreshold) * (max(login.WhileSuspect, login.WhileConfirmed) + 2*login.Timeout)
@@ -198,10 +206,12 @@ func (d *decoder) checkEvidence(i int, b Broker) {
 // checkPolicy notes what does not fit together in a policy, of a broker or of an application; key gives a key's path.
 func (d *decoder) checkPolicy(key func(string) string, p decide.Policy) {
 	if p.FailureThreshold > p.Window {
-		d.problem(key("policy.failure_threshold"), "%d: want at most %d, as many as policy.window", p.FailureThreshold, p.Window)
+		d.problem(key("policy.failure_threshold"), "%d: want at most %d, as many as policy.window", p.FailureThreshold,
+			p.Window)
 	}
 	if p.RecoveryTimeout <= p.GracePeriod {
-		d.problem(key("policy.recovery_timeout"), "%s: want more than policy.grace_period, %s: the old node may take that long to stop",
+		d.problem(key("policy.recovery_timeout"),
+			"%s: want more than policy.grace_period, %s: the old node may take that long to stop",
 			span(p.RecoveryTimeout), span(p.GracePeriod))
 	}
 	if p.GracePeriod%time.Second != 0 {

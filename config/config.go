@@ -148,7 +148,8 @@ func (b Broker) clone() Broker {
 }
 
 // Load reads the file at path, and checks that the files it names can be read and that its data_dir can be written to.
-// It creates nothing. Paths in it are relative to its own directory. If its contents are at fault the error is an *Error.
+// It creates nothing. Paths in it are relative to its own directory. If its contents are at fault the error is an
+// *Error.
 func Load(path string) (*Config, error) { return load(path, defaults()) }
 
 // load is Load with base for what the file does not say.

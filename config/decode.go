@@ -217,7 +217,8 @@ func (s *section) end() {
 	for _, name := range slices.Sorted(maps.Keys(s.values)) {
 		switch name {
 		case "password":
-			s.problem(s.key(name), "no password stands in this file: write it to a file of its own, and name that with password_file")
+			s.problem(s.key(name),
+				"no password stands in this file: write it to a file of its own, and name that with password_file")
 		case "<<":
 			s.problem(s.key(name), "merge keys are not read: what several brokers share belongs in the section defaults")
 		default:

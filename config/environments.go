@@ -30,8 +30,9 @@ type RegistrySecret struct {
 func DefaultEnvironment() Environment {
 	var e Environment
 	e.Settings = plan.Settings{
-		RolloutDeadline: 15 * time.Minute, StopDeadline: 5 * time.Minute, JobDeadline: 30 * time.Minute, TaskDeadline: 30 * time.Minute,
-		OnFailure: plan.Leave,
+		RolloutDeadline: 15 * time.Minute, StopDeadline: 5 * time.Minute, JobDeadline: 30 * time.Minute,
+		TaskDeadline: 30 * time.Minute,
+		OnFailure:    plan.Leave,
 	}
 	return e
 }
@@ -43,7 +44,8 @@ var (
 )
 
 const (
-	wantImage   = "an image's short name such as frontend, or its repository such as registry.example/frontend, without a tag"
+	wantImage = "an image's short name such as frontend, or its repository such as registry.example/frontend, without " +
+		"a tag"
 	wantPattern = "an image with {commit} in its tag, such as registry.example/{image}:{commit}"
 	wantRegexp  = "a regular expression, as Go has them"
 )

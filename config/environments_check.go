@@ -20,7 +20,8 @@ func (d *decoder) checkEnvironments(c Config) {
 			places[place] = path
 		}
 		if e.Context != "" && e.Kubeconfig == "" && !d.wrong(path+".cluster.kubeconfig") {
-			d.problem(path+".cluster.kubeconfig", "missing: want the file that has the context, here or in kubernetes.kubeconfig")
+			d.problem(path+".cluster.kubeconfig",
+				"missing: want the file that has the context, here or in kubernetes.kubeconfig")
 		}
 		d.checkPromotion(path, e, c.Environments)
 		d.checkImages(path, e)
@@ -60,7 +61,8 @@ func (d *decoder) checkImages(path string, e Environment) {
 	}
 	check := func(key, image string) {
 		if image != "" && !strings.Contains(image, "/") {
-			d.problem(key, "%s is a short name, and there is no {image} in %s to put it into: want a repository", quote(image), path+".image")
+			d.problem(key, "%s is a short name, and there is no {image} in %s to put it into: want a repository", quote(image),
+				path+".image")
 		}
 	}
 	for i, image := range e.Images {

@@ -64,13 +64,15 @@ func (c *Config) InCluster() bool {
 	return len(c.Apps) > 0 || len(c.Environments) > 0
 }
 
-// The forms of Kubernetes' names, and what the messages say of them. Sources: RFC 1123, and the syntax of label selectors.
+// The forms of Kubernetes' names, and what the messages say of them. Sources: RFC 1123, and the syntax of label
+// selectors.
 var (
-	objectName   = regexp.MustCompile(`^[a-z0-9]([-.a-z0-9]{0,251}[a-z0-9])?$`)
-	secretKey    = regexp.MustCompile(`^[-._a-zA-Z0-9]{1,253}$`)
-	labelKey     = `[A-Za-z0-9]([-A-Za-z0-9_./]{0,315}[A-Za-z0-9])?`
-	labelValue   = `([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?`
-	labelPart    = labelKey + ` *(==?|!=) *` + labelValue + `|!?` + labelKey + `|` + labelKey + ` +(in|notin) *\(` + labelValue + `( *, *` + labelValue + `)*\)`
+	objectName = regexp.MustCompile(`^[a-z0-9]([-.a-z0-9]{0,251}[a-z0-9])?$`)
+	secretKey  = regexp.MustCompile(`^[-._a-zA-Z0-9]{1,253}$`)
+	labelKey   = `[A-Za-z0-9]([-A-Za-z0-9_./]{0,315}[A-Za-z0-9])?`
+	labelValue = `([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?`
+	labelPart  = labelKey + ` *(==?|!=) *` + labelValue + `|!?` + labelKey + `|` + labelKey + ` +(in|notin) *\(` +
+		labelValue + `( *, *` + labelValue + `)*\)`
 	selectorForm = regexp.MustCompile(`^ *(` + labelPart + `)( *, *(` + labelPart + `))* *$`)
 )
 
@@ -178,7 +180,8 @@ func (d *decoder) checkPlace(i int, b Broker) {
 	case b.Pods != nil && len(b.Nodes) > 0:
 		d.problem(at(i, "pods"), "there are nodes too: want one of them")
 	case b.Pods == nil && b.Secret != nil && b.Secret.Namespace == "":
-		d.problem(at(i, "secret", "namespace"), "missing: want the secret's namespace, for the nodes are no pods and have none")
+		d.problem(at(i, "secret", "namespace"),
+			"missing: want the secret's namespace, for the nodes are no pods and have none")
 	}
 }
 
@@ -196,8 +199,10 @@ func (d *decoder) checkApps(apps []App, taken map[string]string) {
 			d.problem(key("policy.result_ttl"), "%s: want more than %s, the longest time between two looks at the log",
 				span(a.Policy.ResultTTL), span(gap))
 		}
-		if least := max(time.Duration(a.Policy.FailureThreshold)*gap, a.Policy.MinDuration+gap); a.Policy.EvidenceTTL < least {
-			d.problem(key("policy.evidence_ttl"), "%s: want at least %s, or the first of %d silent looks is forgotten before the last",
+		if least := max(time.Duration(a.Policy.FailureThreshold)*gap,
+			a.Policy.MinDuration+gap); a.Policy.EvidenceTTL < least {
+			d.problem(key("policy.evidence_ttl"),
+				"%s: want at least %s, or the first of %d silent looks is forgotten before the last",
 				span(a.Policy.EvidenceTTL), span(least), a.Policy.FailureThreshold)
 		}
 	}

@@ -25,7 +25,8 @@ const (
 	wantUsername = "the user's name"
 )
 
-// parse reads a whole configuration, over what c holds by default. Whatever is wrong is noted, and the rest read nevertheless.
+// parse reads a whole configuration, over what c holds by default. Whatever is wrong is noted, and the rest read
+// nevertheless.
 func (d *decoder) parse(data []byte, c Config) Config {
 	root, ok := d.document(data)
 	if !ok {
@@ -137,7 +138,8 @@ func (s *section) mode(to *decide.Mode) {
 	})
 }
 
-// credentials reads the user's name and the password, or where they stand. Either takes the place of one from the defaults.
+// credentials reads the user's name and the password, or where they stand. Either takes the place of one from the
+// defaults.
 func (s *section) credentials(b *Broker) {
 	var name, file, password string
 	s.text("username", none, wantUsername, &name)

@@ -18,8 +18,8 @@ import (
 // ErrNoToken says that a token is nobody's: unknown, or expired.
 var ErrNoToken = errors.New("the token is unknown or has expired")
 
-// Tokens are those of a file. It is looked at with each call, so a token that is taken out of it is refused at once; and
-// so is every token while the file cannot be read or is at fault, since nobody knows who was to be taken out.
+// Tokens are those of a file. It is looked at with each call, so a token that is taken out of it is refused at once;
+// and so is every token while the file cannot be read or is at fault, since nobody knows who was to be taken out.
 type Tokens struct {
 	path     string
 	deriving chan struct{} // holds one while a hash is derived: whoever guesses tokens gets one core and no more

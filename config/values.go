@@ -157,14 +157,15 @@ func (s *section) count(name string, to *int, least, most int) {
 
 // share reads a part of the whole: more than 0, and at most 1.
 func (s *section) share(name string, to *float64) {
-	s.value(name, strconv.FormatFloat(*to, 'g', -1, 64), "a share above 0 and up to 1, such as 0.05", true, func(v string) bool {
-		read, err := strconv.ParseFloat(v, 64)
-		if err != nil || !(read > 0 && read <= 1) { // this way round, NaN is refused
-			return false
-		}
-		*to = read
-		return true
-	})
+	s.value(name, strconv.FormatFloat(*to, 'g', -1, 64), "a share above 0 and up to 1, such as 0.05", true,
+		func(v string) bool {
+			read, err := strconv.ParseFloat(v, 64)
+			if err != nil || !(read > 0 && read <= 1) { // this way round, NaN is refused
+				return false
+			}
+			*to = read
+			return true
+		})
 }
 
 // truth reads true or false.

@@ -96,11 +96,27 @@ func newBrokerAPI(g *Gate, b Brokers) *brokerAPI {
 // readRoutes are for everybody, also where no callers are known.
 func (api *brokerAPI) readRoutes() []Route {
 	return []Route{
-		{Path: "/api/v1/targets", Shows: "every broker with a line for each of its nodes", get: api.targets, answer: reflect.TypeFor[Targets]()},
-		{Path: "/api/v1/targets/{target}", Shows: "one broker: its nodes, its deletions, its pauses", get: api.target, answer: reflect.TypeFor[Target]()},
-		{Path: "/api/v1/targets/{target}/nodes/{node}", Shows: "one node, explained: what was seen, each guard, what would happen next and when", get: api.node, answer: reflect.TypeFor[Node]()},
-		{Path: "/api/v1/incidents", Shows: "every incident that is kept, newest first", get: api.incidents, answer: reflect.TypeFor[Incidents]()},
-		{Path: "/api/v1/incidents/{id}", Shows: "one incident with all its evidence", get: api.oneIncident, answer: reflect.TypeFor[store.Incident]()},
+		{
+			Path: "/api/v1/targets", Shows: "every broker with a line for each of its nodes", get: api.targets,
+			answer: reflect.TypeFor[Targets](),
+		},
+		{
+			Path: "/api/v1/targets/{target}", Shows: "one broker: its nodes, its deletions, its pauses", get: api.target,
+			answer: reflect.TypeFor[Target](),
+		},
+		{
+			Path:  "/api/v1/targets/{target}/nodes/{node}",
+			Shows: "one node, explained: what was seen, each guard, what would happen next and when", get: api.node,
+			answer: reflect.TypeFor[Node](),
+		},
+		{
+			Path: "/api/v1/incidents", Shows: "every incident that is kept, newest first", get: api.incidents,
+			answer: reflect.TypeFor[Incidents](),
+		},
+		{
+			Path: "/api/v1/incidents/{id}", Shows: "one incident with all its evidence", get: api.oneIncident,
+			answer: reflect.TypeFor[store.Incident](),
+		},
 	}
 }
 
@@ -227,8 +243,9 @@ func (api *brokerAPI) findToRead(r *http.Request) (remediate.Snapshot, error) {
 
 func (api *brokerAPI) targetOf(s remediate.Snapshot, now time.Time) Target {
 	b := Target{
-		Target: s.Target, Mode: s.Policy.Mode, At: s.At, Stale: api.stale(s, now), Error: s.Error, IsLeader: s.View.IsLeader, Expected: s.View.Expected,
-		Nodes: []NodeLine{}, Deletions: orEmpty(s.Deletions), Pauses: orEmpty(s.Pauses),
+		Target: s.Target, Mode: s.Policy.Mode, At: s.At, Stale: api.stale(s, now), Error: s.Error, IsLeader: s.View.IsLeader,
+		Expected: s.View.Expected,
+		Nodes:    []NodeLine{}, Deletions: orEmpty(s.Deletions), Pauses: orEmpty(s.Pauses),
 	}
 	for _, n := range s.Nodes {
 		b.Nodes = append(b.Nodes, NodeLine{

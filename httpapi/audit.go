@@ -12,14 +12,14 @@ import (
 )
 
 // Audit records who tried what. It is told of every request that was meant to change something, or to see the variables
-// of a pod, refused ones and dry runs included. Of requests by nobody that is known, and of those of somebody who asks too
-// often, it is told of some, and how many there were besides.
+// of a pod, refused ones and dry runs included. Of requests by nobody that is known, and of those of somebody who asks
+// too often, it is told of some, and how many there were besides.
 type Audit interface {
 	Record(ctx context.Context, a AuditEvent)
 }
 
-// AuditEvent is one such request, and what came of it. It holds no token: what looks like one is masked, wherever the client
-// has put it.
+// AuditEvent is one such request, and what came of it. It holds no token: what looks like one is masked, wherever the
+// client has put it.
 type AuditEvent struct {
 	At        time.Time `json:"at"`
 	RequestID string    `json:"request_id"`
@@ -50,11 +50,12 @@ func (l LogAudit) Record(ctx context.Context, a AuditEvent) {
 	l.Log.LogAttrs(ctx, slog.LevelInfo, "audit", slog.Any("audit", a))
 }
 
-// onePiece finds what may be a token: those of Kubernetes and those of the file of tokens have no spaces, and both small
-// and capital letters, which names of Kubernetes and commits have not.
+// onePiece finds what may be a token: those of Kubernetes and those of the file of tokens have no spaces, and both
+// small and capital letters, which names of Kubernetes and commits have not.
 var onePiece = regexp.MustCompile(`[A-Za-z0-9_.~+=-]{32,}`)
 
-// masked takes out of text what looks like a token: somebody may paste one into any field, and the audit is for more eyes.
+// masked takes out of text what looks like a token: somebody may paste one into any field, and the audit is for more
+// eyes.
 func masked(text string) string {
 	return onePiece.ReplaceAllStringFunc(text, func(piece string) string {
 		if strings.ToLower(piece) == piece || strings.ToUpper(piece) == piece {
@@ -66,7 +67,10 @@ func masked(text string) string {
 
 // masked gives the event without what looks like a token in what the client has written.
 func (a AuditEvent) masked() AuditEvent {
-	for _, text := range []*string{&a.Client, &a.Path, &a.Environment, &a.Target, &a.Action, &a.Reason, &a.Result, &a.Refused} {
+	for _, text := range []*string{
+		&a.Client, &a.Path, &a.Environment, &a.Target, &a.Action, &a.Reason, &a.Result,
+		&a.Refused,
+	} {
 		*text = masked(*text)
 	}
 	a.Override = slices.Clone(a.Override)

@@ -33,7 +33,8 @@ func (g *Gate) Authenticate(r *http.Request) (*http.Request, error) {
 	}
 	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 	token = strings.TrimSpace(token)
-	if several := len(r.Header.Values("Authorization")) > 1; several || !strings.EqualFold(scheme, "Bearer") || token == "" || len(token) > maxToken {
+	if several := len(r.Header.Values("Authorization")) > 1; several || !strings.EqualFold(scheme, "Bearer") ||
+		token == "" || len(token) > maxToken {
 		return r, NewProblem(http.StatusUnauthorized, "say who you are: send the header Authorization: Bearer TOKEN")
 	}
 	// Looking a token up costs more than sending one, so whoever sends bad ones must wait before anybody is asked. One
@@ -88,7 +89,8 @@ func (g *Gate) May(ctx context.Context, action auth.Action) error {
 		return NewProblem(http.StatusServiceUnavailable, "nobody can tell now whether %s may %s; try again", who.Name, what)
 	}
 	if !v.Allowed {
-		return NewProblem(http.StatusForbidden, "%s", strings.TrimSuffix(fmt.Sprintf("%s may not %s: %s", who.Name, what, v.Why), ": "))
+		return NewProblem(http.StatusForbidden, "%s", strings.TrimSuffix(fmt.Sprintf("%s may not %s: %s", who.Name, what,
+			v.Why), ": "))
 	}
 	return nil
 }

@@ -103,11 +103,14 @@ func readBody[B any](w http.ResponseWriter, r *http.Request) (b B, err error) {
 		return b, nil
 	}
 	kind, params, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
-	if charset := params["charset"]; err != nil || kind != "application/json" || (charset != "" && !strings.EqualFold(charset, "utf-8")) {
-		return b, NewProblem(http.StatusUnsupportedMediaType, "the content type is %q: send application/json", Short(r.Header.Get("Content-Type")))
+	if charset := params["charset"]; err != nil || kind != "application/json" ||
+		(charset != "" && !strings.EqualFold(charset, "utf-8")) {
+		return b, NewProblem(http.StatusUnsupportedMediaType, "the content type is %q: send application/json",
+			Short(r.Header.Get("Content-Type")))
 	}
 	if r.Header.Get("Content-Encoding") != "" {
-		return b, NewProblem(http.StatusUnsupportedMediaType, "the content encoding is %q: send the body as it is", Short(r.Header.Get("Content-Encoding")))
+		return b, NewProblem(http.StatusUnsupportedMediaType, "the content encoding is %q: send the body as it is",
+			Short(r.Header.Get("Content-Encoding")))
 	}
 	if !utf8.Valid(data) {
 		return b, NewProblem(http.StatusBadRequest, "the body is not UTF-8")
@@ -165,7 +168,8 @@ func badJSON(err error) error {
 	var syntax *json.SyntaxError
 	switch {
 	case errors.As(err, &wrongType):
-		return NewProblem(http.StatusBadRequest, "the field %q is a %s: want a %s", wrongType.Field, wrongType.Value, jsonName(wrongType.Type))
+		return NewProblem(http.StatusBadRequest, "the field %q is a %s: want a %s", wrongType.Field, wrongType.Value,
+			jsonName(wrongType.Type))
 	case errors.As(err, &syntax):
 		return NewProblem(http.StatusBadRequest, "the body is no JSON, at byte %d: %s", syntax.Offset, Short(err.Error()))
 	}
@@ -198,7 +202,8 @@ func fieldsOf(t reflect.Type) []string {
 // checkReason refuses a change that nobody gives a reason for. What becomes an operation is checked by release too.
 func checkReason(reason string) error {
 	if strings.TrimSpace(reason) == "" || len(reason) > MaxReason {
-		return refused(http.StatusBadRequest, plan.Invalid, "a reason is required", fmt.Sprintf("say why, in at most %d bytes", MaxReason))
+		return refused(http.StatusBadRequest, plan.Invalid, "a reason is required",
+			fmt.Sprintf("say why, in at most %d bytes", MaxReason))
 	}
 	return nil
 }

@@ -48,8 +48,9 @@ func (c *Certificate) Config() *tls.Config {
 	}
 }
 
-// Validity says from when to when the certificate holds that callers get now. Those between it and its authority are not
-// looked at: they last longer, and chains are served, without harm, that have one which has ended and is not needed.
+// Validity says from when to when the certificate holds that callers get now. Those between it and its authority are
+// not looked at: they last longer, and chains are served, without harm, that have one which has ended and is not
+// needed.
 func (c *Certificate) Validity() (from, until time.Time) {
 	leaf := c.current().Leaf
 	return leaf.NotBefore, leaf.NotAfter

@@ -46,7 +46,8 @@ func (g *Gate) perform(w http.ResponseWriter, r *http.Request, route Route) (rep
 	ctx, stop := context.WithTimeout(context.WithoutCancel(r.Context()), changeTimeout)
 	defer stop()
 	r = r.WithContext(ctx)
-	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(changeTimeout + writeTimeout)) // a test's writer has none
+	// a test's writer has none
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(changeTimeout + writeTimeout))
 	defer func() {
 		if a.Status == 0 { // it panicked
 			a.Status, a.Refused = http.StatusInternalServerError, "an error of ours"
@@ -72,7 +73,9 @@ func AuditEventOf(r *http.Request) AuditEvent {
 	}
 }
 
-func (g *Gate) try(w http.ResponseWriter, r *http.Request, route Route, origins *http.CrossOriginProtection, a *AuditEvent) (reply, error) {
+func (g *Gate) try(w http.ResponseWriter, r *http.Request, route Route, origins *http.CrossOriginProtection,
+	a *AuditEvent,
+) (reply, error) {
 	if err := origins.Check(r); err != nil {
 		return reply{}, NewProblem(http.StatusForbidden, "a page of another origin may not change anything here")
 	}
@@ -86,11 +89,13 @@ func (g *Gate) try(w http.ResponseWriter, r *http.Request, route Route, origins 
 	}
 	query, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil { // what is left out of it may be what the client relies on
-		return reply{}, NewProblem(http.StatusBadRequest, "the address has a query that cannot be read: say what is wanted in the body")
+		return reply{}, NewProblem(http.StatusBadRequest,
+			"the address has a query that cannot be read: say what is wanted in the body")
 	}
 	for name := range query {
 		if name != "pretty" {
-			return reply{}, NewProblem(http.StatusBadRequest, "the address asks for %q: say what is wanted in the body", Short(name))
+			return reply{}, NewProblem(http.StatusBadRequest, "the address asks for %q: say what is wanted in the body",
+				Short(name))
 		}
 	}
 	if key := r.Header.Values("Idempotency-Key"); len(key) > 0 {

@@ -27,8 +27,14 @@ func (api *releaseAPI) podRoutes() []Route {
 			Path: service + "/logs", Shows: "the logs of all pods of a service, merged, or as server-sent events",
 			stream: api.logs, answer: reflect.TypeFor[release.ServiceLog](), query: logParams,
 		},
-		{Path: service + "/env", Shows: "the variables of the newest pod of a service, but for secrets", watched: api.env, answer: answer},
-		{Path: service + "/pods/{pod}/env", Shows: "the variables of one pod, but for secrets", watched: api.env, answer: answer},
+		{
+			Path: service + "/env", Shows: "the variables of the newest pod of a service, but for secrets", watched: api.env,
+			answer: answer,
+		},
+		{
+			Path: service + "/pods/{pod}/env", Shows: "the variables of one pod, but for secrets", watched: api.env,
+			answer: answer,
+		},
 	}
 }
 
@@ -71,8 +77,8 @@ func (api *releaseAPI) serviceTo(verb auth.Verb, r *http.Request, a *AuditEvent,
 	return env, api.mayThere(r.Context(), env, action)
 }
 
-// mayThere refuses what the caller may not do in an environment. Only to whoever may read it, it says which services and
-// tasks there are.
+// mayThere refuses what the caller may not do in an environment. Only to whoever may read it, it says which services
+// and tasks there are.
 func (api *releaseAPI) mayThere(ctx context.Context, env plan.Environment, action auth.Action) error {
 	unknown := named("service", action.Service, env.Services, func(s plan.Service) string { return s.Name })
 	if unknown == nil {

@@ -25,16 +25,17 @@ type Environments struct {
 
 // Environment is one environment, and in Environments as well as the answer to /api/v1/environments/{env}.
 type Environment struct {
-	Environment string    `json:"environment"`
-	Namespace   string    `json:"namespace"`
-	Cluster     string    `json:"cluster,omitzero"` // absent: the one that Unstuck runs in
-	PromoteFrom string    `json:"promote_from,omitzero"`
-	Commit      string    `json:"commit,omitzero"`    // that all services run; absent: they run several, or it cannot be told
-	Error       string    `json:"error,omitzero"`     // why it could not be looked at
-	Operation   string    `json:"operation,omitzero"` // the ID of the one that is under way
-	Services    []Service `json:"services"`
-	Jobs        []string  `json:"jobs"` // that a deploy runs first
-	Tasks       []Task    `json:"tasks"`
+	Environment string `json:"environment"`
+	Namespace   string `json:"namespace"`
+	Cluster     string `json:"cluster,omitzero"` // absent: the one that Unstuck runs in
+	PromoteFrom string `json:"promote_from,omitzero"`
+	// that all services run; absent: they run several, or it cannot be told
+	Commit    string    `json:"commit,omitzero"`
+	Error     string    `json:"error,omitzero"`     // why it could not be looked at
+	Operation string    `json:"operation,omitzero"` // the ID of the one that is under way
+	Services  []Service `json:"services"`
+	Jobs      []string  `json:"jobs"` // that a deploy runs first
+	Tasks     []Task    `json:"tasks"`
 }
 
 // Service is a service of an Environment.
@@ -61,8 +62,14 @@ const lookTimeout = 10 * time.Second
 
 func (api *releaseAPI) environmentRoutes() []Route {
 	return []Route{
-		{Path: "/api/v1/environments", Shows: "every environment with its services and the commit that each runs", get: api.environments, answer: reflect.TypeFor[Environments]()},
-		{Path: "/api/v1/environments/{env}", Shows: "one environment", get: api.environment, answer: reflect.TypeFor[Environment]()},
+		{
+			Path: "/api/v1/environments", Shows: "every environment with its services and the commit that each runs",
+			get: api.environments, answer: reflect.TypeFor[Environments](),
+		},
+		{
+			Path: "/api/v1/environments/{env}", Shows: "one environment", get: api.environment,
+			answer: reflect.TypeFor[Environment](),
+		},
 	}
 }
 

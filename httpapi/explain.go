@@ -41,10 +41,12 @@ type Seen struct {
 
 // Next is what would happen next if nothing changed, and when.
 type Next struct {
-	What             string    `json:"what"`
-	Look             time.Time `json:"look,omitzero"`              // when it is looked at again, at the latest
-	Opens            time.Time `json:"opens,omitzero"`             // when all closed guards will have opened by themselves, if that is known
-	RecoveryDeadline time.Time `json:"recovery_deadline,omitzero"` // when a deletion under way is given up, and a person asked for
+	What string    `json:"what"`
+	Look time.Time `json:"look,omitzero"` // when it is looked at again, at the latest
+	// when all closed guards will have opened by themselves, if that is known
+	Opens time.Time `json:"opens,omitzero"`
+	// when a deletion under way is given up, and a person asked for
+	RecoveryDeadline time.Time `json:"recovery_deadline,omitzero"`
 }
 
 func (api *brokerAPI) explain(s remediate.Snapshot, n remediate.NodeSnapshot, now time.Time) Node {
@@ -61,8 +63,8 @@ func (api *brokerAPI) explain(s remediate.Snapshot, n remediate.NodeSnapshot, no
 	return explained
 }
 
-// meansOf says what a result means, of which v is the verdict. That all came means that the node accepts logins only where
-// that was tried: the log may go on, and maybe_stuck show nothing, while every login hangs.
+// meansOf says what a result means, of which v is the verdict. That all came means that the node accepts logins only
+// where that was tried: the log may go on, and maybe_stuck show nothing, while every login hangs.
 func meansOf(r probe.Result, v probe.Verdict) string {
 	if r.Reason == probe.OK {
 		switch r.Kind {
@@ -93,14 +95,16 @@ func next(s remediate.Snapshot, d decide.Decision) Next {
 		case observed:
 			n.What = "nothing: the mode is observe, so it is never deleted, and a person must restart it"
 		case d.Action == decide.Delete:
-			n.What = "it is deleted now, and within " + s.Policy.RecoveryTimeout.String() + " what failed must succeed on its successor"
+			n.What = "it is deleted now, and within " + s.Policy.RecoveryTimeout.String() +
+				" what failed must succeed on its successor"
 		case len(closed) > 0:
 			n.What = "it is deleted as soon as all these guards are open: " + decide.GuardNames(closed)
 		default:
 			n.What = "it is deleted as soon as a probe finds it stuck once more: " + d.Reason
 		}
 	case decide.PhaseDeletionUnconfirmed:
-		n.What = "it is watched whether the deletion has happened; if the node is still there after some minutes it has not, and if asking for it failed, a person is asked for"
+		n.What = "it is watched whether the deletion has happened; if the node is still there after some minutes it has " +
+			"not, and if asking for it failed, a person is asked for"
 		n.RecoveryDeadline = settles(s, d.Node)
 	case decide.PhaseRecovering:
 		n.What = "its successor is awaited; if what failed does not succeed there in time, a person is asked for"

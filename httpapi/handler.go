@@ -49,8 +49,8 @@ func NewProblem(status int, format string, args ...any) *Problem {
 // maxKnown bounds how many names a Problem lists: there may be thousands of nodes.
 const maxKnown = 50
 
-// NamedInDetail is how many names the detail of a Problem has at most. Of more it has none: a single one would read as if
-// that were meant, and it may be production.
+// NamedInDetail is how many names the detail of a Problem has at most. Of more it has none: a single one would read as
+// if that were meant, and it may be production.
 const NamedInDetail = 7
 
 // refused is the Problem of a change that is not made.
@@ -147,7 +147,8 @@ func (a adapter) ProblemOf(r *http.Request, err error) *Problem {
 	if p, ok := errors.AsType[*Problem](err); ok {
 		return p
 	}
-	a.log.Error("request failed", "method", Short(r.Method), "path", Short(r.URL.Path), "request_id", RequestIDOf(r.Context()), "error", err)
+	a.log.Error("request failed", "method", Short(r.Method), "path", Short(r.URL.Path), "request_id",
+		RequestIDOf(r.Context()), "error", err)
 	return NewProblem(http.StatusInternalServerError, "an error of ours: the log says which")
 }
 
@@ -207,7 +208,8 @@ func (a adapter) contained(next http.Handler) http.Handler {
 				a.Fail(seen, r, err)
 				return
 			}
-			a.log.Error("request failed", "method", Short(r.Method), "path", Short(r.URL.Path), "request_id", RequestIDOf(r.Context()), "error", err)
+			a.log.Error("request failed", "method", Short(r.Method), "path", Short(r.URL.Path), "request_id",
+				RequestIDOf(r.Context()), "error", err)
 			panic(http.ErrAbortHandler) //nolint:forbidigo // how net/http wants an answer cut off that has begun
 		}()
 		next.ServeHTTP(seen, r)

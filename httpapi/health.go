@@ -28,13 +28,17 @@ func (api *brokerAPI) opsRoutes(metrics http.Handler) []Route {
 	return []Route{
 		{Method: http.MethodGet, Path: "/metrics", Shows: "Prometheus metrics", raw: metrics, open: true},
 		{Method: http.MethodGet, Path: "/healthz", Shows: "200 while the process serves", get: healthz, open: true},
-		{Method: http.MethodGet, Path: "/readyz", Shows: "200 if each broker's loop has reconciled lately, 503 with the late ones if not", get: api.readyz, open: true},
+		{
+			Method: http.MethodGet, Path: "/readyz",
+			Shows: "200 if each broker's loop has reconciled lately, 503 with the late ones if not", get: api.readyz, open: true,
+		},
 	}
 }
 
 func healthz(*http.Request) (any, error) { return Health{Status: "ok"}, nil }
 
-// readyz answers 503 if any loop has not reconciled within the bound: a daemon that does not look must not seem healthy.
+// readyz answers 503 if any loop has not reconciled within the bound: a daemon that does not look must not seem
+// healthy.
 func (api *brokerAPI) readyz(*http.Request) (any, error) {
 	now := time.Now()
 	ready := Readiness{Status: "ready", Targets: []LastReconcile{}}
@@ -47,7 +51,8 @@ func (api *brokerAPI) readyz(*http.Request) (any, error) {
 	}
 	switch {
 	case len(late) > 0:
-		p := NewProblem(http.StatusServiceUnavailable, "loops that have not reconciled within %s: %d of %d", api.StaleAfter, len(late), len(ready.Targets))
+		p := NewProblem(http.StatusServiceUnavailable, "loops that have not reconciled within %s: %d of %d", api.StaleAfter,
+			len(late), len(ready.Targets))
 		p.Late = late[:min(len(late), maxKnown)]
 		return nil, p
 	case len(ready.Targets) == 0:

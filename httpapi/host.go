@@ -12,7 +12,8 @@ import (
 func ownHost(a adapter, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if onLoopback(r) && !namesLoopback(r.Host) {
-			a.Fail(w, r, NewProblem(http.StatusForbidden, "this is not %q: ask for localhost, or configure who may call", Short(r.Host)))
+			a.Fail(w, r, NewProblem(http.StatusForbidden, "this is not %q: ask for localhost, or configure who may call",
+				Short(r.Host)))
 			return
 		}
 		next.ServeHTTP(w, r)
@@ -24,8 +25,8 @@ func onLoopback(r *http.Request) bool {
 	return ok && at.IP.IsLoopback()
 }
 
-// namesLoopback says whether a Host names what no name server outside has a say in: localhost, any address, or a Service, as
-// which our command line calls what it reaches by port-forward.
+// namesLoopback says whether a Host names what no name server outside has a say in: localhost, any address, or a
+// Service, as which our command line calls what it reaches by port-forward.
 func namesLoopback(host string) bool {
 	if name, _, err := net.SplitHostPort(host); err == nil {
 		host = name

@@ -148,7 +148,9 @@ func (a *API) makeRoutes() []Route {
 // mux serves routes, a list of them at "/", and a Problem for all the rest.
 func (g *Gate) mux(routes []Route) http.Handler {
 	m := http.NewServeMux()
-	index := Route{Method: http.MethodGet, Path: "/{$}", open: true, get: func(*http.Request) (any, error) { return Index{Endpoints: routes}, nil }}
+	index := Route{Method: http.MethodGet, Path: "/{$}", open: true, get: func(*http.Request) (any, error) {
+		return Index{Endpoints: routes}, nil
+	}}
 	methods, paths := map[string][]string{}, []string{"/"}
 	for _, route := range append([]Route{index}, routes...) {
 		m.Handle(route.Method+" "+route.Path, g.handler(route))
@@ -167,12 +169,13 @@ func (g *Gate) mux(routes []Route) http.Handler {
 // forCallers are the paths that are served only where callers are known.
 var forCallers = regexp.MustCompile(`^/api/v1/(environments|operations|pauses)(/|$)|^/api/v1/targets/.*/(pauses|deletions|probes)$`)
 
-// noPath is the answer to a path that is not served. Where that is for want of callers, whoever asks is told so: what they
-// asked for is documented.
+// noPath is the answer to a path that is not served. Where that is for want of callers, whoever asks is told so: what
+// they asked for is documented.
 func (g *Gate) noPath(path string, known []string) *Problem {
 	p := unknown("path", path, known)
 	if g.callersMissing() && forCallers.MatchString(path) {
-		p.Detail = fmt.Sprintf("there is no path %q here: this Unstuck knows no callers, so that it changes nothing and shows nothing of "+
+		p.Detail = fmt.Sprintf("there is no path %q here: this Unstuck knows no callers, so that it changes nothing and "+
+			"shows nothing of "+
 			"environments; for these it wants api.tokens_file or api.kubernetes_auth in its configuration", Short(path))
 	}
 	return p

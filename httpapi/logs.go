@@ -26,7 +26,8 @@ type ServiceLogs interface {
 	// ServiceLog gives the last lines, within 20 s.
 	ServiceLog(ctx context.Context, env plan.Environment, q release.LogQuery) (release.ServiceLog, error)
 	// FollowServiceLog gives to send what ServiceLog gives, and then what comes, until ctx ends or send fails.
-	FollowServiceLog(ctx context.Context, env plan.Environment, q release.LogQuery, send func(release.ServiceLog) error) error
+	FollowServiceLog(ctx context.Context, env plan.Environment, q release.LogQuery,
+		send func(release.ServiceLog) error) error
 }
 
 // The bounds of logs.
@@ -42,7 +43,8 @@ const (
 
 var logParams = []param{
 	{"container", "the container; default: the one that kubectl would take", "string"},
-	{"lines", fmt.Sprintf("the last so many of all pods together; default %d, at most %d", defaultLines, maxLines), "integer"},
+	{"lines", fmt.Sprintf("the last so many of all pods together; default %d, at most %d", defaultLines,
+		maxLines), "integer"},
 	{"since", `only what is not older than that ("10m"), or later than that time`, "string"},
 	{"follow", "go on with what comes, as server-sent events", "boolean"},
 	{"previous", "of the run before, of containers that were started again", "boolean"},
@@ -171,8 +173,8 @@ func (api *releaseAPI) followLog(s *EventStream, r *http.Request, env plan.Envir
 	}
 }
 
-// sendPart sends a part of a log as events of the same form, each with so many lines. The ID is the time of the last line.
-// False: they have gone away.
+// sendPart sends a part of a log as events of the same form, each with so many lines. The ID is the time of the last
+// line. False: they have gone away.
 func sendPart(s *EventStream, all release.ServiceLog) bool {
 	for first := true; first || len(all.Lines) > 0; first = false {
 		n := min(len(all.Lines), linesAnEvent)
@@ -201,11 +203,13 @@ func logQueryOf(r *http.Request, now time.Time) (q release.LogQuery, follows boo
 	asked := r.URL.Query()
 	q = release.LogQuery{Service: r.PathValue("service"), Container: asked.Get("container"), Lines: defaultLines}
 	if q.Container != "" && !objectName.MatchString(q.Container) {
-		return q, false, NewProblem(http.StatusBadRequest, "the container is %q: no container can be named so", Short(q.Container))
+		return q, false, NewProblem(http.StatusBadRequest, "the container is %q: no container can be named so",
+			Short(q.Container))
 	}
 	if text := asked.Get("lines"); text != "" {
 		if q.Lines, err = strconv.Atoi(text); err != nil || q.Lines < 1 || q.Lines > maxLines {
-			return q, false, NewProblem(http.StatusBadRequest, "the number of lines is %q: want one from 1 to %d", Short(text), maxLines)
+			return q, false, NewProblem(http.StatusBadRequest, "the number of lines is %q: want one from 1 to %d", Short(text),
+				maxLines)
 		}
 	}
 	if q.After, err = sinceOf(asked.Get("since"), now); err != nil {
@@ -244,7 +248,8 @@ func sinceOf(text string, now time.Time) (time.Time, error) {
 	if d, err := time.ParseDuration(text); err == nil && d > 0 && d <= maxSince {
 		return now.Add(-d), nil
 	}
-	return time.Time{}, NewProblem(http.StatusBadRequest, `since is %q: want a duration such as 10m, of at most 744h, or a time such as 2026-11-23T18:00:00Z`, Short(text))
+	return time.Time{}, NewProblem(http.StatusBadRequest,
+		`since is %q: want a duration such as 10m, of at most 744h, or a time such as 2026-11-23T18:00:00Z`, Short(text))
 }
 
 // checkQuery refuses parameters that nobody knows, or that come twice.
@@ -289,5 +294,6 @@ func (api *releaseAPI) unread(r *http.Request, err error) error {
 	if r.Context().Err() == nil {
 		api.log.Warn("service not read", "path", Short(r.URL.Path), "request_id", RequestIDOf(r.Context()), "error", err)
 	}
-	return refused(http.StatusServiceUnavailable, plan.Unavailable, "its pods cannot be read now, and Unstuck's log says why", "ask again")
+	return refused(http.StatusServiceUnavailable, plan.Unavailable,
+		"its pods cannot be read now, and Unstuck's log says why", "ask again")
 }

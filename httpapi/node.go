@@ -21,8 +21,8 @@ type Nodes interface {
 	// Probe has a node looked at as soon as possible, by every probe that it has, and does not wait for the results.
 	Probe(ctx context.Context, targetName, node string) error
 	// Delete deletes a node behind the same guards as the daemon's own deletions, or says what would be done. It gives
-	// a *decide.HeldError if guards hold it back, Unable if we may not, target.ErrGone or target.ErrChanged if the node of that UID is
-	// no longer there, and remediate.ErrNotLeader if another replica must be asked.
+	// a *decide.HeldError if guards hold it back, Unable if we may not, target.ErrGone or target.ErrChanged if the node of
+	// that UID is no longer there, and remediate.ErrNotLeader if another replica must be asked.
 	Delete(ctx context.Context, targetName string, r decide.DeleteRequest) (remediate.DeleteResult, error)
 }
 
@@ -56,8 +56,9 @@ func (api *brokerAPI) nodeRoutes() []Route {
 	const node = "/api/v1/targets/{target}/nodes/{node}"
 	return []Route{
 		{
-			Method: http.MethodPost, Path: node + "/deletions", Shows: "delete a node, behind the guards", change: api.deleteNode,
-			body: reflect.TypeFor[DeletionBody](), status: http.StatusAccepted, answer: reflect.TypeFor[DeletionReply](),
+			Method: http.MethodPost, Path: node + "/deletions", Shows: "delete a node, behind the guards",
+			change: api.deleteNode,
+			body:   reflect.TypeFor[DeletionBody](), status: http.StatusAccepted, answer: reflect.TypeFor[DeletionReply](),
 		},
 		{
 			Method: http.MethodPost, Path: node + "/probes", Shows: "look at a node now", change: api.probeNode,
@@ -134,9 +135,11 @@ func (api *brokerAPI) deleteNode(w http.ResponseWriter, r *http.Request, a *Audi
 	}
 	switch {
 	case n.UID == "":
-		return reply{}, refused(http.StatusConflict, plan.NotReady, "the UID of "+n.Name+" is not known", "wait until Unstuck has seen it")
+		return reply{}, refused(http.StatusConflict, plan.NotReady, "the UID of "+n.Name+" is not known",
+			"wait until Unstuck has seen it")
 	case b.UID != "" && b.UID != n.UID:
-		return reply{}, refused(http.StatusConflict, plan.NotReady, fmt.Sprintf("%s has been replaced: its UID is %s now", n.Name, n.UID), "look whether the new one needs it")
+		return reply{}, refused(http.StatusConflict, plan.NotReady,
+			fmt.Sprintf("%s has been replaced: its UID is %s now", n.Name, n.UID), "look whether the new one needs it")
 	}
 	result, err := api.Nodes.Delete(r.Context(), n.Target, decide.DeleteRequest{
 		Node: n.Name, UID: n.UID, Override: b.Override, Reason: b.Reason, By: a.By, From: a.From, DryRun: b.DryRun,
@@ -152,7 +155,9 @@ func (api *brokerAPI) deleteNode(w http.ResponseWriter, r *http.Request, a *Audi
 		return reply{status: http.StatusOK, value: done}, nil
 	}
 	a.Result = done.Incident
-	return reply{status: http.StatusAccepted, location: "/api/v1/incidents/" + url.PathEscape(done.Incident), value: done}, nil
+	return reply{
+		status: http.StatusAccepted, location: "/api/v1/incidents/" + url.PathEscape(done.Incident), value: done,
+	}, nil
 }
 
 // checkGuards refuses to override what is no guard: a guard that is misspelt would stay closed, and surprise.
@@ -189,19 +194,24 @@ func (api *brokerAPI) nodeProblem(r *http.Request, node string, err error) error
 		if len(held.Fixed) > 0 {
 			want = fmt.Sprintf("wait until these open, which nobody may override: %v", held.Fixed)
 		}
-		p := refused(http.StatusConflict, plan.NotReady, fmt.Sprintf("%s is held back by %v", node, guardsOf(held.Closed)), want)
+		p := refused(http.StatusConflict, plan.NotReady, fmt.Sprintf("%s is held back by %v", node, guardsOf(held.Closed)),
+			want)
 		p.Closed = held.Closed
 		return p
 	case errors.As(err, &unable):
 		return refused(http.StatusConflict, plan.NotReady, "nothing was deleted, for "+unable.Error(),
-			"give Unstuck's service account these rights (the chart does where the mode is remediate), or delete the pod yourself")
+			"give Unstuck's service account these rights (the chart does where the mode is remediate), or delete the pod "+
+				"yourself")
 	case errors.Is(err, target.ErrGone), errors.Is(err, target.ErrChanged):
-		return refused(http.StatusConflict, plan.NotReady, node+" is no longer there, or another has taken its place", "look whether the new one needs it")
+		return refused(http.StatusConflict, plan.NotReady, node+" is no longer there, or another has taken its place",
+			"look whether the new one needs it")
 	case errors.Is(err, remediate.ErrNotLeader):
-		p := refused(http.StatusConflict, plan.Busy, "this replica does not lead, and may not delete", "ask again: another answers, or this one leads soon")
+		p := refused(http.StatusConflict, plan.Busy, "this replica does not lead, and may not delete",
+			"ask again: another answers, or this one leads soon")
 		p.RetryAfter = 1
 		return p
 	}
 	api.log.Error("request failed", "path", Short(r.URL.Path), "request_id", RequestIDOf(r.Context()), "error", err)
-	return refused(http.StatusServiceUnavailable, plan.Unavailable, "what it needs cannot be reached now, and Unstuck's log says what", "look at the node before you ask again")
+	return refused(http.StatusServiceUnavailable, plan.Unavailable,
+		"what it needs cannot be reached now, and Unstuck's log says what", "look at the node before you ask again")
 }

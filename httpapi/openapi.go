@@ -62,7 +62,8 @@ func openAPI(routes []Route) description {
 		OpenAPI: "3.1.0",
 		Info: map[string]string{
 			"title": "Unstuck", "version": "1",
-			"description": "What Unstuck knows of the brokers and environments that it watches, and what it can do to them. GET never changes anything.",
+			"description": "What Unstuck knows of the brokers and environments that it watches, and what it can do to them. " +
+				"GET never changes anything.",
 		},
 		Paths: make(map[string]map[string]*operation),
 		Components: components{
@@ -82,13 +83,20 @@ func openAPI(routes []Route) description {
 
 func (s schemas) operation(r Route) *operation {
 	o := &operation{ID: operationName(r), Summary: r.Shows, Responses: map[string]*content{
-		"default": {About: "a problem, in the format of RFC 9457", Content: map[string]mediaType{"application/problem+json": {s.of(reflect.TypeFor[Problem]())}}},
+		"default": {
+			About:   "a problem, in the format of RFC 9457",
+			Content: map[string]mediaType{"application/problem+json": {s.of(reflect.TypeFor[Problem]())}},
+		},
 	}}
 	for _, m := range wildcard.FindAllStringSubmatch(r.Path, -1) {
-		o.Parameters = append(o.Parameters, parameter{Name: m[1], In: "path", Required: true, Schema: &schema{Type: "string", MinLength: 1}})
+		o.Parameters = append(o.Parameters, parameter{
+			Name: m[1], In: "path", Required: true, Schema: &schema{Type: "string", MinLength: 1},
+		})
 	}
 	for _, p := range r.query {
-		o.Parameters = append(o.Parameters, parameter{Name: p.name, In: "query", About: p.about, Schema: &schema{Type: p.kind}})
+		o.Parameters = append(o.Parameters, parameter{
+			Name: p.name, In: "query", About: p.about, Schema: &schema{Type: p.kind},
+		})
 	}
 	if r.takesKey {
 		o.Parameters = append(o.Parameters, parameter{
@@ -98,7 +106,10 @@ func (s schemas) operation(r Route) *operation {
 	}
 	if r.body != nil {
 		ref := s.of(r.body)
-		o.Body = &content{Required: len(s.named[r.body.Name()].Required) > 0, About: "what is asked for; at most 64 KiB", Content: map[string]mediaType{"application/json": {ref}}}
+		o.Body = &content{
+			Required: len(s.named[r.body.Name()].Required) > 0, About: "what is asked for; at most 64 KiB",
+			Content: map[string]mediaType{"application/json": {ref}},
+		}
 	}
 	good := mediaType{&schema{Type: "object"}}
 	if r.answer != nil {
@@ -119,7 +130,9 @@ func (s schemas) operation(r Route) *operation {
 			if r.takesKey {
 				dry.Schema = s.of(reflect.TypeFor[plan.Plan]())
 			}
-			o.Responses["200"] = &content{About: "a dry run: what would be done", Content: map[string]mediaType{"application/json": dry}}
+			o.Responses["200"] = &content{
+				About: "a dry run: what would be done", Content: map[string]mediaType{"application/json": dry},
+			}
 		}
 	}
 	if r.stream != nil {

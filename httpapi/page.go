@@ -72,8 +72,8 @@ func (a *API) Change(w http.ResponseWriter, r *http.Request, name string) (locat
 	return done.location, done.value, err
 }
 
-// LastLines gives what reads the last lines of the service's log that the query asks for, and says whether it asks to go
-// on. The error is that the caller may not read them.
+// LastLines gives what reads the last lines of the service's log that the query asks for, and says whether it asks to
+// go on. The error is that the caller may not read them.
 func (a *API) LastLines(r *http.Request) (read func() (all release.ServiceLog, follows bool, err error), err error) {
 	env, err := a.releases.serviceTo(auth.Logs, r, &AuditEvent{}, "")
 	if err != nil {

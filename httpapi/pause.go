@@ -26,8 +26,9 @@ type Pauses interface {
 
 // PauseList is the answer to /api/v1/pauses, and to what changes them.
 type PauseList struct {
-	Pauses  []decide.Pause `json:"pauses"`           // that have not ended, the first to end first
-	Unknown []string       `json:"unknown,omitzero"` // the brokers that are named there and not watched: these hold for every broker
+	Pauses []decide.Pause `json:"pauses"` // that have not ended, the first to end first
+	// the brokers that are named there and not watched: these hold for every broker
+	Unknown []string `json:"unknown,omitzero"`
 }
 
 // maxPause bounds a pause: one that is forgotten must not be for ever.
@@ -42,9 +43,18 @@ func (api *brokerAPI) pauseRoutes() []Route {
 	body := reflect.TypeFor[PauseBody]()
 	return []Route{
 		{Path: all, Shows: "the pauses that have not ended", get: api.listPauses, answer: list},
-		{Method: http.MethodPost, Path: all, Shows: "pause every broker: delete no node until the pause ends", change: api.pauseTarget, body: body, status: http.StatusCreated, answer: list},
-		{Method: http.MethodDelete, Path: all, Shows: "end the pauses of every broker", change: api.resumeTarget, answer: list},
-		{Method: http.MethodPost, Path: one, Shows: "pause one broker", change: api.pauseTarget, body: body, status: http.StatusCreated, answer: list},
+		{
+			Method: http.MethodPost, Path: all, Shows: "pause every broker: delete no node until the pause ends",
+			change: api.pauseTarget, body: body, status: http.StatusCreated, answer: list,
+		},
+		{
+			Method: http.MethodDelete, Path: all, Shows: "end the pauses of every broker", change: api.resumeTarget,
+			answer: list,
+		},
+		{
+			Method: http.MethodPost, Path: one, Shows: "pause one broker", change: api.pauseTarget, body: body,
+			status: http.StatusCreated, answer: list,
+		},
 		{Method: http.MethodDelete, Path: one, Shows: "end the pauses of one broker", change: api.resumeTarget, answer: list},
 	}
 }
@@ -158,7 +168,9 @@ func (b PauseBody) until(now time.Time) (until time.Time, err error) {
 	case b.For != "":
 		d, err := time.ParseDuration(b.For)
 		if err != nil {
-			return until, refused(http.StatusBadRequest, plan.Invalid, fmt.Sprintf("%q is no duration of hours (h), minutes (m) and seconds (s), as days are not known", Short(b.For)), want)
+			return until, refused(http.StatusBadRequest, plan.Invalid,
+				fmt.Sprintf("%q is no duration of hours (h), minutes (m) and seconds (s), as days are not known",
+					Short(b.For)), want)
 		}
 		until = now.Add(min(d, 2*maxPause))
 	default:
@@ -167,12 +179,14 @@ func (b PauseBody) until(now time.Time) (until time.Time, err error) {
 		}
 	}
 	if !until.After(now) || until.After(now.Add(maxPause)) {
-		return until, refused(http.StatusBadRequest, plan.Invalid, "the pause would end in the past, or only after 31 days", want)
+		return until, refused(http.StatusBadRequest, plan.Invalid, "the pause would end in the past, or only after 31 days",
+			want)
 	}
 	return until.UTC().Add(time.Second - 1).Truncate(time.Second), nil
 }
 
 func (api *brokerAPI) pauseProblem(r *http.Request, err error) error {
 	api.log.Error("request failed", "path", Short(r.URL.Path), "request_id", RequestIDOf(r.Context()), "error", err)
-	return refused(http.StatusServiceUnavailable, plan.Unavailable, "the pauses cannot be written now, and Unstuck's log says why", "look at the pauses before you ask again")
+	return refused(http.StatusServiceUnavailable, plan.Unavailable,
+		"the pauses cannot be written now, and Unstuck's log says why", "look at the pauses before you ask again")
 }

@@ -57,11 +57,20 @@ type param struct {
 func (api *releaseAPI) recordRoutes() []Route {
 	return []Route{
 		{
-			Path: "/api/v1/operations", Shows: "the operations that are kept, newest first", get: api.operations, answer: reflect.TypeFor[OperationLines](),
-			query: []param{{"environment", "only those of this one", "string"}, {"limit", fmt.Sprintf("at most so many; default %d", defaultLimit), "integer"}},
+			Path: "/api/v1/operations", Shows: "the operations that are kept, newest first", get: api.operations,
+			answer: reflect.TypeFor[OperationLines](),
+			query: []param{
+				{"environment", "only those of this one", "string"},
+				{"limit", fmt.Sprintf("at most so many; default %d", defaultLimit), "integer"},
+			},
 		},
-		{Path: operationPath + "{id}", Shows: "one operation: its steps, how far they have come, their last lines", get: api.operation, answer: reflect.TypeFor[plan.Operation]()},
-		{Path: operationPath + "{id}/events", Shows: "one operation as it changes, as server-sent events", stream: api.events},
+		{
+			Path: operationPath + "{id}", Shows: "one operation: its steps, how far they have come, their last lines",
+			get: api.operation, answer: reflect.TypeFor[plan.Operation](),
+		},
+		{
+			Path: operationPath + "{id}/events", Shows: "one operation as it changes, as server-sent events", stream: api.events,
+		},
 	}
 }
 
@@ -108,7 +117,8 @@ func (api *releaseAPI) operations(r *http.Request) (any, error) {
 func lineOf(op plan.Operation) OperationLine {
 	return OperationLine{
 		ID: op.ID, Kind: op.Kind, Environment: op.Environment, Commit: op.Commit, What: op.Request.String(), Phase: op.Phase,
-		By: op.Request.By, Reason: op.Request.Reason, Created: op.Created, Ended: op.Ended, Outcome: op.Outcome, Cancelled: op.Cancel != nil,
+		By: op.Request.By, Reason: op.Request.Reason, Created: op.Created, Ended: op.Ended, Outcome: op.Outcome,
+		Cancelled: op.Cancel != nil,
 	}
 }
 

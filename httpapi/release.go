@@ -82,10 +82,12 @@ func (api *releaseAPI) operationRoutes() []Route {
 	cancel.takesKey = false
 	return []Route{
 		operation(env+"/deploys", "deploy a commit", reflect.TypeFor[DeployBody](), api.deploy),
-		operation(env+"/promotions", "deploy the commit that the environment's source runs", reflect.TypeFor[PromotionBody](), api.promote),
+		operation(env+"/promotions", "deploy the commit that the environment's source runs", reflect.TypeFor[PromotionBody](),
+			api.promote),
 		operation(env+"/reverts", "go back to an earlier commit", reflect.TypeFor[RevertBody](), api.revert),
 		operation(env+"/services/{service}/restarts", "restart a service", reflect.TypeFor[RestartBody](), api.restart),
-		operation(env+"/secrets/{secret}/restarts", "restart every service that reads a Secret", reflect.TypeFor[RestartBody](), api.restart),
+		operation(env+"/secrets/{secret}/restarts", "restart every service that reads a Secret",
+			reflect.TypeFor[RestartBody](), api.restart),
 		operation(env+"/tasks/{task}/runs", "run a task", reflect.TypeFor[TaskBody](), api.runTask),
 		cancel,
 	}
@@ -97,7 +99,8 @@ func (api *releaseAPI) deploy(w http.ResponseWriter, r *http.Request, a *AuditEv
 		return reply{}, err
 	}
 	return api.submit(r, a, plan.Request{
-		Kind: plan.Deploy, Commit: b.Commit, Reason: b.Reason, BugReport: b.BugReport, OnFailure: b.OnFailure, DryRun: b.DryRun,
+		Kind: plan.Deploy, Commit: b.Commit, Reason: b.Reason, BugReport: b.BugReport, OnFailure: b.OnFailure,
+		DryRun: b.DryRun,
 	})
 }
 
@@ -116,7 +119,8 @@ func (api *releaseAPI) promote(w http.ResponseWriter, r *http.Request, a *AuditE
 		}
 	}
 	return api.submit(r, a, plan.Request{
-		Kind: plan.Promotion, ExpectCommit: b.ExpectCommit, Reason: b.Reason, BugReport: b.BugReport, OnFailure: b.OnFailure, DryRun: b.DryRun,
+		Kind: plan.Promotion, ExpectCommit: b.ExpectCommit, Reason: b.Reason, BugReport: b.BugReport, OnFailure: b.OnFailure,
+		DryRun: b.DryRun,
 	})
 }
 
@@ -139,7 +143,8 @@ func (api *releaseAPI) restart(w http.ResponseWriter, r *http.Request, a *AuditE
 		return reply{}, err
 	}
 	return api.submit(r, a, plan.Request{
-		Kind: plan.Restart, Service: action.Service, Secret: action.Secret, Reason: b.Reason, BugReport: b.BugReport, DryRun: b.DryRun,
+		Kind: plan.Restart, Service: action.Service, Secret: action.Secret, Reason: b.Reason, BugReport: b.BugReport,
+		DryRun: b.DryRun,
 	})
 }
 
@@ -156,7 +161,9 @@ func (api *releaseAPI) runTask(w http.ResponseWriter, r *http.Request, a *AuditE
 
 // asked finds the request's environment and what it names there, sees whether the caller may do the action to it, and
 // reads the body.
-func asked[B any](api *releaseAPI, w http.ResponseWriter, r *http.Request, a *AuditEvent, action auth.Action) (b B, err error) {
+func asked[B any](api *releaseAPI, w http.ResponseWriter, r *http.Request, a *AuditEvent,
+	action auth.Action,
+) (b B, err error) {
 	env, err := api.findEnvironment(r)
 	if err != nil {
 		return b, err
@@ -246,10 +253,12 @@ func (api *releaseAPI) cancel(w http.ResponseWriter, r *http.Request, a *AuditEv
 // actionOf gives the action that an operation is.
 func actionOf(op plan.Operation) auth.Action {
 	verbs := map[plan.Kind]auth.Verb{
-		plan.Deploy: auth.Deploy, plan.Promotion: auth.Promote, plan.Revert: auth.Revert, plan.Restart: auth.Restart, plan.RunTask: auth.RunTask,
+		plan.Deploy: auth.Deploy, plan.Promotion: auth.Promote, plan.Revert: auth.Revert, plan.Restart: auth.Restart,
+		plan.RunTask: auth.RunTask,
 	}
 	return auth.Action{
-		Verb: verbs[op.Kind], Environment: op.Environment, Service: op.Request.Service, Secret: op.Request.Secret, Task: op.Request.Task,
+		Verb: verbs[op.Kind], Environment: op.Environment, Service: op.Request.Service, Secret: op.Request.Secret,
+		Task: op.Request.Task,
 	}
 }
 
@@ -285,6 +294,7 @@ func (api *releaseAPI) refusal(r *http.Request, err error) error {
 		return p
 	}
 	api.log.Error("request failed", "path", Short(r.URL.Path), "request_id", RequestIDOf(r.Context()), "error", err)
-	return refused(http.StatusServiceUnavailable, plan.Unavailable, "what it needs cannot be reached now, and Unstuck's log says what",
+	return refused(http.StatusServiceUnavailable, plan.Unavailable,
+		"what it needs cannot be reached now, and Unstuck's log says what",
 		"look at the operations whether it was taken on, or ask again with the same Idempotency-Key")
 }

@@ -35,7 +35,10 @@ var enums = map[reflect.Type][]string{
 	reflect.TypeFor[plan.OnFailure]():   {string(plan.Leave), string(plan.Rollback)},
 	reflect.TypeFor[plan.Kind]():        listed(plan.Kinds()),
 	reflect.TypeFor[plan.ServiceKind](): {plan.Singleton.String(), plan.Rolling.String()},
-	reflect.TypeFor[plan.Migration]():   {plan.DidMigrate.String(), plan.DidNotMigrate.String(), plan.MaybeMigrated.String()},
+	reflect.TypeFor[plan.Migration](): {
+		plan.DidMigrate.String(), plan.DidNotMigrate.String(),
+		plan.MaybeMigrated.String(),
+	},
 	reflect.TypeFor[plan.Code](): listed([]plan.Code{
 		plan.Invalid, plan.NotFound, plan.NotReady, plan.Changed, plan.Migrated, plan.Unconfirmed, plan.Busy,
 		plan.KeyReused, plan.NotRunning, plan.Unavailable,
@@ -46,7 +49,10 @@ var enums = map[reflect.Type][]string{
 	reflect.TypeFor[decide.Mode]():         {decide.Observe.String(), decide.Remediate.String()},
 	reflect.TypeFor[decide.Action]():       {decide.Hold.String(), decide.Delete.String()},
 	reflect.TypeFor[decide.Phase]():        listed(decide.Phases()),
-	reflect.TypeFor[probe.Status]():        {probe.Unknown.String(), probe.Healthy.String(), probe.Faulty.String(), probe.Stuck.String()},
+	reflect.TypeFor[probe.Status](): {
+		probe.Unknown.String(), probe.Healthy.String(), probe.Faulty.String(),
+		probe.Stuck.String(),
+	},
 }
 
 func listed[S ~string](all []S) []string {

@@ -29,7 +29,8 @@ const minGrace = time.Second
 // returns when the API server has accepted that.
 //
 // All that the watches told and that the cluster can tell is read afresh first. What is not as it must be any more is
-// target.ErrGone, target.ErrChanged or target.ErrRefused, and nothing has happened then. After any other error it may have.
+// target.ErrGone, target.ErrChanged or target.ErrRefused, and nothing has happened then. After any other error it may
+// have.
 func (p *Pods) Delete(ctx context.Context, n target.Node, grace time.Duration) error {
 	if err := p.delete(ctx, n, grace); err != nil {
 		return fmt.Errorf("delete pod %s in namespace %s: %w", n.Name, p.Namespace, err)
@@ -54,7 +55,8 @@ func (p *Pods) delete(ctx context.Context, n target.Node, grace time.Duration) e
 	if err != nil && !errors.Is(err, target.ErrGone) && !errors.Is(err, target.ErrChanged) {
 		// A pod that stays must not go without its checks when somebody else stops it later.
 		if undo := p.label(context.WithoutCancel(ctx), n, nil); undo != nil {
-			p.client.Log.Warn("cannot take the label away again", "label", skipChecks, "namespace", p.Namespace, "pod", n.Name, "error", undo.Error())
+			p.client.Log.Warn("cannot take the label away again", "label", skipChecks, "namespace", p.Namespace, "pod", n.Name,
+				"error", undo.Error())
 		}
 	}
 	return err
@@ -74,7 +76,8 @@ func (p *Pods) request(ctx context.Context, n target.Node, grace time.Duration) 
 		Preconditions: &metav1.Preconditions{UID: &uid}, GracePeriodSeconds: &seconds,
 	})
 	switch {
-	case apierrors.IsNotFound(err), apierrors.IsConflict(err): // of another kind than the precondition, if the pod is still there
+	// of another kind than the precondition, if the pod is still there
+	case apierrors.IsNotFound(err), apierrors.IsConflict(err):
 		return p.stays(ctx, n, err)
 	case declined(err):
 		return refuse("%w", apiserver.Explain(err, "delete", "pods", p.Namespace))
@@ -139,7 +142,10 @@ func (p *Pods) lookAfresh(ctx context.Context, n target.Node) (pod, error) {
 		verdict
 		want target.Answer
 	}{
-		{owned(it, above), target.Yes}, {rollingOut(it, above), target.No}, {disruptable(it, here.budgets), target.Yes}, {locked, target.No},
+		{owned(it, above), target.Yes},
+		{rollingOut(it, above), target.No},
+		{disruptable(it, here.budgets), target.Yes},
+		{locked, target.No},
 	} {
 		if q.Answer != q.want {
 			closed = append(closed, q.why)
@@ -151,12 +157,12 @@ func (p *Pods) lookAfresh(ctx context.Context, n target.Node) (pod, error) {
 	return it, p.othersStay(ctx, it)
 }
 
-// bootsFor is for how long a container that is not ready counts as booting. Later its logins tell more than its readiness, which may be
-// about something else.
+// bootsFor is for how long a container that is not ready counts as booting. Later its logins tell more than its
+// readiness, which may be about something else.
 const bootsFor = 2 * time.Minute
 
-// othersStay reads the target's other pods, and refuses if one of them is going or boots, or they are not the ones that were
-// looked at: a watch that stalls tells neither, and what owns them only once its controller has noticed.
+// othersStay reads the target's other pods, and refuses if one of them is going or boots, or they are not the ones that
+// were looked at: a watch that stalls tells neither, and what owns them only once its controller has noticed.
 func (p *Pods) othersStay(ctx context.Context, doomed pod) error {
 	watched, _, err := p.feed.known(time.Now())
 	if err != nil {
@@ -203,11 +209,14 @@ func (p *Pods) read(ctx context.Context, pod pod) (around, error) {
 	var err error
 	switch pod.owner.kind {
 	case "StatefulSet":
-		err = into(ctx, here.sets, apps.StatefulSets(p.Namespace).Get, pod.owner.name, trimStatefulSet, "statefulsets", p.Namespace)
+		err = into(ctx, here.sets, apps.StatefulSets(p.Namespace).Get, pod.owner.name, trimStatefulSet, "statefulsets",
+			p.Namespace)
 	case "ReplicaSet":
-		err = into(ctx, here.replicaSets, apps.ReplicaSets(p.Namespace).Get, pod.owner.name, trimReplicaSet, "replicasets", p.Namespace)
+		err = into(ctx, here.replicaSets, apps.ReplicaSets(p.Namespace).Get, pod.owner.name, trimReplicaSet, "replicasets",
+			p.Namespace)
 		if above := here.replicaSets[pod.owner.name].owner; err == nil && above.kind == "Deployment" {
-			err = into(ctx, here.deployments, apps.Deployments(p.Namespace).Get, above.name, trimDeployment, "deployments", p.Namespace)
+			err = into(ctx, here.deployments, apps.Deployments(p.Namespace).Get, above.name, trimDeployment, "deployments",
+				p.Namespace)
 		}
 	}
 	if err != nil {
@@ -221,7 +230,8 @@ func (p *Pods) read(ctx context.Context, pod pod) (around, error) {
 	defer cancel()
 	budgets, err := p.client.PolicyV1().PodDisruptionBudgets(p.Namespace).List(ctx, metav1.ListOptions{})
 	if err != nil {
-		return here, fmt.Errorf("list poddisruptionbudgets: %w", apiserver.Explain(err, "list", "poddisruptionbudgets", p.Namespace))
+		return here, fmt.Errorf("list poddisruptionbudgets: %w",
+			apiserver.Explain(err, "list", "poddisruptionbudgets", p.Namespace))
 	}
 	for i := range budgets.Items {
 		here.budgets[budgets.Items[i].Name] = trimBudget(&budgets.Items[i])
@@ -257,7 +267,8 @@ func (p *Pods) label(ctx context.Context, n target.Node, value any) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, apiserver.Timeout)
 	defer cancel()
-	_, err = p.client.CoreV1().Pods(p.Namespace).Patch(ctx, n.Name, types.StrategicMergePatchType, patch, metav1.PatchOptions{})
+	_, err = p.client.CoreV1().Pods(p.Namespace).Patch(ctx, n.Name, types.StrategicMergePatchType, patch,
+		metav1.PatchOptions{})
 	if err != nil {
 		return refuse("set its label %s: %w", skipChecks, apiserver.Explain(err, "patch", "pods", p.Namespace))
 	}

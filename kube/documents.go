@@ -19,8 +19,8 @@ import (
 	"github.com/cjworkbench/unstuck/target"
 )
 
-// DocumentStore keeps small documents, each in a ConfigMap of its own in the client's namespace. A document has at most about
-// 1 MiB, which is the API server's bound. The zero document, one that was never seen, does not exist.
+// DocumentStore keeps small documents, each in a ConfigMap of its own in the client's namespace. A document has at most
+// about 1 MiB, which is the API server's bound. The zero document, one that was never seen, does not exist.
 type DocumentStore struct {
 	client *Client
 
@@ -43,8 +43,8 @@ func (c *Client) Documents() *DocumentStore {
 }
 
 // All gives every document of the kind, by name. These are then the ones that were last seen. A ConfigMap that has the
-// name and the labels of a document, and none in it, is nil, and the error names it: somebody may have meant something by
-// it. It counts as not seen, so that nobody writes over it.
+// name and the labels of a document, and none in it, is nil, and the error names it: somebody may have meant something
+// by it. It counts as not seen, so that nobody writes over it.
 func (s *DocumentStore) All(ctx context.Context, kind string) (map[string][]byte, error) {
 	var unread []error
 	all, seen := make(map[string][]byte), make(map[document]docVersion)
@@ -52,7 +52,8 @@ func (s *DocumentStore) All(ctx context.Context, kind string) (map[string][]byte
 	began := s.now
 	s.mu.Unlock()
 	options := metav1.ListOptions{
-		LabelSelector: labels.SelectorFromSet(labels.Set{apiserver.ManagedBy: "unstuck", apiserver.KindLabel: kind}).String(), Limit: apiserver.DocumentPage,
+		LabelSelector: labels.SelectorFromSet(labels.Set{apiserver.ManagedBy: "unstuck", apiserver.KindLabel: kind}).String(),
+		Limit:         apiserver.DocumentPage,
 	}
 	for {
 		page, err := s.page(ctx, options)
@@ -63,7 +64,8 @@ func (s *DocumentStore) All(ctx context.Context, kind string) (map[string][]byte
 			name, data, ok := apiserver.Content(m)
 			if bare, ours := strings.CutPrefix(m.Name, apiserver.ObjectPrefix(kind)); !ok && ours {
 				all[bare] = nil
-				unread = append(unread, fmt.Errorf("configmap %s: want the annotation %s and the key %s", m.Name, apiserver.NameNote, apiserver.DocumentKey))
+				unread = append(unread, fmt.Errorf("configmap %s: want the annotation %s and the key %s", m.Name,
+					apiserver.NameNote, apiserver.DocumentKey))
 				continue
 			}
 			if !ok || m.Name != apiserver.ObjectName(kind, name) { // somebody else's, or a copy
@@ -95,7 +97,8 @@ func (s *DocumentStore) One(ctx context.Context, kind, name string) (data []byte
 	began := s.now
 	s.mu.Unlock()
 	called := apiserver.ObjectName(kind, name)
-	page, err := s.page(ctx, metav1.ListOptions{FieldSelector: fields.OneTermEqualSelector("metadata.name", called).String()})
+	page, err := s.page(ctx, metav1.ListOptions{FieldSelector: fields.OneTermEqualSelector("metadata.name",
+		called).String()})
 	if err != nil {
 		return nil, false, apiserver.Explain(err, "list", "configmaps", s.client.Namespace())
 	}
@@ -106,8 +109,9 @@ func (s *DocumentStore) One(ctx context.Context, kind, name string) (data []byte
 		}
 		noted, content, ok := apiserver.Content(m)
 		if !ok || noted != name || m.Labels[apiserver.ManagedBy] != "unstuck" || m.Labels[apiserver.KindLabel] != kind {
-			return nil, true, fmt.Errorf("configmap %s is no document: want the labels %s=unstuck and %s=%s, the annotation %s=%s and the key %s",
-				called, apiserver.ManagedBy, apiserver.KindLabel, kind, apiserver.NameNote, name, apiserver.DocumentKey)
+			return nil, true,
+				fmt.Errorf("configmap %s is no document: want the labels %s=unstuck and %s=%s, the annotation %s=%s and the key %s",
+					called, apiserver.ManagedBy, apiserver.KindLabel, kind, apiserver.NameNote, name, apiserver.DocumentKey)
 		}
 		data, there, version = content, true, m.ResourceVersion
 	}
@@ -134,7 +138,8 @@ func (s *DocumentStore) Put(ctx context.Context, kind, name string, data []byte)
 	s.mu.Unlock()
 	m := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{
 		Name: apiserver.ObjectName(kind, name), Namespace: s.client.Namespace(), ResourceVersion: version,
-		Labels: map[string]string{apiserver.ManagedBy: "unstuck", apiserver.KindLabel: kind}, Annotations: map[string]string{apiserver.NameNote: name},
+		Labels:      map[string]string{apiserver.ManagedBy: "unstuck", apiserver.KindLabel: kind},
+		Annotations: map[string]string{apiserver.NameNote: name},
 	}}
 	if utf8.Valid(data) {
 		m.Data = map[string]string{apiserver.DocumentKey: string(data)}
@@ -172,9 +177,11 @@ func (s *DocumentStore) Put(ctx context.Context, kind, name string, data []byte)
 func (s *DocumentStore) Remove(ctx context.Context, kind, name string) error {
 	ctx, cancel := context.WithTimeout(ctx, apiserver.Timeout)
 	defer cancel()
-	err := s.client.CoreV1().ConfigMaps(s.client.Namespace()).Delete(ctx, apiserver.ObjectName(kind, name), metav1.DeleteOptions{})
+	err := s.client.CoreV1().ConfigMaps(s.client.Namespace()).Delete(ctx, apiserver.ObjectName(kind, name),
+		metav1.DeleteOptions{})
 	if err != nil && !apierrors.IsNotFound(err) {
-		return fmt.Errorf("remove %s %s: %w", kind, name, apiserver.Explain(err, "delete", "configmaps", s.client.Namespace()))
+		return fmt.Errorf("remove %s %s: %w", kind, name,
+			apiserver.Explain(err, "delete", "configmaps", s.client.Namespace()))
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

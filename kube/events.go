@@ -60,10 +60,13 @@ func newEvents(a apiserver.API, log *slog.Logger) *events {
 }
 
 // allowance names what may be told so often: client-go lets through 25 Events for each name, and one more every 5
-// minutes. By default that is an object; a node that is suspected again and again would use it up, and nothing would tell
-// of its deletion. The reasons are few.
+// minutes. By default that is an object; a node that is suspected again and again would use it up, and nothing would
+// tell of its deletion. The reasons are few.
 func allowance(e *corev1.Event) string {
-	return strings.Join([]string{e.InvolvedObject.Kind, e.InvolvedObject.Namespace, e.InvolvedObject.Name, string(e.InvolvedObject.UID), e.Reason}, "/")
+	return strings.Join([]string{
+		e.InvolvedObject.Kind, e.InvolvedObject.Namespace, e.InvolvedObject.Name,
+		string(e.InvolvedObject.UID), e.Reason,
+	}, "/")
 }
 
 func (e *events) add(about corev1.ObjectReference, warning bool, reason, message string) {
@@ -122,7 +125,8 @@ func (e *events) write(ctx context.Context, event *corev1.Event) {
 		client := e.api.CoreV1().Events(event.Namespace)
 		if len(result.Patch) > 0 {
 			verb = "patch"
-			written, err = client.Patch(ctx, result.Event.Name, types.StrategicMergePatchType, result.Patch, metav1.PatchOptions{})
+			written, err = client.Patch(ctx, result.Event.Name, types.StrategicMergePatchType, result.Patch,
+				metav1.PatchOptions{})
 		}
 		if len(result.Patch) == 0 || apierrors.IsNotFound(err) { // the API server forgets them after an hour
 			verb, result.Event.ResourceVersion = "create", ""

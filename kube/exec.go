@@ -20,8 +20,8 @@ import (
 // on in the pod when the stream is gone, and its stream may never end.
 const commandLimit = 2 * time.Minute
 
-// Exec runs a command in n's container, as it is given, and writes what it prints to stdout and stderr, which may be the
-// same. It returns the exit code, or an error if the command was not seen to end, for instance before ctx did.
+// Exec runs a command in n's container, as it is given, and writes what it prints to stdout and stderr, which may be
+// the same. It returns the exit code, or an error if the command was not seen to end, for instance before ctx did.
 //
 // There is one command at a time in a pod. One that was left alone when its ctx ended still counts until its stream
 // ends, for 2 minutes at most; the next waits for it. After Exec has returned nothing more is written.

@@ -61,7 +61,8 @@ func owned(p pod, l lineage) verdict {
 			return cannotTell("StatefulSet %s is not known", p.owner.name)
 		}
 		v := keeps(p.owner, *l.set)
-		if i, ok := ordinal(l.set.name, p.name); v.Answer == target.Yes && (!ok || i < l.set.start || i >= l.set.start+l.set.replicas) {
+		if i, ok := ordinal(l.set.name, p.name); v.Answer == target.Yes &&
+			(!ok || i < l.set.start || i >= l.set.start+l.set.replicas) {
 			return no("StatefulSet %s wants %d from number %d on", l.set.name, l.set.replicas, l.set.start)
 		}
 		return v

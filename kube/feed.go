@@ -62,8 +62,8 @@ func (f *feed[T]) run(ctx context.Context) {
 // errUnlisted says that nothing is known yet.
 var errUnlisted = errors.New("they have not been listed yet")
 
-// known gives the objects by name, and how old this knowledge may be at most: until when the watch was good. That is now
-// while it is open.
+// known gives the objects by name, and how old this knowledge may be at most: until when the watch was good. That is
+// now while it is open.
 func (f *feed[T]) known(now time.Time) (items map[string]T, at time.Time, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -79,7 +79,8 @@ func (f *feed[T]) known(now time.Time) (items map[string]T, at time.Time, err er
 	case now.Sub(at) > silence && f.err != nil:
 		err = fmt.Errorf("watch %s in namespace %s: %w", f.resource, f.namespace, f.err)
 	case now.Sub(at) > silence:
-		err = fmt.Errorf("watch %s in namespace %s: interrupted since %s", f.resource, f.namespace, at.UTC().Format(time.RFC3339))
+		err = fmt.Errorf("watch %s in namespace %s: interrupted since %s", f.resource, f.namespace,
+			at.UTC().Format(time.RFC3339))
 	}
 	if err != nil {
 		return nil, time.Time{}, err

@@ -54,7 +54,8 @@ type Forward struct {
 func NewForward(o ForwardOptions, log *slog.Logger) (*Forward, error) {
 	rules := clientcmd.NewDefaultClientConfigLoadingRules()
 	rules.ExplicitPath = o.Kubeconfig
-	loader := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, &clientcmd.ConfigOverrides{CurrentContext: o.Context})
+	loader := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules,
+		&clientcmd.ConfigOverrides{CurrentContext: o.Context})
 	config, err := loader.ClientConfig()
 	if clientcmd.IsEmptyConfig(err) {
 		return nil, errors.New("read the kubeconfig: there is none, or nothing in it: set KUBECONFIG, or give --kubeconfig")
@@ -63,7 +64,9 @@ func NewForward(o ForwardOptions, log *slog.Logger) (*Forward, error) {
 		return nil, fmt.Errorf("read the kubeconfig: %w", err)
 	}
 	if config.Impersonate.UserName != "" {
-		return nil, errors.New("the kubeconfig impersonates somebody, whom Unstuck would not know the caller as: use another context, or --server and --token-file")
+		return nil,
+			errors.New("the kubeconfig impersonates somebody, whom Unstuck would not know the caller as: use another context, " +
+				"or --server and --token-file")
 	}
 	klog.SetSlogLogger(log)
 	config = rest.CopyConfig(config)
@@ -102,8 +105,10 @@ func (f *Forward) Token(ctx context.Context) (string, error) {
 	_ = answer.Body.Close()
 	token, bearer := strings.CutPrefix(string(seen), "Bearer ")
 	if !bearer || token == "" {
-		return "", errors.New("the kubeconfig's user has no token (only a client certificate, or a password), and Unstuck knows callers by their tokens: " +
-			"give one with --token-file; kubectl create token makes one for a service account")
+		return "",
+			errors.New("the kubeconfig's user has no token (only a client certificate, or a password), and Unstuck knows " +
+				"callers by their tokens: " +
+				"give one with --token-file; kubectl create token makes one for a service account")
 	}
 	return token, nil
 }
@@ -114,7 +119,10 @@ type authorization string
 // RoundTrip implements http.RoundTripper.
 func (a *authorization) RoundTrip(r *http.Request) (*http.Response, error) {
 	*a = authorization(r.Header.Get("Authorization"))
-	return &http.Response{StatusCode: http.StatusOK, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Header: http.Header{}, Body: http.NoBody, Request: r}, nil
+	return &http.Response{
+		StatusCode: http.StatusOK, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Header: http.Header{}, Body: http.NoBody,
+		Request: r,
+	}, nil
 }
 
 // DialContext connects to the API's port in a ready pod, whatever the address: that of the replica that leads, if that
@@ -173,7 +181,8 @@ func (f *Forward) find(ctx context.Context) (name string, port int32, err error)
 		})
 	})
 	if len(ready) == 0 {
-		return "", 0, fmt.Errorf("no pod labelled %s is ready, of %d there: give --namespace, --context or --server", ourLabel, len(list.Items))
+		return "", 0, fmt.Errorf("no pod labelled %s is ready, of %d there: give --namespace, --context or --server",
+			ourLabel, len(list.Items))
 	}
 	for _, p := range ready {
 		if one, other := ready[0].Labels[ourInstance], p.Labels[ourInstance]; one != other {
@@ -183,7 +192,8 @@ func (f *Forward) find(ctx context.Context) (name string, port int32, err error)
 	chosen := ready[0]
 	// Who may not see the Lease talks to any replica.
 	name = cmp.Or(chosen.Annotations[leaseNote], ourLease)
-	if lease, err := f.api.CoordinationV1().Leases(f.namespace).Get(ctx, name, metav1.GetOptions{}); err == nil && lease.Spec.HolderIdentity != nil {
+	if lease, err := f.api.CoordinationV1().Leases(f.namespace).Get(ctx, name, metav1.GetOptions{}); err == nil &&
+		lease.Spec.HolderIdentity != nil {
 		for _, p := range ready {
 			if strings.HasPrefix(*lease.Spec.HolderIdentity, p.Name+"-") {
 				chosen = p

@@ -55,7 +55,9 @@ func newForwarded(c httpstream.Connection, pod string, port int32) (_ *forwarded
 	if err != nil {
 		return nil, fmt.Errorf("open the stream of data: %w", err)
 	}
-	f := &forwarded{Stream: data, connection: c, address: podAddress(fmt.Sprintf("%s:%d", pod, port)), ended: make(chan struct{})}
+	f := &forwarded{
+		Stream: data, connection: c, address: podAddress(fmt.Sprintf("%s:%d", pod, port)), ended: make(chan struct{}),
+	}
 	go func() { // Close waits for it
 		defer close(f.ended)
 		text, _ := io.ReadAll(io.LimitReader(faults, faultLimit))

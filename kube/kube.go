@@ -2,9 +2,9 @@
 // them, commands and logs in their containers, and their guarded deletion. It also elects the replica that may act,
 // reads credentials, keeps our documents, and tells people by Events what was done.
 //
-// It and what is below it are the only importers of client-go. Whatever it cannot tell it leaves at the zero value, which
-// closes a guard: knowledge that may be old is never given as new, and what leads to a deletion is read afresh right
-// before it.
+// It and what is below it are the only importers of client-go. Whatever it cannot tell it leaves at the zero value,
+// which closes a guard: knowledge that may be old is never given as new, and what leads to a deletion is read afresh
+// right before it.
 package kube
 
 import (

@@ -19,11 +19,11 @@ import (
 	"github.com/cjworkbench/unstuck/target"
 )
 
-// The times of the election, client-go's own defaults but for renewDeadline. Nobody takes a Lease from its holder before
-// it has not been renewed for leaseDuration, as seen by the one who takes it. The holder counts itself as leading for
-// renewDeadline only, from before it asked for the renewal: what it begins then has apiserver.Timeout to end before another
-// could lead, with a second left for clocks that do not run equally fast. A holder renews, and a follower looks, after
-// retryPeriod and up to 2.2 times that.
+// The times of the election, client-go's own defaults but for renewDeadline. Nobody takes a Lease from its holder
+// before it has not been renewed for leaseDuration, as seen by the one who takes it. The holder counts itself as
+// leading for renewDeadline only, from before it asked for the renewal: what it begins then has apiserver.Timeout to
+// end before another could lead, with a second left for clocks that do not run equally fast. A holder renews, and a
+// follower looks, after retryPeriod and up to 2.2 times that.
 const (
 	leaseDuration = 15 * time.Second
 	renewDeadline = 9 * time.Second
@@ -124,7 +124,8 @@ func (k *campaign) heard(now time.Time) (time.Time, error) {
 func (k *campaign) note(verb string, began time.Time, held *resourcelock.LeaderElectionRecord, err error) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if err = apiserver.Explain(err, verb, "leases", k.namespace); err == nil || apierrors.IsNotFound(err) || apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) {
+	if err = apiserver.Explain(err, verb, "leases", k.namespace); err == nil || apierrors.IsNotFound(err) ||
+		apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) {
 		k.answered, k.err = began, nil
 	} else {
 		if k.err == nil || k.err.Error() != err.Error() {
@@ -151,9 +152,11 @@ func (k *campaign) note(verb string, began time.Time, held *resourcelock.LeaderE
 	switch k.holder {
 	case before, "":
 	case k.identity:
-		k.log.Info("leading: this replica holds the lease", "lease", k.lease, "namespace", k.namespace, "holder", k.holder, "is_leader", true)
+		k.log.Info("leading: this replica holds the lease", "lease", k.lease, "namespace", k.namespace, "holder", k.holder,
+			"is_leader", true)
 	default:
-		k.log.Info("another replica holds the lease and leads", "lease", k.lease, "namespace", k.namespace, "holder", k.holder, "is_leader", false)
+		k.log.Info("another replica holds the lease and leads", "lease", k.lease, "namespace", k.namespace, "holder",
+			k.holder, "is_leader", false)
 	}
 	return err
 }
@@ -181,8 +184,8 @@ var (
 	errDeleted = errors.New("somebody has deleted the lease, and the replica that held it may not know yet")
 )
 
-// mayBeHeld says whether another replica may count itself as the holder of a Lease that does not exist any more. We heard of
-// it after it last renewed, by the clock that nobody sets.
+// mayBeHeld says whether another replica may count itself as the holder of a Lease that does not exist any more. We
+// heard of it after it last renewed, by the clock that nobody sets.
 func (k *campaign) mayBeHeld() bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()

@@ -44,8 +44,8 @@ func (t Target) toDelete(add apiserver.Need) {
 	}
 }
 
-// MayDelete gives the permissions that are missing to delete one of the pods: without Act nobody has looked whether they
-// are there. It is an error if it cannot tell.
+// MayDelete gives the permissions that are missing to delete one of the pods: without Act nobody has looked whether
+// they are there. It is an error if it cannot tell.
 func (p *Pods) MayDelete(ctx context.Context) ([]apiserver.Missing, error) {
 	return p.client.Lacks(ctx, p.toDelete)
 }

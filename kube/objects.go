@@ -178,8 +178,10 @@ func trimBudget(o runtime.Object) budget {
 	}
 	kept := budget{
 		name: b.Name, observed: b.Status.ObservedGeneration > 0 && b.Status.ObservedGeneration >= b.Generation,
-		allowed: int(b.Status.DisruptionsAllowed), healthy: int(b.Status.CurrentHealthy), desired: int(b.Status.DesiredHealthy),
-		unhealthyAlways: b.Spec.UnhealthyPodEvictionPolicy != nil && *b.Spec.UnhealthyPodEvictionPolicy == policyv1.AlwaysAllow,
+		allowed: int(b.Status.DisruptionsAllowed), healthy: int(b.Status.CurrentHealthy),
+		desired: int(b.Status.DesiredHealthy),
+		unhealthyAlways: b.Spec.UnhealthyPodEvictionPolicy != nil &&
+			*b.Spec.UnhealthyPodEvictionPolicy == policyv1.AlwaysAllow,
 	}
 	if s, err := metav1.LabelSelectorAsSelector(b.Spec.Selector); err == nil {
 		kept.selector = s

@@ -139,8 +139,8 @@ func (p *Pods) node(pod pod, here around) target.Node {
 	return n
 }
 
-// problems says what is wrong with the target itself, as far as its pods show it: whoever wrote it may have meant others,
-// or another container of theirs. That of one pod stands for all: they come from one template.
+// problems says what is wrong with the target itself, as far as its pods show it: whoever wrote it may have meant
+// others, or another container of theirs. That of one pod stands for all: they come from one template.
 func (p *Pods) problems(pods map[string]pod, nodes []target.Node) []string {
 	if len(pods) == 0 {
 		return []string{fmt.Sprintf("no pod in namespace %s fits the selector %s", p.Namespace, p.Selector)}
@@ -150,7 +150,8 @@ func (p *Pods) problems(pods map[string]pod, nodes []target.Node) []string {
 	}
 	for _, n := range nodes {
 		if pod := pods[n.Name]; len(pod.containers) > 0 {
-			return []string{fmt.Sprintf("container %s is not in pod %s: it has %s", pod.container, pod.name, strings.Join(pod.containers, ", "))}
+			return []string{fmt.Sprintf("container %s is not in pod %s: it has %s", pod.container, pod.name,
+				strings.Join(pod.containers, ", "))}
 		}
 	}
 	return nil

@@ -118,16 +118,19 @@ func (r *Reviews) keep(key [sha256.Size]byte, who caller, now time.Time) {
 	r.callers[key] = who
 }
 
-// Allowed says whether a user of these groups may do this; no namespace for what is the cluster's, no name for any. An error says
-// that it cannot be told.
-func (r *Reviews) Allowed(ctx context.Context, user string, groups []string, what auth.ResourceAttributes) (bool, error) {
+// Allowed says whether a user of these groups may do this; no namespace for what is the cluster's, no name for any. An
+// error says that it cannot be told.
+func (r *Reviews) Allowed(ctx context.Context, user string, groups []string,
+	what auth.ResourceAttributes,
+) (bool, error) {
 	if user == "" {
 		return false, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, apiserver.Timeout)
 	defer cancel()
 	attributes := authorizationv1.ResourceAttributes{
-		Verb: what.Verb, Group: what.Group, Resource: what.Resource, Subresource: what.Subresource, Namespace: what.Namespace, Name: what.Name,
+		Verb: what.Verb, Group: what.Group, Resource: what.Resource, Subresource: what.Subresource, Namespace: what.Namespace,
+		Name: what.Name,
 	}
 	review, err := r.client.AuthorizationV1().SubjectAccessReviews().Create(ctx, &authorizationv1.SubjectAccessReview{
 		Spec: authorizationv1.SubjectAccessReviewSpec{User: user, Groups: groups, ResourceAttributes: &attributes},

@@ -53,7 +53,8 @@ type lister[L runtime.Object] interface {
 }
 
 func newPodFeed(a apiserver.API, t Target, selector labels.Selector, log *slog.Logger) *feed[pod] {
-	f := newFeed("pods", t.Namespace, &corev1.Pod{}, lister[*corev1.PodList](a.CoreV1().Pods(t.Namespace)), trimPod(t.Container), log)
+	f := newFeed("pods", t.Namespace, &corev1.Pod{}, lister[*corev1.PodList](a.CoreV1().Pods(t.Namespace)),
+		trimPod(t.Container), log)
 	f.narrow = func(o *metav1.ListOptions) { o.LabelSelector = selector.String() }
 	return f
 }
@@ -120,7 +121,8 @@ func (a around) above(p pod) lineage {
 	case "StatefulSet":
 		l.set = lookUp(a.sets, p.owner.name)
 	case "ReplicaSet":
-		if l.replicaSet = lookUp(a.replicaSets, p.owner.name); l.replicaSet != nil && l.replicaSet.owner.kind == "Deployment" {
+		if l.replicaSet = lookUp(a.replicaSets, p.owner.name); l.replicaSet != nil &&
+			l.replicaSet.owner.kind == "Deployment" {
 			l.deployment = lookUp(a.deployments, l.replicaSet.owner.name)
 		}
 	}

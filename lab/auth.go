@@ -105,13 +105,15 @@ func (l *Lab) closeBackends() {
 	}
 }
 
-// ServeHTTP answers a question of https://github.com/rabbitmq/rabbitmq-server/tree/main/deps/rabbitmq_auth_backend_http.
+// ServeHTTP answers a question of
+// https://github.com/rabbitmq/rabbitmq-server/tree/main/deps/rabbitmq_auth_backend_http.
 func (s *authServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.wg.Add(1)
 	defer s.wg.Done()
 	began := time.Now()
 	answer := "deny"
-	if r.URL.Path != "/user" || s.knows(r) { // which reads all of the request: only then one hears that nobody waits for it
+	// which reads all of the request: only then one hears that nobody waits for it
+	if r.URL.Path != "/user" || s.knows(r) {
 		answer = "allow"
 	}
 	if !s.wait(r.Context(), began) {
@@ -121,7 +123,8 @@ func (s *authServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *authServer) knows(r *http.Request) bool {
-	return r.PostFormValue("username") == s.lab.user && r.PostFormValue("password") == s.lab.pass && !s.lab.isBroken(password, "")
+	return r.PostFormValue("username") == s.lab.user && r.PostFormValue("password") == s.lab.pass &&
+		!s.lab.isBroken(password, "")
 }
 
 // wait waits until the answer is due. It is false if nobody waits for it any more.

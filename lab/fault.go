@@ -48,7 +48,8 @@ const (
 // faultKinds is the order in which Reset undoes faults: commands need a thawed node, and a restart cures most of the
 // rest.
 var faultKinds = []faultKind{
-	cutOff, backend, logLost, frozen, wedged, slowed, descriptors, connections, unheard, queueWedged, channelWedged, diskSlow,
+	cutOff, backend, logLost, frozen, wedged, slowed, descriptors, connections, unheard, queueWedged, channelWedged,
+	diskSlow,
 	appStopped, drained, alarmed, diskAlarmed, locked, noMajority, vhostDown, vhostDeleted, limited, userLimited, password,
 	onlyMember,
 }

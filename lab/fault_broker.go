@@ -26,8 +26,8 @@ func (l *Lab) ClearAlarm(ctx context.Context, name string) error {
 	})
 }
 
-// AlarmDisk makes the node believe that its disk is full. As with AlarmMemory logins go on, and whoever publishes, on any
-// node, is blocked. ClearDiskAlarm cures it.
+// AlarmDisk makes the node believe that its disk is full. As with AlarmMemory logins go on, and whoever publishes, on
+// any node, is blocked. ClearDiskAlarm cures it.
 func (l *Lab) AlarmDisk(ctx context.Context, name string) error {
 	return l.set(diskAlarmed, name, func(n *node) error {
 		_, err := n.ctl(ctx, "", "rabbitmqctl", "set_disk_free_limit", "1000000GB")

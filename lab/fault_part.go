@@ -45,13 +45,14 @@ const (
 		receive suspended -> ok after 5000 -> not_suspended end.`
 	erlReleaseChannel = `unstuck_lab_channel ! release, ok.`
 
-	// Suspends whatever writes to the disk for %d ms, then lets it go on for %d ms: message stores, classic queues, which write their
-	// indexes themselves, the log of quorum queues, and streams.
+	// Suspends whatever writes to the disk for %d ms, then lets it go on for %d ms: message stores, classic queues, which
+	// write their indexes themselves, the log of quorum queues, and streams.
 	erlSlowDisk = `
 		Writes = fun(P) ->
 			Name = case process_info(P, registered_name) of {_, N} when is_atom(N) -> atom_to_list(N); _ -> "" end,
 			{M, _, _} = proc_lib:translate_initial_call(P),
-			lists:member(M, [rabbit_msg_store, rabbit_prequeue, rabbit_amqqueue_process, ra_log_wal, ra_log_segment_writer, osiris_writer])
+			lists:member(M, [rabbit_msg_store, rabbit_prequeue, rabbit_amqqueue_process, ra_log_wal,
+				ra_log_segment_writer, osiris_writer])
 				orelse lists:prefix("ra_", Name) andalso (lists:suffix("_wal", Name) orelse lists:suffix("segment_writer", Name))
 		end,
 		Loop = fun Loop() ->
@@ -81,8 +82,8 @@ func (l *Lab) IntermittentLogin(ctx context.Context, name string) error {
 }
 
 // WedgeQueue makes the process of one classic queue on the node hang in a call that is never answered. Everything else
-// goes on, on that node too; a client publishes to the queue all the time. ReleaseQueue cures it, as does a new process. The
-// queue, unstuck-lab-queue and the node's name, stays.
+// goes on, on that node too; a client publishes to the queue all the time. ReleaseQueue cures it, as does a new
+// process. The queue, unstuck-lab-queue and the node's name, stays.
 func (l *Lab) WedgeQueue(ctx context.Context, name string) error {
 	return l.set(queueWedged, name, func(n *node) error {
 		queue, err := n.ownQueue(ctx, "queue")
@@ -110,8 +111,9 @@ func (l *Lab) ReleaseQueue(ctx context.Context, name string) error {
 }
 
 // WedgeChannel makes one channel of one client of the node hang: it asks a queue on the same node, whose process was
-// suspended, and publishes on, in vain. Everything else goes on. (maybe_stuck shows the channel and not the queue, since it looks at processes that
-// wait.) ReleaseChannel cures it, as does a new process. The queue, unstuck-lab-channel and the node's name, stays.
+// suspended, and publishes on, in vain. Everything else goes on. (maybe_stuck shows the channel and not the queue,
+// since it looks at processes that wait.) ReleaseChannel cures it, as does a new process. The queue,
+// unstuck-lab-channel and the node's name, stays.
 func (l *Lab) WedgeChannel(ctx context.Context, name string) error {
 	return l.set(channelWedged, name, func(n *node) error {
 		queue, err := n.ownQueue(ctx, "channel")
@@ -174,7 +176,8 @@ func publishOn(ctx context.Context, s *session, ch *amqp.Channel, queue string) 
 		case err := <-s.closed:
 			return ended(err)
 		case <-tick.C:
-			if err := ch.PublishWithContext(ctx, "", queue, false, false, amqp.Publishing{Body: []byte("once more")}); err != nil {
+			if err := ch.PublishWithContext(ctx, "", queue, false, false,
+				amqp.Publishing{Body: []byte("once more")}); err != nil {
 				return fmt.Errorf("publish to %s: %w", queue, err)
 			}
 		}
@@ -209,8 +212,8 @@ func (n *node) ownQueue(ctx context.Context, what string) (string, error) {
 	return name, err
 }
 
-// HoldOnlyMember gives the node a quorum queue that has no member elsewhere, so that it is unavailable while the node is
-// away. Nothing else is wrong. DropOnlyMember deletes the queue, unstuck-lab-only and the node's name.
+// HoldOnlyMember gives the node a quorum queue that has no member elsewhere, so that it is unavailable while the node
+// is away. Nothing else is wrong. DropOnlyMember deletes the queue, unstuck-lab-only and the node's name.
 func (l *Lab) HoldOnlyMember(ctx context.Context, name string) error {
 	return l.set(onlyMember, name, func(n *node) error {
 		return n.declare(ctx, []LoadQueue{{Name: "unstuck-lab-only-" + name, Type: QuorumQueue, Node: name, Members: 1}})
@@ -234,8 +237,9 @@ func (l *Lab) DropOnlyMember(ctx context.Context, name string) error {
 }
 
 // SlowDisk suspends whatever writes to the disk on one node for a time, lets it go on for another, and so forth: what
-// waits for the disk takes long, and nothing hangs for good. Logins are as fast as ever. RestoreDisk cures it, as does a
-// new process. Nobody waits until what writes is suspended: one that is in the midst of a write can make that last for ever.
+// waits for the disk takes long, and nothing hangs for good. Logins are as fast as ever. RestoreDisk cures it, as does
+// a new process. Nobody waits until what writes is suspended: one that is in the midst of a write can make that last
+// for ever.
 func (l *Lab) SlowDisk(ctx context.Context, name string, stalled, between time.Duration) error {
 	return l.breakBy(ctx, diskSlow, name, fmt.Sprintf(erlSlowDisk, stalled.Milliseconds(), between.Milliseconds()))
 }

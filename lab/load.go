@@ -37,7 +37,8 @@ type LoadOptions struct {
 func DefaultQueues(nodes []string) []LoadQueue {
 	var queues []LoadQueue
 	for _, n := range nodes {
-		queues = append(queues, LoadQueue{"load-classic-" + n, ClassicQueue, n, 1}, LoadQueue{"load-one-" + n, QuorumQueue, n, 1})
+		queues = append(queues, LoadQueue{"load-classic-" + n, ClassicQueue, n, 1},
+			LoadQueue{"load-one-" + n, QuorumQueue, n, 1})
 		if len(nodes) > 1 {
 			queues = append(queues, LoadQueue{"load-all-" + n, QuorumQueue, n, len(nodes)})
 		}
@@ -67,9 +68,10 @@ type Load struct {
 
 // LoadStats is what a load has done so far.
 type LoadStats struct {
-	Published, Confirmed, Consumed int64          // messages
-	Reconnects                     int64          // connections that were lost, or could not be opened
-	Ready                          map[string]int // how many clients have all they need, by the node that they are connected to
+	Published, Confirmed, Consumed int64 // messages
+	Reconnects                     int64 // connections that were lost, or could not be opened
+	// how many clients have all they need, by the node that they are connected to
+	Ready map[string]int
 }
 
 // Stats gives what the load has done so far.

@@ -155,9 +155,9 @@ func (c *client) once(ctx context.Context, at int) (worked bool, err error) {
 	return worked, err
 }
 
-// alert is a socket that fails when nothing comes for three heartbeats. The library means to see to that, but clears its
-// deadline after the login and sets no other before the next frame: a connection that idles would wait for a frozen node
-// for ever.
+// alert is a socket that fails when nothing comes for three heartbeats. The library means to see to that, but clears
+// its deadline after the login and sets no other before the next frame: a connection that idles would wait for a frozen
+// node for ever.
 type alert struct{ net.Conn }
 
 func (a alert) Read(p []byte) (int, error) {

@@ -41,7 +41,8 @@ func (d *Load) places(ctx context.Context) (map[string]place, error) {
 	for line := range strings.Lines(out) {
 		var name string
 		var p place
-		if _, err := fmt.Sscan(line, &name, &p.leader, &p.members, &p.online); err == nil { // another's name may have a blank in it
+		// another's name may have a blank in it
+		if _, err := fmt.Sscan(line, &name, &p.leader, &p.members, &p.online); err == nil {
 			places[name] = p
 		}
 	}
@@ -49,8 +50,8 @@ func (d *Load) places(ctx context.Context) (map[string]place, error) {
 }
 
 // placeQueues declares the load's queues, each through the node where it is to be, and looks whether they are there.
-// One that is elsewhere is deleted first, and so is one whose members do not all come back: after some faults one never does. It
-// tries again until everything is healthy.
+// One that is elsewhere is deleted first, and so is one whose members do not all come back: after some faults one never
+// does. It tries again until everything is healthy.
 func (d *Load) placeQueues(ctx context.Context) error {
 	missing := make(map[string]time.Time) // by queue: since when a member is
 	return d.lab.until(ctx, "the load's queues to be where they belong", func(ctx context.Context) error {
@@ -70,8 +71,8 @@ func (d *Load) placeQueues(ctx context.Context) error {
 	})
 }
 
-// misplaced gives the queues of a node that are to be declared anew: that are elsewhere, or have missed a member for long. The
-// error names those that miss one. In missing it keeps since when.
+// misplaced gives the queues of a node that are to be declared anew: that are elsewhere, or have missed a member for
+// long. The error names those that miss one. In missing it keeps since when.
 func (d *Load) misplaced(n *node, places map[string]place, missing map[string]time.Time) ([]LoadQueue, error) {
 	const patience = 20 * time.Second
 	var anew []LoadQueue

@@ -20,8 +20,8 @@ const debianBin = "/usr/lib/rabbitmq/bin"
 // binDirs is where the lab looks for anything else inside Options.Root, in place of the PATH.
 var binDirs = []string{"/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"}
 
-// withoutLinks gives the path of a tree without the symbolic links that lead to it. Files of the tree are known by paths that
-// begin with the tree's own, and such a link would have others begin in another way.
+// withoutLinks gives the path of a tree without the symbolic links that lead to it. Files of the tree are known by
+// paths that begin with the tree's own, and such a link would have others begin in another way.
 func withoutLinks(root string) (string, error) {
 	if root == "" {
 		return "", nil

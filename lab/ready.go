@@ -65,7 +65,8 @@ func (l *Lab) WaitReady(ctx context.Context) error {
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
-	return l.untilEvery(ctx, time.Second, "the nodes to form a cluster", l.nodes[0].clustered) // asking takes a second of CPU
+	// asking takes a second of CPU
+	return l.untilEvery(ctx, time.Second, "the nodes to form a cluster", l.nodes[0].clustered)
 }
 
 // WaitLogin waits until one node lets the probing user log in.

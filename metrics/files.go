@@ -23,7 +23,8 @@ func Files() []File { return []File{ConfigurationFile, TokensFile, CertificateFi
 
 var (
 	fileValid = prometheus.NewDesc("unstuck_file_valid",
-		"1 while a file that we are configured by could be read now and is valid, 0 while it could not or is not.", []string{"file"}, nil)
+		"1 while a file that we are configured by could be read now and is valid, 0 while it could not or is not.",
+		[]string{"file"}, nil)
 	certificateFrom = prometheus.NewDesc("unstuck_certificate_not_before_timestamp_seconds",
 		"From when on the certificate holds that the API is served with. Missing without one.", nil, nil)
 	certificateUntil = prometheus.NewDesc("unstuck_certificate_not_after_timestamp_seconds",

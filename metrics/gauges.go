@@ -18,15 +18,18 @@ var (
 	lastReconcile = prometheus.NewDesc("unstuck_last_reconcile_timestamp_seconds",
 		"When the broker's loop last looked at it and decided; 0: never.", []string{"target"}, nil)
 	reconcileDegraded = prometheus.NewDesc("unstuck_reconcile_degraded",
-		"1 while the broker's loop cannot see or write down all that it needs, and holds for that reason; else 0.", []string{"target"}, nil)
+		"1 while the broker's loop cannot see or write down all that it needs, and holds for that reason; else 0.",
+		[]string{"target"}, nil)
 	isLeader = prometheus.NewDesc("unstuck_is_leader",
-		"1 while this replica is the one that may act upon the broker, 0 while another one is or it cannot tell.", []string{"target"}, nil)
+		"1 while this replica is the one that may act upon the broker, 0 while another one is or it cannot tell.",
+		[]string{"target"}, nil)
 	mode = prometheus.NewDesc("unstuck_target_mode",
 		"1 for the mode that the broker is in, 0 for the other.", []string{"target", "mode"}, nil)
 	expected = prometheus.NewDesc("unstuck_target_nodes_expected",
 		"How many nodes there should be; 0: cannot tell.", []string{"target"}, nil)
 	unsettled = prometheus.NewDesc("unstuck_deletions_in_progress",
-		"Deletions that are under way (pending), or did not help in time and need a person (escalated).", []string{"target", "state"}, nil)
+		"Deletions that are under way (pending), or did not help in time and need a person (escalated).",
+		[]string{"target", "state"}, nil)
 	lastDeletion = prometheus.NewDesc("unstuck_last_deletion_timestamp_seconds",
 		"When a node of the broker was last deleted; 0: not that is known.", []string{"target"}, nil)
 	budgetLeft = prometheus.NewDesc("unstuck_budget_left",
@@ -44,23 +47,28 @@ var (
 	terminating = prometheus.NewDesc("unstuck_node_terminating",
 		"Always 1, and only for nodes that have been asked to stop and are still there.", []string{"target", "node"}, nil)
 	lastReason = prometheus.NewDesc("unstuck_node_reason",
-		"Always 1, and only for what the node's last probe of this kind found.", []string{"target", "node", "probe", "reason"}, nil)
+		"Always 1, and only for what the node's last probe of this kind found.",
+		[]string{"target", "node", "probe", "reason"}, nil)
 	stuckFor = prometheus.NewDesc("unstuck_node_stuck_seconds",
 		"For how long the node has been stuck by what its probes say; 0: it is not.", []string{"target", "node"}, nil)
 	lastProbe = prometheus.NewDesc("unstuck_node_last_probe_timestamp_seconds",
 		"When the node's last probe of this kind ended.", []string{"target", "node", "probe"}, nil)
 	processes = prometheus.NewDesc("unstuck_node_processes",
-		"Erlang processes on the node, by its last maybe_stuck. Missing if that could not be read.", []string{"target", "node"}, nil)
+		"Erlang processes on the node, by its last maybe_stuck. Missing if that could not be read.",
+		[]string{"target", "node"}, nil)
 	suspicious = prometheus.NewDesc("unstuck_node_suspicious_processes",
-		"Erlang processes on the node that waited in one place throughout its last maybe_stuck.", []string{"target", "node"}, nil)
+		"Erlang processes on the node that waited in one place throughout its last maybe_stuck.", []string{"target", "node"},
+		nil)
 	baseline = prometheus.NewDesc("unstuck_node_suspicious_processes_baseline",
-		"Suspicious processes that the node has when it is healthy. Missing until that is learned.", []string{"target", "node"}, nil)
+		"Suspicious processes that the node has when it is healthy. Missing until that is learned.",
+		[]string{"target", "node"}, nil)
 	stuckReaders = prometheus.NewDesc("unstuck_node_stuck_readers",
 		"Connections that its last maybe_stuck found stuck in login with a message waiting.", []string{"target", "node"}, nil)
 	stuckChannels = prometheus.NewDesc("unstuck_node_stuck_channels",
 		"Channels that its last maybe_stuck found stuck in a call with a message waiting.", []string{"target", "node"}, nil)
 	logAge = prometheus.NewDesc("unstuck_node_log_age_seconds",
-		"For how long the node's log had been silent when it was last looked at, as far as that has been watched.", []string{"target", "node"}, nil)
+		"For how long the node's log had been silent when it was last looked at, as far as that has been watched.",
+		[]string{"target", "node"}, nil)
 )
 
 // gauges turns the snapshots into metrics, at each scrape.

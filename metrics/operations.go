@@ -12,7 +12,8 @@ import (
 var endings = []plan.Phase{plan.Succeeded, plan.Failed, plan.Cancelled, plan.RolledBack}
 
 var operationStarted = prometheus.NewDesc("unstuck_operation_started_timestamp_seconds",
-	"When the operation was taken on that this replica is carrying out. Missing while there is none.", []string{"environment", "kind"}, nil)
+	"When the operation was taken on that this replica is carrying out. Missing while there is none.",
+	[]string{"environment", "kind"}, nil)
 
 // operations are the metrics of deploys, promotions, reverts, restarts and tasks. They are those of this replica: each
 // operation is counted where it ends.

@@ -32,7 +32,8 @@ const (
 
 // awaitWords say in a sentence what processes wait for.
 var awaitWords = map[Await]string{
-	AwaitsUnknown: "for something that is not known", AwaitsIdle: "for work", AwaitsLimit: "for a free file descriptor or connection",
+	AwaitsUnknown: "for something that is not known", AwaitsIdle: "for work",
+	AwaitsLimit:   "for a free file descriptor or connection",
 	AwaitsBackend: "for an authentication backend outside the broker", AwaitsDNS: "for a name server",
 	AwaitsBroker: "for another broker", AwaitsMetadata: "for the metadata store of the cluster",
 	AwaitsLock: "for a lock of the cluster", AwaitsClient: "for their clients", AwaitsNode: "for other nodes",
@@ -79,7 +80,8 @@ func (a Await) Words(n int) string {
 }
 
 // oneOf turns the words of awaitWords for several processes into those for one.
-var oneOf = strings.NewReplacer("their clients", "its client", "in their login, for their own node", "in its login, for its own node", "that they stop", "that it stops")
+var oneOf = strings.NewReplacer("their clients", "its client", "in their login, for their own node",
+	"in its login, for its own node", "that they stop", "that it stops")
 
 // Outside says whether what the process waits for is outside its node, or is the node's disk. A channel that waits
 // for a queue that waits there looks like a channel that waits for a hanging queue.
@@ -240,12 +242,17 @@ var awaitRules = []awaitRule{
 // outside it. If all frames of a stack are of these modules, the login itself has stopped there. With any other
 // frame it is unknown what the connection waits for.
 var ownLogin = []string{
-	"rabbit_reader", "rabbit_auth_mechanism_*", "rabbit_access_control", "rabbit_auth_backend_internal*", "rabbit_auth_backend_dummy",
+	"rabbit_reader", "rabbit_auth_mechanism_*", "rabbit_access_control", "rabbit_auth_backend_internal*",
+	"rabbit_auth_backend_dummy",
 	"rabbit_networking", "rabbit_vhost*", "rabbit_connection_*", "rabbit_alarm", "rabbit_event", "rabbit_core_metrics",
-	"rabbit_log*", "rabbit_logger*", "logger*", "lager*", "rabbit_misc", "rabbit_types", "rabbit_heartbeat", "rabbit_password*",
-	"rabbit_ssl", "rabbit_cert_info", "rabbit_data_coercion", "pg_local", "rabbit_pg_local", "credit_flow", "rabbit_binary_parser",
-	"gen", "gen_server", "gen_server2", "gen_event", "gen_statem", "proc_lib", "timer", "lists", "maps", "erlang", "ets", "application",
-	"application_controller", "sets", "queue", "string", "binary", "crypto", "persistent_term", "counters", "worker_pool", "io_lib*",
+	"rabbit_log*", "rabbit_logger*", "logger*", "lager*", "rabbit_misc", "rabbit_types", "rabbit_heartbeat",
+	"rabbit_password*",
+	"rabbit_ssl", "rabbit_cert_info", "rabbit_data_coercion", "pg_local", "rabbit_pg_local", "credit_flow",
+	"rabbit_binary_parser",
+	"gen", "gen_server", "gen_server2", "gen_event", "gen_statem", "proc_lib", "timer", "lists", "maps", "erlang", "ets",
+	"application",
+	"application_controller", "sets", "queue", "string", "binary", "crypto", "persistent_term", "counters", "worker_pool",
+	"io_lib*",
 }
 
 // role says what kind of process a stack belongs to, and what the process waits for.

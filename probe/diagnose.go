@@ -49,7 +49,8 @@ func Diagnose(earlier, later *Processes) Diagnosis {
 		d.Detail = detail
 		d = d.of(ExecFailed)
 		d.Means = "What is missing may be what counts: this proves nothing, one way or the other."
-		d.Advice = "Run it again, with a longer -t if it ran into that, and save what goes to standard output, whole and nothing else, in a file for each run."
+		d.Advice = "Run it again, with a longer -t if it ran into that, and save what goes to standard output, whole and " +
+			"nothing else, in a file for each run."
 		return d
 	}
 	why := ""
@@ -97,9 +98,11 @@ func partial(earlier, later *Processes) (detail string, ok bool) {
 	case p.Several:
 		return name + " has several runs in it: give each in a file of its own", true
 	case p.Described > p.Announced:
-		return fmt.Sprintf("%s announces %d suspicious and describes %d: are there several in one file?", name, p.Announced, p.Described), true
+		return fmt.Sprintf("%s announces %d suspicious and describes %d: are there several in one file?", name, p.Announced,
+			p.Described), true
 	}
-	return fmt.Sprintf("%s is cut, or mixed with something else: of %d suspicious processes that it announces %d are described whole",
+	return fmt.Sprintf("%s is cut, or mixed with something else: of %d suspicious processes that it announces %d are "+
+		"described whole",
 		name, p.Announced, p.Described), true
 }
 
@@ -117,7 +120,8 @@ func incomparable(earlier, later *Processes) string {
 	case earlier.At.Equal(later.At):
 		return fmt.Sprintf("both were made within the same second, at %s, which is one look and not two", a)
 	case later.At.Before(earlier.At):
-		return fmt.Sprintf("they are in the wrong order, or the clock was set back: the first is of %s and the second of %s", a, b)
+		return fmt.Sprintf("they are in the wrong order, or the clock was set back: the first is of %s and the second of %s",
+			a, b)
 	}
 	return ""
 }
@@ -127,7 +131,11 @@ func withoutNode(p Processes) Processes { p.ErlangNode = ""; return p }
 // compare says what two looks at one node show. The later look is d's.
 func (d Diagnosis) compare(earlier, later *Processes) Diagnosis {
 	d.Looks, d.Apart = 2, later.At.Sub(earlier.At)
-	for _, lists := range [][2][]Process{{earlier.Logins, later.Logins}, {earlier.Work, later.Work}, {earlier.Others, later.Others}} {
+	for _, lists := range [][2][]Process{
+		{earlier.Logins, later.Logins},
+		{earlier.Work, later.Work},
+		{earlier.Others, later.Others},
+	} {
 		d.Same = append(d.Same, asLater(Persisting(lists[0], lists[1]), lists[1])...)
 	}
 	slices.SortStableFunc(d.Same, func(a, b Process) int { return cmp.Compare(a.ID, b.ID) })
@@ -135,7 +143,8 @@ func (d Diagnosis) compare(earlier, later *Processes) Diagnosis {
 
 	logins := Persisting(earlier.Logins, withMessage(later.Logins))
 	own, unknown := countOf(logins, AwaitsLogin), countOf(logins, AwaitsUnknown)
-	many := unknown >= DefaultStuckLimits.AboveBaseline && float64(unknown) >= DefaultStuckLimits.Share*float64(later.Total)
+	many := unknown >= DefaultStuckLimits.AboveBaseline &&
+		float64(unknown) >= DefaultStuckLimits.Share*float64(later.Total)
 	reason, _ := later.verdict(DefaultStuckLimits)
 	apart := d.ApartInWords()
 	var said []string
@@ -145,21 +154,25 @@ func (d Diagnosis) compare(earlier, later *Processes) Diagnosis {
 		if own == 0 {
 			own = unknown
 		}
-		said = append(said, verb(own, "connection hangs in its login", "connections hang in their login")+", with a message waiting, where "+
+		said = append(said, verb(own, "connection hangs in its login", "connections hang in their login")+
+			", with a message waiting, where "+
 			verbOnly(own, "it", "they")+" already hung "+apart+" before")
 		if d.Apart < LooksApart {
-			said = append(said, "but "+apart+" do not prove it, since a slow login may take as long: let 40 s pass between the two")
+			said = append(said,
+				"but "+apart+" do not prove it, since a slow login may take as long: let 40 s pass between the two")
 		}
 		if d.Apart > longestApart {
-			said = append(said, "but "+apart+" do not prove it, since the node may have been started again in between, which uses the same ids again")
+			said = append(said,
+				"but "+apart+
+					" do not prove it, since the node may have been started again in between, which uses the same ids again")
 		}
 	case reason == ProcessesStuck:
 		reason = ProcessesMove
 		said = append(said, moved(earlier, later, unknown, apart))
 	case earlier.StuckReaders+earlier.UnknownReaders > 0 && later.StuckReaders+later.UnknownReaders == 0:
 		n := earlier.StuckReaders + earlier.UnknownReaders
-		said = append(said, verb(n, "connection that hung in its login", "connections that hung in their login")+" "+apart+" before "+
-			verbOnly(n, "does", "do")+" not hang there with a message waiting any more")
+		said = append(said, verb(n, "connection that hung in its login", "connections that hung in their login")+" "+
+			apart+" before "+verbOnly(n, "does", "do")+" not hang there with a message waiting any more")
 	}
 	if work := workStays(earlier, later); work != "" {
 		said = append(said, work)
@@ -175,7 +188,8 @@ func (d Diagnosis) compare(earlier, later *Processes) Diagnosis {
 		d.Means = "Logins do not get on within the node, or only slowly."
 		d.Advice = "Run `maybe_stuck` once more, and give the first of these and that one. Restart nothing yet."
 	case reason == ProcessesStuck:
-		d.Advice = "See that a login hangs (`unstuck probe`) and that the other nodes are healthy, then restart the node (on Kubernetes: delete the pod)."
+		d.Advice = "See that a login hangs (`unstuck probe`) and that the other nodes are healthy, then restart the node " +
+			"(on Kubernetes: delete the pod)."
 	}
 	return d
 }
@@ -186,13 +200,16 @@ func moved(earlier, later *Processes, unknown int, apart string) string {
 	hang := verb(n, "connection hangs in its login", "connections hang in their login") + " with a message waiting"
 	switch {
 	case unknown > 0:
-		return fmt.Sprintf("%s, of which %d already hung there %s before: that is too few, as it is not known for whom they wait", hang, unknown, apart)
+		return fmt.Sprintf("%s, of which %d already hung there %s before: that is too few, as it is not known for whom "+
+			"they wait", hang, unknown, apart)
 	case len(earlier.Logins) == 0:
 		return fmt.Sprintf("%s, and none did %s before: slow, or stuck only since; look once more", hang, apart)
 	case len(earlier.Logins) >= MaxProcesses || len(later.Logins) >= MaxProcesses:
-		return fmt.Sprintf("%s, and none of the %d that were compared is where one hung %s before: slow, not stuck", hang, MaxProcesses, apart)
+		return fmt.Sprintf("%s, and none of the %d that were compared is where one hung %s before: slow, not stuck", hang,
+			MaxProcesses, apart)
 	}
-	return fmt.Sprintf("%s, but not one of those of %s before has stayed as it was: others each time, or the same elsewhere or with fewer messages, which is slow, not stuck", hang, apart)
+	return fmt.Sprintf("%s, but not one of those of %s before has stayed as it was: others each time, or the same "+
+		"elsewhere or with fewer messages, which is slow, not stuck", hang, apart)
 }
 
 // workStays says what channels and queues prove that have not moved, and gives "" if there are none.
@@ -201,12 +218,15 @@ func workStays(earlier, later *Processes) string {
 	if len(stay) == 0 {
 		return ""
 	}
-	text := verb(len(stay), "channel or queue has", "channels or queues have") + " not moved, with a message waiting, which "
+	text := verb(len(stay), "channel or queue has", "channels or queues have") +
+		" not moved, with a message waiting, which "
 	switch own := countOf(stay, AwaitsWork); {
 	case own == 0:
-		return text + "accuses those for whom " + verbOnly(len(stay), "it waits", "they wait") + ", and says nothing about logins"
+		return text + "accuses those for whom " + verbOnly(len(stay), "it waits", "they wait") +
+			", and says nothing about logins"
 	case later.Waiting.Outside() > 0:
-		return text + "accuses nobody: " + verbOnly(len(stay), "it", "they") + " may wait for what waits outside the node, or for its disk (" +
+		return text + "accuses nobody: " + verbOnly(len(stay), "it", "they") +
+			" may wait for what waits outside the node, or for its disk (" +
 			strconv.Itoa(later.Waiting.Outside()) + ")"
 	case own < len(stay):
 		return text + fmt.Sprintf("for %d of them corroborates a round trip that hangs, and says nothing about logins", own)
@@ -235,7 +255,8 @@ func (d Diagnosis) notMoved(earlier, later *Processes, apart string) string {
 			kinds = append(kinds, verb(n, "waits ", "wait ")+a.Words(n))
 		}
 	}
-	text := fmt.Sprintf("%s%s not moved in %s: %s", atLeast, verb(d.Persisting, "process has", "processes have"), apart, strings.Join(kinds, ", "))
+	text := fmt.Sprintf("%s%s not moved in %s: %s", atLeast, verb(d.Persisting, "process has", "processes have"), apart,
+		strings.Join(kinds, ", "))
 	return text
 }
 
@@ -283,7 +304,9 @@ func countOf(list []Process, a Await) int {
 // asLater gives the processes of list as the later look shows them. Both lists are sorted.
 func asLater(list, later []Process) []Process {
 	for i, p := range list {
-		if at, ok := slices.BinarySearchFunc(later, p.ID, func(l Process, id ProcessID) int { return cmp.Compare(l.ID, id) }); ok {
+		if at, ok := slices.BinarySearchFunc(later, p.ID, func(l Process, id ProcessID) int {
+			return cmp.Compare(l.ID, id)
+		}); ok {
 			list[i] = later[at]
 		}
 	}

@@ -241,7 +241,8 @@ func foreign(b []byte) string {
 	case b[0] == frameMethod || b[0] == frameHeartbeat:
 		return ""
 	case strings.HasPrefix(string(b), "AMQP\x00\x00\x09\x01"):
-		return "the header of AMQP 0-9-1, which is what we asked for: something between us altered what we sent, or the port " +
+		return "the header of AMQP 0-9-1, which is what we asked for: something between us altered what we sent, or the " +
+			"port " +
 			"expects something else first (the PROXY protocol, TLS)"
 	case len(b) >= 8 && string(b[:4]) == "AMQP":
 		return fmt.Sprintf("another protocol version: AMQP %d, %d-%d-%d", b[4], b[5], b[6], b[7])

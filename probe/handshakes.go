@@ -46,7 +46,9 @@ var handshakeAnswer = regexp.MustCompile(`(?m)^\{ok,(\d{1,8}|infinity)\}\s*$`)
 // Ask asks n for its handshake_timeout once for each start of its container. The question costs the node half a
 // second of CPU. Without an answer, Ask asks again after ten minutes at the earliest. It reports whether there is a
 // new answer.
-func (h *Handshakes) Ask(ctx context.Context, x target.Execer, n target.Node) (timeout time.Duration, isNew bool, err error) {
+func (h *Handshakes) Ask(ctx context.Context, x target.Execer,
+	n target.Node,
+) (timeout time.Duration, isNew bool, err error) {
 	if !h.due(n, time.Now()) {
 		return 0, false, nil
 	}
@@ -85,7 +87,9 @@ func (h *Handshakes) due(n target.Node, now time.Time) bool {
 	if own.of(n) && (own.timeout > 0 || now.Before(own.again)) {
 		return false
 	}
-	h.nodes[n.Name] = ownHandshake{uid: n.UID, started: n.Started, before: max(own.timeout, own.before), again: now.Add(askAgain)}
+	h.nodes[n.Name] = ownHandshake{
+		uid: n.UID, started: n.Started, before: max(own.timeout, own.before), again: now.Add(askAgain),
+	}
 	return true
 }
 

@@ -38,7 +38,7 @@ type LogAgeOptions struct {
 //	the log                                  our latest good login                        reason
 //	silent for at most MaxAge                any                                          OK
 //	silent for longer                        Tolerance after a look that showed this end  LogSilent: lines get lost
-//	silent for longer                        before that, or never                        OK; if logins fail, a policy may ask for it
+//	silent for longer                        before that, or never                        OK; a policy may ask for it
 //	its last line is older, by its own time  any, and we have not watched for as long     NotRun: too early to tell
 //	no line, the node at most MaxAge old     any                                          NotRun: too early to tell
 //	no line, the node's age unknown          any                                          NotRun: too early to tell
@@ -88,7 +88,9 @@ func NewLogAge(l target.LogReader, o LogAgeOptions) func(ctx context.Context, n 
 const lastLines = 20
 
 // judgeLog fills in what the last lines of n's log mean, given the earlier looks and our latest good login.
-func (r *Result) judgeLog(lines []target.LogLine, seen logSeen, n target.Node, login time.Time, o LogAgeOptions, now time.Time) {
+func (r *Result) judgeLog(lines []target.LogLine, seen logSeen, n target.Node, login time.Time, o LogAgeOptions,
+	now time.Time,
+) {
 	last, what := newest(lines), "last line"
 	if last.IsZero() {
 		if n.Started.IsZero() || now.Sub(n.Started) <= o.MaxAge {

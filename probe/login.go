@@ -269,7 +269,8 @@ func (l *login) roundtrip(ctx context.Context, ac *amqp.Connection) (Reason, str
 		return l.failed(ctx, err)
 	}
 	body := rand.Text()
-	confirm, err := ch.PublishWithDeferredConfirmWithContext(ctx, "", q.Name, true, false, amqp.Publishing{Body: []byte(body)})
+	confirm, err := ch.PublishWithDeferredConfirmWithContext(ctx, "", q.Name, true, false,
+		amqp.Publishing{Body: []byte(body)})
 	if err != nil {
 		return l.failed(ctx, err)
 	}

@@ -68,7 +68,8 @@ func (l *login) differs(handshake time.Duration) string {
 	if handshake == l.HandshakeTimeout {
 		return ""
 	}
-	return fmt.Sprintf("; the broker's own handshake_timeout is %s, not %s as configured here", handshake, l.HandshakeTimeout)
+	return fmt.Sprintf("; the broker's own handshake_timeout is %s, not %s as configured here", handshake,
+		l.HandshakeTimeout)
 }
 
 // watch ends the login with cancel at its deadline. Before that it calls Silent, once, if the broker says nothing.

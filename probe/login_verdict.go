@@ -124,7 +124,8 @@ func (l *login) silent() (Reason, string) {
 	case !ok:
 		return Cancelled, "ran out of time in stage " + stage.String()
 	}
-	return reason, fmt.Sprintf("no answer in stage %s, %s after connecting", stage, spell(now.Sub(l.connected))) + l.differs(handshake)
+	return reason, fmt.Sprintf("no answer in stage %s, %s after connecting", stage,
+		spell(now.Sub(l.connected))) + l.differs(handshake)
 }
 
 // closed judges a connection that the other side ended without a word. A broker that does so at its handshake
@@ -134,9 +135,11 @@ func (l *login) closed(err error, at time.Time) (Reason, string) {
 	stage := l.frames.stage
 	l.frames.mu.Unlock()
 	after := at.Sub(l.connected)
-	detail := fmt.Sprintf("closed by the other side in stage %s, %s after connecting: %s", stage, spell(after), clean(err.Error()))
+	detail := fmt.Sprintf("closed by the other side in stage %s, %s after connecting: %s", stage, spell(after),
+		clean(err.Error()))
 	if size := len(l.creds.Username) + len(l.creds.Password); stage == StageTune && size > largeCredentials {
-		detail += fmt.Sprintf("; our credentials have %d bytes, and RabbitMQ takes no first frame of more than 4096 (8192 from 4.1 on)", size)
+		detail += fmt.Sprintf("; our credentials have %d bytes, and RabbitMQ takes no first frame of more than 4096 (8192 "+
+			"from 4.1 on)", size)
 	}
 	if handshake := l.ownHandshake(stage); stage <= StageOpen && after >= handshake-handshake/10 {
 		return Slow, detail + "; that is the broker's handshake timeout, or a proxy between us" + l.differs(handshake)

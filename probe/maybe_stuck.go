@@ -62,13 +62,16 @@ func (p Processes) describe(usual string) string {
 func (p Processes) hanging() []string {
 	var said []string
 	if p.StuckReaders > 0 {
-		said = append(said, verb(p.StuckReaders, "connection hangs in its login", "connections hang in their login")+" with a message waiting")
+		said = append(said, verb(p.StuckReaders, "connection hangs in its login", "connections hang in their login")+
+			" with a message waiting")
 	}
 	if p.UnknownReaders > 0 {
-		said = append(said, verb(p.UnknownReaders, "connection hangs in its login, it is", "connections hang in their login, it is")+" not known for whom")
+		said = append(said, verb(p.UnknownReaders, "connection hangs in its login, it is",
+			"connections hang in their login, it is")+" not known for whom")
 	}
 	if p.StuckChannels > 0 {
-		said = append(said, verb(p.StuckChannels, "channel or queue hangs", "channels or queues hang")+" in a call with a message waiting")
+		said = append(said, verb(p.StuckChannels, "channel or queue hangs", "channels or queues hang")+
+			" in a call with a message waiting")
 	}
 	return said
 }

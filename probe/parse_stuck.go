@@ -205,7 +205,9 @@ func (s *stuckParser) endRecord() {
 		s.p.Waiting = make(Waits)
 	}
 	s.p.Waiting[role.awaits]++
-	process := Process{ID: rec.id, Stack: hashStack(rec.stack), Mailbox: rec.mailbox, Awaits: role.awaits, Reader: role.reader}
+	process := Process{
+		ID: rec.id, Stack: hashStack(rec.stack), Mailbox: rec.mailbox, Awaits: role.awaits, Reader: role.reader,
+	}
 	switch {
 	case role.reader && (role.awaits == AwaitsLogin || role.awaits == AwaitsUnknown):
 		if rec.mailbox > 0 && role.awaits == AwaitsLogin {
@@ -330,7 +332,9 @@ func (c stackCounts) top() []Stack {
 	})
 	var top []Stack
 	for _, key := range keys[:min(len(keys), topStacks)] {
-		top = append(top, Stack{Count: c[key].count, Awaits: c[key].role.awaits, Frames: strings.Split(strings.TrimSuffix(key, "\n"), "\n")})
+		top = append(top, Stack{
+			Count: c[key].count, Awaits: c[key].role.awaits, Frames: strings.Split(strings.TrimSuffix(key, "\n"), "\n"),
+		})
 	}
 	return top
 }

@@ -29,7 +29,9 @@ func ReadFile(path string, maxBytes int) ([]byte, error) {
 		return nil, err
 	}
 	if !info.Mode().IsRegular() {
-		return nil, &fs.PathError{Op: "read", Path: path, Err: fmt.Errorf("it is a %s, not a regular file", kindOf(info.Mode()))}
+		return nil, &fs.PathError{
+			Op: "read", Path: path, Err: fmt.Errorf("it is a %s, not a regular file", kindOf(info.Mode())),
+		}
 	}
 	data, err := io.ReadAll(io.LimitReader(f, int64(maxBytes)+1))
 	if err == nil && len(data) > maxBytes {

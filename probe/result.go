@@ -39,7 +39,10 @@ const (
 	numStages
 )
 
-var stageNames = [numStages]string{"", "tcp", "tls", "start", "tune", "open", "channel", "declare", "publish", "consume", "close"}
+var stageNames = [numStages]string{
+	"", "tcp", "tls", "start", "tune", "open", "channel", "declare", "publish",
+	"consume", "close",
+}
 
 // Stages lists every Stage but StageNone, in order.
 func Stages() []Stage {
@@ -148,8 +151,9 @@ type resultJSON struct {
 // MarshalJSON writes the result as the HTTP API and the incidents show it.
 func (r Result) MarshalJSON() ([]byte, error) {
 	j := resultJSON{
-		Target: r.Target, Node: r.Node, UID: r.UID, NodeStart: r.NodeStarted, Kind: r.Kind, Status: r.Status(), Reason: r.Reason,
-		Stage: r.Stage.String(), Started: r.Started, Took: r.Took.Seconds(), Detail: r.Detail, NoAnswer: r.NoAnswer,
+		Target: r.Target, Node: r.Node, UID: r.UID, NodeStart: r.NodeStarted, Kind: r.Kind, Status: r.Status(),
+		Reason: r.Reason,
+		Stage:  r.Stage.String(), Started: r.Started, Took: r.Took.Seconds(), Detail: r.Detail, NoAnswer: r.NoAnswer,
 		Processes: r.Processes, ErlangNode: r.ErlangNode, LogSeconds: r.LogAge.Seconds(),
 	}
 	if r.Stages != (StageTimes{}) {
@@ -165,8 +169,10 @@ func (r *Result) UnmarshalJSON(data []byte) error {
 		return fmt.Errorf("result: %w", err)
 	}
 	*r = Result{
-		Target: j.Target, Node: j.Node, UID: j.UID, NodeStarted: j.NodeStart, Kind: j.Kind, Reason: j.Reason, Detail: j.Detail, NoAnswer: j.NoAnswer,
-		Started: j.Started, Took: seconds(j.Took), Processes: j.Processes, ErlangNode: j.ErlangNode, LogAge: seconds(j.LogSeconds),
+		Target: j.Target, Node: j.Node, UID: j.UID, NodeStarted: j.NodeStart, Kind: j.Kind, Reason: j.Reason,
+		Detail: j.Detail, NoAnswer: j.NoAnswer,
+		Started: j.Started, Took: seconds(j.Took), Processes: j.Processes, ErlangNode: j.ErlangNode,
+		LogAge: seconds(j.LogSeconds),
 	}
 	if j.Stages != nil {
 		r.Stages = *j.Stages

@@ -12,8 +12,9 @@ import (
 // foreseeTimeout bounds how long a dry run asks what is published.
 const foreseeTimeout = 5 * time.Second
 
-// DryRun gives the plan that Submit would carry out now, or the *Refusal that it would give. Its warning says, too, what is
-// not published: Submit takes that on all the same, for it may be published by the time that the plan's first step asks.
+// DryRun gives the plan that Submit would carry out now, or the *Refusal that it would give. Its warning says, too,
+// what is not published: Submit takes that on all the same, for it may be published by the time that the plan's first
+// step asks.
 func (r *Runner) DryRun(ctx context.Context, req plan.Request) (plan.Plan, error) {
 	ctx, stop := context.WithTimeout(ctx, submitTimeout)
 	defer stop()

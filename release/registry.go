@@ -49,9 +49,9 @@ type ImageRegistry struct {
 }
 
 // NewImageRegistry makes a registry. Each of the sources gives a docker config, as the Secrets have it that pods pull
-// their images with, of the type kubernetes.io/dockerconfigjson or the older kubernetes.io/dockercfg. They are read with
-// each question, since such Secrets change. As the kubelet does, all credentials that fit an image are tried. The plain
-// registries, host:port each, are asked by HTTP if HTTPS fails; of the others only those of this machine are.
+// their images with, of the type kubernetes.io/dockerconfigjson or the older kubernetes.io/dockercfg. They are read
+// with each question, since such Secrets change. As the kubelet does, all credentials that fit an image are tried. The
+// plain registries, host:port each, are asked by HTTP if HTTPS fails; of the others only those of this machine are.
 func NewImageRegistry(plain []string, sources ...func(context.Context) ([]byte, error)) *ImageRegistry {
 	dialer := &net.Dialer{Timeout: 5 * time.Second}
 	r := &ImageRegistry{sources: sources, plain: plain}
@@ -81,9 +81,9 @@ func isLoopback(host string) bool {
 	return host == "localhost" || net.ParseIP(host).IsLoopback()
 }
 
-// Unpublished gives those of the images that are not published. Only what the registry says that it does not have is not
-// published; that an image may not be looked at, or that the registry cannot be asked, is an error, which names the first
-// such image.
+// Unpublished gives those of the images that are not published. Only what the registry says that it does not have is
+// not published; that an image may not be looked at, or that the registry cannot be asked, is an error, which names the
+// first such image.
 func (r *ImageRegistry) Unpublished(ctx context.Context, images []string) (missing []string, err error) {
 	keys, unread := r.credentials(ctx)
 	published, errs := make([]bool, len(images)), make([]error, len(images))
@@ -147,10 +147,12 @@ func (r *ImageRegistry) ask(ctx context.Context, ref name.Reference, key authn.A
 		remote.WithRetryBackoff(remote.Backoff{Steps: 1}), // whoever asks tries again; this one would not heed the context
 	}
 	_, err := remote.Head(ref, options...)
-	if err != nil && answerOf(err) == nil && viaNetwork(err) == nil { // some leave out headers of a HEAD that the library wants
+	// some leave out headers of a HEAD that the library wants
+	if err != nil && answerOf(err) == nil && viaNetwork(err) == nil {
 		_, err = remote.Get(ref, options...)
 	}
-	if a := answerOf(err); a != nil && a.StatusCode == http.StatusNotFound && a.Request != nil && strings.Contains(a.Request.URL.Path, "/manifests/") {
+	if a := answerOf(err); a != nil && a.StatusCode == http.StatusNotFound && a.Request != nil &&
+		strings.Contains(a.Request.URL.Path, "/manifests/") {
 		return false, nil
 	}
 	return err == nil, err

@@ -40,7 +40,9 @@ func readDockerConfig(data []byte) (map[string]authn.AuthConfig, error) {
 			}
 			e.Username, e.Password = user, strings.TrimRight(password, "\x00")
 		}
-		all[where] = authn.AuthConfig{Username: e.Username, Password: e.Password, IdentityToken: e.IdentityToken, RegistryToken: e.RegistryToken}
+		all[where] = authn.AuthConfig{
+			Username: e.Username, Password: e.Password, IdentityToken: e.IdentityToken, RegistryToken: e.RegistryToken,
+		}
 	}
 	return all, nil
 }

@@ -98,7 +98,9 @@ func (x *run) take(ctx context.Context, id string) error {
 		return err
 	}
 	x.holder = x.Runner.holder(id, o.Request)
-	if _, err = bounded(ctx, func(ctx context.Context) (struct{}, error) { return struct{}{}, x.Lock.Acquire(ctx, x.env, x.holder) }); err != nil {
+	if _, err = bounded(ctx, func(ctx context.Context) (struct{}, error) {
+		return struct{}{}, x.Lock.Acquire(ctx, x.env, x.holder)
+	}); err != nil {
 		return err
 	}
 	// Once more, now that nobody else writes it but to cancel it.
@@ -262,7 +264,8 @@ func (x *run) runStep(at ref) error {
 		return errLost
 	}
 	acts := map[plan.Do]func(ref) (string, error){
-		plan.CheckImages: x.checkImages, plan.StartJob: x.job, plan.Roll: x.roll, plan.Replace: x.replace, plan.RunCommand: x.command,
+		plan.CheckImages: x.checkImages, plan.StartJob: x.job, plan.Roll: x.roll, plan.Replace: x.replace,
+		plan.RunCommand: x.command,
 	}
 	act, known := acts[s.Do]
 	if !known {

@@ -49,7 +49,9 @@ func (x *run) job(at ref) (string, error) {
 	case errors.Is(err, ErrNotFound):
 		return "", fmt.Errorf("job %s is gone: nobody knows whether it ended well", j.Name)
 	case err != nil:
-		if stopErr := x.try(x.life, func(ctx context.Context) error { return x.Jobs.StopJob(ctx, x.env, j.Name) }); stopErr != nil {
+		if stopErr := x.try(x.life, func(ctx context.Context) error {
+			return x.Jobs.StopJob(ctx, x.env, j.Name)
+		}); stopErr != nil {
 			return "", fmt.Errorf("%w; job %s could not be stopped: %w", err, j.Name, stopErr)
 		}
 		return "", fmt.Errorf("%w: job %s was stopped", err, j.Name)
@@ -98,7 +100,9 @@ func (x *run) awaitJob(at ref, j plan.JobRun, deadline time.Time) (JobState, err
 		if x.work.Err() != nil {
 			return JobState{}, errCancelled
 		}
-		state, err := bounded(x.work, func(ctx context.Context) (JobState, error) { return x.Jobs.JobState(ctx, x.env, j.Name) })
+		state, err := bounded(x.work, func(ctx context.Context) (JobState, error) {
+			return x.Jobs.JobState(ctx, x.env, j.Name)
+		})
 		switch {
 		case errors.Is(err, ErrNotFound):
 			return state, err
@@ -123,7 +127,9 @@ func (x *run) awaitJob(at ref, j plan.JobRun, deadline time.Time) (JobState, err
 // followJob keeps the end of the job's log and reads all of it, from the start again whenever it breaks off. It gives
 // what it says of migrations, and whether it is whole. That it says one is noted at once: a successor may not find that
 // line any more.
-func (x *run) followJob(ctx context.Context, at ref, j plan.JobRun, over <-chan struct{}, log *plan.MigrationReader) (whole bool) {
+func (x *run) followJob(ctx context.Context, at ref, j plan.JobRun, over <-chan struct{},
+	log *plan.MigrationReader,
+) (whole bool) {
 	for {
 		last := false
 		select {

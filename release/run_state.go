@@ -60,8 +60,8 @@ func (x *run) update(f func(*plan.Operation)) {
 	x.save()
 }
 
-// acquire orders those who write the operation down. It is no mutex, because it may take minutes, in which the keeper must
-// go on renewing the lock. False: the run's life is over.
+// acquire orders those who write the operation down. It is no mutex, because it may take minutes, in which the keeper
+// must go on renewing the lock. False: the run's life is over.
 func (x *run) acquire() bool {
 	select {
 	case <-x.life.Done():

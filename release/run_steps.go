@@ -93,7 +93,9 @@ func (x *run) startUnchanged(at ref, why error) error {
 
 func (x *run) scale(s plan.StepRun, p Patch, until time.Time) error {
 	p.Deployment = s.Deployment
-	if err := x.tryUntil(x.life, until, func(ctx context.Context) error { return x.World.Patch(ctx, x.env, p) }); err != nil {
+	if err := x.tryUntil(x.life, until, func(ctx context.Context) error {
+		return x.World.Patch(ctx, x.env, p)
+	}); err != nil {
 		return fmt.Errorf("change Deployment %s: %w", s.Deployment, err)
 	}
 	return nil
@@ -127,7 +129,8 @@ func (x *run) awaitGone(at ref) error {
 			return nil
 		}
 		if looks == 0 && !time.Now().Before(deadline) {
-			return fmt.Errorf("the old pod is not gone after %s (%s): Deployment %s is left at 0 pods and is to have %d, once it is",
+			return fmt.Errorf("the old pod is not gone after %s (%s): Deployment %s is left at 0 pods and is to have %d, once "+
+				"it is",
 				x.env.StopDeadline, strings.Join(d.LivePods(), ", "), s.Deployment, s.Replicas)
 		}
 		x.flush()

@@ -1,6 +1,6 @@
-// Package release deploys, promotes, reverts, restarts and runs tasks. Package plan says what is to be done; Runner carries
-// it out step by step, writes each step down before and after, and so goes on where a killed predecessor stopped. What it
-// needs of the world stands in world.go.
+// Package release deploys, promotes, reverts, restarts and runs tasks. Package plan says what is to be done; Runner
+// carries it out step by step, writes each step down before and after, and so goes on where a killed predecessor
+// stopped. What it needs of the world stands in world.go.
 package release
 
 import (
@@ -74,7 +74,9 @@ func NewRunner(o Options) (*Runner, error) {
 		o.Notify = func(plan.Operation) {}
 	}
 	o.Identity = cmp.Or(o.Identity, "unstuck") + "-" + chance()
-	return &Runner{Options: o, wake: make(chan struct{}, 1), runs: make(map[string]*run), taking: make(map[string]chan struct{})}, nil
+	return &Runner{
+		Options: o, wake: make(chan struct{}, 1), runs: make(map[string]*run), taking: make(map[string]chan struct{}),
+	}, nil
 }
 
 // chance gives what tells apart what is made at the same time.
@@ -115,7 +117,8 @@ func (r *Runner) submit(ctx context.Context, req plan.Request) (plan.Operation, 
 	}
 	o, err := r.takeOn(ctx, env, req)
 	refusal, refused := errors.AsType[*plan.Refusal](err)
-	if errors.Is(err, ErrConflict) || (refused && refusal.Code == plan.Busy) { // with the same request, maybe, which came to another replica
+	// with the same request, maybe, which came to another replica
+	if errors.Is(err, ErrConflict) || (refused && refusal.Code == plan.Busy) {
 		if same, unclear := r.byKey(ctx, req); unclear != nil || same.ID != "" {
 			return same, unclear
 		}
@@ -179,14 +182,17 @@ func (r *Runner) lock(ctx context.Context, env plan.Environment, h Holder) (sinc
 		case !errors.As(err, &locked):
 			return since, fmt.Errorf("lock %s: %w", env.Name, err)
 		case i == attempts || !pause(ctx, r.Poll/4):
-			return since, plan.Refuse(plan.Busy, "wait until it is over", "%s is locked by %s: %s", env.Name, locked.Holder.Owner, locked.Holder.Reason)
+			return since, plan.Refuse(plan.Busy, "wait until it is over", "%s is locked by %s: %s", env.Name,
+				locked.Holder.Owner, locked.Holder.Reason)
 		}
 	}
 }
 
-// create plans under the lock and writes the operation down: while nobody else can have taken the lock, for what they did
-// would not be in the plan.
-func (r *Runner) create(ctx context.Context, env plan.Environment, req plan.Request, since time.Time) (plan.Operation, error) {
+// create plans under the lock and writes the operation down: while nobody else can have taken the lock, for what they
+// did would not be in the plan.
+func (r *Runner) create(ctx context.Context, env plan.Environment, req plan.Request,
+	since time.Time,
+) (plan.Operation, error) {
 	planning, stop := context.WithDeadline(ctx, since.Add(r.TTL/2))
 	defer stop()
 	p, onFailure, err := r.plan(planning, env, req)
@@ -197,7 +203,8 @@ func (r *Runner) create(ctx context.Context, env plan.Environment, req plan.Requ
 		return plan.Operation{}, err
 	}
 	o := plan.Operation{
-		ID: req.ID, Version: 1, Request: req, Kind: p.Kind, Environment: p.Environment, Commit: p.Commit, Before: p.Before, Warning: p.Warning,
+		ID: req.ID, Version: 1, Request: req, Kind: p.Kind, Environment: p.Environment, Commit: p.Commit, Before: p.Before,
+		Warning:   p.Warning,
 		OnFailure: onFailure, Runner: r.Identity, Created: req.At,
 	}
 	for _, s := range p.Steps {
@@ -227,7 +234,8 @@ func (r *Runner) byKey(ctx context.Context, req plan.Request) (plan.Operation, e
 	case i < 0:
 		return plan.Operation{}, nil
 	case !all[i].Request.Same(req):
-		return plan.Operation{}, plan.Refuse(plan.KeyReused, "use another key", "the idempotency key is that of %s: %s", all[i].ID, all[i].Request)
+		return plan.Operation{}, plan.Refuse(plan.KeyReused, "use another key", "the idempotency key is that of %s: %s",
+			all[i].ID, all[i].Request)
 	}
 	return all[i], nil
 }
@@ -245,7 +253,8 @@ func (r *Runner) plan(ctx context.Context, env plan.Environment, req plan.Reques
 	}
 	for _, o := range k.History {
 		if !o.Phase.Over() {
-			return plan.Plan{}, onFailure, plan.Refuse(plan.Busy, "wait until it is over, or cancel it", "operation %s is under way: %s", o.ID, o.Request)
+			return plan.Plan{}, onFailure, plan.Refuse(plan.Busy, "wait until it is over, or cancel it",
+				"operation %s is under way: %s", o.ID, o.Request)
 		}
 	}
 	if k.State, err = r.World.State(ctx, env); err != nil {
@@ -306,7 +315,9 @@ func (r *Runner) Serve(ctx context.Context) error {
 	defer all.Wait()
 	for {
 		for _, env := range r.Environments {
-			operations, err := bounded(ctx, func(ctx context.Context) ([]plan.Operation, error) { return r.Store.Operations(ctx, env.Name) })
+			operations, err := bounded(ctx, func(ctx context.Context) ([]plan.Operation, error) {
+				return r.Store.Operations(ctx, env.Name)
+			})
 			if err != nil {
 				r.Log.Warn("read the operations", "environment", env.Name, "error", err)
 				continue
@@ -358,7 +369,8 @@ func (r *Runner) environment(name string) (plan.Environment, error) {
 		for i, e := range r.Environments {
 			names[i] = e.Name
 		}
-		return plan.Environment{}, plan.Refuse(plan.NotFound, "use one of "+strings.Join(names, ", "), "there is no environment %q", name)
+		return plan.Environment{}, plan.Refuse(plan.NotFound, "use one of "+strings.Join(names, ", "),
+			"there is no environment %q", name)
 	}
 	return r.Environments[i], nil
 }
@@ -369,7 +381,9 @@ func (r *Runner) holder(id string, req plan.Request) Holder {
 
 // release gives the lock back. What cannot be given back expires.
 func (r *Runner) release(ctx context.Context, env plan.Environment, h Holder) {
-	_, err := bounded(context.WithoutCancel(ctx), func(ctx context.Context) (struct{}, error) { return struct{}{}, r.Lock.Release(ctx, env, h) })
+	_, err := bounded(context.WithoutCancel(ctx), func(ctx context.Context) (struct{}, error) {
+		return struct{}{}, r.Lock.Release(ctx, env, h)
+	})
 	if err != nil {
 		r.Log.Warn("release the lock: it will expire", "environment", env.Name, "error", err)
 	}

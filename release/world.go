@@ -49,7 +49,8 @@ type Logs interface {
 	PodLog(ctx context.Context, env plan.Environment, pod, container string, lines int) ([]string, error)
 	// Exec runs a command in a container and calls line with each line that it prints. It gives the exit code, or an
 	// error if the command could not be run to its end.
-	Exec(ctx context.Context, env plan.Environment, pod, container string, command []string, line func(string)) (exit int, err error)
+	Exec(ctx context.Context, env plan.Environment, pod, container string, command []string, line func(string)) (exit int,
+		err error)
 }
 
 // Registry knows which images are published.

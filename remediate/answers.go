@@ -32,16 +32,19 @@ func (l *Loop) majorityWithout(ctx context.Context, peer, node target.Node, sile
 
 // readQuorum reads the answer to QuorumQuestion.
 //
-// What has one or two members has no majority without the node. If the node is silent, for its own tools cannot reach it, that
-// serves nobody as it is, and only the node's restart brings it back. What has three or more could have a majority among the others,
-// and must.
+// What has one or two members has no majority without the node. If the node is silent, for its own tools cannot reach
+// it, that serves nobody as it is, and only the node's restart brings it back. What has three or more could have a
+// majority among the others, and must.
 func readQuorum(out string, silent bool) decide.Quorum {
 	lines, ok := answerLines(out, "unstuck quorum ")
 	if !ok {
-		return decide.Quorum{Detail: "what it answers is not whole: " + store.Shorten(strings.Join(strings.Fields(out), " "), 200)}
+		return decide.Quorum{
+			Detail: "what it answers is not whole: " + store.Shorten(strings.Join(strings.Fields(out), " "), 200),
+		}
 	}
 	verdict := strings.Fields(lines[len(lines)-1])[2:]
-	if len(verdict) != 6 || (verdict[0] != "ok" && verdict[0] != "critical") || verdict[2] != "of" || verdict[4] != "alone" {
+	if len(verdict) != 6 || (verdict[0] != "ok" && verdict[0] != "critical") || verdict[2] != "of" ||
+		verdict[4] != "alone" {
 		return decide.Quorum{Detail: "it cannot tell: " + strings.Join(verdict, " ")}
 	}
 	var without, small []string
@@ -65,18 +68,21 @@ func readQuorum(out string, silent bool) decide.Quorum {
 	case len(without) > 0:
 		return decide.Quorum{Critical: target.Yes, Detail: "without it these have no majority: " + decide.Few(without)}
 	case lacking > len(small):
-		return decide.Quorum{Critical: target.Yes, Detail: fmt.Sprintf("without it %d have no majority, not all of which are named", lacking)}
+		return decide.Quorum{
+			Critical: target.Yes, Detail: fmt.Sprintf("without it %d have no majority, not all of which are named", lacking),
+		}
 	case len(small) > 0:
 		return decide.Quorum{Critical: target.No, Detail: "these have no majority until it is back: " + decide.Few(small)}
 	}
 	return decide.Quorum{Critical: target.No}
 }
 
-// answerLines gives the lines of an answer to one of our questions. The last begins with end, and only eval's own ok follows; not ok
-// if that is not so, for then the answer was cut off.
+// answerLines gives the lines of an answer to one of our questions. The last begins with end, and only eval's own ok
+// follows; not ok if that is not so, for then the answer was cut off.
 func answerLines(out, end string) (lines []string, ok bool) {
 	for line := range strings.Lines(out) {
-		if line = strings.TrimSpace(line); strings.HasPrefix(line, "unstuck ") || strings.Contains(line, "=") || line == "ok" {
+		if line = strings.TrimSpace(line); strings.HasPrefix(line, "unstuck ") || strings.Contains(line, "=") ||
+			line == "ok" {
 			lines = append(lines, line)
 		}
 	}
@@ -99,13 +105,16 @@ func (l *Loop) askRefusal(ctx context.Context, n target.Node, kind probe.Kind) d
 	return readLimits(out, kind == probe.Roundtrip, stuck)
 }
 
-// readLimits reads the answer to LimitsQuestion. An alarm of memory or disk keeps messages out, and no logins, so it counts where round
-// trips hang. A node is full on purpose if it would be full without the connections that hang in their login as well: those of a
-// wedged node pile up until it has as many as it may. What it does not say of itself it may be full of.
+// readLimits reads the answer to LimitsQuestion. An alarm of memory or disk keeps messages out, and no logins, so it
+// counts where round trips hang. A node is full on purpose if it would be full without the connections that hang in
+// their login as well: those of a wedged node pile up until it has as many as it may. What it does not say of itself it
+// may be full of.
 func readLimits(out string, roundtrips bool, stuck int) decide.Refusal {
 	lines, ok := answerLines(out, "unstuck limits end")
 	if !ok {
-		return decide.Refusal{Detail: "what it answers is not whole: " + store.Shorten(strings.Join(strings.Fields(out), " "), 200)}
+		return decide.Refusal{
+			Detail: "what it answers is not whole: " + store.Shorten(strings.Join(strings.Fields(out), " "), 200),
+		}
 	}
 	facts := make(map[string]string, len(lines))
 	var listeners []string
@@ -180,8 +189,8 @@ func refusesAsAWhole(facts map[string]string) (refuses, unsaid string) {
 	return "", ""
 }
 
-// limit is how much a node may have of something. Those that hang in their login are among what is used, unless only those count that
-// are logged in.
+// limit is how much a node may have of something. Those that hang in their login are among what is used, unless only
+// those count that are logged in.
 type limit struct{ used, limit, what string }
 
 var limits = []limit{
@@ -193,7 +202,8 @@ var limits = []limit{
 	{"processes_used", "processes_limit", "Erlang processes"},
 }
 
-// full says whether the node has as many as it may, not counting those that hang in their login; in is how many are logged in.
+// full says whether the node has as many as it may, not counting those that hang in their login; in is how many are
+// logged in.
 func (l limit) full(facts map[string]string, in, stuck int) (full, unsaid string) {
 	value, bound := facts[l.used], facts[l.limit]
 	if bound == "none" || bound == "infinity" || bound == "0" {
@@ -220,8 +230,8 @@ func (l limit) full(facts map[string]string, in, stuck int) (full, unsaid string
 	return "", ""
 }
 
-// fullListener says whether a listener of AMQP has as many connections as it takes. Where several supervisors share them, one may be full
-// before the others are.
+// fullListener says whether a listener of AMQP has as many connections as it takes. Where several supervisors share
+// them, one may be full before the others are.
 func fullListener(value string, in, stuck int) (full, unsaid string) {
 	f := strings.Fields(value)
 	if value == "unknown" {

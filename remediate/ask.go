@@ -27,8 +27,8 @@ const (
 // keptOutput bounds what is kept of a command's output, in bytes.
 const keptOutput = 16 << 10
 
-// lastQuestions are the guards that are asked of the broker itself, right before a deletion. That costs nodes half a CPU second
-// each, so they are not asked before nothing else is closed.
+// lastQuestions are the guards that are asked of the broker itself, right before a deletion. That costs nodes half a
+// CPU second each, so they are not asked before nothing else is closed.
 var lastQuestions = []decide.Guard{decide.GuardQuorumCritical, decide.GuardAlarm}
 
 // wantsAnswers says whether the last questions are all that holds a deletion back, and have not just been asked.
@@ -57,7 +57,8 @@ func (l *Loop) askLast(ctx context.Context, d decide.Decision) {
 	if tools {
 		both.Go(func() {
 			r = l.askRefusal(ctx, node, d.Evidence.Kind)
-			if major, _, _ := strings.Cut(r.Version, "."); major == "" || major == "3" { // there are no mirrored queues since 4.0
+			// there are no mirrored queues since 4.0
+			if major, _, _ := strings.Cut(r.Version, "."); major == "" || major == "3" {
 				mirrors = l.critical(ctx, node, mirrorQuestion)
 			}
 		})
@@ -76,10 +77,10 @@ func (l *Loop) askLast(ctx context.Context, d decide.Decision) {
 
 // askQuorum asks whether a queue would lose its quorum, or its last copy, if the node went.
 //
-// While the node's tools answer, the node itself is asked: it says what depends on it. A peer would speak of itself. Once they do
-// not, the node serves no quorum any more, and each peer may be critical for that very reason: a healthy peer is asked whether
-// every queue with a member on the node has an online majority among the others. Nobody knows then which classic mirrored queues
-// it leads (up to 3.13), and what it leads alone is as lost as it will be.
+// While the node's tools answer, the node itself is asked: it says what depends on it. A peer would speak of itself.
+// Once they do not, the node serves no quorum any more, and each peer may be critical for that very reason: a healthy
+// peer is asked whether every queue with a member on the node has an online majority among the others. Nobody knows
+// then which classic mirrored queues it leads (up to 3.13), and what it leads alone is as lost as it will be.
 func (l *Loop) askQuorum(ctx context.Context, node target.Node, peers []target.Node, tools bool) decide.Quorum {
 	if !tools {
 		return l.askPeers(ctx, node, peers, true)
@@ -93,8 +94,8 @@ func (l *Loop) askQuorum(ctx context.Context, node target.Node, peers []target.N
 	return q
 }
 
-// askPeers asks one peer after the other, until one can tell, whether the others have a majority without the node. A node that is
-// silent serves nothing.
+// askPeers asks one peer after the other, until one can tell, whether the others have a majority without the node. A
+// node that is silent serves nothing.
 func (l *Loop) askPeers(ctx context.Context, node target.Node, peers []target.Node, silent bool) decide.Quorum {
 	q := decide.Quorum{Detail: "there is nobody to ask"}
 	for _, p := range peers {
@@ -124,13 +125,15 @@ func combine(answers []decide.Quorum) decide.Quorum {
 }
 
 // harmless is what both questions print, on 3.10 and 4.0, if no queue depends on the node. The exit code alone does not
-// say so: it is 0 too where the check does not apply, for the node is in maintenance mode or takes itself for the only one
-// of its cluster, and a stream that was cut off can look like one that ended well.
+// say so: it is 0 too where the check does not apply, for the node is in maintenance mode or takes itself for the only
+// one of its cluster, and a stream that was cut off can look like one that ended well.
 const harmless = " reported no "
 
-// mirrorQuestion is not asked of 4.0 and later, which have no mirrored queues any more. It does nothing there, and prints noMirrors.
+// mirrorQuestion is not asked of 4.0 and later, which have no mirrored queues any more. It does nothing there, and
+// prints noMirrors.
 //
-// A tool that cannot reach its node exits with the same code as one that found queues, and says that it tried to contact it.
+// A tool that cannot reach its node exits with the same code as one that found queues, and says that it tried to
+// contact it.
 const (
 	unreachable    = "attempted to contact"
 	quorumQuestion = "check_if_node_is_quorum_critical"
@@ -158,12 +161,15 @@ func readCritical(node, question string, exit int, out string) decide.Quorum {
 		return decide.Quorum{Critical: target.No}
 	case exit == exitOK && question == mirrorQuestion && said == noMirrors:
 		return decide.Quorum{Critical: target.CannotTell, NotApplicable: true}
-	case exit == exitUsage && strings.Contains(said, question) && strings.Contains(said, "not found") && !strings.Contains(said, "'rabbit' app"):
+	case exit == exitUsage && strings.Contains(said, question) && strings.Contains(said, "not found") &&
+		!strings.Contains(said, "'rabbit' app"):
 		return decide.Quorum{Critical: target.CannotTell, NotApplicable: true}
 	case exit == exitUnavailable && strings.Contains(said, "queue") && !strings.Contains(said, unreachable):
 		return decide.Quorum{Critical: target.Yes, Detail: store.Shorten(said, 300)}
 	}
-	return decide.Quorum{Critical: target.CannotTell, Detail: fmt.Sprintf("%s: exit %d: %s", node, exit, store.Shorten(said, 300))}
+	return decide.Quorum{
+		Critical: target.CannotTell, Detail: fmt.Sprintf("%s: exit %d: %s", node, exit, store.Shorten(said, 300)),
+	}
 }
 
 // clusterStatus gives the cluster as n sees it, as JSON.
@@ -194,7 +200,8 @@ func (l *Loop) lockHolder(ctx context.Context, n target.Node) (string, error) {
 func (l *Loop) output(ctx context.Context, n target.Node, argv ...string) (string, error) {
 	exit, out, errs, err := l.run(ctx, n, argv...)
 	if err == nil && exit != exitOK {
-		err = fmt.Errorf("%s: exit %d: %s", argv[0], exit, store.Shorten(strings.Join(strings.Fields(out+" "+errs), " "), 300))
+		err = fmt.Errorf("%s: exit %d: %s", argv[0], exit,
+			store.Shorten(strings.Join(strings.Fields(out+" "+errs), " "), 300))
 	}
 	if err != nil {
 		return "", err
@@ -202,16 +209,17 @@ func (l *Loop) output(ctx context.Context, n target.Node, argv ...string) (strin
 	return strings.TrimSpace(out), nil
 }
 
-// run runs a command, and gives its exit code and what it printed. A tool warns on standard error of much that has nothing to do with
-// what it was asked.
+// run runs a command, and gives its exit code and what it printed. A tool warns on standard error of much that has
+// nothing to do with what it was asked.
 func (l *Loop) run(ctx context.Context, n target.Node, argv ...string) (exit int, stdout, stderr string, err error) {
 	if l.Exec == nil {
 		return 0, "", "", errors.New("commands cannot be run")
 	}
 	var out, errs limited
-	exit, err = bounded(ctx, &l.gate, "run "+called(argv)+" in "+n.Name, askTimeout, func(ctx context.Context) (int, error) {
-		return l.Exec.Exec(ctx, n, argv, &out, &errs)
-	})
+	exit, err = bounded(ctx, &l.gate, "run "+called(argv)+" in "+n.Name, askTimeout,
+		func(ctx context.Context) (int, error) {
+			return l.Exec.Exec(ctx, n, argv, &out, &errs)
+		})
 	switch {
 	case errors.Is(err, errHangs): // which says what
 		return 0, "", "", err

@@ -43,7 +43,9 @@ func (g *gate) leave(kind string) {
 
 // bounded calls f with a deadline, and returns then whether f does or not. What f does after that is not known, so f
 // must not touch what its caller goes on to change.
-func bounded[T any](ctx context.Context, g *gate, kind string, d time.Duration, f func(context.Context) (T, error)) (T, error) {
+func bounded[T any](ctx context.Context, g *gate, kind string, d time.Duration,
+	f func(context.Context) (T, error),
+) (T, error) {
 	type answer struct {
 		value T
 		err   error

@@ -21,10 +21,10 @@ const staleAfter = 10 * time.Second
 // errChanged is why nothing is deleted when the last look shows that the decision is another by now.
 var errChanged = errors.New("a last look changed the decision")
 
-// deleteNode deletes the node that d is about, as was decided on o. The incident is stored first; then the world is looked at
-// afresh, and the decision must still be the same; then the lock is taken and the intent written down, and only then the node
-// is deleted. It gives the decisions as they are afterwards, and why nothing was deleted, or why it is not known whether it
-// was.
+// deleteNode deletes the node that d is about, as was decided on o. The incident is stored first; then the world is
+// looked at afresh, and the decision must still be the same; then the lock is taken and the intent written down, and
+// only then the node is deleted. It gives the decisions as they are afterwards, and why nothing was deleted, or why it
+// is not known whether it was.
 func (l *Loop) deleteNode(ctx context.Context, o decide.Observation, d decide.Decision) ([]decide.Decision, error) {
 	if c := l.incidents[d.Node]; c == nil || c.UID != d.UID { // one that is open about a predecessor is not its incident
 		return l.hold(o, d, errors.New("the incident could not be stored"))
@@ -35,7 +35,9 @@ func (l *Loop) deleteNode(ctx context.Context, o decide.Observation, d decide.De
 	o.Request = request
 	var again []decide.Decision
 	l.state, again = decide.Decide(l.state, o, l.Policy, time.Now())
-	i := slices.IndexFunc(again, func(x decide.Decision) bool { return x.Node == d.Node && x.UID == d.UID && x.Action == decide.Delete })
+	i := slices.IndexFunc(again, func(x decide.Decision) bool {
+		return x.Node == d.Node && x.UID == d.UID && x.Action == decide.Delete
+	})
 	if i < 0 {
 		l.Log.Info("not deleting: a last look changed the decision", "target", l.Target, "node", d.Node)
 		return again, errChanged
@@ -53,7 +55,9 @@ func (l *Loop) deleteNode(ctx context.Context, o decide.Observation, d decide.De
 		Probe: d.Evidence.Kind, At: time.Now(), Why: d.Reason,
 	}
 	if request != nil {
-		a.Manual = &decide.Manual{By: request.By, From: request.From, Reason: request.Reason, Override: d.Overridden(*request)}
+		a.Manual = &decide.Manual{
+			By: request.By, From: request.From, Reason: request.Reason, Override: d.Overridden(*request),
+		}
 	}
 	if err := l.lock(ctx, a); err != nil {
 		return l.locked(o, d, err)
@@ -79,7 +83,8 @@ func (l *Loop) decideAgain(o decide.Observation) []decide.Decision {
 	return decisions
 }
 
-// hold has it decided again, now that something keeps the node that d is about from being deleted, and gives that as the error.
+// hold has it decided again, now that something keeps the node that d is about from being deleted, and gives that as
+// the error.
 func (l *Loop) hold(o decide.Observation, d decide.Decision, why error) ([]decide.Decision, error) {
 	o.Obstacle = &decide.Obstacle{Node: d.Node, UID: d.UID, Why: why.Error()}
 	return l.decideAgain(o), why
@@ -87,14 +92,20 @@ func (l *Loop) hold(o decide.Observation, d decide.Decision, why error) ([]decid
 
 // locked does the same where the lock cannot be taken. The error is a *decide.HeldError of its guard.
 func (l *Loop) locked(o decide.Observation, d decide.Decision, why error) ([]decide.Decision, error) {
-	o.Obstacle = &decide.Obstacle{Node: d.Node, UID: d.UID, Guard: decide.GuardOperation, Why: "the lock cannot be taken: " + why.Error()}
+	o.Obstacle = &decide.Obstacle{
+		Node: d.Node, UID: d.UID, Guard: decide.GuardOperation, Why: "the lock cannot be taken: " + why.Error(),
+	}
 	g := decide.GuardState{Guard: decide.GuardOperation, Why: o.Obstacle.Why}
-	return l.decideAgain(o), &decide.HeldError{Closed: []decide.GuardState{g}, Fixed: []decide.Guard{decide.GuardOperation}}
+	return l.decideAgain(o), &decide.HeldError{
+		Closed: []decide.GuardState{g}, Fixed: []decide.Guard{decide.GuardOperation},
+	}
 }
 
-// delete carries out the deletion a of node, whose intent is written down, and notes how it went. The world was last looked
-// at when it began.
-func (l *Loop) delete(ctx context.Context, c *store.Incident, a decide.Deletion, node target.Node, began time.Time) error {
+// delete carries out the deletion a of node, whose intent is written down, and notes how it went. The world was last
+// looked at when it began.
+func (l *Loop) delete(ctx context.Context, c *store.Incident, a decide.Deletion, node target.Node,
+	began time.Time,
+) error {
 	err := l.saveIncident(ctx, c)
 	ctx = context.WithoutCancel(ctx) // what has been announced is also done and noted
 	switch {
@@ -102,7 +113,9 @@ func (l *Loop) delete(ctx context.Context, c *store.Incident, a decide.Deletion,
 	case clock.Elapsed(began, time.Now()) > staleAfter:
 		err = errStale
 	default:
-		err = try(ctx, &l.gate, "delete", deletionTimeout, func(ctx context.Context) error { return l.World.Delete(ctx, node, l.Policy.GracePeriod) })
+		err = try(ctx, &l.gate, "delete", deletionTimeout, func(ctx context.Context) error {
+			return l.World.Delete(ctx, node, l.Policy.GracePeriod)
+		})
 	}
 	l.deleted(ctx, c, a, err)
 	return err
@@ -118,7 +131,8 @@ func (l *Loop) deleted(ctx context.Context, c *store.Incident, a decide.Deletion
 		a.Accepted = time.Now()
 		c.Add(a.Accepted, "deleted; waiting until the new node "+a.Cure(l.Policy))
 		l.Recorder.Deleted(a)
-	case isGone(err) || errors.Is(err, target.ErrRefused) || errors.Is(err, errStale) || errors.Is(err, target.ErrConflict):
+	case isGone(err) || errors.Is(err, target.ErrRefused) || errors.Is(err, errStale) ||
+		errors.Is(err, target.ErrConflict):
 		l.Log.Info("nothing was deleted", "target", l.Target, "node", a.Node, "reason", err.Error())
 		a = l.state.NothingDeleted(a, store.Shorten(err.Error(), longestWhy), !errors.Is(err, target.ErrConflict), time.Now())
 		c.Add(a.Settled, "nothing was deleted: "+a.Why)
@@ -145,8 +159,11 @@ func (l *Loop) settled(ctx context.Context) {
 	if !l.mayWrite() {
 		return
 	}
-	changed := slices.DeleteFunc(slices.Clone(l.state.Deletions), func(a decide.Deletion) bool { return l.outcomes[a.ID] == a.Outcome })
-	if len(changed) == 0 || errors.Is(l.saveDeletions(ctx, "write down the outcome", l.state.Deletions), target.ErrConflict) {
+	changed := slices.DeleteFunc(slices.Clone(l.state.Deletions), func(a decide.Deletion) bool {
+		return l.outcomes[a.ID] == a.Outcome
+	})
+	if len(changed) == 0 ||
+		errors.Is(l.saveDeletions(ctx, "write down the outcome", l.state.Deletions), target.ErrConflict) {
 		return // or somebody else settles them
 	}
 	for _, a := range changed {
@@ -158,9 +175,11 @@ func (l *Loop) settled(ctx context.Context) {
 		took := a.Settled.Sub(a.At).Round(time.Millisecond).Seconds()
 		switch a.Outcome {
 		case decide.Escalated, decide.Failed:
-			l.Log.Error("a deletion did not help; a person must look", "target", l.Target, "node", a.Node, "outcome", a.Outcome, "why", a.Why, "took_seconds", took)
+			l.Log.Error("a deletion did not help; a person must look", "target", l.Target, "node", a.Node, "outcome", a.Outcome,
+				"why", a.Why, "took_seconds", took)
 		case decide.Pending, decide.Recovered, decide.Aborted, decide.Removed:
-			l.Log.Info("a deletion is settled", "target", l.Target, "node", a.Node, "outcome", a.Outcome, "why", a.Why, "took_seconds", took)
+			l.Log.Info("a deletion is settled", "target", l.Target, "node", a.Node, "outcome", a.Outcome, "why", a.Why,
+				"took_seconds", took)
 		}
 		l.settleIncident(ctx, a)
 	}

@@ -10,8 +10,8 @@ import (
 	"github.com/cjworkbench/unstuck/target"
 )
 
-// Hosts knows which nodes, of all brokers, do not answer, on which hosts they run, and which brokers have the same nodes. The zero
-// value is ready; it is safe for concurrent use.
+// Hosts knows which nodes, of all brokers, do not answer, on which hosts they run, and which brokers have the same
+// nodes. The zero value is ready; it is safe for concurrent use.
 type Hosts struct {
 	mu    sync.Mutex
 	nodes map[string]map[string]silentNode // by broker and node
@@ -23,8 +23,8 @@ type silentNode struct {
 	since     time.Time
 }
 
-// claim notes the nodes that a broker has now, unless v knows nothing, and gives those that others have as well: by UID, the names of
-// all brokers that do, sorted. Each of these has a budget of its own, and none may delete them.
+// claim notes the nodes that a broker has now, unless v knows nothing, and gives those that others have as well: by
+// UID, the names of all brokers that do, sorted. Each of these has a budget of its own, and none may delete them.
 func (h *Hosts) claim(targetName string, v target.View) map[string][]string {
 	h.mu.Lock()
 	defer h.mu.Unlock()

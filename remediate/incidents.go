@@ -40,8 +40,8 @@ func (l *Loop) openIncidents(ctx context.Context, o decide.Observation, decision
 	}
 }
 
-// openIncident captures all that a person would ask for. An incident that cannot be stored is not open, and nothing is deleted
-// without one; it is tried again, and captured again once it is old, for that costs the peers.
+// openIncident captures all that a person would ask for. An incident that cannot be stored is not open, and nothing is
+// deleted without one; it is tried again, and captured again once it is old, for that costs the peers.
 func (l *Loop) openIncident(ctx context.Context, d decide.Decision) {
 	c := l.drafts[d.Node]
 	if c == nil || c.UID != d.UID || time.Since(c.Opened) > l.Policy.ResultTTL {
@@ -159,11 +159,13 @@ func (l *Loop) follow(ctx context.Context, decisions []decide.Decision) {
 
 // unsettled says whether c waits for what becomes of a deletion.
 func (l *Loop) unsettled(c *store.Incident) bool {
-	return slices.ContainsFunc(l.state.Deletions, func(a decide.Deletion) bool { return a.Incident == c.ID && !a.Outcome.Over() })
+	return slices.ContainsFunc(l.state.Deletions, func(a decide.Deletion) bool {
+		return a.Incident == c.ID && !a.Outcome.Over()
+	})
 }
 
-// closeGone closes the incidents of nodes that no view has shown for the recovery timeout. A pod that is recreated is missing for
-// a moment, and a deletion under way is settled first.
+// closeGone closes the incidents of nodes that no view has shown for the recovery timeout. A pod that is recreated is
+// missing for a moment, and a deletion under way is settled first.
 func (l *Loop) closeGone(ctx context.Context, v target.View) {
 	if !l.mayWrite() {
 		return
@@ -198,13 +200,14 @@ func (l *Loop) tell(ctx context.Context, from decide.Phase, d decide.Decision) {
 	}
 }
 
-// level is how loudly a change to d is told: a node that fails for certain, or that a person must look at, is a warning.
-// Of that whoever leads warns, and knows what was done and what holds it back; the others do not.
+// level is how loudly a change to d is told: a node that fails for certain, or that a person must look at, is a
+// warning. Of that whoever leads warns, and knows what was done and what holds it back; the others do not.
 func (l *Loop) level(d decide.Decision) slog.Level {
 	if l.view.IsLeader == target.No {
 		return slog.LevelInfo
 	}
-	if d.Phase == decide.PhaseFaulty || d.Phase == decide.PhaseEscalated || d.Phase == decide.PhaseDeletionUnconfirmed || d.Evidence.Enough {
+	if d.Phase == decide.PhaseFaulty || d.Phase == decide.PhaseEscalated || d.Phase == decide.PhaseDeletionUnconfirmed ||
+		d.Evidence.Enough {
 		return slog.LevelWarn
 	}
 	return slog.LevelInfo
@@ -217,7 +220,8 @@ func (l *Loop) closeIncident(c *store.Incident, outcome string, at time.Time) {
 	l.Log.Info("incident closed", "target", l.Target, "node", c.Node, "incident", c.ID, "outcome", outcome)
 }
 
-// settleIncident notes what became of a's incident. One that a person must look at stays open until its node accepts logins.
+// settleIncident notes what became of a's incident. One that a person must look at stays open until its node accepts
+// logins.
 func (l *Loop) settleIncident(ctx context.Context, a decide.Deletion) {
 	c := l.incidents[a.Node]
 	if c == nil || c.ID != a.Incident {

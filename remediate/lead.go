@@ -44,7 +44,8 @@ type journal struct {
 
 func newJournal() journal {
 	return journal{
-		incidents: make(map[string]*store.Incident), drafts: make(map[string]*store.Incident), missing: make(map[string]time.Time), outcomes: make(map[string]decide.Outcome),
+		incidents: make(map[string]*store.Incident), drafts: make(map[string]*store.Incident),
+		missing: make(map[string]time.Time), outcomes: make(map[string]decide.Outcome),
 		unsavedIncidents: make(map[string]*store.Incident),
 	}
 }
@@ -125,7 +126,8 @@ func (l *Loop) takeUp(ctx context.Context, incidents []store.Incident) {
 		}
 	}
 	for _, a := range l.state.Deletions {
-		if c := l.incidents[a.Node]; c == nil || c.ID != a.Incident || (c.Deletion != nil && c.Deletion.ID == a.ID && c.Deletion.Outcome == a.Outcome) {
+		if c := l.incidents[a.Node]; c == nil || c.ID != a.Incident ||
+			(c.Deletion != nil && c.Deletion.ID == a.ID && c.Deletion.Outcome == a.Outcome) {
 			continue
 		}
 		if a.Outcome == decide.Pending {
@@ -157,7 +159,9 @@ func (l *Loop) peek(ctx context.Context) {
 }
 
 func (l *Loop) readDeletions(ctx context.Context) ([]decide.Deletion, error) {
-	return bounded(ctx, &l.gate, "read the deletions", storeTimeout, func(ctx context.Context) ([]decide.Deletion, error) { return l.Store.Deletions(ctx, l.Target) })
+	return bounded(ctx, &l.gate, "read the deletions", storeTimeout, func(ctx context.Context) ([]decide.Deletion, error) {
+		return l.Store.Deletions(ctx, l.Target)
+	})
 }
 
 // recentPauses is a Store that reads the pauses once for many loops. What it gives may be half a reconcile old.
@@ -184,20 +188,25 @@ func (l *Loop) readPauses(ctx context.Context, afresh bool) ([]decide.Pause, boo
 	return pauses, true
 }
 
-// saveDeletions writes the deletions. Those that could not be written are written at the next reconcile, unless somebody else has
-// written first.
+// saveDeletions writes the deletions. Those that could not be written are written at the next reconcile, unless
+// somebody else has written first.
 func (l *Loop) saveDeletions(ctx context.Context, what string, deletions []decide.Deletion) error {
 	deletions = slices.Clone(deletions) // what hangs keeps them
-	err := try(ctx, &l.gate, "write the deletions", storeTimeout, func(ctx context.Context) error { return l.Store.SaveDeletions(ctx, l.Target, deletions) })
+	err := try(ctx, &l.gate, "write the deletions", storeTimeout, func(ctx context.Context) error {
+		return l.Store.SaveDeletions(ctx, l.Target, deletions)
+	})
 	l.unsaved = err != nil
 	return l.wrote(what, err)
 }
 
-// saveIncident writes c. One that could not be written is written at the next reconcile, unless somebody else has written first.
+// saveIncident writes c. One that could not be written is written at the next reconcile, unless somebody else has
+// written first.
 func (l *Loop) saveIncident(ctx context.Context, c *store.Incident) error {
 	mine := *c
 	mine.Events = slices.Clone(c.Events) // what hangs keeps them
-	err := try(ctx, &l.gate, "write an incident", storeTimeout, func(ctx context.Context) error { return l.Store.SaveIncident(ctx, mine) })
+	err := try(ctx, &l.gate, "write an incident", storeTimeout, func(ctx context.Context) error {
+		return l.Store.SaveIncident(ctx, mine)
+	})
 	if err != nil {
 		l.unsavedIncidents[c.ID] = c
 	} else {

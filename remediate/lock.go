@@ -10,12 +10,13 @@ import (
 	"github.com/cjworkbench/unstuck/target"
 )
 
-// While a deletion is under way, from before its intent until it is settled, nobody deploys: the World's lock is held, if
-// it has one. The lock's id is the deletion's, so that a successor that goes on with the deletion goes on holding it. If nobody
-// does, it ends by itself.
+// While a deletion is under way, from before its intent until it is settled, nobody deploys: the World's lock is held,
+// if it has one. The lock's id is the deletion's, so that a successor that goes on with the deletion goes on holding
+// it. If nobody does, it ends by itself.
 
 const (
-	// lockTTL is how long the lock outlives its last renewal. A reconcile is late by up to a minute or so where much hangs.
+	// lockTTL is how long the lock outlives its last renewal. A reconcile is late by up to a minute or so where much
+	// hangs.
 	lockTTL = 2 * time.Minute
 	// lockRenew is after how long it is renewed.
 	lockRenew = lockTTL / 4
@@ -55,7 +56,9 @@ func (l *Loop) unlock(ctx context.Context, locker Locker) error {
 	if id == "" {
 		return nil
 	}
-	err := try(ctx, &l.gate, "give back the lock", storeTimeout, func(ctx context.Context) error { return locker.Unlock(ctx, id) })
+	err := try(ctx, &l.gate, "give back the lock", storeTimeout, func(ctx context.Context) error {
+		return locker.Unlock(ctx, id)
+	})
 	if err != nil {
 		return fmt.Errorf("give back the lock: %w", err)
 	}
@@ -63,8 +66,8 @@ func (l *Loop) unlock(ctx context.Context, locker Locker) error {
 	return nil
 }
 
-// keepLock renews the lock while a deletion is under way, and gives it back once none is. Whoever does not lead any more
-// leaves it to whoever does.
+// keepLock renews the lock while a deletion is under way, and gives it back once none is. Whoever does not lead any
+// more leaves it to whoever does.
 func (l *Loop) keepLock(ctx context.Context) {
 	locker, ok := l.World.(Locker)
 	switch {

@@ -84,8 +84,8 @@ const (
 	settling = 10 * time.Second
 )
 
-// Loop watches one broker: it observes, decides, captures the incident, acts and verifies. One goroutine does all of it,
-// so there are never two deletions at once, manual or not.
+// Loop watches one broker: it observes, decides, captures the incident, acts and verifies. One goroutine does all of
+// it, so there are never two deletions at once, manual or not.
 type Loop struct {
 	Options
 
@@ -124,8 +124,10 @@ func NewLoop(o Options) *Loop {
 		o.Hosts = &Hosts{}
 	}
 	return &Loop{
-		Options: o, wake: make(chan struct{}, 1), requests: make(chan func(context.Context)), ended: make(chan struct{}), snapshot: Snapshot{Target: o.Target, Policy: o.Policy},
-		quorum: make(map[string]decide.Quorum), refusals: make(map[string]decide.Refusal), recent: make(map[string][]probe.Result), asked: make(map[string]time.Time),
+		Options: o, wake: make(chan struct{}, 1), requests: make(chan func(context.Context)), ended: make(chan struct{}),
+		snapshot: Snapshot{Target: o.Target, Policy: o.Policy},
+		quorum:   make(map[string]decide.Quorum), refusals: make(map[string]decide.Refusal),
+		recent: make(map[string][]probe.Result), asked: make(map[string]time.Time),
 		last: make(map[string]decide.Decision), journal: newJournal(),
 	}
 }
@@ -248,7 +250,9 @@ func (l *Loop) observe(ctx context.Context, toAct bool) decide.Observation {
 }
 
 func (l *Loop) look(ctx context.Context) (target.View, error) {
-	return bounded(ctx, &l.gate, "look", viewTimeout, func(ctx context.Context) (target.View, error) { return l.World.View(ctx, l.Target) })
+	return bounded(ctx, &l.gate, "look", viewTimeout, func(ctx context.Context) (target.View, error) {
+		return l.World.View(ctx, l.Target)
+	})
 }
 
 // trouble takes note of what cannot be seen or written down in this reconcile.
@@ -258,8 +262,8 @@ func (l *Loop) trouble(text string) {
 	}
 }
 
-// misconfigured takes note of what is wrong with how the broker is looked for, logged in to and paused: whoever wrote that may
-// have meant something else.
+// misconfigured takes note of what is wrong with how the broker is looked for, logged in to and paused: whoever wrote
+// that may have meant something else.
 func (l *Loop) misconfigured(o decide.Observation) {
 	now := time.Now()
 	wrong := slices.Clone(o.View.Problems)
@@ -304,7 +308,8 @@ func (l *Loop) logTroubles() {
 // publish makes the snapshot of this reconcile.
 func (l *Loop) publish(o decide.Observation, decisions []decide.Decision) {
 	s := Snapshot{
-		Target: l.Target, At: time.Now(), Policy: l.Policy, View: o.View, Deletions: slices.Clone(l.state.Deletions), Error: strings.Join(l.troubles, "; "),
+		Target: l.Target, At: time.Now(), Policy: l.Policy, View: o.View, Deletions: slices.Clone(l.state.Deletions),
+		Error: strings.Join(l.troubles, "; "),
 		Nodes: make([]NodeSnapshot, 0, len(decisions)),
 	}
 	for _, p := range o.Pauses {

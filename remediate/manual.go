@@ -31,9 +31,10 @@ const manualTimeout = 20 * time.Second
 // Delete has a node deleted that a person wants deleted, in the loop's own goroutine and as the loop deletes itself:
 // captured, written down, asked for by UID, awaited. It returns once the deletion is asked for.
 //
-// It gives a *decide.HeldError if guards hold it back, which nothing was done then; target.ErrGone or target.ErrChanged if the
-// node is not there any more; and ErrNotLeader on a replica that does not lead. After another error the incident, if there
-// is one, tells what happened. If ctx ends while it is under way, what has not been announced is given up.
+// It gives a *decide.HeldError if guards hold it back, which nothing was done then; target.ErrGone or target.ErrChanged
+// if the node is not there any more; and ErrNotLeader on a replica that does not lead. After another error the
+// incident, if there is one, tells what happened. If ctx ends while it is under way, what has not been announced is
+// given up.
 func (l *Loop) Delete(ctx context.Context, o decide.DeleteRequest) (DeleteResult, error) {
 	type answer struct {
 		DeleteResult
@@ -53,7 +54,8 @@ func (l *Loop) Delete(ctx context.Context, o decide.DeleteRequest) (DeleteResult
 	case <-l.ended:
 		return DeleteResult{}, fmt.Errorf("delete %s: %w", o.Node, errEnded)
 	case <-ctx.Done():
-		return DeleteResult{}, fmt.Errorf("delete %s: nothing was done, for its loop had no time for it: %w", o.Node, ctx.Err())
+		return DeleteResult{}, fmt.Errorf("delete %s: nothing was done, for its loop had no time for it: %w", o.Node,
+			ctx.Err())
 	}
 	select {
 	case a := <-got:
@@ -62,7 +64,8 @@ func (l *Loop) Delete(ctx context.Context, o decide.DeleteRequest) (DeleteResult
 		}
 		return a.DeleteResult, nil
 	case <-ctx.Done():
-		return DeleteResult{}, fmt.Errorf("delete %s: it takes too long, and what comes of it is not known: %w", o.Node, ctx.Err())
+		return DeleteResult{}, fmt.Errorf("delete %s: it takes too long, and what comes of it is not known: %w", o.Node,
+			ctx.Err())
 	}
 }
 
@@ -94,7 +97,8 @@ func (l *Loop) deleteOnRequest(ctx context.Context, request decide.DeleteRequest
 		return result, err
 	}
 	c := l.incidents[d.Node]
-	l.Log.Warn("manual deletion", "target", l.Target, "node", d.Node, "by", request.By, "from", request.From, "reason", request.Reason,
+	l.Log.Warn("manual deletion", "target", l.Target, "node", d.Node, "by", request.By, "from", request.From, "reason",
+		request.Reason,
 		"override", decide.GuardNames(result.Overridden), "incident", c.ID)
 	decisions, err := l.deleteNode(ctx, o, d)
 	if err != nil {
@@ -112,8 +116,8 @@ func (l *Loop) decideRequest(o decide.Observation) (decide.Decision, error) {
 	return decide.Requested(all, *o.Request)
 }
 
-// wantsAnswersOnRequest says whether the answers to the last questions matter. They cost the broker, so they are not asked for where
-// the request is held back whatever they are, or the guards are overridden.
+// wantsAnswersOnRequest says whether the answers to the last questions matter. They cost the broker, so they are not
+// asked for where the request is held back whatever they are, or the guards are overridden.
 func (l *Loop) wantsAnswersOnRequest(d decide.Decision, o decide.DeleteRequest) bool {
 	closed := d.Closed()
 	if slices.ContainsFunc(closed, func(g decide.Guard) bool { return g.Fixed() != "" }) {
@@ -140,8 +144,8 @@ func (l *Loop) incidentOnRequest(ctx context.Context, d decide.Decision) (opened
 	return false, errors.New("the incident could not be stored, and nothing is deleted without one")
 }
 
-// notDone writes into the incident why nothing was deleted, and closes one that was opened for nothing else. Whatever may
-// have happened all the same is awaited, and its incident stays open.
+// notDone writes into the incident why nothing was deleted, and closes one that was opened for nothing else. Whatever
+// may have happened all the same is awaited, and its incident stays open.
 func (l *Loop) notDone(ctx context.Context, c *store.Incident, opened bool, why error) {
 	if l.incidents[c.Node] != c || l.unsettled(c) { // it may be another's by now
 		return
@@ -165,7 +169,8 @@ func refusal(decisions []decide.Decision, o decide.DeleteRequest, err error) err
 		if held := d.Held(o); held != nil {
 			return held
 		}
-	case errors.Is(err, target.ErrRefused): // the world's own last look, at what those guards tell of that nobody may override
+	// the world's own last look, at what those guards tell of that nobody may override
+	case errors.Is(err, target.ErrRefused):
 		g := decide.GuardState{Guard: decide.GuardRollout, Why: err.Error()}
 		return &decide.HeldError{Closed: []decide.GuardState{g}, Fixed: []decide.Guard{decide.GuardRollout}}
 	}

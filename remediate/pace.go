@@ -21,8 +21,8 @@ func (l *Loop) pace(decisions []decide.Decision) {
 }
 
 // confirm asks for the looks that the decision about a node still needs: at its processes while its logins fail, at
-// once, again when the same processes should show, and then often enough for the corroboration not to grow old; and for more
-// round trips while those hang, for they are scheduled minutes apart.
+// once, again when the same processes should show, and then often enough for the corroboration not to grow old; and for
+// more round trips while those hang, for they are scheduled minutes apart.
 func (l *Loop) confirm(d decide.Decision) {
 	ns, ev := l.state.Nodes[d.Node], d.Evidence
 	look := ns.Latest[probe.MaybeStuck]
@@ -47,7 +47,8 @@ func (l *Loop) confirm(d decide.Decision) {
 // awaitsTrip says whether a round trip is what will show that d's node is cured.
 func (l *Loop) awaitsTrip(d decide.Decision) bool {
 	return slices.ContainsFunc(l.state.Deletions, func(a decide.Deletion) bool {
-		return a.Node == d.Node && a.Probe == probe.Roundtrip && (a.Outcome == decide.Pending || a.Outcome == decide.Escalated)
+		return a.Node == d.Node && a.Probe == probe.Roundtrip &&
+			(a.Outcome == decide.Pending || a.Outcome == decide.Escalated)
 	})
 }
 

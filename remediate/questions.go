@@ -12,9 +12,9 @@ import (
 //
 // Each prints lines of ASCII and ends with an end line of its own, after which eval prints the value of the whole
 // expression, ok. A text that does not end with these two lines was cut off. Each takes some 5 s inside the node at
-// most, whoever else hangs: it asks in processes of its own, and says unknown of what does not come. The tool's own time
-// comes on top: 2 s, and where the node does not answer at all 14 s and an exit code of 69. Nothing is changed, but that
-// to be looked at costs a process one reduction (see ProcessesQuestion).
+// most, whoever else hangs: it asks in processes of its own, and says unknown of what does not come. The tool's own
+// time comes on top: 2 s, and where the node does not answer at all 14 s and an exit code of 69. Nothing is changed,
+// but that to be looked at costs a process one reduction (see ProcessesQuestion).
 
 // QuorumQuestion is asked of a healthy peer: does each quorum queue, each stream, and each store that a quorum keeps
 // (the metadata of 4.x with Khepri; the coordinator of streams; MQTT's up to 3.12), if it has a member on a node, have
@@ -35,16 +35,16 @@ import (
 //	        / "unstuck quorum unknown " ( "not_running" / "no_such_node" / "timed_out" / "failed" ) LF
 //
 // Before unknown there is nothing, before the others always asked. There is one lacks for each of the first 20 that
-// would have no majority: members counts all of its members, online those elsewhere that are online. Those with the most
-// online come first. With online=0 and members of 2 and more there is no majority now either, as when the node is frozen
-// and its only other member waits for it: nothing is left to lose, and it takes that node to have it back. The verdict
-// says how many have no majority, of how many that have a member there, and how many of them have no member anywhere
-// else (members=1): nothing but that node can serve those, as it is with a classic queue. NAME is percent-encoded, of at
-// most the first 100 bytes; the vhost of a store is "-".
+// would have no majority: members counts all of its members, online those elsewhere that are online. Those with the
+// most online come first. With online=0 and members of 2 and more there is no majority now either, as when the node is
+// frozen and its only other member waits for it: nothing is left to lose, and it takes that node to have it back. The
+// verdict says how many have no majority, of how many that have a member there, and how many of them have no member
+// anywhere else (members=1): nothing but that node can serve those, as it is with a classic queue. NAME is
+// percent-encoded, of at most the first 100 bytes; the vhost of a store is "-".
 //
 // With Khepri (4.3 always) the metadata's store is among them, so that "of 0" about a node of several would mean that
-// the peer does not know the cluster. not_running: RabbitMQ does not run in the peer. no_such_node: not exactly one node
-// of the cluster has that name.
+// the peer does not know the cluster. not_running: RabbitMQ does not run in the peer. no_such_node: not exactly one
+// node of the cluster has that name.
 const QuorumQuestion = `
 Name = "%s",
 Look = fun() ->
@@ -121,10 +121,10 @@ io:format("~s", [Said]).`
 //
 //	answer = 20( name "=" value LF ) *( "listener=" listener LF ) "unstuck limits end" LF "ok" LF
 //
-// The names come in the order of the list, each once, but listener as often as there are listeners of clients, which may
-// be never. Each value may be "unknown": it could not be told, in this state or within 4 s; where RabbitMQ is stopped
-// that goes for alarms, connections and listeners. "none" says that this version has no such limit, or that there is no
-// alarm.
+// The names come in the order of the list, each once, but listener as often as there are listeners of clients, which
+// may be never. Each value may be "unknown": it could not be told, in this state or within 4 s; where RabbitMQ is
+// stopped that goes for alarms, connections and listeners. "none" says that this version has no such limit, or that
+// there is no alarm.
 //
 //	node                   the Erlang node
 //	rabbitmq               the version: 4.0.5
@@ -210,7 +210,8 @@ Facts = [
 	{connection_max, fun() -> Env(connection_max, infinity) end},
 	{listener, Listeners}],
 Text = fun(V) when is_list(V) -> V; (V) -> io_lib:format("~w", [V]) end,
-Asked = [{Name, spawn_monitor(fun() -> exit({said, try Fact() catch _:_ -> unknown end}) end)} || {Name, Fact} <- Facts],
+Asked = [{Name, spawn_monitor(fun() -> exit({said, try Fact() catch _:_ -> unknown end}) end)}
+	|| {Name, Fact} <- Facts],
 Until = erlang:monotonic_time(millisecond) + 4000,
 [begin
 	V = receive
@@ -244,7 +245,8 @@ Look = fun(P) ->
 			io_lib:format("reductions=~b queue=~b status=~w stack=~s", [R, Q, S, lists:join(",", [Frame(F) || F <- Stack])])
 	end
 end,
-Asked = [{P, spawn_monitor(fun() -> exit({said, try Look(list_to_pid(P)) catch _:_ -> "unknown" end}) end)} || P <- [%s]],
+Asked = [{P, spawn_monitor(fun() -> exit({said, try Look(list_to_pid(P)) catch _:_ -> "unknown" end}) end)}
+	|| P <- [%s]],
 Until = erlang:monotonic_time(millisecond) + 4000,
 [begin
 	Said = receive
@@ -260,8 +262,8 @@ const MaxAskedProcesses = 20
 
 var nodeName = regexp.MustCompile(`^[A-Za-z0-9_@.:-]+$`)
 
-// EvalQuorum gives QuorumQuestion about a node, by the name of the Erlang node, or by what is of one node of the cluster
-// alone: the part before the @, the host, or the first labels of the host. A pod's name or address will do.
+// EvalQuorum gives QuorumQuestion about a node, by the name of the Erlang node, or by what is of one node of the
+// cluster alone: the part before the @, the host, or the first labels of the host. A pod's name or address will do.
 func EvalQuorum(node string) (string, error) {
 	if !nodeName.MatchString(node) {
 		return "", fmt.Errorf("ask about the quorum without node %q: that is no name of a node", node)

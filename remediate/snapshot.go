@@ -10,7 +10,8 @@ import (
 	"github.com/cjworkbench/unstuck/target"
 )
 
-// Snapshot is what a Loop knew of its broker at its last reconcile. It shares nothing with the loop, and is for reading.
+// Snapshot is what a Loop knew of its broker at its last reconcile. It shares nothing with the loop, and is for
+// reading.
 type Snapshot struct {
 	Target    string            `json:"target"`
 	At        time.Time         `json:"at"` // of the reconcile; zero: there was none yet

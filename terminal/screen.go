@@ -6,8 +6,8 @@ import (
 	"sync"
 )
 
-// Screen shows lines, and on a terminal below them a footer that is drawn again as it changes. Its methods may be called
-// from many goroutines.
+// Screen shows lines, and on a terminal below them a footer that is drawn again as it changes. Its methods may be
+// called from many goroutines.
 type Screen struct {
 	Look
 

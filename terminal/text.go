@@ -1,5 +1,6 @@
-// Package terminal writes text for people: durations and numbers as they are read, lines of a bounded width, colours, and
-// lines at the bottom of a terminal that are drawn again as they change. What comes from elsewhere cannot move the cursor.
+// Package terminal writes text for people: durations and numbers as they are read, lines of a bounded width, colours,
+// and lines at the bottom of a terminal that are drawn again as they change. What comes from elsewhere cannot move the
+// cursor.
 package terminal
 
 import (
@@ -39,7 +40,8 @@ func Printable(text string) string {
 	}, text)
 }
 
-// Wrap writes text in lines of at most width characters. The first begins with the label, the others with as many blanks.
+// Wrap writes text in lines of at most width characters. The first begins with the label, the others with as many
+// blanks.
 func Wrap(label, text string, width int) string {
 	var b strings.Builder
 	indent := strings.Repeat(" ", len(label))

@@ -64,7 +64,8 @@ func (p pages) triggerPage(d trigger) pageFunc {
 
 func (p pages) formOf(r *http.Request, d trigger, problem *httpapi.Problem) view {
 	data := triggerData{
-		Title: fillIn(d.title, r.PathValue), Label: fillIn(d.label, r.PathValue), What: d.what, Problem: problem, Plans: d.plans,
+		Title: fillIn(d.title, r.PathValue), Label: fillIn(d.label, r.PathValue), What: d.what, Problem: problem,
+		Plans:  d.plans,
 		Guards: overridable(), Back: r.URL.Path[:strings.LastIndex(r.URL.Path, "/")+1],
 	}
 	if d.typed != "" && !d.plans {
@@ -165,8 +166,8 @@ func (p pages) planned(w http.ResponseWriter, r *http.Request, d trigger) view {
 	return v
 }
 
-// pin has the form send what the plan says, where it was left open: what is confirmed is what was shown, and not what the
-// same question would be answered with by then.
+// pin has the form send what the plan says, where it was left open: what is confirmed is what was shown, and not what
+// the same question would be answered with by then.
 func (d *triggerData) pin(value string, names ...string) {
 	for i := range d.Fields {
 		if slices.Contains(names, d.Fields[i].Name) {
@@ -175,9 +176,11 @@ func (d *triggerData) pin(value string, names ...string) {
 	}
 }
 
-// ask makes the request to the API that a form stands for, and has it answered like any other: the same checks, the same
-// rights, the same audit.
-func (p pages) ask(w http.ResponseWriter, r *http.Request, d trigger, dryRun bool) (location string, answer any, err error) {
+// ask makes the request to the API that a form stands for, and has it answered like any other: the same checks, the
+// same rights, the same audit.
+func (p pages) ask(w http.ResponseWriter, r *http.Request, d trigger,
+	dryRun bool,
+) (location string, answer any, err error) {
 	body := make(map[string]any)
 	ask := r.Clone(r.Context())
 	for _, f := range d.fields {
@@ -225,6 +228,7 @@ func (p pages) refusedHere(r *http.Request, d trigger, why *httpapi.Problem) {
 	a := httpapi.AuditEventOf(r)
 	who, _ := httpapi.CallerOf(r.Context())
 	a.By, a.Authority, a.Status, a.Refused = who.Name, who.Authority, why.Status, why.Detail
-	a.Action, a.Reason = httpapi.Cut(fillIn(d.title, r.PathValue), httpapi.MaxReason), httpapi.Cut(r.PostForm.Get("reason"), httpapi.MaxReason)
+	a.Action, a.Reason = httpapi.Cut(fillIn(d.title, r.PathValue), httpapi.MaxReason),
+		httpapi.Cut(r.PostForm.Get("reason"), httpapi.MaxReason)
 	p.Record(r.Context(), r, a)
 }

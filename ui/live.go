@@ -10,7 +10,8 @@ import (
 	"github.com/cjworkbench/unstuck/httpapi"
 )
 
-// The bounds of the stream that tells a page that something has changed; the rest are those of every httpapi.EventStream.
+// The bounds of the stream that tells a page that something has changed; the rest are those of every
+// httpapi.EventStream.
 const (
 	newsPace = time.Second     // between two
 	newsPoll = 5 * time.Second // without news from this process: another replica may have some
@@ -58,8 +59,8 @@ func (p pages) tellNews(ctx context.Context, s *httpapi.EventStream, topic strin
 	}
 }
 
-// mayWatch refuses to tell of what the caller may not read. That anything at all happens, everybody may know who may use
-// the page.
+// mayWatch refuses to tell of what the caller may not read. That anything at all happens, everybody may know who may
+// use the page.
 func (p pages) mayWatch(ctx context.Context, topic string) error {
 	kind, name, _ := strings.Cut(topic, "/")
 	switch {

@@ -10,8 +10,8 @@ import (
 )
 
 // remembers answers again, for a few seconds, that a caller may read something. A page that shows itself anew every
-// second would otherwise ask Kubernetes about each broker and environment on it each time, and the API server's patience
-// is what a deletion needs. Who calls, refusals, errors and what changes something are asked each time.
+// second would otherwise ask Kubernetes about each broker and environment on it each time, and the API server's
+// patience is what a deletion needs. Who calls, refusals, errors and what changes something are asked each time.
 type remembers struct {
 	auth.Access
 

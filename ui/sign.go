@@ -76,7 +76,9 @@ type signInData struct {
 func (p pages) signInPage(w http.ResponseWriter, r *http.Request) {
 	d := signInData{Next: nextPage(r.URL.Query().Get("next")), Hours: int(signInLife.Hours())}
 	if r.URL.Query().Has("kept") { // what is asked for next had no cookie, or it would have been shown
-		d.Problem = httpapi.NewProblem(http.StatusUnauthorized, "the browser did not keep the sign-in. It does so only over TLS, or at localhost: use api.tls, something that does TLS in front, or kubectl port-forward")
+		d.Problem = httpapi.NewProblem(http.StatusUnauthorized,
+			"the browser did not keep the sign-in. It does so only over TLS, or at localhost: use api.tls, something that "+
+				"does TLS in front, or kubectl port-forward")
 	}
 	p.render(w, r, view{name: "sign-in", title: "Sign in", data: d})
 }
@@ -117,7 +119,8 @@ func (p pages) tokenOf(w http.ResponseWriter, r *http.Request, d *signInData) (s
 	case token == "":
 		return "", httpapi.NewProblem(http.StatusBadRequest, "the token is empty")
 	case len(token) > maxSignedWith:
-		return "", httpapi.NewProblem(http.StatusBadRequest, "the token is longer than %d bytes, which no cookie holds: use the command line with it", maxSignedWith)
+		return "", httpapi.NewProblem(http.StatusBadRequest,
+			"the token is longer than %d bytes, which no cookie holds: use the command line with it", maxSignedWith)
 	}
 	return token, nil
 }
@@ -161,7 +164,8 @@ func readForm(w http.ResponseWriter, r *http.Request) error {
 	}
 	r.Body = http.MaxBytesReader(w, r.Body, httpapi.MaxBody)
 	if err := r.ParseForm(); err != nil {
-		return httpapi.NewProblem(http.StatusBadRequest, "the form cannot be read, or is larger than %d bytes", httpapi.MaxBody)
+		return httpapi.NewProblem(http.StatusBadRequest, "the form cannot be read, or is larger than %d bytes",
+			httpapi.MaxBody)
 	}
 	return nil
 }

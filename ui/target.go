@@ -85,7 +85,9 @@ func (p pages) targetData(b httpapi.Target, app bool, most int) targetData {
 	d := targetData{Target: b, Nodes: b.Nodes, App: app, pulse: p.pulse}
 	if d.Left = max(0, len(b.Nodes)-most); d.Left > 0 {
 		d.Nodes = slices.Clone(b.Nodes)
-		slices.SortStableFunc(d.Nodes, func(a, b httpapi.NodeLine) int { return cmp.Compare(a.Phase.Urgency(), b.Phase.Urgency()) })
+		slices.SortStableFunc(d.Nodes, func(a, b httpapi.NodeLine) int {
+			return cmp.Compare(a.Phase.Urgency(), b.Phase.Urgency())
+		})
 		d.Nodes = d.Nodes[:most]
 	}
 	return d
@@ -153,7 +155,8 @@ func (p pages) nodePage(r *http.Request) (view, error) {
 		Headline: headline{n.Name + " of " + n.Target + ": " + sentenceOf(&line) + ".", string(n.Phase.Tone())},
 	}
 	if n.Stale {
-		d.Headline = headline{"Unstuck itself is behind: it has not looked at this broker lately, and what is shown here is old.", "bad"}
+		d.Headline = headline{"Unstuck itself is behind: it has not looked at this broker lately, and what is shown here " +
+			"is old.", "bad"}
 	}
 	incidents, err := get[httpapi.Incidents](p, r, "/incidents")
 	if err == nil { // they are beside the point: the node is shown without them
@@ -166,8 +169,8 @@ func (p pages) nodePage(r *http.Request) (view, error) {
 	return view{name: "node", title: n.Name, topic: ofTarget(n.Target), data: d}, nil
 }
 
-// earliest gives the time before which a node that is on its way to being deleted is not deleted, whatever its guards do
-// by then; zero: it is not on its way there, or nothing but a probe, corroboration or a guard is awaited.
+// earliest gives the time before which a node that is on its way to being deleted is not deleted, whatever its guards
+// do by then; zero: it is not on its way there, or nothing but a probe, corroboration or a guard is awaited.
 func earliest(p decide.Policy, d decide.Decision) time.Time {
 	if p.Mode != decide.Remediate || (d.Phase != decide.PhaseSuspect && d.Phase != decide.PhaseConfirmed) {
 		return time.Time{}

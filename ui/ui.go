@@ -71,8 +71,8 @@ type shell struct {
 	Data       any
 }
 
-// New gives the handler of everything under httpapi.PageRoot. The snapshots are those that the API shows. Without a pulse
-// it draws no logins, and pages ask again and again whether something has changed.
+// New gives the handler of everything under httpapi.PageRoot. The snapshots are those that the API shows. Without a
+// pulse it draws no logins, and pages ask again and again whether something has changed.
 func New(api *httpapi.API, snapshots func() []remediate.Snapshot, pulse *Pulse, log *slog.Logger) http.Handler {
 	p := pages{API: api.WithAccess(remembering), api: api, seen: snapshots, pulse: pulse, log: log}
 	m := http.NewServeMux()
@@ -167,7 +167,8 @@ func (p pages) render(w http.ResponseWriter, r *http.Request, v view) {
 	}
 	var page bytes.Buffer
 	if err := templates[v.name].ExecuteTemplate(&page, "shell", s); err != nil {
-		p.log.Error("page not made", "path", httpapi.Short(r.URL.Path), "request_id", httpapi.RequestIDOf(r.Context()), "error", err)
+		p.log.Error("page not made", "path", httpapi.Short(r.URL.Path), "request_id", httpapi.RequestIDOf(r.Context()),
+			"error", err)
 		http.Error(w, http.StatusText(http.StatusInternalServerError), http.StatusInternalServerError)
 		return
 	}

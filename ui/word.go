@@ -17,11 +17,14 @@ import (
 var pageFuncs = template.FuncMap{
 	"asOf": func(v any, now time.Time) asOf { return asOf{v, now} },
 	"path": pagePath, "stamp": stamp, "when": when, "rel": relative, "took": took,
-	"tone": decide.Phase.Tone, "word": decide.Phase.Label, "statusTone": statusTone, "spark": sparkOf, "guards": decide.GuardNames, "openGuards": openGuards,
+	"tone": decide.Phase.Tone, "word": decide.Phase.Label, "statusTone": statusTone, "spark": sparkOf,
+	"guards": decide.GuardNames, "openGuards": openGuards,
 	"phase": phaseWords, "phaseTone": phaseTone, "step": stepWords, "short": shortCommit,
-	"text":           func(v any) string { return fmt.Sprint(v) },
-	"refusedActions": func(all []button) bool { return slices.ContainsFunc(all, func(a button) bool { return a.Path == "" }) },
-	"split":          strings.Split, "odd": func(i int) bool { return i%2 == 1 },
+	"text": func(v any) string { return fmt.Sprint(v) },
+	"refusedActions": func(all []button) bool {
+		return slices.ContainsFunc(all, func(a button) bool { return a.Path == "" })
+	},
+	"split": strings.Split, "odd": func(i int) bool { return i%2 == 1 },
 	"join": func(list []string) string { return strings.Join(list, ", ") },
 }
 
@@ -61,7 +64,8 @@ func headlineOf(targets []httpapi.Target) headline {
 	case len(targets) == 0:
 		return headline{"No broker is watched that you may see.", "unsure"}
 	case len(stale) > 0:
-		return headline{fmt.Sprintf("Unstuck itself is behind: it has not looked at %s lately, and what is shown of that is old.", few(stale)), "bad"}
+		return headline{fmt.Sprintf("Unstuck itself is behind: it has not looked at %s lately, and what is shown of that "+
+			"is old.", few(stale)), "bad"}
 	case worst == nil && nodes == 0 && unseen != "":
 		return headline{strings.TrimSpace(unseen), "warn"}
 	case worst == nil && nodes == 0:

@@ -98,7 +98,9 @@ func run(ctx context.Context, s *show, keep bool) (err error) {
 func runOn(ctx context.Context, s *show, l *lab.Lab, keep bool) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	timer := time.AfterFunc(limit, func() { cancel(fmt.Errorf("the demo has not ended %s after the nodes were up", limit)) })
+	timer := time.AfterFunc(limit, func() {
+		cancel(fmt.Errorf("the demo has not ended %s after the nodes were up", limit))
+	})
 	defer timer.Stop()
 
 	told := newStory(s)

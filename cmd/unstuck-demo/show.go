@@ -99,7 +99,8 @@ func (s *show) check(c lab.Check) {
 // decision shows what was decided about a node.
 func (s *show) decision(d decide.Decision) {
 	colour := map[decide.Tone]string{
-		decide.ToneGood: terminal.Green, decide.ToneBusy: terminal.Cyan, decide.ToneWarn: terminal.Yellow, decide.ToneBad: terminal.Red, decide.ToneUnsure: terminal.Magenta,
+		decide.ToneGood: terminal.Green, decide.ToneBusy: terminal.Cyan, decide.ToneWarn: terminal.Yellow,
+		decide.ToneBad: terminal.Red, decide.ToneUnsure: terminal.Magenta,
 	}[d.Phase.Tone()]
 	s.line(colour, fmt.Sprintf("%-6s -> %s: %s", d.Node, d.Phase, d.Reason))
 }
@@ -121,8 +122,11 @@ func (s *show) nodes(snap remediate.Snapshot) {
 	lines := []terminal.FooterLine{{Text: strings.Repeat("-", min(s.Width, terminal.MaxWidth)-1)}}
 	for _, n := range snap.Nodes {
 		d := n.Decision
-		lines = append(lines, terminal.FooterLine{Colour: terminal.ColourOf(d.Status), Text: fmt.Sprintf("%-6s %-10s stuck %d of %d needed  %s",
-			n.Name, d.Phase, d.Evidence.Stuck, d.Evidence.FailureThreshold, d.Reason)})
+		lines = append(lines, terminal.FooterLine{
+			Colour: terminal.ColourOf(d.Status),
+			Text: fmt.Sprintf("%-6s %-10s stuck %d of %d needed  %s",
+				n.Name, d.Phase, d.Evidence.Stuck, d.Evidence.FailureThreshold, d.Reason),
+		})
 	}
 	s.Footer(lines)
 }

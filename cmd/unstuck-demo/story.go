@@ -63,7 +63,8 @@ func (t *story) wait(ctx context.Context, what string, done func() bool) error {
 
 func (t *story) allHealthy() bool {
 	for _, n := range t.snap.Nodes {
-		if n.Decision.Phase != decide.PhaseHealthy || strings.Contains(fmt.Sprint(n.Decision.Closed()), string(decide.GuardStartupGrace)) {
+		if n.Decision.Phase != decide.PhaseHealthy ||
+			strings.Contains(fmt.Sprint(n.Decision.Closed()), string(decide.GuardStartupGrace)) {
 			return false
 		}
 	}
@@ -147,7 +148,8 @@ func (t *story) times() {
 	t.show.title("How long it took, from the moment that the node was wedged")
 	before := t.broken
 	for _, s := range t.steps {
-		t.show.Line("", fmt.Sprintf("  %8s  (+%8s)  %s", terminal.Brief(s.at.Sub(t.broken)), terminal.Brief(s.at.Sub(before)), s.name))
+		t.show.Line("", fmt.Sprintf("  %8s  (+%8s)  %s", terminal.Brief(s.at.Sub(t.broken)), terminal.Brief(s.at.Sub(before)),
+			s.name))
 		before = s.at
 	}
 }
@@ -170,7 +172,8 @@ func (t *story) showIncident(ctx context.Context, dataDir string) error {
 	for _, e := range c.Events {
 		t.show.Line("", fmt.Sprintf("  %s  %s", e.At.Format("15:04:05"), e.Text))
 	}
-	t.show.Line("", fmt.Sprintf("  with %d results, %d log lines, and the cluster as %s saw it", len(c.Results), len(c.Logs), c.Peer))
+	t.show.Line("", fmt.Sprintf("  with %d results, %d log lines, and the cluster as %s saw it", len(c.Results),
+		len(c.Logs), c.Peer))
 	for _, m := range c.Missing {
 		t.show.Line("", "  missing: "+m)
 	}

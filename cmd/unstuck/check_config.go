@@ -59,7 +59,8 @@ func checkConfig(in io.Reader, out io.Writer, files []string) error {
 			fmt.Fprintf(out, "  %s, an application: mode %s, %s\n", a.Name, a.Policy.Mode, podsOf(a.Pods))
 		}
 		for _, e := range c.Environments {
-			fmt.Fprintf(out, "  %s, an environment: namespace %s, %s\n", e.Name, e.Namespace, terminal.Count(len(e.Services), "service"))
+			fmt.Fprintf(out, "  %s, an environment: namespace %s, %s\n", e.Name, e.Namespace,
+				terminal.Count(len(e.Services), "service"))
 		}
 	}
 	if bad {
@@ -77,8 +78,8 @@ func loadOrRead(in io.Reader, file *string) (*config.Config, error) {
 	return config.LoadFrom(in, *file)
 }
 
-// certificateOf says until when the API's certificate holds. One that does not hold now is no error: the daemon serves it
-// all the same, for it has more to do than to serve.
+// certificateOf says until when the API's certificate holds. One that does not hold now is no error: the daemon serves
+// it all the same, for it has more to do than to serve.
 func certificateOf(a config.API) string {
 	c, err := httpapi.NewCertificate(a.CertFile, a.KeyFile, slog.New(slog.DiscardHandler))
 	if err != nil {

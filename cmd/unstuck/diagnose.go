@@ -73,7 +73,8 @@ func diagnose(ctx context.Context, in io.Reader, out io.Writer, asJSON bool, fil
 	looks := make([]*probe.Processes, 2) // the later one last
 	for i, file := range files {
 		if strings.Contains(file, "://") { // and may have a password
-			return cli.UsageError("argument %d is a URL: want a file with what maybe_stuck printed; \"unstuck probe\" takes URLs", i+1)
+			return cli.UsageError("argument %d is a URL: want a file with what maybe_stuck printed; \"unstuck probe\" takes "+
+				"URLs", i+1)
 		}
 		p, err := readLook(ctx, in, file)
 		if err != nil {
@@ -97,8 +98,8 @@ func diagnose(ctx context.Context, in io.Reader, out io.Writer, asJSON bool, fil
 	return nil
 }
 
-// readLook reads one output of maybe_stuck, from standard input if file is -. It gives up when ctx ends; a read of standard input
-// that nobody answers then ends with the process.
+// readLook reads one output of maybe_stuck, from standard input if file is -. It gives up when ctx ends; a read of
+// standard input that nobody answers then ends with the process.
 func readLook(ctx context.Context, in io.Reader, file string) (probe.Processes, error) {
 	name := terminal.Printable(file)
 	if file == "-" {
@@ -145,7 +146,8 @@ var (
 	utf16Marks = [][]byte{{0xff, 0xfe}, {0xfe, 0xff}}
 )
 
-// parseLook parses the output of maybe_stuck in bounded memory. An error says what was expected, and never what is there.
+// parseLook parses the output of maybe_stuck in bounded memory. An error says what was expected, and never what is
+// there.
 func parseLook(in io.Reader) (probe.Processes, error) {
 	limited := &io.LimitedReader{R: in, N: maxLook + 1}
 	text := bufio.NewReader(limited)
@@ -163,14 +165,18 @@ func parseLook(in io.Reader) (probe.Processes, error) {
 	case err != nil && !errors.Is(err, probe.ErrNotMaybeStuck):
 		return p, fmt.Errorf("cannot read it: %w", causeOf(errors.Unwrap(err)))
 	case err != nil && size == 0:
-		return p, errors.New("it is empty: did the command fail? Its exit code says why: 69 after 14 s or more, the node does not answer its own tools; " +
-			"64, RabbitMQ does not run there; 75, it ran into its -t. Otherwise " + want)
+		return p,
+			errors.New("it is empty: did the command fail? Its exit code says why: 69 after 14 s or more, the node does not " +
+				"answer its own tools; " +
+				"64, RabbitMQ does not run there; 75, it ran into its -t. Otherwise " + want)
 	case err != nil && (bytes.HasPrefix(start, utf16Marks[0]) || bytes.HasPrefix(start, utf16Marks[1])):
 		return p, errors.New("it is in UTF-16, as Windows PowerShell writes files: save it in UTF-8")
 	case err != nil && !p.At.IsZero():
-		return p, fmt.Errorf("it is cut before its list, as where the command runs into its -t, in %s: %s", terminal.Count(int(size), "byte"), want)
+		return p, fmt.Errorf("it is cut before its list, as where the command runs into its -t, in %s: %s",
+			terminal.Count(int(size), "byte"), want)
 	case err != nil:
-		return p, fmt.Errorf("it is something else, or its beginning is missing, in %s: %s", terminal.Count(int(size), "byte"), want)
+		return p, fmt.Errorf("it is something else, or its beginning is missing, in %s: %s",
+			terminal.Count(int(size), "byte"), want)
 	}
 	return p, nil
 }

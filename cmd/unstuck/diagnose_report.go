@@ -45,7 +45,8 @@ type sameLine struct {
 
 func diagnosisJSON(out io.Writer, d probe.Diagnosis) error {
 	line := diagnosisLine{
-		Status: d.Reason.Status(), Reason: d.Reason, Proved: d.Proved, Detail: d.Detail, Means: d.Means, Advice: d.Advice, Looks: d.Looks,
+		Status: d.Reason.Status(), Reason: d.Reason, Proved: d.Proved, Detail: d.Detail, Means: d.Means, Advice: d.Advice,
+		Looks: d.Looks,
 		Apart: d.Apart.Seconds(), Waiting: probe.Waits{}, Persisting: d.Persisting, Processes: d.Processes.Total,
 		Suspicious: d.Processes.Suspicious, Top: []probe.Stack{}, Same: []sameLine{},
 	}

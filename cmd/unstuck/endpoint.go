@@ -20,13 +20,17 @@ type endpoint struct {
 }
 
 var (
-	errShape = errors.New("want amqp://user@host:port/vhost or amqps://user@host:port/vhost, with whatever is special in it " +
+	errShape = errors.New("want amqp://user@host:port/vhost or amqps://user@host:port/vhost, with whatever is special " +
+		"in it " +
 		"percent-encoded (a slash is %2F)")
-	errHost  = errors.New("want a host: amqp://user@host:port/vhost, and an IPv6 address in brackets: amqp://user@[::1]:port/vhost")
+	errHost = errors.New("want a host: amqp://user@host:port/vhost, and an IPv6 address in brackets: " +
+		"amqp://user@[::1]:port/vhost")
 	errPort  = errors.New("want a port between 1 and 65535, or none")
 	errVhost = errors.New("the vhost is not right: write a slash in it as %2F and an @ as %40; it has at most 255 bytes")
-	errExtra = errors.New("nothing may follow the vhost: options are flags, and a ? or # in a password or vhost is percent-encoded")
-	errLogin = errors.New("the user name or the password is not right: no NUL byte may be in it, at most 255 bytes of name")
+	errExtra = errors.New("nothing may follow the vhost: options are flags, and a ? or # in a password or vhost is " +
+		"percent-encoded")
+	errLogin = errors.New("the user name or the password is not right: no NUL byte may be in it, at most 255 bytes of " +
+		"name")
 )
 
 // parseEndpoint reads an AMQP URL (https://www.rabbitmq.com/docs/uri-spec). Its errors repeat nothing of text: where a
@@ -106,5 +110,6 @@ func (t endpoint) String() string {
 		user = url.User(t.username).String() + "@"
 	}
 	// PathEscape leaves an @ as it is, which vhostOf refuses.
-	return scheme + user + strings.ReplaceAll(t.address, "%", "%25") + "/" + strings.ReplaceAll(url.PathEscape(t.vhost), "@", "%40")
+	return scheme + user + strings.ReplaceAll(t.address, "%", "%25") + "/" +
+		strings.ReplaceAll(url.PathEscape(t.vhost), "@", "%40")
 }

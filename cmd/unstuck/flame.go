@@ -59,7 +59,8 @@ func (t *textReporter) flame(r probe.Result) string {
 	bars := max(t.look.Width-leftWidth, minBars)
 	var b strings.Builder
 	for _, s := range all {
-		b.WriteString("  " + terminal.Pad(s.stage.String(), nameWidth) + terminal.LeftPad(terminal.Brief(s.took), timeWidth) + "  ")
+		b.WriteString("  " + terminal.Pad(s.stage.String(), nameWidth) + terminal.LeftPad(terminal.Brief(s.took), timeWidth) +
+			"  ")
 		indent, bar := s.bar(total, bars)
 		colour := terminal.Cyan
 		if s.unfinished {

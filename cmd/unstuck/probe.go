@@ -75,9 +75,12 @@ func newProbeCommand(login newLogin) *cobra.Command {
 		RunE:              func(cmd *cobra.Command, args []string) error { return runProbe(cmd, f, login, args) },
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&f.level, "level", string(probe.Login), "`level` to probe at: login, or roundtrip (a message through a queue of its own)")
-	flags.DurationVar(&f.timeout, "timeout", probe.DefaultLoginTimeout, "deadline of a probe that does not get on; 20s at level roundtrip")
-	flags.DurationVar(&f.handshake, "handshake-timeout", probe.DefaultHandshakeTimeout, "the broker's own handshake_timeout")
+	flags.StringVar(&f.level, "level", string(probe.Login),
+		"`level` to probe at: login, or roundtrip (a message through a queue of its own)")
+	flags.DurationVar(&f.timeout, "timeout", probe.DefaultLoginTimeout,
+		"deadline of a probe that does not get on; 20s at level roundtrip")
+	flags.DurationVar(&f.handshake, "handshake-timeout", probe.DefaultHandshakeTimeout,
+		"the broker's own handshake_timeout")
 	flags.DurationVar(&f.watch, "watch", 0, "repeat at this interval until interrupted")
 	flags.Lookup("watch").NoOptDefVal = "15s"
 	flags.StringVar(&f.passwordFile, "password-file", "", "`file` with the password")
@@ -89,7 +92,8 @@ func newProbeCommand(login newLogin) *cobra.Command {
 	for _, name := range []string{"password-file", "ca-file", "cert-file", "key-file"} {
 		_ = cmd.MarkFlagFilename(name) // fails only for a flag that does not exist
 	}
-	levels := cobra.FixedCompletions([]string{string(probe.Login), string(probe.Roundtrip)}, cobra.ShellCompDirectiveNoFileComp)
+	levels := cobra.FixedCompletions([]string{string(probe.Login), string(probe.Roundtrip)},
+		cobra.ShellCompDirectiveNoFileComp)
 	_ = cmd.RegisterFlagCompletionFunc("level", levels)
 	return cmd
 }
@@ -134,7 +138,8 @@ func runProbe(cmd *cobra.Command, f probeFlags, login newLogin, args []string) e
 	}
 	// A live broker's own timer may be a little late, which the probe allows for.
 	if f.timeout <= f.handshake+f.handshake/20 {
-		fmt.Fprintf(cmd.ErrOrStderr(), "note: --timeout %s is not beyond --handshake-timeout %s: silence until then proves nothing\n",
+		fmt.Fprintf(cmd.ErrOrStderr(),
+			"note: --timeout %s is not beyond --handshake-timeout %s: silence until then proves nothing\n",
 			f.timeout, f.handshake)
 	}
 	r := round{targets: targets, probes: make([]func(context.Context) probe.Result, len(targets)), interval: f.watch}
@@ -193,14 +198,16 @@ func (f probeFlags) addPasswords(targets []endpoint, stderr io.Writer) error {
 		t := &targets[i]
 		switch {
 		case t.inURL:
-			fmt.Fprintf(stderr, "warning: target %d: its password is in the URL, where the process list and the shell's history show it; "+
-				"use --password-file or %s\n", i+1, passwordVariable)
+			fmt.Fprintf(stderr,
+				"warning: target %d: its password is in the URL, where the process list and the shell's history show it; "+
+					"use --password-file or %s\n", i+1, passwordVariable)
 		case common != "":
 			t.password = common
 		case t.username == "" || t.username == defaultUser:
 			t.password = defaultUser
 		default:
-			return cli.UsageError("target %d: no password: use --password-file or the environment variable %s", i+1, passwordVariable)
+			return cli.UsageError("target %d: no password: use --password-file or the environment variable %s", i+1,
+				passwordVariable)
 		}
 		if t.username == "" {
 			t.username = defaultUser
@@ -240,7 +247,8 @@ func (f probeFlags) loadTLS(targets []endpoint) (*tls.Config, error) {
 		return cfg, nil
 	}
 	if f.caFile+f.certFile+f.keyFile+f.serverName != "" {
-		return nil, cli.UsageError("flags --ca-file, --cert-file, --key-file, --server-name: they are for amqps, and no target is amqps")
+		return nil,
+			cli.UsageError("flags --ca-file, --cert-file, --key-file, --server-name: they are for amqps, and no target is amqps")
 	}
 	return nil, nil //nolint:nilnil // no target speaks TLS
 }

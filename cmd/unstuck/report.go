@@ -45,7 +45,8 @@ type textReporter struct {
 
 func newTextReporter(out io.Writer, f probeFlags) *textReporter {
 	t := &textReporter{
-		out: out, level: probe.Kind(f.level), watching: f.watch > 0, look: terminal.LookOf(out), before: make(map[string]probe.Reason),
+		out: out, level: probe.Kind(f.level), watching: f.watch > 0, look: terminal.LookOf(out),
+		before: make(map[string]probe.Reason),
 	}
 	t.look.Width = min(t.look.Width, terminal.MaxWidth)
 	return t
@@ -85,7 +86,12 @@ func (t *textReporter) full(name string, r probe.Result) string {
 	if r.Reason == probe.OK { // there is nothing to do
 		v.Saw, v.Advice = "", ""
 	}
-	for _, row := range [][2]string{{"saw", v.Saw}, {"means", v.Means}, {"do", v.Advice}, {"detail", terminal.Printable(r.Detail)}} {
+	for _, row := range [][2]string{
+		{"saw", v.Saw},
+		{"means", v.Means},
+		{"do", v.Advice},
+		{"detail", terminal.Printable(r.Detail)},
+	} {
 		if row[1] != "" {
 			b.WriteString(terminal.Wrap("  "+terminal.Pad(row[0], 8), row[1], t.look.Width))
 		}

@@ -21,7 +21,8 @@ At 3 a.m., begin with "unstuck probe": it needs no configuration, and says wheth
 		Version: version.Current().String(),
 	}
 	root.SetVersionTemplate("{{.Version}}\n")
-	root.AddCommand(newRunCommand(), newProbeCommand(probe.NewLogin), newDiagnoseCommand(), newCheckConfigCommand(), newTokenCommand(), newVersionCommand())
+	root.AddCommand(newRunCommand(), newProbeCommand(probe.NewLogin), newDiagnoseCommand(), newCheckConfigCommand(),
+		newTokenCommand(), newVersionCommand())
 	root.AddCommand(cli.NewCommands()...)
 	return root
 }

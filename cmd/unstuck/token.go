@@ -27,7 +27,8 @@ Nothing is contacted; the file of tokens is not changed.`,
 		},
 		ValidArgsFunction: cobra.NoFileCompletions,
 	}
-	cmd.Flags().StringVar(&file, "token-file", "", "`file` to write the token to, which only this user may read, in the place of the output")
+	cmd.Flags().StringVar(&file, "token-file", "",
+		"`file` to write the token to, which only this user may read, in the place of the output")
 	return cmd
 }
 

@@ -90,8 +90,8 @@ func (m *Maker) goBuild(ctx context.Context, folder, path string, args ...string
 	return nil
 }
 
-// command runs a command and gives what it printed; an error ends with the end of what it complained about. When ctx ends
-// it is asked to end, for scripts have something to clean up.
+// command runs a command and gives what it printed; an error ends with the end of what it complained about. When ctx
+// ends it is asked to end, for scripts have something to clean up.
 func (m *Maker) command(ctx context.Context, dir, name string, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Dir = dir

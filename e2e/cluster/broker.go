@@ -39,7 +39,8 @@ type BrokerOptions struct {
 	Grace            time.Duration // for a pod to end; default 180 s, as in production
 	PreStop          string        // a shell command; default none, as in production
 	HandshakeTimeout time.Duration // default RabbitMQ's own, 10 s
-	ProductionChecks bool          // readiness and liveness by `rabbitmqctl status` every 90 s; default: cheaper and quicker
+	// readiness and liveness by `rabbitmqctl status` every 90 s; default: cheaper and quicker
+	ProductionChecks bool
 }
 
 // Broker is a RabbitMQ cluster in pods.

@@ -100,7 +100,9 @@ func (c *Cluster) Pod(ctx context.Context, namespace, name string) (*corev1.Pod,
 }
 
 // WaitPod waits until a pod is as wanted: the function says why it is not yet.
-func (c *Cluster) WaitPod(ctx context.Context, namespace, name string, wanted func(*corev1.Pod) error) (*corev1.Pod, error) {
+func (c *Cluster) WaitPod(ctx context.Context, namespace, name string,
+	wanted func(*corev1.Pod) error,
+) (*corev1.Pod, error) {
 	var pod *corev1.Pod
 	err := until(ctx, "pod "+name, func(ctx context.Context) error {
 		var err error
@@ -180,12 +182,15 @@ func (c *Cluster) Logs(ctx context.Context, namespace, pod, container string, li
 	return string(raw), err
 }
 
-// AccountToken makes a token of a service account, for an hour. With audiences it is for these, and not for the cluster.
+// AccountToken makes a token of a service account, for an hour. With audiences it is for these, and not for the
+// cluster.
 func (c *Cluster) AccountToken(ctx context.Context, namespace, account string, audiences ...string) (string, error) {
 	return c.accountToken(ctx, namespace, account, authenticationv1.TokenRequestSpec{Audiences: audiences})
 }
 
-func (c *Cluster) accountToken(ctx context.Context, namespace, account string, spec authenticationv1.TokenRequestSpec) (string, error) {
+func (c *Cluster) accountToken(ctx context.Context, namespace, account string,
+	spec authenticationv1.TokenRequestSpec,
+) (string, error) {
 	token, err := c.Kubernetes.CoreV1().ServiceAccounts(namespace).CreateToken(ctx, account,
 		&authenticationv1.TokenRequest{Spec: spec}, metav1.CreateOptions{})
 	if err != nil {
@@ -204,9 +209,9 @@ func (c *Cluster) AccountKubeconfig(ctx context.Context, namespace, account stri
 	return path, c.writeTokenKubeconfig(path, namespace, account, token)
 }
 
-// UseAccount has whoever takes the cluster's Kubeconfig be a service account, for as long as the cluster's certificates are
-// valid. Unlike the certificate of the administrator, whom it stands for from now on, its token says to Unstuck too who
-// calls.
+// UseAccount has whoever takes the cluster's Kubeconfig be a service account, for as long as the cluster's certificates
+// are valid. Unlike the certificate of the administrator, whom it stands for from now on, its token says to Unstuck too
+// who calls.
 func (c *Cluster) UseAccount(ctx context.Context, namespace, account string) error {
 	seconds := int64(validity.Seconds())
 	token, err := c.accountToken(ctx, namespace, account, authenticationv1.TokenRequestSpec{ExpirationSeconds: &seconds})
@@ -229,7 +234,9 @@ users: [{name: %[1]q, user: {token: %[5]q}}]
 
 // TakeVerb takes a verb on a resource, such as "create" on "pods/exec", away from a Role. The function that it returns
 // gives the Role back what it had.
-func (c *Cluster) TakeVerb(ctx context.Context, namespace, role, resource, verb string) (func(context.Context) error, error) {
+func (c *Cluster) TakeVerb(ctx context.Context, namespace, role, resource,
+	verb string,
+) (func(context.Context) error, error) {
 	roles := c.Kubernetes.RbacV1().Roles(namespace)
 	old, err := roles.Get(ctx, role, metav1.GetOptions{})
 	if err != nil {

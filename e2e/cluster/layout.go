@@ -42,7 +42,8 @@ const (
 )
 
 // sysctls are settings that the kubelet wants of the kernel, and would change for the whole machine. It is shown files
-// that have them already. https://kubernetes.io/docs/reference/command-line-tools-reference/kubelet (protect-kernel-defaults)
+// that have them already. https://kubernetes.io/docs/reference/command-line-tools-reference/kubelet
+// (protect-kernel-defaults)
 var sysctls = map[string]string{
 	"vm/overcommit_memory":     "1",
 	"vm/panic_on_oom":          "0",
@@ -62,7 +63,8 @@ func (l layout) write() (sandbox.Spec, error) {
 			return spec, err
 		}
 	}
-	if err := errors.Join(os.Symlink(l.bin, filepath.Join(l.dir, "bin")), l.writeCertificates(), l.writeConf()); err != nil {
+	if err := errors.Join(os.Symlink(l.bin, filepath.Join(l.dir, "bin")), l.writeCertificates(),
+		l.writeConf()); err != nil {
 		return spec, err
 	}
 	spec = sandbox.Spec{
@@ -112,7 +114,8 @@ func (l layout) commands() [][]string {
 			"--kubelet-client-certificate="+l.pki("admin.crt"), "--kubelet-client-key="+l.pki("admin.key"),
 			"--service-account-issuer=https://kubernetes.default.svc.cluster.local",
 			"--service-account-key-file="+l.pki("accounts.key"), "--service-account-signing-key-file="+l.pki("accounts.key")),
-		command("kube-controller-manager", "--kubeconfig="+l.conf("kube-controller-manager.kubeconfig"), "--leader-elect=false",
+		command("kube-controller-manager", "--kubeconfig="+l.conf("kube-controller-manager.kubeconfig"),
+			"--leader-elect=false",
 			"--use-service-account-credentials", "--root-ca-file="+l.pki("ca.crt"),
 			"--service-account-private-key-file="+l.pki("accounts.key")),
 		command("kube-scheduler", "--kubeconfig="+l.conf("kube-scheduler.kubeconfig"), "--leader-elect=false"),

@@ -35,8 +35,8 @@ const standinNotes = "/var/lib/standin"
 //go:embed standin.yaml
 var standinYAML string
 
-// StandinEnvironment gives the environment of Unstuck's configuration that has the application in its namespace, which it is
-// called after: an item of the list in YAML, to which more keys can be added.
+// StandinEnvironment gives the environment of Unstuck's configuration that has the application in its namespace, which
+// it is called after: an item of the list in YAML, to which more keys can be added.
 func StandinEnvironment(namespace string) string {
 	return fmt.Sprintf(`
   - name: %[1]s
@@ -63,7 +63,9 @@ func StandinEnvironment(namespace string) string {
 
 // PublishStandin makes the images of the application at a commit, gives them to the host, and publishes them. The
 // variables say how that commit behaves: see cmd/tool.
-func (c *Cluster) PublishStandin(ctx context.Context, maker *artifact.Maker, r *Registry, commit string, environment map[string]string) error {
+func (c *Cluster) PublishStandin(ctx context.Context, maker *artifact.Maker, r *Registry, commit string,
+	environment map[string]string,
+) error {
 	path, err := maker.Standin(ctx, commit, environment)
 	if err == nil {
 		err = c.ImportImage(ctx, path)
@@ -136,7 +138,10 @@ func (s *Standin) Images(ctx context.Context) (map[string]string, error) {
 		if err != nil {
 			return nil, err
 		}
-		for _, containers := range [][]corev1.Container{d.Spec.Template.Spec.InitContainers, d.Spec.Template.Spec.Containers} {
+		for _, containers := range [][]corev1.Container{
+			d.Spec.Template.Spec.InitContainers,
+			d.Spec.Template.Spec.Containers,
+		} {
 			for _, c := range containers {
 				all[name+"/"+c.Name] = c.Image
 			}
@@ -147,7 +152,8 @@ func (s *Standin) Images(ctx context.Context) (map[string]string, error) {
 
 // Pods gives a service's pods that are not on their way out.
 func (s *Standin) Pods(ctx context.Context, service string) ([]corev1.Pod, error) {
-	list, err := s.cluster.Kubernetes.CoreV1().Pods(s.Namespace).List(ctx, metav1.ListOptions{LabelSelector: "app=" + service + "-app"})
+	list, err := s.cluster.Kubernetes.CoreV1().Pods(s.Namespace).List(ctx,
+		metav1.ListOptions{LabelSelector: "app=" + service + "-app"})
 	if err != nil {
 		return nil, err
 	}

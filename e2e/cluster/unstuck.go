@@ -90,7 +90,8 @@ func (u *Unstuck) Install(ctx context.Context, values string) error {
 // Scale changes how many replicas there are, and does not wait.
 func (u *Unstuck) Scale(ctx context.Context, replicas int) error {
 	patch := fmt.Appendf(nil, `{"spec": {"replicas": %d}}`, replicas)
-	_, err := u.cluster.Kubernetes.AppsV1().Deployments(u.Namespace).Patch(ctx, unstuckRelease, types.MergePatchType, patch, metav1.PatchOptions{})
+	_, err := u.cluster.Kubernetes.AppsV1().Deployments(u.Namespace).Patch(ctx, unstuckRelease, types.MergePatchType,
+		patch, metav1.PatchOptions{})
 	if err != nil {
 		return fmt.Errorf("scale Unstuck to %d: %w", replicas, err)
 	}
@@ -99,7 +100,8 @@ func (u *Unstuck) Scale(ctx context.Context, replicas int) error {
 
 // Remove uninstalls it, with all that it has written down.
 func (u *Unstuck) Remove(ctx context.Context) error {
-	err := u.run(ctx, "", "uninstall", unstuckRelease, "--namespace", u.Namespace, "--ignore-not-found", "--wait", "--timeout", "2m")
+	err := u.run(ctx, "", "uninstall", unstuckRelease, "--namespace", u.Namespace, "--ignore-not-found", "--wait",
+		"--timeout", "2m")
 	if err != nil {
 		return fmt.Errorf("remove Unstuck: %w", err)
 	}
@@ -110,7 +112,8 @@ func (u *Unstuck) Remove(ctx context.Context) error {
 func (u *Unstuck) Forget(ctx context.Context) error {
 	maps := u.cluster.Kubernetes.CoreV1().ConfigMaps(u.Namespace)
 	leases := u.cluster.Kubernetes.CoordinationV1().Leases(u.Namespace)
-	err := maps.DeleteCollection(ctx, metav1.DeleteOptions{}, metav1.ListOptions{LabelSelector: "app.kubernetes.io/managed-by=unstuck"})
+	err := maps.DeleteCollection(ctx, metav1.DeleteOptions{},
+		metav1.ListOptions{LabelSelector: "app.kubernetes.io/managed-by=unstuck"})
 	if e := leases.Delete(ctx, "unstuck", metav1.DeleteOptions{}); !apierrors.IsNotFound(e) {
 		err = errors.Join(err, e)
 	}
@@ -128,7 +131,8 @@ func (u *Unstuck) run(ctx context.Context, stdin string, args ...string) error {
 // output runs helm, and gives what it prints.
 func (u *Unstuck) output(ctx context.Context, stdin string, args ...string) ([]byte, error) {
 	cmd := exec.CommandContext(ctx, u.helm, args...)
-	cmd.Env = append(os.Environ(), "KUBECONFIG="+u.cluster.Kubeconfig(), "HELM_CACHE_HOME="+u.cluster.dir, "HELM_CONFIG_HOME="+u.cluster.dir,
+	cmd.Env = append(os.Environ(), "KUBECONFIG="+u.cluster.Kubeconfig(), "HELM_CACHE_HOME="+u.cluster.dir,
+		"HELM_CONFIG_HOME="+u.cluster.dir,
 		"HELM_DATA_HOME="+u.cluster.dir)
 	cmd.Stdin = strings.NewReader(stdin)
 	cmd.WaitDelay = 5 * time.Second
@@ -139,9 +143,11 @@ func (u *Unstuck) output(ctx context.Context, stdin string, args ...string) ([]b
 	return out, err
 }
 
-// Rules gives the PrometheusRule that the chart makes for this installation, as YAML. The cluster does not know its kind.
+// Rules gives the PrometheusRule that the chart makes for this installation, as YAML. The cluster does not know its
+// kind.
 func (u *Unstuck) Rules(ctx context.Context, values string) ([]byte, error) {
-	return u.output(ctx, values, "template", unstuckRelease, filepath.Join(u.root, "charts", "unstuck"), "--namespace", u.Namespace,
+	return u.output(ctx, values, "template", unstuckRelease, filepath.Join(u.root, "charts", "unstuck"), "--namespace",
+		u.Namespace,
 		"--values", "-", "--set", "image.repository="+artifact.UnstuckImage, "--set", "rules.enabled=true",
 		"--show-only", "templates/prometheusrule.yaml")
 }

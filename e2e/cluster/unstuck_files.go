@@ -57,10 +57,12 @@ func (u *Unstuck) HurryFiles(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("bring files into pods: %w", err)
 	}
-	patch := fmt.Appendf(nil, `{"metadata": {"annotations": {"unstuck-e2e/files": %q}}}`, time.Now().Format(time.RFC3339Nano))
+	patch := fmt.Appendf(nil, `{"metadata": {"annotations": {"unstuck-e2e/files": %q}}}`,
+		time.Now().Format(time.RFC3339Nano))
 	var errs []error
 	for _, p := range pods {
-		_, err := u.cluster.Kubernetes.CoreV1().Pods(u.Namespace).Patch(ctx, p.Name, types.MergePatchType, patch, metav1.PatchOptions{})
+		_, err := u.cluster.Kubernetes.CoreV1().Pods(u.Namespace).Patch(ctx, p.Name, types.MergePatchType, patch,
+			metav1.PatchOptions{})
 		errs = append(errs, err)
 	}
 	return errors.Join(errs...)

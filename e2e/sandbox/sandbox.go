@@ -134,8 +134,9 @@ func (s *Sandbox) launch(ctx context.Context, init string, attached bool, st *st
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.ExtraFiles = []*os.File{readyW, lifeline}
 	cmd.SysProcAttr = &syscall.SysProcAttr{
-		Setsid:     true,
-		Cloneflags: syscall.CLONE_NEWPID | syscall.CLONE_NEWNS | syscall.CLONE_NEWNET | syscall.CLONE_NEWUTS | syscall.CLONE_NEWIPC,
+		Setsid: true,
+		Cloneflags: syscall.CLONE_NEWPID | syscall.CLONE_NEWNS | syscall.CLONE_NEWNET |
+			syscall.CLONE_NEWUTS | syscall.CLONE_NEWIPC,
 	}
 	err = cmd.Start()
 	_ = readyW.Close()
@@ -308,8 +309,8 @@ func readState(dir string) (state, error) {
 	return st, nil
 }
 
-// copied says whether dir is a copy of a sandbox's directory that is still there: somebody copied the whole checkout. One
-// that was moved, or is reached by another path, is no copy.
+// copied says whether dir is a copy of a sandbox's directory that is still there: somebody copied the whole checkout.
+// One that was moved, or is reached by another path, is no copy.
 func (st state) copied(dir string) bool {
 	own, err := os.Stat(st.Dir)
 	if err != nil {

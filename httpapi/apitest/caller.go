@@ -37,7 +37,8 @@ func (t Tokens) Allowed(_ context.Context, who auth.Caller, action auth.Action) 
 		if action.Verb != auth.Read && !slices.Contains(r.Verbs, action.Verb) {
 			continue
 		}
-		if to := map[bool]string{true: r.Environments, false: r.Brokers}[action.Environment != ""]; to == "*" || (to != "" && to == action.Environment+action.Target) {
+		if to := map[bool]string{true: r.Environments, false: r.Brokers}[action.Environment != ""]; to == "*" ||
+			(to != "" && to == action.Environment+action.Target) {
 			return auth.Grant{Allowed: true}, nil
 		}
 	}
@@ -90,7 +91,9 @@ func Callers() auth.Authorities {
 		"ci":  {{Verbs: []auth.Verb{auth.Deploy}, Environments: "staging"}},
 		"bob": nil,
 	}
-	return auth.Authorities{{Name: "flaky", Identity: Flaky{}, Access: Flaky{}}, {Name: "tokens", Identity: tokens, Access: tokens}}
+	return auth.Authorities{{Name: "flaky", Identity: Flaky{}, Access: Flaky{}}, {
+		Name: "tokens", Identity: tokens, Access: tokens,
+	}}
 }
 
 // AuditLog is an audit that remembers its events.

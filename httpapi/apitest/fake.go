@@ -6,15 +6,12 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/cjworkbench/unstuck/release"
 	"github.com/cjworkbench/unstuck/release/plan"
-	"github.com/cjworkbench/unstuck/remediate"
-	"github.com/cjworkbench/unstuck/remediate/decide"
 )
 
 // Two commits: staging runs the new one, production the old.
@@ -37,7 +34,10 @@ func Environments() []plan.Environment {
 		Jobs: []plan.Job{{Name: "migrate", From: plan.TemplateRef{Kind: plan.FromCronJob, Name: "migrate"}}},
 		Tasks: []plan.Task{
 			{Name: "import-plans", Exec: plan.Exec{Service: "frontend", Command: []string{"./manage.py", "import-plans"}}},
-			{Name: "clear-render-cache", Warning: "Users will notice a slowdown for a few minutes.", From: plan.TemplateRef{Kind: plan.FromPodTemplate, Name: "clear"}},
+			{
+				Name: "clear-render-cache", Warning: "Users will notice a slowdown for a few minutes.",
+				From: plan.TemplateRef{Kind: plan.FromPodTemplate, Name: "clear"},
+			},
 		},
 	}
 	production := staging
@@ -62,7 +62,9 @@ type Releases struct {
 
 // NewReleases makes one that keeps what Finished gives.
 func NewReleases() *Releases {
-	r := &Releases{Kept: map[string]plan.Operation{}, Commits: map[string]string{"staging": NewCommit, "production": OldCommit}}
+	r := &Releases{
+		Kept: map[string]plan.Operation{}, Commits: map[string]string{"staging": NewCommit, "production": OldCommit},
+	}
 	r.Kept["deploy-20261123t114000-k3x9q2ab"] = Finished()
 	return r
 }
@@ -75,8 +77,9 @@ func Finished() plan.Operation {
 		Reason: "nightly", By: "ci", From: "10.0.0.9",
 	}
 	return plan.Operation{
-		ID: req.ID, Version: 9, Request: req, Kind: req.Kind, Environment: req.Environment, Commit: NewCommit, OnFailure: plan.Leave,
-		Phase: plan.Failed, Runner: "unstuck-0", Created: created, Ended: created.Add(4 * time.Minute),
+		ID: req.ID, Version: 9, Request: req, Kind: req.Kind, Environment: req.Environment, Commit: NewCommit,
+		OnFailure: plan.Leave,
+		Phase:     plan.Failed, Runner: "unstuck-0", Created: created, Ended: created.Add(4 * time.Minute),
 		Outcome: "roll frontend: pod frontend-7f, container app: crash: exit code 1",
 		Steps: []plan.StepRun{
 			{
@@ -87,7 +90,10 @@ func Finished() plan.Operation {
 			{
 				Step:  plan.Step{ID: "roll frontend", Stage: 1, Do: plan.Roll, Name: "frontend", Deployment: "frontend-deployment"},
 				Phase: plan.Failed, Started: created.Add(time.Minute), Ended: created.Add(4 * time.Minute),
-				Diagnosis: &plan.Diagnosis{Pod: "frontend-7f", Container: "app", Why: plan.Crash, Detail: "exit code 1", Log: []string{"no module named render"}},
+				Diagnosis: &plan.Diagnosis{
+					Pod: "frontend-7f", Container: "app", Why: plan.Crash, Detail: "exit code 1",
+					Log: []string{"no module named render"},
+				},
 			},
 		},
 	}
@@ -103,7 +109,8 @@ func (r *Releases) refuse(req plan.Request) error {
 	case strings.TrimSpace(req.Reason) == "":
 		return refuse(plan.Invalid, "a reason is required", "say why, in at most 500 bytes")
 	case req.Kind == plan.Deploy && !plan.IsCommit(req.Commit):
-		return refuse(plan.Invalid, fmt.Sprintf("%q is no whole commit", req.Commit), "give all 40 hexadecimal digits, in lower case")
+		return refuse(plan.Invalid, fmt.Sprintf("%q is no whole commit", req.Commit),
+			"give all 40 hexadecimal digits, in lower case")
 	case req.Kind == plan.RunTask && req.Task == "clear-render-cache" && !req.Confirm:
 		return refuse(plan.Unconfirmed, "Users will notice a slowdown for a few minutes.", "confirm that this is meant")
 	case req.Kind == plan.Revert && !req.AcceptMigrationRisk:
@@ -124,7 +131,10 @@ func planOf(req plan.Request) plan.Plan {
 		p.Warning = "going back to " + OldCommit + " crosses a migration, which is not undone"
 	}
 	if req.Kind == plan.Restart {
-		p.Steps = []plan.Step{{ID: "roll frontend", Do: plan.Roll, Name: "frontend", Deployment: "frontend-deployment", RestartedAt: req.At.UTC().Format(time.RFC3339)}}
+		p.Steps = []plan.Step{{
+			ID: "roll frontend", Do: plan.Roll, Name: "frontend", Deployment: "frontend-deployment",
+			RestartedAt: req.At.UTC().Format(time.RFC3339),
+		}}
 		return p
 	}
 	p.Steps = []plan.Step{
@@ -224,7 +234,8 @@ func (r *Releases) State(_ context.Context, env plan.Environment) (plan.State, e
 		s.Deployments = append(s.Deployments, plan.Deployment{
 			Name: one.Deployment, Replicas: 2, Total: 2, Updated: 2, Available: 2, Generation: 1, ObservedGeneration: 1,
 			Containers: []plan.Container{
-				{Name: "app", Image: "gcr.io/acme/" + one.Image + ":" + r.Commits[env.Name]}, {Name: "cloudsql-proxy", Image: "gcr.io/cloudsql/proxy:1.33"},
+				{Name: "app", Image: "gcr.io/acme/" + one.Image + ":" + r.Commits[env.Name]},
+				{Name: "cloudsql-proxy", Image: "gcr.io/cloudsql/proxy:1.33"},
 			},
 		})
 	}
@@ -239,7 +250,10 @@ func Written() release.ServiceLog {
 	return release.ServiceLog{
 		Pods: []release.PodLog{
 			{Pod: "frontend-7f-abcde", Container: "app", State: release.LogRead},
-			{Pod: "frontend-7f-fghij", Container: "app", State: release.LogUnread, Why: `container "app" is waiting to start: ContainerCreating`},
+			{
+				Pod: "frontend-7f-fghij", Container: "app", State: release.LogUnread,
+				Why: `container "app" is waiting to start: ContainerCreating`,
+			},
 		},
 		Lines: []release.LogLine{
 			line(3*time.Second, "frontend-7f-abcde", "GET /healthz 200"),
@@ -254,7 +268,9 @@ func (r *Releases) ServiceLog(_ context.Context, _ plan.Environment, q release.L
 	defer r.mu.Unlock()
 	r.Queries = append(r.Queries, q)
 	if q.Container != "" && q.Container != "app" {
-		return release.ServiceLog{}, &plan.Refusal{Code: plan.NotFound, Why: "no pod has a container " + q.Container, Hint: "ask for app"}
+		return release.ServiceLog{}, &plan.Refusal{
+			Code: plan.NotFound, Why: "no pod has a container " + q.Container, Hint: "ask for app",
+		}
 	}
 	all := Written()
 	if r.Hostile {
@@ -264,7 +280,9 @@ func (r *Releases) ServiceLog(_ context.Context, _ plan.Environment, q release.L
 }
 
 // FollowServiceLog sends that, and then the parts.
-func (r *Releases) FollowServiceLog(ctx context.Context, env plan.Environment, q release.LogQuery, send func(release.ServiceLog) error) error {
+func (r *Releases) FollowServiceLog(ctx context.Context, env plan.Environment, q release.LogQuery,
+	send func(release.ServiceLog) error,
+) error {
 	all, err := r.ServiceLog(ctx, env, q)
 	if err != nil {
 		return err
@@ -290,14 +308,17 @@ func (r *Releases) PodEnv(_ context.Context, _ plan.Environment, _, pod string) 
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if pod != "" && pod != "frontend-7f-abcde" {
-		return release.PodEnv{}, &plan.Refusal{Code: plan.NotFound, Why: "service frontend has no pod " + pod, Hint: "ask for frontend-7f-abcde"}
+		return release.PodEnv{}, &plan.Refusal{
+			Code: plan.NotFound, Why: "service frontend has no pod " + pod, Hint: "ask for frontend-7f-abcde",
+		}
 	}
 	debug := "0"
 	if r.Hostile {
 		debug = Hostile
 	}
 	return release.PodEnv{Pod: "frontend-7f-abcde", Containers: []release.ContainerEnv{{
-		Container: "app", Image: "gcr.io/acme/frontend:" + NewCommit, From: []release.EnvSource{{Kind: release.FromConfigMap, Name: "settings"}},
+		Container: "app", Image: "gcr.io/acme/frontend:" + NewCommit,
+		From: []release.EnvSource{{Kind: release.FromConfigMap, Name: "settings"}},
 		Variables: []release.EnvVar{
 			{Name: "DEBUG", Value: &debug},
 			{Name: "SENTRY_DSN", Masked: "its name is like that of a secret"},
@@ -307,83 +328,9 @@ func (r *Releases) PodEnv(_ context.Context, _ plan.Environment, _, pod string) 
 	}}}, r.PodErr
 }
 
-// Keeper is what does things to nodes and pauses; it does nothing, and remembers.
-type Keeper struct {
-	mu      sync.Mutex
-	Deleted []decide.DeleteRequest
-	Probed  []string
-	Kept    []decide.Pause
-	Closed  []decide.GuardState // that hold each deletion back
-	Err     error
-}
-
-// Probe remembers what is asked for.
-func (k *Keeper) Probe(_ context.Context, targetName, node string) error {
-	k.Probed = append(k.Probed, targetName+"/"+node)
-	return k.Err
-}
-
-// Delete deletes unless a guard is closed that is not overridden.
-func (k *Keeper) Delete(_ context.Context, _ string, r decide.DeleteRequest) (remediate.DeleteResult, error) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	k.Deleted = append(k.Deleted, r)
-	if k.Err != nil {
-		return remediate.DeleteResult{}, k.Err
-	}
-	var held decide.HeldError
-	for _, g := range k.Closed {
-		if !slices.Contains(r.Override, g.Guard) {
-			held.Closed = append(held.Closed, g)
-		}
-	}
-	if len(held.Closed) > 0 {
-		return remediate.DeleteResult{}, &held
-	}
-	return remediate.DeleteResult{Overridden: r.Override, Incident: "20261123t115958z-mq-1-cljy"}, nil
-}
-
-// Pauses gives those that are kept.
-func (k *Keeper) Pauses(context.Context) ([]decide.Pause, error) { return k.Kept, k.Err }
-
-// Pause keeps one.
-func (k *Keeper) Pause(_ context.Context, p decide.Pause) error {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	k.Kept = append(slices.Clip(k.Kept), p)
-	return k.Err
-}
-
-// Resume ends those of a broker.
-func (k *Keeper) Resume(_ context.Context, targetName string) (ended int, err error) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	var left []decide.Pause
-	for _, p := range k.Kept {
-		if p.Target == targetName {
-			ended++
-			continue
-		}
-		left = append(left, p)
-	}
-	k.Kept = left
-	return ended, k.Err
-}
-
 // Running is an operation that has begun.
 func Running() plan.Operation {
 	o := Finished()
 	o.ID, o.Phase, o.Version, o.Ended, o.Outcome = "deploy-20261123t115900-aaaaaaaa", plan.Running, 3, time.Time{}, ""
 	return o
-}
-
-// NewKeeper makes one with a pause and two closed guards.
-func NewKeeper() *Keeper {
-	return &Keeper{
-		Kept: []decide.Pause{{Target: "orders", Reason: "moving disks", By: "ada", Until: Noon.Add(time.Hour)}},
-		Closed: []decide.GuardState{
-			{Guard: decide.GuardObserveOnly, Why: "mode is observe: this broker is only watched"},
-			{Guard: decide.GuardPaused, Why: "paused by ada: moving disks"},
-		},
-	}
 }

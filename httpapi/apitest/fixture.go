@@ -52,10 +52,12 @@ func Decided() remediate.Snapshot {
 	_, decisions := decide.Decide(decide.State{}, decide.Observation{
 		View: s.View, Results: results, Pauses: s.Pauses, PausesKnown: true, HistoryKnown: true,
 		Quorum: map[string]decide.Quorum{"mq-1": {
-			UID: "uid-of-mq-1", Started: Noon.Add(-48 * time.Hour), Critical: target.No, Peer: "mq-1", Nodes: decide.Identities(s.View), At: Noon.Add(-10 * time.Second),
+			UID: "uid-of-mq-1", Started: Noon.Add(-48 * time.Hour), Critical: target.No, Peer: "mq-1",
+			Nodes: decide.Identities(s.View), At: Noon.Add(-10 * time.Second),
 		}},
 		Refusals: map[string]decide.Refusal{"mq-1": {
-			UID: "uid-of-mq-1", Started: Noon.Add(-48 * time.Hour), OnPurpose: target.No, Nodes: decide.Identities(s.View), At: Noon.Add(-10 * time.Second),
+			UID: "uid-of-mq-1", Started: Noon.Add(-48 * time.Hour), OnPurpose: target.No, Nodes: decide.Identities(s.View),
+			At: Noon.Add(-10 * time.Second),
 		}},
 	}, policy, DecidedAt)
 	for i, d := range decisions {
@@ -72,14 +74,16 @@ func Decided() remediate.Snapshot {
 func NodeOf(name string) target.Node {
 	return target.Node{
 		Target: "orders", Name: name, UID: "uid-of-" + name, Address: "10.0.0.7:5672", Host: "host-1",
-		Started: Noon.Add(-48 * time.Hour), Terminating: target.No, RollingOut: target.No, Owned: target.Yes, Disruptable: target.Yes,
+		Started: Noon.Add(-48 * time.Hour), Terminating: target.No, RollingOut: target.No, Owned: target.Yes,
+		Disruptable: target.Yes,
 	}
 }
 
 // GoodLogin is a login that succeeded.
 func GoodLogin(node string) probe.Result {
 	r := probe.Result{
-		Target: "orders", Node: node, UID: "uid-of-" + node, NodeStarted: Noon.Add(-48 * time.Hour), Kind: probe.Login, Reason: probe.OK, Stage: probe.StageClose,
+		Target: "orders", Node: node, UID: "uid-of-" + node, NodeStarted: Noon.Add(-48 * time.Hour), Kind: probe.Login,
+		Reason: probe.OK, Stage: probe.StageClose,
 		Started: Noon.Add(-5 * time.Second), Took: 5 * time.Millisecond,
 	}
 	r.Stages[probe.StageTCP], r.Stages[probe.StageStart] = time.Millisecond, 2*time.Millisecond
@@ -98,12 +102,16 @@ func StuckLogin(node string, started time.Time) probe.Result {
 
 // StuckProcesses is a look that finds the same six connections as any other of its kind.
 func StuckProcesses(node string, started time.Time) probe.Result {
-	p := &probe.Processes{Total: 301, Suspicious: 9, StuckReaders: 6, Baseline: 2, Waiting: probe.Waits{probe.AwaitsLogin: 6, probe.AwaitsIdle: 3}}
+	p := &probe.Processes{
+		Total: 301, Suspicious: 9, StuckReaders: 6, Baseline: 2,
+		Waiting: probe.Waits{probe.AwaitsLogin: 6, probe.AwaitsIdle: 3},
+	}
 	for id := range probe.ProcessID(6) {
 		p.Logins = append(p.Logins, probe.Process{ID: 901 + id, Stack: 1, Mailbox: 1, Awaits: probe.AwaitsLogin})
 	}
 	return probe.Result{
-		Target: "orders", Node: node, UID: "uid-of-" + node, NodeStarted: Noon.Add(-48 * time.Hour), Kind: probe.MaybeStuck, Reason: probe.ProcessesStuck,
+		Target: "orders", Node: node, UID: "uid-of-" + node, NodeStarted: Noon.Add(-48 * time.Hour), Kind: probe.MaybeStuck,
+		Reason:  probe.ProcessesStuck,
 		Started: started, Took: 6 * time.Second, Processes: p,
 	}
 }
@@ -114,8 +122,10 @@ func OneIncident() store.Incident {
 	return store.Incident{
 		ID: "20261123t115958z-mq-1-cljy", Target: "orders", Node: "mq-1", UID: n.UID, Opened: DecidedAt,
 		Decision: n.Decision, Results: n.Latest,
-		Logs:   []target.LogLine{{At: Noon.Add(-2 * time.Minute), Text: "accepting AMQP connection <0.901.0>"}},
-		Peer:   "mq-0",
-		Events: []store.Event{{At: n.Decision.Evidence.Since, Text: "first stuck: login"}, {At: DecidedAt, Text: n.Decision.Reason}},
+		Logs: []target.LogLine{{At: Noon.Add(-2 * time.Minute), Text: "accepting AMQP connection <0.901.0>"}},
+		Peer: "mq-0",
+		Events: []store.Event{{At: n.Decision.Evidence.Since, Text: "first stuck: login"}, {
+			At: DecidedAt, Text: n.Decision.Reason,
+		}},
 	}
 }

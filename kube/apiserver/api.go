@@ -15,7 +15,8 @@ import (
 )
 
 // API is the part of the API server that we use. It is a part of kubernetes.Interface, so that the fake one will do;
-// the real one is put together here, for a whole clientset would make the binary bigger by all the groups that it knows.
+// the real one is put together here, for a whole clientset would make the binary bigger by all the groups that it
+// knows.
 type API interface {
 	CoreV1() corev1.CoreV1Interface
 	AppsV1() appsv1.AppsV1Interface
@@ -50,9 +51,9 @@ func (s *clientSet) AuthorizationV1() authorizationv1.AuthorizationV1Interface {
 	return s.authorization
 }
 
-// NewClientSet makes the clients. They share one connection and one allowance of requests, with two exceptions. Leases have
-// their own, or leadership would be lost when there is much else to ask. And so has what callers have us ask about them, or
-// whoever calls often would have a deletion wait.
+// NewClientSet makes the clients. They share one connection and one allowance of requests, with two exceptions. Leases
+// have their own, or leadership would be lost when there is much else to ask. And so has what callers have us ask about
+// them, or whoever calls often would have a deletion wait.
 func NewClientSet(config *rest.Config) (API, error) {
 	config = rest.CopyConfig(config)
 	config.AcceptContentTypes = "application/vnd.kubernetes.protobuf,application/json"

@@ -30,8 +30,8 @@ func Content(m corev1.ConfigMap) (name string, data []byte, ok bool) {
 // plain is what an object's name may look like (RFC 1123), with room for the prefix and the hash.
 var plain = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]{0,180}[a-z0-9])?$`)
 
-// ObjectName gives the name of a document's ConfigMap. Names that will not do are replaced by a hash, never by something
-// that another could have too.
+// ObjectName gives the name of a document's ConfigMap. Names that will not do are replaced by a hash, never by
+// something that another could have too.
 func ObjectName(kind, name string) string {
 	if plain.MatchString(name) {
 		return ObjectPrefix(kind) + name

@@ -12,8 +12,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// LockLease is the Lease by which a deploy, a restart or a deletion locks its namespace. It is held while its holder has
-// a name, and its renewTime and leaseDurationSeconds together lie ahead.
+// LockLease is the Lease by which a deploy, a restart or a deletion locks its namespace. It is held while its holder
+// has a name, and its renewTime and leaseDurationSeconds together lie ahead.
 const LockLease = "unstuck-operation"
 
 // Annotations of the Lease, which say more of its holder.
@@ -68,7 +68,9 @@ func LockOf(l *coordinationv1.Lease) Lock {
 // TakeLock makes h the holder of the namespace's lock, or renews that, or gives a *LockedError. A holder renews it well
 // within half of its TTL, so the clocks of two who want it may differ by the other half.
 func (c *Conn) TakeLock(ctx context.Context, namespace string, h Holder) error {
-	err := c.changeLock(ctx, namespace, func(l *coordinationv1.Lease) (bool, error) { return true, take(l, h, time.Now()) })
+	err := c.changeLock(ctx, namespace, func(l *coordinationv1.Lease) (bool, error) {
+		return true, take(l, h, time.Now())
+	})
 	if err != nil {
 		return fmt.Errorf("take the lock on namespace %s: %w", namespace, err)
 	}
@@ -90,8 +92,8 @@ func (c *Conn) GiveLock(ctx context.Context, namespace, id string) error {
 	return nil
 }
 
-// changeLock reads the Lease, or begins a new one, has it changed and writes it if that says so; from the start again if
-// somebody else was faster.
+// changeLock reads the Lease, or begins a new one, has it changed and writes it if that says so; from the start again
+// if somebody else was faster.
 func (c *Conn) changeLock(
 	ctx context.Context, namespace string, change func(*coordinationv1.Lease) (write bool, err error),
 ) error {

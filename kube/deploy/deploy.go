@@ -198,7 +198,8 @@ func describe(d *appsv1.Deployment, sets []appsv1.ReplicaSet, pods []corev1.Pod)
 		replicas = int(*d.Spec.Replicas)
 	}
 	all := plan.Deployment{
-		Name: d.Name, Paused: d.Spec.Paused, Containers: containersOf(d.Spec.Template.Spec), Volumes: volumesOf(d.Spec.Template.Spec),
+		Name: d.Name, Paused: d.Spec.Paused, Containers: containersOf(d.Spec.Template.Spec),
+		Volumes:     volumesOf(d.Spec.Template.Spec),
 		RestartedAt: d.Spec.Template.Annotations[restartedNote],
 		Replicas:    replicas, Generation: d.Generation, ObservedGeneration: d.Status.ObservedGeneration,
 		Total: int(d.Status.Replicas), Updated: int(d.Status.UpdatedReplicas), Available: int(d.Status.AvailableReplicas),
@@ -226,7 +227,8 @@ func currentSets(d *appsv1.Deployment, sets []appsv1.ReplicaSet) []types.UID {
 	for i := range sets {
 		s := &sets[i]
 		revision := s.Annotations[revisionNote]
-		if d.Status.ObservedGeneration >= d.Generation && metav1.IsControlledBy(s, d) && revision != "" && revision == d.Annotations[revisionNote] {
+		if d.Status.ObservedGeneration >= d.Generation && metav1.IsControlledBy(s, d) && revision != "" &&
+			revision == d.Annotations[revisionNote] {
 			current = append(current, s.UID)
 		}
 	}
@@ -250,11 +252,14 @@ func (cs *Clusters) Patch(ctx context.Context, env plan.Environment, p release.P
 		return err
 	}
 	// What is patched is what was looked at, or it is a conflict, and looked at again.
-	err = retry.OnError(retry.DefaultRetry, func(err error) bool { return apierrors.IsConflict(err) && ctx.Err() == nil }, func() error {
+	err = retry.OnError(retry.DefaultRetry, func(err error) bool {
+		return apierrors.IsConflict(err) && ctx.Err() == nil
+	}, func() error {
 		return c.patch(ctx, env.Namespace, p)
 	})
 	if err != nil {
-		return fmt.Errorf("patch Deployment %s in namespace %s: %w", p.Deployment, env.Namespace, apiserver.Explain(err, "patch", "deployments", env.Namespace))
+		return fmt.Errorf("patch Deployment %s in namespace %s: %w", p.Deployment, env.Namespace,
+			apiserver.Explain(err, "patch", "deployments", env.Namespace))
 	}
 	return nil
 }
@@ -331,7 +336,9 @@ func setImages(spec *corev1.PodSpec, changes []plan.ImageChange) error {
 
 // jobTemplate gives what a job is started from. Of a PodTemplate, which says nothing of how often to try, it is tried
 // once.
-func (c cluster) jobTemplate(ctx context.Context, namespace string, ref plan.TemplateRef) (batchv1.JobTemplateSpec, error) {
+func (c cluster) jobTemplate(ctx context.Context, namespace string,
+	ref plan.TemplateRef,
+) (batchv1.JobTemplateSpec, error) {
 	switch ref.Kind {
 	case plan.FromCronJob:
 		o, err := apiserver.Get(ctx, c.BatchV1().CronJobs(namespace).Get, ref.Name)

@@ -15,8 +15,8 @@ import (
 )
 
 // PodEnv gives the environment of a pod of a service, as the pod's specification defines it; no pod: of the newest one
-// that is not ending. Only the specification is read. No Secret and no ConfigMap is, so this needs no right to read them,
-// and a value that is hidden has never been here.
+// that is not ending. Only the specification is read. No Secret and no ConfigMap is, so this needs no right to read
+// them, and a value that is hidden has never been here.
 func (cs *Clusters) PodEnv(ctx context.Context, env plan.Environment, service, pod string) (release.PodEnv, error) {
 	s, err := cs.servicePods(env, service)
 	if err != nil {
@@ -71,7 +71,9 @@ func (s servicePods) names(pods []corev1.Pod) string {
 }
 
 func envOf(c corev1.Container, init bool) release.ContainerEnv {
-	all := release.ContainerEnv{Container: c.Name, Init: init, Image: c.Image, From: []release.EnvSource{}, Variables: []release.EnvVar{}}
+	all := release.ContainerEnv{
+		Container: c.Name, Init: init, Image: c.Image, From: []release.EnvSource{}, Variables: []release.EnvVar{},
+	}
 	for _, e := range c.EnvFrom {
 		all.From = append(all.From, wholeSource(e))
 	}
@@ -84,9 +86,13 @@ func envOf(c corev1.Container, init bool) release.ContainerEnv {
 func wholeSource(e corev1.EnvFromSource) release.EnvSource {
 	switch {
 	case e.SecretRef != nil:
-		return release.EnvSource{Kind: release.FromSecret, Name: e.SecretRef.Name, Prefix: e.Prefix, Optional: isTrue(e.SecretRef.Optional)}
+		return release.EnvSource{
+			Kind: release.FromSecret, Name: e.SecretRef.Name, Prefix: e.Prefix, Optional: isTrue(e.SecretRef.Optional),
+		}
 	case e.ConfigMapRef != nil:
-		return release.EnvSource{Kind: release.FromConfigMap, Name: e.ConfigMapRef.Name, Prefix: e.Prefix, Optional: isTrue(e.ConfigMapRef.Optional)}
+		return release.EnvSource{
+			Kind: release.FromConfigMap, Name: e.ConfigMapRef.Name, Prefix: e.Prefix, Optional: isTrue(e.ConfigMapRef.Optional),
+		}
 	}
 	return release.EnvSource{Kind: release.FromUnknown, Prefix: e.Prefix}
 }
@@ -114,10 +120,14 @@ func sourceOf(from *corev1.EnvVarSource) release.EnvSource {
 	case from.FieldRef != nil:
 		return release.EnvSource{Kind: release.FromField, Key: from.FieldRef.FieldPath}
 	case from.ResourceFieldRef != nil:
-		return release.EnvSource{Kind: release.FromResource, Name: from.ResourceFieldRef.ContainerName, Key: from.ResourceFieldRef.Resource}
+		return release.EnvSource{
+			Kind: release.FromResource, Name: from.ResourceFieldRef.ContainerName, Key: from.ResourceFieldRef.Resource,
+		}
 	case from.FileKeyRef != nil:
 		r := from.FileKeyRef
-		return release.EnvSource{Kind: release.FromFile, Name: r.VolumeName, Key: r.Path + " " + r.Key, Optional: isTrue(r.Optional)}
+		return release.EnvSource{
+			Kind: release.FromFile, Name: r.VolumeName, Key: r.Path + " " + r.Key, Optional: isTrue(r.Optional),
+		}
 	}
 	return release.EnvSource{Kind: release.FromUnknown}
 }
@@ -128,7 +138,8 @@ func isTrue(b *bool) bool { return b != nil && *b }
 // rather than too little: whoever must know can ask kubectl.
 var secretNames = []string{
 	"PASS", "PWD", "SECRET", "TOKEN", "KEY", "CREDENTIAL", "PRIVATE", "AUTH", "COOKIE", "SALT", "SIGNATURE", "SIGNING",
-	"CERT", "DSN", "WEBHOOK", "BEARER", "JWT", "SESSION", "OTP", "PEM", "CONNECTION_STRING", "CONNSTR", "PEPPER", "LICENSE",
+	"CERT", "DSN", "WEBHOOK", "BEARER", "JWT", "SESSION", "OTP", "PEM", "CONNECTION_STRING", "CONNSTR", "PEPPER",
+	"LICENSE",
 }
 
 // secretValues are what secrets look like under any name.
@@ -136,17 +147,20 @@ var secretValues = []*regexp.Regexp{
 	regexp.MustCompile(`://[^\s]*@`),           // a URL with a user, and perhaps a password
 	regexp.MustCompile(`[^\s:]*:[^\s]*@[^\s]`), // the same without a scheme
 	regexp.MustCompile(`(?i)(pass(word|wd|phrase)?|pwd|secret|token|(api|access)[-_]?key|accountkey|sharedaccess\w*|credentials?|sig|signature)["']?\s*[=:]`),
-	regexp.MustCompile(`(?i)(^|\s)--?[\w-]*(pass(word|wd|phrase)?|pwd|secret|token|key|credentials?)\s+\S`), // an argument of a command
-	regexp.MustCompile(`(^|\s)(-u|--(proxy-)?user)[\s=]*[^\s:]+:\S`),                                        // of curl
+	// an argument of a command
+	regexp.MustCompile(`(?i)(^|\s)--?[\w-]*(pass(word|wd|phrase)?|pwd|secret|token|key|credentials?)\s+\S`),
+	regexp.MustCompile(`(^|\s)(-u|--(proxy-)?user)[\s=]*[^\s:]+:\S`), // of curl
 	regexp.MustCompile(`\bmysql(dump|admin)?\s(.*\s)?-p\S`),
 	regexp.MustCompile(`^[^\s/]+/[^\s@]+@`), // of Oracle: user/password@database
 	regexp.MustCompile(`(?i)%3A.*%40`),      // the second above, in a URL
 	regexp.MustCompile(`(?i)\b(bearer|basic)\s+\S`),
 	regexp.MustCompile(`(?i)(private|encrypted|begin .*)[ _-]key`),
-	regexp.MustCompile(`\beyJ[\w-]{5,}\.`),                                                                                     // a JSON Web Token
-	regexp.MustCompile(`\b(gh[a-z]_|github_pat_|glpat-|xox[a-z]-|[sr]k[-_]|AKIA|ASIA|AIza|SG\.|hv[sb]\.|npm_|dop_v1_|ya29\.)`), // of well-known services
-	regexp.MustCompile(`https://hooks\.`),                                                                                      // whoever has such an address may post to it
-	regexp.MustCompile(`\$2[abxy]\$|\$6\$|\$argon2`),                                                                           // hashes of passwords
+	// a JSON Web Token
+	regexp.MustCompile(`\beyJ[\w-]{5,}\.`),
+	// of well-known services
+	regexp.MustCompile(`\b(gh[a-z]_|github_pat_|glpat-|xox[a-z]-|[sr]k[-_]|AKIA|ASIA|AIza|SG\.|hv[sb]\.|npm_|dop_v1_|ya29\.)`),
+	regexp.MustCompile(`https://hooks\.`),            // whoever has such an address may post to it
+	regexp.MustCompile(`\$2[abxy]\$|\$6\$|\$argon2`), // hashes of passwords
 }
 
 var (
@@ -163,7 +177,9 @@ func whyMasked(name, value string) string {
 		return ""
 	case slices.ContainsFunc(secretNames, func(part string) bool { return strings.Contains(upper, part) }):
 		return "its name is like that of a secret"
-	case slices.ContainsFunc(secretValues, func(r *regexp.Regexp) bool { return r.MatchString(value) }), looksRandom(value):
+	case slices.ContainsFunc(secretValues, func(r *regexp.Regexp) bool {
+		return r.MatchString(value)
+	}), looksRandom(value):
 		return "its value looks like a secret"
 	}
 	return ""

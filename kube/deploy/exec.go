@@ -19,14 +19,17 @@ import (
 )
 
 // PodLog implements release.Logs.
-func (cs *Clusters) PodLog(ctx context.Context, env plan.Environment, pod, container string, lines int) ([]string, error) {
+func (cs *Clusters) PodLog(ctx context.Context, env plan.Environment, pod, container string,
+	lines int,
+) ([]string, error) {
 	c, err := cs.at(env)
 	if err != nil {
 		return nil, err
 	}
 	last, err := c.podLog(ctx, env.Namespace, pod, container, lines)
 	if err != nil {
-		return nil, fmt.Errorf("read the log of container %s of pod %s in namespace %s: %w", container, pod, env.Namespace, err)
+		return nil, fmt.Errorf("read the log of container %s of pod %s in namespace %s: %w", container, pod, env.Namespace,
+			err)
 	}
 	return last, nil
 }
@@ -82,12 +85,15 @@ func (cs *Clusters) Exec(
 	}
 	code, err := c.runCommand(ctx, env.Namespace, pod, container, command, line)
 	if err != nil {
-		return -1, fmt.Errorf("run a command in container %s of pod %s in namespace %s: %w", container, pod, env.Namespace, err)
+		return -1, fmt.Errorf("run a command in container %s of pod %s in namespace %s: %w", container, pod, env.Namespace,
+			err)
 	}
 	return code, nil
 }
 
-func (c cluster) runCommand(ctx context.Context, namespace, pod, container string, command []string, line func(string)) (int, error) {
+func (c cluster) runCommand(ctx context.Context, namespace, pod, container string, command []string,
+	line func(string),
+) (int, error) {
 	if len(command) == 0 {
 		return -1, errors.New("none given")
 	}

@@ -34,11 +34,14 @@ func (cs *Clusters) FollowJob(ctx context.Context, env plan.Environment, name st
 	}
 	var mu sync.Mutex
 	group, ctx := errgroup.WithContext(ctx)
-	f := &jobFollower{client: c, namespace: env.Namespace, group: group, begun: make(map[containerRef]bool), line: func(text string) {
-		mu.Lock()
-		defer mu.Unlock()
-		line(text)
-	}}
+	f := &jobFollower{
+		client: c, namespace: env.Namespace, group: group, begun: make(map[containerRef]bool),
+		line: func(text string) {
+			mu.Lock()
+			defer mu.Unlock()
+			line(text)
+		},
+	}
 	group.Go(func() error { return f.watch(ctx, name) })
 	if err := group.Wait(); err != nil {
 		return fmt.Errorf("follow the log of job %s in namespace %s: %w", name, env.Namespace, err)

@@ -52,7 +52,8 @@ func (cs *Clusters) StartJob(ctx context.Context, env plan.Environment, j plan.J
 		return nil
 	}
 	never := rejected(err)
-	err = fmt.Errorf("start job %s in namespace %s: %w", j.Name, env.Namespace, apiserver.Explain(err, "create", "jobs", env.Namespace))
+	err = fmt.Errorf("start job %s in namespace %s: %w", j.Name, env.Namespace,
+		apiserver.Explain(err, "create", "jobs", env.Namespace))
 	if never {
 		return fmt.Errorf("%w: %w", release.ErrNotStarted, err)
 	}
@@ -62,7 +63,8 @@ func (cs *Clusters) StartJob(ctx context.Context, env plan.Environment, j plan.J
 // rejected says whether the API server itself has said that it does not do what was asked. Of any other error, a late
 // answer for instance, nobody knows what comes.
 func rejected(err error) bool {
-	return apierrors.IsForbidden(err) || apierrors.IsInvalid(err) || apierrors.IsBadRequest(err) || apierrors.IsNotFound(err) ||
+	return apierrors.IsForbidden(err) || apierrors.IsInvalid(err) || apierrors.IsBadRequest(err) ||
+		apierrors.IsNotFound(err) ||
 		apierrors.IsUnauthorized(err) || apierrors.IsTooManyRequests(err)
 }
 
@@ -133,7 +135,8 @@ func (c cluster) job(ctx context.Context, namespace, name string) (*batchv1.Job,
 		pods, err = apiserver.List(ctx, c.CoreV1().Pods(namespace).List, metav1.ListOptions{LabelSelector: selector.String()})
 	}
 	if err != nil {
-		return nil, nil, fmt.Errorf("look at the pods of job %s in namespace %s: %w", name, namespace, apiserver.Explain(err, "list", "pods", namespace))
+		return nil, nil, fmt.Errorf("look at the pods of job %s in namespace %s: %w", name, namespace,
+			apiserver.Explain(err, "list", "pods", namespace))
 	}
 	return job, pods.Items, nil
 }
@@ -154,8 +157,8 @@ func outcomeOf(job *batchv1.Job) (done, failed bool, message string) {
 	return done, failed, message
 }
 
-// StopJob implements release.Jobs. It returns when the Job and its pods are gone, for what comes next may be the same job
-// again; it is an error if ctx ends before.
+// StopJob implements release.Jobs. It returns when the Job and its pods are gone, for what comes next may be the same
+// job again; it is an error if ctx ends before.
 func (cs *Clusters) StopJob(ctx context.Context, env plan.Environment, name string) error {
 	c, err := cs.at(env)
 	if err != nil {

@@ -44,7 +44,9 @@ func (cs *Clusters) servicePods(env plan.Environment, service string) (servicePo
 	}
 	i := slices.IndexFunc(env.Services, func(s plan.Service) bool { return s.Name == service })
 	if i < 0 {
-		return servicePods{}, &plan.Refusal{Code: plan.NotFound, Why: fmt.Sprintf("environment %s has no service %q", env.Name, service)}
+		return servicePods{}, &plan.Refusal{
+			Code: plan.NotFound, Why: fmt.Sprintf("environment %s has no service %q", env.Name, service),
+		}
 	}
 	return servicePods{client: c, namespace: env.Namespace, service: service, deployment: env.Services[i].Deployment}, nil
 }
@@ -62,7 +64,8 @@ func (s servicePods) list(ctx context.Context) ([]corev1.Pod, error) {
 	if err != nil || selector.Empty() || selector.String() == "" {
 		return fail(errors.New("its selector cannot be read"))
 	}
-	pods, err := apiserver.List(ctx, s.client.CoreV1().Pods(s.namespace).List, metav1.ListOptions{LabelSelector: selector.String()})
+	pods, err := apiserver.List(ctx, s.client.CoreV1().Pods(s.namespace).List,
+		metav1.ListOptions{LabelSelector: selector.String()})
 	if err != nil {
 		return fail(apiserver.Explain(err, "list", "pods", s.namespace))
 	}
@@ -116,7 +119,9 @@ func (l logReader) refs(pods []corev1.Pod) ([]logRef, error) {
 }
 
 // ServiceLog gives the last lines of a service's pods. That the log of a pod cannot be read is a part of the answer.
-func (cs *Clusters) ServiceLog(ctx context.Context, env plan.Environment, q release.LogQuery) (release.ServiceLog, error) {
+func (cs *Clusters) ServiceLog(ctx context.Context, env plan.Environment,
+	q release.LogQuery,
+) (release.ServiceLog, error) {
 	s, err := cs.servicePods(env, q.Service)
 	if err != nil {
 		return release.ServiceLog{}, err
@@ -206,7 +211,9 @@ func (l logReader) lastOf(ctx context.Context, ref containerRef) (lastLines, pla
 }
 
 // open begins to read a log. The lines begin with their times.
-func (l logReader) open(ctx context.Context, ref containerRef, o *corev1.PodLogOptions, at place) (io.ReadCloser, error) {
+func (l logReader) open(ctx context.Context, ref containerRef, o *corev1.PodLogOptions,
+	at place,
+) (io.ReadCloser, error) {
 	o.Container, o.Timestamps = ref.container, true
 	if !at.at.IsZero() {
 		o.SinceTime = new(metav1.NewTime(at.at)) // in whole seconds; the rest is up to us
@@ -218,8 +225,8 @@ func (l logReader) open(ctx context.Context, ref containerRef, o *corev1.PodLogO
 	return body, nil
 }
 
-// place is how far a log has been read. A log that is read again begins anew at a whole second, so the lines' times tell
-// what has been seen, and their number, where several have the same.
+// place is how far a log has been read. A log that is read again begins anew at a whole second, so the lines' times
+// tell what has been seen, and their number, where several have the same.
 type place struct {
 	at   time.Time // of the last line
 	same int       // how many lines have been read that are of that time; -1: all of them
@@ -228,8 +235,8 @@ type place struct {
 func startAfter(t time.Time) place { return place{at: t, same: -1} }
 
 // read gives the lines that have not been read yet, until give says no. A last line without an end is one only if r is
-// all that there is: otherwise it comes again, and whole. What has no time is no line: the kubelet says in its place why
-// there are none.
+// all that there is: otherwise it comes again, and whole. What has no time is no line: the kubelet says in its place
+// why there are none.
 func (p *place) read(r io.Reader, all bool, give func(release.LogLine) bool) error {
 	in := bufio.NewReaderSize(r, apiserver.LongestLine)
 	began, same := *p, 0

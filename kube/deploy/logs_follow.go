@@ -20,9 +20,11 @@ const (
 	logPoll  = 2 * time.Second // after a log has ended, before it is read again
 )
 
-// FollowServiceLog gives to send what ServiceLog gives, and then what comes: lines as they are written, and news of pods
-// that come and go. It ends with ctx, or with the error of send, or if it cannot begin.
-func (cs *Clusters) FollowServiceLog(ctx context.Context, env plan.Environment, q release.LogQuery, send func(release.ServiceLog) error) error {
+// FollowServiceLog gives to send what ServiceLog gives, and then what comes: lines as they are written, and news of
+// pods that come and go. It ends with ctx, or with the error of send, or if it cannot begin.
+func (cs *Clusters) FollowServiceLog(ctx context.Context, env plan.Environment, q release.LogQuery,
+	send func(release.ServiceLog) error,
+) error {
 	s, err := cs.servicePods(env, q.Service)
 	if err != nil {
 		return err
@@ -123,8 +125,8 @@ func (f *logFollower) look(ctx context.Context) {
 	}
 }
 
-// follow reads the log of a container until ctx ends, or the pod is over and all is read. A log ends with each run of the
-// container, and when a connection breaks.
+// follow reads the log of a container until ctx ends, or the pod is over and all is read. A log ends with each run of
+// the container, and when a connection breaks.
 func (f *logFollower) follow(ctx context.Context, ref containerRef, p *followed, at place, told release.PodLog) {
 	tell := func(state release.PodLogState, why string) {
 		news := release.PodLog{Pod: ref.pod, Container: ref.container, State: state, Why: why}

@@ -30,7 +30,9 @@ func (l *lastLines) add(line release.LogLine) {
 // merge adds the lines of another log. Of lines of the same time, those of one pod stay in their order.
 func (l *lastLines) merge(other lastLines) {
 	all := slices.Concat(l.lines, other.lines)
-	slices.SortStableFunc(all, func(a, b release.LogLine) int { return cmp.Or(a.At.Compare(b.At), cmp.Compare(a.Pod, b.Pod)) })
+	slices.SortStableFunc(all, func(a, b release.LogLine) int {
+		return cmp.Or(a.At.Compare(b.At), cmp.Compare(a.Pod, b.Pod))
+	})
 	merged := lastLines{most: l.most, cut: l.cut || other.cut}
 	for _, line := range all {
 		merged.add(line)
@@ -91,8 +93,8 @@ func (m *merger) due(now time.Time) (time.Duration, bool) {
 	return max(0, first.came.Add(reorderFor).Sub(now)), true
 }
 
-// next gives what goes next; nil: all must wait. Whatever has waited long enough goes, and before it what is earlier, even
-// if that came just now: one pod with a slow clock cannot hold the others back.
+// next gives what goes next; nil: all must wait. Whatever has waited long enough goes, and before it what is earlier,
+// even if that came just now: one pod with a slow clock cannot hold the others back.
 func (m *merger) next(now time.Time) *held {
 	first := m.oldest()
 	if first == nil || (now.Sub(first.came) < reorderFor && len(m.byTime) <= mostHeld) {

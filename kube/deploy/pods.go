@@ -63,7 +63,9 @@ func volumesOf(spec corev1.PodSpec) []plan.Volume {
 // podOf says of a pod what release wants to know, but for its events and whether it is of the current template. Its
 // containers are in the order of its specification, as far as something is known of them: the kubelet sorts by name.
 func podOf(p *corev1.Pod) plan.Pod {
-	one := plan.Pod{Name: p.Name, Phase: string(p.Status.Phase), Terminating: p.DeletionTimestamp != nil, Reason: p.Status.Reason}
+	one := plan.Pod{
+		Name: p.Name, Phase: string(p.Status.Phase), Terminating: p.DeletionTimestamp != nil, Reason: p.Status.Reason,
+	}
 	for _, c := range p.Status.Conditions {
 		one.Ready = one.Ready || c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue
 		one.Conditions = append(one.Conditions, plan.Condition{
@@ -111,8 +113,8 @@ func containerState(init bool, s corev1.ContainerStatus) plan.ContainerState {
 	return one
 }
 
-// addEvents adds the latest warnings about those pods that are not healthy; they are the same as pods, in that order. They
-// only help to explain: without them the pods are known as well.
+// addEvents adds the latest warnings about those pods that are not healthy; they are the same as pods, in that order.
+// They only help to explain: without them the pods are known as well.
 func (c cluster) addEvents(ctx context.Context, namespace string, pods []corev1.Pod, to []plan.Pod) {
 	left := explainedPods
 	for i := range to {
@@ -123,7 +125,8 @@ func (c cluster) addEvents(ctx context.Context, namespace string, pods []corev1.
 		left--
 		events, err := c.warnings(ctx, namespace, pods[i].UID)
 		if err != nil {
-			c.Log.Debug("cannot read the events of a pod", "pod", p.Name, "namespace", namespace, "error", apiserver.Explain(err, "list", "events", namespace).Error())
+			c.Log.Debug("cannot read the events of a pod", "pod", p.Name, "namespace", namespace, "error",
+				apiserver.Explain(err, "list", "events", namespace).Error())
 			return
 		}
 		p.Events = events
@@ -137,7 +140,9 @@ func (c cluster) warnings(ctx context.Context, namespace string, uid types.UID) 
 	if err != nil {
 		return nil, err
 	}
-	items := slices.DeleteFunc(all.Items, func(e corev1.Event) bool { return e.InvolvedObject.UID != uid || e.Type != corev1.EventTypeWarning })
+	items := slices.DeleteFunc(all.Items, func(e corev1.Event) bool {
+		return e.InvolvedObject.UID != uid || e.Type != corev1.EventTypeWarning
+	})
 	slices.SortStableFunc(items, func(a, b corev1.Event) int { return lastSeen(a).Compare(lastSeen(b)) })
 	var texts []string
 	for _, e := range items[max(0, len(items)-keptEvents):] {

@@ -10,8 +10,8 @@ import (
 	"github.com/cjworkbench/unstuck/kube/apiserver"
 )
 
-// DockerConfig gives a source of the docker config in a Secret, read anew each time: of the key .dockerconfigjson if none
-// is named, or of the older .dockercfg.
+// DockerConfig gives a source of the docker config in a Secret, read anew each time: of the key .dockerconfigjson if
+// none is named, or of the older .dockercfg.
 func DockerConfig(conn *apiserver.Conn, namespace, name, key string) func(context.Context) ([]byte, error) {
 	conn.Require(func(need apiserver.Need) { need(namespace, "secrets", name, "get") })
 	return func(ctx context.Context) ([]byte, error) {

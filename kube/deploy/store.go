@@ -54,7 +54,8 @@ func (s *Store) save(ctx context.Context, o plan.Operation) error {
 	}
 	m := &corev1.ConfigMap{
 		ObjectMeta: metav1.ObjectMeta{
-			Name: apiserver.ObjectName(operationKind, o.ID), Namespace: s.conn.Namespace(), Labels: operationLabels(o.Environment),
+			Name: apiserver.ObjectName(operationKind, o.ID), Namespace: s.conn.Namespace(),
+			Labels:      operationLabels(o.Environment),
 			Annotations: map[string]string{apiserver.NameNote: o.ID},
 		},
 		Data: map[string]string{apiserver.DocumentKey: string(data)},
@@ -64,7 +65,8 @@ func (s *Store) save(ctx context.Context, o plan.Operation) error {
 	if o.Version > 1 {
 		verb = "update"
 		var stored plan.Operation
-		if stored, m.ResourceVersion, err = s.read(ctx, o.ID); errors.Is(err, release.ErrNotFound) || err == nil && stored.Version != o.Version-1 {
+		if stored, m.ResourceVersion, err = s.read(ctx, o.ID); errors.Is(err, release.ErrNotFound) ||
+			err == nil && stored.Version != o.Version-1 {
 			return release.ErrConflict
 		} else if err != nil {
 			return err
@@ -83,11 +85,12 @@ func (s *Store) save(ctx context.Context, o plan.Operation) error {
 	return apiserver.Explain(err, verb, "configmaps", s.conn.Namespace())
 }
 
-// operationLabels are those of an environment's operations. A name that is too long for a label is one of the environments
-// that are told apart by what stands in the operations.
+// operationLabels are those of an environment's operations. A name that is too long for a label is one of the
+// environments that are told apart by what stands in the operations.
 func operationLabels(environment string) labels.Set {
 	return labels.Set{
-		apiserver.ManagedBy: "unstuck", apiserver.KindLabel: operationKind, environmentLabel: strings.TrimRight(environment[:min(len(environment), 63)], "-"),
+		apiserver.ManagedBy: "unstuck", apiserver.KindLabel: operationKind,
+		environmentLabel: strings.TrimRight(environment[:min(len(environment), 63)], "-"),
 	}
 }
 
@@ -101,7 +104,8 @@ func (s *Store) Load(ctx context.Context, id string) (plan.Operation, error) {
 }
 
 func (s *Store) read(ctx context.Context, id string) (o plan.Operation, version string, err error) {
-	m, err := apiserver.Get(ctx, s.conn.CoreV1().ConfigMaps(s.conn.Namespace()).Get, apiserver.ObjectName(operationKind, id))
+	m, err := apiserver.Get(ctx, s.conn.CoreV1().ConfigMaps(s.conn.Namespace()).Get,
+		apiserver.ObjectName(operationKind, id))
 	switch {
 	case apierrors.IsNotFound(err):
 		return o, "", release.ErrNotFound
@@ -135,7 +139,8 @@ func (s *Store) Operations(ctx context.Context, env string) ([]plan.Operation, e
 			return fail(apiserver.Explain(err, "list", "configmaps", s.conn.Namespace()))
 		}
 		for _, m := range page.Items {
-			if name, _, ok := apiserver.Content(m); !ok || m.Name != apiserver.ObjectName(operationKind, name) { // somebody else's, or a copy
+			// somebody else's, or a copy
+			if name, _, ok := apiserver.Content(m); !ok || m.Name != apiserver.ObjectName(operationKind, name) {
 				continue
 			}
 			o, err := decodeOperation(m)
@@ -160,7 +165,8 @@ func (s *Store) forget(ctx context.Context, env string) error {
 	}
 	for _, id := range plan.Forgettable(all) {
 		ctx, cancel := context.WithTimeout(ctx, apiserver.Timeout)
-		err := s.conn.CoreV1().ConfigMaps(s.conn.Namespace()).Delete(ctx, apiserver.ObjectName(operationKind, id), metav1.DeleteOptions{})
+		err := s.conn.CoreV1().ConfigMaps(s.conn.Namespace()).Delete(ctx, apiserver.ObjectName(operationKind, id),
+			metav1.DeleteOptions{})
 		cancel()
 		if err != nil && !apierrors.IsNotFound(err) {
 			return fmt.Errorf("remove operation %s: %w", id, apiserver.Explain(err, "delete", "configmaps", s.conn.Namespace()))

@@ -98,7 +98,8 @@ func (c *Cluster) Put(o runtime.Object) {
 // Drop removes an object, as if somebody else had deleted it.
 func (c *Cluster) Drop(resource, group, namespace, name string) {
 	c.t.Helper()
-	if err := c.Tracker().Delete(schema.GroupVersionResource{Group: group, Version: "v1", Resource: resource}, namespace, name); err != nil {
+	if err := c.Tracker().Delete(schema.GroupVersionResource{Group: group, Version: "v1", Resource: resource}, namespace,
+		name); err != nil {
 		c.t.Fatal(err)
 	}
 }
@@ -245,7 +246,8 @@ func (c *Cluster) react(a clienttesting.Action) (handled bool, o runtime.Object,
 			m, _ := meta.Accessor(old)
 			for key, is := range map[string]string{"uid": string(m.GetUID()), "resourceVersion": m.GetResourceVersion()} {
 				if strings.Contains(string(a.Patch), `"`+key+`":`) && !strings.Contains(string(a.Patch), `"`+key+`":"`+is+`"`) {
-					return true, nil, apierrors.NewConflict(a.Resource.GroupResource(), a.Name, errors.New("precondition failed: "+key))
+					return true, nil, apierrors.NewConflict(a.Resource.GroupResource(), a.Name,
+						errors.New("precondition failed: "+key))
 				}
 			}
 			c.versions[a.Resource]++ // as the tracker is about to

@@ -26,13 +26,23 @@ func NewPod(name, container, key, value string, by metav1.OwnerReference) *corev
 			Namespace: Namespace, Name: name, UID: types.UID(name + "-uid"), Labels: map[string]string{key: value},
 			OwnerReferences: []metav1.OwnerReference{by},
 		},
-		Spec: corev1.PodSpec{NodeName: "host-of-" + name, Containers: []corev1.Container{{Name: "sidecar"}, {Name: container}}},
+		Spec: corev1.PodSpec{
+			NodeName: "host-of-" + name, Containers: []corev1.Container{{Name: "sidecar"}, {Name: container}},
+		},
 		Status: corev1.PodStatus{
 			Phase: corev1.PodRunning, PodIP: "10.0.1.1",
 			Conditions: []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}},
 			ContainerStatuses: []corev1.ContainerStatus{
-				{Name: "sidecar", State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: metav1.NewTime(LongAgo.Add(-time.Hour))}}},
-				{Name: container, State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: metav1.NewTime(LongAgo)}}},
+				{
+					Name: "sidecar",
+					State: corev1.ContainerState{
+						Running: &corev1.ContainerStateRunning{StartedAt: metav1.NewTime(LongAgo.Add(-time.Hour))},
+					},
+				},
+				{
+					Name:  container,
+					State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: metav1.NewTime(LongAgo)}},
+				},
 			},
 		},
 	}

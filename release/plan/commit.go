@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// sourceCommit gives the commit to promote: the one that every service of the source runs, fully rolled out, and healthy
-// for as long as is asked for. Another than was expected is none, for nobody has said yes to it.
+// sourceCommit gives the commit to promote: the one that every service of the source runs, fully rolled out, and
+// healthy for as long as is asked for. Another than was expected is none, for nobody has said yes to it.
 func sourceCommit(r Request, env Environment, k Known) (string, error) {
 	if env.PromoteFrom == "" {
 		return "", Refuse(NotFound, "deploy to it instead", "nothing is promoted to %s", env.Name)
@@ -20,7 +20,8 @@ func sourceCommit(r Request, env Environment, k Known) (string, error) {
 		return "", Refuse(NotReady, "bring it to one commit first", "%s does not run one commit: %s", k.Source.Name, why)
 	}
 	if r.ExpectCommit != "" && r.ExpectCommit != commit {
-		return "", Refuse(Changed, "look at the plan again, and expect that one if it is meant", "%s runs %s by now, and not %s", k.Source.Name, commit, r.ExpectCommit)
+		return "", Refuse(Changed, "look at the plan again, and expect that one if it is meant",
+			"%s runs %s by now, and not %s", k.Source.Name, commit, r.ExpectCommit)
 	}
 	var waits, unhealthy []string
 	for _, s := range k.Source.Services {
@@ -35,10 +36,12 @@ func sourceCommit(r Request, env Environment, k Known) (string, error) {
 		}
 	}
 	if len(waits) > 0 {
-		return "", Refuse(NotReady, "wait until it is", "%s is not fully rolled out: %s", k.Source.Name, strings.Join(waits, "; "))
+		return "", Refuse(NotReady, "wait until it is", "%s is not fully rolled out: %s", k.Source.Name,
+			strings.Join(waits, "; "))
 	}
 	if len(unhealthy) > 0 {
-		return "", Refuse(NotReady, "wait, or look why", "%s has not been healthy for %s: %s", k.Source.Name, env.HealthyFor, strings.Join(unhealthy, "; "))
+		return "", Refuse(NotReady, "wait, or look why", "%s has not been healthy for %s: %s", k.Source.Name, env.HealthyFor,
+			strings.Join(unhealthy, "; "))
 	}
 	return commit, nil
 }
@@ -86,7 +89,8 @@ func revertTarget(r Request, env Environment, k Known) (string, error) {
 	if target == "" {
 		running, _ := runningCommit(env, k.State)
 		if target = previousGood(k.History, running); target == "" {
-			return "", Refuse(NotFound, "name the commit", "no earlier commit that was deployed to %s with success is known", env.Name)
+			return "", Refuse(NotFound, "name the commit", "no earlier commit that was deployed to %s with success is known",
+				env.Name)
 		}
 	}
 	crossed, known := crossings(k.History, target)
@@ -105,8 +109,8 @@ func revertTarget(r Request, env Environment, k Known) (string, error) {
 	}
 }
 
-// deployWarning is what to say before a commit is deployed that ran before something migrated: it is a revert by another
-// name, and nobody refuses it.
+// deployWarning is what to say before a commit is deployed that ran before something migrated: it is a revert by
+// another name, and nobody refuses it.
 func deployWarning(history []Operation, commit string) string {
 	crossed, known := crossings(history, commit)
 	if !known || len(crossed) == 0 {
@@ -124,8 +128,8 @@ func goesBack(commit string, crossed []Crossing) string {
 }
 
 // previousGood gives the commit before the running one among those that were deployed with success. A revert takes
-// what it went back from off the pile, so that a second one goes back further. At the bottom is what ran before the first
-// of them.
+// what it went back from off the pile, so that a second one goes back further. At the bottom is what ran before the
+// first of them.
 func previousGood(history []Operation, running string) string {
 	var pile []string
 	for _, o := range slices.Backward(newestFirst(history)) {
@@ -151,8 +155,8 @@ func previousGood(history []Operation, running string) string {
 }
 
 // crossings gives the operations since the commit last ran with success that migrated, or may have, newest first; and
-// whether that commit is known to have run at all. If no operation brought it, these are all since the first that found it
-// running.
+// whether that commit is known to have run at all. If no operation brought it, these are all since the first that found
+// it running.
 func crossings(history []Operation, commit string) (crossed []Crossing, known bool) {
 	found := 0
 	for _, o := range newestFirst(history) {

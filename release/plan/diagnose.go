@@ -84,7 +84,9 @@ func worst(all []Diagnosis) (Diagnosis, bool) {
 func diagnosePod(p Pod) []Diagnosis {
 	var all []Diagnosis
 	found := func(container string, why Trouble, detail string) {
-		all = append(all, Diagnosis{Pod: p.Name, Container: container, Why: why, Detail: Tidy(detail), Events: tailOf(p.Events, 5)})
+		all = append(all, Diagnosis{
+			Pod: p.Name, Container: container, Why: why, Detail: Tidy(detail), Events: tailOf(p.Events, 5),
+		})
 	}
 	if p.Reason == "Evicted" {
 		found("", Evicted, "its host evicted it")
@@ -106,12 +108,14 @@ func diagnosePod(p Pod) []Diagnosis {
 }
 
 func diagnoseContainer(p Pod, c ContainerState) (Trouble, string) {
-	ended := fmt.Sprintf("it ended with exit code %d (%s), %d restarts", c.LastExit, cmp.Or(c.LastReason, "no reason given"), c.Restarts)
+	ended := fmt.Sprintf("it ended with exit code %d (%s), %d restarts", c.LastExit,
+		cmp.Or(c.LastReason, "no reason given"), c.Restarts)
 	if c.LastReason == "OOMKilled" && (!c.Ready || p.Phase == "Failed") {
 		return OutOfMemory, ended
 	}
 	switch c.Waiting {
-	case "ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "ImageInspectError", "RegistryUnavailable":
+	case "ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "ImageInspectError",
+		"RegistryUnavailable":
 		return ImagePull, cmp.Or(c.Message, c.Waiting)
 	case "CreateContainerConfigError", "CreateContainerError", "RunContainerError":
 		return BadConfig, cmp.Or(c.Message, c.Waiting)

@@ -1,7 +1,7 @@
-// Package plan says what a deploy, a promotion, a revert, a restart or a task does: a request, an environment and what is
-// known of the world in, ordered steps or a Refusal out. The same plan is a dry run's answer and what package release
-// carries out. It also holds what becomes of a plan, the Operation, and reads what is seen of its steps: how far a
-// Deployment has rolled out, why a pod does not come up, whether a job migrated.
+// Package plan says what a deploy, a promotion, a revert, a restart or a task does: a request, an environment and what
+// is known of the world in, ordered steps or a Refusal out. The same plan is a dry run's answer and what package
+// release carries out. It also holds what becomes of a plan, the Operation, and reads what is seen of its steps: how
+// far a Deployment has rolled out, why a pod does not come up, whether a job migrated.
 //
 // All of it is pure: it depends on its arguments alone, the time among them.
 package plan
@@ -38,8 +38,9 @@ type Settings struct {
 	StopDeadline    time.Duration // for a singleton's old pod to be gone; default 5 min
 	JobDeadline     time.Duration // for one job of a deploy; default 30 min
 	TaskDeadline    time.Duration // for one task; default 30 min
-	HealthyFor      time.Duration // how long a promotion's source must have been healthy; default 0: it must be healthy now
-	OnFailure       OnFailure     // default Leave
+	// how long a promotion's source must have been healthy; default 0: it must be healthy now
+	HealthyFor time.Duration
+	OnFailure  OnFailure // default Leave
 }
 
 // The defaults of Settings.
@@ -125,8 +126,8 @@ type Job struct {
 	Patterns    Patterns // how its log says whether it migrated; the zero value: DefaultPatterns
 }
 
-// Task is what may be run on request: a command in one ready pod of a service, or a job. Exactly one of Exec and From is
-// set.
+// Task is what may be run on request: a command in one ready pod of a service, or a job. Exactly one of Exec and From
+// is set.
 type Task struct {
 	Name    string
 	Warning string // shown beforehand; if there is one, the request must confirm
@@ -170,7 +171,8 @@ func (e Environment) Validate() error {
 	if !dnsLabel.MatchString(e.Namespace) {
 		wrong("namespace %q: want lower-case letters, digits and hyphens", e.Namespace)
 	}
-	if _, tag := splitTag(e.Image); strings.Count(e.Image, "{commit}") != 1 || !strings.Contains(tag, "{commit}") || strings.Contains(tag, "{image}") {
+	if _, tag := splitTag(e.Image); strings.Count(e.Image, "{commit}") != 1 || !strings.Contains(tag, "{commit}") ||
+		strings.Contains(tag, "{image}") {
 		wrong(`image %q: want {commit} once, alone in the tag, as in "registry/{image}:{commit}"`, e.Image)
 	}
 	if e.PromoteFrom == e.Name {
@@ -194,11 +196,13 @@ func (e Environment) validateServices() error {
 	for _, s := range e.Services {
 		switch {
 		case !dnsLabel.MatchString(s.Name) || names[s.Name]:
-			errs = append(errs, fmt.Errorf("service %q: want a name of its own of lower-case letters, digits and hyphens", s.Name))
+			errs = append(errs, fmt.Errorf("service %q: want a name of its own of lower-case letters, digits and hyphens",
+				s.Name))
 		case s.Deployment == "" || deployments[s.Deployment]:
 			errs = append(errs, fmt.Errorf("service %s: deployment %q: want one of its own", s.Name, s.Deployment))
 		case !e.namesImage(s.Image):
-			errs = append(errs, fmt.Errorf("service %s: image %q: want a repository, or a name that the pattern %q takes", s.Name, s.Image, e.Image))
+			errs = append(errs, fmt.Errorf("service %s: image %q: want a repository, or a name that the pattern %q takes",
+				s.Name, s.Image, e.Image))
 		}
 		names[s.Name], deployments[s.Deployment] = true, true
 	}

@@ -58,9 +58,10 @@ type Plan struct {
 	Kind        Kind   `json:"kind"`
 	Environment string `json:"environment"`
 	Commit      string `json:"commit,omitzero"`
-	Before      string `json:"before,omitzero"`  // the commit that runs there now, if it is one; of what brings a commit
-	Warning     string `json:"warning,omitzero"` // the task's; that a deploy goes back across a migration; of a dry run, what is not published
-	Steps       []Step `json:"steps"`
+	Before      string `json:"before,omitzero"` // the commit that runs there now, if it is one; of what brings a commit
+	// the task's; that a deploy goes back across a migration; of a dry run, what is not published
+	Warning string `json:"warning,omitzero"`
+	Steps   []Step `json:"steps"`
 }
 
 // Phase is where something stands. The zero value is Pending.
@@ -216,7 +217,8 @@ func (s *StepRun) AddLine(line string) {
 	s.Log = append(s.Log, Shorten(line, keptLineBytes))
 }
 
-// Shorten makes one line of s: valid UTF-8 without control characters, cut to at most n bytes at the end of a character.
+// Shorten makes one line of s: valid UTF-8 without control characters, cut to at most n bytes at the end of a
+// character.
 func Shorten(s string, n int) string {
 	s = strings.Map(func(c rune) rune {
 		if unicode.IsControl(c) {
@@ -243,8 +245,8 @@ func tailOf(lines []string, n int) []string {
 	return lines
 }
 
-// NewID makes an operation's ID: of the time and chance, which is drawn by the caller, or, where there is a key, of that
-// alone, so that a request that comes twice at once cannot become two operations.
+// NewID makes an operation's ID: of the time and chance, which is drawn by the caller, or, where there is a key, of
+// that alone, so that a request that comes twice at once cannot become two operations.
 func NewID(r Request, chance string) string {
 	if r.IdempotencyKey != "" {
 		return string(r.Kind) + "-" + digest(r.Environment, r.IdempotencyKey)[:20]

@@ -91,7 +91,8 @@ func deploySteps(r Request, env Environment, k Known, commit string) ([]Step, er
 		}
 		changes, own := env.changes(d.Containers, commit)
 		if own == 0 {
-			return nil, Refuse(NotReady, "compare the service's image with its Deployment", "no container of Deployment %s uses an image of %s", d.Name, env.Name)
+			return nil, Refuse(NotReady, "compare the service's image with its Deployment",
+				"no container of Deployment %s uses an image of %s", d.Name, env.Name)
 		}
 		steps = append(steps, serviceStep(s, d, k, changes))
 	}
@@ -105,7 +106,10 @@ func serviceStep(s Service, d Deployment, k Known, changes []ImageChange) Step {
 	if s.Kind == Rolling || (len(changes) == 0 && replicas == d.Replicas) {
 		return Step{ID: "roll " + s.Name, Stage: stageOf(s), Do: Roll, Name: s.Name, Deployment: d.Name, Images: changes}
 	}
-	return Step{ID: "replace " + s.Name, Stage: stageOf(s), Do: Replace, Name: s.Name, Deployment: d.Name, Images: changes, Replicas: replicas}
+	return Step{
+		ID: "replace " + s.Name, Stage: stageOf(s), Do: Replace, Name: s.Name, Deployment: d.Name, Images: changes,
+		Replicas: replicas,
+	}
 }
 
 func stageOf(s Service) int {
@@ -152,14 +156,17 @@ func inStages(steps []Step) []Step {
 func (s State) deploymentOf(service Service) (Deployment, error) {
 	i := slices.IndexFunc(s.Deployments, func(d Deployment) bool { return d.Name == service.Deployment })
 	if i < 0 {
-		return Deployment{}, Refuse(NotReady, "create it first", "there is no Deployment %s of service %s", service.Deployment, service.Name)
+		return Deployment{}, Refuse(NotReady, "create it first", "there is no Deployment %s of service %s",
+			service.Deployment, service.Name)
 	}
 	d := s.Deployments[i]
 	if d.Paused {
-		return d, Refuse(NotReady, "resume it: kubectl rollout resume deployment/"+d.Name, "Deployment %s is paused and would never roll out", d.Name)
+		return d, Refuse(NotReady, "resume it: kubectl rollout resume deployment/"+d.Name,
+			"Deployment %s is paused and would never roll out", d.Name)
 	}
 	if service.Kind == Singleton && d.Replicas > 1 {
-		return d, Refuse(NotReady, "scale it to 1, or call the service rolling", "%s is a singleton, and its Deployment %s asks for %d pods", service.Name, d.Name, d.Replicas)
+		return d, Refuse(NotReady, "scale it to 1, or call the service rolling",
+			"%s is a singleton, and its Deployment %s asks for %d pods", service.Name, d.Name, d.Replicas)
 	}
 	return d, nil
 }
@@ -177,7 +184,8 @@ func jobRun(r Request, env Environment, k Known, name string, from TemplateRef, 
 	}
 	changes, own := env.changes(k.State.Templates[i].Containers, commit)
 	if own == 0 {
-		return nil, Refuse(NotReady, "list its image under the environment's images", "no container of %s uses an image of %s: job %s would not run the commit", from, env.Name, name)
+		return nil, Refuse(NotReady, "list its image under the environment's images",
+			"no container of %s uses an image of %s: job %s would not run the commit", from, env.Name, name)
 	}
 	run.Images = changes
 	return run, nil
@@ -200,9 +208,15 @@ func restartSteps(r Request, env Environment, k Known) ([]Step, error) {
 		if err != nil {
 			return nil, err
 		}
-		step := Step{ID: "replace " + s.Name, Stage: stageOf(s), Do: Replace, Name: s.Name, Deployment: d.Name, Replicas: replicasOf(d, k.History)}
+		step := Step{
+			ID: "replace " + s.Name, Stage: stageOf(s), Do: Replace, Name: s.Name, Deployment: d.Name,
+			Replicas: replicasOf(d, k.History),
+		}
 		if s.Kind == Rolling {
-			step = Step{ID: "roll " + s.Name, Stage: stageOf(s), Do: Roll, Name: s.Name, Deployment: d.Name, RestartedAt: r.At.UTC().Format(time.RFC3339)}
+			step = Step{
+				ID: "roll " + s.Name, Stage: stageOf(s), Do: Roll, Name: s.Name, Deployment: d.Name,
+				RestartedAt: r.At.UTC().Format(time.RFC3339),
+			}
 		}
 		steps = append(steps, step)
 	}
@@ -269,7 +283,11 @@ func taskSteps(r Request, env Environment, k Known) (warning string, steps []Ste
 	if _, ok := d.ReadyPod(); !ok {
 		return "", nil, Refuse(NotReady, "look why, or wait", "no pod of Deployment %s is ready to run %s in", d.Name, t.Name)
 	}
-	return t.Warning, []Step{{ID: "command " + t.Name, Do: RunCommand, Name: t.Name, Deployment: d.Name, Container: t.Exec.Container, Command: t.Exec.Command}}, nil
+	return t.Warning,
+		[]Step{{
+			ID: "command " + t.Name, Do: RunCommand, Name: t.Name, Deployment: d.Name, Container: t.Exec.Container,
+			Command: t.Exec.Command,
+		}}, nil
 }
 
 // ReadyPod gives the pod in which a command is to run: a ready one, of the current template if there is one, the

@@ -49,12 +49,14 @@ type Request struct {
 	DryRun              bool      `json:"dry_run,omitzero"`               // plan and do nothing
 }
 
-// Same says whether two requests ask for the same thing, whoever asks and why. One that expects no commit is the same as
-// one that does.
+// Same says whether two requests ask for the same thing, whoever asks and why. One that expects no commit is the same
+// as one that does.
 func (r Request) Same(o Request) bool {
 	expect := r.ExpectCommit == o.ExpectCommit || r.ExpectCommit == "" || o.ExpectCommit == ""
-	return expect && r.Kind == o.Kind && r.Environment == o.Environment && r.Commit == o.Commit && r.Service == o.Service &&
-		r.Secret == o.Secret && r.Task == o.Task && r.AcceptMigrationRisk == o.AcceptMigrationRisk && r.OnFailure == o.OnFailure
+	return expect && r.Kind == o.Kind && r.Environment == o.Environment && r.Commit == o.Commit &&
+		r.Service == o.Service &&
+		r.Secret == o.Secret && r.Task == o.Task && r.AcceptMigrationRisk == o.AcceptMigrationRisk &&
+		r.OnFailure == o.OnFailure
 }
 
 // String says in a few words what is asked for: "deploy 1f0a9c2 to staging".
@@ -160,7 +162,8 @@ func (r Request) Validate(env Environment) error {
 	if r.By == "" {
 		return Refuse(Invalid, "", "nobody asks for it")
 	}
-	if u, err := url.Parse(r.BugReport); r.BugReport != "" && (err != nil || u.Host == "" || (u.Scheme != "https" && u.Scheme != "http")) {
+	if u, err := url.Parse(r.BugReport); r.BugReport != "" &&
+		(err != nil || u.Host == "" || (u.Scheme != "https" && u.Scheme != "http")) {
 		return Refuse(Invalid, "give the link's whole address", "the bug report %q is no link", r.BugReport)
 	}
 	if r.OnFailure != "" && r.OnFailure != Leave && r.OnFailure != Rollback {
@@ -176,7 +179,8 @@ func (r Request) Validate(env Environment) error {
 
 func checkLine(s string, most int) error {
 	if len(s) > most || strings.ContainsAny(s, "\n\r\x00") {
-		return Refuse(Invalid, fmt.Sprintf("use one line of at most %d bytes", most), "a text of %d bytes or several lines", len(s))
+		return Refuse(Invalid, fmt.Sprintf("use one line of at most %d bytes", most), "a text of %d bytes or several lines",
+			len(s))
 	}
 	return nil
 }
@@ -195,7 +199,8 @@ func (r Request) validateKind() error {
 	case r.Kind != Promotion && r.ExpectCommit != "":
 		return Refuse(Invalid, "leave it out", "only a promotion expects a commit")
 	case !t.commit && r.Commit != "", !t.service && r.Service+r.Secret != "", !t.task && r.Task != "":
-		return Refuse(Invalid, "leave out what does not belong to it", "a %s takes no commit, service, secret or task that it does not need", r.Kind)
+		return Refuse(Invalid, "leave out what does not belong to it",
+			"a %s takes no commit, service, secret or task that it does not need", r.Kind)
 	case r.Kind == Restart && (r.Service == "") == (r.Secret == ""):
 		return Refuse(Invalid, "", "a restart needs either a service or a secret")
 	case r.Kind == RunTask && r.Task == "":

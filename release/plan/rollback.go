@@ -17,7 +17,9 @@ func (o Operation) RollbackSteps() (steps []StepRun, why string) {
 		if s.Phase == Pending || len(s.Images) == 0 || (s.Do != Roll && s.Do != Replace) {
 			continue
 		}
-		u := Step{ID: "roll back " + s.ID, Stage: s.Stage, Do: s.Do, Name: s.Name, Deployment: s.Deployment, Replicas: s.Replicas}
+		u := Step{
+			ID: "roll back " + s.ID, Stage: s.Stage, Do: s.Do, Name: s.Name, Deployment: s.Deployment, Replicas: s.Replicas,
+		}
 		for _, c := range s.Images {
 			u.Images = append(u.Images, ImageChange{Container: c.Container, Init: c.Init, From: c.To, To: c.From})
 		}
@@ -28,5 +30,7 @@ func (o Operation) RollbackSteps() (steps []StepRun, why string) {
 
 // touched says whether the operation may have changed a Deployment.
 func (o Operation) touched() bool {
-	return slices.ContainsFunc(o.Steps, func(s StepRun) bool { return (s.Do == Roll || s.Do == Replace) && s.Phase != Pending })
+	return slices.ContainsFunc(o.Steps, func(s StepRun) bool {
+		return (s.Do == Roll || s.Do == Replace) && s.Phase != Pending
+	})
 }

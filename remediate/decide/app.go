@@ -10,13 +10,14 @@ import (
 )
 
 // An application differs from a broker in three things. Its log is all that it is judged by, so there is no second
-// corroboration: what stands for one is that all its other pods write, which the guard peers asks for. It has no queues that
-// a pod could be critical for. And the pod that takes another's place mostly has another name, so that a deletion is
-// settled when there are as many pods as there should be, the deleted one is not among them, and all of them write.
+// corroboration: what stands for one is that all its other pods write, which the guard peers asks for. It has no queues
+// that a pod could be critical for. And the pod that takes another's place mostly has another name, so that a deletion
+// is settled when there are as many pods as there should be, the deleted one is not among them, and all of them write.
 
 // replaced says whether the application is whole again without a's pod, and which pod is the newest.
 func (a Deletion) replaced(s State, v target.View, p Policy, now time.Time) (newest target.Node, ok bool) {
-	if v.At.IsZero() || clock.Elapsed(v.At, now) > p.ResultTTL || now.Sub(v.At) < -p.ResultTTL || v.Expected <= 0 || len(v.Nodes) != v.Expected {
+	if v.At.IsZero() || clock.Elapsed(v.At, now) > p.ResultTTL || now.Sub(v.At) < -p.ResultTTL || v.Expected <= 0 ||
+		len(v.Nodes) != v.Expected {
 		return newest, false
 	}
 	for _, n := range v.Nodes {

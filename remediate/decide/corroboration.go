@@ -9,8 +9,8 @@ import (
 	"github.com/cjworkbench/unstuck/probe"
 )
 
-// Corroboration says what independent evidence there is besides failing probes, or why there is none: a closed list. Sentences
-// are made from it, and never read.
+// Corroboration says what independent evidence there is besides failing probes, or why there is none: a closed list.
+// Sentences are made from it, and never read.
 type Corroboration string
 
 // The corroborations. The first four agree that the node is stuck; the others are why nothing does.
@@ -39,7 +39,8 @@ const (
 // Corroborations lists every Corroboration.
 func Corroborations() []Corroboration {
 	return []Corroboration{
-		SameProcesses, ManyProcesses, ToolsTwice, SoleEvidence, NoCommands, NotLooked, LookOld, LookFailed, LogNotSilent, ToolsOfWork,
+		SameProcesses, ManyProcesses, ToolsTwice, SoleEvidence, NoCommands, NotLooked, LookOld, LookFailed, LogNotSilent,
+		ToolsOfWork,
 		ToolsStarved, ToolsBefore, ToolsOnce, WaitsOnOthers, NothingHangs, SeenOnce, Chronic, GetsOn,
 	}
 }
@@ -71,9 +72,11 @@ func hangs(kind probe.Kind) string {
 func (f finding) sentence(p Policy) string {
 	switch f.Corroboration {
 	case SameProcesses:
-		return fmt.Sprintf("%s apart, maybe_stuck shows the same %s in the same place (%d)", f.apart.Round(time.Second), hangs(f.kind), f.count)
+		return fmt.Sprintf("%s apart, maybe_stuck shows the same %s in the same place (%d)", f.apart.Round(time.Second),
+			hangs(f.kind), f.count)
 	case ManyProcesses:
-		return fmt.Sprintf("%s apart, maybe_stuck shows the same %d connections in their login in the same place; it is not known what they wait for",
+		return fmt.Sprintf("%s apart, maybe_stuck shows the same %d connections in their login in the same place; it is "+
+			"not known what they wait for",
 			f.apart.Round(time.Second), f.count)
 	case ToolsTwice:
 		return "its own tools cannot reach it, twice"
@@ -105,17 +108,19 @@ func (f finding) sentence(p Policy) string {
 	case NothingHangs:
 		return fmt.Sprintf("maybe_stuck shows no %s that hang: %s", hangs(f.kind), f.look.Detail)
 	case SeenOnce:
-		return fmt.Sprintf("maybe_stuck shows %s that hang (%d), a second look must show the same ones in the same place", hangs(f.kind), f.count)
+		return fmt.Sprintf("maybe_stuck shows %s that hang (%d), a second look must show the same ones in the same place",
+			hangs(f.kind), f.count)
 	case Chronic:
 		return fmt.Sprintf("what maybe_stuck shows hung before the trouble began (%d): it is not the cause", f.count)
 	case GetsOn:
-		return "maybe_stuck does not show the same processes as before, in the same place and with no fewer messages: slow, not stuck"
+		return "maybe_stuck does not show the same processes as before, in the same place and with no fewer messages: " +
+			"slow, not stuck"
 	}
 	return "no independent evidence"
 }
 
-// corroborate says whether something besides failing probes shows that the node is stuck in what failed: its own tools cannot
-// reach it at all, or the same processes hung in the same place in two looks since the trouble began.
+// corroborate says whether something besides failing probes shows that the node is stuck in what failed: its own tools
+// cannot reach it at all, or the same processes hung in the same place in two looks since the trouble began.
 func (sc *scene) corroborate(ns NodeState, ev Evidence) finding {
 	p, r := sc.policy, ns.Latest[probe.MaybeStuck]
 	f := finding{kind: ev.Kind, look: r}
@@ -125,7 +130,8 @@ func (sc *scene) corroborate(ns NodeState, ev Evidence) finding {
 	}
 	if p.LogSilence > 0 {
 		log := ns.Latest[probe.LogAge]
-		if log.Reason == "" || clock.Elapsed(log.Ended(), sc.now) > p.ResultTTL || log.Status() == probe.Unknown || log.LogAge < p.LogSilence {
+		if log.Reason == "" || clock.Elapsed(log.Ended(), sc.now) > p.ResultTTL || log.Status() == probe.Unknown ||
+			log.LogAge < p.LogSilence {
 			return is(LogNotSilent)
 		}
 	}
@@ -162,7 +168,8 @@ func (sc *scene) tools(ns NodeState, ev Evidence, r probe.Result) Corroboration 
 // chronicTools is how often tools must have failed while logins succeeded to prove nothing later.
 const chronicTools = 2
 
-// firstTools is when the first look of the trouble began in which the node's own tools could not reach it; the latest look at least.
+// firstTools is when the first look of the trouble began in which the node's own tools could not reach it; the latest
+// look at least.
 func (n NodeState) firstTools(ev Evidence) time.Time {
 	for _, r := range n.Tools.Looks {
 		if !r.Started.Before(ev.Since) {
@@ -172,8 +179,8 @@ func (n NodeState) firstTools(ev Evidence) time.Time {
 	return n.Latest[probe.MaybeStuck].Started
 }
 
-// persisting compares the looks since the trouble began, from the latest back. Whatever a look in between does not show in the
-// same place has moved.
+// persisting compares the looks since the trouble began, from the latest back. Whatever a look in between does not show
+// in the same place has moved.
 func (sc *scene) persisting(ns NodeState, ev Evidence, f finding) finding {
 	if ns.waitsOutside(ev.Kind, f.look) {
 		f.Corroboration, f.outside = WaitsOnOthers, true
@@ -200,7 +207,8 @@ func (sc *scene) persisting(ns NodeState, ev Evidence, f finding) finding {
 			continue
 		}
 		earlierOwn, earlierUnknown := ns.all(ev.Kind, earlier)
-		if earlier.Started.Before(ev.Since) || ns.waitsOutside(ev.Kind, earlier) || wholeLook(earlier) && len(earlierOwn)+len(earlierUnknown) == 0 {
+		if earlier.Started.Before(ev.Since) || ns.waitsOutside(ev.Kind, earlier) ||
+			wholeLook(earlier) && len(earlierOwn)+len(earlierUnknown) == 0 {
 			break // from before, or from when nothing hung yet, or for another reason
 		}
 		ownThen, unknownThen := probe.Persisting(earlierOwn, ownNow), probe.Persisting(earlierUnknown, unknownNow)
@@ -226,9 +234,9 @@ func (sc *scene) persisting(ns NodeState, ev Evidence, f finding) finding {
 	return f
 }
 
-// waitsOutside says whether what hangs may hang because more waits outside the node, or for its disk, than did before the trouble. A
-// channel that waits for a queue that waits there looks like one that waits for a queue that hangs. A login waits for few processes,
-// which have its message.
+// waitsOutside says whether what hangs may hang because more waits outside the node, or for its disk, than did before
+// the trouble. A channel that waits for a queue that waits there looks like one that waits for a queue that hangs. A
+// login waits for few processes, which have its message.
 func (n NodeState) waitsOutside(kind probe.Kind, r probe.Result) bool {
 	if kind == probe.Login {
 		return len(n.holding(r)) > 0
@@ -240,8 +248,8 @@ func (n NodeState) waitsOutside(kind probe.Kind, r probe.Result) bool {
 	return r.Processes.Waiting.Outside() > most
 }
 
-// holding gives the processes of a look that may hold up logins: they wait outside their node, or for its disk, and others have sent
-// them messages; and there are more of them than before the trouble.
+// holding gives the processes of a look that may hold up logins: they wait outside their node, or for its disk, and
+// others have sent them messages; and there are more of them than before the trouble.
 func (n NodeState) holding(r probe.Result) []probe.Process {
 	of := func(r probe.Result) (list []probe.Process) {
 		for _, p := range slices.Concat(r.Processes.Work, r.Processes.Others) {
@@ -261,7 +269,8 @@ func (n NodeState) holding(r probe.Result) []probe.Process {
 	return nil
 }
 
-// before gives the looks that tell how the node was before the run of a kind: the last whole one from then, and what came after that.
+// before gives the looks that tell how the node was before the run of a kind: the last whole one from then, and what
+// came after that.
 func (n NodeState) before(kind probe.Kind) (looks []probe.Result) {
 	run := n.Runs[kind]
 	for _, r := range slices.Backward(n.Looks) {
@@ -279,8 +288,8 @@ func (n NodeState) before(kind probe.Kind) (looks []probe.Result) {
 // wholeLook says whether r is a look at all processes of the node, whatever it showed.
 func wholeLook(r probe.Result) bool { return showsProcesses(r) && !r.Processes.Truncated }
 
-// showsProcesses says whether what r shows of the node's processes is so. There may be more, where the command ran into its own
-// timeout.
+// showsProcesses says whether what r shows of the node's processes is so. There may be more, where the command ran into
+// its own timeout.
 func showsProcesses(r probe.Result) bool {
 	if r.Kind != probe.MaybeStuck || r.Processes == nil {
 		return false
@@ -293,8 +302,8 @@ var lookReasons = []probe.Reason{
 	probe.OK, probe.ProcessesStuck, probe.Full, probe.BackendAwaited, probe.MetadataAwaited, probe.WorkWaits,
 }
 
-// all gives the processes of a look that may corroborate probes of a kind that fail: those that wait for their own node, and those
-// of which that is not known.
+// all gives the processes of a look that may corroborate probes of a kind that fail: those that wait for their own
+// node, and those of which that is not known.
 func (n NodeState) all(kind probe.Kind, r probe.Result) (own, unknown []probe.Process) {
 	if r.Processes == nil {
 		return nil, nil
@@ -375,7 +384,7 @@ func (n NodeState) withLook(r probe.Result) NodeState {
 	return n
 }
 
-// Compared is when the look began that the next one is compared with: the first that shows what hangs, or else the latest.
+// Compared is when the look began that the next is compared with: the first that shows what hangs, or else the latest.
 func (n NodeState) Compared(ev Evidence) time.Time {
 	if ev.Corroboration == ToolsOnce {
 		return n.firstTools(ev)

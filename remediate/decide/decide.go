@@ -22,8 +22,8 @@ import (
 //	Unknown         hold, keep the run             hold, keep the run
 //	Stuck           hold, look sooner: suspect     confirmed; a guard closed: hold, name it; all open: delete
 //
-// After the deletion the broker is left alone until the new node accepts logins (recovered), or the recovery timeout passes
-// (escalated: a person must look).
+// After the deletion the broker is left alone until the new node accepts logins (recovered), or the recovery timeout
+// passes (escalated: a person must look).
 //
 // A delete request deletes its node, and no other at the same time, unless a guard is closed that it does not override.
 //
@@ -88,7 +88,8 @@ func (sc *scene) decide(n target.Node) Decision {
 		d.Reason = "confirmed stuck; " + sc.hindered(n)
 	default:
 		d.Action = Delete
-		d.Reason = fmt.Sprintf("confirmed stuck since %s: %s; every guard is open", timeOfDay(ev.Since, sc.now), ev.CorroborationDetail)
+		d.Reason = fmt.Sprintf("confirmed stuck since %s: %s; every guard is open", timeOfDay(ev.Since, sc.now),
+			ev.CorroborationDetail)
 	}
 	d.Next = sc.next(d)
 	return d
@@ -170,9 +171,11 @@ func (sc *scene) unconfirmed(node string) string {
 		switch {
 		case a.Node != node || a.Outcome != Pending:
 		case a.RequestError != "":
-			return fmt.Sprintf("not known to be deleted: that was asked for at %s, and %s", timeOfDay(a.At, sc.now), a.RequestFailed())
+			return fmt.Sprintf("not known to be deleted: that was asked for at %s, and %s", timeOfDay(a.At, sc.now),
+				a.RequestFailed())
 		default:
-			return fmt.Sprintf("not known to be deleted: that was decided at %s, and nothing is known since", timeOfDay(a.At, sc.now))
+			return fmt.Sprintf("not known to be deleted: that was decided at %s, and nothing is known since",
+				timeOfDay(a.At, sc.now))
 		}
 	}
 	return "not known to be deleted"
@@ -197,7 +200,8 @@ func (sc *scene) suspicion(ev Evidence, ns NodeState, why string) string {
 	case !ev.Enough:
 		return fmt.Sprintf("%s: stuck %s, not yet for %s", why, often(ev, ns), sc.policy.MinDuration)
 	default:
-		return fmt.Sprintf("%s: stuck %s, since %s, not corroborated: %s", why, often(ev, ns), timeOfDay(ev.Since, sc.now), ev.CorroborationDetail)
+		return fmt.Sprintf("%s: stuck %s, since %s, not corroborated: %s", why, often(ev, ns), timeOfDay(ev.Since, sc.now),
+			ev.CorroborationDetail)
 	}
 }
 

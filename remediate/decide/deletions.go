@@ -29,8 +29,9 @@ func settle(s State, o Observation, p Policy, now time.Time) []Deletion {
 	return kept
 }
 
-// cured gives the result that shows whether the node does again what it did not do before it was deleted: a probe of the kind that
-// failed, which began after the deletion. A round trip is no cure without a login, nor the other way round.
+// cured gives the result that shows whether the node does again what it did not do before it was deleted: a probe of
+// the kind that failed, which began after the deletion. A round trip is no cure without a login, nor the other way
+// round.
 func (a Deletion) cured(n NodeState, p Policy) (r probe.Result, ok bool) {
 	kinds := []probe.Kind{p.LivenessKind()}
 	if a.Probe != "" && a.Probe != p.LivenessKind() {
@@ -60,7 +61,8 @@ func (a Deletion) settled(n NodeState, v target.View, p Policy, now time.Time) D
 	case a.Outcome == Failed: // until somebody else has the node replaced
 	case cured && now.Sub(a.At) > p.GracePeriod+p.ResultTTL && terminating(v, a) == target.No:
 		a.Outcome, a.Settled, a.Why = Aborted, now, "the node was not deleted, and "+a.Cure(p)+" again"
-	case a.Outcome == Pending && a.Accepted.IsZero() && !cured && v.At.Sub(a.At) >= min(unconfirmedFor, p.RecoveryTimeout) && terminating(v, a) == target.No:
+	case a.Outcome == Pending && a.Accepted.IsZero() && !cured &&
+		v.At.Sub(a.At) >= min(unconfirmedFor, p.RecoveryTimeout) && terminating(v, a) == target.No:
 		a.Outcome, a.Settled = Aborted, now
 		if a.RequestError != "" {
 			a.Outcome, a.Why, a.Refused = Failed, a.RequestFailed(), true
@@ -95,8 +97,8 @@ func (a Deletion) notCured(n NodeState, latest probe.Result, p Policy) string {
 // RequestFailed says why asking for the delete failed, after RequestError.
 func (a Deletion) RequestFailed() string { return "the delete failed: " + a.RequestError }
 
-// unconfirmedFor is how long after it was decided a deletion that is not known to have been asked for may still show. Our
-// own request ends after 30 s, and an API server's after 60 by default.
+// unconfirmedFor is how long after it was decided a deletion that is not known to have been asked for may still show.
+// Our own request ends after 30 s, and an API server's after 60 by default.
 const unconfirmedFor = 2 * time.Minute
 
 // unconfirmed says whether n is to be deleted by a, and it is not known whether that has been asked for.
@@ -106,7 +108,8 @@ func (a Deletion) unconfirmed(n target.Node) bool {
 
 // outgrown says whether the broker has as many nodes as it should have without a's.
 func (a Deletion) outgrown(v target.View, p Policy, now time.Time) bool {
-	return clock.Elapsed(v.At, now) <= p.ResultTTL && now.Sub(v.At) > -p.ResultTTL && v.Expected > 0 && len(v.Nodes) == v.Expected &&
+	return clock.Elapsed(v.At, now) <= p.ResultTTL && now.Sub(v.At) > -p.ResultTTL && v.Expected > 0 &&
+		len(v.Nodes) == v.Expected &&
 		!slices.ContainsFunc(v.Nodes, func(n target.Node) bool { return n.Name == a.Node })
 }
 
@@ -126,9 +129,9 @@ const (
 	refusedFor = time.Hour
 )
 
-// NothingDeleted settles a deletion of which nothing came, for certain: it was refused, or somebody else has written the
-// deletions first. What is refused again and again for the same reason has failed: a person must look, and it is tried
-// more seldom.
+// NothingDeleted settles a deletion of which nothing came, for certain: it was refused, or somebody else has written
+// the deletions first. What is refused again and again for the same reason has failed: a person must look, and it is
+// tried more seldom.
 func (s State) NothingDeleted(a Deletion, why string, refused bool, now time.Time) Deletion {
 	a.Outcome, a.Settled, a.Why, a.Refused = Aborted, now, why, refused
 	if !refused {

@@ -40,7 +40,8 @@ type GuardState struct {
 	Open  bool      `json:"open"`
 	Why   string    `json:"why"`
 	Until time.Time `json:"until,omitzero"` // when it opens by itself, if that is known
-	// Unasked says of a closed guard that it is one of the last questions, which are not asked before nothing else is closed.
+	// Unasked says of a closed guard that it is one of the last questions, which are not asked before nothing else is
+	// closed.
 	Unasked bool `json:"unasked,omitempty"`
 }
 
@@ -91,32 +92,75 @@ func answer(a, want target.Answer, ifOpen, ifClosed, question string) GuardState
 var guards = []guard{
 	{GuardObserveOnly, "the policy's mode is observe", "", checkObserveOnly, true},
 	{GuardPaused, "somebody paused this broker or all of them, or one that is not known", "", checkPaused, true},
-	{GuardNotLeader, "this replica does not hold the lease", "two replicas could delete two nodes at once", func(sc *scene, _ subject) GuardState {
-		return answer(sc.o.View.IsLeader, target.Yes, "this replica leads", "another replica leads", "whether this replica leads")
+	{GuardNotLeader, "this replica does not hold the lease", "two replicas could delete two nodes at once", func(sc *scene,
+		_ subject,
+	) GuardState {
+		return answer(sc.o.View.IsLeader, target.Yes, "this replica leads", "another replica leads",
+			"whether this replica leads")
 	}, true},
-	{GuardStartupGrace, "the node is younger than its start-up grace period, or a cooldown since the last deletion has not passed", "", checkStartupGrace, false},
-	{GuardRollout, "the node is terminating or its set is rolling out", "the pod is already terminating, a replacement is not up yet, or the pod's UID is not known", checkRollout, false},
-	{GuardNoController, "nothing would recreate the node", "the node would be lost, not restarted", func(_ *scene, n subject) GuardState {
+	{
+		GuardStartupGrace,
+		"the node is younger than its start-up grace period, or a cooldown since the last deletion has not passed", "",
+		checkStartupGrace, false,
+	},
+	{
+		GuardRollout, "the node is terminating or its set is rolling out",
+		"the pod is already terminating, a replacement is not up yet, or the pod's UID is not known", checkRollout, false,
+	},
+	{GuardNoController, "nothing would recreate the node", "the node would be lost, not restarted", func(_ *scene,
+		n subject,
+	) GuardState {
 		return answer(n.Owned, target.Yes, "it would be recreated", "nothing would recreate it", "what would recreate it")
 	}, false},
-	{GuardPeers, "any other node of the broker does not accept logins, is terminating, or was not looked at since the trouble began", "", checkPeers, false},
-	{GuardQuorumCritical, "queues would lose their quorum or their last copy: the node says so while its tools answer, a peer once they do not", "", checkQuorum, false},
-	{GuardStorm, "more nodes are stuck in the same way than the policy allows, and for a cooldown afterwards", "", checkStorm, false},
-	{GuardSelfDegraded, "no node accepts logins, the node belongs to two brokers of the configuration, or our own view is degraded", "", checkSelfDegraded, false},
+	{
+		GuardPeers,
+		"any other node of the broker does not accept logins, is terminating, or was not looked at since the trouble began",
+		"", checkPeers, false,
+	},
+	{
+		GuardQuorumCritical,
+		"queues would lose their quorum or their last copy: the node says so while its tools answer, a peer once they do not",
+		"", checkQuorum, false,
+	},
+	{
+		GuardStorm, "more nodes are stuck in the same way than the policy allows, and for a cooldown afterwards", "",
+		checkStorm, false,
+	},
+	{
+		GuardSelfDegraded,
+		"no node accepts logins, the node belongs to two brokers of the configuration, or our own view is degraded", "",
+		checkSelfDegraded, false,
+	},
 	{GuardSameHost, "something else on the same host went silent too", "", checkSameHost, false},
-	{GuardInFlight, "another deletion on this broker is not settled", "a broker never has two deletions under way, and a deletion that was not written down cannot be settled", checkInFlight, true},
+	{
+		GuardInFlight, "another deletion on this broker is not settled",
+		"a broker never has two deletions under way, and a deletion that was not written down cannot be settled",
+		checkInFlight, true,
+	},
 	{GuardBudget, "the node's or the broker's deletions of the last 24 hours are spent", "", checkBudget, false},
-	{GuardDisruptionBudget, "a disruption budget forbids it", "the budget's owner has not agreed; change the budget", func(_ *scene, n subject) GuardState {
-		return answer(n.Disruptable, target.Yes, "no disruption budget forbids it", "a disruption budget forbids it", "whether a disruption budget forbids it")
-	}, false},
-	{GuardOperation, "a deploy or a restart is under way in the namespace", "a namespace has one operation at a time; cancel the operation", func(sc *scene, _ subject) GuardState {
-		if o := sc.o.Obstacle; o != nil && o.Guard == GuardOperation {
-			return closed("%s", o.Why)
-		}
-		return answer(sc.o.View.Operating, target.No, "no operation is under way", strings.TrimSpace("an operation is under way "+sc.o.View.Operation), "whether an operation is under way")
-	}, true},
+	{
+		GuardDisruptionBudget, "a disruption budget forbids it", "the budget's owner has not agreed; change the budget",
+		func(_ *scene, n subject) GuardState {
+			return answer(n.Disruptable, target.Yes, "no disruption budget forbids it", "a disruption budget forbids it",
+				"whether a disruption budget forbids it")
+		}, false,
+	},
+	{
+		GuardOperation, "a deploy or a restart is under way in the namespace",
+		"a namespace has one operation at a time; cancel the operation", func(sc *scene, _ subject) GuardState {
+			if o := sc.o.Obstacle; o != nil && o.Guard == GuardOperation {
+				return closed("%s", o.Why)
+			}
+			return answer(sc.o.View.Operating, target.No, "no operation is under way",
+				strings.TrimSpace("an operation is under way "+sc.o.View.Operation), "whether an operation is under way")
+		}, true,
+	},
 	{GuardMaintenanceWindow, "it is outside the hours in which acting is allowed", "", checkMaintenanceWindow, true},
-	{GuardAlarm, "the node itself says that it refuses on purpose: it has as many connections as it may have, is in maintenance, or has an alarm", "", checkAlarm, false},
+	{
+		GuardAlarm,
+		"the node itself says that it refuses on purpose: it has as many connections as it may have, is in maintenance, or " +
+			"has an alarm", "", checkAlarm, false,
+	},
 }
 
 // GuardDoc is a guard's line in the documentation.
@@ -126,8 +170,8 @@ type GuardDoc struct {
 	Fixed      string // why nobody may override it; empty: a person may, who answers for it
 }
 
-// Guards lists every guard, in the order in which decisions show them. The last, GuardUnconfirmed, is one of manual deletions
-// alone.
+// Guards lists every guard, in the order in which decisions show them. The last, GuardUnconfirmed, is one of manual
+// deletions alone.
 func Guards() []GuardDoc {
 	docs := make([]GuardDoc, 0, len(guards)+1)
 	for _, g := range append(slices.Clone(guards), guardUnconfirmed) {
@@ -169,7 +213,8 @@ func checkStartupGrace(sc *scene, n subject) GuardState {
 	}
 	old := n.age(sc.now)
 	if left := sc.policy.StartupGracePeriod - old; left > 0 {
-		return closedUntil(sc.now.Add(left), "it is %s old, and has %s to start up", old.Round(time.Second), sc.policy.StartupGracePeriod)
+		return closedUntil(sc.now.Add(left), "it is %s old, and has %s to start up", old.Round(time.Second),
+			sc.policy.StartupGracePeriod)
 	}
 	for _, a := range sc.state.Deletions {
 		wait := sc.policy.ResultTTL
@@ -187,8 +232,8 @@ func checkStartupGrace(sc *scene, n subject) GuardState {
 	return open("it is %s old", old.Round(time.Second))
 }
 
-// age is how old the node is at least. The clock of the cluster is another than ours: a node that we have watched for a while is as
-// old as that at least, and one that we saw appear is no older.
+// age is how old the node is at least. The clock of the cluster is another than ours: a node that we have watched for a
+// while is as old as that at least, and one that we saw appear is no older.
 func (n subject) age(now time.Time) time.Duration {
 	watched := now.Sub(n.Seen)
 	switch {
@@ -210,7 +255,8 @@ func checkRollout(sc *scene, n subject) GuardState {
 	if g := answer(n.Terminating, target.No, "", "it is terminating", "whether it is terminating"); !g.Open {
 		return g
 	}
-	return answer(n.RollingOut, target.No, "nothing is rolling out", "its set is rolling out", "whether its set is rolling out")
+	return answer(n.RollingOut, target.No, "nothing is rolling out", "its set is rolling out",
+		"whether its set is rolling out")
 }
 
 func checkSelfDegraded(sc *scene, n subject) GuardState {
@@ -248,7 +294,8 @@ func checkSameHost(sc *scene, n subject) GuardState {
 	}
 	var others []string
 	for _, s := range sc.o.SilentOnHosts[n.Host] {
-		if s.Name != n.Target+"/"+n.Name && !s.Since.Before(n.LastGood[sc.policy.LivenessKind()].Add(-sc.policy.ResultTTL)) { // or else this one lived on without it
+		// or else this one lived on without it
+		if s.Name != n.Target+"/"+n.Name && !s.Since.Before(n.LastGood[sc.policy.LivenessKind()].Add(-sc.policy.ResultTTL)) {
 			others = append(others, s.Name)
 		}
 	}
@@ -300,9 +347,11 @@ func checkBudget(sc *scene, n subject) GuardState {
 	}
 	switch {
 	case node >= sc.policy.PerNodePerDay:
-		return closedUntil(nodeFrees, "%d of %d deletions of this node in 24 hours are spent: a person must look", node, sc.policy.PerNodePerDay)
+		return closedUntil(nodeFrees, "%d of %d deletions of this node in 24 hours are spent: a person must look", node,
+			sc.policy.PerNodePerDay)
 	case all >= sc.policy.PerTargetPerDay:
-		return closedUntil(allFrees, "%d of %d deletions on this broker in 24 hours are spent", all, sc.policy.PerTargetPerDay)
+		return closedUntil(allFrees, "%d of %d deletions on this broker in 24 hours are spent", all,
+			sc.policy.PerTargetPerDay)
 	}
 	return open("%d of %d deletions on this broker in 24 hours are spent", all, sc.policy.PerTargetPerDay)
 }

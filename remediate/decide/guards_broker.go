@@ -40,15 +40,17 @@ func checkPeers(sc *scene, n subject) GuardState {
 	if g := sc.peersTried(n); g.Why != "" {
 		return g
 	}
-	if victims := slices.DeleteFunc(slices.Clone(sc.victims), func(s string) bool { return s == n.Name }); len(victims) > 0 {
+	if victims := slices.DeleteFunc(slices.Clone(sc.victims), func(s string) bool {
+		return s == n.Name
+	}); len(victims) > 0 {
 		return open("the others accept logins, or theirs wait for another node: %s", Few(victims))
 	}
 	return open("all others accept logins: %d", here-1)
 }
 
-// peersTried closes the guard peers where they have not answered the kind of probe that hangs since the trouble began. Each must
-// have been tried; for a round trip one answer will do, and no other may have begun to hang meanwhile: what hangs on a peer for its
-// own reasons since before, or never tells, says nothing of this trouble.
+// peersTried closes the guard peers where they have not answered the kind of probe that hangs since the trouble began.
+// Each must have been tried; for a round trip one answer will do, and no other may have begun to hang meanwhile: what
+// hangs on a peer for its own reasons since before, or never tells, says nothing of this trouble.
 func (sc *scene) peersTried(n subject) GuardState {
 	kind, since := n.evidence.Kind, n.evidence.Since
 	if kind == "" {
@@ -84,7 +86,8 @@ func checkQuorum(sc *scene, n subject) GuardState {
 		"queues depend on it: "+q.Detail, strings.TrimSpace("whether queues depend on it: "+q.Detail))
 }
 
-// outdated says whether an answer to a last question is void: it was given some time ago, or the broker has other nodes by now.
+// outdated says whether an answer to a last question is void: it was given some time ago, or the broker has other nodes
+// by now.
 func (sc *scene) outdated(at time.Time, nodes string) bool {
 	return at.IsZero() || clock.Elapsed(at, sc.now) > sc.policy.ResultTTL/2 || nodes != Identities(sc.o.View)
 }
@@ -99,8 +102,8 @@ func Identities(v target.View) string {
 	return strings.Join(all, ",")
 }
 
-// checkStorm asks whether other nodes are stuck in the same way. Round trips hang too where logins do, so the storms of both
-// count for those.
+// checkStorm asks whether other nodes are stuck in the same way. Round trips hang too where logins do, so the storms of
+// both count for those.
 func checkStorm(sc *scene, n subject) GuardState {
 	if !sc.known {
 		return closed("cannot tell how many nodes are stuck")
@@ -113,7 +116,8 @@ func checkStorm(sc *scene, n subject) GuardState {
 	for _, kind := range kinds {
 		until, stuck := sc.state.Storms[kind].Until, sc.stuck[kind]
 		if len(stuck) > sc.policy.MaxStuck {
-			return closedUntil(until, "a %s hangs on %d nodes, at most on %d it may: %s", kind, len(stuck), sc.policy.MaxStuck, Few(stuck))
+			return closedUntil(until, "a %s hangs on %d nodes, at most on %d it may: %s", kind, len(stuck), sc.policy.MaxStuck,
+				Few(stuck))
 		}
 		if sc.now.Before(until) {
 			return closedUntil(until, "cooling down since several nodes were stuck: on each a %s hung", kind)

@@ -11,8 +11,8 @@ import (
 
 // A person may have a node deleted that Decide would leave alone. It goes the same way: the same guards are asked, and
 // one more, whether the node is proved stuck at all. What is closed holds the deletion back unless the person names it,
-// and answers for it; what is named is written into the deletion and the incident. Some guards nobody may override: they are
-// about what the deletion would do, not about whether it is wise.
+// and answers for it; what is named is written into the deletion and the incident. Some guards nobody may override:
+// they are about what the deletion would do, not about whether it is wise.
 
 // DeleteRequest is the deletion of one node that a person asks for.
 type DeleteRequest struct {
@@ -47,17 +47,20 @@ func (e *HeldError) Error() string {
 	return "held back by " + strings.Join(all, ", ")
 }
 
-// guardUnconfirmed is asked of a delete request only. Of everything else it is what Decide begins with: a node that is not proved
-// stuck is not deleted, whatever the guards say.
-var guardUnconfirmed = guard{Guard: GuardUnconfirmed, closedWhen: "asked of a manual deletion alone: the node is not proved stuck, by its latest probes and corroboration"}
+// guardUnconfirmed is asked of a delete request only. Of everything else it is what Decide begins with: a node that is
+// not proved stuck is not deleted, whatever the guards say.
+var guardUnconfirmed = guard{
+	Guard:      GuardUnconfirmed,
+	closedWhen: "asked of a manual deletion alone: the node is not proved stuck, by its latest probes and corroboration",
+}
 
 // about says whether the request is to delete n. No request is about no node.
 func (o *DeleteRequest) about(n target.Node) bool {
 	return o != nil && o.UID != "" && o.Node == n.Name && o.UID == n.UID
 }
 
-// unconfirmed is the answer of guardUnconfirmed: why is what the node's latest probe says, and untold why the latest of a confirmed node
-// tells nothing.
+// unconfirmed is the answer of guardUnconfirmed: why is what the node's latest probe says, and untold why the latest of
+// a confirmed node tells nothing.
 func (d Decision) unconfirmed(stuckNow bool, why, untold string) GuardState {
 	g := closed("it is %s, not confirmed stuck: %s", d.Phase, why)
 	switch {
@@ -74,8 +77,8 @@ func (d Decision) unconfirmed(stuckNow bool, why, untold string) GuardState {
 	return g
 }
 
-// apply decides what o asks for: the node is deleted if each guard that is closed is overridden, and may be, unless something
-// else hinders that.
+// apply decides what o asks for: the node is deleted if each guard that is closed is overridden, and may be, unless
+// something else hinders that.
 func (d *Decision) apply(o DeleteRequest, hindered string) {
 	switch held := d.Held(o); {
 	case held != nil:

@@ -7,7 +7,8 @@ import (
 	"github.com/cjworkbench/unstuck/probe"
 )
 
-// Phase says where a node stands on the way from healthy to cured. The zero value: nothing has been decided about it yet.
+// Phase says where a node stands on the way from healthy to cured. The zero value: nothing has been decided about it
+// yet.
 type Phase string
 
 // The phases.
@@ -42,8 +43,14 @@ var phases = []struct {
 	pace  probe.Pace
 	is    string // how a node in it is, after "it "
 }{
-	{PhaseEscalated, ToneBad, "NotRecovered", probe.PaceSuspect, "was deleted, that did not help, and a person must look at it"},
-	{PhaseDeletionUnconfirmed, ToneBad, "DeletionUnconfirmed", probe.PaceSuspect, "was to be deleted, and it is not known whether that has happened"},
+	{
+		PhaseEscalated, ToneBad, "NotRecovered", probe.PaceSuspect,
+		"was deleted, that did not help, and a person must look at it",
+	},
+	{
+		PhaseDeletionUnconfirmed, ToneBad, "DeletionUnconfirmed", probe.PaceSuspect,
+		"was to be deleted, and it is not known whether that has happened",
+	},
 	{PhaseConfirmed, ToneBad, "Stuck", probe.PaceConfirmed, "is stuck"},
 	{PhaseRecovering, ToneBusy, "", probe.PaceSuspect, "was stuck and has been deleted; its successor is awaited"},
 	{PhaseSuspect, ToneWarn, "SuspectedStuck", probe.PaceSuspect, "may be stuck, and that is being confirmed"},
@@ -63,8 +70,8 @@ func Phases() (all []Phase) {
 	return all
 }
 
-// Urgency is the place of the phase among all, 0 for the one that a person must see first. One that is not known counts as not
-// decided.
+// Urgency is the place of the phase among all, 0 for the one that a person must see first. One that is not known counts
+// as not decided.
 func (p Phase) Urgency() int {
 	for i, row := range phases {
 		if row.phase == p {

@@ -86,8 +86,9 @@ func DefaultPolicy() Policy {
 		Mode: Observe, FailureThreshold: 3, Window: 4, MinDuration: 45 * time.Second,
 		RecheckAfter: 40 * time.Second, AboveBaseline: 20,
 		ResultTTL: 2 * time.Minute, EvidenceTTL: 10 * time.Minute,
-		StartupGracePeriod: 5 * time.Minute, Cooldown: 10 * time.Minute, RecoveryTimeout: 10 * time.Minute, GracePeriod: 30 * time.Second,
-		MaxStuck: 1, StormCooldown: 10 * time.Minute,
+		StartupGracePeriod: 5 * time.Minute, Cooldown: 10 * time.Minute, RecoveryTimeout: 10 * time.Minute,
+		GracePeriod: 30 * time.Second,
+		MaxStuck:    1, StormCooldown: 10 * time.Minute,
 		PerNodePerDay: 1, PerTargetPerDay: 3,
 	}
 }
@@ -108,8 +109,8 @@ func (p Policy) HealthyPhrase() string {
 	return "accepts logins"
 }
 
-// MaintenanceWindow is a span of time on some days of the week, in UTC. To may lie before From: the window then ends on the
-// next day. The zero value is never open.
+// MaintenanceWindow is a span of time on some days of the week, in UTC. To may lie before From: the window then ends on
+// the next day. The zero value is never open.
 type MaintenanceWindow struct {
 	Days     [7]bool       // by time.Weekday: the days on which the window begins
 	From, To time.Duration // since midnight

@@ -8,8 +8,8 @@ import (
 	"github.com/cjworkbench/unstuck/probe"
 )
 
-// with gives the run after one more sample. A run that begins by it has lasted since a time, and what came before ended at another.
-// It does not change r.
+// with gives the run after one more sample. A run that begins by it has lasted since a time, and what came before ended
+// at another. It does not change r.
 func (r Run) with(s Sample, since, before time.Time, p Policy) Run {
 	if s.Stuck && r.interrupted(s.Began, p) {
 		r = Run{}
@@ -25,8 +25,8 @@ func (r Run) with(s Sample, since, before time.Time, p Policy) Run {
 	return r.trimmed()
 }
 
-// interrupted says whether the run cannot go on with a probe that began at started: too many that could not tell came in
-// between, or too much time has passed since the last that was Stuck.
+// interrupted says whether the run cannot go on with a probe that began at started: too many that could not tell came
+// in between, or too much time has passed since the last that was Stuck.
 func (r Run) interrupted(started time.Time, p Policy) bool {
 	unknown := 0
 	for _, s := range slices.Backward(r.Samples) {

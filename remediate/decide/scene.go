@@ -27,17 +27,17 @@ type scene struct {
 	answering []string
 	// victims are the nodes whose logins hang because they wait for another node.
 	victims []string
-	// stuck are the nodes in which a kind of probe hangs, sorted: logins, or what an application has instead, each that has a run; round
-	// trips each where those are enough, and do not hang for what waits outside the node. A node that is frozen makes the round trips of
-	// its peers hang too.
+	// stuck are the nodes in which a kind of probe hangs, sorted: logins, or what an application has instead, each that
+	// has a run; round trips each where those are enough, and do not hang for what waits outside the node. A node that is
+	// frozen makes the round trips of its peers hang too.
 	stuck map[probe.Kind][]string
 	// enough are those of stuck that hang often and long enough: only these make a storm that outlasts them.
 	enough map[probe.Kind][]string
 	// leaving are the names of the nodes that terminate, or of which that cannot be told, sorted. One that terminates may
 	// accept logins for as long as its grace is.
 	leaving []string
-	// tried are the two nodes whose latest probe of a kind began the longest ago; answered those whose latest that was answered began the
-	// latest, and hung those that began to hang the latest.
+	// tried are the two nodes whose latest probe of a kind began the longest ago; answered those whose latest that was
+	// answered began the latest, and hung those that began to hang the latest.
 	tried, answered, hung map[probe.Kind][2]lookedAt
 	wide                  []GuardState // of the guards that say the same of every node; zero values for the others
 }
@@ -55,7 +55,8 @@ type lookedAt struct {
 func look(s State, o Observation, p Policy, now time.Time) *scene {
 	sc := &scene{
 		state: s, o: o, policy: p, now: now, stuck: make(map[probe.Kind][]string), enough: make(map[probe.Kind][]string),
-		tried: make(map[probe.Kind][2]lookedAt), answered: make(map[probe.Kind][2]lookedAt), hung: make(map[probe.Kind][2]lookedAt),
+		tried: make(map[probe.Kind][2]lookedAt), answered: make(map[probe.Kind][2]lookedAt),
+		hung: make(map[probe.Kind][2]lookedAt),
 	}
 	sc.known = !o.View.At.IsZero() && clock.Elapsed(o.View.At, now) <= p.ResultTTL && now.Sub(o.View.At) > -p.ResultTTL
 	for _, n := range o.View.Nodes {
@@ -89,7 +90,8 @@ func look(s State, o Observation, p Policy, now time.Time) *scene {
 	return sc
 }
 
-// asPeer notes when the node was last tried, when it last answered and since when it hangs, for it is a peer of the others.
+// asPeer notes when the node was last tried, when it last answered and since when it hangs, for it is a peer of the
+// others.
 func (sc *scene) asPeer(name string, ns NodeState, victim bool) {
 	for _, kind := range []probe.Kind{sc.policy.LivenessKind(), probe.Roundtrip} {
 		r := ns.Latest[kind]
@@ -126,13 +128,16 @@ func (sc *scene) hanging(name string, ns NodeState, victim bool) {
 	}
 }
 
-// couldBeOurs says whether a probe that did not succeed could have failed because of us: our network, our CPU, our credentials. What a
-// node answers of itself could not.
+// couldBeOurs says whether a probe that did not succeed could have failed because of us: our network, our CPU, our
+// credentials. What a node answers of itself could not.
 func couldBeOurs(r probe.Result) bool {
-	return r.Status() != probe.Faulty || slices.Contains([]probe.Reason{probe.Refused, probe.AccessRefused, probe.TLS, probe.Protocol, probe.ClosedEarly}, r.Reason)
+	return r.Status() != probe.Faulty ||
+		slices.Contains([]probe.Reason{probe.Refused, probe.AccessRefused, probe.TLS, probe.Protocol, probe.ClosedEarly},
+			r.Reason)
 }
 
-// storms gives the storms with those that go on or begin now. A node that turns out to wait for another one was no part of any.
+// storms gives the storms with those that go on or begin now. A node that turns out to wait for another one was no part
+// of any.
 func (sc *scene) storms(before map[probe.Kind]Storm) map[probe.Kind]Storm {
 	var storms map[probe.Kind]Storm
 	note := func(kind probe.Kind, s Storm) {
@@ -142,7 +147,9 @@ func (sc *scene) storms(before map[probe.Kind]Storm) map[probe.Kind]Storm {
 		storms[kind] = s
 	}
 	for kind, s := range before {
-		s.Nodes = slices.DeleteFunc(slices.Clone(s.Nodes), func(name string) bool { return slices.Contains(sc.victims, name) })
+		s.Nodes = slices.DeleteFunc(slices.Clone(s.Nodes), func(name string) bool {
+			return slices.Contains(sc.victims, name)
+		})
 		if len(s.Nodes) > sc.policy.MaxStuck && sc.now.Before(s.Until) {
 			note(kind, s)
 		}
@@ -200,8 +207,9 @@ func other(best [2]lookedAt, n string) lookedAt {
 	return best[0]
 }
 
-// HasAnswered says whether a probe was answered: for a round trip also by what keeps it from its end, an alarm or a missing right,
-// for that hangs nowhere.
+// HasAnswered says whether a probe was answered: for a round trip also by what keeps it from its end, an alarm or a
+// missing right, for that hangs nowhere.
 func HasAnswered(r probe.Result) bool {
-	return r.Status() == probe.Healthy || (r.Kind == probe.Roundtrip && r.Status() == probe.Faulty && r.Stage > probe.StageOpen)
+	return r.Status() == probe.Healthy ||
+		(r.Kind == probe.Roundtrip && r.Status() == probe.Faulty && r.Stage > probe.StageOpen)
 }

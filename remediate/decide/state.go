@@ -12,7 +12,10 @@ import (
 
 // fold gives the state that s becomes with what was observed. It changes nothing that it was given.
 func fold(s State, o Observation, p Policy, now time.Time) State {
-	next := State{Nodes: make(map[string]NodeState, len(o.View.Nodes)), Deletions: slices.Clone(s.Deletions), Storms: maps.Clone(s.Storms)}
+	next := State{
+		Nodes: make(map[string]NodeState, len(o.View.Nodes)), Deletions: slices.Clone(s.Deletions),
+		Storms: maps.Clone(s.Storms),
+	}
 	if o.View.At.IsZero() {
 		next.Nodes = maps.Clone(s.Nodes) // we see nothing, which is no reason to forget
 	}
@@ -92,7 +95,8 @@ func (n NodeState) is(node target.Node) bool {
 	return n.UID == node.UID && (node.Started.IsZero() || node.Started.Equal(n.Started))
 }
 
-// good takes note that at some time the node did what a probe of a kind asks it for. Whatever of that kind hung before is over.
+// good takes note that at some time the node did what a probe of a kind asks it for. Whatever of that kind hung before
+// is over.
 func (n NodeState) good(kind probe.Kind, at time.Time) NodeState {
 	n.LastGood[kind] = later(n.LastGood[kind], at)
 	tries := len(n.Tools.Looks)
@@ -101,8 +105,8 @@ func (n NodeState) good(kind probe.Kind, at time.Time) NodeState {
 	return n
 }
 
-// answered takes note that at some time the node answered a probe of a kind, if only that it would not. Samples of probes that
-// began later stay: results may come late.
+// answered takes note that at some time the node answered a probe of a kind, if only that it would not. Samples of
+// probes that began later stay: results may come late.
 func (n NodeState) answered(kind probe.Kind, at time.Time) NodeState {
 	n.LastElse[kind] = later(n.LastElse[kind], at)
 	if !n.Hung[kind].After(at) {
@@ -125,7 +129,9 @@ func (n NodeState) answered(kind probe.Kind, at time.Time) NodeState {
 	if !n.NoAnswer.Since.After(at) {
 		n.NoAnswer = NoAnswer{}
 	}
-	n.Tools.Looks = slices.DeleteFunc(slices.Clone(n.Tools.Looks), func(r probe.Result) bool { return !r.Started.After(at) })
+	n.Tools.Looks = slices.DeleteFunc(slices.Clone(n.Tools.Looks), func(r probe.Result) bool {
+		return !r.Started.After(at)
+	})
 	return n
 }
 
@@ -163,7 +169,8 @@ func (n NodeState) withRoundtrip(r probe.Result, p Policy) NodeState {
 		n = n.withSample(r, p)
 	}
 	switch {
-	case r.Status() == probe.Healthy || r.Stage > probe.StageOpen: // whatever came later, the login succeeded, and long before the end
+	// whatever came later, the login succeeded, and long before the end
+	case r.Status() == probe.Healthy || r.Stage > probe.StageOpen:
 		n = n.good(probe.Login, loggedIn(r))
 	case r.Status() == probe.Faulty:
 		n = n.answered(probe.Login, r.Ended())
@@ -223,7 +230,9 @@ func (n NodeState) running() bool {
 func (n NodeState) aged(p Policy, now time.Time) NodeState {
 	copied := false
 	for kind, run := range n.Runs {
-		kept := slices.DeleteFunc(slices.Clone(run.Samples), func(s Sample) bool { return clock.Elapsed(s.At, now) > p.EvidenceTTL })
+		kept := slices.DeleteFunc(slices.Clone(run.Samples), func(s Sample) bool {
+			return clock.Elapsed(s.At, now) > p.EvidenceTTL
+		})
 		if len(kept) == len(run.Samples) {
 			continue
 		}
@@ -239,8 +248,8 @@ func (n NodeState) aged(p Policy, now time.Time) NodeState {
 	return n
 }
 
-// accepts is how the node is by its logins alone, or by what an application has instead, and one phrase for why. It is what
-// the other nodes of a broker are asked: neither an alarm nor a channel that hangs keeps a node from serving.
+// accepts is how the node is by its logins alone, or by what an application has instead, and one phrase for why. It is
+// what the other nodes of a broker are asked: neither an alarm nor a channel that hangs keeps a node from serving.
 func (n NodeState) accepts(p Policy, now time.Time) (probe.Status, string) {
 	login := n.Latest[p.LivenessKind()]
 	switch {
@@ -271,12 +280,14 @@ func (n NodeState) health(p Policy, now time.Time) (probe.Status, string) {
 	return probe.Healthy, why
 }
 
-// victim says whether the logins of the node hang because they wait for another node: its own processes have been looked at since,
-// and more of them than before, and than wait for a server or a limit, wait for other nodes or for what the cluster keeps together;
-// or connections hang in their login within the node, and what others have sent messages to waits so.
+// victim says whether the logins of the node hang because they wait for another node: its own processes have been
+// looked at since, and more of them than before, and than wait for a server or a limit, wait for other nodes or for
+// what the cluster keeps together; or connections hang in their login within the node, and what others have sent
+// messages to waits so.
 func (n NodeState) victim(p Policy, now time.Time) bool {
 	run, look := n.Runs[probe.Login], n.Latest[probe.MaybeStuck]
-	if len(run.Samples) == 0 || look.Started.Before(run.Since) || clock.Elapsed(look.Ended(), now) > p.EvidenceTTL || !wholeLook(look) {
+	if len(run.Samples) == 0 || look.Started.Before(run.Since) || clock.Elapsed(look.Ended(), now) > p.EvidenceTTL ||
+		!wholeLook(look) {
 		return false
 	}
 	own, unknown := n.all(probe.Login, look)

@@ -41,21 +41,22 @@ type Obstacle struct {
 	Why       string
 }
 
-// Quorum is the answer to whether a node may go without a queue losing its quorum or its copy: its own answer while its tools
-// answer, and a peer's once they do not.
+// Quorum is the answer to whether a node may go without a queue losing its quorum or its copy: its own answer while its
+// tools answer, and a peer's once they do not.
 type Quorum struct {
-	UID           string        `json:"uid"`              // of the node that it is about
-	Started       time.Time     `json:"started,omitzero"` // its container
-	Critical      target.Answer `json:"critical"`
-	Nodes         string        `json:"-"`                        // the broker's, as Identities gives them: once it has others the answer is void
-	NotApplicable bool          `json:"not_applicable,omitempty"` // this broker does not know the question
-	Peer          string        `json:"peer,omitempty"`           // who was asked
-	Detail        string        `json:"detail,omitempty"`
-	At            time.Time     `json:"at"`
+	UID      string        `json:"uid"`              // of the node that it is about
+	Started  time.Time     `json:"started,omitzero"` // its container
+	Critical target.Answer `json:"critical"`
+	// the broker's, as Identities gives them: once it has others the answer is void
+	Nodes         string    `json:"-"`
+	NotApplicable bool      `json:"not_applicable,omitempty"` // this broker does not know the question
+	Peer          string    `json:"peer,omitempty"`           // who was asked
+	Detail        string    `json:"detail,omitempty"`
+	At            time.Time `json:"at"`
 }
 
-// Refusal is a node's own answer, right before a deletion, to whether it refuses connections on purpose: it has as many as it
-// may have, is in maintenance, or has an alarm that keeps messages from it.
+// Refusal is a node's own answer, right before a deletion, to whether it refuses connections on purpose: it has as many
+// as it may have, is in maintenance, or has an alarm that keeps messages from it.
 type Refusal struct {
 	UID       string        `json:"uid"` // of the node that it is about
 	Started   time.Time     `json:"started,omitzero"`
@@ -80,13 +81,13 @@ type Storm struct {
 	Nodes []string  // that were stuck, sorted
 }
 
-// NodeState is what a decision remembers of one node. It starts anew with each UID, and with each start of its container:
-// that is another Erlang node, which uses the same process ids again.
+// NodeState is what a decision remembers of one node. It starts anew with each UID, and with each start of its
+// container: that is another Erlang node, which uses the same process ids again.
 type NodeState struct {
 	UID     string
 	Started time.Time // of its container; zero: never known
-	// Seen is since when it has been watched. Appeared says that it was not there before then, though the broker was watched: it is
-	// no older.
+	// Seen is since when it has been watched. Appeared says that it was not there before then, though the broker was
+	// watched: it is no older.
 	Seen      time.Time
 	Appeared  bool
 	Latest    map[probe.Kind]probe.Result
@@ -94,11 +95,11 @@ type NodeState struct {
 	Looks     []probe.Result     // the latest looks of maybe_stuck that show processes, oldest first
 	Tools     Tools
 	Confirmed time.Time // since when; zero: it is not
-	// LastGood is when a probe of a kind last showed that the node does what it is asked for; LastElse when one last ended otherwise than
-	// Stuck, whatever it said.
+	// LastGood is when a probe of a kind last showed that the node does what it is asked for; LastElse when one last ended
+	// otherwise than Stuck, whatever it said.
 	LastGood, LastElse map[probe.Kind]time.Time
-	// Hung is when a probe of a kind was last Stuck, since the node last answered one. What cannot tell after that, for reasons of ours,
-	// makes nothing of what hangs older than the trouble.
+	// Hung is when a probe of a kind was last Stuck, since the node last answered one. What cannot tell after that, for
+	// reasons of ours, makes nothing of what hangs older than the trouble.
 	Hung     map[probe.Kind]time.Time
 	NoAnswer NoAnswer
 }
@@ -106,7 +107,8 @@ type NodeState struct {
 // Tools is what is known of the node's own tools that could not reach it, since they last did.
 type Tools struct {
 	Looks []probe.Result // since the last good login, oldest first
-	// WhileGood is how many of their tries were followed by a login that succeeded. What fails while everything is healthy proves nothing later.
+	// WhileGood is how many of their tries were followed by a login that succeeded. What fails while everything is healthy
+	// proves nothing later.
 	WhileGood int
 }
 
@@ -120,7 +122,8 @@ type NoAnswer struct {
 // those that it still holds was Stuck.
 type Run struct {
 	Since time.Time // when the first Stuck one began
-	// Before is when the last one before it ended that was not Stuck. What a look shows that began before then is not of this trouble.
+	// Before is when the last one before it ended that was not Stuck. What a look shows that began before then is not of
+	// this trouble.
 	Before  time.Time
 	Samples []Sample // the last Policy.Of, oldest first
 }
@@ -151,8 +154,8 @@ type Deletion struct {
 	Why     string     `json:"why,omitempty"`
 	// RequestError is why asking for the delete failed. It may have happened all the same, while the deletion is Pending.
 	RequestError string `json:"request_error,omitempty"`
-	// Refused says of a deletion that is Aborted or Failed that nothing was deleted, for certain: the world's last look forbade it, the API
-	// server refused it, or the node is still there long after.
+	// Refused says of a deletion that is Aborted or Failed that nothing was deleted, for certain: the world's last look
+	// forbade it, the API server refused it, or the node is still there long after.
 	Refused bool    `json:"refused,omitempty"`
 	Manual  *Manual `json:"manual,omitempty"` // nil: it was Unstuck's own decision
 
@@ -256,8 +259,8 @@ func (d Decision) Closed() []Guard {
 	return closed
 }
 
-// HeldBy names the guards that hold a deletion back: those that are closed, without the last questions where these have not been
-// asked, for another is closed.
+// HeldBy names the guards that hold a deletion back: those that are closed, without the last questions where these have
+// not been asked, for another is closed.
 func (d Decision) HeldBy() []Guard {
 	var asked []Guard
 	for _, g := range d.Guards {

@@ -22,15 +22,15 @@ const (
 // errTooMany is why a pause is refused.
 var errTooMany = fmt.Errorf("there are %d pauses, and no more are kept: end some first", maxPauses)
 
-// Pauses changes the pauses among documents, for people who do so at the same time: what one has changed the other changes
-// further, and nothing is lost. It is safe for concurrent use.
+// Pauses changes the pauses among documents, for people who do so at the same time: what one has changed the other
+// changes further, and nothing is lost. It is safe for concurrent use.
 type Pauses struct {
 	writing   chan struct{} // has room for one: whoever changes them
 	documents Documents
 }
 
-// NewPauses makes one on documents. Where several processes write, nobody else may use those documents: what was seen of them last is
-// what Pauses has read.
+// NewPauses makes one on documents. Where several processes write, nobody else may use those documents: what was seen
+// of them last is what Pauses has read.
 func NewPauses(documents Documents) *Pauses {
 	return &Pauses{writing: make(chan struct{}, 1), documents: documents}
 }
@@ -101,8 +101,8 @@ func (p *Pauses) alone(ctx context.Context, f func() error) error {
 	}
 }
 
-// readPauses gives the pauses on documents; none if there is no document. Whatever else is there in its place is an error:
-// somebody may have meant a pause by it.
+// readPauses gives the pauses on documents; none if there is no document. Whatever else is there in its place is an
+// error: somebody may have meant a pause by it.
 func readPauses(ctx context.Context, documents Documents) ([]decide.Pause, error) {
 	docs, err := documents.All(ctx, kindPauses)
 	if err != nil {

@@ -21,8 +21,8 @@ const (
 	kindPauses    = "pauses"    // written by people, and by Pauses for them
 )
 
-// Documents keeps small documents, by kind and name. Each is replaced as a whole. Dir is one, in a directory; ConfigMaps
-// are another.
+// Documents keeps small documents, by kind and name. Each is replaced as a whole. Dir is one, in a directory;
+// ConfigMaps are another.
 type Documents interface {
 	// All gives every document of the kind, by name. One that is there and cannot be read is nil, and the error says
 	// why; where it is not known which there are, all is nil.
@@ -50,7 +50,8 @@ type Store struct {
 	asking chan lastPauses
 
 	mu sync.Mutex
-	// index holds what is known of the incidents on the store, so that an incident can be saved without reading all the others.
+	// index holds what is known of the incidents on the store, so that an incident can be saved without reading all the
+	// others.
 	index map[string]indexed // nil: they have not been read
 }
 
@@ -116,12 +117,15 @@ func (d *Store) tooMany() []string {
 	if extra <= 0 {
 		return nil
 	}
-	byAge := slices.SortedFunc(maps.Keys(d.index), func(a, b string) int { return d.index[a].opened.Compare(d.index[b].opened) })
+	byAge := slices.SortedFunc(maps.Keys(d.index), func(a, b string) int {
+		return d.index[a].opened.Compare(d.index[b].opened)
+	})
 	closed := slices.DeleteFunc(byAge, func(id string) bool { return d.index[id].open })
 	return closed[:min(extra, len(closed))]
 }
 
-// Incidents gives the incidents that are kept, newest first. One that cannot be read is there by its ID, with the reason why.
+// Incidents gives the incidents that are kept, newest first. One that cannot be read is there by its ID, with the
+// reason why.
 func (d *Store) Incidents(ctx context.Context) ([]Incident, error) {
 	select {
 	case d.reading <- struct{}{}:

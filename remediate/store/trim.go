@@ -63,17 +63,20 @@ var shortenings = []shortening{
 			c.Results[i].Processes, latest = &short, false
 		}
 	}},
-	{"cut for its size: all but the latest 10 results, the last 10 lines and the middle of the timeline", func(c *Incident) {
-		c.Results = c.Results[max(0, len(c.Results)-10):]
-		c.Logs = c.Logs[max(0, len(c.Logs)-10):]
-		c.Events = slices.Clone(c.Events)
-		if n := len(c.Events); n > 60 {
-			c.Events = slices.Delete(c.Events, 30, n-30)
-		}
-		for i := range c.Events {
-			c.Events[i].Text = Shorten(c.Events[i].Text, 1000)
-		}
-	}},
+	{
+		"cut for its size: all but the latest 10 results, the last 10 lines and the middle of the timeline",
+		func(c *Incident) {
+			c.Results = c.Results[max(0, len(c.Results)-10):]
+			c.Logs = c.Logs[max(0, len(c.Logs)-10):]
+			c.Events = slices.Clone(c.Events)
+			if n := len(c.Events); n > 60 {
+				c.Events = slices.Delete(c.Events, 30, n-30)
+			}
+			for i := range c.Events {
+				c.Events[i].Text = Shorten(c.Events[i].Text, 1000)
+			}
+		},
+	},
 }
 
 // cutStacks keeps the most frequent stacks of the latest look, and none of the others.

@@ -206,6 +206,8 @@ func writeLong(t *testing.T, dir string, want map[string]bool) {
 	write(t, dir, "proof/long/function.go", header+"// Short has 60 lines.\nfunc Short() {\n"+body(60)+
 		"}\n\n// Long has 61 lines.\nfunc Long() {\n"+body(61)+"}\n")
 	want["long/function.go:69: funlen"] = true
+	write(t, dir, "proof/long/columns.go", header+"// "+strings.Repeat("x", 117)+"\n// "+strings.Repeat("x", 118)+"\n")
+	want["long/columns.go:5: lll"] = true
 }
 
 // copyTestdata copies testdata to proof and reads the marks in it.

@@ -28,7 +28,8 @@ type explained struct {
 // explain says how to use the cluster.
 func (w where) explain(c *cluster.Cluster) error {
 	e := explained{
-		Root: quote(w.root), Kubeconfig: quote(c.Kubeconfig()), Tools: quote(w.tools()), Server: c.Config.Host, Logs: filepath.Join(w.dir, "log"),
+		Root: quote(w.root), Kubeconfig: quote(c.Kubeconfig()), Tools: quote(w.tools()), Server: c.Config.Host,
+		Logs:  filepath.Join(w.dir, "log"),
 		Token: quote(w.token()), Curl: quote(w.curl()),
 		Node: wedgedNode, First: firstCommit, Second: secondCommit, Budget: strings.TrimSpace(budget),
 	}

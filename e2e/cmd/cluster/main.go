@@ -52,8 +52,14 @@ type command struct {
 
 func (w where) commands() []command {
 	return []command{
-		{"up", "", "start it, with a broker, an application and Unstuck, and say how to use it; one that runs is removed first", w.up},
-		{"wedge", "[POD]", "have every login to a node of the broker hang, as in the incident (default: the second node)", w.wedge},
+		{
+			"up", "",
+			"start it, with a broker, an application and Unstuck, and say how to use it; one that runs is removed first", w.up,
+		},
+		{
+			"wedge", "[POD]", "have every login to a node of the broker hang, as in the incident (default: the second node)",
+			w.wedge,
+		},
 		{"status", "", "say whether it runs, and how to use it", w.status},
 		{"down", "", "remove every trace of it, and of what a killed test left", w.down},
 		{"make", "", "make what it consists of, and start nothing", func(ctx context.Context, _ string) error {

@@ -20,7 +20,8 @@ const stepTimeout = 3 * time.Minute
 
 func (w where) up(ctx context.Context, _ string) error {
 	if _, err := cluster.Open(w.dir); err == nil {
-		fmt.Fprintln(w.out, "A cluster runs already. Another one takes its place: it is removed, with all that was done in it.")
+		fmt.Fprintln(w.out,
+			"A cluster runs already. Another one takes its place: it is removed, with all that was done in it.")
 	}
 	began := time.Now()
 	c, err := cluster.Start(ctx, w.options())
@@ -33,7 +34,8 @@ func (w where) up(ctx context.Context, _ string) error {
 	case c == nil:
 		return err
 	case err != nil:
-		return fmt.Errorf("%w; the cluster still runs, for you to look at: its logs are in %s, and `make cluster-down` removes it",
+		return fmt.Errorf("%w; the cluster still runs, for you to look at: its logs are in %s, and `make cluster-down` "+
+			"removes it",
 			err, filepath.Join(w.dir, "log"))
 	}
 	fmt.Fprintf(w.out, "The cluster runs, after %v.\n", time.Since(began).Round(100*time.Millisecond))
@@ -49,7 +51,8 @@ func (w where) interrupted(started *cluster.Cluster) error {
 	if err := cluster.Remove(w.dir); err != nil {
 		return fmt.Errorf("interrupted: %w; `make cluster-down` removes what is left", err)
 	}
-	return errors.New("interrupted: nothing of the cluster is left; what was built for it is kept in .cache, for the next start")
+	return errors.New("interrupted: nothing of the cluster is left; what was built for it is kept in .cache, for the " +
+		"next start")
 }
 
 // step says what is being done, and how long it took.
@@ -110,7 +113,9 @@ func (w where) fill(ctx context.Context, c *cluster.Cluster) error {
 }
 
 // brokerAndImage starts the broker, and meanwhile makes what Unstuck is installed from.
-func (w where) brokerAndImage(ctx context.Context, c *cluster.Cluster, maker *artifact.Maker) (*cluster.Unstuck, error) {
+func (w where) brokerAndImage(ctx context.Context, c *cluster.Cluster,
+	maker *artifact.Maker,
+) (*cluster.Unstuck, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var u *cluster.Unstuck
@@ -137,7 +142,9 @@ func (w where) brokerAndImage(ctx context.Context, c *cluster.Cluster, maker *ar
 var people string
 
 // application publishes the images of both commits and creates the application in each environment, at the first.
-func application(ctx context.Context, c *cluster.Cluster, maker *artifact.Maker) (*cluster.Registry, []*cluster.Standin, error) {
+func application(ctx context.Context, c *cluster.Cluster,
+	maker *artifact.Maker,
+) (*cluster.Registry, []*cluster.Standin, error) {
 	registry, err := c.StartRegistry(ctx)
 	if err != nil {
 		return nil, nil, err
@@ -148,7 +155,8 @@ func application(ctx context.Context, c *cluster.Cluster, maker *artifact.Maker)
 		}
 	}
 	var apps []*cluster.Standin
-	for _, name := range []string{"staging", "production"} { // in the latter's namespace is the broker, too, as in the incident
+	// in the latter's namespace is the broker, too, as in the incident
+	for _, name := range []string{"staging", "production"} {
 		app, err := c.CreateStandin(ctx, name, firstCommit, registry)
 		if err != nil {
 			return nil, nil, err
@@ -181,7 +189,8 @@ func (w where) install(ctx context.Context, u *cluster.Unstuck, registry *cluste
 		return err
 	}
 	const promotion = "    promote_from: staging\n"
-	all := values + cluster.StandinEnvironment("staging") + cluster.StandinEnvironment("production") + promotion + cluster.Mounts
+	all := values + cluster.StandinEnvironment("staging") + cluster.StandinEnvironment("production") +
+		promotion + cluster.Mounts
 	if err := u.Install(ctx, all); err != nil {
 		return err
 	}

@@ -34,7 +34,8 @@ func (w where) wedge(ctx context.Context, node string) error {
 	if err := broker.WedgeLogin(ctx, node); err != nil {
 		return err
 	}
-	fmt.Fprintf(w.out, `From now on whoever logs in to %[1]s waits for ever, while its checks stay green. In about a minute this is
+	fmt.Fprintf(w.out,
+		`From now on whoever logs in to %[1]s waits for ever, while its checks stay green. In about a minute this is
 proved, and Unstuck deletes its pod; after another one its successor accepts logins.
 
   watch -n 5 bin/unstuck explain rabbitmq-production %[1]s

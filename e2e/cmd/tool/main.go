@@ -67,7 +67,8 @@ func run(ctx context.Context, args []string) error {
 	case args[0] == "registry" && len(args) == 2:
 		return serveRegistry(ctx, args[1])
 	}
-	return errors.New("usage: tool [fetch URL | lookup NAME | log | silence | serve | single FILE | migrate DIR | count WHAT | registry DIR]")
+	return errors.New("usage: tool [fetch URL | lookup NAME | log | silence | serve | single FILE | migrate DIR | count " +
+		"WHAT | registry DIR]")
 }
 
 // account is where a pod finds its service account.
@@ -86,7 +87,9 @@ func fetch(ctx context.Context, url string) error {
 	}
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM(ca)
-	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}}}
+	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{
+		RootCAs: roots, MinVersion: tls.VersionTLS12,
+	}}}
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return err

@@ -79,14 +79,8 @@ func (l *Loop) deleteOnRequest(ctx context.Context, request decide.DeleteRequest
 	if err != nil {
 		return DeleteResult{}, err
 	}
-	if l.wantsAnswersOnRequest(d, request) {
-		asking, cancel := context.WithTimeout(ctx, manualTimeout)
-		l.askLast(asking, d)
-		cancel()
-		o.Results = nil
-		if d, err = l.decideRequest(o); err != nil {
-			return DeleteResult{}, err
-		}
+	if d, err = l.answeredOnRequest(ctx, o, d); err != nil {
+		return DeleteResult{}, err
 	}
 	result := DeleteResult{Overridden: d.Overridden(request), Guards: d.Guards}
 	if err := d.Held(request); err != nil || request.DryRun {
@@ -94,6 +88,9 @@ func (l *Loop) deleteOnRequest(ctx context.Context, request decide.DeleteRequest
 	}
 	opened, err := l.incidentOnRequest(ctx, d)
 	if err != nil {
+		return result, err
+	}
+	if d, err = l.answeredOnRequest(ctx, o, d); err != nil { // capturing takes seconds, in which answers get old
 		return result, err
 	}
 	c := l.incidents[d.Node]
@@ -116,6 +113,19 @@ func (l *Loop) decideRequest(o decide.Observation) (decide.Decision, error) {
 	return decide.Requested(all, *o.Request)
 }
 
+// answeredOnRequest gives the decision again once the last questions have been asked, if their answers matter and will
+// be old soon.
+func (l *Loop) answeredOnRequest(ctx context.Context, o decide.Observation, d decide.Decision) (decide.Decision, error) {
+	if !l.wantsAnswersOnRequest(d, *o.Request) {
+		return d, nil
+	}
+	asking, cancel := context.WithTimeout(ctx, manualTimeout)
+	l.askLast(asking, d)
+	cancel()
+	o.Results = nil
+	return l.decideRequest(o)
+}
+
 // wantsAnswersOnRequest says whether the answers to the last questions matter. They cost the broker, so they are not
 // asked for where the request is held back whatever they are, or the guards are overridden.
 func (l *Loop) wantsAnswersOnRequest(d decide.Decision, o decide.DeleteRequest) bool {
@@ -123,8 +133,8 @@ func (l *Loop) wantsAnswersOnRequest(d decide.Decision, o decide.DeleteRequest) 
 	if slices.ContainsFunc(closed, func(g decide.Guard) bool { return g.Fixed() != "" }) {
 		return false
 	}
-	return l.unasked(d) && slices.ContainsFunc(lastQuestions, func(g decide.Guard) bool {
-		return slices.Contains(closed, g) && !slices.Contains(o.Override, g)
+	return !l.Policy.App && l.unasked(d) && slices.ContainsFunc(lastQuestions, func(g decide.Guard) bool {
+		return !slices.Contains(o.Override, g)
 	})
 }
 

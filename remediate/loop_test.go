@@ -39,10 +39,11 @@ type fakeWorld struct {
 
 	slowSave time.Duration // how long writing down the deletions takes
 
-	exec   func(n target.Node, command string) (int, string)
-	onSave func(store.Incident) // runs after an incident was saved
-	onView func(*target.View)   // changes what is seen
-	locks  *lockWorld           // nil: there is no lock
+	exec     func(n target.Node, command string) (int, string)
+	logTakes time.Duration        // how long reading the log takes, and with it to capture an incident
+	onSave   func(store.Incident) // runs after an incident was saved
+	onView   func(*target.View)   // changes what is seen
+	locks    *lockWorld           // nil: there is no lock
 }
 
 func newFakeWorld() *fakeWorld {
@@ -205,6 +206,7 @@ func (w *fakeWorld) Exec(_ context.Context, n target.Node, argv []string, stdout
 }
 
 func (w *fakeWorld) LastLines(context.Context, target.Node, int) ([]target.LogLine, error) {
+	time.Sleep(w.logTakes)
 	return []target.LogLine{{At: time.Now(), Text: "accepting AMQP connection"}}, nil
 }
 

@@ -90,14 +90,13 @@ func (l *Loop) deleteOnRequest(ctx context.Context, request decide.DeleteRequest
 	if err != nil {
 		return result, err
 	}
-	if d, err = l.answeredOnRequest(ctx, o, d); err != nil { // capturing takes seconds, in which answers get old
-		return result, err
-	}
 	c := l.incidents[d.Node]
-	l.Log.Warn("manual deletion", "target", l.Target, "node", d.Node, "by", request.By, "from", request.From, "reason",
-		request.Reason,
-		"override", decide.GuardNames(result.Overridden), "incident", c.ID)
-	decisions, err := l.deleteNode(ctx, o, d)
+	var decisions []decide.Decision
+	if d, err = l.answeredOnRequest(ctx, o, d); err == nil { // capturing takes seconds, in which answers get old
+		l.Log.Warn("manual deletion", "target", l.Target, "node", d.Node, "by", request.By, "from", request.From,
+			"reason", request.Reason, "override", decide.GuardNames(result.Overridden), "incident", c.ID)
+		decisions, err = l.deleteNode(ctx, o, d)
+	}
 	if err != nil {
 		l.notDone(ctx, c, opened, err)
 		return result, refusal(decisions, request, err)
@@ -115,7 +114,9 @@ func (l *Loop) decideRequest(o decide.Observation) (decide.Decision, error) {
 
 // answeredOnRequest gives the decision again once the last questions have been asked, if their answers matter and will
 // be old soon.
-func (l *Loop) answeredOnRequest(ctx context.Context, o decide.Observation, d decide.Decision) (decide.Decision, error) {
+func (l *Loop) answeredOnRequest(
+	ctx context.Context, o decide.Observation, d decide.Decision,
+) (decide.Decision, error) {
 	if !l.wantsAnswersOnRequest(d, *o.Request) {
 		return d, nil
 	}

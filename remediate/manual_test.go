@@ -288,6 +288,28 @@ func TestThePeersAreAskedBeforeAManualDeletionTooUnlessTheirAnswerDoesNotMatter(
 	}
 }
 
+// A dry run has the broker asked. What it answered then may be too old by the time that the incident is captured.
+func TestTheBrokerIsAskedAgainWhenItsAnswersGetOldBeforeAManualDeletion(t *testing.T) {
+	for _, between := range []time.Duration{15 * time.Second, 30 * time.Second, 45 * time.Second, time.Minute} {
+		t.Run(between.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newFakeWorld()
+				w.logTakes = 19 * time.Second
+				request := decide.DeleteRequest{Node: "rabbit-1", UID: "uid-of-rabbit-1", Override: []decide.Guard{decide.GuardUnconfirmed}, By: "ada"}
+				dry := request
+				dry.DryRun = true
+				var looked, got *outcome
+				first := after(time.Minute, func() { looked = w.request(t, dry) })
+				second := after(time.Minute+between, func() { got = w.request(t, request) })
+				w.play(t, 5*time.Minute, func(since time.Duration) { first(since); second(since) })
+				if looked.err != nil || got.err != nil || w.did("delete") != 1 {
+					t.Errorf("the dry run: %v; the deletion: %v; the journal is %q", looked.err, got.err, w.journal)
+				}
+			})
+		})
+	}
+}
+
 func TestADeleteRequestIsGivenUpWhenNobodyWaitsAnyMoreOrTheLoopEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newFakeWorld()

@@ -411,6 +411,29 @@ func TestAFullAcceptQueueCountsOnlyWithToolsThatCannotReachTheNode(t *testing.T)
 	tl.want("rabbit-1", PhaseConfirmed, Delete)
 }
 
+// On a host so busy that tools can tell nothing for minutes a frozen node's accept queue fills up meanwhile. Once they can,
+// the node is cured.
+func TestAFrozenNodeWhoseToolsCouldTellNothingForLongIsCuredOnceTheyCan(t *testing.T) {
+	tl := newTimeline(t)
+	tl.rounds(2, probe.OK)
+	for i := range 60 { // a quarter of an hour
+		reason := probe.AwaitStart
+		if i > 8 {
+			reason = probe.Unreachable
+		}
+		tl.round(reason)
+		if i%8 == 0 {
+			tl.decide(tl.result("rabbit-1", probe.MaybeStuck, probe.ExecFailed))
+		}
+	}
+	tl.want("rabbit-1", PhaseUnknown, Hold)
+	for range 2 {
+		tl.decide(tl.result("rabbit-1", probe.MaybeStuck, probe.ToolsUnresponsive))
+		tl.rounds(10, probe.Unreachable)
+	}
+	tl.want("rabbit-1", PhaseConfirmed, Delete)
+}
+
 func TestANodeWhoseNameOrRouteIsGoneIsNotStuckWhateverItsToolsSay(t *testing.T) {
 	tl := newTimeline(t)
 	tl.decide(tl.result("rabbit-1", probe.MaybeStuck, probe.ToolsUnresponsive))

@@ -115,15 +115,8 @@ func (s schemas) operation(r Route) *operation {
 	if r.answer != nil {
 		good.Schema = s.of(r.answer)
 	}
-	answers := make(map[string]mediaType)
-	if r.stream == nil || r.answer != nil {
-		answers["application/json"] = good
-	}
-	if r.stream != nil {
-		answers["text/event-stream"] = mediaType{&schema{Type: "string"}}
-	}
 	status := cmp.Or(r.status, http.StatusOK)
-	o.Responses[strconv.Itoa(status)] = &content{About: http.StatusText(status), Content: answers}
+	o.Responses[strconv.Itoa(status)] = &content{About: http.StatusText(status), Content: answersOf(r, good)}
 	if r.body != nil && status == http.StatusAccepted {
 		if _, takes := s.named[r.body.Name()].Properties["dry_run"]; takes {
 			dry := good
@@ -142,6 +135,18 @@ func (s schemas) operation(r Route) *operation {
 		o.Security = &[]map[string][]string{}
 	}
 	return o
+}
+
+// answersOf gives what a route answers with, by the type of its content: an object, a stream of events, or either.
+func answersOf(r Route, object mediaType) map[string]mediaType {
+	answers := make(map[string]mediaType)
+	if r.stream == nil || r.answer != nil {
+		answers["application/json"] = object
+	}
+	if r.stream != nil {
+		answers["text/event-stream"] = mediaType{&schema{Type: "string"}}
+	}
+	return answers
 }
 
 // operationName names an operation for those who make clients of the description: "post_environments_env_deploys".

@@ -154,18 +154,7 @@ func (d Diagnosis) compare(earlier, later *Processes) Diagnosis {
 		if own == 0 {
 			own = unknown
 		}
-		said = append(said, verb(own, "connection hangs in its login", "connections hang in their login")+
-			", with a message waiting, where "+
-			verbOnly(own, "it", "they")+" already hung "+apart+" before")
-		if d.Apart < LooksApart {
-			said = append(said,
-				"but "+apart+" do not prove it, since a slow login may take as long: let 40 s pass between the two")
-		}
-		if d.Apart > longestApart {
-			said = append(said,
-				"but "+apart+
-					" do not prove it, since the node may have been started again in between, which uses the same ids again")
-		}
+		said = d.loginsHang(own, apart)
 	case reason == ProcessesStuck:
 		reason = ProcessesMove
 		said = append(said, moved(earlier, later, unknown, apart))
@@ -192,6 +181,21 @@ func (d Diagnosis) compare(earlier, later *Processes) Diagnosis {
 			"(on Kubernetes: delete the pod)."
 	}
 	return d
+}
+
+// loginsHang says that so many connections hang at both looks, and why that may not prove anything.
+func (d Diagnosis) loginsHang(count int, apart string) []string {
+	said := []string{verb(count, "connection hangs in its login", "connections hang in their login") +
+		", with a message waiting, where " + verbOnly(count, "it", "they") + " already hung " + apart + " before"}
+	if d.Apart < LooksApart {
+		said = append(said, "but "+apart+" do not prove it, since a slow login may take as long: "+
+			"let 40 s pass between the two")
+	}
+	if d.Apart > longestApart {
+		said = append(said, "but "+apart+" do not prove it, since the node may have been started again in between, "+
+			"which uses the same ids again")
+	}
+	return said
 }
 
 // moved says why connections that hang in their login at the later look prove nothing.

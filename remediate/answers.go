@@ -38,9 +38,7 @@ func (l *Loop) majorityWithout(ctx context.Context, peer, node target.Node, sile
 func readQuorum(out string, silent bool) decide.Quorum {
 	lines, ok := answerLines(out, "unstuck quorum ")
 	if !ok {
-		return decide.Quorum{
-			Detail: "what it answers is not whole: " + store.Shorten(strings.Join(strings.Fields(out), " "), 200),
-		}
+		return decide.Quorum{Detail: notWhole(out)}
 	}
 	verdict := strings.Fields(lines[len(lines)-1])[2:]
 	if len(verdict) != 6 || (verdict[0] != "ok" && verdict[0] != "critical") || verdict[2] != "of" ||
@@ -75,6 +73,11 @@ func readQuorum(out string, silent bool) decide.Quorum {
 		return decide.Quorum{Critical: target.No, Detail: "these have no majority until it is back: " + decide.Few(small)}
 	}
 	return decide.Quorum{Critical: target.No}
+}
+
+// notWhole says that an answer was cut off.
+func notWhole(out string) string {
+	return "what it answers is not whole: " + store.Shorten(strings.Join(strings.Fields(out), " "), 200)
 }
 
 // answerLines gives the lines of an answer to one of our questions. The last begins with end, and only eval's own ok
@@ -112,9 +115,7 @@ func (l *Loop) askRefusal(ctx context.Context, n target.Node, kind probe.Kind) d
 func readLimits(out string, roundtrips bool, stuck int) decide.Refusal {
 	lines, ok := answerLines(out, "unstuck limits end")
 	if !ok {
-		return decide.Refusal{
-			Detail: "what it answers is not whole: " + store.Shorten(strings.Join(strings.Fields(out), " "), 200),
-		}
+		return decide.Refusal{Detail: notWhole(out)}
 	}
 	facts := make(map[string]string, len(lines))
 	var listeners []string

@@ -142,13 +142,7 @@ func writeImage(path, layer string, names []string, settings map[string]any) err
 	if _, err := in.Seek(0, io.SeekStart); err != nil {
 		return err
 	}
-	settings = maps.Clone(settings)
-	env, _ := settings["Env"].([]string)
-	settings["Env"] = append([]string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}, env...)
-	config, err := json.Marshal(map[string]any{
-		"architecture": runtime.GOARCH, "os": "linux", "created": time.Unix(0, 0).UTC(), "config": settings,
-		"rootfs": map[string]any{"type": "layers", "diff_ids": []string{"sha256:" + hex.EncodeToString(h.Sum(nil))}},
-	})
+	config, err := imageConfig(settings, "sha256:"+hex.EncodeToString(h.Sum(nil)))
 	if err != nil {
 		return err
 	}
@@ -179,6 +173,17 @@ func writeImage(path, layer string, names []string, settings map[string]any) err
 		return err
 	}
 	return os.Rename(partial.Name(), path)
+}
+
+// imageConfig is the configuration of an image of one layer, whose digest that is.
+func imageConfig(settings map[string]any, layer string) ([]byte, error) {
+	settings = maps.Clone(settings)
+	env, _ := settings["Env"].([]string)
+	settings["Env"] = append([]string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}, env...)
+	return json.Marshal(map[string]any{
+		"architecture": runtime.GOARCH, "os": "linux", "created": time.Unix(0, 0).UTC(), "config": settings,
+		"rootfs": map[string]any{"type": "layers", "diff_ids": []string{layer}},
+	})
 }
 
 func add(w *tar.Writer, name string, mode, size int64, body io.Reader) error {

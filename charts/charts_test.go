@@ -338,7 +338,7 @@ func TestTheNotesSayWhetherAnythingMayBeDeleted(t *testing.T) {
 		{least + "rbac: {create: false}\n", "deletes nothing.\n", "It has no right"},
 		{acting, "REMEDIATES: it deletes pods of what is named here once they are proved stuck and every guard is open.\n  broker jobs\n", "OBSERVES"},
 		{withEnvironment("cluster: {kubeconfig: /k, context: other}"), "does NOT SERVE its environments, for it knows no callers: set config.api.tokens_file or config.api.kubernetes_auth. They are\n  production: namespace prod, cluster other\n", "DEPLOYS"},
-		{withEnvironment("jobs: []\n  api: {kubernetes_auth: true}"), "\n\nIt DEPLOYS to these environments, for whoever asks for it over the API and may:\n  production: namespace prod\n", "NOT SERVE"},
+		{withEnvironment("jobs: []\n  api: {kubernetes_auth: true}"), "\n\nIt DEPLOYS to these environments, for callers of the API who may:\n  production: namespace prod\n", "NOT SERVE"},
 		{withEnvironment("jobs: []\n  api: {tokens_file: /t}"), "  curl -K ~/token 'http://127.0.0.1:8080/api/v1/incidents?pretty'\n\nwhere the file token", "EXPOSED"},
 		{least + "  api: {tls: {cert_file: /a, key_file: /b}}\n", "curl 'https://127.0.0.1:8080/", "http://127.0.0.1"},
 		{acting + "api: {exposed: true}\n", "The API is EXPOSED on port 8080 of the Service, and asks for no sign-in.\n", "OBSERVES"},

@@ -215,7 +215,7 @@ the plan; where nobody is asked (--yes), --confirm says that the warning was rea
 	}, false, environmentsFirst(tasksOf), func(ctx context.Context, s *session, f *changeFlags, args []string) error {
 		return s.operate(ctx, apiPath("environments", args[0], "tasks", args[1], "runs"), f,
 			func(dryRun bool, _ plan.Plan) any {
-				// Whoever was asked has seen the warning in the plan.
+				// A person who was asked has seen the warning in the plan.
 				return httpapi.TaskBody{Confirm: confirm || !f.yes, Reason: f.reason, BugReport: f.bugReport, DryRun: dryRun}
 			})
 	})

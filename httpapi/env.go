@@ -65,8 +65,8 @@ func (api *releaseAPI) env(r *http.Request, a *AuditEvent) (any, error) {
 // objectName is what Kubernetes lets pods and containers be named.
 var objectName = regexp.MustCompile(`^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$`)
 
-// serviceTo gives the environment of the service that the path names, if the caller may do that to it. Whoever may not
-// even see the environment does not learn which services it has.
+// serviceTo gives the environment of the service that the path names, if the caller may do that to it. Callers who may
+// not even see the environment do not learn which services it has.
 func (api *releaseAPI) serviceTo(verb auth.Verb, r *http.Request, a *AuditEvent, pod string) (plan.Environment, error) {
 	env, err := api.findEnvironment(r)
 	if err != nil {
@@ -77,8 +77,8 @@ func (api *releaseAPI) serviceTo(verb auth.Verb, r *http.Request, a *AuditEvent,
 	return env, api.mayThere(r.Context(), env, action)
 }
 
-// mayThere refuses what the caller may not do in an environment. Only to whoever may read it, it says which services
-// and tasks there are.
+// mayThere refuses what the caller may not do in an environment. Only to callers who may read it, it says which
+// services and tasks there are.
 func (api *releaseAPI) mayThere(ctx context.Context, env plan.Environment, action auth.Action) error {
 	unknown := named("service", action.Service, env.Services, func(s plan.Service) string { return s.Name })
 	if unknown == nil {

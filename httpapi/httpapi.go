@@ -169,8 +169,8 @@ func (g *Gate) mux(routes []Route) http.Handler {
 // forCallers are the paths that are served only where callers are known.
 var forCallers = regexp.MustCompile(`^/api/v1/(environments|operations|pauses)(/|$)|^/api/v1/targets/.*/(pauses|deletions|probes)$`)
 
-// noPath is the answer to a path that is not served. Where that is for want of callers, whoever asks is told so: what
-// they asked for is documented.
+// noPath is the answer to a path that is not served. Where that is for want of callers, they are told so: what they
+// asked for is documented.
 func (g *Gate) noPath(path string, known []string) *Problem {
 	p := unknown("path", path, known)
 	if g.callersMissing() && forCallers.MatchString(path) {

@@ -139,7 +139,7 @@ func (p *Pods) node(pod pod, here around) target.Node {
 	return n
 }
 
-// problems says what is wrong with the target itself, as far as its pods show it: whoever wrote it may have meant
+// problems says what is wrong with the target itself, as far as its pods show it: its author may have meant
 // others, or another container of theirs. That of one pod stands for all: they come from one template.
 func (p *Pods) problems(pods map[string]pod, nodes []target.Node) []string {
 	if len(pods) == 0 {

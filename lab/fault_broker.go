@@ -9,8 +9,8 @@ import (
 // What is here must never lead to a deletion: no restart cures it, or none is needed. (A new process does come up
 // without its own alarm and undrained, and with its vhost and its app running.)
 
-// AlarmMemory makes the node believe that it has used up its memory. Logins go on; whoever publishes, on any node,
-// is blocked. ClearAlarm cures it.
+// AlarmMemory makes the node believe that it has used up its memory. Logins go on; publishers, on any node,
+// are blocked. ClearAlarm cures it.
 func (l *Lab) AlarmMemory(ctx context.Context, name string) error {
 	return l.set(alarmed, name, func(n *node) error {
 		_, err := n.ctl(ctx, "", "rabbitmqctl", "set_vm_memory_high_watermark", "0")
@@ -26,8 +26,8 @@ func (l *Lab) ClearAlarm(ctx context.Context, name string) error {
 	})
 }
 
-// AlarmDisk makes the node believe that its disk is full. As with AlarmMemory logins go on, and whoever publishes, on
-// any node, is blocked. ClearDiskAlarm cures it.
+// AlarmDisk makes the node believe that its disk is full. As with AlarmMemory logins go on, and publishers, on
+// any node, are blocked. ClearDiskAlarm cures it.
 func (l *Lab) AlarmDisk(ctx context.Context, name string) error {
 	return l.set(diskAlarmed, name, func(n *node) error {
 		_, err := n.ctl(ctx, "", "rabbitmqctl", "set_disk_free_limit", "1000000GB")

@@ -32,8 +32,8 @@ const (
 )
 
 // FillDescriptors has 30 clients connect to the node, takes all further file descriptors away from it, as a ulimit does
-// (file_handle_cache:set_limit), and has 60 clients try to connect, again and again. Whoever is connected is served;
-// for the others TCP is accepted and no greeting comes. RabbitMQ raises the alarm file_descriptor_limit.
+// (file_handle_cache:set_limit), and has 60 clients try to connect, again and again. Clients that are connected are
+// served; for the others TCP is accepted and no greeting comes. RabbitMQ raises the alarm file_descriptor_limit.
 // FreeDescriptors cures it, as does a new process. RabbitMQ 4 counts no descriptors: ErrUnsupported.
 func (l *Lab) FillDescriptors(ctx context.Context, name string) error {
 	if l.release.atLeast(4, 0) { // 4.0 still has the module, which limits no sockets any more
@@ -112,8 +112,8 @@ func (l *Lab) FreeConnections(ctx context.Context, name string) error {
 	})
 }
 
-// CloseListener closes the node's listeners and nothing else: whoever is connected is served, connecting is refused,
-// and the process goes on. OpenListener cures it, as does a new process.
+// CloseListener closes the node's listeners and nothing else: clients that are connected are served, connecting is
+// refused, and the process goes on. OpenListener cures it, as does a new process.
 func (l *Lab) CloseListener(ctx context.Context, name string) error {
 	return l.breakBy(ctx, unheard, name, erlSuspend)
 }

@@ -178,7 +178,7 @@ var verdicts = []Verdict{
 	{
 		LogSilent, Faulty, "No line in the log for longer than allowed, though logins succeed.",
 		"Lines get lost on their way, or whatever should log does not run. Alone it proves nothing about the broker.",
-		"Look at the container runtime's log driver and at whoever reads standard output.",
+		"Look at the container runtime's log driver and at the collector that reads standard output.",
 	},
 	{
 		Full, Faulty, "Connections wait for a free file descriptor, or the acceptors for a free connection.",

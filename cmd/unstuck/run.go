@@ -18,7 +18,7 @@ func newRunCommand() *cobra.Command {
 
 Nodes that are pods of Kubernetes can be deleted when they are stuck, where the configuration says so; what must survive
 is kept in the cluster then. Nodes that the configuration names by address can only be watched. In the environments of
-the configuration it deploys, reverts, restarts and runs tasks for whoever asks for it over the API and may. The daemon
+the configuration it deploys, reverts, restarts and runs tasks for callers of the API who may. The daemon
 ends on SIGTERM or Ctrl-C.`,
 		Example: "  unstuck run --config unstuck.yaml",
 		Args: func(_ *cobra.Command, args []string) error {

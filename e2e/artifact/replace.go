@@ -9,7 +9,7 @@ import (
 )
 
 // replace makes a file anew under another name, beside it, and puts it in the place of the old one once it is complete.
-// So whoever runs or reads the old one is not disturbed, and where that is hard linked to a file of another checkout's
+// So nothing that runs or reads the old one is disturbed, and where that is hard linked to a file of another checkout's
 // cache, the other one stays as it is. What makes the file is shown a copy of the old one, if there is one: the go
 // command knows whether that is up to date.
 func replace(path string, produce func(partial string) error) error {

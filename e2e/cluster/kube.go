@@ -209,7 +209,7 @@ func (c *Cluster) AccountKubeconfig(ctx context.Context, namespace, account stri
 	return path, c.writeTokenKubeconfig(path, namespace, account, token)
 }
 
-// UseAccount has whoever takes the cluster's Kubeconfig be a service account, for as long as the cluster's certificates
+// UseAccount makes all that take the cluster's Kubeconfig a service account, for as long as the cluster's certificates
 // are valid. Unlike the certificate of the administrator, whom it stands for from now on, its token says to Unstuck too
 // who calls.
 func (c *Cluster) UseAccount(ctx context.Context, namespace, account string) error {

@@ -53,7 +53,7 @@ func (s *clientSet) AuthorizationV1() authorizationv1.AuthorizationV1Interface {
 
 // NewClientSet makes the clients. They share one connection and one allowance of requests, with two exceptions. Leases
 // have their own, or leadership would be lost when there is much else to ask. And so has what callers have us ask about
-// them, or whoever calls often would have a deletion wait.
+// them, or those who call often would have a deletion wait.
 func NewClientSet(config *rest.Config) (API, error) {
 	config = rest.CopyConfig(config)
 	config.AcceptContentTypes = "application/vnd.kubernetes.protobuf,application/json"

@@ -135,7 +135,7 @@ func sourceOf(from *corev1.EnvVarSource) release.EnvSource {
 func isTrue(b *bool) bool { return b != nil && *b }
 
 // secretNames are parts of the names of variables whose values nobody should see. They hide too much (MONKEY has KEY)
-// rather than too little: whoever must know can ask kubectl.
+// rather than too little: people who must know can ask kubectl.
 var secretNames = []string{
 	"PASS", "PWD", "SECRET", "TOKEN", "KEY", "CREDENTIAL", "PRIVATE", "AUTH", "COOKIE", "SALT", "SIGNATURE", "SIGNING",
 	"CERT", "DSN", "WEBHOOK", "BEARER", "JWT", "SESSION", "OTP", "PEM", "CONNECTION_STRING", "CONNSTR", "PEPPER",
@@ -159,7 +159,7 @@ var secretValues = []*regexp.Regexp{
 	regexp.MustCompile(`\beyJ[\w-]{5,}\.`),
 	// of well-known services
 	regexp.MustCompile(`\b(gh[a-z]_|github_pat_|glpat-|xox[a-z]-|[sr]k[-_]|AKIA|ASIA|AIza|SG\.|hv[sb]\.|npm_|dop_v1_|ya29\.)`),
-	regexp.MustCompile(`https://hooks\.`),            // whoever has such an address may post to it
+	regexp.MustCompile(`https://hooks\.`),            // all who have such an address may post to it
 	regexp.MustCompile(`\$2[abxy]\$|\$6\$|\$argon2`), // hashes of passwords
 }
 

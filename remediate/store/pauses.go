@@ -97,7 +97,7 @@ func (p *Pauses) alone(ctx context.Context, f func() error) error {
 		defer func() { <-p.writing }()
 		return f()
 	case <-ctx.Done():
-		return fmt.Errorf("wait for whoever changes the pauses: %w", ctx.Err())
+		return fmt.Errorf("wait for another change of the pauses: %w", ctx.Err())
 	}
 }
 

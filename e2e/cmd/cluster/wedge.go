@@ -35,7 +35,7 @@ func (w where) wedge(ctx context.Context, node string) error {
 		return err
 	}
 	fmt.Fprintf(w.out,
-		`From now on whoever logs in to %[1]s waits for ever, while its checks stay green. In about a minute this is
+		`From now on logins to %[1]s wait for ever, while its checks stay green. In about a minute this is
 proved, and Unstuck deletes its pod; after another one its successor accepts logins.
 
   watch -n 5 bin/unstuck explain rabbitmq-production %[1]s
@@ -48,7 +48,7 @@ proved, and Unstuck deletes its pod; after another one its successor accepts log
 // wedgedNode is the node that is wedged unless another is named.
 const wedgedNode = cluster.BrokerName + "-1"
 
-// budget says what else of Unstuck's policy whoever breaks nodes comes across.
+// budget says what else of Unstuck's policy a person who breaks nodes comes across.
 const budget = `Unstuck deletes a node once in 24 hours, leaves the broker alone for 10 minutes after each deletion, and does nothing
 while two nodes are stuck: unstuck explain says which guard it is, and docs/guards.md what to do about that.
 `

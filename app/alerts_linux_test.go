@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/cjworkbench/unstuck/auth"
 	"github.com/cjworkbench/unstuck/lab"
 	"github.com/cjworkbench/unstuck/metrics"
 	"github.com/cjworkbench/unstuck/probe"
@@ -161,6 +162,6 @@ func giveSamples(a *App) {
 	deletion := decide.Deletion{ID: "sample", Target: "lab", Node: "rabbit-0", UID: "sample", At: at, Outcome: decide.Recovered, Settled: at.Add(time.Minute)}
 	a.metrics.Deleted(deletion)
 	a.metrics.Settled(deletion)
-	a.metrics.PermissionsMissing([]metrics.Permission{{Verb: "delete", Resource: "pods", Namespace: "production"}})
+	a.metrics.PermissionsMissing([]auth.ResourceAttributes{{Verb: "delete", Resource: "pods", Namespace: "production"}})
 	a.metrics.OperationChanged(plan.Operation{ID: "1", Kind: plan.Deploy, Environment: "production", Phase: plan.Succeeded, Created: at, Ended: at})
 }

@@ -136,7 +136,7 @@ func identity() (string, error) {
 func (c *cluster) checkPermissions(ctx context.Context) {
 	ticker := time.NewTicker(permissionsEvery)
 	defer ticker.Stop()
-	known := make(map[string][]apiserver.Missing) // by place
+	known := make(map[string][]auth.ResourceAttributes) // by place
 	for {
 		known[""] = c.checkIn(ctx, c.Client, "", known[""])
 		for where, client := range c.others {
@@ -145,7 +145,7 @@ func (c *cluster) checkPermissions(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		c.metrics.PermissionsMissing(permissions(slices.Concat(slices.Collect(maps.Values(known))...)))
+		c.metrics.PermissionsMissing(slices.Concat(slices.Collect(maps.Values(known))...))
 		select {
 		case <-ctx.Done():
 			return
@@ -157,8 +157,8 @@ func (c *cluster) checkPermissions(ctx context.Context) {
 // checkIn looks which permissions are missing in one cluster, and tells of those that are not among the known ones. If
 // that cannot be told it is as it was.
 func (c *cluster) checkIn(
-	ctx context.Context, client *kube.Client, where string, known []apiserver.Missing,
-) []apiserver.Missing {
+	ctx context.Context, client *kube.Client, where string, known []auth.ResourceAttributes,
+) []auth.ResourceAttributes {
 	log := c.log
 	if where != "" {
 		log = log.With("cluster", where)
@@ -173,7 +173,7 @@ func (c *cluster) checkIn(
 	}
 	for _, m := range missing {
 		if !slices.Contains(known, m) {
-			log.Error("a permission is missing", "verb", m.Verb, "resource", m.Resource, "namespace", m.Namespace, "name",
+			log.Error("a permission is missing", "verb", m.Verb, "resource", m.Path(), "namespace", m.Namespace, "name",
 				m.Name)
 		}
 	}
@@ -181,14 +181,6 @@ func (c *cluster) checkIn(
 		log.Info("no permission is missing any more")
 	}
 	return missing
-}
-
-func permissions(missing []apiserver.Missing) []metrics.Permission {
-	all := make([]metrics.Permission, len(missing))
-	for i, m := range missing {
-		all[i] = metrics.Permission{Verb: m.Verb, Resource: m.Resource, Namespace: m.Namespace}
-	}
-	return all
 }
 
 // useCluster has the App keep its records in a Kubernetes, and watch the pods and serve the environments that are

@@ -11,8 +11,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/cjworkbench/unstuck/auth"
 	"github.com/cjworkbench/unstuck/httpapi"
-	"github.com/cjworkbench/unstuck/kube/apiserver"
 	"github.com/cjworkbench/unstuck/probe"
 	"github.com/cjworkbench/unstuck/remediate"
 	"github.com/cjworkbench/unstuck/remediate/decide"
@@ -145,14 +145,14 @@ func TestWithoutTheRightToDeleteNothingIsBegun(t *testing.T) {
 		cut := errors.New("nobody answers")
 		for _, dry := range []bool{true, false} {
 			d.DryRun = dry
-			h.targets[0].mayDelete = func(context.Context) ([]apiserver.Missing, error) {
-				return []apiserver.Missing{{Verb: "delete", Resource: "pods", Namespace: "production"}}, nil
+			h.targets[0].mayDelete = func(context.Context) ([]auth.ResourceAttributes, error) {
+				return []auth.ResourceAttributes{{Verb: "delete", Resource: "pods", Namespace: "production"}}, nil
 			}
 			_, err := h.Delete(t.Context(), "orders", d)
-			if !errors.Is(err, httpapi.Unable("pods delete in namespace production")) {
+			if !errors.Is(err, httpapi.Unable("delete pods in namespace production")) {
 				t.Errorf("dry run %t: %v", dry, err)
 			}
-			h.targets[0].mayDelete = func(context.Context) ([]apiserver.Missing, error) { return nil, cut }
+			h.targets[0].mayDelete = func(context.Context) ([]auth.ResourceAttributes, error) { return nil, cut }
 			if _, err := h.Delete(t.Context(), "orders", d); !errors.Is(err, cut) {
 				t.Errorf("dry run %t, and nobody can tell: %v", dry, err)
 			}

@@ -7,8 +7,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/cjworkbench/unstuck/auth"
 	"github.com/cjworkbench/unstuck/config"
-	"github.com/cjworkbench/unstuck/kube/apiserver"
 	"github.com/cjworkbench/unstuck/probe"
 	"github.com/cjworkbench/unstuck/remediate"
 	"github.com/cjworkbench/unstuck/remediate/decide"
@@ -27,7 +27,7 @@ type Supplier struct {
 	loginErr    func() error // nil, or why the credentials cannot be read
 
 	// mayDelete, if not nil, names what is not allowed of what a deletion needs.
-	mayDelete func(context.Context) ([]apiserver.Missing, error)
+	mayDelete func(context.Context) ([]auth.ResourceAttributes, error)
 }
 
 // Observer is told what happens as it happens, from many goroutines.
@@ -38,8 +38,8 @@ type Observer interface {
 
 // watched is one broker, or one application, that is watched.
 type watched struct {
-	refused    func()                                             // nil, or told that a login was refused
-	mayDelete  func(context.Context) ([]apiserver.Missing, error) // nil: it needs no permission
+	refused    func()                                                   // nil, or told that a login was refused
+	mayDelete  func(context.Context) ([]auth.ResourceAttributes, error) // nil: it needs no permission
 	runner     *probe.Runner
 	loop       *remediate.Loop
 	baselines  probe.Baselines

@@ -17,31 +17,6 @@ type Reviewer interface {
 	Allowed(ctx context.Context, user string, groups []string, what ResourceAttributes) (bool, error)
 }
 
-// ResourceAttributes is one thing that kubectl would need the right to, in the words of SubjectAccessReview
-// (authorization.k8s.io/v1).
-type ResourceAttributes struct {
-	Verb        string
-	Group       string // "" is the core group
-	Resource    string
-	Subresource string
-	Namespace   string
-	Name        string // empty: all of them
-}
-
-func (n ResourceAttributes) String() string {
-	what := n.Resource
-	if n.Group != "" {
-		what += "." + n.Group
-	}
-	if n.Subresource != "" {
-		what += "/" + n.Subresource
-	}
-	if n.Name != "" {
-		what += " " + n.Name
-	}
-	return fmt.Sprintf("%s %s in namespace %s", n.Verb, what, n.Namespace)
-}
-
 // Reviews asks Kubernetes who is calling, and whether that caller could do the same thing with kubectl: there is no
 // second permission model. It is both an Identity and an Access.
 type Reviews struct {

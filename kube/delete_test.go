@@ -16,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	clienttesting "k8s.io/client-go/testing"
 
+	"github.com/cjworkbench/unstuck/auth"
 	"github.com/cjworkbench/unstuck/kube/apiserver"
 	"github.com/cjworkbench/unstuck/kube/kubetest"
 	"github.com/cjworkbench/unstuck/target"
@@ -101,17 +102,17 @@ func TestADeleteIsRefusedIfTheWorldIsNotAsItWasSeen(t *testing.T) {
 		{"there is one more pod, which the watch does not tell", func(c *kubetest.Cluster) {
 			c.Unwatched(func() { c.Put(rabbit(3)) })
 		}, target.ErrRefused, "pod rabbit-3 is another than was looked at", 0},
-		{"we may not list the pods", func(c *kubetest.Cluster) { c.Deny("list", "pods", true) }, target.ErrRefused, "not allowed: pods list", 0},
+		{"we may not list the pods", func(c *kubetest.Cluster) { c.Deny("list", "pods", true) }, target.ErrRefused, "not allowed: list pods", 0},
 		{"a deploy begins", func(c *kubetest.Cluster) { c.Put(operation("anna", time.Now())) }, target.ErrRefused, "the lock is held: anna", 0},
 		{"two things at once", func(c *kubetest.Cluster) {
 			c.Put(operation("anna", time.Now()))
 			c.Put(rabbitBudget(func(b *policyv1.PodDisruptionBudget) { b.Status.DisruptionsAllowed = 0 }))
 		}, target.ErrRefused, "; the lock is held: anna", 0},
-		{"we may not look at the pod", func(c *kubetest.Cluster) { c.Deny("get", "pods", true) }, target.ErrRefused, "not allowed: pods get in namespace production", 0},
-		{"we may not look at the set", func(c *kubetest.Cluster) { c.Deny("get", "statefulsets", true) }, target.ErrRefused, "not allowed: statefulsets get", 0},
-		{"we may not look at the budgets", func(c *kubetest.Cluster) { c.Deny("list", "poddisruptionbudgets", true) }, target.ErrRefused, "not allowed: poddisruptionbudgets list", 0},
-		{"we may not look at the lock", func(c *kubetest.Cluster) { c.Deny("get", "leases", true) }, target.ErrRefused, "not allowed: leases get in namespace production", 0},
-		{"we may not delete", func(c *kubetest.Cluster) { c.Deny("delete", "pods", true) }, apiserver.Missing{Verb: "delete", Resource: "pods", Namespace: ns}, "", 1},
+		{"we may not look at the pod", func(c *kubetest.Cluster) { c.Deny("get", "pods", true) }, target.ErrRefused, "not allowed: get pods in namespace production", 0},
+		{"we may not look at the set", func(c *kubetest.Cluster) { c.Deny("get", "statefulsets", true) }, target.ErrRefused, "not allowed: get statefulsets.apps", 0},
+		{"we may not look at the budgets", func(c *kubetest.Cluster) { c.Deny("list", "poddisruptionbudgets", true) }, target.ErrRefused, "not allowed: list poddisruptionbudgets.policy", 0},
+		{"we may not look at the lock", func(c *kubetest.Cluster) { c.Deny("get", "leases", true) }, target.ErrRefused, "not allowed: get leases.coordination.k8s.io in namespace production", 0},
+		{"we may not delete", func(c *kubetest.Cluster) { c.Deny("delete", "pods", true) }, apiserver.NotAllowedError{ResourceAttributes: auth.ResourceAttributes{Verb: "delete", Resource: "pods", Namespace: ns}}, "", 1},
 		{"the API server is away", func(c *kubetest.Cluster) { c.SetGone(true) }, target.ErrRefused, "connection refused", 0},
 		{"it is replaced between the last look and the delete", func(c *kubetest.Cluster) {
 			c.Intercept(func(request string) {
@@ -223,7 +224,7 @@ func TestThePreStopChecksAreSkippedWhereThatIsAskedFor(t *testing.T) {
 		c.Put(rabbit(1, func(p *corev1.Pod) { p.UID = "its successor" }))
 		synctest.Wait()
 		c.Deny("patch", "pods", true)
-		if err := p.Delete(t.Context(), look(t, p).Nodes[0], time.Minute); !errors.Is(err, target.ErrRefused) || !strings.Contains(err.Error(), "not allowed: pods patch") {
+		if err := p.Delete(t.Context(), look(t, p).Nodes[0], time.Minute); !errors.Is(err, target.ErrRefused) || !strings.Contains(err.Error(), "not allowed: patch pods") {
 			t.Errorf("without the permission: %v", err)
 		}
 		if len(c.Deletions()) != 1 {

@@ -13,6 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
 
+	"github.com/cjworkbench/unstuck/auth"
 	"github.com/cjworkbench/unstuck/kube/apiserver"
 	"github.com/cjworkbench/unstuck/kube/kubetest"
 	"github.com/cjworkbench/unstuck/target"
@@ -198,7 +199,7 @@ func TestAForbiddenDocumentNamesThePermission(t *testing.T) {
 		"delete": func(ctx context.Context) error { return s.Remove(ctx, "deletions", "main") },
 	} {
 		c.Deny(verb, "configmaps", true)
-		if missing, ok := errors.AsType[apiserver.Missing](f(t.Context())); !ok || missing != (apiserver.Missing{Verb: verb, Resource: "configmaps", Namespace: "unstuck"}) {
+		if missing, ok := errors.AsType[apiserver.NotAllowedError](f(t.Context())); !ok || missing.ResourceAttributes != (auth.ResourceAttributes{Verb: verb, Resource: "configmaps", Namespace: "unstuck"}) {
 			t.Errorf("%s: %v", verb, missing)
 		}
 	}

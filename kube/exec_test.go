@@ -49,7 +49,7 @@ func TestACommandRunsInTheContainerAndItsExitCodeCounts(t *testing.T) {
 		{"it fails", exec.CodeExitError{Err: errors.New("x"), Code: 69}, 69, ""},
 		{"it fails, in other words", fmt.Errorf("stream: %w", exec.CodeExitError{Err: errors.New("x"), Code: 69}), 69, ""},
 		{"it was not run to its end", io.ErrUnexpectedEOF, -1, "run rabbitmqctl in pod rabbit-1: unexpected EOF"},
-		{"it is not allowed", kubetest.Forbidden("create", pods, ns), -1, "not allowed: pods/exec create in namespace production"},
+		{"it is not allowed", kubetest.Forbidden("create", pods, "exec", ns), -1, "not allowed: create pods/exec in namespace production"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -297,10 +297,10 @@ func TestAnExecThatIsForbiddenNamesThePermission(t *testing.T) {
 		w.Header().Set("Content-Type", "application/json")
 		w.WriteHeader(http.StatusForbidden)
 		verb := map[string]string{"GET": "get", "POST": "create"}[r.Method]
-		fmt.Fprintf(w, `{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"Forbidden","code":403,"message":"pods \"rabbit-1\" is forbidden: User \"me\" cannot %s resource \"pods/exec\" in API group \"\" in the namespace \"production\""}`, verb)
+		fmt.Fprintf(w, `{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"Forbidden","details":{"name":"rabbit-1","kind":"pods"},"code":403,"message":"pods \"rabbit-1\" is forbidden: User \"me\" cannot %s resource \"pods/exec\" in API group \"\" in the namespace \"production\""}`, verb)
 	}))
 	_, err := p.Exec(t.Context(), n, []string{"x"}, io.Discard, io.Discard)
-	if missing, ok := errors.AsType[apiserver.Missing](err); !ok || missing.Resource != "pods/exec" || missing.Namespace != ns {
+	if missing, ok := errors.AsType[apiserver.NotAllowedError](err); !ok || missing.Path() != "pods/exec" || missing.Namespace != ns {
 		t.Errorf("%v", err)
 	}
 	if first, second := <-asked, <-asked; first != "GET" || second != "POST" {

@@ -46,7 +46,7 @@ func (s *forwardServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	refuse := func(code int, reason, message string) {
 		w.Header().Set("Content-Type", "application/json")
 		w.WriteHeader(code)
-		fmt.Fprintf(w, `{"kind":"Status","apiVersion":"v1","status":"Failure","reason":%q,"code":%d,"message":%q}`, reason, code, message)
+		fmt.Fprintf(w, `{"kind":"Status","apiVersion":"v1","status":"Failure","reason":%q,"details":{"name":"forbidden","kind":"pods"},"code":%d,"message":%q}`, reason, code, message)
 	}
 	switch pod, forward := strings.CutSuffix(strings.TrimPrefix(r.URL.Path, "/api/v1/namespaces/ops/pods/"), "/portforward"); {
 	case r.URL.Path == "/api/v1/namespaces/ops/pods" && r.URL.Query().Get("labelSelector") == ourLabel:
@@ -183,7 +183,7 @@ func TestAPodThatCannotBeReachedSaysWhy(t *testing.T) {
 		{nil, "find Unstuck in namespace ops: no pod labelled app.kubernetes.io/name=unstuck is ready, of 0 there: give --namespace"},
 		{[]corev1.Pod{forwardPod("unstuck-a", "unstuck", "False")}, "is ready, of 1 there"},
 		{[]corev1.Pod{ready, forwardPod("other-a", "other", "True")}, "there are several, unstuck and other"},
-		{[]corev1.Pod{forwardPod("forbidden", "unstuck", "True")}, "forward a port of pod forbidden: not allowed: pods/portforward get in namespace ops"},
+		{[]corev1.Pod{forwardPod("forbidden", "unstuck", "True")}, "forward a port of pod forbidden: not allowed: get pods/portforward in namespace ops"},
 		{[]corev1.Pod{forwardPod("unstuck-a", "unstuck", "True")}, ""},
 	} {
 		s := &forwardServer{pods: c.pods}

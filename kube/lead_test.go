@@ -174,7 +174,7 @@ func TestWithoutThePermissionToSeeTheLeaseNothingIsKnown(t *testing.T) {
 		start(t, client, "a")
 		pass(time.Minute)
 		leads(t, map[*Client]target.Answer{client: target.CannotTell})
-		refused(t, p, "not allowed: leases get in namespace unstuck")
+		refused(t, p, "not allowed: get leases.coordination.k8s.io in namespace unstuck")
 		c.Deny("get", "leases", false)
 		c.Deny("update", "leases", false)
 		pass(5 * time.Second)

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"testing"
 
+	"github.com/cjworkbench/unstuck/auth"
 	"github.com/cjworkbench/unstuck/kube/apiserver"
 	"github.com/cjworkbench/unstuck/target"
 )
@@ -44,10 +45,10 @@ func TestALogThatIsForbiddenNamesThePermission(t *testing.T) {
 	p, n := connect(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
 		w.WriteHeader(http.StatusForbidden)
-		fmt.Fprint(w, `{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"Forbidden","code":403,"message":"pods \"rabbit-1\" is forbidden: User \"me\" cannot get resource \"pods/log\" in API group \"\" in the namespace \"production\""}`)
+		fmt.Fprint(w, `{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"Forbidden","details":{"name":"rabbit-1","kind":"pods"},"code":403,"message":"pods \"rabbit-1\" is forbidden: User \"me\" cannot get resource \"pods/log\" in API group \"\" in the namespace \"production\""}`)
 	}))
 	_, err := p.LastLines(t.Context(), n, 20)
-	if missing, ok := errors.AsType[apiserver.Missing](err); !ok || missing != (apiserver.Missing{Verb: "get", Resource: "pods/log", Namespace: ns}) {
+	if missing, ok := errors.AsType[apiserver.NotAllowedError](err); !ok || missing.ResourceAttributes != (auth.ResourceAttributes{Verb: "get", Resource: "pods", Subresource: "log", Namespace: ns}) {
 		t.Errorf("%v", err)
 	}
 }

@@ -3,6 +3,7 @@ package kube
 import (
 	"context"
 
+	"github.com/cjworkbench/unstuck/auth"
 	"github.com/cjworkbench/unstuck/kube/apiserver"
 )
 
@@ -46,6 +47,6 @@ func (t Target) toDelete(add apiserver.Need) {
 
 // MayDelete gives the permissions that are missing to delete one of the pods: without Act nobody has looked whether
 // they are there. It is an error if it cannot tell.
-func (p *Pods) MayDelete(ctx context.Context) ([]apiserver.Missing, error) {
+func (p *Pods) MayDelete(ctx context.Context) ([]auth.ResourceAttributes, error) {
 	return p.client.Lacks(ctx, p.toDelete)
 }

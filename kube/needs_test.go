@@ -7,7 +7,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/cjworkbench/unstuck/kube/apiserver"
+	"github.com/cjworkbench/unstuck/auth"
 	"github.com/cjworkbench/unstuck/kube/kubetest"
 )
 
@@ -32,9 +32,9 @@ func TestThePermissionsThatAreMissingAreNamed(t *testing.T) {
 		got = append(got, m.String())
 	}
 	want := []string{
-		"leases update in namespace production (unstuck-operation)",
-		"pods delete in namespace production", "pods/exec create in namespace production", "pods/log get in namespace production",
-		"secrets get in namespace production (rabbit)", "leases update in namespace unstuck (unstuck)",
+		"update leases.coordination.k8s.io unstuck-operation in namespace production",
+		"delete pods in namespace production", "create pods/exec in namespace production", "get pods/log in namespace production",
+		"get secrets rabbit in namespace production", "update leases.coordination.k8s.io unstuck in namespace unstuck",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
@@ -58,9 +58,9 @@ func TestWhatIsMissingToDeleteIsNamedThoughNobodyMeantToActAtFirst(t *testing.T)
 	}
 	c.Deny("create", "leases", true)
 	missing, err := p.MayDelete(t.Context())
-	want := []apiserver.Missing{
+	want := []auth.ResourceAttributes{
 		{Verb: "delete", Resource: "pods", Namespace: ns},
-		{Verb: "create", Resource: "leases", Namespace: ns},
+		{Verb: "create", Group: "coordination.k8s.io", Resource: "leases", Namespace: ns},
 		{Verb: "patch", Resource: "pods", Namespace: ns},
 	}
 	if diff := cmp.Diff(want, missing); err != nil || diff != "" {
@@ -87,8 +87,8 @@ func TestNoMorePermissionsAreNeededThanWhatIsWatchedNeeds(t *testing.T) {
 	observed, app, other := brokerTarget(), appTarget(), brokerTarget()
 	observed.Act, app.Act, other.Namespace = false, false, "staging"
 	if all := needs(observed, app); slices.ContainsFunc(all, func(s string) bool {
-		return strings.Contains(s, "pods delete") || strings.Contains(s, "pods patch") || strings.Contains(s, "leases create in namespace production") ||
-			strings.Contains(s, "leases update in namespace production")
+		return strings.Contains(s, "delete pods") || strings.Contains(s, "patch pods") || strings.HasSuffix(s, " in namespace production") &&
+			(strings.HasPrefix(s, "create leases.") || strings.HasPrefix(s, "update leases."))
 	}) {
 		t.Errorf("to observe: %v", all)
 	}
@@ -104,20 +104,20 @@ func TestNoMorePermissionsAreNeededThanWhatIsWatchedNeeds(t *testing.T) {
 	}
 	skipping := brokerTarget()
 	skipping.SkipPreStopChecks = true
-	if all := needs(skipping); !slices.Contains(all, "pods patch in namespace production") {
+	if all := needs(skipping); !slices.Contains(all, "patch pods in namespace production") {
 		t.Errorf("to label: %v", all)
 	}
 }
 
 func TestInAnotherClusterNothingOfOurOwnNeedsAPermission(t *testing.T) {
 	for external, want := range map[bool][]string{
-		true: {"subjectaccessreviews create"},
+		true: {"create subjectaccessreviews.authorization.k8s.io"},
 		false: {
-			"subjectaccessreviews create", "tokenreviews create",
-			"configmaps create in namespace unstuck", "configmaps delete in namespace unstuck",
-			"configmaps list in namespace unstuck", "configmaps update in namespace unstuck",
-			"leases create in namespace unstuck", "leases get in namespace unstuck (unstuck)",
-			"leases update in namespace unstuck (unstuck)",
+			"create subjectaccessreviews.authorization.k8s.io", "create tokenreviews.authentication.k8s.io",
+			"create configmaps in namespace unstuck", "delete configmaps in namespace unstuck",
+			"list configmaps in namespace unstuck", "update configmaps in namespace unstuck",
+			"create leases.coordination.k8s.io in namespace unstuck", "get leases.coordination.k8s.io unstuck in namespace unstuck",
+			"update leases.coordination.k8s.io unstuck in namespace unstuck",
 		},
 	} {
 		client := New(kubetest.NewCluster(t).Conn(), Options{External: external})

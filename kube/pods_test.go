@@ -246,7 +246,7 @@ func TestAViewIsNotFreshWhileTheWatchOfThePodsIsBroken(t *testing.T) {
 			t.Errorf("the watch ended at %s, and the view is of %s", ended, at)
 		}
 		pass(6 * time.Second)
-		refused(t, p, "not allowed: pods")
+		refused(t, p, "not allowed: list pods")
 		c.Drop("pods", "", ns, "rabbit-2")
 		c.Deny("watch", "pods", false)
 		c.Deny("list", "pods", false)

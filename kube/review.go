@@ -128,12 +128,8 @@ func (r *Reviews) Allowed(ctx context.Context, user string, groups []string,
 	}
 	ctx, cancel := context.WithTimeout(ctx, apiserver.Timeout)
 	defer cancel()
-	attributes := authorizationv1.ResourceAttributes{
-		Verb: what.Verb, Group: what.Group, Resource: what.Resource, Subresource: what.Subresource, Namespace: what.Namespace,
-		Name: what.Name,
-	}
 	review, err := r.client.AuthorizationV1().SubjectAccessReviews().Create(ctx, &authorizationv1.SubjectAccessReview{
-		Spec: authorizationv1.SubjectAccessReviewSpec{User: user, Groups: groups, ResourceAttributes: &attributes},
+		Spec: authorizationv1.SubjectAccessReviewSpec{User: user, Groups: groups, ResourceAttributes: apiserver.Review(what)},
 	}, metav1.CreateOptions{})
 	if err != nil {
 		return false, fmt.Errorf("ask what %s may do: %w", user, apiserver.Explain(err, "create", "subjectaccessreviews", ""))

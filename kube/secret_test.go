@@ -117,7 +117,7 @@ func TestASecretThatCannotBeUsedSaysWhatIsWrongAndNothingOfWhatIsInIt(t *testing
 		{SecretRef{Namespace: ns, Name: "none", PasswordKey: "password"}, false, "read secret production/none: secrets \"none\" not found"},
 		{SecretRef{Namespace: ns, Name: "rabbit", PasswordKey: "pass"}, false, "read secret production/rabbit: it has no key pass"},
 		{SecretRef{Namespace: ns, Name: "rabbit", UsernameKey: "user", PasswordKey: "password"}, false, "it has no key user"},
-		{SecretRef{Namespace: ns, Name: "rabbit", PasswordKey: "password"}, true, "not allowed: secrets get in namespace production (rabbit)"},
+		{SecretRef{Namespace: ns, Name: "rabbit", PasswordKey: "password"}, true, "not allowed: get secrets rabbit in namespace production"},
 	} {
 		c.Deny("get", "secrets", tc.denied)
 		s := client.Secret(tc.ref)

@@ -1,9 +1,10 @@
 package metrics
 
-import "github.com/prometheus/client_golang/prometheus"
+import (
+	"github.com/prometheus/client_golang/prometheus"
 
-// Permission is something that we must be allowed to do in the cluster.
-type Permission struct{ Verb, Resource, Namespace string }
+	"github.com/cjworkbench/unstuck/auth"
+)
 
 func newPermissions() *prometheus.GaugeVec {
 	return prometheus.NewGaugeVec(prometheus.GaugeOpts{
@@ -13,9 +14,9 @@ func newPermissions() *prometheus.GaugeVec {
 }
 
 // PermissionsMissing says which permissions are missing now.
-func (m *Metrics) PermissionsMissing(missing []Permission) {
+func (m *Metrics) PermissionsMissing(missing []auth.ResourceAttributes) {
 	m.permissions.Reset()
 	for _, p := range missing {
-		m.permissions.WithLabelValues(valid(p.Verb), valid(p.Resource), valid(p.Namespace)).Set(1)
+		m.permissions.WithLabelValues(valid(p.Verb), valid(p.Path()), valid(p.Namespace)).Set(1)
 	}
 }

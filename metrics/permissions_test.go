@@ -3,17 +3,19 @@ package metrics
 import (
 	"testing"
 
+	"github.com/cjworkbench/unstuck/auth"
 	"github.com/cjworkbench/unstuck/remediate"
 	"github.com/cjworkbench/unstuck/target"
 )
 
 func TestAPermissionIsMissingOnlyAsLongAsItIs(t *testing.T) {
 	m := New("1.2.3")
-	m.PermissionsMissing([]Permission{{"delete", "pods", "a"}, {"create", "pods/exec", "b"}})
+	exec := auth.ResourceAttributes{Verb: "create", Resource: "pods", Subresource: "exec", Namespace: "b"}
+	m.PermissionsMissing([]auth.ResourceAttributes{{Verb: "delete", Resource: "pods", Namespace: "a"}, exec})
 	if got := about(scrape(t, m), "unstuck_permission_missing{"); len(got) != 2 {
 		t.Errorf("missing: %q", got)
 	}
-	m.PermissionsMissing([]Permission{{"create", "pods/exec", "b"}})
+	m.PermissionsMissing([]auth.ResourceAttributes{exec})
 	got := about(scrape(t, m), "unstuck_permission_missing{")
 	if len(got) != 1 || got[0] != `unstuck_permission_missing{namespace="b",resource="pods/exec",verb="create"} 1` {
 		t.Errorf("missing: %q", got)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/cjworkbench/unstuck/auth"
 	"github.com/cjworkbench/unstuck/probe"
 	"github.com/cjworkbench/unstuck/release/plan"
 	"github.com/cjworkbench/unstuck/remediate"
@@ -28,7 +29,7 @@ func feed(m *Metrics, now time.Time) {
 	m.WatchFile(ConfigurationFile, func() error { return nil })
 	m.WatchFile(TokensFile, func() error { return errors.New("line 3: no such right") })
 	m.WatchCertificate(func() (from, until time.Time) { return now.AddDate(0, -1, 0), now.AddDate(0, 2, 0) })
-	m.PermissionsMissing([]Permission{{Verb: "delete", Resource: "pods", Namespace: "production"}})
+	m.PermissionsMissing([]auth.ResourceAttributes{{Verb: "delete", Resource: "pods", Namespace: "production"}})
 }
 
 // results has one healthy and one stuck result of each kind of probe.

@@ -31,7 +31,7 @@ func (c *Conn) Secret(ctx context.Context, namespace, name string) (*corev1.Secr
 	secret, err := Get(ctx, c.CoreV1().Secrets(namespace).Get, name)
 	if err != nil {
 		err = Explain(err, "get", "secrets", namespace)
-		if missing, ok := errors.AsType[Missing](err); ok {
+		if missing, ok := errors.AsType[NotAllowedError](err); ok {
 			missing.Name = name // the right to read it is given by its name
 			err = missing
 		}

@@ -253,8 +253,8 @@ func TestWhatIsNotThereIsNotFoundAndWhatIsForbiddenIsNamed(t *testing.T) {
 		resource, rest, _ := strings.Cut(name, " ")
 		verb, _, _ := strings.Cut(rest, ",")
 		c.Deny(verb, resource, true)
-		missing, ok := errors.AsType[apiserver.Missing](call())
-		if !ok || missing.Verb != verb || missing.Resource != resource {
+		missing, ok := errors.AsType[apiserver.NotAllowedError](call())
+		if !ok || missing.Verb != verb || missing.Path() != resource {
 			t.Errorf("%s: %v", name, missing)
 		}
 		c.Deny(verb, resource, false)
@@ -281,12 +281,12 @@ func TestAnEnvironmentNeedsItsPermissionsAndNoMore(t *testing.T) {
 	}
 	in := " in namespace production"
 	want := []string{
-		"cronjobs get" + in + " (migrate)", "cronjobs get" + in + " (never)",
-		"deployments get" + in + " (cron-deployment)", "deployments patch" + in + " (cron-deployment)", "deployments get" + in + " (gone)", "deployments patch" + in + " (gone)",
-		"events list" + in, "jobs create" + in, "jobs delete" + in, "jobs get" + in, "leases create" + in,
-		"leases get" + in + " (unstuck-operation)", "leases update" + in + " (unstuck-operation)",
-		"pods get" + in, "pods list" + in, "pods/exec create" + in, "pods/exec get" + in, "pods/log get" + in,
-		"podtemplates get" + in + " (clear)", "replicasets list" + in, "secrets get" + in + " (pull)",
+		"get cronjobs.batch migrate" + in, "get cronjobs.batch never" + in,
+		"get deployments.apps cron-deployment" + in, "patch deployments.apps cron-deployment" + in, "get deployments.apps gone" + in, "patch deployments.apps gone" + in,
+		"list events" + in, "create jobs.batch" + in, "delete jobs.batch" + in, "get jobs.batch" + in, "create leases.coordination.k8s.io" + in,
+		"get leases.coordination.k8s.io unstuck-operation" + in, "update leases.coordination.k8s.io unstuck-operation" + in,
+		"get pods" + in, "list pods" + in, "create pods/exec" + in, "get pods/exec" + in, "get pods/log" + in,
+		"get podtemplates clear" + in, "list replicasets.apps" + in, "get secrets pull" + in,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
@@ -296,7 +296,7 @@ func TestAnEnvironmentNeedsItsPermissionsAndNoMore(t *testing.T) {
 	conn = kubetest.NewCluster(t).Conn()
 	New().Add(conn, env)
 	for _, m := range conn.Needs() {
-		if m.Resource == "pods/exec" || m.Resource == "podtemplates" {
+		if m.Path() == "pods/exec" || m.Resource == "podtemplates" {
 			t.Errorf("without tasks it needs %s", m)
 		}
 	}
@@ -323,7 +323,7 @@ func TestADockerConfigIsReadAnewEachTime(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 	c.Deny("get", "secrets", true)
-	if missing, ok := errors.AsType[apiserver.Missing](second(read(t.Context()))); !ok || missing.Name != "pull" {
+	if missing, ok := errors.AsType[apiserver.NotAllowedError](second(read(t.Context()))); !ok || missing.Name != "pull" {
 		t.Errorf("%v", missing)
 	}
 }

@@ -122,7 +122,7 @@ func TestALockWithoutAnEndIsHeldForEver(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 	c.Deny("get", "leases", true)
-	if _, ok := errors.AsType[apiserver.Missing](clusters(c).Acquire(t.Context(), testEnvironment(), release.Holder{ID: "me"})); !ok {
+	if _, ok := errors.AsType[apiserver.NotAllowedError](clusters(c).Acquire(t.Context(), testEnvironment(), release.Holder{ID: "me"})); !ok {
 		t.Error("what is missing is not named")
 	}
 }

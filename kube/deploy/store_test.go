@@ -75,9 +75,9 @@ func TestTheStoreNeedsItsPermissionsInOurOwnNamespaceAlone(t *testing.T) {
 		got = append(got, m.String())
 	}
 	want := []string{
-		"configmaps create in namespace unstuck", "configmaps delete in namespace unstuck",
-		"configmaps get in namespace unstuck", "configmaps list in namespace unstuck",
-		"configmaps update in namespace unstuck",
+		"create configmaps in namespace unstuck", "delete configmaps in namespace unstuck",
+		"get configmaps in namespace unstuck", "list configmaps in namespace unstuck",
+		"update configmaps in namespace unstuck",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)

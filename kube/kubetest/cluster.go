@@ -196,16 +196,20 @@ func (c *Cluster) admit(a clienttesting.Action, name string) error {
 		return &net.OpError{Op: "dial", Net: "tcp", Err: syscall.ECONNREFUSED}
 	}
 	if c.denied[a.GetVerb()+" "+resource] {
-		return Forbidden(a.GetVerb(), a.GetResource(), a.GetNamespace())
+		return Forbidden(a.GetVerb(), a.GetResource(), a.GetSubresource(), a.GetNamespace())
 	}
 	return nil
 }
 
 // Forbidden is what the API server says, word for word (k8s.io/apiserver/pkg/endpoints/handlers/responsewriters).
-func Forbidden(verb string, r schema.GroupVersionResource, namespace string) error {
+func Forbidden(verb string, r schema.GroupVersionResource, subresource, namespace string) error {
+	path := r.Resource
+	if subresource != "" {
+		path += "/" + subresource
+	}
 	why := fmt.Sprintf(
 		`User "system:serviceaccount:unstuck:unstuck" cannot %s resource %q in API group %q in the namespace %q`,
-		verb, r.Resource, r.Group, namespace)
+		verb, path, r.Group, namespace)
 	return apierrors.NewForbidden(r.GroupResource(), "", errors.New(why))
 }
 

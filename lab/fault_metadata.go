@@ -16,8 +16,7 @@ const (
 			receive never -> ok end
 		end) end),
 		receive locked -> locked after 20000 -> not_locked end.`
-	erlLockHolders = `
-		[io:format("~s~n", [N]) || N <- lists:usort([node(P) || ` + erlHeldLocks + `])], ok.`
+	erlLockHolders    = `lists:usort([node(P) || ` + erlHeldLocks + `]).`
 	erlUnlockMetadata = `
 		Pids = [P || ` + erlHeldLocks + `],
 		Refs = [begin Ref = monitor(process, P), exit(P, kill), Ref end || P <- Pids],

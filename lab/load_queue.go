@@ -10,10 +10,10 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 )
 
-// erlPlaces prints for each queue of the vhost "/": its name, the node of its leader, how many members it has, and
+// erlPlaces says for each queue of the vhost "/": its name, the node of its leader, how many members it has, and
 // how many of those are online.
 const erlPlaces = `
-	[begin
+	{text, [begin
 		{resource, _, queue, Name} = amqqueue:get_name(Q),
 		{Leader, Members, Online} = case amqqueue:get_type(Q) of
 			rabbit_classic_queue -> {node(amqqueue:get_pid(Q)), 1, 1};
@@ -23,8 +23,8 @@ const erlPlaces = `
 				Count = fun(X) when is_list(X) -> length(X); (_) -> 0 end,
 				{L, Count(M), Count(O)}
 		end,
-		io:format("~ts ~s ~b ~b~n", [Name, Leader, Members, Online])
-	end || Q <- rabbit_amqqueue:list(<<"/">>)], ok.`
+		io_lib:format("~ts ~s ~b ~b~n", [Name, Leader, Members, Online])
+	end || Q <- rabbit_amqqueue:list(<<"/">>)]}.`
 
 // place is where a queue is.
 type place struct {

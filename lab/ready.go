@@ -2,11 +2,10 @@ package lab
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
-	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -21,11 +20,6 @@ const untilTimeout = 3 * time.Minute
 
 // until tries something again and again until it succeeds, ctx ends, or the error is errHopeless.
 func (l *Lab) until(ctx context.Context, what string, try func(context.Context) error) error {
-	return l.untilEvery(ctx, 100*time.Millisecond, what, try)
-}
-
-// untilEvery pauses that long between two tries.
-func (l *Lab) untilEvery(ctx context.Context, pause time.Duration, what string, try func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, untilTimeout)
 	defer cancel()
 	timer := time.NewTimer(0)
@@ -47,7 +41,7 @@ func (l *Lab) untilEvery(ctx context.Context, pause time.Duration, what string, 
 		if ctx.Err() == nil { // or it is only the echo of that
 			last = err
 		}
-		timer.Reset(pause)
+		timer.Reset(100 * time.Millisecond)
 	}
 }
 
@@ -65,8 +59,7 @@ func (l *Lab) WaitReady(ctx context.Context) error {
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
-	// asking takes a second of CPU
-	return l.untilEvery(ctx, time.Second, "the nodes to form a cluster", l.nodes[0].clustered)
+	return l.until(ctx, "the nodes to form a cluster", l.nodes[0].clustered)
 }
 
 // WaitLogin waits until one node lets the probing user log in.
@@ -95,26 +88,27 @@ func (n *node) healthy(ctx context.Context) error {
 	return err
 }
 
+// erlCluster says which nodes run, and which partitions there are.
+const erlCluster = `
+	Running = case erlang:function_exported(rabbit_nodes, list_running, 0) of
+		true -> rabbit_nodes:list_running();
+		false -> rabbit_nodes:all_running() % before RabbitMQ 3.12
+	end,
+	{Running, rabbit_node_monitor:partitions()}.`
+
 // clustered is nil if all nodes run in one cluster, and none of them knows of a partition.
 func (n *node) clustered(ctx context.Context) error {
-	out, err := n.ctl(ctx, "", "rabbitmqctl", "--quiet", "cluster_status", "--formatter", "json")
+	out, err := n.eval(ctx, erlCluster)
 	if err != nil {
-		return err
-	}
-	var status struct {
-		Running    []string        `json:"running_nodes"`
-		Partitions json.RawMessage `json:"partitions"` // from node to nodes, where there are any
-	}
-	if err := json.Unmarshal([]byte(out), &status); err != nil {
-		return fmt.Errorf("read the cluster's status on %s: %w", n.name, err)
+		return fmt.Errorf("ask %s for its cluster: %w", n.name, err)
 	}
 	for _, other := range n.lab.nodes {
-		if !slices.Contains(status.Running, other.erlang()) {
+		if !strings.Contains(out, "'"+other.erlang()+"'") {
 			return fmt.Errorf("%s does not see %s", n.name, other.name)
 		}
 	}
-	if p := string(status.Partitions); p != "{}" && p != "[]" {
-		return fmt.Errorf("%s sees partitions: %s", n.name, p)
+	if !strings.HasSuffix(out, "],[]}") {
+		return fmt.Errorf("%s sees partitions: %s", n.name, oneLine(out))
 	}
 	return nil
 }

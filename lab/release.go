@@ -64,7 +64,7 @@ type Versions struct{ RabbitMQ, Erlang string }
 func (l *Lab) Versions(ctx context.Context) (Versions, error) {
 	out, err := l.helper().eval(ctx, `
 		{ok, V} = application:get_key(rabbit, vsn),
-		io:format("~s ~s~n", [V, erlang:system_info(otp_release)]).`)
+		{text, io_lib:format("~s ~s", [V, erlang:system_info(otp_release)])}.`)
 	words := strings.Fields(out)
 	if err == nil && len(words) < 2 {
 		err = fmt.Errorf("it says %q", oneLine(out))

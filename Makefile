@@ -56,14 +56,14 @@ quick: ## run the tests that need no broker, browser or cluster: the first signa
 .PHONY: newest
 newest: deps tree-4.3 ## run the rows of NEWEST of the table of faults on the newest RabbitMQ
 	UNSTUCK_RABBITMQ_ROOT='$(CURDIR)/.cache/rabbitmq-4.3' \
-	  go test -race -count=1 -parallel 4 -timeout 25m -run '^TestEveryRowOfTheTable$$/^rows$$/($(strip $(NEWEST)))' $(TESTFLAGS) ./app
+	  go test -race -count=1 -parallel 4 -timeout 25m -run '^TestTableHoldsInEveryRow$$/^rows$$/($(strip $(NEWEST)))' $(TESTFLAGS) ./app
 
 .PHONY: check
 check: tidy lint build ## look at everything that needs no broker: format, vet, modules, lint rules, build
 	@unformatted=$$(git ls-files -co --exclude-standard '*.go' | xargs gofmt -l); \
 	  if [[ -n $$unformatted ]]; then echo "gofmt these: $$unformatted" >&2; exit 1; fi
 	go vet ./...
-	go test -count=1 -run '^TestRetiredWordsAreUsedNowhere$$' ./cmd/unstuck
+	go test -count=1 -run '^TestWordsThatAreRetiredAreUsedNowhere$$' ./cmd/unstuck
 	go -C tools vet ./...
 	go -C tools test -count=1 ./...
 	go -C e2e vet ./...
@@ -112,8 +112,8 @@ axe: ## fetch what looks in the tests whether everybody can use the page
 .PHONY: screenshots
 screenshots: deps ## take the pictures of docs/page.md and docs/dashboard.md anew
 	mkdir -p docs/page
-	go test -count=1 -run TestTheDemoIsFollowedInABrowser ./cmd/unstuck-demo -args -screenshots '$(CURDIR)/docs/page'
-	go test -count=1 -run TestARealPrometheusAndAlertmanagerTell ./app -args -screenshots '$(CURDIR)/docs'
+	go test -count=1 -run TestDemoIsFollowedInABrowser ./cmd/unstuck-demo -args -screenshots '$(CURDIR)/docs/page'
+	go test -count=1 -run TestAlertsOfARealPrometheus ./app -args -screenshots '$(CURDIR)/docs'
 
 .PHONY: tree
 tree: $(VERSION:%=tree-%) ## make trees with each RabbitMQ of VERSION, for RABBITMQ_ROOT=.cache/rabbitmq-4.3: minutes each, once
@@ -139,8 +139,8 @@ matrix: deps tree ## run the table of faults on each RabbitMQ of VERSION, one af
 	@for version in $(VERSION); do \
 	  echo "RabbitMQ $$version"; \
 	  UNSTUCK_RABBITMQ_ROOT='$(CURDIR)/.cache/rabbitmq-'$$version \
-	    go test -count=1 -timeout 60m -run '^TestEveryRowOfTheTable$$' $(TESTFLAGS) ./app -args -matrix; done
-	UNSTUCK_RABBITMQ_ROOT= go test -count=1 -timeout 60m -run '^TestWhatOtherChecksSee' $(TESTFLAGS) ./app -args -matrix
+	    go test -count=1 -timeout 60m -run '^TestTableHoldsInEveryRow$$' $(TESTFLAGS) ./app -args -matrix; done
+	UNSTUCK_RABBITMQ_ROOT= go test -count=1 -timeout 60m -run '^TestChecksOfOthers' $(TESTFLAGS) ./app -args -matrix
 
 .PHONY: soak
 soak: deps tree ## run ROUNDS rounds of random faults, versions, loads and times, drawn from SEED, beginning with round FROM

@@ -30,12 +30,12 @@ func (f following) View(ctx context.Context, broker string) (target.View, error)
 	return v, err
 }
 
-// TestARealPrometheusAndAlertmanagerTellOfAStuckNodeAndOfADeadDaemon has two replicas observe a real broker, one of whose
+// TestAlertsOfARealPrometheusTellOfAStuckNodeAndADeadDaemon has two replicas observe a real broker, one of whose
 // nodes gets stuck and is cured; then both replicas end. Time passes thirty times as fast: see hurriedRules. So it runs
 // by itself: two seconds in which a login hangs because the machine is busy are a minute to the rules.
 //
 //promise:40
-func TestARealPrometheusAndAlertmanagerTellOfAStuckNodeAndOfADeadDaemon(t *testing.T) {
+func TestAlertsOfARealPrometheusTellOfAStuckNodeAndADeadDaemon(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	l := <-startLabs(t, 1, lab.Options{HandshakeTimeout: tableHandshake, Root: os.Getenv("UNSTUCK_RABBITMQ_ROOT")})

@@ -22,7 +22,7 @@ import (
 	"github.com/cjworkbench/unstuck/remediate/store"
 )
 
-func TestWithoutAClusterTheAPIHasTLSAndTokensAllTheSame(t *testing.T) {
+func TestAppServesItsAPIWithTLSAndTokensWithoutACluster(t *testing.T) {
 	s := newSite(t)
 	pool := apptest.WriteCertificate(t, s.dir)
 	s.writeTokens("oncall")
@@ -62,7 +62,7 @@ brokers: [{name: rabbit, username: u, password_file: password, nodes: [{name: a,
 	}
 }
 
-func TestTheDaemonDoesNotStartWithHalfOfWhatItIsToServe(t *testing.T) {
+func TestAppDoesNotStartWithHalfOfWhatItIsToServe(t *testing.T) {
 	s := newSite(t)
 	s.kubeconfig(s.dir, "elsewhere")
 	for name, c := range map[string]struct {
@@ -83,7 +83,7 @@ func TestTheDaemonDoesNotStartWithHalfOfWhatItIsToServe(t *testing.T) {
 	}
 }
 
-func TestTheLogSaysWhenTokensPassUnencrypted(t *testing.T) {
+func TestAppTellAccessSaysWhenTokensPassUnencrypted(t *testing.T) {
 	beyond, here := &net.TCPAddr{IP: net.IPv4zero, Port: 8080}, &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 8080}
 	for name, c := range map[string]struct {
 		api     api
@@ -106,7 +106,7 @@ func TestTheLogSaysWhenTokensPassUnencrypted(t *testing.T) {
 	}
 }
 
-func TestTheMetricsSayWhichFilesOfTheDaemonAreGood(t *testing.T) {
+func TestAppWatchFilesTellsInMetricsWhichFilesAreGood(t *testing.T) {
 	s := newSite(t)
 	apptest.WriteCertificate(t, s.dir)
 	s.api = "tokens_file: tokens.yaml, tls: {cert_file: cert.pem, key_file: key.pem}"
@@ -157,7 +157,7 @@ func TestTheMetricsSayWhichFilesOfTheDaemonAreGood(t *testing.T) {
 	}
 }
 
-func TestACertificateThatHasEndedIsServedAndWarnedOf(t *testing.T) {
+func TestAppOpenAPIServesAnEndedCertificateAndWarnsOfIt(t *testing.T) {
 	now := time.Now().Truncate(time.Second).UTC()
 	hour := func(n int) time.Time { return now.Add(time.Duration(n) * time.Hour) }
 	for name, c := range map[string]struct {

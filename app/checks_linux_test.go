@@ -46,13 +46,13 @@ type seen struct {
 	corroboration probe.Result    // of its maybe_stuck, which is asked only if the finding is not clear; Reason "" if it was not
 }
 
-// TestWhatOtherChecksSeeOfEachFaultAndWhatUnstuckSees brings about one fault after the other on a real broker, and asks
+// TestChecksOfOthersAndUnstuckSeeOfEachFaultWhatThePagesSay brings about one fault after the other on a real broker, and asks
 // three parties about the node: RabbitMQ's own health checks, a real blackbox_exporter, and Unstuck's probes as the daemon
 // has them. What they say stands in docs/checks.md and, shorter, in the README; -update writes both. Each fault takes the
 // tools half a minute: without -update or -matrix only a few are looked at.
 //
 //promise:46
-func TestWhatOtherChecksSeeOfEachFaultAndWhatUnstuckSees(t *testing.T) {
+func TestChecksOfOthersAndUnstuckSeeOfEachFaultWhatThePagesSay(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Minute)
 	defer cancel()
@@ -391,17 +391,17 @@ func shortTable(all []seen) string {
 func generated(t *testing.T, file, table string) {
 	t.Helper()
 	page := readText(t, file)
-	before, rest, found := strings.Cut(page, "TestWhatOtherChecksSee -update` -->\n")
+	before, rest, found := strings.Cut(page, "TestChecksOfOthers -update` -->\n")
 	_, after, ends := strings.Cut(rest, "<!-- end -->")
 	if !found || !ends {
 		t.Fatalf("%s has no place for the table", file)
 	}
-	want := before + "TestWhatOtherChecksSee -update` -->\n\n" + table + "\n<!-- end -->" + after
+	want := before + "TestChecksOfOthers -update` -->\n\n" + table + "\n<!-- end -->" + after
 	if *update {
 		if err := os.WriteFile(file, []byte(want), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	} else if diff := cmp.Diff(page, want); diff != "" {
-		t.Errorf("%s does not say what was measured (go test ./app -run TestWhatOtherChecksSee -update writes it; - page, + measured):\n%s", file, diff)
+		t.Errorf("%s does not say what was measured (go test ./app -run TestChecksOfOthers -update writes it; - page, + measured):\n%s", file, diff)
 	}
 }

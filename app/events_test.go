@@ -87,7 +87,7 @@ func TestEventsTellOfADeletionAndOfItsOutcome(t *testing.T) {
 	}
 }
 
-func TestEveryPhaseHasAnEventOrAReasonForNone(t *testing.T) {
+func TestEventsTellOfEveryPhaseOrHaveAReasonForNone(t *testing.T) {
 	for _, p := range decide.Phases() {
 		if p.Event() == "" && p != decide.PhaseUnknown && p != decide.PhaseRecovering {
 			t.Errorf("nothing is told of the phase %s", p)

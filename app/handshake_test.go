@@ -34,7 +34,7 @@ func (x *toldOnce) Exec(ctx context.Context, n target.Node, argv []string, stdou
 	return x.Lab.Exec(ctx, n, argv, stdout, stderr)
 }
 
-func TestARealNodeTellsItsHandshakeTimeoutOnceAndTheLogSaysThatItDiffers(t *testing.T) {
+func TestWatchedAskHandshakeIsToldOnceByARealNodeAndLogsADifference(t *testing.T) {
 	t.Parallel()
 	l := <-startLabs(t, 1, lab.Options{Nodes: 1, HandshakeTimeout: tableHandshake, Root: os.Getenv("UNSTUCK_RABBITMQ_ROOT")})
 	view, err := l.View(t.Context(), "lab")

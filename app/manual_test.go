@@ -138,7 +138,7 @@ func handed(t *testing.T, w *threeNodes, test func(t *testing.T, h manual, r *ra
 }
 
 //promise:25
-func TestWithoutTheRightToDeleteNothingIsBegun(t *testing.T) {
+func TestManualDeleteBeginsNothingWithoutTheRightToDelete(t *testing.T) {
 	w := newThreeNodes()
 	handed(t, w, func(t *testing.T, h manual, _ *ran) {
 		d := decide.DeleteRequest{Node: "mq-1", UID: "uid-of-mq-1", Reason: "x", By: "ada", Override: []decide.Guard{decide.GuardUnconfirmed}}
@@ -163,7 +163,7 @@ func TestWithoutTheRightToDeleteNothingIsBegun(t *testing.T) {
 	})
 }
 
-func TestANodeIsProbedOnRequestByEachOfItsProbesAndNeverTwiceAtOnce(t *testing.T) {
+func TestManualProbeRunsEachOfANodesProbesAndNeverTwiceAtOnce(t *testing.T) {
 	handed(t, newThreeNodes(), func(t *testing.T, h manual, r *ran) {
 		before, _ := r.counted()
 		for range 5 {
@@ -188,7 +188,7 @@ func TestANodeIsProbedOnRequestByEachOfItsProbesAndNeverTwiceAtOnce(t *testing.T
 	})
 }
 
-func TestANodeIsDeletedOnRequest(t *testing.T) {
+func TestManualDeleteDeletesANode(t *testing.T) {
 	w := newThreeNodes()
 	handed(t, w, func(t *testing.T, h manual, _ *ran) {
 		d := decide.DeleteRequest{Node: "mq-1", UID: "uid-of-mq-1", Reason: "clients hang", By: "ada", From: "10.0.0.9"}

@@ -38,7 +38,7 @@ func TestNewGivesBackWhatItTookIfItFails(t *testing.T) {
 	}
 }
 
-func TestOneDaemonAtATimeUsesADataDir(t *testing.T) {
+func TestLockDirLetsOneDaemonAtATimeUseADataDir(t *testing.T) {
 	dir := t.TempDir()
 	unlock, err := lockDir(dir)
 	if err != nil {
@@ -55,9 +55,9 @@ func TestOneDaemonAtATimeUsesADataDir(t *testing.T) {
 	unlock()
 }
 
-// TestTheDaemonWatchesNodesThatItKnowsByAddress runs the daemon by its configuration, as `unstuck run` does, on a real
+// TestAppRunWatchesNodesThatItKnowsByAddress runs the daemon by its configuration, as `unstuck run` does, on a real
 // broker: a node whose login is wedged is found and explained, and left alone.
-func TestTheDaemonWatchesNodesThatItKnowsByAddress(t *testing.T) {
+func TestAppRunWatchesNodesThatItKnowsByAddress(t *testing.T) {
 	t.Parallel()
 	l := <-startLabs(t, 1, lab.Options{HandshakeTimeout: tableHandshake, Root: os.Getenv("UNSTUCK_RABBITMQ_ROOT")})
 	dir := t.TempDir()
@@ -134,7 +134,7 @@ brokers:
 	}
 }
 
-func TestNodesThatAreKnownByAddressCannotBeDeleted(t *testing.T) {
+func TestFixedNodesCannotBeDeleted(t *testing.T) {
 	f := fixedNodes{nodes: []target.Node{{Name: "a", Address: "a:5672"}}, isLeader: alone}
 	if err := f.Delete(t.Context(), target.Node{Name: "a"}, time.Second); err == nil {
 		t.Error("deleted")

@@ -15,7 +15,7 @@ const (
 
 func deployOf(commit string) string { return `{"commit": "` + commit + `", "reason": "a test"}` }
 
-func TestTheDaemonDoesWhatATokenMayAskForAndNothingElse(t *testing.T) {
+func TestAppDoesWhatATokenMayAskForAndNothingElse(t *testing.T) {
 	s := newSite(t)
 	d := s.serve()
 	ci := s.tokens["ci"]
@@ -67,7 +67,7 @@ func TestTheDaemonDoesWhatATokenMayAskForAndNothingElse(t *testing.T) {
 	}
 }
 
-func TestATokenThatIsTakenOutOfTheFileIsRefusedAtOnce(t *testing.T) {
+func TestAppRefusesAtOnceATokenThatIsTakenOutOfTheFile(t *testing.T) {
 	s := newSite(t)
 	d := s.serve()
 	ci := s.tokens["ci"]
@@ -87,7 +87,7 @@ func TestATokenThatIsTakenOutOfTheFileIsRefusedAtOnce(t *testing.T) {
 	}
 }
 
-func TestTheDaemonEndsWithAnOperationUnderWayAndLeavesItToASuccessor(t *testing.T) {
+func TestAppEndsAndLeavesAnOperationUnderWayToASuccessor(t *testing.T) {
 	s := newSite(t)
 	s.rolls = false
 	d := s.serve()
@@ -110,7 +110,7 @@ func TestTheDaemonEndsWithAnOperationUnderWayAndLeavesItToASuccessor(t *testing.
 	}
 }
 
-func TestWhereNobodyIsKnownEverybodyMayReadAndNobodyChangeAnything(t *testing.T) {
+func TestAppLetsEverybodyReadAndNobodyChangeWhereNobodyIsKnown(t *testing.T) {
 	s := newSite(t)
 	s.api = ""
 	d := s.serve()
@@ -129,7 +129,7 @@ func TestWhereNobodyIsKnownEverybodyMayReadAndNobodyChangeAnything(t *testing.T)
 	}
 }
 
-func TestTheClusterSaysWhoCallsAndWhatTheyMayDo(t *testing.T) {
+func TestAppAsksTheClusterWhoCallsAndWhatTheyMayDo(t *testing.T) {
 	s := newSite(t)
 	s.api += ", kubernetes_auth: true"
 	s.users = map[string]string{"token-of-ada": "ada", "token-of-eve": "eve"}
@@ -155,7 +155,7 @@ func TestTheClusterSaysWhoCallsAndWhatTheyMayDo(t *testing.T) {
 }
 
 // An environment in another cluster is changed, locked and asked about there; what is kept of it is kept at home.
-func TestAnEnvironmentInAnotherClusterIsServedThere(t *testing.T) {
+func TestAppServesAnEnvironmentInAnotherClusterThere(t *testing.T) {
 	s := newSite(t)
 	registry := strings.TrimSuffix(s.image(), "/web:"+running)
 	other := startAPIServer(t, webDeployment(registry+"/web:"+running), dockerSecret(registry, "puller", "hunter2"))
@@ -182,7 +182,7 @@ func TestAnEnvironmentInAnotherClusterIsServedThere(t *testing.T) {
 	}
 }
 
-func TestPeoplePauseProbeAndDeleteNodesAndReadLogsAndVariables(t *testing.T) {
+func TestAppLetsPeoplePauseProbeDeleteAndReadLogsAndVariables(t *testing.T) {
 	s := newSite(t)
 	d := s.serve()
 	d.await("is_leader=true")

@@ -12,7 +12,7 @@ import (
 	"github.com/cjworkbench/unstuck/target"
 )
 
-func TestASilentLoginHasTheProcessesLookedAtBesideItAndNotTooOften(t *testing.T) {
+func TestWatchedSilentHasTheProcessesLookedAtAndNotTooOften(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		w := &watched{hinted: make(map[string]time.Time)}

@@ -179,7 +179,7 @@ func (s *supportedTable) String() string {
 	return b.String()
 }
 
-func TestTheTableOfSupportedVersionsIsReadAsItIsWritten(t *testing.T) {
+func TestSupportedVersionsAreReadAsTheyAreWritten(t *testing.T) {
 	t.Parallel()
 	var table supportedTable
 	table.cells = map[string]map[string]string{}
@@ -195,10 +195,10 @@ func TestTheTableOfSupportedVersionsIsReadAsItIsWritten(t *testing.T) {
 	}
 }
 
-// TestThePageOfSupportedVersionsHasEveryRow holds the page against the table of faults, without a broker.
+// TestSupportedVersionsPageHasEveryRow holds the page against the table of faults, without a broker.
 //
 //promise:4
-func TestThePageOfSupportedVersionsHasEveryRow(t *testing.T) {
+func TestSupportedVersionsPageHasEveryRow(t *testing.T) {
 	t.Parallel()
 	_, rest, _ := strings.Cut(readText(t, supportedDoc), supportedBegin)
 	text, _, _ := strings.Cut(rest, supportedEnd)

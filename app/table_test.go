@@ -200,7 +200,7 @@ func (l loadedLab) restore(t testing.TB) {
 
 //promise:10
 //promise:14
-func TestEveryRowOfTheTable(t *testing.T) {
+func TestTableHoldsInEveryRow(t *testing.T) {
 	t.Parallel()
 	labs := startLoadedLabs(t, 3, lab.Options{
 		HandshakeTimeout: tableHandshake, HTTPBackend: true, Root: os.Getenv("UNSTUCK_RABBITMQ_ROOT"),
@@ -250,11 +250,11 @@ func rowNames() []string {
 	return names
 }
 
-// TestTheDefaultsTellAWedgedNodeFromASlowOne takes no short cuts but one: the nodes need not be five minutes old.
+// TestTableTellsAWedgedNodeFromASlowOneByTheDefaults takes no short cuts but one: the nodes need not be five minutes old.
 //
 //promise:2
 //promise:16
-func TestTheDefaultsTellAWedgedNodeFromASlowOne(t *testing.T) {
+func TestTableTellsAWedgedNodeFromASlowOneByTheDefaults(t *testing.T) {
 	t.Parallel()
 	l := <-startLabs(t, 1, lab.Options{Root: os.Getenv("UNSTUCK_RABBITMQ_ROOT")})
 	for _, row := range []tableRow{

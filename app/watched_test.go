@@ -13,7 +13,7 @@ import (
 	"github.com/cjworkbench/unstuck/target"
 )
 
-func TestAGoodLoginCountsForTheContainerThatItWasMadeTo(t *testing.T) {
+func TestWatchedNoteLoginCountsForTheContainerThatItWasMadeTo(t *testing.T) {
 	w := &watched{logins: make(map[string]goodLogin)}
 	at := time.Unix(1_000_000_000, 0)
 	started := at.Add(-time.Hour)
@@ -37,7 +37,7 @@ func TestAGoodLoginCountsForTheContainerThatItWasMadeTo(t *testing.T) {
 	}
 }
 
-func TestLoginsToPodsThatAreGoneAreForgotten(t *testing.T) {
+func TestWatchedNoteLoginForgetsPodsThatAreGone(t *testing.T) {
 	w := &watched{logins: make(map[string]goodLogin)}
 	for i := range 1000 {
 		w.noteLogin(probe.Result{Node: fmt.Sprint("rabbit-", i%3), UID: fmt.Sprint(i), Kind: probe.Login, Reason: probe.OK})
@@ -47,7 +47,7 @@ func TestLoginsToPodsThatAreGoneAreForgotten(t *testing.T) {
 	}
 }
 
-func TestALoopKnowsWhyNobodyCanLogInAndWhatElseIsWatched(t *testing.T) {
+func TestAppWatchTellsALoopWhyNobodyCanLogInAndWhatElseIsWatched(t *testing.T) {
 	var unreadable error
 	d := newApp(nil, slog.New(slog.DiscardHandler))
 	b := config.DefaultBroker()

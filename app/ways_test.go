@@ -16,11 +16,11 @@ import (
 	"github.com/cjworkbench/unstuck/target"
 )
 
-// TestARealBrokerReachedInEachWay logs in to a healthy node over plain TCP and over TLS, rightly and wrongly. Nothing of
+// TestWaysToReachARealBrokerNeverLookStuck logs in to a healthy node over plain TCP and over TLS, rightly and wrongly. Nothing of
 // this may look like a node that a restart would cure.
 //
 //promise:1
-func TestARealBrokerReachedInEachWay(t *testing.T) {
+func TestWaysToReachARealBrokerNeverLookStuck(t *testing.T) {
 	t.Parallel()
 	l := <-startLabs(t, 1, lab.Options{Nodes: 1, TLS: true, HandshakeTimeout: tableHandshake, Root: os.Getenv("UNSTUCK_RABBITMQ_ROOT")})
 	node := l.Nodes()[0]
@@ -101,12 +101,12 @@ func hangUpProxy(t *testing.T, broker string) string {
 	return listener.Addr().String()
 }
 
-// TestEveryReasonIsSeenOnARealBrokerOrStandsHere keeps the table whole.
+// TestWaysShowEveryReasonOnARealBrokerOrItStandsHere keeps the table whole.
 //
 //promise:1
-func TestEveryReasonIsSeenOnARealBrokerOrStandsHere(t *testing.T) {
+func TestWaysShowEveryReasonOnARealBrokerOrItStandsHere(t *testing.T) {
 	seen := map[probe.Reason]bool{
-		// In TestARealBrokerReachedInEachWay.
+		// In TestWaysToReachARealBrokerNeverLookStuck.
 		probe.TLS: true, probe.Protocol: true, probe.ClosedEarly: true,
 		// A real broker cannot be made to hang at just this point from outside; a fake one does, in package probe.
 		probe.AwaitOpen: true, probe.AwaitChannel: true, probe.AwaitConfirm: true, probe.AwaitDelivery: true,
@@ -129,8 +129,8 @@ func TestEveryReasonIsSeenOnARealBrokerOrStandsHere(t *testing.T) {
 	}
 }
 
-// TestEveryFaultOfTheLabHasARow looks for each method of the lab that breaks something in the source of the table.
-func TestEveryFaultOfTheLabHasARow(t *testing.T) {
+// TestWaysOfTheLabToBreakANodeAllHaveARow looks for each method of the lab that breaks something in the source of the table.
+func TestWaysOfTheLabToBreakANodeAllHaveARow(t *testing.T) {
 	var source []byte
 	for _, file := range []string{"table_test.go", "table_loaded_test.go"} {
 		text, err := os.ReadFile(file)

@@ -29,7 +29,7 @@ func (s *server) Allowed(_ context.Context, user string, groups []string, what R
 	return (s.allows == "*" || strings.Contains(s.allows, need)) && user != "" && len(groups) == 1, s.err
 }
 
-func TestEachActNeedsWhatKubectlWouldNeed(t *testing.T) {
+func TestReviewsNeedsAreThoseThatKubectlHas(t *testing.T) {
 	patches := func(ns string) []string {
 		return []string{
 			"patch deployments.apps frontend-deployment in namespace " + ns, "patch deployments.apps cron-deployment in namespace " + ns,
@@ -80,7 +80,7 @@ func TestEachActNeedsWhatKubectlWouldNeed(t *testing.T) {
 	}
 }
 
-func TestWhatNobodyKnowsTheNeedsOfIsRefused(t *testing.T) {
+func TestReviewsRefuseWhatNobodyKnowsTheNeedsOf(t *testing.T) {
 	v := Reviews{Own: &server{allows: "*"}, Releases: environments(), Targets: map[string]string{"orders": "mq"}, Home: "unstuck"}
 	for _, action := range []Action{
 		{Verb: Deploy},
@@ -105,7 +105,7 @@ func TestWhatNobodyKnowsTheNeedsOfIsRefused(t *testing.T) {
 	}
 }
 
-func TestAnotherClusterIsAskedAboutItsOwnAndAboutPeopleOnly(t *testing.T) {
+func TestReviewsAskAnotherClusterAboutItsOwnAndPeopleOnly(t *testing.T) {
 	env := environments()[0]
 	env.Context = "far"
 	own, far := &server{allows: "*"}, &server{}
@@ -137,7 +137,7 @@ func (g *grouped) Allowed(_ context.Context, _ string, groups []string, _ Resour
 	return slices.Contains(groups, g.group), nil
 }
 
-func TestWhoRulesThisClusterDoesNotRuleAnother(t *testing.T) {
+func TestReviewsGiveWhoRulesThisClusterNoRightsInAnother(t *testing.T) {
 	env := environments()[0]
 	env.Context = "far"
 	who := Caller{Name: "ada@example.com", Groups: []string{"oncall", "system:masters", "system:serviceaccounts", "system:authenticated"}}
@@ -155,7 +155,7 @@ func TestWhoRulesThisClusterDoesNotRuleAnother(t *testing.T) {
 	}
 }
 
-func TestACallerHasTheRightsOfTheAuthorityThatKnowsThem(t *testing.T) {
+func TestAuthoritiesAllowWhatTheOneThatKnowsTheCallerAllows(t *testing.T) {
 	file := nobodys{"ada@example.com"}
 	own := &server{allows: "*"}
 	kube := Reviews{Own: own, Releases: environments()}

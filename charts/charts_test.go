@@ -16,13 +16,13 @@ import (
 	"github.com/cjworkbench/unstuck/remediate/decide"
 )
 
-func TestTheChartPassesHelmsOwnLint(t *testing.T) {
+func TestChartsPassHelmsOwnLint(t *testing.T) {
 	if out, err := helm(t, least, "lint", "--strict"); err != nil {
 		t.Errorf("%v\n%s", err, out)
 	}
 }
 
-func TestNothingIsRenderedUntilItIsSaidWhatToWatchAndWhichImage(t *testing.T) {
+func TestChartsRenderNothingUntilToldWhatToWatchAndWhichImage(t *testing.T) {
 	for _, c := range []struct{ values, want string }{
 		{"", "config.brokers: want at least one"},
 		{"config: {brokers: [{name: a, nodes: [{name: node, address: 'h:5672'}]}]}", "no broker has pods, and there is neither an app nor an environment"},
@@ -34,7 +34,7 @@ func TestNothingIsRenderedUntilItIsSaidWhatToWatchAndWhichImage(t *testing.T) {
 	}
 }
 
-func TestEachExampleWatchesWhatItSaysAndOnlyObserves(t *testing.T) {
+func TestChartsExamplesWatchWhatTheySayAndOnlyObserve(t *testing.T) {
 	type watched struct{ Name, Namespace, Selector, Container, Secret string }
 	const (
 		clickToDeploy = "app.kubernetes.io/name=rabbitmq-1,app.kubernetes.io/component=rabbitmq-server"
@@ -81,7 +81,7 @@ func TestEachExampleWatchesWhatItSaysAndOnlyObserves(t *testing.T) {
 	}
 }
 
-func TestTheValuesInTheInstructionsAreTaken(t *testing.T) {
+func TestChartsTakeTheValuesInTheInstructions(t *testing.T) {
 	page, err := os.ReadFile("../docs/install.md")
 	if err != nil {
 		t.Fatal(err)
@@ -96,7 +96,7 @@ func TestTheValuesInTheInstructionsAreTaken(t *testing.T) {
 }
 
 // What docs/triggers.md adds to the values, for builds.
-func TestTheValuesForCIAreTaken(t *testing.T) {
+func TestChartsTakeTheValuesForCI(t *testing.T) {
 	page, err := os.ReadFile("../docs/triggers.md")
 	if err != nil {
 		t.Fatal(err)
@@ -120,7 +120,7 @@ func TestTheValuesForCIAreTaken(t *testing.T) {
 	}
 }
 
-func TestTheFileThatTheDaemonReadsHasWhatTheChartKnows(t *testing.T) {
+func TestChartsWriteTheFileThatTheDaemonReads(t *testing.T) {
 	for _, c := range []struct {
 		values       string
 		metrics, api string
@@ -139,7 +139,7 @@ func TestTheFileThatTheDaemonReadsHasWhatTheChartKnows(t *testing.T) {
 }
 
 // Helm turns numbers into floating point on their way.
-func TestNumbersArriveAsTheyWereWritten(t *testing.T) {
+func TestChartsKeepNumbersAsTheyWereWritten(t *testing.T) {
 	values := strings.Replace(least, "      username", "      policy: {above_baseline: 1000000}\n      probes: {maybe_stuck: {share: 0.07}}\n      username", 1)
 	b := configuration(t, values).Brokers[0]
 	if b.Policy.AboveBaseline != 1_000_000 || b.Probes.MaybeStuck.Share != 0.07 {
@@ -158,7 +158,7 @@ func configuration(t *testing.T, values string) *config.Config {
 	return c
 }
 
-func TestAnotherConfigurationStartsOtherPodsAndNothingElseDoes(t *testing.T) {
+func TestChartsStartOtherPodsForAnotherConfigurationOnly(t *testing.T) {
 	checksum := func(values string) string {
 		sum := at[string](only(t, render(t, values), "Deployment"), "spec", "template", "metadata", "annotations", "checksum/config")
 		if len(sum) != 64 {
@@ -178,7 +178,7 @@ func TestAnotherConfigurationStartsOtherPodsAndNothingElseDoes(t *testing.T) {
 	}
 }
 
-func TestTheContainerIsRestricted(t *testing.T) {
+func TestChartsRestrictTheContainer(t *testing.T) {
 	pod := at[any](only(t, render(t, least), "Deployment"), "spec", "template", "spec")
 	var wantPod any = object{
 		"runAsNonRoot": true, "runAsUser": 65532, "runAsGroup": 65532, "fsGroup": 65532,
@@ -217,7 +217,7 @@ func TestTheContainerIsRestricted(t *testing.T) {
 	}
 }
 
-func TestWhatIsOptionalIsThereOnlyIfAskedFor(t *testing.T) {
+func TestChartsHaveWhatIsOptionalOnlyIfAskedFor(t *testing.T) {
 	always := []string{"ConfigMap", "Deployment", "Role", "RoleBinding", "Service", "ServiceAccount"}
 	for _, c := range []struct {
 		values string
@@ -245,7 +245,7 @@ func TestWhatIsOptionalIsThereOnlyIfAskedFor(t *testing.T) {
 	}
 }
 
-func TestTheAPIIsOnTheServiceOnlyIfItIsExposed(t *testing.T) {
+func TestChartsHaveTheAPIOnTheServiceOnlyIfItIsExposed(t *testing.T) {
 	for values, want := range map[string][]string{
 		least:                            {"metrics"},
 		least + "api: {exposed: true}\n": {"metrics", "api"},
@@ -268,7 +268,7 @@ func TestTheAPIIsOnTheServiceOnlyIfItIsExposed(t *testing.T) {
 	}
 }
 
-func TestTheNetworkPolicyLetsOutToNamesTheAPIServerTheBrokersAndTheRegistries(t *testing.T) {
+func TestChartsNetworkPolicyLetsOutOnlyToWhatIsNeeded(t *testing.T) {
 	values := least + `
     - name: other
       tls: {}
@@ -309,7 +309,7 @@ networkPolicy: {enabled: true, apiServer: {cidrs: [10.0.0.1/32], ports: [6443]}}
 	}
 }
 
-func TestFilesForTheConfigurationAreMountedReadOnly(t *testing.T) {
+func TestChartsMountFilesForTheConfigurationReadOnly(t *testing.T) {
 	values := least + "mounts: [{secret: tls, path: /etc/tls}, {configMap: ca, path: /etc/ca}]\n"
 	pod := at[any](only(t, render(t, values), "Deployment"), "spec", "template", "spec")
 	var got []string
@@ -328,7 +328,7 @@ func TestFilesForTheConfigurationAreMountedReadOnly(t *testing.T) {
 	}
 }
 
-func TestTheNotesSayWhetherAnythingMayBeDeleted(t *testing.T) {
+func TestChartsNotesSayWhetherAnythingMayBeDeleted(t *testing.T) {
 	acting := strings.Replace(least, "      username", "      mode: remediate\n      username", 1)
 	for _, c := range []struct {
 		values    string
@@ -356,7 +356,7 @@ func TestTheNotesSayWhetherAnythingMayBeDeleted(t *testing.T) {
 	}
 }
 
-func TestEachExampleIsNamedInTheReadme(t *testing.T) {
+func TestChartsExamplesAreNamedInTheReadme(t *testing.T) {
 	readme, err := os.ReadFile(chart + "/README.md")
 	if err != nil {
 		t.Fatal(err)
@@ -372,7 +372,7 @@ func TestEachExampleIsNamedInTheReadme(t *testing.T) {
 	}
 }
 
-func TestNamesThatLookLikeNumbersOrTruthsStayNames(t *testing.T) {
+func TestChartsKeepNamesThatLookLikeNumbersOrTruthsAsNames(t *testing.T) {
 	for _, name := range []string{"123", "true", "null", "1e3"} {
 		values := strings.Replace(least, "namespace: jobs", "namespace: '"+name+"'", 1) + "serviceAccount: {name: '" + name + "'}\n"
 		there := false
@@ -394,7 +394,7 @@ func TestNamesThatLookLikeNumbersOrTruthsStayNames(t *testing.T) {
 	}
 }
 
-func TestEachReleaseHasALeaseOfItsOwn(t *testing.T) {
+func TestChartsGiveEachReleaseALeaseOfItsOwn(t *testing.T) {
 	for values, want := range map[string]string{
 		least:                               "watcher",
 		least + "fullnameOverride: other\n": "other",
@@ -408,14 +408,14 @@ func TestEachReleaseHasALeaseOfItsOwn(t *testing.T) {
 	}
 }
 
-func TestTheTwoPortsDiffer(t *testing.T) {
+func TestChartsRefuseTwoPortsThatAreTheSame(t *testing.T) {
 	_, err := helm(t, least+"metrics: {port: 8080}\n", "template", "watcher")
 	if err == nil || !strings.Contains(err.Error(), "metrics.port and api.port are both 8080: want two") {
 		t.Errorf("the error is %v", err)
 	}
 }
 
-func TestTheRuntimeIsToldOfTheMemoryLimit(t *testing.T) {
+func TestChartsTellTheRuntimeOfTheMemoryLimit(t *testing.T) {
 	for limits, want := range map[string]string{
 		"{memory: 256Mi}": "241591910", "{memory: 1.5Gi}": "1449551462", "{memory: 300M}": "270000000", "{memory: 268435456}": "241591910",
 		`{memory: "100000Ki"}`: "92160000", "{memory: null}": "", "{memory: 1e9}": "900000000", "{memory: 128974848000m}": "",
@@ -434,7 +434,7 @@ func TestTheRuntimeIsToldOfTheMemoryLimit(t *testing.T) {
 }
 
 // What docs/install.md pipes into `unstuck check-config -`.
-func TestTheConfigurationCanBeCutOutOfWhatTheChartRenders(t *testing.T) {
+func TestChartsRenderAConfigurationThatCanBeCutOut(t *testing.T) {
 	page, err := os.ReadFile("../docs/install.md")
 	if err != nil {
 		t.Fatal(err)

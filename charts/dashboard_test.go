@@ -54,7 +54,7 @@ func readDashboard(t *testing.T) (d dashboard, asking []dashboardPanel) {
 	return d, asking
 }
 
-func TestTheDashboardIsThatOfItsPanels(t *testing.T) {
+func TestDashboardIsThatOfItsPanels(t *testing.T) {
 	want := dashboardJSON(t, panels())
 	if *update {
 		if err := os.WriteFile(dashboardFile, []byte(want), 0o644); err != nil {
@@ -66,7 +66,7 @@ func TestTheDashboardIsThatOfItsPanels(t *testing.T) {
 	}
 }
 
-func TestThePageOnTheDashboardHasEveryPanel(t *testing.T) {
+func TestDashboardPageHasEveryPanel(t *testing.T) {
 	var b strings.Builder
 	for _, p := range panels() {
 		if p.kind == "row" {
@@ -92,7 +92,7 @@ func TestThePageOnTheDashboardHasEveryPanel(t *testing.T) {
 	}
 }
 
-func TestTheValuesOnThePageOfTheDashboardAreTaken(t *testing.T) {
+func TestDashboardPagesValuesAreTaken(t *testing.T) {
 	blocks := yamlBlock.FindAllStringSubmatch(readDoc(t, dashboardDoc), -1)
 	if len(blocks) != 1 {
 		t.Fatalf("there are %d examples", len(blocks))
@@ -102,7 +102,7 @@ func TestTheValuesOnThePageOfTheDashboardAreTaken(t *testing.T) {
 	}
 }
 
-func TestEachPanelHasWhatItMustAndAPlaceOfItsOwn(t *testing.T) {
+func TestDashboardPanelsHaveWhatTheyMustAndAPlaceOfTheirOwn(t *testing.T) {
 	d, asking := readDashboard(t)
 	ids, titles, taken := make(map[int]bool), make(map[string]bool), make(map[[2]int]string)
 	for _, p := range d.Panels {
@@ -145,7 +145,7 @@ var (
 )
 
 //promise:43
-func TestEachPanelAsksForWhatIsMeasuredAndForItsReleaseOnly(t *testing.T) {
+func TestDashboardPanelsAskForWhatIsMeasuredOfTheirReleaseOnly(t *testing.T) {
 	d, asking := readDashboard(t)
 	labels, values := measured(t)
 	variables := []string{"__rate_interval"}
@@ -188,7 +188,7 @@ func TestEachPanelAsksForWhatIsMeasuredAndForItsReleaseOnly(t *testing.T) {
 }
 
 // What is chosen at the top is offered by a label that its series has.
-func TestEachVariableOffersALabelThatIsMeasured(t *testing.T) {
+func TestDashboardVariablesOfferLabelsThatAreMeasured(t *testing.T) {
 	d, _ := readDashboard(t)
 	labels, _ := measured(t)
 	offered := 0
@@ -231,7 +231,7 @@ func checkMatchers(t *testing.T, what string, s, has []string, values map[string
 	}
 }
 
-func TestTheChartShipsTheDashboardIfAsked(t *testing.T) {
+func TestDashboardIsShippedByTheChartIfAsked(t *testing.T) {
 	if of := ofKind(render(t, least), "ConfigMap"); len(of) != 1 {
 		t.Errorf("unasked there are %d ConfigMaps, want that of the configuration alone", len(of))
 	}

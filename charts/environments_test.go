@@ -10,7 +10,7 @@ import (
 	"github.com/cjworkbench/unstuck/release/plan"
 )
 
-func TestTheExampleOfProductionDeploysAndDoesAllOfIt(t *testing.T) {
+func TestEnvironmentsOfTheProductionExampleDeployAndDoAllOfIt(t *testing.T) {
 	commit := strings.Repeat("5", 40)
 	var images []string
 	for _, name := range []string{"cron", "fetcher", "frontend", "migrate", "renderer", "upload-assets"} {

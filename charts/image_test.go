@@ -43,7 +43,7 @@ type settings struct {
 // in one test, for a build takes its time.
 //
 //promise:47
-func TestTheImageHoldsOneStaticProgramThatIsNotRunByRoot(t *testing.T) {
+func TestImageHoldsOneStaticProgramThatIsNotRunByRoot(t *testing.T) {
 	dir := t.TempDir()
 	archive := filepath.Join(dir, "image.tar")
 	const commit = "0123456789abcdef0123456789abcdef01234567"

@@ -78,7 +78,7 @@ func (g grants) grant(key string, verbs ...string) {
 }
 
 //promise:26
-func TestTheRolesGrantExactlyWhatIsServedNeeds(t *testing.T) {
+func TestRBACGrantsExactlyWhatIsServedNeeds(t *testing.T) {
 	acting := strings.Replace(least, "      username", "      mode: remediate\n      username", 1)
 	// Both namespaces of the example have all of it.
 	watched := with(watching, broker, app, secret("rabbitmq-1-rabbitmq-secret"))
@@ -194,7 +194,7 @@ config:
 	}
 }
 
-func TestTheWholeClusterIsAskedTwoQuestionsIfReviewsAreOn(t *testing.T) {
+func TestRBACAsksTheWholeClusterTwoQuestionsIfReviewsAreOn(t *testing.T) {
 	got := granted(t, render(t, least+"  api: {kubernetes_auth: true}\n"))
 	if diff := cmp.Diff(cluster, got[wholeCluster]); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
@@ -258,7 +258,7 @@ func (g grants) add(rule any) {
 	}
 }
 
-func TestTwoReleasesThatServeOneNamespaceDoNotShareARole(t *testing.T) {
+func TestRBACSharesNoRoleBetweenReleasesThatServeOneNamespace(t *testing.T) {
 	names := make(map[string]bool)
 	for _, namespace := range []string{"tools", "other"} {
 		out, err := helm(t, least, "template", "watcher", "--namespace", namespace, "--show-only", "templates/rbac.yaml")

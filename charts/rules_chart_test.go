@@ -26,7 +26,7 @@ func rendered(t *testing.T, values string) []ruleGroup {
 	return groups
 }
 
-func TestTheChartRendersTheRulesAsTheyAre(t *testing.T) {
+func TestRulesChartRendersTheRulesAsTheyAre(t *testing.T) {
 	if of := ofKind(render(t, least), "PrometheusRule"); len(of) > 0 {
 		t.Error("it does so unasked")
 	}
@@ -36,7 +36,7 @@ func TestTheChartRendersTheRulesAsTheyAre(t *testing.T) {
 	}
 }
 
-func TestTheChartRendersWhatItIsToldAboutTheRules(t *testing.T) {
+func TestRulesChartRendersWhatItIsToldAboutTheRules(t *testing.T) {
 	values := least + `
 rules:
   enabled: true
@@ -90,7 +90,7 @@ rules:
 	}
 }
 
-func TestTheChartRefusesWhatIsNoAlert(t *testing.T) {
+func TestRulesChartRefusesWhatIsNoAlert(t *testing.T) {
 	for _, c := range []struct{ rules, want string }{
 		{"for: {UnstuckNodeStock: 1m}", "there is no alert UnstuckNodeStock"},
 		{"severity: {NodeStuck: info}", "there is no alert NodeStuck"},

@@ -83,7 +83,7 @@ func promtool(t *testing.T, args ...string) (string, error) {
 	return string(out), err
 }
 
-func TestPrometheusTakesTheRules(t *testing.T) {
+func TestRulesAreTakenByPrometheus(t *testing.T) {
 	files, err := filepath.Glob(chart + "/rules/*.yaml")
 	if err != nil {
 		t.Fatal(err)
@@ -94,7 +94,7 @@ func TestPrometheusTakesTheRules(t *testing.T) {
 }
 
 //promise:40
-func TestEachAlertFiresWhenItMustWithItsWordsAndNotOtherwise(t *testing.T) {
+func TestRulesFireEachAlertWhenTheyMustWithItsWordsOnly(t *testing.T) {
 	files, err := filepath.Glob("testdata/rules/*.yaml")
 	if err != nil || len(files) == 0 {
 		t.Fatalf("%d files of tests, %v", len(files), err)
@@ -143,7 +143,7 @@ func TestEachAlertFiresWhenItMustWithItsWordsAndNotOtherwise(t *testing.T) {
 	}
 }
 
-func TestEachAlertSaysWhatItMust(t *testing.T) {
+func TestRulesSayOfEachAlertWhatTheyMust(t *testing.T) {
 	name := regexp.MustCompile(`^Unstuck([A-Z][a-z]+)+$`)
 	seen := make(map[string]bool)
 	for _, a := range alerts(t) {
@@ -232,7 +232,7 @@ var (
 	recording = regexp.MustCompile(`^unstuck:[a-z_]+(:ratio(_[0-9]+[mhd])?)?$`)
 )
 
-func TestEverySeriesThatARuleAsksForIsMeasured(t *testing.T) {
+func TestRulesAskOnlyForSeriesThatAreMeasured(t *testing.T) {
 	labels, values := measured(t)
 	asked := 0
 	for _, r := range rules(t) {
@@ -279,7 +279,7 @@ func TestEverySeriesThatARuleAsksForIsMeasured(t *testing.T) {
 var excluded = regexp.MustCompile(`unless on \([^)]*\) \w+\{[^}]*\}`)
 
 // What a restart does not cure must be told, and told once.
-func TestEachFaultyReasonHasOneAlert(t *testing.T) {
+func TestRulesHaveOneAlertForEachFaultyReason(t *testing.T) {
 	told := make(map[probe.Reason][]string)
 	for _, a := range alerts(t) {
 		for _, s := range series.FindAllStringSubmatch(excluded.ReplaceAllString(a.Expr, ""), -1) {
@@ -300,7 +300,7 @@ func TestEachFaultyReasonHasOneAlert(t *testing.T) {
 }
 
 // Whatever is said of a broker or a node is said by whoever speaks for it, and once for all replicas.
-func TestNoAlertFiresOnceForEachReplica(t *testing.T) {
+func TestRulesFireNoAlertOnceForEachReplica(t *testing.T) {
 	each := []string{"UnstuckReplicaDown"} // and is about them
 	for _, a := range alerts(t) {
 		aggregated := regexp.MustCompile(`(?s)^(time\(\) - )?(max|min|sum|count) by \(([^)]*)\)`).FindStringSubmatch(strings.TrimSpace(a.Expr))

@@ -47,7 +47,7 @@ func pages(t *testing.T) map[string]string {
 }
 
 //promise:41
-func TestEachAlertHasItsRunbookAndEachRunbookItsAlert(t *testing.T) {
+func TestRunbooksAndAlertsBelongToOneAnother(t *testing.T) {
 	all := pages(t)
 	for _, name := range []string{"README", "stuck-node"} {
 		if all[name] == "" {
@@ -94,7 +94,7 @@ func commands(page string) (lines []string) {
 	return lines
 }
 
-func TestTheVariablesOfTheRunbooksAreSetBeforehand(t *testing.T) {
+func TestRunbooksSetTheirVariablesBeforehand(t *testing.T) {
 	all := pages(t)
 	for name, page := range all {
 		known := make(map[string]bool)
@@ -114,7 +114,7 @@ func TestTheVariablesOfTheRunbooksAreSetBeforehand(t *testing.T) {
 	}
 }
 
-func TestTheCommandsOfTheRunbooksAreOnes(t *testing.T) {
+func TestRunbooksHaveCommandsThatExist(t *testing.T) {
 	unstuck := filepath.Join(t.TempDir(), "unstuck")
 	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", unstuck, "../cmd/unstuck").CombinedOutput(); err != nil {
 		t.Fatalf("build unstuck: %v\n%s", err, out)
@@ -257,7 +257,7 @@ func kubectlTakes(words []string) error {
 	return nil
 }
 
-func TestTheTableOfAlertsIsThatOfTheRules(t *testing.T) {
+func TestRunbooksTableOfAlertsIsThatOfTheRules(t *testing.T) {
 	var b strings.Builder
 	b.WriteString("| alert | severity | after | says |\n|---|---|---|---|\n")
 	words := strings.NewReplacer("{{ $labels.", "`", "{{ $value", "`N", " }}", "`", "|", "\\|")
@@ -286,7 +286,7 @@ func TestTheTableOfAlertsIsThatOfTheRules(t *testing.T) {
 
 var yamlBlock = regexp.MustCompile("(?s)```yaml\n(.*?)```")
 
-func TestThePageOnAlertsHasOnlyAlertsThatThereAre(t *testing.T) {
+func TestRunbooksPageOnAlertsNamesOnlyAlertsThatExist(t *testing.T) {
 	known := make(map[string]rule)
 	for _, a := range alerts(t) {
 		known[a.Alert] = a
@@ -319,7 +319,7 @@ func TestThePageOnAlertsHasOnlyAlertsThatThereAre(t *testing.T) {
 
 // What is kept back must carry the labels by which it is told that both are about the same; Alertmanager takes two that
 // are both missing for equal.
-func TestWhatIsKeptBackIsAboutTheSame(t *testing.T) {
+func TestRunbooksKeepBackOnlyWhatIsAboutTheSame(t *testing.T) {
 	var inhibit struct {
 		Rules []struct {
 			Source []string `yaml:"source_matchers"`

@@ -13,7 +13,7 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-func TestTheSchemaRefusesWhatIsUnknownOrOfTheWrongKind(t *testing.T) {
+func TestValuesSchemaRefusesWhatIsUnknownOrOfTheWrongKind(t *testing.T) {
 	inBroker := func(line string) string {
 		return strings.Replace(least, "      username", "      "+line+"\n      username", 1)
 	}
@@ -128,7 +128,7 @@ func (s *schema) walk(t *testing.T, path string, at *schema, visit func(path str
 	}
 }
 
-func TestTheSchemaIsStrictAtEveryLevel(t *testing.T) {
+func TestValuesSchemaIsStrictAtEveryLevel(t *testing.T) {
 	root := readSchema(t)
 	seen := 0
 	root.walk(t, "", root, func(path string, at *schema) {
@@ -152,7 +152,7 @@ func TestTheSchemaIsStrictAtEveryLevel(t *testing.T) {
 var chartsOwn = []string{"listen.metrics", "listen.api", "data_dir", "kubernetes.kubeconfig", "kubernetes.context", "kubernetes.namespace"}
 
 //promise:45
-func TestTheSchemaKnowsEveryKeyOfTheConfigurationAndNoOther(t *testing.T) {
+func TestValuesSchemaKnowsExactlyTheKeysOfTheConfiguration(t *testing.T) {
 	page, err := os.ReadFile("../docs/configuration.md")
 	if err != nil {
 		t.Fatal(err)
@@ -186,7 +186,7 @@ func TestTheSchemaKnowsEveryKeyOfTheConfigurationAndNoOther(t *testing.T) {
 	}
 }
 
-func TestEveryValueIsExplainedAndIsInTheReadmesTableWithItsDefault(t *testing.T) {
+func TestValuesAreExplainedAndInTheReadmesTableWithTheirDefaults(t *testing.T) {
 	data, err := os.ReadFile(chart + "/values.yaml")
 	if err != nil {
 		t.Fatal(err)
@@ -237,7 +237,7 @@ func text(t *testing.T, n *yaml.Node) string {
 	return strings.TrimSpace(string(out))
 }
 
-func TestEveryValueThatTheSchemaKnowsHasADefault(t *testing.T) {
+func TestValuesThatTheSchemaKnowsHaveDefaults(t *testing.T) {
 	data, err := os.ReadFile(chart + "/values.yaml")
 	if err != nil {
 		t.Fatal(err)

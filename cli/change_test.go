@@ -11,7 +11,7 @@ import (
 	"github.com/cjworkbench/unstuck/release/plan"
 )
 
-func TestADeployIsWatchedUntilItIsOverAndItsEndIsTheExitCode(t *testing.T) {
+func TestChangeOfADeployIsWatchedAndItsEndIsTheExitCode(t *testing.T) {
 	for phase, want := range map[plan.Phase]int{plan.Succeeded: 0, plan.Failed: 1, plan.Cancelled: 1, plan.RolledBack: 1} {
 		onServedAPI(t, func(t *testing.T, s *servedAPI) {
 			c, _ := s.console()
@@ -45,7 +45,7 @@ func TestADeployIsWatchedUntilItIsOverAndItsEndIsTheExitCode(t *testing.T) {
 	}
 }
 
-func TestWithoutAYesNothingIsChanged(t *testing.T) {
+func TestChangeIsNotMadeWithoutAYes(t *testing.T) {
 	for _, c := range []struct {
 		answers []string
 		code    int
@@ -73,7 +73,7 @@ func TestWithoutAYesNothingIsChanged(t *testing.T) {
 	}
 }
 
-func TestADryRunChangesNothing(t *testing.T) {
+func TestChangeIsNotMadeByADryRun(t *testing.T) {
 	for _, args := range []string{
 		"deploy staging " + newCommit, "promote production", "revert production", "restart staging frontend", "restart staging --secret stripe", "task staging clear-cache",
 	} {
@@ -92,7 +92,7 @@ func TestADryRunChangesNothing(t *testing.T) {
 	}
 }
 
-func TestEachCommandAsksForWhatItIsNamedAfter(t *testing.T) {
+func TestChangeCommandsAskForWhatTheyAreNamedAfter(t *testing.T) {
 	for args, want := range map[string]plan.Request{
 		"deploy staging " + newCommit + " --on-failure rollback": {Kind: plan.Deploy, Environment: "staging", Commit: newCommit, OnFailure: plan.Rollback},
 		"promote production --bug-report https://b.example/1":    {Kind: plan.Promotion, Environment: "production", BugReport: "https://b.example/1"},
@@ -117,7 +117,7 @@ func TestEachCommandAsksForWhatItIsNamedAfter(t *testing.T) {
 	}
 }
 
-func TestARevertGoesToTheCommitThatWasShown(t *testing.T) {
+func TestChangeByARevertGoesToTheCommitThatWasShown(t *testing.T) {
 	onServedAPI(t, func(t *testing.T, s *servedAPI) {
 		c, _ := s.console("y")
 		code, _, stderr := s.run(t, c, "revert", "production", "--reason", "x", "--no-wait")
@@ -127,7 +127,7 @@ func TestARevertGoesToTheCommitThatWasShown(t *testing.T) {
 	})
 }
 
-func TestAPromotionOfAnotherCommitThanWasShownIsSaid(t *testing.T) {
+func TestChangeByAPromotionOfAnotherCommitThanWasShownIsSaid(t *testing.T) {
 	onServedAPI(t, func(t *testing.T, s *servedAPI) {
 		c, _ := s.console("y")
 		_, _, stderr := s.run(t, c, "promote", "production", "--reason", "x", "--no-wait")
@@ -142,7 +142,7 @@ func TestAPromotionOfAnotherCommitThanWasShownIsSaid(t *testing.T) {
 	}, func(s *servedAPI) { s.options.Releases.Operations = movingSource{s} })
 }
 
-func TestATaskWithAWarningNeedsSomebodyWhoReadIt(t *testing.T) {
+func TestChangeByATaskWithAWarningNeedsSomebodyWhoReadIt(t *testing.T) {
 	onServedAPI(t, func(t *testing.T, s *servedAPI) {
 		c, _ := s.console("y")
 		if code, _, stderr := s.run(t, c, "task", "staging", "clear-cache", "--reason", "x", "--yes", "--no-wait"); code != 4 || !strings.Contains(stderr, taskWarning) || len(s.asked) > 0 {
@@ -154,7 +154,7 @@ func TestATaskWithAWarningNeedsSomebodyWhoReadIt(t *testing.T) {
 	})
 }
 
-func TestTheReasonAndTheBugReportAreAskedForWhereSomebodyIs(t *testing.T) {
+func TestChangeAsksForReasonAndBugReportWhereSomebodyIs(t *testing.T) {
 	onServedAPI(t, func(t *testing.T, s *servedAPI) {
 		c, questions := s.console("leaks memory", "https://b.example/1", "y")
 		code, _, stderr := s.run(t, c, "restart", "staging", "frontend", "--no-wait")
@@ -172,7 +172,7 @@ func TestTheReasonAndTheBugReportAreAskedForWhereSomebodyIs(t *testing.T) {
 	})
 }
 
-func TestARefusalSaysWhatIsWrongAndWhatWouldBeRight(t *testing.T) {
+func TestChangeThatIsRefusedSaysWhatWouldBeRight(t *testing.T) {
 	onServedAPI(t, func(t *testing.T, s *servedAPI) {
 		c, _ := s.console()
 		s.refusal = &plan.Refusal{

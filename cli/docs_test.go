@@ -8,7 +8,7 @@ import (
 )
 
 // Each line of the runbook is parsed as the command would: its flags exist, and its arguments are as many as it takes.
-func TestThePageOnTriggersHasEveryCommandThatAsksAServerAsItIs(t *testing.T) {
+func TestDocsOnTriggersHaveEveryCommandThatAsksAServer(t *testing.T) {
 	page := readText(t, projectRoot+"/docs/triggers.md")
 	used := make(map[string]bool)
 	for _, m := range regexp.MustCompile("`unstuck ([a-z]+[^`]*)`").FindAllStringSubmatch(page, -1) {
@@ -32,7 +32,7 @@ func TestThePageOnTriggersHasEveryCommandThatAsksAServerAsItIs(t *testing.T) {
 	}
 }
 
-func TestThePageOnTheCommandLineHasTheExitCodesOfTheCommandsThatAskAServer(t *testing.T) {
+func TestDocsOnTheCommandLineHaveTheExitCodesOfClientCommands(t *testing.T) {
 	page := readText(t, projectRoot+"/docs/cli.md")
 	_, table, _ := strings.Cut(page, "## Commands that ask a server")
 	for code, want := range map[int]string{

@@ -11,7 +11,7 @@ import (
 	"github.com/spf13/cobra"
 )
 
-func TestTheExitCodeFollowsFromTheTypeOfTheError(t *testing.T) {
+func TestExecuteTakesTheExitCodeFromTheTypeOfTheError(t *testing.T) {
 	for name, c := range map[string]struct {
 		err    error
 		code   int
@@ -31,7 +31,7 @@ func TestTheExitCodeFollowsFromTheTypeOfTheError(t *testing.T) {
 	}
 }
 
-func TestARequiredFlagThatIsMissingIsAUsageError(t *testing.T) {
+func TestExecuteCallsAMissingRequiredFlagAUsageError(t *testing.T) {
 	root := &cobra.Command{Use: "x", SilenceErrors: true, SilenceUsage: true, RunE: func(*cobra.Command, []string) error { return nil }}
 	root.Flags().String("config", "", "")
 	if err := root.MarkFlagRequired("config"); err != nil {

@@ -24,7 +24,7 @@ import (
 	"github.com/cjworkbench/unstuck/terminal"
 )
 
-func TestOnlyWhatMayBeSentTwiceIsSentAgain(t *testing.T) {
+func TestClientSendsAgainOnlyWhatMayBeSentTwice(t *testing.T) {
 	for args, c := range map[string]struct{ code, times int }{
 		"status": {0, 3},
 		"deploy staging " + newCommit + " --reason x --yes --no-wait": {0, 3},
@@ -60,7 +60,7 @@ func TestOnlyWhatMayBeSentTwiceIsSentAgain(t *testing.T) {
 	}
 }
 
-func TestTooManyRequestsAreSentAgainWhenTheServerHasTime(t *testing.T) {
+func TestClientSendsAgainWhenABusyServerHasTime(t *testing.T) {
 	times := 0
 	onServedAPI(t, func(t *testing.T, s *servedAPI) {
 		c, _ := s.console()
@@ -83,7 +83,7 @@ func TestTooManyRequestsAreSentAgainWhenTheServerHasTime(t *testing.T) {
 	})
 }
 
-func TestWhatIsNotKnownIsNotSaidToHaveFailed(t *testing.T) {
+func TestClientDoesNotCallFailedWhatIsNotKnown(t *testing.T) {
 	onServedAPI(t, func(t *testing.T, s *servedAPI) {
 		c, _ := s.console()
 		code, _, stderr := s.run(t, c, "deploy", "staging", newCommit, "--reason", "x", "--yes", "--key", "k7")
@@ -100,7 +100,7 @@ func TestWhatIsNotKnownIsNotSaidToHaveFailed(t *testing.T) {
 	})
 }
 
-func TestAnswersOfSomethingElseAreNotTakenForUnstucks(t *testing.T) {
+func TestClientTakesAnswersOfSomethingElseNotForUnstucks(t *testing.T) {
 	for want, h := range map[string]http.HandlerFunc{
 		"is the address that of Unstuck's API?":     func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "<html>") },
 		"404 Not Found, and not in Unstuck's words": http.NotFound,
@@ -126,7 +126,7 @@ func TestAnswersOfSomethingElseAreNotTakenForUnstucks(t *testing.T) {
 // hostile is what no terminal may get: escape sequences of 7 and of 8 bits, a backspace, text that runs backwards.
 const hostile = " \x1b]0;owned\x07\x1b[2J\u009b31m\b\u202e\U000e0041"
 
-func TestWhatTheServerSaysCannotTouchTheTerminal(t *testing.T) {
+func TestClientLetsNothingThatTheServerSaysTouchTheTerminal(t *testing.T) {
 	for _, args := range []string{
 		"status", "explain orders mq-1", "incidents", "incidents incident-1", "logs staging frontend", "env staging frontend", "operations", "operations op-1", "operations op-1 --follow",
 		"deploy staging " + newCommit + " --reason x --dry-run", "deploy staging " + newCommit + " --reason x", "delete orders mq-1 --reason x",
@@ -162,7 +162,7 @@ func TestWhatTheServerSaysCannotTouchTheTerminal(t *testing.T) {
 	}
 }
 
-func TestTheServerAndTheTokenAreRefusedWithoutRepeatingThem(t *testing.T) {
+func TestServerFlagsConnectRefusesServerAndTokenWithoutRepeatingThem(t *testing.T) {
 	dir := t.TempDir()
 	for name, text := range map[string]string{"two": clientToken + "\nsecond", "empty": "\n", "large": strings.Repeat("x", maxSmallFile+1)} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
@@ -201,7 +201,7 @@ func TestTheServerAndTheTokenAreRefusedWithoutRepeatingThem(t *testing.T) {
 	}
 }
 
-func TestATokenThatIsNobodysIsRefusedWithAHint(t *testing.T) {
+func TestClientRefusesATokenThatIsNobodysWithAHint(t *testing.T) {
 	onServedAPI(t, func(t *testing.T, s *servedAPI) {
 		c, _ := s.console()
 		code, _, stderr := s.run(t, c, "status")
@@ -220,7 +220,7 @@ func TestATokenThatIsNobodysIsRefusedWithAHint(t *testing.T) {
 	})
 }
 
-func TestTheServersCertificateIsChecked(t *testing.T) {
+func TestClientChecksTheServersCertificate(t *testing.T) {
 	s := newServedAPI()
 	var asked atomic.Int32
 	api := httpapi.New(s.options).Handler(nil)

@@ -15,7 +15,7 @@ import (
 	"github.com/cjworkbench/unstuck/release"
 )
 
-func TestLogsAreAskedForAsTheFlagsSay(t *testing.T) {
+func TestPodsLogsAreAskedForAsTheFlagsSay(t *testing.T) {
 	onServedAPI(t, func(t *testing.T, s *servedAPI) {
 		c, _ := s.console()
 		code, stdout, stderr := s.run(t, c, "logs", "staging", "frontend", "--since", "10m", "--lines", "7", "-c", "app", "-p")
@@ -37,7 +37,7 @@ func TestLogsAreAskedForAsTheFlagsSay(t *testing.T) {
 	})
 }
 
-func TestLogsAreFollowedUntilCtrlC(t *testing.T) {
+func TestPodsLogsAreFollowedUntilCtrlC(t *testing.T) {
 	for _, output := range []string{"text", "json"} {
 		onServedAPI(t, func(t *testing.T, s *servedAPI) {
 			c, _ := s.console()
@@ -71,7 +71,7 @@ func TestLogsAreFollowedUntilCtrlC(t *testing.T) {
 	}
 }
 
-func TestVariablesAreShownWithWhereTheyComeFrom(t *testing.T) {
+func TestPodsVariablesAreShownWithWhereTheyComeFrom(t *testing.T) {
 	onServedAPI(t, func(t *testing.T, s *servedAPI) {
 		c, _ := s.console()
 		for _, pod := range []string{"", "frontend-9"} {

@@ -10,7 +10,7 @@ import (
 	"github.com/cjworkbench/unstuck/remediate"
 )
 
-func TestTheCommandsThatLookShowWhatThereIs(t *testing.T) {
+func TestReadCommandsShowWhatThereIs(t *testing.T) {
 	for args, want := range map[string][]string{
 		"status": {
 			"orders  mode observe, 1 node, looked at 0s ago\n  mq-1  stuck  confirmed  confirmed stuck; held back by observe-only\n",
@@ -48,7 +48,7 @@ func TestTheCommandsThatLookShowWhatThereIs(t *testing.T) {
 	}
 }
 
-func TestTheStatusInJSONHasAllThatIsServed(t *testing.T) {
+func TestReadOfTheStatusInJSONHasAllThatIsServed(t *testing.T) {
 	for everything, want := range map[bool]string{true: "environments pauses targets", false: "targets"} {
 		onServedAPI(t, func(t *testing.T, s *servedAPI) {
 			c, _ := s.console()
@@ -76,7 +76,7 @@ func TestTheStatusInJSONHasAllThatIsServed(t *testing.T) {
 	}
 }
 
-func TestANodeIsLookedAtNowIfThatIsAskedFor(t *testing.T) {
+func TestReadLooksAtANodeNowIfThatIsAskedFor(t *testing.T) {
 	onServedAPI(t, func(t *testing.T, s *servedAPI) {
 		c, _ := s.console()
 		code, stdout, stderr := s.run(t, c, "explain", "orders", "mq-1", "--now")
@@ -96,7 +96,7 @@ func TestANodeIsLookedAtNowIfThatIsAskedFor(t *testing.T) {
 	})
 }
 
-func TestPausesBeginAndEnd(t *testing.T) {
+func TestReadBeginsAndEndsPauses(t *testing.T) {
 	onServedAPI(t, func(t *testing.T, s *servedAPI) {
 		c, _ := s.console()
 		for _, step := range []struct {
@@ -126,7 +126,7 @@ func TestPausesBeginAndEnd(t *testing.T) {
 	})
 }
 
-func TestARefusalIsInWordsThatHelpAtTheCommandLine(t *testing.T) {
+func TestReadOfARefusalIsInWordsThatHelpAtTheCommandLine(t *testing.T) {
 	onServedAPI(t, func(t *testing.T, s *servedAPI) {
 		c, _ := s.console()
 		for args, want := range map[string]string{
@@ -142,7 +142,7 @@ func TestARefusalIsInWordsThatHelpAtTheCommandLine(t *testing.T) {
 	})
 }
 
-func TestANodeIsDeletedByTheUIDThatWasLookedAt(t *testing.T) {
+func TestSessionDeleteNodeGoesByTheUIDThatWasLookedAt(t *testing.T) {
 	onServedAPI(t, func(t *testing.T, s *servedAPI) {
 		c, _ := s.console("n", "y")
 		code, _, stderr := s.run(t, c, "delete", "orders", "mq-1", "--reason", "wedged", "--yes")
@@ -172,7 +172,7 @@ func TestANodeIsDeletedByTheUIDThatWasLookedAt(t *testing.T) {
 	})
 }
 
-func TestTheShellCompletesWhatTheServerHas(t *testing.T) {
+func TestCompleterOffersTheShellWhatTheServerHas(t *testing.T) {
 	onServedAPI(t, func(t *testing.T, s *servedAPI) {
 		c, _ := s.console()
 		_, _ = s.Submit(t.Context(), plan.Request{Kind: plan.Deploy, Environment: "staging", Commit: newCommit, Reason: "x", By: "ada"})

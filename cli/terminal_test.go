@@ -107,7 +107,7 @@ func (c *user) exit() (code int, text string) {
 	return 0, c.text
 }
 
-func TestAtATerminalItAsksAndCtrlCAsksToo(t *testing.T) {
+func TestTerminalAsksAndCtrlCAsksToo(t *testing.T) {
 	if server := os.Getenv(terminalVariable); server != "" {
 		os.Exit(Run(testRoot(newConsole()), []string{"deploy", "staging", newCommit, "--server", server, "--reason", "x"}, os.Stdout, os.Stderr))
 	}
@@ -147,7 +147,7 @@ func TestAtATerminalItAsksAndCtrlCAsksToo(t *testing.T) {
 	}
 }
 
-func TestAQuestionIsTakenBackWhenTheOperationThatItIsAboutHasEnded(t *testing.T) {
+func TestTerminalTakesAQuestionBackWhenItsOperationHasEnded(t *testing.T) {
 	if server := os.Getenv(terminalVariable); server != "" {
 		os.Exit(Run(testRoot(newConsole()), []string{"deploy", "staging", newCommit, "--server", server, "--reason", "x", "--yes"}, os.Stdout, os.Stderr))
 	}

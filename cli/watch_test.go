@@ -31,7 +31,7 @@ func (s *servedAPI) interrupted(signals []os.Signal, answers ...string) (console
 	return c, questions
 }
 
-func TestCtrlCAsksWhatIsToEnd(t *testing.T) {
+func TestSessionWatchAsksAtCtrlCWhatIsToEnd(t *testing.T) {
 	for name, c := range map[string]struct {
 		signals   []os.Signal
 		answers   []string
@@ -66,7 +66,7 @@ func TestCtrlCAsksWhatIsToEnd(t *testing.T) {
 	}
 }
 
-func TestAStreamThatBreaksIsTakenUpAgainAndNothingIsShownTwice(t *testing.T) {
+func TestSessionWatchTakesABrokenStreamUpAgainAndRepeatsNothing(t *testing.T) {
 	onServedAPI(t, func(t *testing.T, s *servedAPI) {
 		c, _ := s.console()
 		s.going.Go(func() {
@@ -103,7 +103,7 @@ func TestAStreamThatBreaksIsTakenUpAgainAndNothingIsShownTwice(t *testing.T) {
 	})
 }
 
-func TestAServerThatIsAwayIsWaitedForButNotForEver(t *testing.T) {
+func TestSessionWatchWaitsForAServerThatIsAwayButNotForEver(t *testing.T) {
 	for away, want := range map[time.Duration]int{30 * time.Second: 0, 10 * time.Minute: 7} {
 		var began time.Time
 		onServedAPI(t, func(t *testing.T, s *servedAPI) {
@@ -137,7 +137,7 @@ func TestAServerThatIsAwayIsWaitedForButNotForEver(t *testing.T) {
 	}
 }
 
-func TestAStreamThatFallsSilentIsLeft(t *testing.T) {
+func TestSessionWatchLeavesAStreamThatFallsSilent(t *testing.T) {
 	var streams int
 	onServedAPI(t, func(t *testing.T, s *servedAPI) {
 		c, _ := s.console()
@@ -170,7 +170,7 @@ func TestAStreamThatFallsSilentIsLeft(t *testing.T) {
 	})
 }
 
-func TestAnOperationThatIsOverIsFollowedToItsEndAtOnce(t *testing.T) {
+func TestSessionWatchShowsTheEndOfWhatIsOverAtOnce(t *testing.T) {
 	onServedAPI(t, func(t *testing.T, s *servedAPI) {
 		c, _ := s.console("wrong commit")
 		if code, stdout, _ := s.run(t, c, "deploy", "staging", newCommit, "--reason", "x", "--yes", "--no-wait"); code != 0 || stdout != "op-1\n" {
@@ -187,7 +187,7 @@ func TestAnOperationThatIsOverIsFollowedToItsEndAtOnce(t *testing.T) {
 	})
 }
 
-func TestEventsAreReadAsTheStandardHasThem(t *testing.T) {
+func TestReadEventsReadsAsTheStandardSays(t *testing.T) {
 	var all []event
 	lines := 0
 	retry, err := readEvents(strings.NewReader(": hello\nretry: 1500\n\nid: 1\nevent: operation\ndata: a\ndata:b\n\nid: 2\n\ndata: c\nunknown: x\n\ndata: cut off"),
@@ -205,7 +205,7 @@ func TestEventsAreReadAsTheStandardHasThem(t *testing.T) {
 	}
 }
 
-func TestTheFooterShowsABarAndWhatRuns(t *testing.T) {
+func TestProgressDrawnShowsABarAndWhatRuns(t *testing.T) {
 	begun := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 	var out strings.Builder
 	p := newProgress(&out)

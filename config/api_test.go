@@ -15,7 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-func TestTheKeysOfTheAPIArrive(t *testing.T) {
+func TestAPIKeysArrive(t *testing.T) {
 	got := loaded(t, "testdata/good/full.yaml").API
 	if filepath.Base(got.TokensFile) != "tokens.yaml" || !filepath.IsAbs(got.TokensFile) {
 		t.Errorf("the file of tokens is %q", got.TokensFile)
@@ -29,7 +29,7 @@ func TestTheKeysOfTheAPIArrive(t *testing.T) {
 	}
 }
 
-func TestTheCertificateOfTheAPIIsRead(t *testing.T) {
+func TestAPICertificateIsRead(t *testing.T) {
 	dir := t.TempDir()
 	cert, key := pair(t)
 	otherCert, _ := pair(t)

@@ -10,7 +10,7 @@ import (
 	"github.com/cjworkbench/unstuck/probe"
 )
 
-func TestAliasesThatStandForTooMuchAreRefusedOnTheirLine(t *testing.T) {
+func TestParseRefusesAliasesThatStandForTooMuchOnTheirLine(t *testing.T) {
 	many := func(alias string) string { return "[" + strings.Repeat(alias+",", 1000) + "]" }
 	for name, tc := range map[string]struct {
 		text string
@@ -29,7 +29,7 @@ func TestAliasesThatStandForTooMuchAreRefusedOnTheirLine(t *testing.T) {
 	}
 }
 
-func TestAsManyNodesAsWeCanWatchFit(t *testing.T) {
+func TestLoadTakesAsManyNodesAsWeCanWatch(t *testing.T) {
 	nodes := make([]string, 10_000)
 	for i := range nodes {
 		nodes[i] = fmt.Sprintf("{name: rabbit-%d, address: 'rabbit-%d.rabbit.svc.cluster.local:5672'}", i, i)
@@ -42,7 +42,7 @@ func TestAsManyNodesAsWeCanWatchFit(t *testing.T) {
 	}
 }
 
-func TestBrokersAreBounded(t *testing.T) {
+func TestParseBoundsTheBrokers(t *testing.T) {
 	one := "brokers:\n- &b {name: a, username: u, password_file: p, nodes: [{name: n, address: 'h:1'}]}\n"
 	_, err := Parse([]byte(one + strings.Repeat("- *b\n", maxBrokers)))
 	if want := "line 1: brokers: there are 501: want at most 500\n"; err == nil || !strings.HasPrefix(err.Error(), want) {
@@ -53,7 +53,7 @@ func TestBrokersAreBounded(t *testing.T) {
 	}
 }
 
-func TestAConfigurationIsARegularFileOfModestSize(t *testing.T) {
+func TestLoadTakesOnlyARegularFileOfModestSize(t *testing.T) {
 	dir := t.TempDir()
 	large, pipe := filepath.Join(dir, "large.yaml"), filepath.Join(dir, "pipe.yaml")
 	write(t, large, strings.Repeat("#", probe.MaxFile+1))

@@ -20,7 +20,7 @@ import (
 
 var update = flag.Bool("update", false, "write the expected messages anew")
 
-func TestEachBadFileIsRefusedWithTheseWords(t *testing.T) {
+func TestLoadRefusesEachBadFileWithTheseWords(t *testing.T) {
 	files, err := filepath.Glob("testdata/bad/*.yaml")
 	if err != nil || len(files) < 20 {
 		t.Fatalf("%d bad files, error %v", len(files), err)
@@ -74,7 +74,7 @@ func loaded(t *testing.T, file string) *Config {
 	return c
 }
 
-func TestTheSmallestFileHasTheDefaults(t *testing.T) {
+func TestLoadGivesTheSmallestFileTheDefaults(t *testing.T) {
 	c := loaded(t, "testdata/good/smallest.yaml")
 	if diff := cmp.Diff(Listen{Metrics: ":9090", API: "127.0.0.1:8080"}, c.Listen); diff != "" {
 		t.Errorf("listen (-want +got):\n%s", diff)
@@ -104,7 +104,7 @@ func TestTheSmallestFileHasTheDefaults(t *testing.T) {
 	}
 }
 
-func TestEveryKeyOfTheFullFileArrives(t *testing.T) {
+func TestLoadTakesEveryKeyOfTheFullFile(t *testing.T) {
 	c := loaded(t, "testdata/good/full.yaml")
 	if diff := cmp.Diff(Listen{Metrics: ":9419", API: "127.0.0.1:8081"}, c.Listen); diff != "" {
 		t.Errorf("listen (-want +got):\n%s", diff)
@@ -160,7 +160,7 @@ func schedule(t *testing.T, spec string) Schedule {
 
 // A field of the policy without a key could never be set. Two are left out: the first broker only observes, and whether
 // it is an application is not for a key to say.
-func TestEveryFieldOfThePolicyHasAKey(t *testing.T) {
+func TestLoadHasAKeyForEveryFieldOfThePolicy(t *testing.T) {
 	full := reflect.ValueOf(loaded(t, "testdata/good/full.yaml").Brokers[0].Policy)
 	standard := reflect.ValueOf(decide.DefaultPolicy())
 	for i := range full.NumField() {
@@ -171,7 +171,7 @@ func TestEveryFieldOfThePolicyHasAKey(t *testing.T) {
 	}
 }
 
-func TestABrokerInheritsWhatItDoesNotSay(t *testing.T) {
+func TestBrokerInheritsWhatItDoesNotSay(t *testing.T) {
 	c, err := Parse([]byte(`
 defaults:
   username_file: shared-name
@@ -208,7 +208,7 @@ brokers:
 	}
 }
 
-func TestPathsAreRelativeToTheFile(t *testing.T) {
+func TestLoadTakesPathsRelativeToTheFile(t *testing.T) {
 	dir := t.TempDir()
 	write(t, filepath.Join(dir, "secret"), "hunter2\n")
 	write(t, filepath.Join(dir, "unstuck.yaml"), `
@@ -229,7 +229,7 @@ brokers:
 	}
 }
 
-func TestARotatedPasswordIsReadAnew(t *testing.T) {
+func TestBrokerCredentialsReadsARotatedPasswordAnew(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "password")
 	b := Broker{Username: "unstuck", PasswordFile: file}
 	for _, password := range []string{"first", "second with spaces "} {
@@ -254,7 +254,7 @@ func write(t *testing.T, file, text string) {
 	}
 }
 
-func TestAFileThatIsNotThereIsNamed(t *testing.T) {
+func TestLoadNamesAFileThatIsNotThere(t *testing.T) {
 	_, err := Load("testdata/nowhere.yaml")
 	var notConfig *Error
 	if !errors.Is(err, os.ErrNotExist) || errors.As(err, &notConfig) || !strings.Contains(err.Error(), "testdata/nowhere.yaml") {
@@ -262,7 +262,7 @@ func TestAFileThatIsNotThereIsNamed(t *testing.T) {
 	}
 }
 
-func TestTheDataDirIsCheckedAndNotCreated(t *testing.T) {
+func TestLoadChecksTheDataDirAndDoesNotCreateIt(t *testing.T) {
 	dir := t.TempDir()
 	write(t, filepath.Join(dir, "password"), "hunter2\n")
 	write(t, filepath.Join(dir, "file"), "")
@@ -286,7 +286,7 @@ data_dir: `+dataDir)
 	}
 }
 
-func TestADataDirThatMayNotBeWrittenToIsRefused(t *testing.T) {
+func TestDecoderCheckDataDirRefusesWhatMayNotBeWrittenTo(t *testing.T) {
 	dir := t.TempDir()
 	d := newDecoder()
 	d.checkDataDir(filepath.Join(dir, "new", "deep"), func(path string, mode uint32) error {
@@ -301,7 +301,7 @@ func TestADataDirThatMayNotBeWrittenToIsRefused(t *testing.T) {
 	}
 }
 
-func TestAPathIsShownInFullWhereverTheDaemonWasStarted(t *testing.T) {
+func TestLoadShowsAPathInFullWhereverTheDaemonWasStarted(t *testing.T) {
 	dir := t.TempDir()
 	t.Chdir(dir)
 	write(t, "unstuck.yaml", `brokers:

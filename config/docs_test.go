@@ -15,7 +15,7 @@ import (
 
 const page = "../docs/configuration.md"
 
-func TestEveryKeyStandsInTheTableAndNothingElse(t *testing.T) {
+func TestDocsTableHasEveryKeyAndNothingElse(t *testing.T) {
 	var code []string // key and default
 	d := newDecoder()
 	d.listen = func(key, byDefault string) { code = append(code, "`"+key+"` | "+byDefault) }
@@ -36,7 +36,7 @@ func TestEveryKeyStandsInTheTableAndNothingElse(t *testing.T) {
 	}
 }
 
-func TestEveryExampleOfTheDocumentationIsTaken(t *testing.T) {
+func TestDocsExamplesAreTaken(t *testing.T) {
 	text, err := os.ReadFile(page)
 	if err != nil {
 		t.Fatal(err)
@@ -54,7 +54,7 @@ func TestEveryExampleOfTheDocumentationIsTaken(t *testing.T) {
 
 const tokensPage = "../docs/tokens.md"
 
-func TestEveryKeyOfATokenStandsInItsTableAndNothingElse(t *testing.T) {
+func TestDocsTableOfTokensHasEveryKeyAndNothingElse(t *testing.T) {
 	var code []string
 	d := newDecoder()
 	d.listen = func(key, byDefault string) { code = append(code, key+" | "+byDefault) }
@@ -90,7 +90,7 @@ func TestEveryKeyOfATokenStandsInItsTableAndNothingElse(t *testing.T) {
 	}
 }
 
-func TestEveryGoodFileIsTaken(t *testing.T) {
+func TestDocsGoodFilesAreTaken(t *testing.T) {
 	files, err := filepath.Glob("testdata/good/*.yaml")
 	if err != nil || len(files) < 2 {
 		t.Fatalf("%d good files, error %v", len(files), err)
@@ -101,7 +101,7 @@ func TestEveryGoodFileIsTaken(t *testing.T) {
 }
 
 // The full file is what the documentation points to as complete: each key of the table is somewhere in it.
-func TestTheFullFileHasEveryKey(t *testing.T) {
+func TestDocsFullFileHasEveryKey(t *testing.T) {
 	data, err := os.ReadFile("testdata/good/full.yaml")
 	if err != nil {
 		t.Fatal(err)

@@ -61,7 +61,7 @@ func TestEnvironmentsArriveAsReleaseTakesThem(t *testing.T) {
 	}
 }
 
-func TestTheDefaultsOfAnEnvironmentAreThoseOfRelease(t *testing.T) {
+func TestDefaultEnvironmentIsThatOfRelease(t *testing.T) {
 	e := DefaultEnvironment().Environment
 	e.Name, e.Namespace, e.Image = "a", "b", "c/{image}:{commit}"
 	e.Settings = plan.Settings{}
@@ -79,7 +79,7 @@ brokers: [{name: b, username: u, password_file: p, nodes: [{name: n, address: "h
 environments:
 `
 
-func TestAnEnvironmentElsewhereHasTheKubeconfigThatHoldsForAll(t *testing.T) {
+func TestEnvironmentElsewhereHasTheKubeconfigThatHoldsForAll(t *testing.T) {
 	const services = `image: "r/{image}:{commit}", services: [{name: s, deployment: d, image: i}], registry_secret: {name: pull}`
 	c, err := Parse([]byte("kubernetes: {kubeconfig: /all}\n" + leastEnvironments + `
   - {name: here, namespace: n, ` + services + `}
@@ -99,7 +99,7 @@ func TestAnEnvironmentElsewhereHasTheKubeconfigThatHoldsForAll(t *testing.T) {
 	}
 }
 
-func TestImagesAreThoseOfRegistries(t *testing.T) {
+func TestEnvironmentsImagesAreThoseOfRegistries(t *testing.T) {
 	for image, good := range map[string]bool{
 		"frontend": true, "front-end_2.x": true, "acme/app": true, "localhost:5000/app": true, "gcr.io/a/b/c": true,
 		"": false, "Frontend": false, "app:1": false, "app@sha256:00": false, "/app": false, "acme//app": false, "acme/": false,
@@ -122,7 +122,7 @@ func TestImagesAreThoseOfRegistries(t *testing.T) {
 	}
 }
 
-func TestTheListsOfAnEnvironmentAreBounded(t *testing.T) {
+func TestEnvironmentHasBoundedLists(t *testing.T) {
 	many := func(n int, one string) string { return "[" + strings.Repeat(one+", ", n) + "]" }
 	_, err := Parse([]byte(leastEnvironments + `
   - name: a

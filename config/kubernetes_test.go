@@ -10,7 +10,7 @@ import (
 	"github.com/cjworkbench/unstuck/remediate/decide"
 )
 
-func TestWhatLivesInKubernetesArrives(t *testing.T) {
+func TestKubernetesKeysArrive(t *testing.T) {
 	c := loaded(t, "testdata/good/full.yaml")
 	k := c.Kubernetes
 	if !strings.HasSuffix(k.Kubeconfig, "testdata/password") || !strings.HasPrefix(k.Kubeconfig, "/") {
@@ -49,7 +49,7 @@ func TestWhatLivesInKubernetesArrives(t *testing.T) {
 	}
 }
 
-func TestABrokersPortIsThatOfItsProtocol(t *testing.T) {
+func TestBrokerHasThePortOfItsProtocol(t *testing.T) {
 	for tls, want := range map[string]int{"": 5672, "tls: {}": 5671} {
 		c, err := Parse([]byte(`brokers: [{name: b, username: u, password_file: p, pods: {namespace: n, selector: a=b, container: c}}]
 defaults: {` + tls + `}`))
@@ -62,7 +62,7 @@ defaults: {` + tls + `}`))
 	}
 }
 
-func TestCredentialsOfABrokerTakeThePlaceOfTheDefaults(t *testing.T) {
+func TestBrokerCredentialsTakeThePlaceOfTheDefaults(t *testing.T) {
 	c, err := Parse([]byte(`
 defaults: {secret: {name: all, username_key: user, password_key: pass}}
 brokers:
@@ -93,7 +93,7 @@ brokers:
 	}
 }
 
-func TestSelectorsAreThoseOfKubernetes(t *testing.T) {
+func TestKubernetesSelectorsAreThoseOfKubernetes(t *testing.T) {
 	for selector, good := range map[string]bool{
 		"app=x": true, "app==x": true, "app!=x": true, "app": true, "!app": true, "a.b/c-d=E_f.9": true, "a=b,c=d": true, "a=b, c in (d, e) ,!f": true,
 		"a notin (b)": true, "a=": true, "": false, ",": false, "a=b,": false, "=b": false, "a in b": false, "a in (b": false, "a=b c": false, "a=-b": false,

@@ -9,7 +9,7 @@ import (
 	"github.com/cjworkbench/unstuck/remediate/decide"
 )
 
-func TestASchedulesTimesAreUTC(t *testing.T) {
+func TestScheduleTimesAreUTC(t *testing.T) {
 	elsewhere := time.FixedZone("elsewhere", 5*3600+1800)
 	for spec, want := range map[string]string{
 		"0 3 * * *":   "2026-11-24T03:00:00Z",
@@ -30,7 +30,7 @@ func TestASchedulesTimesAreUTC(t *testing.T) {
 	}
 }
 
-func TestTheLongestGapOfASchedule(t *testing.T) {
+func TestLongestGapOfASchedule(t *testing.T) {
 	for spec, want := range map[string]time.Duration{
 		"@every 15s":     15 * time.Second,
 		"* * * * *":      time.Minute,
@@ -47,7 +47,7 @@ func TestTheLongestGapOfASchedule(t *testing.T) {
 	}
 }
 
-func TestWindowsAreRead(t *testing.T) {
+func TestParseWindow(t *testing.T) {
 	const h = time.Hour
 	weekdays := [7]bool{1: true, 2: true, 3: true, 4: true, 5: true}
 	for text, want := range map[string]decide.MaintenanceWindow{
@@ -68,7 +68,7 @@ func TestWindowsAreRead(t *testing.T) {
 	}
 }
 
-func TestAWindowIsOpenWhenItSaysSo(t *testing.T) {
+func TestParseWindowIsOpenWhenItSaysSo(t *testing.T) {
 	w, err := parseWindow("Fri 22:00-06:00")
 	if err != nil {
 		t.Fatal(err)

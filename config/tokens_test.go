@@ -16,7 +16,7 @@ import (
 	"github.com/cjworkbench/unstuck/auth"
 )
 
-func TestATokenMayDoWhatItsRightsSayAndNothingElse(t *testing.T) {
+func TestTokenMayDoWhatItsRightsSayAndNothingElse(t *testing.T) {
 	ci := Token{Rights: []Right{{Verbs: []auth.Verb{auth.Deploy}, Environments: []string{"staging"}}}}
 	oncall := Token{Rights: []Right{
 		{Verbs: []auth.Verb{auth.Deploy, auth.RunTask, auth.Read}, Environments: []string{Any}},
@@ -59,7 +59,7 @@ func TestATokenMayDoWhatItsRightsSayAndNothingElse(t *testing.T) {
 	}
 }
 
-func TestTheFileOfTokensArrives(t *testing.T) {
+func TestReadTokensTakesTheFile(t *testing.T) {
 	tokens, err := ReadTokens("testdata/tokens.yaml")
 	if err != nil {
 		t.Fatal(err)
@@ -97,7 +97,7 @@ func made(t *testing.T, name string) (token, hash string) {
 	return token, hash
 }
 
-func TestATokenIsKnownByItsWholeTextAndByNothingElse(t *testing.T) {
+func TestTokensAuthenticateKnowsATokenByItsWholeTextOnly(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "tokens.yaml")
 	token, hash := made(t, "ci")
 	other, otherHash := made(t, "other")
@@ -124,7 +124,7 @@ func TestATokenIsKnownByItsWholeTextAndByNothingElse(t *testing.T) {
 	}
 }
 
-func TestATokenThatIsTakenOutOrExchangedIsRefusedAtOnce(t *testing.T) {
+func TestTokensAuthenticateRefusesATokenThatIsTakenOutAtOnce(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "tokens.yaml")
 	token, hash := made(t, "ci")
 	exchanged, newHash := made(t, "ci")
@@ -160,7 +160,7 @@ func TestATokenThatIsTakenOutOrExchangedIsRefusedAtOnce(t *testing.T) {
 	}
 }
 
-func TestNobodyIsLetInWhileTheFileIsAtFault(t *testing.T) {
+func TestTokensAuthenticateLetsNobodyInWhileTheFileIsAtFault(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "tokens.yaml")
 	token, hash := made(t, "ci")
 	tokensFile(t, path, map[string]string{"ci": hash}, "")
@@ -188,7 +188,7 @@ func TestNobodyIsLetInWhileTheFileIsAtFault(t *testing.T) {
 	}
 }
 
-func TestWhoeverGuessesTokensWaitsAndDoesNotHoldUpThoseWhoAreKnown(t *testing.T) {
+func TestTokensAuthenticateHoldsUpThoseWhoGuessAndNotTheKnown(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "tokens.yaml")
 	token, hash := made(t, "ci")
 	tokensFile(t, path, map[string]string{"ci": hash}, "")
@@ -214,7 +214,7 @@ func TestWhoeverGuessesTokensWaitsAndDoesNotHoldUpThoseWhoAreKnown(t *testing.T)
 	}
 }
 
-func TestHashesThatAreTooWeakOrTooMuchWorkAreRefused(t *testing.T) {
+func TestParseHashRefusesWhatIsTooWeakOrTooMuchWork(t *testing.T) {
 	_, good := made(t, "ci")
 	parts := strings.Split(good, ":")
 	with := func(i int, text string) string {

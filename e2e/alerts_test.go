@@ -21,13 +21,13 @@ import (
 	"github.com/cjworkbench/unstuck/e2e/cluster"
 )
 
-// TestAnAlertmanagerTellsOfAStuckNodeOfItsCureAndOfADaemonThatIsGone has a real Prometheus scrape both replicas as the
+// TestAlertsTellOfAStuckNodeItsCureAndADaemonThatIsGone has a real Prometheus scrape both replicas as the
 // ServiceMonitor would, with the rules as the chart renders them for this release, and notify a real Alertmanager. Time is
 // real: only for UnstuckDown the chart is told not to wait for two minutes. What else there is to say is tested in
 // app.
 //
 //promise:40
-func TestAnAlertmanagerTellsOfAStuckNodeOfItsCureAndOfADaemonThatIsGone(t *testing.T) {
+func TestAlertsTellOfAStuckNodeItsCureAndADaemonThatIsGone(t *testing.T) {
 	t.Parallel()
 	values := func(b *cluster.Broker) string {
 		return config(b, "observe", quick) + "rules: {for: {UnstuckDown: 10s}}\n"

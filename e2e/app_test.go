@@ -36,7 +36,7 @@ spec:
 `
 
 //promise:27
-func TestASilentPodOfAFrontendIsReportedAndWhereAskedForReplacedAlone(t *testing.T) {
+func TestAppReportsASilentPodAndWhereAskedReplacesItAlone(t *testing.T) {
 	t.Parallel()
 	app := func(mode string) func(*cluster.Broker) string {
 		return func(b *cluster.Broker) string {

@@ -66,7 +66,7 @@ func within(t testing.TB, d time.Duration) context.Context {
 	return ctx
 }
 
-func TestAPodReachesTheAPIServerByItsServiceAndNamesResolve(t *testing.T) {
+func TestClusterLetsAPodReachTheAPIServerAndResolvesNames(t *testing.T) {
 	ctx := within(t, time.Minute)
 	const pod = `
 apiVersion: v1

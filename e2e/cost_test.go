@@ -18,9 +18,9 @@ import (
 	"github.com/cjworkbench/unstuck/httpapi"
 )
 
-// BenchmarkDaemon measures the leader with three nodes, and with 5,000 pods in the namespace of which 300 belong to the broker:
+// BenchmarkCostOfDaemon measures the leader with three nodes, and with 5,000 pods in the namespace of which 300 belong to the broker:
 // they do not run, for nobody schedules them. docs/performance.md has its figures.
-func BenchmarkDaemon(b *testing.B) {
+func BenchmarkCostOfDaemon(b *testing.B) {
 	s := startSite(b, cluster.BrokerOptions{Namespace: "cost"}, func(b *cluster.Broker) string { return config(b, "observe", "") })
 	b.Run("3 nodes", s.cost)
 	s.crowd(4700, map[string]string{"app": "other"})

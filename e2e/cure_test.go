@@ -13,7 +13,7 @@ import (
 func remediating(b *cluster.Broker) string { return config(b, "remediate", quick) }
 
 //promise:14
-func TestAStuckNodeIsFoundDeletedAndItsSuccessorAcceptsLogins(t *testing.T) {
+func TestCureDeletesAStuckNodeWhoseSuccessorAcceptsLogins(t *testing.T) {
 	t.Parallel()
 	for _, version := range artifact.RabbitMQVersions() {
 		t.Run(version, func(t *testing.T) {
@@ -43,7 +43,7 @@ func TestAStuckNodeIsFoundDeletedAndItsSuccessorAcceptsLogins(t *testing.T) {
 }
 
 //promise:18
-func TestAPodThatWouldTerminateForAWeekIsGoneWithinTheGraceOfThePolicy(t *testing.T) {
+func TestCureEndsAPodThatWouldTerminateForAWeekWithinTheGrace(t *testing.T) {
 	t.Parallel()
 	const week = 7 * 24 * time.Hour
 	s := startSite(t, cluster.BrokerOptions{
@@ -66,7 +66,7 @@ func TestAPodThatWouldTerminateForAWeekIsGoneWithinTheGraceOfThePolicy(t *testin
 }
 
 //promise:24
-func TestWithoutTheAPIServerNothingIsDeletedAndTheCureFollows(t *testing.T) {
+func TestCureFollowsOnceTheAPIServerIsBackAndDeletesNothingBefore(t *testing.T) {
 	s := startSite(t, cluster.BrokerOptions{Namespace: "away", HandshakeTimeout: quickHandshake}, remediating)
 	victim := s.Pods()[2]
 	before := s.uids()
@@ -89,7 +89,7 @@ func TestWithoutTheAPIServerNothingIsDeletedAndTheCureFollows(t *testing.T) {
 }
 
 //promise:21
-func TestTheBudgetHoldsOverRestartsOfTheDaemon(t *testing.T) {
+func TestCureKeepsToItsBudgetOverRestartsOfTheDaemon(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, cluster.BrokerOptions{Namespace: "budget", HandshakeTimeout: quickHandshake}, func(b *cluster.Broker) string {
 		return replace(remediating(b), "per_node_per_day: 100", "per_node_per_day: 1")

@@ -12,7 +12,7 @@ import (
 )
 
 // A fault that does nothing would let each test pass that wants nothing to happen.
-func TestEachFaultDoesWhatItSaysAndIsUndone(t *testing.T) {
+func TestFaultDoesWhatItSaysAndIsUndone(t *testing.T) {
 	t.Parallel()
 	b := startBroker(t, cluster.BrokerOptions{Namespace: "faults"})
 	t.Run("none", func(t *testing.T) { execAndLogsTellTheTruth(t, b, b.Pods()[1]) })
@@ -185,7 +185,7 @@ roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: reader}
 subjects: [{kind: ServiceAccount, name: reader, namespace: default}]
 `
 
-func TestAVerbThatWasTakenAwayIsGoneAndTheOthersAreNot(t *testing.T) {
+func TestFaultTakesAwayAVerbAndNoOther(t *testing.T) {
 	ctx := within(t, time.Minute)
 	if err := shared.Apply(ctx, rights); err != nil {
 		t.Fatal(err)
@@ -265,7 +265,7 @@ func curedFaults(t *testing.T, b *cluster.Broker, pod string) {
 	}
 }
 
-func TestTheAPIServerIsAwayWhileItIsStoppedAndBackAfterwards(t *testing.T) {
+func TestFaultStopsTheAPIServerWhichIsBackAfterwards(t *testing.T) {
 	ctx := within(t, time.Minute)
 	if err := shared.StopAPIServer(ctx); err != nil {
 		t.Fatal(err)

@@ -92,7 +92,7 @@ func holds(s *site) []hold {
 }
 
 //promise:10
-func TestWhatARestartDoesNotCureAndWhatIsNotCertainLeadsToNoDeletion(t *testing.T) {
+func TestHoldDeletesNothingThatARestartDoesNotCureOrIsNotCertain(t *testing.T) {
 	t.Parallel()
 	for half, version := range []string{"4.0", "3.10"} {
 		t.Run(version, func(t *testing.T) {
@@ -137,7 +137,7 @@ func (s *site) during(t *testing.T, h hold) {
 }
 
 //promise:19
-func TestAPodThatJustStartedIsLeftAloneAndSoIsEverythingWhileObserving(t *testing.T) {
+func TestHoldLeavesAloneAPodThatJustStartedAndAllWhileObserving(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, cluster.BrokerOptions{Namespace: "young", HandshakeTimeout: quickHandshake}, func(b *cluster.Broker) string {
 		return replace(remediating(b), "startup_grace_period: 5s", "startup_grace_period: 2h")

@@ -19,7 +19,7 @@ import (
 // will do is tested in remediate.
 //
 //promise:22
-func TestWhenTheLeaderIsKilledAnotherGoesOnWhereItWas(t *testing.T) {
+func TestLeadGoesOnWhereItWasWhenTheLeaderIsKilled(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, cluster.BrokerOptions{Namespace: "lead", HandshakeTimeout: quickHandshake}, remediating)
 	documents := func() (int, error) { // how long those of the deletions are

@@ -23,7 +23,7 @@ import (
 //
 //promise:33
 //promise:34
-func TestAnAccountDeploysFromThePageAndOneWithoutRightsIsToldWhatIsMissing(t *testing.T) {
+func TestPageDeploysForAnAccountAndTellsAnotherWhatIsMissing(t *testing.T) {
 	t.Parallel()
 	s := sharedStage(t, "paged")
 	s.ready()

@@ -14,7 +14,7 @@ import (
 )
 
 //promise:31
-func TestServicesAreRestartedTasksRunAndTheSameRequestIsTheSameOperation(t *testing.T) {
+func TestReleaseAgainRestartsRunsTasksAndTakesTheSameRequestOnce(t *testing.T) {
 	t.Parallel()
 	s := sharedStage(t, "again")
 	s.ready()

@@ -16,7 +16,7 @@ import (
 )
 
 //promise:28
-func TestACommitIsDeployedThenPromotedAndRevertedOnlyWhereThatIsSafe(t *testing.T) {
+func TestReleaseDeployIsPromotedAndRevertedOnlyWhereThatIsSafe(t *testing.T) {
 	t.Parallel()
 	staging := sharedStage(t, "staging")
 	production := sharedStage(t, "production")

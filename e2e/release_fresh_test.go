@@ -42,7 +42,7 @@ type door struct {
 // Nothing is restarted when a certificate is renewed or a token is revoked, and both count within moments.
 //
 //promise:35
-func TestTheCertificateAndTheTokensAreReadAnewWhileTheDaemonRuns(t *testing.T) {
+func TestReleaseFreshReadsCertificateAndTokensAnewWhileItRuns(t *testing.T) {
 	t.Parallel()
 	base, err := prepared()
 	if err != nil {

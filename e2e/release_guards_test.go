@@ -22,7 +22,7 @@ import (
 // What people do to a namespace and what the daemon does to a broker in it keep out of each other's way.
 //
 //promise:32
-func TestADeployARemediationAPauseAndAManualDeletionWaitForEachOther(t *testing.T) {
+func TestReleaseGuardsHaveDeploysPausesAndDeletionsWaitForEachOther(t *testing.T) {
 	t.Parallel()
 	b := startBroker(t, cluster.BrokerOptions{Namespace: "busy", Replicas: 1, HandshakeTimeout: quickHandshake})
 	i, err := install(within(t, 5*time.Minute), "unstuck-busy", config(b, "remediate", quick+"      single_node: true\n"), []string{"busy"}, nil)

@@ -14,7 +14,7 @@ import (
 // nothing is left out.
 //
 //promise:30
-func TestADeployWhoseDaemonIsKilledAgainAndAgainIsFinishedByTheOthers(t *testing.T) {
+func TestReleaseKilledAgainAndAgainIsFinishedByTheOthers(t *testing.T) {
 	t.Parallel()
 	i, err := install(within(t, 5*time.Minute), "unstuck-killed", onlyReleases, []string{"killed"}, nil)
 	if err != nil {

@@ -57,7 +57,7 @@ subjects: [{kind: ServiceAccount, name: deployer, namespace: granted}]
 // Whoever calls may do what their token, or their account in the cluster, may do, and nothing else.
 //
 //promise:33
-func TestACallerMayDoWhatTheirTokenOrTheirAccountMayAndNothingElse(t *testing.T) {
+func TestReleaseRightsAreThoseOfTokenOrAccountAndNothingElse(t *testing.T) {
 	t.Parallel()
 	s := sharedStage(t, "granted")
 	s.ready()

@@ -15,7 +15,7 @@ import (
 )
 
 //promise:29
-func TestADeployThatFailsSaysWhyAndLeavesNothingHalfDone(t *testing.T) {
+func TestReleaseTroubleSaysWhyADeployFailsAndLeavesNothingHalfDone(t *testing.T) {
 	t.Parallel()
 	s := sharedStage(t, "trouble")
 	s.ready()

@@ -114,7 +114,7 @@ func (c typist) eventually(d time.Duration, code int, args ...string) {
 }
 
 //promise:34
-func TestEachTriggerIsPulledFromTheCommandLine(t *testing.T) {
+func TestReleaseTypedPullsEachTriggerFromTheCommandLine(t *testing.T) {
 	t.Parallel()
 	s := sharedStage(t, "typed")
 	source := sharedStage(t, "typed-source")

@@ -16,7 +16,7 @@ import (
 )
 
 //promise:25
-func TestAPermissionThatIsMissingIsNamedAndNothingIsDeletedWithoutIt(t *testing.T) {
+func TestRightsThatAreMissingAreNamedAndNothingIsDeletedWithoutThem(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, cluster.BrokerOptions{Namespace: "rights", HandshakeTimeout: quickHandshake}, remediating)
 	victim := s.Pods()[1]
@@ -129,7 +129,7 @@ func (s *site) named(permissions ...string) {
 }
 
 //promise:17
-func TestADeleteOfAPodThatHasBeenReplacedDoesNothing(t *testing.T) {
+func TestRightsToDeleteTouchNoPodThatReplacedTheOneThatWasMeant(t *testing.T) {
 	t.Parallel()
 	s := startSite(t, cluster.BrokerOptions{Namespace: "stale", Replicas: 1, HandshakeTimeout: quickHandshake}, remediating)
 	path, err := shared.AccountKubeconfig(within(t, 10*time.Second), s.daemon.Namespace, "unstuck")

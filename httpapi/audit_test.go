@@ -9,7 +9,7 @@ import (
 	"github.com/cjworkbench/unstuck/httpapi/apitest"
 )
 
-func TestATokenThatIsPastedIntoAnyFieldIsMaskedInTheAudit(t *testing.T) {
+func TestAuditMasksATokenThatIsPastedIntoAnyField(t *testing.T) {
 	s := newSite()
 	const own = "ci.Lf3jjTKFrI2lAVpOMre5pw-h0LIk7LiQdL_Q8E9q0LK"
 	const kubernetes = "eyJhbGciOiJSUzI1NiIsImtpZCI6IkFCQyJ9.eyJzdWIiOiJzeXN0ZW06c2VydmljZWFjY291bnQ6eCJ9.c2lnbmF0dXJl-Aa0_"
@@ -41,7 +41,7 @@ func TestATokenThatIsPastedIntoAnyFieldIsMaskedInTheAudit(t *testing.T) {
 	}
 }
 
-func TestNobodyFillsTheAuditWithoutAToken(t *testing.T) {
+func TestAuditIsNotFilledByAnybodyWithoutAToken(t *testing.T) {
 	apitest.AtNoon(t, func(t *testing.T) {
 		s := newSite()
 		const flood = 500
@@ -73,7 +73,7 @@ func TestNobodyFillsTheAuditWithoutAToken(t *testing.T) {
 	})
 }
 
-func TestACallerWhoIsTurnedAwayFillsNoAudit(t *testing.T) {
+func TestAuditIsNotFilledByACallerWhoIsTurnedAway(t *testing.T) {
 	apitest.AtNoon(t, func(t *testing.T) {
 		s := newSite()
 		s.Rate = Rate{PerSecond: 1, Burst: 1}
@@ -87,7 +87,7 @@ func TestACallerWhoIsTurnedAwayFillsNoAudit(t *testing.T) {
 	})
 }
 
-func TestANameInAPathDoesNotSwellTheAudit(t *testing.T) {
+func TestAuditIsNotSwollenByANameInAPath(t *testing.T) {
 	s := newSite()
 	long := strings.Repeat("s", 12_000)
 	for _, who := range []string{"ada", "bob"} {

@@ -18,7 +18,7 @@ import (
 	"github.com/cjworkbench/unstuck/httpapi/apitest"
 )
 
-func TestACertificateIsReloadedWhenItsFilesChangeAndKeptWhileTheyAreBad(t *testing.T) {
+func TestCertificateIsReloadedWhenItsFilesChangeAndKeptWhileTheyAreBad(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dir := t.TempDir()
 		certFile, keyFile := filepath.Join(dir, "tls.crt"), filepath.Join(dir, "tls.key")
@@ -70,7 +70,7 @@ func TestACertificateIsReloadedWhenItsFilesChangeAndKeptWhileTheyAreBad(t *testi
 	})
 }
 
-func TestTheValidityOfACertificateIsThatOfTheOneThatCallersGet(t *testing.T) {
+func TestCertificateValidityIsThatOfTheOneThatCallersGet(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dir, began := t.TempDir(), time.Now()
 		certFile, keyFile := filepath.Join(dir, "tls.crt"), filepath.Join(dir, "tls.key")
@@ -105,7 +105,7 @@ func TestTheValidityOfACertificateIsThatOfTheOneThatCallersGet(t *testing.T) {
 	})
 }
 
-func TestTheAPIIsServedOverTLS(t *testing.T) {
+func TestServeServesTheAPIOverTLS(t *testing.T) {
 	dir := t.TempDir()
 	certFile, keyFile := filepath.Join(dir, "tls.crt"), filepath.Join(dir, "tls.key")
 	cert, key := apitest.Pair(t, "unstuck")

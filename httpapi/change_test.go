@@ -21,7 +21,7 @@ func deployBody(more string) string {
 	return `{"commit":"` + apitest.NewCommit + `","reason":"nightly"` + more + `}`
 }
 
-func TestAChangeIsRefusedBeforeAnythingIsDoneAndTheAuditSaysWhy(t *testing.T) {
+func TestGateRefusesAChangeBeforeAnythingIsDoneAndAuditsWhy(t *testing.T) {
 	for name, c := range map[string]struct {
 		r      *http.Request
 		status int
@@ -89,7 +89,7 @@ func TestAChangeIsRefusedBeforeAnythingIsDoneAndTheAuditSaysWhy(t *testing.T) {
 	}
 }
 
-func TestTheAuditNamesWhoWhatAndWhyAndHoldsNoToken(t *testing.T) {
+func TestAuditNamesWhoWhatAndWhyAndHoldsNoToken(t *testing.T) {
 	var log bytes.Buffer
 	s := newSite()
 	s.Log = slog.New(slog.NewJSONHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))
@@ -128,7 +128,7 @@ func equal(a, b any) bool {
 	return bytes.Equal(x, y)
 }
 
-func TestARequestIDIsTakenIfItIsOneAndMadeIfNot(t *testing.T) {
+func TestRequestIDIsTakenIfItIsOneAndMadeIfNot(t *testing.T) {
 	s := newSite()
 	for sent, taken := range map[string]bool{
 		"4bf92f35-77b3": true, "a/b:c.d_e=f+g@h": true, "": false, "two words": false, "x\ny": false, strings.Repeat("a", 129): false, "{}": false,
@@ -140,7 +140,7 @@ func TestARequestIDIsTakenIfItIsOneAndMadeIfNot(t *testing.T) {
 	}
 }
 
-func TestACallerWhoAsksTooOftenMustWait(t *testing.T) {
+func TestGateMakesACallerWhoAsksTooOftenWait(t *testing.T) {
 	apitest.AtNoon(t, func(t *testing.T) {
 		s := newSite()
 		s.Rate = Rate{PerSecond: 0.5, Burst: 3}
@@ -163,7 +163,7 @@ func TestACallerWhoAsksTooOftenMustWait(t *testing.T) {
 	})
 }
 
-func TestFailedSignInsAreLimitedBeforeAnybodyIsAsked(t *testing.T) {
+func TestGateLimitsFailedSignInsBeforeAnybodyIsAsked(t *testing.T) {
 	apitest.AtNoon(t, func(t *testing.T) {
 		s := newSite()
 		get := func(who, from string) int {
@@ -198,7 +198,7 @@ func TestFailedSignInsAreLimitedBeforeAnybodyIsAsked(t *testing.T) {
 	})
 }
 
-func TestGetNeverChangesAnything(t *testing.T) {
+func TestChangeIsNeverMadeByGet(t *testing.T) {
 	s := newSite()
 	s.Brokers.Incidents = fixture().Brokers.Incidents
 	for _, route := range New(s.Options).routes {
@@ -233,7 +233,7 @@ func filled(path string) string {
 	return regexp.MustCompile(`\{(\w+)\}`).ReplaceAllStringFunc(path, func(m string) string { return names[m[1:len(m)-1]] })
 }
 
-func TestNothingThatChangesIsServedWhereNobodyKnowsWhoCalls(t *testing.T) {
+func TestChangeIsNotServedWhereNobodyKnowsWhoCalls(t *testing.T) {
 	for name, change := range map[string]func(*site){
 		"no identity":     func(s *site) { s.Identity = nil },
 		"no access":       func(s *site) { s.Access = nil },
@@ -257,7 +257,7 @@ func TestNothingThatChangesIsServedWhereNobodyKnowsWhoCalls(t *testing.T) {
 	}
 }
 
-func TestAPanicInAChangeIsInTheAudit(t *testing.T) {
+func TestAuditHasAPanicInAChange(t *testing.T) {
 	s := newSite()
 	s.Releases.Operations = struct {
 		Operations
@@ -271,7 +271,7 @@ func TestAPanicInAChangeIsInTheAudit(t *testing.T) {
 	}
 }
 
-func TestWhatCannotBeReachedIsNotCalledRefused(t *testing.T) {
+func TestChangeThatCannotBeReachedIsNotCalledRefused(t *testing.T) {
 	s := newSite()
 	s.releases.Err, s.keeper.Err = errors.New("dial 10.0.0.1: refused"), errors.New("dial 10.0.0.1: refused")
 	for path, body := range map[string]string{

@@ -40,7 +40,7 @@ func documented() *site {
 }
 
 //promise:44
-func TestTheDocumentationHasEveryEndpointWithItsTrueAnswer(t *testing.T) {
+func TestDocsHaveEveryEndpointWithItsTrueAnswer(t *testing.T) {
 	apitest.AtNoon(t, func(t *testing.T) {
 		doc, err := os.ReadFile(apiDoc)
 		if err != nil {
@@ -148,7 +148,7 @@ func curl(t *testing.T, line string) *http.Request {
 	return r
 }
 
-func TestTheDocumentationNamesEveryProblemAndHeader(t *testing.T) {
+func TestDocsNameEveryProblemAndHeader(t *testing.T) {
 	doc, err := os.ReadFile(apiDoc)
 	if err != nil {
 		t.Fatal(err)

@@ -79,7 +79,7 @@ func following(t *testing.T, test func(*testing.T, *site, *pipes, context.Cancel
 	})
 }
 
-func TestAnOperationIsFollowedToItsEnd(t *testing.T) {
+func TestFollowerFollowsAnOperationToItsEnd(t *testing.T) {
 	following(t, func(t *testing.T, s *site, p *pipes, _ context.CancelFunc, _ <-chan error) {
 		op := apitest.Running()
 		events := watch(t, s, p, op.ID, "")
@@ -112,7 +112,7 @@ func TestAnOperationIsFollowedToItsEnd(t *testing.T) {
 	})
 }
 
-func TestWhoComesAgainMissesNothingAndGetsNothingTwice(t *testing.T) {
+func TestFollowerTellsWhoComesAgainEverythingOnce(t *testing.T) {
 	following(t, func(t *testing.T, s *site, p *pipes, _ context.CancelFunc, _ <-chan error) {
 		op := apitest.Running()
 		_, seen, err := eventOf(op)
@@ -136,7 +136,7 @@ func TestWhoComesAgainMissesNothingAndGetsNothingTwice(t *testing.T) {
 	})
 }
 
-func TestWhatIsOverAndSeenEndsTheFollowing(t *testing.T) {
+func TestFollowerEndsWhenAllIsOverAndSeen(t *testing.T) {
 	s := newSite()
 	_, seen, err := eventOf(apitest.Finished())
 	if err != nil {
@@ -159,7 +159,7 @@ func TestWhatIsOverAndSeenEndsTheFollowing(t *testing.T) {
 	}
 }
 
-func TestChangesInQuickSuccessionBecomeFewEvents(t *testing.T) {
+func TestFollowerMakesFewEventsOfChangesInQuickSuccession(t *testing.T) {
 	following(t, func(t *testing.T, s *site, p *pipes, _ context.CancelFunc, _ <-chan error) {
 		op := apitest.Running()
 		events := watch(t, s, p, op.ID, "")
@@ -182,7 +182,7 @@ func TestChangesInQuickSuccessionBecomeFewEvents(t *testing.T) {
 	})
 }
 
-func TestAStreamEndsWithTheServerAndAtTheEndOfItsLife(t *testing.T) {
+func TestFollowerEndsWithTheServerAndAtTheEndOfItsLife(t *testing.T) {
 	following(t, func(t *testing.T, s *site, p *pipes, cancel context.CancelFunc, done <-chan error) {
 		began := time.Now()
 		for range watch(t, s, p, apitest.Running().ID, "") {
@@ -220,7 +220,7 @@ func TestStreamsAreBounded(t *testing.T) {
 	})
 }
 
-func TestAClientThatTakesNothingIsLetGo(t *testing.T) {
+func TestStreamsLetGoOfAClientThatTakesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSite()
 		s.releases.Put(apitest.Running())

@@ -12,7 +12,7 @@ import (
 	"github.com/cjworkbench/unstuck/target"
 )
 
-func TestWhatComesNextIsSaidForEveryPhase(t *testing.T) {
+func TestNextIsSaidForEveryPhase(t *testing.T) {
 	said := make(map[string]decide.Phase)
 	for _, phase := range decide.Phases() {
 		what := next(remediate.Snapshot{}, decide.Decision{Phase: phase}).What
@@ -26,7 +26,7 @@ func TestWhatComesNextIsSaidForEveryPhase(t *testing.T) {
 	}
 }
 
-func TestWhatComesNext(t *testing.T) {
+func TestNext(t *testing.T) {
 	policy := decide.DefaultPolicy()
 	policy.Mode = decide.Remediate
 	guard := func(name decide.Guard, until time.Time) decide.GuardState {
@@ -88,7 +88,7 @@ func TestWhatComesNext(t *testing.T) {
 	}
 }
 
-func TestNothingIsPromisedWhereNothingCanCome(t *testing.T) {
+func TestNextPromisesNothingWhereNothingCanCome(t *testing.T) {
 	guards := []decide.GuardState{{Guard: decide.GuardObserveOnly}, {Guard: decide.GuardNoController}}
 	enough := decide.Evidence{Stuck: 3, FailureThreshold: 3, Window: 4, Enough: true}
 	alone := enough
@@ -127,7 +127,7 @@ func TestNothingIsPromisedWhereNothingCanCome(t *testing.T) {
 }
 
 // Whether there can be corroboration is read from the words of package remediate, so they have to agree.
-func TestOnlyALoginOrARoundTripSaysThatANodeAcceptsLogins(t *testing.T) {
+func TestBrokerAPIExplainCountsOnlyALoginOrARoundTripAsAcceptance(t *testing.T) {
 	n := remediate.NodeSnapshot{Node: target.Node{Name: "mq-0"}}
 	for _, kind := range probe.Kinds() {
 		n.Latest = append(n.Latest, probe.Result{Node: "mq-0", Kind: kind, Reason: probe.OK})
@@ -140,7 +140,7 @@ func TestOnlyALoginOrARoundTripSaysThatANodeAcceptsLogins(t *testing.T) {
 	}
 }
 
-func TestANodeWithoutCommandsIsKnownByTheWordsOfTheDecision(t *testing.T) {
+func TestNextKnowsANodeWithoutCommandsByTheDecisionsWords(t *testing.T) {
 	s := decide.State{}
 	var decisions []decide.Decision
 	policy := decide.DefaultPolicy()
@@ -156,7 +156,7 @@ func TestANodeWithoutCommandsIsKnownByTheWordsOfTheDecision(t *testing.T) {
 	}
 }
 
-func TestWhatComesNextNamesWhatHoldsItBackAndWhatMustSucceed(t *testing.T) {
+func TestNextNamesWhatHoldsItBackAndWhatMustSucceed(t *testing.T) {
 	policy := decide.DefaultPolicy()
 	policy.Mode = decide.Remediate
 	later := apitest.Noon.Add(time.Hour)

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-func TestAPageThatCallsItselfLocalhostReadsNothing(t *testing.T) {
+func TestHostOfAPageThatCallsItselfLocalhostReadsNothing(t *testing.T) {
 	o := fixture()
 	open := httptest.NewServer(New(o).Handler(nil))
 	defer open.Close()

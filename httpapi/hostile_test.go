@@ -90,7 +90,7 @@ func posting(first, more, body string) string {
 	return strings.ReplaceAll(head, "\n", "\r\n") + body
 }
 
-func TestTricksWithPathsChangeNothing(t *testing.T) {
+func TestHostileTricksWithPathsChangeNothing(t *testing.T) {
 	s := newSite()
 	address := listening(t, s)
 	for path, want := range map[string]int{
@@ -126,7 +126,7 @@ func TestTricksWithPathsChangeNothing(t *testing.T) {
 	}
 }
 
-func TestHeadersCannotBeUsedToBecomeSomebodyElseOrToWriteIntoAnswers(t *testing.T) {
+func TestHostileHeadersBecomeNobodyElseAndWriteIntoNoAnswer(t *testing.T) {
 	s := newSite()
 	address := listening(t, s)
 	const line = "POST " + deploys
@@ -168,7 +168,7 @@ func TestHeadersCannotBeUsedToBecomeSomebodyElseOrToWriteIntoAnswers(t *testing.
 	}
 }
 
-func TestARequestFromABrowserOfAnotherOriginLearnsAndChangesNothing(t *testing.T) {
+func TestHostileBrowserOfAnotherOriginLearnsAndChangesNothing(t *testing.T) {
 	s := newSite()
 	address := listening(t, s)
 	preflight := "OPTIONS " + deploys + " HTTP/1.1\r\nHost: x\r\nConnection: close\r\nOrigin: https://evil.example\r\nAccess-Control-Request-Method: POST\r\nAccess-Control-Request-Headers: authorization\r\n\r\n"
@@ -188,7 +188,7 @@ func TestARequestFromABrowserOfAnotherOriginLearnsAndChangesNothing(t *testing.T
 	}
 }
 
-func TestAProblemCannotBeMadeToSayWhatItDoesNot(t *testing.T) {
+func TestProblemCannotBeMadeToSayWhatItDoesNot(t *testing.T) {
 	s := newSite()
 	address := listening(t, s)
 	for _, evil := range []string{`%22%2c%22status%22%3a200%2c%22x%22%3a%22`, `%3Cscript%3Ealert(1)%3C/script%3E`, `%e2%80%a8%e2%80%ae`, `%0d%0aX-Evil:%201`} {
@@ -204,7 +204,7 @@ func TestAProblemCannotBeMadeToSayWhatItDoesNot(t *testing.T) {
 	}
 }
 
-func TestABodyThatIsTooLargeOrTooSlowIsNotWaitedFor(t *testing.T) {
+func TestReadBodyDoesNotWaitForWhatIsTooLargeOrTooSlow(t *testing.T) {
 	s := newSite()
 	address := listening(t, s)
 	const head = "POST " + deploys + " HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 100000000000\r\n"
@@ -249,7 +249,7 @@ func (i *slowIdentity) Authenticate(context.Context, string) (auth.Caller, error
 	return auth.Caller{}, auth.ErrUnknownToken
 }
 
-func TestBadTokensThatComeAtTheSameTimeAreLimitedToo(t *testing.T) {
+func TestGateLimitsBadTokensThatComeAtTheSameTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSite()
 		slow := &slowIdentity{let: make(chan struct{})}
@@ -273,7 +273,7 @@ func TestBadTokensThatComeAtTheSameTimeAreLimitedToo(t *testing.T) {
 	})
 }
 
-func TestGoodTokensAndThoseThatNobodyCanJudgeAreNotCountedAsBad(t *testing.T) {
+func TestGateCountsNeitherGoodNorUnjudgedTokensAsBad(t *testing.T) {
 	s := newSite()
 	for i := range 3 * badAddress.Burst {
 		if w := s.ask(apitest.Request("ada", "GET", "/api/v1/environments", "")); w.Code != 200 {
@@ -285,7 +285,7 @@ func TestGoodTokensAndThoseThatNobodyCanJudgeAreNotCountedAsBad(t *testing.T) {
 	}
 }
 
-func TestWhoMaySeeNothingLearnsNoNames(t *testing.T) {
+func TestGateTellsNoNamesToWhoMaySeeNothing(t *testing.T) {
 	s := newSite()
 	for _, path := range []string{"/services/secret-service/restarts", "/tasks/secret-task/runs"} {
 		w := s.ask(apitest.Request("bob", "POST", "/api/v1/environments/staging"+path, `{"reason":"x"}`))
@@ -299,7 +299,7 @@ func TestWhoMaySeeNothingLearnsNoNames(t *testing.T) {
 	}
 }
 
-func TestTheSameKeySentAtOnceReachesTheRunnerEachTimeAsItIs(t *testing.T) {
+func TestReleaseAPIPassesTheSameKeySentAtOnceOnEachTime(t *testing.T) {
 	s := newSite()
 	address := listening(t, s)
 	client := &http.Client{Transport: &http.Transport{}}

@@ -28,7 +28,7 @@ func decode[T any](t *testing.T, body []byte) T {
 	return v
 }
 
-func TestEveryAnswerHasTheHeadersThatKeepBrowsersOut(t *testing.T) {
+func TestAPIAnswersHaveTheHeadersThatKeepBrowsersOut(t *testing.T) {
 	for path, want := range map[string]int{
 		"/": 200, "/api/v1/targets": 200, "/api/v1/targets/nobody": 404, "/api/v1/incidents": 200, "/elsewhere": 404, "/api/v1/targets/": 404,
 	} {
@@ -57,7 +57,7 @@ func TestEveryAnswerHasTheHeadersThatKeepBrowsersOut(t *testing.T) {
 	}
 }
 
-func TestPrettyIndentsTheAnswer(t *testing.T) {
+func TestAPIIndentsThePrettyAnswer(t *testing.T) {
 	compact, pretty := ask(New(fixture()).Handler(nil), "GET", "/api/v1/incidents").Body, ask(New(fixture()).Handler(nil), "GET", "/api/v1/incidents?pretty").Body
 	var again bytes.Buffer
 	if err := json.Compact(&again, pretty.Bytes()); err != nil {
@@ -68,7 +68,7 @@ func TestPrettyIndentsTheAnswer(t *testing.T) {
 	}
 }
 
-func TestOnlyGetHeadAndOptionsAreAnswered(t *testing.T) {
+func TestAPIAnswersOnlyGetHeadAndOptions(t *testing.T) {
 	api, ops := New(fixture()).Handler(nil), ops(fixture())
 	for path, h := range map[string]http.Handler{"/": api, "/api/v1/targets": api, "/api/v1/incidents/x": api, "/metrics": ops, "/healthz": ops} {
 		for _, method := range []string{"POST", "PUT", "PATCH", "DELETE", "TRACE", "INVENTED"} {
@@ -91,7 +91,7 @@ func TestOnlyGetHeadAndOptionsAreAnswered(t *testing.T) {
 	}
 }
 
-func TestAnUnknownNameGetsTheKnownOnes(t *testing.T) {
+func TestUnknownNamesGetTheKnownOnes(t *testing.T) {
 	for path, want := range map[string][]string{
 		"/api/v1/targets/order":             {"orders"},
 		"/api/v1/targets/order/nodes/mq-0":  {"orders"},
@@ -113,7 +113,7 @@ func TestAnUnknownNameGetsTheKnownOnes(t *testing.T) {
 	}
 }
 
-func TestHostileNamesAreRefusedInShortWithoutEchoingThem(t *testing.T) {
+func TestUnknownHostileNamesAreRefusedInShortWithoutEcho(t *testing.T) {
 	api := New(fixture()).Handler(nil)
 	for _, path := range []string{
 		"/api/v1/targets/..%2F..%2Fetc%2Fpasswd",
@@ -145,7 +145,7 @@ func TestHostileNamesAreRefusedInShortWithoutEchoingThem(t *testing.T) {
 	}
 }
 
-func TestANameWithAnEscapedSlashIsFound(t *testing.T) {
+func TestAPIFindsANameWithAnEscapedSlash(t *testing.T) {
 	o := fixture()
 	o.Brokers.Snapshots = func() []remediate.Snapshot { return []remediate.Snapshot{{Target: "a/b c"}} }
 	w := ask(New(o).Handler(nil), "GET", "/api/v1/targets/a%2Fb%20c")
@@ -154,7 +154,7 @@ func TestANameWithAnEscapedSlashIsFound(t *testing.T) {
 	}
 }
 
-func TestAProblemNeverListsThousandsOfNames(t *testing.T) {
+func TestProblemNeverListsThousandsOfNames(t *testing.T) {
 	o := fixture()
 	o.Brokers.Snapshots = func() []remediate.Snapshot {
 		s := remediate.Snapshot{Target: "big"}
@@ -169,7 +169,7 @@ func TestAProblemNeverListsThousandsOfNames(t *testing.T) {
 	}
 }
 
-func TestAnErrorOfOursIsLoggedAndNotShown(t *testing.T) {
+func TestAdapterLogsAnErrorOfOursAndShowsNothingOfIt(t *testing.T) {
 	var log bytes.Buffer
 	o := fixture()
 	o.Log = slog.New(slog.NewTextHandler(&log, nil))
@@ -188,7 +188,7 @@ func TestAnErrorOfOursIsLoggedAndNotShown(t *testing.T) {
 	}
 }
 
-func TestAPanicIsContainedAndLogged(t *testing.T) {
+func TestAdapterContainsAndLogsAPanic(t *testing.T) {
 	var log bytes.Buffer
 	o := fixture()
 	o.Log = slog.New(slog.NewTextHandler(&log, nil))
@@ -202,7 +202,7 @@ func TestAPanicIsContainedAndLogged(t *testing.T) {
 	}
 }
 
-func TestAPanicInTheMiddleOfAnAnswerCutsItOff(t *testing.T) {
+func TestAdapterCutsAnAnswerOffThatPanicsInTheMiddle(t *testing.T) {
 	broken := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		_, _ = w.Write([]byte("half"))
 		panic("collector broke")
@@ -215,7 +215,7 @@ func TestAPanicInTheMiddleOfAnAnswerCutsItOff(t *testing.T) {
 	ask(NewOps(fixture().Brokers, broken, nil), "GET", "/metrics")
 }
 
-func TestEachRequestIsLoggedAtDebugOnly(t *testing.T) {
+func TestAdapterLogsEachRequestAtDebugOnly(t *testing.T) {
 	for _, c := range []struct {
 		level slog.Level
 		want  bool
@@ -233,7 +233,7 @@ func TestEachRequestIsLoggedAtDebugOnly(t *testing.T) {
 	}
 }
 
-func TestTheDaemonIsReadyWhileEveryLoopReconciles(t *testing.T) {
+func TestNewOpsIsReadyWhileEveryLoopReconciles(t *testing.T) {
 	apitest.AtNoon(t, func(t *testing.T) {
 		reconciled := func(name string, ago time.Duration) remediate.Snapshot {
 			return remediate.Snapshot{Target: name, At: apitest.Noon.Add(-ago)}
@@ -264,7 +264,7 @@ func TestTheDaemonIsReadyWhileEveryLoopReconciles(t *testing.T) {
 	})
 }
 
-func TestMetricsAreServedAsTheyAreHandedIn(t *testing.T) {
+func TestNewOpsServesMetricsAsTheyAreHandedIn(t *testing.T) {
 	w := ask(ops(fixture()), "GET", "/metrics")
 	if w.Code != 200 || !strings.HasPrefix(w.Body.String(), "# TYPE") || !strings.HasPrefix(w.Header().Get("Content-Type"), "text/plain") {
 		t.Errorf("%d %q %s", w.Code, w.Header(), w.Body)
@@ -274,7 +274,7 @@ func TestMetricsAreServedAsTheyAreHandedIn(t *testing.T) {
 	}
 }
 
-func TestABrokerIsStaleWhenItsLoopHasNotReconciled(t *testing.T) {
+func TestBrokerAPIStaleWhenItsLoopHasNotReconciled(t *testing.T) {
 	apitest.AtNoon(t, func(t *testing.T) {
 		for _, c := range []struct {
 			after time.Duration
@@ -291,7 +291,7 @@ func TestABrokerIsStaleWhenItsLoopHasNotReconciled(t *testing.T) {
 	})
 }
 
-func TestANodeIsExplained(t *testing.T) {
+func TestBrokerAPIExplainsANode(t *testing.T) {
 	body := ask(New(fixture()).Handler(nil), "GET", "/api/v1/targets/orders/nodes/mq-1").Body.Bytes()
 	n := decode[struct {
 		Seen []struct {

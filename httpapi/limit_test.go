@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-func TestABucketFillsAgain(t *testing.T) {
+func TestLimiterFillsABucketAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLimiter(Rate{PerSecond: 2, Burst: 3}, Rate{})
 		for range 3 {
@@ -38,7 +38,7 @@ func TestABucketFillsAgain(t *testing.T) {
 	})
 }
 
-func TestALimiterNeverTellsTooManyCallersApart(t *testing.T) {
+func TestLimiterNeverTellsTooManyCallersApart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLimiter(Rate{PerSecond: 1, Burst: 2}, Rate{})
 		for i := range 3 * maxBuckets {
@@ -55,7 +55,7 @@ func TestALimiterNeverTellsTooManyCallersApart(t *testing.T) {
 	})
 }
 
-func TestAnAddressIsThatOfItsNetworkAsFarAsOnePersonHasIt(t *testing.T) {
+func TestAddressOfIsTheNetworkAsFarAsOnePersonHasIt(t *testing.T) {
 	for remote, want := range map[string]string{
 		"10.0.0.1:99": "10.0.0.1", "[::ffff:10.0.0.1]:99": "10.0.0.1", "[2001:db8:1:2:3:4:5:6]:99": "2001:db8:1:2::/64", "pipe": "pipe",
 	} {

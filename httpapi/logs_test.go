@@ -25,7 +25,7 @@ const (
 	frontendLogs = frontend + "/logs"
 )
 
-func TestTheLogsThatAreAskedForAreThoseThatAreRead(t *testing.T) {
+func TestLogsThatAreAskedForAreThoseThatAreRead(t *testing.T) {
 	apitest.AtNoon(t, func(t *testing.T) {
 		for query, want := range map[string]release.LogQuery{
 			"":                       {Lines: defaultLines},
@@ -47,7 +47,7 @@ func TestTheLogsThatAreAskedForAreThoseThatAreRead(t *testing.T) {
 	})
 }
 
-func TestABadQuestionForLogsIsRefusedBeforeAnythingIsRead(t *testing.T) {
+func TestLogsAreRefusedForABadQuestionBeforeAnythingIsRead(t *testing.T) {
 	s := newSite()
 	for query, want := range map[string]string{
 		"?lines=0": "1 to 1000", "?lines=1001": "1 to 1000", "?lines=x": "1 to 1000", "?since=-1h": "want a duration", "?since=9999h": "want a duration",
@@ -139,7 +139,7 @@ func TestLogsComeAsEventsToWhomAsksForThem(t *testing.T) {
 	}
 }
 
-func TestALogIsSentInEventsThatAreNotTooLong(t *testing.T) {
+func TestLogsAreSentInEventsThatAreNotTooLong(t *testing.T) {
 	s := newSite()
 	var flood release.ServiceLog
 	for i := range 2*linesAnEvent + 1 {
@@ -176,7 +176,7 @@ func opened(t *testing.T, p *pipes, path string) <-chan string {
 	return blocks
 }
 
-func TestAFollowedLogLivesAsLongAsItMayAndIsBounded(t *testing.T) {
+func TestLogsThatAreFollowedAreBoundedInTimeAndNumber(t *testing.T) {
 	following(t, func(t *testing.T, s *site, p *pipes, cancel context.CancelFunc, _ <-chan error) {
 		s.releases.Followed = make(chan struct{})
 		began := time.Now()
@@ -204,7 +204,7 @@ func TestAFollowedLogLivesAsLongAsItMayAndIsBounded(t *testing.T) {
 	})
 }
 
-func TestAFollowedLogEndsWhenTheClientGoes(t *testing.T) {
+func TestLogsThatAreFollowedEndWhenTheClientGoes(t *testing.T) {
 	following(t, func(t *testing.T, s *site, p *pipes, _ context.CancelFunc, _ <-chan error) {
 		s.releases.Followed = make(chan struct{})
 		for range maxLogsEach {
@@ -224,7 +224,7 @@ func TestAFollowedLogEndsWhenTheClientGoes(t *testing.T) {
 	})
 }
 
-func TestTheAuditIsToldOfWhoSeesVariables(t *testing.T) {
+func TestAuditIsToldOfWhoSeesVariables(t *testing.T) {
 	s := newSite()
 	for _, c := range []struct {
 		who, path string

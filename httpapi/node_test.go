@@ -17,7 +17,7 @@ import (
 
 const node1 = "/api/v1/targets/orders/nodes/mq-1"
 
-func TestANodeIsDeletedBehindTheGuardsAndByItsUID(t *testing.T) {
+func TestNodesDeleteGoesByTheGuardsAndTheUID(t *testing.T) {
 	for name, c := range map[string]struct {
 		body   string
 		err    error
@@ -84,14 +84,14 @@ func TestANodeIsDeletedBehindTheGuardsAndByItsUID(t *testing.T) {
 	}
 }
 
-func TestClosedGuardsAreNamedWithWhatTheySay(t *testing.T) {
+func TestNodeGuardsThatAreClosedAreNamedWithWhatTheySay(t *testing.T) {
 	p := decode[Problem](t, newSite().post(node1+"/deletions", `{"reason":"x"}`).Body.Bytes())
 	if p.Code != plan.NotReady || len(p.Closed) != 2 || p.Closed[1].Why != "paused by ada: moving disks" {
 		t.Errorf("%+v", p)
 	}
 }
 
-func TestANodeIsProbedOnDemand(t *testing.T) {
+func TestNodesProbeIsMadeOnDemand(t *testing.T) {
 	s := newSite()
 	for _, body := range []string{"", "{}"} {
 		if w := s.post(node1+"/probes", body); w.Code != 202 || w.Header().Get("Location") != node1 {
@@ -115,7 +115,7 @@ func TestANodeIsProbedOnDemand(t *testing.T) {
 	}
 }
 
-func TestAPauseHasAReasonAndAnEnd(t *testing.T) {
+func TestPausesHaveAReasonAndAnEnd(t *testing.T) {
 	apitest.AtNoon(t, func(t *testing.T) {
 		for body, until := range map[string]string{
 			`{"reason":"disks","for":"90m"}`:                                        "2026-11-23T13:30:00Z",
@@ -159,7 +159,7 @@ func TestAPauseHasAReasonAndAnEnd(t *testing.T) {
 	})
 }
 
-func TestEndingABrokersPausesLeavesThoseOfEveryBroker(t *testing.T) {
+func TestPausesOfABrokerEndWithoutThoseOfEveryBroker(t *testing.T) {
 	apitest.AtNoon(t, func(t *testing.T) {
 		s := newSite()
 		s.keeper.Kept = append(s.keeper.Kept, decide.Pause{Target: "orders", Reason: "over", By: "ada", Until: apitest.Noon.Add(-time.Hour)})
@@ -193,7 +193,7 @@ func TestEndingABrokersPausesLeavesThoseOfEveryBroker(t *testing.T) {
 	})
 }
 
-func TestAPauseForABrokerThatIsNotWatchedIsShownToAllAndNamed(t *testing.T) {
+func TestPausesForABrokerThatIsNotWatchedAreShownAndNamed(t *testing.T) {
 	apitest.AtNoon(t, func(t *testing.T) {
 		s := newSite()
 		s.keeper.Kept = append(s.keeper.Kept, decide.Pause{Target: "ordres", Reason: "upgrade", By: "eve", Until: apitest.Noon.Add(time.Minute)})

@@ -32,7 +32,7 @@ func describe(t testing.TB, s *site) description {
 	return d
 }
 
-func TestTheDescriptionIsTheOneThatIsKept(t *testing.T) {
+func TestOpenAPIIsTheDescriptionThatIsKept(t *testing.T) {
 	w := newSite().ask(apitest.Request("", "GET", "/api/v1/openapi.json?pretty", ""))
 	if *update {
 		if err := os.WriteFile(openAPIDoc, w.Body.Bytes(), 0o644); err != nil {
@@ -51,7 +51,7 @@ func TestTheDescriptionIsTheOneThatIsKept(t *testing.T) {
 // methods are those that a route could have.
 var methods = []string{"GET", "POST", "PUT", "PATCH", "DELETE"}
 
-func TestTheDescriptionHasExactlyWhatIsServed(t *testing.T) {
+func TestOpenAPIHasExactlyWhatIsServed(t *testing.T) {
 	s := newSite()
 	d := describe(t, s)
 	index := decode[Index](t, s.ask(apitest.Request("", "GET", "/", "")).Body.Bytes())
@@ -89,7 +89,7 @@ func TestTheDescriptionHasExactlyWhatIsServed(t *testing.T) {
 	}
 }
 
-func TestEveryReferenceInTheDescriptionLeadsSomewhere(t *testing.T) {
+func TestOpenAPIReferencesLeadSomewhere(t *testing.T) {
 	s := newSite()
 	d := describe(t, s)
 	text := s.ask(apitest.Request("", "GET", "/api/v1/openapi.json", "")).Body.String()
@@ -105,7 +105,7 @@ func TestEveryReferenceInTheDescriptionLeadsSomewhere(t *testing.T) {
 	}
 }
 
-func TestEveryGoodAnswerHasOnlyWhatIsDescribed(t *testing.T) {
+func TestOpenAPIDescribesAllOfEveryGoodAnswer(t *testing.T) {
 	s := newSite()
 	d := describe(t, s)
 	s.post("/api/v1/environments/staging/deploys", deployBody(""))
@@ -320,7 +320,7 @@ func FuzzAPI(f *testing.F) {
 	})
 }
 
-func TestRequestsMadeOfTheDescriptionReachEveryEndpointAndGetNo5xx(t *testing.T) {
+func TestOpenAPIRequestsReachEveryEndpointAndGetNo5xx(t *testing.T) {
 	d := describe(t, newSite())
 	random := rand.New(rand.NewPCG(3, 4))
 	good, bad := map[string]int{}, map[string]int{}

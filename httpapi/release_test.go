@@ -14,7 +14,7 @@ import (
 	"github.com/cjworkbench/unstuck/release/plan"
 )
 
-func TestEachPathAsksForItsKindOfOperation(t *testing.T) {
+func TestReleaseAPIAsksOnEachPathForItsKindOfOperation(t *testing.T) {
 	const env = "/api/v1/environments/production"
 	for path, c := range map[string]struct {
 		body string
@@ -66,7 +66,7 @@ func TestEachPathAsksForItsKindOfOperation(t *testing.T) {
 	}
 }
 
-func TestEachRefusalHasItsStatusAndSaysWhatWouldBeRight(t *testing.T) {
+func TestReleaseAPIRefusalHasItsStatusAndSaysWhatWouldBeRight(t *testing.T) {
 	want := map[plan.Code]int{
 		plan.Invalid: 400, plan.NotFound: 404, plan.NotReady: 409, plan.Changed: 409, plan.Migrated: 409, plan.Unconfirmed: 409,
 		plan.Busy: 409, plan.KeyReused: 422, plan.NotRunning: 409, plan.Unavailable: 503, "unheard of": 409,
@@ -90,7 +90,7 @@ func TestEachRefusalHasItsStatusAndSaysWhatWouldBeRight(t *testing.T) {
 	}
 }
 
-func TestAnOperationIsCancelledByWhoMayDoSuchAThing(t *testing.T) {
+func TestReleaseAPICancelIsForWhoMayDoSuchAThing(t *testing.T) {
 	s := newSite()
 	id := decode[plan.Operation](t, s.post(deploys, deployBody("")).Body.Bytes()).ID
 	for _, c := range []struct {
@@ -164,7 +164,7 @@ func TestEnvironmentsShowTheCommitThatEachServiceRuns(t *testing.T) {
 	}
 }
 
-func TestAnEnvironmentThatCannotBeSeenIsShownAsThat(t *testing.T) {
+func TestEnvironmentsThatCannotBeSeenAreShownAsThat(t *testing.T) {
 	s := newSite()
 	s.releases.StateErr = errors.New("dial 10.0.0.1: refused")
 	w := s.ask(apitest.Request("ada", "GET", "/api/v1/environments/staging", ""))
@@ -174,7 +174,7 @@ func TestAnEnvironmentThatCannotBeSeenIsShownAsThat(t *testing.T) {
 	}
 }
 
-func TestAPromotionNeedsTheRightToReadItsSource(t *testing.T) {
+func TestReleaseAPIPromoteNeedsTheRightToReadItsSource(t *testing.T) {
 	s := newSite()
 	s.Access = apitest.Tokens{"ada": {{Verbs: []auth.Verb{auth.Promote}, Environments: "production"}}}
 	s.build()
@@ -194,7 +194,7 @@ func (i *impatient) Submit(ctx context.Context, _ plan.Request) (plan.Operation,
 	return plan.Operation{ID: "deploy-1"}, nil
 }
 
-func TestARequestIsBroughtToItsEndThoughTheClientHasGone(t *testing.T) {
+func TestReleaseAPIEndsARequestThoughTheClientHasGone(t *testing.T) {
 	s := newSite()
 	runner := &impatient{}
 	s.Releases.Operations = runner

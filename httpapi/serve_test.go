@@ -74,7 +74,7 @@ func serving(t *testing.T, h http.Handler, test func(*testing.T, *pipes, context
 	})
 }
 
-func TestARequestUnderWayEndsBeforeTheServerDoes(t *testing.T) {
+func TestServeLetsARequestUnderWayEndFirst(t *testing.T) {
 	var release chan struct{}
 	h := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		<-release
@@ -108,7 +108,7 @@ func TestARequestUnderWayEndsBeforeTheServerDoes(t *testing.T) {
 	})
 }
 
-func TestARequestThatNeverEndsIsCutOffAtShutdown(t *testing.T) {
+func TestServeCutsOffARequestThatNeverEndsAtShutdown(t *testing.T) {
 	h := http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
 	serving(t, h, func(t *testing.T, p *pipes, cancel context.CancelFunc, done <-chan error) {
 		c, r := p.dial(t)
@@ -131,7 +131,7 @@ func TestARequestThatNeverEndsIsCutOffAtShutdown(t *testing.T) {
 	})
 }
 
-func TestAClientThatDripsItsHeadersIsCutOff(t *testing.T) {
+func TestServeCutsOffAClientThatDripsItsHeaders(t *testing.T) {
 	serving(t, New(fixture()).Handler(nil), func(t *testing.T, p *pipes, cancel context.CancelFunc, done <-chan error) {
 		c, r := p.dial(t)
 		send(t, c, "GET / HTTP/1.1\r\nHost: x\r\nX-Slow: ")
@@ -147,7 +147,7 @@ func TestAClientThatDripsItsHeadersIsCutOff(t *testing.T) {
 	})
 }
 
-func TestAnIdleClientIsLetGo(t *testing.T) {
+func TestServeLetsGoOfAnIdleClient(t *testing.T) {
 	serving(t, ops(fixture()), func(t *testing.T, p *pipes, cancel context.CancelFunc, done <-chan error) {
 		c, r := p.dial(t)
 		send(t, c, "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -171,7 +171,7 @@ func TestAnIdleClientIsLetGo(t *testing.T) {
 	})
 }
 
-func TestHugeHeadersAreRefused(t *testing.T) {
+func TestServeRefusesHugeHeaders(t *testing.T) {
 	serving(t, New(fixture()).Handler(nil), func(t *testing.T, p *pipes, cancel context.CancelFunc, done <-chan error) {
 		c, r := p.dial(t)
 		go func() { // the server stops reading half way
@@ -188,7 +188,7 @@ func TestHugeHeadersAreRefused(t *testing.T) {
 	})
 }
 
-func TestWhenOneServerFailsAllEndAndTheErrorSaysWhich(t *testing.T) {
+func TestServeEndsAllWhenOneServerFailsAndSaysWhich(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		good, bad := newPipes(), newPipes()
 		bad.fail = errors.New("no more sockets")

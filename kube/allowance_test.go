@@ -47,7 +47,7 @@ func (w *wire) RoundTrip(r *http.Request) (*http.Response, error) {
 }
 
 //promise:23
-func TestNoRequestAboutALeaseWaitsForTheOthers(t *testing.T) {
+func TestAllowanceLetsNoRequestAboutALeaseWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		file := kubeconfig(t, "https://kubernetes.invalid")
 		conn, err := apiserver.Connect(apiserver.Options{Kubeconfig: file}, kubetest.Quiet())
@@ -66,7 +66,7 @@ func TestNoRequestAboutALeaseWaitsForTheOthers(t *testing.T) {
 	})
 }
 
-func TestCallersWhoAskTooOftenWhatTheyMayDoHoldUpNothingElse(t *testing.T) {
+func TestReviewsHoldUpNothingElseWhenCallersAskTooOften(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var w wire
 		client := w.client(t)

@@ -33,7 +33,7 @@ func thePods(yield func(*corev1.Pod) bool) {
 	}
 }
 
-func TestOnlyTheTargetsPodsAreHeldAndLittleOfThem(t *testing.T) {
+func TestFeedHoldsOnlyTheTargetsPodsAndLittleOfThem(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := kubetest.NewCluster(t, broker()[0])
 		for p := range thePods {
@@ -65,8 +65,8 @@ func allocated() int64 {
 	return int64(m.HeapAlloc)
 }
 
-// BenchmarkView is one look at a broker of 300 nodes.
-func BenchmarkView(b *testing.B) {
+// BenchmarkPodsView is one look at a broker of 300 nodes.
+func BenchmarkPodsView(b *testing.B) {
 	client := clientOf(kubetest.NewCluster(b))
 	p := watchOne(b, client, brokerTarget())
 	for pod := range thePods {

@@ -37,7 +37,7 @@ func ready(t *testing.T, c *kubetest.Cluster, kubeTarget Target) (*Client, *Pods
 	return client, p
 }
 
-func TestADeleteIsOfTheVeryPodWithItsGrace(t *testing.T) {
+func TestPodsDeleteIsOfTheVeryPodWithItsGrace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := kubetest.NewCluster(t, broker()...)
 		_, p := ready(t, c, brokerTarget())
@@ -57,7 +57,7 @@ func TestADeleteIsOfTheVeryPodWithItsGrace(t *testing.T) {
 	})
 }
 
-func TestADeleteIsRefusedIfTheWorldIsNotAsItWasSeen(t *testing.T) {
+func TestPodsDeleteIsRefusedIfTheWorldIsNotAsItWasSeen(t *testing.T) {
 	for _, tc := range []struct {
 		name   string
 		change func(c *kubetest.Cluster)
@@ -150,7 +150,7 @@ func TestADeleteIsRefusedIfTheWorldIsNotAsItWasSeen(t *testing.T) {
 	}
 }
 
-func TestOnlyTheReplicaThatLeadsDeletes(t *testing.T) {
+func TestPodsDeleteIsDoneOnlyByTheReplicaThatLeads(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := kubetest.NewCluster(t, broker()...)
 		start(t, clientOf(c), "other")
@@ -165,7 +165,7 @@ func TestOnlyTheReplicaThatLeadsDeletes(t *testing.T) {
 	})
 }
 
-func TestADeleteIsNeverForced(t *testing.T) {
+func TestPodsDeleteIsNeverForced(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := kubetest.NewCluster(t, broker()...)
 		_, p := ready(t, c, brokerTarget())
@@ -180,7 +180,7 @@ func TestADeleteIsNeverForced(t *testing.T) {
 	})
 }
 
-func TestAnApplicationsPodIsDeletedUnlessItsDeploymentRollsOut(t *testing.T) {
+func TestPodsDeleteTakesAnAppsPodUnlessItsDeploymentRollsOut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := kubetest.NewCluster(t, webApp()...)
 		_, p := ready(t, c, appTarget())
@@ -199,7 +199,7 @@ func TestAnApplicationsPodIsDeletedUnlessItsDeploymentRollsOut(t *testing.T) {
 	})
 }
 
-func TestThePreStopChecksAreSkippedWhereThatIsAskedFor(t *testing.T) {
+func TestPodsDeleteSkipsThePreStopChecksWhereAskedTo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := kubetest.NewCluster(t, broker()...)
 		kubeTarget := brokerTarget()
@@ -233,7 +233,7 @@ func TestThePreStopChecksAreSkippedWhereThatIsAskedFor(t *testing.T) {
 	})
 }
 
-func TestAPodThatIsNotDeletedKeepsItsPreStopChecks(t *testing.T) {
+func TestPodsDeleteLeavesAPodThatItSparesItsPreStopChecks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := kubetest.NewCluster(t, broker()...)
 		kubeTarget := brokerTarget()
@@ -249,7 +249,7 @@ func TestAPodThatIsNotDeletedKeepsItsPreStopChecks(t *testing.T) {
 	})
 }
 
-func TestAPodIsNotDeletedBesideOneThatTerminatesWhateverTheSetSays(t *testing.T) {
+func TestPodsDeleteIsRefusedBesideAPodThatTerminates(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const old, next = revision, "rabbit-2"
 		set := rabbitSet(func(s *appsv1.StatefulSet) {
@@ -267,7 +267,7 @@ func TestAPodIsNotDeletedBesideOneThatTerminatesWhateverTheSetSays(t *testing.T)
 	})
 }
 
-func TestWhatComesOfADeleteThatIsAnsweredWithAnError(t *testing.T) {
+func TestPodsDeleteFindsOutWhatCameOfAnAnswerWithAnError(t *testing.T) {
 	of := pods.GroupResource()
 	gone := func(c *kubetest.Cluster) { c.Drop("pods", "", "production", "rabbit-1") }
 	replaced := func(c *kubetest.Cluster) { c.Put(rabbit(1, func(p *corev1.Pod) { p.UID = "another" })) }
@@ -310,7 +310,7 @@ func TestWhatComesOfADeleteThatIsAnsweredWithAnError(t *testing.T) {
 	}
 }
 
-func TestDeleteWhileAnotherPodIsNotReady(t *testing.T) {
+func TestPodsDeleteIsRefusedOnlyWhileAnotherPodBoots(t *testing.T) {
 	for name, row := range map[string]struct {
 		since time.Duration
 		want  int

@@ -19,7 +19,7 @@ import (
 const pausesMap = "unstuck-pauses-pauses"
 
 // Each replica has a document store for the pauses alone, and one on which its loops read everything again and again.
-func TestPausesThatSeveralReplicasWriteAtOnceAreAllKept(t *testing.T) {
+func TestDocumentStoreKeepsAllPausesThatReplicasWriteAtOnce(t *testing.T) {
 	c := kubetest.NewCluster(t)
 	until := time.Now().Add(time.Hour)
 	var writers, readers sync.WaitGroup
@@ -59,7 +59,7 @@ func TestPausesThatSeveralReplicasWriteAtOnceAreAllKept(t *testing.T) {
 	}
 }
 
-func TestAConfigMapOfPausesThatIsNoneIsNamedAndLeftAlone(t *testing.T) {
+func TestDocumentStoreNamesMalformedPausesAndLeavesThemAlone(t *testing.T) {
 	good := corev1.ConfigMap{
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace: "unstuck", Name: pausesMap, Labels: map[string]string{apiserver.ManagedBy: "unstuck", apiserver.KindLabel: "pauses"},

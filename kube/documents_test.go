@@ -80,7 +80,7 @@ func TestDocumentsAreKeptByKindAndName(t *testing.T) {
 	}
 }
 
-func TestNobodyOverwritesWhatTheyHaveNotSeen(t *testing.T) {
+func TestDocumentStorePutOverwritesNothingThatWasNotSeen(t *testing.T) {
 	conflict := func(t *testing.T, s *DocumentStore) {
 		t.Helper()
 		if err := s.Put(t.Context(), "deletions", "main", []byte("mine")); !errors.Is(err, target.ErrConflict) {
@@ -146,7 +146,7 @@ func labelled(name, note string) *corev1.ConfigMap {
 	}
 }
 
-func TestConfigMapsOfOthersAreNoDocuments(t *testing.T) {
+func TestDocumentStoreIgnoresConfigMapsOfOthers(t *testing.T) {
 	copied, unnamed, elsewhere := labelled("zz-copy-of-main", "main"), labelled("of-somebody", "a"), labelled("unstuck-deletions-b", "b")
 	copied.Data[apiserver.DocumentKey] = "the copy"
 	unnamed.Annotations, elsewhere.Namespace = nil, "other"
@@ -156,7 +156,7 @@ func TestConfigMapsOfOthersAreNoDocuments(t *testing.T) {
 	}
 }
 
-func TestADocumentThatIsNoneIsNamedAndNotWrittenOver(t *testing.T) {
+func TestDocumentStoreNamesAMalformedDocumentAndDoesNotOverwriteIt(t *testing.T) {
 	empty, unnamed := labelled("unstuck-deletions-empty", "empty"), labelled("unstuck-deletions-unnamed", "")
 	empty.Data, unnamed.Annotations = nil, nil
 	c := kubetest.NewCluster(t, labelled("unstuck-deletions-main", "main"), empty, unnamed)
@@ -176,7 +176,7 @@ func TestADocumentThatIsNoneIsNamedAndNotWrittenOver(t *testing.T) {
 	put(t, s, "deletions", "main", "mine")
 }
 
-func TestEveryNameGivesAConfigMapsName(t *testing.T) {
+func TestDocumentsOfEveryNameHaveAConfigMapsName(t *testing.T) {
 	seen := make(map[string]string)
 	for _, name := range []string{"main", "MAIN", "main-", "-main", "a.b", "a_b", "ä", strings.Repeat("a", 182), strings.Repeat("a", 183), strings.Repeat("a", 300), "x." + strings.Repeat("0", 32), ""} {
 		got := apiserver.ObjectName("incidents", name)
@@ -190,7 +190,7 @@ func TestEveryNameGivesAConfigMapsName(t *testing.T) {
 	}
 }
 
-func TestAForbiddenDocumentNamesThePermission(t *testing.T) {
+func TestDocumentStoreNamesThePermissionThatItLacks(t *testing.T) {
 	c := kubetest.NewCluster(t)
 	s := clientOf(c).Documents()
 	for verb, f := range map[string]func(context.Context) error{
@@ -205,7 +205,7 @@ func TestAForbiddenDocumentNamesThePermission(t *testing.T) {
 	}
 }
 
-func TestManyDocumentsComeInPages(t *testing.T) {
+func TestDocumentStoreAllReadsManyInPages(t *testing.T) {
 	c := kubetest.NewCluster(t)
 	s := clientOf(c).Documents()
 	want := make(map[string]string)
@@ -219,7 +219,7 @@ func TestManyDocumentsComeInPages(t *testing.T) {
 	}
 }
 
-func TestReadingAllDoesNotUndoWhatIsWrittenMeanwhile(t *testing.T) {
+func TestDocumentStoreAllDoesNotUndoWhatIsWrittenMeanwhile(t *testing.T) {
 	c := kubetest.NewCluster(t)
 	s := clientOf(c).Documents()
 	ctx := t.Context()
@@ -253,7 +253,7 @@ func TestReadingAllDoesNotUndoWhatIsWrittenMeanwhile(t *testing.T) {
 	}
 }
 
-func TestOneDocumentIsReadWithoutTheOthers(t *testing.T) {
+func TestDocumentStoreOneReadsNoOthers(t *testing.T) {
 	c := kubetest.NewCluster(t)
 	mine, theirs := clientOf(c).Documents(), clientOf(c).Documents()
 	put(t, mine, "deletions", "main", "1")
@@ -276,7 +276,7 @@ func TestOneDocumentIsReadWithoutTheOthers(t *testing.T) {
 	put(t, mine, "deletions", "main", "4")
 }
 
-func TestADocumentThatLacksSomethingIsAnError(t *testing.T) {
+func TestDocumentStoreRefusesADocumentThatLacksSomething(t *testing.T) {
 	for name, spoil := range map[string]func(*corev1.ConfigMap){
 		"a label":        func(m *corev1.ConfigMap) { delete(m.Labels, apiserver.KindLabel) },
 		"all labels":     func(m *corev1.ConfigMap) { m.Labels = nil },

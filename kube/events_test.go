@@ -28,7 +28,7 @@ func written(t *testing.T, c *kubetest.Cluster) map[string][]corev1.Event {
 	return byKind
 }
 
-func TestAnEventIsWrittenOnThePodAndItsSet(t *testing.T) {
+func TestPodsEventIsWrittenOnThePodAndItsSet(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := kubetest.NewCluster(t, broker()...)
 		_, p := ready(t, c, brokerTarget())
@@ -54,7 +54,7 @@ func TestAnEventIsWrittenOnThePodAndItsSet(t *testing.T) {
 	})
 }
 
-func TestAnEventOfAnApplicationIsWrittenOnItsDeployment(t *testing.T) {
+func TestPodsEventOfAnAppIsWrittenOnItsDeployment(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := kubetest.NewCluster(t, webApp()...)
 		_, p := ready(t, c, appTarget())
@@ -66,7 +66,7 @@ func TestAnEventOfAnApplicationIsWrittenOnItsDeployment(t *testing.T) {
 	})
 }
 
-func TestTheSameEventAgainIsCounted(t *testing.T) {
+func TestPodsEventCountsTheSameOneAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := kubetest.NewCluster(t, broker()...)
 		_, p := ready(t, c, brokerTarget())
@@ -88,7 +88,7 @@ func TestTheSameEventAgainIsCounted(t *testing.T) {
 	})
 }
 
-func TestAStormOfEventsBlocksNobody(t *testing.T) {
+func TestEventsBlockNobodyInAStorm(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := kubetest.NewCluster(t, broker()...)
 		client := clientOf(c)
@@ -136,7 +136,7 @@ func TestEventsThatCannotBeWrittenAreGivenUp(t *testing.T) {
 	})
 }
 
-func TestANodeThatIsSuspectedAgainAndAgainDoesNotUseUpTheEventOfItsDeletion(t *testing.T) {
+func TestEventsOfASuspectDoNotUseUpThatOfItsDeletion(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := kubetest.NewCluster(t, broker()...)
 		client := clientOf(c)

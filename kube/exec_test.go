@@ -38,7 +38,7 @@ func execing(t *testing.T, f kubetest.Command) (*Pods, []target.Node, func()) {
 	return p, look(t, p).Nodes, stop
 }
 
-func TestACommandRunsInTheContainerAndItsExitCodeCounts(t *testing.T) {
+func TestPodsExecRunsInTheContainerAndItsExitCodeCounts(t *testing.T) {
 	for _, tc := range []struct {
 		name string
 		err  error
@@ -76,7 +76,7 @@ func TestACommandRunsInTheContainerAndItsExitCodeCounts(t *testing.T) {
 	}
 }
 
-func TestACommandThatIsLeftAloneHoldsItsPodUntilItEnds(t *testing.T) {
+func TestPodsExecHoldsThePodUntilACommandThatIsLeftAloneEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
 		var ran atomic.Bool
@@ -116,7 +116,7 @@ func TestACommandThatIsLeftAloneHoldsItsPodUntilItEnds(t *testing.T) {
 	})
 }
 
-func TestACommandWhoseStreamNeverEndsHoldsItsPodForTwoMinutes(t *testing.T) {
+func TestPodsExecHoldsThePodForTwoMinutesIfTheStreamNeverEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
 		var hung atomic.Bool
@@ -169,7 +169,7 @@ func TestCommandsAreCutOffWhenTheClientStops(t *testing.T) {
 	})
 }
 
-func TestNothingRunsInAPodThatIsNotTheOneThatIsMeant(t *testing.T) {
+func TestPodsExecRunsNothingInAnotherPodThanIsMeant(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p, nodes, _ := execing(t, func(context.Context, string, *corev1.PodExecOptions, io.Writer, io.Writer) error {
 			t.Error("a command ran")
@@ -258,7 +258,7 @@ func webSocketExec(t *testing.T, serve func(stdout, stderr, status io.Writer)) h
 	})
 }
 
-func TestACommandRunsOverAWebSocket(t *testing.T) {
+func TestPodsExecRunsOverAWebSocket(t *testing.T) {
 	p, n := connect(t, webSocketExec(t, func(stdout, stderr, status io.Writer) {
 		fmt.Fprint(stdout, strings.Repeat("out", 100_000))
 		fmt.Fprint(stderr, "err")
@@ -271,7 +271,7 @@ func TestACommandRunsOverAWebSocket(t *testing.T) {
 	}
 }
 
-func TestACommandOverAWebSocketThatIsSilentIsLeftAlone(t *testing.T) {
+func TestPodsExecLeavesACommandOverASilentWebSocketAlone(t *testing.T) {
 	end := make(chan struct{})
 	p, n := connect(t, webSocketExec(t, func(stdout, _, _ io.Writer) {
 		fmt.Fprint(stdout, "begun")
@@ -290,7 +290,7 @@ type writerFunc func([]byte) (int, error)
 
 func (f writerFunc) Write(b []byte) (int, error) { return f(b) }
 
-func TestAnExecThatIsForbiddenNamesThePermission(t *testing.T) {
+func TestPodsExecNamesThePermissionThatItLacks(t *testing.T) {
 	asked := make(chan string, 10)
 	p, n := connect(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		asked <- r.Method

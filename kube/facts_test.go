@@ -42,7 +42,7 @@ func check(t *testing.T, got verdict, want target.Answer, why string) {
 	}
 }
 
-func TestAPodIsOwnedIfSomethingWouldRecreateIt(t *testing.T) {
+func TestOwnedIsAPodThatSomethingWouldRecreate(t *testing.T) {
 	for _, tc := range []struct {
 		name string
 		pod  *corev1.Pod
@@ -76,7 +76,7 @@ func TestAPodIsOwnedIfSomethingWouldRecreateIt(t *testing.T) {
 	}
 }
 
-func TestAnApplicationsPodIsOwnedIfItsDeploymentWouldRecreateIt(t *testing.T) {
+func TestOwnedIsAnAppsPodThatItsDeploymentWouldRecreate(t *testing.T) {
 	for _, tc := range []struct {
 		name   string
 		change func(around) around
@@ -114,7 +114,7 @@ func TestAnApplicationsPodIsOwnedIfItsDeploymentWouldRecreateIt(t *testing.T) {
 	}
 }
 
-func TestASetRollsOutUntilADeletedPodWouldComeBackAsItWas(t *testing.T) {
+func TestRollingOutIsASetUntilADeletedPodWouldComeBackAsItWas(t *testing.T) {
 	partitioned := func(updated, partition int32) func(*appsv1.StatefulSet) {
 		return func(s *appsv1.StatefulSet) {
 			s.Status.UpdateRevision, s.Status.UpdatedReplicas = "rabbit-2", updated
@@ -169,7 +169,7 @@ func TestASetRollsOutUntilADeletedPodWouldComeBackAsItWas(t *testing.T) {
 	}
 }
 
-func TestADeploymentRollsOutUntilAllItsPodsAreNew(t *testing.T) {
+func TestRollingOutIsADeploymentUntilAllItsPodsAreNew(t *testing.T) {
 	for _, tc := range []struct {
 		name   string
 		change func(*appsv1.Deployment)
@@ -192,7 +192,7 @@ func TestADeploymentRollsOutUntilAllItsPodsAreNew(t *testing.T) {
 	}
 }
 
-func TestDisruptionBudgetsForbidWhatTheEvictionAPIForbids(t *testing.T) {
+func TestDisruptableForbidsWhatTheEvictionAPIForbids(t *testing.T) {
 	spent := func(b *policyv1.PodDisruptionBudget) { b.Status.DisruptionsAllowed = 0 }
 	down := func(b *policyv1.PodDisruptionBudget) { spent(b); b.Status.CurrentHealthy = 2 }
 	tooFew := func(b *policyv1.PodDisruptionBudget) { spent(b); b.Status.CurrentHealthy = 1 }
@@ -236,7 +236,7 @@ func TestDisruptionBudgetsForbidWhatTheEvictionAPIForbids(t *testing.T) {
 	}
 }
 
-func TestAnOperationIsUnderWayWhileItsLockIsHeld(t *testing.T) {
+func TestOperatingIsSoWhileTheLockIsHeld(t *testing.T) {
 	now := longAgo
 	for _, tc := range []struct {
 		name  string
@@ -262,7 +262,7 @@ func TestAnOperationIsUnderWayWhileItsLockIsHeld(t *testing.T) {
 	}
 }
 
-func TestAsManyPodsAreExpectedAsTheSetsThatSelectThemWant(t *testing.T) {
+func TestExpectedIsAsManyPodsAsTheSetsThatSelectThemWant(t *testing.T) {
 	selector := labels.SelectorFromSet(labels.Set{"app": "rabbit"})
 	second := rabbitSet(func(s *appsv1.StatefulSet) { s.Name, s.Spec.Replicas = "second", new(int32(2)) })
 	others := rabbitSet(func(s *appsv1.StatefulSet) { s.Name = "others"; s.Spec.Template.Labels = map[string]string{"app": "x"} })

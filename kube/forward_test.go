@@ -128,7 +128,7 @@ func writeKubeconfig(t *testing.T, url, user string) string {
 	return file
 }
 
-func TestTheAPIIsReachedThroughThePodThatLeads(t *testing.T) {
+func TestForwardReachesTheAPIThroughThePodThatLeads(t *testing.T) {
 	backend := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
 		fmt.Fprintf(w, "%s %d", r.URL.Path, len(body))
@@ -173,7 +173,7 @@ func TestTheAPIIsReachedThroughThePodThatLeads(t *testing.T) {
 	}
 }
 
-func TestAPodThatCannotBeReachedSaysWhy(t *testing.T) {
+func TestForwardSaysWhyAPodCannotBeReached(t *testing.T) {
 	ready := forwardPod("unstuck-a", "unstuck", "True")
 	for _, c := range []struct {
 		pods []corev1.Pod
@@ -225,7 +225,7 @@ func silentListener(t *testing.T) string {
 	return l.Addr().String()
 }
 
-func TestTheTokenIsThatOfTheKubeconfigsUser(t *testing.T) {
+func TestForwardTokenIsThatOfTheKubeconfigsUser(t *testing.T) {
 	dir := t.TempDir()
 	file, plugin := filepath.Join(dir, "token"), filepath.Join(dir, "plugin")
 	if err := os.WriteFile(file, []byte("from-file\n"), 0o600); err != nil {
@@ -269,7 +269,7 @@ func TestTheTokenIsThatOfTheKubeconfigsUser(t *testing.T) {
 	}
 }
 
-func TestTheLeaseThatTheChartNamesSaysWhichPodLeads(t *testing.T) {
+func TestForwardFindGoesByTheLeaseThatTheChartNames(t *testing.T) {
 	a, b := forwardPod("watcher-a-0", "watcher", "True"), forwardPod("watcher-b-0", "watcher", "True")
 	for i := range 2 {
 		f, err := forwarding(t, &forwardServer{leader: "watcher-b-0-abcdefgh", lease: "watcher", pods: []corev1.Pod{a, b}}, "{token: t}")

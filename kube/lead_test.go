@@ -32,7 +32,7 @@ func leads(t *testing.T, want map[*Client]target.Answer) {
 	}
 }
 
-func TestOneReplicaLeadsAndAnotherTakesOverAtOnceWhenItStops(t *testing.T) {
+func TestClientLeadIsTakenOverAtOnceWhenTheLeaderStops(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := kubetest.NewCluster(t)
 		a, b := clientOf(c), clientOf(c)
@@ -57,7 +57,7 @@ func TestOneReplicaLeadsAndAnotherTakesOverAtOnceWhenItStops(t *testing.T) {
 	})
 }
 
-func TestAReplicaThatIsKilledIsSucceededWhenItsLeaseEnds(t *testing.T) {
+func TestClientLeadIsTakenOverWhenTheLeaseOfAKilledReplicaEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := kubetest.NewCluster(t)
 		a, b := clientOf(c), clientOf(c)
@@ -87,13 +87,13 @@ func TestAReplicaThatIsKilledIsSucceededWhenItsLeaseEnds(t *testing.T) {
 	})
 }
 
-func TestWhatALeaderBeginsEndsBeforeAnotherLeadsThoughItsClockRunsFaster(t *testing.T) {
+func TestLeadLeavesTimeToEndWhatWasBegunThoughAClockRunsFaster(t *testing.T) {
 	if by := 1.03 * float64(renewDeadline+apiserver.Timeout); by >= float64(leaseDuration) {
 		t.Errorf("by a clock that is 3 %% faster it may go on for %s, and others take the Lease after %s", time.Duration(by), leaseDuration)
 	}
 }
 
-func TestAReplicaDoesNotLeadLongerThanItsLeaseHolds(t *testing.T) {
+func TestClientIsLeaderNoLongerThanItsLeaseHolds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := kubetest.NewCluster(t)
 		a := clientOf(c)
@@ -122,7 +122,7 @@ func TestAReplicaDoesNotLeadLongerThanItsLeaseHolds(t *testing.T) {
 
 // What client-go's elector does when it comes back from a cut and another one holds the lease by now: it empties it, and
 // a third takes it while the other still leads.
-func TestAReplicaThatWasCutOffDoesNotReleaseTheLeaseOfItsSuccessor(t *testing.T) {
+func TestClientLeadReleasesNoLeaseOfASuccessorAfterACut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := kubetest.NewCluster(t)
 		a := clientOf(c)
@@ -164,7 +164,7 @@ func TestAReplicaThatWasCutOffDoesNotReleaseTheLeaseOfItsSuccessor(t *testing.T)
 	})
 }
 
-func TestWithoutThePermissionToSeeTheLeaseNothingIsKnown(t *testing.T) {
+func TestClientIsLeaderCannotTellWithoutThePermissionToSeeTheLease(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := kubetest.NewCluster(t, broker()...)
 		client := clientOf(c)
@@ -182,7 +182,7 @@ func TestWithoutThePermissionToSeeTheLeaseNothingIsKnown(t *testing.T) {
 	})
 }
 
-func TestALeaseThatIsSeenAndNotRenewedIsNotHeld(t *testing.T) {
+func TestClientIsLeaderOfNoLeaseThatIsSeenAndNotRenewed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := kubetest.NewCluster(t)
 		a := clientOf(c)
@@ -194,7 +194,7 @@ func TestALeaseThatIsSeenAndNotRenewedIsNotHeld(t *testing.T) {
 	})
 }
 
-func TestWhatIsKnownIsAsOldAsTheRequestThatToldIt(t *testing.T) {
+func TestCampaignKnowsWhatIsAsOldAsTheRequestThatToldIt(t *testing.T) {
 	k := clientOf(kubetest.NewCluster(t)).campaign
 	k.setIdentity("a")
 	began := time.Now().Add(-3 * time.Second) // and the answer has come just now
@@ -211,7 +211,7 @@ func TestWhatIsKnownIsAsOldAsTheRequestThatToldIt(t *testing.T) {
 	}
 }
 
-func TestALeaseThatSomebodyTakesByForceIsLostAtOnce(t *testing.T) {
+func TestClientLeadIsLostAtOnceWhenSomebodyTakesTheLeaseByForce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := kubetest.NewCluster(t)
 		a := clientOf(c)
@@ -247,7 +247,7 @@ func aloneAtIt(t *testing.T, d time.Duration, clients ...*Client) {
 }
 
 //promise:23
-func TestALeaseThatSomebodyDeletesIsNotTakenWhileItsHolderMayActByIt(t *testing.T) {
+func TestClientLeadTakesNoDeletedLeaseWhileItsHolderMayActByIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := kubetest.NewCluster(t)
 		a, b := clientOf(c), clientOf(c)
@@ -264,13 +264,13 @@ func TestALeaseThatSomebodyDeletesIsNotTakenWhileItsHolderMayActByIt(t *testing.
 	})
 }
 
-func TestACampaignWantsAnIdentity(t *testing.T) {
+func TestClientLeadWantsAnIdentity(t *testing.T) {
 	if err := clientOf(kubetest.NewCluster(t)).Lead(t.Context(), ""); err == nil || !strings.Contains(err.Error(), "identity") {
 		t.Errorf("%v", err)
 	}
 }
 
-func TestTheLogSaysWhoLeads(t *testing.T) {
+func TestCampaignLogsWhoLeads(t *testing.T) {
 	var log bytes.Buffer
 	k := newCampaign(nil, ns, "unstuck", slog.New(slog.NewTextHandler(&log, nil)))
 	k.setIdentity("me")

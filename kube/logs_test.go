@@ -11,7 +11,7 @@ import (
 	"github.com/cjworkbench/unstuck/target"
 )
 
-func TestALogIsReadFromTheContainer(t *testing.T) {
+func TestPodsLastLinesAreReadFromTheContainer(t *testing.T) {
 	p, n := connect(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		q := r.URL.Query()
 		if r.URL.Path != "/api/v1/namespaces/production/pods/rabbit-1/log" || q.Get("container") != "rabbitmq" || q.Get("tailLines") != "20" ||
@@ -26,7 +26,7 @@ func TestALogIsReadFromTheContainer(t *testing.T) {
 	}
 }
 
-func TestALogThatMayHaveBeenAnotherPodsIsNotGiven(t *testing.T) {
+func TestPodsLastLinesAreNotGivenIfTheyMayBeAnotherPods(t *testing.T) {
 	var p *Pods
 	p, n := connect(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		p.feed.mu.Lock()
@@ -41,7 +41,7 @@ func TestALogThatMayHaveBeenAnotherPodsIsNotGiven(t *testing.T) {
 	}
 }
 
-func TestALogThatIsForbiddenNamesThePermission(t *testing.T) {
+func TestPodsLastLinesNamesThePermissionThatItLacks(t *testing.T) {
 	p, n := connect(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
 		w.WriteHeader(http.StatusForbidden)

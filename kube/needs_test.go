@@ -11,7 +11,7 @@ import (
 	"github.com/cjworkbench/unstuck/kube/kubetest"
 )
 
-func TestThePermissionsThatAreMissingAreNamed(t *testing.T) {
+func TestNeedsThatAreMissingAreNamed(t *testing.T) {
 	c := kubetest.NewCluster(t)
 	client := clientOf(c)
 	watchOne(t, client, brokerTarget())
@@ -45,7 +45,7 @@ func TestThePermissionsThatAreMissingAreNamed(t *testing.T) {
 	}
 }
 
-func TestWhatIsMissingToDeleteIsNamedThoughNobodyMeantToActAtFirst(t *testing.T) {
+func TestPodsMayDeleteNamesWhatIsMissingThoughNobodyMeantToAct(t *testing.T) {
 	c := kubetest.NewCluster(t)
 	kubeTarget := brokerTarget()
 	kubeTarget.Act, kubeTarget.SkipPreStopChecks = false, true
@@ -72,7 +72,7 @@ func TestWhatIsMissingToDeleteIsNamedThoughNobodyMeantToActAtFirst(t *testing.T)
 	}
 }
 
-func TestNoMorePermissionsAreNeededThanWhatIsWatchedNeeds(t *testing.T) {
+func TestNeedsAreNoMoreThanThoseOfWhatIsWatched(t *testing.T) {
 	needs := func(targets ...Target) []string {
 		client := clientOf(kubetest.NewCluster(t))
 		for _, kubeTarget := range targets {
@@ -109,7 +109,7 @@ func TestNoMorePermissionsAreNeededThanWhatIsWatchedNeeds(t *testing.T) {
 	}
 }
 
-func TestInAnotherClusterNothingOfOurOwnNeedsAPermission(t *testing.T) {
+func TestNeedsHaveNothingOfOurOwnInAnotherCluster(t *testing.T) {
 	for external, want := range map[bool][]string{
 		true: {"create subjectaccessreviews.authorization.k8s.io"},
 		false: {

@@ -14,7 +14,7 @@ import (
 	"github.com/cjworkbench/unstuck/target"
 )
 
-func TestOurOwnLockHoldsBackDeploysAndOthersButNotTheDeletionItIsFor(t *testing.T) {
+func TestPodsLockHoldsBackOthersButNotTheDeletionItIsFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := kubetest.NewCluster(t, broker()...)
 		client := clientOf(c)
@@ -52,7 +52,7 @@ func TestOurOwnLockHoldsBackDeploysAndOthersButNotTheDeletionItIsFor(t *testing.
 	})
 }
 
-func TestALockThatSomebodyElseHasIsNotTakenAndHoldsTheDeletionBack(t *testing.T) {
+func TestPodsLockIsNotTakenFromAnotherAndHoldsTheDeletionBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := kubetest.NewCluster(t, append(broker(), operation("anna", time.Now()))...)
 		_, p := ready(t, c, brokerTarget())
@@ -76,7 +76,7 @@ func TestALockThatSomebodyElseHasIsNotTakenAndHoldsTheDeletionBack(t *testing.T)
 	})
 }
 
-func TestASuccessorGoesOnHoldingTheLockOfTheSameDeletionAndAnotherWaits(t *testing.T) {
+func TestPodsLockIsTakenOnForTheSameDeletionAndNotForAnother(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := kubetest.NewCluster(t, broker()...)
 		first, second := watchOne(t, clientOf(c), brokerTarget()), watchOne(t, clientOf(c), brokerTarget())

@@ -44,7 +44,7 @@ func pass(d time.Duration) {
 	synctest.Wait()
 }
 
-func TestAViewShowsABrokersPods(t *testing.T) {
+func TestPodsViewShowsABrokersPods(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := kubetest.NewCluster(t, broker()...)
 		c.Put(kubetest.NewPod("else", "x", "app", "other", metav1.OwnerReference{Kind: "Job", Name: "x", UID: "x"}))
@@ -70,7 +70,7 @@ func TestAViewShowsABrokersPods(t *testing.T) {
 	})
 }
 
-func TestAViewFollowsWhatHappensToPods(t *testing.T) {
+func TestPodsViewFollowsWhatHappensToPods(t *testing.T) {
 	for _, tc := range []struct {
 		name   string
 		change func(p *corev1.Pod)
@@ -118,7 +118,7 @@ func TestAViewFollowsWhatHappensToPods(t *testing.T) {
 	}
 }
 
-func TestAnApplicationsPodsAreThoseOfItsDeployment(t *testing.T) {
+func TestPodsOfAnAppAreThoseOfItsDeployment(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := kubetest.NewCluster(t, webApp()...)
 		evicted := kubetest.NewPod("web-new-c", "app", "app", "web", metav1.OwnerReference{Kind: "ReplicaSet", Name: "web-new", UID: "web-new-uid"})
@@ -140,7 +140,7 @@ func TestAnApplicationsPodsAreThoseOfItsDeployment(t *testing.T) {
 	})
 }
 
-func TestTheDefaultContainerIsTheOneThatKubectlWouldTake(t *testing.T) {
+func TestTrimPodTakesTheContainerThatKubectlWouldTake(t *testing.T) {
 	p := rabbit(0)
 	if got := trimPod("")(p).container; got != "sidecar" {
 		t.Errorf("without a note it is %q, want the first", got)
@@ -151,7 +151,7 @@ func TestTheDefaultContainerIsTheOneThatKubectlWouldTake(t *testing.T) {
 	}
 }
 
-func TestTargetsThatWouldSelectEverythingAreRefused(t *testing.T) {
+func TestClientWatchRefusesTargetsThatWouldSelectEverything(t *testing.T) {
 	client := clientOf(kubetest.NewCluster(t))
 	for _, bad := range []Target{
 		{Name: "main", Namespace: ns, Selector: ""},
@@ -164,7 +164,7 @@ func TestTargetsThatWouldSelectEverythingAreRefused(t *testing.T) {
 	}
 }
 
-func TestAViewIsAsOldAsTheLastAnswerOfTheAPIServer(t *testing.T) {
+func TestPodsViewIsAsOldAsTheLastAnswerOfTheAPIServer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := kubetest.NewCluster(t, broker()...)
 		client := clientOf(c)
@@ -208,7 +208,7 @@ func TestAViewIsAsOldAsTheLastAnswerOfTheAPIServer(t *testing.T) {
 	})
 }
 
-func TestAWatchThatIsOpenIsNotTrustedWhileTheAPIServerIsSilent(t *testing.T) {
+func TestPodsViewTrustsNoOpenWatchWhileTheAPIServerIsSilent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := kubetest.NewCluster(t, broker()...)
 		client := clientOf(c)
@@ -226,7 +226,7 @@ func TestAWatchThatIsOpenIsNotTrustedWhileTheAPIServerIsSilent(t *testing.T) {
 	})
 }
 
-func TestAViewIsNotFreshWhileTheWatchOfThePodsIsBroken(t *testing.T) {
+func TestPodsViewIsNotFreshWhileTheWatchOfThePodsIsBroken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := kubetest.NewCluster(t, broker()...)
 		client := clientOf(c)
@@ -257,7 +257,7 @@ func TestAViewIsNotFreshWhileTheWatchOfThePodsIsBroken(t *testing.T) {
 	})
 }
 
-func TestWhatOnlyOneWatchTellsCannotBeToldWithoutIt(t *testing.T) {
+func TestPodsViewCannotTellWhatOnlyABrokenWatchTells(t *testing.T) {
 	for _, tc := range []struct {
 		resource string
 		want     func(v *target.View)
@@ -301,7 +301,7 @@ func TestWhatOnlyOneWatchTellsCannotBeToldWithoutIt(t *testing.T) {
 	}
 }
 
-func TestAnOperationShowsInTheView(t *testing.T) {
+func TestPodsViewShowsAnOperation(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := kubetest.NewCluster(t, broker()...)
 		client := clientOf(c)
@@ -319,7 +319,7 @@ func TestAnOperationShowsInTheView(t *testing.T) {
 	})
 }
 
-func TestNothingIsWatchedOnceTheClientRuns(t *testing.T) {
+func TestClientWatchIsRefusedOnceTheClientRuns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		client := clientOf(kubetest.NewCluster(t))
 		start(t, client, "me")
@@ -333,7 +333,7 @@ func TestNothingIsWatchedOnceTheClientRuns(t *testing.T) {
 	})
 }
 
-func TestAViewSaysWhatTheTargetGetsWrong(t *testing.T) {
+func TestPodsViewSaysWhatTheTargetGetsWrong(t *testing.T) {
 	for name, tc := range map[string]struct {
 		change func(*Target)
 		pods   func(*kubetest.Cluster)

@@ -16,7 +16,7 @@ import (
 	"github.com/cjworkbench/unstuck/kube/kubetest"
 )
 
-func TestATokenThatWasGoodIsAskedAboutAgainSoon(t *testing.T) {
+func TestReviewsAuthenticateAsksAgainSoonAboutAGoodToken(t *testing.T) {
 	c := kubetest.NewCluster(t)
 	asked, scoped := 0, false
 	var fault error
@@ -65,7 +65,7 @@ func TestATokenThatWasGoodIsAskedAboutAgainSoon(t *testing.T) {
 	}
 }
 
-func TestWhatACallerMayDoIsWhatTheAPIServerSays(t *testing.T) {
+func TestReviewsAllowedIsWhatTheAPIServerSays(t *testing.T) {
 	c := kubetest.NewCluster(t)
 	var got authorizationv1.SubjectAccessReviewSpec
 	answer := authorizationv1.SubjectAccessReviewStatus{Allowed: true}

@@ -34,7 +34,7 @@ func credentials(t *testing.T, s *Secret, want target.Credentials) {
 	}
 }
 
-func TestCredentialsAreReadFromTheNamedSecretAlone(t *testing.T) {
+func TestSecretCredentialsAreReadFromTheNamedSecretAlone(t *testing.T) {
 	c := kubetest.NewCluster(t, rabbitSecret("one\n"))
 	client := clientOf(c)
 	credentials(t, client.Secret(SecretRef{Namespace: ns, Name: "rabbit", UsernameKey: "username", PasswordKey: "password"}),
@@ -46,7 +46,7 @@ func TestCredentialsAreReadFromTheNamedSecretAlone(t *testing.T) {
 	}
 }
 
-func TestCredentialsAreReadAgainAfterAWhileAndWhenTheyAreRefused(t *testing.T) {
+func TestSecretCredentialsAreReadAgainAfterAWhileAndWhenRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := kubetest.NewCluster(t, rabbitSecret("one"))
 		s := clientOf(c).Secret(SecretRef{Namespace: ns, Name: "rabbit", Username: "u", PasswordKey: "password"})
@@ -67,7 +67,7 @@ func TestCredentialsAreReadAgainAfterAWhileAndWhenTheyAreRefused(t *testing.T) {
 	})
 }
 
-func TestCredentialsServeOnWhileTheAPIServerIsAwayUnlessTheyAreRefused(t *testing.T) {
+func TestSecretCredentialsServeOnWithoutTheAPIServerUnlessRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := kubetest.NewCluster(t, rabbitSecret("one"))
 		s := clientOf(c).Secret(SecretRef{Namespace: ns, Name: "rabbit", Username: "u", PasswordKey: "password"})
@@ -88,7 +88,7 @@ func TestCredentialsServeOnWhileTheAPIServerIsAwayUnlessTheyAreRefused(t *testin
 }
 
 // A login waits for its credentials with its own deadline running.
-func TestAReadOfASecretTakesLittleOfALoginsTime(t *testing.T) {
+func TestSecretReadTakesLittleOfALoginsTime(t *testing.T) {
 	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }))
 	defer server.Close()
 	conn, err := apiserver.ForConfig(&rest.Config{Host: server.URL}, "unstuck", kubetest.Quiet())
@@ -103,7 +103,7 @@ func TestAReadOfASecretTakesLittleOfALoginsTime(t *testing.T) {
 	}
 }
 
-func TestASecretThatCannotBeUsedSaysWhatIsWrongAndNothingOfWhatIsInIt(t *testing.T) {
+func TestSecretSaysWhatIsWrongWithItAndNothingOfWhatIsInIt(t *testing.T) {
 	var log bytes.Buffer
 	c := kubetest.NewCluster(t, rabbitSecret("hunter2"))
 	conn := c.Conn()
@@ -131,7 +131,7 @@ func TestASecretThatCannotBeUsedSaysWhatIsWrongAndNothingOfWhatIsInIt(t *testing
 	}
 }
 
-func TestASecretIsAtFaultUntilItCanBeRead(t *testing.T) {
+func TestSecretIsAtFaultUntilItCanBeRead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := kubetest.NewCluster(t)
 		s := clientOf(c).Secret(SecretRef{Namespace: ns, Name: "rabbit", Username: "u", PasswordKey: "password"})

@@ -9,7 +9,7 @@ import (
 	"github.com/cjworkbench/unstuck/probe"
 )
 
-func TestANodeAsksItsAuthenticationBackend(t *testing.T) {
+func TestAuthBackendIsAskedByItsNode(t *testing.T) {
 	opts := single(t)
 	opts.Nodes, opts.HTTPBackend = 2, true
 	l, err := Start(t.Context(), opts)

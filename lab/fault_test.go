@@ -22,7 +22,7 @@ type broken struct {
 	impossible       bool                   // with this RabbitMQ
 }
 
-func TestEachFaultDoesWhatItSaysAndItsCureCuresIt(t *testing.T) {
+func TestFaultDoesWhatItSaysAndItsCureCuresIt(t *testing.T) {
 	l := healthyLab(t)
 	all := func(f func(context.Context) error) func(context.Context, string) error {
 		return func(ctx context.Context, _ string) error { return f(ctx) }
@@ -201,7 +201,7 @@ func maybeStuck(t *testing.T, l *Lab, name string) *probe.Processes {
 	return r.Processes
 }
 
-func TestThreeOfFourLoginsHang(t *testing.T) {
+func TestLabIntermittentLoginHangsThreeOfFourLogins(t *testing.T) {
 	l := healthyLab(t)
 	if err := l.IntermittentLogin(t.Context(), "rabbit-1"); err != nil {
 		t.Fatal(err)
@@ -236,7 +236,7 @@ func took(t *testing.T, l *Lab, name string) time.Duration {
 	return time.Since(began)
 }
 
-func TestASlowDiskStallsAndNothingHangsForGood(t *testing.T) {
+func TestLabSlowDiskStallsAndNothingHangsForGood(t *testing.T) {
 	l := healthyLab(t)
 	const stalled, between = 2 * time.Second, time.Second
 	if err := l.SlowDisk(t.Context(), "rabbit-1", stalled, between); err != nil {
@@ -275,7 +275,7 @@ func TestASlowDiskStallsAndNothingHangsForGood(t *testing.T) {
 	}
 }
 
-func TestAContainerIsRestartedInTheSamePod(t *testing.T) {
+func TestLabRestartContainerKeepsThePod(t *testing.T) {
 	l := healthyLab(t)
 	if err := l.WedgeLogin(t.Context(), "rabbit-1"); err != nil {
 		t.Fatal(err)

@@ -24,7 +24,7 @@ func single(t *testing.T) Options {
 	return Options{Nodes: 1, Dir: t.TempDir(), Root: *root, HandshakeTimeout: handshake}
 }
 
-func TestTwoLabsRunSideBySideAndCloseLeavesNothing(t *testing.T) {
+func TestLabRunsBesideAnotherAndCloseLeavesNothing(t *testing.T) {
 	first := healthyLab(t)
 	var log syncBuffer
 	opts := single(t)
@@ -113,7 +113,7 @@ func beChild() int {
 	select {} // nobody calls Close
 }
 
-func TestNoProcessOutlivesOursEvenIfThatIsKilled(t *testing.T) {
+func TestLabLeavesNoProcessEvenIfOursIsKilled(t *testing.T) {
 	opts := single(t)
 	cmd := exec.Command(os.Args[0], "-child="+opts.Dir, "-root="+*root)
 	out, err := cmd.StdoutPipe()
@@ -155,7 +155,7 @@ func TestNoProcessOutlivesOursEvenIfThatIsKilled(t *testing.T) {
 	}
 }
 
-func TestAStartThatIsCancelledHalfWayLeavesNothing(t *testing.T) {
+func TestStartLeavesNothingIfItIsCancelledHalfWay(t *testing.T) {
 	opts := single(t)
 	parent := opts.Dir
 	if *root != "" {
@@ -208,7 +208,7 @@ func TestStartSaysWhatToInstallWhenRabbitMQIsMissing(t *testing.T) {
 	}
 }
 
-func TestResetUndoesSeveralFaultsAtOnce(t *testing.T) {
+func TestLabResetUndoesSeveralFaultsAtOnce(t *testing.T) {
 	l := healthyLab(t)
 	for name, set := range map[string]func(context.Context, string) error{
 		"rabbit-0": func(ctx context.Context, name string) error { return l.SlowLogin(ctx, name, time.Hour) },
@@ -228,7 +228,7 @@ func TestResetUndoesSeveralFaultsAtOnce(t *testing.T) {
 	}
 }
 
-func TestTheRingKeepsTheLastLinesInOrder(t *testing.T) {
+func TestRingKeepsTheLastLinesInOrder(t *testing.T) {
 	var r ring
 	if got := r.last(5); len(got) != 0 {
 		t.Errorf("empty: %v", got)
@@ -247,7 +247,7 @@ func TestTheRingKeepsTheLastLinesInOrder(t *testing.T) {
 	}
 }
 
-func TestLabsGetDifferentAddresses(t *testing.T) {
+func TestLeaseAddressesGivesLabsDifferentOnes(t *testing.T) {
 	seen := map[string]bool{}
 	for range 50 {
 		addrs, leases, err := leaseAddresses(t.Context(), 3)

@@ -21,7 +21,7 @@ func flows(t *testing.T, d *Load, within time.Duration) {
 	})
 }
 
-func TestALoadFlowsAndIsSpreadOverTheNodes(t *testing.T) {
+func TestLoadFlowsAndIsSpreadOverTheNodes(t *testing.T) {
 	l := healthyLab(t)
 	began := time.Now()
 	d, err := l.Load(t.Context(), LoadOptions{})
@@ -72,7 +72,7 @@ func TestALoadFlowsAndIsSpreadOverTheNodes(t *testing.T) {
 	}
 }
 
-func TestALoadGoesOnThroughTheOtherNodesAndComesBack(t *testing.T) {
+func TestLoadGoesOnThroughTheOtherNodesAndComesBack(t *testing.T) {
 	l := healthyLab(t)
 	d, err := l.Load(t.Context(), LoadOptions{})
 	if err != nil {
@@ -116,7 +116,7 @@ func TestALoadGoesOnThroughTheOtherNodesAndComesBack(t *testing.T) {
 	}
 }
 
-func TestALoadThatMakesNoSenseIsRefused(t *testing.T) {
+func TestLabLoadRefusesWhatMakesNoSense(t *testing.T) {
 	l := healthyLab(t)
 	for _, q := range []LoadQueue{
 		{"nowhere", ClassicQueue, "rabbit-9", 1},

@@ -38,7 +38,7 @@ func replace(ctx context.Context, l *Lab, name string, grace time.Duration) erro
 	return l.WaitReady(ctx)
 }
 
-func TestAViewShowsTheNodesAsDifferentPodsOnDifferentHosts(t *testing.T) {
+func TestLabViewShowsNodesAsDifferentPodsOnDifferentHosts(t *testing.T) {
 	l := healthyLab(t)
 	began := time.Now()
 	v, err := l.View(t.Context(), "lab")
@@ -72,7 +72,7 @@ func TestAViewShowsTheNodesAsDifferentPodsOnDifferentHosts(t *testing.T) {
 	}
 }
 
-func TestDeleteReplacesExactlyTheNodeThatWasMeant(t *testing.T) {
+func TestLabDeleteReplacesExactlyTheNodeThatWasMeant(t *testing.T) {
 	l := healthyLab(t)
 	old, err := l.Node("rabbit-2")
 	if err != nil {
@@ -134,7 +134,7 @@ func TestDeleteReplacesExactlyTheNodeThatWasMeant(t *testing.T) {
 	}
 }
 
-func TestAProcessThatEndsByItselfIsStartedAnewUnderTheSameUID(t *testing.T) {
+func TestNodeStartsAProcessThatEndsAnewUnderTheSameUID(t *testing.T) {
 	l := healthyLab(t)
 	old, err := l.Node("rabbit-0")
 	if err != nil {
@@ -170,7 +170,7 @@ func TestAProcessThatEndsByItselfIsStartedAnewUnderTheSameUID(t *testing.T) {
 	}
 }
 
-func TestExecRunsACommandBesideTheNode(t *testing.T) {
+func TestLabExecRunsACommandBesideTheNode(t *testing.T) {
 	l := healthyLab(t)
 	n, err := l.Node("rabbit-1")
 	if err != nil {
@@ -204,7 +204,7 @@ func TestExecRunsACommandBesideTheNode(t *testing.T) {
 	}
 }
 
-func TestExecKillsTheWholeGroupWhenItsContextEnds(t *testing.T) {
+func TestLabExecKillsTheWholeGroupWhenItsContextEnds(t *testing.T) {
 	l := healthyLab(t)
 	n, err := l.Node("rabbit-1")
 	if err != nil {
@@ -229,7 +229,7 @@ func TestExecKillsTheWholeGroupWhenItsContextEnds(t *testing.T) {
 	})
 }
 
-func TestTheLogShowsLoginsAndStandsStillWhenItIsLost(t *testing.T) {
+func TestLabLoseLogHasALogStandStillThatShowedLogins(t *testing.T) {
 	l := healthyLab(t)
 	if !l.release.atLeast(3, 9) {
 		if err := l.LoseLog(t.Context(), "rabbit-2"); !errors.Is(err, ErrUnsupported) {
@@ -276,7 +276,7 @@ func TestTheLogShowsLoginsAndStandsStillWhenItIsLost(t *testing.T) {
 	eventually(t, "a login in the log again", time.Minute, logged(time.Now()))
 }
 
-func TestTheTLSListenerDemandsAClientCertificate(t *testing.T) {
+func TestLabTLSListenerDemandsAClientCertificate(t *testing.T) {
 	l := healthyLab(t)
 	files := l.TLS()
 	pem, err := os.ReadFile(files.CA)

@@ -35,7 +35,7 @@ func fakeTree(t *testing.T) string {
 
 // Over a link, the nodes' plugins were links to nowhere: RabbitMQ 4.3 then asked no authentication backend, and said so
 // in its log alone.
-func TestLinkPlugins(t *testing.T) {
+func TestNodeLinkPluginsLinksToWhatTheNodeSees(t *testing.T) {
 	root := fakeTree(t)
 	link := filepath.Join(t.TempDir(), "link")
 	if err := os.Symlink(root, link); err != nil {
@@ -69,7 +69,7 @@ func TestLinkPlugins(t *testing.T) {
 	}
 }
 
-func TestPluginsMustBeInTheTree(t *testing.T) {
+func TestLabPluginsMustBeInTheTree(t *testing.T) {
 	root, other := fakeTree(t), fakeTree(t)
 	script := filepath.Join(root, debianBin, "rabbitmq-server")
 	if err := os.Remove(script); err != nil {

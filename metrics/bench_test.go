@@ -53,9 +53,9 @@ func (d *discard) Write(p []byte) (int, error) {
 	return io.Discard.Write(p)
 }
 
-// BenchmarkScrape is what one scrape costs, encoding included and compression not: of one small broker, of 3,000 nodes in
+// BenchmarkMetricsHandler is what one scrape costs, encoding included and compression not: of one small broker, of 3,000 nodes in
 // large, middling and small brokers, and of the 10,000 nodes that docs/scaling.md gives one replica.
-func BenchmarkScrape(b *testing.B) {
+func BenchmarkMetricsHandler(b *testing.B) {
 	for _, shape := range []struct{ brokers, nodes int }{{1, 3}, {1, 3000}, {100, 30}, {1000, 3}, {500, 20}} {
 		b.Run(fmt.Sprintf("brokers=%d/nodes=%d", shape.brokers, shape.nodes), func(b *testing.B) {
 			m, _ := full(shape.brokers, shape.nodes)
@@ -92,8 +92,8 @@ func countSeries(b *testing.B, m *Metrics) int {
 	return series
 }
 
-// BenchmarkProbeDone is what counting one login costs.
-func BenchmarkProbeDone(b *testing.B) {
+// BenchmarkMetricsProbeDone is what counting one login costs.
+func BenchmarkMetricsProbeDone(b *testing.B) {
 	m, _ := full(1, 3000)
 	r := results(time.Now())[0]
 	r.Target = "broker-0"
@@ -103,8 +103,8 @@ func BenchmarkProbeDone(b *testing.B) {
 	}
 }
 
-// BenchmarkReconciled is what one reconcile costs.
-func BenchmarkReconciled(b *testing.B) {
+// BenchmarkMetricsReconciled is what one reconcile costs.
+func BenchmarkMetricsReconciled(b *testing.B) {
 	for _, nodes := range []int{3, 3000} {
 		b.Run(fmt.Sprintf("nodes=%d", nodes), func(b *testing.B) {
 			m, snapshots := full(1, nodes)

@@ -40,7 +40,7 @@ func rows(text, head string) [][]string {
 }
 
 //promise:42
-func TestEveryMetricStandsInItsTableAndNothingElse(t *testing.T) {
+func TestDocsTableHasEveryMetricAndNothingElse(t *testing.T) {
 	m := New("1.2.3")
 	feed(m, time.Now())
 	families, err := m.registry.Gather()
@@ -72,7 +72,7 @@ func TestEveryMetricStandsInItsTableAndNothingElse(t *testing.T) {
 	}
 }
 
-func TestTheClosedListsOfLabelsStandInTheirTable(t *testing.T) {
+func TestDocsTableHasTheClosedListsOfLabels(t *testing.T) {
 	want := map[string][]string{
 		"action":  {decide.Delete.String(), decide.Hold.String()},
 		"file":    names(Files()),
@@ -119,7 +119,7 @@ func names[S ~string](list []S) []string {
 	return all
 }
 
-func TestEveryMetricInAQueryExists(t *testing.T) {
+func TestDocsQueriesHaveOnlyMetricsThatExist(t *testing.T) {
 	m := New("1.2.3")
 	feed(m, time.Now())
 	lines := scrape(t, m)

@@ -8,7 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-func TestAFileIsLookedAtAtEachScrape(t *testing.T) {
+func TestMetricsWatchFileLooksAtAFileAtEachScrape(t *testing.T) {
 	m := New("")
 	if got := about(scrape(t, m), "file_valid"); got != nil {
 		t.Errorf("before any file is watched there is %q", got)
@@ -26,7 +26,7 @@ func TestAFileIsLookedAtAtEachScrape(t *testing.T) {
 	}
 }
 
-func TestTheCertificateHoldsAsLongAsItSays(t *testing.T) {
+func TestMetricsWatchCertificateHoldsAsLongAsItSays(t *testing.T) {
 	m := New("")
 	if got := about(scrape(t, m), "certificate"); got != nil {
 		t.Errorf("without one there is %q", got)

@@ -60,7 +60,7 @@ func about(lines []string, words ...string) []string {
 	return found
 }
 
-func TestTheTextIsTheGoldenOne(t *testing.T) {
+func TestMetricsTextIsTheGoldenOne(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := New("1.2.3")
 		feed(m, time.Now())
@@ -83,7 +83,7 @@ func TestTheTextIsTheGoldenOne(t *testing.T) {
 	})
 }
 
-func TestPrometheusOwnLinterFindsNothing(t *testing.T) {
+func TestMetricsPassPrometheusOwnLinter(t *testing.T) {
 	m := New("1.2.3")
 	feed(m, time.Now())
 	problems, err := testutil.GatherAndLint(m.registry)
@@ -95,7 +95,7 @@ func TestPrometheusOwnLinterFindsNothing(t *testing.T) {
 	}
 }
 
-func TestTheGaugesAreThoseThatAreDescribed(t *testing.T) {
+func TestGaugesAreThoseThatAreDescribed(t *testing.T) {
 	// A pedantic registry refuses what a collector did not describe.
 	m := New("1.2.3")
 	feed(m, time.Now())
@@ -112,7 +112,7 @@ func TestTheGaugesAreThoseThatAreDescribed(t *testing.T) {
 	}
 }
 
-func TestANodeThatVanishesLeavesNothingBehind(t *testing.T) {
+func TestMetricsKeepNothingOfANodeThatVanishes(t *testing.T) {
 	m, now := New(""), time.Now()
 	feed(m, now)
 	if len(about(scrape(t, m), `node="rabbit-1"`)) == 0 {
@@ -139,7 +139,7 @@ func TestANodeThatVanishesLeavesNothingBehind(t *testing.T) {
 	}
 }
 
-func TestASupplierThatSeesNothingClearsNoCounter(t *testing.T) {
+func TestMetricsClearNoCounterForASupplierThatSeesNothing(t *testing.T) {
 	m, now := New(""), time.Now()
 	feed(m, now)
 	m.Reconciled(remediate.Snapshot{Target: "rabbitmq", At: now})
@@ -148,7 +148,7 @@ func TestASupplierThatSeesNothingClearsNoCounter(t *testing.T) {
 	}
 }
 
-func TestABrokerThatWasNeverReconciledIsSeen(t *testing.T) {
+func TestMetricsShowABrokerThatWasNeverReconciled(t *testing.T) {
 	m := New("")
 	m.Watch("rabbitmq")
 	want := []string{`unstuck_last_reconcile_timestamp_seconds{target="rabbitmq"} 0`}
@@ -167,7 +167,7 @@ func TestABrokerThatWasNeverReconciledIsSeen(t *testing.T) {
 	}
 }
 
-func TestTheTimeStuckGrowsBetweenReconciles(t *testing.T) {
+func TestMetricsTimeStuckGrowsBetweenReconciles(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := New("")
 		m.Reconciled(snapshot(time.Now()))
@@ -183,7 +183,7 @@ func TestTheTimeStuckGrowsBetweenReconciles(t *testing.T) {
 	})
 }
 
-func TestTheBudgetComesBackAfterADay(t *testing.T) {
+func TestMetricsBudgetComesBackAfterADay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m, now := New(""), time.Now()
 		s := snapshot(now)
@@ -205,7 +205,7 @@ func TestTheBudgetComesBackAfterADay(t *testing.T) {
 	})
 }
 
-func TestADeletionThatRecoversLateCountsAsBoth(t *testing.T) {
+func TestMetricsSettledCountsADeletionThatRecoversLateAsBoth(t *testing.T) {
 	m := New("")
 	a := decide.Deletion{Target: "rabbitmq", At: time.Unix(0, 0), Outcome: decide.Escalated, Settled: time.Unix(600, 0)}
 	m.Settled(a)
@@ -225,7 +225,7 @@ func TestADeletionThatRecoversLateCountsAsBoth(t *testing.T) {
 	}
 }
 
-func TestNothingThatComesInBreaksAScrape(t *testing.T) {
+func TestMetricsScrapeIsBrokenByNothingThatComesIn(t *testing.T) {
 	m := New("\xff")
 	m.Watch("\xff")
 	m.ProbeDone(probe.Result{Target: "b", Node: "\xfe", Kind: probe.Login, Reason: "made up: secret=1"})
@@ -254,7 +254,7 @@ func TestNothingThatComesInBreaksAScrape(t *testing.T) {
 	}
 }
 
-func TestScrapesReconcilesAndProbesMayComeTogether(t *testing.T) {
+func TestMetricsTakeScrapesReconcilesAndProbesTogether(t *testing.T) {
 	const rounds = 50
 	m, now := New(""), time.Now()
 	feed(m, now)

@@ -9,7 +9,7 @@ import (
 	"github.com/cjworkbench/unstuck/release/plan"
 )
 
-func TestAnOperationIsCountedOnceItIsOverHoweverOftenThatIsTold(t *testing.T) {
+func TestMetricsOperationChangedCountsAnOperationOnce(t *testing.T) {
 	m := New("1.2.3")
 	m.WatchOperations([]plan.Environment{{Name: "production"}}, func() []plan.Operation { return nil })
 	if lines := about(scrape(t, m), "operations_total", "} 0"); len(lines) != len(plan.Kinds())*len(endings) {
@@ -36,7 +36,7 @@ func TestAnOperationIsCountedOnceItIsOverHoweverOftenThatIsTold(t *testing.T) {
 	}
 }
 
-func TestWhatRunsIsShownForAsLongAsItRuns(t *testing.T) {
+func TestOperationsShowWhatRunsForAsLongAsItRuns(t *testing.T) {
 	m := New("1.2.3")
 	now := time.Unix(1_790_000_000, 0)
 	all := running(now)

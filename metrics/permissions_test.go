@@ -8,7 +8,7 @@ import (
 	"github.com/cjworkbench/unstuck/target"
 )
 
-func TestAPermissionIsMissingOnlyAsLongAsItIs(t *testing.T) {
+func TestMetricsPermissionsMissingOnlyAsLongAsTheyAre(t *testing.T) {
 	m := New("1.2.3")
 	exec := auth.ResourceAttributes{Verb: "create", Resource: "pods", Subresource: "exec", Namespace: "b"}
 	m.PermissionsMissing([]auth.ResourceAttributes{{Verb: "delete", Resource: "pods", Namespace: "a"}, exec})
@@ -26,7 +26,7 @@ func TestAPermissionIsMissingOnlyAsLongAsItIs(t *testing.T) {
 	}
 }
 
-func TestOnlyWhoIsKnownToLeadLeads(t *testing.T) {
+func TestMetricsLeaderIsOnlyWhoIsKnownToLead(t *testing.T) {
 	for leads, want := range map[target.Answer]string{target.Yes: "1", target.No: "0", target.CannotTell: "0"} {
 		m := New("1.2.3")
 		s := remediate.Snapshot{Target: "b", View: target.View{IsLeader: leads}}

@@ -54,7 +54,7 @@ var (
 	idleFrames    = []string{"erts_code_purger,wait_for_request,0"}
 )
 
-func TestTwoLooksProveWhatHasNotMoved(t *testing.T) {
+func TestDiagnoseProvesByTwoLooksWhatHasNotMoved(t *testing.T) {
 	logins := many(100, 4, 1, loginFrames...)
 	const minute = time.Minute
 	for name, test := range map[string]struct {
@@ -108,7 +108,7 @@ func TestTwoLooksProveWhatHasNotMoved(t *testing.T) {
 	}
 }
 
-func TestTheProcessesThatHaveNotMovedAreShownAsTheyAreNow(t *testing.T) {
+func TestDiagnoseShowsWhatHasNotMovedAsItIsNow(t *testing.T) {
 	d := Diagnose(glance(t, 0, 300, slices.Concat(many(200, 1, 1, loginFrames...), many(100, 1, 1, clientFrames...))...),
 		glance(t, time.Minute, 300, slices.Concat(many(200, 1, 5, loginFrames...), many(100, 1, 2, clientFrames...))...))
 	if len(d.Same) != 2 || d.Same[0].ID != 100<<32 || d.Same[0].Mailbox != 2 || d.Same[1].ID != 200<<32 || d.Same[1].Mailbox != 5 {
@@ -116,7 +116,7 @@ func TestTheProcessesThatHaveNotMovedAreShownAsTheyAreNow(t *testing.T) {
 	}
 }
 
-func TestTwoFilesThatAreNotTwoLooksAreComparedInNothing(t *testing.T) {
+func TestDiagnoseComparesNothingOfFilesThatAreNotTwoLooks(t *testing.T) {
 	logins := many(100, 4, 1, loginFrames...)
 	on := func(node string, p *Processes) *Processes { p.ErlangNode = node; return p }
 	undated := glance(t, time.Minute, 300, logins...)
@@ -145,7 +145,7 @@ func TestTwoFilesThatAreNotTwoLooksAreComparedInNothing(t *testing.T) {
 	}
 }
 
-func TestWhatIsNotWholeProvesNothing(t *testing.T) {
+func TestDiagnoseProvesNothingByWhatIsNotWhole(t *testing.T) {
 	whole := string(readSample(t, "login-wedged.txt"))
 	first, again := parsed(t, 0, whole), parsed(t, time.Minute, whole)
 	const recordAt = 2000 // beyond the line that says how many there are
@@ -178,7 +178,7 @@ func TestWhatIsNotWholeProvesNothing(t *testing.T) {
 }
 
 // No field report may count as stuck, however long it lasts.
-func TestFieldReportsAreNotStuckEvenIfNothingMoves(t *testing.T) {
+func TestDiagnoseCallsNoFieldReportStuckEvenIfNothingMoves(t *testing.T) {
 	for name, persisting := range map[string]int{
 		"tls-half-open": 40, "readers-await-descriptors": 64, "channels-await-other-node": 40, "one-queue-stuck": 1, "supervisors-await-children": 13,
 		"ldap-pool-busy": 30, "http-backend-down": 30, "oauth2-lock": 30, "khepri-minority": 2,
@@ -199,7 +199,7 @@ func TestFieldReportsAreNotStuckEvenIfNothingMoves(t *testing.T) {
 	}
 }
 
-func TestWorkThatMayWaitForTheMetadataAccusesNobody(t *testing.T) {
+func TestDiagnoseAccusesNobodyOfWorkThatMayWaitForTheMetadata(t *testing.T) {
 	files, err := filepath.Glob("testdata/recordings/*/maybe_stuck-metadata*.txt")
 	if err != nil || len(files) != 4 {
 		t.Fatalf("%d recordings, error %v", len(files), err)

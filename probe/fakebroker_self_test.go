@@ -45,7 +45,7 @@ func fakeRoundtrip(t *testing.T, conn net.Conn) {
 	check(ac.Close())
 }
 
-func TestFakeBrokerServesARealClientOverTCPAndTLS(t *testing.T) {
+func TestFakebrokerSelfServesARealClientOverTCPAndTLS(t *testing.T) {
 	certs := newFakeCerts(t)
 	plain, secure := newFakeBroker(t, nil), newFakeBroker(t, nil)
 	secure.setTLS(&tls.Config{Certificates: []tls.Certificate{certs.Server}})
@@ -71,7 +71,7 @@ func TestFakeBrokerServesARealClientOverTCPAndTLS(t *testing.T) {
 	}
 }
 
-func TestFakeBrokerServesARealClientOverAPipe(t *testing.T) {
+func TestFakebrokerSelfServesARealClientOverAPipe(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newPipeBroker(t, nil)
 		conn, err := b.Dial(t.Context(), "tcp", b.Addr)
@@ -82,7 +82,7 @@ func TestFakeBrokerServesARealClientOverAPipe(t *testing.T) {
 	})
 }
 
-func TestFakeBrokerMisbehavesAsItsScriptSays(t *testing.T) {
+func TestFakebrokerSelfMisbehavesAsItsScriptSays(t *testing.T) {
 	for name, tt := range map[string]struct {
 		act  act
 		want string        // what comes instead of connection.start

@@ -23,7 +23,7 @@ func TestFramesAreReadHoweverTheBytesAreSplit(t *testing.T) {
 	}
 }
 
-func TestAMethodOutOfTurnMovesNothing(t *testing.T) {
+func TestFramesAreNotMovedByAMethodOutOfTurn(t *testing.T) {
 	f := &frames{afterOpen: StageClose}
 	f.enter(StageStart, time.Now())
 	f.saw(openFrames, time.Now())
@@ -32,7 +32,7 @@ func TestAMethodOutOfTurnMovesNothing(t *testing.T) {
 	}
 }
 
-func TestAPasswordIsTakenOutHoweverItWasCleaned(t *testing.T) {
+func TestRedactTakesAPasswordOutHoweverItWasCleaned(t *testing.T) {
 	for _, row := range [][3]string{
 		{"403 you sent s3cret", "s3cret", "403 you sent [redacted]"},
 		{clean("403 you sent tab\there"), "tab\there", "403 you sent [redacted]"},

@@ -25,7 +25,7 @@ func answering(exit int, out string, err error) (x target.Execer, asked *int) {
 	}}, asked
 }
 
-func TestANodeIsAskedForItsHandshakeTimeoutOnceAContainerStart(t *testing.T) {
+func TestHandshakesAskANodeOnceAContainerStart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var h Handshakes
 		const configured = 10 * time.Second
@@ -67,7 +67,7 @@ func TestANodeIsAskedForItsHandshakeTimeoutOnceAContainerStart(t *testing.T) {
 	})
 }
 
-func TestAnswersToTheQuestionForTheHandshakeTimeout(t *testing.T) {
+func TestHandshakesAskReadsTheAnswer(t *testing.T) {
 	for out, want := range map[string]time.Duration{
 		"{ok,10000}": 10 * time.Second, "{ok,10000}\r\n": 10 * time.Second, "a warning\n{ok,2000}\n": 2 * time.Second,
 		"{ok,infinity}": noHandshakeTimeout, "{ok,99999999}": noHandshakeTimeout, "{ok,1}": time.Second,
@@ -90,7 +90,7 @@ func TestAnswersToTheQuestionForTheHandshakeTimeout(t *testing.T) {
 
 func first(x target.Execer, _ *int) target.Execer { return x }
 
-func TestALoginGoesByTheNodesOwnHandshakeTimeout(t *testing.T) {
+func TestLoginGoesByTheNodesOwnHandshakeTimeout(t *testing.T) {
 	const second = time.Second
 	late := func(d time.Duration) act { return after(d, nil) }
 	for _, row := range []struct {
@@ -139,7 +139,7 @@ func TestALoginGoesByTheNodesOwnHandshakeTimeout(t *testing.T) {
 	}
 }
 
-func TestALoginThatFallsSilentIsToldOfOnceLongBeforeItsDeadline(t *testing.T) {
+func TestLoginTellsOnceOfItsSilenceLongBeforeItsDeadline(t *testing.T) {
 	const second = time.Second
 	for _, row := range []struct {
 		name   string

@@ -14,7 +14,7 @@ import (
 
 // A container that starts again in the same pod is another node: results from before its start must not count for
 // it.
-func TestEachResultSaysWhichStartOfTheContainerItIsAbout(t *testing.T) {
+func TestResultSaysWhichStartOfTheContainerItIsAbout(t *testing.T) {
 	n := target.Node{Target: "b", Name: "x", UID: "x-uid", Started: time.Date(2026, 11, 22, 8, 0, 0, 0, time.UTC)}
 	broken := errors.New("broken")
 	dial := func(context.Context, string, string) (net.Conn, error) { return nil, broken }

@@ -42,7 +42,7 @@ func (l writtenLog) LastLines(_ context.Context, _ target.Node, count int) ([]ta
 	return lines[max(0, len(lines)-count):], nil
 }
 
-func TestSilenceIsJudgedByOurOwnLogins(t *testing.T) {
+func TestLogAgeJudgesSilenceByOurOwnLogins(t *testing.T) {
 	const never = time.Duration(-1 << 62)
 	type row struct {
 		lines   []time.Duration // how long ago each was written
@@ -126,7 +126,7 @@ func TestSilenceIsJudgedByOurOwnLogins(t *testing.T) {
 	}
 }
 
-func TestALogThatGetsOnIsNotSilentWhateverTheClockSays(t *testing.T) {
+func TestLogAgeCallsNoLogThatGetsOnSilentWhateverTheClockSays(t *testing.T) {
 	for name, log := range map[string]writtenLog{
 		"a line each second, three minutes late":  {late: 3 * time.Minute, forever: time.Second},
 		"a line every 45 s, three minutes late":   {late: 3 * time.Minute, forever: 45 * time.Second},
@@ -146,7 +146,7 @@ func TestALogThatGetsOnIsNotSilentWhateverTheClockSays(t *testing.T) {
 	}
 }
 
-func TestEachStartOfAContainerHasALogOfItsOwnAndIsForgotten(t *testing.T) {
+func TestLogWatchKeepsALogForEachContainerStartAndForgetsIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var w logWatch
 		lines := []target.LogLine{{At: time.Now(), Text: "the same"}}
@@ -173,7 +173,7 @@ func TestEachStartOfAContainerHasALogOfItsOwnAndIsForgotten(t *testing.T) {
 }
 
 // A login that ends during the read of the log may not be in the log yet.
-func TestALoginDuringTheReadIsNotHeldAgainstTheLog(t *testing.T) {
+func TestLogAgeDoesNotHoldALoginDuringTheReadAgainstTheLog(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		written, login := time.Now().Add(-time.Hour), time.Time{}
 		log := fakeLog{func(context.Context, target.Node, int) ([]target.LogLine, error) {
@@ -192,7 +192,7 @@ func TestALoginDuringTheReadIsNotHeldAgainstTheLog(t *testing.T) {
 	})
 }
 
-func TestALogThatCannotBeReadSaysNothing(t *testing.T) {
+func TestLogAgeSaysNothingIfTheLogCannotBeRead(t *testing.T) {
 	hang := fakeLog{func(ctx context.Context, _ target.Node, _ int) ([]target.LogLine, error) {
 		<-ctx.Done()
 		return nil, ctx.Err()

@@ -119,7 +119,7 @@ func TestLoginTellsEachConditionFromAllOthers(t *testing.T) {
 	}
 }
 
-func TestCredentialsThatFillTheFirstFrameAreNamed(t *testing.T) {
+func TestLoginNamesCredentialsThatFillTheFirstFrame(t *testing.T) {
 	for size, named := range map[int]bool{20: false, 6300: true} {
 		synctest.Test(t, func(t *testing.T) {
 			b := newPipeBroker(t, script{onTune: after(3*time.Second, eof)})
@@ -136,7 +136,7 @@ func TestCredentialsThatFillTheFirstFrameAreNamed(t *testing.T) {
 }
 
 //promise:1
-func TestEveryReasonThatALoginCanGiveIsTried(t *testing.T) {
+func TestLoginGivesNoReasonThatIsNotTried(t *testing.T) {
 	tried := map[Reason]bool{}
 	for _, row := range loginRows() {
 		tried[row.reason] = true
@@ -154,7 +154,7 @@ func TestEveryReasonThatALoginCanGiveIsTried(t *testing.T) {
 }
 
 //promise:2
-func TestSilenceUntilADeadlineThatIsTooShortProvesNothing(t *testing.T) {
+func TestLoginProvesNothingBySilenceUntilTooShortADeadline(t *testing.T) {
 	for _, timeout := range []time.Duration{2 * time.Second, 5 * time.Second, 10 * time.Second} {
 		synctest.Test(t, func(t *testing.T) {
 			b := newPipeBroker(t, script{onTune: hang})
@@ -166,7 +166,7 @@ func TestSilenceUntilADeadlineThatIsTooShortProvesNothing(t *testing.T) {
 	}
 }
 
-func TestTheDeadlineCountsFromTheLastStageThatWasReached(t *testing.T) {
+func TestLoginDeadlineCountsFromTheLastStageThatWasReached(t *testing.T) {
 	const second = time.Second
 	late := func(d time.Duration) act { return after(d, nil) }
 	hangs := func(f func(context.Context, string, string) (net.Conn, error), d time.Duration) func(context.Context, string, string) (net.Conn, error) {
@@ -218,7 +218,7 @@ func TestTheDeadlineCountsFromTheLastStageThatWasReached(t *testing.T) {
 	}
 }
 
-func TestARoundTripThatGetsOnIsNotStuck(t *testing.T) {
+func TestLoginRoundtripIsNotStuckIfItGetsOn(t *testing.T) {
 	const second = time.Second
 	late := func(d time.Duration) act { return after(d, nil) }
 	for _, row := range []struct {
@@ -247,7 +247,7 @@ func TestARoundTripThatGetsOnIsNotStuck(t *testing.T) {
 	}
 }
 
-func TestWithoutCredentialsNothingIsSaidOfTheNode(t *testing.T) {
+func TestLoginSaysNothingOfTheNodeWithoutCredentials(t *testing.T) {
 	for name, row := range map[string]struct {
 		stop   time.Duration
 		reason Reason
@@ -271,7 +271,7 @@ func TestWithoutCredentialsNothingIsSaidOfTheNode(t *testing.T) {
 	}
 }
 
-func TestBeingStoppedIsCancelledAtAnyStage(t *testing.T) {
+func TestLoginIsCancelledIfStoppedAtAnyStage(t *testing.T) {
 	for _, on := range []answer{onStart, onTune, onOpenOK, onDeclareOK, onAck, onDeliver} {
 		synctest.Test(t, func(t *testing.T) {
 			b := newPipeBroker(t, script{on: hang})
@@ -285,7 +285,7 @@ func TestBeingStoppedIsCancelledAtAnyStage(t *testing.T) {
 	}
 }
 
-func TestADeadlineThatFiresLateIsOurOwnFault(t *testing.T) {
+func TestLoginTakesADeadlineThatFiresLateForOurOwnFault(t *testing.T) {
 	l := &login{LoginOptions: testLogin(LoginOptions{}).withDefaults(), parent: t.Context(), frames: &frames{}, raw: brokenConn{}}
 	l.started = time.Now().Add(-20 * time.Second)
 	l.connected = l.started
@@ -300,7 +300,7 @@ type brokenConn struct{ net.Conn }
 
 func (brokenConn) Close() error { return nil }
 
-func TestAnErrorOfOursWhileDiallingIsNotTheNodesFault(t *testing.T) {
+func TestLoginBlamesNoNodeForAnErrorOfOursWhileDialling(t *testing.T) {
 	errs := map[Reason]error{
 		NotRun:      errors.New("socket: too many open files"),
 		Unreachable: &net.OpError{Op: "dial", Err: &net.DNSError{Err: "no such host", Name: "x", IsNotFound: true}},
@@ -319,7 +319,7 @@ func TestAnErrorOfOursWhileDiallingIsNotTheNodesFault(t *testing.T) {
 	}
 }
 
-func TestConnectingThatTakesUntilTheDeadlineIsUnreachable(t *testing.T) {
+func TestLoginIsUnreachableIfConnectingTakesUntilTheDeadline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dial := func(ctx context.Context, _, _ string) (net.Conn, error) { <-ctx.Done(); return nil, ctx.Err() }
 		r := NewLogin(testLogin(LoginOptions{Dial: dial}))(t.Context(), target.Node{})
@@ -330,7 +330,7 @@ func TestConnectingThatTakesUntilTheDeadlineIsUnreachable(t *testing.T) {
 }
 
 // Only a connect that times out may count against the node, with the node's own tools as corroboration.
-func TestWhatTheNodeHasNoPartInIsNoLackOfAnAnswer(t *testing.T) {
+func TestLoginCountsNothingTheNodeHasNoPartInAsNoAnswer(t *testing.T) {
 	for name, err := range map[string]error{
 		"no such name":                       &net.DNSError{Err: "no such host", Name: "x", IsNotFound: true},
 		"a name server that does not answer": &net.DNSError{Err: "i/o timeout", Name: "x", IsTimeout: true},
@@ -355,7 +355,7 @@ func TestWhatTheNodeHasNoPartInIsNoLackOfAnAnswer(t *testing.T) {
 	}
 }
 
-func TestATimeoutThatWeSleptThroughIsNotTheNodesFault(t *testing.T) {
+func TestLoginBlamesNoNodeForATimeoutThatWeSleptThrough(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
 			<-ctx.Done()
@@ -369,7 +369,7 @@ func TestATimeoutThatWeSleptThroughIsNotTheNodesFault(t *testing.T) {
 	})
 }
 
-func TestAClosedPortIsRefused(t *testing.T) {
+func TestLoginIsRefusedByAClosedPort(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -381,14 +381,14 @@ func TestAClosedPortIsRefused(t *testing.T) {
 	}
 }
 
-func TestAResetIsClosedEarly(t *testing.T) {
+func TestLoginIsClosedEarlyByAReset(t *testing.T) {
 	b := newFakeBroker(t, script{onTune: reset})
 	if r := NewLogin(testLogin(LoginOptions{}))(t.Context(), target.Node{Address: b.Addr}); r.Reason != ClosedEarly {
 		t.Errorf("%s (%s), want closed_early", r.Reason, r.Detail)
 	}
 }
 
-func TestTLSFindings(t *testing.T) {
+func TestLoginTellsWhatIsWrongWithTLS(t *testing.T) {
 	certs := newFakeCerts(t)
 	client, err := tls.X509KeyPair(certs.ClientCert, certs.ClientKey)
 	if err != nil {
@@ -454,7 +454,7 @@ func TestLoginIsKnownToOperatorsAndOffersToBeToldOfARefusal(t *testing.T) {
 }
 
 //promise:36
-func TestThePasswordIsNowhereInAResult(t *testing.T) {
+func TestLoginPutsThePasswordNowhereInItsResult(t *testing.T) {
 	rows := loginRows()
 	echo := "you sent " + testPassword
 	rows = append(rows,
@@ -479,7 +479,7 @@ func TestThePasswordIsNowhereInAResult(t *testing.T) {
 	}
 }
 
-func TestADetailShowsTenthsOfAMillisecondWhereTheyMatter(t *testing.T) {
+func TestSpellShowsTenthsOfAMillisecondWhereTheyMatter(t *testing.T) {
 	for d, want := range map[time.Duration]string{
 		0: "0.0ms", 440 * time.Microsecond: "0.4ms", 9940 * time.Microsecond: "9.9ms", 10400 * time.Microsecond: "10ms",
 		12003400 * time.Microsecond: "12.003s",

@@ -53,7 +53,7 @@ func healthyWith(suspicious int) *Baselines {
 	return &b
 }
 
-func TestWhatTheCommandSaidBecomesAVerdict(t *testing.T) {
+func TestMaybeStuckMakesAVerdictOfWhatTheCommandSaid(t *testing.T) {
 	sample := func(name string) string { return string(readSample(t, name)) }
 	frozen := sample("frozen.txt")
 	diagnostics := func(lines string) string { return "Error\n\nattempted to contact: [rabbit@a]\n\nrabbit@a:\n" + lines }
@@ -133,7 +133,7 @@ func TestWhatTheCommandSaidBecomesAVerdict(t *testing.T) {
 	}
 }
 
-func TestTheCommandIsToldWhenToGiveUp(t *testing.T) {
+func TestMaybeStuckTellsTheCommandWhenToGiveUp(t *testing.T) {
 	for _, test := range []struct {
 		options MaybeStuckOptions
 		want    []string
@@ -156,7 +156,7 @@ func TestTheCommandIsToldWhenToGiveUp(t *testing.T) {
 	}
 }
 
-func TestBeingStoppedSaysNothingAboutTheNode(t *testing.T) {
+func TestMaybeStuckSaysNothingAboutTheNodeIfItIsStopped(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 		defer cancel()
@@ -169,7 +169,7 @@ func TestBeingStoppedSaysNothingAboutTheNode(t *testing.T) {
 
 // With a wrong cookie the tool prints the same as for a frozen node. On a machine whose cores are all busy it also
 // took as long.
-func TestAToolThatIsStarvedSaysNothingAboutTheNode(t *testing.T) {
+func TestMaybeStuckSaysNothingAboutTheNodeIfTheToolIsStarved(t *testing.T) {
 	frozen := string(readSample(t, "frozen.txt"))
 	for name, test := range map[string]struct {
 		took, version time.Duration
@@ -217,7 +217,7 @@ func TestAToolThatIsStarvedSaysNothingAboutTheNode(t *testing.T) {
 	}
 }
 
-func TestOutputWithoutEndIsNotKept(t *testing.T) {
+func TestMaybeStuckKeepsNoOutputWithoutEnd(t *testing.T) {
 	x := fakeExec{func(_ context.Context, _ target.Node, _ []string, stdout, stderr io.Writer) (int, error) {
 		chunk := bytes.Repeat([]byte("attempted to contact: nobody "), 1<<10)
 		before := heapInUse()
@@ -239,7 +239,7 @@ func TestOutputWithoutEndIsNotKept(t *testing.T) {
 	}
 }
 
-func TestVerdictOfProcesses(t *testing.T) {
+func TestProcessesVerdict(t *testing.T) {
 	waits := func(a Await, n int) Waits { return Waits{a: n} }
 	for name, test := range map[string]struct {
 		p    Processes
@@ -268,10 +268,10 @@ func TestVerdictOfProcesses(t *testing.T) {
 	}
 }
 
-// TestWhomFieldReportsAccuse reads the outputs that people who run RabbitMQ reported: none accuses its node.
+// TestMaybeStuckAccusesNoNodeByFieldReports reads the outputs that people who run RabbitMQ reported: none accuses its node.
 //
 //promise:9
-func TestWhomFieldReportsAccuse(t *testing.T) {
+func TestMaybeStuckAccusesNoNodeByFieldReports(t *testing.T) {
 	for name, test := range map[string]struct {
 		want   Reason
 		detail string
@@ -333,7 +333,7 @@ func TestPersisting(t *testing.T) {
 	}
 }
 
-func TestTheWordsOfAVerdictAgreeWithTheirNumbers(t *testing.T) {
+func TestProcessesVerdictHasWordsThatAgreeWithTheirNumbers(t *testing.T) {
 	for want, p := range map[string]Processes{
 		"1 connection hangs in its login with a message waiting":                                                             {StuckReaders: 1},
 		"2 connections hang in their login with a message waiting":                                                           {StuckReaders: 2},

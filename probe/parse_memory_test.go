@@ -58,7 +58,7 @@ func hostileRecords() string {
 	return b.String() + strings.Repeat("no end of line ", 1<<18) + "\n" + "2026-11-23 00:38:06 [{pid,<" + strings.Repeat("1", 1<<20) + "\n"
 }
 
-func TestMemoryStaysBoundedWhateverIsRead(t *testing.T) {
+func TestParseMaybeStuckBoundsItsMemoryWhateverItReads(t *testing.T) {
 	for name, records := range map[string]string{
 		"a real node": string(readSample(t, "login-wedged.txt")),
 		"a hostile one, where no two stacks are alike": hostileRecords(),

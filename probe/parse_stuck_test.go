@@ -51,7 +51,7 @@ func oneRecord(pid string, waiting int, frames ...string) string {
 
 var loginFrames = []string{"rabbit_auth_mechanism_plain,handle_response,2", "rabbit_reader,auth_phase,2", "rabbit_reader,handle_method0,3"}
 
-func TestWhatRealNodesPrintIsUnderstood(t *testing.T) {
+func TestParseMaybeStuckUnderstandsWhatRealNodesPrint(t *testing.T) {
 	for _, test := range []struct {
 		file   string
 		want   Processes // without Top, Logins and Work
@@ -118,7 +118,7 @@ func TestWhatRealNodesPrintIsUnderstood(t *testing.T) {
 	}
 }
 
-func TestTheTextMayComeInAnyPieces(t *testing.T) {
+func TestParseMaybeStuckTakesTheTextInAnyPieces(t *testing.T) {
 	text := readSample(t, "queues-wedged.txt")
 	want, err := ParseMaybeStuck(bytes.NewReader(text))
 	if err != nil {
@@ -145,7 +145,7 @@ func TestTheTextMayComeInAnyPieces(t *testing.T) {
 	}
 }
 
-func TestOutputThatEndsTooEarlyIsKnownAsTruncated(t *testing.T) {
+func TestParseMaybeStuckKnowsThatOutputIsTruncated(t *testing.T) {
 	text := []byte(announced(300, 2, oneRecord("<1.2.0>", 1, loginFrames...)+oneRecord("<1.3.0>", 1, loginFrames...)))
 	whole, err := ParseMaybeStuck(bytes.NewReader(text))
 	if err != nil || whole.Truncated {
@@ -162,7 +162,7 @@ func TestOutputThatEndsTooEarlyIsKnownAsTruncated(t *testing.T) {
 	}
 }
 
-func TestWhatIsNotMaybeStucksIsRefused(t *testing.T) {
+func TestParseMaybeStuckRefusesWhatIsNotMaybeStucks(t *testing.T) {
 	for name, text := range map[string]string{
 		"nothing":           "",
 		"an error":          string(readSample(t, "app-stopped.txt")),
@@ -180,7 +180,7 @@ func TestWhatIsNotMaybeStucksIsRefused(t *testing.T) {
 	}
 }
 
-func TestAReadThatBreaksKeepsWhatCameBefore(t *testing.T) {
+func TestParseMaybeStuckKeepsWhatCameBeforeABrokenRead(t *testing.T) {
 	broken := errors.New("the stream broke")
 	text := readSample(t, "login-wedged.txt")
 	p, err := ParseMaybeStuck(io.MultiReader(bytes.NewReader(text[:len(text)-400]), iotest.ErrReader(broken)))
@@ -192,7 +192,7 @@ func TestAReadThatBreaksKeepsWhatCameBefore(t *testing.T) {
 	}
 }
 
-func TestOddRecordsAreCountedForWhatTheyAre(t *testing.T) {
+func TestParseMaybeStuckCountsOddRecordsForWhatTheyAre(t *testing.T) {
 	lock := "2026-11-23 00:38:06 [{pid,<5588.27566.47>},\n                     {registered_name,'odd \\' ]},{message_queue_len,9} name'},\n" +
 		"                     {current_stacktrace,\n                         [{gen,do_call,4,[{file,\"gen.erl\"},{line,168}]},\n" +
 		"                          {rabbit_amqqueue_process,\n                              '-terminate_delete/3-fun-1-',6,\n" +
@@ -231,7 +231,7 @@ func TestOddRecordsAreCountedForWhatTheyAre(t *testing.T) {
 	}
 }
 
-func TestTheMostFrequentStacksAreFoundWhereverTheyStand(t *testing.T) {
+func TestParseMaybeStuckFindsTheMostFrequentStacksWhereverTheyStand(t *testing.T) {
 	var b strings.Builder
 	const different, same = 3000, 400
 	for i := range different {
@@ -254,7 +254,7 @@ func TestTheMostFrequentStacksAreFoundWhereverTheyStand(t *testing.T) {
 	}
 }
 
-func TestProcessesAreSortedUniqueAndBounded(t *testing.T) {
+func TestProcessSetIsSortedUniqueAndBounded(t *testing.T) {
 	var s processSet
 	most := 0
 	for i := range 50 * MaxProcesses {
@@ -339,7 +339,7 @@ func TestAwaitsIsAClosedList(t *testing.T) {
 	}
 }
 
-func TestEqualCountsComeInTheOrderOfTheirFrames(t *testing.T) {
+func TestParseMaybeStuckOrdersEqualCountsByTheirFrames(t *testing.T) {
 	var records []string
 	for i, name := range []string{"e", "c", "a", "d", "b", "f"} {
 		records = append(records, oneRecord(fmt.Sprintf("<1.%d.0>", i+1), 0, name+",f,1"))

@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-func TestAFileIsReadUpToItsBound(t *testing.T) {
+func TestReadFileReadsUpToItsBound(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "file")
 	if err := os.WriteFile(file, []byte("hunter"), 0o600); err != nil {
 		t.Fatal(err)
@@ -27,7 +27,7 @@ func TestAFileIsReadUpToItsBound(t *testing.T) {
 
 // A kubelet mounts a secret like this: the name leads through ..data to a directory that the kubelet replaces as a
 // whole.
-func TestASecretThatKubernetesMountsIsRead(t *testing.T) {
+func TestReadFileReadsASecretThatKubernetesMounts(t *testing.T) {
 	dir := t.TempDir()
 	for _, err := range []error{
 		os.Mkdir(filepath.Join(dir, "..2026"), 0o700),
@@ -44,7 +44,7 @@ func TestASecretThatKubernetesMountsIsRead(t *testing.T) {
 	}
 }
 
-func TestWhatIsNoRegularFileIsRefusedAtOnce(t *testing.T) {
+func TestReadFileRefusesAtOnceWhatIsNoRegularFile(t *testing.T) {
 	dir, err := os.MkdirTemp("", "readfile-") // t.TempDir would be too long a path for a socket
 	if err != nil {
 		t.Fatal(err)

@@ -37,7 +37,7 @@ func readRecording(t testing.TB, path string) recording {
 	return r
 }
 
-func TestEachRecordingSaysHowItCameAboutAndHoldsNothingOfTheMachine(t *testing.T) {
+func TestRecordingsSayHowTheyCameAboutAndNothingOfTheMachine(t *testing.T) {
 	files, err := filepath.Glob("testdata/recordings/*/*.txt")
 	if err != nil || len(files) == 0 {
 		t.Fatal(files, err)

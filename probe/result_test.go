@@ -8,7 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-func TestAResultIsReadAsItWasWritten(t *testing.T) {
+func TestResultIsReadAsItWasWritten(t *testing.T) {
 	want := Result{
 		Target: "b", Node: "n", UID: "u", Kind: Login, Reason: Unreachable, Stage: StageTCP, Detail: "connecting timed out", NoAnswer: true,
 		NodeStarted: time.Date(2026, 11, 22, 8, 0, 0, 0, time.UTC),

@@ -13,7 +13,7 @@ import (
 	"github.com/cjworkbench/unstuck/target"
 )
 
-func TestNodesComeAndGo(t *testing.T) {
+func TestRunnerSetNodesLetsNodesComeAndGo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := runRunner(t, nil, Probe{Kind: Login, Run: healthy, Schedule: cron.Every(15 * time.Second)})
 		want := func(names ...string) {
@@ -49,7 +49,7 @@ func TestNodesComeAndGo(t *testing.T) {
 	})
 }
 
-func TestANodeThatVanishesOrIsReplacedHasItsProbeCancelledAndItsResultDropped(t *testing.T) {
+func TestRunnerCancelsTheProbeOfANodeThatVanishesAndDropsItsResult(t *testing.T) {
 	for name, change := range map[string]func(*target.Node){
 		"another UID":     func(n *target.Node) { n.UID = "new" },
 		"another address": func(n *target.Node) { n.Address = "127.0.0.2:5672" },
@@ -92,7 +92,7 @@ func TestANodeThatVanishesOrIsReplacedHasItsProbeCancelledAndItsResultDropped(t 
 	}
 }
 
-func TestFactsOfANodeThatChangeDoNotDisturbItAndReachTheNextRun(t *testing.T) {
+func TestRunnerTakesNewFactsOfANodeIntoTheNextRunUndisturbed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		seen := make(chan target.Node, 1)
 		r := runRunner(t, nodesNamed("x"), Probe{Kind: Login, Run: func(ctx context.Context, n target.Node) Result {
@@ -115,7 +115,7 @@ func TestFactsOfANodeThatChangeDoNotDisturbItAndReachTheNextRun(t *testing.T) {
 	})
 }
 
-func TestResultsSayWhatTheyAreOfEvenIfTheProbeDoesNot(t *testing.T) {
+func TestRunnerSaysWhatResultsAreOfEvenIfTheProbeDoesNot(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := runRunner(t, nodesNamed("x"), Probe{Kind: Login, Run: func(context.Context, target.Node) Result {
 			time.Sleep(time.Second)
@@ -137,7 +137,7 @@ func TestResultsSayWhatTheyAreOfEvenIfTheProbeDoesNot(t *testing.T) {
 	})
 }
 
-func TestAPanicIsContainedAndLoggedOnce(t *testing.T) {
+func TestRunnerContainsAPanicAndLogsItOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var healthy atomic.Bool
 		r := runRunner(t, nodesNamed("x"), Probe{Kind: Login, Schedule: cron.Every(15 * time.Second), Run: func(context.Context, target.Node) Result {
@@ -163,13 +163,13 @@ func TestAPanicIsContainedAndLoggedOnce(t *testing.T) {
 		if n := r.logged("level=ERROR"); n != 2 {
 			t.Errorf("%d errors were logged, want one for each series:\n%s", n, &r.log)
 		}
-		if r.logged("TestAPanicIsContained") == 0 {
+		if r.logged("TestRunnerContainsAPanic") == 0 {
 			t.Errorf("the log has no stack:\n%s", &r.log)
 		}
 	})
 }
 
-func TestAProbeThatIgnoresItsContextIsGivenUpAndRestsUntilItReturns(t *testing.T) {
+func TestRunnerGivesUpAProbeThatIgnoresItsContextUntilItReturns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var hung, at atomic.Int64
 		release := make(chan struct{})
@@ -212,7 +212,7 @@ func TestAProbeThatIgnoresItsContextIsGivenUpAndRestsUntilItReturns(t *testing.T
 	})
 }
 
-func TestARunThatOutlivesItsNodeKeepsTheSameNodeFromBeingProbedTwiceAtOnce(t *testing.T) {
+func TestRunnerProbesNoNodeTwiceAtOnceThoughARunOutlivesIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
 		var now, most, first atomic.Int64
@@ -251,7 +251,7 @@ func TestARunThatOutlivesItsNodeKeepsTheSameNodeFromBeingProbedTwiceAtOnce(t *te
 	})
 }
 
-func TestShutdownWaitsForTheProbesAndDropsTheirResults(t *testing.T) {
+func TestRunnerWaitsForTheProbesAtShutdownAndDropsTheirResults(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := runRunner(t, nodesNamed("x", "y"), Probe{Kind: Login, Run: func(ctx context.Context, _ target.Node) Result {
 			<-ctx.Done()
@@ -280,7 +280,7 @@ func TestShutdownWaitsForTheProbesAndDropsTheirResults(t *testing.T) {
 	})
 }
 
-func TestShutdownDoesNotWaitForEver(t *testing.T) {
+func TestRunnerDoesNotWaitForEverAtShutdown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
 		r := runRunner(t, nodesNamed("x"), Probe{Kind: Login, Run: func(context.Context, target.Node) Result {
@@ -301,7 +301,7 @@ func TestShutdownDoesNotWaitForEver(t *testing.T) {
 	})
 }
 
-func TestARunnerRunsOnce(t *testing.T) {
+func TestRunnerRunsOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := runRunner(t, nil)
 		if err := r.Run(t.Context()); err == nil {
@@ -310,7 +310,7 @@ func TestARunnerRunsOnce(t *testing.T) {
 	})
 }
 
-func TestARunnerTakesOrdersBeforeItRuns(t *testing.T) {
+func TestRunnerTakesOrdersBeforeItRuns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		results := make(chan Result, 10)
 		r := NewRunner(RunnerOptions{Probes: []Probe{{Kind: Login, Run: healthy, Confirmed: time.Minute}}, Sink: func(r Result) { results <- r }})

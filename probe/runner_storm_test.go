@@ -15,7 +15,7 @@ import (
 
 // Pods come and go as fast as they can, and orders come from everywhere, while every probe hangs until it is
 // cancelled, and some for a while longer.
-func TestAStormOfNodesAndAShutdownWithEverythingHanging(t *testing.T) {
+func TestRunnerStandsAStormOfNodesAndAShutdownWhileAllHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var mu sync.Mutex
 		running, ran, twice := make(map[string]int), 0, 0

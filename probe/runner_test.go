@@ -99,7 +99,7 @@ func gaps(results []Result) []time.Duration {
 	return gaps
 }
 
-func TestStartsOf10000NodesAreSpreadEvenlyAndComeBackAtTheSameTimes(t *testing.T) {
+func TestRunnerSpreadsStartsOf10000NodesEvenlyAtTheSameTimes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var names []string
 		for i := range 10_000 {
@@ -137,7 +137,7 @@ func TestStartsOf10000NodesAreSpreadEvenlyAndComeBackAtTheSameTimes(t *testing.T
 	})
 }
 
-func TestTheSpreadDependsOnBrokerNodeAndKindAndNothingElse(t *testing.T) {
+func TestPhaseDependsOnBrokerNodeAndKindAndNothingElse(t *testing.T) {
 	if phase("b", "n", Login) != phase("b", "n", Login) {
 		t.Error("the same probe has two phases")
 	}
@@ -162,7 +162,7 @@ func TestTheSpreadDependsOnBrokerNodeAndKindAndNothingElse(t *testing.T) {
 	}
 }
 
-func TestFirstRunsComeSoonAndThenKeepTheSchedule(t *testing.T) {
+func TestRunnerBeginsSoonAndThenKeepsTheSchedule(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		began := time.Now()
 		var names []string
@@ -198,7 +198,7 @@ func TestFirstRunsComeSoonAndThenKeepTheSchedule(t *testing.T) {
 	})
 }
 
-func TestCronSpecsRunAtTheirTimeAndALittleSpread(t *testing.T) {
+func TestRunnerRunsCronSpecsAtTheirTimeAndALittleSpread(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		spec, err := cron.ParseStandard("30 3 * * *")
 		if err != nil {
@@ -227,7 +227,7 @@ func TestCronSpecsRunAtTheirTimeAndALittleSpread(t *testing.T) {
 	})
 }
 
-func TestASpecThatNeverComesTrueIsNotRunAgain(t *testing.T) {
+func TestRunnerDoesNotRunASpecAgainThatNeverComesTrue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		spec, err := cron.ParseStandard("0 0 30 2 *")
 		if err != nil {
@@ -243,7 +243,7 @@ func TestASpecThatNeverComesTrueIsNotRunAgain(t *testing.T) {
 }
 
 //promise:3
-func TestASlowProbeHoldsUpNoOtherAndNeverRunsTwiceAtOnce(t *testing.T) {
+func TestRunnerLetsASlowProbeHoldUpNoOtherNorRunTwiceAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var slow, most atomic.Int64
 		r := runRunner(t, nodesNamed("x"),
@@ -271,7 +271,7 @@ func TestASlowProbeHoldsUpNoOtherAndNeverRunsTwiceAtOnce(t *testing.T) {
 	})
 }
 
-func TestRunNowRunsAtOnceAndWhileRunningOnceMoreHoweverOftenAsked(t *testing.T) {
+func TestRunnerRunNowRunsAtOnceOrOnceMoreHoweverOftenAsked(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := runRunner(t, nodesNamed("x", "y"), Probe{Kind: Login, Run: healthy}, Probe{Kind: MaybeStuck, Run: taking(6 * time.Second)})
 		time.Sleep(time.Hour)
@@ -306,7 +306,7 @@ func TestRunNowRunsAtOnceAndWhileRunningOnceMoreHoweverOftenAsked(t *testing.T) 
 	})
 }
 
-func TestPacesReplaceTheScheduleWhileTheyLast(t *testing.T) {
+func TestRunnerSetPaceReplacesTheScheduleWhileItLasts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := runRunner(t, nodesNamed("x"), Probe{
 			Kind: Login, Run: taking(12 * time.Second), Schedule: cron.Every(15 * time.Second),
@@ -332,7 +332,7 @@ func TestPacesReplaceTheScheduleWhileTheyLast(t *testing.T) {
 	})
 }
 
-func TestAPaceIsTakenUpBetweenTwoRuns(t *testing.T) {
+func TestRunnerSetPaceIsTakenUpBetweenTwoRuns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := runRunner(t, nodesNamed("x"),
 			Probe{Kind: Login, Run: healthy, Schedule: cron.Every(time.Hour), Suspect: 5 * time.Second},

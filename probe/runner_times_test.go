@@ -13,7 +13,7 @@ import (
 
 var noon = time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC)
 
-func TestTurnsLieOnAGridOfWholePeriods(t *testing.T) {
+func TestTimetableTurnsLieOnAGridOfWholePeriods(t *testing.T) {
 	for _, period := range []time.Duration{time.Second, 7 * time.Second, 15 * time.Second, time.Hour, 7 * 24 * time.Hour} {
 		for _, share := range []float64{0, 0.25, 1.0 / 3, 0.999999} {
 			table := timetable{schedule: cron.Every(period), period: period, phase: share}
@@ -33,7 +33,7 @@ func TestTurnsLieOnAGridOfWholePeriods(t *testing.T) {
 	}
 }
 
-func TestFirstRunsOfShortPeriodsLieOnTheGridAndOthersInTheSpanOfFirst(t *testing.T) {
+func TestTimetableFirstLiesOnTheGridForShortPeriodsElseInItsSpan(t *testing.T) {
 	at := noon.Add(3 * time.Second)
 	every := func(period time.Duration) cron.Schedule { return cron.ConstantDelaySchedule{Delay: period} }
 	for _, tt := range []struct {
@@ -61,7 +61,7 @@ func TestFirstRunsOfShortPeriodsLieOnTheGridAndOthersInTheSpanOfFirst(t *testing
 	}
 }
 
-func TestARunOutOfTurnMakesTheTurnRightAfterItUnnecessary(t *testing.T) {
+func TestTimetableNextSkipsTheTurnRightAfterARunOutOfTurn(t *testing.T) {
 	table := timetable{schedule: cron.Every(time.Hour), period: time.Hour, phase: 0.5} // at half past
 	for _, tt := range []struct {
 		started, ended, want time.Duration // since noon
@@ -77,7 +77,7 @@ func TestARunOutOfTurnMakesTheTurnRightAfterItUnnecessary(t *testing.T) {
 	}
 }
 
-func TestCronSpecsAreInUTCWhereverWeAre(t *testing.T) {
+func TestTimetableTakesCronSpecsInUTCWhereverWeAre(t *testing.T) {
 	spec, err := cron.ParseStandard("30 3 * * *")
 	if err != nil {
 		t.Fatal(err)
@@ -89,7 +89,7 @@ func TestCronSpecsAreInUTCWhereverWeAre(t *testing.T) {
 	}
 }
 
-func TestAfterAStallOfOursStartsAreSpreadAnewAndPutOffOnce(t *testing.T) {
+func TestJobStartIsSpreadAnewAndPutOffOnceAfterAStallOfOurs(t *testing.T) {
 	p := &Probe{Kind: Login, Schedule: cron.Every(15 * time.Second), Suspect: 5 * time.Second}
 	newJob := func() job {
 		return job{probe: p, times: timetable{schedule: p.Schedule, period: 15 * time.Second, phase: 0.2}, due: noon}
@@ -124,7 +124,7 @@ func TestAfterAStallOfOursStartsAreSpreadAnewAndPutOffOnce(t *testing.T) {
 	}
 }
 
-func TestLateStartsAreRememberedForAboutAMinute(t *testing.T) {
+func TestLatenessRemembersLateStartsForAboutAMinute(t *testing.T) {
 	var l lateness
 	at := noon
 	pass := func(d time.Duration) {
@@ -159,7 +159,7 @@ func TestLateStartsAreRememberedForAboutAMinute(t *testing.T) {
 	}
 }
 
-func TestARunnerThatGetsToRunIsNotLate(t *testing.T) {
+func TestRunnerIsNotLateIfItGetsToRun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := runRunner(t, nodesNamed("x", "y"), Probe{Kind: Login, Schedule: cron.Every(15 * time.Second), Run: func(ctx context.Context, n target.Node) Result {
 			return taking(20*time.Second)(ctx, n) // longer than the period: that is not lateness

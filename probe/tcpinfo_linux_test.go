@@ -9,7 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-func TestWhatWasSentAMomentAgoIsNotLost(t *testing.T) {
+func TestLostExceptsWhatWasSentAMomentAgo(t *testing.T) {
 	for _, row := range []struct {
 		name string
 		info unix.TCPInfo
@@ -29,7 +29,7 @@ func TestWhatWasSentAMomentAgoIsNotLost(t *testing.T) {
 }
 
 // The kernel tells right after each of many writes, some of which are unacknowledged at that moment.
-func TestAWriteRightBeforeTheLookIsNotLost(t *testing.T) {
+func TestLostExceptsAWriteRightBeforeTheLook(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

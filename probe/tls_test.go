@@ -84,7 +84,7 @@ func tlsShake(t *testing.T, client, server *tls.Config) (clientErr, serverErr er
 	return clientErr, <-done
 }
 
-func TestTLSTrustsTheGivenAuthorityAndShowsTheClientsCertificate(t *testing.T) {
+func TestLoadTLSTrustsTheAuthorityAndShowsTheClientsCertificate(t *testing.T) {
 	dir := t.TempDir()
 	serverCert, serverKey := tlsPair(t, dir, "mq.example")
 	clientCert, clientKey := tlsPair(t, dir, "unstuck.example")
@@ -123,14 +123,14 @@ func TestTLSTrustsTheGivenAuthorityAndShowsTheClientsCertificate(t *testing.T) {
 	}
 }
 
-func TestTLSWithoutFilesTrustsTheSystem(t *testing.T) {
+func TestLoadTLSTrustsTheSystemWithoutFiles(t *testing.T) {
 	cfg, err := LoadTLS("", "", "", "")
 	if err != nil || cfg.RootCAs != nil || len(cfg.Certificates) != 0 || cfg.MinVersion != tls.VersionTLS12 || cfg.InsecureSkipVerify {
 		t.Errorf("%+v, %v", cfg, err)
 	}
 }
 
-func TestTLSReadsEveryAuthorityInAFile(t *testing.T) {
+func TestLoadTLSReadsEveryAuthorityInAFile(t *testing.T) {
 	dir := t.TempDir()
 	var bundle []byte
 	for _, name := range []string{"a.example", "b.example"} {
@@ -156,7 +156,7 @@ func TestTLSReadsEveryAuthorityInAFile(t *testing.T) {
 	}
 }
 
-func TestABadTLSFileIsNamedAndItsContentIsNot(t *testing.T) {
+func TestLoadTLSNamesABadFileAndNotItsContent(t *testing.T) {
 	dir := t.TempDir()
 	cert, key := tlsPair(t, dir, "mq.example")
 	_, otherKey := tlsPair(t, dir, "other.example")

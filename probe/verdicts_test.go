@@ -9,7 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-func TestTheTableOfVerdictsIsThatOfTheCode(t *testing.T) {
+func TestVerdictsAreThoseOfTheDocument(t *testing.T) {
 	text, err := os.ReadFile("../docs/verdicts.md")
 	if err != nil {
 		t.Fatal(err)
@@ -33,7 +33,7 @@ func TestTheTableOfVerdictsIsThatOfTheCode(t *testing.T) {
 	}
 }
 
-func TestTheLimitsInTheDocumentAreThoseOfTheCode(t *testing.T) {
+func TestVerdictsHaveTheLimitsOfTheDocument(t *testing.T) {
 	text, err := os.ReadFile("../docs/verdicts.md")
 	if err != nil {
 		t.Fatal(err)

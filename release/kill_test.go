@@ -77,7 +77,7 @@ func (p *process) submitStruck(t *testing.T, req plan.Request, n int, after bool
 	return p.submit(t, req)
 }
 
-func TestASuccessorEndsWhatAKilledProcessBegan(t *testing.T) {
+func TestRunnerEndsWhatAKilledProcessBegan(t *testing.T) {
 	for name, s := range scenarios() {
 		for _, after := range []bool{false, true} {
 			t.Run(name+", killed after the call: "+strconv.FormatBool(after), func(t *testing.T) {
@@ -124,7 +124,7 @@ func check(t *testing.T, c *cluster, s scenario, id string, n int) {
 	}
 }
 
-func TestACancelledOperationEndsInOrder(t *testing.T) {
+func TestRunnerCancelEndsAnOperationInOrder(t *testing.T) {
 	for name, s := range scenarios() {
 		for _, kill := range []bool{false, true} {
 			t.Run(name+", the process killed as well: "+strconv.FormatBool(kill), func(t *testing.T) {
@@ -191,7 +191,7 @@ func cancelAt(t *testing.T, s scenario, n int, kill bool) (struck bool, phase pl
 	return struck, phase
 }
 
-func TestCancelReachesAnOperationThatRunsElsewhere(t *testing.T) {
+func TestRunnerCancelReachesAnOperationThatRunsElsewhere(t *testing.T) {
 	inBubble(t, func(t *testing.T, c *cluster) {
 		p, other := start(t, c), start(t, c)
 		defer p.stop()
@@ -216,7 +216,7 @@ func TestCancelReachesAnOperationThatRunsElsewhere(t *testing.T) {
 	})
 }
 
-func TestACommandIsNeverRunTwice(t *testing.T) {
+func TestRunnerNeverRunsACommandTwice(t *testing.T) {
 	s := scenario{req: plan.Request{Kind: plan.RunTask, Environment: "staging", Task: "import", Reason: "a test", By: "ada"}}
 	failed := 0
 	for n, struck := 1, true; struck; n++ {
@@ -245,7 +245,7 @@ func TestACommandIsNeverRunTwice(t *testing.T) {
 	}
 }
 
-func TestAnEndedProcessLeavesItsOperationLockedForASuccessor(t *testing.T) {
+func TestRunnerLeavesItsOperationLockedForASuccessor(t *testing.T) {
 	inBubble(t, func(t *testing.T, c *cluster) {
 		p := start(t, c)
 		o := p.submit(t, deployOf(commitB))

@@ -26,7 +26,7 @@ func (a *away) Patch(ctx context.Context, env plan.Environment, p Patch) error {
 	return a.World.Patch(ctx, env, p)
 }
 
-func TestASingletonThatWasStoppedIsStartedAgainAfterAnOutage(t *testing.T) {
+func TestRunnerStartsAStoppedSingletonAgainAfterAnOutage(t *testing.T) {
 	inBubble(t, func(t *testing.T, c *cluster) {
 		p := start(t, c)
 		defer p.stop()
@@ -48,7 +48,7 @@ func (p picky) Patch(ctx context.Context, env plan.Environment, patch Patch) err
 	return p.World.Patch(ctx, env, patch)
 }
 
-func TestASingletonWhoseImageIsRefusedIsStartedAgainUnchanged(t *testing.T) {
+func TestRunnerStartsASingletonAgainUnchangedIfItsImageIsRefused(t *testing.T) {
 	inBubble(t, func(t *testing.T, c *cluster) {
 		p := start(t, c)
 		defer p.stop()
@@ -60,7 +60,7 @@ func TestASingletonWhoseImageIsRefusedIsStartedAgainUnchanged(t *testing.T) {
 	})
 }
 
-func TestWhatALogSaidOfAMigrationOutlivesTheProcess(t *testing.T) {
+func TestRunnerHandsOnWhatALogSaidOfAMigration(t *testing.T) {
 	inBubble(t, func(t *testing.T, c *cluster) {
 		nothing := c.jobLog["migrate"]
 		c.jobLog["migrate"] = []string{`Migrating schema "public" to version "3 - more"`}
@@ -116,7 +116,7 @@ func (l *late) Exec(ctx context.Context, env plan.Environment, pod, container st
 	return l.client.Exec(ctx, env, pod, container, command, line)
 }
 
-func TestAProcessThatStoodStillChangesNothingWhenItGoesOn(t *testing.T) {
+func TestRunnerChangesNothingWhenItGoesOnAfterStandingStill(t *testing.T) {
 	all := scenarios()
 	all["a task"] = scenario{req: plan.Request{Kind: plan.RunTask, Environment: "staging", Task: "import", Reason: "a test", By: "ada"}}
 	for _, name := range []string{"a deploy", "a restart of a singleton", "a task"} {
@@ -163,7 +163,7 @@ type refusing struct {
 
 func (r refusing) StartJob(context.Context, plan.Environment, plan.JobRun) error { return r.err }
 
-func TestAJobThatMayYetBeStartedCountsAsAMigration(t *testing.T) {
+func TestRunnerCountsAJobThatMayYetBeStartedAsAMigration(t *testing.T) {
 	for err, want := range map[error]plan.Migration{
 		fmt.Errorf("forbidden: %w", ErrNotStarted): plan.DidNotMigrate, errors.New("the answer came too late"): plan.MaybeMigrated,
 	} {

@@ -64,7 +64,7 @@ func auth(user, password string) string {
 	return base64.StdEncoding.EncodeToString([]byte(user + ":" + password))
 }
 
-func TestTheRegistrySaysWhetherAnImageIsPublished(t *testing.T) {
+func TestImageRegistrySaysWhetherAnImageIsPublished(t *testing.T) {
 	host := theRegistry(t, open)
 	published, missing := host+"/acme/frontend:"+commitA, []string{host + "/acme/frontend:" + commitB, host + "/acme/fetcher:" + commitA}
 	got, err := NewImageRegistry(nil).Unpublished(t.Context(), []string{missing[0], published, missing[1]})
@@ -77,7 +77,7 @@ func TestTheRegistrySaysWhetherAnImageIsPublished(t *testing.T) {
 	}
 }
 
-func TestTheCredentialsAreReadOnceForAllImages(t *testing.T) {
+func TestImageRegistryReadsTheCredentialsOnceForAllImages(t *testing.T) {
 	host := theRegistry(t, withPassword)
 	reads := 0
 	r := NewImageRegistry(nil, func(context.Context) ([]byte, error) {
@@ -90,7 +90,7 @@ func TestTheCredentialsAreReadOnceForAllImages(t *testing.T) {
 	}
 }
 
-func TestAnEnvironmentIsAskedForWithItsOwnCredentialsAlone(t *testing.T) {
+func TestRegistriesAskForAnEnvironmentWithItsOwnCredentialsAlone(t *testing.T) {
 	host := theRegistry(t, withPassword)
 	good := NewImageRegistry(nil, config(`{"auths":{"`+host+`":{"username":"ada","password":"hunter2"}}}`))
 	all := Registries{"production": good, "staging": NewImageRegistry(nil)}
@@ -102,7 +102,7 @@ func TestAnEnvironmentIsAskedForWithItsOwnCredentialsAlone(t *testing.T) {
 	}
 }
 
-func TestARegistryThatWantsAPasswordIsGivenItsOwn(t *testing.T) {
+func TestImageRegistryGivesARegistryItsOwnPassword(t *testing.T) {
 	host := theRegistry(t, withPassword)
 	for _, tc := range []struct {
 		name, config string
@@ -125,7 +125,7 @@ func TestARegistryThatWantsAPasswordIsGivenItsOwn(t *testing.T) {
 	}
 }
 
-func TestWhatCannotBeToldNamesTheImageAndNoSecret(t *testing.T) {
+func TestImageRegistryNamesTheImageAndNoSecretIfItCannotTell(t *testing.T) {
 	host := theRegistry(t, withPassword)
 	status := func(code int) string {
 		return theRegistry(t, func(http.Handler) http.Handler {
@@ -180,7 +180,7 @@ func TestWhatCannotBeToldNamesTheImageAndNoSecret(t *testing.T) {
 	}
 }
 
-func TestOneSourceThatCannotBeReadDoesNotHideAnother(t *testing.T) {
+func TestImageRegistryReadsASourceBesideOneThatCannotBeRead(t *testing.T) {
 	host := theRegistry(t, withPassword)
 	broken := func(context.Context) ([]byte, error) { return nil, errors.New("broken") }
 	r := NewImageRegistry(nil, broken, config(`{"`+host+`":{"username":"ada","password":"hunter2"}}`))
@@ -189,7 +189,7 @@ func TestOneSourceThatCannotBeReadDoesNotHideAnother(t *testing.T) {
 	}
 }
 
-func TestNoPasswordIsSentUnencryptedToAnotherMachine(t *testing.T) {
+func TestGuardedSendsNoPasswordUnencryptedToAnotherMachine(t *testing.T) {
 	asked := 0
 	r := NewImageRegistry([]string{"10.0.0.2:5000"})
 	g, ok := r.transport.(guarded)
@@ -220,7 +220,7 @@ type roundTrip func(*http.Request) (*http.Response, error)
 
 func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
-func TestCredentialsAreForTheImagesThatTheyAreMeantFor(t *testing.T) {
+func TestFitsKeepsCredentialsToTheImagesThatTheyAreMeantFor(t *testing.T) {
 	for _, tc := range []struct {
 		where, host, repository string
 		want                    bool
@@ -248,7 +248,7 @@ func TestCredentialsAreForTheImagesThatTheyAreMeantFor(t *testing.T) {
 	}
 }
 
-func TestADockerConfigIsRead(t *testing.T) {
+func TestReadDockerConfig(t *testing.T) {
 	all, err := readDockerConfig([]byte(`{"auths":{"a":{"auth":"` + auth("ada", "a:b") + `"},"b":{"identitytoken":"t"},"c":{"registrytoken":"r"}},"credsStore":"desktop"}`))
 	if err != nil {
 		t.Fatal(err)

@@ -53,7 +53,7 @@ func wantRefusal(t *testing.T, err error, code plan.Code, words ...string) {
 	}
 }
 
-func TestADeployRunsTheJobsThenRollsThenReplacesTheSingleton(t *testing.T) {
+func TestRunnerDeploysJobsFirstThenRollsThenReplacesTheSingleton(t *testing.T) {
 	inBubble(t, func(t *testing.T, c *cluster) {
 		p := start(t, c)
 		defer p.stop()
@@ -77,7 +77,7 @@ func TestADeployRunsTheJobsThenRollsThenReplacesTheSingleton(t *testing.T) {
 	})
 }
 
-func TestWhatRunsHereIsToldWhileItRuns(t *testing.T) {
+func TestRunnerRunningTellsWhatRunsHere(t *testing.T) {
 	inBubble(t, func(t *testing.T, c *cluster) {
 		p, other := start(t, c), start(t, c)
 		defer p.stop()
@@ -99,7 +99,7 @@ func TestWhatRunsHereIsToldWhileItRuns(t *testing.T) {
 	})
 }
 
-func TestAFailingDeploySaysWhyAndLeavesTheRest(t *testing.T) {
+func TestRunnerSaysWhyADeployFailsAndLeavesTheRest(t *testing.T) {
 	crash := "gcr.io/acme/frontend:" + commitB
 	tests := map[string]struct {
 		breaks func(*cluster)
@@ -161,7 +161,7 @@ func TestAFailingDeploySaysWhyAndLeavesTheRest(t *testing.T) {
 	}
 }
 
-func TestTheLogOfACrashingPodIsKept(t *testing.T) {
+func TestRunnerKeepsTheLogOfACrashingPod(t *testing.T) {
 	inBubble(t, func(t *testing.T, c *cluster) {
 		c.broken["gcr.io/acme/frontend:"+commitB] = true
 		p := start(t, c)
@@ -174,7 +174,7 @@ func TestTheLogOfACrashingPodIsKept(t *testing.T) {
 	})
 }
 
-func TestADeployAfterAStoppedSingletonRestoresItsReplicas(t *testing.T) {
+func TestRunnerRestoresTheReplicasOfAStoppedSingleton(t *testing.T) {
 	inBubble(t, func(t *testing.T, c *cluster) {
 		c.stuck["cron-deployment"] = true
 		p := start(t, c)
@@ -191,7 +191,7 @@ func TestADeployAfterAStoppedSingletonRestoresItsReplicas(t *testing.T) {
 	})
 }
 
-func TestOneOperationAtATime(t *testing.T) {
+func TestRunnerSubmitTakesOneOperationAtATime(t *testing.T) {
 	inBubble(t, func(t *testing.T, c *cluster) {
 		p, other := start(t, c), start(t, c)
 		defer p.stop()
@@ -208,7 +208,7 @@ func TestOneOperationAtATime(t *testing.T) {
 	})
 }
 
-func TestALockOfSomebodyElseRefusesAnOperation(t *testing.T) {
+func TestRunnerSubmitIsRefusedByALockOfSomebodyElse(t *testing.T) {
 	inBubble(t, func(t *testing.T, c *cluster) {
 		p := start(t, c)
 		defer p.stop()
@@ -223,7 +223,7 @@ func TestALockOfSomebodyElseRefusesAnOperation(t *testing.T) {
 	})
 }
 
-func TestTheSameIdempotencyKeyGivesTheSameOperation(t *testing.T) {
+func TestRunnerSubmitGivesTheSameOperationForTheSameKey(t *testing.T) {
 	inBubble(t, func(t *testing.T, c *cluster) {
 		p := start(t, c)
 		defer p.stop()
@@ -244,7 +244,7 @@ func TestTheSameIdempotencyKeyGivesTheSameOperation(t *testing.T) {
 	})
 }
 
-func TestADryRunChangesNothing(t *testing.T) {
+func TestRunnerDryRunChangesNothing(t *testing.T) {
 	inBubble(t, func(t *testing.T, c *cluster) {
 		p := start(t, c)
 		defer p.stop()
@@ -258,7 +258,7 @@ func TestADryRunChangesNothing(t *testing.T) {
 	})
 }
 
-func TestADryRunTellsWhatIsNotPublished(t *testing.T) {
+func TestRunnerDryRunTellsWhatIsNotPublished(t *testing.T) {
 	inBubble(t, func(t *testing.T, c *cluster) {
 		p := start(t, c)
 		defer p.stop()
@@ -313,7 +313,7 @@ func (mute) Unpublished(ctx context.Context, _ plan.Environment, _ []string) ([]
 	return nil, errMute
 }
 
-func TestACommandRunsInAReadyPodAndItsOutputIsKept(t *testing.T) {
+func TestRunnerRunsACommandInAReadyPodAndKeepsItsOutput(t *testing.T) {
 	inBubble(t, func(t *testing.T, c *cluster) {
 		p := start(t, c)
 		defer p.stop()
@@ -325,7 +325,7 @@ func TestACommandRunsInAReadyPodAndItsOutputIsKept(t *testing.T) {
 	})
 }
 
-func TestATaskWithAWarningMustBeConfirmed(t *testing.T) {
+func TestRunnerSubmitWantsATaskWithAWarningConfirmed(t *testing.T) {
 	inBubble(t, func(t *testing.T, c *cluster) {
 		p := start(t, c)
 		defer p.stop()
@@ -341,7 +341,7 @@ func TestATaskWithAWarningMustBeConfirmed(t *testing.T) {
 	})
 }
 
-func TestARestartReplacesTheSingletonAndRollsTheOthers(t *testing.T) {
+func TestRunnerRestartsTheSingletonByReplacingAndRollsTheOthers(t *testing.T) {
 	inBubble(t, func(t *testing.T, c *cluster) {
 		p := start(t, c)
 		defer p.stop()

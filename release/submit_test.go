@@ -33,7 +33,7 @@ func (s *slow) State(ctx context.Context, env plan.Environment) (plan.State, err
 	return s.World.State(ctx, env)
 }
 
-func TestARequestThatComesTwiceAtOnceLeavesTheLockToItsOperation(t *testing.T) {
+func TestRunnerSubmitTwiceAtOnceLeavesTheLockToTheOperation(t *testing.T) {
 	inBubble(t, func(t *testing.T, c *cluster) {
 		p := start(t, c)
 		defer p.stop()
@@ -64,7 +64,7 @@ func TestARequestThatComesTwiceAtOnceLeavesTheLockToItsOperation(t *testing.T) {
 	})
 }
 
-func TestARequestThatComesToTwoReplicasAtOnceIsAnsweredWithOneOperation(t *testing.T) {
+func TestRunnerSubmitToTwoReplicasAtOnceGivesOneOperation(t *testing.T) {
 	inBubble(t, func(t *testing.T, c *cluster) {
 		p, other := start(t, c), start(t, c)
 		defer p.stop()
@@ -109,7 +109,7 @@ func (l *lost) Save(ctx context.Context, o plan.Operation) error {
 	return err
 }
 
-func TestAnOperationThatMayBeStoredKeepsItsLock(t *testing.T) {
+func TestRunnerSubmitKeepsTheLockOfAnOperationThatMayBeStored(t *testing.T) {
 	inBubble(t, func(t *testing.T, c *cluster) {
 		p, over := &client{cluster: c}, make(chan plan.Operation, 1)
 		r, err := NewRunner(Options{
@@ -141,7 +141,7 @@ func TestAnOperationThatMayBeStoredKeepsItsLock(t *testing.T) {
 	})
 }
 
-func TestAPlanThatIsOlderThanItsLockIsNotTakenOn(t *testing.T) {
+func TestRunnerSubmitTakesOnNoPlanThatIsOlderThanItsLock(t *testing.T) {
 	inBubble(t, func(t *testing.T, c *cluster) {
 		p, other := start(t, c), start(t, c)
 		defer p.stop()
@@ -166,7 +166,7 @@ func TestAPlanThatIsOlderThanItsLockIsNotTakenOn(t *testing.T) {
 	})
 }
 
-func TestAKeyThatWasForgottenRunsTheJobsAgain(t *testing.T) {
+func TestRunnerSubmitRunsTheJobsAgainForAForgottenKey(t *testing.T) {
 	inBubble(t, func(t *testing.T, c *cluster) {
 		p := start(t, c)
 		defer p.stop()
@@ -184,7 +184,7 @@ func TestAKeyThatWasForgottenRunsTheJobsAgain(t *testing.T) {
 	})
 }
 
-func TestWhoeverKubernetesKnowsMayAsk(t *testing.T) {
+func TestRunnerSubmitServesWhoeverKubernetesKnows(t *testing.T) {
 	inBubble(t, func(t *testing.T, c *cluster) {
 		p := start(t, c)
 		defer p.stop()

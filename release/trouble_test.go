@@ -13,7 +13,7 @@ import (
 	"github.com/cjworkbench/unstuck/release/plan"
 )
 
-func TestARunThatMayNoLongerBeItsOnlyOneChangesNothingMore(t *testing.T) {
+func TestRunChangesNothingMoreOnceItMayNotBeTheOnlyOne(t *testing.T) {
 	tests := map[string]struct {
 		strike func(c *cluster, id string)
 		within time.Duration // that it must have stopped
@@ -53,7 +53,7 @@ func TestARunThatMayNoLongerBeItsOnlyOneChangesNothingMore(t *testing.T) {
 	}
 }
 
-func TestAnUnfinishedOperationRefusesAnotherEvenWithoutALock(t *testing.T) {
+func TestRunnerSubmitIsRefusedByAnUnfinishedOperationWithoutALock(t *testing.T) {
 	inBubble(t, func(t *testing.T, c *cluster) {
 		p := start(t, c)
 		p.submit(t, deployOf(commitB))
@@ -64,7 +64,7 @@ func TestAnUnfinishedOperationRefusesAnotherEvenWithoutALock(t *testing.T) {
 	})
 }
 
-func TestAJobThatVanishedIsNotStartedAgain(t *testing.T) {
+func TestRunnerDoesNotStartAJobAgainThatVanished(t *testing.T) {
 	inBubble(t, func(t *testing.T, c *cluster) {
 		p := start(t, c)
 		o := p.submit(t, deployOf(commitB))
@@ -81,7 +81,7 @@ func TestAJobThatVanishedIsNotStartedAgain(t *testing.T) {
 	})
 }
 
-func TestACancellationWhileASingletonStopsStartsItAgainUnchanged(t *testing.T) {
+func TestRunnerCancelStartsASingletonThatStopsAgainUnchanged(t *testing.T) {
 	inBubble(t, func(t *testing.T, c *cluster) {
 		p := start(t, c)
 		defer p.stop()
@@ -99,7 +99,7 @@ func TestACancellationWhileASingletonStopsStartsItAgainUnchanged(t *testing.T) {
 	})
 }
 
-func TestNothingIsChangedWhileItCannotBeWrittenDown(t *testing.T) {
+func TestRunnerChangesNothingWhileItCannotWriteItDown(t *testing.T) {
 	for name, outage := range map[string]time.Duration{"a short outage is waited for": time.Minute, "after a long one a successor goes on": 10 * time.Minute} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, c *cluster) {
@@ -127,7 +127,7 @@ func TestNothingIsChangedWhileItCannotBeWrittenDown(t *testing.T) {
 	}
 }
 
-func TestAFlakyConnectionDoesNoHarm(t *testing.T) {
+func TestRunnerStandsAFlakyConnection(t *testing.T) {
 	succeeded := 0
 	for seed := range uint64(60) {
 		inBubble(t, func(t *testing.T, c *cluster) {
@@ -159,7 +159,7 @@ func TestAFlakyConnectionDoesNoHarm(t *testing.T) {
 	}
 }
 
-func TestTheSameKeyTwiceAtOnceIsOneOperation(t *testing.T) {
+func TestRunnerSubmitMakesOneOperationOfTheSameKeyTwiceAtOnce(t *testing.T) {
 	inBubble(t, func(t *testing.T, c *cluster) {
 		replicas := []*process{start(t, c), start(t, c), start(t, c)}
 		req := deployOf(commitB)

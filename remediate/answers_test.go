@@ -12,7 +12,7 @@ import (
 )
 
 // A node answers half of the last question.
-func TestALimitThatIsNotSaidClosesTheAlarm(t *testing.T) {
+func TestReadLimitsClosesTheAlarmIfALimitIsNotSaid(t *testing.T) {
 	all := ""
 	for line := range strings.SplitSeq(strings.TrimSpace(freeNode), "\n") {
 		name, _, ok := strings.Cut(line, "=")
@@ -53,7 +53,7 @@ func TestALimitThatIsNotSaidClosesTheAlarm(t *testing.T) {
 }
 
 // A real node of 3.10 without file handles (33 connections logged in, 25 sockets allowed, the alarm is on), of which 20 connections hang in their login.
-func TestANodeFullOfLoginsThatSucceededIsFull(t *testing.T) {
+func TestReadLimitsFindsANodeFullOfLoginsThatSucceeded(t *testing.T) {
 	for _, r := range recordings(t, "eval_limits") {
 		if r.situation != "no-file-handles" && r.situation != "no-connections" {
 			continue
@@ -67,7 +67,7 @@ func TestANodeFullOfLoginsThatSucceededIsFull(t *testing.T) {
 }
 
 //promise:11
-func TestANodeThatRefusesOnPurposeIsNotDeleted(t *testing.T) {
+func TestLoopDeletesNoNodeThatRefusesOnPurpose(t *testing.T) {
 	edit := func(old, changed string) string {
 		if !strings.Contains(freeNode, old) {
 			panic(old)

@@ -16,7 +16,7 @@ const latin1 = `warning: the VM is running with native name encoding of latin1 w
 `
 
 // On 4.x the mirror question prints "ok", and in a container without a UTF-8 locale a warning besides.
-func TestAWarningOfElixirIsNoAnswer(t *testing.T) {
+func TestLoopTakesAWarningOfElixirForNoAnswer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newFakeWorld()
 		w.wedge()
@@ -29,7 +29,7 @@ func TestAWarningOfElixirIsNoAnswer(t *testing.T) {
 }
 
 // The quorum question itself hangs in the node (its queue processes are wedged), its peers can tell; 4.x.
-func TestANodeMayAnswerHalfOfTheQuestions(t *testing.T) {
+func TestLoopDeletesANodeThatAnswersHalfOfTheQuestions(t *testing.T) {
 	for name, mirror := range map[string]func() (int, string){
 		"4.x, prints ok": func() (int, string) { return 0, "ok\n" },
 		"the mirror one hangs too": func() (int, string) {
@@ -59,7 +59,7 @@ func TestANodeMayAnswerHalfOfTheQuestions(t *testing.T) {
 }
 
 // Alarms count for what round trips do, whatever the last login did.
-func TestAlarmsAreAskedForByTheKindThatHangs(t *testing.T) {
+func TestLoopAskLastAsksForAlarmsByTheKindThatHangs(t *testing.T) {
 	w := newFakeWorld()
 	w.exec = func(_ target.Node, command string) (int, string) {
 		return 0, strings.Replace(answered(command), "alarms=none", "alarms=memory", 1)
@@ -74,10 +74,10 @@ func TestAlarmsAreAskedForByTheKindThatHangs(t *testing.T) {
 	}
 }
 
-// TestAFrozenNodeWithAQuorumQueueIsCured: both peers say of themselves that they are critical, for as long as the node is frozen.
+// TestLoopCuresAFrozenNodeWithAQuorumQueue: both peers say of themselves that they are critical, for as long as the node is frozen.
 //
 //promise:14
-func TestAFrozenNodeWithAQuorumQueueIsCured(t *testing.T) {
+func TestLoopCuresAFrozenNodeWithAQuorumQueue(t *testing.T) {
 	const asked = "unstuck quorum asked rabbit@rabbit-0 without rabbit@rabbit-1\n"
 	for name, row := range map[string]struct {
 		answer string

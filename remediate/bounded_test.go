@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-func TestWhatIsAskedForOftenIsReadOnceInAWhile(t *testing.T) {
+func TestRecentlyReadsOnceInAWhileWhatIsAskedForOften(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		count := 0
 		var broken error

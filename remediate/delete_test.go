@@ -24,7 +24,7 @@ func guardWhy(w *fakeWorld, g decide.Guard) string {
 }
 
 // A delete that comes to nothing again and again for another reason than ErrRefused is never escalated.
-func TestADeleteThatComesToNothingIsEscalated(t *testing.T) {
+func TestLoopEscalatesADeleteThatComesToNothing(t *testing.T) {
 	for name, set := range map[string]func(w *fakeWorld){
 		"409, and the pod stays the same": func(w *fakeWorld) { w.deleteErr = fmt.Errorf("delete: %w", target.ErrChanged) },
 		"404, and the pod stays":          func(w *fakeWorld) { w.deleteErr = fmt.Errorf("delete: %w", target.ErrGone) },
@@ -53,7 +53,7 @@ func TestADeleteThatComesToNothingIsEscalated(t *testing.T) {
 }
 
 // A delete that is answered with 403 or 500 has not happened, the node is still there; once it is allowed it is cured.
-func TestADeleteThatFailedIsTriedAgainOnceItMay(t *testing.T) {
+func TestLoopTriesAFailedDeleteAgainOnceItMay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newFakeWorld()
 		w.wedge()
@@ -69,7 +69,7 @@ func TestADeleteThatFailedIsTriedAgainOnceItMay(t *testing.T) {
 	})
 }
 
-func TestADeletionThatIsRefusedAgainAndAgain(t *testing.T) {
+func TestLoopFailsADeletionThatIsRefusedAgainAndAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newFakeWorld()
 		w.wedge()

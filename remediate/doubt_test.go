@@ -73,7 +73,7 @@ func (w *fakeWorld) with(f func()) {
 	f()
 }
 
-func TestABrokerThatNoPodFitsIsAFaultAsLongAsThatLasts(t *testing.T) {
+func TestLoopTakesABrokerThatNoPodFitsForAFaultAsLongAsThatLasts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newFakeWorld()
 		const problem = "no pod in namespace a fits the selector b"
@@ -103,7 +103,7 @@ func TestABrokerThatNoPodFitsIsAFaultAsLongAsThatLasts(t *testing.T) {
 	})
 }
 
-func TestCredentialsThatCannotBeReadAreAFaultUntilTheyCan(t *testing.T) {
+func TestLoopTakesUnreadableCredentialsForAFaultUntilTheyCanBeRead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newFakeWorld()
 		missing := errors.New("read secret rabbitmq/unstuck-user: it has no key password")
@@ -122,7 +122,7 @@ func TestCredentialsThatCannotBeReadAreAFaultUntilTheyCan(t *testing.T) {
 	})
 }
 
-func TestAPauseForABrokerThatNobodyKnowsHoldsAllAndIsAFault(t *testing.T) {
+func TestLoopHoldsAllForAPauseOfAnUnknownBrokerWhichIsAFault(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newFakeWorld()
 		w.pauses = []decide.Pause{
@@ -150,7 +150,7 @@ func TestAPauseForABrokerThatNobodyKnowsHoldsAllAndIsAFault(t *testing.T) {
 	})
 }
 
-func TestWhatIsNotYetKnownAtAHealthyStartIsNoWarning(t *testing.T) {
+func TestLoopWarnsOfNothingThatIsNotYetKnownAtAHealthyStart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newFakeWorld()
 		w.viewErr = errors.New("the API server has not been asked yet")
@@ -172,7 +172,7 @@ func TestWhatIsNotYetKnownAtAHealthyStartIsNoWarning(t *testing.T) {
 	})
 }
 
-func TestOnlyWhoeverLeadsWarnsOfANode(t *testing.T) {
+func TestLoopWarnsOfANodeOnlyWhereItLeads(t *testing.T) {
 	for leading, want := range map[target.Answer]bool{target.Yes: true, target.No: false, target.CannotTell: true} {
 		synctest.Test(t, func(t *testing.T) {
 			w := newFakeWorld()
@@ -194,7 +194,7 @@ func TestOnlyWhoeverLeadsWarnsOfANode(t *testing.T) {
 	}
 }
 
-func TestADeletionIsAWarningAndItsEndSaysHowLongItTook(t *testing.T) {
+func TestLoopWarnsOfADeletionAndSaysHowLongItTook(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newFakeWorld()
 		w.wedge()

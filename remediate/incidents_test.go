@@ -11,7 +11,7 @@ import (
 )
 
 // The kubelet started the container anew, in the same pod.
-func TestAnIncidentEndsWhenItsContainerStartsAgain(t *testing.T) {
+func TestLoopEndsAnIncidentWhenItsContainerStartsAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newFakeWorld()
 		w.wedge()

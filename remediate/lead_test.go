@@ -329,7 +329,7 @@ func text(v any) string {
 }
 
 //promise:22
-func TestALeaderThatFailsAnywhereIsFollowedByOneThatDeletesNothingTwiceAndForgetsNothing(t *testing.T) {
+func TestLoopOfASuccessorDeletesNothingTwiceAndForgetsNothing(t *testing.T) {
 	var calls []string
 	synctest.Test(t, func(t *testing.T) {
 		a, b := playPair(t, "", 0)
@@ -365,7 +365,7 @@ func TestALeaderThatFailsAnywhereIsFollowedByOneThatDeletesNothingTwiceAndForget
 	}
 }
 
-func TestALeaderThatIsOvertakenBetweenIntentAndDeleteHolds(t *testing.T) {
+func TestLoopHoldsIfItIsOvertakenBetweenIntentAndDelete(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a, _ := playPair(t, "", 0)
 		intent := slices.Index(a.calls, "write deletions")
@@ -379,7 +379,7 @@ func TestALeaderThatIsOvertakenBetweenIntentAndDeleteHolds(t *testing.T) {
 	})
 }
 
-func TestANewLeaderClosesAnIncidentWhoseNodeItHasSeenWellAllTheTime(t *testing.T) {
+func TestLoopOfANewLeaderClosesAnIncidentOfANodeThatItSawWell(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := &realm{docs: map[string]paper{}, nodes: []target.Node{testNode("rabbit-0", time.Now().Add(-time.Hour))}}
 		for _, id := range []string{"newer", "older"} {

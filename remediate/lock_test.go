@@ -69,7 +69,7 @@ func (l *lockWorld) Unlock(_ context.Context, id string) error {
 	return nil
 }
 
-func TestTheLockIsHeldFromBeforeTheIntentUntilTheDeletionIsSettled(t *testing.T) {
+func TestLoopLockIsHeldFromBeforeTheIntentUntilTheDeletionIsSettled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newFakeWorld()
 		l := withLock(w)
@@ -91,7 +91,7 @@ func TestTheLockIsHeldFromBeforeTheIntentUntilTheDeletionIsSettled(t *testing.T)
 	})
 }
 
-func TestADeletionWaitsForWhoeverHasTheLock(t *testing.T) {
+func TestLoopLockHasADeletionWaitForWhoeverHoldsIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newFakeWorld()
 		l := withLock(w)
@@ -123,7 +123,7 @@ func TestADeletionWaitsForWhoeverHasTheLock(t *testing.T) {
 	})
 }
 
-func TestTheLockIsGivenBackWhenNothingIsDeletedAndAgainIfThatFails(t *testing.T) {
+func TestLoopUnlockGivesBackWhenNothingIsDeletedAndRetries(t *testing.T) {
 	for name, spoil := range map[string]func(*lockWorld){
 		"the intent cannot be written": func(l *lockWorld) { l.saveDeletionsErr = errors.New("disk full") },
 		"the delete is refused":        func(l *lockWorld) { l.deleteErr = errStale },
@@ -150,7 +150,7 @@ func TestTheLockIsGivenBackWhenNothingIsDeletedAndAgainIfThatFails(t *testing.T)
 	}
 }
 
-func TestASuccessorHoldsTheLockOfTheDeletionThatItGoesOnWith(t *testing.T) {
+func TestLoopKeepLockHoldsThatOfTheDeletionItGoesOnWith(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newFakeWorld()
 		l := withLock(w)
@@ -174,7 +174,7 @@ func TestASuccessorHoldsTheLockOfTheDeletionThatItGoesOnWith(t *testing.T) {
 	})
 }
 
-func TestWhoeverDoesNotLeadAnyMoreLeavesTheLockToTheSuccessor(t *testing.T) {
+func TestLoopKeepLockLeavesTheLockToTheSuccessor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newFakeWorld()
 		l := withLock(w)

@@ -300,7 +300,7 @@ func (w *fakeWorld) onlyIncident(t *testing.T) store.Incident {
 	panic("unreachable")
 }
 
-func TestAStuckNodeIsDeletedOnceAndItsIncidentTellsTheStory(t *testing.T) {
+func TestLoopDeletesAStuckNodeOnceAndItsIncidentTellsTheStory(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newFakeWorld()
 		w.wedge()
@@ -332,7 +332,7 @@ func TestAStuckNodeIsDeletedOnceAndItsIncidentTellsTheStory(t *testing.T) {
 	})
 }
 
-func TestNothingIsDeletedWhenSomethingCannotBeWrittenOrRead(t *testing.T) {
+func TestLoopDeletesNothingWhenSomethingCannotBeWrittenOrRead(t *testing.T) {
 	broken := errors.New("disk full")
 	for name, spoil := range map[string]func(*fakeWorld){
 		"the incident": func(w *fakeWorld) { w.saveIncidentErr = broken },
@@ -362,7 +362,7 @@ func TestNothingIsDeletedWhenSomethingCannotBeWrittenOrRead(t *testing.T) {
 }
 
 // Capturing runs commands on the peers, so it is not done again at each reconcile.
-func TestAnIncidentThatCannotBeStoredIsKeptAndCapturedAgainOnlyOnceItIsOld(t *testing.T) {
+func TestLoopKeepsAnUnstoredIncidentAndCapturesItAgainOnlyOnceOld(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newFakeWorld()
 		w.wedge()
@@ -390,7 +390,7 @@ func TestAnIncidentThatCannotBeStoredIsKeptAndCapturedAgainOnlyOnceItIsOld(t *te
 	})
 }
 
-func TestALastLookPreventsADeletionOnOldKnowledge(t *testing.T) {
+func TestLoopTakesALastLookAndDeletesNothingOnOldKnowledge(t *testing.T) {
 	for name, change := range map[string]func(*target.Node){
 		"replaced":    func(n *target.Node) { n.UID = "another" },
 		"terminating": func(n *target.Node) { n.Terminating = target.Yes },
@@ -416,7 +416,7 @@ func TestALastLookPreventsADeletionOnOldKnowledge(t *testing.T) {
 	}
 }
 
-func TestNodesAreStillShownWhenTheWorldCannotBeSeen(t *testing.T) {
+func TestLoopStillShowsNodesWhenTheWorldCannotBeSeen(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newFakeWorld()
 		w.wedge()
@@ -437,7 +437,7 @@ func TestNodesAreStillShownWhenTheWorldCannotBeSeen(t *testing.T) {
 	})
 }
 
-func TestNothingIsDeletedWhenWritingItDownTookTooLong(t *testing.T) {
+func TestLoopDeletesNothingWhenWritingItDownTookTooLong(t *testing.T) {
 	for _, slow := range []time.Duration{6 * time.Second, time.Minute} { // longer than the store may take
 		synctest.Test(t, func(t *testing.T) {
 			w := newFakeWorld()
@@ -470,7 +470,7 @@ func TestNothingIsDeletedWhenWritingItDownTookTooLong(t *testing.T) {
 	})
 }
 
-func TestANodeThatIsGoneOrChangedIsNotADeletion(t *testing.T) {
+func TestLoopCountsNoDeletionOfANodeThatIsGoneOrChanged(t *testing.T) {
 	for _, err := range []error{target.ErrGone, target.ErrChanged, target.ErrRefused} {
 		synctest.Test(t, func(t *testing.T) {
 			w := newFakeWorld()
@@ -484,7 +484,7 @@ func TestANodeThatIsGoneOrChangedIsNotADeletion(t *testing.T) {
 	}
 }
 
-func TestADeleteThatFailsIsTriedAgainAfterAnHourAndAPersonIsToldWhy(t *testing.T) {
+func TestLoopTriesAFailedDeleteAgainAfterAnHourAndTellsWhy(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newFakeWorld()
 		w.wedge()
@@ -516,7 +516,7 @@ func TestADeleteThatFailsIsTriedAgainAfterAnHourAndAPersonIsToldWhy(t *testing.T
 	})
 }
 
-func TestADeletionThatIsNotKnownToBeAskedForAndLeavesTheNodeThereIsVoid(t *testing.T) {
+func TestLoopVoidsADeletionThatMayNotBeAskedForIfTheNodeStays(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newFakeWorld()
 		w.wedge()
@@ -538,7 +538,7 @@ func TestADeletionThatIsNotKnownToBeAskedForAndLeavesTheNodeThereIsVoid(t *testi
 	})
 }
 
-func TestAnIncidentWhoseNodeIsGoneForGoodIsClosed(t *testing.T) {
+func TestLoopClosesAnIncidentWhoseNodeIsGoneForGood(t *testing.T) {
 	for name, deletion := range map[string]*decide.Deletion{
 		"nothing was done":           nil,
 		"its deletion was escalated": {ID: "a", Incident: "c", Target: "rabbit", Node: "rabbit-3", UID: "u", Outcome: decide.Escalated},
@@ -569,7 +569,7 @@ func TestAnIncidentWhoseNodeIsGoneForGoodIsClosed(t *testing.T) {
 	}
 }
 
-func TestAStoreThatHangsCostsItsDeadlineAndNoMore(t *testing.T) {
+func TestLoopGivesAStoreThatHangsItsDeadlineAndNoMore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newFakeWorld()
 		w.wedge()
@@ -597,7 +597,7 @@ func TestAStoreThatHangsCostsItsDeadlineAndNoMore(t *testing.T) {
 	})
 }
 
-func TestWhatCouldNotBeWrittenIsWrittenLater(t *testing.T) {
+func TestLoopWritesLaterWhatCouldNotBeWritten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newFakeWorld()
 		w.wedge()
@@ -619,7 +619,7 @@ func TestWhatCouldNotBeWrittenIsWrittenLater(t *testing.T) {
 	})
 }
 
-func TestAnIntentOfAPredecessorIsSettledAndNotRepeated(t *testing.T) {
+func TestLoopSettlesAnIntentOfAPredecessorAndDoesNotRepeatIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newFakeWorld()
 		w.wedge()
@@ -640,7 +640,7 @@ func TestAnIntentOfAPredecessorIsSettledAndNotRepeated(t *testing.T) {
 	})
 }
 
-func TestADeleteUnderWayIsFinishedAtShutdown(t *testing.T) {
+func TestLoopRunFinishesADeleteUnderWayAtShutdown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newFakeWorld()
 		w.wedge()
@@ -680,7 +680,7 @@ func (d deleteFunc) Delete(ctx context.Context, n target.Node, grace time.Durati
 	return d.delete(ctx, n, grace)
 }
 
-func TestQueuesThatDependOnTheNodeHoldItsDeletionBack(t *testing.T) {
+func TestLoopHoldsADeletionBackIfQueuesDependOnTheNode(t *testing.T) {
 	const critical = "queue 'qq' in vhost '/' would lose quorum if node rabbit@rabbit-1 is stopped\n" // 3.10.8
 	rows := []struct {
 		name string
@@ -773,7 +773,7 @@ func TestQueuesThatDependOnTheNodeHoldItsDeletionBack(t *testing.T) {
 	}
 }
 
-func TestAnIncidentWhoseNodeRecoversByItselfIsClosed(t *testing.T) {
+func TestLoopClosesAnIncidentWhoseNodeRecoversByItself(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newFakeWorld()
 		w.wedge()
@@ -789,7 +789,7 @@ func TestAnIncidentWhoseNodeRecoversByItselfIsClosed(t *testing.T) {
 	})
 }
 
-func TestARoundTripThatHangsHasThePeersTriedAndTheLockHolderNamed(t *testing.T) {
+func TestLoopTriesThePeersAndNamesTheLockHolderIfARoundTripHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newFakeWorld()
 		w.exec = func(_ target.Node, command string) (int, string) {
@@ -816,7 +816,7 @@ func TestARoundTripThatHangsHasThePeersTriedAndTheLockHolderNamed(t *testing.T) 
 	})
 }
 
-func TestAPauseIsShownUntilItEnds(t *testing.T) {
+func TestLoopPublishShowsAPauseUntilItEnds(t *testing.T) {
 	l := NewLoop(Options{Target: "rabbit", Recorder: newFakeWorld()})
 	l.publish(decide.Observation{Pauses: []decide.Pause{
 		{Reason: "ended", Until: time.Now().Add(-time.Minute)},

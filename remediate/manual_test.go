@@ -59,7 +59,7 @@ func after(d time.Duration, f func()) func(time.Duration) {
 	}
 }
 
-func TestANodeIsDeletedOnRequestLikeAnyOtherAndTheIncidentSaysByWhom(t *testing.T) {
+func TestLoopDeleteIsLikeAnyOtherAndTheIncidentSaysByWhom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newFakeWorld()
 		l := withLock(w)
@@ -100,7 +100,7 @@ func (w *fakeWorld) at(prefix string) int {
 	return slices.IndexFunc(w.journal, func(line string) bool { return strings.HasPrefix(line, prefix) })
 }
 
-func TestADeleteRequestThatIsHeldBackOrADryRunWritesNothing(t *testing.T) {
+func TestLoopDeleteWritesNothingIfItIsHeldBackOrADryRun(t *testing.T) {
 	dry := decide.DeleteRequest{Node: "rabbit-1", UID: "uid-of-rabbit-1", DryRun: true, Override: []decide.Guard{decide.GuardUnconfirmed}}
 	stale, gone, plain := dry, dry, dry
 	stale.UID, gone.Node, plain.Override = "old", "rabbit-7", nil
@@ -165,7 +165,7 @@ func TestADeleteRequestThatIsHeldBackOrADryRunWritesNothing(t *testing.T) {
 }
 
 // What goes wrong after the incident was stored: nothing is deleted, or it is not known, and the incident says so.
-func TestWhatComesOfADeleteRequestIsInItsIncident(t *testing.T) {
+func TestLoopDeleteTellsInItsIncidentWhatCameOfIt(t *testing.T) {
 	for name, tc := range map[string]struct {
 		spoil   func(*fakeWorld)
 		held    decide.Guard
@@ -208,7 +208,7 @@ func TestWhatComesOfADeleteRequestIsInItsIncident(t *testing.T) {
 	}
 }
 
-func TestTheDeleteRequestForAConfirmedNodeIsWrittenIntoTheIncidentThatIsOpen(t *testing.T) {
+func TestLoopDeleteOfAConfirmedNodeIsWrittenIntoTheOpenIncident(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newFakeWorld()
 		w.wedge()
@@ -226,7 +226,7 @@ func TestTheDeleteRequestForAConfirmedNodeIsWrittenIntoTheIncidentThatIsOpen(t *
 	})
 }
 
-func TestOfTwoDeleteRequestsAndTheLoopsOwnDeletionOnlyTheFirstGoesAhead(t *testing.T) {
+func TestLoopDeleteGoesAheadOnlyAsTheFirstOfSeveralDeletions(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newFakeWorld()
 		var one, two *outcome
@@ -257,7 +257,7 @@ func TestOfTwoDeleteRequestsAndTheLoopsOwnDeletionOnlyTheFirstGoesAhead(t *testi
 	})
 }
 
-func TestThePeersAreAskedBeforeAManualDeletionTooUnlessTheirAnswerDoesNotMatter(t *testing.T) {
+func TestLoopDeleteAsksThePeersUnlessTheirAnswerDoesNotMatter(t *testing.T) {
 	for name, tc := range map[string]struct {
 		spoil    func(*fakeWorld)
 		override []decide.Guard
@@ -289,7 +289,7 @@ func TestThePeersAreAskedBeforeAManualDeletionTooUnlessTheirAnswerDoesNotMatter(
 }
 
 // A dry run has the broker asked. What it answered then may be too old by the time that the incident is captured.
-func TestTheBrokerIsAskedAgainWhenItsAnswersGetOldBeforeAManualDeletion(t *testing.T) {
+func TestLoopDeleteAsksTheBrokerAgainWhenItsAnswersGetOld(t *testing.T) {
 	for _, between := range []time.Duration{15 * time.Second, 30 * time.Second, 45 * time.Second, time.Minute} {
 		t.Run(between.String(), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -310,7 +310,7 @@ func TestTheBrokerIsAskedAgainWhenItsAnswersGetOldBeforeAManualDeletion(t *testi
 	}
 }
 
-func TestADeleteRequestIsGivenUpWhenNobodyWaitsAnyMoreOrTheLoopEnds(t *testing.T) {
+func TestLoopDeleteIsGivenUpWhenNobodyWaitsAnyMoreOrTheLoopEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newFakeWorld()
 		w.exec = func(_ target.Node, command string) (int, string) {

@@ -11,7 +11,7 @@ import (
 	"github.com/cjworkbench/unstuck/httpapi/apitest"
 )
 
-func TestATokenThatIsPastedIntoAFormIsMaskedInTheAudit(t *testing.T) {
+func TestAuditMasksATokenThatIsPastedIntoAForm(t *testing.T) {
 	s := newSite()
 	const token = "ci.Lf3jjTKFrI2lAVpOMre5pw-h0LIk7LiQdL_Q8E9q0LK"
 	ada := s.signedIn(t, "ada", "localhost")
@@ -25,7 +25,7 @@ func TestATokenThatIsPastedIntoAFormIsMaskedInTheAudit(t *testing.T) {
 	}
 }
 
-func TestWhatAFormRefusesIsInTheAudit(t *testing.T) {
+func TestAuditHasWhatAFormRefuses(t *testing.T) {
 	s := newSite()
 	ada, bob := s.signedIn(t, "ada", "localhost"), s.signedIn(t, "bob", "localhost")
 	const deploy = "/status/environments/production/deploy"

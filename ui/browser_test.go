@@ -38,7 +38,7 @@ func (b *tab) tabTo(selector string) {
 	b.t.Fatalf("no way to %s by keyboard", selector)
 }
 
-func TestADeployIsStartedFromThePageByKeyboardAlone(t *testing.T) {
+func TestBrowserStartsADeployByKeyboardAlone(t *testing.T) {
 	t.Parallel()
 	s := newSite()
 	b := browse(t, s.handler)
@@ -77,7 +77,7 @@ func TestADeployIsStartedFromThePageByKeyboardAlone(t *testing.T) {
 	b.until("document.querySelector('#token')")
 }
 
-func TestWhoeverMayNotIsRefusedInTheBrowserToo(t *testing.T) {
+func TestBrowserRefusesWhoeverMayNotToo(t *testing.T) {
 	t.Parallel()
 	s := newSite()
 	b := browse(t, s.handler)
@@ -96,7 +96,7 @@ func TestWhoeverMayNotIsRefusedInTheBrowserToo(t *testing.T) {
 	}
 }
 
-func TestAPageThatIsOpenWhenTheSignInEndsAsksForAnother(t *testing.T) {
+func TestBrowserIsAskedToSignInAgainWhenTheSignInEnds(t *testing.T) {
 	t.Parallel()
 	s := newSite()
 	b := browse(t, s.handler)
@@ -122,7 +122,7 @@ var axePages = []string{
 }
 
 //promise:39
-func TestEverybodyCanUseEachPageInLightAndInDarkOnAPhoneAndOnAWideScreen(t *testing.T) {
+func TestBrowserShowsEachPageUsablyInLightAndDarkOnAnyScreen(t *testing.T) {
 	t.Parallel()
 	found, _ := filepath.Glob("../.cache/axe-core/axe-*.min.js")
 	if len(found) != 1 {
@@ -166,7 +166,7 @@ func TestEverybodyCanUseEachPageInLightAndInDarkOnAPhoneAndOnAWideScreen(t *test
 }
 
 // A node that is not healthy has much said of it, and that took the place of its name.
-func TestALongReasonLeavesRoomForTheNamesOfTheNodes(t *testing.T) {
+func TestBrowserLeavesRoomForNamesOfNodesBesideALongReason(t *testing.T) {
 	t.Parallel()
 	s := newSite()
 	snapshot := apitest.Decided()
@@ -190,7 +190,7 @@ func TestALongReasonLeavesRoomForTheNamesOfTheNodes(t *testing.T) {
 	}
 }
 
-func TestHostileTextOfOperationsDoesNotRunEither(t *testing.T) {
+func TestBrowserRunsNoHostileTextOfOperations(t *testing.T) {
 	t.Parallel()
 	s := newSite()
 	op := apitest.Finished()

@@ -138,7 +138,7 @@ func formSite() *site {
 	return s
 }
 
-func FuzzForms(f *testing.F) {
+func FuzzPagesForms(f *testing.F) {
 	random := rand.New(rand.NewPCG(1, 2))
 	for range 20 {
 		f.Add(append(apitest.Arbitrary(random), apitest.Arbitrary(random)...))
@@ -152,7 +152,7 @@ func FuzzForms(f *testing.F) {
 	})
 }
 
-func TestFormsReachEveryPageThatTakesThemAndLeadNowhereElse(t *testing.T) {
+func TestPagesThatTakeFormsAreAllReachedAndLeadNowhereElse(t *testing.T) {
 	random := rand.New(rand.NewPCG(5, 6))
 	good, bad := map[string]int{}, map[string]int{}
 	for range 60 {
@@ -173,7 +173,7 @@ func TestFormsReachEveryPageThatTakesThemAndLeadNowhereElse(t *testing.T) {
 	}
 }
 
-func TestNoAddressThatComesWithARequestLeadsOutOfThePage(t *testing.T) {
+func TestNextPageLeadsNowhereOutOfThePage(t *testing.T) {
 	s := newSite()
 	ada := s.signedIn(t, "ada", "localhost")
 	for _, next := range slices.Concat(wrongTurns, []string{"/status/..", "/status/./../api/v1", "/status/incidents/%2e%2e/%2e%2e/api", "/status/a/../../api"}) {

@@ -123,7 +123,7 @@ func TestPagesThatShowThemselvesAnewKeepNobodyFromActing(t *testing.T) {
 	}
 }
 
-func TestAnIncidentIsFollowedOnThePageFromSuspicionToCure(t *testing.T) {
+func TestLiveIncidentIsFollowedFromSuspicionToCure(t *testing.T) {
 	t.Parallel()
 	s := newScene()
 	b := browse(t, s.handler)
@@ -179,7 +179,7 @@ func TestAnIncidentIsFollowedOnThePageFromSuspicionToCure(t *testing.T) {
 	b.quiet()
 }
 
-func TestWhatSomebodyIsAtStaysWhereItIsWhileThePageChanges(t *testing.T) {
+func TestLivePageKeepsWhatSomebodyIsAtWhereItIs(t *testing.T) {
 	t.Parallel()
 	s := newScene()
 	withStacks := func(reason string) {
@@ -204,7 +204,7 @@ func TestWhatSomebodyIsAtStaysWhereItIsWhileThePageChanges(t *testing.T) {
 	b.quiet()
 }
 
-func TestThePageSaysWhenItIsNoLongerTrue(t *testing.T) {
+func TestLivePageSaysWhenItIsNoLongerTrue(t *testing.T) {
 	t.Parallel()
 	s := newScene()
 	down := make(chan struct{})
@@ -223,7 +223,7 @@ func TestThePageSaysWhenItIsNoLongerTrue(t *testing.T) {
 	b.sees("#live", "What is shown is old: the server answers 502.")
 }
 
-func TestThePageIsCompleteWithoutItsScript(t *testing.T) {
+func TestLivePageIsCompleteWithoutItsScript(t *testing.T) {
 	t.Parallel()
 	s := newScene()
 	b := browse(t, s.handler)
@@ -239,7 +239,7 @@ func TestThePageIsCompleteWithoutItsScript(t *testing.T) {
 }
 
 //promise:37
-func TestHostileTextDoesNotRunInABrowser(t *testing.T) {
+func TestLiveBrowserRunsNoHostileText(t *testing.T) {
 	t.Parallel()
 	s := hostileSite()
 	s.Identity = nil // everybody may read
@@ -258,7 +258,7 @@ func TestHostileTextDoesNotRunInABrowser(t *testing.T) {
 	b.quiet()
 }
 
-func TestAPageIsToldOfItsTopicAlone(t *testing.T) {
+func TestPulseWatchTellsAPageOfItsTopicAlone(t *testing.T) {
 	p := NewPulse()
 	news, stop := p.watch(ofTarget("orders"))
 	all, stopAll := p.watch(everything)
@@ -279,7 +279,7 @@ func TestAPageIsToldOfItsTopicAlone(t *testing.T) {
 	}
 }
 
-func TestTheStreamBeginsWithAnEventAndHasNoMoreThanOneASecond(t *testing.T) {
+func TestPagesLiveBeginsWithAnEventAndSendsAtMostOneASecond(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newScene()
 		ctx, stop := context.WithTimeout(t.Context(), 2500*time.Millisecond)
@@ -302,7 +302,7 @@ func TestTheStreamBeginsWithAnEventAndHasNoMoreThanOneASecond(t *testing.T) {
 	})
 }
 
-func TestNobodyIsToldOfWhatTheyMayNotRead(t *testing.T) {
+func TestPagesLiveTellsNobodyOfWhatTheyMayNotRead(t *testing.T) {
 	s := newSite()
 	for _, c := range []struct {
 		who, of string
@@ -325,7 +325,7 @@ func TestNobodyIsToldOfWhatTheyMayNotRead(t *testing.T) {
 	}
 }
 
-func TestThePulseForgetsOldLoginsAndNodesThatAreGone(t *testing.T) {
+func TestPulseForgetsOldLoginsAndNodesThatAreGone(t *testing.T) {
 	p := NewPulse()
 	for i := range 3 * keptBeats {
 		p.ProbeDone(probe.Result{Target: "b", Node: "n", Kind: probe.Login, Reason: probe.OK, Took: time.Duration(i)})
@@ -353,7 +353,7 @@ func TestThePulseForgetsOldLoginsAndNodesThatAreGone(t *testing.T) {
 	}
 }
 
-func TestASparkShowsHowLongLoginsTookAndWhichFailed(t *testing.T) {
+func TestSparkOfShowsHowLongLoginsTookAndWhichFailed(t *testing.T) {
 	at := func(d time.Duration, s probe.Status) beat { return beat{apitest.Noon, d, s} }
 	s := sparkOf([]beat{
 		at(time.Microsecond, probe.Healthy), at(4*time.Millisecond, probe.Healthy), at(time.Minute, probe.Healthy),

@@ -31,7 +31,7 @@ func (a *counted) Allowed(ctx context.Context, who auth.Caller, action auth.Acti
 	return a.Tokens.Allowed(ctx, who, action)
 }
 
-func TestAPageThatShowsItselfAnewAsksOnlyEveryFiveSecondsWhatItsReaderMaySee(t *testing.T) {
+func TestRemembersAsksOnlyEveryFiveSecondsWhatAReaderMaySee(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSite()
 		a := &counted{Tokens: apitest.Tokens{"ada": {{Verbs: auth.Verbs(), Environments: "*", Brokers: "*"}}, "bob": nil}}
@@ -67,7 +67,7 @@ func TestAPageThatShowsItselfAnewAsksOnlyEveryFiveSecondsWhatItsReaderMaySee(t *
 	})
 }
 
-func TestTheMemoryIsBoundedAndTellsCallersApart(t *testing.T) {
+func TestRemembersIsBoundedAndTellsCallersApart(t *testing.T) {
 	m, _ := remembering(newSite().Access).(*remembers)
 	for i := range 3 * maxMemories {
 		m.keep(strings.Repeat("x", i))

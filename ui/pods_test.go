@@ -19,7 +19,7 @@ const (
 	variablesPage = frontendPage + "/env"
 )
 
-func TestThePageShowsTheLastLinesOfAServiceThatWereAskedFor(t *testing.T) {
+func TestPagesLogsPageShowsTheLastLinesThatWereAskedFor(t *testing.T) {
 	apitest.AtNoon(t, func(t *testing.T) {
 		for query, want := range map[string]release.LogQuery{
 			"":                                   {Lines: 100},
@@ -45,7 +45,7 @@ func TestThePageShowsTheLastLinesOfAServiceThatWereAskedFor(t *testing.T) {
 	})
 }
 
-func TestABadQuestionForLogsIsRefusedOnTheFormThatAskedIt(t *testing.T) {
+func TestPagesLogsPageRefusesABadQuestionOnItsForm(t *testing.T) {
 	s := newSite()
 	for query, want := range map[string]string{
 		"?lines=many": "want one from 1 to 1000", "?since=tomorrow": "want a duration such as 10m", "?follow=true&previous=true": "it cannot be followed", "?container=sidecar": "no pod has a container sidecar",
@@ -69,7 +69,7 @@ func TestABadQuestionForLogsIsRefusedOnTheFormThatAskedIt(t *testing.T) {
 	}
 }
 
-func TestThePageShowsVariablesButForSecretsAndTellsTheAudit(t *testing.T) {
+func TestPagesVariablesPageHidesSecretsAndTellsTheAudit(t *testing.T) {
 	s := newSite()
 	for path, action := range map[string]string{
 		variablesPage: "see the variables of service frontend of environment production", frontendPage + "/pods/frontend-7f-abcde/env": "see the variables of pod frontend-7f-abcde of service frontend of environment production",
@@ -93,7 +93,7 @@ func TestThePageShowsVariablesButForSecretsAndTellsTheAudit(t *testing.T) {
 	}
 }
 
-func TestLogsAndVariablesOnThePageNeedTheRightsThatTheyNeedInTheAPI(t *testing.T) {
+func TestPodsLogsAndVariablesNeedTheRightsThatTheyNeedInTheAPI(t *testing.T) {
 	s := newSite()
 	only := func(v auth.Verb) []apitest.Right {
 		return []apitest.Right{{Verbs: []auth.Verb{v}, Environments: "production"}}

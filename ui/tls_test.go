@@ -41,7 +41,7 @@ func signInAt(t *testing.T, url string) *tab {
 	return b
 }
 
-func TestOverTLSTheBrowserKeepsTheSignInInACookieThatIsSecure(t *testing.T) {
+func TestTLSSignInIsKeptInACookieThatIsSecure(t *testing.T) {
 	t.Parallel()
 	s := newSite()
 	dir := t.TempDir()
@@ -76,7 +76,7 @@ func TestOverTLSTheBrowserKeepsTheSignInInACookieThatIsSecure(t *testing.T) {
 	b.quiet()
 }
 
-func TestWithoutTLSThePageSaysWhyTheSignInWasNotKept(t *testing.T) {
+func TestTLSMissingIsNamedAsWhyTheSignInWasNotKept(t *testing.T) {
 	t.Parallel()
 	s := newSite()
 	_, port, _ := net.SplitHostPort(listening(t, s, nil))

@@ -41,7 +41,7 @@ func (s *site) signedIn(t *testing.T, who, host string) []*http.Cookie {
 	return w.Result().Cookies()
 }
 
-func TestSigningInMakesACookieThatOnlyThePageGetsAndNoScriptReads(t *testing.T) {
+func TestPagesSignInMakesACookieThatNoScriptReads(t *testing.T) {
 	s := newSite()
 	for host, want := range map[string]string{
 		"unstuck.example": "__Secure-unstuck=%s; Path=/status; Max-Age=28800; HttpOnly; Secure; SameSite=Strict",
@@ -71,7 +71,7 @@ func TestSigningInMakesACookieThatOnlyThePageGetsAndNoScriptReads(t *testing.T) 
 	}
 }
 
-func TestWhoeverIsNotSignedInIsAskedToAndLedBackToWhereTheyWere(t *testing.T) {
+func TestToSignInAsksWhoeverIsNotSignedInAndLeadsBack(t *testing.T) {
 	s := newSite()
 	if w := s.page("", "/status/targets/orders"); w.Code != 303 || w.Header().Get("Location") != "/status/sign-in?next=%2Fstatus%2Ftargets%2Forders" {
 		t.Errorf("%d to %q", w.Code, w.Header().Get("Location"))
@@ -99,7 +99,7 @@ func TestWhoeverIsNotSignedInIsAskedToAndLedBackToWhereTheyWere(t *testing.T) {
 	}
 }
 
-func TestASignInThatIsNotGoodIsRefusedToldToTheAuditAndHasNoCookie(t *testing.T) {
+func TestPagesSignInRefusesWhatIsNotGoodAndTellsTheAudit(t *testing.T) {
 	s := newSite()
 	for name, c := range map[string]struct {
 		token, site string
@@ -118,7 +118,7 @@ func TestASignInThatIsNotGoodIsRefusedToldToTheAuditAndHasNoCookie(t *testing.T)
 	}
 }
 
-func TestSigningOutTakesTheCookieBack(t *testing.T) {
+func TestPagesSignOutTakesTheCookieBack(t *testing.T) {
 	s := newSite()
 	w := s.fill(s.signedIn(t, "ada", "localhost"), "localhost", "/status/sign-out", nil)
 	if w.Code != 303 || !strings.HasPrefix(w.Header().Get("Set-Cookie"), "unstuck=; Path=/status; Max-Age=0;") {
@@ -129,7 +129,7 @@ func TestSigningOutTakesTheCookieBack(t *testing.T) {
 	}
 }
 
-func TestOfTwoCookiesNoneIsTaken(t *testing.T) {
+func TestPagesTokenOfTakesNoneOfTwoCookies(t *testing.T) {
 	s := newSite()
 	r := apitest.Request("", "GET", "/status/", "")
 	r.Host = "localhost"
@@ -143,7 +143,7 @@ func TestOfTwoCookiesNoneIsTaken(t *testing.T) {
 
 var keyOf = regexp.MustCompile(`name="key" value="([^"]+)"`)
 
-func TestADeployIsPlannedConfirmedByTypingAndDoneOnceFromThePage(t *testing.T) {
+func TestTriggerOfADeployIsPlannedConfirmedAndDoneOnce(t *testing.T) {
 	s := newSite()
 	ada := s.signedIn(t, "ada", "localhost")
 	const path = "/status/environments/production/deploy"
@@ -192,7 +192,7 @@ func hidden(page string) url.Values {
 }
 
 // What is asked for in general is answered with another commit, or another pod, a minute later.
-func TestWhatIsConfirmedIsWhatWasShownAndNotWhatHasTakenItsPlaceSince(t *testing.T) {
+func TestTriggerDoesWhatWasShownAndNotWhatTookItsPlaceSince(t *testing.T) {
 	for what, c := range map[string]struct {
 		path  string
 		typed string
@@ -233,7 +233,7 @@ func TestWhatIsConfirmedIsWhatWasShownAndNotWhatHasTakenItsPlaceSince(t *testing
 	}
 }
 
-func TestAPromotionWhoseSourceHasMovedOnIsPlannedAnew(t *testing.T) {
+func TestTriggerPlansAPromotionAnewWhoseSourceHasMovedOn(t *testing.T) {
 	s := newSite()
 	ada := s.signedIn(t, "ada", "localhost")
 	s.releases.Err = &plan.Refusal{Code: plan.Changed, Why: "staging runs another by now", Hint: "look at the plan again"}
@@ -243,7 +243,7 @@ func TestAPromotionWhoseSourceHasMovedOnIsPlannedAnew(t *testing.T) {
 	}
 }
 
-func TestThePlanSaysThatADeployGoesBackAcrossAMigration(t *testing.T) {
+func TestTriggerPlanSaysThatADeployGoesBackAcrossAMigration(t *testing.T) {
 	s := newSite()
 	w := s.fill(s.signedIn(t, "ada", "localhost"), "localhost", "/status/environments/production/deploy", url.Values{"step": {"plan"}, "commit": {apitest.OldCommit}, "reason": {"back"}})
 	if w.Code != 200 || !strings.Contains(w.Body.String(), "crosses a migration, which is not undone.") {
@@ -277,7 +277,7 @@ func matches(route, path string) bool {
 
 //promise:33
 //promise:34
-func TestEveryTriggerIsPulledByItsRouteOfTheAPIAndOnlyForWhoeverMay(t *testing.T) {
+func TestTriggerIsPulledByItsRouteOfTheAPIForWhoeverMayOnly(t *testing.T) {
 	for path, d := range triggerPaths() {
 		s := newSite()
 		s.keeper.Closed = nil
@@ -313,7 +313,7 @@ func TestEveryTriggerIsPulledByItsRouteOfTheAPIAndOnlyForWhoeverMay(t *testing.T
 	}
 }
 
-func TestThePageHasAFormForEveryChangeOfTheAPI(t *testing.T) {
+func TestTriggerHasAFormForEveryChangeOfTheAPI(t *testing.T) {
 	served := make(map[string]bool)
 	for _, d := range triggers {
 		served[d.route] = true
@@ -329,7 +329,7 @@ func TestThePageHasAFormForEveryChangeOfTheAPI(t *testing.T) {
 	}
 }
 
-func TestWhatIsRefusedIsSaidOnTheFormWithWhatWasTyped(t *testing.T) {
+func TestTriggerSaysARefusalOnTheFormWithWhatWasTyped(t *testing.T) {
 	s := newSite()
 	ada := s.signedIn(t, "ada", "localhost")
 	for path, c := range map[string]struct {
@@ -352,7 +352,7 @@ func TestWhatIsRefusedIsSaidOnTheFormWithWhatWasTyped(t *testing.T) {
 	}
 }
 
-func TestAManualDeletionIsOfThePodThatWasLookedAt(t *testing.T) {
+func TestTriggerDeletesThePodThatWasLookedAt(t *testing.T) {
 	s := newSite()
 	ada := s.signedIn(t, "ada", "localhost")
 	const path = "/status/targets/orders/nodes/mq-1/delete"
@@ -373,7 +373,7 @@ func TestAManualDeletionIsOfThePodThatWasLookedAt(t *testing.T) {
 	}
 }
 
-func TestThePageShowsEachCallerTheButtonsThatTheyMayPressAndWhyNotTheOthers(t *testing.T) {
+func TestPagesButtonsAreThoseThatACallerMayPressAndSayWhyNot(t *testing.T) {
 	s := newSite()
 	page := s.page("ci", "/status/environments/staging").Body.String()
 	if !strings.Contains(page, `href="/status/environments/staging/deploy"`) || strings.Contains(page, `href="/status/environments/staging/revert"`) {

@@ -30,7 +30,7 @@ func words(page string) string {
 	return strings.Join(strings.Fields(regexp.MustCompile(`<[^>]*>`).ReplaceAllString(page, " ")), " ")
 }
 
-func TestThePageSaysFirstHowThingsAre(t *testing.T) {
+func TestHeadlineOfSaysFirstHowThingsAre(t *testing.T) {
 	node := func(name string, p decide.Phase) httpapi.NodeLine { return httpapi.NodeLine{Node: name, Phase: p} }
 	targetOf := func(nodes ...httpapi.NodeLine) []httpapi.Target {
 		return []httpapi.Target{{Target: "orders", Nodes: nodes}}
@@ -74,7 +74,7 @@ func TestThePageSaysFirstHowThingsAre(t *testing.T) {
 	}
 }
 
-func TestTheOverviewLeadsFromTheSentenceToTheNodeItsGuardsAndItsIncident(t *testing.T) {
+func TestPagesOverviewLeadsToTheNodeItsGuardsAndItsIncident(t *testing.T) {
 	apitest.AtNoon(t, func(t *testing.T) {
 		s := newSite()
 		for path, want := range map[string][]string{
@@ -104,7 +104,7 @@ func TestTheOverviewLeadsFromTheSentenceToTheNodeItsGuardsAndItsIncident(t *test
 	})
 }
 
-func TestTheCountdownEndsWhenTheNodeMayBeDeletedAtTheEarliest(t *testing.T) {
+func TestEarliestIsWhenTheNodeMayBeDeleted(t *testing.T) {
 	p := decide.DefaultPolicy()
 	p.Mode = decide.Remediate
 	d := decide.Decision{Phase: decide.PhaseSuspect, At: apitest.Noon, Evidence: decide.Evidence{Since: apitest.Noon.Add(-20 * time.Second)}}
@@ -136,7 +136,7 @@ func TestTheCountdownEndsWhenTheNodeMayBeDeletedAtTheEarliest(t *testing.T) {
 	}
 }
 
-func TestABrowserIsLedToThePageAndEverybodyElseToTheAPI(t *testing.T) {
+func TestUILeadsABrowserToThePageAndEverybodyElseToTheAPI(t *testing.T) {
 	s := newSite()
 	for _, path := range []string{"/", "/status"} {
 		if w := s.page("", path); w.Code != 303 || w.Header().Get("Location") != "/status/" {
@@ -187,7 +187,7 @@ func hostileSite() *site {
 // hostilePages are those on which the hostile text stands.
 var hostilePages = []string{"/status/", "/status/targets/orders", "/status/targets/orders/nodes/mq-1", "/status/incidents", "/status/incidents/" + apitest.OneIncident().ID}
 
-func TestHostileTextIsOnlyText(t *testing.T) {
+func TestUIShowsHostileTextOnlyAsText(t *testing.T) {
 	s := hostileSite()
 	for _, path := range append(hostilePages, "/status/%3Cscript%3Ealert(1)%3C%2Fscript%3E") {
 		w := s.page("ada", path)
@@ -207,7 +207,7 @@ func TestHostileTextIsOnlyText(t *testing.T) {
 	}
 }
 
-func TestNoPageHasAScriptOrAStyleOfItsOwn(t *testing.T) {
+func TestUIHasNoScriptOrStyleInsideAPage(t *testing.T) {
 	s := newSite()
 	for _, path := range hostilePages {
 		page := s.page("ada", path).Body.String()
@@ -219,7 +219,7 @@ func TestNoPageHasAScriptOrAStyleOfItsOwn(t *testing.T) {
 	}
 }
 
-func TestThePageShowsEachCallerOnlyWhatTheyMayRead(t *testing.T) {
+func TestUIShowsEachCallerOnlyWhatTheyMayRead(t *testing.T) {
 	s := newSite()
 	if page := s.page("bob", "/status/").Body.String(); strings.Contains(page, "mq-1") || !strings.Contains(page, "No broker is watched that you may see.") {
 		t.Errorf("bob, who may read nothing, sees %s", words(page))
@@ -231,7 +231,7 @@ func TestThePageShowsEachCallerOnlyWhatTheyMayRead(t *testing.T) {
 	}
 }
 
-func TestThePageIsShownWithoutTheIncidentsIfTheyCannotBeRead(t *testing.T) {
+func TestPagesOverviewIsShownWithoutIncidentsThatCannotBeRead(t *testing.T) {
 	s := newSite()
 	s.Brokers.Incidents = func(context.Context) ([]store.Incident, error) { return nil, errors.New("disk gone") }
 	s.build()
@@ -244,7 +244,7 @@ func TestThePageIsShownWithoutTheIncidentsIfTheyCannotBeRead(t *testing.T) {
 	}
 }
 
-func TestABrokerOfManyNodesIsShortOnTheOverviewAndWhatIsNotWellComesFirst(t *testing.T) {
+func TestPagesOverviewShortensABrokerOfManyNodes(t *testing.T) {
 	s := newSite()
 	snapshot := remediate.Snapshot{Target: "big", At: time.Now()}
 	for i := range 300 {

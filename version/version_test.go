@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-func TestTheVersionIsWhatTheLinkerLeft(t *testing.T) {
+func TestVersionIsWhatTheLinkerLeft(t *testing.T) {
 	platform := runtime.GOOS + "/" + runtime.GOARCH
 	for want, info := range map[string]*debug.BuildInfo{
 		"unstuck (devel), an unknown commit, , " + platform: {},

@@ -41,12 +41,12 @@ func (f *finder) Write(text []byte) (int, error) {
 	return len(text), nil
 }
 
-// TestTheDemoIsFollowedInABrowserFromSuspicionToCure runs the demo, a real RabbitMQ and the daemon, and watches the page
+// TestDemoIsFollowedInABrowserFromSuspicionToCure runs the demo, a real RabbitMQ and the daemon, and watches the page
 // of the node that is wedged, which is never loaded anew on the way. It runs by itself: seconds count in the demo, and beside
 // other brokers and a browser the nodes that are healthy would look stuck too.
 //
 //promise:38
-func TestTheDemoIsFollowedInABrowserFromSuspicionToCure(t *testing.T) {
+func TestDemoIsFollowedInABrowserFromSuspicionToCure(t *testing.T) {
 	l, err := lab.Start(t.Context(), lab.Options{HandshakeTimeout: handshake, Root: os.Getenv("UNSTUCK_RABBITMQ_ROOT")})
 	if err != nil {
 		t.Fatal(err)

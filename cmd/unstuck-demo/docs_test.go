@@ -17,7 +17,7 @@ import (
 
 // What the README shows of the demo is what the demo prints, so far as that can be told without breaking a node: each
 // line goes through what prints it, and the reason for the deletion is what is decided.
-func TestTheSampleInTheReadmeIsWhatTheDemoPrints(t *testing.T) {
+func TestDocsSampleInTheReadmeIsWhatTheDemoPrints(t *testing.T) {
 	var out bytes.Buffer
 	s := newStory(newShow(&out, func(error) {}))
 	s.show.title("Wedging the login of %s", "rabbit-1")

@@ -91,7 +91,7 @@ data_dir: .
 	}
 }
 
-func TestAConfigurationIsCheckedFromStandardInput(t *testing.T) {
+func TestCheckConfigReadsStandardInput(t *testing.T) {
 	dir := t.TempDir()
 	t.Chdir(dir)
 	if err := os.WriteFile("password", []byte("p"), 0o600); err != nil {

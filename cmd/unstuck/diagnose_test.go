@@ -121,7 +121,7 @@ func TestDiagnoseSaysWhatRecordingsProve(t *testing.T) {
 	}
 }
 
-func TestADiagnosisIsDrawnForPeopleAndWrittenAsJSON(t *testing.T) {
+func TestDiagnoseDrawsForPeopleAndWritesJSON(t *testing.T) {
 	later := written(t, recorded(t, "login-wedged.txt"), minuteLater...)
 	_, text, _ := try(t, nil, "diagnose", recordings+"login-wedged.txt", later)
 	golden(t, "diagnose", text)
@@ -144,7 +144,7 @@ func TestADiagnosisIsDrawnForPeopleAndWrittenAsJSON(t *testing.T) {
 	}
 }
 
-func TestWhatIsPrintedOfAFileMovesNoCursor(t *testing.T) {
+func TestDiagnosePrintsNothingOfAFileThatMovesTheCursor(t *testing.T) {
 	file := written(t, recorded(t, "login-wedged.txt"), "auth_phase", "'au\x1b[2J\u009b31m\u202eth'", "rabbit-1@", "rabbit\x1b[2J@")
 	for _, flag := range []string{"--json=false", "--json"} {
 		_, stdout, _ := try(t, nil, "diagnose", flag, file)
@@ -180,7 +180,7 @@ func TestDiagnoseReadsStandardInputForEitherFile(t *testing.T) {
 	}
 }
 
-func TestWhatCannotBeDiagnosedIsOneLineThatNamesTheFile(t *testing.T) {
+func TestDiagnoseNamesTheFileInOneLineWhenItCannotTell(t *testing.T) {
 	missing, odd := filepath.Join(t.TempDir(), "missing.txt"), "no\x1b[2Jsuch"
 	for name, c := range map[string]struct {
 		args []string
@@ -222,7 +222,7 @@ func (r *repeated) Read(b []byte) (int, error) {
 	return n, nil
 }
 
-func TestEightyMegabytesAreReadInBoundedMemory(t *testing.T) {
+func TestParseLookReadsEightyMegabytesInBoundedMemory(t *testing.T) {
 	wedged := recorded(t, "login-wedged.txt")
 	head, records, _ := strings.Cut(wedged, "2026-11-23 02:21:24 [{pid")
 	var before, after runtime.MemStats
@@ -234,7 +234,7 @@ func TestEightyMegabytesAreReadInBoundedMemory(t *testing.T) {
 	}
 }
 
-func TestADiagnosisThatCannotBePrintedIsAnError(t *testing.T) {
+func TestDiagnoseReportsWhatCannotBePrinted(t *testing.T) {
 	for _, asJSON := range []bool{false, true} {
 		err := diagnose(t.Context(), nil, brokenWriter{}, asJSON, []string{recordings + "healthy.txt"})
 		if err == nil || err.Error() != "broken pipe" {
@@ -243,7 +243,7 @@ func TestADiagnosisThatCannotBePrintedIsAnError(t *testing.T) {
 	}
 }
 
-func TestTheLooksOfADiagnosisLieAsFarApartAsThoseOfADeletion(t *testing.T) {
+func TestDiagnoseLooksLieAsFarApartAsThoseOfADeletion(t *testing.T) {
 	apart := decide.DefaultPolicy().RecheckAfter
 	if probe.LooksApart != apart {
 		t.Errorf("%s, and %s for a deletion", probe.LooksApart, apart)

@@ -31,7 +31,7 @@ func flagsOf(cmd *cobra.Command) string {
 	return "```text\n" + usage + "```\n"
 }
 
-func TestTheDocumentationHasEveryCommandWithItsFlags(t *testing.T) {
+func TestDocsHaveEveryCommandWithItsFlags(t *testing.T) {
 	data, err := os.ReadFile(cliDoc)
 	if err != nil {
 		t.Fatal(err)
@@ -77,7 +77,7 @@ func TestTheDocumentationHasEveryCommandWithItsFlags(t *testing.T) {
 	}
 }
 
-func TestTheDocumentationHasTheExitCodesAndTheFieldsOfJSON(t *testing.T) {
+func TestDocsHaveTheExitCodesAndTheFieldsOfJSON(t *testing.T) {
 	data, err := os.ReadFile(cliDoc)
 	if err != nil {
 		t.Fatal(err)

@@ -12,7 +12,7 @@ import (
 
 var targetErrors = []error{errShape, errHost, errPort, errVhost, errExtra, errLogin}
 
-func TestAnAMQPURLNamesATarget(t *testing.T) {
+func TestParseEndpointTakesATargetFromAnAMQPURL(t *testing.T) {
 	for text, want := range map[string]endpoint{
 		"amqp://mq-0":                       {address: "mq-0:5672", vhost: "/"},
 		"AMQP://mq-0":                       {address: "mq-0:5672", vhost: "/"},
@@ -50,7 +50,7 @@ func TestAnAMQPURLNamesATarget(t *testing.T) {
 	}
 }
 
-func TestAWrongURLIsRefusedWithoutRepeatingIt(t *testing.T) {
+func TestParseEndpointRefusesAWrongURLWithoutRepeatingIt(t *testing.T) {
 	const marker = "MARKER"
 	for text, want := range map[string]error{
 		"":                                          errShape,
@@ -101,7 +101,7 @@ func TestAWrongURLIsRefusedWithoutRepeatingIt(t *testing.T) {
 	}
 }
 
-func TestATargetIsPrintedWithEverythingButItsPassword(t *testing.T) {
+func TestEndpointStringHasEverythingButThePassword(t *testing.T) {
 	for text, want := range map[string]string{
 		"amqp://mq-0":                          "amqp://mq-0:5672/%2F",
 		"amqps://ada:MARKER@mq-0/orders":       "amqps://ada@mq-0:5671/orders",
@@ -123,7 +123,7 @@ func TestATargetIsPrintedWithEverythingButItsPassword(t *testing.T) {
 	}
 }
 
-func FuzzATargetIsReadBackFromWhatIsPrintedOfIt(f *testing.F) {
+func FuzzEndpointStringIsReadBackAsTheSameTarget(f *testing.F) {
 	for _, seed := range []string{
 		"amqp://ada:pw@mq-0:5672/%2F", "amqps://[::1]/v", "amqp://[fe80::1%25eth0]/", "amqp://%C3%BC/%00", "amqp://a%40:b@c//", "amqp://u:1/2@h",
 		"amqp://ada@c/a%40",

@@ -85,7 +85,7 @@ func sources(t *testing.T, ends ...string) (paths []string) {
 	return paths
 }
 
-func TestEveryLinkOfTheDocumentationLeadsSomewhere(t *testing.T) {
+func TestLinksOfTheDocumentationLeadSomewhere(t *testing.T) {
 	pages := make(map[string]page)
 	for _, path := range sources(t, ".md") {
 		pages[path] = readPage(t, path)
@@ -130,7 +130,7 @@ func broken(pages map[string]page, path string, to *url.URL) string {
 	return ""
 }
 
-func TestALinkThatLeadsNowhereIsFound(t *testing.T) {
+func TestLinksThatLeadNowhereAreFound(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "a.md")
 	text := "# The `a` page: why?\n## Twice\n## Twice\n```sh\n# no heading\n```\n[not a](link.md) `[code](gone.md)`\n"
@@ -165,7 +165,7 @@ func TestALinkThatLeadsNowhereIsFound(t *testing.T) {
 	}
 }
 
-func TestEveryPageThatTheCodeNamesIsThere(t *testing.T) {
+func TestLinksInTheCodeNamePagesThatExist(t *testing.T) {
 	for _, path := range sources(t, ".go", ".yaml", ".sh", ".txt", "Makefile", "Dockerfile") {
 		for _, name := range mentioned.FindAllString(readText(t, path), -1) {
 			if _, err := os.Stat(filepath.Join(projectRoot, name)); err != nil {
@@ -175,7 +175,7 @@ func TestEveryPageThatTheCodeNamesIsThere(t *testing.T) {
 	}
 }
 
-func TestThePageOnSafetyHasEveryGuardAndTheADRsAreListed(t *testing.T) {
+func TestLinksPageOnSafetyHasEveryGuardAndTheADRsAreListed(t *testing.T) {
 	safety := readText(t, projectRoot+"/docs/safety.md")
 	for _, g := range decide.Guards() {
 		if row := fmt.Sprintf("\n| [%#q](guards.md#%[1]s) | ", g.Guard); !strings.Contains(safety, row) {
@@ -192,7 +192,7 @@ func TestThePageOnSafetyHasEveryGuardAndTheADRsAreListed(t *testing.T) {
 }
 
 // The manifest of a pause is what the tests on a real cluster write, and its document is read as the daemon reads it.
-func TestThePauseOnThePageOnSafetyIsOne(t *testing.T) {
+func TestLinksPageOnSafetyHasAPauseThatIsOne(t *testing.T) {
 	manifest := regexp.MustCompile(`(?s)kubectl apply -f - <<END\n(.*?)\nEND\n`).FindStringSubmatch(readText(t, projectRoot+"/docs/safety.md"))
 	if manifest == nil {
 		t.Fatal("docs/safety.md has no manifest of a pause")

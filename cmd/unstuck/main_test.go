@@ -12,7 +12,7 @@ import (
 // crashVariable tells a process of this test that it is the one to crash.
 const crashVariable = "UNSTUCK_TEST_CRASH"
 
-func TestACrashIsNotTakenForAStuckNode(t *testing.T) {
+func TestCrashBySignalIsNotTakenForAStuckNode(t *testing.T) {
 	if os.Getenv(crashVariable) != "" {
 		crashBySignal()
 		done := make(chan struct{})

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-func TestTheIndexOfTheDocumentationNamesEveryPage(t *testing.T) {
+func TestPagesAreAllNamedInTheIndex(t *testing.T) {
 	index := readText(t, projectRoot+"/docs/README.md")
 	for _, path := range sources(t, ".md", ".json") {
 		if name := filepath.Base(path); filepath.Base(filepath.Dir(path)) == "docs" && name != "README.md" && !strings.Contains(index, "("+name) {
@@ -16,7 +16,7 @@ func TestTheIndexOfTheDocumentationNamesEveryPage(t *testing.T) {
 	}
 }
 
-func TestTheTestsAndFilesThatTheThreatModelNamesAreThere(t *testing.T) {
+func TestPagesOfTheThreatModelNameTestsAndFilesThatExist(t *testing.T) {
 	page := readText(t, projectRoot+"/docs/threat-model.md")
 	var tests strings.Builder
 	for _, path := range sources(t, "_test.go") {
@@ -40,7 +40,7 @@ func TestTheTestsAndFilesThatTheThreatModelNamesAreThere(t *testing.T) {
 	}
 }
 
-func TestADecisionIsAPageAtMost(t *testing.T) {
+func TestPagesOfDecisionsAreAPageAtMost(t *testing.T) {
 	const most = 40 // as docs/adr/README.md says
 	for _, path := range sources(t, ".md") {
 		if filepath.Base(filepath.Dir(path)) == "adr" && filepath.Base(path) != "README.md" {

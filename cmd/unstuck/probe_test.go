@@ -66,7 +66,7 @@ func try(t *testing.T, a *answers, args ...string) (code int, stdout, stderr str
 	return code, out.String(), errs.String()
 }
 
-func TestTheExitCodeIsThatOfTheWorstTarget(t *testing.T) {
+func TestProbeExitsWithTheCodeOfTheWorstTarget(t *testing.T) {
 	a := &answers{results: map[string]probe.Result{
 		"stuck:5672": wedged(), "faulty:5672": {Reason: probe.Refused, Stage: probe.StageTCP}, "unknown:5672": {Reason: probe.Unreachable},
 	}}
@@ -96,7 +96,7 @@ func TestTheExitCodeIsThatOfTheWorstTarget(t *testing.T) {
 	}
 }
 
-func TestThePasswordComesFromTheURLThenTheFileThenTheEnvironment(t *testing.T) {
+func TestProbeTakesThePasswordFromURLThenFileThenEnvironment(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "password")
 	if err := os.WriteFile(file, []byte("from-file\r\n"), 0o600); err != nil {
 		t.Fatal(err)
@@ -136,7 +136,7 @@ func TestThePasswordComesFromTheURLThenTheFileThenTheEnvironment(t *testing.T) {
 	}
 }
 
-func TestTheFlagsReachTheProbe(t *testing.T) {
+func TestProbeIsReachedByTheFlags(t *testing.T) {
 	for args, want := range map[string]struct {
 		level              probe.Kind
 		timeout, handshake time.Duration
@@ -170,7 +170,7 @@ func TestTheFlagsReachTheProbe(t *testing.T) {
 	}
 }
 
-func TestAWrongCommandLineIsOneLineAndExitCode3(t *testing.T) {
+func TestProbeAnswersAWrongCommandLineWithOneLineAndExitCode3(t *testing.T) {
 	dir := t.TempDir()
 	empty, lines := filepath.Join(dir, "empty"), filepath.Join(dir, "lines")
 	for file, content := range map[string]string{empty: "\n", lines: marker + "\n" + marker + "\n"} {
@@ -226,7 +226,7 @@ func TestAWrongCommandLineIsOneLineAndExitCode3(t *testing.T) {
 	}
 }
 
-func TestAPasswordIsShownNowhereWhateverTheResult(t *testing.T) {
+func TestProbeShowsThePasswordNowhereWhateverTheResult(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "password")
 	if err := os.WriteFile(file, []byte(marker), 0o600); err != nil {
 		t.Fatal(err)
@@ -274,7 +274,7 @@ func listener(t *testing.T, serve func(net.Conn)) string {
 	return l.Addr().String()
 }
 
-func TestRealListenersAreJudgedEndToEnd(t *testing.T) {
+func TestProbeJudgesRealListenersEndToEnd(t *testing.T) {
 	silent := listener(t, func(c net.Conn) { _, _ = io.Copy(io.Discard, c) })
 	rude := listener(t, func(net.Conn) {})
 	foreign := listener(t, func(c net.Conn) { _, _ = io.WriteString(c, "HTTP/1.1 400 Bad Request\r\n\r\n") })

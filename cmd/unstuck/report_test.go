@@ -67,7 +67,7 @@ func golden(t *testing.T, name, got string) {
 	}
 }
 
-func TestAResultIsDrawnAsAFlameWithItsVerdict(t *testing.T) {
+func TestTextReporterDrawsAResultAsAFlameWithItsVerdict(t *testing.T) {
 	refused := result(probe.Refused, probe.StageTCP, 200*time.Microsecond)
 	nameless := result(probe.Unreachable, probe.StageTCP, 1100*time.Microsecond)
 	nameless.Detail = "no such name: lookup mq.invalid: no such host"
@@ -113,7 +113,7 @@ func TestAResultIsDrawnAsAFlameWithItsVerdict(t *testing.T) {
 	}
 }
 
-func TestTheBarsOfAFlameAreToScaleAndFitTheLine(t *testing.T) {
+func TestTextReporterFlameHasBarsToScaleThatFitTheLine(t *testing.T) {
 	const width = 100
 	text := &textReporter{look: terminal.Look{Width: width}}
 	for _, r := range []probe.Result{
@@ -139,7 +139,7 @@ func TestTheBarsOfAFlameAreToScaleAndFitTheLine(t *testing.T) {
 	}
 }
 
-func TestWatchingTellsInFullOnlyWhatHasChanged(t *testing.T) {
+func TestTextReporterTellsInFullOnlyWhatHasChanged(t *testing.T) {
 	var out bytes.Buffer
 	text := &textReporter{out: &out, level: probe.Login, watching: true, look: terminal.Look{Width: 80}, before: make(map[string]probe.Reason)}
 	a, b := endpoint{address: "a:5672", vhost: "/"}, endpoint{address: "b:5672", vhost: "/"}
@@ -154,7 +154,7 @@ func TestWatchingTellsInFullOnlyWhatHasChanged(t *testing.T) {
 	golden(t, "watch", out.String())
 }
 
-func TestJSONIsOneObjectALineWithEveryField(t *testing.T) {
+func TestJsonReporterWritesOneObjectALineWithEveryField(t *testing.T) {
 	var out bytes.Buffer
 	secret := endpoint{address: "10.0.0.7:5672", username: "ada", password: "MARKER", inURL: true, vhost: "/"}
 	for _, r := range []probe.Result{healthy(), wedged(), {Reason: probe.NotRun}} {
@@ -183,7 +183,7 @@ type brokenWriter struct{}
 
 func (brokenWriter) Write([]byte) (int, error) { return 0, errors.New("broken pipe") }
 
-func TestAResultThatCannotBePrintedIsAnError(t *testing.T) {
+func TestReporterReportsWhatCannotBePrinted(t *testing.T) {
 	for name, out := range map[string]reporter{
 		"text": &textReporter{out: brokenWriter{}, look: terminal.Look{Width: 80}}, "json": jsonReporter{brokenWriter{}},
 	} {

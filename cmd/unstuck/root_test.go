@@ -5,14 +5,14 @@ import (
 	"testing"
 )
 
-func TestWithoutACommandTheHelpIsShown(t *testing.T) {
+func TestRootShowsTheHelpWithoutACommand(t *testing.T) {
 	code, stdout, stderr := try(t, nil)
 	if code != 0 || stderr != "" || !strings.Contains(stdout, "Available Commands:") {
 		t.Errorf("exit code %d, stdout %q, stderr %q", code, stdout, stderr)
 	}
 }
 
-func TestEveryCommandHasHelpWithAnExample(t *testing.T) {
+func TestRootHasHelpWithAnExampleForEveryCommand(t *testing.T) {
 	for _, cmd := range newRootCommand().Commands() {
 		if cmd.Short == "" || cmd.Example == "" || strings.HasSuffix(cmd.Short, ".") {
 			t.Errorf("%s: short help %q, example %q", cmd.Name(), cmd.Short, cmd.Example)
@@ -25,7 +25,7 @@ func TestEveryCommandHasHelpWithAnExample(t *testing.T) {
 	}
 }
 
-func TestTheVersionIsAFlagToo(t *testing.T) {
+func TestRootHasTheVersionAsAFlagToo(t *testing.T) {
 	_, want, _ := try(t, nil, "version")
 	if code, stdout, stderr := try(t, nil, "--version"); code != 0 || stderr != "" || stdout != want || want == "" {
 		t.Errorf("exit code %d, stdout %q, stderr %q, want %q", code, stdout, stderr, want)

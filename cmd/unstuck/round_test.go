@@ -37,7 +37,7 @@ func after(d time.Duration, reason probe.Reason) func(context.Context) probe.Res
 	}
 }
 
-func TestTargetsAreProbedTogetherAndReportedInOrder(t *testing.T) {
+func TestRoundProbesTargetsTogetherAndReportsInOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := round{
 			targets: []endpoint{{address: "a"}, {address: "b"}, {address: "c"}},
@@ -60,7 +60,7 @@ func TestTargetsAreProbedTogetherAndReportedInOrder(t *testing.T) {
 	})
 }
 
-func TestThousandsOfTargetsAreProbedAFewAtATime(t *testing.T) {
+func TestRoundProbesThousandsOfTargetsAFewAtATime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var r round
 		for range 3*maxAtOnce - 1 {
@@ -78,7 +78,7 @@ func TestThousandsOfTargetsAreProbedAFewAtATime(t *testing.T) {
 	})
 }
 
-func TestWatchingRepeatsUntilInterruptedAndGivesTheLastWholeRound(t *testing.T) {
+func TestRoundRepeatGivesTheLastWholeRoundWhenInterrupted(t *testing.T) {
 	for name, c := range map[string]struct {
 		takes, stop time.Duration
 		lines       int
@@ -111,7 +111,7 @@ func TestWatchingRepeatsUntilInterruptedAndGivesTheLastWholeRound(t *testing.T) 
 	}
 }
 
-func TestAnInterruptedSingleRoundIsReported(t *testing.T) {
+func TestRoundReportsASingleRoundThatIsInterrupted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
@@ -124,7 +124,7 @@ func TestAnInterruptedSingleRoundIsReported(t *testing.T) {
 	})
 }
 
-func TestWhenNothingCanBePrintedTheProbesAreStopped(t *testing.T) {
+func TestRoundStopsTheProbesWhenNothingCanBePrinted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := round{
 			targets: []endpoint{{}, {}}, interval: time.Minute,
@@ -141,7 +141,7 @@ func TestWhenNothingCanBePrintedTheProbesAreStopped(t *testing.T) {
 	})
 }
 
-func TestTheWorstStatusCounts(t *testing.T) {
+func TestExitCodeIsThatOfTheWorstStatus(t *testing.T) {
 	for _, c := range []struct {
 		statuses []probe.Status
 		want     int

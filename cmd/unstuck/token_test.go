@@ -19,7 +19,7 @@ func made(t *testing.T, args ...string) (code int, stdout, stderr string) {
 	return code, out.String(), errs.String()
 }
 
-func TestATokenThatIsMadeSignsInWhereItsHashStands(t *testing.T) {
+func TestMakeTokenMakesATokenThatSignsInWhereItsHashStands(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "ci.token")
 	_, shown, _ := made(t, "ci")
@@ -51,7 +51,7 @@ func TestATokenThatIsMadeSignsInWhereItsHashStands(t *testing.T) {
 	}
 }
 
-func TestATokenIsMadeOfAGoodNameAloneAndOverwritesNothing(t *testing.T) {
+func TestMakeTokenTakesAGoodNameAloneAndOverwritesNothing(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "there")
 	if err := os.WriteFile(file, []byte("mine"), 0o600); err != nil {
 		t.Fatal(err)

@@ -9,7 +9,7 @@ import (
 	"github.com/cjworkbench/unstuck/version"
 )
 
-func TestTheVersionIsPrintedAsTextOrJSON(t *testing.T) {
+func TestVersionIsPrintedAsTextOrJSON(t *testing.T) {
 	code, stdout, _ := try(t, nil, "version")
 	if code != 0 || !regexp.MustCompile(`^unstuck \S+, .*, go1\.\S+, \w+/\w+\n$`).MatchString(stdout) {
 		t.Errorf("exit code %d, %q", code, stdout)

@@ -80,7 +80,7 @@ func proseOf(source []byte) []byte {
 	}
 }
 
-func TestRetiredWordsAreUsedNowhere(t *testing.T) {
+func TestWordsThatAreRetiredAreUsedNowhere(t *testing.T) {
 	words := retiredWords(t)
 	if len(words) < 30 {
 		t.Fatalf("%d words are retired: %q", len(words), words)
@@ -117,7 +117,7 @@ func TestRetiredWordsAreUsedNowhere(t *testing.T) {
 	}
 }
 
-func TestARetiredWordIsFound(t *testing.T) {
+func TestWordsThatAreRetiredAreFound(t *testing.T) {
 	for _, x := range []struct {
 		word, text string
 		want       int

@@ -8,7 +8,7 @@ import (
 )
 
 //promise:48
-func TestWhatIsMadeAnewLeavesAloneWhatIsLinkedToTheOldOne(t *testing.T) {
+func TestReplaceLeavesAloneWhatIsLinkedToTheOldOne(t *testing.T) {
 	dir := t.TempDir()
 	mine, theirs := filepath.Join(dir, "tool"), filepath.Join(dir, "of another checkout")
 	write := func(path, text string) {
@@ -52,7 +52,7 @@ func TestWhatIsMadeAnewLeavesAloneWhatIsLinkedToTheOldOne(t *testing.T) {
 	}
 }
 
-func TestAnImageThatIsMadeAnewLeavesAloneWhatIsLinkedToTheOldOne(t *testing.T) {
+func TestMakerProgramImageLeavesAloneWhatIsLinkedToTheOldOne(t *testing.T) {
 	m := &Maker{Root: t.TempDir()}
 	program := filepath.Join(m.Root, "program")
 	if err := os.WriteFile(program, []byte("first"), 0o755); err != nil {

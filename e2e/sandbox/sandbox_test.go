@@ -82,7 +82,7 @@ func sleeper(dir string) Process {
 	return Process{Name: "sleeper", Argv: []string{"sleep", "3600"}, Log: filepath.Join(dir, "sleeper.log")}
 }
 
-func TestNothingOfASandboxIsSeenOutsideOfIt(t *testing.T) {
+func TestSandboxIsSeenNowhereOutsideOfIt(t *testing.T) {
 	before := observe(t)
 	dir := directory(t)
 	s := start(t, dir, sleeper(dir))
@@ -144,7 +144,7 @@ func exists(path string) bool {
 	return err == nil
 }
 
-func TestACommandsOutputExitCodeAndInputAreItsOwn(t *testing.T) {
+func TestSandboxRunGivesACommandItsOwnOutputExitCodeAndInput(t *testing.T) {
 	dir := directory(t)
 	s := start(t, dir)
 	long := strings.Repeat("more than a pipe holds\n", 10000)
@@ -160,7 +160,7 @@ func TestACommandsOutputExitCodeAndInputAreItsOwn(t *testing.T) {
 	}
 }
 
-func TestAProcessThatEndsIsStartedAgainUnlessItWasStopped(t *testing.T) {
+func TestSandboxStartsAProcessThatEndsAgainUnlessItWasStopped(t *testing.T) {
 	dir := directory(t)
 	bystander := Process{Name: "bystander", Log: filepath.Join(dir, "bystander.log"), Argv: []string{"tail", "-f", "/dev/null"}}
 	s := start(t, dir, sleeper(dir), bystander)
@@ -211,7 +211,7 @@ func waitFor(t *testing.T, what string, ask func() bool) {
 	}
 }
 
-func TestASandboxIsReachedByDialAndForwardAndByNothingElse(t *testing.T) {
+func TestSandboxIsReachedByDialAndForwardAndByNothingElse(t *testing.T) {
 	dir := directory(t)
 	server := Process{
 		Name: "server", Log: filepath.Join(dir, "server.log"),
@@ -244,7 +244,7 @@ func TestASandboxIsReachedByDialAndForwardAndByNothingElse(t *testing.T) {
 	}
 }
 
-func TestASandboxEndsWithItsParentAndIsRemovedFromItsDirectoryAlone(t *testing.T) {
+func TestSandboxEndsWithItsParentAndIsRemovedByItsDirectoryAlone(t *testing.T) {
 	dir := directory(t)
 	parent := exec.CommandContext(t.Context(), program())
 	parent.Env = append(os.Environ(), asParent+"="+dir)
@@ -312,7 +312,7 @@ func TestRemoveTouchesNeitherAnothersProcessNorAnothersDirectory(t *testing.T) {
 }
 
 //promise:48
-func TestACopyOfASandboxsDirectoryIsNotTheSandbox(t *testing.T) {
+func TestOpenTakesNoCopyOfADirectoryForTheSandbox(t *testing.T) {
 	dir := directory(t)
 	s := start(t, dir, sleeper(dir))
 	copied, link := filepath.Join(t.TempDir(), "copy"), filepath.Join(t.TempDir(), "link")

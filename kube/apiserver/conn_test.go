@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-func TestAKubeconfigThatCannotBeUsedShowsNoneOfItsSecrets(t *testing.T) {
+func TestConnectShowsNoSecretOfAKubeconfigThatItCannotUse(t *testing.T) {
 	dir := t.TempDir()
 	for name, text := range map[string]string{
 		"broken":     "apiVersion: v1\nkind: Config\nusers: [{name: me, user: {token: hunter2}\n",

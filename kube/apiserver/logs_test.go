@@ -10,7 +10,7 @@ import (
 	"github.com/cjworkbench/unstuck/target"
 )
 
-func TestTheLastLinesOfALogHaveTheirTimes(t *testing.T) {
+func TestTailGivesTheLastLinesTheirTimes(t *testing.T) {
 	at := func(text string) time.Time {
 		at, err := time.Parse(time.RFC3339Nano, text)
 		if err != nil {
@@ -53,14 +53,14 @@ func TestTheLastLinesOfALogHaveTheirTimes(t *testing.T) {
 	}
 }
 
-func TestOfALogThatIsLongerThanAskedForTheLastLinesAreKept(t *testing.T) {
+func TestTailKeepsTheLastLinesOfALogThatIsTooLong(t *testing.T) {
 	got, err := Tail(strings.NewReader("a\nb\nc\nd\n"), 2)
 	if err != nil || len(got) != 2 || got[0].Text != "c" || got[1].Text != "d" {
 		t.Errorf("%v, %v", got, err)
 	}
 }
 
-func TestALogWhoseLastLinesHaveNoEndIsAnError(t *testing.T) {
+func TestTailRefusesALogWhoseLastLinesHaveNoEnd(t *testing.T) {
 	if lines, err := Tail(endless{}, 2); err == nil {
 		t.Errorf("%d lines", len(lines))
 	}

@@ -22,7 +22,7 @@ import (
 	"github.com/cjworkbench/unstuck/release/plan"
 )
 
-func TestTheStateOfAnEnvironmentIsReadFromTheAPIServer(t *testing.T) {
+func TestClustersStateIsReadFromTheAPIServer(t *testing.T) {
 	ending := cronPod("cron-old", "1")
 	ending.DeletionTimestamp = new(metav1.NewTime(longAgo))
 	c := kubetest.NewCluster(t, cron(), cronSet("1"), cronSet("2"), ending, cronPod("cron-new", "2"), other(),
@@ -72,7 +72,7 @@ func TestTheStateOfAnEnvironmentIsReadFromTheAPIServer(t *testing.T) {
 	}
 }
 
-func TestNoPodIsOfTheCurrentTemplateWhileNobodyKnowsWhichThatIs(t *testing.T) {
+func TestClustersDeploymentHasNoCurrentPodsWhileTheTemplateIsUnknown(t *testing.T) {
 	updated := func(d *appsv1.Deployment, sets ...runtime.Object) bool {
 		t.Helper()
 		c := kubetest.NewCluster(t, append(sets, d, cronPod("cron-x", "2"))...)
@@ -101,7 +101,7 @@ func TestNoPodIsOfTheCurrentTemplateWhileNobodyKnowsWhichThatIs(t *testing.T) {
 	}
 }
 
-func TestThePodsAreReadAfterTheDeployment(t *testing.T) {
+func TestClustersDeploymentReadsThePodsLast(t *testing.T) {
 	c := kubetest.NewCluster(t, cron())
 	if _, err := clusters(c).Deployment(t.Context(), testEnvironment(), "cron-deployment"); err != nil {
 		t.Fatal(err)
@@ -112,7 +112,7 @@ func TestThePodsAreReadAfterTheDeployment(t *testing.T) {
 	}
 }
 
-func TestAPodThatIsNotWellHasItsLatestWarnings(t *testing.T) {
+func TestClustersDeploymentShowsTheLatestWarningsOfAPodThatIsUnwell(t *testing.T) {
 	broken := cronPod("cron-x", "2")
 	kubetest.NotReady(broken)
 	broken.Status.ContainerStatuses[1] = corev1.ContainerStatus{
@@ -154,7 +154,7 @@ func TestAPodThatIsNotWellHasItsLatestWarnings(t *testing.T) {
 	}
 }
 
-func TestAPatchChangesWhatItSaysAndNothingElse(t *testing.T) {
+func TestClustersPatchChangesWhatItSaysAndNothingElse(t *testing.T) {
 	c := kubetest.NewCluster(t, cron())
 	r := clusters(c)
 	zero := 0
@@ -189,7 +189,7 @@ func TestAPatchChangesWhatItSaysAndNothingElse(t *testing.T) {
 	}
 }
 
-func TestAPatchOfAContainerThatIsNotThereAddsNone(t *testing.T) {
+func TestClustersPatchAddsNoContainerThatIsNotThere(t *testing.T) {
 	c := kubetest.NewCluster(t, cron())
 	for _, change := range []plan.ImageChange{{Container: "other", To: "x:2"}, {Container: "app", Init: true, To: "x:2"}} {
 		err := clusters(c).Patch(t.Context(), testEnvironment(), release.Patch{Deployment: "cron-deployment", Images: []plan.ImageChange{change}})
@@ -202,7 +202,7 @@ func TestAPatchOfAContainerThatIsNotThereAddsNone(t *testing.T) {
 	}
 }
 
-func TestAPatchIsOfWhatWasLookedAt(t *testing.T) {
+func TestClustersPatchIsOfWhatWasLookedAt(t *testing.T) {
 	c := kubetest.NewCluster(t, cron())
 	others := 0
 	c.Intercept(func(request string) {
@@ -221,7 +221,7 @@ func TestAPatchIsOfWhatWasLookedAt(t *testing.T) {
 	}
 }
 
-func TestThePatchIsWhatKubectlWouldSend(t *testing.T) {
+func TestPatchOfIsWhatKubectlWouldSend(t *testing.T) {
 	d := cron()
 	d.ResourceVersion = "7"
 	data, err := json.Marshal(patchOf(release.Patch{RestartedAt: "now", Images: []plan.ImageChange{{Container: "app", To: "x:2"}}}, d))
@@ -231,7 +231,7 @@ func TestThePatchIsWhatKubectlWouldSend(t *testing.T) {
 	}
 }
 
-func TestWhatIsNotThereIsNotFoundAndWhatIsForbiddenIsNamed(t *testing.T) {
+func TestClustersSayWhatIsNotFoundAndNameWhatIsForbidden(t *testing.T) {
 	c := kubetest.NewCluster(t)
 	r, env := clusters(c), testEnvironment()
 	calls := map[string]func() error{
@@ -271,7 +271,7 @@ func TestWhatIsNotThereIsNotFoundAndWhatIsForbiddenIsNamed(t *testing.T) {
 	}
 }
 
-func TestAnEnvironmentNeedsItsPermissionsAndNoMore(t *testing.T) {
+func TestClustersAddNeedsTheEnvironmentsPermissionsAndNoMore(t *testing.T) {
 	conn := kubetest.NewCluster(t).Conn()
 	New().Add(conn, testEnvironment())
 	DockerConfig(conn, ns, "pull", "")
@@ -302,7 +302,7 @@ func TestAnEnvironmentNeedsItsPermissionsAndNoMore(t *testing.T) {
 	}
 }
 
-func TestADockerConfigIsReadAnewEachTime(t *testing.T) {
+func TestDockerConfigIsReadAnewEachTime(t *testing.T) {
 	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "pull"}, Data: map[string][]byte{corev1.DockerConfigJsonKey: []byte("1"), "mine": []byte("2")}}
 	c := kubetest.NewCluster(t, secret)
 	conn := c.Conn()

@@ -15,7 +15,7 @@ import (
 	"github.com/cjworkbench/unstuck/release/plan"
 )
 
-func TestTheEnvironmentOfAPodIsShownWithoutItsSecrets(t *testing.T) {
+func TestClustersPodEnvShowsNoSecrets(t *testing.T) {
 	pod := cronPod("cron-new", "2")
 	name := func(n string) corev1.LocalObjectReference { return corev1.LocalObjectReference{Name: n} }
 	pod.Spec.InitContainers[0].EnvFrom = []corev1.EnvFromSource{
@@ -78,7 +78,7 @@ func TestTheEnvironmentOfAPodIsShownWithoutItsSecrets(t *testing.T) {
 	}
 }
 
-func TestAValueThatLooksLikeASecretIsHidden(t *testing.T) {
+func TestWhyMaskedHidesAValueThatLooksLikeASecret(t *testing.T) {
 	for _, c := range []struct{ name, value string }{
 		{"DATABASE_PASSWORD", "x"},
 		{"db_passwd", "x"},
@@ -146,7 +146,7 @@ func TestAValueThatLooksLikeASecretIsHidden(t *testing.T) {
 	}
 }
 
-func FuzzNoPasswordOfAURLIsShown(f *testing.F) {
+func FuzzVariableOfShowsNoPasswordOfAURL(f *testing.F) {
 	f.Add("URL", "amqp", "user", "hunter2")
 	f.Fuzz(func(t *testing.T, name, scheme, user, password string) {
 		if strings.ContainsFunc(scheme+user+password, func(r rune) bool { return r <= ' ' || r > '~' }) || scheme == "" {

@@ -42,7 +42,7 @@ func migrateRun() plan.JobRun {
 	}
 }
 
-func TestAJobIsStartedOnceFromACronJob(t *testing.T) {
+func TestClustersStartJobStartsOneOnceFromACronJob(t *testing.T) {
 	template := &batchv1.CronJob{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "migrate", UID: "x"}, Spec: batchv1.CronJobSpec{Suspend: new(true), JobTemplate: jobTemplate()}}
 	c := kubetest.NewCluster(t, template)
 	r := clusters(c)
@@ -74,7 +74,7 @@ func TestAJobIsStartedOnceFromACronJob(t *testing.T) {
 	}
 }
 
-func TestAJobFromAPodTemplateIsTriedOnce(t *testing.T) {
+func TestClustersStartJobTriesOneFromAPodTemplateOnce(t *testing.T) {
 	c := kubetest.NewCluster(t, &corev1.PodTemplate{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "clear"}, Template: corev1.PodTemplateSpec{
 		Spec: corev1.PodSpec{RestartPolicy: corev1.RestartPolicyAlways, Containers: []corev1.Container{{Name: "app", Image: "redis:7"}}},
 	}})
@@ -88,7 +88,7 @@ func TestAJobFromAPodTemplateIsTriedOnce(t *testing.T) {
 	}
 }
 
-func TestAJobThatHasEndedStaysForADay(t *testing.T) {
+func TestNewJobStaysForADayOnceItHasEnded(t *testing.T) {
 	for given, want := range map[int32]int32{0: 24 * 3600, 60: 24 * 3600, 48 * 3600: 48 * 3600} {
 		template := jobTemplate()
 		template.Spec.TTLSecondsAfterFinished = &given
@@ -102,7 +102,7 @@ func TestAJobThatHasEndedStaysForADay(t *testing.T) {
 	}
 }
 
-func TestAJobIsNotStartedWithAnotherImageThanWasPlanned(t *testing.T) {
+func TestClustersStartJobRefusesAnotherImageThanWasPlanned(t *testing.T) {
 	c := kubetest.NewCluster(t, &batchv1.CronJob{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "migrate"}, Spec: batchv1.CronJobSpec{JobTemplate: jobTemplate()}})
 	run := migrateRun()
 	run.Images[0].Container = "renamed"
@@ -130,7 +130,7 @@ func migrationPod() *corev1.Pod {
 	return p
 }
 
-func TestAJobSaysHowItIsDoing(t *testing.T) {
+func TestClustersJobStateSaysHowAJobIsDoing(t *testing.T) {
 	condition := func(kind batchv1.JobConditionType, reason, message string) batchv1.JobCondition {
 		return batchv1.JobCondition{Type: kind, Status: corev1.ConditionTrue, Reason: reason, Message: message}
 	}
@@ -159,7 +159,7 @@ func TestAJobSaysHowItIsDoing(t *testing.T) {
 	}
 }
 
-func TestAJobIsStoppedOnceItAndItsPodsAreGone(t *testing.T) {
+func TestClustersStopJobEndsOnceTheJobAndItsPodsAreGone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := kubetest.NewCluster(t, migration(), migrationPod())
 		r, env := clusters(c), testEnvironment()
@@ -186,7 +186,7 @@ func TestAJobIsStoppedOnceItAndItsPodsAreGone(t *testing.T) {
 	})
 }
 
-func TestOnlyTheAPIServersOwnWordSaysThatAJobIsNotStarted(t *testing.T) {
+func TestClustersStartJobBelievesOnlyTheAPIServerThatNoneIsStarted(t *testing.T) {
 	jobs := schema.GroupResource{Group: "batch", Resource: "jobs"}
 	for _, tt := range []struct {
 		err  error

@@ -35,7 +35,7 @@ func watched(t *testing.T, c *kubetest.Cluster) *kube.Pods {
 	return pods
 }
 
-func TestTheLockOfTheNamespaceIsTheOneThatRemediationHeeds(t *testing.T) {
+func TestClustersAcquireTakesTheLockThatRemediationHeeds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := kubetest.NewCluster(t)
 		r, env := clusters(c), testEnvironment()
@@ -90,7 +90,7 @@ func TestTheLockOfTheNamespaceIsTheOneThatRemediationHeeds(t *testing.T) {
 	})
 }
 
-func TestOfTwoWhoWantTheLockOneGetsIt(t *testing.T) {
+func TestClustersAcquireGivesTheLockToOneOfTwo(t *testing.T) {
 	c := kubetest.NewCluster(t)
 	r, env := clusters(c), testEnvironment()
 	results := make(chan error)
@@ -112,7 +112,7 @@ func TestOfTwoWhoWantTheLockOneGetsIt(t *testing.T) {
 	}
 }
 
-func TestALockWithoutAnEndIsHeldForEver(t *testing.T) {
+func TestClustersAcquireHeedsALockWithoutAnEndForEver(t *testing.T) {
 	c := kubetest.NewCluster(t, &coordinationv1.Lease{
 		ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: apiserver.LockLease}, Spec: coordinationv1.LeaseSpec{HolderIdentity: new("a-script")},
 	})

@@ -36,7 +36,7 @@ func states(pods []release.PodLog) []string {
 	return all
 }
 
-func TestTheLastLinesOfAllPodsComeInTheOrderOfTheirTimes(t *testing.T) {
+func TestClustersServiceLogHasAllPodsLinesInTheOrderOfTheirTimes(t *testing.T) {
 	h := newLogHost(t)
 	h.add("cron-a", stamped(1, "one")+stamped(3, "three")+stamped(3, "three again")+stamped(6, "six"))
 	h.add("cron-b", stamped(2, "two")+stamped(4.5, "bad \xff\x1b[31m")+stamped(5, "five"))
@@ -75,7 +75,7 @@ func TestTheLastLinesOfAllPodsComeInTheOrderOfTheirTimes(t *testing.T) {
 	}
 }
 
-func TestWhatCannotBeReadOfAServiceIsRefusedWithWhatCould(t *testing.T) {
+func TestClustersServiceLogRefusesWhatCannotBeReadAndSaysWhatCould(t *testing.T) {
 	h := newLogHost(t)
 	h.add("cron-a", "")
 	r := h.clusters()
@@ -104,7 +104,7 @@ func TestWhatCannotBeReadOfAServiceIsRefusedWithWhatCould(t *testing.T) {
 	})
 }
 
-func TestTheLogOfAServiceIsBounded(t *testing.T) {
+func TestClustersServiceLogIsBounded(t *testing.T) {
 	h := newLogHost(t)
 	for i := range mostLogPods + 5 {
 		var b strings.Builder
@@ -129,7 +129,7 @@ func TestTheLogOfAServiceIsBounded(t *testing.T) {
 	}
 }
 
-func TestALogThatIsReadAgainFromATimeGivesNothingTwice(t *testing.T) {
+func TestPlaceReadGivesNothingTwice(t *testing.T) {
 	a, b, c := stamped(1, "a"), stamped(1, "b"), stamped(1.5, "c")
 	for _, tc := range []struct {
 		name  string
@@ -199,7 +199,7 @@ func (f *tailing) expect(t *testing.T, lines, news []string) {
 	f.lines, f.news = nil, nil
 }
 
-func TestAServiceIsFollowedThroughARollout(t *testing.T) {
+func TestClustersFollowServiceLogGoesOnThroughARollout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newLogHost(t)
 		h.add("cron-old", stamped(1, "a")+stamped(2, "b"))
@@ -235,7 +235,7 @@ func TestAServiceIsFollowedThroughARollout(t *testing.T) {
 	})
 }
 
-func TestAContainerThatStartsAgainIsFollowedOn(t *testing.T) {
+func TestClustersFollowServiceLogFollowsAContainerThatStartsAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newLogHost(t)
 		h.add("cron-a", stamped(1, "run 1"))
@@ -252,7 +252,7 @@ func TestAContainerThatStartsAgainIsFollowedOn(t *testing.T) {
 	})
 }
 
-func TestWhileTheAPIServerIsAwayWhatIsKnownIsFollowedOn(t *testing.T) {
+func TestClustersFollowServiceLogGoesOnWhileTheAPIServerIsAway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newLogHost(t)
 		h.add("cron-a", stamped(1, "a"))
@@ -270,7 +270,7 @@ func TestWhileTheAPIServerIsAwayWhatIsKnownIsFollowedOn(t *testing.T) {
 	})
 }
 
-func TestFollowingEndsWhenNobodyTakesWhatComes(t *testing.T) {
+func TestClustersFollowServiceLogEndsWhenNobodyTakesWhatComes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newLogHost(t)
 		h.add("cron-a", stamped(1, "a"))
@@ -293,7 +293,7 @@ func TestFollowingEndsWhenNobodyTakesWhatComes(t *testing.T) {
 	}) // the bubble sees that no goroutine is left
 }
 
-func TestAPodWithASlowClockHoldsNobodyBack(t *testing.T) {
+func TestMergerLetsAPodWithASlowClockHoldNobodyBack(t *testing.T) {
 	var m merger
 	now := past
 	var late time.Duration
@@ -314,7 +314,7 @@ func TestAPodWithASlowClockHoldsNobodyBack(t *testing.T) {
 	}
 }
 
-func TestWhatComesWithinASecondComesInOrderAndNothingIsLost(t *testing.T) {
+func TestMergerOrdersWhatComesWithinASecondAndLosesNothing(t *testing.T) {
 	random := rand.New(rand.NewPCG(5, 6))
 	var m merger
 	var got []time.Time

@@ -22,7 +22,7 @@ import (
 	"github.com/cjworkbench/unstuck/kube/kubetest"
 )
 
-func TestALogThatIsReadAgainGoesOnWhereItEnded(t *testing.T) {
+func TestTapePlayGoesOnWhereItEnded(t *testing.T) {
 	long := strings.Repeat("x", 3*apiserver.LongestLine)
 	for _, tc := range []struct {
 		name  string
@@ -111,7 +111,7 @@ func following(t *testing.T, jobs []*batchv1.Job, pods []*corev1.Pod, logs ...st
 	return got, err
 }
 
-func TestTheLogOfAJobIsReadToItsEnd(t *testing.T) {
+func TestClustersFollowJobReadsTheLogToItsEnd(t *testing.T) {
 	const a, b = "2026-11-23T00:38:01Z a\n", "2026-11-23T00:38:02Z b\n"
 	over := migration(batchv1.JobCondition{Type: batchv1.JobComplete, Status: corev1.ConditionTrue})
 	over.Status.Succeeded = 1
@@ -143,7 +143,7 @@ func TestTheLogOfAJobIsReadToItsEnd(t *testing.T) {
 	}
 }
 
-func TestACommandOfATaskGivesItsLinesAndItsExitCode(t *testing.T) {
+func TestClustersExecGivesACommandsLinesAndItsExitCode(t *testing.T) {
 	for _, tc := range []struct {
 		name string
 		err  error
@@ -178,7 +178,7 @@ func TestACommandOfATaskGivesItsLinesAndItsExitCode(t *testing.T) {
 	}
 }
 
-func TestACommandThatIgnoresItsContextIsLeftAlone(t *testing.T) {
+func TestClustersExecLeavesACommandAloneThatIgnoresItsContext(t *testing.T) {
 	let := make(chan struct{})
 	run := kubetest.Command(func(_ context.Context, _ string, _ *corev1.PodExecOptions, stdout, _ io.Writer) error {
 		<-let
@@ -201,7 +201,7 @@ func TestACommandThatIgnoresItsContextIsLeftAlone(t *testing.T) {
 	}
 }
 
-func TestTheLogOfAPodThatCrashedIsThatOfItsLastRun(t *testing.T) {
+func TestClustersPodLogOfAPodThatCrashedIsThatOfItsLastRun(t *testing.T) {
 	pod := cronPod("cron-x", "2")
 	pod.Status.ContainerStatuses[1] = corev1.ContainerStatus{
 		Name: "app", LastTerminationState: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{}},

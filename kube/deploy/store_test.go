@@ -17,7 +17,7 @@ func operationOf(id string, version int) plan.Operation {
 	return plan.Operation{ID: id, Version: version, Environment: "production", Kind: plan.Deploy, Created: longAgo, Outcome: "ä"}
 }
 
-func TestAnOperationIsWrittenOnlyOverTheVersionBefore(t *testing.T) {
+func TestStoreSaveWritesOnlyOverTheVersionBefore(t *testing.T) {
 	c := kubetest.NewCluster(t)
 	s := NewStore(c.Conn())
 	for _, tc := range []struct {
@@ -38,7 +38,7 @@ func TestAnOperationIsWrittenOnlyOverTheVersionBefore(t *testing.T) {
 	}
 }
 
-func TestOperationsAreThoseOfTheEnvironmentAndTheOldestAreForgotten(t *testing.T) {
+func TestStoreOperationsAreTheEnvironmentsAndForgetTheOldest(t *testing.T) {
 	c := kubetest.NewCluster(t)
 	s := NewStore(c.Conn())
 	other := operationOf("elsewhere", 1)
@@ -67,7 +67,7 @@ func TestOperationsAreThoseOfTheEnvironmentAndTheOldestAreForgotten(t *testing.T
 	}
 }
 
-func TestTheStoreNeedsItsPermissionsInOurOwnNamespaceAlone(t *testing.T) {
+func TestStoreNeedsItsPermissionsInOurOwnNamespaceAlone(t *testing.T) {
 	conn := kubetest.NewCluster(t).Conn()
 	NewStore(conn)
 	var got []string

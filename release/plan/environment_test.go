@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-func TestAnEnvironmentReportsEverythingThatIsWrongAtOnce(t *testing.T) {
+func TestEnvironmentValidateReportsAllThatIsWrongAtOnce(t *testing.T) {
 	if err := testEnvironment().Validate(); err != nil {
 		t.Errorf("a good one: %v", err)
 	}
@@ -35,7 +35,7 @@ func TestAnEnvironmentReportsEverythingThatIsWrongAtOnce(t *testing.T) {
 	}
 }
 
-func TestRepositoriesAreComparedAsRegistriesMeanThem(t *testing.T) {
+func TestRepositoryOfReadsNamesAsRegistriesMeanThem(t *testing.T) {
 	for image, want := range map[string]string{
 		"redis": "docker.io/library/redis", "redis:7": "docker.io/library/redis", "docker.io/redis": "docker.io/library/redis",
 		"acme/app:1": "docker.io/acme/app", "index.docker.io/acme/app": "docker.io/acme/app",

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-func TestAJobsLogSaysWhetherItMigrated(t *testing.T) {
+func TestMigrationReaderSaysWhetherAJobMigrated(t *testing.T) {
 	tests := map[string]struct {
 		patterns Patterns
 		log      string
@@ -92,7 +92,7 @@ Schema "public" is up to date. No migration necessary.`},
 	}
 }
 
-func TestABadPatternIsRefused(t *testing.T) {
+func TestNewMigrationReaderRefusesABadPattern(t *testing.T) {
 	for _, p := range []Patterns{{Migrated: []string{"("}}, {Nothing: []string{"("}}} {
 		if _, err := NewMigrationReader(p); err == nil || !strings.Contains(err.Error(), `pattern "("`) {
 			t.Errorf("%v: %v", p, err)

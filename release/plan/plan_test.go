@@ -45,7 +45,7 @@ func ids(p Plan) string {
 	return strings.Join(all, ", ")
 }
 
-func TestAPlanOfADeploy(t *testing.T) {
+func TestMakePlansADeploy(t *testing.T) {
 	p, err := Make(deployOf(commitB), testEnvironment(), Known{Now: noon, State: testState(commitA)})
 	if err != nil {
 		t.Fatal(err)
@@ -70,7 +70,7 @@ func TestAPlanOfADeploy(t *testing.T) {
 	}
 }
 
-func TestARequestThatCannotBePlannedIsRefusedWithTheReason(t *testing.T) {
+func TestMakeRefusesWhatCannotBePlannedWithTheReason(t *testing.T) {
 	tests := map[string]struct {
 		req   func(*Request)
 		env   func(*Environment)
@@ -118,7 +118,7 @@ func TestARequestThatCannotBePlannedIsRefusedWithTheReason(t *testing.T) {
 	}
 }
 
-func TestAPromotionTakesTheCommitOfAWellSource(t *testing.T) {
+func TestMakePromotesTheCommitOfAWellSource(t *testing.T) {
 	tests := map[string]struct {
 		state func(*State)
 		words string // of the refusal
@@ -158,7 +158,7 @@ func TestAPromotionTakesTheCommitOfAWellSource(t *testing.T) {
 	}
 }
 
-func TestAPromotionOfAnotherCommitThanIsExpectedIsRefused(t *testing.T) {
+func TestMakePromotesNoOtherCommitThanIsExpected(t *testing.T) {
 	plan := func(kind Kind, commit, expect string) (Plan, error) {
 		production := testEnvironment()
 		production.Name, production.PromoteFrom = "production", "staging"
@@ -199,7 +199,7 @@ func past(lines ...string) []Operation {
 	return all
 }
 
-func TestARevertGoesBackToTheLastGoodCommitUnlessAMigrationLiesBetween(t *testing.T) {
+func TestMakeRevertsToTheLastGoodCommitUnlessAMigrationLiesBetween(t *testing.T) {
 	tests := map[string]struct {
 		history []Operation
 		running string
@@ -255,7 +255,7 @@ func TestARevertGoesBackToTheLastGoodCommitUnlessAMigrationLiesBetween(t *testin
 	}
 }
 
-func TestADeployThatGoesBackAcrossAMigrationSaysSo(t *testing.T) {
+func TestMakeSaysThatADeployGoesBackAcrossAMigration(t *testing.T) {
 	for name, tt := range map[string]struct {
 		history []Operation
 		warns   bool
@@ -278,13 +278,13 @@ func TestADeployThatGoesBackAcrossAMigrationSaysSo(t *testing.T) {
 	}
 }
 
-func TestARevertWithoutAnEarlierGoodCommitIsRefused(t *testing.T) {
+func TestMakeRefusesARevertWithoutAnEarlierGoodCommit(t *testing.T) {
 	_, err := Make(Request{Kind: Revert, Environment: "staging", Reason: "a test", By: "ada"}, testEnvironment(),
 		Known{Now: noon, State: testState(commitB), History: past("deploy b succeeded no", "deploy a failed no")})
 	wantRefusal(t, err, NotFound, "no earlier commit")
 }
 
-func TestARestartFindsEveryServiceThatReadsASecret(t *testing.T) {
+func TestMakeRestartsEveryServiceThatReadsASecret(t *testing.T) {
 	tests := map[string]string{
 		"cron-secret":    "0 replace cron",
 		"frontend-certs": "0 roll frontend",
@@ -306,7 +306,7 @@ func TestARestartFindsEveryServiceThatReadsASecret(t *testing.T) {
 	}
 }
 
-func TestAJobsNameIsAlwaysOneThatALabelMayHold(t *testing.T) {
+func TestJobNameIsAlwaysOneThatALabelMayHold(t *testing.T) {
 	seen := map[string]bool{}
 	for _, job := range []string{"m", "migrate", "migrate-update-database-schema", "migrate-update-database-schemas", strings.Repeat("x-", 60)} {
 		for _, commit := range []string{"", commitA, commitB} {
@@ -321,7 +321,7 @@ func TestAJobsNameIsAlwaysOneThatALabelMayHold(t *testing.T) {
 	}
 }
 
-func TestAnOperationFitsIntoAConfigMapAndSurvivesItsJSON(t *testing.T) {
+func TestOperationFitsIntoAConfigMapAndSurvivesItsJSON(t *testing.T) {
 	o := Operation{ID: "x", Request: deployOf(commitA), Created: noon}
 	for range maxSteps {
 		var s StepRun
@@ -351,7 +351,7 @@ func TestAnOperationFitsIntoAConfigMapAndSurvivesItsJSON(t *testing.T) {
 	}
 }
 
-func TestOnlyOldOperationsThatAreOverAreForgotten(t *testing.T) {
+func TestForgettableAreOnlyOldOperationsThatAreOver(t *testing.T) {
 	var all []Operation
 	for i := range 60 {
 		all = append(all, Operation{ID: fmt.Sprint(i), Created: noon.Add(time.Duration(i) * time.Minute), Phase: Succeeded})
@@ -362,7 +362,7 @@ func TestOnlyOldOperationsThatAreOverAreForgotten(t *testing.T) {
 	}
 }
 
-func TestASingletonThatAPersonScaledToNothingStaysSo(t *testing.T) {
+func TestMakeLeavesASingletonAtNothingIfAPersonScaledIt(t *testing.T) {
 	for m, want := range map[Mark]int{MarkRestored: 0, MarkStopping: 1, MarkStarting: 1, "": 0} {
 		left := Operation{ID: "x", Created: noon, Phase: Failed, Steps: []StepRun{
 			{Step: Step{Do: Replace, Deployment: "cron-deployment", Replicas: 1}, Mark: m},

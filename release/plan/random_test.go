@@ -33,7 +33,7 @@ func containers(r *rand.Rand, names []string) (all []Container, want []string) {
 	return all, want
 }
 
-func TestAnyPlanChangesEveryContainerOfItsOwnAndNoOtherInOrder(t *testing.T) {
+func TestMakeChangesAllContainersOfItsOwnAndNoOthersInOrder(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	for round := range 3000 {
 		env := Environment{Name: "staging", Namespace: "staging", Image: "gcr.io/acme/{image}:{commit}", Images: []string{"migrate"}}

@@ -18,7 +18,7 @@ func rolledOut() Deployment {
 	}
 }
 
-func TestARolloutIsReadAsKubectlReadsIt(t *testing.T) {
+func TestRolloutOfIsReadAsKubectlReadsIt(t *testing.T) {
 	tests := map[string]struct {
 		change       func(*Deployment)
 		done, failed bool
@@ -55,7 +55,7 @@ func TestARolloutIsReadAsKubectlReadsIt(t *testing.T) {
 	}
 }
 
-func TestASingletonIsGoneOnlyWhenNoPodOfItCanRun(t *testing.T) {
+func TestDeploymentGoneIsASingletonOnlyWhenNoPodOfItCanRun(t *testing.T) {
 	tests := map[string]struct {
 		change func(*Deployment)
 		want   bool
@@ -79,7 +79,7 @@ func TestASingletonIsGoneOnlyWhenNoPodOfItCanRun(t *testing.T) {
 	}
 }
 
-func TestADiagnosisNamesThePodTheContainerAndWhy(t *testing.T) {
+func TestDiagnosisNamesThePodTheContainerAndWhy(t *testing.T) {
 	running := func(c ContainerState, events ...string) Pod {
 		c.Name = "app"
 		return Pod{Name: "web-2", Phase: "Running", Updated: true, Containers: []ContainerState{c}, Events: events}

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-func TestTheCommitOfOneServiceIsReadOffAllItsOwnImages(t *testing.T) {
+func TestEnvironmentRunningReadsTheCommitOffAllImagesOfAService(t *testing.T) {
 	env := testEnvironment()
 	state := State{Deployments: []Deployment{
 		{Name: "frontend-deployment", Containers: []Container{

@@ -67,7 +67,7 @@ func (f *frontend) wantDeleted(d Decision) {
 	}
 }
 
-func TestASilentPodOfAnApplicationIsDeletedAloneAndOnlyOnceItIsCertain(t *testing.T) {
+func TestDecideDeletesAnAppsSilentPodAloneAndOnlyOnceCertain(t *testing.T) {
 	f := newFrontend(t)
 	if d := f.look()["b"]; d.Phase != PhaseHealthy || d.Reason != "writes its log" {
 		t.Fatalf("%s: %s", d.Phase, d.Reason)
@@ -89,7 +89,7 @@ func TestASilentPodOfAnApplicationIsDeletedAloneAndOnlyOnceItIsCertain(t *testin
 	}
 }
 
-func TestAnApplicationIsLeftAloneWhileAnythingSpeaksAgainstIt(t *testing.T) {
+func TestDecideLeavesAnAppAloneWhileAnythingSpeaksAgainstIt(t *testing.T) {
 	guards := map[Guard]func(*frontend){
 		GuardObserveOnly:      func(f *frontend) { f.p.Mode = Observe },
 		GuardRollout:          func(f *frontend) { f.o.View.Nodes[1].RollingOut = target.Yes },
@@ -118,7 +118,7 @@ func TestAnApplicationIsLeftAloneWhileAnythingSpeaksAgainstIt(t *testing.T) {
 	}
 }
 
-func TestSeveralSilentPodsAreAStorm(t *testing.T) {
+func TestDecideTakesSeveralSilentPodsForAStorm(t *testing.T) {
 	f := newFrontend(t)
 	f.look()
 	for range 5 {
@@ -130,7 +130,7 @@ func TestSeveralSilentPodsAreAStorm(t *testing.T) {
 	}
 }
 
-func TestALogThatCannotBeReadIsNoSilence(t *testing.T) {
+func TestDecideTakesALogThatCannotBeReadForNoSilence(t *testing.T) {
 	f := newFrontend(t)
 	f.look()
 	for range 5 {
@@ -147,7 +147,7 @@ func TestALogThatCannotBeReadIsNoSilence(t *testing.T) {
 	}
 }
 
-func TestADeletedPodOfAnApplicationIsSettledByAnotherOfAnotherName(t *testing.T) {
+func TestDeletionSettledAppWantsAPodOfAnotherName(t *testing.T) {
 	f := newFrontend(t)
 	f.look()
 	for range 3 {
@@ -171,7 +171,7 @@ func TestADeletedPodOfAnApplicationIsSettledByAnotherOfAnotherName(t *testing.T)
 	}
 }
 
-func TestAnApplicationThatDoesNotBecomeWholeIsEscalated(t *testing.T) {
+func TestDeletionSettledAppEscalatesAnAppThatDoesNotBecomeWhole(t *testing.T) {
 	f := newFrontend(t)
 	f.look()
 	f.state.Deletions = append(f.state.Deletions, Deletion{ID: "1", Target: "frontend", Node: "b", UID: "uid-b", At: f.now, Accepted: f.now})
@@ -188,7 +188,7 @@ func TestAnApplicationThatDoesNotBecomeWholeIsEscalated(t *testing.T) {
 	}
 }
 
-func TestTheOnlyPodOfAnApplicationIsDeletedOnlyWhereThePolicyAllowsIt(t *testing.T) {
+func TestDecideDeletesAnAppsOnlyPodOnlyWhereThePolicyAllowsIt(t *testing.T) {
 	for _, single := range []bool{false, true} {
 		f := newFrontend(t)
 		f.o.View.Nodes, f.o.View.Expected, f.p.SingleNode = f.o.View.Nodes[1:2], 1, single
@@ -203,7 +203,7 @@ func TestTheOnlyPodOfAnApplicationIsDeletedOnlyWhereThePolicyAllowsIt(t *testing
 	}
 }
 
-func TestABrokersSilentLogIsStillNoEvidence(t *testing.T) {
+func TestDecideTakesABrokersSilentLogForNoEvidence(t *testing.T) {
 	f := newFrontend(t)
 	f.p.App = false
 	f.look()

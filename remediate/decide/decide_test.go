@@ -166,7 +166,7 @@ func (tl *timeline) why(name string, g Guard) string {
 	return "no such guard"
 }
 
-func TestAHealthyBrokerIsLeftAlone(t *testing.T) {
+func TestDecideLeavesAHealthyBrokerAlone(t *testing.T) {
 	tl := newTimeline(t)
 	tl.rounds(100, probe.OK)
 	for name := range tl.decisions {
@@ -174,7 +174,7 @@ func TestAHealthyBrokerIsLeftAlone(t *testing.T) {
 	}
 }
 
-func TestAWedgedLoginIsConfirmedCorroboratedAndDeleted(t *testing.T) {
+func TestDecideDeletesAfterAWedgedLoginIsConfirmedAndCorroborated(t *testing.T) {
 	tl := newTimeline(t)
 	tl.rounds(4, probe.OK)
 	tl.round(probe.AwaitTune)
@@ -194,7 +194,7 @@ func TestAWedgedLoginIsConfirmedCorroboratedAndDeleted(t *testing.T) {
 	}
 }
 
-func TestOneBadLoginIsForgottenWithTheNextGoodOne(t *testing.T) {
+func TestDecideForgetsOneBadLoginWithTheNextGoodOne(t *testing.T) {
 	tl := newTimeline(t)
 	tl.rounds(2, probe.AwaitTune)
 	tl.look(7)
@@ -209,7 +209,7 @@ func TestOneBadLoginIsForgottenWithTheNextGoodOne(t *testing.T) {
 }
 
 //promise:10
-func TestEveryFaultyReasonBreaksTheRunAndNeverLeadsToADeletion(t *testing.T) {
+func TestDecideBreaksTheRunForEveryFaultyReasonAndNeverDeletes(t *testing.T) {
 	for _, v := range probe.Verdicts() {
 		if v.Status != probe.Faulty {
 			continue
@@ -224,7 +224,7 @@ func TestEveryFaultyReasonBreaksTheRunAndNeverLeadsToADeletion(t *testing.T) {
 	}
 }
 
-func TestUnknownHoldsButKeepsTheRun(t *testing.T) {
+func TestDecideHoldsWhileUnknownButKeepsTheRun(t *testing.T) {
 	for _, v := range probe.Verdicts() {
 		if v.Status != probe.Unknown {
 			continue
@@ -241,7 +241,7 @@ func TestUnknownHoldsButKeepsTheRun(t *testing.T) {
 	}
 }
 
-func TestFailingLoginsAloneAreNeverEnough(t *testing.T) {
+func TestDecideNeverDeletesForFailingLoginsAlone(t *testing.T) {
 	tl := newTimeline(t)
 	tl.rounds(60, probe.AwaitTune)
 	tl.want("rabbit-1", PhaseSuspect, Hold)
@@ -255,7 +255,7 @@ func TestFailingLoginsAloneAreNeverEnough(t *testing.T) {
 	}
 }
 
-func TestWithoutCommandsThereIsNoCorroborationAndTheReasonSaysSo(t *testing.T) {
+func TestCorroborationNeedsCommandsAndTheReasonSaysSo(t *testing.T) {
 	tl := newTimeline(t)
 	tl.obs.NoCommands = true
 	tl.wedge()
@@ -312,7 +312,7 @@ func TestToolsThatCannotReachANodeThatStillGreetsUsAreNoCorroboration(t *testing
 }
 
 //promise:2
-func TestConnectionsThatAreOnlySlowAreOthersEachTime(t *testing.T) {
+func TestCorroborationIsNoneByConnectionsThatAreOthersEachTime(t *testing.T) {
 	tl := newTimeline(t)
 	for i := range 60 {
 		tl.round(probe.AwaitTune)
@@ -324,7 +324,7 @@ func TestConnectionsThatAreOnlySlowAreOthersEachTime(t *testing.T) {
 	}
 }
 
-func TestConnectionsThatHangNobodyKnowsWhereCorroborateOnlyIfMany(t *testing.T) {
+func TestCorroborationNeedsManyConnectionsThatHangNobodyKnowsWhere(t *testing.T) {
 	for _, row := range []struct {
 		persisting int
 		want       Phase
@@ -344,7 +344,7 @@ func TestConnectionsThatHangNobodyKnowsWhereCorroborateOnlyIfMany(t *testing.T) 
 	}
 }
 
-func TestAFrozenNodeIsDeletedThoughTheRoundTripsOfItsPeersHang(t *testing.T) {
+func TestDecideDeletesAFrozenNodeThoughItsPeersRoundTripsHang(t *testing.T) {
 	tl := newTimeline(t)
 	tl.rounds(2, probe.AwaitStart)
 	for _, peer := range []string{"rabbit-0", "rabbit-2"} {
@@ -358,7 +358,7 @@ func TestAFrozenNodeIsDeletedThoughTheRoundTripsOfItsPeersHang(t *testing.T) {
 	tl.want("rabbit-1", PhaseConfirmed, Delete)
 }
 
-func TestTwoLooksMustLieApart(t *testing.T) {
+func TestCorroborationNeedsTwoLooksThatLieApart(t *testing.T) {
 	tl := newTimeline(t)
 	tl.rounds(5, probe.AwaitTune)
 	tl.look(7)
@@ -370,7 +370,7 @@ func TestTwoLooksMustLieApart(t *testing.T) {
 	tl.want("rabbit-1", PhaseConfirmed, Delete)
 }
 
-func TestLogSilenceIsAskedForIfThePolicyWantsIt(t *testing.T) {
+func TestDecideAsksForLogSilenceIfThePolicyWantsIt(t *testing.T) {
 	tl := newTimeline(t)
 	tl.policy.LogSilence = time.Minute
 	tl.wedge()
@@ -386,7 +386,7 @@ func TestLogSilenceIsAskedForIfThePolicyWantsIt(t *testing.T) {
 	tl.want("rabbit-1", PhaseConfirmed, Delete)
 }
 
-func TestLogSilenceAloneProvesNothing(t *testing.T) {
+func TestDecideTakesLogSilenceAloneForNoProof(t *testing.T) {
 	tl := newTimeline(t)
 	for range 40 {
 		tl.round(probe.OK)
@@ -395,7 +395,7 @@ func TestLogSilenceAloneProvesNothing(t *testing.T) {
 	}
 }
 
-func TestAFullAcceptQueueCountsOnlyWithToolsThatCannotReachTheNode(t *testing.T) {
+func TestDecideCountsAFullAcceptQueueOnlyIfToolsCannotReachTheNode(t *testing.T) {
 	tl := newTimeline(t)
 	tl.rounds(20, probe.Unreachable)
 	tl.want("rabbit-1", PhaseUnknown, Hold)
@@ -413,7 +413,7 @@ func TestAFullAcceptQueueCountsOnlyWithToolsThatCannotReachTheNode(t *testing.T)
 
 // On a host so busy that tools can tell nothing for minutes a frozen node's accept queue fills up meanwhile. Once they can,
 // the node is cured.
-func TestAFrozenNodeWhoseToolsCouldTellNothingForLongIsCuredOnceTheyCan(t *testing.T) {
+func TestDecideCuresAFrozenNodeOnceItsToolsCanTellAfterLong(t *testing.T) {
 	tl := newTimeline(t)
 	tl.rounds(2, probe.OK)
 	for i := range 60 { // a quarter of an hour
@@ -434,7 +434,7 @@ func TestAFrozenNodeWhoseToolsCouldTellNothingForLongIsCuredOnceTheyCan(t *testi
 	tl.want("rabbit-1", PhaseConfirmed, Delete)
 }
 
-func TestANodeWhoseNameOrRouteIsGoneIsNotStuckWhateverItsToolsSay(t *testing.T) {
+func TestDecideTakesNoNodeForStuckWhoseNameOrRouteIsGone(t *testing.T) {
 	tl := newTimeline(t)
 	tl.decide(tl.result("rabbit-1", probe.MaybeStuck, probe.ToolsUnresponsive))
 	for range 20 {
@@ -447,7 +447,7 @@ func TestANodeWhoseNameOrRouteIsGoneIsNotStuckWhateverItsToolsSay(t *testing.T) 
 	tl.want("rabbit-1", PhaseUnknown, Hold)
 }
 
-func TestADeclareThatHangsIsHeldUntilThePeersHaveBeenAskedTheSame(t *testing.T) {
+func TestDecideHoldsAHangingDeclareUntilThePeersAreAskedTheSame(t *testing.T) {
 	tl := newTimeline(t)
 	tl.decide(tl.result("rabbit-0", probe.Roundtrip, probe.OK), tl.result("rabbit-1", probe.Roundtrip, probe.OK), tl.result("rabbit-2", probe.Roundtrip, probe.OK))
 	hang := func(tl *timeline, name string) probe.Result {
@@ -480,7 +480,7 @@ func TestADeclareThatHangsIsHeldUntilThePeersHaveBeenAskedTheSame(t *testing.T) 
 	tl.want("rabbit-1", PhaseConfirmed, Delete)
 }
 
-func TestAnotherUIDStartsAnew(t *testing.T) {
+func TestNodeStateStartsAnewWithAnotherUID(t *testing.T) {
 	tl := newTimeline(t)
 	tl.wedge()
 	late := tl.result("rabbit-1", probe.Login, probe.AwaitTune)
@@ -493,7 +493,7 @@ func TestAnotherUIDStartsAnew(t *testing.T) {
 	}
 }
 
-func TestAfterTheDeletionTheBrokerIsHeldUntilTheNewNodeAcceptsLogins(t *testing.T) {
+func TestDecideHoldsTheBrokerUntilTheNewNodeAcceptsLogins(t *testing.T) {
 	tl := newTimeline(t)
 	tl.wedge()
 	tl.state.Deletions = append(tl.state.Deletions, Deletion{ID: "a", Node: "rabbit-1", UID: "uid-of-rabbit-1", At: tl.now, Accepted: tl.now})
@@ -520,7 +520,7 @@ func TestAfterTheDeletionTheBrokerIsHeldUntilTheNewNodeAcceptsLogins(t *testing.
 }
 
 //promise:20
-func TestANodeThatDoesNotComeBackIsEscalatedAndNothingMoreIsDone(t *testing.T) {
+func TestDecideEscalatesANodeThatStaysAwayAndDoesNothingMore(t *testing.T) {
 	tl := newTimeline(t)
 	tl.wedge()
 	tl.state.Deletions = []Deletion{{ID: "a", Node: "rabbit-1", UID: "uid-of-rabbit-1", At: tl.now}}
@@ -541,7 +541,7 @@ func TestANodeThatDoesNotComeBackIsEscalatedAndNothingMoreIsDone(t *testing.T) {
 	}
 }
 
-func TestADeletionThatDidNotHappenIsAbortedOnceTheSameNodeAcceptsLogins(t *testing.T) {
+func TestSettleAbortsADeletionOnceTheSameNodeAcceptsLogins(t *testing.T) {
 	tl := newTimeline(t)
 	tl.wedge()
 	tl.state.Deletions = []Deletion{{ID: "a", Node: "rabbit-1", UID: "uid-of-rabbit-1", At: tl.now}}
@@ -553,7 +553,7 @@ func TestADeletionThatDidNotHappenIsAbortedOnceTheSameNodeAcceptsLogins(t *testi
 	tl.want("rabbit-1", PhaseConfirmed, Delete)
 }
 
-func TestANodeThatStillTerminatesIsReported(t *testing.T) {
+func TestSettleReportsANodeThatStillTerminates(t *testing.T) {
 	tl := newTimeline(t)
 	tl.wedge()
 	tl.state.Deletions = []Deletion{{ID: "a", Node: "rabbit-1", UID: "uid-of-rabbit-1", At: tl.now}}
@@ -565,7 +565,7 @@ func TestANodeThatStillTerminatesIsReported(t *testing.T) {
 	}
 }
 
-func TestLoginsThatAreGoodRefuteRoundTripsThatHangInTheirLogin(t *testing.T) {
+func TestDecideBelievesGoodLoginsNotRoundTripsThatHangInTheirs(t *testing.T) {
 	tl := newTimeline(t)
 	for range 8 {
 		tl.round(probe.OK)
@@ -579,7 +579,7 @@ func TestLoginsThatAreGoodRefuteRoundTripsThatHangInTheirLogin(t *testing.T) {
 	}
 }
 
-func TestARunThatWasInterruptedBeginsAnew(t *testing.T) {
+func TestRunBeginsAnewAfterAnInterruption(t *testing.T) {
 	for name, interrupt := range map[string]func(*timeline){
 		"by looks that could not tell": func(tl *timeline) { tl.rounds(3, probe.Cancelled) },
 		"by nothing for three minutes": func(tl *timeline) { tl.now = tl.now.Add(3 * time.Minute); tl.round(probe.Cancelled) },
@@ -596,7 +596,7 @@ func TestARunThatWasInterruptedBeginsAnew(t *testing.T) {
 	}
 }
 
-func TestADeletionThatCameToNothingIsNotTriedAgainAtOnce(t *testing.T) {
+func TestDecideDoesNotTryAgainAtOnceAfterADeletionCameToNothing(t *testing.T) {
 	tl := newTimeline(t)
 	tl.wedge()
 	tl.state.Deletions = []Deletion{{ID: "a", Node: "rabbit-1", UID: "uid-of-rabbit-1", At: tl.now, Outcome: Aborted, Settled: tl.now, Why: "gone"}}
@@ -650,7 +650,7 @@ func BenchmarkDecide(b *testing.B) {
 	}
 }
 
-func TestARoundTripThatFailedAtItsLoginIsOutdatedByALaterLogin(t *testing.T) {
+func TestNodeStateOutdatesARoundTripThatFailedToLogInByALaterLogin(t *testing.T) {
 	tl := newTimeline(t)
 	tl.round(probe.Refused)
 	refused := tl.result("rabbit-1", probe.Roundtrip, probe.Refused)

@@ -385,7 +385,7 @@ func TestEvidenceForWhomDoesItWait(t *testing.T) {
 }
 
 // A frozen peer that has queues: the metadata store waits for it, and so do channels that call its queues. (Found by TestSoak.)
-func TestChannelsOfANodeWhoseQueuesWaitOutsideAccuseNobody(t *testing.T) {
+func TestNodeStateWaitsOutsideClearsChannelsWhoseQueuesWaitOutside(t *testing.T) {
 	play := func(t *testing.T, others probe.Waits) *timeline {
 		t.Helper()
 		tl := newTimeline(t)
@@ -446,7 +446,7 @@ func TestChannelsOfANodeWhoseQueuesWaitOutsideAccuseNobody(t *testing.T) {
 }
 
 //promise:13
-func TestPeersAreAskedThreeQuestions(t *testing.T) {
+func TestCheckPeersAsksThreeQuestions(t *testing.T) {
 	again := func(tl *timeline) {
 		tl.rounds(4, probe.AwaitTune)
 		tl.look(7, 8, 9)
@@ -511,7 +511,7 @@ func TestPeersAreAskedThreeQuestions(t *testing.T) {
 }
 
 // A question that was not asked is no reason: a person would look for an alarm that there is not.
-func TestWhatHasNotBeenAskedHoldsNothingBackBesideWhatHas(t *testing.T) {
+func TestDecisionHeldByNamesTheUnaskedOnlyIfNothingElseHolds(t *testing.T) {
 	guards := func(states ...GuardState) Decision { return Decision{Guards: states} }
 	other, open := GuardState{Guard: GuardPaused}, GuardState{Guard: GuardStartupGrace, Open: true}
 	quorum, alarm := GuardState{Guard: GuardQuorumCritical, Unasked: true}, GuardState{Guard: GuardAlarm, Unasked: true}
@@ -555,7 +555,7 @@ func TestCorroborationIsAClosedList(t *testing.T) {
 	}
 }
 
-func TestTwoBrokersOfTheSamePods(t *testing.T) {
+func TestCheckSelfDegradedClosesForTwoBrokersOfTheSamePods(t *testing.T) {
 	tl := newTimeline(t)
 	tl.wedge()
 	tl.want("rabbit-1", PhaseConfirmed, Delete)
@@ -567,9 +567,9 @@ func TestTwoBrokersOfTheSamePods(t *testing.T) {
 	}
 }
 
-// TestThreeOfEachFourLoginsHang: a login that succeeds clears what was counted. The node serves some of its clients, and the alerts of
+// TestDecideHoldsWhenThreeOfEachFourLoginsHang: a login that succeeds clears what was counted. The node serves some of its clients, and the alerts of
 // the login budget tell of the others.
-func TestThreeOfEachFourLoginsHang(t *testing.T) {
+func TestDecideHoldsWhenThreeOfEachFourLoginsHang(t *testing.T) {
 	tl := newTimeline(t)
 	for range 20 {
 		tl.rounds(1, probe.OK)
@@ -579,7 +579,7 @@ func TestThreeOfEachFourLoginsHang(t *testing.T) {
 	tl.want("rabbit-1", PhaseSuspect, Hold)
 }
 
-func TestTheNextLookIsDueByTheOneThatItIsComparedWith(t *testing.T) {
+func TestNodeStateComparedSaysByWhichLookTheNextIsDue(t *testing.T) {
 	at := func(s int) time.Time { return epoch.Add(time.Duration(s) * time.Second) }
 	look := func(s int, p *probe.Processes) probe.Result {
 		return probe.Result{Kind: probe.MaybeStuck, Started: at(s), Processes: p}

@@ -41,9 +41,9 @@ func FuzzDecide(f *testing.F) {
 	})
 }
 
-// TestNoRandomWorldBreaksAnInvariant plays worlds at random, many in a short time: it finds what fuzzing, which goes by
+// TestDecideKeepsItsInvariantsInRandomWorlds plays worlds at random, many in a short time: it finds what fuzzing, which goes by
 // coverage, would take long to come across.
-func TestNoRandomWorldBreaksAnInvariant(t *testing.T) {
+func TestDecideKeepsItsInvariantsInRandomWorlds(t *testing.T) {
 	asked := 0
 	for seed := range uint64(100) {
 		r := rand.New(rand.NewPCG(seed, 0))
@@ -58,11 +58,11 @@ func TestNoRandomWorldBreaksAnInvariant(t *testing.T) {
 	}
 }
 
-// TestTheInvariantsAreNotHeldByNeverActing plays the wedge of one node in the fuzzed world, of its login or of its queues:
+// TestDecideDoesNotKeepItsInvariantsByNeverActing plays the wedge of one node in the fuzzed world, of its login or of its queues:
 // it must lead to a deletion.
 //
 //promise:14
-func TestTheInvariantsAreNotHeldByNeverActing(t *testing.T) {
+func TestDecideDoesNotKeepItsInvariantsByNeverActing(t *testing.T) {
 	for name, play := range map[string]func(*fuzzWorld){
 		"logins hang":      func(w *fuzzWorld) { w.logins("rabbit-1", probe.AwaitTune) },
 		"round trips hang": func(w *fuzzWorld) { w.logins("rabbit-1", probe.OK); w.trips("rabbit-1", 0) },

@@ -19,7 +19,7 @@ func guardsPage(t *testing.T) string {
 	return string(text)
 }
 
-func TestTheDocumentationHasEveryGuardAndNothingElse(t *testing.T) {
+func TestGuardsAreThoseOfTheDocumentation(t *testing.T) {
 	var documented []GuardDoc
 	for _, m := range regexp.MustCompile("(?m)^\\| `(.*)` \\| (.*) \\| (.*) \\|$").FindAllStringSubmatch(guardsPage(t), -1) {
 		documented = append(documented, GuardDoc{Guard(m[1]), m[2], strings.TrimPrefix(m[3], "-")})
@@ -29,7 +29,7 @@ func TestTheDocumentationHasEveryGuardAndNothingElse(t *testing.T) {
 	}
 }
 
-func TestTheDocumentationSaysOfEveryGuardWhatToDo(t *testing.T) {
+func TestGuardsEachHaveAdviceInTheDocumentation(t *testing.T) {
 	parts := strings.Split(guardsPage(t), "\n### `")
 	var code, documented []Guard
 	for _, g := range Guards() {
@@ -47,7 +47,7 @@ func TestTheDocumentationSaysOfEveryGuardWhatToDo(t *testing.T) {
 	}
 }
 
-func TestTheExampleOfAPauseIsOne(t *testing.T) {
+func TestPauseReadsTheExampleInTheDocumentation(t *testing.T) {
 	m := regexp.MustCompile("(?s)```json\n(.*?)```").FindStringSubmatch(guardsPage(t))
 	if m == nil {
 		t.Fatal("docs/guards.md has no example of a pause")

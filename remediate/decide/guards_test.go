@@ -175,7 +175,7 @@ func (tl *timeline) spend(node string, ago time.Duration) {
 }
 
 //promise:12
-func TestEveryGuardHoldsTheDeletionBackByItself(t *testing.T) {
+func TestGuardsEachHoldTheDeletionBackByThemselves(t *testing.T) {
 	for _, row := range guardRows {
 		t.Run(string(row.guard)+": "+row.name, func(t *testing.T) {
 			tl := newTimeline(t)
@@ -199,7 +199,7 @@ func TestEveryGuardHoldsTheDeletionBackByItself(t *testing.T) {
 }
 
 //promise:12
-func TestEveryGuardIsClosedByTheWorldAndWhenItCannotTell(t *testing.T) {
+func TestGuardsAreEachClosedByTheWorldAndWhenTheyCannotTell(t *testing.T) {
 	for _, g := range guards {
 		told, unknown := false, false
 		for _, row := range guardRows {
@@ -213,7 +213,7 @@ func TestEveryGuardIsClosedByTheWorldAndWhenItCannotTell(t *testing.T) {
 	}
 }
 
-func TestASupplierThatSaysNothingClosesWhateverRestsOnIt(t *testing.T) {
+func TestGuardsCloseIfTheSupplierThatTheyRestOnSaysNothing(t *testing.T) {
 	tl := newTimeline(t)
 	tl.wedge()
 	tl.obs.View.At = time.Time{}
@@ -233,7 +233,7 @@ func TestASupplierThatSaysNothingClosesWhateverRestsOnIt(t *testing.T) {
 	}
 }
 
-func TestTheOnlyNodeMayGoIfThePolicySaysSo(t *testing.T) {
+func TestDecideDeletesTheOnlyNodeIfThePolicySaysSo(t *testing.T) {
 	tl := newTimeline(t)
 	tl.policy.SingleNode = true
 	tl.wedge()
@@ -242,7 +242,7 @@ func TestTheOnlyNodeMayGoIfThePolicySaysSo(t *testing.T) {
 	tl.want("rabbit-1", PhaseConfirmed, Delete)
 }
 
-func TestAWindowMayEndOnTheNextDay(t *testing.T) {
+func TestMaintenanceWindowMayEndOnTheNextDay(t *testing.T) {
 	monday := MaintenanceWindow{Days: [7]bool{time.Monday: true}, From: 22 * time.Hour, To: 6 * time.Hour}
 	for at, want := range map[string]bool{
 		"2026-11-23T21:59:59Z": false, "2026-11-23T22:00:00Z": true, "2026-11-24T05:59:59Z": true,
@@ -258,7 +258,7 @@ func TestAWindowMayEndOnTheNextDay(t *testing.T) {
 	}
 }
 
-func TestADecisionSaysWhenToLookAgain(t *testing.T) {
+func TestDecisionSaysWhenToLookAgain(t *testing.T) {
 	tl := newTimeline(t)
 	tl.wedge()
 	until := tl.now.Add(20 * time.Second)

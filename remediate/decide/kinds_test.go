@@ -25,7 +25,7 @@ func (tl *timeline) notDeleted(what string) {
 }
 
 // The look that showed what hung before the trouble is dropped as soon as six looks of the trouble are there, if it was taken after the last good round trip.
-func TestALookFromBeforeTheTroubleIsKept(t *testing.T) {
+func TestNodeStateWithLookKeepsOneFromBeforeTheTrouble(t *testing.T) {
 	tl := newTimeline(t)
 	tl.rounds(2, probe.OK)
 	tl.trip("rabbit-1", probe.OK, probe.StageClose) // round trips come every few minutes
@@ -44,7 +44,7 @@ func TestALookFromBeforeTheTroubleIsKept(t *testing.T) {
 }
 
 // A look before the trouble that was cut does not show all that hung then.
-func TestACutLookDoesNotHideWhatHungBefore(t *testing.T) {
+func TestNodeStateHidesBehindACutLookNothingThatHungBefore(t *testing.T) {
 	tl := newTimeline(t)
 	tl.rounds(2, probe.OK)
 	tl.look(5, 9)
@@ -114,7 +114,7 @@ func TestToolsMustFailTwiceInTheSameTrouble(t *testing.T) {
 }
 
 // Peers whose logins hang because their authentication backend does (or they are full), and which have had one process that waits for a node for weeks, are called victims.
-func TestANodeThatWaitsForItsBackendIsNoVictim(t *testing.T) {
+func TestNodeStateVictimIsNoneThatWaitsForItsBackend(t *testing.T) {
 	for name, waiting := range map[string]probe.Waits{
 		"backend":                       {probe.AwaitsBackend: 30, probe.AwaitsNode: 1},
 		"dns":                           {probe.AwaitsDNS: 30, probe.AwaitsMetadata: 1},
@@ -157,7 +157,7 @@ func TestANodeThatWaitsForItsBackendIsNoVictim(t *testing.T) {
 }
 
 // A result that is delivered twice counts twice.
-func TestAResultThatIsDeliveredTwiceCountsOnce(t *testing.T) {
+func TestFoldCountsAResultThatIsDeliveredTwiceOnce(t *testing.T) {
 	tl := newTimeline(t)
 	tl.rounds(4, probe.OK)
 	tl.now = tl.now.Add(15 * time.Second)
@@ -176,7 +176,7 @@ func TestAResultThatIsDeliveredTwiceCountsOnce(t *testing.T) {
 }
 
 // Rabbit-1 is wedged for six hours; once in nine minutes one login of rabbit-0 stalls, and the next is good.
-func TestAPeerThatStallsNowAndThenMakesNoStorm(t *testing.T) {
+func TestCheckStormIgnoresAPeerThatStallsNowAndThen(t *testing.T) {
 	tl := newTimeline(t)
 	for i := range 6 * 60 * 4 {
 		tl.now = tl.now.Add(15 * time.Second)
@@ -196,7 +196,7 @@ func TestAPeerThatStallsNowAndThenMakesNoStorm(t *testing.T) {
 }
 
 // Something else on its host has been silent all along, while rabbit-1 was healthy there.
-func TestASilenceOfHoursOnTheHostBarsNoCure(t *testing.T) {
+func TestCheckSameHostIgnoresASilenceOfHours(t *testing.T) {
 	tl := newTimeline(t)
 	tl.obs.SilentOnHosts = map[string][]Silent{"host-of-rabbit-1": {{"other/rabbit-7", tl.now}}}
 	tl.rounds(4*60*3, probe.OK) // three hours
@@ -211,7 +211,7 @@ func TestASilenceOfHoursOnTheHostBarsNoCure(t *testing.T) {
 }
 
 // On a node with a slow disk each look shows one process that waits for it, another each time, before the trouble as well.
-func TestADiskThatIsAlwaysWaitedForBarsNoCure(t *testing.T) {
+func TestDecideCuresThoughADiskIsAlwaysWaitedFor(t *testing.T) {
 	tl := newTimeline(t)
 	id := probe.ProcessID(1000)
 	busy := func(p *probe.Processes) *probe.Processes {
@@ -243,7 +243,7 @@ func TestADiskThatIsAlwaysWaitedForBarsNoCure(t *testing.T) {
 }
 
 // The deletion was written down by a clock that was an hour ahead (and read back by a new daemon).
-func TestADeletionOfAClockThatWasAheadIsSettled(t *testing.T) {
+func TestSettleEndsADeletionOfAClockThatWasAhead(t *testing.T) {
 	tl := newTimeline(t)
 	tl.rounds(2, probe.OK)
 	tl.state.Deletions = []Deletion{{ID: "a", Target: "rabbit", Node: "rabbit-1", UID: "uid-of-rabbit-1", Probe: probe.Login, At: tl.now.Add(time.Hour), Accepted: tl.now.Add(time.Hour)}}
@@ -255,7 +255,7 @@ func TestADeletionOfAClockThatWasAheadIsSettled(t *testing.T) {
 }
 
 // After a deletion for round trips an alarm keeps them from succeeding: what hung does not hang any more.
-func TestARoundTripThatAnAlarmEndsIsACure(t *testing.T) {
+func TestDeletionCuredCountsARoundTripThatAnAlarmEnds(t *testing.T) {
 	tl := newTimeline(t)
 	tl.wedgedWork()
 	tl.state.Deletions = append(tl.state.Deletions, Deletion{ID: "a", Target: "rabbit", Node: "rabbit-1", UID: "uid-of-rabbit-1", Probe: probe.Roundtrip, At: tl.now, Accepted: tl.now})
@@ -283,7 +283,7 @@ func TestARoundTripThatAnAlarmEndsIsACure(t *testing.T) {
 // Victims and suspect on one host.
 // A chronic process that waits for another node, and a daemon that was restarted before it had a look.
 // No connection hung at the first look, three do at the second.
-func TestWhatDidNotHangAtTheFirstLookHasNotMoved(t *testing.T) {
+func TestCorroborationSaysOfNothingThatDidNotHangThatItGetsOn(t *testing.T) {
 	tl := newTimeline(t)
 	tl.rounds(3, probe.AwaitTune)
 	tl.processes("rabbit-1", probe.OK, &probe.Processes{Total: 300, Suspicious: 2})
@@ -295,7 +295,7 @@ func TestWhatDidNotHangAtTheFirstLookHasNotMoved(t *testing.T) {
 }
 
 // The same process, the same stack, but the look is the second one and the mailbox shrank: said to be "other processes or another place".
-func TestAMailboxThatShrinksIsSaidToShrink(t *testing.T) {
+func TestCorroborationSaysThatAMailboxShrinks(t *testing.T) {
 	tl := newTimeline(t)
 	tl.hangingTrip()
 	tl.processes("rabbit-1", probe.WorkWaits, atWork(1, 900, 5))
@@ -309,7 +309,7 @@ func TestAMailboxThatShrinksIsSaidToShrink(t *testing.T) {
 }
 
 // An hour of hanging logins.
-func TestTheCountIsOfTheLatestProbes(t *testing.T) {
+func TestSceneReasonSaysThatTheCountIsOfTheLatestProbes(t *testing.T) {
 	tl := newTimeline(t)
 	for range 60 {
 		tl.rounds(4, probe.AwaitTune)
@@ -322,7 +322,7 @@ func TestTheCountIsOfTheLatestProbes(t *testing.T) {
 }
 
 // What could not tell was the round trip.
-func TestTheProbeThatCouldNotTellIsNamed(t *testing.T) {
+func TestSceneUntoldNamesTheProbeThatCouldNotTell(t *testing.T) {
 	tl := newTimeline(t)
 	tl.wedgedWork()
 	tl.now = tl.now.Add(15 * time.Second)
@@ -344,7 +344,7 @@ func TestTheProbeThatCouldNotTellIsNamed(t *testing.T) {
 }
 
 // Two nodes.
-func TestCountsOfOneAreInTheSingular(t *testing.T) {
+func TestGuardsSayCountsOfOneInTheSingular(t *testing.T) {
 	tl := newTimeline(t)
 	tl.obs.View.Nodes, tl.obs.View.Expected = tl.obs.View.Nodes[:2], 2
 	for range 3 {
@@ -371,7 +371,7 @@ func TestCountsOfOneAreInTheSingular(t *testing.T) {
 }
 
 // Three nodes fail in three ways, two of which are the broker's own answers.
-func TestNodesThatSayWhyTheyRefuseAreNotOurFault(t *testing.T) {
+func TestCheckSelfDegradedExceptsNodesThatSayWhyTheyRefuse(t *testing.T) {
 	tl := newTimeline(t)
 	tl.wedge()
 	tl.now = tl.now.Add(13 * time.Second)
@@ -382,7 +382,7 @@ func TestNodesThatSayWhyTheyRefuseAreNotOurFault(t *testing.T) {
 }
 
 // Victims are called healthy.
-func TestVictimsAreNotCalledHealthy(t *testing.T) {
+func TestCheckPeersDoesNotCallVictimsHealthy(t *testing.T) {
 	tl := newTimeline(t)
 	waits := &probe.Processes{Total: 300, Suspicious: 12, Waiting: probe.Waits{probe.AwaitsNode: 10, probe.AwaitsIdle: 2}}
 	for range 6 {
@@ -398,7 +398,7 @@ func TestVictimsAreNotCalledHealthy(t *testing.T) {
 }
 
 // One bad login makes a node "stuck".
-func TestOneBadLoginIsNotCalledStuck(t *testing.T) {
+func TestCheckStormDoesNotCallOneBadLoginStuck(t *testing.T) {
 	tl := newTimeline(t)
 	tl.wedge()
 	tl.now = tl.now.Add(14 * time.Second)
@@ -410,7 +410,7 @@ func TestOneBadLoginIsNotCalledStuck(t *testing.T) {
 
 // Alarms: the evidence is of round trips, and one login hung last.
 // The login within the round trip hung, and "logins succeed".
-func TestTheLoginOfARoundTripThatHangsIsNoSuccess(t *testing.T) {
+func TestSceneReasonTakesTheLoginOfAHangingRoundTripForNoSuccess(t *testing.T) {
 	tl := newTimeline(t)
 	tl.rounds(2, probe.OK)
 	tl.now = tl.now.Add(13 * time.Second)
@@ -421,7 +421,7 @@ func TestTheLoginOfARoundTripThatHangsIsNoSuccess(t *testing.T) {
 }
 
 // A time on the third day.
-func TestATimeOfAnotherDayHasItsDate(t *testing.T) {
+func TestTimeOfDayHasTheDateOfAnotherDay(t *testing.T) {
 	tl := newTimeline(t)
 	tl.obs.Pauses = []Pause{{Target: "rabbit", By: "ada"}}
 	for range 3 * 24 * 12 {
@@ -436,7 +436,7 @@ func TestATimeOfAnotherDayHasItsDate(t *testing.T) {
 }
 
 // Chronic round trips: suspicion words for a look that is stuck, tools.
-func TestNothingCoolsDownAfterADeletionThatFailed(t *testing.T) {
+func TestGuardsNeedNoCoolingDownAfterADeletionThatFailed(t *testing.T) {
 	tl := newTimeline(t)
 	tl.wedge()
 	tl.state.Deletions = []Deletion{{ID: "a", Target: "rabbit", Node: "rabbit-1", UID: "uid-of-rabbit-1", At: tl.now.Add(-3 * time.Minute), Settled: tl.now, Outcome: Failed, Refused: true, Why: "the delete failed: forbidden", RequestError: "forbidden"}}
@@ -450,7 +450,7 @@ func TestNothingCoolsDownAfterADeletionThatFailed(t *testing.T) {
 }
 
 // Logins wait in their own node for a process that waits for the disk (for other nodes, the metadata, ...): as with channels, the stack of the login alone does not tell.
-func TestLoginsThatWaitForAProcessThatWaitsOutsideAccuseNobody(t *testing.T) {
+func TestNodeStateWaitsOutsideClearsLoginsThatWaitForSuchAProcess(t *testing.T) {
 	for _, a := range []probe.Await{probe.AwaitsDisk, probe.AwaitsNode, probe.AwaitsMetadata, probe.AwaitsLock, probe.AwaitsBackend, probe.AwaitsDNS, probe.AwaitsLimit} {
 		t.Run(a.String(), func(t *testing.T) {
 			tl := newTimeline(t)
@@ -472,7 +472,7 @@ func TestLoginsThatWaitForAProcessThatWaitsOutsideAccuseNobody(t *testing.T) {
 }
 
 // Peers whose logins wait within their node for a process that waits for the frozen node.
-func TestAVictimMayWaitAtSecondHand(t *testing.T) {
+func TestNodeStateVictimMayWaitAtSecondHand(t *testing.T) {
 	tl := newTimeline(t)
 	tl.rounds(4, probe.OK)
 	for range 40 {
@@ -490,7 +490,7 @@ func TestAVictimMayWaitAtSecondHand(t *testing.T) {
 
 // A two-node broker of 4.3: the metadata store has two members, so each node says of itself that it is critical, for ever.
 // Evidence of a run that a suspension of five minutes interrupts; the monotonic clock stands meanwhile.
-func TestASuspensionEndsARun(t *testing.T) {
+func TestRunEndsWithASuspension(t *testing.T) {
 	tl := newTimeline(t)
 	tl.now = time.Now()
 	for i := range tl.obs.View.Nodes {
@@ -510,7 +510,7 @@ func TestASuspensionEndsARun(t *testing.T) {
 
 // Nothing is deleted on a result from before a suspension of 90 s.
 // Out of order, late.
-func TestALateResultClearsNothingThatBeganAfterIt(t *testing.T) {
+func TestFoldClearsByALateResultNothingThatBeganAfterIt(t *testing.T) {
 	tl := newTimeline(t)
 	tl.rounds(4, probe.OK)
 	late := tl.result("rabbit-1", probe.Login, probe.AwaitTune) // 12 s
@@ -537,7 +537,7 @@ func TestALateResultClearsNothingThatBeganAfterIt(t *testing.T) {
 
 // Round trip evidence, and login.
 // Before the trouble the probes did not succeed, nor did they hang: they were answered, or could not tell. What hung then is no cause either.
-func TestWhatHungWhileProbesWereAnsweredIsNoCause(t *testing.T) {
+func TestCorroborationIsNoneByWhatHungWhileProbesWereAnswered(t *testing.T) {
 	for _, before := range []probe.Reason{probe.AccessRefused, probe.Unreachable, probe.Cancelled, probe.Slow} {
 		t.Run("login/"+string(before), func(t *testing.T) {
 			tl := newTimeline(t)
@@ -570,7 +570,7 @@ func TestWhatHungWhileProbesWereAnsweredIsNoCause(t *testing.T) {
 }
 
 // The same for a round trip: the earlier look is crowded out.
-func TestALookFromBeforeRoundTripsHungIsKept(t *testing.T) {
+func TestNodeStateWithLookKeepsOneFromBeforeRoundTripsHung(t *testing.T) {
 	tl := newTimeline(t)
 	tl.rounds(1, probe.OK)
 	for range 6 {
@@ -590,7 +590,7 @@ func TestALookFromBeforeRoundTripsHungIsKept(t *testing.T) {
 }
 
 // The login of a round trip that hangs at its confirm was good when it began, and counts as good when it ends.
-func TestALoginWithinARoundTripSucceededWhenItWasOver(t *testing.T) {
+func TestLoggedInIsWhenTheLoginWithinARoundTripWasOver(t *testing.T) {
 	tl := newTimeline(t)
 	tl.rounds(4, probe.OK)
 	began := tl.now.Add(time.Second)
@@ -618,7 +618,7 @@ func TestALoginWithinARoundTripSucceededWhenItWasOver(t *testing.T) {
 }
 
 // A queue that has hung for weeks on a peer, with its round trips; rabbit-1's channel hangs now.
-func TestAPeersRoundTripThatHungBeforeBarsNoCure(t *testing.T) {
+func TestCheckPeersIgnoresARoundTripThatHungBefore(t *testing.T) {
 	tl := newTimeline(t)
 	hang := func(name string) probe.Result {
 		r := tl.result(name, probe.Roundtrip, probe.AwaitConfirm)
@@ -656,7 +656,7 @@ func TestAPeersRoundTripThatHungBeforeBarsNoCure(t *testing.T) {
 }
 
 // A peer whose round trips cannot be had (a queue limit closed it before ... or they end as unknown each time).
-func TestAPeersRoundTripThatNeverTellsBarsNoCure(t *testing.T) {
+func TestCheckPeersIgnoresRoundTripsThatNeverTell(t *testing.T) {
 	for _, reason := range []probe.Reason{probe.Cancelled, probe.NotRun, probe.Protocol} {
 		t.Run(string(reason), func(t *testing.T) {
 			tl := newTimeline(t)
@@ -684,7 +684,7 @@ func TestAPeersRoundTripThatNeverTellsBarsNoCure(t *testing.T) {
 // Greeted, and the tools reach nothing: login and distribution both wedged for six hours.
 // A delete that was refused, and a person deletes the pod: "recovered" is not ours.
 // The last questions were answered 100 s ago; since then a deploy has restarted a peer, whose members are catching up.
-func TestAnAnswerIsVoidOnceAPeerIsAnother(t *testing.T) {
+func TestCheckQuorumVoidsAnAnswerOnceAPeerIsAnother(t *testing.T) {
 	tl := newTimeline(t)
 	tl.obs.View.Operating = target.Yes
 	tl.wedge()
@@ -703,7 +703,7 @@ func TestAnAnswerIsVoidOnceAPeerIsAnother(t *testing.T) {
 }
 
 // Our clock is behind that of the cluster, or ahead of it.
-func TestTheClockOfTheClusterMayDiffer(t *testing.T) {
+func TestCheckStartupGraceBearsThatTheClockOfTheClusterDiffers(t *testing.T) {
 	t.Run("behind", func(t *testing.T) {
 		tl := newTimeline(t)
 		tl.node("rabbit-1").Started = epoch.Add(time.Hour) // by the clock of the cluster
@@ -735,7 +735,7 @@ func TestTheClockOfTheClusterMayDiffer(t *testing.T) {
 
 // Events of a container restart: a round trip's evidence.
 // Five nodes, one frozen.
-func TestOneOfFiveNodesIsCured(t *testing.T) {
+func TestDecideCuresOneOfFiveNodes(t *testing.T) {
 	tl := newTimeline(t)
 	tl.obs.View.Expected = 5
 	for _, n := range []string{"rabbit-3", "rabbit-4"} {
@@ -753,7 +753,7 @@ func TestOneOfFiveNodesIsCured(t *testing.T) {
 }
 
 // What is silent on a host is not what waits for another node, nor what only passes no messages on.
-func TestSilenceOnAHost(t *testing.T) {
+func TestNodeStateSilentExceptsWhatWaitsForAnotherOrPassesNothingOn(t *testing.T) {
 	tl := newTimeline(t)
 	tl.now = tl.now.Add(15 * time.Second)
 	tl.decide(tl.result("rabbit-0", probe.Login, probe.AwaitTune), tl.result("rabbit-1", probe.Login, probe.AwaitStart), tl.result("rabbit-2", probe.Login, probe.OK))
@@ -783,7 +783,7 @@ func TestToolsThatFailedWhileTheNodeBootedCountLater(t *testing.T) {
 }
 
 // A round trip that began before the node froze comes back late; connecting has timed out since.
-func TestALateRoundTripDoesNotEndTheSilence(t *testing.T) {
+func TestFoldEndsNoSilenceByALateRoundTrip(t *testing.T) {
 	tl := newTimeline(t)
 	tl.rounds(2, probe.OK)
 	trip := tl.result("rabbit-1", probe.Roundtrip, probe.AwaitConfirm)
@@ -798,7 +798,7 @@ func TestALateRoundTripDoesNotEndTheSilence(t *testing.T) {
 }
 
 // A minute in which we could not tell, in the midst of the trouble, makes nothing of what hangs older than the trouble.
-func TestWhatWeCouldNotTellMakesNoTroubleChronic(t *testing.T) {
+func TestNodeStateChronicIgnoresWhatWeCouldNotTell(t *testing.T) {
 	tl := newTimeline(t)
 	tl.rounds(4, probe.OK)
 	tl.trip("rabbit-1", probe.OK, probe.StageClose)

@@ -45,7 +45,7 @@ func (tl *timeline) request(node string, override ...Guard) (Decision, error) {
 	return d, d.Held(o)
 }
 
-func TestWhichGuardsAPersonMayOverride(t *testing.T) {
+func TestGuardFixedSaysWhichGuardsAPersonMayOverride(t *testing.T) {
 	may := map[Guard]bool{
 		GuardObserveOnly: true, GuardPaused: true, GuardStartupGrace: true, GuardPeers: true, GuardQuorumCritical: true, GuardStorm: true,
 		GuardSelfDegraded: true, GuardSameHost: true, GuardBudget: true, GuardMaintenanceWindow: true, GuardAlarm: true, GuardUnconfirmed: true,
@@ -62,7 +62,7 @@ func TestWhichGuardsAPersonMayOverride(t *testing.T) {
 	}
 }
 
-func TestAGuardHoldsAManualDeletionBackUnlessItIsOverriddenByItsName(t *testing.T) {
+func TestDeleteRequestIsHeldBackByAGuardUnlessItOverridesItByName(t *testing.T) {
 	for _, row := range guardRows {
 		t.Run(string(row.guard)+": "+row.name, func(t *testing.T) {
 			tl := newTimeline(t)
@@ -106,7 +106,7 @@ func TestAGuardHoldsAManualDeletionBackUnlessItIsOverriddenByItsName(t *testing.
 	}
 }
 
-func TestOfTwoThingsThatAreWrongBothMustBeOverridden(t *testing.T) {
+func TestDeleteRequestMustOverrideBothOfTwoThingsThatAreWrong(t *testing.T) {
 	for _, one := range guardRows {
 		for _, two := range guardRows {
 			if one.guard == two.guard || one.guard.Fixed() != "" || two.guard.Fixed() != "" {
@@ -132,7 +132,7 @@ func TestOfTwoThingsThatAreWrongBothMustBeOverridden(t *testing.T) {
 	}
 }
 
-func TestANodeThatIsNotProvedStuckIsDeletedOnlyByWhoeverSaysSo(t *testing.T) {
+func TestDeleteRequestMustSaySoIfTheNodeIsNotProvedStuck(t *testing.T) {
 	for _, tc := range []struct {
 		name string
 		play func(*timeline)
@@ -166,7 +166,7 @@ func TestANodeThatIsNotProvedStuckIsDeletedOnlyByWhoeverSaysSo(t *testing.T) {
 	}
 }
 
-func TestADeleteRequestIsAboutTheNodeOfItsUIDAndNoOther(t *testing.T) {
+func TestDeleteRequestIsAboutTheNodeOfItsUIDAndNoOther(t *testing.T) {
 	tl := newTimeline(t)
 	tl.wedge()
 	for _, node := range []string{"rabbit-0", "rabbit-2"} { // whose names come before and after that of the stuck one
@@ -187,7 +187,7 @@ func TestADeleteRequestIsAboutTheNodeOfItsUIDAndNoOther(t *testing.T) {
 	}
 }
 
-func TestADecisionWithoutADeleteRequestKnowsNothingOfItsGuard(t *testing.T) {
+func TestDecisionHasNoGuardOfADeleteRequestWithoutOne(t *testing.T) {
 	tl := newTimeline(t)
 	tl.rounds(4, probe.OK)
 	for _, d := range tl.decisions {
@@ -205,7 +205,7 @@ func TestADecisionWithoutADeleteRequestKnowsNothingOfItsGuard(t *testing.T) {
 	}
 }
 
-func TestTheBudgetCountsManualDeletions(t *testing.T) {
+func TestCheckBudgetCountsManualDeletions(t *testing.T) {
 	tl := newTimeline(t)
 	tl.wedge()
 	at := tl.now.Add(-time.Hour)

@@ -25,7 +25,7 @@ func newDirStore(t *testing.T, path string) *Store {
 	return New(dir)
 }
 
-func TestADirGivesBackWhatWasSaved(t *testing.T) {
+func TestDirGivesBackWhatWasSaved(t *testing.T) {
 	d := newDirStore(t, t.TempDir())
 	deletion := decide.Deletion{ID: "x", Target: "b", Node: "n", UID: "u", Incident: "x", At: epoch, Outcome: decide.Recovered, Settled: epoch, NewUID: "v"}
 	c := Incident{
@@ -53,7 +53,7 @@ func TestADirGivesBackWhatWasSaved(t *testing.T) {
 	}
 }
 
-func TestADirKeepsABoundedNumberOfIncidentsAndEveryOpenOne(t *testing.T) {
+func TestDirKeepsABoundedNumberOfIncidentsAndEveryOpenOne(t *testing.T) {
 	d := newDirStore(t, t.TempDir())
 	for i := range keptIncidents + 20 {
 		c := Incident{ID: fmt.Sprintf("incident-%04d", i), Opened: epoch.Add(time.Duration(i) * time.Minute), Closed: epoch}
@@ -70,7 +70,7 @@ func TestADirKeepsABoundedNumberOfIncidentsAndEveryOpenOne(t *testing.T) {
 	}
 }
 
-func TestADocumentThatCannotBeReadIsNamedAndCostsOnlyItself(t *testing.T) {
+func TestDirNamesADocumentThatCannotBeReadWhichCostsOnlyItself(t *testing.T) {
 	path := t.TempDir()
 	d := newDirStore(t, path)
 	if err := d.SaveIncident(t.Context(), Incident{ID: "good", Target: "b", Opened: epoch}); err != nil {

@@ -41,7 +41,7 @@ func reasons(t *testing.T, path string) (all []string) {
 	return all
 }
 
-func TestAPauseTakesThePlaceOfItsMakersEarlierOneAndEndedOnesAreForgotten(t *testing.T) {
+func TestPausesPauseReplacesItsMakersEarlierOneAndForgetsEndedOnes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		path := t.TempDir()
 		p := pausesIn(t, path)
@@ -84,7 +84,7 @@ func TestAPauseTakesThePlaceOfItsMakersEarlierOneAndEndedOnesAreForgotten(t *tes
 	})
 }
 
-func TestAPauseThatHasEndedIsNotCountedAsEndedByAnybody(t *testing.T) {
+func TestPausesResumeDoesNotCountAPauseThatHasEnded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := pausesIn(t, t.TempDir())
 		if err := p.Pause(t.Context(), decide.Pause{Target: "orders", Until: time.Now().Add(time.Minute)}); err != nil {
@@ -114,7 +114,7 @@ func TestPausesWithoutAnEndAreKeptUntilTheyAreEnded(t *testing.T) {
 	}
 }
 
-func TestNoMorePausesAreKeptThanAnybodyHasUseFor(t *testing.T) {
+func TestPausesAreKeptNoMoreThanAnybodyHasUseFor(t *testing.T) {
 	p := NewPauses(newShared().writer())
 	pause := func(i int) error {
 		return p.Pause(t.Context(), decide.Pause{Target: "orders", By: fmt.Sprint(i), Reason: fmt.Sprint(i), Until: time.Now().Add(time.Hour)})
@@ -136,7 +136,7 @@ func TestNoMorePausesAreKeptThanAnybodyHasUseFor(t *testing.T) {
 }
 
 // What cannot be read may be somebody's pause: it is named, closes the guard, and is not written over.
-func TestAMalformedPauseIsNeitherIgnoredNorWrittenOver(t *testing.T) {
+func TestPausesNeitherIgnoreNorOverwriteAMalformedOne(t *testing.T) {
 	for _, malformed := range []string{"", "{}", "null", `[{"target": "orders"`, `[{"until": "tomorrow"}]`, "[]x"} {
 		path := t.TempDir()
 		file := filepath.Join(path, "pauses.json")
@@ -161,7 +161,7 @@ func TestAMalformedPauseIsNeitherIgnoredNorWrittenOver(t *testing.T) {
 	}
 }
 
-func TestOfPeopleWhoPauseAtTheSameTimeNobodysPauseIsLost(t *testing.T) {
+func TestPausesOfPeopleAtTheSameTimeAreAllKept(t *testing.T) {
 	documents := newShared()
 	until := time.Now().Add(time.Hour)
 	first, second := documents.writer(), documents.writer()

@@ -42,7 +42,7 @@ func text(c Incident) string {
 	return string(data)
 }
 
-func TestAnIncidentThatIsTooLargeIsShortenedAndSaysSo(t *testing.T) {
+func TestStoreSaveIncidentShortensOneThatIsTooLargeAndSaysSo(t *testing.T) {
 	c := hugeIncident()
 	before := text(c)
 	d := newDirStore(t, t.TempDir())
@@ -73,7 +73,7 @@ func TestAnIncidentThatIsTooLargeIsShortenedAndSaysSo(t *testing.T) {
 	}
 }
 
-func TestAnIncidentIsSavedWithoutReadingAllTheOthers(t *testing.T) {
+func TestStoreSaveIncidentDoesNotReadAllTheOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newShared().writer()
 		d := New(r)
@@ -89,7 +89,7 @@ func TestAnIncidentIsSavedWithoutReadingAllTheOthers(t *testing.T) {
 	})
 }
 
-func TestDeletionsThatDoNotFitAreRefused(t *testing.T) {
+func TestStoreSaveDeletionsRefusesWhatDoesNotFit(t *testing.T) {
 	d := newDirStore(t, t.TempDir())
 	deletions := []decide.Deletion{{ID: "a", Why: strings.Repeat("x", maxDocument)}}
 	if err := d.SaveDeletions(t.Context(), "b", deletions); err == nil || !strings.Contains(err.Error(), "bytes") {
@@ -97,7 +97,7 @@ func TestDeletionsThatDoNotFitAreRefused(t *testing.T) {
 	}
 }
 
-func TestTheLayoutOfADirIsWhatTheDocumentationSays(t *testing.T) {
+func TestDirHasTheLayoutThatTheDocumentationSays(t *testing.T) {
 	dir, err := NewDir(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
@@ -120,7 +120,7 @@ func TestTheLayoutOfADirIsWhatTheDocumentationSays(t *testing.T) {
 	}
 }
 
-func TestReadingTheDeletionsUponOneBrokerTellsNothingOfThoseUponAnother(t *testing.T) {
+func TestStoreDeletionsOfOneBrokerTellNothingOfAnothers(t *testing.T) {
 	documents := newShared()
 	mine, theirs := New(documents.writer()), New(documents.writer())
 	for _, d := range []*Store{mine, theirs} {
@@ -155,7 +155,7 @@ func (c *crowded) All(context.Context, string) (map[string][]byte, error) {
 	return map[string][]byte{}, nil
 }
 
-func TestAllIncidentsAreReadByOneAtATime(t *testing.T) {
+func TestStoreIncidentsAreReadByOneAtATime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		documents := &crowded{}
 		d := New(documents)
@@ -198,7 +198,7 @@ func (s *slowStore) All(ctx context.Context, _ string) (map[string][]byte, error
 	return map[string][]byte{kindPauses: []byte(`[{"reason": "moving disks"}]`)}, s.err
 }
 
-func TestAThousandLoopsThatWantThePausesShareOneRead(t *testing.T) {
+func TestStoreRecentPausesSharesOneReadBetweenAThousandLoops(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		documents := &slowStore{}
 		d := New(documents)

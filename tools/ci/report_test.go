@@ -81,7 +81,7 @@ func TestReportIsBounded(t *testing.T) {
 	}
 }
 
-func TestNothingIsNoSuccess(t *testing.T) {
+func TestReportOfNothingIsNoSuccess(t *testing.T) {
 	var out strings.Builder
 	if err := (&report{}).write(&out); !errors.Is(err, errFailed) {
 		t.Errorf("the end is %v", err)
@@ -156,8 +156,8 @@ func (s) TestFour() {}
 	}
 }
 
-// TestPromisesOfTheProject compares the marks of our tests with the promises in docs/safety.md.
-func TestPromisesOfTheProject(t *testing.T) {
+// TestSourcesKeepThePromisesOfTheProject compares the marks of our tests with the promises in docs/safety.md.
+func TestSourcesKeepThePromisesOfTheProject(t *testing.T) {
 	t.Chdir("../..")
 	s, err := readSources(t.Context())
 	if err != nil {
@@ -171,8 +171,8 @@ func TestPromisesOfTheProject(t *testing.T) {
 	}
 }
 
-// TestSecondTryOfTheProject reads which packages may have one according to .ci/run, if any.
-func TestSecondTryOfTheProject(t *testing.T) {
+// TestSourcesNeedsASecondTryInTheProject reads which packages may have one according to .ci/run, if any.
+func TestSourcesNeedsASecondTryInTheProject(t *testing.T) {
 	t.Chdir("../..")
 	s, err := readSources(t.Context())
 	if err != nil {

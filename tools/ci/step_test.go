@@ -35,7 +35,7 @@ func toldOf(t *testing.T, s stepOptions) (rec record, shown, end string) {
 	return rec, shown, untimed(out.String())
 }
 
-func TestSecondTryPasses(t *testing.T) {
+func TestStepSecondTryPasses(t *testing.T) {
 	_, shown, end := toldOf(t, playing("both", "again"))
 	command := "== test: sh testdata/replay.sh " + recordingOf("both") + " " + recordingOf("again") +
 		" TESTFLAGS=-json -count=1"
@@ -62,7 +62,7 @@ func TestSecondTryPasses(t *testing.T) {
 	}
 }
 
-func TestSecondTryFails(t *testing.T) {
+func TestStepSecondTryFails(t *testing.T) {
 	rec, _, end := toldOf(t, playing("both", "fail"))
 	if rec.Failure != "exit status 1, at the second try too" || len(rec.AtFirst) != 2 {
 		t.Errorf("it failed with %q, at first in %v", rec.Failure, rec.AtFirst)
@@ -72,7 +72,7 @@ func TestSecondTryFails(t *testing.T) {
 	}
 }
 
-func TestSecondTryIsNotForAll(t *testing.T) {
+func TestStepSecondTryIsNotForAll(t *testing.T) {
 	for why, s := range map[string]stepOptions{
 		"a panic":                  playing("panic", "pass"),
 		"a race":                   playing("race", "pass"),
@@ -93,7 +93,7 @@ func TestSecondTryIsNotForAll(t *testing.T) {
 	}
 }
 
-func TestSecondTryIsForPackagesThatImportWhatMatches(t *testing.T) {
+func TestStepSecondTryIsForPackagesThatImportWhatMatches(t *testing.T) {
 	s := playing("fail", "again")
 	s.secondTry = regexp.MustCompile(`/lab$`)
 	s.found.imports = map[string][]string{"fail": {"testing", "example/lab"}}
@@ -113,7 +113,7 @@ func reads(tests ...string) *reader {
 	return r
 }
 
-func TestPattern(t *testing.T) {
+func TestReaderPattern(t *testing.T) {
 	for _, c := range []struct {
 		failed []string
 		want   string
@@ -166,7 +166,7 @@ func TestStepWithoutTests(t *testing.T) {
 	}
 }
 
-func TestLimitEndsTheWholeGroup(t *testing.T) {
+func TestRunEndsTheWholeGroupAtItsLimit(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "pid")
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
@@ -192,7 +192,7 @@ func TestLimitEndsTheWholeGroup(t *testing.T) {
 	t.Errorf("process %d is left", pid)
 }
 
-func TestTellWhatRuns(t *testing.T) {
+func TestReaderTellWhatRuns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var out strings.Builder
 		r := newReader(&out, "example")

@@ -95,10 +95,10 @@ func except(names []string, without ...string) []string {
 	return slices.DeleteFunc(slices.Clone(names), func(name string) bool { return slices.Contains(without, name) })
 }
 
-// TestLinterRefusesWhatItShould builds a module whose packages are named like ours and hold every forbidden import,
+// TestLintproofLinterRefusesWhatItShould builds a module whose packages are named like ours and hold every forbidden import,
 // and the files of testdata with every forbidden call, each marked `// want <linter>`. One run of the linter must
 // report exactly those.
-func TestLinterRefusesWhatItShould(t *testing.T) {
+func TestLintproofLinterRefusesWhatItShould(t *testing.T) {
 	dir := t.TempDir()
 	if resolved, err := filepath.EvalSymlinks(dir); err == nil {
 		dir = resolved

@@ -12,7 +12,7 @@ import (
 	"github.com/cjworkbench/unstuck/e2e/sandbox"
 )
 
-func TestTheHelpNamesEachCommandAndAWrongLineIsToldWhereItIs(t *testing.T) {
+func TestRunExplainsEachCommandAndSaysWhereALineIsWrong(t *testing.T) {
 	for _, args := range [][]string{{"-h"}, {"--help"}, {"help"}, {"up", "-h"}} {
 		var out strings.Builder
 		if err := run(t.Context(), args, &out); err != nil {
@@ -60,7 +60,7 @@ bin/unstuck() { say "$PWD" "$@" "${UNSTUCK_SERVER:-}" "${UNSTUCK_TOKEN:-}"; }
 `
 
 //promise:49
-func TestTheLinesThatArePrintedWorkAsTheyStandWhereverTheProjectIs(t *testing.T) {
+func TestWhereExplainPrintsLinesThatWorkWhereverTheProjectIs(t *testing.T) {
 	root := filepath.Join(t.TempDir(), `it's a "project" & $(more)`)
 	if err := os.Mkdir(root, 0o755); err != nil {
 		t.Fatal(err)
@@ -109,7 +109,7 @@ func TestTheLinesThatArePrintedWorkAsTheyStandWhereverTheProjectIs(t *testing.T)
 	}
 }
 
-func TestAnInterruptedStartIsRemoved(t *testing.T) {
+func TestWhereInterruptedRemovesWhatWasStarted(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "cluster")
 	if err := sandbox.Claim(dir); err != nil {
 		t.Fatal(err)

@@ -78,116 +78,16 @@ func portableGroups(groups []string) []string {
 
 // needs gives what kubectl would need for an action, and in which cluster. Nothing: that cannot be told.
 func (v Reviews) needs(action Action) (cluster string, needs []ResourceAttributes) {
+	row := rowOf(action.Verb)
 	if action.Environment == "" {
-		return "", v.targetNeeds(action)
+		if row.ofTarget == nil {
+			return "", nil
+		}
+		return "", row.ofTarget(v.Home, v.Targets[action.Target], action)
 	}
 	i := slices.IndexFunc(v.Releases, func(e plan.Environment) bool { return e.Name == action.Environment })
-	if i < 0 {
+	if i < 0 || row.ofEnvironment == nil {
 		return "", nil
 	}
-	env := v.Releases[i]
-	return env.Context, environmentNeeds(env, action)
-}
-
-func environmentNeeds(env plan.Environment, action Action) []ResourceAttributes {
-	ns := env.Namespace
-	switch action.Verb {
-	case Read: // the lists show Deployments, and operations have lines of logs
-		return []ResourceAttributes{
-			{Verb: "list", Group: "apps", Resource: "deployments", Namespace: ns},
-			{Verb: "get", Resource: "pods", Subresource: "log", Namespace: ns},
-		}
-	case Deploy, Promote, Revert:
-		var needs []ResourceAttributes
-		for _, s := range env.Services {
-			needs = append(needs, patching(ns, s.Deployment))
-		}
-		for _, j := range env.Jobs {
-			needs = append(needs, starting(ns, j.From)...)
-		}
-		return needs
-	case Restart:
-		for _, s := range env.Services {
-			if s.Name == action.Service && action.Service != "" {
-				return []ResourceAttributes{patching(ns, s.Deployment)}
-			}
-		}
-		if action.Secret != "" { // which services read it is known only once it is done
-			return []ResourceAttributes{patching(ns, "")}
-		}
-	case RunTask:
-		for _, t := range env.Tasks {
-			switch {
-			case t.Name != action.Task:
-			case len(t.Exec.Command) > 0: // in whichever pod is ready
-				return []ResourceAttributes{{Verb: "create", Resource: "pods", Subresource: "exec", Namespace: ns}}
-			default:
-				return starting(ns, t.From)
-			}
-		}
-	case Logs, Env:
-		return podNeeds(env, action)
-	case Pause, Delete, Probe: // of brokers
-	}
-	return nil
-}
-
-// podNeeds is what `kubectl logs deployment/NAME` needs, or `kubectl get pod`, whose answer has the variables.
-func podNeeds(env plan.Environment, action Action) []ResourceAttributes {
-	i := slices.IndexFunc(env.Services, func(s plan.Service) bool { return s.Name == action.Service })
-	if i < 0 {
-		return nil
-	}
-	ns := env.Namespace
-	if action.Verb == Env && action.Pod != "" {
-		return []ResourceAttributes{{Verb: "get", Resource: "pods", Namespace: ns, Name: action.Pod}}
-	}
-	needs := []ResourceAttributes{
-		{Verb: "get", Group: "apps", Resource: "deployments", Namespace: ns, Name: env.Services[i].Deployment},
-		{Verb: "list", Resource: "pods", Namespace: ns},
-	}
-	if action.Verb == Logs {
-		needs = append(needs, ResourceAttributes{Verb: "get", Resource: "pods", Subresource: "log", Namespace: ns})
-	}
-	return needs
-}
-
-func patching(namespace, deployment string) ResourceAttributes {
-	return ResourceAttributes{
-		Verb: "patch", Group: "apps", Resource: "deployments", Namespace: namespace, Name: deployment,
-	}
-}
-
-// starting is what `kubectl create job --from` needs.
-func starting(namespace string, from plan.TemplateRef) []ResourceAttributes {
-	template := ResourceAttributes{
-		Verb: "get", Group: "batch", Resource: "cronjobs", Namespace: namespace, Name: from.Name,
-	}
-	if from.Kind == plan.FromPodTemplate {
-		template.Group, template.Resource = "", "podtemplates"
-	}
-	return []ResourceAttributes{template, {Verb: "create", Group: "batch", Resource: "jobs", Namespace: namespace}}
-}
-
-func (v Reviews) targetNeeds(action Action) []ResourceAttributes {
-	ns, known := v.Targets[action.Target]
-	if action.Verb == Pause { // what keeps a pause is a ConfigMap of Unstuck's own
-		return []ResourceAttributes{{Verb: "patch", Resource: "configmaps", Namespace: v.Home}}
-	}
-	if action.Target == "" && action.Verb == Read { // the pauses of everything
-		return []ResourceAttributes{{Verb: "get", Resource: "configmaps", Namespace: v.Home}}
-	}
-	if !known {
-		return nil
-	}
-	switch action.Verb {
-	case Read: // incidents have lines of logs
-		return []ResourceAttributes{{Verb: "get", Resource: "pods", Subresource: "log", Namespace: ns}}
-	case Delete:
-		return []ResourceAttributes{{Verb: "delete", Resource: "pods", Namespace: ns, Name: action.Node}}
-	case Probe: // maybe_stuck runs next to the node
-		return []ResourceAttributes{{Verb: "create", Resource: "pods", Subresource: "exec", Namespace: ns, Name: action.Node}}
-	case Deploy, Promote, Revert, Restart, RunTask, Logs, Env, Pause: // of environments, or above
-	}
-	return nil
+	return v.Releases[i].Context, row.ofEnvironment(v.Releases[i], action)
 }

@@ -68,7 +68,7 @@ func TestDocsTableOfTokensHasEveryKeyAndNothingElse(t *testing.T) {
 		if strings.HasPrefix(m[1], "tokens") {
 			keys = append(keys, m[1]+" | "+m[2])
 		} else {
-			verbs = append(verbs, m[1])
+			verbs = append(verbs, m[1]+" | "+m[2])
 		}
 	}
 	slices.Sort(code)
@@ -78,7 +78,14 @@ func TestDocsTableOfTokensHasEveryKeyAndNothingElse(t *testing.T) {
 	}
 	var want []string
 	for _, v := range auth.Verbs() {
-		want = append(want, string(v))
+		to := "both"
+		switch {
+		case slices.Contains(auth.EnvironmentVerbs(), v):
+			to = "environments"
+		case slices.Contains(auth.TargetVerbs(), v):
+			to = "targets"
+		}
+		want = append(want, string(v)+" | "+to)
 	}
 	if diff := cmp.Diff(want, verbs); diff != "" {
 		t.Errorf("the verbs of %s (-code +documented):\n%s", tokensPage, diff)

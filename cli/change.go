@@ -6,9 +6,9 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/cjworkbench/unstuck/httpapi"
 	"github.com/cjworkbench/unstuck/release/plan"
 	"github.com/cjworkbench/unstuck/terminal"
+	"github.com/cjworkbench/unstuck/trigger"
 )
 
 // changeFlags are what every operation takes.
@@ -117,15 +117,15 @@ func (c console) operation(cmd *cobra.Command, rollsBack bool, names completer,
 func (c console) newDeployCommand() *cobra.Command {
 	return c.operation(&cobra.Command{
 		Use:   "deploy ENVIRONMENT COMMIT",
-		Short: "Deploy a commit",
+		Short: trigger.Deploy.Summary(),
 		Long: `Deploy a commit: see that its images are published, run the jobs, roll the services, and wait until they run.
 
 The plan is shown first, and somebody must say yes, unless --yes is given.`,
 		Example: `  unstuck deploy staging 9b8a7c6d5e4f30211203f4e5d6c7b8a99a8b7c6d --reason "nightly"`,
 		Args:    Exactly(2, "an environment and a commit"),
 	}, true, environmentsFirst(nil), func(ctx context.Context, s *session, f *changeFlags, args []string) error {
-		return s.operate(ctx, apiPath("environments", args[0], "deploys"), f, func(dryRun bool, _ plan.Plan) any {
-			return httpapi.DeployBody{
+		return s.operate(ctx, trigger.Deploy.At(args[0]), f, func(dryRun bool, _ plan.Plan) any {
+			return trigger.DeployBody{
 				Commit: args[1], Reason: f.reason, BugReport: f.bugReport, OnFailure: plan.OnFailure(f.onFailure), DryRun: dryRun,
 			}
 		})
@@ -135,15 +135,15 @@ The plan is shown first, and somebody must say yes, unless --yes is given.`,
 func (c console) newPromoteCommand() *cobra.Command {
 	return c.operation(&cobra.Command{
 		Use:   "promote ENVIRONMENT",
-		Short: "Deploy the commit that the environment's source runs",
+		Short: trigger.Promote.Summary(),
 		Long: `Deploy the commit that the environment's source runs: production from staging, for instance. It is refused unless
 the source runs one commit, has fully rolled it out, and is healthy; and if it runs another by the time you have said
 yes to the plan.`,
 		Example: `  unstuck promote production --reason "release of the week"`,
 		Args:    Exactly(1, "an environment"),
 	}, true, environmentsFirst(nil), func(ctx context.Context, s *session, f *changeFlags, args []string) error {
-		return s.operate(ctx, apiPath("environments", args[0], "promotions"), f, func(dryRun bool, p plan.Plan) any {
-			return httpapi.PromotionBody{
+		return s.operate(ctx, trigger.Promote.At(args[0]), f, func(dryRun bool, p plan.Plan) any {
+			return trigger.PromotionBody{
 				ExpectCommit: p.Commit, Reason: f.reason, BugReport: f.bugReport, OnFailure: plan.OnFailure(f.onFailure),
 				DryRun: dryRun,
 			}
@@ -155,14 +155,14 @@ func (c console) newRevertCommand() *cobra.Command {
 	var accept bool
 	cmd := c.operation(&cobra.Command{
 		Use:   "revert ENVIRONMENT [COMMIT]",
-		Short: "Go back to an earlier commit",
+		Short: trigger.Revert.Summary(),
 		Long: `Go back to an earlier commit: without one, to the previous that was good. It is refused across a deploy that
 migrated a database, or may have, unless --accept-migration-risk is given: the older code would meet the newer schema.`,
 		Example: `  unstuck revert production --reason "login broken since the release"`,
 		Args:    between(1, 2, "an environment, and a commit or none"),
 	}, true, environmentsFirst(nil), func(ctx context.Context, s *session, f *changeFlags, args []string) error {
-		return s.operate(ctx, apiPath("environments", args[0], "reverts"), f, func(dryRun bool, p plan.Plan) any {
-			body := httpapi.RevertBody{
+		return s.operate(ctx, trigger.Revert.At(args[0]), f, func(dryRun bool, p plan.Plan) any {
+			body := trigger.RevertBody{
 				Commit: p.Commit, AcceptMigrationRisk: accept, Reason: f.reason, BugReport: f.bugReport,
 				OnFailure: plan.OnFailure(f.onFailure), DryRun: dryRun,
 			}
@@ -190,12 +190,12 @@ starts. With --secret, every service that reads that Secret is restarted.`,
 		if (len(args) == 2) == (secret != "") {
 			return UsageError("want either a service or --secret")
 		}
-		path := apiPath("environments", args[0], "secrets", secret, "restarts")
+		path := trigger.RestartReaders.At(args[0], secret)
 		if len(args) == 2 {
-			path = apiPath("environments", args[0], "services", args[1], "restarts")
+			path = trigger.Restart.At(args[0], args[1])
 		}
 		return s.operate(ctx, path, f, func(dryRun bool, _ plan.Plan) any {
-			return httpapi.RestartBody{Reason: f.reason, BugReport: f.bugReport, DryRun: dryRun}
+			return trigger.RestartBody{Reason: f.reason, BugReport: f.bugReport, DryRun: dryRun}
 		})
 	})
 	cmd.Flags().StringVar(&secret, "secret", "", "`name` of a Secret: restart every service that reads it")
@@ -207,16 +207,16 @@ func (c console) newTaskCommand() *cobra.Command {
 	var confirm bool
 	cmd := c.operation(&cobra.Command{
 		Use:   "task ENVIRONMENT TASK",
-		Short: "Run a task",
+		Short: trigger.RunTask.Summary(),
 		Long: `Run a task of the environment's: a command in a pod of a service, or a job. If it has a warning, that is shown with
 the plan; where nobody is asked (--yes), --confirm says that the warning was read.`,
 		Example: `  unstuck task production clear-render-cache --reason "stale charts"`,
 		Args:    Exactly(2, "an environment and a task"),
 	}, false, environmentsFirst(tasksOf), func(ctx context.Context, s *session, f *changeFlags, args []string) error {
-		return s.operate(ctx, apiPath("environments", args[0], "tasks", args[1], "runs"), f,
+		return s.operate(ctx, trigger.RunTask.At(args[0], args[1]), f,
 			func(dryRun bool, _ plan.Plan) any {
 				// A person who was asked has seen the warning in the plan.
-				return httpapi.TaskBody{Confirm: confirm || !f.yes, Reason: f.reason, BugReport: f.bugReport, DryRun: dryRun}
+				return trigger.TaskBody{Confirm: confirm || !f.yes, Reason: f.reason, BugReport: f.bugReport, DryRun: dryRun}
 			})
 	})
 	cmd.Flags().BoolVar(&confirm, "confirm", false, "the task's warning was read")

@@ -9,12 +9,13 @@ import (
 
 	"github.com/cjworkbench/unstuck/httpapi"
 	"github.com/cjworkbench/unstuck/remediate/decide"
+	"github.com/cjworkbench/unstuck/trigger"
 )
 
 func (c console) newPauseCommand() *cobra.Command {
 	var why reasons
 	var all bool
-	var body httpapi.PauseBody
+	var body trigger.PauseBody
 	cmd := c.command(&cobra.Command{
 		Use:   "pause [TARGET]",
 		Short: "Delete no node of a broker, or of any, for a while",
@@ -24,7 +25,7 @@ pause has an end, at most 31 days ahead.`,
   unstuck pause --all --until 2026-11-23T18:00:00Z --reason "upgrade of the cluster"`,
 		Args: between(0, 1, "a broker, or --all"),
 	}, targetsFirst(nil), func(ctx context.Context, s *session, args []string) error {
-		path, err := pausePath(args, all)
+		path, err := pausePath(args, all, trigger.Pause, trigger.PauseAll)
 		if err != nil {
 			return err
 		}
@@ -59,7 +60,7 @@ shown.`,
 		Example: "  unstuck resume orders",
 		Args:    between(0, 1, "a broker, or --all"),
 	}, targetsFirst(nil), func(ctx context.Context, s *session, args []string) error {
-		path, err := pausePath(args, all)
+		path, err := pausePath(args, all, trigger.Resume, trigger.ResumeAll)
 		if err != nil {
 			return err
 		}
@@ -74,14 +75,14 @@ shown.`,
 	return cmd
 }
 
-func pausePath(args []string, all bool) (string, error) {
+func pausePath(args []string, all bool, one, every trigger.Trigger) (string, error) {
 	switch {
 	case (len(args) == 1) == all:
 		return "", UsageError("want either a broker or --all")
 	case all:
-		return apiPath("pauses"), nil
+		return every.At(), nil
 	}
-	return apiPath("targets", args[0], "pauses"), nil
+	return one.At(args[0]), nil
 }
 
 func (s *session) showPauses(list httpapi.PauseList, raw []byte, err error) error {
@@ -113,7 +114,7 @@ func (c console) newDeleteCommand() *cobra.Command {
 	var override []string
 	cmd := c.command(&cobra.Command{
 		Use:   "delete TARGET NODE",
-		Short: "Delete a node, behind the guards",
+		Short: trigger.Delete.Summary(),
 		Long: `Delete a node, so that its StatefulSet starts it afresh, behind the same guards as Unstuck's own deletions. If any of
 these is closed it is refused; --override names those that are not to hold it back, one by one. What the guards say is
 shown first, and somebody must say yes, unless --yes is given. The pod that was looked at is deleted, by its UID, and no
@@ -124,11 +125,11 @@ successor of it.`,
 		if err := why.complete(ctx, s.console, !yes, false); err != nil {
 			return err
 		}
-		body := httpapi.DeletionBody{Reason: why.reason, DryRun: true}
+		body := trigger.DeletionBody{Reason: why.reason, DryRun: true}
 		for _, g := range override {
 			body.Override = append(body.Override, decide.Guard(g))
 		}
-		return s.deleteNode(ctx, apiPath("targets", args[0], "nodes", args[1], "deletions"), body, yes, dryRun)
+		return s.deleteNode(ctx, trigger.Delete.At(args[0], args[1]), body, yes, dryRun)
 	})
 	flags := cmd.Flags()
 	flags.StringVar(&why.reason, "reason", "", "`text` that says why, for the record; asked for on a terminal")
@@ -146,7 +147,7 @@ successor of it.`,
 }
 
 // deleteNode looks at what the guards say first, which also gives the UID of the pod that is meant.
-func (s *session) deleteNode(ctx context.Context, path string, body httpapi.DeletionBody, yes, dryRun bool) error {
+func (s *session) deleteNode(ctx context.Context, path string, body trigger.DeletionBody, yes, dryRun bool) error {
 	look, raw, err := post[httpapi.DeletionReply](ctx, s.client, path, body, "")
 	switch {
 	case err != nil:

@@ -13,6 +13,7 @@ import (
 	"github.com/cjworkbench/unstuck/httpapi"
 	"github.com/cjworkbench/unstuck/release/plan"
 	"github.com/cjworkbench/unstuck/remediate/store"
+	"github.com/cjworkbench/unstuck/trigger"
 )
 
 func (c console) newStatusCommand() *cobra.Command {
@@ -73,7 +74,7 @@ looked at by every probe first.`,
 	}, targetsFirst(nodesOf), func(ctx context.Context, s *session, args []string) error {
 		path := apiPath("targets", args[0], "nodes", args[1])
 		if now {
-			if err := s.probeNow(ctx, path); err != nil {
+			if err := s.probeNow(ctx, path, trigger.Probe.At(args[0], args[1])); err != nil {
 				return err
 			}
 		}
@@ -97,14 +98,14 @@ const (
 	lookLimit = 30 * time.Second
 )
 
-// probeNow has a node looked at, and waits until a login has been seen that is newer than any before. One that does not
-// come is no error: what is shown says how old it is.
-func (s *session) probeNow(ctx context.Context, path string) error {
+// probeNow has the node at path looked at, by asking for its probes, and waits until a login has been seen that is
+// newer than any before. One that does not come is no error: what is shown says how old it is.
+func (s *session) probeNow(ctx context.Context, path, probes string) error {
 	before, _, err := get[httpapi.Node](ctx, s.client, path)
 	if err != nil {
 		return err
 	}
-	if _, _, err := post[httpapi.Probed](ctx, s.client, path+"/probes", httpapi.ProbeBody{}, ""); err != nil {
+	if _, _, err := post[httpapi.Probed](ctx, s.client, probes, trigger.ProbeBody{}, ""); err != nil {
 		return err
 	}
 	limited, stop := context.WithTimeout(ctx, lookLimit)
@@ -237,8 +238,8 @@ func (s *session) cancel(ctx context.Context, id string, f *operationFlags) erro
 	if err := f.why.complete(ctx, s.console, true, false); err != nil {
 		return err
 	}
-	body := httpapi.CancelBody{Reason: f.why.reason}
-	op, raw, err := post[plan.Operation](ctx, s.client, apiPath("operations", id, "cancel"), body, "")
+	body := trigger.CancelBody{Reason: f.why.reason}
+	op, raw, err := post[plan.Operation](ctx, s.client, trigger.Cancel.At(id), body, "")
 	switch {
 	case err != nil:
 		return err

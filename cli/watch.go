@@ -13,6 +13,7 @@ import (
 	"github.com/cjworkbench/unstuck/httpapi"
 	"github.com/cjworkbench/unstuck/release/plan"
 	"github.com/cjworkbench/unstuck/terminal"
+	"github.com/cjworkbench/unstuck/trigger"
 )
 
 // redrawEvery is how often the times on a terminal go on.
@@ -111,8 +112,8 @@ func (s *session) wantsOut(ctx context.Context, op plan.Operation, wish os.Signa
 	case answer != "c":
 		return op, false
 	}
-	body := httpapi.CancelBody{Reason: "cancelled from where it was watched"}
-	_, _, err = post[plan.Operation](ctx, s.client, apiPath("operations", op.ID, "cancel"), body, "")
+	body := trigger.CancelBody{Reason: "cancelled from where it was watched"}
+	_, _, err = post[plan.Operation](ctx, s.client, trigger.Cancel.At(op.ID), body, "")
 	if err != nil {
 		s.warnf("it was not cancelled: %s", err.Error())
 		return op, false

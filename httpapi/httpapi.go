@@ -15,6 +15,7 @@ import (
 	"strings"
 
 	"github.com/cjworkbench/unstuck/auth"
+	"github.com/cjworkbench/unstuck/trigger"
 )
 
 // Options is what the server needs, and the values of the two halves that it serves. Every function must be safe to
@@ -79,6 +80,14 @@ type Route struct {
 	answer   reflect.Type // nil: an object
 	query    []param
 	takesKey bool // of idempotency
+}
+
+// triggered is the route of a trigger.
+func triggered(t trigger.Trigger, c change, answer reflect.Type) Route {
+	return Route{
+		Method: t.Method, Path: t.Path, Shows: t.Does, change: c, status: t.Status, body: t.Body, answer: answer,
+		takesKey: t.TakesKey,
+	}
 }
 
 // API is the whole API: the two halves behind one gate.

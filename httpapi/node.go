@@ -14,6 +14,7 @@ import (
 	"github.com/cjworkbench/unstuck/remediate"
 	"github.com/cjworkbench/unstuck/remediate/decide"
 	"github.com/cjworkbench/unstuck/target"
+	"github.com/cjworkbench/unstuck/trigger"
 )
 
 // Nodes does to a broker's nodes what a person asks for.
@@ -53,17 +54,9 @@ func (api *brokerAPI) nodeRoutes() []Route {
 	if api.Nodes == nil {
 		return nil
 	}
-	const node = "/api/v1/targets/{target}/nodes/{node}"
 	return []Route{
-		{
-			Method: http.MethodPost, Path: node + "/deletions", Shows: "delete a node, behind the guards",
-			change: api.deleteNode,
-			body:   reflect.TypeFor[DeletionBody](), status: http.StatusAccepted, answer: reflect.TypeFor[DeletionReply](),
-		},
-		{
-			Method: http.MethodPost, Path: node + "/probes", Shows: "look at a node now", change: api.probeNode,
-			body: reflect.TypeFor[ProbeBody](), status: http.StatusAccepted, answer: reflect.TypeFor[Probed](),
-		},
+		triggered(trigger.Delete, api.deleteNode, reflect.TypeFor[DeletionReply]()),
+		triggered(trigger.Probe, api.probeNode, reflect.TypeFor[Probed]()),
 	}
 }
 
@@ -102,7 +95,7 @@ func (api *brokerAPI) probeNode(w http.ResponseWriter, r *http.Request, a *Audit
 	if err != nil {
 		return reply{}, err
 	}
-	if _, err := readBody[ProbeBody](w, r); err != nil {
+	if _, err := readBody[trigger.ProbeBody](w, r); err != nil {
 		return reply{}, err
 	}
 	if err := api.Nodes.Probe(r.Context(), n.Target, n.Name); err != nil {
@@ -119,7 +112,7 @@ func (api *brokerAPI) deleteNode(w http.ResponseWriter, r *http.Request, a *Audi
 	if err != nil {
 		return reply{}, err
 	}
-	b, err := readBody[DeletionBody](w, r)
+	b, err := readBody[trigger.DeletionBody](w, r)
 	if err != nil {
 		return reply{}, err
 	}

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/cjworkbench/unstuck/httpapi/apitest"
+	"github.com/cjworkbench/unstuck/trigger"
 )
 
 const openAPIDoc = "../docs/openapi.json"
@@ -359,5 +360,25 @@ func checkAnswer(t *testing.T, r *http.Request, w *httptest.ResponseRecorder) {
 		t.Errorf("%s %s: %d without a request ID", r.Method, r.URL, w.Code)
 	case bytes.Contains(w.Body.Bytes(), []byte("token-of-")):
 		t.Errorf("%s %s: the answer has a token: %s", r.Method, r.URL, w.Body)
+	}
+}
+
+func TestTriggeredRoutesAreThoseOfTheTable(t *testing.T) {
+	served := make(map[string]bool)
+	for path, operations := range describe(t, newSite()).Paths {
+		for method := range operations {
+			if method != "get" {
+				served[strings.ToUpper(method)+" "+path] = true
+			}
+		}
+	}
+	for _, d := range trigger.All() {
+		if !served[d.Route()] {
+			t.Errorf("%s is in the table of triggers and has no handler", d.Route())
+		}
+		delete(served, d.Route())
+	}
+	for route := range served {
+		t.Errorf("%s changes something and is not in the table of triggers", route)
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/cjworkbench/unstuck/auth"
 	"github.com/cjworkbench/unstuck/release/plan"
 	"github.com/cjworkbench/unstuck/remediate/decide"
+	"github.com/cjworkbench/unstuck/trigger"
 )
 
 // Pauses keeps the pauses. Whoever keeps them forgets those that have ended.
@@ -39,23 +40,10 @@ func (api *brokerAPI) pauseRoutes() []Route {
 		return nil
 	}
 	list := reflect.TypeFor[PauseList]()
-	const all, one = "/api/v1/pauses", "/api/v1/targets/{target}/pauses"
-	body := reflect.TypeFor[PauseBody]()
 	return []Route{
-		{Path: all, Shows: "the pauses that have not ended", get: api.listPauses, answer: list},
-		{
-			Method: http.MethodPost, Path: all, Shows: "pause every broker: delete no node until the pause ends",
-			change: api.pauseTarget, body: body, status: http.StatusCreated, answer: list,
-		},
-		{
-			Method: http.MethodDelete, Path: all, Shows: "end the pauses of every broker", change: api.resumeTarget,
-			answer: list,
-		},
-		{
-			Method: http.MethodPost, Path: one, Shows: "pause one broker", change: api.pauseTarget, body: body,
-			status: http.StatusCreated, answer: list,
-		},
-		{Method: http.MethodDelete, Path: one, Shows: "end the pauses of one broker", change: api.resumeTarget, answer: list},
+		{Path: trigger.PauseAll.Path, Shows: "the pauses that have not ended", get: api.listPauses, answer: list},
+		triggered(trigger.PauseAll, api.pauseTarget, list), triggered(trigger.ResumeAll, api.resumeTarget, list),
+		triggered(trigger.Pause, api.pauseTarget, list), triggered(trigger.Resume, api.resumeTarget, list),
 	}
 }
 
@@ -117,7 +105,7 @@ func (api *brokerAPI) pauseTarget(w http.ResponseWriter, r *http.Request, a *Aud
 	if err != nil {
 		return reply{}, err
 	}
-	b, err := readBody[PauseBody](w, r)
+	b, err := readBody[trigger.PauseBody](w, r)
 	if err != nil {
 		return reply{}, err
 	}
@@ -125,7 +113,7 @@ func (api *brokerAPI) pauseTarget(w http.ResponseWriter, r *http.Request, a *Aud
 	if err := checkReason(b.Reason); err != nil {
 		return reply{}, err
 	}
-	until, err := b.until(time.Now())
+	until, err := endOf(b, time.Now())
 	if err != nil {
 		return reply{}, err
 	}
@@ -159,8 +147,8 @@ func (api *brokerAPI) pausesNow(r *http.Request, status int, targetName string) 
 	return reply{status: status, value: list}, nil
 }
 
-// until gives when the pause ends.
-func (b PauseBody) until(now time.Time) (until time.Time, err error) {
+// endOf gives when the pause ends.
+func endOf(b trigger.PauseBody, now time.Time) (until time.Time, err error) {
 	const want = "give either for, as in \"90m\", or until, as in \"2026-01-31T12:00:00Z\"; it ends within 31 days"
 	switch {
 	case (b.For == "") == (b.Until == ""):

@@ -11,6 +11,7 @@ import (
 	"github.com/cjworkbench/unstuck/auth"
 	"github.com/cjworkbench/unstuck/release"
 	"github.com/cjworkbench/unstuck/release/plan"
+	"github.com/cjworkbench/unstuck/trigger"
 )
 
 // Operations plans operations, takes them on and stops them. *release.Runner does.
@@ -71,30 +72,17 @@ func (api *releaseAPI) routes() []Route {
 }
 
 func (api *releaseAPI) operationRoutes() []Route {
-	operation := func(path, shows string, body reflect.Type, c change) Route {
-		return Route{
-			Method: http.MethodPost, Path: path, Shows: shows, change: c, body: body, takesKey: true,
-			status: http.StatusAccepted, answer: reflect.TypeFor[plan.Operation](),
-		}
-	}
-	const env = "/api/v1/environments/{env}"
-	cancel := operation(operationPath+"{id}/cancel", "stop an operation", reflect.TypeFor[CancelBody](), api.cancel)
-	cancel.takesKey = false
+	operation := func(t trigger.Trigger, c change) Route { return triggered(t, c, reflect.TypeFor[plan.Operation]()) }
 	return []Route{
-		operation(env+"/deploys", "deploy a commit", reflect.TypeFor[DeployBody](), api.deploy),
-		operation(env+"/promotions", "deploy the commit that the environment's source runs", reflect.TypeFor[PromotionBody](),
-			api.promote),
-		operation(env+"/reverts", "go back to an earlier commit", reflect.TypeFor[RevertBody](), api.revert),
-		operation(env+"/services/{service}/restarts", "restart a service", reflect.TypeFor[RestartBody](), api.restart),
-		operation(env+"/secrets/{secret}/restarts", "restart every service that reads a Secret",
-			reflect.TypeFor[RestartBody](), api.restart),
-		operation(env+"/tasks/{task}/runs", "run a task", reflect.TypeFor[TaskBody](), api.runTask),
-		cancel,
+		operation(trigger.Deploy, api.deploy), operation(trigger.Promote, api.promote),
+		operation(trigger.Revert, api.revert), operation(trigger.Restart, api.restart),
+		operation(trigger.RestartReaders, api.restart), operation(trigger.RunTask, api.runTask),
+		operation(trigger.Cancel, api.cancel),
 	}
 }
 
 func (api *releaseAPI) deploy(w http.ResponseWriter, r *http.Request, a *AuditEvent) (reply, error) {
-	b, err := asked[DeployBody](api, w, r, a, auth.Action{Verb: auth.Deploy})
+	b, err := asked[trigger.DeployBody](api, w, r, a, auth.Action{Verb: auth.Deploy})
 	if err != nil {
 		return reply{}, err
 	}
@@ -105,7 +93,7 @@ func (api *releaseAPI) deploy(w http.ResponseWriter, r *http.Request, a *AuditEv
 }
 
 func (api *releaseAPI) promote(w http.ResponseWriter, r *http.Request, a *AuditEvent) (reply, error) {
-	b, err := asked[PromotionBody](api, w, r, a, auth.Action{Verb: auth.Promote})
+	b, err := asked[trigger.PromotionBody](api, w, r, a, auth.Action{Verb: auth.Promote})
 	if err != nil {
 		return reply{}, err
 	}
@@ -125,7 +113,7 @@ func (api *releaseAPI) promote(w http.ResponseWriter, r *http.Request, a *AuditE
 }
 
 func (api *releaseAPI) revert(w http.ResponseWriter, r *http.Request, a *AuditEvent) (reply, error) {
-	b, err := asked[RevertBody](api, w, r, a, auth.Action{Verb: auth.Revert})
+	b, err := asked[trigger.RevertBody](api, w, r, a, auth.Action{Verb: auth.Revert})
 	if err != nil {
 		return reply{}, err
 	}
@@ -138,7 +126,7 @@ func (api *releaseAPI) revert(w http.ResponseWriter, r *http.Request, a *AuditEv
 // restart restarts a service or what reads a Secret: the path has either.
 func (api *releaseAPI) restart(w http.ResponseWriter, r *http.Request, a *AuditEvent) (reply, error) {
 	action := auth.Action{Verb: auth.Restart, Service: r.PathValue("service"), Secret: r.PathValue("secret")}
-	b, err := asked[RestartBody](api, w, r, a, action)
+	b, err := asked[trigger.RestartBody](api, w, r, a, action)
 	if err != nil {
 		return reply{}, err
 	}
@@ -150,7 +138,7 @@ func (api *releaseAPI) restart(w http.ResponseWriter, r *http.Request, a *AuditE
 
 func (api *releaseAPI) runTask(w http.ResponseWriter, r *http.Request, a *AuditEvent) (reply, error) {
 	action := auth.Action{Verb: auth.RunTask, Task: r.PathValue("task")}
-	b, err := asked[TaskBody](api, w, r, a, action)
+	b, err := asked[trigger.TaskBody](api, w, r, a, action)
 	if err != nil {
 		return reply{}, err
 	}
@@ -235,7 +223,7 @@ func (api *releaseAPI) cancel(w http.ResponseWriter, r *http.Request, a *AuditEv
 	if err := api.May(r.Context(), actionOf(op)); err != nil {
 		return reply{}, err
 	}
-	b, err := readBody[CancelBody](w, r)
+	b, err := readBody[trigger.CancelBody](w, r)
 	if err != nil {
 		return reply{}, err
 	}

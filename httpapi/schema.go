@@ -125,7 +125,7 @@ func (s schemas) of(t reflect.Type) *schema {
 func (s schemas) structOf(t reflect.Type) *schema {
 	name := t.Name()
 	_, path, _ := strings.Cut(t.PkgPath(), "/unstuck/")
-	if pkg, _, _ := strings.Cut(path, "/"); pkg != "" && pkg != "httpapi" {
+	if pkg, _, _ := strings.Cut(path, "/"); pkg != "" && pkg != "httpapi" && pkg != "trigger" {
 		name = strings.ToUpper(pkg[:1]) + pkg[1:] + name // release/plan.Operation and an httpapi.Operation must differ
 	}
 	if s.named[name] == nil {

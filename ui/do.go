@@ -15,6 +15,7 @@ import (
 	"github.com/cjworkbench/unstuck/httpapi"
 	"github.com/cjworkbench/unstuck/release/plan"
 	"github.com/cjworkbench/unstuck/remediate/decide"
+	"github.com/cjworkbench/unstuck/trigger"
 )
 
 // triggerData is what the page of a trigger shows: its form or, once that is filled in, the plan.
@@ -36,7 +37,7 @@ type triggerData struct {
 
 // fieldData is a field with what it has.
 type fieldData struct {
-	field
+	trigger.Field
 
 	Value  string
 	Values []string
@@ -53,30 +54,30 @@ func (f fieldData) Has(value any) bool {
 }
 
 // triggerPage shows a trigger's form to whoever may do it.
-func (p pages) triggerPage(d trigger) pageFunc {
+func (p pages) triggerPage(t trigger.Trigger) pageFunc {
 	return func(r *http.Request) (view, error) {
-		if err := p.mayTrigger(r, d); err != nil {
+		if err := p.mayTrigger(r, t); err != nil {
 			return view{}, err
 		}
-		return p.formOf(r, d, nil), nil
+		return p.formOf(r, t, nil), nil
 	}
 }
 
-func (p pages) formOf(r *http.Request, d trigger, problem *httpapi.Problem) view {
+func (p pages) formOf(r *http.Request, t trigger.Trigger, problem *httpapi.Problem) view {
 	data := triggerData{
-		Title: fillIn(d.title, r.PathValue), Label: fillIn(d.label, r.PathValue), What: d.what, Problem: problem,
-		Plans:  d.plans,
+		Title: trigger.FillIn(t.Title, r.PathValue), Label: trigger.FillIn(t.Label, r.PathValue), What: t.What,
+		Problem: problem, Plans: t.Plans,
 		Guards: overridable(), Back: r.URL.Path[:strings.LastIndex(r.URL.Path, "/")+1],
 	}
-	if d.typed != "" && !d.plans {
-		data.Typed = r.PathValue(d.typed)
+	if t.Typed != "" && !t.Plans {
+		data.Typed = r.PathValue(t.Typed)
 	}
-	for _, f := range d.fields {
+	for _, f := range t.Fields {
 		value := r.PostForm.Get(f.Name)
 		if f.Name == "uid" && value == "" {
 			value = p.uidOf(r)
 		}
-		data.Fields = append(data.Fields, fieldData{field: f, Value: value, Values: r.PostForm[f.Name]})
+		data.Fields = append(data.Fields, fieldData{Field: f, Value: value, Values: r.PostForm[f.Name]})
 	}
 	data.Warning = p.warningOf(r)
 	v := view{name: "trigger", title: data.Title, data: data}
@@ -104,29 +105,29 @@ func (p pages) uidOf(r *http.Request) string {
 }
 
 // do takes a trigger's form: it shows the plan, or does it and goes on to what came of it.
-func (p pages) do(d trigger) http.Handler {
+func (p pages) do(t trigger.Trigger) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		r, err := p.Authenticate(r)
 		if err == nil {
 			err = readForm(w, r)
 		}
 		if err == nil {
-			err = p.mayTrigger(r, d)
+			err = p.mayTrigger(r, t)
 		}
 		if err != nil {
 			why := p.ProblemOf(r, err)
-			p.refusedHere(r, d, why)
+			p.refusedHere(r, t, why)
 			p.render(w, r, p.trouble(r, why))
 			return
 		}
-		typed := d.typed == "" || r.PostForm.Get("typed") == r.PathValue(d.typed)
-		if d.plans && (r.PostForm.Get("step") != "do" || !typed) {
-			p.render(w, r, p.planned(w, r, d))
+		typed := t.Typed == "" || r.PostForm.Get("typed") == r.PathValue(t.Typed)
+		if t.Plans && (r.PostForm.Get("step") != "do" || !typed) {
+			p.render(w, r, p.planned(w, r, t))
 			return
 		}
-		location, _, err := p.ask(w, r, d, false)
+		location, _, err := p.ask(w, r, t, false)
 		if err != nil {
-			p.render(w, r, p.formOf(r, d, p.ProblemOf(r, err)))
+			p.render(w, r, p.formOf(r, t, p.ProblemOf(r, err)))
 			return
 		}
 		next := strings.TrimPrefix(location, apiRoot)
@@ -138,18 +139,18 @@ func (p pages) do(d trigger) http.Handler {
 }
 
 // planned is the page that shows what would be done, and asks for it to be confirmed.
-func (p pages) planned(w http.ResponseWriter, r *http.Request, d trigger) view {
-	_, answer, err := p.ask(w, r, d, true)
+func (p pages) planned(w http.ResponseWriter, r *http.Request, t trigger.Trigger) view {
+	_, answer, err := p.ask(w, r, t, true)
 	if err != nil {
-		return p.formOf(r, d, p.ProblemOf(r, err))
+		return p.formOf(r, t, p.ProblemOf(r, err))
 	}
-	v := p.formOf(r, d, nil)
+	v := p.formOf(r, t, nil)
 	data, _ := v.data.(triggerData)
-	data.Planned, data.Typed = true, r.PathValue(d.typed)
+	data.Planned, data.Typed = true, r.PathValue(t.Typed)
 	data.Key = r.PostForm.Get("key")
 	if r.PostForm.Get("step") == "do" {
 		data.Problem = httpapi.NewProblem(http.StatusBadRequest, "type %s to confirm", data.Typed)
-		p.refusedHere(r, d, data.Problem)
+		p.refusedHere(r, t, data.Problem)
 		v.status = http.StatusBadRequest
 	} else {
 		data.Key = rand.Text()
@@ -178,12 +179,12 @@ func (d *triggerData) pin(value string, names ...string) {
 
 // ask makes the request to the API that a form stands for, and has it answered like any other: the same checks, the
 // same rights, the same audit.
-func (p pages) ask(w http.ResponseWriter, r *http.Request, d trigger,
+func (p pages) ask(w http.ResponseWriter, r *http.Request, t trigger.Trigger,
 	dryRun bool,
 ) (location string, answer any, err error) {
 	body := make(map[string]any)
 	ask := r.Clone(r.Context())
-	for _, f := range d.fields {
+	for _, f := range t.Fields {
 		value := strings.TrimSpace(r.PostForm.Get(f.Name))
 		switch {
 		case f.Kind == "path":
@@ -207,28 +208,27 @@ func (p pages) ask(w http.ResponseWriter, r *http.Request, d trigger,
 	if err != nil {
 		return "", nil, fmt.Errorf("encode a form: %w", err)
 	}
-	method, path, _ := strings.Cut(d.route, " ")
-	ask.Method, ask.Pattern = method, d.route
-	ask.URL = &url.URL{Path: fillIn(path, func(name string) string { return ask.PathValue(name) })}
+	ask.Method, ask.Pattern = t.Method, t.Route()
+	ask.URL = &url.URL{Path: trigger.FillIn(t.Path, func(name string) string { return ask.PathValue(name) })}
 	ask.Header.Set("Content-Type", "application/json")
 	ask.Header.Del("Content-Encoding")
 	ask.Header.Del("Idempotency-Key")
-	if key := r.PostForm.Get("key"); p.TakesKey(d.route) && !dryRun && key != "" {
+	if key := r.PostForm.Get("key"); p.TakesKey(t.Route()) && !dryRun && key != "" {
 		ask.Header.Set("Idempotency-Key", key)
 	}
 	ask.Body = io.NopCloser(bytes.NewReader(data))
-	if len(d.fields) == 0 {
+	if len(t.Fields) == 0 {
 		ask.Body = http.NoBody
 	}
-	return p.api.Change(w, ask, d.route)
+	return p.api.Change(w, ask, t.Route())
 }
 
 // refusedHere tells the audit of a form that is refused before the API is asked for anything, or for more than a plan.
-func (p pages) refusedHere(r *http.Request, d trigger, why *httpapi.Problem) {
+func (p pages) refusedHere(r *http.Request, t trigger.Trigger, why *httpapi.Problem) {
 	a := httpapi.AuditEventOf(r)
 	who, _ := httpapi.CallerOf(r.Context())
 	a.By, a.Authority, a.Status, a.Refused = who.Name, who.Authority, why.Status, why.Detail
-	a.Action, a.Reason = httpapi.Cut(fillIn(d.title, r.PathValue), httpapi.MaxReason),
+	a.Action, a.Reason = httpapi.Cut(trigger.FillIn(t.Title, r.PathValue), httpapi.MaxReason),
 		httpapi.Cut(r.PostForm.Get("reason"), httpapi.MaxReason)
 	p.Record(r.Context(), r, a)
 }

@@ -14,13 +14,14 @@ import (
 	"time"
 
 	"github.com/cjworkbench/unstuck/httpapi/apitest"
+	"github.com/cjworkbench/unstuck/trigger"
 )
 
 // formPages are the pages that take a form, and those that lead on.
 func formPages() []string {
 	pages := []string{"/sign-in", "/signed-in", "/sign-out"}
-	for _, d := range triggers {
-		pages = append(pages, d.path)
+	for _, d := range trigger.All() {
+		pages = append(pages, d.Page)
 	}
 	return pages
 }
@@ -45,13 +46,13 @@ func (m *maker) form() *http.Request {
 	m.made = page
 	names := map[string]string{"env": "production", "service": "frontend", "task": "import-plans", "target": "orders", "node": "mq-1", "id": apitest.Running().ID}
 	typed := "x"
-	for _, d := range triggers {
-		if d.path == page && d.typed != "" {
-			typed = names[d.typed]
+	for _, d := range trigger.All() {
+		if d.Page == page && d.Typed != "" {
+			typed = names[d.Typed]
 		}
 	}
-	address := pageRoot + braces.ReplaceAllStringFunc(page, func(w string) string {
-		return url.PathEscape(m.Text(names[strings.Trim(w, "{}")], "nowhere", "..", "a/b", "\x00", strings.Repeat("a", 5000)))
+	address := pageRoot + trigger.FillIn(page, func(name string) string {
+		return url.PathEscape(m.Text(names[name], "nowhere", "..", "a/b", "\x00", strings.Repeat("a", 5000)))
 	})
 	fields := []struct {
 		name string

@@ -14,6 +14,7 @@ import (
 	"github.com/cjworkbench/unstuck/httpapi/apitest"
 	"github.com/cjworkbench/unstuck/release/plan"
 	"github.com/cjworkbench/unstuck/remediate/decide"
+	"github.com/cjworkbench/unstuck/trigger"
 )
 
 // fill sends a form as a browser does that has come to host, with the cookies that it has from there.
@@ -262,17 +263,17 @@ func (s *site) get(cookies []*http.Cookie, path string) *http.Request {
 }
 
 // triggerPaths are the pages of all triggers, with places that there are.
-func triggerPaths() map[string]trigger {
-	all := make(map[string]trigger)
-	for _, d := range triggers {
-		all[pageRoot+strings.NewReplacer("{env}", "production", "{service}", "frontend", "{task}", "import-plans", "{id}", apitest.Finished().ID, "{target}", "orders", "{node}", "mq-1").Replace(d.path)] = d
+func triggerPaths() map[string]trigger.Trigger {
+	all := make(map[string]trigger.Trigger)
+	for _, d := range trigger.All() {
+		all[pageRoot+strings.NewReplacer("{env}", "production", "{service}", "frontend", "{task}", "import-plans", "{id}", apitest.Finished().ID, "{target}", "orders", "{node}", "mq-1").Replace(d.Page)] = d
 	}
 	return all
 }
 
 // matches says whether a request's path is one of the route's.
 func matches(route, path string) bool {
-	return regexp.MustCompile("^" + braces.ReplaceAllString(route, "[^/]+") + "$").MatchString(path)
+	return regexp.MustCompile("^" + trigger.FillIn(route, func(string) string { return "[^/]+" }) + "$").MatchString(path)
 }
 
 //promise:33
@@ -285,12 +286,12 @@ func TestTriggerIsPulledByItsRouteOfTheAPIForWhoeverMayOnly(t *testing.T) {
 		path = strings.Replace(path, apitest.Finished().ID, apitest.Running().ID, 1)
 		form := url.Values{"step": {"do"}, "reason": {"because"}, "for": {"1h"}, "commit": {apitest.NewCommit}, "secret": {"db"}, "accept_migration_risk": {"yes"}, "override": {"paused", "observe-only"}}
 		word := regexp.MustCompile(`[a-z0-9-]+`).FindAllString(path, -1)
-		if i := slices.Index(word, map[string]string{"env": "environments", "service": "services", "task": "tasks", "node": "nodes"}[d.typed]); i >= 0 {
+		if i := slices.Index(word, map[string]string{"env": "environments", "service": "services", "task": "tasks", "node": "nodes"}[d.Typed]); i >= 0 {
 			form.Set("typed", word[i+1])
 		}
 		for who, want := range map[string]int{"ada": 303, "bob": 403} {
 			cookies := s.signedIn(t, who, "localhost")
-			if who == "bob" && strings.Contains(d.path, "{id}") {
+			if who == "bob" && strings.Contains(d.Page, "{id}") {
 				want = 404 // of which bob is not even told that there are some
 			}
 			if w := s.ask(s.get(cookies, path)); (w.Code == 200) != (want == 303) {
@@ -301,8 +302,7 @@ func TestTriggerIsPulledByItsRouteOfTheAPIForWhoeverMayOnly(t *testing.T) {
 				t.Errorf("%s at %s: %d %s", who, path, w.Code, words(w.Body.String()))
 			}
 			if who == "ada" {
-				method, route, _ := strings.Cut(d.route, " ")
-				if a := s.audit.Last(); a.Method != method || !matches(route, a.Path) || a.Status/100 != 2 || a.By != "ada" {
+				if a := s.audit.Last(); a.Method != d.Method || !matches(d.Path, a.Path) || a.Status/100 != 2 || a.By != "ada" {
 					t.Errorf("%s: the audit has %+v", path, a)
 				}
 			}
@@ -315,8 +315,8 @@ func TestTriggerIsPulledByItsRouteOfTheAPIForWhoeverMayOnly(t *testing.T) {
 
 func TestTriggerHasAFormForEveryChangeOfTheAPI(t *testing.T) {
 	served := make(map[string]bool)
-	for _, d := range triggers {
-		served[d.route] = true
+	for _, d := range trigger.All() {
+		served[d.Route()] = true
 	}
 	var index httpapi.Index
 	if err := json.Unmarshal(newSite().ask(apitest.Request("", "GET", "/", "")).Body.Bytes(), &index); err != nil || len(index.Endpoints) == 0 {

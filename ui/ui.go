@@ -18,6 +18,7 @@ import (
 
 	"github.com/cjworkbench/unstuck/httpapi"
 	"github.com/cjworkbench/unstuck/remediate"
+	"github.com/cjworkbench/unstuck/trigger"
 )
 
 // pageRoot is where the page is.
@@ -89,10 +90,10 @@ func New(api *httpapi.API, snapshots func() []remediate.Snapshot, pulse *Pulse, 
 			m.Handle("GET "+pageRoot+path, p.variablesPage(path))
 		}
 	}
-	for _, d := range triggers {
-		if p.Serves(d.route) {
-			m.Handle("GET "+pageRoot+d.path, p.show(p.triggerPage(d)))
-			m.Handle("POST "+pageRoot+d.path, p.do(d))
+	for _, t := range trigger.All() {
+		if p.Serves(t.Route()) {
+			m.Handle("GET "+pageRoot+t.Page, p.show(p.triggerPage(t)))
+			m.Handle("POST "+pageRoot+t.Page, p.do(t))
 		}
 	}
 	if p.Asks() {

@@ -22,7 +22,8 @@ const module = "github.com/cjworkbench/unstuck"
 // ours are the packages of the design, by their paths in the module.
 var ours = []string{
 	"clock", "target", "auth", "probe", "remediate", "remediate/decide", "remediate/store", "release", "release/plan", "config",
-	"metrics", "kube", "kube/apiserver", "kube/deploy", "kube/kubetest", "httpapi", "httpapi/apitest", "ui", "lab",
+	"metrics", "kube", "kube/apiserver", "kube/deploy", "kube/kubetest", "trigger", "httpapi", "httpapi/apitest", "ui",
+	"lab",
 	"terminal", "version", "cli", "app", "apptest",
 }
 
@@ -68,12 +69,13 @@ var mayImport = map[string]string{
 	"kube/apiserver/a.go":   "context os slog auth target client-go",
 	"kube/deploy/a.go":      "context os slog kube/apiserver release release/plan client-go",
 	"kube/kubetest/a.go":    "context os slog kube/apiserver client-go",
-	"httpapi/a.go":          "context os slog auth target probe remediate remediate/decide remediate/store release release/plan",
+	"trigger/a.go":          "context os slog auth release/plan remediate/decide",
+	"httpapi/a.go":          "context os slog auth target probe remediate remediate/decide remediate/store release release/plan trigger",
 	"httpapi/apitest/a.go":  "context os slog auth target probe remediate remediate/decide remediate/store release release/plan",
-	"ui/a.go":               "context os slog auth httpapi probe remediate remediate/decide remediate/store release release/plan",
+	"ui/a.go":               "context os slog auth httpapi probe remediate remediate/decide remediate/store release release/plan trigger",
 	"lab/a.go":              "context os slog target amqp",
 	"app/a.go":              "context os slog auth config httpapi kube kube/apiserver kube/deploy metrics probe release release/plan remediate remediate/decide remediate/store target ui version",
-	"cli/a.go":              "context os slog cobra httpapi kube probe release release/plan remediate remediate/decide remediate/store terminal version",
+	"cli/a.go":              "context os slog cobra httpapi kube probe release release/plan remediate remediate/decide remediate/store terminal trigger version",
 	"terminal/a.go":         "context os slog probe",
 	"version/a.go":          "context os slog",
 	"apptest/a.go":          "context os slog chromedp",

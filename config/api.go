@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/cjworkbench/unstuck/probe"
 )
@@ -64,7 +63,7 @@ func (d *decoder) checkAPIFiles(c Config) {
 	}
 	tokens, err := ReadTokens(c.API.TokensFile)
 	if wrong := (*Error)(nil); errors.As(err, &wrong) {
-		for line := range strings.SplitSeq(wrong.Error(), "\n") {
+		for _, line := range wrong.lines() {
 			d.problem("api.tokens_file", "%s", line)
 		}
 		return

@@ -36,7 +36,9 @@ type Error struct {
 }
 
 // Error gives one line for each problem, "file:line: key: text", as compilers do.
-func (e *Error) Error() string {
+func (e *Error) Error() string { return strings.Join(e.lines(), "\n") }
+
+func (e *Error) lines() []string {
 	prefix := "line "
 	if e.File != "" {
 		prefix = e.File + ":"
@@ -45,7 +47,7 @@ func (e *Error) Error() string {
 	for i, p := range e.Problems {
 		lines[i] = prefix + p.String()
 	}
-	return strings.Join(lines, "\n")
+	return lines
 }
 
 // decoder walks through one document, and notes every problem instead of stopping at the first.

@@ -181,6 +181,7 @@ func guardsOf(states []decide.GuardState) []decide.Guard {
 func (api *brokerAPI) nodeProblem(r *http.Request, node string, err error) error {
 	var held *decide.HeldError
 	var unable Unable
+	var forbidden *target.RefusedError
 	switch {
 	case errors.As(err, &held):
 		want := "look at the guards, or override those of them that you answer for, each by name"
@@ -195,6 +196,9 @@ func (api *brokerAPI) nodeProblem(r *http.Request, node string, err error) error
 		return refused(http.StatusConflict, plan.NotReady, "nothing was deleted, for "+unable.Error(),
 			"give Unstuck's service account these rights (the chart does where the mode is remediate), or delete the pod "+
 				"yourself")
+	case errors.As(err, &forbidden):
+		return refused(http.StatusConflict, plan.NotReady, "nothing was deleted: "+forbidden.Cause.Sentence(""),
+			"see in the node's incident what forbade it, and put that right")
 	case errors.Is(err, target.ErrGone), errors.Is(err, target.ErrChanged):
 		return refused(http.StatusConflict, plan.NotReady, node+" is no longer there, or another has taken its place",
 			"look whether the new one needs it")

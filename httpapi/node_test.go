@@ -1,6 +1,8 @@
 package httpapi
 
 import (
+	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -51,10 +53,14 @@ func TestNodesDeleteGoesByTheGuardsAndTheUID(t *testing.T) {
 		"a guard twice":              {body: `{"reason":"x","override":["paused","paused"]}`, status: 400, says: "comes twice"},
 		"all guards at once":         {body: `{"reason":"x","override":"*"}`, status: 400, says: "want a list"},
 		"it has gone":                {body: `{"reason":"x"}`, err: target.ErrGone, status: 409, says: "no longer there", want: &decide.DeleteRequest{Reason: "x"}},
-		"another replica leads":      {body: `{"reason":"x"}`, err: remediate.ErrNotLeader, status: 409, says: "does not lead", want: &decide.DeleteRequest{Reason: "x"}},
+		"the cluster rejects it": {
+			body: `{"reason":"x"}`, err: fmt.Errorf("delete mq-1: %w", &target.RefusedError{Cause: target.CauseRejected, Err: errors.New("hunter2")}),
+			status: 409, says: "nothing was deleted: the request was rejected; see", want: &decide.DeleteRequest{Reason: "x"},
+		},
+		"another replica leads": {body: `{"reason":"x"}`, err: remediate.ErrNotLeader, status: 409, says: "does not lead", want: &decide.DeleteRequest{Reason: "x"}},
 		"a right is missing": {
-			body: `{"reason":"x"}`, err: Unable("pods delete in namespace production"), status: 409,
-			says: "the cluster does not let Unstuck do it: pods delete in namespace production", want: &decide.DeleteRequest{Reason: "x"},
+			body: `{"reason":"x"}`, err: Unable("delete pods in namespace production"), status: 409,
+			says: "the cluster does not let Unstuck do it: delete pods in namespace production", want: &decide.DeleteRequest{Reason: "x"},
 		},
 		"nobody may override that": {
 			body: `{"reason":"x"}`, err: &decide.HeldError{Closed: []decide.GuardState{{Guard: "in-flight"}}, Fixed: []decide.Guard{"in-flight"}},

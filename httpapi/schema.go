@@ -11,6 +11,7 @@ import (
 	"github.com/cjworkbench/unstuck/release"
 	"github.com/cjworkbench/unstuck/release/plan"
 	"github.com/cjworkbench/unstuck/remediate/decide"
+	"github.com/cjworkbench/unstuck/target"
 )
 
 // schema is a JSON Schema, of the dialect of OpenAPI 3.1 (2020-12).
@@ -49,6 +50,7 @@ var enums = map[reflect.Type][]string{
 	reflect.TypeFor[decide.Mode]():         {decide.Observe.String(), decide.Remediate.String()},
 	reflect.TypeFor[decide.Action]():       {decide.Hold.String(), decide.Delete.String()},
 	reflect.TypeFor[decide.Phase]():        listed(decide.Phases()),
+	reflect.TypeFor[target.Cause]():        listed(target.Causes()),
 	reflect.TypeFor[probe.Status](): {
 		probe.Unknown.String(), probe.Healthy.String(), probe.Faulty.String(),
 		probe.Stuck.String(),

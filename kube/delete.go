@@ -1,6 +1,7 @@
 package kube
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -29,8 +30,8 @@ const minGrace = time.Second
 // returns when the API server has accepted that.
 //
 // All that the watches told and that the cluster can tell is read afresh first. What is not as it must be any more is
-// target.ErrGone, target.ErrChanged or target.ErrRefused, and nothing has happened then. After any other error it may
-// have.
+// target.ErrGone, target.ErrChanged or a *target.RefusedError, and nothing has happened then. After any other error it
+// may have.
 func (p *Pods) Delete(ctx context.Context, n target.Node, grace time.Duration) error {
 	if err := p.delete(ctx, n, grace); err != nil {
 		return fmt.Errorf("delete pod %s in namespace %s: %w", n.Name, p.Namespace, err)
@@ -40,7 +41,7 @@ func (p *Pods) Delete(ctx context.Context, n target.Node, grace time.Duration) e
 
 func (p *Pods) delete(ctx context.Context, n target.Node, grace time.Duration) error {
 	if grace < minGrace {
-		return refuse("its grace must be at least %s, not %s", minGrace, grace)
+		return refuse(target.CauseGrace, "it must be at least %s, not %s", minGrace, grace)
 	}
 	pod, err := p.lookAfresh(ctx, n)
 	if err != nil {
@@ -67,7 +68,7 @@ func (p *Pods) request(ctx context.Context, n target.Node, grace time.Duration) 
 	// Leadership counts for renewDeadline, and nobody else takes the Lease before leaseDuration has passed: so a request
 	// that is sent now and may take apiserver.Timeout ends before another replica could act.
 	if a, _ := p.client.IsLeader(); a != target.Yes {
-		return refuse("this replica does not lead: %s", a)
+		return &target.RefusedError{Cause: target.CauseNotLeader}
 	}
 	uid, seconds := types.UID(n.UID), int64(math.Ceil(grace.Seconds()))
 	ctx, cancel := context.WithTimeout(ctx, apiserver.Timeout)
@@ -79,10 +80,15 @@ func (p *Pods) request(ctx context.Context, n target.Node, grace time.Duration) 
 	// of another kind than the precondition, if the pod is still there
 	case apierrors.IsNotFound(err), apierrors.IsConflict(err):
 		return p.stays(ctx, n, err)
-	case declined(err):
-		return refuse("%w", apiserver.Explain(err, "delete", "pods", p.Namespace))
 	}
-	return apiserver.Explain(err, "delete", "pods", p.Namespace)
+	explained := apiserver.Explain(err, "delete", "pods", p.Namespace)
+	if _, notAllowed := errors.AsType[apiserver.NotAllowedError](explained); notAllowed {
+		return refuse(target.CauseNotAllowed, "%w", explained)
+	}
+	if declined(err) {
+		return refuse(target.CauseRejected, "%w", explained)
+	}
+	return explained
 }
 
 // declined says whether the API server has refused a request for certain, so that nothing came of it.
@@ -102,9 +108,9 @@ func (p *Pods) stays(ctx context.Context, n target.Node, why error) error {
 	case err == nil && now.DeletionTimestamp != nil: // by this request, if it came twice, or by somebody else
 		return apiserver.Explain(why, "delete", "pods", p.Namespace)
 	case err == nil:
-		return refuse("it is still there, and the API server says: %w", why)
+		return refuse(target.CauseRejected, "it is still there, and the API server says: %w", why)
 	}
-	return refuse("get pods: %w", apiserver.Explain(err, "get", "pods", p.Namespace))
+	return refuse(target.CauseCannotTell, "get pods: %w", apiserver.Explain(err, "get", "pods", p.Namespace))
 }
 
 // lookAfresh reads from the API server what the watches told, and says what forbids the deletion. It gives the pod.
@@ -116,43 +122,45 @@ func (p *Pods) lookAfresh(ctx context.Context, n target.Node) (pod, error) {
 	case apierrors.IsNotFound(err):
 		return pod{}, target.ErrGone
 	case err != nil:
-		return pod{}, refuse("get pods: %w", apiserver.Explain(err, "get", "pods", p.Namespace))
+		return pod{}, refuse(target.CauseCannotTell, "get pods: %w", apiserver.Explain(err, "get", "pods", p.Namespace))
 	}
 	it := trimPod(p.Container)(fresh)
 	switch {
 	case it.uid != n.UID:
 		return it, target.ErrChanged
 	case it.terminating:
-		return it, refuse("it is being deleted already")
+		return it, &target.RefusedError{Cause: target.CauseTerminating}
 	case it.over:
-		return it, refuse("it has ended")
+		return it, &target.RefusedError{Cause: target.CauseEnded}
 	case !p.selector.Matches(labels.Set(it.labels)):
-		return it, refuse("its labels do not fit the selector any more")
+		return it, &target.RefusedError{Cause: target.CauseNotSelected}
 	case !it.started.Equal(n.Started):
-		return it, refuse("its container has been started anew")
+		return it, &target.RefusedError{Cause: target.CauseRestarted}
 	}
 	here, err := p.read(ctx, it)
 	if err != nil {
-		return it, refuse("%w", err)
+		return it, refuse(target.CauseCannotTell, "%w", err)
 	}
 	above := here.above(it)
 	locked, _ := p.operating(here.locks, time.Now())
+	var first target.Cause // of those that forbid it
 	var closed []string
 	for _, q := range []struct {
 		verdict
-		want target.Answer
+		want  target.Answer
+		cause target.Cause
 	}{
-		{owned(it, above), target.Yes},
-		{rollingOut(it, above), target.No},
-		{disruptable(it, here.budgets), target.Yes},
-		{locked, target.No},
+		{owned(it, above), target.Yes, target.CauseNoController},
+		{rollingOut(it, above), target.No, target.CauseRollout},
+		{disruptable(it, here.budgets), target.Yes, target.CauseDisruptionBudget},
+		{locked, target.No, target.CauseOperation},
 	} {
 		if q.Answer != q.want {
-			closed = append(closed, q.why)
+			first, closed = cmp.Or(first, q.cause), append(closed, q.why)
 		}
 	}
 	if len(closed) > 0 {
-		return it, refuse("%s", strings.Join(closed, "; "))
+		return it, refuse(first, "%s", strings.Join(closed, "; "))
 	}
 	return it, p.othersStay(ctx, it)
 }
@@ -166,13 +174,13 @@ const bootsFor = 2 * time.Minute
 func (p *Pods) othersStay(ctx context.Context, doomed pod) error {
 	watched, _, err := p.feed.known(time.Now())
 	if err != nil {
-		return refuse("%w", err)
+		return refuse(target.CauseCannotTell, "%w", err)
 	}
 	ctx, cancel := context.WithTimeout(ctx, apiserver.Timeout)
 	defer cancel()
 	list, err := p.client.CoreV1().Pods(p.Namespace).List(ctx, metav1.ListOptions{LabelSelector: p.selector.String()})
 	if err != nil {
-		return refuse("list pods: %w", apiserver.Explain(err, "list", "pods", p.Namespace))
+		return refuse(target.CauseCannotTell, "list pods: %w", apiserver.Explain(err, "list", "pods", p.Namespace))
 	}
 	trim := trimPod(p.Container)
 	for i := range list.Items {
@@ -182,18 +190,18 @@ func (p *Pods) othersStay(ctx context.Context, doomed pod) error {
 		switch {
 		case other.name == doomed.name || other.over:
 		case other.terminating:
-			return refuse("pod %s is being deleted too", other.name)
+			return refuse(target.CausePeers, "pod %s is being deleted too", other.name)
 		case !there || was.uid != other.uid:
-			return refuse("pod %s is another than was looked at", other.name)
+			return refuse(target.CausePeers, "pod %s is another than was looked at", other.name)
 		case other.started.IsZero() || !was.started.Equal(other.started):
-			return refuse("the container of pod %s does not run, or has been started anew", other.name)
+			return refuse(target.CausePeers, "the container of pod %s does not run, or has been started anew", other.name)
 		case !other.ready && time.Since(other.started) < bootsFor:
-			return refuse("the container of pod %s has just been started, and is not ready", other.name)
+			return refuse(target.CausePeers, "the container of pod %s has just been started, and is not ready", other.name)
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(watched)) {
 		if !watched[name].over {
-			return refuse("pod %s is gone", name)
+			return refuse(target.CausePeers, "pod %s is gone", name)
 		}
 	}
 	return nil
@@ -270,12 +278,13 @@ func (p *Pods) label(ctx context.Context, n target.Node, value any) error {
 	_, err = p.client.CoreV1().Pods(p.Namespace).Patch(ctx, n.Name, types.StrategicMergePatchType, patch,
 		metav1.PatchOptions{})
 	if err != nil {
-		return refuse("set its label %s: %w", skipChecks, apiserver.Explain(err, "patch", "pods", p.Namespace))
+		return refuse(target.CauseNotLabeled, "set its label %s: %w", skipChecks,
+			apiserver.Explain(err, "patch", "pods", p.Namespace))
 	}
 	return nil
 }
 
-// refuse says why nothing was deleted, and that the API server has not been asked to.
-func refuse(format string, args ...any) error {
-	return fmt.Errorf("%w: %w", target.ErrRefused, fmt.Errorf(format, args...))
+// refuse says why nothing was deleted, and what is known besides.
+func refuse(cause target.Cause, format string, args ...any) error {
+	return &target.RefusedError{Cause: cause, Err: fmt.Errorf(format, args...)}
 }

@@ -57,7 +57,39 @@ func TestPodsDeleteIsOfTheVeryPodWithItsGrace(t *testing.T) {
 	})
 }
 
+// refusedFor gives the cause that an error says; empty: none.
+func refusedFor(err error) target.Cause {
+	if refused, ok := errors.AsType[*target.RefusedError](err); ok {
+		return refused.Cause
+	}
+	return ""
+}
+
 func TestPodsDeleteIsRefusedIfTheWorldIsNotAsItWasSeen(t *testing.T) {
+	causes := map[string]target.Cause{
+		"the pod is being deleted":                                target.CauseTerminating,
+		"the pod has ended":                                       target.CauseEnded,
+		"the pod was taken out by its labels":                     target.CauseNotSelected,
+		"the kubelet started the container anew":                  target.CauseRestarted,
+		"the set is gone":                                         target.CauseNoController,
+		"the set is scaled down":                                  target.CauseNoController,
+		"an update begins":                                        target.CauseRollout,
+		"another pod has gone down":                               target.CauseDisruptionBudget,
+		"another pod is on its way out":                           target.CausePeers,
+		"another pod was replaced, which the watch does not tell": target.CausePeers,
+		"the container of another pod was started anew, which the watch does not tell": target.CausePeers,
+		"another pod is gone, which the watch does not tell":                           target.CausePeers,
+		"there is one more pod, which the watch does not tell":                         target.CausePeers,
+		"we may not list the pods":                                                     target.CauseCannotTell,
+		"a deploy begins":                                                              target.CauseOperation,
+		"two things at once":                                                           target.CauseDisruptionBudget,
+		"we may not look at the pod":                                                   target.CauseCannotTell,
+		"we may not look at the set":                                                   target.CauseCannotTell,
+		"we may not look at the budgets":                                               target.CauseCannotTell,
+		"we may not look at the lock":                                                  target.CauseCannotTell,
+		"we may not delete":                                                            target.CauseNotAllowed,
+		"the API server is away":                                                       target.CauseCannotTell,
+	}
 	for _, tc := range []struct {
 		name   string
 		change func(c *kubetest.Cluster)
@@ -139,6 +171,9 @@ func TestPodsDeleteIsRefusedIfTheWorldIsNotAsItWasSeen(t *testing.T) {
 				if !errors.Is(err, tc.want) || !strings.Contains(err.Error(), tc.why) {
 					t.Errorf("%v\nwant %v: ...%s...", err, tc.want, tc.why)
 				}
+				if got := refusedFor(err); got != causes[tc.name] {
+					t.Errorf("the cause is %q, want %q", got, causes[tc.name])
+				}
 				if len(c.Deletions()) != 0 {
 					t.Errorf("deleted all the same: %v", c.Deletions())
 				}
@@ -156,7 +191,7 @@ func TestPodsDeleteIsDoneOnlyByTheReplicaThatLeads(t *testing.T) {
 		start(t, clientOf(c), "other")
 		synctest.Wait()
 		_, p := ready(t, c, brokerTarget())
-		if err := p.Delete(t.Context(), look(t, p).Nodes[1], time.Minute); !errors.Is(err, target.ErrRefused) || !strings.Contains(err.Error(), "does not lead") {
+		if err := p.Delete(t.Context(), look(t, p).Nodes[1], time.Minute); !errors.Is(err, target.ErrRefused) || refusedFor(err) != target.CauseNotLeader {
 			t.Errorf("%v", err)
 		}
 		if len(c.Deletions()) != 0 {
@@ -170,7 +205,7 @@ func TestPodsDeleteIsNeverForced(t *testing.T) {
 		c := kubetest.NewCluster(t, broker()...)
 		_, p := ready(t, c, brokerTarget())
 		for _, grace := range []time.Duration{-time.Second, 0, 999 * time.Millisecond} {
-			if err := p.Delete(t.Context(), look(t, p).Nodes[1], grace); !errors.Is(err, target.ErrRefused) {
+			if err := p.Delete(t.Context(), look(t, p).Nodes[1], grace); !errors.Is(err, target.ErrRefused) || refusedFor(err) != target.CauseGrace {
 				t.Errorf("with a grace of %s: %v", grace, err)
 			}
 		}
@@ -224,7 +259,7 @@ func TestPodsDeleteSkipsThePreStopChecksWhereAskedTo(t *testing.T) {
 		c.Put(rabbit(1, func(p *corev1.Pod) { p.UID = "its successor" }))
 		synctest.Wait()
 		c.Deny("patch", "pods", true)
-		if err := p.Delete(t.Context(), look(t, p).Nodes[0], time.Minute); !errors.Is(err, target.ErrRefused) || !strings.Contains(err.Error(), "not allowed: patch pods") {
+		if err := p.Delete(t.Context(), look(t, p).Nodes[0], time.Minute); !errors.Is(err, target.ErrRefused) || !strings.Contains(err.Error(), "not allowed: patch pods") || refusedFor(err) != target.CauseNotLabeled {
 			t.Errorf("without the permission: %v", err)
 		}
 		if len(c.Deletions()) != 1 {
@@ -304,6 +339,9 @@ func TestPodsDeleteFindsOutWhatCameOfAnAnswerWithAnError(t *testing.T) {
 					if err == nil || errors.Is(err, certain) != errors.Is(row.want, certain) {
 						t.Errorf("%v: is it %q? want %v", err, certain, row.want)
 					}
+				}
+				if got := refusedFor(err); (got == target.CauseRejected) != errors.Is(row.want, target.ErrRefused) {
+					t.Errorf("the cause is %q", got)
 				}
 			})
 		})

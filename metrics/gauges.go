@@ -124,8 +124,8 @@ func collectTarget(ch chan<- prometheus.Metric, s remediate.Snapshot, now time.T
 	var pending, escalated, spent int
 	var last time.Time
 	for _, a := range s.Deletions {
-		if a.Outcome == decide.Aborted || a.Refused {
-			continue // nothing was deleted
+		if a.NothingDeleted() {
+			continue
 		}
 		if a.At.After(last) && a.Outcome != decide.Failed {
 			last = a.At

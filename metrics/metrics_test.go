@@ -187,7 +187,7 @@ func TestMetricsBudgetComesBackAfterADay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m, now := New(""), time.Now()
 		s := snapshot(now)
-		s.Deletions = append(s.Deletions, decide.Deletion{At: now, Outcome: decide.Aborted}, decide.Deletion{At: now, Outcome: decide.Failed, Refused: true}, decide.Deletion{At: now})
+		s.Deletions = append(s.Deletions, decide.Deletion{At: now, Outcome: decide.Aborted}, decide.Deletion{At: now, Outcome: decide.Failed, Cause: target.CauseStillThere}, decide.Deletion{At: now})
 		m.Reconciled(s)
 		budget := func() string { return strings.Join(about(scrape(t, m), "budget_left"), "") }
 		if got, want := budget(), `unstuck_budget_left{target="rabbitmq"} 0`; got != want {

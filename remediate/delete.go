@@ -27,7 +27,7 @@ var errChanged = errors.New("a last look changed the decision")
 // is not known whether it was.
 func (l *Loop) deleteNode(ctx context.Context, o decide.Observation, d decide.Decision) ([]decide.Decision, error) {
 	if c := l.incidents[d.Node]; c == nil || c.UID != d.UID { // one that is open about a predecessor is not its incident
-		return l.hold(o, d, errors.New("the incident could not be stored"))
+		return l.hold(o, d, target.CauseIncident, nil)
 	}
 	began := time.Now()
 	request := o.Request
@@ -45,7 +45,7 @@ func (l *Loop) deleteNode(ctx context.Context, o decide.Observation, d decide.De
 	d = again[i]
 	c := l.incidents[d.Node]
 	if c == nil || c.UID != d.UID {
-		return l.hold(o, d, errors.New("the incident is another's by now"))
+		return l.hold(o, d, target.CauseOtherIncident, nil)
 	}
 	l.publish(o, again) // people see why before it happens
 	node := o.View.Nodes[slices.IndexFunc(o.View.Nodes, func(n target.Node) bool { return n.UID == d.UID })]
@@ -60,20 +60,19 @@ func (l *Loop) deleteNode(ctx context.Context, o decide.Observation, d decide.De
 		}
 	}
 	if err := l.lock(ctx, a); err != nil {
-		return l.locked(o, d, err)
+		return l.hold(o, d, target.CauseLock, err)
 	}
 	deletions := append(slices.Clone(l.state.Deletions), a)
 	if err := l.saveDeletions(ctx, "write down the intent", deletions); err != nil {
-		return l.hold(o, d, fmt.Errorf("the intent could not be written down: %w", err))
+		return l.hold(o, d, target.CauseIntent, err)
 	}
 	l.state.Deletions = deletions
 	l.Log.Warn("deleting node", "target", l.Target, "node", d.Node, "uid", d.UID, "reason", d.Reason, "incident", c.ID)
 	c.Deletion = &a
 	c.Decision = d
 	c.Add(a.At, "deleting: "+d.Reason)
-	err := l.delete(ctx, c, a, node, began)
-	o.Request, o.HistoryKnown = nil, l.history
-	return l.decideAgain(o), err
+	err := l.delete(ctx, c, node, began)
+	return l.deleted(ctx, o, c, a, err)
 }
 
 // decideAgain decides on what has been observed and is known since. It counts nothing twice, and changes nothing.
@@ -83,29 +82,56 @@ func (l *Loop) decideAgain(o decide.Observation) []decide.Decision {
 	return decisions
 }
 
-// hold has it decided again, now that something keeps the node that d is about from being deleted, and gives that as
-// the error.
-func (l *Loop) hold(o decide.Observation, d decide.Decision, why error) ([]decide.Decision, error) {
-	o.Obstacle = &decide.Obstacle{Node: d.Node, UID: d.UID, Why: why.Error()}
-	return l.decideAgain(o), why
+// hold has it decided again, now that something keeps the node that d is about from being deleted. The error is a
+// *decide.HeldError if that closes a guard.
+func (l *Loop) hold(
+	o decide.Observation, d decide.Decision, cause target.Cause, why error,
+) ([]decide.Decision, error) {
+	o.Obstacle = &decide.Obstacle{Node: d.Node, UID: d.UID, Cause: cause}
+	err := errors.New(cause.Sentence(""))
+	if why != nil {
+		o.Obstacle.Detail = store.Shorten(why.Error(), longestWhy)
+		err = fmt.Errorf("%w: %w", err, why)
+	}
+	decisions := l.decideAgain(o)
+	return decisions, heldFor(decisions, *o.Obstacle, err)
 }
 
-// locked does the same where the lock cannot be taken. The error is a *decide.HeldError of its guard.
-func (l *Loop) locked(o decide.Observation, d decide.Decision, why error) ([]decide.Decision, error) {
-	o.Obstacle = &decide.Obstacle{
-		Node: d.Node, UID: d.UID, Guard: decide.GuardOperation, Why: "the lock cannot be taken: " + why.Error(),
+// heldFor says why a node was not deleted by the guard that closed for it; or else it is err.
+func heldFor(decisions []decide.Decision, o decide.Obstacle, err error) error {
+	for _, d := range decisions {
+		if held := d.HeldFor(o); held != nil && d.Node == o.Node && d.UID == o.UID {
+			return held
+		}
 	}
-	g := decide.GuardState{Guard: decide.GuardOperation, Why: o.Obstacle.Why}
-	return l.decideAgain(o), &decide.HeldError{
-		Closed: []decide.GuardState{g}, Fixed: []decide.Guard{decide.GuardOperation},
-	}
+	return err
 }
 
-// delete carries out the deletion a of node, whose intent is written down, and notes how it went. The world was last
-// looked at when it began.
-func (l *Loop) delete(ctx context.Context, c *store.Incident, a decide.Deletion, node target.Node,
-	began time.Time,
-) error {
+// causeOf gives why nothing was deleted, for certain, after such an error, and what it says besides. No cause: it may
+// have been.
+func causeOf(err error) (cause target.Cause, detail string) {
+	refused, ok := errors.AsType[*target.RefusedError](err)
+	switch {
+	case ok && refused.Err != nil:
+		return refused.Cause, refused.Err.Error()
+	case ok:
+		return refused.Cause, ""
+	case errors.Is(err, errStale):
+		return target.CauseLate, ""
+	case errors.Is(err, target.ErrConflict):
+		return target.CauseOvertaken, err.Error()
+	case errors.Is(err, target.ErrGone):
+		return target.CauseGone, ""
+	case errors.Is(err, target.ErrChanged):
+		return target.CauseChanged, ""
+	case errors.Is(err, target.ErrRefused):
+		return target.CauseLastLook, err.Error()
+	}
+	return "", ""
+}
+
+// delete carries out the deletion of node, whose intent is written down. The world was last looked at when it began.
+func (l *Loop) delete(ctx context.Context, c *store.Incident, node target.Node, began time.Time) error {
 	err := l.saveIncident(ctx, c)
 	ctx = context.WithoutCancel(ctx) // what has been announced is also done and noted
 	switch {
@@ -117,31 +143,42 @@ func (l *Loop) delete(ctx context.Context, c *store.Incident, a decide.Deletion,
 			return l.World.Delete(ctx, node, l.Policy.GracePeriod)
 		})
 	}
-	l.deleted(ctx, c, a, err)
 	return err
 }
 
 // errStale is why nothing is deleted when writing things down, or we ourselves, took too long since the last look.
-var errStale = errors.New("too much time has passed since the last look at the world")
+var errStale = errors.New(target.CauseLate.Sentence(""))
 
-// deleted notes how the delete went.
-func (l *Loop) deleted(ctx context.Context, c *store.Incident, a decide.Deletion, err error) {
+// deleted notes how the delete went that was decided on o, and has it decided again. The error is err, or a
+// *decide.HeldError if a guard is closed by it.
+func (l *Loop) deleted(
+	ctx context.Context, o decide.Observation, c *store.Incident, a decide.Deletion, err error,
+) ([]decide.Decision, error) {
+	ctx = context.WithoutCancel(ctx)
+	o.Request, o.Results = nil, nil
+	last := len(l.state.Deletions) - 1
+	cause, detail := causeOf(err)
 	switch {
 	case err == nil:
 		a.Accepted = time.Now()
+		l.state.Deletions[last] = a
 		c.Add(a.Accepted, "deleted; waiting until the new node "+a.Cure(l.Policy))
 		l.Recorder.Deleted(a)
-	case isGone(err) || errors.Is(err, target.ErrRefused) || errors.Is(err, errStale) ||
-		errors.Is(err, target.ErrConflict):
-		l.Log.Info("nothing was deleted", "target", l.Target, "node", a.Node, "reason", err.Error())
-		a = l.state.NothingDeleted(a, store.Shorten(err.Error(), longestWhy), !errors.Is(err, target.ErrConflict), time.Now())
+	case cause.Known():
+		l.Log.Info("nothing was deleted", "target", l.Target, "node", a.Node, "cause", cause, "reason", err.Error())
+		o.Obstacle = &decide.Obstacle{
+			Node: a.Node, UID: a.UID, Deletion: a.ID, Cause: cause, Detail: store.Shorten(detail, longestWhy),
+		}
+		l.state, _ = decide.Decide(l.state, o, l.Policy, time.Now())
+		last = len(l.state.Deletions) - 1 // it is the latest, and kept for a day
+		a = l.state.Deletions[last]
 		c.Add(a.Settled, "nothing was deleted: "+a.Why)
-	default: // it may or may not have happened: what follows will show
+	default: // it may or may not have happened, or nobody knows what that means: what follows will show
 		l.Log.Error("delete node", "target", l.Target, "node", a.Node, "error", err.Error())
 		a.RequestError = store.Shorten(err.Error(), longestWhy)
+		l.state.Deletions[last] = a
 		c.Add(time.Now(), a.RequestFailed())
 	}
-	l.state.Deletions[len(l.state.Deletions)-1] = a
 	if a.Outcome == decide.Aborted { // one that failed is told of at the next reconcile
 		l.outcomes[a.ID] = a.Outcome
 	}
@@ -149,6 +186,12 @@ func (l *Loop) deleted(ctx context.Context, c *store.Incident, a decide.Deletion
 	if l.saveDeletions(ctx, "write down the deletion", l.state.Deletions) == nil && l.history {
 		_ = l.saveIncident(ctx, c)
 	}
+	o.HistoryKnown = l.history
+	decisions := l.decideAgain(o)
+	if o.Obstacle != nil {
+		err = heldFor(decisions, *o.Obstacle, err)
+	}
+	return decisions, err
 }
 
 // longestWhy bounds what a deletion keeps of an error, in bytes: a day's deletions must fit one document.

@@ -82,7 +82,7 @@ func TestLoopFailsADeletionThatIsRefusedAgainAndAgain(t *testing.T) {
 		if n := w.did("delete"); n < 3 || n > 30 || len(data) > 30<<10 {
 			t.Errorf("asked for %d times, %d bytes of deletions", n, len(data))
 		}
-		failed := slices.IndexFunc(w.deletions, func(a decide.Deletion) bool { return a.Outcome == decide.Failed && a.Refused })
+		failed := slices.IndexFunc(w.deletions, func(a decide.Deletion) bool { return a.Outcome == decide.Failed && a.NothingDeleted() })
 		if failed != 2 || w.did("settled uid-of-rabbit-1: failed") == 0 {
 			t.Errorf("the first that has failed is number %d of %d, settled %d times", failed, len(w.deletions), w.did("settled"))
 		}
@@ -105,4 +105,70 @@ func TestLoopFailsADeletionThatIsRefusedAgainAndAgain(t *testing.T) {
 			t.Errorf("it is not cured once that is allowed: %q", w.journal[max(0, len(w.journal)-5):])
 		}
 	})
+}
+
+func TestCauseOfIsOnlyOfWhatIsCertain(t *testing.T) {
+	for _, c := range []struct {
+		err    error
+		cause  target.Cause
+		detail string
+	}{
+		{&target.RefusedError{Cause: target.CausePeers, Err: errors.New("pod b is gone")}, target.CausePeers, "pod b is gone"},
+		{&target.RefusedError{Cause: target.CauseEnded}, target.CauseEnded, ""},
+		{target.ErrGone, target.CauseGone, ""},
+		{target.ErrChanged, target.CauseChanged, ""},
+		{target.ErrRefused, target.CauseLastLook, target.ErrRefused.Error()},
+		{errStale, target.CauseLate, ""},
+		{target.ErrConflict, target.CauseOvertaken, target.ErrConflict.Error()},
+		{errors.New("the server has answered 500"), "", ""},
+		{nil, "", ""},
+	} {
+		cause, detail := causeOf(c.err)
+		if cause != c.cause || detail != c.detail {
+			t.Errorf("%v: %q, %q; want %q, %q", c.err, cause, detail, c.cause, c.detail)
+		}
+		if c.err == nil {
+			continue
+		}
+		if cause, _ = causeOf(fmt.Errorf("delete: %w", c.err)); cause != c.cause {
+			t.Errorf("wrapped, %v: %q, want %q", c.err, cause, c.cause)
+		}
+	}
+}
+
+// What the supplier finds at its last look closes the guard that it is about, and who asked is told so. The next
+// reconcile asks the guard anew.
+func TestDeleteIsHeldBackByTheGuardThatTheLastLookIsAbout(t *testing.T) {
+	for cause, guard := range map[target.Cause]decide.Guard{
+		target.CausePeers: decide.GuardPeers, target.CauseOperation: decide.GuardOperation, target.CauseNoController: decide.GuardNoController,
+		target.CauseDisruptionBudget: decide.GuardDisruptionBudget, target.CauseNotLeader: decide.GuardNotLeader,
+		target.CauseRestarted: decide.GuardRollout, target.CauseNotAllowed: "", target.CauseRejected: "", "of_another_version": "",
+	} {
+		t.Run(string(cause), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newFakeWorld()
+				w.wedge()
+				w.deleteErr = fmt.Errorf("delete: %w", &target.RefusedError{Cause: cause, Err: errors.New("so it is")})
+				var got *outcome
+				w.play(t, 2*time.Minute, after(30*time.Second, func() { got = w.give(t, "rabbit-1", everyGuard()...) }))
+				held, ok := errors.AsType[*decide.HeldError](got.err)
+				if refused, _ := errors.AsType[*target.RefusedError](got.err); ok != (guard != "") || (!ok && (refused == nil || refused.Cause != cause)) {
+					t.Fatalf("%v", got.err)
+				}
+				if ok && (held.Closed[0].Guard != guard || !slices.Equal(held.Fixed, []decide.Guard{guard}) || held.Closed[0].Why != cause.Sentence("so it is")) {
+					t.Errorf("%+v", held)
+				}
+				a := w.deletions[0]
+				if cause.Known() && (a.Cause != cause || a.Outcome != decide.Aborted) {
+					t.Errorf("deletions are %+v", w.deletions)
+				}
+				if !cause.Known() && (a.Cause != "" || a.Outcome != decide.Pending || a.RequestError == "") { // it is awaited
+					t.Errorf("deletions are %+v", w.deletions)
+				}
+				if why := guardWhy(w, guard); strings.Contains(why, "so it is") {
+					t.Errorf("two minutes later %s says %s", guard, why)
+				}
+			})
+		})
+	}
 }

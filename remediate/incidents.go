@@ -3,7 +3,6 @@ package remediate
 import (
 	"context"
 	"crypto/rand"
-	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -237,8 +236,4 @@ func (l *Loop) settleIncident(ctx context.Context, a decide.Deletion) {
 		l.closeIncident(c, string(a.Outcome), a.Settled)
 	}
 	_ = l.saveIncident(ctx, c)
-}
-
-func isGone(err error) bool {
-	return errors.Is(err, target.ErrGone) || errors.Is(err, target.ErrChanged)
 }

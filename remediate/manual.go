@@ -169,21 +169,17 @@ func (l *Loop) notDone(ctx context.Context, c *store.Incident, opened bool, why 
 	_ = l.saveIncident(context.WithoutCancel(ctx), c) // or at the next reconcile
 }
 
-// refusal says why nothing came of o in the words of guards, where it was for one of them.
+// refusal says why nothing came of o in the words of guards, where a last look changed the decision.
 func refusal(decisions []decide.Decision, o decide.DeleteRequest, err error) error {
-	switch {
-	case errors.Is(err, errChanged):
-		d, gone := decide.Requested(decisions, o)
-		if gone != nil {
-			return gone
-		}
-		if held := d.Held(o); held != nil {
-			return held
-		}
-	// the world's own last look, at what those guards tell of that nobody may override
-	case errors.Is(err, target.ErrRefused):
-		g := decide.GuardState{Guard: decide.GuardRollout, Why: err.Error()}
-		return &decide.HeldError{Closed: []decide.GuardState{g}, Fixed: []decide.Guard{decide.GuardRollout}}
+	if !errors.Is(err, errChanged) {
+		return err
+	}
+	d, gone := decide.Requested(decisions, o)
+	if gone != nil {
+		return gone
+	}
+	if held := d.Held(o); held != nil {
+		return held
 	}
 	return err
 }

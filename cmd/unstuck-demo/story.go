@@ -3,7 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
-	"strings"
+	"slices"
 	"sync"
 	"time"
 
@@ -64,7 +64,7 @@ func (t *story) wait(ctx context.Context, what string, done func() bool) error {
 func (t *story) allHealthy() bool {
 	for _, n := range t.snap.Nodes {
 		if n.Decision.Phase != decide.PhaseHealthy ||
-			strings.Contains(fmt.Sprint(n.Decision.Closed()), string(decide.GuardStartupGrace)) {
+			slices.Contains(n.Decision.Closed(), decide.GuardStartupGrace) {
 			return false
 		}
 	}

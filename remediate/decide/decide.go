@@ -100,12 +100,12 @@ func (sc *scene) hindered(n target.Node) string {
 	switch {
 	case sc.acting:
 		return "another node of the broker is being deleted"
-	case sc.o.Obstacle == nil, sc.o.Obstacle.Guard != "": // the guard says so
+	case sc.o.Obstacle == nil:
 		return ""
-	case sc.o.Obstacle.Node == n.Name && sc.o.Obstacle.UID == n.UID:
-		return "held back: " + sc.o.Obstacle.Why
+	case sc.o.Obstacle.about(n):
+		return "held back: " + sc.o.Obstacle.text()
 	default:
-		return sc.o.Obstacle.Node + " comes first, and is held back: " + sc.o.Obstacle.Why
+		return sc.o.Obstacle.Node + " comes first, and is held back: " + sc.o.Obstacle.text()
 	}
 }
 

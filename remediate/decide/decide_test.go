@@ -674,23 +674,23 @@ func TestDecideIsAskedAgainWithWhatKeptTheLoopFromADeletion(t *testing.T) {
 		closed   []Guard
 	}{
 		"the incident cannot be stored": {
-			obstacle: Obstacle{Node: "rabbit-1", UID: "uid-of-rabbit-1", Why: "the disk is full"}, want: "confirmed stuck; held back: the disk is full",
+			obstacle: Obstacle{Node: "rabbit-1", UID: "uid-of-rabbit-1", Cause: target.CauseIntent, Detail: "the disk is full"}, want: "confirmed stuck; held back: the intent could not be written down: the disk is full",
 		},
 		"that of a node before it": {
-			obstacle: Obstacle{Node: "rabbit-0", UID: "uid-of-rabbit-0", Why: "the disk is full"},
-			want:     "confirmed stuck; rabbit-0 comes first, and is held back: the disk is full",
+			obstacle: Obstacle{Node: "rabbit-0", UID: "uid-of-rabbit-0", Cause: target.CauseIncident},
+			want:     "confirmed stuck; rabbit-0 comes first, and is held back: the incident could not be stored",
 		},
 		"the lock is another's": {
-			obstacle: Obstacle{Node: "rabbit-1", UID: "uid-of-rabbit-1", Guard: GuardOperation, Why: "ada has it"},
+			obstacle: Obstacle{Node: "rabbit-1", UID: "uid-of-rabbit-1", Cause: target.CauseLock, Detail: "ada has it"},
 			want:     "confirmed stuck; held back by operation-in-progress", closed: []Guard{GuardOperation},
 		},
 		"the incident of a manual deletion cannot be stored": {
-			obstacle: Obstacle{Node: "rabbit-1", UID: "uid-of-rabbit-1", Why: "the disk is full"}, manual: true,
-			want: "ada asks for its deletion; held back: the disk is full",
+			obstacle: Obstacle{Node: "rabbit-1", UID: "uid-of-rabbit-1", Cause: target.CauseIncident}, manual: true,
+			want: "ada asks for its deletion; held back: the incident could not be stored",
 		},
 		"the lock for a manual deletion is another's": {
-			obstacle: Obstacle{Node: "rabbit-1", UID: "uid-of-rabbit-1", Guard: GuardOperation, Why: "ada has it"}, manual: true,
-			want: "ada asks for its deletion; held back by operation-in-progress (ada has it)", closed: []Guard{GuardOperation},
+			obstacle: Obstacle{Node: "rabbit-1", UID: "uid-of-rabbit-1", Cause: target.CauseLock, Detail: "ada has it"}, manual: true,
+			want: "ada asks for its deletion; held back by operation-in-progress (the lock cannot be taken: ada has it)", closed: []Guard{GuardOperation},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

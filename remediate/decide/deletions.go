@@ -14,7 +14,9 @@ import (
 func settle(s State, o Observation, p Policy, now time.Time) []Deletion {
 	kept := make([]Deletion, 0, len(s.Deletions))
 	for _, a := range s.Deletions {
-		if a.Outcome == Pending || a.Outcome == Escalated || a.Outcome == Failed {
+		if o.Obstacle.ends(a) {
+			a = s.ended(a, *o.Obstacle, now)
+		} else if a.Outcome == Pending || a.Outcome == Escalated || a.Outcome == Failed {
 			if p.App {
 				a = a.settledApp(s, o.View, p, now)
 			}
@@ -65,7 +67,7 @@ func (a Deletion) settled(n NodeState, v target.View, p Policy, now time.Time) D
 		v.At.Sub(a.At) >= min(unconfirmedFor, p.RecoveryTimeout) && terminating(v, a) == target.No:
 		a.Outcome, a.Settled = Aborted, now
 		if a.RequestError != "" {
-			a.Outcome, a.Why, a.Refused = Failed, a.RequestFailed(), true
+			a.Outcome, a.Why, a.Cause = Failed, a.RequestFailed(), target.CauseStillThere
 		} else {
 			a.Why = "it was never asked for: the node is still there, and does not terminate"
 		}
@@ -129,17 +131,30 @@ const (
 	refusedFor = time.Hour
 )
 
-// NothingDeleted settles a deletion of which nothing came, for certain: it was refused, or somebody else has written
-// the deletions first. What is refused again and again for the same reason has failed: a person must look, and it is
-// tried more seldom.
-func (s State) NothingDeleted(a Deletion, why string, refused bool, now time.Time) Deletion {
-	a.Outcome, a.Settled, a.Why, a.Refused = Aborted, now, why, refused
-	if !refused {
+// NothingDeleted says whether nothing was deleted, for certain. Of a cause that is not known it is not certain.
+func (a Deletion) NothingDeleted() bool {
+	if a.Cause == "" {
+		return a.Outcome == Aborted
+	}
+	return a.Cause.Known() && (a.Outcome == Aborted || a.Outcome == Failed)
+}
+
+// ends says whether nothing comes of a any more because of o.
+func (o *Obstacle) ends(a Deletion) bool {
+	return o != nil && o.Deletion != "" && o.Deletion == a.ID && o.Cause.Known() && a.Outcome == Pending &&
+		a.Accepted.IsZero()
+}
+
+// ended settles a, which o ends. What is refused again and again for the same reason has failed: a person must look,
+// and it is tried more seldom. Not so where another replica has taken over.
+func (s State) ended(a Deletion, o Obstacle, now time.Time) Deletion {
+	a.Outcome, a.Settled, a.Cause, a.Why = Aborted, now, o.Cause, o.Cause.Sentence(o.Detail)
+	if o.Cause == target.CauseOvertaken {
 		return a
 	}
 	same := 1
 	for _, b := range s.Deletions {
-		if b.Refused && b.UID == a.UID && b.Why == a.Why {
+		if b.NothingDeleted() && b.UID == a.UID && b.Cause == a.Cause {
 			same++
 		}
 	}

@@ -148,9 +148,6 @@ var guards = []guard{
 	{
 		GuardOperation, "a deploy or a restart is under way in the namespace",
 		"a namespace has one operation at a time; cancel the operation", func(sc *scene, _ subject) GuardState {
-			if o := sc.o.Obstacle; o != nil && o.Guard == GuardOperation {
-				return closed("%s", o.Why)
-			}
 			return answer(sc.o.View.Operating, target.No, "no operation is under way",
 				strings.TrimSpace("an operation is under way "+sc.o.View.Operation), "whether an operation is under way")
 		}, true,
@@ -218,14 +215,14 @@ func checkStartupGrace(sc *scene, n subject) GuardState {
 	}
 	for _, a := range sc.state.Deletions {
 		wait := sc.policy.ResultTTL
-		if a.Refused && a.Outcome == Failed {
+		if a.NothingDeleted() && a.Outcome == Failed {
 			wait = max(wait, refusedFor)
 		}
-		if again := a.Settled.Add(wait); (a.Outcome == Aborted || a.Refused) && a.UID == n.Node.UID && sc.now.Before(again) {
+		if again := a.Settled.Add(wait); a.NothingDeleted() && a.UID == n.Node.UID && sc.now.Before(again) {
 			return closedUntil(again, "nothing came of its deletion at %s: %s", timeOfDay(a.Settled, sc.now), a.Why)
 		}
 		until := a.Settled.Add(sc.policy.Cooldown)
-		if a.Outcome != Pending && a.Outcome != Aborted && !a.Refused && sc.now.Before(until) {
+		if a.Outcome != Pending && !a.NothingDeleted() && sc.now.Before(until) {
 			return closedUntil(until, "cooling down since the deletion of %s", a.Node)
 		}
 	}
@@ -332,7 +329,7 @@ func checkBudget(sc *scene, n subject) GuardState {
 	var nodeFrees, allFrees time.Time
 	for _, a := range sc.state.Deletions {
 		frees := a.At.Add(24 * time.Hour)
-		if a.Outcome == Aborted || a.Refused || !sc.now.Before(frees) {
+		if a.NothingDeleted() || !sc.now.Before(frees) {
 			continue
 		}
 		if all++; allFrees.IsZero() {

@@ -37,7 +37,7 @@ func checkPeers(sc *scene, n subject) GuardState {
 	if len(leaving) > 0 {
 		return closed("terminating, or cannot tell whether it is: %s", Few(leaving))
 	}
-	if g := sc.peersTried(n); g.Why != "" {
+	if g := sc.peersTried(n); !g.Open {
 		return g
 	}
 	if victims := slices.DeleteFunc(slices.Clone(sc.victims), func(s string) bool {
@@ -48,13 +48,13 @@ func checkPeers(sc *scene, n subject) GuardState {
 	return open("all others accept logins: %d", here-1)
 }
 
-// peersTried closes the guard peers where they have not answered the kind of probe that hangs since the trouble began.
-// Each must have been tried; for a round trip one answer will do, and no other may have begun to hang meanwhile: what
-// hangs on a peer for its own reasons since before, or never tells, says nothing of this trouble.
+// peersTried gives the guard peers, closed where they have not answered the kind of probe that hangs since the trouble
+// began. Each must have been tried; for a round trip one answer will do, and no other may have begun to hang meanwhile:
+// what hangs on a peer for its own reasons since before, or never tells, says nothing of this trouble.
 func (sc *scene) peersTried(n subject) GuardState {
 	kind, since := n.evidence.Kind, n.evidence.Since
 	if kind == "" {
-		return GuardState{}
+		return open("no trouble has begun")
 	}
 	if oldest := other(sc.tried[kind], n.Name); !oldest.at.After(since) {
 		return closed("%s has not been tried by a %s since the trouble began", oldest.node, kind)
@@ -65,7 +65,7 @@ func (sc *scene) peersTried(n subject) GuardState {
 	if last := other(sc.hung[kind], n.Name); last.node != "" && last.at.After(n.Runs[kind].Before) {
 		return closed("on %s a %s hangs too, since %s", last.node, kind, timeOfDay(last.at, sc.now))
 	}
-	return GuardState{}
+	return open("they have been tried since the trouble began")
 }
 
 func checkQuorum(sc *scene, n subject) GuardState {

@@ -439,7 +439,7 @@ func TestTimeOfDayHasTheDateOfAnotherDay(t *testing.T) {
 func TestGuardsNeedNoCoolingDownAfterADeletionThatFailed(t *testing.T) {
 	tl := newTimeline(t)
 	tl.wedge()
-	tl.state.Deletions = []Deletion{{ID: "a", Target: "rabbit", Node: "rabbit-1", UID: "uid-of-rabbit-1", At: tl.now.Add(-3 * time.Minute), Settled: tl.now, Outcome: Failed, Refused: true, Why: "the delete failed: forbidden", RequestError: "forbidden"}}
+	tl.state.Deletions = []Deletion{{ID: "a", Target: "rabbit", Node: "rabbit-1", UID: "uid-of-rabbit-1", At: tl.now.Add(-3 * time.Minute), Settled: tl.now, Outcome: Failed, Cause: target.CauseStillThere, Why: "the delete failed: forbidden", RequestError: "forbidden"}}
 	tl.decide()
 	if why := tl.why("rabbit-1", GuardStartupGrace); !strings.HasPrefix(why, "nothing came of its deletion") {
 		t.Errorf("nothing was deleted, and startup-grace says %q", why)

@@ -177,6 +177,9 @@ func (sc *scene) ask(n subject) []GuardState {
 		if !g.wide {
 			states[i] = g.check(sc, n)
 		}
+		if o := sc.o.Obstacle; o.closes(g, n.Node) {
+			states[i] = closed("%s", o.text())
+		}
 		states[i].Guard = g.Guard
 	}
 	return states

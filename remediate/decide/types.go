@@ -33,12 +33,13 @@ type Silent struct {
 	Since time.Time // when it was first seen to be silent
 }
 
-// Obstacle is what a Loop ran into when it was about to delete a node: the lock is another's, or something could not be
-// written down. The deletion is decided again with it.
+// Obstacle is what a Loop ran into when it was about to delete a node, or the supplier when it was asked to: the lock
+// is another's, something could not be written down, a last look showed what was not known. All is decided again.
 type Obstacle struct {
 	Node, UID string
-	Guard     Guard // that it closes, for every node; empty: it is about no guard
-	Why       string
+	Deletion  string // the ID of the intent that was written down, and of which nothing came; empty: there was none
+	Cause     target.Cause
+	Detail    string // what is known besides, for people
 }
 
 // Quorum is the answer to whether a node may go without a queue losing its quorum or its copy: its own answer while its
@@ -154,10 +155,10 @@ type Deletion struct {
 	Why     string     `json:"why,omitempty"`
 	// RequestError is why asking for the delete failed. It may have happened all the same, while the deletion is Pending.
 	RequestError string `json:"request_error,omitempty"`
-	// Refused says of a deletion that is Aborted or Failed that nothing was deleted, for certain: the world's last look
-	// forbade it, the API server refused it, or the node is still there long after.
-	Refused bool    `json:"refused,omitempty"`
-	Manual  *Manual `json:"manual,omitempty"` // nil: it was Unstuck's own decision
+	// Cause is why nothing was deleted, of a deletion that is Aborted or Failed: the world's last look forbade it, the API
+	// server refused it, or the node is still there long after. Empty: nothing forbade it, or that is not known.
+	Cause  target.Cause `json:"cause,omitempty"`
+	Manual *Manual      `json:"manual,omitempty"` // nil: it was Unstuck's own decision
 
 	// Accepted is when the delete was accepted. Zero: it is not known that it was; it may have been refused, or whoever
 	// wrote down the intent may have ended before or after it.

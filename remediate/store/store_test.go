@@ -237,3 +237,27 @@ func TestStoreRecentPausesSharesOneReadBetweenAThousandLoops(t *testing.T) {
 		all()
 	})
 }
+
+// What another version wrote: a word that is not known, or none, makes nothing certain.
+func TestDeletionsOfAnUnknownWordAreReadAsUncertain(t *testing.T) {
+	documents := newShared()
+	const written = `[
+		{"id": "a", "node": "rabbit-1", "uid": "1", "outcome": "aborted", "cause": "gone"},
+		{"id": "b", "node": "rabbit-1", "uid": "1", "outcome": "aborted", "cause": "of_another_version"},
+		{"id": "c", "node": "rabbit-1", "uid": "1", "outcome": "failed"},
+		{"id": "d", "node": "rabbit-1", "uid": "1", "outcome": "undone", "cause": "gone"},
+		{"id": "e", "node": "rabbit-1", "uid": "1"}
+	]`
+	if err := documents.writer().Put(t.Context(), kindDeletions, "rabbit", []byte(written)); err != nil {
+		t.Fatal(err)
+	}
+	deletions, err := New(documents.writer()).Deletions(t.Context(), "rabbit")
+	if err != nil || len(deletions) != 5 {
+		t.Fatal(deletions, err)
+	}
+	for _, a := range deletions {
+		if a.NothingDeleted() != (a.ID == "a") || (a.Outcome.Over() && a.ID > "c") {
+			t.Errorf("%+v: nothing was deleted %t, over %t", a, a.NothingDeleted(), a.Outcome.Over())
+		}
+	}
+}

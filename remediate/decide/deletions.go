@@ -154,7 +154,8 @@ func (s State) ended(a Deletion, o Obstacle, now time.Time) Deletion {
 	}
 	same := 1
 	for _, b := range s.Deletions {
-		if b.NothingDeleted() && b.UID == a.UID && b.Cause == a.Cause {
+		// What a guard is about may pass, and come again as something else: of that the detail must be the same, too.
+		if b.NothingDeleted() && b.UID == a.UID && b.Cause == a.Cause && (guardOf(a.Cause) == "" || b.Why == a.Why) {
 			same++
 		}
 	}

@@ -113,19 +113,24 @@ func TestObstacleEndsTheDeletionThatItIsAboutAndNoOther(t *testing.T) {
 	}
 }
 
-// What is refused for the third time for one cause has failed, whatever the words.
+// What is refused for the third time for one cause has failed, whatever the words; but for what a guard is about, which
+// may pass and come again as something else: three peers that are replaced one after the other hold no node back for an
+// hour.
 func TestObstacleThatIsThereAgainAndAgainIsAFailure(t *testing.T) {
 	for name, c := range map[string]struct {
 		before [2]target.Cause
 		now    target.Cause
 		uid    string
 		want   Outcome
+		why    string // of those before; "": in some words, in others
 	}{
-		"one cause":                {[2]target.Cause{target.CauseRejected, target.CauseRejected}, target.CauseRejected, "uid-of-rabbit-1", Failed},
-		"another":                  {[2]target.Cause{target.CauseRejected, target.CausePeers}, target.CauseRejected, "uid-of-rabbit-1", Aborted},
-		"of another node":          {[2]target.Cause{target.CauseRejected, target.CauseRejected}, target.CauseRejected, "another", Aborted},
-		"none":                     {[2]target.Cause{"", ""}, target.CauseRejected, "uid-of-rabbit-1", Aborted},
-		"another replica is ahead": {[2]target.Cause{target.CauseOvertaken, target.CauseOvertaken}, target.CauseOvertaken, "uid-of-rabbit-1", Aborted},
+		"one cause":                  {[2]target.Cause{target.CauseRejected, target.CauseRejected}, target.CauseRejected, "uid-of-rabbit-1", Failed, ""},
+		"of a guard, in other words": {[2]target.Cause{target.CausePeers, target.CausePeers}, target.CausePeers, "uid-of-rabbit-1", Aborted, ""},
+		"of a guard, the same":       {[2]target.Cause{target.CausePeers, target.CausePeers}, target.CausePeers, "uid-of-rabbit-1", Failed, target.CausePeers.Sentence("")},
+		"another":                    {[2]target.Cause{target.CauseRejected, target.CausePeers}, target.CauseRejected, "uid-of-rabbit-1", Aborted, ""},
+		"of another node":            {[2]target.Cause{target.CauseRejected, target.CauseRejected}, target.CauseRejected, "another", Aborted, ""},
+		"none":                       {[2]target.Cause{"", ""}, target.CauseRejected, "uid-of-rabbit-1", Aborted, ""},
+		"another replica is ahead":   {[2]target.Cause{target.CauseOvertaken, target.CauseOvertaken}, target.CauseOvertaken, "uid-of-rabbit-1", Aborted, ""},
 	} {
 		tl := newTimeline(t)
 		tl.wedge()
@@ -133,6 +138,9 @@ func TestObstacleThatIsThereAgainAndAgainIsAFailure(t *testing.T) {
 		b, now := a, a
 		b.ID, b.Why, now.ID, now.UID, now.Outcome = "b", "in others", "c", "uid-of-rabbit-1", Pending
 		a.Cause, b.Cause = c.before[0], c.before[1]
+		if c.why != "" {
+			a.Why, b.Why = c.why, c.why
+		}
 		tl.state.Deletions = []Deletion{a, b, now}
 		tl.obs.Obstacle = &Obstacle{Node: "rabbit-1", UID: "uid-of-rabbit-1", Deletion: "c", Cause: c.now}
 		tl.decide()

@@ -66,14 +66,8 @@ func (api *brokerAPI) explain(s remediate.Snapshot, n remediate.NodeSnapshot, no
 // meansOf says what a result means, of which v is the verdict. That all came means that the node accepts logins only
 // where that was tried: the log may go on, and maybe_stuck show nothing, while every login hangs.
 func meansOf(r probe.Result, v probe.Verdict) string {
-	if r.Reason == probe.OK {
-		switch r.Kind {
-		case probe.MaybeStuck:
-			return "No process is stuck, as far as this shows."
-		case probe.LogAge:
-			return "Its log tells of no trouble."
-		case probe.Login, probe.Roundtrip:
-		}
+	if ok := r.Kind.Row().OK; r.Reason == probe.OK && ok != "" {
+		return ok
 	}
 	return v.Means
 }

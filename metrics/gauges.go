@@ -170,7 +170,7 @@ func collectNode(ch chan<- prometheus.Metric, targetName string, n remediate.Nod
 			send(ch, lastProbe, unix(r.Ended()), targetName, name, string(r.Kind))
 			send(ch, lastReason, 1, targetName, name, string(r.Kind), string(r.Reason.Verdict().Reason))
 		}
-		if p := r.Processes; p != nil && r.Kind == probe.MaybeStuck {
+		if p := r.Processes; p != nil {
 			collectProcesses(ch, targetName, name, *p)
 		}
 		if r.Kind == probe.LogAge && r.Status() != probe.Unknown {

@@ -54,12 +54,12 @@ func (b *Baselines) Observe(r Result) {
 	if at.After(node.heard) {
 		node.heard = at
 	}
-	switch r.Kind {
-	case Login:
+	switch r.Kind.Role() {
+	case Liveness:
 		node.login = r.Status()
-	case Roundtrip:
+	case Work:
 		node.roundtrip = r.Status()
-	case MaybeStuck:
+	case Corroboration:
 		p := r.Processes
 		if p == nil || p.Truncated || p.StuckReaders+p.UnknownReaders+p.StuckChannels+p.Waiting[AwaitsMetadata] > 0 {
 			return
@@ -68,7 +68,7 @@ func (b *Baselines) Observe(r Result) {
 			node.looks[node.n%len(node.looks)] = p.Suspicious
 			node.n++
 		}
-	case LogAge: // says nothing about processes
+	case Information: // says nothing about processes
 	}
 }
 

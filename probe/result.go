@@ -6,20 +6,6 @@ import (
 	"time"
 )
 
-// Kind names a kind of probe. It is also the metric label.
-type Kind string
-
-// The kinds of probes.
-const (
-	Login      Kind = "login"       // AMQP login to open-ok, then a polite close
-	Roundtrip  Kind = "roundtrip"   // login, then a message through a queue of our own
-	MaybeStuck Kind = "maybe_stuck" // `rabbitmq-diagnostics maybe_stuck` in the node's container
-	LogAge     Kind = "log"         // how long the log has been silent
-)
-
-// Kinds lists every Kind.
-func Kinds() []Kind { return []Kind{Login, Roundtrip, MaybeStuck, LogAge} }
-
 // Stage says how far an AMQP login came: in a Result, the last stage that the login entered.
 type Stage uint8
 

@@ -105,7 +105,7 @@ func (l *Loop) askRefusal(ctx context.Context, n target.Node, kind probe.Kind) d
 	if look := l.state.Nodes[n.Name].Latest[probe.MaybeStuck]; look.Processes != nil {
 		stuck = look.Processes.StuckReaders + look.Processes.UnknownReaders
 	}
-	return readLimits(out, kind == probe.Roundtrip, stuck)
+	return readLimits(out, kind.Role() == probe.Work, stuck)
 }
 
 // readLimits reads the answer to LimitsQuestion. An alarm of memory or disk keeps messages out, and no logins, so it

@@ -102,7 +102,7 @@ func (l *Loop) capture(ctx context.Context, c *store.Incident) {
 		if c.Cluster, err = l.clusterStatus(ctx, peers[0]); err != nil {
 			c.Missing = append(c.Missing, "the cluster as "+c.Peer+" sees it: "+err.Error())
 		}
-		if c.Decision.Evidence.Kind == probe.Roundtrip {
+		if c.Decision.Evidence.Kind.Role() == probe.Work {
 			if c.LockHolder, err = l.lockHolder(ctx, peers[0]); err != nil {
 				c.Missing = append(c.Missing, "who holds the metadata's lock: "+err.Error())
 			}

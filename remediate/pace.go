@@ -1,7 +1,6 @@
 package remediate
 
 import (
-	"slices"
 	"time"
 
 	"github.com/cjworkbench/unstuck/probe"
@@ -14,7 +13,7 @@ func (l *Loop) pace(decisions []decide.Decision) {
 	for _, d := range decisions {
 		l.Runner.SetPace(d.Node, d.Phase.Pace())
 		l.confirm(d)
-		if d.Evidence.Kind == probe.Roundtrip {
+		if d.Evidence.Kind.Role() == probe.Work {
 			l.lookAtPeers(d, decisions)
 		}
 	}
@@ -35,34 +34,42 @@ func (l *Loop) confirm(d decide.Decision) {
 	case ev.Kind != "", look.Status() == probe.Stuck, ns.Latest[probe.Login].Reason == probe.Unreachable:
 		l.ask(d.Node, probe.MaybeStuck, look.Started, l.Policy.EvidenceTTL/4)
 	}
-	if ev.Kind == probe.Roundtrip || l.awaitsTrip(d) {
+	if kind := l.toRepeat(d); kind != "" {
 		wait := l.Policy.MinDuration / 4
 		if d.Phase == decide.PhaseConfirmed {
 			wait = l.Policy.ResultTTL / 2
 		}
-		l.ask(d.Node, probe.Roundtrip, ns.Latest[probe.Roundtrip].Started, wait)
+		l.ask(d.Node, kind, ns.Latest[kind].Started, wait)
 	}
 }
 
-// awaitsTrip says whether a round trip is what will show that d's node is cured.
-func (l *Loop) awaitsTrip(d decide.Decision) bool {
-	return slices.ContainsFunc(l.state.Deletions, func(a decide.Deletion) bool {
-		return a.Node == d.Node && a.Probe == probe.Roundtrip &&
-			(a.Outcome == decide.Pending || a.Outcome == decide.Escalated)
-	})
+// toRepeat is the kind of probe of the node's work that d waits for: the one that hangs, or the one that will show that
+// the node is cured. It is empty if there is none.
+func (l *Loop) toRepeat(d decide.Decision) probe.Kind {
+	if d.Evidence.Kind.Role() == probe.Work {
+		return d.Evidence.Kind
+	}
+	for _, a := range l.state.Deletions {
+		open := a.Outcome == decide.Pending || a.Outcome == decide.Escalated
+		if open && a.Node == d.Node && a.Probe.Role() == probe.Work {
+			return a.Probe
+		}
+	}
+	return ""
 }
 
 // lookAtPeers asks for a round trip through each peer that has not had one since the node's own began to hang: what
 // hangs everywhere at once is nobody's own fault.
 func (l *Loop) lookAtPeers(d decide.Decision, decisions []decide.Decision) {
+	kind := d.Evidence.Kind
 	for _, peer := range decisions {
-		latest := l.state.Nodes[peer.Node].Latest[probe.Roundtrip]
+		latest := l.state.Nodes[peer.Node].Latest[kind]
 		switch {
 		case peer.Node == d.Node:
 		case !latest.Started.After(d.Evidence.Since):
-			l.ask(peer.Node, probe.Roundtrip, latest.Started, 0)
+			l.ask(peer.Node, kind, latest.Started, 0)
 		case !decide.HasAnswered(latest): // it hung as well; a frozen node makes it hang for a while
-			l.ask(peer.Node, probe.Roundtrip, latest.Started, l.Policy.MinDuration/4)
+			l.ask(peer.Node, kind, latest.Started, l.Policy.MinDuration/4)
 		}
 	}
 }

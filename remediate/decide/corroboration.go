@@ -63,7 +63,7 @@ type finding struct {
 
 // hangs names what hangs when probes of a kind fail.
 func hangs(kind probe.Kind) string {
-	if kind == probe.Roundtrip {
+	if kind.Role() == probe.Work {
 		return "channels or queues"
 	}
 	return "connections in their login"
@@ -153,7 +153,7 @@ func (sc *scene) corroborate(ns NodeState, ev Evidence) finding {
 // tools weighs tools that cannot reach their node.
 func (sc *scene) tools(ns NodeState, ev Evidence, r probe.Result) Corroboration {
 	switch {
-	case ev.Kind != probe.Login:
+	case ev.Kind.Role() != probe.Liveness:
 		return ToolsOfWork
 	case ns.Runs[ev.Kind].greeted():
 		return ToolsStarved
@@ -238,7 +238,7 @@ func (sc *scene) persisting(ns NodeState, ev Evidence, f finding) finding {
 // the trouble. A channel that waits for a queue that waits there looks like one that waits for a queue that hangs. A
 // login waits for few processes, which have its message.
 func (n NodeState) waitsOutside(kind probe.Kind, r probe.Result) bool {
-	if kind == probe.Login {
+	if kind.Role() == probe.Liveness {
 		return len(n.holding(r)) > 0
 	}
 	most := 0
@@ -291,7 +291,7 @@ func wholeLook(r probe.Result) bool { return showsProcesses(r) && !r.Processes.T
 // showsProcesses says whether what r shows of the node's processes is so. There may be more, where the command ran into
 // its own timeout.
 func showsProcesses(r probe.Result) bool {
-	if r.Kind != probe.MaybeStuck || r.Processes == nil {
+	if r.Processes == nil {
 		return false
 	}
 	return slices.Contains(lookReasons, r.Reason)
@@ -309,14 +309,14 @@ func (n NodeState) all(kind probe.Kind, r probe.Result) (own, unknown []probe.Pr
 		return nil, nil
 	}
 	list, accuses := r.Processes.Logins, probe.AwaitsLogin
-	if kind == probe.Roundtrip {
+	if kind.Role() == probe.Work {
 		list, accuses = r.Processes.Work, probe.AwaitsWork
 	}
 	for _, p := range list {
 		switch {
 		case p.Awaits == accuses:
 			own = append(own, p)
-		case p.Awaits == probe.AwaitsUnknown && kind != probe.Roundtrip:
+		case p.Awaits == probe.AwaitsUnknown && kind.Role() != probe.Work:
 			unknown = append(unknown, p)
 		}
 	}

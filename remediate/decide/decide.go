@@ -229,7 +229,7 @@ func (sc *scene) untold(ns NodeState, ev Evidence) string {
 func (sc *scene) evidence(ns NodeState) (ev Evidence, stuckNow bool) {
 	p := sc.policy
 	ev = Evidence{FailureThreshold: p.FailureThreshold, Window: p.Window}
-	for _, kind := range []probe.Kind{p.LivenessKind(), probe.Roundtrip} {
+	for _, kind := range p.accusing() {
 		run := ns.Runs[kind]
 		count, enough := run.stuck(p)
 		if count == 0 || (ev.Kind != "" && !(enough && !ev.Enough)) {

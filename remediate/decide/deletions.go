@@ -49,7 +49,7 @@ func (a Deletion) cured(n NodeState, p Policy) (r probe.Result, ok bool) {
 
 // Cure says what the new node must do for the deletion to have helped, to follow its name.
 func (a Deletion) Cure(p Policy) string {
-	if a.Probe == probe.Roundtrip {
+	if a.Probe.Role() == probe.Work {
 		return "answers round trips"
 	}
 	return p.HealthyPhrase()

@@ -109,8 +109,8 @@ func checkStorm(sc *scene, n subject) GuardState {
 		return closed("cannot tell how many nodes are stuck")
 	}
 	kinds := []probe.Kind{sc.policy.LivenessKind()}
-	if n.evidence.Kind == probe.Roundtrip {
-		kinds = append(kinds, probe.Roundtrip)
+	if n.evidence.Kind.Role() == probe.Work {
+		kinds = append(kinds, n.evidence.Kind)
 	}
 	most := 0
 	for _, kind := range kinds {

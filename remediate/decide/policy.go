@@ -96,9 +96,45 @@ func DefaultPolicy() Policy {
 // LivenessKind is the kind of probe that tells whether a node is healthy.
 func (p Policy) LivenessKind() probe.Kind {
 	if p.App {
-		return probe.LogAge
+		return appLiveness
 	}
-	return probe.Login
+	return brokerLiveness
+}
+
+// These are read once from the table of kinds of probes: Decide asks for them for each node.
+var (
+	brokerLiveness = kindsThat(func(k probe.KindRow) bool { return k.Role == probe.Liveness })[0]
+	appLiveness    = kindsThat(func(k probe.KindRow) bool { return k.OfApp == probe.Liveness })[0]
+	workKinds      = kindsThat(func(k probe.KindRow) bool { return k.Role == probe.Work })
+
+	accusingBroker = slices.Concat([]probe.Kind{brokerLiveness}, workKinds)
+	accusingApp    = slices.Concat([]probe.Kind{appLiveness}, workKinds)
+)
+
+// kindsThat gives the kinds of probes whose rows are so.
+func kindsThat(is func(probe.KindRow) bool) (kinds []probe.Kind) {
+	for _, row := range probe.KindRows() {
+		if is(row) {
+			kinds = append(kinds, row.Kind)
+		}
+	}
+	return kinds
+}
+
+// accusing are the kinds of probes whose failures make a node suspect, the one of liveness first.
+func (p Policy) accusing() []probe.Kind {
+	if p.App {
+		return accusingApp
+	}
+	return accusingBroker
+}
+
+// role is what the results of a kind of probe count as under the policy.
+func (p Policy) role(kind probe.Kind) probe.Role {
+	if row := kind.Row(); p.App && row.OfApp != probe.Information {
+		return row.OfApp
+	}
+	return kind.Role()
 }
 
 // HealthyPhrase says what a node does that is healthy.

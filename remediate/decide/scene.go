@@ -93,7 +93,7 @@ func look(s State, o Observation, p Policy, now time.Time) *scene {
 // asPeer notes when the node was last tried, when it last answered and since when it hangs, for it is a peer of the
 // others.
 func (sc *scene) asPeer(name string, ns NodeState, victim bool) {
-	for _, kind := range []probe.Kind{sc.policy.LivenessKind(), probe.Roundtrip} {
+	for _, kind := range sc.policy.accusing() {
 		r := ns.Latest[kind]
 		tried, answered := lookedAt{name, r.Started}, lookedAt{node: name}
 		switch {
@@ -120,11 +120,14 @@ func (sc *scene) hanging(name string, ns NodeState, victim bool) {
 			note(sc.enough, liveness)
 		}
 	}
-	run, look := ns.Runs[probe.Roundtrip], ns.Latest[probe.MaybeStuck]
-	outside := showsProcesses(look) && !look.Started.Before(run.Since) && ns.waitsOutside(probe.Roundtrip, look)
-	if _, enough := run.stuck(sc.policy); enough && !outside {
-		note(sc.stuck, probe.Roundtrip)
-		note(sc.enough, probe.Roundtrip)
+	look := ns.Latest[probe.MaybeStuck]
+	for _, kind := range workKinds {
+		run := ns.Runs[kind]
+		outside := showsProcesses(look) && !look.Started.Before(run.Since) && ns.waitsOutside(kind, look)
+		if _, enough := run.stuck(sc.policy); enough && !outside {
+			note(sc.stuck, kind)
+			note(sc.enough, kind)
+		}
 	}
 }
 
@@ -214,5 +217,5 @@ func other(best [2]lookedAt, n string) lookedAt {
 // missing right, for that hangs nowhere.
 func HasAnswered(r probe.Result) bool {
 	return r.Status() == probe.Healthy ||
-		(r.Kind == probe.Roundtrip && r.Status() == probe.Faulty && r.Stage > probe.StageOpen)
+		(r.Kind.Role() == probe.Work && r.Status() == probe.Faulty && r.Stage > probe.StageOpen)
 }

@@ -64,12 +64,12 @@ func (n NodeState) has(r probe.Result) bool {
 // with gives the node's state after r. It writes to n's maps, which must be its own.
 func (n NodeState) with(r probe.Result, p Policy) NodeState {
 	n.Latest[r.Kind] = r
-	switch r.Kind {
-	case probe.Login:
+	switch p.role(r.Kind) {
+	case probe.Liveness:
 		n = n.withLogin(r, p)
-	case probe.Roundtrip:
-		n = n.withRoundtrip(r, p)
-	case probe.MaybeStuck:
+	case probe.Work:
+		n = n.withWork(r, p)
+	case probe.Corroboration:
 		switch {
 		case showsProcesses(r):
 			n, n.Tools = n.withLook(r), Tools{} // they reach it
@@ -79,10 +79,7 @@ func (n NodeState) with(r probe.Result, p Policy) NodeState {
 			n.Tools.Looks = append(slices.Clone(n.Tools.Looks), r)
 			n.Tools.Looks = n.Tools.Looks[max(0, len(n.Tools.Looks)-maxLooks):]
 		}
-	case probe.LogAge:
-		if p.App {
-			n = n.withLogin(r, p)
-		}
+	case probe.Information:
 	}
 	if !n.running() {
 		n.Confirmed = time.Time{}
@@ -149,7 +146,10 @@ func (n NodeState) withLogin(r probe.Result, p Policy) NodeState {
 	case probe.Healthy:
 		n = n.good(r.Kind, r.Ended())
 	case probe.Faulty: // it answers, and so it is not what it was
-		n = n.answered(r.Kind, r.Ended()).answered(probe.Roundtrip, r.Ended())
+		n = n.answered(r.Kind, r.Ended())
+		for _, kind := range workKinds {
+			n = n.answered(kind, r.Ended())
+		}
 	case probe.Stuck, probe.Unknown:
 		if n.NoAnswer.Since.IsZero() && r.Reason == probe.Unreachable && r.NoAnswer {
 			n.NoAnswer = NoAnswer{Since: r.Started, Before: n.LastElse[r.Kind]}
@@ -159,12 +159,13 @@ func (n NodeState) withLogin(r probe.Result, p Policy) NodeState {
 	return n
 }
 
-func (n NodeState) withRoundtrip(r probe.Result, p Policy) NodeState {
+// withWork takes note of a probe that logs in and goes on: a round trip.
+func (n NodeState) withWork(r probe.Result, p Policy) NodeState {
 	switch {
 	case r.Status() == probe.Healthy:
-		n = n.good(probe.Roundtrip, r.Ended())
+		n = n.good(r.Kind, r.Ended())
 	case r.Status() == probe.Faulty:
-		n = n.answered(probe.Roundtrip, r.Ended())
+		n = n.answered(r.Kind, r.Ended())
 	case r.Stage > probe.StageOpen: // whether it accepts logins, the logins tell
 		n = n.withSample(r, p)
 	}
@@ -268,13 +269,16 @@ func (n NodeState) health(p Policy, now time.Time) (probe.Status, string) {
 	if status != probe.Healthy {
 		return status, why
 	}
-	login, trip, look := n.Latest[p.LivenessKind()], n.Latest[probe.Roundtrip], n.Latest[probe.MaybeStuck]
-	// A round trip that got no further than the login says no more than the login since then.
-	outdated := trip.Stage <= probe.StageOpen && login.Started.After(trip.Ended())
-	switch {
-	case (trip.Status() == probe.Stuck || trip.Status() == probe.Faulty) && !outdated:
-		return trip.Status(), phrase(trip)
-	case look.Status() == probe.Stuck:
+	login, look := n.Latest[p.LivenessKind()], n.Latest[probe.MaybeStuck]
+	for _, kind := range workKinds {
+		trip := n.Latest[kind]
+		// A round trip that got no further than the login says no more than the login since then.
+		outdated := trip.Stage <= probe.StageOpen && login.Started.After(trip.Ended())
+		if (trip.Status() == probe.Stuck || trip.Status() == probe.Faulty) && !outdated {
+			return trip.Status(), phrase(trip)
+		}
+	}
+	if look.Status() == probe.Stuck {
 		return look.Status(), phrase(look)
 	}
 	return probe.Healthy, why

@@ -2,7 +2,6 @@ package charts_test
 
 import (
 	"encoding/json"
-	"maps"
 	"os"
 	"regexp"
 	"slices"
@@ -145,44 +144,6 @@ func TestValuesSchemaIsStrictAtEveryLevel(t *testing.T) {
 	})
 	if seen < 30 {
 		t.Errorf("only %d objects were looked at", seen)
-	}
-}
-
-// What the chart writes itself, so that values cannot say otherwise. The state of whatever runs in a cluster is there.
-var chartsOwn = []string{"listen.metrics", "listen.api", "data_dir", "kubernetes.kubeconfig", "kubernetes.context", "kubernetes.namespace"}
-
-//promise:45
-func TestValuesSchemaKnowsExactlyTheKeysOfTheConfiguration(t *testing.T) {
-	page, err := os.ReadFile("../docs/configuration.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	documented := make(map[string]bool)
-	for _, m := range regexp.MustCompile("(?m)^\\| `([^`]+)` \\| [^|]+ \\| [^|]+ \\|$").FindAllStringSubmatch(string(page), -1) {
-		documented[m[1]] = true
-	}
-	for _, key := range chartsOwn {
-		if !documented[key] {
-			t.Errorf("there is no key %s any more", key)
-		}
-		delete(documented, key)
-	}
-	// The table lists the keys of a broker once; in defaults there are all but these.
-	for key := range maps.Clone(documented) {
-		if rest, ok := strings.CutPrefix(key, "brokers[]."); ok && !regexp.MustCompile(`^(name|nodes|pods)\b`).MatchString(rest) {
-			documented["defaults."+rest] = true
-		}
-	}
-
-	root := readSchema(t)
-	known := make(map[string]bool)
-	root.walk(t, "", root.Properties["config"], func(path string, at *schema) {
-		if len(at.Properties) == 0 && !strings.HasSuffix(path, "[]") || documented[path] {
-			known[path] = true
-		}
-	})
-	if diff := cmp.Diff(slices.Sorted(maps.Keys(documented)), slices.Sorted(maps.Keys(known))); diff != "" {
-		t.Errorf("(-docs/configuration.md +values.schema.json):\n%s", diff)
 	}
 }
 

@@ -55,9 +55,10 @@ type decoder struct {
 	problems []Problem
 	lines    map[string]int // of every key that is there, by its path
 
-	// listen is told of every key that is asked for, and of its default; nil: nobody listens. With it the test of
-	// the documentation finds out which keys there are. An empty document will do: then every list has one element.
-	listen func(key, byDefault string)
+	// listen is told of every key that is asked for, of its default and of its form; nil: nobody listens. With it the
+	// tests find out which keys there are, for the documentation and for the chart's schema. An empty document will
+	// do: then every list has one element.
+	listen func(key, byDefault string, f form)
 }
 
 func newDecoder() *decoder { return &decoder{lines: make(map[string]int)} }

@@ -18,7 +18,7 @@ const page = "../docs/configuration.md"
 func TestDocsTableHasEveryKeyAndNothingElse(t *testing.T) {
 	var code []string // key and default
 	d := newDecoder()
-	d.listen = func(key, byDefault string) { code = append(code, "`"+key+"` | "+byDefault) }
+	d.listen = func(key, byDefault string, _ form) { code = append(code, "`"+key+"` | "+byDefault) }
 	d.parse(nil, defaults())
 
 	text, err := os.ReadFile(page)
@@ -57,7 +57,7 @@ const tokensPage = "../docs/tokens.md"
 func TestDocsTableOfTokensHasEveryKeyAndNothingElse(t *testing.T) {
 	var code []string
 	d := newDecoder()
-	d.listen = func(key, byDefault string) { code = append(code, key+" | "+byDefault) }
+	d.listen = func(key, byDefault string, _ form) { code = append(code, key+" | "+byDefault) }
 	_, _ = parseTokens(d, nil, "")
 	text, err := os.ReadFile(tokensPage)
 	if err != nil {
@@ -121,7 +121,7 @@ func TestDocsFullFileHasEveryKey(t *testing.T) {
 		keys[index.ReplaceAllString(key, "[]")] = true
 	}
 	all := newDecoder()
-	all.listen = func(key, _ string) {
+	all.listen = func(key, _ string, _ form) {
 		// Not with another: there is one user name, and TLS files are not made for an example.
 		files := strings.HasPrefix(key, "brokers[].tls.") || strings.HasPrefix(key, "api.tls.")
 		if !keys[key] && key != "brokers[].username_file" && !files {

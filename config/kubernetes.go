@@ -138,13 +138,14 @@ func (s *section) secret() *Secret {
 }
 
 // named reads a name of a given form.
-func (s *section) named(name, byDefault string, form *regexp.Regexp, want string, to *string) {
-	s.value(name, byDefault, want, true, func(v string) bool {
-		fits := form.MatchString(v)
-		if fits {
+func (s *section) named(name, byDefault string, fits *regexp.Regexp, want string, to *string) {
+	f := form{"type": "string", "pattern": fits.String(), "description": want}
+	s.value(name, byDefault, f, want, true, func(v string) bool {
+		ok := fits.MatchString(v)
+		if ok {
 			*to = v
 		}
-		return fits
+		return ok
 	})
 }
 

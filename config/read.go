@@ -54,7 +54,7 @@ func (d *decoder) parse(data []byte, c Config) Config {
 		forAll.inherited(&shared)
 		forAll.end()
 	} else {
-		d.listen("defaults", none) // its keys are those of a broker
+		d.listen("defaults", none, nil) // its keys are those of a broker
 	}
 	s.kubernetes(&c.Kubernetes)
 	s.api(&c.API)
@@ -77,7 +77,7 @@ func (s *section) sub(name string) *section { return s.section(s.key(name), s.ta
 // broker reads one broker. What it does not say remains as it is in b.
 func (d *decoder) broker(e element, b Broker) Broker {
 	s := d.section(e.path, e.node)
-	s.matching("name", brokerName, wantBroker, &b.Name)
+	s.named("name", required, brokerName, wantBroker, &b.Name)
 	s.missing("name", b.Name, wantBroker)
 	s.inherited(&b)
 	if b.Username == "" && (b.Secret == nil || b.Secret.UsernameKey == "") {
@@ -112,7 +112,7 @@ func (s *section) missingOneOf(first, second string) {
 func (d *decoder) node(e element, broker string) target.Node {
 	n := target.Node{Target: broker}
 	s := d.section(e.path, e.node)
-	s.matching("name", nodeName, wantNode, &n.Name)
+	s.named("name", required, nodeName, wantNode, &n.Name)
 	s.missing("name", n.Name, wantNode)
 	s.address("address", required, false, &n.Address)
 	s.missing("address", n.Address, "the host:port of its AMQP listener")

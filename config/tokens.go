@@ -83,12 +83,12 @@ func (d *decoder) token(e element) Token {
 	var t Token
 	s := d.section(e.path, e.node)
 	s.name(&t.Name)
-	s.value("hash", required, wantHash, false, func(v string) (ok bool) {
+	s.value("hash", required, plainText, wantHash, false, func(v string) (ok bool) {
 		t.hash, ok = parseHash(v)
 		return ok
 	})
 	s.missing("hash", "", wantHash)
-	s.value("expires", none, wantTime, true, func(v string) bool {
+	s.value("expires", none, plainText, wantTime, true, func(v string) bool {
 		at, err := time.Parse(time.RFC3339, v)
 		t.Expires = at
 		return err == nil && !at.IsZero()

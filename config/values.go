@@ -3,7 +3,6 @@ package config
 import (
 	"fmt"
 	"net"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -19,14 +18,25 @@ const (
 	none     = "none"
 )
 
+// form is what may stand at a key, in the words of JSON Schema: the chart's schema is made of it. A form may take more
+// than the daemon does.
+type form map[string]any
+
+var (
+	plainText = form{"type": "string", "minLength": 1}
+	spanForm  = form{
+		"type": "string", "pattern": `^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$`, "description": "Such as 500ms, 90s, 5m or 1h30m.",
+	}
+)
+
 // longest bounds every duration, so that sums of them make sense: a month.
 const longest = 31 * 24 * time.Hour
 
 // value reads the single value of a key, if it is there, with parse, and notes that want was wanted if parse says no.
 // The message quotes the value where shown is true; elsewhere it may hold a secret by mistake.
-func (s *section) value(name, byDefault, want string, shown bool, parse func(string) bool) {
+func (s *section) value(name, byDefault string, f form, want string, shown bool, parse func(string) bool) {
 	if s.listen != nil {
-		s.listen(s.key(name), byDefault)
+		s.listen(s.key(name), byDefault, f)
 	}
 	n := s.take(name)
 	switch {
@@ -45,7 +55,7 @@ func (s *section) value(name, byDefault, want string, shown bool, parse func(str
 
 // text reads any text that is not empty. It may be a secret that went astray, so no message repeats it.
 func (s *section) text(name, byDefault, want string, to *string) {
-	s.value(name, byDefault, want, false, func(v string) bool {
+	s.value(name, byDefault, plainText, want, false, func(v string) bool {
 		if v != "" {
 			*to = v
 		}
@@ -57,7 +67,8 @@ func (s *section) text(name, byDefault, want string, to *string) {
 // is free.
 func (s *section) address(name, byDefault string, listens bool, to *string) {
 	const want = "host:port, without scheme, user or path"
-	s.value(name, byDefault, want, false, func(v string) bool {
+	f := form{"type": "string", "pattern": "^.+:[0-9]{1,5}$"}
+	s.value(name, byDefault, f, want, false, func(v string) bool {
 		wrong := wrongAddress(v, listens)
 		switch {
 		case wrong == "":
@@ -100,17 +111,6 @@ func wrongAddress(v string, listens bool) string {
 	return ""
 }
 
-// matching reads a name of a given form.
-func (s *section) matching(name string, form *regexp.Regexp, want string, to *string) {
-	s.value(name, required, want, true, func(v string) bool {
-		fits := form.MatchString(v)
-		if fits {
-			*to = v
-		}
-		return fits
-	})
-}
-
 // missing notes a key that must be there, here or in the defaults, and is not.
 func (s *section) missing(name, value, want string) {
 	if _, there := s.lines[s.key(name)]; !there && value == "" {
@@ -120,7 +120,7 @@ func (s *section) missing(name, value, want string) {
 
 // oneOf reads one of a closed list of words.
 func (s *section) oneOf(name, byDefault string, words []string, set func(string)) {
-	s.value(name, byDefault, strings.Join(words, " or "), true, func(v string) bool {
+	s.value(name, byDefault, form{"enum": words}, strings.Join(words, " or "), true, func(v string) bool {
 		known := slices.Contains(words, v)
 		if known {
 			set(v)
@@ -132,7 +132,7 @@ func (s *section) oneOf(name, byDefault string, words []string, set func(string)
 // duration reads a span of time, from least to longest.
 func (s *section) duration(name string, to *time.Duration, least time.Duration) {
 	want := fmt.Sprintf("a time such as 90s or 5m, from %s to %s", span(least), span(longest))
-	s.value(name, span(*to), want, true, func(v string) bool {
+	s.value(name, span(*to), spanForm, want, true, func(v string) bool {
 		read, err := time.ParseDuration(v)
 		if err != nil || read < least || read > longest {
 			return false
@@ -145,7 +145,8 @@ func (s *section) duration(name string, to *time.Duration, least time.Duration) 
 // count reads a whole number from least to most.
 func (s *section) count(name string, to *int, least, most int) {
 	want := fmt.Sprintf("a whole number from %d to %d", least, most)
-	s.value(name, strconv.Itoa(*to), want, true, func(v string) bool {
+	f := form{"type": "integer", "minimum": least, "maximum": most}
+	s.value(name, strconv.Itoa(*to), f, want, true, func(v string) bool {
 		read, err := strconv.Atoi(v)
 		if err != nil || read < least || read > most {
 			return false
@@ -157,7 +158,8 @@ func (s *section) count(name string, to *int, least, most int) {
 
 // share reads a part of the whole: more than 0, and at most 1.
 func (s *section) share(name string, to *float64) {
-	s.value(name, strconv.FormatFloat(*to, 'g', -1, 64), "a share above 0 and up to 1, such as 0.05", true,
+	f := form{"type": "number", "exclusiveMinimum": 0, "maximum": 1}
+	s.value(name, strconv.FormatFloat(*to, 'g', -1, 64), f, "a share above 0 and up to 1, such as 0.05", true,
 		func(v string) bool {
 			read, err := strconv.ParseFloat(v, 64)
 			if err != nil || !(read > 0 && read <= 1) { // this way round, NaN is refused
@@ -170,7 +172,7 @@ func (s *section) share(name string, to *float64) {
 
 // truth reads true or false.
 func (s *section) truth(name string, to *bool) {
-	s.value(name, strconv.FormatBool(*to), "true or false", true, func(v string) bool {
+	s.value(name, strconv.FormatBool(*to), form{"type": "boolean"}, "true or false", true, func(v string) bool {
 		*to = v == "true"
 		return v == "true" || v == "false"
 	})
@@ -183,7 +185,8 @@ func (s *section) every(to *Schedule, mayBeNever bool) {
 	if mayBeNever {
 		want += ", or never"
 	}
-	s.value(name, to.String(), want, true, func(v string) bool {
+	f := form{"type": "string", "minLength": 1, "description": want}
+	s.value(name, to.String(), f, want, true, func(v string) bool {
 		if v == never {
 			if mayBeNever {
 				*to = Schedule{}
@@ -205,7 +208,7 @@ func (s *section) every(to *Schedule, mayBeNever bool) {
 func (s *section) list(name, byDefault, want string) (elements []element, there bool) {
 	full := s.key(name)
 	if s.listen != nil {
-		s.listen(full, byDefault)
+		s.listen(full, byDefault, form{"type": "array"})
 		return []element{{path: full + "[]"}}, false
 	}
 	n := s.take(name)

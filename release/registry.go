@@ -147,8 +147,7 @@ func (r *ImageRegistry) ask(ctx context.Context, ref name.Reference, key authn.A
 		remote.WithRetryBackoff(remote.Backoff{Steps: 1}), // whoever asks tries again; this one would not heed the context
 	}
 	_, err := remote.Head(ref, options...)
-	// some leave out headers of a HEAD that the library wants
-	if err != nil && answerOf(err) == nil && viaNetwork(err) == nil {
+	if headMayMislead(err) {
 		_, err = remote.Get(ref, options...)
 	}
 	if a := answerOf(err); a != nil && a.StatusCode == http.StatusNotFound && a.Request != nil &&
@@ -156,6 +155,13 @@ func (r *ImageRegistry) ask(ctx context.Context, ref name.Reference, key authn.A
 		return false, nil
 	}
 	return err == nil, err
+}
+
+// headMayMislead says whether to ask again by GET. Some registries serve no HEAD of a manifest: they answer 404, 403,
+// 400, 405 or 501, or leave out headers that the library wants. Who asks too often is to ask no more.
+func headMayMislead(err error) bool {
+	a := answerOf(err)
+	return err != nil && viaNetwork(err) == nil && (a == nil || a.StatusCode != http.StatusTooManyRequests)
 }
 
 func answerOf(err error) *transport.Error {

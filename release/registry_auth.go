@@ -33,7 +33,8 @@ func readDockerConfig(data []byte) (map[string]authn.AuthConfig, error) {
 	all := make(map[string]authn.AuthConfig, len(config.Auths))
 	for where, e := range config.Auths {
 		if e.Auth != "" {
-			pair, err := base64.StdEncoding.DecodeString(e.Auth)
+			// Docker Desktop leaves out the padding. The kubelet reads both.
+			pair, err := base64.RawStdEncoding.DecodeString(strings.TrimRight(e.Auth, "=\r\n"))
 			user, password, ok := strings.Cut(string(pair), ":")
 			if err != nil || !ok {
 				return nil, fmt.Errorf("the auth of %s is not a name and a password", where)

@@ -17,7 +17,9 @@ import (
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/registry"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 
 	"github.com/cjworkbench/unstuck/release/plan"
@@ -77,6 +79,70 @@ func TestImageRegistrySaysWhetherAnImageIsPublished(t *testing.T) {
 	}
 }
 
+// https://github.com/carvel-dev/imgpkg/issues/131, https://github.com/crossplane/crossplane/issues/3223
+func TestImageRegistryAsksByGetWhereHeadIsRefused(t *testing.T) {
+	for _, code := range []int{400, 401, 403, 404, 405, 501} {
+		host := theRegistry(t, func(h http.Handler) http.Handler {
+			return withPassword(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if r.Method == http.MethodHead {
+					w.WriteHeader(code)
+					return
+				}
+				h.ServeHTTP(w, r)
+			}))
+		})
+		r := NewImageRegistry(nil, config(`{"`+host+`/acme":{"username":"eve","password":"x"},"`+host+`":{"username":"ada","password":"hunter2"}}`))
+		missing := host + "/acme/frontend:" + commitB
+		got, err := r.Unpublished(t.Context(), []string{host + "/acme/frontend:" + commitA, missing})
+		if !slices.Equal(got, []string{missing}) || err != nil {
+			t.Errorf("HEAD answers %d: %v, %v, want %s alone", code, got, err, missing)
+		}
+	}
+}
+
+func TestImageRegistryAsksNoMoreWhereItAsksTooOften(t *testing.T) {
+	asked := 0
+	host := theRegistry(t, func(h http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if strings.Contains(r.URL.Path, "/manifests/") {
+				asked++
+				w.WriteHeader(http.StatusTooManyRequests)
+				return
+			}
+			h.ServeHTTP(w, r)
+		})
+	})
+	got, err := NewImageRegistry(nil).Unpublished(t.Context(), []string{host + "/acme/frontend:" + commitA})
+	if len(got) > 0 || err == nil || !strings.Contains(err.Error(), "it answers 429 Too Many Requests") || asked != 1 {
+		t.Errorf("%v, %v, asked %d times, want 429 and once", got, err, asked)
+	}
+}
+
+func TestImageRegistryKnowsIndexesAndDigests(t *testing.T) {
+	host := theRegistry(t, open)
+	ref, err := name.ParseReference(host + "/acme/many:" + commitA)
+	if err != nil {
+		t.Fatal(err)
+	}
+	index := mutate.AppendManifests(empty.Index, mutate.IndexAddendum{Add: empty.Image, Descriptor: v1.Descriptor{
+		Platform: &v1.Platform{OS: "linux", Architecture: "s390x"}, // not ours
+	}})
+	if err := remote.WriteIndex(ref, index, remote.WithContext(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	digest, err := index.Digest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	// A tag beside a digest says nothing: the digest is what is pulled.
+	published := []string{ref.String(), ref.Context().Digest(digest.String()).String(), host + "/acme/many:" + commitB + "@" + digest.String()}
+	missing := []string{host + "/acme/many:" + commitA + "@sha256:" + strings.Repeat("0", 64)}
+	got, err := NewImageRegistry(nil).Unpublished(t.Context(), append(published, missing...))
+	if !slices.Equal(got, missing) || err != nil {
+		t.Errorf("%v, %v, want %v", got, err, missing)
+	}
+}
+
 func TestImageRegistryReadsTheCredentialsOnceForAllImages(t *testing.T) {
 	host := theRegistry(t, withPassword)
 	reads := 0
@@ -109,6 +175,8 @@ func TestImageRegistryGivesARegistryItsOwnPassword(t *testing.T) {
 	}{
 		{"a name and a password", `{"auths":{"` + host + `":{"username":"ada","password":"hunter2","email":"x"}}}`},
 		{"both in one", `{"auths":{"` + host + `":{"auth":"` + auth("ada", "hunter2") + `"}}}`},
+		{"without padding", `{"auths":{"` + host + `":{"auth":"` + strings.TrimRight(auth("ada", "hunter2"), "=") + `"}}}`},
+		{"with a line break", `{"auths":{"` + host + `":{"auth":"` + auth("ada", "hunter2") + `\n"}}}`},
 		{"by its address", `{"auths":{"http://` + host + `/v2/":{"auth":"` + auth("ada", "hunter2") + `"}}}`},
 		{"the older form", `{"` + host + `":{"auth":"` + auth("ada", "hunter2") + `"}}`},
 		{"for the repository", `{"auths":{"` + host + `/acme":{"auth":"` + auth("ada", "hunter2") + `"},"` + host + `":{"auth":"` + auth("eve", "x") + `"}}}`},

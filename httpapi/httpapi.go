@@ -175,8 +175,14 @@ func (g *Gate) mux(routes []Route) http.Handler {
 	return m
 }
 
-// forCallers are the paths that are served only where callers are known.
-var forCallers = regexp.MustCompile(`^/api/v1/(environments|operations|pauses)(/|$)|^/api/v1/targets/.*/(pauses|deletions|probes)$`)
+// forCallers are the paths that are served only where callers are known: all of environments, and every trigger.
+var forCallers = func() *regexp.Regexp {
+	paths := []string{`/api/v1/(environments|operations|pauses)(/.*)?`}
+	for _, t := range trigger.All() {
+		paths = append(paths, trigger.FillIn(t.Path, func(string) string { return `[^/]+` }))
+	}
+	return regexp.MustCompile("^(" + strings.Join(paths, "|") + ")$")
+}()
 
 // noPath is the answer to a path that is not served. Where that is for want of callers, they are told so: what they
 // asked for is documented.

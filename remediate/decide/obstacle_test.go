@@ -151,7 +151,7 @@ func TestObstacleThatIsThereAgainAndAgainIsAFailure(t *testing.T) {
 }
 
 // A deletion counts unless it is certain that nothing was deleted: of a cause that is not known, or none, it is not.
-func TestNothingDeletedIsCertainOfKnownCausesAlone(t *testing.T) {
+func TestDeletionNothingDeletedIsCertainOfKnownCausesAlone(t *testing.T) {
 	for _, c := range []struct {
 		outcome Outcome
 		cause   target.Cause

@@ -239,7 +239,7 @@ func TestStoreRecentPausesSharesOneReadBetweenAThousandLoops(t *testing.T) {
 }
 
 // What another version wrote: a word that is not known, or none, makes nothing certain.
-func TestDeletionsOfAnUnknownWordAreReadAsUncertain(t *testing.T) {
+func TestStoreDeletionsOfAnUnknownWordAreReadAsUncertain(t *testing.T) {
 	documents := newShared()
 	const written = `[
 		{"id": "a", "node": "rabbit-1", "uid": "1", "outcome": "aborted", "cause": "gone"},

@@ -51,7 +51,7 @@ func TestRightsThatAreMissingAreNamedAndNothingIsDeletedWithoutThem(t *testing.T
 	s.named("pods delete")
 	s.wait(5*time.Minute, "the deletion has failed", func(v httpapi.Target) error {
 		for _, a := range v.Deletions {
-			if strings.Contains(a.Why, "pods delete in namespace "+s.Namespace) {
+			if a.Cause == target.CauseNotAllowed && strings.Contains(a.Why, "delete pods in namespace "+s.Namespace) {
 				return nil
 			}
 		}

@@ -77,7 +77,7 @@ func TestLeadGoesOnWhereItWasWhenTheLeaderIsKilled(t *testing.T) {
 			if err := s.WedgeLogin(t.Context(), victim); err != nil {
 				t.Fatal(err)
 			}
-			if err := until(within(t, 2*time.Minute), func() (bool, error) { return point.after(victim, deletions) }); err != nil {
+			if err := until(within(t, 4*time.Minute), func() (bool, error) { return point.after(victim, deletions) }); err != nil {
 				t.Fatalf("the moment did not come: %v", err)
 			}
 			if err := s.daemon.Kill(leader); err != nil {

@@ -35,7 +35,7 @@ var dummies = []change{
 // change is what is put into a file of ours, after a text that is there once.
 type change struct{ file, after, text string }
 
-// Whoever adds a trigger is led by these tests to each part that it lacks. Nothing else fails: the rest follows.
+// These tests lead who adds a trigger to each part that it lacks. Nothing else fails: the rest follows.
 func TestDummyFailsInThePlacesThatContributingNames(t *testing.T) {
 	text, err := os.ReadFile("../CONTRIBUTING.md")
 	if err != nil {

@@ -146,10 +146,10 @@ func (o *Obstacle) ends(a Deletion) bool {
 }
 
 // ended settles a, which o ends. What is refused again and again for the same reason has failed: a person must look,
-// and it is tried more seldom. Not so where another replica has taken over.
+// and it is tried more seldom. Not so where another replica has taken over, or we were too slow: that passes.
 func (s State) ended(a Deletion, o Obstacle, now time.Time) Deletion {
 	a.Outcome, a.Settled, a.Cause, a.Why = Aborted, now, o.Cause, o.Cause.Sentence(o.Detail)
-	if o.Cause == target.CauseOvertaken {
+	if o.Cause == target.CauseOvertaken || o.Cause == target.CauseLate {
 		return a
 	}
 	same := 1

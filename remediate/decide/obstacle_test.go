@@ -1,6 +1,7 @@
 package decide
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -39,7 +40,7 @@ func TestObstacleHoldsWhateverItsCauseIs(t *testing.T) {
 					t.Errorf("it does not say why: %s", said)
 				}
 				err := d.HeldFor(o)
-				held, ok := err.(*HeldError) //nolint:errorlint // it is what it gives
+				held, ok := errors.AsType[*HeldError](err)
 				if ok != (len(closed) > 0) || (ok && (!slices.Equal(held.Fixed, closed) || held.Closed[0].Guard != closed[0])) {
 					t.Errorf("held for it by %v", err)
 				}
@@ -130,6 +131,7 @@ func TestObstacleThatIsThereAgainAndAgainIsAFailure(t *testing.T) {
 		"another":                    {[2]target.Cause{target.CauseRejected, target.CausePeers}, target.CauseRejected, "uid-of-rabbit-1", Aborted, ""},
 		"of another node":            {[2]target.Cause{target.CauseRejected, target.CauseRejected}, target.CauseRejected, "another", Aborted, ""},
 		"none":                       {[2]target.Cause{"", ""}, target.CauseRejected, "uid-of-rabbit-1", Aborted, ""},
+		"we were too slow":           {[2]target.Cause{target.CauseLate, target.CauseLate}, target.CauseLate, "uid-of-rabbit-1", Aborted, ""},
 		"another replica is ahead":   {[2]target.Cause{target.CauseOvertaken, target.CauseOvertaken}, target.CauseOvertaken, "uid-of-rabbit-1", Aborted, ""},
 	} {
 		tl := newTimeline(t)

@@ -145,6 +145,9 @@ func (l *Lab) makePlace(ctx context.Context) error {
 	if l.release, err = l.findRelease(); err != nil {
 		return err
 	}
+	if err := resolveOwnName(ctx, l.opts.Root); err != nil {
+		return err
+	}
 	dirs := slices.Clone(binDirs)
 	if erl, err := find(l.opts.Root, l.bin, "erl"); err == nil && !slices.Contains(dirs, filepath.Dir(erl)) {
 		dirs = append(dirs, filepath.Dir(erl))

@@ -33,6 +33,39 @@ func withoutLinks(root string) (string, error) {
 	return path, nil
 }
 
+// resolveOwnName sees to it that the machine's name has an address for the tools of the tree at root: Erlang's erl_call
+// asks for it first, and crashes without an answer. A tree from lab/tree.sh has no hosts file of its own.
+func resolveOwnName(ctx context.Context, root string) error {
+	name, err := os.Hostname()
+	if err != nil {
+		return fmt.Errorf("find out this machine's name: %w", err)
+	}
+	if root == "" {
+		if _, err := net.DefaultResolver.LookupHost(ctx, name); err != nil {
+			return fmt.Errorf("this machine's name has no address: add \"127.0.0.1 %s\" to /etc/hosts: %w", name, err)
+		}
+		return nil
+	}
+	path, want := filepath.Join(root, "etc", "hosts"), "127.0.0.1 localhost\n127.0.0.1 "+name+"\n"
+	if got, err := os.ReadFile(path); err == nil && string(got) == want {
+		return nil
+	}
+	// Another lab may be reading it.
+	next, err := os.CreateTemp(filepath.Dir(path), "hosts.")
+	if err != nil {
+		return fmt.Errorf("write the tree's hosts file: %w", err)
+	}
+	defer os.Remove(next.Name())
+	_, err = next.WriteString(want)
+	if err := errors.Join(err, next.Chmod(0o644), next.Close()); err != nil {
+		return fmt.Errorf("write the tree's hosts file: %w", err)
+	}
+	if err := os.Rename(next.Name(), path); err != nil {
+		return fmt.Errorf("write the tree's hosts file: %w", err)
+	}
+	return nil
+}
+
 // findRabbitMQ gives the directory of RabbitMQ's scripts, as seen from inside root: the usual one, or that on the
 // PATH.
 func findRabbitMQ(root, usual string) (string, error) {

@@ -17,7 +17,7 @@ func fakeTree(t *testing.T) string {
 	const home = "usr/lib/rabbitmq/lib/rabbitmq_server-4.3.6"
 	for _, dir := range []string{
 		home + "/sbin", home + "/plugins/rabbit-4.3.6", home + "/plugins/" + httpBackend + "-4.3.6",
-		home + "/plugins/rabbit_common-4.3.6", home + "/plugins/amqp_client-4.3.6", debianBin, "tmp",
+		home + "/plugins/rabbit_common-4.3.6", home + "/plugins/amqp_client-4.3.6", debianBin, "etc", "tmp",
 	} {
 		if err := os.MkdirAll(filepath.Join(root, dir), 0o700); err != nil {
 			t.Fatal(err)
@@ -31,6 +31,45 @@ func fakeTree(t *testing.T) string {
 		t.Fatal(err)
 	}
 	return root
+}
+
+// On RabbitMQ 4.3 erl_call crashed where the machine's name has no address, and so no lab came up.
+func TestResolveOwnName(t *testing.T) {
+	t.Run("writes it into a tree, and leaves it there", func(t *testing.T) {
+		root := fakeTree(t)
+		name, err := os.Hostname()
+		if err != nil {
+			t.Fatal(err)
+		}
+		path := filepath.Join(root, "etc", "hosts")
+		var first os.FileInfo
+		for range 2 {
+			if err := resolveOwnName(t.Context(), root); err != nil {
+				t.Fatal(err)
+			}
+			hosts, err := os.ReadFile(path)
+			if err != nil || !strings.Contains(string(hosts), "\n127.0.0.1 "+name+"\n") {
+				t.Errorf("hosts %q, %v", hosts, err)
+			}
+			info, err := os.Stat(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if first != nil && !os.SameFile(first, info) {
+				t.Error("written again")
+			}
+			first = info
+		}
+		if left, err := filepath.Glob(path + ".*"); err != nil || len(left) != 0 {
+			t.Errorf("left behind: %v, %v", left, err)
+		}
+	})
+	t.Run("says which file it cannot write", func(t *testing.T) {
+		root := t.TempDir()
+		if err := resolveOwnName(t.Context(), root); err == nil || !strings.Contains(err.Error(), filepath.Join(root, "etc", "hosts.")) {
+			t.Errorf("got %v", err)
+		}
+	})
 }
 
 // Over a link, the nodes' plugins were links to nowhere: RabbitMQ 4.3 then asked no authentication backend, and said so

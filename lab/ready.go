@@ -94,7 +94,11 @@ const erlCluster = `
 		true -> rabbit_nodes:list_running();
 		false -> rabbit_nodes:all_running() % before RabbitMQ 3.12
 	end,
-	{Running, rabbit_node_monitor:partitions()}.`
+	Partitions = case erlang:function_exported(rabbit_node_monitor, partitions, 0) of
+		true -> rabbit_node_monitor:partitions();
+		false -> [] % RabbitMQ 4.3 has none
+	end,
+	{Running, Partitions}.`
 
 // clustered is nil if all nodes run in one cluster, and none of them knows of a partition.
 func (n *node) clustered(ctx context.Context) error {

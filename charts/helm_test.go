@@ -52,6 +52,12 @@ var helmPath = sync.OnceValues(func() (string, error) {
 // of the chart.
 func helm(t *testing.T, values, command string, args ...string) (string, error) {
 	t.Helper()
+	return helmOn(t, chart, values, command, args...)
+}
+
+// helmOn is helm with another chart.
+func helmOn(t *testing.T, chart, values, command string, args ...string) (string, error) {
+	t.Helper()
 	path, err := helmPath()
 	if err != nil {
 		t.Fatal(err)
@@ -101,7 +107,12 @@ func render(t *testing.T, values string) []object {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var all []object
+	return objects(t, out)
+}
+
+// objects reads what helm rendered. A key that comes twice is an error.
+func objects(t *testing.T, out string) (all []object) {
+	t.Helper()
 	for d := yaml.NewDecoder(strings.NewReader(out)); ; {
 		var o object
 		err := d.Decode(&o)

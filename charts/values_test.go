@@ -2,8 +2,8 @@ package charts_test
 
 import (
 	"encoding/json"
+	"maps"
 	"os"
-	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -137,7 +137,9 @@ func TestValuesSchemaIsStrictAtEveryLevel(t *testing.T) {
 		seen++
 		switch {
 		case at.Properties != nil && string(at.Additional) == "false":
-		case at.Properties == nil && string(at.Additional) == `{"type": "string"}`: // labels
+		case at.Properties == nil && strings.Contains(string(at.Additional), `"type": "string"`): // labels
+		case at.Description == "As the API of Kubernetes has it.":
+		case strings.HasPrefix(path, "extraEnv[]"): // likewise, but that a name is required
 		default:
 			t.Errorf("%q takes anything else, too", path)
 		}
@@ -147,42 +149,153 @@ func TestValuesSchemaIsStrictAtEveryLevel(t *testing.T) {
 	}
 }
 
-func TestValuesAreExplainedAndInTheReadmesTableWithTheirDefaults(t *testing.T) {
+// definitions are what `@schema` lines refer to.
+var definitions = map[string]any{
+	"text":       object{"type": "string", "minLength": 1},
+	"labels":     object{"type": "object", "additionalProperties": object{"type": "string"}},
+	"port":       object{"type": "integer", "minimum": 1, "maximum": 65535},
+	"time":       object{"type": "string", "pattern": `^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$`},
+	"kubernetes": object{"type": "object", "description": "As the API of Kubernetes has it."},
+	"resources": object{"type": "object", "additionalProperties": false, "properties": object{
+		"cpu":               object{"type": []string{"string", "number"}},
+		"memory":            object{"type": []string{"string", "number"}},
+		"ephemeral-storage": object{"type": []string{"string", "number"}},
+	}},
+}
+
+// valueRow is a value of values.yaml: its row in the README's table.
+type valueRow struct{ path, byDefault, meaning string }
+
+// readValues gives every value with its row, and the schema of them all, except of what is below config.
+func readValues(t *testing.T) (rows []valueRow, root object) {
+	t.Helper()
 	data, err := os.ReadFile(chart + "/values.yaml")
 	if err != nil {
 		t.Fatal(err)
 	}
-	var root yaml.Node
-	if err := yaml.Unmarshal(data, &root); err != nil {
+	var file yaml.Node
+	if err := yaml.Unmarshal(data, &file); err != nil {
 		t.Fatal(err)
 	}
-	var values []string
-	var walk func(path string, n *yaml.Node, explained bool)
-	walk = func(path string, n *yaml.Node, explained bool) {
-		if n.Kind == yaml.MappingNode && n.Style != yaml.FlowStyle {
-			for i := 0; i < len(n.Content); i += 2 {
-				key := n.Content[i]
-				walk(strings.TrimPrefix(path+"."+key.Value, "."), n.Content[i+1], explained || key.HeadComment != "")
+	var walk func(path, comment string, n *yaml.Node) object
+	walk = func(path, comment string, n *yaml.Node) object {
+		meaning, said := explained(t, path, comment)
+		if n.Kind != yaml.MappingNode || n.Style == yaml.FlowStyle {
+			if meaning == "" {
+				t.Errorf("values.yaml says nothing of %s", path)
 			}
-			return
+			rows = append(rows, valueRow{path, text(t, n), meaning})
+			if said["$ref"] == nil && said["type"] == nil && said["enum"] == nil {
+				maps.Copy(said, inferred(t, path, n))
+			}
+			said["description"] = meaning
+			return said
 		}
-		if !explained && path != "podAnnotations" { // which shares that of podLabels
-			t.Errorf("values.yaml says nothing of %s", path)
+		properties := object{}
+		for i := 0; i < len(n.Content); i += 2 {
+			key := n.Content[i]
+			properties[key.Value] = walk(strings.TrimPrefix(path+"."+key.Value, "."), key.HeadComment, n.Content[i+1])
 		}
-		values = append(values, "`"+path+"` | `"+text(t, n)+"`")
+		return object{"type": "object", "additionalProperties": false, "properties": properties}
 	}
-	walk("", root.Content[0], false)
+	root = walk("", "", file.Content[0])
+	root["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+	root["title"] = "Values of the chart unstuck"
+	root["$defs"] = definitions
+	root["properties"].(object)["global"] = object{
+		"type": "object", "description": "What Helm itself hands to every chart of a parent; not used.",
+	}
+	return rows, root
+}
 
-	readme, err := os.ReadFile(chart + "/README.md")
+// explained takes a comment of values.yaml apart: what it says in words, and in its line @schema.
+func explained(t *testing.T, path, comment string) (meaning string, said object) {
+	t.Helper()
+	said = object{}
+	var words []string
+	for line := range strings.Lines(comment) {
+		line = strings.TrimSpace(strings.TrimPrefix(strings.TrimSpace(line), "#"))
+		switch in, ok := strings.CutPrefix(line, "@schema "); {
+		case line == "": // of the file, or of a part of it
+			words = nil
+		case !ok:
+			words = append(words, line)
+		default:
+			if err := yaml.Unmarshal([]byte(in), &said); err != nil {
+				t.Fatalf("values.yaml: @schema of %s: %v", path, err)
+			}
+		}
+	}
+	return strings.Join(words, " "), said
+}
+
+// inferred is what the default of a value says of its kind.
+func inferred(t *testing.T, path string, n *yaml.Node) object {
+	t.Helper()
+	if n.Kind == yaml.MappingNode {
+		return object{"$ref": "#/$defs/labels"}
+	}
+	if n.Kind == yaml.SequenceNode {
+		return object{"type": "array"}
+	}
+	kind := map[string]string{"!!str": "string", "!!int": "integer", "!!float": "number", "!!bool": "boolean"}[n.Tag]
+	if kind == "" {
+		t.Fatalf("values.yaml: the default of %s has the kind %s, want another, or @schema with a type", path, n.Tag)
+	}
+	return object{"type": kind}
+}
+
+// TestValuesAreExplainedInTheReadmeAndTheSchema compares both with values.yaml. With -update it writes them.
+func TestValuesAreExplainedInTheReadmeAndTheSchema(t *testing.T) {
+	rows, root := readValues(t)
+	table := "| value | default | meaning |\n|---|---|---|\n"
+	for _, r := range rows {
+		table += "| `" + r.path + "` | `" + r.byDefault + "` | " + strings.ReplaceAll(r.meaning, "|", "\\|") + " |\n"
+	}
+	compareFile(t, chart+"/README.md", func(was string) string {
+		before, rest, found := strings.Cut(was, "| value | default | meaning |\n")
+		_, after, ended := strings.Cut(rest, "|\n\n")
+		if !found {
+			t.Fatal("the README has no table of values")
+		}
+		if !ended {
+			return before + table
+		}
+		return before + table + "\n" + after
+	})
+	compareFile(t, chart+"/values.schema.json", func(was string) string {
+		var file struct {
+			Properties map[string]any `json:"properties"`
+		}
+		if err := json.Unmarshal([]byte(was), &file); err != nil {
+			t.Fatal(err)
+		}
+		root["properties"].(object)["config"] = file.Properties["config"] // which package config writes
+		data, err := json.MarshalIndent(root, "", "  ")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(data) + "\n"
+	})
+}
+
+// compareFile compares a file with what it should be, which made gives. With -update it writes it.
+func compareFile(t *testing.T, path string, made func(was string) string) {
+	t.Helper()
+	was, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var documented []string
-	for _, m := range regexp.MustCompile("(?m)^\\| (`[^`]+` \\| `[^`]+`) \\| [^|]+ \\|$").FindAllStringSubmatch(string(readme), -1) {
-		documented = append(documented, m[1])
-	}
-	if diff := cmp.Diff(values, documented); diff != "" {
-		t.Errorf("(-values.yaml +README.md):\n%s", diff)
+	want := made(string(was))
+	switch {
+	case want == string(was):
+	case *update:
+		if err := os.WriteFile(path, []byte(want), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	default:
+		t.Errorf("%s is not what values.yaml says: go test ./charts -run Values -update writes it:\n%s", path,
+			cmp.Diff(string(was), want))
 	}
 }
 

@@ -33,11 +33,47 @@ app.kubernetes.io/name: unstuck
 app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end -}}
 
+{{- /*
+The labels of an object, of a dict: top, and more: labels of the object's own. Each key comes once, and what the user says
+wins, except over the labels by which pods and the Service are selected (selected), which stay ours.
+*/ -}}
 {{- define "unstuck.labels" -}}
-{{ include "unstuck.selector" . }}
-app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
-app.kubernetes.io/managed-by: {{ .Release.Service | quote }}
-helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | quote }}
+{{- $labels := include "unstuck.selector" .top | fromYaml -}}
+{{- $_ := set $labels "app.kubernetes.io/version" (include "unstuck.labelValue" .top.Chart.AppVersion) -}}
+{{- $_ := set $labels "app.kubernetes.io/managed-by" .top.Release.Service -}}
+{{- $_ := set $labels "helm.sh/chart" (include "unstuck.labelValue" (printf "%s-%s" .top.Chart.Name .top.Chart.Version)) -}}
+{{- $more := list .top.Values.commonLabels .more -}}
+{{- if .selected -}}{{- $more = append $more (include "unstuck.selector" .top | fromYaml) -}}{{- end -}}
+{{- range $more -}}{{- $labels = include "unstuck.over" (dict "own" $labels "over" .) | fromYaml -}}{{- end -}}
+{{- toYaml $labels -}}
+{{- end -}}
+
+{{- /* A version as the value of a label, or an image's tag, which may hold no +: Flux adds +DIGEST to a chart's. */ -}}
+{{- define "unstuck.labelValue" -}}
+{{- replace "+" "_" . | trunc 63 | trimAll "-_." -}}
+{{- end -}}
+
+{{- /* A dict of two of them: own, and over it over. What is null there is left out. */ -}}
+{{- define "unstuck.over" -}}
+{{- $all := deepCopy .own -}}
+{{- range $key, $value := .over -}}
+{{- if kindIs "invalid" $value -}}{{- $_ := unset $all $key -}}{{- else -}}{{- $_ := set $all $key $value -}}{{- end -}}
+{{- end -}}
+{{- toYaml $all -}}
+{{- end -}}
+
+{{- /*
+The pod's security context. OpenShift gives each namespace a range of users of its own, and refuses any other: there
+none is named.
+*/ -}}
+{{- define "unstuck.podSecurityContext" -}}
+{{- $own := dict "runAsNonRoot" true "seccompProfile" (dict "type" "RuntimeDefault") -}}
+{{- $openShift := "security.openshift.io/v1" -}}
+{{- $has := .Capabilities.APIVersions -}}
+{{- if not (or ($has.Has $openShift) ($has.Has (printf "%s/SecurityContextConstraints" $openShift))) -}}
+{{- range list "runAsUser" "runAsGroup" "fsGroup" -}}{{- $_ := set $own . 65532 -}}{{- end -}}
+{{- end -}}
+{{- include "unstuck.over" (dict "own" $own "over" .Values.podSecurityContext) -}}
 {{- end -}}
 
 {{- define "unstuck.serviceAccount" -}}
@@ -50,7 +86,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | quote }}
 {{- if .digest -}}
 {{ $repository }}@{{ .digest }}
 {{- else -}}
-{{ $repository }}:{{ .tag | default $.Chart.AppVersion }}
+{{ $repository }}:{{ .tag | default (include "unstuck.labelValue" $.Chart.AppVersion) }}
 {{- end -}}
 {{- end -}}
 {{- end -}}
@@ -74,6 +110,14 @@ The file that the daemon reads: the values' config, and what the chart alone kno
 {{- $api := printf "%s:%d" (ternary "" "127.0.0.1" .Values.api.exposed) (int .Values.api.port) -}}
 {{- $_ := set $config "listen" (dict "metrics" (printf ":%d" (int .Values.metrics.port)) "api" $api) -}}
 {{- $kubernetes := dict "namespace" .Release.Namespace "lease" (include "unstuck.lease" .) -}}
+{{- if .Values.certificate.enabled -}}
+{{- $files := dict "cert_file" "/etc/unstuck-certificate/tls.crt" "key_file" "/etc/unstuck-certificate/tls.key" -}}
+{{- $api := $config.api | default dict -}}
+{{- if $api.tls -}}
+{{- fail "certificate.enabled: config.api.tls names other files; want one or the other" -}}
+{{- end -}}
+{{- $_ := set $config "api" (set $api "tls" $files) -}}
+{{- end -}}
 {{- $_ := set $config "kubernetes" (merge $kubernetes ($config.kubernetes | default dict)) -}}
 {{- toYaml $config -}}
 {{- end -}}
@@ -136,4 +180,18 @@ change, start and run. Environments in other clusters are none of this cluster's
 {{- end -}}
 {{- end -}}
 {{- toJson $served -}}
+{{- end -}}
+
+{{- /* The name of the Certificate, and of its Secret. */ -}}
+{{- define "unstuck.certificate" -}}
+{{- printf "%s-api-tls" (include "unstuck.name" .) -}}
+{{- end -}}
+
+{{- /* One endpoint of a ServiceMonitor or PodMonitor, of the values that say how it is scraped. */ -}}
+{{- define "unstuck.endpoint" -}}
+{{- $endpoint := dict "port" "metrics" "path" "/metrics" "interval" .interval -}}
+{{- range list "scrapeTimeout" "relabelings" "metricRelabelings" -}}
+{{- $value := get $ . -}}{{- if $value -}}{{- $_ := set $endpoint . $value -}}{{- end -}}
+{{- end -}}
+{{- toYaml $endpoint -}}
 {{- end -}}

@@ -130,7 +130,7 @@ func FuzzParseTokens(f *testing.F) {
 			t.Fatalf("%v is no *Error with problems", err)
 		}
 		for _, token := range all {
-			if again, ok := parseHash(token.hash.String()); !ok || token.Name == "" || len(token.Rights) == 0 || again.iterations != token.hash.iterations {
+			if again, ok := parseHash(token.hash.String()); !ok || token.Name == "" || len(token.Rights) == 0 || again != token.hash {
 				t.Errorf("token %q lacks something", token.Name)
 			}
 			if token.May(auth.Deploy, "", "") || token.May("fly", "a", "") || token.May(auth.Delete, "", "") && !token.May(auth.Delete, "", "b") {

@@ -21,6 +21,9 @@ type Token struct {
 	hash tokenHash
 }
 
+// expired says whether the token's time is over.
+func (t Token) expired() bool { return !t.Expires.IsZero() && !time.Now().Before(t.Expires) }
+
 // Right is what a token may do, and to what.
 type Right struct {
 	Verbs        []auth.Verb
@@ -76,10 +79,7 @@ func parseTokens(d *decoder, data []byte, file string) ([]Token, error) {
 }
 
 func (d *decoder) token(e element) Token {
-	const (
-		wantHash = "a hash as unstuck makes it: " + hashScheme + ":ITERATIONS:SALT:KEY"
-		wantTime = "a time such as 2030-01-31T00:00:00Z"
-	)
+	const wantTime = "a time such as 2030-01-31T00:00:00Z"
 	var t Token
 	s := d.section(e.path, e.node)
 	s.name(&t.Name)

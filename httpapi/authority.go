@@ -37,30 +37,9 @@ func (g *Gate) Authenticate(r *http.Request) (*http.Request, error) {
 		token == "" || len(token) > maxToken {
 		return r, NewProblem(http.StatusUnauthorized, "say who you are: send the header Authorization: Bearer TOKEN")
 	}
-	// Looking a token up costs more than sending one, so whoever sends bad ones must wait before anybody is asked. One
-	// bad token, of a client that was forgotten behind a proxy, keeps nobody else waiting who comes through it.
-	address := addressOf(r)
-	sum := sha256.Sum256([]byte(token))
-	one := address + "/" + hex.EncodeToString(sum[:8])
-	if wait := g.badTokens.wait(one); wait > 0 {
-		return r, tooMany(wait, "too many failed sign-ins")
-	}
-	// Until it is known, a token counts as a bad one, or any number of them could be tried at the same time.
-	if wait := g.badAddresses.take(address); wait > 0 {
-		return r, tooMany(wait, "too many failed sign-ins")
-	}
-	who, err := g.identity.Authenticate(r.Context(), token)
-	bad := errors.Is(err, auth.ErrUnknownToken) || (err == nil && who.Name == "")
-	if !bad {
-		g.badAddresses.give(address)
-	}
-	switch {
-	case bad:
-		g.badTokens.take(one)
-		return r, NewProblem(http.StatusUnauthorized, "%s", auth.ErrUnknownToken)
-	case err != nil:
-		g.log.Warn("nobody can tell who is calling", "error", err)
-		return r, NewProblem(http.StatusServiceUnavailable, "nobody can tell now who is calling; try again")
+	who, err := g.recognise(r, token)
+	if err != nil {
+		return r, err
 	}
 	r = r.WithContext(context.WithValue(r.Context(), callerKey{}, who))
 	key := who.Authority + "/" + who.Name
@@ -71,6 +50,93 @@ func (g *Gate) Authenticate(r *http.Request) (*http.Request, error) {
 		return r, tooMany(wait, "too many requests from %s", who.Name)
 	}
 	return r, nil
+}
+
+// recognise says whose token it is. Identity comes before charge: who can be told without asking anybody, and whose
+// token was good lately, pays for no stranger who comes from the same address, be that a proxy's. All others are
+// strangers until they are known, and wait before anybody is asked: to look a token up costs more than to send one.
+func (g *Gate) recognise(r *http.Request, token string) (auth.Caller, error) {
+	if here, ok := g.identity.(auth.Recaller); ok {
+		if who, ok := here.Recall(token); ok {
+			return who, nil
+		}
+	}
+	sum := sha256.Sum256([]byte(token))
+	if !g.known.has(sum) {
+		return g.admit(r, token, sum)
+	}
+	who, err := g.lookUp(r.Context(), token)
+	switch {
+	case isUnknown(err):
+		g.known.forget(sum)
+	case err == nil:
+		g.known.remember(sum)
+	}
+	return who, err
+}
+
+// admit says whose token it is that nobody has seen lately. One bad token, of a client that was forgotten behind a
+// proxy, keeps no other stranger waiting who comes through it. A build that sends many requests at once has its token
+// looked up once.
+func (g *Gate) admit(r *http.Request, token string, sum digest) (auth.Caller, error) {
+	address := addressOf(r)
+	one := address + "/" + hex.EncodeToString(sum[:])
+	if wait := g.badTokens.wait(one); wait > 0 {
+		return auth.Caller{}, tooMany(wait, "too many failed sign-ins")
+	}
+	found, err, _ := g.admitting.Do(one, func() (any, error) {
+		// The client may go away, and others with the same token wait for the answer.
+		ctx, stop := context.WithTimeout(context.WithoutCancel(r.Context()), lookupTimeout)
+		defer stop()
+		who, err := g.admitOne(ctx, address, token)
+		switch {
+		case isUnknown(err):
+			g.badTokens.take(one)
+		case err == nil:
+			g.known.remember(sum)
+		}
+		return who, err
+	})
+	who, _ := found.(auth.Caller)
+	return who, err //nolint:wrapcheck // admitOne's
+}
+
+// admitOne does so if there is a place for it, and if not too many bad ones have come from its address.
+func (g *Gate) admitOne(ctx context.Context, address, token string) (auth.Caller, error) {
+	if !g.lookups.open(address) {
+		p := NewProblem(http.StatusServiceUnavailable, "too many tokens are looked up at this moment; try again")
+		p.RetryAfter = int(lookupRetry.Seconds())
+		return auth.Caller{}, p
+	}
+	defer g.lookups.close(address)
+	// Until it is known, a token counts as a bad one, or any number of them could be tried at the same time.
+	if wait := g.badAddresses.take(address); wait > 0 {
+		return auth.Caller{}, tooMany(wait, "too many failed sign-ins")
+	}
+	who, err := g.lookUp(ctx, token)
+	if !isUnknown(err) {
+		g.badAddresses.give(address)
+	}
+	return who, err
+}
+
+// lookUp asks whose token it is. The error is a Problem.
+func (g *Gate) lookUp(ctx context.Context, token string) (auth.Caller, error) {
+	who, err := g.identity.Authenticate(ctx, token)
+	switch {
+	case errors.Is(err, auth.ErrUnknownToken) || (err == nil && who.Name == ""):
+		return auth.Caller{}, NewProblem(http.StatusUnauthorized, "%s", auth.ErrUnknownToken)
+	case err != nil:
+		g.log.Warn("nobody can tell who is calling", "error", err)
+		return auth.Caller{}, NewProblem(http.StatusServiceUnavailable, "nobody can tell now who is calling; try again")
+	}
+	return who, nil
+}
+
+// isUnknown says whether an error of lookUp is that the token is nobody's.
+func isUnknown(err error) bool {
+	p, ok := errors.AsType[*Problem](err)
+	return ok && p.Status == http.StatusUnauthorized
 }
 
 // May refuses what the caller may not do. Where there is no Identity only reading is served, and anybody may read.

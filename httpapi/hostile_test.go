@@ -255,21 +255,41 @@ func TestGateLimitsBadTokensThatComeAtTheSameTime(t *testing.T) {
 		slow := &slowIdentity{let: make(chan struct{})}
 		s.Identity = slow
 		s.build()
-		var refused atomic.Int32
 		var group sync.WaitGroup
-		for i := range 10 * badAddress.Burst {
+		var away atomic.Int32
+		guess := func(address, token string) {
 			group.Go(func() {
-				if w := s.ask(apitest.Request("", "POST", deploys, "", "Authorization", fmt.Sprintf("Bearer guess-%d", i))); w.Code == 429 {
-					refused.Add(1)
+				r := apitest.Request("", "POST", deploys, "", "Authorization", "Bearer "+token)
+				r.RemoteAddr = address
+				w := s.ask(r)
+				if w.Code == 503 && w.Header().Get("Retry-After") == "1" {
+					away.Add(1)
+				} else if w.Code != 401 {
+					t.Errorf("%d %s", w.Code, w.Body)
 				}
 			})
 		}
+		for i := range 2 * badAddress.Burst {
+			guess("10.0.0.1:1", fmt.Sprint("guess-", i))
+		}
 		synctest.Wait()
-		if n := int(slow.asked.Load()); n != badAddress.Burst || int(refused.Load()) != 9*badAddress.Burst {
-			t.Errorf("%d of %d were looked up at once, %d refused", n, 10*badAddress.Burst, refused.Load())
+		if n := int(slow.asked.Load()); n != maxLookupsEach || int(away.Load()) != 2*badAddress.Burst-maxLookupsEach {
+			t.Errorf("%d tokens of one address are looked up at once, %d are sent away at once", n, away.Load())
+		}
+		for i := range 2 * maxLookups {
+			guess(fmt.Sprintf("10.0.1.%d:1", i), "guess")
+		}
+		synctest.Wait()
+		if n := int(slow.asked.Load()); n != maxLookups {
+			t.Errorf("%d tokens of all addresses are looked up at once, want %d", n, maxLookups)
 		}
 		close(slow.let)
 		group.Wait()
+		guess("10.0.0.1:1", "another")
+		group.Wait()
+		if n := int(slow.asked.Load()); n != maxLookups+1 {
+			t.Errorf("afterwards %d were looked up, want one more: who was sent away has not guessed", n)
+		}
 	})
 }
 

@@ -14,6 +14,8 @@ import (
 	"slices"
 	"strings"
 
+	"golang.org/x/sync/singleflight"
+
 	"github.com/cjworkbench/unstuck/auth"
 	"github.com/cjworkbench/unstuck/trigger"
 )
@@ -42,18 +44,22 @@ type Gate struct {
 	access   auth.Access
 	audit    Audit
 
+	known                            *knownTokens
+	lookups                          *slots              // of the tokens of strangers, by address
+	admitting                        *singleflight.Group // those that are under way, by address and token
 	callers, badTokens, badAddresses *limiter
 	auditLimit                       *auditLimiter
-	streams                          *streams
+	streams                          *slots
 }
 
 func newGate(o Options) *Gate {
 	log := cmp.Or(o.Log, slog.New(slog.DiscardHandler))
 	g := &Gate{
 		adapter: adapter{log}, identity: o.Identity, access: o.Access, audit: o.Audit,
+		known: newKnownTokens(), lookups: newSlots(maxLookups, maxLookupsEach), admitting: new(singleflight.Group),
 		callers:   newLimiter(o.Rate, defaultRate),
 		badTokens: newLimiter(badToken, badToken), badAddresses: newLimiter(badAddress, badAddress),
-		auditLimit: newAuditLimiter(), streams: newStreams(maxStreams, maxStreamsEach),
+		auditLimit: newAuditLimiter(), streams: newSlots(maxStreams, maxStreamsEach),
 	}
 	if g.audit == nil {
 		g.audit = LogAudit{log}

@@ -23,6 +23,16 @@ var (
 	badAddress  = Rate{PerSecond: 5, Burst: 100}  // and with any token from it
 )
 
+// How many tokens of strangers are looked up at once, of all and of one address. It takes a request to the API server,
+// of which there is an allowance (kubernetes.qps, 50 a second by default): so whoever is known waits for strangers for
+// a third of a second at most. Who finds no place is told at once to come again; there is no line to stand in.
+const (
+	maxLookups     = 16
+	maxLookupsEach = 4
+	lookupRetry    = time.Second
+	lookupTimeout  = 20 * time.Second // more than the API server is given
+)
+
 // maxBuckets bounds how many callers a limiter tells apart.
 const maxBuckets = 10_000
 
@@ -99,6 +109,38 @@ func (l *limiter) sweep(now time.Time) {
 			return
 		}
 		delete(l.buckets, who)
+	}
+}
+
+// slots counts what is under way at once, of which there may be most, and each of one caller or address.
+type slots struct {
+	most, each int
+
+	mu  sync.Mutex
+	all int
+	of  map[string]int
+}
+
+func newSlots(most, each int) *slots { return &slots{most: most, each: each, of: make(map[string]int)} }
+
+// open takes one; false: there is none left. Give it back with close.
+func (s *slots) open(who string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.all >= s.most || s.of[who] >= s.each {
+		return false
+	}
+	s.all++
+	s.of[who]++
+	return true
+}
+
+func (s *slots) close(who string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.all--
+	if s.of[who]--; s.of[who] == 0 {
+		delete(s.of, who)
 	}
 }
 

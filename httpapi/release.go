@@ -55,11 +55,11 @@ type releaseAPI struct {
 	*Gate
 	Releases
 
-	logStreams *streams
+	logStreams *slots
 }
 
 func newReleaseAPI(g *Gate, r Releases) *releaseAPI {
-	return &releaseAPI{g, r, newStreams(maxLogs, maxLogsEach)}
+	return &releaseAPI{g, r, newSlots(maxLogs, maxLogsEach)}
 }
 
 // behind serves the same behind another gate.

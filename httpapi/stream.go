@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"sync"
 	"time"
 )
 
@@ -20,39 +19,6 @@ const (
 	maxStreams     = 100
 	maxStreamsEach = 10 // of one caller
 )
-
-// streams counts the streams that are open, of which there may be most, and each of one caller.
-type streams struct {
-	most, each int
-
-	mu       sync.Mutex
-	all      int
-	byCaller map[string]int
-}
-
-func newStreams(most, each int) *streams {
-	return &streams{most: most, each: each, byCaller: make(map[string]int)}
-}
-
-func (s *streams) open(who string) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.all >= s.most || s.byCaller[who] >= s.each {
-		return false
-	}
-	s.all++
-	s.byCaller[who]++
-	return true
-}
-
-func (s *streams) close(who string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.all--
-	if s.byCaller[who]--; s.byCaller[who] == 0 {
-		delete(s.byCaller, who)
-	}
-}
 
 // EventStream is an answer of server-sent events (the HTML standard, section 9.2).
 type EventStream struct {

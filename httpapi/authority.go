@@ -41,6 +41,7 @@ func (g *Gate) Authenticate(r *http.Request) (*http.Request, error) {
 	if err != nil {
 		return r, err
 	}
+	keepConn(r.Context())
 	r = r.WithContext(context.WithValue(r.Context(), callerKey{}, who))
 	key := who.Authority + "/" + who.Name
 	if r.Method == http.MethodGet && r.Header.Get(RefreshHeader) != "" {

@@ -152,12 +152,15 @@ func tooMany(wait time.Duration, format string, args ...any) *Problem {
 	return p
 }
 
-// addressOf gives the address that a request came from, as far as it tells callers apart: whoever has one IPv6 address
-// has the rest of its /64 as well.
-func addressOf(r *http.Request) string {
-	from, err := netip.ParseAddrPort(r.RemoteAddr)
+// addressOf gives the address that a request came from, as far as it tells callers apart.
+func addressOf(r *http.Request) string { return networkOf(r.RemoteAddr) }
+
+// networkOf gives an address without its port, as far as one person has it: whoever has one IPv6 address has the rest
+// of its /64 as well.
+func networkOf(remote string) string {
+	from, err := netip.ParseAddrPort(remote)
 	if err != nil {
-		return Short(r.RemoteAddr)
+		return Short(remote)
 	}
 	a := from.Addr().Unmap().WithZone("")
 	if a.Is6() {

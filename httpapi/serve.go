@@ -21,6 +21,12 @@ const (
 	idleTimeout       = time.Minute
 	maxHeaderBytes    = 16 << 10
 	shutdownTimeout   = 5 * time.Second
+
+	// One connection of HTTP/2 carries several requests: no more than a browser sends over those of HTTP/1.1 and some
+	// streams of open pages beside them. Of the bodies it keeps 64 KiB, the least that net/http allows, and not 1 MiB.
+	maxStreamsOfConn = 16
+	maxUnreadOfConn  = 64 << 10
+	maxFrame         = 16 << 10
 )
 
 // Server is a listener and what it serves.
@@ -32,7 +38,7 @@ type Server struct {
 }
 
 // Serve serves all of servers until ctx ends, or one of them fails, which it returns. Requests under way then have
-// five seconds to end. It closes the listeners, and returns when all is over.
+// five seconds to end. It bounds the connections of each, closes the listeners, and returns when all is over.
 func Serve(ctx context.Context, log *slog.Logger, servers ...Server) error {
 	group, ctx := errgroup.WithContext(ctx)
 	for _, s := range servers {
@@ -42,7 +48,7 @@ func Serve(ctx context.Context, log *slog.Logger, servers ...Server) error {
 			if s.TLS != nil {
 				serve = func(l net.Listener) error { return srv.ServeTLS(l, "", "") }
 			}
-			if err := serve(s.Listener); !errors.Is(err, http.ErrServerClosed) {
+			if err := serve(newConns(s.Listener, log.With("server", s.Name))); !errors.Is(err, http.ErrServerClosed) {
 				return fmt.Errorf("serve %s on %s: %w", s.Name, s.Listener.Addr(), err)
 			}
 			return nil
@@ -61,14 +67,18 @@ func newServer(ctx context.Context, s Server, log *slog.Logger) *http.Server {
 	base := context.WithValue(context.WithoutCancel(ctx), stoppingKey{}, ctx.Done())
 	return &http.Server{
 		BaseContext:       func(net.Listener) context.Context { return base },
+		ConnContext:       withConn,
 		TLSConfig:         s.TLS,
-		Handler:           s.Handler,
+		Handler:           holding(s.Handler),
 		ReadHeaderTimeout: readHeaderTimeout,
 		ReadTimeout:       readTimeout,
 		WriteTimeout:      writeTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
-		ErrorLog:          slog.NewLogLogger(log.With("server", s.Name).Handler(), slog.LevelDebug),
+		HTTP2: &http.HTTP2Config{
+			MaxConcurrentStreams: maxStreamsOfConn, MaxReceiveBufferPerConnection: maxUnreadOfConn, MaxReadFrameSize: maxFrame,
+		},
+		ErrorLog: slog.NewLogLogger(log.With("server", s.Name).Handler(), slog.LevelDebug),
 	}
 }
 

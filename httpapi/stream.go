@@ -64,6 +64,7 @@ func (g *Gate) Stream(w http.ResponseWriter, r *http.Request, send func(context.
 		return tooMany(eventRetry, "too many streams are open")
 	}
 	defer g.streams.close(key)
+	keepConn(r.Context())
 	s := newEventStream(w)
 	s.begin()
 	if r.Method == http.MethodHead {

@@ -109,7 +109,7 @@ func (p pages) do(t trigger.Trigger) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		r, err := p.Authenticate(r)
 		if err == nil {
-			err = readForm(w, r)
+			err = httpapi.ReadForm(w, r)
 		}
 		if err == nil {
 			err = p.mayTrigger(r, t)

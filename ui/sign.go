@@ -110,7 +110,7 @@ func (p pages) signIn(w http.ResponseWriter, r *http.Request) {
 
 // tokenOf reads the form of somebody who signs in.
 func (p pages) tokenOf(w http.ResponseWriter, r *http.Request, d *signInData) (string, error) {
-	if err := readForm(w, r); err != nil {
+	if err := httpapi.ReadForm(w, r); err != nil {
 		return "", err
 	}
 	d.Next = nextPage(r.PostForm.Get("next"))
@@ -135,7 +135,7 @@ func (p pages) afterSignIn(w http.ResponseWriter, r *http.Request) {
 }
 
 func (p pages) signOut(w http.ResponseWriter, r *http.Request) {
-	if err := readForm(w, r); err != nil {
+	if err := httpapi.ReadForm(w, r); err != nil {
 		p.render(w, r, p.trouble(r, err))
 		return
 	}
@@ -155,17 +155,4 @@ func nextPage(address string) string {
 		return pageRoot + "/" // an address with dots in it leads elsewhere than it begins
 	}
 	return u.EscapedPath()
-}
-
-// readForm reads what a form of ours sends, and refuses what a page of another origin does.
-func readForm(w http.ResponseWriter, r *http.Request) error {
-	if err := http.NewCrossOriginProtection().Check(r); err != nil {
-		return httpapi.NewProblem(http.StatusForbidden, "a page of another origin may not change anything here")
-	}
-	r.Body = http.MaxBytesReader(w, r.Body, httpapi.MaxBody)
-	if err := r.ParseForm(); err != nil {
-		return httpapi.NewProblem(http.StatusBadRequest, "the form cannot be read, or is larger than %d bytes",
-			httpapi.MaxBody)
-	}
-	return nil
 }

@@ -1,0 +1,187 @@
+package httpapi
+
+import (
+	"context"
+	"crypto/tls"
+	"log/slog"
+	"net"
+	"net/http"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// The bounds of the connections of a listener. One costs some 20 KiB while it is idle and 50 KiB while it sends a
+// request, so both listeners together stay below 64 MiB, a quarter of what the chart gives the daemon. A person with a
+// page open has six, and a hundred streams may be open, so there is room for everybody who has something to do here.
+const (
+	maxConns     = 512
+	maxConnsEach = 128 // of one address, which may be that of everybody's proxy
+	tellConns    = time.Minute
+)
+
+// conns is a listener whose connections are bounded. Where one is too many, the oldest makes way on which nobody who is
+// known is being answered: of its own address if that has too many, or else of the address that has the most. So
+// whoever holds connections and says nothing keeps nobody out, and whoever opens many loses their own.
+type conns struct {
+	net.Listener
+
+	log        *slog.Logger
+	most, each int
+
+	mu   sync.Mutex
+	all  int
+	of   map[string][]*conn // by address, the oldest first
+	told time.Time          // when the log was told last that there are too many
+}
+
+func newConns(l net.Listener, log *slog.Logger) *conns {
+	return &conns{Listener: l, log: log, most: maxConns, each: maxConnsEach, of: make(map[string][]*conn)}
+}
+
+// Accept implements net.Listener.
+func (l *conns) Accept() (net.Conn, error) {
+	for {
+		c, err := l.Listener.Accept()
+		if err != nil {
+			return nil, err //nolint:wrapcheck // net/http goes by its type
+		}
+		admitted, leaves := l.admit(c)
+		if leaves != nil {
+			_ = leaves.Close()
+		}
+		if admitted != nil {
+			return admitted, nil
+		}
+	}
+}
+
+// admit takes a connection, if there is room or another can make way, and gives the one that is to be closed.
+func (l *conns) admit(c net.Conn) (admitted net.Conn, leaves net.Conn) {
+	address := networkOf(c.RemoteAddr().String())
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if tooMany := len(l.of[address]) >= l.each; tooMany || l.all >= l.most {
+		l.tell(address)
+		among := address
+		if !tooMany {
+			among = l.heaviest()
+		}
+		i := slices.IndexFunc(l.of[among], (*conn).idle)
+		if i < 0 {
+			return nil, c
+		}
+		leaving := l.of[among][i]
+		l.drop(leaving)
+		leaves = leaving.Conn
+	}
+	n := &conn{Conn: c, of: l, address: address}
+	l.all++
+	l.of[address] = append(l.of[address], n)
+	return n, leaves
+}
+
+// heaviest gives the address that has the most connections, of those with one that can make way.
+func (l *conns) heaviest() (address string) {
+	most := 0
+	for a, of := range l.of {
+		if len(of) > most && slices.ContainsFunc(of, (*conn).idle) {
+			address, most = a, len(of)
+		}
+	}
+	return address
+}
+
+// tell has the log say, now and then, that there are too many connections.
+func (l *conns) tell(address string) {
+	if now := time.Now(); now.Sub(l.told) > tellConns {
+		l.told = now
+		l.log.Warn("too many connections: the oldest of those make way on which nobody who is known is answered",
+			"from", address, "of_that_address", len(l.of[address]), "all", l.all)
+	}
+}
+
+// drop forgets a connection, at most once.
+func (l *conns) drop(c *conn) {
+	i := slices.Index(l.of[c.address], c)
+	if i < 0 {
+		return
+	}
+	l.all--
+	if l.of[c.address] = slices.Delete(l.of[c.address], i, i+1); len(l.of[c.address]) == 0 {
+		delete(l.of, c.address)
+	}
+}
+
+// conn is one of them.
+type conn struct {
+	net.Conn
+
+	of      *conns
+	address string
+	busy    atomic.Int32 // requests under way that keep it from making way
+}
+
+// idle says whether the connection can make way.
+func (c *conn) idle() bool { return c.busy.Load() == 0 }
+
+// Close implements net.Conn.
+func (c *conn) Close() error {
+	c.of.mu.Lock()
+	c.of.drop(c)
+	c.of.mu.Unlock()
+	return c.Conn.Close() //nolint:wrapcheck // net/http's own
+}
+
+// CloseWrite lets net/http end a connection so that the client gets to read the last answer.
+func (c *conn) CloseWrite() error {
+	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite() //nolint:wrapcheck // net/http's own
+	}
+	return nil
+}
+
+type (
+	connKey struct{}
+	holdKey struct{}
+)
+
+// withConn is an http.Server's ConnContext: it lets a request find its connection.
+func withConn(ctx context.Context, c net.Conn) context.Context {
+	if secure, ok := c.(*tls.Conn); ok {
+		c = secure.NetConn()
+	}
+	return context.WithValue(ctx, connKey{}, c)
+}
+
+// hold is a request's claim on its connection.
+type hold struct {
+	conn *conn
+	held atomic.Bool
+}
+
+// holding gives each request such a claim, which ends with it.
+func holding(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		c, ok := r.Context().Value(connKey{}).(*conn)
+		if !ok {
+			next.ServeHTTP(w, r)
+			return
+		}
+		h := &hold{conn: c}
+		defer func() {
+			if h.held.Load() {
+				c.busy.Add(-1)
+			}
+		}()
+		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), holdKey{}, h)))
+	})
+}
+
+// keepConn has a request's connection make way for no other while the request is under way: it is known who sent it.
+func keepConn(ctx context.Context) {
+	if h, ok := ctx.Value(holdKey{}).(*hold); ok && h.held.CompareAndSwap(false, true) {
+		h.conn.busy.Add(1)
+	}
+}

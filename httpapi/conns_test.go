@@ -1,0 +1,229 @@
+package httpapi
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cjworkbench/unstuck/httpapi/apitest"
+)
+
+// fakeConn is a connection from an address, and says whether it is closed.
+type fakeConn struct {
+	net.Conn
+
+	from   string
+	closed bool
+}
+
+func (c *fakeConn) RemoteAddr() net.Addr { return &net.TCPAddr{IP: net.ParseIP(c.from), Port: 1} }
+
+func (c *fakeConn) Close() error {
+	c.closed = true
+	return nil
+}
+
+// offer offers connections from an address, and gives them with what was taken of them.
+func offer(l *conns, from string, n int) (all []*fakeConn, taken []*conn) {
+	for range n {
+		c := &fakeConn{from: from}
+		all = append(all, c)
+		admitted, leaves := l.admit(c)
+		if leaves != nil {
+			_ = leaves.Close()
+		}
+		if own, ok := admitted.(*conn); ok {
+			taken = append(taken, own)
+		}
+	}
+	return all, taken
+}
+
+func closedOf(all []*fakeConn) (n int) {
+	for _, c := range all {
+		if c.closed {
+			n++
+		}
+	}
+	return n
+}
+
+func TestConnsHaveTheOldestOfAnAddressMakeWayThatHasTooMany(t *testing.T) {
+	l := newConns(nil, slog.New(slog.DiscardHandler))
+	other, _ := offer(l, "10.0.0.9", 1)
+	many, taken := offer(l, "10.0.0.1", maxConnsEach)
+	if len(taken) != maxConnsEach || closedOf(many) != 0 {
+		t.Fatalf("%d taken, %d closed", len(taken), closedOf(many))
+	}
+	taken[0].busy.Add(1)
+	more, takenToo := offer(l, "10.0.0.1", 3)
+	if len(takenToo) != 3 || closedOf(more) != 0 || closedOf(many) != 3 || many[0].closed || !many[1].closed || closedOf(other) != 0 {
+		t.Errorf("%d taken, %d of the first closed, and %d of another address", len(takenToo), closedOf(many), closedOf(other))
+	}
+	for _, c := range append(taken, takenToo...) {
+		c.busy.Add(1)
+	}
+	last, none := offer(l, "10.0.0.1", 1)
+	if len(none) != 0 || !last[0].closed {
+		t.Error("one more was taken where none can make way")
+	}
+	if same, _ := offer(l, "::ffff:10.0.0.1", 1); !same[0].closed {
+		t.Error("the same address in other words has another bound")
+	}
+	if _, elsewhere := offer(l, "10.0.0.2", 1); len(elsewhere) != 1 {
+		t.Error("another address is refused")
+	}
+}
+
+func TestConnsHaveTheAddressMakeWayThatHasMost(t *testing.T) {
+	l := newConns(nil, slog.New(slog.DiscardHandler))
+	few, _ := offer(l, "10.0.1.1", 2)
+	_, busy := offer(l, "10.0.1.2", maxConnsEach)
+	for _, c := range busy {
+		c.busy.Add(1)
+	}
+	most, _ := offer(l, "10.0.1.3", maxConnsEach-1)
+	var rest []*fakeConn
+	for i := 0; l.all < maxConns; i++ {
+		some, _ := offer(l, fmt.Sprintf("10.0.2.%d", i), min(50, maxConns-l.all))
+		rest = append(rest, some...)
+	}
+	if late, taken := offer(l, "10.0.3.1", 5); len(taken) != 5 || closedOf(late) != 0 {
+		t.Errorf("%d of 5 taken", len(taken))
+	}
+	if closedOf(most) != 5 || closedOf(few) != 0 || closedOf(rest) != 0 || l.all != maxConns {
+		t.Errorf("%d closed of who has most, %d and %d of others; %d are open", closedOf(most), closedOf(few), closedOf(rest), l.all)
+	}
+}
+
+func TestConnsForgetWhatIsClosed(t *testing.T) {
+	l := newConns(nil, slog.New(slog.DiscardHandler))
+	for range 3 {
+		_, taken := offer(l, "10.0.0.1", maxConnsEach)
+		for _, c := range taken {
+			_, _ = c.Close(), c.Close()
+		}
+	}
+	if l.all != 0 || len(l.of) != 0 {
+		t.Errorf("%d are open, of %d addresses", l.all, len(l.of))
+	}
+}
+
+// dialFrom connects from an address of loopback.
+func dialFrom(t *testing.T, from, to string) net.Conn {
+	t.Helper()
+	c, err := (&net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}}).DialContext(t.Context(), "tcp", to)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	return c
+}
+
+// readFrom has somebody who is known read, over a connection of their own.
+func readFrom(t *testing.T, from, to string) (status int, err error) {
+	t.Helper()
+	c := dialFrom(t, from, to)
+	if err := c.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.WriteString(c, "GET /api/v1/targets HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer token-of-ada\r\n\r\n"); err != nil {
+		return 0, err
+	}
+	r, err := http.ReadResponse(bufio.NewReader(c), nil)
+	if err != nil {
+		return 0, err
+	}
+	return r.StatusCode, r.Body.Close()
+}
+
+func TestServeAnswersTheKnownWhileStrangersHoldMoreConnectionsThanThereMayBe(t *testing.T) {
+	s := newSite()
+	op := apitest.Running()
+	s.releases.Put(op)
+	address := listening(t, s)
+	stream := dialFrom(t, "127.0.0.2", address)
+	if _, err := io.WriteString(stream, "GET /api/v1/operations/"+op.ID+"/events HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer token-of-ada\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	events := bufio.NewReader(stream)
+	if r, err := http.ReadResponse(events, nil); err != nil || r.StatusCode != 200 { //nolint:bodyclose // the test reads on
+		t.Fatalf("%v, %v", r, err)
+	}
+	held := map[string]string{
+		"nothing": "", "half a head": "GET / HTTP/1.1\r\nX-A: " + strings.Repeat("a", 8000),
+		"half a form": "POST /status/sign-in HTTP/1.1\r\nHost: x\r\nContent-Length: 65000\r\n\r\ntoken=a",
+		"idle":        "GET /api/v1/openapi.json HTTP/1.1\r\nHost: x\r\n\r\n",
+	}
+	for _, text := range held {
+		for i := range maxConns/4 + 50 {
+			c := dialFrom(t, fmt.Sprintf("127.0.0.%d", 2+i%8), address)
+			if _, err := io.WriteString(c, text); err != nil {
+				t.Logf("a stranger: %v", err) // they make way for each other
+			}
+		}
+	}
+	for _, from := range []string{"127.0.0.1", "127.0.0.2", "127.0.0.9"} {
+		if status, err := readFrom(t, from, address); err != nil || status != 200 {
+			t.Errorf("ada from %s: %d, %v", from, status, err)
+		}
+	}
+	op.Version++
+	s.releases.Put(op)
+	if err := stream.SetReadDeadline(time.Now().Add(time.Minute)); err != nil {
+		t.Fatal(err)
+	}
+	for seen := 0; seen < 2; { // the operation as it was, and as it is now
+		line, err := events.ReadString('\n')
+		if err != nil {
+			t.Fatalf("the stream of who is known was closed: %v", err)
+		}
+		if strings.HasPrefix(line, "event: operation") {
+			seen++
+		}
+	}
+}
+
+func TestServeBoundsWhatOneConnectionOfHTTP2Carries(t *testing.T) {
+	s := newServer(t.Context(), Server{Handler: http.NotFoundHandler(), TLS: &tls.Config{MinVersion: tls.VersionTLS13}}, slog.New(slog.DiscardHandler))
+	if c := s.HTTP2; c == nil || c.MaxConcurrentStreams != maxStreamsOfConn || c.MaxReceiveBufferPerConnection != maxUnreadOfConn || c.MaxReadFrameSize != maxFrame {
+		t.Errorf("%+v", c)
+	}
+}
+
+func TestKeepConnHoldsAConnectionUntilTheLastRequestOnItEnds(t *testing.T) {
+	c := &conn{of: newConns(nil, slog.New(slog.DiscardHandler)), Conn: &fakeConn{}}
+	during := func(known bool, f func()) {
+		h := holding(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			if known {
+				keepConn(r.Context())
+				keepConn(r.Context())
+			}
+			f()
+		}))
+		r := apitest.Request("", "GET", "/", "")
+		h.ServeHTTP(nil, r.WithContext(withConn(context.Background(), tls.Server(c, nil))))
+	}
+	during(false, func() {
+		if !c.idle() {
+			t.Error("a stranger's request holds its connection")
+		}
+	})
+	during(true, func() {
+		during(true, func() {})
+		if c.idle() {
+			t.Error("the first of two requests does not hold the connection")
+		}
+	})
+	if !c.idle() {
+		t.Error("nothing is under way, and the connection is held")
+	}
+}

@@ -37,7 +37,7 @@ func (api *releaseAPI) events(w http.ResponseWriter, r *http.Request) error {
 		w.WriteHeader(http.StatusNoContent)
 		return nil
 	}
-	return api.Stream(w, r, func(ctx context.Context, s *EventStream) {
+	return api.stream(w, r, api.operationStreams, func(ctx context.Context, s *EventStream) {
 		f := follower{EventStream: s, last: last, version: op.Version}
 		if f.event(first, id) && !op.Phase.Over() {
 			api.follow(ctx, &f, op.ID)

@@ -49,7 +49,7 @@ type Gate struct {
 	admitting                        *singleflight.Group // those that are under way, by address and token
 	callers, badTokens, badAddresses *limiter
 	auditLimit                       *auditLimiter
-	streams                          *slots
+	operationStreams, pageStreams    *streams
 }
 
 func newGate(o Options) *Gate {
@@ -59,7 +59,7 @@ func newGate(o Options) *Gate {
 		known: newKnownTokens(), lookups: newSlots(maxLookups, maxLookupsEach), admitting: new(singleflight.Group),
 		callers:   newLimiter(o.Rate, defaultRate),
 		badTokens: newLimiter(badToken, badToken), badAddresses: newLimiter(badAddress, badAddress),
-		auditLimit: newAuditLimiter(), streams: newSlots(maxStreams, maxStreamsEach),
+		auditLimit: newAuditLimiter(), operationStreams: newStreams(), pageStreams: newStreams(),
 	}
 	if g.audit == nil {
 		g.audit = LogAudit{log}

@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"strings"
@@ -130,6 +131,24 @@ func (a *API) Allows(r *http.Request, action auth.Action) error {
 		action.Target = s.Target
 	}
 	return a.May(r.Context(), action)
+}
+
+// MaySeeSomething refuses who may read nothing that there is.
+func (a *API) MaySeeSomething(ctx context.Context) error {
+	var actions []auth.Action
+	for _, s := range a.brokers.snapshots() {
+		actions = append(actions, auth.Action{Target: s.Target})
+	}
+	for _, env := range a.Environments() {
+		actions = append(actions, auth.Action{Environment: env.Name})
+	}
+	for _, action := range actions {
+		if ok, err := a.Sees(ctx, action); err != nil || ok {
+			return err
+		}
+	}
+	who, _ := CallerOf(ctx)
+	return NewProblem(http.StatusForbidden, "%s may read nothing here", who.Name)
 }
 
 // Asks says whether callers are asked who they are.

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"slices"
+	"sync"
 	"time"
 )
 
@@ -16,9 +18,71 @@ const (
 	eventLife      = 15 * time.Minute // then the client must come again, and be recognised again
 	eventWrite     = 10 * time.Second // for the client to take what is sent
 	eventRetry     = 2 * time.Second  // after which a client should come again
-	maxStreams     = 100
-	maxStreamsEach = 10 // of one caller
+	maxStreams     = 100              // of operations, and as many of pages
+	maxStreamsEach = 10               // of one caller
 )
+
+// streams are those of one kind that are open, of which there may be most, and each of one caller. Where there are most
+// of them, whoever has fewer takes the place of the oldest of whoever has the most.
+type streams struct {
+	most, each int
+
+	mu  sync.Mutex
+	all int
+	of  map[string][]*openStream // by caller, the oldest first
+}
+
+// openStream is one of them.
+type openStream struct{ end context.CancelFunc }
+
+func newStreams() *streams {
+	return &streams{most: maxStreams, each: maxStreamsEach, of: make(map[string][]*openStream)}
+}
+
+// open notes a stream of somebody's, which end ends. False: there may be no more of theirs. Close it in the end.
+func (s *streams) open(who string, end context.CancelFunc) (*openStream, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.of[who]) >= s.each {
+		return nil, false
+	}
+	if s.all >= s.most {
+		heaviest := who
+		for other, of := range s.of {
+			if len(of) > len(s.of[heaviest]) {
+				heaviest = other
+			}
+		}
+		if len(s.of[heaviest]) <= len(s.of[who])+1 { // or the two would drive each other out for ever
+			return nil, false
+		}
+		oldest := s.of[heaviest][0]
+		oldest.end()
+		s.drop(heaviest, oldest)
+	}
+	one := &openStream{end}
+	s.all++
+	s.of[who] = append(s.of[who], one)
+	return one, true
+}
+
+func (s *streams) close(who string, one *openStream) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.drop(who, one)
+}
+
+// drop forgets a stream, at most once.
+func (s *streams) drop(who string, one *openStream) {
+	i := slices.Index(s.of[who], one)
+	if i < 0 {
+		return
+	}
+	s.all--
+	if s.of[who] = slices.Delete(s.of[who], i, i+1); len(s.of[who]) == 0 {
+		delete(s.of, who)
+	}
+}
 
 // EventStream is an answer of server-sent events (the HTML standard, section 9.2).
 type EventStream struct {
@@ -52,26 +116,33 @@ func (s *EventStream) Send(text string) bool {
 	return s.control.Flush() == nil
 }
 
-// Stream answers with the events that send sends, until it returns. Its context ends with the stream's life; with the
-// server it should end too, see Stopping. Each caller may have some streams open, and so may all of them together.
-func (g *Gate) Stream(w http.ResponseWriter, r *http.Request, send func(context.Context, *EventStream)) error {
+// PageStream answers with the events that send sends, until it returns. Its context ends with the stream's life; with
+// the server it should end too, see Stopping. Each caller may have some streams open, and so may all of them together.
+// Ask first whether the caller may read something. Pages take no stream from who follows an operation.
+func (g *Gate) PageStream(w http.ResponseWriter, r *http.Request, send func(context.Context, *EventStream)) error {
+	return g.stream(w, r, g.pageStreams, send)
+}
+
+func (g *Gate) stream(w http.ResponseWriter, r *http.Request, of *streams, send func(context.Context, *EventStream),
+) error {
 	who, known := CallerOf(r.Context())
 	key := who.Authority + "/" + who.Name
 	if !known {
 		key = "at " + addressOf(r)
 	}
-	if !g.streams.open(key) {
+	ctx, stop := context.WithTimeout(r.Context(), eventLife)
+	defer stop()
+	one, ok := of.open(key, stop)
+	if !ok {
 		return tooMany(eventRetry, "too many streams are open")
 	}
-	defer g.streams.close(key)
+	defer of.close(key, one)
 	keepConn(r.Context())
 	s := newEventStream(w)
 	s.begin()
 	if r.Method == http.MethodHead {
 		return nil
 	}
-	ctx, stop := context.WithTimeout(r.Context(), eventLife)
-	defer stop()
 	if s.retry() {
 		send(ctx, s)
 	}

@@ -25,7 +25,7 @@ func (p pages) live(w http.ResponseWriter, r *http.Request) {
 		err = p.mayWatch(r.Context(), topic)
 	}
 	if err == nil {
-		err = p.Stream(w, r, func(ctx context.Context, s *httpapi.EventStream) { p.tellNews(ctx, s, topic) })
+		err = p.PageStream(w, r, func(ctx context.Context, s *httpapi.EventStream) { p.tellNews(ctx, s, topic) })
 	}
 	if err != nil {
 		p.Fail(w, r, err)
@@ -60,12 +60,12 @@ func (p pages) tellNews(ctx context.Context, s *httpapi.EventStream, topic strin
 }
 
 // mayWatch refuses to tell of what the caller may not read. That anything at all happens, everybody may know who may
-// use the page.
+// read something.
 func (p pages) mayWatch(ctx context.Context, topic string) error {
 	kind, name, _ := strings.Cut(topic, "/")
 	switch {
 	case topic == everything:
-		return nil
+		return p.MaySeeSomething(ctx)
 	case kind == "target":
 		for _, s := range p.seen() {
 			if s.Target == name {

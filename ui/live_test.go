@@ -314,6 +314,8 @@ func TestPagesLiveTellsNobodyOfWhatTheyMayNotRead(t *testing.T) {
 		{"ada", "target/nobody", 404},
 		{"ada", "", 404},
 		{"bob", "target/orders", 403},
+		{"bob", "everything", 403}, // ten like bob would have all streams
+		{"ci", "everything", 200},
 		{"ci", "environment/staging", 200},
 		{"ci", "environment/production", 403},
 		{"", "everything", 401},

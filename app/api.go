@@ -37,6 +37,7 @@ func (a *App) openAPI(c *config.Config, reviews *auth.Reviews) error {
 		}
 	}
 	a.api.Rate = httpapi.Rate{PerSecond: float64(c.API.PerSecond), Burst: c.API.Burst}
+	a.api.Proxies = c.API.TrustedProxies
 	known, err := authorities(c.API, reviews)
 	if err != nil {
 		return err

@@ -132,7 +132,9 @@ func (a *App) run(ctx context.Context) error {
 	group.Go(func() error {
 		return httpapi.Serve(ctx, a.log,
 			httpapi.Server{Name: "metrics", Listener: a.listeners.metrics, Handler: ops},
-			httpapi.Server{Name: "api", Listener: a.listeners.api, Handler: api.Handler(page), TLS: a.api.tls})
+			httpapi.Server{
+				Name: "api", Listener: a.listeners.api, Handler: api.Handler(page), TLS: a.api.tls, Proxies: options.Proxies,
+			})
 	})
 	err := group.Wait()
 	end()

@@ -4,7 +4,10 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
+
+	"go.yaml.in/yaml/v3"
 
 	"github.com/cjworkbench/unstuck/probe"
 )
@@ -16,6 +19,8 @@ type API struct {
 	KeyFile        string
 	TokensFile     string // what ReadTokens reads; empty: only the cluster knows callers
 	KubernetesAuth bool   // whether the cluster is asked who is calling and what they may do
+
+	TrustedProxies []netip.Prefix // that say from where a request comes
 
 	PerSecond int // requests of one caller per second, on average
 	Burst     int // and at once
@@ -30,11 +35,39 @@ func (s *section) api(a *API) {
 	tls.end()
 	sub.text("tokens_file", none, wantFile, &a.TokensFile)
 	sub.truth("kubernetes_auth", &a.KubernetesAuth)
+	sub.networks("trusted_proxies", &a.TrustedProxies)
 	rate := sub.sub("rate_limit")
 	rate.count("per_second", &a.PerSecond, 1, 1000)
 	rate.count("burst", &a.Burst, 1, 10_000)
 	rate.end()
 	sub.end()
+}
+
+// networks reads a list of networks in CIDR notation. All addresses are no network: whoever believed every address
+// would believe whatever a stranger says.
+func (s *section) networks(name string, to *[]netip.Prefix) {
+	const want = "a network in CIDR notation, such as 10.1.0.0/16 or fd00:1::/64"
+	elements := s.few(name, none, "networks", maxTexts)
+	if s.listen != nil {
+		return
+	}
+	for _, e := range elements {
+		network, err := netip.ParsePrefix(e.node.Value)
+		switch {
+		case e.node.Kind != yaml.ScalarNode:
+			s.problem(e.path, "want %s, not %s", want, kindOf(e.node))
+		case isNull(e.node):
+			s.problem(e.path, "there is nothing here: want %s", want)
+		case err != nil || network.Addr().Is4In6():
+			s.problem(e.path, "%s: want %s", quote(e.node.Value), want)
+		case network.Bits() == 0:
+			s.problem(e.path, "%s is every address: want %s", quote(e.node.Value), want)
+		case network != network.Masked():
+			s.problem(e.path, "%s has an address within its network: want %s", quote(e.node.Value), network.Masked())
+		default:
+			*to = append(*to, network)
+		}
+	}
 }
 
 func (d *decoder) checkAPI(c Config) {

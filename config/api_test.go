@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"math/big"
+	"net/netip"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -21,6 +22,13 @@ func TestAPIKeysArrive(t *testing.T) {
 		t.Errorf("the file of tokens is %q", got.TokensFile)
 	}
 	got.TokensFile = ""
+	proxies := []netip.Prefix{
+		netip.MustParsePrefix("10.1.0.0/16"), netip.MustParsePrefix("fd00:1::/64"), netip.MustParsePrefix("192.0.2.7/32"),
+	}
+	if diff := cmp.Diff(proxies, got.TrustedProxies, cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); diff != "" {
+		t.Errorf("the proxies (-want +got):\n%s", diff)
+	}
+	got.TrustedProxies = nil
 	if diff := cmp.Diff(API{KubernetesAuth: true, PerSecond: 5, Burst: 25}, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}

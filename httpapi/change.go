@@ -130,7 +130,7 @@ func RequestIDOf(ctx context.Context) string {
 	return id
 }
 
-// fromOf gives the address that a request came from. What a proxy says of an address before its own is not believed.
+// fromOf gives the address that a request came from; see Proxies for those that come by one.
 func fromOf(r *http.Request) string {
 	host, _, err := net.SplitHostPort(r.RemoteAddr)
 	if err != nil {

@@ -17,7 +17,7 @@ import (
 // page open has six, and a hundred streams may be open, so there is room for everybody who has something to do here.
 const (
 	maxConns     = 512
-	maxConnsEach = 128 // of one address, which may be that of everybody's proxy
+	maxConnsEach = 128 // of one address, which may be that of a proxy of which the configuration does not know
 	tellConns    = time.Minute
 )
 
@@ -29,6 +29,7 @@ type conns struct {
 
 	log        *slog.Logger
 	most, each int
+	proxies    Proxies
 
 	mu   sync.Mutex
 	all  int
@@ -36,8 +37,10 @@ type conns struct {
 	told time.Time          // when the log was told last that there are too many
 }
 
-func newConns(l net.Listener, log *slog.Logger) *conns {
-	return &conns{Listener: l, log: log, most: maxConns, each: maxConnsEach, of: make(map[string][]*conn)}
+func newConns(l net.Listener, proxies Proxies, log *slog.Logger) *conns {
+	return &conns{
+		Listener: l, log: log, most: maxConns, each: maxConnsEach, proxies: proxies, of: make(map[string][]*conn),
+	}
 }
 
 // Accept implements net.Listener.
@@ -59,10 +62,11 @@ func (l *conns) Accept() (net.Conn, error) {
 
 // admit takes a connection, if there is room or another can make way, and gives the one that is to be closed.
 func (l *conns) admit(c net.Conn) (admitted net.Conn, leaves net.Conn) {
-	address := networkOf(c.RemoteAddr().String())
+	remote := c.RemoteAddr().String()
+	address, proxy := networkOf(remote), l.proxies.trusts(remote)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if tooMany := len(l.of[address]) >= l.each; tooMany || l.all >= l.most {
+	if tooMany := !proxy && len(l.of[address]) >= l.each; tooMany || l.all >= l.most {
 		l.tell(address)
 		among := address
 		if !tooMany {
@@ -76,18 +80,23 @@ func (l *conns) admit(c net.Conn) (admitted net.Conn, leaves net.Conn) {
 		l.drop(leaving)
 		leaves = leaving.Conn
 	}
-	n := &conn{Conn: c, of: l, address: address}
+	n := &conn{Conn: c, of: l, address: address, proxy: proxy}
 	l.all++
 	l.of[address] = append(l.of[address], n)
 	return n, leaves
 }
 
-// heaviest gives the address that has the most connections, of those with one that can make way.
+// heaviest gives the address that has the most connections, of those with one that can make way. A proxy's are many
+// people's, so they count for nothing.
 func (l *conns) heaviest() (address string) {
-	most := 0
+	most := -1
 	for a, of := range l.of {
-		if len(of) > most && slices.ContainsFunc(of, (*conn).idle) {
-			address, most = a, len(of)
+		weight := len(of)
+		if of[0].proxy {
+			weight = 0
+		}
+		if weight > most && slices.ContainsFunc(of, (*conn).idle) {
+			address, most = a, weight
 		}
 	}
 	return address
@@ -120,6 +129,7 @@ type conn struct {
 
 	of      *conns
 	address string
+	proxy   bool         // trusted
 	busy    atomic.Int32 // requests under way that keep it from making way
 }
 

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -57,7 +58,7 @@ func closedOf(all []*fakeConn) (n int) {
 }
 
 func TestConnsHaveTheOldestOfAnAddressMakeWayThatHasTooMany(t *testing.T) {
-	l := newConns(nil, slog.New(slog.DiscardHandler))
+	l := newConns(nil, nil, slog.New(slog.DiscardHandler))
 	other, _ := offer(l, "10.0.0.9", 1)
 	many, taken := offer(l, "10.0.0.1", maxConnsEach)
 	if len(taken) != maxConnsEach || closedOf(many) != 0 {
@@ -84,7 +85,7 @@ func TestConnsHaveTheOldestOfAnAddressMakeWayThatHasTooMany(t *testing.T) {
 }
 
 func TestConnsHaveTheAddressMakeWayThatHasMost(t *testing.T) {
-	l := newConns(nil, slog.New(slog.DiscardHandler))
+	l := newConns(nil, nil, slog.New(slog.DiscardHandler))
 	few, _ := offer(l, "10.0.1.1", 2)
 	_, busy := offer(l, "10.0.1.2", maxConnsEach)
 	for _, c := range busy {
@@ -104,8 +105,28 @@ func TestConnsHaveTheAddressMakeWayThatHasMost(t *testing.T) {
 	}
 }
 
+func TestConnsOfATrustedProxyAreBoundedByTheListenerAlone(t *testing.T) {
+	l := newConns(nil, Proxies{netip.MustParsePrefix("10.9.0.0/16")}, slog.New(slog.DiscardHandler))
+	others, _ := offer(l, "10.0.0.1", 2)
+	proxys, taken := offer(l, "10.9.0.1", maxConns-2)
+	if len(taken) != maxConns-2 || closedOf(proxys)+closedOf(others) != 0 {
+		t.Fatalf("%d taken, %d closed", len(taken), closedOf(proxys))
+	}
+	if _, taken := offer(l, "10.0.0.2", 1); len(taken) != 1 || closedOf(others) != 1 || closedOf(proxys) != 0 {
+		t.Errorf("%d of a stranger's and %d of the proxy's connections made way", closedOf(others), closedOf(proxys))
+	}
+	for _, from := range []string{"10.0.0.1", "10.0.0.2"} {
+		for _, c := range l.of[from] {
+			c.busy.Add(1)
+		}
+	}
+	if _, taken := offer(l, "10.0.0.2", 1); len(taken) != 1 || closedOf(proxys) != 1 {
+		t.Errorf("%d taken, and %d of the proxy's made way where nobody else's can", len(taken), closedOf(proxys))
+	}
+}
+
 func TestConnsForgetWhatIsClosed(t *testing.T) {
-	l := newConns(nil, slog.New(slog.DiscardHandler))
+	l := newConns(nil, nil, slog.New(slog.DiscardHandler))
 	for range 3 {
 		_, taken := offer(l, "10.0.0.1", maxConnsEach)
 		for _, c := range taken {
@@ -200,7 +221,7 @@ func TestServeBoundsWhatOneConnectionOfHTTP2Carries(t *testing.T) {
 }
 
 func TestKeepConnHoldsAConnectionUntilTheLastRequestOnItEnds(t *testing.T) {
-	c := &conn{of: newConns(nil, slog.New(slog.DiscardHandler)), Conn: &fakeConn{}}
+	c := &conn{of: newConns(nil, nil, slog.New(slog.DiscardHandler)), Conn: &fakeConn{}}
 	during := func(known bool, f func()) {
 		h := holding(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 			if known {

@@ -32,6 +32,7 @@ type Options struct {
 	Access   auth.Access
 	Audit    Audit        // nil: the log
 	Rate     Rate         // of one caller; zero: 10 a second, 40 at once
+	Proxies  Proxies      // that say from where a request comes; none: it comes from the other end of its connection
 	Log      *slog.Logger // nil: there is none
 }
 
@@ -43,6 +44,7 @@ type Gate struct {
 	identity auth.Identity
 	access   auth.Access
 	audit    Audit
+	proxies  Proxies
 
 	known                            *knownTokens
 	lookups                          *slots              // of the tokens of strangers, by address
@@ -55,7 +57,7 @@ type Gate struct {
 func newGate(o Options) *Gate {
 	log := cmp.Or(o.Log, slog.New(slog.DiscardHandler))
 	g := &Gate{
-		adapter: adapter{log}, identity: o.Identity, access: o.Access, audit: o.Audit,
+		adapter: adapter{log}, identity: o.Identity, access: o.Access, audit: o.Audit, proxies: o.Proxies,
 		known: newKnownTokens(), lookups: newSlots(maxLookups, maxLookupsEach), admitting: new(singleflight.Group),
 		callers:   newLimiter(o.Rate, defaultRate),
 		badTokens: newLimiter(badToken, badToken), badAddresses: newLimiter(badAddress, badAddress),
@@ -134,7 +136,7 @@ func (a *API) Handler(page http.Handler) http.Handler {
 	if a.identity == nil {
 		all = ownHost(a.adapter, all)
 	}
-	return a.contained(all)
+	return a.proxies.behind(a.contained(all))
 }
 
 // NewOps serves health and metrics, which is the handler of these; nil: there are none.

@@ -162,7 +162,7 @@ func networkOf(remote string) string {
 	if err != nil {
 		return Short(remote)
 	}
-	a := from.Addr().Unmap().WithZone("")
+	a := plain(from.Addr())
 	if a.Is6() {
 		if p, err := a.Prefix(64); err == nil {
 			return p.String()

@@ -35,6 +35,7 @@ type Server struct {
 	Listener net.Listener
 	Handler  http.Handler
 	TLS      *tls.Config // nil: plain HTTP
+	Proxies  Proxies     // of which each may have as many connections as there may be
 }
 
 // Serve serves all of servers until ctx ends, or one of them fails, which it returns. Requests under way then have
@@ -48,7 +49,7 @@ func Serve(ctx context.Context, log *slog.Logger, servers ...Server) error {
 			if s.TLS != nil {
 				serve = func(l net.Listener) error { return srv.ServeTLS(l, "", "") }
 			}
-			if err := serve(newConns(s.Listener, log.With("server", s.Name))); !errors.Is(err, http.ErrServerClosed) {
+			if err := serve(newConns(s.Listener, s.Proxies, log.With("server", s.Name))); !errors.Is(err, http.ErrServerClosed) {
 				return fmt.Errorf("serve %s on %s: %w", s.Name, s.Listener.Addr(), err)
 			}
 			return nil

@@ -18,6 +18,7 @@ import (
 const (
 	maxConns     = 512
 	maxConnsEach = 128 // of one address, which may be that of a proxy of which the configuration does not know
+	maxAsked     = maxConns
 	tellConns    = time.Minute
 )
 
@@ -30,6 +31,8 @@ type conns struct {
 	log        *slog.Logger
 	most, each int
 	proxies    Proxies
+
+	asked atomic.Int32 // requests of strangers that are under way
 
 	mu   sync.Mutex
 	all  int
@@ -102,6 +105,25 @@ func (l *conns) heaviest() (address string) {
 	return address
 }
 
+// shed closes the connection with the most requests of strangers under way: one of HTTP/2 can have many, so bounding
+// connections does not bound these. One with a single request stays: there are no more of those than connections.
+func (l *conns) shed() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var most *conn
+	for _, of := range l.of {
+		for _, c := range of {
+			if n := c.asked.Load(); n > 1 && (most == nil || n > most.asked.Load()) {
+				most = c
+			}
+		}
+	}
+	if most != nil {
+		l.drop(most)
+		_ = most.Conn.Close()
+	}
+}
+
 // tell has the log say, now and then, that there are too many connections.
 func (l *conns) tell(address string) {
 	if now := time.Now(); now.Sub(l.told) > tellConns {
@@ -131,6 +153,15 @@ type conn struct {
 	address string
 	proxy   bool         // trusted
 	busy    atomic.Int32 // requests under way that keep it from making way
+	asked   atomic.Int32 // and those of strangers
+}
+
+// ask counts a request of a stranger's, which begins or ends.
+func (c *conn) ask(n int32) {
+	c.asked.Add(n)
+	if c.of.asked.Add(n) > maxAsked && n > 0 {
+		c.of.shed()
+	}
 }
 
 // idle says whether the connection can make way.
@@ -180,9 +211,12 @@ func holding(next http.Handler) http.Handler {
 			return
 		}
 		h := &hold{conn: c}
+		c.ask(1) // until it is known who sent it
 		defer func() {
 			if h.held.Load() {
 				c.busy.Add(-1)
+			} else {
+				c.ask(-1)
 			}
 		}()
 		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), holdKey{}, h)))
@@ -193,5 +227,6 @@ func holding(next http.Handler) http.Handler {
 func keepConn(ctx context.Context) {
 	if h, ok := ctx.Value(holdKey{}).(*hold); ok && h.held.CompareAndSwap(false, true) {
 		h.conn.busy.Add(1)
+		h.conn.ask(-1)
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/netip"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -217,6 +218,47 @@ func TestServeBoundsWhatOneConnectionOfHTTP2Carries(t *testing.T) {
 	s := newServer(t.Context(), Server{Handler: http.NotFoundHandler(), TLS: &tls.Config{MinVersion: tls.VersionTLS13}}, slog.New(slog.DiscardHandler))
 	if c := s.HTTP2; c == nil || c.MaxConcurrentStreams != maxStreamsOfConn || c.MaxReceiveBufferPerConnection != maxUnreadOfConn || c.MaxReadFrameSize != maxFrame {
 		t.Errorf("%+v", c)
+	}
+}
+
+func TestConnsShedTheOneWithMostRequestsOfStrangers(t *testing.T) {
+	l := newConns(nil, nil, slog.New(slog.DiscardHandler))
+	const each = maxStreamsOfConn - 1
+	all, attack := offer(l, "10.0.0.1", maxAsked/each+2)
+	one, few := offer(l, "10.0.0.2", 1)
+	busy, known := offer(l, "10.0.0.3", 1)
+	let, entered := make(chan struct{}), make(chan struct{})
+	var group sync.WaitGroup
+	request := func(c *conn, isKnown bool) {
+		h := holding(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			if isKnown {
+				keepConn(r.Context())
+			}
+			entered <- struct{}{}
+			<-let
+		}))
+		group.Go(func() {
+			h.ServeHTTP(nil, apitest.Request("", "GET", "/", "").WithContext(withConn(context.Background(), c)))
+		})
+		<-entered
+	}
+	request(few[0], false)
+	for range 2 * maxStreamsOfConn {
+		request(known[0], true)
+	}
+	for _, c := range attack {
+		for range each {
+			request(c, false)
+		}
+	}
+	if n := closedOf(all); n == 0 || one[0].closed || busy[0].closed {
+		t.Errorf("%d of %d connections with %d requests each were closed; of one request: %t, of who is known: %t",
+			n, len(all), each, one[0].closed, busy[0].closed)
+	}
+	close(let)
+	group.Wait()
+	if n := l.asked.Load(); n != 0 || few[0].asked.Load() != 0 || known[0].asked.Load() != 0 {
+		t.Errorf("when all is over, %d requests are under way", n)
 	}
 }
 

@@ -22,8 +22,8 @@ const (
 	maxHeaderBytes    = 16 << 10
 	shutdownTimeout   = 5 * time.Second
 
-	// One connection of HTTP/2 carries several requests: no more than a browser sends over those of HTTP/1.1 and some
-	// streams of open pages beside them. Of the bodies it keeps 64 KiB, the least that net/http allows, and not 1 MiB.
+	// One connection of HTTP/2 carries several requests: the streams of ten open pages, and what a browser asks beside
+	// them. Of bodies it keeps 64 KiB, the least that net/http allows, and not 1 MiB.
 	maxStreamsOfConn = 16
 	maxUnreadOfConn  = 64 << 10
 	maxFrame         = 16 << 10

@@ -290,3 +290,16 @@ func TestKeepConnHoldsAConnectionUntilTheLastRequestOnItEnds(t *testing.T) {
 		t.Error("nothing is under way, and the connection is held")
 	}
 }
+
+func TestGateKeepsTheConnectionOfWhoIsKnownAndOfNobodyElse(t *testing.T) {
+	c := &conn{of: newConns(nil, nil, slog.New(slog.DiscardHandler)), Conn: &fakeConn{}}
+	gate := New(newSite().Options)
+	for who, kept := range map[string]bool{"ada": true, "bob": true, "eve": false, "flaky": false, "": false} {
+		holding(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			_, err := gate.Authenticate(r)
+			if c.idle() == kept || (err == nil) != kept {
+				t.Errorf("%q: %v, and the connection is idle: %t", who, err, c.idle())
+			}
+		})).ServeHTTP(nil, apitest.Request(who, "GET", "/", "").WithContext(withConn(context.Background(), c)))
+	}
+}

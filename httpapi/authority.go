@@ -105,9 +105,7 @@ func (g *Gate) admit(r *http.Request, token string, sum digest) (auth.Caller, er
 // admitOne does so if there is a place for it, and if not too many bad ones have come from its address.
 func (g *Gate) admitOne(ctx context.Context, address, token string) (auth.Caller, error) {
 	if !g.lookups.open(address) {
-		p := NewProblem(http.StatusServiceUnavailable, "too many tokens are looked up at this moment; try again")
-		p.RetryAfter = int(lookupRetry.Seconds())
-		return auth.Caller{}, p
+		return auth.Caller{}, tryAgain("too many tokens are looked up at this moment")
 	}
 	defer g.lookups.close(address)
 	// Until it is known, a token counts as a bad one, or any number of them could be tried at the same time.
@@ -150,6 +148,13 @@ func (g *Gate) May(ctx context.Context, action auth.Action) error {
 	if !known || g.access == nil {
 		return NewProblem(http.StatusForbidden, "nobody may %s here", what)
 	}
+	// Whoever has no rights may ask as often as others, and what the API server is asked about each request waits in one
+	// line. So of one caller few questions stand there at once.
+	key := who.Authority + "/" + who.Name
+	if !g.questions.open(key) {
+		return tryAgain("too many requests of %s are looked at at this moment", who.Name)
+	}
+	defer g.questions.close(key)
 	v, err := g.access.Allowed(ctx, who, action)
 	if err != nil {
 		g.log.Warn("nobody can tell what the caller may do", "caller", who.Name, "action", what, "error", err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -165,6 +166,52 @@ func TestKnownTokensAreFewAndForgottenInTime(t *testing.T) {
 		time.Sleep(knownFor)
 		if k.has(one(1)) || k.has(one(maxKnownTokens)) {
 			t.Error("a token is remembered for too long")
+		}
+	})
+}
+
+// slowAccess takes its time to tell what a caller may do.
+type slowAccess struct {
+	apitest.Tokens
+
+	asked atomic.Int32
+	let   chan struct{}
+}
+
+func (a *slowAccess) Allowed(ctx context.Context, who auth.Caller, action auth.Action) (auth.Grant, error) {
+	a.asked.Add(1)
+	<-a.let
+	return a.Tokens.Allowed(ctx, who, action)
+}
+
+func TestGateAsksFewQuestionsAtOnceAboutOneCaller(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSite()
+		slow := &slowAccess{Tokens: apitest.Tokens{"ada": {{Verbs: auth.Verbs(), Environments: "*", Brokers: "*"}}, "bob": nil}, let: make(chan struct{})}
+		s.Identity, s.Access = slow, slow
+		s.build()
+		codes := make(chan int, 10*maxQuestionsEach)
+		for range cap(codes) {
+			go func() { codes <- s.askFrom("10.0.0.1", "bob") }()
+		}
+		synctest.Wait()
+		if n := int(slow.asked.Load()); n != maxQuestionsEach || len(codes) != 9*maxQuestionsEach {
+			t.Errorf("%d questions about bob wait at once, and %d are answered at once", n, len(codes))
+		}
+		ada := make(chan int)
+		go func() { ada <- s.askFrom("10.0.0.2", "ada") }()
+		synctest.Wait()
+		if n := int(slow.asked.Load()); n != maxQuestionsEach+1 {
+			t.Errorf("%d questions in all: the one about ada has no place", n)
+		}
+		close(slow.let)
+		if code := <-ada; code != 200 {
+			t.Errorf("ada: %d", code)
+		}
+		for range cap(codes) {
+			if code := <-codes; code != 503 && code != 200 {
+				t.Errorf("bob: %d", code)
+			}
 		}
 	})
 }

@@ -48,6 +48,7 @@ type Gate struct {
 
 	known                            *knownTokens
 	lookups                          *slots              // of the tokens of strangers, by address
+	questions                        *slots              // about what callers may do, by caller
 	admitting                        *singleflight.Group // those that are under way, by address and token
 	callers, badTokens, badAddresses *limiter
 	auditLimit                       *auditLimiter
@@ -59,6 +60,7 @@ func newGate(o Options) *Gate {
 	g := &Gate{
 		adapter: adapter{log}, identity: o.Identity, access: o.Access, audit: o.Audit, proxies: o.Proxies,
 		known: newKnownTokens(), lookups: newSlots(maxLookups, maxLookupsEach), admitting: new(singleflight.Group),
+		questions: newSlots(maxQuestions, maxQuestionsEach),
 		callers:   newLimiter(o.Rate, defaultRate),
 		badTokens: newLimiter(badToken, badToken), badAddresses: newLimiter(badAddress, badAddress),
 		auditLimit: newAuditLimiter(), operationStreams: newStreams(), pageStreams: newStreams(),

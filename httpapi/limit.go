@@ -29,8 +29,14 @@ var (
 const (
 	maxLookups     = 16
 	maxLookupsEach = 4
-	lookupRetry    = time.Second
 	lookupTimeout  = 20 * time.Second // more than the API server is given
+)
+
+// maxQuestionsEach is how many questions about what one caller may do wait at once for that allowance. Ten pages that
+// are open ask ten; others wait for the twenty of somebody without rights for less than half a second.
+const (
+	maxQuestions     = 1000 // about all callers
+	maxQuestionsEach = 20
 )
 
 // maxBuckets bounds how many callers a limiter tells apart.
@@ -149,6 +155,13 @@ func tooMany(wait time.Duration, format string, args ...any) *Problem {
 	p := NewProblem(http.StatusTooManyRequests, format, args...)
 	p.RetryAfter = max(1, int(math.Ceil(wait.Seconds())))
 	p.Detail += ": wait " + strconv.Itoa(p.RetryAfter) + " s"
+	return p
+}
+
+// tryAgain is the Problem of somebody for whom there is no place at this moment.
+func tryAgain(format string, args ...any) *Problem {
+	p := NewProblem(http.StatusServiceUnavailable, format+"; try again", args...)
+	p.RetryAfter = 1
 	return p
 }
 

@@ -99,7 +99,7 @@ func (g *Gate) admit(r *http.Request, token string, sum digest) (auth.Caller, er
 		return who, err
 	})
 	who, _ := found.(auth.Caller)
-	return who, err //nolint:wrapcheck // admitOne's
+	return who, err
 }
 
 // admitOne does so if there is a place for it, and if not too many bad ones have come from its address.

@@ -51,7 +51,7 @@ func (l *conns) Accept() (net.Conn, error) {
 	for {
 		c, err := l.Listener.Accept()
 		if err != nil {
-			return nil, err //nolint:wrapcheck // net/http goes by its type
+			return nil, err // as it is: net/http goes by its type
 		}
 		admitted, leaves := l.admit(c)
 		if leaves != nil {
@@ -64,7 +64,7 @@ func (l *conns) Accept() (net.Conn, error) {
 }
 
 // admit takes a connection, if there is room or another can make way, and gives the one that is to be closed.
-func (l *conns) admit(c net.Conn) (admitted net.Conn, leaves net.Conn) {
+func (l *conns) admit(c net.Conn) (admitted, leaves net.Conn) {
 	remote := c.RemoteAddr().String()
 	address, proxy := networkOf(remote), l.proxies.trusts(remote)
 	l.mu.Lock()
@@ -172,13 +172,13 @@ func (c *conn) Close() error {
 	c.of.mu.Lock()
 	c.of.drop(c)
 	c.of.mu.Unlock()
-	return c.Conn.Close() //nolint:wrapcheck // net/http's own
+	return c.Conn.Close()
 }
 
 // CloseWrite lets net/http end a connection so that the client gets to read the last answer.
 func (c *conn) CloseWrite() error {
 	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
-		return half.CloseWrite() //nolint:wrapcheck // net/http's own
+		return half.CloseWrite()
 	}
 	return nil
 }

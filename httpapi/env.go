@@ -13,8 +13,8 @@ import (
 
 // Pods looks at the pods of services. *deploy.Clusters does.
 type Pods interface {
-	// PodEnv gives the environment of a pod's containers, without the values of secrets; no pod: of the newest one. It is
-	// a *plan.Refusal that there is none.
+	// PodEnv gives the environment of a pod's containers, without the values of secrets; no pod: of the newest one
+	// that runs. It is a *plan.Refusal that there is none.
 	PodEnv(ctx context.Context, env plan.Environment, service, pod string) (release.PodEnv, error)
 }
 

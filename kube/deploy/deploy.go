@@ -165,34 +165,24 @@ func (cs *Clusters) Deployment(ctx context.Context, env plan.Environment, name s
 	return d, nil
 }
 
-// deployment gives a Deployment and its pods. It is read first and the pods last: of a Deployment that reports that it
-// has none, no pod that was made before can be missed.
+// deployment gives a Deployment with its pods, and these as Kubernetes has them, in the same order.
 func (c cluster) deployment(ctx context.Context, namespace, name string) (plan.Deployment, []corev1.Pod, error) {
-	d, err := apiserver.Get(ctx, c.AppsV1().Deployments(namespace).Get, name)
+	d, own, err := c.podsOf(ctx, namespace, name)
 	if err != nil {
-		return plan.Deployment{}, nil, c.absent(err, "deployments", "Deployment", namespace, name)
+		return plan.Deployment{}, nil, err
 	}
-	fail := func(err error) (plan.Deployment, []corev1.Pod, error) {
-		return plan.Deployment{}, nil, fmt.Errorf("look at Deployment %s in namespace %s: %w", name, namespace, err)
+	all := describe(d)
+	var pods []corev1.Pod
+	for _, o := range own {
+		p := podOf(o.Pod)
+		p.Updated, p.Orphan = o.updated, o.orphan
+		all.Pods, pods = append(all.Pods, p), append(pods, *o.Pod)
 	}
-	selector, err := metav1.LabelSelectorAsSelector(d.Spec.Selector)
-	if err != nil || selector.Empty() || selector.String() == "" {
-		return fail(errors.New("its selector cannot be read"))
-	}
-	options := metav1.ListOptions{LabelSelector: selector.String()}
-	sets, err := apiserver.List(ctx, c.AppsV1().ReplicaSets(namespace).List, options)
-	if err != nil {
-		return fail(apiserver.Explain(err, "list", "replicasets", namespace))
-	}
-	pods, err := apiserver.List(ctx, c.CoreV1().Pods(namespace).List, options)
-	if err != nil {
-		return fail(apiserver.Explain(err, "list", "pods", namespace))
-	}
-	return describe(d, sets.Items, pods.Items), pods.Items, nil
+	return all, pods, nil
 }
 
-// describe says of a Deployment what release wants to know.
-func describe(d *appsv1.Deployment, sets []appsv1.ReplicaSet, pods []corev1.Pod) plan.Deployment {
+// describe says of a Deployment what release wants to know, but for its pods.
+func describe(d *appsv1.Deployment) plan.Deployment {
 	replicas := 1
 	if d.Spec.Replicas != nil {
 		replicas = int(*d.Spec.Replicas)
@@ -210,29 +200,7 @@ func describe(d *appsv1.Deployment, sets []appsv1.ReplicaSet, pods []corev1.Pod)
 			Updated: c.LastUpdateTime.Time, Changed: c.LastTransitionTime.Time,
 		})
 	}
-	current := currentSets(d, sets)
-	for i := range pods {
-		p := podOf(&pods[i])
-		owner := metav1.GetControllerOf(&pods[i])
-		p.Updated = owner != nil && slices.Contains(current, owner.UID)
-		all.Pods = append(all.Pods, p)
-	}
 	return all
-}
-
-// currentSets gives the UIDs of the ReplicaSets of the current template: of the Deployment's own revision. While the
-// controller has not seen the latest change nobody knows which that is.
-func currentSets(d *appsv1.Deployment, sets []appsv1.ReplicaSet) []types.UID {
-	var current []types.UID
-	for i := range sets {
-		s := &sets[i]
-		revision := s.Annotations[revisionNote]
-		if d.Status.ObservedGeneration >= d.Generation && metav1.IsControlledBy(s, d) && revision != "" &&
-			revision == d.Annotations[revisionNote] {
-			current = append(current, s.UID)
-		}
-	}
-	return current
 }
 
 // absent says why an object could not be read, with release.ErrNotFound if there is none.

@@ -15,7 +15,7 @@ import (
 )
 
 // PodEnv gives the environment of a pod of a service, as the pod's specification defines it; no pod: of the newest one
-// that is not ending. Only the specification is read. No Secret and no ConfigMap is, so this needs no right to read
+// that runs. Only the specification is read. No Secret and no ConfigMap is, so this needs no right to read
 // them, and a value that is hidden has never been here.
 func (cs *Clusters) PodEnv(ctx context.Context, env plan.Environment, service, pod string) (release.PodEnv, error) {
 	s, err := cs.servicePods(env, service)
@@ -37,15 +37,14 @@ func (cs *Clusters) PodEnv(ctx context.Context, env plan.Environment, service, p
 	return all, nil
 }
 
-// choose gives the pod of that name, or the newest that is not ending.
-func (s servicePods) choose(pods []corev1.Pod, name string) (*corev1.Pod, error) {
-	slices.SortStableFunc(pods, func(a, b corev1.Pod) int {
-		ending := func(p corev1.Pod) int { return map[bool]int{true: 1}[p.DeletionTimestamp != nil] }
-		return cmp.Or(cmp.Compare(ending(a), ending(b)), b.CreationTimestamp.Compare(a.CreationTimestamp.Time))
+// choose gives the pod of that name, or the newest that runs; before one that has ended, one that is ending.
+func (s servicePods) choose(pods []ownPod, name string) (*corev1.Pod, error) {
+	slices.SortStableFunc(pods, func(a, b ownPod) int {
+		return cmp.Or(rank(isOver(a.Pod), isOver(b.Pod)), rank(a.DeletionTimestamp != nil, b.DeletionTimestamp != nil))
 	})
-	for i := range pods {
-		if name == "" || pods[i].Name == name {
-			return &pods[i], nil
+	for _, p := range pods {
+		if name == "" || p.Name == name {
+			return p.Pod, nil
 		}
 	}
 	if name == "" {
@@ -59,7 +58,7 @@ func (s servicePods) choose(pods []corev1.Pod, name string) (*corev1.Pod, error)
 // someNames bounds how many names a refusal suggests.
 const someNames = 10
 
-func (s servicePods) names(pods []corev1.Pod) string {
+func (s servicePods) names(pods []ownPod) string {
 	if len(pods) == 0 {
 		return "it when it has pods"
 	}

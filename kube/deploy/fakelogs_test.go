@@ -92,13 +92,18 @@ func (h *logHost) RoundTrip(r *http.Request) (*http.Response, error) {
 		return nil, io.ErrUnexpectedEOF
 	}
 	const pods = "/api/v1/namespaces/production/pods"
+	list := func(kind, version string, items any) (*http.Response, error) {
+		return kubetest.Answer(200, map[string]any{"kind": kind, "apiVersion": version, "items": items})
+	}
 	switch {
 	case r.URL.Path == "/apis/apps/v1/namespaces/production/deployments/cron-deployment":
 		d := cron()
 		d.Kind, d.APIVersion = "Deployment", "apps/v1"
 		return kubetest.Answer(200, d)
 	case r.URL.Path == pods && r.URL.Query().Get("labelSelector") == "app=cron":
-		return kubetest.Answer(200, map[string]any{"kind": "PodList", "apiVersion": "v1", "items": h.pods})
+		return list("PodList", "v1", h.pods)
+	case r.URL.Path == "/apis/apps/v1/namespaces/production/replicasets" && r.URL.Query().Get("labelSelector") == "app=cron":
+		return list("ReplicaSetList", "apps/v1", []any{cronSet("2")})
 	case strings.HasPrefix(r.URL.Path, pods+"/") && strings.HasSuffix(r.URL.Path, "/log"):
 		return h.log(r, strings.TrimSuffix(strings.TrimPrefix(r.URL.Path, pods+"/"), "/log"))
 	}

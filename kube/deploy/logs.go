@@ -23,7 +23,7 @@ import (
 
 // The bounds of the log of a service. A hostile pod may log what it likes, as fast as it can.
 const (
-	mostLogPods    = 30               // whose logs are read at once: the newest
+	mostLogPods    = 30               // whose logs are read at once
 	mostLogBytes   = 1 << 20          // of the last lines, together; each has at most apiserver.LongestLine
 	logsSideBySide = 4                // how many logs are read at once
 	logTimeout     = 10 * time.Second // for the last lines of all
@@ -51,25 +51,10 @@ func (cs *Clusters) servicePods(env plan.Environment, service string) (servicePo
 	return servicePods{client: c, namespace: env.Namespace, service: service, deployment: env.Services[i].Deployment}, nil
 }
 
-// list gives the pods that the selector of the service's Deployment selects, as `kubectl logs deployment/…` does.
-func (s servicePods) list(ctx context.Context) ([]corev1.Pod, error) {
-	d, err := apiserver.Get(ctx, s.client.AppsV1().Deployments(s.namespace).Get, s.deployment)
-	if err != nil {
-		return nil, s.client.absent(err, "deployments", "Deployment", s.namespace, s.deployment)
-	}
-	fail := func(err error) ([]corev1.Pod, error) {
-		return nil, fmt.Errorf("list the pods of Deployment %s in namespace %s: %w", s.deployment, s.namespace, err)
-	}
-	selector, err := metav1.LabelSelectorAsSelector(d.Spec.Selector)
-	if err != nil || selector.Empty() || selector.String() == "" {
-		return fail(errors.New("its selector cannot be read"))
-	}
-	pods, err := apiserver.List(ctx, s.client.CoreV1().Pods(s.namespace).List,
-		metav1.ListOptions{LabelSelector: selector.String()})
-	if err != nil {
-		return fail(apiserver.Explain(err, "list", "pods", s.namespace))
-	}
-	return pods.Items, nil
+// list gives the pods of the service's Deployment.
+func (s servicePods) list(ctx context.Context) ([]ownPod, error) {
+	_, pods, err := s.client.podsOf(ctx, s.namespace, s.deployment)
+	return pods, err
 }
 
 // logReader reads the log of a service.
@@ -84,14 +69,16 @@ type logRef struct {
 	ended string // why no more lines will come; empty: they may
 }
 
-// refs gives the containers to read, of the newest pods, by the pods' names.
-func (l logReader) refs(pods []corev1.Pod) ([]logRef, error) {
-	slices.SortStableFunc(pods, func(a, b corev1.Pod) int { return b.CreationTimestamp.Compare(a.CreationTimestamp.Time) })
+// refs gives the containers to read, by the pods' names. If there are too many, those that run come before those that
+// have not started yet, and these before those that have ended.
+func (l logReader) refs(pods []ownPod) ([]logRef, error) {
+	pods = slices.Clone(pods)
+	slices.SortStableFunc(pods, func(a, b ownPod) int { return rank(hasNotStarted(a), hasNotStarted(b)) })
+	slices.SortStableFunc(pods, func(a, b ownPod) int { return rank(isOver(a.Pod), isOver(b.Pod)) })
 	var all []logRef
 	var known []string
-	for i := range pods[:min(len(pods), mostLogPods)] {
-		p := &pods[i]
-		name := apiserver.ContainerOf(p, l.query.Container)
+	for _, p := range pods {
+		name := apiserver.ContainerOf(p.Pod, l.query.Container)
 		has := false
 		for _, c := range slices.Concat(p.Spec.InitContainers, p.Spec.Containers) {
 			has = has || c.Name == name
@@ -99,14 +86,9 @@ func (l logReader) refs(pods []corev1.Pod) ([]logRef, error) {
 				known = append(known, c.Name)
 			}
 		}
-		if !has {
-			continue
+		if has && len(all) < mostLogPods {
+			all = append(all, logRef{containerRef{pod: p.Name, uid: p.UID, container: name}, whyOver(p)})
 		}
-		ref := logRef{containerRef: containerRef{pod: p.Name, uid: p.UID, container: name}}
-		if p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed {
-			ref.ended = cmp.Or(p.Status.Reason, string(p.Status.Phase))
-		}
-		all = append(all, ref)
 	}
 	if len(all) == 0 && len(pods) > 0 {
 		return nil, &plan.Refusal{
@@ -118,6 +100,16 @@ func (l logReader) refs(pods []corev1.Pod) ([]logRef, error) {
 	return all, nil
 }
 
+func hasNotStarted(p ownPod) bool { return p.Status.Phase == corev1.PodPending }
+
+// whyOver says why a pod will log nothing more; empty: it may.
+func whyOver(p ownPod) string {
+	if !isOver(p.Pod) {
+		return ""
+	}
+	return cmp.Or(p.Status.Reason, string(p.Status.Phase))
+}
+
 // ServiceLog gives the last lines of a service's pods. That the log of a pod cannot be read is a part of the answer.
 func (cs *Clusters) ServiceLog(ctx context.Context, env plan.Environment,
 	q release.LogQuery,
@@ -126,16 +118,16 @@ func (cs *Clusters) ServiceLog(ctx context.Context, env plan.Environment,
 	if err != nil {
 		return release.ServiceLog{}, err
 	}
-	all, _, err := logReader{s, q}.last(ctx)
+	pods, err := s.list(ctx)
+	if err != nil {
+		return release.ServiceLog{}, err
+	}
+	all, _, err := logReader{s, q}.last(ctx, pods)
 	return all, err
 }
 
 // last gives the last lines of all pods, and how far each log has been read.
-func (l logReader) last(ctx context.Context) (release.ServiceLog, map[logRef]place, error) {
-	pods, err := l.list(ctx)
-	if err != nil {
-		return release.ServiceLog{}, nil, err
-	}
+func (l logReader) last(ctx context.Context, pods []ownPod) (release.ServiceLog, map[logRef]place, error) {
 	refs, err := l.refs(pods)
 	if err != nil {
 		return release.ServiceLog{}, nil, err

@@ -1,6 +1,7 @@
 package deploy
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/cjworkbench/unstuck/release"
 	"github.com/cjworkbench/unstuck/release/plan"
@@ -30,7 +32,11 @@ func (cs *Clusters) FollowServiceLog(ctx context.Context, env plan.Environment, 
 		return err
 	}
 	l := logReader{s, q}
-	first, places, err := l.last(ctx)
+	pods, err := l.list(ctx)
+	if err != nil {
+		return err
+	}
+	first, places, err := l.last(ctx, pods)
 	if err != nil {
 		return err
 	}
@@ -38,7 +44,7 @@ func (cs *Clusters) FollowServiceLog(ctx context.Context, env plan.Environment, 
 		return err
 	}
 	ctx, stop := context.WithCancel(ctx)
-	f := logFollower{logReader: l, arrivals: make(chan held), followed: make(map[containerRef]*followed)}
+	f := logFollower{logReader: l, arrivals: make(chan held), followed: make(map[containerRef]*followed), seen: uidsOf(pods)}
 	defer f.running.Wait()
 	defer stop()
 	told := make(map[containerRef]release.PodLog)
@@ -60,6 +66,7 @@ type logFollower struct {
 	running  sync.WaitGroup
 	arrivals chan held
 	followed map[containerRef]*followed // only begin and look use it, one after the other
+	seen     map[types.UID]bool         // the pods at the last look; only look uses it
 }
 
 // followed is a pod whose log is followed.
@@ -105,24 +112,35 @@ func (f *logFollower) look(ctx context.Context) {
 		there := make(map[containerRef]bool)
 		for _, ref := range refs {
 			there[ref.containerRef] = true
-			if p := f.followed[ref.containerRef]; p == nil {
+			switch p := f.followed[ref.containerRef]; {
+			case p == nil && ref.ended != "" && f.seen[ref.uid]: // there is room for it only now, and it says nothing new
+			case p == nil:
 				f.begin(ctx, ref, place{}, release.PodLog{})
-			} else if ref.ended != "" {
+			case ref.ended != "":
 				p.end(ref.ended)
 			}
 		}
+		f.seen = uidsOf(pods)
 		for ref, p := range f.followed {
 			if there[ref] {
 				continue
 			}
 			why := "it is gone"
-			if slices.ContainsFunc(pods, func(p corev1.Pod) bool { return p.UID == ref.uid }) {
-				why = fmt.Sprintf("it is not one of the newest %d any more", mostLogPods)
+			if i := slices.IndexFunc(pods, func(p ownPod) bool { return p.UID == ref.uid }); i >= 0 {
+				why = cmp.Or(whyOver(pods[i]), fmt.Sprintf("others come first: the logs of %d pods are read", mostLogPods))
 			}
 			p.end(why)
 			delete(f.followed, ref)
 		}
 	}
+}
+
+func uidsOf(pods []ownPod) map[types.UID]bool {
+	all := make(map[types.UID]bool)
+	for _, p := range pods {
+		all[p.UID] = true
+	}
+	return all
 }
 
 // follow reads the log of a container until ctx ends, or the pod is over and all is read. A log ends with each run of

@@ -295,7 +295,7 @@ func taskSteps(r Request, env Environment, k Known) (warning string, steps []Ste
 func (d Deployment) ReadyPod() (Pod, bool) {
 	var ready []Pod
 	for _, p := range d.Pods {
-		if p.Ready && !p.Terminating && p.live() {
+		if p.Ready && !p.Terminating && !p.Orphan && p.live() {
 			ready = append(ready, p)
 		}
 	}

@@ -49,11 +49,15 @@ func (d Deployment) condition(kind string) (Condition, bool) {
 	return d.Conditions[i], true
 }
 
-// LivePods names the pods that may still run a container.
+// LivePods names the pods that may still run a container, and says which of them are nobody's: nothing stops these.
 func (d Deployment) LivePods() []string {
 	var names []string
 	for _, p := range d.Pods {
-		if p.live() {
+		switch {
+		case !p.live():
+		case p.Orphan && !p.Terminating:
+			names = append(names, p.Name+", which no ReplicaSet controls")
+		default:
 			names = append(names, p.Name)
 		}
 	}
@@ -85,7 +89,7 @@ func (d Deployment) unhealthy(since time.Time) string {
 	for _, p := range d.Pods {
 		for _, c := range p.Containers {
 			switch {
-			case !p.live() || p.Terminating:
+			case !p.live() || p.Terminating || p.Orphan:
 			case c.Waiting != "":
 				return fmt.Sprintf("container %s of pod %s waits: %s", c.Name, p.Name, c.Waiting)
 			case !c.Init && c.Restarts > 0 && c.LastEnd.After(since):

@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -146,5 +147,31 @@ func TestDiagnosisNamesThePodTheContainerAndWhy(t *testing.T) {
 				t.Errorf("%q, want %q", got, tt.want)
 			}
 		})
+	}
+}
+
+// An orphan may be the old pod of a singleton. It is nobody's that a command could be run in, or that is to be healthy.
+func TestDeploymentOrphansAreOnlyWaitedFor(t *testing.T) {
+	d := Deployment{
+		Generation: 1, ObservedGeneration: 1,
+		Conditions: []Condition{{Type: "Available", Status: "True"}, {Type: "Progressing", Status: "True"}},
+		Pods: []Pod{
+			{Name: "cron-left", Phase: "Running", Ready: true, Orphan: true, Containers: []ContainerState{{Name: "app", Waiting: "CrashLoopBackOff"}}},
+			{Name: "cron-stops", Phase: "Running", Terminating: true, Orphan: true},
+			{Name: "cron-over", Phase: "Failed", Orphan: true},
+		},
+	}
+	if want := []string{"cron-left, which no ReplicaSet controls", "cron-stops"}; d.Gone() || !slices.Equal(d.LivePods(), want) {
+		t.Errorf("gone: %t; alive: %q", d.Gone(), d.LivePods())
+	}
+	if p, ready := d.ReadyPod(); ready {
+		t.Errorf("a command is run in %s", p.Name)
+	}
+	if why := d.unhealthy(time.Unix(0, 0)); why != "" {
+		t.Error(why)
+	}
+	d.Pods = d.Pods[2:]
+	if !d.Gone() {
+		t.Errorf("it waits for %q", d.LivePods())
 	}
 }

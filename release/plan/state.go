@@ -30,7 +30,7 @@ type Deployment struct {
 	Available          int   // of these, pods that serve
 	Conditions         []Condition
 
-	Pods []Pod // all of its selector's, terminating ones included
+	Pods []Pod // terminating ones, and orphans, included
 }
 
 // Container is one container of a pod template.
@@ -63,6 +63,7 @@ type Pod struct {
 	Name        string
 	Phase       string // Pending, Running, Succeeded, Failed or Unknown
 	Updated     bool   // it is of the Deployment's current template
+	Orphan      bool   // nothing that exists controls it; it may have been the Deployment's, and so do its work still
 	Ready       bool
 	Terminating bool
 	Reason      string // status.reason, Evicted for instance

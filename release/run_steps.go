@@ -218,7 +218,7 @@ func (x *run) command(at ref) (string, error) {
 		return "", fmt.Errorf("no pod of Deployment %s is ready", s.Deployment)
 	}
 	if s.Container == "" {
-		s.Container = firstContainer(pod)
+		s.Container = defaultContainer(pod)
 	}
 	x.change(at, func(s *plan.StepRun) { s.Mark, s.Detail = plan.MarkStarting, "in pod "+pod.Name })
 	if x.life.Err() != nil || !x.holds() {
@@ -252,7 +252,8 @@ func (x *run) command(at ref) (string, error) {
 	return "exit code 0 in pod " + pod.Name, nil
 }
 
-func firstContainer(p plan.Pod) string {
+// defaultContainer gives the container in which a command runs that names none, as with `kubectl exec`.
+func defaultContainer(p plan.Pod) string {
 	for _, c := range p.Containers {
 		if !c.Init {
 			return c.Name

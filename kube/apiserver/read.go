@@ -3,6 +3,7 @@ package apiserver
 import (
 	"context"
 	"errors"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -40,13 +41,18 @@ func (c *Conn) Secret(ctx context.Context, namespace, name string) (*corev1.Secr
 	return secret, nil
 }
 
-// ContainerOf gives the name of the container that is meant when it is not named: the default one, as kubectl has it.
+// ContainerOf gives the name of the container that is meant when it is not named: the default one, as kubectl has it,
+// that is the one that an annotation names, if the pod has it, or else the first
+// (k8s.io/kubectl/pkg/cmd/util/podcmd/podcmd.go).
 func ContainerOf(p *corev1.Pod, name string) string {
-	if name == "" {
-		name = p.Annotations["kubectl.kubernetes.io/default-container"]
+	if name != "" || len(p.Spec.Containers) == 0 {
+		return name
 	}
-	if name == "" && len(p.Spec.Containers) > 0 {
-		name = p.Spec.Containers[0].Name
+	name = p.Annotations["kubectl.kubernetes.io/default-container"]
+	for _, all := range [][]corev1.Container{p.Spec.InitContainers, p.Spec.Containers} {
+		if slices.ContainsFunc(all, func(c corev1.Container) bool { return c.Name == name }) {
+			return name
+		}
 	}
-	return name
+	return p.Spec.Containers[0].Name
 }

@@ -60,8 +60,9 @@ func volumesOf(spec corev1.PodSpec) []plan.Volume {
 	return all
 }
 
-// podOf says of a pod what release wants to know, but for its events and whether it is of the current template. Its
-// containers are in the order of its specification, as far as something is known of them: the kubelet sorts by name.
+// podOf says of a pod what release wants to know, but for its events and whose it is. Its containers are in the order of
+// its specification, as far as something is known of them, for the kubelet sorts by name; but its default container
+// comes before the others: an injected sidecar may stand first.
 func podOf(p *corev1.Pod) plan.Pod {
 	one := plan.Pod{
 		Name: p.Name, Phase: string(p.Status.Phase), Terminating: p.DeletionTimestamp != nil, Reason: p.Status.Reason,
@@ -81,7 +82,12 @@ func podOf(p *corev1.Pod) plan.Pod {
 		}
 	}
 	add(true, p.Spec.InitContainers, p.Status.InitContainerStatuses)
-	add(false, p.Spec.Containers, p.Status.ContainerStatuses)
+	byDefault := apiserver.ContainerOf(p, "")
+	containers := slices.Clone(p.Spec.Containers)
+	slices.SortStableFunc(containers, func(a, b corev1.Container) int {
+		return rank(a.Name != byDefault, b.Name != byDefault)
+	})
+	add(false, containers, p.Status.ContainerStatuses)
 	return one
 }
 

@@ -68,8 +68,8 @@ type Pod struct {
 	Terminating bool
 	Reason      string // status.reason, Evicted for instance
 	Conditions  []Condition
-	Containers  []ContainerState
-	Events      []string // the latest warnings about it, oldest first
+	Containers  []ContainerState // init containers, then the default one, as kubectl has it, then the others
+	Events      []string         // the latest warnings about it, oldest first
 }
 
 // live says whether any container of the pod may still run.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -120,7 +121,7 @@ func (cs *Clusters) JobState(ctx context.Context, env plan.Environment, name str
 	return s, nil
 }
 
-// job gives a Job, and after it its pods.
+// job gives a Job, and after it its pods: what something else controls is none, whatever its labels.
 func (c cluster) job(ctx context.Context, namespace, name string) (*batchv1.Job, []corev1.Pod, error) {
 	job, err := apiserver.Get(ctx, c.BatchV1().Jobs(namespace).Get, name)
 	if err != nil {
@@ -138,7 +139,10 @@ func (c cluster) job(ctx context.Context, namespace, name string) (*batchv1.Job,
 		return nil, nil, fmt.Errorf("look at the pods of job %s in namespace %s: %w", name, namespace,
 			apiserver.Explain(err, "list", "pods", namespace))
 	}
-	return job, pods.Items, nil
+	return job, slices.DeleteFunc(pods.Items, func(p corev1.Pod) bool {
+		by := metav1.GetControllerOf(&p)
+		return by != nil && by.UID != job.UID
+	}), nil
 }
 
 func outcomeOf(job *batchv1.Job) (done, failed bool, message string) {

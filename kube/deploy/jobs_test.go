@@ -208,3 +208,13 @@ func TestClustersStartJobBelievesOnlyTheAPIServerThatNoneIsStarted(t *testing.T)
 		t.Errorf("without a template: %v", err)
 	}
 }
+
+// The template of a Job may bring a selector of its own, which then fits the pods of each Job that is made from it.
+func TestClustersJobStateTellsNothingOfAnotherJobsPods(t *testing.T) {
+	earlier := migrationPod()
+	earlier.Name, earlier.UID, earlier.OwnerReferences[0].UID = "migrate-0-x", "earlier", "earlier-job-uid"
+	s, err := clusters(kubetest.NewCluster(t, migration(batchv1.JobCondition{}), earlier, migrationPod())).JobState(t.Context(), testEnvironment(), "migrate-1")
+	if err != nil || len(s.Pods) != 1 || s.Pods[0].Name != "migrate-1-x" {
+		t.Errorf("%+v, %v", s.Pods, err)
+	}
+}

@@ -94,7 +94,11 @@ func deploySteps(r Request, env Environment, k Known, commit string) ([]Step, er
 			return nil, Refuse(NotReady, "compare the service's image with its Deployment",
 				"no container of Deployment %s uses an image of %s", d.Name, env.Name)
 		}
-		steps = append(steps, serviceStep(s, d, k, changes))
+		step := serviceStep(s, d, k, changes)
+		if err := d.canTake(step); err != nil {
+			return nil, err
+		}
+		steps = append(steps, step)
 	}
 	return inStages(steps), nil
 }
@@ -171,6 +175,19 @@ func (s State) deploymentOf(service Service) (Deployment, error) {
 	return d, nil
 }
 
+// canTake refuses to stop a singleton while an orphan runs, for which it would be waited in vain: the singleton would be
+// left at 0 pods.
+func (d Deployment) canTake(s Step) error {
+	for _, p := range d.Pods {
+		if s.Do == Replace && p.Orphan && p.live() && !p.Terminating {
+			return Refuse(NotReady, "delete that pod, or take the labels from it",
+				"pod %s has the labels that Deployment %s selects, and no ReplicaSet controls it: it may be an old pod of the "+
+					"singleton, and nothing would stop it", p.Name, d.Name)
+		}
+	}
+	return nil
+}
+
 // jobRun gives the run of a job from its template, with the environment's own images at the commit, if there is one.
 func jobRun(r Request, env Environment, k Known, name string, from TemplateRef, commit string) (*JobRun, error) {
 	i := slices.IndexFunc(k.State.Templates, func(t Template) bool { return t.Ref == from })
@@ -217,6 +234,9 @@ func restartSteps(r Request, env Environment, k Known) ([]Step, error) {
 				ID: "roll " + s.Name, Stage: stageOf(s), Do: Roll, Name: s.Name, Deployment: d.Name,
 				RestartedAt: r.At.UTC().Format(time.RFC3339),
 			}
+		}
+		if err := d.canTake(step); err != nil {
+			return nil, err
 		}
 		steps = append(steps, step)
 	}

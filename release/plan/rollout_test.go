@@ -175,3 +175,37 @@ func TestDeploymentOrphansAreOnlyWaitedFor(t *testing.T) {
 		t.Errorf("it waits for %q", d.LivePods())
 	}
 }
+
+// The orphan would be waited for in vain, and the singleton left at 0 pods.
+func TestMakeStopsNoSingletonBesideAnOrphan(t *testing.T) {
+	deploy, restart := deployOf(commitB), deployOf("")
+	restart.Kind, restart.Service = Restart, "cron"
+	orphan := Pod{Name: "cron-x", Phase: "Running", Orphan: true}
+	stops, over := orphan, orphan
+	stops.Terminating, over.Phase = true, "Succeeded"
+	for name, tc := range map[string]struct {
+		req     Request
+		service int
+		pod     Pod
+		refused bool
+	}{
+		"a deploy":                       {deploy, 2, orphan, true},
+		"a restart":                      {restart, 2, orphan, true},
+		"it is terminating":              {deploy, 2, stops, false},
+		"it has ended":                   {deploy, 2, over, false},
+		"a ReplicaSet controls it":       {deploy, 2, Pod{Name: "cron-y", Phase: "Running"}, false},
+		"of a service that rolls":        {deploy, 0, orphan, false},
+		"the same commit: nothing stops": {deployOf(commitA), 2, orphan, false},
+	} {
+		s := testState(commitA)
+		s.Deployments[tc.service].Pods = append(s.Deployments[tc.service].Pods, tc.pod)
+		_, err := Make(tc.req, testEnvironment(), Known{Now: noon, State: s})
+		if !tc.refused {
+			if err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+			continue
+		}
+		wantRefusal(t, err, NotReady, "pod cron-x has the labels that Deployment cron-deployment selects, and no ReplicaSet controls it", "delete that pod")
+	}
+}

@@ -188,7 +188,7 @@ func (p *Pods) othersStay(ctx context.Context, doomed pod) error {
 		was, there := watched[other.name]
 		delete(watched, other.name)
 		switch {
-		case other.name == doomed.name || other.over:
+		case other.name == doomed.name || !other.isNode():
 		case other.terminating:
 			return refuse(target.CausePeers, "pod %s is being deleted too", other.name)
 		case !there || was.uid != other.uid:
@@ -200,7 +200,7 @@ func (p *Pods) othersStay(ctx context.Context, doomed pod) error {
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(watched)) {
-		if !watched[name].over {
+		if watched[name].isNode() {
 			return refuse(target.CausePeers, "pod %s is gone", name)
 		}
 	}

@@ -371,6 +371,28 @@ func TestPodsDeleteIsRefusedOnlyWhileAnotherPodBoots(t *testing.T) {
 	}
 }
 
+func TestPodsDeleteGoesOnWhileAJobsPodComesOrGoes(t *testing.T) {
+	for name, change := range map[string]func(*kubetest.Cluster){
+		"it comes": func(c *kubetest.Cluster) { c.Put(backup()) },
+		"it goes":  func(c *kubetest.Cluster) { c.Drop("pods", "", ns, "backup-x") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := kubetest.NewCluster(t, broker()...)
+				if name == "it goes" {
+					c.Put(backup())
+				}
+				_, p := ready(t, c, brokerTarget())
+				victim := look(t, p).Nodes[1]
+				c.Unwatched(func() { change(c) })
+				if err := p.Delete(t.Context(), victim, time.Minute); err != nil || len(c.Deletions()) != 1 {
+					t.Errorf("%d deletions: %v", len(c.Deletions()), err)
+				}
+			})
+		})
+	}
+}
+
 // booting is a pod whose container began then, and is not ready.
 func booting(i int, since time.Time) *corev1.Pod {
 	return rabbit(i, func(p *corev1.Pod) {

@@ -70,6 +70,26 @@ func TestPodsViewShowsABrokersPods(t *testing.T) {
 	})
 }
 
+// A Job that has the broker's labels, for a backup say, would be a node that accepts no logins, and so hold every cure.
+func TestPodsViewShowsNoPodOfAJob(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := kubetest.NewCluster(t, broker()...)
+		c.Put(backup())
+		client := clientOf(c)
+		p := watchOne(t, client, brokerTarget())
+		start(t, client, "me")
+		synctest.Wait()
+		if v := look(t, p); len(v.Nodes) != 3 || v.Expected != 3 || v.Problems != nil {
+			t.Errorf("%d of %d nodes, problems %q", len(v.Nodes), v.Expected, v.Problems)
+		}
+	})
+}
+
+// backup is a pod of a Job with the broker's labels.
+func backup() *corev1.Pod {
+	return kubetest.NewPod("backup-x", "backup", "app", "rabbit", metav1.OwnerReference{Kind: "Job", Name: "backup", UID: "backup-uid"})
+}
+
 func TestPodsViewFollowsWhatHappensToPods(t *testing.T) {
 	for _, tc := range []struct {
 		name   string
@@ -350,7 +370,10 @@ func TestPodsViewSaysWhatTheTargetGetsWrong(t *testing.T) {
 			for i := range 3 {
 				c.Put(rabbit(i, func(p *corev1.Pod) { p.Status.Phase = corev1.PodSucceeded }))
 			}
-		}, []string{"every pod in namespace production that fits the selector app=rabbit has ended"}},
+		}, []string{"every pod in namespace production that fits the selector app=rabbit has ended or is of a Job"}},
+		"its pods are of a Job": {func(t *Target) { t.Selector = "app=backup" }, func(c *kubetest.Cluster) {
+			c.Put(kubetest.NewPod("backup-x", "backup", "app", "backup", metav1.OwnerReference{Kind: "Job", Name: "backup", UID: "backup-uid"}))
+		}, []string{"every pod in namespace production that fits the selector app=backup has ended or is of a Job"}},
 		"there is no such container": {
 			func(t *Target) { t.Container = "rabbit" }, func(*kubetest.Cluster) {}, []string{"container rabbit is not in pod rabbit-0: it has sidecar, rabbitmq"},
 		},

@@ -38,8 +38,8 @@ type pod struct {
 	started             time.Time // of the container that matters; zero: it does not run
 }
 
-// isNode says whether a pod is a node of the target whose selector fits it. One that has ended is none any more. A Job's
-// never is, whatever its labels: it runs a backup, say, and is there to end.
+// isNode says whether a pod is a node of the target whose selector fits it. One that has ended is none any more. That
+// of a Job never is, whatever its labels: it runs a backup, say, and is there to end.
 func (p pod) isNode() bool { return !p.over && p.owner.kind != "Job" }
 
 // workload is what owns pods: a StatefulSet, a Deployment, or between it and its pods a ReplicaSet.

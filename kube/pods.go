@@ -83,8 +83,8 @@ func (c *Client) Watch(t Target) (*Pods, error) {
 // interrupted, of its end. If the pods are not known, or the API server has been silent for too long, it is an error;
 // if anything else is not, the questions that need it are answered with cannot tell.
 //
-// Pods that have ended for good are not nodes any more: nothing replaces one of a Deployment by deleting it. Nor are the
-// pods of a Job nodes. A pod that has no address yet is a node, which nobody can log in to.
+// Pods that have ended for good are not nodes any more: nothing replaces one of a Deployment by deleting it. Nor are
+// the pods of a Job nodes. A pod that has no address yet is a node, which nobody can log in to.
 func (p *Pods) View(ctx context.Context, broker string) (target.View, error) {
 	fail := func(err error) (target.View, error) { return target.View{}, fmt.Errorf("look at %s: %w", broker, err) }
 	if err := ctx.Err(); err != nil {
@@ -146,8 +146,8 @@ func (p *Pods) problems(pods map[string]pod, nodes []target.Node) []string {
 		return []string{fmt.Sprintf("no pod in namespace %s fits the selector %s", p.Namespace, p.Selector)}
 	}
 	if len(nodes) == 0 {
-		return []string{fmt.Sprintf("every pod in namespace %s that fits the selector %s has ended or is of a Job", p.Namespace,
-			p.Selector)}
+		return []string{fmt.Sprintf("every pod in namespace %s that fits the selector %s has ended or is of a Job",
+			p.Namespace, p.Selector)}
 	}
 	for _, n := range nodes {
 		if pod := pods[n.Name]; len(pod.containers) > 0 {

@@ -73,8 +73,9 @@ type logRef struct {
 // have not started yet, and these before those that have ended.
 func (l logReader) refs(pods []ownPod) ([]logRef, error) {
 	pods = slices.Clone(pods)
-	slices.SortStableFunc(pods, func(a, b ownPod) int { return rank(hasNotStarted(a), hasNotStarted(b)) })
-	slices.SortStableFunc(pods, func(a, b ownPod) int { return rank(isOver(a.Pod), isOver(b.Pod)) })
+	slices.SortStableFunc(pods, func(a, b ownPod) int {
+		return cmp.Or(rank(isOver(a.Pod), isOver(b.Pod)), rank(hasNotStarted(a), hasNotStarted(b)))
+	})
 	var all []logRef
 	var known []string
 	for _, p := range pods {

@@ -44,7 +44,9 @@ func (cs *Clusters) FollowServiceLog(ctx context.Context, env plan.Environment, 
 		return err
 	}
 	ctx, stop := context.WithCancel(ctx)
-	f := logFollower{logReader: l, arrivals: make(chan held), followed: make(map[containerRef]*followed), seen: uidsOf(pods)}
+	f := logFollower{
+		logReader: l, arrivals: make(chan held), followed: make(map[containerRef]*followed), seen: uidsOf(pods),
+	}
 	defer f.running.Wait()
 	defer stop()
 	told := make(map[containerRef]release.PodLog)

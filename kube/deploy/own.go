@@ -25,7 +25,8 @@ type ownPod struct {
 }
 
 // podsOf gives a Deployment and its pods. All that looks at the pods of a service asks here. A pod is the Deployment's
-// by its owners, as for Kubernetes: the pods of a CronJob may have the same labels, those of a Helm release for instance.
+// by its owners, as for Kubernetes: the pods of a CronJob may have the same labels, for instance those of a Helm
+// release.
 //
 // The Deployment is read first and the pods last: of a Deployment that reports that it has none, no pod that was made
 // before can be missed.

@@ -60,8 +60,8 @@ func volumesOf(spec corev1.PodSpec) []plan.Volume {
 	return all
 }
 
-// podOf says of a pod what release wants to know, but for its events and whose it is. Its containers are in the order of
-// its specification, as far as something is known of them, for the kubelet sorts by name; but its default container
+// podOf says of a pod what release wants to know, but for its events and whose it is. Its containers are in the order
+// of its specification, as far as something is known of them, for the kubelet sorts by name; but its default container
 // comes before the others: an injected sidecar may stand first.
 func podOf(p *corev1.Pod) plan.Pod {
 	one := plan.Pod{

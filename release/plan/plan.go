@@ -175,7 +175,7 @@ func (s State) deploymentOf(service Service) (Deployment, error) {
 	return d, nil
 }
 
-// canTake refuses to stop a singleton while an orphan runs, for which it would be waited in vain: the singleton would be
+// canTake refuses to stop a singleton while an orphan runs. The orphan would be waited for in vain, and the singleton
 // left at 0 pods.
 func (d Deployment) canTake(s Step) error {
 	for _, p := range d.Pods {

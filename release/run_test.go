@@ -287,7 +287,9 @@ func TestRunnerDryRunTellsWhatIsNotPublished(t *testing.T) {
 				Steps: []plan.StepRun{job},
 			},
 		} {
+			c.mu.Lock()
 			c.ops[o.ID] = o
+			c.mu.Unlock()
 		}
 		if w := dryRun().Warning; !strings.Contains(w, "crosses a migration") || !strings.HasSuffix(w, "; not published: "+missing[0]+", "+missing[1]) {
 			t.Errorf("it goes back, besides: %q", w)

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -31,10 +32,13 @@ const (
 type serverFlags struct {
 	server, tokenFile, caFile      string
 	kubeconfig, context, namespace string
+
+	given func(flag string) bool // on the command line; nil: none
 }
 
 func (f *serverFlags) add(cmd *cobra.Command) {
 	flags := cmd.Flags()
+	f.given = flags.Changed
 	flags.StringVar(&f.server, "server", "",
 		"`URL` of Unstuck's API (default: $UNSTUCK_SERVER, or else the Unstuck in the cluster)")
 	flags.StringVar(&f.tokenFile, "token-file", "",
@@ -55,6 +59,10 @@ type dialer = func(ctx context.Context, network, address string) (net.Conn, erro
 // connect makes a client of the server that the flags and the environment name, or that is in the cluster. Nothing is
 // asked of it yet. What is to be warned of goes to stderr. A dial that is not nil is how the server is reached.
 func (f *serverFlags) connect(stderr io.Writer, dial dialer) (*client, error) {
+	server, err := f.address()
+	if err != nil {
+		return nil, err
+	}
 	c := &client{backoff: []time.Duration{500 * time.Millisecond, time.Second, 2 * time.Second}}
 	tlsConfig, err := f.tlsConfig()
 	if err != nil {
@@ -68,15 +76,11 @@ func (f *serverFlags) connect(stderr io.Writer, dial dialer) (*client, error) {
 		IdleConnTimeout:        time.Minute,
 		MaxResponseHeaderBytes: 64 << 10, DialContext: dial,
 	}
-	token, err := f.token()
+	token, err := f.token(server)
 	if err != nil {
 		return nil, err
 	}
 	c.token = func(context.Context) (string, error) { return token, nil }
-	server := f.server
-	if server == "" {
-		server = os.Getenv(serverVariable)
-	}
 	if server == "" {
 		forward, err := kube.NewForward(kube.ForwardOptions{
 			Kubeconfig: f.kubeconfig, Context: f.context, Namespace: f.namespace,
@@ -107,6 +111,50 @@ func (f *serverFlags) connect(stderr io.Writer, dial dialer) (*client, error) {
 	return c, nil
 }
 
+// clusterFlags say which cluster the server is in, and where in it.
+var clusterFlags = []string{"context", "kubeconfig", "namespace"}
+
+// inCluster gives the first flag of the command line that says which cluster is meant; "": none does.
+func (f *serverFlags) inCluster() string {
+	if f.given == nil {
+		return ""
+	}
+	i := slices.IndexFunc(clusterFlags, f.given)
+	if i < 0 {
+		return ""
+	}
+	return clusterFlags[i]
+}
+
+// address gives the address of the server; "": it is the one in the cluster. What stands on the command line counts
+// before the environment: to name a cluster and reach a server elsewhere would change what nobody meant.
+func (f *serverFlags) address() (string, error) {
+	for _, flag := range []struct{ name, value string }{
+		{"server", f.server},
+		{"token-file", f.tokenFile},
+		{"ca-file", f.caFile},
+		{"kubeconfig", f.kubeconfig},
+		{"context", f.context},
+		{"namespace", f.namespace},
+	} { // it is empty where a script's variable is not set
+		if flag.value == "" && f.given != nil && f.given(flag.name) {
+			return "", UsageError("flag --%s: its value is empty: give one, or leave the flag out", flag.name)
+		}
+	}
+	cluster, server, named := f.inCluster(), f.server, "--server"
+	switch {
+	case cluster != "" && server != "":
+		return "", UsageError("flags --server and --%s: each says which Unstuck is meant: want one of them", cluster)
+	case cluster == "" && server == "":
+		server, named = os.Getenv(serverVariable), "$"+serverVariable
+	}
+	if f.caFile != "" && strings.HasPrefix(strings.ToLower(server), "http://") {
+		return "", UsageError("flag --ca-file: the address of the server (%s) begins with http://, which has no certificate: "+
+			"want https://", named)
+	}
+	return server, nil
+}
+
 // baseOf checks the address of a server. Its errors do not repeat it, for there may be a password in it.
 func baseOf(server string) (string, error) {
 	u, err := url.Parse(server)
@@ -129,9 +177,13 @@ func readable(base string) bool {
 	return ip == nil || !ip.IsLoopback()
 }
 
-// token gives the token of the file or the environment; "": neither has one. No error repeats it.
-func (f *serverFlags) token() (string, error) {
+// token gives the token of the file or the environment; "": neither has one. Where the environment names a server too,
+// its token is that server's, and goes to no cluster that the command line names instead. No error repeats it.
+func (f *serverFlags) token(server string) (string, error) {
 	text, from := os.Getenv(tokenVariable), "$"+tokenVariable
+	if server == "" && os.Getenv(serverVariable) != "" {
+		text = ""
+	}
 	if f.tokenFile != "" {
 		data, err := readSmallFile(f.tokenFile)
 		if err != nil {

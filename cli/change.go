@@ -71,6 +71,9 @@ func (s *session) operate(ctx context.Context, path string, f *changeFlags,
 	case f.noWait && s.asJSON:
 		return s.printJSON(raw)
 	case f.noWait:
+		if op.Warning != "" {
+			s.warnf("warning: %s", op.Warning)
+		}
 		s.printf("%s", op.ID)
 		return nil
 	}

@@ -107,13 +107,20 @@ func (s *session) ended(err error) error {
 	}
 	s.warnf("%s", p.Detail)
 	for _, g := range p.Closed {
-		s.warnf("closed: %s: %s%s", g.Guard, g.Why, until(g.Until))
+		state := "closed"
+		if g.Unasked {
+			state = "not asked"
+		}
+		s.warnf("%s: %s: %s%s", state, g.Guard, g.Why, until(g.Until))
 	}
 	for _, c := range p.Crossed {
 		s.warnf("crosses: %s of %s, %s: migrated: %s", c.Operation, short(c.Commit), clock(c.At), c.Migrated)
 	}
 	if len(p.Known) > httpapi.NamedInDetail {
 		s.warnf("known: %s", strings.Join(p.Known, ", "))
+	}
+	if p.RetryAfter > 0 {
+		s.warnf("it is worth another try after %s", terminal.Count(p.RetryAfter, "second"))
 	}
 	switch {
 	case p.Status == http.StatusUnauthorized:

@@ -49,7 +49,8 @@ type servedAPI struct {
 	asked    []plan.Request // that were taken on
 	ops      map[string]plan.Operation
 	queries  []release.LogQuery
-	refusal  error // of every operation
+	refusal  error  // of every operation
+	warning  string // of every operation
 	deleted  []decide.DeleteRequest
 	pauses   []decide.Pause
 	replaced bool   // whoever has been looked at is another one by now
@@ -249,7 +250,8 @@ func (s *servedAPI) Submit(_ context.Context, r plan.Request) (plan.Operation, e
 	r.ID, r.At, r.Reason = theOperation, time.Now(), r.Reason+s.hostile
 	op := plan.Operation{
 		ID: r.ID, Version: 1, Request: r, Kind: r.Kind, Environment: r.Environment, Commit: r.Commit, Created: r.At, Phase: plan.Pending,
-		Steps: []plan.StepRun{{Step: plan.Step{ID: "roll frontend", Do: plan.Roll, Name: "frontend"}}},
+		Warning: s.warning,
+		Steps:   []plan.StepRun{{Step: plan.Step{ID: "roll frontend", Do: plan.Roll, Name: "frontend"}}},
 	}
 	s.ops[op.ID] = op
 	return op, nil
@@ -322,7 +324,7 @@ func (s *servedAPI) snapshot() remediate.Snapshot {
 	}
 	r := probe.Result{Target: "orders", Node: "mq-1", UID: "uid-1", Kind: probe.Login, Reason: probe.AwaitTune, Stage: probe.StageTune, Started: now, Took: 12 * time.Second, Detail: "no answer" + s.hostile}
 	return remediate.Snapshot{
-		Target: "orders", At: now, Policy: decide.DefaultPolicy(), View: target.View{At: now, Expected: 1, Nodes: []target.Node{n}},
+		Target: "orders", At: now, Policy: decide.DefaultPolicy(), View: target.View{At: now, IsLeader: target.Yes, Expected: 1, Nodes: []target.Node{n}},
 		Nodes: []remediate.NodeSnapshot{{Node: n, Decision: decision, Latest: []probe.Result{r}}},
 	}
 }

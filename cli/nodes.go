@@ -94,9 +94,7 @@ func (s *session) showPauses(list httpapi.PauseList, raw []byte, err error) erro
 	case len(list.Pauses) == 0:
 		s.printf("nothing is paused there")
 	}
-	for _, p := range list.Pauses {
-		s.printf("%s", pauseLine(p))
-	}
+	s.showPauseList(list)
 	return nil
 }
 
@@ -105,7 +103,11 @@ func pauseLine(p decide.Pause) string {
 	if p.Target != "" {
 		what = p.Target
 	}
-	return fmt.Sprintf("%s is paused until %s by %s: %s", what, clock(p.Until), p.By, p.Reason)
+	end := "until " + clock(p.Until)
+	if p.Until.IsZero() {
+		end = "without an end"
+	}
+	return fmt.Sprintf("%s is paused %s by %s: %s", what, end, p.By, p.Reason)
 }
 
 func (c console) newDeleteCommand() *cobra.Command {
@@ -175,6 +177,11 @@ func (s *session) deleteNode(ctx context.Context, path string, body trigger.Dele
 	case s.asJSON:
 		return s.printJSON(raw)
 	}
-	s.printf("%s (%s) is deleted: unstuck incidents %s tells how it goes on", done.Node, done.UID, done.Incident)
+	s.showDeleted(done)
 	return nil
+}
+
+// showDeleted shows that a node was deleted.
+func (s *session) showDeleted(d httpapi.DeletionReply) {
+	s.printf("%s (%s) is deleted: unstuck incidents %s tells how it goes on", d.Node, d.UID, d.Incident)
 }

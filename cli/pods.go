@@ -165,5 +165,11 @@ func sourceOf(from release.EnvSource) string {
 	if from.Key != "" {
 		text += ", " + from.Key
 	}
+	if from.Prefix != "" {
+		text += ", each name after " + from.Prefix
+	}
+	if from.Optional {
+		text += ", which need not exist"
+	}
 	return text
 }

@@ -33,6 +33,9 @@ func (p *progress) note(text string) { p.Line(terminal.Yellow, text) }
 func (p *progress) state(op plan.Operation) {
 	if !p.begun {
 		p.Line(terminal.Bold, fmt.Sprintf("%s  (%s)", op.Request, op.ID))
+		if op.Warning != "" {
+			p.Line(terminal.Yellow, "WARNING: "+op.Warning)
+		}
 		p.begun = true
 	}
 	if op.Cancel != nil && p.op.Cancel == nil {

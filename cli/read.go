@@ -230,7 +230,7 @@ func (s *session) operation(ctx context.Context, id string, follow bool) error {
 	case s.asJSON:
 		return s.printJSON(raw)
 	}
-	s.showOperation(op)
+	s.showOperation(op, true)
 	return nil
 }
 

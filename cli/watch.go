@@ -145,7 +145,7 @@ func (s *session) outcome(ctx context.Context, op plan.Operation) error {
 			return err
 		}
 	} else {
-		s.showOperation(op)
+		s.showOperation(op, false)
 	}
 	if op.Phase != plan.Succeeded {
 		return &ExitError{Code: ExitFailed}

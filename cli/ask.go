@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"os/signal"
 	"strings"
@@ -12,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/term"
+
+	"github.com/cjworkbench/unstuck/kube"
 )
 
 // console is who sits at the terminal, if anybody, and how patient we are.
@@ -24,6 +27,8 @@ type console struct {
 	patience time.Duration
 	// dial, if not nil, is how every server is reached.
 	dial dialer
+	// enter gives the way to the Unstuck in a cluster.
+	enter func(kube.ForwardOptions) (cluster, error)
 }
 
 // errNobody says that nobody could be asked.
@@ -31,7 +36,11 @@ var errNobody = errors.New("there is nobody to ask: this is no terminal")
 
 // newConsole gives the console of this process.
 func newConsole() console {
-	return console{ask: askTerminal, interrupts: interrupts, patience: 5 * time.Minute}
+	return console{ask: askTerminal, interrupts: interrupts, patience: 5 * time.Minute, enter: enterCluster}
+}
+
+func enterCluster(o kube.ForwardOptions) (cluster, error) {
+	return kube.NewForward(o, slog.New(slog.DiscardHandler))
 }
 
 func interrupts() (wishes <-chan os.Signal, stop func()) {

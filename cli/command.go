@@ -77,15 +77,24 @@ func (c console) command(cmd *cobra.Command, names completer,
 		cobra.ShellCompDirectiveNoFileComp))
 	cmd.ValidArgsFunction = c.completing(&server, names)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		client, err := server.connect(cmd.ErrOrStderr(), c.dial)
+		client, err := server.connect(cmd.Context(), c, c.trusts(server.sendToken, cmd.ErrOrStderr()), cmd.ErrOrStderr())
 		if err != nil {
-			return &ExitError{Code: ExitUnknown, Err: err}
+			return notConnected(err)
 		}
 		defer client.close()
 		s := &session{client: client, console: c, out: cmd.OutOrStdout(), errOut: cmd.ErrOrStderr(), asJSON: output == "json"}
 		return s.ended(run(cmd.Context(), s, args))
 	}
 	return cmd
+}
+
+// notConnected is an error from before a server was asked anything.
+func notConnected(err error) error {
+	code := ExitUnknown
+	if exit, coded := errors.AsType[*ExitError](err); coded {
+		code = exit.Code
+	}
+	return &ExitError{Code: code, Err: errors.New(clean(err.Error()))}
 }
 
 // ended gives an error its exit code, and shows what a refusal says beyond one line.
@@ -124,6 +133,11 @@ func (s *session) ended(err error) error {
 	}
 	switch {
 	case p.Status == http.StatusUnauthorized:
+		if s.tokenless {
+			s.warnf("the kubeconfig's user has no token: with a client certificate or a password one is known to the API server " +
+				"alone, which cannot pass that on to Unstuck. A token of a service account will do, if that may do this: kubectl " +
+				"-n NAMESPACE create token SERVICEACCOUNT")
+		}
 		s.warnf("a token is given with --token-file or $%s", tokenVariable)
 		return &ExitError{Code: exitRefused}
 	case p.Status >= http.StatusInternalServerError:

@@ -22,8 +22,11 @@ const completionLimit = 2 * time.Second
 // being typed.
 func (c console) completing(server *serverFlags, names completer) cobra.CompletionFunc {
 	return func(cmd *cobra.Command, args []string, begun string) ([]cobra.Completion, cobra.ShellCompDirective) {
-		client, err := server.connect(io.Discard, c.dial)
-		if err != nil || names == nil {
+		if names == nil {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		client, err := server.connect(cmd.Context(), c, nil, io.Discard)
+		if err != nil {
 			return nil, cobra.ShellCompDirectiveNoFileComp
 		}
 		defer client.close()

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
 	"net/http"
 	"net/url"
@@ -32,6 +31,7 @@ const (
 type serverFlags struct {
 	server, tokenFile, caFile      string
 	kubeconfig, context, namespace string
+	sendToken                      bool
 
 	given func(flag string) bool // on the command line; nil: none
 }
@@ -47,7 +47,9 @@ func (f *serverFlags) add(cmd *cobra.Command) {
 		"PEM `file` with the authorities to trust (default: the system's); in the cluster: the API has TLS")
 	flags.StringVar(&f.kubeconfig, "kubeconfig", "", "kubeconfig `file` of the cluster (default: what kubectl reads)")
 	flags.StringVar(&f.context, "context", "", "`name` of a context in the kubeconfig (default: its current one)")
-	flags.StringVar(&f.namespace, "namespace", "unstuck", "`name` of the namespace that Unstuck runs in")
+	flags.StringVarP(&f.namespace, "namespace", "n", "unstuck", "`name` of the namespace that Unstuck runs in")
+	flags.BoolVar(&f.sendToken, sendTokenFlag, false,
+		"send the kubeconfig user's own token to the Unstuck in the cluster without asking")
 	_ = cmd.RegisterFlagCompletionFunc("server", cobra.NoFileCompletions)
 	_ = cmd.RegisterFlagCompletionFunc("context", cobra.NoFileCompletions)
 	_ = cmd.RegisterFlagCompletionFunc("namespace", cobra.NoFileCompletions)
@@ -57,8 +59,9 @@ func (f *serverFlags) add(cmd *cobra.Command) {
 type dialer = func(ctx context.Context, network, address string) (net.Conn, error)
 
 // connect makes a client of the server that the flags and the environment name, or that is in the cluster. Nothing is
-// asked of it yet. What is to be warned of goes to stderr. A dial that is not nil is how the server is reached.
-func (f *serverFlags) connect(stderr io.Writer, dial dialer) (*client, error) {
+// asked of it yet. What is to be warned of goes to stderr. The kubeconfig user's own token is sent to whom trust trusts
+// with it, and to nobody if that is nil.
+func (f *serverFlags) connect(ctx context.Context, con console, trust truster, stderr io.Writer) (*client, error) {
 	server, err := f.address()
 	if err != nil {
 		return nil, err
@@ -68,13 +71,13 @@ func (f *serverFlags) connect(stderr io.Writer, dial dialer) (*client, error) {
 	if err != nil {
 		return nil, err
 	}
-	if dial == nil {
-		dial = (&net.Dialer{Timeout: 10 * time.Second}).DialContext
-	}
 	transport := &http.Transport{
 		Proxy: http.ProxyFromEnvironment, TLSClientConfig: tlsConfig, TLSHandshakeTimeout: 10 * time.Second,
 		IdleConnTimeout:        time.Minute,
-		MaxResponseHeaderBytes: 64 << 10, DialContext: dial,
+		MaxResponseHeaderBytes: 64 << 10, DialContext: con.dial,
+	}
+	if con.dial == nil {
+		transport.DialContext = (&net.Dialer{Timeout: 10 * time.Second}).DialContext
 	}
 	token, err := f.token(server)
 	if err != nil {
@@ -82,20 +85,8 @@ func (f *serverFlags) connect(stderr io.Writer, dial dialer) (*client, error) {
 	}
 	c.token = func(context.Context) (string, error) { return token, nil }
 	if server == "" {
-		forward, err := kube.NewForward(kube.ForwardOptions{
-			Kubeconfig: f.kubeconfig, Context: f.context, Namespace: f.namespace,
-			UserAgent: "unstuck/" + version.Current().Version,
-		}, slog.New(slog.DiscardHandler))
-		if err != nil {
-			return nil, fmt.Errorf("no --server, and none in a cluster: %w", err)
-		}
-		transport.Proxy, transport.DialContext = nil, forward.DialContext
-		if token == "" {
-			c.token = forward.Token
-		}
-		c.base = "http://" + forward.Host()
-		if f.caFile != "" {
-			c.base = "https://" + forward.Host()
+		if err := f.enter(ctx, c, transport, con, token == "", trust); err != nil {
+			return nil, err
 		}
 	} else if c.base, err = baseOf(server); err != nil {
 		return nil, err
@@ -111,8 +102,39 @@ func (f *serverFlags) connect(stderr io.Writer, dial dialer) (*client, error) {
 	return c, nil
 }
 
-// clusterFlags say which cluster the server is in, and where in it.
-var clusterFlags = []string{"context", "kubeconfig", "namespace"}
+// enter has the client ask the Unstuck in the cluster; with the kubeconfig user's own token, if there is one and trust
+// trusts that Unstuck with it. Who has none asks without one: the server says whether that will do.
+func (f *serverFlags) enter(ctx context.Context, c *client, transport *http.Transport, con console, own bool,
+	trust truster,
+) error {
+	way, err := con.enter(kube.ForwardOptions{
+		Kubeconfig: f.kubeconfig, Context: f.context, Namespace: f.namespace,
+		UserAgent: "unstuck/" + version.Current().Version,
+	})
+	if err != nil {
+		return fmt.Errorf("no --server, and none in a cluster: %w", err)
+	}
+	if own {
+		token, err := ownToken(ctx, way, trust)
+		switch {
+		case err != nil:
+			return err
+		case token != nil:
+			c.token = token
+		default:
+			c.tokenless = true
+		}
+	}
+	transport.Proxy, transport.DialContext = nil, way.DialContext
+	c.base = "http://" + way.Host()
+	if f.caFile != "" {
+		c.base = "https://" + way.Host()
+	}
+	return nil
+}
+
+// clusterFlags say that the server is in a cluster, in which, and where in it.
+var clusterFlags = []string{"context", "kubeconfig", "namespace", sendTokenFlag}
 
 // inCluster gives the first flag of the command line that says which cluster is meant; "": none does.
 func (f *serverFlags) inCluster() string {
@@ -143,6 +165,8 @@ func (f *serverFlags) address() (string, error) {
 	}
 	cluster, server, named := f.inCluster(), f.server, "--server"
 	switch {
+	case f.sendToken && f.tokenFile != "":
+		return "", UsageError("flags --token-file and --%s: each says which token is sent: want one of them", sendTokenFlag)
 	case cluster != "" && server != "":
 		return "", UsageError("flags --server and --%s: each says which Unstuck is meant: want one of them", cluster)
 	case cluster == "" && server == "":
@@ -178,10 +202,11 @@ func readable(base string) bool {
 }
 
 // token gives the token of the file or the environment; "": neither has one. Where the environment names a server too,
-// its token is that server's, and goes to no cluster that the command line names instead. No error repeats it.
+// its token is that server's, and goes to no cluster that the command line names instead. Nor does it where the command
+// line says that the kubeconfig user's own is sent. No error repeats it.
 func (f *serverFlags) token(server string) (string, error) {
 	text, from := os.Getenv(tokenVariable), "$"+tokenVariable
-	if server == "" && os.Getenv(serverVariable) != "" {
+	if server == "" && os.Getenv(serverVariable) != "" || f.sendToken {
 		text = ""
 	}
 	if f.tokenFile != "" {

@@ -26,11 +26,13 @@ const (
 
 // client asks a server of Unstuck. docs/api.md is what it speaks.
 type client struct {
-	base    string // without a slash at its end
-	token   func(context.Context) (string, error)
-	http    *http.Client
-	backoff []time.Duration // before each further try
-	close   func()
+	base  string // without a slash at its end
+	token func(context.Context) (string, error)
+	// tokenless says that the kubeconfig's user has no token to send
+	tokenless bool
+	http      *http.Client
+	backoff   []time.Duration // before each further try
+	close     func()
 }
 
 // apiPath puts together a path under /api/v1 of parts that may hold anything.

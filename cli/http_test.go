@@ -195,7 +195,7 @@ func TestServerFlagsConnectRefusesServerAndTokenWithoutRepeatingThem(t *testing.
 	for base, want := range map[string]bool{"http://unstuck.example:80": true, "http://127.0.0.1:1": false, "http://localhost": false, "https://unstuck.example": false} {
 		stderr.Reset()
 		t.Setenv(tokenVariable, clientToken)
-		if _, err := (&serverFlags{server: base + "/"}).connect(&stderr, nil); err != nil || strings.Contains(stderr.String(), "unencrypted") != want {
+		if _, err := (&serverFlags{server: base + "/"}).connect(t.Context(), newConsole(), nil, &stderr); err != nil || strings.Contains(stderr.String(), "unencrypted") != want {
 			t.Errorf("%s: %v, %q", base, err, stderr.String())
 		}
 	}

@@ -174,6 +174,8 @@ func TestReleaseTypedPullsEachTriggerFromTheCommandLine(t *testing.T) {
 		t.Fatal(err)
 	}
 	found := newTypist(t, "", "--kubeconfig", kubeconfig, "--namespace", s.installation.Namespace)
+	found.wants(6, []string{"--send-cluster-token"}, "restart", "typed", "cron", "--reason", "it hangs", "--dry-run")
+	found.flags = append(found.flags, "--send-cluster-token")
 	found.wants(0, []string{"replace cron"}, "restart", "typed", "cron", "--reason", "it hangs", "--dry-run")
 	found.wants(4, []string{"patch deployments.apps frontend-deployment in namespace typed"}, "restart", "typed", "frontend", "--reason", "it hangs", "--dry-run")
 }
@@ -201,6 +203,7 @@ metadata: {name: typist, namespace: UNSTUCK}
 rules:
 - {apiGroups: [""], resources: [pods, services], verbs: [get, list]}
 - {apiGroups: [""], resources: [pods/portforward], verbs: [get, create]}
+- {apiGroups: [apps], resources: [deployments, replicasets], verbs: [get]}
 ---
 apiVersion: rbac.authorization.k8s.io/v1
 kind: RoleBinding

@@ -48,6 +48,7 @@ type Forward struct {
 	config    *rest.Config
 	namespace string
 	dial      func(pod string) (httpstream.Connection, error)
+	only      *Daemon // whose pods alone are connected to; nil: any that has the label
 }
 
 // NewForward reads the kubeconfig. It does not talk to the cluster yet. What client-go has to say goes to log.
@@ -86,7 +87,8 @@ func NewForward(o ForwardOptions, log *slog.Logger) (*Forward, error) {
 func (f *Forward) Host() string { return "unstuck." + f.namespace + ".svc" }
 
 // Token gives the bearer token of the kubeconfig's user, however they come by it: a plugin is run for it. It is asked
-// for anew each time, for tokens expire.
+// for anew each time, for tokens expire. It is empty for who has none: a client certificate, or a password, are between
+// the user and the API server, and cannot be passed on.
 func (f *Forward) Token(ctx context.Context) (string, error) {
 	var seen authorization
 	signed, err := rest.HTTPWrappersForConfig(f.config, &seen)
@@ -103,12 +105,9 @@ func (f *Forward) Token(ctx context.Context) (string, error) {
 		return "", fmt.Errorf("get the token of the kubeconfig's user: %w", err)
 	}
 	_ = answer.Body.Close()
-	token, bearer := strings.CutPrefix(string(seen), "Bearer ")
-	if !bearer || token == "" {
-		return "",
-			errors.New("the kubeconfig's user has no token (only a client certificate, or a password), and Unstuck knows " +
-				"callers by their tokens: " +
-				"give one with --token-file; kubectl create token makes one for a service account")
+	token, _ := strings.CutPrefix(string(seen), "Bearer ")
+	if token == string(seen) {
+		return "", nil
 	}
 	return token, nil
 }
@@ -129,10 +128,11 @@ func (a *authorization) RoundTrip(r *http.Request) (*http.Response, error) {
 // can be told, for it takes operations on. It looks for the pod anew each time, and so finds the successor of one that
 // is gone.
 func (f *Forward) DialContext(ctx context.Context, _, _ string) (net.Conn, error) {
-	pod, port, err := f.find(ctx)
+	chosen, port, err := f.find(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("find Unstuck in namespace %s: %w", f.namespace, err)
 	}
+	pod := chosen.Name
 	type dialled struct {
 		httpstream.Connection
 		err error
@@ -152,6 +152,11 @@ func (f *Forward) DialContext(ctx context.Context, _, _ string) (net.Conn, error
 	select {
 	case d := <-result:
 		err = d.err
+		if err == nil && f.only != nil {
+			if err = f.still(ctx, pod, chosen.UID); err != nil {
+				_ = d.Close()
+			}
+		}
 		if err == nil {
 			var conn net.Conn
 			if conn, err = newForwarded(d.Connection, pod, port); err == nil {
@@ -167,31 +172,44 @@ func (f *Forward) DialContext(ctx context.Context, _, _ string) (net.Conn, error
 	return nil, fmt.Errorf("forward a port of pod %s: %w", pod, err)
 }
 
-// find gives the pod to talk to, and its port.
-func (f *Forward) find(ctx context.Context) (name string, port int32, err error) {
-	ctx, stop := context.WithTimeout(ctx, apiserver.Timeout)
-	defer stop()
+// ready gives the pods with Unstuck's label that are ready; an error if there is none.
+func (f *Forward) ready(ctx context.Context) ([]corev1.Pod, error) {
 	list, err := f.api.CoreV1().Pods(f.namespace).List(ctx, metav1.ListOptions{LabelSelector: ourLabel})
 	if err != nil {
-		return "", 0, apiserver.Explain(err, "list", "pods", f.namespace)
+		return nil, apiserver.Explain(err, "list", "pods", f.namespace)
 	}
+	there := len(list.Items)
 	ready := slices.DeleteFunc(list.Items, func(p corev1.Pod) bool {
 		return p.DeletionTimestamp != nil || !slices.ContainsFunc(p.Status.Conditions, func(c corev1.PodCondition) bool {
 			return c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue
 		})
 	})
 	if len(ready) == 0 {
-		return "", 0, fmt.Errorf("no pod labelled %s is ready, of %d there: give --namespace, --context or --server",
-			ourLabel, len(list.Items))
+		return nil, fmt.Errorf("no pod labelled %s is ready, of %d there: give --namespace, --context or --server",
+			ourLabel, there)
+	}
+	return ready, nil
+}
+
+// find gives the pod to talk to, and its port.
+func (f *Forward) find(ctx context.Context) (chosen corev1.Pod, port int32, err error) {
+	ctx, stop := context.WithTimeout(ctx, apiserver.Timeout)
+	defer stop()
+	ready, err := f.ready(ctx)
+	if err == nil && f.only != nil {
+		_, ready, err = f.daemons(ctx, ready)
+	}
+	if err != nil {
+		return chosen, 0, err
 	}
 	for _, p := range ready {
 		if one, other := ready[0].Labels[ourInstance], p.Labels[ourInstance]; one != other {
-			return "", 0, fmt.Errorf("there are several, %s and %s: say which with --server", one, other)
+			return chosen, 0, fmt.Errorf("there are several, %s and %s: say which with --server", one, other)
 		}
 	}
-	chosen := ready[0]
+	chosen = ready[0]
 	// Who may not see the Lease talks to any replica.
-	name = cmp.Or(chosen.Annotations[leaseNote], ourLease)
+	name := cmp.Or(chosen.Annotations[leaseNote], ourLease)
 	if lease, err := f.api.CoordinationV1().Leases(f.namespace).Get(ctx, name, metav1.GetOptions{}); err == nil &&
 		lease.Spec.HolderIdentity != nil {
 		for _, p := range ready {
@@ -203,11 +221,11 @@ func (f *Forward) find(ctx context.Context) (name string, port int32, err error)
 	for _, c := range chosen.Spec.Containers {
 		for _, p := range c.Ports {
 			if p.Name == "api" {
-				return chosen.Name, p.ContainerPort, nil
+				return chosen, p.ContainerPort, nil
 			}
 		}
 	}
-	return chosen.Name, ourPort, nil // it listens to its own pod only
+	return chosen, ourPort, nil // it listens to its own pod only
 }
 
 // dialPod opens what connections to a pod's ports are made of: by WebSocket, and by SPDY where that is not understood.

@@ -59,8 +59,8 @@ func (s *session) operate(ctx context.Context, path string, f *changeFlags,
 	op, raw, err := post[plan.Operation](ctx, s.client, path, body(false, shown), f.key)
 	if err != nil {
 		if uncertain(err) {
-			s.warnf("it is not known whether it was begun: the same again with --key %s does nothing twice, and unstuck "+
-				"operations shows what there is", f.key)
+			s.warnf("it is not known whether it was begun: the same again with --key %s does nothing twice, and %s "+
+				"operations shows what there is", f.key, s.program)
 		}
 		return err
 	}

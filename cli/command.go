@@ -49,19 +49,7 @@ type session struct {
 
 	out, errOut io.Writer
 	asJSON      bool
-}
-
-// format is the value of -o.
-type format string
-
-func (f *format) String() string { return string(*f) }
-func (*format) Type() string     { return "format, text or json" }
-func (f *format) Set(text string) error {
-	if text != "text" && text != "json" {
-		return errors.New("want text or json")
-	}
-	*f = format(text)
-	return nil
+	program     string // what people call this by, for what they are told to run
 }
 
 // command makes cmd ask a server: it gets the flags that say which, and -o, and run is called with a session. Its
@@ -70,11 +58,8 @@ func (c console) command(cmd *cobra.Command, names completer,
 	run func(context.Context, *session, []string) error,
 ) *cobra.Command {
 	var server serverFlags
-	output := format("text")
+	output := AddOutput(cmd)
 	server.add(cmd)
-	cmd.Flags().VarP(&output, "output", "o", "`format` of the output: text or json")
-	_ = cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]cobra.Completion{"text", "json"},
-		cobra.ShellCompDirectiveNoFileComp))
 	cmd.ValidArgsFunction = c.completing(&server, names)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		client, err := server.connect(cmd.Context(), c, c.trusts(server.sendToken, cmd.ErrOrStderr()), cmd.ErrOrStderr())
@@ -82,7 +67,10 @@ func (c console) command(cmd *cobra.Command, names completer,
 			return notConnected(err)
 		}
 		defer client.close()
-		s := &session{client: client, console: c, out: cmd.OutOrStdout(), errOut: cmd.ErrOrStderr(), asJSON: output == "json"}
+		s := &session{
+			client: client, console: c, out: cmd.OutOrStdout(), errOut: cmd.ErrOrStderr(), asJSON: output.JSON(),
+			program: cmd.Root().CommandPath(),
+		}
 		return s.ended(run(cmd.Context(), s, args))
 	}
 	return cmd
@@ -134,9 +122,9 @@ func (s *session) ended(err error) error {
 	switch {
 	case p.Status == http.StatusUnauthorized:
 		if s.tokenless {
-			s.warnf("the kubeconfig's user has no token: with a client certificate or a password one is known to the API server " +
-				"alone, which cannot pass that on to Unstuck. A token of a service account will do, if that may do this: kubectl " +
-				"-n NAMESPACE create token SERVICEACCOUNT")
+			s.warnf("the kubeconfig's user has no token: with a client certificate or a password one is known to the API " +
+				"server alone, which cannot pass that on to Unstuck. A token of a service account will do, if that may do " +
+				"this: kubectl -n NAMESPACE create token SERVICEACCOUNT")
 		}
 		s.warnf("a token is given with --token-file or $%s", tokenVariable)
 		return &ExitError{Code: exitRefused}

@@ -173,8 +173,8 @@ func (f *serverFlags) address() (string, error) {
 		server, named = os.Getenv(serverVariable), "$"+serverVariable
 	}
 	if f.caFile != "" && strings.HasPrefix(strings.ToLower(server), "http://") {
-		return "", UsageError("flag --ca-file: the address of the server (%s) begins with http://, which has no certificate: "+
-			"want https://", named)
+		return "", UsageError("flag --ca-file: the address of the server (%s) begins with http://, which has no "+
+			"certificate: want https://", named)
 	}
 	return server, nil
 }

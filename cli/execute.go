@@ -72,6 +72,7 @@ func Execute(ctx context.Context, root *cobra.Command, args []string, stdout, st
 			wantsShell(cmd)
 		}
 	}
+	respell(root)
 	cmd, err := root.ExecuteContextC(ctx)
 	if err == nil {
 		return ExitOK
@@ -98,7 +99,7 @@ func wantsShell(completion *cobra.Command) {
 	completion.Use = "completion SHELL"
 	completion.Example = "  source <(unstuck completion bash)"
 	completion.Args = func(*cobra.Command, []string) error {
-		return UsageError(`want a shell, one of %s: see "unstuck completion --help"`, strings.Join(shells, ", "))
+		return UsageError("want a shell, one of %s: see %q", strings.Join(shells, ", "), completion.CommandPath()+" --help")
 	}
 	completion.RunE = func(*cobra.Command, []string) error { return nil } // never reached: each shell has its command
 }
@@ -106,13 +107,19 @@ func wantsShell(completion *cobra.Command) {
 // plainWord is an argument that can be a mistyped command, and hardly a secret.
 var plainWord = regexp.MustCompile(`^[a-z][a-z-]{0,15}$`)
 
+// loneLetter is a flag of one letter, by itself or before the sign of its value. Of more letters, as in -psecret, the
+// rest may be a secret, and the first one of it.
+var loneLetter = regexp.MustCompile(`^[A-Za-z0-9?](=|$)`)
+
 // wantsCommand refuses arguments of the root command: they are commands that do not exist.
 func wantsCommand(cmd *cobra.Command, args []string) error {
+	program := cmd.CommandPath()
 	switch {
 	case len(args) == 0:
 		return nil
 	case !plainWord.MatchString(args[0]):
-		return UsageError(`want a command before the arguments, such as "unstuck probe amqp://user@host": see "unstuck --help"`)
+		return UsageError("want a command before the arguments, such as %q: see %q", program+" probe amqp://user@host",
+			program+" --help")
 	}
 	if cmd.SuggestionsMinimumDistance <= 0 {
 		cmd.SuggestionsMinimumDistance = 2
@@ -120,7 +127,7 @@ func wantsCommand(cmd *cobra.Command, args []string) error {
 	if like := cmd.SuggestionsFor(args[0]); len(like) > 0 {
 		return UsageError("there is no command %q: did you mean %q?", args[0], like[0])
 	}
-	return UsageError(`there is no command %q: see "unstuck --help"`, args[0])
+	return UsageError("there is no command %q: see %q", args[0], program+" --help")
 }
 
 // flagError says what is wrong with a flag, without the value: that may be a secret.
@@ -137,6 +144,8 @@ func flagError(cmd *cobra.Command, err error) error {
 	case errors.As(err, &unknown) && unknown.GetSpecifiedShortnames() == "" &&
 		plainWord.MatchString(unknown.GetSpecifiedName()):
 		return UsageError("there is no flag --%s: %s", unknown.GetSpecifiedName(), see)
+	case errors.As(err, &unknown) && loneLetter.MatchString(unknown.GetSpecifiedShortnames()):
+		return UsageError("there is no flag -%s: %s", unknown.GetSpecifiedName(), see)
 	}
 	return UsageError("there is no such flag: %s", see)
 }

@@ -171,7 +171,7 @@ func (s *session) deleteNode(ctx context.Context, path string, body trigger.Dele
 	switch {
 	case err != nil:
 		if uncertain(err) {
-			s.warnf("it is not known whether it was deleted: look at it with unstuck explain")
+			s.warnf("it is not known whether it was deleted: look at it with %s explain", s.program)
 		}
 		return err
 	case s.asJSON:
@@ -183,5 +183,5 @@ func (s *session) deleteNode(ctx context.Context, path string, body trigger.Dele
 
 // showDeleted shows that a node was deleted.
 func (s *session) showDeleted(d httpapi.DeletionReply) {
-	s.printf("%s (%s) is deleted: unstuck incidents %s tells how it goes on", d.Node, d.UID, d.Incident)
+	s.printf("%s (%s) is deleted: %s incidents %s tells how it goes on", d.Node, d.UID, s.program, d.Incident)
 }

@@ -13,10 +13,13 @@ import (
 	"github.com/cjworkbench/unstuck/terminal"
 )
 
+// mostLines is how many the API gives at most.
+const mostLines = 1000
+
 // logFlags are those of `unstuck logs`.
 type logFlags struct {
 	container, since string
-	lines            int
+	tail             int
 	follow, previous bool
 }
 
@@ -30,6 +33,9 @@ what comes, until Ctrl-C. New pods are followed, too. What is said of the pods t
 		Example: "  unstuck logs production frontend --since 10m --follow",
 		Args:    Exactly(2, "an environment and a service"),
 	}, environmentsFirst(servicesOf), func(ctx context.Context, s *session, args []string) error {
+		if f.tail < -1 || f.tail == 0 {
+			return UsageError("flag --tail: want a number from 1 to %d, or -1 for %[1]d", mostLines)
+		}
 		path := apiPath("environments", args[0], "services", args[1], "logs") + "?" + f.query()
 		if f.follow {
 			return s.followLogs(ctx, path)
@@ -48,7 +54,7 @@ what comes, until Ctrl-C. New pods are followed, too. What is said of the pods t
 	flags.BoolVarP(&f.follow, "follow", "f", false, "go on with what comes")
 	flags.StringVar(&f.since, "since", "",
 		"only what is not older than this `duration`, as in 10m, or later than this time")
-	flags.IntVar(&f.lines, "lines", 100, "the last so many, of all pods together; up to 1000")
+	flags.IntVar(&f.tail, "tail", 100, "the last so many lines, of all pods together; up to 1000, or -1 for so many")
 	flags.StringVarP(&f.container, "container", "c", "",
 		"`name` of the container (default: the one that kubectl would take)")
 	flags.BoolVarP(&f.previous, "previous", "p", false, "of the run before, of containers that were started again")
@@ -59,7 +65,11 @@ what comes, until Ctrl-C. New pods are followed, too. What is said of the pods t
 }
 
 func (f logFlags) query() string {
-	q := url.Values{"lines": {strconv.Itoa(f.lines)}}
+	lines := f.tail
+	if lines == -1 { // kubectl's word for all
+		lines = mostLines
+	}
+	q := url.Values{"lines": {strconv.Itoa(lines)}}
 	for name, value := range map[string]string{"container": f.container, "since": f.since} {
 		if value != "" {
 			q.Set(name, value)

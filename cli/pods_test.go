@@ -18,7 +18,7 @@ import (
 func TestPodsLogsAreAskedForAsTheFlagsSay(t *testing.T) {
 	onServedAPI(t, func(t *testing.T, s *servedAPI) {
 		c, _ := s.console()
-		code, stdout, stderr := s.run(t, c, "logs", "staging", "frontend", "--since", "10m", "--lines", "7", "-c", "app", "-p")
+		code, stdout, stderr := s.run(t, c, "logs", "staging", "frontend", "--since", "10m", "--tail", "7", "-c", "app", "-p")
 		if code != 0 || stdout != "00:00:00.000 frontend-1 | GET / 200\n" || stderr != "unstuck: pod frontend-2, container app: unread: it starts\n" {
 			t.Errorf("exit code %d, stdout %q, stderr %q", code, stdout, stderr)
 		}
@@ -31,7 +31,12 @@ func TestPodsLogsAreAskedForAsTheFlagsSay(t *testing.T) {
 		if err := json.Unmarshal([]byte(stdout), &log); code != 0 || err != nil || len(log.Lines) != 1 || len(log.Pods) != 2 {
 			t.Errorf("exit code %d, %v: %s", code, err, stdout)
 		}
-		if code, _, stderr := s.run(t, c, "logs", "staging", "frontend", "--lines", "5000"); code != 4 || !strings.Contains(stderr, "want one from 1 to 1000") {
+		for tail, code := range map[string]int{"-1": 0, "0": 3, "-2": 3, "x": 3} {
+			if got, _, stderr := s.run(t, c, "logs", "staging", "frontend", "--tail="+tail); got != code || code == 0 && s.queries[len(s.queries)-1].Lines != mostLines || code != 0 && !strings.Contains(stderr, "flag --tail: want") {
+				t.Errorf("--tail=%s: exit code %d, stderr %q, asked for %+v", tail, got, stderr, s.queries)
+			}
+		}
+		if code, _, stderr := s.run(t, c, "logs", "staging", "frontend", "--tail", "5000"); code != 4 || !strings.Contains(stderr, "want one from 1 to 1000") {
 			t.Errorf("exit code %d, stderr %q", code, stderr)
 		}
 	})

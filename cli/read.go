@@ -186,7 +186,7 @@ command that began it does; with --cancel, ask it to stop. It is over when nothi
 	}, operationsFirst, func(ctx context.Context, s *session, args []string) error {
 		switch {
 		case len(args) == 0 && (f.follow || f.cancel):
-			return UsageError("want the operation's ID with --follow and --cancel: unstuck operations lists them")
+			return UsageError("want the operation's ID with --follow and --cancel: %s operations lists them", s.program)
 		case len(args) == 0:
 			return s.operations(ctx, f)
 		case f.cancel:
@@ -248,6 +248,6 @@ func (s *session) cancel(ctx context.Context, id string, f *operationFlags) erro
 	case s.asJSON:
 		return s.printJSON(raw)
 	}
-	s.printf("%s is asked to stop: unstuck operations %s --follow shows when it has", op.Request.String(), op.ID)
+	s.printf("%s is asked to stop: %s operations %s --follow shows when it has", op.Request.String(), s.program, op.ID)
 	return nil
 }

@@ -15,9 +15,9 @@ import (
 	"github.com/cjworkbench/unstuck/kube"
 )
 
-// The token of the kubeconfig's user opens the whole cluster as that user. It is sent to a pod of which the cluster says
-// that it is Unstuck's, and only after that user has said once that this Unstuck may have it. Where nobody can be asked
-// a flag says so; a shell that asks for completions sends it to nobody.
+// The token of the kubeconfig's user opens the whole cluster as that user. It is sent to a pod of which the cluster
+// says that it is Unstuck's, and only after that user has said once that this Unstuck may have it. Where nobody can be
+// asked a flag says so; a shell that asks for completions sends it to nobody.
 
 // sendTokenFlag has the token sent without a question.
 const sendTokenFlag = "send-cluster-token"

@@ -124,7 +124,7 @@ func (s *session) wantsOut(ctx context.Context, op plan.Operation, wish os.Signa
 
 // left ends the watching of an operation that is not over, as far as is known.
 func (s *session) left(op plan.Operation, why error) error {
-	goesOn := fmt.Errorf("not watched any more, and it goes on: unstuck operations %s --follow", op.ID)
+	goesOn := fmt.Errorf("not watched any more, and it goes on: %s operations %s --follow", s.program, op.ID)
 	if why == nil {
 		return &ExitError{Code: exitLeft, Err: goesOn}
 	}

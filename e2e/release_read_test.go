@@ -79,7 +79,7 @@ func (s *scene) restartedWhileItsLogIsFollowed(c typist) {
 	if len(silent) > 0 || !inOrder || len(log.Lines) > 20 {
 		s.t.Errorf("of the pods %v there are %d lines, in order: %v: %+v", now, len(log.Lines), inOrder, log.Lines)
 	}
-	c.wants(0, now, "logs", s.Namespace, "frontend", "--lines", "20")
+	c.wants(0, now, "logs", s.Namespace, "frontend", "--tail", "20")
 }
 
 // showsVariablesButNoSecret wants the variables of a pod to be shown, and of the one that is a secret only where it is from.

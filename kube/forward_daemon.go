@@ -58,8 +58,8 @@ func (f *Forward) Daemon(ctx context.Context) (Daemon, error) {
 // Only has DialContext connect to no pod but those of d from now on.
 func (f *Forward) Only(d Daemon) { f.only = &d }
 
-// daemons gives the Unstucks that the pods are of, and those of the pods that are of the one that is meant, or of any if
-// none is. The error is why there is none.
+// daemons gives the Unstucks that the pods are of, and those of the pods that are of the one that is meant, or of any
+// if none is. The error is why there is none.
 func (f *Forward) daemons(ctx context.Context, pods []corev1.Pod) (found []Daemon, theirs []corev1.Pod, err error) {
 	var why error
 	for _, p := range pods {
@@ -96,7 +96,8 @@ func (f *Forward) daemonOf(ctx context.Context, p corev1.Pod) (d Daemon, err err
 	if apierrors.IsNotFound(err) {
 		return not("there is no ReplicaSet %s, which would control it", set.Name)
 	} else if err != nil {
-		return d, fmt.Errorf("see what controls pod %s: %w", p.Name, apiserver.Explain(err, "get", "replicasets", f.namespace))
+		err = apiserver.Explain(err, "get", "replicasets", f.namespace)
+		return d, fmt.Errorf("see what controls pod %s: %w", p.Name, err)
 	}
 	owner := controllerOf(replicas, "Deployment")
 	if replicas.UID != set.UID || owner == nil {
@@ -106,7 +107,8 @@ func (f *Forward) daemonOf(ctx context.Context, p corev1.Pod) (d Daemon, err err
 	if apierrors.IsNotFound(err) {
 		return not("there is no Deployment %s, which would control its ReplicaSet", owner.Name)
 	} else if err != nil {
-		return d, fmt.Errorf("see what controls pod %s: %w", p.Name, apiserver.Explain(err, "get", "deployments", f.namespace))
+		err = apiserver.Explain(err, "get", "deployments", f.namespace)
+		return d, fmt.Errorf("see what controls pod %s: %w", p.Name, err)
 	}
 	account := p.Spec.ServiceAccountName
 	switch wrong, err := notOurs(deployment, p); {

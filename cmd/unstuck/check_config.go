@@ -1,9 +1,12 @@
 package main
 
 import (
+	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -15,7 +18,8 @@ import (
 )
 
 func newCheckConfigCommand() *cobra.Command {
-	return &cobra.Command{
+	var output *cli.Output
+	cmd := &cobra.Command{
 		Use:   "check-config FILE...",
 		Short: "Report every problem in configuration files, with its line",
 		Long: `Report every problem in configuration files, as FILE:LINE: KEY: what is wrong. Files that a configuration names are
@@ -29,44 +33,89 @@ The exit code is 0 if there is no problem, 1 if there is any.`,
 			return []cobra.Completion{"yaml", "yml"}, cobra.ShellCompDirectiveFilterFileExt
 		},
 		RunE: func(cmd *cobra.Command, files []string) error {
-			return checkConfig(cmd.InOrStdin(), cmd.OutOrStdout(), files)
+			return checkConfig(cmd.InOrStdin(), cmd.OutOrStdout(), output.JSON(), files)
 		},
 	}
+	output = cli.AddOutput(cmd)
+	return cmd
+}
+
+// checked is what is said of one configuration file, and of -o json an object in a line.
+type checked struct {
+	File     string    `json:"file"`
+	Valid    bool      `json:"valid"`
+	Problems []problem `json:"problems"`
+	Summary  []string  `json:"summary"` // of a file that is valid
+}
+
+// problem is one of a file's. Line is 0, and Key is empty, if it is of the whole file.
+type problem struct {
+	Line int    `json:"line"`
+	Key  string `json:"key"`
+	Text string `json:"text"`
 }
 
 // checkConfig reports on each file, whatever is wrong with those before it.
-func checkConfig(in io.Reader, out io.Writer, files []string) error {
+func checkConfig(in io.Reader, out io.Writer, asJSON bool, files []string) error {
 	bad := false
 	for _, file := range files {
 		c, err := loadOrRead(in, &file)
-		if err != nil {
-			bad = true
-			fmt.Fprintln(out, err) // one line for each problem
-			continue
-		}
-		fmt.Fprintf(out, "%s: ok: %s\n", file, terminal.Count(len(c.Brokers), "broker"))
-		if c.API.CertFile != "" {
-			fmt.Fprintf(out, "  the API: by TLS, %s\n", certificateOf(c.API))
-		}
-		for _, b := range c.Brokers {
-			nodes := terminal.Count(len(b.Nodes), "node")
-			if b.Pods != nil {
-				nodes = podsOf(*b.Pods)
+		bad = bad || err != nil
+		switch {
+		case asJSON:
+			if err := json.NewEncoder(out).Encode(checkedOf(file, c, err)); err != nil {
+				return err
 			}
-			fmt.Fprintf(out, "  %s: mode %s, %s\n", b.Name, b.Policy.Mode, nodes)
-		}
-		for _, a := range c.Apps {
-			fmt.Fprintf(out, "  %s, an application: mode %s, %s\n", a.Name, a.Policy.Mode, podsOf(a.Pods))
-		}
-		for _, e := range c.Environments {
-			fmt.Fprintf(out, "  %s, an environment: namespace %s, %s\n", e.Name, e.Namespace,
-				terminal.Count(len(e.Services), "service"))
+		case err != nil:
+			fmt.Fprintln(out, err) // one line for each problem
+		default:
+			fmt.Fprintf(out, "%s: ok: %s\n", file, strings.Join(summaryOf(c), "\n  "))
 		}
 	}
 	if bad {
 		return &cli.ExitError{Code: cli.ExitFailed}
 	}
 	return nil
+}
+
+// checkedOf puts what was found into one object.
+func checkedOf(file string, c *config.Config, err error) checked {
+	found := checked{File: file, Valid: err == nil, Problems: []problem{}, Summary: []string{}}
+	all, listed := errors.AsType[*config.Error](err)
+	switch {
+	case err == nil:
+		found.Summary = summaryOf(c)
+	case listed:
+		for _, p := range all.Problems {
+			found.Problems = append(found.Problems, problem{p.Line, p.Key, p.Text})
+		}
+	default:
+		found.Problems = append(found.Problems, problem{Text: err.Error()})
+	}
+	return found
+}
+
+// summaryOf says what a configuration has, line by line.
+func summaryOf(c *config.Config) []string {
+	lines := []string{terminal.Count(len(c.Brokers), "broker")}
+	add := func(format string, args ...any) { lines = append(lines, fmt.Sprintf(format, args...)) }
+	if c.API.CertFile != "" {
+		add("the API: by TLS, %s", certificateOf(c.API))
+	}
+	for _, b := range c.Brokers {
+		nodes := terminal.Count(len(b.Nodes), "node")
+		if b.Pods != nil {
+			nodes = podsOf(*b.Pods)
+		}
+		add("%s: mode %s, %s", b.Name, b.Policy.Mode, nodes)
+	}
+	for _, a := range c.Apps {
+		add("%s, an application: mode %s, %s", a.Name, a.Policy.Mode, podsOf(a.Pods))
+	}
+	for _, e := range c.Environments {
+		add("%s, an environment: namespace %s, %s", e.Name, e.Namespace, terminal.Count(len(e.Services), "service"))
+	}
+	return lines
 }
 
 // loadOrRead loads a file, or what comes on standard input if it is -, and makes its name one for people.

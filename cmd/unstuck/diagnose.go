@@ -36,14 +36,14 @@ The exit code is that of "unstuck probe":
   0  healthy: no process accuses the node, which does not say that logins succeed`
 
 func newDiagnoseCommand() *cobra.Command {
-	var asJSON bool
+	var output *cli.Output
 	cmd := &cobra.Command{
 		Use:   "diagnose [flags] FILE [LATER]",
 		Short: "Say what one or two outputs of maybe_stuck prove",
 		Long:  diagnoseLong,
 		Example: `  unstuck diagnose first.txt second.txt
   rabbitmq-diagnostics -t 30 maybe_stuck | unstuck diagnose first.txt -
-  unstuck diagnose --json first.txt second.txt | jq .persisting`,
+  unstuck diagnose -o json first.txt second.txt | jq .persisting`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) < 1 || len(args) > 2 {
 				return cli.UsageError("want a file with what maybe_stuck printed, or two, got %s: see %q",
@@ -58,10 +58,11 @@ func newDiagnoseCommand() *cobra.Command {
 			return nil, cobra.ShellCompDirectiveDefault
 		},
 		RunE: func(cmd *cobra.Command, files []string) error {
-			return diagnose(cmd.Context(), cmd.InOrStdin(), cmd.OutOrStdout(), asJSON, files)
+			return diagnose(cmd.Context(), cmd.InOrStdin(), cmd.OutOrStdout(), output.JSON(), files)
 		},
 	}
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object")
+	output = cli.AddOutput(cmd)
+	output.AddJSON(cmd)
 	return cmd
 }
 
@@ -73,7 +74,7 @@ func diagnose(ctx context.Context, in io.Reader, out io.Writer, asJSON bool, fil
 	looks := make([]*probe.Processes, 2) // the later one last
 	for i, file := range files {
 		if strings.Contains(file, "://") { // and may have a password
-			return cli.UsageError("argument %d is a URL: want a file with what maybe_stuck printed; \"unstuck probe\" takes "+
+			return cli.UsageError("argument %d is a URL: want a file with what maybe_stuck printed; the command probe takes "+
 				"URLs", i+1)
 		}
 		p, err := readLook(ctx, in, file)

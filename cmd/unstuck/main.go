@@ -11,7 +11,8 @@ import (
 
 func main() {
 	crashBySignal()
-	os.Exit(cli.Run(newRootCommand(), os.Args[1:], os.Stdout, os.Stderr))
+	root := newRootCommand()
+	os.Exit(cli.Run(root, cli.AsCalled(root, os.Args), os.Stdout, os.Stderr))
 }
 
 // crashBySignal has Go end the process by SIGABRT, and not by its exit code 2, if it ever crashes: of `unstuck probe`

@@ -35,7 +35,7 @@ type probeFlags struct {
 	handshake    time.Duration
 	watch        time.Duration // 0: once
 	passwordFile string
-	json         bool
+	output       *cli.Output
 
 	caFile, certFile, keyFile, serverName string
 }
@@ -69,7 +69,7 @@ func newProbeCommand(login newLogin) *cobra.Command {
 		Example: `  unstuck probe amqp://monitor@10.0.0.7 --password-file /run/secrets/amqp
   UNSTUCK_PASSWORD=... unstuck probe amqps://monitor@mq-0.example:5671/orders amqps://monitor@mq-1.example:5671/orders
   unstuck probe --level roundtrip --watch=30s amqp://monitor@[::1]:5672/%2F
-  unstuck probe --json amqp://monitor@10.0.0.7 | jq -r .status`,
+  unstuck probe -o json amqp://monitor@10.0.0.7 | jq -r .status`,
 		Args:              cli.AtLeast(1, "at least one URL, such as amqp://user@host:5672/vhost"),
 		ValidArgsFunction: cobra.FixedCompletions([]string{"amqp://", "amqps://"}, cobra.ShellCompDirectiveNoSpace),
 		RunE:              func(cmd *cobra.Command, args []string) error { return runProbe(cmd, f, login, args) },
@@ -84,7 +84,8 @@ func newProbeCommand(login newLogin) *cobra.Command {
 	flags.DurationVar(&f.watch, "watch", 0, "repeat at this interval until interrupted")
 	flags.Lookup("watch").NoOptDefVal = "15s"
 	flags.StringVar(&f.passwordFile, "password-file", "", "`file` with the password")
-	flags.BoolVar(&f.json, "json", false, "print one JSON object a line")
+	f.output = cli.AddOutput(cmd)
+	f.output.AddJSON(cmd)
 	flags.StringVar(&f.caFile, "ca-file", "", "PEM `file` with the authorities to trust (default: the system's)")
 	flags.StringVar(&f.certFile, "cert-file", "", "PEM `file` with the certificate to show to the broker")
 	flags.StringVar(&f.keyFile, "key-file", "", "PEM `file` with the key of that certificate")
@@ -150,7 +151,7 @@ func runProbe(cmd *cobra.Command, f probeFlags, login newLogin, args []string) e
 		}
 	}
 	var out reporter = newTextReporter(cmd.OutOrStdout(), f)
-	if f.json {
+	if f.output.JSON() {
 		out = jsonReporter{cmd.OutOrStdout()}
 	}
 	worst, err := r.repeat(cmd.Context(), out)

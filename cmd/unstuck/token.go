@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -14,6 +15,7 @@ import (
 
 func newTokenCommand() *cobra.Command {
 	var file string
+	var output *cli.Output
 	cmd := &cobra.Command{
 		Use:   "token NAME",
 		Short: "Make a token for a caller from outside the cluster",
@@ -23,30 +25,44 @@ Nothing is contacted; the file of tokens is not changed.`,
 		Example: "  unstuck token ci\n  unstuck token ci --token-file ci.token",
 		Args:    cli.Exactly(1, "a name"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return makeToken(cmd.OutOrStdout(), args[0], file)
+			return makeToken(cmd.OutOrStdout(), output.JSON(), args[0], file)
 		},
 		ValidArgsFunction: cobra.NoFileCompletions,
 	}
 	cmd.Flags().StringVar(&file, "token-file", "",
 		"`file` to write the token to, which only this user may read, in the place of the output")
+	output = cli.AddOutput(cmd)
 	return cmd
 }
 
 // makeToken writes a new token to the file, or to out if there is none, and then its hash to out.
-func makeToken(out io.Writer, name, file string) error {
+func makeToken(out io.Writer, asJSON bool, name, file string) error {
 	token, hash, err := config.NewToken(name)
 	if err != nil { // which repeats the name, and that may be a token
 		return cli.UsageError("the name is not right: want lower-case letters, digits and dashes, as in ci")
 	}
-	if file == "" {
+	if file != "" {
+		if err := writeNewFile(file, token+"\n"); err != nil {
+			return fmt.Errorf("write the token: %w", err)
+		}
+		token = ""
+	}
+	switch {
+	case asJSON:
+		return json.NewEncoder(out).Encode(madeToken{name, token, hash})
+	case token != "":
 		_, err = fmt.Fprintf(out, "%s\nhash: %s\n", token, hash)
-		return err
+	default:
+		_, err = fmt.Fprintf(out, "hash: %s\n", hash)
 	}
-	if err := writeNewFile(file, token+"\n"); err != nil {
-		return fmt.Errorf("write the token: %w", err)
-	}
-	_, err = fmt.Fprintf(out, "hash: %s\n", hash)
 	return err
+}
+
+// madeToken is a new token for -o json.
+type madeToken struct {
+	Name  string `json:"name"`
+	Token string `json:"token,omitzero"` // unless a file has it
+	Hash  string `json:"hash"`
 }
 
 // writeNewFile writes a file that only this user may read, and leaves one alone that is there.

@@ -53,7 +53,8 @@ func (s *session) operate(ctx context.Context, path string, f *changeFlags,
 			return err
 		}
 	}
-	if f.key == "" {
+	given := f.key != ""
+	if !given {
 		f.key = "unstuck-" + rand.Text()
 	}
 	op, raw, err := post[plan.Operation](ctx, s.client, path, body(false, shown), f.key)
@@ -69,15 +70,20 @@ func (s *session) operate(ctx context.Context, path string, f *changeFlags,
 	}
 	switch {
 	case f.noWait && s.asJSON:
-		return s.printJSON(raw)
+		err = s.printJSON(raw)
 	case f.noWait:
 		if op.Warning != "" {
 			s.warnf("warning: %s", op.Warning)
 		}
 		s.printf("%s", op.ID)
-		return nil
+	default:
+		op, err = s.watch(ctx, op)
 	}
-	return s.watch(ctx, op)
+	// As a deploy of an image that was not there yet: who has it done again means another operation.
+	if given && op.Phase.Over() && op.Phase != plan.Succeeded {
+		s.warnf("with --key %s it is this operation each time, which is over: to try again, give another key", f.key)
+	}
+	return err
 }
 
 // plan shows the plan, and asks whether it is meant unless it is all that is wanted.

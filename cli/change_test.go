@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"encoding/json"
 	"strings"
 	"testing"
@@ -189,4 +190,55 @@ func TestChangeThatIsRefusedSaysWhatWouldBeRight(t *testing.T) {
 			t.Errorf("exit code %d, stderr %q", code, stderr)
 		}
 	})
+}
+
+func TestChangeThatFailedWithAKeySaysThatARetryNeedsAnother(t *testing.T) {
+	const hint = "unstuck: with --key build-7 it is this operation each time, which is over: to try again, give another key\n"
+	for _, c := range []struct {
+		flags string
+		phase plan.Phase
+		want  bool
+	}{
+		{"--key build-7", plan.Failed, true},
+		{"--key build-7 -o json", plan.Failed, true},
+		{"--key build-7", plan.RolledBack, true},
+		{"--key build-7", plan.Cancelled, true},
+		{"--key build-7", plan.Succeeded, false},
+		{"", plan.Failed, false},
+	} {
+		onServedAPI(t, func(t *testing.T, s *servedAPI) {
+			console, _ := s.console()
+			s.going.Go(func() {
+				time.Sleep(time.Second)
+				s.ends(theOperation, 4*time.Second, c.phase, "so it ended")
+			})
+			args := append([]string{"deploy", "staging", newCommit, "--reason", "x", "--yes"}, strings.Fields(c.flags)...)
+			code, _, stderr := s.run(t, console, args...)
+			if (code == ExitFailed) != (c.phase != plan.Succeeded) || (stderr == hint) != c.want || !c.want && stderr != "" {
+				t.Errorf("%s, %s: exit code %d, stderr %q", c.flags, c.phase, code, stderr)
+			}
+		})
+	}
+	// The retry is answered with the operation that has failed already, watched or not.
+	for _, flags := range []string{"", "--no-wait", "--no-wait -o json"} {
+		onServedAPI(t, func(t *testing.T, s *servedAPI) {
+			console, _ := s.console()
+			args := append([]string{"deploy", "staging", newCommit, "--reason", "x", "--yes", "--key", "build-7"}, strings.Fields(flags)...)
+			if _, _, stderr := s.run(t, console, args...); stderr != hint {
+				t.Errorf("%q: stderr %q", flags, stderr)
+			}
+		}, func(s *servedAPI) { s.options.Releases.Operations = failedBefore{s} })
+	}
+}
+
+// failedBefore answers a request with the operation that it was the first time, which failed.
+type failedBefore struct{ *servedAPI }
+
+func (f failedBefore) Submit(ctx context.Context, r plan.Request) (plan.Operation, error) {
+	op, err := f.servedAPI.Submit(ctx, r)
+	op.Phase, op.Outcome, op.Ended = plan.Failed, "the image is not published", time.Now()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.ops[op.ID] = op
+	return op, err
 }

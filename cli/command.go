@@ -10,6 +10,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"regexp"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -71,7 +73,7 @@ func (c console) command(cmd *cobra.Command, names completer,
 			client: client, console: c, out: cmd.OutOrStdout(), errOut: cmd.ErrOrStderr(), asJSON: output.JSON(),
 			program: cmd.Root().CommandPath(),
 		}
-		return s.ended(run(cmd.Context(), s, args))
+		return s.ended(s.unserved(cmd.Context(), run(cmd.Context(), s, args)))
 	}
 	return cmd
 }
@@ -84,6 +86,28 @@ func notConnected(err error) error {
 	}
 	return &ExitError{Code: code, Err: errors.New(clean(err.Error()))}
 }
+
+// unserved puts in the place of a server's word that it has no such path, where that is one of environments, what that
+// comes of: none are configured. Where no callers are known, which is the other reason, the server says so itself; it is
+// known by asking for no token.
+func (s *session) unserved(ctx context.Context, err error) error {
+	e, failed := errors.AsType[*requestError](err)
+	if !failed || !environmentPath.MatchString(e.path) || !slices.Contains(e.Known, apiPath("targets")) ||
+		slices.ContainsFunc(e.Known, environmentPath.MatchString) {
+		return err
+	}
+	nobody := *s.client
+	nobody.token = func(context.Context) (string, error) { return "", nil }
+	_, _, asked := get[httpapi.Targets](ctx, &nobody, apiPath("targets"))
+	if p, ok := errors.AsType[*httpapi.Problem](asked); !ok || p.Status != http.StatusUnauthorized {
+		return err
+	}
+	return httpapi.NewProblem(http.StatusNotFound, "this Unstuck has no environments, and so no operations: none are "+
+		"configured (environments, in docs/configuration.md)")
+}
+
+// environmentPath is a path of environments or operations.
+var environmentPath = regexp.MustCompile(`^/api/v1/(environments|operations)\b`)
 
 // ended gives an error its exit code, and shows what a refusal says beyond one line.
 func (s *session) ended(err error) error {

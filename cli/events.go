@@ -156,7 +156,7 @@ func (c *client) stream(ctx context.Context, path, last string,
 		if err != nil {
 			return 0, fmt.Errorf("read the server's answer: %w", err)
 		}
-		return 0, problemOf(answer, text)
+		return 0, &requestError{path, problemOf(answer, text)}
 	}
 	retry, err = readEvents(answer.Body, func() { silent.Reset(streamIdle) }, each)
 	if cause := context.Cause(ctx); err != nil && cause != nil {

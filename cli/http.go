@@ -119,7 +119,7 @@ func (c *client) once(ctx context.Context, method, path string, body any, key st
 	case len(text) > maxAnswer:
 		return nil, fmt.Errorf("the server's answer is larger than %d MiB", maxAnswer>>20)
 	case answer.StatusCode >= 300:
-		return nil, problemOf(answer, text)
+		return nil, &requestError{path, problemOf(answer, text)}
 	case !json.Valid(text):
 		return nil, &httpapi.Problem{
 			Status: http.StatusInternalServerError,
@@ -157,6 +157,14 @@ func unreached(ctx context.Context, err error) error {
 	return fmt.Errorf("the server cannot be reached (it is given by --server or $%s, or else found in the cluster): %w",
 		serverVariable, err)
 }
+
+// requestError is what the server says is wrong with a request for a path.
+type requestError struct {
+	path string
+	*httpapi.Problem
+}
+
+func (e *requestError) Unwrap() error { return e.Problem }
 
 // problemOf reads what the server, or whatever answers in its place, says is wrong.
 func problemOf(answer *http.Response, text []byte) *httpapi.Problem {

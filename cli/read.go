@@ -226,7 +226,8 @@ func (s *session) operation(ctx context.Context, id string, follow bool) error {
 	case err != nil:
 		return err
 	case follow:
-		return s.watch(ctx, op)
+		_, err = s.watch(ctx, op)
+		return err
 	case s.asJSON:
 		return s.printJSON(raw)
 	}
@@ -244,7 +245,8 @@ func (s *session) cancel(ctx context.Context, id string, f *operationFlags) erro
 	case err != nil:
 		return err
 	case f.follow:
-		return s.watch(ctx, op)
+		_, err = s.watch(ctx, op)
+		return err
 	case s.asJSON:
 		return s.printJSON(raw)
 	}

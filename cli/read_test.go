@@ -209,3 +209,39 @@ func TestCompleterOffersTheShellWhatTheServerHas(t *testing.T) {
 		}
 	})
 }
+
+func TestSessionUnservedSaysThatThereAreNoEnvironments(t *testing.T) {
+	deploy := "deploy staging " + newCommit + " --reason x"
+	for _, args := range []string{
+		"operations", "operations --environment staging", "operations -o json", "operations op-1", "operations op-1 --follow", "operations op-1 --cancel --reason x", deploy + " --dry-run", deploy + " --yes",
+		"promote production --reason x --yes", "revert production --reason x --yes", "restart staging frontend --reason x --yes", "restart staging --secret db --reason x --yes",
+		"task staging clear-cache --reason x --yes", "logs staging frontend", "logs staging frontend --follow", "env staging frontend", "env staging frontend frontend-1",
+	} {
+		onServedAPI(t, func(t *testing.T, s *servedAPI) {
+			c, _ := s.console()
+			code, stdout, stderr := s.run(t, c, strings.Fields(args)...)
+			says := strings.Contains(stderr, "environments") && strings.Contains(stderr, "configured") && strings.Count(stderr, "\n") == 1
+			if code != exitRefused || stdout != "" || !says || strings.Contains(stderr, "known") || strings.Contains(stderr, "/api/") {
+				t.Errorf("%s: exit code %d, stdout %q, stderr %q", args, code, stdout, stderr)
+			}
+		}, func(s *servedAPI) { s.options.Releases = nil })
+	}
+	// Where it comes of something else, the server's own word counts.
+	for want, change := range map[string]func(*servedAPI){
+		"knows no callers":                 func(s *servedAPI) { s.options.Releases, s.options.Identity, s.options.Access = nil, nil, nil },
+		`there is no environment "nosuch"`: func(*servedAPI) {},
+	} {
+		onServedAPI(t, func(t *testing.T, s *servedAPI) {
+			c, _ := s.console()
+			if code, _, stderr := s.run(t, c, "logs", "nosuch", "frontend"); code != exitRefused || !strings.Contains(stderr, want) {
+				t.Errorf("exit code %d, stderr %q, want %q", code, stderr, want)
+			}
+		}, change)
+	}
+	onServedAPI(t, func(t *testing.T, s *servedAPI) {
+		c, _ := s.console()
+		if code, _, stderr := s.run(t, c, "explain", "nosuch", "mq-1"); code != exitRefused || strings.Contains(stderr, "environments") {
+			t.Errorf("exit code %d, stderr %q", code, stderr)
+		}
+	}, func(s *servedAPI) { s.options.Releases = nil })
+}

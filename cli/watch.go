@@ -19,9 +19,9 @@ import (
 // redrawEvery is how often the times on a terminal go on.
 const redrawEvery = time.Second
 
-// watch shows an operation until it is over, or nobody wants to see more of it. Ctrl-C asks which of the two is to end,
+// watch shows an operation until it is over, or nobody wants to see more of it, and gives how it is by then. Ctrl-C asks which of the two is to end,
 // and is asked about here alone: what ended the command's own context is taken for no wish.
-func (s *session) watch(ctx context.Context, op plan.Operation) error {
+func (s *session) watch(ctx context.Context, op plan.Operation) (plan.Operation, error) {
 	wishes, stop := s.interrupts()
 	defer stop()
 	ctx, leave := context.WithCancel(context.WithoutCancel(ctx))
@@ -44,20 +44,20 @@ func (s *session) watch(ctx context.Context, op plan.Operation) error {
 			show.redraw()
 		case err := <-ended:
 			if op, err = s.lastLook(ctx, op, err); err != nil {
-				return s.left(op, err)
+				return op, s.left(op, err)
 			}
 			show.state(op)
 		case wish := <-wishes:
 			show.Close()
 			var out bool
 			if op, out = s.wantsOut(ctx, op, wish, states); out {
-				return s.left(op, nil)
+				return op, s.left(op, nil)
 			}
 			show.state(op)
 		}
 	}
 	show.Close()
-	return s.outcome(ctx, op)
+	return op, s.outcome(ctx, op)
 }
 
 // lastLook reads the operation itself, when the stream of its events is at its end.

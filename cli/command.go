@@ -88,8 +88,8 @@ func notConnected(err error) error {
 }
 
 // unserved puts in the place of a server's word that it has no such path, where that is one of environments, what that
-// comes of: none are configured. Where no callers are known, which is the other reason, the server says so itself; it is
-// known by asking for no token.
+// comes of: none are configured. Where no callers are known, which is the other reason, the server says so itself; such
+// a server asks for no token.
 func (s *session) unserved(ctx context.Context, err error) error {
 	e, failed := errors.AsType[*requestError](err)
 	if !failed || !environmentPath.MatchString(e.path) || !slices.Contains(e.Known, apiPath("targets")) ||

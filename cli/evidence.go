@@ -88,9 +88,9 @@ func (s *session) showResult(indent string, r probe.Result) {
 	if r.Stage != probe.StageNone {
 		more = append(more, "came as far as stage "+r.Stage.String())
 	}
-	for stage, took := range r.Stages {
-		if took > 0 {
-			more = append(more, probe.Stage(stage).String()+" took "+terminal.Brief(took)) //nolint:gosec // an index of few
+	for _, stage := range probe.Stages() {
+		if took := r.Stages[stage]; took > 0 {
+			more = append(more, stage.String()+" took "+terminal.Brief(took))
 		}
 	}
 	if r.NoAnswer {

@@ -14,8 +14,8 @@ const (
 	pluginCompleteName = "kubectl_complete-unstuck"
 )
 
-// AsCalled gives the arguments of a command line, whose first word is the name of the program. As a plugin of kubectl the
-// program is called, in its help and in what it tells people to run, as they call it; and as what kubectl asks for
+// AsCalled gives the arguments of a command line, whose first word is the name of the program. As a plugin of kubectl
+// the program is called, in its help and in what it tells people to run, as they call it; and as what kubectl asks for
 // completions it gives these.
 func AsCalled(root *cobra.Command, line []string) []string {
 	if len(line) == 0 {

@@ -119,6 +119,7 @@ var notShown = map[string]string{
 	"Node.Seen[].Result.Node":        asTheAnswer,
 	"Node.Seen[].Result.UID":         asTheAnswer,
 	"Node.Seen[].Result.NodeStarted": asTheAnswer,
+	"Node.Seen[].Result.Stages[0]":   "it is of no stage",
 	"Node.Seen[].Result.Processes.":  "detail says in a sentence what they prove; unstuck diagnose shows a look in full",
 
 	"Incidents.Incidents[].UID": "unstuck incidents ID shows it: the list is one line an incident",
@@ -132,6 +133,7 @@ var notShown = map[string]string{
 	"Incident.Results[].Node":        asTheAnswer,
 	"Incident.Results[].UID":         asTheAnswer,
 	"Incident.Results[].NodeStarted": asTheAnswer,
+	"Incident.Results[].Stages[0]":   "it is of no stage",
 	"Incident.Results[].Processes.":  "detail says in a sentence what they prove; unstuck diagnose shows a look in full",
 	"Incident.Deletion.ID":           "it is for the store; the incident is what people look up",
 	"Incident.Deletion.Target":       asTheAnswer,

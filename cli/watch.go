@@ -19,8 +19,9 @@ import (
 // redrawEvery is how often the times on a terminal go on.
 const redrawEvery = time.Second
 
-// watch shows an operation until it is over, or nobody wants to see more of it, and gives how it is by then. Ctrl-C asks which of the two is to end,
-// and is asked about here alone: what ended the command's own context is taken for no wish.
+// watch shows an operation until it is over, or nobody wants to see more of it, and gives how it is by then. Ctrl-C
+// asks which of the two is to end, and is asked about here alone: what ended the command's own context is taken for no
+// wish.
 func (s *session) watch(ctx context.Context, op plan.Operation) (plan.Operation, error) {
 	wishes, stop := s.interrupts()
 	defer stop()

@@ -75,7 +75,7 @@ var mayImport = map[string]string{
 	"ui/a.go":               "context os slog auth httpapi probe remediate remediate/decide remediate/store release release/plan trigger",
 	"lab/a.go":              "context os slog target amqp",
 	"app/a.go":              "context os slog auth config httpapi kube kube/apiserver kube/deploy metrics probe release release/plan remediate remediate/decide remediate/store target ui version",
-	"cli/a.go":              "context os slog cobra httpapi kube probe release release/plan remediate remediate/decide remediate/store terminal trigger version",
+	"cli/a.go":              "context os slog cobra httpapi kube probe release release/plan remediate remediate/decide remediate/store target terminal trigger version",
 	"terminal/a.go":         "context os slog probe",
 	"version/a.go":          "context os slog",
 	"apptest/a.go":          "context os slog chromedp",

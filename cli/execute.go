@@ -107,6 +107,9 @@ func wantsShell(completion *cobra.Command) {
 // plainWord is an argument that can be a mistyped command, and hardly a secret.
 var plainWord = regexp.MustCompile(`^[a-z][a-z-]{0,15}$`)
 
+// flagWord is likewise a mistyped flag: some have long names.
+var flagWord = regexp.MustCompile(`^[a-z][a-z-]{0,23}$`)
+
 // loneLetter is a flag of one letter, by itself or before the sign of its value. Of more letters, as in -psecret, the
 // rest may be a secret, and the first one of it.
 var loneLetter = regexp.MustCompile(`^[A-Za-z0-9?](=|$)`)
@@ -142,7 +145,7 @@ func flagError(cmd *cobra.Command, err error) error {
 	case errors.As(err, &missing):
 		return UsageError("flag --%s wants a value: %s", missing.GetFlag().Name, see)
 	case errors.As(err, &unknown) && unknown.GetSpecifiedShortnames() == "" &&
-		plainWord.MatchString(unknown.GetSpecifiedName()):
+		flagWord.MatchString(unknown.GetSpecifiedName()):
 		return UsageError("there is no flag --%s: %s", unknown.GetSpecifiedName(), see)
 	case errors.As(err, &unknown) && loneLetter.MatchString(unknown.GetSpecifiedShortnames()):
 		return UsageError("there is no flag -%s: %s", unknown.GetSpecifiedName(), see)

@@ -199,6 +199,7 @@ func TestProbeAnswersAWrongCommandLineWithOneLineAndExitCode3(t *testing.T) {
 		"probe amqp://h --password=" + marker:                `there is no flag --password: see "unstuck probe --help"`,
 		"probe amqp://h --" + marker:                         `there is no such flag: see "unstuck probe --help"`,
 		"probe amqp://h -p" + marker:                         `there is no such flag: see "unstuck probe --help"`,
+		"deploy staging x --accept-migration-risks":          `there is no flag --accept-migration-risks: see "unstuck deploy --help"`,
 		"probe amqp://h -c":                                  `there is no flag -c: see "unstuck probe --help"`,
 		"probe amqp://h -c=" + marker:                        `there is no flag -c: see "unstuck probe --help"`,
 		"probe amqp://h -Z x":                                `there is no flag -Z: see "unstuck probe --help"`,

@@ -209,6 +209,7 @@ dashboard: {enabled: true, labels: {helm.sh/chart: mine}}
 		"what the monitor selects":  {at[string](only(t, all, "ServiceMonitor"), "spec", "selector", "matchLabels", "app.kubernetes.io/instance"), "watcher"},
 		"the rules' name":           {at[string](only(t, all, "PrometheusRule"), "metadata", "labels", "app.kubernetes.io/name"), "kube-prometheus"},
 		"the Lease's Role":          {at[string](ofKind(all, "Role")[0], "metadata", "labels", "app.kubernetes.io/name"), "mine"},
+		"the Deployment's name":     {at[string](only(t, all, "Deployment"), "metadata", "labels", "app.kubernetes.io/name"), "unstuck"},
 		"the Service's name":        {at[string](only(t, all, "Service"), "metadata", "labels", "app.kubernetes.io/name"), "unstuck"},
 		"what the Service selects":  {at[string](only(t, all, "Service"), "spec", "selector", "app.kubernetes.io/name"), "unstuck"},
 		"what the Deployment takes": {at[string](only(t, all, "Deployment"), "spec", "selector", "matchLabels", "app.kubernetes.io/name"), "unstuck"},

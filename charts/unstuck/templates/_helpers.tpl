@@ -35,7 +35,7 @@ app.kubernetes.io/instance: {{ .Release.Name | quote }}
 
 {{- /*
 The labels of an object, of a dict: top, and more: labels of the object's own. Each key comes once, and what the user says
-wins, except over the labels by which pods and the Service are selected (selected), which stay ours.
+wins, except over the labels by which the pods, the Service and the Deployment are found (selected), which stay ours.
 */ -}}
 {{- define "unstuck.labels" -}}
 {{- $labels := include "unstuck.selector" .top | fromYaml -}}

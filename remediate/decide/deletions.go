@@ -145,19 +145,27 @@ func (o *Obstacle) ends(a Deletion) bool {
 		a.Accepted.IsZero()
 }
 
-// ended settles a, which o ends. What is refused again and again for the same reason has failed: a person must look,
-// and it is tried more seldom. Not so where another replica has taken over, or we were too slow: that passes.
+// passes says of a cause that it is gone with the next try: another replica has taken over, or we were too slow.
+func passes(c target.Cause) bool { return c == target.CauseOvertaken || c == target.CauseLate }
+
+// ended settles a, which o ends. What is refused again and again for the same reason, one time after the other, has
+// failed: a person must look, and it is tried more seldom.
 func (s State) ended(a Deletion, o Obstacle, now time.Time) Deletion {
 	a.Outcome, a.Settled, a.Cause, a.Why = Aborted, now, o.Cause, o.Cause.Sentence(o.Detail)
-	if o.Cause == target.CauseOvertaken || o.Cause == target.CauseLate {
+	if passes(o.Cause) {
 		return a
 	}
-	same := 1
-	for _, b := range s.Deletions {
-		// What a guard is about may pass, and come again as something else: of that the detail must be the same, too.
-		if b.NothingDeleted() && b.UID == a.UID && b.Cause == a.Cause && (guardOf(a.Cause) == "" || b.Why == a.Why) {
-			same++
+	same, since := 1, now
+	for _, b := range slices.Backward(s.Deletions) {
+		if b.ID == a.ID || b.UID != a.UID || passes(b.Cause) {
+			continue
 		}
+		// What a guard is about may pass, and come again as something else: of that the detail must be the same, too.
+		alike := b.NothingDeleted() && b.Cause == a.Cause && (guardOf(a.Cause) == "" || b.Why == a.Why)
+		if !alike || since.Sub(b.Settled) > 2*refusedFor { // it had passed in between
+			break
+		}
+		same, since = same+1, b.Settled
 	}
 	if same >= lastingRefusals {
 		a.Outcome = Failed

@@ -152,6 +152,44 @@ func TestObstacleThatIsThereAgainAndAgainIsAFailure(t *testing.T) {
 	}
 }
 
+// Three refusals of a day that have nothing to do with each other are no lasting one.
+func TestObstacleIsAFailureOnlyIfItFollowsItself(t *testing.T) {
+	const passed = 3 * time.Hour
+	for name, c := range map[string]struct {
+		ago     [2]time.Duration // of those before
+		between target.Cause     // of one between them and now; "": there is none
+		want    Outcome
+	}{
+		"at once":                        {[2]time.Duration{2 * time.Minute, time.Minute}, "", Failed},
+		"as seldom as it is tried then":  {[2]time.Duration{2*time.Hour + time.Minute, time.Hour + time.Minute}, "", Failed},
+		"hours apart":                    {[2]time.Duration{2 * passed, passed}, "", Aborted},
+		"the last two only":              {[2]time.Duration{passed, time.Minute}, "", Aborted},
+		"with another between":           {[2]time.Duration{3 * time.Minute, 2 * time.Minute}, target.CausePeers, Aborted},
+		"with our own slowness between":  {[2]time.Duration{3 * time.Minute, 2 * time.Minute}, target.CauseLate, Failed},
+		"with another replica's between": {[2]time.Duration{3 * time.Minute, 2 * time.Minute}, target.CauseOvertaken, Failed},
+	} {
+		tl := newTimeline(t)
+		tl.wedge()
+		now := Deletion{ID: "now", Target: "rabbit", Node: "rabbit-1", UID: "uid-of-rabbit-1", At: tl.now, Outcome: Pending}
+		add := func(id string, cause target.Cause, ago time.Duration) {
+			b := now
+			b.ID, b.At, b.Settled, b.Outcome, b.Cause = id, tl.now.Add(-ago), tl.now.Add(-ago), Aborted, cause
+			tl.state.Deletions = append(tl.state.Deletions, b)
+		}
+		add("a", target.CauseRejected, c.ago[0])
+		add("b", target.CauseRejected, c.ago[1])
+		if c.between != "" {
+			add("c", c.between, time.Minute)
+		}
+		tl.state.Deletions = append(tl.state.Deletions, now)
+		tl.obs.Obstacle = &Obstacle{Node: "rabbit-1", UID: "uid-of-rabbit-1", Deletion: "now", Cause: target.CauseRejected}
+		tl.decide()
+		if got := tl.state.Deletions[len(tl.state.Deletions)-1]; got.Outcome != c.want {
+			t.Errorf("%s: %+v, want %q", name, got, c.want)
+		}
+	}
+}
+
 // A deletion counts unless it is certain that nothing was deleted: of a cause that is not known, or none, it is not.
 func TestDeletionNothingDeletedIsCertainOfKnownCausesAlone(t *testing.T) {
 	for _, c := range []struct {

@@ -146,20 +146,20 @@ func (s *DocumentStore) Put(ctx context.Context, kind, name string, data []byte)
 	} else {
 		m.BinaryData = map[string][]byte{apiserver.DocumentKey: data}
 	}
-	ctx, cancel := context.WithTimeout(ctx, apiserver.Timeout)
-	defer cancel()
 	maps := s.client.CoreV1().ConfigMaps(s.client.Namespace())
 	verb := "update"
 	var written *corev1.ConfigMap
 	var err error
 	if version == "" {
 		verb = "create"
-		written, err = maps.Create(ctx, m, metav1.CreateOptions{})
+		written, err = apiserver.Create(ctx, maps.Create, m)
 	} else {
+		ctx, cancel := context.WithTimeout(ctx, apiserver.Timeout)
+		defer cancel()
 		written, err = maps.Update(ctx, m, metav1.UpdateOptions{})
 	}
 	switch {
-	case apierrors.IsConflict(err), apierrors.IsAlreadyExists(err), version != "" && apierrors.IsNotFound(err):
+	case apiserver.IsConflict(err), version != "" && apierrors.IsNotFound(err):
 		err = target.ErrConflict
 	case err != nil:
 		err = apiserver.Explain(err, verb, "configmaps", s.client.Namespace())

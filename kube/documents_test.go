@@ -10,8 +10,12 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/validation"
+	clienttesting "k8s.io/client-go/testing"
 
 	"github.com/cjworkbench/unstuck/auth"
 	"github.com/cjworkbench/unstuck/kube/apiserver"
@@ -296,5 +300,16 @@ func TestDocumentStoreRefusesADocumentThatLacksSomething(t *testing.T) {
 		if _, _, err := s.One(t.Context(), "pauses", "pauses"); err == nil || !strings.Contains(err.Error(), "is no document") {
 			t.Errorf("without %s: %v", name, err)
 		}
+	}
+}
+
+func TestDocumentStorePutTakesNoConflictOverAQuotaForAnotherWriter(t *testing.T) {
+	c := kubetest.NewCluster(t)
+	s := clientOf(c).Documents()
+	c.PrependReactor("create", "configmaps", func(clienttesting.Action) (bool, runtime.Object, error) {
+		return true, nil, apierrors.NewConflict(schema.GroupResource{Resource: "resourcequotas"}, "count", errors.New("the object has been modified"))
+	})
+	if err := s.Put(t.Context(), "deletions", "main", []byte("mine")); err == nil || errors.Is(err, target.ErrConflict) {
+		t.Error(err)
 	}
 }

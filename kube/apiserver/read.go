@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
@@ -25,6 +28,49 @@ func List[L any](
 	ctx, cancel := context.WithTimeout(ctx, Timeout)
 	defer cancel()
 	return read(ctx, o)
+}
+
+// creations is how often an object is tried to be created against a ResourceQuota that others count against, too, and
+// quotaWait is how long the first wait in between is.
+const (
+	creations = 4
+	quotaWait = 100 * time.Millisecond
+)
+
+// Create creates an object, within Timeout for each try. That it conflicts over a ResourceQuota is the API server's word
+// that nothing was made, because another creation was counted against the quota at the same time: it is tried again.
+func Create[O any](
+	ctx context.Context, create func(context.Context, O, metav1.CreateOptions) (O, error), o O,
+) (O, error) {
+	for wait, n := quotaWait, 1; ; wait, n = 2*wait, n+1 {
+		call, cancel := context.WithTimeout(ctx, Timeout)
+		made, err := create(call, o, metav1.CreateOptions{})
+		cancel()
+		if n == creations || !isQuotaConflict(err) {
+			return made, err
+		}
+		select {
+		case <-ctx.Done():
+			return made, err
+		case <-time.After(wait):
+		}
+	}
+}
+
+// IsConflict says whether an object could not be written because somebody else has made it, or written it since it was
+// read. A conflict over a ResourceQuota is not of that kind.
+func IsConflict(err error) bool {
+	return apierrors.IsAlreadyExists(err) || apierrors.IsConflict(err) && !isQuotaConflict(err)
+}
+
+// isQuotaConflict says whether the API server could not count a creation, because of another at the same time.
+func isQuotaConflict(err error) bool {
+	status, ok := errors.AsType[*apierrors.StatusError](err)
+	if !ok || !apierrors.IsConflict(err) {
+		return false
+	}
+	details := status.Status().Details
+	return details != nil && strings.EqualFold(details.Kind, "resourcequotas")
 }
 
 // Secret reads a Secret by its name alone, so that the right to read it can be given for it alone.

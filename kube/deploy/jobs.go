@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"net/http"
 	"strings"
 	"time"
 
@@ -46,9 +47,7 @@ func (cs *Clusters) StartJob(ctx context.Context, env plan.Environment, j plan.J
 	if err != nil {
 		return fmt.Errorf("start job %s in namespace %s: %w: %w", j.Name, env.Namespace, release.ErrNotStarted, err)
 	}
-	ctx, cancel := context.WithTimeout(ctx, apiserver.Timeout)
-	defer cancel()
-	_, err = c.BatchV1().Jobs(env.Namespace).Create(ctx, job, metav1.CreateOptions{})
+	_, err = apiserver.Create(ctx, c.BatchV1().Jobs(env.Namespace).Create, job)
 	if err == nil || apierrors.IsAlreadyExists(err) {
 		return nil
 	}
@@ -61,12 +60,16 @@ func (cs *Clusters) StartJob(ctx context.Context, env plan.Environment, j plan.J
 	return err
 }
 
-// rejected says whether the API server itself has said that it does not do what was asked. Of any other error, a late
-// answer for instance, nobody knows what comes.
+// rejected says whether the API server itself has said that it does not do what was asked: any answer that puts it down
+// to the request, a conflict over a ResourceQuota included. Of any other error, a late answer for instance, nobody knows
+// what comes.
 func rejected(err error) bool {
-	return apierrors.IsForbidden(err) || apierrors.IsInvalid(err) || apierrors.IsBadRequest(err) ||
-		apierrors.IsNotFound(err) ||
-		apierrors.IsUnauthorized(err) || apierrors.IsTooManyRequests(err)
+	status, ok := errors.AsType[*apierrors.StatusError](err)
+	if !ok {
+		return false
+	}
+	code := status.Status().Code
+	return code >= 400 && code < 500 && code != http.StatusRequestTimeout
 }
 
 func newJob(namespace string, j plan.JobRun, template batchv1.JobTemplateSpec) (*batchv1.Job, error) {

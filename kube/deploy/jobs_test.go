@@ -3,6 +3,7 @@ package deploy
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -194,6 +195,7 @@ func TestClustersStartJobBelievesOnlyTheAPIServerThatNoneIsStarted(t *testing.T)
 	}{
 		{apierrors.NewForbidden(jobs, "x", errors.New("over quota")), true},
 		{apierrors.NewBadRequest("no"), true},
+		{apierrors.NewConflict(schema.GroupResource{Resource: "resourcequotas"}, "compute", errors.New("the object has been modified")), true},
 		{apierrors.NewTimeoutError("etcd", 1), false},
 		{apierrors.NewInternalError(errors.New("a webhook")), false},
 		{context.DeadlineExceeded, false},
@@ -216,5 +218,27 @@ func TestClustersJobStateTellsNothingOfAnotherJobsPods(t *testing.T) {
 	s, err := clusters(kubetest.NewCluster(t, migration(batchv1.JobCondition{}), earlier, migrationPod())).JobState(t.Context(), testEnvironment(), "migrate-1")
 	if err != nil || len(s.Pods) != 1 || s.Pods[0].Name != "migrate-1-x" {
 		t.Errorf("%+v, %v", s.Pods, err)
+	}
+}
+
+func TestRejectedIsWhateverTheAPIServerPutsDownToTheRequest(t *testing.T) {
+	jobs := schema.GroupResource{Group: "batch", Resource: "jobs"}
+	for _, tc := range []struct {
+		err  error
+		want bool
+	}{
+		{apierrors.NewConflict(schema.GroupResource{Resource: "resourcequotas"}, "compute", errors.New("the object has been modified")), true},
+		{apierrors.NewMethodNotSupported(jobs, "create"), true},
+		{apierrors.NewRequestEntityTooLargeError("3 MB"), true},
+		{apierrors.NewGenericServerResponse(422, "create", jobs, "x", "a webhook denied the request", 0, true), true},
+		{apierrors.NewTooManyRequests("later", 1), true},
+		{apierrors.NewGenericServerResponse(408, "create", jobs, "x", "", 0, true), false},
+		{apierrors.NewServiceUnavailable("etcd"), false},
+		{apierrors.NewTimeoutError("etcd", 1), false},
+		{errors.New("connection reset by peer"), false},
+	} {
+		if got := rejected(fmt.Errorf("create: %w", tc.err)); got != tc.want {
+			t.Errorf("%v: %t", tc.err, got)
+		}
 	}
 }

@@ -72,14 +72,14 @@ func (s *Store) save(ctx context.Context, o plan.Operation) error {
 			return err
 		}
 	}
-	ctx, cancel := context.WithTimeout(ctx, apiserver.Timeout)
-	defer cancel()
 	if verb == "create" {
-		_, err = maps.Create(ctx, m, metav1.CreateOptions{})
+		_, err = apiserver.Create(ctx, maps.Create, m)
 	} else {
+		ctx, cancel := context.WithTimeout(ctx, apiserver.Timeout)
+		defer cancel()
 		_, err = maps.Update(ctx, m, metav1.UpdateOptions{})
 	}
-	if apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) || apierrors.IsNotFound(err) && verb == "update" {
+	if apiserver.IsConflict(err) || apierrors.IsNotFound(err) && verb == "update" {
 		return release.ErrConflict
 	}
 	return apiserver.Explain(err, verb, "configmaps", s.conn.Namespace())

@@ -7,6 +7,10 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	clienttesting "k8s.io/client-go/testing"
 
 	"github.com/cjworkbench/unstuck/kube/kubetest"
 	"github.com/cjworkbench/unstuck/release"
@@ -35,6 +39,23 @@ func TestStoreSaveWritesOnlyOverTheVersionBefore(t *testing.T) {
 	c.SetGone(true)
 	if err := s.Save(t.Context(), operationOf("deploy-1", 4)); err == nil || errors.Is(err, release.ErrConflict) {
 		t.Errorf("nobody answers: %v", err)
+	}
+}
+
+func TestStoreSaveTakesNoConflictOverAQuotaForAnotherWriter(t *testing.T) {
+	c := kubetest.NewCluster(t)
+	conflicts := 1
+	c.PrependReactor("create", "configmaps", func(clienttesting.Action) (bool, runtime.Object, error) {
+		conflicts--
+		return conflicts >= 0, nil, apierrors.NewConflict(schema.GroupResource{Resource: "resourcequotas"}, "count", errors.New("the object has been modified"))
+	})
+	s := NewStore(c.Conn())
+	if err := s.Save(t.Context(), operationOf("deploy-1", 1)); err != nil {
+		t.Errorf("one conflict: %v", err)
+	}
+	conflicts = 100
+	if err := s.Save(t.Context(), operationOf("deploy-2", 1)); err == nil || errors.Is(err, release.ErrConflict) {
+		t.Errorf("many: %v", err)
 	}
 }
 

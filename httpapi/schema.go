@@ -35,6 +35,7 @@ type schema struct {
 var enums = map[reflect.Type][]string{
 	reflect.TypeFor[plan.OnFailure]():   {string(plan.Leave), string(plan.Rollback)},
 	reflect.TypeFor[plan.Kind]():        listed(plan.Kinds()),
+	reflect.TypeFor[plan.Trouble]():     listed(plan.Troubles()),
 	reflect.TypeFor[plan.ServiceKind](): {plan.Singleton.String(), plan.Rolling.String()},
 	reflect.TypeFor[plan.Migration](): {
 		plan.DidMigrate.String(), plan.DidNotMigrate.String(),

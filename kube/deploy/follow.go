@@ -66,6 +66,8 @@ type jobFollower struct {
 }
 
 // watch begins to follow each container that has started, until the Job has ended and there is none left that has.
+// Native sidecars are left out: what they log, how often they are started and how they end says nothing of the job's
+// work.
 func (f *jobFollower) watch(ctx context.Context, name string) error {
 	seen := make(map[types.UID]bool)
 	for {
@@ -76,8 +78,17 @@ func (f *jobFollower) watch(ctx context.Context, name string) error {
 		for i := range pods {
 			p := &pods[i]
 			seen[p.UID] = true
+			var sidecars []string
+			for _, c := range p.Spec.InitContainers {
+				if isSidecar(c) {
+					sidecars = append(sidecars, c.Name)
+				}
+			}
 			for _, s := range slices.Concat(p.Status.InitContainerStatuses, p.Status.ContainerStatuses) {
 				at := containerRef{p.Name, p.UID, s.Name}
+				if slices.Contains(sidecars, s.Name) {
+					continue
+				}
 				if (s.State.Running != nil || s.State.Terminated != nil || s.RestartCount > 0) && !f.begun[at] {
 					f.begun[at] = true
 					f.group.Go(func() error { return f.follow(ctx, at) })

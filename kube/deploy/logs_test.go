@@ -121,6 +121,9 @@ func TestClustersFollowJobReadsTheLogToItsEnd(t *testing.T) {
 	ended.Status.ContainerStatuses[0].State = corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{}}
 	restarted := migrationPod()
 	restarted.Status.ContainerStatuses[0].RestartCount = 1
+	beside := withSidecar(ended.DeepCopy(), corev1.ContainerStatus{
+		RestartCount: 1, State: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: 143}},
+	})
 	for _, tc := range []struct {
 		name string
 		jobs []*batchv1.Job
@@ -133,6 +136,7 @@ func TestClustersFollowJobReadsTheLogToItsEnd(t *testing.T) {
 		{"while it runs", []*batchv1.Job{migration(), over}, []*corev1.Pod{running, ended}, []string{a, a + b}, []string{"a", "b"}, nil},
 		{"a pod is gone", []*batchv1.Job{twice}, []*corev1.Pod{ended}, []string{a}, nil, errPodsLost},
 		{"a container was started again", []*batchv1.Job{over}, []*corev1.Pod{restarted}, []string{a}, nil, errRunLost},
+		{"a sidecar was started again, and killed", []*batchv1.Job{over}, []*corev1.Pod{beside}, []string{a}, []string{"a"}, nil},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			got, err := following(t, tc.jobs, tc.pods, tc.logs...)

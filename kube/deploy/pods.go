@@ -66,6 +66,7 @@ func volumesOf(spec corev1.PodSpec) []plan.Volume {
 func podOf(p *corev1.Pod) plan.Pod {
 	one := plan.Pod{
 		Name: p.Name, Phase: string(p.Status.Phase), Terminating: p.DeletionTimestamp != nil, Reason: p.Status.Reason,
+		Message: p.Status.Message,
 	}
 	for _, c := range p.Status.Conditions {
 		one.Ready = one.Ready || c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue
@@ -77,7 +78,9 @@ func podOf(p *corev1.Pod) plan.Pod {
 	add := func(init bool, containers []corev1.Container, statuses []corev1.ContainerStatus) {
 		for _, c := range containers {
 			if i := slices.IndexFunc(statuses, func(s corev1.ContainerStatus) bool { return s.Name == c.Name }); i >= 0 {
-				one.Containers = append(one.Containers, containerState(init, statuses[i]))
+				state := containerState(statuses[i])
+				state.Init, state.Sidecar = init, init && isSidecar(c)
+				one.Containers = append(one.Containers, state)
 			}
 		}
 	}
@@ -91,6 +94,11 @@ func podOf(p *corev1.Pod) plan.Pod {
 	return one
 }
 
+// isSidecar says whether an init container is one that runs beside the other containers until they have ended.
+func isSidecar(c corev1.Container) bool {
+	return c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways
+}
+
 func laterOf(a, b time.Time) time.Time {
 	if a.After(b) {
 		return a
@@ -98,15 +106,15 @@ func laterOf(a, b time.Time) time.Time {
 	return b
 }
 
-func containerState(init bool, s corev1.ContainerStatus) plan.ContainerState {
-	one := plan.ContainerState{Name: s.Name, Init: init, Ready: s.Ready, Restarts: int(s.RestartCount)}
+func containerState(s corev1.ContainerStatus) plan.ContainerState {
+	one := plan.ContainerState{Name: s.Name, Ready: s.Ready, Restarts: int(s.RestartCount)}
 	last := s.LastTerminationState.Terminated
 	switch {
 	case s.State.Running != nil:
-		one.Started = s.State.Running.StartedAt.Time
+		one.Started, one.Unstarted = s.State.Running.StartedAt.Time, s.Started != nil && !*s.Started
 	case s.State.Terminated != nil:
 		last = s.State.Terminated
-		one.Ended, one.Started, one.Message = true, last.StartedAt.Time, last.Message
+		one.Ended, one.Started = true, last.StartedAt.Time
 	default: // also if nothing is said: then it waits
 		one.Waiting, one.Ended = "Waiting", last != nil
 		if w := s.State.Waiting; w != nil {
@@ -114,7 +122,8 @@ func containerState(init bool, s corev1.ContainerStatus) plan.ContainerState {
 		}
 	}
 	if last != nil {
-		one.LastEnd, one.LastExit, one.LastReason = last.FinishedAt.Time, int(last.ExitCode), last.Reason
+		one.LastEnd, one.LastExit = last.FinishedAt.Time, int(last.ExitCode)
+		one.LastReason, one.LastMessage = last.Reason, last.Message
 	}
 	return one
 }
@@ -129,7 +138,7 @@ func (c cluster) addEvents(ctx context.Context, namespace string, pods []corev1.
 			continue
 		}
 		left--
-		events, err := c.warnings(ctx, namespace, pods[i].UID)
+		events, err := c.warnings(ctx, namespace, pods[i].UID, time.Time{})
 		if err != nil {
 			c.Log.Debug("cannot read the events of a pod", "pod", p.Name, "namespace", namespace, "error",
 				apiserver.Explain(err, "list", "events", namespace).Error())
@@ -139,15 +148,15 @@ func (c cluster) addEvents(ctx context.Context, namespace string, pods []corev1.
 	}
 }
 
-// warnings gives the latest warnings about an object, oldest first.
-func (c cluster) warnings(ctx context.Context, namespace string, uid types.UID) ([]string, error) {
+// warnings gives the latest warnings about an object that came after a time, oldest first.
+func (c cluster) warnings(ctx context.Context, namespace string, uid types.UID, after time.Time) ([]string, error) {
 	about := fields.Set{"involvedObject.uid": string(uid), "type": corev1.EventTypeWarning}
 	all, err := apiserver.List(ctx, c.CoreV1().Events(namespace).List, metav1.ListOptions{FieldSelector: about.String()})
 	if err != nil {
 		return nil, err
 	}
 	items := slices.DeleteFunc(all.Items, func(e corev1.Event) bool {
-		return e.InvolvedObject.UID != uid || e.Type != corev1.EventTypeWarning
+		return e.InvolvedObject.UID != uid || e.Type != corev1.EventTypeWarning || !lastSeen(e).After(after)
 	})
 	slices.SortStableFunc(items, func(a, b corev1.Event) int { return lastSeen(a).Compare(lastSeen(b)) })
 	var texts []string

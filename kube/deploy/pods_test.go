@@ -1,12 +1,15 @@
 package deploy
 
 import (
+	"strings"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/cjworkbench/unstuck/kube/apiserver"
+	"github.com/cjworkbench/unstuck/kube/kubetest"
+	"github.com/cjworkbench/unstuck/release/plan"
 )
 
 func TestPodOfPutsTheContainerThatLogsAreOfFirst(t *testing.T) {
@@ -26,6 +29,57 @@ func TestPodOfPutsTheContainerThatLogsAreOfFirst(t *testing.T) {
 		}
 		if got := podOf(p).Containers; got[0].Name != tc.want || len(got) != 3 {
 			t.Errorf("%s: commands in %+v", name, got)
+		}
+	}
+}
+
+// withSidecar gives a Job's pod that has a native sidecar.
+func withSidecar(p *corev1.Pod, s corev1.ContainerStatus) *corev1.Pod {
+	s.Name = "sql-proxy"
+	p.Spec.InitContainers = []corev1.Container{{Name: s.Name, RestartPolicy: new(corev1.ContainerRestartPolicyAlways)}}
+	p.Status.InitContainerStatuses = []corev1.ContainerStatus{s}
+	return p
+}
+
+func TestPodOfTellsASidecarFromAnInitContainer(t *testing.T) {
+	terminated := func(code int32, reason, message string) corev1.ContainerState {
+		return corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: code, Reason: reason, Message: message}}
+	}
+	running := corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: metav1.NewTime(longAgo)}}
+	waiting := corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "PodInitializing"}}
+	pod := func(phase corev1.PodPhase, sidecar, app corev1.ContainerStatus, change ...func(*corev1.Pod)) plan.Pod {
+		p := withSidecar(migrationPod(), sidecar)
+		kubetest.NotReady(p)
+		app.Name, p.Status.Phase, p.Status.ContainerStatuses = "app", phase, []corev1.ContainerStatus{app}
+		p.Status.ContainerStatuses[0].Name = "app"
+		for _, f := range change {
+			f(p)
+		}
+		one := podOf(p)
+		one.Events = []string{"Unhealthy: Startup probe failed: HTTP probe failed with statuscode: 503"}
+		return one
+	}
+	plain := func(p *corev1.Pod) { p.Spec.InitContainers[0].RestartPolicy = nil }
+	evicted := func(p *corev1.Pod) {
+		p.Status.Reason, p.Status.Message = "Evicted", "low on resource: ephemeral-storage"
+	}
+	for name, tc := range map[string]struct {
+		pod  plan.Pod
+		want string
+	}{
+		"it is killed when the pod fails":  {pod(corev1.PodFailed, corev1.ContainerStatus{State: terminated(137, "Error", "")}, corev1.ContainerStatus{State: terminated(1, "Error", "")}), "container app: crash: it ended with exit code 1"},
+		"it is killed before the pod ends": {pod(corev1.PodRunning, corev1.ContainerStatus{State: terminated(143, "Error", "")}, corev1.ContainerStatus{State: terminated(2, "Error", "")}), "container app: crash: it ended with exit code 2"},
+		"its startup probe fails":          {pod(corev1.PodPending, corev1.ContainerStatus{Started: new(false), State: running}, corev1.ContainerStatus{State: waiting}), "container sql-proxy: probe: Unhealthy: Startup probe failed"},
+		"it was started again for it":      {pod(corev1.PodPending, corev1.ContainerStatus{Started: new(false), RestartCount: 5, State: running, LastTerminationState: terminated(137, "Error", "")}, corev1.ContainerStatus{State: waiting}), "container sql-proxy: probe: Unhealthy: Startup probe failed"},
+		"an init container fails":          {pod(corev1.PodFailed, corev1.ContainerStatus{State: terminated(3, "Error", "")}, corev1.ContainerStatus{State: waiting}, plain), "container sql-proxy: crash: it ended with exit code 3"},
+		"the pod was evicted":              {pod(corev1.PodFailed, corev1.ContainerStatus{State: terminated(137, "Error", "")}, corev1.ContainerStatus{State: terminated(137, "Error", "")}, evicted), "pod migrate-1-x: evicted: Evicted: low on resource: ephemeral-storage"},
+		"it cannot be started":             {pod(corev1.PodFailed, corev1.ContainerStatus{}, corev1.ContainerStatus{State: terminated(128, "StartError", "no gunicorn in $PATH")}), "container app: bad_config: StartError: no gunicorn in $PATH"},
+		"it cannot be started, again and again": {pod(corev1.PodRunning, corev1.ContainerStatus{Ready: true, State: running}, corev1.ContainerStatus{
+			RestartCount: 4, LastTerminationState: terminated(128, "StartError", "no gunicorn in $PATH"), State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "CrashLoopBackOff", Message: "back-off"}},
+		}), "container app: bad_config: StartError: no gunicorn in $PATH"},
+	} {
+		if d, _ := plan.DiagnosePods([]plan.Pod{tc.pod}); !strings.Contains(d.String(), tc.want) {
+			t.Errorf("%s: %s", name, d)
 		}
 	}
 }

@@ -7,21 +7,33 @@ import (
 	"strings"
 )
 
-// Trouble says why a pod does not come up, from a closed list.
+// Trouble says why a pod does not come up, or a job does not end, from a closed list.
 type Trouble string
 
-// What can keep a pod from coming up, the most telling first.
+// What can keep a pod from coming up, or a job from ending.
 const (
 	ImagePull     Trouble = "image_pull"    // its image cannot be had
-	BadConfig     Trouble = "bad_config"    // a ConfigMap, Secret or command that it needs is missing
+	BadConfig     Trouble = "bad_config"    // a ConfigMap, Secret, volume or command that it needs is missing or wrong
 	OutOfMemory   Trouble = "out_of_memory" // it was killed for its memory
 	Crash         Trouble = "crash"         // it ends when it should run
+	Deadline      Trouble = "deadline"      // it ran for longer than its activeDeadlineSeconds allow
 	ProbeFails    Trouble = "probe"         // it runs, and its probe says that it does not serve
+	HostSetup     Trouble = "host_setup"    // its host cannot set it up: its network, a disk, a device
 	Unschedulable Trouble = "unschedulable" // no host takes it
-	Evicted       Trouble = "evicted"       // its host threw it out
-	NoPod         Trouble = "no_pod"        // pods cannot be made: a quota, an admission webhook
+	Evicted       Trouble = "evicted"       // it was ended from outside: its host threw it out, shut down or was lost
+	NoPod         Trouble = "no_pod"        // pods cannot be made: a quota, an admission webhook, a Job that is suspended
+	StillRuns     Trouble = "still_runs"    // the others of a job's pod have ended, and it keeps the job from ending
 	Starting      Trouble = "starting"      // nothing is wrong that can be seen: it is only slow
 )
+
+// order is the order of the list: what says most about a failure comes first.
+var order = []Trouble{
+	ImagePull, BadConfig, OutOfMemory, Crash, Deadline, ProbeFails, HostSetup, Unschedulable, Evicted, NoPod, StillRuns,
+	Starting,
+}
+
+// Troubles lists every Trouble, the most telling first.
+func Troubles() []Trouble { return slices.Clone(order) }
 
 // Diagnosis says which pod does not come up, which of its containers, and why.
 type Diagnosis struct {
@@ -41,11 +53,8 @@ func (d Diagnosis) String() string {
 	if d.Pod != "" {
 		where = strings.TrimSuffix("pod "+d.Pod+", container "+d.Container, ", container ")
 	}
-	return fmt.Sprintf("%s: %s: %s", where, d.Why, d.Detail)
+	return where + ": " + string(d.Why) + ": " + d.Detail
 }
-
-// order is the order of the list: what says most about a failure comes first.
-var order = []Trouble{ImagePull, BadConfig, OutOfMemory, Crash, ProbeFails, Unschedulable, Evicted, NoPod, Starting}
 
 // DiagnoseRollout says why a Deployment does not roll out, by that of its new pods which tells most; the log is left
 // for the caller to read. It gives nothing if nothing can be seen to be wrong.
@@ -53,20 +62,30 @@ func DiagnoseRollout(d Deployment) (Diagnosis, bool) {
 	var all []Diagnosis
 	for _, p := range d.Pods {
 		if p.Updated && !p.Terminating {
-			all = append(all, diagnosePod(p)...)
+			all = append(all, diagnosePod(p, ofService)...)
 		}
 	}
-	if c, ok := d.condition("ReplicaFailure"); ok && c.Status == "True" {
-		all = append(all, Diagnosis{Why: NoPod, Detail: c.Message})
+	for _, c := range d.Conditions {
+		if why, is := causeOf(InOwner, c.Type); is && c.Status == "True" {
+			all = append(all, Diagnosis{Why: why, Detail: c.Message})
+		}
 	}
 	return worst(all)
 }
 
-// DiagnosePods says why the pods of a job failed, by that which tells most.
+// DiagnosePods says why the pods of a job failed or do not end, by that which tells most. While one of them lives, it
+// is the live ones that are waited for, and those of earlier tries tell less.
 func DiagnosePods(pods []Pod) (Diagnosis, bool) {
-	var all []Diagnosis
+	var all, live []Diagnosis
 	for _, p := range pods {
-		all = append(all, diagnosePod(p)...)
+		found := diagnosePod(p, ofJob)
+		all = append(all, found...)
+		if p.live() {
+			live = append(live, slices.DeleteFunc(found, func(d Diagnosis) bool { return d.Why == Starting })...)
+		}
+	}
+	if len(live) > 0 {
+		return worst(live)
 	}
 	return worst(all)
 }
@@ -80,80 +99,109 @@ func worst(all []Diagnosis) (Diagnosis, bool) {
 	}), true
 }
 
-// diagnosePod gives what is wrong with one pod: a line for each of its containers that is not as it should be.
-func diagnosePod(p Pod) []Diagnosis {
+// purpose is what a pod is for: a service's containers are to run, those of a job to end.
+type purpose bool
+
+const (
+	ofService purpose = false
+	ofJob     purpose = true
+)
+
+// diagnosePod gives what is wrong with one pod: what has ended it from outside, or a line for each of its containers
+// that is not as it should be. If that is only that they have not begun, warnings about the pod may say why.
+func diagnosePod(p Pod, is purpose) []Diagnosis {
 	var all []Diagnosis
 	found := func(container string, why Trouble, detail string) {
 		all = append(all, Diagnosis{
 			Pod: p.Name, Container: container, Why: why, Detail: Tidy(detail), Events: tailOf(p.Events, 5),
 		})
 	}
-	if p.Reason == "Evicted" {
-		found("", Evicted, "its host evicted it")
+	if why, detail := p.fromOutside(); why != "" { // the exit codes follow from that
+		found("", why, detail)
+		return all
 	}
 	for _, c := range p.Conditions {
 		if c.Type == "PodScheduled" && c.Status == "False" {
 			found("", Unschedulable, cmp.Or(c.Message, c.Reason))
 		}
 	}
+	last, running := "", ""
+	if is == ofJob {
+		last, running = p.lastToRun()
+	}
 	for _, c := range p.Containers {
-		if why, detail := diagnoseContainer(p, c); why != "" {
+		why, detail := p.diagnoseContainer(c, is)
+		switch {
+		case why == "", last != "" && c.runs(): // a job's probes say nothing once it only has to end
+		case last != "" && c.over():
+			found(c.Name, why, detail+"; "+running)
+		default:
 			found(c.Name, why, detail)
 		}
 	}
-	if len(all) == 0 && p.live() && !p.Ready {
+	if last != "" {
+		found(last, StillRuns, running)
+	}
+	slow := p.live() && !p.Ready && !slices.ContainsFunc(all, func(d Diagnosis) bool { return d.Why != Starting })
+	if !slow {
+		return all
+	}
+	if why, detail := p.setupTrouble(); why != "" {
+		all = nil
+		found("", why, detail)
+	} else if len(all) == 0 && (is == ofService || p.Phase == "Pending") {
 		found("", Starting, "it is "+strings.ToLower(p.Phase))
 	}
 	return all
 }
 
-func diagnoseContainer(p Pod, c ContainerState) (Trouble, string) {
-	ended := fmt.Sprintf("it ended with exit code %d (%s), %d restarts", c.LastExit,
-		cmp.Or(c.LastReason, "no reason given"), c.Restarts)
-	if c.LastReason == "OOMKilled" && (!c.Ready || p.Phase == "Failed") {
-		return OutOfMemory, ended
-	}
-	switch c.Waiting {
-	case "ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "ImageInspectError",
-		"RegistryUnavailable":
-		return ImagePull, cmp.Or(c.Message, c.Waiting)
-	case "CreateContainerConfigError", "CreateContainerError", "RunContainerError":
-		return BadConfig, cmp.Or(c.Message, c.Waiting)
-	case "CrashLoopBackOff":
-		return diagnoseRestarts(p, ended)
-	case "":
-	default: // ContainerCreating, PodInitializing
-		return Starting, cmp.Or(c.Message, c.Waiting)
-	}
-	switch {
-	case c.Ended && (c.LastExit != 0 || (!c.Init && p.live())):
-		return Crash, ended
-	case c.Ended || c.Ready || c.Init:
+// fromOutside says what ended a pod, or its run on a lost host, that was not one of its containers. Every reason in the
+// status of a pod that has failed is of that kind, whoever writes it; one that never ran was refused.
+func (p Pod) fromOutside() (Trouble, string) {
+	if p.Phase == "Succeeded" {
 		return "", ""
 	}
-	if c.Restarts > 0 { // that it is not ready between two crashes says less than that it crashes
-		return diagnoseRestarts(p, ended)
+	gone := p.Phase == "Failed" || p.Phase == "Unknown"
+	why, listed := causeOf(InPod, p.Reason)
+	switch {
+	case !listed && gone && p.Reason != "":
+		why = Evicted
+		if !slices.ContainsFunc(p.Containers, func(c ContainerState) bool { return c.Waiting == "" }) {
+			why = Unschedulable
+		}
+	case !listed:
+		c, _ := conditionOf(p.Conditions, "DisruptionTarget")
+		if c.Status != "True" || !gone && !p.Terminating {
+			return "", ""
+		}
+		return Evicted, sentence(c.Reason, c.Message) + p.failures()
 	}
-	if probe := probeEvent(p, "probe failed"); probe != "" {
-		return ProbeFails, probe
-	}
-	return ProbeFails, "it runs and is not ready"
+	return why, sentence(p.Reason, p.Message) + p.failures()
 }
 
-// diagnoseRestarts says why a container runs again and again: the kubelet ends it, or it ends by itself.
-func diagnoseRestarts(p Pod, ended string) (Trouble, string) {
-	if probe := probeEvent(p, "Liveness probe failed", "Startup probe failed"); probe != "" {
-		return ProbeFails, probe
-	}
-	return Crash, ended
-}
-
-// probeEvent gives the last event of the pod that holds one of the words.
-func probeEvent(p Pod, words ...string) string {
-	for _, e := range slices.Backward(p.Events) {
-		if slices.ContainsFunc(words, func(w string) bool { return strings.Contains(e, w) }) {
-			return e
+// lastToRun gives that container of a job's pod which keeps it from ending while others have ended, and says so.
+func (p Pod) lastToRun() (container, detail string) {
+	var running, sidecars, ended []string
+	for _, c := range p.Containers {
+		switch {
+		case c.runs() && c.Sidecar:
+			sidecars = append(sidecars, c.Name)
+		case c.Init:
+		case c.runs():
+			running = append(running, c.Name)
+		case c.over():
+			ended = append(ended, c.Name)
+		default:
+			return "", "" // it waits, which has a reason of its own
 		}
 	}
-	return ""
+	ends := "the job ends once all have"
+	if len(running) == 0 {
+		running, ends = sidecars, "Kubernetes ends its sidecars now"
+	}
+	if len(running) == 0 || len(ended) == 0 || !p.live() {
+		return "", ""
+	}
+	return running[0], fmt.Sprintf("still running: %s; ended: %s; %s", strings.Join(running, ", "),
+		strings.Join(ended, ", "), ends)
 }

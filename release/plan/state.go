@@ -67,6 +67,7 @@ type Pod struct {
 	Ready       bool
 	Terminating bool
 	Reason      string // status.reason, Evicted for instance
+	Message     string // status.message: which resource was short, which deadline passed
 	Conditions  []Condition
 	Containers  []ContainerState // init containers, then the default one, as kubectl has it, then the others
 	Events      []string         // the latest warnings about it, oldest first
@@ -77,16 +78,25 @@ func (p Pod) live() bool { return p.Phase != "Succeeded" && p.Phase != "Failed" 
 
 // ContainerState is how one container of a pod is doing.
 type ContainerState struct {
-	Name     string
-	Init     bool
-	Ready    bool
-	Waiting  string // why it waits: ImagePullBackOff, CrashLoopBackOff, ContainerCreating; empty if it does not
-	Message  string // what else is said about that
-	Started  time.Time
-	Ended    bool // it has ended and does not run again, or not yet
-	Restarts int
+	Name      string
+	Init      bool
+	Sidecar   bool // an init container that runs beside the others, until they have ended (restartPolicy Always)
+	Ready     bool
+	Waiting   string // why it waits: ImagePullBackOff, CrashLoopBackOff, ContainerCreating; empty if it does not
+	Message   string // what else is said about that
+	Started   time.Time
+	Unstarted bool // it runs, and its startup probe has not succeeded yet
+	Ended     bool // it has ended and does not run again, or not yet
+	Restarts  int
 
-	LastEnd    time.Time // when its last run ended; zero if none has
-	LastExit   int
-	LastReason string // OOMKilled, Error, Completed
+	LastEnd     time.Time // when its last run ended; zero if none has
+	LastExit    int
+	LastReason  string // OOMKilled, StartError, Error, Completed
+	LastMessage string // what the runtime says about that, or else the container's own last words
 }
+
+// runs says whether the container runs.
+func (c ContainerState) runs() bool { return c.Waiting == "" && !c.Ended }
+
+// over says whether the container has ended and is not about to be started again.
+func (c ContainerState) over() bool { return c.Waiting == "" && c.Ended }

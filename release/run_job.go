@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -49,12 +50,7 @@ func (x *run) job(at ref) (string, error) {
 	case errors.Is(err, ErrNotFound):
 		return "", fmt.Errorf("job %s is gone: nobody knows whether it ended well", j.Name)
 	case err != nil:
-		if stopErr := x.try(x.life, func(ctx context.Context) error {
-			return x.Jobs.StopJob(ctx, x.env, j.Name)
-		}); stopErr != nil {
-			return "", fmt.Errorf("%w; job %s could not be stopped: %w", err, j.Name, stopErr)
-		}
-		return "", fmt.Errorf("%w: job %s was stopped", err, j.Name)
+		return "", x.stopJob(j, err)
 	case state.Failed:
 		return "", x.jobFailed(at, j, state)
 	}
@@ -109,12 +105,15 @@ func (x *run) awaitJob(at ref, j plan.JobRun, deadline time.Time) (JobState, err
 		case err == nil && (state.Done || state.Failed):
 			return state, nil
 		case !time.Now().Before(deadline):
-			return state, errors.New("not over at its deadline")
+			return state, x.jobLate(at, state, err)
 		case err != nil:
 			x.note(at, func(s *plan.StepRun) { s.Detail = plan.Tidy("look at it: " + err.Error()) })
 		default:
 			detail := "job " + j.Name + " runs"
-			if found, ok := plan.DiagnosePods(state.Pods); ok {
+			if len(state.Pods) == 0 {
+				detail = "job " + j.Name + " has no pod yet"
+			}
+			if found, ok := state.diagnose(); ok {
 				detail = found.String()
 			}
 			x.note(at, func(s *plan.StepRun) { s.Detail = plan.Tidy(detail) })
@@ -160,12 +159,55 @@ func (x *run) followJob(ctx context.Context, at ref, j plan.JobRun, over <-chan 
 	}
 }
 
-// jobFailed makes an error of why a job failed.
+// diagnose says why a job does not end, or why it failed. What it lacks pods for comes before how the pods of earlier
+// tries ended: it is what is waited for now.
+func (s JobState) diagnose() (plan.Diagnosis, bool) {
+	if s.Message != "" && !s.Failed {
+		return plan.Diagnosis{Why: plan.NoPod, Detail: plan.Tidy(s.Message)}, true
+	}
+	return plan.DiagnosePods(s.Pods)
+}
+
+// jobFailed makes an error of why a job failed: in the words of the Job, and by what its pods show.
 func (x *run) jobFailed(at ref, j plan.JobRun, state JobState) error {
 	why := state.Message
-	if found, ok := plan.DiagnosePods(state.Pods); ok {
-		why = found.String()
+	if found, ok := state.diagnose(); ok {
+		why = strings.TrimPrefix(why+"; "+found.String(), "; ")
 		x.keepDiagnosis(at, found)
 	}
 	return fmt.Errorf("job %s failed: %s", j.Name, why)
+}
+
+// lateError says that a job was not over at its deadline.
+type lateError struct{ why string } // what it still waits for
+
+func (lateError) Error() string { return "not over at its deadline" }
+
+// jobLate makes an error of what a job still waits for at its deadline. Its state is as it was just seen, or could not
+// be for that error.
+func (x *run) jobLate(at ref, state JobState, err error) error {
+	if err != nil {
+		return lateError{"how it is doing cannot be seen: " + err.Error()}
+	}
+	found, ok := state.diagnose()
+	switch {
+	case ok:
+		x.keepDiagnosis(at, found)
+		return lateError{found.String()}
+	case len(state.Pods) == 0:
+		return lateError{"it has no pod, and nothing says why"}
+	}
+	return lateError{"nothing is wrong with it that can be seen"}
+}
+
+// stopJob stops a job that is not waited for any longer, and says so of why.
+func (x *run) stopJob(j plan.JobRun, why error) error {
+	after := ""
+	if late, ok := errors.AsType[lateError](why); ok {
+		after = "; " + late.why
+	}
+	if err := x.try(x.life, func(ctx context.Context) error { return x.Jobs.StopJob(ctx, x.env, j.Name) }); err != nil {
+		return fmt.Errorf("%w; job %s could not be stopped: %w%s", why, j.Name, err, after)
+	}
+	return fmt.Errorf("%w: job %s was stopped%s", why, j.Name, after)
 }

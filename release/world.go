@@ -42,8 +42,8 @@ type Jobs interface {
 
 // Logs reads logs and runs commands.
 type Logs interface {
-	// FollowJob calls line with each line of a job's log from its start, all its pods and containers merged, until
-	// the job has ended and everything is read (nil), or until something fails: then the log is not whole.
+	// FollowJob calls line with each line of a job's log from its start, all its pods and containers merged but for native
+	// sidecars, until the job has ended and everything is read (nil), or until something fails: then it is not whole.
 	FollowJob(ctx context.Context, env plan.Environment, name string, line func(string)) error
 	// PodLog gives the last lines of a container's log, oldest first; of its previous run if it crashed and waits.
 	PodLog(ctx context.Context, env plan.Environment, pod, container string, lines int) ([]string, error)
@@ -109,7 +109,7 @@ func (e *LockedError) Error() string {
 
 // JobState is how a job is doing.
 type JobState struct {
-	Done, Failed bool   // neither: it runs
-	Message      string // why it failed: BackoffLimitExceeded, DeadlineExceeded
+	Done, Failed bool   // neither: it runs, or is to run
+	Message      string // why it failed (BackoffLimitExceeded, DeadlineExceeded), or else why it lacks pods
 	Pods         []plan.Pod
 }

@@ -37,8 +37,9 @@ const (
 	quotaWait = 100 * time.Millisecond
 )
 
-// Create creates an object, within Timeout for each try. That it conflicts over a ResourceQuota is the API server's word
-// that nothing was made, because another creation was counted against the quota at the same time: it is tried again.
+// Create creates an object, within Timeout for each try. That it conflicts over a ResourceQuota is the API server's
+// word that nothing was made, because another creation was counted against the quota at the same time: it is tried
+// again.
 func Create[O any](
 	ctx context.Context, create func(context.Context, O, metav1.CreateOptions) (O, error), o O,
 ) (O, error) {

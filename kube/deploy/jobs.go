@@ -60,9 +60,9 @@ func (cs *Clusters) StartJob(ctx context.Context, env plan.Environment, j plan.J
 	return err
 }
 
-// rejected says whether the API server itself has said that it does not do what was asked: any answer that puts it down
-// to the request, a conflict over a ResourceQuota included. Of any other error, a late answer for instance, nobody knows
-// what comes.
+// rejected says whether the API server itself has said that it does not do what was asked: any answer that puts it
+// down to the request, a conflict over a ResourceQuota included. Of any other error, a late answer for instance, nobody
+// knows what comes.
 func rejected(err error) bool {
 	status, ok := errors.AsType[*apierrors.StatusError](err)
 	if !ok {
@@ -121,7 +121,69 @@ func (cs *Clusters) JobState(ctx context.Context, env plan.Environment, name str
 	if !s.Done {
 		c.addEvents(ctx, env.Namespace, pods, s.Pods)
 	}
+	if !s.Done && !s.Failed {
+		s.Message = c.whyTooFew(ctx, job, pods)
+	}
 	return s, nil
+}
+
+// whyTooFew says why a Job has fewer pods than it wants; nothing if it has them, or if nothing is known. In the Job's
+// status there is no word of a pod that cannot be made: its controller tells it by events, and tries again. Events from
+// before the latest pod speak of earlier tries.
+func (c cluster) whyTooFew(ctx context.Context, job *batchv1.Job, pods []corev1.Pod) string {
+	live, latest := 0, time.Time{}
+	for _, p := range pods {
+		if p.DeletionTimestamp == nil && !isOver(&p) {
+			live++
+		}
+		latest = laterOf(latest, p.CreationTimestamp.Time)
+	}
+	why := whyNoneIsMade(job)
+	if why == "" && (live >= wantedPods(job) || isEnding(job)) {
+		return ""
+	}
+	events, err := c.warnings(ctx, job.Namespace, job.UID, latest)
+	switch {
+	case len(events) > 0:
+		return strings.TrimPrefix(why+"; "+events[len(events)-1], "; ")
+	case why == "" && err != nil && len(pods) == 0:
+		return "the Job has no pod, and its events, which may say why, cannot be read: " +
+			apiserver.Explain(err, "list", "events", job.Namespace).Error()
+	}
+	return why
+}
+
+// whyNoneIsMade says why a Job is not to have pods, or not by Kubernetes' own controller.
+func whyNoneIsMade(job *batchv1.Job) string {
+	switch by := job.Spec.ManagedBy; {
+	case isTrue(job.Spec.Suspend):
+		return "the Job is suspended (spec.suspend): it has no pods until it is resumed"
+	case job.Spec.Parallelism != nil && *job.Spec.Parallelism == 0:
+		return "the Job is to have no pods (spec.parallelism is 0)"
+	case by != nil && *by != batchv1.JobControllerName && job.Status.Active == 0:
+		return "the Job has no active pods: to make them is left to " + *by + " (spec.managedBy)"
+	}
+	return ""
+}
+
+// wantedPods gives how many pods a Job wants at once, for what it has not completed yet.
+func wantedPods(job *batchv1.Job) int {
+	want := int32(1)
+	if n := job.Spec.Parallelism; n != nil {
+		want = *n
+	}
+	if n := job.Spec.Completions; n != nil {
+		want = min(want, *n-job.Status.Succeeded)
+	}
+	return int(want)
+}
+
+// isEnding says whether it is decided how a Job ends, so that it wants no more pods.
+func isEnding(job *batchv1.Job) bool {
+	return slices.ContainsFunc(job.Status.Conditions, func(c batchv1.JobCondition) bool {
+		return c.Status == corev1.ConditionTrue &&
+			(c.Type == batchv1.JobFailureTarget || c.Type == batchv1.JobSuccessCriteriaMet)
+	})
 }
 
 // job gives a Job, and after it its pods: what something else controls is none, whatever its labels.

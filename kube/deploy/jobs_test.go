@@ -221,6 +221,59 @@ func TestClustersJobStateTellsNothingOfAnotherJobsPods(t *testing.T) {
 	}
 }
 
+// about is a warning about migrate-1 of so long before or after its pod was made.
+func about(reason, message string, since time.Duration) *corev1.Event {
+	return &corev1.Event{
+		ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: reason + since.String()}, Type: corev1.EventTypeWarning, Reason: reason, Message: message,
+		InvolvedObject: corev1.ObjectReference{Kind: "Job", Namespace: ns, Name: "migrate-1", UID: "job-uid"}, LastTimestamp: metav1.NewTime(longAgo.Add(since)),
+	}
+}
+
+func TestClustersJobStateSaysWhyAJobLacksPods(t *testing.T) {
+	forbidden := about("FailedCreate", `Error creating: pods "migrate-1-x" is forbidden: exceeded quota: compute`, time.Minute)
+	before := about("FailedCreate", `Error creating: pods "migrate-1-x" is forbidden: no service account`, -time.Minute)
+	job := func(change func(*batchv1.Job)) *batchv1.Job { j := migration(); change(j); return j }
+	pod := func(phase corev1.PodPhase) *corev1.Pod {
+		p := migrationPod()
+		p.CreationTimestamp, p.Status.Phase = metav1.NewTime(longAgo), phase
+		return p
+	}
+	failing := batchv1.JobCondition{Type: batchv1.JobFailureTarget, Status: corev1.ConditionTrue}
+	for name, tc := range map[string]struct {
+		objects []runtime.Object
+		want    string
+	}{
+		"a quota, at first":            {[]runtime.Object{migration(), forbidden}, "FailedCreate: Error creating: pods \"migrate-1-x\" is forbidden: exceeded quota"},
+		"a quota, at the second try":   {[]runtime.Object{migration(), before, forbidden, pod(corev1.PodFailed)}, "exceeded quota"},
+		"only the first was forbidden": {[]runtime.Object{migration(), before, pod(corev1.PodFailed)}, ""},
+		"it has its pod":               {[]runtime.Object{migration(), forbidden, pod(corev1.PodRunning)}, ""},
+		"it has one of its two":        {[]runtime.Object{job(func(j *batchv1.Job) { j.Spec.Parallelism = new(int32(2)) }), forbidden, pod(corev1.PodRunning)}, "exceeded quota"},
+		"one of its two is done": {[]runtime.Object{job(func(j *batchv1.Job) {
+			j.Spec.Parallelism, j.Spec.Completions, j.Status.Succeeded = new(int32(2)), new(int32(2)), 1
+		}), forbidden, pod(corev1.PodRunning)}, ""},
+		"it is about to fail":             {[]runtime.Object{migration(failing), about("DeadlineExceeded", "too long", time.Minute)}, ""},
+		"nothing is known":                {[]runtime.Object{migration()}, ""},
+		"it is suspended":                 {[]runtime.Object{job(func(j *batchv1.Job) { j.Spec.Suspend = new(true) })}, "suspended (spec.suspend)"},
+		"it is suspended, and somebody":   {[]runtime.Object{job(func(j *batchv1.Job) { j.Spec.Suspend = new(true) }), about("QueueMissing", "no queue", 0)}, "is resumed; QueueMissing: no queue"},
+		"it is to have none":              {[]runtime.Object{job(func(j *batchv1.Job) { j.Spec.Parallelism = new(int32(0)) })}, "spec.parallelism is 0"},
+		"it is another controller's":      {[]runtime.Object{job(func(j *batchv1.Job) { j.Spec.ManagedBy = new("acme.org/queue") })}, "left to acme.org/queue"},
+		"it is Kubernetes' by its name":   {[]runtime.Object{job(func(j *batchv1.Job) { j.Spec.ManagedBy = new(batchv1.JobControllerName) })}, ""},
+		"an event of another of its name": {[]runtime.Object{job(func(j *batchv1.Job) { j.UID = "new" }), forbidden}, ""},
+	} {
+		s, err := clusters(kubetest.NewCluster(t, tc.objects...)).JobState(t.Context(), testEnvironment(), "migrate-1")
+		if err != nil || s.Done || s.Failed || !strings.Contains(s.Message, tc.want) || (s.Message == "") != (tc.want == "") {
+			t.Errorf("%s: %+v, %v", name, s, err)
+		}
+	}
+	c := kubetest.NewCluster(t, migration())
+	c.PrependReactor("list", "events", func(clienttesting.Action) (bool, runtime.Object, error) {
+		return true, nil, apierrors.NewForbidden(schema.GroupResource{Resource: "events"}, "", errors.New("no right"))
+	})
+	if s, err := clusters(c).JobState(t.Context(), testEnvironment(), "migrate-1"); err != nil || !strings.Contains(s.Message, "its events, which may say why, cannot be read: events is forbidden") {
+		t.Errorf("without the right to list events: %+v, %v", s, err)
+	}
+}
+
 func TestRejectedIsWhateverTheAPIServerPutsDownToTheRequest(t *testing.T) {
 	jobs := schema.GroupResource{Group: "batch", Resource: "jobs"}
 	for _, tc := range []struct {

@@ -168,11 +168,14 @@ func (s JobState) diagnose() (plan.Diagnosis, bool) {
 	return plan.DiagnosePods(s.Pods)
 }
 
+// mostOfAJobsWords is how long that may be which a Job says itself, beside what its pods show.
+const mostOfAJobsWords = 250
+
 // jobFailed makes an error of why a job failed: in the words of the Job, and by what its pods show.
 func (x *run) jobFailed(at ref, j plan.JobRun, state JobState) error {
 	why := state.Message
 	if found, ok := state.diagnose(); ok {
-		why = strings.TrimPrefix(why+"; "+found.String(), "; ")
+		why = strings.TrimPrefix(plan.Shorten(why, mostOfAJobsWords)+"; "+found.String(), "; ")
 		x.keepDiagnosis(at, found)
 	}
 	return fmt.Errorf("job %s failed: %s", j.Name, why)

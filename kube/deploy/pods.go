@@ -129,15 +129,24 @@ func containerState(s corev1.ContainerStatus) plan.ContainerState {
 }
 
 // addEvents adds the latest warnings about those pods that are not healthy; they are the same as pods, in that order.
-// They only help to explain: without them the pods are known as well.
+// They only help to explain: without them the pods are known as well. Pods that have failed stay, by the hundred if they
+// were evicted, so those that are waited for come first: what may still run, of the current template.
 func (c cluster) addEvents(ctx context.Context, namespace string, pods []corev1.Pod, to []plan.Pod) {
-	left := explainedPods
-	for i := range to {
-		p := &to[i]
-		if p.Ready || p.Terminating || p.Phase == string(corev1.PodSucceeded) || left == 0 {
-			continue
+	var unwell []int
+	for i, p := range to {
+		if !p.Ready && !p.Terminating && p.Phase != string(corev1.PodSucceeded) {
+			unwell = append(unwell, i)
 		}
-		left--
+	}
+	late := func(i int) int {
+		p := to[i]
+		return map[bool]int{true: 2}[p.Phase == string(corev1.PodFailed)] + map[bool]int{false: 1}[p.Updated]
+	}
+	slices.SortStableFunc(unwell, func(a, b int) int {
+		return cmp.Or(cmp.Compare(late(a), late(b)), pods[b].CreationTimestamp.Compare(pods[a].CreationTimestamp.Time))
+	})
+	for _, i := range unwell[:min(len(unwell), explainedPods)] {
+		p := &to[i]
 		events, err := c.warnings(ctx, namespace, pods[i].UID, time.Time{})
 		if err != nil {
 			c.Log.Debug("cannot read the events of a pod", "pod", p.Name, "namespace", namespace, "error",

@@ -1,11 +1,13 @@
 package deploy
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/cjworkbench/unstuck/kube/apiserver"
 	"github.com/cjworkbench/unstuck/kube/kubetest"
@@ -81,5 +83,38 @@ func TestPodOfTellsASidecarFromAnInitContainer(t *testing.T) {
 		if d, _ := plan.DiagnosePods([]plan.Pod{tc.pod}); !strings.Contains(d.String(), tc.want) {
 			t.Errorf("%s: %s", name, d)
 		}
+	}
+}
+
+func TestClustersDeploymentReadsTheWarningsOfPodsThatAreWaitedForFirst(t *testing.T) {
+	objects := []runtime.Object{cron(), cronSet("1"), cronSet("2")}
+	add := func(name, revision string, phase corev1.PodPhase) {
+		p := cronPod(name, revision)
+		kubetest.NotReady(p)
+		p.Status.Phase = phase
+		objects = append(objects, p, &corev1.Event{
+			ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: name}, InvolvedObject: corev1.ObjectReference{UID: p.UID},
+			Type: corev1.EventTypeWarning, Reason: "FailedMount", Message: "about " + name, LastTimestamp: metav1.NewTime(longAgo),
+		})
+	}
+	for i := range 2 * explainedPods {
+		add(fmt.Sprintf("cron-a%d", i), "2", corev1.PodFailed) // evicted, and first by name
+	}
+	add("cron-old", "1", corev1.PodRunning)
+	add("cron-z", "2", corev1.PodPending)
+	d, err := clusters(kubetest.NewCluster(t, objects...)).Deployment(t.Context(), testEnvironment(), "cron-deployment")
+	if err != nil {
+		t.Fatal(err)
+	}
+	explained := 0
+	for _, p := range d.Pods {
+		if len(p.Events) > 0 {
+			explained++
+		} else if p.Name == "cron-z" || p.Name == "cron-old" {
+			t.Errorf("%s has no events", p.Name)
+		}
+	}
+	if explained != explainedPods {
+		t.Errorf("%d pods are explained", explained)
 	}
 }

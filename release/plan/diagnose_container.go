@@ -27,8 +27,10 @@ func (p Pod) diagnoseContainer(c ContainerState, is purpose) (Trouble, string) {
 		return p.diagnoseRestarts(c)
 	case c.Ended:
 		return why, ended
-	case c.Ready, setsUp:
+	case c.Ready:
 		return "", ""
+	case setsUp:
+		return Starting, "it still runs, and the containers after it wait for its end"
 	}
 	// That it is not ready between two crashes says less than that it crashes.
 	if c.Restarts > 0 && why != Evicted {

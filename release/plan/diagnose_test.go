@@ -111,7 +111,8 @@ func TestDiagnoseRolloutRanksCausesOverEffects(t *testing.T) {
 		"a service that ends well has crashed": {of("Running", ContainerState{Ended: true, LastReason: "Completed"}, func(*Pod) {}), "crash: it ended with exit code 0"},
 		"a sidecar that is not ready":          {Pod{Name: "web-2", Phase: "Running", Updated: true, Containers: []ContainerState{{Name: "istio-proxy", Init: true, Sidecar: true}, {Name: "app", Ready: true}}}, "container istio-proxy: probe: it runs and is not ready"},
 		"a sidecar that does not come up":      {Pod{Name: "web-2", Phase: "Pending", Updated: true, Containers: []ContainerState{{Name: "istio-proxy", Init: true, Sidecar: true, Unstarted: true}, {Name: "app", Waiting: "PodInitializing"}}}, "container istio-proxy: probe: it runs, and has not started up yet"},
-		"an init container that works":         {Pod{Name: "web-2", Phase: "Pending", Updated: true, Containers: []ContainerState{{Name: "setup", Init: true}, {Name: "app", Waiting: "PodInitializing"}}}, "container app: starting: PodInitializing"},
+		"an init container that works":         {Pod{Name: "web-2", Phase: "Pending", Updated: true, Containers: []ContainerState{{Name: "setup", Init: true}, {Name: "app", Waiting: "PodInitializing"}}}, "container setup: starting: it still runs, and the containers after it wait for its end"},
+		"an init container has worked":         {Pod{Name: "web-2", Phase: "Pending", Updated: true, Containers: []ContainerState{{Name: "setup", Init: true, Ended: true}, {Name: "app", Waiting: "PodInitializing"}}}, "container app: starting: PodInitializing"},
 	} {
 		if d, _ := DiagnoseRollout(Deployment{Pods: []Pod{tc.pod}}); !strings.Contains(d.String(), tc.want) {
 			t.Errorf("%s: %s, want %q", name, d, tc.want)

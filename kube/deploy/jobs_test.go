@@ -232,6 +232,8 @@ func about(reason, message string, since time.Duration) *corev1.Event {
 func TestClustersJobStateSaysWhyAJobLacksPods(t *testing.T) {
 	forbidden := about("FailedCreate", `Error creating: pods "migrate-1-x" is forbidden: exceeded quota: compute`, time.Minute)
 	before := about("FailedCreate", `Error creating: pods "migrate-1-x" is forbidden: no service account`, -time.Minute)
+	timeless := about("FailedCreate", "exceeded quota", 0)
+	timeless.LastTimestamp = metav1.Time{}
 	job := func(change func(*batchv1.Job)) *batchv1.Job { j := migration(); change(j); return j }
 	pod := func(phase corev1.PodPhase) *corev1.Pod {
 		p := migrationPod()
@@ -251,6 +253,7 @@ func TestClustersJobStateSaysWhyAJobLacksPods(t *testing.T) {
 		"one of its two is done": {[]runtime.Object{job(func(j *batchv1.Job) {
 			j.Spec.Parallelism, j.Spec.Completions, j.Status.Succeeded = new(int32(2)), new(int32(2)), 1
 		}), forbidden, pod(corev1.PodRunning)}, ""},
+		"an event without a time":         {[]runtime.Object{migration(), timeless}, "exceeded quota"},
 		"it is about to fail":             {[]runtime.Object{migration(failing), about("DeadlineExceeded", "too long", time.Minute)}, ""},
 		"nothing is known":                {[]runtime.Object{migration()}, ""},
 		"it is suspended":                 {[]runtime.Object{job(func(j *batchv1.Job) { j.Spec.Suspend = new(true) })}, "suspended (spec.suspend)"},

@@ -165,7 +165,8 @@ func (c cluster) warnings(ctx context.Context, namespace string, uid types.UID, 
 		return nil, err
 	}
 	items := slices.DeleteFunc(all.Items, func(e corev1.Event) bool {
-		return e.InvolvedObject.UID != uid || e.Type != corev1.EventTypeWarning || !lastSeen(e).After(after)
+		at := lastSeen(e)
+		return e.InvolvedObject.UID != uid || e.Type != corev1.EventTypeWarning || !at.IsZero() && !at.After(after)
 	})
 	slices.SortStableFunc(items, func(a, b corev1.Event) int { return lastSeen(a).Compare(lastSeen(b)) })
 	var texts []string
@@ -176,7 +177,7 @@ func (c cluster) warnings(ctx context.Context, namespace string, uid types.UID, 
 }
 
 func lastSeen(e corev1.Event) time.Time {
-	at := laterOf(e.LastTimestamp.Time, e.EventTime.Time)
+	at := laterOf(laterOf(e.LastTimestamp.Time, e.EventTime.Time), e.CreationTimestamp.Time)
 	if e.Series != nil {
 		at = laterOf(at, e.Series.LastObservedTime.Time)
 	}

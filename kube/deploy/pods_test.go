@@ -79,6 +79,11 @@ func TestPodOfTellsASidecarFromAnInitContainer(t *testing.T) {
 		"it cannot be started, again and again": {pod(corev1.PodRunning, corev1.ContainerStatus{Ready: true, State: running}, corev1.ContainerStatus{
 			RestartCount: 4, LastTerminationState: terminated(128, "StartError", "no gunicorn in $PATH"), State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "CrashLoopBackOff", Message: "back-off"}},
 		}), "container app: bad_config: StartError: no gunicorn in $PATH"},
+		"it has not started up, and nobody says why": {func() plan.Pod {
+			p := pod(corev1.PodPending, corev1.ContainerStatus{Started: new(false), State: running}, corev1.ContainerStatus{State: waiting})
+			p.Events = nil
+			return p
+		}(), "container sql-proxy: probe: it runs, and has not started up yet"},
 	} {
 		if d, _ := plan.DiagnosePods([]plan.Pod{tc.pod}); !strings.Contains(d.String(), tc.want) {
 			t.Errorf("%s: %s", name, d)

@@ -20,7 +20,7 @@ const (
 	ProbeFails    Trouble = "probe"         // it runs, and its probe says that it does not serve
 	HostSetup     Trouble = "host_setup"    // its host cannot set it up: its network, a disk, a device
 	Unschedulable Trouble = "unschedulable" // no host takes it
-	Evicted       Trouble = "evicted"       // it was ended from outside: its host threw it out, shut down or was lost
+	Evicted       Trouble = "evicted"       // it was ended from outside: by its host, with it, or by a deletion
 	NoPod         Trouble = "no_pod"        // pods cannot be made: a quota, an admission webhook, a Job that is suspended
 	StillRuns     Trouble = "still_runs"    // the others of a job's pod have ended, and it keeps the job from ending
 	Starting      Trouble = "starting"      // nothing is wrong that can be seen: it is only slow
@@ -169,6 +169,8 @@ func (p Pod) fromOutside() (Trouble, string) {
 		if !slices.ContainsFunc(p.Containers, func(c ContainerState) bool { return c.Waiting == "" }) {
 			why = Unschedulable
 		}
+	case !listed && p.Terminating && slices.ContainsFunc(p.Containers, ContainerState.endedByOthers):
+		return Evicted, "it was deleted while it ran" + p.failures()
 	case !listed:
 		c, _ := conditionOf(p.Conditions, "DisruptionTarget")
 		if c.Status != "True" || !gone && !p.Terminating {

@@ -86,6 +86,11 @@ func (c ContainerState) diagnoseEnd() (Trouble, string) {
 // wasKilled says whether a container was ended by a signal, as the kubelet does it.
 func (c ContainerState) wasKilled() bool { return c.LastExit == 128+9 || c.LastExit == 128+15 }
 
+// endedByOthers says whether a container that does the pod's work was ended by a signal, and not for its memory.
+func (c ContainerState) endedByOthers() bool {
+	return c.over() && !c.Init && c.wasKilled() && c.LastReason != "OOMKilled"
+}
+
 // failures names the containers that had ended by themselves before their pod was ended.
 func (p Pod) failures() string {
 	var all strings.Builder

@@ -38,7 +38,9 @@ func TestDiagnosePodsSaysWhyAJobFailsOrDoesNotEnd(t *testing.T) {
 		"it was preempted": {[]Pod{of(pod("Failed", ContainerState{Name: "app", Ended: true, LastExit: 143, LastReason: "Error"}), func(p *Pod) {
 			p.Conditions = []Condition{{Type: "DisruptionTarget", Status: "True", Reason: "PreemptionByScheduler", Message: "preempting to accommodate a higher priority pod"}}
 		})}, "evicted: PreemptionByScheduler: preempting to accommodate a higher priority pod"},
-		"it was not preempted after all": {[]Pod{of(pod("Running", done, proxy), func(p *Pod) { p.Conditions = []Condition{{Type: "DisruptionTarget", Status: "True"}} })}, "still_runs"},
+		"it is deleted, for the Job is too late": {[]Pod{of(pod("Failed", done, ContainerState{Name: "istio-proxy", Ended: true, LastExit: 137, LastReason: "Error"}), func(p *Pod) { p.Terminating = true })}, "pod m-x: evicted: it was deleted while it ran"},
+		"it is deleted after a failure":          {[]Pod{of(pod("Failed", failed), func(p *Pod) { p.Terminating = true })}, "crash: it ended with exit code 1"},
+		"it was not preempted after all":         {[]Pod{of(pod("Running", done, proxy), func(p *Pod) { p.Conditions = []Condition{{Type: "DisruptionTarget", Status: "True"}} })}, "still_runs"},
 	} {
 		d, ok := DiagnosePods(tc.pods)
 		if ok != (tc.want != "") || !strings.Contains(d.String(), tc.want) {

@@ -113,8 +113,8 @@ func (x *run) awaitJob(at ref, j plan.JobRun, deadline time.Time) (JobState, err
 			if len(state.Pods) == 0 {
 				detail = "job " + j.Name + " has no pod yet"
 			}
-			if found, ok := state.diagnose(); ok {
-				detail = found.String()
+			if found, ok := state.diagnose(); ok || state.Failing {
+				detail = state.tell(found)
 			}
 			x.note(at, func(s *plan.StepRun) { s.Detail = plan.Tidy(detail) })
 		}
@@ -162,7 +162,7 @@ func (x *run) followJob(ctx context.Context, at ref, j plan.JobRun, over <-chan 
 // diagnose says why a job does not end, or why it failed. What it lacks pods for comes before how the pods of earlier
 // tries ended: it is what is waited for now.
 func (s JobState) diagnose() (plan.Diagnosis, bool) {
-	if s.Message != "" && !s.Failed {
+	if s.Message != "" && !s.Failed && !s.Failing {
 		return plan.Diagnosis{Why: plan.NoPod, Detail: plan.Tidy(s.Message)}, true
 	}
 	return plan.DiagnosePods(s.Pods)
@@ -171,14 +171,28 @@ func (s JobState) diagnose() (plan.Diagnosis, bool) {
 // mostOfAJobsWords is how long that may be which a Job says itself, beside what its pods show.
 const mostOfAJobsWords = 250
 
+// tell puts what a Job says itself before what was found, if anything was.
+func (s JobState) tell(found plan.Diagnosis) string {
+	own := plan.Shorten(s.Message, mostOfAJobsWords)
+	if s.Failing && !s.Failed {
+		own = strings.TrimSuffix("it fails once its pods have ended: "+own, ": ")
+	}
+	switch {
+	case found.Why == "":
+		return own
+	case own == "" || found.Why == plan.NoPod:
+		return found.String()
+	}
+	return own + "; " + found.String()
+}
+
 // jobFailed makes an error of why a job failed: in the words of the Job, and by what its pods show.
 func (x *run) jobFailed(at ref, j plan.JobRun, state JobState) error {
-	why := state.Message
-	if found, ok := state.diagnose(); ok {
-		why = strings.TrimPrefix(plan.Shorten(why, mostOfAJobsWords)+"; "+found.String(), "; ")
+	found, ok := state.diagnose()
+	if ok {
 		x.keepDiagnosis(at, found)
 	}
-	return fmt.Errorf("job %s failed: %s", j.Name, why)
+	return fmt.Errorf("job %s failed: %s", j.Name, state.tell(found))
 }
 
 // lateError says that a job was not over at its deadline.
@@ -193,10 +207,12 @@ func (x *run) jobLate(at ref, state JobState, err error) error {
 		return lateError{"how it is doing cannot be seen: " + err.Error()}
 	}
 	found, ok := state.diagnose()
-	switch {
-	case ok:
+	if ok {
 		x.keepDiagnosis(at, found)
-		return lateError{found.String()}
+	}
+	switch {
+	case ok, state.Failing:
+		return lateError{state.tell(found)}
 	case len(state.Pods) == 0:
 		return lateError{"it has no pod, and nothing says why"}
 	}

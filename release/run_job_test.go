@@ -74,6 +74,11 @@ func TestRunSaysWhyAJobFailedOrIsNotOver(t *testing.T) {
 		"it is slow": {
 			toldJobs{state: JobState{Pods: []plan.Pod{jobPod("Running", proxy)}}}, []string{" was stopped; nothing is wrong with it that can be seen"}, "", "runs",
 		},
+		"it fails, and its pod does not end": {
+			toldJobs{state: JobState{Failing: true, Message: "DeadlineExceeded: Job was active longer", Pods: []plan.Pod{jobPod("Running", proxy)}}},
+			[]string{" was stopped; it fails once its pods have ended: DeadlineExceeded: Job was active longer"},
+			"", "it fails once its pods have ended: DeadlineExceeded",
+		},
 		"it cannot be seen": {
 			toldJobs{unseen: errors.New("the API server is away")}, []string{" was stopped; how it is doing cannot be seen: the API server is away"}, "", "look at it: the API server",
 		},

@@ -110,6 +110,7 @@ func (e *LockedError) Error() string {
 // JobState is how a job is doing.
 type JobState struct {
 	Done, Failed bool   // neither: it runs, or is to run
-	Message      string // why it failed (BackoffLimitExceeded, DeadlineExceeded), or else why it lacks pods
+	Failing      bool   // it is decided that it fails, once its pods have ended
+	Message      string // why it failed or will (BackoffLimitExceeded, DeadlineExceeded), or else why it lacks pods
 	Pods         []plan.Pod
 }

@@ -95,7 +95,7 @@ func (f *jobFollower) watch(ctx context.Context, name string) error {
 				}
 			}
 		}
-		if done, failed, _ := outcomeOf(job); done || failed {
+		if s := outcomeOf(job); s.Done || s.Failed {
 			if len(seen) < int(job.Status.Succeeded+job.Status.Failed) {
 				return errPodsLost
 			}

@@ -113,15 +113,14 @@ func (cs *Clusters) JobState(ctx context.Context, env plan.Environment, name str
 	if err != nil {
 		return release.JobState{}, err
 	}
-	var s release.JobState
-	s.Done, s.Failed, s.Message = outcomeOf(job)
+	s := outcomeOf(job)
 	for i := range pods {
 		s.Pods = append(s.Pods, podOf(&pods[i]))
 	}
 	if !s.Done {
 		c.addEvents(ctx, env.Namespace, pods, s.Pods)
 	}
-	if !s.Done && !s.Failed {
+	if !s.Done && !s.Failed && !s.Failing {
 		s.Message = c.whyTooFew(ctx, job, pods)
 	}
 	return s, nil
@@ -132,14 +131,15 @@ func (cs *Clusters) JobState(ctx context.Context, env plan.Environment, name str
 // before the latest pod speak of earlier tries.
 func (c cluster) whyTooFew(ctx context.Context, job *batchv1.Job, pods []corev1.Pod) string {
 	live, latest := 0, time.Time{}
-	for _, p := range pods {
-		if p.DeletionTimestamp == nil && !isOver(&p) {
+	for i := range pods {
+		p := &pods[i]
+		if p.DeletionTimestamp == nil && !isOver(p) {
 			live++
 		}
 		latest = laterOf(latest, p.CreationTimestamp.Time)
 	}
-	why := whyNoneIsMade(job)
-	if why == "" && (live >= wantedPods(job) || isEnding(job)) {
+	why := whyNoneIsMade(job, live)
+	if why == "" && (live >= wantedPods(job) || hasEnough(job)) {
 		return ""
 	}
 	events, err := c.warnings(ctx, job.Namespace, job.UID, latest)
@@ -153,15 +153,15 @@ func (c cluster) whyTooFew(ctx context.Context, job *batchv1.Job, pods []corev1.
 	return why
 }
 
-// whyNoneIsMade says why a Job is not to have pods, or not by Kubernetes' own controller.
-func whyNoneIsMade(job *batchv1.Job) string {
+// whyNoneIsMade says why a Job, which has so many live pods, is not to have any, or not by Kubernetes' own controller.
+func whyNoneIsMade(job *batchv1.Job, live int) string {
 	switch by := job.Spec.ManagedBy; {
 	case isTrue(job.Spec.Suspend):
 		return "the Job is suspended (spec.suspend): it has no pods until it is resumed"
 	case job.Spec.Parallelism != nil && *job.Spec.Parallelism == 0:
 		return "the Job is to have no pods (spec.parallelism is 0)"
-	case by != nil && *by != batchv1.JobControllerName && job.Status.Active == 0:
-		return "the Job has no active pods: to make them is left to " + *by + " (spec.managedBy)"
+	case by != nil && *by != batchv1.JobControllerName && live == 0:
+		return "the Job has no live pod: to make them is left to " + *by + " (spec.managedBy)"
 	}
 	return ""
 }
@@ -178,11 +178,10 @@ func wantedPods(job *batchv1.Job) int {
 	return int(want)
 }
 
-// isEnding says whether it is decided how a Job ends, so that it wants no more pods.
-func isEnding(job *batchv1.Job) bool {
+// hasEnough says whether a Job has completed what it is to, so that it wants no more pods.
+func hasEnough(job *batchv1.Job) bool {
 	return slices.ContainsFunc(job.Status.Conditions, func(c batchv1.JobCondition) bool {
-		return c.Status == corev1.ConditionTrue &&
-			(c.Type == batchv1.JobFailureTarget || c.Type == batchv1.JobSuccessCriteriaMet)
+		return c.Type == batchv1.JobSuccessCriteriaMet && c.Status == corev1.ConditionTrue
 	})
 }
 
@@ -210,20 +209,24 @@ func (c cluster) job(ctx context.Context, namespace, name string) (*batchv1.Job,
 	}), nil
 }
 
-func outcomeOf(job *batchv1.Job) (done, failed bool, message string) {
+// outcomeOf says how a Job has ended, for good. That it is to fail once its pods have ended is no end yet.
+func outcomeOf(job *batchv1.Job) (s release.JobState) {
 	for _, c := range job.Status.Conditions {
 		if c.Status != corev1.ConditionTrue {
 			continue
 		}
+		why := strings.TrimSuffix(c.Reason+": "+c.Message, ": ")
 		switch c.Type {
 		case batchv1.JobComplete:
-			done = true
+			s.Done = true
 		case batchv1.JobFailed:
-			failed, message = true, strings.TrimSuffix(cmp.Or(c.Reason, "Failed")+": "+c.Message, ": ")
-		case batchv1.JobSuspended, batchv1.JobFailureTarget, batchv1.JobSuccessCriteriaMet: // not for good
+			s.Failed, s.Message = true, cmp.Or(strings.TrimPrefix(why, ": "), s.Message, "Failed")
+		case batchv1.JobFailureTarget:
+			s.Failing, s.Message = true, cmp.Or(s.Message, strings.TrimPrefix(why, ": "))
+		case batchv1.JobSuspended, batchv1.JobSuccessCriteriaMet: // not for good
 		}
 	}
-	return done, failed, message
+	return s
 }
 
 // StopJob implements release.Jobs. It returns when the Job and its pods are gone, for what comes next may be the same

@@ -147,6 +147,8 @@ func TestClustersJobStateSaysHowAJobIsDoing(t *testing.T) {
 		{"it has not ended", migration(unmet), false, false, ""},
 		{"it is about to end", migration(condition(batchv1.JobSuccessCriteriaMet, "", "")), false, false, ""},
 		{"it is about to fail", migration(condition(batchv1.JobFailureTarget, "", "")), false, false, ""},
+		{"it fails for a reason", migration(condition(batchv1.JobFailureTarget, "DeadlineExceeded", "too long")), false, false, "DeadlineExceeded: too long"},
+		{"it has failed for it", migration(condition(batchv1.JobFailed, "DeadlineExceeded", "too long"), condition(batchv1.JobFailureTarget, "PodFailurePolicy", "x")), false, true, "DeadlineExceeded: too long"},
 		{"it is done", migration(condition(batchv1.JobComplete, "", "")), true, false, ""},
 		{"it has failed", migration(condition(batchv1.JobFailed, "BackoffLimitExceeded", "too often")), false, true, "BackoffLimitExceeded: too often"},
 		{"it does not say why", migration(condition(batchv1.JobFailed, "", "")), false, true, "Failed"},
@@ -241,6 +243,7 @@ func TestClustersJobStateSaysWhyAJobLacksPods(t *testing.T) {
 		return p
 	}
 	failing := batchv1.JobCondition{Type: batchv1.JobFailureTarget, Status: corev1.ConditionTrue}
+	succeeding := batchv1.JobCondition{Type: batchv1.JobSuccessCriteriaMet, Status: corev1.ConditionTrue}
 	for name, tc := range map[string]struct {
 		objects []runtime.Object
 		want    string
@@ -255,6 +258,7 @@ func TestClustersJobStateSaysWhyAJobLacksPods(t *testing.T) {
 		}), forbidden, pod(corev1.PodRunning)}, ""},
 		"an event without a time":         {[]runtime.Object{migration(), timeless}, "exceeded quota"},
 		"it is about to fail":             {[]runtime.Object{migration(failing), about("DeadlineExceeded", "too long", time.Minute)}, ""},
+		"it is about to succeed":          {[]runtime.Object{migration(succeeding), forbidden}, ""},
 		"nothing is known":                {[]runtime.Object{migration()}, ""},
 		"it is suspended":                 {[]runtime.Object{job(func(j *batchv1.Job) { j.Spec.Suspend = new(true) })}, "suspended (spec.suspend)"},
 		"it is suspended, and somebody":   {[]runtime.Object{job(func(j *batchv1.Job) { j.Spec.Suspend = new(true) }), about("QueueMissing", "no queue", 0)}, "is resumed; QueueMissing: no queue"},

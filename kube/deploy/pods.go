@@ -129,8 +129,8 @@ func containerState(s corev1.ContainerStatus) plan.ContainerState {
 }
 
 // addEvents adds the latest warnings about those pods that are not healthy; they are the same as pods, in that order.
-// They only help to explain: without them the pods are known as well. Pods that have failed stay, by the hundred if they
-// were evicted, so those that are waited for come first: what may still run, of the current template.
+// They only help to explain: without them the pods are known as well. Pods that have failed stay, by the hundred if
+// they were evicted, so those that are waited for come first: what may still run, of the current template.
 func (c cluster) addEvents(ctx context.Context, namespace string, pods []corev1.Pod, to []plan.Pod) {
 	var unwell []int
 	for i, p := range to {

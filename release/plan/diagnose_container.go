@@ -102,8 +102,8 @@ func (p Pod) failures() string {
 	return all.String()
 }
 
-// diagnoseWait says why a container waits. A word that is not in the table is one of a failure, too: only words that are
-// there say that it is slow.
+// diagnoseWait says why a container waits. A word that is not in the table is one of a failure, too: only words that
+// are there say that it is slow.
 func (p Pod) diagnoseWait(c ContainerState) (Trouble, string) {
 	why, listed := causeOf(InWaiting, c.Waiting)
 	switch {

@@ -129,7 +129,12 @@ func diagnosePod(p Pod, is purpose) []Diagnosis {
 	if is == ofJob {
 		last, running = p.lastToRun()
 	}
-	for _, c := range p.Containers {
+	// Which of two has crashed? The one that ended by itself, and not the one that was killed after it.
+	containers := slices.Clone(p.Containers)
+	slices.SortStableFunc(containers, func(a, b ContainerState) int {
+		return cmp.Compare(btoi(a.over() && a.wasKilled()), btoi(b.over() && b.wasKilled()))
+	})
+	for _, c := range containers {
 		why, detail := p.diagnoseContainer(c, is)
 		switch {
 		case why == "", last != "" && c.runs(): // a job's probes say nothing once it only has to end

@@ -62,6 +62,10 @@ func (p Pod) isPast(c ContainerState) bool {
 	return begun && (over || !c.Sidecar)
 }
 
+// mostLastWords is how long the last words of a container may be. They may be the end of its log, and then it is the last
+// line that tells.
+const mostLastWords = 250
+
 // diagnoseEnd says what the last run of a container came to.
 func (c ContainerState) diagnoseEnd() (Trouble, string) {
 	said := c.LastMessage
@@ -80,7 +84,7 @@ func (c ContainerState) diagnoseEnd() (Trouble, string) {
 	}
 	detail := fmt.Sprintf("it ended with exit code %d (%s), %d restarts", c.LastExit,
 		cmp.Or(c.LastReason, "no reason given"), c.Restarts)
-	return why, sentence(detail, said[strings.LastIndexByte(said, '\n')+1:]) // of a log that ends with it, the last line
+	return why, sentence(detail, Shorten(said[strings.LastIndexByte(said, '\n')+1:], mostLastWords))
 }
 
 // wasKilled says whether a container was ended by a signal, as the kubelet does it.

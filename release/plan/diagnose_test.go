@@ -23,6 +23,7 @@ func TestDiagnosePodsSaysWhyAJobFailsOrDoesNotEnd(t *testing.T) {
 		"all of it has ended":                {[]Pod{pod("Running", done)}, ""},
 		"it has no readiness to speak of":    {[]Pod{of(pod("Running", ContainerState{Name: "app", Ready: true}), func(p *Pod) { p.Ready = true })}, ""},
 		"a sidecar is killed at its end":     {[]Pod{pod("Failed", killed, failed)}, "container app: crash: it ended with exit code 1"},
+		"a plain sidecar is killed after it": {[]Pod{pod("Failed", ContainerState{Name: "istio-proxy", Ended: true, LastExit: 143, LastReason: "Error"}, failed)}, "container app: crash: it ended with exit code 1"},
 		"a sidecar is out of memory":         {[]Pod{pod("Failed", of(pod("", sidecar), func(p *Pod) { p.Containers[0].Ended, p.Containers[0].LastReason = true, "OOMKilled" }).Containers[0], failed)}, "container app: crash: it ended"},
 		"a sidecar crashes":                  {[]Pod{pod("Pending", ContainerState{Name: "s", Init: true, Sidecar: true, Waiting: "CrashLoopBackOff", LastExit: 2, Restarts: 3}, ContainerState{Name: "app", Waiting: "PodInitializing"})}, "container s: crash: it ended with exit code 2"},
 		"a sidecar crashes beside the work":  {[]Pod{pod("Running", ContainerState{Name: "s", Init: true, Sidecar: true, Waiting: "CrashLoopBackOff", LastExit: 2, Restarts: 3}, ContainerState{Name: "app", Ready: true})}, "container s: crash: it ended with exit code 2"},

@@ -1,7 +1,13 @@
 package httpapi
 
 import (
+	"bytes"
+	"encoding/json"
 	"fmt"
+	"log/slog"
+	"net/url"
+	"reflect"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -37,6 +43,76 @@ func TestAuditMasksATokenThatIsPastedIntoAnyField(t *testing.T) {
 	for _, text := range []string{apitest.NewCommit, "uid 0f2c9f53-6b1f-4c55-9d8e-0a1b2c3d4e5f", "deploy-20261123t120000-a7k2m9xq", strings.Repeat("frontend-", 9), "a Sentence of Many Words, none of which is long"} {
 		if got := masked(text); got != text {
 			t.Errorf("%q became %q", text, got)
+		}
+	}
+}
+
+// A reason, a client or a path that is written like the fields of the line stays one value, in quotes.
+func TestAuditInTheTextLogCannotBeForged(t *testing.T) {
+	const forged = `x Override:[] DryRun:true Result: Status:403 Refused:ada may not deploy} audit.status=403 audit.refused="no" status=403`
+	for name, send := range map[string]func(*site){
+		"reason": func(s *site) {
+			s.post(deploys, `{"commit":"`+apitest.NewCommit+`","reason":`+strconv.Quote(forged)+`}`)
+		},
+		"client": func(s *site) { s.post(deploys, deployBody(""), "User-Agent", forged[:90]) },
+		"path":   func(s *site) { s.post("/api/v1/environments/"+url.PathEscape(forged[:90])+"/deploys", deployBody("")) },
+		"override": func(s *site) {
+			s.post("/api/v1/targets/orders/nodes/mq-1/deletions", `{"reason":"x","override":["a b] audit.status=202","c\" \"d"]}`)
+		},
+		"a line end": func(s *site) {
+			s.post("/api/v1/pauses", `{"for":"1h","reason":"x\nlevel=INFO msg=audit audit.status=403"}`)
+		},
+	} {
+		var out bytes.Buffer
+		s := newSite()
+		s.Audit = LogAudit{slog.New(slog.NewTextHandler(&out, nil))}
+		s.build()
+		send(s)
+		line := out.String()
+		if strings.Count(line, "\n") != 1 || !strings.HasPrefix(line, "time=") {
+			t.Fatalf("%s: %s", name, line)
+		}
+		keys := map[string]bool{}
+		for rest := strings.TrimSpace(line); rest != ""; {
+			key, value, _ := strings.Cut(rest, "=")
+			if keys[key] || strings.ContainsAny(key, " \"") {
+				t.Errorf("%s: the field %q is made up, or comes twice: %s", name, key, line)
+			}
+			keys[key] = true
+			if quoted, err := strconv.QuotedPrefix(value); err == nil {
+				rest = strings.TrimPrefix(value[len(quoted):], " ")
+			} else {
+				_, rest, _ = strings.Cut(value, " ")
+			}
+		}
+		if !keys["audit.status"] || !keys["audit.by"] || !keys["audit.request_id"] {
+			t.Errorf("%s: fields are missing: %s", name, line)
+		}
+	}
+}
+
+func TestAuditEventLogValueHasEveryFieldAsJSONNamesIt(t *testing.T) {
+	a := AuditEvent{At: apitest.Noon}
+	v := reflect.ValueOf(&a).Elem()
+	for i := range v.NumField() {
+		switch f := v.Field(i); f.Kind() {
+		case reflect.String:
+			f.SetString("a " + v.Type().Field(i).Name)
+		case reflect.Int, reflect.Int64:
+			f.SetInt(int64(i) + 1)
+		case reflect.Bool:
+			f.SetBool(true)
+		case reflect.Slice:
+			f.Set(reflect.ValueOf([]string{"a", "b"}))
+		}
+	}
+	for _, event := range []AuditEvent{a, {At: apitest.Noon, RequestID: "r", From: "f", Method: "GET", Path: "/", Status: 200}} {
+		var out bytes.Buffer
+		LogAudit{slog.New(slog.NewJSONHandler(&out, nil))}.Record(t.Context(), event)
+		got := decode[struct{ Audit map[string]any }](t, out.Bytes()).Audit
+		data, _ := json.Marshal(event)
+		if want := decode[map[string]any](t, data); !equal(got, want) {
+			t.Errorf("got  %v\nwant %v", got, want)
 		}
 	}
 }

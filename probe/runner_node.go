@@ -256,7 +256,8 @@ func (l *nodeLoop) call(ctx context.Context, t *job, n target.Node) (result Resu
 			return
 		}
 		if !t.panicked {
-			l.log.Error("probe panicked", "probe", t.probe.Kind, "panic", v, "stack", string(debug.Stack()))
+			l.log.Error("probe panicked", "probe", t.probe.Kind, "panic", fmt.Sprint(v),
+				"stack", string(debug.Stack()))
 		}
 		t.panicked = true
 		result = Result{Reason: NotRun, Detail: fmt.Sprintf("the probe panicked: %v", v)}

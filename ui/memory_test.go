@@ -85,4 +85,11 @@ func TestRemembersIsBoundedAndTellsCallersApart(t *testing.T) {
 			t.Errorf("%+v: %+v %v, want %t", c.who, v, err, c.want)
 		}
 	}
+	// One name that reads like two fields is another name.
+	for i, action := range []auth.Action{{Verb: auth.Read, Service: "a Pod:b"}, {Verb: auth.Read, Service: "a", Pod: "b Pod:"}} {
+		before := len(m.allowed)
+		if _, err := m.Allowed(t.Context(), ada, action); err != nil || len(m.allowed) != before+1 {
+			t.Errorf("%d: %v, %d are remembered, want %d", i, err, len(m.allowed), before+1)
+		}
+	}
 }

@@ -51,6 +51,7 @@ func readBody[B any](w http.ResponseWriter, r *http.Request) (b B, err error) {
 	if err := json.Unmarshal(data, &b); err != nil {
 		return b, badJSON(err)
 	}
+	maskBody(&b)
 	return b, nil
 }
 

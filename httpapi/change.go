@@ -68,8 +68,8 @@ func (g *Gate) perform(w http.ResponseWriter, r *http.Request, route Route) (rep
 func AuditEventOf(r *http.Request) AuditEvent {
 	return AuditEvent{
 		At: time.Now(), RequestID: RequestIDOf(r.Context()), From: fromOf(r), Client: Short(r.UserAgent()),
-		Method: r.Method, Path: Short(masked(r.URL.Path)),
-		Environment: Short(masked(r.PathValue("env"))), Target: Short(masked(r.PathValue("target"))),
+		Method: r.Method, Path: Short(r.URL.Path),
+		Environment: Short(r.PathValue("env")), Target: Short(r.PathValue("target")),
 	}
 }
 
@@ -118,7 +118,7 @@ type requestKey struct{}
 
 // requestID takes the request's ID from the client, if it is one that can stand in a log, or makes one.
 func requestID(r *http.Request) string {
-	if id := r.Header.Get("X-Request-Id"); goodRequestID.MatchString(id) {
+	if id := r.Header.Get("X-Request-Id"); goodRequestID.MatchString(id) && !hasToken(id) {
 		return id
 	}
 	return rand.Text()

@@ -90,8 +90,9 @@ func unknownAs(status int, what, name string, known []string) *Problem {
 // Short bounds text that a client sent before it is repeated to that client or to the log.
 func Short(text string) string { return Cut(text, 100) }
 
-// Cut makes text valid, and cuts what is longer than limit bytes.
+// Cut makes text valid, takes out what looks like a token, and cuts what is longer than limit bytes.
 func Cut(text string, limit int) string {
+	text = masked(text) // before it is cut: half a token does not look like one
 	if len(text) <= limit {
 		return strings.ToValidUTF8(text, "?")
 	}
@@ -145,7 +146,9 @@ func (a adapter) Fail(w http.ResponseWriter, r *http.Request, err error) {
 // learns only that it happened.
 func (a adapter) ProblemOf(r *http.Request, err error) *Problem {
 	if p, ok := errors.AsType[*Problem](err); ok {
-		return p
+		safe := *p // it may repeat what the client sent
+		safe.Detail, safe.Hint = masked(p.Detail), masked(p.Hint)
+		return &safe
 	}
 	a.log.Error("request failed", "method", Short(r.Method), "path", Short(r.URL.Path), "request_id",
 		RequestIDOf(r.Context()), "error", err)

@@ -195,7 +195,7 @@ func (api *releaseAPI) findEnvironment(r *http.Request) (plan.Environment, error
 // submit has a request planned, or taken on.
 func (api *releaseAPI) submit(r *http.Request, a *AuditEvent, req plan.Request) (reply, error) {
 	req.Environment, req.By, req.From = r.PathValue("env"), a.By, a.From
-	req.IdempotencyKey = r.Header.Get("Idempotency-Key")
+	req.IdempotencyKey = keyOf(r.Header.Get("Idempotency-Key"))
 	a.Action, a.Reason, a.DryRun = Cut(req.String(), MaxReason), Cut(req.Reason, MaxReason), req.DryRun
 	if req.DryRun {
 		p, err := api.Operations.DryRun(r.Context(), req)

@@ -111,6 +111,11 @@ func (p pages) do(t trigger.Trigger) http.Handler {
 		if err == nil {
 			err = httpapi.ReadForm(w, r)
 		}
+		for _, values := range r.PostForm { // which a page shows again
+			for i, v := range values {
+				values[i] = httpapi.Cut(v, httpapi.MaxBody)
+			}
+		}
 		if err == nil {
 			err = p.mayTrigger(r, t)
 		}

@@ -198,7 +198,8 @@ func TestAppLetsPeoplePauseProbeDeleteAndReadLogsAndVariables(t *testing.T) {
 		{http.MethodGet, "/api/v1/pauses", "", 200, `"target":"rabbit","reason":"a test"`},
 		{http.MethodPost, node + "/probes", "{}", 202, `"node":"a"`},
 		{http.MethodPost, node + "/deletions", `{"reason": "a test"}`, 409, `"closed":[`}, // nothing here could delete it
-		{http.MethodDelete, "/api/v1/targets/rabbit/pauses", "", 200, `{"pauses":[]}`},
+		{http.MethodDelete, "/api/v1/targets/rabbit/pauses", "", 400, "a reason is required"},
+		{http.MethodDelete, "/api/v1/targets/rabbit/pauses?reason=over", "", 200, `{"pauses":[]}`},
 		{http.MethodGet, service + "/logs", "", 200, `"lines":[]`},
 		{http.MethodGet, service + "/env", "", 404, "web"}, // there is no pod
 	} {

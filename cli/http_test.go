@@ -29,7 +29,7 @@ func TestClientSendsAgainOnlyWhatMayBeSentTwice(t *testing.T) {
 		"status": {0, 3},
 		"deploy staging " + newCommit + " --reason x --yes --no-wait": {0, 3},
 		"pause orders --for 1h --reason x":                            {5, 1},
-		"resume orders":                                               {5, 1},
+		"resume orders --reason x":                                    {5, 1},
 		"delete orders mq-1 --reason x --yes --override paused":       {5, 1},
 	} {
 		times, keys := 0, map[string]bool{}

@@ -52,19 +52,23 @@ pause has an end, at most 31 days ahead.`,
 
 func (c console) newResumeCommand() *cobra.Command {
 	var all bool
+	var why reasons
 	cmd := c.command(&cobra.Command{
 		Use:   "resume [TARGET]",
 		Short: "End the pauses of a broker, or those of all",
 		Long: `End the pauses of a broker, or with --all those that were made for all brokers at once. The others stay, and are
 shown.`,
-		Example: "  unstuck resume orders",
+		Example: `  unstuck resume orders --reason "the disks are moved"`,
 		Args:    between(0, 1, "a broker, or --all"),
 	}, targetsFirst(nil), func(ctx context.Context, s *session, args []string) error {
 		path, err := pausePath(args, all, trigger.Resume, trigger.ResumeAll)
 		if err != nil {
 			return err
 		}
-		raw, err := s.send(ctx, http.MethodDelete, path, nil, "")
+		if err := why.complete(ctx, s.console, true, false); err != nil {
+			return err
+		}
+		raw, err := s.send(ctx, http.MethodDelete, path, trigger.ResumeBody{Reason: why.reason}, "")
 		if err != nil {
 			return err
 		}
@@ -72,6 +76,8 @@ shown.`,
 		return s.showPauses(list, raw, err)
 	})
 	cmd.Flags().BoolVar(&all, "all", false, "the pauses that were made for all brokers at once")
+	cmd.Flags().StringVar(&why.reason, "reason", "", "`text` that says why, for the record; asked for on a terminal")
+	_ = cmd.RegisterFlagCompletionFunc("reason", cobra.NoFileCompletions)
 	return cmd
 }
 

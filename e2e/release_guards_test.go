@@ -65,7 +65,7 @@ func TestReleaseGuardsHaveDeploysPausesAndDeletionsWaitForEachOther(t *testing.T
 	}
 	op := s.deploy(commitTwo)
 	s.follow(op.ID, time.Minute, migrating)
-	if p := s.ask(http.MethodDelete, pauses, nil, &list); p != nil || len(list.Pauses) != 0 {
+	if p := s.ask(http.MethodDelete, pauses, body{"reason": "we have looked"}, &list); p != nil || len(list.Pauses) != 0 {
 		t.Fatalf("%v; the pauses are %+v", p, list.Pauses)
 	}
 	watch.wait(time.Minute, "held back by the deploy alone", func(v httpapi.Target) error {
@@ -165,7 +165,7 @@ func (s *scene) looks(c typist, node string) {
 	}); err != nil {
 		s.t.Error(err)
 	}
-	c.wants(0, []string{"nothing is paused there"}, "resume", "rabbitmq")
+	c.wants(0, []string{"nothing is paused there"}, "resume", "rabbitmq", "--reason", "we have looked")
 
 	// Whatever was seen before is older than the request.
 	asked := time.Now()

@@ -134,7 +134,7 @@ func fieldsOf(t reflect.Type) []string {
 func checkReason(reason string) error {
 	if strings.TrimSpace(reason) == "" || len(reason) > MaxReason {
 		return refused(http.StatusBadRequest, plan.Invalid, "a reason is required",
-			fmt.Sprintf("say why, in at most %d bytes", MaxReason))
+			fmt.Sprintf("say why in the field reason, in at most %d bytes", MaxReason))
 	}
 	return nil
 }

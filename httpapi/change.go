@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"net"
 	"net/http"
-	"net/url"
 	"regexp"
 	"time"
 )
@@ -87,24 +86,11 @@ func (g *Gate) try(w http.ResponseWriter, r *http.Request, route Route, origins 
 	if err != nil {
 		return reply{}, err
 	}
-	query, err := url.ParseQuery(r.URL.RawQuery)
-	if err != nil { // what is left out of it may be what the client relies on
-		return reply{}, NewProblem(http.StatusBadRequest,
-			"the address has a query that cannot be read: say what is wanted in the body")
+	if err := route.check(r); err != nil {
+		return reply{}, err
 	}
-	for name := range query {
-		if name != "pretty" {
-			return reply{}, NewProblem(http.StatusBadRequest, "the address asks for %q: say what is wanted in the body",
-				Short(name))
-		}
-	}
-	if key := r.Header.Values("Idempotency-Key"); len(key) > 0 {
-		if !route.takesKey {
-			return reply{}, NewProblem(http.StatusBadRequest, "this takes no Idempotency-Key: leave it out")
-		}
-		if len(key) > 1 || !idempotencyKey.MatchString(key[0]) {
-			return reply{}, NewProblem(http.StatusBadRequest, "the Idempotency-Key is not 1 to 200 printable ASCII characters")
-		}
+	if key := r.Header.Values("Idempotency-Key"); len(key) > 1 || (len(key) == 1 && !idempotencyKey.MatchString(key[0])) {
+		return reply{}, NewProblem(http.StatusBadRequest, "the Idempotency-Key is not 1 to 200 printable ASCII characters")
 	}
 	return route.change(w, r, a)
 }

@@ -67,7 +67,7 @@ func TestGateRefusesAChangeBeforeAnythingIsDoneAndAuditsWhy(t *testing.T) {
 		"a query":                     {apitest.Request("ada", "POST", deploys+"?dry_run=true", deployBody("")), 400, `asks for "dry_run"`, "ada"},
 		"a key with a line end":       {apitest.Request("ada", "POST", deploys, deployBody(""), "Idempotency-Key", "a\nb"), 400, "Idempotency-Key", "ada"},
 		"an endless key":              {apitest.Request("ada", "POST", deploys, deployBody(""), "Idempotency-Key", strings.Repeat("k", 201)), 400, "Idempotency-Key", "ada"},
-		"a key that is not taken":     {apitest.Request("ada", "POST", "/api/v1/pauses", `{}`, "Idempotency-Key", "k"), 400, "takes no Idempotency-Key", "ada"},
+		"a parameter of a change":     {apitest.Request("ada", "POST", "/api/v1/pauses?reason=x&for=1h", ""), 400, "the address asks for", "ada"},
 		"no reason to pause":          {apitest.Request("ada", "POST", "/api/v1/pauses", `{"for":"1h"}`), 400, "a reason is required", "ada"},
 	} {
 		s := newSite()

@@ -48,9 +48,6 @@ func (api *releaseAPI) env(r *http.Request, a *AuditEvent) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := checkQuery(r, nil); err != nil {
-		return nil, err
-	}
 	if pod != named {
 		return nil, NewProblem(http.StatusNotFound, "no pod can be named %q", Short(named))
 	}

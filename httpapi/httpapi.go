@@ -89,7 +89,7 @@ type Route struct {
 	body     reflect.Type // of a change
 	answer   reflect.Type // nil: an object
 	query    []param
-	takesKey bool // of idempotency
+	takesKey bool // of idempotency: others take one too, and need none
 }
 
 // triggered is the route of a trigger.
@@ -234,11 +234,14 @@ func (g *Gate) handler(route Route) http.Handler {
 
 // signedIn lets in who has a token, or everybody where nobody is asked.
 func (g *Gate) signedIn(route Route, next http.Handler) http.Handler {
-	if route.open {
-		return next
-	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		r, err := g.Authenticate(r)
+		var err error
+		if !route.open {
+			r, err = g.Authenticate(r)
+		}
+		if err == nil {
+			err = route.check(r)
+		}
 		if err != nil {
 			g.Fail(w, r, err)
 			return

@@ -9,7 +9,6 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -197,9 +196,6 @@ func sendPart(s *EventStream, all release.ServiceLog) bool {
 
 // logQueryOf reads what is asked for.
 func logQueryOf(r *http.Request, now time.Time) (q release.LogQuery, follows bool, err error) {
-	if err := checkQuery(r, logParams); err != nil {
-		return q, false, err
-	}
 	asked := r.URL.Query()
 	q = release.LogQuery{Service: r.PathValue("service"), Container: asked.Get("container"), Lines: defaultLines}
 	if q.Container != "" && !objectName.MatchString(q.Container) {
@@ -250,27 +246,6 @@ func sinceOf(text string, now time.Time) (time.Time, error) {
 	}
 	return time.Time{}, NewProblem(http.StatusBadRequest,
 		`since is %q: want a duration such as 10m, of at most 744h, or a time such as 2026-11-23T18:00:00Z`, Short(text))
-}
-
-// checkQuery refuses parameters that nobody knows, or that come twice.
-func checkQuery(r *http.Request, known []param) error {
-	names := []string{"pretty"}
-	for _, p := range known {
-		names = append(names, p.name)
-	}
-	asked, err := url.ParseQuery(r.URL.RawQuery)
-	if err != nil {
-		return NewProblem(http.StatusBadRequest, "the address has a query that cannot be read")
-	}
-	for name, values := range asked {
-		if !slices.Contains(names, name) {
-			return unknownAs(http.StatusBadRequest, "parameter", name, names)
-		}
-		if len(values) > 1 {
-			return NewProblem(http.StatusBadRequest, "the parameter %q comes twice", name)
-		}
-	}
-	return nil
 }
 
 // accepts says whether the request names that type among those it takes.

@@ -191,7 +191,8 @@ func TestPausesOfABrokerEndWithoutThoseOfEveryBroker(t *testing.T) {
 			{"ada", "DELETE", "/api/v1/targets/orders/pauses", 200, ":upgrade"},
 			{"ada", "DELETE", "/api/v1/pauses", 200, ""},
 		} {
-			w := s.ask(apitest.Request(c.who, c.method, c.path, ""))
+			body := map[string]string{"DELETE": `{"reason":"it is over"}`}[c.method]
+			w := s.ask(apitest.Request(c.who, c.method, c.path, body))
 			if got := strings.Join(list(decode[PauseList](t, w.Body.Bytes())), " "); w.Code != c.status || got != c.left {
 				t.Errorf("%s: %s %s: %d %s, want %d and %q", c.who, c.method, c.path, w.Code, w.Body, c.status, c.left)
 			}

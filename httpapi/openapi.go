@@ -98,9 +98,13 @@ func (s schemas) operation(r Route) *operation {
 			Name: p.name, In: "query", About: p.about, Schema: &schema{Type: p.kind},
 		})
 	}
-	if r.takesKey {
+	if r.change != nil {
+		about := "taken, and not needed: the same request again changes nothing more"
+		if r.takesKey {
+			about = "the same request with the same key again gives the same operation"
+		}
 		o.Parameters = append(o.Parameters, parameter{
-			Name: "Idempotency-Key", In: "header", About: "the same request with the same key again gives the same operation",
+			Name: "Idempotency-Key", In: "header", About: about,
 			Schema: &schema{Type: "string", Pattern: idempotencyKey.String()},
 		})
 	}

@@ -327,7 +327,7 @@ func TestOpenAPIRequestsReachEveryEndpointAndGetNo5xx(t *testing.T) {
 	good, bad := map[string]int{}, map[string]int{}
 	for range 20 {
 		s := openSite()
-		for range 300 {
+		for range 450 {
 			m := &maker{description: d, Draw: apitest.Draw{Data: apitest.Arbitrary(random)}}
 			if throw(t, s, m) < 300 {
 				good[m.made]++

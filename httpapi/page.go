@@ -63,7 +63,7 @@ func (a *API) Get(r *http.Request, path string) (any, error) {
 
 // GetWatched is Get for what the audit is told of. It finds out who calls, and gives the request with that.
 func (a *API) GetWatched(r *http.Request, path string) (signed *http.Request, answer any, err error) {
-	return a.watch(r, a.byName[http.MethodGet+" "+path].watched)
+	return a.watch(r, a.byName[http.MethodGet+" "+path])
 }
 
 // Change asks for the change of that name, and has the request answered like any other: the same checks, the same
@@ -81,6 +81,9 @@ func (a *API) LastLines(r *http.Request) (read func() (all release.ServiceLog, f
 		return nil, err
 	}
 	return func() (all release.ServiceLog, follows bool, err error) {
+		if err := checkQuery(r, logParams, false); err != nil {
+			return all, false, err
+		}
 		q, follows, err := logQueryOf(r, time.Now())
 		if err != nil {
 			return all, false, err

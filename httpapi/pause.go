@@ -40,10 +40,15 @@ func (api *brokerAPI) pauseRoutes() []Route {
 		return nil
 	}
 	list := reflect.TypeFor[PauseList]()
+	resuming := func(t trigger.Trigger) Route {
+		route := triggered(t, api.resumeTarget, list)
+		route.query = []param{{"reason", "the reason, where the request has no body", "string"}}
+		return route
+	}
 	return []Route{
 		{Path: trigger.PauseAll.Path, Shows: "the pauses that have not ended", get: api.listPauses, answer: list},
-		triggered(trigger.PauseAll, api.pauseTarget, list), triggered(trigger.ResumeAll, api.resumeTarget, list),
-		triggered(trigger.Pause, api.pauseTarget, list), triggered(trigger.Resume, api.resumeTarget, list),
+		triggered(trigger.PauseAll, api.pauseTarget, list), resuming(trigger.ResumeAll),
+		triggered(trigger.Pause, api.pauseTarget, list), resuming(trigger.Resume),
 	}
 }
 
@@ -125,9 +130,24 @@ func (api *brokerAPI) pauseTarget(w http.ResponseWriter, r *http.Request, a *Aud
 	return api.pausesNow(r, http.StatusCreated, targetName)
 }
 
-func (api *brokerAPI) resumeTarget(_ http.ResponseWriter, r *http.Request, a *AuditEvent) (reply, error) {
+func (api *brokerAPI) resumeTarget(w http.ResponseWriter, r *http.Request, a *AuditEvent) (reply, error) {
 	targetName, err := api.pausing(r, a, "end")
 	if err != nil {
+		return reply{}, err
+	}
+	b, err := readBody[trigger.ResumeBody](w, r)
+	if err != nil {
+		return reply{}, err
+	}
+	asked := r.URL.Query()
+	if asked.Has("reason") && b.Reason != "" {
+		return reply{}, NewProblem(http.StatusBadRequest, "the reason comes twice, in the body and in the query")
+	}
+	if asked.Has("reason") {
+		b.Reason = masked(asked.Get("reason"))
+	}
+	a.Reason = Cut(b.Reason, MaxReason)
+	if err := checkReason(b.Reason); err != nil {
 		return reply{}, err
 	}
 	ended, err := api.Pauses.Resume(r.Context(), targetName)

@@ -47,13 +47,6 @@ const (
 // operationID is what an operation's ID looks like: nothing else is asked for.
 var operationID = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,99}$`)
 
-// param is a parameter in a query.
-type param struct {
-	name  string
-	about string
-	kind  string // as JSON names types
-}
-
 func (api *releaseAPI) recordRoutes() []Route {
 	return []Route{
 		{

@@ -11,7 +11,7 @@ type watched func(r *http.Request, a *AuditEvent) (any, error)
 // watching answers a route of which the audit is told.
 func (g *Gate) watching(route Route) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		_, seen, err := g.watch(r, route.watched)
+		_, seen, err := g.watch(r, route)
 		if err != nil {
 			g.Fail(w, r, err)
 			return
@@ -22,7 +22,7 @@ func (g *Gate) watching(route Route) http.Handler {
 
 // watch finds out who calls, gives what they see and the request with them in its context, and tells the audit whatever
 // comes of it. The error is a Problem.
-func (g *Gate) watch(r *http.Request, f watched) (signed *http.Request, seen any, err error) {
+func (g *Gate) watch(r *http.Request, route Route) (signed *http.Request, seen any, err error) {
 	a := AuditEventOf(r)
 	defer func() {
 		if a.Status == 0 { // it panicked
@@ -34,7 +34,10 @@ func (g *Gate) watch(r *http.Request, f watched) (signed *http.Request, seen any
 	who, _ := CallerOf(signed.Context())
 	a.By, a.Authority = who.Name, who.Authority
 	if err == nil {
-		seen, err = f(signed, &a)
+		err = route.check(signed)
+	}
+	if err == nil {
+		seen, err = route.watched(signed, &a)
 	}
 	if err != nil {
 		p := g.ProblemOf(r, err)

@@ -67,6 +67,12 @@ type DeletionBody struct {
 // ProbeBody asks for a look at a node. There is nothing to say.
 type ProbeBody struct{}
 
+// ResumeBody asks for the end of pauses. Its reason may come in the query in its place: not everything sends a body
+// with DELETE.
+type ResumeBody struct {
+	Reason string `json:"reason,omitzero"`
+}
+
 // PauseBody asks for a pause. Exactly one of For and Until is given.
 type PauseBody struct {
 	Reason string `json:"reason"`

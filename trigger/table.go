@@ -139,10 +139,11 @@ var (
 	})
 	Resume = row(Trigger{
 		Method: http.MethodDelete, Path: onTarget + "/pauses", Does: "end the pauses of one broker", Verb: auth.Pause,
-		Status: http.StatusOK,
-		Page:   "/targets/{target}/resume", Title: "End the pauses of {target}", Label: "End the pauses",
+		Body: reflect.TypeFor[ResumeBody](), Status: http.StatusOK,
+		Page: "/targets/{target}/resume", Title: "End the pauses of {target}", Label: "End the pauses",
+		What: "Unstuck may delete its nodes again.", Fields: []Field{reason},
 		Instead: "telling everybody that work on a broker is over",
-		Command: "unstuck resume TARGET",
+		Command: "unstuck resume TARGET --reason ...",
 	})
 	PauseAll = row(Trigger{
 		Method: http.MethodPost, Path: "/api/v1/pauses", Does: "pause every broker: delete no node until the pause ends",
@@ -154,10 +155,10 @@ var (
 	})
 	ResumeAll = row(Trigger{
 		Method: http.MethodDelete, Path: "/api/v1/pauses", Does: "end the pauses of every broker", Verb: auth.Pause,
-		Status: http.StatusOK,
-		Page:   "/resume", Title: "End the pauses of every broker", Label: "End the pauses of every broker",
-		What:    "Those of single brokers go on.",
+		Body: reflect.TypeFor[ResumeBody](), Status: http.StatusOK,
+		Page: "/resume", Title: "End the pauses of every broker", Label: "End the pauses of every broker",
+		What: "Those of single brokers go on.", Fields: []Field{reason},
 		Instead: "telling everybody that work on all brokers is over",
-		Command: "unstuck resume --all",
+		Command: "unstuck resume --all --reason ...",
 	})
 )

@@ -49,11 +49,12 @@ func (k *Keeper) Delete(_ context.Context, _ string, r decide.DeleteRequest) (re
 // Pauses gives those that are kept.
 func (k *Keeper) Pauses(context.Context) ([]decide.Pause, error) { return k.Kept, k.Err }
 
-// Pause keeps one.
+// Pause keeps one, in place of any that its maker has for the same broker.
 func (k *Keeper) Pause(_ context.Context, p decide.Pause) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.Kept = append(slices.Clip(k.Kept), p)
+	others := slices.DeleteFunc(slices.Clone(k.Kept), func(q decide.Pause) bool { return q.Target == p.Target && q.By == p.By })
+	k.Kept = append(others, p)
 	return k.Err
 }
 

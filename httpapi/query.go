@@ -1,0 +1,61 @@
+package httpapi
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"net/url"
+	"slices"
+)
+
+// param is a parameter in a query.
+type param struct {
+	name  string
+	about string
+	kind  string // as JSON names types
+}
+
+// check refuses what a request has that its route does not take: nothing that a client sends is ignored, for it may be
+// what the client relies on.
+func (route Route) check(r *http.Request) error {
+	if err := checkQuery(r, route.query, route.body != nil); err != nil {
+		return err
+	}
+	if route.body == nil && hasBody(r) {
+		return NewProblem(http.StatusBadRequest, "%s %s takes no body: leave it out", r.Method, Short(r.URL.Path))
+	}
+	return nil
+}
+
+// checkQuery refuses parameters that nobody knows, or that come twice.
+func checkQuery(r *http.Request, known []param, takesBody bool) error {
+	names := []string{"pretty"}
+	for _, p := range known {
+		names = append(names, p.name)
+	}
+	asked, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return NewProblem(http.StatusBadRequest, "the address has a query that cannot be read")
+	}
+	for name, values := range asked {
+		switch {
+		case slices.Contains(names, name) && len(values) > 1:
+			return NewProblem(http.StatusBadRequest, "the parameter %q comes twice", name)
+		case slices.Contains(names, name):
+		case takesBody:
+			return NewProblem(http.StatusBadRequest, "the address asks for %q: say what is wanted in the body", Short(name))
+		default:
+			return unknownAs(http.StatusBadRequest, "parameter", name, names)
+		}
+	}
+	return nil
+}
+
+// hasBody says whether the request has anything in its body. One of unknown length is looked into.
+func hasBody(r *http.Request) bool {
+	if r.ContentLength >= 0 || r.Body == nil || r.Body == http.NoBody {
+		return r.ContentLength > 0
+	}
+	n, err := io.ReadFull(r.Body, make([]byte, 1))
+	return n > 0 || !errors.Is(err, io.EOF)
+}

@@ -193,7 +193,7 @@ func (x *run) keepDiagnosis(at ref, found plan.Diagnosis) {
 		if err != nil {
 			lines = []string{"(the log cannot be read: " + err.Error() + ")"}
 		}
-		found.SetLog(lines)
+		found.SetLog(lines, x.op.Commit, x.op.Before)
 	}
 	x.note(at, func(s *plan.StepRun) { s.Diagnosis = &found })
 }
@@ -234,7 +234,7 @@ func (x *run) command(at ref) (string, error) {
 		}
 	}()
 	exit, err := x.Logs.Exec(ctx, x.env, pod.Name, s.Container, s.Command, func(line string) {
-		x.note(at, func(s *plan.StepRun) { s.AddLine(line) })
+		x.note(at, func(s *plan.StepRun) { s.AddLine(line, x.op.Commit, x.op.Before) })
 	})
 	timedOut := errors.Is(ctx.Err(), context.DeadlineExceeded)
 	stop()

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -31,8 +30,13 @@ func (cs *Clusters) PodEnv(ctx context.Context, env plan.Environment, service, p
 		return release.PodEnv{}, err
 	}
 	all := release.PodEnv{Pod: p.Name}
-	for i, c := range slices.Concat(p.Spec.InitContainers, p.Spec.Containers) {
-		all.Containers = append(all.Containers, envOf(c, i < len(p.Spec.InitContainers)))
+	containers := slices.Concat(p.Spec.InitContainers, p.Spec.Containers)
+	var running []string
+	for _, c := range containers {
+		running = append(running, plan.CommitsIn(c.Image)...)
+	}
+	for i, c := range containers {
+		all.Containers = append(all.Containers, envOf(c, i < len(p.Spec.InitContainers), running))
 	}
 	return all, nil
 }
@@ -69,7 +73,7 @@ func (s servicePods) names(pods []ownPod) string {
 	return strings.Join(names, ", ")
 }
 
-func envOf(c corev1.Container, init bool) release.ContainerEnv {
+func envOf(c corev1.Container, init bool, running []string) release.ContainerEnv {
 	all := release.ContainerEnv{
 		Container: c.Name, Init: init, Image: c.Image, From: []release.EnvSource{}, Variables: []release.EnvVar{},
 	}
@@ -77,7 +81,7 @@ func envOf(c corev1.Container, init bool) release.ContainerEnv {
 		all.From = append(all.From, wholeSource(e))
 	}
 	for _, e := range c.Env {
-		all.Variables = append(all.Variables, variableOf(e))
+		all.Variables = append(all.Variables, variableOf(e, running))
 	}
 	return all
 }
@@ -96,13 +100,13 @@ func wholeSource(e corev1.EnvFromSource) release.EnvSource {
 	return release.EnvSource{Kind: release.FromUnknown, Prefix: e.Prefix}
 }
 
-func variableOf(e corev1.EnvVar) release.EnvVar {
+func variableOf(e corev1.EnvVar, running []string) release.EnvVar {
 	v := release.EnvVar{Name: e.Name}
 	if e.ValueFrom != nil {
 		v.From = new(sourceOf(e.ValueFrom))
 		return v
 	}
-	if v.Masked = whyMasked(e.Name, e.Value); v.Masked == "" {
+	if v.Masked = whyMasked(e.Name, e.Value, running...); v.Masked == "" {
 		v.Value = new(e.Value)
 	}
 	return v
@@ -133,66 +137,7 @@ func sourceOf(from *corev1.EnvVarSource) release.EnvSource {
 
 func isTrue(b *bool) bool { return b != nil && *b }
 
-// secretNames are parts of the names of variables whose values nobody should see. They hide too much (MONKEY has KEY)
-// rather than too little: people who must know can ask kubectl.
-var secretNames = []string{
-	"PASS", "PWD", "SECRET", "TOKEN", "KEY", "CREDENTIAL", "PRIVATE", "AUTH", "COOKIE", "SALT", "SIGNATURE", "SIGNING",
-	"CERT", "DSN", "WEBHOOK", "BEARER", "JWT", "SESSION", "OTP", "PEM", "CONNECTION_STRING", "CONNSTR", "PEPPER",
-	"LICENSE",
-}
-
-// secretValues are what secrets look like under any name.
-var secretValues = []*regexp.Regexp{
-	regexp.MustCompile(`://[^\s]*@`),           // a URL with a user, and perhaps a password
-	regexp.MustCompile(`[^\s:]*:[^\s]*@[^\s]`), // the same without a scheme
-	regexp.MustCompile(`(?i)(pass(word|wd|phrase)?|pwd|secret|token|(api|access)[-_]?key|accountkey|sharedaccess\w*|credentials?|sig|signature)["']?\s*[=:]`),
-	// an argument of a command
-	regexp.MustCompile(`(?i)(^|\s)--?[\w-]*(pass(word|wd|phrase)?|pwd|secret|token|key|credentials?)\s+\S`),
-	regexp.MustCompile(`(^|\s)(-u|--(proxy-)?user)[\s=]*[^\s:]+:\S`), // of curl
-	regexp.MustCompile(`\bmysql(dump|admin)?\s(.*\s)?-p\S`),
-	regexp.MustCompile(`^[^\s/]+/[^\s@]+@`), // of Oracle: user/password@database
-	regexp.MustCompile(`(?i)%3A.*%40`),      // the second above, in a URL
-	regexp.MustCompile(`(?i)\b(bearer|basic)\s+\S`),
-	regexp.MustCompile(`(?i)(private|encrypted|begin .*)[ _-]key`),
-	// a JSON Web Token
-	regexp.MustCompile(`\beyJ[\w-]{5,}\.`),
-	// of well-known services
-	regexp.MustCompile(`\b(gh[a-z]_|github_pat_|glpat-|xox[a-z]-|[sr]k[-_]|AKIA|ASIA|AIza|SG\.|hv[sb]\.|npm_|dop_v1_|ya29\.)`),
-	regexp.MustCompile(`https://hooks\.`),            // all who have such an address may post to it
-	regexp.MustCompile(`\$2[abxy]\$|\$6\$|\$argon2`), // hashes of passwords
-}
-
-var (
-	hexadecimal = regexp.MustCompile(`^[0-9a-fA-F-]{32,}$`)
-	onePiece    = regexp.MustCompile(`^[A-Za-z0-9+/_.~-]{20,}={0,2}$`)
-	commit      = regexp.MustCompile(`^[0-9a-f]{40}$`)
-)
-
 // whyMasked says why the value of a variable is not shown; empty: it is.
-func whyMasked(name, value string) string {
-	upper := strings.ToUpper(name)
-	switch {
-	case value == "":
-		return ""
-	case slices.ContainsFunc(secretNames, func(part string) bool { return strings.Contains(upper, part) }):
-		return "its name is like that of a secret"
-	case slices.ContainsFunc(secretValues, func(r *regexp.Regexp) bool {
-		return r.MatchString(value)
-	}), looksRandom(value):
-		return "its value looks like a secret"
-	}
-	return ""
-}
-
-// looksRandom says whether a value may have been drawn at random, as keys are: long, of one piece, and either
-// hexadecimal or of capital letters, small letters and digits. The commit that runs is no secret.
-func looksRandom(value string) bool {
-	if value = strings.TrimSpace(value); commit.MatchString(value) {
-		return false
-	}
-	has := func(from, to rune) bool {
-		return strings.ContainsFunc(value, func(r rune) bool { return r >= from && r <= to })
-	}
-	return hexadecimal.MatchString(value) ||
-		onePiece.MatchString(value) && !strings.HasPrefix(value, "/") && has('A', 'Z') && has('a', 'z') && has('0', '9')
+func whyMasked(name, value string, running ...string) string {
+	return plan.WhyMasked(name, value, running)
 }

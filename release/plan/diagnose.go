@@ -45,8 +45,13 @@ type Diagnosis struct {
 	Events    []string `json:"events,omitzero"` // the latest about the pod
 }
 
-// SetLog keeps the last of the container's lines.
-func (d *Diagnosis) SetLog(lines []string) { d.Log = tailOf(lines, KeptLines) }
+// SetLog keeps the last of the container's lines, without what looks like a secret and is no commit that runs.
+func (d *Diagnosis) SetLog(lines []string, running ...string) {
+	d.Log = nil
+	for _, line := range lines[max(0, len(lines)-KeptLines):] {
+		d.Log = append(d.Log, keptLine(line, running))
+	}
+}
 
 func (d Diagnosis) String() string {
 	where := "no pod"

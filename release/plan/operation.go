@@ -208,13 +208,49 @@ func (o Operation) Migrated() Migration {
 	return answer
 }
 
-// AddLine keeps a line of the log, if room be in place of the oldest.
-func (s *StepRun) AddLine(line string) {
+// AddLine keeps a line of the log, if room be in place of the oldest, without what looks like a secret and is no commit
+// that runs.
+func (s *StepRun) AddLine(line string, running ...string) {
 	if len(s.Log) >= KeptLines {
 		s.Log = slices.Delete(s.Log, 0, 1)
 		s.Cut++
 	}
-	s.Log = append(s.Log, Shorten(line, keptLineBytes))
+	s.Log = append(s.Log, keptLine(line, running))
+}
+
+// keptLine is a line as it is kept. What is looked at for secrets is bounded, and longer than what is kept of it.
+func keptLine(line string, running []string) string {
+	return Shorten(MaskLine(Shorten(line, 2*keptLineBytes), running), keptLineBytes)
+}
+
+// HasLogs says whether the operation has lines of logs.
+func (o Operation) HasLogs() bool {
+	return slices.ContainsFunc(slices.Concat(o.Steps, o.Rollback), func(s StepRun) bool {
+		return len(s.Log) > 0 || (s.Diagnosis != nil && len(s.Diagnosis.Log) > 0)
+	})
+}
+
+// WithoutLogs gives the operation for somebody without the right to logs: in place of the lines it says why.
+func (o Operation) WithoutLogs(why string) Operation {
+	o = o.Clone()
+	for _, s := range slices.Concat(stepsOf(o.Steps), stepsOf(o.Rollback)) {
+		if len(s.Log) > 0 {
+			s.Log, s.Cut = []string{why}, 0
+		}
+		if s.Diagnosis != nil && len(s.Diagnosis.Log) > 0 {
+			d := *s.Diagnosis
+			d.Log, s.Diagnosis = []string{why}, &d
+		}
+	}
+	return o
+}
+
+func stepsOf(steps []StepRun) []*StepRun {
+	all := make([]*StepRun, len(steps))
+	for i := range steps {
+		all[i] = &steps[i]
+	}
+	return all
 }
 
 // Shorten makes one line of s: valid UTF-8 without control characters, cut to at most n bytes at the end of a

@@ -85,8 +85,8 @@ func (a AuditEvent) LogValue() slog.Value {
 	return slog.GroupValue(attrs...)
 }
 
-// quotedTexts are a list in a log of JSON, and in one of text each stands in quotes: a guard that somebody made up cannot
-// read like two.
+// quotedTexts are a list in a log of JSON, and in one of text each stands in quotes: a guard that somebody made up
+// cannot read like two.
 type quotedTexts []string
 
 // MarshalText implements encoding.TextMarshaler.
@@ -95,8 +95,8 @@ func (t quotedTexts) MarshalText() ([]byte, error) { return fmt.Appendf(nil, "%q
 // MarshalJSON implements json.Marshaler.
 func (t quotedTexts) MarshalJSON() ([]byte, error) { return json.Marshal([]string(t)) }
 
-// masked gives the event without what looks like a token. All that comes in is masked as it does, so this finds what was
-// forgotten, or put together from parts.
+// masked gives the event without what looks like a token. All that comes in is masked as it does, so this finds what
+// was forgotten, or put together from parts.
 func (a AuditEvent) masked() AuditEvent {
 	for _, text := range []*string{
 		&a.Client, &a.Path, &a.Environment, &a.Target, &a.Action, &a.Reason, &a.Result,

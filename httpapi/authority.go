@@ -170,6 +170,11 @@ func (g *Gate) May(ctx context.Context, action auth.Action) error {
 // Sees says whether the caller may read something, for lists that show what they may.
 func (g *Gate) Sees(ctx context.Context, action auth.Action) (bool, error) {
 	action.Verb = auth.Read
+	return g.can(ctx, action)
+}
+
+// can says whether the caller may do the action.
+func (g *Gate) can(ctx context.Context, action auth.Action) (bool, error) {
 	err := g.May(ctx, action)
 	var p *Problem
 	if errors.As(err, &p) && p.Status == http.StatusForbidden {

@@ -28,8 +28,12 @@ func (api *releaseAPI) events(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	show, err := api.shownTo(r.Context(), op.Environment)
+	if err != nil {
+		return err
+	}
 	last := r.Header.Get("Last-Event-ID")
-	first, id, err := eventOf(op)
+	first, id, err := eventOf(show(op))
 	if err != nil {
 		return err
 	}
@@ -38,7 +42,7 @@ func (api *releaseAPI) events(w http.ResponseWriter, r *http.Request) error {
 		return nil
 	}
 	return api.stream(w, r, api.operationStreams, func(ctx context.Context, s *EventStream) {
-		f := follower{EventStream: s, last: last, version: op.Version}
+		f := follower{EventStream: s, last: last, version: op.Version, show: show}
 		if f.event(first, id) && !op.Phase.Over() {
 			api.follow(ctx, &f, op.ID)
 		}
@@ -80,7 +84,7 @@ func (api *releaseAPI) follow(ctx context.Context, f *follower, id string) {
 			continue
 		}
 		f.version = op.Version
-		text, eventID, err := eventOf(op)
+		text, eventID, err := eventOf(f.show(op))
 		if err != nil || !f.event(text, eventID) || op.Phase.Over() {
 			return
 		}
@@ -97,6 +101,8 @@ type follower struct {
 
 	last    string // the ID of the last event that they have
 	version int    // of the last operation that was looked at
+
+	show func(plan.Operation) plan.Operation // what they may see of it
 }
 
 // event sends an event that they do not have. False: they have gone away.
@@ -111,7 +117,7 @@ func (f *follower) event(text, id string) bool {
 // eventOf gives the event that shows an operation, and its ID: the version, which counts what was stored, and a hash,
 // because not all that happens is stored.
 func eventOf(op plan.Operation) (text, id string, err error) {
-	data, err := json.Marshal(tidied(op))
+	data, err := json.Marshal(op)
 	if err != nil {
 		return "", "", fmt.Errorf("encode operation %s: %w", op.ID, err)
 	}

@@ -10,14 +10,14 @@ import (
 )
 
 // Somebody may paste a token into any field. What looks like one is taken out where it comes in, so that it is neither
-// kept (in an operation, a pause, an incident, a lock, the audit) nor sent back. What is not known to be a token is left
-// where it can be of use: a commit, the digest of an image, a UID, a trace, the address of a document.
+// kept (in an operation, a pause, an incident, a lock, the audit) nor sent back. What can be of use and is hardly a
+// token is left: a commit, the digest of an image, a UID, a trace, the address of a document.
 
 const maskedText = "[masked]"
 
 var (
 	onePiece   = regexp.MustCompile(`(sha(256|512):)?[A-Za-z0-9_.~+=-]{20,}`)
-	digest     = regexp.MustCompile(`^sha(256|512):[0-9a-f]{64,128}$`)
+	imageHash  = regexp.MustCompile(`^sha(256|512):[0-9a-f]{64,128}$`)
 	noSpaces   = regexp.MustCompile(`\S+`)
 	runs       = regexp.MustCompile(`[A-Za-z0-9]+`)
 	hexDigits  = regexp.MustCompile(`^[0-9a-fA-F]+$`)
@@ -39,8 +39,8 @@ func masked(text string) string {
 	})
 }
 
-// hasToken says whether text has a token of ours, NAME.SECRET, of which the secret may have been made in any alphabet; or
-// a JSON Web Token, as Kubernetes gives them.
+// hasToken says whether text has a token of ours, NAME.SECRET, of which the secret may have been made in any alphabet,
+// or a JSON Web Token, as Kubernetes gives them.
 func hasToken(text string) bool {
 	parts := strings.Split(text, ".")
 	for i, part := range parts {
@@ -73,7 +73,7 @@ func looksSecret(part string) bool {
 // looksDrawn says whether a piece of text without a name before it looks drawn at random: in capital and small letters,
 // which names of Kubernetes and commits are not; or longer than these, of small or capital letters with digits.
 func looksDrawn(piece string) bool {
-	if len(piece) < 32 || digest.MatchString(piece) {
+	if len(piece) < 32 || imageHash.MatchString(piece) {
 		return false
 	}
 	if isMixed(piece) {
@@ -113,7 +113,8 @@ func maskBody(body any) {
 	}
 }
 
-// keyOf gives the key of idempotency that is kept. Of one that has a token its hash is as good: the same key has the same.
+// keyOf gives the key of idempotency that is kept. Of one that has a token its hash is as good: the same key has the
+// same.
 func keyOf(sent string) string {
 	if !hasToken(sent) {
 		return sent

@@ -184,7 +184,7 @@ func TestPausesOfABrokerEndWithoutThoseOfEveryBroker(t *testing.T) {
 			left              string
 		}{
 			{"ada", "GET", "/api/v1/pauses", 200, ":upgrade orders:moving disks"},
-			{"bob", "GET", "/api/v1/pauses", 200, ":upgrade"}, // what holds for all is no secret
+			{"bob", "GET", "/api/v1/pauses", 200, ""}, // who may see no broker sees no pause
 			{"ci", "DELETE", "/api/v1/pauses", 403, ""},
 			{"ci", "DELETE", "/api/v1/targets/orders/pauses", 403, ""},
 			{"ada", "DELETE", "/api/v1/targets/nobody/pauses", 404, ""},
@@ -204,11 +204,9 @@ func TestPausesForABrokerThatIsNotWatchedAreShownAndNamed(t *testing.T) {
 	apitest.AtNoon(t, func(t *testing.T) {
 		s := newSite()
 		s.keeper.Kept = append(s.keeper.Kept, decide.Pause{Target: "ordres", Reason: "upgrade", By: "eve", Until: apitest.Noon.Add(time.Minute)})
-		for who, paths := range map[string]int{"ada": 2, "bob": 1} {
-			list := decode[PauseList](t, s.ask(apitest.Request(who, "GET", "/api/v1/pauses", "")).Body.Bytes())
-			if len(list.Pauses) != paths || list.Pauses[0].Target != "ordres" || !slices.Equal(list.Unknown, []string{"ordres"}) {
-				t.Errorf("%s: %+v", who, list)
-			}
+		list := decode[PauseList](t, s.ask(apitest.Request("ada", "GET", "/api/v1/pauses", "")).Body.Bytes())
+		if len(list.Pauses) != 2 || list.Pauses[0].Target != "ordres" || !slices.Equal(list.Unknown, []string{"ordres"}) {
+			t.Errorf("%+v", list)
 		}
 		w := s.post("/api/v1/targets/orders/pauses", `{"reason":"upgrade","for":"10m"}`)
 		if list := decode[PauseList](t, w.Body.Bytes()); w.Code != 201 || !slices.Equal(list.Unknown, []string{"ordres"}) {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/cjworkbench/unstuck/auth"
 	"github.com/cjworkbench/unstuck/release/plan"
+	"github.com/cjworkbench/unstuck/remediate"
 	"github.com/cjworkbench/unstuck/remediate/decide"
 	"github.com/cjworkbench/unstuck/trigger"
 )
@@ -53,11 +54,44 @@ func (api *brokerAPI) pauseRoutes() []Route {
 }
 
 func (api *brokerAPI) listPauses(r *http.Request) (any, error) {
-	return api.pauses(r, func(string) bool { return true })
+	return api.pauses(r, func(string) bool { return true }, api.seesPauses(r.Context()))
 }
 
-// pauses gives the pauses that have not ended and that wanted says yes to, as far as the caller may see the brokers.
-func (api *brokerAPI) pauses(r *http.Request, wanted func(targetName string) bool) (PauseList, error) {
+// seesPauses says whether the caller may know of the pauses of a broker: who may read the broker; of those of every
+// broker, who may read any; of those of a broker that is not watched, which hold for every one, who may read all.
+func (api *brokerAPI) seesPauses(ctx context.Context) func(targetName string) (bool, error) {
+	asked := map[string]bool{}
+	sees := func(targetName string) (bool, error) {
+		ok, known := asked[targetName]
+		var err error
+		if !known {
+			if ok, err = api.Sees(ctx, auth.Action{Target: targetName}); err == nil {
+				asked[targetName] = ok
+			}
+		}
+		return ok, err
+	}
+	return func(targetName string) (bool, error) {
+		all := api.snapshots()
+		watched := slices.ContainsFunc(all, func(s remediate.Snapshot) bool { return s.Target == targetName })
+		if watched {
+			return sees(targetName)
+		}
+		ok, err := sees("")
+		if targetName != "" {
+			return ok, err
+		}
+		for i := 0; i < len(all) && !ok && err == nil; i++ {
+			ok, err = sees(all[i].Target)
+		}
+		return ok, err
+	}
+}
+
+// pauses gives the pauses that have not ended and that wanted and sees say yes to.
+func (api *brokerAPI) pauses(r *http.Request, wanted func(targetName string) bool,
+	sees func(targetName string) (bool, error),
+) (PauseList, error) {
 	kept, err := api.Pauses.Pauses(r.Context())
 	if err != nil {
 		return PauseList{}, fmt.Errorf("read the pauses: %w", err)
@@ -72,15 +106,13 @@ func (api *brokerAPI) pauses(r *http.Request, wanted func(targetName string) boo
 		if p.Over(now) || (known && !wanted(p.Target)) {
 			continue
 		}
+		if ok, err := sees(p.Target); err != nil {
+			return PauseList{}, err
+		} else if !ok {
+			continue
+		}
 		if !known && !slices.Contains(list.Unknown, p.Target) {
 			list.Unknown = append(list.Unknown, p.Target)
-		}
-		if p.Target != "" && known { // whoever sees any broker may know of what holds for all
-			if ok, err := api.Sees(r.Context(), auth.Action{Target: p.Target}); err != nil {
-				return PauseList{}, err
-			} else if !ok {
-				continue
-			}
 		}
 		list.Pauses = append(list.Pauses, p)
 	}
@@ -159,8 +191,16 @@ func (api *brokerAPI) resumeTarget(w http.ResponseWriter, r *http.Request, a *Au
 }
 
 // pausesNow answers with the pauses that hold for the broker now: ending its own does not end those of every broker.
+// Who may pause it may see what is paused there.
 func (api *brokerAPI) pausesNow(r *http.Request, status int, targetName string) (reply, error) {
-	list, err := api.pauses(r, func(of string) bool { return of == targetName || of == "" || targetName == "" })
+	sees := api.seesPauses(r.Context())
+	list, err := api.pauses(r, func(of string) bool { return of == targetName || of == "" || targetName == "" },
+		func(of string) (bool, error) {
+			if of == targetName || of == "" {
+				return true, nil
+			}
+			return sees(of)
+		})
 	if err != nil {
 		return reply{}, api.pauseProblem(r, err)
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"reflect"
 	"regexp"
 	"slices"
@@ -120,7 +121,52 @@ func (api *releaseAPI) operation(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return tidied(op), nil
+	if !op.HasLogs() {
+		return tidied(op), nil
+	}
+	show, err := api.shownTo(r.Context(), op.Environment)
+	if err != nil {
+		return nil, err
+	}
+	return show(op), nil
+}
+
+// logsHidden stands in place of the lines of logs.
+const logsHidden = "(these lines are shown to callers with the right to logs)"
+
+// shownTo gives what makes of operations of an environment what the caller may see: the lines of logs in them are for
+// those with the right to logs, as they are anywhere else. Neither a token nor a Role tells the logs of one pod in a
+// namespace from those of another, so the right to those of any service will do, also for a job.
+func (api *releaseAPI) shownTo(ctx context.Context, env string) (func(plan.Operation) plan.Operation, error) {
+	ok := false
+	for _, e := range api.Environments {
+		for i := 0; e.Name == env && i < len(e.Services) && !ok; i++ {
+			var err error
+			if ok, err = api.can(ctx, auth.Action{Verb: auth.Logs, Environment: env, Service: e.Services[i].Name}); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return func(op plan.Operation) plan.Operation {
+		if !ok {
+			op = op.WithoutLogs(logsHidden)
+		}
+		return tidied(op)
+	}, nil
+}
+
+// taken is the answer to who has an operation taken on, or cancelled: it may have been under way before.
+func (api *releaseAPI) taken(r *http.Request, op plan.Operation) reply {
+	answer := reply{status: http.StatusAccepted, location: operationPath + url.PathEscape(op.ID), value: tidied(op)}
+	if !op.HasLogs() {
+		return answer
+	}
+	show, err := api.shownTo(r.Context(), op.Environment)
+	if err != nil { // it is under way all the same
+		show = func(op plan.Operation) plan.Operation { return tidied(op.WithoutLogs(logsHidden)) }
+	}
+	answer.value = show(op)
+	return answer
 }
 
 // load gives the operation that the path names, if the caller may read it, or do such a thing. Any other is none to

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"net/url"
 	"reflect"
 	"slices"
 
@@ -210,7 +209,7 @@ func (api *releaseAPI) submit(r *http.Request, a *AuditEvent, req plan.Request) 
 		return reply{}, api.refusal(r, err)
 	}
 	a.Result = op.ID
-	return reply{status: http.StatusAccepted, location: operationPath + url.PathEscape(op.ID), value: tidied(op)}, nil
+	return api.taken(r, op), nil
 }
 
 // cancel asks an operation to stop. Whoever may do such a thing may stop it.
@@ -235,7 +234,7 @@ func (api *releaseAPI) cancel(w http.ResponseWriter, r *http.Request, a *AuditEv
 	if err != nil {
 		return reply{}, api.refusal(r, err)
 	}
-	return reply{status: http.StatusAccepted, location: operationPath + url.PathEscape(op.ID), value: tidied(op)}, nil
+	return api.taken(r, op), nil
 }
 
 // actionOf gives the action that an operation is.

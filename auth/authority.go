@@ -11,6 +11,10 @@ type Caller struct {
 	Name      string   // a user of Kubernetes, or the name of a token in the file
 	Groups    []string // of Kubernetes
 	Authority string   // the name of the Authority that knows the caller
+
+	// What else Kubernetes says of a user. Some authorizers go by it: those of clouds, or of tokens with scopes.
+	UID   string
+	Extra map[string][]string // not to be changed
 }
 
 // Grant says whether somebody may do something. The zero value is no.

@@ -3,6 +3,7 @@ package auth
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -12,9 +13,9 @@ import (
 // Reviewer is an API server's word on tokens and rights: TokenReview and SubjectAccessReview.
 type Reviewer interface {
 	// Authenticate says whose token it is; not ok: nobody's.
-	Authenticate(ctx context.Context, token string) (user string, groups []string, ok bool, err error)
-	// Allowed says whether a user of these groups could do this with kubectl. An error says that it cannot be told.
-	Allowed(ctx context.Context, user string, groups []string, what ResourceAttributes) (bool, error)
+	Authenticate(ctx context.Context, token string) (who Caller, ok bool, err error)
+	// Allowed says whether the caller could do this with kubectl. An error says that it cannot be told.
+	Allowed(ctx context.Context, who Caller, what ResourceAttributes) (bool, error)
 }
 
 // Reviews asks Kubernetes who is calling, and whether that caller could do the same thing with kubectl: there is no
@@ -29,14 +30,14 @@ type Reviews struct {
 
 // Authenticate implements Identity.
 func (v Reviews) Authenticate(ctx context.Context, token string) (Caller, error) {
-	user, groups, ok, err := v.Own.Authenticate(ctx, token)
+	who, ok, err := v.Own.Authenticate(ctx, token)
 	switch {
 	case err != nil:
 		return Caller{}, fmt.Errorf("review a token: %w", err)
 	case !ok:
 		return Caller{}, ErrUnknownToken
 	}
-	return Caller{Name: user, Groups: groups}, nil
+	return who, nil
 }
 
 // Allowed implements Access.
@@ -45,7 +46,7 @@ func (v Reviews) Allowed(ctx context.Context, who Caller, action Action) (Grant,
 	if len(needs) == 0 {
 		return Grant{Why: "nobody knows what kubectl would need for that"}, nil
 	}
-	reviewer, groups := v.Own, who.Groups
+	reviewer := v.Own
 	if cluster != "" {
 		// An account of this cluster's is nobody there, though another of the same name may exist.
 		if strings.HasPrefix(who.Name, "system:") {
@@ -54,10 +55,13 @@ func (v Reviews) Allowed(ctx context.Context, who Caller, action Action) (Grant,
 		if reviewer = v.Others[cluster]; reviewer == nil {
 			return Grant{Why: "the environment is in another cluster, which cannot be asked"}, nil
 		}
-		groups = portableGroups(groups)
+		if hasScopes(who) {
+			return Grant{Why: "the environment is in another cluster, which does not know what the token is limited to"}, nil
+		}
+		who = abroad(who)
 	}
 	for _, n := range needs {
-		ok, err := reviewer.Allowed(ctx, who.Name, groups, n)
+		ok, err := reviewer.Allowed(ctx, who, n)
 		if err != nil {
 			return Grant{}, fmt.Errorf("review whether %s may %s: %w", who.Name, n, err)
 		}
@@ -68,12 +72,29 @@ func (v Reviews) Allowed(ctx context.Context, who Caller, action Action) (Grant,
 	return Grant{Allowed: true}, nil
 }
 
-// portableGroups gives those groups of a caller that mean the same in another cluster. What begins with "system:" is
-// this cluster's own word: who is in system:masters here may be nobody there.
-func portableGroups(groups []string) []string {
-	return slices.DeleteFunc(slices.Clone(groups), func(g string) bool {
+// hasScopes says whether a token is good for less than its owner may do, as OpenShift's can be. The cluster that made it
+// minds that, as it sees the scopes with each question.
+func hasScopes(who Caller) bool {
+	for key := range who.Extra {
+		if strings.HasPrefix(key, "scopes.authorization.") {
+			return true
+		}
+	}
+	return false
+}
+
+// abroad gives what of a caller means the same in another cluster. Groups that begin with "system:", the UID, and what
+// Kubernetes itself adds are this cluster's own word: who is in system:masters here may be nobody there.
+func abroad(who Caller) Caller {
+	who.Groups = slices.DeleteFunc(slices.Clone(who.Groups), func(g string) bool {
 		return strings.HasPrefix(g, "system:") && g != "system:authenticated"
 	})
+	who.UID, who.Extra = "", maps.Clone(who.Extra)
+	maps.DeleteFunc(who.Extra, func(key string, _ []string) bool {
+		domain, _, _ := strings.Cut(key, "/")
+		return domain == "kubernetes.io" || strings.HasSuffix(domain, ".kubernetes.io")
+	})
+	return who
 }
 
 // needs gives what kubectl would need for an action, and in which cluster. Nothing: that cannot be told.

@@ -16,17 +16,18 @@ import (
 type server struct {
 	allows string // "*": everything
 	asked  []string
+	about  Caller // the last
 	err    error
 }
 
-func (s *server) Authenticate(_ context.Context, token string) (user string, groups []string, ok bool, err error) {
-	return "ada@example.com", []string{"oncall"}, token == "good", s.err
+func (s *server) Authenticate(_ context.Context, token string) (who Caller, ok bool, err error) {
+	return Caller{Name: "ada@example.com", Groups: []string{"oncall"}}, token == "good", s.err
 }
 
-func (s *server) Allowed(_ context.Context, user string, groups []string, what ResourceAttributes) (bool, error) {
+func (s *server) Allowed(_ context.Context, who Caller, what ResourceAttributes) (bool, error) {
 	need := what.String()
-	s.asked = append(s.asked, need)
-	return (s.allows == "*" || strings.Contains(s.allows, need)) && user != "" && len(groups) == 1, s.err
+	s.asked, s.about = append(s.asked, need), who
+	return (s.allows == "*" || strings.Contains(s.allows, need)) && who.Name != "" && len(who.Groups) == 1, s.err
 }
 
 func TestReviewsNeedsAreThoseThatKubectlHas(t *testing.T) {
@@ -133,8 +134,34 @@ type grouped struct {
 	group string
 }
 
-func (g *grouped) Allowed(_ context.Context, _ string, groups []string, _ ResourceAttributes) (bool, error) {
-	return slices.Contains(groups, g.group), nil
+func (g *grouped) Allowed(_ context.Context, who Caller, _ ResourceAttributes) (bool, error) {
+	return slices.Contains(who.Groups, g.group), nil
+}
+
+func TestReviewsTellTheServerAllThatItSaidOfTheCaller(t *testing.T) {
+	env := environments()[0]
+	own, far := &server{allows: "*"}, &server{allows: "*"}
+	v := Reviews{Own: own, Releases: []plan.Environment{env}, Others: map[string]Reviewer{"far": far}}
+	ada := Caller{Name: "ada@example.com", Groups: []string{"oncall"}, UID: "u1", Extra: map[string][]string{
+		"iam.gke.io/user-assertion": {"a"}, "authentication.kubernetes.io/credential-id": {"c"},
+	}}
+	action := Action{Verb: Deploy, Environment: "staging"}
+	if got, err := v.Allowed(t.Context(), ada, action); err != nil || !got.Allowed || !cmp.Equal(own.about, ada) {
+		t.Errorf("%+v, %v\n%s", got, err, cmp.Diff(ada, own.about))
+	}
+	v.Releases[0].Context = "far"
+	want := Caller{Name: ada.Name, Groups: ada.Groups, Extra: map[string][]string{"iam.gke.io/user-assertion": {"a"}}}
+	if got, err := v.Allowed(t.Context(), ada, action); err != nil || !got.Allowed || !cmp.Equal(far.about, want) || len(ada.Extra) != 2 {
+		t.Errorf("in another cluster: %+v, %v\n%s", got, err, cmp.Diff(want, far.about))
+	}
+	ada.Extra["scopes.authorization.openshift.io"] = []string{"user:info"}
+	if got, err := v.Allowed(t.Context(), ada, action); err != nil || got.Allowed || !strings.Contains(got.Why, "limited") {
+		t.Errorf("with scopes that another cluster does not know: %+v, %v", got, err)
+	}
+	v.Releases[0].Context = ""
+	if _, err := v.Allowed(t.Context(), ada, action); err != nil || !cmp.Equal(own.about, ada) {
+		t.Errorf("with scopes: %v\n%s", err, cmp.Diff(ada, own.about))
+	}
 }
 
 func TestReviewsGiveWhoRulesThisClusterNoRightsInAnother(t *testing.T) {

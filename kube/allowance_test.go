@@ -76,7 +76,7 @@ func TestReviewsHoldUpNothingElseWhenCallersAskTooOften(t *testing.T) {
 		for range 200 {
 			wg.Go(func() {
 				for ; ctx.Err() == nil; time.Sleep(100 * time.Millisecond) {
-					_, _ = reviews.Allowed(ctx, "eve", nil, auth.ResourceAttributes{Verb: "get", Resource: "pods", Namespace: "production"})
+					_, _ = reviews.Allowed(ctx, auth.Caller{Name: "eve"}, auth.ResourceAttributes{Verb: "get", Resource: "pods", Namespace: "production"})
 				}
 			})
 		}

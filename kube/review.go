@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -36,9 +35,8 @@ type Reviews struct {
 }
 
 type caller struct {
-	user   string
-	groups []string
-	until  time.Time
+	auth.Caller
+	until time.Time
 }
 
 // Reviews gives the client's reviews. Each has its own memory of who was asked about: use one.
@@ -53,13 +51,13 @@ func (c *Client) Reviews() *Reviews {
 }
 
 // Authenticate says whose token it is; not ok: nobody's, or no longer. An error says that it cannot be told.
-func (r *Reviews) Authenticate(ctx context.Context, token string) (user string, groups []string, ok bool, err error) {
+func (r *Reviews) Authenticate(ctx context.Context, token string) (who auth.Caller, ok bool, err error) {
 	if token == "" || len(token) > longToken {
-		return "", nil, false, nil
+		return auth.Caller{}, false, nil
 	}
 	key := sha256.Sum256([]byte(token))
 	if who, known := r.known(key, time.Now()); known {
-		return who.user, slices.Clone(who.groups), true, nil
+		return who.Caller, true, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, apiserver.Timeout)
 	defer cancel()
@@ -69,25 +67,21 @@ func (r *Reviews) Authenticate(ctx context.Context, token string) (user string, 
 	}, metav1.CreateOptions{})
 	if err != nil {
 		err = withoutToken(apiserver.Explain(err, "create", "tokenreviews", ""), token)
-		return "", nil, false, fmt.Errorf("ask whose token it is: %w", err)
+		return auth.Caller{}, false, fmt.Errorf("ask whose token it is: %w", err)
 	}
 	s := review.Status
-	if !s.Authenticated || s.User.Username == "" || limited(s.User) {
-		return "", nil, false, nil
+	if !s.Authenticated || s.User.Username == "" {
+		return auth.Caller{}, false, nil
 	}
-	r.keep(key, caller{user: s.User.Username, groups: slices.Clone(s.User.Groups), until: asked.Add(callerAge)}, asked)
-	return s.User.Username, s.User.Groups, true, nil
-}
-
-// limited says whether a token is good for less than its owner may do, as OpenShift's can be: what it is limited to is
-// not among what we ask, so it would be good for more here.
-func limited(u authenticationv1.UserInfo) bool {
-	for key := range u.Extra {
-		if strings.HasPrefix(key, "scopes.authorization.") {
-			return true
+	who = auth.Caller{Name: s.User.Username, Groups: s.User.Groups, UID: s.User.UID}
+	for key, values := range s.User.Extra {
+		if who.Extra == nil {
+			who.Extra = make(map[string][]string)
 		}
+		who.Extra[key] = values
 	}
-	return false
+	r.keep(key, caller{who, asked.Add(callerAge)}, asked)
+	return who, true, nil
 }
 
 // withoutToken gives an error that does not hold the token, whatever the API server may have said.
@@ -118,21 +112,29 @@ func (r *Reviews) keep(key [sha256.Size]byte, who caller, now time.Time) {
 	r.callers[key] = who
 }
 
-// Allowed says whether a user of these groups may do this; no namespace for what is the cluster's, no name for any. An
-// error says that it cannot be told.
-func (r *Reviews) Allowed(ctx context.Context, user string, groups []string,
-	what auth.ResourceAttributes,
-) (bool, error) {
-	if user == "" {
+// Allowed says whether the caller may do this; no namespace for what is the cluster's, no name for any. An error says
+// that it cannot be told. All that the review of the token said of its owner is passed on: an authorizer may go by any of
+// it, and a token with scopes is good for no more than these.
+func (r *Reviews) Allowed(ctx context.Context, who auth.Caller, what auth.ResourceAttributes) (bool, error) {
+	if who.Name == "" {
 		return false, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, apiserver.Timeout)
 	defer cancel()
-	review, err := r.client.AuthorizationV1().SubjectAccessReviews().Create(ctx, &authorizationv1.SubjectAccessReview{
-		Spec: authorizationv1.SubjectAccessReviewSpec{User: user, Groups: groups, ResourceAttributes: apiserver.Review(what)},
-	}, metav1.CreateOptions{})
+	spec := authorizationv1.SubjectAccessReviewSpec{
+		User: who.Name, Groups: who.Groups, UID: who.UID, ResourceAttributes: apiserver.Review(what),
+	}
+	for key, values := range who.Extra {
+		if spec.Extra == nil {
+			spec.Extra = make(map[string]authorizationv1.ExtraValue)
+		}
+		spec.Extra[key] = values
+	}
+	review, err := r.client.AuthorizationV1().SubjectAccessReviews().Create(ctx,
+		&authorizationv1.SubjectAccessReview{Spec: spec}, metav1.CreateOptions{})
 	if err != nil {
-		return false, fmt.Errorf("ask what %s may do: %w", user, apiserver.Explain(err, "create", "subjectaccessreviews", ""))
+		return false, fmt.Errorf("ask what %s may do: %w", who.Name,
+			apiserver.Explain(err, "create", "subjectaccessreviews", ""))
 	}
 	return review.Status.Allowed && !review.Status.Denied, nil
 }

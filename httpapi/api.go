@@ -11,6 +11,7 @@ import (
 
 	"github.com/cjworkbench/unstuck/auth"
 	"github.com/cjworkbench/unstuck/probe"
+	"github.com/cjworkbench/unstuck/release/plan"
 	"github.com/cjworkbench/unstuck/remediate"
 	"github.com/cjworkbench/unstuck/remediate/decide"
 	"github.com/cjworkbench/unstuck/remediate/store"
@@ -181,11 +182,20 @@ func (api *brokerAPI) oneIncident(r *http.Request) (any, error) {
 	known := make([]string, 0, len(incidents))
 	for _, c := range incidents {
 		if c.ID == id {
-			return c, nil
+			return withoutSecrets(c), nil
 		}
 		known = append(known, c.ID)
 	}
 	return nil, unknown("incident", id, known)
+}
+
+// withoutSecrets gives an incident whose lines of logs are masked as those of operations are.
+func withoutSecrets(c store.Incident) store.Incident {
+	c.Logs = slices.Clone(c.Logs)
+	for i := range c.Logs {
+		c.Logs[i].Text = plan.MaskLine(c.Logs[i].Text, nil)
+	}
+	return c
 }
 
 // incidentsSeen gives the incidents of the brokers that the caller may see, each of which is asked for once.

@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"context"
 	"encoding/json"
 	"slices"
 	"strings"
@@ -12,6 +13,8 @@ import (
 	"github.com/cjworkbench/unstuck/release/plan"
 	"github.com/cjworkbench/unstuck/remediate"
 	"github.com/cjworkbench/unstuck/remediate/decide"
+	"github.com/cjworkbench/unstuck/remediate/store"
+	"github.com/cjworkbench/unstuck/target"
 )
 
 // callers makes the site know these, and no others.
@@ -110,5 +113,18 @@ func TestReleaseAPIShowsKeptLogsToWhoMayReadLogsOnly(t *testing.T) {
 		if after, _ := json.Marshal(running); string(after) != string(before) {
 			t.Errorf("the operation itself has lost its lines: %s", after)
 		}
+	}
+}
+
+func TestBrokerAPIMasksTheLogOfAnIncident(t *testing.T) {
+	s := newSite()
+	incident := apitest.OneIncident()
+	incident.Logs = append(incident.Logs, target.LogLine{At: apitest.Noon, Text: "connect to postgres://me:hunter2@db/x failed"})
+	s.Brokers.Incidents = func(context.Context) ([]store.Incident, error) { return []store.Incident{incident}, nil }
+	s.build()
+	w := s.ask(apitest.Request("ada", "GET", "/api/v1/incidents/"+incident.ID, ""))
+	got := decode[store.Incident](t, w.Body.Bytes()).Logs
+	if len(got) != 2 || got[0] != incident.Logs[0] || got[1].Text != "connect to [masked] failed" || !strings.Contains(incident.Logs[1].Text, "hunter2") {
+		t.Errorf("%d %+v", w.Code, got)
 	}
 }

@@ -78,6 +78,28 @@ func TestClustersPodEnvShowsNoSecrets(t *testing.T) {
 	}
 }
 
+// A commit is no secret if it runs there: one of the pod's images has it in its tag.
+func TestClustersPodEnvShowsTheCommitThatRunsAndNoOther(t *testing.T) {
+	const runs, other = "1f0a9c2d4e5b6a7f8091a2b3c4d5e6f708192a3b", "0123456789abcdef0123456789abcdef01234567"
+	pod := cronPod("cron-new", "2")
+	pod.Spec.Containers[0].Image = "gcr.io/acme/cron:" + runs
+	pod.Spec.Containers[0].Env = []corev1.EnvVar{{Name: "REVISION", Value: runs}, {Name: "BUILD", Value: "v1+" + runs}, {Name: "GITHUB", Value: other}}
+	pod.Spec.InitContainers[0].Env = []corev1.EnvVar{{Name: "REVISION", Value: runs}}
+	got, err := clusters(kubetest.NewCluster(t, cron(), pod)).PodEnv(t.Context(), testEnvironment(), "cron", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	shown := map[string]bool{}
+	for _, c := range got.Containers {
+		for _, v := range c.Variables {
+			shown[c.Container+" "+v.Name] = v.Value != nil
+		}
+	}
+	if diff := cmp.Diff(map[string]bool{"setup REVISION": true, "app REVISION": true, "app BUILD": true, "app GITHUB": false}, shown); diff != "" {
+		t.Error(diff)
+	}
+}
+
 func TestWhyMaskedHidesAValueThatLooksLikeASecret(t *testing.T) {
 	for _, c := range []struct{ name, value string }{
 		{"DATABASE_PASSWORD", "x"},
@@ -120,6 +142,13 @@ func TestWhyMaskedHidesAValueThatLooksLikeASecret(t *testing.T) {
 		{"YAML", "db:\n  pass: hunter2\n"},
 		{"ARGS", "--auth-token abc"},
 		{"PROXY", "me%3Ahunter2%40proxy"},
+		{"DB_PW", "hunter2"},
+		{"VPN_PSK", "s3cretpsk"},
+		{"DB_CREDS", "admin/hunter2"},
+		{"BASIC", "admin:hunter2"},
+		{"GITHUB", "0123456789abcdef0123456789abcdef01234567"},
+		{"DISCORD_URL", "https://discord.com/api/webhooks/1234567890/AbCdEfGhIjKlMnOpQrStUvWxYz0123456789"},
+		{"ADMIN_PIN", "4711"},
 	} {
 		if whyMasked(c.name, c.value) == "" {
 			t.Errorf("%s=%s is shown", c.name, c.value)

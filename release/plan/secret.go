@@ -56,7 +56,7 @@ var secretForms = []secretForm{
 	form(`eyj`, `\beyJ[\w-]{5,}\.`), // a JSON Web Token
 	// of well-known services
 	form(`_ - . akia asia aiza`,
-		`\b(gh[a-z]_|github_pat_|glpat-|xox[a-z]-|[sr]k[-_]|AKIA|ASIA|AIza|SG\.|hv[sb]\.|npm_|dop_v1_|ya29\.)`),
+		`\b(gh[a-z]_|github_pat_|glpat-|xox[a-z]-|[sr]k[-_]|AKIA|ASIA|AIza|SG\.|hv[sb]\.|npm_|dop_v1_|ya29\.|xapp-|whsec_|shp[a-z]{2}_)`),
 	// all who have such an address may post to it
 	form(`http`, `(?i)https?://(hooks\.|\S*(web-?hook|[/.]hooks?[/.]|/(key|token|secret)s?/))`),
 	form(`$`, `\$2[abxy]\$|\$6\$|\$argon2`), // hashes of passwords
@@ -68,6 +68,7 @@ var (
 	imageDigest = regexp.MustCompile(`@sha256:[0-9a-f]{64}\b`)
 	longRun     = regexp.MustCompile(`[a-z0-9]{24,}|[A-Z0-9]{24,}`)
 	userAndPass = regexp.MustCompile(`^[^\s:/]+:[^\s/]\S*$`)
+	account     = regexp.MustCompile(`^(?i)(admin\w*|root|user\w*|guest|elastic):[^\s/]\S*$`)
 	withPort    = regexp.MustCompile(`^[\w.-]+:[0-9]+$`)
 	commits     = regexp.MustCompile(`[0-9a-f]{40}`)
 	wordOf      = regexp.MustCompile(`\S+`)
@@ -85,7 +86,8 @@ func WhyMasked(name, value string, running []string) string {
 	case slices.ContainsFunc(secretNames, has), slices.ContainsFunc(wordsOf(name), isSecretWord):
 		return "its name is like that of a secret"
 	case hasForm(value),
-		slices.ContainsFunc(accountNames, has) && userAndPass.MatchString(value) && !withPort.MatchString(value),
+		(slices.ContainsFunc(accountNames, has) && userAndPass.MatchString(value) || account.MatchString(value)) &&
+			!withPort.MatchString(value),
 		hasRandom(value, running):
 		return "its value looks like a secret"
 	}

@@ -28,6 +28,9 @@ var (
 
 // masked takes out of text what looks like a token. An address may have long random parts that are none.
 func masked(text string) string {
+	if !hasLongPiece(text) { // most text has none, and lists ask about thousands of names
+		return text
+	}
 	return noSpaces.ReplaceAllStringFunc(text, func(word string) string {
 		inAddress := strings.Contains(word, "://")
 		return onePiece.ReplaceAllStringFunc(word, func(piece string) string {
@@ -37,6 +40,22 @@ func masked(text string) string {
 			return piece
 		})
 	})
+}
+
+// hasLongPiece says whether onePiece may find anything.
+func hasLongPiece(text string) bool {
+	long := 0
+	for i := range len(text) {
+		switch c := text[i]; {
+		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9', strings.IndexByte("_.~+=-", c) >= 0:
+			if long++; long == 20 {
+				return true
+			}
+		default:
+			long = 0
+		}
+	}
+	return false
 }
 
 // hasToken says whether text has a token of ours, NAME.SECRET, of which the secret may have been made in any alphabet,

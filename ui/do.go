@@ -111,9 +111,9 @@ func (p pages) do(t trigger.Trigger) http.Handler {
 		if err == nil {
 			err = httpapi.ReadForm(w, r)
 		}
-		for _, values := range r.PostForm { // which a page shows again
-			for i, v := range values {
-				values[i] = httpapi.Cut(v, httpapi.MaxBody)
+		for _, f := range t.Fields {
+			if f.Kind == "text" && r.PostForm.Has(f.Name) { // which a page shows again
+				r.PostForm.Set(f.Name, httpapi.Cut(r.PostForm.Get(f.Name), httpapi.MaxBody))
 			}
 		}
 		if err == nil {

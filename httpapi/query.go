@@ -53,7 +53,10 @@ func checkQuery(r *http.Request, known []param, takesBody bool) error {
 
 // hasBody says whether the request has anything in its body. One of unknown length is looked into.
 func hasBody(r *http.Request) bool {
-	if r.ContentLength >= 0 || r.Body == nil || r.Body == http.NoBody {
+	switch {
+	case r.Body == nil || r.Body == http.NoBody: // the page asks so, whatever length its form had
+		return false
+	case r.ContentLength >= 0:
 		return r.ContentLength > 0
 	}
 	n, err := io.ReadFull(r.Body, make([]byte, 1))

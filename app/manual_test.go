@@ -137,7 +137,7 @@ func handed(t *testing.T, w *threeNodes, test func(t *testing.T, h manual, r *ra
 	})
 }
 
-// promise:25
+//promise:25
 func TestManualDeleteBeginsNothingWithoutTheRightToDelete(t *testing.T) {
 	w := newThreeNodes()
 	handed(t, w, func(t *testing.T, h manual, _ *ran) {

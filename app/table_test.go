@@ -198,8 +198,8 @@ func (l loadedLab) restore(t testing.TB) {
 	}
 }
 
-// promise:10
-// promise:14
+//promise:10
+//promise:14
 func TestTableHoldsInEveryRow(t *testing.T) {
 	t.Parallel()
 	labs := startLoadedLabs(t, 3, lab.Options{

@@ -39,7 +39,7 @@ func documented() *site {
 	return s
 }
 
-// promise:44
+//promise:44
 func TestDocsHaveEveryEndpointWithItsTrueAnswer(t *testing.T) {
 	apitest.AtNoon(t, func(t *testing.T) {
 		doc, err := os.ReadFile(apiDoc)

@@ -17,7 +17,7 @@ const maskedText = "[masked]"
 
 var (
 	onePiece   = regexp.MustCompile(`(sha(256|512):)?[A-Za-z0-9_.~+=-]{20,}`)
-	imageHash  = regexp.MustCompile(`^sha(256|512):[0-9a-f]{64,128}$`)
+	shaDigest  = regexp.MustCompile(`^sha(256|512):[0-9a-f]{64,128}$`)
 	noSpaces   = regexp.MustCompile(`\S+`)
 	runs       = regexp.MustCompile(`[A-Za-z0-9]+`)
 	hexDigits  = regexp.MustCompile(`^[0-9a-fA-F]+$`)
@@ -92,7 +92,7 @@ func looksSecret(part string) bool {
 // looksDrawn says whether a piece of text without a name before it looks drawn at random: in capital and small letters,
 // which names of Kubernetes and commits are not; or longer than these, of small or capital letters with digits.
 func looksDrawn(piece string) bool {
-	if len(piece) < 32 || imageHash.MatchString(piece) {
+	if len(piece) < 32 || shaDigest.MatchString(piece) {
 		return false
 	}
 	if isMixed(piece) {

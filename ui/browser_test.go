@@ -121,7 +121,7 @@ var axePages = []string{
 	"/status/environments/production/services/frontend/env",
 }
 
-// promise:39
+//promise:39
 func TestBrowserShowsEachPageUsablyInLightAndDarkOnAnyScreen(t *testing.T) {
 	t.Parallel()
 	found, _ := filepath.Glob("../.cache/axe-core/axe-*.min.js")

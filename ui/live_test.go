@@ -238,7 +238,7 @@ func TestLivePageIsCompleteWithoutItsScript(t *testing.T) {
 	}
 }
 
-// promise:37
+//promise:37
 func TestLiveBrowserRunsNoHostileText(t *testing.T) {
 	t.Parallel()
 	s := hostileSite()

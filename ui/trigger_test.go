@@ -276,8 +276,8 @@ func matches(route, path string) bool {
 	return regexp.MustCompile("^" + trigger.FillIn(route, func(string) string { return "[^/]+" }) + "$").MatchString(path)
 }
 
-// promise:33
-// promise:34
+//promise:33
+//promise:34
 func TestTriggerIsPulledByItsRouteOfTheAPIForWhoeverMayOnly(t *testing.T) {
 	for path, d := range triggerPaths() {
 		s := newSite()

@@ -146,7 +146,7 @@ func (x *run) followJob(ctx context.Context, at ref, j plan.JobRun, over <-chan 
 			fresh.Line(line)
 			saw := !j.NoMigration && fresh.SawMigrated
 			x.note(at, func(s *plan.StepRun) {
-				s.AddLine(line, x.op.Commit, x.op.Before)
+				s.AddLine(line)
 				if saw {
 					s.Migrated = new(plan.DidMigrate)
 				}

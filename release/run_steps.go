@@ -234,7 +234,7 @@ func (x *run) command(at ref) (string, error) {
 		}
 	}()
 	exit, err := x.Logs.Exec(ctx, x.env, pod.Name, s.Container, s.Command, func(line string) {
-		x.note(at, func(s *plan.StepRun) { s.AddLine(line, x.op.Commit, x.op.Before) })
+		x.note(at, func(s *plan.StepRun) { s.AddLine(line) })
 	})
 	timedOut := errors.Is(ctx.Err(), context.DeadlineExceeded)
 	stop()

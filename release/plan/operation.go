@@ -208,14 +208,26 @@ func (o Operation) Migrated() Migration {
 	return answer
 }
 
-// AddLine keeps a line of the log, if room be in place of the oldest, without what looks like a secret and is no commit
-// that runs.
-func (s *StepRun) AddLine(line string, running ...string) {
+// AddLine keeps a line of the log, if room be in place of the oldest, without what looks like a secret. The commits of
+// the step's images are none.
+func (s *StepRun) AddLine(line string) {
 	if len(s.Log) >= KeptLines {
 		s.Log = slices.Delete(s.Log, 0, 1)
 		s.Cut++
 	}
-	s.Log = append(s.Log, keptLine(line, running))
+	s.Log = append(s.Log, keptLine(line, s.commits()))
+}
+
+// commits are those from which and to which the step goes.
+func (s *StepRun) commits() (all []string) {
+	images := s.Images
+	if s.Job != nil {
+		images = s.Job.Images
+	}
+	for _, change := range images {
+		all = append(all, CommitsIn(change.From, change.To)...)
+	}
+	return all
 }
 
 // keptLine is a line as it is kept. What is looked at for secrets is bounded, and longer than what is kept of it.

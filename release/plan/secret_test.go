@@ -108,8 +108,8 @@ func TestMaskLineTakesOutWhatLooksLikeASecretAndLeavesTheRest(t *testing.T) {
 }
 
 func TestStepRunAddLineAndSetLogKeepNoSecret(t *testing.T) {
-	var s StepRun
-	s.AddLine("password=hunter2 for "+runs, runs)
+	s := StepRun{Step: Step{Job: &JobRun{Images: []ImageChange{{From: "gcr.io/acme/migrate:" + runs}}}}}
+	s.AddLine("password=hunter2 for " + runs)
 	s.AddLine(strings.Repeat("x ", 110) + "amqp://me:hunter2-which-is-long-and-stands-where-the-line-is-cut@mq/")
 	var d Diagnosis
 	d.SetLog([]string{"DB_PW=hunter2", "at " + runs, strings.Repeat("y", 4000)}, runs)

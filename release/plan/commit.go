@@ -83,95 +83,82 @@ func runningCommit(env Environment, s State) (commit, why string) {
 	return commit, ""
 }
 
-// revertTarget gives the commit to go back to, if no migration lies between, or the risk is accepted.
+// revertTarget gives the commit to go back to: the one that is named, or what precedes the one that runs.
 func revertTarget(r Request, env Environment, k Known) (string, error) {
-	target := r.Commit
-	if target == "" {
-		running, _ := runningCommit(env, k.State)
-		if target = previousGood(k.History, running); target == "" {
-			return "", Refuse(NotFound, "name the commit", "no earlier commit that was deployed to %s with success is known",
-				env.Name)
-		}
+	if r.Commit != "" {
+		return r.Commit, nil
 	}
-	crossed, known := crossings(k.History, target)
+	running, why := runningCommit(env, k.State)
+	if running == "" {
+		running = leftHalfWay(k.History, env, k.State)
+	}
+	if running == "" {
+		return "", Refuse(NotReady, "name the commit", "%s does not run one commit, so what precedes it is not known: %s",
+			env.Name, why)
+	}
+	target, brought := preceding(k.History, running)
 	switch {
-	case r.AcceptMigrationRisk || (known && len(crossed) == 0):
+	case target != "":
 		return target, nil
-	case !known:
-		return "", &Refusal{
-			Code: Migrated, Crossed: crossed, Hint: "accept the migration risk",
-			Why: fmt.Sprintf("%s is not known to have run in %s: nobody knows what migrated since", target, env.Name),
-		}
+	case !brought:
+		return "", Refuse(NotFound, "name the commit",
+			"no earlier commit is known: %s runs %s, and no operation that is kept brought it there", env.Name, running)
 	}
-	return "", &Refusal{
-		Code: Migrated, Crossed: crossed, Hint: "accept the migration risk, if the old commit can work with the new schema",
-		Why: goesBack(target, crossed),
-	}
+	return "", Refuse(NotFound, "name the commit",
+		"no earlier commit than %s, which runs, is known to have been deployed to %s with success", running, env.Name)
 }
 
-// deployWarning is what to say before a commit is deployed that ran before something migrated: it is a revert by
-// another name, and nobody refuses it.
-func deployWarning(history []Operation, commit string) string {
-	crossed, known := crossings(history, commit)
-	if !known || len(crossed) == 0 {
+// unexpected says what a revert finds running that no operation brought as a whole; nothing if there is no such thing.
+func unexpected(env Environment, k Known) string {
+	running, why := runningCommit(env, k.State)
+	if running == "" {
+		return fmt.Sprintf("%s does not run one commit: %s", env.Name, why)
+	}
+	if _, brought := preceding(k.History, running); !brought {
+		return fmt.Sprintf("%s runs %s, which no operation that is kept brought there", env.Name, running)
+	}
+	return ""
+}
+
+// leftHalfWay gives the commit of the last operation that changed images, if it did not succeed and what runs is as it
+// left it: in part its commit, in part what ran before. Otherwise somebody else has changed something since.
+func leftHalfWay(history []Operation, env Environment, s State) string {
+	i := slices.IndexFunc(newestFirst(history), func(o Operation) bool { return o.Phase == Succeeded || o.brought() })
+	if i < 0 {
 		return ""
 	}
-	return goesBack(commit, crossed)
+	if o := newestFirst(history)[i]; o.Phase != Succeeded && o.explains(env, s) {
+		return o.Commit
+	}
+	return ""
 }
 
-func goesBack(commit string, crossed []Crossing) string {
-	names := make([]string, len(crossed))
-	for i, c := range crossed {
-		names[i] = fmt.Sprintf("%s (commit %s, migrated: %s)", c.Operation, c.Commit, c.Migrated)
-	}
-	return fmt.Sprintf("going back to %s crosses a migration, which is not undone: %s", commit, strings.Join(names, ", "))
+// brought says whether the operation may have brought its commit to any container, and did not put the old image back.
+func (o Operation) brought() bool {
+	return o.Commit != "" && o.Phase != RolledBack && slices.ContainsFunc(o.Steps, func(s StepRun) bool {
+		return s.Phase != Pending && len(s.Images) > 0 && (s.Do == Roll || s.Do == Replace)
+	})
 }
 
-// previousGood gives the commit before the running one among those that were deployed with success. A revert takes
-// what it went back from off the pile, so that a second one goes back further. At the bottom is what ran before the
-// first of them.
-func previousGood(history []Operation, running string) string {
-	var pile []string
-	for _, o := range slices.Backward(newestFirst(history)) {
-		if len(pile) == 0 && o.Before != "" {
-			pile = []string{o.Before}
+// explains says whether each image of the environment's own is at the operation's commit, or what that operation found.
+func (o Operation) explains(env Environment, s State) bool {
+	for _, service := range env.Services {
+		d, _ := s.deploymentOf(service)
+		if d.Name == "" {
+			return false
 		}
-		if o.Phase != Succeeded || o.Commit == "" {
-			continue
-		}
-		if i := slices.Index(pile, o.Commit); i >= 0 && o.Kind == Revert {
-			pile = pile[:i]
-		}
-		pile = slices.DeleteFunc(pile, func(c string) bool { return c == o.Commit })
-		pile = append(pile, o.Commit)
-	}
-	if n := len(pile); n > 0 && pile[n-1] == running {
-		pile = pile[:n-1]
-	}
-	if len(pile) == 0 {
-		return ""
-	}
-	return pile[len(pile)-1]
-}
-
-// crossings gives the operations since the commit last ran with success that migrated, or may have, newest first; and
-// whether that commit is known to have run at all. If no operation brought it, these are all since the first that found
-// it running.
-func crossings(history []Operation, commit string) (crossed []Crossing, known bool) {
-	found := 0
-	for _, o := range newestFirst(history) {
-		if o.Commit == commit && o.Phase == Succeeded {
-			return crossed, true
-		}
-		if m := o.Migrated(); m != DidNotMigrate {
-			crossed = append(crossed, Crossing{Operation: o.ID, Commit: o.Commit, At: o.Created, Migrated: m})
-		}
-		if o.Before == commit {
-			found, known = len(crossed), true
+		for _, c := range d.Containers {
+			name, own := env.ownImage(c.Image)
+			commit, _ := env.commitOf(name, c.Image)
+			found := slices.ContainsFunc(o.Steps, func(s StepRun) bool {
+				return s.Deployment == d.Name && slices.ContainsFunc(s.Images, func(i ImageChange) bool {
+					return i.Container == c.Name && i.From == c.Image
+				})
+			})
+			if own && commit != o.Commit && (commit != o.Before || commit == "") && !found {
+				return false
+			}
 		}
 	}
-	if known {
-		crossed = crossed[:found]
-	}
-	return crossed, known
+	return true
 }

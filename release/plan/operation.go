@@ -191,18 +191,17 @@ func (o Operation) Fit() Operation {
 	}
 }
 
-// Migrated says whether the operation migrated a database, as far as is known.
+// Migrated says whether the operation migrated a database, as far as is known. What was seen counts, of whatever step;
+// that nothing was seen counts only against a job of a deploy.
 func (o Operation) Migrated() Migration {
 	answer := DidNotMigrate
 	for _, s := range o.Steps {
 		switch {
+		case s.Migrated != nil && *s.Migrated == DidMigrate:
+			return DidMigrate
 		case s.Do != StartJob || s.Job == nil || s.Job.NoMigration || s.Mark == "" || o.Kind == RunTask:
 		case s.Migrated == nil || *s.Migrated == MaybeMigrated:
-			if answer == DidNotMigrate {
-				answer = MaybeMigrated
-			}
-		case *s.Migrated == DidMigrate:
-			answer = DidMigrate
+			answer = MaybeMigrated
 		}
 	}
 	return answer

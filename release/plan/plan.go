@@ -36,26 +36,15 @@ func Make(r Request, env Environment, k Known) (Plan, error) {
 	p := Plan{Kind: r.Kind, Environment: env.Name, Commit: r.Commit}
 	var err error
 	switch r.Kind {
-	case Deploy:
-		p.Steps, err = deploySteps(r, env, k, r.Commit)
-	case Promotion:
-		if p.Commit, err = sourceCommit(r, env, k); err == nil {
-			p.Steps, err = deploySteps(r, env, k, p.Commit)
-		}
-	case Revert:
-		if p.Commit, err = revertTarget(r, env, k); err == nil {
-			p.Steps, err = deploySteps(r, env, k, p.Commit)
-		}
+	case Deploy, Promotion, Revert:
+		err = p.bring(r, env, k)
 	case Restart:
 		p.Steps, err = restartSteps(r, env, k)
 	case RunTask:
 		p.Warning, p.Steps, err = taskSteps(r, env, k)
 	}
-	if p.Commit != "" {
+	if p.Commit != "" && err == nil {
 		p.Before, _ = runningCommit(env, k.State)
-	}
-	if r.Kind == Deploy {
-		p.Warning = deployWarning(k.History, p.Commit)
 	}
 	if err == nil && len(p.Steps) > maxSteps {
 		err = Refuse(Invalid, "split the environment", "%d steps are more than %d", len(p.Steps), maxSteps)
@@ -66,15 +55,41 @@ func Make(r Request, env Environment, k Known) (Plan, error) {
 	return p, nil
 }
 
+// bring plans how a commit is brought to an environment, and says what is to be known of that beforehand.
+func (p *Plan) bring(r Request, env Environment, k Known) (err error) {
+	switch r.Kind { //nolint:exhaustive // the others bring no commit
+	case Promotion:
+		p.Commit, err = sourceCommit(r, env, k)
+	case Revert:
+		p.Commit, err = revertTarget(r, env, k)
+	}
+	if err != nil {
+		return err
+	}
+	back, err := checkMigrations(r, env, k.History, p.Commit)
+	if err != nil {
+		return err
+	}
+	warnings := []string{back}
+	if r.Kind == Revert {
+		warnings = append(warnings, unexpected(env, k))
+	}
+	p.Warning = strings.Join(slices.DeleteFunc(warnings, func(w string) bool { return w == "" }), "; ")
+	// An older commit's migrations have run already, and its tool may refuse a newer schema.
+	migrates := r.Kind == Deploy || (r.Kind == Promotion && back == "")
+	p.Steps, err = deploySteps(r, env, k, p.Commit, migrates)
+	return err
+}
+
 // deploySteps gives the steps that bring a commit to an environment: check the images, run the jobs, roll, replace.
-func deploySteps(r Request, env Environment, k Known, commit string) ([]Step, error) {
+// The jobs that may migrate are run only where the commit migrates.
+func deploySteps(r Request, env Environment, k Known, commit string, migrates bool) ([]Step, error) {
 	if len(env.Services) == 0 {
 		return nil, Refuse(NotFound, "", "environment %s has no services", env.Name)
 	}
 	steps := []Step{{ID: "check images", Stage: stageCheck, Do: CheckImages, Check: env.ImagesAt(commit)}}
 	for _, j := range env.Jobs {
-		// An older commit's migrations have run already, and its tool may refuse a newer schema.
-		if r.Kind == Revert && !j.NoMigration {
+		if !migrates && !j.NoMigration {
 			continue
 		}
 		run, err := jobRun(r, env, k, j.Name, j.From, commit)

@@ -194,6 +194,11 @@ func past(lines ...string) []Operation {
 		if len(f) > 4 {
 			o.Before = strings.Repeat(f[4], 40)
 		}
+		if o.Phase == Failed { // while the frontend rolled
+			o.Steps = append(o.Steps, StepRun{Phase: Failed, Step: Step{Do: Roll, Deployment: "frontend-deployment", Images: []ImageChange{{
+				Container: "app", From: "gcr.io/acme/frontend:" + o.Before, To: "gcr.io/acme/frontend:" + o.Commit,
+			}}}})
+		}
 		all = append(all, o)
 	}
 	return all

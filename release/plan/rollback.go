@@ -10,8 +10,9 @@ func (o Operation) RollbackSteps() (steps []StepRun, why string) {
 	if o.OnFailure != Rollback || !o.touched() {
 		return nil, ""
 	}
-	if m := o.Migrated(); m != DidNotMigrate {
-		return nil, fmt.Sprintf("the old images are not put back, for that would cross a migration (migrated: %s)", m)
+	if crossed, _ := crossings([]Operation{o}, o.Before); len(crossed) > 0 {
+		return nil, fmt.Sprintf("the old images are not put back, for that would cross a migration (migrated: %s)",
+			crossed[0].Migrated)
 	}
 	for _, s := range o.Steps {
 		if s.Phase == Pending || len(s.Images) == 0 || (s.Do != Roll && s.Do != Replace) {

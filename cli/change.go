@@ -142,22 +142,29 @@ The plan is shown first, and somebody must say yes, unless --yes is given.`,
 }
 
 func (c console) newPromoteCommand() *cobra.Command {
-	return c.operation(&cobra.Command{
+	var accept bool
+	cmd := c.operation(&cobra.Command{
 		Use:   "promote ENVIRONMENT",
 		Short: trigger.Promote.Summary(),
 		Long: `Deploy the commit that the environment's source runs: production from staging, for instance. It is refused unless
 the source runs one commit, has fully rolled it out, and is healthy; and if it runs another by the time you have said
-yes to the plan.`,
+yes to the plan. It is refused as well where that goes back across a migration, unless --accept-migration-risk is given.`,
 		Example: `  unstuck promote production --reason "release of the week"`,
 		Args:    Exactly(1, "an environment"),
 	}, true, environmentsFirst(nil), func(ctx context.Context, s *session, f *changeFlags, args []string) error {
 		return s.operate(ctx, trigger.Promote.At(args[0]), f, func(dryRun bool, p plan.Plan) any {
 			return trigger.PromotionBody{
-				ExpectCommit: p.Commit, Reason: f.reason, BugReport: f.bugReport, OnFailure: plan.OnFailure(f.onFailure),
-				DryRun: dryRun,
+				ExpectCommit: p.Commit, AcceptMigrationRisk: accept, Reason: f.reason, BugReport: f.bugReport,
+				OnFailure: plan.OnFailure(f.onFailure), DryRun: dryRun,
 			}
 		})
 	})
+	addAccept(cmd, &accept)
+	return cmd
+}
+
+func addAccept(cmd *cobra.Command, to *bool) {
+	cmd.Flags().BoolVar(to, "accept-migration-risk", false, "go back across a migration all the same")
 }
 
 func (c console) newRevertCommand() *cobra.Command {
@@ -181,7 +188,7 @@ migrated a database, or may have, unless --accept-migration-risk is given: the o
 			return body
 		})
 	})
-	cmd.Flags().BoolVar(&accept, "accept-migration-risk", false, "go back across a migration all the same")
+	addAccept(cmd, &accept)
 	return cmd
 }
 

@@ -97,6 +97,7 @@ func TestChangeCommandsAskForWhatTheyAreNamedAfter(t *testing.T) {
 	for args, want := range map[string]plan.Request{
 		"deploy staging " + newCommit + " --on-failure rollback": {Kind: plan.Deploy, Environment: "staging", Commit: newCommit, OnFailure: plan.Rollback},
 		"promote production --bug-report https://b.example/1":    {Kind: plan.Promotion, Environment: "production", BugReport: "https://b.example/1"},
+		"promote production --accept-migration-risk":             {Kind: plan.Promotion, Environment: "production", AcceptMigrationRisk: true},
 		"revert production " + oldCommit:                         {Kind: plan.Revert, Environment: "production", Commit: oldCommit},
 		"revert production --accept-migration-risk":              {Kind: plan.Revert, Environment: "production", AcceptMigrationRisk: true},
 		"restart staging frontend":                               {Kind: plan.Restart, Environment: "staging", Service: "frontend"},
@@ -178,10 +179,12 @@ func TestChangeThatIsRefusedSaysWhatWouldBeRight(t *testing.T) {
 		c, _ := s.console()
 		s.refusal = &plan.Refusal{
 			Code: plan.Migrated, Why: "going back crosses a migration", Hint: "accept the migration risk",
-			Crossed: []plan.Crossing{{Operation: "deploy-1", Commit: newCommit, Migrated: plan.DidMigrate}},
+			Crossed: []plan.Crossing{
+				{Operation: "deploy-1", Commit: newCommit, Migrated: plan.DidMigrate}, {Operation: "task-1", Migrated: plan.DidMigrate},
+			},
 		}
 		code, stdout, stderr := s.run(t, c, "revert", "production", "--reason", "x", "--yes")
-		want := "unstuck: going back crosses a migration; accept the migration risk\nunstuck: crosses: deploy-1 of 9b8a7c6, never: migrated: yes\nunstuck: the risk is accepted with --accept-migration-risk\n"
+		want := "unstuck: going back crosses a migration; accept the migration risk\nunstuck: crosses: deploy-1 of 9b8a7c6, never: migrated: yes\nunstuck: crosses: task-1, never: migrated: yes\nunstuck: the risk is accepted with --accept-migration-risk\n"
 		if code != 4 || stdout != "" || stderr != want {
 			t.Errorf("exit code %d, stdout %q, stderr %q", code, stdout, stderr)
 		}

@@ -135,7 +135,11 @@ func (s *session) ended(err error) error {
 		s.warnf("%s: %s: %s%s", state, g.Guard, g.Why, until(g.Until))
 	}
 	for _, c := range p.Crossed {
-		s.warnf("crosses: %s of %s, %s: migrated: %s", c.Operation, short(c.Commit), clock(c.At), c.Migrated)
+		what := c.Operation
+		if c.Commit != "" { // a task has none
+			what += " of " + short(c.Commit)
+		}
+		s.warnf("crosses: %s, %s: migrated: %s", what, clock(c.At), c.Migrated)
 	}
 	if len(p.Known) > httpapi.NamedInDetail {
 		s.warnf("known: %s", strings.Join(p.Known, ", "))

@@ -33,7 +33,7 @@ type Problem struct {
 
 	Code    plan.Code           `json:"code,omitempty"`    // why an operation is refused, from a closed list
 	Hint    string              `json:"hint,omitempty"`    // what would be right
-	Crossed []plan.Crossing     `json:"crossed,omitempty"` // what a revert would cross
+	Crossed []plan.Crossing     `json:"crossed,omitempty"` // what it would go back across
 	Closed  []decide.GuardState `json:"closed,omitempty"`  // the guards that hold a deletion back
 
 	RetryAfter int `json:"retry_after,omitempty"` // after how many seconds it is worth another try

@@ -106,8 +106,8 @@ func (api *releaseAPI) promote(w http.ResponseWriter, r *http.Request, a *AuditE
 		}
 	}
 	return api.submit(r, a, plan.Request{
-		Kind: plan.Promotion, ExpectCommit: b.ExpectCommit, Reason: b.Reason, BugReport: b.BugReport, OnFailure: b.OnFailure,
-		DryRun: b.DryRun,
+		Kind: plan.Promotion, ExpectCommit: b.ExpectCommit, AcceptMigrationRisk: b.AcceptMigrationRisk, Reason: b.Reason,
+		BugReport: b.BugReport, OnFailure: b.OnFailure, DryRun: b.DryRun,
 	})
 }
 

@@ -24,7 +24,7 @@ func TestReleaseAPIAsksOnEachPathForItsKindOfOperation(t *testing.T) {
 			`{"commit":"` + apitest.NewCommit + `","reason":"nightly","bug_report":"https://bugs/1","on_failure":"rollback"}`,
 			plan.Request{Kind: plan.Deploy, Commit: apitest.NewCommit, Reason: "nightly", BugReport: "https://bugs/1", OnFailure: plan.Rollback},
 		},
-		env + "/promotions": {`{"reason":"weekly","on_failure":"leave","expect_commit":"` + apitest.NewCommit + `"}`, plan.Request{Kind: plan.Promotion, ExpectCommit: apitest.NewCommit, Reason: "weekly", OnFailure: plan.Leave}},
+		env + "/promotions": {`{"reason":"weekly","on_failure":"leave","accept_migration_risk":true,"expect_commit":"` + apitest.NewCommit + `"}`, plan.Request{Kind: plan.Promotion, ExpectCommit: apitest.NewCommit, AcceptMigrationRisk: true, Reason: "weekly", OnFailure: plan.Leave}},
 		env + "/reverts": {
 			`{"commit":"` + apitest.OldCommit + `","accept_migration_risk":true,"reason":"disaster"}`,
 			plan.Request{Kind: plan.Revert, Commit: apitest.OldCommit, AcceptMigrationRisk: true, Reason: "disaster"},

@@ -20,10 +20,11 @@ type PromotionBody struct {
 	// now. Default: whichever it runs.
 	ExpectCommit string `json:"expect_commit,omitzero"`
 
-	Reason    string         `json:"reason"`
-	BugReport string         `json:"bug_report,omitzero"`
-	OnFailure plan.OnFailure `json:"on_failure,omitzero"`
-	DryRun    bool           `json:"dry_run,omitzero"`
+	AcceptMigrationRisk bool           `json:"accept_migration_risk,omitzero"` // it may go back across a migration
+	Reason              string         `json:"reason"`
+	BugReport           string         `json:"bug_report,omitzero"`
+	OnFailure           plan.OnFailure `json:"on_failure,omitzero"`
+	DryRun              bool           `json:"dry_run,omitzero"`
 }
 
 // RevertBody asks for a revert.

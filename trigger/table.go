@@ -19,7 +19,10 @@ var (
 		Name: "reason", Label: "Reason", Hint: "Why, for the record and for those who must wait.", Kind: "text",
 		Required: true,
 	}
-	bugReport = Field{Name: "bug_report", Label: "Bug report", Hint: "Its address, if there is one.", Kind: "text"}
+	bugReport           = Field{Name: "bug_report", Label: "Bug report", Hint: "Its address, if there is one.", Kind: "text"}
+	acceptMigrationRisk = Field{
+		Name: "accept_migration_risk", Label: "Go back across a migration, and answer for it", Kind: "check",
+	}
 	onFailure = Field{
 		Name: "on_failure", Label: "If it fails", Hint: "Otherwise as the environment says.", Kind: "choice",
 		Choices: []string{string(plan.Leave), string(plan.Rollback)},
@@ -48,7 +51,7 @@ var (
 		Body: reflect.TypeFor[PromotionBody](), Status: http.StatusAccepted, TakesKey: true,
 		Page: "/environments/{env}/promote", Title: "Promote to {env}", Label: "Promote", Plans: true, Typed: "env",
 		What:    "Deploys the commit that the environment's source runs.",
-		Fields:  []Field{{Name: "expect_commit", Kind: "plan"}, reason, bugReport, onFailure},
+		Fields:  []Field{{Name: "expect_commit", Kind: "plan"}, acceptMigrationRisk, reason, bugReport, onFailure},
 		Instead: "looking up the commit that staging runs, and deploying that commit",
 		Command: "unstuck promote ENV --reason ...",
 	})
@@ -59,8 +62,7 @@ var (
 		What: "Goes back to an earlier commit.",
 		Fields: []Field{
 			{Name: "commit", Label: "Commit", Hint: "All 40 hexadecimal digits; empty: the previous good one.", Kind: "text"},
-			{Name: "accept_migration_risk", Label: "Go back across a migration, and answer for it", Kind: "check"},
-			reason, bugReport, onFailure,
+			acceptMigrationRisk, reason, bugReport, onFailure,
 		},
 		Instead: "deploying an older commit and hoping",
 		Command: "unstuck revert ENV --reason ...",

@@ -43,7 +43,7 @@ type Request struct {
 
 	// IdempotencyKey makes the same request again the same operation, and another request with it an error.
 	IdempotencyKey      string    `json:"idempotency_key,omitzero"`
-	AcceptMigrationRisk bool      `json:"accept_migration_risk,omitzero"` // revert across a migration
+	AcceptMigrationRisk bool      `json:"accept_migration_risk,omitzero"` // go back across a migration
 	Confirm             bool      `json:"confirm,omitzero"`               // the task's warning was read
 	OnFailure           OnFailure `json:"on_failure,omitzero"`            // empty: as the environment says
 	DryRun              bool      `json:"dry_run,omitzero"`               // plan and do nothing
@@ -92,7 +92,7 @@ const (
 	NotFound    Code = "not_found"   // it names something that there is not
 	NotReady    Code = "not_ready"   // the environment, or a promotion's source, is not in a state for it
 	Changed     Code = "changed"     // a promotion's source runs another commit than was expected
-	Migrated    Code = "migrated"    // a revert would cross a migration
+	Migrated    Code = "migrated"    // it would go back across a migration
 	Unconfirmed Code = "unconfirmed" // the task's warning was not confirmed
 	Busy        Code = "busy"        // another operation, or the daemon itself, is at work there
 	KeyReused   Code = "key_reused"  // the idempotency key belongs to another request
@@ -105,11 +105,11 @@ type Refusal struct {
 	Code Code   `json:"code"`
 	Why  string `json:"why"`
 	Hint string `json:"hint,omitzero"`
-	// Crossed are the operations that migrated, or may have, and that a revert would cross; newest first.
+	// Crossed are the operations that migrated, or may have, and that it would go back across; newest first.
 	Crossed []Crossing `json:"crossed,omitzero"`
 }
 
-// Crossing is an operation that migrated, or of which nobody knows that it did not.
+// Crossing is an operation that migrated, or of which nobody knows that it did not. A task has no commit.
 type Crossing struct {
 	Operation string    `json:"operation"`
 	Commit    string    `json:"commit"`

@@ -126,6 +126,9 @@ func (c *client) Patch(ctx context.Context, _ plan.Environment, p Patch) error {
 			return ctx.Err()
 		}
 		d := c.deps[p.Deployment]
+		if found := plan.Foreign(d.Containers, p.Images); found != "" {
+			return fmt.Errorf("%w: %s", ErrChanged, found)
+		}
 		for _, change := range p.Images {
 			i := slices.IndexFunc(d.Containers, func(x plan.Container) bool { return x.Name == change.Container })
 			d.Containers[i].Image = change.To

@@ -173,6 +173,9 @@ func (x *run) adopt(c *plan.Cancellation) {
 func (x *run) carryOut() {
 	if x.snapshot().Phase != plan.RollingBack {
 		failure := x.stages(false)
+		if failure == nil {
+			failure = x.confirm(false)
+		}
 		if x.life.Err() != nil {
 			return
 		}
@@ -194,6 +197,9 @@ func (x *run) carryOut() {
 		})
 	}
 	failure := x.stages(true)
+	if failure == nil {
+		failure = x.confirm(true)
+	}
 	before := x.snapshot().Outcome
 	switch {
 	case x.life.Err() != nil:

@@ -208,6 +208,9 @@ func (x *run) tryUntil(ctx context.Context, until time.Time, f func(context.Cont
 		if _, err = bounded(ctx, func(ctx context.Context) (struct{}, error) { return struct{}{}, f(ctx) }); err == nil {
 			return nil
 		}
+		if errors.Is(err, ErrChanged) {
+			break
+		}
 	}
 	if ctx.Err() != nil {
 		return context.Cause(ctx)

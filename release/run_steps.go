@@ -37,13 +37,18 @@ func (x *run) roll(at ref) (string, error) {
 	if x.work.Err() != nil {
 		return "", errCancelled
 	}
+	var changed time.Time
 	if len(s.Images) > 0 || s.RestartedAt != "" {
+		changed = s.Started
+		if err := x.compare(s); err != nil {
+			return "", err
+		}
 		p := Patch{Deployment: s.Deployment, Images: s.Images, RestartedAt: s.RestartedAt}
 		if err := x.try(x.life, func(ctx context.Context) error { return x.World.Patch(ctx, x.env, p) }); err != nil {
 			return "", fmt.Errorf("change Deployment %s: %w", s.Deployment, err)
 		}
 	}
-	return x.awaitRollout(at)
+	return x.awaitRollout(at, changed)
 }
 
 // replace changes a singleton: its old pod is gone before the new one starts, whatever the Deployment's strategy.
@@ -51,6 +56,11 @@ func (x *run) replace(at ref) (string, error) {
 	s := x.step(at)
 	if s.Mark == "" && x.work.Err() != nil {
 		return "", errCancelled
+	}
+	if s.Mark == "" {
+		if err := x.compare(s); err != nil {
+			return "", err
+		}
 	}
 	if s.Mark == "" || s.Mark == plan.MarkStopping {
 		x.change(at, func(s *plan.StepRun) { s.Mark = plan.MarkStopping })
@@ -67,14 +77,16 @@ func (x *run) replace(at ref) (string, error) {
 		x.change(at, func(s *plan.StepRun) { s.Mark = plan.MarkStarting })
 	}
 	// From here on the pod may run: it is never scaled to 0 again, and everything is set in one call.
+	changed := s.Started
 	if x.step(at).Mark == plan.MarkStarting {
+		changed = time.Now()
 		err := x.scale(s, Patch{Images: s.Images, Replicas: &s.Replicas}, time.Now().Add(outage))
 		if x.life.Err() == nil && err != nil {
 			return "", x.startUnchanged(at, err)
 		}
 		x.change(at, func(s *plan.StepRun) { s.Mark = plan.MarkRestored })
 	}
-	return x.awaitRollout(at)
+	return x.awaitRollout(at, changed)
 }
 
 // outage is for how long a change is tried while a singleton is stopped for it: the API server may be about to be
@@ -140,8 +152,9 @@ func (x *run) awaitGone(at ref) error {
 	}
 }
 
-// awaitRollout waits until a Deployment is rolled out. If it fails, the error says which pod does not come up and why.
-func (x *run) awaitRollout(at ref) (string, error) {
+// awaitRollout waits until a Deployment is rolled out as it was set. If it fails, the error says which pod does not come
+// up and why, or what somebody else has changed. The Deployment was changed here at the given time; zero: it was not.
+func (x *run) awaitRollout(at ref, changed time.Time) (string, error) {
 	s := x.step(at)
 	deadline := x.begun(s).Add(x.env.RolloutDeadline)
 	if s.Do == plan.Replace {
@@ -154,12 +167,18 @@ func (x *run) awaitRollout(at ref) (string, error) {
 		d, err := bounded(x.work, func(ctx context.Context) (plan.Deployment, error) {
 			return x.World.Deployment(ctx, x.env, s.Deployment)
 		})
-		rollout := plan.RolloutOf(d)
+		rollout := plan.RolloutSince(d, changed)
+		differs := ""
+		if err == nil {
+			differs = x.differs(at, d)
+		}
 		switch {
 		case errors.Is(err, ErrNotFound):
 			return "", fmt.Errorf("there is no Deployment %s any more", s.Deployment)
 		case err != nil:
 			rollout = plan.Rollout{Detail: "look at it: " + err.Error()}
+		case differs != "":
+			return "", fmt.Errorf("Deployment %s: %w: %s", s.Deployment, ErrChanged, differs)
 		case rollout.Done:
 			return rollout.Detail, nil
 		}

@@ -17,14 +17,15 @@ type World interface {
 	State(ctx context.Context, env plan.Environment) (plan.State, error)
 	// Deployment gives one Deployment with its pods; ErrNotFound if there is none.
 	Deployment(ctx context.Context, env plan.Environment, name string) (plan.Deployment, error)
-	// Patch changes one Deployment, all of it in one call. Patching again changes nothing.
+	// Patch changes one Deployment, all of it in one call. Patching again changes nothing. If a container has an image that
+	// is neither From nor To it changes nothing, and gives ErrChanged.
 	Patch(ctx context.Context, env plan.Environment, p Patch) error
 }
 
 // Patch is a change to one Deployment. What is zero or nil stays as it is.
 type Patch struct {
 	Deployment  string
-	Images      []plan.ImageChange // by the container's name, init containers included; From is not looked at
+	Images      []plan.ImageChange // by the container's name, init containers included
 	RestartedAt string             // for the annotation kubectl.kubernetes.io/restartedAt of the pod template
 	Replicas    *int
 }
@@ -85,6 +86,8 @@ type Lock interface {
 var (
 	ErrNotFound = errors.New("there is no such thing")
 	ErrConflict = errors.New("somebody else has written it in the meantime")
+	// ErrChanged says that what is to be changed is not as it was found, and that nothing was done.
+	ErrChanged = errors.New("somebody else has changed it in the meantime")
 	// ErrNotStarted says that a job was not started, and that nothing is under way which might yet.
 	ErrNotStarted = errors.New("it was not started")
 )

@@ -241,8 +241,7 @@ func (c cluster) patch(ctx context.Context, namespace string, p release.Patch) e
 		}
 		return apiserver.Explain(err, "get", "deployments", namespace)
 	}
-	// The check sets the images in what was read, which is then of no more use.
-	if err := setImages(&d.Spec.Template.Spec, p.Images); err != nil {
+	if p.Images, err = missingImages(d.Spec.Template.Spec, p.Images); err != nil {
 		return err
 	}
 	data, err := json.Marshal(patchOf(p, d))
@@ -284,6 +283,27 @@ func patchOf(p release.Patch, d *appsv1.Deployment) map[string]any {
 		spec["replicas"] = *p.Replicas
 	}
 	return map[string]any{"metadata": map[string]any{"uid": d.UID, "resourceVersion": d.ResourceVersion}, "spec": spec}
+}
+
+// missingImages gives those of the changes that are still to be made. The containers must all be there, and have the
+// image that a change starts from or the one that it leads to. What was read here is what is patched, or it is a conflict.
+func missingImages(spec corev1.PodSpec, changes []plan.ImageChange) (missing []plan.ImageChange, err error) {
+	containers := containersOf(spec)
+	for _, change := range changes {
+		i := slices.IndexFunc(containers, func(c plan.Container) bool {
+			return c.Name == change.Container && c.Init == change.Init
+		})
+		if i < 0 {
+			return nil, fmt.Errorf("it has no container %s", change.Container)
+		}
+		if !plan.SameImage(containers[i].Image, change.To) {
+			missing = append(missing, change)
+		}
+	}
+	if found := plan.Foreign(containers, changes); found != "" {
+		return nil, fmt.Errorf("%w: %s", release.ErrChanged, found)
+	}
+	return missing, nil
 }
 
 // setImages sets the images of containers that must all be there.

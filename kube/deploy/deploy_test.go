@@ -159,7 +159,8 @@ func TestClustersPatchChangesWhatItSaysAndNothingElse(t *testing.T) {
 	r := clusters(c)
 	zero := 0
 	p := release.Patch{Deployment: "cron-deployment", RestartedAt: "now", Replicas: &zero, Images: []plan.ImageChange{
-		{Container: "setup", Init: true, To: "gcr.io/acme/cron:2"}, {Container: "app", From: "whatever", To: "gcr.io/acme/cron:2"},
+		{Container: "setup", Init: true, From: "gcr.io/acme/cron:1", To: "gcr.io/acme/cron:2"},
+		{Container: "app", From: "gcr.io/acme/cron:1", To: "gcr.io/acme/cron:2"},
 	}}
 	want := cron()
 	want.Spec.Replicas = new(int32(0))
@@ -186,6 +187,38 @@ func TestClustersPatchChangesWhatItSaysAndNothingElse(t *testing.T) {
 	want.Spec.Replicas = new(int32(1))
 	if d, err := c.AppsV1().Deployments(ns).Get(t.Context(), "cron-deployment", metav1.GetOptions{}); err != nil || !cmp.Equal(want.Spec, d.Spec) {
 		t.Errorf("%v, %s", err, cmp.Diff(want.Spec, d.Spec))
+	}
+}
+
+func TestClustersPatchOverwritesNoImageThatSomebodyElseHasSet(t *testing.T) {
+	const digest = "@sha256:abababababababababababababababababababababababababababababababab"
+	for name, tt := range map[string]struct {
+		found, want string // want is empty where it is refused
+	}{
+		"the old one":                 {"gcr.io/acme/cron:1", "gcr.io/acme/cron:2"},
+		"the old one with a digest":   {"gcr.io/acme/cron:1" + digest, "gcr.io/acme/cron:2"},
+		"the new one":                 {"gcr.io/acme/cron:2", "gcr.io/acme/cron:2"},
+		"the new one with a digest":   {"gcr.io/acme/cron:2" + digest, "gcr.io/acme/cron:2" + digest},
+		"a hotfix":                    {"gcr.io/acme/cron:3", ""},
+		"another repository":          {"gcr.io/other/cron:1", ""},
+		"a digest without the tag":    {"gcr.io/acme/cron" + digest, ""},
+		"the tag of another registry": {"cron:2", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := kubetest.NewCluster(t, cron(func(d *appsv1.Deployment) { d.Spec.Template.Spec.Containers[0].Image = tt.found }))
+			err := clusters(c).Patch(t.Context(), testEnvironment(), release.Patch{
+				Deployment: "cron-deployment", Replicas: new(0),
+				Images: []plan.ImageChange{{Container: "app", From: "gcr.io/acme/cron:1", To: "gcr.io/acme/cron:2"}},
+			})
+			d, _ := c.AppsV1().Deployments(ns).Get(t.Context(), "cron-deployment", metav1.GetOptions{})
+			if tt.want == "" {
+				if !errors.Is(err, release.ErrChanged) || !strings.Contains(err.Error(), "and runs "+tt.found) || c.Asked("patch") > 0 {
+					t.Errorf("%d patches, %v", c.Asked("patch"), err)
+				}
+			} else if err != nil || d.Spec.Template.Spec.Containers[0].Image != tt.want {
+				t.Errorf("%s, %v", d.Spec.Template.Spec.Containers[0].Image, err)
+			}
+		})
 	}
 }
 

@@ -152,7 +152,7 @@ func (o Operation) explains(env Environment, s State) bool {
 			commit, _ := env.commitOf(name, c.Image)
 			found := slices.ContainsFunc(o.Steps, func(s StepRun) bool {
 				return s.Deployment == d.Name && slices.ContainsFunc(s.Images, func(i ImageChange) bool {
-					return i.Container == c.Name && i.From == c.Image
+					return i.Container == c.Name && SameImage(i.From, c.Image)
 				})
 			})
 			if own && commit != o.Commit && (commit != o.Before || commit == "") && !found {

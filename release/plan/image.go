@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 )
@@ -13,6 +14,16 @@ func splitTag(image string) (repository, tag string) {
 		return image[:colon], image[colon+1:]
 	}
 	return image, ""
+}
+
+// SameImage says whether two references mean the same image: one repository, and in it one tag. A digest that only one
+// of them has was appended to that tag, by an admission webhook for instance.
+func SameImage(a, b string) bool {
+	_, tagA := splitTag(a)
+	_, tagB := splitTag(b)
+	_, digestA, _ := strings.Cut(a, "@")
+	_, digestB, _ := strings.Cut(b, "@")
+	return repositoryOf(a) == repositoryOf(b) && tagA == tagB && (digestA == digestB || digestA == "" || digestB == "")
 }
 
 // repositoryOf gives the repository of an image as the registries mean it, so that "redis", "library/redis" and
@@ -111,9 +122,51 @@ func (e Environment) changes(containers []Container, commit string) (changes []I
 			continue
 		}
 		own++
-		if to := e.imageAt(name, commit); to != c.Image {
+		if to := e.imageAt(name, commit); !SameImage(to, c.Image) {
 			changes = append(changes, ImageChange{Container: c.Name, Init: c.Init, From: c.Image, To: to})
 		}
 	}
 	return changes, own
+}
+
+// Foreign says which container has an image that is neither the one that a change starts from nor the one that it leads
+// to, for somebody else has changed it; nothing if there is none.
+func Foreign(containers []Container, changes []ImageChange) string {
+	for _, change := range changes {
+		for _, c := range containers {
+			if c.Name == change.Container && c.Init == change.Init &&
+				!SameImage(c.Image, change.From) && !SameImage(c.Image, change.To) {
+				return fmt.Sprintf("container %s is to go from %s to %s, and runs %s", c.Name, change.From, change.To, c.Image)
+			}
+		}
+	}
+	return ""
+}
+
+// Differs says in which way a Deployment is not what a step was to make of it; nothing if it is. With a commit, every
+// container with an image of the environment's own must be at it, whether the step changed it or not.
+func (e Environment) Differs(d Deployment, s Step, commit string) string {
+	for _, change := range s.Images {
+		i := slices.IndexFunc(d.Containers, func(c Container) bool { return c.Name == change.Container && c.Init == change.Init })
+		if i < 0 {
+			return "there is no container " + change.Container + " any more"
+		}
+		if image := d.Containers[i].Image; !SameImage(image, change.To) {
+			return fmt.Sprintf("container %s was set to %s, and runs %s", change.Container, change.To, image)
+		}
+	}
+	if commit != "" {
+		if changes, _ := e.changes(d.Containers, commit); len(changes) > 0 {
+			return fmt.Sprintf("container %s is to run %s, and runs %s", changes[0].Container, changes[0].To, changes[0].From)
+		}
+	}
+	switch {
+	case s.RestartedAt != "" && d.RestartedAt == "":
+		return "the annotation of the restart at " + s.RestartedAt + " is gone"
+	case s.RestartedAt != "" && d.RestartedAt != s.RestartedAt:
+		return fmt.Sprintf("the annotation of the restart says %s, and was set to %s", d.RestartedAt, s.RestartedAt)
+	case s.Do == Replace && d.Replicas < s.Replicas:
+		return fmt.Sprintf("it was set to have %d pods, and asks for %d", s.Replicas, d.Replicas)
+	}
+	return ""
 }

@@ -24,6 +24,9 @@ func containers(r *rand.Rand, names []string) (all []Container, want []string) {
 		if i == owner || r.IntN(2) == 0 {
 			c.Image = own + tag
 			want = append(want, own+":"+commitB)
+			if strings.HasPrefix(tag, ":"+commitB+"@") { // a digest was appended
+				want[i] = c.Image
+			}
 		} else {
 			c.Image = foreign + tag
 			want = append(want, "")

@@ -18,6 +18,9 @@ func (o Operation) RollbackSteps() (steps []StepRun, why string) {
 		if s.Phase == Pending || len(s.Images) == 0 || (s.Do != Roll && s.Do != Replace) {
 			continue
 		}
+		if s.Do == Replace && s.Mark == "" { // it was never touched, and is not stopped for nothing
+			continue
+		}
 		u := Step{
 			ID: "roll back " + s.ID, Stage: s.Stage, Do: s.Do, Name: s.Name, Deployment: s.Deployment, Replicas: s.Replicas,
 		}

@@ -16,14 +16,18 @@ type Rollout struct {
 // RolloutOf says how far a Deployment has rolled out, by the rules of `kubectl rollout status`
 // (k8s.io/kubectl/pkg/polymorphichelpers/rollout_status.go): what it reports counts only if it speaks of the current
 // generation, and progressDeadlineSeconds ends the waiting whatever one's own deadline.
-func RolloutOf(d Deployment) Rollout {
+func RolloutOf(d Deployment) Rollout { return RolloutSince(d, time.Time{}) }
+
+// RolloutSince is RolloutOf for who has changed the Deployment at that time: that an earlier rollout took too long does
+// not speak of the change. The controller may have observed it and still show that.
+func RolloutSince(d Deployment, changed time.Time) Rollout {
 	if d.ObservedGeneration < d.Generation {
 		return Rollout{Detail: "waiting for the change to be observed"}
 	}
 	progressing, _ := d.condition("Progressing")
 	failure, failing := d.condition("ReplicaFailure")
 	switch {
-	case progressing.Reason == "ProgressDeadlineExceeded":
+	case progressing.Reason == "ProgressDeadlineExceeded" && !progressing.before(changed):
 		return Rollout{Failed: true, Detail: "exceeded its progress deadline: " + progressing.Message}
 	case d.Paused:
 		return Rollout{Detail: "paused"}
@@ -47,6 +51,15 @@ func (d Deployment) condition(kind string) (Condition, bool) {
 		return Condition{}, false
 	}
 	return d.Conditions[i], true
+}
+
+// before says whether a condition is known to be older than a time. API servers keep whole seconds.
+func (c Condition) before(t time.Time) bool {
+	at := c.Updated
+	if at.Before(c.Changed) {
+		at = c.Changed
+	}
+	return !at.IsZero() && at.Before(t.Truncate(time.Second))
 }
 
 // LivePods names the pods that may still run a container, and says which of them are nobody's: nothing stops these.

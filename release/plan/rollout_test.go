@@ -56,6 +56,28 @@ func TestRolloutOfIsReadAsKubectlReadsIt(t *testing.T) {
 	}
 }
 
+func TestRolloutSinceLeavesOutADeadlineOfAnEarlierRollout(t *testing.T) {
+	changed := time.Date(2026, 11, 23, 12, 0, 0, 700, time.UTC)
+	for name, tt := range map[string]struct {
+		updated, transition time.Time
+		changed             time.Time
+		failed              bool
+	}{
+		"older":               {changed.Add(-time.Hour), changed.Add(-time.Hour), changed, false},
+		"younger":             {changed.Add(time.Hour), changed.Add(time.Hour), changed, true},
+		"confirmed since":     {changed.Add(time.Hour), changed.Add(-time.Hour), changed, true},
+		"in the same second":  {changed.Truncate(time.Second), changed.Truncate(time.Second), changed, true},
+		"nothing was changed": {changed.Add(-time.Hour), changed.Add(-time.Hour), time.Time{}, true},
+		"it does not say":     {time.Time{}, time.Time{}, changed, true},
+	} {
+		d := rolledOut()
+		d.Conditions[1] = Condition{Type: "Progressing", Status: "False", Reason: "ProgressDeadlineExceeded", Updated: tt.updated, Changed: tt.transition}
+		if got := RolloutSince(d, tt.changed); got.Failed != tt.failed || got.Done == tt.failed {
+			t.Errorf("%s: %+v", name, got)
+		}
+	}
+}
+
 func TestDeploymentGoneIsASingletonOnlyWhenNoPodOfItCanRun(t *testing.T) {
 	tests := map[string]struct {
 		change func(*Deployment)

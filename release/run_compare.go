@@ -1,0 +1,68 @@
+package release
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/cjworkbench/unstuck/release/plan"
+)
+
+// compare looks whether a Deployment is still as its step was planned for, or as it leaves it. The patch compares too,
+// for good; this is so that no singleton is stopped for a patch that will not be made.
+func (x *run) compare(s plan.StepRun) error {
+	d, err := x.look(s, time.Time{})
+	if err != nil {
+		return fmt.Errorf("look at Deployment %s: %w", s.Deployment, err)
+	}
+	if found := plan.Foreign(d.Containers, s.Images); found != "" {
+		return fmt.Errorf("Deployment %s: %w: %s", s.Deployment, ErrChanged, found)
+	}
+	return nil
+}
+
+// confirm looks once more at all that was changed, when it is over: what was right when its own step ended may have been
+// put back by somebody else while the others ran. What cannot be looked at now stays as it was seen then.
+func (x *run) confirm(rollback bool) error {
+	o := x.snapshot()
+	steps := o.Steps
+	if rollback {
+		steps = o.Rollback
+	}
+	for i, s := range steps {
+		if s.Do != plan.Roll && s.Do != plan.Replace {
+			continue
+		}
+		d, err := x.look(s, time.Now().Add(outage))
+		switch {
+		case errors.Is(err, ErrNotFound):
+			return fmt.Errorf("%s: there is no Deployment %s any more", s.ID, s.Deployment)
+		case err != nil:
+			x.Log.Warn("what was changed cannot be looked at once more", "operation", o.ID, "step", s.ID, "error", err)
+			continue
+		}
+		if differs := x.differs(ref{rollback, i}, d); differs != "" {
+			return fmt.Errorf("%s: Deployment %s: %w: %s", s.ID, s.Deployment, ErrChanged, differs)
+		}
+	}
+	return nil
+}
+
+// look gives a step's Deployment. It is tried a few times, and until a time.
+func (x *run) look(s plan.StepRun, until time.Time) (d plan.Deployment, err error) {
+	err = x.tryUntil(x.life, until, func(ctx context.Context) (err error) {
+		d, err = x.World.Deployment(ctx, x.env, s.Deployment)
+		return err
+	})
+	return d, err
+}
+
+// differs says in which way a step's Deployment is not what the step was to make of it.
+func (x *run) differs(at ref, d plan.Deployment) string {
+	commit := ""
+	if !at.rollback {
+		commit = x.snapshot().Commit
+	}
+	return x.env.Differs(d, x.step(at).Step, commit)
+}

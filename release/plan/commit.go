@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -31,7 +32,7 @@ func sourceCommit(r Request, env Environment, k Known) (string, error) {
 		}
 		if r := RolloutOf(d); !r.Done {
 			waits = append(waits, s.Name+": "+r.Detail)
-		} else if why := d.unhealthy(k.Now.Add(-env.HealthyFor)); why != "" {
+		} else if why := cmp.Or(d.notRun(k.Now.Add(-env.HealthyFor)), d.unhealthy(k.Now.Add(-env.HealthyFor))); why != "" {
 			unhealthy = append(unhealthy, s.Name+": "+why)
 		}
 	}

@@ -74,11 +74,28 @@ func (p *Plan) bring(r Request, env Environment, k Known) (err error) {
 	if r.Kind == Revert {
 		warnings = append(warnings, unexpected(env, k))
 	}
-	p.Warning = strings.Join(slices.DeleteFunc(warnings, func(w string) bool { return w == "" }), "; ")
 	// An older commit's migrations have run already, and its tool may refuse a newer schema.
 	migrates := r.Kind == Deploy || (r.Kind == Promotion && back == "")
 	p.Steps, err = deploySteps(r, env, k, p.Commit, migrates)
+	warnings = append(warnings, scaledToNothing(p.Steps, k.State))
+	p.Warning = strings.Join(slices.DeleteFunc(warnings, func(w string) bool { return w == "" }), "; ")
 	return err
+}
+
+// scaledToNothing says which services will not show whether the commit starts.
+func scaledToNothing(steps []Step, s State) string {
+	var names []string
+	for _, step := range steps {
+		if slices.ContainsFunc(s.Deployments, func(d Deployment) bool {
+			return d.Name == step.Deployment && d.Replicas == 0 && step.Replicas == 0
+		}) {
+			names = append(names, step.Name)
+		}
+	}
+	if len(names) == 0 {
+		return ""
+	}
+	return "nothing will show that the commit starts in what is scaled to 0: " + strings.Join(names, ", ")
 }
 
 // deploySteps gives the steps that bring a commit to an environment: check the images, run the jobs, roll, replace.

@@ -134,6 +134,23 @@ func TestMakePromotesTheCommitOfAWellSource(t *testing.T) {
 			state: func(s *State) { s.Deployments[0].Conditions[1].Updated = noon.Add(-9 * time.Minute) }, words: "has not been healthy for 10m0s: frontend: it changed at",
 		},
 		"not available": {state: func(s *State) { s.Deployments[0].Conditions[0].Status = "False" }, words: "its condition Available is False"},
+		"scaled to 0": {
+			state: func(s *State) {
+				d := &s.Deployments[0]
+				d.Replicas, d.Total, d.Updated, d.Available, d.Pods = 0, 0, 0, 0, nil
+			}, words: "frontend: it is scaled to 0, so nothing shows that its commit runs",
+		},
+		"without a pod":              {state: func(s *State) { s.Deployments[0].Pods = nil }, words: "frontend: no pod of its current template is ready"},
+		"with old pods alone":        {state: func(s *State) { s.Deployments[0].Pods[0].Updated = false }, words: "frontend: no pod of its current template is ready"},
+		"with a pod that terminates": {state: func(s *State) { s.Deployments[0].Pods[0].Terminating = true }, words: "frontend: no pod of its current template is ready"},
+		"scaled up lately": {state: func(s *State) {
+			s.Deployments[0].Pods[0].Conditions = []Condition{{Type: "Ready", Status: "True", Changed: noon.Add(-time.Minute)}}
+		}, words: "frontend: pod web-1 is ready only since 2026-11-23T11:59:00Z"},
+		"a pod added lately to an old one": {state: func(s *State) {
+			young := s.Deployments[0].Pods[0]
+			young.Conditions = []Condition{{Type: "Ready", Status: "True", Changed: noon.Add(-time.Minute)}}
+			s.Deployments[0].Pods = []Pod{young, {Name: "web-2", Phase: "Running", Updated: true, Ready: true, Conditions: []Condition{{Type: "Ready", Changed: noon.Add(-time.Hour)}}}}
+		}},
 		"restarted lately": {state: func(s *State) {
 			s.Deployments[1].Pods[0].Containers[0] = ContainerState{Name: "app", Restarts: 1, LastEnd: noon.Add(-time.Minute), LastExit: 1}
 		}, words: "container app of pod web-1 ended at 2026-11-23T11:59:00Z with exit code 1"},
@@ -280,6 +297,17 @@ func TestMakeSaysThatADeployGoesBackAcrossAMigration(t *testing.T) {
 				t.Errorf("it runs %q", p.Before)
 			}
 		})
+	}
+}
+
+func TestMakeSaysWhatIsScaledToNothing(t *testing.T) {
+	state := testState(commitA)
+	for i := range 2 {
+		state.Deployments[i].Replicas = 0
+	}
+	p, err := Make(deployOf(commitB), testEnvironment(), Known{Now: noon, State: state})
+	if want := "nothing will show that the commit starts in what is scaled to 0: frontend, fetcher"; err != nil || p.Warning != want {
+		t.Errorf("%q, %v", p.Warning, err)
 	}
 }
 

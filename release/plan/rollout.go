@@ -82,6 +82,26 @@ func (d Deployment) Gone() bool {
 	return d.Replicas == 0 && d.ObservedGeneration >= d.Generation && d.Total == 0 && len(d.LivePods()) == 0
 }
 
+// notRun says why nothing shows that the current template has run since the given time, or nothing if a pod of it has:
+// of a Deployment that is scaled to 0 all pods are there, too.
+func (d Deployment) notRun(since time.Time) string {
+	if d.Replicas == 0 {
+		return "it is scaled to 0, so nothing shows that its commit runs"
+	}
+	why := "no pod of its current template is ready, so nothing shows that its commit runs"
+	for _, p := range d.Pods {
+		if !p.Updated || !p.Ready || p.Terminating || !p.live() {
+			continue
+		}
+		i := slices.IndexFunc(p.Conditions, func(c Condition) bool { return c.Type == "Ready" && c.Changed.After(since) })
+		if i < 0 {
+			return ""
+		}
+		why = fmt.Sprintf("pod %s is ready only since %s", p.Name, p.Conditions[i].Changed.UTC().Format(time.RFC3339))
+	}
+	return why
+}
+
 // unhealthy says why a Deployment that is rolled out has not been healthy since the given time, or nothing if it has.
 func (d Deployment) unhealthy(since time.Time) string {
 	for _, kind := range []string{"Available", "Progressing"} {

@@ -31,8 +31,8 @@ func DefaultEnvironment() Environment {
 	var e Environment
 	e.Settings = plan.Settings{
 		RolloutDeadline: 15 * time.Minute, StopDeadline: 5 * time.Minute, JobDeadline: 30 * time.Minute,
-		TaskDeadline: 30 * time.Minute,
-		OnFailure:    plan.Leave,
+		TaskDeadline: 30 * time.Minute, ResumeDeadline: 10 * time.Minute,
+		OnFailure: plan.Leave,
 	}
 	return e
 }
@@ -93,6 +93,7 @@ func (d *decoder) environment(e element) Environment {
 	deadlines.duration("stop", &env.StopDeadline, time.Second)
 	deadlines.duration("job", &env.JobDeadline, time.Second)
 	deadlines.duration("task", &env.TaskDeadline, time.Second)
+	deadlines.duration("resume", &env.ResumeDeadline, time.Minute)
 	deadlines.end()
 	s.end()
 	return env

@@ -15,6 +15,7 @@ import (
 var (
 	errLost      = errors.New("the lock was lost, or somebody else runs the operation")
 	errNotStored = errors.New("the operation could not be written down")
+	errAbandoned = errors.New("nobody has worked on it for too long to go on with it")
 )
 
 // errCancelled ends the work, but not what must still be put in order.
@@ -107,11 +108,14 @@ func (x *run) take(ctx context.Context, id string) error {
 	if o, err = bounded(ctx, load); err == nil && o.Phase.Over() {
 		err = errLost
 	}
+	if err == nil && time.Since(o.WorkedOn()) > x.env.ResumeDeadline+x.TTL { // since its lock lapsed
+		err = x.abandon(ctx, o)
+	}
 	if err == nil {
 		if o.Runner != x.Identity {
 			x.Log.Warn("taking up the operation of another process", "operation", id, "runner", o.Runner)
 		}
-		o.Runner = x.Identity
+		o.Runner, o.Renewed = x.Identity, time.Now()
 		if o.Phase == plan.Pending {
 			o.Phase = plan.Running
 		}
@@ -126,6 +130,21 @@ func (x *run) take(ctx context.Context, id string) error {
 	defer x.mu.Unlock()
 	x.op = o
 	return nil
+}
+
+// abandon ends an operation that nobody has worked on for too long to go on with it: the world has moved since.
+func (x *run) abandon(ctx context.Context, o plan.Operation) error {
+	o = o.Abandon(time.Now(), x.env.ResumeDeadline)
+	o.Runner = x.Identity
+	o.Version++
+	if _, err := bounded(ctx, func(ctx context.Context) (struct{}, error) {
+		return struct{}{}, x.Store.Save(ctx, o)
+	}); err != nil {
+		return err
+	}
+	x.Log.Warn("operation abandoned", "operation", o.ID, "outcome", o.Outcome)
+	x.Notify(o)
+	return errAbandoned
 }
 
 // keep renews the lock and looks for a cancellation until ctx ends. It ends the run when the lock cannot be renewed in

@@ -104,13 +104,14 @@ func (x *run) flush() {
 	}
 }
 
-// saveNoted stores what was noted, unless somebody is just writing the operation down.
+// saveNoted stores what was noted, and from time to time that this process is at work, unless somebody is just writing
+// the operation down.
 func (x *run) saveNoted() {
 	select {
 	case x.saving <- struct{}{}:
 		defer x.done()
 		x.mu.Lock()
-		noted := x.dirty
+		noted := x.dirty || time.Since(x.op.Renewed) > x.env.ResumeDeadline/10
 		x.mu.Unlock()
 		if noted {
 			x.save()
@@ -137,6 +138,7 @@ func (x *run) trySave() error {
 	x.mu.Unlock()
 	for {
 		x.mu.Lock()
+		x.op.Renewed = time.Now()
 		o := x.op.Fit()
 		x.dirty = false
 		x.mu.Unlock()

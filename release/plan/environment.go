@@ -38,6 +38,8 @@ type Settings struct {
 	StopDeadline    time.Duration // for a singleton's old pod to be gone; default 5 min
 	JobDeadline     time.Duration // for one job of a deploy; default 30 min
 	TaskDeadline    time.Duration // for one task; default 30 min
+	// for how long after its process has died an operation is gone on with; default 10 min: after that, people have acted
+	ResumeDeadline time.Duration
 	// how long a promotion's source must have been healthy; default 0: it must be healthy now
 	HealthyFor time.Duration
 	OnFailure  OnFailure // default Leave
@@ -49,6 +51,7 @@ const (
 	defaultStopDeadline    = 5 * time.Minute
 	defaultJobDeadline     = 30 * time.Minute
 	defaultTaskDeadline    = 30 * time.Minute
+	defaultResumeDeadline  = 10 * time.Minute
 )
 
 // OnFailure says what is done when a deploy fails after it changed something.
@@ -148,6 +151,7 @@ func (s Settings) WithDefaults() Settings {
 	orElse(&s.StopDeadline, defaultStopDeadline)
 	orElse(&s.JobDeadline, defaultJobDeadline)
 	orElse(&s.TaskDeadline, defaultTaskDeadline)
+	orElse(&s.ResumeDeadline, defaultResumeDeadline)
 	orElse(&s.OnFailure, Leave)
 	return s
 }
@@ -181,7 +185,9 @@ func (e Environment) Validate() error {
 	if e.OnFailure != "" && e.OnFailure != Leave && e.OnFailure != Rollback {
 		wrong("on failure %q: want %q or %q", e.OnFailure, Leave, Rollback)
 	}
-	for _, d := range []time.Duration{e.RolloutDeadline, e.StopDeadline, e.JobDeadline, e.TaskDeadline, e.HealthyFor} {
+	for _, d := range []time.Duration{
+		e.RolloutDeadline, e.StopDeadline, e.JobDeadline, e.TaskDeadline, e.ResumeDeadline, e.HealthyFor,
+	} {
 		if d < 0 {
 			wrong("a time of %s: want none below zero", d)
 		}

@@ -135,6 +135,7 @@ type Operation struct {
 	Phase       Phase         `json:"phase,omitzero"`
 	Runner      string        `json:"runner,omitzero"` // the process that runs it, or ran it last
 	Created     time.Time     `json:"created"`
+	Renewed     time.Time     `json:"renewed,omitzero"` // when that process last wrote down how it stands
 	Ended       time.Time     `json:"ended,omitzero"`
 	Outcome     string        `json:"outcome,omitzero"` // one sentence, once it is over
 	Cancel      *Cancellation `json:"cancel,omitzero"`

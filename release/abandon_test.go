@@ -1,0 +1,119 @@
+package release
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/cjworkbench/unstuck/release/plan"
+)
+
+// killed has a process die at its n-th call, and gives its operation; false if that was over by then.
+func killed(t *testing.T, c *cluster, s scenario, n int) (string, bool) {
+	t.Helper()
+	first := start(t, c, quick())
+	o, hit := interrupt(t, c, first, s, n, true, func(plan.Operation) func() { return first.kill(first.end) })
+	first.stop()
+	return o.ID, hit && !c.operation(o.ID).Phase.Over()
+}
+
+func TestRunnerAbandonsWhatNobodyWorkedOnForTooLong(t *testing.T) {
+	for name, s := range scenarios() {
+		t.Run(name, func(t *testing.T) {
+			abandoned := 0
+			for n, more := 1, true; more; n++ {
+				inBubble(t, func(t *testing.T, c *cluster) {
+					var id string
+					if id, more = killed(t, c, s, n); !more {
+						return
+					}
+					time.Sleep(11 * time.Minute)
+					for name := range c.deps { // a hotfix
+						c.set(name, commitC)
+					}
+					images, jobs := c.images(), len(c.jobs)
+					second := start(t, c, quick())
+					defer second.stop()
+					o := <-second.over
+					wantPhase(t, o, plan.Failed, "abandoned", "nobody worked on it for 11m")
+					if diff := cmp.Diff(images, c.images()); diff != "" || len(c.jobs) != jobs {
+						t.Errorf("point %d: %d jobs started, %s", n, len(c.jobs)-jobs, diff)
+					}
+					if i := slices.IndexFunc(o.Steps, func(s plan.StepRun) bool { return s.Phase == plan.Running }); i >= 0 {
+						t.Errorf("point %d: %s still runs", n, o.Steps[i].ID)
+					}
+					synctest.Wait()
+					if id != o.ID || c.holder.ID != "" {
+						t.Errorf("point %d: %s, and the lock is held by %q", n, o.ID, c.holder.ID)
+					}
+					abandoned++
+				})
+			}
+			if abandoned < 15 {
+				t.Errorf("abandoned at only %d points", abandoned)
+			}
+		})
+	}
+}
+
+func TestRunnerGoesOnWithinTheBoundAndOverwritesNoHotfix(t *testing.T) {
+	s := scenarios()["a deploy"]
+	for n, more := 1, true; more; n++ {
+		inBubble(t, func(t *testing.T, c *cluster) {
+			var id string
+			if id, more = killed(t, c, s, n); !more {
+				return
+			}
+			time.Sleep(9 * time.Minute)
+			c.set("frontend-deployment", commitC)
+			second := start(t, c, quick())
+			defer second.stop()
+			if !c.operation(id).Phase.Over() {
+				<-second.over
+			}
+			o := c.operation(id)
+			if !strings.HasSuffix(c.images()["frontend-deployment"], "c/c/1.2") {
+				t.Errorf("point %d: the hotfix is gone: %s %q, %v", n, o.Phase, o.Outcome, c.images())
+			}
+			wantPhase(t, o, plan.Failed, ErrChanged.Error())
+		})
+	}
+}
+
+// slowJobs are Jobs of which the migration takes its time.
+type slowJobs struct {
+	*client
+	over time.Time
+}
+
+func (j *slowJobs) JobState(ctx context.Context, env plan.Environment, name string) (JobState, error) {
+	if state, err := j.client.JobState(ctx, env, name); err != nil || time.Now().After(j.over) {
+		return state, err
+	}
+	return JobState{}, nil
+}
+
+func TestRunnerIsAtWorkOnALongJobAsLongAsItLives(t *testing.T) {
+	inBubble(t, func(t *testing.T, c *cluster) {
+		first := start(t, c)
+		long := &slowJobs{first.client, time.Now().Add(25 * time.Minute)}
+		first.Jobs = long
+		o := first.submit(t, deployOf(commitB))
+		time.Sleep(20 * time.Minute)
+		first.stop()
+		time.Sleep(5 * time.Minute)
+		second := start(t, c)
+		defer second.stop()
+		second.Jobs = &slowJobs{second.client, long.over}
+		if ended := <-second.over; ended.ID != o.ID {
+			t.Errorf("%s ended", ended.ID)
+		} else {
+			wantPhase(t, ended, plan.Succeeded)
+		}
+	})
+}

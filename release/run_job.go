@@ -142,11 +142,12 @@ func (x *run) followJob(ctx context.Context, at ref, j plan.JobRun, over <-chan 
 		}
 		fresh.SawMigrated = log.SawMigrated // what was seen was seen
 		x.note(at, func(s *plan.StepRun) { s.Log, s.Cut = nil, 0 })
-		err = x.Logs.FollowJob(ctx, x.env, j.Name, func(line string) {
-			fresh.Line(line)
-			saw := !j.NoMigration && fresh.SawMigrated
+		err = x.followLines(ctx, j.Name, func(l JobLine) {
+			fresh.LineOf(l.Container, l.Text)
+			// Of a task what is seen counts, and nothing else does.
+			saw := fresh.SawMigrated && (!j.NoMigration || x.op.Kind == plan.RunTask)
 			x.note(at, func(s *plan.StepRun) {
-				s.AddLine(line)
+				s.AddLine(l.Text)
 				if saw {
 					s.Migrated = new(plan.DidMigrate)
 				}
@@ -157,6 +158,14 @@ func (x *run) followJob(ctx context.Context, at ref, j plan.JobRun, over <-chan 
 			return err == nil
 		}
 	}
+}
+
+// followLines follows a job's log, by its containers if they are told.
+func (x *run) followLines(ctx context.Context, name string, line func(JobLine)) error {
+	if lines, told := x.Logs.(JobLines); told {
+		return lines.FollowJobLines(ctx, x.env, name, line)
+	}
+	return x.Logs.FollowJob(ctx, x.env, name, func(text string) { line(JobLine{Text: text}) })
 }
 
 // diagnose says why a job does not end, or why it failed. What it lacks pods for comes before how the pods of earlier

@@ -252,9 +252,7 @@ func (x *run) command(at ref) (string, error) {
 			x.flush()
 		}
 	}()
-	exit, err := x.Logs.Exec(ctx, x.env, pod.Name, s.Container, s.Command, func(line string) {
-		x.note(at, func(s *plan.StepRun) { s.AddLine(line) })
-	})
+	exit, err := x.execute(ctx, at, pod.Name, s)
 	timedOut := errors.Is(ctx.Err(), context.DeadlineExceeded)
 	stop()
 	<-ended
@@ -269,6 +267,24 @@ func (x *run) command(at ref) (string, error) {
 		return "", fmt.Errorf("exit code %d in pod %s", exit, pod.Name)
 	}
 	return "exit code 0 in pod " + pod.Name, nil
+}
+
+// execute runs a step's command and keeps what it prints, and whether that says that something was migrated.
+func (x *run) execute(ctx context.Context, at ref, pod string, s plan.StepRun) (exit int, err error) {
+	migrations, err := plan.NewMigrationReader(plan.Patterns{})
+	if err != nil {
+		return 0, err
+	}
+	return x.Logs.Exec(ctx, x.env, pod, s.Container, s.Command, func(line string) {
+		migrations.Line(line)
+		saw := migrations.SawMigrated
+		x.note(at, func(s *plan.StepRun) {
+			s.AddLine(line)
+			if saw {
+				s.Migrated = new(plan.DidMigrate)
+			}
+		})
+	})
 }
 
 // defaultContainer gives the container in which a command runs that names none, as with `kubectl exec`.

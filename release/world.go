@@ -54,6 +54,19 @@ type Logs interface {
 		err error)
 }
 
+// JobLines may be supplied beside Logs: what each container of a job wrote. Of Logs without it, all lines of a job count
+// as one container's.
+type JobLines interface {
+	// FollowJobLines is FollowJob, and tells of each line which container wrote it.
+	FollowJobLines(ctx context.Context, env plan.Environment, name string, line func(JobLine)) error
+}
+
+// JobLine is a line of a job's log.
+type JobLine struct {
+	Container string // of which pod, and its name
+	Text      string
+}
+
 // Registry knows which images are published.
 type Registry interface {
 	// Unpublished gives those of the images that the registry does not have, asked with what the environment pulls its

@@ -43,7 +43,9 @@ var (
 	_ release.Jobs  = (*Clusters)(nil)
 	_ release.Logs  = (*Clusters)(nil)
 	_ release.Lock  = (*Clusters)(nil)
-	_ release.Store = (*Store)(nil)
+
+	_ release.JobLines = (*Clusters)(nil)
+	_ release.Store    = (*Store)(nil)
 )
 
 // New makes one that knows no environment. Add them before anything else.

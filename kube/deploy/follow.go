@@ -16,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/cjworkbench/unstuck/kube/apiserver"
+	"github.com/cjworkbench/unstuck/release"
 	"github.com/cjworkbench/unstuck/release/plan"
 )
 
@@ -28,6 +29,13 @@ var (
 
 // FollowJob implements release.Logs.
 func (cs *Clusters) FollowJob(ctx context.Context, env plan.Environment, name string, line func(string)) error {
+	return cs.FollowJobLines(ctx, env, name, func(l release.JobLine) { line(l.Text) })
+}
+
+// FollowJobLines implements release.JobLines.
+func (cs *Clusters) FollowJobLines(ctx context.Context, env plan.Environment, name string,
+	line func(release.JobLine),
+) error {
 	c, err := cs.at(env)
 	if err != nil {
 		return err
@@ -36,10 +44,10 @@ func (cs *Clusters) FollowJob(ctx context.Context, env plan.Environment, name st
 	group, ctx := errgroup.WithContext(ctx)
 	f := &jobFollower{
 		client: c, namespace: env.Namespace, group: group, begun: make(map[containerRef]bool),
-		line: func(text string) {
+		line: func(l release.JobLine) {
 			mu.Lock()
 			defer mu.Unlock()
-			line(text)
+			line(l)
 		},
 	}
 	group.Go(func() error { return f.watch(ctx, name) })
@@ -62,7 +70,7 @@ type jobFollower struct {
 	namespace string
 	group     *errgroup.Group
 	begun     map[containerRef]bool
-	line      func(string)
+	line      func(release.JobLine)
 }
 
 // watch begins to follow each container that has started, until the Job has ended and there is none left that has.
@@ -157,7 +165,9 @@ func (f *jobFollower) stream(ctx context.Context, at containerRef, ended bool, r
 		return apiserver.Explain(err, "get", "pods/log", f.namespace)
 	}
 	defer body.Close()
-	return read.play(body, ended, f.line)
+	return read.play(body, ended, func(text string) {
+		f.line(release.JobLine{Container: at.pod + "/" + at.container, Text: text})
+	})
 }
 
 // tape is how far a log has been read. It is read from its start each time, for only its lines' number tells them apart

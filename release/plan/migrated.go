@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"strings"
 )
 
 // Migration says whether something migrated a database. The zero value is MaybeMigrated, which counts as migrated
@@ -40,34 +41,11 @@ func (m *Migration) UnmarshalText(text []byte) error {
 }
 
 // Patterns are regular expressions for lines of a job's log. A line that matches one of Migrated says that something
-// was migrated, whatever else the log says; otherwise a line that matches one of Nothing says that nothing was.
+// was migrated, whatever else the log says; otherwise a line that matches one of Nothing says that the container that
+// wrote it migrated nothing.
 type Patterns struct {
 	Migrated []string `json:"migrated,omitzero"`
 	Nothing  []string `json:"nothing,omitzero"`
-}
-
-// DefaultPatterns gives the words of the usual tools. Rails says nothing when it does nothing, so its silence counts
-// as a migration: let such a job print a line of its own, and set the pattern for it.
-func DefaultPatterns() Patterns {
-	return Patterns{
-		Migrated: []string{
-			// Flyway, org.flywaydb.core.internal.command.DbMigrate. The second is written before each migration, and
-			// so also by a run that fails half way.
-			`Successfully applied [1-9][0-9,.]* migrations?\b`,
-			`Migrating schema .+ (to version|with repeatable migration) `,
-			// Django, django/core/management/commands/migrate.py. A line ends in OK or FAKED, or in neither if it fails.
-			`\b(Applying|Unapplying) \S+\.\S+\.\.\.`,
-			// Alembic, alembic/runtime/migration.py.
-			`\bRunning (upgrade|downgrade|stamp_revision) .*->`,
-			// Rails, activerecord/lib/active_record/migration.rb.
-			`== .*: (migrating|migrated|reverting|reverted) .*==`,
-		},
-		Nothing: []string{
-			`\bNo migration necessary\.`,               // Flyway
-			`^\s*No migrations to apply\.`,             // Django
-			`\bWill assume (non-)?transactional DDL\.`, // Alembic's greeting: it would have said more, at the same level
-		},
-	}
 }
 
 // MigrationReader reads a job's log, line by line, for whether it migrated.
@@ -75,19 +53,23 @@ type MigrationReader struct {
 	SawMigrated bool // a line said that something was migrated; to be set if an earlier reader saw one
 
 	migrated, nothing []*regexp.Regexp
-	sawNothing        bool
+	greetings         bool              // count as well, where nothing else was written
+	said              map[string]saying // by container, of those that wrote anything
 }
+
+// saying is what a container's lines come to.
+type saying struct{ nothing, greeting, other bool }
 
 // NewMigrationReader makes a reader. Empty lists of patterns are the default ones.
 func NewMigrationReader(p Patterns) (*MigrationReader, error) {
 	d := DefaultPatterns()
+	r := MigrationReader{greetings: len(p.Nothing) == 0, said: make(map[string]saying)}
 	if len(p.Migrated) == 0 {
 		p.Migrated = d.Migrated
 	}
 	if len(p.Nothing) == 0 {
 		p.Nothing = d.Nothing
 	}
-	var r MigrationReader
 	var err error
 	if r.migrated, err = compile(p.Migrated); err != nil {
 		return nil, err
@@ -112,21 +94,41 @@ func compile(patterns []string) ([]*regexp.Regexp, error) {
 
 var colours = regexp.MustCompile("\x1b\\[[0-9;]*m")
 
-// Line reads one line. Terminal colours do not matter.
-func (r *MigrationReader) Line(line string) {
+// Line reads one line of a log of which nobody tells the containers.
+func (r *MigrationReader) Line(line string) { r.LineOf("", line) }
+
+// LineOf reads one line that a container wrote. Terminal colours do not matter.
+func (r *MigrationReader) LineOf(container, line string) {
 	line = colours.ReplaceAllString(line, "")
-	matches := func(re *regexp.Regexp) bool { return re.MatchString(line) }
-	r.SawMigrated = r.SawMigrated || slices.ContainsFunc(r.migrated, matches)
-	r.sawNothing = r.sawNothing || slices.ContainsFunc(r.nothing, matches)
+	r.SawMigrated = r.SawMigrated || matchesAny(r.migrated, line)
+	if strings.TrimSpace(line) == "" {
+		return
+	}
+	s := r.said[container]
+	s.nothing = s.nothing || matchesAny(r.nothing, line)
+	switch {
+	case r.greetings && alembicGreeting.MatchString(line):
+		s.greeting = true
+	case !alembicLine.MatchString(line):
+		s.other = true
+	}
+	r.said[container] = s
+}
+
+func matchesAny(patterns []*regexp.Regexp, line string) bool {
+	return slices.ContainsFunc(patterns, func(re *regexp.Regexp) bool { return re.MatchString(line) })
 }
 
 // Answer says what the log says, once it has been read. Nothing but a whole log of a job that succeeded can say that
-// nothing was migrated.
+// nothing was migrated, and each container that wrote anything must say so: what one tool leaves alone another may not.
 func (r *MigrationReader) Answer(whole bool) Migration {
-	switch {
-	case r.SawMigrated:
+	if r.SawMigrated {
 		return DidMigrate
-	case r.sawNothing && whole:
+	}
+	for _, s := range r.said {
+		whole = whole && (s.nothing || (s.greeting && !s.other))
+	}
+	if whole && len(r.said) > 0 {
 		return DidNotMigrate
 	}
 	return MaybeMigrated

@@ -4,6 +4,8 @@ import (
 	"fmt"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/cjworkbench/unstuck/release/plan"
 )
 
 // What a file may ask for. An alias of a few bytes can stand for a list of aliases, and those for lists again: so the
@@ -13,8 +15,9 @@ const (
 	maxBrokers = 500
 
 	maxEnvironments = 100
-	maxSteps        = 100 // services, jobs and tasks of an environment, each
-	maxTexts        = 100 // images of an environment, patterns of a job, words of a command
+	maxSteps        = plan.MaxSteps - 1 // services and jobs of an environment, together
+	maxTasks        = 100               // of an environment
+	maxTexts        = 100               // images of an environment, patterns of a job, words of a command
 )
 
 var wantLess = fmt.Sprintf("by here there are more than %d keys and values, each alias counted as all that it stands "+

@@ -80,7 +80,7 @@ func (d *decoder) environment(e element) Environment {
 	for _, e := range s.few("jobs", none, "jobs", maxSteps) {
 		env.Jobs = append(env.Jobs, d.job(e))
 	}
-	for _, e := range s.few("tasks", none, "tasks", maxSteps) {
+	for _, e := range s.few("tasks", none, "tasks", maxTasks) {
 		env.Tasks = append(env.Tasks, d.task(e))
 	}
 	s.named("promote_from", none, brokerName, "the name of another environment", &env.PromoteFrom)

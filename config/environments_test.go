@@ -2,6 +2,7 @@ package config
 
 import (
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -140,5 +141,30 @@ func TestEnvironmentHasBoundedLists(t *testing.T) {
 	_, err = Parse([]byte(leastEnvironments + strings.Repeat("  - {}\n", 101)))
 	if want := "environments: there are 101: want at most 100\n"; err == nil || !strings.Contains(err.Error(), want) {
 		t.Errorf("%q is missing in %.300v", want, err)
+	}
+}
+
+func TestEnvironmentHasNoMoreThanADeployHasStepsFor(t *testing.T) {
+	list := func(n int, one string) string {
+		var all []string
+		for i := range n {
+			all = append(all, strings.ReplaceAll(one, "N", strconv.Itoa(i)))
+		}
+		return "[" + strings.Join(all, ", ") + "]"
+	}
+	for jobs, want := range map[int]string{40: "", 41: "60 services and 41 jobs: want at most 100 of both, for a deploy has a step for each"} {
+		_, err := Parse([]byte(leastEnvironments + `
+  - name: a
+    namespace: a
+    image: "r/{image}:{commit}"
+    services: ` + list(60, "{name: sN, deployment: sN, image: i}") + `
+    jobs: ` + list(jobs, "{name: jN, from: {cronjob: jN}}")))
+		if want == "" {
+			if err != nil {
+				t.Errorf("%d jobs: %v", jobs, err)
+			}
+		} else if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%d jobs: %v, want %q", jobs, err, want)
+		}
 	}
 }

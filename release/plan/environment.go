@@ -192,6 +192,10 @@ func (e Environment) Validate() error {
 			wrong("a time of %s: want none below zero", d)
 		}
 	}
+	if steps := 1 + len(e.Jobs) + len(e.Services); steps > MaxSteps {
+		wrong("%d services and %d jobs: want at most %d of both, for a deploy has a step for each", len(e.Services),
+			len(e.Jobs), MaxSteps-1)
+	}
 	errs = append(errs, e.validateServices(), e.validateJobs(), e.validateTasks())
 	return errors.Join(errs...)
 }

@@ -149,7 +149,10 @@ const (
 	KeptLines         = 40 // of a step's log
 	keptLineBytes     = 240
 	maxDetail         = 500
-	maxSteps          = 40
+
+	// MaxSteps is how many steps an operation has at most: the check of its images, and one for each of 100 services and
+	// jobs. Environment.Validate refuses an environment that needs more.
+	MaxSteps = 101
 )
 
 // Clone gives a copy that shares nothing that is written to.
@@ -321,18 +324,39 @@ func JobName(job, commit, operation string) string {
 	return job + "-" + tail
 }
 
-// keptOperations is how many operations of an environment are kept.
-const keptOperations = 50
+// How many operations of an environment are kept at least: of those that bring a commit, of these the ones that
+// succeeded, and of all others.
+const (
+	keptBringing  = 50
+	keptSucceeded = 20
+	keptOthers    = 50
+)
 
-// Forgettable gives the IDs of those of one environment's operations that need not be kept: the oldest that are over,
-// beyond 50. A revert that would need one of them treats it as unknown, which counts as a migration.
+// Forgettable gives the IDs of those of one environment's operations that need not be kept. Deploys, promotions and
+// reverts are counted by themselves, so that tasks and restarts, however many, push none of them out. The last one that
+// migrated is kept as well: to go back to any older commit crosses it.
 func Forgettable(operations []Operation) []string {
-	operations = newestFirst(operations)
 	var ids []string
-	for i, o := range operations {
-		if i >= keptOperations && o.Phase.Over() {
+	var bringing, succeeded, others int
+	migrated := false // one that is kept, and newer
+	for _, o := range newestFirst(operations) {
+		migrates := o.Migrated() != DidNotMigrate
+		keep := !o.Phase.Over() || (migrates && !migrated)
+		if o.Commit == "" {
+			others++
+			keep = keep || others <= keptOthers
+		} else {
+			bringing++
+			keep = keep || bringing <= keptBringing
+		}
+		if o.Commit != "" && o.Phase == Succeeded {
+			succeeded++
+			keep = keep || succeeded <= keptSucceeded
+		}
+		if !keep {
 			ids = append(ids, o.ID)
 		}
+		migrated = migrated || (keep && migrates)
 	}
 	return ids
 }

@@ -46,9 +46,6 @@ func Make(r Request, env Environment, k Known) (Plan, error) {
 	if p.Commit != "" && err == nil {
 		p.Before, _ = runningCommit(env, k.State)
 	}
-	if err == nil && len(p.Steps) > maxSteps {
-		err = Refuse(Invalid, "split the environment", "%d steps are more than %d", len(p.Steps), maxSteps)
-	}
 	if err != nil {
 		return Plan{}, err
 	}

@@ -1,7 +1,6 @@
 package plan
 
 import (
-	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -351,47 +350,6 @@ func TestJobNameIsAlwaysOneThatALabelMayHold(t *testing.T) {
 				seen[name] = true
 			}
 		}
-	}
-}
-
-func TestOperationFitsIntoAConfigMapAndSurvivesItsJSON(t *testing.T) {
-	o := Operation{ID: "x", Request: deployOf(commitA), Created: noon}
-	for range maxSteps {
-		var s StepRun
-		for i := range 500 {
-			s.AddLine(fmt.Sprint(i, strings.Repeat("<\x1b", 1000)))
-		}
-		s.Diagnosis = &Diagnosis{Pod: "p", Log: tailOf(s.Log, KeptLines)}
-		o.Steps, o.Rollback = append(o.Steps, s), append(o.Rollback, s)
-	}
-	fit := o.Fit()
-	data, err := json.Marshal(fit)
-	if err != nil || len(data) >= MaxOperationBytes || len(fit.Steps[0].Log) == 0 {
-		t.Errorf("%d bytes, %d lines, %v", len(data), len(fit.Steps[0].Log), err)
-	}
-	if s := fit.Steps[0]; s.Cut+len(s.Log) != 500 || !strings.HasPrefix(s.Log[len(s.Log)-1], "499") || strings.Contains(s.Log[0], "\x1b") {
-		t.Errorf("cut %d, %d lines, the last %q", s.Cut, len(s.Log), s.Log[len(s.Log)-1])
-	}
-	if len(o.Steps[0].Log) != KeptLines {
-		t.Error("fit changed what it was given")
-	}
-	var back Operation
-	if err := json.Unmarshal(data, &back); err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(fit, back); diff != "" {
-		t.Error(diff)
-	}
-}
-
-func TestForgettableAreOnlyOldOperationsThatAreOver(t *testing.T) {
-	var all []Operation
-	for i := range 60 {
-		all = append(all, Operation{ID: fmt.Sprint(i), Created: noon.Add(time.Duration(i) * time.Minute), Phase: Succeeded})
-	}
-	all[3].Phase = Running
-	if got := Forgettable(all); !slices.Equal(got, []string{"9", "8", "7", "6", "5", "4", "2", "1", "0"}) {
-		t.Errorf("%v", got)
 	}
 }
 

@@ -1,0 +1,138 @@
+package plan
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestOperationFitsIntoAConfigMapAndSurvivesItsJSON(t *testing.T) {
+	o := Operation{ID: "x", Request: deployOf(commitA), Created: noon}
+	for range MaxSteps {
+		var s StepRun
+		for i := range 500 {
+			s.AddLine(fmt.Sprint(i, strings.Repeat("<\x1b", 1000)))
+		}
+		s.Diagnosis = &Diagnosis{Pod: "p", Log: tailOf(s.Log, KeptLines)}
+		o.Steps, o.Rollback = append(o.Steps, s), append(o.Rollback, s)
+	}
+	fit := o.Fit()
+	data, err := json.Marshal(fit)
+	if err != nil || len(data) >= MaxOperationBytes || len(fit.Steps[0].Log) == 0 {
+		t.Errorf("%d bytes, %d lines, %v", len(data), len(fit.Steps[0].Log), err)
+	}
+	if s := fit.Steps[0]; s.Cut+len(s.Log) != 500 || !strings.HasPrefix(s.Log[len(s.Log)-1], "499") || strings.Contains(s.Log[0], "\x1b") {
+		t.Errorf("cut %d, %d lines, the last %q", s.Cut, len(s.Log), s.Log[len(s.Log)-1])
+	}
+	if len(o.Steps[0].Log) != KeptLines {
+		t.Error("fit changed what it was given")
+	}
+	var back Operation
+	if err := json.Unmarshal(data, &back); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(fit, back); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestForgettableAreOnlyOldOperationsThatAreOver(t *testing.T) {
+	var all []Operation
+	for i := range 60 {
+		all = append(all, Operation{ID: fmt.Sprint(i), Created: noon.Add(time.Duration(i) * time.Minute), Phase: Succeeded})
+	}
+	all[3].Phase = Running
+	if got := Forgettable(all); !slices.Equal(got, []string{"9", "8", "7", "6", "5", "4", "2", "1", "0"}) {
+		t.Errorf("%v", got)
+	}
+}
+
+// kept gives what is left of a history once it was written for long.
+func kept(history []Operation) []Operation {
+	gone := Forgettable(history)
+	return slices.DeleteFunc(slices.Clone(history), func(o Operation) bool { return slices.Contains(gone, o.ID) })
+}
+
+// then gives a history and many operations after it.
+func then(history []Operation, n int, o Operation) []Operation {
+	for range n {
+		o.ID, o.Created = fmt.Sprintf("%s-%d", o.Kind, len(history)), noon.Add(time.Duration(len(history))*time.Minute)
+		history = append(history, o)
+	}
+	return history
+}
+
+func TestForgettableLeavesWhatARevertNeedsWhateverElseIsDone(t *testing.T) {
+	yes := DidMigrate
+	task := Operation{Kind: RunTask, Phase: Succeeded}
+	migrating := Operation{Kind: RunTask, Phase: Succeeded, Steps: []StepRun{{Step: Step{Do: RunCommand}, Migrated: &yes}}}
+	failing := Operation{Kind: Deploy, Commit: commitC, Phase: Failed}
+	history := past("deploy a succeeded no", "deploy b succeeded no a")
+	crossing := past("deploy a succeeded no", "deploy b succeeded yes a")
+	between := past("deploy a succeeded no", "task x succeeded yes", "deploy b succeeded no a")
+	between[1].Commit = ""
+	for name, tt := range map[string]struct {
+		history []Operation
+		most    int
+		want    string // of a refusal, or empty for a revert to A
+	}{
+		"tasks":                                     {then(history, 200, task), 52, ""},
+		"restarts":                                  {then(history, 200, Operation{Kind: Restart, Phase: Failed}), 52, ""},
+		"deploys that fail":                         {then(history, 200, failing), 52, ""},
+		"tasks that migrate":                        {then(history, 200, migrating), 52, "going back to " + commitA},
+		"a task that migrates, and many more":       {then(then(history, 1, migrating), 200, task), 53, "going back to " + commitA},
+		"a migration between, and many tasks":       {then(crossing, 200, task), 52, "op-2 (commit " + commitB},
+		"a migrating task between, and many of all": {then(then(between, 200, task), 200, failing), 103, "op-2 (migrated: yes)"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			left := kept(tt.history)
+			if len(left) > tt.most {
+				t.Errorf("%d operations are kept, want at most %d", len(left), tt.most)
+			}
+			p, err := Make(revertOf(""), testEnvironment(), Known{Now: noon, State: testState(commitB), History: left})
+			if tt.want != "" {
+				wantRefusal(t, err, Migrated, tt.want)
+			} else if err != nil || p.Commit != commitA {
+				t.Errorf("to %s, %v", p.Commit, err)
+			}
+		})
+	}
+}
+
+func TestEnvironmentValidateRefusesWhatNoPlanHasRoomFor(t *testing.T) {
+	for _, tt := range []struct {
+		services, jobs int
+		ok             bool
+	}{{40, 0, true}, {MaxSteps - 1, 0, true}, {60, MaxSteps - 61, true}, {MaxSteps, 0, false}, {60, MaxSteps - 60, false}} {
+		env, state := testEnvironment(), State{}
+		env.Jobs, env.Tasks, env.Services = nil, nil, nil
+		for i := range tt.services {
+			name := fmt.Sprintf("s%d", i)
+			env.Services = append(env.Services, Service{Name: name, Deployment: name, Image: name, Kind: Rolling})
+			d := rolledOut()
+			d.Name, d.Containers = name, []Container{{Name: "app", Image: "gcr.io/acme/" + name + ":" + commitA}}
+			state.Deployments = append(state.Deployments, d)
+		}
+		for i := range tt.jobs {
+			from := TemplateRef{FromCronJob, fmt.Sprintf("j%d", i)}
+			env.Jobs = append(env.Jobs, Job{Name: from.Name, From: from})
+			state.Templates = append(state.Templates, Template{Ref: from, Containers: []Container{{Name: "app", Image: "gcr.io/acme/migrate:" + commitA}}})
+		}
+		err := env.Validate()
+		if !tt.ok {
+			want := fmt.Sprintf("%d services and %d jobs: want at most %d of both", tt.services, tt.jobs, MaxSteps-1)
+			if err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("%v, want %q", err, want)
+			}
+			continue
+		}
+		if p, planErr := Make(deployOf(commitB), env, Known{Now: noon, State: state}); err != nil || planErr != nil || len(p.Steps) != 1+tt.services+tt.jobs {
+			t.Errorf("%d services and %d jobs: %v, %v", tt.services, tt.jobs, err, planErr)
+		}
+	}
+}

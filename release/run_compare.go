@@ -17,7 +17,7 @@ func (x *run) compare(s plan.StepRun) error {
 		return fmt.Errorf("look at Deployment %s: %w", s.Deployment, err)
 	}
 	if found := plan.Foreign(d.Containers, s.Images); found != "" {
-		return fmt.Errorf("Deployment %s: %w: %s", s.Deployment, ErrChanged, found)
+		return changedError(s, found)
 	}
 	return nil
 }
@@ -43,10 +43,15 @@ func (x *run) confirm(rollback bool) error {
 			continue
 		}
 		if differs := x.differs(ref{rollback, i}, d); differs != "" {
-			return fmt.Errorf("%s: Deployment %s: %w: %s", s.ID, s.Deployment, ErrChanged, differs)
+			return fmt.Errorf("%s: %w", s.ID, changedError(s, differs))
 		}
 	}
 	return nil
+}
+
+// changedError says what somebody else has changed of a step's Deployment.
+func changedError(s plan.StepRun, what string) error {
+	return fmt.Errorf("%w: Deployment %s: %s", ErrChanged, s.Deployment, what)
 }
 
 // look gives a step's Deployment. It is tried a few times, and until a time.

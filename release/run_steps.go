@@ -178,7 +178,7 @@ func (x *run) awaitRollout(at ref, changed time.Time) (string, error) {
 		case err != nil:
 			rollout = plan.Rollout{Detail: "look at it: " + err.Error()}
 		case differs != "":
-			return "", fmt.Errorf("Deployment %s: %w: %s", s.Deployment, ErrChanged, differs)
+			return "", changedError(s, differs)
 		case rollout.Done:
 			return rollout.Detail, nil
 		}

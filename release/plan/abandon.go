@@ -37,12 +37,12 @@ func (o Operation) Abandon(now time.Time, most time.Duration) Operation {
 	for _, steps := range [][]StepRun{o.Steps, o.Rollback} {
 		for i := range steps {
 			s := &steps[i]
-			switch s.Phase { //nolint:exhaustive // the others say themselves how they ended
-			case Succeeded:
+			switch { // any other says itself how it ended
+			case s.Phase == Succeeded:
 				done = append(done, s.ID)
-			case Pending:
+			case s.Phase == Pending:
 				left = append(left, s.ID)
-			case Running:
+			case s.Phase == Running:
 				s.Phase, s.Ended, s.Detail = Failed, now, "abandoned: "+s.halfDone()
 				half = append(half, s.ID+": "+s.halfDone())
 			}

@@ -160,14 +160,6 @@ func (x *run) followJob(ctx context.Context, at ref, j plan.JobRun, over <-chan 
 	}
 }
 
-// followLines follows a job's log, by its containers if they are told.
-func (x *run) followLines(ctx context.Context, name string, line func(JobLine)) error {
-	if lines, told := x.Logs.(JobLines); told {
-		return lines.FollowJobLines(ctx, x.env, name, line)
-	}
-	return x.Logs.FollowJob(ctx, x.env, name, func(text string) { line(JobLine{Text: text}) })
-}
-
 // diagnose says why a job does not end, or why it failed. What it lacks pods for comes before how the pods of earlier
 // tries ended: it is what is waited for now.
 func (s JobState) diagnose() (plan.Diagnosis, bool) {

@@ -269,24 +269,6 @@ func (x *run) command(at ref) (string, error) {
 	return "exit code 0 in pod " + pod.Name, nil
 }
 
-// execute runs a step's command and keeps what it prints, and whether that says that something was migrated.
-func (x *run) execute(ctx context.Context, at ref, pod string, s plan.StepRun) (exit int, err error) {
-	migrations, err := plan.NewMigrationReader(plan.Patterns{})
-	if err != nil {
-		return 0, err
-	}
-	return x.Logs.Exec(ctx, x.env, pod, s.Container, s.Command, func(line string) {
-		migrations.Line(line)
-		saw := migrations.SawMigrated
-		x.note(at, func(s *plan.StepRun) {
-			s.AddLine(line)
-			if saw {
-				s.Migrated = new(plan.DidMigrate)
-			}
-		})
-	})
-}
-
 // defaultContainer gives the container in which a command runs that names none, as with `kubectl exec`.
 func defaultContainer(p plan.Pod) string {
 	for _, c := range p.Containers {

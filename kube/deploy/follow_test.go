@@ -21,8 +21,8 @@ func TestClustersFollowJobLinesTellsTheContainer(t *testing.T) {
 	pod := migrationPod()
 	pod.Kind, pod.APIVersion = "Pod", "v1"
 	ended := corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{}}
-	pod.Spec.InitContainers = []corev1.Container{{Name: "wait"}, {Name: "proxy", RestartPolicy: new(corev1.ContainerRestartPolicyAlways)}}
-	pod.Status.InitContainerStatuses = []corev1.ContainerStatus{{Name: "wait", State: ended}, {Name: "proxy", State: ended}}
+	pod.Spec.InitContainers = []corev1.Container{{Name: "wait"}}
+	pod.Status.InitContainerStatuses = []corev1.ContainerStatus{{Name: "wait", State: ended}}
 	pod.Status.ContainerStatuses[0].State = ended
 	r := New()
 	r.Add(connect(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -100,10 +100,10 @@ func (r *MigrationReader) Line(line string) { r.LineOf("", line) }
 // LineOf reads one line that a container wrote. Terminal colours do not matter.
 func (r *MigrationReader) LineOf(container, line string) {
 	line = colours.ReplaceAllString(line, "")
-	r.SawMigrated = r.SawMigrated || matchesAny(r.migrated, line)
 	if strings.TrimSpace(line) == "" {
 		return
 	}
+	r.SawMigrated = r.SawMigrated || matchesAny(r.migrated, line)
 	s := r.said[container]
 	s.nothing = s.nothing || matchesAny(r.nothing, line)
 	switch {

@@ -53,15 +53,6 @@ func (d Deployment) condition(kind string) (Condition, bool) {
 	return d.Conditions[i], true
 }
 
-// before says whether a condition is known to be older than a time. API servers keep whole seconds.
-func (c Condition) before(t time.Time) bool {
-	at := c.Updated
-	if at.Before(c.Changed) {
-		at = c.Changed
-	}
-	return !at.IsZero() && at.Before(t.Truncate(time.Second))
-}
-
 // LivePods names the pods that may still run a container, and says which of them are nobody's: nothing stops these.
 func (d Deployment) LivePods() []string {
 	var names []string
@@ -132,4 +123,13 @@ func (d Deployment) unhealthy(since time.Time) string {
 		}
 	}
 	return ""
+}
+
+// before says whether a condition is known to be older than a time. API servers keep whole seconds.
+func (c Condition) before(t time.Time) bool {
+	at := c.Updated
+	if at.Before(c.Changed) {
+		at = c.Changed
+	}
+	return !at.IsZero() && at.Before(t.Truncate(time.Second))
 }

@@ -17,7 +17,7 @@ func (x *run) compare(s plan.StepRun) error {
 		return fmt.Errorf("look at Deployment %s: %w", s.Deployment, err)
 	}
 	if found := plan.Foreign(d.Containers, s.Images); found != "" {
-		return changedError(s, found)
+		return changedError(d, found)
 	}
 	return nil
 }
@@ -43,15 +43,18 @@ func (x *run) confirm(rollback bool) error {
 			continue
 		}
 		if differs := x.differs(ref{rollback, i}, d); differs != "" {
-			return fmt.Errorf("%s: %w", s.ID, changedError(s, differs))
+			return fmt.Errorf("%s: %w", s.ID, changedError(d, differs))
 		}
 	}
 	return nil
 }
 
-// changedError says what somebody else has changed of a step's Deployment.
-func changedError(s plan.StepRun, what string) error {
-	return fmt.Errorf("%w: Deployment %s: %s", ErrChanged, s.Deployment, what)
+// changedError says what somebody else has changed of a Deployment, and who that was.
+func changedError(d plan.Deployment, what string) error {
+	if d.ChangedBy != "" {
+		what += "; it was changed last by " + d.ChangedBy
+	}
+	return fmt.Errorf("%w: Deployment %s: %s", ErrChanged, d.Name, what)
 }
 
 // look gives a step's Deployment. It is tried a few times, and until a time.

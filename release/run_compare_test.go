@@ -33,6 +33,7 @@ func (c *cluster) set(name, commit string) {
 		d.Containers[i].Image = repository + ":" + commit
 	}
 	d.Generation++
+	d.ChangedBy = "argocd-controller at noon"
 	twice := c.twice
 	c.scale(d)
 	c.twice = twice // who sets an image with kubectl does not stop a singleton first
@@ -56,7 +57,7 @@ func TestRunnerHasNotSucceededIfSomebodyElseChangedWhatItSet(t *testing.T) {
 		"GitOps puts it back while it rolls": {
 			req: deployOf(commitB), when: func(d *plan.Deployment) bool { return runs(d, "frontend-deployment", commitB) },
 			change: func(c *cluster) { c.set("frontend-deployment", commitA) }, phase: plan.Failed,
-			want:   []string{"Deployment frontend-deployment", ErrChanged.Error(), "was set to gcr.io/acme/frontend:" + commitB + ", and runs gcr.io/acme/frontend:" + commitA},
+			want:   []string{"Deployment frontend-deployment", ErrChanged.Error(), "was set to gcr.io/acme/frontend:" + commitB + ", and runs gcr.io/acme/frontend:" + commitA, "it was changed last by argocd-controller at noon"},
 			images: map[string]string{"frontend-deployment": "3 pods of a/a/1.2", "fetcher-deployment": "3 pods of b/b/1.2", "cron-deployment": "1 pods of a/a/1.2"},
 		},
 		"GitOps puts it back while the others are replaced": {

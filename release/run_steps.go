@@ -178,7 +178,7 @@ func (x *run) awaitRollout(at ref, changed time.Time) (string, error) {
 		case err != nil:
 			rollout = plan.Rollout{Detail: "look at it: " + err.Error()}
 		case differs != "":
-			return "", changedError(s, differs)
+			return "", changedError(d, differs)
 		case rollout.Done:
 			return rollout.Detail, nil
 		}

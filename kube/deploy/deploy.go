@@ -192,8 +192,8 @@ func describe(d *appsv1.Deployment) plan.Deployment {
 	all := plan.Deployment{
 		Name: d.Name, Paused: d.Spec.Paused, Containers: containersOf(d.Spec.Template.Spec),
 		Volumes:     volumesOf(d.Spec.Template.Spec),
-		RestartedAt: d.Spec.Template.Annotations[restartedNote],
-		Replicas:    replicas, Generation: d.Generation, ObservedGeneration: d.Status.ObservedGeneration,
+		RestartedAt: d.Spec.Template.Annotations[restartedNote], ChangedBy: changedBy(d),
+		Replicas: replicas, Generation: d.Generation, ObservedGeneration: d.Status.ObservedGeneration,
 		Total: int(d.Status.Replicas), Updated: int(d.Status.UpdatedReplicas), Available: int(d.Status.AvailableReplicas),
 	}
 	for _, c := range d.Status.Conditions {

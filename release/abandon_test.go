@@ -22,6 +22,7 @@ func killed(t *testing.T, c *cluster, s scenario, n int) (string, bool) {
 	return o.ID, hit && !c.operation(o.ID).Phase.Over()
 }
 
+//promise:30
 func TestRunnerAbandonsWhatNobodyWorkedOnForTooLong(t *testing.T) {
 	for name, s := range scenarios() {
 		t.Run(name, func(t *testing.T) {

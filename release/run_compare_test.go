@@ -39,6 +39,7 @@ func (c *cluster) set(name, commit string) {
 	c.twice = twice // who sets an image with kubectl does not stop a singleton first
 }
 
+//promise:29
 func TestRunnerHasNotSucceededIfSomebodyElseChangedWhatItSet(t *testing.T) {
 	restart := plan.Request{Kind: plan.Restart, Environment: "staging", Service: "frontend", Reason: "a test", By: "ada"}
 	rollback := deployOf(commitB)

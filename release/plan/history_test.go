@@ -23,6 +23,7 @@ func withImage(commit, service, container, other string) State {
 	return s
 }
 
+//promise:28
 func TestPrecedingIsWhatRanBeforeTheCommitThatRuns(t *testing.T) {
 	for name, tt := range map[string]struct {
 		history []Operation
@@ -79,6 +80,7 @@ func TestMakeSaysWhatARevertFindsThatNoOperationBrought(t *testing.T) {
 	}
 }
 
+//promise:28
 func TestCheckMigrationsIsAskedByWhateverBringsACommit(t *testing.T) {
 	migrated := past("deploy a succeeded no", "deploy b succeeded yes a")
 	task := past("task x succeeded yes")[0]

@@ -3,6 +3,7 @@ package plan
 import (
 	"encoding/json"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
@@ -134,5 +135,55 @@ func TestEnvironmentValidateRefusesWhatNoPlanHasRoomFor(t *testing.T) {
 		if p, planErr := Make(deployOf(commitB), env, Known{Now: noon, State: state}); err != nil || planErr != nil || len(p.Steps) != 1+tt.services+tt.jobs {
 			t.Errorf("%d services and %d jobs: %v, %v", tt.services, tt.jobs, err, planErr)
 		}
+	}
+}
+
+// drawn gives a random history of many operations on few commits, which changed hands outside of them, too.
+func drawn(r *rand.Rand, n int) []Operation {
+	commits := []string{commitA, commitB, commitC, strings.Repeat("d", 40)}
+	var all []Operation
+	rare := 10 + r.IntN(400)
+	for i := range n {
+		o := Operation{ID: fmt.Sprintf("op-%d", i), Created: noon.Add(time.Duration(i) * time.Minute), Phase: []Phase{Succeeded, Failed, Cancelled, RolledBack}[r.IntN(4)]}
+		if o.Kind = Kinds()[r.IntN(5)]; o.Kind == Deploy || o.Kind == Promotion || o.Kind == Revert {
+			o.Commit = commits[r.IntN(len(commits))]
+			if r.IntN(3) > 0 {
+				o.Before = commits[r.IntN(len(commits))]
+			}
+			o.Steps = []StepRun{{Phase: []Phase{Pending, Failed}[r.IntN(2)], Step: Step{Do: Roll, Images: []ImageChange{{}}}}}
+		}
+		if r.IntN(rare) == 0 {
+			m := []Migration{DidMigrate, MaybeMigrated}[r.IntN(2)]
+			o.Steps = append(o.Steps, StepRun{Mark: MarkStarted, Migrated: &m, Step: Step{Do: StartJob, Job: &JobRun{}}})
+		}
+		all = append(all, o)
+	}
+	return all
+}
+
+func TestForgettableHasNoRevertCrossWhatIsForgotten(t *testing.T) {
+	r := rand.New(rand.NewPCG(3, 4))
+	allowed, refused := 0, 0
+	for round := range 1200 {
+		history := drawn(r, 20+r.IntN(300))
+		left := kept(history)
+		if len(left) > keptBringing+keptSucceeded+keptOthers+1 {
+			t.Fatalf("round %d: %d operations are kept", round, len(left))
+		}
+		request := revertOf([]string{"", commitA, commitB, commitC}[r.IntN(4)])
+		known := Known{Now: noon, State: testState([]string{commitA, commitB, commitC}[r.IntN(3)]), History: left}
+		p, err := Make(request, testEnvironment(), known)
+		if err != nil {
+			refused++
+			continue
+		}
+		allowed++
+		known.History = history
+		if _, err := Make(revertOf(p.Commit), testEnvironment(), known); err != nil {
+			t.Fatalf("round %d: by what is kept it goes to %s, and by all: %v", round, p.Commit, err)
+		}
+	}
+	if allowed < 100 || refused < 100 {
+		t.Errorf("%d allowed, %d refused", allowed, refused)
 	}
 }

@@ -148,7 +148,8 @@ func (c console) newPromoteCommand() *cobra.Command {
 		Short: trigger.Promote.Summary(),
 		Long: `Deploy the commit that the environment's source runs: production from staging, for instance. It is refused unless
 the source runs one commit, has fully rolled it out, and is healthy; and if it runs another by the time you have said
-yes to the plan. It is refused as well where that goes back across a migration, unless --accept-migration-risk is given.`,
+yes to the plan. It is refused as well where that goes back across a migration, unless --accept-migration-risk is
+given.`,
 		Example: `  unstuck promote production --reason "release of the week"`,
 		Args:    Exactly(1, "an environment"),
 	}, true, environmentsFirst(nil), func(ctx context.Context, s *session, f *changeFlags, args []string) error {

@@ -22,8 +22,8 @@ func (x *run) compare(s plan.StepRun) error {
 	return nil
 }
 
-// confirm looks once more at all that was changed, when it is over: what was right when its own step ended may have been
-// put back by somebody else while the others ran. What cannot be looked at now stays as it was seen then.
+// confirm looks once more at all that was changed, when it is over: what was right when its own step ended may have
+// been put back by somebody else while the others ran. What cannot be looked at now stays as it was seen then.
 func (x *run) confirm(rollback bool) error {
 	o := x.snapshot()
 	steps := o.Steps

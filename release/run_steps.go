@@ -152,8 +152,9 @@ func (x *run) awaitGone(at ref) error {
 	}
 }
 
-// awaitRollout waits until a Deployment is rolled out as it was set. If it fails, the error says which pod does not come
-// up and why, or what somebody else has changed. The Deployment was changed here at the given time; zero: it was not.
+// awaitRollout waits until a Deployment is rolled out as it was set. If it fails, the error says which pod does not
+// come up and why, or what somebody else has changed. The Deployment was changed here at the given time; zero: it
+// was not.
 func (x *run) awaitRollout(at ref, changed time.Time) (string, error) {
 	s := x.step(at)
 	deadline := x.begun(s).Add(x.env.RolloutDeadline)

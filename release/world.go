@@ -17,8 +17,8 @@ type World interface {
 	State(ctx context.Context, env plan.Environment) (plan.State, error)
 	// Deployment gives one Deployment with its pods; ErrNotFound if there is none.
 	Deployment(ctx context.Context, env plan.Environment, name string) (plan.Deployment, error)
-	// Patch changes one Deployment, all of it in one call. Patching again changes nothing. If a container has an image that
-	// is neither From nor To it changes nothing, and gives ErrChanged.
+	// Patch changes one Deployment, all of it in one call. Patching again changes nothing. If a container has an image
+	// that is neither From nor To it changes nothing, and gives ErrChanged.
 	Patch(ctx context.Context, env plan.Environment, p Patch) error
 }
 
@@ -54,8 +54,8 @@ type Logs interface {
 		err error)
 }
 
-// JobLines may be supplied beside Logs: what each container of a job wrote. Of Logs without it, all lines of a job count
-// as one container's.
+// JobLines may be supplied beside Logs: what each container of a job wrote. Of Logs without it, all lines of a job
+// count as one container's.
 type JobLines interface {
 	// FollowJobLines is FollowJob, and tells of each line which container wrote it.
 	FollowJobLines(ctx context.Context, env plan.Environment, name string, line func(JobLine)) error

@@ -19,13 +19,14 @@ var (
 		Name: "reason", Label: "Reason", Hint: "Why, for the record and for those who must wait.", Kind: "text",
 		Required: true,
 	}
-	bugReport           = Field{Name: "bug_report", Label: "Bug report", Hint: "Its address, if there is one.", Kind: "text"}
-	acceptMigrationRisk = Field{
-		Name: "accept_migration_risk", Label: "Go back across a migration, and answer for it", Kind: "check",
-	}
+	bugReport = Field{Name: "bug_report", Label: "Bug report", Hint: "Its address, if there is one.", Kind: "text"}
 	onFailure = Field{
 		Name: "on_failure", Label: "If it fails", Hint: "Otherwise as the environment says.", Kind: "choice",
 		Choices: []string{string(plan.Leave), string(plan.Rollback)},
+	}
+
+	acceptMigrationRisk = Field{
+		Name: "accept_migration_risk", Label: "Go back across a migration, and answer for it", Kind: "check",
 	}
 	forHow = Field{
 		Name: "for", Label: "For how long", Hint: "As in 90m or 8h; at most 31 days.", Kind: "text", Required: true,

@@ -11,8 +11,8 @@ import (
 // ourManager is how the API server names what we change: by what our user agent begins with.
 const ourManager = "unstuck"
 
-// changedBy says which program last changed an object, but for its status, and when; nothing if that is not known, or it
-// was us.
+// changedBy says which program last changed an object, but for its status, and when; nothing if that is not known, or
+// it was us.
 func changedBy(o metav1.Object) string {
 	var last metav1.ManagedFieldsEntry
 	for _, m := range o.GetManagedFields() {

@@ -288,7 +288,8 @@ func patchOf(p release.Patch, d *appsv1.Deployment) map[string]any {
 }
 
 // missingImages gives those of the changes that are still to be made. The containers must all be there, and have the
-// image that a change starts from or the one that it leads to. What was read here is what is patched, or it is a conflict.
+// image that a change starts from or the one that it leads to. What was read here is what is patched, or it is a
+// conflict.
 func missingImages(spec corev1.PodSpec, changes []plan.ImageChange) (missing []plan.ImageChange, err error) {
 	containers := containersOf(spec)
 	for _, change := range changes {

@@ -37,12 +37,13 @@ func (o Operation) Abandon(now time.Time, most time.Duration) Operation {
 	for _, steps := range [][]StepRun{o.Steps, o.Rollback} {
 		for i := range steps {
 			s := &steps[i]
-			switch { // any other says itself how it ended
-			case s.Phase == Succeeded:
+			if s.Phase == Succeeded {
 				done = append(done, s.ID)
-			case s.Phase == Pending:
+			}
+			if s.Phase == Pending {
 				left = append(left, s.ID)
-			case s.Phase == Running:
+			}
+			if s.Phase == Running { // any other says itself how it ended
 				s.Phase, s.Ended, s.Detail = Failed, now, "abandoned: "+s.halfDone()
 				half = append(half, s.ID+": "+s.halfDone())
 			}

@@ -90,8 +90,9 @@ func preceding(history []Operation, running string) (commit string, brought bool
 	return "", true
 }
 
-// staysOf gives what ran one after the other, oldest first. What goes back to an earlier commit takes what came after it
-// off: a revert, and also what somebody changed without an operation, which shows in what the next one found running.
+// staysOf gives what ran one after the other, oldest first. What goes back to an earlier commit takes off what came
+// after it: a revert, and also what somebody changed without an operation, which shows in what the next one found
+// running.
 func staysOf(history []Operation) []stay {
 	var all []stay
 	failed := make(map[string]bool)

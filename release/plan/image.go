@@ -147,7 +147,9 @@ func Foreign(containers []Container, changes []ImageChange) string {
 // container with an image of the environment's own must be at it, whether the step changed it or not.
 func (e Environment) Differs(d Deployment, s Step, commit string) string {
 	for _, change := range s.Images {
-		i := slices.IndexFunc(d.Containers, func(c Container) bool { return c.Name == change.Container && c.Init == change.Init })
+		i := slices.IndexFunc(d.Containers, func(c Container) bool {
+			return c.Name == change.Container && c.Init == change.Init
+		})
 		if i < 0 {
 			return "there is no container " + change.Container + " any more"
 		}

@@ -14,7 +14,8 @@ func DefaultPatterns() Patterns {
 			`Migrating schema .+ (to version|with repeatable migration) `,
 			`\bUndo[a-z]+ migration of schema `,
 			`Successfully (cleaned|dropped|baselined) schema`,
-			`Executing (SQL )?callback: (createSchema|(before|after)(Each)?(Migrate|Repeatables|Versioned|Clean|Undo|Repair|Baseline))`,
+			`Executing (SQL )?callback: (createSchema|(before|after)(Each)?(Migrate|Repeatables|Versioned))`,
+			`Executing (SQL )?callback: (before|after)(Each)?(Clean|Undo|Repair|Baseline)`,
 			// Liquibase, liquibase.changelog.visitor and its summary of an update.
 			`\b(Running|Rolling Back) Changeset: `,
 			`\bChange ?[Ss]et .+ ran successfully`,
@@ -71,9 +72,9 @@ func DefaultPatterns() Patterns {
 	}
 }
 
-// Alembic greets, and says nothing more, at the same level, if there is nothing to do. That counts only where nothing but
-// Alembic wrote: whatever else a container does after the greeting is not Alembic's to speak for.
+// Alembic greets, and says nothing more, at the same level, if there is nothing to do. That counts only where nothing
+// but Alembic wrote: whatever else a container does after the greeting is not Alembic's to speak for.
 var (
 	alembicGreeting = regexp.MustCompile(`\bWill assume (non-)?transactional DDL\.`)
-	alembicLine     = regexp.MustCompile(`\bWill assume (non-)?transactional DDL\.|\bContext impl \w+\.|\balembic\.runtime\.`)
+	alembicLine     = regexp.MustCompile(`\b(Will assume (non-)?transactional DDL|Context impl \w+|alembic\.runtime)\.`)
 )

@@ -54,10 +54,10 @@ func Make(r Request, env Environment, k Known) (Plan, error) {
 
 // bring plans how a commit is brought to an environment, and says what is to be known of that beforehand.
 func (p *Plan) bring(r Request, env Environment, k Known) (err error) {
-	switch {
-	case r.Kind == Promotion:
+	if r.Kind == Promotion {
 		p.Commit, err = sourceCommit(r, env, k)
-	case r.Kind == Revert:
+	}
+	if r.Kind == Revert {
 		p.Commit, err = revertTarget(r, env, k)
 	}
 	if err != nil {

@@ -122,6 +122,7 @@ var notShown = map[string]string{
 	"Node.Seen[].Result.Stages[0]":   "it is of no stage",
 	"Node.Seen[].Result.Processes.":  "detail says in a sentence what they prove; unstuck diagnose shows a look in full",
 
+	"Operation.Renewed":         "it is the sign of life of the process that runs it, for the others to go by",
 	"Incidents.Incidents[].UID": "unstuck incidents ID shows it: the list is one line an incident",
 
 	"Incident.Decision.Target":       asTheAnswer,

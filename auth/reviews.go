@@ -72,8 +72,8 @@ func (v Reviews) Allowed(ctx context.Context, who Caller, action Action) (Grant,
 	return Grant{Allowed: true}, nil
 }
 
-// hasScopes says whether a token is good for less than its owner may do, as OpenShift's can be. The cluster that made it
-// minds that, as it sees the scopes with each question.
+// hasScopes says whether a token is good for less than its owner may do, as OpenShift's can be. The cluster that made
+// it minds that, as it sees the scopes with each question.
 func hasScopes(who Caller) bool {
 	for key := range who.Extra {
 		if strings.HasPrefix(key, "scopes.authorization.") {

@@ -298,8 +298,10 @@ networkPolicy: {enabled: true, apiServer: {cidrs: [10.0.0.1/32], ports: [6443]}}
 	}
 	want := []any{
 		object{"ports": []any{
-			object{"protocol": "UDP", "port": 53}, object{"protocol": "TCP", "port": 53},
-			object{"protocol": "UDP", "port": 5353}, object{"protocol": "TCP", "port": 5353},
+			object{"protocol": "UDP", "port": 53},
+			object{"protocol": "TCP", "port": 53},
+			object{"protocol": "UDP", "port": 5353},
+			object{"protocol": "TCP", "port": 5353},
 		}},
 		object{"to": []any{object{"ipBlock": object{"cidr": "10.0.0.1/32"}}}, "ports": tcp(6443)},
 		object{"to": namespace("jobs"), "ports": tcp(5672)},

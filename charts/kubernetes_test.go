@@ -1,6 +1,7 @@
 package charts_test
 
 import (
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -9,8 +10,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"go.yaml.in/yaml/v3"
-	"k8s.io/apimachinery/pkg/runtime/serializer/json"
+	serializer "k8s.io/apimachinery/pkg/runtime/serializer/json"
 	"k8s.io/client-go/kubernetes/scheme"
 )
 
@@ -70,8 +70,8 @@ var foreignKinds = []string{"ServiceMonitor", "PodMonitor", "PrometheusRule", "C
 
 // TestKubernetesKnowsEveryFieldThatIsRendered decodes what the chart renders strictly into the API's own types.
 func TestKubernetesKnowsEveryFieldThatIsRendered(t *testing.T) {
-	decoder := json.NewSerializerWithOptions(json.DefaultMetaFactory, scheme.Scheme, scheme.Scheme,
-		json.SerializerOptions{Yaml: true, Strict: true})
+	decoder := serializer.NewSerializerWithOptions(serializer.DefaultMetaFactory, scheme.Scheme, scheme.Scheme,
+		serializer.SerializerOptions{Strict: true})
 	sheets := map[string]string{"least": least, "everything": everything}
 	for _, name := range []string{"production", "cluster-operator", "bitnami"} {
 		sheets[name] = example(t, name)
@@ -82,7 +82,7 @@ func TestKubernetesKnowsEveryFieldThatIsRendered(t *testing.T) {
 			if slices.Contains(foreignKinds, o.kind()) {
 				continue
 			}
-			data, err := yaml.Marshal(o)
+			data, err := json.Marshal(o)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -3,6 +3,7 @@ package cli
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -162,7 +163,7 @@ func (s *session) showStepParts(indent string, step plan.Step) {
 	}
 	images := step.Images
 	if step.Job != nil {
-		images = append(images[:len(images):len(images)], step.Job.Images...)
+		images = append(slices.Clip(images), step.Job.Images...)
 	}
 	for _, change := range images {
 		init := ""

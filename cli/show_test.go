@@ -180,7 +180,7 @@ var notShown = map[string]string{
 // leaves calls each with every field within v that holds no others, by its path. What is empty is made to have one
 // element.
 func leaves(v reflect.Value, path string, each func(path string, leaf reflect.Value)) {
-	switch _, isTime := v.Interface().(time.Time); {
+	switch _, isTime := reflect.TypeAssert[time.Time](v); {
 	case isTime:
 		each(path, v)
 	case v.Kind() == reflect.Struct:
@@ -292,8 +292,8 @@ func TestShowKnowsEveryAnswerOfTheAPI(t *testing.T) {
 			add(r.Elem())
 		case reflect.Struct:
 			known[r.Name()] = true
-			for i := range r.NumField() {
-				if f := r.Field(i); f.IsExported() {
+			for f := range r.Fields() {
+				if f.IsExported() {
 					add(f.Type)
 				}
 			}

@@ -177,7 +177,7 @@ func TestServeAnswersTheKnownWhileStrangersHoldMoreConnectionsThanThereMayBe(t *
 		t.Fatal(err)
 	}
 	events := bufio.NewReader(stream)
-	if r, err := http.ReadResponse(events, nil); err != nil || r.StatusCode != 200 { //nolint:bodyclose // the test reads on
+	if r, err := http.ReadResponse(events, nil); err != nil || r.StatusCode != 200 {
 		t.Fatalf("%v, %v", r, err)
 	}
 	held := map[string]string{

@@ -117,9 +117,8 @@ func hasBoth(text string) bool { return letters.MatchString(text) && digits.Matc
 
 // maskBody takes what looks like a token out of all text of a body, which is a pointer to a struct.
 func maskBody(body any) {
-	v := reflect.ValueOf(body).Elem()
-	for i := range v.NumField() {
-		switch f := v.Field(i); f.Kind() {
+	for _, f := range reflect.ValueOf(body).Elem().Fields() {
+		switch f.Kind() {
 		case reflect.String:
 			f.SetString(masked(f.String()))
 		case reflect.Slice:

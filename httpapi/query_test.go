@@ -27,7 +27,7 @@ func TestQueryOfEveryRouteTakesWhatIsKnownOnceAndNothingElse(t *testing.T) {
 			return s.ask(r)
 		}
 		for query, word := range map[string]string{
-			"?enviroment=staging": `"enviroment"`, "?PRETTY": `"PRETTY"`, "?pretty&pretty": "twice", "?a=%zz": "cannot be read", "?a;b": "cannot be read",
+			"?environments=staging": `"environments"`, "?PRETTY": `"PRETTY"`, "?pretty&pretty": "twice", "?a=%zz": "cannot be read", "?a;b": "cannot be read",
 		} {
 			w := ask(query)
 			if p := decode[Problem](t, w.Body.Bytes()); w.Code != 400 || !strings.Contains(p.Detail, word) {

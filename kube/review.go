@@ -113,8 +113,8 @@ func (r *Reviews) keep(key [sha256.Size]byte, who caller, now time.Time) {
 }
 
 // Allowed says whether the caller may do this; no namespace for what is the cluster's, no name for any. An error says
-// that it cannot be told. All that the review of the token said of its owner is passed on: an authorizer may go by any of
-// it, and a token with scopes is good for no more than these.
+// that it cannot be told. All that the review of the token said of its owner is passed on: an authorizer may go by any
+// of it, and a token with scopes is good for no more than these.
 func (r *Reviews) Allowed(ctx context.Context, who auth.Caller, what auth.ResourceAttributes) (bool, error) {
 	if who.Name == "" {
 		return false, nil

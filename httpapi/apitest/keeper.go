@@ -53,10 +53,10 @@ func (k *Keeper) Pauses(context.Context) ([]decide.Pause, error) { return k.Kept
 func (k *Keeper) Pause(_ context.Context, p decide.Pause) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	others := slices.DeleteFunc(slices.Clone(k.Kept), func(q decide.Pause) bool {
+	k.Kept = slices.DeleteFunc(slices.Clone(k.Kept), func(q decide.Pause) bool {
 		return q.Target == p.Target && q.By == p.By
 	})
-	k.Kept = append(others, p)
+	k.Kept = append(k.Kept, p)
 	return k.Err
 }
 

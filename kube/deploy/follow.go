@@ -74,8 +74,6 @@ type jobFollower struct {
 }
 
 // watch begins to follow each container that has started, until the Job has ended and there is none left that has.
-// Native sidecars are left out: what they log, how often they are started and how they end says nothing of the job's
-// work.
 func (f *jobFollower) watch(ctx context.Context, name string) error {
 	seen := make(map[types.UID]bool)
 	for {
@@ -84,24 +82,8 @@ func (f *jobFollower) watch(ctx context.Context, name string) error {
 			return err
 		}
 		for i := range pods {
-			p := &pods[i]
-			seen[p.UID] = true
-			var sidecars []string
-			for _, c := range p.Spec.InitContainers {
-				if isSidecar(c) {
-					sidecars = append(sidecars, c.Name)
-				}
-			}
-			for _, s := range slices.Concat(p.Status.InitContainerStatuses, p.Status.ContainerStatuses) {
-				at := containerRef{p.Name, p.UID, s.Name}
-				if slices.Contains(sidecars, s.Name) {
-					continue
-				}
-				if (s.State.Running != nil || s.State.Terminated != nil || s.RestartCount > 0) && !f.begun[at] {
-					f.begun[at] = true
-					f.group.Go(func() error { return f.follow(ctx, at) })
-				}
-			}
+			seen[pods[i].UID] = true
+			f.begin(ctx, &pods[i])
 		}
 		if s := outcomeOf(job); s.Done || s.Failed {
 			if len(seen) < int(job.Status.Succeeded+job.Status.Failed) {
@@ -111,6 +93,24 @@ func (f *jobFollower) watch(ctx context.Context, name string) error {
 		}
 		if !pause(ctx, jobPoll) {
 			return context.Cause(ctx)
+		}
+	}
+}
+
+// begin begins to follow those containers of a pod that have started and are not followed yet. Native sidecars are left
+// out: what they log, how often they are started and how they end says nothing of the job's work.
+func (f *jobFollower) begin(ctx context.Context, p *corev1.Pod) {
+	isSidecarsName := func(name string) bool {
+		return slices.ContainsFunc(p.Spec.InitContainers, func(c corev1.Container) bool {
+			return c.Name == name && isSidecar(c)
+		})
+	}
+	for _, s := range slices.Concat(p.Status.InitContainerStatuses, p.Status.ContainerStatuses) {
+		at := containerRef{p.Name, p.UID, s.Name}
+		started := s.State.Running != nil || s.State.Terminated != nil || s.RestartCount > 0
+		if started && !f.begun[at] && !isSidecarsName(s.Name) {
+			f.begun[at] = true
+			f.group.Go(func() error { return f.follow(ctx, at) })
 		}
 	}
 }

@@ -62,8 +62,8 @@ func (p Pod) isPast(c ContainerState) bool {
 	return begun && (over || !c.Sidecar)
 }
 
-// mostLastWords is how long the last words of a container may be. They may be the end of its log, and then it is the last
-// line that tells.
+// mostLastWords is how long the last words of a container may be. They may be the end of its log, and then it is the
+// last line that tells.
 const mostLastWords = 250
 
 // diagnoseEnd says what the last run of a container came to.

@@ -1,7 +1,6 @@
 package release
 
 import (
-	"context"
 	"slices"
 	"strings"
 	"testing"
@@ -86,31 +85,16 @@ func TestRunnerGoesOnWithinTheBoundAndOverwritesNoHotfix(t *testing.T) {
 	}
 }
 
-// slowJobs are Jobs of which the migration takes its time.
-type slowJobs struct {
-	*client
-	over time.Time
-}
-
-func (j *slowJobs) JobState(ctx context.Context, env plan.Environment, name string) (JobState, error) {
-	if state, err := j.client.JobState(ctx, env, name); err != nil || time.Now().After(j.over) {
-		return state, err
-	}
-	return JobState{}, nil
-}
-
 func TestRunnerIsAtWorkOnALongJobAsLongAsItLives(t *testing.T) {
 	inBubble(t, func(t *testing.T, c *cluster) {
+		c.jobsLast = 25 * time.Minute
 		first := start(t, c)
-		long := &slowJobs{first.client, time.Now().Add(25 * time.Minute)}
-		first.Jobs = long
 		o := first.submit(t, deployOf(commitB))
 		time.Sleep(20 * time.Minute)
 		first.stop()
 		time.Sleep(5 * time.Minute)
 		second := start(t, c)
 		defer second.stop()
-		second.Jobs = &slowJobs{second.client, long.over}
 		if ended := <-second.over; ended.ID != o.ID {
 			t.Errorf("%s ended", ended.ID)
 		} else {

@@ -1,6 +1,7 @@
 package release
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -149,7 +150,7 @@ func (c *client) Patch(ctx context.Context, _ plan.Environment, p Patch) error {
 func (c *client) StartJob(_ context.Context, _ plan.Environment, j plan.JobRun) error {
 	return do(c, func() error {
 		if _, ok := c.jobs[j.Name]; !ok {
-			c.jobs[j.Name] = time.Now().Add(jobRuns)
+			c.jobs[j.Name] = time.Now().Add(cmp.Or(c.jobsLast, jobRuns))
 			c.jobStarts[j.From.Name]++
 			c.note("job %s", j.From.Name)
 		}

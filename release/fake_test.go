@@ -63,6 +63,7 @@ type cluster struct {
 	twice      []string // moments at which a singleton lived twice
 
 	jobs        map[string]time.Time // when they end
+	jobsLast    time.Duration        // 0: jobRuns
 	jobStarts   map[string]int
 	stopped     map[string]bool
 	jobFails    map[string]bool // by the template's name

@@ -5,6 +5,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 )
 
 // Migration says whether something migrated a database. The zero value is MaybeMigrated, which counts as migrated
@@ -62,22 +63,28 @@ type saying struct{ nothing, greeting, other bool }
 
 // NewMigrationReader makes a reader. Empty lists of patterns are the default ones.
 func NewMigrationReader(p Patterns) (*MigrationReader, error) {
-	d := DefaultPatterns()
 	r := MigrationReader{greetings: len(p.Nothing) == 0, said: make(map[string]saying)}
-	if len(p.Migrated) == 0 {
-		p.Migrated = d.Migrated
-	}
-	if len(p.Nothing) == 0 {
-		p.Nothing = d.Nothing
-	}
 	var err error
-	if r.migrated, err = compile(p.Migrated); err != nil {
+	if r.migrated, err = compileOr(p.Migrated, defaultMigrated); err != nil {
 		return nil, err
 	}
-	if r.nothing, err = compile(p.Nothing); err != nil {
+	if r.nothing, err = compileOr(p.Nothing, defaultNothing); err != nil {
 		return nil, err
 	}
 	return &r, nil
+}
+
+// The default patterns are many, and a reader is made for each look at a log and each check of a job.
+var (
+	defaultMigrated = sync.OnceValues(func() ([]*regexp.Regexp, error) { return compile(DefaultPatterns().Migrated) })
+	defaultNothing  = sync.OnceValues(func() ([]*regexp.Regexp, error) { return compile(DefaultPatterns().Nothing) })
+)
+
+func compileOr(patterns []string, byDefault func() ([]*regexp.Regexp, error)) ([]*regexp.Regexp, error) {
+	if len(patterns) == 0 {
+		return byDefault()
+	}
+	return compile(patterns)
 }
 
 func compile(patterns []string) ([]*regexp.Regexp, error) {

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"reflect"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -15,6 +16,8 @@ import (
 type description struct {
 	OpenAPI    string                           `json:"openapi"`
 	Info       map[string]string                `json:"info"`
+	Servers    []map[string]string              `json:"servers"`
+	Tags       []map[string]string              `json:"tags"`
 	Paths      map[string]map[string]*operation `json:"paths"` // by path and lower-case method
 	Components components                       `json:"components"`
 	Security   []map[string][]string            `json:"security"`
@@ -22,11 +25,13 @@ type description struct {
 
 type components struct {
 	Schemas         map[string]*schema           `json:"schemas"`
+	Responses       map[string]*content          `json:"responses"`
 	SecuritySchemes map[string]map[string]string `json:"securitySchemes"`
 }
 
 type operation struct {
 	ID         string                 `json:"operationId"`
+	Tags       []string               `json:"tags"`
 	Summary    string                 `json:"summary"`
 	Parameters []parameter            `json:"parameters,omitempty"`
 	Body       *content               `json:"requestBody,omitempty"`
@@ -42,14 +47,21 @@ type parameter struct {
 	Schema   *schema `json:"schema"`
 }
 
-// content is a body or an answer.
+// content is a body or an answer, or where one is described.
 type content struct {
-	About    string               `json:"description"`
+	Ref      string               `json:"$ref,omitempty"`
+	About    string               `json:"description,omitempty"`
 	Required bool                 `json:"required,omitempty"` // of a body
+	Headers  map[string]header    `json:"headers,omitempty"`  // of an answer
 	Content  map[string]mediaType `json:"content,omitempty"`
 }
 
 type mediaType struct {
+	Schema *schema `json:"schema"`
+}
+
+type header struct {
+	About  string  `json:"description"`
 	Schema *schema `json:"schema"`
 }
 
@@ -65,9 +77,11 @@ func openAPI(routes []Route) description {
 			"description": "What Unstuck knows of the brokers and environments that it watches, and what it can do to them. " +
 				"GET never changes anything.",
 		},
-		Paths: make(map[string]map[string]*operation),
+		Servers: []map[string]string{{"url": "/", "description": "the Unstuck that gives this document"}},
+		Paths:   make(map[string]map[string]*operation),
 		Components: components{
 			Schemas:         s.named,
+			Responses:       s.refusals(),
 			SecuritySchemes: map[string]map[string]string{"token": {"type": "http", "scheme": "bearer"}},
 		},
 		Security: []map[string][]string{{"token": {}}},
@@ -76,21 +90,33 @@ func openAPI(routes []Route) description {
 		if d.Paths[r.Path] == nil {
 			d.Paths[r.Path] = make(map[string]*operation)
 		}
-		d.Paths[r.Path][strings.ToLower(r.Method)] = s.operation(r)
+		o := s.operation(r)
+		d.Paths[r.Path][strings.ToLower(r.Method)] = o
+		if tag := map[string]string{"name": o.Tags[0]}; !slices.ContainsFunc(d.Tags, func(t map[string]string) bool {
+			return t["name"] == tag["name"]
+		}) {
+			d.Tags = append(d.Tags, tag)
+		}
 	}
 	return d
 }
 
 func (s schemas) operation(r Route) *operation {
-	o := &operation{ID: operationName(r), Summary: r.Shows, Responses: map[string]*content{
-		"default": {
-			About:   "a problem, in the format of RFC 9457",
-			Content: map[string]mediaType{"application/problem+json": {s.of(reflect.TypeFor[Problem]())}},
-		},
-	}}
+	o := &operation{ID: operationName(r), Tags: []string{tagOf(r)}, Summary: r.Shows, Responses: refusalsOf(r)}
 	for _, m := range wildcard.FindAllStringSubmatch(r.Path, -1) {
 		o.Parameters = append(o.Parameters, parameter{
 			Name: m[1], In: "path", Required: true, Schema: &schema{Type: "string", MinLength: 1},
+		})
+	}
+	if r.stream == nil || r.answer != nil {
+		o.Parameters = append(o.Parameters, parameter{
+			Name: "pretty", In: "query", About: "the answer on several lines", Schema: &schema{Type: "string"},
+		})
+	}
+	if r.stream != nil {
+		o.Parameters = append(o.Parameters, parameter{
+			Name: "Last-Event-ID", In: "header", About: "the id of the last event that arrived: those after it follow",
+			Schema: &schema{Type: "string"},
 		})
 	}
 	for _, p := range r.query {
@@ -120,7 +146,11 @@ func (s schemas) operation(r Route) *operation {
 		good.Schema = s.of(r.answer)
 	}
 	status := cmp.Or(r.status, http.StatusOK)
-	o.Responses[strconv.Itoa(status)] = &content{About: http.StatusText(status), Content: answersOf(r, good)}
+	answer := &content{About: http.StatusText(status), Content: answersOf(r, good)}
+	if r.change != nil && (status == http.StatusAccepted || status == http.StatusCreated) {
+		answer.Headers = map[string]header{"Location": {"where to look what becomes of it", &schema{Type: "string"}}}
+	}
+	o.Responses[strconv.Itoa(status)] = answer
 	if r.body != nil && status == http.StatusAccepted {
 		if _, takes := s.named[r.body.Name()].Properties["dry_run"]; takes {
 			dry := good

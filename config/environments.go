@@ -32,7 +32,7 @@ func DefaultEnvironment() Environment {
 	e.Settings = plan.Settings{
 		RolloutDeadline: 15 * time.Minute, StopDeadline: 5 * time.Minute, JobDeadline: 30 * time.Minute,
 		TaskDeadline: 30 * time.Minute, ResumeDeadline: 10 * time.Minute,
-		OnFailure: plan.Leave,
+		OnFailure: plan.Leave, GitOps: plan.RefuseGitOps,
 	}
 	return e
 }
@@ -85,6 +85,9 @@ func (d *decoder) environment(e element) Environment {
 	}
 	s.named("promote_from", none, brokerName, "the name of another environment", &env.PromoteFrom)
 	s.duration("healthy_for", &env.HealthyFor, 0)
+	s.oneOf("gitops", string(env.GitOps), []string{string(plan.RefuseGitOps), string(plan.AllowGitOps)}, func(v string) {
+		env.GitOps = plan.GitOps(v)
+	})
 	s.oneOf("on_failure", string(env.OnFailure), []string{string(plan.Leave), string(plan.Rollback)}, func(v string) {
 		env.OnFailure = plan.OnFailure(v)
 	})

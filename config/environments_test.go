@@ -50,7 +50,7 @@ func TestEnvironmentsArriveAsReleaseTakesThem(t *testing.T) {
 			},
 			Settings: plan.Settings{
 				RolloutDeadline: 20 * time.Minute, StopDeadline: 6 * time.Minute, JobDeadline: 40 * time.Minute, TaskDeadline: 50 * time.Minute,
-				ResumeDeadline: 7 * time.Minute, HealthyFor: 15 * time.Minute, OnFailure: plan.Rollback,
+				ResumeDeadline: 7 * time.Minute, HealthyFor: 15 * time.Minute, OnFailure: plan.Rollback, GitOps: plan.AllowGitOps,
 			},
 		},
 	}

@@ -193,6 +193,7 @@ func describe(d *appsv1.Deployment) plan.Deployment {
 		Name: d.Name, Paused: d.Spec.Paused, Containers: containersOf(d.Spec.Template.Spec),
 		Volumes:     volumesOf(d.Spec.Template.Spec),
 		RestartedAt: d.Spec.Template.Annotations[restartedNote], ChangedBy: changedBy(d),
+		KeptBy:   keptBy(d),
 		Replicas: replicas, Generation: d.Generation, ObservedGeneration: d.Status.ObservedGeneration,
 		Total: int(d.Status.Replicas), Updated: int(d.Status.UpdatedReplicas), Available: int(d.Status.AvailableReplicas),
 	}

@@ -43,6 +43,7 @@ type Settings struct {
 	// how long a promotion's source must have been healthy; default 0: it must be healthy now
 	HealthyFor time.Duration
 	OnFailure  OnFailure // default Leave
+	GitOps     GitOps    // default RefuseGitOps
 }
 
 // The defaults of Settings.
@@ -52,6 +53,16 @@ const (
 	defaultJobDeadline     = 30 * time.Minute
 	defaultTaskDeadline    = 30 * time.Minute
 	defaultResumeDeadline  = 10 * time.Minute
+)
+
+// GitOps says what is done where another tool keeps a service's Deployment as Git has it, and would put back what an
+// operation changes.
+type GitOps string
+
+// The answers.
+const (
+	RefuseGitOps GitOps = "refuse" // plan nothing that changes such a Deployment's images
+	AllowGitOps  GitOps = "allow"  // the tool was told to leave the images alone
 )
 
 // OnFailure says what is done when a deploy fails after it changed something.
@@ -153,6 +164,7 @@ func (s Settings) WithDefaults() Settings {
 	orElse(&s.TaskDeadline, defaultTaskDeadline)
 	orElse(&s.ResumeDeadline, defaultResumeDeadline)
 	orElse(&s.OnFailure, Leave)
+	orElse(&s.GitOps, RefuseGitOps)
 	return s
 }
 
@@ -181,6 +193,9 @@ func (e Environment) Validate() error {
 	}
 	if e.PromoteFrom == e.Name {
 		wrong("promote from %q: want another environment", e.PromoteFrom)
+	}
+	if e.GitOps != "" && e.GitOps != RefuseGitOps && e.GitOps != AllowGitOps {
+		wrong("gitops %q: want %q or %q", e.GitOps, RefuseGitOps, AllowGitOps)
 	}
 	if e.OnFailure != "" && e.OnFailure != Leave && e.OnFailure != Rollback {
 		wrong("on failure %q: want %q or %q", e.OnFailure, Leave, Rollback)

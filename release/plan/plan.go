@@ -74,9 +74,32 @@ func (p *Plan) bring(r Request, env Environment, k Known) (err error) {
 	// An older commit's migrations have run already, and its tool may refuse a newer schema.
 	migrates := r.Kind == Deploy || (r.Kind == Promotion && back == "")
 	p.Steps, err = deploySteps(r, env, k, p.Commit, migrates)
-	warnings = append(warnings, scaledToNothing(p.Steps, k.State))
+	if err != nil {
+		return err
+	}
+	kept, err := keptAsGitHasIt(p.Steps, env, k.State)
+	warnings = append(warnings, scaledToNothing(p.Steps, k.State), kept)
 	p.Warning = strings.Join(slices.DeleteFunc(warnings, func(w string) bool { return w == "" }), "; ")
 	return err
+}
+
+// keptAsGitHasIt refuses to change images that another tool would put back, or where that is allowed says so.
+func keptAsGitHasIt(steps []Step, env Environment, s State) (warning string, err error) {
+	for _, step := range steps {
+		i := slices.IndexFunc(s.Deployments, func(d Deployment) bool { return d.Name == step.Deployment })
+		if i < 0 || len(step.Images) == 0 || s.Deployments[i].KeptBy == "" {
+			continue
+		}
+		found := fmt.Sprintf("Deployment %s is kept as Git has it by %s", step.Deployment, s.Deployments[i].KeptBy)
+		if env.GitOps != AllowGitOps {
+			return "", Refuse(NotReady, "change the commit in Git; or have that tool leave the images alone, and set gitops: allow",
+				"%s, which would put the old image back", found)
+		}
+		if warning == "" {
+			warning = found + ": unless that was told to leave the images alone, it puts the old one back"
+		}
+	}
+	return warning, nil
 }
 
 // scaledToNothing says which services will not show whether the commit starts.

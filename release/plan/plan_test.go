@@ -366,3 +366,30 @@ func TestMakeLeavesASingletonAtNothingIfAPersonScaledIt(t *testing.T) {
 		}
 	}
 }
+
+func TestMakeChangesNothingThatAnotherToolPutsBack(t *testing.T) {
+	for name, tc := range map[string]struct {
+		allow    GitOps
+		request  Request
+		kept     string
+		refused  bool
+		warnings bool
+	}{
+		"a deploy":               {RefuseGitOps, deployOf(commitB), "Argo CD (annotation x)", true, false},
+		"by default":             {"", deployOf(commitB), "Argo CD (annotation x)", true, false},
+		"a deploy, allowed":      {AllowGitOps, deployOf(commitB), "Argo CD (annotation x)", false, true},
+		"of what no tool keeps":  {RefuseGitOps, deployOf(commitB), "", false, false},
+		"a restart keeps images": {RefuseGitOps, Request{Kind: Restart, Environment: "staging", Service: "fetcher", Reason: "x", By: "ada", At: noon}, "Argo CD (annotation x)", false, false},
+	} {
+		env, state := testEnvironment(), testState(commitA)
+		env.GitOps = tc.allow
+		state.Deployments[1].KeptBy = tc.kept
+		p, err := Make(tc.request, env, Known{Now: noon, State: state})
+		if refused := err != nil && strings.Contains(err.Error(), "is kept as Git has it by Argo CD (annotation x)"); refused != tc.refused || err != nil && !refused {
+			t.Errorf("%s: %v", name, err)
+		}
+		if warned := strings.Contains(p.Warning, "puts the old one back"); warned != tc.warnings {
+			t.Errorf("%s: warning %q", name, p.Warning)
+		}
+	}
+}

@@ -21,6 +21,7 @@ type Deployment struct {
 	Containers  []Container // of the pod template, init containers included
 	Volumes     []Volume
 	RestartedAt string // the pod template's annotation kubectl.kubernetes.io/restartedAt
+	KeptBy      string // the tool that keeps it as Git has it, and the mark that says so; empty: none is known
 	ChangedBy   string // what changed any of this last, and when, as far as is known; empty also if it was Unstuck
 
 	Replicas           int // asked for

@@ -102,37 +102,9 @@ func openAPI(routes []Route) description {
 }
 
 func (s schemas) operation(r Route) *operation {
-	o := &operation{ID: operationName(r), Tags: []string{tagOf(r)}, Summary: r.Shows, Responses: refusalsOf(r)}
-	for _, m := range wildcard.FindAllStringSubmatch(r.Path, -1) {
-		o.Parameters = append(o.Parameters, parameter{
-			Name: m[1], In: "path", Required: true, Schema: &schema{Type: "string", MinLength: 1},
-		})
-	}
-	if r.stream == nil || r.answer != nil {
-		o.Parameters = append(o.Parameters, parameter{
-			Name: "pretty", In: "query", About: "the answer on several lines", Schema: &schema{Type: "string"},
-		})
-	}
-	if r.stream != nil {
-		o.Parameters = append(o.Parameters, parameter{
-			Name: "Last-Event-ID", In: "header", About: "the id of the last event that arrived: those after it follow",
-			Schema: &schema{Type: "string"},
-		})
-	}
-	for _, p := range r.query {
-		o.Parameters = append(o.Parameters, parameter{
-			Name: p.name, In: "query", About: p.about, Schema: &schema{Type: p.kind},
-		})
-	}
-	if r.change != nil {
-		about := "taken, and not needed: the same request again changes nothing more"
-		if r.takesKey {
-			about = "the same request with the same key again gives the same operation"
-		}
-		o.Parameters = append(o.Parameters, parameter{
-			Name: "Idempotency-Key", In: "header", About: about,
-			Schema: &schema{Type: "string", Pattern: idempotencyKey.String()},
-		})
+	o := &operation{
+		ID: operationName(r), Tags: []string{tagOf(r)}, Summary: r.Shows,
+		Parameters: parametersOf(r), Responses: refusalsOf(r),
 	}
 	if r.body != nil {
 		ref := s.of(r.body)
@@ -169,6 +141,42 @@ func (s schemas) operation(r Route) *operation {
 		o.Security = &[]map[string][]string{}
 	}
 	return o
+}
+
+// parametersOf gives all that a request to a route may say besides its body.
+func parametersOf(r Route) (all []parameter) {
+	for _, m := range wildcard.FindAllStringSubmatch(r.Path, -1) {
+		all = append(all, parameter{
+			Name: m[1], In: "path", Required: true, Schema: &schema{Type: "string", MinLength: 1},
+		})
+	}
+	if r.stream == nil || r.answer != nil {
+		all = append(all, parameter{
+			Name: "pretty", In: "query", About: "the answer on several lines", Schema: &schema{Type: "string"},
+		})
+	}
+	if r.stream != nil {
+		all = append(all, parameter{
+			Name: "Last-Event-ID", In: "header", About: "the id of the last event that arrived: those after it follow",
+			Schema: &schema{Type: "string"},
+		})
+	}
+	for _, p := range r.query {
+		all = append(all, parameter{
+			Name: p.name, In: "query", About: p.about, Schema: &schema{Type: p.kind},
+		})
+	}
+	if r.change != nil {
+		about := "taken, and not needed: the same request again changes nothing more"
+		if r.takesKey {
+			about = "the same request with the same key again gives the same operation"
+		}
+		all = append(all, parameter{
+			Name: "Idempotency-Key", In: "header", About: about,
+			Schema: &schema{Type: "string", Pattern: idempotencyKey.String()},
+		})
+	}
+	return all
 }
 
 // answersOf gives what a route answers with, by the type of its content: an object, a stream of events, or either.

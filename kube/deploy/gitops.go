@@ -8,8 +8,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// marks are the labels and annotations by which tools that keep objects as Git has them know those that are theirs. Argo
-// CD may also go by the label app.kubernetes.io/instance, which anybody sets: of that nothing follows.
+// marks are the labels and annotations by which tools that keep objects as Git has them know those that are theirs.
+// Argo CD may also go by the label app.kubernetes.io/instance, which anybody sets: of that nothing follows.
 var marks = map[string]string{
 	"argocd.argoproj.io/tracking-id":    "Argo CD",
 	"argocd.argoproj.io/instance":       "Argo CD",

@@ -76,8 +76,9 @@ func newJob(namespace string, j plan.JobRun, template batchv1.JobTemplateSpec) (
 	job := &batchv1.Job{
 		ObjectMeta: metav1.ObjectMeta{
 			Name: j.Name, Namespace: namespace,
-			Labels:      with(unmarked(template.Labels), apiserver.ManagedBy, "unstuck", operationLabel, j.Operation),
-			Annotations: with(unmarked(template.Annotations), "cronjob.kubernetes.io/instantiate", "manual", fromNote, j.From.String()),
+			Labels: with(unmarked(template.Labels), apiserver.ManagedBy, "unstuck", operationLabel, j.Operation),
+			Annotations: with(unmarked(template.Annotations),
+				"cronjob.kubernetes.io/instantiate", "manual", fromNote, j.From.String()),
 		},
 		Spec: template.Spec,
 	}

@@ -5,7 +5,6 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"sync"
 )
 
 // Migration says whether something migrated a database. The zero value is MaybeMigrated, which counts as migrated
@@ -76,13 +75,21 @@ func NewMigrationReader(p Patterns) (*MigrationReader, error) {
 
 // The default patterns are many, and a reader is made for each look at a log and each check of a job.
 var (
-	defaultMigrated = sync.OnceValues(func() ([]*regexp.Regexp, error) { return compile(DefaultPatterns().Migrated) })
-	defaultNothing  = sync.OnceValues(func() ([]*regexp.Regexp, error) { return compile(DefaultPatterns().Nothing) })
+	defaultMigrated = mustCompile(DefaultPatterns().Migrated)
+	defaultNothing  = mustCompile(DefaultPatterns().Nothing)
 )
 
-func compileOr(patterns []string, byDefault func() ([]*regexp.Regexp, error)) ([]*regexp.Regexp, error) {
+func mustCompile(patterns []string) []*regexp.Regexp {
+	all := make([]*regexp.Regexp, len(patterns))
+	for i, p := range patterns {
+		all[i] = regexp.MustCompile(p)
+	}
+	return all
+}
+
+func compileOr(patterns []string, byDefault []*regexp.Regexp) ([]*regexp.Regexp, error) {
 	if len(patterns) == 0 {
-		return byDefault()
+		return byDefault, nil
 	}
 	return compile(patterns)
 }

@@ -92,8 +92,8 @@ func keptAsGitHasIt(steps []Step, env Environment, s State) (warning string, err
 		}
 		found := fmt.Sprintf("Deployment %s is kept as Git has it by %s", step.Deployment, s.Deployments[i].KeptBy)
 		if env.GitOps != AllowGitOps {
-			return "", Refuse(NotReady, "change the commit in Git; or have that tool leave the images alone, and set gitops: allow",
-				"%s, which would put the old image back", found)
+			const hint = "change the commit in Git; or have that tool leave the images alone, and set gitops: allow"
+			return "", Refuse(NotReady, hint, "%s, which would put the old image back", found)
 		}
 		if warning == "" {
 			warning = found + ": unless that was told to leave the images alone, it puts the old one back"

@@ -153,6 +153,12 @@ func TestMakePromotesTheCommitOfAWellSource(t *testing.T) {
 		"restarted lately": {state: func(s *State) {
 			s.Deployments[1].Pods[0].Containers[0] = ContainerState{Name: "app", Restarts: 1, LastEnd: noon.Add(-time.Minute), LastExit: 1}
 		}, words: "container app of pod web-1 ended at 2026-11-23T11:59:00Z with exit code 1"},
+		"a sidecar restarted lately": {state: func(s *State) {
+			s.Deployments[1].Pods[0].Containers[0] = ContainerState{Name: "proxy", Init: true, Sidecar: true, Restarts: 1, LastEnd: noon.Add(-time.Minute), LastExit: 1}
+		}, words: "container proxy of pod web-1 ended at 2026-11-23T11:59:00Z with exit code 1"},
+		"an init container failed at first": {state: func(s *State) {
+			s.Deployments[1].Pods[0].Containers[0] = ContainerState{Name: "setup", Init: true, Restarts: 1, LastEnd: noon.Add(-time.Minute), LastExit: 1}
+		}},
 		"restarted long ago": {state: func(s *State) {
 			s.Deployments[1].Pods[0].Containers[0] = ContainerState{Name: "app", Restarts: 1, LastEnd: noon.Add(-time.Hour), LastExit: 1}
 		}},

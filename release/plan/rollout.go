@@ -116,7 +116,7 @@ func (d Deployment) unhealthy(since time.Time) string {
 			case !p.live() || p.Terminating || p.Orphan:
 			case c.Waiting != "":
 				return fmt.Sprintf("container %s of pod %s waits: %s", c.Name, p.Name, c.Waiting)
-			case !c.Init && c.Restarts > 0 && c.LastEnd.After(since):
+			case (!c.Init || c.Sidecar) && c.Restarts > 0 && c.LastEnd.After(since):
 				return fmt.Sprintf("container %s of pod %s ended at %s with exit code %d", c.Name, p.Name,
 					c.LastEnd.UTC().Format(time.RFC3339), c.LastExit)
 			}

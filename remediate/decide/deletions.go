@@ -148,6 +148,10 @@ func (o *Obstacle) ends(a Deletion) bool {
 // passes says of a cause that it is gone with the next try: another replica has taken over, or we were too slow.
 func passes(c target.Cause) bool { return c == target.CauseOvertaken || c == target.CauseLate }
 
+// saysNothing says of a deletion that came to nothing that it tells nothing of what holds the node: its cause passes,
+// or only its intent is known, for the replica was stopped.
+func (a Deletion) saysNothing() bool { return passes(a.Cause) || (a.Cause == "" && a.Outcome == Aborted) }
+
 // ended settles a, which o ends. What is refused again and again for the same reason, one time after the other, has
 // failed: a person must look, and it is tried more seldom.
 func (s State) ended(a Deletion, o Obstacle, now time.Time) Deletion {
@@ -157,7 +161,7 @@ func (s State) ended(a Deletion, o Obstacle, now time.Time) Deletion {
 	}
 	same, since := 1, now
 	for _, b := range slices.Backward(s.Deletions) {
-		if b.ID == a.ID || b.UID != a.UID || passes(b.Cause) {
+		if b.ID == a.ID || b.UID != a.UID || b.saysNothing() {
 			continue
 		}
 		// What a guard is about may pass, and come again as something else: of that the detail must be the same, too.

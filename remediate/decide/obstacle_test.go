@@ -157,16 +157,17 @@ func TestObstacleIsAFailureOnlyIfItFollowsItself(t *testing.T) {
 	const passed = 3 * time.Hour
 	for name, c := range map[string]struct {
 		ago     [2]time.Duration // of those before
-		between target.Cause     // of one between them and now; "": there is none
+		between *target.Cause    // of one between them and now; nil: there is none
 		want    Outcome
 	}{
-		"at once":                        {[2]time.Duration{2 * time.Minute, time.Minute}, "", Failed},
-		"as seldom as it is tried then":  {[2]time.Duration{2*time.Hour + time.Minute, time.Hour + time.Minute}, "", Failed},
-		"hours apart":                    {[2]time.Duration{2 * passed, passed}, "", Aborted},
-		"the last two only":              {[2]time.Duration{passed, time.Minute}, "", Aborted},
-		"with another between":           {[2]time.Duration{3 * time.Minute, 2 * time.Minute}, target.CausePeers, Aborted},
-		"with our own slowness between":  {[2]time.Duration{3 * time.Minute, 2 * time.Minute}, target.CauseLate, Failed},
-		"with another replica's between": {[2]time.Duration{3 * time.Minute, 2 * time.Minute}, target.CauseOvertaken, Failed},
+		"at once":                        {[2]time.Duration{2 * time.Minute, time.Minute}, nil, Failed},
+		"as seldom as it is tried then":  {[2]time.Duration{2*time.Hour + time.Minute, time.Hour + time.Minute}, nil, Failed},
+		"hours apart":                    {[2]time.Duration{2 * passed, passed}, nil, Aborted},
+		"the last two only":              {[2]time.Duration{passed, time.Minute}, nil, Aborted},
+		"with another between":           {[2]time.Duration{3 * time.Minute, 2 * time.Minute}, new(target.CausePeers), Aborted},
+		"with our own slowness between":  {[2]time.Duration{3 * time.Minute, 2 * time.Minute}, new(target.CauseLate), Failed},
+		"with another replica's between": {[2]time.Duration{3 * time.Minute, 2 * time.Minute}, new(target.CauseOvertaken), Failed},
+		"with an intent alone between":   {[2]time.Duration{3 * time.Minute, 2 * time.Minute}, new(target.Cause("")), Failed},
 	} {
 		tl := newTimeline(t)
 		tl.wedge()
@@ -178,8 +179,8 @@ func TestObstacleIsAFailureOnlyIfItFollowsItself(t *testing.T) {
 		}
 		add("a", target.CauseRejected, c.ago[0])
 		add("b", target.CauseRejected, c.ago[1])
-		if c.between != "" {
-			add("c", c.between, time.Minute)
+		if c.between != nil {
+			add("c", *c.between, time.Minute)
 		}
 		tl.state.Deletions = append(tl.state.Deletions, now)
 		tl.obs.Obstacle = &Obstacle{Node: "rabbit-1", UID: "uid-of-rabbit-1", Deletion: "now", Cause: target.CauseRejected}

@@ -15,16 +15,19 @@ func TestKeptByNamesTheToolAndItsMark(t *testing.T) {
 		labels, annotations map[string]string
 		want                string
 	}{
-		"nobody's":           {nil, nil, ""},
-		"a chart's":          {map[string]string{"app.kubernetes.io/instance": "web", "app.kubernetes.io/managed-by": "Helm"}, nil, ""},
-		"Argo CD's":          {nil, map[string]string{"argocd.argoproj.io/tracking-id": "web:apps/Deployment:prod/web"}, "Argo CD (annotation argocd.argoproj.io/tracking-id)"},
-		"Argo CD's by label": {map[string]string{"argocd.argoproj.io/instance": "web"}, nil, "Argo CD (label argocd.argoproj.io/instance)"},
-		"Flux's":             {map[string]string{"kustomize.toolkit.fluxcd.io/name": "apps"}, nil, "Flux (label kustomize.toolkit.fluxcd.io/name)"},
-		"Flux's by Helm":     {map[string]string{"helm.toolkit.fluxcd.io/name": "web"}, nil, "Flux (label helm.toolkit.fluxcd.io/name)"},
-		"Config Sync's":      {nil, map[string]string{"configsync.gke.io/declared-fields": "{}"}, "Config Sync (annotation configsync.gke.io/declared-fields)"},
-		"Fleet's":            {nil, map[string]string{"objectset.rio.cattle.io/id": "web"}, "Rancher Fleet (annotation objectset.rio.cattle.io/id)"},
-		"left alone by Flux": {map[string]string{"kustomize.toolkit.fluxcd.io/name": "apps"}, map[string]string{"kustomize.toolkit.fluxcd.io/reconcile": "disabled"}, ""},
-		"not left alone":     {map[string]string{"kustomize.toolkit.fluxcd.io/name": "apps"}, map[string]string{"kustomize.toolkit.fluxcd.io/reconcile": "enabled"}, "Flux (label kustomize.toolkit.fluxcd.io/name)"},
+		"nobody's":                        {nil, nil, ""},
+		"a chart's":                       {map[string]string{"app.kubernetes.io/instance": "web", "app.kubernetes.io/managed-by": "Helm"}, nil, ""},
+		"Argo CD's":                       {nil, map[string]string{"argocd.argoproj.io/tracking-id": "web:apps/Deployment:prod/web"}, "Argo CD (annotation argocd.argoproj.io/tracking-id)"},
+		"Argo CD's by label":              {map[string]string{"argocd.argoproj.io/instance": "web"}, nil, "Argo CD (label argocd.argoproj.io/instance)"},
+		"Flux's":                          {map[string]string{"kustomize.toolkit.fluxcd.io/name": "apps"}, nil, "Flux (label kustomize.toolkit.fluxcd.io/name)"},
+		"Flux's by Helm":                  {map[string]string{"helm.toolkit.fluxcd.io/name": "web"}, nil, "Flux (label helm.toolkit.fluxcd.io/name)"},
+		"Config Sync's":                   {nil, map[string]string{"configsync.gke.io/declared-fields": "{}"}, "Config Sync (annotation configsync.gke.io/declared-fields)"},
+		"Fleet's":                         {nil, map[string]string{"objectset.rio.cattle.io/id": "web"}, "Rancher's Fleet or k3s (annotation objectset.rio.cattle.io/id)"},
+		"left alone by Flux":              {map[string]string{"kustomize.toolkit.fluxcd.io/name": "apps"}, map[string]string{"kustomize.toolkit.fluxcd.io/reconcile": "disabled"}, ""},
+		"left to its first apply by Flux": {map[string]string{"kustomize.toolkit.fluxcd.io/name": "apps"}, map[string]string{"kustomize.toolkit.fluxcd.io/ssa": "IfNotPresent"}, ""},
+		"left alone by another":           {map[string]string{"argocd.argoproj.io/instance": "web"}, map[string]string{"kustomize.toolkit.fluxcd.io/ssa": "Ignore"}, "Argo CD (label argocd.argoproj.io/instance)"},
+		"of two, and left alone by one":   {map[string]string{"argocd.argoproj.io/instance": "web", "helm.toolkit.fluxcd.io/name": "web"}, map[string]string{"helm.toolkit.fluxcd.io/driftDetection": "disabled"}, "Argo CD (label argocd.argoproj.io/instance)"},
+		"not left alone":                  {map[string]string{"kustomize.toolkit.fluxcd.io/name": "apps"}, map[string]string{"kustomize.toolkit.fluxcd.io/reconcile": "enabled"}, "Flux (label kustomize.toolkit.fluxcd.io/name)"},
 	} {
 		d := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Labels: tc.labels, Annotations: tc.annotations}}
 		if got := describe(d).KeptBy; got != tc.want {

@@ -43,8 +43,8 @@ func (s *section) api(a *API) {
 	sub.end()
 }
 
-// networks reads a list of networks in CIDR notation. All addresses are no network: whoever believed every address
-// would believe whatever a stranger says.
+// networks reads a list of networks in CIDR notation. All addresses are no network: a reader that believed every
+// address would believe whatever a stranger says.
 func (s *section) networks(name string, to *[]netip.Prefix) {
 	const want = "a network in CIDR notation, such as 10.1.0.0/16 or fd00:1::/64"
 	elements := s.few(name, none, "networks", maxTexts)

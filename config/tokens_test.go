@@ -196,7 +196,7 @@ func TestTokensAuthenticateLooksAtNothingForWhatIsNoToken(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Remove(path); err != nil { // whoever looks at it now has an error
+	if err := os.Remove(path); err != nil { // who looks at it now has an error
 		t.Fatal(err)
 	}
 	last := token[len(token)-1:]

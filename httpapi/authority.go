@@ -45,7 +45,7 @@ func (g *Gate) Authenticate(r *http.Request) (*http.Request, error) {
 	r = r.WithContext(context.WithValue(r.Context(), callerKey{}, who))
 	key := who.Authority + "/" + who.Name
 	if r.Method == http.MethodGet && r.Header.Get(RefreshHeader) != "" {
-		key += "/refresh" // ten pages that are open ask ten times a second, and whoever has them open must be able to act
+		key += "/refresh" // ten pages that are open ask ten times a second, and their owner must be able to act
 	}
 	if wait := g.callers.take(key); wait > 0 {
 		return r, tooMany(wait, "too many requests from %s", who.Name)
@@ -148,7 +148,7 @@ func (g *Gate) May(ctx context.Context, action auth.Action) error {
 	if !known || g.access == nil {
 		return NewProblem(http.StatusForbidden, "nobody may %s here", what)
 	}
-	// Whoever has no rights may ask as often as others, and what the API server is asked about each request waits in one
+	// A caller without rights may ask as often as others, and what the API server is asked about each request waits in one
 	// line. So of one caller few questions stand there at once.
 	key := who.Authority + "/" + who.Name
 	if !g.questions.open(key) {

@@ -24,7 +24,7 @@ const (
 
 // conns is a listener whose connections are bounded. Where one is too many, the oldest makes way on which nobody who is
 // known is being answered: of its own address if that has too many, or else of the address that has the most. So
-// whoever holds connections and says nothing keeps nobody out, and whoever opens many loses their own.
+// a client that holds connections and says nothing keeps nobody out, and one that opens many loses its own.
 type conns struct {
 	net.Listener
 

@@ -13,7 +13,7 @@ const (
 )
 
 // ReadForm reads what a form of the page sends, and refuses what a page of another origin does. It takes less of a
-// stranger, who is whoever Authenticate has not let in.
+// stranger, which is everybody whom Authenticate has not let in.
 func ReadForm(w http.ResponseWriter, r *http.Request) error {
 	most, control := int64(MaxBody), http.NewResponseController(w)
 	_, known := CallerOf(r.Context())

@@ -24,7 +24,7 @@ var (
 )
 
 // How many tokens of strangers are looked up at once, of all and of one address. It takes a request to the API server,
-// of which there is an allowance (kubernetes.qps, 50 a second by default): so whoever is known waits for strangers for
+// of which there is an allowance (kubernetes.qps, 50 a second by default): so a known caller waits for strangers for
 // a third of a second at most. Who finds no place is told at once to come again; there is no line to stand in.
 const (
 	maxLookups     = 16
@@ -168,7 +168,7 @@ func tryAgain(format string, args ...any) *Problem {
 // addressOf gives the address that a request came from, as far as it tells callers apart.
 func addressOf(r *http.Request) string { return networkOf(r.RemoteAddr) }
 
-// networkOf gives an address without its port, as far as one person has it: whoever has one IPv6 address has the rest
+// networkOf gives an address without its port, as far as one person has it: who has one IPv6 address has the rest
 // of its /64 as well.
 func networkOf(remote string) string {
 	from, err := netip.ParseAddrPort(remote)

@@ -36,7 +36,7 @@ func (p Proxies) behind(next http.Handler) http.Handler {
 }
 
 // clientOf gives the right-most address that is not a trusted proxy's: each proxy puts on the right from where a
-// request came to it, and whoever sends the request can put anything on the left. Where all are proxies, it is the
+// request came to it, and the sender of the request can put anything on the left. Where all are proxies, it is the
 // first; where something stands there that is no address, the one right of it; none: there is none.
 func (p Proxies) clientOf(headers []string) (client netip.Addr) {
 	hops := strings.Split(strings.Join(headers, ","), ",")

@@ -23,7 +23,7 @@ const (
 )
 
 // streams are those of one kind that are open, of which there may be most, and each of one caller. Where there are most
-// of them, whoever has fewer takes the place of the oldest of whoever has the most.
+// of them, a caller with fewer takes the place of the oldest of the caller with the most.
 type streams struct {
 	most, each int
 

@@ -278,7 +278,7 @@ func matches(route, path string) bool {
 
 //promise:33
 //promise:34
-func TestTriggerIsPulledByItsRouteOfTheAPIForWhoeverMayOnly(t *testing.T) {
+func TestTriggerIsPulledByItsRouteOfTheAPIForThoseWhoMayOnly(t *testing.T) {
 	for path, d := range triggerPaths() {
 		s := newSite()
 		s.keeper.Closed = nil

@@ -85,7 +85,7 @@ var dummies = []dummy{
 		"httpapi TestTriggeredRoutesAreThoseOfTheTable",
 		"trigger TestAllIsWhole",
 		"trigger TestTriggerDocsHaveEachRow",
-		"ui TestTriggerIsPulledByItsRouteOfTheAPIForWhoeverMayOnly",
+		"ui TestTriggerIsPulledByItsRouteOfTheAPIForThoseWhoMayOnly",
 	}},
 }
 

@@ -166,7 +166,7 @@ func diagnosePod(p Pod, is purpose) []Diagnosis {
 }
 
 // fromOutside says what ended a pod, or its run on a lost host, that was not one of its containers. Every reason in the
-// status of a pod that has failed is of that kind, whoever writes it; one that never ran was refused.
+// status of a pod that has failed is of that kind, whichever program writes it; one that never ran was refused.
 func (p Pod) fromOutside() (Trouble, string) {
 	if p.Phase == "Succeeded" {
 		return "", ""

@@ -150,7 +150,9 @@ func passes(c target.Cause) bool { return c == target.CauseOvertaken || c == tar
 
 // saysNothing says of a deletion that came to nothing that it tells nothing of what holds the node: its cause passes,
 // or only its intent is known, for the replica was stopped.
-func (a Deletion) saysNothing() bool { return passes(a.Cause) || (a.Cause == "" && a.Outcome == Aborted) }
+func (a Deletion) saysNothing() bool {
+	return passes(a.Cause) || (a.Cause == "" && a.Outcome == Aborted)
+}
 
 // ended settles a, which o ends. What is refused again and again for the same reason, one time after the other, has
 // failed: a person must look, and it is tried more seldom.

@@ -9,6 +9,8 @@ import (
 	"github.com/cjworkbench/unstuck/auth"
 	"github.com/cjworkbench/unstuck/config"
 	"github.com/cjworkbench/unstuck/httpapi"
+	"github.com/cjworkbench/unstuck/httpapi/brokers"
+	"github.com/cjworkbench/unstuck/httpapi/environments"
 	"github.com/cjworkbench/unstuck/metrics"
 	"github.com/cjworkbench/unstuck/remediate"
 	"github.com/cjworkbench/unstuck/remediate/store"
@@ -18,7 +20,9 @@ import (
 type api struct {
 	httpapi.Options
 
-	tls *tls.Config // nil: plain HTTP
+	brokers      brokers.Options
+	environments *environments.Options // nil: there are none
+	tls          *tls.Config           // nil: plain HTTP
 }
 
 // openAPI readies the API: its certificate, how much a caller may ask, and who knows callers. The reviews are the
@@ -80,7 +84,7 @@ func (a *App) watchFiles(c *config.Config) {
 // serveManual lets people do to what is watched by then what they may: probe, delete and pause. Nobody else may use the
 // store, unless it is a directory's.
 func (a *App) serveManual(documents store.Documents) {
-	a.api.Brokers.Nodes, a.api.Brokers.Pauses = manual{a.targets}, store.NewPauses(documents)
+	a.api.brokers.Nodes, a.api.brokers.Pauses = manual{a.targets}, store.NewPauses(documents)
 }
 
 // tellAccess says in the log what everybody should know who can reach the API.
@@ -106,10 +110,14 @@ func isLoopback(a net.Addr) bool {
 // incidentsFor is for how long the incidents that were read are shown: asking again and again costs one read.
 const incidentsFor = 2 * time.Second
 
-// options are what the API serves.
-func (a *App) options() httpapi.Options {
-	o := a.api.Options
-	o.Brokers.Snapshots, o.Brokers.Incidents = a.snapshots, remediate.Recently(a.store.Incidents, incidentsFor)
+// halves gives the API of both halves, and what says whether all loops reconcile.
+func (a *App) halves() (api *httpapi.API, ready httpapi.Endpoint) {
+	o, b := a.api.Options, a.api.brokers
 	o.Log = a.log
-	return o
+	b.Snapshots, b.Incidents = a.snapshots, remediate.Recently(a.store.Incidents, incidentsFor)
+	halves := []func(*httpapi.Gate) httpapi.Half{brokers.Half(b)}
+	if a.api.environments != nil {
+		halves = append(halves, environments.Half(*a.api.environments))
+	}
+	return httpapi.New(o, halves...), brokers.Ready(b)
 }

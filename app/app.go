@@ -125,15 +125,14 @@ func (a *App) run(ctx context.Context) error {
 	for _, run := range a.beside {
 		group.Go(func() error { return run(ctx) })
 	}
-	options := a.options()
-	api := httpapi.New(options)
+	api, ready := a.halves()
 	page := ui.New(api, a.snapshots, a.pulse, a.log)
-	ops := httpapi.NewOps(options.Brokers, a.metrics.Handler(), a.log)
+	ops := httpapi.NewOps(ready, a.metrics.Handler(), a.log)
 	group.Go(func() error {
 		return httpapi.Serve(ctx, a.log,
 			httpapi.Server{Name: "metrics", Listener: a.listeners.metrics, Handler: ops},
 			httpapi.Server{
-				Name: "api", Listener: a.listeners.api, Handler: api.Handler(page), TLS: a.api.tls, Proxies: options.Proxies,
+				Name: "api", Listener: a.listeners.api, Handler: api.Handler(page), TLS: a.api.tls, Proxies: a.api.Proxies,
 			})
 	})
 	err := group.Wait()

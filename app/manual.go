@@ -6,7 +6,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/cjworkbench/unstuck/httpapi"
+	"github.com/cjworkbench/unstuck/httpapi/brokers"
 	"github.com/cjworkbench/unstuck/remediate"
 	"github.com/cjworkbench/unstuck/remediate/decide"
 	"github.com/cjworkbench/unstuck/remediate/store"
@@ -21,8 +21,8 @@ const manualTimeout = time.Minute
 type manual struct{ targets []*watched }
 
 var (
-	_ httpapi.Nodes  = manual{}
-	_ httpapi.Pauses = (*store.Pauses)(nil)
+	_ brokers.Nodes  = manual{}
+	_ brokers.Pauses = (*store.Pauses)(nil)
 )
 
 // Probe has a node probed by each of its probes, and does not wait. A kind that is running runs once more afterwards:
@@ -55,7 +55,7 @@ func (h manual) Delete(ctx context.Context, broker string, r decide.DeleteReques
 			for _, m := range missing {
 				names = append(names, m.String())
 			}
-			return remediate.DeleteResult{}, httpapi.Unable(strings.Join(names, ", "))
+			return remediate.DeleteResult{}, brokers.Unable(strings.Join(names, ", "))
 		}
 	}
 	return w.loop.Delete(ctx, r)

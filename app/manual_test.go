@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"github.com/cjworkbench/unstuck/auth"
-	"github.com/cjworkbench/unstuck/httpapi"
+	"github.com/cjworkbench/unstuck/httpapi/brokers"
 	"github.com/cjworkbench/unstuck/probe"
 	"github.com/cjworkbench/unstuck/remediate"
 	"github.com/cjworkbench/unstuck/remediate/decide"
@@ -149,7 +149,7 @@ func TestManualDeleteBeginsNothingWithoutTheRightToDelete(t *testing.T) {
 				return []auth.ResourceAttributes{{Verb: "delete", Resource: "pods", Namespace: "production"}}, nil
 			}
 			_, err := h.Delete(t.Context(), "orders", d)
-			if !errors.Is(err, httpapi.Unable("delete pods in namespace production")) {
+			if !errors.Is(err, brokers.Unable("delete pods in namespace production")) {
 				t.Errorf("dry run %t: %v", dry, err)
 			}
 			h.targets[0].mayDelete = func(context.Context) ([]auth.ResourceAttributes, error) { return nil, cut }

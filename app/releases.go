@@ -7,7 +7,7 @@ import (
 
 	"github.com/cjworkbench/unstuck/auth"
 	"github.com/cjworkbench/unstuck/config"
-	"github.com/cjworkbench/unstuck/httpapi"
+	"github.com/cjworkbench/unstuck/httpapi/environments"
 	"github.com/cjworkbench/unstuck/kube"
 	"github.com/cjworkbench/unstuck/kube/apiserver"
 	"github.com/cjworkbench/unstuck/kube/deploy"
@@ -49,7 +49,7 @@ func (a *App) serveReleases(c *config.Config, k *cluster) error {
 		return nil
 	}
 	clusters, registries := deploy.New(), make(release.Registries)
-	var environments []plan.Environment
+	var envs []plan.Environment
 	for _, e := range c.Environments {
 		client, err := k.at(e, c.Kubernetes)
 		if err != nil {
@@ -61,15 +61,15 @@ func (a *App) serveReleases(c *config.Config, k *cluster) error {
 			credentials = append(credentials, deploy.DockerConfig(client.Conn, r.Namespace, r.Name, r.Key))
 		}
 		registries[e.Name] = release.NewImageRegistry(nil, credentials...)
-		environments = append(environments, e.Environment)
+		envs = append(envs, e.Environment)
 	}
 	host, err := os.Hostname()
 	if err != nil {
 		return fmt.Errorf("find out who we are: %w", err)
 	}
-	feed, store := httpapi.NewFeed(), deploy.NewStore(k.Conn)
+	feed, store := environments.NewFeed(), deploy.NewStore(k.Conn)
 	runner, err := release.NewRunner(release.Options{
-		Environments: environments, World: clusters, Jobs: clusters, Logs: clusters, Lock: clusters,
+		Environments: envs, World: clusters, Jobs: clusters, Logs: clusters, Lock: clusters,
 		Registry: registries, Store: store,
 		Notify: func(o plan.Operation) { feed.Notify(o); a.metrics.OperationChanged(o); a.pulse.OperationChanged(o) },
 		Log:    a.log, Identity: host,
@@ -77,9 +77,9 @@ func (a *App) serveReleases(c *config.Config, k *cluster) error {
 	if err != nil {
 		return err
 	}
-	a.metrics.WatchOperations(environments, runner.Running)
-	a.api.Releases = &httpapi.Releases{
-		Environments: environments, Operations: runner, Records: store, Feed: feed,
+	a.metrics.WatchOperations(envs, runner.Running)
+	a.api.environments = &environments.Options{
+		Environments: envs, Operations: runner, Records: store, Feed: feed,
 		States: clusters, Logs: clusters, Pods: clusters,
 	}
 	a.beside = append(a.beside, runner.Serve)

@@ -141,7 +141,7 @@ func TestChangeByAPromotionOfAnotherCommitThanWasShownIsSaid(t *testing.T) {
 		if len(s.asked) != 2 || s.asked[0].ExpectCommit != oldCommit || s.asked[1].ExpectCommit != "" {
 			t.Errorf("asked for %+v", s.asked)
 		}
-	}, func(s *servedAPI) { s.options.Releases.Operations = movingSource{s} })
+	}, func(s *servedAPI) { s.environments.Operations = movingSource{s} })
 }
 
 func TestChangeByATaskWithAWarningNeedsSomebodyWhoReadIt(t *testing.T) {
@@ -230,7 +230,7 @@ func TestChangeThatFailedWithAKeySaysThatARetryNeedsAnother(t *testing.T) {
 			if _, _, stderr := s.run(t, console, args...); stderr != hint {
 				t.Errorf("%q: stderr %q", flags, stderr)
 			}
-		}, func(s *servedAPI) { s.options.Releases.Operations = failedBefore{s} })
+		}, func(s *servedAPI) { s.environments.Operations = failedBefore{s} })
 	}
 }
 

@@ -19,6 +19,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/cjworkbench/unstuck/httpapi"
+	"github.com/cjworkbench/unstuck/httpapi/brokers"
 	"github.com/cjworkbench/unstuck/release/plan"
 	"github.com/cjworkbench/unstuck/terminal"
 )
@@ -98,7 +99,7 @@ func (s *session) unserved(ctx context.Context, err error) error {
 	}
 	nobody := *s.client
 	nobody.token = func(context.Context) (string, error) { return "", nil }
-	_, _, asked := get[httpapi.Targets](ctx, &nobody, apiPath("targets"))
+	_, _, asked := get[brokers.Targets](ctx, &nobody, apiPath("targets"))
 	if p, ok := errors.AsType[*httpapi.Problem](asked); !ok || p.Status != http.StatusUnauthorized {
 		return err
 	}

@@ -8,7 +8,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/cjworkbench/unstuck/httpapi"
+	"github.com/cjworkbench/unstuck/httpapi/brokers"
+	"github.com/cjworkbench/unstuck/httpapi/environments"
 	"github.com/cjworkbench/unstuck/terminal"
 )
 
@@ -54,11 +55,11 @@ func described(name, what string) []cobra.Completion {
 }
 
 // environmentsFirst completes an environment, and then what next says is in it.
-func environmentsFirst(next func(httpapi.Environment) []cobra.Completion) completer {
+func environmentsFirst(next func(environments.Environment) []cobra.Completion) completer {
 	return func(ctx context.Context, c *client, args []string) (names []cobra.Completion) {
 		switch {
 		case len(args) == 0:
-			list, _, err := get[httpapi.Environments](ctx, c, apiPath("environments"))
+			list, _, err := get[environments.Environments](ctx, c, apiPath("environments"))
 			if err != nil {
 				return nil
 			}
@@ -66,7 +67,7 @@ func environmentsFirst(next func(httpapi.Environment) []cobra.Completion) comple
 				names = append(names, described(e.Environment, short(e.Commit))...)
 			}
 		case len(args) == 1 && next != nil:
-			e, _, err := get[httpapi.Environment](ctx, c, apiPath("environments", args[0]))
+			e, _, err := get[environments.Environment](ctx, c, apiPath("environments", args[0]))
 			if err != nil {
 				return nil
 			}
@@ -76,14 +77,14 @@ func environmentsFirst(next func(httpapi.Environment) []cobra.Completion) comple
 	}
 }
 
-func servicesOf(e httpapi.Environment) (names []cobra.Completion) {
+func servicesOf(e environments.Environment) (names []cobra.Completion) {
 	for _, s := range e.Services {
 		names = append(names, described(s.Service, s.Kind.String())...)
 	}
 	return names
 }
 
-func tasksOf(e httpapi.Environment) (names []cobra.Completion) {
+func tasksOf(e environments.Environment) (names []cobra.Completion) {
 	for _, t := range e.Tasks {
 		names = append(names, described(t.Task, t.Warning)...)
 	}
@@ -91,11 +92,11 @@ func tasksOf(e httpapi.Environment) (names []cobra.Completion) {
 }
 
 // targetsFirst completes a broker, and then what next says is in it.
-func targetsFirst(next func(httpapi.Target) []cobra.Completion) completer {
+func targetsFirst(next func(brokers.Target) []cobra.Completion) completer {
 	return func(ctx context.Context, c *client, args []string) (names []cobra.Completion) {
 		switch {
 		case len(args) == 0:
-			list, _, err := get[httpapi.Targets](ctx, c, apiPath("targets"))
+			list, _, err := get[brokers.Targets](ctx, c, apiPath("targets"))
 			if err != nil {
 				return nil
 			}
@@ -103,7 +104,7 @@ func targetsFirst(next func(httpapi.Target) []cobra.Completion) completer {
 				names = append(names, described(b.Target, terminal.Count(len(b.Nodes), "node"))...)
 			}
 		case len(args) == 1 && next != nil:
-			b, _, err := get[httpapi.Target](ctx, c, apiPath("targets", args[0]))
+			b, _, err := get[brokers.Target](ctx, c, apiPath("targets", args[0]))
 			if err != nil {
 				return nil
 			}
@@ -113,7 +114,7 @@ func targetsFirst(next func(httpapi.Target) []cobra.Completion) completer {
 	}
 }
 
-func nodesOf(b httpapi.Target) (names []cobra.Completion) {
+func nodesOf(b brokers.Target) (names []cobra.Completion) {
 	for _, n := range b.Nodes {
 		names = append(names, described(n.Node, n.Status.String())...)
 	}
@@ -122,7 +123,7 @@ func nodesOf(b httpapi.Target) (names []cobra.Completion) {
 
 // incidentsFirst completes an incident.
 func incidentsFirst(ctx context.Context, c *client, args []string) (names []cobra.Completion) {
-	list, _, err := get[httpapi.Incidents](ctx, c, apiPath("incidents"))
+	list, _, err := get[brokers.Incidents](ctx, c, apiPath("incidents"))
 	if err != nil || len(args) > 0 {
 		return nil
 	}
@@ -134,7 +135,7 @@ func incidentsFirst(ctx context.Context, c *client, args []string) (names []cobr
 
 // operationsFirst completes an operation.
 func operationsFirst(ctx context.Context, c *client, args []string) (names []cobra.Completion) {
-	list, _, err := get[httpapi.OperationLines](ctx, c, apiPath("operations"))
+	list, _, err := get[environments.OperationLines](ctx, c, apiPath("operations"))
 	if err != nil || len(args) > 0 {
 		return nil
 	}

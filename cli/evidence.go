@@ -6,7 +6,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/cjworkbench/unstuck/httpapi"
+	"github.com/cjworkbench/unstuck/httpapi/brokers"
 	"github.com/cjworkbench/unstuck/probe"
 	"github.com/cjworkbench/unstuck/remediate/decide"
 	"github.com/cjworkbench/unstuck/remediate/store"
@@ -14,7 +14,7 @@ import (
 	"github.com/cjworkbench/unstuck/terminal"
 )
 
-func (s *session) showNode(n httpapi.Node) {
+func (s *session) showNode(n brokers.Node) {
 	s.printf("%s of %s: %s, %s  (mode %s, decided at %s)", n.Name, n.Target, n.Status, n.Phase, n.Mode, clock(n.At))
 	if n.Stale {
 		s.printf("  STALE: that is too long ago, so rely on nothing here")
@@ -125,7 +125,7 @@ func guardRows(guards []decide.GuardState) (rows [][]string) {
 }
 
 // showGuards shows what a dry run of a deletion says.
-func (s *session) showGuards(out io.Writer, d httpapi.DeletionReply) {
+func (s *session) showGuards(out io.Writer, d brokers.DeletionReply) {
 	on := *s
 	on.out = out
 	on.printf("%s of %s (%s) would be deleted", d.Node, d.Target, d.UID)
@@ -135,7 +135,7 @@ func (s *session) showGuards(out io.Writer, d httpapi.DeletionReply) {
 	on.table("  ", guardRows(d.Guards))
 }
 
-func (s *session) showIncidents(list httpapi.Incidents) {
+func (s *session) showIncidents(list brokers.Incidents) {
 	var rows [][]string
 	for _, c := range list.Incidents {
 		rows = append(rows, []string{c.ID, c.Target, c.Node, clock(c.Opened), endOf(c.Closed, c.Outcome), c.Reason})

@@ -21,6 +21,8 @@ import (
 
 	"github.com/cjworkbench/unstuck/auth"
 	"github.com/cjworkbench/unstuck/httpapi"
+	"github.com/cjworkbench/unstuck/httpapi/brokers"
+	"github.com/cjworkbench/unstuck/httpapi/environments"
 	"github.com/cjworkbench/unstuck/probe"
 	"github.com/cjworkbench/unstuck/release"
 	"github.com/cjworkbench/unstuck/release/plan"
@@ -39,7 +41,10 @@ const (
 
 // servedAPI is the true API over fakes: environments staging and production, and a broker with a stuck node.
 type servedAPI struct {
-	options httpapi.Options
+	options      httpapi.Options
+	brokers      brokers.Options
+	environments *environments.Options // nil: there are none
+
 	pipes   chan net.Conn
 	going   sync.WaitGroup                  // what happens meanwhile
 	through func(http.Handler) http.Handler // nil, or what every request passes first
@@ -81,25 +86,34 @@ func newServedAPI() *servedAPI {
 	}
 	production := environment
 	production.Name, production.Namespace, production.PromoteFrom = "production", "production", "staging"
+	s.brokers = brokers.Options{
+		Snapshots: func() []remediate.Snapshot { return []remediate.Snapshot{s.snapshot()} },
+		Incidents: func(context.Context) ([]store.Incident, error) { return []store.Incident{s.oneIncident()}, nil },
+		Nodes:     s, Pauses: fakePauses{s},
+	}
+	s.environments = &environments.Options{
+		Environments: []plan.Environment{environment, production},
+		Operations:   s, Records: s, States: s, Logs: s, Pods: s, Feed: environments.NewFeed(),
+	}
 	s.options = httpapi.Options{
-		Brokers: httpapi.Brokers{
-			Snapshots: func() []remediate.Snapshot { return []remediate.Snapshot{s.snapshot()} },
-			Incidents: func(context.Context) ([]store.Incident, error) { return []store.Incident{s.oneIncident()}, nil },
-			Nodes:     s, Pauses: fakePauses{s},
-		},
-		Releases: &httpapi.Releases{
-			Environments: []plan.Environment{environment, production},
-			Operations:   s, Records: s, States: s, Logs: s, Pods: s, Feed: httpapi.NewFeed(),
-		},
 		Identity: onlyToken{}, Access: onlyToken{}, Rate: httpapi.Rate{PerSecond: 1000, Burst: 1000},
 		Log: slog.New(slog.DiscardHandler),
 	}
 	return s
 }
 
+// api is the true API.
+func (s *servedAPI) api() *httpapi.API {
+	halves := []func(*httpapi.Gate) httpapi.Half{brokers.Half(s.brokers)}
+	if s.environments != nil {
+		halves = append(halves, environments.Half(*s.environments))
+	}
+	return httpapi.New(s.options, halves...)
+}
+
 // serve serves the API on pipes until stop is called.
 func (s *servedAPI) serve() (stop func()) {
-	h := httpapi.New(s.options).Handler(nil)
+	h := s.api().Handler(nil)
 	if s.through != nil {
 		h = s.through(h)
 	}
@@ -199,7 +213,7 @@ func (s *servedAPI) goOn(id string, change func(*plan.Operation)) {
 	op.Version++
 	s.ops[id] = op
 	s.mu.Unlock()
-	s.options.Releases.Feed.Notify(op)
+	s.environments.Feed.Notify(op)
 }
 
 // ends makes an operation end in a phase, with its one step, after some time.

@@ -223,7 +223,7 @@ func TestClientRefusesATokenThatIsNobodysWithAHint(t *testing.T) {
 func TestClientChecksTheServersCertificate(t *testing.T) {
 	s := newServedAPI()
 	var asked atomic.Int32
-	api := httpapi.New(s.options).Handler(nil)
+	api := s.api().Handler(nil)
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		asked.Add(1)
 		api.ServeHTTP(w, r)

@@ -7,7 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/cjworkbench/unstuck/httpapi"
+	"github.com/cjworkbench/unstuck/httpapi/brokers"
 	"github.com/cjworkbench/unstuck/remediate/decide"
 	"github.com/cjworkbench/unstuck/trigger"
 )
@@ -36,7 +36,7 @@ pause has an end, at most 31 days ahead.`,
 			return err
 		}
 		body.Reason = why.reason
-		list, raw, err := post[httpapi.PauseList](ctx, s.client, path, body, "")
+		list, raw, err := post[brokers.PauseList](ctx, s.client, path, body, "")
 		return s.showPauses(list, raw, err)
 	})
 	flags := cmd.Flags()
@@ -72,7 +72,7 @@ shown.`,
 		if err != nil {
 			return err
 		}
-		list, raw, err := decoded[httpapi.PauseList](raw)
+		list, raw, err := decoded[brokers.PauseList](raw)
 		return s.showPauses(list, raw, err)
 	})
 	cmd.Flags().BoolVar(&all, "all", false, "the pauses that were made for all brokers at once")
@@ -91,7 +91,7 @@ func pausePath(args []string, all bool, one, every trigger.Trigger) (string, err
 	return one.At(args[0]), nil
 }
 
-func (s *session) showPauses(list httpapi.PauseList, raw []byte, err error) error {
+func (s *session) showPauses(list brokers.PauseList, raw []byte, err error) error {
 	switch {
 	case err != nil:
 		return err
@@ -156,7 +156,7 @@ successor of it.`,
 
 // deleteNode looks at what the guards say first, which also gives the UID of the pod that is meant.
 func (s *session) deleteNode(ctx context.Context, path string, body trigger.DeletionBody, yes, dryRun bool) error {
-	look, raw, err := post[httpapi.DeletionReply](ctx, s.client, path, body, "")
+	look, raw, err := post[brokers.DeletionReply](ctx, s.client, path, body, "")
 	switch {
 	case err != nil:
 		return err
@@ -173,7 +173,7 @@ func (s *session) deleteNode(ctx context.Context, path string, body trigger.Dele
 		}
 	}
 	body.DryRun, body.UID = false, look.UID
-	done, raw, err := post[httpapi.DeletionReply](ctx, s.client, path, body, "")
+	done, raw, err := post[brokers.DeletionReply](ctx, s.client, path, body, "")
 	switch {
 	case err != nil:
 		if uncertain(err) {
@@ -188,6 +188,6 @@ func (s *session) deleteNode(ctx context.Context, path string, body trigger.Dele
 }
 
 // showDeleted shows that a node was deleted.
-func (s *session) showDeleted(d httpapi.DeletionReply) {
+func (s *session) showDeleted(d brokers.DeletionReply) {
 	s.printf("%s (%s) is deleted: %s incidents %s tells how it goes on", d.Node, d.UID, s.program, d.Incident)
 }

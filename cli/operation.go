@@ -7,12 +7,12 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/cjworkbench/unstuck/httpapi"
+	"github.com/cjworkbench/unstuck/httpapi/environments"
 	"github.com/cjworkbench/unstuck/release/plan"
 	"github.com/cjworkbench/unstuck/terminal"
 )
 
-func (s *session) showOperations(list httpapi.OperationLines) {
+func (s *session) showOperations(list environments.OperationLines) {
 	var rows [][]string
 	for _, o := range list.Operations {
 		phase := string(o.Phase)

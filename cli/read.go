@@ -10,7 +10,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/cjworkbench/unstuck/httpapi"
+	"github.com/cjworkbench/unstuck/httpapi/brokers"
+	"github.com/cjworkbench/unstuck/httpapi/environments"
 	"github.com/cjworkbench/unstuck/release/plan"
 	"github.com/cjworkbench/unstuck/remediate/store"
 	"github.com/cjworkbench/unstuck/trigger"
@@ -30,24 +31,24 @@ and what is under way: as far as the caller may see it.`,
 
 // status asks for the three lists. What this server does not serve at all, environments for example, is left out.
 func (s *session) status(ctx context.Context) error {
-	brokers, rawBrokers, err := get[httpapi.Targets](ctx, s.client, apiPath("targets"))
+	targets, rawTargets, err := get[brokers.Targets](ctx, s.client, apiPath("targets"))
 	if err != nil {
 		return err
 	}
-	environments, rawEnvironments, err := get[httpapi.Environments](ctx, s.client, apiPath("environments"))
+	envs, rawEnvs, err := get[environments.Environments](ctx, s.client, apiPath("environments"))
 	if err != nil && !missing(err) {
 		return err
 	}
-	pauses, rawPauses, err := get[httpapi.PauseList](ctx, s.client, apiPath("pauses"))
+	pauses, rawPauses, err := get[brokers.PauseList](ctx, s.client, apiPath("pauses"))
 	if err != nil && !missing(err) {
 		return err
 	}
 	if !s.asJSON {
-		s.showStatus(brokers, environments, pauses, time.Now())
+		s.showStatus(targets, envs, pauses, time.Now())
 		return nil
 	}
 	whole := map[string]json.RawMessage{}
-	for _, raw := range []json.RawMessage{rawBrokers, rawEnvironments, rawPauses} {
+	for _, raw := range []json.RawMessage{rawTargets, rawEnvs, rawPauses} {
 		if raw == nil {
 			continue
 		}
@@ -78,7 +79,7 @@ looked at by every probe first.`,
 				return err
 			}
 		}
-		node, raw, err := get[httpapi.Node](ctx, s.client, path)
+		node, raw, err := get[brokers.Node](ctx, s.client, path)
 		switch {
 		case err != nil:
 			return err
@@ -101,17 +102,17 @@ const (
 // probeNow has the node at path looked at, by asking for its probes, and waits until a login has been seen that is
 // newer than any before. One that does not come is no error: what is shown says how old it is.
 func (s *session) probeNow(ctx context.Context, path, probes string) error {
-	before, _, err := get[httpapi.Node](ctx, s.client, path)
+	before, _, err := get[brokers.Node](ctx, s.client, path)
 	if err != nil {
 		return err
 	}
-	if _, _, err := post[httpapi.Probed](ctx, s.client, probes, trigger.ProbeBody{}, ""); err != nil {
+	if _, _, err := post[brokers.Probed](ctx, s.client, probes, trigger.ProbeBody{}, ""); err != nil {
 		return err
 	}
 	limited, stop := context.WithTimeout(ctx, lookLimit)
 	defer stop()
 	for seen := latest(before); waitFor(limited, lookEvery); {
-		now, _, err := get[httpapi.Node](limited, s.client, path)
+		now, _, err := get[brokers.Node](limited, s.client, path)
 		if err == nil && latest(now).After(seen) {
 			return nil
 		}
@@ -123,7 +124,7 @@ func (s *session) probeNow(ctx context.Context, path, probes string) error {
 }
 
 // latest is when the newest result of a node began.
-func latest(n httpapi.Node) (at time.Time) {
+func latest(n brokers.Node) (at time.Time) {
 	for _, seen := range n.Seen {
 		if seen.Result.Started.After(at) {
 			at = seen.Result.Started
@@ -142,7 +143,7 @@ func (c console) newIncidentsCommand() *cobra.Command {
 		Args:    between(0, 1, "an incident, or none"),
 	}, incidentsFirst, func(ctx context.Context, s *session, args []string) error {
 		if len(args) == 0 {
-			list, raw, err := get[httpapi.Incidents](ctx, s.client, apiPath("incidents"))
+			list, raw, err := get[brokers.Incidents](ctx, s.client, apiPath("incidents"))
 			switch {
 			case err != nil:
 				return err
@@ -209,7 +210,7 @@ func (s *session) operations(ctx context.Context, f operationFlags) error {
 	if f.environment != "" {
 		query.Set("environment", f.environment)
 	}
-	list, raw, err := get[httpapi.OperationLines](ctx, s.client, apiPath("operations")+"?"+query.Encode())
+	list, raw, err := get[environments.OperationLines](ctx, s.client, apiPath("operations")+"?"+query.Encode())
 	switch {
 	case err != nil:
 		return err

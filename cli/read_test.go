@@ -92,7 +92,7 @@ func TestReadLooksAtANodeNowIfThatIsAskedFor(t *testing.T) {
 		}
 	}, func(s *servedAPI) {
 		snapshot := s.snapshot()
-		s.options.Brokers.Snapshots = func() []remediate.Snapshot { return []remediate.Snapshot{snapshot} }
+		s.brokers.Snapshots = func() []remediate.Snapshot { return []remediate.Snapshot{snapshot} }
 	})
 }
 
@@ -226,11 +226,11 @@ func TestSessionUnservedSaysThatThereAreNoEnvironments(t *testing.T) {
 			if code != exitRefused || stdout != "" || !says || strings.Contains(stderr, "known") || strings.Contains(stderr, "/api/") {
 				t.Errorf("%s: exit code %d, stdout %q, stderr %q", args, code, stdout, stderr)
 			}
-		}, func(s *servedAPI) { s.options.Releases = nil })
+		}, func(s *servedAPI) { s.environments = nil })
 	}
 	// Where it comes of something else, the server's own word counts.
 	for want, change := range map[string]func(*servedAPI){
-		"knows no callers":                 func(s *servedAPI) { s.options.Releases, s.options.Identity, s.options.Access = nil, nil, nil },
+		"knows no callers":                 func(s *servedAPI) { s.environments, s.options.Identity, s.options.Access = nil, nil, nil },
 		`there is no environment "nosuch"`: func(*servedAPI) {},
 	} {
 		onServedAPI(t, func(t *testing.T, s *servedAPI) {
@@ -245,5 +245,5 @@ func TestSessionUnservedSaysThatThereAreNoEnvironments(t *testing.T) {
 		if code, _, stderr := s.run(t, c, "explain", "nosuch", "mq-1"); code != exitRefused || strings.Contains(stderr, "environments") {
 			t.Errorf("exit code %d, stderr %q", code, stderr)
 		}
-	}, func(s *servedAPI) { s.options.Releases = nil })
+	}, func(s *servedAPI) { s.environments = nil })
 }

@@ -6,7 +6,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/cjworkbench/unstuck/httpapi"
+	"github.com/cjworkbench/unstuck/httpapi/brokers"
+	"github.com/cjworkbench/unstuck/httpapi/environments"
 	"github.com/cjworkbench/unstuck/remediate/decide"
 	"github.com/cjworkbench/unstuck/target"
 	"github.com/cjworkbench/unstuck/terminal"
@@ -16,10 +17,10 @@ import (
 // and names those that are left out, each with its reason.
 
 func (s *session) showStatus(
-	brokers httpapi.Targets, environments httpapi.Environments, pauses httpapi.PauseList, now time.Time,
+	targets brokers.Targets, envs environments.Environments, pauses brokers.PauseList, now time.Time,
 ) {
 	paused := slices.Clone(pauses.Pauses)
-	for _, b := range brokers.Targets {
+	for _, b := range targets.Targets {
 		s.showTarget(b, now)
 		for _, p := range b.Pauses { // which is the same list, but for what changed in between
 			if !slices.Contains(paused, p) {
@@ -27,16 +28,16 @@ func (s *session) showStatus(
 			}
 		}
 	}
-	for _, e := range environments.Environments {
+	for _, e := range envs.Environments {
 		s.showEnvironment(e)
 	}
-	s.showPauseList(httpapi.PauseList{Pauses: paused, Unknown: pauses.Unknown})
-	if len(brokers.Targets)+len(environments.Environments) == 0 {
+	s.showPauseList(brokers.PauseList{Pauses: paused, Unknown: pauses.Unknown})
+	if len(targets.Targets)+len(envs.Environments) == 0 {
 		s.printf("there is nothing that you may see")
 	}
 }
 
-func (s *session) showTarget(b httpapi.Target, now time.Time) {
+func (s *session) showTarget(b brokers.Target, now time.Time) {
 	s.printf("%s  mode %s, %s, looked at %s", b.Target, b.Mode, nodesThere(b), age(b.At, now))
 	if b.IsLeader != target.Yes {
 		s.printf("  is the replica that answers the leader, so that it may act? %s", b.IsLeader)
@@ -73,7 +74,7 @@ func joined[T ~string](names []T) string {
 	return strings.Join(all, ", ")
 }
 
-func (s *session) showEnvironment(e httpapi.Environment) {
+func (s *session) showEnvironment(e environments.Environment) {
 	head := e.Environment + "  "
 	if e.Commit != "" {
 		head += short(e.Commit)
@@ -122,7 +123,7 @@ func (s *session) showEnvironment(e httpapi.Environment) {
 }
 
 // showPauseList shows the pauses that there are.
-func (s *session) showPauseList(list httpapi.PauseList) {
+func (s *session) showPauseList(list brokers.PauseList) {
 	for _, p := range list.Pauses {
 		s.printf("%s", pauseLine(p))
 	}
@@ -131,7 +132,7 @@ func (s *session) showPauseList(list httpapi.PauseList) {
 	}
 }
 
-func nodesThere(b httpapi.Target) string {
+func nodesThere(b brokers.Target) string {
 	if b.Expected == 0 || b.Expected == len(b.Nodes) {
 		return terminal.Count(len(b.Nodes), "node")
 	}

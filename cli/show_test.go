@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/cjworkbench/unstuck/httpapi"
+	"github.com/cjworkbench/unstuck/httpapi/brokers"
+	"github.com/cjworkbench/unstuck/httpapi/environments"
 	"github.com/cjworkbench/unstuck/release"
 	"github.com/cjworkbench/unstuck/release/plan"
 	"github.com/cjworkbench/unstuck/remediate/store"
@@ -32,29 +34,29 @@ func viewOf[T any](show func(s *session, v T)) shownAs {
 // views are those of every answer that the command line shows as text.
 func views() []shownAs {
 	return []shownAs{
-		viewOf(func(s *session, v httpapi.Targets) {
-			s.showStatus(v, httpapi.Environments{}, httpapi.PauseList{}, time.Date(2031, 1, 1, 0, 0, 0, 0, time.UTC))
+		viewOf(func(s *session, v brokers.Targets) {
+			s.showStatus(v, environments.Environments{}, brokers.PauseList{}, time.Date(2031, 1, 1, 0, 0, 0, 0, time.UTC))
 		}),
-		viewOf(func(s *session, v httpapi.Environments) {
-			s.showStatus(httpapi.Targets{}, v, httpapi.PauseList{}, time.Time{})
+		viewOf(func(s *session, v environments.Environments) {
+			s.showStatus(brokers.Targets{}, v, brokers.PauseList{}, time.Time{})
 			v.Environments[0].Commit, v.Environments[0].Services[0].Commit = "", ""
-			s.showStatus(httpapi.Targets{}, v, httpapi.PauseList{}, time.Time{})
+			s.showStatus(brokers.Targets{}, v, brokers.PauseList{}, time.Time{})
 		}),
-		viewOf(func(s *session, v httpapi.PauseList) { _ = s.showPauses(v, nil, nil) }),
-		viewOf(func(s *session, v httpapi.Node) { s.showNode(v); v.Guards[0].Open = false; s.showNode(v) }),
-		viewOf(func(s *session, v httpapi.Incidents) { s.showIncidents(v) }),
+		viewOf(func(s *session, v brokers.PauseList) { _ = s.showPauses(v, nil, nil) }),
+		viewOf(func(s *session, v brokers.Node) { s.showNode(v); v.Guards[0].Open = false; s.showNode(v) }),
+		viewOf(func(s *session, v brokers.Incidents) { s.showIncidents(v) }),
 		viewOf(func(s *session, v store.Incident) {
 			s.showIncident(v)
 			v.Decision.Guards[0].Open = false
 			s.showIncident(v)
 		}),
-		viewOf(func(s *session, v httpapi.DeletionReply) {
+		viewOf(func(s *session, v brokers.DeletionReply) {
 			s.showGuards(s.out, v)
 			s.showDeleted(v)
 			v.Guards[0].Open = false
 			s.showGuards(s.out, v)
 		}),
-		viewOf(func(s *session, v httpapi.OperationLines) { s.showOperations(v) }),
+		viewOf(func(s *session, v environments.OperationLines) { s.showOperations(v) }),
 		viewOf(func(s *session, v plan.Operation) {
 			for _, kind := range plan.Kinds() {
 				v.Request.Kind = kind

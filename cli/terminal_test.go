@@ -14,7 +14,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/cjworkbench/unstuck/httpapi"
 	"github.com/cjworkbench/unstuck/release/plan"
 )
 
@@ -112,7 +111,7 @@ func TestTerminalAsksAndCtrlCAsksToo(t *testing.T) {
 		os.Exit(Run(testRoot(newConsole()), []string{"deploy", "staging", newCommit, "--server", server, "--reason", "x"}, os.Stdout, os.Stderr))
 	}
 	s := newServedAPI()
-	server := httptest.NewServer(httpapi.New(s.options).Handler(nil))
+	server := httptest.NewServer(s.api().Handler(nil))
 	defer server.Close()
 	defer s.going.Wait()
 
@@ -152,7 +151,7 @@ func TestTerminalTakesAQuestionBackWhenItsOperationHasEnded(t *testing.T) {
 		os.Exit(Run(testRoot(newConsole()), []string{"deploy", "staging", newCommit, "--server", server, "--reason", "x", "--yes"}, os.Stdout, os.Stderr))
 	}
 	s := newServedAPI()
-	server := httptest.NewServer(httpapi.New(s.options).Handler(nil))
+	server := httptest.NewServer(s.api().Handler(nil))
 	defer server.Close()
 	defer s.going.Wait()
 	c := atTerminal(t, server.URL)

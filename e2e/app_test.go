@@ -13,7 +13,7 @@ import (
 
 	"github.com/cjworkbench/unstuck/e2e/artifact"
 	"github.com/cjworkbench/unstuck/e2e/cluster"
-	"github.com/cjworkbench/unstuck/httpapi"
+	"github.com/cjworkbench/unstuck/httpapi/brokers"
 	"github.com/cjworkbench/unstuck/remediate/decide"
 )
 
@@ -54,7 +54,7 @@ func TestAppReportsASilentPodAndWhereAskedReplacesItAlone(t *testing.T) {
 	if err := shared.Apply(within(t, 10*time.Second), fmt.Sprintf(frontend, s.Namespace, artifact.ToolImage)); err != nil {
 		t.Fatal(err)
 	}
-	s.app("all three write", func(v httpapi.Target) error {
+	s.app("all three write", func(v brokers.Target) error {
 		for _, n := range v.Nodes {
 			if n.Phase != decide.PhaseHealthy {
 				return errors.New(n.Reason)
@@ -83,7 +83,7 @@ func TestAppReportsASilentPodAndWhereAskedReplacesItAlone(t *testing.T) {
 	}
 
 	s.install(app("remediate")(s.Broker))
-	s.app("replaced", func(v httpapi.Target) error {
+	s.app("replaced", func(v brokers.Target) error {
 		if len(v.Deletions) == 1 && v.Deletions[0].Outcome == decide.Recovered {
 			return nil
 		}
@@ -102,7 +102,7 @@ func TestAppReportsASilentPodAndWhereAskedReplacesItAlone(t *testing.T) {
 }
 
 // app waits until ok gives no error of what the leader says of the frontend.
-func (s *site) app(what string, ok func(httpapi.Target) error) {
+func (s *site) app(what string, ok func(brokers.Target) error) {
 	s.t.Helper()
 	ctx := within(s.t, 2*time.Minute)
 	began := time.Now()
@@ -110,7 +110,7 @@ func (s *site) app(what string, ok func(httpapi.Target) error) {
 		if ctx.Err() != nil {
 			s.t.Fatalf("%s: %v", what, err)
 		}
-		var v httpapi.Target
+		var v brokers.Target
 		if err = s.daemon.API(ctx, s.leader(), "/api/v1/targets/frontend", &v); err == nil {
 			err = ok(v)
 		}

@@ -15,7 +15,7 @@ import (
 
 	"github.com/cjworkbench/unstuck/e2e/artifact"
 	"github.com/cjworkbench/unstuck/e2e/cluster"
-	"github.com/cjworkbench/unstuck/httpapi"
+	"github.com/cjworkbench/unstuck/httpapi/brokers"
 )
 
 // BenchmarkCostOfDaemon measures the leader with three nodes, and with 5,000 pods in the namespace of which 300 belong to the broker:
@@ -25,7 +25,7 @@ func BenchmarkCostOfDaemon(b *testing.B) {
 	b.Run("3 nodes", s.cost)
 	s.crowd(4700, map[string]string{"app": "other"})
 	s.crowd(297, map[string]string{"app.kubernetes.io/name": "rabbitmq-1", "app.kubernetes.io/component": "rabbitmq-server"})
-	s.wait(time.Minute, "all 300 are known", func(v httpapi.Target) error {
+	s.wait(time.Minute, "all 300 are known", func(v brokers.Target) error {
 		if len(v.Nodes) != 300 {
 			return fmt.Errorf("%d are", len(v.Nodes))
 		}

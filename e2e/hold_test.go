@@ -14,7 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/cjworkbench/unstuck/e2e/cluster"
-	"github.com/cjworkbench/unstuck/httpapi"
+	"github.com/cjworkbench/unstuck/httpapi/brokers"
 	"github.com/cjworkbench/unstuck/remediate/decide"
 )
 
@@ -32,7 +32,7 @@ const holding = 25 * time.Second
 type hold struct {
 	name  string
 	cause func() error
-	seen  func(httpapi.Target) error // the daemon has noticed
+	seen  func(brokers.Target) error // the daemon has noticed
 	undo  func() error
 }
 
@@ -42,7 +42,7 @@ func wedgedTwice(s *site) hold {
 	pods := s.Pods()
 	return hold{"two of three nodes wedged", func() error {
 		return errors.Join(s.WedgeLogin(ctx, pods[0]), s.WedgeLogin(ctx, pods[1]))
-	}, func(v httpapi.Target) error {
+	}, func(v brokers.Target) error {
 		return errors.Join(phase(pods[0], decide.PhaseConfirmed)(v), phase(pods[1], decide.PhaseConfirmed)(v))
 	}, func() error { return errors.Join(s.renew(pods[0]), s.renew(pods[1])) }}
 }
@@ -55,7 +55,7 @@ func frozen(s *site) hold {
 		"all three frozen", func() error {
 			return errors.Join(s.Freeze(ctx, pods[0]), s.Freeze(ctx, pods[1]), s.Freeze(ctx, pods[2]))
 		},
-		func(v httpapi.Target) error {
+		func(v brokers.Target) error {
 			return errors.Join(phase(pods[0], decide.PhaseSuspect, decide.PhaseConfirmed)(v), phase(pods[1], decide.PhaseSuspect, decide.PhaseConfirmed)(v), phase(pods[2], decide.PhaseSuspect, decide.PhaseConfirmed)(v))
 		},
 		func() error { return errors.Join(s.Thaw(ctx, pods[0]), s.Thaw(ctx, pods[1]), s.Thaw(ctx, pods[2])) },
@@ -165,8 +165,8 @@ func TestHoldLeavesAloneAPodThatJustStartedAndAllWhileObserving(t *testing.T) {
 }
 
 // closedAndStuck wants a node to be stuck in whatever phase, with the guard closed.
-func closedAndStuck(node string, guard decide.Guard) func(httpapi.Target) error {
-	return func(v httpapi.Target) error {
+func closedAndStuck(node string, guard decide.Guard) func(brokers.Target) error {
+	return func(v brokers.Target) error {
 		for _, n := range v.Nodes {
 			for _, g := range n.Closed {
 				if n.Node == node && g == guard && (n.Phase == decide.PhaseSuspect || n.Phase == decide.PhaseConfirmed) {
@@ -179,7 +179,7 @@ func closedAndStuck(node string, guard decide.Guard) func(httpapi.Target) error 
 }
 
 // counted wants the leader to have counted a probe's result with these labels, since now.
-func (s *site) counted(labels string) func(httpapi.Target) error {
+func (s *site) counted(labels string) func(brokers.Target) error {
 	before := -1
 	count := func() int {
 		metrics, err := s.daemon.Metrics(within(s.t, 10*time.Second), s.leader())
@@ -197,7 +197,7 @@ func (s *site) counted(labels string) func(httpapi.Target) error {
 		}
 		return n
 	}
-	return func(httpapi.Target) error {
+	return func(brokers.Target) error {
 		now := count()
 		if before < 0 {
 			before = now

@@ -14,7 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/cjworkbench/unstuck/httpapi"
+	"github.com/cjworkbench/unstuck/httpapi/environments"
 	"github.com/cjworkbench/unstuck/release/plan"
 )
 
@@ -86,7 +86,7 @@ func TestPageDeploysForAnAccountAndTellsAnotherWhatIsMissing(t *testing.T) {
 		b.follow(4*time.Minute, "deploy 2222222 to paged")
 		b.shows(http.StatusOK, "Asked for by system:serviceaccount:paged:deployer", "from the page")
 		s.at(commitTwo)
-		var all httpapi.OperationLines
+		var all environments.OperationLines
 		if p := s.ask(http.MethodGet, "/api/v1/operations?environment=paged", nil, &all); p != nil {
 			t.Fatal(p)
 		}

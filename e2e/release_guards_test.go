@@ -13,6 +13,7 @@ import (
 
 	"github.com/cjworkbench/unstuck/e2e/cluster"
 	"github.com/cjworkbench/unstuck/httpapi"
+	"github.com/cjworkbench/unstuck/httpapi/brokers"
 	"github.com/cjworkbench/unstuck/probe"
 	"github.com/cjworkbench/unstuck/release/plan"
 	"github.com/cjworkbench/unstuck/remediate/decide"
@@ -47,7 +48,7 @@ func TestReleaseGuardsHaveDeploysPausesAndDeletionsWaitForEachOther(t *testing.T
 	const pauses = "/api/v1/targets/rabbitmq/pauses"
 
 	// A pause holds a wedged node.
-	var list httpapi.PauseList
+	var list brokers.PauseList
 	if p := s.ask(http.MethodPost, pauses, body{"reason": "we look at it ourselves", "for": "10m"}, &list); p != nil {
 		t.Fatal(p)
 	}
@@ -68,7 +69,7 @@ func TestReleaseGuardsHaveDeploysPausesAndDeletionsWaitForEachOther(t *testing.T
 	if p := s.ask(http.MethodDelete, pauses, body{"reason": "we have looked"}, &list); p != nil || len(list.Pauses) != 0 {
 		t.Fatalf("%v; the pauses are %+v", p, list.Pauses)
 	}
-	watch.wait(time.Minute, "held back by the deploy alone", func(v httpapi.Target) error {
+	watch.wait(time.Minute, "held back by the deploy alone", func(v brokers.Target) error {
 		if len(v.Nodes) == 1 && slices.Equal(v.Nodes[0].Closed, []decide.Guard{decide.GuardOperation}) {
 			return nil
 		}
@@ -82,7 +83,7 @@ func TestReleaseGuardsHaveDeploysPausesAndDeletionsWaitForEachOther(t *testing.T
 	s.over(op.ID, plan.Succeeded)
 
 	// Then the remediation follows, and a deploy waits for it.
-	watch.wait(time.Minute, "a deletion is under way", func(v httpapi.Target) error {
+	watch.wait(time.Minute, "a deletion is under way", func(v brokers.Target) error {
 		if len(v.Deletions) == 1 && v.Deletions[0].Outcome == decide.Pending {
 			return nil
 		}
@@ -99,7 +100,7 @@ func (s *scene) deleteManually(watch *site, node string) {
 	s.t.Helper()
 	before, path := watch.uids(), "/api/v1/targets/rabbitmq/nodes/"+node+"/deletions"
 	guards := []string{string(decide.GuardUnconfirmed)}
-	var done httpapi.DeletionReply
+	var done brokers.DeletionReply
 	// It is young at first; and on a busy machine its tools may not answer in time whether it refuses on purpose.
 	onlyUnconfirmed := func() {
 		ctx := within(s.t, 2*time.Minute)
@@ -169,16 +170,16 @@ func (s *scene) looks(c typist, node string) {
 
 	// Whatever was seen before is older than the request.
 	asked := time.Now()
-	var probed httpapi.Probed
+	var probed brokers.Probed
 	if p := s.leading("/api/v1/targets/rabbitmq/nodes/"+node+"/probes", body{}, &probed); p != nil || probed.Node != node {
 		s.t.Errorf("a probe now: %v, %+v", p, probed)
 	}
 	out := c.wants(0, nil, "explain", "rabbitmq", node, "--now", "-o", "json")
-	var n httpapi.Node
+	var n brokers.Node
 	if err := json.Unmarshal([]byte(out), &n); err != nil {
 		s.t.Fatal(err)
 	}
-	fresh := slices.ContainsFunc(n.Seen, func(seen httpapi.Seen) bool {
+	fresh := slices.ContainsFunc(n.Seen, func(seen brokers.Seen) bool {
 		return seen.Result.Kind == probe.Login && seen.Result.Started.After(asked) && seen.Result.Reason == probe.OK
 	})
 	if !fresh {

@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/cjworkbench/unstuck/e2e/cluster"
-	"github.com/cjworkbench/unstuck/httpapi"
+	"github.com/cjworkbench/unstuck/httpapi/brokers"
 	"github.com/cjworkbench/unstuck/kube"
 	"github.com/cjworkbench/unstuck/kube/apiserver"
 	"github.com/cjworkbench/unstuck/remediate/decide"
@@ -30,7 +30,7 @@ func TestRightsThatAreMissingAreNamedAndNothingIsDeletedWithoutThem(t *testing.T
 	if err := s.WedgeLogin(t.Context(), victim); err != nil {
 		t.Fatal(err)
 	}
-	s.wait(2*time.Minute, "suspected for want of corroboration", func(v httpapi.Target) error {
+	s.wait(2*time.Minute, "suspected for want of corroboration", func(v brokers.Target) error {
 		if err := phase(victim, decide.PhaseSuspect)(v); err != nil {
 			return err
 		}
@@ -49,7 +49,7 @@ func TestRightsThatAreMissingAreNamedAndNothingIsDeletedWithoutThem(t *testing.T
 	giveBack = s.take("pods", "delete")
 	s.restart()
 	s.named("pods delete")
-	s.wait(5*time.Minute, "the deletion has failed", func(v httpapi.Target) error {
+	s.wait(5*time.Minute, "the deletion has failed", func(v brokers.Target) error {
 		for _, a := range v.Deletions {
 			if a.Cause == target.CauseNotAllowed && strings.Contains(a.Why, "delete pods in namespace "+s.Namespace) {
 				return nil
@@ -104,7 +104,7 @@ func (s *site) restart() {
 // named waits until the missing permissions, as "resource verb", are in the leader's metrics and in its log.
 func (s *site) named(permissions ...string) {
 	s.t.Helper()
-	s.wait(2*time.Minute, "named as missing", func(httpapi.Target) error {
+	s.wait(2*time.Minute, "named as missing", func(brokers.Target) error {
 		ctx := within(s.t, 10*time.Second)
 		leader := s.leader()
 		metrics, err := s.daemon.Metrics(ctx, leader)

@@ -17,7 +17,7 @@ import (
 
 	"github.com/cjworkbench/unstuck/e2e/artifact"
 	"github.com/cjworkbench/unstuck/e2e/cluster"
-	"github.com/cjworkbench/unstuck/httpapi"
+	"github.com/cjworkbench/unstuck/httpapi/brokers"
 	"github.com/cjworkbench/unstuck/remediate/decide"
 	"github.com/cjworkbench/unstuck/remediate/store"
 )
@@ -133,7 +133,7 @@ func (s *site) explain(ctx context.Context) {
 }
 
 // view gives what the leader says of the broker.
-func (s *site) view(ctx context.Context) (v httpapi.Target, err error) {
+func (s *site) view(ctx context.Context) (v brokers.Target, err error) {
 	leader, err := s.daemon.Leader(ctx)
 	if err == nil && leader == nil {
 		err = errors.New("nobody leads")
@@ -145,11 +145,11 @@ func (s *site) view(ctx context.Context) (v httpapi.Target, err error) {
 }
 
 // wait waits until ok gives no error of what the leader says.
-func (s *site) wait(d time.Duration, what string, ok func(httpapi.Target) error) httpapi.Target {
+func (s *site) wait(d time.Duration, what string, ok func(brokers.Target) error) brokers.Target {
 	s.t.Helper()
 	began := time.Now()
 	ctx := within(s.t, d)
-	var v httpapi.Target
+	var v brokers.Target
 	err := errors.New("not asked yet")
 	for ; err != nil; pause(ctx, 300*time.Millisecond) {
 		if ctx.Err() != nil {
@@ -173,7 +173,7 @@ func pause(ctx context.Context, d time.Duration) {
 	}
 }
 
-func (s *site) allHealthy(v httpapi.Target) error {
+func (s *site) allHealthy(v brokers.Target) error {
 	if len(v.Nodes) != s.Replicas {
 		return fmt.Errorf("it knows %d nodes", len(v.Nodes))
 	}
@@ -191,8 +191,8 @@ func (s *site) allHealthy(v httpapi.Target) error {
 }
 
 // phase wants a node to have come to one of the phases.
-func phase(node string, phases ...decide.Phase) func(httpapi.Target) error {
-	return func(v httpapi.Target) error {
+func phase(node string, phases ...decide.Phase) func(brokers.Target) error {
+	return func(v brokers.Target) error {
 		for _, n := range v.Nodes {
 			if n.Node != node {
 				continue
@@ -207,8 +207,8 @@ func phase(node string, phases ...decide.Phase) func(httpapi.Target) error {
 }
 
 // heldBack wants a node to be confirmed stuck and held back by the guard.
-func heldBack(node string, guard decide.Guard) func(httpapi.Target) error {
-	return func(v httpapi.Target) error {
+func heldBack(node string, guard decide.Guard) func(brokers.Target) error {
+	return func(v brokers.Target) error {
 		for _, n := range v.Nodes {
 			if n.Node != node {
 				continue
@@ -266,7 +266,7 @@ func (s *site) deletions() int {
 }
 
 // done gives the deletions that deleted something. An aborted one is an intent that a leader wrote down before it was killed.
-func done(v httpapi.Target) []decide.Deletion {
+func done(v brokers.Target) []decide.Deletion {
 	return slices.DeleteFunc(slices.Clone(v.Deletions), func(a decide.Deletion) bool { return a.Outcome == decide.Aborted })
 }
 
@@ -274,7 +274,7 @@ func done(v httpapi.Target) []decide.Deletion {
 // the metrics say the same of it.
 func (s *site) cured(victim string, before map[string]types.UID, deletions int, d time.Duration) decide.Deletion {
 	s.t.Helper()
-	v := s.wait(d, victim+" is cured", func(v httpapi.Target) error {
+	v := s.wait(d, victim+" is cured", func(v brokers.Target) error {
 		if len(done(v)) <= deletions {
 			return fmt.Errorf("nothing was deleted yet: %w", phase(victim, "")(v))
 		}

@@ -102,11 +102,11 @@ func (a AuditEvent) masked() AuditEvent {
 		&a.Client, &a.Path, &a.Environment, &a.Target, &a.Action, &a.Reason, &a.Result,
 		&a.Refused,
 	} {
-		*text = masked(*text)
+		*text = Masked(*text)
 	}
 	a.Override = slices.Clone(a.Override)
 	for i, guard := range a.Override {
-		a.Override[i] = masked(guard)
+		a.Override[i] = Masked(guard)
 	}
 	return a
 }

@@ -1,4 +1,4 @@
-package httpapi
+package httpapi_test
 
 import (
 	"bytes"
@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cjworkbench/unstuck/httpapi"
 	"github.com/cjworkbench/unstuck/httpapi/apitest"
 )
 
@@ -21,7 +22,7 @@ func TestAuditMasksATokenThatIsPastedIntoAnyField(t *testing.T) {
 	const kubernetes = "eyJhbGciOiJSUzI1NiIsImtpZCI6IkFCQyJ9.eyJzdWIiOiJzeXN0ZW06c2VydmljZWFjY291bnQ6eCJ9.c2lnbmF0dXJl-Aa0_"
 	for _, token := range []string{own, kubernetes} {
 		for path, body := range map[string]string{
-			"/api/v1/environments/" + token + "/deploys":                  deployBody(""),
+			"/api/v1/environments/" + token + "/deploys":                  apitest.DeployBody(""),
 			"/api/v1/environments/staging/tasks/" + token + "/runs":       `{"reason":"x"}`,
 			"/api/v1/environments/staging/secrets/" + token + "/restarts": `{"reason":"x"}`,
 			"/api/v1/operations/" + token + "/cancel":                     `{"reason":"x"}`,
@@ -29,7 +30,7 @@ func TestAuditMasksATokenThatIsPastedIntoAnyField(t *testing.T) {
 			"/api/v1/targets/orders/nodes/" + token + "/probes":           ``,
 			"/api/v1/targets/orders/nodes/mq-1/deletions":                 `{"reason":"with ` + token + `","override":["` + token + `"]}`,
 			"/api/v1/targets/orders/pauses":                               `{"reason":"x","for":"` + token + `"}`,
-			deploys:                                                       `{"commit":"` + token + `","reason":"x"}`,
+			apitest.Deploys:                                               `{"commit":"` + token + `","reason":"x"}`,
 		} {
 			s.post(path, body, "User-Agent", token)
 			if a := s.audit.Last(); strings.Contains(fmt.Sprint(a), token[3:20]) || !strings.Contains(fmt.Sprint(a), "[masked]") || a.By != "ada" {
@@ -41,7 +42,7 @@ func TestAuditMasksATokenThatIsPastedIntoAnyField(t *testing.T) {
 		t.Errorf("%d [masked] in %s", strings.Count(all, "[masked]"), all)
 	}
 	for _, text := range []string{apitest.NewCommit, "uid 0f2c9f53-6b1f-4c55-9d8e-0a1b2c3d4e5f", "deploy-20261123t120000-a7k2m9xq", strings.Repeat("frontend-", 9), "a Sentence of Many Words, none of which is long"} {
-		if got := masked(text); got != text {
+		if got := httpapi.Masked(text); got != text {
 			t.Errorf("%q became %q", text, got)
 		}
 	}
@@ -52,10 +53,12 @@ func TestAuditInTheTextLogCannotBeForged(t *testing.T) {
 	const forged = `x Override:[] DryRun:true Result: Status:403 Refused:ada may not deploy} audit.status=403 audit.refused="no" status=403`
 	for name, send := range map[string]func(*site){
 		"reason": func(s *site) {
-			s.post(deploys, `{"commit":"`+apitest.NewCommit+`","reason":`+strconv.Quote(forged)+`}`)
+			s.post(apitest.Deploys, `{"commit":"`+apitest.NewCommit+`","reason":`+strconv.Quote(forged)+`}`)
 		},
-		"client": func(s *site) { s.post(deploys, deployBody(""), "User-Agent", forged[:90]) },
-		"path":   func(s *site) { s.post("/api/v1/environments/"+url.PathEscape(forged[:90])+"/deploys", deployBody("")) },
+		"client": func(s *site) { s.post(apitest.Deploys, apitest.DeployBody(""), "User-Agent", forged[:90]) },
+		"path": func(s *site) {
+			s.post("/api/v1/environments/"+url.PathEscape(forged[:90])+"/deploys", apitest.DeployBody(""))
+		},
 		"override": func(s *site) {
 			s.post("/api/v1/targets/orders/nodes/mq-1/deletions", `{"reason":"x","override":["a b] audit.status=202","c\" \"d"]}`)
 		},
@@ -65,7 +68,7 @@ func TestAuditInTheTextLogCannotBeForged(t *testing.T) {
 	} {
 		var out bytes.Buffer
 		s := newSite()
-		s.Audit = LogAudit{slog.New(slog.NewTextHandler(&out, nil))}
+		s.Audit = httpapi.LogAudit{Log: slog.New(slog.NewTextHandler(&out, nil))}
 		s.build()
 		send(s)
 		line := out.String()
@@ -92,7 +95,7 @@ func TestAuditInTheTextLogCannotBeForged(t *testing.T) {
 }
 
 func TestAuditEventLogValueHasEveryFieldAsJSONNamesIt(t *testing.T) {
-	a := AuditEvent{At: apitest.Noon}
+	a := httpapi.AuditEvent{At: apitest.Noon}
 	v := reflect.ValueOf(&a).Elem()
 	for i := range v.NumField() {
 		switch f := v.Field(i); f.Kind() {
@@ -106,12 +109,12 @@ func TestAuditEventLogValueHasEveryFieldAsJSONNamesIt(t *testing.T) {
 			f.Set(reflect.ValueOf([]string{"a", "b"}))
 		}
 	}
-	for _, event := range []AuditEvent{a, {At: apitest.Noon, RequestID: "r", From: "f", Method: "GET", Path: "/", Status: 200}} {
+	for _, event := range []httpapi.AuditEvent{a, {At: apitest.Noon, RequestID: "r", From: "f", Method: "GET", Path: "/", Status: 200}} {
 		var out bytes.Buffer
-		LogAudit{slog.New(slog.NewJSONHandler(&out, nil))}.Record(t.Context(), event)
-		got := decode[struct{ Audit map[string]any }](t, out.Bytes()).Audit
+		httpapi.LogAudit{Log: slog.New(slog.NewJSONHandler(&out, nil))}.Record(t.Context(), event)
+		got := apitest.Decode[struct{ Audit map[string]any }](t, out.Bytes()).Audit
 		data, _ := json.Marshal(event)
-		if want := decode[map[string]any](t, data); !equal(got, want) {
+		if want := apitest.Decode[map[string]any](t, data); !equal(got, want) {
 			t.Errorf("got  %v\nwant %v", got, want)
 		}
 	}
@@ -122,28 +125,28 @@ func TestAuditIsNotFilledByAnybodyWithoutAToken(t *testing.T) {
 		s := newSite()
 		const flood = 500
 		for range flood {
-			if w := s.ask(apitest.Request("", "POST", deploys, deployBody(""))); w.Code != 401 && w.Code != 429 {
+			if w := s.ask(apitest.Request("", "POST", apitest.Deploys, apitest.DeployBody(""))); w.Code != 401 && w.Code != 429 {
 				t.Fatalf("%d %s", w.Code, w.Body)
 			}
 			s.ask(apitest.Request("", "GET", "/api/v1/environments/staging/services/cron/env", ""))
 		}
 		recorded := len(s.audit.All)
-		if recorded != auditEach.Burst {
-			t.Errorf("%d lines, want %d", recorded, auditEach.Burst)
+		if recorded != httpapi.AuditEach.Burst {
+			t.Errorf("%d lines, want %d", recorded, httpapi.AuditEach.Burst)
 		}
-		r := apitest.Request("", "POST", deploys, deployBody(""))
+		r := apitest.Request("", "POST", apitest.Deploys, apitest.DeployBody(""))
 		r.RemoteAddr = "198.51.100.7:1234"
-		if s.ask(r); s.audit.Last().From != "198.51.100.7" || s.audit.Last().LeftOut != 2*flood-int64(auditEach.Burst) {
+		if s.ask(r); s.audit.Last().From != "198.51.100.7" || s.audit.Last().LeftOut != 2*flood-int64(httpapi.AuditEach.Burst) {
 			t.Errorf("from elsewhere: %+v", s.audit.Last())
 		}
 		for range 3 * flood { // whoever is known and may ask is in it every time
-			s.post(deploys, deployBody(`,"dry_run":true`))
+			s.post(apitest.Deploys, apitest.DeployBody(`,"dry_run":true`))
 		}
 		if got := len(s.audit.All) - recorded - 1; got != 3*flood || s.audit.Last().LeftOut != 0 {
 			t.Errorf("%d lines of %d requests", got, 3*flood)
 		}
 		time.Sleep(time.Minute)
-		if s.ask(apitest.Request("", "POST", deploys, deployBody(""))); s.audit.Last().Status != 401 {
+		if s.ask(apitest.Request("", "POST", apitest.Deploys, apitest.DeployBody(""))); s.audit.Last().Status != 401 {
 			t.Errorf("after a rest: %+v", s.audit.Last())
 		}
 	})
@@ -152,13 +155,13 @@ func TestAuditIsNotFilledByAnybodyWithoutAToken(t *testing.T) {
 func TestAuditIsNotFilledByACallerWhoIsTurnedAway(t *testing.T) {
 	apitest.AtNoon(t, func(t *testing.T) {
 		s := newSite()
-		s.Rate = Rate{PerSecond: 1, Burst: 1}
+		s.Rate = httpapi.Rate{PerSecond: 1, Burst: 1}
 		s.build()
 		for range 500 {
-			s.post(deploys, deployBody(""))
+			s.post(apitest.Deploys, apitest.DeployBody(""))
 		}
-		if got := len(s.audit.All); got != 1+auditEach.Burst {
-			t.Errorf("%d lines, want %d", got, 1+auditEach.Burst)
+		if got := len(s.audit.All); got != 1+httpapi.AuditEach.Burst {
+			t.Errorf("%d lines, want %d", got, 1+httpapi.AuditEach.Burst)
 		}
 	})
 }
@@ -168,7 +171,7 @@ func TestAuditIsNotSwollenByANameInAPath(t *testing.T) {
 	long := strings.Repeat("s", 12_000)
 	for _, who := range []string{"ada", "bob"} {
 		w := s.ask(apitest.Request(who, "POST", "/api/v1/environments/staging/secrets/"+long+"/restarts", `{"reason":"it was rotated"}`))
-		if a := s.audit.Last(); len(a.Action) > 2*MaxReason || len(a.Refused) > 4*MaxReason || (who == "bob" && w.Body.Len() > 4*MaxReason) {
+		if a := s.audit.Last(); len(a.Action) > 2*httpapi.MaxReason || len(a.Refused) > 4*httpapi.MaxReason || (who == "bob" && w.Body.Len() > 4*httpapi.MaxReason) {
 			t.Errorf("%s: %d bytes in the audit, %d in the answer", who, len(a.Action)+len(a.Refused), w.Body.Len())
 		}
 	}

@@ -48,7 +48,7 @@ func (g *Gate) Authenticate(r *http.Request) (*http.Request, error) {
 		key += "/refresh" // ten pages that are open ask ten times a second, and their owner must be able to act
 	}
 	if wait := g.callers.take(key); wait > 0 {
-		return r, tooMany(wait, "too many requests from %s", who.Name)
+		return r, TooMany(wait, "too many requests from %s", who.Name)
 	}
 	return r, nil
 }
@@ -83,7 +83,7 @@ func (g *Gate) admit(r *http.Request, token string, sum digest) (auth.Caller, er
 	address := addressOf(r)
 	one := address + "/" + hex.EncodeToString(sum[:])
 	if wait := g.badTokens.wait(one); wait > 0 {
-		return auth.Caller{}, tooMany(wait, "too many failed sign-ins")
+		return auth.Caller{}, TooMany(wait, "too many failed sign-ins")
 	}
 	found, err, _ := g.admitting.Do(one, func() (any, error) {
 		// The client may go away, and others with the same token wait for the answer.
@@ -104,13 +104,13 @@ func (g *Gate) admit(r *http.Request, token string, sum digest) (auth.Caller, er
 
 // admitOne does so if there is a place for it, and if not too many bad ones have come from its address.
 func (g *Gate) admitOne(ctx context.Context, address, token string) (auth.Caller, error) {
-	if !g.lookups.open(address) {
+	if !g.lookups.Open(address) {
 		return auth.Caller{}, tryAgain("too many tokens are looked up at this moment")
 	}
-	defer g.lookups.close(address)
+	defer g.lookups.Close(address)
 	// Until it is known, a token counts as a bad one, or any number of them could be tried at the same time.
 	if wait := g.badAddresses.take(address); wait > 0 {
-		return auth.Caller{}, tooMany(wait, "too many failed sign-ins")
+		return auth.Caller{}, TooMany(wait, "too many failed sign-ins")
 	}
 	who, err := g.lookUp(ctx, token)
 	if !isUnknown(err) {
@@ -126,7 +126,7 @@ func (g *Gate) lookUp(ctx context.Context, token string) (auth.Caller, error) {
 	case errors.Is(err, auth.ErrUnknownToken) || (err == nil && who.Name == ""):
 		return auth.Caller{}, NewProblem(http.StatusUnauthorized, "%s", auth.ErrUnknownToken)
 	case err != nil:
-		g.log.Warn("nobody can tell who is calling", "error", err)
+		g.Log.Warn("nobody can tell who is calling", "error", err)
 		return auth.Caller{}, NewProblem(http.StatusServiceUnavailable, "nobody can tell now who is calling; try again")
 	}
 	return who, nil
@@ -151,13 +151,13 @@ func (g *Gate) May(ctx context.Context, action auth.Action) error {
 	// A caller without rights may ask as often as others, and what the API server is asked about each request waits in one
 	// line. So of one caller few questions stand there at once.
 	key := who.Authority + "/" + who.Name
-	if !g.questions.open(key) {
+	if !g.questions.Open(key) {
 		return tryAgain("too many requests of %s are looked at at this moment", who.Name)
 	}
-	defer g.questions.close(key)
+	defer g.questions.Close(key)
 	v, err := g.access.Allowed(ctx, who, action)
 	if err != nil {
-		g.log.Warn("nobody can tell what the caller may do", "caller", who.Name, "action", what, "error", err)
+		g.Log.Warn("nobody can tell what the caller may do", "caller", who.Name, "action", what, "error", err)
 		return NewProblem(http.StatusServiceUnavailable, "nobody can tell now whether %s may %s; try again", who.Name, what)
 	}
 	if !v.Allowed {
@@ -170,11 +170,11 @@ func (g *Gate) May(ctx context.Context, action auth.Action) error {
 // Sees says whether the caller may read something, for lists that show what they may.
 func (g *Gate) Sees(ctx context.Context, action auth.Action) (bool, error) {
 	action.Verb = auth.Read
-	return g.can(ctx, action)
+	return g.Can(ctx, action)
 }
 
-// can says whether the caller may do the action.
-func (g *Gate) can(ctx context.Context, action auth.Action) (bool, error) {
+// Can says whether the caller may do the action.
+func (g *Gate) Can(ctx context.Context, action auth.Action) (bool, error) {
 	err := g.May(ctx, action)
 	var p *Problem
 	if errors.As(err, &p) && p.Status == http.StatusForbidden {

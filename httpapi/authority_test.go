@@ -1,15 +1,14 @@
-package httpapi
+package httpapi_test
 
 import (
 	"context"
-	"crypto/sha256"
 	"fmt"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
-	"time"
 
 	"github.com/cjworkbench/unstuck/auth"
+	"github.com/cjworkbench/unstuck/httpapi"
 	"github.com/cjworkbench/unstuck/httpapi/apitest"
 )
 
@@ -23,11 +22,11 @@ func (s *site) askFrom(address, who string) int {
 // flood sends guesses from an address until no more are looked up.
 func (s *site) flood(t *testing.T, address string) {
 	t.Helper()
-	for i := range badAddress.Burst {
+	for i := range httpapi.BadAddress.Burst {
 		s.askFrom(address, fmt.Sprint("guess", i))
 	}
 	if code := s.askFrom(address, "one-more"); code != 429 {
-		t.Fatalf("after %d guesses: %d", badAddress.Burst, code)
+		t.Fatalf("after %d guesses: %d", httpapi.BadAddress.Burst, code)
 	}
 }
 
@@ -46,7 +45,7 @@ func TestGateLetsTheKnownPassWhileStrangersGuessFromTheirAddress(t *testing.T) {
 			t.Fatal(code)
 		}
 		s.flood(t, "10.0.0.1")
-		for range 2 * badAddress.Burst {
+		for range 2 * httpapi.BadAddress.Burst {
 			if code := s.askFrom("10.0.0.1", "ada"); code != 200 {
 				t.Fatalf("ada, who is known: %d", code)
 			}
@@ -74,7 +73,7 @@ func TestGateLetsWhoCanBeToldAtOncePassFromTheFirstRequest(t *testing.T) {
 		callers := auth.Authorities{{Name: "tokens", Identity: file, Access: file}, {Name: "slow", Identity: slow, Access: file}}
 		s.Identity, s.Access = callers, callers
 		s.build()
-		for i := range 2 * maxLookups { // strangers have every place
+		for i := range 2 * httpapi.MaxLookups { // strangers have every place
 			go s.askFrom(fmt.Sprintf("10.0.0.%d", i), "stranger")
 		}
 		synctest.Wait()
@@ -108,7 +107,7 @@ func TestGateLooksUpOnceATokenThatComesInManyRequestsAtOnce(t *testing.T) {
 		s.Identity = slow
 		s.build()
 		codes := make(chan int)
-		const many = 10 * maxLookups
+		const many = 10 * httpapi.MaxLookups
 		for range many {
 			go func() { codes <- s.askFrom("10.0.0.1", "ada") }()
 		}
@@ -136,7 +135,7 @@ func TestGateForgetsAKnownTokenThatWasTakenBack(t *testing.T) {
 		}
 		delete(tokens, "ada")
 		var limited int
-		for range badToken.Burst + 5 {
+		for range httpapi.BadToken.Burst + 5 {
 			switch code := s.askFrom("10.0.0.1", "ada"); code {
 			case 429:
 				limited++
@@ -147,25 +146,6 @@ func TestGateForgetsAKnownTokenThatWasTakenBack(t *testing.T) {
 		}
 		if limited != 4 { // the first was still known, and is not counted as a guess
 			t.Errorf("%d requests with a token that was taken back were limited", limited)
-		}
-	})
-}
-
-func TestKnownTokensAreFewAndForgottenInTime(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		k := newKnownTokens()
-		one := func(i int) digest { return sha256.Sum256(fmt.Append(nil, i)) }
-		for i := range maxKnownTokens + 10 {
-			k.remember(one(i))
-			if len(k.until) > maxKnownTokens || !k.has(one(i)) {
-				t.Fatalf("%d tokens, the last one: %t", len(k.until), k.has(one(i)))
-			}
-		}
-		k.remember(one(1))
-		k.forget(one(1))
-		time.Sleep(knownFor)
-		if k.has(one(1)) || k.has(one(maxKnownTokens)) {
-			t.Error("a token is remembered for too long")
 		}
 	})
 }
@@ -190,18 +170,18 @@ func TestGateAsksFewQuestionsAtOnceAboutOneCaller(t *testing.T) {
 		slow := &slowAccess{Tokens: apitest.Tokens{"ada": {{Verbs: auth.Verbs(), Environments: "*", Brokers: "*"}}, "bob": nil}, let: make(chan struct{})}
 		s.Identity, s.Access = slow, slow
 		s.build()
-		codes := make(chan int, 10*maxQuestionsEach)
+		codes := make(chan int, 10*httpapi.MaxQuestionsEach)
 		for range cap(codes) {
 			go func() { codes <- s.askFrom("10.0.0.1", "bob") }()
 		}
 		synctest.Wait()
-		if n := int(slow.asked.Load()); n != maxQuestionsEach || len(codes) != 9*maxQuestionsEach {
+		if n := int(slow.asked.Load()); n != httpapi.MaxQuestionsEach || len(codes) != 9*httpapi.MaxQuestionsEach {
 			t.Errorf("%d questions about bob wait at once, and %d are answered at once", n, len(codes))
 		}
 		ada := make(chan int)
 		go func() { ada <- s.askFrom("10.0.0.2", "ada") }()
 		synctest.Wait()
-		if n := int(slow.asked.Load()); n != maxQuestionsEach+1 {
+		if n := int(slow.asked.Load()); n != httpapi.MaxQuestionsEach+1 {
 			t.Errorf("%d questions in all: the one about ada has no place", n)
 		}
 		close(slow.let)

@@ -12,16 +12,14 @@ import (
 	"slices"
 	"strings"
 	"unicode/utf8"
-
-	"github.com/cjworkbench/unstuck/release/plan"
 )
 
 // MaxBody bounds what a request may carry.
 const MaxBody = 64 << 10
 
-// readBody reads a request's body strictly into a B: one JSON object that has only what a B has, each at most once and
+// ReadBody reads a request's body strictly into a B: one JSON object that has only what a B has, each at most once and
 // with that very name. No body at all is an empty object.
-func readBody[B any](w http.ResponseWriter, r *http.Request) (b B, err error) {
+func ReadBody[B any](w http.ResponseWriter, r *http.Request) (b B, err error) {
 	data, err := io.ReadAll(http.MaxBytesReader(w, r.Body, MaxBody))
 	var tooLarge *http.MaxBytesError
 	switch {
@@ -130,10 +128,10 @@ func fieldsOf(t reflect.Type) []string {
 	return names
 }
 
-// checkReason refuses a change that nobody gives a reason for. What becomes an operation is checked by release too.
-func checkReason(reason string) error {
+// CheckReason refuses a change that nobody gives a reason for. What becomes an operation is checked by release too.
+func CheckReason(reason string) error {
 	if strings.TrimSpace(reason) == "" || len(reason) > MaxReason {
-		return refused(http.StatusBadRequest, plan.Invalid, "a reason is required",
+		return Refused(http.StatusBadRequest, Invalid, "a reason is required",
 			fmt.Sprintf("say why in the field reason, in at most %d bytes", MaxReason))
 	}
 	return nil

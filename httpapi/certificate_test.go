@@ -122,14 +122,14 @@ func TestServeServesTheAPIOverTLS(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() {
-		done <- Serve(ctx, slog.New(slog.DiscardHandler), Server{Name: "api", Listener: l, Handler: New(fixture()).Handler(nil), TLS: c.Config()})
+		done <- Serve(ctx, slog.New(slog.DiscardHandler), Server{Name: "api", Listener: l, Handler: New(Options{}).Handler(nil), TLS: c.Config()})
 	}()
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM(cert)
 	client := &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{
 		TLSClientConfig: &tls.Config{RootCAs: roots, ServerName: "unstuck"}, ForceAttemptHTTP2: true,
 	}}
-	resp, err := client.Get("https://" + l.Addr().String() + "/api/v1/targets")
+	resp, err := client.Get("https://" + l.Addr().String() + "/api/v1/openapi.json")
 	if err != nil {
 		t.Fatal(err)
 	}

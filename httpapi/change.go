@@ -9,14 +9,14 @@ import (
 	"time"
 )
 
-// change answers one request that changes something. It notes in the audit event what is known of it.
-type change func(w http.ResponseWriter, r *http.Request, a *AuditEvent) (reply, error)
+// Change answers one request that changes something. It notes in the audit event what is known of it.
+type Change func(w http.ResponseWriter, r *http.Request, a *AuditEvent) (Reply, error)
 
-// reply is a good answer to a change.
-type reply struct {
-	status   int
-	location string // of what came of it
-	value    any
+// Reply is a good answer to a change.
+type Reply struct {
+	Status   int
+	Location string // of what came of it; "": nowhere
+	Value    any
 }
 
 // changeTimeout bounds a change. Releases plan and take locks for up to a minute.
@@ -30,16 +30,16 @@ func (g *Gate) changing(route Route) http.Handler {
 			g.Fail(w, r, err)
 			return
 		}
-		if answer.location != "" {
-			w.Header().Set("Location", answer.location)
+		if answer.Location != "" {
+			w.Header().Set("Location", answer.Location)
 		}
-		g.write(w, r, answer.status, "application/json", answer.value)
+		g.Write(w, r, answer.Status, "application/json", answer.Value)
 	})
 }
 
 // perform does what a route that changes something does: it finds out whether a browser was lured here and who calls,
 // and tells the audit whatever comes of it. The error is a Problem.
-func (g *Gate) perform(w http.ResponseWriter, r *http.Request, route Route) (reply, error) {
+func (g *Gate) perform(w http.ResponseWriter, r *http.Request, route Route) (Reply, error) {
 	a := AuditEventOf(r)
 	// What is begun is brought to its end, and into the audit, even if the client does not wait for it.
 	ctx, stop := context.WithTimeout(context.WithoutCancel(r.Context()), changeTimeout)
@@ -57,9 +57,9 @@ func (g *Gate) perform(w http.ResponseWriter, r *http.Request, route Route) (rep
 	if err != nil {
 		p := g.ProblemOf(r, err)
 		a.Status, a.Refused = p.Status, p.Detail
-		return reply{}, p
+		return Reply{}, p
 	}
-	a.Status = answer.status
+	a.Status = answer.Status
 	return answer, nil
 }
 
@@ -74,9 +74,9 @@ func AuditEventOf(r *http.Request) AuditEvent {
 
 func (g *Gate) try(w http.ResponseWriter, r *http.Request, route Route, origins *http.CrossOriginProtection,
 	a *AuditEvent,
-) (reply, error) {
+) (Reply, error) {
 	if err := origins.Check(r); err != nil {
-		return reply{}, NewProblem(http.StatusForbidden, "a page of another origin may not change anything here")
+		return Reply{}, NewProblem(http.StatusForbidden, "a page of another origin may not change anything here")
 	}
 	r, err := g.Authenticate(r)
 	if r != nil {
@@ -84,15 +84,15 @@ func (g *Gate) try(w http.ResponseWriter, r *http.Request, route Route, origins 
 		a.By, a.Authority = who.Name, who.Authority
 	}
 	if err != nil {
-		return reply{}, err
+		return Reply{}, err
 	}
 	if err := route.check(r); err != nil {
-		return reply{}, err
+		return Reply{}, err
 	}
 	if key := r.Header.Values("Idempotency-Key"); len(key) > 1 || (len(key) == 1 && !idempotencyKey.MatchString(key[0])) {
-		return reply{}, NewProblem(http.StatusBadRequest, "the Idempotency-Key is not 1 to 200 printable ASCII characters")
+		return Reply{}, NewProblem(http.StatusBadRequest, "the Idempotency-Key is not 1 to 200 printable ASCII characters")
 	}
-	return route.change(w, r, a)
+	return route.Change(w, r, a)
 }
 
 var (

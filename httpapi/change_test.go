@@ -1,4 +1,4 @@
-package httpapi
+package httpapi_test
 
 import (
 	"bytes"
@@ -11,15 +11,11 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/cjworkbench/unstuck/httpapi"
 	"github.com/cjworkbench/unstuck/httpapi/apitest"
+	"github.com/cjworkbench/unstuck/httpapi/environments"
 	"github.com/cjworkbench/unstuck/release/plan"
 )
-
-const deploys = "/api/v1/environments/staging/deploys"
-
-func deployBody(more string) string {
-	return `{"commit":"` + apitest.NewCommit + `","reason":"nightly"` + more + `}`
-}
 
 func TestGateRefusesAChangeBeforeAnythingIsDoneAndAuditsWhy(t *testing.T) {
 	for name, c := range map[string]struct {
@@ -28,51 +24,51 @@ func TestGateRefusesAChangeBeforeAnythingIsDoneAndAuditsWhy(t *testing.T) {
 		detail string // what the answer says
 		by     string // who the audit names
 	}{
-		"no token":              {apitest.Request("", "POST", deploys, deployBody("")), 401, "Authorization: Bearer", ""},
-		"a token of nobody":     {apitest.Request("eve", "POST", deploys, deployBody("")), 401, "unknown or has expired", ""},
-		"a password":            {apitest.Request("", "POST", deploys, deployBody(""), "Authorization", "Basic YWRhOmFkYQ=="), 401, "Bearer", ""},
-		"an endless token":      {apitest.Request("", "POST", deploys, "", "Authorization", "Bearer "+strings.Repeat("a", maxToken+1)), 401, "Bearer", ""},
-		"nobody can tell whose": {apitest.Request("flaky", "POST", deploys, deployBody("")), 503, "nobody can tell now who is calling", ""},
+		"no token":              {apitest.Request("", "POST", apitest.Deploys, apitest.DeployBody("")), 401, "Authorization: Bearer", ""},
+		"a token of nobody":     {apitest.Request("eve", "POST", apitest.Deploys, apitest.DeployBody("")), 401, "unknown or has expired", ""},
+		"a password":            {apitest.Request("", "POST", apitest.Deploys, apitest.DeployBody(""), "Authorization", "Basic YWRhOmFkYQ=="), 401, "Bearer", ""},
+		"an endless token":      {apitest.Request("", "POST", apitest.Deploys, "", "Authorization", "Bearer "+strings.Repeat("a", httpapi.MaxToken+1)), 401, "Bearer", ""},
+		"nobody can tell whose": {apitest.Request("flaky", "POST", apitest.Deploys, apitest.DeployBody("")), 503, "nobody can tell now who is calling", ""},
 		"a token without rights": {
-			apitest.Request("bob", "POST", deploys, deployBody("")), 403,
+			apitest.Request("bob", "POST", apitest.Deploys, apitest.DeployBody("")), 403,
 			"bob may not deploy environment staging: the token gives no right to that", "bob",
 		},
-		"another environment": {apitest.Request("ci", "POST", "/api/v1/environments/production/deploys", deployBody("")), 403, "ci may not deploy environment production", "ci"},
+		"another environment": {apitest.Request("ci", "POST", "/api/v1/environments/production/deploys", apitest.DeployBody("")), 403, "ci may not deploy environment production", "ci"},
 		"another action":      {apitest.Request("ci", "POST", "/api/v1/environments/staging/promotions", `{"reason":"x"}`), 403, "ci may not promote environment staging", "ci"},
 		"a page of another origin": {
-			apitest.Request("ada", "POST", deploys, deployBody(""), "Sec-Fetch-Site", "cross-site"), 403,
+			apitest.Request("ada", "POST", apitest.Deploys, apitest.DeployBody(""), "Sec-Fetch-Site", "cross-site"), 403,
 			"a page of another origin", "",
 		},
-		"another origin":              {apitest.Request("ada", "POST", deploys, deployBody(""), "Origin", "https://evil.example"), 403, "a page of another origin", ""},
-		"no such environment":         {apitest.Request("ada", "POST", "/api/v1/environments/stagin/deploys", deployBody("")), 404, `known are production, staging`, "ada"},
-		"not an environment of ours":  {apitest.Request("ci", "POST", "/api/v1/environments/stagin/deploys", deployBody("")), 404, `only "staging" is known`, "ci"},
+		"another origin":              {apitest.Request("ada", "POST", apitest.Deploys, apitest.DeployBody(""), "Origin", "https://evil.example"), 403, "a page of another origin", ""},
+		"no such environment":         {apitest.Request("ada", "POST", "/api/v1/environments/stagin/deploys", apitest.DeployBody("")), 404, `known are production, staging`, "ada"},
+		"not an environment of ours":  {apitest.Request("ci", "POST", "/api/v1/environments/stagin/deploys", apitest.DeployBody("")), 404, `only "staging" is known`, "ci"},
 		"no such service":             {apitest.Request("ada", "POST", "/api/v1/environments/staging/services/front/restarts", `{"reason":"x"}`), 404, `known are cron, frontend`, "ada"},
 		"no such task":                {apitest.Request("ada", "POST", "/api/v1/environments/staging/tasks/import/runs", `{"reason":"x"}`), 404, `known are clear-render-cache, `, "ada"},
-		"a form":                      {apitest.Request("ada", "POST", deploys, "commit=1", "Content-Type", "application/x-www-form-urlencoded"), 415, "send application/json", "ada"},
-		"text that a page could send": {apitest.Request("ada", "POST", deploys, deployBody(""), "Content-Type", "text/plain"), 415, "send application/json", "ada"},
-		"no content type":             {apitest.Request("ada", "POST", deploys, deployBody(""), "Content-Type", ""), 415, "send application/json", "ada"},
-		"other characters":            {apitest.Request("ada", "POST", deploys, deployBody(""), "Content-Type", "application/json; charset=utf-16"), 415, "application/json", "ada"},
-		"compressed":                  {apitest.Request("ada", "POST", deploys, deployBody(""), "Content-Encoding", "gzip"), 415, `"gzip"`, "ada"},
-		"too much":                    {apitest.Request("ada", "POST", deploys, `{"reason":"`+strings.Repeat("a", MaxBody)+`"}`), 413, "65536 bytes", "ada"},
-		"no object":                   {apitest.Request("ada", "POST", deploys, `["deploy"]`), 400, "not a JSON object", "ada"},
-		"null":                        {apitest.Request("ada", "POST", deploys, `null`), 400, "not a JSON object", "ada"},
-		"half of it":                  {apitest.Request("ada", "POST", deploys, `{"reason":"x"`), 400, "ends too early", "ada"},
-		"no JSON":                     {apitest.Request("ada", "POST", deploys, `{"reason":}`), 400, "no JSON, at byte", "ada"},
-		"no UTF-8":                    {apitest.Request("ada", "POST", deploys, "{\"reason\":\"\xff\"}"), 400, "not UTF-8", "ada"},
-		"two objects":                 {apitest.Request("ada", "POST", deploys, deployBody("")+`{}`), 400, "goes on after its JSON object", "ada"},
-		"an unknown field":            {apitest.Request("ada", "POST", deploys, deployBody(`,"force":true`)), 400, `no field "force"`, "ada"},
-		"a field in other case":       {apitest.Request("ada", "POST", deploys, deployBody(`,"DRY_RUN":true`)), 400, `no field "DRY_RUN"`, "ada"},
-		"a field that comes twice":    {apitest.Request("ada", "POST", deploys, deployBody(`,"commit":"x"`)), 400, `"commit" comes twice`, "ada"},
-		"a field of another type":     {apitest.Request("ada", "POST", deploys, deployBody(`,"dry_run":"yes"`)), 400, `"dry_run" is a string: want a boolean`, "ada"},
-		"a query":                     {apitest.Request("ada", "POST", deploys+"?dry_run=true", deployBody("")), 400, `asks for "dry_run"`, "ada"},
-		"a key with a line end":       {apitest.Request("ada", "POST", deploys, deployBody(""), "Idempotency-Key", "a\nb"), 400, "Idempotency-Key", "ada"},
-		"an endless key":              {apitest.Request("ada", "POST", deploys, deployBody(""), "Idempotency-Key", strings.Repeat("k", 201)), 400, "Idempotency-Key", "ada"},
+		"a form":                      {apitest.Request("ada", "POST", apitest.Deploys, "commit=1", "Content-Type", "application/x-www-form-urlencoded"), 415, "send application/json", "ada"},
+		"text that a page could send": {apitest.Request("ada", "POST", apitest.Deploys, apitest.DeployBody(""), "Content-Type", "text/plain"), 415, "send application/json", "ada"},
+		"no content type":             {apitest.Request("ada", "POST", apitest.Deploys, apitest.DeployBody(""), "Content-Type", ""), 415, "send application/json", "ada"},
+		"other characters":            {apitest.Request("ada", "POST", apitest.Deploys, apitest.DeployBody(""), "Content-Type", "application/json; charset=utf-16"), 415, "application/json", "ada"},
+		"compressed":                  {apitest.Request("ada", "POST", apitest.Deploys, apitest.DeployBody(""), "Content-Encoding", "gzip"), 415, `"gzip"`, "ada"},
+		"too much":                    {apitest.Request("ada", "POST", apitest.Deploys, `{"reason":"`+strings.Repeat("a", httpapi.MaxBody)+`"}`), 413, "65536 bytes", "ada"},
+		"no object":                   {apitest.Request("ada", "POST", apitest.Deploys, `["deploy"]`), 400, "not a JSON object", "ada"},
+		"null":                        {apitest.Request("ada", "POST", apitest.Deploys, `null`), 400, "not a JSON object", "ada"},
+		"half of it":                  {apitest.Request("ada", "POST", apitest.Deploys, `{"reason":"x"`), 400, "ends too early", "ada"},
+		"no JSON":                     {apitest.Request("ada", "POST", apitest.Deploys, `{"reason":}`), 400, "no JSON, at byte", "ada"},
+		"no UTF-8":                    {apitest.Request("ada", "POST", apitest.Deploys, "{\"reason\":\"\xff\"}"), 400, "not UTF-8", "ada"},
+		"two objects":                 {apitest.Request("ada", "POST", apitest.Deploys, apitest.DeployBody("")+`{}`), 400, "goes on after its JSON object", "ada"},
+		"an unknown field":            {apitest.Request("ada", "POST", apitest.Deploys, apitest.DeployBody(`,"force":true`)), 400, `no field "force"`, "ada"},
+		"a field in other case":       {apitest.Request("ada", "POST", apitest.Deploys, apitest.DeployBody(`,"DRY_RUN":true`)), 400, `no field "DRY_RUN"`, "ada"},
+		"a field that comes twice":    {apitest.Request("ada", "POST", apitest.Deploys, apitest.DeployBody(`,"commit":"x"`)), 400, `"commit" comes twice`, "ada"},
+		"a field of another type":     {apitest.Request("ada", "POST", apitest.Deploys, apitest.DeployBody(`,"dry_run":"yes"`)), 400, `"dry_run" is a string: want a boolean`, "ada"},
+		"a query":                     {apitest.Request("ada", "POST", apitest.Deploys+"?dry_run=true", apitest.DeployBody("")), 400, `asks for "dry_run"`, "ada"},
+		"a key with a line end":       {apitest.Request("ada", "POST", apitest.Deploys, apitest.DeployBody(""), "Idempotency-Key", "a\nb"), 400, "Idempotency-Key", "ada"},
+		"an endless key":              {apitest.Request("ada", "POST", apitest.Deploys, apitest.DeployBody(""), "Idempotency-Key", strings.Repeat("k", 201)), 400, "Idempotency-Key", "ada"},
 		"a parameter of a change":     {apitest.Request("ada", "POST", "/api/v1/pauses?reason=x&for=1h", ""), 400, "the address asks for", "ada"},
 		"no reason to pause":          {apitest.Request("ada", "POST", "/api/v1/pauses", `{"for":"1h"}`), 400, "a reason is required", "ada"},
 	} {
 		s := newSite()
 		w := s.ask(c.r)
-		p := decode[Problem](t, w.Body.Bytes())
+		p := apitest.Decode[httpapi.Problem](t, w.Body.Bytes())
 		if w.Code != c.status || p.Status != c.status || !strings.Contains(p.Detail, c.detail) || w.Header().Get("Content-Type") != "application/problem+json" {
 			t.Errorf("%s: %d %s, want %d and %q", name, w.Code, w.Body, c.status, c.detail)
 		}
@@ -95,9 +91,9 @@ func TestAuditNamesWhoWhatAndWhyAndHoldsNoToken(t *testing.T) {
 	s.Log = slog.New(slog.NewJSONHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	s.Audit = nil // the log
 	s.build()
-	s.post(deploys, deployBody(""), "X-Request-Id", "mine", "User-Agent", "curl/8.5")
-	s.ask(apitest.Request("", "POST", deploys, deployBody(""), "Authorization", "Bearer hush"))
-	s.ask(apitest.Request("flaky", "POST", deploys, deployBody("")))
+	s.post(apitest.Deploys, apitest.DeployBody(""), "X-Request-Id", "mine", "User-Agent", "curl/8.5")
+	s.ask(apitest.Request("", "POST", apitest.Deploys, apitest.DeployBody(""), "Authorization", "Bearer hush"))
+	s.ask(apitest.Request("flaky", "POST", apitest.Deploys, apitest.DeployBody("")))
 	for _, secret := range []string{"token-of", "hush"} {
 		if strings.Contains(log.String(), secret) {
 			t.Errorf("the log has a token: %s", log.String())
@@ -105,7 +101,7 @@ func TestAuditNamesWhoWhatAndWhyAndHoldsNoToken(t *testing.T) {
 	}
 	var line struct {
 		Msg   string
-		Audit AuditEvent
+		Audit httpapi.AuditEvent
 	}
 	first, _, _ := strings.Cut(log.String(), "\n")
 	if err := json.Unmarshal([]byte(first), &line); err != nil {
@@ -113,8 +109,8 @@ func TestAuditNamesWhoWhatAndWhyAndHoldsNoToken(t *testing.T) {
 	}
 	got := line.Audit
 	got.At = apitest.Noon
-	want := AuditEvent{
-		At: apitest.Noon, RequestID: "mine", By: "ada", Authority: "tokens", From: "192.0.2.1", Client: "curl/8.5", Method: "POST", Path: deploys,
+	want := httpapi.AuditEvent{
+		At: apitest.Noon, RequestID: "mine", By: "ada", Authority: "tokens", From: "192.0.2.1", Client: "curl/8.5", Method: "POST", Path: apitest.Deploys,
 		Action: "deploy 9b8a7c6 to staging", Reason: "nightly", Result: "deploy-20261123t120000-a7k2m9xq", Status: 202, Environment: "staging",
 	}
 	if line.Msg != "audit" || !equal(got, want) {
@@ -134,7 +130,7 @@ func TestRequestIDIsTakenIfItIsOneAndMadeIfNot(t *testing.T) {
 		"4bf92f35-77b3": true, "a/b:c.d_e=f+g@h": true, "": false, "two words": false, "x\ny": false, strings.Repeat("a", 129): false, "{}": false,
 	} {
 		got := s.ask(apitest.Request("ada", "GET", "/api/v1/targets", "", "X-Request-Id", sent)).Header().Get("X-Request-Id")
-		if (got == sent) != taken || !goodRequestID.MatchString(got) {
+		if (got == sent) != taken || !httpapi.GoodRequestID.MatchString(got) {
 			t.Errorf("sent %q, got %q", sent, got)
 		}
 	}
@@ -143,21 +139,21 @@ func TestRequestIDIsTakenIfItIsOneAndMadeIfNot(t *testing.T) {
 func TestGateMakesACallerWhoAsksTooOftenWait(t *testing.T) {
 	apitest.AtNoon(t, func(t *testing.T) {
 		s := newSite()
-		s.Rate = Rate{PerSecond: 0.5, Burst: 3}
+		s.Rate = httpapi.Rate{PerSecond: 0.5, Burst: 3}
 		s.build()
 		for range 3 {
-			if w := s.post(deploys, deployBody("")); w.Code != 202 {
+			if w := s.post(apitest.Deploys, apitest.DeployBody("")); w.Code != 202 {
 				t.Fatalf("%d %s", w.Code, w.Body)
 			}
 		}
-		w := s.post(deploys, deployBody(""))
-		if p := decode[Problem](t, w.Body.Bytes()); w.Code != 429 || w.Header().Get("Retry-After") != "2" || p.RetryAfter != 2 {
+		w := s.post(apitest.Deploys, apitest.DeployBody(""))
+		if p := apitest.Decode[httpapi.Problem](t, w.Body.Bytes()); w.Code != 429 || w.Header().Get("Retry-After") != "2" || p.RetryAfter != 2 {
 			t.Errorf("%d %s, want 429", w.Code, w.Body)
 		}
 		if a := s.audit.Last(); a.By != "ada" || a.Status != 429 {
 			t.Errorf("audit %+v", a)
 		}
-		if w := s.ask(apitest.Request("ci", "POST", deploys, deployBody(""))); w.Code != 202 {
+		if w := s.ask(apitest.Request("ci", "POST", apitest.Deploys, apitest.DeployBody(""))); w.Code != 202 {
 			t.Errorf("another caller: %d %s", w.Code, w.Body)
 		}
 	})
@@ -171,7 +167,7 @@ func TestGateLimitsFailedSignInsBeforeAnybodyIsAsked(t *testing.T) {
 			r.RemoteAddr = from
 			return s.ask(r).Code
 		}
-		for range badToken.Burst {
+		for range httpapi.BadToken.Burst {
 			if code := get("eve", "10.0.0.1:1"); code != 401 {
 				t.Fatalf("a bad token: %d", code)
 			}
@@ -189,11 +185,11 @@ func TestGateLimitsFailedSignInsBeforeAnybodyIsAsked(t *testing.T) {
 				t.Errorf("%q from %s: %d, want %d", c.who, c.from, code, c.want)
 			}
 		}
-		for i := range badAddress.Burst {
+		for i := range httpapi.BadAddress.Burst {
 			get(fmt.Sprint("guess", i), "10.0.0.1:1")
 		}
 		if code := get("another", "10.0.0.1:1"); code != 429 {
-			t.Errorf("after %d guesses: %d, want 429", badAddress.Burst, code)
+			t.Errorf("after %d guesses: %d, want 429", httpapi.BadAddress.Burst, code)
 		}
 	})
 }
@@ -201,8 +197,8 @@ func TestGateLimitsFailedSignInsBeforeAnybodyIsAsked(t *testing.T) {
 func TestChangeIsNeverMadeByGet(t *testing.T) {
 	s := newSite()
 	s.Brokers.Incidents = fixture().Brokers.Incidents
-	for _, route := range New(s.Options).routes {
-		if route.Method == "GET" && route.change != nil {
+	for _, route := range s.api().Routes() {
+		if route.Method == "GET" && route.Change != nil {
 			t.Errorf("GET %s changes something", route.Path)
 		}
 		if route.Method != "GET" {
@@ -242,8 +238,8 @@ func TestChangeIsNotServedWhereNobodyKnowsWhoCalls(t *testing.T) {
 		s := newSite()
 		change(s)
 		s.build()
-		for _, route := range New(newSite().Options).routes {
-			if route.change == nil {
+		for _, route := range newSite().api().Routes() {
+			if route.Change == nil {
 				continue
 			}
 			w := s.ask(apitest.Request("ada", route.Method, filled(route.Path), `{}`))
@@ -260,10 +256,10 @@ func TestChangeIsNotServedWhereNobodyKnowsWhoCalls(t *testing.T) {
 func TestAuditHasAPanicInAChange(t *testing.T) {
 	s := newSite()
 	s.Releases.Operations = struct {
-		Operations
+		environments.Operations
 	}{}
 	s.build()
-	if w := s.post(deploys, deployBody("")); w.Code != 500 || strings.Contains(w.Body.String(), "nil pointer") {
+	if w := s.post(apitest.Deploys, apitest.DeployBody("")); w.Code != 500 || strings.Contains(w.Body.String(), "nil pointer") {
 		t.Errorf("%d %s", w.Code, w.Body)
 	}
 	if a := s.audit.Last(); a.Status != 500 || a.By != "ada" {
@@ -275,11 +271,11 @@ func TestChangeThatCannotBeReachedIsNotCalledRefused(t *testing.T) {
 	s := newSite()
 	s.releases.Err, s.keeper.Err = errors.New("dial 10.0.0.1: refused"), errors.New("dial 10.0.0.1: refused")
 	for path, body := range map[string]string{
-		deploys: deployBody(""), "/api/v1/pauses": `{"reason":"x","for":"1h"}`,
+		apitest.Deploys: apitest.DeployBody(""), "/api/v1/pauses": `{"reason":"x","for":"1h"}`,
 		"/api/v1/targets/orders/nodes/mq-1/deletions": `{"reason":"x"}`, "/api/v1/targets/orders/nodes/mq-1/probes": "",
 	} {
 		w := s.post(path, body)
-		p := decode[Problem](t, w.Body.Bytes())
+		p := apitest.Decode[httpapi.Problem](t, w.Body.Bytes())
 		if w.Code != 503 || p.Code != plan.Unavailable || strings.Contains(w.Body.String(), "10.0.0.1") {
 			t.Errorf("%s: %d %s", path, w.Code, w.Body)
 		}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/cjworkbench/unstuck/auth"
+	"github.com/cjworkbench/unstuck/httpapi/apitest"
 )
 
 // forms reads a form of everybody's, and of ada's as of somebody who is known.
@@ -42,9 +43,9 @@ func TestReadFormTakesLittleOfAStrangerAndWaitsForItShortly(t *testing.T) {
 		"half a form":                     {"", "token=a", 100, "400 the form cannot be read, or is larger than 8192 bytes", strangersFormTime},
 		"a form of another origin's page": {"Origin: https://evil.example\r\n", "", 100, "403 a page of another origin may not change anything here", strangersFormTime},
 	} {
-		serving(t, forms, func(t *testing.T, p *pipes, cancel context.CancelFunc, done <-chan error) {
+		serving(t, forms, func(t *testing.T, p *apitest.Pipes, cancel context.CancelFunc, done <-chan error) {
 			began := time.Now()
-			conn, in := p.dial(t)
+			conn, in := p.Dial(t)
 			go func() {
 				_, _ = io.WriteString(conn, line+c.more+fmt.Sprintf("Content-Length: %d\r\n\r\n", c.length)+c.body)
 			}()
@@ -52,7 +53,7 @@ func TestReadFormTakesLittleOfAStrangerAndWaitsForItShortly(t *testing.T) {
 			if err != nil {
 				t.Fatalf("%s: %v", name, err)
 			}
-			if body := bodyOf(t, r); strings.TrimSpace(fmt.Sprint(r.StatusCode, " ", body)) != c.want || time.Since(began) > c.within {
+			if body := apitest.BodyOf(t, r.Body); strings.TrimSpace(fmt.Sprint(r.StatusCode, " ", body)) != c.want || time.Since(began) > c.within {
 				t.Errorf("%s: %d %s after %s, want %s within %s", name, r.StatusCode, body, time.Since(began), c.want, c.within)
 			}
 			_, _ = r.Body.Close(), conn.Close()

@@ -19,8 +19,8 @@ import (
 	"github.com/cjworkbench/unstuck/remediate/decide"
 )
 
-// endpoint answers one GET. What it returns is written as JSON, and an error as a Problem.
-type endpoint func(*http.Request) (any, error)
+// Endpoint answers one GET. What it returns is written as JSON, and an error as a Problem.
+type Endpoint func(*http.Request) (any, error)
 
 // Problem is an error as a client sees it, in the format of RFC 9457 (application/problem+json).
 type Problem struct {
@@ -31,7 +31,7 @@ type Problem struct {
 	Known []string `json:"known,omitempty"` // the names that would have been right, if not too many
 	Late  []string `json:"late,omitempty"`  // readyz: the brokers whose loops have not reconciled
 
-	Code    plan.Code           `json:"code,omitempty"`    // why an operation is refused, from a closed list
+	Code    Code                `json:"code,omitempty"`    // why an operation is refused, from a closed list
 	Hint    string              `json:"hint,omitempty"`    // what would be right
 	Crossed []plan.Crossing     `json:"crossed,omitempty"` // what it would go back across
 	Closed  []decide.GuardState `json:"closed,omitempty"`  // the guards that hold a deletion back
@@ -46,15 +46,15 @@ func NewProblem(status int, format string, args ...any) *Problem {
 	return &Problem{Title: http.StatusText(status), Status: status, Detail: fmt.Sprintf(format, args...)}
 }
 
-// maxKnown bounds how many names a Problem lists: there may be thousands of nodes.
-const maxKnown = 50
+// MaxKnown bounds how many names a Problem lists: there may be thousands of nodes.
+const MaxKnown = 50
 
 // NamedInDetail is how many names the detail of a Problem has at most. Of more it has none: a single one would read as
 // if that were meant, and it may be production.
 const NamedInDetail = 7
 
-// refused is the Problem of a change that is not made.
-func refused(status int, code plan.Code, why, want string) *Problem {
+// Refused is the Problem of a change that is not made.
+func Refused(status int, code Code, why, want string) *Problem {
 	p := NewProblem(status, "%s", why)
 	p.Code, p.Hint = code, want
 	if want != "" {
@@ -63,19 +63,20 @@ func refused(status int, code plan.Code, why, want string) *Problem {
 	return p
 }
 
-// unknown is the Problem of a name that is not among the known ones.
-func unknown(what, name string, known []string) *Problem {
-	return unknownAs(http.StatusNotFound, what, name, known)
+// Unknown is the Problem of a name that is not among the known ones.
+func Unknown(what, name string, known []string) *Problem {
+	return UnknownAs(http.StatusNotFound, what, name, known)
 }
 
-func unknownAs(status int, what, name string, known []string) *Problem {
+// UnknownAs is the same with another status than 404.
+func UnknownAs(status int, what, name string, known []string) *Problem {
 	p := NewProblem(status, "there is no %s %q", what, Short(name))
 	if len(known) == 0 {
 		p.Detail += ": there is none at all yet"
 		return p
 	}
 	slices.Sort(known)
-	p.Known = known[:min(len(known), maxKnown)]
+	p.Known = known[:min(len(known), MaxKnown)]
 	switch {
 	case len(known) == 1:
 		p.Detail += fmt.Sprintf(": only %q is known", known[0])
@@ -92,7 +93,7 @@ func Short(text string) string { return Cut(text, 100) }
 
 // Cut makes text valid, takes out what looks like a token, and cuts what is longer than limit bytes.
 func Cut(text string, limit int) string {
-	text = masked(text) // before it is cut: half a token does not look like one
+	text = Masked(text) // before it is cut: half a token does not look like one
 	if len(text) <= limit {
 		return strings.ToValidUTF8(text, "?")
 	}
@@ -103,17 +104,19 @@ func Cut(text string, limit int) string {
 }
 
 // adapter turns endpoints into handlers. It is the only place where answers and errors are written.
-type adapter struct{ log *slog.Logger }
+type adapter struct {
+	Log *slog.Logger // for what clients are not told; never nil
+}
 
 // get answers GET and HEAD with what e returns.
-func (a adapter) get(e endpoint) http.Handler {
+func (a adapter) get(e Endpoint) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		v, err := e(r)
 		if err != nil {
 			a.Fail(w, r, err)
 			return
 		}
-		a.write(w, r, http.StatusOK, "application/json", v)
+		a.Write(w, r, http.StatusOK, "application/json", v)
 	})
 }
 
@@ -139,7 +142,7 @@ func (a adapter) Fail(w http.ResponseWriter, r *http.Request, err error) {
 	if p.RetryAfter > 0 {
 		w.Header().Set("Retry-After", strconv.Itoa(p.RetryAfter))
 	}
-	a.write(w, r, p.Status, "application/problem+json", p)
+	a.Write(w, r, p.Status, "application/problem+json", p)
 }
 
 // ProblemOf gives what a client sees of err. A Problem is for the client; anything else is for our log, and the client
@@ -147,20 +150,25 @@ func (a adapter) Fail(w http.ResponseWriter, r *http.Request, err error) {
 func (a adapter) ProblemOf(r *http.Request, err error) *Problem {
 	if p, ok := errors.AsType[*Problem](err); ok {
 		safe := *p // it may repeat what the client sent
-		safe.Detail, safe.Hint = masked(p.Detail), masked(p.Hint)
+		safe.Detail, safe.Hint = Masked(p.Detail), Masked(p.Hint)
 		return &safe
 	}
-	a.log.Error("request failed", "method", Short(r.Method), "path", Short(r.URL.Path), "request_id",
-		RequestIDOf(r.Context()), "error", err)
+	a.LogFailure(r, err)
 	return NewProblem(http.StatusInternalServerError, "an error of ours: the log says which")
 }
 
-// write writes v as one line of JSON, or as several if the query has "pretty". Nothing is sent before all is encoded,
+// LogFailure logs what clients are not told of an error.
+func (a adapter) LogFailure(r *http.Request, err error) {
+	a.Log.Error("request failed", "method", Short(r.Method), "path", Short(r.URL.Path), "request_id",
+		RequestIDOf(r.Context()), "error", err)
+}
+
+// Write writes v as one line of JSON, or as several if the query has "pretty". Nothing is sent before all is encoded,
 // so that a client never gets half an answer with a good status.
-func (a adapter) write(w http.ResponseWriter, r *http.Request, status int, contentType string, v any) {
+func (a adapter) Write(w http.ResponseWriter, r *http.Request, status int, contentType string, v any) {
 	body, err := encode(v, r.URL.Query().Has("pretty"))
 	if err != nil {
-		a.log.Error("answer not encoded", "path", Short(r.URL.Path), "error", err)
+		a.Log.Error("answer not encoded", "path", Short(r.URL.Path), "error", err)
 		http.Error(w, http.StatusText(http.StatusInternalServerError), http.StatusInternalServerError)
 		return
 	}
@@ -171,7 +179,7 @@ func (a adapter) write(w http.ResponseWriter, r *http.Request, status int, conte
 		return
 	}
 	if _, err := w.Write(body); err != nil {
-		a.log.Debug("client went away", "path", Short(r.URL.Path), "error", err)
+		a.Log.Debug("client went away", "path", Short(r.URL.Path), "error", err)
 	}
 }
 
@@ -185,6 +193,14 @@ func encode(v any, pretty bool) ([]byte, error) {
 		return nil, fmt.Errorf("encode %T: %w", v, err)
 	}
 	return buf.Bytes(), nil
+}
+
+// OrEmpty makes an empty list be written as [] and not as null.
+func OrEmpty[T any](list []T) []T {
+	if list == nil {
+		return []T{}
+	}
+	return list
 }
 
 // contained sets the headers that every answer has, contains panics, and writes the access log.
@@ -211,8 +227,7 @@ func (a adapter) contained(next http.Handler) http.Handler {
 				a.Fail(seen, r, err)
 				return
 			}
-			a.log.Error("request failed", "method", Short(r.Method), "path", Short(r.URL.Path), "request_id",
-				RequestIDOf(r.Context()), "error", err)
+			a.LogFailure(r, err)
 			panic(http.ErrAbortHandler) //nolint:forbidigo // how net/http wants an answer cut off that has begun
 		}()
 		next.ServeHTTP(seen, r)
@@ -220,8 +235,8 @@ func (a adapter) contained(next http.Handler) http.Handler {
 }
 
 func (a adapter) accessed(r *http.Request, seen *seenWriter, took time.Duration) {
-	if a.log.Enabled(r.Context(), slog.LevelDebug) {
-		a.log.Debug("request", "method", Short(r.Method), "path", Short(r.URL.Path), "from", r.RemoteAddr,
+	if a.Log.Enabled(r.Context(), slog.LevelDebug) {
+		a.Log.Debug("request", "method", Short(r.Method), "path", Short(r.URL.Path), "from", r.RemoteAddr,
 			"request_id", RequestIDOf(r.Context()), "status", seen.status, "bytes", seen.bytes, "took_seconds", took.Seconds())
 	}
 }

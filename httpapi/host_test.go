@@ -1,4 +1,4 @@
-package httpapi
+package httpapi_test
 
 import (
 	"net/http"
@@ -8,7 +8,7 @@ import (
 
 func TestHostOfAPageThatCallsItselfLocalhostReadsNothing(t *testing.T) {
 	o := fixture()
-	open := httptest.NewServer(New(o).Handler(nil))
+	open := httptest.NewServer(o.api().Handler(nil))
 	defer open.Close()
 	s := newSite()
 	asking := httptest.NewServer(s.handler)

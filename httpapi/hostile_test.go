@@ -1,10 +1,9 @@
-package httpapi
+package httpapi_test
 
 import (
 	"bufio"
 	"context"
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -17,6 +16,7 @@ import (
 	"time"
 
 	"github.com/cjworkbench/unstuck/auth"
+	"github.com/cjworkbench/unstuck/httpapi"
 	"github.com/cjworkbench/unstuck/httpapi/apitest"
 )
 
@@ -35,7 +35,9 @@ func listeningBy(t *testing.T, s *site, by *tls.Config) (address string) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
-	go func() { done <- Serve(ctx, s.Log, Server{Name: "test", Listener: l, Handler: s.handler, TLS: by}) }()
+	go func() {
+		done <- httpapi.Serve(ctx, s.Log, httpapi.Server{Name: "test", Listener: l, Handler: s.handler, TLS: by})
+	}()
 	t.Cleanup(func() {
 		cancel()
 		if err := <-done; err != nil {
@@ -75,15 +77,6 @@ func raw(t *testing.T, address, text string) (answers []*http.Response) {
 	}
 }
 
-func bodyOf(t *testing.T, r *http.Response) string {
-	t.Helper()
-	data, err := io.ReadAll(r.Body)
-	if err != nil {
-		t.Error(err)
-	}
-	return string(data)
-}
-
 // posting is a good request of ada's, but for its first line and what more its head has; \n stands for the end of a line.
 func posting(first, more, body string) string {
 	head := fmt.Sprintf("%s HTTP/1.1\nHost: x\nConnection: close\nAuthorization: Bearer token-of-ada\nContent-Type: application/json\nContent-Length: %d\n%s\n", first, len(body), more)
@@ -112,7 +105,7 @@ func TestHostileTricksWithPathsChangeNothing(t *testing.T) {
 		"/api/v1/operations/..%2f..%2fx/cancel":                      404,
 		"http://evil.example/api/v1/nothing":                         404,
 	} {
-		answers := raw(t, address, posting("POST "+path, "", deployBody("")))
+		answers := raw(t, address, posting("POST "+path, "", apitest.DeployBody("")))
 		if len(answers) != 1 || answers[0].StatusCode != want {
 			t.Errorf("%s: %+v, want %d", path, answers, want)
 			continue
@@ -129,7 +122,7 @@ func TestHostileTricksWithPathsChangeNothing(t *testing.T) {
 func TestHostileHeadersBecomeNobodyElseAndWriteIntoNoAnswer(t *testing.T) {
 	s := newSite()
 	address := listening(t, s)
-	const line = "POST " + deploys
+	const line = "POST " + apitest.Deploys
 	for name, c := range map[string]struct {
 		more string
 		want int
@@ -146,7 +139,7 @@ func TestHostileHeadersBecomeNobodyElseAndWriteIntoNoAnswer(t *testing.T) {
 		"another method by its header": {"X-HTTP-Method-Override: DELETE\nX-Original-URL: /\n", 202},
 	} {
 		before := len(s.releases.Asked)
-		answers := raw(t, address, posting(line, c.more, deployBody("")))
+		answers := raw(t, address, posting(line, c.more, apitest.DeployBody("")))
 		if len(answers) != 1 || answers[0].StatusCode != c.want {
 			t.Errorf("%s: %+v, want %d and one answer", name, answers, c.want)
 			continue
@@ -161,7 +154,7 @@ func TestHostileHeadersBecomeNobodyElseAndWriteIntoNoAnswer(t *testing.T) {
 		}
 	}
 	for _, id := range []string{"a b", strings.Repeat("a", 129), "<script>", "é", "a\tb"} {
-		answers := raw(t, address, posting("POST "+deploys, "X-Request-Id: "+id+"\n", "{}"))
+		answers := raw(t, address, posting("POST "+apitest.Deploys, "X-Request-Id: "+id+"\n", "{}"))
 		if len(answers) != 1 || answers[0].Header.Get("X-Request-Id") == id || answers[0].Header.Get("X-Request-Id") != s.audit.Last().RequestID {
 			t.Errorf("%q: %+v, want an ID of our own in its place", id, answers)
 		}
@@ -171,7 +164,7 @@ func TestHostileHeadersBecomeNobodyElseAndWriteIntoNoAnswer(t *testing.T) {
 func TestHostileBrowserOfAnotherOriginLearnsAndChangesNothing(t *testing.T) {
 	s := newSite()
 	address := listening(t, s)
-	preflight := "OPTIONS " + deploys + " HTTP/1.1\r\nHost: x\r\nConnection: close\r\nOrigin: https://evil.example\r\nAccess-Control-Request-Method: POST\r\nAccess-Control-Request-Headers: authorization\r\n\r\n"
+	preflight := "OPTIONS " + apitest.Deploys + " HTTP/1.1\r\nHost: x\r\nConnection: close\r\nOrigin: https://evil.example\r\nAccess-Control-Request-Method: POST\r\nAccess-Control-Request-Headers: authorization\r\n\r\n"
 	for _, r := range raw(t, address, preflight) {
 		for header := range r.Header {
 			if strings.HasPrefix(header, "Access-Control-") {
@@ -179,7 +172,7 @@ func TestHostileBrowserOfAnotherOriginLearnsAndChangesNothing(t *testing.T) {
 			}
 		}
 	}
-	for _, first := range []string{"GET /api/v1/environments", "POST " + deploys, "GET /nowhere", "POST //x"} {
+	for _, first := range []string{"GET /api/v1/environments", "POST " + apitest.Deploys, "GET /nowhere", "POST //x"} {
 		for _, r := range raw(t, address, posting(first, "Origin: https://evil.example\n", "{}")) {
 			if r.Header.Get("Access-Control-Allow-Origin") != "" || r.Header.Get("Cache-Control") != "no-store" || r.Header.Get("X-Content-Type-Options") != "nosniff" || r.Header.Get("Set-Cookie") != "" {
 				t.Errorf("%s: %s", first, r.Header)
@@ -194,8 +187,8 @@ func TestProblemCannotBeMadeToSayWhatItDoesNot(t *testing.T) {
 	for _, evil := range []string{`%22%2c%22status%22%3a200%2c%22x%22%3a%22`, `%3Cscript%3Ealert(1)%3C/script%3E`, `%e2%80%a8%e2%80%ae`, `%0d%0aX-Evil:%201`} {
 		for _, first := range []string{"POST /api/v1/environments/" + evil + "/deploys", "GET /api/v1/environments/" + evil, "GET /" + evil, "POST /api/v1/operations/" + evil + "/cancel"} {
 			for _, r := range raw(t, address, posting(first, "", "{}")) {
-				body := bodyOf(t, r)
-				p := decode[Problem](t, []byte(body))
+				body := apitest.BodyOf(t, r.Body)
+				p := apitest.Decode[httpapi.Problem](t, []byte(body))
 				if p.Status != r.StatusCode || r.StatusCode < 400 || r.Header.Get("X-Evil") != "" || strings.ContainsAny(body, "<>\r\u2028") || r.Header.Get("Content-Type") != "application/problem+json" {
 					t.Errorf("%s: %d %s", first, r.StatusCode, body)
 				}
@@ -207,11 +200,11 @@ func TestProblemCannotBeMadeToSayWhatItDoesNot(t *testing.T) {
 func TestReadBodyDoesNotWaitForWhatIsTooLargeOrTooSlow(t *testing.T) {
 	s := newSite()
 	address := listening(t, s)
-	const head = "POST " + deploys + " HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 100000000000\r\n"
+	const head = "POST " + apitest.Deploys + " HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 100000000000\r\n"
 	for more, want := range map[string]int{"": 401, "Authorization: Bearer token-of-bob\r\n": 403, "Authorization: Bearer token-of-ada\r\n": 413} {
 		text := head + more + "\r\n"
 		if want == 413 {
-			text += strings.Repeat(" ", MaxBody+1)
+			text += strings.Repeat(" ", httpapi.MaxBody+1)
 		}
 		c, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", address)
 		if err != nil {
@@ -226,14 +219,22 @@ func TestReadBodyDoesNotWaitForWhatIsTooLargeOrTooSlow(t *testing.T) {
 		}
 		_ = c.Close()
 	}
-	following(t, func(t *testing.T, s *site, p *pipes, _ context.CancelFunc, _ <-chan error) {
+	synctest.Test(t, func(t *testing.T) {
+		s, p := newSite(), apitest.NewPipes()
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() {
+			done <- httpapi.Serve(ctx, s.Log, httpapi.Server{Name: "test", Listener: p, Handler: s.handler})
+		}()
 		began := time.Now()
-		c, r := p.dial(t)
-		send(t, c, strings.Replace(posting("POST "+deploys, "", deployBody("")), deployBody(""), `{"reason":`, 1))
+		c, r := p.Dial(t)
+		apitest.Send(t, c, strings.Replace(posting("POST "+apitest.Deploys, "", apitest.DeployBody("")), apitest.DeployBody(""), `{"reason":`, 1))
 		resp, err := http.ReadResponse(r, nil)
-		if err != nil || resp.StatusCode != 400 || time.Since(began) > readTimeout+time.Second || len(s.releases.Asked) > 0 {
+		if err != nil || resp.StatusCode != 400 || time.Since(began) > httpapi.ReadTimeout+time.Second || len(s.releases.Asked) > 0 {
 			t.Errorf("half a body: %+v, %v after %s", resp, err, time.Since(began))
 		}
+		cancel()
+		<-done
 	})
 }
 
@@ -259,7 +260,7 @@ func TestGateLimitsBadTokensThatComeAtTheSameTime(t *testing.T) {
 		var away atomic.Int32
 		guess := func(address, token string) {
 			group.Go(func() {
-				r := apitest.Request("", "POST", deploys, "", "Authorization", "Bearer "+token)
+				r := apitest.Request("", "POST", apitest.Deploys, "", "Authorization", "Bearer "+token)
 				r.RemoteAddr = address
 				w := s.ask(r)
 				if w.Code == 503 && w.Header().Get("Retry-After") == "1" {
@@ -269,25 +270,25 @@ func TestGateLimitsBadTokensThatComeAtTheSameTime(t *testing.T) {
 				}
 			})
 		}
-		for i := range 2 * badAddress.Burst {
+		for i := range 2 * httpapi.BadAddress.Burst {
 			guess("10.0.0.1:1", fmt.Sprint("guess-", i))
 		}
 		synctest.Wait()
-		if n := int(slow.asked.Load()); n != maxLookupsEach || int(away.Load()) != 2*badAddress.Burst-maxLookupsEach {
+		if n := int(slow.asked.Load()); n != httpapi.MaxLookupsEach || int(away.Load()) != 2*httpapi.BadAddress.Burst-httpapi.MaxLookupsEach {
 			t.Errorf("%d tokens of one address are looked up at once, %d are sent away at once", n, away.Load())
 		}
-		for i := range 2 * maxLookups {
+		for i := range 2 * httpapi.MaxLookups {
 			guess(fmt.Sprintf("10.0.1.%d:1", i), "guess")
 		}
 		synctest.Wait()
-		if n := int(slow.asked.Load()); n != maxLookups {
-			t.Errorf("%d tokens of all addresses are looked up at once, want %d", n, maxLookups)
+		if n := int(slow.asked.Load()); n != httpapi.MaxLookups {
+			t.Errorf("%d tokens of all addresses are looked up at once, want %d", n, httpapi.MaxLookups)
 		}
 		close(slow.let)
 		group.Wait()
 		guess("10.0.0.1:1", "another")
 		group.Wait()
-		if n := int(slow.asked.Load()); n != maxLookups+1 {
+		if n := int(slow.asked.Load()); n != httpapi.MaxLookups+1 {
 			t.Errorf("afterwards %d were looked up, want one more: who was sent away has not guessed", n)
 		}
 	})
@@ -295,7 +296,7 @@ func TestGateLimitsBadTokensThatComeAtTheSameTime(t *testing.T) {
 
 func TestGateCountsNeitherGoodNorUnjudgedTokensAsBad(t *testing.T) {
 	s := newSite()
-	for i := range 3 * badAddress.Burst {
+	for i := range 3 * httpapi.BadAddress.Burst {
 		if w := s.ask(apitest.Request("ada", "GET", "/api/v1/environments", "")); w.Code != 200 {
 			t.Fatalf("request %d: %d %s", i, w.Code, w.Body)
 		}
@@ -313,52 +314,8 @@ func TestGateTellsNoNamesToWhoMaySeeNothing(t *testing.T) {
 			t.Errorf("%s: %d %s", path, w.Code, w.Body)
 		}
 	}
-	w := s.ask(apitest.Request("bob", "POST", "/api/v1/environments/nowhere/deploys", deployBody("")))
+	w := s.ask(apitest.Request("bob", "POST", "/api/v1/environments/nowhere/deploys", apitest.DeployBody("")))
 	if strings.Contains(w.Body.String(), "staging") {
 		t.Errorf("%d %s", w.Code, w.Body)
 	}
-}
-
-func TestReleaseAPIPassesTheSameKeySentAtOnceOnEachTime(t *testing.T) {
-	s := newSite()
-	address := listening(t, s)
-	client := &http.Client{Transport: &http.Transport{}}
-	defer client.CloseIdleConnections()
-	errs := make(chan error)
-	const many = 20
-	for range many {
-		go func() { errs <- postOnce(t.Context(), client, "http://"+address+deploys) }()
-	}
-	for range many {
-		if err := <-errs; err != nil {
-			t.Error(err)
-		}
-	}
-	for _, r := range s.releases.Asked {
-		if r.IdempotencyKey != "k" || r.By != "ada" || r.From != "127.0.0.1" {
-			t.Errorf("%+v", r)
-		}
-	}
-	if len(s.releases.Asked) != many || len(s.audit.All) != many {
-		t.Errorf("%d requests, %d in the audit", len(s.releases.Asked), len(s.audit.All))
-	}
-}
-
-func postOnce(ctx context.Context, client *http.Client, url string) error {
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, url, strings.NewReader(deployBody("")))
-	if err != nil {
-		return err
-	}
-	for name, value := range map[string]string{"Authorization": "Bearer token-of-ada", "Content-Type": "application/json", "Idempotency-Key": "k", "X-Forwarded-For": "10.9.9.9"} {
-		r.Header.Set(name, value)
-	}
-	resp, err := client.Do(r)
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusAccepted {
-		return errors.New(resp.Status)
-	}
-	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"cmp"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
 	"reflect"
 	"regexp"
@@ -20,12 +21,9 @@ import (
 	"github.com/cjworkbench/unstuck/trigger"
 )
 
-// Options is what the server needs, and the values of the two halves that it serves. Every function must be safe to
-// call at any time. Without Identity and Access nothing is served that changes anything, nor anything of environments.
+// Options is what the server needs beside the halves that it serves. Every function must be safe to call at any time.
+// Without Identity and Access nothing is served that changes anything, nor anything of environments.
 type Options struct {
-	Brokers  Brokers
-	Releases *Releases // nil: nothing is known of environments
-
 	// Identity says who calls. Then every endpoint but those of health, metrics and the description asks for a token;
 	// if it is nil, everybody may read.
 	Identity auth.Identity
@@ -34,6 +32,20 @@ type Options struct {
 	Rate     Rate         // of one caller; zero: 10 a second, 40 at once
 	Proxies  Proxies      // that say from where a request comes; none: it comes from the other end of its connection
 	Log      *slog.Logger // nil: there is none
+}
+
+// Half is one half of what is served: that of package brokers, or that of package environments. They know nothing of
+// each other.
+type Half interface {
+	// Routes are its endpoints.
+	Routes() []Route
+	// Enums are the types of text with a closed list that its bodies and answers have, for the description.
+	Enums() map[reflect.Type][]string
+	// Allows refuses what the caller may not do to what the request's path names, or what is not there. Where the path
+	// names nothing of this half, ours is false.
+	Allows(r *http.Request, action auth.Action) (ours bool, err error)
+	// Readable are the things that somebody may be able to read.
+	Readable() []auth.Action
 }
 
 // Gate is what each request passes: it finds out who calls, what they may do and whether they ask too often, and tells
@@ -47,8 +59,8 @@ type Gate struct {
 	proxies  Proxies
 
 	known                            *knownTokens
-	lookups                          *slots              // of the tokens of strangers, by address
-	questions                        *slots              // about what callers may do, by caller
+	lookups                          *Slots              // of the tokens of strangers, by address
+	questions                        *Slots              // about what callers may do, by caller
 	admitting                        *singleflight.Group // those that are under way, by address and token
 	callers, badTokens, badAddresses *limiter
 	auditLimit                       *auditLimiter
@@ -59,8 +71,8 @@ func newGate(o Options) *Gate {
 	log := cmp.Or(o.Log, slog.New(slog.DiscardHandler))
 	g := &Gate{
 		adapter: adapter{log}, identity: o.Identity, access: o.Access, audit: o.Audit, proxies: o.Proxies,
-		known: newKnownTokens(), lookups: newSlots(maxLookups, maxLookupsEach), admitting: new(singleflight.Group),
-		questions: newSlots(maxQuestions, maxQuestionsEach),
+		known: newKnownTokens(), lookups: NewSlots(maxLookups, maxLookupsEach), admitting: new(singleflight.Group),
+		questions: NewSlots(maxQuestions, maxQuestionsEach),
 		callers:   newLimiter(o.Rate, defaultRate),
 		badTokens: newLimiter(badToken, badToken), badAddresses: newLimiter(badAddress, badAddress),
 		auditLimit: newAuditLimiter(), operationStreams: newStreams(), pageStreams: newStreams(),
@@ -71,62 +83,39 @@ func newGate(o Options) *Gate {
 	return g
 }
 
-// Route is one endpoint, as "/" lists it and docs/api.md describes it.
-type Route struct {
-	Method string `json:"method"`
-	Path   string `json:"path"`  // in the notation of http.ServeMux
-	Shows  string `json:"shows"` // what it answers with
-
-	// Exactly one of these:
-	get     endpoint
-	change  change
-	stream  stream
-	watched watched
-	raw     http.Handler
-
-	open     bool         // nobody needs to say who they are
-	status   int          // of a good answer, if not 200
-	body     reflect.Type // of a change
-	answer   reflect.Type // nil: an object
-	query    []param
-	takesKey bool // of idempotency: others take one too, and need none
-}
-
-// triggered is the route of a trigger.
-func triggered(t trigger.Trigger, c change, answer reflect.Type) Route {
-	return Route{
-		Method: t.Method, Path: t.Path, Shows: t.Does, change: c, status: t.Status, body: t.Body, answer: answer,
-		takesKey: t.TakesKey,
-	}
-}
-
-// API is the whole API: the two halves behind one gate.
+// API is the whole API: its halves behind one gate.
 type API struct {
 	*Gate
 
-	brokers  *brokerAPI
-	releases *releaseAPI // nil: there is none, or nobody is known who could use it
-	routes   []Route
-	byName   map[string]Route // the same, by method and path
+	makers []func(*Gate) Half
+	halves []Half // what the makers have made, behind this gate
+	routes []Route
+	byName map[string]Route // the same, by method and path
 }
 
-// New makes the API.
-func New(o Options) *API {
-	g := newGate(o)
-	var releases *releaseAPI
-	if o.Releases != nil && !g.callersMissing() {
-		releases = newReleaseAPI(g, *o.Releases)
+// New makes the API of what brokers.Half and environments.Half give.
+func New(o Options, halves ...func(*Gate) Half) *API { return newAPI(newGate(o), halves) }
+
+func newAPI(g *Gate, makers []func(*Gate) Half) *API {
+	a := &API{Gate: g, makers: makers, byName: make(map[string]Route)}
+	for _, made := range makers {
+		a.halves = append(a.halves, made(g))
 	}
-	return newAPI(g, newBrokerAPI(g, o.Brokers), releases)
-}
-
-func newAPI(g *Gate, brokers *brokerAPI, releases *releaseAPI) *API {
-	a := &API{Gate: g, brokers: brokers, releases: releases, byName: make(map[string]Route)}
 	a.routes = a.makeRoutes()
 	for _, r := range a.routes {
 		a.byName[r.Method+" "+r.Path] = r
 	}
 	return a
+}
+
+// HalfOf gives the half of that type; false: it is not served.
+func HalfOf[H Half](a *API) (half H, ok bool) {
+	for _, one := range a.halves {
+		if half, ok = one.(H); ok {
+			return half, true
+		}
+	}
+	return half, false
 }
 
 // Handler serves the API and, under PageRoot, the status page; nil: there is none.
@@ -141,33 +130,26 @@ func (a *API) Handler(page http.Handler) http.Handler {
 	return a.proxies.behind(a.contained(all))
 }
 
-// NewOps serves health and metrics, which is the handler of these; nil: there are none.
-func NewOps(b Brokers, metrics http.Handler, log *slog.Logger) http.Handler {
-	g := newGate(Options{Log: log})
-	return g.contained(g.mux(newBrokerAPI(g, b).opsRoutes(metrics)))
-}
-
-func (a *API) makeRoutes() []Route {
-	routes := a.brokers.readRoutes()
-	if a.releases != nil {
-		routes = slices.Concat(routes, a.releases.routes())
+func (a *API) makeRoutes() (routes []Route) {
+	closed := make(enums)
+	maps.Copy(closed, ownEnums)
+	for _, half := range a.halves {
+		routes = append(routes, half.Routes()...)
+		maps.Copy(closed, half.Enums())
 	}
-	if !a.callersMissing() {
-		routes = slices.Concat(routes, a.brokers.nodeRoutes(), a.brokers.pauseRoutes())
-	}
-	routes = append(routes, Route{Path: "/api/v1/openapi.json", Shows: "this API, described by OpenAPI 3.1", open: true})
+	routes = append(routes, Route{Path: "/api/v1/openapi.json", Shows: "this API, described by OpenAPI 3.1", Open: true})
 	for i := range routes {
 		routes[i].Method = cmp.Or(routes[i].Method, http.MethodGet)
 	}
-	described := openAPI(routes)
-	routes[len(routes)-1].get = func(*http.Request) (any, error) { return described, nil }
+	described := openAPI(routes, closed)
+	routes[len(routes)-1].Get = func(*http.Request) (any, error) { return described, nil }
 	return routes
 }
 
 // mux serves routes, a list of them at "/", and a Problem for all the rest.
 func (g *Gate) mux(routes []Route) http.Handler {
 	m := http.NewServeMux()
-	index := Route{Method: http.MethodGet, Path: "/{$}", open: true, get: func(*http.Request) (any, error) {
+	index := Route{Method: http.MethodGet, Path: "/{$}", Open: true, Get: func(*http.Request) (any, error) {
 		return Index{Endpoints: routes}, nil
 	}}
 	methods, paths := map[string][]string{}, []string{"/"}
@@ -197,8 +179,8 @@ var forCallers = func() *regexp.Regexp {
 // noPath is the answer to a path that is not served. Where that is for want of callers, they are told so: what they
 // asked for is documented.
 func (g *Gate) noPath(path string, known []string) *Problem {
-	p := unknown("path", path, known)
-	if g.callersMissing() && forCallers.MatchString(path) {
+	p := Unknown("path", path, known)
+	if g.CallersMissing() && forCallers.MatchString(path) {
 		p.Detail = fmt.Sprintf("there is no path %q here: this Unstuck knows no callers, so that it changes nothing and "+
 			"shows nothing of "+
 			"environments; for these it wants api.tokens_file or api.kubernetes_auth in its configuration", Short(path))
@@ -206,62 +188,5 @@ func (g *Gate) noPath(path string, known []string) *Problem {
 	return p
 }
 
-// callersMissing says that nobody is known who could ask for a change.
-func (g *Gate) callersMissing() bool { return g.identity == nil || g.access == nil }
-
-// handler gives what answers a route.
-func (g *Gate) handler(route Route) http.Handler {
-	switch {
-	case route.change != nil:
-		return g.changing(route)
-	case route.stream != nil:
-		return g.signedIn(route, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if err := route.stream(w, r); err != nil {
-				g.Fail(w, r, err)
-			}
-		}))
-	case route.watched != nil:
-		return g.watching(route)
-	case route.get != nil:
-		return g.signedIn(route, g.get(route.get))
-	case route.raw != nil:
-		return route.raw
-	}
-	return g.get(func(*http.Request) (any, error) { // there are no metrics to show
-		return nil, NewProblem(http.StatusNotFound, "%s is not served here", route.Path)
-	})
-}
-
-// signedIn lets in who has a token, or everybody where nobody is asked.
-func (g *Gate) signedIn(route Route, next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		var err error
-		if !route.open {
-			r, err = g.Authenticate(r)
-		}
-		if err == nil {
-			err = route.check(r)
-		}
-		if err != nil {
-			g.Fail(w, r, err)
-			return
-		}
-		next.ServeHTTP(w, r)
-	})
-}
-
-// Index is the answer to "/".
-type Index struct {
-	Endpoints []Route `json:"endpoints"`
-}
-
-// allowed lists what a path answers: HEAD with GET, and OPTIONS always.
-func allowed(methods []string) string {
-	all := append(slices.Clone(methods), http.MethodOptions)
-	if slices.Contains(methods, http.MethodGet) {
-		all = append(all, http.MethodHead)
-	}
-	order := []string{http.MethodGet, http.MethodHead, http.MethodPost, http.MethodDelete, http.MethodOptions}
-	slices.SortFunc(all, func(a, b string) int { return cmp.Compare(slices.Index(order, a), slices.Index(order, b)) })
-	return strings.Join(all, ", ")
-}
+// CallersMissing says that nobody is known who could ask for a change.
+func (g *Gate) CallersMissing() bool { return g.identity == nil || g.access == nil }

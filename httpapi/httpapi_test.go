@@ -1,4 +1,4 @@
-package httpapi
+package httpapi_test
 
 import (
 	"bytes"
@@ -10,29 +10,19 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
-	"time"
 
+	"github.com/cjworkbench/unstuck/httpapi"
 	"github.com/cjworkbench/unstuck/httpapi/apitest"
-	"github.com/cjworkbench/unstuck/probe"
+	"github.com/cjworkbench/unstuck/httpapi/brokers"
 	"github.com/cjworkbench/unstuck/remediate"
-	"github.com/cjworkbench/unstuck/remediate/decide"
 	"github.com/cjworkbench/unstuck/remediate/store"
 )
-
-func decode[T any](t *testing.T, body []byte) T {
-	t.Helper()
-	var v T
-	if err := json.Unmarshal(body, &v); err != nil {
-		t.Fatalf("answer is not JSON: %v\n%s", err, body)
-	}
-	return v
-}
 
 func TestAPIAnswersHaveTheHeadersThatKeepBrowsersOut(t *testing.T) {
 	for path, want := range map[string]int{
 		"/": 200, "/api/v1/targets": 200, "/api/v1/targets/nobody": 404, "/api/v1/incidents": 200, "/elsewhere": 404, "/api/v1/targets/": 404,
 	} {
-		w := ask(New(fixture()).Handler(nil), "GET", path)
+		w := ask(fixture().api().Handler(nil), "GET", path)
 		if w.Code != want {
 			t.Errorf("GET %s: status %d, want %d: %s", path, w.Code, want, w.Body)
 		}
@@ -58,7 +48,7 @@ func TestAPIAnswersHaveTheHeadersThatKeepBrowsersOut(t *testing.T) {
 }
 
 func TestAPIIndentsThePrettyAnswer(t *testing.T) {
-	compact, pretty := ask(New(fixture()).Handler(nil), "GET", "/api/v1/incidents").Body, ask(New(fixture()).Handler(nil), "GET", "/api/v1/incidents?pretty").Body
+	compact, pretty := ask(fixture().api().Handler(nil), "GET", "/api/v1/incidents").Body, ask(fixture().api().Handler(nil), "GET", "/api/v1/incidents?pretty").Body
 	var again bytes.Buffer
 	if err := json.Compact(&again, pretty.Bytes()); err != nil {
 		t.Fatal(err)
@@ -69,14 +59,14 @@ func TestAPIIndentsThePrettyAnswer(t *testing.T) {
 }
 
 func TestAPIAnswersOnlyGetHeadAndOptions(t *testing.T) {
-	api, ops := New(fixture()).Handler(nil), ops(fixture())
+	api, ops := fixture().api().Handler(nil), fixture().ops()
 	for path, h := range map[string]http.Handler{"/": api, "/api/v1/targets": api, "/api/v1/incidents/x": api, "/metrics": ops, "/healthz": ops} {
 		for _, method := range []string{"POST", "PUT", "PATCH", "DELETE", "TRACE", "INVENTED"} {
 			w := ask(h, method, path)
 			if w.Code != 405 || w.Header().Get("Allow") != "GET, HEAD, OPTIONS" {
 				t.Errorf("%s %s: %d, Allow %q", method, path, w.Code, w.Header().Get("Allow"))
 			}
-			if p := decode[Problem](t, w.Body.Bytes()); p.Status != 405 || p.Title != "Method Not Allowed" {
+			if p := apitest.Decode[httpapi.Problem](t, w.Body.Bytes()); p.Status != 405 || p.Title != "Method Not Allowed" {
 				t.Errorf("%s %s: problem %+v", method, path, p)
 			}
 		}
@@ -99,8 +89,8 @@ func TestUnknownNamesGetTheKnownOnes(t *testing.T) {
 		"/api/v1/incidents/none":            {apitest.OneIncident().ID},
 		"/api/v2/brokers":                   {"/", "/api/v1/incidents", "/api/v1/incidents/{id}", "/api/v1/openapi.json", "/api/v1/targets", "/api/v1/targets/{target}", "/api/v1/targets/{target}/nodes/{node}"},
 	} {
-		w := ask(New(fixture()).Handler(nil), "GET", path)
-		p := decode[Problem](t, w.Body.Bytes())
+		w := ask(fixture().api().Handler(nil), "GET", path)
+		p := apitest.Decode[httpapi.Problem](t, w.Body.Bytes())
 		if w.Code != 404 || p.Status != 404 || p.Title != "Not Found" || strings.Join(p.Known, " ") != strings.Join(want, " ") {
 			t.Errorf("GET %s: %d %+v, want the known %q", path, w.Code, p, want)
 		}
@@ -114,7 +104,7 @@ func TestUnknownNamesGetTheKnownOnes(t *testing.T) {
 }
 
 func TestUnknownHostileNamesAreRefusedInShortWithoutEcho(t *testing.T) {
-	api := New(fixture()).Handler(nil)
+	api := fixture().api().Handler(nil)
 	for _, path := range []string{
 		"/api/v1/targets/..%2F..%2Fetc%2Fpasswd",
 		"/api/v1/targets/%2e%2e/nodes/%2e%2e",
@@ -148,8 +138,8 @@ func TestUnknownHostileNamesAreRefusedInShortWithoutEcho(t *testing.T) {
 func TestAPIFindsANameWithAnEscapedSlash(t *testing.T) {
 	o := fixture()
 	o.Brokers.Snapshots = func() []remediate.Snapshot { return []remediate.Snapshot{{Target: "a/b c"}} }
-	w := ask(New(o).Handler(nil), "GET", "/api/v1/targets/a%2Fb%20c")
-	if b := decode[Target](t, w.Body.Bytes()); w.Code != 200 || b.Target != "a/b c" {
+	w := ask(o.api().Handler(nil), "GET", "/api/v1/targets/a%2Fb%20c")
+	if b := apitest.Decode[brokers.Target](t, w.Body.Bytes()); w.Code != 200 || b.Target != "a/b c" {
 		t.Errorf("%d %s", w.Code, w.Body)
 	}
 }
@@ -163,8 +153,8 @@ func TestProblemNeverListsThousandsOfNames(t *testing.T) {
 		}
 		return []remediate.Snapshot{s}
 	}
-	p := decode[Problem](t, ask(New(o).Handler(nil), "GET", "/api/v1/targets/big/nodes/nobody").Body.Bytes())
-	if len(p.Known) != maxKnown || !strings.Contains(p.Detail, "10000 others are known") {
+	p := apitest.Decode[httpapi.Problem](t, ask(o.api().Handler(nil), "GET", "/api/v1/targets/big/nodes/nobody").Body.Bytes())
+	if len(p.Known) != httpapi.MaxKnown || !strings.Contains(p.Detail, "10000 others are known") {
 		t.Errorf("%d known names, detail %q", len(p.Known), p.Detail)
 	}
 }
@@ -178,8 +168,8 @@ func TestAdapterLogsAnErrorOfOursAndShowsNothingOfIt(t *testing.T) {
 	}
 	for _, path := range []string{"/api/v1/incidents", "/api/v1/incidents/x"} {
 		log.Reset()
-		w := ask(New(o).Handler(nil), "GET", path)
-		if p := decode[Problem](t, w.Body.Bytes()); w.Code != 500 || p.Status != 500 || strings.Contains(w.Body.String(), "disk gone") {
+		w := ask(o.api().Handler(nil), "GET", path)
+		if p := apitest.Decode[httpapi.Problem](t, w.Body.Bytes()); w.Code != 500 || p.Status != 500 || strings.Contains(w.Body.String(), "disk gone") {
 			t.Errorf("GET %s: %d %s", path, w.Code, w.Body)
 		}
 		if !strings.Contains(log.String(), "disk gone") || strings.Count(log.String(), "\n") != 1 {
@@ -193,8 +183,8 @@ func TestAdapterContainsAndLogsAPanic(t *testing.T) {
 	o := fixture()
 	o.Log = slog.New(slog.NewTextHandler(&log, nil))
 	o.Brokers.Snapshots = func() []remediate.Snapshot { panic("who wrote this") }
-	w := ask(New(o).Handler(nil), "GET", "/api/v1/targets")
-	if p := decode[Problem](t, w.Body.Bytes()); w.Code != 500 || p.Status != 500 || strings.Contains(w.Body.String(), "who wrote this") {
+	w := ask(o.api().Handler(nil), "GET", "/api/v1/targets")
+	if p := apitest.Decode[httpapi.Problem](t, w.Body.Bytes()); w.Code != 500 || p.Status != 500 || strings.Contains(w.Body.String(), "who wrote this") {
 		t.Errorf("%d %s", w.Code, w.Body)
 	}
 	if !strings.Contains(log.String(), "who wrote this") || !strings.Contains(log.String(), "httpapi_test.go") {
@@ -212,7 +202,7 @@ func TestAdapterCutsAnAnswerOffThatPanicsInTheMiddle(t *testing.T) {
 			t.Errorf("recovered %v, want http.ErrAbortHandler, on which net/http cuts the connection", cause)
 		}
 	}()
-	ask(NewOps(fixture().Brokers, broken, nil), "GET", "/metrics")
+	ask(httpapi.NewOps(brokers.Ready(fixture().Brokers), broken, nil), "GET", "/metrics")
 }
 
 func TestAdapterLogsEachRequestAtDebugOnly(t *testing.T) {
@@ -225,7 +215,7 @@ func TestAdapterLogsEachRequestAtDebugOnly(t *testing.T) {
 		o.Log = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: c.level}))
 		r := httptest.NewRequest("GET", "/api/v1/targets?token=hush", http.NoBody)
 		r.Header.Set("X-Request-Id", "mine")
-		New(o).Handler(nil).ServeHTTP(httptest.NewRecorder(), r)
+		o.api().Handler(nil).ServeHTTP(httptest.NewRecorder(), r)
 		got := strings.Contains(log.String(), `path=/api/v1/targets from=192.0.2.1:1234 request_id=mine status=400`) // a parameter that nobody knows
 		if got != c.want || strings.Contains(log.String(), "hush") {
 			t.Errorf("at level %s the log is %q", c.level, log.String())
@@ -233,84 +223,12 @@ func TestAdapterLogsEachRequestAtDebugOnly(t *testing.T) {
 	}
 }
 
-func TestNewOpsIsReadyWhileEveryLoopReconciles(t *testing.T) {
-	apitest.AtNoon(t, func(t *testing.T) {
-		reconciled := func(name string, ago time.Duration) remediate.Snapshot {
-			return remediate.Snapshot{Target: name, At: apitest.Noon.Add(-ago)}
-		}
-		for name, c := range map[string]struct {
-			snapshots []remediate.Snapshot
-			want      int
-			late      []string
-		}{
-			"all reconcile":                    {[]remediate.Snapshot{reconciled("a", time.Second), reconciled("b", time.Minute)}, 200, nil},
-			"one is late by a nanosecond":      {[]remediate.Snapshot{reconciled("a", 0), reconciled("b", time.Minute+1)}, 503, []string{"b"}},
-			"one has never reconciled":         {[]remediate.Snapshot{reconciled("a", 0), {Target: "new"}}, 503, []string{"new"}},
-			"one reconciled far in the future": {[]remediate.Snapshot{reconciled("a", -time.Hour)}, 503, []string{"a"}},
-			"no broker is watched":             {nil, 503, nil},
-			"all are late, and named in order": {[]remediate.Snapshot{{Target: "b"}, {Target: "a"}}, 503, []string{"a", "b"}},
-		} {
-			o := fixture()
-			o.Brokers.Snapshots = func() []remediate.Snapshot { return c.snapshots }
-			w := ask(ops(o), "GET", "/readyz")
-			p := decode[struct{ Late []string }](t, w.Body.Bytes())
-			if w.Code != c.want || strings.Join(p.Late, " ") != strings.Join(c.late, " ") {
-				t.Errorf("%s: %d %s", name, w.Code, w.Body)
-			}
-			if w := ask(ops(o), "GET", "/healthz"); w.Code != 200 {
-				t.Errorf("%s: healthz %d, want 200: the process serves", name, w.Code)
-			}
-		}
-	})
-}
-
 func TestNewOpsServesMetricsAsTheyAreHandedIn(t *testing.T) {
-	w := ask(ops(fixture()), "GET", "/metrics")
+	w := ask(fixture().ops(), "GET", "/metrics")
 	if w.Code != 200 || !strings.HasPrefix(w.Body.String(), "# TYPE") || !strings.HasPrefix(w.Header().Get("Content-Type"), "text/plain") {
 		t.Errorf("%d %q %s", w.Code, w.Header(), w.Body)
 	}
-	if w := ask(NewOps(fixture().Brokers, nil, nil), "GET", "/metrics"); w.Code != 404 {
+	if w := ask(httpapi.NewOps(brokers.Ready(fixture().Brokers), nil, nil), "GET", "/metrics"); w.Code != 404 {
 		t.Errorf("without metrics: %d, want 404", w.Code)
-	}
-}
-
-func TestBrokerAPIStaleWhenItsLoopHasNotReconciled(t *testing.T) {
-	apitest.AtNoon(t, func(t *testing.T) {
-		for _, c := range []struct {
-			after time.Duration
-			want  bool
-		}{{time.Second, true}, {time.Minute, false}} {
-			o := fixture()
-			o.Brokers.StaleAfter = c.after
-			b := decode[struct{ Stale bool }](t, ask(New(o).Handler(nil), "GET", "/api/v1/targets/orders").Body.Bytes())
-			n := decode[struct{ Stale bool }](t, ask(New(o).Handler(nil), "GET", "/api/v1/targets/orders/nodes/mq-1").Body.Bytes())
-			if b.Stale != c.want || n.Stale != c.want {
-				t.Errorf("two seconds old, stale after %s: broker %t, node %t, want %t", c.after, b.Stale, n.Stale, c.want)
-			}
-		}
-	})
-}
-
-func TestBrokerAPIExplainsANode(t *testing.T) {
-	body := ask(New(fixture()).Handler(nil), "GET", "/api/v1/targets/orders/nodes/mq-1").Body.Bytes()
-	n := decode[struct {
-		Seen []struct {
-			Result probe.Result
-			Means  string
-		}
-		Guards []struct {
-			Guard string
-			Open  bool
-		}
-		Next Next
-	}](t, body)
-	if len(n.Seen) != 2 || n.Seen[0].Result.Reason != probe.AwaitTune || n.Seen[0].Means != probe.AwaitTune.Verdict().Means {
-		t.Errorf("what was seen: %+v", n.Seen)
-	}
-	if want := len(decide.Guards()) - 1; len(n.Guards) != want { // the last is asked of manual deletions alone
-		t.Errorf("%d guards, want each of %d", len(n.Guards), want)
-	}
-	if want := "nothing: the mode is observe, so it is never deleted, and a person must restart it"; n.Next.What != want {
-		t.Errorf("next: %q, want %q", n.Next.What, want)
 	}
 }

@@ -118,8 +118,8 @@ func (l *limiter) sweep(now time.Time) {
 	}
 }
 
-// slots counts what is under way at once, of which there may be most, and each of one caller or address.
-type slots struct {
+// Slots counts what is under way at once, of which there may be most, and each of one caller or address.
+type Slots struct {
 	most, each int
 
 	mu  sync.Mutex
@@ -127,10 +127,11 @@ type slots struct {
 	of  map[string]int
 }
 
-func newSlots(most, each int) *slots { return &slots{most: most, each: each, of: make(map[string]int)} }
+// NewSlots makes some of which there are most, and each has so many.
+func NewSlots(most, each int) *Slots { return &Slots{most: most, each: each, of: make(map[string]int)} }
 
-// open takes one; false: there is none left. Give it back with close.
-func (s *slots) open(who string) bool {
+// Open takes one; false: there is none left. Give it back with Close.
+func (s *Slots) Open(who string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.all >= s.most || s.of[who] >= s.each {
@@ -141,7 +142,8 @@ func (s *slots) open(who string) bool {
 	return true
 }
 
-func (s *slots) close(who string) {
+// Close gives one back.
+func (s *Slots) Close(who string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.all--
@@ -150,8 +152,8 @@ func (s *slots) close(who string) {
 	}
 }
 
-// tooMany is the Problem of somebody who must wait.
-func tooMany(wait time.Duration, format string, args ...any) *Problem {
+// TooMany is the Problem of somebody who must wait.
+func TooMany(wait time.Duration, format string, args ...any) *Problem {
 	p := NewProblem(http.StatusTooManyRequests, format, args...)
 	p.RetryAfter = max(1, int(math.Ceil(wait.Seconds())))
 	p.Detail += ": wait " + strconv.Itoa(p.RetryAfter) + " s"

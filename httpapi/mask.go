@@ -26,8 +26,8 @@ var (
 	partsOfOne = regexp.MustCompile(`[A-Za-z0-9_-]+`)
 )
 
-// masked takes out of text what looks like a token. An address may have long random parts that are none.
-func masked(text string) string {
+// Masked takes out of text what looks like a token. An address may have long random parts that are none.
+func Masked(text string) string {
 	if !hasLongPiece(text) { // most text has none, and lists ask about thousands of names
 		return text
 	}
@@ -120,20 +120,20 @@ func maskBody(body any) {
 	for _, f := range reflect.ValueOf(body).Elem().Fields() {
 		switch f.Kind() {
 		case reflect.String:
-			f.SetString(masked(f.String()))
+			f.SetString(Masked(f.String()))
 		case reflect.Slice:
 			for j := range f.Len() {
 				if one := f.Index(j); one.Kind() == reflect.String {
-					one.SetString(masked(one.String()))
+					one.SetString(Masked(one.String()))
 				}
 			}
 		}
 	}
 }
 
-// keyOf gives the key of idempotency that is kept. Of one that has a token its hash is as good: the same key has the
+// KeyOf gives the key of idempotency that is kept. Of one that has a token its hash is as good: the same key has the
 // same.
-func keyOf(sent string) string {
+func KeyOf(sent string) string {
 	if !hasToken(sent) {
 		return sent
 	}

@@ -3,13 +3,10 @@ package httpapi
 import (
 	"cmp"
 	"net/http"
-	"reflect"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
-
-	"github.com/cjworkbench/unstuck/release/plan"
 )
 
 // description is an OpenAPI 3.1 document, as far as this API needs one.
@@ -68,8 +65,8 @@ type header struct {
 var wildcard = regexp.MustCompile(`\{(\w+)\}`)
 
 // openAPI describes routes.
-func openAPI(routes []Route) description {
-	s := schemas{named: make(map[string]*schema)}
+func openAPI(routes []Route, closed enums) description {
+	s := schemas{make(map[string]*schema), closed}
 	d := description{
 		OpenAPI: "3.1.0",
 		Info: map[string]string{
@@ -106,38 +103,38 @@ func (s schemas) operation(r Route) *operation {
 		ID: operationName(r), Tags: []string{tagOf(r)}, Summary: r.Shows,
 		Parameters: parametersOf(r), Responses: refusalsOf(r),
 	}
-	if r.body != nil {
-		ref := s.of(r.body)
+	if r.Body != nil {
+		ref := s.of(r.Body)
 		o.Body = &content{
-			Required: len(s.named[r.body.Name()].Required) > 0, About: "what is asked for; at most 64 KiB",
+			Required: len(s.named[r.Body.Name()].Required) > 0, About: "what is asked for; at most 64 KiB",
 			Content: map[string]mediaType{"application/json": {ref}},
 		}
 	}
 	good := mediaType{&schema{Type: "object"}}
-	if r.answer != nil {
-		good.Schema = s.of(r.answer)
+	if r.Answer != nil {
+		good.Schema = s.of(r.Answer)
 	}
-	status := cmp.Or(r.status, http.StatusOK)
+	status := cmp.Or(r.Status, http.StatusOK)
 	answer := &content{About: http.StatusText(status), Content: answersOf(r, good)}
-	if r.change != nil && (status == http.StatusAccepted || status == http.StatusCreated) {
+	if r.Change != nil && (status == http.StatusAccepted || status == http.StatusCreated) {
 		answer.Headers = map[string]header{"Location": {"where to look what becomes of it", &schema{Type: "string"}}}
 	}
 	o.Responses[strconv.Itoa(status)] = answer
-	if r.body != nil && status == http.StatusAccepted {
-		if _, takes := s.named[r.body.Name()].Properties["dry_run"]; takes {
+	if r.Body != nil && status == http.StatusAccepted {
+		if _, takes := s.named[r.Body.Name()].Properties["dry_run"]; takes {
 			dry := good
-			if r.takesKey {
-				dry.Schema = s.of(reflect.TypeFor[plan.Plan]())
+			if r.Dry != nil {
+				dry.Schema = s.of(r.Dry)
 			}
 			o.Responses["200"] = &content{
 				About: "a dry run: what would be done", Content: map[string]mediaType{"application/json": dry},
 			}
 		}
 	}
-	if r.stream != nil {
+	if r.Stream != nil {
 		o.Responses["204"] = &content{About: "it is over, and the client has seen how it ended"}
 	}
-	if r.open {
+	if r.Open {
 		o.Security = &[]map[string][]string{}
 	}
 	return o
@@ -150,25 +147,25 @@ func parametersOf(r Route) (all []parameter) {
 			Name: m[1], In: "path", Required: true, Schema: &schema{Type: "string", MinLength: 1},
 		})
 	}
-	if r.stream == nil || r.answer != nil {
+	if r.Stream == nil || r.Answer != nil {
 		all = append(all, parameter{
 			Name: "pretty", In: "query", About: "the answer on several lines", Schema: &schema{Type: "string"},
 		})
 	}
-	if r.stream != nil {
+	if r.Stream != nil {
 		all = append(all, parameter{
 			Name: "Last-Event-ID", In: "header", About: "the id of the last event that arrived: those after it follow",
 			Schema: &schema{Type: "string"},
 		})
 	}
-	for _, p := range r.query {
+	for _, p := range r.Query {
 		all = append(all, parameter{
-			Name: p.name, In: "query", About: p.about, Schema: &schema{Type: p.kind},
+			Name: p.Name, In: "query", About: p.About, Schema: &schema{Type: p.Kind},
 		})
 	}
-	if r.change != nil {
+	if r.Change != nil {
 		about := "taken, and not needed: the same request again changes nothing more"
-		if r.takesKey {
+		if r.TakesKey {
 			about = "the same request with the same key again gives the same operation"
 		}
 		all = append(all, parameter{
@@ -182,10 +179,10 @@ func parametersOf(r Route) (all []parameter) {
 // answersOf gives what a route answers with, by the type of its content: an object, a stream of events, or either.
 func answersOf(r Route, object mediaType) map[string]mediaType {
 	answers := make(map[string]mediaType)
-	if r.stream == nil || r.answer != nil {
+	if r.Stream == nil || r.Answer != nil {
 		answers["application/json"] = object
 	}
-	if r.stream != nil {
+	if r.Stream != nil {
 		answers["text/event-stream"] = mediaType{&schema{Type: "string"}}
 	}
 	return answers

@@ -16,10 +16,10 @@ type refusal struct {
 }
 
 func ofEvery(Route) bool    { return true }
-func ofClosed(r Route) bool { return !r.open }
-func ofChange(r Route) bool { return r.change != nil }
+func ofClosed(r Route) bool { return !r.Open }
+func ofChange(r Route) bool { return r.Change != nil }
 func ofOneOf(r Route) bool {
-	return strings.Contains(r.Path, "{") || len(r.query) > 0 || r.change != nil
+	return strings.Contains(r.Path, "{") || len(r.Query) > 0 || r.Change != nil
 }
 
 // refusals are those that a client may want to tell from each other. Any other status is the default.

@@ -1,4 +1,4 @@
-package httpapi
+package httpapi_test
 
 import (
 	"bytes"
@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cjworkbench/unstuck/httpapi"
 	"github.com/cjworkbench/unstuck/httpapi/apitest"
 	"github.com/cjworkbench/unstuck/trigger"
 )
@@ -24,10 +25,10 @@ import (
 const openAPIDoc = "../docs/openapi.json"
 
 // describe gives the description that the API serves, to somebody who does not say who they are.
-func describe(t testing.TB, s *site) description {
+func describe(t testing.TB, s *site) httpapi.Description {
 	t.Helper()
 	w := s.ask(apitest.Request("", "GET", "/api/v1/openapi.json", ""))
-	var d description
+	var d httpapi.Description
 	if err := json.Unmarshal(w.Body.Bytes(), &d); w.Code != 200 || err != nil {
 		t.Fatalf("%d %v", w.Code, err)
 	}
@@ -56,7 +57,7 @@ var methods = []string{"GET", "POST", "PUT", "PATCH", "DELETE"}
 func TestOpenAPIHasExactlyWhatIsServed(t *testing.T) {
 	s := newSite()
 	d := describe(t, s)
-	index := decode[Index](t, s.ask(apitest.Request("", "GET", "/", "")).Body.Bytes())
+	index := apitest.Decode[httpapi.Index](t, s.ask(apitest.Request("", "GET", "/", "")).Body.Bytes())
 	if len(d.Paths) < 20 {
 		t.Errorf("only %d paths are described", len(d.Paths))
 	}
@@ -110,7 +111,7 @@ func TestOpenAPIReferencesLeadSomewhere(t *testing.T) {
 func TestOpenAPIDescribesAllOfEveryGoodAnswer(t *testing.T) {
 	s := newSite()
 	d := describe(t, s)
-	s.post("/api/v1/environments/staging/deploys", deployBody(""))
+	s.post("/api/v1/environments/staging/deploys", apitest.DeployBody(""))
 	for path, operations := range d.Paths {
 		if operations["get"] == nil {
 			continue
@@ -124,14 +125,14 @@ func TestOpenAPIDescribesAllOfEveryGoodAnswer(t *testing.T) {
 		if err := json.Unmarshal(w.Body.Bytes(), &v); err != nil || w.Code != 200 {
 			t.Fatalf("%s: %d %v", path, w.Code, err)
 		}
-		for _, wrong := range d.compare(answer.Schema, v, "") {
+		for _, wrong := range compare(d, answer.Schema, v, "") {
 			t.Errorf("GET %s: %s", path, wrong)
 		}
 	}
 }
 
 // compare says where v is not as the schema says.
-func (d description) compare(s *schema, v any, at string) (wrong []string) {
+func compare(d httpapi.Description, s *httpapi.Schema, v any, at string) (wrong []string) {
 	if name, ok := strings.CutPrefix(s.Ref, "#/components/schemas/"); ok {
 		s = d.Components.Schemas[name]
 	}
@@ -146,7 +147,7 @@ func (d description) compare(s *schema, v any, at string) (wrong []string) {
 		}
 	case []any:
 		for i, one := range v {
-			wrong = append(wrong, d.compare(s.Items, one, fmt.Sprintf("%s[%d]", at, i))...)
+			wrong = append(wrong, compare(d, s.Items, one, fmt.Sprintf("%s[%d]", at, i))...)
 		}
 	case map[string]any:
 		for _, name := range s.Required {
@@ -156,7 +157,7 @@ func (d description) compare(s *schema, v any, at string) (wrong []string) {
 		}
 		for name, one := range v {
 			if property := s.Properties[name]; property != nil {
-				wrong = append(wrong, d.compare(property, one, at+"."+name)...)
+				wrong = append(wrong, compare(d, property, one, at+"."+name)...)
 			} else if s.Properties != nil {
 				wrong = append(wrong, fmt.Sprintf("%s.%s is not described", at, name))
 			}
@@ -167,13 +168,13 @@ func (d description) compare(s *schema, v any, at string) (wrong []string) {
 
 // maker makes requests of a description out of arbitrary bytes, good ones and ones that are nearly good.
 type maker struct {
-	description
+	httpapi.Description
 	apitest.Draw
 
 	made string // the method and the path of the last request
 }
 
-func (m *maker) value(s *schema) any {
+func (m *maker) value(s *httpapi.Schema) any {
 	if name, ok := strings.CutPrefix(s.Ref, "#/components/schemas/"); ok {
 		s = m.Components.Schemas[name]
 	}
@@ -250,7 +251,7 @@ func (m *maker) request() *http.Request {
 		"target": {"orders", "nobody"}, "node": {"mq-1", "mq-9"}, "env": {"staging", "production", "nowhere"}, "service": {"frontend", "x"}, "pod": {"frontend-7f-abcde", "x"}, "secret": {"db"},
 		"task": {"import-plans", "clear-render-cache"}, "id": {apitest.Finished().ID, "deploy-20261123t120000-a7k2m9xq", apitest.OneIncident().ID},
 	}
-	address := wildcard.ReplaceAllStringFunc(path, func(w string) string {
+	address := httpapi.Wildcard.ReplaceAllStringFunc(path, func(w string) string {
 		return url.PathEscape(m.Text(append(names[w[1:len(w)-1]], "..", "a/b", "\x00", strings.Repeat("a", 5000))...))
 	})
 	var body io.Reader = http.NoBody
@@ -315,7 +316,7 @@ func FuzzAPI(f *testing.F) {
 		f.Add(apitest.Arbitrary(random))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		s, m := openSite(), &maker{description: d, Draw: apitest.Draw{Data: data}}
+		s, m := openSite(), &maker{Description: d, Draw: apitest.Draw{Data: data}}
 		for range 3 { // one may be about what the one before has made
 			throw(t, s, m)
 		}
@@ -329,7 +330,7 @@ func TestOpenAPIRequestsReachEveryEndpointAndGetNo5xx(t *testing.T) {
 	for range 20 {
 		s := openSite()
 		for range 450 {
-			m := &maker{description: d, Draw: apitest.Draw{Data: apitest.Arbitrary(random)}}
+			m := &maker{Description: d, Draw: apitest.Draw{Data: apitest.Arbitrary(random)}}
 			code := throw(t, s, m)
 			if code < 300 {
 				good[m.made]++

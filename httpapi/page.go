@@ -5,11 +5,8 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
-	"time"
 
 	"github.com/cjworkbench/unstuck/auth"
-	"github.com/cjworkbench/unstuck/release"
-	"github.com/cjworkbench/unstuck/release/plan"
 )
 
 // PageRoot is where the status page is: what the API knows, and can do, for people.
@@ -35,11 +32,7 @@ func (a *API) WithAccess(wrap func(auth.Access) auth.Access) *API {
 	if g.access != nil {
 		g.access = wrap(g.access)
 	}
-	var releases *releaseAPI
-	if a.releases != nil {
-		releases = a.releases.behind(&g)
-	}
-	return newAPI(&g, newBrokerAPI(&g, a.brokers.Brokers), releases)
+	return newAPI(&g, a.makers)
 }
 
 // Serves says whether there is an endpoint, which is named by its method and path: "GET /api/v1/targets/{target}".
@@ -49,12 +42,12 @@ func (a *API) Serves(name string) bool {
 }
 
 // TakesKey says whether the change of that name takes an Idempotency-Key.
-func (a *API) TakesKey(name string) bool { return a.byName[name].takesKey }
+func (a *API) TakesKey(name string) bool { return a.byName[name].TakesKey }
 
 // Get gives what a GET of that path answers with, if the request's caller may see it. The parts of the path are those
 // of the request.
 func (a *API) Get(r *http.Request, path string) (any, error) {
-	get := a.byName[http.MethodGet+" "+path].get
+	get := a.byName[http.MethodGet+" "+path].Get
 	if get == nil {
 		return nil, fmt.Errorf("nothing is served at %s", path)
 	}
@@ -70,84 +63,27 @@ func (a *API) GetWatched(r *http.Request, path string) (signed *http.Request, an
 // rights, the same audit. It gives the answer, and where what came of it is. The error is a Problem.
 func (a *API) Change(w http.ResponseWriter, r *http.Request, name string) (location string, answer any, err error) {
 	done, err := a.perform(w, r, a.byName[name])
-	return done.location, done.value, err
-}
-
-// LastLines gives what reads the last lines of the service's log that the query asks for, and says whether it asks to
-// go on. The error is that the caller may not read them.
-func (a *API) LastLines(r *http.Request) (read func() (all release.ServiceLog, follows bool, err error), err error) {
-	env, err := a.releases.serviceTo(auth.Logs, r, &AuditEvent{}, "")
-	if err != nil {
-		return nil, err
-	}
-	return func() (all release.ServiceLog, follows bool, err error) {
-		if err := checkQuery(r, logParams, false); err != nil {
-			return all, false, err
-		}
-		q, follows, err := logQueryOf(r, time.Now())
-		if err != nil {
-			return all, false, err
-		}
-		done, err := a.releases.openLog(r)
-		if err != nil {
-			return all, false, err
-		}
-		defer done()
-		all, err = a.releases.readLog(r, env, q)
-		return all, follows, err
-	}, nil
-}
-
-// Environments are those of which releases are served; none: nothing is known of environments.
-func (a *API) Environments() []plan.Environment {
-	if a.releases == nil {
-		return nil
-	}
-	return a.releases.Environments
+	return done.Location, done.Value, err
 }
 
 // Allows refuses what the caller may not do to what the request's path names, or what is not there. For an operation
 // that is whatever the operation does.
 func (a *API) Allows(r *http.Request, action auth.Action) error {
-	switch {
-	case a.releases != nil && r.PathValue("id") != "":
-		op, err := a.releases.load(r)
-		if err != nil {
+	for _, half := range a.halves {
+		if ours, err := half.Allows(r, action); ours {
 			return err
 		}
-		return a.May(r.Context(), actionOf(op))
-	case a.releases != nil && r.PathValue("env") != "":
-		env, err := a.releases.findEnvironment(r)
-		if err != nil {
-			return err
-		}
-		action.Environment = env.Name
-		return a.releases.mayThere(r.Context(), env, action)
-	case r.PathValue("node") != "":
-		_, err := a.brokers.findNode(r, action.Verb, &AuditEvent{})
-		return err
-	case r.PathValue("target") != "":
-		s, err := a.brokers.find(r)
-		if err != nil {
-			return err
-		}
-		action.Target = s.Target
 	}
 	return a.May(r.Context(), action)
 }
 
 // MaySeeSomething refuses who may read nothing that there is.
 func (a *API) MaySeeSomething(ctx context.Context) error {
-	var actions []auth.Action
-	for _, s := range a.brokers.snapshots() {
-		actions = append(actions, auth.Action{Target: s.Target})
-	}
-	for _, env := range a.Environments() {
-		actions = append(actions, auth.Action{Environment: env.Name})
-	}
-	for _, action := range actions {
-		if ok, err := a.Sees(ctx, action); err != nil || ok {
-			return err
+	for _, half := range a.halves {
+		for _, action := range half.Readable() {
+			if ok, err := a.Sees(ctx, action); err != nil || ok {
+				return err
+			}
 		}
 	}
 	who, _ := CallerOf(ctx)

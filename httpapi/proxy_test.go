@@ -1,15 +1,16 @@
-package httpapi
+package httpapi_test
 
 import (
 	"net/netip"
 	"strings"
 	"testing"
 
+	"github.com/cjworkbench/unstuck/httpapi"
 	"github.com/cjworkbench/unstuck/httpapi/apitest"
 )
 
 // inFront are the proxies of these tests.
-var inFront = Proxies{netip.MustParsePrefix("10.1.0.0/16"), netip.MustParsePrefix("fd00:1::/64"), netip.MustParsePrefix("192.0.2.7/32")}
+var inFront = httpapi.Proxies{netip.MustParsePrefix("10.1.0.0/16"), netip.MustParsePrefix("fd00:1::/64"), netip.MustParsePrefix("192.0.2.7/32")}
 
 func TestProxiesGiveTheRightMostAddressThatIsNotTrusted(t *testing.T) {
 	for _, c := range []struct {
@@ -42,7 +43,7 @@ func TestProxiesGiveTheRightMostAddressThatIsNotTrusted(t *testing.T) {
 		s := newSite()
 		s.Proxies = inFront
 		s.build()
-		r := apitest.Request("ada", "POST", deploys, deployBody(""))
+		r := apitest.Request("ada", "POST", apitest.Deploys, apitest.DeployBody(""))
 		r.RemoteAddr = c.peer
 		for _, h := range c.headers {
 			r.Header.Add("X-Forwarded-For", h)
@@ -70,7 +71,7 @@ func TestProxiesTellStrangersApartForTheLimits(t *testing.T) {
 				r.Header.Set("X-Forwarded-For", client)
 				return s.ask(r).Code
 			}
-			for i := range badAddress.Burst + 1 { // each claims to be somebody else
+			for i := range httpapi.BadAddress.Burst + 1 { // each claims to be somebody else
 				ask("guess"+strings.Repeat("x", i), "203.0.113."+string(rune('1'+i%9))+", 198.51.100.1")
 			}
 			if code := ask("another", "198.51.100.1"); code != 429 {

@@ -8,30 +8,30 @@ import (
 	"slices"
 )
 
-// param is a parameter in a query.
-type param struct {
-	name  string
-	about string
-	kind  string // as JSON names types
+// Param is a parameter in a query.
+type Param struct {
+	Name  string
+	About string
+	Kind  string // as JSON names types
 }
 
 // check refuses what a request has that its route does not take: nothing that a client sends is ignored, for it may be
 // what the client relies on.
 func (route Route) check(r *http.Request) error {
-	if err := checkQuery(r, route.query, route.body != nil); err != nil {
+	if err := CheckQuery(r, route.Query, route.Body != nil); err != nil {
 		return err
 	}
-	if route.body == nil && hasBody(r) {
+	if route.Body == nil && hasBody(r) {
 		return NewProblem(http.StatusBadRequest, "%s %s takes no body: leave it out", r.Method, Short(r.URL.Path))
 	}
 	return nil
 }
 
-// checkQuery refuses parameters that nobody knows, or that come twice.
-func checkQuery(r *http.Request, known []param, takesBody bool) error {
+// CheckQuery refuses parameters that nobody knows, or that come twice.
+func CheckQuery(r *http.Request, known []Param, takesBody bool) error {
 	names := []string{"pretty"}
 	for _, p := range known {
-		names = append(names, p.name)
+		names = append(names, p.Name)
 	}
 	asked, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
@@ -45,7 +45,7 @@ func checkQuery(r *http.Request, known []param, takesBody bool) error {
 		case takesBody:
 			return NewProblem(http.StatusBadRequest, "the address asks for %q: say what is wanted in the body", Short(name))
 		default:
-			return unknownAs(http.StatusBadRequest, "parameter", name, names)
+			return UnknownAs(http.StatusBadRequest, "parameter", name, names)
 		}
 	}
 	return nil

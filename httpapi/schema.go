@@ -7,11 +7,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/cjworkbench/unstuck/probe"
-	"github.com/cjworkbench/unstuck/release"
 	"github.com/cjworkbench/unstuck/release/plan"
 	"github.com/cjworkbench/unstuck/remediate/decide"
-	"github.com/cjworkbench/unstuck/target"
 )
 
 // schema is a JSON Schema, of the dialect of OpenAPI 3.1 (2020-12).
@@ -32,33 +29,19 @@ type schema struct {
 }
 
 // enums are the types of text with a closed list.
-var enums = map[reflect.Type][]string{
-	reflect.TypeFor[plan.OnFailure]():   {string(plan.Leave), string(plan.Rollback)},
-	reflect.TypeFor[plan.Kind]():        listed(plan.Kinds()),
-	reflect.TypeFor[plan.Trouble]():     listed(plan.Troubles()),
-	reflect.TypeFor[plan.ServiceKind](): {plan.Singleton.String(), plan.Rolling.String()},
-	reflect.TypeFor[plan.Migration](): {
-		plan.DidMigrate.String(), plan.DidNotMigrate.String(),
-		plan.MaybeMigrated.String(),
-	},
-	reflect.TypeFor[plan.Code](): listed([]plan.Code{
+type enums map[reflect.Type][]string
+
+// ownEnums are those of problems.
+var ownEnums = enums{
+	reflect.TypeFor[Code](): Listed([]Code{
 		plan.Invalid, plan.NotFound, plan.NotReady, plan.Changed, plan.Migrated, plan.Unconfirmed, plan.Busy,
 		plan.KeyReused, plan.NotRunning, plan.Unavailable,
 	}),
-	reflect.TypeFor[release.PodLogState](): listed(release.PodLogStates()),
-	reflect.TypeFor[release.EnvKind]():     listed(release.EnvKinds()),
-	reflect.TypeFor[decide.Guard]():        guardNames(),
-	reflect.TypeFor[decide.Mode]():         {decide.Observe.String(), decide.Remediate.String()},
-	reflect.TypeFor[decide.Action]():       {decide.Hold.String(), decide.Delete.String()},
-	reflect.TypeFor[decide.Phase]():        listed(decide.Phases()),
-	reflect.TypeFor[target.Cause]():        listed(target.Causes()),
-	reflect.TypeFor[probe.Status](): {
-		probe.Unknown.String(), probe.Healthy.String(), probe.Faulty.String(),
-		probe.Stuck.String(),
-	},
+	reflect.TypeFor[decide.Guard](): guardNames(),
 }
 
-func listed[S ~string](all []S) []string {
+// Listed are the texts of a closed list.
+func Listed[S ~string](all []S) []string {
 	texts := make([]string, len(all))
 	for i, s := range all {
 		texts[i] = string(s)
@@ -84,7 +67,10 @@ var fields = map[string]schema{
 }
 
 // schemas makes schemas of Go types, and keeps those of structs by name.
-type schemas struct{ named map[string]*schema }
+type schemas struct {
+	named  map[string]*schema
+	closed enums
+}
 
 var (
 	textType = reflect.TypeFor[encoding.TextMarshaler]()
@@ -96,7 +82,7 @@ func (s schemas) of(t reflect.Type) *schema {
 	if t.Kind() == reflect.Pointer {
 		return s.of(t.Elem())
 	}
-	if enum, ok := enums[t]; ok {
+	if enum, ok := s.closed[t]; ok {
 		return &schema{Type: "string", Enum: enum}
 	}
 	switch {

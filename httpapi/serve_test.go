@@ -1,72 +1,28 @@
 package httpapi
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"errors"
 	"io"
 	"log/slog"
-	"net"
 	"net/http"
 	"os"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/cjworkbench/unstuck/httpapi/apitest"
 )
 
-// pipes is a listener on net.Pipe, which works within a synctest bubble.
-type pipes struct {
-	conns  chan net.Conn
-	closed chan struct{}
-	fail   error // of Accept, at once
-}
-
-func newPipes() *pipes { return &pipes{conns: make(chan net.Conn), closed: make(chan struct{})} }
-
-func (p *pipes) Accept() (net.Conn, error) {
-	if p.fail != nil {
-		return nil, p.fail
-	}
-	select {
-	case c := <-p.conns:
-		return c, nil
-	case <-p.closed:
-		return nil, net.ErrClosed
-	}
-}
-
-func (p *pipes) Close() error {
-	close(p.closed)
-	return nil
-}
-
-func (p *pipes) Addr() net.Addr { return &net.UnixAddr{Name: "pipes", Net: "pipe"} }
-
-// dial connects to the server and gives what it sends.
-func (p *pipes) dial(t *testing.T) (net.Conn, *bufio.Reader) {
-	t.Helper()
-	ours, theirs := net.Pipe()
-	p.conns <- theirs
-	t.Cleanup(func() { _ = ours.Close() })
-	return ours, bufio.NewReader(ours)
-}
-
-func send(t *testing.T, c net.Conn, text string) {
-	t.Helper()
-	if _, err := io.WriteString(c, text); err != nil {
-		t.Errorf("send: %v", err)
-	}
-}
-
 // serving runs Serve in a bubble, and ends it after the test.
-func serving(t *testing.T, h http.Handler, test func(*testing.T, *pipes, context.CancelFunc, <-chan error)) {
+func serving(t *testing.T, h http.Handler, test func(*testing.T, *apitest.Pipes, context.CancelFunc, <-chan error)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
-		p, done := newPipes(), make(chan error, 1)
+		p, done := apitest.NewPipes(), make(chan error, 1)
 		go func() {
 			done <- Serve(ctx, slog.New(slog.DiscardHandler), Server{Name: "test", Listener: p, Handler: h})
 		}()
@@ -80,14 +36,14 @@ func TestServeLetsARequestUnderWayEndFirst(t *testing.T) {
 		<-release
 		_, _ = io.WriteString(w, "whole")
 	})
-	serving(t, h, func(t *testing.T, p *pipes, cancel context.CancelFunc, done <-chan error) {
+	serving(t, h, func(t *testing.T, p *apitest.Pipes, cancel context.CancelFunc, done <-chan error) {
 		release = make(chan struct{})
-		c, r := p.dial(t)
-		send(t, c, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+		c, r := p.Dial(t)
+		apitest.Send(t, c, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
 		synctest.Wait()
 		cancel()
 		synctest.Wait() // the server now waits for the request, and for nothing else
-		<-p.closed
+		<-p.Closed
 		select {
 		case err := <-done:
 			t.Fatalf("the server ended before the request did: %v", err)
@@ -110,9 +66,9 @@ func TestServeLetsARequestUnderWayEndFirst(t *testing.T) {
 
 func TestServeCutsOffARequestThatNeverEndsAtShutdown(t *testing.T) {
 	h := http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
-	serving(t, h, func(t *testing.T, p *pipes, cancel context.CancelFunc, done <-chan error) {
-		c, r := p.dial(t)
-		send(t, c, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+	serving(t, h, func(t *testing.T, p *apitest.Pipes, cancel context.CancelFunc, done <-chan error) {
+		c, r := p.Dial(t)
+		apitest.Send(t, c, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
 		synctest.Wait()
 		if err := c.SetReadDeadline(time.Now().Add(2 * shutdownTimeout)); err != nil {
 			t.Fatal(err)
@@ -132,9 +88,9 @@ func TestServeCutsOffARequestThatNeverEndsAtShutdown(t *testing.T) {
 }
 
 func TestServeCutsOffAClientThatDripsItsHeaders(t *testing.T) {
-	serving(t, New(fixture()).Handler(nil), func(t *testing.T, p *pipes, cancel context.CancelFunc, done <-chan error) {
-		c, r := p.dial(t)
-		send(t, c, "GET / HTTP/1.1\r\nHost: x\r\nX-Slow: ")
+	serving(t, New(Options{}).Handler(nil), func(t *testing.T, p *apitest.Pipes, cancel context.CancelFunc, done <-chan error) {
+		c, r := p.Dial(t)
+		apitest.Send(t, c, "GET / HTTP/1.1\r\nHost: x\r\nX-Slow: ")
 		started := time.Now()
 		if b, err := io.ReadAll(r); err != nil || len(b) > 0 {
 			t.Errorf("read %q, %v, want the end of the connection", b, err)
@@ -148,9 +104,9 @@ func TestServeCutsOffAClientThatDripsItsHeaders(t *testing.T) {
 }
 
 func TestServeLetsGoOfAnIdleClient(t *testing.T) {
-	serving(t, ops(fixture()), func(t *testing.T, p *pipes, cancel context.CancelFunc, done <-chan error) {
-		c, r := p.dial(t)
-		send(t, c, "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+	serving(t, NewOps(nil, nil, nil), func(t *testing.T, p *apitest.Pipes, cancel context.CancelFunc, done <-chan error) {
+		c, r := p.Dial(t)
+		apitest.Send(t, c, "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
 		resp, err := http.ReadResponse(r, nil)
 		if err != nil || resp.StatusCode != 200 {
 			t.Fatalf("answer %v, %v", resp, err)
@@ -172,8 +128,8 @@ func TestServeLetsGoOfAnIdleClient(t *testing.T) {
 }
 
 func TestServeRefusesHugeHeaders(t *testing.T) {
-	serving(t, New(fixture()).Handler(nil), func(t *testing.T, p *pipes, cancel context.CancelFunc, done <-chan error) {
-		c, r := p.dial(t)
+	serving(t, New(Options{}).Handler(nil), func(t *testing.T, p *apitest.Pipes, cancel context.CancelFunc, done <-chan error) {
+		c, r := p.Dial(t)
 		go func() { // the server stops reading half way
 			_, _ = io.WriteString(c, "GET / HTTP/1.1\r\nHost: x\r\nX-Huge: "+strings.Repeat("a", 1<<20)+"\r\n\r\n")
 		}()
@@ -190,15 +146,15 @@ func TestServeRefusesHugeHeaders(t *testing.T) {
 
 func TestServeEndsAllWhenOneServerFailsAndSaysWhich(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		good, bad := newPipes(), newPipes()
-		bad.fail = errors.New("no more sockets")
+		good, bad := apitest.NewPipes(), apitest.NewPipes()
+		bad.Fail = errors.New("no more sockets")
 		var log bytes.Buffer
 		err := Serve(t.Context(), slog.New(slog.NewTextHandler(&log, nil)), Server{Name: "api", Listener: good}, Server{Name: "metrics", Listener: bad})
 		if want := "serve metrics on pipes: no more sockets"; err == nil || err.Error() != want {
 			t.Errorf("error %v, want %q", err, want)
 		}
 		select {
-		case <-good.closed:
+		case <-good.Closed:
 		default:
 			t.Error("the other listener is still open")
 		}

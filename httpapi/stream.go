@@ -9,15 +9,15 @@ import (
 	"time"
 )
 
-// stream answers a GET with more than one write. An error that it returns is written as a Problem: nothing else was.
-type stream func(w http.ResponseWriter, r *http.Request) error
+// Stream answers a GET with more than one write. An error that it returns is written as a Problem: nothing else was.
+type Stream func(w http.ResponseWriter, r *http.Request) error
 
 // The bounds of a stream of events.
 const (
-	eventHeartbeat = 15 * time.Second // without an event, a comment shows that somebody is there
-	eventLife      = 15 * time.Minute // then the client must come again, and be recognised again
+	EventHeartbeat = 15 * time.Second // without an event, a comment shows that somebody is there
+	EventLife      = 15 * time.Minute // then the client must come again, and be recognised again
 	eventWrite     = 10 * time.Second // for the client to take what is sent
-	eventRetry     = 2 * time.Second  // after which a client should come again
+	EventRetry     = 2 * time.Second  // after which a client should come again
 	maxStreams     = 100              // of operations, and as many of pages
 	maxStreamsEach = 10               // of one caller
 )
@@ -90,21 +90,22 @@ type EventStream struct {
 	control *http.ResponseController
 }
 
-func newEventStream(w http.ResponseWriter) *EventStream {
+// NewEventStream readies an answer for events: it may last.
+func NewEventStream(w http.ResponseWriter) *EventStream {
 	s := &EventStream{w, http.NewResponseController(w)}
 	_ = s.control.SetReadDeadline(time.Time{}) // the server's own would end the request's context
 	return s
 }
 
-// begin sends the headers.
-func (s *EventStream) begin() {
+// Begin sends the headers.
+func (s *EventStream) Begin() {
 	s.w.Header().Set("Content-Type", "text/event-stream")
 	s.w.Header().Set("X-Accel-Buffering", "no") // for nginx
 }
 
-// retry says when to come again.
-func (s *EventStream) retry() bool {
-	return s.Send(fmt.Sprintf("retry: %d\n\n", eventRetry.Milliseconds()))
+// Retry says when to come again.
+func (s *EventStream) Retry() bool {
+	return s.Send(fmt.Sprintf("retry: %d\n\n", EventRetry.Milliseconds()))
 }
 
 // Send sends a text: events, or comments. False: the client has gone away.
@@ -120,30 +121,35 @@ func (s *EventStream) Send(text string) bool {
 // the server it should end too, see Stopping. Each caller may have some streams open, and so may all of them together.
 // Ask first whether the caller may read something. Pages take no stream from who follows an operation.
 func (g *Gate) PageStream(w http.ResponseWriter, r *http.Request, send func(context.Context, *EventStream)) error {
-	return g.stream(w, r, g.pageStreams, send)
+	return g.streamOf(w, r, g.pageStreams, send)
 }
 
-func (g *Gate) stream(w http.ResponseWriter, r *http.Request, of *streams, send func(context.Context, *EventStream),
+// OperationStream is PageStream for who follows an operation.
+func (g *Gate) OperationStream(w http.ResponseWriter, r *http.Request, send func(context.Context, *EventStream)) error {
+	return g.streamOf(w, r, g.operationStreams, send)
+}
+
+func (g *Gate) streamOf(w http.ResponseWriter, r *http.Request, of *streams, send func(context.Context, *EventStream),
 ) error {
 	who, known := CallerOf(r.Context())
 	key := who.Authority + "/" + who.Name
 	if !known {
 		key = "at " + addressOf(r)
 	}
-	ctx, stop := context.WithTimeout(r.Context(), eventLife)
+	ctx, stop := context.WithTimeout(r.Context(), EventLife)
 	defer stop()
 	one, ok := of.open(key, stop)
 	if !ok {
-		return tooMany(eventRetry, "too many streams are open")
+		return TooMany(EventRetry, "too many streams are open")
 	}
 	defer of.close(key, one)
 	keepConn(r.Context())
-	s := newEventStream(w)
-	s.begin()
+	s := NewEventStream(w)
+	s.Begin()
 	if r.Method == http.MethodHead {
 		return nil
 	}
-	if s.retry() {
+	if s.Retry() {
 		send(ctx, s)
 	}
 	return nil

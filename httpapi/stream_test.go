@@ -1,13 +1,8 @@
 package httpapi
 
 import (
-	"context"
-	"errors"
 	"fmt"
-	"net/http"
 	"testing"
-
-	"github.com/cjworkbench/unstuck/httpapi/apitest"
 )
 
 func TestStreamsGiveWhoHasFewThePlaceOfWhoHasMost(t *testing.T) {
@@ -50,43 +45,5 @@ func TestStreamsGiveWhoHasFewThePlaceOfWhoHasMost(t *testing.T) {
 	s.close(who, last)
 	if s.all != before-1 {
 		t.Errorf("of %d streams %d are left after one was closed twice", before, s.all)
-	}
-}
-
-func TestStreamsOfPagesTakeNoneFromOperations(t *testing.T) {
-	g := newGate(fixture())
-	for i := range maxStreams {
-		if _, ok := g.pageStreams.open(fmt.Sprint(i), func() {}); !ok {
-			t.Fatal("refused")
-		}
-	}
-	s := newSite()
-	api := New(s.Options)
-	api.pageStreams = g.pageStreams
-	s.handler = api.Handler(nil)
-	op := apitest.Finished()
-	if w := s.ask(apitest.Request("ada", "GET", "/api/v1/operations/"+op.ID+"/events", "")); w.Code != 200 {
-		t.Errorf("the events of an operation: %d %s", w.Code, w.Body)
-	}
-	err := api.PageStream(nil, apitest.Request("", "GET", "/", ""), func(context.Context, *EventStream) {})
-	if p, ok := errors.AsType[*Problem](err); !ok || p.Status != http.StatusTooManyRequests {
-		t.Errorf("one more page: %v", err)
-	}
-}
-
-func TestAPIMaySeeSomethingRefusesWhoMayReadNothing(t *testing.T) {
-	for who, want := range map[string]int{"ada": 0, "ci": 0, "bob": 403} {
-		api := New(newSite().Options)
-		r, err := api.Authenticate(apitest.Request(who, "GET", "/", ""))
-		if err != nil {
-			t.Fatal(err)
-		}
-		err = api.MaySeeSomething(r.Context())
-		if p, ok := errors.AsType[*Problem](err); ok != (want > 0) || (ok && p.Status != want) {
-			t.Errorf("%s: %v, want %d", who, err, want)
-		}
-	}
-	if err := New(fixture()).MaySeeSomething(t.Context()); err != nil {
-		t.Errorf("where nobody is asked who they are: %v", err)
 	}
 }

@@ -5,8 +5,8 @@ import (
 	"net/http"
 )
 
-// watched answers a GET that the audit is told of. It notes in the audit event what is known of it.
-type watched func(r *http.Request, a *AuditEvent) (any, error)
+// Watched answers a GET that the audit is told of. It notes in the audit event what is known of it.
+type Watched func(r *http.Request, a *AuditEvent) (any, error)
 
 // watching answers a route of which the audit is told.
 func (g *Gate) watching(route Route) http.Handler {
@@ -16,7 +16,7 @@ func (g *Gate) watching(route Route) http.Handler {
 			g.Fail(w, r, err)
 			return
 		}
-		g.write(w, r, http.StatusOK, "application/json", seen)
+		g.Write(w, r, http.StatusOK, "application/json", seen)
 	})
 }
 
@@ -37,7 +37,7 @@ func (g *Gate) watch(r *http.Request, route Route) (signed *http.Request, seen a
 		err = route.check(signed)
 	}
 	if err == nil {
-		seen, err = route.watched(signed, &a)
+		seen, err = route.Watched(signed, &a)
 	}
 	if err != nil {
 		p := g.ProblemOf(r, err)

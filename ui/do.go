@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/cjworkbench/unstuck/httpapi"
+	"github.com/cjworkbench/unstuck/httpapi/brokers"
 	"github.com/cjworkbench/unstuck/release/plan"
 	"github.com/cjworkbench/unstuck/remediate/decide"
 	"github.com/cjworkbench/unstuck/trigger"
@@ -29,7 +30,7 @@ type triggerData struct {
 
 	Planned bool
 	Plan    *plan.Plan             // of an operation
-	Deleted *httpapi.DeletionReply // of a deletion
+	Deleted *brokers.DeletionReply // of a deletion
 	Typed   string                 // what is to be typed to confirm
 	Key     string                 // of idempotency: however often the button is pressed, it is one operation
 	Back    string
@@ -89,7 +90,7 @@ func (p pages) formOf(r *http.Request, t trigger.Trigger, problem *httpapi.Probl
 
 // warningOf gives the warning of the task that the path names, if it names one that has a warning.
 func (p pages) warningOf(r *http.Request) string {
-	for _, env := range p.Environments() {
+	for _, env := range p.environments() {
 		for _, t := range env.Tasks {
 			if env.Name == r.PathValue("env") && t.Name == r.PathValue("task") {
 				return t.Warning
@@ -164,7 +165,7 @@ func (p pages) planned(w http.ResponseWriter, r *http.Request, t trigger.Trigger
 	case plan.Plan:
 		data.Plan = &reply
 		data.pin(reply.Commit, "commit", "expect_commit")
-	case httpapi.DeletionReply:
+	case brokers.DeletionReply:
 		data.Deleted = &reply
 		data.pin(reply.UID, "uid")
 	}

@@ -7,7 +7,7 @@ import (
 	"strconv"
 
 	"github.com/cjworkbench/unstuck/auth"
-	"github.com/cjworkbench/unstuck/httpapi"
+	"github.com/cjworkbench/unstuck/httpapi/environments"
 	"github.com/cjworkbench/unstuck/release/plan"
 )
 
@@ -16,17 +16,17 @@ const shownOperations = 10
 
 // environmentData is what the page of an environment shows.
 type environmentData struct {
-	httpapi.Environment
+	environments.Environment
 
-	Operations []httpapi.OperationLine // newest first
-	Unread     bool                    // they cannot be read now
+	Operations []environments.OperationLine // newest first
+	Unread     bool                         // they cannot be read now
 	Buttons    []button
 }
 
 // environmentNames lists the environments that the caller may read.
 func (p pages) environmentNames(r *http.Request) ([]string, error) {
 	var names []string
-	for _, env := range p.Environments() {
+	for _, env := range p.environments() {
 		ok, err := p.Sees(r.Context(), auth.Action{Environment: env.Name})
 		if err != nil {
 			return nil, err
@@ -39,14 +39,14 @@ func (p pages) environmentNames(r *http.Request) ([]string, error) {
 }
 
 func (p pages) environmentPage(r *http.Request) (view, error) {
-	env, err := get[httpapi.Environment](p, r, "/environments/{env}")
+	env, err := get[environments.Environment](p, r, "/environments/{env}")
 	if err != nil {
 		return view{}, err
 	}
 	d := environmentData{Environment: env, Buttons: p.buttons(r, ofEnvironment(env.Environment))}
 	latest := r.Clone(r.Context())
 	latest.URL.RawQuery = url.Values{"environment": {env.Environment}, "limit": {strconv.Itoa(shownOperations)}}.Encode()
-	operations, err := get[httpapi.OperationLines](p, latest, "/operations")
+	operations, err := get[environments.OperationLines](p, latest, "/operations")
 	if d.Unread = err != nil; d.Unread {
 		p.log.Warn("operations not read", "environment", env.Environment, "error", err)
 	}
@@ -55,7 +55,7 @@ func (p pages) environmentPage(r *http.Request) (view, error) {
 }
 
 func (p pages) operationsPage(r *http.Request) (view, error) {
-	all, err := get[httpapi.OperationLines](p, r, "/operations")
+	all, err := get[environments.OperationLines](p, r, "/operations")
 	if err != nil {
 		return view{}, err
 	}

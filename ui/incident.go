@@ -5,14 +5,14 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/cjworkbench/unstuck/httpapi"
+	"github.com/cjworkbench/unstuck/httpapi/brokers"
 	"github.com/cjworkbench/unstuck/probe"
 	"github.com/cjworkbench/unstuck/remediate/decide"
 	"github.com/cjworkbench/unstuck/remediate/store"
 )
 
 func (p pages) incidentsPage(r *http.Request) (view, error) {
-	incidents, err := get[httpapi.Incidents](p, r, "/incidents")
+	incidents, err := get[brokers.Incidents](p, r, "/incidents")
 	if err != nil {
 		return view{}, err
 	}

@@ -73,7 +73,7 @@ func (p pages) mayWatch(ctx context.Context, topic string) error {
 			}
 		}
 	case kind == "environment":
-		for _, e := range p.Environments() {
+		for _, e := range p.environments() {
 			if e.Name == name {
 				return p.May(ctx, auth.Action{Verb: auth.Read, Environment: name})
 			}

@@ -34,7 +34,8 @@ type scene struct {
 
 // newScene gives three nodes that are healthy, and lets everybody read.
 func newScene() *scene {
-	s := &scene{site: site{Options: open(), pulse: NewPulse()}}
+	s := &scene{site: *open()}
+	s.pulse = NewPulse()
 	s.Brokers.Snapshots = func() []remediate.Snapshot {
 		s.mu.Lock()
 		defer s.mu.Unlock()

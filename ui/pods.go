@@ -5,6 +5,7 @@ import (
 	"net/http"
 
 	"github.com/cjworkbench/unstuck/httpapi"
+	"github.com/cjworkbench/unstuck/httpapi/environments"
 	"github.com/cjworkbench/unstuck/release"
 )
 
@@ -20,7 +21,11 @@ type logsData struct {
 // logsPage shows the last lines of a service's log. The rights and the bounds are those of the API. To follow it is to
 // have the page show itself anew: every five seconds, as long as nothing else happens.
 func (p pages) logsPage(r *http.Request) (view, error) {
-	read, err := p.LastLines(r)
+	half, ok := httpapi.HalfOf[*environments.API](p.API)
+	if !ok {
+		return view{}, httpapi.NewProblem(http.StatusNotFound, "no logs are served here")
+	}
+	read, err := half.LastLines(r)
 	if err != nil {
 		return view{}, err
 	}

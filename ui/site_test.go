@@ -11,6 +11,8 @@ import (
 
 	"github.com/cjworkbench/unstuck/httpapi"
 	"github.com/cjworkbench/unstuck/httpapi/apitest"
+	"github.com/cjworkbench/unstuck/httpapi/brokers"
+	"github.com/cjworkbench/unstuck/httpapi/environments"
 	"github.com/cjworkbench/unstuck/remediate"
 	"github.com/cjworkbench/unstuck/remediate/store"
 )
@@ -18,6 +20,8 @@ import (
 // site is the page, and the API below it, over the fakes of apitest.
 type site struct {
 	httpapi.Options
+	Brokers  brokers.Options
+	Releases *environments.Options
 	pulse    *Pulse
 	releases *apitest.Releases
 	keeper   *apitest.Keeper
@@ -25,25 +29,26 @@ type site struct {
 	handler  http.Handler
 }
 
-// open are the options of an API that knows no callers.
-func open() httpapi.Options {
-	return httpapi.Options{
-		Brokers: httpapi.Brokers{
+// open is the site of an API that knows no callers.
+func open() *site {
+	return &site{
+		Brokers: brokers.Options{
 			Snapshots: func() []remediate.Snapshot { return []remediate.Snapshot{apitest.Decided()} },
 			Incidents: func(context.Context) ([]store.Incident, error) {
 				return []store.Incident{apitest.OneIncident()}, nil
 			},
 		},
-		Log: slog.New(slog.DiscardHandler),
+		Options: httpapi.Options{Log: slog.New(slog.DiscardHandler)},
 	}
 }
 
 func newSite() *site {
 	r, k := apitest.NewReleases(), apitest.NewKeeper()
-	s := &site{Options: open(), releases: r, keeper: k, audit: &apitest.AuditLog[httpapi.AuditEvent]{}}
+	s := open()
+	s.releases, s.keeper, s.audit = r, k, &apitest.AuditLog[httpapi.AuditEvent]{}
 	s.Brokers.Nodes, s.Brokers.Pauses = k, k
-	s.Releases = &httpapi.Releases{
-		Environments: apitest.Environments(), Operations: r, Records: r, States: r, Logs: r, Pods: r, Feed: httpapi.NewFeed(),
+	s.Releases = &environments.Options{
+		Environments: apitest.Environments(), Operations: r, Records: r, States: r, Logs: r, Pods: r, Feed: environments.NewFeed(),
 	}
 	s.Identity, s.Access, s.Audit = apitest.Callers(), apitest.Callers(), s.audit
 	s.Rate = httpapi.Rate{PerSecond: 1e6, Burst: 1e6}
@@ -52,7 +57,11 @@ func newSite() *site {
 }
 
 func (s *site) build() {
-	api := httpapi.New(s.Options)
+	halves := []func(*httpapi.Gate) httpapi.Half{brokers.Half(s.Brokers)}
+	if s.Releases != nil {
+		halves = append(halves, environments.Half(*s.Releases))
+	}
+	api := httpapi.New(s.Options, halves...)
 	s.handler = api.Handler(New(api, s.Brokers.Snapshots, s.pulse, s.Log))
 }
 

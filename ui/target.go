@@ -6,7 +6,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/cjworkbench/unstuck/httpapi"
+	"github.com/cjworkbench/unstuck/httpapi/brokers"
 	"github.com/cjworkbench/unstuck/remediate"
 	"github.com/cjworkbench/unstuck/remediate/decide"
 )
@@ -23,7 +23,7 @@ type overviewData struct {
 	Headline    headline
 	Targets     []targetData
 	Left        int // brokers that are not shown
-	Incidents   []httpapi.IncidentLine
+	Incidents   []brokers.IncidentLine
 	NoIncidents bool // they cannot be read now
 
 	Environments []string
@@ -32,9 +32,9 @@ type overviewData struct {
 
 // targetData is one broker on a page.
 type targetData struct {
-	httpapi.Target
+	brokers.Target
 
-	Nodes []httpapi.NodeLine
+	Nodes []brokers.NodeLine
 	Left  int  // nodes that are not shown
 	App   bool // nobody logs in to it
 	pulse *Pulse
@@ -44,7 +44,7 @@ type targetData struct {
 func (d targetData) Beats(node string) []beat { return d.pulse.beats(d.Target.Target, node) }
 
 func (p pages) overview(r *http.Request) (view, error) {
-	all, err := get[httpapi.Targets](p, r, "/targets")
+	all, err := get[brokers.Targets](p, r, "/targets")
 	if err != nil {
 		return view{}, err
 	}
@@ -57,19 +57,19 @@ func (p pages) overview(r *http.Request) (view, error) {
 		return view{}, err
 	}
 	targets := slices.Clone(all.Targets)
-	slices.SortStableFunc(targets, func(a, b httpapi.Target) int { return cmp.Compare(urgencyOf(a), urgencyOf(b)) })
+	slices.SortStableFunc(targets, func(a, b brokers.Target) int { return cmp.Compare(urgencyOf(a), urgencyOf(b)) })
 	d.Left = max(0, len(targets)-shownTargets)
 	for _, b := range targets[:len(targets)-d.Left] {
 		d.Targets = append(d.Targets, p.targetData(b, apps[b.Target], shownNodes))
 	}
-	incidents, err := get[httpapi.Incidents](p, r, "/incidents")
+	incidents, err := get[brokers.Incidents](p, r, "/incidents")
 	d.NoIncidents = err != nil
 	d.Incidents = incidents.Incidents[:min(len(incidents.Incidents), shownIncidents)]
 	return view{name: "overview", title: "Status", topic: everything, data: d}, nil
 }
 
 // urgencyOf ranks a broker by the worst that can be said of it.
-func urgencyOf(b httpapi.Target) int {
+func urgencyOf(b brokers.Target) int {
 	if b.Stale {
 		return -1
 	}
@@ -81,11 +81,11 @@ func urgencyOf(b httpapi.Target) int {
 }
 
 // targetData gives a broker with at most so many nodes, those that are not healthy first where not all are shown.
-func (p pages) targetData(b httpapi.Target, app bool, most int) targetData {
+func (p pages) targetData(b brokers.Target, app bool, most int) targetData {
 	d := targetData{Target: b, Nodes: b.Nodes, App: app, pulse: p.pulse}
 	if d.Left = max(0, len(b.Nodes)-most); d.Left > 0 {
 		d.Nodes = slices.Clone(b.Nodes)
-		slices.SortStableFunc(d.Nodes, func(a, b httpapi.NodeLine) int {
+		slices.SortStableFunc(d.Nodes, func(a, b brokers.NodeLine) int {
 			return cmp.Compare(a.Phase.Urgency(), b.Phase.Urgency())
 		})
 		d.Nodes = d.Nodes[:most]
@@ -94,7 +94,7 @@ func (p pages) targetData(b httpapi.Target, app bool, most int) targetData {
 }
 
 func (p pages) targetPage(r *http.Request) (view, error) {
-	b, err := get[httpapi.Target](p, r, "/targets/{target}")
+	b, err := get[brokers.Target](p, r, "/targets/{target}")
 	if err != nil {
 		return view{}, err
 	}
@@ -105,7 +105,7 @@ func (p pages) targetPage(r *http.Request) (view, error) {
 		Headline headline
 		Policy   decide.Policy
 		Buttons  []button
-	}{p.targetData(b, policy.App, len(b.Nodes)), headlineOf([]httpapi.Target{b}), policy, p.buttons(r, ofTarget(b.Target))}
+	}{p.targetData(b, policy.App, len(b.Nodes)), headlineOf([]brokers.Target{b}), policy, p.buttons(r, ofTarget(b.Target))}
 	return view{name: "target", title: b.Target, topic: ofTarget(b.Target), data: d}, nil
 }
 
@@ -131,24 +131,24 @@ func nodeOf(s remediate.Snapshot, name string) remediate.NodeSnapshot {
 
 // nodeData is what the page of a node shows.
 type nodeData struct {
-	httpapi.Node
+	brokers.Node
 
 	Headline  headline
 	NotBefore time.Time // see earliest
-	Incidents []httpapi.IncidentLine
+	Incidents []brokers.IncidentLine
 	App       bool // nobody logs in to it
 	Spark     spark
 	Buttons   []button
 }
 
 func (p pages) nodePage(r *http.Request) (view, error) {
-	n, err := get[httpapi.Node](p, r, "/targets/{target}/nodes/{node}")
+	n, err := get[brokers.Node](p, r, "/targets/{target}/nodes/{node}")
 	if err != nil {
 		return view{}, err
 	}
 	s := p.snapshotOf(n.Target)
 	decision := nodeOf(s, n.Name).Decision
-	line := httpapi.NodeLine{Node: n.Name, Phase: n.Phase, Action: n.Action, Closed: decision.HeldBy()}
+	line := brokers.NodeLine{Node: n.Name, Phase: n.Phase, Action: n.Action, Closed: decision.HeldBy()}
 	d := nodeData{
 		Node: n, NotBefore: earliest(s.Policy, decision), App: s.Policy.App,
 		Spark: sparkOf(p.pulse.beats(n.Target, n.Name)), Buttons: p.buttons(r, "node"),
@@ -158,7 +158,7 @@ func (p pages) nodePage(r *http.Request) (view, error) {
 		d.Headline = headline{"Unstuck itself is behind: it has not looked at this broker lately, and what is shown here " +
 			"is old.", "bad"}
 	}
-	incidents, err := get[httpapi.Incidents](p, r, "/incidents")
+	incidents, err := get[brokers.Incidents](p, r, "/incidents")
 	if err == nil { // they are beside the point: the node is shown without them
 		for _, c := range incidents.Incidents {
 			if c.Target == n.Target && c.Node == n.Name && len(d.Incidents) < shownIncidents {

@@ -68,12 +68,12 @@ func (p pages) placesOf(r *http.Request, t trigger.Trigger, topic string) []map[
 	has := func(name string) bool { return strings.Contains(t.Page, "{"+name+"}") }
 	switch {
 	case kind == "environment" && has("env"):
-		i := slices.IndexFunc(p.Environments(), func(e plan.Environment) bool { return e.Name == r.PathValue("env") })
+		i := slices.IndexFunc(p.environments(), func(e plan.Environment) bool { return e.Name == r.PathValue("env") })
 		if i < 0 {
 			return nil
 		}
 		var places []map[string]string
-		switch env := p.Environments()[i]; {
+		switch env := p.environments()[i]; {
 		case has("service"):
 			for _, s := range env.Services {
 				places = append(places, map[string]string{"service": s.Name})

@@ -389,7 +389,7 @@ func TestPagesButtonsAreThoseThatACallerMayPressAndSayWhyNot(t *testing.T) {
 	if strings.Contains(again, "/deploy\"") || !strings.Contains(again, "data-keep") {
 		t.Errorf("what stays is asked for again: %s", again)
 	}
-	none := &site{Options: open()}
+	none := open()
 	none.build()
 	if page := none.page("", "/status/targets/orders").Body.String(); strings.Contains(page, "button") || !strings.Contains(page, "mq-1") {
 		t.Errorf("where nobody is known nothing can be done: %s", words(page))

@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"github.com/cjworkbench/unstuck/httpapi"
+	"github.com/cjworkbench/unstuck/httpapi/environments"
+	"github.com/cjworkbench/unstuck/release/plan"
 	"github.com/cjworkbench/unstuck/remediate"
 	"github.com/cjworkbench/unstuck/trigger"
 )
@@ -46,6 +48,14 @@ type pages struct {
 	seen  func() []remediate.Snapshot
 	pulse *Pulse
 	log   *slog.Logger
+}
+
+// environments are those of which something can be shown.
+func (p pages) environments() []plan.Environment {
+	if half, ok := httpapi.HalfOf[*environments.API](p.API); ok {
+		return half.Environments
+	}
+	return nil
 }
 
 // view is what is shown: a template, and what it shows.
@@ -85,7 +95,7 @@ func New(api *httpapi.API, snapshots func() []remediate.Snapshot, pulse *Pulse, 
 			http.ServeFileFS(w, r, pageFiles, "page/"+file)
 		})
 	}
-	if len(p.Environments()) > 0 {
+	if len(p.environments()) > 0 {
 		for _, path := range []string{servicePath + "/env", servicePath + "/pods/{pod}/env"} {
 			m.Handle("GET "+pageRoot+path, p.variablesPage(path))
 		}
@@ -121,7 +131,7 @@ func (p pages) views() map[string]pageFunc {
 		"/incidents":                     p.incidentsPage,
 		"/incidents/{id}":                p.incidentPage,
 	}
-	if len(p.Environments()) > 0 {
+	if len(p.environments()) > 0 {
 		all["/environments/{env}"] = p.environmentPage
 		all[servicePath+"/logs"] = p.logsPage
 		all["/operations"], all["/operations/{id}"] = p.operationsPage, p.operationPage
@@ -164,7 +174,7 @@ func (p pages) render(w http.ResponseWriter, r *http.Request, v view) {
 	who, _ := httpapi.CallerOf(r.Context())
 	s := shell{
 		Title: v.title, Root: pageRoot, Topic: v.topic, Now: time.Now(), Who: who.Name, SignIn: p.Asks(),
-		Operations: len(p.Environments()) > 0, Data: v.data,
+		Operations: len(p.environments()) > 0, Data: v.data,
 	}
 	var page bytes.Buffer
 	if err := templates[v.name].ExecuteTemplate(&page, "shell", s); err != nil {

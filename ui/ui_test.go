@@ -9,8 +9,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/cjworkbench/unstuck/httpapi"
 	"github.com/cjworkbench/unstuck/httpapi/apitest"
+	"github.com/cjworkbench/unstuck/httpapi/brokers"
 	"github.com/cjworkbench/unstuck/probe"
 	"github.com/cjworkbench/unstuck/remediate"
 	"github.com/cjworkbench/unstuck/remediate/decide"
@@ -31,11 +31,11 @@ func words(page string) string {
 }
 
 func TestHeadlineOfSaysFirstHowThingsAre(t *testing.T) {
-	node := func(name string, p decide.Phase) httpapi.NodeLine { return httpapi.NodeLine{Node: name, Phase: p} }
-	targetOf := func(nodes ...httpapi.NodeLine) []httpapi.Target {
-		return []httpapi.Target{{Target: "orders", Nodes: nodes}}
+	node := func(name string, p decide.Phase) brokers.NodeLine { return brokers.NodeLine{Node: name, Phase: p} }
+	targetOf := func(nodes ...brokers.NodeLine) []brokers.Target {
+		return []brokers.Target{{Target: "orders", Nodes: nodes}}
 	}
-	with := func(change func(*httpapi.Target)) []httpapi.Target {
+	with := func(change func(*brokers.Target)) []brokers.Target {
 		all := targetOf(node("a", decide.PhaseHealthy))
 		change(&all[0])
 		return all
@@ -45,7 +45,7 @@ func TestHeadlineOfSaysFirstHowThingsAre(t *testing.T) {
 	going := node("a", decide.PhaseConfirmed)
 	going.Action = decide.Delete
 	for name, c := range map[string]struct {
-		brokers []httpapi.Target
+		brokers []brokers.Target
 		want    headline
 	}{
 		"nothing":           {nil, headline{"No broker is watched that you may see.", "unsure"}},
@@ -57,16 +57,16 @@ func TestHeadlineOfSaysFirstHowThingsAre(t *testing.T) {
 		"held back":         {targetOf(held), headline{"a of orders: it is stuck, and its deletion is held back by paused, peers.", "bad"}},
 		"on its way":        {targetOf(going), headline{"a of orders: it is stuck, and is deleted now.", "bad"}},
 		"the worst":         {targetOf(node("a", decide.PhaseUnknown), node("b", decide.PhaseEscalated), node("c", decide.PhaseSuspect)), headline{"b of orders: it was deleted, that did not help, and a person must look at it. 2 other nodes are not healthy besides.", "bad"}},
-		"a node is missing": {with(func(b *httpapi.Target) { b.Expected = 2 }), headline{"What is seen here is healthy: 1 node. Nodes are missing: orders.", "warn"}},
-		"all are missing":   {with(func(b *httpapi.Target) { b.Expected, b.Nodes = 2, nil }), headline{"Nodes are missing: orders.", "warn"}},
-		"we cannot see":     {with(func(b *httpapi.Target) { b.Error = "look at the nodes" }), headline{"What is seen here is healthy: 1 node. Unstuck cannot see or write down all that it needs: orders.", "warn"}},
+		"a node is missing": {with(func(b *brokers.Target) { b.Expected = 2 }), headline{"What is seen here is healthy: 1 node. Nodes are missing: orders.", "warn"}},
+		"all are missing":   {with(func(b *brokers.Target) { b.Expected, b.Nodes = 2, nil }), headline{"Nodes are missing: orders.", "warn"}},
+		"we cannot see":     {with(func(b *brokers.Target) { b.Error = "look at the nodes" }), headline{"What is seen here is healthy: 1 node. Unstuck cannot see or write down all that it needs: orders.", "warn"}},
 		"some of all": {
-			with(func(b *httpapi.Target) {
+			with(func(b *brokers.Target) {
 				b.Expected, b.Error, b.Nodes[0].Phase = 3, "look at the nodes", decide.PhaseSuspect
 			}),
 			headline{"a of orders: it may be stuck, and that is being confirmed. Nodes are missing: orders. Unstuck cannot see or write down all that it needs: orders.", "warn"},
 		},
-		"we are behind": {[]httpapi.Target{{Target: "orders", Stale: true, Nodes: []httpapi.NodeLine{node("a", decide.PhaseHealthy)}}}, headline{"Unstuck itself is behind: it has not looked at orders lately, and what is shown of that is old.", "bad"}},
+		"we are behind": {[]brokers.Target{{Target: "orders", Stale: true, Nodes: []brokers.NodeLine{node("a", decide.PhaseHealthy)}}}, headline{"Unstuck itself is behind: it has not looked at orders lately, and what is shown of that is old.", "bad"}},
 	} {
 		if got := headlineOf(c.brokers); got != c.want {
 			t.Errorf("%s: %q, want %q", name, got, c.want)

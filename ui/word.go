@@ -7,7 +7,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/cjworkbench/unstuck/httpapi"
+	"github.com/cjworkbench/unstuck/httpapi/brokers"
 	"github.com/cjworkbench/unstuck/probe"
 	"github.com/cjworkbench/unstuck/release/plan"
 	"github.com/cjworkbench/unstuck/remediate/decide"
@@ -38,9 +38,9 @@ type asOf struct {
 type headline struct{ Text, Tone string }
 
 // headlineOf says how things are: the worst first, in one sentence or two, and what cannot be seen.
-func headlineOf(targets []httpapi.Target) headline {
+func headlineOf(targets []brokers.Target) headline {
 	var stale []string
-	var worst *httpapi.NodeLine
+	var worst *brokers.NodeLine
 	of, nodes, unhealthy := "", 0, 0
 	for i := range targets {
 		b := &targets[i]
@@ -85,7 +85,7 @@ func headlineOf(targets []httpapi.Target) headline {
 }
 
 // unseenOf says of what it cannot be told how it is, each in a sentence after a space; empty: there is nothing.
-func unseenOf(targets []httpapi.Target) string {
+func unseenOf(targets []brokers.Target) string {
 	var missing, faulty []string
 	for _, b := range targets {
 		if len(b.Nodes) < b.Expected {
@@ -106,7 +106,7 @@ func unseenOf(targets []httpapi.Target) string {
 }
 
 // sentenceOf says in a few words how a node is.
-func sentenceOf(n *httpapi.NodeLine) string {
+func sentenceOf(n *brokers.NodeLine) string {
 	text := "it " + n.Phase.Is()
 	switch {
 	case n.Phase != decide.PhaseConfirmed:

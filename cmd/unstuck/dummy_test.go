@@ -74,8 +74,8 @@ var dummies = []dummy{
 		Page: "/targets/{target}/nodes/{node}/dummy", Title: "Dummy of {node}", Label: "Dummy",
 		Command: "unstuck dummy TARGET NODE",
 	})`},
-		{"httpapi/node.go", "	return []Route{", `
-		triggered(trigger.Dummy, api.probeNode, reflect.TypeFor[Probed]()),`},
+		{"httpapi/brokers/node.go", "	return []httpapi.Route{", `
+		httpapi.Triggered(trigger.Dummy, api.probeNode, reflect.TypeFor[Probed]()),`},
 		{"auth/verb.go", "var verbs = []verbRow{", `{verb: "dummy", ofTarget: probing},`},
 	}, []string{
 		"cli TestDocsOnTriggersHaveEveryCommandThatAsksAServer",
@@ -148,7 +148,7 @@ func failing(t *testing.T, changes []change) (tests []string) {
 	}
 	cmd := exec.CommandContext(t.Context(), "go", "test", "-vet=off", "-overlay="+list,
 		"-run=^Test(All|Docs|Guards|KindRows|Links|Metrics|OpenAPIIs|OpenAPIHas|Trigger|Verbs|Verdicts|WaysShow)", "-json",
-		"./app", "./auth", "./cli", "./cmd/unstuck", "./config", "./httpapi", "./metrics", "./probe", "./remediate/decide",
+		"./app", "./auth", "./cli", "./cmd/unstuck", "./config", "./httpapi/...", "./metrics", "./probe", "./remediate/decide",
 		"./trigger", "./ui")
 	cmd.Dir = projectRoot
 	out, err := cmd.CombinedOutput()

@@ -2,6 +2,7 @@ package apitest
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"net/http"
 	"net/http/httptest"
@@ -117,4 +118,22 @@ func (a *AuditLog[E]) Last() (last E) {
 		last = a.All[len(a.All)-1]
 	}
 	return last
+}
+
+// Deploys is where deploys to staging are asked for, and DeployBody how, with more fields.
+const Deploys = "/api/v1/environments/staging/deploys"
+
+// DeployBody is the body of such a request.
+func DeployBody(more string) string {
+	return `{"commit":"` + NewCommit + `","reason":"nightly"` + more + `}`
+}
+
+// Decode reads an answer.
+func Decode[T any](t *testing.T, body []byte) T {
+	t.Helper()
+	var v T
+	if err := json.Unmarshal(body, &v); err != nil {
+		t.Fatalf("answer is not JSON: %v\n%s", err, body)
+	}
+	return v
 }

@@ -1,4 +1,4 @@
-package httpapi
+package brokers
 
 import (
 	"strings"
@@ -127,12 +127,12 @@ func TestNextPromisesNothingWhereNothingCanCome(t *testing.T) {
 }
 
 // Whether there can be corroboration is read from the words of package remediate, so they have to agree.
-func TestBrokerAPIExplainCountsOnlyALoginOrARoundTripAsAcceptance(t *testing.T) {
+func TestAPIExplainCountsOnlyALoginOrARoundTripAsAcceptance(t *testing.T) {
 	n := remediate.NodeSnapshot{Node: target.Node{Name: "mq-0"}}
 	for _, kind := range probe.Kinds() {
 		n.Latest = append(n.Latest, probe.Result{Node: "mq-0", Kind: kind, Reason: probe.OK})
 	}
-	for _, seen := range (&brokerAPI{}).explain(remediate.Snapshot{}, n, apitest.Noon).Seen {
+	for _, seen := range (&API{}).explain(remediate.Snapshot{}, n, apitest.Noon).Seen {
 		want := seen.Result.Kind == probe.Login || seen.Result.Kind == probe.Roundtrip
 		if says := strings.Contains(seen.Means, "accepts logins"); says != want {
 			t.Errorf("%s: %q", seen.Result.Kind, seen.Means)

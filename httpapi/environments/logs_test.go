@@ -1,9 +1,8 @@
-package httpapi
+package environments
 
 import (
 	"bufio"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -15,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/cjworkbench/unstuck/auth"
+	"github.com/cjworkbench/unstuck/httpapi"
 	"github.com/cjworkbench/unstuck/httpapi/apitest"
 	"github.com/cjworkbench/unstuck/release"
 	"github.com/cjworkbench/unstuck/release/plan"
@@ -40,7 +40,7 @@ func TestLogsThatAreAskedForAreThoseThatAreRead(t *testing.T) {
 			if diff := cmp.Diff([]release.LogQuery{want}, s.releases.Queries); w.Code != 200 || diff != "" {
 				t.Errorf("%s: %d %s\n%s", query, w.Code, w.Body, diff)
 			}
-			if diff := cmp.Diff(apitest.Written(), decode[release.ServiceLog](t, w.Body.Bytes())); diff != "" {
+			if diff := cmp.Diff(apitest.Written(), apitest.Decode[release.ServiceLog](t, w.Body.Bytes())); diff != "" {
 				t.Errorf("%s: (-want +got)\n%s", query, diff)
 			}
 		}
@@ -55,7 +55,7 @@ func TestLogsAreRefusedForABadQuestionBeforeAnythingIsRead(t *testing.T) {
 		"?lines=1&lines=2": "comes twice", "?container=..%2F..": "can be named", "?container=a;b": "cannot be read", "?lines=%zz": "cannot be read",
 	} {
 		w := s.ask(apitest.Request("ada", "GET", frontendLogs+query, ""))
-		if p := decode[Problem](t, w.Body.Bytes()); w.Code != 400 || !strings.Contains(p.Detail, want) {
+		if p := apitest.Decode[httpapi.Problem](t, w.Body.Bytes()); w.Code != 400 || !strings.Contains(p.Detail, want) {
 			t.Errorf("%s: %d %s, want %q", query, w.Code, w.Body, want)
 		}
 	}
@@ -63,7 +63,7 @@ func TestLogsAreRefusedForABadQuestionBeforeAnythingIsRead(t *testing.T) {
 		t.Errorf("read: %+v", s.releases.Queries)
 	}
 	w := s.ask(apitest.Request("ada", "GET", frontendLogs+"?container=sidecar", ""))
-	if p := decode[Problem](t, w.Body.Bytes()); w.Code != 404 || p.Code != plan.NotFound || p.Hint != "ask for app" {
+	if p := apitest.Decode[httpapi.Problem](t, w.Body.Bytes()); w.Code != 404 || p.Code != plan.NotFound || p.Hint != "ask for app" {
 		t.Errorf("no such container: %d %s", w.Code, w.Body)
 	}
 }
@@ -119,7 +119,7 @@ func TestLogsComeAsEventsToWhomAsksForThem(t *testing.T) {
 	if len(lines) != 5 || lines[0] != "event: log" || lines[1] != "id: 2026-11-23T11:59:58.5Z" || lines[3] != "" {
 		t.Errorf("%q: want one event, whatever was logged", lines)
 	}
-	if diff := cmp.Diff(apitest.Written(), decode[release.ServiceLog](t, []byte(strings.TrimPrefix(lines[2], "data: ")))); diff != "" {
+	if diff := cmp.Diff(apitest.Written(), apitest.Decode[release.ServiceLog](t, []byte(strings.TrimPrefix(lines[2], "data: ")))); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)
 	}
 	for _, head := range [][]string{{"Accept", "text/event-stream", "Last-Event-ID", "2026-11-23T11:59:58.5Z"}} {
@@ -153,10 +153,10 @@ func TestLogsAreSentInEventsThatAreNotTooLong(t *testing.T) {
 }
 
 // opened opens a stream over the server that production has, and gives its blocks.
-func opened(t *testing.T, p *pipes, path string) <-chan string {
+func opened(t *testing.T, p *apitest.Pipes, path string) <-chan string {
 	t.Helper()
-	c, r := p.dial(t)
-	send(t, c, "GET "+path+" HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer token-of-ada\r\n\r\n")
+	c, r := p.Dial(t)
+	apitest.Send(t, c, "GET "+path+" HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer token-of-ada\r\n\r\n")
 	resp, err := http.ReadResponse(r, nil)
 	if err != nil || resp.StatusCode != 200 {
 		t.Fatalf("%+v, %v", resp, err)
@@ -177,19 +177,19 @@ func opened(t *testing.T, p *pipes, path string) <-chan string {
 }
 
 func TestLogsThatAreFollowedAreBoundedInTimeAndNumber(t *testing.T) {
-	following(t, func(t *testing.T, s *site, p *pipes, cancel context.CancelFunc, _ <-chan error) {
+	following(t, func(t *testing.T, s *site, p *apitest.Pipes, cancel context.CancelFunc, _ <-chan error) {
 		s.releases.Followed = make(chan struct{})
 		began := time.Now()
 		events := opened(t, p, frontendLogs+"?follow")
 		if retry, first := <-events, <-events; !strings.HasPrefix(retry, "retry:") || !strings.HasPrefix(first, "event: log\n") {
 			t.Errorf("%q, %q", retry, first)
 		}
-		if beat := <-events; beat != ": still here\n\n" || time.Since(began) != eventHeartbeat {
+		if beat := <-events; beat != ": still here\n\n" || time.Since(began) != httpapi.EventHeartbeat {
 			t.Errorf("%q after %s", beat, time.Since(began))
 		}
 		for range events {
 		}
-		if lived := time.Since(began); lived != eventLife {
+		if lived := time.Since(began); lived != httpapi.EventLife {
 			t.Errorf("lived %s", lived)
 		}
 		for range maxLogsEach {
@@ -205,11 +205,11 @@ func TestLogsThatAreFollowedAreBoundedInTimeAndNumber(t *testing.T) {
 }
 
 func TestLogsThatAreFollowedEndWhenTheClientGoes(t *testing.T) {
-	following(t, func(t *testing.T, s *site, p *pipes, _ context.CancelFunc, _ <-chan error) {
+	following(t, func(t *testing.T, s *site, p *apitest.Pipes, _ context.CancelFunc, _ <-chan error) {
 		s.releases.Followed = make(chan struct{})
 		for range maxLogsEach {
-			c, r := p.dial(t)
-			send(t, c, "GET "+frontendLogs+"?follow HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer token-of-ada\r\n\r\n")
+			c, r := p.Dial(t)
+			apitest.Send(t, c, "GET "+frontendLogs+"?follow HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer token-of-ada\r\n\r\n")
 			resp, err := http.ReadResponse(r, nil)
 			if err != nil {
 				t.Fatal(err)
@@ -222,35 +222,4 @@ func TestLogsThatAreFollowedEndWhenTheClientGoes(t *testing.T) {
 			t.Errorf("%d %s, want that those who have gone count no more", w.Code, w.Body)
 		}
 	})
-}
-
-func TestAuditIsToldOfWhoSeesVariables(t *testing.T) {
-	s := newSite()
-	for _, c := range []struct {
-		who, path string
-		want      AuditEvent
-	}{
-		{"ada", "/env", AuditEvent{By: "ada", Authority: "tokens", Action: "see the variables of service frontend of environment production", Result: "frontend-7f-abcde", Status: 200}},
-		{"ada", "/pods/frontend-7f-abcde/env", AuditEvent{
-			By: "ada", Authority: "tokens", Action: "see the variables of pod frontend-7f-abcde of service frontend of environment production", Result: "frontend-7f-abcde", Status: 200,
-		}},
-		{"bob", "/env", AuditEvent{By: "bob", Authority: "tokens", Action: "see the variables of service frontend of environment production", Status: 403}},
-		{"", "/env", AuditEvent{Status: 401}},
-		{"ada", "/pods/other/env", AuditEvent{By: "ada", Authority: "tokens", Action: "see the variables of pod other of service frontend of environment production", Status: 404}},
-		{"ada", "/pods/%0Aattempt/env", AuditEvent{By: "ada", Authority: "tokens", Action: "see the variables of service frontend of environment production", Status: 404}},
-	} {
-		before := len(s.audit.All)
-		w := s.ask(apitest.Request(c.who, "GET", frontend+c.path, "", "X-Request-Id", "mine"))
-		got := s.audit.Last()
-		if w.Code != c.want.Status || len(s.audit.All) != before+1 || got.RequestID != "mine" || (got.Refused == "") != (w.Code == 200) {
-			t.Errorf("%s, %q: %d %s, audit %+v", c.path, c.who, w.Code, w.Body, got)
-		}
-		got = AuditEvent{By: got.By, Authority: got.Authority, Action: got.Action, Result: got.Result, Status: got.Status}
-		if diff := cmp.Diff(c.want, got); diff != "" {
-			t.Errorf("%s, %q: (-want +got)\n%s", c.path, c.who, diff)
-		}
-		if !json.Valid(w.Body.Bytes()) {
-			t.Errorf("%s", w.Body)
-		}
-	}
 }

@@ -1,4 +1,4 @@
-package httpapi
+package brokers
 
 import (
 	"errors"
@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/cjworkbench/unstuck/httpapi"
 	"github.com/cjworkbench/unstuck/httpapi/apitest"
 	"github.com/cjworkbench/unstuck/release/plan"
 	"github.com/cjworkbench/unstuck/remediate"
@@ -91,7 +92,7 @@ func TestNodesDeleteGoesByTheGuardsAndTheUID(t *testing.T) {
 }
 
 func TestNodeGuardsThatAreClosedAreNamedWithWhatTheySay(t *testing.T) {
-	p := decode[Problem](t, newSite().post(node1+"/deletions", `{"reason":"x"}`).Body.Bytes())
+	p := apitest.Decode[httpapi.Problem](t, newSite().post(node1+"/deletions", `{"reason":"x"}`).Body.Bytes())
 	if p.Code != plan.NotReady || len(p.Closed) != 2 || p.Closed[1].Why != "paused by ada: moving disks" {
 		t.Errorf("%+v", p)
 	}
@@ -193,7 +194,7 @@ func TestPausesOfABrokerEndWithoutThoseOfEveryBroker(t *testing.T) {
 		} {
 			body := map[string]string{"DELETE": `{"reason":"it is over"}`}[c.method]
 			w := s.ask(apitest.Request(c.who, c.method, c.path, body))
-			if got := strings.Join(list(decode[PauseList](t, w.Body.Bytes())), " "); w.Code != c.status || got != c.left {
+			if got := strings.Join(list(apitest.Decode[PauseList](t, w.Body.Bytes())), " "); w.Code != c.status || got != c.left {
 				t.Errorf("%s: %s %s: %d %s, want %d and %q", c.who, c.method, c.path, w.Code, w.Body, c.status, c.left)
 			}
 		}
@@ -204,12 +205,12 @@ func TestPausesForABrokerThatIsNotWatchedAreShownAndNamed(t *testing.T) {
 	apitest.AtNoon(t, func(t *testing.T) {
 		s := newSite()
 		s.keeper.Kept = append(s.keeper.Kept, decide.Pause{Target: "ordres", Reason: "upgrade", By: "eve", Until: apitest.Noon.Add(time.Minute)})
-		list := decode[PauseList](t, s.ask(apitest.Request("ada", "GET", "/api/v1/pauses", "")).Body.Bytes())
+		list := apitest.Decode[PauseList](t, s.ask(apitest.Request("ada", "GET", "/api/v1/pauses", "")).Body.Bytes())
 		if len(list.Pauses) != 2 || list.Pauses[0].Target != "ordres" || !slices.Equal(list.Unknown, []string{"ordres"}) {
 			t.Errorf("%+v", list)
 		}
 		w := s.post("/api/v1/targets/orders/pauses", `{"reason":"upgrade","for":"10m"}`)
-		if list := decode[PauseList](t, w.Body.Bytes()); w.Code != 201 || !slices.Equal(list.Unknown, []string{"ordres"}) {
+		if list := apitest.Decode[PauseList](t, w.Body.Bytes()); w.Code != 201 || !slices.Equal(list.Unknown, []string{"ordres"}) {
 			t.Errorf("of one broker, which it holds too: %d %s", w.Code, w.Body)
 		}
 	})

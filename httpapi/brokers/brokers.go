@@ -1,4 +1,6 @@
-package httpapi
+// Package brokers is the half of the API that is about brokers and applications: their nodes, incidents and pauses, and
+// what can be done to these. docs/api.md describes each endpoint.
+package brokers
 
 import (
 	"cmp"
@@ -10,8 +12,8 @@ import (
 	"time"
 
 	"github.com/cjworkbench/unstuck/auth"
+	"github.com/cjworkbench/unstuck/httpapi"
 	"github.com/cjworkbench/unstuck/probe"
-	"github.com/cjworkbench/unstuck/release/plan"
 	"github.com/cjworkbench/unstuck/remediate"
 	"github.com/cjworkbench/unstuck/remediate/decide"
 	"github.com/cjworkbench/unstuck/remediate/store"
@@ -66,62 +68,108 @@ type IncidentLine struct {
 	Reason  string    `json:"reason"` // of the latest decision while it was open
 }
 
-// DefaultStaleAfter is for how long a loop's last reconcile counts, where Brokers says nothing.
+// DefaultStaleAfter is for how long a loop's last reconcile counts, where Options say nothing.
 const DefaultStaleAfter = time.Minute
 
-// Brokers is what the API knows of brokers and applications, and what it can do to them.
-type Brokers struct {
+// Options are what the API knows of brokers and applications, and what it can do to them. Every function must be safe
+// to call at any time.
+type Options struct {
 	Snapshots func() []remediate.Snapshot // one for each broker, also before its first reconcile
 	Incidents func(context.Context) ([]store.Incident, error)
 
 	Nodes  Nodes  // nil: nothing can be done to nodes
 	Pauses Pauses // nil: nothing can be paused
 
-	// StaleAfter is the age beyond which a loop's last reconcile is called stale, and the daemon not ready.
+	// StaleAfter is the age beyond which a loop's last reconcile is called stale, and the daemon not ready; zero:
+	// DefaultStaleAfter.
 	StaleAfter time.Duration
 }
 
-// brokerAPI serves what Brokers knows and does.
-type brokerAPI struct {
-	*Gate
-	Brokers
+// API serves what Options know and do, behind a gate.
+type API struct {
+	*httpapi.Gate
+	Options
 }
 
-func newBrokerAPI(g *Gate, b Brokers) *brokerAPI {
-	if b.StaleAfter <= 0 {
-		b.StaleAfter = DefaultStaleAfter
+// Half is the half that httpapi.New serves.
+func Half(o Options) func(*httpapi.Gate) httpapi.Half {
+	return func(g *httpapi.Gate) httpapi.Half { return &API{g, o} }
+}
+
+// Routes implements httpapi.Half. What changes something is served only where callers are known.
+func (api *API) Routes() []httpapi.Route {
+	if api.CallersMissing() {
+		return api.readRoutes()
 	}
-	return &brokerAPI{g, b}
+	return slices.Concat(api.readRoutes(), api.nodeRoutes(), api.pauseRoutes())
+}
+
+// Enums implements httpapi.Half.
+func (api *API) Enums() map[reflect.Type][]string {
+	return map[reflect.Type][]string{
+		reflect.TypeFor[decide.Mode]():   {decide.Observe.String(), decide.Remediate.String()},
+		reflect.TypeFor[decide.Action](): {decide.Hold.String(), decide.Delete.String()},
+		reflect.TypeFor[decide.Phase]():  httpapi.Listed(decide.Phases()),
+		reflect.TypeFor[target.Cause]():  httpapi.Listed(target.Causes()),
+		reflect.TypeFor[probe.Status](): {
+			probe.Unknown.String(), probe.Healthy.String(), probe.Faulty.String(), probe.Stuck.String(),
+		},
+	}
+}
+
+// Allows implements httpapi.Half.
+func (api *API) Allows(r *http.Request, action auth.Action) (ours bool, err error) {
+	switch {
+	case r.PathValue("node") != "":
+		_, err := api.findNode(r, action.Verb, &httpapi.AuditEvent{})
+		return true, err
+	case r.PathValue("target") != "":
+		s, err := api.find(r)
+		if err != nil {
+			return true, err
+		}
+		action.Target = s.Target
+		return true, api.May(r.Context(), action)
+	}
+	return false, nil
+}
+
+// Readable implements httpapi.Half.
+func (api *API) Readable() (all []auth.Action) {
+	for _, s := range api.snapshots() {
+		all = append(all, auth.Action{Target: s.Target})
+	}
+	return all
 }
 
 // readRoutes are for everybody, also where no callers are known.
-func (api *brokerAPI) readRoutes() []Route {
-	return []Route{
+func (api *API) readRoutes() []httpapi.Route {
+	return []httpapi.Route{
 		{
-			Path: "/api/v1/targets", Shows: "every broker with a line for each of its nodes", get: api.targets,
-			answer: reflect.TypeFor[Targets](),
+			Path: "/api/v1/targets", Shows: "every broker with a line for each of its nodes", Get: api.targets,
+			Answer: reflect.TypeFor[Targets](),
 		},
 		{
-			Path: "/api/v1/targets/{target}", Shows: "one broker: its nodes, its deletions, its pauses", get: api.target,
-			answer: reflect.TypeFor[Target](),
+			Path: "/api/v1/targets/{target}", Shows: "one broker: its nodes, its deletions, its pauses", Get: api.target,
+			Answer: reflect.TypeFor[Target](),
 		},
 		{
 			Path:  "/api/v1/targets/{target}/nodes/{node}",
-			Shows: "one node, explained: what was seen, each guard, what would happen next and when", get: api.node,
-			answer: reflect.TypeFor[Node](),
+			Shows: "one node, explained: what was seen, each guard, what would happen next and when", Get: api.node,
+			Answer: reflect.TypeFor[Node](),
 		},
 		{
-			Path: "/api/v1/incidents", Shows: "every incident that is kept, newest first", get: api.incidents,
-			answer: reflect.TypeFor[Incidents](),
+			Path: "/api/v1/incidents", Shows: "every incident that is kept, newest first", Get: api.incidents,
+			Answer: reflect.TypeFor[Incidents](),
 		},
 		{
-			Path: "/api/v1/incidents/{id}", Shows: "one incident with all its evidence", get: api.oneIncident,
-			answer: reflect.TypeFor[store.Incident](),
+			Path: "/api/v1/incidents/{id}", Shows: "one incident with all its evidence", Get: api.oneIncident,
+			Answer: reflect.TypeFor[store.Incident](),
 		},
 	}
 }
 
-func (api *brokerAPI) targets(r *http.Request) (any, error) {
+func (api *API) targets(r *http.Request) (any, error) {
 	now := time.Now()
 	all := Targets{Targets: []Target{}}
 	for _, s := range api.snapshots() {
@@ -136,7 +184,7 @@ func (api *brokerAPI) targets(r *http.Request) (any, error) {
 	return all, nil
 }
 
-func (api *brokerAPI) target(r *http.Request) (any, error) {
+func (api *API) target(r *http.Request) (any, error) {
 	s, err := api.findToRead(r)
 	if err != nil {
 		return nil, err
@@ -144,7 +192,7 @@ func (api *brokerAPI) target(r *http.Request) (any, error) {
 	return api.targetOf(s, time.Now()), nil
 }
 
-func (api *brokerAPI) node(r *http.Request) (any, error) {
+func (api *API) node(r *http.Request) (any, error) {
 	s, err := api.findToRead(r)
 	if err != nil {
 		return nil, err
@@ -158,7 +206,7 @@ func (api *brokerAPI) node(r *http.Request) (any, error) {
 	return nil, noNode(s, name)
 }
 
-func (api *brokerAPI) incidents(r *http.Request) (any, error) {
+func (api *API) incidents(r *http.Request) (any, error) {
 	incidents, err := api.incidentsSeen(r)
 	if err != nil {
 		return nil, err
@@ -173,7 +221,7 @@ func (api *brokerAPI) incidents(r *http.Request) (any, error) {
 	return all, nil
 }
 
-func (api *brokerAPI) oneIncident(r *http.Request) (any, error) {
+func (api *API) oneIncident(r *http.Request) (any, error) {
 	incidents, err := api.incidentsSeen(r)
 	if err != nil {
 		return nil, err
@@ -186,20 +234,20 @@ func (api *brokerAPI) oneIncident(r *http.Request) (any, error) {
 		}
 		known = append(known, c.ID)
 	}
-	return nil, unknown("incident", id, known)
+	return nil, httpapi.Unknown("incident", id, known)
 }
 
 // withoutSecrets gives an incident whose lines of logs are masked as those of operations are.
 func withoutSecrets(c store.Incident) store.Incident {
 	c.Logs = slices.Clone(c.Logs)
 	for i := range c.Logs {
-		c.Logs[i].Text = plan.MaskLine(c.Logs[i].Text, nil)
+		c.Logs[i].Text = httpapi.MaskLine(c.Logs[i].Text)
 	}
 	return c
 }
 
 // incidentsSeen gives the incidents of the brokers that the caller may see, each of which is asked for once.
-func (api *brokerAPI) incidentsSeen(r *http.Request) ([]store.Incident, error) {
+func (api *API) incidentsSeen(r *http.Request) ([]store.Incident, error) {
 	incidents, err := api.Incidents(r.Context())
 	if err != nil {
 		return nil, fmt.Errorf("read the incidents: %w", err)
@@ -222,14 +270,14 @@ func (api *brokerAPI) incidentsSeen(r *http.Request) ([]store.Incident, error) {
 }
 
 // snapshots gives the brokers by name.
-func (api *brokerAPI) snapshots() []remediate.Snapshot {
-	all := slices.Clone(api.Snapshots())
+func (o Options) snapshots() []remediate.Snapshot {
+	all := slices.Clone(o.Snapshots())
 	slices.SortFunc(all, func(a, b remediate.Snapshot) int { return cmp.Compare(a.Target, b.Target) })
 	return all
 }
 
 // find gives the broker that the path names. Of the others, only those are told that the caller may read.
-func (api *brokerAPI) find(r *http.Request) (remediate.Snapshot, error) {
+func (api *API) find(r *http.Request) (remediate.Snapshot, error) {
 	name := r.PathValue("target")
 	var known []string
 	for _, s := range api.snapshots() {
@@ -240,10 +288,10 @@ func (api *brokerAPI) find(r *http.Request) (remediate.Snapshot, error) {
 			known = append(known, s.Target)
 		}
 	}
-	return remediate.Snapshot{}, unknown("target", name, known)
+	return remediate.Snapshot{}, httpapi.Unknown("target", name, known)
 }
 
-func (api *brokerAPI) findToRead(r *http.Request) (remediate.Snapshot, error) {
+func (api *API) findToRead(r *http.Request) (remediate.Snapshot, error) {
 	s, err := api.find(r)
 	if err == nil {
 		err = api.May(r.Context(), auth.Action{Verb: auth.Read, Target: s.Target})
@@ -251,30 +299,29 @@ func (api *brokerAPI) findToRead(r *http.Request) (remediate.Snapshot, error) {
 	return s, err
 }
 
-func (api *brokerAPI) targetOf(s remediate.Snapshot, now time.Time) Target {
+func (api *API) targetOf(s remediate.Snapshot, now time.Time) Target {
 	b := Target{
 		Target: s.Target, Mode: s.Policy.Mode, At: s.At, Stale: api.stale(s, now), Error: s.Error, IsLeader: s.View.IsLeader,
 		Expected: s.View.Expected,
-		Nodes:    []NodeLine{}, Deletions: orEmpty(s.Deletions), Pauses: orEmpty(s.Pauses),
+		Nodes:    []NodeLine{}, Deletions: httpapi.OrEmpty(s.Deletions), Pauses: httpapi.OrEmpty(s.Pauses),
 	}
 	for _, n := range s.Nodes {
 		b.Nodes = append(b.Nodes, NodeLine{
 			Node: n.Name, UID: n.UID, Status: n.Decision.Status, Phase: n.Decision.Phase, Action: n.Decision.Action,
-			Reason: n.Decision.Reason, Closed: orEmpty(n.Decision.HeldBy()), StuckSince: n.Stuck,
+			Reason: n.Decision.Reason, Closed: httpapi.OrEmpty(n.Decision.HeldBy()), StuckSince: n.Stuck,
 		})
 	}
 	return b
 }
 
 // stale says whether s is too old to be relied on. A reconcile in the future is no better: somebody moved the clock.
-func (api *brokerAPI) stale(s remediate.Snapshot, now time.Time) bool {
-	return s.At.IsZero() || now.Sub(s.At).Abs() > api.StaleAfter
+func (o Options) stale(s remediate.Snapshot, now time.Time) bool {
+	return s.At.IsZero() || now.Sub(s.At).Abs() > o.staleAfter()
 }
 
-// orEmpty makes an empty list be written as [] and not as null.
-func orEmpty[T any](list []T) []T {
-	if list == nil {
-		return []T{}
+func (o Options) staleAfter() time.Duration {
+	if o.StaleAfter <= 0 {
+		return DefaultStaleAfter
 	}
-	return list
+	return o.StaleAfter
 }

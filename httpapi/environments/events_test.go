@@ -1,4 +1,4 @@
-package httpapi
+package environments
 
 import (
 	"bufio"
@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/cjworkbench/unstuck/httpapi"
 	"github.com/cjworkbench/unstuck/httpapi/apitest"
 	"github.com/cjworkbench/unstuck/release/plan"
 )
@@ -23,14 +24,14 @@ type event struct {
 }
 
 // watch follows an operation over the server that production has. The channel ends with the stream.
-func watch(t *testing.T, s *site, p *pipes, id, last string) <-chan event {
+func watch(t *testing.T, s *site, p *apitest.Pipes, id, last string) <-chan event {
 	t.Helper()
-	c, r := p.dial(t)
+	c, r := p.Dial(t)
 	head := "GET /api/v1/operations/" + id + "/events HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer token-of-ada\r\n"
 	if last != "" {
 		head += "Last-Event-ID: " + last + "\r\n"
 	}
-	send(t, c, head+"\r\n")
+	apitest.Send(t, c, head+"\r\n")
 	resp, err := http.ReadResponse(r, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -66,13 +67,18 @@ func watch(t *testing.T, s *site, p *pipes, id, last string) <-chan event {
 	return events
 }
 
-func following(t *testing.T, test func(*testing.T, *site, *pipes, context.CancelFunc, <-chan error)) {
+// following serves a site in a bubble, as production does, and ends that after the test. One operation is under way.
+func following(t *testing.T, test func(*testing.T, *site, *apitest.Pipes, context.CancelFunc, <-chan error)) {
 	t.Helper()
-	var s *site
-	h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.handler.ServeHTTP(w, r) })
-	serving(t, h, func(t *testing.T, p *pipes, cancel context.CancelFunc, done <-chan error) {
-		s = newSite()
+	synctest.Test(t, func(t *testing.T) {
+		s, p := newSite(), apitest.NewPipes()
 		s.releases.Put(apitest.Running())
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		done := make(chan error, 1)
+		go func() {
+			done <- httpapi.Serve(ctx, s.Log, httpapi.Server{Name: "test", Listener: p, Handler: s.handler})
+		}()
 		test(t, s, p, cancel, done)
 		cancel()
 		<-done
@@ -80,7 +86,7 @@ func following(t *testing.T, test func(*testing.T, *site, *pipes, context.Cancel
 }
 
 func TestFollowerFollowsAnOperationToItsEnd(t *testing.T) {
-	following(t, func(t *testing.T, s *site, p *pipes, _ context.CancelFunc, _ <-chan error) {
+	following(t, func(t *testing.T, s *site, p *apitest.Pipes, _ context.CancelFunc, _ <-chan error) {
 		op := apitest.Running()
 		events := watch(t, s, p, op.ID, "")
 		if e := <-events; e.op.Version != 3 || !strings.HasPrefix(e.id, "3-") {
@@ -88,7 +94,7 @@ func TestFollowerFollowsAnOperationToItsEnd(t *testing.T) {
 		}
 		op.Outcome = "a line that is not stored"
 		synctest.Wait()
-		s.Releases.Feed.Notify(op)
+		s.options.Feed.Notify(op)
 		if e := <-events; e.op.Outcome == "" || !strings.HasPrefix(e.id, "3-") {
 			t.Errorf("news %+v", e)
 		}
@@ -106,14 +112,14 @@ func TestFollowerFollowsAnOperationToItsEnd(t *testing.T) {
 				t.Errorf("last %+v", e)
 			}
 		}
-		if len(s.Releases.Feed.watchers) > 0 {
+		if len(s.options.Feed.watchers) > 0 {
 			t.Errorf("somebody still watches")
 		}
 	})
 }
 
 func TestFollowerTellsWhoComesAgainEverythingOnce(t *testing.T) {
-	following(t, func(t *testing.T, s *site, p *pipes, _ context.CancelFunc, _ <-chan error) {
+	following(t, func(t *testing.T, s *site, p *apitest.Pipes, _ context.CancelFunc, _ <-chan error) {
 		op := apitest.Running()
 		_, seen, err := eventOf(op)
 		if err != nil {
@@ -160,18 +166,18 @@ func TestFollowerEndsWhenAllIsOverAndSeen(t *testing.T) {
 }
 
 func TestFollowerMakesFewEventsOfChangesInQuickSuccession(t *testing.T) {
-	following(t, func(t *testing.T, s *site, p *pipes, _ context.CancelFunc, _ <-chan error) {
+	following(t, func(t *testing.T, s *site, p *apitest.Pipes, _ context.CancelFunc, _ <-chan error) {
 		op := apitest.Running()
 		events := watch(t, s, p, op.ID, "")
 		<-events
 		synctest.Wait()
 		for i := range 1000 { // ten seconds of a job that logs a lot
 			op.Outcome = fmt.Sprintf("line %d", i)
-			s.Releases.Feed.Notify(op)
+			s.options.Feed.Notify(op)
 			time.Sleep(10 * time.Millisecond)
 		}
 		op.Phase = plan.Failed
-		s.Releases.Feed.Notify(op)
+		s.options.Feed.Notify(op)
 		count, last := 0, event{}
 		for e := range events {
 			count, last = count+1, e
@@ -183,12 +189,12 @@ func TestFollowerMakesFewEventsOfChangesInQuickSuccession(t *testing.T) {
 }
 
 func TestFollowerEndsWithTheServerAndAtTheEndOfItsLife(t *testing.T) {
-	following(t, func(t *testing.T, s *site, p *pipes, cancel context.CancelFunc, done <-chan error) {
+	following(t, func(t *testing.T, s *site, p *apitest.Pipes, cancel context.CancelFunc, done <-chan error) {
 		began := time.Now()
 		for range watch(t, s, p, apitest.Running().ID, "") {
 		}
-		if lived := time.Since(began); lived != eventLife {
-			t.Errorf("lived %s, want %s", lived, eventLife)
+		if lived := time.Since(began); lived != httpapi.EventLife {
+			t.Errorf("lived %s, want %s", lived, httpapi.EventLife)
 		}
 		events := watch(t, s, p, apitest.Running().ID, "")
 		<-events
@@ -203,9 +209,9 @@ func TestFollowerEndsWithTheServerAndAtTheEndOfItsLife(t *testing.T) {
 	})
 }
 
-func TestStreamsAreBounded(t *testing.T) {
-	following(t, func(t *testing.T, s *site, p *pipes, _ context.CancelFunc, _ <-chan error) {
-		for range maxStreamsEach {
+func TestEventsStreamsAreBounded(t *testing.T) {
+	following(t, func(t *testing.T, s *site, p *apitest.Pipes, _ context.CancelFunc, _ <-chan error) {
+		for range 10 { // as docs/api.md says
 			<-watch(t, s, p, apitest.Running().ID, "")
 		}
 		path := "/api/v1/operations/" + apitest.Running().ID + "/events"
@@ -220,19 +226,21 @@ func TestStreamsAreBounded(t *testing.T) {
 	})
 }
 
-func TestStreamsLetGoOfAClientThatTakesNothing(t *testing.T) {
+func TestEventsLetGoOfAClientThatTakesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSite()
 		s.releases.Put(apitest.Running())
 		ctx, cancel := context.WithCancel(t.Context())
-		p, done := newPipes(), make(chan error, 1)
-		go func() { done <- Serve(ctx, s.Log, Server{Name: "test", Listener: p, Handler: s.handler}) }()
-		c, _ := p.dial(t)
-		send(t, c, "GET /api/v1/operations/"+apitest.Running().ID+"/events HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer token-of-ada\r\n\r\n")
-		time.Sleep(eventWrite + time.Second) // and reads nothing
-		s.Releases.Feed.mu.Lock()
-		watchers := len(s.Releases.Feed.watchers)
-		s.Releases.Feed.mu.Unlock()
+		p, done := apitest.NewPipes(), make(chan error, 1)
+		go func() {
+			done <- httpapi.Serve(ctx, s.Log, httpapi.Server{Name: "test", Listener: p, Handler: s.handler})
+		}()
+		c, _ := p.Dial(t)
+		apitest.Send(t, c, "GET /api/v1/operations/"+apitest.Running().ID+"/events HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer token-of-ada\r\n\r\n")
+		time.Sleep(httpapi.EventHeartbeat) // and reads nothing
+		s.options.Feed.mu.Lock()
+		watchers := len(s.options.Feed.watchers)
+		s.options.Feed.mu.Unlock()
 		if watchers > 0 {
 			t.Error("a stream that nobody reads is still open")
 		}

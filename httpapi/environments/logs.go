@@ -1,4 +1,4 @@
-package httpapi
+package environments
 
 import (
 	"cmp"
@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/cjworkbench/unstuck/auth"
+	"github.com/cjworkbench/unstuck/httpapi"
 	"github.com/cjworkbench/unstuck/release"
 	"github.com/cjworkbench/unstuck/release/plan"
 )
@@ -40,18 +41,18 @@ const (
 	logsReadWithin = 25 * time.Second // below writeTimeout
 )
 
-var logParams = []param{
-	{"container", "the container; default: the one that kubectl would take", "string"},
-	{"lines", fmt.Sprintf("the last so many of all pods together; default %d, at most %d", defaultLines,
-		maxLines), "integer"},
-	{"since", `only what is not older than that ("10m"), or later than that time`, "string"},
-	{"follow", "go on with what comes, as server-sent events", "boolean"},
-	{"previous", "of the run before, of containers that were started again", "boolean"},
+var logParams = []httpapi.Param{
+	{Name: "container", About: "the container; default: the one that kubectl would take", Kind: "string"},
+	{Name: "lines", About: fmt.Sprintf("the last so many of all pods together; default %d, at most %d", defaultLines,
+		maxLines), Kind: "integer"},
+	{Name: "since", About: `only what is not older than that ("10m"), or later than that time`, Kind: "string"},
+	{Name: "follow", About: "go on with what comes, as server-sent events", Kind: "boolean"},
+	{Name: "previous", About: "of the run before, of containers that were started again", Kind: "boolean"},
 }
 
 // logs answers with the log of a service: as one answer, or, if it is followed or asked for so, as server-sent events.
-func (api *releaseAPI) logs(w http.ResponseWriter, r *http.Request) error {
-	env, err := api.serviceTo(auth.Logs, r, &AuditEvent{}, "")
+func (api *API) logs(w http.ResponseWriter, r *http.Request) error {
+	env, err := api.serviceTo(auth.Logs, r, &httpapi.AuditEvent{}, "")
 	if err != nil {
 		return err
 	}
@@ -73,9 +74,9 @@ func (api *releaseAPI) logs(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	defer done()
-	s := newEventStream(w)
+	s := httpapi.NewEventStream(w)
 	if r.Method == http.MethodHead && asEvents {
-		s.begin()
+		s.Begin()
 		return nil
 	}
 	if follows {
@@ -86,40 +87,65 @@ func (api *releaseAPI) logs(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if asEvents {
-		s.begin()
+		s.Begin()
 		sendPart(s, all)
 		return nil
 	}
-	api.write(w, r, http.StatusOK, "application/json", all)
+	api.Write(w, r, http.StatusOK, "application/json", all)
 	return nil
 }
 
-// openLog counts a log that is read, until done is called, and refuses one too many.
-func (api *releaseAPI) openLog(r *http.Request) (done func(), err error) {
-	who, _ := CallerOf(r.Context())
-	name := who.Authority + "/" + who.Name
-	if !api.logStreams.open(name) {
-		return nil, tooMany(eventRetry, "too many logs are being read")
+// LastLines gives what reads the last lines of the service's log that the query asks for, and says whether it asks to
+// go on. The error is that the caller may not read them.
+func (api *API) LastLines(r *http.Request) (read func() (all release.ServiceLog, follows bool, err error), err error) {
+	env, err := api.serviceTo(auth.Logs, r, &httpapi.AuditEvent{}, "")
+	if err != nil {
+		return nil, err
 	}
-	return func() { api.logStreams.close(name) }, nil
+	return func() (all release.ServiceLog, follows bool, err error) {
+		if err := httpapi.CheckQuery(r, logParams, false); err != nil {
+			return all, false, err
+		}
+		q, follows, err := logQueryOf(r, time.Now())
+		if err != nil {
+			return all, false, err
+		}
+		done, err := api.openLog(r)
+		if err != nil {
+			return all, false, err
+		}
+		defer done()
+		all, err = api.readLog(r, env, q)
+		return all, follows, err
+	}, nil
+}
+
+// openLog counts a log that is read, until done is called, and refuses one too many.
+func (api *API) openLog(r *http.Request) (done func(), err error) {
+	who, _ := httpapi.CallerOf(r.Context())
+	name := who.Authority + "/" + who.Name
+	if !api.logStreams.Open(name) {
+		return nil, httpapi.TooMany(httpapi.EventRetry, "too many logs are being read")
+	}
+	return func() { api.logStreams.Close(name) }, nil
 }
 
 // readLog reads the last lines.
-func (api *releaseAPI) readLog(r *http.Request, env plan.Environment, q release.LogQuery) (release.ServiceLog, error) {
+func (api *API) readLog(r *http.Request, env plan.Environment, q release.LogQuery) (release.ServiceLog, error) {
 	ctx, stop := context.WithTimeout(r.Context(), logsReadWithin)
 	defer stop()
 	all, err := api.Logs.ServiceLog(ctx, env, q)
 	if err != nil {
 		return all, api.unread(r, err)
 	}
-	all.Pods, all.Lines = orEmpty(all.Pods), orEmpty(all.Lines)
+	all.Pods, all.Lines = httpapi.OrEmpty(all.Pods), httpapi.OrEmpty(all.Lines)
 	return all, nil
 }
 
 // followLog sends what comes until the stream's life, the server's or the client's patience ends. An error before
 // anything has come is a Problem.
-func (api *releaseAPI) followLog(s *EventStream, r *http.Request, env plan.Environment, q release.LogQuery) error {
-	ctx, stop := context.WithTimeout(r.Context(), eventLife)
+func (api *API) followLog(s *httpapi.EventStream, r *http.Request, env plan.Environment, q release.LogQuery) error {
+	ctx, stop := context.WithTimeout(r.Context(), httpapi.EventLife)
 	parts, done := make(chan release.ServiceLog), make(chan error, 1)
 	var following sync.WaitGroup
 	defer following.Wait()
@@ -140,29 +166,29 @@ func (api *releaseAPI) followLog(s *EventStream, r *http.Request, env plan.Envir
 			return nil
 		}
 		return api.unread(r, err)
-	case <-Stopping(ctx):
-		return NewProblem(http.StatusServiceUnavailable, "Unstuck is about to end; try again")
+	case <-httpapi.Stopping(ctx):
+		return httpapi.NewProblem(http.StatusServiceUnavailable, "Unstuck is about to end; try again")
 	case part := <-parts:
-		s.begin()
-		if !s.retry() || !sendPart(s, part) {
+		s.Begin()
+		if !s.Retry() || !sendPart(s, part) {
 			return nil
 		}
 	}
-	heartbeat := time.NewTicker(eventHeartbeat)
+	heartbeat := time.NewTicker(httpapi.EventHeartbeat)
 	defer heartbeat.Stop()
 	for {
 		sent := true
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-Stopping(ctx):
+		case <-httpapi.Stopping(ctx):
 			return nil
 		case err := <-done: // the client comes again, and is told then
-			api.log.Debug("log not followed on", "environment", env.Name, "service", q.Service, "error", err)
+			api.Log.Debug("log not followed on", "environment", env.Name, "service", q.Service, "error", err)
 			return nil
 		case part := <-parts:
 			sent = sendPart(s, part)
-			heartbeat.Reset(eventHeartbeat)
+			heartbeat.Reset(httpapi.EventHeartbeat)
 		case <-heartbeat.C:
 			sent = s.Send(": still here\n\n")
 		}
@@ -174,10 +200,10 @@ func (api *releaseAPI) followLog(s *EventStream, r *http.Request, env plan.Envir
 
 // sendPart sends a part of a log as events of the same form, each with so many lines. The ID is the time of the last
 // line. False: they have gone away.
-func sendPart(s *EventStream, all release.ServiceLog) bool {
+func sendPart(s *httpapi.EventStream, all release.ServiceLog) bool {
 	for first := true; first || len(all.Lines) > 0; first = false {
 		n := min(len(all.Lines), linesAnEvent)
-		one := release.ServiceLog{Pods: orEmpty(all.Pods), Lines: orEmpty(all.Lines[:n]), Cut: all.Cut}
+		one := release.ServiceLog{Pods: httpapi.OrEmpty(all.Pods), Lines: httpapi.OrEmpty(all.Lines[:n]), Cut: all.Cut}
 		data, err := json.Marshal(one)
 		if err != nil { // there is nothing in it that could not be encoded
 			return false
@@ -199,13 +225,13 @@ func logQueryOf(r *http.Request, now time.Time) (q release.LogQuery, follows boo
 	asked := r.URL.Query()
 	q = release.LogQuery{Service: r.PathValue("service"), Container: asked.Get("container"), Lines: defaultLines}
 	if q.Container != "" && !objectName.MatchString(q.Container) {
-		return q, false, NewProblem(http.StatusBadRequest, "the container is %q: no container can be named so",
-			Short(q.Container))
+		return q, false, httpapi.NewProblem(http.StatusBadRequest, "the container is %q: no container can be named so",
+			httpapi.Short(q.Container))
 	}
 	if text := asked.Get("lines"); text != "" {
 		if q.Lines, err = strconv.Atoi(text); err != nil || q.Lines < 1 || q.Lines > maxLines {
-			return q, false, NewProblem(http.StatusBadRequest, "the number of lines is %q: want one from 1 to %d", Short(text),
-				maxLines)
+			return q, false, httpapi.NewProblem(http.StatusBadRequest, "the number of lines is %q: want one from 1 to %d",
+				httpapi.Short(text), maxLines)
 		}
 	}
 	if q.After, err = sinceOf(asked.Get("since"), now); err != nil {
@@ -218,7 +244,7 @@ func logQueryOf(r *http.Request, now time.Time) (q release.LogQuery, follows boo
 		return q, false, err
 	}
 	if follows && q.Previous {
-		return q, false, NewProblem(http.StatusBadRequest, "a previous run is over: it cannot be followed")
+		return q, false, httpapi.NewProblem(http.StatusBadRequest, "a previous run is over: it cannot be followed")
 	}
 	return q, follows, nil
 }
@@ -229,7 +255,8 @@ func boolOf(asked url.Values, name string) (bool, error) {
 	}
 	yes, err := strconv.ParseBool(cmp.Or(asked.Get(name), "true"))
 	if err != nil {
-		return false, NewProblem(http.StatusBadRequest, "%s is %q: want true or false", name, Short(asked.Get(name)))
+		return false, httpapi.NewProblem(http.StatusBadRequest, "%s is %q: want true or false", name,
+			httpapi.Short(asked.Get(name)))
 	}
 	return yes, nil
 }
@@ -244,8 +271,8 @@ func sinceOf(text string, now time.Time) (time.Time, error) {
 	if d, err := time.ParseDuration(text); err == nil && d > 0 && d <= maxSince {
 		return now.Add(-d), nil
 	}
-	return time.Time{}, NewProblem(http.StatusBadRequest,
-		`since is %q: want a duration such as 10m, of at most 744h, or a time such as 2026-11-23T18:00:00Z`, Short(text))
+	return time.Time{}, httpapi.NewProblem(http.StatusBadRequest,
+		`since is %q: want a duration such as 10m, of at most 744h, or a time such as 2026-11-23T18:00:00Z`, httpapi.Short(text))
 }
 
 // accepts says whether the request names that type among those it takes.
@@ -259,16 +286,17 @@ func accepts(r *http.Request, kind string) bool {
 }
 
 // unread is the Problem of what could not be read of a service.
-func (api *releaseAPI) unread(r *http.Request, err error) error {
+func (api *API) unread(r *http.Request, err error) error {
 	if refusal, ok := errors.AsType[*plan.Refusal](err); ok {
 		return api.refusal(r, refusal)
 	}
 	if errors.Is(err, release.ErrNotFound) {
-		return refused(http.StatusNotFound, plan.NotFound, "the service's Deployment does not exist", "")
+		return httpapi.Refused(http.StatusNotFound, plan.NotFound, "the service's Deployment does not exist", "")
 	}
 	if r.Context().Err() == nil {
-		api.log.Warn("service not read", "path", Short(r.URL.Path), "request_id", RequestIDOf(r.Context()), "error", err)
+		api.Log.Warn("service not read", "path", httpapi.Short(r.URL.Path), "request_id",
+			httpapi.RequestIDOf(r.Context()), "error", err)
 	}
-	return refused(http.StatusServiceUnavailable, plan.Unavailable,
+	return httpapi.Refused(http.StatusServiceUnavailable, plan.Unavailable,
 		"its pods cannot be read now, and Unstuck's log says why", "ask again")
 }

@@ -1,4 +1,4 @@
-package httpapi
+package environments
 
 import (
 	"context"
@@ -10,11 +10,12 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/cjworkbench/unstuck/auth"
+	"github.com/cjworkbench/unstuck/httpapi"
 	"github.com/cjworkbench/unstuck/httpapi/apitest"
 	"github.com/cjworkbench/unstuck/release/plan"
 )
 
-func TestReleaseAPIAsksOnEachPathForItsKindOfOperation(t *testing.T) {
+func TestAPIAsksOnEachPathForItsKindOfOperation(t *testing.T) {
 	const env = "/api/v1/environments/production"
 	for path, c := range map[string]struct {
 		body string
@@ -50,12 +51,12 @@ func TestReleaseAPIAsksOnEachPathForItsKindOfOperation(t *testing.T) {
 				t.Errorf("%s: -want +got\n%s", path, diff)
 			}
 			if dry {
-				if p := decode[plan.Plan](t, w.Body.Bytes()); w.Code != 200 || w.Header().Get("Location") != "" || len(p.Steps) == 0 {
+				if p := apitest.Decode[plan.Plan](t, w.Body.Bytes()); w.Code != 200 || w.Header().Get("Location") != "" || len(p.Steps) == 0 {
 					t.Errorf("%s: a dry run: %d %s", path, w.Code, w.Body)
 				}
 				continue
 			}
-			op := decode[plan.Operation](t, w.Body.Bytes())
+			op := apitest.Decode[plan.Operation](t, w.Body.Bytes())
 			if w.Code != 202 || w.Header().Get("Location") != "/api/v1/operations/"+op.ID {
 				t.Errorf("%s: %d, Location %q: %s", path, w.Code, w.Header().Get("Location"), w.Body)
 			}
@@ -66,7 +67,7 @@ func TestReleaseAPIAsksOnEachPathForItsKindOfOperation(t *testing.T) {
 	}
 }
 
-func TestReleaseAPIRefusalHasItsStatusAndSaysWhatWouldBeRight(t *testing.T) {
+func TestAPIRefusalHasItsStatusAndSaysWhatWouldBeRight(t *testing.T) {
 	want := map[plan.Code]int{
 		plan.Invalid: 400, plan.NotFound: 404, plan.NotReady: 409, plan.Changed: 409, plan.Migrated: 409, plan.Unconfirmed: 409,
 		plan.Busy: 409, plan.KeyReused: 422, plan.NotRunning: 409, plan.Unavailable: 503, "unheard of": 409,
@@ -79,8 +80,8 @@ func TestReleaseAPIRefusalHasItsStatusAndSaysWhatWouldBeRight(t *testing.T) {
 	for code, status := range want {
 		s := newSite()
 		s.releases.Err = &plan.Refusal{Code: code, Why: "it is so", Hint: "do that", Crossed: []plan.Crossing{{Operation: "deploy-1"}}}
-		w := s.post(deploys, deployBody(""))
-		p := decode[Problem](t, w.Body.Bytes())
+		w := s.post(apitest.Deploys, apitest.DeployBody(""))
+		p := apitest.Decode[httpapi.Problem](t, w.Body.Bytes())
 		if w.Code != status || p.Code != code || p.Detail != "it is so; do that" || p.Hint != "do that" || len(p.Crossed) != 1 {
 			t.Errorf("%s: %d %s", code, w.Code, w.Body)
 		}
@@ -90,9 +91,9 @@ func TestReleaseAPIRefusalHasItsStatusAndSaysWhatWouldBeRight(t *testing.T) {
 	}
 }
 
-func TestReleaseAPICancelIsForWhoMayDoSuchAThing(t *testing.T) {
+func TestAPICancelIsForWhoMayDoSuchAThing(t *testing.T) {
 	s := newSite()
-	id := decode[plan.Operation](t, s.post(deploys, deployBody("")).Body.Bytes()).ID
+	id := apitest.Decode[plan.Operation](t, s.post(apitest.Deploys, apitest.DeployBody("")).Body.Bytes()).ID
 	for _, c := range []struct {
 		who, id, body string
 		status        int
@@ -118,7 +119,7 @@ func TestReleaseAPICancelIsForWhoMayDoSuchAThing(t *testing.T) {
 func TestOperationsAreListedNewestFirstAsFarAsTheCallerMayRead(t *testing.T) {
 	apitest.AtNoon(t, func(t *testing.T) {
 		s := newSite()
-		s.post(deploys, deployBody(""))
+		s.post(apitest.Deploys, apitest.DeployBody(""))
 		for _, c := range []struct{ who, query, want string }{
 			{"ada", "", "deploy-20261123t120000-a7k2m9xq deploy-20261123t114000-k3x9q2ab"},
 			{"ada", "?limit=1", "deploy-20261123t120000-a7k2m9xq"},
@@ -127,7 +128,7 @@ func TestOperationsAreListedNewestFirstAsFarAsTheCallerMayRead(t *testing.T) {
 			{"bob", "", ""},
 		} {
 			var ids []string
-			for _, op := range decode[OperationLines](t, s.ask(apitest.Request(c.who, "GET", "/api/v1/operations"+c.query, "")).Body.Bytes()).Operations {
+			for _, op := range apitest.Decode[OperationLines](t, s.ask(apitest.Request(c.who, "GET", "/api/v1/operations"+c.query, "")).Body.Bytes()).Operations {
 				ids = append(ids, op.ID)
 			}
 			if got := strings.Join(ids, " "); got != c.want {
@@ -147,8 +148,8 @@ func TestOperationsAreListedNewestFirstAsFarAsTheCallerMayRead(t *testing.T) {
 
 func TestEnvironmentsShowTheCommitThatEachServiceRuns(t *testing.T) {
 	s := newSite()
-	s.post(deploys, deployBody(""))
-	all := decode[Environments](t, s.ask(apitest.Request("ada", "GET", "/api/v1/environments", "")).Body.Bytes()).Environments
+	s.post(apitest.Deploys, apitest.DeployBody(""))
+	all := apitest.Decode[Environments](t, s.ask(apitest.Request("ada", "GET", "/api/v1/environments", "")).Body.Bytes()).Environments
 	if len(all) != 2 || all[0].Commit != apitest.NewCommit || all[0].Operation == "" || all[1].Commit != apitest.OldCommit || all[1].Operation != "" || all[1].PromoteFrom != "staging" {
 		t.Errorf("environments %+v", all)
 	}
@@ -156,7 +157,7 @@ func TestEnvironmentsShowTheCommitThatEachServiceRuns(t *testing.T) {
 	if diff := cmp.Diff(want, all[0].Services[1]); diff != "" {
 		t.Error(diff)
 	}
-	if mine := decode[Environments](t, s.ask(apitest.Request("ci", "GET", "/api/v1/environments", "")).Body.Bytes()).Environments; len(mine) != 1 {
+	if mine := apitest.Decode[Environments](t, s.ask(apitest.Request("ci", "GET", "/api/v1/environments", "")).Body.Bytes()).Environments; len(mine) != 1 {
 		t.Errorf("ci sees %+v", mine)
 	}
 	if w := s.ask(apitest.Request("ci", "GET", "/api/v1/environments/production", "")); w.Code != 403 {
@@ -168,13 +169,13 @@ func TestEnvironmentsThatCannotBeSeenAreShownAsThat(t *testing.T) {
 	s := newSite()
 	s.releases.StateErr = errors.New("dial 10.0.0.1: refused")
 	w := s.ask(apitest.Request("ada", "GET", "/api/v1/environments/staging", ""))
-	e := decode[Environment](t, w.Body.Bytes())
+	e := apitest.Decode[Environment](t, w.Body.Bytes())
 	if w.Code != 200 || e.Error == "" || e.Commit != "" || len(e.Services) != 2 || e.Services[0].Why != "cannot tell" || strings.Contains(w.Body.String(), "10.0.0.1") {
 		t.Errorf("%d %s", w.Code, w.Body)
 	}
 }
 
-func TestReleaseAPIPromoteNeedsTheRightToReadItsSource(t *testing.T) {
+func TestAPIPromoteNeedsTheRightToReadItsSource(t *testing.T) {
 	s := newSite()
 	s.Access = apitest.Tokens{"ada": {{Verbs: []auth.Verb{auth.Promote}, Environments: "production"}}}
 	s.build()
@@ -194,14 +195,14 @@ func (i *impatient) Submit(ctx context.Context, _ plan.Request) (plan.Operation,
 	return plan.Operation{ID: "deploy-1"}, nil
 }
 
-func TestReleaseAPIEndsARequestThoughTheClientHasGone(t *testing.T) {
+func TestAPIEndsARequestThoughTheClientHasGone(t *testing.T) {
 	s := newSite()
 	runner := &impatient{}
-	s.Releases.Operations = runner
+	s.options.Operations = runner
 	s.build()
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if w := s.ask(apitest.Request("ada", "POST", deploys, deployBody("")).WithContext(ctx)); w.Code != http.StatusAccepted || runner.gone != nil {
+	if w := s.ask(apitest.Request("ada", "POST", apitest.Deploys, apitest.DeployBody("")).WithContext(ctx)); w.Code != http.StatusAccepted || runner.gone != nil {
 		t.Errorf("%d, context %v", w.Code, runner.gone)
 	}
 }

@@ -1,4 +1,4 @@
-package httpapi
+package brokers
 
 import (
 	"fmt"
@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/cjworkbench/unstuck/httpapi"
 	"github.com/cjworkbench/unstuck/probe"
 	"github.com/cjworkbench/unstuck/remediate"
 	"github.com/cjworkbench/unstuck/remediate/decide"
@@ -49,12 +50,12 @@ type Next struct {
 	RecoveryDeadline time.Time `json:"recovery_deadline,omitzero"`
 }
 
-func (api *brokerAPI) explain(s remediate.Snapshot, n remediate.NodeSnapshot, now time.Time) Node {
+func (api *API) explain(s remediate.Snapshot, n remediate.NodeSnapshot, now time.Time) Node {
 	d := n.Decision
 	explained := Node{
 		Node: n.Node, Mode: s.Policy.Mode, At: s.At, Stale: api.stale(s, now), Status: d.Status, Phase: d.Phase,
 		Action: d.Action, Reason: d.Reason, StuckSince: n.Stuck, Seen: []Seen{}, Evidence: d.Evidence,
-		Guards: orEmpty(d.Guards), Next: next(s, d),
+		Guards: httpapi.OrEmpty(d.Guards), Next: next(s, d),
 	}
 	for _, r := range n.Latest {
 		v := r.Reason.Verdict()

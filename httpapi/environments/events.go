@@ -1,4 +1,4 @@
-package httpapi
+package environments
 
 import (
 	"context"
@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/cjworkbench/unstuck/httpapi"
 	"github.com/cjworkbench/unstuck/release"
 	"github.com/cjworkbench/unstuck/release/plan"
 )
@@ -23,7 +24,7 @@ const (
 // events sends an operation as it changes, in the format of server-sent events (the HTML standard, section 9.2): each
 // event is the whole operation, so that a client that missed some has missed nothing. It ends with the operation. An
 // event's ID says which state it is; a client that comes again and knows the last one gets 204, on which browsers stop.
-func (api *releaseAPI) events(w http.ResponseWriter, r *http.Request) error {
+func (api *API) events(w http.ResponseWriter, r *http.Request) error {
 	op, err := api.load(r)
 	if err != nil {
 		return err
@@ -41,7 +42,7 @@ func (api *releaseAPI) events(w http.ResponseWriter, r *http.Request) error {
 		w.WriteHeader(http.StatusNoContent)
 		return nil
 	}
-	return api.stream(w, r, api.operationStreams, func(ctx context.Context, s *EventStream) {
+	return api.OperationStream(w, r, func(ctx context.Context, s *httpapi.EventStream) {
 		f := follower{EventStream: s, last: last, version: op.Version, show: show}
 		if f.event(first, id) && !op.Phase.Over() {
 			api.follow(ctx, &f, op.ID)
@@ -51,10 +52,10 @@ func (api *releaseAPI) events(w http.ResponseWriter, r *http.Request) error {
 
 // follow sends what changes until the operation, the stream's life or the client's patience ends. That the records
 // cannot be read now ends nothing: heartbeats go on.
-func (api *releaseAPI) follow(ctx context.Context, f *follower, id string) {
+func (api *API) follow(ctx context.Context, f *follower, id string) {
 	news, stop := api.Feed.watch(id)
 	defer stop()
-	poll, heartbeat := time.NewTicker(eventPoll), time.NewTicker(eventHeartbeat)
+	poll, heartbeat := time.NewTicker(eventPoll), time.NewTicker(httpapi.EventHeartbeat)
 	defer poll.Stop()
 	defer heartbeat.Stop()
 	for {
@@ -63,7 +64,7 @@ func (api *releaseAPI) follow(ctx context.Context, f *follower, id string) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-Stopping(ctx):
+		case <-httpapi.Stopping(ctx):
 			return
 		case <-heartbeat.C:
 			if !f.Send(": still here\n\n") {
@@ -88,7 +89,7 @@ func (api *releaseAPI) follow(ctx context.Context, f *follower, id string) {
 		if err != nil || !f.event(text, eventID) || op.Phase.Over() {
 			return
 		}
-		heartbeat.Reset(eventHeartbeat)
+		heartbeat.Reset(httpapi.EventHeartbeat)
 		if !pause(ctx, eventPace) {
 			return
 		}
@@ -97,7 +98,7 @@ func (api *releaseAPI) follow(ctx context.Context, f *follower, id string) {
 
 // follower is somebody who follows an operation.
 type follower struct {
-	*EventStream
+	*httpapi.EventStream
 
 	last    string // the ID of the last event that they have
 	version int    // of the last operation that was looked at

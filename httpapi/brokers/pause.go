@@ -1,4 +1,4 @@
-package httpapi
+package brokers
 
 import (
 	"context"
@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/cjworkbench/unstuck/auth"
-	"github.com/cjworkbench/unstuck/release/plan"
+	"github.com/cjworkbench/unstuck/httpapi"
 	"github.com/cjworkbench/unstuck/remediate"
 	"github.com/cjworkbench/unstuck/remediate/decide"
 	"github.com/cjworkbench/unstuck/trigger"
@@ -36,30 +36,30 @@ type PauseList struct {
 // maxPause bounds a pause: one that is forgotten must not be for ever.
 const maxPause = 31 * 24 * time.Hour
 
-func (api *brokerAPI) pauseRoutes() []Route {
+func (api *API) pauseRoutes() []httpapi.Route {
 	if api.Pauses == nil {
 		return nil
 	}
 	list := reflect.TypeFor[PauseList]()
-	resuming := func(t trigger.Trigger) Route {
-		route := triggered(t, api.resumeTarget, list)
-		route.query = []param{{"reason", "the reason, where the request has no body", "string"}}
+	resuming := func(t trigger.Trigger) httpapi.Route {
+		route := httpapi.Triggered(t, api.resumeTarget, list)
+		route.Query = []httpapi.Param{{Name: "reason", About: "the reason, where the request has no body", Kind: "string"}}
 		return route
 	}
-	return []Route{
-		{Path: trigger.PauseAll.Path, Shows: "the pauses that have not ended", get: api.listPauses, answer: list},
-		triggered(trigger.PauseAll, api.pauseTarget, list), resuming(trigger.ResumeAll),
-		triggered(trigger.Pause, api.pauseTarget, list), resuming(trigger.Resume),
+	return []httpapi.Route{
+		{Path: trigger.PauseAll.Path, Shows: "the pauses that have not ended", Get: api.listPauses, Answer: list},
+		httpapi.Triggered(trigger.PauseAll, api.pauseTarget, list), resuming(trigger.ResumeAll),
+		httpapi.Triggered(trigger.Pause, api.pauseTarget, list), resuming(trigger.Resume),
 	}
 }
 
-func (api *brokerAPI) listPauses(r *http.Request) (any, error) {
+func (api *API) listPauses(r *http.Request) (any, error) {
 	return api.pauses(r, func(string) bool { return true }, api.seesPauses(r.Context()))
 }
 
 // seesPauses says whether the caller may know of the pauses of a broker: who may read the broker; of those of every
 // broker, who may read any; of those of a broker that is not watched, which hold for every one, who may read all.
-func (api *brokerAPI) seesPauses(ctx context.Context) func(targetName string) (bool, error) {
+func (api *API) seesPauses(ctx context.Context) func(targetName string) (bool, error) {
 	asked := map[string]bool{}
 	sees := func(targetName string) (bool, error) {
 		ok, known := asked[targetName]
@@ -89,7 +89,7 @@ func (api *brokerAPI) seesPauses(ctx context.Context) func(targetName string) (b
 }
 
 // pauses gives the pauses that have not ended and that wanted and sees say yes to.
-func (api *brokerAPI) pauses(r *http.Request, wanted func(targetName string) bool,
+func (api *API) pauses(r *http.Request, wanted func(targetName string) bool,
 	sees func(targetName string) (bool, error),
 ) (PauseList, error) {
 	kept, err := api.Pauses.Pauses(r.Context())
@@ -121,7 +121,7 @@ func (api *brokerAPI) pauses(r *http.Request, wanted func(targetName string) boo
 }
 
 // pausing gives the broker that the path names, "" for every one, if the caller may pause it.
-func (api *brokerAPI) pausing(r *http.Request, a *AuditEvent, what string) (targetName string, err error) {
+func (api *API) pausing(r *http.Request, a *httpapi.AuditEvent, what string) (targetName string, err error) {
 	if strings.Contains(r.Pattern, "{target}") {
 		s, err := api.find(r)
 		if err != nil {
@@ -137,54 +137,55 @@ func (api *brokerAPI) pausing(r *http.Request, a *AuditEvent, what string) (targ
 	return targetName, api.May(r.Context(), action)
 }
 
-func (api *brokerAPI) pauseTarget(w http.ResponseWriter, r *http.Request, a *AuditEvent) (reply, error) {
+func (api *API) pauseTarget(w http.ResponseWriter, r *http.Request, a *httpapi.AuditEvent) (httpapi.Reply, error) {
 	targetName, err := api.pausing(r, a, "")
 	if err != nil {
-		return reply{}, err
+		return httpapi.Reply{}, err
 	}
-	b, err := readBody[trigger.PauseBody](w, r)
+	b, err := httpapi.ReadBody[trigger.PauseBody](w, r)
 	if err != nil {
-		return reply{}, err
+		return httpapi.Reply{}, err
 	}
-	a.Reason = Cut(b.Reason, MaxReason)
-	if err := checkReason(b.Reason); err != nil {
-		return reply{}, err
+	a.Reason = httpapi.Cut(b.Reason, httpapi.MaxReason)
+	if err := httpapi.CheckReason(b.Reason); err != nil {
+		return httpapi.Reply{}, err
 	}
 	until, err := endOf(b, time.Now())
 	if err != nil {
-		return reply{}, err
+		return httpapi.Reply{}, err
 	}
 	p := decide.Pause{Target: targetName, Reason: b.Reason, By: a.By, Until: until}
 	if err := api.Pauses.Pause(r.Context(), p); err != nil {
-		return reply{}, api.pauseProblem(r, err)
+		return httpapi.Reply{}, api.pauseProblem(r, err)
 	}
 	a.Result = "until " + until.Format(time.RFC3339)
 	return api.pausesNow(r, http.StatusCreated, targetName)
 }
 
-func (api *brokerAPI) resumeTarget(w http.ResponseWriter, r *http.Request, a *AuditEvent) (reply, error) {
+func (api *API) resumeTarget(w http.ResponseWriter, r *http.Request, a *httpapi.AuditEvent) (httpapi.Reply, error) {
 	targetName, err := api.pausing(r, a, "end")
 	if err != nil {
-		return reply{}, err
+		return httpapi.Reply{}, err
 	}
-	b, err := readBody[trigger.ResumeBody](w, r)
+	b, err := httpapi.ReadBody[trigger.ResumeBody](w, r)
 	if err != nil {
-		return reply{}, err
+		return httpapi.Reply{}, err
 	}
 	asked := r.URL.Query()
 	if asked.Has("reason") && b.Reason != "" {
-		return reply{}, NewProblem(http.StatusBadRequest, "the reason comes twice, in the body and in the query")
+		return httpapi.Reply{}, httpapi.NewProblem(http.StatusBadRequest,
+			"the reason comes twice, in the body and in the query")
 	}
 	if asked.Has("reason") {
-		b.Reason = masked(asked.Get("reason"))
+		b.Reason = httpapi.Masked(asked.Get("reason"))
 	}
-	a.Reason = Cut(b.Reason, MaxReason)
-	if err := checkReason(b.Reason); err != nil {
-		return reply{}, err
+	a.Reason = httpapi.Cut(b.Reason, httpapi.MaxReason)
+	if err := httpapi.CheckReason(b.Reason); err != nil {
+		return httpapi.Reply{}, err
 	}
 	ended, err := api.Pauses.Resume(r.Context(), targetName)
 	if err != nil {
-		return reply{}, api.pauseProblem(r, err)
+		return httpapi.Reply{}, api.pauseProblem(r, err)
 	}
 	a.Result = fmt.Sprintf("%d ended", ended)
 	return api.pausesNow(r, http.StatusOK, targetName)
@@ -192,7 +193,7 @@ func (api *brokerAPI) resumeTarget(w http.ResponseWriter, r *http.Request, a *Au
 
 // pausesNow answers with the pauses that hold for the broker now: ending its own does not end those of every broker.
 // Who may pause it may see what is paused there.
-func (api *brokerAPI) pausesNow(r *http.Request, status int, targetName string) (reply, error) {
+func (api *API) pausesNow(r *http.Request, status int, targetName string) (httpapi.Reply, error) {
 	sees := api.seesPauses(r.Context())
 	list, err := api.pauses(r, func(of string) bool { return of == targetName || of == "" || targetName == "" },
 		func(of string) (bool, error) {
@@ -202,9 +203,9 @@ func (api *brokerAPI) pausesNow(r *http.Request, status int, targetName string) 
 			return sees(of)
 		})
 	if err != nil {
-		return reply{}, api.pauseProblem(r, err)
+		return httpapi.Reply{}, api.pauseProblem(r, err)
 	}
-	return reply{status: status, value: list}, nil
+	return httpapi.Reply{Status: status, Value: list}, nil
 }
 
 // endOf gives when the pause ends.
@@ -212,29 +213,30 @@ func endOf(b trigger.PauseBody, now time.Time) (until time.Time, err error) {
 	const want = "give either for, as in \"90m\", or until, as in \"2026-01-31T12:00:00Z\"; it ends within 31 days"
 	switch {
 	case (b.For == "") == (b.Until == ""):
-		return until, refused(http.StatusBadRequest, plan.Invalid, "a pause needs an end", want)
+		return until, httpapi.Refused(http.StatusBadRequest, httpapi.Invalid, "a pause needs an end", want)
 	case b.For != "":
 		d, err := time.ParseDuration(b.For)
 		if err != nil {
-			return until, refused(http.StatusBadRequest, plan.Invalid,
+			return until, httpapi.Refused(http.StatusBadRequest, httpapi.Invalid,
 				fmt.Sprintf("%q is no duration of hours (h), minutes (m) and seconds (s), as days are not known",
-					Short(b.For)), want)
+					httpapi.Short(b.For)), want)
 		}
 		until = now.Add(min(d, 2*maxPause))
 	default:
 		if until, err = time.Parse(time.RFC3339, b.Until); err != nil {
-			return until, refused(http.StatusBadRequest, plan.Invalid, fmt.Sprintf("%q is no time", Short(b.Until)), want)
+			return until, httpapi.Refused(http.StatusBadRequest, httpapi.Invalid,
+				fmt.Sprintf("%q is no time", httpapi.Short(b.Until)), want)
 		}
 	}
 	if !until.After(now) || until.After(now.Add(maxPause)) {
-		return until, refused(http.StatusBadRequest, plan.Invalid, "the pause would end in the past, or only after 31 days",
-			want)
+		return until, httpapi.Refused(http.StatusBadRequest, httpapi.Invalid,
+			"the pause would end in the past, or only after 31 days", want)
 	}
 	return until.UTC().Add(time.Second - 1).Truncate(time.Second), nil
 }
 
-func (api *brokerAPI) pauseProblem(r *http.Request, err error) error {
-	api.log.Error("request failed", "path", Short(r.URL.Path), "request_id", RequestIDOf(r.Context()), "error", err)
-	return refused(http.StatusServiceUnavailable, plan.Unavailable,
+func (api *API) pauseProblem(r *http.Request, err error) error {
+	api.LogFailure(r, err)
+	return httpapi.Refused(http.StatusServiceUnavailable, httpapi.Unavailable,
 		"the pauses cannot be written now, and Unstuck's log says why", "look at the pauses before you ask again")
 }

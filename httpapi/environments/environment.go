@@ -1,4 +1,4 @@
-package httpapi
+package environments
 
 import (
 	"context"
@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/cjworkbench/unstuck/auth"
+	"github.com/cjworkbench/unstuck/httpapi"
 	"github.com/cjworkbench/unstuck/release/plan"
 )
 
@@ -60,20 +61,20 @@ type Task struct {
 // lookTimeout bounds how long one environment is looked at.
 const lookTimeout = 10 * time.Second
 
-func (api *releaseAPI) environmentRoutes() []Route {
-	return []Route{
+func (api *API) environmentRoutes() []httpapi.Route {
+	return []httpapi.Route{
 		{
 			Path: "/api/v1/environments", Shows: "every environment with its services and the commit that each runs",
-			get: api.environments, answer: reflect.TypeFor[Environments](),
+			Get: api.environments, Answer: reflect.TypeFor[Environments](),
 		},
 		{
-			Path: "/api/v1/environments/{env}", Shows: "one environment", get: api.environment,
-			answer: reflect.TypeFor[Environment](),
+			Path: "/api/v1/environments/{env}", Shows: "one environment", Get: api.environment,
+			Answer: reflect.TypeFor[Environment](),
 		},
 	}
 }
 
-func (api *releaseAPI) environments(r *http.Request) (any, error) {
+func (api *API) environments(r *http.Request) (any, error) {
 	var seen []plan.Environment
 	for _, env := range api.Environments {
 		ok, err := api.Sees(r.Context(), auth.Action{Environment: env.Name})
@@ -96,7 +97,7 @@ func (api *releaseAPI) environments(r *http.Request) (any, error) {
 	return all, group.Wait()
 }
 
-func (api *releaseAPI) environment(r *http.Request) (any, error) {
+func (api *API) environment(r *http.Request) (any, error) {
 	env, err := api.findEnvironment(r)
 	if err != nil {
 		return nil, err
@@ -107,8 +108,8 @@ func (api *releaseAPI) environment(r *http.Request) (any, error) {
 	return api.look(r.Context(), env), nil
 }
 
-// look looks at an environment. What cannot be seen is a fault in the answer, not of the answer: the rest is known.
-func (api *releaseAPI) look(ctx context.Context, env plan.Environment) Environment {
+// look looks at an environment. What cannot be seen is a fault in the answer, not of the Answer: the rest is known.
+func (api *API) look(ctx context.Context, env plan.Environment) Environment {
 	ctx, stop := context.WithTimeout(ctx, lookTimeout)
 	defer stop()
 	seen := Environment{
@@ -123,7 +124,7 @@ func (api *releaseAPI) look(ctx context.Context, env plan.Environment) Environme
 	}
 	state, err := api.States.State(ctx, env)
 	if err != nil {
-		api.log.Warn("environment not seen", "environment", env.Name, "error", err)
+		api.Log.Warn("environment not seen", "environment", env.Name, "error", err)
 		seen.Error = "its Deployments cannot be read now: Unstuck's log says why"
 	}
 	for _, s := range env.Services {
@@ -157,10 +158,10 @@ func (s *Service) fill(env plan.Environment, state plan.State) {
 }
 
 // underWay gives the ID of the operation that is under way, if any is known to be.
-func (api *releaseAPI) underWay(ctx context.Context, env plan.Environment) string {
+func (api *API) underWay(ctx context.Context, env plan.Environment) string {
 	operations, err := api.Records.Operations(ctx, env.Name)
 	if err != nil {
-		api.log.Warn("operations not read", "environment", env.Name, "error", err)
+		api.Log.Warn("operations not read", "environment", env.Name, "error", err)
 		return ""
 	}
 	for _, op := range operations {

@@ -1,4 +1,4 @@
-package httpapi
+package environments
 
 import (
 	"cmp"
@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/cjworkbench/unstuck/auth"
+	"github.com/cjworkbench/unstuck/httpapi"
 	"github.com/cjworkbench/unstuck/release"
 	"github.com/cjworkbench/unstuck/release/plan"
 )
@@ -48,32 +49,33 @@ const (
 // operationID is what an operation's ID looks like: nothing else is asked for.
 var operationID = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,99}$`)
 
-func (api *releaseAPI) recordRoutes() []Route {
-	return []Route{
+func (api *API) recordRoutes() []httpapi.Route {
+	return []httpapi.Route{
 		{
-			Path: "/api/v1/operations", Shows: "the operations that are kept, newest first", get: api.operations,
-			answer: reflect.TypeFor[OperationLines](),
-			query: []param{
-				{"environment", "only those of this one", "string"},
-				{"limit", fmt.Sprintf("at most so many; default %d", defaultLimit), "integer"},
+			Path: "/api/v1/operations", Shows: "the operations that are kept, newest first", Get: api.operations,
+			Answer: reflect.TypeFor[OperationLines](),
+			Query: []httpapi.Param{
+				{Name: "environment", About: "only those of this one", Kind: "string"},
+				{Name: "limit", About: fmt.Sprintf("at most so many; default %d", defaultLimit), Kind: "integer"},
 			},
 		},
 		{
 			Path: operationPath + "{id}", Shows: "one operation: its steps, how far they have come, their last lines",
-			get: api.operation, answer: reflect.TypeFor[plan.Operation](),
+			Get: api.operation, Answer: reflect.TypeFor[plan.Operation](),
 		},
 		{
-			Path: operationPath + "{id}/events", Shows: "one operation as it changes, as server-sent events", stream: api.events,
+			Path: operationPath + "{id}/events", Shows: "one operation as it changes, as server-sent events", Stream: api.events,
 		},
 	}
 }
 
-func (api *releaseAPI) operations(r *http.Request) (any, error) {
+func (api *API) operations(r *http.Request) (any, error) {
 	only, limit := r.URL.Query().Get("environment"), defaultLimit
 	if text := r.URL.Query().Get("limit"); text != "" {
 		var err error
 		if limit, err = strconv.Atoi(text); err != nil || limit < 1 || limit > maxLimit {
-			return nil, NewProblem(http.StatusBadRequest, "the limit is %q: want a number from 1 to %d", Short(text), maxLimit)
+			return nil, httpapi.NewProblem(http.StatusBadRequest, "the limit is %q: want a number from 1 to %d",
+				httpapi.Short(text), maxLimit)
 		}
 	}
 	var seen []string
@@ -99,7 +101,7 @@ func (api *releaseAPI) operations(r *http.Request) (any, error) {
 		}
 	}
 	if only != "" && !slices.Contains(seen, only) {
-		return nil, unknown("environment", only, seen)
+		return nil, httpapi.Unknown("environment", only, seen)
 	}
 	slices.SortFunc(all.Operations, func(a, b OperationLine) int {
 		return cmp.Or(b.Created.Compare(a.Created), cmp.Compare(b.ID, a.ID))
@@ -116,7 +118,7 @@ func lineOf(op plan.Operation) OperationLine {
 	}
 }
 
-func (api *releaseAPI) operation(r *http.Request) (any, error) {
+func (api *API) operation(r *http.Request) (any, error) {
 	op, err := api.load(r)
 	if err != nil {
 		return nil, err
@@ -137,12 +139,12 @@ const logsHidden = "(these lines are shown to callers with the right to logs)"
 // shownTo gives what makes of operations of an environment what the caller may see: the lines of logs in them are for
 // those with the right to logs, as they are anywhere else. Neither a token nor a Role tells the logs of one pod in a
 // namespace from those of another, so the right to those of any service will do, also for a job.
-func (api *releaseAPI) shownTo(ctx context.Context, env string) (func(plan.Operation) plan.Operation, error) {
+func (api *API) shownTo(ctx context.Context, env string) (func(plan.Operation) plan.Operation, error) {
 	ok := false
 	for _, e := range api.Environments {
 		for i := 0; e.Name == env && i < len(e.Services) && !ok; i++ {
 			var err error
-			if ok, err = api.can(ctx, auth.Action{Verb: auth.Logs, Environment: env, Service: e.Services[i].Name}); err != nil {
+			if ok, err = api.Can(ctx, auth.Action{Verb: auth.Logs, Environment: env, Service: e.Services[i].Name}); err != nil {
 				return nil, err
 			}
 		}
@@ -156,8 +158,10 @@ func (api *releaseAPI) shownTo(ctx context.Context, env string) (func(plan.Opera
 }
 
 // taken is the answer to who has an operation taken on, or cancelled: it may have been under way before.
-func (api *releaseAPI) taken(r *http.Request, op plan.Operation) reply {
-	answer := reply{status: http.StatusAccepted, location: operationPath + url.PathEscape(op.ID), value: tidied(op)}
+func (api *API) taken(r *http.Request, op plan.Operation) httpapi.Reply {
+	answer := httpapi.Reply{
+		Status: http.StatusAccepted, Location: operationPath + url.PathEscape(op.ID), Value: tidied(op),
+	}
 	if !op.HasLogs() {
 		return answer
 	}
@@ -165,15 +169,15 @@ func (api *releaseAPI) taken(r *http.Request, op plan.Operation) reply {
 	if err != nil { // it is under way all the same
 		show = func(op plan.Operation) plan.Operation { return tidied(op.WithoutLogs(logsHidden)) }
 	}
-	answer.value = show(op)
+	answer.Value = show(op)
 	return answer
 }
 
 // load gives the operation that the path names, if the caller may read it, or do such a thing. Any other is none to
 // them.
-func (api *releaseAPI) load(r *http.Request) (plan.Operation, error) {
+func (api *API) load(r *http.Request) (plan.Operation, error) {
 	id := r.PathValue("id")
-	none := NewProblem(http.StatusNotFound, "there is no operation %q", Short(id))
+	none := httpapi.NewProblem(http.StatusNotFound, "there is no operation %q", httpapi.Short(id))
 	if !operationID.MatchString(id) {
 		return plan.Operation{}, none
 	}
@@ -193,7 +197,7 @@ func (api *releaseAPI) load(r *http.Request) (plan.Operation, error) {
 	return op, nil
 }
 
-func (api *releaseAPI) loadID(ctx context.Context, id string) (plan.Operation, error) {
+func (api *API) loadID(ctx context.Context, id string) (plan.Operation, error) {
 	op, err := api.Records.Load(ctx, id)
 	if err != nil {
 		return op, fmt.Errorf("read operation %s: %w", id, err)
@@ -203,6 +207,6 @@ func (api *releaseAPI) loadID(ctx context.Context, id string) (plan.Operation, e
 
 // tidied is the operation as it is shown: a list that is empty is [].
 func tidied(op plan.Operation) plan.Operation {
-	op.Steps = orEmpty(op.Steps)
+	op.Steps = httpapi.OrEmpty(op.Steps)
 	return op
 }

@@ -1,4 +1,4 @@
-package httpapi
+package environments
 
 import (
 	"context"
@@ -7,6 +7,7 @@ import (
 	"regexp"
 
 	"github.com/cjworkbench/unstuck/auth"
+	"github.com/cjworkbench/unstuck/httpapi"
 	"github.com/cjworkbench/unstuck/release"
 	"github.com/cjworkbench/unstuck/release/plan"
 )
@@ -19,26 +20,26 @@ type Pods interface {
 }
 
 // podRoutes are about the pods of services: what they log, and with what variables they run.
-func (api *releaseAPI) podRoutes() []Route {
+func (api *API) podRoutes() []httpapi.Route {
 	const service = "/api/v1/environments/{env}/services/{service}"
 	answer := reflect.TypeFor[release.PodEnv]()
-	return []Route{
+	return []httpapi.Route{
 		{
 			Path: service + "/logs", Shows: "the logs of all pods of a service, merged, or as server-sent events",
-			stream: api.logs, answer: reflect.TypeFor[release.ServiceLog](), query: logParams,
+			Stream: api.logs, Answer: reflect.TypeFor[release.ServiceLog](), Query: logParams,
 		},
 		{
-			Path: service + "/env", Shows: "the variables of the newest pod of a service, but for secrets", watched: api.env,
-			answer: answer,
+			Path: service + "/env", Shows: "the variables of the newest pod of a service, but for secrets", Watched: api.env,
+			Answer: answer,
 		},
 		{
-			Path: service + "/pods/{pod}/env", Shows: "the variables of one pod, but for secrets", watched: api.env,
-			answer: answer,
+			Path: service + "/pods/{pod}/env", Shows: "the variables of one pod, but for secrets", Watched: api.env,
+			Answer: answer,
 		},
 	}
 }
 
-func (api *releaseAPI) env(r *http.Request, a *AuditEvent) (any, error) {
+func (api *API) env(r *http.Request, a *httpapi.AuditEvent) (any, error) {
 	named := r.PathValue("pod")
 	pod := named
 	if !objectName.MatchString(pod) {
@@ -49,7 +50,7 @@ func (api *releaseAPI) env(r *http.Request, a *AuditEvent) (any, error) {
 		return nil, err
 	}
 	if pod != named {
-		return nil, NewProblem(http.StatusNotFound, "no pod can be named %q", Short(named))
+		return nil, httpapi.NewProblem(http.StatusNotFound, "no pod can be named %q", httpapi.Short(named))
 	}
 	seen, err := api.Pods.PodEnv(r.Context(), env, r.PathValue("service"), pod)
 	if err != nil {
@@ -64,19 +65,20 @@ var objectName = regexp.MustCompile(`^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$`)
 
 // serviceTo gives the environment of the service that the path names, if the caller may do that to it. Callers who may
 // not even see the environment do not learn which services it has.
-func (api *releaseAPI) serviceTo(verb auth.Verb, r *http.Request, a *AuditEvent, pod string) (plan.Environment, error) {
+func (api *API) serviceTo(verb auth.Verb, r *http.Request, a *httpapi.AuditEvent, pod string,
+) (plan.Environment, error) {
 	env, err := api.findEnvironment(r)
 	if err != nil {
 		return env, err
 	}
 	action := auth.Action{Verb: verb, Environment: env.Name, Service: r.PathValue("service"), Pod: pod}
-	a.Action = Cut(action.String(), MaxReason)
+	a.Action = httpapi.Cut(action.String(), httpapi.MaxReason)
 	return env, api.mayThere(r.Context(), env, action)
 }
 
 // mayThere refuses what the caller may not do in an environment. Only to callers who may read it, it says which
 // services and tasks there are.
-func (api *releaseAPI) mayThere(ctx context.Context, env plan.Environment, action auth.Action) error {
+func (api *API) mayThere(ctx context.Context, env plan.Environment, action auth.Action) error {
 	unknown := named("service", action.Service, env.Services, func(s plan.Service) string { return s.Name })
 	if unknown == nil {
 		unknown = named("task", action.Task, env.Tasks, func(t plan.Task) string { return t.Name })

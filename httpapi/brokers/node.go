@@ -1,4 +1,4 @@
-package httpapi
+package brokers
 
 import (
 	"context"
@@ -10,7 +10,7 @@ import (
 	"slices"
 
 	"github.com/cjworkbench/unstuck/auth"
-	"github.com/cjworkbench/unstuck/release/plan"
+	"github.com/cjworkbench/unstuck/httpapi"
 	"github.com/cjworkbench/unstuck/remediate"
 	"github.com/cjworkbench/unstuck/remediate/decide"
 	"github.com/cjworkbench/unstuck/target"
@@ -50,18 +50,18 @@ type Probed struct {
 	UID    string `json:"uid"`
 }
 
-func (api *brokerAPI) nodeRoutes() []Route {
+func (api *API) nodeRoutes() []httpapi.Route {
 	if api.Nodes == nil {
 		return nil
 	}
-	return []Route{
-		triggered(trigger.Delete, api.deleteNode, reflect.TypeFor[DeletionReply]()),
-		triggered(trigger.Probe, api.probeNode, reflect.TypeFor[Probed]()),
+	return []httpapi.Route{
+		httpapi.Triggered(trigger.Delete, api.deleteNode, reflect.TypeFor[DeletionReply]()),
+		httpapi.Triggered(trigger.Probe, api.probeNode, reflect.TypeFor[Probed]()),
 	}
 }
 
 // findNode gives the node that the path names, if the caller may do the action to it.
-func (api *brokerAPI) findNode(r *http.Request, verb auth.Verb, a *AuditEvent) (remediate.NodeSnapshot, error) {
+func (api *API) findNode(r *http.Request, verb auth.Verb, a *httpapi.AuditEvent) (remediate.NodeSnapshot, error) {
 	s, err := api.find(r)
 	if err != nil {
 		return remediate.NodeSnapshot{}, err
@@ -87,69 +87,69 @@ func noNode(s remediate.Snapshot, name string) error {
 	for i, n := range s.Nodes {
 		known[i] = n.Name
 	}
-	return unknown("node", name, known)
+	return httpapi.Unknown("node", name, known)
 }
 
-func (api *brokerAPI) probeNode(w http.ResponseWriter, r *http.Request, a *AuditEvent) (reply, error) {
+func (api *API) probeNode(w http.ResponseWriter, r *http.Request, a *httpapi.AuditEvent) (httpapi.Reply, error) {
 	n, err := api.findNode(r, auth.Probe, a)
 	if err != nil {
-		return reply{}, err
+		return httpapi.Reply{}, err
 	}
-	if _, err := readBody[trigger.ProbeBody](w, r); err != nil {
-		return reply{}, err
+	if _, err := httpapi.ReadBody[trigger.ProbeBody](w, r); err != nil {
+		return httpapi.Reply{}, err
 	}
 	if err := api.Nodes.Probe(r.Context(), n.Target, n.Name); err != nil {
-		return reply{}, api.nodeProblem(r, n.Name, err)
+		return httpapi.Reply{}, api.nodeProblem(r, n.Name, err)
 	}
-	return reply{
-		status: http.StatusAccepted, value: Probed{n.Target, n.Name, n.UID},
-		location: "/api/v1/targets/" + url.PathEscape(n.Target) + "/nodes/" + url.PathEscape(n.Name),
+	return httpapi.Reply{
+		Status: http.StatusAccepted, Value: Probed{n.Target, n.Name, n.UID},
+		Location: "/api/v1/targets/" + url.PathEscape(n.Target) + "/nodes/" + url.PathEscape(n.Name),
 	}, nil
 }
 
-func (api *brokerAPI) deleteNode(w http.ResponseWriter, r *http.Request, a *AuditEvent) (reply, error) {
+func (api *API) deleteNode(w http.ResponseWriter, r *http.Request, a *httpapi.AuditEvent) (httpapi.Reply, error) {
 	n, err := api.findNode(r, auth.Delete, a)
 	if err != nil {
-		return reply{}, err
+		return httpapi.Reply{}, err
 	}
-	b, err := readBody[trigger.DeletionBody](w, r)
+	b, err := httpapi.ReadBody[trigger.DeletionBody](w, r)
 	if err != nil {
-		return reply{}, err
+		return httpapi.Reply{}, err
 	}
-	a.Reason, a.DryRun = Cut(b.Reason, MaxReason), b.DryRun
-	for _, g := range b.Override[:min(len(b.Override), maxKnown)] {
-		a.Override = append(a.Override, Short(string(g)))
+	a.Reason, a.DryRun = httpapi.Cut(b.Reason, httpapi.MaxReason), b.DryRun
+	for _, g := range b.Override[:min(len(b.Override), httpapi.MaxKnown)] {
+		a.Override = append(a.Override, httpapi.Short(string(g)))
 	}
-	if err := checkReason(b.Reason); err != nil {
-		return reply{}, err
+	if err := httpapi.CheckReason(b.Reason); err != nil {
+		return httpapi.Reply{}, err
 	}
 	if err := checkGuards(b.Override); err != nil {
-		return reply{}, err
+		return httpapi.Reply{}, err
 	}
 	switch {
 	case n.UID == "":
-		return reply{}, refused(http.StatusConflict, plan.NotReady, "the UID of "+n.Name+" is not known",
+		return httpapi.Reply{}, httpapi.Refused(http.StatusConflict, httpapi.NotReady, "the UID of "+n.Name+" is not known",
 			"wait until Unstuck has seen it")
 	case b.UID != "" && b.UID != n.UID:
-		return reply{}, refused(http.StatusConflict, plan.NotReady,
+		return httpapi.Reply{}, httpapi.Refused(http.StatusConflict, httpapi.NotReady,
 			fmt.Sprintf("%s has been replaced: its UID is %s now", n.Name, n.UID), "look whether the new one needs it")
 	}
 	result, err := api.Nodes.Delete(r.Context(), n.Target, decide.DeleteRequest{
 		Node: n.Name, UID: n.UID, Override: b.Override, Reason: b.Reason, By: a.By, From: a.From, DryRun: b.DryRun,
 	})
 	if err != nil {
-		return reply{}, api.nodeProblem(r, n.Name, err)
+		return httpapi.Reply{}, api.nodeProblem(r, n.Name, err)
 	}
 	done := DeletionReply{
 		Target: n.Target, Node: n.Name, UID: n.UID, DryRun: b.DryRun, Incident: result.Incident,
-		Override: orEmpty(result.Overridden), Guards: orEmpty(result.Guards),
+		Override: httpapi.OrEmpty(result.Overridden), Guards: httpapi.OrEmpty(result.Guards),
 	}
 	if b.DryRun {
-		return reply{status: http.StatusOK, value: done}, nil
+		return httpapi.Reply{Status: http.StatusOK, Value: done}, nil
 	}
 	a.Result = done.Incident
-	return reply{
-		status: http.StatusAccepted, location: "/api/v1/incidents/" + url.PathEscape(done.Incident), value: done,
+	return httpapi.Reply{
+		Status: http.StatusAccepted, Location: "/api/v1/incidents/" + url.PathEscape(done.Incident), Value: done,
 	}, nil
 }
 
@@ -161,10 +161,10 @@ func checkGuards(override []decide.Guard) error {
 	}
 	for i, g := range override {
 		if !slices.Contains(known, string(g)) {
-			return unknownAs(http.StatusBadRequest, "guard", string(g), known)
+			return httpapi.UnknownAs(http.StatusBadRequest, "guard", string(g), known)
 		}
 		if slices.Contains(override[:i], g) {
-			return NewProblem(http.StatusBadRequest, "the guard %s comes twice", g)
+			return httpapi.NewProblem(http.StatusBadRequest, "the guard %s comes twice", g)
 		}
 	}
 	return nil
@@ -178,7 +178,7 @@ func guardsOf(states []decide.GuardState) []decide.Guard {
 	return guards
 }
 
-func (api *brokerAPI) nodeProblem(r *http.Request, node string, err error) error {
+func (api *API) nodeProblem(r *http.Request, node string, err error) error {
 	var held *decide.HeldError
 	var unable Unable
 	var forbidden *target.RefusedError
@@ -188,27 +188,27 @@ func (api *brokerAPI) nodeProblem(r *http.Request, node string, err error) error
 		if len(held.Fixed) > 0 {
 			want = fmt.Sprintf("wait until these open, which nobody may override: %v", held.Fixed)
 		}
-		p := refused(http.StatusConflict, plan.NotReady, fmt.Sprintf("%s is held back by %v", node, guardsOf(held.Closed)),
-			want)
+		p := httpapi.Refused(http.StatusConflict, httpapi.NotReady,
+			fmt.Sprintf("%s is held back by %v", node, guardsOf(held.Closed)), want)
 		p.Closed = held.Closed
 		return p
 	case errors.As(err, &unable):
-		return refused(http.StatusConflict, plan.NotReady, "nothing was deleted, for "+unable.Error(),
+		return httpapi.Refused(http.StatusConflict, httpapi.NotReady, "nothing was deleted, for "+unable.Error(),
 			"give Unstuck's service account these rights (the chart does where the mode is remediate), or delete the pod "+
 				"yourself")
 	case errors.As(err, &forbidden):
-		return refused(http.StatusConflict, plan.NotReady, "nothing was deleted: "+forbidden.Cause.Sentence(""),
+		return httpapi.Refused(http.StatusConflict, httpapi.NotReady, "nothing was deleted: "+forbidden.Cause.Sentence(""),
 			"see in the node's incident what forbade it, and put that right")
 	case errors.Is(err, target.ErrGone), errors.Is(err, target.ErrChanged):
-		return refused(http.StatusConflict, plan.NotReady, node+" is no longer there, or another has taken its place",
-			"look whether the new one needs it")
+		return httpapi.Refused(http.StatusConflict, httpapi.NotReady,
+			node+" is no longer there, or another has taken its place", "look whether the new one needs it")
 	case errors.Is(err, remediate.ErrNotLeader):
-		p := refused(http.StatusConflict, plan.Busy, "this replica does not lead, and may not delete",
+		p := httpapi.Refused(http.StatusConflict, httpapi.Busy, "this replica does not lead, and may not delete",
 			"ask again: another answers, or this one leads soon")
 		p.RetryAfter = 1
 		return p
 	}
-	api.log.Error("request failed", "path", Short(r.URL.Path), "request_id", RequestIDOf(r.Context()), "error", err)
-	return refused(http.StatusServiceUnavailable, plan.Unavailable,
+	api.LogFailure(r, err)
+	return httpapi.Refused(http.StatusServiceUnavailable, httpapi.Unavailable,
 		"what it needs cannot be reached now, and Unstuck's log says what", "look at the node before you ask again")
 }

@@ -1,0 +1,108 @@
+package brokers
+
+import (
+	"context"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cjworkbench/unstuck/httpapi"
+	"github.com/cjworkbench/unstuck/httpapi/apitest"
+	"github.com/cjworkbench/unstuck/probe"
+	"github.com/cjworkbench/unstuck/remediate"
+	"github.com/cjworkbench/unstuck/remediate/decide"
+	"github.com/cjworkbench/unstuck/remediate/store"
+	"github.com/cjworkbench/unstuck/target"
+)
+
+func TestReadyWhileEveryLoopReconciles(t *testing.T) {
+	apitest.AtNoon(t, func(t *testing.T) {
+		reconciled := func(name string, ago time.Duration) remediate.Snapshot {
+			return remediate.Snapshot{Target: name, At: apitest.Noon.Add(-ago)}
+		}
+		for name, c := range map[string]struct {
+			snapshots []remediate.Snapshot
+			want      int
+			late      []string
+		}{
+			"all reconcile":                    {[]remediate.Snapshot{reconciled("a", time.Second), reconciled("b", time.Minute)}, 200, nil},
+			"one is late by a nanosecond":      {[]remediate.Snapshot{reconciled("a", 0), reconciled("b", time.Minute+1)}, 503, []string{"b"}},
+			"one has never reconciled":         {[]remediate.Snapshot{reconciled("a", 0), {Target: "new"}}, 503, []string{"new"}},
+			"one reconciled far in the future": {[]remediate.Snapshot{reconciled("a", -time.Hour)}, 503, []string{"a"}},
+			"no broker is watched":             {nil, 503, nil},
+			"all are late, and named in order": {[]remediate.Snapshot{{Target: "b"}, {Target: "a"}}, 503, []string{"a", "b"}},
+		} {
+			s := openSite()
+			s.options.Snapshots = func() []remediate.Snapshot { return c.snapshots }
+			asked := func(s *site, path string) *httptest.ResponseRecorder {
+				w := httptest.NewRecorder()
+				httpapi.NewOps(Ready(s.options), nil, s.Log).ServeHTTP(w, apitest.Request("", "GET", path, ""))
+				return w
+			}
+			w := asked(s, "/readyz")
+			p := apitest.Decode[struct{ Late []string }](t, w.Body.Bytes())
+			if w.Code != c.want || strings.Join(p.Late, " ") != strings.Join(c.late, " ") {
+				t.Errorf("%s: %d %s", name, w.Code, w.Body)
+			}
+			if w := asked(s, "/healthz"); w.Code != 200 {
+				t.Errorf("%s: healthz %d, want 200: the process serves", name, w.Code)
+			}
+		}
+	})
+}
+
+func TestAPIStaleWhenItsLoopHasNotReconciled(t *testing.T) {
+	apitest.AtNoon(t, func(t *testing.T) {
+		for _, c := range []struct {
+			after time.Duration
+			want  bool
+		}{{time.Second, true}, {time.Minute, false}} {
+			s := openSite()
+			s.options.StaleAfter = c.after
+			s.build()
+			b := apitest.Decode[struct{ Stale bool }](t, s.get("/api/v1/targets/orders").Body.Bytes())
+			n := apitest.Decode[struct{ Stale bool }](t, s.get("/api/v1/targets/orders/nodes/mq-1").Body.Bytes())
+			if b.Stale != c.want || n.Stale != c.want {
+				t.Errorf("two seconds old, stale after %s: broker %t, node %t, want %t", c.after, b.Stale, n.Stale, c.want)
+			}
+		}
+	})
+}
+
+func TestAPIExplainsANode(t *testing.T) {
+	body := openSite().get("/api/v1/targets/orders/nodes/mq-1").Body.Bytes()
+	n := apitest.Decode[struct {
+		Seen []struct {
+			Result probe.Result
+			Means  string
+		}
+		Guards []struct {
+			Guard string
+			Open  bool
+		}
+		Next Next
+	}](t, body)
+	if len(n.Seen) != 2 || n.Seen[0].Result.Reason != probe.AwaitTune || n.Seen[0].Means != probe.AwaitTune.Verdict().Means {
+		t.Errorf("what was seen: %+v", n.Seen)
+	}
+	if want := len(decide.Guards()) - 1; len(n.Guards) != want { // the last is asked of manual deletions alone
+		t.Errorf("%d guards, want each of %d", len(n.Guards), want)
+	}
+	if want := "nothing: the mode is observe, so it is never deleted, and a person must restart it"; n.Next.What != want {
+		t.Errorf("next: %q, want %q", n.Next.What, want)
+	}
+}
+
+func TestAPIMasksTheLogOfAnIncident(t *testing.T) {
+	s := newSite()
+	incident := apitest.OneIncident()
+	incident.Logs = append(incident.Logs, target.LogLine{At: apitest.Noon, Text: "connect to postgres://me:hunter2@db/x failed"})
+	s.options.Incidents = func(context.Context) ([]store.Incident, error) { return []store.Incident{incident}, nil }
+	s.build()
+	w := s.ask(apitest.Request("ada", "GET", "/api/v1/incidents/"+incident.ID, ""))
+	got := apitest.Decode[store.Incident](t, w.Body.Bytes()).Logs
+	if len(got) != 2 || got[0] != incident.Logs[0] || got[1].Text != "connect to [masked] failed" || !strings.Contains(incident.Logs[1].Text, "hunter2") {
+		t.Errorf("%d %+v", w.Code, got)
+	}
+}

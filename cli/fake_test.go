@@ -315,9 +315,16 @@ func (s *servedAPI) Delete(_ context.Context, _ string, r decide.DeleteRequest) 
 type fakePauses struct{ *servedAPI }
 
 func (f fakePauses) Pauses(context.Context) ([]decide.Pause, error) { return f.pauses, nil }
-func (f fakePauses) Pause(_ context.Context, p decide.Pause) error {
+func (f fakePauses) Pause(_ context.Context, p decide.Pause) (decide.Pause, error) {
+	p.ID = store.PauseID(p)
 	f.pauses = append(f.pauses, p)
-	return nil
+	return p, nil
+}
+
+func (f fakePauses) End(_ context.Context, id string) (int, error) {
+	before := len(f.pauses)
+	f.pauses = slices.DeleteFunc(f.pauses, func(p decide.Pause) bool { return p.ID == id })
+	return before - len(f.pauses), nil
 }
 
 func (f fakePauses) Resume(_ context.Context, broker string) (int, error) {

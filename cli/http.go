@@ -7,8 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 
@@ -189,6 +191,60 @@ func get[T any](ctx context.Context, c *client, path string) (v T, raw json.RawM
 		return v, nil, err
 	}
 	return decoded[T](raw)
+}
+
+// list asks for a list, page by page, until there is no more or there are so many; 0: all. The list has that name in
+// the answer. What it gives is one answer that has them all.
+func list[T any](ctx context.Context, c *client, path string, query url.Values, name string, most int,
+) (v T, raw json.RawMessage, err error) {
+	var whole map[string]json.RawMessage
+	var all []json.RawMessage
+	query = maps.Clone(query)
+	if query == nil {
+		query = make(url.Values)
+	}
+	for {
+		if left := most - len(all); most > 0 {
+			query.Set("limit", strconv.Itoa(min(left, httpapi.MaxLimit)))
+		}
+		if whole, raw, err = get[map[string]json.RawMessage](ctx, c, withQuery(path, query)); err != nil {
+			return v, nil, err
+		}
+		page, _, err := decoded[[]json.RawMessage](whole[name])
+		if err != nil {
+			return v, nil, err
+		}
+		next := ""
+		if whole["next"] != nil {
+			if next, _, err = decoded[string](whole["next"]); err != nil {
+				return v, nil, err
+			}
+		}
+		all = append(all, page...)
+		if next == "" || len(page) == 0 || (most > 0 && len(all) >= most) {
+			break
+		}
+		query.Set("cursor", next)
+	}
+	if most == 0 && query.Has("cursor") { // the last answer has the last page alone
+		delete(whole, "next")
+	}
+	if query.Has("cursor") {
+		if whole[name], err = json.Marshal(all); err != nil {
+			return v, nil, fmt.Errorf("put the pages together: %w", err)
+		}
+		if raw, err = json.Marshal(whole); err != nil {
+			return v, nil, fmt.Errorf("put the pages together: %w", err)
+		}
+	}
+	return decoded[T](raw)
+}
+
+func withQuery(path string, query url.Values) string {
+	if len(query) == 0 {
+		return path
+	}
+	return path + "?" + query.Encode()
 }
 
 // post has something done and reads the answer; with a key, it is the same thing however often it is sent.

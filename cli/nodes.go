@@ -52,16 +52,18 @@ pause has an end, at most 31 days ahead.`,
 
 func (c console) newResumeCommand() *cobra.Command {
 	var all bool
+	var id string
 	var why reasons
 	cmd := c.command(&cobra.Command{
 		Use:   "resume [TARGET]",
-		Short: "End the pauses of a broker, or those of all",
-		Long: `End the pauses of a broker, or with --all those that were made for all brokers at once. The others stay, and are
-shown.`,
-		Example: `  unstuck resume orders --reason "the disks are moved"`,
-		Args:    between(0, 1, "a broker, or --all"),
+		Short: "End one pause, the pauses of a broker, or those of all",
+		Long: `End the pauses of a broker, or with --all those that were made for all brokers at once, or with --id one alone: the
+status shows the ID of each. The others stay, and are shown.`,
+		Example: `  unstuck resume orders --reason "the disks are moved"
+  unstuck resume --id pause-8457f6ef4f --reason "it was a mistake"`,
+		Args: between(0, 1, "a broker, or --all, or --id"),
 	}, targetsFirst(nil), func(ctx context.Context, s *session, args []string) error {
-		path, err := pausePath(args, all, trigger.Resume, trigger.ResumeAll)
+		path, err := resumePath(args, all, id)
 		if err != nil {
 			return err
 		}
@@ -76,6 +78,8 @@ shown.`,
 		return s.showPauses(list, raw, err)
 	})
 	cmd.Flags().BoolVar(&all, "all", false, "the pauses that were made for all brokers at once")
+	cmd.Flags().StringVar(&id, "id", "", "the `pause` of that ID alone")
+	_ = cmd.RegisterFlagCompletionFunc("id", cobra.NoFileCompletions)
 	cmd.Flags().StringVar(&why.reason, "reason", "", "`text` that says why, for the record; asked for on a terminal")
 	_ = cmd.RegisterFlagCompletionFunc("reason", cobra.NoFileCompletions)
 	return cmd
@@ -89,6 +93,17 @@ func pausePath(args []string, all bool, one, every trigger.Trigger) (string, err
 		return every.At(), nil
 	}
 	return one.At(args[0]), nil
+}
+
+// resumePath is where the pauses are that are to end.
+func resumePath(args []string, all bool, id string) (string, error) {
+	switch {
+	case id == "":
+		return pausePath(args, all, trigger.Resume, trigger.ResumeAll)
+	case len(args) > 0 || all:
+		return "", UsageError("want a broker, or --all, or --id: one of them")
+	}
+	return trigger.EndPause.At(id), nil
 }
 
 func (s *session) showPauses(list brokers.PauseList, raw []byte, err error) error {
@@ -113,7 +128,7 @@ func pauseLine(p decide.Pause) string {
 	if p.Until.IsZero() {
 		end = "without an end"
 	}
-	return fmt.Sprintf("%s is paused %s by %s: %s", what, end, p.By, p.Reason)
+	return fmt.Sprintf("%s is paused %s by %s: %s (%s)", what, end, p.By, p.Reason, p.ID)
 }
 
 func (c console) newDeleteCommand() *cobra.Command {

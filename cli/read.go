@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/url"
-	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -31,15 +30,16 @@ and what is under way: as far as the caller may see it.`,
 
 // status asks for the three lists. What this server does not serve at all, environments for example, is left out.
 func (s *session) status(ctx context.Context) error {
-	targets, rawTargets, err := get[brokers.Targets](ctx, s.client, apiPath("targets"))
+	targets, rawTargets, err := list[brokers.Targets](ctx, s.client, apiPath("targets"), nil, "targets", 0)
 	if err != nil {
 		return err
 	}
-	envs, rawEnvs, err := get[environments.Environments](ctx, s.client, apiPath("environments"))
+	envs, rawEnvs, err := list[environments.Environments](ctx, s.client, apiPath("environments"), nil, "environments",
+		0)
 	if err != nil && !missing(err) {
 		return err
 	}
-	pauses, rawPauses, err := get[brokers.PauseList](ctx, s.client, apiPath("pauses"))
+	pauses, rawPauses, err := list[brokers.PauseList](ctx, s.client, apiPath("pauses"), nil, "pauses", 0)
 	if err != nil && !missing(err) {
 		return err
 	}
@@ -134,7 +134,8 @@ func latest(n brokers.Node) (at time.Time) {
 }
 
 func (c console) newIncidentsCommand() *cobra.Command {
-	return c.command(&cobra.Command{
+	var limit int
+	cmd := c.command(&cobra.Command{
 		Use:   "incidents [ID]",
 		Short: "List the incidents, or show one with its evidence",
 		Long: "List the incidents, newest first, or show one: what was decided and done, what was seen, and how it went " +
@@ -142,15 +143,18 @@ func (c console) newIncidentsCommand() *cobra.Command {
 		Example: "  unstuck incidents\n  unstuck incidents 20261123t115958z-mq-1-cljy",
 		Args:    between(0, 1, "an incident, or none"),
 	}, incidentsFirst, func(ctx context.Context, s *session, args []string) error {
+		if limit < 0 {
+			return UsageError("want --limit to be 1 or more: %d", limit)
+		}
 		if len(args) == 0 {
-			list, raw, err := get[brokers.Incidents](ctx, s.client, apiPath("incidents"))
+			all, raw, err := list[brokers.Incidents](ctx, s.client, apiPath("incidents"), nil, "incidents", limit)
 			switch {
 			case err != nil:
 				return err
 			case s.asJSON:
 				return s.printJSON(raw)
 			}
-			s.showIncidents(list)
+			s.showIncidents(all)
 			return nil
 		}
 		one, raw, err := get[store.Incident](ctx, s.client, apiPath("incidents", args[0]))
@@ -163,6 +167,8 @@ func (c console) newIncidentsCommand() *cobra.Command {
 		s.showIncident(one)
 		return nil
 	})
+	cmd.Flags().IntVar(&limit, "limit", 0, "list at most so `many`, the newest (default: all)")
+	return cmd
 }
 
 // operationFlags are those of `unstuck operations`.
@@ -186,6 +192,8 @@ command that began it does; with --cancel, ask it to stop. It is over when nothi
 		Args: between(0, 1, "an operation, or none"),
 	}, operationsFirst, func(ctx context.Context, s *session, args []string) error {
 		switch {
+		case f.limit < 0:
+			return UsageError("want --limit to be 1 or more: %d", f.limit)
 		case len(args) == 0 && (f.follow || f.cancel):
 			return UsageError("want the operation's ID with --follow and --cancel: %s operations lists them", s.program)
 		case len(args) == 0:
@@ -197,7 +205,7 @@ command that began it does; with --cancel, ask it to stop. It is over when nothi
 	})
 	flags := cmd.Flags()
 	flags.StringVar(&f.environment, "environment", "", "list only those of this `environment`")
-	flags.IntVar(&f.limit, "limit", 20, "list at most so many; up to 500")
+	flags.IntVar(&f.limit, "limit", 0, "list at most so `many`, the newest (default: all)")
 	flags.BoolVarP(&f.follow, "follow", "f", false, "watch it until it is over")
 	flags.BoolVar(&f.cancel, "cancel", false, "ask it to stop; with --follow, watch it do so")
 	flags.StringVar(&f.why.reason, "reason", "", "`text` that says why it is cancelled; asked for on a terminal")
@@ -206,18 +214,18 @@ command that began it does; with --cancel, ask it to stop. It is over when nothi
 }
 
 func (s *session) operations(ctx context.Context, f operationFlags) error {
-	query := url.Values{"limit": {strconv.Itoa(f.limit)}}
+	query := make(url.Values)
 	if f.environment != "" {
 		query.Set("environment", f.environment)
 	}
-	list, raw, err := get[environments.OperationLines](ctx, s.client, apiPath("operations")+"?"+query.Encode())
+	all, raw, err := list[environments.OperationLines](ctx, s.client, apiPath("operations"), query, "operations", f.limit)
 	switch {
 	case err != nil:
 		return err
 	case s.asJSON:
 		return s.printJSON(raw)
 	}
-	s.showOperations(list)
+	s.showOperations(all)
 	return nil
 }
 

@@ -15,7 +15,7 @@ func TestReadCommandsShowWhatThereIs(t *testing.T) {
 		"status": {
 			"orders  mode observe, 1 node, looked at 0s ago\n  mq-1  stuck  confirmed  confirmed stuck; held back by observe-only\n",
 			"staging  9b8a7c6\n  under way: op-1\n  frontend  rolling  2/2  9b8a7c6", "production  9b8a7c6, promoted from staging\n",
-			"orders is paused until 2000-01-01 01:00:00 UTC by eve: moving disks\n",
+			"orders is paused until 2000-01-01 01:00:00 UTC by eve: moving disks (pause-",
 		},
 		"explain orders mq-1": {
 			"mq-1 of orders: stuck, confirmed  (mode observe, decided at 2000-01-01 00:00:00 UTC)\n", "login at 2000-01-01 00:00:00 UTC: stuck (await_tune) after 12.0 s: no answer\n",
@@ -104,10 +104,17 @@ func TestReadBeginsAndEndsPauses(t *testing.T) {
 			code   int
 			stdout string
 		}{
-			{"pause orders --for 1h --reason x", 0, "orders is paused until 2000-01-01 01:00:00 UTC by ada: x\n"},
-			{"pause --all --until 2000-01-02T00:00:00Z --reason y", 0, "orders is paused until 2000-01-01 01:00:00 UTC by ada: x\nevery broker is paused until 2000-01-02 00:00:00 UTC by ada: y\n"},
-			{"resume orders --reason done", 0, "every broker is paused until 2000-01-02 00:00:00 UTC by ada: y\n"},
+			{"pause orders --for 1h --reason x", 0, "orders is paused until 2000-01-01 01:00:00 UTC by ada: x (pause-7ae1d3fdd1)\n"},
+			{"pause --all --until 2000-01-02T00:00:00Z --reason y", 0, "orders is paused until 2000-01-01 01:00:00 UTC by ada: x (pause-7ae1d3fdd1)\nevery broker is paused until 2000-01-02 00:00:00 UTC by ada: y (pause-f09693f2a4)\n"},
+			{"resume orders --reason done", 0, "every broker is paused until 2000-01-02 00:00:00 UTC by ada: y (pause-f09693f2a4)\n"},
+			{"resume --id pause-0000000000 --reason done", 4, ""},
+			{"resume --id pause-f09693f2a4 --reason done", 0, "nothing is paused there\n"},
 			{"resume --all --reason done", 0, "nothing is paused there\n"},
+			{"resume orders --id pause-f09693f2a4 --reason done", 3, ""},
+			{"resume --all --id pause-f09693f2a4 --reason done", 3, ""},
+			{"resume --id pause-f09693f2a4", 3, ""},
+			{"incidents --limit -1", 3, ""},
+			{"operations --limit -1", 3, ""},
 			{"resume --reason done", 3, ""},
 			{"resume orders --all --reason done", 3, ""},
 			{"resume orders", 3, ""},

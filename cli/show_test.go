@@ -110,8 +110,16 @@ const (
 	toldByWhat  = "the words of what was asked for say it"
 )
 
+const pagesAreRead = "all pages are read, or as many as --limit says"
+
 // notShown are the fields that text leaves out on purpose, each with the reason. -o json has them.
 var notShown = map[string]string{
+	"Targets.Next.Next":        pagesAreRead,
+	"Environments.Next.Next":   pagesAreRead,
+	"PauseList.Next.Next":      pagesAreRead,
+	"Incidents.Next.Next":      pagesAreRead,
+	"OperationLines.Next.Next": pagesAreRead,
+
 	"Targets.Targets[].Nodes[].UID":        "unstuck explain shows it: the overview is one line a node",
 	"Targets.Targets[].Nodes[].Closed[]":   "the reason names those that hold it back; unstuck explain shows every guard",
 	"Targets.Targets[].Deletions[].ID":     "it is for the store; the incident is what people look up",

@@ -219,7 +219,7 @@ func TestChangeIsNeverMadeByGet(t *testing.T) {
 // filled puts names that exist into a route's path.
 func filled(path string) string {
 	names := map[string]string{
-		"target": "orders", "node": "mq-1", "env": "staging", "service": "frontend", "pod": "frontend-7f-abcde", "secret": "db", "task": "import-plans",
+		"target": "orders", "node": "mq-1", "env": "staging", "service": "frontend", "pod": "frontend-7f-abcde", "secret": "db", "pause": apitest.MovingDisks().ID, "task": "import-plans",
 	}
 	if strings.HasPrefix(path, "/api/v1/incidents") {
 		names["id"] = apitest.OneIncident().ID

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"time"
 
 	"github.com/cjworkbench/unstuck/httpapi"
 	"github.com/cjworkbench/unstuck/httpapi/apitest"
@@ -47,6 +48,9 @@ type site struct {
 
 func newSite() *site {
 	r, k := apitest.NewReleases(), apitest.NewKeeper()
+	if p := &k.Kept[0]; p.Over(time.Now()) { // it is not noon here
+		p.Until = time.Now().Add(time.Hour)
+	}
 	s := fixture()
 	s.releases, s.keeper, s.audit = r, k, &apitest.AuditLog[httpapi.AuditEvent]{}
 	s.Identity, s.Access, s.Audit = apitest.Callers(), apitest.Callers(), s.audit

@@ -116,6 +116,7 @@ func (a adapter) get(e Endpoint) http.Handler {
 			a.Fail(w, r, err)
 			return
 		}
+		linkNext(w, r, v)
 		a.Write(w, r, http.StatusOK, "application/json", v)
 	})
 }

@@ -249,7 +249,7 @@ func (m *maker) request() *http.Request {
 	m.made = method + " " + path
 	names := map[string][]string{
 		"target": {"orders", "nobody"}, "node": {"mq-1", "mq-9"}, "env": {"staging", "production", "nowhere"}, "service": {"frontend", "x"}, "pod": {"frontend-7f-abcde", "x"}, "secret": {"db"},
-		"task": {"import-plans", "clear-render-cache"}, "id": {apitest.Finished().ID, "deploy-20261123t120000-a7k2m9xq", apitest.OneIncident().ID},
+		"task": {"import-plans", "clear-render-cache"}, "pause": {apitest.MovingDisks().ID, "x"}, "id": {apitest.Finished().ID, "deploy-20261123t120000-a7k2m9xq", apitest.OneIncident().ID},
 	}
 	address := httpapi.Wildcard.ReplaceAllStringFunc(path, func(w string) string {
 		return url.PathEscape(m.Text(append(names[w[1:len(w)-1]], "..", "a/b", "\x00", strings.Repeat("a", 5000))...))
@@ -303,7 +303,6 @@ func throw(t *testing.T, s *site, m *maker) (status int) {
 func openSite() *site {
 	s := newSite()
 	s.Log = slog.New(slog.DiscardHandler)
-	s.keeper.Kept[0].Until = time.Now().Add(time.Hour)
 	s.keeper.Closed = nil
 	s.build()
 	return s

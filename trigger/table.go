@@ -148,6 +148,14 @@ var (
 		Instead: "telling everybody that work on a broker is over",
 		Command: "unstuck resume TARGET --reason ...",
 	})
+	EndPause = row(Trigger{
+		Method: http.MethodDelete, Path: "/api/v1/pauses/{pause}", Does: "end one pause", Verb: auth.Pause,
+		Body: reflect.TypeFor[ResumeBody](), Status: http.StatusOK,
+		Page: "/pauses/{pause}/end", Title: "End {pause}", Label: "End {pause}",
+		What: "Other pauses go on.", Fields: []Field{reason},
+		Instead: "asking who made a pause to end it",
+		Command: "unstuck resume --id PAUSE --reason ...",
+	})
 	PauseAll = row(Trigger{
 		Method: http.MethodPost, Path: "/api/v1/pauses", Does: "pause every broker: delete no node until the pause ends",
 		Verb: auth.Pause, Body: reflect.TypeFor[PauseBody](), Status: http.StatusCreated,

@@ -44,7 +44,7 @@ func (m *maker) form() *http.Request {
 	pages := formPages()
 	page := pages[m.Pick(len(pages))]
 	m.made = page
-	names := map[string]string{"env": "production", "service": "frontend", "task": "import-plans", "target": "orders", "node": "mq-1", "id": apitest.Running().ID}
+	names := map[string]string{"env": "production", "service": "frontend", "task": "import-plans", "target": "orders", "node": "mq-1", "id": apitest.Running().ID, "pause": apitest.MovingDisks().ID}
 	typed := "x"
 	for _, d := range trigger.All() {
 		if d.Page == page && d.Typed != "" {

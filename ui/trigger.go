@@ -7,6 +7,7 @@ import (
 
 	"github.com/cjworkbench/unstuck/auth"
 	"github.com/cjworkbench/unstuck/httpapi"
+	"github.com/cjworkbench/unstuck/httpapi/brokers"
 	"github.com/cjworkbench/unstuck/release/plan"
 	"github.com/cjworkbench/unstuck/remediate/decide"
 	"github.com/cjworkbench/unstuck/trigger"
@@ -67,6 +68,8 @@ func (p pages) placesOf(r *http.Request, t trigger.Trigger, topic string) []map[
 	here := []map[string]string{{}}
 	has := func(name string) bool { return strings.Contains(t.Page, "{"+name+"}") }
 	switch {
+	case has("pause"):
+		return p.pausesOf(r, kind)
 	case kind == "environment" && has("env"):
 		i := slices.IndexFunc(p.environments(), func(e plan.Environment) bool { return e.Name == r.PathValue("env") })
 		if i < 0 {
@@ -93,6 +96,23 @@ func (p pages) placesOf(r *http.Request, t trigger.Trigger, topic string) []map[
 		return here
 	}
 	return nil
+}
+
+// pausesOf gives the pauses that hold for the target of the page, or on the page of all, for every broker.
+func (p pages) pausesOf(r *http.Request, kind string) (places []map[string]string) {
+	if kind != "target" && kind != "all" {
+		return nil
+	}
+	list, err := get[brokers.PauseList](p, r, "/pauses")
+	if err != nil {
+		p.log.Warn("pauses not read", "error", err)
+	}
+	for _, one := range list.Pauses {
+		if (kind == "all" && one.Target == "") || (kind == "target" && one.Target == r.PathValue("target")) {
+			places = append(places, map[string]string{"pause": one.ID})
+		}
+	}
+	return places
 }
 
 // overridable lists the guards that a person may override, who answers for it.

@@ -34,7 +34,7 @@ func Decided() remediate.Snapshot {
 	s := remediate.Snapshot{
 		Target: "orders", At: DecidedAt, Policy: policy,
 		View:   target.View{At: Noon.Add(-3 * time.Second), Expected: 3, IsLeader: target.Yes, Operating: target.No},
-		Pauses: []decide.Pause{{Target: "orders", Reason: "moving disks", By: "ada", Until: Noon.Add(time.Hour)}},
+		Pauses: []decide.Pause{MovingDisks()},
 	}
 	latest := map[string][]probe.Result{
 		"mq-0": {GoodLogin("mq-0")},
@@ -68,6 +68,13 @@ func Decided() remediate.Snapshot {
 		s.Nodes = append(s.Nodes, n)
 	}
 	return s
+}
+
+// MovingDisks is the pause of the broker.
+func MovingDisks() decide.Pause {
+	p := decide.Pause{Target: "orders", Reason: "moving disks", By: "ada", Until: Noon.Add(time.Hour)}
+	p.ID = store.PauseID(p)
+	return p
 }
 
 // NodeOf gives a node of the broker.

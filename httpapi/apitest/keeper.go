@@ -4,10 +4,10 @@ import (
 	"context"
 	"slices"
 	"sync"
-	"time"
 
 	"github.com/cjworkbench/unstuck/remediate"
 	"github.com/cjworkbench/unstuck/remediate/decide"
+	"github.com/cjworkbench/unstuck/remediate/store"
 )
 
 // Keeper is what does things to nodes and pauses; it does nothing, and remembers.
@@ -50,14 +50,24 @@ func (k *Keeper) Delete(_ context.Context, _ string, r decide.DeleteRequest) (re
 func (k *Keeper) Pauses(context.Context) ([]decide.Pause, error) { return k.Kept, k.Err }
 
 // Pause keeps one, in place of any that its maker has for the same broker.
-func (k *Keeper) Pause(_ context.Context, p decide.Pause) error {
+func (k *Keeper) Pause(_ context.Context, p decide.Pause) (decide.Pause, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.Kept = slices.DeleteFunc(slices.Clone(k.Kept), func(q decide.Pause) bool {
 		return q.Target == p.Target && q.By == p.By
 	})
+	p.ID = store.PauseID(p)
 	k.Kept = append(k.Kept, p)
-	return k.Err
+	return p, k.Err
+}
+
+// End ends the one of that ID.
+func (k *Keeper) End(_ context.Context, id string) (ended int, err error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	before := len(k.Kept)
+	k.Kept = slices.DeleteFunc(slices.Clone(k.Kept), func(p decide.Pause) bool { return p.ID == id })
+	return before - len(k.Kept), k.Err
 }
 
 // Resume ends those of a broker.
@@ -79,7 +89,7 @@ func (k *Keeper) Resume(_ context.Context, targetName string) (ended int, err er
 // NewKeeper makes one with a pause and two closed guards.
 func NewKeeper() *Keeper {
 	return &Keeper{
-		Kept: []decide.Pause{{Target: "orders", Reason: "moving disks", By: "ada", Until: Noon.Add(time.Hour)}},
+		Kept: []decide.Pause{MovingDisks()},
 		Closed: []decide.GuardState{
 			{Guard: decide.GuardObserveOnly, Why: "mode is observe: this broker is only watched"},
 			{Guard: decide.GuardPaused, Why: "paused by ada: moving disks"},

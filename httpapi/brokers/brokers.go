@@ -23,6 +23,11 @@ import (
 // Targets is the answer to /api/v1/targets, by name.
 type Targets struct {
 	Targets []Target `json:"targets"`
+	httpapi.Next
+}
+
+var targetList = httpapi.List[remediate.Snapshot]{
+	Name: "targets", Sorts: func(s remediate.Snapshot) string { return s.Target },
 }
 
 // Target is one broker, and in Targets as well as the answer to /api/v1/targets/{target}.
@@ -54,6 +59,12 @@ type NodeLine struct {
 // Incidents is the answer to /api/v1/incidents, newest first.
 type Incidents struct {
 	Incidents []IncidentLine `json:"incidents"`
+	httpapi.Next
+}
+
+var incidentList = httpapi.List[store.Incident]{
+	Name: "incidents", Last: true,
+	Sorts: func(c store.Incident) string { return httpapi.PlaceAt(c.Opened, c.ID) },
 }
 
 // IncidentLine is one incident in Incidents.
@@ -120,6 +131,13 @@ func (api *API) Enums() map[reflect.Type][]string {
 // Allows implements httpapi.Half.
 func (api *API) Allows(r *http.Request, action auth.Action) (ours bool, err error) {
 	switch {
+	case r.PathValue("pause") != "" && api.Pauses != nil:
+		p, err := api.findPause(r)
+		if err != nil {
+			return true, err
+		}
+		action.Target = p.Target
+		return true, api.May(r.Context(), action)
 	case r.PathValue("node") != "":
 		_, err := api.findNode(r, action.Verb, &httpapi.AuditEvent{})
 		return true, err
@@ -147,7 +165,7 @@ func (api *API) readRoutes() []httpapi.Route {
 	return []httpapi.Route{
 		{
 			Path: "/api/v1/targets", Shows: "every broker with a line for each of its nodes", Get: api.targets,
-			Answer: reflect.TypeFor[Targets](),
+			Answer: reflect.TypeFor[Targets](), Query: targetList.ListParams(),
 		},
 		{
 			Path: "/api/v1/targets/{target}", Shows: "one broker: its nodes, its deletions, its pauses", Get: api.target,
@@ -160,7 +178,7 @@ func (api *API) readRoutes() []httpapi.Route {
 		},
 		{
 			Path: "/api/v1/incidents", Shows: "every incident that is kept, newest first", Get: api.incidents,
-			Answer: reflect.TypeFor[Incidents](),
+			Answer: reflect.TypeFor[Incidents](), Query: incidentList.ListParams(),
 		},
 		{
 			Path: "/api/v1/incidents/{id}", Shows: "one incident with all its evidence", Get: api.oneIncident,
@@ -170,16 +188,23 @@ func (api *API) readRoutes() []httpapi.Route {
 }
 
 func (api *API) targets(r *http.Request) (any, error) {
-	now := time.Now()
-	all := Targets{Targets: []Target{}}
+	var seen []remediate.Snapshot
 	for _, s := range api.snapshots() {
 		ok, err := api.Sees(r.Context(), auth.Action{Target: s.Target})
 		if err != nil {
 			return nil, err
 		}
 		if ok {
-			all.Targets = append(all.Targets, api.targetOf(s, now))
+			seen = append(seen, s)
 		}
+	}
+	page, next, err := targetList.Page(r, seen)
+	if err != nil {
+		return nil, err
+	}
+	all, now := Targets{Targets: []Target{}, Next: next}, time.Now()
+	for _, s := range page {
+		all.Targets = append(all.Targets, api.targetOf(s, now))
 	}
 	return all, nil
 }
@@ -211,8 +236,12 @@ func (api *API) incidents(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	all := Incidents{Incidents: []IncidentLine{}}
-	for _, c := range incidents {
+	page, next, err := incidentList.Page(r, incidents)
+	if err != nil {
+		return nil, err
+	}
+	all := Incidents{Incidents: []IncidentLine{}, Next: next}
+	for _, c := range page {
 		all.Incidents = append(all.Incidents, IncidentLine{
 			ID: c.ID, Target: c.Target, Node: c.Node, UID: c.UID, Opened: c.Opened, Closed: c.Closed,
 			Outcome: c.Outcome, Reason: c.Decision.Reason,

@@ -106,3 +106,48 @@ func TestAPIMasksTheLogOfAnIncident(t *testing.T) {
 		t.Errorf("%d %+v", w.Code, got)
 	}
 }
+
+func TestAPIListsPageByPage(t *testing.T) {
+	apitest.AtNoon(t, func(t *testing.T) {
+		s := newSite()
+		var snapshots []remediate.Snapshot
+		var incidents []store.Incident
+		s.keeper.Kept = nil
+		for _, name := range []string{"c", "a", "b"} {
+			snapshots = append(snapshots, remediate.Snapshot{Target: name})
+			incidents = append(incidents, store.Incident{ID: name, Target: "a", Opened: apitest.Noon})
+			s.keeper.Kept = append(s.keeper.Kept, decide.Pause{ID: name, Until: apitest.Noon.Add(time.Hour)})
+		}
+		s.options.Snapshots = func() []remediate.Snapshot { return snapshots }
+		s.options.Incidents = func(context.Context) ([]store.Incident, error) { return incidents, nil }
+		s.build()
+		for list, c := range map[string]struct{ key, want string }{"targets": {"target", "a b c"}, "incidents": {"id", "c b a"}, "pauses": {"id", "a b c"}} {
+			var got []string
+			path := "/api/v1/" + list + "?limit=2"
+			for range 3 {
+				w := s.get(path)
+				page := apitest.Decode[map[string]any](t, w.Body.Bytes())
+				for _, one := range page[list].([]any) {
+					got = append(got, one.(map[string]any)[c.key].(string))
+				}
+				link, last := w.Header().Get("Link"), page["next"] == nil
+				if last != (link == "") {
+					t.Fatalf("%s: next is %v, the link %q", path, page["next"], link)
+				}
+				if last {
+					break
+				}
+				if !strings.HasPrefix(link, "</api/v1/"+list+"?cursor=") || !strings.HasSuffix(link, `&limit=2>; rel="next"`) {
+					t.Errorf("%s: the link is %s", path, link)
+				}
+				path = strings.TrimSuffix(strings.TrimPrefix(link, "<"), `>; rel="next"`)
+			}
+			if strings.Join(got, " ") != c.want {
+				t.Errorf("%s: %q, want %s", list, got, c.want)
+			}
+			if w := s.get("/api/v1/" + list + "?cursor=x"); w.Code != 400 || !strings.Contains(w.Body.String(), "want one that a page of "+list+" had as next") {
+				t.Errorf("%s with a bad cursor: %d %s", list, w.Code, w.Body)
+			}
+		}
+	})
+}

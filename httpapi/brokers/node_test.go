@@ -15,6 +15,7 @@ import (
 	"github.com/cjworkbench/unstuck/release/plan"
 	"github.com/cjworkbench/unstuck/remediate"
 	"github.com/cjworkbench/unstuck/remediate/decide"
+	"github.com/cjworkbench/unstuck/remediate/store"
 	"github.com/cjworkbench/unstuck/target"
 )
 
@@ -159,7 +160,8 @@ func TestPausesHaveAReasonAndAnEnd(t *testing.T) {
 				t.Fatal(err)
 			}
 			want := []decide.Pause{{Target: "orders", Reason: "disks", By: "ada", Until: end}}
-			if diff := cmp.Diff(want, s.keeper.Kept); w.Code != 201 || diff != "" {
+			want[0].ID = store.PauseID(want[0])
+			if diff := cmp.Diff(want, s.keeper.Kept); w.Code != 201 || diff != "" || w.Header().Get("Location") != "/api/v1/pauses/"+want[0].ID {
 				t.Errorf("%s: %d %s\n%s", body, w.Code, w.Body, diff)
 			}
 		}

@@ -20,10 +20,12 @@ import (
 type Pauses interface {
 	// Pauses gives those that are kept.
 	Pauses(ctx context.Context) ([]decide.Pause, error)
-	// Pause adds one, in place of any that its maker has for the same broker.
-	Pause(ctx context.Context, p decide.Pause) error
+	// Pause adds one, in place of any that its maker has for the same broker, and gives it with its ID.
+	Pause(ctx context.Context, p decide.Pause) (decide.Pause, error)
 	// Resume ends those of a broker; of "", those of every broker. It says how many there were.
 	Resume(ctx context.Context, targetName string) (ended int, err error)
+	// End ends the pause of that ID. It says whether there was one.
+	End(ctx context.Context, id string) (ended int, err error)
 }
 
 // PauseList is the answer to /api/v1/pauses, and to what changes them.
@@ -31,7 +33,16 @@ type PauseList struct {
 	Pauses []decide.Pause `json:"pauses"` // that have not ended, the first to end first
 	// the brokers that are named there and not watched: these hold for every broker
 	Unknown []string `json:"unknown,omitzero"`
+	httpapi.Next
 }
+
+// pauseList has the first to end first, and what has no end last.
+var pauseList = httpapi.List[decide.Pause]{Name: "pauses", Sorts: func(p decide.Pause) string {
+	if p.Until.IsZero() {
+		return "without an end " + p.ID
+	}
+	return httpapi.PlaceAt(p.Until, p.ID)
+}}
 
 // maxPause bounds a pause: one that is forgotten must not be for ever.
 const maxPause = 31 * 24 * time.Hour
@@ -41,20 +52,86 @@ func (api *API) pauseRoutes() []httpapi.Route {
 		return nil
 	}
 	list := reflect.TypeFor[PauseList]()
-	resuming := func(t trigger.Trigger) httpapi.Route {
-		route := httpapi.Triggered(t, api.resumeTarget, list)
+	resuming := func(t trigger.Trigger, c httpapi.Change) httpapi.Route {
+		route := httpapi.Triggered(t, c, list)
 		route.Query = []httpapi.Param{{Name: "reason", About: "the reason, where the request has no body", Kind: "string"}}
 		return route
 	}
 	return []httpapi.Route{
-		{Path: trigger.PauseAll.Path, Shows: "the pauses that have not ended", Get: api.listPauses, Answer: list},
-		httpapi.Triggered(trigger.PauseAll, api.pauseTarget, list), resuming(trigger.ResumeAll),
-		httpapi.Triggered(trigger.Pause, api.pauseTarget, list), resuming(trigger.Resume),
+		{
+			Path: trigger.PauseAll.Path, Shows: "the pauses that have not ended", Get: api.listPauses, Answer: list,
+			Query: pauseList.ListParams(),
+		},
+		{
+			Path: trigger.EndPause.Path, Shows: "one pause", Get: api.onePause, Answer: reflect.TypeFor[decide.Pause](),
+		},
+		resuming(trigger.EndPause, api.endPause),
+		httpapi.Triggered(trigger.PauseAll, api.pauseTarget, list), resuming(trigger.ResumeAll, api.resumeTarget),
+		httpapi.Triggered(trigger.Pause, api.pauseTarget, list), resuming(trigger.Resume, api.resumeTarget),
 	}
 }
 
 func (api *API) listPauses(r *http.Request) (any, error) {
-	return api.pauses(r, func(string) bool { return true }, api.seesPauses(r.Context()))
+	list, err := api.pauses(r, everyTarget, api.seesPauses(r.Context()))
+	if err != nil {
+		return nil, err
+	}
+	list.Pauses, list.Next, err = pauseList.Page(r, list.Pauses)
+	return list, err
+}
+
+func everyTarget(string) bool { return true }
+
+func (api *API) onePause(r *http.Request) (any, error) {
+	p, err := api.findPause(r)
+	if err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// findPause gives the pause that the path names, if the caller may see it, or may end it.
+func (api *API) findPause(r *http.Request) (decide.Pause, error) {
+	sees := api.seesPauses(r.Context())
+	list, err := api.pauses(r, everyTarget, func(targetName string) (bool, error) {
+		if ok, err := sees(targetName); err != nil || ok {
+			return ok, err
+		}
+		return api.Can(r.Context(), auth.Action{Verb: auth.Pause, Target: targetName})
+	})
+	if err != nil {
+		return decide.Pause{}, err
+	}
+	var known []string
+	for _, p := range list.Pauses {
+		if p.ID == r.PathValue("pause") {
+			return p, nil
+		}
+		known = append(known, p.ID)
+	}
+	return decide.Pause{}, httpapi.Unknown("pause", r.PathValue("pause"), known)
+}
+
+// endPause ends one pause, for whoever may pause what it holds for.
+func (api *API) endPause(w http.ResponseWriter, r *http.Request, a *httpapi.AuditEvent) (httpapi.Reply, error) {
+	p, err := api.findPause(r)
+	if err != nil {
+		return httpapi.Reply{}, err
+	}
+	action := auth.Action{Verb: auth.Pause, Target: p.Target}
+	a.Action, a.Target = "end "+p.ID+", "+action.String(), p.Target
+	if err := api.May(r.Context(), action); err != nil {
+		return httpapi.Reply{}, err
+	}
+	if err := readEnd(w, r, a); err != nil {
+		return httpapi.Reply{}, err
+	}
+	ended, err := api.Pauses.End(r.Context(), p.ID)
+	if err != nil {
+		return httpapi.Reply{}, api.pauseProblem(r, err)
+	}
+	a.Result = fmt.Sprintf("%d ended", ended)
+	return api.pausesNow(r, http.StatusOK, p.Target)
 }
 
 // seesPauses says whether the caller may know of the pauses of a broker: who may read the broker; of those of every
@@ -116,7 +193,9 @@ func (api *API) pauses(r *http.Request, wanted func(targetName string) bool,
 		}
 		list.Pauses = append(list.Pauses, p)
 	}
-	slices.SortStableFunc(list.Pauses, func(a, b decide.Pause) int { return a.Until.Compare(b.Until) })
+	slices.SortStableFunc(list.Pauses, func(a, b decide.Pause) int {
+		return strings.Compare(pauseList.Sorts(a), pauseList.Sorts(b))
+	})
 	return list, nil
 }
 
@@ -155,11 +234,13 @@ func (api *API) pauseTarget(w http.ResponseWriter, r *http.Request, a *httpapi.A
 		return httpapi.Reply{}, err
 	}
 	p := decide.Pause{Target: targetName, Reason: b.Reason, By: a.By, Until: until}
-	if err := api.Pauses.Pause(r.Context(), p); err != nil {
+	if p, err = api.Pauses.Pause(r.Context(), p); err != nil {
 		return httpapi.Reply{}, api.pauseProblem(r, err)
 	}
-	a.Result = "until " + until.Format(time.RFC3339)
-	return api.pausesNow(r, http.StatusCreated, targetName)
+	a.Result = p.ID + " until " + until.Format(time.RFC3339)
+	answer, err := api.pausesNow(r, http.StatusCreated, targetName)
+	answer.Location = trigger.EndPause.At(p.ID)
+	return answer, err
 }
 
 func (api *API) resumeTarget(w http.ResponseWriter, r *http.Request, a *httpapi.AuditEvent) (httpapi.Reply, error) {
@@ -167,20 +248,7 @@ func (api *API) resumeTarget(w http.ResponseWriter, r *http.Request, a *httpapi.
 	if err != nil {
 		return httpapi.Reply{}, err
 	}
-	b, err := httpapi.ReadBody[trigger.ResumeBody](w, r)
-	if err != nil {
-		return httpapi.Reply{}, err
-	}
-	asked := r.URL.Query()
-	if asked.Has("reason") && b.Reason != "" {
-		return httpapi.Reply{}, httpapi.NewProblem(http.StatusBadRequest,
-			"the reason comes twice, in the body and in the query")
-	}
-	if asked.Has("reason") {
-		b.Reason = httpapi.Masked(asked.Get("reason"))
-	}
-	a.Reason = httpapi.Cut(b.Reason, httpapi.MaxReason)
-	if err := httpapi.CheckReason(b.Reason); err != nil {
+	if err := readEnd(w, r, a); err != nil {
 		return httpapi.Reply{}, err
 	}
 	ended, err := api.Pauses.Resume(r.Context(), targetName)
@@ -189,6 +257,23 @@ func (api *API) resumeTarget(w http.ResponseWriter, r *http.Request, a *httpapi.
 	}
 	a.Result = fmt.Sprintf("%d ended", ended)
 	return api.pausesNow(r, http.StatusOK, targetName)
+}
+
+// readEnd notes why a pause is to end: the body says so, or else the query.
+func readEnd(w http.ResponseWriter, r *http.Request, a *httpapi.AuditEvent) error {
+	b, err := httpapi.ReadBody[trigger.ResumeBody](w, r)
+	if err != nil {
+		return err
+	}
+	asked := r.URL.Query()
+	if asked.Has("reason") && b.Reason != "" {
+		return httpapi.NewProblem(http.StatusBadRequest, "the reason comes twice, in the body and in the query")
+	}
+	if asked.Has("reason") {
+		b.Reason = httpapi.Masked(asked.Get("reason"))
+	}
+	a.Reason = httpapi.Cut(b.Reason, httpapi.MaxReason)
+	return httpapi.CheckReason(b.Reason)
 }
 
 // pausesNow answers with the pauses that hold for the broker now: ending its own does not end those of every broker.

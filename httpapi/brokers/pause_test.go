@@ -98,3 +98,41 @@ func TestPausesAreSeenByWhoMayReadWhatTheyAreAbout(t *testing.T) {
 		}
 	})
 }
+
+func TestPausesAreEndedOneByOneByWhoMayPauseWhatTheyHoldFor(t *testing.T) {
+	apitest.AtNoon(t, func(t *testing.T) {
+		ofAll := decide.Pause{ID: "pause-0123456789", Reason: "all", By: "eve", Until: apitest.Noon.Add(time.Hour)}
+		one := apitest.MovingDisks().ID
+		for _, c := range []struct {
+			who, id, query string
+			status, left   int
+		}{
+			{"ada", one, "?reason=x", 200, 1},
+			{"ada", ofAll.ID, "?reason=x", 200, 1},
+			{"pauser", one, "?reason=x", 200, 1},
+			{"pauser", ofAll.ID, "?reason=x", 403, 2}, // who is told of it, for it holds for orders, too
+			{"reader", one, "?reason=x", 403, 2},
+			{"bob", one, "?reason=x", 404, 2}, // who is not told of it
+			{"ada", one, "", 400, 2},
+			{"ada", "pause-9876543210", "?reason=x", 404, 2},
+			{"", one, "?reason=x", 401, 2},
+		} {
+			s := newSite()
+			s.keeper.Kept = append(s.keeper.Kept, ofAll)
+			s.callers(apitest.Tokens{
+				"ada": {{Verbs: auth.Verbs(), Environments: "*", Brokers: "*"}}, "bob": nil,
+				"pauser": {{Verbs: []auth.Verb{auth.Pause}, Brokers: "orders"}},
+				"reader": {{Verbs: []auth.Verb{auth.Read}, Brokers: "orders"}},
+			})
+			path := "/api/v1/pauses/" + c.id
+			read := s.ask(apitest.Request(c.who, "GET", path, ""))
+			if want := map[bool]int{true: c.status, false: 200}[c.status == 404 || c.status == 401]; read.Code != want {
+				t.Errorf("%s reads %s: %d %s", c.who, c.id, read.Code, read.Body)
+			}
+			w := s.ask(apitest.Request(c.who, "DELETE", path+c.query, ""))
+			if a := s.audit.Last(); w.Code != c.status || len(s.keeper.Kept) != c.left || a.Status != c.status {
+				t.Errorf("%s ends %s: %d %s, %d are left, audit %+v", c.who, c.id, w.Code, w.Body, len(s.keeper.Kept), a)
+			}
+		}
+	})
+}

@@ -5,6 +5,8 @@ import (
 	"os"
 	"strings"
 	"testing"
+
+	"github.com/cjworkbench/unstuck/httpapi"
 )
 
 func TestDocsHaveEveryRefusalAndBound(t *testing.T) {
@@ -12,7 +14,7 @@ func TestDocsHaveEveryRefusalAndBound(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []string{fmt.Sprintf("(%d, at most %d)", defaultLimit, maxLimit)}
+	want := []string{fmt.Sprintf("(%d, at most %d)", defaultLimit, httpapi.MaxLimit)}
 	for code, status := range statusOf {
 		want = append(want, fmt.Sprintf("| %#q | %d |", code, status))
 	}

@@ -2,6 +2,7 @@ package environments
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"reflect"
 	"slices"
@@ -22,6 +23,18 @@ type States interface {
 // Environments is the answer to /api/v1/environments, in the order of the configuration.
 type Environments struct {
 	Environments []Environment `json:"environments"`
+	httpapi.Next
+}
+
+// environmentList is in the order of the configuration, which place counts.
+var environmentList = httpapi.List[placed]{
+	Name: "environments", Sorts: func(p placed) string { return fmt.Sprintf("%06d", p.place) },
+}
+
+// placed is an environment with its place in the configuration.
+type placed struct {
+	plan.Environment
+	place int
 }
 
 // Environment is one environment, and in Environments as well as the answer to /api/v1/environments/{env}.
@@ -65,7 +78,7 @@ func (api *API) environmentRoutes() []httpapi.Route {
 	return []httpapi.Route{
 		{
 			Path: "/api/v1/environments", Shows: "every environment with its services and the commit that each runs",
-			Get: api.environments, Answer: reflect.TypeFor[Environments](),
+			Get: api.environments, Answer: reflect.TypeFor[Environments](), Query: environmentList.ListParams(),
 		},
 		{
 			Path: "/api/v1/environments/{env}", Shows: "one environment", Get: api.environment,
@@ -75,22 +88,26 @@ func (api *API) environmentRoutes() []httpapi.Route {
 }
 
 func (api *API) environments(r *http.Request) (any, error) {
-	var seen []plan.Environment
-	for _, env := range api.Environments {
+	var seen []placed
+	for i, env := range api.Environments {
 		ok, err := api.Sees(r.Context(), auth.Action{Environment: env.Name})
 		if err != nil {
 			return nil, err
 		}
 		if ok {
-			seen = append(seen, env)
+			seen = append(seen, placed{env, i})
 		}
 	}
-	all := Environments{Environments: make([]Environment, len(seen))}
+	page, next, err := environmentList.Page(r, seen)
+	if err != nil {
+		return nil, err
+	}
+	all := Environments{Environments: make([]Environment, len(page)), Next: next}
 	var group errgroup.Group
 	group.SetLimit(8)
-	for i, env := range seen {
+	for i, env := range page {
 		group.Go(func() error {
-			all.Environments[i] = api.look(r.Context(), env)
+			all.Environments[i] = api.look(r.Context(), env.Environment)
 			return nil
 		})
 	}

@@ -1,7 +1,6 @@
 package environments
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,7 +9,6 @@ import (
 	"reflect"
 	"regexp"
 	"slices"
-	"strconv"
 	"time"
 
 	"github.com/cjworkbench/unstuck/auth"
@@ -22,6 +20,7 @@ import (
 // OperationLines is the answer to /api/v1/operations, newest first.
 type OperationLines struct {
 	Operations []OperationLine `json:"operations"`
+	httpapi.Next
 }
 
 // OperationLine is one operation in OperationLines.
@@ -40,11 +39,13 @@ type OperationLine struct {
 	Cancelled   bool       `json:"cancelled,omitzero"` // somebody wants it to stop, or wanted
 }
 
-// How many operations a list has.
-const (
-	defaultLimit = 50
-	maxLimit     = 500
-)
+// defaultLimit is how many operations a page of the list has, if no limit is asked for.
+const defaultLimit = 50
+
+var operationList = httpapi.List[OperationLine]{
+	Name: "operations", Last: true, Usual: defaultLimit,
+	Sorts: func(o OperationLine) string { return httpapi.PlaceAt(o.Created, o.ID) },
+}
 
 // operationID is what an operation's ID looks like: nothing else is asked for.
 var operationID = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,99}$`)
@@ -54,10 +55,8 @@ func (api *API) recordRoutes() []httpapi.Route {
 		{
 			Path: "/api/v1/operations", Shows: "the operations that are kept, newest first", Get: api.operations,
 			Answer: reflect.TypeFor[OperationLines](),
-			Query: []httpapi.Param{
-				{Name: "environment", About: "only those of this one", Kind: "string"},
-				{Name: "limit", About: fmt.Sprintf("at most so many; default %d", defaultLimit), Kind: "integer"},
-			},
+			Query: operationList.ListParams(
+				httpapi.Param{Name: "environment", About: "only those of this one", Kind: "string"}),
 		},
 		{
 			Path: operationPath + "{id}", Shows: "one operation: its steps, how far they have come, their last lines",
@@ -70,16 +69,9 @@ func (api *API) recordRoutes() []httpapi.Route {
 }
 
 func (api *API) operations(r *http.Request) (any, error) {
-	only, limit := r.URL.Query().Get("environment"), defaultLimit
-	if text := r.URL.Query().Get("limit"); text != "" {
-		var err error
-		if limit, err = strconv.Atoi(text); err != nil || limit < 1 || limit > maxLimit {
-			return nil, httpapi.NewProblem(http.StatusBadRequest, "the limit is %q: want a number from 1 to %d",
-				httpapi.Short(text), maxLimit)
-		}
-	}
+	only := r.URL.Query().Get("environment")
 	var seen []string
-	all := OperationLines{Operations: []OperationLine{}}
+	var all []OperationLine
 	for _, env := range api.Environments {
 		ok, err := api.Sees(r.Context(), auth.Action{Environment: env.Name})
 		if err != nil {
@@ -97,17 +89,14 @@ func (api *API) operations(r *http.Request) (any, error) {
 			return nil, fmt.Errorf("list the operations of %s: %w", env.Name, err)
 		}
 		for _, op := range operations {
-			all.Operations = append(all.Operations, lineOf(op))
+			all = append(all, lineOf(op))
 		}
 	}
 	if only != "" && !slices.Contains(seen, only) {
 		return nil, httpapi.Unknown("environment", only, seen)
 	}
-	slices.SortFunc(all.Operations, func(a, b OperationLine) int {
-		return cmp.Or(b.Created.Compare(a.Created), cmp.Compare(b.ID, a.ID))
-	})
-	all.Operations = all.Operations[:min(limit, len(all.Operations))]
-	return all, nil
+	page, next, err := operationList.Page(r, all)
+	return OperationLines{page, next}, err
 }
 
 func lineOf(op plan.Operation) OperationLine {

@@ -2,10 +2,13 @@ package store
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/cjworkbench/unstuck/remediate/decide"
@@ -45,9 +48,10 @@ func (p *Pauses) Pauses(ctx context.Context) ([]decide.Pause, error) {
 	return pauses, err
 }
 
-// Pause adds a pause, in place of any that its maker has for the same broker.
-func (p *Pauses) Pause(ctx context.Context, added decide.Pause) error {
-	return p.change(ctx, func(pauses []decide.Pause) ([]decide.Pause, error) {
+// Pause adds a pause, in place of any that its maker has for the same broker. It gives the pause with its ID.
+func (p *Pauses) Pause(ctx context.Context, added decide.Pause) (decide.Pause, error) {
+	added.ID = PauseID(added)
+	return added, p.change(ctx, func(pauses []decide.Pause) ([]decide.Pause, error) {
 		pauses = slices.DeleteFunc(pauses, func(q decide.Pause) bool { return q.Target == added.Target && q.By == added.By })
 		if len(pauses) >= maxPauses {
 			return nil, errTooMany
@@ -64,6 +68,24 @@ func (p *Pauses) Resume(ctx context.Context, targetName string) (ended int, err 
 		return others, nil
 	})
 	return ended, err
+}
+
+// End ends the pause of that ID. It says how many there were: none, or one.
+func (p *Pauses) End(ctx context.Context, id string) (ended int, err error) {
+	err = p.change(ctx, func(pauses []decide.Pause) ([]decide.Pause, error) {
+		others := slices.DeleteFunc(slices.Clone(pauses), func(q decide.Pause) bool { return q.ID == id })
+		ended = len(pauses) - len(others)
+		return others, nil
+	})
+	return ended, err
+}
+
+// PauseID gives the ID of a pause that has none yet. It follows from what the pause says, so that a pause that a person
+// wrote has the same one however often it is read.
+func PauseID(p decide.Pause) string {
+	said := strings.Join([]string{p.Target, p.By, p.Until.UTC().Format(time.RFC3339Nano), p.Reason}, "\n")
+	sum := sha256.Sum256([]byte(said))
+	return "pause-" + hex.EncodeToString(sum[:5])
 }
 
 // change has f make new pauses of those that have not ended, and writes them: again from the start if somebody else was
@@ -123,6 +145,11 @@ func readPauses(ctx context.Context, documents Documents) ([]decide.Pause, error
 	}
 	if pauses == nil {
 		return nil, fmt.Errorf("read %s/%s: %w", kindPauses, kindPauses, errors.New("want a list"))
+	}
+	for i, p := range pauses {
+		if p.ID == "" {
+			pauses[i].ID = PauseID(p)
+		}
 	}
 	return pauses, nil
 }

@@ -47,7 +47,7 @@ func TestPausesPauseReplacesItsMakersEarlierOneAndForgetsEndedOnes(t *testing.T)
 		p := pausesIn(t, path)
 		pause := func(targetName, by, reason string, d time.Duration) {
 			t.Helper()
-			if err := p.Pause(t.Context(), decide.Pause{Target: targetName, By: by, Reason: reason, Until: time.Now().Add(d)}); err != nil {
+			if _, err := p.Pause(t.Context(), decide.Pause{Target: targetName, By: by, Reason: reason, Until: time.Now().Add(d)}); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -87,7 +87,7 @@ func TestPausesPauseReplacesItsMakersEarlierOneAndForgetsEndedOnes(t *testing.T)
 func TestPausesResumeDoesNotCountAPauseThatHasEnded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := pausesIn(t, t.TempDir())
-		if err := p.Pause(t.Context(), decide.Pause{Target: "orders", Until: time.Now().Add(time.Minute)}); err != nil {
+		if _, err := p.Pause(t.Context(), decide.Pause{Target: "orders", Until: time.Now().Add(time.Minute)}); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(time.Minute)
@@ -103,7 +103,7 @@ func TestPausesWithoutAnEndAreKeptUntilTheyAreEnded(t *testing.T) {
 		t.Fatal(err)
 	}
 	p := pausesIn(t, path)
-	if err := p.Pause(t.Context(), decide.Pause{Target: "orders", By: "ada", Reason: "1", Until: time.Now().Add(time.Hour)}); err != nil {
+	if _, err := p.Pause(t.Context(), decide.Pause{Target: "orders", By: "ada", Reason: "1", Until: time.Now().Add(time.Hour)}); err != nil {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff([]string{"for ever", "1"}, reasons(t, path)); diff != "" {
@@ -117,7 +117,8 @@ func TestPausesWithoutAnEndAreKeptUntilTheyAreEnded(t *testing.T) {
 func TestPausesAreKeptNoMoreThanAnybodyHasUseFor(t *testing.T) {
 	p := NewPauses(newShared().writer())
 	pause := func(i int) error {
-		return p.Pause(t.Context(), decide.Pause{Target: "orders", By: fmt.Sprint(i), Reason: fmt.Sprint(i), Until: time.Now().Add(time.Hour)})
+		_, err := p.Pause(t.Context(), decide.Pause{Target: "orders", By: fmt.Sprint(i), Reason: fmt.Sprint(i), Until: time.Now().Add(time.Hour)})
+		return err
 	}
 	for i := range maxPauses {
 		if err := pause(i); err != nil {
@@ -149,7 +150,10 @@ func TestPausesNeitherIgnoreNorOverwriteAMalformedOne(t *testing.T) {
 		_, errResume := p.Resume(t.Context(), "orders")
 		for what, err := range map[string]error{
 			"read": errRead, "read by the loop": errLoop, "resume": errResume,
-			"pause": p.Pause(t.Context(), decide.Pause{Target: "orders", Until: time.Now().Add(time.Hour)}),
+			"pause": func() error {
+				_, err := p.Pause(t.Context(), decide.Pause{Target: "orders", Until: time.Now().Add(time.Hour)})
+				return err
+			}(),
 		} {
 			if err == nil || !strings.Contains(err.Error(), "pauses/pauses") {
 				t.Errorf("%s of %q: %v, want it to name the document", what, malformed, err)
@@ -169,19 +173,19 @@ func TestPausesOfPeopleAtTheSameTimeAreAllKept(t *testing.T) {
 	n := 0
 	first.meantime = func() {
 		if n++; n < 5 {
-			if err := two.Pause(t.Context(), decide.Pause{By: fmt.Sprint("eve ", n), Until: until}); err != nil {
+			if _, err := two.Pause(t.Context(), decide.Pause{By: fmt.Sprint("eve ", n), Until: until}); err != nil {
 				t.Error(err)
 			}
 		}
 	}
-	if err := one.Pause(t.Context(), decide.Pause{By: "ada", Until: until}); err != nil {
+	if _, err := one.Pause(t.Context(), decide.Pause{By: "ada", Until: until}); err != nil {
 		t.Fatal(err)
 	}
 	if kept, err := two.Pauses(t.Context()); err != nil || len(kept) != 5 {
 		t.Errorf("%d pauses are kept, want each of %d: %v", len(kept), 5, err)
 	}
 	first.meantime = func() { documents.touch(kindPauses, kindPauses) }
-	if err := one.Pause(t.Context(), decide.Pause{By: "ada", Until: until}); !errors.Is(err, target.ErrConflict) {
+	if _, err := one.Pause(t.Context(), decide.Pause{By: "ada", Until: until}); !errors.Is(err, target.ErrConflict) {
 		t.Errorf("somebody else is always faster: %v", err)
 	}
 	first.meantime = nil
@@ -189,7 +193,7 @@ func TestPausesOfPeopleAtTheSameTimeAreAllKept(t *testing.T) {
 	var group sync.WaitGroup
 	for i := range 20 {
 		group.Go(func() {
-			if err := one.Pause(t.Context(), decide.Pause{By: fmt.Sprint(i), Until: until}); err != nil {
+			if _, err := one.Pause(t.Context(), decide.Pause{By: fmt.Sprint(i), Until: until}); err != nil {
 				t.Error(err)
 			}
 		})
@@ -202,7 +206,38 @@ func TestPausesOfPeopleAtTheSameTimeAreAllKept(t *testing.T) {
 	hanging.writing <- struct{}{}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := hanging.Pause(ctx, decide.Pause{}); !errors.Is(err, context.Canceled) {
+	if _, err := hanging.Pause(ctx, decide.Pause{}); !errors.Is(err, context.Canceled) {
 		t.Errorf("nobody waits for ever: %v", err)
+	}
+}
+
+func TestPausesEndEndsOneByItsIDHoweverItWasWritten(t *testing.T) {
+	path := t.TempDir()
+	if err := os.WriteFile(filepath.Join(path, "pauses.json"), []byte(`[{"target": "orders", "by": "me", "reason": "for ever"}]`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p := pausesIn(t, path)
+	added, err := p.Pause(t.Context(), decide.Pause{Target: "orders", By: "ada", Reason: "1", Until: time.Now().Add(time.Hour)})
+	if err != nil || added.ID == "" {
+		t.Fatalf("%+v: %v", added, err)
+	}
+	kept, err := p.Pauses(t.Context())
+	if err != nil || len(kept) != 2 || kept[0].ID == "" || kept[0].ID == added.ID || kept[1].ID != added.ID {
+		t.Fatalf("%+v: %v", kept, err)
+	}
+	if again, err := newDirStore(t, path).Pauses(t.Context()); err != nil || again[0].ID != kept[0].ID {
+		t.Errorf("read again it is %+v: %v", again, err)
+	}
+	for _, c := range []struct {
+		id    string
+		ended int
+		left  []string
+	}{{"pause-0000000000", 0, []string{"for ever", "1"}}, {kept[0].ID, 1, []string{"1"}}, {kept[0].ID, 0, []string{"1"}}, {added.ID, 1, nil}} {
+		if ended, err := p.End(t.Context(), c.id); ended != c.ended || err != nil {
+			t.Errorf("of %s ended %d: %v, want %d", c.id, ended, err, c.ended)
+		}
+		if diff := cmp.Diff(c.left, reasons(t, path)); diff != "" {
+			t.Errorf("(-want +got):\n%s", diff)
+		}
 	}
 }

@@ -316,3 +316,37 @@ func dockerSecret(host, user, password string) *corev1.Secret {
 		Data: map[string][]byte{corev1.DockerConfigJsonKey: fmt.Appendf(nil, `{"auths":{%q:{"username":%q,"password":%q}}}`, host, user, password)},
 	}
 }
+
+// documentedObjects are on a cluster as the examples of docs/api.md name them.
+func documentedObjects(host string) []runtime.Object {
+	var objects []runtime.Object
+	for _, namespace := range []string{"staging", "production"} {
+		for _, name := range []string{"frontend", "cron"} {
+			d := webDeployment(host + "/" + name + ":" + running)
+			d.Namespace, d.Name = namespace, name+"-deployment"
+			d.Spec.Template.Labels, d.Spec.Selector.MatchLabels = map[string]string{"app": name}, map[string]string{"app": name}
+			d.Spec.Template.Spec.Containers[0].EnvFrom = []corev1.EnvFromSource{{SecretRef: &corev1.SecretEnvSource{LocalObjectReference: corev1.LocalObjectReference{Name: "database"}}}}
+			objects = append(objects, d)
+		}
+		objects = append(objects, podOf(namespace, host)...)
+	}
+	return objects
+}
+
+// podOf gives the pod of the frontend that the examples name, and its Secret.
+func podOf(namespace, host string) []runtime.Object {
+	owner := func(kind, name string) []metav1.OwnerReference {
+		yes := true
+		return []metav1.OwnerReference{{APIVersion: "apps/v1", Kind: kind, Name: name, UID: "web-uid", Controller: &yes}}
+	}
+	of := map[string]string{"app": "frontend"}
+	return []runtime.Object{
+		&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "database"}},
+		&appsv1.ReplicaSet{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "frontend-7f", UID: "web-uid", Labels: of, OwnerReferences: owner("Deployment", "frontend-deployment")}},
+		&corev1.Pod{
+			ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "frontend-7f-abcde", UID: "pod-uid", Labels: of, OwnerReferences: owner("ReplicaSet", "frontend-7f")},
+			Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "app", Image: host + "/frontend:" + running}}},
+			Status:     corev1.PodStatus{Phase: corev1.PodRunning, Conditions: []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}}, ContainerStatuses: []corev1.ContainerStatus{{Name: "app", Ready: true, State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{}}}}},
+		},
+	}
+}

@@ -102,7 +102,7 @@ demo-deps:
 deps: demo-deps ## install what tests and demo need, if it is missing
 	@tools/deps.sh iptables:iptables gcc:gcc,libc6-dev buildah:buildah \
 	  prometheus:prometheus promtool:prometheus prometheus-alertmanager:prometheus-alertmanager \
-	  prometheus-blackbox-exporter:prometheus-blackbox-exporter chromium:chromium
+	  prometheus-blackbox-exporter:prometheus-blackbox-exporter chromium:chromium curl:curl
 
 .PHONY: axe
 axe: ## fetch what looks in the tests whether everybody can use the page

@@ -159,6 +159,9 @@ func (s *apiServer) answer(q request, r *http.Request, body []byte) (runtime.Obj
 		}
 		return s.tracker.Get(q.gvr, q.namespace, q.name)
 	case http.MethodPost:
+		if sent == nil { // a command in a pod
+			return nil, apierrors.NewMethodNotSupported(q.gvr.GroupResource(), r.Method)
+		}
 		if answer := s.review(sent); answer != nil {
 			return answer, nil
 		}

@@ -1,7 +1,9 @@
 package app
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -9,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -137,6 +140,68 @@ func TestDocsExamplesAreAnsweredByTheDaemon(t *testing.T) {
 		var o plan.Operation
 		if status == "202" && json.Unmarshal([]byte(text), &o) == nil && len(o.Steps) > 0 {
 			d.follow(o.ID, ada, over)
+		}
+	}
+}
+
+// exitCodes are those of the commands of docs/triggers.md that do not end well here: the daemon refuses them, for the
+// reasons of elsewise, or no container is there to run a task in.
+var exitCodes = map[string]int{
+	"unstuck delete TARGET NODE --reason ...": 4,
+	"unstuck promote ENV --reason ...":        4,
+	"unstuck incidents ID":                    4,
+	"unstuck task ENV TASK --reason ...":      1,
+}
+
+// Each command of docs/triggers.md is given to the program, which asks a daemon that is wired as in production.
+func TestDocsCommandsAreCarriedOutByTheDaemon(t *testing.T) {
+	s := documentedPlaces(t)
+	program := filepath.Join(s.dir, "unstuck")
+	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", program, "../cmd/unstuck").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	c, err := config.Load(filepath.Join(s.dir, "unstuck.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, ada := s.serveWith(c), s.tokens["ada"]
+	s.write("ada.token", ada+"\n")
+	d.await("is_leader=true")
+	operation := d.begin("/api/v1/environments/staging/deploys", ada, deployOf(published)).ID
+	d.follow(operation, ada, over)
+	page, err := os.ReadFile("../docs/triggers.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	commands := regexp.MustCompile("`(unstuck [a-z]+[^`]*)`").FindAllStringSubmatch(string(page), -1)
+	if len(commands) < 20 {
+		t.Fatalf("only %d commands are found", len(commands))
+	}
+	for _, m := range commands {
+		id := operation
+		if strings.Contains(m[1], "--cancel") {
+			id = d.unending(s, ada)
+		}
+		_, text := d.ask(http.MethodPost, "/api/v1/targets/orders/pauses", ada, `{"reason": "a test", "for": "1h"}`)
+		line := strings.NewReplacer("--secret NAME", "--secret database", "TARGET", "orders", "NODE", "mq-1", "ENV", "production", "COMMIT", published,
+			"SERVICE", "frontend", "TASK", "clear-render-cache", "PAUSE", regexp.MustCompile(`pause-[0-9a-f]+`).FindString(text), "ID", id, "...", "test").Replace(m[1])
+		args := append(strings.Fields(line)[1:], "--server", "http://"+d.address("api"), "--token-file", filepath.Join(s.dir, "ada.token"))
+		if slices.Contains([]string{"deploy", "promote", "revert", "restart", "task", "delete"}, args[0]) {
+			args = append(args, "--yes")
+		}
+		ctx, stop := context.WithTimeout(d.ctx, 20*time.Second)
+		endless := args[0] == "logs" // with --follow
+		if endless {
+			ctx, stop = context.WithTimeout(d.ctx, 2*time.Second)
+		}
+		out, err := exec.CommandContext(ctx, program, args...).CombinedOutput()
+		stop()
+		exit, code := (*exec.ExitError)(nil), 0
+		if errors.As(err, &exit) {
+			code = exit.ExitCode()
+		}
+		if want := exitCodes[m[1]]; code != want && !(endless && ctx.Err() != nil) {
+			t.Errorf("%s\nends with %d, want %d: %s", line, code, want, out)
 		}
 	}
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/cjworkbench/unstuck/lab"
 	"github.com/cjworkbench/unstuck/probe"
+	"github.com/cjworkbench/unstuck/probe/login"
 	"github.com/cjworkbench/unstuck/target"
 )
 
@@ -31,12 +32,12 @@ func BenchmarkLogin(b *testing.B) {
 	l := <-startLabs(b, 1, lab.Options{Root: os.Getenv("UNSTUCK_RABBITMQ_ROOT")})
 	node := l.Nodes()[0]
 	user, password := l.Credentials()
-	login := probe.NewLogin(probe.LoginOptions{Vhost: "/", Credentials: func(context.Context) (target.Credentials, error) {
+	attempt := login.New(login.Options{Vhost: "/", Credentials: func(context.Context) (target.Credentials, error) {
 		return target.Credentials{Username: user, Password: password}, nil
 	}})
 	url := fmt.Sprintf("amqp://%s:%s@%s/", user, password, node.Address)
 	probed := func() {
-		if r := login(b.Context(), node); r.Reason != probe.OK {
+		if r := attempt(b.Context(), node); r.Reason != probe.OK {
 			b.Fatalf("%s: %s", r.Reason, r.Detail)
 		}
 	}

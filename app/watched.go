@@ -10,6 +10,8 @@ import (
 	"github.com/cjworkbench/unstuck/auth"
 	"github.com/cjworkbench/unstuck/config"
 	"github.com/cjworkbench/unstuck/probe"
+	"github.com/cjworkbench/unstuck/probe/login"
+	"github.com/cjworkbench/unstuck/probe/stuck"
 	"github.com/cjworkbench/unstuck/remediate"
 	"github.com/cjworkbench/unstuck/remediate/decide"
 	"github.com/cjworkbench/unstuck/target"
@@ -42,8 +44,8 @@ type watched struct {
 	mayDelete  func(context.Context) ([]auth.ResourceAttributes, error) // nil: it needs no permission
 	runner     *probe.Runner
 	loop       *remediate.Loop
-	baselines  probe.Baselines
-	handshakes probe.Handshakes
+	baselines  stuck.Baselines
+	handshakes login.Handshakes
 
 	mu     sync.Mutex
 	logins map[string]goodLogin // by the node's name, and so no more of them than there ever were names
@@ -116,24 +118,24 @@ func (w *watched) probes(b config.Broker, s Supplier, log *slog.Logger) ([]probe
 	if err != nil {
 		return nil, err
 	}
-	login := probe.LoginOptions{
+	o := login.Options{
 		Vhost: b.Vhost, Credentials: s.Credentials, TLS: tlsConfig, HandshakeTimeout: b.HandshakeTimeout,
 		Timeout: b.Probes.Login.Timeout, Version: version.Current().Version,
 	}
 	if s.Exec != nil {
-		login.Handshake, login.Silent = w.handshakes.For, w.silent
+		o.Handshake, o.Silent = w.handshakes.For, w.silent
 	}
-	roundtrip := login
+	roundtrip := o
 	roundtrip.Level, roundtrip.Timeout = probe.Roundtrip, b.Probes.Roundtrip.Timeout
 	p := b.Probes
 	probes := []probe.Probe{
 		{
-			Kind: probe.Login, Run: probe.NewLogin(login), Schedule: p.Login.Every.Schedule, Timeout: login.Longest(),
+			Kind: probe.Login, Run: login.New(o), Schedule: p.Login.Every.Schedule, Timeout: o.Longest(),
 			Suspect: p.Login.WhileSuspect, Confirmed: p.Login.WhileConfirmed,
 		},
 		// Not more often while suspect: the loop asks for more where it is the round trip that hangs.
 		{
-			Kind: probe.Roundtrip, Run: probe.NewLogin(roundtrip), Schedule: p.Roundtrip.Every.Schedule,
+			Kind: probe.Roundtrip, Run: login.New(roundtrip), Schedule: p.Roundtrip.Every.Schedule,
 			Timeout: roundtrip.Longest(), First: time.Minute,
 		},
 	}
@@ -141,16 +143,16 @@ func (w *watched) probes(b config.Broker, s Supplier, log *slog.Logger) ([]probe
 		probes = probes[:1]
 	}
 	if s.Exec != nil {
-		run := probe.NewMaybeStuck(s.Exec, probe.MaybeStuckOptions{
+		run := stuck.New(s.Exec, stuck.Options{
 			// What exec starts lives on when we leave, so the command's own deadline comes before ours.
 			Baselines: &w.baselines, ExecTimeout: p.MaybeStuck.Timeout,
 			CommandTimeout: min(30*time.Second, p.MaybeStuck.Timeout*2/3),
-			Limits:         probe.StuckLimits{AboveBaseline: p.MaybeStuck.AboveBaseline, Share: p.MaybeStuck.Share},
+			Limits:         stuck.Limits{AboveBaseline: p.MaybeStuck.AboveBaseline, Share: p.MaybeStuck.Share},
 		})
 		probes = append(probes, probe.Probe{
 			Kind: probe.MaybeStuck, Run: w.askHandshake(s.Exec, run, b.HandshakeTimeout, log),
 			Schedule: p.MaybeStuck.Every.Schedule,
-			Timeout:  p.MaybeStuck.Timeout + probe.AskTimeout, First: 2 * time.Minute,
+			Timeout:  p.MaybeStuck.Timeout + login.AskTimeout, First: 2 * time.Minute,
 		})
 	}
 	if s.Logs != nil && p.Log.Every.Schedule != nil {

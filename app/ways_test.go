@@ -13,6 +13,7 @@ import (
 
 	"github.com/cjworkbench/unstuck/lab"
 	"github.com/cjworkbench/unstuck/probe"
+	"github.com/cjworkbench/unstuck/probe/login"
 	"github.com/cjworkbench/unstuck/target"
 )
 
@@ -26,7 +27,7 @@ func TestWaysToReachARealBrokerNeverLookStuck(t *testing.T) {
 	node := l.Nodes()[0]
 	files := l.TLS()
 	load := func(ca, cert, key, name string) *tls.Config {
-		c, err := probe.LoadTLS(ca, cert, key, name)
+		c, err := login.LoadTLS(ca, cert, key, name)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -54,14 +55,14 @@ func TestWaysToReachARealBrokerNeverLookStuck(t *testing.T) {
 	for _, row := range rows {
 		t.Run(row.name, func(t *testing.T) {
 			for _, level := range []probe.Kind{probe.Login, probe.Roundtrip} {
-				login := probe.NewLogin(probe.LoginOptions{
+				attempt := login.New(login.Options{
 					Level: level, Vhost: row.vhost, TLS: row.tls, HandshakeTimeout: tableHandshake, Timeout: 4 * time.Second,
 					Credentials: func(context.Context) (target.Credentials, error) {
 						user, password := l.Credentials()
 						return target.Credentials{Username: user, Password: password}, nil
 					},
 				})
-				if r := login(t.Context(), target.Node{Address: row.address}); r.Reason != row.want {
+				if r := attempt(t.Context(), target.Node{Address: row.address}); r.Reason != row.want {
 					t.Errorf("%s says %s in stage %s (%s), want %s", level, r.Reason, r.Stage, r.Detail, row.want)
 				}
 			}

@@ -12,11 +12,12 @@ import (
 	"syscall"
 
 	"github.com/cjworkbench/unstuck/probe"
+	"github.com/cjworkbench/unstuck/probe/login"
 	"github.com/cjworkbench/unstuck/target"
 )
 
 // Credentials reads the user's name and the password, each time anew: secrets are rotated while we run. The end of the
-// line does not count. It is what probe.LoginOptions asks for.
+// line does not count. It is what login.Options asks for.
 func (b Broker) Credentials(ctx context.Context) (target.Credentials, error) {
 	if err := ctx.Err(); err != nil {
 		return target.Credentials{}, err
@@ -49,7 +50,7 @@ func (b Broker) TLSConfig() (*tls.Config, error) {
 	if b.TLS == nil {
 		return nil, nil
 	}
-	return probe.LoadTLS(b.TLS.CAFile, b.TLS.CertFile, b.TLS.KeyFile, b.TLS.ServerName)
+	return login.LoadTLS(b.TLS.CAFile, b.TLS.CertFile, b.TLS.KeyFile, b.TLS.ServerName)
 }
 
 // readSecret reads a file of one line. Errors name the file, and never repeat what is in it.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/cjworkbench/unstuck/probe"
+	"github.com/cjworkbench/unstuck/probe/stuck"
 )
 
 // broken is one fault of rabbit-1: what a client sees there and on rabbit-2, and that its cure cures it.
@@ -190,8 +191,8 @@ func maybeStuck(t *testing.T, l *Lab, name string) *probe.Processes {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var base probe.Baselines
-	r := probe.NewMaybeStuck(l, probe.MaybeStuckOptions{Baselines: &base})(t.Context(), n)
+	var base stuck.Baselines
+	r := stuck.New(l, stuck.Options{Baselines: &base})(t.Context(), n)
 	if r.Processes == nil {
 		t.Fatalf("maybe_stuck: %s: %s", r.Reason, r.Detail)
 	}

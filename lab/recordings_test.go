@@ -21,6 +21,7 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	"github.com/cjworkbench/unstuck/probe"
+	"github.com/cjworkbench/unstuck/probe/stuck"
 	"github.com/cjworkbench/unstuck/remediate"
 )
 
@@ -315,7 +316,7 @@ func (r *recorder) stuck(situation string) []probe.ProcessID {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	p, err := probe.ParseMaybeStuck(bytes.NewReader(text))
+	p, err := stuck.Parse(bytes.NewReader(text))
 	if err != nil {
 		r.t.Error(err)
 	}

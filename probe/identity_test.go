@@ -3,8 +3,6 @@ package probe
 import (
 	"context"
 	"errors"
-	"io"
-	"net"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -17,13 +15,8 @@ import (
 func TestResultSaysWhichStartOfTheContainerItIsAbout(t *testing.T) {
 	n := target.Node{Target: "b", Name: "x", UID: "x-uid", Started: time.Date(2026, 11, 22, 8, 0, 0, 0, time.UTC)}
 	broken := errors.New("broken")
-	dial := func(context.Context, string, string) (net.Conn, error) { return nil, broken }
 	for kind, run := range map[Kind]Func{
-		Login:     NewLogin(testLogin(LoginOptions{Dial: dial})),
-		Roundtrip: NewLogin(testLogin(LoginOptions{Level: Roundtrip, Dial: dial})),
-		LogAge:    NewLogAge(fakeLog{func(context.Context, target.Node, int) ([]target.LogLine, error) { return nil, broken }}, LogAgeOptions{}),
-		MaybeStuck: NewMaybeStuck(fakeExec{func(context.Context, target.Node, []string, io.Writer, io.Writer) (int, error) { return 0, broken }},
-			MaybeStuckOptions{}),
+		LogAge: NewLogAge(fakeLog{func(context.Context, target.Node, int) ([]target.LogLine, error) { return nil, broken }}, LogAgeOptions{}),
 	} {
 		if r := run(t.Context(), n); r.Kind != kind || !r.NodeStarted.Equal(n.Started) {
 			t.Errorf("%s says %s, want %s: %+v", kind, r.NodeStarted, n.Started, r)

@@ -13,6 +13,8 @@ import (
 	"github.com/cjworkbench/unstuck/target"
 )
 
+var someNode = target.Node{Target: "b", Name: "rabbit-1", UID: "u1"}
+
 type fakeLog struct {
 	lastLines func(ctx context.Context, n target.Node, count int) ([]target.LogLine, error)
 }

@@ -1,6 +1,6 @@
-// Package probe checks one node at a time: it logs in over AMQP and reads from the frames how far the login came,
-// asks maybe_stuck about the node's processes, and looks at the age of the log. Each check gives a Result with a
-// Reason from a closed list. A Runner runs the probes on schedule.
+// Package probe says what checks of one node at a time find: a Result with a Reason from a closed list. A Runner runs
+// the probes on schedule. The login over AMQP is in probe/login, what maybe_stuck tells of the node's processes in
+// probe/stuck; the age of the log is here.
 package probe
 
 import (

@@ -16,6 +16,7 @@ import (
 
 	"github.com/cjworkbench/unstuck/cli"
 	"github.com/cjworkbench/unstuck/probe"
+	"github.com/cjworkbench/unstuck/probe/stuck"
 	"github.com/cjworkbench/unstuck/terminal"
 )
 
@@ -83,7 +84,7 @@ func diagnose(ctx context.Context, in io.Reader, out io.Writer, asJSON bool, fil
 		}
 		looks[2-len(files)+i] = &p
 	}
-	d := probe.Diagnose(looks[0], looks[1])
+	d := stuck.Diagnose(looks[0], looks[1])
 	var err error
 	if asJSON {
 		err = diagnosisJSON(out, d)
@@ -156,14 +157,14 @@ func parseLook(in io.Reader) (probe.Processes, error) {
 	if bytes.HasPrefix(start, utf8Mark) {
 		_, _ = text.Discard(len(utf8Mark))
 	}
-	p, err := probe.ParseMaybeStuck(text)
+	p, err := stuck.Parse(text)
 	size := maxLook + 1 - limited.N
 	const want = `want what "rabbitmq-diagnostics maybe_stuck" prints: a line "DATE TIME There are N processes.", ` +
 		`a line "DATE TIME Found N suspicious processes.", and these`
 	switch {
 	case size > maxLook:
 		return p, fmt.Errorf("it has more than %d bytes", maxLook)
-	case err != nil && !errors.Is(err, probe.ErrNotMaybeStuck):
+	case err != nil && !errors.Is(err, stuck.ErrNotMaybeStuck):
 		return p, fmt.Errorf("cannot read it: %w", causeOf(errors.Unwrap(err)))
 	case err != nil && size == 0:
 		return p,

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/cjworkbench/unstuck/probe"
+	"github.com/cjworkbench/unstuck/probe/stuck"
 	"github.com/cjworkbench/unstuck/terminal"
 )
 
@@ -43,7 +44,7 @@ type sameLine struct {
 	Mailbox int         `json:"mailbox"`
 }
 
-func diagnosisJSON(out io.Writer, d probe.Diagnosis) error {
+func diagnosisJSON(out io.Writer, d stuck.Diagnosis) error {
 	line := diagnosisLine{
 		Status: d.Reason.Status(), Reason: d.Reason, Proved: d.Proved, Detail: d.Detail, Means: d.Means, Advice: d.Advice,
 		Looks: d.Looks,
@@ -66,7 +67,7 @@ func diagnosisJSON(out io.Writer, d probe.Diagnosis) error {
 }
 
 // diagnosisText is for people. Whatever stems from a file is made printable.
-func diagnosisText(t *textReporter, d probe.Diagnosis) string {
+func diagnosisText(t *textReporter, d stuck.Diagnosis) string {
 	var b strings.Builder
 	verdict := t.verdict(probe.Result{Reason: d.Reason})
 	switch {

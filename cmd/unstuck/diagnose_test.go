@@ -17,10 +17,11 @@ import (
 
 	"github.com/cjworkbench/unstuck/cli"
 	"github.com/cjworkbench/unstuck/probe"
+	"github.com/cjworkbench/unstuck/probe/stuck"
 	"github.com/cjworkbench/unstuck/remediate/decide"
 )
 
-const recordings = "../../probe/testdata/maybe_stuck/"
+const recordings = "../../probe/stuck/testdata/maybe_stuck/"
 
 // written writes a text to a file of its own, with old and new in turn replaced in it.
 func written(t *testing.T, text string, replace ...string) string {
@@ -245,8 +246,8 @@ func TestDiagnoseReportsWhatCannotBePrinted(t *testing.T) {
 
 func TestDiagnoseLooksLieAsFarApartAsThoseOfADeletion(t *testing.T) {
 	apart := decide.DefaultPolicy().RecheckAfter
-	if probe.LooksApart != apart {
-		t.Errorf("%s, and %s for a deletion", probe.LooksApart, apart)
+	if stuck.LooksApart != apart {
+		t.Errorf("%s, and %s for a deletion", stuck.LooksApart, apart)
 	}
 	if said := fmt.Sprintf("%.0f s", apart.Seconds()); !strings.Contains(diagnoseLong, said) {
 		t.Errorf("the help does not say %s", said)

@@ -15,6 +15,7 @@ import (
 
 	"github.com/cjworkbench/unstuck/cli"
 	"github.com/cjworkbench/unstuck/probe"
+	"github.com/cjworkbench/unstuck/probe/login"
 	"github.com/cjworkbench/unstuck/target"
 	"github.com/cjworkbench/unstuck/version"
 )
@@ -25,8 +26,8 @@ const passwordVariable = "UNSTUCK_PASSWORD"
 // defaultUser is the user that a fresh RabbitMQ has, and its password.
 const defaultUser = "guest"
 
-// newLogin is probe.NewLogin, or a test's own.
-type newLogin func(probe.LoginOptions) func(context.Context, target.Node) probe.Result
+// newLogin is login.New, or a test's own.
+type newLogin func(login.Options) func(context.Context, target.Node) probe.Result
 
 // probeFlags are the flags of `unstuck probe`.
 type probeFlags struct {
@@ -60,7 +61,7 @@ The exit code is that of a monitoring plugin. With several targets the worst cou
   3  unknown: the probe could not tell, or the command line is wrong
   0  healthy`
 
-func newProbeCommand(login newLogin) *cobra.Command {
+func newProbeCommand(attempt newLogin) *cobra.Command {
 	var f probeFlags
 	cmd := &cobra.Command{
 		Use:   "probe [flags] amqp[s]://user@host[:port][/vhost]...",
@@ -72,14 +73,14 @@ func newProbeCommand(login newLogin) *cobra.Command {
   unstuck probe -o json amqp://monitor@10.0.0.7 | jq -r .status`,
 		Args:              cli.AtLeast(1, "at least one URL, such as amqp://user@host:5672/vhost"),
 		ValidArgsFunction: cobra.FixedCompletions([]string{"amqp://", "amqps://"}, cobra.ShellCompDirectiveNoSpace),
-		RunE:              func(cmd *cobra.Command, args []string) error { return runProbe(cmd, f, login, args) },
+		RunE:              func(cmd *cobra.Command, args []string) error { return runProbe(cmd, f, attempt, args) },
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&f.level, "level", string(probe.Login),
 		"`level` to probe at: login, or roundtrip (a message through a queue of its own)")
-	flags.DurationVar(&f.timeout, "timeout", probe.DefaultLoginTimeout,
+	flags.DurationVar(&f.timeout, "timeout", login.DefaultTimeout,
 		"deadline of a probe that does not get on; 20s at level roundtrip")
-	flags.DurationVar(&f.handshake, "handshake-timeout", probe.DefaultHandshakeTimeout,
+	flags.DurationVar(&f.handshake, "handshake-timeout", login.DefaultHandshakeTimeout,
 		"the broker's own handshake_timeout")
 	flags.DurationVar(&f.watch, "watch", 0, "repeat at this interval until interrupted")
 	flags.Lookup("watch").NoOptDefVal = "15s"
@@ -110,13 +111,13 @@ func (f probeFlags) check(timeoutGiven, watchGiven bool) (probeFlags, error) {
 		return f, cli.UsageError("flag --watch: want at least 1s, as each attempt costs a stuck node a socket")
 	}
 	if f.level == string(probe.Roundtrip) && !timeoutGiven {
-		f.timeout = max(probe.DefaultRoundtripTimeout, f.handshake+probe.DefaultRoundtripTimeout/2)
+		f.timeout = max(login.DefaultRoundtripTimeout, f.handshake+login.DefaultRoundtripTimeout/2)
 	}
 	return f, nil
 }
 
 // runProbe probes the targets once, or again and again.
-func runProbe(cmd *cobra.Command, f probeFlags, login newLogin, args []string) error {
+func runProbe(cmd *cobra.Command, f probeFlags, attempt newLogin, args []string) error {
 	f, err := f.check(cmd.Flags().Changed("timeout"), cmd.Flags().Changed("watch"))
 	if err != nil {
 		return err
@@ -145,7 +146,7 @@ func runProbe(cmd *cobra.Command, f probeFlags, login newLogin, args []string) e
 	}
 	r := round{targets: targets, probes: make([]func(context.Context) probe.Result, len(targets)), interval: f.watch}
 	for i, t := range targets {
-		do := login(f.options(t, secure))
+		do := attempt(f.options(t, secure))
 		r.probes[i] = func(ctx context.Context) probe.Result {
 			return do(ctx, target.Node{Name: t.String(), Address: t.address})
 		}
@@ -241,7 +242,7 @@ func (f probeFlags) loadTLS(targets []endpoint) (*tls.Config, error) {
 		if !t.secure {
 			continue
 		}
-		cfg, err := probe.LoadTLS(f.caFile, f.certFile, f.keyFile, f.serverName)
+		cfg, err := login.LoadTLS(f.caFile, f.certFile, f.keyFile, f.serverName)
 		if err != nil {
 			return nil, cli.UsageError("%w", err)
 		}
@@ -254,12 +255,12 @@ func (f probeFlags) loadTLS(targets []endpoint) (*tls.Config, error) {
 	return nil, nil //nolint:nilnil // no target speaks TLS
 }
 
-func (f probeFlags) options(t endpoint, secure *tls.Config) probe.LoginOptions {
+func (f probeFlags) options(t endpoint, secure *tls.Config) login.Options {
 	if !t.secure {
 		secure = nil
 	}
 	creds := target.Credentials{Username: t.username, Password: t.password}
-	return probe.LoginOptions{
+	return login.Options{
 		Level: probe.Kind(f.level), Vhost: t.vhost, TLS: secure, Timeout: f.timeout, HandshakeTimeout: f.handshake,
 		Credentials: func(context.Context) (target.Credentials, error) { return creds, nil },
 		Name:        "unstuck probe", Version: version.Current().Version,

@@ -22,20 +22,21 @@ import (
 
 	"github.com/cjworkbench/unstuck/cli"
 	"github.com/cjworkbench/unstuck/probe"
+	"github.com/cjworkbench/unstuck/probe/login"
 	"github.com/cjworkbench/unstuck/target"
 )
 
 const marker = "s3cr3t-MARKER"
 
-// answers stands in for probe.NewLogin: it gives the result of the address, and remembers what it was asked.
+// answers stands in for login.New: it gives the result of the address, and remembers what it was asked.
 type answers struct {
 	mu      sync.Mutex
 	results map[string]probe.Result // by host:port; others are healthy
-	options []probe.LoginOptions    // in the order of the targets
+	options []login.Options         // in the order of the targets
 	creds   []target.Credentials    // likewise
 }
 
-func (a *answers) login(o probe.LoginOptions) func(context.Context, target.Node) probe.Result {
+func (a *answers) login(o login.Options) func(context.Context, target.Node) probe.Result {
 	creds, err := o.Credentials(context.Background())
 	a.mu.Lock()
 	defer a.mu.Unlock()

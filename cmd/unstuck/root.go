@@ -4,7 +4,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/cjworkbench/unstuck/cli"
-	"github.com/cjworkbench/unstuck/probe"
+	"github.com/cjworkbench/unstuck/probe/login"
 	"github.com/cjworkbench/unstuck/version"
 )
 
@@ -21,7 +21,7 @@ At 3 a.m., begin with "unstuck probe": it needs no configuration, and says wheth
 		Version: version.Current().String(),
 	}
 	root.SetVersionTemplate("{{.Version}}\n")
-	root.AddCommand(newRunCommand(), newProbeCommand(probe.NewLogin), newDiagnoseCommand(), newCheckConfigCommand(),
+	root.AddCommand(newRunCommand(), newProbeCommand(login.New), newDiagnoseCommand(), newCheckConfigCommand(),
 		newTokenCommand(), newVersionCommand())
 	root.AddCommand(cli.NewCommands()...)
 	return root

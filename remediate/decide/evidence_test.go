@@ -10,6 +10,7 @@ import (
 	"unsafe"
 
 	"github.com/cjworkbench/unstuck/probe"
+	"github.com/cjworkbench/unstuck/probe/stuck"
 )
 
 // hangingTrip lets 15 s pass, in which every login is good and rabbit-1's round trip hangs at its confirm.
@@ -290,7 +291,7 @@ const lookText = `2026-11-23 00:38:01 There are 271 processes.
 //promise:8
 func TestEvidenceDoesItProgress(t *testing.T) {
 	look := func(tl *timeline, frames string, mailbox int) {
-		p, err := probe.ParseMaybeStuck(strings.NewReader(fmt.Sprintf(lookText, frames, mailbox)))
+		p, err := stuck.Parse(strings.NewReader(fmt.Sprintf(lookText, frames, mailbox)))
 		if err != nil || p.Truncated {
 			tl.t.Fatal(err, p)
 		}

@@ -1,8 +1,0 @@
-//go:build !linux
-
-package probe
-
-import "net"
-
-// unacknowledged cannot tell here.
-func unacknowledged(net.Conn) (sent, received bool) { return false, false }

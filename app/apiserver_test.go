@@ -353,3 +353,8 @@ func podOf(namespace, host string) []runtime.Object {
 		},
 	}
 }
+
+// secretOf is a Secret with these values.
+func secretOf(namespace, name string, values map[string][]byte) runtime.Object {
+	return &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}, Data: values}
+}

@@ -141,10 +141,7 @@ func newComparison(t *testing.T, l *lab.Lab) *comparison {
 		return target.Credentials{Username: user, Password: password}, nil
 	}
 	w := &watched{logins: make(map[string]goodLogin), hinted: make(map[string]time.Time), runner: probe.NewRunner(probe.RunnerOptions{})}
-	probes, err := w.probes(tableBroker(), Supplier{World: l, Exec: l, Logs: l, Credentials: credentials}, slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
+	probes := w.probes(tableBroker(), Supplier{World: l, Exec: l, Logs: l, Credentials: credentials}, slog.New(slog.DiscardHandler))
 	for _, p := range probes {
 		c.probes[p.Kind] = p.Run
 	}

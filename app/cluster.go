@@ -1,7 +1,6 @@
 package app
 
 import (
-	"cmp"
 	"context"
 	"crypto/rand"
 	"fmt"
@@ -62,20 +61,29 @@ func (c *cluster) broker(b config.Broker) (Supplier, error) {
 	if err != nil {
 		return Supplier{}, err
 	}
-	s := Supplier{World: pods, Exec: pods, Logs: pods, mayDelete: pods.MayDelete, Credentials: b.Credentials}
+	return Supplier{World: pods, Exec: pods, Logs: pods, mayDelete: pods.MayDelete}, nil
+}
+
+// logins says how to log in to a broker's nodes: with what stands in files, or in Secrets.
+func (c *cluster) logins(b config.Broker, s *Supplier) error {
+	s.Credentials, s.trust = b.Credentials, trustOf(b, c.SecretValues)
 	if b.Secret == nil {
-		return s, nil
+		return nil
 	}
 	user, err := b.User()
 	if err != nil {
-		return Supplier{}, fmt.Errorf("broker %s: %w", b.Name, err)
+		return fmt.Errorf("broker %s: %w", b.Name, err)
+	}
+	namespace := b.Secret.Namespace
+	if namespace == "" { // so they are pods
+		namespace = b.Pods.Namespace
 	}
 	secret := c.Secret(kube.SecretRef{
-		Namespace: cmp.Or(b.Secret.Namespace, b.Pods.Namespace), Name: b.Secret.Name,
+		Namespace: namespace, Name: b.Secret.Name,
 		UsernameKey: b.Secret.UsernameKey, PasswordKey: b.Secret.PasswordKey, Username: user,
 	})
 	s.Credentials, s.refused, s.loginErr = secret.Credentials, secret.Refused, secret.Err
-	return s, nil
+	return nil
 }
 
 // app gives what is needed to watch an application's pods.
@@ -193,15 +201,16 @@ func (a *App) useCluster(c *config.Config) (*auth.Reviews, error) {
 	a.store, a.around, a.kept = store.New(k.Documents()), k.run, slog.String("namespace", k.Namespace())
 	a.recorder = &events{event: k.event}
 	for _, b := range c.Brokers {
-		s := Supplier{World: fixedNodes{nodes: b.Nodes, isLeader: k.IsLeader}, Credentials: b.Credentials}
+		s := Supplier{World: fixedNodes{nodes: b.Nodes, isLeader: k.IsLeader}}
 		if b.Pods != nil {
 			if s, err = k.broker(b); err != nil {
 				return nil, err
 			}
 		}
-		if err := a.watch(b, s); err != nil {
+		if err := k.logins(b, &s); err != nil {
 			return nil, err
 		}
+		a.watch(b, s)
 	}
 	for _, app := range c.Apps {
 		s, err := k.app(app)

@@ -33,9 +33,7 @@ func (a *App) useDir(c *config.Config, supply func(config.Broker) Supplier) erro
 		if supply != nil {
 			s = supply(b)
 		}
-		if err := a.watch(b, s); err != nil {
-			return err
-		}
+		a.watch(b, s)
 	}
 	a.serveManual(dir)
 	return nil

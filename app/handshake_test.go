@@ -47,10 +47,7 @@ func TestWatchedAskHandshakeIsToldOnceByARealNodeAndLogsADifference(t *testing.T
 		w := &watched{logins: make(map[string]goodLogin), hinted: make(map[string]time.Time), runner: probe.NewRunner(probe.RunnerOptions{})}
 		var said safeBuffer
 		x := &toldOnce{Lab: l}
-		probes, err := w.probes(b, Supplier{World: l, Exec: x, Logs: l}, slog.New(slog.NewTextHandler(&said, &slog.HandlerOptions{Level: slog.LevelDebug})))
-		if err != nil {
-			t.Fatal(err)
-		}
+		probes := w.probes(b, Supplier{World: l, Exec: x, Logs: l}, slog.New(slog.NewTextHandler(&said, &slog.HandlerOptions{Level: slog.LevelDebug})))
 		i := slices.IndexFunc(probes, func(p probe.Probe) bool { return p.Kind == probe.MaybeStuck })
 		for range 2 {
 			if r := probes[i].Run(t.Context(), n); r.Reason != probe.OK {

@@ -388,9 +388,7 @@ func watchDir(ctx context.Context, t testing.TB, l *lab.Lab, world remediate.Wor
 		user, password := l.Credentials()
 		return target.Credentials{Username: user, Password: password}, nil
 	}
-	if err := w.daemon.watch(b, Supplier{World: world, Exec: askedOnce{l}, Logs: l, Credentials: credentials}); err != nil {
-		t.Fatal(err)
-	}
+	w.daemon.watch(b, Supplier{World: world, Exec: askedOnce{l}, Logs: l, Credentials: credentials})
 	prepare(w.daemon)
 	where, err := listen(ctx, config.Listen{Metrics: "127.0.0.1:0", API: "127.0.0.1:0"})
 	if err != nil {

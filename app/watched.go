@@ -2,7 +2,6 @@ package app
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"sync"
 	"time"
@@ -27,6 +26,7 @@ type Supplier struct {
 	Credentials func(context.Context) (target.Credentials, error)
 	refused     func()       // nil, or told that a login with the credentials was refused
 	loginErr    func() error // nil, or why the credentials cannot be read
+	trust       *login.Trust // nil: TLS comes from files, if there is any
 
 	// mayDelete, if not nil, names what is not allowed of what a deletion needs.
 	mayDelete func(context.Context) ([]auth.ResourceAttributes, error)
@@ -42,6 +42,7 @@ type Observer interface {
 type watched struct {
 	refused    func()                                                   // nil, or told that a login was refused
 	mayDelete  func(context.Context) ([]auth.ResourceAttributes, error) // nil: it needs no permission
+	trust      *login.Trust                                             // nil: no TLS
 	runner     *probe.Runner
 	loop       *remediate.Loop
 	baselines  stuck.Baselines
@@ -60,19 +61,23 @@ type goodLogin struct {
 }
 
 // watch adds a broker, whose nodes s supplies.
-func (a *App) watch(b config.Broker, s Supplier) error {
+func (a *App) watch(b config.Broker, s Supplier) {
 	if s.loginErr == nil && s.Credentials != nil {
 		c := &credentials{read: s.Credentials}
 		s.Credentials, s.loginErr = c.get, c.err
 	}
-	w := &watched{logins: make(map[string]goodLogin), hinted: make(map[string]time.Time)}
-	probes, err := w.probes(b, s, a.log.With("target", b.Name))
-	if err != nil {
-		return fmt.Errorf("broker %s: %w", b.Name, err)
+	if s.trust == nil {
+		s.trust = trustOf(b, nil)
 	}
-	w.refused = s.refused
-	a.add(w, b.Name, b.Policy, probes, s)
-	return nil
+	w := &watched{
+		logins: make(map[string]goodLogin), hinted: make(map[string]time.Time), refused: s.refused, trust: s.trust,
+	}
+	certificates := func() error { return nil }
+	if s.trust != nil {
+		certificates = s.trust.Err
+	}
+	s.loginErr = loginErrors(s.loginErr, certificates)
+	a.add(w, b.Name, b.Policy, w.probes(b, s, a.log.With("target", b.Name)), s)
 }
 
 // watchApp adds an application, whose pods s supplies.
@@ -113,14 +118,14 @@ func (a *App) add(w *watched, name string, policy decide.Policy, probes []probe.
 }
 
 // probes are the probes that b's configuration asks for and s makes possible.
-func (w *watched) probes(b config.Broker, s Supplier, log *slog.Logger) ([]probe.Probe, error) {
-	tlsConfig, err := b.TLSConfig()
-	if err != nil {
-		return nil, err
-	}
+func (w *watched) probes(b config.Broker, s Supplier, log *slog.Logger) []probe.Probe {
 	o := login.Options{
-		Vhost: b.Vhost, Credentials: s.Credentials, TLS: tlsConfig, HandshakeTimeout: b.HandshakeTimeout,
-		Timeout: b.Probes.Login.Timeout, Version: version.Current().Version,
+		Vhost: b.Vhost, Credentials: s.Credentials, External: b.AuthMechanism == config.External,
+		HandshakeTimeout: b.HandshakeTimeout,
+		Timeout:          b.Probes.Login.Timeout, Version: version.Current().Version,
+	}
+	if s.trust != nil {
+		o.TLS = s.trust.Config
 	}
 	if s.Exec != nil {
 		o.Handshake, o.Silent = w.handshakes.For, w.silent
@@ -159,12 +164,15 @@ func (w *watched) probes(b config.Broker, s Supplier, log *slog.Logger) ([]probe
 		run := probe.NewLogAge(s.Logs, probe.LogAgeOptions{MaxAge: p.Log.MaxAge, LastLogin: w.lastLogin})
 		probes = append(probes, probe.Probe{Kind: probe.LogAge, Run: run, Schedule: p.Log.Every.Schedule})
 	}
-	return probes, nil
+	return probes
 }
 
 func (w *watched) noteLogin(r probe.Result) {
 	if r.Reason == probe.AccessRefused && w.refused != nil {
 		w.refused()
+	}
+	if r.Reason == probe.TLS && w.trust != nil {
+		w.trust.Refused()
 	}
 	if r.Kind == probe.Login && r.Status() == probe.Healthy {
 		w.mu.Lock()

@@ -56,7 +56,7 @@ func TestWaysToReachARealBrokerNeverLookStuck(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			for _, level := range []probe.Kind{probe.Login, probe.Roundtrip} {
 				attempt := login.New(login.Options{
-					Level: level, Vhost: row.vhost, TLS: row.tls, HandshakeTimeout: tableHandshake, Timeout: 4 * time.Second,
+					Level: level, Vhost: row.vhost, TLS: login.Fixed(row.tls), HandshakeTimeout: tableHandshake, Timeout: 4 * time.Second,
 					Credentials: func(context.Context) (target.Credentials, error) {
 						user, password := l.Credentials()
 						return target.Credentials{Username: user, Password: password}, nil

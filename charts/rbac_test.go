@@ -138,6 +138,21 @@ config:
 			map[string]grants{"tools": own, "a": with(watching, broker)},
 		},
 		{
+			"the secrets of TLS, of one's own and of the defaults, and none that a file takes the place of", `
+image: {repository: r}
+config:
+  defaults: {auth_mechanism: external, secret: {name: unused}, tls: {ca_secret: {name: ca, namespace: vault}, cert_secret: {name: cert}}}
+  brokers:
+    - {name: one, pods: {namespace: a, selector: a=b, container: c}}
+    - {name: two, tls: {ca_file: /ca, cert_file: /c, key_file: /k}, pods: {namespace: b, selector: a=b, container: c}}
+    - {name: three, auth_mechanism: plain, token_file: /t, tls: {ca_secret: {name: own}}, pods: {namespace: c, selector: a=b, container: c}}
+`,
+			map[string]grants{
+				"tools": own, "a": with(watching, broker, secret("cert")), "b": with(watching, broker),
+				"c": with(watching, broker, secret("cert"), secret("own")), "vault": secret("ca"),
+			},
+		},
+		{
 			"a Lease of another name", strings.Replace(least, "config:", "config:\n  kubernetes: {lease: other}", 1),
 			map[string]grants{
 				"tools": {

@@ -32,6 +32,9 @@ func (d *decoder) check(c Config) {
 		d.checkPlace(i, b)
 		d.checkNodes(i, b)
 		d.checkTLS(i, b)
+		if !c.InCluster() && b.Pods == nil && len(b.Nodes) > 0 { // else something is missing, which is said elsewhere
+			d.checkSecrets(i, b)
+		}
 		d.checkProbes(i, b)
 		d.checkEvidence(i, b)
 		d.checkPolicy(func(k string) string { return at(i, k) }, b.Policy)
@@ -137,16 +140,6 @@ func (d *decoder) checkNodes(i int, b Broker) {
 	if b.Policy.Mode == decide.Remediate && b.Pods == nil {
 		d.problem(at(i, "mode"),
 			"want observe: the nodes are listed in this file, and nothing here could delete and recreate them")
-	}
-}
-
-func (d *decoder) checkTLS(i int, b Broker) {
-	switch {
-	case b.TLS == nil:
-	case b.TLS.CertFile != "" && b.TLS.KeyFile == "":
-		d.problem(at(i, "tls", "key_file"), "missing: want the key of the certificate in cert_file")
-	case b.TLS.CertFile == "" && b.TLS.KeyFile != "":
-		d.problem(at(i, "tls", "cert_file"), "missing: want the certificate of the key in key_file")
 	}
 }
 

@@ -48,11 +48,13 @@ type Broker struct {
 	Name  string
 	Vhost string
 
-	Username     string // or UsernameFile
-	UsernameFile string
-	PasswordFile string
-	Secret       *Secret // nil: the credentials stand in files
-	TLS          *TLS    // nil: plain TCP
+	AuthMechanism string // Plain or External
+	Username      string // or UsernameFile
+	UsernameFile  string
+	PasswordFile  string
+	TokenFile     string  // of an OAuth 2 token, instead of PasswordFile
+	Secret        *Secret // nil: the credentials stand in files
+	TLS           *TLS    // nil: plain TCP
 
 	// Nodes are those that the file names. They have a name and an address, and nobody who could say more of them.
 	Nodes []target.Node
@@ -64,14 +66,6 @@ type Broker struct {
 
 	Probes Probes
 	Policy decide.Policy
-}
-
-// TLS says how to trust a broker, and how it may trust us.
-type TLS struct {
-	CAFile     string // empty: the system's
-	CertFile   string // of the client; empty: none
-	KeyFile    string
-	ServerName string // empty: the host of the node's address
 }
 
 // Probes says how often each kind of probe runs, and for how long at most.
@@ -112,7 +106,7 @@ func defaults() Config {
 
 // DefaultBroker gives what holds for a broker where neither its section nor that of the defaults says anything.
 func DefaultBroker() Broker {
-	b := Broker{Vhost: "/", HandshakeTimeout: 10 * time.Second, Policy: decide.DefaultPolicy()}
+	b := Broker{Vhost: "/", AuthMechanism: Plain, HandshakeTimeout: 10 * time.Second, Policy: decide.DefaultPolicy()}
 
 	b.Probes.Login.Every = Every(15 * time.Second)
 	b.Probes.Login.Timeout = 12 * time.Second
@@ -136,10 +130,7 @@ func DefaultBroker() Broker {
 func (b Broker) clone() Broker {
 	b.Nodes = slices.Clone(b.Nodes)
 	b.Policy.MaintenanceWindows = slices.Clone(b.Policy.MaintenanceWindows)
-	if b.TLS != nil {
-		tls := *b.TLS
-		b.TLS = &tls
-	}
+	b.TLS = b.TLS.clone()
 	if b.Secret != nil {
 		secret := *b.Secret
 		b.Secret = &secret

@@ -1,73 +1,16 @@
 package config
 
 import (
-	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 	"syscall"
 
 	"github.com/cjworkbench/unstuck/probe"
 	"github.com/cjworkbench/unstuck/probe/login"
-	"github.com/cjworkbench/unstuck/target"
 )
-
-// Credentials reads the user's name and the password, each time anew: secrets are rotated while we run. The end of the
-// line does not count. It is what login.Options asks for.
-func (b Broker) Credentials(ctx context.Context) (target.Credentials, error) {
-	if err := ctx.Err(); err != nil {
-		return target.Credentials{}, err
-	}
-	var c target.Credentials
-	var err error
-	if c.Username, err = b.User(); err != nil {
-		return target.Credentials{}, err
-	}
-	if c.Password, err = readSecret(b.PasswordFile); err != nil {
-		return target.Credentials{}, fmt.Errorf("read the password: %w", err)
-	}
-	return c, nil
-}
-
-// User gives the user's name, from its file if there is one. It is empty if it stands in a Secret of the cluster.
-func (b Broker) User() (string, error) {
-	if b.UsernameFile == "" {
-		return b.Username, nil
-	}
-	name, err := readSecret(b.UsernameFile)
-	if err != nil {
-		return "", fmt.Errorf("read the user name: %w", err)
-	}
-	return name, nil
-}
-
-// TLSConfig reads the files that the TLS section names. It gives nil for a broker without TLS.
-func (b Broker) TLSConfig() (*tls.Config, error) {
-	if b.TLS == nil {
-		return nil, nil
-	}
-	return login.LoadTLS(b.TLS.CAFile, b.TLS.CertFile, b.TLS.KeyFile, b.TLS.ServerName)
-}
-
-// readSecret reads a file of one line. Errors name the file, and never repeat what is in it.
-func readSecret(path string) (string, error) {
-	data, err := probe.ReadFile(path, probe.MaxSecret)
-	if err != nil {
-		return "", err
-	}
-	secret := strings.TrimRight(string(data), "\r\n")
-	switch {
-	case secret == "":
-		return "", fmt.Errorf("%s is empty", path)
-	case strings.ContainsAny(secret, "\r\n\x00"):
-		return "", fmt.Errorf("%s has more than one line", path)
-	}
-	return secret, nil
-}
 
 // resolve makes relative paths relative to dir.
 func (c *Config) resolve(dir string) {
@@ -77,7 +20,7 @@ func (c *Config) resolve(dir string) {
 	}
 	for i := range c.Brokers {
 		b := &c.Brokers[i]
-		paths = append(paths, &b.UsernameFile, &b.PasswordFile)
+		paths = append(paths, &b.UsernameFile, &b.PasswordFile, &b.TokenFile)
 		if b.TLS != nil {
 			paths = append(paths, &b.TLS.CAFile, &b.TLS.CertFile, &b.TLS.KeyFile)
 		}
@@ -99,18 +42,36 @@ func (d *decoder) checkFiles(c Config) {
 	}
 	d.checkAPIFiles(c)
 	for i, b := range c.Brokers {
-		for _, f := range []struct{ key, path string }{{"username_file", b.UsernameFile}, {"password_file", b.PasswordFile}} {
-			if f.path == "" {
-				continue
-			}
-			if _, err := readSecret(f.path); err != nil {
-				d.problem(at(i, f.key), "%v: want a file with one line, of at most %d bytes", err, probe.MaxSecret)
-			}
+		d.checkBrokersFiles(i, b)
+	}
+}
+
+func (d *decoder) checkBrokersFiles(i int, b Broker) {
+	for _, f := range []struct {
+		key, path string
+		most      int
+	}{
+		{"username_file", b.UsernameFile, probe.MaxSecret}, {"password_file", b.PasswordFile, probe.MaxSecret},
+		{"token_file", b.TokenFile, maxToken},
+	} {
+		if f.path == "" {
+			continue
 		}
-		if b.TLS != nil && (b.TLS.CertFile == "") == (b.TLS.KeyFile == "") { // else that has been noted
-			if _, err := b.TLSConfig(); err != nil {
-				d.problem(at(i, "tls"), "%v", err)
-			}
+		if _, err := readSecret(f.path, f.most); err != nil {
+			d.problem(at(i, f.key), "%v: want a file with one line, of at most %d bytes", err, f.most)
+		}
+	}
+	if b.TLS == nil {
+		return
+	}
+	if b.TLS.CAFile != "" {
+		if _, err := login.LoadAuthorities(b.TLS.CAFile); err != nil {
+			d.problem(at(i, "tls"), "%v", err)
+		}
+	}
+	if b.TLS.CertFile != "" && b.TLS.KeyFile != "" { // else that has been noted
+		if _, err := login.LoadPair(b.TLS.CertFile, b.TLS.KeyFile); err != nil {
+			d.problem(at(i, "tls"), "%v", err)
 		}
 	}
 }

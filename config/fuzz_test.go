@@ -68,8 +68,26 @@ func held(t *testing.T, c *Config) {
 				users++
 			}
 		}
-		if b.Name == "" || names[b.Name] || (len(b.Nodes) == 0) == (b.Pods == nil) || users != 1 || (b.PasswordFile == "") == (b.Secret == nil) {
+		passwords := 0
+		for _, there := range []bool{b.PasswordFile != "", b.TokenFile != "", b.Secret != nil} {
+			if there {
+				passwords++
+			}
+		}
+		if b.Name == "" || names[b.Name] || (len(b.Nodes) == 0) == (b.Pods == nil) {
 			t.Errorf("broker %q lacks something, or comes twice", b.Name)
+		}
+		switch {
+		case b.AuthMechanism == External && (users+passwords != 0 || !b.TLS.hasCert()):
+			t.Errorf("broker %q has %d users, %d passwords and %+v for the mechanism external", b.Name, users, passwords, b.TLS)
+		case b.AuthMechanism == Plain && (passwords != 1 || users > 1 || users == 0 && b.TokenFile == ""):
+			t.Errorf("broker %q has %d users and %d passwords", b.Name, users, passwords)
+		case b.AuthMechanism != External && b.AuthMechanism != Plain:
+			t.Errorf("broker %q has the mechanism %q", b.Name, b.AuthMechanism)
+		}
+		if tls := b.TLS; tls != nil && (tls.CAFile != "" && tls.CASecret != nil || tls.CertFile != "" && tls.CertSecret != nil ||
+			(tls.CertFile == "") != (tls.KeyFile == "") || tls.ServerName.wrong()) {
+			t.Errorf("broker %q has the TLS %+v", b.Name, tls)
 		}
 		names[b.Name] = true
 		if b.Probes.Login.Every.Schedule == nil || b.Probes.Login.Timeout < b.HandshakeTimeout+time.Second {

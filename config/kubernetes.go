@@ -123,13 +123,9 @@ func (s *section) secret() *Secret {
 	_, there := s.values["secret"]
 	k := Secret{PasswordKey: "password"}
 	sub := s.sub("secret")
-	sub.named("namespace", none, brokerName, wantBroker, &k.Namespace)
-	sub.named("name", required, objectName, wantObject, &k.Name)
+	sub.secretName(there, &k.Namespace, &k.Name)
 	sub.named("username_key", none, secretKey, wantKey, &k.UsernameKey)
 	sub.named("password_key", k.PasswordKey, secretKey, wantKey, &k.PasswordKey)
-	if there {
-		sub.missing("name", k.Name, wantObject)
-	}
 	sub.end()
 	if !there {
 		return nil
@@ -183,6 +179,20 @@ func (d *decoder) checkPlace(i int, b Broker) {
 	case b.Pods == nil && b.Secret != nil && b.Secret.Namespace == "":
 		d.problem(at(i, "secret", "namespace"),
 			"missing: want the secret's namespace, for the nodes are no pods and have none")
+	}
+}
+
+// checkSecrets notes the Secrets that a broker names where nothing is in Kubernetes, and so nobody could read them.
+func (d *decoder) checkSecrets(i int, b Broker) {
+	const want = "want a file: nothing of this configuration is in Kubernetes, where secrets are"
+	if b.Secret != nil {
+		d.problem(at(i, "secret"), want)
+	}
+	if b.TLS != nil && b.TLS.CASecret != nil {
+		d.problem(at(i, "tls", "ca_secret"), want)
+	}
+	if b.TLS != nil && b.TLS.CertSecret != nil {
+		d.problem(at(i, "tls", "cert_secret"), want)
 	}
 }
 

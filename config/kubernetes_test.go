@@ -1,6 +1,7 @@
 package config
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -8,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/cjworkbench/unstuck/remediate/decide"
+	"github.com/cjworkbench/unstuck/target"
 )
 
 func TestKubernetesKeysArrive(t *testing.T) {
@@ -31,6 +33,21 @@ func TestKubernetesKeysArrive(t *testing.T) {
 	}
 	if b.Username != "" || b.PasswordFile != "" || b.Policy.Mode != decide.Remediate || !c.InCluster() {
 		t.Errorf("user %q, password file %q, mode %s", b.Username, b.PasswordFile, b.Policy.Mode)
+	}
+	mutual := c.Brokers[slices.IndexFunc(c.Brokers, func(b Broker) bool { return b.Name == "mutual" })]
+	certificates := &TLS{
+		CASecret:   &CASecret{Namespace: "production", Name: "rabbitmq-ca", Key: "ca.crt"},
+		CertSecret: &CertSecret{Namespace: "production", Name: "unstuck-client", CertKey: "tls.crt", KeyKey: "tls.key"},
+		ServerName: "{pod}.rabbitmq-nodes.{namespace}",
+	}
+	if diff := cmp.Diff(certificates, mutual.TLS); diff != "" || mutual.AuthMechanism != External {
+		t.Errorf("%s, TLS (-want +got):\n%s", mutual.AuthMechanism, diff)
+	}
+	if got := mutual.TLS.ServerName.Of("rabbitmq-server-0", "production"); got != "rabbitmq-server-0.rabbitmq-nodes.production" {
+		t.Errorf("the name of a pod is %s", got)
+	}
+	if creds, err := mutual.Credentials(t.Context()); err != nil || creds != (target.Credentials{}) {
+		t.Errorf("it logs in with %+v, %v", creds, err)
 	}
 	a := c.Apps[0]
 	app := App{

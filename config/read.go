@@ -80,11 +80,13 @@ func (d *decoder) broker(e element, b Broker) Broker {
 	s.named("name", required, brokerName, wantBroker, &b.Name)
 	s.missing("name", b.Name, wantBroker)
 	s.inherited(&b)
-	if b.Username == "" && (b.Secret == nil || b.Secret.UsernameKey == "") {
-		s.missingOneOf("username", "username_file")
-	}
-	if b.Secret == nil {
-		s.missing("password_file", b.PasswordFile, wantFile+", or a secret")
+	if b.AuthMechanism == Plain && b.TokenFile == "" {
+		if b.Username == "" && (b.Secret == nil || b.Secret.UsernameKey == "") {
+			s.missingOneOf("username", "username_file")
+		}
+		if b.Secret == nil {
+			s.missing("password_file", b.PasswordFile, wantFile+", or a secret")
+		}
 	}
 	port := 5672
 	if b.TLS != nil {
@@ -136,56 +138,6 @@ func (s *section) mode(to *decide.Mode) {
 	s.oneOf("mode", to.String(), []string{"observe", "remediate"}, func(v string) {
 		*to = map[string]decide.Mode{"remediate": decide.Remediate}[v]
 	})
-}
-
-// credentials reads the user's name and the password, or where they stand. Either takes the place of one from the
-// defaults.
-func (s *section) credentials(b *Broker) {
-	var name, file, password string
-	s.text("username", none, wantUsername, &name)
-	s.text("username_file", none, wantFile, &file)
-	s.text("password_file", none, wantFile, &password)
-	secret := s.secret()
-	switch {
-	case password != "" && secret != nil:
-		s.problem(s.key("password_file"), "there is a secret too: want one of them")
-	case password != "":
-		b.PasswordFile, b.Secret = password, nil
-	case secret != nil:
-		b.PasswordFile, b.Secret = "", secret
-		if secret.UsernameKey != "" {
-			b.Username, b.UsernameFile = "", ""
-		}
-	}
-	switch named := name != "" || file != ""; {
-	case name != "" && file != "":
-		s.problem(s.key("username_file"), "there is a username too: want one of them")
-	case named && secret != nil && secret.UsernameKey != "":
-		s.problem(s.key("secret.username_key"), "there is a username too: want one of them")
-	case named:
-		b.Username, b.UsernameFile = name, file
-		if b.Secret != nil {
-			b.Secret.UsernameKey = ""
-		}
-	}
-}
-
-// tls reads the section whose presence alone asks for TLS.
-func (s *section) tls(b *Broker) {
-	_, there := s.values["tls"]
-	t := TLS{}
-	if b.TLS != nil {
-		t = *b.TLS
-	}
-	sub := s.sub("tls")
-	sub.text("ca_file", none, wantFile, &t.CAFile)
-	sub.text("cert_file", none, wantFile, &t.CertFile)
-	sub.text("key_file", none, wantFile, &t.KeyFile)
-	sub.text("server_name", none, "the name in the broker's certificate", &t.ServerName)
-	sub.end()
-	if there {
-		b.TLS = &t
-	}
 }
 
 func (s *section) probes(p *Probes) {

@@ -27,83 +27,108 @@ type SecretRef struct {
 	Username        string
 }
 
-// Secret is a Secret that credentials are read from: by its name alone, so that the right to read it can be given for
-// it alone.
+// Secret is a Secret that credentials are read from.
 type Secret struct {
 	SecretRef
-
-	client *Client
-
-	mu      sync.Mutex
-	creds   target.Credentials
-	known   bool
-	err     error     // why it could not be read when that was last tried
-	checked time.Time // when it was last read, or could not be; zero: it must be read before it is used
+	*SecretValues
 }
 
 // Secret gives the credentials in a Secret.
 func (c *Client) Secret(ref SecretRef) *Secret {
-	c.Require(func(need apiserver.Need) { need(ref.Namespace, "secrets", ref.Name, "get") })
-	return &Secret{SecretRef: ref, client: c}
+	keys := []string{ref.PasswordKey}
+	if ref.UsernameKey != "" {
+		keys = append(keys, ref.UsernameKey)
+	}
+	return &Secret{SecretRef: ref, SecretValues: c.SecretValues(ref.Namespace, ref.Name, keys...)}
 }
 
 // Credentials gives the name and the password, at most 30 s old. While the API server is away those that were read last
 // serve on, unless a login with them was refused.
 func (s *Secret) Credentials(ctx context.Context) (target.Credentials, error) {
+	values, err := s.Get(ctx)
+	if err != nil {
+		return target.Credentials{}, err
+	}
+	line := func(key string) string {
+		return strings.TrimRight(string(values[key]), "\r\n") // as files are read, which editors end with a newline
+	}
+	creds := target.Credentials{Username: s.Username, Password: line(s.PasswordKey)}
+	if s.UsernameKey != "" {
+		creds.Username = line(s.UsernameKey)
+	}
+	return creds, nil
+}
+
+// SecretValues are the values of some keys of a Secret, which is read by its name alone, so that the right to read it
+// can be given for it alone.
+type SecretValues struct {
+	namespace, name string
+	keys            []string
+	client          *Client
+
+	mu      sync.Mutex
+	values  map[string][]byte // nil: never read
+	err     error             // why it could not be read when that was last tried
+	checked time.Time         // when it was last read, or could not be; zero: it must be read before it is used
+}
+
+// SecretValues gives the values of these keys, each of which the Secret must have.
+func (c *Client) SecretValues(namespace, name string, keys ...string) *SecretValues {
+	c.Require(func(need apiserver.Need) { need(namespace, "secrets", name, "get") })
+	return &SecretValues{namespace: namespace, name: name, keys: keys, client: c}
+}
+
+// Get gives the values by their keys, at most 30 s old. While the API server is away, or a key is missing, those that
+// were read last serve on, unless they were refused. The error names the Secret, and never repeats what is in it.
+func (s *SecretValues) Get(ctx context.Context) (map[string][]byte, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.checked.IsZero() && clock.Elapsed(s.checked, time.Now()) < secretAge {
-		return s.creds, nil
+		return s.values, nil
 	}
-	creds, err := s.read(ctx)
+	values, err := s.read(ctx)
 	if s.err = nil; err != nil {
-		s.err = fmt.Errorf("read secret %s/%s: %w", s.Namespace, s.Name, err)
+		s.err = fmt.Errorf("read secret %s/%s: %w", s.namespace, s.name, err)
 	}
 	switch {
 	case err == nil:
-		s.creds, s.known = creds, true
-	case !s.known || s.checked.IsZero():
-		return target.Credentials{}, s.err
+		s.values = values
+	case s.values == nil || s.checked.IsZero():
+		return nil, s.err
 	}
 	s.checked = time.Now()
-	return s.creds, nil
+	return s.values, nil
 }
 
 // Err is why the Secret could not be read when that was last tried, though what was read before may serve on; nil if it
 // could.
-func (s *Secret) Err() error {
+func (s *SecretValues) Err() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.err
 }
 
-// Refused says that a login with these credentials was refused, so that they are read again before the next.
-func (s *Secret) Refused() {
+// Refused says that a login with these values was refused, so that they are read again before the next.
+func (s *SecretValues) Refused() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.checked = time.Time{}
 }
 
-func (s *Secret) read(ctx context.Context) (target.Credentials, error) {
+func (s *SecretValues) read(ctx context.Context) (map[string][]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, secretTimeout)
 	defer cancel()
-	secret, err := s.client.Conn.Secret(ctx, s.Namespace, s.Name)
+	secret, err := s.client.Conn.Secret(ctx, s.namespace, s.name)
 	if err != nil {
-		return target.Credentials{}, err
+		return nil, err
 	}
-	creds := target.Credentials{Username: s.Username}
-	value := func(key string) (string, error) {
+	values := make(map[string][]byte, len(s.keys))
+	for _, key := range s.keys {
 		v, ok := secret.Data[key]
 		if !ok {
-			return "", fmt.Errorf("it has no key %s", key)
+			return nil, fmt.Errorf("it has no key %s", key)
 		}
-		return strings.TrimRight(string(v), "\r\n"), nil // as files are read, which editors end with a newline
+		values[key] = v
 	}
-	if s.UsernameKey != "" {
-		if creds.Username, err = value(s.UsernameKey); err != nil {
-			return target.Credentials{}, err
-		}
-	}
-	creds.Password, err = value(s.PasswordKey)
-	return creds, err
+	return values, nil
 }

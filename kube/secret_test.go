@@ -125,7 +125,7 @@ func TestSecretSaysWhatIsWrongWithItAndNothingOfWhatIsInIt(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), tc.want) {
 			t.Errorf("%v\nwant ...%s...", err, tc.want)
 		}
-		if shown := fmt.Sprintf("%v %+v %#v", err, s.SecretRef, s.creds); strings.Contains(shown+log.String(), "hunter2") {
+		if shown := fmt.Sprintf("%v %+v", err, s.SecretRef); strings.Contains(shown+log.String(), "hunter2") {
 			t.Errorf("the password shows: %s", shown)
 		}
 	}
@@ -159,5 +159,36 @@ func TestSecretIsAtFaultUntilItCanBeRead(t *testing.T) {
 		c.Deny("get", "secrets", false)
 		pass(time.Minute)
 		fault("<nil>")
+	})
+}
+
+func TestSecretValuesAreThoseOfTheKeysAndServeOnUnlessRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := kubetest.NewCluster(t, rabbitSecret("one"))
+		s := clientOf(c).SecretValues(ns, "rabbit", "password")
+		got := func(want string) {
+			t.Helper()
+			values, err := s.Get(t.Context())
+			if len(values) != 1 || string(values["password"]) != want || err != nil {
+				t.Errorf("%q, %v: want %s alone", values, err, want)
+			}
+		}
+		got("one")
+		c.Put(rabbitSecret("two"))
+		pass(secretAge)
+		got("two")
+		without := rabbitSecret("")
+		delete(without.Data, "password")
+		c.Put(without)
+		pass(secretAge)
+		got("two")
+		const want = "read secret production/rabbit: it has no key password"
+		if err := s.Err(); err == nil || err.Error() != want {
+			t.Errorf("the fault is %v, want %s", err, want)
+		}
+		s.Refused()
+		if values, err := s.Get(t.Context()); values != nil || err == nil || err.Error() != want {
+			t.Errorf("refused: %q, %v", values, err)
+		}
 	})
 }

@@ -60,8 +60,8 @@ type Options struct {
 
 	// Targets names everything that is watched, so that a pause for none of it is noticed; nil: it is not.
 	Targets func() []string
-	// LoginError is why nobody can log in to the nodes, whatever they are like: there are no credentials; nil: it is not
-	// known, or nothing.
+	// LoginError is why nobody can log in to the nodes, whatever they are like: there are no credentials, or our
+	// certificates are at fault; nil: it is not known, or nothing.
 	LoginError func() error
 
 	Every time.Duration // a reconcile at least so often; default 5 s
@@ -269,7 +269,7 @@ func (l *Loop) misconfigured(o decide.Observation) {
 	wrong := slices.Clone(o.View.Problems)
 	if l.LoginError != nil {
 		if err := l.LoginError(); err != nil {
-			wrong = append(wrong, "no credentials: "+store.Shorten(err.Error(), 500))
+			wrong = append(wrong, store.Shorten(err.Error(), 500))
 		}
 	}
 	before := l.wrong

@@ -33,7 +33,11 @@ type Options struct {
 	Level       probe.Kind // Login, the default, or Roundtrip
 	Vhost       string
 	Credentials func(context.Context) (target.Credentials, error)
-	TLS         *tls.Config // nil: plain AMQP. An empty ServerName stands for the host of the address.
+	// External has the client's certificate say who we are (SASL EXTERNAL), and not the credentials.
+	External bool
+	// TLS gives the configuration for a login to a node; nil: plain AMQP. An empty ServerName stands for the host of
+	// the address. An error says nothing about the node. See Trust.
+	TLS func(context.Context, target.Node) (*tls.Config, error)
 
 	// Timeout is the deadline of the login. It must be longer than HandshakeTimeout: a live broker ends an
 	// unfinished login at its handshake timeout, and only a wedged broker stays silent beyond. Silence until a
@@ -90,12 +94,13 @@ func (o Options) probe(parent context.Context, n target.Node) probe.Result {
 		l.frames.afterOpen = probe.StageChannel
 	}
 	r := probe.Result{Target: n.Target, Node: n.Name, UID: n.UID, NodeStarted: n.Started, Kind: o.Level}
-	if r.Reason, r.Detail = l.readCredentials(); r.Reason == probe.OK {
+	if r.Reason, r.Detail = l.prepare(); r.Reason == probe.OK {
 		l.started = time.Now()
 		r.Reason, r.Detail = l.timed(n.Address)
 	}
 	r.Detail = redact(r.Detail, l.creds.Password) // a broker may say anything
 	r.Started, r.Took, r.NoAnswer = l.started, time.Since(l.started), l.noAnswer
+	r.CertExpires = l.certExpires
 	l.frames.mu.Lock()
 	r.Stage, r.Stages = l.frames.stage, l.frames.times
 	l.frames.mu.Unlock()
@@ -111,6 +116,7 @@ type login struct {
 	started   time.Time // when the login's clock started
 	timer     *time.Timer
 	creds     target.Credentials
+	secure    *tls.Config // nil: plain
 	frames    *frames
 	connected time.Time // when TCP was up
 
@@ -118,23 +124,36 @@ type login struct {
 	raw      net.Conn
 	noAnswer bool // connecting timed out
 	noCert   bool // the broker asked for a client certificate, and we have none
-	unread   bool // at the deadline an answer lay in our own kernel
-	unacked  bool // at the deadline the other side's kernel had not even acknowledged what we sent
+	// certExpires is when the certificate ends that the node presented, whether we trust it or not; zero: it presented
+	// none.
+	certExpires time.Time
+
+	unread  bool // at the deadline an answer lay in our own kernel
+	unacked bool // at the deadline the other side's kernel had not even acknowledged what we sent
 }
 
-// readCredentials reads the credentials before the login's clock starts: the time for that says nothing about the
-// node.
-func (l *login) readCredentials() (probe.Reason, string) {
+// prepare reads the credentials and the certificates before the login's clock starts: the time for that says nothing
+// about the node.
+func (l *login) prepare() (probe.Reason, string) {
 	ctx, cancel := context.WithTimeout(l.parent, credentialsTimeout)
 	defer cancel()
 	var err error
-	switch l.creds, err = l.Credentials(ctx); {
-	case err == nil:
-		return probe.OK, ""
-	case l.parent.Err() != nil:
-		return probe.Cancelled, "stopped while reading the credentials"
+	if l.creds, err = l.Credentials(ctx); err != nil {
+		return l.unprepared("credentials", err)
 	}
-	return probe.NotRun, "credentials: " + clean(err.Error())
+	if l.TLS != nil {
+		if l.secure, err = l.TLS(ctx, l.node); err != nil {
+			return l.unprepared("TLS", err)
+		}
+	}
+	return probe.OK, ""
+}
+
+func (l *login) unprepared(what string, err error) (probe.Reason, string) {
+	if l.parent.Err() != nil {
+		return probe.Cancelled, "stopped while reading the " + what
+	}
+	return probe.NotRun, what + ": " + clean(err.Error())
 }
 
 // timed attempts the login until its deadline.
@@ -158,7 +177,7 @@ func (l *login) run(ctx context.Context, address string) (probe.Reason, string) 
 	defer context.AfterFunc(ctx, l.hangUp)()
 
 	conn := l.raw
-	if l.TLS != nil {
+	if l.secure != nil {
 		l.frames.enter(probe.StageTLS, l.connected)
 		if conn, err = l.handshake(ctx, address); err != nil {
 			return l.noTLS(ctx, err)
@@ -200,7 +219,7 @@ func (l *login) hangUp() {
 }
 
 func (l *login) handshake(ctx context.Context, address string) (net.Conn, error) {
-	cfg := l.TLS.Clone()
+	cfg := l.secure.Clone()
 	if cfg.ServerName == "" {
 		host, _, err := net.SplitHostPort(address)
 		if err != nil {
@@ -215,7 +234,9 @@ func (l *login) handshake(ctx context.Context, address string) (net.Conn, error)
 		}
 	}
 	conn := tls.Client(l.raw, cfg)
-	return conn, conn.HandshakeContext(ctx)
+	err := conn.HandshakeContext(ctx)
+	l.certExpires = expiry(conn.ConnectionState().PeerCertificates, err)
+	return conn, err
 }
 
 // config is the library's configuration. Recovery stays nil: a probe that reconnects proves nothing.
@@ -224,28 +245,14 @@ func (l *login) config() amqp.Config {
 		"product": "Unstuck", "version": l.Version, "platform": "Go", "connection_name": l.Name,
 		"information": "logs in to see whether this node accepts logins",
 	}
+	var mechanism amqp.Authentication = &plain{l.creds, properties}
+	if l.External {
+		mechanism = &external{properties}
+	}
 	return amqp.Config{
-		SASL: []amqp.Authentication{&plain{l.creds, properties}}, Vhost: l.Vhost, Properties: properties,
+		SASL: []amqp.Authentication{mechanism}, Vhost: l.Vhost, Properties: properties,
 		Heartbeat: 10 * time.Second, FrameSize: frameMax, Locale: "en_US",
 	}
-}
-
-// plain is the SASL mechanism PLAIN. It also offers authentication_failure_close, without which RabbitMQ answers a
-// wrong password with three seconds of silence. amqp091-go writes its own capabilities over the caller's, without
-// that one, right before it asks the mechanism for the response (v1.16.0, Connection.openTune).
-type plain struct {
-	target.Credentials
-
-	properties amqp.Table
-}
-
-func (p *plain) Mechanism() string { return "PLAIN" }
-
-func (p *plain) Response() string {
-	if capabilities, ok := p.properties["capabilities"].(amqp.Table); ok {
-		capabilities["authentication_failure_close"] = true
-	}
-	return "\x00" + p.Username + "\x00" + p.Password
 }
 
 // close closes the connection politely, because a broker logs a warning about a dropped one. It reports whether the

@@ -423,14 +423,14 @@ func TestLoginTellsWhatIsWrongWithTLS(t *testing.T) {
 	}
 	for _, row := range rows {
 		t.Run(row.name, func(t *testing.T) {
-			o := testLogin(Options{TLS: row.client, Timeout: 2 * time.Second, HandshakeTimeout: time.Second})
+			o := testLogin(Options{TLS: Fixed(row.client), Timeout: 2 * time.Second, HandshakeTimeout: time.Second})
 			if r := New(o)(t.Context(), target.Node{Address: row.address}); r.Reason != row.reason || r.Stage != row.stage {
 				t.Errorf("%s in stage %s (%s), want %s in stage %s", r.Reason, r.Stage, r.Detail, row.reason, row.stage)
 			}
 		})
 	}
 	t.Run("a frozen process is await_start in stage tls", func(t *testing.T) {
-		o := testLogin(Options{TLS: &tls.Config{RootCAs: certs.Pool}, Timeout: 300 * time.Millisecond, HandshakeTimeout: 200 * time.Millisecond})
+		o := testLogin(Options{TLS: Fixed(&tls.Config{RootCAs: certs.Pool}), Timeout: 300 * time.Millisecond, HandshakeTimeout: 200 * time.Millisecond})
 		address := serve(script{onAccept: freeze}, server)
 		if r := New(o)(t.Context(), target.Node{Address: address}); r.Reason != probe.AwaitStart || r.Stage != probe.StageTLS {
 			t.Errorf("%s in stage %s (%s)", r.Reason, r.Stage, r.Detail)

@@ -1,12 +1,16 @@
 package login
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
+	"errors"
 	"fmt"
+	"time"
 
 	"github.com/cjworkbench/unstuck/probe"
+	"github.com/cjworkbench/unstuck/target"
 )
 
 // LoadTLS gives the TLS configuration of a client that speaks TLS 1.2 or later. Every argument may be empty. caFile
@@ -18,7 +22,7 @@ import (
 func LoadTLS(caFile, certFile, keyFile, serverName string) (*tls.Config, error) {
 	cfg := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: serverName}
 	if caFile != "" {
-		pool, err := loadAuthorities(caFile)
+		pool, err := LoadAuthorities(caFile)
 		if err != nil {
 			return nil, err
 		}
@@ -32,7 +36,7 @@ func LoadTLS(caFile, certFile, keyFile, serverName string) (*tls.Config, error) 
 	case keyFile == "":
 		return nil, fmt.Errorf("client certificate %s: its key is not given", certFile)
 	}
-	cert, err := loadPair(certFile, keyFile)
+	cert, err := LoadPair(certFile, keyFile)
 	if err != nil {
 		return nil, err
 	}
@@ -40,45 +44,81 @@ func LoadTLS(caFile, certFile, keyFile, serverName string) (*tls.Config, error) 
 	return cfg, nil
 }
 
-// loadAuthorities reads every certificate in file. Unlike x509.CertPool.AppendCertsFromPEM it does not skip those
-// that it cannot read.
-func loadAuthorities(file string) (*x509.CertPool, error) {
-	rest, err := probe.ReadFile(file, probe.MaxFile)
+// Fixed has each login use the same configuration; nil: none, plain AMQP. It is what Options.TLS asks for.
+func Fixed(c *tls.Config) func(context.Context, target.Node) (*tls.Config, error) {
+	if c == nil {
+		return nil
+	}
+	return func(context.Context, target.Node) (*tls.Config, error) { return c, nil }
+}
+
+// LoadAuthorities reads every certificate in a file of PEM. Errors name the file, and never repeat its content.
+func LoadAuthorities(file string) (*x509.CertPool, error) {
+	data, err := probe.ReadFile(file, probe.MaxFile)
 	if err != nil {
 		return nil, fmt.Errorf("read CA certificates: %w", err)
 	}
+	pool, err := authorities(data)
+	if err != nil {
+		return nil, fmt.Errorf("CA certificates %s: %w", file, err)
+	}
+	return pool, nil
+}
+
+// authorities reads every certificate in data. Unlike x509.CertPool.AppendCertsFromPEM it does not skip those that it
+// cannot read.
+func authorities(data []byte) (*x509.CertPool, error) {
 	pool := x509.NewCertPool()
 	for count := 1; ; count++ {
 		var block *pem.Block
-		block, rest = pem.Decode(rest)
+		block, data = pem.Decode(data)
 		switch {
 		case block == nil && count == 1:
-			return nil, fmt.Errorf("CA certificates %s: there is no PEM certificate in it", file)
+			return nil, errors.New("there is no PEM certificate in it")
 		case block == nil:
 			return pool, nil
 		case block.Type != "CERTIFICATE":
-			return nil, fmt.Errorf("CA certificates %s: entry %d is a %s, not a CERTIFICATE", file, count, block.Type)
+			return nil, fmt.Errorf("entry %d is a %s, not a CERTIFICATE", count, block.Type)
 		}
 		cert, err := x509.ParseCertificate(block.Bytes)
 		if err != nil {
-			return nil, fmt.Errorf("CA certificates %s: entry %d: %w", file, count, err)
+			return nil, fmt.Errorf("entry %d: %w", count, err)
 		}
 		pool.AddCert(cert)
 	}
 }
 
-func loadPair(certFile, keyFile string) (tls.Certificate, error) {
-	certPEM, err := probe.ReadFile(certFile, probe.MaxFile)
+// LoadPair reads a certificate and its key from files of PEM. Errors name the files, and never repeat their content.
+func LoadPair(certFile, keyFile string) (tls.Certificate, error) {
+	certPEM, keyPEM, err := readPair(certFile, keyFile)
 	if err != nil {
-		return tls.Certificate{}, fmt.Errorf("read client certificate: %w", err)
-	}
-	keyPEM, err := probe.ReadFile(keyFile, probe.MaxFile)
-	if err != nil {
-		return tls.Certificate{}, fmt.Errorf("read client key: %w", err)
+		return tls.Certificate{}, err
 	}
 	cert, err := tls.X509KeyPair(certPEM, keyPEM)
 	if err != nil {
 		return tls.Certificate{}, fmt.Errorf("client certificate %s with key %s: %w", certFile, keyFile, err)
 	}
 	return cert, nil
+}
+
+func readPair(certFile, keyFile string) (cert, key []byte, err error) {
+	if cert, err = probe.ReadFile(certFile, probe.MaxFile); err != nil {
+		return nil, nil, fmt.Errorf("read client certificate: %w", err)
+	}
+	if key, err = probe.ReadFile(keyFile, probe.MaxFile); err != nil {
+		return nil, nil, fmt.Errorf("read client key: %w", err)
+	}
+	return cert, key, nil
+}
+
+// expiry gives when the certificate ends that the other side presented: of a handshake that went well the first of its
+// certificates, and of one in which we did not trust them the first of those. Zero: it presented none.
+func expiry(presented []*x509.Certificate, err error) time.Time {
+	if untrusted, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+		presented = untrusted.UnverifiedCertificates
+	}
+	if len(presented) == 0 {
+		return time.Time{}
+	}
+	return presented[0].NotAfter
 }

@@ -92,7 +92,7 @@ func TestLoadTLSTrustsTheAuthorityAndShowsTheClientsCertificate(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	clients, err := loadAuthorities(clientCert)
+	clients, err := LoadAuthorities(clientCert)
 	if err != nil {
 		t.Fatal(err)
 	}

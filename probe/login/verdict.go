@@ -88,7 +88,11 @@ func (l *login) failed(ctx context.Context, err error) (probe.Reason, string) {
 	case ctx.Err() != nil:
 		return l.silent()
 	case errors.Is(err, amqp.ErrSASL):
-		return probe.NotAllowed, "the broker does not offer the login mechanism PLAIN"
+		mechanism := "PLAIN"
+		if l.External {
+			mechanism = "EXTERNAL"
+		}
+		return probe.NotAllowed, "the broker does not offer the login mechanism " + mechanism
 	case err == nil:
 		return probe.NotRun, "no reason was given"
 	}

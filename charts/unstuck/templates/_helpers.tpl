@@ -144,12 +144,21 @@ change, start and run. Environments in other clusters are none of this cluster's
 {{- $_ := set $served $home $namespace -}}
 {{- end -}}
 {{- $secret := .secret -}}
-{{- if and (not $secret) (not .password_file) -}}{{- $secret = $inherited.secret -}}{{- end -}}
-{{- with $secret -}}
+{{- if not (or $secret .password_file .token_file) -}}{{- $secret = $inherited.secret -}}{{- end -}}
+{{- if eq (.auth_mechanism | default $inherited.auth_mechanism | default "plain") "external" -}}{{- $secret = dict -}}{{- end -}}
+{{- $tls := .tls | default dict -}}
+{{- $theirs := $inherited.tls | default dict -}}
+{{- $ca := $tls.ca_secret -}}
+{{- if not (or $ca $tls.ca_file) -}}{{- $ca = $theirs.ca_secret -}}{{- end -}}
+{{- $cert := $tls.cert_secret -}}
+{{- if not (or $cert $tls.cert_file $tls.key_file) -}}{{- $cert = $theirs.cert_secret -}}{{- end -}}
+{{- range list $secret $ca $cert -}}
+{{- with . -}}
 {{- $its := .namespace | default $home -}}
 {{- $namespace := get $served $its | default (dict "secrets" list) -}}
 {{- $_ := set $namespace "secrets" (append $namespace.secrets .name | uniq | sortAlpha) -}}
 {{- $_ := set $served $its $namespace -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}

@@ -1,0 +1,112 @@
+package login
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/cjworkbench/unstuck/probe"
+	"github.com/cjworkbench/unstuck/target"
+)
+
+// given is where a Trust reads from in these tests.
+type given struct {
+	ca, cert, key []byte
+	err           error
+	reads         int
+}
+
+func (g *given) options() TrustOptions {
+	return TrustOptions{
+		CA:     func(context.Context) ([]byte, error) { g.reads++; return g.ca, g.err },
+		CAName: "CA certificates in secret a/ca",
+		Pair:   func(context.Context) ([]byte, []byte, error) { return g.cert, g.key, nil }, PairName: "client certificate in secret a/cert",
+	}
+}
+
+func TestTrustSaysWhatIsWrongAndTheNodeIsUnknown(t *testing.T) {
+	certs := newFakeCerts(t)
+	b := newFakeBroker(t, nil)
+	b.setTLS(&tls.Config{Certificates: []tls.Certificate{certs.Server}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: certs.Pool})
+	other := newFakeCerts(t)
+	const marker = "hunter2hunter2"
+	for name, row := range map[string]struct {
+		given given
+		want  string
+	}{
+		"no secret":                  {given{err: errors.New(`read secret a/ca: secrets "ca" not found`)}, `read secret a/ca: secrets "ca" not found`},
+		"a CA that does not parse":   {given{ca: []byte(marker), cert: certs.ClientCert, key: certs.ClientKey}, "CA certificates in secret a/ca: there is no PEM certificate in it"},
+		"a key that does not fit":    {given{ca: certs.CA, cert: certs.ClientCert, key: other.ClientKey}, "client certificate in secret a/cert: tls: private key does not match public key"},
+		"a certificate that is none": {given{ca: certs.CA, cert: []byte(marker), key: certs.ClientKey}, "client certificate in secret a/cert: tls: failed to find any PEM data in certificate input"},
+	} {
+		g := row.given
+		trust := NewTrust(g.options())
+		r := New(testLogin(Options{TLS: trust.Config}))(t.Context(), target.Node{Address: b.Addr})
+		if r.Reason != probe.NotRun || r.Status() != probe.Unknown || r.Detail != "TLS: "+row.want {
+			t.Errorf("%s: %s (%s), want not_run (TLS: %s)", name, r.Reason, r.Detail, row.want)
+		}
+		if err := trust.Err(); err == nil || err.Error() != row.want || strings.Contains(r.Detail, marker) {
+			t.Errorf("%s: the fault is %v", name, err)
+		}
+		g.ca, g.cert, g.key, g.err = certs.CA, certs.ClientCert, certs.ClientKey, nil
+		if r := New(testLogin(Options{TLS: trust.Config}))(t.Context(), target.Node{Address: b.Addr}); r.Reason != probe.OK || trust.Err() != nil {
+			t.Errorf("%s, mended: %s (%s), fault %v", name, r.Reason, r.Detail, trust.Err())
+		}
+	}
+}
+
+func TestTrustTakesWhatIsRenewedAndKeepsWhatServedWhileThatIsHalfDone(t *testing.T) {
+	old, renewed := newFakeCerts(t), newFakeCerts(t)
+	synctest.Test(t, func(t *testing.T) {
+		g := given{ca: old.CA, cert: old.ClientCert, key: old.ClientKey}
+		trust := NewTrust(g.options())
+		now := func() *tls.Config {
+			t.Helper()
+			c, err := trust.Config(t.Context(), target.Node{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return c
+		}
+		first := now()
+		if again := now(); !again.RootCAs.Equal(first.RootCAs) || g.reads != 1 {
+			t.Errorf("read %d times for two logins", g.reads)
+		}
+		g.cert = renewed.ClientCert // its key comes a moment later
+		time.Sleep(trustAge)
+		if half := now(); !half.RootCAs.Equal(first.RootCAs) || trust.Err() == nil {
+			t.Errorf("half renewed, the fault is %v", trust.Err())
+		}
+		g.ca, g.key = renewed.CA, renewed.ClientKey
+		trust.Refused()
+		if got := now(); got.RootCAs.Equal(first.RootCAs) || string(got.Certificates[0].Certificate[0]) == string(first.Certificates[0].Certificate[0]) || trust.Err() != nil {
+			t.Errorf("what was renewed is not used; the fault is %v", trust.Err())
+		}
+		g.err = errors.New("gone")
+		time.Sleep(time.Hour)
+		if got := now(); got.RootCAs.Equal(first.RootCAs) || trust.Err() == nil {
+			t.Errorf("what was read last does not serve on; the fault is %v", trust.Err())
+		}
+	})
+}
+
+func TestTrustConfigExpectsTheNameOfTheNode(t *testing.T) {
+	trust := NewTrust(TrustOptions{ServerName: func(n target.Node) string { return n.Name + ".nodes.test" }})
+	for _, pod := range []string{"rabbit-0", "rabbit-1"} {
+		if c, err := trust.Config(t.Context(), target.Node{Name: pod}); err != nil || c.ServerName != pod+".nodes.test" || c.RootCAs != nil || len(c.Certificates) != 0 {
+			t.Errorf("%s: %+v, %v", pod, c, err)
+		}
+	}
+}
+
+func TestTrustRefusedHasSecretsReadAgain(t *testing.T) {
+	again := 0
+	NewTrust(TrustOptions{Again: func() { again++ }}).Refused()
+	if again != 1 {
+		t.Errorf("told %d times", again)
+	}
+}

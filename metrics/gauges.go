@@ -69,6 +69,12 @@ var (
 	logAge = prometheus.NewDesc("unstuck_node_log_age_seconds",
 		"For how long the node's log had been silent when it was last looked at, as far as that has been watched.",
 		[]string{"target", "node"}, nil)
+	certFrom = prometheus.NewDesc("unstuck_node_certificate_not_before_timestamp_seconds",
+		"From when on the certificate holds that the node last presented. Missing without TLS.", []string{"target", "node"},
+		nil)
+	certUntil = prometheus.NewDesc("unstuck_node_certificate_not_after_timestamp_seconds",
+		"Until when the certificate holds that the node last presented. Missing without TLS.", []string{"target", "node"},
+		nil)
 )
 
 // gauges turns the snapshots into metrics, at each scrape.
@@ -79,7 +85,7 @@ func (gauges) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		lastReconcile, reconcileDegraded, isLeader, mode, expected, unsettled, lastDeletion, budgetLeft,
 		status, phase, guardClosed, terminating, lastReason, stuckFor, lastProbe,
-		processes, suspicious, baseline, stuckReaders, stuckChannels, logAge,
+		processes, suspicious, baseline, stuckReaders, stuckChannels, logAge, certFrom, certUntil,
 	} {
 		ch <- d
 	}
@@ -165,6 +171,10 @@ func collectNode(ch chan<- prometheus.Metric, targetName string, n remediate.Nod
 		stuck = max(0, now.Sub(n.Stuck))
 	}
 	send(ch, stuckFor, stuck.Seconds(), targetName, name)
+	if c := presented(n.Latest); c != nil {
+		send(ch, certFrom, unix(c.From), targetName, name)
+		send(ch, certUntil, unix(c.Until), targetName, name)
+	}
 	for _, r := range n.Latest {
 		if slices.Contains(probe.Kinds(), r.Kind) {
 			send(ch, lastProbe, unix(r.Ended()), targetName, name, string(r.Kind))
@@ -177,6 +187,17 @@ func collectNode(ch chan<- prometheus.Metric, targetName string, n remediate.Nod
 			send(ch, logAge, r.LogAge.Seconds(), targetName, name)
 		}
 	}
+}
+
+// presented gives the certificate that the node presented last, in a login or a round trip; nil: in neither.
+func presented(latest []probe.Result) *probe.Validity {
+	var last probe.Result
+	for _, r := range latest {
+		if r.Certificate != nil && !r.Ended().Before(last.Ended()) {
+			last = r
+		}
+	}
+	return last.Certificate
 }
 
 func collectProcesses(ch chan<- prometheus.Metric, targetName, node string, p probe.Processes) {

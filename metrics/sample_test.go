@@ -49,6 +49,7 @@ func results(now time.Time) []probe.Result {
 		case reason != probe.OK:
 		case kind == probe.Login:
 			r.Stages = login
+			r.Certificate = &probe.Validity{From: time.Unix(1_700_000_000, 0), Until: time.Unix(1_800_000_000, 0)}
 		case kind == probe.Roundtrip:
 			r.Stages = roundtrip
 		case kind == probe.MaybeStuck:

@@ -101,15 +101,21 @@ type Result struct {
 	Took    time.Duration
 	Stages  StageTimes // login and roundtrip
 
-	// CertExpires is when the certificate ends that the node presented, whether it is trusted or not; zero: it presented
-	// none.
-	CertExpires time.Time
+	// Certificate says how long the certificate holds that the node presented, whether it is trusted or not; nil: it
+	// presented none.
+	Certificate *Validity
 
 	Processes *Processes // maybe_stuck, if its output could be read
 	// ErlangNode is the name of the node that its own tools could not reach. Other nodes are asked about it by this
 	// name.
 	ErlangNode string
 	LogAge     time.Duration // log: how long it has been silent, as far as we have watched
+}
+
+// Validity says from when until when a certificate holds.
+type Validity struct {
+	From  time.Time `json:"not_before"`
+	Until time.Time `json:"not_after"`
 }
 
 // Status is the health that the result's Reason stands for.
@@ -136,7 +142,7 @@ type resultJSON struct {
 	Processes  *Processes  `json:"processes,omitempty"`
 	ErlangNode string      `json:"erlang_node,omitempty"`
 	LogSeconds float64     `json:"log_age_seconds,omitempty"`
-	Expires    time.Time   `json:"certificate_expires,omitzero"`
+	Validity   *Validity   `json:"certificate,omitempty"`
 }
 
 // MarshalJSON writes the result as the HTTP API and the incidents show it.
@@ -146,7 +152,7 @@ func (r Result) MarshalJSON() ([]byte, error) {
 		Reason: r.Reason,
 		Stage:  r.Stage.String(), Started: r.Started, Took: r.Took.Seconds(), Detail: r.Detail, NoAnswer: r.NoAnswer,
 		Processes: r.Processes, ErlangNode: r.ErlangNode, LogSeconds: r.LogAge.Seconds(),
-		Expires: r.CertExpires,
+		Validity: r.Certificate,
 	}
 	if r.Stages != (StageTimes{}) {
 		j.Stages = &r.Stages
@@ -164,7 +170,7 @@ func (r *Result) UnmarshalJSON(data []byte) error {
 		Target: j.Target, Node: j.Node, UID: j.UID, NodeStarted: j.NodeStart, Kind: j.Kind, Reason: j.Reason,
 		Detail: j.Detail, NoAnswer: j.NoAnswer,
 		Started: j.Started, Took: seconds(j.Took), Processes: j.Processes, ErlangNode: j.ErlangNode,
-		LogAge: seconds(j.LogSeconds), CertExpires: j.Expires,
+		LogAge: seconds(j.LogSeconds), Certificate: j.Validity,
 	}
 	if j.Stages != nil {
 		r.Stages = *j.Stages

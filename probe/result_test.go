@@ -14,6 +14,7 @@ func TestResultIsReadAsItWasWritten(t *testing.T) {
 		NodeStarted: time.Date(2026, 11, 22, 8, 0, 0, 0, time.UTC),
 		Started:     time.Date(2026, 11, 23, 3, 0, 0, 0, time.UTC), Took: 12 * time.Second, Stages: StageTimes{StageTCP: time.Second},
 		Processes: &Processes{Total: 9, Suspicious: 1, Baseline: -1}, LogAge: time.Minute,
+		Certificate: &Validity{From: time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC), Until: time.Date(2027, 1, 30, 0, 0, 0, 0, time.UTC)},
 	}
 	data, err := json.Marshal(want)
 	if err != nil {

@@ -100,7 +100,7 @@ func (o Options) probe(parent context.Context, n target.Node) probe.Result {
 	}
 	r.Detail = redact(r.Detail, l.creds.Password) // a broker may say anything
 	r.Started, r.Took, r.NoAnswer = l.started, time.Since(l.started), l.noAnswer
-	r.CertExpires = l.certExpires
+	r.Certificate = l.certificate
 	l.frames.mu.Lock()
 	r.Stage, r.Stages = l.frames.stage, l.frames.times
 	l.frames.mu.Unlock()
@@ -124,9 +124,8 @@ type login struct {
 	raw      net.Conn
 	noAnswer bool // connecting timed out
 	noCert   bool // the broker asked for a client certificate, and we have none
-	// certExpires is when the certificate ends that the node presented, whether we trust it or not; zero: it presented
-	// none.
-	certExpires time.Time
+	// certificate is that which the node presented, whether we trust it or not; nil: it presented none.
+	certificate *probe.Validity
 
 	unread  bool // at the deadline an answer lay in our own kernel
 	unacked bool // at the deadline the other side's kernel had not even acknowledged what we sent
@@ -235,7 +234,7 @@ func (l *login) handshake(ctx context.Context, address string) (net.Conn, error)
 	}
 	conn := tls.Client(l.raw, cfg)
 	err := conn.HandshakeContext(ctx)
-	l.certExpires = expiry(conn.ConnectionState().PeerCertificates, err)
+	l.certificate = validity(conn.ConnectionState().PeerCertificates, err)
 	return conn, err
 }
 

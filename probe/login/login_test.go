@@ -429,6 +429,14 @@ func TestLoginTellsWhatIsWrongWithTLS(t *testing.T) {
 			}
 		})
 	}
+	for _, row := range rows { // whether we trust it or not
+		want := certs.Server.Leaf.NotAfter
+		r := New(testLogin(Options{TLS: Fixed(row.client), Timeout: 2 * time.Second, HandshakeTimeout: time.Second}))(t.Context(), target.Node{Address: row.address})
+		presents := row.name != "TLS on a plain port" && row.name != "an end in the handshake"
+		if (r.Certificate != nil) != presents || presents && !r.Certificate.Until.Equal(want) {
+			t.Errorf("%s: the certificate holds as %+v, want until %s: %t", row.name, r.Certificate, want, presents)
+		}
+	}
 	t.Run("a frozen process is await_start in stage tls", func(t *testing.T) {
 		o := testLogin(Options{TLS: Fixed(&tls.Config{RootCAs: certs.Pool}), Timeout: 300 * time.Millisecond, HandshakeTimeout: 200 * time.Millisecond})
 		address := serve(script{onAccept: freeze}, server)

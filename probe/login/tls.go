@@ -7,7 +7,6 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/cjworkbench/unstuck/probe"
 	"github.com/cjworkbench/unstuck/target"
@@ -111,14 +110,14 @@ func readPair(certFile, keyFile string) (cert, key []byte, err error) {
 	return cert, key, nil
 }
 
-// expiry gives when the certificate ends that the other side presented: of a handshake that went well the first of its
-// certificates, and of one in which we did not trust them the first of those. Zero: it presented none.
-func expiry(presented []*x509.Certificate, err error) time.Time {
+// validity says how long the certificate holds that the other side presented: of a handshake that went well the first of
+// its certificates, and of one in which we did not trust them the first of those. Nil: it presented none.
+func validity(presented []*x509.Certificate, err error) *probe.Validity {
 	if untrusted, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
 		presented = untrusted.UnverifiedCertificates
 	}
 	if len(presented) == 0 {
-		return time.Time{}
+		return nil
 	}
-	return presented[0].NotAfter
+	return &probe.Validity{From: presented[0].NotBefore, Until: presented[0].NotAfter}
 }

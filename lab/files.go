@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -50,7 +51,11 @@ func (n *node) conf() string {
 	l := n.lab
 	var b strings.Builder
 	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
-	line("listeners.tcp.1 = %s:%d", n.host, n.amqp)
+	if l.opts.TLSOnly {
+		line("listeners.tcp = none")
+	} else {
+		line("listeners.tcp.1 = %s:%d", n.host, n.amqp)
+	}
 	line("default_user = %s", l.user)
 	line("default_pass = %s", l.pass)
 	line("log.file = false")
@@ -70,6 +75,11 @@ func (n *node) conf() string {
 		line("ssl_options.keyfile = %s", l.inside(l.tls.serverKey))
 		line("ssl_options.verify = verify_peer")
 		line("ssl_options.fail_if_no_peer_cert = true")
+	}
+	if l.opts.TLSOnly {
+		for _, setting := range strictConf(l.inside(l.tokens.public)) {
+			line("%s", setting)
+		}
 	}
 	if n.backend != nil {
 		// It says who may log in, the broker itself what they may do. For whom it does not know the broker is asked.
@@ -154,6 +164,9 @@ func (n *node) plugins() []string {
 	if n.backend != nil {
 		return []string{httpBackend, "rabbit_common", "amqp_client"}
 	}
+	if n.lab.opts.TLSOnly {
+		return slices.Concat(strictPlugins, strictPluginsNeed)
+	}
 	return nil
 }
 
@@ -161,6 +174,9 @@ func (n *node) plugins() []string {
 func (n *node) enabled() string {
 	if n.backend != nil {
 		return httpBackend
+	}
+	if n.lab.opts.TLSOnly {
+		return strings.Join(strictPlugins, ",")
 	}
 	return ""
 }
@@ -212,4 +228,10 @@ func (n *node) linkPlugins() error {
 }
 
 // address is where the node's AMQP listener is.
-func (n *node) address() string { return net.JoinHostPort(n.host, fmt.Sprint(n.amqp)) }
+func (n *node) address() string {
+	port := n.amqp
+	if n.lab.opts.TLSOnly {
+		port = n.amqps
+	}
+	return net.JoinHostPort(n.host, fmt.Sprint(port))
+}

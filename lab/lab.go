@@ -36,6 +36,7 @@ type Options struct {
 	HandshakeTimeout time.Duration // the broker's handshake_timeout; 0: its default, 10 s
 	HTTPBackend      bool          // have the nodes ask the lab by HTTP about passwords; see Lab.AuthBackend
 	TLS              bool          // open a TLS listener on each node that demands a client certificate; see Lab.TLS
+	TLSOnly          bool          // like TLS, without any other listener; see strict.go
 	Root             string        // a Debian tree (see tree.sh) whose RabbitMQ to run in a chroot; Dir is its /tmp then
 	Log              *slog.Logger  // default: discarded
 }
@@ -59,7 +60,8 @@ type Lab struct {
 	user    string
 	pass    string
 	tls     TLSFiles
-	epmd    int // its port
+	tokens  *tokens // nil without TLSOnly
+	epmd    int     // its port
 	spawner *spawner
 	leases  []net.PacketConn
 	nodes   []*node
@@ -165,8 +167,15 @@ func (l *Lab) makePlace(ctx context.Context) error {
 	if addrs, l.leases, err = leaseAddresses(ctx, l.opts.Nodes); err != nil {
 		return err
 	}
+	l.opts.TLS = l.opts.TLS || l.opts.TLSOnly
 	if l.opts.TLS {
-		if l.tls, err = makeCertificates(l.dir, addrs); err != nil {
+		now := time.Now()
+		if l.tls, err = makeCertificates(l.dir, addrs, now.Add(-time.Hour), now.Add(24*time.Hour)); err != nil {
+			return err
+		}
+	}
+	if l.opts.TLSOnly {
+		if l.tokens, err = newTokens(l.dir); err != nil {
 			return err
 		}
 	}

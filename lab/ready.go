@@ -155,7 +155,11 @@ func (n *node) converse(ctx context.Context, do func(*amqp.Connection) error) er
 	defer socket.Close()
 	// The library knows no contexts, and may wait for ever: closing the socket ends whatever it does.
 	defer context.AfterFunc(ctx, func() { _ = socket.Close() })()
-	conn, err := amqp.Open(socket, amqp.Config{
+	over, err := n.secured(socket)
+	if err != nil {
+		return err
+	}
+	conn, err := amqp.Open(over, amqp.Config{
 		SASL:       []amqp.Authentication{&amqp.PlainAuth{Username: n.lab.user, Password: n.lab.pass}},
 		Vhost:      "/",
 		Properties: amqp.Table{"connection_name": "unstuck lab", "product": "unstuck"},

@@ -16,6 +16,9 @@ import (
 	"time"
 )
 
+// CertificateUser is the common name of the client's certificate.
+const CertificateUser = "unstuck"
+
 // TLSFiles are the files that a client needs to talk to the TLS listeners. The server's certificate holds the
 // nodes' addresses and the name ServerName.
 type TLSFiles struct {
@@ -36,8 +39,9 @@ func (l *Lab) TLSAddress(name string) string {
 	return net.JoinHostPort(n.host, fmt.Sprint(n.amqps))
 }
 
-// makeCertificates writes an authority and the certificates of the nodes (one for all) and of a client to dir.
-func makeCertificates(dir string, addrs []netip.Addr) (TLSFiles, error) {
+// makeCertificates writes an authority and the certificates of the nodes (one for all) and of a client to dir. That of
+// the nodes holds from then until then.
+func makeCertificates(dir string, addrs []netip.Addr, from, until time.Time) (TLSFiles, error) {
 	const name = "rabbit.lab.test"
 	f := TLSFiles{ServerName: name}
 	ca := template("unstuck lab CA")
@@ -47,11 +51,12 @@ func makeCertificates(dir string, addrs []netip.Addr) (TLSFiles, error) {
 		return f, fmt.Errorf("make a key: %w", err)
 	}
 	server := template(name)
+	server.NotBefore, server.NotAfter = from, until
 	server.DNSNames, server.ExtKeyUsage = []string{name}, []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
 	for _, a := range addrs {
 		server.IPAddresses = append(server.IPAddresses, a.AsSlice())
 	}
-	client := template("unstuck")
+	client := template(CertificateUser)
 	client.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
 	for _, c := range []struct {
 		file      string

@@ -13,6 +13,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	amqp "github.com/rabbitmq/amqp091-go"
+
 	"github.com/cjworkbench/unstuck/probe"
 	"github.com/cjworkbench/unstuck/target"
 )
@@ -509,5 +511,18 @@ func TestLoginSaysWhichStartOfTheContainerItIsAbout(t *testing.T) {
 		if r.Kind != level || !r.NodeStarted.Equal(n.Started) {
 			t.Errorf("%s says %s, want %s: %+v", level, r.NodeStarted, n.Started, r)
 		}
+	}
+}
+
+func TestLoginByCertificateSendsNoPasswordAndSaysIfTheBrokerDoesNotOfferIt(t *testing.T) {
+	b := newFakeBroker(t, nil) // which offers PLAIN and AMQPLAIN
+	r := New(testLogin(Options{External: true}))(t.Context(), target.Node{Address: b.Addr})
+	const want = "the broker does not offer the login mechanism EXTERNAL"
+	if r.Reason != probe.NotAllowed || r.Status() != probe.Faulty || r.Detail != want {
+		t.Errorf("%s (%s), want not_allowed (%s)", r.Reason, r.Detail, want)
+	}
+	e := external{amqp.Table{"capabilities": amqp.Table{}}}
+	if e.Mechanism() != "EXTERNAL" || e.Response() != "" || e.properties["capabilities"].(amqp.Table)["authentication_failure_close"] != true {
+		t.Errorf("%s answers %q, and offers %v", e.Mechanism(), e.Response(), e.properties)
 	}
 }

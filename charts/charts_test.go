@@ -49,8 +49,9 @@ func TestChartsExamplesWatchWhatTheySayAndOnlyObserve(t *testing.T) {
 			{"frontend-staging", "staging", "app=frontend-app", "app", ""},
 			{"cron-production", "production", "app=cron-app", "app", ""},
 		},
-		"cluster-operator": {{"rabbitmq", "rabbitmq", operator, "rabbitmq", "rabbitmq-default-user:username:password"}},
-		"bitnami":          {{"rabbitmq", "rabbitmq", bitnami, "rabbitmq", "rabbitmq::rabbitmq-password"}},
+		"cluster-operator":     {{"rabbitmq", "rabbitmq", operator, "rabbitmq", "rabbitmq-default-user:username:password"}},
+		"cluster-operator-tls": {{"rabbitmq", "rabbitmq", operator, "rabbitmq", "rabbitmq-default-user:username:password"}},
+		"bitnami":              {{"rabbitmq", "rabbitmq", bitnami, "rabbitmq", "rabbitmq::rabbitmq-password"}},
 	}
 	files, err := filepath.Glob(chart + "/examples/*.yaml")
 	if err != nil || len(files) != len(wants)+1 { // and production-environments.yaml, which goes on top of another

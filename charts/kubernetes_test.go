@@ -73,7 +73,7 @@ func TestKubernetesKnowsEveryFieldThatIsRendered(t *testing.T) {
 	decoder := serializer.NewSerializerWithOptions(serializer.DefaultMetaFactory, scheme.Scheme, scheme.Scheme,
 		serializer.SerializerOptions{Strict: true})
 	sheets := map[string]string{"least": least, "everything": everything}
-	for _, name := range []string{"production", "cluster-operator", "bitnami"} {
+	for _, name := range []string{"production", "cluster-operator", "cluster-operator-tls", "bitnami"} {
 		sheets[name] = example(t, name)
 	}
 	sheets["environments"] = example(t, "production", "production-environments")

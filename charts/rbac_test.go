@@ -199,6 +199,10 @@ config:
 			map[string]grants{"tools": own, "rabbitmq": with(watching, broker, secret("rabbitmq-default-user"))},
 		},
 		{
+			"the example of the cluster operator with TLS", example(t, "cluster-operator-tls"),
+			map[string]grants{"tools": own, "rabbitmq": with(watching, broker, secret("rabbitmq-default-user"), secret("rabbitmq-ca"))},
+		},
+		{
 			"the example of Bitnami", example(t, "bitnami"),
 			map[string]grants{"tools": own, "rabbitmq": with(watching, broker, secret("rabbitmq"))},
 		},

@@ -159,8 +159,8 @@ func reasonLine(node, kind, reason, targetName string) string {
 }
 
 // TestTLSOnlyBrokerIsWatchedInEachWay watches a broker that listens with TLS only by password, certificate and token,
-// renews its certificates and ours without a restart, lets them expire, and takes our key away. Nothing of it may look like
-// a node that a restart would cure.
+// renews its certificates and ours without a restart, lets them expire, and takes our key away. Nothing of it may look
+// like a node that a restart would cure.
 //
 //promise:1
 func TestTLSOnlyBrokerIsWatchedInEachWay(t *testing.T) {
@@ -189,18 +189,24 @@ func TestTLSOnlyBrokerIsWatchedInEachWay(t *testing.T) {
 		t.Errorf("the broker whose key is at fault does not say so:\n%s", d.log.String())
 	}
 
-	renew := func(from, until time.Time) string {
+	now := time.Now().Truncate(time.Second)
+	holds := func(from, until time.Duration) lab.Validity {
+		return lab.Validity{From: now.Add(from), Until: now.Add(until)}
+	}
+	const day = 24 * time.Hour
+	renew := func(nodes, own lab.Validity) string {
 		t.Helper()
-		if err := d.lab.RenewTLS(ctx, from, until); err != nil {
+		if err := d.lab.RenewTLS(ctx, nodes, own); err != nil {
 			t.Fatal(err)
 		}
-		return fmt.Sprintf(`unstuck_node_certificate_not_after_timestamp_seconds{node=%q,target="certificate"} %v`, node.Name, float64(until.Unix()))
+		return fmt.Sprintf(`unstuck_node_certificate_not_after_timestamp_seconds{node=%q,target="certificate"} %v`, node.Name, float64(nodes.Until.Unix()))
 	}
-	now := time.Now().Truncate(time.Second)
-	d.await("renewed by another authority", all("ok", renew(now.Add(-time.Hour), now.Add(30*24*time.Hour)))...)
-	d.await("expired", all("tls", renew(now.Add(-2*time.Hour), now.Add(-time.Hour)))...)
-	d.await("not valid yet", all("tls", renew(now.Add(time.Hour), now.Add(2*time.Hour)))...)
-	d.await("renewed again", all("ok", renew(now.Add(-time.Hour), now.Add(90*24*time.Hour)))...)
+	good := holds(-time.Hour, 30*day)
+	d.await("renewed by another authority", all("ok", renew(good, good))...)
+	d.await("expired", all("tls", renew(holds(-2*time.Hour, -time.Hour), good))...)
+	d.await("not valid yet", all("tls", renew(holds(time.Hour, 2*time.Hour), good))...)
+	d.await("our own has expired", all("not_run", renew(good, holds(-2*time.Hour, -time.Hour)))...)
+	d.await("renewed again", all("ok", renew(holds(-time.Hour, 90*day), good))...)
 
 	d.writeToken(-time.Hour)
 	d.await("the token has expired", reasonLine(node.Name, "login", "access_refused", "token"), reasonLine(node.Name, "login", "ok", "certificate"))

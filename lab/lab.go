@@ -169,8 +169,7 @@ func (l *Lab) makePlace(ctx context.Context) error {
 	}
 	l.opts.TLS = l.opts.TLS || l.opts.TLSOnly
 	if l.opts.TLS {
-		now := time.Now()
-		if l.tls, err = makeCertificates(l.dir, addrs, now.Add(-time.Hour), now.Add(24*time.Hour)); err != nil {
+		if l.tls, err = makeCertificates(l.dir, addrs, aDay(), aDay()); err != nil {
 			return err
 		}
 	}

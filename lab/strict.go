@@ -89,9 +89,9 @@ func (l *Lab) Token(until time.Time) (string, error) {
 	return signed + "." + base64.RawURLEncoding.EncodeToString(signature), nil
 }
 
-// RenewTLS replaces the authority and all certificates by new ones, in the same files, and has the nodes read them. The
-// certificate of the nodes holds from then until then.
-func (l *Lab) RenewTLS(ctx context.Context, from, until time.Time) error {
+// RenewTLS replaces the authority, the certificate of the nodes and that of the client by new ones, in the same files,
+// and has the nodes read them.
+func (l *Lab) RenewTLS(ctx context.Context, nodes, own Validity) error {
 	var addrs []netip.Addr
 	for _, n := range l.nodes {
 		addr, err := netip.ParseAddr(n.host)
@@ -100,7 +100,7 @@ func (l *Lab) RenewTLS(ctx context.Context, from, until time.Time) error {
 		}
 		addrs = append(addrs, addr)
 	}
-	if _, err := makeCertificates(l.dir, addrs, from, until); err != nil {
+	if _, err := makeCertificates(l.dir, addrs, nodes, own); err != nil {
 		return err
 	}
 	for _, n := range l.Nodes() {

@@ -39,9 +39,17 @@ func (l *Lab) TLSAddress(name string) string {
 	return net.JoinHostPort(n.host, fmt.Sprint(n.amqps))
 }
 
-// makeCertificates writes an authority and the certificates of the nodes (one for all) and of a client to dir. That of
-// the nodes holds from then until then.
-func makeCertificates(dir string, addrs []netip.Addr, from, until time.Time) (TLSFiles, error) {
+// Validity says from when until when a certificate holds.
+type Validity struct{ From, Until time.Time }
+
+// aDay holds since an hour ago, and for a day from now.
+func aDay() Validity {
+	now := time.Now()
+	return Validity{now.Add(-time.Hour), now.Add(24 * time.Hour)}
+}
+
+// makeCertificates writes an authority and the certificates of the nodes (one for all) and of a client to dir.
+func makeCertificates(dir string, addrs []netip.Addr, nodes, own Validity) (TLSFiles, error) {
 	const name = "rabbit.lab.test"
 	f := TLSFiles{ServerName: name}
 	ca := template("unstuck lab CA")
@@ -51,12 +59,13 @@ func makeCertificates(dir string, addrs []netip.Addr, from, until time.Time) (TL
 		return f, fmt.Errorf("make a key: %w", err)
 	}
 	server := template(name)
-	server.NotBefore, server.NotAfter = from, until
+	server.NotBefore, server.NotAfter = nodes.From, nodes.Until
 	server.DNSNames, server.ExtKeyUsage = []string{name}, []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
 	for _, a := range addrs {
 		server.IPAddresses = append(server.IPAddresses, a.AsSlice())
 	}
 	client := template(CertificateUser)
+	client.NotBefore, client.NotAfter = own.From, own.Until
 	client.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
 	for _, c := range []struct {
 		file      string
@@ -99,7 +108,7 @@ func template(name string) *x509.Certificate {
 	}
 	return &x509.Certificate{
 		SerialNumber: serial, Subject: pkix.Name{CommonName: name},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
+		NotBefore: aDay().From, NotAfter: aDay().Until,
 		KeyUsage: x509.KeyUsageDigitalSignature,
 	}
 }

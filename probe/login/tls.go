@@ -7,6 +7,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/cjworkbench/unstuck/probe"
 	"github.com/cjworkbench/unstuck/target"
@@ -120,4 +121,17 @@ func validity(presented []*x509.Certificate, err error) *probe.Validity {
 		return nil
 	}
 	return &probe.Validity{From: presented[0].NotBefore, Until: presented[0].NotAfter}
+}
+
+// outOfDate says that a certificate has expired, or is not valid yet, as the end of a sentence about it; "" if it holds.
+func outOfDate(c *x509.Certificate, now time.Time) string {
+	switch {
+	case c == nil:
+		return ""
+	case now.After(c.NotAfter):
+		return "expired at " + c.NotAfter.UTC().Format(time.RFC3339)
+	case now.Before(c.NotBefore):
+		return "is not valid before " + c.NotBefore.UTC().Format(time.RFC3339)
+	}
+	return ""
 }

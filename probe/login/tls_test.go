@@ -23,13 +23,19 @@ import (
 // tlsPair writes a self-signed certificate for name, and its key, and gives the two files.
 func tlsPair(t *testing.T, dir, name string) (certFile, keyFile string) {
 	t.Helper()
+	return tlsPairFor(t, dir, name, time.Now().Add(-time.Hour), time.Now().Add(time.Hour))
+}
+
+// tlsPairFor is tlsPair for a certificate that holds from then until then.
+func tlsPairFor(t *testing.T, dir, name string, from, until time.Time) (certFile, keyFile string) {
+	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, DNSNames: []string{name},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		NotBefore: from, NotAfter: until,
 		IsCA: true, BasicConstraintsValid: true,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 	}

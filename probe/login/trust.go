@@ -77,11 +77,16 @@ func (t *Trust) Config(ctx context.Context, n target.Node) (*tls.Config, error) 
 	return c, nil
 }
 
-// Err is what was wrong with the certificates when they were last read, though those from before may serve on; nil if
-// nothing was.
+// Err is what was wrong with the certificates when they were last read, though those from before may serve on, or that
+// the client's is out of date; nil if nothing is.
 func (t *Trust) Err() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if t.latest == nil && t.config != nil && len(t.config.Certificates) > 0 {
+		if why := outOfDate(t.config.Certificates[0].Leaf, time.Now()); why != "" {
+			return fmt.Errorf("%s: it %s", t.PairName, why)
+		}
+	}
 	return t.latest
 }
 

@@ -110,3 +110,44 @@ func TestTrustRefusedHasSecretsReadAgain(t *testing.T) {
 		t.Errorf("told %d times", again)
 	}
 }
+
+func TestTrustSaysThatOurOwnCertificateIsOutOfDateAndTheNodeIsUnknown(t *testing.T) {
+	dir, certs := t.TempDir(), newFakeCerts(t)
+	server := certs.Server
+	b := newFakeBroker(t, nil)
+	for name, row := range map[string]struct {
+		from, until time.Duration
+		want        string
+		reason      probe.Reason
+	}{
+		"expired":       {-2 * time.Hour, -time.Hour, "expired at ", probe.NotRun},
+		"not valid yet": {time.Hour, 2 * time.Hour, "is not valid before ", probe.NotRun},
+		"valid":         {-time.Hour, time.Hour, "", probe.OK},
+		"of others":     {-time.Hour, time.Hour, "", probe.TLS},
+	} {
+		certFile, keyFile := tlsPairFor(t, dir, "unstuck.example", time.Now().Add(row.from), time.Now().Add(row.until))
+		clients, err := LoadAuthorities(certFile)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if row.reason == probe.TLS {
+			clients = certs.Pool
+		}
+		for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+			b.setTLS(&tls.Config{
+				Certificates: []tls.Certificate{server}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: clients, MaxVersion: version,
+			})
+			o := TrustOptions{CA: func(context.Context) ([]byte, error) { return certs.CA, nil }}
+			o.PairFiles(certFile, keyFile)
+			trust := NewTrust(o)
+			r := New(testLogin(Options{TLS: trust.Config}))(t.Context(), target.Node{Address: b.Addr})
+			fault := ""
+			if err := trust.Err(); err != nil {
+				fault = err.Error()
+			}
+			if r.Reason != row.reason || !strings.Contains(r.Detail, row.want) || (fault != "") != (row.want != "") || !strings.Contains(fault, row.want) {
+				t.Errorf("%s, TLS %x: %s (%s), fault %q; want %s", name, version, r.Reason, r.Detail, fault, row.reason)
+			}
+		}
+	}
+}

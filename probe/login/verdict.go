@@ -62,7 +62,24 @@ func (l *login) noTLS(ctx context.Context, err error) (probe.Reason, string) {
 	case gone(err):
 		return l.closed(err, time.Now())
 	}
+	return l.badTLS(err)
+}
+
+// badTLS judges an error of TLS. That the broker refuses a certificate of ours that is out of date is our own fault, and
+// says nothing about the node.
+func (l *login) badTLS(err error) (probe.Reason, string) {
+	if refusedByThem(err) && len(l.secure.Certificates) > 0 {
+		if why := outOfDate(l.secure.Certificates[0].Leaf, time.Now()); why != "" {
+			return probe.NotRun, "TLS: our client certificate " + why + ": " + clean(err.Error())
+		}
+	}
 	return probe.TLS, clean(err.Error())
+}
+
+// refusedByThem says whether err is the other side's alert.
+func refusedByThem(err error) bool {
+	remote, ok := errors.AsType[*net.OpError](err)
+	return ok && remote.Op == "remote error"
 }
 
 // failed judges a failure after TCP and TLS. What the broker sent counts first, our own clock second, and the
@@ -97,8 +114,8 @@ func (l *login) failed(ctx context.Context, err error) (probe.Reason, string) {
 		return probe.NotRun, "no reason was given"
 	}
 	// TLS 1.3 refuses a client's certificate this late.
-	if remote, ok := errors.AsType[*net.OpError](endedBy); ok && remote.Op == "remote error" {
-		return probe.TLS, clean(endedBy.Error())
+	if refusedByThem(endedBy) && l.secure != nil {
+		return l.badTLS(endedBy)
 	}
 	// The library has ended the connection because it did not accept something. Its error does not say what: before
 	// tune it says wrong password, after tune no such vhost.

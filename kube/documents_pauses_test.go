@@ -43,7 +43,7 @@ func TestDocumentStoreKeepsAllPausesThatReplicasWriteAtOnce(t *testing.T) {
 			for i := range 10 {
 				err := fmt.Errorf("not tried")
 				for try := 0; err != nil && try < 20; try++ { // a person would try again, too
-					err = pauses.Pause(t.Context(), decide.Pause{By: fmt.Sprint(replica, "-", i), Until: until})
+					_, err = pauses.Pause(t.Context(), decide.Pause{By: fmt.Sprint(replica, "-", i), Until: until})
 				}
 				if err != nil {
 					t.Error(err)
@@ -86,7 +86,7 @@ func TestDocumentStoreNamesMalformedPausesAndLeavesThemAlone(t *testing.T) {
 			if unseen := name == "without its labels"; !unseen && (err == nil || !strings.Contains(err.Error(), "pauses")) {
 				t.Errorf("the loop reads it: %v", err)
 			}
-			if err := store.NewPauses(client.Documents()).Pause(t.Context(), decide.Pause{By: "ada", Until: time.Now().Add(time.Hour)}); err == nil {
+			if _, err := store.NewPauses(client.Documents()).Pause(t.Context(), decide.Pause{By: "ada", Until: time.Now().Add(time.Hour)}); err == nil {
 				t.Error("it was written over")
 			}
 			kept, err := c.CoreV1().ConfigMaps("unstuck").Get(t.Context(), m.Name, metav1.GetOptions{})

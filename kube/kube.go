@@ -13,8 +13,6 @@ import (
 	"errors"
 	"sync"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/cjworkbench/unstuck/kube/apiserver"
 )
 
@@ -34,18 +32,18 @@ type Client struct {
 
 	external bool // nothing of our own state is in this cluster
 
-	mu      sync.Mutex
-	running bool
-	spaces  map[string]*space // by namespace
-	pods    []*Pods
+	feeds  *feeds
+	mu     sync.Mutex
+	spaces map[string]*space // by namespace: those in which something is watched
+	pods   []*Pods
 }
 
-var errRunning = errors.New("the client runs already")
+var errRunning = errors.New("the client has been run before")
 
 // New makes a client of a connection.
 func New(conn *apiserver.Conn, o Options) *Client {
 	c := &Client{
-		Conn: conn, external: o.External, spaces: make(map[string]*space),
+		Conn: conn, external: o.External, spaces: make(map[string]*space), feeds: newFeeds(),
 		campaign: newCampaign(conn.API, conn.Namespace(), cmp.Or(o.Lease, "unstuck"), conn.Log),
 		events:   newEvents(conn.API, conn.Log),
 		commands: commands{running: make(map[string]*command)},
@@ -55,31 +53,17 @@ func New(conn *apiserver.Conn, o Options) *Client {
 }
 
 // Run keeps what is known of all that is watched up to date, and writes Events, until ctx ends. Then it writes the
-// Events that still wait, and leaves the commands that still run to themselves. Everything must be watched before.
+// Events that still wait, and leaves the commands that still run to themselves. What is to be watched may change
+// meanwhile: see Watch and Pods.Stop.
 func (c *Client) Run(ctx context.Context) error {
-	c.mu.Lock()
-	if c.running {
-		c.mu.Unlock()
-		return errRunning
+	if err := c.feeds.begin(ctx); err != nil {
+		return err
 	}
-	c.running = true
-	var feeds []runner
-	for _, s := range c.spaces {
-		feeds = append(feeds, s.feeds()...)
-	}
-	for _, p := range c.pods {
-		feeds = append(feeds, p.feed)
-	}
-	c.mu.Unlock()
-
-	group, ctx := errgroup.WithContext(ctx)
-	for _, f := range feeds {
-		group.Go(func() error { f.run(ctx); return nil })
-	}
-	group.Go(func() error { c.events.run(ctx); return nil })
-	group.Go(func() error { <-ctx.Done(); c.Commands.Stop(c.commands.end); return nil })
-	return group.Wait()
+	var group sync.WaitGroup
+	group.Go(func() { c.events.run(ctx) })
+	group.Go(func() { <-ctx.Done(); c.Commands.Stop(c.commands.end) })
+	<-ctx.Done()
+	c.feeds.end()
+	group.Wait()
+	return nil
 }
-
-// runner is a feed of any kind.
-type runner interface{ run(ctx context.Context) }

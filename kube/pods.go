@@ -50,7 +50,7 @@ type Pods struct {
 	holding string // the id for which the lock on the namespace was last asked for
 }
 
-// Watch begins to watch a target once the client runs.
+// Watch begins to watch a target: at once if the client runs, or else when it does. Pods.Stop ends that.
 func (c *Client) Watch(t Target) (*Pods, error) {
 	selector, err := labels.Parse(t.Selector)
 	if err != nil {
@@ -61,20 +61,40 @@ func (c *Client) Watch(t Target) (*Pods, error) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.running {
-		return nil, fmt.Errorf("watch the pods of %s: %w", t.Name, errRunning)
-	}
 	s := c.spaces[t.Namespace]
 	if s == nil {
 		s = newSpace(c.API, t.Namespace, c.Log)
 		c.spaces[t.Namespace] = s
+		c.feeds.add(s.feeds()...)
 	}
 	if t.App {
-		s.addApps(c.API, t.Namespace, c.Log)
+		c.feeds.add(s.addApps(c.API, t.Namespace, c.Log)...)
 	}
 	p := &Pods{Target: t, client: c, selector: selector, space: s, feed: newPodFeed(c.API, t, selector, c.Log)}
+	c.feeds.add(p.feed)
 	c.pods = append(c.pods, p)
 	return p, nil
+}
+
+// Stop ends the watch of the pods, and of their namespace what no other target needs: what is known of them ages from
+// now on. Their permissions are needed no longer. It may be called again.
+func (p *Pods) Stop() {
+	c := p.client
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !slices.Contains(c.pods, p) {
+		return
+	}
+	c.pods = slices.DeleteFunc(c.pods, func(other *Pods) bool { return other == p })
+	c.feeds.remove(p.feed)
+	here := func(other *Pods) bool { return other.Namespace == p.Namespace }
+	if !slices.ContainsFunc(c.pods, func(other *Pods) bool { return here(other) && other.App }) {
+		c.feeds.remove(p.space.removeApps()...)
+	}
+	if !slices.ContainsFunc(c.pods, here) {
+		c.feeds.remove(p.space.feeds()...)
+		delete(c.spaces, p.Namespace)
+	}
 }
 
 // View says what is known of the broker's pods. It asks nothing of the cluster.

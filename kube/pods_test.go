@@ -339,20 +339,6 @@ func TestPodsViewShowsAnOperation(t *testing.T) {
 	})
 }
 
-func TestClientWatchIsRefusedOnceTheClientRuns(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		client := clientOf(kubetest.NewCluster(t))
-		start(t, client, "me")
-		synctest.Wait()
-		if _, err := client.Watch(brokerTarget()); err == nil {
-			t.Error("a target is taken on that nothing would watch")
-		}
-		if err := client.Run(t.Context()); err == nil {
-			t.Error("it runs twice")
-		}
-	})
-}
-
 func TestPodsViewSaysWhatTheTargetGetsWrong(t *testing.T) {
 	for name, tc := range map[string]struct {
 		change func(*Target)

@@ -33,7 +33,7 @@ type Secret struct {
 	*SecretValues
 }
 
-// Secret gives the credentials in a Secret.
+// Secret gives the credentials in a Secret. Until its Stop the permission to read it is among those that are needed.
 func (c *Client) Secret(ref SecretRef) *Secret {
 	keys := []string{ref.PasswordKey}
 	if ref.UsernameKey != "" {
@@ -65,6 +65,7 @@ type SecretValues struct {
 	namespace, name string
 	keys            []string
 	client          *Client
+	withdraw        func() // the need of the permission to read it
 
 	mu      sync.Mutex
 	values  map[string][]byte // nil: never read
@@ -72,11 +73,15 @@ type SecretValues struct {
 	checked time.Time         // when it was last read, or could not be; zero: it must be read before it is used
 }
 
-// SecretValues gives the values of these keys, each of which the Secret must have.
+// SecretValues gives the values of these keys, each of which the Secret must have. Until its Stop the permission to read
+// the Secret is among those that are needed.
 func (c *Client) SecretValues(namespace, name string, keys ...string) *SecretValues {
-	c.Require(func(need apiserver.Need) { need(namespace, "secrets", name, "get") })
-	return &SecretValues{namespace: namespace, name: name, keys: keys, client: c}
+	withdraw := c.Require(func(need apiserver.Need) { need(namespace, "secrets", name, "get") })
+	return &SecretValues{namespace: namespace, name: name, keys: keys, client: c, withdraw: withdraw}
 }
+
+// Stop says that the Secret is needed no longer.
+func (s *SecretValues) Stop() { s.withdraw() }
 
 // Get gives the values by their keys, at most 30 s old. While the API server is away, or a key is missing, those that
 // were read last serve on, unless they were refused. The error names the Secret, and never repeats what is in it.

@@ -3,6 +3,7 @@ package kube
 import (
 	"context"
 	"log/slog"
+	"sync"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -20,20 +21,17 @@ import (
 
 // space is what is watched of a namespace, for all targets in it.
 type space struct {
-	sets        *feed[workload]
-	budgets     *feed[budget]
-	locks       *feed[apiserver.Lock]
+	sets    *feed[workload]
+	budgets *feed[budget]
+	locks   *feed[apiserver.Lock]
+
+	mu          sync.Mutex
 	replicaSets *feed[workload] // nil: there is no application in it
 	deployments *feed[workload] // nil: there is no application in it
 }
 
-func (s *space) feeds() []runner {
-	all := []runner{s.sets, s.budgets, s.locks}
-	if s.deployments != nil {
-		all = append(all, s.replicaSets, s.deployments)
-	}
-	return all
-}
+// feeds are those that every target needs.
+func (s *space) feeds() []runner { return []runner{s.sets, s.budgets, s.locks} }
 
 // newFeed makes a feed; L is the type of client-go's client for the kind of objects, T what is kept of each.
 func newFeed[T any, L runtime.Object](
@@ -74,14 +72,37 @@ func newSpace(a apiserver.API, namespace string, log *slog.Logger) *space {
 	return s
 }
 
-func (s *space) addApps(a apiserver.API, namespace string, log *slog.Logger) {
+// addApps adds what applications need, and gives it; nothing if it is there.
+func (s *space) addApps(a apiserver.API, namespace string, log *slog.Logger) []runner {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if s.deployments != nil {
-		return
+		return nil
 	}
 	s.replicaSets = newFeed("replicasets", namespace, &appsv1.ReplicaSet{},
 		lister[*appsv1.ReplicaSetList](a.AppsV1().ReplicaSets(namespace)), trimReplicaSet, log)
 	s.deployments = newFeed("deployments", namespace, &appsv1.Deployment{},
 		lister[*appsv1.DeploymentList](a.AppsV1().Deployments(namespace)), trimDeployment, log)
+	return []runner{s.replicaSets, s.deployments}
+}
+
+// removeApps takes out what applications need, and gives it; nothing if it is not there.
+func (s *space) removeApps() []runner {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.deployments == nil {
+		return nil
+	}
+	all := []runner{s.replicaSets, s.deployments}
+	s.replicaSets, s.deployments = nil, nil
+	return all
+}
+
+// apps are the feeds that applications need; nil if there is no application.
+func (s *space) apps() (replicaSets, deployments *feed[workload]) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.replicaSets, s.deployments
 }
 
 // around is what is known of a namespace at one moment. What could not be told is nil.
@@ -98,9 +119,9 @@ func (s *space) look(now time.Time) around {
 	a.sets = known(s.sets, now, &a.at)
 	a.budgets = known(s.budgets, now, &a.at)
 	a.locks = known(s.locks, now, &a.at)
-	if s.deployments != nil {
-		a.replicaSets = known(s.replicaSets, now, &a.at)
-		a.deployments = known(s.deployments, now, &a.at)
+	if replicaSets, deployments := s.apps(); deployments != nil {
+		a.replicaSets = known(replicaSets, now, &a.at)
+		a.deployments = known(deployments, now, &a.at)
 	}
 	return a
 }

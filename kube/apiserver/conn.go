@@ -43,7 +43,7 @@ type Conn struct {
 	namespace string
 
 	mu    sync.Mutex
-	needs []func(Need)
+	needs []*func(Need) // each by its address, by which it is withdrawn
 }
 
 var setLogger sync.Once

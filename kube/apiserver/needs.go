@@ -70,17 +70,25 @@ func Explain(err error, verb, path, namespace string) error {
 // "pods/exec".
 type Need func(namespace, path, name string, verbs ...string)
 
-// Require adds what is needed. It is asked for its needs each time that somebody wants to know.
-func (c *Conn) Require(needs func(Need)) {
+// Require adds what is needed, until it is withdrawn. It is asked for its needs each time that somebody wants to know.
+func (c *Conn) Require(needs func(Need)) (withdraw func()) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.needs = append(c.needs, needs)
+	c.needs = append(c.needs, &needs)
+	return func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.needs = slices.DeleteFunc(c.needs, func(n *func(Need)) bool { return n == &needs })
+	}
 }
 
 // Needs lists the permissions that are needed of this cluster, each once.
 func (c *Conn) Needs() []auth.ResourceAttributes {
+	var needs []func(Need)
 	c.mu.Lock()
-	needs := slices.Clone(c.needs)
+	for _, n := range c.needs {
+		needs = append(needs, *n)
+	}
 	c.mu.Unlock()
 	all := collect(needs...)
 	slices.SortFunc(all, func(a, b auth.ResourceAttributes) int {

@@ -54,6 +54,13 @@ func (e *events) Reconciled(s remediate.Snapshot) {
 	e.last[s.Target] = now
 }
 
+// Forget forgets what is watched no longer.
+func (e *events) Forget(targetName string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	delete(e.last, targetName)
+}
+
 // Deleted tells of a deletion.
 func (e *events) Deleted(a decide.Deletion) {
 	e.event(deletionNode(a), true, "Deleted", fmt.Sprintf("deleted by Unstuck, incident %s: %s", a.Incident, a.Why))

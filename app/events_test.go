@@ -69,6 +69,20 @@ func TestEventsTellWhatChangedAndNothingTwice(t *testing.T) {
 	}
 }
 
+func TestEventsForgetWhatIsWatchedNoLonger(t *testing.T) {
+	e, heard := listening()
+	e.Reconciled(reconciled(target.Yes, "1", decide.PhaseSuspect, "1 of 3"))
+	heard()
+	e.Forget("b")
+	if len(e.last) > 0 {
+		t.Errorf("remembered: %v", e.last)
+	}
+	e.Reconciled(reconciled(target.Yes, "1", decide.PhaseSuspect, "1 of 3"))
+	if all := heard(); len(all) != 1 {
+		t.Errorf("told once it is watched again: %q", all)
+	}
+}
+
 func TestEventsTellOfADeletionAndOfItsOutcome(t *testing.T) {
 	e, heard := listening()
 	a := decide.Deletion{Target: "b", Node: "n", UID: "1", Incident: "c", Why: "stuck"}

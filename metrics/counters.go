@@ -77,3 +77,13 @@ func (c counters) watch(targetName string) {
 	}
 	c.recovery.WithLabelValues(targetName)
 }
+
+// unwatch makes them disappear.
+func (c counters) unwatch(targetName string) {
+	of := prometheus.Labels{"target": targetName}
+	for _, all := range []interface{ DeletePartialMatch(prometheus.Labels) int }{
+		c.results, c.durations, c.stages, c.decisions, c.deletions, c.settled, c.recovery,
+	} {
+		all.DeletePartialMatch(of)
+	}
+}

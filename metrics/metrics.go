@@ -89,6 +89,17 @@ func (m *Metrics) Watch(targetName string) {
 	}
 }
 
+// Unwatch makes the metrics of a broker that is watched no longer disappear. What comes of it afterwards makes them appear
+// again: everything that tells of it must have ended.
+func (m *Metrics) Unwatch(targetName string) {
+	targetName = valid(targetName)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.snapshots, targetName)
+	delete(m.counted, targetName)
+	m.unwatch(targetName)
+}
+
 // ProbeDone counts one probe. A result whose kind is not on the list is dropped, so that no label is ever free text.
 func (m *Metrics) ProbeDone(r probe.Result) {
 	if !slices.Contains(probe.Kinds(), r.Kind) {

@@ -167,6 +167,28 @@ func TestMetricsShowABrokerThatWasNeverReconciled(t *testing.T) {
 	}
 }
 
+func TestMetricsUnwatchLeavesNothingOfABroker(t *testing.T) {
+	m, now := New(""), time.Now()
+	feed(m, now)
+	other := about(scrape(t, m), `target="another"`)
+	m.Unwatch("rabbitmq")
+	lines := scrape(t, m)
+	if left := about(lines, `target="rabbitmq"`); len(left) > 0 {
+		t.Errorf("left behind:\n%s", strings.Join(left, "\n"))
+	}
+	if diff := cmp.Diff(other, about(lines, `target="another"`)); diff != "" || len(other) == 0 {
+		t.Errorf("of the broker that stays (-before +after):\n%s", diff)
+	}
+	if len(m.counted) > 0 || len(m.snapshots) != 1 {
+		t.Errorf("it is remembered: %v, %v", m.counted, m.snapshots)
+	}
+	m.Watch("rabbitmq")
+	want := []string{`unstuck_last_reconcile_timestamp_seconds{target="rabbitmq"} 0`}
+	if diff := cmp.Diff(want, about(scrape(t, m), "last_reconcile", "rabbitmq")); diff != "" {
+		t.Errorf("once it is watched again (-want +got):\n%s", diff)
+	}
+}
+
 func TestMetricsTimeStuckGrowsBetweenReconciles(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := New("")

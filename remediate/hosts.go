@@ -103,6 +103,14 @@ func (h *Hosts) keep(targetName string, v target.View) {
 	}
 }
 
+// Forget forgets a broker that is watched no longer: its nodes may become those of another.
+func (h *Hosts) Forget(targetName string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.nodes, targetName)
+	delete(h.uids, targetName)
+}
+
 // silent lists the silent nodes of each host, by their names.
 func (h *Hosts) silent() map[string][]decide.Silent {
 	h.mu.Lock()

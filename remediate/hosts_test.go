@@ -38,6 +38,21 @@ func TestHostsKnowWhichBrokersHaveTheSameNodes(t *testing.T) {
 	}
 }
 
+func TestHostsForgetABrokerThatIsWatchedNoLonger(t *testing.T) {
+	var h Hosts
+	n := target.Node{Target: "orders", Name: "n", UID: "a", Host: "h"}
+	v := target.View{At: epoch, Nodes: []target.Node{n}}
+	h.claim("orders", v)
+	h.set(n, true, epoch)
+	if got := h.claim("renamed", v); len(got) != 1 {
+		t.Errorf("while both are watched: %v", got)
+	}
+	h.Forget("orders")
+	if got := h.claim("renamed", v); got != nil || len(h.silent()) > 0 {
+		t.Errorf("once the first is no longer: %v, silent are %v", got, h.silent())
+	}
+}
+
 func TestHostsShowWhatIsSilentAcrossBrokers(t *testing.T) {
 	var h Hosts
 	a, b := target.Node{Target: "a", Name: "n", Host: "h"}, target.Node{Target: "b", Name: "n", Host: "h"}

@@ -347,9 +347,15 @@ func TestPulseForgetsOldLoginsAndNodesThatAreGone(t *testing.T) {
 	if len(p.logins["b"]) != 1 || len(p.beats("b", "n")) != keptBeats {
 		t.Errorf("kept: %v", p.logins["b"])
 	}
+	news, stop := p.watch(ofTarget("b"))
+	p.Forget("b")
+	if stop(); len(p.logins) > 0 || len(news) != 1 {
+		t.Errorf("once it is watched no longer: %v, and %d news", p.logins, len(news))
+	}
 	var none *Pulse
 	none.ProbeDone(probe.Result{})
 	none.Reconciled(remediate.Snapshot{})
+	none.Forget("b")
 	if news, stop := none.watch("x"); news != nil || none.beats("b", "n") != nil {
 		stop()
 		t.Error("no pulse has news")

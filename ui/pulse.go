@@ -74,6 +74,17 @@ func (p *Pulse) Reconciled(s remediate.Snapshot) {
 	p.tell(ofTarget(s.Target))
 }
 
+// Forget forgets what is watched no longer, and has the pages that are open look again.
+func (p *Pulse) Forget(targetName string) {
+	if p == nil {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.logins, targetName)
+	p.tell(ofTarget(targetName))
+}
+
 // Deleted implements remediate.Recorder: the reconcile that follows tells.
 func (*Pulse) Deleted(decide.Deletion) {}
 

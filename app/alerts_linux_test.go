@@ -146,7 +146,7 @@ func prepareSamples(t *testing.T, d *App) {
 		t.Fatal(err)
 	}
 	for _, kind := range []probe.Kind{probe.Login, probe.MaybeStuck} {
-		d.targets[0].baselines.Observe(probe.Result{
+		d.fleet.all()[0].baselines.Observe(probe.Result{
 			Target: "lab", Node: "rabbit-0", UID: "past", Kind: kind, Reason: probe.OK, Started: time.Now(), Processes: &probe.Processes{Total: 271, Suspicious: 2},
 		})
 	}

@@ -84,7 +84,7 @@ func (a *App) watchFiles(c *config.Config) {
 // serveManual lets people do to what is watched by then what they may: probe, delete and pause. Nobody else may use the
 // store, unless it is a directory's.
 func (a *App) serveManual(documents store.Documents) {
-	a.api.brokers.Nodes, a.api.brokers.Pauses = manual{a.targets}, store.NewPauses(documents)
+	a.api.brokers.Nodes, a.api.brokers.Pauses = manual{&a.fleet}, store.NewPauses(documents)
 }
 
 // tellAccess says in the log what everybody should know who can reach the API.

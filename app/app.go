@@ -27,7 +27,8 @@ type App struct {
 	store   remediate.Store
 	log     *slog.Logger
 	hosts   remediate.Hosts
-	targets []*watched // and applications
+	wants   wants
+	fleet   fleet
 
 	api    api
 	pulse  *ui.Pulse
@@ -39,9 +40,10 @@ type App struct {
 	listeners listeners
 	closers   []func()
 	kept      slog.Attr // where the records are kept
+	home      string    // our own namespace; empty: not in Kubernetes
 
-	// recorder, if not nil, is told of every reconcile and deletion, besides the metrics.
-	recorder remediate.Recorder
+	// events, if not nil, are told of every reconcile and deletion, besides the metrics.
+	events *events
 	// observer, if not nil, is told of everything besides the metrics. The demo shows it.
 	observer Observer
 }
@@ -78,6 +80,9 @@ func New(ctx context.Context, o Options) (_ *App, err error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := a.apply(fromFile, wanted{c.Brokers, c.Apps}); err != nil {
+		return nil, err
+	}
 	a.watchFiles(c)
 	if err := a.openAPI(c, reviews); err != nil {
 		return nil, err
@@ -93,7 +98,10 @@ func New(ctx context.Context, o Options) (_ *App, err error) {
 }
 
 func newApp(store remediate.Store, log *slog.Logger) *App {
-	return &App{metrics: metrics.New(version.Current().Version), store: store, log: log, pulse: ui.NewPulse()}
+	return &App{
+		metrics: metrics.New(version.Current().Version), store: store, log: log, pulse: ui.NewPulse(),
+		wants: wants{of: make(map[origin]wanted)}, fleet: fleet{log: log},
+	}
 }
 
 // Run watches until ctx ends. It can be called once.
@@ -118,10 +126,7 @@ func (a *App) run(ctx context.Context) error {
 		})
 	}
 	group, ctx := errgroup.WithContext(ctx)
-	for _, w := range a.targets {
-		group.Go(func() error { return w.runner.Run(ctx) })
-		group.Go(func() error { return w.loop.Run(ctx) })
-	}
+	group.Go(func() error { return a.fleet.run(ctx) })
 	for _, run := range a.beside {
 		group.Go(func() error { return run(ctx) })
 	}
@@ -141,8 +146,9 @@ func (a *App) run(ctx context.Context) error {
 }
 
 func (a *App) snapshots() []remediate.Snapshot {
-	all := make([]remediate.Snapshot, len(a.targets))
-	for i, w := range a.targets {
+	targets := a.fleet.all()
+	all := make([]remediate.Snapshot, len(targets))
+	for i, w := range targets {
 		all[i] = w.loop.Snapshot()
 	}
 	return all
@@ -150,8 +156,9 @@ func (a *App) snapshots() []remediate.Snapshot {
 
 // names gives the names of all that is watched.
 func (a *App) names() []string {
-	all := make([]string, len(a.targets))
-	for i, w := range a.targets {
+	targets := a.fleet.all()
+	all := make([]string, len(targets))
+	for i, w := range targets {
 		all[i] = w.loop.Target
 	}
 	return all

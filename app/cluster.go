@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -32,9 +34,12 @@ type cluster struct {
 	*kube.Client // our own
 
 	others  map[string]*kube.Client // of environments, by place
-	pods    map[string]*kube.Pods   // by the name of the broker or application
 	metrics *metrics.Metrics
 	log     *slog.Logger
+	changed chan struct{} // with room for one: other permissions are needed than before
+
+	mu   sync.Mutex
+	pods map[string]*kube.Pods // by the name of the broker or application
 }
 
 // newCluster reads how to reach the cluster. It asks nothing of it yet.
@@ -49,67 +54,117 @@ func newCluster(c *config.Config, m *metrics.Metrics, log *slog.Logger) (*cluste
 	}
 	return &cluster{
 		Client: kube.New(conn, kube.Options{Lease: k.Lease}), others: make(map[string]*kube.Client),
-		pods: make(map[string]*kube.Pods), metrics: m, log: log,
+		pods: make(map[string]*kube.Pods), metrics: m, log: log, changed: make(chan struct{}, 1),
 	}, nil
 }
 
 func userAgent() string { return "unstuck/" + version.Current().Version }
 
-// broker gives what is needed to watch a broker's pods.
+// broker gives what is needed to watch a broker: its pods, or the nodes that are listed.
 func (c *cluster) broker(b config.Broker) (Supplier, error) {
-	pods, err := c.watch(b.Name, *b.Pods, false, b.Policy)
-	if err != nil {
-		return Supplier{}, err
+	user := ""
+	if b.Secret != nil {
+		var err error
+		if user, err = b.User(); err != nil {
+			return Supplier{}, err
+		}
 	}
-	return Supplier{World: pods, Exec: pods, Logs: pods, mayDelete: pods.MayDelete}, nil
+	s := Supplier{World: fixedNodes{nodes: b.Nodes, isLeader: c.IsLeader}, giveBack: func() {}}
+	if b.Pods != nil {
+		pods, giveBack, err := c.watch(b.Name, *b.Pods, false, b.Policy)
+		if err != nil {
+			return Supplier{}, err
+		}
+		s = Supplier{
+			World: pods, Exec: pods, Logs: pods, mayDelete: pods.MayDelete, namespace: pods.Namespace, giveBack: giveBack,
+		}
+	}
+	c.logins(b, user, &s)
+	return s, nil
 }
 
-// logins says how to log in to a broker's nodes: with what stands in files, or in Secrets.
-func (c *cluster) logins(b config.Broker, s *Supplier) error {
-	s.Credentials, s.trust = b.Credentials, trustOf(b, c.SecretValues)
-	if b.Secret == nil {
-		return nil
-	}
-	user, err := b.User()
-	if err != nil {
-		return fmt.Errorf("broker %s: %w", b.Name, err)
-	}
-	namespace := b.Secret.Namespace
-	if namespace == "" { // so they are pods
-		namespace = b.Pods.Namespace
-	}
-	secret := c.Secret(kube.SecretRef{
-		Namespace: namespace, Name: b.Secret.Name,
-		UsernameKey: b.Secret.UsernameKey, PasswordKey: b.Secret.PasswordKey, Username: user,
+// logins says how to log in to a broker's nodes: with what stands in files, or in Secrets. The user is the one that the
+// configuration names.
+func (c *cluster) logins(b config.Broker, user string, s *Supplier) {
+	var read []*kube.SecretValues
+	s.Credentials = b.Credentials
+	s.trust = trustOf(b, func(namespace, name string, keys ...string) *kube.SecretValues {
+		values := c.SecretValues(namespace, name, keys...)
+		read = append(read, values)
+		return values
 	})
-	s.Credentials, s.refused, s.loginErr = secret.Credentials, secret.Refused, secret.Err
-	return nil
+	if b.Secret != nil {
+		namespace := b.Secret.Namespace
+		if namespace == "" { // so they are pods
+			namespace = b.Pods.Namespace
+		}
+		secret := c.Secret(kube.SecretRef{
+			Namespace: namespace, Name: b.Secret.Name,
+			UsernameKey: b.Secret.UsernameKey, PasswordKey: b.Secret.PasswordKey, Username: user,
+		})
+		s.Credentials, s.refused, s.loginErr = secret.Credentials, secret.Refused, secret.Err
+		read = append(read, secret.SecretValues)
+	}
+	pods := s.giveBack
+	s.giveBack = func() {
+		for _, values := range read {
+			values.Stop()
+		}
+		pods()
+	}
 }
 
 // app gives what is needed to watch an application's pods.
 func (c *cluster) app(a config.App) (Supplier, error) {
-	pods, err := c.watch(a.Name, a.Pods, true, a.Policy)
+	pods, giveBack, err := c.watch(a.Name, a.Pods, true, a.Policy)
 	if err != nil {
 		return Supplier{}, err
 	}
-	return Supplier{World: pods, Logs: pods, mayDelete: pods.MayDelete}, nil
+	return Supplier{
+		World: pods, Logs: pods, mayDelete: pods.MayDelete, namespace: pods.Namespace, giveBack: giveBack,
+	}, nil
 }
 
-func (c *cluster) watch(name string, p config.Pods, app bool, policy decide.Policy) (*kube.Pods, error) {
-	pods, err := c.Watch(kube.Target{
+// watch begins to watch pods, until they are given back.
+func (c *cluster) watch(
+	name string, p config.Pods, app bool, policy decide.Policy,
+) (pods *kube.Pods, giveBack func(), err error) {
+	pods, err = c.Watch(kube.Target{
 		Name: name, Namespace: p.Namespace, Selector: p.Selector, Container: p.Container, Port: p.Port,
 		App: app, Act: policy.Mode == decide.Remediate, SkipPreStopChecks: p.SkipPreStopChecks,
 	})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	c.pods[name] = pods
-	return pods, nil
+	c.lookAgain()
+	return pods, func() {
+		pods.Stop()
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if c.pods[name] == pods { // or its successor is there already
+			delete(c.pods, name)
+		}
+		c.lookAgain()
+	}, nil
+}
+
+// lookAgain has the permissions looked at soon: others may be needed now.
+func (c *cluster) lookAgain() {
+	select {
+	case c.changed <- struct{}{}:
+	default:
+	}
 }
 
 // event tells of something that happened to n, in the cluster itself.
 func (c *cluster) event(n target.Node, warning bool, reason, message string) {
-	if pods := c.pods[n.Target]; pods != nil {
+	c.mu.Lock()
+	pods := c.pods[n.Target]
+	c.mu.Unlock()
+	if pods != nil {
 		pods.Event(n, warning, reason, message)
 	}
 }
@@ -158,6 +213,7 @@ func (c *cluster) checkPermissions(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
+		case <-c.changed:
 		}
 	}
 }
@@ -191,37 +247,28 @@ func (c *cluster) checkIn(
 	return missing
 }
 
-// useCluster has the App keep its records in a Kubernetes, and watch the pods and serve the environments that are
-// there. The reviews are what that cluster says of callers; nil: it is not to be asked.
+// useCluster has the App keep its records in a Kubernetes, supplies it with the pods and has it serve the environments
+// that are there. The reviews are what that cluster says of callers; nil: it is not to be asked.
 func (a *App) useCluster(c *config.Config) (*auth.Reviews, error) {
 	k, err := newCluster(c, a.metrics, a.log)
 	if err != nil {
 		return nil, err
 	}
 	a.store, a.around, a.kept = store.New(k.Documents()), k.run, slog.String("namespace", k.Namespace())
-	a.recorder = &events{event: k.event}
-	for _, b := range c.Brokers {
-		s := Supplier{World: fixedNodes{nodes: b.Nodes, isLeader: k.IsLeader}}
-		if b.Pods != nil {
-			if s, err = k.broker(b); err != nil {
-				return nil, err
-			}
-		}
-		if err := k.logins(b, &s); err != nil {
-			return nil, err
-		}
-		a.watch(b, s)
-	}
-	for _, app := range c.Apps {
-		s, err := k.app(app)
-		if err != nil {
-			return nil, err
-		}
-		a.watchApp(app, s)
-	}
+	a.events, a.wants.suppliers, a.home = &events{event: k.event}, k, k.Namespace()
 	a.serveManual(k.Documents())
 	if err := a.serveReleases(c, k); err != nil {
 		return nil, err
 	}
-	return k.reviews(c), nil
+	return k.reviews(c, a.namespaceOf), nil
+}
+
+// namespaceOf gives the namespace of what is watched under that name: of nodes that are no pods there is nothing in the
+// cluster but our records. Empty: nothing is.
+func (a *App) namespaceOf(name string) string {
+	w := a.fleet.find(name)
+	if w == nil {
+		return ""
+	}
+	return cmp.Or(w.namespace, a.home)
 }

@@ -15,8 +15,8 @@ import (
 	"github.com/cjworkbench/unstuck/target"
 )
 
-// useDir has the App keep its records in the directory data_dir, and watch nodes that are known by their addresses or
-// that supply gives.
+// useDir has the App keep its records in the directory data_dir, and supplies it with nodes that are known by their
+// addresses or that supply gives.
 func (a *App) useDir(c *config.Config, supply func(config.Broker) Supplier) error {
 	dir, err := store.NewDir(c.DataDir)
 	if err != nil {
@@ -28,16 +28,27 @@ func (a *App) useDir(c *config.Config, supply func(config.Broker) Supplier) erro
 	}
 	a.closers = append(a.closers, unlock)
 	a.store, a.kept = store.New(dir), slog.String("data_dir", c.DataDir)
-	for _, b := range c.Brokers {
-		s := Supplier{World: fixedNodes{nodes: b.Nodes, isLeader: alone}, Credentials: b.Credentials}
-		if supply != nil {
-			s = supply(b)
-		}
-		a.watch(b, s)
-	}
+	a.wants.suppliers = listed{supply}
 	a.serveManual(dir)
 	return nil
 }
+
+// listed supplies the nodes that the configuration lists, or what supply gives if it is not nil.
+type listed struct{ supply func(config.Broker) Supplier }
+
+func (l listed) broker(b config.Broker) (Supplier, error) {
+	if l.supply != nil {
+		return l.supply(b), nil
+	}
+	if b.Pods != nil {
+		return Supplier{}, errNoCluster
+	}
+	return Supplier{World: fixedNodes{nodes: b.Nodes, isLeader: alone}, Credentials: b.Credentials}, nil
+}
+
+func (listed) app(config.App) (Supplier, error) { return Supplier{}, errNoCluster }
+
+var errNoCluster = errors.New("its pods are in Kubernetes, which this daemon does not use: it keeps its records in data_dir")
 
 // lockDir makes sure that no other daemon keeps its deletions in the directory: two would not know of each other's. The
 // lock ends with the process, however that ends.

@@ -18,7 +18,7 @@ import (
 const manualTimeout = time.Minute
 
 // manual does to nodes what people ask for, by what watches them.
-type manual struct{ targets []*watched }
+type manual struct{ fleet *fleet }
 
 var (
 	_ brokers.Nodes  = manual{}
@@ -62,10 +62,8 @@ func (h manual) Delete(ctx context.Context, broker string, r decide.DeleteReques
 }
 
 func (h manual) watched(broker string) (*watched, error) {
-	for _, w := range h.targets {
-		if w.loop.Target == broker {
-			return w, nil
-		}
+	if w := h.fleet.find(broker); w != nil {
+		return w, nil
 	}
 	return nil, fmt.Errorf("broker %s is not watched", broker)
 }

@@ -121,17 +121,16 @@ func handed(t *testing.T, w *threeNodes, test func(t *testing.T, h manual, r *ra
 		r := &ran{runs: map[probe.Kind]int{}, now: map[probe.Kind]int{}}
 		policy := decide.DefaultPolicy()
 		policy.Mode = decide.Remediate
-		d.add(&watched{logins: make(map[string]goodLogin)}, "orders", policy, []probe.Probe{{Kind: probe.Login, Run: r.probe(probe.Login)}, {Kind: probe.MaybeStuck, Run: r.probe(probe.MaybeStuck)}}, Supplier{World: w})
+		d.start(d.equip(&watched{logins: make(map[string]goodLogin)}, "orders", policy, []probe.Probe{{Kind: probe.Login, Run: r.probe(probe.Login)}, {Kind: probe.MaybeStuck, Run: r.probe(probe.MaybeStuck)}}, Supplier{World: w}))
 		ctx, cancel := context.WithCancel(t.Context())
 		var group sync.WaitGroup
-		group.Go(func() { _ = d.targets[0].runner.Run(ctx) })
-		group.Go(func() { _ = d.targets[0].loop.Run(ctx) })
+		group.Go(func() { _ = d.fleet.run(ctx) })
 		time.Sleep(10 * time.Second)
 		for _, n := range w.nodes {
-			d.targets[0].runner.RunNow(n.Name, probe.Login)
+			d.fleet.all()[0].runner.RunNow(n.Name, probe.Login)
 		}
 		time.Sleep(10 * time.Second)
-		test(t, manual{d.targets}, r)
+		test(t, manual{&d.fleet}, r)
 		cancel()
 		group.Wait()
 	})
@@ -145,19 +144,19 @@ func TestManualDeleteBeginsNothingWithoutTheRightToDelete(t *testing.T) {
 		cut := errors.New("nobody answers")
 		for _, dry := range []bool{true, false} {
 			d.DryRun = dry
-			h.targets[0].mayDelete = func(context.Context) ([]auth.ResourceAttributes, error) {
+			h.fleet.all()[0].mayDelete = func(context.Context) ([]auth.ResourceAttributes, error) {
 				return []auth.ResourceAttributes{{Verb: "delete", Resource: "pods", Namespace: "production"}}, nil
 			}
 			_, err := h.Delete(t.Context(), "orders", d)
 			if !errors.Is(err, brokers.Unable("delete pods in namespace production")) {
 				t.Errorf("dry run %t: %v", dry, err)
 			}
-			h.targets[0].mayDelete = func(context.Context) ([]auth.ResourceAttributes, error) { return nil, cut }
+			h.fleet.all()[0].mayDelete = func(context.Context) ([]auth.ResourceAttributes, error) { return nil, cut }
 			if _, err := h.Delete(t.Context(), "orders", d); !errors.Is(err, cut) {
 				t.Errorf("dry run %t, and nobody can tell: %v", dry, err)
 			}
 		}
-		if deletions := h.targets[0].loop.Snapshot().Deletions; len(w.gone()) > 0 || len(deletions) > 0 {
+		if deletions := h.fleet.all()[0].loop.Snapshot().Deletions; len(w.gone()) > 0 || len(deletions) > 0 {
 			t.Errorf("deleted %q, deletions %+v", w.gone(), deletions)
 		}
 	})

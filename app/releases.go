@@ -87,12 +87,13 @@ func (a *App) serveReleases(c *config.Config, k *cluster) error {
 }
 
 // reviews are the clusters' word on who calls and what they may do; nil if the configuration does not want it.
-func (c *cluster) reviews(cfg *config.Config) *auth.Reviews {
+// namespaceOf gives the namespace of what is watched.
+func (c *cluster) reviews(cfg *config.Config, namespaceOf func(string) string) *auth.Reviews {
 	if !cfg.API.KubernetesAuth {
 		return nil
 	}
 	v := &auth.Reviews{
-		Own: c.Reviews(), Others: make(map[string]auth.Reviewer), Targets: make(map[string]string), Home: c.Namespace(),
+		Own: c.Reviews(), Others: make(map[string]auth.Reviewer), Targets: namespaceOf, Home: c.Namespace(),
 	}
 	for where, client := range c.others {
 		v.Others[where] = client.Reviews()
@@ -101,15 +102,6 @@ func (c *cluster) reviews(cfg *config.Config) *auth.Reviews {
 		env := e.Environment
 		env.Context = place(e) // by which Others are told apart
 		v.Releases = append(v.Releases, env)
-	}
-	for _, b := range cfg.Brokers {
-		v.Targets[b.Name] = c.Namespace() // of nodes that are no pods there is nothing in the cluster but our records
-		if b.Pods != nil {
-			v.Targets[b.Name] = b.Pods.Namespace
-		}
-	}
-	for _, a := range cfg.Apps {
-		v.Targets[a.Name] = a.Pods.Namespace
 	}
 	return v
 }

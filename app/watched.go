@@ -6,6 +6,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/cjworkbench/unstuck/auth"
 	"github.com/cjworkbench/unstuck/config"
 	"github.com/cjworkbench/unstuck/probe"
@@ -30,6 +32,9 @@ type Supplier struct {
 
 	// mayDelete, if not nil, names what is not allowed of what a deletion needs.
 	mayDelete func(context.Context) ([]auth.ResourceAttributes, error)
+
+	namespace string // of its pods; empty: they are none
+	giveBack  func() // nil, or gives back what was taken for this
 }
 
 // Observer is told what happens as it happens, from many goroutines.
@@ -40,6 +45,11 @@ type Observer interface {
 
 // watched is one broker, or one application, that is watched.
 type watched struct {
+	spec      any    // what it was made of: a config.Broker or a config.App
+	namespace string // of its pods; empty: they are none
+	giveBack  func() // see Supplier
+	life
+
 	refused    func()                                                   // nil, or told that a login was refused
 	mayDelete  func(context.Context) ([]auth.ResourceAttributes, error) // nil: it needs no permission
 	trust      *login.Trust                                             // nil: no TLS
@@ -53,6 +63,13 @@ type watched struct {
 	hinted map[string]time.Time // likewise: when a silent login last had maybe_stuck run
 }
 
+// life is how far a target has come in its fleet.
+type life struct {
+	cancel context.CancelFunc // ends it; nil: it has not begun
+	ended  chan struct{}      // closed when it has ended; nil: it has not begun
+	over   bool               // it is to end, or not to begin
+}
+
 // goodLogin is our latest to a node. The log of a container that started again in the same pod does not have it.
 type goodLogin struct {
 	uid         string
@@ -60,8 +77,23 @@ type goodLogin struct {
 	began       time.Time
 }
 
-// watch adds a broker, whose nodes s supplies.
-func (a *App) watch(b config.Broker, s Supplier) {
+// run runs the runner and the loop until ctx ends.
+func (w *watched) run(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return w.runner.Run(ctx) })
+	group.Go(func() error { return w.loop.Run(ctx) })
+	return group.Wait()
+}
+
+// release gives back what was taken to supply it, once it has ended.
+func (w *watched) release() {
+	if w.giveBack != nil {
+		w.giveBack()
+	}
+}
+
+// watchedBroker makes what watches a broker, whose nodes s supplies.
+func (a *App) watchedBroker(b config.Broker, s Supplier) *watched {
 	if s.loginErr == nil && s.Credentials != nil {
 		c := &credentials{read: s.Credentials}
 		s.Credentials, s.loginErr = c.get, c.err
@@ -77,17 +109,18 @@ func (a *App) watch(b config.Broker, s Supplier) {
 		certificates = s.trust.Err
 	}
 	s.loginErr = loginErrors(s.loginErr, certificates)
-	a.add(w, b.Name, b.Policy, w.probes(b, s, a.log.With("target", b.Name)), s)
+	return a.equip(w, b.Name, b.Policy, w.probes(b, s, a.log.With("target", b.Name)), s)
 }
 
-// watchApp adds an application, whose pods s supplies.
-func (a *App) watchApp(app config.App, s Supplier) {
+// watchedApp makes what watches an application, whose pods s supplies.
+func (a *App) watchedApp(app config.App, s Supplier) *watched {
 	run := probe.NewLogAge(s.Logs, probe.LogAgeOptions{MaxAge: app.MaxAge})
-	a.add(&watched{}, app.Name, app.Policy, []probe.Probe{{Kind: probe.LogAge, Run: run, Schedule: app.Every.Schedule}}, s)
+	return a.equip(&watched{}, app.Name, app.Policy,
+		[]probe.Probe{{Kind: probe.LogAge, Run: run, Schedule: app.Every.Schedule}}, s)
 }
 
-// add makes w watch the nodes that s supplies.
-func (a *App) add(w *watched, name string, policy decide.Policy, probes []probe.Probe, s Supplier) {
+// equip gives w what it takes to watch the nodes that s supplies.
+func (a *App) equip(w *watched, name string, policy decide.Policy, probes []probe.Probe, s Supplier) *watched {
 	log := a.log.With("target", name)
 	w.runner = probe.NewRunner(probe.RunnerOptions{Probes: probes, Log: log, Sink: func(r probe.Result) {
 		log.Debug("probe done", "node", r.Node, "probe", r.Kind, "reason", r.Reason, "took_seconds", r.Took.Seconds(),
@@ -102,8 +135,8 @@ func (a *App) add(w *watched, name string, policy decide.Policy, probes []probe.
 		w.loop.Deliver(r)
 	}})
 	all := recorders{a.metrics, a.pulse}
-	if a.recorder != nil {
-		all = append(all, a.recorder)
+	if a.events != nil {
+		all = append(all, a.events)
 	}
 	if a.observer != nil {
 		all = append(all, a.observer)
@@ -112,9 +145,8 @@ func (a *App) add(w *watched, name string, policy decide.Policy, probes []probe.
 		Target: name, Policy: policy, World: s.World, Runner: w.runner, Store: a.store, Exec: s.Exec, Logs: s.Logs,
 		Hosts: &a.hosts, Recorder: all, Log: a.log, Targets: a.names, LoginError: s.loginErr,
 	})
-	w.mayDelete = s.mayDelete
-	a.metrics.Watch(name)
-	a.targets = append(a.targets, w)
+	w.mayDelete, w.namespace, w.giveBack = s.mayDelete, s.namespace, s.giveBack
+	return w
 }
 
 // probes are the probes that b's configuration asks for and s makes possible.

@@ -56,7 +56,7 @@ func TestAppWatchTellsALoopWhyNobodyCanLogInAndWhatElseIsWatched(t *testing.T) {
 		b.Name = name
 		d.watch(b, Supplier{loginErr: fault, Credentials: func(context.Context) (target.Credentials, error) { return target.Credentials{}, unreadable }})
 	}
-	for _, w := range d.targets {
+	for _, w := range d.fleet.all() {
 		if w.loop.Target == "secret" && !errors.Is(w.loop.LoginError(), own) {
 			t.Errorf("of the Secret: %v", w.loop.LoginError())
 		}

@@ -24,8 +24,8 @@ type Reviews struct {
 	Own      Reviewer            // of the cluster that Unstuck runs in
 	Others   map[string]Reviewer // of the other clusters of environments, by the environment's Context
 	Releases []plan.Environment
-	Targets  map[string]string // the namespace of each broker
-	Home     string            // Unstuck's own namespace, where the pauses are kept
+	Targets  func(string) string // the namespace of the broker of that name; empty: there is none
+	Home     string              // Unstuck's own namespace, where the pauses are kept
 }
 
 // Authenticate implements Identity.
@@ -104,11 +104,18 @@ func (v Reviews) needs(action Action) (cluster string, needs []ResourceAttribute
 		if row.ofTarget == nil {
 			return "", nil
 		}
-		return "", row.ofTarget(v.Home, v.Targets[action.Target], action)
+		return "", row.ofTarget(v.Home, v.namespace(action.Target), action)
 	}
 	i := slices.IndexFunc(v.Releases, func(e plan.Environment) bool { return e.Name == action.Environment })
 	if i < 0 || row.ofEnvironment == nil {
 		return "", nil
 	}
 	return v.Releases[i].Context, row.ofEnvironment(v.Releases[i], action)
+}
+
+func (v Reviews) namespace(target string) string {
+	if v.Targets == nil {
+		return ""
+	}
+	return v.Targets(target)
 }

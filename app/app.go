@@ -3,6 +3,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -52,6 +53,8 @@ type App struct {
 type Options struct {
 	Config *config.Config
 	Log    *slog.Logger
+	// Level, if not nil, is the level of Log, which follows the configuration file.
+	Level *slog.LevelVar
 
 	// Supply, if not nil, gives what supplies a broker's nodes, in the place of their addresses in the configuration: the
 	// lab's nodes, for example. Nothing is asked of a Kubernetes then.
@@ -90,6 +93,7 @@ func New(ctx context.Context, o Options) (_ *App, err error) {
 	if a.listeners, err = listen(ctx, c.Listen); err != nil {
 		return nil, err
 	}
+	a.reload(c, cmp.Or(o.Level, new(slog.LevelVar)))
 	a.tellAccess(c, a.APIAddr())
 	a.log.With(a.kept).Info("watching", "brokers", len(c.Brokers), "apps", len(c.Apps), "environments",
 		len(c.Environments),
@@ -177,13 +181,15 @@ func (a *App) APIAddr() net.Addr { return a.listeners.api.Addr() }
 // MetricsAddr is where metrics and health are served.
 func (a *App) MetricsAddr() net.Addr { return a.listeners.metrics.Addr() }
 
-// NewLogger gives a logger as the configuration asks for it.
-func NewLogger(l config.Log, out io.Writer) *slog.Logger {
-	options := &slog.HandlerOptions{Level: l.Level}
+// NewLogger gives a logger as the configuration asks for it, and its level, which may be changed.
+func NewLogger(l config.Log, out io.Writer) (*slog.Logger, *slog.LevelVar) {
+	level := new(slog.LevelVar)
+	level.Set(l.Level)
+	options := &slog.HandlerOptions{Level: level}
 	if l.Format == "json" {
-		return slog.New(slog.NewJSONHandler(out, options))
+		return slog.New(slog.NewJSONHandler(out, options)), level
 	}
-	return slog.New(slog.NewTextHandler(out, options))
+	return slog.New(slog.NewTextHandler(out, options)), level
 }
 
 // listeners are where the daemon is reached.

@@ -264,7 +264,8 @@ func (d *served) audited() int { return strings.Count(d.log.String(), " msg=audi
 
 // runApp does what `unstuck run` does, and writes the log to out.
 func runApp(ctx context.Context, c *config.Config, out io.Writer) error {
-	a, err := New(ctx, Options{Config: c, Log: NewLogger(c.Log, out)})
+	log, level := NewLogger(c.Log, out)
+	a, err := New(ctx, Options{Config: c, Log: log, Level: level})
 	if err != nil {
 		return err
 	}

@@ -159,7 +159,8 @@ func configuration(t *testing.T, values string) *config.Config {
 	return c
 }
 
-func TestChartsStartOtherPodsForAnotherConfigurationOnly(t *testing.T) {
+// The daemon reads its configuration anew while it runs: only what it cannot put into force then starts other pods.
+func TestChartsStartOtherPodsOnlyForKeysThatTakeARestart(t *testing.T) {
 	checksum := func(values string) string {
 		sum := at[string](only(t, render(t, values), "Deployment"), "spec", "template", "metadata", "annotations", "checksum/config")
 		if len(sum) != 64 {
@@ -167,15 +168,29 @@ func TestChartsStartOtherPodsForAnotherConfigurationOnly(t *testing.T) {
 		}
 		return sum
 	}
-	was := checksum(least)
-	if checksum(strings.Replace(least, "app=rabbitmq", "app=other", 1)) == was {
-		t.Error("the checksum is the same for another selector")
+	was, began := checksum(least), configuration(t, least)
+	inConfig := func(keys string) string { return strings.Replace(least, "config:\n", "config:\n  "+keys+"\n", 1) }
+	for name, values := range map[string]string{
+		"another selector":           strings.Replace(least, "app=rabbitmq", "app=other", 1),
+		"a default of brokers":       inConfig("defaults: {vhost: other}"),
+		"another level of the log":   inConfig("log: {level: debug}"),
+		"another form of the log":    inConfig("log: {format: json}"),
+		"another limit of callers":   inConfig("api: {rate_limit: {burst: 7}}"),
+		"another address to listen":  least + "api: {exposed: true}\n",
+		"another number of replicas": least + "replicas: 3\n",
+		"an application":             inConfig("apps: [{name: web, pods: {namespace: mq, selector: app=web, container: web}}]"),
+	} {
+		restart := began.NeedsRestart(configuration(t, values))
+		if other := checksum(values) != was; other != (len(restart) > 0) {
+			t.Errorf("%s: other pods are started: %t, and these keys take a restart: %q", name, other, restart)
+		}
 	}
-	if checksum(least+"api: {exposed: true}\n") == was {
-		t.Error("the checksum is the same for another address to listen on")
-	}
-	if checksum(least+"replicas: 3\n") != was {
-		t.Error("the checksum is another for another number of replicas")
+	for _, container := range at[[]any](only(t, render(t, least), "Deployment"), "spec", "template", "spec", "containers") {
+		for _, mount := range at[[]any](container, "volumeMounts") {
+			if at[string](mount, "mountPath") == "" || at[string](mount, "subPath") != "" {
+				t.Errorf("a file that is mounted so never changes: %v", mount)
+			}
+		}
 	}
 }
 

@@ -30,6 +30,7 @@ type Metrics struct {
 	permissions *prometheus.GaugeVec
 	operations  *operations
 	files       *files
+	reload      *reload
 	counters
 
 	mu        sync.Mutex
@@ -47,6 +48,7 @@ func New(version string) *Metrics {
 		permissions: newPermissions(),
 		operations:  newOperations(),
 		files:       &files{checks: make(map[File]func() error)},
+		reload:      new(reload),
 		counters:    newCounters(),
 		snapshots:   make(map[string]remediate.Snapshot),
 		counted:     make(map[string]map[string]struct{}),
@@ -61,7 +63,7 @@ func New(version string) *Metrics {
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		build, m.permissions, m.results, m.durations, m.stages, m.decisions, m.deletions, m.settled, m.recovery,
-		m.operations.ended, m.operations, m.files, gauges{m},
+		m.operations.ended, m.operations, m.files, m.reload, gauges{m},
 	)
 	return m
 }

@@ -26,6 +26,7 @@ func feed(m *Metrics, now time.Time) {
 	}
 	m.Reconciled(snapshot(now))
 	m.WatchOperations([]plan.Environment{{Name: "production"}}, func() []plan.Operation { return running(now) })
+	m.ConfigLoaded(now.Add(-time.Hour), false)
 	m.WatchFile(ConfigurationFile, func() error { return nil })
 	m.WatchFile(TokensFile, func() error { return errors.New("line 3: no such right") })
 	m.WatchCertificate(func() (from, until time.Time) { return now.AddDate(0, -1, 0), now.AddDate(0, 2, 0) })

@@ -18,8 +18,8 @@ func newRunCommand() *cobra.Command {
 
 Nodes that are pods of Kubernetes can be deleted when they are stuck, where the configuration says so; what must survive
 is kept in the cluster then. Nodes that the configuration names by address can only be watched. In the environments of
-the configuration it deploys, reverts, restarts and runs tasks for callers of the API who may. The daemon
-ends on SIGTERM or Ctrl-C.`,
+the configuration it deploys, reverts, restarts and runs tasks for callers of the API who may. The daemon reads the
+configuration file anew when it changes, and ends on SIGTERM or Ctrl-C.`,
 		Example: "  unstuck run --config unstuck.yaml",
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) > 0 {
@@ -35,7 +35,8 @@ ends on SIGTERM or Ctrl-C.`,
 			if err != nil {
 				return err
 			}
-			a, err := app.New(cmd.Context(), app.Options{Config: c, Log: app.NewLogger(c.Log, cmd.ErrOrStderr())})
+			log, level := app.NewLogger(c.Log, cmd.ErrOrStderr())
+			a, err := app.New(cmd.Context(), app.Options{Config: c, Log: log, Level: level})
 			if err != nil {
 				return err
 			}

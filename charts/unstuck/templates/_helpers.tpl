@@ -123,6 +123,15 @@ The file that the daemon reads: the values' config, and what the chart alone kno
 {{- end -}}
 
 {{- /*
+The keys of the configuration that take a restart: all but those that the daemon puts into force while it runs.
+*/ -}}
+{{- define "unstuck.restarting" -}}
+{{- $config := omit (include "unstuck.config" . | fromYaml) "brokers" "apps" "defaults" -}}
+{{- $_ := set $config "log" (omit ($config.log | default dict) "level") -}}
+{{- toJson $config -}}
+{{- end -}}
+
+{{- /*
 What is served, as JSON: for each namespace whether it has brokers and apps, whether anything there may be deleted
 (something there is in mode remediate), the names of the Secrets to read, and of an environment what its operations
 change, start and run. Environments in other clusters are none of this cluster's.

@@ -3,6 +3,7 @@ package cluster
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -43,6 +44,7 @@ type Unstuck struct {
 	cluster *Cluster
 	root    string
 	helm    string
+	began   string // tells the values of the last Install from others
 }
 
 // In gives the same for an installation in another namespace, which knows nothing of this one.
@@ -72,12 +74,20 @@ func (c *Cluster) PrepareUnstuck(ctx context.Context, maker *artifact.Maker) (*U
 }
 
 // Install installs the chart with these values, in YAML, or changes an installation to them, and returns once all
-// replicas are ready and one of them leads. The image is ours, and the API is exposed for API.
+// replicas are ready and one of them leads. Other values than before start other pods. The image is ours, and the API is
+// exposed for API.
 func (u *Unstuck) Install(ctx context.Context, values string) error {
+	u.began = fmt.Sprintf("%x", sha256.Sum256([]byte(values)))
+	return u.Reconfigure(ctx, values)
+}
+
+// Reconfigure is Install, but that the pods stay unless the chart itself starts others: the running daemon takes the
+// change up when the kubelet has brought it, within a minute or so.
+func (u *Unstuck) Reconfigure(ctx context.Context, values string) error {
 	err := u.run(ctx, values, "upgrade", "--install", unstuckRelease, filepath.Join(u.root, "charts", "unstuck"),
 		"--namespace", u.Namespace, "--create-namespace", "--values", "-", "--wait", "--timeout", "2m",
 		"--set", "image.repository="+artifact.UnstuckImage, "--set", "image.tag="+artifact.UnstuckTag,
-		"--set", "image.pullPolicy=Never", "--set", "api.exposed=true")
+		"--set", "image.pullPolicy=Never", "--set", "api.exposed=true", "--set-string", "podAnnotations.values="+u.began)
 	if err != nil {
 		return fmt.Errorf("install Unstuck: %w", err)
 	}

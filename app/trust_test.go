@@ -96,3 +96,23 @@ func TestLoginErrorsAreOneLine(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+func TestClusterLoginsReadTheSecretsOfListedNodesToo(t *testing.T) {
+	api := kubetest.NewCluster(t, secretOf("vault", "rabbit", map[string][]byte{"name": []byte("u\n"), "password": []byte("p")}))
+	c := &cluster{Client: kube.New(api.Conn(), kube.Options{})}
+	b := config.DefaultBroker()
+	b.Nodes = []target.Node{{Name: "rabbit-0", Address: "rabbit-0.test:5671"}}
+	b.Secret = &config.Secret{Namespace: "vault", Name: "rabbit", UsernameKey: "name", PasswordKey: "password"}
+	b.TLS = &config.TLS{CASecret: &config.CASecret{Namespace: "vault", Name: "ca", Key: "ca.crt"}}
+	var s Supplier
+	if err := c.logins(b, &s); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := s.Credentials(t.Context()); err != nil || got != (target.Credentials{Username: "u", Password: "p"}) {
+		t.Errorf("the credentials are %+v, %v", got, err)
+	}
+	const want = `read secret vault/ca: secrets "ca" not found`
+	if _, err := s.trust.Config(t.Context(), b.Nodes[0]); err == nil || err.Error() != want {
+		t.Errorf("TLS: %v, want %s", err, want)
+	}
+}

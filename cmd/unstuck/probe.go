@@ -261,8 +261,9 @@ func (f probeFlags) options(t endpoint, secure *tls.Config) login.Options {
 	}
 	creds := target.Credentials{Username: t.username, Password: t.password}
 	return login.Options{
-		Level: probe.Kind(f.level), Vhost: t.vhost, TLS: login.Fixed(secure), Timeout: f.timeout, HandshakeTimeout: f.handshake,
-		Credentials: func(context.Context) (target.Credentials, error) { return creds, nil },
-		Name:        "unstuck probe", Version: version.Current().Version,
+		Level: probe.Kind(f.level), Vhost: t.vhost, TLS: login.Fixed(secure), Timeout: f.timeout,
+		HandshakeTimeout: f.handshake,
+		Credentials:      func(context.Context) (target.Credentials, error) { return creds, nil },
+		Name:             "unstuck probe", Version: version.Current().Version,
 	}
 }

@@ -111,8 +111,8 @@ func readPair(certFile, keyFile string) (cert, key []byte, err error) {
 	return cert, key, nil
 }
 
-// validity says how long the certificate holds that the other side presented: of a handshake that went well the first of
-// its certificates, and of one in which we did not trust them the first of those. Nil: it presented none.
+// validity says how long the certificate holds that the other side presented: of a handshake that went well the first
+// of its certificates, and of one in which we did not trust them the first of those. Nil: it presented none.
 func validity(presented []*x509.Certificate, err error) *probe.Validity {
 	if untrusted, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
 		presented = untrusted.UnverifiedCertificates
@@ -123,7 +123,8 @@ func validity(presented []*x509.Certificate, err error) *probe.Validity {
 	return &probe.Validity{From: presented[0].NotBefore, Until: presented[0].NotAfter}
 }
 
-// outOfDate says that a certificate has expired, or is not valid yet, as the end of a sentence about it; "" if it holds.
+// outOfDate says that a certificate has expired, or is not valid yet, as the end of a sentence about it; "" if it
+// holds.
 func outOfDate(c *x509.Certificate, now time.Time) string {
 	switch {
 	case c == nil:

@@ -65,8 +65,8 @@ func (l *login) noTLS(ctx context.Context, err error) (probe.Reason, string) {
 	return l.badTLS(err)
 }
 
-// badTLS judges an error of TLS. That the broker refuses a certificate of ours that is out of date is our own fault, and
-// says nothing about the node.
+// badTLS judges an error of TLS. That the broker refuses a certificate of ours that is out of date is our own fault,
+// and says nothing about the node.
 func (l *login) badTLS(err error) (probe.Reason, string) {
 	if refusedByThem(err) && len(l.secure.Certificates) > 0 {
 		if why := outOfDate(l.secure.Certificates[0].Leaf, time.Now()); why != "" {

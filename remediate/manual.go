@@ -134,9 +134,16 @@ func (l *Loop) wantsAnswersOnRequest(d decide.Decision, o decide.DeleteRequest) 
 	if slices.ContainsFunc(closed, func(g decide.Guard) bool { return g.Fixed() != "" }) {
 		return false
 	}
-	return !l.Policy.App && l.unasked(d) && slices.ContainsFunc(lastQuestions, func(g decide.Guard) bool {
-		return !slices.Contains(o.Override, g)
-	})
+	asks := func(g decide.Guard) bool { return !slices.Contains(o.Override, g) }
+	return !l.Policy.App && slices.ContainsFunc(lastQuestions, asks) &&
+		(l.unasked(d) || slices.ContainsFunc(closed, func(g decide.Guard) bool { return asks(g) && l.couldNotTell(d, g) }))
+}
+
+// couldNotTell says whether the last question behind g was asked about d's node, and the answer did not tell: that may
+// be another by now. The loop waits with it until the next pace, but not where a person waits.
+func (l *Loop) couldNotTell(d decide.Decision, g decide.Guard) bool {
+	return g == decide.GuardQuorumCritical && l.quorum[d.Node].Critical == target.CannotTell ||
+		g == decide.GuardAlarm && l.refusals[d.Node].OnPurpose == target.CannotTell
 }
 
 // incidentOnRequest has the deletion that d decides written into the node's incident, which is opened if it has none.

@@ -288,6 +288,52 @@ func TestLoopDeleteAsksThePeersUnlessTheirAnswerDoesNotMatter(t *testing.T) {
 	}
 }
 
+// Somebody who asks again right after "cannot tell" need not wait for the answer to grow old. What was answered is not
+// asked for twice.
+func TestLoopDeleteAsksTheBrokerAgainAtOnceIfItCouldNotTell(t *testing.T) {
+	for name, tc := range map[string]struct {
+		about   string // the question that is answered otherwise at first
+		exit    int
+		out     string
+		guard   decide.Guard
+		deleted int
+	}{
+		"the quorum question was cut off": {"check_if_node_is_quorum_critical", 75, "operation timed out", decide.GuardQuorumCritical, 1},
+		"the limits could not be read":    {"unstuck limits end", 69, "attempted to contact", decide.GuardAlarm, 1},
+		"queues depend on it":             {"check_if_node_is_quorum_critical", 69, "queue 'q' in vhost '/' would lose quorum if node rabbit@rabbit-1 is stopped", decide.GuardQuorumCritical, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newFakeWorld()
+				mended := false
+				w.exec = func(_ target.Node, command string) (int, string) {
+					if !mended && (strings.Contains(command, tc.about) || strings.Contains(command, "unstuck quorum")) {
+						return tc.exit, tc.out
+					}
+					return 0, answered(command)
+				}
+				var first, second *outcome
+				one := after(time.Minute, func() { first = w.give(t, "rabbit-1", decide.GuardUnconfirmed) })
+				two := after(time.Minute+2*time.Second, func() {
+					mended = true
+					second = w.give(t, "rabbit-1", decide.GuardUnconfirmed)
+				})
+				w.play(t, 3*time.Minute, func(since time.Duration) { one(since); two(since) })
+				for i, o := range []*outcome{first, second} {
+					held, ok := errors.AsType[*decide.HeldError](o.err)
+					want := i == 0 || tc.deleted == 0
+					if !o.done || ok != want || ok && (len(held.Closed) != 1 || held.Closed[0].Guard != tc.guard) {
+						t.Errorf("request %d: %v, want it held back %t by %s alone", i+1, o.err, want, tc.guard)
+					}
+				}
+				if w.did("delete") != tc.deleted {
+					t.Errorf("deleted %d times, want %d: %q", w.did("delete"), tc.deleted, w.journal)
+				}
+			})
+		})
+	}
+}
+
 // A dry run has the broker asked. What it answered then may be too old by the time that the incident is captured.
 func TestLoopDeleteAsksTheBrokerAgainWhenItsAnswersGetOld(t *testing.T) {
 	for _, between := range []time.Duration{15 * time.Second, 30 * time.Second, 45 * time.Second, time.Minute} {

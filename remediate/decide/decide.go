@@ -152,7 +152,21 @@ func (sc *scene) reason(d Decision, ns NodeState, why string) string {
 		return "deleted, and not back in time: a person must look"
 	case PhaseUnknown, PhaseConfirmed:
 	}
-	return "cannot tell how it is: " + why
+	return "cannot tell how it is: " + why + sc.noAnswer(ns)
+}
+
+// noAnswer says of a node to which connecting times out why that does not count as frozen; "" of any other.
+func (sc *scene) noAnswer(ns NodeState) string {
+	login, tools := ns.Latest[probe.Login], ns.Latest[probe.MaybeStuck]
+	switch {
+	case login.Reason != probe.Unreachable || !login.NoAnswer || tools.Reason == probe.ToolsUnresponsive:
+		return ""
+	case tools.Reason == "" || !tools.Started.After(ns.LastGood[probe.Login]) ||
+		clock.Elapsed(tools.Ended(), sc.now) > sc.policy.EvidenceTTL:
+		return "; it would be frozen if its own tools could not reach it either, and they have not been asked lately"
+	}
+	return fmt.Sprintf("; it would be frozen if its own tools could not reach it either, but %s says %s", tools.Kind,
+		strings.TrimSuffix(fmt.Sprintf("%s: %s", tools.Reason, tools.Detail), ": "))
 }
 
 // cure says what the node that takes the place of the deleted one must do.

@@ -399,6 +399,9 @@ func TestDecideCountsAFullAcceptQueueOnlyIfToolsCannotReachTheNode(t *testing.T)
 	tl := newTimeline(t)
 	tl.rounds(20, probe.Unreachable)
 	tl.want("rabbit-1", PhaseUnknown, Hold)
+	if why := tl.decisions["rabbit-1"].Reason; !strings.HasSuffix(why, "login unreachable; it would be frozen if its own tools could not reach it either, and they have not been asked lately") {
+		t.Errorf("before its tools are asked: %s", why)
+	}
 	tl.decide(tl.result("rabbit-1", probe.MaybeStuck, probe.OK))
 	tl.rounds(6, probe.Unreachable)
 	tl.want("rabbit-1", PhaseUnknown, Hold) // exec reaches the node and the node is healthy: it is the network
@@ -427,6 +430,9 @@ func TestDecideCuresAFrozenNodeOnceItsToolsCanTellAfterLong(t *testing.T) {
 		}
 	}
 	tl.want("rabbit-1", PhaseUnknown, Hold)
+	if why := tl.decisions["rabbit-1"].Reason; why != "cannot tell how it is: login unreachable; it would be frozen if its own tools could not reach it either, but maybe_stuck says exec_failed" {
+		t.Errorf("meanwhile: %s", why)
+	}
 	for range 2 {
 		tl.decide(tl.result("rabbit-1", probe.MaybeStuck, probe.ToolsUnresponsive))
 		tl.rounds(10, probe.Unreachable)
@@ -445,6 +451,9 @@ func TestDecideTakesNoNodeForStuckWhoseNameOrRouteIsGone(t *testing.T) {
 		tl.decide(tl.result("rabbit-1", probe.MaybeStuck, probe.ToolsUnresponsive))
 	}
 	tl.want("rabbit-1", PhaseUnknown, Hold)
+	if why := tl.decisions["rabbit-1"].Reason; why != "cannot tell how it is: login unreachable" {
+		t.Errorf("it says %s", why)
+	}
 }
 
 func TestDecideHoldsAHangingDeclareUntilThePeersAreAskedTheSame(t *testing.T) {

@@ -161,18 +161,27 @@ func (p *Pods) node(pod pod, here around) target.Node {
 
 // problems says what is wrong with the target itself, as far as its pods show it: its author may have meant
 // others, or another container of theirs. That of one pod stands for all: they come from one template.
-func (p *Pods) problems(pods map[string]pod, nodes []target.Node) []string {
+func (p *Pods) problems(pods map[string]pod, nodes []target.Node) []target.Problem {
 	if len(pods) == 0 {
-		return []string{fmt.Sprintf("no pod in namespace %s fits the selector %s", p.Namespace, p.Selector)}
+		return []target.Problem{{
+			Kind: target.ProblemNoPod,
+			Text: fmt.Sprintf("no pod in namespace %s fits the selector %s", p.Namespace, p.Selector),
+		}}
 	}
 	if len(nodes) == 0 {
-		return []string{fmt.Sprintf("every pod in namespace %s that fits the selector %s has ended or is of a Job",
-			p.Namespace, p.Selector)}
+		return []target.Problem{{
+			Kind: target.ProblemNoNode,
+			Text: fmt.Sprintf("every pod in namespace %s that fits the selector %s has ended or is of a Job", p.Namespace,
+				p.Selector),
+		}}
 	}
 	for _, n := range nodes {
 		if pod := pods[n.Name]; len(pod.containers) > 0 {
-			return []string{fmt.Sprintf("container %s is not in pod %s: it has %s", pod.container, pod.name,
-				strings.Join(pod.containers, ", "))}
+			return []target.Problem{{
+				Kind: target.ProblemNoContainer,
+				Text: fmt.Sprintf("container %s is not in pod %s: it has %s", pod.container, pod.name,
+					strings.Join(pod.containers, ", ")),
+			}}
 		}
 	}
 	return nil

@@ -80,7 +80,7 @@ func TestPodsViewShowsNoPodOfAJob(t *testing.T) {
 		start(t, client, "me")
 		synctest.Wait()
 		if v := look(t, p); len(v.Nodes) != 3 || v.Expected != 3 || v.Problems != nil {
-			t.Errorf("%d of %d nodes, problems %q", len(v.Nodes), v.Expected, v.Problems)
+			t.Errorf("%d of %d nodes, problems %v", len(v.Nodes), v.Expected, v.Problems)
 		}
 	})
 }
@@ -343,29 +343,29 @@ func TestPodsViewSaysWhatTheTargetGetsWrong(t *testing.T) {
 	for name, tc := range map[string]struct {
 		change func(*Target)
 		pods   func(*kubetest.Cluster)
-		want   []string
+		want   []target.Problem
 	}{
 		"nothing": {func(*Target) {}, func(*kubetest.Cluster) {}, nil},
 		"the selector fits no pod": {
-			func(t *Target) { t.Selector = "app=rabbitmq" }, func(*kubetest.Cluster) {}, []string{"no pod in namespace production fits the selector app=rabbitmq"},
+			func(t *Target) { t.Selector = "app=rabbitmq" }, func(*kubetest.Cluster) {}, []target.Problem{{Kind: target.ProblemNoPod, Text: "no pod in namespace production fits the selector app=rabbitmq"}},
 		},
 		"there is nothing in the namespace": {
-			func(t *Target) { t.Namespace = "else" }, func(*kubetest.Cluster) {}, []string{"no pod in namespace else fits the selector app=rabbit"},
+			func(t *Target) { t.Namespace = "else" }, func(*kubetest.Cluster) {}, []target.Problem{{Kind: target.ProblemNoPod, Text: "no pod in namespace else fits the selector app=rabbit"}},
 		},
 		"its pods have ended": {func(*Target) {}, func(c *kubetest.Cluster) {
 			for i := range 3 {
 				c.Put(rabbit(i, func(p *corev1.Pod) { p.Status.Phase = corev1.PodSucceeded }))
 			}
-		}, []string{"every pod in namespace production that fits the selector app=rabbit has ended or is of a Job"}},
+		}, []target.Problem{{Kind: target.ProblemNoNode, Text: "every pod in namespace production that fits the selector app=rabbit has ended or is of a Job"}}},
 		"its pods are of a Job": {func(t *Target) { t.Selector = "app=backup" }, func(c *kubetest.Cluster) {
 			c.Put(kubetest.NewPod("backup-x", "backup", "app", "backup", metav1.OwnerReference{Kind: "Job", Name: "backup", UID: "backup-uid"}))
-		}, []string{"every pod in namespace production that fits the selector app=backup has ended or is of a Job"}},
+		}, []target.Problem{{Kind: target.ProblemNoNode, Text: "every pod in namespace production that fits the selector app=backup has ended or is of a Job"}}},
 		"there is no such container": {
-			func(t *Target) { t.Container = "rabbit" }, func(*kubetest.Cluster) {}, []string{"container rabbit is not in pod rabbit-0: it has sidecar, rabbitmq"},
+			func(t *Target) { t.Container = "rabbit" }, func(*kubetest.Cluster) {}, []target.Problem{{Kind: target.ProblemNoContainer, Text: "container rabbit is not in pod rabbit-0: it has sidecar, rabbitmq"}},
 		},
 		"one of the pods has no such container": {func(*Target) {}, func(c *kubetest.Cluster) {
 			c.Put(rabbit(1, func(p *corev1.Pod) { p.Spec.Containers = p.Spec.Containers[:1] }))
-		}, []string{"container rabbitmq is not in pod rabbit-1: it has sidecar"}},
+		}, []target.Problem{{Kind: target.ProblemNoContainer, Text: "container rabbitmq is not in pod rabbit-1: it has sidecar"}}},
 		"the container is a sidecar that is written as an init container": {func(t *Target) { t.Container = "logs" }, func(c *kubetest.Cluster) {
 			for i := range 3 {
 				c.Put(rabbit(i, func(p *corev1.Pod) { p.Spec.InitContainers = []corev1.Container{{Name: "logs"}} }))

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"slices"
 	"strings"
@@ -77,7 +78,9 @@ func TestLoopTakesABrokerThatNoPodFitsForAFaultAsLongAsThatLasts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newFakeWorld()
 		const problem = "no pod in namespace a fits the selector b"
-		none := func(v *target.View) { v.Nodes, v.Problems = nil, []string{problem} }
+		none := func(v *target.View) {
+			v.Nodes, v.Problems = nil, []target.Problem{{Kind: target.ProblemNoPod, Text: problem}}
+		}
 		w.onView = none
 		l, log := doubted(t, w, slog.LevelInfo, nil)
 		passes(9 * time.Second)
@@ -99,6 +102,29 @@ func TestLoopTakesABrokerThatNoPodFitsForAFaultAsLongAsThatLasts(t *testing.T) {
 		passes(time.Minute)
 		if got := l.Snapshot().Error; got != "" || strings.Count(log.String(), "level=WARN") != 1 || strings.Count(log.String(), "can see and write down everything again") != 1 {
 			t.Errorf("when there are pods: fault %q, log\n%s", got, log)
+		}
+	})
+}
+
+// A problem whose words change at each look, because they name another pod or count something, is still the same.
+func TestMisconfiguredCountsAProblemByItsKindAndNotByItsWords(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newFakeWorld()
+		kinds := []target.ProblemKind{target.ProblemNoContainer}
+		looks := 0
+		w.onView = func(v *target.View) {
+			looks++
+			v.Problems = []target.Problem{{Kind: kinds[looks%len(kinds)], Text: fmt.Sprintf("look %d", looks)}}
+		}
+		l, log := doubted(t, w, slog.LevelWarn, nil)
+		passes(time.Minute)
+		if got := l.Snapshot().Error; !strings.HasPrefix(got, "look ") || strings.Count(log.String(), "level=WARN") != 1 {
+			t.Errorf("other words each time: %q, the log\n%s", got, log)
+		}
+		w.with(func() { kinds = []target.ProblemKind{target.ProblemNoPod, target.ProblemNoNode} })
+		passes(time.Minute)
+		if got := l.Snapshot().Error; got != "" {
+			t.Errorf("another kind each time, none of which lasts: %q", got)
 		}
 	})
 }

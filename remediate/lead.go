@@ -75,7 +75,7 @@ func (l *Loop) learn(ctx context.Context, v target.View, seen bool) {
 	switch {
 	case l.leads && !l.history:
 		if err := l.recall(ctx); err != nil {
-			l.trouble("read what was done before: " + err.Error())
+			l.trouble(cannotReadHistory, "", "read what was done before: "+err.Error())
 		}
 	case !l.leads && !l.history:
 		l.peek(ctx)
@@ -155,7 +155,7 @@ func (l *Loop) peek(ctx context.Context) {
 			l.state.Deletions = deletions
 		}
 	}
-	l.trouble(l.peekErr)
+	l.trouble(cannotReadLeader, "", l.peekErr)
 }
 
 func (l *Loop) readDeletions(ctx context.Context) ([]decide.Deletion, error) {
@@ -181,7 +181,7 @@ func (l *Loop) readPauses(ctx context.Context, afresh bool) ([]decide.Pause, boo
 	}
 	pauses, err := bounded(ctx, &l.gate, "read the pauses", storeTimeout, read)
 	if err != nil {
-		l.trouble("read the pauses: " + err.Error())
+		l.trouble(cannotReadPauses, "", "read the pauses: "+err.Error())
 		return nil, false
 	}
 	l.pauses, l.pausesAt = pauses, time.Now()
@@ -196,7 +196,7 @@ func (l *Loop) saveDeletions(ctx context.Context, what string, deletions []decid
 		return l.Store.SaveDeletions(ctx, l.Target, deletions)
 	})
 	l.unsaved = err != nil
-	return l.wrote(what, err)
+	return l.wrote(cannotWriteHistory, what, err)
 }
 
 // saveIncident writes c. One that could not be written is written at the next reconcile, unless somebody else has
@@ -212,13 +212,13 @@ func (l *Loop) saveIncident(ctx context.Context, c *store.Incident) error {
 	} else {
 		delete(l.unsavedIncidents, c.ID)
 	}
-	return l.wrote("store the incident", err)
+	return l.wrote(cannotWriteRecord, "store the incident", err)
 }
 
 // wrote takes note of how writing what went.
-func (l *Loop) wrote(what string, err error) error {
+func (l *Loop) wrote(kind troubleKind, what string, err error) error {
 	if err != nil {
-		l.trouble(what + ": " + err.Error())
+		l.trouble(kind, "", what+": "+err.Error())
 	}
 	if errors.Is(err, target.ErrConflict) {
 		l.unlearn()

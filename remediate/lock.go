@@ -82,7 +82,7 @@ func (l *Loop) keepLock(ctx context.Context) {
 	i := slices.IndexFunc(l.state.Deletions, func(a decide.Deletion) bool { return a.Outcome == decide.Pending })
 	if i < 0 {
 		if err := l.unlock(ctx, locker); err != nil {
-			l.trouble(err.Error())
+			l.trouble(cannotUnlock, "", err.Error())
 		}
 		return
 	}
@@ -91,6 +91,6 @@ func (l *Loop) keepLock(ctx context.Context) {
 		return
 	}
 	if err := l.lock(ctx, a); err != nil {
-		l.trouble("hold the lock while " + a.Node + " is awaited: " + err.Error())
+		l.trouble(cannotLock, "", "hold the lock while "+a.Node+" is awaited: "+err.Error())
 	}
 }

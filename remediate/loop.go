@@ -8,13 +8,11 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
 	"github.com/cjworkbench/unstuck/probe"
 	"github.com/cjworkbench/unstuck/remediate/decide"
-	"github.com/cjworkbench/unstuck/remediate/store"
 	"github.com/cjworkbench/unstuck/target"
 )
 
@@ -101,15 +99,15 @@ type Loop struct {
 	view   target.View // of this reconcile
 	quorum map[string]decide.Quorum
 	// refusals are what the nodes themselves say, see askLast
-	refusals       map[string]decide.Refusal
-	recent         map[string][]probe.Result
-	asked          map[string]time.Time // when a probe was last asked for, by node and kind
-	last           map[string]decide.Decision
-	troubles       []string             // of this reconcile
-	loggedTroubles string               // the troubles of the last reconcile, so that they are logged once
-	began          time.Time            // of Run
-	wrong          map[string]time.Time // what is wrong with how the broker is looked for, and since when
-	held           heldLock
+	refusals map[string]decide.Refusal
+	recent   map[string][]probe.Result
+	asked    map[string]time.Time // when a probe was last asked for, by node and kind
+	last     map[string]decide.Decision
+	troubles []trouble                        // of this reconcile
+	logged   []trouble                        // those of the last reconcile, so that they are logged once
+	began    time.Time                        // of Run
+	wrong    map[target.ProblemKind]time.Time // what is wrong with how the broker is looked for, and since when
+	held     heldLock
 	journal
 
 	gate gate
@@ -220,7 +218,7 @@ func (l *Loop) observe(ctx context.Context, toAct bool) decide.Observation {
 	if o.View, err = l.look(ctx); err != nil {
 		o.View = l.view // the nodes that were there, of which nothing is known now
 		o.View.At, o.View.IsLeader, o.View.Operating, o.View.Problems = time.Time{}, target.CannotTell, target.CannotTell, nil
-		l.trouble("look at the nodes: " + err.Error())
+		l.trouble(cannotLook, "", "look at the nodes: "+err.Error())
 	} else {
 		l.Runner.SetNodes(o.View.Nodes)
 	}
@@ -255,61 +253,11 @@ func (l *Loop) look(ctx context.Context) (target.View, error) {
 	})
 }
 
-// trouble takes note of what cannot be seen or written down in this reconcile.
-func (l *Loop) trouble(text string) {
-	if text != "" && !slices.Contains(l.troubles, text) {
-		l.troubles = append(l.troubles, text)
-	}
-}
-
-// misconfigured takes note of what is wrong with how the broker is looked for, logged in to and paused: whoever wrote
-// that may have meant something else.
-func (l *Loop) misconfigured(o decide.Observation) {
-	now := time.Now()
-	wrong := slices.Clone(o.View.Problems)
-	if l.LoginError != nil {
-		if err := l.LoginError(); err != nil {
-			wrong = append(wrong, store.Shorten(err.Error(), 500))
-		}
-	}
-	before := l.wrong
-	l.wrong = make(map[string]time.Time, len(wrong))
-	for _, what := range wrong {
-		since, known := before[what]
-		if !known {
-			since = now
-		}
-		if l.wrong[what] = since; now.Sub(since) >= settling {
-			l.trouble(what)
-		}
-	}
-	for _, p := range o.Pauses {
-		if p.Stray(o.Targets) && !p.Over(now) {
-			l.trouble(p.StrayText(o.Targets))
-		}
-	}
-}
-
-func (l *Loop) logTroubles() {
-	switch troubles := strings.Join(l.troubles, "; "); {
-	case troubles == l.loggedTroubles:
-		return
-	case time.Since(l.began) < settling:
-		l.Log.Debug("cannot see everything yet", "target", l.Target, "error", troubles)
-		return
-	case troubles != "":
-		l.Log.Warn("cannot see or write down everything; holding where it matters", "target", l.Target, "error", troubles)
-	default:
-		l.Log.Info("can see and write down everything again", "target", l.Target)
-	}
-	l.loggedTroubles = strings.Join(l.troubles, "; ")
-}
-
 // publish makes the snapshot of this reconcile.
 func (l *Loop) publish(o decide.Observation, decisions []decide.Decision) {
 	s := Snapshot{
 		Target: l.Target, At: time.Now(), Policy: l.Policy, View: o.View, Deletions: slices.Clone(l.state.Deletions),
-		Error: strings.Join(l.troubles, "; "),
+		Error: sentence(l.troubles),
 		Nodes: make([]NodeSnapshot, 0, len(decisions)),
 	}
 	for _, p := range o.Pauses {

@@ -37,8 +37,8 @@ type View struct {
 	Operating   Answer    `json:"operating"`           // is a deploy or a restart under way in the namespace?
 	Operation   string    `json:"operation,omitempty"` // which, if so
 
-	// Problems are what is wrong with how the broker is looked for, in words for people: no pod fits, for instance.
-	Problems []string `json:"problems,omitempty"`
+	// Problems are what is wrong with how the broker is looked for.
+	Problems []Problem `json:"problems,omitempty"`
 }
 
 // What an act that did not happen comes to: the node is no longer the one that was meant, or a last look showed that

@@ -21,9 +21,9 @@ type events struct {
 
 // lastSaid is what was last said of a node.
 type lastSaid struct {
-	uid    string
-	phase  decide.Phase
-	reason string
+	uid      string
+	phase    decide.Phase
+	decision decide.Decision
 }
 
 // Reconciled tells of each node that has come to another phase, and of a confirmed one that something else holds back
@@ -35,13 +35,14 @@ func (e *events) Reconciled(s remediate.Snapshot) {
 	before := e.last[s.Target]
 	for _, n := range s.Nodes {
 		d := n.Decision
-		t := lastSaid{uid: d.UID, phase: d.Phase, reason: d.Reason}
+		t := lastSaid{uid: d.UID, phase: d.Phase, decision: d}
 		was, known := before[n.Name]
 		if d.Phase == decide.PhaseUnknown && was.uid == d.UID {
 			t = was // it is as it was, as far as anybody can tell
 		}
 		now[n.Name] = t
-		changed := was.uid != t.uid || was.phase != t.phase || (t.phase == decide.PhaseConfirmed && was.reason != t.reason)
+		changed := was.uid != t.uid || was.phase != t.phase ||
+			(t.phase == decide.PhaseConfirmed && !was.decision.Same(t.decision))
 		first := !known || was.uid != t.uid
 		if reason := t.phase.Event(); changed && reason != "" && !(first && t.phase == decide.PhaseHealthy) &&
 			s.View.IsLeader == target.Yes {

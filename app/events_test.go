@@ -2,6 +2,7 @@ package app
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -32,6 +33,11 @@ func listening() (*events, func() []string) {
 func reconciled(isLeader target.Answer, uid string, phase decide.Phase, reason string) remediate.Snapshot {
 	n := remediate.NodeSnapshot{Node: target.Node{Target: "b", Name: "n", UID: uid}}
 	n.Decision = decide.Decision{Node: "n", UID: uid, Phase: phase, Reason: reason}
+	if guard, ok := strings.CutPrefix(reason, "held back by "); ok {
+		guard, _, _ = strings.Cut(guard, ":")
+		n.Decision.Basis.Ground = decide.GroundGuards
+		n.Decision.Guards = []decide.GuardState{{Guard: decide.Guard(guard)}}
+	}
 	return remediate.Snapshot{Target: "b", View: target.View{IsLeader: isLeader}, Nodes: []remediate.NodeSnapshot{n}}
 }
 
@@ -53,6 +59,7 @@ func TestEventsTellWhatChangedAndNothingTwice(t *testing.T) {
 		{"confirmed", target.Yes, "1", decide.PhaseConfirmed, "held back by a", []string{"n/1 warning Stuck: held back by a"}},
 		{"held back by something else", target.Yes, "1", decide.PhaseConfirmed, "held back by b", []string{"n/1 warning Stuck: held back by b"}},
 		{"the same again", target.Yes, "1", decide.PhaseConfirmed, "held back by b", nil},
+		{"the same in other words", target.Yes, "1", decide.PhaseConfirmed, "held back by b: 2 of 3", nil},
 		{"deleted", target.Yes, "1", decide.PhaseRecovering, "deleted", nil},
 		{"the new one is healthy", target.Yes, "2", decide.PhaseHealthy, "accepts logins", nil},
 		{"faulty", target.Yes, "2", decide.PhaseFaulty, "alarm", []string{"n/2 warning Faulty: alarm"}},

@@ -1,7 +1,6 @@
 package kube
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -144,23 +143,29 @@ func (p *Pods) lookAfresh(ctx context.Context, n target.Node) (pod, error) {
 	above := here.above(it)
 	locked, _ := p.operating(here.locks, time.Now())
 	var first target.Cause // of those that forbid it
+	var about string
 	var closed []string
 	for _, q := range []struct {
 		verdict
 		want  target.Answer
 		cause target.Cause
+		about string
 	}{
-		{owned(it, above), target.Yes, target.CauseNoController},
-		{rollingOut(it, above), target.No, target.CauseRollout},
-		{disruptable(it, here.budgets), target.Yes, target.CauseDisruptionBudget},
-		{locked, target.No, target.CauseOperation},
+		{owned(it, above), target.Yes, target.CauseNoController, ""},
+		{rollingOut(it, above), target.No, target.CauseRollout, here.sets[it.owner.name].updateRev},
+		{disruptable(it, here.budgets), target.Yes, target.CauseDisruptionBudget, ""},
+		{locked, target.No, target.CauseOperation, here.locks[apiserver.LockLease].Holder},
 	} {
-		if q.Answer != q.want {
-			first, closed = cmp.Or(first, q.cause), append(closed, q.why)
+		if q.Answer == q.want {
+			continue
 		}
+		if first == "" {
+			first, about = q.cause, q.about
+		}
+		closed = append(closed, q.why)
 	}
 	if len(closed) > 0 {
-		return it, refuse(first, "%s", strings.Join(closed, "; "))
+		return it, refuseFor(about, first, "%s", strings.Join(closed, "; "))
 	}
 	return it, p.othersStay(ctx, it)
 }
@@ -190,18 +195,20 @@ func (p *Pods) othersStay(ctx context.Context, doomed pod) error {
 		switch {
 		case other.name == doomed.name || !other.isNode():
 		case other.terminating:
-			return refuse(target.CausePeers, "pod %s is being deleted too", other.name)
+			return refuseFor(other.name, target.CausePeers, "pod %s is being deleted too", other.name)
 		case !there || was.uid != other.uid:
-			return refuse(target.CausePeers, "pod %s is another than was looked at", other.name)
+			return refuseFor(other.name, target.CausePeers, "pod %s is another than was looked at", other.name)
 		case other.started.IsZero() || !was.started.Equal(other.started):
-			return refuse(target.CausePeers, "the container of pod %s does not run, or has been started anew", other.name)
+			return refuseFor(other.name, target.CausePeers,
+				"the container of pod %s does not run, or has been started anew", other.name)
 		case !other.ready && time.Since(other.started) < bootsFor:
-			return refuse(target.CausePeers, "the container of pod %s has just been started, and is not ready", other.name)
+			return refuseFor(other.name, target.CausePeers,
+				"the container of pod %s has just been started, and is not ready", other.name)
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(watched)) {
 		if watched[name].isNode() {
-			return refuse(target.CausePeers, "pod %s is gone", name)
+			return refuseFor(name, target.CausePeers, "pod %s is gone", name)
 		}
 	}
 	return nil
@@ -286,5 +293,10 @@ func (p *Pods) label(ctx context.Context, n target.Node, value any) error {
 
 // refuse says why nothing was deleted, and what is known besides.
 func refuse(cause target.Cause, format string, args ...any) error {
-	return &target.RefusedError{Cause: cause, Err: fmt.Errorf(format, args...)}
+	return refuseFor("", cause, format, args...)
+}
+
+// refuseFor says besides what the cause is about.
+func refuseFor(about string, cause target.Cause, format string, args ...any) error {
+	return &target.RefusedError{Cause: cause, About: about, Err: fmt.Errorf(format, args...)}
 }

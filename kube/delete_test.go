@@ -90,6 +90,15 @@ func TestPodsDeleteIsRefusedIfTheWorldIsNotAsItWasSeen(t *testing.T) {
 		"we may not delete":                                                            target.CauseNotAllowed,
 		"the API server is away":                                                       target.CauseCannotTell,
 	}
+	abouts := map[string]string{
+		"another pod is on its way out":                                                "rabbit-2",
+		"another pod was replaced, which the watch does not tell":                      "rabbit-2",
+		"the container of another pod was started anew, which the watch does not tell": "rabbit-2",
+		"another pod is gone, which the watch does not tell":                           "rabbit-2",
+		"there is one more pod, which the watch does not tell":                         "rabbit-3",
+		"a deploy begins":  "anna",
+		"an update begins": rabbitSet().Status.UpdateRevision,
+	}
 	for _, tc := range []struct {
 		name   string
 		change func(c *kubetest.Cluster)
@@ -173,6 +182,10 @@ func TestPodsDeleteIsRefusedIfTheWorldIsNotAsItWasSeen(t *testing.T) {
 				}
 				if got := refusedFor(err); got != causes[tc.name] {
 					t.Errorf("the cause is %q, want %q", got, causes[tc.name])
+				}
+				refused, _ := errors.AsType[*target.RefusedError](err)
+				if about, named := abouts[tc.name]; refused != nil && (refused.About != "") != named || named && refused.About != about {
+					t.Errorf("it is about %q, want %q", refused.About, about)
 				}
 				if len(c.Deletions()) != 0 {
 					t.Errorf("deleted all the same: %v", c.Deletions())

@@ -107,27 +107,27 @@ func heldFor(decisions []decide.Decision, o decide.Obstacle, err error) error {
 	return err
 }
 
-// causeOf gives why nothing was deleted, for certain, after such an error, and what it says besides. No cause: it may
-// have been.
-func causeOf(err error) (cause target.Cause, detail string) {
+// causeOf gives why nothing was deleted, for certain, after such an error, what that is about, and what it says
+// besides. No cause: it may have been.
+func causeOf(err error) (cause target.Cause, about, detail string) {
 	refused, ok := errors.AsType[*target.RefusedError](err)
 	switch {
 	case ok && refused.Err != nil:
-		return refused.Cause, refused.Err.Error()
+		return refused.Cause, refused.About, refused.Err.Error()
 	case ok:
-		return refused.Cause, ""
+		return refused.Cause, refused.About, ""
 	case errors.Is(err, errStale):
-		return target.CauseLate, ""
+		return target.CauseLate, "", ""
 	case errors.Is(err, target.ErrConflict):
-		return target.CauseOvertaken, err.Error()
+		return target.CauseOvertaken, "", err.Error()
 	case errors.Is(err, target.ErrGone):
-		return target.CauseGone, ""
+		return target.CauseGone, "", ""
 	case errors.Is(err, target.ErrChanged):
-		return target.CauseChanged, ""
+		return target.CauseChanged, "", ""
 	case errors.Is(err, target.ErrRefused):
-		return target.CauseLastLook, err.Error()
+		return target.CauseLastLook, "", err.Error()
 	}
-	return "", ""
+	return "", "", ""
 }
 
 // delete carries out the deletion of node, whose intent is written down. The world was last looked at when it began.
@@ -157,7 +157,7 @@ func (l *Loop) deleted(
 	ctx = context.WithoutCancel(ctx)
 	o.Request, o.Results = nil, nil
 	last := len(l.state.Deletions) - 1
-	cause, detail := causeOf(err)
+	cause, about, detail := causeOf(err)
 	switch {
 	case err == nil:
 		a.Accepted = time.Now()
@@ -167,7 +167,7 @@ func (l *Loop) deleted(
 	case cause.Known():
 		l.Log.Info("nothing was deleted", "target", l.Target, "node", a.Node, "cause", cause, "reason", err.Error())
 		o.Obstacle = &decide.Obstacle{
-			Node: a.Node, UID: a.UID, Deletion: a.ID, Cause: cause, Detail: store.Shorten(detail, longestWhy),
+			Node: a.Node, UID: a.UID, Deletion: a.ID, Cause: cause, About: about, Detail: store.Shorten(detail, longestWhy),
 		}
 		l.state, _ = decide.Decide(l.state, o, l.Policy, time.Now())
 		last = len(l.state.Deletions) - 1 // it is the latest, and kept for a day

@@ -111,26 +111,27 @@ func TestCauseOfIsOnlyOfWhatIsCertain(t *testing.T) {
 	for _, c := range []struct {
 		err    error
 		cause  target.Cause
+		about  string
 		detail string
 	}{
-		{&target.RefusedError{Cause: target.CausePeers, Err: errors.New("pod b is gone")}, target.CausePeers, "pod b is gone"},
-		{&target.RefusedError{Cause: target.CauseEnded}, target.CauseEnded, ""},
-		{target.ErrGone, target.CauseGone, ""},
-		{target.ErrChanged, target.CauseChanged, ""},
-		{target.ErrRefused, target.CauseLastLook, target.ErrRefused.Error()},
-		{errStale, target.CauseLate, ""},
-		{target.ErrConflict, target.CauseOvertaken, target.ErrConflict.Error()},
-		{errors.New("the server has answered 500"), "", ""},
-		{nil, "", ""},
+		{&target.RefusedError{Cause: target.CausePeers, About: "b", Err: errors.New("pod b is gone")}, target.CausePeers, "b", "pod b is gone"},
+		{&target.RefusedError{Cause: target.CauseEnded}, target.CauseEnded, "", ""},
+		{target.ErrGone, target.CauseGone, "", ""},
+		{target.ErrChanged, target.CauseChanged, "", ""},
+		{target.ErrRefused, target.CauseLastLook, "", target.ErrRefused.Error()},
+		{errStale, target.CauseLate, "", ""},
+		{target.ErrConflict, target.CauseOvertaken, "", target.ErrConflict.Error()},
+		{errors.New("the server has answered 500"), "", "", ""},
+		{nil, "", "", ""},
 	} {
-		cause, detail := causeOf(c.err)
-		if cause != c.cause || detail != c.detail {
-			t.Errorf("%v: %q, %q; want %q, %q", c.err, cause, detail, c.cause, c.detail)
+		cause, about, detail := causeOf(c.err)
+		if cause != c.cause || about != c.about || detail != c.detail {
+			t.Errorf("%v: %q, %q, %q; want %q, %q, %q", c.err, cause, about, detail, c.cause, c.about, c.detail)
 		}
 		if c.err == nil {
 			continue
 		}
-		if cause, _ = causeOf(fmt.Errorf("delete: %w", c.err)); cause != c.cause {
+		if cause, _, _ = causeOf(fmt.Errorf("delete: %w", c.err)); cause != c.cause {
 			t.Errorf("wrapped, %v: %q, want %q", c.err, cause, c.cause)
 		}
 	}

@@ -130,19 +130,21 @@ func (l *Loop) follow(ctx context.Context, decisions []decide.Decision) {
 	for _, d := range decisions {
 		last, seen := l.last[d.Node]
 		l.last[d.Node] = d
-		changed := !seen || last.Phase != d.Phase || last.Reason != d.Reason || last.UID != d.UID
+		changed := !seen || !last.Same(d)
 		if seen && (last.Phase != d.Phase || last.Evidence.Enough != d.Evidence.Enough) {
 			l.tell(ctx, last.Phase, d)
 		}
 		c := l.incidents[d.Node]
-		if c == nil || !l.mayWrite() || !changed || (c.UID == d.UID && c.Decision.Reason == d.Reason) {
+		if c == nil || !l.mayWrite() || !changed || c.Decision.Same(d) {
 			continue
 		}
 		if c.UID == d.UID && (c.Deletion == nil || c.Deletion.Outcome == decide.Aborted) { // what led to a deletion is kept
 			c.Decision = d
 			c.Results = slices.Clone(l.recent[d.Node])
 		}
-		c.Add(time.Now(), d.Reason)
+		if d.Phase != decide.PhaseRecovering || c.Deletion == nil || c.Deletion.Accepted.IsZero() { // or it says so already
+			c.Add(time.Now(), d.Reason)
+		}
 		switch {
 		case l.unsettled(c) || (d.UID != c.UID && c.Deletion != nil && c.Deletion.Outcome == decide.Failed):
 		case d.UID != c.UID:

@@ -28,3 +28,28 @@ func TestLoopEndsAnIncidentWhenItsContainerStartsAgain(t *testing.T) {
 		}
 	})
 }
+
+// A node that stays stuck is one line of the timeline for each thing that holds it back, however often the numbers in the
+// sentence change; and that it was deleted is told once.
+func TestFollowTellsWhatIsNewAndNothingTwice(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newFakeWorld()
+		w.wedge()
+		w.pauses = []decide.Pause{{Target: "rabbit", By: "ada", Reason: "r", Until: time.Now().Add(20 * time.Minute)}}
+		w.play(t, time.Hour, nil)
+		c := w.onlyIncident(t)
+		seen := make(map[string]int)
+		for _, e := range c.Events {
+			seen[e.Text]++
+		}
+		if n := seen["confirmed stuck; held back by paused"]; n != 1 {
+			t.Errorf("held back by the pause %d times", n)
+		}
+		if n := seen["deleted; waiting until the new node accepts logins"]; n != 1 {
+			t.Errorf("deleted %d times", n)
+		}
+		if len(c.Events) > 12 || t.Failed() {
+			t.Errorf("%d lines: %s", len(c.Events), text(c.Events))
+		}
+	})
+}

@@ -91,7 +91,8 @@ func (c Cause) Sentence(detail string) string {
 // RefusedError is why a supplier has deleted nothing, for certain. It is an ErrRefused.
 type RefusedError struct {
 	Cause Cause
-	Err   error // what is known besides; may be nil
+	About string // what forbids it, where there are several of a kind: another pod, whose lock it is; may be empty
+	Err   error  // what is known besides; may be nil
 }
 
 func (e *RefusedError) Error() string {

@@ -121,6 +121,7 @@ func (api *API) Enums() map[reflect.Type][]string {
 		reflect.TypeFor[decide.Mode]():   {decide.Observe.String(), decide.Remediate.String()},
 		reflect.TypeFor[decide.Action](): {decide.Hold.String(), decide.Delete.String()},
 		reflect.TypeFor[decide.Phase]():  httpapi.Listed(decide.Phases()),
+		reflect.TypeFor[decide.Ground](): httpapi.Listed(decide.Grounds()),
 		reflect.TypeFor[target.Cause]():  httpapi.Listed(target.Causes()),
 		reflect.TypeFor[probe.Status](): {
 			probe.Unknown.String(), probe.Healthy.String(), probe.Faulty.String(), probe.Stuck.String(),

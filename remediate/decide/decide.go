@@ -61,13 +61,15 @@ func (sc *scene) decide(n target.Node) Decision {
 	if !ns.is(n) { // two nodes of one name: what is known is of the other
 		ns = NodeState{UID: n.UID}
 	}
-	status, why := ns.health(sc.policy, sc.now)
+	status, said := ns.health(sc.policy, sc.now)
+	why := said.text(sc.now)
 	ev, stuckNow := sc.evidence(ns)
 	d := Decision{
 		Target: n.Target, Node: n.Name, UID: n.UID, Started: n.Started, At: sc.now, Status: status, Evidence: ev,
-		Phase: sc.phase(n, ns, status, ev),
+		Phase: sc.phase(n, ns, status, ev), Basis: Basis{Probe: said.kind, Finding: said.reason},
 	}
 	d.Guards = sc.ask(subject{Node: n, NodeState: ns, evidence: ev})
+	hinders, hindered := sc.hindered(n)
 	switch closed := d.Closed(); {
 	case sc.o.Request.about(n):
 		untold := ""
@@ -75,37 +77,46 @@ func (sc *scene) decide(n target.Node) Decision {
 			untold = sc.untold(ns, ev)
 		}
 		d.Guards = append(d.Guards, d.unconfirmed(stuckNow, why, untold))
-		d.apply(*sc.o.Request, sc.hindered(n))
+		d.apply(*sc.o.Request, hinders, hindered)
 	case d.Phase != PhaseConfirmed:
+		d.Basis.Ground = GroundPhase
 		d.Reason = sc.reason(d, ns, why)
 	case !stuckNow:
+		d.Basis.Ground = GroundUntold
 		d.Reason = "confirmed stuck, but " + sc.untold(ns, ev)
 	case len(closed) > 0:
+		d.Basis.Ground = GroundGuards
 		d.Reason = "confirmed stuck; " + sc.failed(n) + "held back by " + GuardNames(d.HeldBy())
 	case sc.o.Request != nil:
+		d.Basis.Ground = GroundRequest
 		d.Reason = "confirmed stuck; the deletion of another node was asked for by a person"
-	case sc.hindered(n) != "":
-		d.Reason = "confirmed stuck; " + sc.hindered(n)
+	case hinders != "":
+		d.Basis.Ground = hinders
+		d.Reason = "confirmed stuck; " + hindered
 	default:
-		d.Action = Delete
+		d.Action, d.Basis.Ground = Delete, GroundProved
 		d.Reason = fmt.Sprintf("confirmed stuck since %s: %s; every guard is open", timeOfDay(ev.Since, sc.now),
 			ev.CorroborationDetail)
+	}
+	if o := sc.o.Obstacle; o != nil && o.about(n) && (d.Basis.Ground == GroundObstacle || d.Basis.Ground == GroundGuards) {
+		d.Basis.Cause = o.Cause
 	}
 	d.Next = sc.next(d)
 	return d
 }
 
-// hindered says what keeps n from being deleted though every guard is open, or overridden; "" if nothing does.
-func (sc *scene) hindered(n target.Node) string {
+// hindered gives what keeps n from being deleted though every guard is open, or overridden, and says it; "" if nothing
+// does.
+func (sc *scene) hindered(n target.Node) (ground Ground, text string) {
 	switch {
 	case sc.acting:
-		return "another node of the broker is being deleted"
+		return GroundAnother, "another node of the broker is being deleted"
 	case sc.o.Obstacle == nil:
-		return ""
+		return "", ""
 	case sc.o.Obstacle.about(n):
-		return "held back: " + sc.o.Obstacle.text()
+		return GroundObstacle, "held back: " + sc.o.Obstacle.text()
 	default:
-		return sc.o.Obstacle.Node + " comes first, and is held back: " + sc.o.Obstacle.text()
+		return GroundAnother, sc.o.Obstacle.Node + " comes first, and is held back: " + sc.o.Obstacle.text()
 	}
 }
 

@@ -157,7 +157,7 @@ func (a Deletion) saysNothing() bool {
 // ended settles a, which o ends. What is refused again and again for the same reason, one time after the other, has
 // failed: a person must look, and it is tried more seldom.
 func (s State) ended(a Deletion, o Obstacle, now time.Time) Deletion {
-	a.Outcome, a.Settled, a.Cause, a.Why = Aborted, now, o.Cause, o.Cause.Sentence(o.Detail)
+	a.Outcome, a.Settled, a.Cause, a.About, a.Why = Aborted, now, o.Cause, o.About, o.Cause.Sentence(o.Detail)
 	if passes(o.Cause) {
 		return a
 	}
@@ -166,8 +166,8 @@ func (s State) ended(a Deletion, o Obstacle, now time.Time) Deletion {
 		if b.ID == a.ID || b.UID != a.UID || b.saysNothing() {
 			continue
 		}
-		// What a guard is about may pass, and come again as something else: of that the detail must be the same, too.
-		alike := b.NothingDeleted() && b.Cause == a.Cause && (guardOf(a.Cause) == "" || b.Why == a.Why)
+		// What a guard is about may pass, and come again as something else: of that it must be the same, too.
+		alike := b.NothingDeleted() && b.Cause == a.Cause && (guardOf(a.Cause) == "" || b.About == a.About)
 		if !alike || since.Sub(b.Settled) > 2*refusedFor { // it had passed in between
 			break
 		}

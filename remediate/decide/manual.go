@@ -79,14 +79,16 @@ func (d Decision) unconfirmed(stuckNow bool, why, untold string) GuardState {
 
 // apply decides what o asks for: the node is deleted if each guard that is closed is overridden, and may be, unless
 // something else hinders that.
-func (d *Decision) apply(o DeleteRequest, hindered string) {
+func (d *Decision) apply(o DeleteRequest, hinders Ground, hindered string) {
 	switch held := d.Held(o); {
 	case held != nil:
+		d.Basis.Ground = GroundGuards
 		d.Reason = fmt.Sprintf("%s asks for its deletion; %s", o.By, held)
-	case hindered != "":
+	case hinders != "":
+		d.Basis.Ground = hinders
 		d.Reason = fmt.Sprintf("%s asks for its deletion; %s", o.By, hindered)
 	default:
-		d.Action, d.Reason = Delete, o.says(d.Overridden(o))
+		d.Action, d.Basis.Ground, d.Reason = Delete, GroundManual, o.says(d.Overridden(o))
 	}
 }
 

@@ -123,16 +123,17 @@ func TestObstacleThatIsThereAgainAndAgainIsAFailure(t *testing.T) {
 		now    target.Cause
 		uid    string
 		want   Outcome
-		why    string // of those before; "": in some words, in others
+		about  [3]string // what each is about
 	}{
-		"one cause":                  {[2]target.Cause{target.CauseRejected, target.CauseRejected}, target.CauseRejected, "uid-of-rabbit-1", Failed, ""},
-		"of a guard, in other words": {[2]target.Cause{target.CausePeers, target.CausePeers}, target.CausePeers, "uid-of-rabbit-1", Aborted, ""},
-		"of a guard, the same":       {[2]target.Cause{target.CausePeers, target.CausePeers}, target.CausePeers, "uid-of-rabbit-1", Failed, target.CausePeers.Sentence("")},
-		"another":                    {[2]target.Cause{target.CauseRejected, target.CausePeers}, target.CauseRejected, "uid-of-rabbit-1", Aborted, ""},
-		"of another node":            {[2]target.Cause{target.CauseRejected, target.CauseRejected}, target.CauseRejected, "another", Aborted, ""},
-		"none":                       {[2]target.Cause{"", ""}, target.CauseRejected, "uid-of-rabbit-1", Aborted, ""},
-		"we were too slow":           {[2]target.Cause{target.CauseLate, target.CauseLate}, target.CauseLate, "uid-of-rabbit-1", Aborted, ""},
-		"another replica is ahead":   {[2]target.Cause{target.CauseOvertaken, target.CauseOvertaken}, target.CauseOvertaken, "uid-of-rabbit-1", Aborted, ""},
+		"one cause":                {[2]target.Cause{target.CauseRejected, target.CauseRejected}, target.CauseRejected, "uid-of-rabbit-1", Failed, [3]string{}},
+		"of a guard, about others": {[2]target.Cause{target.CausePeers, target.CausePeers}, target.CausePeers, "uid-of-rabbit-1", Aborted, [3]string{"rabbit-0", "rabbit-2", "rabbit-0"}},
+		"not of a guard":           {[2]target.Cause{target.CauseRejected, target.CauseRejected}, target.CauseRejected, "uid-of-rabbit-1", Failed, [3]string{"a", "b", "c"}},
+		"of a guard, the same":     {[2]target.Cause{target.CausePeers, target.CausePeers}, target.CausePeers, "uid-of-rabbit-1", Failed, [3]string{"rabbit-0", "rabbit-0", "rabbit-0"}},
+		"another":                  {[2]target.Cause{target.CauseRejected, target.CausePeers}, target.CauseRejected, "uid-of-rabbit-1", Aborted, [3]string{}},
+		"of another node":          {[2]target.Cause{target.CauseRejected, target.CauseRejected}, target.CauseRejected, "another", Aborted, [3]string{}},
+		"none":                     {[2]target.Cause{"", ""}, target.CauseRejected, "uid-of-rabbit-1", Aborted, [3]string{}},
+		"we were too slow":         {[2]target.Cause{target.CauseLate, target.CauseLate}, target.CauseLate, "uid-of-rabbit-1", Aborted, [3]string{}},
+		"another replica is ahead": {[2]target.Cause{target.CauseOvertaken, target.CauseOvertaken}, target.CauseOvertaken, "uid-of-rabbit-1", Aborted, [3]string{}},
 	} {
 		tl := newTimeline(t)
 		tl.wedge()
@@ -140,11 +141,9 @@ func TestObstacleThatIsThereAgainAndAgainIsAFailure(t *testing.T) {
 		b, now := a, a
 		b.ID, b.Why, now.ID, now.UID, now.Outcome = "b", "in others", "c", "uid-of-rabbit-1", Pending
 		a.Cause, b.Cause = c.before[0], c.before[1]
-		if c.why != "" {
-			a.Why, b.Why = c.why, c.why
-		}
+		a.About, b.About = c.about[0], c.about[1]
 		tl.state.Deletions = []Deletion{a, b, now}
-		tl.obs.Obstacle = &Obstacle{Node: "rabbit-1", UID: "uid-of-rabbit-1", Deletion: "c", Cause: c.now}
+		tl.obs.Obstacle = &Obstacle{Node: "rabbit-1", UID: "uid-of-rabbit-1", Deletion: "c", Cause: c.now, About: c.about[2]}
 		tl.decide()
 		if got := tl.state.Deletions[2]; got.Outcome != c.want || got.Cause != c.now {
 			t.Errorf("%s: %+v, want %q", name, got, c.want)

@@ -68,8 +68,8 @@ func look(s State, o Observation, p Policy, now time.Time) *scene {
 		if victim {
 			sc.victims = append(sc.victims, n.Name)
 		}
-		if status, why := ns.accepts(p, now); status != probe.Healthy && !victim {
-			sc.deaf = append(sc.deaf, nodeHealth{n.Name, why})
+		if status, said := ns.accepts(p, now); status != probe.Healthy && !victim {
+			sc.deaf = append(sc.deaf, nodeHealth{n.Name, said.text(now)})
 			if !couldBeOurs(ns.Latest[p.LivenessKind()]) {
 				sc.answering = append(sc.answering, n.Name)
 			}

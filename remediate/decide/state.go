@@ -249,41 +249,6 @@ func (n NodeState) aged(p Policy, now time.Time) NodeState {
 	return n
 }
 
-// accepts is how the node is by its logins alone, or by what an application has instead, and one phrase for why. It is
-// what the other nodes of a broker are asked: neither an alarm nor a channel that hangs keeps a node from serving.
-func (n NodeState) accepts(p Policy, now time.Time) (probe.Status, string) {
-	login := n.Latest[p.LivenessKind()]
-	switch {
-	case login.Reason == "":
-		return probe.Unknown, "not probed yet"
-	case clock.Elapsed(login.Ended(), now) > p.ResultTTL, now.Sub(login.Ended()) < -p.ResultTTL:
-		return probe.Unknown, "not probed since " + timeOfDay(login.Ended(), now)
-	}
-	return login.Status(), phrase(login)
-}
-
-// health is how the node is by all that is known of it, and one phrase for why. A broker's silent log is left out: it
-// says nothing about whether the node accepts logins. So is what maybe_stuck shows of processes that wait for others.
-func (n NodeState) health(p Policy, now time.Time) (probe.Status, string) {
-	status, why := n.accepts(p, now)
-	if status != probe.Healthy {
-		return status, why
-	}
-	login, look := n.Latest[p.LivenessKind()], n.Latest[probe.MaybeStuck]
-	for _, kind := range workKinds {
-		trip := n.Latest[kind]
-		// A round trip that got no further than the login says no more than the login since then.
-		outdated := trip.Stage <= probe.StageOpen && login.Started.After(trip.Ended())
-		if (trip.Status() == probe.Stuck || trip.Status() == probe.Faulty) && !outdated {
-			return trip.Status(), phrase(trip)
-		}
-	}
-	if look.Status() == probe.Stuck {
-		return look.Status(), phrase(look)
-	}
-	return probe.Healthy, why
-}
-
 // victim says whether the logins of the node hang because they wait for another node: its own processes have been
 // looked at since, and more of them than before, and than wait for a server or a limit, wait for other nodes or for
 // what the cluster keeps together; or connections hang in their login within the node, and what others have sent

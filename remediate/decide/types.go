@@ -39,6 +39,7 @@ type Obstacle struct {
 	Node, UID string
 	Deletion  string // the ID of the intent that was written down, and of which nothing came; empty: there was none
 	Cause     target.Cause
+	About     string // what it is about, where there are several of a kind: another pod, for instance
 	Detail    string // what is known besides, for people
 }
 
@@ -157,8 +158,10 @@ type Deletion struct {
 	RequestError string `json:"request_error,omitempty"`
 	// Cause is why nothing was deleted, of a deletion that is Aborted or Failed: the world's last look forbade it, the API
 	// server refused it, or the node is still there long after. Empty: nothing forbade it, or that is not known.
-	Cause  target.Cause `json:"cause,omitempty"`
-	Manual *Manual      `json:"manual,omitempty"` // nil: it was Unstuck's own decision
+	Cause target.Cause `json:"cause,omitempty"`
+	// About is what the cause is about, where there are several of a kind: another pod, for instance.
+	About  string  `json:"about,omitempty"`
+	Manual *Manual `json:"manual,omitempty"` // nil: it was Unstuck's own decision
 
 	// Accepted is when the delete was accepted. Zero: it is not known that it was; it may have been refused, or whoever
 	// wrote down the intent may have ended before or after it.
@@ -229,6 +232,7 @@ type Decision struct {
 	Phase   Phase        `json:"phase"`
 	Action  Action       `json:"action"`
 	Reason  string       `json:"reason"` // one sentence for people
+	Basis   Basis        `json:"basis"`  // what it rests on, for programs
 
 	Evidence Evidence     `json:"evidence"`
 	Guards   []GuardState `json:"guards"` // every guard, in the order of Guards

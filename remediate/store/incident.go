@@ -52,12 +52,8 @@ const (
 // keptEvents is how long a timeline is at most.
 const keptEvents = 200
 
-// Add appends a line to the timeline, unless it says what the last one says. A timeline that is full keeps its
-// beginning and its end.
+// Add appends a line to the timeline. A timeline that is full keeps its beginning and its end.
 func (c *Incident) Add(at time.Time, text string) {
-	if n := len(c.Events); n > 0 && c.Events[n-1].Text == text {
-		return
-	}
 	if len(c.Events) >= keptEvents {
 		c.Events = slices.Delete(c.Events, keptEvents/2, keptEvents/2+1)
 	}

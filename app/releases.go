@@ -60,6 +60,7 @@ func (a *App) serveReleases(c *config.Config, k *cluster) error {
 		if r := e.Registry; r != nil {
 			credentials = append(credentials, deploy.DockerConfig(client.Conn, r.Namespace, r.Name, r.Key))
 		}
+		credentials = append(credentials, identityOf(e)...)
 		registries[e.Name] = release.NewImageRegistry(nil, credentials...)
 		envs = append(envs, e.Environment)
 	}
@@ -83,6 +84,21 @@ func (a *App) serveReleases(c *config.Config, k *cluster) error {
 		States: clusters, Logs: clusters, Pods: clusters,
 	}
 	a.beside = append(a.beside, runner.Serve)
+	return nil
+}
+
+// identityOf is how the registries of e's images are asked with the identity that a cloud gives the pod; empty: not.
+func identityOf(e config.Environment) []func(context.Context) ([]byte, error) {
+	hosts := release.RegistryHosts(e.ImagesAt("commit")...)
+	switch e.Identity {
+	case config.AWSIdentity:
+		return []func(context.Context) ([]byte, error){release.AWSIdentity(hosts...)}
+	case config.AzureIdentity:
+		return []func(context.Context) ([]byte, error){release.AzureIdentity(hosts...)}
+	case config.GoogleIdentity:
+		return []func(context.Context) ([]byte, error){release.GoogleIdentity()}
+	case config.NoIdentity:
+	}
 	return nil
 }
 

@@ -15,8 +15,20 @@ type Environment struct {
 	plan.Environment // with a Context it is in another cluster than the daemon's own
 
 	Kubeconfig string          // the file that has the Context
-	Registry   *RegistrySecret // nil: the registry asks for no password
+	Registry   *RegistrySecret // nil: no Secret has the registry's password
+	Identity   Identity        // of the daemon's pod, with which the registry is asked besides
 }
+
+// Identity is the cloud that gives the daemon's pod an identity.
+type Identity string
+
+// The identities.
+const (
+	NoIdentity     Identity = "none"
+	AWSIdentity    Identity = "aws"
+	AzureIdentity  Identity = "azure"
+	GoogleIdentity Identity = "google"
+)
 
 // RegistrySecret names the Secret, in the environment's cluster, with which the registry is asked whether an image is
 // published: the same that its pods pull their images with.
@@ -28,7 +40,7 @@ type RegistrySecret struct {
 
 // DefaultEnvironment gives what holds for an environment that says no more than it must.
 func DefaultEnvironment() Environment {
-	var e Environment
+	e := Environment{Identity: NoIdentity}
 	e.Settings = plan.Settings{
 		RolloutDeadline: 15 * time.Minute, StopDeadline: 5 * time.Minute, JobDeadline: 30 * time.Minute,
 		TaskDeadline: 30 * time.Minute, ResumeDeadline: 10 * time.Minute,
@@ -74,6 +86,8 @@ func (d *decoder) environment(e element) Environment {
 	s.missing("image", env.Image, wantPattern)
 	s.texts("images", none, "images", wantImage, imageForm.MatchString, &env.Images)
 	env.Registry = s.registrySecret(env.Namespace)
+	identities := []string{string(NoIdentity), string(AWSIdentity), string(AzureIdentity), string(GoogleIdentity)}
+	s.oneOf("registry_identity", string(env.Identity), identities, func(v string) { env.Identity = Identity(v) })
 	for _, e := range s.few("services", required, "services", maxSteps) {
 		env.Services = append(env.Services, d.service(e))
 	}

@@ -24,7 +24,7 @@ func TestEnvironmentsArriveAsReleaseTakesThem(t *testing.T) {
 	staging.Services = []plan.Service{{Name: "web", Deployment: "web-deployment", Image: "web", Kind: plan.Rolling}}
 	production := Environment{
 		Kubeconfig: filepath.Join(here, "password"),
-		Registry:   &RegistrySecret{Namespace: "tools", Name: "registry", Key: "config.json"},
+		Registry:   &RegistrySecret{Namespace: "tools", Name: "registry", Key: "config.json"}, Identity: AzureIdentity,
 		Environment: plan.Environment{
 			Name: "production", Namespace: "default", Context: "production", PromoteFrom: "staging",
 			Image:  "registry.example/acme/{image}:v-{commit}",

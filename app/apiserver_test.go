@@ -134,7 +134,7 @@ func (s *apiServer) write(w http.ResponseWriter, code int, o runtime.Object) {
 		if data, err = runtime.Encode(scheme.Codecs.LegacyCodec(kinds[0].GroupVersion()), o); err == nil {
 			w.Header().Set("Content-Type", "application/json")
 			w.WriteHeader(code)
-			_, _ = w.Write(data) // whoever asked may have gone
+			_, _ = w.Write(data) // who asked may have gone
 			return
 		}
 	}

@@ -25,7 +25,7 @@ var (
 	unpublished = strings.Repeat("c", 40)
 )
 
-// startRegistry is a registry that has the image web of one commit, for whoever has the password. It gives its host.
+// startRegistry is a registry that has the image web of one commit, for who has the password. It gives its host.
 func startRegistry(t *testing.T) string {
 	t.Helper()
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

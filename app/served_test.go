@@ -103,7 +103,7 @@ func TestAppEndsAndLeavesAnOperationUnderWayToASuccessor(t *testing.T) {
 	if holder := s.lockHolder(); !strings.HasSuffix(holder, "/"+o.ID) {
 		t.Errorf("the lock is held by %q", holder)
 	}
-	// Whoever comes next sees it, and lets nothing else begin.
+	// Who comes next sees it, and lets nothing else begin.
 	next := s.serve()
 	if status, text := next.ask(http.MethodPost, restarts, oncall, `{"reason": "another"}`); status != 409 || !strings.Contains(text, o.ID) {
 		t.Errorf("%d %s", status, text)

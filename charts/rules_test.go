@@ -299,7 +299,7 @@ func TestRulesHaveOneAlertForEachFaultyReason(t *testing.T) {
 	}
 }
 
-// Whatever is said of a broker or a node is said by whoever speaks for it, and once for all replicas.
+// Whatever is said of a broker or a node is said by who speaks for it, and once for all replicas.
 func TestRulesFireNoAlertOnceForEachReplica(t *testing.T) {
 	each := []string{"UnstuckReplicaDown"} // and is about them
 	for _, a := range alerts(t) {

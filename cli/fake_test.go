@@ -58,7 +58,7 @@ type servedAPI struct {
 	warning  string // of every operation
 	deleted  []decide.DeleteRequest
 	pauses   []decide.Pause
-	replaced bool   // whoever has been looked at is another one by now
+	replaced bool   // who has been looked at is another one by now
 	hostile  string // is put into what the fakes say
 }
 

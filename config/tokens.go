@@ -32,7 +32,7 @@ type Right struct {
 }
 
 // May says whether the token has the right to do something to an environment, if that is not empty, or else to a
-// broker; with neither, to every broker. Whoever may do anything to something may read it: how else to see it done?
+// broker; with neither, to every broker. Who may do anything to something may read it: how else to see it done?
 func (t Token) May(verb auth.Verb, environment, broker string) bool {
 	if environment == "" && slices.Contains(auth.EnvironmentVerbs(), verb) {
 		return false

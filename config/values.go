@@ -63,7 +63,7 @@ func (s *section) text(name, byDefault, want string, to *string) {
 	})
 }
 
-// address reads host:port. Whoever listens may leave out the host, for all interfaces, and have port 0, for any that
+// address reads host:port. Who listens may leave out the host, for all interfaces, and have port 0, for any that
 // is free.
 func (s *section) address(name, byDefault string, listens bool, to *string) {
 	const want = "host:port, without scheme, user or path"

@@ -158,7 +158,7 @@ func (d *door) names() (names []string) {
 	return names
 }
 
-// becomes waits until each replica answers a token with the status; 0: whoever trusts the certificate's authority does
+// becomes waits until each replica answers a token with the status; 0: who trusts the certificate's authority does
 // not trust the replica.
 func (d *door) becomes(when string, c certificate, token string, status int) {
 	d.t.Helper()

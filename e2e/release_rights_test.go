@@ -54,7 +54,7 @@ roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: deployer}
 subjects: [{kind: ServiceAccount, name: deployer, namespace: granted}]
 `
 
-// Whoever calls may do what their token, or their account in the cluster, may do, and nothing else.
+// Who calls may do what their token, or their account in the cluster, may do, and nothing else.
 //
 //promise:33
 func TestReleaseRightsAreThoseOfTokenOrAccountAndNothingElse(t *testing.T) {

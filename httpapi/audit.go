@@ -112,7 +112,7 @@ func (a AuditEvent) masked() AuditEvent {
 }
 
 // The rates at which requests are recorded of which nothing could come: of somebody who was not recognised, or who asks
-// too often. Of all others each is. Whoever wants to fill our log, or to hide in it, needs no token to send requests.
+// too often. Of all others each is. Who wants to fill our log, or to hide in it, needs no token to send requests.
 var (
 	auditEach = Rate{PerSecond: 0.2, Burst: 20} // of one address, or one caller
 	auditAll  = Rate{PerSecond: 2, Burst: 200}

@@ -13,7 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// The limits of every server. Answers are small and quick: whoever takes longer is not a client that we want.
+// The limits of every server. Answers are small and quick: who takes longer is not a client that we want.
 const (
 	readHeaderTimeout = 5 * time.Second
 	readTimeout       = 10 * time.Second

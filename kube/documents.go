@@ -89,7 +89,7 @@ func (s *DocumentStore) All(ctx context.Context, kind string) (map[string][]byte
 	return all, errors.Join(unread...)
 }
 
-// One gives one document, and whether there is one. What was last seen of others stays as it is, so that whoever writes
+// One gives one document, and whether there is one. What was last seen of others stays as it is, so that who writes
 // those still learns that somebody else did. A ConfigMap of its name that is not a document, because somebody wrote it
 // and left something out, is an error.
 func (s *DocumentStore) One(ctx context.Context, kind, name string) (data []byte, there bool, err error) {
@@ -173,7 +173,7 @@ func (s *DocumentStore) Put(ctx context.Context, kind, name string, data []byte)
 	return fmt.Errorf("write %s %s: %w", kind, name, err)
 }
 
-// Remove removes a document, whoever wrote it last. It is no error if there is none.
+// Remove removes a document, no matter who wrote it last. It is no error if there is none.
 func (s *DocumentStore) Remove(ctx context.Context, kind, name string) error {
 	ctx, cancel := context.WithTimeout(ctx, apiserver.Timeout)
 	defer cancel()

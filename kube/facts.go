@@ -164,7 +164,7 @@ func disruptable(p pod, budgets map[string]budget) verdict {
 	return yes("no disruption budget forbids it")
 }
 
-// operating says whether somebody holds the lock on the namespace, and who. Its times are those of whoever holds it.
+// operating says whether somebody holds the lock on the namespace, and who. Its times are those of who holds it.
 func operating(l apiserver.Lock, found bool, now time.Time) (verdict, string) {
 	switch {
 	case !found || l.Holder == "":

@@ -9,7 +9,7 @@ import (
 )
 
 // Lock takes the lock on the pods' namespace, by which deploys and deletions wait for each other, or renews it for
-// whoever has that id. It ends by itself after ttl. If somebody else holds it, the error is a *apiserver.LockedError.
+// who has that id. It ends by itself after ttl. If somebody else holds it, the error is a *apiserver.LockedError.
 //
 // From then on the lock of that id holds back no deletion of these pods: it is there for one.
 func (p *Pods) Lock(ctx context.Context, id, reason string, ttl time.Duration) error {

@@ -45,7 +45,7 @@ func (l *Lab) AuthBackend(name string) AuthBackend {
 	return b
 }
 
-// OK has the backend answer at once, and whoever waits for it.
+// OK has the backend answer at once, and all that wait for it.
 func (b AuthBackend) OK() error {
 	return b.set(0, func(name string) { b.lab.cured(backend, name) })
 }
@@ -119,7 +119,7 @@ func (s *authServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if !s.wait(r.Context(), began) {
 		return
 	}
-	_, _ = fmt.Fprint(w, answer) // whoever asked may be gone
+	_, _ = fmt.Fprint(w, answer) // who asked may be gone
 }
 
 func (s *authServer) knows(r *http.Request) bool {

@@ -51,7 +51,7 @@ func TestAuthBackendIsAskedByItsNode(t *testing.T) {
 	sees(badLogin, badLogin)
 	do(l.RestorePassword(t.Context()))
 
-	// Whoever asks knows a user by the right password alone.
+	// Who asks knows a user by the right password alone.
 	for password, want := range map[string]string{l.pass: "allow", "another": "deny"} {
 		res, err := http.PostForm(l.nodes[0].backend.url+"/user", url.Values{"username": {l.user}, "password": {password}})
 		if err != nil {

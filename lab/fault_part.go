@@ -74,7 +74,7 @@ const (
 		` _ -> receive never -> R end end`
 )
 
-// IntermittentLogin makes three of four logins hang as WedgeLogin does, and lets each fourth through. Logins of whoever
+// IntermittentLogin makes three of four logins hang as WedgeLogin does, and lets each fourth through. Logins of who
 // are counted. Only a new process cures it.
 func (l *Lab) IntermittentLogin(ctx context.Context, name string) error {
 	return l.breakBy(ctx, wedged, name,

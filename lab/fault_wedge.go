@@ -64,7 +64,7 @@ const (
 		end, Down(100).`
 
 	// Logs 400 kB, more than a pipe holds, in a process that may hang over it. Slowly: were more than ten lines waiting
-	// when the pipe fills up, OTP's logger would have changed to its synchronous mode before, and hang whoever logs.
+	// when the pipe fills up, OTP's logger would have changed to its synchronous mode before, and hang what logs.
 	erlFloodLog = `
 		spawn(fun() ->
 			group_leader(whereis(init), self()), % or it would count as another node's
@@ -73,7 +73,7 @@ const (
 	end), ok.`
 )
 
-// ErlangWedgeLogin gives the expression that wedges logins, for whoever runs a RabbitMQ elsewhere and breaks it by
+// ErlangWedgeLogin gives the expression that wedges logins, for who runs a RabbitMQ elsewhere and breaks it by
 // `rabbitmqctl eval`. It comes to ok, as that of ErlangWedgeStart does; that of ErlangVhostDown comes to down.
 func ErlangWedgeLogin() string { return fmt.Sprintf(erlAuthModule, "true", erlNever) }
 

@@ -14,7 +14,7 @@ import (
 	"github.com/cjworkbench/unstuck/release/plan"
 )
 
-// scenario is an operation, and what must be true once it is over, whoever was killed on the way.
+// scenario is an operation, and what must be true once it is over, no matter who was killed on the way.
 type scenario struct {
 	req     plan.Request
 	prepare func(*cluster)

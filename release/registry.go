@@ -144,7 +144,7 @@ func (r *ImageRegistry) ask(ctx context.Context, ref name.Reference, key authn.A
 	}
 	options := []remote.Option{
 		remote.WithContext(ctx), remote.WithTransport(r.transport), remote.WithUserAgent("unstuck"), remote.WithAuth(auth),
-		remote.WithRetryBackoff(remote.Backoff{Steps: 1}), // whoever asks tries again; this one would not heed the context
+		remote.WithRetryBackoff(remote.Backoff{Steps: 1}), // who asks tries again; this one would not heed the context
 	}
 	_, err := remote.Head(ref, options...)
 	if headMayMislead(err) {

@@ -135,7 +135,7 @@ func (l *Loop) delete(ctx context.Context, c *store.Incident, node target.Node, 
 	err := l.saveIncident(ctx, c)
 	ctx = context.WithoutCancel(ctx) // what has been announced is also done and noted
 	switch {
-	case errors.Is(err, target.ErrConflict): // whoever has taken over decides anew
+	case errors.Is(err, target.ErrConflict): // who has taken over decides anew
 	case clock.Elapsed(began, time.Now()) > staleAfter:
 		err = errStale
 	default:
@@ -211,7 +211,7 @@ func (l *Loop) settled(ctx context.Context) {
 	}
 	for _, a := range changed {
 		l.outcomes[a.ID] = a.Outcome
-		if l.held.id == "" { // whoever began the deletion may have left its lock
+		if l.held.id == "" { // who began the deletion may have left its lock
 			l.held.id = a.ID
 		}
 		l.Recorder.Settled(a)

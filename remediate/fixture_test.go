@@ -34,7 +34,7 @@ func workHangs() *probe.Processes {
 	}
 }
 
-// everyGuard names all guards, for whoever would override them all.
+// everyGuard names all guards, for who would override them all.
 func everyGuard() []decide.Guard {
 	var all []decide.Guard
 	for _, g := range decide.Guards() {

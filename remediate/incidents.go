@@ -202,7 +202,7 @@ func (l *Loop) tell(ctx context.Context, from decide.Phase, d decide.Decision) {
 }
 
 // level is how loudly a change to d is told: a node that fails for certain, or that a person must look at, is a
-// warning. Of that whoever leads warns, and knows what was done and what holds it back; the others do not.
+// warning. Of that who leads warns, and knows what was done and what holds it back; the others do not.
 func (l *Loop) level(d decide.Decision) slog.Level {
 	if l.view.IsLeader == target.No {
 		return slog.LevelInfo

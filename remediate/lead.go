@@ -13,8 +13,8 @@ import (
 )
 
 // Several replicas may watch one broker: each probes and decides, and only the one that leads acts and writes. What is
-// written down belongs to whoever leads. So a loop reads it when it begins to lead, and forgets it when it leads no
-// more, or when somebody else may have led in between. Whoever writes second learns that from the store (a conflict):
+// written down belongs to who leads. So a loop reads it when it begins to lead, and forgets it when it leads no
+// more, or when somebody else may have led in between. Who writes second learns that from the store (a conflict):
 // that, and not the lease, makes sure that an intent is written by one replica alone.
 
 // peekEvery is how often a loop that does not lead reads what the leader has written, to show it.
@@ -144,7 +144,7 @@ func (l *Loop) stillLeads(ctx context.Context) bool {
 	return l.mayWrite() && err == nil && v.IsLeader == target.Yes && v.LeaderSince.Equal(l.since)
 }
 
-// peek reads the deletions of whoever leads, to show them.
+// peek reads the deletions of who leads, to show them.
 func (l *Loop) peek(ctx context.Context) {
 	if time.Since(l.peeked) >= peekEvery {
 		deletions, err := l.readDeletions(ctx)

@@ -66,8 +66,8 @@ func (l *Loop) unlock(ctx context.Context, locker Locker) error {
 	return nil
 }
 
-// keepLock renews the lock while a deletion is under way, and gives it back once none is. Whoever does not lead any
-// more leaves it to whoever does.
+// keepLock renews the lock while a deletion is under way, and gives it back once none is. Who does not lead any
+// more leaves it to who does.
 func (l *Loop) keepLock(ctx context.Context) {
 	locker, ok := l.World.(Locker)
 	switch {

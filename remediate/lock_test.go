@@ -19,7 +19,7 @@ type lockWorld struct {
 	*fakeWorld
 
 	mu        sync.Mutex
-	others    string // whoever else holds it
+	others    string // who else holds it
 	holder    string // us
 	until     time.Time
 	gap       time.Duration // the longest time between two renewals

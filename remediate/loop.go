@@ -25,9 +25,9 @@ type World interface {
 	Delete(ctx context.Context, n target.Node, grace time.Duration) error
 }
 
-// Locker is what a World is besides if whoever deploys there and whoever deletes wait for each other.
+// Locker is what a World is besides if who deploys there and who deletes wait for each other.
 type Locker interface {
-	// Lock takes the lock, or renews it for whoever has that id. It ends by itself after ttl. The reason is for those who
+	// Lock takes the lock, or renews it for who has that id. It ends by itself after ttl. The reason is for those who
 	// wait. While it is held the View's Operating is No: it is not another's. The error says who holds it, if anybody.
 	Lock(ctx context.Context, id, reason string, ttl time.Duration) error
 	// Unlock gives the lock back if id holds it.

@@ -12,7 +12,7 @@ import (
 //
 // Each prints lines of ASCII and ends with an end line of its own, after which eval prints the value of the whole
 // expression, ok. A text that does not end with these two lines was cut off. Each takes some 5 s inside the node at
-// most, whoever else hangs: it asks in processes of its own, and says unknown of what does not come. The tool's own
+// most, who else hangs: it asks in processes of its own, and says unknown of what does not come. The tool's own
 // time comes on top: 2 s, and where the node does not answer at all 14 s and an exit code of 69. Nothing is changed,
 // but that to be looked at costs a process one reduction (see ProcessesQuestion).
 

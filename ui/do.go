@@ -54,7 +54,7 @@ func (f fieldData) Has(value any) bool {
 	return false
 }
 
-// triggerPage shows a trigger's form to whoever may do it.
+// triggerPage shows a trigger's form to who may do it.
 func (p pages) triggerPage(t trigger.Trigger) pageFunc {
 	return func(r *http.Request) (view, error) {
 		if err := p.mayTrigger(r, t); err != nil {

@@ -101,7 +101,7 @@ func (p *Pulse) OperationChanged(op plan.Operation) {
 	p.tell(ofEnvironment(op.Environment))
 }
 
-// tell tells whoever watches the topic. The caller has the lock.
+// tell tells who watches the topic. The caller has the lock.
 func (p *Pulse) tell(topic string) {
 	for w := range p.watchers {
 		if w.topic != topic && w.topic != everything {

@@ -40,7 +40,7 @@ func mustBeSecure(r *http.Request) bool {
 }
 
 // cookie makes the cookie. It holds the token itself: there is no session that another replica would not know of, and
-// each request is judged anew by whoever knows the token, so that one that is taken back is worth nothing at once. No
+// each request is judged anew by who knows the token, so that one that is taken back is worth nothing at once. No
 // script can read it, no other site can have it sent, and it goes to no path but the page's.
 func cookie(r *http.Request, token string, life time.Duration) *http.Cookie {
 	secure := mustBeSecure(r)
@@ -143,7 +143,7 @@ func (p pages) signOut(w http.ResponseWriter, r *http.Request) {
 	http.Redirect(w, r, pageRoot+"/sign-in", http.StatusSeeOther)
 }
 
-// toSignIn sends to the page to sign in whoever has not, and comes back from there.
+// toSignIn sends to the page to sign in who has not, and comes back from there.
 func toSignIn(w http.ResponseWriter, r *http.Request) {
 	http.Redirect(w, r, pageRoot+"/sign-in?next="+url.QueryEscape(r.URL.Path), http.StatusSeeOther)
 }

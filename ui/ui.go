@@ -139,7 +139,7 @@ func (p pages) views() map[string]pageFunc {
 	return all
 }
 
-// show answers with a page to whoever may see it.
+// show answers with a page to who may see it.
 func (p pages) show(f pageFunc) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		r, err := p.Authenticate(r)

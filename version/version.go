@@ -17,7 +17,7 @@ type Info struct {
 	Platform string `json:"platform"`
 }
 
-// Told by whoever builds without a checkout, in an image for instance, with -ldflags '-X PATH.builtVersion=... -X
+// Told by who builds without a checkout, in an image for instance, with -ldflags '-X PATH.builtVersion=... -X
 // PATH.builtCommit=...', where PATH is this package's. Empty: nobody said.
 var builtVersion, builtCommit string
 

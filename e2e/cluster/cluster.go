@@ -273,7 +273,7 @@ func (c *Cluster) Dial(ctx context.Context, address string) (net.Conn, error) {
 	return c.sandbox.Dial(ctx, address)
 }
 
-// Forward listens on an address of this machine and connects whoever comes to the address inside the cluster, for as
+// Forward listens on an address of this machine and connects who comes to the address inside the cluster, for as
 // long as the cluster lives. With port 0 the kernel chooses one; the address that it became is returned.
 func (c *Cluster) Forward(ctx context.Context, listen, address string) (string, error) {
 	return c.sandbox.Forward(ctx, listen, address)

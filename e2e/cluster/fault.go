@@ -134,7 +134,7 @@ func (b *Broker) Thaw(ctx context.Context, pod string) error {
 	return b.signal(ctx, pod, "beam.smp", syscall.SIGCONT)
 }
 
-// LoseLog stops whoever reads what the node logs, as a broken container runtime does. RegainLog cures it.
+// LoseLog stops what reads what the node logs, as a broken container runtime does. RegainLog cures it.
 func (b *Broker) LoseLog(ctx context.Context, pod string) error {
 	return b.signal(ctx, pod, "cat", syscall.SIGSTOP)
 }

@@ -114,7 +114,7 @@ func (s *Sandbox) Dial(ctx context.Context, address string) (net.Conn, error) {
 	return conn, nil
 }
 
-// Forward listens on an address of this machine and connects whoever comes to the address inside the sandbox, for as
+// Forward listens on an address of this machine and connects who comes to the address inside the sandbox, for as
 // long as the sandbox lives. With port 0 the kernel chooses one; the address that it became is returned.
 func (s *Sandbox) Forward(ctx context.Context, listen, address string) (string, error) {
 	var lc net.ListenConfig

@@ -33,7 +33,7 @@ type Spec struct {
 	Address   string            // of the sandbox, in its own network: an IPv4 address, which its loopback device has too
 	Mounts    []Mount           // in this order, after /proc and an empty /run were mounted
 	Sysctls   map[string]string // of the network, by their path below /proc/sys/net
-	Processes []Process         // all started at once; whoever ends is started again, so no order is needed
+	Processes []Process         // all started at once; one that ends is started again, so no order is needed
 }
 
 // Mount shows a file or directory of this machine at another place in the sandbox; both must exist.
@@ -320,7 +320,7 @@ func (st state) copied(dir string) bool {
 	return err == nil && !os.SameFile(own, here)
 }
 
-// writeJSON replaces the file as a whole: whoever is killed meanwhile leaves the old one.
+// writeJSON replaces the file as a whole: who is killed meanwhile leaves the old one.
 func writeJSON(path string, v any) error {
 	raw, err := json.MarshalIndent(v, "", "  ")
 	if err != nil {

@@ -1,5 +1,5 @@
 // Package apitest is what the tests of the API and of the status page stand on: a broker with a stuck node, two
-// environments, and whoever may do what there. Nothing of it is in the program.
+// environments, and who may do what there. Nothing of it is in the program.
 package apitest
 
 import (

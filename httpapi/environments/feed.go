@@ -16,7 +16,7 @@ type Feed struct {
 // NewFeed makes a Feed.
 func NewFeed() *Feed { return &Feed{watchers: make(map[string]map[chan plan.Operation]bool)} }
 
-// Notify passes on how an operation is now. It never blocks: whoever is slow misses what was in between.
+// Notify passes on how an operation is now. It never blocks: who is slow misses what was in between.
 func (f *Feed) Notify(op plan.Operation) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -33,7 +33,7 @@ type logHost struct {
 // podsLog is the log of a pod's container app.
 type podsLog struct {
 	text    string
-	runs    bool          // whoever follows waits for more
+	runs    bool          // who follows waits for more
 	refused string        // why there is none
 	changed chan struct{} // closed when anything of this has changed
 }

@@ -9,7 +9,7 @@ import (
 	clienttesting "k8s.io/client-go/testing"
 )
 
-// watch watches what the label selector allows. The fields are left to whoever watches.
+// watch watches what the label selector allows. The fields are left to who watches.
 func (c *Cluster) watch(a clienttesting.Action) (handled bool, w watch.Interface, err error) {
 	if err := c.admit(a, ""); err != nil {
 		return true, nil, err

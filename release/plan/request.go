@@ -49,7 +49,7 @@ type Request struct {
 	DryRun              bool      `json:"dry_run,omitzero"`               // plan and do nothing
 }
 
-// Same says whether two requests ask for the same thing, whoever asks and why. One that expects no commit is the same
+// Same says whether two requests ask for the same, no matter who asks and why. One that expects no commit is the same
 // as one that does.
 func (r Request) Same(o Request) bool {
 	expect := r.ExpectCommit == o.ExpectCommit || r.ExpectCommit == "" || o.ExpectCommit == ""

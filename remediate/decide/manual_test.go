@@ -14,7 +14,7 @@ import (
 	"github.com/cjworkbench/unstuck/target"
 )
 
-// everyGuard names all guards, for whoever would override them all.
+// everyGuard names all guards, for who would override them all.
 func everyGuard() []Guard {
 	var all []Guard
 	for _, g := range Guards() {

@@ -163,7 +163,7 @@ type Deletion struct {
 	About  string  `json:"about,omitempty"`
 	Manual *Manual `json:"manual,omitempty"` // nil: it was Unstuck's own decision
 
-	// Accepted is when the delete was accepted. Zero: it is not known that it was; it may have been refused, or whoever
+	// Accepted is when the delete was accepted. Zero: it is not known that it was; it may have been refused, or who
 	// wrote down the intent may have ended before or after it.
 	Accepted time.Time `json:"accepted,omitzero"`
 }

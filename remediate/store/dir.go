@@ -17,7 +17,7 @@ import (
 const maxFile = 1 << 20
 
 // Dir has documents in a directory: incidents/<id>.json, deletions/<broker>.json, pauses.json. A file is replaced as a
-// whole, so a crash at any point leaves the old one or the new one. It cannot tell who else writes there: whoever uses
+// whole, so a crash at any point leaves the old one or the new one. It cannot tell who else writes there: who uses
 // it locks the directory.
 type Dir struct{ path string }
 

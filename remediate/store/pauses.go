@@ -28,7 +28,7 @@ var errTooMany = fmt.Errorf("there are %d pauses, and no more are kept: end some
 // Pauses changes the pauses among documents, for people who do so at the same time: what one has changed the other
 // changes further, and nothing is lost. It is safe for concurrent use.
 type Pauses struct {
-	writing   chan struct{} // has room for one: whoever changes them
+	writing   chan struct{} // has room for one: who changes them
 	documents Documents
 }
 

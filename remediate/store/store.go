@@ -43,10 +43,10 @@ const keptIncidents = 200
 type Store struct {
 	documents Documents
 
-	// reading is taken by whoever reads all incidents. They may be tens of MiB, and all loops begin to lead at once.
+	// reading is taken by who reads all incidents. They may be tens of MiB, and all loops begin to lead at once.
 	reading chan struct{}
 
-	// asking is taken by whoever reads the pauses, and holds what was last read: all loops ask for them all the time.
+	// asking is taken by who reads the pauses, and holds what was last read: all loops ask for them all the time.
 	asking chan lastPauses
 
 	mu sync.Mutex

@@ -20,7 +20,7 @@ import (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
-	context.AfterFunc(ctx, stop) // whoever asks twice does not want to wait for any clean-up
+	context.AfterFunc(ctx, stop) // who asks twice does not want to wait for any clean-up
 	err := run(ctx, os.Args[1:], os.Stdout)
 	stop()
 	if err != nil {

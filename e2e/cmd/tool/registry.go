@@ -13,7 +13,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/registry"
 )
 
-// serveRegistry serves a registry of images, which are kept in memory, with the certificate in a directory, to whoever
+// serveRegistry serves a registry of images, which are kept in memory, with the certificate in a directory, to who
 // knows the user and the password that stand in the environment.
 func serveRegistry(ctx context.Context, dir string) error {
 	images := registry.New(registry.Logger(log.New(io.Discard, "", 0)))

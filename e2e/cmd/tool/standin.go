@@ -98,7 +98,7 @@ func migrate(ctx context.Context, dir string) error {
 	return nil
 }
 
-// counted is how many lines count prints: for so long that whoever follows them sees them come.
+// counted is how many lines count prints: for so long that who follows them sees them come.
 const counted = 20
 
 // count prints lines one after the other, as what takes a while does.

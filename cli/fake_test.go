@@ -26,6 +26,7 @@ import (
 	"github.com/cjworkbench/unstuck/probe"
 	"github.com/cjworkbench/unstuck/release"
 	"github.com/cjworkbench/unstuck/release/plan"
+	"github.com/cjworkbench/unstuck/release/workload"
 	"github.com/cjworkbench/unstuck/remediate"
 	"github.com/cjworkbench/unstuck/remediate/decide"
 	"github.com/cjworkbench/unstuck/remediate/store"
@@ -230,7 +231,7 @@ func (s *servedAPI) ends(id string, after time.Duration, phase plan.Phase, outco
 			op.Steps[0].Phase, op.Steps[0].Ended, op.Steps[0].Detail = phase, time.Now(), "its detail"+s.hostile
 			op.Steps[0].Log = []string{"first line" + s.hostile, "second line"}
 			if phase == plan.Failed {
-				op.Steps[0].Diagnosis = &plan.Diagnosis{Pod: "frontend-7f", Container: "app", Why: plan.Crash, Detail: "exit code 1" + s.hostile, Log: []string{"no module"}}
+				op.Steps[0].Diagnosis = &workload.Diagnosis{Pod: "frontend-7f", Container: "app", Why: workload.Crash, Detail: "exit code 1" + s.hostile, Log: []string{"no module"}}
 			}
 		})
 	})
@@ -295,9 +296,9 @@ func (s *servedAPI) Operations(_ context.Context, env string) ([]plan.Operation,
 }
 
 func (s *servedAPI) State(_ context.Context, env plan.Environment) (plan.State, error) {
-	return plan.State{Deployments: []plan.Deployment{{
+	return plan.State{Workloads: []workload.Workload{{
 		Name: "frontend-deployment", Replicas: 2, Total: 2, Updated: 2, Available: 2, Generation: 1, ObservedGeneration: 1,
-		Containers: []plan.Container{{Name: "app", Image: "r.example/frontend:" + newCommit}},
+		Containers: []workload.Container{{Name: "app", Image: "r.example/frontend:" + newCommit}},
 	}}}, nil
 }
 

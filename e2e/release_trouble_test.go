@@ -12,6 +12,7 @@ import (
 
 	"github.com/cjworkbench/unstuck/e2e/artifact"
 	"github.com/cjworkbench/unstuck/release/plan"
+	"github.com/cjworkbench/unstuck/release/workload"
 )
 
 //promise:29
@@ -32,7 +33,7 @@ func TestReleaseTroubleSaysWhyADeployFailsAndLeavesNothingHalfDone(t *testing.T)
 		s := s.on(t)
 		op := s.over(s.deploy(commitBad).ID, plan.Failed)
 		job := step(t, op, "job migrate")
-		if job.Diagnosis == nil || job.Diagnosis.Container != "migrate" || job.Diagnosis.Why != plan.Crash {
+		if job.Diagnosis == nil || job.Diagnosis.Container != "migrate" || job.Diagnosis.Why != workload.Crash {
 			t.Errorf("the diagnosis is %+v", job.Diagnosis)
 		}
 		if !strings.Contains(strings.Join(job.Log, "\n"), `Migration of schema "public" to version "3 - shape" failed!`) {
@@ -98,7 +99,7 @@ func (s *scene) crash() {
 	switch {
 	case d == nil:
 		s.t.Fatalf("there is no diagnosis: %s", told(op))
-	case !strings.HasPrefix(d.Pod, "frontend-deployment-") || d.Container != "app" || d.Why != plan.Crash:
+	case !strings.HasPrefix(d.Pod, "frontend-deployment-") || d.Container != "app" || d.Why != workload.Crash:
 		s.t.Errorf("the diagnosis is %s", d)
 	case !strings.Contains(strings.Join(d.Log, "\n"), "no such column: colour"):
 		s.t.Errorf("the log of the diagnosis is %q", d.Log)

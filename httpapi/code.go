@@ -1,6 +1,9 @@
 package httpapi
 
-import "github.com/cjworkbench/unstuck/release/plan"
+import (
+	"github.com/cjworkbench/unstuck/release/plan"
+	"github.com/cjworkbench/unstuck/release/text"
+)
 
 // Code says why something is refused, from a closed list: that of operations, of which brokers have some.
 type Code = plan.Code
@@ -14,4 +17,4 @@ const (
 )
 
 // MaskLine takes secrets out of a line of a log that is about to be shown, as it is done to lines that are kept.
-func MaskLine(line string) string { return plan.MaskLine(line, nil) }
+func MaskLine(line string) string { return text.MaskLine(line, nil) }

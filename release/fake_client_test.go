@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/cjworkbench/unstuck/release/plan"
+	"github.com/cjworkbench/unstuck/release/workload"
 )
 
 var (
@@ -106,19 +107,19 @@ func (c *client) State(context.Context, plan.Environment) (plan.State, error) {
 	return call(c, func() (plan.State, error) {
 		var s plan.State
 		for name := range c.deps {
-			s.Deployments = append(s.Deployments, c.look(name))
+			s.Workloads = append(s.Workloads, c.look(name))
 		}
 		for _, ref := range []plan.TemplateRef{
 			{Kind: plan.FromCronJob, Name: "migrate"}, {Kind: plan.FromPodTemplate, Name: "assets"}, {Kind: plan.FromCronJob, Name: "clear"},
 		} {
-			s.Templates = append(s.Templates, plan.Template{Ref: ref, Containers: []plan.Container{{Name: "app", Image: "gcr.io/acme/" + ref.Name + ":old"}}})
+			s.Templates = append(s.Templates, plan.Template{Ref: ref, Containers: []workload.Container{{Name: "app", Image: "gcr.io/acme/" + ref.Name + ":old"}}})
 		}
 		return s, nil
 	})
 }
 
-func (c *client) Deployment(_ context.Context, _ plan.Environment, name string) (plan.Deployment, error) {
-	return call(c, func() (plan.Deployment, error) { return c.look(name), nil })
+func (c *client) Deployment(_ context.Context, _ plan.Environment, name string) (workload.Workload, error) {
+	return call(c, func() (workload.Workload, error) { return c.look(name), nil })
 }
 
 func (c *client) Patch(ctx context.Context, _ plan.Environment, p Patch) error {
@@ -131,7 +132,7 @@ func (c *client) Patch(ctx context.Context, _ plan.Environment, p Patch) error {
 			return fmt.Errorf("%w: %s", ErrChanged, found)
 		}
 		for _, change := range p.Images {
-			i := slices.IndexFunc(d.Containers, func(x plan.Container) bool { return x.Name == change.Container })
+			i := slices.IndexFunc(d.Containers, func(x workload.Container) bool { return x.Name == change.Container })
 			d.Containers[i].Image = change.To
 		}
 		if p.RestartedAt != "" {
@@ -168,8 +169,8 @@ func (c *client) JobState(_ context.Context, _ plan.Environment, name string) (J
 		case time.Now().Before(end):
 			return JobState{}, nil
 		case c.jobFails[template]:
-			return JobState{Failed: true, Message: "BackoffLimitExceeded", Pods: []plan.Pod{{
-				Name: name + "-x", Phase: "Failed", Containers: []plan.ContainerState{{Name: "app", Ended: true, LastExit: 1, LastReason: "Error"}},
+			return JobState{Failed: true, Message: "BackoffLimitExceeded", Pods: []workload.Pod{{
+				Name: name + "-x", Phase: "Failed", Containers: []workload.ContainerState{{Name: "app", Ended: true, LastExit: 1, LastReason: "Error"}},
 			}}}, nil
 		}
 		return JobState{Done: true}, nil

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/cjworkbench/unstuck/release/plan"
+	"github.com/cjworkbench/unstuck/release/workload"
 )
 
 const (
@@ -43,7 +44,7 @@ func testEnvironment() plan.Environment {
 }
 
 type fakePod struct {
-	plan.Pod
+	workload.Pod
 	image string
 	ready time.Time // zero: never
 	gone  time.Time // zero: it stays
@@ -54,7 +55,7 @@ type fakePod struct {
 type cluster struct {
 	mu         sync.Mutex
 	journal    []string
-	deps       map[string]*plan.Deployment
+	deps       map[string]*workload.Workload
 	pods       map[string][]*fakePod // by Deployment
 	singletons map[string]bool
 	broken     map[string]bool // images that crash
@@ -80,14 +81,14 @@ type cluster struct {
 
 func newCluster() *cluster {
 	c := &cluster{
-		deps: map[string]*plan.Deployment{}, pods: map[string][]*fakePod{}, singletons: map[string]bool{}, broken: map[string]bool{},
+		deps: map[string]*workload.Workload{}, pods: map[string][]*fakePod{}, singletons: map[string]bool{}, broken: map[string]bool{},
 		stuck: map[string]bool{}, jobs: map[string]time.Time{}, jobStarts: map[string]int{}, stopped: map[string]bool{},
 		jobFails: map[string]bool{}, unpublished: map[string]bool{}, ops: map[string]plan.Operation{},
 		jobLog: map[string][]string{"migrate": {`Schema "public" is up to date. No migration necessary.`}},
 	}
 	for _, s := range testEnvironment().Services {
 		image := "gcr.io/acme/" + s.Image + ":" + commitA
-		d := &plan.Deployment{Name: s.Deployment, Replicas: 3, Generation: 1, Containers: []plan.Container{
+		d := &workload.Workload{Name: s.Deployment, Replicas: 3, Generation: 1, Containers: []workload.Container{
 			{Name: "setup", Init: true, Image: image}, {Name: "app", Image: image}, {Name: "proxy", Image: "gcr.io/sql/proxy:1.2"},
 		}}
 		if c.singletons[s.Deployment] = s.Kind == plan.Singleton; s.Kind == plan.Singleton {
@@ -104,7 +105,7 @@ func (c *cluster) note(format string, args ...any) {
 }
 
 // scale makes and stops pods until there are as many of the current template as asked for.
-func (c *cluster) scale(d *plan.Deployment) {
+func (c *cluster) scale(d *workload.Workload) {
 	now := time.Now()
 	image, current := d.Containers[1].Image+d.RestartedAt, 0
 	for _, p := range c.pods[d.Name] {
@@ -123,7 +124,7 @@ func (c *cluster) scale(d *plan.Deployment) {
 			c.twice = append(c.twice, fmt.Sprintf("%s at %s", d.Name, now))
 		}
 		c.made++
-		p := &fakePod{image: image, Pod: plan.Pod{Name: fmt.Sprintf("%s-%d", d.Name, c.made), Phase: "Running"}, ready: now.Add(podStarts)}
+		p := &fakePod{image: image, Pod: workload.Pod{Name: fmt.Sprintf("%s-%d", d.Name, c.made), Phase: "Running"}, ready: now.Add(podStarts)}
 		if c.broken[d.Containers[1].Image] {
 			p.ready = time.Time{}
 		}
@@ -141,7 +142,7 @@ func (c *cluster) live(name string) int {
 	return n
 }
 
-func (c *cluster) look(name string) plan.Deployment {
+func (c *cluster) look(name string) workload.Workload {
 	d := *c.deps[name]
 	d.ObservedGeneration = d.Generation
 	d.Containers = slices.Clone(d.Containers)
@@ -152,9 +153,9 @@ func (c *cluster) look(name string) plan.Deployment {
 		pod := p.Pod
 		pod.Updated = p.image == d.Containers[1].Image+d.RestartedAt
 		pod.Ready = !p.ready.IsZero() && !time.Now().Before(p.ready)
-		pod.Containers = []plan.ContainerState{{Name: "app", Ready: pod.Ready}}
+		pod.Containers = []workload.ContainerState{{Name: "app", Ready: pod.Ready}}
 		if c.broken[d.Containers[1].Image] && pod.Updated {
-			pod.Containers[0] = plan.ContainerState{Name: "app", Waiting: "CrashLoopBackOff", Restarts: 3, LastExit: 1, LastReason: "Error"}
+			pod.Containers[0] = workload.ContainerState{Name: "app", Waiting: "CrashLoopBackOff", Restarts: 3, LastExit: 1, LastReason: "Error"}
 		}
 		d.Pods = append(d.Pods, pod)
 		if p.Terminating {

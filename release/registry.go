@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/cjworkbench/unstuck/release/plan"
+	"github.com/cjworkbench/unstuck/release/text"
 )
 
 const (
@@ -204,7 +205,7 @@ func plainly(ctx context.Context, err error) error {
 var address = regexp.MustCompile(`[a-z]+://[^\s"]+`)
 
 func withoutAddresses(err error) error {
-	return errors.New(plan.Shorten(address.ReplaceAllString(err.Error(), "(an address)"), maxText))
+	return errors.New(text.Shorten(address.ReplaceAllString(err.Error(), "(an address)"), maxText))
 }
 
 // credential is what a docker config has for some images.

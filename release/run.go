@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/cjworkbench/unstuck/release/plan"
+	"github.com/cjworkbench/unstuck/release/text"
 )
 
 // Why a run ends before its operation does. Whatever was under way is then left for a successor.
@@ -212,7 +213,7 @@ func (x *run) carryOut() {
 			return
 		}
 		x.update(func(o *plan.Operation) {
-			o.Phase, o.Rollback, o.Outcome = plan.RollingBack, rollback, plan.Tidy(failure.Error())
+			o.Phase, o.Rollback, o.Outcome = plan.RollingBack, rollback, text.Tidy(failure.Error())
 		})
 	}
 	failure := x.stages(true)
@@ -307,8 +308,8 @@ func (x *run) runStep(at ref) error {
 	case err != nil:
 		phase, detail = plan.Failed, err.Error()
 	}
-	x.change(at, func(s *plan.StepRun) { s.Phase, s.Detail, s.Ended = phase, plan.Tidy(detail), time.Now() })
-	x.Log.Info("step over", "operation", x.op.ID, "step", s.ID, "phase", phase, "detail", plan.Tidy(detail))
+	x.change(at, func(s *plan.StepRun) { s.Phase, s.Detail, s.Ended = phase, text.Tidy(detail), time.Now() })
+	x.Log.Info("step over", "operation", x.op.ID, "step", s.ID, "phase", phase, "detail", text.Tidy(detail))
 	if err != nil {
 		return fmt.Errorf("%s: %w", s.ID, err)
 	}
@@ -316,8 +317,8 @@ func (x *run) runStep(at ref) error {
 }
 
 func (x *run) finish(p plan.Phase, outcome string) {
-	x.update(func(o *plan.Operation) { o.Phase, o.Outcome, o.Ended = p, plan.Tidy(outcome), time.Now() })
+	x.update(func(o *plan.Operation) { o.Phase, o.Outcome, o.Ended = p, text.Tidy(outcome), time.Now() })
 	if x.life.Err() == nil {
-		x.Log.Info("operation over", "operation", x.op.ID, "phase", p, "outcome", plan.Tidy(outcome))
+		x.Log.Info("operation over", "operation", x.op.ID, "phase", p, "outcome", text.Tidy(outcome))
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/cjworkbench/unstuck/release/plan"
+	"github.com/cjworkbench/unstuck/release/workload"
 )
 
 // compare looks whether a Deployment is still as its step was planned for, or as it leaves it. The patch compares too,
@@ -50,7 +51,7 @@ func (x *run) confirm(rollback bool) error {
 }
 
 // changedError says what somebody else has changed of a Deployment, and who that was.
-func changedError(d plan.Deployment, what string) error {
+func changedError(d workload.Workload, what string) error {
 	if d.ChangedBy != "" {
 		what += "; it was changed last by " + d.ChangedBy
 	}
@@ -58,7 +59,7 @@ func changedError(d plan.Deployment, what string) error {
 }
 
 // look gives a step's Deployment. It is tried a few times, and until a time.
-func (x *run) look(s plan.StepRun, until time.Time) (d plan.Deployment, err error) {
+func (x *run) look(s plan.StepRun, until time.Time) (d workload.Workload, err error) {
 	err = x.tryUntil(x.life, until, func(ctx context.Context) (err error) {
 		d, err = x.World.Deployment(ctx, x.env, s.Deployment)
 		return err
@@ -67,7 +68,7 @@ func (x *run) look(s plan.StepRun, until time.Time) (d plan.Deployment, err erro
 }
 
 // differs says in which way a step's Deployment is not what the step was to make of it.
-func (x *run) differs(at ref, d plan.Deployment) string {
+func (x *run) differs(at ref, d workload.Workload) string {
 	commit := ""
 	if !at.rollback {
 		commit = x.snapshot().Commit

@@ -9,15 +9,16 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/cjworkbench/unstuck/release/plan"
+	"github.com/cjworkbench/unstuck/release/workload"
 )
 
 // seen is a World in which something happens each time that a Deployment is looked at.
 type seen struct {
 	World
-	see func(*plan.Deployment)
+	see func(*workload.Workload)
 }
 
-func (w seen) Deployment(ctx context.Context, e plan.Environment, name string) (plan.Deployment, error) {
+func (w seen) Deployment(ctx context.Context, e plan.Environment, name string) (workload.Workload, error) {
 	d, err := w.World.Deployment(ctx, e, name)
 	w.see(&d)
 	return d, err
@@ -44,49 +45,49 @@ func TestRunnerHasNotSucceededIfSomebodyElseChangedWhatItSet(t *testing.T) {
 	restart := plan.Request{Kind: plan.Restart, Environment: "staging", Service: "frontend", Reason: "a test", By: "ada"}
 	rollback := deployOf(commitB)
 	rollback.OnFailure = plan.Rollback
-	runs := func(d *plan.Deployment, name, commit string) bool {
+	runs := func(d *workload.Workload, name, commit string) bool {
 		return d.Name == name && strings.HasSuffix(d.Containers[1].Image, commit)
 	}
 	for name, tt := range map[string]struct {
 		req    plan.Request
-		when   func(d *plan.Deployment) bool
+		when   func(d *workload.Workload) bool
 		change func(c *cluster)
 		phase  plan.Phase
 		want   []string
 		images map[string]string
 	}{
 		"GitOps puts it back while it rolls": {
-			req: deployOf(commitB), when: func(d *plan.Deployment) bool { return runs(d, "frontend-deployment", commitB) },
+			req: deployOf(commitB), when: func(d *workload.Workload) bool { return runs(d, "frontend-deployment", commitB) },
 			change: func(c *cluster) { c.set("frontend-deployment", commitA) }, phase: plan.Failed,
 			want:   []string{"Deployment frontend-deployment", ErrChanged.Error(), "was set to gcr.io/acme/frontend:" + commitB + ", and runs gcr.io/acme/frontend:" + commitA, "it was changed last by argocd-controller at noon"},
 			images: map[string]string{"frontend-deployment": "3 pods of a/a/1.2", "fetcher-deployment": "3 pods of b/b/1.2", "cron-deployment": "1 pods of a/a/1.2"},
 		},
 		"GitOps puts it back while the others are replaced": {
-			req: deployOf(commitB), when: func(d *plan.Deployment) bool { return runs(d, "cron-deployment", commitB) },
+			req: deployOf(commitB), when: func(d *workload.Workload) bool { return runs(d, "cron-deployment", commitB) },
 			change: func(c *cluster) { c.set("frontend-deployment", commitA) }, phase: plan.Failed,
 			want:   []string{"roll frontend", ErrChanged.Error()},
 			images: map[string]string{"frontend-deployment": "3 pods of a/a/1.2", "fetcher-deployment": "3 pods of b/b/1.2", "cron-deployment": "1 pods of b/b/1.2"},
 		},
 		"a hotfix before the singleton is stopped": {
-			req: deployOf(commitB), when: func(d *plan.Deployment) bool { return runs(d, "frontend-deployment", commitB) },
+			req: deployOf(commitB), when: func(d *workload.Workload) bool { return runs(d, "frontend-deployment", commitB) },
 			change: func(c *cluster) { c.set("cron-deployment", commitC) }, phase: plan.Failed,
 			want:   []string{"replace cron", ErrChanged.Error(), "and runs gcr.io/acme/cron:" + commitC},
 			images: map[string]string{"frontend-deployment": "3 pods of b/b/1.2", "fetcher-deployment": "3 pods of b/b/1.2", "cron-deployment": "1 pods of c/c/1.2"},
 		},
 		"a hotfix while the singleton is stopped": {
-			req: deployOf(commitB), when: func(d *plan.Deployment) bool { return d.Name == "cron-deployment" && d.Replicas == 0 },
+			req: deployOf(commitB), when: func(d *workload.Workload) bool { return d.Name == "cron-deployment" && d.Replicas == 0 },
 			change: func(c *cluster) { c.set("cron-deployment", commitC) }, phase: plan.Failed,
 			want:   []string{"replace cron", ErrChanged.Error(), "is started again unchanged"},
 			images: map[string]string{"frontend-deployment": "3 pods of b/b/1.2", "fetcher-deployment": "3 pods of b/b/1.2", "cron-deployment": "1 pods of c/c/1.2"},
 		},
 		"a hotfix is not rolled back": {
-			req: rollback, when: func(d *plan.Deployment) bool { return runs(d, "frontend-deployment", commitB) },
+			req: rollback, when: func(d *workload.Workload) bool { return runs(d, "frontend-deployment", commitB) },
 			change: func(c *cluster) { c.set("frontend-deployment", commitC) }, phase: plan.Failed,
 			want:   []string{"the old images could not be put back", "roll back roll frontend", "and runs gcr.io/acme/frontend:" + commitC},
 			images: map[string]string{"frontend-deployment": "3 pods of c/c/1.2", "fetcher-deployment": "3 pods of a/a/1.2", "cron-deployment": "1 pods of a/a/1.2"},
 		},
 		"the singleton is scaled to 0": {
-			req: deployOf(commitB), when: func(d *plan.Deployment) bool { return runs(d, "cron-deployment", commitB) },
+			req: deployOf(commitB), when: func(d *workload.Workload) bool { return runs(d, "cron-deployment", commitB) },
 			change: func(c *cluster) {
 				c.mu.Lock()
 				defer c.mu.Unlock()
@@ -96,7 +97,7 @@ func TestRunnerHasNotSucceededIfSomebodyElseChangedWhatItSet(t *testing.T) {
 			images: map[string]string{"frontend-deployment": "3 pods of b/b/1.2", "fetcher-deployment": "3 pods of b/b/1.2", "cron-deployment": "0 pods of b/b/1.2"},
 		},
 		"the annotation of a restart is taken away": {
-			req: restart, when: func(d *plan.Deployment) bool { return d.RestartedAt != "" },
+			req: restart, when: func(d *workload.Workload) bool { return d.RestartedAt != "" },
 			change: func(c *cluster) {
 				c.mu.Lock()
 				defer c.mu.Unlock()
@@ -105,14 +106,14 @@ func TestRunnerHasNotSucceededIfSomebodyElseChangedWhatItSet(t *testing.T) {
 			}, phase: plan.Failed, want: []string{ErrChanged.Error(), "the annotation of the restart at", "is gone"}, images: allAt("a"),
 		},
 		"nobody changes anything": {
-			req: deployOf(commitB), when: func(*plan.Deployment) bool { return false }, phase: plan.Succeeded, images: allAt("b"),
+			req: deployOf(commitB), when: func(*workload.Workload) bool { return false }, phase: plan.Succeeded, images: allAt("b"),
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, c *cluster) {
 				p, done := start(t, c), false
 				defer p.stop()
-				p.World = seen{p.client, func(d *plan.Deployment) {
+				p.World = seen{p.client, func(d *workload.Workload) {
 					if !done && tt.when(d) {
 						done = true
 						tt.change(c)
@@ -128,11 +129,11 @@ func TestRunnerHasNotSucceededIfSomebodyElseChangedWhatItSet(t *testing.T) {
 }
 
 func TestRunnerHeedsADeadlineOnlyIfItSpeaksOfItsOwnChange(t *testing.T) {
-	progressing := func(age time.Duration) func(*plan.Deployment) {
+	progressing := func(age time.Duration) func(*workload.Workload) {
 		at := time.Now().Add(-age)
-		return func(d *plan.Deployment) {
+		return func(d *workload.Workload) {
 			if d.Name == "frontend-deployment" {
-				d.Conditions = []plan.Condition{{Type: "Progressing", Status: "False", Reason: "ProgressDeadlineExceeded", Message: "timed out", Updated: at, Changed: at}}
+				d.Conditions = []workload.Condition{{Type: "Progressing", Status: "False", Reason: "ProgressDeadlineExceeded", Message: "timed out", Updated: at, Changed: at}}
 			}
 		}
 	}

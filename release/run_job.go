@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/cjworkbench/unstuck/release/plan"
+	"github.com/cjworkbench/unstuck/release/text"
+	"github.com/cjworkbench/unstuck/release/workload"
 )
 
 // job runs a job, or goes on watching it, until it ends. One that may have been started is never started again under
@@ -107,7 +109,7 @@ func (x *run) awaitJob(at ref, j plan.JobRun, deadline time.Time) (JobState, err
 		case !time.Now().Before(deadline):
 			return state, x.jobLate(at, state, err)
 		case err != nil:
-			x.note(at, func(s *plan.StepRun) { s.Detail = plan.Tidy("look at it: " + err.Error()) })
+			x.note(at, func(s *plan.StepRun) { s.Detail = text.Tidy("look at it: " + err.Error()) })
 		default:
 			detail := "job " + j.Name + " runs"
 			if len(state.Pods) == 0 {
@@ -116,7 +118,7 @@ func (x *run) awaitJob(at ref, j plan.JobRun, deadline time.Time) (JobState, err
 			if found, ok := state.diagnose(); ok || state.Failing {
 				detail = state.tell(found)
 			}
-			x.note(at, func(s *plan.StepRun) { s.Detail = plan.Tidy(detail) })
+			x.note(at, func(s *plan.StepRun) { s.Detail = text.Tidy(detail) })
 		}
 		x.flush()
 		pause(x.work, x.Poll)
@@ -162,26 +164,26 @@ func (x *run) followJob(ctx context.Context, at ref, j plan.JobRun, over <-chan 
 
 // diagnose says why a job does not end, or why it failed. What it lacks pods for comes before how the pods of earlier
 // tries ended: it is what is waited for now.
-func (s JobState) diagnose() (plan.Diagnosis, bool) {
+func (s JobState) diagnose() (workload.Diagnosis, bool) {
 	if s.Message != "" && !s.Failed && !s.Failing {
-		return plan.Diagnosis{Why: plan.NoPod, Detail: plan.Tidy(s.Message)}, true
+		return workload.Diagnosis{Why: workload.NoPod, Detail: text.Tidy(s.Message)}, true
 	}
-	return plan.DiagnosePods(s.Pods)
+	return workload.DiagnosePods(s.Pods)
 }
 
 // mostOfAJobsWords is how long that may be which a Job says itself, beside what its pods show.
 const mostOfAJobsWords = 250
 
 // tell puts what a Job says itself before what was found, if anything was.
-func (s JobState) tell(found plan.Diagnosis) string {
-	own := plan.Shorten(s.Message, mostOfAJobsWords)
+func (s JobState) tell(found workload.Diagnosis) string {
+	own := text.Shorten(s.Message, mostOfAJobsWords)
 	if s.Failing && !s.Failed {
 		own = strings.TrimSuffix("it fails once its pods have ended: "+own, ": ")
 	}
 	switch {
 	case found.Why == "":
 		return own
-	case own == "" || found.Why == plan.NoPod:
+	case own == "" || found.Why == workload.NoPod:
 		return found.String()
 	}
 	return own + "; " + found.String()

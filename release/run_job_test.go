@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/cjworkbench/unstuck/release/plan"
+	"github.com/cjworkbench/unstuck/release/workload"
 )
 
 // toldJobs are Jobs of which those from "migrate" are in a given state, or cannot be seen or started for an error.
@@ -33,24 +34,24 @@ func (j toldJobs) JobState(ctx context.Context, e plan.Environment, name string)
 }
 
 // jobPod is a pod of a job.
-func jobPod(phase string, containers ...plan.ContainerState) plan.Pod {
-	return plan.Pod{Name: "m-x", Phase: phase, Containers: containers}
+func jobPod(phase string, containers ...workload.ContainerState) workload.Pod {
+	return workload.Pod{Name: "m-x", Phase: phase, Containers: containers}
 }
 
 func TestRunSaysWhyAJobFailedOrIsNotOver(t *testing.T) {
-	failed := plan.ContainerState{Name: "app", Ended: true, LastExit: 42, LastReason: "Error"}
-	done, proxy := plan.ContainerState{Name: "app", Ended: true, LastReason: "Completed"}, plan.ContainerState{Name: "istio-proxy", Ready: true}
+	failed := workload.ContainerState{Name: "app", Ended: true, LastExit: 42, LastReason: "Error"}
+	done, proxy := workload.ContainerState{Name: "app", Ended: true, LastReason: "Completed"}, workload.ContainerState{Name: "istio-proxy", Ready: true}
 	const quota = `FailedCreate: Error creating: pods "m-x" is forbidden: exceeded quota: compute`
 	for name, tc := range map[string]struct {
 		jobs    toldJobs
 		outcome []string
-		why     plan.Trouble // of the diagnosis that is kept
-		waiting string       // what is told in the meantime
+		why     workload.Trouble // of the diagnosis that is kept
+		waiting string           // what is told in the meantime
 	}{
 		"by its policy": {
-			toldJobs{state: JobState{Failed: true, Message: "PodFailurePolicy: matching FailJob rule at index 0", Pods: []plan.Pod{jobPod("Failed", failed)}}},
+			toldJobs{state: JobState{Failed: true, Message: "PodFailurePolicy: matching FailJob rule at index 0", Pods: []workload.Pod{jobPod("Failed", failed)}}},
 			[]string{"failed: PodFailurePolicy: matching FailJob rule at index 0; pod m-x, container app: crash: it ended with exit code 42"},
-			plan.Crash, "",
+			workload.Crash, "",
 		},
 		"too late, as it says itself": {
 			toldJobs{state: JobState{Failed: true, Message: "DeadlineExceeded: Job was active longer than specified deadline"}},
@@ -58,24 +59,24 @@ func TestRunSaysWhyAJobFailedOrIsNotOver(t *testing.T) {
 			"", "",
 		},
 		"its pods are forbidden": {
-			toldJobs{state: JobState{Message: quota}}, []string{"not over at its deadline: job migrate-", " was stopped; no pod: no_pod: " + quota}, plan.NoPod, "no_pod: " + quota,
+			toldJobs{state: JobState{Message: quota}}, []string{"not over at its deadline: job migrate-", " was stopped; no pod: no_pod: " + quota}, workload.NoPod, "no_pod: " + quota,
 		},
 		"so is its second one": {
-			toldJobs{state: JobState{Message: quota, Pods: []plan.Pod{jobPod("Failed", failed)}}}, []string{" was stopped; no pod: no_pod: " + quota}, plan.NoPod, quota,
+			toldJobs{state: JobState{Message: quota, Pods: []workload.Pod{jobPod("Failed", failed)}}}, []string{" was stopped; no pod: no_pod: " + quota}, workload.NoPod, quota,
 		},
 		"a plain sidecar runs on": {
-			toldJobs{state: JobState{Pods: []plan.Pod{jobPod("Running", done, proxy)}}},
+			toldJobs{state: JobState{Pods: []workload.Pod{jobPod("Running", done, proxy)}}},
 			[]string{" was stopped; pod m-x, container istio-proxy: still_runs", "ended: app"},
-			plan.StillRuns, "still running: istio-proxy",
+			workload.StillRuns, "still running: istio-proxy",
 		},
 		"it has no pod": {
 			toldJobs{}, []string{" was stopped; it has no pod, and nothing says why"}, "", "has no pod yet",
 		},
 		"it is slow": {
-			toldJobs{state: JobState{Pods: []plan.Pod{jobPod("Running", proxy)}}}, []string{" was stopped; nothing is wrong with it that can be seen"}, "", "runs",
+			toldJobs{state: JobState{Pods: []workload.Pod{jobPod("Running", proxy)}}}, []string{" was stopped; nothing is wrong with it that can be seen"}, "", "runs",
 		},
 		"it fails, and its pod does not end": {
-			toldJobs{state: JobState{Failing: true, Message: "DeadlineExceeded: Job was active longer", Pods: []plan.Pod{jobPod("Running", proxy)}}},
+			toldJobs{state: JobState{Failing: true, Message: "DeadlineExceeded: Job was active longer", Pods: []workload.Pod{jobPod("Running", proxy)}}},
 			[]string{" was stopped; it fails once its pods have ended: DeadlineExceeded: Job was active longer"},
 			"", "it fails once its pods have ended: DeadlineExceeded",
 		},

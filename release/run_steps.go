@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/cjworkbench/unstuck/release/plan"
+	"github.com/cjworkbench/unstuck/release/text"
+	"github.com/cjworkbench/unstuck/release/workload"
 )
 
 // checkImages sees that every image of the commit is published.
@@ -120,7 +122,7 @@ func (x *run) awaitGone(at ref) error {
 	s := x.step(at)
 	deadline := x.begun(s).Add(x.env.StopDeadline)
 	for looks := 0; ; {
-		d, err := bounded(x.life, func(ctx context.Context) (plan.Deployment, error) {
+		d, err := bounded(x.life, func(ctx context.Context) (workload.Workload, error) {
 			return x.World.Deployment(ctx, x.env, s.Deployment)
 		})
 		switch {
@@ -128,13 +130,13 @@ func (x *run) awaitGone(at ref) error {
 			return errLost
 		case err != nil:
 			looks = 0
-			x.note(at, func(s *plan.StepRun) { s.Detail = plan.Tidy("look at it: " + err.Error()) })
+			x.note(at, func(s *plan.StepRun) { s.Detail = text.Tidy("look at it: " + err.Error()) })
 		case d.Gone():
 			looks++
 		default:
 			looks = 0
 			x.note(at, func(s *plan.StepRun) {
-				s.Detail = plan.Tidy("waiting for the old pod to go: " + strings.Join(d.LivePods(), ", "))
+				s.Detail = text.Tidy("waiting for the old pod to go: " + strings.Join(d.LivePods(), ", "))
 			})
 		}
 		if looks == 2 {
@@ -165,10 +167,10 @@ func (x *run) awaitRollout(at ref, changed time.Time) (string, error) {
 		if x.work.Err() != nil {
 			return "", fmt.Errorf("%w: Deployment %s was changed and is left to roll out", errCancelled, s.Deployment)
 		}
-		d, err := bounded(x.work, func(ctx context.Context) (plan.Deployment, error) {
+		d, err := bounded(x.work, func(ctx context.Context) (workload.Workload, error) {
 			return x.World.Deployment(ctx, x.env, s.Deployment)
 		})
-		rollout := plan.RolloutSince(d, changed)
+		rollout := workload.RolloutSince(d, changed)
 		differs := ""
 		if err == nil {
 			differs = x.differs(at, d)
@@ -177,7 +179,7 @@ func (x *run) awaitRollout(at ref, changed time.Time) (string, error) {
 		case errors.Is(err, ErrNotFound):
 			return "", fmt.Errorf("there is no Deployment %s any more", s.Deployment)
 		case err != nil:
-			rollout = plan.Rollout{Detail: "look at it: " + err.Error()}
+			rollout = workload.Rollout{Detail: "look at it: " + err.Error()}
 		case differs != "":
 			return "", changedError(d, differs)
 		case rollout.Done:
@@ -189,15 +191,15 @@ func (x *run) awaitRollout(at ref, changed time.Time) (string, error) {
 			}
 			return "", x.diagnose(at, d, rollout.Detail)
 		}
-		x.note(at, func(s *plan.StepRun) { s.Detail = plan.Tidy(rollout.Detail) })
+		x.note(at, func(s *plan.StepRun) { s.Detail = text.Tidy(rollout.Detail) })
 		x.flush()
 		pause(x.work, x.Poll)
 	}
 }
 
 // diagnose makes an error of why a Deployment does not roll out, and keeps the pod's last lines.
-func (x *run) diagnose(at ref, d plan.Deployment, detail string) error {
-	found, ok := plan.DiagnoseRollout(d)
+func (x *run) diagnose(at ref, d workload.Workload, detail string) error {
+	found, ok := workload.DiagnoseRollout(d)
 	if !ok {
 		return errors.New(detail)
 	}
@@ -205,10 +207,10 @@ func (x *run) diagnose(at ref, d plan.Deployment, detail string) error {
 	return fmt.Errorf("%s: %s", detail, found)
 }
 
-func (x *run) keepDiagnosis(at ref, found plan.Diagnosis) {
+func (x *run) keepDiagnosis(at ref, found workload.Diagnosis) {
 	if found.Container != "" {
 		lines, err := bounded(x.life, func(ctx context.Context) ([]string, error) {
-			return x.Logs.PodLog(ctx, x.env, found.Pod, found.Container, plan.KeptLines)
+			return x.Logs.PodLog(ctx, x.env, found.Pod, found.Container, text.KeptLines)
 		})
 		if err != nil {
 			lines = []string{"(the log cannot be read: " + err.Error() + ")"}
@@ -227,7 +229,7 @@ func (x *run) command(at ref) (string, error) {
 	if s.Mark != "" {
 		return "", errors.New("the daemon was stopped while the command ran: it may have been done, and may still run")
 	}
-	d, err := bounded(x.work, func(ctx context.Context) (plan.Deployment, error) {
+	d, err := bounded(x.work, func(ctx context.Context) (workload.Workload, error) {
 		return x.World.Deployment(ctx, x.env, s.Deployment)
 	})
 	if err != nil {
@@ -271,7 +273,7 @@ func (x *run) command(at ref) (string, error) {
 }
 
 // defaultContainer gives the container in which a command runs that names none, as with `kubectl exec`.
-func defaultContainer(p plan.Pod) string {
+func defaultContainer(p workload.Pod) string {
 	for _, c := range p.Containers {
 		if !c.Init {
 			return c.Name

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/cjworkbench/unstuck/release/plan"
+	"github.com/cjworkbench/unstuck/release/workload"
 )
 
 // World is an environment's Deployments. What it gives is read from the API server, never from a cache: a stale
@@ -16,7 +17,7 @@ type World interface {
 	// absent from it, and no error.
 	State(ctx context.Context, env plan.Environment) (plan.State, error)
 	// Deployment gives one Deployment with its pods; ErrNotFound if there is none.
-	Deployment(ctx context.Context, env plan.Environment, name string) (plan.Deployment, error)
+	Deployment(ctx context.Context, env plan.Environment, name string) (workload.Workload, error)
 	// Patch changes one Deployment, all of it in one call. Patching again changes nothing. If a container has an image
 	// that is neither From nor To it changes nothing, and gives ErrChanged.
 	Patch(ctx context.Context, env plan.Environment, p Patch) error
@@ -128,5 +129,5 @@ type JobState struct {
 	Done, Failed bool   // neither: it runs, or is to run
 	Failing      bool   // it is decided that it fails, once its pods have ended
 	Message      string // why it failed or will (BackoffLimitExceeded, DeadlineExceeded), or else why it lacks pods
-	Pods         []plan.Pod
+	Pods         []workload.Pod
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/cjworkbench/unstuck/release"
 	"github.com/cjworkbench/unstuck/release/plan"
+	"github.com/cjworkbench/unstuck/release/workload"
 )
 
 // Two commits: staging runs the new one, production the old.
@@ -90,8 +91,8 @@ func Finished() plan.Operation {
 			{
 				Step:  plan.Step{ID: "roll frontend", Stage: 1, Do: plan.Roll, Name: "frontend", Deployment: "frontend-deployment"},
 				Phase: plan.Failed, Started: created.Add(time.Minute), Ended: created.Add(4 * time.Minute),
-				Diagnosis: &plan.Diagnosis{
-					Pod: "frontend-7f", Container: "app", Why: plan.Crash, Detail: "exit code 1",
+				Diagnosis: &workload.Diagnosis{
+					Pod: "frontend-7f", Container: "app", Why: workload.Crash, Detail: "exit code 1",
 					Log: []string{"no module named render"},
 				},
 			},
@@ -231,9 +232,9 @@ func (r *Releases) State(_ context.Context, env plan.Environment) (plan.State, e
 	}
 	var s plan.State
 	for _, one := range env.Services {
-		s.Deployments = append(s.Deployments, plan.Deployment{
+		s.Workloads = append(s.Workloads, workload.Workload{
 			Name: one.Deployment, Replicas: 2, Total: 2, Updated: 2, Available: 2, Generation: 1, ObservedGeneration: 1,
-			Containers: []plan.Container{
+			Containers: []workload.Container{
 				{Name: "app", Image: "gcr.io/acme/" + one.Image + ":" + r.Commits[env.Name]},
 				{Name: "cloudsql-proxy", Image: "gcr.io/cloudsql/proxy:1.33"},
 			},

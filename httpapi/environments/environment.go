@@ -13,6 +13,7 @@ import (
 	"github.com/cjworkbench/unstuck/auth"
 	"github.com/cjworkbench/unstuck/httpapi"
 	"github.com/cjworkbench/unstuck/release/plan"
+	"github.com/cjworkbench/unstuck/release/workload"
 )
 
 // States looks at environments. A release.World does.
@@ -165,12 +166,12 @@ func (api *API) look(ctx context.Context, env plan.Environment) Environment {
 
 func (s *Service) fill(env plan.Environment, state plan.State) {
 	s.Commit, s.Why = env.Running(s.Service, state)
-	i := slices.IndexFunc(state.Deployments, func(d plan.Deployment) bool { return d.Name == s.Deployment })
+	i := slices.IndexFunc(state.Workloads, func(d workload.Workload) bool { return d.Name == s.Deployment })
 	if i < 0 {
 		return
 	}
-	d := state.Deployments[i]
-	rollout := plan.RolloutOf(d)
+	d := state.Workloads[i]
+	rollout := workload.RolloutOf(d)
 	s.RolledOut, s.Rollout, s.Pods, s.Wanted = rollout.Done, rollout.Detail, d.Total, d.Replicas
 }
 

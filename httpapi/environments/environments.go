@@ -13,6 +13,7 @@ import (
 	"github.com/cjworkbench/unstuck/httpapi"
 	"github.com/cjworkbench/unstuck/release"
 	"github.com/cjworkbench/unstuck/release/plan"
+	"github.com/cjworkbench/unstuck/release/workload"
 	"github.com/cjworkbench/unstuck/trigger"
 )
 
@@ -85,7 +86,7 @@ func (api *API) Enums() map[reflect.Type][]string {
 	return map[reflect.Type][]string{
 		reflect.TypeFor[plan.OnFailure]():   {string(plan.Leave), string(plan.Rollback)},
 		reflect.TypeFor[plan.Kind]():        httpapi.Listed(plan.Kinds()),
-		reflect.TypeFor[plan.Trouble]():     httpapi.Listed(plan.Troubles()),
+		reflect.TypeFor[workload.Trouble](): httpapi.Listed(workload.Troubles()),
 		reflect.TypeFor[plan.ServiceKind](): {plan.Singleton.String(), plan.Rolling.String()},
 		reflect.TypeFor[plan.Migration](): {
 			plan.DidMigrate.String(), plan.DidNotMigrate.String(), plan.MaybeMigrated.String(),

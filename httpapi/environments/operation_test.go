@@ -12,6 +12,7 @@ import (
 	"github.com/cjworkbench/unstuck/auth"
 	"github.com/cjworkbench/unstuck/httpapi/apitest"
 	"github.com/cjworkbench/unstuck/release/plan"
+	"github.com/cjworkbench/unstuck/release/workload"
 )
 
 func TestAPIPassesTheSameKeySentAtOnceOnEachTime(t *testing.T) {
@@ -72,7 +73,7 @@ func TestAPIShowsKeptLogsToWhoMayReadLogsOnly(t *testing.T) {
 	running := apitest.Running()
 	running.Environment, running.Request.Environment = "production", "production"
 	running.Steps[0].Log = []string{inLog, inLog}
-	running.Rollback = []plan.StepRun{{Step: plan.Step{ID: "roll back"}, Diagnosis: &plan.Diagnosis{Log: []string{inDiagnosis}}}}
+	running.Rollback = []plan.StepRun{{Step: plan.Step{ID: "roll back"}, Diagnosis: &workload.Diagnosis{Log: []string{inDiagnosis}}}}
 	for who, may := range map[string]bool{"deployer": false, "reader": false, "other": false, "logs": true, "ada": true} {
 		s := newSite()
 		s.callers(apitest.Tokens{

@@ -21,6 +21,7 @@ import (
 	"github.com/cjworkbench/unstuck/kube/apiserver"
 	"github.com/cjworkbench/unstuck/release"
 	"github.com/cjworkbench/unstuck/release/plan"
+	"github.com/cjworkbench/unstuck/release/workload"
 )
 
 const (
@@ -107,7 +108,7 @@ func (cs *Clusters) State(ctx context.Context, env plan.Environment) (plan.State
 	if err != nil {
 		return plan.State{}, err
 	}
-	deployments := make([]*plan.Deployment, len(env.Services))
+	deployments := make([]*workload.Workload, len(env.Services))
 	refs := templatesOf(env)
 	templates := make([]*plan.Template, len(refs))
 	group, ctx := errgroup.WithContext(ctx)
@@ -133,7 +134,7 @@ func (cs *Clusters) State(ctx context.Context, env plan.Environment) (plan.State
 	if err := group.Wait(); err != nil {
 		return plan.State{}, err
 	}
-	return plan.State{Deployments: present(deployments), Templates: present(templates)}, nil
+	return plan.State{Workloads: present(deployments), Templates: present(templates)}, nil
 }
 
 func unlessNotFound(err error) error {
@@ -154,24 +155,24 @@ func present[T any](all []*T) []T {
 }
 
 // Deployment implements release.World.
-func (cs *Clusters) Deployment(ctx context.Context, env plan.Environment, name string) (plan.Deployment, error) {
+func (cs *Clusters) Deployment(ctx context.Context, env plan.Environment, name string) (workload.Workload, error) {
 	c, err := cs.at(env)
 	if err != nil {
-		return plan.Deployment{}, err
+		return workload.Workload{}, err
 	}
 	d, pods, err := c.deployment(ctx, env.Namespace, name)
 	if err != nil {
-		return plan.Deployment{}, err
+		return workload.Workload{}, err
 	}
 	c.addEvents(ctx, env.Namespace, pods, d.Pods)
 	return d, nil
 }
 
 // deployment gives a Deployment with its pods, and these as Kubernetes has them, in the same order.
-func (c cluster) deployment(ctx context.Context, namespace, name string) (plan.Deployment, []corev1.Pod, error) {
+func (c cluster) deployment(ctx context.Context, namespace, name string) (workload.Workload, []corev1.Pod, error) {
 	d, own, err := c.podsOf(ctx, namespace, name)
 	if err != nil {
-		return plan.Deployment{}, nil, err
+		return workload.Workload{}, nil, err
 	}
 	all := describe(d)
 	var pods []corev1.Pod
@@ -184,12 +185,12 @@ func (c cluster) deployment(ctx context.Context, namespace, name string) (plan.D
 }
 
 // describe says of a Deployment what release wants to know, but for its pods.
-func describe(d *appsv1.Deployment) plan.Deployment {
+func describe(d *appsv1.Deployment) workload.Workload {
 	replicas := 1
 	if d.Spec.Replicas != nil {
 		replicas = int(*d.Spec.Replicas)
 	}
-	all := plan.Deployment{
+	all := workload.Workload{
 		Name: d.Name, Paused: d.Spec.Paused, Containers: containersOf(d.Spec.Template.Spec),
 		Volumes:     volumesOf(d.Spec.Template.Spec),
 		RestartedAt: d.Spec.Template.Annotations[restartedNote], ChangedBy: changedBy(d),
@@ -198,7 +199,7 @@ func describe(d *appsv1.Deployment) plan.Deployment {
 		Total: int(d.Status.Replicas), Updated: int(d.Status.UpdatedReplicas), Available: int(d.Status.AvailableReplicas),
 	}
 	for _, c := range d.Status.Conditions {
-		all.Conditions = append(all.Conditions, plan.Condition{
+		all.Conditions = append(all.Conditions, workload.Condition{
 			Type: string(c.Type), Status: string(c.Status), Reason: c.Reason, Message: c.Message,
 			Updated: c.LastUpdateTime.Time, Changed: c.LastTransitionTime.Time,
 		})
@@ -294,7 +295,7 @@ func patchOf(p release.Patch, d *appsv1.Deployment) map[string]any {
 func missingImages(spec corev1.PodSpec, changes []plan.ImageChange) (missing []plan.ImageChange, err error) {
 	containers := containersOf(spec)
 	for _, change := range changes {
-		i := slices.IndexFunc(containers, func(c plan.Container) bool {
+		i := slices.IndexFunc(containers, func(c workload.Container) bool {
 			return c.Name == change.Container && c.Init == change.Init
 		})
 		if i < 0 {

@@ -20,6 +20,7 @@ import (
 	"github.com/cjworkbench/unstuck/kube/kubetest"
 	"github.com/cjworkbench/unstuck/release"
 	"github.com/cjworkbench/unstuck/release/plan"
+	"github.com/cjworkbench/unstuck/release/workload"
 )
 
 func TestClustersStateIsReadFromTheAPIServer(t *testing.T) {
@@ -34,34 +35,34 @@ func TestClustersStateIsReadFromTheAPIServer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	containers := []plan.ContainerState{
+	containers := []workload.ContainerState{
 		{Name: "setup", Init: true, Ended: true, Started: longAgo, LastEnd: longAgo, LastReason: "Completed"},
 		{Name: "app", Ready: true, Started: longAgo},
 		{Name: "proxy", Ready: true, Started: longAgo},
 	}
-	ready := []plan.Condition{{Type: "Ready", Status: "True"}}
+	ready := []workload.Condition{{Type: "Ready", Status: "True"}}
 	want := plan.State{
-		Deployments: []plan.Deployment{{
+		Workloads: []workload.Workload{{
 			Name: "cron-deployment", RestartedAt: "then", Replicas: 1, Generation: 4, ObservedGeneration: 4, Total: 1, Updated: 1, Available: 1,
-			Containers: []plan.Container{
+			Containers: []workload.Container{
 				{Name: "setup", Init: true, Image: "gcr.io/acme/cron:1"},
 				{Name: "app", Image: "gcr.io/acme/cron:1", EnvSecrets: []string{"password"}, EnvFromSecrets: []string{"all"}},
 				{Name: "proxy", Image: "gcr.io/sql/proxy:1"},
 			},
-			Volumes: []plan.Volume{{Name: "tls", Secrets: []string{"tls"}}, {Name: "both", Secrets: []string{"projected"}}, {Name: "tmp"}},
-			Conditions: []plan.Condition{{
+			Volumes: []workload.Volume{{Name: "tls", Secrets: []string{"tls"}}, {Name: "both", Secrets: []string{"projected"}}, {Name: "tmp"}},
+			Conditions: []workload.Condition{{
 				Type: "Progressing", Status: "True", Reason: "NewReplicaSetAvailable", Message: "fine", Updated: longAgo.Add(time.Hour), Changed: longAgo,
 			}},
-			Pods: []plan.Pod{
+			Pods: []workload.Pod{
 				{Name: "cron-new", Phase: "Running", Updated: true, Ready: true, Conditions: ready, Containers: containers},
 				{Name: "cron-old", Phase: "Running", Terminating: true, Ready: true, Conditions: ready, Containers: containers},
 			},
 		}},
 		Templates: []plan.Template{
-			{Ref: plan.TemplateRef{Kind: plan.FromCronJob, Name: "migrate"}, Containers: []plan.Container{
+			{Ref: plan.TemplateRef{Kind: plan.FromCronJob, Name: "migrate"}, Containers: []workload.Container{
 				{Name: "app", Image: "gcr.io/acme/migrate:1"}, {Name: "proxy", Image: "gcr.io/sql/proxy:1"},
 			}},
-			{Ref: plan.TemplateRef{Kind: plan.FromPodTemplate, Name: "clear"}, Containers: []plan.Container{{Name: "redis", Image: "redis:7"}}},
+			{Ref: plan.TemplateRef{Kind: plan.FromPodTemplate, Name: "clear"}, Containers: []workload.Container{{Name: "redis", Image: "redis:7"}}},
 		},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -130,7 +131,7 @@ func TestClustersDeploymentShowsTheLatestWarningsOfAPodThatIsUnwell(t *testing.T
 		&corev1.Event{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "normal"}, InvolvedObject: corev1.ObjectReference{UID: "cron-x-uid"}, Type: "Normal", Reason: "Pulled"},
 		&corev1.Event{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "other"}, InvolvedObject: corev1.ObjectReference{UID: "other"}, Type: "Warning", Reason: "Other"})
 	c := kubetest.NewCluster(t, objects...)
-	look := func() plan.Pod {
+	look := func() workload.Pod {
 		t.Helper()
 		d, err := clusters(c).Deployment(t.Context(), testEnvironment(), "cron-deployment")
 		if err != nil || len(d.Pods) != 1 {
@@ -142,7 +143,7 @@ func TestClustersDeploymentShowsTheLatestWarningsOfAPodThatIsUnwell(t *testing.T
 	if want := []string{"Unhealthy: 4", "Unhealthy: 3", "Unhealthy: 2", "Unhealthy: 1", "Unhealthy: 0"}; !slices.Equal(p.Events, want) {
 		t.Errorf("events %q", p.Events)
 	}
-	want := plan.ContainerState{
+	want := workload.ContainerState{
 		Name: "app", Waiting: "CrashLoopBackOff", Message: "back-off", Ended: true, Restarts: 3, LastEnd: longAgo, LastExit: 3, LastReason: "Error",
 	}
 	if diff := cmp.Diff(want, p.Containers[1]); diff != "" {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/cjworkbench/unstuck/release"
 	"github.com/cjworkbench/unstuck/release/plan"
+	"github.com/cjworkbench/unstuck/release/text"
 )
 
 // PodEnv gives the environment of a pod of a service, as the pod's specification defines it; no pod: of the newest one
@@ -33,7 +34,7 @@ func (cs *Clusters) PodEnv(ctx context.Context, env plan.Environment, service, p
 	containers := slices.Concat(p.Spec.InitContainers, p.Spec.Containers)
 	var running []string
 	for _, c := range containers {
-		running = append(running, plan.CommitsIn(c.Image)...)
+		running = append(running, text.CommitsIn(c.Image)...)
 	}
 	for i, c := range containers {
 		all.Containers = append(all.Containers, envOf(c, i < len(p.Spec.InitContainers), running))
@@ -139,5 +140,5 @@ func isTrue(b *bool) bool { return b != nil && *b }
 
 // whyMasked says why the value of a variable is not shown; empty: it is.
 func whyMasked(name, value string, running ...string) string {
-	return plan.WhyMasked(name, value, running)
+	return text.WhyMasked(name, value, running)
 }

@@ -13,7 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/cjworkbench/unstuck/kube/apiserver"
-	"github.com/cjworkbench/unstuck/release/plan"
+	"github.com/cjworkbench/unstuck/release/workload"
 )
 
 const (
@@ -22,10 +22,10 @@ const (
 )
 
 // containersOf gives the containers of a pod template, the init containers first.
-func containersOf(spec corev1.PodSpec) []plan.Container {
-	var all []plan.Container
+func containersOf(spec corev1.PodSpec) []workload.Container {
+	var all []workload.Container
 	for i, c := range slices.Concat(spec.InitContainers, spec.Containers) {
-		one := plan.Container{Name: c.Name, Init: i < len(spec.InitContainers), Image: c.Image}
+		one := workload.Container{Name: c.Name, Init: i < len(spec.InitContainers), Image: c.Image}
 		for _, e := range c.Env {
 			if e.ValueFrom != nil && e.ValueFrom.SecretKeyRef != nil {
 				one.EnvSecrets = append(one.EnvSecrets, e.ValueFrom.SecretKeyRef.Name)
@@ -41,10 +41,10 @@ func containersOf(spec corev1.PodSpec) []plan.Container {
 	return all
 }
 
-func volumesOf(spec corev1.PodSpec) []plan.Volume {
-	var all []plan.Volume
+func volumesOf(spec corev1.PodSpec) []workload.Volume {
+	var all []workload.Volume
 	for _, v := range spec.Volumes {
-		one := plan.Volume{Name: v.Name}
+		one := workload.Volume{Name: v.Name}
 		if v.Secret != nil {
 			one.Secrets = append(one.Secrets, v.Secret.SecretName)
 		}
@@ -63,14 +63,14 @@ func volumesOf(spec corev1.PodSpec) []plan.Volume {
 // podOf says of a pod what release wants to know, but for its events and whose it is. Its containers are in the order
 // of its specification, as far as something is known of them, for the kubelet sorts by name; but its default container
 // comes before the others: an injected sidecar may stand first.
-func podOf(p *corev1.Pod) plan.Pod {
-	one := plan.Pod{
+func podOf(p *corev1.Pod) workload.Pod {
+	one := workload.Pod{
 		Name: p.Name, Phase: string(p.Status.Phase), Terminating: p.DeletionTimestamp != nil, Reason: p.Status.Reason,
 		Message: p.Status.Message,
 	}
 	for _, c := range p.Status.Conditions {
 		one.Ready = one.Ready || c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue
-		one.Conditions = append(one.Conditions, plan.Condition{
+		one.Conditions = append(one.Conditions, workload.Condition{
 			Type: string(c.Type), Status: string(c.Status), Reason: c.Reason, Message: c.Message,
 			Updated: laterOf(c.LastProbeTime.Time, c.LastTransitionTime.Time), Changed: c.LastTransitionTime.Time,
 		})
@@ -106,8 +106,8 @@ func laterOf(a, b time.Time) time.Time {
 	return b
 }
 
-func containerState(s corev1.ContainerStatus) plan.ContainerState {
-	one := plan.ContainerState{Name: s.Name, Ready: s.Ready, Restarts: int(s.RestartCount)}
+func containerState(s corev1.ContainerStatus) workload.ContainerState {
+	one := workload.ContainerState{Name: s.Name, Ready: s.Ready, Restarts: int(s.RestartCount)}
 	last := s.LastTerminationState.Terminated
 	switch {
 	case s.State.Running != nil:
@@ -131,7 +131,7 @@ func containerState(s corev1.ContainerStatus) plan.ContainerState {
 // addEvents adds the latest warnings about those pods that are not healthy; they are the same as pods, in that order.
 // They only help to explain: without them the pods are known as well. Pods that have failed stay, by the hundred if
 // they were evicted, so those that are waited for come first: what may still run, of the current template.
-func (c cluster) addEvents(ctx context.Context, namespace string, pods []corev1.Pod, to []plan.Pod) {
+func (c cluster) addEvents(ctx context.Context, namespace string, pods []corev1.Pod, to []workload.Pod) {
 	var unwell []int
 	for i, p := range to {
 		if !p.Ready && !p.Terminating && p.Phase != string(corev1.PodSucceeded) {

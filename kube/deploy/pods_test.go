@@ -11,7 +11,7 @@ import (
 
 	"github.com/cjworkbench/unstuck/kube/apiserver"
 	"github.com/cjworkbench/unstuck/kube/kubetest"
-	"github.com/cjworkbench/unstuck/release/plan"
+	"github.com/cjworkbench/unstuck/release/workload"
 )
 
 func TestPodOfPutsTheContainerThatLogsAreOfFirst(t *testing.T) {
@@ -49,7 +49,7 @@ func TestPodOfTellsASidecarFromAnInitContainer(t *testing.T) {
 	}
 	running := corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: metav1.NewTime(longAgo)}}
 	waiting := corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "PodInitializing"}}
-	pod := func(phase corev1.PodPhase, sidecar, app corev1.ContainerStatus, change ...func(*corev1.Pod)) plan.Pod {
+	pod := func(phase corev1.PodPhase, sidecar, app corev1.ContainerStatus, change ...func(*corev1.Pod)) workload.Pod {
 		p := withSidecar(migrationPod(), sidecar)
 		kubetest.NotReady(p)
 		app.Name, p.Status.Phase, p.Status.ContainerStatuses = "app", phase, []corev1.ContainerStatus{app}
@@ -66,7 +66,7 @@ func TestPodOfTellsASidecarFromAnInitContainer(t *testing.T) {
 		p.Status.Reason, p.Status.Message = "Evicted", "low on resource: ephemeral-storage"
 	}
 	for name, tc := range map[string]struct {
-		pod  plan.Pod
+		pod  workload.Pod
 		want string
 	}{
 		"it is killed when the pod fails":  {pod(corev1.PodFailed, corev1.ContainerStatus{State: terminated(137, "Error", "")}, corev1.ContainerStatus{State: terminated(1, "Error", "")}), "container app: crash: it ended with exit code 1"},
@@ -79,13 +79,13 @@ func TestPodOfTellsASidecarFromAnInitContainer(t *testing.T) {
 		"it cannot be started, again and again": {pod(corev1.PodRunning, corev1.ContainerStatus{Ready: true, State: running}, corev1.ContainerStatus{
 			RestartCount: 4, LastTerminationState: terminated(128, "StartError", "no gunicorn in $PATH"), State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "CrashLoopBackOff", Message: "back-off"}},
 		}), "container app: bad_config: StartError: no gunicorn in $PATH"},
-		"it has not started up, and nobody says why": {func() plan.Pod {
+		"it has not started up, and nobody says why": {func() workload.Pod {
 			p := pod(corev1.PodPending, corev1.ContainerStatus{Started: new(false), State: running}, corev1.ContainerStatus{State: waiting})
 			p.Events = nil
 			return p
 		}(), "container sql-proxy: probe: it runs, and has not started up yet"},
 	} {
-		if d, _ := plan.DiagnosePods([]plan.Pod{tc.pod}); !strings.Contains(d.String(), tc.want) {
+		if d, _ := workload.DiagnosePods([]workload.Pod{tc.pod}); !strings.Contains(d.String(), tc.want) {
 			t.Errorf("%s: %s", name, d)
 		}
 	}

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/cjworkbench/unstuck/release/text"
 )
 
 // WorkedOn gives when somebody last worked on the operation, as far as it is written down.
@@ -60,7 +62,7 @@ func (o Operation) Abandon(now time.Time, most time.Duration) Operation {
 	if before != "" {
 		why += "; before that: " + before
 	}
-	o.Phase, o.Ended, o.Outcome = Failed, now, Tidy(why)
+	o.Phase, o.Ended, o.Outcome = Failed, now, text.Tidy(why)
 	return o
 }
 

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/cjworkbench/unstuck/release/workload"
 )
 
 // sourceCommit gives the commit to promote: the one that every service of the source runs, fully rolled out, and
@@ -30,9 +32,9 @@ func sourceCommit(r Request, env Environment, k Known) (string, error) {
 		if err != nil {
 			return "", err
 		}
-		if r := RolloutOf(d); !r.Done {
+		if r := workload.RolloutOf(d); !r.Done {
 			waits = append(waits, s.Name+": "+r.Detail)
-		} else if why := cmp.Or(d.notRun(k.Now.Add(-env.HealthyFor)), d.unhealthy(k.Now.Add(-env.HealthyFor))); why != "" {
+		} else if why := cmp.Or(d.NotRun(k.Now.Add(-env.HealthyFor)), d.Unhealthy(k.Now.Add(-env.HealthyFor))); why != "" {
 			unhealthy = append(unhealthy, s.Name+": "+why)
 		}
 	}
@@ -52,12 +54,12 @@ func sourceCommit(r Request, env Environment, k Known) (string, error) {
 func runningCommit(env Environment, s State) (commit, why string) {
 	first := ""
 	for _, service := range env.Services {
-		i := slices.IndexFunc(s.Deployments, func(d Deployment) bool { return d.Name == service.Deployment })
+		i := slices.IndexFunc(s.Workloads, func(d workload.Workload) bool { return d.Name == service.Deployment })
 		if i < 0 {
 			return "", "there is no Deployment " + service.Deployment
 		}
 		own := 0
-		for _, c := range s.Deployments[i].Containers {
+		for _, c := range s.Workloads[i].Containers {
 			name, isOwn := env.ownImage(c.Image)
 			if !isOwn {
 				continue

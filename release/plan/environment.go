@@ -1,7 +1,6 @@
 // Package plan says what a deploy, a promotion, a revert, a restart or a task does: a request, an environment and what
 // is known of the world in, ordered steps or a Refusal out. The same plan is a dry run's answer and what package
-// release carries out. It also holds what becomes of a plan, the Operation, and reads what is seen of its steps: how
-// far a Deployment has rolled out, why a pod does not come up, whether a job migrated.
+// release carries out. It also holds what becomes of a plan, the Operation, and reads whether a job migrated.
 //
 // All of it is pure: it depends on its arguments alone, the time among them.
 package plan

@@ -4,6 +4,9 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/cjworkbench/unstuck/release/workload"
 )
 
 const (
@@ -45,5 +48,17 @@ func wantRefusal(t *testing.T, err error, code Code, words ...string) {
 		if !strings.Contains(err.Error(), w) {
 			t.Errorf("refusal %q, want %q in it", err, w)
 		}
+	}
+}
+
+func rolledOut() workload.Workload {
+	long := time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)
+	return workload.Workload{
+		Name: "web", Replicas: 3, Generation: 7, ObservedGeneration: 7, Total: 3, Updated: 3, Available: 3,
+		Conditions: []workload.Condition{
+			{Type: "Available", Status: "True", Changed: long},
+			{Type: "Progressing", Status: "True", Reason: "NewReplicaSetAvailable", Updated: long},
+		},
+		Pods: []workload.Pod{{Name: "web-1", Phase: "Running", Updated: true, Ready: true, Containers: []workload.ContainerState{{Name: "app", Ready: true}}}},
 	}
 }

@@ -13,7 +13,7 @@ func revertOf(commit string) Request {
 // withImage gives the test environment at a commit, with another commit in a container of a service.
 func withImage(commit, service, container, other string) State {
 	s := testState(commit)
-	for _, d := range s.Deployments {
+	for _, d := range s.Workloads {
 		for i := range d.Containers {
 			if d.Name == service+"-deployment" && d.Containers[i].Name == container {
 				d.Containers[i].Image = "gcr.io/acme/" + service + ":" + other

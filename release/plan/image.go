@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/cjworkbench/unstuck/release/workload"
 )
 
 // splitTag splits an image's reference into its repository and its tag; a digest is dropped.
@@ -115,7 +117,7 @@ type ImageChange struct {
 
 // changes gives the containers that must move so that everything of the environment's own is at the commit, and in
 // how many containers anything of its own is.
-func (e Environment) changes(containers []Container, commit string) (changes []ImageChange, own int) {
+func (e Environment) changes(containers []workload.Container, commit string) (changes []ImageChange, own int) {
 	for _, c := range containers {
 		name, isOwn := e.ownImage(c.Image)
 		if !isOwn {
@@ -131,7 +133,7 @@ func (e Environment) changes(containers []Container, commit string) (changes []I
 
 // Foreign says which container has an image that is neither the one that a change starts from nor the one that it leads
 // to, for somebody else has changed it; nothing if there is none.
-func Foreign(containers []Container, changes []ImageChange) string {
+func Foreign(containers []workload.Container, changes []ImageChange) string {
 	for _, change := range changes {
 		for _, c := range containers {
 			if c.Name == change.Container && c.Init == change.Init &&
@@ -145,9 +147,9 @@ func Foreign(containers []Container, changes []ImageChange) string {
 
 // Differs says in which way a Deployment is not what a step was to make of it; nothing if it is. With a commit, every
 // container with an image of the environment's own must be at it, whether the step changed it or not.
-func (e Environment) Differs(d Deployment, s Step, commit string) string {
+func (e Environment) Differs(d workload.Workload, s Step, commit string) string {
 	for _, change := range s.Images {
-		i := slices.IndexFunc(d.Containers, func(c Container) bool {
+		i := slices.IndexFunc(d.Containers, func(c workload.Container) bool {
 			return c.Name == change.Container && c.Init == change.Init
 		})
 		if i < 0 {

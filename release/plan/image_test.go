@@ -3,6 +3,8 @@ package plan
 import (
 	"strings"
 	"testing"
+
+	"github.com/cjworkbench/unstuck/release/workload"
 )
 
 const (
@@ -34,7 +36,7 @@ func TestSameImageTakesAnAppendedDigestForTheTagsImage(t *testing.T) {
 
 func TestMakeChangesNothingForAnAppendedDigest(t *testing.T) {
 	state := testState(commitA)
-	for _, d := range state.Deployments {
+	for _, d := range state.Workloads {
 		for i := range d.Containers[:2] {
 			d.Containers[i].Image += digestX
 		}
@@ -62,23 +64,23 @@ func TestEnvironmentDiffersSaysWhatIsNotAsItWasSet(t *testing.T) {
 	for name, tt := range map[string]struct {
 		step   Step
 		commit string
-		change func(*Deployment)
+		change func(*workload.Workload)
 		want   string
 	}{
-		"as it was set":           {step, commitB, func(*Deployment) {}, ""},
-		"with a digest":           {step, commitB, func(d *Deployment) { d.Containers[1].Image += digestX }, ""},
-		"put back":                {step, "", func(d *Deployment) { d.Containers[1].Image = "gcr.io/acme/cron:" + commitA }, "container app was set to"},
-		"taken away":              {step, "", func(d *Deployment) { d.Containers = d.Containers[:1] }, "there is no container app any more"},
-		"another one added":       {step, commitB, func(d *Deployment) { d.Containers[2].Image = "gcr.io/acme/fetcher:" + commitC }, "container proxy is to run"},
-		"only awaited":            {awaited, commitB, func(*Deployment) {}, ""},
-		"only awaited, and gone":  {awaited, commitB, func(d *Deployment) { d.Containers[1].Image = "gcr.io/acme/cron:" + commitC }, "container app is to run"},
-		"scaled to 0":             {replaced, commitB, func(d *Deployment) { d.Replicas = 0 }, "set to have 1 pods, and asks for 0"},
-		"left at 0 by a person":   {Step{Do: Replace}, commitB, func(d *Deployment) { d.Replicas = 0 }, ""},
-		"restarted":               {restarted, "", func(d *Deployment) { d.RestartedAt = "noon" }, ""},
-		"the restart taken back":  {restarted, "", func(*Deployment) {}, "is gone"},
-		"another restart instead": {restarted, "", func(d *Deployment) { d.RestartedAt = "morning" }, "says morning, and was set to noon"},
+		"as it was set":           {step, commitB, func(*workload.Workload) {}, ""},
+		"with a digest":           {step, commitB, func(d *workload.Workload) { d.Containers[1].Image += digestX }, ""},
+		"put back":                {step, "", func(d *workload.Workload) { d.Containers[1].Image = "gcr.io/acme/cron:" + commitA }, "container app was set to"},
+		"taken away":              {step, "", func(d *workload.Workload) { d.Containers = d.Containers[:1] }, "there is no container app any more"},
+		"another one added":       {step, commitB, func(d *workload.Workload) { d.Containers[2].Image = "gcr.io/acme/fetcher:" + commitC }, "container proxy is to run"},
+		"only awaited":            {awaited, commitB, func(*workload.Workload) {}, ""},
+		"only awaited, and gone":  {awaited, commitB, func(d *workload.Workload) { d.Containers[1].Image = "gcr.io/acme/cron:" + commitC }, "container app is to run"},
+		"scaled to 0":             {replaced, commitB, func(d *workload.Workload) { d.Replicas = 0 }, "set to have 1 pods, and asks for 0"},
+		"left at 0 by a person":   {Step{Do: Replace}, commitB, func(d *workload.Workload) { d.Replicas = 0 }, ""},
+		"restarted":               {restarted, "", func(d *workload.Workload) { d.RestartedAt = "noon" }, ""},
+		"the restart taken back":  {restarted, "", func(*workload.Workload) {}, "is gone"},
+		"another restart instead": {restarted, "", func(d *workload.Workload) { d.RestartedAt = "morning" }, "says morning, and was set to noon"},
 	} {
-		d := testState(commitB).Deployments[2]
+		d := testState(commitB).Workloads[2]
 		tt.change(&d)
 		if got := testEnvironment().Differs(d, tt.step, tt.commit); (got == "") != (tt.want == "") || !strings.Contains(got, tt.want) {
 			t.Errorf("%s: %q, want %q", name, got, tt.want)

@@ -9,8 +9,9 @@ import (
 	"slices"
 	"strings"
 	"time"
-	"unicode"
-	"unicode/utf8"
+
+	"github.com/cjworkbench/unstuck/release/text"
+	"github.com/cjworkbench/unstuck/release/workload"
 )
 
 // Do names what a step does.
@@ -97,15 +98,15 @@ const (
 // StepRun is a step and what became of it.
 type StepRun struct {
 	Step
-	Phase     Phase      `json:"phase,omitzero"`
-	Mark      Mark       `json:"mark,omitzero"`
-	Started   time.Time  `json:"started,omitzero"`
-	Ended     time.Time  `json:"ended,omitzero"`
-	Detail    string     `json:"detail,omitzero"`   // what it waits for, or how it ended
-	Log       []string   `json:"log,omitzero"`      // the last lines
-	Cut       int        `json:"log_cut,omitzero"`  // how many lines before them were left out
-	Migrated  *Migration `json:"migrated,omitzero"` // of a job that may migrate, once it was started
-	Diagnosis *Diagnosis `json:"diagnosis,omitzero"`
+	Phase     Phase               `json:"phase,omitzero"`
+	Mark      Mark                `json:"mark,omitzero"`
+	Started   time.Time           `json:"started,omitzero"`
+	Ended     time.Time           `json:"ended,omitzero"`
+	Detail    string              `json:"detail,omitzero"`   // what it waits for, or how it ended
+	Log       []string            `json:"log,omitzero"`      // the last lines
+	Cut       int                 `json:"log_cut,omitzero"`  // how many lines before them were left out
+	Migrated  *Migration          `json:"migrated,omitzero"` // of a job that may migrate, once it was started
+	Diagnosis *workload.Diagnosis `json:"diagnosis,omitzero"`
 }
 
 // Cancellation is that somebody wants an operation to stop.
@@ -117,7 +118,7 @@ type Cancellation struct {
 
 // NewCancellation makes one of what somebody says.
 func NewCancellation(at time.Time, by, reason string) *Cancellation {
-	return &Cancellation{At: at, By: Shorten(by, maxName), Reason: Shorten(reason, maxReason)}
+	return &Cancellation{At: at, By: text.Shorten(by, maxName), Reason: text.Shorten(reason, maxReason)}
 }
 
 // Operation is one deploy, promotion, revert, restart or task: what was asked for, by whom and why, the plan, and how
@@ -146,9 +147,6 @@ type Operation struct {
 // What an operation holds at most, so that it fits into a ConfigMap.
 const (
 	MaxOperationBytes = 900_000
-	KeptLines         = 40 // of a step's log
-	keptLineBytes     = 240
-	maxDetail         = 500
 
 	// MaxSteps is how many steps an operation has at most: the check of its images, and one for each of 100 services and
 	// jobs. Environment.Validate refuses an environment that needs more.
@@ -173,7 +171,7 @@ func cloneSteps(steps []StepRun) []StepRun {
 // need six bytes for one.
 func (o Operation) Fit() Operation {
 	o = o.Clone()
-	for keep := KeptLines / 2; ; keep /= 2 {
+	for keep := text.KeptLines / 2; ; keep /= 2 {
 		if data, err := json.Marshal(o); err != nil || len(data) < MaxOperationBytes {
 			return o
 		}
@@ -214,11 +212,11 @@ func (o Operation) Migrated() Migration {
 // AddLine keeps a line of the log, if room be in place of the oldest, without what looks like a secret. The commits of
 // the step's images are none.
 func (s *StepRun) AddLine(line string) {
-	if len(s.Log) >= KeptLines {
+	if len(s.Log) >= text.KeptLines {
 		s.Log = slices.Delete(s.Log, 0, 1)
 		s.Cut++
 	}
-	s.Log = append(s.Log, keptLine(line, s.commits()))
+	s.Log = append(s.Log, text.Kept(line, s.commits()))
 }
 
 // commits are those from which and to which the step goes.
@@ -228,14 +226,9 @@ func (s *StepRun) commits() (all []string) {
 		images = s.Job.Images
 	}
 	for _, change := range images {
-		all = append(all, CommitsIn(change.From, change.To)...)
+		all = append(all, text.CommitsIn(change.From, change.To)...)
 	}
 	return all
-}
-
-// keptLine is a line as it is kept. What is looked at for secrets is bounded, and longer than what is kept of it.
-func keptLine(line string, running []string) string {
-	return Shorten(MaskLine(Shorten(line, 2*keptLineBytes), running), keptLineBytes)
 }
 
 // HasLogs says whether the operation has lines of logs.
@@ -266,34 +259,6 @@ func stepsOf(steps []StepRun) []*StepRun {
 		all[i] = &steps[i]
 	}
 	return all
-}
-
-// Shorten makes one line of s: valid UTF-8 without control characters, cut to at most n bytes at the end of a
-// character.
-func Shorten(s string, n int) string {
-	s = strings.Map(func(c rune) rune {
-		if unicode.IsControl(c) {
-			return ' '
-		}
-		return c
-	}, strings.ToValidUTF8(s, "\uFFFD"))
-	if len(s) <= n {
-		return s
-	}
-	for n -= len("…"); n > 0 && !utf8.RuneStart(s[n]); n-- {
-	}
-	return s[:n] + "…"
-}
-
-// Tidy makes a detail of free text.
-func Tidy(s string) string { return Shorten(strings.TrimSpace(s), maxDetail) }
-
-func tailOf(lines []string, n int) []string {
-	lines = slices.Clone(lines[max(0, len(lines)-n):])
-	for i := range lines {
-		lines[i] = Shorten(lines[i], keptLineBytes)
-	}
-	return lines
 }
 
 // NewID makes an operation's ID: of the time and chance, which is drawn by the caller, or, where there is a key, of

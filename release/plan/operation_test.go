@@ -10,6 +10,9 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/cjworkbench/unstuck/release/text"
+	"github.com/cjworkbench/unstuck/release/workload"
 )
 
 func TestOperationFitsIntoAConfigMapAndSurvivesItsJSON(t *testing.T) {
@@ -18,7 +21,7 @@ func TestOperationFitsIntoAConfigMapAndSurvivesItsJSON(t *testing.T) {
 	for i := range 500 {
 		s.AddLine(fmt.Sprint(i, strings.Repeat("<\x1b", 1000)))
 	}
-	s.Diagnosis = &Diagnosis{Pod: "p", Log: tailOf(s.Log, KeptLines)}
+	s.Diagnosis = &workload.Diagnosis{Pod: "p", Log: text.Last(s.Log, text.KeptLines)}
 	for range MaxSteps {
 		o.Steps, o.Rollback = append(o.Steps, s), append(o.Rollback, s)
 	}
@@ -30,7 +33,7 @@ func TestOperationFitsIntoAConfigMapAndSurvivesItsJSON(t *testing.T) {
 	if s := fit.Steps[0]; s.Cut+len(s.Log) != 500 || !strings.HasPrefix(s.Log[len(s.Log)-1], "499") || strings.Contains(s.Log[0], "\x1b") {
 		t.Errorf("cut %d, %d lines, the last %q", s.Cut, len(s.Log), s.Log[len(s.Log)-1])
 	}
-	if len(o.Steps[0].Log) != KeptLines {
+	if len(o.Steps[0].Log) != text.KeptLines {
 		t.Error("fit changed what it was given")
 	}
 	var back Operation
@@ -116,13 +119,13 @@ func TestEnvironmentValidateRefusesWhatNoPlanHasRoomFor(t *testing.T) {
 			name := fmt.Sprintf("s%d", i)
 			env.Services = append(env.Services, Service{Name: name, Deployment: name, Image: name, Kind: Rolling})
 			d := rolledOut()
-			d.Name, d.Containers = name, []Container{{Name: "app", Image: "gcr.io/acme/" + name + ":" + commitA}}
-			state.Deployments = append(state.Deployments, d)
+			d.Name, d.Containers = name, []workload.Container{{Name: "app", Image: "gcr.io/acme/" + name + ":" + commitA}}
+			state.Workloads = append(state.Workloads, d)
 		}
 		for i := range tt.jobs {
 			from := TemplateRef{FromCronJob, fmt.Sprintf("j%d", i)}
 			env.Jobs = append(env.Jobs, Job{Name: from.Name, From: from})
-			state.Templates = append(state.Templates, Template{Ref: from, Containers: []Container{{Name: "app", Image: "gcr.io/acme/migrate:" + commitA}}})
+			state.Templates = append(state.Templates, Template{Ref: from, Containers: []workload.Container{{Name: "app", Image: "gcr.io/acme/migrate:" + commitA}}})
 		}
 		err := env.Validate()
 		if !tt.ok {
@@ -185,5 +188,43 @@ func TestForgettableHasNoRevertCrossWhatIsForgotten(t *testing.T) {
 	}
 	if allowed < 25 || refused < 25 {
 		t.Errorf("%d allowed, %d refused", allowed, refused)
+	}
+}
+
+func TestStepRunAddLineAndSetLogKeepNoSecret(t *testing.T) {
+	s := StepRun{Step: Step{Job: &JobRun{Images: []ImageChange{{From: "gcr.io/acme/migrate:" + commitA}}}}}
+	s.AddLine("password=hunter2 for " + commitA)
+	s.AddLine(strings.Repeat("x ", 110) + "amqp://me:hunter2-which-is-long-and-stands-where-the-line-is-cut@mq/")
+	var d workload.Diagnosis
+	d.SetLog([]string{"DB_PW=hunter2", "at " + commitA, strings.Repeat("y", 4000)}, commitA)
+	for _, lines := range [][]string{s.Log, d.Log} {
+		if line := strings.Join(lines, "\n"); strings.Contains(line, "hunter2") || !strings.Contains(line, commitA) || !strings.Contains(line, "[masked]") {
+			t.Errorf("kept: %q", lines)
+		}
+	}
+	if len(d.Log) != 3 || len(d.Log[2]) > 240 {
+		t.Errorf("kept: %q", d.Log)
+	}
+}
+
+func TestOperationWithoutLogsSaysWhyAndLeavesTheOriginalAlone(t *testing.T) {
+	o := Operation{
+		Steps:    []StepRun{{Log: []string{"a", "b"}, Cut: 7}, {Diagnosis: &workload.Diagnosis{Why: workload.Crash, Log: []string{"c"}}}, {}},
+		Rollback: []StepRun{{Log: []string{"d"}, Diagnosis: &workload.Diagnosis{Why: workload.Crash}}},
+	}
+	got := o.WithoutLogs("hidden")
+	for _, lines := range [][]string{got.Steps[0].Log, got.Steps[1].Diagnosis.Log, got.Rollback[0].Log} {
+		if len(lines) != 1 || lines[0] != "hidden" {
+			t.Errorf("lines %q", lines)
+		}
+	}
+	if len(got.Steps[2].Log) > 0 || got.Steps[0].Cut != 0 || len(got.Rollback[0].Diagnosis.Log) > 0 || got.Steps[1].Diagnosis.Why != workload.Crash {
+		t.Errorf("%+v", got)
+	}
+	if len(o.Steps[0].Log) != 2 || o.Steps[1].Diagnosis.Log[0] != "c" || o.Rollback[0].Log[0] != "d" {
+		t.Errorf("the original: %+v", o)
+	}
+	if !o.HasLogs() || (Operation{Steps: []StepRun{{}}}).HasLogs() || !(Operation{Rollback: o.Rollback}).HasLogs() {
+		t.Error("HasLogs")
 	}
 }

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/cjworkbench/unstuck/release/workload"
 )
 
 // Known is what Make knows of the world.
@@ -86,11 +88,11 @@ func (p *Plan) bring(r Request, env Environment, k Known) (err error) {
 // keptAsGitHasIt refuses to change images that another tool would put back, or where that is allowed says so.
 func keptAsGitHasIt(steps []Step, env Environment, s State) (warning string, err error) {
 	for _, step := range steps {
-		i := slices.IndexFunc(s.Deployments, func(d Deployment) bool { return d.Name == step.Deployment })
-		if i < 0 || len(step.Images) == 0 || s.Deployments[i].KeptBy == "" {
+		i := slices.IndexFunc(s.Workloads, func(d workload.Workload) bool { return d.Name == step.Deployment })
+		if i < 0 || len(step.Images) == 0 || s.Workloads[i].KeptBy == "" {
 			continue
 		}
-		found := fmt.Sprintf("Deployment %s is kept as Git has it by %s", step.Deployment, s.Deployments[i].KeptBy)
+		found := fmt.Sprintf("Deployment %s is kept as Git has it by %s", step.Deployment, s.Workloads[i].KeptBy)
 		if env.GitOps != AllowGitOps {
 			const hint = "change the commit in Git; or have that tool leave the images alone, and set gitops: allow"
 			return "", Refuse(NotReady, hint, "%s, which would put the old image back", found)
@@ -106,7 +108,7 @@ func keptAsGitHasIt(steps []Step, env Environment, s State) (warning string, err
 func scaledToNothing(steps []Step, s State) string {
 	var names []string
 	for _, step := range steps {
-		if slices.ContainsFunc(s.Deployments, func(d Deployment) bool {
+		if slices.ContainsFunc(s.Workloads, func(d workload.Workload) bool {
 			return d.Name == step.Deployment && d.Replicas == 0 && step.Replicas == 0
 		}) {
 			names = append(names, step.Name)
@@ -147,7 +149,7 @@ func deploySteps(r Request, env Environment, k Known, commit string, migrates bo
 				"no container of Deployment %s uses an image of %s", d.Name, env.Name)
 		}
 		step := serviceStep(s, d, k, changes)
-		if err := d.canTake(step); err != nil {
+		if err := canTake(d, step); err != nil {
 			return nil, err
 		}
 		steps = append(steps, step)
@@ -157,7 +159,7 @@ func deploySteps(r Request, env Environment, k Known, commit string, migrates bo
 
 // serviceStep gives the step that brings other images to one service. Where nothing changes, only its rollout is
 // awaited.
-func serviceStep(s Service, d Deployment, k Known, changes []ImageChange) Step {
+func serviceStep(s Service, d workload.Workload, k Known, changes []ImageChange) Step {
 	replicas := replicasOf(d, k.History)
 	if s.Kind == Rolling || (len(changes) == 0 && replicas == d.Replicas) {
 		return Step{ID: "roll " + s.Name, Stage: stageOf(s), Do: Roll, Name: s.Name, Deployment: d.Name, Images: changes}
@@ -177,7 +179,7 @@ func stageOf(s Service) int {
 
 // replicasOf gives how many pods a Deployment is to have: as many as are asked for, or, where the last operation on it
 // left it scaled to 0, as many as it had before.
-func replicasOf(d Deployment, history []Operation) int {
+func replicasOf(d workload.Workload, history []Operation) int {
 	if d.Replicas > 0 {
 		return d.Replicas
 	}
@@ -209,13 +211,13 @@ func inStages(steps []Step) []Step {
 }
 
 // deploymentOf gives a service's Deployment, if it can be worked on.
-func (s State) deploymentOf(service Service) (Deployment, error) {
-	i := slices.IndexFunc(s.Deployments, func(d Deployment) bool { return d.Name == service.Deployment })
+func (s State) deploymentOf(service Service) (workload.Workload, error) {
+	i := slices.IndexFunc(s.Workloads, func(d workload.Workload) bool { return d.Name == service.Deployment })
 	if i < 0 {
-		return Deployment{}, Refuse(NotReady, "create it first", "there is no Deployment %s of service %s",
+		return workload.Workload{}, Refuse(NotReady, "create it first", "there is no Deployment %s of service %s",
 			service.Deployment, service.Name)
 	}
-	d := s.Deployments[i]
+	d := s.Workloads[i]
 	if d.Paused {
 		return d, Refuse(NotReady, "resume it: kubectl rollout resume deployment/"+d.Name,
 			"Deployment %s is paused and would never roll out", d.Name)
@@ -229,9 +231,9 @@ func (s State) deploymentOf(service Service) (Deployment, error) {
 
 // canTake refuses to stop a singleton while an orphan runs. The orphan would be waited for in vain, and the singleton
 // left at 0 pods.
-func (d Deployment) canTake(s Step) error {
+func canTake(d workload.Workload, s Step) error {
 	for _, p := range d.Pods {
-		if s.Do == Replace && p.Orphan && p.live() && !p.Terminating {
+		if s.Do == Replace && p.Orphan && p.Live() && !p.Terminating {
 			return Refuse(NotReady, "delete that pod, or take the labels from it",
 				"pod %s has the labels that Deployment %s selects, and no ReplicaSet controls it: it may be an old pod of the "+
 					"singleton, and nothing would stop it", p.Name, d.Name)
@@ -287,7 +289,7 @@ func restartSteps(r Request, env Environment, k Known) ([]Step, error) {
 				RestartedAt: r.At.UTC().Format(time.RFC3339),
 			}
 		}
-		if err := d.canTake(step); err != nil {
+		if err := canTake(d, step); err != nil {
 			return nil, err
 		}
 		steps = append(steps, step)
@@ -299,30 +301,6 @@ func restartSteps(r Request, env Environment, k Known) ([]Step, error) {
 		return nil, Refuse(NotFound, "", "no service of %s reads secret %s", env.Name, r.Secret)
 	}
 	return nil, Refuse(NotFound, "use one of "+env.serviceNames(), "%s has no service %q", env.Name, r.Service)
-}
-
-// Reads says where a Deployment's pods read a Secret, none if they do not. Secrets for pulling images are not among
-// them: a running pod does not read those.
-func (d Deployment) Reads(secret string) []string {
-	var where []string
-	for _, c := range d.Containers {
-		kind := "container"
-		if c.Init {
-			kind = "init container"
-		}
-		if slices.Contains(c.EnvSecrets, secret) {
-			where = append(where, fmt.Sprintf("%s %s: env", kind, c.Name))
-		}
-		if slices.Contains(c.EnvFromSecrets, secret) {
-			where = append(where, fmt.Sprintf("%s %s: envFrom", kind, c.Name))
-		}
-	}
-	for _, v := range d.Volumes {
-		if slices.Contains(v.Secrets, secret) {
-			where = append(where, "volume "+v.Name)
-		}
-	}
-	return where
 }
 
 // taskSteps gives the one step of a task, and its warning.
@@ -360,32 +338,4 @@ func taskSteps(r Request, env Environment, k Known) (warning string, steps []Ste
 			ID: "command " + t.Name, Do: RunCommand, Name: t.Name, Deployment: d.Name, Container: t.Exec.Container,
 			Command: t.Exec.Command,
 		}}, nil
-}
-
-// ReadyPod gives the pod in which a command is to run: a ready one, of the current template if there is one, the
-// first by name.
-func (d Deployment) ReadyPod() (Pod, bool) {
-	var ready []Pod
-	for _, p := range d.Pods {
-		if p.Ready && !p.Terminating && !p.Orphan && p.live() {
-			ready = append(ready, p)
-		}
-	}
-	slices.SortFunc(ready, func(a, b Pod) int {
-		if a.Updated != b.Updated {
-			return cmp.Compare(btoi(b.Updated), btoi(a.Updated))
-		}
-		return cmp.Compare(a.Name, b.Name)
-	})
-	if len(ready) == 0 {
-		return Pod{}, false
-	}
-	return ready[0], true
-}
-
-func btoi(b bool) int {
-	if b {
-		return 1
-	}
-	return 0
 }

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/cjworkbench/unstuck/release/workload"
 )
 
 var noon = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
@@ -19,19 +21,19 @@ func testState(commit string) State {
 		d := rolledOut()
 		d.Name = service.Deployment
 		image := "gcr.io/acme/" + service.Image + ":" + commit
-		d.Containers = []Container{
+		d.Containers = []workload.Container{
 			{Name: "setup", Init: true, Image: image, EnvFromSecrets: []string{"init-secret"}},
 			{Name: "app", Image: image, EnvSecrets: []string{service.Name + "-secret", "db"}},
 			{Name: "proxy", Image: "gcr.io/cloudsql-docker/gce-proxy:1.11"},
 		}
-		d.Volumes = []Volume{{Name: "certs", Secrets: []string{service.Name + "-certs"}}, {Name: "all", Secrets: []string{"projected"}}}
+		d.Volumes = []workload.Volume{{Name: "certs", Secrets: []string{service.Name + "-certs"}}, {Name: "all", Secrets: []string{"projected"}}}
 		if service.Kind == Singleton {
 			d.Replicas, d.Total, d.Updated, d.Available = 1, 1, 1, 1
 		}
-		s.Deployments = append(s.Deployments, d)
+		s.Workloads = append(s.Workloads, d)
 	}
 	for _, ref := range []TemplateRef{{FromCronJob, "migrate"}, {FromPodTemplate, "assets"}} {
-		s.Templates = append(s.Templates, Template{Ref: ref, Containers: []Container{{Name: "app", Image: "gcr.io/acme/" + ref.Name + ":latest"}}})
+		s.Templates = append(s.Templates, Template{Ref: ref, Containers: []workload.Container{{Name: "app", Image: "gcr.io/acme/" + ref.Name + ":latest"}}})
 	}
 	return s
 }
@@ -86,16 +88,16 @@ func TestMakeRefusesWhatCannotBePlannedWithTheReason(t *testing.T) {
 		"a stray service":     {req: func(r *Request) { r.Service = "cron" }, code: Invalid, words: "takes no"},
 		"another kind":        {req: func(r *Request) { r.Kind = "explode" }, code: Invalid, words: `no operation "explode"`},
 		"an image by pattern": {env: func(e *Environment) { e.Services[0].Image = "other" }, code: NotReady, words: "no container of Deployment frontend-deployment uses"},
-		"no Deployment":       {state: func(s *State) { s.Deployments = s.Deployments[1:] }, code: NotReady, words: "there is no Deployment frontend-deployment"},
-		"a paused one":        {state: func(s *State) { s.Deployments[0].Paused = true }, code: NotReady, words: "kubectl rollout resume"},
-		"two of a singleton":  {state: func(s *State) { s.Deployments[2].Replicas = 2 }, code: NotReady, words: "cron is a singleton"},
+		"no Deployment":       {state: func(s *State) { s.Workloads = s.Workloads[1:] }, code: NotReady, words: "there is no Deployment frontend-deployment"},
+		"a paused one":        {state: func(s *State) { s.Workloads[0].Paused = true }, code: NotReady, words: "kubectl rollout resume"},
+		"two of a singleton":  {state: func(s *State) { s.Workloads[2].Replicas = 2 }, code: NotReady, words: "cron is a singleton"},
 		"no template":         {state: func(s *State) { s.Templates = nil }, code: NotReady, words: "there is no cronjob migrate"},
 		"a foreign template":  {state: func(s *State) { s.Templates[0].Containers[0].Image = "postgres:16" }, code: NotReady, words: "would not run the commit"},
 		"an unknown service":  {req: func(r *Request) { r.Kind, r.Commit, r.Service = Restart, "", "web" }, code: NotFound, words: "use one of frontend, fetcher, cron"},
 		"an unknown secret":   {req: func(r *Request) { r.Kind, r.Commit, r.Secret = Restart, "", "none" }, code: NotFound, words: "no service of staging reads secret none"},
 		"an unknown task":     {req: func(r *Request) { r.Kind, r.Commit, r.Task = RunTask, "", "none" }, code: NotFound, words: "use one of import, clear"},
 		"no pod for a task": {
-			req: func(r *Request) { r.Kind, r.Commit, r.Task = RunTask, "", "import" }, state: func(s *State) { s.Deployments[0].Pods = nil }, code: NotReady, words: "no pod of Deployment frontend-deployment is ready",
+			req: func(r *Request) { r.Kind, r.Commit, r.Task = RunTask, "", "import" }, state: func(s *State) { s.Workloads[0].Pods = nil }, code: NotReady, words: "no pod of Deployment frontend-deployment is ready",
 		},
 		"nothing to promote from": {req: func(r *Request) { r.Kind, r.Commit = Promotion, "" }, code: NotFound, words: "nothing is promoted to staging"},
 	}
@@ -123,44 +125,44 @@ func TestMakePromotesTheCommitOfAWellSource(t *testing.T) {
 		words string // of the refusal
 	}{
 		"healthy":     {state: func(*State) {}},
-		"two commits": {state: func(s *State) { s.Deployments[1].Containers[1].Image = "gcr.io/acme/fetcher:" + commitC }, words: "container app of fetcher runs " + commitC},
+		"two commits": {state: func(s *State) { s.Workloads[1].Containers[1].Image = "gcr.io/acme/fetcher:" + commitC }, words: "container app of fetcher runs " + commitC},
 		"a sidecar left behind": {
-			state: func(s *State) { s.Deployments[2].Containers[0].Image = "gcr.io/acme/cron:" + commitC }, words: "container setup of cron runs " + commitC,
+			state: func(s *State) { s.Workloads[2].Containers[0].Image = "gcr.io/acme/cron:" + commitC }, words: "container setup of cron runs " + commitC,
 		},
-		"a tag that is no commit": {state: func(s *State) { s.Deployments[0].Containers[1].Image = "gcr.io/acme/frontend:latest" }, words: "whose tag is no commit"},
-		"rolling":                 {state: func(s *State) { s.Deployments[0].Available = 1 }, words: "not fully rolled out: frontend: 1 of 3 new pods available"},
+		"a tag that is no commit": {state: func(s *State) { s.Workloads[0].Containers[1].Image = "gcr.io/acme/frontend:latest" }, words: "whose tag is no commit"},
+		"rolling":                 {state: func(s *State) { s.Workloads[0].Available = 1 }, words: "not fully rolled out: frontend: 1 of 3 new pods available"},
 		"healthy for a short time only": {
-			state: func(s *State) { s.Deployments[0].Conditions[1].Updated = noon.Add(-9 * time.Minute) }, words: "has not been healthy for 10m0s: frontend: it changed at",
+			state: func(s *State) { s.Workloads[0].Conditions[1].Updated = noon.Add(-9 * time.Minute) }, words: "has not been healthy for 10m0s: frontend: it changed at",
 		},
-		"not available": {state: func(s *State) { s.Deployments[0].Conditions[0].Status = "False" }, words: "its condition Available is False"},
+		"not available": {state: func(s *State) { s.Workloads[0].Conditions[0].Status = "False" }, words: "its condition Available is False"},
 		"scaled to 0": {
 			state: func(s *State) {
-				d := &s.Deployments[0]
+				d := &s.Workloads[0]
 				d.Replicas, d.Total, d.Updated, d.Available, d.Pods = 0, 0, 0, 0, nil
 			}, words: "frontend: it is scaled to 0, so nothing shows that its commit runs",
 		},
-		"without a pod":              {state: func(s *State) { s.Deployments[0].Pods = nil }, words: "frontend: no pod of its current template is ready"},
-		"with old pods alone":        {state: func(s *State) { s.Deployments[0].Pods[0].Updated = false }, words: "frontend: no pod of its current template is ready"},
-		"with a pod that terminates": {state: func(s *State) { s.Deployments[0].Pods[0].Terminating = true }, words: "frontend: no pod of its current template is ready"},
+		"without a pod":              {state: func(s *State) { s.Workloads[0].Pods = nil }, words: "frontend: no pod of its current template is ready"},
+		"with old pods alone":        {state: func(s *State) { s.Workloads[0].Pods[0].Updated = false }, words: "frontend: no pod of its current template is ready"},
+		"with a pod that terminates": {state: func(s *State) { s.Workloads[0].Pods[0].Terminating = true }, words: "frontend: no pod of its current template is ready"},
 		"scaled up lately": {state: func(s *State) {
-			s.Deployments[0].Pods[0].Conditions = []Condition{{Type: "Ready", Status: "True", Changed: noon.Add(-time.Minute)}}
+			s.Workloads[0].Pods[0].Conditions = []workload.Condition{{Type: "Ready", Status: "True", Changed: noon.Add(-time.Minute)}}
 		}, words: "frontend: pod web-1 is ready only since 2026-11-23T11:59:00Z"},
 		"a pod added lately to an old one": {state: func(s *State) {
-			young := s.Deployments[0].Pods[0]
-			young.Conditions = []Condition{{Type: "Ready", Status: "True", Changed: noon.Add(-time.Minute)}}
-			s.Deployments[0].Pods = []Pod{young, {Name: "web-2", Phase: "Running", Updated: true, Ready: true, Conditions: []Condition{{Type: "Ready", Changed: noon.Add(-time.Hour)}}}}
+			young := s.Workloads[0].Pods[0]
+			young.Conditions = []workload.Condition{{Type: "Ready", Status: "True", Changed: noon.Add(-time.Minute)}}
+			s.Workloads[0].Pods = []workload.Pod{young, {Name: "web-2", Phase: "Running", Updated: true, Ready: true, Conditions: []workload.Condition{{Type: "Ready", Changed: noon.Add(-time.Hour)}}}}
 		}},
 		"restarted lately": {state: func(s *State) {
-			s.Deployments[1].Pods[0].Containers[0] = ContainerState{Name: "app", Restarts: 1, LastEnd: noon.Add(-time.Minute), LastExit: 1}
+			s.Workloads[1].Pods[0].Containers[0] = workload.ContainerState{Name: "app", Restarts: 1, LastEnd: noon.Add(-time.Minute), LastExit: 1}
 		}, words: "container app of pod web-1 ended at 2026-11-23T11:59:00Z with exit code 1"},
 		"a sidecar restarted lately": {state: func(s *State) {
-			s.Deployments[1].Pods[0].Containers[0] = ContainerState{Name: "proxy", Init: true, Sidecar: true, Restarts: 1, LastEnd: noon.Add(-time.Minute), LastExit: 1}
+			s.Workloads[1].Pods[0].Containers[0] = workload.ContainerState{Name: "proxy", Init: true, Sidecar: true, Restarts: 1, LastEnd: noon.Add(-time.Minute), LastExit: 1}
 		}, words: "container proxy of pod web-1 ended at 2026-11-23T11:59:00Z with exit code 1"},
 		"an init container failed at first": {state: func(s *State) {
-			s.Deployments[1].Pods[0].Containers[0] = ContainerState{Name: "setup", Init: true, Restarts: 1, LastEnd: noon.Add(-time.Minute), LastExit: 1}
+			s.Workloads[1].Pods[0].Containers[0] = workload.ContainerState{Name: "setup", Init: true, Restarts: 1, LastEnd: noon.Add(-time.Minute), LastExit: 1}
 		}},
 		"restarted long ago": {state: func(s *State) {
-			s.Deployments[1].Pods[0].Containers[0] = ContainerState{Name: "app", Restarts: 1, LastEnd: noon.Add(-time.Hour), LastExit: 1}
+			s.Workloads[1].Pods[0].Containers[0] = workload.ContainerState{Name: "app", Restarts: 1, LastEnd: noon.Add(-time.Hour), LastExit: 1}
 		}},
 	}
 	for name, tt := range tests {
@@ -308,7 +310,7 @@ func TestMakeSaysThatADeployGoesBackAcrossAMigration(t *testing.T) {
 func TestMakeSaysWhatIsScaledToNothing(t *testing.T) {
 	state := testState(commitA)
 	for i := range 2 {
-		state.Deployments[i].Replicas = 0
+		state.Workloads[i].Replicas = 0
 	}
 	p, err := Make(deployOf(commitB), testEnvironment(), Known{Now: noon, State: state})
 	if want := "nothing will show that the commit starts in what is scaled to 0: frontend, fetcher"; err != nil || p.Warning != want {
@@ -365,7 +367,7 @@ func TestMakeLeavesASingletonAtNothingIfAPersonScaledIt(t *testing.T) {
 			{Step: Step{Do: Replace, Deployment: "cron-deployment", Replicas: 1}, Mark: m},
 		}}
 		state := testState(commitA)
-		state.Deployments[2].Replicas = 0
+		state.Workloads[2].Replicas = 0
 		p, err := Make(deployOf(commitB), testEnvironment(), Known{Now: noon, State: state, History: []Operation{left}})
 		if err != nil || p.Steps[5].Replicas != want {
 			t.Errorf("after %q: %+v, %v, want %d pods", m, p, err, want)
@@ -389,7 +391,7 @@ func TestMakeChangesNothingThatAnotherToolPutsBack(t *testing.T) {
 	} {
 		env, state := testEnvironment(), testState(commitA)
 		env.GitOps = tc.allow
-		state.Deployments[1].KeptBy = tc.kept
+		state.Workloads[1].KeptBy = tc.kept
 		p, err := Make(tc.request, env, Known{Now: noon, State: state})
 		if refused := err != nil && strings.Contains(err.Error(), "is kept as Git has it by Argo CD (annotation x)"); refused != tc.refused || err != nil && !refused {
 			t.Errorf("%s: %v", name, err)
@@ -397,5 +399,38 @@ func TestMakeChangesNothingThatAnotherToolPutsBack(t *testing.T) {
 		if warned := strings.Contains(p.Warning, "puts the old one back"); warned != tc.warnings {
 			t.Errorf("%s: warning %q", name, p.Warning)
 		}
+	}
+}
+
+func TestMakeStopsNoSingletonBesideAnOrphan(t *testing.T) {
+	deploy, restart := deployOf(commitB), deployOf("")
+	restart.Kind, restart.Service = Restart, "cron"
+	orphan := workload.Pod{Name: "cron-x", Phase: "Running", Orphan: true}
+	stops, over := orphan, orphan
+	stops.Terminating, over.Phase = true, "Succeeded"
+	for name, tc := range map[string]struct {
+		req     Request
+		service int
+		pod     workload.Pod
+		refused bool
+	}{
+		"a deploy":                       {deploy, 2, orphan, true},
+		"a restart":                      {restart, 2, orphan, true},
+		"it is terminating":              {deploy, 2, stops, false},
+		"it has ended":                   {deploy, 2, over, false},
+		"a ReplicaSet controls it":       {deploy, 2, workload.Pod{Name: "cron-y", Phase: "Running"}, false},
+		"of a service that rolls":        {deploy, 0, orphan, false},
+		"the same commit: nothing stops": {deployOf(commitA), 2, orphan, false},
+	} {
+		s := testState(commitA)
+		s.Workloads[tc.service].Pods = append(s.Workloads[tc.service].Pods, tc.pod)
+		_, err := Make(tc.req, testEnvironment(), Known{Now: noon, State: s})
+		if !tc.refused {
+			if err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+			continue
+		}
+		wantRefusal(t, err, NotReady, "pod cron-x has the labels that Deployment cron-deployment selects, and no ReplicaSet controls it", "delete that pod")
 	}
 }

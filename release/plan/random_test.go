@@ -8,16 +8,18 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/cjworkbench/unstuck/release/workload"
 )
 
 // containers makes containers of which some use an image of the environment's own, and says of each what it is to run
 // at commit B; nothing if it is to stay as it is.
-func containers(r *rand.Rand, names []string) (all []Container, want []string) {
+func containers(r *rand.Rand, names []string) (all []workload.Container, want []string) {
 	n := 1 + r.IntN(4)
 	owner := r.IntN(n)
 	for i := range n {
 		name := names[r.IntN(len(names))]
-		c := Container{Name: fmt.Sprintf("c%d", i), Init: r.IntN(3) == 0}
+		c := workload.Container{Name: fmt.Sprintf("c%d", i), Init: r.IntN(3) == 0}
 		own := "gcr.io/acme/" + name
 		tag := []string{":" + commitA, ":latest", "", "@sha256:" + strings.Repeat("0", 64), ":" + commitB + "@sha256:" + strings.Repeat("0", 64)}[r.IntN(5)]
 		foreign := []string{"gcr.io/acme/" + name + "-proxy", "gcr.io/other/" + name, name, "gcr.io:443/acme/" + name, "gcr.io/acme/x/" + name}[r.IntN(5)]
@@ -50,9 +52,9 @@ func TestMakeChangesAllContainersOfItsOwnAndNoOthersInOrder(t *testing.T) {
 		known := Known{Now: noon}
 		want := map[string][]string{} // by Deployment or template
 		for _, s := range env.Services {
-			d := Deployment{Name: s.Deployment, Replicas: r.IntN(2)}
+			d := workload.Workload{Name: s.Deployment, Replicas: r.IntN(2)}
 			d.Containers, want[s.Deployment] = containers(r, names)
-			known.State.Deployments = append(known.State.Deployments, d)
+			known.State.Workloads = append(known.State.Workloads, d)
 		}
 		for i := range r.IntN(4) {
 			j := Job{Name: fmt.Sprintf("j%d", i), From: TemplateRef{FromCronJob, fmt.Sprintf("t%d", i)}, NoMigration: r.IntN(2) == 0}
@@ -109,21 +111,21 @@ func checkOrder(t *testing.T, env Environment, plan Plan) {
 }
 
 // changed gives the images after a change.
-func changed(all []Container, changes []ImageChange) []Container {
+func changed(all []workload.Container, changes []ImageChange) []workload.Container {
 	all = slices.Clone(all)
 	for _, c := range changes {
-		i := slices.IndexFunc(all, func(x Container) bool { return x.Name == c.Container })
+		i := slices.IndexFunc(all, func(x workload.Container) bool { return x.Name == c.Container })
 		all[i].Image = c.To
 	}
 	return all
 }
 
 func apply(k Known, p Plan) Known {
-	k.State.Deployments = slices.Clone(k.State.Deployments)
+	k.State.Workloads = slices.Clone(k.State.Workloads)
 	for _, s := range p.Steps {
-		for i, d := range k.State.Deployments {
+		for i, d := range k.State.Workloads {
 			if d.Name == s.Deployment {
-				k.State.Deployments[i].Containers = changed(d.Containers, s.Images)
+				k.State.Workloads[i].Containers = changed(d.Containers, s.Images)
 			}
 		}
 	}
@@ -132,7 +134,7 @@ func apply(k Known, p Plan) Known {
 
 func checkChanges(t *testing.T, k Known, p Plan, want map[string][]string) {
 	t.Helper()
-	compare := func(name string, before []Container, changes []ImageChange) {
+	compare := func(name string, before []workload.Container, changes []ImageChange) {
 		for i, c := range changed(before, changes) {
 			expect := want[name][i]
 			if expect == "" {
@@ -143,14 +145,14 @@ func checkChanges(t *testing.T, k Known, p Plan, want map[string][]string) {
 			}
 		}
 		for _, c := range changes {
-			i := slices.IndexFunc(before, func(x Container) bool { return x.Name == c.Container })
-			if diff := cmp.Diff(Container{Name: c.Container, Init: c.Init, Image: c.From}, before[i]); diff != "" || c.From == c.To {
+			i := slices.IndexFunc(before, func(x workload.Container) bool { return x.Name == c.Container })
+			if diff := cmp.Diff(workload.Container{Name: c.Container, Init: c.Init, Image: c.From}, before[i]); diff != "" || c.From == c.To {
 				t.Errorf("%s: %+v: %s", name, c, diff)
 			}
 		}
 	}
 	for _, s := range p.Steps {
-		for _, d := range k.State.Deployments {
+		for _, d := range k.State.Workloads {
 			if d.Name == s.Deployment {
 				compare(d.Name, d.Containers, s.Images)
 			}

@@ -3,17 +3,19 @@ package plan
 import (
 	"strings"
 	"testing"
+
+	"github.com/cjworkbench/unstuck/release/workload"
 )
 
 func TestEnvironmentRunningReadsTheCommitOffAllImagesOfAService(t *testing.T) {
 	env := testEnvironment()
-	state := State{Deployments: []Deployment{
-		{Name: "frontend-deployment", Containers: []Container{
+	state := State{Workloads: []workload.Workload{
+		{Name: "frontend-deployment", Containers: []workload.Container{
 			{Name: "app", Image: "gcr.io/acme/frontend:" + commitA},
 			{Name: "sidecar", Image: "gcr.io/acme/fetcher:" + commitA},
 			{Name: "proxy", Image: "gcr.io/else/proxy:1"},
 		}},
-		{Name: "fetcher-deployment", Containers: []Container{
+		{Name: "fetcher-deployment", Containers: []workload.Container{
 			{Name: "app", Image: "gcr.io/acme/fetcher:" + commitB},
 			{Name: "sidecar", Image: "gcr.io/acme/frontend:" + commitA},
 		}},

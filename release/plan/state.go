@@ -1,104 +1,15 @@
 package plan
 
-import "time"
+import "github.com/cjworkbench/unstuck/release/workload"
 
 // State is what there is in an environment at one moment.
 type State struct {
-	Deployments []Deployment
-	Templates   []Template
+	Workloads []workload.Workload
+	Templates []Template
 }
 
 // Template is what a job is started from.
 type Template struct {
 	Ref        TemplateRef
-	Containers []Container
+	Containers []workload.Container
 }
-
-// Deployment is a Kubernetes Deployment: what is asked of it, what it reports, and its pods.
-type Deployment struct {
-	Name        string
-	Paused      bool
-	Containers  []Container // of the pod template, init containers included
-	Volumes     []Volume
-	RestartedAt string // the pod template's annotation kubectl.kubernetes.io/restartedAt
-	KeptBy      string // the tool that keeps it as Git has it, and the mark that says so; empty: none is known
-	ChangedBy   string // what changed any of this last, and when, as far as is known; empty also if it was Unstuck
-
-	Replicas           int // asked for
-	Generation         int64
-	ObservedGeneration int64 // what the rest speaks of
-	Total              int   // pods there are, of old templates included
-	Updated            int   // of these, pods of the current template
-	Available          int   // of these, pods that serve
-	Conditions         []Condition
-
-	Pods []Pod // terminating ones, and orphans, included
-}
-
-// Container is one container of a pod template.
-type Container struct {
-	Name           string
-	Init           bool
-	Image          string
-	EnvSecrets     []string // Secrets of which a variable takes a key
-	EnvFromSecrets []string // Secrets of which every key becomes a variable
-}
-
-// Volume is a volume of a pod template.
-type Volume struct {
-	Name    string
-	Secrets []string // that it shows: its own, or those among the sources of a projected one
-}
-
-// Condition is a condition of a Deployment or a pod.
-type Condition struct {
-	Type    string
-	Status  string // True, False or Unknown
-	Reason  string
-	Message string
-	Updated time.Time // when it was last confirmed, or else when it last changed
-	Changed time.Time // when its status last changed
-}
-
-// Pod is a pod of a Deployment or a job.
-type Pod struct {
-	Name        string
-	Phase       string // Pending, Running, Succeeded, Failed or Unknown
-	Updated     bool   // it is of the Deployment's current template
-	Orphan      bool   // nothing that exists controls it; it may have been the Deployment's, and so do its work still
-	Ready       bool
-	Terminating bool
-	Reason      string // status.reason, Evicted for instance
-	Message     string // status.message: which resource was short, which deadline passed
-	Conditions  []Condition
-	Containers  []ContainerState // init containers, then the default one, as kubectl has it, then the others
-	Events      []string         // the latest warnings about it, oldest first
-}
-
-// live says whether any container of the pod may still run.
-func (p Pod) live() bool { return p.Phase != "Succeeded" && p.Phase != "Failed" }
-
-// ContainerState is how one container of a pod is doing.
-type ContainerState struct {
-	Name      string
-	Init      bool
-	Sidecar   bool // an init container that runs beside the others, until they have ended (restartPolicy Always)
-	Ready     bool
-	Waiting   string // why it waits: ImagePullBackOff, CrashLoopBackOff, ContainerCreating; empty if it does not
-	Message   string // what else is said about that
-	Started   time.Time
-	Unstarted bool // it runs, and its startup probe has not succeeded yet
-	Ended     bool // it has ended and does not run again, or not yet
-	Restarts  int
-
-	LastEnd     time.Time // when its last run ended; zero if none has
-	LastExit    int
-	LastReason  string // OOMKilled, StartError, Error, Completed
-	LastMessage string // what the runtime says about that, or else the container's own last words
-}
-
-// runs says whether the container runs.
-func (c ContainerState) runs() bool { return c.Waiting == "" && !c.Ended }
-
-// over says whether the container has ended and is not about to be started again.
-func (c ContainerState) over() bool { return c.Waiting == "" && c.Ended }

@@ -24,7 +24,7 @@ var ours = []string{
 	"clock", "target", "auth", "probe", "remediate", "remediate/decide", "remediate/store", "release",
 	"release/plan", "config", "metrics", "kube", "kube/apiserver", "kube/deploy", "kube/kubetest", "trigger",
 	"httpapi", "httpapi/apitest", "httpapi/brokers", "httpapi/environments", "ui", "lab", "terminal", "version",
-	"cli", "app", "apptest", "probe/login", "probe/stuck",
+	"cli", "app", "apptest", "probe/login", "probe/stuck", "release/text", "release/workload",
 }
 
 // product are those of which the two commands are made.
@@ -61,18 +61,18 @@ var mayImport = map[string]string{
 	"remediate/a.go":             "context os slog clock target probe remediate/decide remediate/store",
 	"remediate/decide/a.go":      "clock target probe",
 	"remediate/store/a.go":       "context os slog clock target probe remediate/decide",
-	"release/a.go":               "context os slog clock release/plan containerregistry",
-	"release/plan/a.go":          "",
-	"config/a.go":                "context os slog auth target probe probe/login remediate/decide release/plan cron yaml",
+	"release/a.go":               "context os slog clock release/plan release/text release/workload containerregistry",
+	"release/plan/a.go":          "release/text release/workload",
+	"config/a.go":                "context os slog auth target probe probe/login remediate/decide release/plan cron yaml release/workload",
 	"metrics/a.go":               "context os slog auth target probe remediate remediate/decide release/plan client_golang",
 	"kube/a.go":                  "context os slog auth clock target kube/apiserver client-go",
 	"kube/apiserver/a.go":        "context os slog auth target client-go",
-	"kube/deploy/a.go":           "context os slog kube/apiserver release release/plan client-go",
+	"kube/deploy/a.go":           "context os slog kube/apiserver release release/plan release/text release/workload client-go",
 	"kube/kubetest/a.go":         "context os slog kube/apiserver client-go",
 	"trigger/a.go":               "context os slog auth release/plan remediate/decide",
-	"httpapi/a.go":               "context os slog auth remediate/decide release/plan trigger",
+	"httpapi/a.go":               "context os slog auth remediate/decide release/plan release/text trigger",
 	"httpapi/brokers/a.go":       "context os slog auth httpapi target probe remediate remediate/decide remediate/store trigger",
-	"httpapi/apitest/a.go":       "context os slog auth target probe remediate remediate/decide remediate/store release release/plan",
+	"httpapi/apitest/a.go":       "context os slog auth target probe remediate remediate/decide remediate/store release release/plan release/workload",
 	"ui/a.go":                    "context os slog auth httpapi httpapi/brokers httpapi/environments probe remediate remediate/decide remediate/store release release/plan trigger",
 	"lab/a.go":                   "context os slog target amqp",
 	"app/a.go":                   "context os slog auth config httpapi httpapi/brokers httpapi/environments kube kube/apiserver kube/deploy metrics probe release release/plan remediate remediate/decide remediate/store target ui version probe/login probe/stuck",
@@ -82,7 +82,7 @@ var mayImport = map[string]string{
 	"apptest/a.go":               "context os slog chromedp",
 	"cmd/unstuck/a.go":           "context os slog cobra " + strings.Join(except(product, "lab"), " "),
 	"cmd/unstuck-demo/a.go":      "context os slog cobra " + strings.Join(product, " "),
-	"httpapi/environments/a.go":  "context os slog auth httpapi release release/plan trigger",
+	"httpapi/environments/a.go":  "context os slog auth httpapi release release/plan release/workload trigger",
 	"newcomer/a.go":              "context os slog",
 	"probe/sub/a.go":             "context os slog",
 	"probe/a_test.go":            "context os slog amqp chromedp cmp client_golang cobra containerregistry cron yaml " + strings.Join(ours, " "),
@@ -92,6 +92,8 @@ var mayImport = map[string]string{
 	"app/apiserver_test.go":      "context os slog cmp client-go " + strings.Join(ours, " "),
 	"probe/login/a.go":           "context os slog target probe amqp",
 	"probe/stuck/a.go":           "context os slog target probe",
+	"release/text/a.go":          "",
+	"release/workload/a.go":      "release/text",
 }
 
 // except gives names without some of them.

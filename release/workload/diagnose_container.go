@@ -1,10 +1,12 @@
-package plan
+package workload
 
 import (
 	"cmp"
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/cjworkbench/unstuck/release/text"
 )
 
 // diagnoseContainer says what is wrong with a container, if anything is.
@@ -21,7 +23,7 @@ func (p Pod) diagnoseContainer(c ContainerState, is purpose) (Trouble, string) {
 		return p.diagnoseRestarts(c)
 	case c.Waiting != "":
 		return p.diagnoseWait(c)
-	case c.Ended && c.LastExit == 0 && (setsUp || is == ofJob || !p.live()):
+	case c.Ended && c.LastExit == 0 && (setsUp || is == ofJob || !p.Live()):
 		return "", ""
 	case c.Ended && c.wasKilled(): // by a probe, perhaps
 		return p.diagnoseRestarts(c)
@@ -48,7 +50,7 @@ func (p Pod) isPast(c ContainerState) bool {
 	if !c.Init {
 		return false
 	}
-	if c.Sidecar && !p.live() {
+	if c.Sidecar && !p.Live() {
 		return true
 	}
 	begun, over := false, true
@@ -84,7 +86,7 @@ func (c ContainerState) diagnoseEnd() (Trouble, string) {
 	}
 	detail := fmt.Sprintf("it ended with exit code %d (%s), %d restarts", c.LastExit,
 		cmp.Or(c.LastReason, "no reason given"), c.Restarts)
-	return why, sentence(detail, Shorten(said[strings.LastIndexByte(said, '\n')+1:], mostLastWords))
+	return why, sentence(detail, text.Shorten(said[strings.LastIndexByte(said, '\n')+1:], mostLastWords))
 }
 
 // wasKilled says whether a container was ended by a signal, as the kubelet does it.

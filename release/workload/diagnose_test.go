@@ -1,4 +1,4 @@
-package plan
+package workload
 
 import (
 	"strings"
@@ -117,7 +117,7 @@ func TestDiagnoseRolloutRanksCausesOverEffects(t *testing.T) {
 		"an init container that works":         {Pod{Name: "web-2", Phase: "Pending", Updated: true, Containers: []ContainerState{{Name: "setup", Init: true}, {Name: "app", Waiting: "PodInitializing"}}}, "container setup: starting: it still runs, and the containers after it wait for its end"},
 		"an init container has worked":         {Pod{Name: "web-2", Phase: "Pending", Updated: true, Containers: []ContainerState{{Name: "setup", Init: true, Ended: true}, {Name: "app", Waiting: "PodInitializing"}}}, "container app: starting: PodInitializing"},
 	} {
-		if d, _ := DiagnoseRollout(Deployment{Pods: []Pod{tc.pod}}); !strings.Contains(d.String(), tc.want) {
+		if d, _ := DiagnoseRollout(Workload{Pods: []Pod{tc.pod}}); !strings.Contains(d.String(), tc.want) {
 			t.Errorf("%s: %s, want %q", name, d, tc.want)
 		}
 	}

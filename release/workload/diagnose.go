@@ -1,10 +1,12 @@
-package plan
+package workload
 
 import (
 	"cmp"
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/cjworkbench/unstuck/release/text"
 )
 
 // Trouble says why a pod does not come up, or a job does not end, from a closed list.
@@ -48,8 +50,8 @@ type Diagnosis struct {
 // SetLog keeps the last of the container's lines, without what looks like a secret and is no commit that runs.
 func (d *Diagnosis) SetLog(lines []string, running ...string) {
 	d.Log = nil
-	for _, line := range lines[max(0, len(lines)-KeptLines):] {
-		d.Log = append(d.Log, keptLine(line, running))
+	for _, line := range lines[max(0, len(lines)-text.KeptLines):] {
+		d.Log = append(d.Log, text.Kept(line, running))
 	}
 }
 
@@ -63,7 +65,7 @@ func (d Diagnosis) String() string {
 
 // DiagnoseRollout says why a Deployment does not roll out, by that of its new pods which tells most; the log is left
 // for the caller to read. It gives nothing if nothing can be seen to be wrong.
-func DiagnoseRollout(d Deployment) (Diagnosis, bool) {
+func DiagnoseRollout(d Workload) (Diagnosis, bool) {
 	var all []Diagnosis
 	for _, p := range d.Pods {
 		if p.Updated && !p.Terminating {
@@ -85,7 +87,7 @@ func DiagnosePods(pods []Pod) (Diagnosis, bool) {
 	for _, p := range pods {
 		found := diagnosePod(p, ofJob)
 		all = append(all, found...)
-		if p.live() {
+		if p.Live() {
 			live = append(live, slices.DeleteFunc(found, func(d Diagnosis) bool { return d.Why == Starting })...)
 		}
 	}
@@ -118,7 +120,7 @@ func diagnosePod(p Pod, is purpose) []Diagnosis {
 	var all []Diagnosis
 	found := func(container string, why Trouble, detail string) {
 		all = append(all, Diagnosis{
-			Pod: p.Name, Container: container, Why: why, Detail: Tidy(detail), Events: tailOf(p.Events, 5),
+			Pod: p.Name, Container: container, Why: why, Detail: text.Tidy(detail), Events: text.Last(p.Events, 5),
 		})
 	}
 	if why, detail := p.fromOutside(); why != "" { // the exit codes follow from that
@@ -152,7 +154,7 @@ func diagnosePod(p Pod, is purpose) []Diagnosis {
 	if last != "" {
 		found(last, StillRuns, running)
 	}
-	slow := p.live() && !p.Ready && !slices.ContainsFunc(all, func(d Diagnosis) bool { return d.Why != Starting })
+	slow := p.Live() && !p.Ready && !slices.ContainsFunc(all, func(d Diagnosis) bool { return d.Why != Starting })
 	if !slow {
 		return all
 	}
@@ -211,7 +213,7 @@ func (p Pod) lastToRun() (container, detail string) {
 	if len(running) == 0 {
 		running, ends = sidecars, "Kubernetes ends its sidecars now"
 	}
-	if len(running) == 0 || len(ended) == 0 || !p.live() {
+	if len(running) == 0 || len(ended) == 0 || !p.Live() {
 		return "", ""
 	}
 	return running[0], fmt.Sprintf("still running: %s; ended: %s; %s", strings.Join(running, ", "),

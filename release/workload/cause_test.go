@@ -1,4 +1,4 @@
-package plan
+package workload
 
 import (
 	gocmp "cmp"
@@ -73,7 +73,7 @@ func TestCausesAreWhatADiagnosisSays(t *testing.T) {
 	for _, c := range Causes() {
 		app := ContainerState{Name: "app", Waiting: "ContainerCreating"}
 		p := Pod{Name: "x", Phase: "Pending", Updated: true}
-		d := Deployment{}
+		d := Workload{}
 		switch c.Source {
 		case InPod:
 			p.Phase, p.Reason, app = "Failed", c.Reason, ContainerState{Name: "app", Ended: true, LastExit: 137, LastReason: "Error"}

@@ -1,4 +1,4 @@
-package plan
+package workload
 
 import (
 	"fmt"
@@ -16,11 +16,11 @@ type Rollout struct {
 // RolloutOf says how far a Deployment has rolled out, by the rules of `kubectl rollout status`
 // (k8s.io/kubectl/pkg/polymorphichelpers/rollout_status.go): what it reports counts only if it speaks of the current
 // generation, and progressDeadlineSeconds ends the waiting whatever one's own deadline.
-func RolloutOf(d Deployment) Rollout { return RolloutSince(d, time.Time{}) }
+func RolloutOf(d Workload) Rollout { return RolloutSince(d, time.Time{}) }
 
 // RolloutSince is RolloutOf for who has changed the Deployment at that time: that an earlier rollout took too long does
 // not speak of the change. The controller may have observed it and still show that.
-func RolloutSince(d Deployment, changed time.Time) Rollout {
+func RolloutSince(d Workload, changed time.Time) Rollout {
 	if d.ObservedGeneration < d.Generation {
 		return Rollout{Detail: "waiting for the change to be observed"}
 	}
@@ -45,7 +45,7 @@ func RolloutSince(d Deployment, changed time.Time) Rollout {
 	return Rollout{Done: true, Detail: fmt.Sprintf("%d of %d pods available", d.Available, d.Replicas)}
 }
 
-func (d Deployment) condition(kind string) (Condition, bool) {
+func (d Workload) condition(kind string) (Condition, bool) {
 	i := slices.IndexFunc(d.Conditions, func(c Condition) bool { return c.Type == kind })
 	if i < 0 {
 		return Condition{}, false
@@ -54,11 +54,11 @@ func (d Deployment) condition(kind string) (Condition, bool) {
 }
 
 // LivePods names the pods that may still run a container, and says which of them are nobody's: nothing stops these.
-func (d Deployment) LivePods() []string {
+func (d Workload) LivePods() []string {
 	var names []string
 	for _, p := range d.Pods {
 		switch {
-		case !p.live():
+		case !p.Live():
 		case p.Orphan && !p.Terminating:
 			names = append(names, p.Name+", which no ReplicaSet controls")
 		default:
@@ -69,19 +69,19 @@ func (d Deployment) LivePods() []string {
 }
 
 // Gone says whether a Deployment that was scaled to 0 has no pod left that may still run, and knows that it was.
-func (d Deployment) Gone() bool {
+func (d Workload) Gone() bool {
 	return d.Replicas == 0 && d.ObservedGeneration >= d.Generation && d.Total == 0 && len(d.LivePods()) == 0
 }
 
-// notRun says why nothing shows that the current template has run since the given time, or nothing if a pod of it has:
+// NotRun says why nothing shows that the current template has run since the given time, or nothing if a pod of it has:
 // of a Deployment that is scaled to 0 all pods are there, too.
-func (d Deployment) notRun(since time.Time) string {
+func (d Workload) NotRun(since time.Time) string {
 	if d.Replicas == 0 {
 		return "it is scaled to 0, so nothing shows that its commit runs"
 	}
 	why := "no pod of its current template is ready, so nothing shows that its commit runs"
 	for _, p := range d.Pods {
-		if !p.Updated || !p.Ready || p.Terminating || !p.live() {
+		if !p.Updated || !p.Ready || p.Terminating || !p.Live() {
 			continue
 		}
 		i := slices.IndexFunc(p.Conditions, func(c Condition) bool { return c.Type == "Ready" && c.Changed.After(since) })
@@ -93,8 +93,8 @@ func (d Deployment) notRun(since time.Time) string {
 	return why
 }
 
-// unhealthy says why a Deployment that is rolled out has not been healthy since the given time, or nothing if it has.
-func (d Deployment) unhealthy(since time.Time) string {
+// Unhealthy says why a Deployment that is rolled out has not been healthy since the given time, or nothing if it has.
+func (d Workload) Unhealthy(since time.Time) string {
 	for _, kind := range []string{"Available", "Progressing"} {
 		c, ok := d.condition(kind)
 		last := c.Changed
@@ -113,7 +113,7 @@ func (d Deployment) unhealthy(since time.Time) string {
 	for _, p := range d.Pods {
 		for _, c := range p.Containers {
 			switch {
-			case !p.live() || p.Terminating || p.Orphan:
+			case !p.Live() || p.Terminating || p.Orphan:
 			case c.Waiting != "":
 				return fmt.Sprintf("container %s of pod %s waits: %s", c.Name, p.Name, c.Waiting)
 			case (!c.Init || c.Sidecar) && c.Restarts > 0 && c.LastEnd.After(since):

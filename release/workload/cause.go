@@ -1,4 +1,4 @@
-package plan
+package workload
 
 import (
 	"slices"
@@ -156,7 +156,7 @@ func (p Pod) isScheduled() bool {
 }
 
 func conditionOf(all []Condition, kind string) (Condition, bool) {
-	return Deployment{Conditions: all}.condition(kind)
+	return Workload{Conditions: all}.condition(kind)
 }
 
 // sentence joins a reason and what is said about it.

@@ -1,4 +1,4 @@
-package plan
+package text
 
 import (
 	"strings"
@@ -104,44 +104,6 @@ func TestMaskLineTakesOutWhatLooksLikeASecretAndLeavesTheRest(t *testing.T) {
 		if again := MaskLine(got, []string{runs}); again != got {
 			t.Errorf("%q again became %q", got, again)
 		}
-	}
-}
-
-func TestStepRunAddLineAndSetLogKeepNoSecret(t *testing.T) {
-	s := StepRun{Step: Step{Job: &JobRun{Images: []ImageChange{{From: "gcr.io/acme/migrate:" + runs}}}}}
-	s.AddLine("password=hunter2 for " + runs)
-	s.AddLine(strings.Repeat("x ", 110) + "amqp://me:hunter2-which-is-long-and-stands-where-the-line-is-cut@mq/")
-	var d Diagnosis
-	d.SetLog([]string{"DB_PW=hunter2", "at " + runs, strings.Repeat("y", 4000)}, runs)
-	for _, lines := range [][]string{s.Log, d.Log} {
-		if text := strings.Join(lines, "\n"); strings.Contains(text, "hunter2") || !strings.Contains(text, runs) || !strings.Contains(text, "[masked]") {
-			t.Errorf("kept: %q", lines)
-		}
-	}
-	if len(d.Log) != 3 || len(d.Log[2]) > keptLineBytes {
-		t.Errorf("kept: %q", d.Log)
-	}
-}
-
-func TestOperationWithoutLogsSaysWhyAndLeavesTheOriginalAlone(t *testing.T) {
-	o := Operation{
-		Steps:    []StepRun{{Log: []string{"a", "b"}, Cut: 7}, {Diagnosis: &Diagnosis{Why: Crash, Log: []string{"c"}}}, {}},
-		Rollback: []StepRun{{Log: []string{"d"}, Diagnosis: &Diagnosis{Why: Crash}}},
-	}
-	got := o.WithoutLogs("hidden")
-	for _, lines := range [][]string{got.Steps[0].Log, got.Steps[1].Diagnosis.Log, got.Rollback[0].Log} {
-		if len(lines) != 1 || lines[0] != "hidden" {
-			t.Errorf("lines %q", lines)
-		}
-	}
-	if len(got.Steps[2].Log) > 0 || got.Steps[0].Cut != 0 || len(got.Rollback[0].Diagnosis.Log) > 0 || got.Steps[1].Diagnosis.Why != Crash {
-		t.Errorf("%+v", got)
-	}
-	if len(o.Steps[0].Log) != 2 || o.Steps[1].Diagnosis.Log[0] != "c" || o.Rollback[0].Log[0] != "d" {
-		t.Errorf("the original: %+v", o)
-	}
-	if !o.HasLogs() || (Operation{Steps: []StepRun{{}}}).HasLogs() || !(Operation{Rollback: o.Rollback}).HasLogs() {
-		t.Error("HasLogs")
 	}
 }
 

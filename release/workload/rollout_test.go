@@ -1,4 +1,4 @@
-package plan
+package workload
 
 import (
 	"slices"
@@ -7,9 +7,9 @@ import (
 	"time"
 )
 
-func rolledOut() Deployment {
+func rolledOut() Workload {
 	long := time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)
-	return Deployment{
+	return Workload{
 		Name: "web", Replicas: 3, Generation: 7, ObservedGeneration: 7, Total: 3, Updated: 3, Available: 3,
 		Conditions: []Condition{
 			{Type: "Available", Status: "True", Changed: long},
@@ -21,28 +21,28 @@ func rolledOut() Deployment {
 
 func TestRolloutOfIsReadAsKubectlReadsIt(t *testing.T) {
 	tests := map[string]struct {
-		change       func(*Deployment)
+		change       func(*Workload)
 		done, failed bool
 		detail       string
 	}{
-		"done":                         {change: func(*Deployment) {}, done: true, detail: "3 of 3 pods available"},
-		"a stale report counts little": {change: func(d *Deployment) { d.Generation = 8 }, detail: "waiting for the change to be observed"},
+		"done":                         {change: func(*Workload) {}, done: true, detail: "3 of 3 pods available"},
+		"a stale report counts little": {change: func(d *Workload) { d.Generation = 8 }, detail: "waiting for the change to be observed"},
 		"nor does a stale failure": {
-			change: func(d *Deployment) { d.Generation = 8; d.Conditions[1].Reason = "ProgressDeadlineExceeded" }, detail: "observed",
+			change: func(d *Workload) { d.Generation = 8; d.Conditions[1].Reason = "ProgressDeadlineExceeded" }, detail: "observed",
 		},
-		"given up": {change: func(d *Deployment) {
+		"given up": {change: func(d *Workload) {
 			d.Conditions[1] = Condition{Type: "Progressing", Status: "False", Reason: "ProgressDeadlineExceeded", Message: `ReplicaSet "web-5d" has timed out progressing.`}
 		}, failed: true, detail: "exceeded its progress deadline: ReplicaSet"},
-		"paused":               {change: func(d *Deployment) { d.Paused = true }, detail: "paused"},
-		"new pods to be made":  {change: func(d *Deployment) { d.Updated = 1 }, detail: "1 of 3 new pods made"},
-		"an old pod to go":     {change: func(d *Deployment) { d.Total = 4 }, detail: "1 old pod to go"},
-		"old pods to go":       {change: func(d *Deployment) { d.Total = 5 }, detail: "2 old pods to go"},
-		"pods to be available": {change: func(d *Deployment) { d.Available = 2 }, detail: "2 of 3 new pods available"},
-		"a quota": {change: func(d *Deployment) {
+		"paused":               {change: func(d *Workload) { d.Paused = true }, detail: "paused"},
+		"new pods to be made":  {change: func(d *Workload) { d.Updated = 1 }, detail: "1 of 3 new pods made"},
+		"an old pod to go":     {change: func(d *Workload) { d.Total = 4 }, detail: "1 old pod to go"},
+		"old pods to go":       {change: func(d *Workload) { d.Total = 5 }, detail: "2 old pods to go"},
+		"pods to be available": {change: func(d *Workload) { d.Available = 2 }, detail: "2 of 3 new pods available"},
+		"a quota": {change: func(d *Workload) {
 			d.Updated = 1
 			d.Conditions = append(d.Conditions, Condition{Type: "ReplicaFailure", Status: "True", Message: "exceeded quota"})
 		}, detail: "pods cannot be created: exceeded quota"},
-		"scaled to nothing": {change: func(d *Deployment) { d.Replicas, d.Total, d.Updated, d.Available = 0, 0, 0, 0 }, done: true, detail: "0 of 0"},
+		"scaled to nothing": {change: func(d *Workload) { d.Replicas, d.Total, d.Updated, d.Available = 0, 0, 0, 0 }, done: true, detail: "0 of 0"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -78,22 +78,22 @@ func TestRolloutSinceLeavesOutADeadlineOfAnEarlierRollout(t *testing.T) {
 	}
 }
 
-func TestDeploymentGoneIsASingletonOnlyWhenNoPodOfItCanRun(t *testing.T) {
+func TestWorkloadGoneIsASingletonOnlyWhenNoPodOfItCanRun(t *testing.T) {
 	tests := map[string]struct {
-		change func(*Deployment)
+		change func(*Workload)
 		want   bool
 	}{
-		"gone":                           {func(*Deployment) {}, true},
-		"the scaling is not observed":    {func(d *Deployment) { d.Generation++ }, false},
-		"it was scaled up again":         {func(d *Deployment) { d.Replicas = 1 }, false},
-		"a pod is still reported":        {func(d *Deployment) { d.Total = 1 }, false},
-		"a pod is stopping":              {func(d *Deployment) { d.Pods = []Pod{{Phase: "Running", Terminating: true}} }, false},
-		"a pod's host does not answer":   {func(d *Deployment) { d.Pods = []Pod{{Phase: "Unknown", Terminating: true}} }, false},
-		"a pod has ended and is kept on": {func(d *Deployment) { d.Pods = []Pod{{Phase: "Failed", Reason: "Evicted"}} }, true},
+		"gone":                           {func(*Workload) {}, true},
+		"the scaling is not observed":    {func(d *Workload) { d.Generation++ }, false},
+		"it was scaled up again":         {func(d *Workload) { d.Replicas = 1 }, false},
+		"a pod is still reported":        {func(d *Workload) { d.Total = 1 }, false},
+		"a pod is stopping":              {func(d *Workload) { d.Pods = []Pod{{Phase: "Running", Terminating: true}} }, false},
+		"a pod's host does not answer":   {func(d *Workload) { d.Pods = []Pod{{Phase: "Unknown", Terminating: true}} }, false},
+		"a pod has ended and is kept on": {func(d *Workload) { d.Pods = []Pod{{Phase: "Failed", Reason: "Evicted"}} }, true},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			d := Deployment{Generation: 4, ObservedGeneration: 4}
+			d := Workload{Generation: 4, ObservedGeneration: 4}
 			tt.change(&d)
 			if got := d.Gone(); got != tt.want {
 				t.Errorf("gone: %v", got)
@@ -164,7 +164,7 @@ func TestDiagnosisNamesThePodTheContainerAndWhy(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			got, ok := DiagnoseRollout(Deployment{Pods: tt.pods, Conditions: tt.conditions})
+			got, ok := DiagnoseRollout(Workload{Pods: tt.pods, Conditions: tt.conditions})
 			if ok != (tt.want != "") || (ok && !strings.Contains(got.String(), tt.want)) {
 				t.Errorf("%q, want %q", got, tt.want)
 			}
@@ -173,8 +173,8 @@ func TestDiagnosisNamesThePodTheContainerAndWhy(t *testing.T) {
 }
 
 // An orphan may be the old pod of a singleton. It is nobody's that a command could be run in, or that is to be healthy.
-func TestDeploymentOrphansAreOnlyWaitedFor(t *testing.T) {
-	d := Deployment{
+func TestWorkloadOrphansAreOnlyWaitedFor(t *testing.T) {
+	d := Workload{
 		Generation: 1, ObservedGeneration: 1,
 		Conditions: []Condition{{Type: "Available", Status: "True"}, {Type: "Progressing", Status: "True"}},
 		Pods: []Pod{
@@ -189,7 +189,7 @@ func TestDeploymentOrphansAreOnlyWaitedFor(t *testing.T) {
 	if p, ready := d.ReadyPod(); ready {
 		t.Errorf("a command is run in %s", p.Name)
 	}
-	if why := d.unhealthy(time.Unix(0, 0)); why != "" {
+	if why := d.Unhealthy(time.Unix(0, 0)); why != "" {
 		t.Error(why)
 	}
 	d.Pods = d.Pods[2:]
@@ -199,35 +199,3 @@ func TestDeploymentOrphansAreOnlyWaitedFor(t *testing.T) {
 }
 
 // The orphan would be waited for in vain, and the singleton left at 0 pods.
-func TestMakeStopsNoSingletonBesideAnOrphan(t *testing.T) {
-	deploy, restart := deployOf(commitB), deployOf("")
-	restart.Kind, restart.Service = Restart, "cron"
-	orphan := Pod{Name: "cron-x", Phase: "Running", Orphan: true}
-	stops, over := orphan, orphan
-	stops.Terminating, over.Phase = true, "Succeeded"
-	for name, tc := range map[string]struct {
-		req     Request
-		service int
-		pod     Pod
-		refused bool
-	}{
-		"a deploy":                       {deploy, 2, orphan, true},
-		"a restart":                      {restart, 2, orphan, true},
-		"it is terminating":              {deploy, 2, stops, false},
-		"it has ended":                   {deploy, 2, over, false},
-		"a ReplicaSet controls it":       {deploy, 2, Pod{Name: "cron-y", Phase: "Running"}, false},
-		"of a service that rolls":        {deploy, 0, orphan, false},
-		"the same commit: nothing stops": {deployOf(commitA), 2, orphan, false},
-	} {
-		s := testState(commitA)
-		s.Deployments[tc.service].Pods = append(s.Deployments[tc.service].Pods, tc.pod)
-		_, err := Make(tc.req, testEnvironment(), Known{Now: noon, State: s})
-		if !tc.refused {
-			if err != nil {
-				t.Errorf("%s: %v", name, err)
-			}
-			continue
-		}
-		wantRefusal(t, err, NotReady, "pod cron-x has the labels that Deployment cron-deployment selects, and no ReplicaSet controls it", "delete that pod")
-	}
-}

@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/cjworkbench/unstuck/release/plan"
+	"github.com/cjworkbench/unstuck/release/workload"
 )
 
 // server is an API server that allows what is in its list.
@@ -220,8 +221,8 @@ func environments() []plan.Environment {
 	staging := plan.Environment{
 		Name: "staging", Namespace: "staging", Image: "gcr.io/acme/{image}:{commit}", Images: []string{"migrate"},
 		Services: []plan.Service{
-			{Name: "frontend", Deployment: "frontend-deployment", Image: "frontend", Kind: plan.Rolling},
-			{Name: "cron", Deployment: "cron-deployment", Image: "cron"},
+			{Name: "frontend", Ref: workload.Ref{Deployment: "frontend-deployment"}, Image: "frontend", Kind: plan.Rolling},
+			{Name: "cron", Ref: workload.Ref{Deployment: "cron-deployment"}, Image: "cron"},
 		},
 		Jobs: []plan.Job{{Name: "migrate", From: plan.TemplateRef{Kind: plan.FromCronJob, Name: "migrate"}}},
 		Tasks: []plan.Task{

@@ -78,17 +78,29 @@ func rowOf(verb Verb) verbRow {
 	return verbs[i]
 }
 
-// readingEnvironment: the lists show Deployments, and operations have lines of logs.
-func readingEnvironment(env plan.Environment, _ Action) []ResourceAttributes {
-	return []ResourceAttributes{
-		{Verb: "list", Group: "apps", Resource: "deployments", Namespace: env.Namespace},
-		{Verb: "get", Resource: "pods", Subresource: "log", Namespace: env.Namespace},
+// readingEnvironment: the lists show workloads, and operations have lines of logs.
+func readingEnvironment(env plan.Environment, _ Action) (needs []ResourceAttributes) {
+	for _, resource := range resourcesOf(env) {
+		needs = append(needs, ResourceAttributes{Verb: "list", Group: "apps", Resource: resource, Namespace: env.Namespace})
 	}
+	return append(needs, ResourceAttributes{
+		Verb: "get", Resource: "pods", Subresource: "log", Namespace: env.Namespace,
+	})
+}
+
+// resourcesOf gives of which kinds the services of an environment are, each once.
+func resourcesOf(env plan.Environment) (resources []string) {
+	for _, s := range env.Services {
+		if of := s.WorkloadKind().Resource(); !slices.Contains(resources, of) {
+			resources = append(resources, of)
+		}
+	}
+	return resources
 }
 
 func deploying(env plan.Environment, _ Action) (needs []ResourceAttributes) {
 	for _, s := range env.Services {
-		needs = append(needs, patching(env.Namespace, s.Deployment))
+		needs = append(needs, patching(env.Namespace, s.WorkloadKind().Resource(), s.WorkloadName()))
 	}
 	for _, j := range env.Jobs {
 		needs = append(needs, starting(env.Namespace, j.From)...)
@@ -96,14 +108,16 @@ func deploying(env plan.Environment, _ Action) (needs []ResourceAttributes) {
 	return needs
 }
 
-func restarting(env plan.Environment, action Action) []ResourceAttributes {
+func restarting(env plan.Environment, action Action) (needs []ResourceAttributes) {
 	if s, ok := serviceOf(env, action); ok {
-		return []ResourceAttributes{patching(env.Namespace, s.Deployment)}
+		return []ResourceAttributes{patching(env.Namespace, s.WorkloadKind().Resource(), s.WorkloadName())}
 	}
 	if action.Secret != "" { // which services read it is known only once it is done
-		return []ResourceAttributes{patching(env.Namespace, "")}
+		for _, resource := range resourcesOf(env) {
+			needs = append(needs, patching(env.Namespace, resource, ""))
+		}
 	}
-	return nil
+	return needs
 }
 
 func runningTask(env plan.Environment, action Action) []ResourceAttributes {
@@ -141,7 +155,9 @@ func seeingVariables(env plan.Environment, action Action) []ResourceAttributes {
 
 func findingPods(namespace string, s plan.Service) []ResourceAttributes {
 	return []ResourceAttributes{
-		{Verb: "get", Group: "apps", Resource: "deployments", Namespace: namespace, Name: s.Deployment},
+		{
+			Verb: "get", Group: "apps", Resource: s.WorkloadKind().Resource(), Namespace: namespace, Name: s.WorkloadName(),
+		},
 		{Verb: "list", Resource: "pods", Namespace: namespace},
 	}
 }
@@ -155,10 +171,8 @@ func serviceOf(env plan.Environment, action Action) (plan.Service, bool) {
 	return env.Services[i], true
 }
 
-func patching(namespace, deployment string) ResourceAttributes {
-	return ResourceAttributes{
-		Verb: "patch", Group: "apps", Resource: "deployments", Namespace: namespace, Name: deployment,
-	}
+func patching(namespace, resource, name string) ResourceAttributes {
+	return ResourceAttributes{Verb: "patch", Group: "apps", Resource: resource, Namespace: namespace, Name: name}
 }
 
 // starting is what `kubectl create job --from` needs.

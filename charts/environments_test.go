@@ -8,6 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/cjworkbench/unstuck/release/plan"
+	"github.com/cjworkbench/unstuck/release/workload"
 )
 
 func TestEnvironmentsOfTheProductionExampleDeployAndDoAllOfIt(t *testing.T) {
@@ -20,13 +21,13 @@ func TestEnvironmentsOfTheProductionExampleDeployAndDoAllOfIt(t *testing.T) {
 		return plan.TemplateRef{Kind: plan.FromPodTemplate, Name: name}
 	}
 	services := []plan.Service{
-		{Name: "frontend", Deployment: "frontend-deployment", Image: "frontend", Kind: plan.Rolling},
-		{Name: "fetcher", Deployment: "fetcher-deployment", Image: "fetcher", Kind: plan.Rolling},
-		{Name: "renderer", Deployment: "renderer-deployment", Image: "renderer", Kind: plan.Rolling},
-		{Name: "cron", Deployment: "cron-deployment", Image: "cron"},
-		{Name: "cron-delta-deleter", Deployment: "cron-delta-deleter-deployment", Image: "cron"},
-		{Name: "cron-expired-session-deleter", Deployment: "cron-expired-session-deleter-deployment", Image: "cron"},
-		{Name: "cron-lesson-workflow-deleter", Deployment: "cron-lesson-workflow-deleter-deployment", Image: "cron"},
+		{Name: "frontend", Ref: workload.Ref{Deployment: "frontend-deployment"}, Image: "frontend", Kind: plan.Rolling},
+		{Name: "fetcher", Ref: workload.Ref{Deployment: "fetcher-deployment"}, Image: "fetcher", Kind: plan.Rolling},
+		{Name: "renderer", Ref: workload.Ref{Deployment: "renderer-deployment"}, Image: "renderer", Kind: plan.Rolling},
+		{Name: "cron", Ref: workload.Ref{Deployment: "cron-deployment"}, Image: "cron"},
+		{Name: "cron-delta-deleter", Ref: workload.Ref{Deployment: "cron-delta-deleter-deployment"}, Image: "cron"},
+		{Name: "cron-expired-session-deleter", Ref: workload.Ref{Deployment: "cron-expired-session-deleter-deployment"}, Image: "cron"},
+		{Name: "cron-lesson-workflow-deleter", Ref: workload.Ref{Deployment: "cron-lesson-workflow-deleter-deployment"}, Image: "cron"},
 	}
 	jobs := []plan.Job{
 		{Name: "migrate", From: template("migrate")},

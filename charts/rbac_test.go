@@ -34,15 +34,10 @@ var (
 	labeling = with(locking, grants{"/pods": "delete get list patch watch"})
 
 	cluster   = grants{"authentication.k8s.io/tokenreviews": "create", "authorization.k8s.io/subjectaccessreviews": "create"}
-	operating = with(locking, grants{
-		"apps/deployments=web": "get patch",
-		"apps/replicasets":     "list",
-		"/pods":                "get list",
-		"/pods/log":            "get",
-		"/events":              "list",
-	})
-	starting = grants{"batch/jobs": "create delete get"}
-	execing  = grants{"/pods/exec": "create get"}
+	others    = with(locking, grants{"/pods": "get list", "/pods/log": "get", "/events": "list"})
+	operating = with(others, grants{"apps/deployments=web": "get patch", "apps/replicasets": "list"})
+	starting  = grants{"batch/jobs": "create delete get"}
+	execing   = grants{"/pods/exec": "create get"}
 )
 
 // wholeCluster is where the granted rights stand that belong to no namespace.
@@ -165,6 +160,20 @@ config:
 		{
 			"an environment with nothing but a service", withEnvironment("tasks: []"),
 			map[string]grants{"tools": keeping, "jobs": with(watching, broker, secret("jobs-user")), "prod": operating},
+		},
+		{
+			"an environment of a StatefulSet", strings.Replace(withEnvironment("tasks: []"), "deployment: web", "statefulset: web", 1),
+			map[string]grants{
+				"tools": keeping, "jobs": with(watching, broker, secret("jobs-user")),
+				"prod": with(others, grants{"apps/statefulsets=web": "get patch"}),
+			},
+		},
+		{
+			"an environment of a DaemonSet", strings.Replace(withEnvironment("tasks: []"), "deployment: web", "kind: rolling, daemonset: web", 1),
+			map[string]grants{
+				"tools": keeping, "jobs": with(watching, broker, secret("jobs-user")),
+				"prod": with(others, grants{"apps/daemonsets=web": "get patch", "apps/controllerrevisions": "list"}),
+			},
 		},
 		{
 			"an environment with a job from a CronJob, a task that is a command, and a registry that asks for a password",

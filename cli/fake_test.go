@@ -82,7 +82,7 @@ func newServedAPI() *servedAPI {
 	s := &servedAPI{ops: make(map[string]plan.Operation), pipes: make(chan net.Conn)}
 	environment := plan.Environment{
 		Name: "staging", Namespace: "staging", Image: "r.example/{image}:{commit}",
-		Services: []plan.Service{{Name: "frontend", Deployment: "frontend-deployment", Image: "frontend", Kind: plan.Rolling}},
+		Services: []plan.Service{{Name: "frontend", Ref: workload.Ref{Deployment: "frontend-deployment"}, Image: "frontend", Kind: plan.Rolling}},
 		Tasks:    []plan.Task{{Name: "clear-cache", Warning: taskWarning, From: plan.TemplateRef{Kind: plan.FromCronJob, Name: "clear"}}},
 	}
 	production := environment
@@ -241,7 +241,7 @@ const theOperation = "op-1"
 
 func (s *servedAPI) DryRun(_ context.Context, r plan.Request) (plan.Plan, error) {
 	p := plan.Plan{Kind: r.Kind, Environment: r.Environment, Commit: r.Commit, Steps: []plan.Step{
-		{ID: "roll frontend", Do: plan.Roll, Name: "frontend", Deployment: "frontend-deployment" + s.hostile, Images: []plan.ImageChange{{Container: "app", From: "r.example/frontend:" + oldCommit, To: "r.example/frontend:" + newCommit}}},
+		{ID: "roll frontend", Do: plan.Roll, Name: "frontend", Ref: workload.Ref{Deployment: "frontend-deployment" + s.hostile}, Images: []plan.ImageChange{{Container: "app", From: "r.example/frontend:" + oldCommit, To: "r.example/frontend:" + newCommit}}},
 	}}
 	if r.Kind == plan.Revert && r.Commit == "" {
 		p.Commit = oldCommit
@@ -297,7 +297,7 @@ func (s *servedAPI) Operations(_ context.Context, env string) ([]plan.Operation,
 
 func (s *servedAPI) State(_ context.Context, env plan.Environment) (plan.State, error) {
 	return plan.State{Workloads: []workload.Workload{{
-		Name: "frontend-deployment", Replicas: 2, Total: 2, Updated: 2, Available: 2, Generation: 1, ObservedGeneration: 1,
+		Ref: workload.Ref{Deployment: "frontend-deployment"}, Replicas: 2, Total: 2, Updated: 2, Available: 2, Generation: 1, ObservedGeneration: 1,
 		Containers: []workload.Container{{Name: "app", Image: "r.example/frontend:" + newCommit}},
 	}}}, nil
 }

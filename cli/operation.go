@@ -194,13 +194,13 @@ func doing(step plan.Step) string {
 	case plan.Roll:
 		switch {
 		case step.RestartedAt != "":
-			return "restart Deployment " + step.Deployment + ", pod by pod"
+			return "restart " + step.Title() + ", pod by pod"
 		case len(step.Images) == 0:
-			return "wait for Deployment " + step.Deployment + ", which has the images already"
+			return "wait for " + step.Title() + ", which has the images already"
 		}
-		return "roll Deployment " + step.Deployment
+		return "roll " + step.Title()
 	case plan.Replace:
-		text := fmt.Sprintf("stop Deployment %s, and start it when its pods are gone", step.Deployment)
+		text := fmt.Sprintf("stop %s, and start it when its pods are gone", step.Title())
 		if step.Replicas > 0 {
 			text += ", with replicas " + strconv.Itoa(step.Replicas)
 		}
@@ -210,7 +210,7 @@ func doing(step plan.Step) string {
 		if step.Container != "" {
 			where = "container " + step.Container + " of a pod"
 		}
-		return "run in " + where + " of " + step.Deployment + ": " + strings.Join(step.Command, " ")
+		return "run in " + where + " of " + step.WorkloadName() + ": " + strings.Join(step.Command, " ")
 	}
 	return string(step.Do)
 }

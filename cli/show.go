@@ -107,8 +107,8 @@ func (s *session) showEnvironment(e environments.Environment) {
 		if !one.RolledOut {
 			rollout = strings.TrimSuffix("not rolled out: "+rollout, ": ")
 		}
-		if one.Deployment != one.Service {
-			rollout = strings.TrimPrefix(rollout+"; Deployment "+one.Deployment, "; ")
+		if one.Deployment != one.Service { // a StatefulSet and a DaemonSet are always said
+			rollout = strings.TrimPrefix(rollout+"; "+one.Title(), "; ")
 		}
 		rows = append(rows, []string{one.Service, one.Kind.String(), fmt.Sprintf("%d/%d", one.Pods,
 			one.Wanted), commit, rollout})

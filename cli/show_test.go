@@ -112,6 +112,9 @@ const (
 
 const pagesAreRead = "all pages are read, or as many as --limit says"
 
+// oneOfThree: here all are set at once.
+const oneOfThree = "a workload has one of three names, and that is shown"
+
 // notShown are the fields that text leaves out on purpose, each with the reason. -o json has them.
 var notShown = map[string]string{
 	"Targets.Next.Next":        pagesAreRead,
@@ -131,6 +134,15 @@ var notShown = map[string]string{
 	"Node.Seen[].Result.NodeStarted": asTheAnswer,
 	"Node.Seen[].Result.Stages[0]":   "it is of no stage",
 	"Node.Seen[].Result.Processes.":  "detail says in a sentence what they prove; unstuck diagnose shows a look in full",
+
+	"Environments.Environments[].Services[].Ref.DaemonSet":  oneOfThree,
+	"Environments.Environments[].Services[].Ref.Deployment": oneOfThree,
+	"Operation.Rollback[].Step.Ref.DaemonSet":               oneOfThree,
+	"Operation.Rollback[].Step.Ref.Deployment":              oneOfThree,
+	"Operation.Steps[].Step.Ref.DaemonSet":                  oneOfThree,
+	"Operation.Steps[].Step.Ref.Deployment":                 oneOfThree,
+	"Plan.Steps[].Ref.DaemonSet":                            oneOfThree,
+	"Plan.Steps[].Ref.Deployment":                           oneOfThree,
 
 	"Operation.Renewed":         "it is the sign of life of the process that runs it, for the others to go by",
 	"Incidents.Incidents[].UID": "unstuck incidents ID shows it: the list is one line an incident",

@@ -8,6 +8,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/cjworkbench/unstuck/release/plan"
+	"github.com/cjworkbench/unstuck/release/workload"
 )
 
 // Environment is a namespace to which services are deployed, and how to reach it.
@@ -159,8 +160,7 @@ func (d *decoder) service(e element) plan.Service {
 	var v plan.Service
 	s := d.section(e.path, e.node)
 	s.name(&v.Name)
-	s.named("deployment", required, objectName, wantObject, &v.Deployment)
-	s.missing("deployment", v.Deployment, wantObject)
+	v.Ref = s.workload(e)
 	s.named("image", required, imageForm, wantImage, &v.Image)
 	s.missing("image", v.Image, wantImage)
 	s.oneOf("kind", v.Kind.String(), []string{plan.Rolling.String(), plan.Singleton.String()}, func(kind string) {
@@ -168,6 +168,25 @@ func (d *decoder) service(e element) plan.Service {
 	})
 	s.end()
 	return v
+}
+
+// workload reads which workload a service is: exactly one of three keys.
+func (s *section) workload(e element) workload.Ref {
+	noted := len(s.problems)
+	var r workload.Ref
+	s.named("deployment", none, objectName, wantObject, &r.Deployment)
+	s.named("statefulset", none, objectName, wantObject, &r.StatefulSet)
+	s.named("daemonset", none, objectName, wantObject, &r.DaemonSet)
+	switch {
+	case s.listen != nil || len(s.problems) > noted:
+	case r == workload.Ref{}:
+		s.problem(e.path, "missing: want a deployment, a statefulset or a daemonset, which the service is")
+	case !r.Alone():
+		s.problem(e.path, "there are several of deployment, statefulset and daemonset: want one of them")
+	default:
+		return r
+	}
+	return workload.Ref{}
 }
 
 // job reads one job that a deploy runs.

@@ -4,6 +4,9 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/cjworkbench/unstuck/release/plan"
+	"github.com/cjworkbench/unstuck/release/workload"
 )
 
 // checkEnvironments notes what cannot be in environments that are right key by key.
@@ -74,11 +77,18 @@ func (d *decoder) checkImages(path string, e Environment) {
 }
 
 func (d *decoder) checkServices(path string, e Environment) {
-	names, deployments := make(map[string]string), make(map[string]string)
+	names, workloads := make(map[string]string), make(map[workload.Ref]string)
 	for i, s := range e.Services {
 		at := fmt.Sprintf("%s.services[%d]", path, i)
 		d.unique(at+".name", s.Name, at, names)
-		d.unique(at+".deployment", s.Deployment, at, deployments)
+		kind := strings.ToLower(string(s.WorkloadKind()))
+		if other := workloads[s.Ref]; other != "" && s.Ref != (workload.Ref{}) {
+			d.problem(at+"."+kind, "%s is that of %s too: want another", quote(s.WorkloadName()), other)
+		}
+		workloads[s.Ref] = at
+		if s.DaemonSet != "" && s.Kind == plan.Singleton {
+			d.problem(at+".kind", "a DaemonSet has a pod on each host and cannot be scaled to 0: want kind: rolling")
+		}
 	}
 }
 

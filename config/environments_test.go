@@ -11,6 +11,7 @@ import (
 
 	"github.com/cjworkbench/unstuck/release"
 	"github.com/cjworkbench/unstuck/release/plan"
+	"github.com/cjworkbench/unstuck/release/workload"
 )
 
 func TestEnvironmentsArriveAsReleaseTakesThem(t *testing.T) {
@@ -21,7 +22,7 @@ func TestEnvironmentsArriveAsReleaseTakesThem(t *testing.T) {
 	}
 	staging := DefaultEnvironment()
 	staging.Name, staging.Namespace, staging.Image = "staging", "staging", "registry.example/acme/{image}:{commit}"
-	staging.Services = []plan.Service{{Name: "web", Deployment: "web-deployment", Image: "web", Kind: plan.Rolling}}
+	staging.Services = []plan.Service{{Name: "web", Ref: workload.Ref{Deployment: "web-deployment"}, Image: "web", Kind: plan.Rolling}}
 	production := Environment{
 		Kubeconfig: filepath.Join(here, "password"),
 		Registry:   &RegistrySecret{Namespace: "tools", Name: "registry", Key: "config.json"}, Identity: AzureIdentity,
@@ -30,8 +31,10 @@ func TestEnvironmentsArriveAsReleaseTakesThem(t *testing.T) {
 			Image:  "registry.example/acme/{image}:v-{commit}",
 			Images: []string{"migrate", "registry.example:5000/assets/upload"},
 			Services: []plan.Service{
-				{Name: "frontend", Deployment: "frontend-deployment", Image: "frontend", Kind: plan.Rolling},
-				{Name: "cron", Deployment: "cron-deployment", Image: "registry.example:5000/acme/cron"},
+				{Name: "frontend", Ref: workload.Ref{Deployment: "frontend-deployment"}, Image: "frontend", Kind: plan.Rolling},
+				{Name: "cron", Ref: workload.Ref{Deployment: "cron-deployment"}, Image: "registry.example:5000/acme/cron"},
+				{Name: "search", Ref: workload.Ref{StatefulSet: "search"}, Image: "search", Kind: plan.Rolling},
+				{Name: "agent", Ref: workload.Ref{DaemonSet: "agent"}, Image: "agent", Kind: plan.Rolling},
 			},
 			Jobs: []plan.Job{
 				{

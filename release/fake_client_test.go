@@ -118,8 +118,8 @@ func (c *client) State(context.Context, plan.Environment) (plan.State, error) {
 	})
 }
 
-func (c *client) Deployment(_ context.Context, _ plan.Environment, name string) (workload.Workload, error) {
-	return call(c, func() (workload.Workload, error) { return c.look(name), nil })
+func (c *client) Workload(_ context.Context, _ plan.Environment, ref workload.Ref) (workload.Workload, error) {
+	return call(c, func() (workload.Workload, error) { return c.look(ref.Deployment), nil })
 }
 
 func (c *client) Patch(ctx context.Context, _ plan.Environment, p Patch) error {
@@ -127,7 +127,7 @@ func (c *client) Patch(ctx context.Context, _ plan.Environment, p Patch) error {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		d := c.deps[p.Deployment]
+		d := c.deps[p.Workload.Deployment]
 		if found := plan.Foreign(d.Containers, p.Images); found != "" {
 			return fmt.Errorf("%w: %s", ErrChanged, found)
 		}
@@ -142,7 +142,7 @@ func (c *client) Patch(ctx context.Context, _ plan.Environment, p Patch) error {
 			d.Replicas = *p.Replicas
 		}
 		d.Generation++
-		c.note("patch %s", p.Deployment)
+		c.note("patch %s", p.Workload.Deployment)
 		c.scale(d)
 		return nil
 	})

@@ -28,9 +28,9 @@ func testEnvironment() plan.Environment {
 	return plan.Environment{
 		Name: "staging", Namespace: "staging", Image: "gcr.io/acme/{image}:{commit}", Images: []string{"migrate", "assets"},
 		Services: []plan.Service{
-			{Name: "frontend", Deployment: "frontend-deployment", Image: "frontend", Kind: plan.Rolling},
-			{Name: "fetcher", Deployment: "fetcher-deployment", Image: "fetcher", Kind: plan.Rolling},
-			{Name: "cron", Deployment: "cron-deployment", Image: "cron"},
+			{Name: "frontend", Ref: workload.Ref{Deployment: "frontend-deployment"}, Image: "frontend", Kind: plan.Rolling},
+			{Name: "fetcher", Ref: workload.Ref{Deployment: "fetcher-deployment"}, Image: "fetcher", Kind: plan.Rolling},
+			{Name: "cron", Ref: workload.Ref{Deployment: "cron-deployment"}, Image: "cron"},
 		},
 		Jobs: []plan.Job{
 			{Name: "migrate", From: plan.TemplateRef{Kind: plan.FromCronJob, Name: "migrate"}},
@@ -88,7 +88,7 @@ func newCluster() *cluster {
 	}
 	for _, s := range testEnvironment().Services {
 		image := "gcr.io/acme/" + s.Image + ":" + commitA
-		d := &workload.Workload{Name: s.Deployment, Replicas: 3, Generation: 1, Containers: []workload.Container{
+		d := &workload.Workload{Ref: s.Ref, Replicas: 3, Generation: 1, Containers: []workload.Container{
 			{Name: "setup", Init: true, Image: image}, {Name: "app", Image: image}, {Name: "proxy", Image: "gcr.io/sql/proxy:1.2"},
 		}}
 		if c.singletons[s.Deployment] = s.Kind == plan.Singleton; s.Kind == plan.Singleton {
@@ -108,27 +108,27 @@ func (c *cluster) note(format string, args ...any) {
 func (c *cluster) scale(d *workload.Workload) {
 	now := time.Now()
 	image, current := d.Containers[1].Image+d.RestartedAt, 0
-	for _, p := range c.pods[d.Name] {
+	for _, p := range c.pods[d.Deployment] {
 		switch {
-		case !p.gone.IsZero() || c.stuck[d.Name] && p.Terminating:
+		case !p.gone.IsZero() || c.stuck[d.Deployment] && p.Terminating:
 		case p.image == image && current < d.Replicas:
 			current++
-		case c.stuck[d.Name]:
+		case c.stuck[d.Deployment]:
 			p.Terminating = true
 		default:
 			p.Terminating, p.gone = true, now.Add(podStops)
 		}
 	}
 	for ; current < d.Replicas; current++ {
-		if c.singletons[d.Name] && c.live(d.Name) > 0 {
-			c.twice = append(c.twice, fmt.Sprintf("%s at %s", d.Name, now))
+		if c.singletons[d.Deployment] && c.live(d.Deployment) > 0 {
+			c.twice = append(c.twice, fmt.Sprintf("%s at %s", d.Deployment, now))
 		}
 		c.made++
-		p := &fakePod{image: image, Pod: workload.Pod{Name: fmt.Sprintf("%s-%d", d.Name, c.made), Phase: "Running"}, ready: now.Add(podStarts)}
+		p := &fakePod{image: image, Pod: workload.Pod{Name: fmt.Sprintf("%s-%d", d.Deployment, c.made), Phase: "Running"}, ready: now.Add(podStarts)}
 		if c.broken[d.Containers[1].Image] {
 			p.ready = time.Time{}
 		}
-		c.pods[d.Name] = append(c.pods[d.Name], p)
+		c.pods[d.Deployment] = append(c.pods[d.Deployment], p)
 	}
 }
 

@@ -42,7 +42,7 @@ func TestRunnerStartsAStoppedSingletonAgainAfterAnOutage(t *testing.T) {
 type picky struct{ World }
 
 func (p picky) Patch(ctx context.Context, env plan.Environment, patch Patch) error {
-	if len(patch.Images) > 0 && patch.Deployment == "cron-deployment" {
+	if len(patch.Images) > 0 && patch.Workload.Deployment == "cron-deployment" {
 		return errors.New("the policy forbids that image")
 	}
 	return p.World.Patch(ctx, env, patch)

@@ -308,7 +308,9 @@ func (x *run) runStep(at ref) error {
 	case err != nil:
 		phase, detail = plan.Failed, err.Error()
 	}
-	x.change(at, func(s *plan.StepRun) { s.Phase, s.Detail, s.Ended = phase, text.Tidy(detail), time.Now() })
+	x.change(at, func(s *plan.StepRun) {
+		s.Phase, s.Detail, s.Ended = phase, text.Tidy(detail), time.Now()
+	})
 	x.Log.Info("step over", "operation", x.op.ID, "step", s.ID, "phase", phase, "detail", text.Tidy(detail))
 	if err != nil {
 		return fmt.Errorf("%s: %w", s.ID, err)

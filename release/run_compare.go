@@ -10,12 +10,12 @@ import (
 	"github.com/cjworkbench/unstuck/release/workload"
 )
 
-// compare looks whether a Deployment is still as its step was planned for, or as it leaves it. The patch compares too,
+// compare looks whether a workload is still as its step was planned for, or as it leaves it. The patch compares too,
 // for good; this is so that no singleton is stopped for a patch that will not be made.
 func (x *run) compare(s plan.StepRun) error {
 	d, err := x.look(s, time.Time{})
 	if err != nil {
-		return fmt.Errorf("look at Deployment %s: %w", s.Deployment, err)
+		return fmt.Errorf("look at %s: %w", s.Title(), err)
 	}
 	if found := plan.Foreign(d.Containers, s.Images); found != "" {
 		return changedError(d, found)
@@ -38,7 +38,7 @@ func (x *run) confirm(rollback bool) error {
 		d, err := x.look(s, time.Now().Add(outage))
 		switch {
 		case errors.Is(err, ErrNotFound):
-			return fmt.Errorf("%s: there is no Deployment %s any more", s.ID, s.Deployment)
+			return fmt.Errorf("%s: there is no %s any more", s.ID, s.Title())
 		case err != nil:
 			x.Log.Warn("what was changed cannot be looked at once more", "operation", o.ID, "step", s.ID, "error", err)
 			continue
@@ -50,24 +50,24 @@ func (x *run) confirm(rollback bool) error {
 	return nil
 }
 
-// changedError says what somebody else has changed of a Deployment, and who that was.
+// changedError says what somebody else has changed of a workload, and who that was.
 func changedError(d workload.Workload, what string) error {
 	if d.ChangedBy != "" {
 		what += "; it was changed last by " + d.ChangedBy
 	}
-	return fmt.Errorf("%w: Deployment %s: %s", ErrChanged, d.Name, what)
+	return fmt.Errorf("%w: %s: %s", ErrChanged, d.Title(), what)
 }
 
-// look gives a step's Deployment. It is tried a few times, and until a time.
+// look gives a step's workload. It is tried a few times, and until a time.
 func (x *run) look(s plan.StepRun, until time.Time) (d workload.Workload, err error) {
 	err = x.tryUntil(x.life, until, func(ctx context.Context) (err error) {
-		d, err = x.World.Deployment(ctx, x.env, s.Deployment)
+		d, err = x.World.Workload(ctx, x.env, s.Ref)
 		return err
 	})
 	return d, err
 }
 
-// differs says in which way a step's Deployment is not what the step was to make of it.
+// differs says in which way a step's workload is not what the step was to make of it.
 func (x *run) differs(at ref, d workload.Workload) string {
 	commit := ""
 	if !at.rollback {

@@ -12,19 +12,19 @@ import (
 	"github.com/cjworkbench/unstuck/release/workload"
 )
 
-// seen is a World in which something happens each time that a Deployment is looked at.
+// seen is a World in which something happens each time that a workload is looked at.
 type seen struct {
 	World
 	see func(*workload.Workload)
 }
 
-func (w seen) Deployment(ctx context.Context, e plan.Environment, name string) (workload.Workload, error) {
-	d, err := w.World.Deployment(ctx, e, name)
+func (w seen) Workload(ctx context.Context, e plan.Environment, ref workload.Ref) (workload.Workload, error) {
+	d, err := w.World.Workload(ctx, e, ref)
 	w.see(&d)
 	return d, err
 }
 
-// set has somebody else set a commit in the first containers of a Deployment.
+// set has somebody else set a commit in the first containers of a workload.
 func (c *cluster) set(name, commit string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -46,7 +46,7 @@ func TestRunnerHasNotSucceededIfSomebodyElseChangedWhatItSet(t *testing.T) {
 	rollback := deployOf(commitB)
 	rollback.OnFailure = plan.Rollback
 	runs := func(d *workload.Workload, name, commit string) bool {
-		return d.Name == name && strings.HasSuffix(d.Containers[1].Image, commit)
+		return d.Deployment == name && strings.HasSuffix(d.Containers[1].Image, commit)
 	}
 	for name, tt := range map[string]struct {
 		req    plan.Request
@@ -75,7 +75,7 @@ func TestRunnerHasNotSucceededIfSomebodyElseChangedWhatItSet(t *testing.T) {
 			images: map[string]string{"frontend-deployment": "3 pods of b/b/1.2", "fetcher-deployment": "3 pods of b/b/1.2", "cron-deployment": "1 pods of c/c/1.2"},
 		},
 		"a hotfix while the singleton is stopped": {
-			req: deployOf(commitB), when: func(d *workload.Workload) bool { return d.Name == "cron-deployment" && d.Replicas == 0 },
+			req: deployOf(commitB), when: func(d *workload.Workload) bool { return d.Deployment == "cron-deployment" && d.Replicas == 0 },
 			change: func(c *cluster) { c.set("cron-deployment", commitC) }, phase: plan.Failed,
 			want:   []string{"replace cron", ErrChanged.Error(), "is started again unchanged"},
 			images: map[string]string{"frontend-deployment": "3 pods of b/b/1.2", "fetcher-deployment": "3 pods of b/b/1.2", "cron-deployment": "1 pods of c/c/1.2"},
@@ -132,7 +132,7 @@ func TestRunnerHeedsADeadlineOnlyIfItSpeaksOfItsOwnChange(t *testing.T) {
 	progressing := func(age time.Duration) func(*workload.Workload) {
 		at := time.Now().Add(-age)
 		return func(d *workload.Workload) {
-			if d.Name == "frontend-deployment" {
+			if d.Deployment == "frontend-deployment" {
 				d.Conditions = []workload.Condition{{Type: "Progressing", Status: "False", Reason: "ProgressDeadlineExceeded", Message: "timed out", Updated: at, Changed: at}}
 			}
 		}
@@ -169,7 +169,7 @@ func TestRunnerStopsNoSingletonForADigestThatWasAppended(t *testing.T) {
 			for i := range d.Containers[:2] {
 				d.Containers[i].Image += digest
 			}
-			for _, pod := range c.pods[d.Name] {
+			for _, pod := range c.pods[d.Deployment] {
 				pod.image += digest
 			}
 		}

@@ -33,7 +33,7 @@ func notPublished(images []string) string {
 	return "not published: " + strings.Join(images, ", ")
 }
 
-// roll changes a Deployment in place and waits until it is rolled out. Cancelled, it leaves it rolling.
+// roll changes a workload in place and waits until it is rolled out. Cancelled, it leaves it rolling.
 func (x *run) roll(at ref) (string, error) {
 	s := x.step(at)
 	if x.work.Err() != nil {
@@ -45,15 +45,15 @@ func (x *run) roll(at ref) (string, error) {
 		if err := x.compare(s); err != nil {
 			return "", err
 		}
-		p := Patch{Deployment: s.Deployment, Images: s.Images, RestartedAt: s.RestartedAt}
+		p := Patch{Workload: s.Ref, Images: s.Images, RestartedAt: s.RestartedAt}
 		if err := x.try(x.life, func(ctx context.Context) error { return x.World.Patch(ctx, x.env, p) }); err != nil {
-			return "", fmt.Errorf("change Deployment %s: %w", s.Deployment, err)
+			return "", fmt.Errorf("change %s: %w", s.Title(), err)
 		}
 	}
 	return x.awaitRollout(at, changed)
 }
 
-// replace changes a singleton: its old pod is gone before the new one starts, whatever the Deployment's strategy.
+// replace changes a singleton: its old pod is gone before the new one starts, whatever the workload's strategy.
 func (x *run) replace(at ref) (string, error) {
 	s := x.step(at)
 	if s.Mark == "" && x.work.Err() != nil {
@@ -106,16 +106,16 @@ func (x *run) startUnchanged(at ref, why error) error {
 }
 
 func (x *run) scale(s plan.StepRun, p Patch, until time.Time) error {
-	p.Deployment = s.Deployment
+	p.Workload = s.Ref
 	if err := x.tryUntil(x.life, until, func(ctx context.Context) error {
 		return x.World.Patch(ctx, x.env, p)
 	}); err != nil {
-		return fmt.Errorf("change Deployment %s: %w", s.Deployment, err)
+		return fmt.Errorf("change %s: %w", s.Title(), err)
 	}
 	return nil
 }
 
-// awaitGone waits until no pod of a Deployment that was scaled to 0 can still run, at two looks in a row: one that was
+// awaitGone waits until no pod of a workload that was scaled to 0 can still run, at two looks in a row: one that was
 // about to be made when it was scaled shows in the second. A cancellation does not shorten it: to start a pod again
 // beside the old one would be worse than to wait.
 func (x *run) awaitGone(at ref) error {
@@ -123,7 +123,7 @@ func (x *run) awaitGone(at ref) error {
 	deadline := x.begun(s).Add(x.env.StopDeadline)
 	for looks := 0; ; {
 		d, err := bounded(x.life, func(ctx context.Context) (workload.Workload, error) {
-			return x.World.Deployment(ctx, x.env, s.Deployment)
+			return x.World.Workload(ctx, x.env, s.Ref)
 		})
 		switch {
 		case x.life.Err() != nil:
@@ -143,9 +143,8 @@ func (x *run) awaitGone(at ref) error {
 			return nil
 		}
 		if looks == 0 && !time.Now().Before(deadline) {
-			return fmt.Errorf("the old pod is not gone after %s (%s): Deployment %s is left at 0 pods and is to have %d, once "+
-				"it is",
-				x.env.StopDeadline, strings.Join(d.LivePods(), ", "), s.Deployment, s.Replicas)
+			return fmt.Errorf("the old pod is not gone after %s (%s): %s is left at 0 pods and is to have %d, once it is",
+				x.env.StopDeadline, strings.Join(d.LivePods(), ", "), s.Title(), s.Replicas)
 		}
 		x.flush()
 		if !pause(x.life, x.Poll) {
@@ -154,9 +153,8 @@ func (x *run) awaitGone(at ref) error {
 	}
 }
 
-// awaitRollout waits until a Deployment is rolled out as it was set. If it fails, the error says which pod does not
-// come up and why, or what somebody else has changed. The Deployment was changed here at the given time; zero: it
-// was not.
+// awaitRollout waits until a workload is rolled out as it was set. If it fails, the error says which pod does not come up and why, or what somebody else has changed. The workload was
+// changed here at the given time; zero: it was not.
 func (x *run) awaitRollout(at ref, changed time.Time) (string, error) {
 	s := x.step(at)
 	deadline := x.begun(s).Add(x.env.RolloutDeadline)
@@ -165,10 +163,10 @@ func (x *run) awaitRollout(at ref, changed time.Time) (string, error) {
 	}
 	for {
 		if x.work.Err() != nil {
-			return "", fmt.Errorf("%w: Deployment %s was changed and is left to roll out", errCancelled, s.Deployment)
+			return "", fmt.Errorf("%w: %s was changed and is left to roll out", errCancelled, s.Title())
 		}
 		d, err := bounded(x.work, func(ctx context.Context) (workload.Workload, error) {
-			return x.World.Deployment(ctx, x.env, s.Deployment)
+			return x.World.Workload(ctx, x.env, s.Ref)
 		})
 		rollout := workload.RolloutSince(d, changed)
 		differs := ""
@@ -177,7 +175,7 @@ func (x *run) awaitRollout(at ref, changed time.Time) (string, error) {
 		}
 		switch {
 		case errors.Is(err, ErrNotFound):
-			return "", fmt.Errorf("there is no Deployment %s any more", s.Deployment)
+			return "", fmt.Errorf("there is no %s any more", s.Title())
 		case err != nil:
 			rollout = workload.Rollout{Detail: "look at it: " + err.Error()}
 		case differs != "":
@@ -189,7 +187,7 @@ func (x *run) awaitRollout(at ref, changed time.Time) (string, error) {
 			if late {
 				rollout.Detail = fmt.Sprintf("not rolled out after %s: %s", x.env.RolloutDeadline, rollout.Detail)
 			}
-			return "", x.diagnose(at, d, rollout.Detail)
+			return "", x.diagnose(at, d, changed, rollout)
 		}
 		x.note(at, func(s *plan.StepRun) { s.Detail = text.Tidy(rollout.Detail) })
 		x.flush()
@@ -197,14 +195,14 @@ func (x *run) awaitRollout(at ref, changed time.Time) (string, error) {
 	}
 }
 
-// diagnose makes an error of why a Deployment does not roll out, and keeps the pod's last lines.
-func (x *run) diagnose(at ref, d workload.Workload, detail string) error {
-	found, ok := workload.DiagnoseRollout(d)
+// diagnose makes an error of why a workload does not roll out, and keeps the pod's last lines.
+func (x *run) diagnose(at ref, d workload.Workload, changed time.Time, rollout workload.Rollout) error {
+	found, ok := workload.DiagnoseRollout(d, changed)
 	if !ok {
-		return errors.New(detail)
+		return errors.New(rollout.Detail)
 	}
 	x.keepDiagnosis(at, found)
-	return fmt.Errorf("%s: %s", detail, found)
+	return errors.New(rollout.Because(found))
 }
 
 func (x *run) keepDiagnosis(at ref, found workload.Diagnosis) {
@@ -230,14 +228,14 @@ func (x *run) command(at ref) (string, error) {
 		return "", errors.New("the daemon was stopped while the command ran: it may have been done, and may still run")
 	}
 	d, err := bounded(x.work, func(ctx context.Context) (workload.Workload, error) {
-		return x.World.Deployment(ctx, x.env, s.Deployment)
+		return x.World.Workload(ctx, x.env, s.Ref)
 	})
 	if err != nil {
-		return "", fmt.Errorf("look at Deployment %s: %w", s.Deployment, err)
+		return "", fmt.Errorf("look at %s: %w", s.Title(), err)
 	}
 	pod, ok := d.ReadyPod()
 	if !ok || len(pod.Containers) == 0 {
-		return "", fmt.Errorf("no pod of Deployment %s is ready", s.Deployment)
+		return "", fmt.Errorf("no pod of %s is ready", s.Title())
 	}
 	if s.Container == "" {
 		s.Container = defaultContainer(pod)

@@ -10,25 +10,25 @@ import (
 	"github.com/cjworkbench/unstuck/release/workload"
 )
 
-// World is an environment's Deployments. What it gives is read from the API server, never from a cache: a stale
+// World is an environment's workloads. What it gives is read from the API server, never from a cache: a stale
 // answer would let two pods of a singleton live at once.
 type World interface {
-	// State gives the environment's Deployments and what its jobs and tasks are started from. What does not exist is
+	// State gives the environment's workloads and what its jobs and tasks are started from. What does not exist is
 	// absent from it, and no error.
 	State(ctx context.Context, env plan.Environment) (plan.State, error)
-	// Deployment gives one Deployment with its pods; ErrNotFound if there is none.
-	Deployment(ctx context.Context, env plan.Environment, name string) (workload.Workload, error)
-	// Patch changes one Deployment, all of it in one call. Patching again changes nothing. If a container has an image
+	// Workload gives one workload with its pods; ErrNotFound if there is none.
+	Workload(ctx context.Context, env plan.Environment, ref workload.Ref) (workload.Workload, error)
+	// Patch changes one workload, all of it in one call. Patching again changes nothing. If a container has an image
 	// that is neither From nor To it changes nothing, and gives ErrChanged.
 	Patch(ctx context.Context, env plan.Environment, p Patch) error
 }
 
-// Patch is a change to one Deployment. What is zero or nil stays as it is.
+// Patch is a change to one workload. What is zero or nil stays as it is.
 type Patch struct {
-	Deployment  string
+	Workload    workload.Ref
 	Images      []plan.ImageChange // by the container's name, init containers included
 	RestartedAt string             // for the annotation kubectl.kubernetes.io/restartedAt of the pod template
-	Replicas    *int
+	Replicas    *int               // never of a DaemonSet
 }
 
 // Jobs starts jobs and looks after them.

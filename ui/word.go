@@ -239,11 +239,11 @@ func stepWords(s plan.Step) string {
 	case plan.StartJob:
 		return "run the job " + s.Name + " and wait for its end"
 	case plan.Roll:
-		return "roll " + s.Deployment + ", pod by pod"
+		return "roll " + s.WorkloadName() + ", pod by pod"
 	case plan.Replace:
-		return "replace the pod of " + s.Deployment + ": stop the old one, then start the new one"
+		return "replace the pod of " + s.WorkloadName() + ": stop the old one, then start the new one"
 	case plan.RunCommand:
-		return "run " + strings.Join(s.Command, " ") + " in a pod of " + s.Deployment
+		return "run " + strings.Join(s.Command, " ") + " in a pod of " + s.WorkloadName()
 	}
 	return s.ID
 }

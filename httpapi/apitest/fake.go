@@ -29,8 +29,8 @@ func Environments() []plan.Environment {
 	staging := plan.Environment{
 		Name: "staging", Namespace: "staging", Image: "gcr.io/acme/{image}:{commit}", Images: []string{"migrate"},
 		Services: []plan.Service{
-			{Name: "frontend", Deployment: "frontend-deployment", Image: "frontend", Kind: plan.Rolling},
-			{Name: "cron", Deployment: "cron-deployment", Image: "cron"},
+			{Name: "frontend", Ref: workload.Ref{Deployment: "frontend-deployment"}, Image: "frontend", Kind: plan.Rolling},
+			{Name: "cron", Ref: workload.Ref{Deployment: "cron-deployment"}, Image: "cron"},
 		},
 		Jobs: []plan.Job{{Name: "migrate", From: plan.TemplateRef{Kind: plan.FromCronJob, Name: "migrate"}}},
 		Tasks: []plan.Task{
@@ -89,7 +89,10 @@ func Finished() plan.Operation {
 				Log: []string{"Schema is up to date. No migration necessary."},
 			},
 			{
-				Step:  plan.Step{ID: "roll frontend", Stage: 1, Do: plan.Roll, Name: "frontend", Deployment: "frontend-deployment"},
+				Step: plan.Step{
+					ID: "roll frontend", Stage: 1, Do: plan.Roll, Name: "frontend",
+					Ref: workload.Ref{Deployment: "frontend-deployment"},
+				},
 				Phase: plan.Failed, Started: created.Add(time.Minute), Ended: created.Add(4 * time.Minute),
 				Diagnosis: &workload.Diagnosis{
 					Pod: "frontend-7f", Container: "app", Why: workload.Crash, Detail: "exit code 1",
@@ -133,14 +136,17 @@ func planOf(req plan.Request) plan.Plan {
 	}
 	if req.Kind == plan.Restart {
 		p.Steps = []plan.Step{{
-			ID: "roll frontend", Do: plan.Roll, Name: "frontend", Deployment: "frontend-deployment",
+			ID: "roll frontend", Do: plan.Roll, Name: "frontend", Ref: workload.Ref{Deployment: "frontend-deployment"},
 			RestartedAt: req.At.UTC().Format(time.RFC3339),
 		}}
 		return p
 	}
 	p.Steps = []plan.Step{
 		{ID: "check images", Do: plan.CheckImages, Check: []string{"gcr.io/acme/frontend:" + cmp.Or(req.Commit, NewCommit)}},
-		{ID: "roll frontend", Stage: 1, Do: plan.Roll, Name: "frontend", Deployment: "frontend-deployment"},
+		{
+			ID: "roll frontend", Stage: 1, Do: plan.Roll, Name: "frontend",
+			Ref: workload.Ref{Deployment: "frontend-deployment"},
+		},
 	}
 	return p
 }
@@ -225,7 +231,7 @@ func (r *Releases) Operations(_ context.Context, env string) ([]plan.Operation, 
 	return all, r.Err
 }
 
-// State gives Deployments that all run the commit of the environment.
+// State gives workloads that all run the commit of the environment.
 func (r *Releases) State(_ context.Context, env plan.Environment) (plan.State, error) {
 	if r.StateErr != nil {
 		return plan.State{}, r.StateErr
@@ -233,7 +239,7 @@ func (r *Releases) State(_ context.Context, env plan.Environment) (plan.State, e
 	var s plan.State
 	for _, one := range env.Services {
 		s.Workloads = append(s.Workloads, workload.Workload{
-			Name: one.Deployment, Replicas: 2, Total: 2, Updated: 2, Available: 2, Generation: 1, ObservedGeneration: 1,
+			Ref: one.Ref, Replicas: 2, Total: 2, Updated: 2, Available: 2, Generation: 1, ObservedGeneration: 1,
 			Containers: []workload.Container{
 				{Name: "app", Image: "gcr.io/acme/" + one.Image + ":" + r.Commits[env.Name]},
 				{Name: "cloudsql-proxy", Image: "gcr.io/cloudsql/proxy:1.33"},

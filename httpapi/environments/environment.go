@@ -55,15 +55,15 @@ type Environment struct {
 
 // Service is a service of an Environment.
 type Service struct {
-	Service    string           `json:"service"`
-	Deployment string           `json:"deployment"`
-	Kind       plan.ServiceKind `json:"kind"`
-	Commit     string           `json:"commit,omitzero"` // absent: why says why
-	Why        string           `json:"why,omitzero"`
-	RolledOut  bool             `json:"rolled_out"`
-	Rollout    string           `json:"rollout,omitzero"` // what it waits for, or how many pods serve
-	Pods       int              `json:"pods"`             // that there are
-	Wanted     int              `json:"wanted"`
+	Service string `json:"service"`
+	workload.Ref
+	Kind      plan.ServiceKind `json:"kind"`
+	Commit    string           `json:"commit,omitzero"` // absent: why says why
+	Why       string           `json:"why,omitzero"`
+	RolledOut bool             `json:"rolled_out"`
+	Rollout   string           `json:"rollout,omitzero"` // what it waits for, or how many pods serve
+	Pods      int              `json:"pods"`             // that there are
+	Wanted    int              `json:"wanted"`
 }
 
 // Task is a task of an Environment.
@@ -143,10 +143,10 @@ func (api *API) look(ctx context.Context, env plan.Environment) Environment {
 	state, err := api.States.State(ctx, env)
 	if err != nil {
 		api.Log.Warn("environment not seen", "environment", env.Name, "error", err)
-		seen.Error = "its Deployments cannot be read now: Unstuck's log says why"
+		seen.Error = "its workloads cannot be read now: Unstuck's log says why"
 	}
 	for _, s := range env.Services {
-		one := Service{Service: s.Name, Deployment: s.Deployment, Kind: s.Kind, Why: "cannot tell"}
+		one := Service{Service: s.Name, Ref: s.Ref, Kind: s.Kind, Why: "cannot tell"}
 		if err == nil {
 			one.fill(env, state)
 		}
@@ -166,7 +166,7 @@ func (api *API) look(ctx context.Context, env plan.Environment) Environment {
 
 func (s *Service) fill(env plan.Environment, state plan.State) {
 	s.Commit, s.Why = env.Running(s.Service, state)
-	i := slices.IndexFunc(state.Workloads, func(d workload.Workload) bool { return d.Name == s.Deployment })
+	i := slices.IndexFunc(state.Workloads, func(d workload.Workload) bool { return d.Ref == s.Ref })
 	if i < 0 {
 		return
 	}

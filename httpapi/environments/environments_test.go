@@ -13,6 +13,7 @@ import (
 	"github.com/cjworkbench/unstuck/httpapi"
 	"github.com/cjworkbench/unstuck/httpapi/apitest"
 	"github.com/cjworkbench/unstuck/release/plan"
+	"github.com/cjworkbench/unstuck/release/workload"
 )
 
 func TestAPIAsksOnEachPathForItsKindOfOperation(t *testing.T) {
@@ -153,7 +154,7 @@ func TestEnvironmentsShowTheCommitThatEachServiceRuns(t *testing.T) {
 	if len(all) != 2 || all[0].Commit != apitest.NewCommit || all[0].Operation == "" || all[1].Commit != apitest.OldCommit || all[1].Operation != "" || all[1].PromoteFrom != "staging" {
 		t.Errorf("environments %+v", all)
 	}
-	want := Service{Service: "cron", Deployment: "cron-deployment", Commit: apitest.NewCommit, RolledOut: true, Rollout: "2 of 2 pods available", Pods: 2, Wanted: 2}
+	want := Service{Service: "cron", Ref: workload.Ref{Deployment: "cron-deployment"}, Commit: apitest.NewCommit, RolledOut: true, Rollout: "2 of 2 pods available", Pods: 2, Wanted: 2}
 	if diff := cmp.Diff(want, all[0].Services[1]); diff != "" {
 		t.Error(diff)
 	}

@@ -291,7 +291,7 @@ func (api *API) unread(r *http.Request, err error) error {
 		return api.refusal(r, refusal)
 	}
 	if errors.Is(err, release.ErrNotFound) {
-		return httpapi.Refused(http.StatusNotFound, plan.NotFound, "the service's Deployment does not exist", "")
+		return httpapi.Refused(http.StatusNotFound, plan.NotFound, "the service's workload does not exist", "")
 	}
 	if r.Context().Err() == nil {
 		api.Log.Warn("service not read", "path", httpapi.Short(r.URL.Path), "request_id",

@@ -19,7 +19,8 @@ import (
 
 // groups are the API groups of the resources that we use; what is not here is in the core group.
 var groups = map[string]string{
-	"statefulsets": "apps", "replicasets": "apps", "deployments": "apps", "jobs": "batch", "cronjobs": "batch",
+	"statefulsets": "apps", "replicasets": "apps", "deployments": "apps", "daemonsets": "apps",
+	"controllerrevisions": "apps", "jobs": "batch", "cronjobs": "batch",
 	"poddisruptionbudgets": "policy", "leases": "coordination.k8s.io",
 	"tokenreviews": "authentication.k8s.io", "subjectaccessreviews": "authorization.k8s.io",
 }

@@ -8,6 +8,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/cjworkbench/unstuck/kube/kubetest"
+	"github.com/cjworkbench/unstuck/release/workload"
 )
 
 func TestChangedByNamesTheLastProgramThatIsNotUs(t *testing.T) {
@@ -32,7 +33,7 @@ func TestChangedByNamesTheLastProgramThatIsNotUs(t *testing.T) {
 		}
 	}
 	d := cron(func(d *appsv1.Deployment) { d.ManagedFields = []metav1.ManagedFieldsEntry{entry("kubectl-set", "", 1)} })
-	got, err := clusters(kubetest.NewCluster(t, d)).Deployment(t.Context(), testEnvironment(), "cron-deployment")
+	got, err := clusters(kubetest.NewCluster(t, d)).Workload(t.Context(), testEnvironment(), workload.Ref{Deployment: "cron-deployment"})
 	if want := "kubectl-set at " + longAgo.Add(time.Minute).UTC().Format(time.RFC3339); err != nil || got.ChangedBy != want {
 		t.Errorf("%q, %v, want %q", got.ChangedBy, err, want)
 	}

@@ -1,4 +1,4 @@
-// Package deploy supplies what package release needs of Kubernetes: Deployments, jobs and their logs, commands in pods,
+// Package deploy supplies what package release needs of Kubernetes: workloads, jobs and their logs, commands in pods,
 // the lock on an environment's namespace, and a store of operations.
 package deploy
 
@@ -10,7 +10,6 @@ import (
 	"slices"
 
 	"golang.org/x/sync/errgroup"
-	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -27,7 +26,7 @@ import (
 const (
 	restartedNote = "kubectl.kubernetes.io/restartedAt"
 	revisionNote  = "deployment.kubernetes.io/revision" // on a Deployment and on its ReplicaSets
-	sideBySide    = 4                                   // how many Deployments are looked at at once
+	sideBySide    = 4                                   // how many workloads are looked at at once
 )
 
 // Clusters is what package release needs of the clusters: a World, Jobs, Logs and a Lock. All that it gives is asked of
@@ -70,9 +69,14 @@ func (cs *Clusters) at(env plan.Environment) (cluster, error) {
 func needsOf(env plan.Environment, add apiserver.Need) {
 	need := func(resource, name string, verbs ...string) { add(env.Namespace, resource, name, verbs...) }
 	for _, s := range env.Services {
-		need("deployments", s.Deployment, "get", "patch")
+		need(s.WorkloadKind().Resource(), s.WorkloadName(), "get", "patch")
 	}
-	need("replicasets", "", "list")
+	if hasService(env, workload.Deployment) {
+		need("replicasets", "", "list")
+	}
+	if hasService(env, workload.DaemonSet) {
+		need("controllerrevisions", "", "list")
+	}
 	need("pods", "", "get", "list")
 	need("pods/log", "", "get")
 	need("events", "", "list")
@@ -85,6 +89,10 @@ func needsOf(env plan.Environment, add apiserver.Need) {
 	if slices.ContainsFunc(env.Tasks, func(t plan.Task) bool { return len(t.Exec.Command) > 0 }) {
 		need("pods/exec", "", "get", "create") // get is what a WebSocket is
 	}
+}
+
+func hasService(env plan.Environment, kind workload.Kind) bool {
+	return slices.ContainsFunc(env.Services, func(s plan.Service) bool { return s.WorkloadKind() == kind })
 }
 
 // templatesOf gives what the environment's jobs and tasks are started from, each once.
@@ -101,23 +109,23 @@ func templatesOf(env plan.Environment) []plan.TemplateRef {
 	return all
 }
 
-// State implements release.World: the Deployments of the environment's services, and the templates of its jobs and
+// State implements release.World: the workloads of the environment's services, and the templates of its jobs and
 // tasks. Of the pods it does not tell the events.
 func (cs *Clusters) State(ctx context.Context, env plan.Environment) (plan.State, error) {
 	c, err := cs.at(env)
 	if err != nil {
 		return plan.State{}, err
 	}
-	deployments := make([]*workload.Workload, len(env.Services))
+	workloads := make([]*workload.Workload, len(env.Services))
 	refs := templatesOf(env)
 	templates := make([]*plan.Template, len(refs))
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(sideBySide)
 	for i, s := range env.Services {
 		group.Go(func() error {
-			d, _, err := c.deployment(ctx, env.Namespace, s.Deployment)
+			w, _, _, err := c.workload(ctx, env.Namespace, s.Ref)
 			if err == nil {
-				deployments[i] = &d
+				workloads[i] = &w
 			}
 			return unlessNotFound(err)
 		})
@@ -134,7 +142,7 @@ func (cs *Clusters) State(ctx context.Context, env plan.Environment) (plan.State
 	if err := group.Wait(); err != nil {
 		return plan.State{}, err
 	}
-	return plan.State{Workloads: present(deployments), Templates: present(templates)}, nil
+	return plan.State{Workloads: present(workloads), Templates: present(templates)}, nil
 }
 
 func unlessNotFound(err error) error {
@@ -154,57 +162,38 @@ func present[T any](all []*T) []T {
 	return there
 }
 
-// Deployment implements release.World.
-func (cs *Clusters) Deployment(ctx context.Context, env plan.Environment, name string) (workload.Workload, error) {
+// Workload implements release.World.
+func (cs *Clusters) Workload(ctx context.Context, env plan.Environment, ref workload.Ref) (workload.Workload, error) {
 	c, err := cs.at(env)
 	if err != nil {
 		return workload.Workload{}, err
 	}
-	d, pods, err := c.deployment(ctx, env.Namespace, name)
+	w, uid, pods, err := c.workload(ctx, env.Namespace, ref)
 	if err != nil {
 		return workload.Workload{}, err
 	}
-	c.addEvents(ctx, env.Namespace, pods, d.Pods)
-	return d, nil
+	c.addEvents(ctx, env.Namespace, pods, w.Pods)
+	c.addFailure(ctx, uid, pods, &w)
+	return w, nil
 }
 
-// deployment gives a Deployment with its pods, and these as Kubernetes has them, in the same order.
-func (c cluster) deployment(ctx context.Context, namespace, name string) (workload.Workload, []corev1.Pod, error) {
-	d, own, err := c.podsOf(ctx, namespace, name)
+// workload gives a workload with its pods, and these as Kubernetes has them, in the same order.
+func (c cluster) workload(ctx context.Context, namespace string, ref workload.Ref) (
+	workload.Workload, types.UID, []corev1.Pod, error,
+) {
+	f, own, err := c.podsOf(ctx, namespace, ref)
 	if err != nil {
-		return workload.Workload{}, nil, err
+		return workload.Workload{}, "", nil, err
 	}
-	all := describe(d)
+	all := f.seen
+	all.Conditions = f.conditions()
 	var pods []corev1.Pod
 	for _, o := range own {
 		p := podOf(o.Pod)
 		p.Updated, p.Orphan = o.updated, o.orphan
 		all.Pods, pods = append(all.Pods, p), append(pods, *o.Pod)
 	}
-	return all, pods, nil
-}
-
-// describe says of a Deployment what release wants to know, but for its pods.
-func describe(d *appsv1.Deployment) workload.Workload {
-	replicas := 1
-	if d.Spec.Replicas != nil {
-		replicas = int(*d.Spec.Replicas)
-	}
-	all := workload.Workload{
-		Name: d.Name, Paused: d.Spec.Paused, Containers: containersOf(d.Spec.Template.Spec),
-		Volumes:     volumesOf(d.Spec.Template.Spec),
-		RestartedAt: d.Spec.Template.Annotations[restartedNote], ChangedBy: changedBy(d),
-		KeptBy:   keptBy(d),
-		Replicas: replicas, Generation: d.Generation, ObservedGeneration: d.Status.ObservedGeneration,
-		Total: int(d.Status.Replicas), Updated: int(d.Status.UpdatedReplicas), Available: int(d.Status.AvailableReplicas),
-	}
-	for _, c := range d.Status.Conditions {
-		all.Conditions = append(all.Conditions, workload.Condition{
-			Type: string(c.Type), Status: string(c.Status), Reason: c.Reason, Message: c.Message,
-			Updated: c.LastUpdateTime.Time, Changed: c.LastTransitionTime.Time,
-		})
-	}
-	return all
+	return all, f.GetUID(), pods, nil
 }
 
 // absent says why an object could not be read, with release.ErrNotFound if there is none.
@@ -230,36 +219,29 @@ func (cs *Clusters) Patch(ctx context.Context, env plan.Environment, p release.P
 		return c.patch(ctx, env.Namespace, p)
 	})
 	if err != nil {
-		return fmt.Errorf("patch Deployment %s in namespace %s: %w", p.Deployment, env.Namespace,
-			apiserver.Explain(err, "patch", "deployments", env.Namespace))
+		return fmt.Errorf("patch %s in namespace %s: %w", p.Workload.Title(), env.Namespace,
+			apiserver.Explain(err, "patch", p.Workload.WorkloadKind().Resource(), env.Namespace))
 	}
 	return nil
 }
 
 func (c cluster) patch(ctx context.Context, namespace string, p release.Patch) error {
-	deployments := c.AppsV1().Deployments(namespace)
-	d, err := apiserver.Get(ctx, deployments.Get, p.Deployment)
-	if err != nil {
-		if apierrors.IsNotFound(err) {
-			return release.ErrNotFound
-		}
-		return apiserver.Explain(err, "get", "deployments", namespace)
-	}
-	if p.Images, err = missingImages(d.Spec.Template.Spec, p.Images); err != nil {
-		return err
-	}
-	data, err := json.Marshal(patchOf(p, d))
+	o, err := c.read(ctx, namespace, p.Workload)
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, apiserver.Timeout)
-	defer cancel()
-	_, err = deployments.Patch(ctx, p.Deployment, types.StrategicMergePatchType, data, metav1.PatchOptions{})
-	return err
+	if p.Images, err = missingImages(o.pod, p.Images); err != nil {
+		return err
+	}
+	data, err := json.Marshal(patchOf(p, o))
+	if err != nil {
+		return err
+	}
+	return c.patchObject(ctx, namespace, p.Workload, data)
 }
 
 // patchOf is the strategic merge patch for p. The UID and the resource version are preconditions.
-func patchOf(p release.Patch, d *appsv1.Deployment) map[string]any {
+func patchOf(p release.Patch, o metav1.Object) map[string]any {
 	template := make(map[string]any)
 	if len(p.Images) > 0 {
 		lists := make(map[string]any)
@@ -286,7 +268,8 @@ func patchOf(p release.Patch, d *appsv1.Deployment) map[string]any {
 	if p.Replicas != nil {
 		spec["replicas"] = *p.Replicas
 	}
-	return map[string]any{"metadata": map[string]any{"uid": d.UID, "resourceVersion": d.ResourceVersion}, "spec": spec}
+	of := map[string]any{"uid": o.GetUID(), "resourceVersion": o.GetResourceVersion()}
+	return map[string]any{"metadata": of, "spec": spec}
 }
 
 // missingImages gives those of the changes that are still to be made. The containers must all be there, and have the

@@ -43,7 +43,7 @@ func TestClustersStateIsReadFromTheAPIServer(t *testing.T) {
 	ready := []workload.Condition{{Type: "Ready", Status: "True"}}
 	want := plan.State{
 		Workloads: []workload.Workload{{
-			Name: "cron-deployment", RestartedAt: "then", Replicas: 1, Generation: 4, ObservedGeneration: 4, Total: 1, Updated: 1, Available: 1,
+			Ref: workload.Ref{Deployment: "cron-deployment"}, Namespace: ns, RestartedAt: "then", Replicas: 1, Generation: 4, ObservedGeneration: 4, Total: 1, Updated: 1, Available: 1,
 			Containers: []workload.Container{
 				{Name: "setup", Init: true, Image: "gcr.io/acme/cron:1"},
 				{Name: "app", Image: "gcr.io/acme/cron:1", EnvSecrets: []string{"password"}, EnvFromSecrets: []string{"all"}},
@@ -73,11 +73,11 @@ func TestClustersStateIsReadFromTheAPIServer(t *testing.T) {
 	}
 }
 
-func TestClustersDeploymentHasNoCurrentPodsWhileTheTemplateIsUnknown(t *testing.T) {
+func TestClustersWorkloadHasNoCurrentPodsWhileTheTemplateIsUnknown(t *testing.T) {
 	updated := func(d *appsv1.Deployment, sets ...runtime.Object) bool {
 		t.Helper()
 		c := kubetest.NewCluster(t, append(sets, d, cronPod("cron-x", "2"))...)
-		got, err := clusters(c).Deployment(t.Context(), testEnvironment(), "cron-deployment")
+		got, err := clusters(c).Workload(t.Context(), testEnvironment(), workload.Ref{Deployment: "cron-deployment"})
 		if err != nil || len(got.Pods) != 1 {
 			t.Fatalf("%+v, %v", got, err)
 		}
@@ -102,9 +102,9 @@ func TestClustersDeploymentHasNoCurrentPodsWhileTheTemplateIsUnknown(t *testing.
 	}
 }
 
-func TestClustersDeploymentReadsThePodsLast(t *testing.T) {
+func TestClustersWorkloadReadsThePodsLast(t *testing.T) {
 	c := kubetest.NewCluster(t, cron())
-	if _, err := clusters(c).Deployment(t.Context(), testEnvironment(), "cron-deployment"); err != nil {
+	if _, err := clusters(c).Workload(t.Context(), testEnvironment(), workload.Ref{Deployment: "cron-deployment"}); err != nil {
 		t.Fatal(err)
 	}
 	want := []string{"get deployments cron-deployment", "list replicasets", "list pods"}
@@ -113,7 +113,7 @@ func TestClustersDeploymentReadsThePodsLast(t *testing.T) {
 	}
 }
 
-func TestClustersDeploymentShowsTheLatestWarningsOfAPodThatIsUnwell(t *testing.T) {
+func TestClustersWorkloadShowsTheLatestWarningsOfAPodThatIsUnwell(t *testing.T) {
 	broken := cronPod("cron-x", "2")
 	kubetest.NotReady(broken)
 	broken.Status.ContainerStatuses[1] = corev1.ContainerStatus{
@@ -133,7 +133,7 @@ func TestClustersDeploymentShowsTheLatestWarningsOfAPodThatIsUnwell(t *testing.T
 	c := kubetest.NewCluster(t, objects...)
 	look := func() workload.Pod {
 		t.Helper()
-		d, err := clusters(c).Deployment(t.Context(), testEnvironment(), "cron-deployment")
+		d, err := clusters(c).Workload(t.Context(), testEnvironment(), workload.Ref{Deployment: "cron-deployment"})
 		if err != nil || len(d.Pods) != 1 {
 			t.Fatalf("%+v, %v", d, err)
 		}
@@ -159,7 +159,7 @@ func TestClustersPatchChangesWhatItSaysAndNothingElse(t *testing.T) {
 	c := kubetest.NewCluster(t, cron())
 	r := clusters(c)
 	zero := 0
-	p := release.Patch{Deployment: "cron-deployment", RestartedAt: "now", Replicas: &zero, Images: []plan.ImageChange{
+	p := release.Patch{Workload: workload.Ref{Deployment: "cron-deployment"}, RestartedAt: "now", Replicas: &zero, Images: []plan.ImageChange{
 		{Container: "setup", Init: true, From: "gcr.io/acme/cron:1", To: "gcr.io/acme/cron:2"},
 		{Container: "app", From: "gcr.io/acme/cron:1", To: "gcr.io/acme/cron:2"},
 	}}
@@ -182,7 +182,7 @@ func TestClustersPatchChangesWhatItSaysAndNothingElse(t *testing.T) {
 	if n := c.Asked("patch deployments"); n != 2 {
 		t.Errorf("%d patches, want one for each call", n)
 	}
-	if err := r.Patch(t.Context(), testEnvironment(), release.Patch{Deployment: "cron-deployment", Replicas: new(1)}); err != nil {
+	if err := r.Patch(t.Context(), testEnvironment(), release.Patch{Workload: workload.Ref{Deployment: "cron-deployment"}, Replicas: new(1)}); err != nil {
 		t.Fatal(err)
 	}
 	want.Spec.Replicas = new(int32(1))
@@ -208,7 +208,7 @@ func TestClustersPatchOverwritesNoImageThatSomebodyElseHasSet(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			c := kubetest.NewCluster(t, cron(func(d *appsv1.Deployment) { d.Spec.Template.Spec.Containers[0].Image = tt.found }))
 			err := clusters(c).Patch(t.Context(), testEnvironment(), release.Patch{
-				Deployment: "cron-deployment", Replicas: new(0),
+				Workload: workload.Ref{Deployment: "cron-deployment"}, Replicas: new(0),
 				Images: []plan.ImageChange{{Container: "app", From: "gcr.io/acme/cron:1", To: "gcr.io/acme/cron:2"}},
 			})
 			d, _ := c.AppsV1().Deployments(ns).Get(t.Context(), "cron-deployment", metav1.GetOptions{})
@@ -226,7 +226,7 @@ func TestClustersPatchOverwritesNoImageThatSomebodyElseHasSet(t *testing.T) {
 func TestClustersPatchAddsNoContainerThatIsNotThere(t *testing.T) {
 	c := kubetest.NewCluster(t, cron())
 	for _, change := range []plan.ImageChange{{Container: "other", To: "x:2"}, {Container: "app", Init: true, To: "x:2"}} {
-		err := clusters(c).Patch(t.Context(), testEnvironment(), release.Patch{Deployment: "cron-deployment", Images: []plan.ImageChange{change}})
+		err := clusters(c).Patch(t.Context(), testEnvironment(), release.Patch{Workload: workload.Ref{Deployment: "cron-deployment"}, Images: []plan.ImageChange{change}})
 		if err == nil || !strings.Contains(err.Error(), "it has no container "+change.Container) {
 			t.Errorf("%v", err)
 		}
@@ -245,7 +245,7 @@ func TestClustersPatchIsOfWhatWasLookedAt(t *testing.T) {
 			c.Put(cron(func(d *appsv1.Deployment) { d.Spec.Paused = true }))
 		}
 	})
-	err := clusters(c).Patch(t.Context(), testEnvironment(), release.Patch{Deployment: "cron-deployment", RestartedAt: "now"})
+	err := clusters(c).Patch(t.Context(), testEnvironment(), release.Patch{Workload: workload.Ref{Deployment: "cron-deployment"}, RestartedAt: "now"})
 	d, _ := c.AppsV1().Deployments(ns).Get(t.Context(), "cron-deployment", metav1.GetOptions{})
 	if err != nil || !d.Spec.Paused || d.Spec.Template.Annotations[restartedNote] != "now" {
 		t.Errorf("%v: %+v", err, d.Spec)
@@ -269,9 +269,9 @@ func TestClustersSayWhatIsNotFoundAndNameWhatIsForbidden(t *testing.T) {
 	c := kubetest.NewCluster(t)
 	r, env := clusters(c), testEnvironment()
 	calls := map[string]func() error{
-		"deployments get": func() error { _, err := r.Deployment(t.Context(), env, "x"); return err },
+		"deployments get": func() error { _, err := r.Workload(t.Context(), env, workload.Ref{Deployment: "x"}); return err },
 		"deployments get, to patch": func() error {
-			return r.Patch(t.Context(), env, release.Patch{Deployment: "x", RestartedAt: "now"})
+			return r.Patch(t.Context(), env, release.Patch{Workload: workload.Ref{Deployment: "x"}, RestartedAt: "now"})
 		},
 		"jobs get": func() error { _, err := r.JobState(t.Context(), env, "x"); return err },
 		"pods get": func() error { _, err := r.PodLog(t.Context(), env, "x", "app", 5); return err },

@@ -11,6 +11,7 @@ import (
 
 	"github.com/cjworkbench/unstuck/kube/kubetest"
 	"github.com/cjworkbench/unstuck/release/plan"
+	"github.com/cjworkbench/unstuck/release/workload"
 )
 
 func TestMain(m *testing.M) { kubetest.Main(m) }
@@ -22,7 +23,7 @@ var longAgo = kubetest.LongAgo
 func testEnvironment() plan.Environment {
 	return plan.Environment{
 		Name: "production", Namespace: ns, Image: "gcr.io/acme/{image}:{commit}",
-		Services: []plan.Service{{Name: "cron", Deployment: "cron-deployment", Image: "cron"}, {Name: "gone", Deployment: "gone", Image: "gone"}},
+		Services: []plan.Service{{Name: "cron", Ref: workload.Ref{Deployment: "cron-deployment"}, Image: "cron"}, {Name: "gone", Ref: workload.Ref{Deployment: "gone"}, Image: "gone"}},
 		Jobs:     []plan.Job{{Name: "migrate", From: plan.TemplateRef{Kind: plan.FromCronJob, Name: "migrate"}}},
 		Tasks: []plan.Task{
 			{Name: "clear", From: plan.TemplateRef{Kind: plan.FromPodTemplate, Name: "clear"}},

@@ -30,7 +30,7 @@ func TestKeptByNamesTheToolAndItsMark(t *testing.T) {
 		"not left alone":                  {map[string]string{"kustomize.toolkit.fluxcd.io/name": "apps"}, map[string]string{"kustomize.toolkit.fluxcd.io/reconcile": "enabled"}, "Flux (label kustomize.toolkit.fluxcd.io/name)"},
 	} {
 		d := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Labels: tc.labels, Annotations: tc.annotations}}
-		if got := describe(d).KeptBy; got != tc.want {
+		if got := ofDeployment(d).seen.KeptBy; got != tc.want {
 			t.Errorf("%s: %q, want %q", name, got, tc.want)
 		}
 	}

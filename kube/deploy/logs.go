@@ -19,6 +19,7 @@ import (
 	"github.com/cjworkbench/unstuck/kube/apiserver"
 	"github.com/cjworkbench/unstuck/release"
 	"github.com/cjworkbench/unstuck/release/plan"
+	"github.com/cjworkbench/unstuck/release/workload"
 )
 
 // The bounds of the log of a service. A hostile pod may log what it likes, as fast as it can.
@@ -31,10 +32,10 @@ const (
 
 // servicePods finds the pods of a service.
 type servicePods struct {
-	client     cluster
-	namespace  string
-	service    string
-	deployment string
+	client    cluster
+	namespace string
+	service   string
+	workload  workload.Ref
 }
 
 func (cs *Clusters) servicePods(env plan.Environment, service string) (servicePods, error) {
@@ -48,12 +49,12 @@ func (cs *Clusters) servicePods(env plan.Environment, service string) (servicePo
 			Code: plan.NotFound, Why: fmt.Sprintf("environment %s has no service %q", env.Name, service),
 		}
 	}
-	return servicePods{client: c, namespace: env.Namespace, service: service, deployment: env.Services[i].Deployment}, nil
+	return servicePods{client: c, namespace: env.Namespace, service: service, workload: env.Services[i].Ref}, nil
 }
 
-// list gives the pods of the service's Deployment.
+// list gives the pods of the service's workload.
 func (s servicePods) list(ctx context.Context) ([]ownPod, error) {
-	_, pods, err := s.client.podsOf(ctx, s.namespace, s.deployment)
+	_, pods, err := s.client.podsOf(ctx, s.namespace, s.workload)
 	return pods, err
 }
 

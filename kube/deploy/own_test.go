@@ -20,6 +20,7 @@ import (
 	"github.com/cjworkbench/unstuck/kube/kubetest"
 	"github.com/cjworkbench/unstuck/release"
 	"github.com/cjworkbench/unstuck/release/plan"
+	"github.com/cjworkbench/unstuck/release/workload"
 )
 
 // podOfA is a running pod with the labels of the Deployment cron that something else, or nothing, controls.
@@ -80,7 +81,7 @@ func TestClustersTakeNoPodOfAnotherForTheDeployments(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			cs := clusters(kubetest.NewCluster(t, append(tc.sets, stopped, cronSet("2"), tc.pod)...))
-			d, err := cs.Deployment(t.Context(), testEnvironment(), "cron-deployment")
+			d, err := cs.Workload(t.Context(), testEnvironment(), workload.Ref{Deployment: "cron-deployment"})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -110,13 +111,13 @@ func TestClustersTakeNoPodOfAnotherForTheDeployments(t *testing.T) {
 }
 
 // The ReplicaSet may have been made after the ReplicaSets were listed.
-func TestClustersDeploymentAsksAgainForAReplicaSetThatItDoesNotKnow(t *testing.T) {
+func TestClustersWorkloadAsksAgainForAReplicaSetThatItDoesNotKnow(t *testing.T) {
 	c := kubetest.NewCluster(t, cron(), cronSet("2"))
 	c.Unwatched(func() {
 		c.Put(setOfA("web-1", "Deployment", "web", "web-uid"))
 		c.Put(podOfA("ReplicaSet", "web-1"))
 	})
-	d, err := clusters(c).Deployment(t.Context(), testEnvironment(), "cron-deployment")
+	d, err := clusters(c).Workload(t.Context(), testEnvironment(), workload.Ref{Deployment: "cron-deployment"})
 	if err != nil || len(d.Pods) > 0 {
 		t.Errorf("%+v, %v", d.Pods, err)
 	}
@@ -132,10 +133,13 @@ func TestClustersGuessNoOwnersWhereReplicaSetsCannotBeListed(t *testing.T) {
 	cs := clusters(c)
 	query := release.LogQuery{Service: "cron", Lines: 1}
 	for name, ask := range map[string]func() error{
-		"state":      func() error { _, err := cs.State(t.Context(), env); return err },
-		"Deployment": func() error { _, err := cs.Deployment(t.Context(), env, "cron-deployment"); return err },
-		"variables":  func() error { _, err := cs.PodEnv(t.Context(), env, "cron", ""); return err },
-		"log":        func() error { _, err := cs.ServiceLog(t.Context(), env, query); return err },
+		"state": func() error { _, err := cs.State(t.Context(), env); return err },
+		"Deployment": func() error {
+			_, err := cs.Workload(t.Context(), env, workload.Ref{Deployment: "cron-deployment"})
+			return err
+		},
+		"variables": func() error { _, err := cs.PodEnv(t.Context(), env, "cron", ""); return err },
+		"log":       func() error { _, err := cs.ServiceLog(t.Context(), env, query); return err },
 		"followed log": func() error {
 			return cs.FollowServiceLog(t.Context(), env, query, func(release.ServiceLog) error { return errors.New("something is sent") })
 		},
@@ -221,7 +225,7 @@ func TestClustersPodEnvIsThatOfThePodThatRuns(t *testing.T) {
 	}
 }
 
-func TestClustersDeploymentExplainsThePodThatDoesNotStartHoweverManyAreEvicted(t *testing.T) {
+func TestClustersWorkloadExplainsThePodThatDoesNotStartHoweverManyAreEvicted(t *testing.T) {
 	objects := []runtime.Object{cron(), cronSet("2")}
 	for i := range explainedPods + 1 {
 		objects = append(objects, evicted(cronPod(fmt.Sprintf("cron-a%d", i), "2")))
@@ -232,7 +236,7 @@ func TestClustersDeploymentExplainsThePodThatDoesNotStartHoweverManyAreEvicted(t
 		ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "e"}, InvolvedObject: corev1.ObjectReference{UID: waits.UID},
 		Type: "Warning", Reason: "FailedMount", Message: "no such Secret",
 	})
-	d, err := clusters(kubetest.NewCluster(t, objects...)).Deployment(t.Context(), testEnvironment(), "cron-deployment")
+	d, err := clusters(kubetest.NewCluster(t, objects...)).Workload(t.Context(), testEnvironment(), workload.Ref{Deployment: "cron-deployment"})
 	if err != nil || d.Pods[0].Name != "cron-x" || !slices.Equal(d.Pods[0].Events, []string{"FailedMount: no such Secret"}) {
 		t.Errorf("%+v, %v", d.Pods, err)
 	}

@@ -19,6 +19,8 @@ import (
 const (
 	explainedPods = 5 // of how many pods that are not healthy the events are read
 	keptEvents    = 5 // of each
+
+	failedCreate = "FailedCreate" // the reason of the event that a pod cannot be made
 )
 
 // containersOf gives the containers of a pod template, the init containers first.
@@ -157,8 +159,49 @@ func (c cluster) addEvents(ctx context.Context, namespace string, pods []corev1.
 	}
 }
 
+// addFailure adds why a StatefulSet or a DaemonSet has fewer pods than it is to have. In its status there is no word of
+// that: its controller tells it by events, and tries again. Events from before its latest pod speak of earlier tries.
+// They only help to explain: without them the workload is known as well.
+func (c cluster) addFailure(ctx context.Context, uid types.UID, pods []corev1.Pod, to *workload.Workload) {
+	if to.WorkloadKind() == workload.Deployment || to.Total >= to.Replicas {
+		return
+	}
+	var latest time.Time
+	for i := range pods {
+		latest = laterOf(latest, pods[i].CreationTimestamp.Time)
+	}
+	events, err := c.warned(ctx, to.Namespace, uid, latest)
+	if err != nil {
+		c.Log.Debug("cannot read the events of a workload", "workload", to.Title(), "namespace", to.Namespace, "error",
+			apiserver.Explain(err, "list", "events", to.Namespace).Error())
+		return
+	}
+	for _, e := range slices.Backward(events) {
+		if e.Reason == failedCreate {
+			to.Conditions = append(to.Conditions, workload.Condition{
+				Type: failedCreate, Status: string(corev1.ConditionTrue), Reason: e.Reason, Message: e.Message,
+				Updated: lastSeen(e),
+			})
+			return
+		}
+	}
+}
+
 // warnings gives the latest warnings about an object that came after a time, oldest first.
 func (c cluster) warnings(ctx context.Context, namespace string, uid types.UID, after time.Time) ([]string, error) {
+	items, err := c.warned(ctx, namespace, uid, after)
+	if err != nil {
+		return nil, err
+	}
+	var texts []string
+	for _, e := range items[max(0, len(items)-keptEvents):] {
+		texts = append(texts, fmt.Sprintf("%s: %s", e.Reason, e.Message))
+	}
+	return texts, nil
+}
+
+// warned gives the warnings about an object that came after a time, oldest first.
+func (c cluster) warned(ctx context.Context, namespace string, uid types.UID, after time.Time) ([]corev1.Event, error) {
 	about := fields.Set{"involvedObject.uid": string(uid), "type": corev1.EventTypeWarning}
 	all, err := apiserver.List(ctx, c.CoreV1().Events(namespace).List, metav1.ListOptions{FieldSelector: about.String()})
 	if err != nil {
@@ -169,11 +212,7 @@ func (c cluster) warnings(ctx context.Context, namespace string, uid types.UID, 
 		return e.InvolvedObject.UID != uid || e.Type != corev1.EventTypeWarning || !at.IsZero() && !at.After(after)
 	})
 	slices.SortStableFunc(items, func(a, b corev1.Event) int { return lastSeen(a).Compare(lastSeen(b)) })
-	var texts []string
-	for _, e := range items[max(0, len(items)-keptEvents):] {
-		texts = append(texts, fmt.Sprintf("%s: %s", e.Reason, e.Message))
-	}
-	return texts, nil
+	return items, nil
 }
 
 func lastSeen(e corev1.Event) time.Time {

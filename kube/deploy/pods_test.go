@@ -91,7 +91,7 @@ func TestPodOfTellsASidecarFromAnInitContainer(t *testing.T) {
 	}
 }
 
-func TestClustersDeploymentReadsTheWarningsOfPodsThatAreWaitedForFirst(t *testing.T) {
+func TestClustersWorkloadReadsTheWarningsOfPodsThatAreWaitedForFirst(t *testing.T) {
 	objects := []runtime.Object{cron(), cronSet("1"), cronSet("2")}
 	add := func(name, revision string, phase corev1.PodPhase) {
 		p := cronPod(name, revision)
@@ -107,7 +107,7 @@ func TestClustersDeploymentReadsTheWarningsOfPodsThatAreWaitedForFirst(t *testin
 	}
 	add("cron-old", "1", corev1.PodRunning)
 	add("cron-z", "2", corev1.PodPending)
-	d, err := clusters(kubetest.NewCluster(t, objects...)).Deployment(t.Context(), testEnvironment(), "cron-deployment")
+	d, err := clusters(kubetest.NewCluster(t, objects...)).Workload(t.Context(), testEnvironment(), workload.Ref{Deployment: "cron-deployment"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -68,7 +68,7 @@ func (o Operation) Abandon(now time.Time, most time.Duration) Operation {
 
 // halfDone says what a step may leave that nobody brings to its end.
 func (s StepRun) halfDone() string {
-	stopped := fmt.Sprintf("Deployment %s may be scaled to 0 and is to have %d pods", s.Deployment, s.Replicas)
+	stopped := fmt.Sprintf("%s may be scaled to 0 and is to have %d pods", s.Title(), s.Replicas)
 	switch {
 	case s.Do == StartJob && s.Mark != "" && s.Job != nil:
 		return fmt.Sprintf("job %s may still run", s.Job.Name)
@@ -79,7 +79,7 @@ func (s StepRun) halfDone() string {
 	case s.Do == Replace && s.Mark == MarkStarting:
 		return stopped + ", or be changed"
 	case s.Do == Roll, s.Do == Replace && s.Mark == MarkRestored:
-		return fmt.Sprintf("Deployment %s may be changed, and not be rolled out", s.Deployment)
+		return fmt.Sprintf("%s may be changed, and not be rolled out", s.Title())
 	}
 	return "nothing was changed"
 }

@@ -4,6 +4,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/cjworkbench/unstuck/release/workload"
 )
 
 func TestOperationAbandonSaysWhatIsHalfDone(t *testing.T) {
@@ -12,10 +14,10 @@ func TestOperationAbandonSaysWhatIsHalfDone(t *testing.T) {
 		"job migrate-1 may still run":                                          {Mark: MarkStarting, Step: Step{ID: "x", Do: StartJob, Job: &JobRun{Name: "migrate-1"}}},
 		"nothing was changed":                                                  {Step: Step{ID: "x", Do: StartJob, Job: &JobRun{Name: "migrate-1"}}},
 		"the command may have been done, and may still run":                    {Mark: MarkStarting, Step: Step{ID: "x", Do: RunCommand}},
-		"Deployment d may be scaled to 0 and is to have 1 pods":                {Mark: MarkStopping, Step: Step{ID: "x", Do: Replace, Deployment: "d", Replicas: 1}},
-		"Deployment d may be scaled to 0 and is to have 1 pods, or be changed": {Mark: MarkStarting, Step: Step{ID: "x", Do: Replace, Deployment: "d", Replicas: 1}},
-		"Deployment d may be changed, and not be rolled out":                   {Mark: MarkRestored, Step: Step{ID: "x", Do: Replace, Deployment: "d", Replicas: 1}},
-		"Deployment e may be changed, and not be rolled out":                   {Step: Step{ID: "x", Do: Roll, Deployment: "e"}},
+		"Deployment d may be scaled to 0 and is to have 1 pods":                {Mark: MarkStopping, Step: Step{ID: "x", Do: Replace, Ref: workload.Ref{Deployment: "d"}, Replicas: 1}},
+		"Deployment d may be scaled to 0 and is to have 1 pods, or be changed": {Mark: MarkStarting, Step: Step{ID: "x", Do: Replace, Ref: workload.Ref{Deployment: "d"}, Replicas: 1}},
+		"Deployment d may be changed, and not be rolled out":                   {Mark: MarkRestored, Step: Step{ID: "x", Do: Replace, Ref: workload.Ref{Deployment: "d"}, Replicas: 1}},
+		"Deployment e may be changed, and not be rolled out":                   {Step: Step{ID: "x", Do: Roll, Ref: workload.Ref{Deployment: "e"}}},
 	} {
 		s.Phase = Running
 		o := Operation{Phase: Running, Created: begun, Steps: []StepRun{
@@ -33,7 +35,7 @@ func TestOperationAbandonSaysWhatIsHalfDone(t *testing.T) {
 }
 
 func TestOperationAbandonTellsOfARollback(t *testing.T) {
-	o := Operation{Phase: RollingBack, Outcome: "it crashed", Renewed: noon.Add(-time.Hour), Rollback: []StepRun{{Phase: Running, Step: Step{ID: "roll back x", Do: Roll, Deployment: "d"}}}}
+	o := Operation{Phase: RollingBack, Outcome: "it crashed", Renewed: noon.Add(-time.Hour), Rollback: []StepRun{{Phase: Running, Step: Step{ID: "roll back x", Do: Roll, Ref: workload.Ref{Deployment: "d"}}}}}
 	got := o.Abandon(noon, time.Minute).Outcome
 	for _, want := range []string{"abandoned while the old images were put back", "for 1h0m0s", "half done: roll back x: Deployment d may be changed", "before that: it crashed"} {
 		if !strings.Contains(got, want) {

@@ -28,7 +28,7 @@ func sourceCommit(r Request, env Environment, k Known) (string, error) {
 	}
 	var waits, unhealthy []string
 	for _, s := range k.Source.Services {
-		d, err := k.SourceState.deploymentOf(s)
+		d, err := k.SourceState.workloadOf(s)
 		if err != nil {
 			return "", err
 		}
@@ -54,12 +54,12 @@ func sourceCommit(r Request, env Environment, k Known) (string, error) {
 func runningCommit(env Environment, s State) (commit, why string) {
 	first := ""
 	for _, service := range env.Services {
-		i := slices.IndexFunc(s.Workloads, func(d workload.Workload) bool { return d.Name == service.Deployment })
-		if i < 0 {
-			return "", "there is no Deployment " + service.Deployment
+		w, there := s.at(service.Ref)
+		if !there {
+			return "", "there is no " + service.Title()
 		}
 		own := 0
-		for _, c := range s.Workloads[i].Containers {
+		for _, c := range w.Containers {
 			name, isOwn := env.ownImage(c.Image)
 			if !isOwn {
 				continue
@@ -146,15 +146,15 @@ func (o Operation) brought() bool {
 // explains says whether each image of the environment's own is at the operation's commit, or what that operation found.
 func (o Operation) explains(env Environment, s State) bool {
 	for _, service := range env.Services {
-		d, _ := s.deploymentOf(service)
-		if d.Name == "" {
+		d, there := s.at(service.Ref)
+		if !there {
 			return false
 		}
 		for _, c := range d.Containers {
 			name, own := env.ownImage(c.Image)
 			commit, _ := env.commitOf(name, c.Image)
 			found := slices.ContainsFunc(o.Steps, func(s StepRun) bool {
-				return s.Deployment == d.Name && slices.ContainsFunc(s.Images, func(i ImageChange) bool {
+				return s.Ref == d.Ref && slices.ContainsFunc(s.Images, func(i ImageChange) bool {
 					return i.Container == c.Name && SameImage(i.From, c.Image)
 				})
 			})

@@ -12,6 +12,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/cjworkbench/unstuck/release/workload"
 )
 
 // Environment is a namespace to which a set of services is deployed.
@@ -54,13 +56,13 @@ const (
 	defaultResumeDeadline  = 10 * time.Minute
 )
 
-// GitOps says what is done where another tool keeps a service's Deployment as Git has it, and would put back what an
+// GitOps says what is done where another tool keeps a service's workload as Git has it, and would put back what an
 // operation changes.
 type GitOps string
 
 // The answers.
 const (
-	RefuseGitOps GitOps = "refuse" // plan nothing that changes such a Deployment's images
+	RefuseGitOps GitOps = "refuse" // plan nothing that changes such a workload's images
 	AllowGitOps  GitOps = "allow"  // the tool was told to leave the images alone
 )
 
@@ -104,12 +106,12 @@ func (k *ServiceKind) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// Service is one Deployment.
+// Service is one workload.
 type Service struct {
-	Name       string
-	Deployment string
-	Image      string // a short name, put into the environment's pattern, or a whole repository
-	Kind       ServiceKind
+	Name         string
+	workload.Ref        // exactly one of its fields is set
+	Image        string // a short name, put into the environment's pattern, or a whole repository
+	Kind         ServiceKind
 }
 
 // TemplateKind says of what kind an object is from which jobs are started.
@@ -216,19 +218,22 @@ func (e Environment) Validate() error {
 
 func (e Environment) validateServices() error {
 	var errs []error
-	names, deployments := map[string]bool{}, map[string]bool{}
+	names, workloads := map[string]bool{}, map[workload.Ref]bool{}
 	for _, s := range e.Services {
 		switch {
 		case !dnsLabel.MatchString(s.Name) || names[s.Name]:
 			errs = append(errs, fmt.Errorf("service %q: want a name of its own of lower-case letters, digits and hyphens",
 				s.Name))
-		case s.Deployment == "" || deployments[s.Deployment]:
-			errs = append(errs, fmt.Errorf("service %s: deployment %q: want one of its own", s.Name, s.Deployment))
+		case s.WorkloadName() == "" || !s.Alone() || workloads[s.Ref]:
+			errs = append(errs, fmt.Errorf("service %s: %s: want one workload of its own", s.Name, s.Title()))
+		case s.Kind == Singleton && s.WorkloadKind() == workload.DaemonSet:
+			errs = append(errs, fmt.Errorf("service %s: %s: want kind rolling, for it has a pod on each host and cannot be "+
+				"scaled to 0", s.Name, s.Title()))
 		case !e.namesImage(s.Image):
 			errs = append(errs, fmt.Errorf("service %s: image %q: want a repository, or a name that the pattern %q takes",
 				s.Name, s.Image, e.Image))
 		}
-		names[s.Name], deployments[s.Deployment] = true, true
+		names[s.Name], workloads[s.Ref] = true, true
 	}
 	for _, image := range e.Images {
 		if !e.namesImage(image) {

@@ -25,7 +25,7 @@ func TestEnvironmentValidateReportsAllThatIsWrongAtOnce(t *testing.T) {
 	}
 	for _, want := range []string{
 		`name "Staging"`, `namespace ""`, `promote from "Staging"`, `image "gcr.io/acme/app:latest": want {commit} once`, "a time of -1ns",
-		`on failure "panic"`, `service "frontend": want a name of its own`, `service cron: deployment "frontend-deployment": want one of its own`,
+		`on failure "panic"`, `service "frontend": want a name of its own`, "service cron: Deployment frontend-deployment: want one workload of its own",
 		`image "gcr.io/acme/assets:7"`, "job migrate: start from", `job assets: pattern "("`, `task import: service "nobody": want one of`,
 		"task clear: want either a command",
 	} {

@@ -19,9 +19,9 @@ func testEnvironment() Environment {
 	return Environment{
 		Name: "staging", Namespace: "staging", Image: "gcr.io/acme/{image}:{commit}", Images: []string{"migrate", "assets"},
 		Services: []Service{
-			{Name: "frontend", Deployment: "frontend-deployment", Image: "frontend", Kind: Rolling},
-			{Name: "fetcher", Deployment: "fetcher-deployment", Image: "fetcher", Kind: Rolling},
-			{Name: "cron", Deployment: "cron-deployment", Image: "cron"},
+			{Name: "frontend", Ref: workload.Ref{Deployment: "frontend-deployment"}, Image: "frontend", Kind: Rolling},
+			{Name: "fetcher", Ref: workload.Ref{Deployment: "fetcher-deployment"}, Image: "fetcher", Kind: Rolling},
+			{Name: "cron", Ref: workload.Ref{Deployment: "cron-deployment"}, Image: "cron"},
 		},
 		Jobs: []Job{
 			{Name: "migrate", From: TemplateRef{FromCronJob, "migrate"}},
@@ -54,7 +54,7 @@ func wantRefusal(t *testing.T, err error, code Code, words ...string) {
 func rolledOut() workload.Workload {
 	long := time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)
 	return workload.Workload{
-		Name: "web", Replicas: 3, Generation: 7, ObservedGeneration: 7, Total: 3, Updated: 3, Available: 3,
+		Ref: workload.Ref{Deployment: "web"}, Replicas: 3, Generation: 7, ObservedGeneration: 7, Total: 3, Updated: 3, Available: 3,
 		Conditions: []workload.Condition{
 			{Type: "Available", Status: "True", Changed: long},
 			{Type: "Progressing", Status: "True", Reason: "NewReplicaSetAvailable", Updated: long},

@@ -15,7 +15,7 @@ func withImage(commit, service, container, other string) State {
 	s := testState(commit)
 	for _, d := range s.Workloads {
 		for i := range d.Containers {
-			if d.Name == service+"-deployment" && d.Containers[i].Name == container {
+			if d.Deployment == service+"-deployment" && d.Containers[i].Name == container {
 				d.Containers[i].Image = "gcr.io/acme/" + service + ":" + other
 			}
 		}

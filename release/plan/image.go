@@ -145,7 +145,7 @@ func Foreign(containers []workload.Container, changes []ImageChange) string {
 	return ""
 }
 
-// Differs says in which way a Deployment is not what a step was to make of it; nothing if it is. With a commit, every
+// Differs says in which way a workload is not what a step was to make of it; nothing if it is. With a commit, every
 // container with an image of the environment's own must be at it, whether the step changed it or not.
 func (e Environment) Differs(d workload.Workload, s Step, commit string) string {
 	for _, change := range s.Images {

@@ -57,7 +57,7 @@ func TestMakeChangesNothingForAnAppendedDigest(t *testing.T) {
 }
 
 func TestEnvironmentDiffersSaysWhatIsNotAsItWasSet(t *testing.T) {
-	step := Step{Do: Roll, Deployment: "cron-deployment", Images: []ImageChange{
+	step := Step{Do: Roll, Ref: workload.Ref{Deployment: "cron-deployment"}, Images: []ImageChange{
 		{Container: "app", From: "gcr.io/acme/cron:" + commitA, To: "gcr.io/acme/cron:" + commitB},
 	}}
 	awaited, replaced, restarted := Step{Do: Roll}, Step{Do: Replace, Replicas: 1}, Step{Do: Roll, RestartedAt: "noon"}

@@ -21,7 +21,7 @@ type Do string
 const (
 	CheckImages Do = "check_images" // every image must be published
 	StartJob    Do = "job"          // run a job and wait for its end
-	Roll        Do = "roll"         // change a Deployment in place and wait until it is rolled out
+	Roll        Do = "roll"         // change a workload in place and wait until it is rolled out
 	Replace     Do = "replace"      // scale to 0, see that the pods are gone, change, scale back, wait
 	RunCommand  Do = "command"      // run a command in one ready pod
 )
@@ -34,14 +34,14 @@ type Step struct {
 	Do    Do     `json:"do"`
 	Name  string `json:"name,omitzero"` // of the service, the job or the task
 
-	Check       []string      `json:"check,omitzero"`        // the images that must be published
-	Deployment  string        `json:"deployment,omitzero"`   // to roll, to replace, or in whose pod the command runs
-	Images      []ImageChange `json:"images,omitzero"`       // of the Deployment
-	RestartedAt string        `json:"restarted_at,omitzero"` // for kubectl's annotation
-	Replicas    int           `json:"replicas,omitzero"`     // of a singleton, to be restored
-	Job         *JobRun       `json:"job,omitzero"`
-	Container   string        `json:"container,omitzero"` // in which the command runs; empty: the pod's first
-	Command     []string      `json:"command,omitzero"`
+	Check        []string      `json:"check,omitzero"` // the images that must be published
+	workload.Ref               // to roll, to replace, or in whose pod the command runs
+	Images       []ImageChange `json:"images,omitzero"`       // of the workload
+	RestartedAt  string        `json:"restarted_at,omitzero"` // for kubectl's annotation
+	Replicas     int           `json:"replicas,omitzero"`     // of a singleton, to be restored
+	Job          *JobRun       `json:"job,omitzero"`
+	Container    string        `json:"container,omitzero"` // in which the command runs; empty: the pod's first
+	Command      []string      `json:"command,omitzero"`
 }
 
 // JobRun is one run of a job.

@@ -117,9 +117,9 @@ func TestEnvironmentValidateRefusesWhatNoPlanHasRoomFor(t *testing.T) {
 		env.Jobs, env.Tasks, env.Services = nil, nil, nil
 		for i := range tt.services {
 			name := fmt.Sprintf("s%d", i)
-			env.Services = append(env.Services, Service{Name: name, Deployment: name, Image: name, Kind: Rolling})
+			env.Services = append(env.Services, Service{Name: name, Ref: workload.Ref{Deployment: name}, Image: name, Kind: Rolling})
 			d := rolledOut()
-			d.Name, d.Containers = name, []workload.Container{{Name: "app", Image: "gcr.io/acme/" + name + ":" + commitA}}
+			d.Ref, d.Containers = workload.Ref{Deployment: name}, []workload.Container{{Name: "app", Image: "gcr.io/acme/" + name + ":" + commitA}}
 			state.Workloads = append(state.Workloads, d)
 		}
 		for i := range tt.jobs {

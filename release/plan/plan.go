@@ -2,7 +2,6 @@ package plan
 
 import (
 	"cmp"
-	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -42,6 +41,7 @@ func Make(r Request, env Environment, k Known) (Plan, error) {
 		err = p.bring(r, env, k)
 	case Restart:
 		p.Steps, err = restartSteps(r, env, k)
+		p.Warning = heldBack(p.Steps, k.State)
 	case RunTask:
 		p.Warning, p.Steps, err = taskSteps(r, env, k)
 	}
@@ -80,44 +80,9 @@ func (p *Plan) bring(r Request, env Environment, k Known) (err error) {
 		return err
 	}
 	kept, err := keptAsGitHasIt(p.Steps, env, k.State)
-	warnings = append(warnings, scaledToNothing(p.Steps, k.State), kept)
+	warnings = append(warnings, scaledToNothing(p.Steps, k.State), kept, heldBack(p.Steps, k.State))
 	p.Warning = strings.Join(slices.DeleteFunc(warnings, func(w string) bool { return w == "" }), "; ")
 	return err
-}
-
-// keptAsGitHasIt refuses to change images that another tool would put back, or where that is allowed says so.
-func keptAsGitHasIt(steps []Step, env Environment, s State) (warning string, err error) {
-	for _, step := range steps {
-		i := slices.IndexFunc(s.Workloads, func(d workload.Workload) bool { return d.Name == step.Deployment })
-		if i < 0 || len(step.Images) == 0 || s.Workloads[i].KeptBy == "" {
-			continue
-		}
-		found := fmt.Sprintf("Deployment %s is kept as Git has it by %s", step.Deployment, s.Workloads[i].KeptBy)
-		if env.GitOps != AllowGitOps {
-			const hint = "change the commit in Git; or have that tool leave the images alone, and set gitops: allow"
-			return "", Refuse(NotReady, hint, "%s, which would put the old image back", found)
-		}
-		if warning == "" {
-			warning = found + ": unless that was told to leave the images alone, it puts the old one back"
-		}
-	}
-	return warning, nil
-}
-
-// scaledToNothing says which services will not show whether the commit starts.
-func scaledToNothing(steps []Step, s State) string {
-	var names []string
-	for _, step := range steps {
-		if slices.ContainsFunc(s.Workloads, func(d workload.Workload) bool {
-			return d.Name == step.Deployment && d.Replicas == 0 && step.Replicas == 0
-		}) {
-			names = append(names, step.Name)
-		}
-	}
-	if len(names) == 0 {
-		return ""
-	}
-	return "nothing will show that the commit starts in what is scaled to 0: " + strings.Join(names, ", ")
 }
 
 // deploySteps gives the steps that bring a commit to an environment: check the images, run the jobs, roll, replace.
@@ -139,14 +104,14 @@ func deploySteps(r Request, env Environment, k Known, commit string, migrates bo
 		steps = append(steps, Step{ID: "job " + j.Name, Stage: stageJobs, Do: StartJob, Name: j.Name, Job: run})
 	}
 	for _, s := range env.Services {
-		d, err := k.State.deploymentOf(s)
+		d, err := k.State.workloadOf(s)
 		if err != nil {
 			return nil, err
 		}
 		changes, own := env.changes(d.Containers, commit)
 		if own == 0 {
-			return nil, Refuse(NotReady, "compare the service's image with its Deployment",
-				"no container of Deployment %s uses an image of %s", d.Name, env.Name)
+			return nil, Refuse(NotReady, "compare the service's image with its "+string(d.WorkloadKind()),
+				"no container of %s uses an image of %s", d.Title(), env.Name)
 		}
 		step := serviceStep(s, d, k, changes)
 		if err := canTake(d, step); err != nil {
@@ -162,10 +127,10 @@ func deploySteps(r Request, env Environment, k Known, commit string, migrates bo
 func serviceStep(s Service, d workload.Workload, k Known, changes []ImageChange) Step {
 	replicas := replicasOf(d, k.History)
 	if s.Kind == Rolling || (len(changes) == 0 && replicas == d.Replicas) {
-		return Step{ID: "roll " + s.Name, Stage: stageOf(s), Do: Roll, Name: s.Name, Deployment: d.Name, Images: changes}
+		return Step{ID: "roll " + s.Name, Stage: stageOf(s), Do: Roll, Name: s.Name, Ref: d.Ref, Images: changes}
 	}
 	return Step{
-		ID: "replace " + s.Name, Stage: stageOf(s), Do: Replace, Name: s.Name, Deployment: d.Name, Images: changes,
+		ID: "replace " + s.Name, Stage: stageOf(s), Do: Replace, Name: s.Name, Ref: d.Ref, Images: changes,
 		Replicas: replicas,
 	}
 }
@@ -177,7 +142,7 @@ func stageOf(s Service) int {
 	return stageSingletons
 }
 
-// replicasOf gives how many pods a Deployment is to have: as many as are asked for, or, where the last operation on it
+// replicasOf gives how many pods a workload is to have: as many as are asked for, or, where the last operation on it
 // left it scaled to 0, as many as it had before.
 func replicasOf(d workload.Workload, history []Operation) int {
 	if d.Replicas > 0 {
@@ -186,7 +151,7 @@ func replicasOf(d workload.Workload, history []Operation) int {
 	for _, o := range newestFirst(history) {
 		for _, s := range slices.Backward(slices.Concat(o.Steps, o.Rollback)) {
 			switch {
-			case s.Deployment != d.Name || s.Do != Replace || s.Mark == "":
+			case s.Ref != d.Ref || s.Do != Replace || s.Mark == "":
 			case s.Mark == MarkRestored:
 				return 0
 			default:
@@ -208,38 +173,6 @@ func inStages(steps []Step) []Step {
 		steps[i].Stage = stage
 	}
 	return steps
-}
-
-// deploymentOf gives a service's Deployment, if it can be worked on.
-func (s State) deploymentOf(service Service) (workload.Workload, error) {
-	i := slices.IndexFunc(s.Workloads, func(d workload.Workload) bool { return d.Name == service.Deployment })
-	if i < 0 {
-		return workload.Workload{}, Refuse(NotReady, "create it first", "there is no Deployment %s of service %s",
-			service.Deployment, service.Name)
-	}
-	d := s.Workloads[i]
-	if d.Paused {
-		return d, Refuse(NotReady, "resume it: kubectl rollout resume deployment/"+d.Name,
-			"Deployment %s is paused and would never roll out", d.Name)
-	}
-	if service.Kind == Singleton && d.Replicas > 1 {
-		return d, Refuse(NotReady, "scale it to 1, or call the service rolling",
-			"%s is a singleton, and its Deployment %s asks for %d pods", service.Name, d.Name, d.Replicas)
-	}
-	return d, nil
-}
-
-// canTake refuses to stop a singleton while an orphan runs. The orphan would be waited for in vain, and the singleton
-// left at 0 pods.
-func canTake(d workload.Workload, s Step) error {
-	for _, p := range d.Pods {
-		if s.Do == Replace && p.Orphan && p.Live() && !p.Terminating {
-			return Refuse(NotReady, "delete that pod, or take the labels from it",
-				"pod %s has the labels that Deployment %s selects, and no ReplicaSet controls it: it may be an old pod of the "+
-					"singleton, and nothing would stop it", p.Name, d.Name)
-		}
-	}
-	return nil
 }
 
 // jobRun gives the run of a job from its template, with the environment's own images at the commit, if there is one.
@@ -269,9 +202,9 @@ func restartSteps(r Request, env Environment, k Known) ([]Step, error) {
 		if r.Service != "" && s.Name != r.Service {
 			continue
 		}
-		d, err := k.State.deploymentOf(s)
+		d, err := k.State.workloadOf(s)
 		if r.Secret != "" && len(d.Reads(r.Secret)) == 0 {
-			if d.Name == "" { // it is not there, and so nobody knows what it reads
+			if d.Ref == (workload.Ref{}) { // it is not there, and so nobody knows what it reads
 				return nil, err
 			}
 			continue
@@ -280,12 +213,12 @@ func restartSteps(r Request, env Environment, k Known) ([]Step, error) {
 			return nil, err
 		}
 		step := Step{
-			ID: "replace " + s.Name, Stage: stageOf(s), Do: Replace, Name: s.Name, Deployment: d.Name,
+			ID: "replace " + s.Name, Stage: stageOf(s), Do: Replace, Name: s.Name, Ref: d.Ref,
 			Replicas: replicasOf(d, k.History),
 		}
 		if s.Kind == Rolling {
 			step = Step{
-				ID: "roll " + s.Name, Stage: stageOf(s), Do: Roll, Name: s.Name, Deployment: d.Name,
+				ID: "roll " + s.Name, Stage: stageOf(s), Do: Roll, Name: s.Name, Ref: d.Ref,
 				RestartedAt: r.At.UTC().Format(time.RFC3339),
 			}
 		}
@@ -326,16 +259,16 @@ func taskSteps(r Request, env Environment, k Known) (warning string, steps []Ste
 		return t.Warning, []Step{{ID: "job " + t.Name, Do: StartJob, Name: t.Name, Job: run}}, nil
 	}
 	s, _ := env.service(t.Exec.Service)
-	d, err := k.State.deploymentOf(s)
-	if d.Name == "" {
+	d, err := k.State.workloadOf(s)
+	if d.Ref == (workload.Ref{}) {
 		return "", nil, err
 	}
 	if _, ok := d.ReadyPod(); !ok {
-		return "", nil, Refuse(NotReady, "look why, or wait", "no pod of Deployment %s is ready to run %s in", d.Name, t.Name)
+		return "", nil, Refuse(NotReady, "look why, or wait", "no pod of %s is ready to run %s in", d.Title(), t.Name)
 	}
 	return t.Warning,
 		[]Step{{
-			ID: "command " + t.Name, Do: RunCommand, Name: t.Name, Deployment: d.Name, Container: t.Exec.Container,
+			ID: "command " + t.Name, Do: RunCommand, Name: t.Name, Ref: d.Ref, Container: t.Exec.Container,
 			Command: t.Exec.Command,
 		}}, nil
 }

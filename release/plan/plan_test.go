@@ -19,7 +19,7 @@ func testState(commit string) State {
 	var s State
 	for _, service := range testEnvironment().Services {
 		d := rolledOut()
-		d.Name = service.Deployment
+		d.Ref = service.Ref
 		image := "gcr.io/acme/" + service.Image + ":" + commit
 		d.Containers = []workload.Container{
 			{Name: "setup", Init: true, Image: image, EnvFromSecrets: []string{"init-secret"}},
@@ -219,7 +219,7 @@ func past(lines ...string) []Operation {
 			o.Before = strings.Repeat(f[4], 40)
 		}
 		if o.Phase == Failed { // while the frontend rolled
-			o.Steps = append(o.Steps, StepRun{Phase: Failed, Step: Step{Do: Roll, Deployment: "frontend-deployment", Images: []ImageChange{{
+			o.Steps = append(o.Steps, StepRun{Phase: Failed, Step: Step{Do: Roll, Ref: workload.Ref{Deployment: "frontend-deployment"}, Images: []ImageChange{{
 				Container: "app", From: "gcr.io/acme/frontend:" + o.Before, To: "gcr.io/acme/frontend:" + o.Commit,
 			}}}})
 		}
@@ -364,7 +364,7 @@ func TestJobNameIsAlwaysOneThatALabelMayHold(t *testing.T) {
 func TestMakeLeavesASingletonAtNothingIfAPersonScaledIt(t *testing.T) {
 	for m, want := range map[Mark]int{MarkRestored: 0, MarkStopping: 1, MarkStarting: 1, "": 0} {
 		left := Operation{ID: "x", Created: noon, Phase: Failed, Steps: []StepRun{
-			{Step: Step{Do: Replace, Deployment: "cron-deployment", Replicas: 1}, Mark: m},
+			{Step: Step{Do: Replace, Ref: workload.Ref{Deployment: "cron-deployment"}, Replicas: 1}, Mark: m},
 		}}
 		state := testState(commitA)
 		state.Workloads[2].Replicas = 0

@@ -46,13 +46,13 @@ func TestMakeChangesAllContainersOfItsOwnAndNoOthersInOrder(t *testing.T) {
 		for i := range 1 + r.IntN(6) {
 			names = append(names, fmt.Sprintf("image%d", i%4))
 			env.Services = append(env.Services, Service{
-				Name: fmt.Sprintf("s%d", i), Deployment: fmt.Sprintf("d%d", i), Image: names[len(names)-1], Kind: ServiceKind(r.IntN(2)),
+				Name: fmt.Sprintf("s%d", i), Ref: workload.Ref{Deployment: fmt.Sprintf("d%d", i)}, Image: names[len(names)-1], Kind: ServiceKind(r.IntN(2)),
 			})
 		}
 		known := Known{Now: noon}
 		want := map[string][]string{} // by Deployment or template
 		for _, s := range env.Services {
-			d := workload.Workload{Name: s.Deployment, Replicas: r.IntN(2)}
+			d := workload.Workload{Ref: s.Ref, Replicas: r.IntN(2)}
 			d.Containers, want[s.Deployment] = containers(r, names)
 			known.State.Workloads = append(known.State.Workloads, d)
 		}
@@ -124,7 +124,7 @@ func apply(k Known, p Plan) Known {
 	k.State.Workloads = slices.Clone(k.State.Workloads)
 	for _, s := range p.Steps {
 		for i, d := range k.State.Workloads {
-			if d.Name == s.Deployment {
+			if d.Ref == s.Ref {
 				k.State.Workloads[i].Containers = changed(d.Containers, s.Images)
 			}
 		}
@@ -153,8 +153,8 @@ func checkChanges(t *testing.T, k Known, p Plan, want map[string][]string) {
 	}
 	for _, s := range p.Steps {
 		for _, d := range k.State.Workloads {
-			if d.Name == s.Deployment {
-				compare(d.Name, d.Containers, s.Images)
+			if d.Ref == s.Ref {
+				compare(d.Deployment, d.Containers, s.Images)
 			}
 		}
 		for _, tpl := range k.State.Templates {

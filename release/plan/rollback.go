@@ -22,7 +22,7 @@ func (o Operation) RollbackSteps() (steps []StepRun, why string) {
 			continue
 		}
 		u := Step{
-			ID: "roll back " + s.ID, Stage: s.Stage, Do: s.Do, Name: s.Name, Deployment: s.Deployment, Replicas: s.Replicas,
+			ID: "roll back " + s.ID, Stage: s.Stage, Do: s.Do, Name: s.Name, Ref: s.Ref, Replicas: s.Replicas,
 		}
 		for _, c := range s.Images {
 			u.Images = append(u.Images, ImageChange{Container: c.Container, Init: c.Init, From: c.To, To: c.From})
@@ -32,7 +32,7 @@ func (o Operation) RollbackSteps() (steps []StepRun, why string) {
 	return steps, ""
 }
 
-// touched says whether the operation may have changed a Deployment.
+// touched says whether the operation may have changed a workload.
 func (o Operation) touched() bool {
 	return slices.ContainsFunc(o.Steps, func(s StepRun) bool {
 		return (s.Do == Roll || s.Do == Replace) && s.Phase != Pending

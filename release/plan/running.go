@@ -2,7 +2,7 @@ package plan
 
 import "slices"
 
-// Running gives the commit that one of the environment's services is asked to run, by the images of its Deployment;
+// Running gives the commit that one of the environment's services is asked to run, by the images of its workload;
 // empty, and why, if these do not say one commit.
 func (e Environment) Running(service string, s State) (commit, why string) {
 	i := slices.IndexFunc(e.Services, func(one Service) bool { return one.Name == service })

@@ -10,12 +10,12 @@ import (
 func TestEnvironmentRunningReadsTheCommitOffAllImagesOfAService(t *testing.T) {
 	env := testEnvironment()
 	state := State{Workloads: []workload.Workload{
-		{Name: "frontend-deployment", Containers: []workload.Container{
+		{Ref: workload.Ref{Deployment: "frontend-deployment"}, Containers: []workload.Container{
 			{Name: "app", Image: "gcr.io/acme/frontend:" + commitA},
 			{Name: "sidecar", Image: "gcr.io/acme/fetcher:" + commitA},
 			{Name: "proxy", Image: "gcr.io/else/proxy:1"},
 		}},
-		{Name: "fetcher-deployment", Containers: []workload.Container{
+		{Ref: workload.Ref{Deployment: "fetcher-deployment"}, Containers: []workload.Container{
 			{Name: "app", Image: "gcr.io/acme/fetcher:" + commitB},
 			{Name: "sidecar", Image: "gcr.io/acme/frontend:" + commitA},
 		}},

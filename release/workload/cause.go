@@ -15,7 +15,7 @@ const (
 	InWaiting   Source = "waiting"   // why a container waits
 	InEnd       Source = "ended"     // why the last run of a container ended
 	InEvent     Source = "event"     // a warning about the pod
-	InOwner     Source = "owner"     // a condition of the Deployment or the Job, or a warning about the Job
+	InOwner     Source = "owner"     // a condition of the workload, or a warning about it
 )
 
 // Sources lists every Source, in the order in which they count: what ended a pod explains how its containers ended.
@@ -90,6 +90,7 @@ var causes = []Cause{
 	{InEvent, "FailedScheduling", Unschedulable},
 
 	{InOwner, "ReplicaFailure", NoPod},
+	{InOwner, "ReplicaSetCreateError", NoPod}, // the reason of its condition Progressing
 	{InOwner, "FailedCreate", NoPod},
 	{InOwner, "Suspended", NoPod},
 }
@@ -153,10 +154,6 @@ func (p Pod) isSetUp() bool {
 func (p Pod) isScheduled() bool {
 	c, ok := conditionOf(p.Conditions, "PodScheduled")
 	return ok && c.Status == "True"
-}
-
-func conditionOf(all []Condition, kind string) (Condition, bool) {
-	return Workload{Conditions: all}.condition(kind)
 }
 
 // sentence joins a reason and what is said about it.

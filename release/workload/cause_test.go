@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -91,11 +92,14 @@ func TestCausesAreWhatADiagnosisSays(t *testing.T) {
 			}
 		case InOwner:
 			d.Conditions = []Condition{{Type: c.Reason, Status: "True", Message: "words"}}
+			if c.Reason == "ReplicaSetCreateError" {
+				d.Conditions[0] = Condition{Type: "Progressing", Status: "False", Reason: c.Reason, Message: "words"}
+			}
 		}
 		if p.Containers = []ContainerState{app}; c.Source != InOwner {
 			d.Pods = []Pod{p}
 		}
-		got, _ := DiagnoseRollout(d)
+		got, _ := DiagnoseRollout(d, time.Time{})
 		if p.Terminating { // a rollout has no use for it
 			got, _ = DiagnosePods([]Pod{p})
 		}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/cjworkbench/unstuck/release/text"
 )
@@ -63,18 +64,28 @@ func (d Diagnosis) String() string {
 	return where + ": " + string(d.Why) + ": " + d.Detail
 }
 
-// DiagnoseRollout says why a Deployment does not roll out, by that of its new pods which tells most; the log is left
-// for the caller to read. It gives nothing if nothing can be seen to be wrong.
-func DiagnoseRollout(d Workload) (Diagnosis, bool) {
+// DiagnoseRollout says why a workload does not roll out, by that of its new pods which tells most; the log is left for
+// the caller to read. It gives nothing if nothing can be seen to be wrong, or the change is not observed yet. What its
+// conditions say counts only if it is not from before the change; zero: whenever.
+func DiagnoseRollout(w Workload, changed time.Time) (Diagnosis, bool) {
+	if w.ObservedGeneration < w.Generation {
+		return Diagnosis{}, false
+	}
 	var all []Diagnosis
-	for _, p := range d.Pods {
-		if p.Updated && !p.Terminating {
+	old, held := w.HeldUpBy()
+	for _, p := range w.Pods {
+		if p.Updated && !p.Terminating || held && p.Name == old.Name {
 			all = append(all, diagnosePod(p, ofService)...)
 		}
 	}
-	for _, c := range d.Conditions {
-		if why, is := causeOf(InOwner, c.Type); is && c.Status == "True" {
-			all = append(all, Diagnosis{Why: why, Detail: c.Message})
+	for _, c := range w.Conditions {
+		why, is := causeOf(InOwner, c.Type)
+		is = is && c.Status == "True"
+		if !is && c.Status == "False" {
+			why, is = causeOf(InOwner, c.Reason)
+		}
+		if is && !c.before(changed) {
+			all = append(all, Diagnosis{Why: why, Detail: text.Tidy(c.Message)})
 		}
 	}
 	return worst(all)

@@ -3,6 +3,7 @@ package workload
 import (
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestDiagnosePodsSaysWhyAJobFailsOrDoesNotEnd(t *testing.T) {
@@ -117,7 +118,7 @@ func TestDiagnoseRolloutRanksCausesOverEffects(t *testing.T) {
 		"an init container that works":         {Pod{Name: "web-2", Phase: "Pending", Updated: true, Containers: []ContainerState{{Name: "setup", Init: true}, {Name: "app", Waiting: "PodInitializing"}}}, "container setup: starting: it still runs, and the containers after it wait for its end"},
 		"an init container has worked":         {Pod{Name: "web-2", Phase: "Pending", Updated: true, Containers: []ContainerState{{Name: "setup", Init: true, Ended: true}, {Name: "app", Waiting: "PodInitializing"}}}, "container app: starting: PodInitializing"},
 	} {
-		if d, _ := DiagnoseRollout(Workload{Pods: []Pod{tc.pod}}); !strings.Contains(d.String(), tc.want) {
+		if d, _ := DiagnoseRollout(Workload{Pods: []Pod{tc.pod}}, time.Time{}); !strings.Contains(d.String(), tc.want) {
 			t.Errorf("%s: %s, want %q", name, d, tc.want)
 		}
 	}

@@ -10,7 +10,7 @@ import (
 func rolledOut() Workload {
 	long := time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)
 	return Workload{
-		Name: "web", Replicas: 3, Generation: 7, ObservedGeneration: 7, Total: 3, Updated: 3, Available: 3,
+		Ref: Ref{Deployment: "web"}, Replicas: 3, Generation: 7, ObservedGeneration: 7, Total: 3, Updated: 3, Available: 3,
 		Conditions: []Condition{
 			{Type: "Available", Status: "True", Changed: long},
 			{Type: "Progressing", Status: "True", Reason: "NewReplicaSetAvailable", Updated: long},
@@ -164,7 +164,7 @@ func TestDiagnosisNamesThePodTheContainerAndWhy(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			got, ok := DiagnoseRollout(Workload{Pods: tt.pods, Conditions: tt.conditions})
+			got, ok := DiagnoseRollout(Workload{Pods: tt.pods, Conditions: tt.conditions}, time.Time{})
 			if ok != (tt.want != "") || (ok && !strings.Contains(got.String(), tt.want)) {
 				t.Errorf("%q, want %q", got, tt.want)
 			}

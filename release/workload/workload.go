@@ -9,17 +9,27 @@ import (
 	"time"
 )
 
-// Deployment is a Kubernetes Deployment: what is asked of it, what it reports, and its pods.
+// Workload is a Deployment, a StatefulSet or a DaemonSet: what is asked of it, what it reports, and its pods.
 type Workload struct {
-	Name        string
-	Paused      bool
+	Ref
+
+	Namespace   string
+	Paused      bool        // only a Deployment can be
 	Containers  []Container // of the pod template, init containers included
 	Volumes     []Volume
 	RestartedAt string // the pod template's annotation kubectl.kubernetes.io/restartedAt
 	KeptBy      string // the tool that keeps it as Git has it, and the mark that says so; empty: none is known
 	ChangedBy   string // what changed any of this last, and when, as far as is known; empty also if it was Unstuck
 
-	Replicas           int // asked for
+	Strategy string // of a StatefulSet or a DaemonSet: how its pods are replaced; empty: pod by pod, as of a Deployment
+	// of a StatefulSet: how many of its pods, the first by their numbers, keep the old template
+	Partition int
+	// of a StatefulSet: it goes on to the next pod only when one is ready, whatever the template of that
+	Ordered bool
+	// of a StatefulSet: the volumes of a pod are deleted with it when it is scaled away
+	DropsVolumes bool
+
+	Replicas           int // asked for; of a DaemonSet: how many hosts are to have a pod
 	Generation         int64
 	ObservedGeneration int64 // what the rest speaks of
 	Total              int   // pods there are, of old templates included
@@ -29,6 +39,15 @@ type Workload struct {
 
 	Pods []Pod // terminating ones, and orphans, included
 }
+
+// The strategies of StatefulSets and DaemonSets.
+const (
+	RollingUpdate = "RollingUpdate" // pod by pod
+	OnDelete      = "OnDelete"      // as somebody deletes them
+)
+
+// Rolls says whether its controller replaces the pods when the template changes.
+func (w Workload) Rolls() bool { return w.Strategy == "" || w.Strategy == RollingUpdate }
 
 // Container is one container of a pod template.
 type Container struct {
@@ -45,7 +64,7 @@ type Volume struct {
 	Secrets []string // that it shows: its own, or those among the sources of a projected one
 }
 
-// Condition is a condition of a Deployment or a pod.
+// Condition is a condition of a workload or a pod.
 type Condition struct {
 	Type    string
 	Status  string // True, False or Unknown
@@ -55,12 +74,12 @@ type Condition struct {
 	Changed time.Time // when its status last changed
 }
 
-// Pod is a pod of a Deployment or a job.
+// Pod is a pod of a workload, jobs included.
 type Pod struct {
 	Name        string
 	Phase       string // Pending, Running, Succeeded, Failed or Unknown
-	Updated     bool   // it is of the Deployment's current template
-	Orphan      bool   // nothing that exists controls it; it may have been the Deployment's, and so do its work still
+	Updated     bool   // it is of the workload's current template
+	Orphan      bool   // nothing that exists controls it; it may have been the workload's, and so do its work still
 	Ready       bool
 	Terminating bool
 	Reason      string // status.reason, Evicted for instance
@@ -98,11 +117,11 @@ func (c ContainerState) runs() bool { return c.Waiting == "" && !c.Ended }
 // over says whether the container has ended and is not about to be started again.
 func (c ContainerState) over() bool { return c.Waiting == "" && c.Ended }
 
-// Reads says where a Deployment's pods read a Secret, none if they do not. Secrets for pulling images are not among
+// Reads says where a workload's pods read a Secret, none if they do not. Secrets for pulling images are not among
 // them: a running pod does not read those.
-func (d Workload) Reads(secret string) []string {
+func (w Workload) Reads(secret string) []string {
 	var where []string
-	for _, c := range d.Containers {
+	for _, c := range w.Containers {
 		kind := "container"
 		if c.Init {
 			kind = "init container"
@@ -114,7 +133,7 @@ func (d Workload) Reads(secret string) []string {
 			where = append(where, fmt.Sprintf("%s %s: envFrom", kind, c.Name))
 		}
 	}
-	for _, v := range d.Volumes {
+	for _, v := range w.Volumes {
 		if slices.Contains(v.Secrets, secret) {
 			where = append(where, "volume "+v.Name)
 		}
@@ -124,9 +143,9 @@ func (d Workload) Reads(secret string) []string {
 
 // ReadyPod gives the pod in which a command is to run: a ready one, of the current template if there is one, the
 // first by name.
-func (d Workload) ReadyPod() (Pod, bool) {
+func (w Workload) ReadyPod() (Pod, bool) {
 	var ready []Pod
-	for _, p := range d.Pods {
+	for _, p := range w.Pods {
 		if p.Ready && !p.Terminating && !p.Orphan && p.Live() {
 			ready = append(ready, p)
 		}

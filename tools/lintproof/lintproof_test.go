@@ -76,7 +76,7 @@ var mayImport = map[string]string{
 	"ui/a.go":                    "context os slog auth httpapi httpapi/brokers httpapi/environments probe remediate remediate/decide remediate/store release release/plan trigger",
 	"lab/a.go":                   "context os slog target amqp",
 	"app/a.go":                   "context os slog auth config httpapi httpapi/brokers httpapi/environments kube kube/apiserver kube/deploy metrics probe release release/plan remediate remediate/decide remediate/store target ui version probe/login probe/stuck",
-	"cli/a.go":                   "context os slog cobra httpapi httpapi/brokers httpapi/environments kube probe release release/plan remediate remediate/decide remediate/store target terminal trigger version",
+	"cli/a.go":                   "context os slog cobra httpapi httpapi/brokers httpapi/environments kube probe release release/plan remediate remediate/decide remediate/store target terminal trigger version release/workload",
 	"terminal/a.go":              "context os slog probe",
 	"version/a.go":               "context os slog",
 	"apptest/a.go":               "context os slog chromedp",

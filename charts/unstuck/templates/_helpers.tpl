@@ -174,8 +174,12 @@ change, start and run. Environments in other clusters are none of this cluster's
 {{- range $.Values.config.environments -}}
 {{- if not .cluster -}}
 {{- $namespace := get $served .namespace | default (dict "secrets" list) -}}
-{{- $deployments := list -}}{{- $cronJobs := list -}}{{- $podTemplates := list -}}{{- $execs := false -}}
-{{- range .services -}}{{- $deployments = append $deployments .deployment -}}{{- end -}}
+{{- $deployments := list -}}{{- $statefulSets := list -}}{{- $daemonSets := list -}}{{- $cronJobs := list -}}{{- $podTemplates := list -}}{{- $execs := false -}}
+{{- range .services -}}
+{{- with .deployment -}}{{- $deployments = append $deployments . -}}{{- end -}}
+{{- with .statefulset -}}{{- $statefulSets = append $statefulSets . -}}{{- end -}}
+{{- with .daemonset -}}{{- $daemonSets = append $daemonSets . -}}{{- end -}}
+{{- end -}}
 {{- $from := list -}}
 {{- range .jobs -}}{{- $from = append $from .from -}}{{- end -}}
 {{- range .tasks -}}
@@ -186,7 +190,7 @@ change, start and run. Environments in other clusters are none of this cluster's
 {{- with .cronjob -}}{{- $cronJobs = append $cronJobs . | uniq -}}{{- end -}}
 {{- with .podtemplate -}}{{- $podTemplates = append $podTemplates . | uniq -}}{{- end -}}
 {{- end -}}
-{{- $_ := set $namespace "environment" (dict "deployments" $deployments "cronJobs" $cronJobs "podTemplates" $podTemplates "execs" $execs) -}}
+{{- $_ := set $namespace "environment" (dict "deployments" $deployments "statefulSets" $statefulSets "daemonSets" $daemonSets "cronJobs" $cronJobs "podTemplates" $podTemplates "execs" $execs) -}}
 {{- $_ := set $served .namespace $namespace -}}
 {{- $home := .namespace -}}
 {{- with .registry_secret -}}

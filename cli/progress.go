@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/cjworkbench/unstuck/release/plan"
+	"github.com/cjworkbench/unstuck/release/workload"
 	"github.com/cjworkbench/unstuck/terminal"
 )
 
@@ -17,13 +18,14 @@ type progress struct {
 
 	op     plan.Operation
 	begun  bool
-	phases map[string]plan.Phase // of the steps, as they were shown
-	lines  map[string]int        // of the steps' logs, that were shown
+	phases map[string]plan.Phase       // of the steps, as they were shown
+	waits  map[string]workload.Trouble // why steps wait, as was last shown
+	lines  map[string]int              // of the steps' logs, that were shown
 }
 
 func newProgress(out io.Writer) *progress {
 	return &progress{Screen: terminal.NewScreen(out, func(error) {
-	}), phases: make(map[string]plan.Phase), lines: make(map[string]int)}
+	}), phases: make(map[string]plan.Phase), lines: make(map[string]int), waits: make(map[string]workload.Trouble)}
 }
 
 // note shows a line that is not of the operation.
@@ -67,6 +69,10 @@ func (p *progress) step(prefix string, s plan.StepRun) {
 	}
 	for _, text := range s.Log[max(0, min(len(s.Log), len(s.Log)-(total-shown))):] {
 		p.Line("", id+" | "+text)
+	}
+	if d := s.Diagnosis; s.Phase == plan.Running && d != nil && d.Why != workload.Starting && p.waits[id] != d.Why {
+		p.waits[id] = d.Why
+		p.Line(terminal.Yellow, id+" waits: "+s.Detail)
 	}
 	p.phases[id], p.lines[id] = s.Phase, max(total, shown)
 	if !s.Phase.Over() || before == s.Phase {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/cjworkbench/unstuck/release/plan"
+	"github.com/cjworkbench/unstuck/release/workload"
 )
 
 // interrupted gives a console at which these signals come, one a second, from the fifth second on.
@@ -228,5 +229,27 @@ func TestProgressDrawnShowsABarAndWhatRuns(t *testing.T) {
 	}
 	if text := out.String(); strings.Contains(text, "\x1b[31m") || !strings.HasSuffix(text, "A\x1b[J") {
 		t.Errorf("written: %q", text)
+	}
+}
+
+// Where nobody watches a screen, in CI say, it is a line for each new reason.
+func TestProgressStateSaysOnceWhyAStepWaits(t *testing.T) {
+	var out strings.Builder
+	p := newProgress(&out)
+	say := func(phase plan.Phase, why workload.Trouble) {
+		s := plan.StepRun{Step: plan.Step{ID: "roll web"}, Phase: phase, Detail: "0 of 1 new pods available: " + string(why)}
+		if why != "" {
+			s.Diagnosis = &workload.Diagnosis{Why: why}
+		}
+		p.state(plan.Operation{Phase: plan.Running, Steps: []plan.StepRun{s}})
+	}
+	for _, why := range []workload.Trouble{"", workload.Starting, workload.ImagePull, workload.ImagePull, workload.Crash} {
+		say(plan.Running, why)
+	}
+	p.Close()
+	for text, want := range map[string]int{"roll web waits: 0 of 1 new pods available: image_pull\n": 1, "waits: 0 of 1 new pods available: crash": 1, "waits: ": 2} {
+		if got := strings.Count(out.String(), text); got != want {
+			t.Errorf("%q stands there %d times, want %d:\n%s", text, got, want, out.String())
+		}
 	}
 }

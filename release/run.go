@@ -310,6 +310,9 @@ func (x *run) runStep(at ref) error {
 	}
 	x.change(at, func(s *plan.StepRun) {
 		s.Phase, s.Detail, s.Ended = phase, text.Tidy(detail), time.Now()
+		if err == nil { // what it waited for is past
+			s.Diagnosis = nil
+		}
 	})
 	x.Log.Info("step over", "operation", x.op.ID, "step", s.ID, "phase", phase, "detail", text.Tidy(detail))
 	if err != nil {

@@ -153,7 +153,8 @@ func (x *run) awaitGone(at ref) error {
 	}
 }
 
-// awaitRollout waits until a workload is rolled out as it was set. If it fails, the error says which pod does not come up and why, or what somebody else has changed. The workload was
+// awaitRollout waits until a workload is rolled out as it was set, and says meanwhile what it waits for, and why. If
+// it fails, the error says which pod does not come up and why, or what somebody else has changed. The workload was
 // changed here at the given time; zero: it was not.
 func (x *run) awaitRollout(at ref, changed time.Time) (string, error) {
 	s := x.step(at)
@@ -189,7 +190,8 @@ func (x *run) awaitRollout(at ref, changed time.Time) (string, error) {
 			}
 			return "", x.diagnose(at, d, changed, rollout)
 		}
-		x.note(at, func(s *plan.StepRun) { s.Detail = text.Tidy(rollout.Detail) })
+		found, known := workload.DiagnoseRollout(d, changed)
+		x.note(at, func(s *plan.StepRun) { s.Waits(rollout, found, known) })
 		x.flush()
 		pause(x.work, x.Poll)
 	}
@@ -199,6 +201,7 @@ func (x *run) awaitRollout(at ref, changed time.Time) (string, error) {
 func (x *run) diagnose(at ref, d workload.Workload, changed time.Time, rollout workload.Rollout) error {
 	found, ok := workload.DiagnoseRollout(d, changed)
 	if !ok {
+		x.note(at, func(s *plan.StepRun) { s.Diagnosis = nil })
 		return errors.New(rollout.Detail)
 	}
 	x.keepDiagnosis(at, found)

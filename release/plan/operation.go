@@ -102,11 +102,11 @@ type StepRun struct {
 	Mark      Mark                `json:"mark,omitzero"`
 	Started   time.Time           `json:"started,omitzero"`
 	Ended     time.Time           `json:"ended,omitzero"`
-	Detail    string              `json:"detail,omitzero"`   // what it waits for, or how it ended
-	Log       []string            `json:"log,omitzero"`      // the last lines
-	Cut       int                 `json:"log_cut,omitzero"`  // how many lines before them were left out
-	Migrated  *Migration          `json:"migrated,omitzero"` // of a job that may migrate, once it was started
-	Diagnosis *workload.Diagnosis `json:"diagnosis,omitzero"`
+	Detail    string              `json:"detail,omitzero"`    // what it waits for, or how it ended
+	Log       []string            `json:"log,omitzero"`       // the last lines
+	Cut       int                 `json:"log_cut,omitzero"`   // how many lines before them were left out
+	Migrated  *Migration          `json:"migrated,omitzero"`  // of a job that may migrate, once it was started
+	Diagnosis *workload.Diagnosis `json:"diagnosis,omitzero"` // why it waits, for now without the log; or why it failed
 }
 
 // Cancellation is that somebody wants an operation to stop.
@@ -217,6 +217,14 @@ func (s *StepRun) AddLine(line string) {
 		s.Cut++
 	}
 	s.Log = append(s.Log, text.Kept(line, s.commits()))
+}
+
+// Waits notes what the step waits for, and why, if that is known.
+func (s *StepRun) Waits(rollout workload.Rollout, why workload.Diagnosis, known bool) {
+	s.Detail, s.Diagnosis = text.Tidy(rollout.Detail), nil
+	if known {
+		s.Detail, s.Diagnosis = text.Tidy(rollout.Because(why)), &why
+	}
 }
 
 // commits are those from which and to which the step goes.

@@ -137,3 +137,15 @@ func TestEnvironmentValidateWantsOneWorkloadAService(t *testing.T) {
 		}
 	}
 }
+
+func TestStepRunWaitsSaysWhyAndForgetsIt(t *testing.T) {
+	var s StepRun
+	s.Waits(workload.Rollout{Detail: "1 of 2 new pods available"}, workload.Diagnosis{Pod: "p", Why: workload.Crash, Detail: "it ended"}, true)
+	if s.Diagnosis == nil || s.Diagnosis.Pod != "p" || s.Detail != "1 of 2 new pods available: pod p: crash: it ended" {
+		t.Errorf("%+v", s)
+	}
+	s.Waits(workload.Rollout{Detail: "1 old pod to go"}, workload.Diagnosis{}, false)
+	if s.Diagnosis != nil || s.Detail != "1 old pod to go" {
+		t.Errorf("%+v", s)
+	}
+}

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -125,7 +126,7 @@ func install(ctx context.Context, namespace, values string, environments []strin
 	i.Token = i.tokens["oncall"]
 	var all strings.Builder
 	for _, name := range environments {
-		all.WriteString(cluster.StandinEnvironment(name) + more[name])
+		all.WriteString(cmp.Or(ofOwnServices[name], cluster.StandinEnvironment(name)) + more[name])
 	}
 	for _, name := range environments { // the Roles are created in them
 		if err := shared.Apply(ctx, "apiVersion: v1\nkind: Namespace\nmetadata: {name: "+name+"}\n"); err != nil {
@@ -151,7 +152,7 @@ rbac: {reviews: true}
 var releases = sync.OnceValues(func() (*installation, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
-	return install(ctx, "unstuck-releases", onlyReleases, []string{"staging", "production", "trouble", "again", "typed-source", "typed", "paged", "granted"},
+	return install(ctx, "unstuck-releases", onlyReleases, []string{"staging", "production", "trouble", "again", "typed-source", "typed", "paged", "workloads", "waiting", "granted"},
 		map[string]string{
 			"production": "    promote_from: staging\n    healthy_for: 1s\n",
 			"typed":      "    promote_from: typed-source\n    healthy_for: 1s\n",
@@ -180,8 +181,11 @@ func stage(t *testing.T, i *installation, name string) *scene {
 	t.Cleanup(func() { // so that nothing of it takes this machine's time any longer
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), time.Minute)
 		defer cancel()
-		err := shared.Kubernetes.AppsV1().Deployments(name).DeleteCollection(ctx, metav1.DeleteOptions{}, metav1.ListOptions{})
-		if err := errors.Join(app.LetGo(), err); err != nil {
+		apps := shared.Kubernetes.AppsV1()
+		if err := errors.Join(app.LetGo(),
+			apps.Deployments(name).DeleteCollection(ctx, metav1.DeleteOptions{}, metav1.ListOptions{}),
+			apps.StatefulSets(name).DeleteCollection(ctx, metav1.DeleteOptions{}, metav1.ListOptions{}),
+			apps.DaemonSets(name).DeleteCollection(ctx, metav1.DeleteOptions{}, metav1.ListOptions{})); err != nil {
 			t.Error(err)
 		}
 	})

@@ -5,19 +5,17 @@ import (
 	"fmt"
 	"maps"
 	"reflect"
+	"slices"
 	"sync"
 
 	"github.com/cjworkbench/unstuck/config"
 )
 
-// origin says from where it is known what is to be watched.
+// origin says from where it is known what is to be watched. Of two targets of one name, that of the lower is watched.
 type origin uint8
 
-// The origins. Of two targets of one name, that of the first origin is watched.
-const (
-	fromFile origin = iota // the configuration file names it
-	origins                // how many there are
-)
+// fromFile is what the configuration file names.
+const fromFile origin = 0
 
 // wanted is what is to be watched.
 type wanted struct {
@@ -42,7 +40,7 @@ type wants struct {
 
 // apply makes w all that is wanted from there, and the App watch what is wanted from anywhere: what is new begins, what
 // is wanted no longer ends, and what is configured in another way than before begins anew. What has not changed is not
-// touched. If a part of it cannot be watched, nothing changes. It returns once what ends has ended, within some seconds.
+// touched. If a part of it cannot be watched, nothing changes. It returns once what ends has ended, within seconds.
 //
 // It may be called at any time, also before the App runs.
 func (a *App) apply(from origin, w wanted) error {
@@ -96,7 +94,7 @@ func (a *App) assemble(of map[origin]wanted) (next, made []*watched, err error) 
 		w.spec = spec
 		next, made = append(next, w), append(made, w)
 	}
-	for from := range origins {
+	for _, from := range slices.Sorted(maps.Keys(of)) {
 		for _, b := range of[from].brokers {
 			add(b.Name, b, func() (*watched, error) { return a.supplied(b) })
 		}

@@ -228,6 +228,29 @@ func TestAppApplyLeavesNothingOfWhatIsRemoved(t *testing.T) {
 	})
 }
 
+func TestAppApplyKeepsWhatOtherOriginsWant(t *testing.T) {
+	const found origin = fromFile + 1
+	applied(t, func(t *testing.T, a *App, _ *supply) {
+		twice := named("twice", "found")
+		twice.brokers[0].Policy.PerTargetPerDay = 7
+		if err := a.apply(found, twice); err != nil {
+			t.Fatal(err)
+		}
+		kept := a.fleet.find("found")
+		mustApply(t, a, named("file", "twice"))
+		if diff := cmp.Diff([]string{"file", "twice", "found"}, a.names()); diff != "" || a.fleet.find("found") != kept {
+			t.Errorf("watched (-want +got):\n%s", diff)
+		}
+		if n := a.fleet.find("twice").loop.Policy.PerTargetPerDay; n == 7 {
+			t.Error("what the file says of a broker does not count before what is found")
+		}
+		mustApply(t, a, named("file"))
+		if n := a.fleet.find("twice").loop.Policy.PerTargetPerDay; n != 7 {
+			t.Error("what is found does not count where the file says nothing any more")
+		}
+	})
+}
+
 func TestAppApplyChangesNothingIfAPartCannotBeWatched(t *testing.T) {
 	applied(t, func(t *testing.T, a *App, s *supply) {
 		mustApply(t, a, named("a", "b"))

@@ -48,7 +48,7 @@ func (l listed) broker(b config.Broker) (Supplier, error) {
 
 func (listed) app(config.App) (Supplier, error) { return Supplier{}, errNoCluster }
 
-var errNoCluster = errors.New("its pods are in Kubernetes, which this daemon does not use: it keeps its records in data_dir")
+var errNoCluster = errors.New("its pods are in Kubernetes, and this daemon keeps its records in data_dir")
 
 // lockDir makes sure that no other daemon keeps its deletions in the directory: two would not know of each other's. The
 // lock ends with the process, however that ends.

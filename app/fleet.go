@@ -9,8 +9,8 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// fleet is all that is watched: brokers and applications, each with a runner and a loop in a context of its own. What is
-// in it may change while they run.
+// fleet is all that is watched: brokers and applications, each with a runner and a loop in a context of its own. What
+// is in it may change while they run.
 type fleet struct {
 	log *slog.Logger
 
@@ -57,8 +57,8 @@ func (f *fleet) start(w *watched) {
 	})
 }
 
-// become makes next what is watched. What is not in it ends first, and is given to left; then begins what was not watched
-// before. What is in both is not touched. Only one caller may do that at a time.
+// become makes next what is watched. What is not in it ends first, and is given to left; then begins what was not
+// watched before. What is in both is not touched. Only one caller may do that at a time.
 func (f *fleet) become(next []*watched, left func(*watched)) {
 	before := f.all()
 	gone := slices.DeleteFunc(slices.Clone(before), func(w *watched) bool { return slices.Contains(next, w) })

@@ -3,7 +3,7 @@ package app
 import (
 	"context"
 	"crypto/sha256"
-	"errors"
+	"fmt"
 	"log/slog"
 	"slices"
 	"strings"
@@ -91,7 +91,7 @@ func (r *reloader) load() error {
 	pending := r.began.NeedsRestart(c)
 	if !slices.Contains(pending, "brokers") {
 		if err := r.app.apply(fromFile, wanted{c.Brokers, c.Apps}); err != nil {
-			return errors.Join(errNotApplied, err)
+			return fmt.Errorf("not all of it can be watched, and so nothing of it is: %w", err)
 		}
 	}
 	r.level.Set(c.Log.Level)
@@ -103,5 +103,3 @@ func (r *reloader) load() error {
 	r.pending = pending
 	return nil
 }
-
-var errNotApplied = errors.New("not all of it can be watched, and nothing of it is in force")

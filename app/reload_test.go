@@ -157,6 +157,13 @@ func TestReloaderLookLeavesTheOldOneInForceWhereTheFileIsBad(t *testing.T) {
 		log.Reset()
 	}
 	m.write("data_dir: data", "a", "c")
+	refusing := newSupply()
+	refusing.refuses["c"] = true
+	a.wants.suppliers = refusing
+	if r.look(); !slices.Equal(before, a.fleet.all()) || !strings.Contains(log.String(), "nothing of it is: broker c: nobody supplies it") {
+		t.Errorf("a broker that nobody supplies: watched are %q\n%s", a.names(), log)
+	}
+	a.wants.suppliers = listed{}
 	r.look()
 	if diff := cmp.Diff([]string{"a", "c"}, a.names()); diff != "" || !strings.Contains(log.String(), "is in force") {
 		t.Errorf("once it is good again (-want +got):\n%s\n%s", diff, log)

@@ -8,7 +8,8 @@ import (
 // runner is a feed of any kind.
 type runner interface{ run(ctx context.Context) }
 
-// feeds are those that a client keeps up to date: from when it runs, or from when they are added, until each is removed.
+// feeds are those that a client keeps up to date: from when it runs, or from when they are added, until each is
+// removed.
 type feeds struct {
 	mu    sync.Mutex
 	ctx   context.Context // of the client's Run; nil before

@@ -91,8 +91,8 @@ func (m *Metrics) Watch(targetName string) {
 	}
 }
 
-// Unwatch makes the metrics of a broker that is watched no longer disappear. What comes of it afterwards makes them appear
-// again: everything that tells of it must have ended.
+// Unwatch makes the metrics of a broker that is watched no longer disappear. What comes of it afterwards makes them
+// appear again: everything that tells of it must have ended.
 func (m *Metrics) Unwatch(targetName string) {
 	targetName = valid(targetName)
 	m.mu.Lock()

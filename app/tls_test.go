@@ -13,18 +13,16 @@ import (
 
 	"github.com/cjworkbench/unstuck/config"
 	"github.com/cjworkbench/unstuck/lab"
-	"github.com/cjworkbench/unstuck/target"
 )
 
 // strictDaemon runs the daemon, by its configuration, on a real broker that listens with TLS only. It watches that as
 // three targets, one for each way to say who it is.
 type strictDaemon struct {
-	t       *testing.T
-	ctx     context.Context
-	lab     *lab.Lab
-	metrics string // its URL
-	log     *safeBuffer
-	token   string // the file
+	t     *testing.T
+	ctx   context.Context
+	lab   *lab.Lab
+	log   *safeBuffer
+	token string // the file
 }
 
 func startStrict(ctx context.Context, t *testing.T) *strictDaemon {
@@ -168,7 +166,7 @@ func TestTLSOnlyBrokerIsWatchedInEachWay(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
 	defer cancel()
 	d := startStrict(ctx, t)
-	var node target.Node = d.lab.Nodes()[0]
+	node := d.lab.Nodes()[0]
 	ways := []string{"password", "certificate", "token"}
 	all := func(reason string, more ...string) []string {
 		for _, way := range ways {

@@ -51,7 +51,8 @@ func (d *decoder) checkBrokersFiles(i int, b Broker) {
 		key, path string
 		most      int
 	}{
-		{"username_file", b.UsernameFile, probe.MaxSecret}, {"password_file", b.PasswordFile, probe.MaxSecret},
+		{"username_file", b.UsernameFile, probe.MaxSecret},
+		{"password_file", b.PasswordFile, probe.MaxSecret},
 		{"token_file", b.TokenFile, maxToken},
 	} {
 		if f.path == "" {

@@ -51,7 +51,7 @@ endif
 
 .PHONY: quick
 quick: ## run the tests that need no broker, browser or cluster: the first signal, in two minutes
-	go test $(TESTFLAGS) ./auth ./cli ./clock ./config ./kube/... ./metrics ./probe/... ./release/... ./remediate/... ./target ./terminal ./trigger ./version
+	go test $(TESTFLAGS) ./auth ./cli ./clock ./config ./kube/... ./metrics ./notify ./probe/... ./release/... ./remediate/... ./target ./terminal ./trigger ./version
 
 .PHONY: newest
 newest: deps tree-4.3 ## run the rows of NEWEST of the table of faults on the newest RabbitMQ

@@ -254,7 +254,8 @@ func (a *App) useCluster(c *config.Config) (*auth.Reviews, error) {
 	if err != nil {
 		return nil, err
 	}
-	a.store, a.around, a.kept = store.New(k.Documents()), k.run, slog.String("namespace", k.Namespace())
+	a.keepRecords(c, store.New(k.Documents()), k.Documents(), k.IsLeader)
+	a.around, a.kept = k.run, slog.String("namespace", k.Namespace())
 	a.events, a.wants.suppliers, a.home = &events{event: k.event}, k, k.Namespace()
 	a.serveManual(k.Documents())
 	if err := a.serveReleases(c, k); err != nil {

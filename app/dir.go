@@ -27,8 +27,8 @@ func (a *App) useDir(c *config.Config, supply func(config.Broker) Supplier) erro
 		return fmt.Errorf("data_dir: %w", err)
 	}
 	a.closers = append(a.closers, unlock)
-	a.store, a.kept = store.New(dir), slog.String("data_dir", c.DataDir)
-	a.wants.suppliers = listed{supply}
+	a.keepRecords(c, store.New(dir), dir, alone)
+	a.kept, a.wants.suppliers = slog.String("data_dir", c.DataDir), listed{supply}
 	a.serveManual(dir)
 	return nil
 }

@@ -300,6 +300,11 @@ func TestChartsNetworkPolicyLetsOutOnlyToWhatIsNeeded(t *testing.T) {
       namespace: prod
       image: 'registry.example:5000/{image}:{commit}'
       services: [{name: a, deployment: a, image: a}, {name: b, deployment: b, image: registry.example/b}]
+  notify:
+    - {name: chat, type: slack, url_file: /etc/notify/slack}
+    - {name: am, type: alertmanager, url: "http://alertmanager.monitoring:9093"}
+    - {name: plain, type: json, url: "http://hook.example/a:7000"}
+    - {name: hook, type: json, url: "https://hook.example"}
 networkPolicy: {enabled: true, apiServer: {cidrs: [10.0.0.1/32], ports: [6443]}}
 `
 	got := at[[]any](only(t, render(t, values), "NetworkPolicy"), "spec", "egress")
@@ -323,6 +328,7 @@ networkPolicy: {enabled: true, apiServer: {cidrs: [10.0.0.1/32], ports: [6443]}}
 		object{"to": namespace("jobs"), "ports": tcp(5672)},
 		object{"to": namespace("others"), "ports": tcp(5671)},
 		object{"ports": tcp(5000, 443)},
+		object{"ports": tcp(443, 9093, 80)},
 		object{"ports": tcp(5673)},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

@@ -47,6 +47,7 @@ func (d *decoder) check(c Config) {
 	d.checkClaims(c)
 	d.checkEnvironments(c)
 	d.checkAPI(c)
+	d.checkReceivers(c)
 }
 
 // checkClaims refuses two brokers or applications that have the same pods, where their selectors show it: each would

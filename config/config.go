@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/cjworkbench/unstuck/notify"
 	"github.com/cjworkbench/unstuck/probe"
 	"github.com/cjworkbench/unstuck/remediate/decide"
 	"github.com/cjworkbench/unstuck/target"
@@ -27,6 +28,8 @@ type Config struct {
 	Apps    []App
 
 	Environments []Environment
+
+	Notify []notify.Receiver // who is told of incidents
 
 	Kubernetes Kubernetes
 }

@@ -25,6 +25,10 @@ func (c *Config) resolve(dir string) {
 			paths = append(paths, &b.TLS.CAFile, &b.TLS.CertFile, &b.TLS.KeyFile)
 		}
 	}
+	for i := range c.Notify {
+		r := &c.Notify[i]
+		paths = append(paths, &r.URLFile, &r.TokenFile, &r.SigningKeyFile, &r.CAFile)
+	}
 	for _, p := range paths {
 		if *p != "" && !filepath.IsAbs(*p) {
 			*p = filepath.Join(dir, *p)
@@ -41,6 +45,7 @@ func (d *decoder) checkFiles(c Config) {
 		}
 	}
 	d.checkAPIFiles(c)
+	d.checkReceiverFiles(c)
 	for i, b := range c.Brokers {
 		d.checkBrokersFiles(i, b)
 	}

@@ -66,6 +66,7 @@ func (d *decoder) parse(data []byte, c Config) Config {
 		c.Apps = append(c.Apps, d.app(e))
 	}
 	c.Environments = s.environments(c.Kubernetes)
+	c.Notify = s.receivers()
 	s.end()
 	d.check(c)
 	return c

@@ -18,6 +18,7 @@ var fixed = []struct {
 	{"api.trusted_proxies", func(c *Config) any { return c.API.TrustedProxies }},
 	{"api.rate_limit", func(c *Config) any { return [2]int{c.API.PerSecond, c.API.Burst} }},
 	{"kubernetes", func(c *Config) any { return c.Kubernetes }},
+	{"notify", func(c *Config) any { return c.Notify }},
 	{"environments", func(c *Config) any { return c.Environments }},
 }
 

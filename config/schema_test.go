@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/cjworkbench/unstuck/notify"
 )
 
 const chartSchema = "../charts/unstuck/values.schema.json"
@@ -73,6 +75,11 @@ func formOfFile() form {
 	root.add("api.tls.key_file", true, file)
 	root.add("api.tokens_file", false, file)
 	root.add("environments[].cluster.kubeconfig", true, file)
+	for _, name := range []string{"url_file", "token_file", "signing_key_file", "ca_file"} {
+		root.add("notify[]."+name, false, file)
+	}
+	root.at("notify[].events")["items"] = form{"enum": notify.Kinds()}
+	root.at("notify[].targets")["items"] = form{"type": "string", "pattern": brokerName.String(), "description": wantBroker}
 	return root
 }
 

@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/cjworkbench/unstuck/notify"
 	"github.com/cjworkbench/unstuck/probe"
 	"github.com/cjworkbench/unstuck/release/plan"
 	"github.com/cjworkbench/unstuck/remediate/decide"
@@ -75,6 +76,8 @@ func TestDocsTableHasEveryMetricAndNothingElse(t *testing.T) {
 func TestDocsTableHasTheClosedListsOfLabels(t *testing.T) {
 	want := map[string][]string{
 		"action":  {decide.Delete.String(), decide.Hold.String()},
+		"cause":   notify.DropReasons(),
+		"event":   names(notify.Kinds()),
 		"file":    names(Files()),
 		"mode":    {decide.Observe.String(), decide.Remediate.String()},
 		"outcome": names(decide.Outcomes()),

@@ -32,6 +32,7 @@ type Metrics struct {
 	files       *files
 	reload      *reload
 	counters
+	notifications notifications
 
 	mu        sync.Mutex
 	snapshots map[string]remediate.Snapshot  // by broker; a snapshot without a time: there was none yet
@@ -44,14 +45,15 @@ var _ remediate.Recorder = (*Metrics)(nil)
 // that of unstuck_build_info.
 func New(version string) *Metrics {
 	m := &Metrics{
-		registry:    prometheus.NewRegistry(),
-		permissions: newPermissions(),
-		operations:  newOperations(),
-		files:       &files{checks: make(map[File]func() error)},
-		reload:      new(reload),
-		counters:    newCounters(),
-		snapshots:   make(map[string]remediate.Snapshot),
-		counted:     make(map[string]map[string]struct{}),
+		registry:      prometheus.NewRegistry(),
+		permissions:   newPermissions(),
+		operations:    newOperations(),
+		files:         &files{checks: make(map[File]func() error)},
+		reload:        new(reload),
+		counters:      newCounters(),
+		notifications: newNotifications(),
+		snapshots:     make(map[string]remediate.Snapshot),
+		counted:       make(map[string]map[string]struct{}),
 	}
 	build := prometheus.NewGaugeVec(prometheus.GaugeOpts{
 		Name: "unstuck_build_info",
@@ -65,6 +67,7 @@ func New(version string) *Metrics {
 		build, m.permissions, m.results, m.durations, m.stages, m.decisions, m.deletions, m.settled, m.recovery,
 		m.operations.ended, m.operations, m.files, m.reload, gauges{m},
 	)
+	m.registry.MustRegister(m.notifications.all()...)
 	return m
 }
 

@@ -14,6 +14,7 @@ import (
 	"github.com/cjworkbench/unstuck/cli"
 	"github.com/cjworkbench/unstuck/config"
 	"github.com/cjworkbench/unstuck/httpapi"
+	"github.com/cjworkbench/unstuck/notify"
 	"github.com/cjworkbench/unstuck/terminal"
 )
 
@@ -112,6 +113,9 @@ func summaryOf(c *config.Config) []string {
 	for _, a := range c.Apps {
 		add("%s, an application: mode %s, %s", a.Name, a.Policy.Mode, podsOf(a.Pods))
 	}
+	for _, r := range c.Notify {
+		add("%s, a receiver of notifications: type %s, events %s", r.Name, r.Type, eventsOf(r))
+	}
 	for _, e := range c.Environments {
 		add("%s, an environment: namespace %s, %s", e.Name, e.Namespace, terminal.Count(len(e.Services), "service"))
 	}
@@ -148,4 +152,13 @@ func certificateOf(a config.API) string {
 // podsOf says which pods are looked for. How many there are nobody knows before.
 func podsOf(p config.Pods) string {
 	return fmt.Sprintf("pods %s in namespace %s", p.Selector, p.Namespace)
+}
+
+// eventsOf lists the events that a receiver is told of.
+func eventsOf(r notify.Receiver) string {
+	var all []string
+	for _, k := range r.Events {
+		all = append(all, string(k))
+	}
+	return strings.Join(all, ", ")
 }

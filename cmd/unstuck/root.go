@@ -22,7 +22,7 @@ At 3 a.m., begin with "unstuck probe": it needs no configuration, and says wheth
 	}
 	root.SetVersionTemplate("{{.Version}}\n")
 	root.AddCommand(newRunCommand(), newProbeCommand(login.New), newDiagnoseCommand(), newCheckConfigCommand(),
-		newTokenCommand(), newVersionCommand())
+		newNotifyTestCommand(), newTokenCommand(), newVersionCommand())
 	root.AddCommand(cli.NewCommands()...)
 	return root
 }

@@ -16,14 +16,14 @@ import (
 // maxFile bounds what is read of a file, in bytes. What we write is shorter.
 const maxFile = 1 << 20
 
-// Dir has documents in a directory: incidents/<id>.json, deletions/<broker>.json, pauses.json. A file is replaced as a
-// whole, so a crash at any point leaves the old one or the new one. It cannot tell who else writes there: who uses
-// it locks the directory.
+// Dir has documents in a directory: incidents/<id>.json, deletions/<broker>.json, notified/<receiver>.json, pauses.json.
+// A file is replaced as a whole, so a crash at any point leaves the old one or the new one. It cannot tell who else
+// writes there: who uses it locks the directory.
 type Dir struct{ path string }
 
 // NewDir makes a document store in the directory path, which is created if need be.
 func NewDir(path string) (*Dir, error) {
-	for _, sub := range []string{kindIncidents, kindDeletions} {
+	for _, sub := range []string{kindIncidents, kindDeletions, KindNotified} {
 		if err := os.MkdirAll(filepath.Join(path, sub), 0o750); err != nil {
 			return nil, fmt.Errorf("make the store: %w", err)
 		}

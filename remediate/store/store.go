@@ -19,6 +19,9 @@ const (
 	kindIncidents = "incidents" // one for each incident, by its ID
 	kindDeletions = "deletions" // one for each broker, by its name
 	kindPauses    = "pauses"    // written by people, and by Pauses for them
+
+	// KindNotified is that of what each receiver of notifications was told, by its name. Package notify writes them.
+	KindNotified = "notified"
 )
 
 // Documents keeps small documents, by kind and name. Each is replaced as a whole. Dir is one, in a directory;

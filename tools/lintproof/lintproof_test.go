@@ -24,7 +24,7 @@ var ours = []string{
 	"clock", "target", "auth", "probe", "remediate", "remediate/decide", "remediate/store", "release",
 	"release/plan", "config", "metrics", "kube", "kube/apiserver", "kube/deploy", "kube/kubetest", "trigger",
 	"httpapi", "httpapi/apitest", "httpapi/brokers", "httpapi/environments", "ui", "lab", "terminal", "version",
-	"cli", "app", "apptest", "probe/login", "probe/stuck", "release/text", "release/workload",
+	"cli", "app", "apptest", "probe/login", "probe/stuck", "release/text", "release/workload", "notify",
 }
 
 // product are those of which the two commands are made.
@@ -63,8 +63,8 @@ var mayImport = map[string]string{
 	"remediate/store/a.go":       "context os slog clock target probe remediate/decide",
 	"release/a.go":               "context os slog clock release/plan release/text release/workload containerregistry",
 	"release/plan/a.go":          "release/text release/workload",
-	"config/a.go":                "context os slog auth target probe probe/login remediate/decide release/plan cron yaml release/workload",
-	"metrics/a.go":               "context os slog auth target probe remediate remediate/decide release/plan client_golang",
+	"config/a.go":                "context os slog auth target probe probe/login remediate/decide release/plan cron yaml release/workload notify",
+	"metrics/a.go":               "context os slog auth notify target probe remediate remediate/decide release/plan client_golang",
 	"kube/a.go":                  "context os slog auth clock target kube/apiserver client-go",
 	"kube/apiserver/a.go":        "context os slog auth target client-go",
 	"kube/deploy/a.go":           "context os slog kube/apiserver release release/plan release/text release/workload client-go",
@@ -75,7 +75,7 @@ var mayImport = map[string]string{
 	"httpapi/apitest/a.go":       "context os slog auth target probe remediate remediate/decide remediate/store release release/plan release/workload",
 	"ui/a.go":                    "context os slog auth httpapi httpapi/brokers httpapi/environments probe remediate remediate/decide remediate/store release release/plan trigger",
 	"lab/a.go":                   "context os slog target amqp",
-	"app/a.go":                   "context os slog auth config httpapi httpapi/brokers httpapi/environments kube kube/apiserver kube/deploy metrics probe release release/plan remediate remediate/decide remediate/store target ui version probe/login probe/stuck",
+	"app/a.go":                   "context os slog auth config httpapi httpapi/brokers httpapi/environments kube kube/apiserver kube/deploy metrics probe release release/plan remediate remediate/decide remediate/store target ui version probe/login probe/stuck notify",
 	"cli/a.go":                   "context os slog cobra httpapi httpapi/brokers httpapi/environments kube probe release release/plan remediate remediate/decide remediate/store target terminal trigger version release/workload",
 	"terminal/a.go":              "context os slog probe",
 	"version/a.go":               "context os slog",
@@ -94,6 +94,7 @@ var mayImport = map[string]string{
 	"probe/stuck/a.go":           "context os slog target probe",
 	"release/text/a.go":          "",
 	"release/workload/a.go":      "release/text",
+	"notify/a.go":                "context os slog target probe remediate/decide remediate/store",
 }
 
 // except gives names without some of them.

@@ -64,6 +64,9 @@ type Broker struct {
 	// Pods are found in Kubernetes; nil: the nodes are listed.
 	Pods *Pods
 
+	// TimeZone is that of its maintenance windows and of what its probes' schedules say by the clock.
+	TimeZone *time.Location
+
 	// HandshakeTimeout is the broker's own: how long it gives a login before it ends the connection.
 	HandshakeTimeout time.Duration
 
@@ -109,7 +112,10 @@ func defaults() Config {
 
 // DefaultBroker gives what holds for a broker where neither its section nor that of the defaults says anything.
 func DefaultBroker() Broker {
-	b := Broker{Vhost: "/", AuthMechanism: Plain, HandshakeTimeout: 10 * time.Second, Policy: decide.DefaultPolicy()}
+	b := Broker{
+		Vhost: "/", AuthMechanism: Plain, TimeZone: time.UTC, HandshakeTimeout: 10 * time.Second,
+		Policy: decide.DefaultPolicy(),
+	}
 
 	b.Probes.Login.Every = Every(15 * time.Second)
 	b.Probes.Login.Timeout = 12 * time.Second

@@ -45,11 +45,15 @@ type App struct {
 	Every  Schedule      // when to look at the log
 	MaxAge time.Duration // of its last line
 	Policy decide.Policy
+
+	TimeZone *time.Location // of its maintenance windows, and of Every
 }
 
 // DefaultApp gives what holds for an application that says no more than it must.
 func DefaultApp() App {
-	a := App{Every: Every(30 * time.Second), MaxAge: 2 * time.Minute, Policy: decide.DefaultPolicy()}
+	a := App{
+		Every: Every(30 * time.Second), MaxAge: 2 * time.Minute, Policy: decide.DefaultPolicy(), TimeZone: time.UTC,
+	}
 	a.Policy.App = true
 	return a
 }
@@ -157,6 +161,7 @@ func (d *decoder) app(e element) App {
 		s.problem(s.key("pods"), "missing: want the pods of the application")
 	}
 	s.mode(&a.Policy.Mode)
+	s.timeZone(&a.TimeZone)
 	log := s.sub("log")
 	log.every(&a.Every, false)
 	log.duration("max_age", &a.MaxAge, time.Second)
@@ -166,6 +171,8 @@ func (d *decoder) app(e element) App {
 	policy.acting(&a.Policy)
 	policy.end()
 	s.end()
+	a.Every = a.Every.in(a.TimeZone)
+	inTimeZone(a.Policy.MaintenanceWindows, a.TimeZone)
 	return a
 }
 

@@ -53,15 +53,17 @@ func TestKubernetesKeysArrive(t *testing.T) {
 	app := App{
 		Name: "frontend", Pods: Pods{Namespace: "production", Selector: "app=frontend-app", Container: "app"},
 		Every: schedule(t, "@every 20s"), MaxAge: 3 * time.Minute, Policy: a.Policy,
+		TimeZone: location(t, "America/New_York"),
 	}
-	if diff := cmp.Diff(app, a, cmp.AllowUnexported(Schedule{})); diff != "" {
+	if diff := cmp.Diff(app, a, cmp.AllowUnexported(Schedule{}), sameZone); diff != "" {
 		t.Errorf("application (-want +got):\n%s", diff)
 	}
 	policy := c.Brokers[0].Policy
 	policy.Mode, policy.App = decide.Remediate, true
 	policy.RecheckAfter, policy.AboveBaseline, policy.LogSilence = a.Policy.RecheckAfter, a.Policy.AboveBaseline, a.Policy.LogSilence // a broker's alone
 	policy.MaintenanceWindows = policy.MaintenanceWindows[1:]
-	if diff := cmp.Diff(policy, a.Policy); diff != "" {
+	inTimeZone(policy.MaintenanceWindows, a.TimeZone)
+	if diff := cmp.Diff(policy, a.Policy, sameZone); diff != "" {
 		t.Errorf("the application's policy (-want +got):\n%s", diff)
 	}
 }

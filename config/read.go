@@ -81,6 +81,7 @@ func (d *decoder) broker(e element, b Broker) Broker {
 	s.named("name", required, brokerName, wantBroker, &b.Name)
 	s.missing("name", b.Name, wantBroker)
 	s.inherited(&b)
+	b.inTimeZone()
 	if b.AuthMechanism == Plain && b.TokenFile == "" {
 		if b.Username == "" && (b.Secret == nil || b.Secret.UsernameKey == "") {
 			s.missingOneOf("username", "username_file")
@@ -129,6 +130,7 @@ func (s *section) inherited(b *Broker) {
 	s.credentials(b)
 	s.tls(b)
 	s.mode(&b.Policy.Mode)
+	s.timeZone(&b.TimeZone)
 	s.duration("handshake_timeout", &b.HandshakeTimeout, time.Second)
 	s.probes(&b.Probes)
 	s.policy(&b.Policy)

@@ -181,7 +181,7 @@ func (s *section) truth(name string, to *bool) {
 // every reads the key of that name: a schedule, or never where that is allowed.
 func (s *section) every(to *Schedule, mayBeNever bool) {
 	const name = "every"
-	want := `"@every 30s" or a cron spec such as "0 * * * *", in UTC`
+	want := `"@every 30s" or a cron spec such as "0 * * * *"`
 	if mayBeNever {
 		want += ", or never"
 	}

@@ -11,14 +11,14 @@ import (
 	"github.com/cjworkbench/unstuck/remediate/decide"
 )
 
-const wantWindow = `days and hours in UTC, such as "Mon-Fri 08:00-18:00", "Sat,Sun 22:00-04:00" or "08:00-24:00"`
+const wantWindow = `days and hours, such as "Mon-Fri 08:00-18:00", "Sat,Sun 22:00-04:00" or "08:00-24:00"`
 
 var (
 	dayNames = []string{"Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"} // by time.Weekday
 	hours    = regexp.MustCompile(`^(\d\d):(\d\d)-(\d\d):(\d\d)$`)
 )
 
-// parseWindow reads days and hours, in UTC. Days are single or ranges, joined by commas; without them it is every
+// parseWindow reads days and hours, for UTC. Days are single or ranges, joined by commas; without them it is every
 // day. A window that ends no later than it begins ends on the next day.
 func parseWindow(text string) (decide.MaintenanceWindow, error) {
 	var w decide.MaintenanceWindow

@@ -5,6 +5,7 @@ import (
 	"os"
 	"runtime/debug"
 	"syscall"
+	_ "time/tzdata" // the image has no time zones
 
 	"github.com/cjworkbench/unstuck/cli"
 )

@@ -357,12 +357,16 @@ func checkMaintenanceWindow(sc *scene, _ subject) GuardState {
 	if len(sc.policy.MaintenanceWindows) == 0 {
 		return open("acting is allowed at any time")
 	}
+	of := ""
+	if zone := sc.policy.MaintenanceWindows[0].TimeZone; zone != nil {
+		of = " of " + zone.String() // all windows of a policy are in the same
+	}
 	for _, w := range sc.policy.MaintenanceWindows {
 		if w.Contains(sc.now) {
-			return open("acting is allowed now")
+			return open("acting is allowed at this hour%s", of)
 		}
 	}
-	return closed("acting is not allowed at this hour")
+	return closed("acting is not allowed at this hour%s", of)
 }
 
 // Few joins names for a sentence: up to five, and how many more there are.

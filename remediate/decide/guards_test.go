@@ -268,3 +268,22 @@ func TestDecisionSaysWhenToLookAgain(t *testing.T) {
 		t.Errorf("looks again at %s, want %s, when the pause ends", d.Next, until)
 	}
 }
+
+func TestMaintenanceWindowNamesItsTimeZone(t *testing.T) {
+	berlin, err := time.LoadLocation("Europe/Berlin")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := MaintenanceWindow{Days: [7]bool{time.Monday: true}, From: 2 * time.Hour, To: 3 * time.Hour}
+	at := time.Date(2026, 7, 6, 0, 30, 0, 0, time.UTC) // a Monday, 02:30 in Berlin
+	for zone, want := range map[*time.Location]GuardState{
+		nil:    {Why: "acting is not allowed at this hour"},
+		berlin: {Why: "acting is allowed at this hour of Europe/Berlin", Open: true},
+	} {
+		w.TimeZone = zone
+		sc := scene{policy: Policy{MaintenanceWindows: []MaintenanceWindow{w}}, now: at}
+		if got := checkMaintenanceWindow(&sc, subject{}); got.Open != want.Open || got.Why != want.Why {
+			t.Errorf("%v: %+v, want %+v", zone, got, want)
+		}
+	}
+}

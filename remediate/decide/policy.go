@@ -145,16 +145,22 @@ func (p Policy) HealthyPhrase() string {
 	return "accepts logins"
 }
 
-// MaintenanceWindow is a span of time on some days of the week, in UTC. To may lie before From: the window then ends on
-// the next day. The zero value is never open.
+// MaintenanceWindow is a span of time on some days of the week, as clocks on the wall show it. To may lie before From:
+// the window then ends on the next day. The zero value is never open.
+//
+// When clocks are put forward, what they skip of a window is missing that day; when they are put back, what they show
+// twice of it is open twice.
 type MaintenanceWindow struct {
-	Days     [7]bool       // by time.Weekday: the days on which the window begins
-	From, To time.Duration // since midnight
+	Days     [7]bool        // by time.Weekday: the days on which the window begins
+	From, To time.Duration  // on the clock
+	TimeZone *time.Location // of the clock; nil: UTC
 }
 
 // Contains says whether t lies in the window.
 func (w MaintenanceWindow) Contains(t time.Time) bool {
-	t = t.UTC()
+	if t = t.UTC(); w.TimeZone != nil {
+		t = t.In(w.TimeZone)
+	}
 	at := time.Duration(t.Hour())*time.Hour + time.Duration(t.Minute())*time.Minute + time.Duration(t.Second())*time.Second
 	today, yesterday := w.Days[t.Weekday()], w.Days[(t.Weekday()+6)%7]
 	if w.From < w.To {

@@ -27,7 +27,7 @@ func (c *Config) resolve(dir string) {
 	}
 	for i := range c.Notify {
 		r := &c.Notify[i]
-		paths = append(paths, &r.URLFile, &r.TokenFile, &r.SigningKeyFile, &r.CAFile)
+		paths = append(paths, &r.URLFile, &r.TokenFile, &r.HeadersFile, &r.SigningKeyFile, &r.CAFile)
 	}
 	for _, p := range paths {
 		if *p != "" && !filepath.IsAbs(*p) {

@@ -44,6 +44,7 @@ func (s *section) receiver(e element) notify.Receiver {
 	k.url("url", &r.URL)
 	k.text("url_file", none, wantFile, &r.URLFile)
 	k.text("token_file", none, wantFile, &r.TokenFile)
+	k.text("headers_file", none, wantFile, &r.HeadersFile)
 	k.text("signing_key_file", none, wantFile, &r.SigningKeyFile)
 	k.text("ca_file", none, wantFile, &r.CAFile)
 	k.url("page_url", &r.Page)
@@ -139,6 +140,9 @@ func (d *decoder) checkReceiverSecrets(key func(string) string, r notify.Receive
 			d.problem(key("url"), "missing: want url or url_file")
 		}
 	}
+	if only := r.Type.Only(); only != "" && !slices.Contains(r.Events, only) {
+		d.problem(key("events"), "a receiver of type %s is told of %s alone: want that among them", r.Type, only)
+	}
 	switch {
 	case r.TokenFile == "" && r.Type.NeedsToken():
 		d.problem(key("token_file"), "missing: want the file of the integration's routing key")
@@ -165,6 +169,11 @@ func (d *decoder) checkReceiverFiles(c Config) {
 				if _, err := notify.ParseURL(text); err != nil {
 					d.problem(receiverAt(i, f.key), "what is in the file is wrong: %v: want %s", err, wantURL)
 				}
+			}
+		}
+		if r.HeadersFile != "" {
+			if _, err := notify.ReadHeaders(r.HeadersFile); err != nil {
+				d.problem(receiverAt(i, "headers_file"), "%v", err)
 			}
 		}
 		if r.CAFile != "" {

@@ -21,7 +21,7 @@ func TestReceiversKeysArrive(t *testing.T) {
 	}
 	hook := notify.DefaultReceiver()
 	hook.Name, hook.Type, hook.URL = "hook", notify.JSON, "https://hooks.example.com/unstuck"
-	hook.TokenFile, hook.SigningKeyFile = file("password"), file("password")
+	hook.TokenFile, hook.SigningKeyFile, hook.HeadersFile = file("password"), file("password"), file("headers")
 	want := []notify.Receiver{{
 		Name: "chat", Type: notify.Slack, URLFile: file("url"), Page: "https://unstuck.example.com",
 		Targets: []string{"rabbitmq"}, Events: []notify.Kind{notify.Opened, notify.Escalated, notify.Closed},

@@ -75,7 +75,7 @@ func formOfFile() form {
 	root.add("api.tls.key_file", true, file)
 	root.add("api.tokens_file", false, file)
 	root.add("environments[].cluster.kubeconfig", true, file)
-	for _, name := range []string{"url_file", "token_file", "signing_key_file", "ca_file"} {
+	for _, name := range []string{"url_file", "token_file", "headers_file", "signing_key_file", "ca_file"} {
 		root.add("notify[]."+name, false, file)
 	}
 	root.at("notify[].events")["items"] = form{"enum": notify.Kinds()}

@@ -24,6 +24,7 @@ type Receiver struct {
 	URL            string // or URLFile; neither: that of its type
 	URLFile        string
 	TokenFile      string // empty: there is none
+	HeadersFile    string // empty: there are none
 	SigningKeyFile string // empty: requests are not signed
 	CAFile         string // empty: the system's authorities
 
@@ -114,6 +115,9 @@ func (n *Notifier) Run(ctx context.Context) error {
 func Try(ctx context.Context, r Receiver, userAgent string, events []Event) error {
 	p := &poster{Receiver: r, userAgent: userAgent}
 	for _, e := range events {
+		if only := r.Type.Only(); only != "" && e.Kind != only {
+			continue
+		}
 		if err := p.post(ctx, e, time.Now()); err != nil {
 			return err
 		}

@@ -12,11 +12,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/cjworkbench/unstuck/probe"
 )
@@ -61,6 +64,7 @@ type secrets struct {
 	url         *url.URL
 	address     string // as it was given
 	token, sign string
+	headers     http.Header
 }
 
 // read reads all that stands in files, afresh: secrets are rotated while we run.
@@ -79,6 +83,12 @@ func (p *poster) read() (secrets, error) {
 			return s, fmt.Errorf("read the %s: %w", f.what, err)
 		}
 		*f.to = text
+	}
+	if p.HeadersFile != "" {
+		var err error
+		if s.headers, err = ReadHeaders(p.HeadersFile); err != nil {
+			return s, err
+		}
 	}
 	u, err := ParseURL(address)
 	if err != nil {
@@ -141,6 +151,7 @@ func (p *poster) post(ctx context.Context, e Event, now time.Time) error {
 	if err != nil {
 		return errors.New("the URL cannot be used")
 	}
+	maps.Copy(request.Header, s.headers)
 	request.Header.Set("Content-Type", "application/json")
 	request.Header.Set("User-Agent", p.userAgent)
 	request.Header.Set(IdempotencyHeader, e.ID)
@@ -220,6 +231,9 @@ func (s secrets) clean(err error) error {
 	for _, values := range s.url.Query() {
 		hide = append(hide, values...)
 	}
+	for _, values := range s.headers {
+		hide = append(hide, values...)
+	}
 	for _, h := range hide {
 		if len(h) > 1 {
 			text = strings.ReplaceAll(text, h, "[hidden]")
@@ -273,3 +287,30 @@ func ReadSecret(path string) (string, error) {
 	}
 	return secret, nil
 }
+
+// ReadHeaders reads a file of headers, one "Name: value" a line. Errors name the file and the line, and never repeat
+// what is in it.
+func ReadHeaders(path string) (http.Header, error) {
+	data, err := probe.ReadFile(path, probe.MaxSecret)
+	if err != nil {
+		return nil, fmt.Errorf("read the headers: %w", err)
+	}
+	headers, number := make(http.Header), 0
+	for line := range strings.Lines(string(data)) {
+		number++
+		line = strings.TrimRight(line, "\r\n")
+		name, value, ok := strings.Cut(line, ":")
+		value = strings.TrimSpace(value)
+		switch {
+		case line == "":
+		case !ok || !headerName.MatchString(name) || value == "" || strings.ContainsFunc(value, unicode.IsControl):
+			return nil, fmt.Errorf("read the headers: %s:%d: want Name: value", path, number)
+		default:
+			headers.Add(name, value)
+		}
+	}
+	return headers, nil
+}
+
+// headerName is how a header's name looks (RFC 9110, 5.6.2).
+var headerName = regexp.MustCompile("^[-!#$%&'*+.^_`|~0-9A-Za-z]+$")

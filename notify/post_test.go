@@ -14,6 +14,7 @@ func TestPostSendsHeadersAndSignature(t *testing.T) {
 	h := newHook(t, nil)
 	r := h.receiver(t, "hook", func(r *Receiver) {
 		r.TokenFile, r.SigningKeyFile = secretFile(t, "token"), secretFile(t, "key")
+		r.HeadersFile = secretFile(t, "X-Scope-OrgID: ops\nContent-Type: text/plain")
 	})
 	p := &poster{Receiver: r, userAgent: "unstuck/test"}
 	if err := p.post(t.Context(), eventOf(t, "i", Opened), began); err != nil {
@@ -22,6 +23,7 @@ func TestPostSendsHeadersAndSignature(t *testing.T) {
 	got, body := h.got[0], h.body[0]
 	for name, want := range map[string]string{
 		"Content-Type": "application/json", "Authorization": "Bearer token", "User-Agent": "unstuck/test",
+		"X-Scope-Orgid":   "ops",
 		IdempotencyHeader: "i/opened", SignatureHeader: Sign([]byte("key"), []byte(body), began),
 	} {
 		if got.Header.Get(name) != want {
@@ -100,6 +102,8 @@ func TestPostErrorsHoldNoSecret(t *testing.T) {
 		"two_lines":      func(r *Receiver) { r.URLFile = secretFile(t, "https://example.com/hunter2\nhunter2") },
 		"token_missing":  func(r *Receiver) { r.TokenFile = "/nowhere" },
 		"token_no_token": func(r *Receiver) { r.TokenFile = secretFile(t, "hunter2\nhunter2") },
+		"no_headers":     func(r *Receiver) { r.HeadersFile = secretFile(t, "A: b\nhunter2") },
+		"bad_header":     func(r *Receiver) { r.HeadersFile = secretFile(t, "A: hunter2\x01") },
 		"bad_token":      func(r *Receiver) { r.TokenFile = secretFile(t, "hunter2\x7f") },
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -19,6 +19,7 @@ const (
 	PagerDuty    Shape = "pagerduty"
 	Alertmanager Shape = "alertmanager"
 	Grafana      Shape = "grafana"
+	OTLP         Shape = "otlp" // the trace of an incident, once it is closed
 )
 
 // shape is all that there is to say of a Shape.
@@ -32,6 +33,7 @@ type shape struct {
 	secretURL bool // whoever knows the URL may send
 	stateful  bool // what was opened there has to be closed there
 	expires   bool // what is open there ends by itself, if it is not told again
+	only      Kind // "": any; else the only event of which such a receiver is told
 }
 
 // tokenUse is how a shape uses the token of its receiver.
@@ -52,6 +54,7 @@ var shapes = []shape{
 	},
 	{name: Alertmanager, body: alertmanagerBody, path: "/api/v2/alerts", stateful: true, expires: true},
 	{name: Grafana, body: grafanaBody, path: "/api/annotations"},
+	{name: OTLP, body: otlpBody, path: "/v1/traces", only: Closed},
 }
 
 // Shapes lists every Shape.
@@ -84,6 +87,9 @@ func (s Shape) TakesToken() bool { return s.row().token != unused }
 
 // Stateful says whether what was opened at such a receiver has to be closed there.
 func (s Shape) Stateful() bool { return s.row().stateful }
+
+// Only gives the only event of which such a receiver is told; "": it is told of any.
+func (s Shape) Only() Kind { return s.row().only }
 
 // setting is what a body depends on besides the event.
 type setting struct {

@@ -6,7 +6,9 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -14,6 +16,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/cjworkbench/unstuck/probe"
 	"github.com/cjworkbench/unstuck/remediate/decide"
 	"github.com/cjworkbench/unstuck/remediate/store"
 	"github.com/cjworkbench/unstuck/target"
@@ -34,6 +37,13 @@ func incident(id string) map[Kind]store.Incident {
 			Guards:   []decide.GuardState{{Guard: decide.GuardPaused}, {Guard: decide.GuardStorm, Open: true}},
 		},
 	}
+	for i, reason := range []probe.Reason{probe.OK, probe.AwaitTune, probe.AwaitTune} {
+		c.Results = append(c.Results, probe.Result{
+			Target: "orders", Node: "mq-1", UID: "uid-1", Kind: probe.Login, Reason: reason, Stage: probe.StageTune,
+			Started: began.Add(time.Duration(i-3) * 15 * time.Second), Took: 12 * time.Second,
+		})
+	}
+	c.Decision.Evidence.Since = c.Results[1].Started
 	c.Add(began, c.Decision.Reason)
 	all := map[Kind]store.Incident{Opened: c}
 	d := decide.Deletion{
@@ -130,9 +140,13 @@ func TestEventsHoldNoLogLines(t *testing.T) {
 func TestShapeGolden(t *testing.T) {
 	checks := map[Shape]func(t *testing.T, body []byte){
 		JSON: isBody, Slack: isSlack, Teams: isTeams, PagerDuty: isPagerDuty, Alertmanager: isAlerts, Grafana: isAnnotation,
+		OTLP: isTrace,
 	}
 	for _, shape := range Shapes() {
 		for _, kind := range Kinds() {
+			if only := shape.Only(); only != "" && kind != only {
+				continue
+			}
 			t.Run(string(shape)+"/"+string(kind), func(t *testing.T) {
 				s := setting{page: "https://unstuck.example.com/", token: "ROUTING-KEY", now: began.Add(time.Hour)}
 				body, err := render(shape, eventOf(t, "20260304t050607z-mq-1-abcd", kind), s)
@@ -340,5 +354,67 @@ func isAnnotation(t *testing.T, body []byte) {
 	strictly(t, body, &a)
 	if a.Time == 0 || a.Text == "" || len(a.Tags) == 0 || (a.TimeEnd != 0 && a.TimeEnd < a.Time) {
 		t.Errorf("%+v", a)
+	}
+}
+
+// isTrace holds a trace to OTLP in JSON, and to what a trace of an incident must have.
+func isTrace(t *testing.T, body []byte) {
+	t.Helper()
+	var traces otlpTraces
+	strictly(t, body, &traces)
+	if len(traces.ResourceSpans) != 1 || len(traces.ResourceSpans[0].ScopeSpans) != 1 {
+		t.Fatalf("not one resource with one scope: %+v", traces)
+	}
+	spans := traces.ResourceSpans[0].ScopeSpans[0].Spans
+	id := regexp.MustCompile("^[0-9a-f]+$")
+	ids := make(map[string]bool)
+	var names []string
+	for i, s := range spans {
+		start, err := strconv.ParseInt(s.Start, 10, 64)
+		end, err2 := strconv.ParseInt(s.End, 10, 64)
+		if err != nil || err2 != nil || end < start {
+			t.Errorf("%s: from %q to %q", s.Name, s.Start, s.End)
+		}
+		if len(s.TraceID) != 32 || s.TraceID != spans[0].TraceID || len(s.SpanID) != 16 || !id.MatchString(s.TraceID+s.SpanID) || ids[s.SpanID] {
+			t.Errorf("%s: ids %s and %s", s.Name, s.TraceID, s.SpanID)
+		}
+		if root := i == 0; root != (s.Parent == "") || (!root && s.Parent != spans[0].SpanID) {
+			t.Errorf("%s: parent %q", s.Name, s.Parent)
+		}
+		ids[s.SpanID] = true
+		names = append(names, s.Name)
+	}
+	want := []string{"incident orders/mq-1", "probe login", "probe login", "decision", "deletion", "recovery"}
+	if diff := cmp.Diff(want, names); diff != "" {
+		t.Errorf("spans (-want +got):\n%s", diff)
+	}
+}
+
+func TestOTLPTellsOfAnIncidentWithoutADeletion(t *testing.T) {
+	c := with(incident("i")[Closed], nil)
+	body := otlpBody(Event{ID: "i/closed", Kind: Closed, At: c.Closed, Incident: c}, setting{}).(otlpTraces)
+	spans := body.ResourceSpans[0].ScopeSpans[0].Spans
+	var names []string
+	for _, s := range spans {
+		names = append(names, s.Name)
+	}
+	if diff := cmp.Diff([]string{"incident orders/mq-1", "probe login", "probe login", "decision"}, names); diff != "" {
+		t.Errorf("spans (-want +got):\n%s", diff)
+	}
+	if last := spans[3]; last.End != nano(c.Closed) || spans[0].Start != nano(c.Results[1].Started) || spans[1].Status.Code != otlpError {
+		t.Errorf("spans %+v", spans)
+	}
+}
+
+func TestOTLPMarksWhatDidNotHelp(t *testing.T) {
+	c := with(incident("i")[Closed], func(d *decide.Deletion) { d.Outcome = decide.Escalated })
+	spans := otlpBody(Event{ID: "i/closed", Kind: Closed, At: c.Closed, Incident: c}, setting{}).(otlpTraces).ResourceSpans[0].ScopeSpans[0].Spans
+	for _, i := range []int{0, 5} {
+		if spans[i].Status.Code != otlpError || spans[i].Status.Message == "" {
+			t.Errorf("%s: %+v", spans[i].Name, spans[i].Status)
+		}
+	}
+	if spans[4].Status.Code != otlpOK { // the deletion itself was done
+		t.Errorf("%s: %+v", spans[4].Name, spans[4].Status)
 	}
 }

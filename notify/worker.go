@@ -94,6 +94,9 @@ func (w *worker) wants(e Event) bool {
 	if len(w.Targets) > 0 && !slices.Contains(w.Targets, e.Incident.Target) {
 		return false
 	}
+	if only := w.Type.row().only; only != "" && e.Kind != only {
+		return false
+	}
 	return slices.Contains(w.Events, e.Kind) || (e.Kind == Closed && w.Type.Stateful())
 }
 

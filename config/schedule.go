@@ -35,8 +35,8 @@ func Every(d time.Duration) Schedule {
 // until it is put in another time zone.
 //
 // It refuses what the cron library takes but does not do as one would think: a time zone, upon which it panics in
-// places, and which belongs into a key of its own; less than a second or parts of one, which it rounds; and a spec that never comes, as 30 February. (What has
-// no next time within five years never comes, by that library.)
+// places, and which belongs into a key of its own; less than a second or parts of one, which it rounds; and a spec
+// that never comes, as 30 February. (What has no next time within five years never comes, by that library.)
 func ParseSchedule(spec string) (cron.Schedule, error) {
 	if strings.HasPrefix(spec, "TZ=") || strings.HasPrefix(spec, "CRON_TZ=") {
 		return nil, errors.New("the time zone stands in time_zone, not in a schedule")

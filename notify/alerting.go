@@ -47,7 +47,8 @@ func pagerDutyBody(e Event, s setting) any {
 		RoutingKey: s.token, Action: "trigger", DedupKey: c.ID, Client: "Unstuck", ClientURL: s.page,
 		Payload: &payload{
 			Summary: cut(e.Title(), pagerDutySummary), Source: c.Target + "/" + c.Node, Severity: e.Severity(),
-			Timestamp: e.At.UTC().Format(time.RFC3339), Component: c.Node, Group: c.Target, Class: string(e.Kind), Details: details,
+			Timestamp: e.At.UTC().Format(time.RFC3339), Component: c.Node, Group: c.Target, Class: string(e.Kind),
+			Details: details,
 		},
 	}
 	if href := s.link(e); href != "" {

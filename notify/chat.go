@@ -14,7 +14,8 @@ const (
 
 var slackEscaper = strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;")
 
-// slackText is a text as Slack shows it. Source: https://docs.slack.dev/reference/block-kit/composition-objects/text-object
+// slackText is a text as Slack shows it. Source:
+// https://docs.slack.dev/reference/block-kit/composition-objects/text-object
 type slackText struct {
 	Type string `json:"type"`
 	Text string `json:"text"`
@@ -28,7 +29,8 @@ type slackBlock struct {
 	Elements []slackText `json:"elements,omitempty"`
 }
 
-// slackBody gives a message for an incoming webhook. Source: https://docs.slack.dev/messaging/sending-messages-using-incoming-webhooks
+// slackBody gives a message for an incoming webhook. Source:
+// https://docs.slack.dev/messaging/sending-messages-using-incoming-webhooks
 func slackBody(e Event, s setting) any {
 	markdown := func(text string, longest int) slackText {
 		return slackText{"mrkdwn", cut(slackEscaper.Replace(text), longest)}

@@ -5,9 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"path/filepath"
-	"syscall"
 	"time"
 
 	"github.com/cjworkbench/unstuck/config"
@@ -53,12 +51,12 @@ var errNoCluster = errors.New("its pods are in Kubernetes, and this daemon keeps
 // lockDir makes sure that no other daemon keeps its deletions in the directory: two would not know of each other's. The
 // lock ends with the process, however that ends.
 func lockDir(path string) (unlock func(), err error) {
-	f, err := os.OpenFile(filepath.Join(path, "lock"), os.O_RDWR|os.O_CREATE, 0o600)
+	f, err := openAlone(filepath.Join(path, "lock"))
+	if errors.Is(err, errInUse) {
+		return nil, fmt.Errorf("another daemon uses %s: %w", path, err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("lock it: %w", err)
-	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		return nil, errors.Join(fmt.Errorf("another daemon uses %s: %w", path, err), f.Close())
 	}
 	return func() { _ = f.Close() }, nil
 }

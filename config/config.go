@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"path/filepath"
 	"slices"
-	"syscall"
 	"time"
 
 	"github.com/cjworkbench/unstuck/notify"
@@ -188,7 +187,7 @@ func check(data []byte, path string, base Config) (*Config, error) {
 	c.resolve(dir)
 	d.checkFiles(c)
 	if !c.InCluster() {
-		d.checkDataDir(c.DataDir, syscall.Access)
+		d.checkDataDir(c.DataDir, access)
 	}
 	if err := d.err(path); err != nil {
 		return nil, err

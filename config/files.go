@@ -6,7 +6,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"syscall"
 
 	"github.com/cjworkbench/unstuck/probe"
 	"github.com/cjworkbench/unstuck/probe/login"
@@ -86,7 +85,7 @@ func (d *decoder) checkKubeconfig(key, path string) {
 	if path == "" {
 		return
 	}
-	if err := syscall.Access(path, mayRead); err != nil {
+	if err := access(path, mayRead); err != nil {
 		d.problem(key, "%s: %v: want %s that can be read", path, err, wantFile)
 	}
 }

@@ -7,7 +7,6 @@ import (
 	"io"
 	"net"
 	"regexp"
-	"syscall"
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
@@ -32,13 +31,13 @@ func (l *login) notConnected(ctx context.Context, err error) (probe.Reason, stri
 	switch {
 	case l.parent.Err() != nil:
 		return probe.Cancelled, "stopped while connecting"
-	case errors.Is(err, syscall.ECONNREFUSED):
+	case errors.Is(err, errRefused):
 		return probe.Refused, "connection refused"
-	case errors.Is(err, syscall.ECONNRESET):
+	case errors.Is(err, errReset):
 		return probe.ClosedEarly, "connection reset while connecting"
 	case noName:
 		return probe.Unreachable, "no such name: " + clean(dns.Error())
-	case errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH), errors.Is(err, syscall.EHOSTDOWN):
+	case errors.Is(err, errNoHost), errors.Is(err, errNoNetwork), errors.Is(err, errHostDown):
 		return probe.Unreachable, clean(err.Error())
 	case ctx.Err() != nil, errors.Is(err, context.DeadlineExceeded), ok && timeout.Timeout():
 		if late := time.Since(l.started) - l.Timeout; late > stalled {
@@ -181,7 +180,7 @@ func spell(d time.Duration) string {
 
 // gone says whether err means that the other side has ended the connection.
 func gone(err error) bool {
-	for _, end := range []error{io.EOF, io.ErrUnexpectedEOF, io.ErrClosedPipe, syscall.ECONNRESET, syscall.EPIPE} {
+	for _, end := range []error{io.EOF, io.ErrUnexpectedEOF, io.ErrClosedPipe, errReset, errAborted} {
 		if errors.Is(err, end) {
 			return true
 		}

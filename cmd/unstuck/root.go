@@ -22,7 +22,7 @@ At 3 a.m., begin with "unstuck probe": it needs no configuration, and says wheth
 	}
 	root.SetVersionTemplate("{{.Version}}\n")
 	root.AddCommand(newRunCommand(), newProbeCommand(login.New), newDiagnoseCommand(), newCheckConfigCommand(),
-		newNotifyTestCommand(), newTokenCommand(), newVersionCommand())
+		newNotifyTestCommand(), newTokenCommand(), newReadyCommand(), newManCommand(), newVersionCommand())
 	root.AddCommand(cli.NewCommands()...)
 	return root
 }

@@ -71,7 +71,7 @@ check: tidy lint build ## look at everything that needs no broker: format, vet, 
 
 .PHONY: tidy
 tidy: ## check that every module lists what it needs, no more and no less, and got what it lists
-	@for module in . tools tools/helm tools/openapi e2e e2e/kubernetes e2e/containerd e2e/coredns; do \
+	@for module in . tools tools/helm tools/oldest tools/openapi e2e e2e/kubernetes e2e/containerd e2e/coredns; do \
 	  echo "go -C $$module mod tidy -diff"; go -C $$module mod tidy -diff; done
 	go mod verify
 	go -C tools mod verify

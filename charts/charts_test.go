@@ -234,7 +234,7 @@ func TestChartsRestrictTheContainer(t *testing.T) {
 }
 
 func TestChartsHaveWhatIsOptionalOnlyIfAskedFor(t *testing.T) {
-	always := []string{"ConfigMap", "Deployment", "Role", "RoleBinding", "Service", "ServiceAccount"}
+	always := []string{"ConfigMap", "Deployment", "Pod", "Role", "RoleBinding", "Service", "ServiceAccount"} // the Pod of `helm test`
 	for _, c := range []struct {
 		values string
 		more   []string
@@ -244,6 +244,7 @@ func TestChartsHaveWhatIsOptionalOnlyIfAskedFor(t *testing.T) {
 		{least + "replicas: 1\n", nil, nil},
 		{least + "metrics: {serviceMonitor: {enabled: true}}\n", []string{"PodDisruptionBudget", "ServiceMonitor"}, nil},
 		{least + "networkPolicy: {enabled: true}\n", []string{"PodDisruptionBudget", "NetworkPolicy"}, nil},
+		{least + "admissionPolicy: {enabled: true}\nreplicas: 1\n", []string{"ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"}, nil},
 		{least + "rbac: {create: false}\nserviceAccount: {create: false, name: mine}\nreplicas: 1\n", nil, []string{"Role", "RoleBinding", "ServiceAccount"}},
 		{least + "  api: {kubernetes_auth: true}\nreplicas: 1\n", []string{"ClusterRole", "ClusterRoleBinding"}, nil},
 		{least + "  api: {kubernetes_auth: true}\nrbac: {reviews: false}\nreplicas: 1\n", nil, nil},

@@ -1,8 +1,11 @@
 package charts_test
 
 import (
+	"bytes"
 	"encoding/json"
+	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -63,25 +66,51 @@ dnsConfig: {options: [{name: ndots, value: "2"}]}
 hostAliases: [{ip: 10.0.0.8, hostnames: [registry.example]}]
 runtimeClassName: gvisor
 deploymentAnnotations: {reloader.stakater.com/auto: "true"}
+admissionPolicy: {enabled: true, execNames: "rabbitmq-[0-9]+", extraPods: [{namespace: more, selector: a=b, container: c}]}
 `
 
 // Kinds that are not Kubernetes' own.
 var foreignKinds = []string{"ServiceMonitor", "PodMonitor", "PrometheusRule", "Certificate", "HTTPRoute"}
 
-// TestKubernetesKnowsEveryFieldThatIsRendered decodes what the chart renders strictly into the API's own types.
+// The versions of Kubernetes that the chart is checked against: those of its kubeVersion, and of the modules in go.mod.
+const oldest, newest = "1.29", "1.37"
+
+// sheets are the values that are rendered: the least, all of it, and each example.
+func sheets(t *testing.T) map[string]string {
+	t.Helper()
+	all := map[string]string{"least": least, "everything": everything}
+	files, err := filepath.Glob(chart + "/examples/*.yaml")
+	if err != nil || len(files) < 4 {
+		t.Fatalf("the examples are %q, %v", files, err)
+	}
+	for _, file := range files {
+		name := strings.TrimSuffix(filepath.Base(file), ".yaml")
+		if base, top := strings.CutSuffix(name, "-environments"); top {
+			all[name] = example(t, base, name)
+			continue
+		}
+		all[name] = example(t, name)
+	}
+	return all
+}
+
+// kubernetesObjects gives what the chart renders of Kubernetes' own kinds, for a version of it.
+func kubernetesObjects(t *testing.T, values, version string) []object {
+	t.Helper()
+	out, err := helm(t, values, "template", "watcher", "--kube-version", version)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return slices.DeleteFunc(objects(t, out), func(o object) bool { return slices.Contains(foreignKinds, o.kind()) })
+}
+
+// TestKubernetesKnowsEveryFieldThatIsRendered decodes what the chart renders strictly into the API's own types, those of
+// the newest Kubernetes.
 func TestKubernetesKnowsEveryFieldThatIsRendered(t *testing.T) {
 	decoder := serializer.NewSerializerWithOptions(serializer.DefaultMetaFactory, scheme.Scheme, scheme.Scheme,
 		serializer.SerializerOptions{Strict: true})
-	sheets := map[string]string{"least": least, "everything": everything}
-	for _, name := range []string{"production", "cluster-operator", "cluster-operator-tls", "bitnami"} {
-		sheets[name] = example(t, name)
-	}
-	sheets["environments"] = example(t, "production", "production-environments")
-	for name, values := range sheets {
-		for _, o := range render(t, values) {
-			if slices.Contains(foreignKinds, o.kind()) {
-				continue
-			}
+	for name, values := range sheets(t) {
+		for _, o := range kubernetesObjects(t, values, newest) {
 			data, err := json.Marshal(o)
 			if err != nil {
 				t.Fatal(err)
@@ -90,6 +119,44 @@ func TestKubernetesKnowsEveryFieldThatIsRendered(t *testing.T) {
 				t.Errorf("%s: %s: %v in:\n%s", name, o.kind(), err, data)
 			}
 		}
+	}
+}
+
+// The oldest has types of its own, in a module of its own: a program can be built of one version alone.
+func TestKubernetesKnowsEveryFieldThatIsRenderedAlsoIfItIsTheOldest(t *testing.T) {
+	program := filepath.Join(t.TempDir(), "oldest")
+	build := exec.CommandContext(t.Context(), "go", "build", "-o", program, ".")
+	build.Dir = "../tools/oldest"
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	strict := func(all []object) error {
+		data, err := json.Marshal(all)
+		if err != nil {
+			t.Fatal(err)
+		}
+		cmd := exec.CommandContext(t.Context(), program)
+		cmd.Stdin = bytes.NewReader(data)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			return fmt.Errorf("%w: %s", err, out)
+		}
+		return nil
+	}
+	for name, values := range sheets(t) {
+		values = strings.Replace(values, "admissionPolicy: {enabled: true,", "admissionPolicy: {enabled: false,", 1)
+		if err := strict(kubernetesObjects(t, values, oldest)); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	later := object{"apiVersion": "v1", "kind": "Pod", "metadata": object{"name": "a"}, "spec": object{"hostnameOverride": "b"}}
+	if err := strict([]object{later}); err == nil || !strings.Contains(err.Error(), `unknown field "spec.hostnameOverride"`) {
+		t.Errorf("a field of a later Kubernetes: %v", err)
+	}
+}
+
+func TestKubernetesThatIsTooOldIsRefused(t *testing.T) {
+	if _, err := helm(t, least, "template", "watcher", "--kube-version", "1.28"); err == nil || !strings.Contains(err.Error(), "incompatible") {
+		t.Errorf("error %v", err)
 	}
 }
 

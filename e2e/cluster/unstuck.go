@@ -97,6 +97,18 @@ func (u *Unstuck) Reconfigure(ctx context.Context, values string) error {
 	})
 }
 
+// Test runs the chart's own test, and gives what it says if it fails.
+func (u *Unstuck) Test(ctx context.Context) error {
+	out, err := u.output(ctx, "", "test", unstuckRelease, "--namespace", u.Namespace, "--timeout", "90s", "--logs")
+	if err != nil {
+		return fmt.Errorf("the chart's test: %w", err)
+	}
+	if !bytes.Contains(out, []byte("ready: targets that reconcile: ")) {
+		return fmt.Errorf("the chart's test says nothing of its readiness: %s", out)
+	}
+	return nil
+}
+
 // Scale changes how many replicas there are, and does not wait.
 func (u *Unstuck) Scale(ctx context.Context, replicas int) error {
 	patch := fmt.Appendf(nil, `{"spec": {"replicas": %d}}`, replicas)

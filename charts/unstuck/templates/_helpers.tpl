@@ -217,3 +217,65 @@ change, start and run. Environments in other clusters are none of this cluster's
 {{- end -}}
 {{- toYaml $endpoint -}}
 {{- end -}}
+
+{{- /*
+The pods that the admission policy lets Unstuck's account have, as JSON: of a namespace (empty: of any) with a selector,
+whether they may be deleted, and the container to exec into; or with a prefix of their names, to exec into.
+*/ -}}
+{{- define "unstuck.admitted" -}}
+{{- $admitted := list -}}
+{{- $defaults := .Values.config.defaults | default dict -}}
+{{- range $kind := list "brokers" "apps" -}}
+{{- $inherited := ternary $defaults dict (eq $kind "brokers") -}}
+{{- range (get $.Values.config $kind) -}}
+{{- $deletes := eq (.mode | default $inherited.mode | default "observe") "remediate" -}}
+{{- with .pods -}}
+{{- $container := ternary .container "" (eq $kind "brokers") -}}
+{{- $admitted = append $admitted (dict "namespace" (.namespace | default $.Release.Namespace) "selector" .selector "container" $container "deletes" $deletes) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- range .Values.config.environments -}}
+{{- if not .cluster -}}
+{{- $namespace := .namespace -}}
+{{- $deployments := dict -}}
+{{- range .services -}}{{- $_ := set $deployments .name .deployment -}}{{- end -}}
+{{- range .tasks -}}
+{{- with .exec -}}
+{{- $admitted = append $admitted (dict "namespace" $namespace "prefix" (printf "%s-" (get $deployments .service))) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- range .Values.admissionPolicy.extraPods -}}
+{{- $admitted = append $admitted (dict "namespace" .namespace "selector" .selector "container" .container "deletes" true) -}}
+{{- end -}}
+{{- toJson $admitted -}}
+{{- end -}}
+
+{{- /*
+A label selector, of the forms that the configuration takes, as CEL about variables.labels. As Kubernetes has it, != and
+notin fit a pod without the label, too.
+*/ -}}
+{{- define "unstuck.selectorCEL" -}}
+{{- $terms := list -}}
+{{- range regexFindAll "[^,(]+([(][^)]*[)])?" . -1 -}}
+{{- $term := trim . -}}
+{{- $key := regexFind "^!?[-A-Za-z0-9_./]+" $term | trimPrefix "!" | toJson -}}
+{{- $has := printf "%s in variables.labels" $key -}}
+{{- $is := printf "%s && variables.labels[%s]" $has $key -}}
+{{- if hasPrefix "!" $term -}}
+{{- $terms = append $terms (printf "!(%s)" $has) -}}
+{{- else if contains "(" $term -}}
+{{- $values := list -}}
+{{- range regexFind "[(].*[)]" $term | trimAll "()" | splitList "," -}}{{- $values = append $values (trim .) -}}{{- end -}}
+{{- $terms = append $terms (printf "%s(%s in %s)" (ternary "!" "" (regexMatch " notin *[(]" $term)) $is (toJson $values)) -}}
+{{- else if contains "=" $term -}}
+{{- $value := regexFind "[^= ]*$" $term | toJson -}}
+{{- $terms = append $terms (printf "%s(%s == %s)" (ternary "!" "" (contains "!=" $term)) $is $value) -}}
+{{- else -}}
+{{- $terms = append $terms (printf "(%s)" $has) -}}
+{{- end -}}
+{{- end -}}
+{{- join " && " $terms -}}
+{{- end -}}

@@ -19,6 +19,8 @@ NEWEST ?= ^a_wedged|^wedged|frozen_process|metadata|used_up|max_reached|one_node
 ROUNDS ?= 20#    how many rounds `make soak` runs
 SEED ?= 1#       what they are drawn from
 FROM ?= 1#       the number of the first of them
+RELEASE ?= v0.0.0-dry# which version `make release-dry` makes
+DIST ?= dist#    where to
 NODE ?= rabbitmq-1-rabbitmq-1# which node of that one `make cluster-wedge` breaks
 RABBITMQ_ROOT ?= $(UNSTUCK_RABBITMQ_ROOT)# a tree with another RabbitMQ in it, such as `make tree` makes, for `make test` and `make demo`
 
@@ -65,7 +67,7 @@ check: tidy lint build ## look at everything that needs no broker: format, vet, 
 	go vet ./...
 	go test -count=1 -run '^TestWordsThatAreRetiredAreUsedNowhere$$' ./cmd/unstuck
 	go -C tools vet ./...
-	go -C tools test -count=1 ./...
+	go -C tools test -count=1 $$(go -C tools list ./... | grep -v /release/whole$$)
 	go -C e2e vet ./...
 	@for script in .ci/run $$(git ls-files -co --exclude-standard '*.sh'); do bash -n "$$script"; done
 
@@ -78,6 +80,7 @@ tidy: ## check that every module lists what it needs, no more and no less, and g
 
 .PHONY: lint
 lint: ## run the linters
+	go tool -modfile=tools/go.mod actionlint
 	$(golangci) config verify
 	$(golangci) run --allow-serial-runners ./...
 	cd e2e && go tool -modfile=../tools/go.mod golangci-lint run --allow-serial-runners ./...
@@ -93,6 +96,16 @@ fuzz: ## run each fuzz target of FUZZ for FUZZTIME
 .PHONY: build
 build: ## build bin/unstuck and bin/unstuck-demo
 	go build -trimpath -o bin/ ./cmd/...
+
+.PHONY: release-dry
+release-dry: ## build all of a release into DIST, without a registry: archives, SBOMs, images, chart, manifest for krew
+	go -C tools run ./release -version '$(strip $(RELEASE))' -out '$(abspath $(strip $(DIST)))'
+	tools/image.sh '$(abspath $(strip $(DIST)))/image/' VERSION='$(strip $(RELEASE))' COMMIT="$$(git rev-parse HEAD)"
+
+.PHONY: release-test
+release-test: ## do that, and look into each product
+	@tools/deps.sh buildah:buildah
+	go -C tools test -count=1 -timeout 20m $(TESTFLAGS) ./release/whole
 
 .PHONY: demo-deps
 demo-deps:
@@ -179,4 +192,4 @@ cluster-deps:
 
 .PHONY: clean
 clean: ## remove what the other targets made
-	rm -rf --one-file-system bin .cache
+	rm -rf --one-file-system bin dist .cache

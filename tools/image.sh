@@ -1,12 +1,19 @@
 #!/usr/bin/env bash
-# Builds the image from the Dockerfile without registry, daemon or network: tools/image.sh OUT.tar [BUILD_ARG=VALUE]...
+# Builds the image from the Dockerfile without registry, daemon, network or emulation:
 #
+#   tools/image.sh OUT.tar [BUILD_ARG=VALUE]...    for this machine
+#   tools/image.sh DIR/ [BUILD_ARG=VALUE]...       for linux/amd64 and linux/arm64
+#
+# DIR/ becomes an OCI layout (https://github.com/opencontainers/image-spec/blob/main/image-layout.md) with one index.
 # OUT.tar is a Docker archive of unstuck.local/unstuck:e2e, as `ctr images import`, `docker load` and `kind load
 # image-archive` take it. In the place of the public base images stand an image with this machine's shell, to which
 # its Go toolchain and module cache are shown, and scratch. It takes root, and buildah. All that buildah keeps goes
 # when this ends.
 set -euo pipefail
-out=$(realpath -m "${1:?want: tools/image.sh OUT.tar [BUILD_ARG=VALUE]...}")
+want="want: tools/image.sh OUT.tar|DIR/ [BUILD_ARG=VALUE]..."
+case ${1:?$want} in *.tar | */) ;; *) echo "$want" >&2 && exit 2 ;; esac
+layout=$([[ $1 != */ ]] || echo yes)
+out=$(realpath -m "$1")
 shift
 cd "$(dirname "$0")/.."
 tools/deps.sh buildah:buildah
@@ -37,11 +44,20 @@ mkdir -m 1777 "$work/rootfs/tmp"
 
 args=()
 for arg in "$@"; do args+=(--build-arg "$arg"); done
-# chroot needs no runtime of containers, and cannot cut the network off: unshare does.
-unshare --net "${buildah[@]}" build --quiet --pull-never --isolation chroot --layers=false \
-  --build-arg TARGETOS=linux --build-arg BUILD_IMAGE=localhost/build --build-arg BASE_IMAGE=scratch "${args[@]}" \
-  --volume "$goroot:/usr/local/go:ro" --volume "$modules:/modules:ro" --volume "$cache:/cache:rw" \
-  --tag "$name" . >/dev/null
+build() {
+  # chroot needs no runtime of containers, and cannot cut the network off: unshare does.
+  unshare --net "${buildah[@]}" build --quiet --pull-never --isolation chroot --layers=false \
+    --build-arg BUILD_IMAGE=localhost/build --build-arg BASE_IMAGE=scratch "${args[@]}" \
+    --volume "$goroot:/usr/local/go:ro" --volume "$modules:/modules:ro" --volume "$cache:/cache:rw" "$@" . >/dev/null
+}
 
-"${buildah[@]}" push --quiet "$name" "docker-archive:$work/image.tar:$name"
-mv "$work/image.tar" "$out"
+if [[ $layout ]]; then
+  build --platform linux/amd64,linux/arm64 --manifest "$name"
+  "${buildah[@]}" manifest push --quiet --all --format oci "$name" "oci:$work/layout"
+  rm -rf --one-file-system "$out"
+  mv "$work/layout" "$out"
+else
+  build --build-arg TARGETOS=linux --tag "$name"
+  "${buildah[@]}" push --quiet "$name" "docker-archive:$work/image.tar:$name"
+  mv "$work/image.tar" "$out"
+fi

@@ -31,12 +31,16 @@ func (d *decoder) check(c Config) {
 		}
 		d.checkPlace(i, b)
 		d.checkNodes(i, b)
-		d.checkTLS(i, b)
+		key := func(keys ...string) string { return at(i, keys...) }
+		d.checkTLS(key, b)
+		if b.Pods == nil {
+			d.checkListedTLS(key, b)
+		}
 		if !c.InCluster() && b.Pods == nil && len(b.Nodes) > 0 { // else something is missing, which is said elsewhere
 			d.checkSecrets(i, b)
 		}
-		d.checkProbes(i, b)
-		d.checkEvidence(i, b)
+		d.checkProbes(key, b)
+		d.checkEvidence(key, b)
 		d.checkPolicy(func(k string) string { return at(i, k) }, b.Policy)
 	}
 	taken := make(map[string]string, len(first))
@@ -45,6 +49,7 @@ func (d *decoder) check(c Config) {
 	}
 	d.checkApps(c.Apps, taken)
 	d.checkClaims(c)
+	d.checkDiscovery(c.Discovery)
 	d.checkEnvironments(c)
 	d.checkAPI(c)
 	d.checkReceivers(c)
@@ -147,7 +152,7 @@ func (d *decoder) checkNodes(i int, b Broker) {
 // checkProbes holds the ten-second rule: a live broker ends an unfinished login at its handshake timeout, and only a
 // wedged one is silent beyond. A deadline before that tells nothing. The margin is for connecting, and for a broker
 // whose timer is late.
-func (d *decoder) checkProbes(i int, b Broker) {
+func (d *decoder) checkProbes(at keyed, b Broker) {
 	least := b.HandshakeTimeout + max(time.Second, b.HandshakeTimeout/10)
 	for _, p := range []struct {
 		name    string
@@ -157,41 +162,41 @@ func (d *decoder) checkProbes(i int, b Broker) {
 		{"roundtrip", b.Probes.Roundtrip.Timeout},
 	} {
 		if p.timeout < least {
-			d.problem(at(i, "probes", p.name, "timeout"),
+			d.problem(at("probes", p.name, "timeout"),
 				"%s: want at least %s, beyond the broker's handshake_timeout of %s, or a slow broker looks like a stuck one",
 				span(p.timeout), span(least), span(b.HandshakeTimeout))
 		}
 	}
 	if b.Policy.LogSilence > 0 && b.Probes.Log.Every.Schedule == nil {
-		d.problem(at(i, "policy", "log_silence"),
+		d.problem(at("policy", "log_silence"),
 			"it asks for a silent log, and probes.log.every is never: want 0s, or a schedule there")
 	}
 }
 
 // checkEvidence sees to it that what the policy asks for can come together before it is too old.
-func (d *decoder) checkEvidence(i int, b Broker) {
+func (d *decoder) checkEvidence(at keyed, b Broker) {
 	login, p := b.Probes.Login, b.Policy
 	p.FailureThreshold = min(p.FailureThreshold, p.Window) // that it must not be more is said elsewhere
 	pace := max(longestGap(login.Every), login.WhileSuspect, login.WhileConfirmed)
 	// A login that answers stage by stage may take twice its deadline (probe.Login).
 	if apart := pace + 2*login.Timeout; p.ResultTTL <= apart {
-		d.problem(at(i, "policy", "result_ttl"),
+		d.problem(at("policy", "result_ttl"),
 			"%s: want more than %s, the longest time from one login to the end of the next, or the node is unknown in between",
 			span(p.ResultTTL), span(apart))
 	}
 	if b.Policy.LogSilence > 0 && b.Probes.Log.Every.Schedule != nil && p.ResultTTL <= longestGap(b.Probes.Log.Every) {
-		d.problem(at(i, "policy", "result_ttl"),
+		d.problem(at("policy", "result_ttl"),
 			"%s: want more than %s, the longest time between two looks at the log, which log_silence asks for",
 			span(p.ResultTTL), span(longestGap(b.Probes.Log.Every)))
 	}
 	confirmed := time.Duration(p.FailureThreshold) * (max(login.WhileSuspect, login.WhileConfirmed) + 2*login.Timeout)
 	if least := max(confirmed, p.MinDuration+2*login.Timeout); p.EvidenceTTL < least {
-		d.problem(at(i, "policy", "evidence_ttl"),
+		d.problem(at("policy", "evidence_ttl"),
 			"%s: want at least %s, or the first of %d stuck logins is forgotten before the last",
 			span(p.EvidenceTTL), span(least), p.FailureThreshold)
 	}
 	if least := p.RecheckAfter + 2*b.Probes.MaybeStuck.Timeout; p.EvidenceTTL < least {
-		d.problem(at(i, "policy", "evidence_ttl"),
+		d.problem(at("policy", "evidence_ttl"),
 			"%s: want at least %s, the time that two looks at a node's processes may take, recheck_after apart",
 			span(p.EvidenceTTL), span(least))
 	}
@@ -217,10 +222,15 @@ func (d *decoder) checkPolicy(key func(string) string, p decide.Policy) {
 	}
 }
 
+// keyed gives the path of a key below something: of a broker, or of what holds for those that are found.
+type keyed func(keys ...string) string
+
 // at gives the path of a broker's key.
 func at(broker int, keys ...string) string {
-	return fmt.Sprintf("brokers[%d].%s", broker, strings.Join(keys, "."))
+	return fmt.Sprintf("brokers[%d].%s", broker, joined(keys))
 }
+
+func joined(keys []string) string { return strings.Join(keys, ".") }
 
 // nodeAt gives the path of a broker's node.
 func nodeAt(broker, node int) string { return at(broker, fmt.Sprintf("nodes[%d]", node)) }

@@ -25,6 +25,8 @@ type Config struct {
 	API     API
 	Brokers []Broker
 	Apps    []App
+	// Discovery finds more brokers; nil: there are no others.
+	Discovery *Discovery
 
 	Environments []Environment
 
@@ -62,6 +64,10 @@ type Broker struct {
 	Nodes []target.Node
 	// Pods are found in Kubernetes; nil: the nodes are listed.
 	Pods *Pods
+	// Source is where the broker comes from; the zero value: from the configuration. Found is what its resource says, in
+	// a form that the supplier of its nodes knows.
+	Source target.Source
+	Found  any
 
 	// TimeZone is that of its maintenance windows and of what its probes' schedules say by the clock.
 	TimeZone *time.Location

@@ -93,6 +93,9 @@ func (d *decoder) line(key string) int {
 	if line, ok := d.lines[brokerPrefix.ReplaceAllString(key, "defaults.")]; ok {
 		return line
 	}
+	if line, ok := d.lines[discoveryPrefix.ReplaceAllString(key, "defaults.")]; ok {
+		return line
+	}
 	if i := strings.LastIndexAny(key, ".["); i > 0 {
 		return d.line(key[:i])
 	}

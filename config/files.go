@@ -17,8 +17,14 @@ func (c *Config) resolve(dir string) {
 	for i := range c.Environments {
 		paths = append(paths, &c.Environments[i].Kubeconfig)
 	}
+	brokers := make([]*Broker, 0, len(c.Brokers)+1)
 	for i := range c.Brokers {
-		b := &c.Brokers[i]
+		brokers = append(brokers, &c.Brokers[i])
+	}
+	if c.Discovery != nil {
+		brokers = append(brokers, &c.Discovery.Broker)
+	}
+	for _, b := range brokers {
 		paths = append(paths, &b.UsernameFile, &b.PasswordFile, &b.TokenFile)
 		if b.TLS != nil {
 			paths = append(paths, &b.TLS.CAFile, &b.TLS.CertFile, &b.TLS.KeyFile)
@@ -46,11 +52,15 @@ func (d *decoder) checkFiles(c Config) {
 	d.checkAPIFiles(c)
 	d.checkReceiverFiles(c)
 	for i, b := range c.Brokers {
-		d.checkBrokersFiles(i, b)
+		d.checkBrokerFiles(func(keys ...string) string { return at(i, keys...) }, b)
+	}
+	if c.Discovery != nil {
+		d.checkBrokerFiles(func(keys ...string) string { return "discovery.defaults." + joined(keys) }, c.Discovery.Broker)
 	}
 }
 
-func (d *decoder) checkBrokersFiles(i int, b Broker) {
+// checkBrokerFiles notes the files that a broker cannot use.
+func (d *decoder) checkBrokerFiles(at keyed, b Broker) {
 	for _, f := range []struct {
 		key, path string
 		most      int
@@ -63,7 +73,7 @@ func (d *decoder) checkBrokersFiles(i int, b Broker) {
 			continue
 		}
 		if _, err := readSecret(f.path, f.most); err != nil {
-			d.problem(at(i, f.key), "%v: want a file with one line, of at most %d bytes", err, f.most)
+			d.problem(at(f.key), "%v: want a file with one line, of at most %d bytes", err, f.most)
 		}
 	}
 	if b.TLS == nil {
@@ -71,12 +81,12 @@ func (d *decoder) checkBrokersFiles(i int, b Broker) {
 	}
 	if b.TLS.CAFile != "" {
 		if _, err := login.LoadAuthorities(b.TLS.CAFile); err != nil {
-			d.problem(at(i, "tls"), "%v", err)
+			d.problem(at("tls"), "%v", err)
 		}
 	}
 	if b.TLS.CertFile != "" && b.TLS.KeyFile != "" { // else that has been noted
 		if _, err := login.LoadPair(b.TLS.CertFile, b.TLS.KeyFile); err != nil {
-			d.problem(at(i, "tls"), "%v", err)
+			d.problem(at("tls"), "%v", err)
 		}
 	}
 }

@@ -65,7 +65,7 @@ func (c *Config) InCluster() bool {
 			return true
 		}
 	}
-	return len(c.Apps) > 0 || len(c.Environments) > 0
+	return c.Discovery != nil || len(c.Apps) > 0 || len(c.Environments) > 0
 }
 
 // The forms of Kubernetes' names, and what the messages say of them. Sources: RFC 1123, and the syntax of label

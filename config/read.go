@@ -58,7 +58,12 @@ func (d *decoder) parse(data []byte, c Config) Config {
 	}
 	s.kubernetes(&c.Kubernetes)
 	s.api(&c.API)
-	for _, e := range s.few("brokers", required, "brokers", maxBrokers) {
+	c.Discovery = s.discovery(shared.clone())
+	needed := required
+	if c.Discovery != nil {
+		needed = none
+	}
+	for _, e := range s.few("brokers", needed, "brokers", maxBrokers) {
 		c.Brokers = append(c.Brokers, d.broker(e, shared.clone()))
 	}
 	apps, _ := s.list("apps", none, "applications")
@@ -126,10 +131,15 @@ func (d *decoder) node(e element, broker string) target.Node {
 
 // inherited reads what a broker may have from the section of defaults.
 func (s *section) inherited(b *Broker) {
+	s.shared(b)
+	s.mode(&b.Policy.Mode)
+}
+
+// shared reads what brokers may have in common, but for the mode.
+func (s *section) shared(b *Broker) {
 	s.text("vhost", b.Vhost, "a vhost's name", &b.Vhost)
 	s.credentials(b)
 	s.tls(b)
-	s.mode(&b.Policy.Mode)
 	s.timeZone(&b.TimeZone)
 	s.duration("handshake_timeout", &b.HandshakeTimeout, time.Second)
 	s.probes(&b.Probes)

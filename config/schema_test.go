@@ -61,6 +61,9 @@ func formOfFile() form {
 		delete(broker, own)
 	}
 	root.at("defaults")["properties"] = broker
+	found := maps.Clone(broker)
+	delete(found, "mode") // it stands beside
+	root.at("discovery.defaults")["properties"] = found
 
 	// In the daemon, checks across keys refuse what is not so. Files must be among those that the chart mounts.
 	root.at("apps[]").require("pods")

@@ -134,9 +134,9 @@ func (s *section) secretName(there bool, namespace, name *string) {
 }
 
 // checkTLS notes what is wrong with keys that are each right by themselves.
-func (d *decoder) checkTLS(i int, b Broker) {
-	if b.AuthMechanism == External && !b.TLS.hasCert() && !d.wrong(at(i, "tls")) {
-		d.problem(at(i, "auth_mechanism"),
+func (d *decoder) checkTLS(at keyed, b Broker) {
+	if b.AuthMechanism == External && !b.TLS.hasCert() && !d.wrong(at("tls")) {
+		d.problem(at("auth_mechanism"),
 			"external says who we are by our certificate: want tls.cert_file and tls.key_file, or tls.cert_secret")
 	}
 	if b.TLS == nil {
@@ -144,22 +144,26 @@ func (d *decoder) checkTLS(i int, b Broker) {
 	}
 	switch {
 	case b.TLS.CertFile != "" && b.TLS.KeyFile == "":
-		d.problem(at(i, "tls", "key_file"), "missing: want the key of the certificate in cert_file")
+		d.problem(at("tls", "key_file"), "missing: want the key of the certificate in cert_file")
 	case b.TLS.CertFile == "" && b.TLS.KeyFile != "":
-		d.problem(at(i, "tls", "cert_file"), "missing: want the certificate of the key in key_file")
+		d.problem(at("tls", "cert_file"), "missing: want the certificate of the key in key_file")
 	}
-	if b.Pods != nil {
+}
+
+// checkListedTLS notes what cannot be in the TLS of nodes that are no pods.
+func (d *decoder) checkListedTLS(at keyed, b Broker) {
+	if b.TLS == nil {
 		return
 	}
 	const missing = "missing: want the secret's namespace, for the nodes are no pods and have none"
 	if b.TLS.CASecret != nil && b.TLS.CASecret.Namespace == "" {
-		d.problem(at(i, "tls", "ca_secret", "namespace"), missing)
+		d.problem(at("tls", "ca_secret", "namespace"), missing)
 	}
 	if b.TLS.CertSecret != nil && b.TLS.CertSecret.Namespace == "" {
-		d.problem(at(i, "tls", "cert_secret", "namespace"), missing)
+		d.problem(at("tls", "cert_secret", "namespace"), missing)
 	}
 	if strings.Contains(string(b.TLS.ServerName), "{namespace}") {
-		d.problem(at(i, "tls", "server_name"), "it has {namespace}: want the namespace itself, for the nodes are no pods "+
+		d.problem(at("tls", "server_name"), "it has {namespace}: want the namespace itself, for the nodes are no pods "+
 			"and have none")
 	}
 }

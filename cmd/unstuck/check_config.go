@@ -110,6 +110,13 @@ func summaryOf(c *config.Config) []string {
 		}
 		add("%s: mode %s, %s", b.Name, b.Policy.Mode, nodes)
 	}
+	if d := c.Discovery; d != nil {
+		where := "all namespaces"
+		if !d.AllNamespaces {
+			where = "namespaces " + strings.Join(d.Namespaces, ", ")
+		}
+		add("brokers are found in %s: mode %s, by an annotation up to %s", where, d.Broker.Policy.Mode, d.MaxMode)
+	}
 	for _, a := range c.Apps {
 		add("%s, an application: mode %s, %s", a.Name, a.Policy.Mode, podsOf(a.Pods))
 	}

@@ -167,6 +167,11 @@ func (p *Pods) lookAfresh(ctx context.Context, n target.Node) (pod, error) {
 	if len(closed) > 0 {
 		return it, refuseFor(about, first, "%s", strings.Join(closed, "; "))
 	}
+	if p.Confirm != nil {
+		if err := p.Confirm(ctx); err != nil {
+			return it, err
+		}
+	}
 	return it, p.othersStay(ctx, it)
 }
 

@@ -1,6 +1,7 @@
 package kube
 
 import (
+	"context"
 	"errors"
 	"strings"
 	"testing"
@@ -53,6 +54,30 @@ func TestPodsDeleteIsOfTheVeryPodWithItsGrace(t *testing.T) {
 		}
 		if c.Asked("patch") != 0 {
 			t.Error("the pod was changed")
+		}
+	})
+}
+
+// What a target was found by is asked for again right before the deletion.
+func TestPodsDeleteAsksAgainForWhatTheTargetWasFoundBy(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := kubetest.NewCluster(t, broker()...)
+		var says error
+		asked, found := 0, brokerTarget()
+		found.Notes = []string{"its annotation is misspelt"}
+		found.Confirm = func(context.Context) error { asked++; return says }
+		_, p := ready(t, c, found)
+		view := look(t, p)
+		if len(view.Problems) != 1 || view.Problems[0] != found.Notes[0] {
+			t.Errorf("%q", view.Problems)
+		}
+		says = &target.RefusedError{Cause: target.CauseSource}
+		if err := p.Delete(t.Context(), view.Nodes[1], time.Minute); refusedFor(err) != target.CauseSource || len(c.Deletions()) != 0 {
+			t.Errorf("%v, %d deletions", err, len(c.Deletions()))
+		}
+		says = nil
+		if err := p.Delete(t.Context(), view.Nodes[1], time.Minute); err != nil || len(c.Deletions()) != 1 || asked != 2 {
+			t.Errorf("%v, %d deletions, asked %d times", err, len(c.Deletions()), asked)
 		}
 	})
 }

@@ -35,6 +35,12 @@ type Target struct {
 	// the RabbitMQ cluster operator holds a pod back for up to a week. The grace period ends that hook too, only later.
 	// It needs the permission to patch pods.
 	SkipPreStopChecks bool
+
+	// Confirm, if not nil, is asked right before a deletion whether what the target was found by is still as it was. Its
+	// error is a *target.RefusedError.
+	Confirm func(context.Context) error
+	// Notes are what is wrong with how the target is looked for, as far as is known without its pods.
+	Notes []string
 }
 
 // Pods are the pods of one target. It is a remediate.World, a target.Execer and a target.LogReader.
@@ -139,7 +145,7 @@ func (p *Pods) View(ctx context.Context, broker string) (target.View, error) {
 		}
 	}
 	slices.SortFunc(v.Nodes, func(a, b target.Node) int { return strings.Compare(a.Name, b.Name) })
-	v.Problems = p.problems(pods, v.Nodes)
+	v.Problems = slices.Concat(p.Notes, p.problems(pods, v.Nodes))
 	return v, nil
 }
 

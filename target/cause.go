@@ -17,6 +17,7 @@ const (
 	CauseTerminating      Cause = "terminating"
 	CauseEnded            Cause = "ended"
 	CauseNotSelected      Cause = "not_selected"
+	CauseSource           Cause = "source"
 	CauseNoController     Cause = "no_controller"
 	CauseRollout          Cause = "rollout"
 	CauseDisruptionBudget Cause = "disruption_budget"
@@ -49,6 +50,7 @@ var causes = map[Cause]string{
 	CauseTerminating:      "it is being deleted already",
 	CauseEnded:            "it has ended",
 	CauseNotSelected:      "its labels do not fit the selector any more",
+	CauseSource:           "the resource that it was found by is gone, or is not as it was",
 	CauseNoController:     "nothing is sure to recreate it",
 	CauseRollout:          "its set is rolling out, or may be",
 	CauseDisruptionBudget: "a disruption budget forbids it, or may",

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/client-go/util/flowcontrol"
@@ -39,6 +40,8 @@ type Conn struct {
 
 	Commands *Commands
 	Log      *slog.Logger
+	// Resources reads resources of kinds that no client of API is for; nil: there is no such client.
+	Resources dynamic.Interface
 
 	namespace string
 
@@ -75,7 +78,12 @@ func ForConfig(config *rest.Config, namespace string, log *slog.Logger) (*Conn, 
 	if err != nil {
 		return nil, fmt.Errorf("connect to Kubernetes: %w", err)
 	}
-	return New(set, namespace, &dialer{config: config, pods: set.CoreV1().RESTClient()}, log), nil
+	conn := New(set, namespace, &dialer{config: config, pods: set.CoreV1().RESTClient()}, log)
+	// It speaks JSON alone, and shares the allowance of requests.
+	if conn.Resources, err = dynamic.NewForConfig(config); err != nil {
+		return nil, fmt.Errorf("connect to Kubernetes: %w", err)
+	}
+	return conn, nil
 }
 
 // New makes a connection of its parts.

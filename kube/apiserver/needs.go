@@ -22,7 +22,8 @@ var groups = map[string]string{
 	"statefulsets": "apps", "replicasets": "apps", "deployments": "apps", "daemonsets": "apps",
 	"controllerrevisions": "apps", "jobs": "batch", "cronjobs": "batch",
 	"poddisruptionbudgets": "policy", "leases": "coordination.k8s.io",
-	"tokenreviews": "authentication.k8s.io", "subjectaccessreviews": "authorization.k8s.io",
+	"rabbitmqclusters": "rabbitmq.com",
+	"tokenreviews":     "authentication.k8s.io", "subjectaccessreviews": "authorization.k8s.io",
 }
 
 // attributes gives what a right to do this is called. The resource is with its subresource, as in "pods/exec"; no name:

@@ -2,6 +2,7 @@ package apiserver
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"slices"
 	"strings"
@@ -102,4 +103,38 @@ func ContainerOf(p *corev1.Pod, name string) string {
 		}
 	}
 	return p.Spec.Containers[0].Name
+}
+
+// Versions gives the versions of a group in which the API server serves a resource; none if it knows no such resource.
+func (c *Conn) Versions(ctx context.Context, group, resource string) ([]string, error) {
+	ctx, cancel := context.WithTimeout(ctx, Timeout)
+	defer cancel()
+	var all metav1.APIGroup
+	if err := c.document(ctx, "/apis/"+group, &all); apierrors.IsNotFound(err) {
+		return nil, nil
+	} else if err != nil {
+		return nil, err
+	}
+	var serving []string
+	for _, v := range all.Versions {
+		var list metav1.APIResourceList
+		if err := c.document(ctx, "/apis/"+v.GroupVersion, &list); apierrors.IsNotFound(err) {
+			continue
+		} else if err != nil {
+			return nil, err
+		}
+		if slices.ContainsFunc(list.APIResources, func(r metav1.APIResource) bool { return r.Name == resource }) {
+			serving = append(serving, v.Version)
+		}
+	}
+	return serving, nil
+}
+
+// document reads what the API server says of itself, which is JSON.
+func (c *Conn) document(ctx context.Context, path string, v any) error {
+	data, err := c.CoreV1().RESTClient().Get().AbsPath(path).SetHeader("Accept", "application/json").Do(ctx).Raw()
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal(data, v)
 }

@@ -17,8 +17,8 @@ func guardOf(c target.Cause) Guard {
 		return GuardDisruptionBudget
 	case target.CausePeers:
 		return GuardPeers
-	case target.CauseRestarted, target.CauseTerminating, target.CauseEnded, target.CauseNotSelected, target.CauseRollout,
-		target.CauseCannotTell, target.CauseLastLook:
+	case target.CauseRestarted, target.CauseTerminating, target.CauseEnded, target.CauseNotSelected, target.CauseSource,
+		target.CauseRollout, target.CauseCannotTell, target.CauseLastLook:
 		return GuardRollout
 	case target.CauseGone, target.CauseChanged, target.CauseGrace, target.CauseNotLabeled, target.CauseNotAllowed,
 		target.CauseRejected, target.CauseStillThere, target.CauseIncident, target.CauseOtherIncident,

@@ -25,6 +25,7 @@ var ours = []string{
 	"release/plan", "config", "metrics", "kube", "kube/apiserver", "kube/deploy", "kube/kubetest", "trigger",
 	"httpapi", "httpapi/apitest", "httpapi/brokers", "httpapi/environments", "ui", "lab", "terminal", "version",
 	"cli", "app", "apptest", "probe/login", "probe/stuck", "release/text", "release/workload", "notify",
+	"kube/discover",
 }
 
 // product are those of which the two commands are made.
@@ -75,7 +76,7 @@ var mayImport = map[string]string{
 	"httpapi/apitest/a.go":       "context os slog auth target probe remediate remediate/decide remediate/store release release/plan release/workload",
 	"ui/a.go":                    "context os slog auth httpapi httpapi/brokers httpapi/environments probe remediate remediate/decide remediate/store release release/plan trigger",
 	"lab/a.go":                   "context os slog target amqp",
-	"app/a.go":                   "context os slog auth config httpapi httpapi/brokers httpapi/environments kube kube/apiserver kube/deploy metrics probe release release/plan remediate remediate/decide remediate/store target ui version probe/login probe/stuck notify",
+	"app/a.go":                   "context os slog auth config httpapi httpapi/brokers httpapi/environments kube kube/apiserver kube/deploy metrics probe release release/plan remediate remediate/decide remediate/store target ui version probe/login probe/stuck notify kube/discover",
 	"cli/a.go":                   "context os slog cobra httpapi httpapi/brokers httpapi/environments kube probe release release/plan remediate remediate/decide remediate/store target terminal trigger version release/workload",
 	"terminal/a.go":              "context os slog probe",
 	"version/a.go":               "context os slog",
@@ -95,6 +96,7 @@ var mayImport = map[string]string{
 	"release/text/a.go":          "",
 	"release/workload/a.go":      "release/text",
 	"notify/a.go":                "context os slog target probe remediate/decide remediate/store",
+	"kube/discover/a.go":         "context os slog target kube/apiserver client-go",
 }
 
 // except gives names without some of them.

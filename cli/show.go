@@ -28,6 +28,7 @@ func (s *session) showStatus(
 			}
 		}
 	}
+	s.showUnwatched(targets)
 	for _, e := range envs.Environments {
 		s.showEnvironment(e)
 	}
@@ -39,6 +40,9 @@ func (s *session) showStatus(
 
 func (s *session) showTarget(b brokers.Target, now time.Time) {
 	s.printf("%s  mode %s, %s, looked at %s", b.Target, b.Mode, nodesThere(b), age(b.At, now))
+	if b.Source.Found() {
+		s.printf("  found by %s", b.Source)
+	}
 	if b.IsLeader != target.Yes {
 		s.printf("  is the replica that answers the leader, so that it may act? %s", b.IsLeader)
 	}
@@ -62,6 +66,20 @@ func (s *session) showTarget(b brokers.Target, now time.Time) {
 	s.table("  ", rows)
 	for _, d := range b.Deletions {
 		s.showDeletion(d)
+	}
+}
+
+// showUnwatched shows what discovery has found and is not watched, and why it may miss something.
+func (s *session) showUnwatched(all brokers.Targets) {
+	for _, u := range all.Unwatched {
+		what := "NOT watched"
+		if u.Ignored {
+			what = "ignored"
+		}
+		s.printf("%s  %s: %s: %s", u.Target, what, u.Source, u.Reason)
+	}
+	for _, problem := range all.DiscoveryProblems {
+		s.printf("discovery: %s", problem)
 	}
 }
 

@@ -68,8 +68,8 @@ func TestPodsDeleteAsksAgainForWhatTheTargetWasFoundBy(t *testing.T) {
 		found.Confirm = func(context.Context) error { asked++; return says }
 		_, p := ready(t, c, found)
 		view := look(t, p)
-		if len(view.Problems) != 1 || view.Problems[0] != found.Notes[0] {
-			t.Errorf("%q", view.Problems)
+		if len(view.Problems) != 1 || view.Problems[0].Text != found.Notes[0] {
+			t.Errorf("%+v", view.Problems)
 		}
 		says = &target.RefusedError{Cause: target.CauseSource}
 		if err := p.Delete(t.Context(), view.Nodes[1], time.Minute); refusedFor(err) != target.CauseSource || len(c.Deletions()) != 0 {

@@ -145,7 +145,10 @@ func (p *Pods) View(ctx context.Context, broker string) (target.View, error) {
 		}
 	}
 	slices.SortFunc(v.Nodes, func(a, b target.Node) int { return strings.Compare(a.Name, b.Name) })
-	v.Problems = slices.Concat(p.Notes, p.problems(pods, v.Nodes))
+	v.Problems = p.problems(pods, v.Nodes)
+	if len(p.Notes) > 0 {
+		v.Problems = append(v.Problems, target.Problem{Kind: target.ProblemSource, Text: strings.Join(p.Notes, "; ")})
+	}
 	return v, nil
 }
 

@@ -20,6 +20,8 @@ var (
 	reconcileDegraded = prometheus.NewDesc("unstuck_reconcile_degraded",
 		"1 while the broker's loop cannot see or write down all that it needs, and holds for that reason; else 0.",
 		[]string{"target"}, nil)
+	targetInfo = prometheus.NewDesc("unstuck_target_info",
+		"Always 1; the labels say where the broker comes from.", []string{"target", "source", "namespace", "resource"}, nil)
 	isLeader = prometheus.NewDesc("unstuck_is_leader",
 		"1 while this replica is the one that may act upon the broker, 0 while another one is or it cannot tell.",
 		[]string{"target"}, nil)
@@ -83,7 +85,7 @@ type gauges struct{ *Metrics }
 // Describe names every gauge.
 func (gauges) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		lastReconcile, reconcileDegraded, isLeader, mode, expected, unsettled, lastDeletion, budgetLeft,
+		lastReconcile, reconcileDegraded, targetInfo, isLeader, mode, expected, unsettled, lastDeletion, budgetLeft,
 		status, phase, guardClosed, terminating, lastReason, stuckFor, lastProbe,
 		processes, suspicious, baseline, stuckReaders, stuckChannels, logAge, certFrom, certUntil,
 	} {
@@ -117,6 +119,8 @@ func send(ch chan<- prometheus.Metric, d *prometheus.Desc, value float64, labels
 
 func collectTarget(ch chan<- prometheus.Metric, s remediate.Snapshot, now time.Time) {
 	send(ch, lastReconcile, unix(s.At), s.Target)
+	from := s.Source.Known()
+	send(ch, targetInfo, 1, s.Target, string(from.Kind), valid(from.Namespace), valid(from.Name))
 	if s.At.IsZero() {
 		return
 	}

@@ -31,6 +31,7 @@ type Metrics struct {
 	operations  *operations
 	files       *files
 	reload      *reload
+	discovery   discovery
 	counters
 	notifications notifications
 
@@ -50,6 +51,7 @@ func New(version string) *Metrics {
 		operations:    newOperations(),
 		files:         &files{checks: make(map[File]func() error)},
 		reload:        new(reload),
+		discovery:     newDiscovery(),
 		counters:      newCounters(),
 		notifications: newNotifications(),
 		snapshots:     make(map[string]remediate.Snapshot),
@@ -65,6 +67,7 @@ func New(version string) *Metrics {
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		build, m.permissions, m.results, m.durations, m.stages, m.decisions, m.deletions, m.settled, m.recovery,
+		m.discovery.resources, m.discovery.problems,
 		m.operations.ended, m.operations, m.files, m.reload, gauges{m},
 	)
 	m.registry.MustRegister(m.notifications.all()...)

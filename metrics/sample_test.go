@@ -32,6 +32,7 @@ func feed(m *Metrics, now time.Time) {
 	m.NotifyFailed("chat")
 	m.NotifyDropped("chat", "too_old")
 	m.NotifyQueue("chat", 2)
+	m.Discovered(28, 1, 2, 1)
 	m.WatchFile(ConfigurationFile, func() error { return nil })
 	m.WatchFile(TokensFile, func() error { return errors.New("line 3: no such right") })
 	m.WatchCertificate(func() (from, until time.Time) { return now.AddDate(0, -1, 0), now.AddDate(0, 2, 0) })

@@ -45,6 +45,7 @@ type Runner interface {
 // Options are what a Loop is made of.
 type Options struct {
 	Target string
+	Source target.Source // where the target comes from
 	Policy decide.Policy
 	World  World
 	Runner Runner
@@ -123,7 +124,7 @@ func NewLoop(o Options) *Loop {
 	}
 	return &Loop{
 		Options: o, wake: make(chan struct{}, 1), requests: make(chan func(context.Context)), ended: make(chan struct{}),
-		snapshot: Snapshot{Target: o.Target, Policy: o.Policy},
+		snapshot: Snapshot{Target: o.Target, Source: o.Source, Policy: o.Policy},
 		quorum:   make(map[string]decide.Quorum), refusals: make(map[string]decide.Refusal),
 		recent: make(map[string][]probe.Result), asked: make(map[string]time.Time),
 		last: make(map[string]decide.Decision), journal: newJournal(),
@@ -256,8 +257,8 @@ func (l *Loop) look(ctx context.Context) (target.View, error) {
 // publish makes the snapshot of this reconcile.
 func (l *Loop) publish(o decide.Observation, decisions []decide.Decision) {
 	s := Snapshot{
-		Target: l.Target, At: time.Now(), Policy: l.Policy, View: o.View, Deletions: slices.Clone(l.state.Deletions),
-		Error: sentence(l.troubles),
+		Target: l.Target, Source: l.Source, At: time.Now(), Policy: l.Policy, View: o.View,
+		Deletions: slices.Clone(l.state.Deletions), Error: sentence(l.troubles),
 		Nodes: make([]NodeSnapshot, 0, len(decisions)),
 	}
 	for _, p := range o.Pauses {

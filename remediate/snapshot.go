@@ -14,6 +14,7 @@ import (
 // reading.
 type Snapshot struct {
 	Target    string            `json:"target"`
+	Source    target.Source     `json:"source"`
 	At        time.Time         `json:"at"` // of the reconcile; zero: there was none yet
 	Policy    decide.Policy     `json:"-"`
 	View      target.View       `json:"-"`

@@ -15,5 +15,6 @@ const (
 	ProblemNoPod       ProblemKind = "no_pod"       // no pod fits the selector
 	ProblemNoNode      ProblemKind = "no_node"      // each that does has ended, or is of a Job
 	ProblemNoContainer ProblemKind = "no_container" // they do not have the container
+	ProblemSource      ProblemKind = "source"       // what it was found by leaves something open
 	ProblemLogin       ProblemKind = "login"        // credentials or certificates of ours are at fault
 )

@@ -23,6 +23,8 @@ type overviewData struct {
 	Headline    headline
 	Targets     []targetData
 	Left        int // brokers that are not shown
+	Unwatched   []brokers.Unwatched
+	Problems    []string // of discovery
 	Incidents   []brokers.IncidentLine
 	NoIncidents bool // they cannot be read now
 
@@ -52,7 +54,10 @@ func (p pages) overview(r *http.Request) (view, error) {
 	for _, s := range p.seen() {
 		apps[s.Target] = s.Policy.App
 	}
-	d := overviewData{Headline: headlineOf(all.Targets), Buttons: p.buttons(r, "all")}
+	d := overviewData{
+		Headline: headlineOf(all.Targets), Buttons: p.buttons(r, "all"), Problems: all.DiscoveryProblems,
+		Unwatched: all.Unwatched,
+	}
 	if d.Environments, err = p.environmentNames(r); err != nil {
 		return view{}, err
 	}

@@ -24,6 +24,24 @@ import (
 type Targets struct {
 	Targets []Target `json:"targets"`
 	httpapi.Next
+
+	Unwatched []Unwatched `json:"unwatched,omitempty"` // what discovery has found and is not watched, by name
+	// why discovery may miss something, or have it as it was, a line each
+	DiscoveryProblems []string `json:"discovery_problems,omitempty"`
+}
+
+// Unwatched is a resource of the cluster that discovery has found and that is not watched.
+type Unwatched struct {
+	Target  string        `json:"target"` // the name that the broker would have
+	Source  target.Source `json:"source"`
+	Ignored bool          `json:"ignored"` // as it should be: its author wants it, or there is nothing to watch
+	Reason  string        `json:"reason"`  // one line
+}
+
+// Discovery is what discovery says beside the brokers that it has found.
+type Discovery struct {
+	Unwatched []Unwatched
+	Problems  []string
 }
 
 var targetList = httpapi.List[remediate.Snapshot]{
@@ -33,6 +51,7 @@ var targetList = httpapi.List[remediate.Snapshot]{
 // Target is one broker, and in Targets as well as the answer to /api/v1/targets/{target}.
 type Target struct {
 	Target    string            `json:"target"`
+	Source    target.Source     `json:"source"`         // where it comes from: the configuration, or what was found
 	Mode      decide.Mode       `json:"mode"`           // observe or remediate
 	At        time.Time         `json:"at,omitzero"`    // of the loop's last reconcile, which this is the state of
 	Stale     bool              `json:"stale"`          // that reconcile is too long ago, or there was none
@@ -87,6 +106,8 @@ const DefaultStaleAfter = time.Minute
 type Options struct {
 	Snapshots func() []remediate.Snapshot // one for each broker, also before its first reconcile
 	Incidents func(context.Context) ([]store.Incident, error)
+
+	Discovery func() Discovery // nil: nothing is looked for
 
 	Nodes  Nodes  // nil: nothing can be done to nodes
 	Pauses Pauses // nil: nothing can be paused
@@ -206,6 +227,20 @@ func (api *API) targets(r *http.Request) (any, error) {
 	all, now := Targets{Targets: []Target{}, Next: next}, time.Now()
 	for _, s := range page {
 		all.Targets = append(all.Targets, api.targetOf(s, now))
+	}
+	if api.Discovery == nil {
+		return all, nil
+	}
+	found := api.Discovery()
+	all.DiscoveryProblems = found.Problems
+	for _, u := range found.Unwatched {
+		ok, err := api.Sees(r.Context(), auth.Action{Target: u.Target})
+		if err != nil {
+			return nil, err
+		}
+		if ok {
+			all.Unwatched = append(all.Unwatched, u)
+		}
 	}
 	return all, nil
 }
@@ -331,9 +366,9 @@ func (api *API) findToRead(r *http.Request) (remediate.Snapshot, error) {
 
 func (api *API) targetOf(s remediate.Snapshot, now time.Time) Target {
 	b := Target{
-		Target: s.Target, Mode: s.Policy.Mode, At: s.At, Stale: api.stale(s, now), Error: s.Error, IsLeader: s.View.IsLeader,
-		Expected: s.View.Expected,
-		Nodes:    []NodeLine{}, Deletions: httpapi.OrEmpty(s.Deletions), Pauses: httpapi.OrEmpty(s.Pauses),
+		Target: s.Target, Source: sourceOf(s), Mode: s.Policy.Mode, At: s.At, Stale: api.stale(s, now), Error: s.Error,
+		IsLeader: s.View.IsLeader, Expected: s.View.Expected,
+		Nodes: []NodeLine{}, Deletions: httpapi.OrEmpty(s.Deletions), Pauses: httpapi.OrEmpty(s.Pauses),
 	}
 	for _, n := range s.Nodes {
 		b.Nodes = append(b.Nodes, NodeLine{
@@ -342,6 +377,13 @@ func (api *API) targetOf(s remediate.Snapshot, now time.Time) Target {
 		})
 	}
 	return b
+}
+
+// sourceOf gives where a target comes from, in words also where nobody has said so.
+func sourceOf(s remediate.Snapshot) target.Source {
+	from := s.Source
+	from.Kind = cmp.Or(from.Kind, target.FromConfiguration)
+	return from
 }
 
 // stale says whether s is too old to be relied on. A reconcile in the future is no better: somebody moved the clock.

@@ -27,11 +27,13 @@ var (
 		"policy/poddisruptionbudgets": "list watch",
 		"coordination.k8s.io/leases=unstuck-operation": "get list watch",
 	}
-	broker   = grants{"/pods/exec": "create get"}
-	app      = grants{"apps/deployments": "get list watch", "apps/replicasets": "get list watch"}
-	locking  = grants{"coordination.k8s.io/leases=unstuck-operation": "get update", "coordination.k8s.io/leases": "create"}
-	deleting = with(locking, grants{"/pods": "delete get list watch"})
-	labeling = with(locking, grants{"/pods": "delete get list patch watch"})
+	broker    = grants{"/pods/exec": "create get"}
+	finding   = with(watching, broker, grants{"rabbitmq.com/rabbitmqclusters": "get list watch"})
+	anySecret = grants{"/secrets": "get"}
+	app       = grants{"apps/deployments": "get list watch", "apps/replicasets": "get list watch"}
+	locking   = grants{"coordination.k8s.io/leases=unstuck-operation": "get update", "coordination.k8s.io/leases": "create"}
+	deleting  = with(locking, grants{"/pods": "delete get list watch"})
+	labeling  = with(locking, grants{"/pods": "delete get list patch watch"})
 
 	cluster   = grants{"authentication.k8s.io/tokenreviews": "create", "authorization.k8s.io/subjectaccessreviews": "create"}
 	others    = with(locking, grants{"/pods": "get list", "/pods/log": "get", "/events": "list"})
@@ -196,6 +198,26 @@ config:
 			map[string]grants{"tools": keeping, "jobs": with(watching, broker, secret("jobs-user"))},
 		},
 		{
+			"brokers that are found, and observed", found("namespaces: [a, jobs]"),
+			map[string]grants{"tools": own, "a": with(finding, anySecret), "jobs": with(finding, anySecret, secret("jobs-user"))},
+		},
+		{
+			"brokers that are found, and may be remediated if they ask for it", found("namespaces: [a], max_mode: remediate"),
+			map[string]grants{"tools": own, "a": with(finding, anySecret, labeling), "jobs": with(watching, broker, secret("jobs-user"))},
+		},
+		{
+			"StatefulSets that are found, with a Secret of a name", found("namespaces: [a], mode: remediate, rabbitmq_clusters: false, defaults: {secret: {name: monitor, username_key: u}}"),
+			map[string]grants{"tools": own, "a": with(watching, broker, deleting, secret("monitor")), "jobs": with(watching, broker, secret("jobs-user"))},
+		},
+		{
+			"brokers that are found, with a Secret that is elsewhere", found("namespaces: [a], defaults: {secret: {name: monitor, namespace: vault, username_key: u}}"),
+			map[string]grants{"tools": own, "a": finding, "vault": secret("monitor"), "jobs": with(watching, broker, secret("jobs-user"))},
+		},
+		{
+			"brokers that are found in all namespaces, which has to be asked for by name", found("all_namespaces: true, max_mode: remediate") + "rbac: {allNamespaces: true}\n",
+			map[string]grants{"tools": own, wholeCluster: with(finding, anySecret, labeling), "jobs": with(watching, broker, secret("jobs-user"))},
+		},
+		{
 			"the example of production", example(t, "production"),
 			map[string]grants{"tools": own, "production": watched, "staging": watched},
 		},
@@ -219,6 +241,19 @@ config:
 		if diff := cmp.Diff(c.want, granted(t, render(t, c.values))); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", c.name, diff)
 		}
+	}
+}
+
+// found has brokers looked for, beside the least that there may be.
+func found(keys string) string { return least + "  discovery: {" + keys + "}\n" }
+
+func TestRBACLetsNobodyIntoAllNamespacesUnlessTheValuesSaySo(t *testing.T) {
+	_, err := helm(t, found("all_namespaces: true"), "template", "watcher")
+	if err == nil || !strings.Contains(err.Error(), "config.discovery.all_namespaces: want rbac.allNamespaces: true") {
+		t.Errorf("%v", err)
+	}
+	if got := granted(t, render(t, least+"rbac: {allNamespaces: true}\n")); got[wholeCluster] != nil {
+		t.Errorf("without discovery it may %v", got[wholeCluster])
 	}
 }
 

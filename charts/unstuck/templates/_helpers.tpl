@@ -96,10 +96,10 @@ The file that the daemon reads: the values' config, and what the chart alone kno
 */ -}}
 {{- define "unstuck.config" -}}
 {{- $config := deepCopy .Values.config -}}
-{{- if not $config.brokers -}}
-{{- fail "config.brokers: want at least one; charts/unstuck/examples has complete configurations" -}}
+{{- if not (or $config.brokers $config.discovery) -}}
+{{- fail "config.brokers: want at least one, or config.discovery; charts/unstuck/examples has complete configurations" -}}
 {{- end -}}
-{{- $inCluster := or (not (empty $config.apps)) (not (empty $config.environments)) -}}
+{{- $inCluster := or (not (empty $config.apps)) (not (empty $config.environments)) (not (empty $config.discovery)) -}}
 {{- range $config.brokers -}}{{- if .pods -}}{{- $inCluster = true -}}{{- end -}}{{- end -}}
 {{- if not $inCluster -}}
 {{- fail "config: no broker has pods, and there is neither an app nor an environment; what is watched from here is in this cluster, at least some of it" -}}
@@ -171,6 +171,22 @@ change, start and run. Environments in other clusters are none of this cluster's
 {{- end -}}
 {{- end -}}
 {{- end -}}
+{{- with .Values.config.discovery -}}
+{{- $found := include "unstuck.discovered" $ | fromJson -}}
+{{- range .namespaces -}}
+{{- $namespace := get $served . | default (dict "secrets" list) -}}
+{{- range $key, $value := $found -}}{{- if and $value (ne $key "secrets") -}}{{- $_ := set $namespace $key $value -}}{{- end -}}{{- end -}}
+{{- $_ := set $namespace "secrets" (concat $namespace.secrets $found.secrets | uniq | sortAlpha) -}}
+{{- $_ := set $served . $namespace -}}
+{{- end -}}
+{{- with dig "defaults" "secret" dict . -}}
+{{- if .namespace -}}
+{{- $namespace := get $served .namespace | default (dict "secrets" list) -}}
+{{- $_ := set $namespace "secrets" (append $namespace.secrets .name | uniq | sortAlpha) -}}
+{{- $_ := set $served .namespace $namespace -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
 {{- range $.Values.config.environments -}}
 {{- if not .cluster -}}
 {{- $namespace := get $served .namespace | default (dict "secrets" list) -}}
@@ -202,6 +218,17 @@ change, start and run. Environments in other clusters are none of this cluster's
 {{- end -}}
 {{- end -}}
 {{- toJson $served -}}
+{{- end -}}
+
+{{- /* What is done in a namespace in which brokers are found, in the words of unstuck.served. */ -}}
+{{- define "unstuck.discovered" -}}
+{{- $discovery := .Values.config.discovery -}}
+{{- $clusters := true -}}{{- if eq (toString $discovery.rabbitmq_clusters) "false" -}}{{- $clusters = false -}}{{- end -}}
+{{- $deletes := or (eq (toString $discovery.mode) "remediate") (eq (toString $discovery.max_mode) "remediate") -}}
+{{- $own := dig "defaults" "secret" dict $discovery -}}
+{{- $secrets := list -}}{{- if and $own.name (not $own.namespace) -}}{{- $secrets = list $own.name -}}{{- end -}}
+{{- $any := not (or $own.name (dig "defaults" "password_file" "" $discovery)) -}}
+{{- dict "brokers" true "clusters" $clusters "deletes" $deletes "labels" (and $deletes $clusters) "anySecret" $any "secrets" $secrets | toJson -}}
 {{- end -}}
 
 {{- /* The name of the Certificate, and of its Secret. */ -}}

@@ -115,6 +115,9 @@ func (a *App) halves() (api *httpapi.API, ready httpapi.Endpoint) {
 	o, b := a.api.Options, a.api.brokers
 	o.Log = a.log
 	b.Snapshots, b.Incidents = a.snapshots, remediate.Recently(a.store.Incidents, incidentsFor)
+	if a.found.looked {
+		b.Discovery = a.found.told
+	}
 	halves := []func(*httpapi.Gate) httpapi.Half{brokers.Half(b)}
 	if a.api.environments != nil {
 		halves = append(halves, environments.Half(*a.api.environments))

@@ -30,6 +30,7 @@ type App struct {
 	hosts   remediate.Hosts
 	wants   wants
 	fleet   fleet
+	found   found
 
 	api    api
 	pulse  *ui.Pulse

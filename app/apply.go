@@ -14,8 +14,11 @@ import (
 // origin says from where it is known what is to be watched. Of two targets of one name, that of the lower is watched.
 type origin uint8
 
-// fromFile is what the configuration file names.
-const fromFile origin = 0
+// The origins.
+const (
+	fromFile    origin = iota // the configuration file names it
+	fromCluster               // it was found in the cluster
+)
 
 // wanted is what is to be watched.
 type wanted struct {

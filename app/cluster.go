@@ -19,6 +19,7 @@ import (
 	"github.com/cjworkbench/unstuck/config"
 	"github.com/cjworkbench/unstuck/kube"
 	"github.com/cjworkbench/unstuck/kube/apiserver"
+	"github.com/cjworkbench/unstuck/kube/discover"
 	"github.com/cjworkbench/unstuck/metrics"
 	"github.com/cjworkbench/unstuck/remediate/decide"
 	"github.com/cjworkbench/unstuck/remediate/store"
@@ -37,6 +38,8 @@ type cluster struct {
 	metrics *metrics.Metrics
 	log     *slog.Logger
 	changed chan struct{} // with room for one: other permissions are needed than before
+
+	discovery *discover.Watcher // nil: nothing is looked for
 
 	mu   sync.Mutex
 	pods map[string]*kube.Pods // by the name of the broker or application
@@ -71,7 +74,7 @@ func (c *cluster) broker(b config.Broker) (Supplier, error) {
 	}
 	s := Supplier{World: fixedNodes{nodes: b.Nodes, isLeader: c.IsLeader}, giveBack: func() {}}
 	if b.Pods != nil {
-		pods, giveBack, err := c.watch(b.Name, *b.Pods, false, b.Policy)
+		pods, giveBack, err := c.watch(b.Name, *b.Pods, false, b.Policy, c.confirmed(b))
 		if err != nil {
 			return Supplier{}, err
 		}
@@ -116,7 +119,7 @@ func (c *cluster) logins(b config.Broker, user string, s *Supplier) {
 
 // app gives what is needed to watch an application's pods.
 func (c *cluster) app(a config.App) (Supplier, error) {
-	pods, giveBack, err := c.watch(a.Name, a.Pods, true, a.Policy)
+	pods, giveBack, err := c.watch(a.Name, a.Pods, true, a.Policy, kube.Target{})
 	if err != nil {
 		return Supplier{}, err
 	}
@@ -125,13 +128,14 @@ func (c *cluster) app(a config.App) (Supplier, error) {
 	}, nil
 }
 
-// watch begins to watch pods, until they are given back.
+// watch begins to watch pods, until they are given back. Of found, what a resource says beside.
 func (c *cluster) watch(
-	name string, p config.Pods, app bool, policy decide.Policy,
+	name string, p config.Pods, app bool, policy decide.Policy, found kube.Target,
 ) (pods *kube.Pods, giveBack func(), err error) {
 	pods, err = c.Watch(kube.Target{
 		Name: name, Namespace: p.Namespace, Selector: p.Selector, Container: p.Container, Port: p.Port,
 		App: app, Act: policy.Mode == decide.Remediate, SkipPreStopChecks: p.SkipPreStopChecks,
+		Confirm: found.Confirm, Notes: found.Notes,
 	})
 	if err != nil {
 		return nil, nil, err
@@ -257,6 +261,7 @@ func (a *App) useCluster(c *config.Config) (*auth.Reviews, error) {
 	a.keepRecords(c, store.New(k.Documents()), k.Documents(), k.IsLeader)
 	a.around, a.kept = k.run, slog.String("namespace", k.Namespace())
 	a.events, a.wants.suppliers, a.home = &events{event: k.event}, k, k.Namespace()
+	a.discover(c, k)
 	a.serveManual(k.Documents())
 	if err := a.serveReleases(c, k); err != nil {
 		return nil, err

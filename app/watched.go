@@ -33,8 +33,9 @@ type Supplier struct {
 	// mayDelete, if not nil, names what is not allowed of what a deletion needs.
 	mayDelete func(context.Context) ([]auth.ResourceAttributes, error)
 
-	namespace string // of its pods; empty: they are none
-	giveBack  func() // nil, or gives back what was taken for this
+	source    target.Source // where the broker comes from
+	namespace string        // of its pods; empty: they are none
+	giveBack  func()        // nil, or gives back what was taken for this
 }
 
 // Observer is told what happens as it happens, from many goroutines.
@@ -109,6 +110,7 @@ func (a *App) watchedBroker(b config.Broker, s Supplier) *watched {
 		certificates = s.trust.Err
 	}
 	s.loginErr = loginErrors(s.loginErr, certificates)
+	s.source = b.Source
 	return a.equip(w, b.Name, b.Policy, w.probes(b, s, a.log.With("target", b.Name)), s)
 }
 
@@ -142,7 +144,7 @@ func (a *App) equip(w *watched, name string, policy decide.Policy, probes []prob
 		all = append(all, a.observer)
 	}
 	w.loop = remediate.NewLoop(remediate.Options{
-		Target: name, Policy: policy, World: s.World, Runner: w.runner, Store: a.store, Exec: s.Exec, Logs: s.Logs,
+		Target: name, Source: s.source, Policy: policy, World: s.World, Runner: w.runner, Store: a.store, Exec: s.Exec, Logs: s.Logs,
 		Hosts: &a.hosts, Recorder: all, Log: a.log, Targets: a.names, LoginError: s.loginErr,
 	})
 	w.mayDelete, w.namespace, w.giveBack = s.mayDelete, s.namespace, s.giveBack

@@ -19,6 +19,7 @@ var fixed = []struct {
 	{"api.rate_limit", func(c *Config) any { return [2]int{c.API.PerSecond, c.API.Burst} }},
 	{"kubernetes", func(c *Config) any { return c.Kubernetes }},
 	{"notify", func(c *Config) any { return c.Notify }},
+	{"discovery", func(c *Config) any { return c.Discovery }},
 	{"environments", func(c *Config) any { return c.Environments }},
 }
 

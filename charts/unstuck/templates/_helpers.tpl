@@ -179,7 +179,7 @@ change, start and run. Environments in other clusters are none of this cluster's
 {{- $_ := set $namespace "secrets" (concat $namespace.secrets $found.secrets | uniq | sortAlpha) -}}
 {{- $_ := set $served . $namespace -}}
 {{- end -}}
-{{- with dig "defaults" "secret" dict . -}}
+{{- range list (dig "defaults" "secret" dict .) (dig "defaults" "tls" "ca_secret" dict .) (dig "defaults" "tls" "cert_secret" dict .) -}}
 {{- if .namespace -}}
 {{- $namespace := get $served .namespace | default (dict "secrets" list) -}}
 {{- $_ := set $namespace "secrets" (append $namespace.secrets .name | uniq | sortAlpha) -}}
@@ -227,7 +227,12 @@ change, start and run. Environments in other clusters are none of this cluster's
 {{- $deletes := or (eq (toString $discovery.mode) "remediate") (eq (toString $discovery.max_mode) "remediate") -}}
 {{- $own := dig "defaults" "secret" dict $discovery -}}
 {{- $secrets := list -}}{{- if and $own.name (not $own.namespace) -}}{{- $secrets = list $own.name -}}{{- end -}}
-{{- $any := not (or $own.name (dig "defaults" "password_file" "" $discovery)) -}}
+{{- range list "ca_secret" "cert_secret" -}}
+{{- $its := dig "defaults" "tls" . dict $discovery -}}
+{{- if and $its.name (not $its.namespace) -}}{{- $secrets = append $secrets $its.name -}}{{- end -}}
+{{- end -}}
+{{- $theirUser := not (or $own.name (dig "defaults" "password_file" "" $discovery) (dig "defaults" "token_file" "" $discovery) (eq (dig "defaults" "auth_mechanism" "" $discovery) "external")) -}}
+{{- $any := or $theirUser (and $clusters (not (dig "defaults" "tls" dict $discovery))) -}}
 {{- dict "brokers" true "clusters" $clusters "deletes" $deletes "labels" (and $deletes $clusters) "anySecret" $any "secrets" $secrets | toJson -}}
 {{- end -}}
 

@@ -67,7 +67,9 @@ func TestNotifyReachesARealAlertmanager(t *testing.T) {
 	c := store.Incident{ID: "i-1", Target: "orders", Node: "mq-1", UID: "u", Opened: now}
 	c.Decision.Phase, c.Decision.Evidence.Enough, c.Decision.Reason = decide.PhaseConfirmed, true, "3 of 4 logins hang"
 	save(c)
-	waitFor(t, "the first alert", func() bool { return cmp.Equal(firing(t, alertmanager), []string{"UnstuckIncident warning orders mq-1 i-1: 3 of 4 logins hang"}) })
+	waitFor(t, "the first alert", func() bool {
+		return cmp.Equal(firing(t, alertmanager), []string{"UnstuckIncident warning orders mq-1 i-1: 3 of 4 logins hang"})
+	})
 	d := decide.Deletion{ID: "d", Incident: "i-1", At: now, Accepted: now, Settled: now, Outcome: decide.Escalated, Why: "nothing came back"}
 	c.Deletion, c.Outcome = &d, "escalated"
 	save(c)

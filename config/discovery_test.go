@@ -8,15 +8,6 @@ import (
 	"github.com/cjworkbench/unstuck/remediate/decide"
 )
 
-func parsed(t *testing.T, text string) *Config {
-	t.Helper()
-	c, err := Parse([]byte(text))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return c
-}
-
 func TestDiscoveryIsNoneUnlessAskedForAndThenObservesOnly(t *testing.T) {
 	plain := parsed(t, "brokers: [{name: a, username: u, password_file: p, nodes: [{name: n, address: 'a:1'}]}]")
 	if plain.Discovery != nil || plain.InCluster() {

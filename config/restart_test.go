@@ -102,6 +102,8 @@ func set(v reflect.Value, path []string) {
 		v.Set(reflect.MakeSlice(v.Type(), 1, 1))
 	case reflect.Struct:
 		set(v.Field(0), nil)
+	case reflect.Pointer:
+		v.Set(reflect.New(v.Type().Elem()))
 	default:
 		panic("no other value of a " + v.Kind().String())
 	}

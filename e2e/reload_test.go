@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/cjworkbench/unstuck/e2e/cluster"
-	"github.com/cjworkbench/unstuck/httpapi"
+	"github.com/cjworkbench/unstuck/httpapi/brokers"
 	"github.com/cjworkbench/unstuck/remediate/decide"
 )
 
@@ -27,7 +27,7 @@ func TestReloadWatchesABrokerThatTheConfigMapNamesFromNowOn(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.eventually(4*time.Minute, "the new broker is watched", func(ctx context.Context) error {
-		var v httpapi.Target
+		var v brokers.Target
 		if err := s.ask(ctx, "/api/v1/targets/more", &v); err != nil {
 			return err
 		}
@@ -40,7 +40,7 @@ func TestReloadWatchesABrokerThatTheConfigMapNamesFromNowOn(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.eventually(4*time.Minute, "it is watched no longer", func(ctx context.Context) error {
-		var all httpapi.Targets
+		var all brokers.Targets
 		if err := s.ask(ctx, "/api/v1/targets", &all); err != nil {
 			return err
 		}

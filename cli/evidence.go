@@ -102,6 +102,9 @@ func (s *session) showResult(indent string, r probe.Result) {
 	if r.LogAge > 0 {
 		more = append(more, "its log is silent for "+rough(r.LogAge))
 	}
+	if c := r.Certificate; c != nil {
+		more = append(more, fmt.Sprintf("its certificate holds from %s until %s", clock(c.From), clock(c.Until)))
+	}
 	if p := r.Processes; p != nil {
 		more = append(more, fmt.Sprintf("%d of %s are suspicious", p.Suspicious, terminal.Count(p.Total, "process")))
 	}

@@ -21,6 +21,7 @@ SEED ?= 1#       what they are drawn from
 FROM ?= 1#       the number of the first of them
 RELEASE ?= v0.0.0-dry# which version `make release-dry` makes
 DIST ?= dist#    where to
+PLATFORMS ?= linux/amd64,linux/arm64,darwin/amd64,darwin/arm64,windows/amd64,windows/arm64# and with archives for what
 NODE ?= rabbitmq-1-rabbitmq-1# which node of that one `make cluster-wedge` breaks
 RABBITMQ_ROOT ?= $(UNSTUCK_RABBITMQ_ROOT)# a tree with another RabbitMQ in it, such as `make tree` makes, for `make test` and `make demo`
 
@@ -99,13 +100,13 @@ build: ## build bin/unstuck and bin/unstuck-demo
 
 .PHONY: release-dry
 release-dry: ## build all of a release into DIST, without a registry: archives, SBOMs, images, chart, manifest for krew
-	go -C tools run ./release -version '$(strip $(RELEASE))' -out '$(abspath $(strip $(DIST)))'
+	go -C tools run ./release -version '$(strip $(RELEASE))' -out '$(abspath $(strip $(DIST)))' -platforms '$(strip $(PLATFORMS))'
 	tools/image.sh '$(abspath $(strip $(DIST)))/image/' VERSION='$(strip $(RELEASE))' COMMIT="$$(git rev-parse HEAD)"
 
 .PHONY: release-test
 release-test: ## do that, and look into each product
 	@tools/deps.sh buildah:buildah
-	go -C tools test -count=1 -timeout 20m $(TESTFLAGS) ./release/whole
+	PLATFORMS='$(strip $(PLATFORMS))' go -C tools test -count=1 -timeout 20m $(TESTFLAGS) ./release/whole
 
 .PHONY: demo-deps
 demo-deps:

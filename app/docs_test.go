@@ -185,7 +185,7 @@ func TestDocsCommandsAreCarriedOutByTheDaemon(t *testing.T) {
 		_, text := d.ask(http.MethodPost, "/api/v1/targets/orders/pauses", ada, `{"reason": "a test", "for": "1h"}`)
 		line := strings.NewReplacer("--secret NAME", "--secret database", "TARGET", "orders", "NODE", "mq-1", "ENV", "production", "COMMIT", published,
 			"SERVICE", "frontend", "TASK", "clear-render-cache", "PAUSE", regexp.MustCompile(`pause-[0-9a-f]+`).FindString(text), "ID", id, "...", "test").Replace(m[1])
-		args := append(strings.Fields(line)[1:], "--server", "http://"+d.address("api"), "--token-file", filepath.Join(s.dir, "ada.token"))
+		args := slices.Concat(strings.Fields(line)[1:], []string{"--server", "http://" + d.address("api"), "--token-file", filepath.Join(s.dir, "ada.token")})
 		if slices.Contains([]string{"deploy", "promote", "revert", "restart", "task", "delete"}, args[0]) {
 			args = append(args, "--yes")
 		}

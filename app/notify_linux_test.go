@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/cjworkbench/unstuck/config"
 	"github.com/cjworkbench/unstuck/notify"
@@ -44,11 +45,11 @@ func TestNotifyReachesARealAlertmanager(t *testing.T) {
 		t.Fatalf("%d run beside", len(a.beside))
 	}
 	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan error, 1)
-	go func() { done <- a.beside[0](ctx) }()
+	var teller errgroup.Group
+	teller.Go(func() error { return a.beside[0](ctx) })
 	defer func() {
 		cancel()
-		if err := <-done; err != nil {
+		if err := teller.Wait(); err != nil {
 			t.Error(err)
 		}
 	}()

@@ -107,7 +107,8 @@ func (d *decoder) checkDiscovery(found *Discovery) {
 		d.problem(key("defaults.username"),
 			"missing: want %s, here or in the secret, for the password is not the resource's", wantUsername)
 	case named && !found.HasCredentials():
-		d.problem(key("defaults.password_file"), "missing: want %s, or a secret, for the user is not the resource's", wantFile)
+		d.problem(key("defaults.password_file"),
+			"missing: want %s, or a secret, for the user is not the resource's", wantFile)
 	}
 	at := func(keys ...string) string { return key("defaults." + joined(keys)) }
 	d.checkTLS(at, b)

@@ -3,6 +3,7 @@ package httpapi
 import (
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -30,8 +31,8 @@ func FuzzProxiesClientOf(f *testing.F) {
 			t.Fatalf("%q from %q comes from %q", header, remote, seen)
 		}
 		hops := strings.Split(header, ",")
-		for i := len(hops) - 1; i >= 0; i-- {
-			hop, ok := addressIn(strings.TrimSpace(hops[i]))
+		for _, said := range slices.Backward(hops) {
+			hop, ok := addressIn(strings.TrimSpace(said))
 			if !ok {
 				t.Fatalf("%q from %q comes from %q, which is left of what is no address", header, remote, seen)
 			}

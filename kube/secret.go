@@ -73,8 +73,8 @@ type SecretValues struct {
 	checked time.Time         // when it was last read, or could not be; zero: it must be read before it is used
 }
 
-// SecretValues gives the values of these keys, each of which the Secret must have. Until its Stop the permission to read
-// the Secret is among those that are needed.
+// SecretValues gives the values of these keys, each of which the Secret must have. Until its Stop the permission to
+// read the Secret is among those that are needed.
 func (c *Client) SecretValues(namespace, name string, keys ...string) *SecretValues {
 	withdraw := c.Require(func(need apiserver.Need) { need(namespace, "secrets", name, "get") })
 	return &SecretValues{namespace: namespace, name: name, keys: keys, client: c, withdraw: withdraw}

@@ -390,6 +390,7 @@ func TestNotifierDropsWhatIsRefused(t *testing.T) {
 	h := newHook(t, func(rw http.ResponseWriter, r *http.Request) {
 		if strings.HasSuffix(r.Header.Get(IdempotencyHeader), "/opened") {
 			http.Error(rw, "cannot parse "+r.URL.Path+"\nfield a", http.StatusBadRequest)
+			return
 		}
 	})
 	r := h.receiver(t, "hook", nil)

@@ -137,9 +137,7 @@ func (w *worker) step(ctx context.Context) bool {
 	if w.unsaved && !w.attempt(ctx, "", func() error { return w.save(ctx) }) {
 		return false
 	}
-	e, there := w.first(now)
-	switch {
-	case there:
+	if e, there := w.first(now); there {
 		return w.attempt(ctx, e.ID, func() error { return w.tell(ctx, e, now) })
 	}
 	for _, s := range w.standing {

@@ -16,9 +16,9 @@ import (
 // maxFile bounds what is read of a file, in bytes. What we write is shorter.
 const maxFile = 1 << 20
 
-// Dir has documents in a directory: incidents/<id>.json, deletions/<broker>.json, notified/<receiver>.json, pauses.json.
-// A file is replaced as a whole, so a crash at any point leaves the old one or the new one. It cannot tell who else
-// writes there: who uses it locks the directory.
+// Dir has documents in a directory: incidents/<id>.json, deletions/<broker>.json, notified/<receiver>.json and
+// pauses.json. A file is replaced as a whole, so a crash at any point leaves the old one or the new one. It cannot tell
+// who else writes there: who uses it locks the directory.
 type Dir struct{ path string }
 
 // NewDir makes a document store in the directory path, which is created if need be.

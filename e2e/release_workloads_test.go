@@ -205,6 +205,9 @@ func (s *scene) podsAt(commit string) {
 	}
 }
 
+// neverReady keeps a container from being ready for a moment, too.
+const neverReady = "readinessProbe: {tcpSocket: {port: 9}, periodSeconds: 1}"
+
 // waits are services that wait for ever, each for another reason.
 var waits = []struct {
 	name, kind, args, pod, container string
@@ -216,13 +219,13 @@ var waits = []struct {
 	{"account-set", "StatefulSet", "[serve]", "serviceAccountName: nobody", "", workload.NoPod, `serviceaccount "nobody" not found`},
 	{"account-daemon", "DaemonSet", "[serve]", "serviceAccountName: nobody", "", workload.NoPod, `serviceaccount "nobody" not found`},
 	{"quota", "Deployment", "[serve]", "", "resources: {requests: {cpu: 1m}}", workload.NoPod, "exceeded quota"},
-	{"volume", "Deployment", "[serve]", "volumes: [{name: v, configMap: {name: nowhere}}]", "", workload.BadConfig, `configmap "nowhere" not found`},
+	{"volume", "Deployment", "[serve]", "volumes: [{name: v, configMap: {name: nowhere}}]", "volumeMounts: [{name: v, mountPath: /v}]", workload.BadConfig, `configmap "nowhere" not found`},
 	{"variable", "Deployment", "[serve]", "", "envFrom: [{secretRef: {name: nowhere}}]", workload.BadConfig, `secret "nowhere" not found`},
 	{"command", "Deployment", "[serve]", "", "command: [/nothing]", workload.BadConfig, "/nothing"},
 	{"image", "Deployment", "[serve]", `initContainers: [{name: first, image: "elsewhere.example/nothing:1", imagePullPolicy: Never}]`, "", workload.ImagePull, "elsewhere.example/nothing:1"},
-	{"crash", "Deployment", "[nonsense]", "", "", workload.Crash, "exit code"},
+	{"crash", "Deployment", "[nonsense]", "", neverReady, workload.Crash, "exit code"},
 	{"host", "Deployment", "[serve]", "nodeSelector: {nobody: has-this}", "", workload.Unschedulable, "node"},
-	{"probe", "Deployment", "[serve]", "", "readinessProbe: {tcpSocket: {port: 9}, periodSeconds: 1}", workload.ProbeFails, "probe failed"},
+	{"probe", "Deployment", "[serve]", "", neverReady, workload.ProbeFails, "probe failed"},
 }
 
 func waitingServices() (services []string) {

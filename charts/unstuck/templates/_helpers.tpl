@@ -232,8 +232,7 @@ change, start and run. Environments in other clusters are none of this cluster's
 {{- if and $its.name (not $its.namespace) -}}{{- $secrets = append $secrets $its.name -}}{{- end -}}
 {{- end -}}
 {{- $theirUser := not (or $own.name (dig "defaults" "password_file" "" $discovery) (dig "defaults" "token_file" "" $discovery) (eq (dig "defaults" "auth_mechanism" "" $discovery) "external")) -}}
-{{- $any := or $theirUser (and $clusters (not (dig "defaults" "tls" dict $discovery))) -}}
-{{- dict "brokers" true "clusters" $clusters "deletes" $deletes "labels" (and $deletes $clusters) "anySecret" $any "secrets" $secrets | toJson -}}
+{{- dict "brokers" true "clusters" $clusters "deletes" $deletes "labels" (and $deletes $clusters) "anySecret" $theirUser "secrets" $secrets | toJson -}}
 {{- end -}}
 
 {{- /* The name of the Certificate, and of its Secret. */ -}}

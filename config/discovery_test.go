@@ -47,7 +47,7 @@ func TestDiscoveryModesAndItsOwnDefaults(t *testing.T) {
 	}
 }
 
-func TestClaimantIsWhoseSelectorFits(t *testing.T) {
+func TestDiscoveryClaimantIsWhoseSelectorFits(t *testing.T) {
 	c := parsed(t, `
 brokers:
   - {name: one, username: u, password_file: p, pods: {namespace: a, selector: "app=rabbit,tier!=test", container: c}}

@@ -10,7 +10,7 @@ import (
 	"github.com/cjworkbench/unstuck/notify"
 )
 
-func TestReceiversKeysArrive(t *testing.T) {
+func TestNotifyKeysArrive(t *testing.T) {
 	c := loaded(t, "testdata/good/full.yaml")
 	file := func(name string) string {
 		path, err := filepath.Abs(filepath.Join("testdata", name))
@@ -32,7 +32,7 @@ func TestReceiversKeysArrive(t *testing.T) {
 	}
 }
 
-func TestReceiverFindsByName(t *testing.T) {
+func TestNotifyReceiverIsFoundByName(t *testing.T) {
 	c := loaded(t, "testdata/good/full.yaml")
 	if r, err := c.Receiver("hook"); err != nil || r.Name != "hook" {
 		t.Errorf("hook: %+v, error %v", r, err)

@@ -109,7 +109,7 @@ func set(v reflect.Value, path []string) {
 	}
 }
 
-func TestDocsNameTheKeysThatTakeARestart(t *testing.T) {
+func TestRestartKeysAreThoseOfTheDocs(t *testing.T) {
 	text, err := os.ReadFile("../docs/configuration.md")
 	if err != nil {
 		t.Fatal(err)

@@ -45,7 +45,7 @@ func TestTLSTakesThePlaceOfTheDefaultsPartByPart(t *testing.T) {
 	}
 }
 
-func TestCredentialsTakeThePlaceOfTheDefaults(t *testing.T) {
+func TestTLSAndCredentialsTakeThePlaceOfTheDefaults(t *testing.T) {
 	for name, row := range map[string]struct {
 		defaults, own string
 		want          Broker

@@ -235,7 +235,7 @@ func waitingServices() (services []string) {
 	return services
 }
 
-func TestReleaseWaitSaysWhyWhileItWaits(t *testing.T) {
+func TestReleaseWorkloadsSayWhyTheyWait(t *testing.T) {
 	t.Parallel()
 	s := sharedStage(t, "waiting")
 	all := `---

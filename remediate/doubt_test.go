@@ -107,7 +107,7 @@ func TestLoopTakesABrokerThatNoPodFitsForAFaultAsLongAsThatLasts(t *testing.T) {
 }
 
 // A problem whose words change at each look, because they name another pod or count something, is still the same.
-func TestMisconfiguredCountsAProblemByItsKindAndNotByItsWords(t *testing.T) {
+func TestDoubtCountsAProblemByItsKindAndNotByItsWords(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newFakeWorld()
 		kinds := []target.ProblemKind{target.ProblemNoContainer}

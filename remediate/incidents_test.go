@@ -31,7 +31,7 @@ func TestLoopEndsAnIncidentWhenItsContainerStartsAgain(t *testing.T) {
 
 // A node that stays stuck is one line of the timeline for each thing that holds it back, however often the numbers in the
 // sentence change; and that it was deleted is told once.
-func TestFollowTellsWhatIsNewAndNothingTwice(t *testing.T) {
+func TestIncidentsTellWhatIsNewAndNothingTwice(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newFakeWorld()
 		w.wedge()

@@ -231,7 +231,7 @@ func TestWatcherKeepsWhatItKnowsWhileItCannotRead(t *testing.T) {
 	}, resource(t, "three-nodes"))
 }
 
-func TestConfirmHoldsUnlessTheResourceIsAsItWas(t *testing.T) {
+func TestWatcherConfirmHoldsUnlessTheResourceIsAsItWas(t *testing.T) {
 	inWorld(t, everywhere, func(w *world) {
 		known := w.Known().Found
 		jobs, orders := known[0], known[1]

@@ -74,8 +74,8 @@ func TestVerdictOfEachVersion(t *testing.T) {
 	}
 }
 
-// TestPersistingOfEachVersion wants a wedged node to show the same connections in the same place 45 s later.
-func TestPersistingOfEachVersion(t *testing.T) {
+// TestRecordingsPersistOfEachVersion wants a wedged node to show the same connections in the same place 45 s later.
+func TestRecordingsPersistOfEachVersion(t *testing.T) {
 	for _, situation := range []string{"login-wedged", "start-wedged"} {
 		files, err := filepath.Glob("../testdata/recordings/*/maybe_stuck-" + situation + "-later.txt")
 		if err != nil || len(files) == 0 {

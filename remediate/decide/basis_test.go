@@ -54,7 +54,7 @@ func TestBasisSaysWhatTheReasonSays(t *testing.T) {
 	}
 }
 
-func TestSameLooksAtValuesAndNotAtWords(t *testing.T) {
+func TestBasisIsTheSameByValuesAndNotByWords(t *testing.T) {
 	d := Decision{
 		Target: "b", Node: "n", UID: "1", Started: time.Unix(1, 0), Status: probe.Stuck, Phase: PhaseConfirmed, Reason: "3 of 4",
 		Basis: Basis{GroundGuards, probe.Login, probe.AwaitTune, ""}, Guards: []GuardState{{Guard: GuardPeers, Why: "one"}, {Guard: GuardAlarm, Unasked: true}},

@@ -61,7 +61,7 @@ func wanted(all map[string]func(*testing.T, []byte), platforms string) map[strin
 }
 
 // One test makes the release; its parts look at it.
-func TestRelease(t *testing.T) {
+func TestWholeReleaseHasEveryPart(t *testing.T) {
 	dist := filepath.Join(t.TempDir(), "dist")
 	cmd := exec.CommandContext(t.Context(), "make", "release-dry", "RELEASE="+version, "DIST="+dist) // with PLATFORMS of the environment
 	cmd.Dir = root

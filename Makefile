@@ -74,14 +74,14 @@ check: tidy lint build ## look at everything that needs no broker: format, vet, 
 
 .PHONY: tidy
 tidy: ## check that every module lists what it needs, no more and no less, and got what it lists
-	@for module in . tools tools/helm tools/oldest tools/openapi e2e e2e/kubernetes e2e/containerd e2e/coredns; do \
+	@for module in . tools tools/actionlint tools/helm tools/oldest tools/openapi e2e e2e/kubernetes e2e/containerd e2e/coredns; do \
 	  echo "go -C $$module mod tidy -diff"; go -C $$module mod tidy -diff; done
 	go mod verify
 	go -C tools mod verify
 
 .PHONY: lint
 lint: ## run the linters
-	go tool -modfile=tools/go.mod actionlint
+	go tool -modfile=tools/actionlint/go.mod actionlint
 	$(golangci) config verify
 	$(golangci) run --allow-serial-runners ./...
 	cd e2e && go tool -modfile=../tools/go.mod golangci-lint run --allow-serial-runners ./...

@@ -74,8 +74,8 @@ func (c *Cluster) PrepareUnstuck(ctx context.Context, maker *artifact.Maker) (*U
 }
 
 // Install installs the chart with these values, in YAML, or changes an installation to them, and returns once all
-// replicas are ready and one of them leads. Other values than before start other pods. The image is ours, and the API is
-// exposed for API.
+// replicas are ready and one of them leads. Other values than before start other pods. The image is ours, and the API
+// is exposed for API.
 func (u *Unstuck) Install(ctx context.Context, values string) error {
 	u.began = fmt.Sprintf("%x", sha256.Sum256([]byte(values)))
 	return u.Reconfigure(ctx, values)

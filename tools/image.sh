@@ -52,7 +52,14 @@ build() {
 }
 
 if [[ $layout ]]; then
-  build --platform linux/amd64,linux/arm64 --manifest "$name"
+  # The build image is of this machine. So each image is built here, and says afterwards which platform it is for.
+  "${buildah[@]}" manifest create "$name" >/dev/null
+  for arch in amd64 arm64; do
+    build --build-arg TARGETOS=linux --build-arg TARGETARCH=$arch --tag "$name-$arch"
+    container=$("${buildah[@]}" from --quiet --pull-never "$name-$arch")
+    "${buildah[@]}" config --os linux --arch $arch "$container"
+    "${buildah[@]}" commit --quiet --rm --manifest "$name" "$container" >/dev/null
+  done
   "${buildah[@]}" manifest push --quiet --all --format oci "$name" "oci:$work/layout"
   rm -rf --one-file-system "$out"
   mv "$work/layout" "$out"

@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"github.com/cjworkbench/unstuck/config"
+	"github.com/cjworkbench/unstuck/kube/discover"
 )
 
 // origin says from where it is known what is to be watched. Of two targets of one name, that of the lower is watched.
@@ -65,8 +66,13 @@ func (a *App) apply(from origin, w wanted) error {
 		a.metrics.Watch(w.loop.Target)
 	}
 	before := a.fleet.all()
-	a.fleet.become(next, func(w *watched) {
+	a.fleet.become(next, func(w *watched) { // w has ended, and its successor has not begun
 		w.release()
+		for _, successor := range next {
+			if successor.loop.Target == w.loop.Target {
+				successor.loop.Succeed(w.loop)
+			}
+		}
 		if !names[w.loop.Target] {
 			a.forget(w.loop.Target)
 		}
@@ -97,8 +103,12 @@ func (a *App) assemble(of map[origin]wanted) (next, made []*watched, err error) 
 		w.spec = spec
 		next, made = append(next, w), append(made, w)
 	}
+	written := config.Config{Brokers: of[fromFile].brokers, Apps: of[fromFile].apps}
 	for _, from := range slices.Sorted(maps.Keys(of)) {
 		for _, b := range of[from].brokers {
+			if f, ok := b.Found.(discover.Found); ok && written.Claimant(f.Source.Namespace, f.Labels) != "" {
+				continue // what is written wins, at once
+			}
 			add(b.Name, b, func() (*watched, error) { return a.supplied(b) })
 		}
 		for _, app := range of[from].apps {

@@ -42,7 +42,7 @@ type cluster struct {
 	discovery *discover.Watcher // nil: nothing is looked for
 
 	mu   sync.Mutex
-	pods map[string]*kube.Pods // by the name of the broker or application
+	pods map[string][]*kube.Pods // by the name of the broker or application: behind the one that runs its successor
 }
 
 // newCluster reads how to reach the cluster. It asks nothing of it yet.
@@ -57,7 +57,7 @@ func newCluster(c *config.Config, m *metrics.Metrics, log *slog.Logger) (*cluste
 	}
 	return &cluster{
 		Client: kube.New(conn, kube.Options{Lease: k.Lease}), others: make(map[string]*kube.Client),
-		pods: make(map[string]*kube.Pods), metrics: m, log: log, changed: make(chan struct{}, 1),
+		pods: make(map[string][]*kube.Pods), metrics: m, log: log, changed: make(chan struct{}, 1),
 	}, nil
 }
 
@@ -142,13 +142,14 @@ func (c *cluster) watch(
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.pods[name] = pods
+	c.pods[name] = append(c.pods[name], pods)
 	c.lookAgain()
 	return pods, func() {
 		pods.Stop()
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		if c.pods[name] == pods { // or its successor is there already
+		c.pods[name] = slices.DeleteFunc(c.pods[name], func(p *kube.Pods) bool { return p == pods })
+		if len(c.pods[name]) == 0 {
 			delete(c.pods, name)
 		}
 		c.lookAgain()
@@ -166,7 +167,10 @@ func (c *cluster) lookAgain() {
 // event tells of something that happened to n, in the cluster itself.
 func (c *cluster) event(n target.Node, warning bool, reason, message string) {
 	c.mu.Lock()
-	pods := c.pods[n.Target]
+	var pods *kube.Pods
+	if all := c.pods[n.Target]; len(all) > 0 {
+		pods = all[0]
+	}
 	c.mu.Unlock()
 	if pods != nil {
 		pods.Event(n, warning, reason, message)

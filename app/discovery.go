@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"errors"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -114,8 +115,11 @@ func (a *App) watchFound(d *config.Discovery, k discover.Known) {
 	a.logFound()
 }
 
-// suppliable says why nobody can watch a broker; nil if somebody can.
+// suppliable says why nobody can watch a broker; nil if somebody can, or does.
 func (a *App) suppliable(b config.Broker) error {
+	if w := a.fleet.find(b.Name); w != nil && reflect.DeepEqual(w.spec, b) {
+		return nil
+	}
 	w, err := a.supplied(b)
 	if err == nil {
 		w.release()

@@ -89,6 +89,14 @@ func (h *Hosts) set(n target.Node, silent bool, at time.Time) {
 	h.nodes[n.Target][n.Name] = now
 }
 
+// has says whether this very node was silent when it was last known.
+func (h *Hosts) has(n target.Node) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	was, ok := h.nodes[n.Target][n.Name]
+	return ok && was.uid == n.UID && was.host == n.Host
+}
+
 // keep forgets the broker's nodes that are not in v, unless v knows nothing.
 func (h *Hosts) keep(targetName string, v target.View) {
 	h.mu.Lock()

@@ -254,6 +254,10 @@ func (l *Loop) look(ctx context.Context) (target.View, error) {
 	})
 }
 
+// Succeed takes over what only time ends from a loop of the same target whose Run has returned: storms. It comes before
+// Run.
+func (l *Loop) Succeed(other *Loop) { l.state.Storms = maps.Clone(other.state.Storms) }
+
 // publish makes the snapshot of this reconcile.
 func (l *Loop) publish(o decide.Observation, decisions []decide.Decision) {
 	s := Snapshot{
@@ -279,7 +283,10 @@ func (l *Loop) publish(o decide.Observation, decisions []decide.Decision) {
 			}
 		}
 		ns.Stuck = d.Evidence.Since
-		l.Hosts.set(ns.Node, state.Silent(d, l.Policy), s.At)
+		// A loop that begins anew knows no better than the one before it, until its own first probe.
+		if _, probed := state.Latest[l.Policy.LivenessKind()]; probed || !l.Hosts.has(ns.Node) {
+			l.Hosts.set(ns.Node, state.Silent(d, l.Policy), s.At)
+		}
 		s.Nodes = append(s.Nodes, ns)
 	}
 	l.Hosts.keep(l.Target, o.View)

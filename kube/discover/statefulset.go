@@ -113,7 +113,7 @@ func listenerOf(c corev1.Container, notes map[string]string, f *Found) error {
 	}
 	f.Port = cmp.Or(ports["amqp"], plainPort)
 	if only := ports["amqp"] == 0 && ports["amqps"] != 0; only || ca != "" {
-		f.TLS = &TLS{Required: only, CASecret: ca}
+		f.TLS = &TLS{Required: true, CASecret: ca} // it has no other listener, or its author says so by the CA
 		f.Port = cmp.Or(ports["amqps"], tlsPort)
 	}
 	if text := notes[Port]; text != "" {

@@ -126,7 +126,9 @@ The file that the daemon reads: the values' config, and what the chart alone kno
 The keys of the configuration that take a restart: all but those that the daemon puts into force while it runs.
 */ -}}
 {{- define "unstuck.restarting" -}}
-{{- $config := omit (include "unstuck.config" . | fromYaml) "brokers" "apps" "defaults" -}}
+{{- $config := omit (include "unstuck.config" . | fromYaml) "brokers" "apps" -}}
+{{- /* What is found has its policy from the defaults, and keeps it until the daemon ends. */ -}}
+{{- if not $config.discovery -}}{{- $config = omit $config "defaults" -}}{{- end -}}
 {{- $_ := set $config "log" (omit ($config.log | default dict) "level") -}}
 {{- toJson $config -}}
 {{- end -}}

@@ -115,6 +115,7 @@ func (a *App) halves() (api *httpapi.API, ready httpapi.Endpoint) {
 	o, b := a.api.Options, a.api.brokers
 	o.Log = a.log
 	b.Snapshots, b.Incidents = a.snapshots, remediate.Recently(a.store.Incidents, incidentsFor)
+	b.Known = a.known
 	if a.found.looked {
 		b.Discovery = a.found.told
 	}

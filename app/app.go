@@ -10,6 +10,8 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"slices"
+	"sync"
 
 	"golang.org/x/sync/errgroup"
 
@@ -48,6 +50,8 @@ type App struct {
 	events *events
 	// observer, if not nil, is told of everything besides the metrics. The demo shows it.
 	observer Observer
+
+	left sync.Map // the names of what was watched and is no longer
 }
 
 // Options are what an App is made of.
@@ -155,6 +159,24 @@ func (a *App) snapshots() []remediate.Snapshot {
 	all := make([]remediate.Snapshot, len(targets))
 	for i, w := range targets {
 		all[i] = w.loop.Snapshot()
+	}
+	return all
+}
+
+// known gives the names that a pause may have: of what is watched, of what was since the start, and of what was found
+// and is not watched. A pause of a broker that is scaled to 0 is for that broker, and for no other.
+func (a *App) known() []string {
+	all := a.names()
+	a.left.Range(func(name, _ any) bool {
+		if s, ok := name.(string); ok && !slices.Contains(all, s) {
+			all = append(all, s)
+		}
+		return true
+	})
+	for _, u := range a.found.told().Unwatched {
+		if !slices.Contains(all, u.Target) {
+			all = append(all, u.Target)
+		}
 	}
 	return all
 }

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"maps"
@@ -67,15 +68,19 @@ func (a *App) apply(from origin, w wanted) error {
 	}
 	before := a.fleet.all()
 	a.fleet.become(next, func(w *watched) { // w has ended, and its successor has not begun
-		w.release()
-		for _, successor := range next {
-			if successor.loop.Target == w.loop.Target {
-				successor.loop.Succeed(w.loop)
+		for _, s := range made {
+			switch {
+			case s.loop.Target == w.loop.Target:
+				s.loop.Succeed(w.loop)
+			case s.namespace != "" && s.namespace == w.namespace: // the same pods, perhaps, under another name
+				s.loop.Inherit(w.loop)
 			}
 		}
 		if !names[w.loop.Target] {
+			w.loop.Leave(context.Background()) //nolint:forbidigo // it is not cut off, and each call in it is bounded
 			a.forget(w.loop.Target)
 		}
+		w.release()
 	})
 	if len(before) > 0 {
 		a.tellChange(before, next)
@@ -135,6 +140,7 @@ func (a *App) supplied(b config.Broker) (*watched, error) {
 
 // forget forgets what is watched no longer. What is written down of it stays: its incidents, its deletions, its pauses.
 func (a *App) forget(name string) {
+	a.left.Store(name, struct{}{})
 	a.metrics.Unwatch(name)
 	a.pulse.Forget(name)
 	a.hosts.Forget(name)

@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/cjworkbench/unstuck/config"
+	"github.com/cjworkbench/unstuck/kube/discover"
 	"github.com/cjworkbench/unstuck/remediate/decide"
 	"github.com/cjworkbench/unstuck/remediate/store"
 	"github.com/cjworkbench/unstuck/target"
@@ -247,6 +248,45 @@ func TestAppApplyKeepsWhatOtherOriginsWant(t *testing.T) {
 		mustApply(t, a, named("file"))
 		if n := a.fleet.find("twice").loop.Policy.PerTargetPerDay; n != 7 {
 			t.Error("what is found does not count where the file says nothing any more")
+		}
+	})
+}
+
+// The resource is as it was, so nothing else would stop the loop that has its pods already.
+func TestAppApplyLetsWhatIsWrittenHaveThePodsAtOnce(t *testing.T) {
+	applied(t, func(t *testing.T, a *App, _ *supply) {
+		found := named("found")
+		found.brokers[0].Found = discover.Found{
+			Source: target.Source{Namespace: "prod"}, Labels: map[string]string{"app": "orders"},
+		}
+		if err := a.apply(fromCluster, found); err != nil {
+			t.Fatal(err)
+		}
+		written := named("written", "other")
+		written.brokers[0].Pods = &config.Pods{Namespace: "prod", Selector: "app=orders"}
+		written.brokers[1].Pods = &config.Pods{Namespace: "test", Selector: "app=orders"}
+		mustApply(t, a, written)
+		if diff := cmp.Diff([]string{"written", "other"}, a.names()); diff != "" {
+			t.Errorf("watched (-want +got):\n%s", diff)
+		}
+		mustApply(t, a, named("other"))
+		if diff := cmp.Diff([]string{"other", "found"}, a.names()); diff != "" {
+			t.Errorf("once nothing is written of them (-want +got):\n%s", diff)
+		}
+	})
+}
+
+// A pause of it holds for it alone, as when it was made: for a name that nobody knows every broker is held.
+func TestAppKnowsTheNamesOfWhatIsWatchedNoLonger(t *testing.T) {
+	applied(t, func(t *testing.T, a *App, _ *supply) {
+		mustApply(t, a, named("a", "b"))
+		mustApply(t, a, named("a"))
+		if diff := cmp.Diff([]string{"a", "b"}, a.known()); diff != "" {
+			t.Errorf("(-want +got):\n%s", diff)
+		}
+		mustApply(t, a, named("a", "b"))
+		if diff := cmp.Diff([]string{"a", "b"}, a.known()); diff != "" {
+			t.Errorf("once it is back (-want +got):\n%s", diff)
 		}
 	})
 }

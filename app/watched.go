@@ -145,7 +145,7 @@ func (a *App) equip(w *watched, name string, policy decide.Policy, probes []prob
 	}
 	w.loop = remediate.NewLoop(remediate.Options{
 		Target: name, Source: s.source, Policy: policy, World: s.World, Runner: w.runner, Store: a.store, Exec: s.Exec,
-		Logs: s.Logs, Hosts: &a.hosts, Recorder: all, Log: a.log, Targets: a.names, LoginError: s.loginErr,
+		Logs: s.Logs, Hosts: &a.hosts, Recorder: all, Log: a.log, Targets: a.known, LoginError: s.loginErr,
 	})
 	w.mayDelete, w.namespace, w.giveBack = s.mayDelete, s.namespace, s.giveBack
 	return w

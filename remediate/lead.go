@@ -74,7 +74,7 @@ func (l *Loop) learn(ctx context.Context, v target.View, seen bool) {
 	}
 	switch {
 	case l.leads && !l.history:
-		if err := l.recall(ctx); err != nil {
+		if err := l.recall(ctx, v.Nodes); err != nil {
 			l.trouble(cannotReadHistory, "", "read what was done before: "+err.Error())
 		}
 	case !l.leads && !l.history:
@@ -83,7 +83,7 @@ func (l *Loop) learn(ctx context.Context, v target.View, seen bool) {
 }
 
 // recall reads what was done before, and takes up the incidents that a predecessor left open.
-func (l *Loop) recall(ctx context.Context) error {
+func (l *Loop) recall(ctx context.Context, nodes []target.Node) error {
 	deletions, err := l.readDeletions(ctx)
 	if err != nil {
 		return err
@@ -92,6 +92,7 @@ func (l *Loop) recall(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	deletions, l.unsaved = l.withInherited(deletions, nodes)
 	l.state.Deletions, l.history = deletions, true
 	for _, a := range deletions {
 		l.outcomes[a.ID] = a.Outcome

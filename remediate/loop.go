@@ -96,9 +96,11 @@ type Loop struct {
 	ended    chan struct{}              // closed when Run has returned
 
 	// The rest belongs to the goroutine of Run.
-	state  decide.State
-	view   target.View // of this reconcile
-	quorum map[string]decide.Quorum
+	state decide.State
+	// inherited are deletions by loops that ended before this one began, of targets that may have had the same pods.
+	inherited []decide.Deletion
+	view      target.View // of this reconcile
+	quorum    map[string]decide.Quorum
 	// refusals are what the nodes themselves say, see askLast
 	refusals map[string]decide.Refusal
 	recent   map[string][]probe.Result
@@ -253,10 +255,6 @@ func (l *Loop) look(ctx context.Context) (target.View, error) {
 		return l.World.View(ctx, l.Target)
 	})
 }
-
-// Succeed takes over what only time ends from a loop of the same target whose Run has returned: storms. It comes before
-// Run.
-func (l *Loop) Succeed(other *Loop) { l.state.Storms = maps.Clone(other.state.Storms) }
 
 // publish makes the snapshot of this reconcile.
 func (l *Loop) publish(o decide.Observation, decisions []decide.Decision) {

@@ -44,6 +44,7 @@ type fakeWorld struct {
 	onSave   func(store.Incident) // runs after an incident was saved
 	onView   func(*target.View)   // changes what is seen
 	locks    *lockWorld           // nil: there is no lock
+	before   *Loop                // whose deletions the next loop inherits; nil: there was none
 }
 
 func newFakeWorld() *fakeWorld {
@@ -236,6 +237,9 @@ func (w *fakeWorld) play(t *testing.T, d time.Duration, f func(since time.Durati
 		Target: "rabbit", Policy: policy, World: world, Runner: w, Store: w, Exec: w, Logs: w, Recorder: w,
 		Log: slog.New(slog.DiscardHandler),
 	})
+	if w.before != nil {
+		w.loop.Inherit(w.before)
+	}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() {

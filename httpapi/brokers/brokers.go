@@ -108,6 +108,8 @@ type Options struct {
 	Incidents func(context.Context) ([]store.Incident, error)
 
 	Discovery func() Discovery // nil: nothing is looked for
+	// Known gives the names that a pause may have without holding for every broker; nil: those of the snapshots.
+	Known func() []string
 
 	Nodes  Nodes  // nil: nothing can be done to nodes
 	Pauses Pauses // nil: nothing can be paused

@@ -112,6 +112,18 @@ func (api *API) findPause(r *http.Request) (decide.Pause, error) {
 	return decide.Pause{}, httpapi.Unknown("pause", r.PathValue("pause"), known)
 }
 
+// known gives the names that a pause may have without holding for every broker.
+func (api *API) known() []string {
+	if api.Known != nil {
+		return api.Known()
+	}
+	var all []string
+	for _, s := range api.Snapshots() {
+		all = append(all, s.Target)
+	}
+	return all
+}
+
 // endPause ends one pause, for whoever may pause what it holds for.
 func (api *API) endPause(w http.ResponseWriter, r *http.Request, a *httpapi.AuditEvent) (httpapi.Reply, error) {
 	p, err := api.findPause(r)
@@ -173,10 +185,7 @@ func (api *API) pauses(r *http.Request, wanted func(targetName string) bool,
 	if err != nil {
 		return PauseList{}, fmt.Errorf("read the pauses: %w", err)
 	}
-	var watched []string
-	for _, s := range api.Snapshots() {
-		watched = append(watched, s.Target)
-	}
+	watched := api.known()
 	list, now := PauseList{Pauses: []decide.Pause{}}, time.Now()
 	for _, p := range kept {
 		known := p.Target == "" || slices.Contains(watched, p.Target)

@@ -44,7 +44,9 @@ const (
 	Anew     = "its container was started again" // by the kubelet, in the same pod
 	Removed  = "removed: there is no such node any more"
 	Other    = "told by another incident" // two replicas opened one
-	NotDone  = "not deleted"              // what was asked for by a person did not come to it
+	// Unwatched is that of a target that the configuration or the cluster names no longer.
+	Unwatched = "the target is watched no longer"
+	NotDone   = "not deleted" // what was asked for by a person did not come to it
 	// Unreadable is that of an incident whose document cannot be read.
 	Unreadable = "unreadable"
 )

@@ -38,7 +38,9 @@ type found struct {
 func (f *found) told() brokers.Discovery {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return brokers.Discovery{Unwatched: slices.Clone(f.last.Unwatched), Problems: slices.Clone(f.last.Problems)}
+	return brokers.Discovery{
+		Complete: f.last.Complete, Unwatched: slices.Clone(f.last.Unwatched), Problems: slices.Clone(f.last.Problems),
+	}
 }
 
 // discover has brokers looked for in the cluster, and watched.
@@ -111,7 +113,7 @@ func (a *App) watchFound(d *config.Discovery, k discover.Known) {
 	slices.SortFunc(unwatched, func(x, y brokers.Unwatched) int { return strings.Compare(x.Target, y.Target) })
 	a.found.mu.Lock()
 	defer a.found.mu.Unlock()
-	a.found.last = brokers.Discovery{Unwatched: unwatched, Problems: problems}
+	a.found.last = brokers.Discovery{Complete: len(problems) == 0, Unwatched: unwatched, Problems: problems}
 	a.logFound()
 }
 

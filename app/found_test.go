@@ -176,8 +176,8 @@ func TestAppWatchFoundWatchesThirtyBrokersAndFollowsThem(t *testing.T) {
 			k.Found = append(k.Found, resource("production", fmt.Sprintf("b%02d", i)))
 		}
 		a.watchFound(d, discover.Known{Found: k.Found}) // not everything has been listed: nothing is known for certain
-		if got := a.names(); len(got) != 1 {
-			t.Fatalf("%q are watched", got)
+		if got := a.names(); len(got) != 1 || a.found.told().Complete {
+			t.Fatalf("%q are watched, complete: %t", got, a.found.told().Complete)
 		}
 		a.watchFound(d, k)
 		if got := a.names(); len(got) != 31 {
@@ -195,7 +195,7 @@ func TestAppWatchFoundWatchesThirtyBrokersAndFollowsThem(t *testing.T) {
 			t.Errorf("%+v", snapshot)
 		}
 		told := a.found.told()
-		if len(told.Unwatched) != 1 || !strings.HasPrefix(told.Unwatched[0].Reason, "it has no Secret") || len(told.Problems) != 1 {
+		if len(told.Unwatched) != 1 || !strings.HasPrefix(told.Unwatched[0].Reason, "it has no Secret") || len(told.Problems) != 1 || told.Complete {
 			t.Errorf("%+v", told)
 		}
 		s.refuses["production-b01"] = true
@@ -206,7 +206,7 @@ func TestAppWatchFoundWatchesThirtyBrokersAndFollowsThem(t *testing.T) {
 			t.Errorf("%+v, %d are watched", told, len(a.names()))
 		}
 		a.watchFound(d, discover.Known{Listed: true})
-		if got := a.names(); !slices.Equal(got, []string{"written"}) || len(a.found.told().Unwatched) != 0 {
+		if got := a.names(); !slices.Equal(got, []string{"written"}) || len(a.found.told().Unwatched) != 0 || !a.found.told().Complete {
 			t.Errorf("%q are watched", got)
 		}
 	})

@@ -40,6 +40,7 @@ type Unwatched struct {
 
 // Discovery is what discovery says beside the brokers that it has found.
 type Discovery struct {
+	Complete  bool // everything has been listed, and nothing is missed: if there is no broker, there is none to watch
 	Unwatched []Unwatched
 	Problems  []string
 }

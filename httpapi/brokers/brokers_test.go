@@ -2,6 +2,7 @@ package brokers
 
 import (
 	"context"
+	"errors"
 	"net/http/httptest"
 	"strings"
 	"testing"
@@ -50,6 +51,27 @@ func TestReadyWhileEveryLoopReconciles(t *testing.T) {
 			}
 		}
 	})
+}
+
+// Where brokers are looked for there may be none; that nobody knows yet whether there are is another matter.
+func TestReadyWithoutABrokerOnceEverythingIsLookedFor(t *testing.T) {
+	for _, c := range []struct {
+		discovery func() Discovery
+		want      int
+	}{
+		{nil, 503},
+		{func() Discovery { return Discovery{} }, 503},
+		{func() Discovery { return Discovery{Complete: true} }, 200},
+	} {
+		_, err := Ready(Options{Snapshots: func() []remediate.Snapshot { return nil }, Discovery: c.discovery})(nil)
+		got := 200
+		if p, ok := errors.AsType[*httpapi.Problem](err); ok {
+			got = p.Status
+		}
+		if got != c.want {
+			t.Errorf("%v: %v, want %d", c.discovery != nil, err, c.want)
+		}
+	}
 }
 
 func TestAPIStaleWhenItsLoopHasNotReconciled(t *testing.T) {

@@ -20,7 +20,8 @@ type LastReconcile struct {
 	AgeSeconds float64   `json:"age_seconds"`
 }
 
-// Ready answers 503 if any loop has not reconciled within the bound: a daemon that does not look must not seem healthy.
+// Ready answers 503 if any loop has not reconciled within the bound, or nothing is watched: a daemon that does not look
+// must not seem healthy. Where brokers are looked for there may be none, once everything has been listed.
 func Ready(o Options) httpapi.Endpoint {
 	return func(*http.Request) (any, error) {
 		now := time.Now()
@@ -38,8 +39,11 @@ func Ready(o Options) httpapi.Endpoint {
 				o.staleAfter(), len(late), len(ready.Targets))
 			p.Late = late[:min(len(late), httpapi.MaxKnown)]
 			return nil, p
-		case len(ready.Targets) == 0:
+		case len(ready.Targets) == 0 && o.Discovery == nil:
 			return nil, httpapi.NewProblem(http.StatusServiceUnavailable, "no broker is watched")
+		case len(ready.Targets) == 0 && !o.Discovery().Complete:
+			return nil, httpapi.NewProblem(http.StatusServiceUnavailable, "no broker is watched, and there may be some: "+
+				"not everything that they are found by has been listed")
 		}
 		return ready, nil
 	}

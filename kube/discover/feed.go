@@ -109,6 +109,10 @@ func (f *feed) failed(ctx context.Context, verb string, err error) error {
 func (f *feed) serve(versions []string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if !f.absent && len(versions) == 0 {
+		f.conn.Log.Info("the cluster has no resources of that kind: looking again from time to time", "resource",
+			f.gvr.GroupResource().String(), "namespace", f.namespace)
+	}
 	f.absent, f.err = true, nil
 	if f.wrong = ""; len(versions) > 0 {
 		f.wrong = fmt.Sprintf("%s are served as %s alone: want %s, the version that is known", f.gvr.GroupResource(),
@@ -139,6 +143,10 @@ func (s source) ListWithContext(ctx context.Context, o metav1.ListOptions) (runt
 	list, err := s.client().List(bounded, o)
 	if err == nil {
 		s.mu.Lock()
+		if s.absent {
+			s.conn.Log.Info("the cluster has resources of that kind now", "resource", s.gvr.GroupResource().String(),
+				"namespace", s.namespace)
+		}
 		s.absent, s.wrong = false, ""
 		s.mu.Unlock()
 		return list, nil

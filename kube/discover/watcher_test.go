@@ -1,8 +1,10 @@
 package discover
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"log/slog"
 	"slices"
 	"strings"
 	"testing"
@@ -34,6 +36,8 @@ type world struct {
 	fails  error    // what lists are answered with
 	served []string // versions of RabbitmqClusters
 	broken error    // why that cannot be told
+
+	log bytes.Buffer
 }
 
 // inWorld runs f beside a Watcher, at a time of its own.
@@ -52,7 +56,7 @@ func inWorld(t *testing.T, o Options, f func(w *world), resources ...*unstructur
 		for _, r := range resources {
 			w.put(r)
 		}
-		conn := apiserver.New(nil, "unstuck", nil, kubetest.Quiet())
+		conn := apiserver.New(nil, "unstuck", nil, slog.New(slog.NewTextHandler(&w.log, nil)))
 		conn.Resources = w.FakeDynamicClient
 		w.Watcher = New(conn, o)
 		w.versions = func(context.Context, string, string) ([]string, error) { return w.served, w.broken }
@@ -176,8 +180,20 @@ func TestWatcherTakesAnAbsentResourceForNoneUntilItComes(t *testing.T) {
 		}
 		w.served = nil
 		list()
+		list()
 		if w.is("", ""); !w.Known().Listed {
 			t.Error("what is absent counts as not listed")
+		}
+		w.served = []string{"v1beta1"}
+		for range 2 {
+			if _, err := (source{w.feeds[0]}).ListWithContext(w.t.Context(), metav1.ListOptions{}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, said := range []string{"the cluster has no resources of that kind", "the cluster has resources of that kind now"} {
+			if n := strings.Count(w.log.String(), said); n != 1 {
+				t.Errorf("it says %d times that %s: %s", n, said, &w.log)
+			}
 		}
 		w.served = []string{"v2", "v3"}
 		list()

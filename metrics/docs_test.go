@@ -83,7 +83,7 @@ func TestDocsTableHasTheClosedListsOfLabels(t *testing.T) {
 		"outcome": names(decide.Outcomes()),
 		"phase":   names(decide.Phases()),
 		"probe":   names(probe.Kinds()),
-		"state":   {"escalated", "pending"},
+		"state":   {"escalated", "ignored", "pending", "refused", "watched"},
 		"kind":    names(plan.Kinds()),
 		"result":  {},
 	}

@@ -196,6 +196,39 @@ func TestAdmissionTakesMorePodsAndThePatternOfTheirNames(t *testing.T) {
 	}
 }
 
+// Of the brokers that are found, those of the cluster operator are let through; of others nobody knows beforehand.
+func TestAdmissionLetsThroughThePodsOfTheOperator(t *testing.T) {
+	pod := map[string]string{"app.kubernetes.io/name": "orders", "app.kubernetes.io/component": "rabbitmq", "app.kubernetes.io/part-of": "rabbitmq"}
+	deletes := func(namespace string, labels map[string]string) request {
+		return request{operation: "DELETE", namespace: namespace, name: "orders-server-0", labels: labels}
+	}
+	execs := func(namespace string) request {
+		return request{operation: "CONNECT", namespace: namespace, name: "orders-server-0", container: "rabbitmq"}
+	}
+	for _, c := range []struct {
+		discovery string
+		asked     request
+		want      bool
+	}{
+		{"namespaces: [a], max_mode: remediate", deletes("a", pod), true},
+		{"namespaces: [a], max_mode: remediate", deletes("b", pod), false},
+		{"namespaces: [a], max_mode: remediate", deletes("a", map[string]string{"app": "web"}), false},
+		{"namespaces: [a], max_mode: remediate", execs("a"), true},
+		{"namespaces: [a], max_mode: remediate", execs("b"), false},
+		{"namespaces: [a]", deletes("a", pod), false},
+		{"namespaces: [a]", execs("a"), true},
+		{"namespaces: [a], mode: remediate, rabbitmq_clusters: false", deletes("a", pod), false},
+	} {
+		if got := newAdmission(t, found(c.discovery)).admits(c.asked); got != c.want {
+			t.Errorf("%s: %+v: admitted %t, want %t", c.discovery, c.asked, got, c.want)
+		}
+	}
+	everywhere := newAdmission(t, found("all_namespaces: true, max_mode: remediate")+"rbac: {allNamespaces: true}\n")
+	if !everywhere.admits(deletes("any", pod)) || !everywhere.admits(execs("any")) || everywhere.admits(deletes("any", nil)) {
+		t.Error("in all namespaces it is another matter")
+	}
+}
+
 // A selector fits in the policy what it fits for Kubernetes.
 func TestAdmissionReadsSelectorsAsKubernetesDoes(t *testing.T) {
 	selectors := []string{

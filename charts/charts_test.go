@@ -52,6 +52,7 @@ func TestChartsExamplesWatchWhatTheySayAndOnlyObserve(t *testing.T) {
 		"cluster-operator":     {{"rabbitmq", "rabbitmq", operator, "rabbitmq", "rabbitmq-default-user:username:password"}},
 		"cluster-operator-tls": {{"rabbitmq", "rabbitmq", operator, "rabbitmq", "rabbitmq-default-user:username:password"}},
 		"bitnami":              {{"rabbitmq", "rabbitmq", bitnami, "rabbitmq", "rabbitmq::rabbitmq-password"}},
+		"discovery":            nil,
 	}
 	files, err := filepath.Glob(chart + "/examples/*.yaml")
 	if err != nil || len(files) != len(wants)+1 { // and production-environments.yaml, which goes on top of another
@@ -60,6 +61,9 @@ func TestChartsExamplesWatchWhatTheySayAndOnlyObserve(t *testing.T) {
 	for name, want := range wants {
 		c := configuration(t, example(t, name))
 		var got []watched
+		if d := c.Discovery; (d != nil) != (name == "discovery") || d != nil && (d.Broker.Policy.Mode != decide.Observe || d.MaxMode != decide.Observe) {
+			t.Errorf("%s: discovery is %+v", name, d)
+		}
 		for _, b := range c.Brokers {
 			secret := b.Secret.Name + ":" + b.Secret.UsernameKey + ":" + b.Secret.PasswordKey
 			got = append(got, watched{b.Name, b.Pods.Namespace, b.Pods.Selector, b.Pods.Container, secret})
@@ -365,6 +369,9 @@ func TestChartsNotesSayWhetherAnythingMayBeDeleted(t *testing.T) {
 		{least, "only OBSERVES: it watches, decides and explains, and deletes nothing. It has no right", "REMEDIATES"},
 		{least + "rbac: {create: false}\n", "deletes nothing.\n", "It has no right"},
 		{acting, "REMEDIATES: it deletes pods of what is named here once they are proved stuck and every guard is open.\n  broker jobs\n", "OBSERVES"},
+		{found("namespaces: [a], max_mode: remediate"), "guard is open.\n  brokers that are found, if their annotation says remediate\n", "OBSERVES"},
+		{found("namespaces: [a], mode: remediate"), "guard is open.\n  brokers that are found, unless their annotation says otherwise\n", "OBSERVES"},
+		{found("namespaces: [a]"), "only OBSERVES", "REMEDIATES"},
 		{withEnvironment("cluster: {kubeconfig: /k, context: other}"), "does NOT SERVE its environments, for it knows no callers: set config.api.tokens_file or config.api.kubernetes_auth. They are\n  production: namespace prod, cluster other\n", "DEPLOYS"},
 		{withEnvironment("jobs: []\n  api: {kubernetes_auth: true}"), "\n\nIt DEPLOYS to these environments, for callers of the API who may:\n  production: namespace prod\n", "NOT SERVE"},
 		{withEnvironment("jobs: []\n  api: {tokens_file: /t}"), "  curl -K ~/token 'http://127.0.0.1:8080/api/v1/incidents?pretty'\n\nwhere the file token", "EXPOSED"},

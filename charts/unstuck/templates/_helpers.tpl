@@ -280,6 +280,15 @@ whether they may be deleted, and the container to exec into; or with a prefix of
 {{- end -}}
 {{- end -}}
 {{- end -}}
+{{- with .Values.config.discovery -}}
+{{- $found := include "unstuck.discovered" $ | fromJson -}}
+{{- if $found.clusters -}}
+{{- /* As the operator labels them. Those of other StatefulSets, and with labels of their own, nobody knows beforehand. */ -}}
+{{- range (ternary (list "") .namespaces (empty .namespaces)) -}}
+{{- $admitted = append $admitted (dict "namespace" . "selector" "app.kubernetes.io/component=rabbitmq,app.kubernetes.io/part-of=rabbitmq" "container" "rabbitmq" "deletes" $found.deletes) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
 {{- range .Values.admissionPolicy.extraPods -}}
 {{- $admitted = append $admitted (dict "namespace" .namespace "selector" .selector "container" .container "deletes" true) -}}
 {{- end -}}

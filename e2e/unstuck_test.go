@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -74,6 +75,7 @@ type site struct {
 	t testing.TB
 	*cluster.Broker
 	daemon *cluster.Unstuck
+	target string // what Unstuck calls the broker; empty: rabbitmq
 }
 
 // startSite starts a broker and installs Unstuck with these values, in a namespace of its own, so that several tests can
@@ -139,7 +141,7 @@ func (s *site) view(ctx context.Context) (v brokers.Target, err error) {
 		err = errors.New("nobody leads")
 	}
 	if err == nil {
-		err = s.daemon.API(ctx, leader, "/api/v1/targets/rabbitmq", &v)
+		err = s.daemon.API(ctx, leader, "/api/v1/targets/"+cmp.Or(s.target, "rabbitmq"), &v)
 	}
 	return v, err
 }

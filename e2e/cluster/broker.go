@@ -17,6 +17,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/cjworkbench/unstuck/e2e/artifact"
@@ -34,6 +35,7 @@ const (
 // BrokerOptions says which broker to start. The zero value gives three nodes of RabbitMQ 4.0.
 type BrokerOptions struct {
 	Namespace        string        // default Namespace; there is one broker in each
+	Resource         string        // the RabbitmqCluster whose broker it is, as the cluster operator names and labels it; default none
 	Version          string        // of RabbitMQ; default 4.0
 	Replicas         int           // default 3
 	Grace            time.Duration // for a pod to end; default 180 s, as in production
@@ -109,24 +111,46 @@ func (c *Cluster) OpenBroker(ctx context.Context, namespace string) (*Broker, er
 }
 
 func (b *Broker) manifests() (string, error) {
+	pods, err := json.Marshal(b.labels())
+	if err != nil {
+		return "", err
+	}
 	return fill("broker", brokerYAML, struct {
 		*Broker
-		Name, Password, Cookie, Image string
-	}{b, BrokerName, b.password, rand.Text(), artifact.RabbitMQImage(b.Version)}, nil)
+		Labels, Password, Cookie, Image string
+	}{b, string(pods), b.password, rand.Text(), artifact.RabbitMQImage(b.Version)}, nil)
+}
+
+// Name gives the name of the broker's StatefulSet.
+func (b *Broker) Name() string {
+	if b.Resource != "" {
+		return b.Resource + "-server"
+	}
+	return BrokerName
+}
+
+// labels gives the labels of the broker's pods, which are its selector as well.
+func (b *Broker) labels() labels.Set {
+	if b.Resource != "" {
+		return labels.Set{
+			"app.kubernetes.io/name": b.Resource, "app.kubernetes.io/component": "rabbitmq", "app.kubernetes.io/part-of": "rabbitmq",
+		}
+	}
+	return labels.Set{"app.kubernetes.io/name": "rabbitmq-1", "app.kubernetes.io/component": "rabbitmq-server"}
 }
 
 // Pods gives the names of the broker's pods, in order.
 func (b *Broker) Pods() []string {
 	var pods []string
 	for i := range b.Replicas {
-		pods = append(pods, fmt.Sprintf("%s-%d", BrokerName, i))
+		pods = append(pods, fmt.Sprintf("%s-%d", b.Name(), i))
 	}
 	return pods
 }
 
 // Erlang gives the name of a pod's node among Erlang nodes.
 func (b *Broker) Erlang(pod string) string {
-	return fmt.Sprintf("rabbit@%s.%s-headless.%s.svc.cluster.local", pod, BrokerName, b.Namespace)
+	return fmt.Sprintf("rabbit@%s.%s-headless.%s.svc.cluster.local", pod, b.Name(), b.Namespace)
 }
 
 // Password gives the password of User that the broker was started with, which its Secret has.
@@ -138,12 +162,12 @@ func (b *Broker) dataDir() string { return filepath.Join(b.cluster.dir, brokers,
 // Stop deletes the broker and its data, without grace: frozen and wedged nodes end too.
 func (b *Broker) Stop(ctx context.Context) error {
 	c, now := b.cluster, int64(0)
-	err := c.Kubernetes.AppsV1().StatefulSets(b.Namespace).Delete(ctx, BrokerName, metav1.DeleteOptions{})
+	err := c.Kubernetes.AppsV1().StatefulSets(b.Namespace).Delete(ctx, b.Name(), metav1.DeleteOptions{})
 	if err != nil && !apierrors.IsNotFound(err) {
 		return fmt.Errorf("stop the broker: %w", err)
 	}
 	err = until(ctx, "the broker's pods to end", func(ctx context.Context) error {
-		pods, err := c.Kubernetes.CoreV1().Pods(b.Namespace).List(ctx, metav1.ListOptions{LabelSelector: Selector})
+		pods, err := c.Kubernetes.CoreV1().Pods(b.Namespace).List(ctx, metav1.ListOptions{LabelSelector: b.labels().String()})
 		if err != nil {
 			return err
 		}

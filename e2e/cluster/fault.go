@@ -106,7 +106,7 @@ func (b *Broker) RotatePassword(ctx context.Context) error {
 // StorePassword puts User's password into the Secret.
 func (b *Broker) StorePassword(ctx context.Context) error {
 	secrets := b.cluster.Kubernetes.CoreV1().Secrets(b.Namespace)
-	secret, err := secrets.Get(ctx, BrokerName+"-secret", metav1.GetOptions{})
+	secret, err := secrets.Get(ctx, b.Name()+"-secret", metav1.GetOptions{})
 	if err != nil {
 		return fmt.Errorf("store the password: %w", err)
 	}

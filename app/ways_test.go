@@ -141,7 +141,7 @@ func TestWaysOfTheLabToBreakANodeAllHaveARow(t *testing.T) {
 		source = append(source, text...)
 	}
 	noFault := strings.Fields(`Start Close Dir View Delete Deletions Exec LastLines Checks Names Nodes Node Credentials TLS TLSAddress
-		WaitReady WaitLogin Reset MetadataLockHolder Load
+		WaitReady WaitLogin Reset MetadataLockHolder Load Token RenewTLS
 		Thaw UnlockMetadata ClearAlarm Revive StartApp RegainMajority Versions RestorePassword AddVhost VhostUp Unlimit RegainLog Reconnect RestoreLogin
 		FreeDescriptors FreeConnections OpenListener UnlimitUser ClearDiskAlarm ReleaseQueue ReleaseChannel RestoreDisk DropOnlyMember`)
 	others := map[string]bool{}

@@ -28,8 +28,8 @@ func (l *Loop) Inherit(other *Loop) {
 	l.inherited = slices.Concat(l.inherited, other.inherited, other.state.Deletions)
 }
 
-// withInherited adds to the deletions those that were inherited and are of this target's pods. It says whether there are
-// any.
+// withInherited adds to the deletions those that were inherited and are of this target's pods. It says whether there
+// are any.
 func (l *Loop) withInherited(deletions []decide.Deletion, nodes []target.Node) ([]decide.Deletion, bool) {
 	more := false
 	for _, a := range l.inherited {

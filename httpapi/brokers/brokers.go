@@ -30,21 +30,6 @@ type Targets struct {
 	DiscoveryProblems []string `json:"discovery_problems,omitempty"`
 }
 
-// Unwatched is a resource of the cluster that discovery has found and that is not watched.
-type Unwatched struct {
-	Target  string        `json:"target"` // the name that the broker would have
-	Source  target.Source `json:"source"`
-	Ignored bool          `json:"ignored"` // as it should be: its author wants it, or there is nothing to watch
-	Reason  string        `json:"reason"`  // one line
-}
-
-// Discovery is what discovery says beside the brokers that it has found.
-type Discovery struct {
-	Complete  bool // everything has been listed, and nothing is missed: if there is no broker, there is none to watch
-	Unwatched []Unwatched
-	Problems  []string
-}
-
 var targetList = httpapi.List[remediate.Snapshot]{
 	Name: "targets", Sorts: func(s remediate.Snapshot) string { return s.Target },
 }
@@ -380,13 +365,6 @@ func (api *API) targetOf(s remediate.Snapshot, now time.Time) Target {
 		})
 	}
 	return b
-}
-
-// sourceOf gives where a target comes from, in words also where nobody has said so.
-func sourceOf(s remediate.Snapshot) target.Source {
-	from := s.Source
-	from.Kind = cmp.Or(from.Kind, target.FromConfiguration)
-	return from
 }
 
 // stale says whether s is too old to be relied on. A reconcile in the future is no better: somebody moved the clock.

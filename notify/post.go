@@ -16,6 +16,7 @@ import (
 	"net/http"
 	"net/url"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -173,7 +174,7 @@ func (p *poster) post(ctx context.Context, e Event, now time.Time) error {
 	if err != nil {
 		text = nil
 	}
-	return s.clean(refusal(answer, string(text), now))
+	return s.clean(refusal(answer, s.hide(string(text)), now))
 }
 
 // without gives an error of the client without the URL that it names.
@@ -221,7 +222,15 @@ func retryAfter(text string, now time.Time) time.Duration {
 
 // clean takes every secret out of what an error says.
 func (s secrets) clean(err error) error {
-	text := err.Error()
+	text := s.hide(err.Error())
+	if refused, ok := errors.AsType[*refusedError](err); ok {
+		return &refusedError{text: text, wait: refused.wait, final: refused.final}
+	}
+	return errors.New(text)
+}
+
+// hide takes every secret out of a text, which must be whole: what was cut or quoted holds parts of them.
+func (s secrets) hide(text string) string {
 	hide := []string{s.url.String(), s.address, s.url.RequestURI(), s.token, s.sign}
 	for part := range strings.SplitSeq(s.url.Path, "/") {
 		if len(part) >= 8 { // of a shorter one nothing is given away
@@ -233,16 +242,22 @@ func (s secrets) clean(err error) error {
 	}
 	for _, values := range s.headers {
 		hide = append(hide, values...)
+		for _, v := range values {
+			for part := range strings.FieldsFuncSeq(v, func(c rune) bool { return strings.ContainsRune(" \t,;=\"", c) }) {
+				if len(part) >= 8 {
+					hide = append(hide, part)
+				}
+			}
+		}
 	}
+	// The longest first: of a secret that begins with another the rest would stay.
+	slices.SortFunc(hide, func(a, b string) int { return cmp.Compare(len(b), len(a)) })
 	for _, h := range hide {
 		if len(h) > 1 {
 			text = strings.ReplaceAll(text, h, "[hidden]")
 		}
 	}
-	if refused, ok := errors.AsType[*refusedError](err); ok {
-		return &refusedError{text: text, wait: refused.wait, final: refused.final}
-	}
-	return errors.New(text)
+	return text
 }
 
 // Sign gives what SignatureHeader holds for such a body at such a time.

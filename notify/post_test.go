@@ -116,6 +116,44 @@ func TestPostErrorsHoldNoSecret(t *testing.T) {
 	}
 }
 
+// A receiver repeats what it was sent, and a message shows the beginning of its answer, quoted.
+func TestPostHidesSecretsBeforeItCutsAndQuotes(t *testing.T) {
+	const token, headers = "SECRETSECRETSECRETSECRET42", `Authorization: Digest username="me", response="PASSPHRASE"`
+	authorization := func(r *http.Request) string { return r.Header.Get("Authorization") }
+	for name, row := range map[string]struct {
+		change func(*Receiver)
+		answer func(*http.Request) string
+		part   string
+	}{
+		"cut": {
+			func(r *Receiver) { r.TokenFile = secretFile(t, token) },
+			func(*http.Request) string { return strings.Repeat("x", shownAnswer-10) + token }, token[:5],
+		},
+		"quoted": {func(r *Receiver) { r.TokenFile = secretFile(t, `SECRET"\token`) }, authorization, "SECRET"},
+		"header": {func(r *Receiver) { r.HeadersFile = secretFile(t, headers) }, authorization, "PASSPHRASE"},
+		"part": {
+			func(r *Receiver) { r.HeadersFile = secretFile(t, headers) },
+			func(*http.Request) string { return "no such user with PASSPHRASE" }, "PASSPHRASE",
+		},
+		"longer": {
+			func(r *Receiver) {
+				r.TokenFile, r.SigningKeyFile = secretFile(t, "hunter2"), secretFile(t, "hunter2-SIGNING")
+			},
+			func(*http.Request) string { return "the key is hunter2-SIGNING" }, "SIGNING",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := newHook(t, func(w http.ResponseWriter, r *http.Request) {
+				http.Error(w, row.answer(r), http.StatusBadRequest)
+			})
+			err := (&poster{Receiver: h.receiver(t, "hook", row.change)}).post(t.Context(), eventOf(t, "i", Opened), began)
+			if err == nil || !strings.Contains(err.Error(), "400 Bad Request: ") || strings.Contains(err.Error(), row.part) {
+				t.Errorf("error %v, want one without %s", err, row.part)
+			}
+		})
+	}
+}
+
 func TestRetryAfter(t *testing.T) {
 	for text, want := range map[string]time.Duration{
 		"": 0, "3": 3 * time.Second, "-1": 0, "soon": 0, "999999": time.Hour,

@@ -31,7 +31,8 @@ type worker struct {
 	wake    chan struct{}
 
 	mu    sync.Mutex
-	queue []Event // oldest first; the first may be on its way
+	queue []Event  // oldest first; the first may be on its way
+	ended []string // incidents that need not be told again and again, though the queue had no room for their end
 
 	// The rest belongs to the goroutine of run.
 	since    time.Time // of the leadership in which the record was read
@@ -73,6 +74,11 @@ func (w *worker) offer(events []Event) {
 	}
 	slices.SortStableFunc(w.queue, func(a, b Event) int { return a.At.Compare(b.At) })
 	if dropped = max(0, len(w.queue)-w.Queue); dropped > 0 {
+		for _, e := range w.queue[:dropped] {
+			if e.Kind == Closed && w.Type.row().expires && !slices.Contains(w.ended, e.Incident.ID) {
+				w.ended = append(w.ended, e.Incident.ID)
+			}
+		}
 		w.queue = slices.Delete(w.queue, 0, dropped)
 	}
 	w.options.Meter.NotifyQueue(w.Name, len(w.queue))
@@ -228,8 +234,9 @@ func (w *worker) recall(ctx context.Context, now time.Time) error {
 	for _, c := range slices.Backward(incidents) { // oldest first
 		for _, e := range Events(c) {
 			switch {
-			case w.record.has(e):
+			case w.record.has(e) && c.Closed.IsZero():
 				w.stands(e, time.Time{})
+			case w.record.has(e):
 			case !e.At.Before(w.record.Since) && now.Sub(e.At) < w.GiveUpAfter:
 				due = append(due, e)
 			}
@@ -244,12 +251,19 @@ func (w *worker) first(now time.Time) (Event, bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	defer func() { w.options.Meter.NotifyQueue(w.Name, len(w.queue)) }()
+	for _, id := range w.ended {
+		delete(w.standing, id)
+	}
+	w.ended = nil
 	for len(w.queue) > 0 {
 		e := w.queue[0]
 		old := now.Sub(e.At) >= w.GiveUpAfter
 		unheard := e.Kind == Closed && !slices.Contains(w.Events, Closed) && len(w.record.Told[e.Incident.ID]) == 0
 		if !old && !unheard && !w.record.has(e) && !e.At.Before(w.record.Since) {
 			return e, true
+		}
+		if e.Kind == Closed { // told or not: what is over is not told again and again
+			delete(w.standing, e.Incident.ID)
 		}
 		if old && !w.record.has(e) {
 			w.options.Meter.NotifyDropped(w.Name, TooOld)
@@ -279,6 +293,9 @@ func (w *worker) tell(ctx context.Context, e Event, now time.Time) error {
 	err := w.post(ctx, e, now)
 	if refused, answered := errors.AsType[*refusedError](err); answered && refused.final {
 		w.record.add(e.Incident.ID, e.Kind) // or the next start tries again
+		if e.Kind == Closed {
+			w.stands(e, now)
+		}
 		w.unsaved = true
 	}
 	if err != nil {

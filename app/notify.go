@@ -15,6 +15,7 @@ type telling struct {
 	*store.Store
 
 	saved func(store.Incident)
+	doubt func()
 }
 
 // SaveIncident writes c, and tells of it once it is written: what a receiver hears of is written down.
@@ -22,6 +23,8 @@ func (s telling) SaveIncident(ctx context.Context, c store.Incident) error {
 	err := s.Store.SaveIncident(ctx, c)
 	if err == nil {
 		s.saved(c)
+	} else {
+		s.doubt() // it may be written all the same
 	}
 	return err
 }
@@ -42,6 +45,6 @@ func (a *App) keepRecords(
 		Receivers: c.Notify, Incidents: s.Incidents, Documents: documents, IsLeader: isLeader, Meter: a.metrics,
 		Log: a.log, UserAgent: userAgent(),
 	})
-	a.store = telling{s, n.Saved}
+	a.store = telling{s, n.Saved, n.Doubt}
 	a.beside = append(a.beside, n.Run)
 }

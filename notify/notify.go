@@ -101,6 +101,13 @@ func (n *Notifier) Saved(c store.Incident) {
 	}
 }
 
+// Doubt says that an incident may have been stored of which nobody was told: they are read again. It never waits.
+func (n *Notifier) Doubt() {
+	for _, w := range n.workers {
+		w.doubt.Store(true)
+	}
+}
+
 // Run tells the receivers until ctx ends.
 func (n *Notifier) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/cjworkbench/unstuck/target"
@@ -29,6 +30,7 @@ type worker struct {
 	options Options
 	log     *slog.Logger
 	wake    chan struct{}
+	doubt   atomic.Bool // the incidents are to be read again
 
 	mu    sync.Mutex
 	queue []Event  // oldest first; the first may be on its way
@@ -150,6 +152,15 @@ func (w *worker) step(ctx context.Context) bool {
 		if now.Sub(s.told) >= repeatsEvery {
 			return w.attempt(ctx, "", func() error { return w.repeat(ctx, s.Event, now) })
 		}
+	}
+	if w.doubt.Swap(false) {
+		return w.attempt(ctx, "", func() error {
+			err := w.recall(ctx, now)
+			if err != nil {
+				w.doubt.Store(true)
+			}
+			return err
+		})
 	}
 	return false
 }

@@ -1,8 +1,11 @@
 package notify
 
 import (
+	"context"
+	"errors"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -93,5 +96,41 @@ func TestWorkerEndsWhatStandsThoughItsEndWasDropped(t *testing.T) {
 				t.Errorf("%d incidents are told again and again, want none", len(of.standing))
 			}
 		})
+	}
+}
+
+// A write of which no answer came may be done all the same, and nobody says so.
+func TestWorkerReadsTheIncidentsAgainInDoubt(t *testing.T) {
+	w := newWorld(t)
+	h := newHook(t, nil)
+	of := w.worker(h.receiver(t, "hook", nil))
+	n := &Notifier{workers: []*worker{of}}
+	w.save(nil, incident("i")[Opened])
+	w.steps(of)
+	if told := h.told(); len(told) > 0 {
+		t.Fatalf("told %v without a doubt", told)
+	}
+	n.Doubt()
+	w.steps(of)
+	n.Doubt()
+	w.steps(of)
+	if told := h.told(); !slices.Equal(told, []string{"i/opened"}) {
+		t.Errorf("told %v, want i/opened once", told)
+	}
+}
+
+func TestWorkerStaysInDoubtUntilTheIncidentsCanBeRead(t *testing.T) {
+	w := newWorld(t)
+	h := newHook(t, nil)
+	of := w.worker(h.receiver(t, "hook", nil))
+	read := of.options.Incidents
+	of.options.Incidents = func(context.Context) ([]store.Incident, error) { return nil, errors.New("no answer") }
+	w.save(nil, incident("i")[Opened])
+	(&Notifier{workers: []*worker{of}}).Doubt()
+	w.steps(of)
+	of.options.Incidents = read
+	w.steps(of)
+	if told := h.told(); !slices.Equal(told, []string{"i/opened"}) {
+		t.Errorf("told %v, want i/opened", told)
 	}
 }

@@ -276,7 +276,9 @@ func (w *worker) first(now time.Time) (Event, bool) {
 		if e.Kind == Closed { // told or not: what is over is not told again and again
 			delete(w.standing, e.Incident.ID)
 		}
-		if old && !w.record.has(e) {
+		if old && !unheard && !w.record.has(e) && !e.At.Before(w.record.Since) {
+			w.record.add(e.Incident.ID, e.Kind) // or each time that the incident is saved drops it once more
+			w.unsaved = true
 			w.options.Meter.NotifyDropped(w.Name, TooOld)
 			w.log.Error("an event is too old to be told: it is dropped", "event", e.ID, "give_up_after", w.GiveUpAfter.String())
 		}

@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/cjworkbench/unstuck/remediate/store"
 )
 
@@ -132,5 +134,32 @@ func TestWorkerStaysInDoubtUntilTheIncidentsCanBeRead(t *testing.T) {
 	w.steps(of)
 	if told := h.told(); !slices.Equal(told, []string{"i/opened"}) {
 		t.Errorf("told %v, want i/opened", told)
+	}
+}
+
+// An incident is saved each time that its timeline grows.
+func TestWorkerDropsAnOldEventOnceAndNoneFromBeforeTheReceiver(t *testing.T) {
+	w := newWorld(t)
+	of := w.worker(newHook(t, nil).receiver(t, "hook", func(r *Receiver) { r.GiveUpAfter = time.Hour }))
+	before := incident("before")[Opened]
+	before.Opened = of.record.Since.Add(-time.Hour)
+	for range 3 {
+		of.offer(append(Events(incident("i")[Opened]), Events(before)...))
+		w.steps(of)
+	}
+	want := map[string]int{"dropped hook too_old": 1}
+	if diff := cmp.Diff(want, w.counts()); diff != "" {
+		t.Errorf("counted (-want +got):\n%s", diff)
+	}
+	if n := strings.Count(w.log.String(), "too old to be told"); n != 1 {
+		t.Errorf("%d lines, want one, in\n%s", n, w.log)
+	}
+	of.known = false // the next start knows, too
+	of.record = record{}
+	w.steps(of)
+	of.offer(Events(incident("i")[Opened]))
+	w.steps(of)
+	if diff := cmp.Diff(want, w.counts()); diff != "" {
+		t.Errorf("after a start, counted (-want +got):\n%s", diff)
 	}
 }

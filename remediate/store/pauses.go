@@ -146,12 +146,22 @@ func readPauses(ctx context.Context, documents Documents) ([]decide.Pause, error
 	if pauses == nil {
 		return nil, fmt.Errorf("read %s/%s: %w", kindPauses, kindPauses, errors.New("want a list"))
 	}
+	identify(pauses)
+	return pauses, nil
+}
+
+// identify gives each pause an ID that none before it has: a person may write one without, or copy that of another.
+func identify(pauses []decide.Pause) {
+	taken := make(map[string]bool, len(pauses))
 	for i, p := range pauses {
-		if p.ID == "" {
+		if p.ID == "" || taken[p.ID] {
 			pauses[i].ID = PauseID(p)
 		}
+		for n := 2; taken[pauses[i].ID]; n++ { // the very same pause twice
+			pauses[i].ID = fmt.Sprintf("%s-%d", PauseID(p), n)
+		}
+		taken[pauses[i].ID] = true
 	}
-	return pauses, nil
 }
 
 func writePauses(ctx context.Context, documents Documents, pauses []decide.Pause) error {

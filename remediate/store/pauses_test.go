@@ -241,3 +241,41 @@ func TestPausesEndEndsOneByItsIDHoweverItWasWritten(t *testing.T) {
 		}
 	}
 }
+
+// A person copies a pause, its ID with it, and changes the rest or nothing.
+func TestPausesEndEndsOneOfThoseThatWereCopied(t *testing.T) {
+	path := t.TempDir()
+	const text = `[{"id": "pause-1", "target": "orders", "by": "ada", "reason": "1"},
+		{"id": "pause-1", "target": "jobs", "by": "ada", "reason": "2"},
+		{"id": "pause-1", "target": "jobs", "by": "ada", "reason": "2"},
+		{"target": "jobs", "by": "ada", "reason": "2"},
+		{"id": "pause-2", "target": "jobs", "by": "eve", "reason": "3"}]`
+	if err := os.WriteFile(filepath.Join(path, "pauses.json"), []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p := pausesIn(t, path)
+	ids := func() (all []string) {
+		t.Helper()
+		pauses, err := p.Pauses(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, q := range pauses {
+			all = append(all, q.ID)
+		}
+		return all
+	}
+	copied := PauseID(decide.Pause{Target: "jobs", By: "ada", Reason: "2"})
+	want := []string{"pause-1", copied, copied + "-2", copied + "-3", "pause-2"}
+	if diff := cmp.Diff(want, ids()); diff != "" {
+		t.Fatalf("(-want +got):\n%s", diff)
+	}
+	for _, id := range []string{copied, "pause-1", copied + "-2", "pause-2"} {
+		if ended, err := p.End(t.Context(), id); ended != 1 || err != nil {
+			t.Errorf("%s: ended %d, %v; want 1", id, ended, err)
+		}
+	}
+	if diff := cmp.Diff([]string{copied + "-3"}, ids()); diff != "" {
+		t.Errorf("the others keep theirs (-want +got):\n%s", diff)
+	}
+}

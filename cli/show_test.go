@@ -115,6 +115,9 @@ const pagesAreRead = "all pages are read, or as many as --limit says"
 // oneOfThree: here all are set at once.
 const oneOfThree = "a workload has one of three names, and that is shown"
 
+// itsPartition: it is for the rollout to go by.
+const itsPartition = "the plan's warning says which pods it keeps, and the step's detail when it was raised meanwhile"
+
 // notShown are the fields that text leaves out on purpose, each with the reason. -o json has them.
 var notShown = map[string]string{
 	"Targets.Next.Next":        pagesAreRead,
@@ -143,6 +146,10 @@ var notShown = map[string]string{
 	"Operation.Steps[].Step.Ref.Deployment":                 oneOfThree,
 	"Plan.Steps[].Ref.DaemonSet":                            oneOfThree,
 	"Plan.Steps[].Ref.Deployment":                           oneOfThree,
+
+	"Operation.Rollback[].Step.Partition": itsPartition,
+	"Operation.Steps[].Step.Partition":    itsPartition,
+	"Plan.Steps[].Partition":              itsPartition,
 
 	"Operation.Renewed":         "it is the sign of life of the process that runs it, for the others to go by",
 	"Incidents.Incidents[].UID": "unstuck incidents ID shows it: the list is one line an incident",

@@ -169,7 +169,7 @@ func (x *run) awaitRollout(at ref, changed time.Time) (string, error) {
 		d, err := bounded(x.work, func(ctx context.Context) (workload.Workload, error) {
 			return x.World.Workload(ctx, x.env, s.Ref)
 		})
-		rollout := workload.RolloutSince(d, changed)
+		rollout := s.Rollout(d, changed)
 		differs := ""
 		if err == nil {
 			differs = x.differs(at, d)

@@ -39,6 +39,7 @@ type Step struct {
 	Images       []ImageChange `json:"images,omitzero"`       // of the workload
 	RestartedAt  string        `json:"restarted_at,omitzero"` // for kubectl's annotation
 	Replicas     int           `json:"replicas,omitzero"`     // of a singleton, to be restored
+	Partition    int           `json:"partition,omitzero"`    // of a StatefulSet, when this was planned
 	Job          *JobRun       `json:"job,omitzero"`
 	Container    string        `json:"container,omitzero"` // in which the command runs; empty: the pod's first
 	Command      []string      `json:"command,omitzero"`

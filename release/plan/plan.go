@@ -127,11 +127,14 @@ func deploySteps(r Request, env Environment, k Known, commit string, migrates bo
 func serviceStep(s Service, d workload.Workload, k Known, changes []ImageChange) Step {
 	replicas := replicasOf(d, k.History)
 	if s.Kind == Rolling || (len(changes) == 0 && replicas == d.Replicas) {
-		return Step{ID: "roll " + s.Name, Stage: stageOf(s), Do: Roll, Name: s.Name, Ref: d.Ref, Images: changes}
+		return Step{
+			ID: "roll " + s.Name, Stage: stageOf(s), Do: Roll, Name: s.Name, Ref: d.Ref, Images: changes,
+			Partition: d.Partition,
+		}
 	}
 	return Step{
 		ID: "replace " + s.Name, Stage: stageOf(s), Do: Replace, Name: s.Name, Ref: d.Ref, Images: changes,
-		Replicas: replicas,
+		Replicas: replicas, Partition: d.Partition,
 	}
 }
 
@@ -214,12 +217,12 @@ func restartSteps(r Request, env Environment, k Known) ([]Step, error) {
 		}
 		step := Step{
 			ID: "replace " + s.Name, Stage: stageOf(s), Do: Replace, Name: s.Name, Ref: d.Ref,
-			Replicas: replicasOf(d, k.History),
+			Replicas: replicasOf(d, k.History), Partition: d.Partition,
 		}
 		if s.Kind == Rolling {
 			step = Step{
 				ID: "roll " + s.Name, Stage: stageOf(s), Do: Roll, Name: s.Name, Ref: d.Ref,
-				RestartedAt: r.At.UTC().Format(time.RFC3339),
+				RestartedAt: r.At.UTC().Format(time.RFC3339), Partition: d.Partition,
 			}
 		}
 		if err := canTake(d, step); err != nil {

@@ -23,6 +23,7 @@ func (o Operation) RollbackSteps() (steps []StepRun, why string) {
 		}
 		u := Step{
 			ID: "roll back " + s.ID, Stage: s.Stage, Do: s.Do, Name: s.Name, Ref: s.Ref, Replicas: s.Replicas,
+			Partition: s.Partition,
 		}
 		for _, c := range s.Images {
 			u.Images = append(u.Images, ImageChange{Container: c.Container, Init: c.Init, From: c.To, To: c.From})

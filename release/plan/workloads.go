@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/cjworkbench/unstuck/release/workload"
 )
@@ -116,4 +117,15 @@ func scaledToNothing(steps []Step, s State) string {
 		return ""
 	}
 	return "nothing will show that the commit starts in what is scaled to 0: " + strings.Join(names, ", ")
+}
+
+// Rollout says how far the step's workload has rolled out, which was changed at that time; zero: it was not. By a
+// partition that somebody raises meanwhile a StatefulSet is done before the pods are that the plan said would change.
+func (s Step) Rollout(w workload.Workload, changed time.Time) workload.Rollout {
+	rollout := workload.RolloutSince(w, changed)
+	if rollout.Done && w.Partition > s.Partition && w.Updated < w.Replicas-s.Partition {
+		return workload.Rollout{Detail: fmt.Sprintf("its partition was raised from %d to %d meanwhile, and %d of %d pods are "+
+			"of the new template", s.Partition, w.Partition, w.Updated, w.Replicas)}
+	}
+	return rollout
 }

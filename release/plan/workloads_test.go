@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -147,5 +148,60 @@ func TestStepRunWaitsSaysWhyAndForgetsIt(t *testing.T) {
 	s.Waits(workload.Rollout{Detail: "1 old pod to go"}, workload.Diagnosis{}, false)
 	if s.Diagnosis != nil || s.Detail != "1 old pod to go" {
 		t.Errorf("%+v", s)
+	}
+}
+
+func TestStepRolloutIsNotDoneByAPartitionThatIsRaisedMeanwhile(t *testing.T) {
+	for name, row := range map[string]struct {
+		planned, now, updated int
+		done                  bool
+		detail                string
+	}{
+		"none":           {0, 0, 3, true, "3 of 3 pods available"},
+		"as planned":     {2, 2, 1, true, "2 of the old template by its partition 2"},
+		"lowered":        {2, 1, 2, true, "1 of the old template by its partition 1"},
+		"raised":         {0, 2, 1, false, "its partition was raised from 0 to 2 meanwhile, and 1 of 3 pods are of the new template"},
+		"raised further": {1, 3, 0, false, "its partition was raised from 1 to 3 meanwhile, and 0 of 3 pods"},
+		"raised late":    {0, 2, 3, true, "3 of 3 pods available"},
+		"late, of two":   {1, 2, 2, true, "1 of the old template by its partition 2"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := rolledOut()
+			w.Ref, w.Partition, w.Updated = workload.Ref{StatefulSet: "frontend"}, row.now, row.updated
+			got := Step{Do: Roll, Ref: w.Ref, Partition: row.planned}.Rollout(w, noon)
+			if got.Done != row.done || got.Failed || !strings.Contains(got.Detail, row.detail) {
+				t.Errorf("%+v, want done %t, ...%s...", got, row.done, row.detail)
+			}
+		})
+	}
+}
+
+func TestMakeKeepsThePartitionThatItPlannedFor(t *testing.T) {
+	env, state := withSet(func(f, _, cron *workload.Workload) { f.Partition, cron.Partition = 2, 0 })
+	restart := deployOf("")
+	restart.Kind, restart.Service = Restart, "frontend"
+	for _, request := range []Request{deployOf(commitB), restart} {
+		p, err := Make(request, env, Known{Now: noon, State: state})
+		if err != nil {
+			t.Fatal(err)
+		}
+		o := Operation{Kind: p.Kind, OnFailure: Rollback}
+		planned := 0
+		for _, s := range p.Steps {
+			if s.StatefulSet == "frontend" {
+				planned = s.Partition
+			}
+			o.Steps = append(o.Steps, StepRun{Step: s, Phase: Failed})
+		}
+		if planned != 2 {
+			t.Errorf("%s: the step has the partition %d, want 2", request.Kind, planned)
+		}
+		if request.Kind == Restart {
+			continue
+		}
+		undo, why := o.RollbackSteps()
+		if why != "" || !slices.ContainsFunc(undo, func(s StepRun) bool { return s.Partition == 2 }) {
+			t.Errorf("no step of the rollback has it: %s %+v", why, undo)
+		}
 	}
 }

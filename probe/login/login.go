@@ -124,6 +124,7 @@ type login struct {
 	raw      net.Conn
 	noAnswer bool // connecting timed out
 	noCert   bool // the broker asked for a client certificate, and we have none
+	asked    bool // it asked for one, and we have one
 	// certificate is that which the node presented, whether we trust it or not; nil: it presented none.
 	certificate *probe.Validity
 
@@ -226,9 +227,14 @@ func (l *login) handshake(ctx context.Context, address string) (net.Conn, error)
 		}
 		cfg.ServerName = host
 	}
-	if len(cfg.Certificates) == 0 && cfg.GetClientCertificate == nil {
-		cfg.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
-			l.noCert = true
+	if own := cfg.Certificates; cfg.GetClientCertificate == nil {
+		cfg.GetClientCertificate = func(asked *tls.CertificateRequestInfo) (*tls.Certificate, error) {
+			l.noCert, l.asked = len(own) == 0, len(own) > 0
+			for i := range own { // as crypto/tls does without us
+				if asked.SupportsCertificate(&own[i]) == nil {
+					return &own[i], nil
+				}
+			}
 			return &tls.Certificate{}, nil
 		}
 	}

@@ -3,6 +3,7 @@ package login
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"strings"
 	"testing"
@@ -147,6 +148,45 @@ func TestTrustSaysThatOurOwnCertificateIsOutOfDateAndTheNodeIsUnknown(t *testing
 			}
 			if r.Reason != row.reason || !strings.Contains(r.Detail, row.want) || (fault != "") != (row.want != "") || !strings.Contains(fault, row.want) {
 				t.Errorf("%s, TLS %x: %s (%s), fault %q; want %s", name, version, r.Reason, r.Detail, fault, row.reason)
+			}
+		}
+	}
+}
+
+// A proxy before the node may close the connection without the alert of TLS that says why. What the broker never asked
+// for is no reason.
+func TestLoginIsNotRunWhereOurCertificateIsOutOfDateAndTheOtherSideClosesWithoutAnAlert(t *testing.T) {
+	dir, certs := t.TempDir(), newFakeCerts(t)
+	for name, row := range map[string]struct {
+		until  time.Duration
+		ask    tls.ClientAuthType
+		reason probe.Reason
+	}{
+		"expired":        {-time.Hour, tls.RequireAnyClientCert, probe.NotRun},
+		"never asked":    {-time.Hour, tls.NoClientCert, probe.ClosedEarly},
+		"still in force": {time.Hour, tls.RequireAnyClientCert, probe.ClosedEarly},
+	} {
+		certFile, keyFile := tlsPairFor(t, dir, "unstuck.example", time.Now().Add(-2*time.Hour), time.Now().Add(row.until))
+		o := TrustOptions{CA: func(context.Context) ([]byte, error) { return certs.CA, nil }}
+		o.PairFiles(certFile, keyFile)
+		for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+			for _, within := range []bool{true, false} { // the handshake, or right after it
+				b := newFakeBroker(t, script{onStart: eof})
+				config := &tls.Config{Certificates: []tls.Certificate{certs.Server}, ClientAuth: row.ask, MaxVersion: version}
+				if within && row.ask != tls.NoClientCert {
+					b.setScript(script{onAccept: func(c *fakeConn, _ []byte) error {
+						silent := config.Clone()
+						silent.VerifyPeerCertificate = func([][]byte, [][]*x509.Certificate) error { return c.raw.Close() }
+						c.Conn = tls.Server(c.raw, silent)
+						_ = c.Conn.(*tls.Conn).Handshake()
+						return errHungUp
+					}})
+				}
+				b.setTLS(config)
+				r := New(testLogin(Options{TLS: NewTrust(o).Config}))(t.Context(), target.Node{Address: b.Addr})
+				if says := strings.Contains(r.Detail, "our client certificate expired at "); r.Reason != row.reason || says != (row.reason == probe.NotRun) {
+					t.Errorf("%s, TLS %x, within the handshake %t: %s (%s), want %s", name, version, within, r.Reason, r.Detail, row.reason)
+				}
 			}
 		}
 	}

@@ -58,6 +58,8 @@ func (l *login) noTLS(ctx context.Context, err error) (probe.Reason, string) {
 	switch {
 	case ctx.Err() != nil:
 		return l.silent()
+	case gone(err) && l.ownOutOfDate() != "":
+		return l.ownFault()
 	case gone(err):
 		return l.closed(err, time.Now())
 	}
@@ -73,6 +75,20 @@ func (l *login) badTLS(err error) (probe.Reason, string) {
 		}
 	}
 	return probe.TLS, clean(err.Error())
+}
+
+// ownOutOfDate says that the broker asked for a client certificate and ours is out of date; "" if not.
+func (l *login) ownOutOfDate() string {
+	if !l.asked {
+		return ""
+	}
+	return outOfDate(l.secure.Certificates[0].Leaf, time.Now())
+}
+
+// ownFault judges a connection that was closed without an alert of TLS by a side that was shown a certificate of ours
+// that is out of date: a balancer or a mesh before the node may do so, and the node need not know of it.
+func (l *login) ownFault() (probe.Reason, string) {
+	return probe.NotRun, "TLS: closed by the other side: our client certificate " + l.ownOutOfDate()
 }
 
 // refusedByThem says whether err is the other side's alert.
@@ -99,6 +115,8 @@ func (l *login) failed(ctx context.Context, err error) (probe.Reason, string) {
 		return probe.Blocked, "connection.blocked: " + clean(blocked)
 	case gone(endedBy) && l.noCert && stage == probe.StageStart: // TLS 1.3: the handshake is over before we are refused
 		return probe.TLS, "closed by the other side, which had asked for a client certificate: we have none"
+	case gone(endedBy) && stage == probe.StageStart && l.ownOutOfDate() != "":
+		return l.ownFault()
 	case gone(endedBy):
 		return l.closed(endedBy, endedAt)
 	case ctx.Err() != nil:

@@ -124,8 +124,8 @@ func scaledToNothing(steps []Step, s State) string {
 func (s Step) Rollout(w workload.Workload, changed time.Time) workload.Rollout {
 	rollout := workload.RolloutSince(w, changed)
 	if rollout.Done && w.Partition > s.Partition && w.Updated < w.Replicas-s.Partition {
-		return workload.Rollout{Detail: fmt.Sprintf("its partition was raised from %d to %d meanwhile, and %d of %d pods are "+
-			"of the new template", s.Partition, w.Partition, w.Updated, w.Replicas)}
+		return workload.Rollout{Detail: fmt.Sprintf("its partition was raised from %d to %d meanwhile, and %d of %d pods "+
+			"are of the new template", s.Partition, w.Partition, w.Updated, w.Replicas)}
 	}
 	return rollout
 }

@@ -34,7 +34,7 @@ func (s *session) showStatus(
 	}
 	s.showPauseList(brokers.PauseList{Pauses: paused, Unknown: pauses.Unknown})
 	if len(targets.Targets)+len(envs.Environments) == 0 {
-		s.printf("there is nothing that you may see")
+		s.printf("nothing is watched that you may see")
 	}
 }
 

@@ -2,104 +2,22 @@ package e2e
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/dynamic"
 
-	"github.com/cjworkbench/unstuck/e2e/artifact"
 	"github.com/cjworkbench/unstuck/e2e/cluster"
 	"github.com/cjworkbench/unstuck/httpapi/brokers"
 	"github.com/cjworkbench/unstuck/remediate/decide"
 	"github.com/cjworkbench/unstuck/target"
 )
-
-var (
-	clusters = schema.GroupVersionResource{Group: "rabbitmq.com", Version: "v1beta1", Resource: "rabbitmqclusters"}
-	kinds    = schema.GroupVersionResource{
-		Group: "apiextensions.k8s.io", Version: "v1", Resource: "customresourcedefinitions",
-	}
-)
-
-// operatorsKind is the kind of the RabbitMQ cluster operator, whose own schema is longer and asks for no more.
-const operatorsKind = `
-apiVersion: apiextensions.k8s.io/v1
-kind: CustomResourceDefinition
-metadata: {name: rabbitmqclusters.rabbitmq.com}
-spec:
-  group: rabbitmq.com
-  scope: Namespaced
-  names: {kind: RabbitmqCluster, listKind: RabbitmqClusterList, plural: rabbitmqclusters, singular: rabbitmqcluster, shortNames: [rmq]}
-  versions:
-  - name: v1beta1
-    served: true
-    storage: true
-    subresources: {status: {}}
-    schema:
-      openAPIV3Schema:
-        type: object
-        properties:
-          spec: {type: object, x-kubernetes-preserve-unknown-fields: true}
-          status: {type: object, x-kubernetes-preserve-unknown-fields: true}
-`
-
-// operatorsWork is what somebody writes, with the operator's defaults, and what the operator makes of it: the Secret of
-// the default user, and a StatefulSet.
-const operatorsWork = `
-apiVersion: rabbitmq.com/v1beta1
-kind: RabbitmqCluster
-metadata: {name: %[2]s, namespace: %[1]s}
-spec:
-  replicas: 1
-  image: rabbitmq:4.0-management
-  service: {type: ClusterIP}
-  persistence: {storage: 10Gi}
-  delayStartSeconds: 30
-  terminationGracePeriodSeconds: 604800
-  rabbitmq: {}
----
-apiVersion: v1
-kind: Secret
-metadata: {name: %[2]s-default-user, namespace: %[1]s}
-stringData: {username: %[3]s, password: %[4]q, host: %[2]s.%[1]s.svc, port: "5672", provider: rabbitmq, type: rabbitmq}
-`
-
-// operatorsSet is the StatefulSet of a broker that is none: it has so many pods, which do not speak AMQP.
-const operatorsSet = `
-apiVersion: apps/v1
-kind: StatefulSet
-metadata: {name: %[2]s-server, namespace: %[1]s}
-spec:
-  replicas: %[3]d
-  serviceName: %[2]s-nodes
-  selector: {matchLabels: {app.kubernetes.io/name: %[2]s, app.kubernetes.io/component: rabbitmq, app.kubernetes.io/part-of: rabbitmq}}
-  template:
-    metadata: {labels: {app.kubernetes.io/name: %[2]s, app.kubernetes.io/component: rabbitmq, app.kubernetes.io/part-of: rabbitmq}}
-    spec:
-      terminationGracePeriodSeconds: 1
-      automountServiceAccountToken: false
-      containers: [{name: rabbitmq, image: %[4]q, imagePullPolicy: Never}]
-`
-
-// operatorsStatus is the status of a resource that the operator is done with.
-const operatorsStatus = `{"status": {
-	"observedGeneration": 1,
-	"conditions": [
-		{"type": "AllReplicasReady", "status": "True", "reason": "AllPodsAreReady", "lastTransitionTime": "2026-11-02T08:17:00Z"},
-		{"type": "ClusterAvailable", "status": "True", "reason": "AtLeastOneEndpointAvailable", "lastTransitionTime": "2026-11-02T08:17:00Z"},
-		{"type": "ReconcileSuccess", "status": "True", "reason": "Success", "message": "Finish reconciling", "lastTransitionTime": "2026-11-02T08:15:10Z"}],
-	"binding": {"name": "%[2]s-default-user"},
-	"defaultUser": {
-		"secretReference": {"name": "%[2]s-default-user", "namespace": "%[1]s", "keys": {"username": "username", "password": "password"}},
-		"serviceReference": {"name": "%[2]s", "namespace": "%[1]s"}}}}`
 
 // discovering gives the chart's values with which brokers are found there.
 func discovering(where string) string {
@@ -110,12 +28,6 @@ config:
     ` + where + `
     max_mode: remediate
     defaults:` + strings.ReplaceAll(quick, "\n    ", "\n      ")
-}
-
-// fleet is a site whose brokers are found.
-type fleet struct {
-	*site
-	resources dynamic.Interface
 }
 
 // The operator's resources come, change and go, and what is watched follows them, with the rights that the chart gives:
@@ -159,15 +71,21 @@ func TestDiscoveryWatchesWhatTheOperatorsResourcesSay(t *testing.T) {
 
 	f.patch(names[1], `{"metadata": {"annotations": {"unstuck.cjworkbench.org/mode": "ignore"}}}`)
 	f.drop(names[2])
+	f.patch(names[3], `{"metadata": {"finalizers": ["deletion.finalizers.rabbitmqclusters.rabbitmq.com"]}}`)
+	f.drop(names[3]) // the operator has not let it go yet
 	f.patch(names[0], `{"metadata": {"annotations": {"unstuck.cjworkbench.org/mode": "remediate"}}}`)
-	names = slices.Delete(names, 1, 3)
+	finalized := names[3]
+	names = slices.Delete(names, 1, 4)
 	f.watches(time.Minute, names...)
+	f.patch(finalized, `{"metadata": {"finalizers": null}}`)
 	f.wait(time.Minute, "the real one is remediated", func(v brokers.Target) error {
 		if v.Mode != decide.Remediate {
 			return fmt.Errorf("its mode is %v", v.Mode)
 		}
 		return f.allHealthy(v)
 	})
+
+	f.followsALabel(first, "standin-10-server", names)
 
 	victim, before := f.Pods()[0], f.uids()
 	if err := f.WedgeLogin(t.Context(), victim); err != nil {
@@ -182,82 +100,66 @@ func TestDiscoveryWatchesWhatTheOperatorsResourcesSay(t *testing.T) {
 	f.watches(3*time.Minute, names...)
 	f.wait(time.Minute, "the real one is healthy", f.allHealthy)
 	f.unproblematic(len(names))
+
+	f.serve(false)
+	f.watches(time.Minute)
+	f.saysWhy("rabbitmqclusters.rabbitmq.com are served as v2 alone: want v1beta1, the version that is known")
+	f.serve(true)
+	f.watches(time.Minute, names...)
+	f.counts(len(names))
 	if err := resources.Resource(kinds).Delete(within(t, 10*time.Second), clusters.GroupResource().String(), metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	f.watches(time.Minute)
-	f.unproblematic(0)
+	f.counts(0)
 }
 
-// end removes everything, and says why if the test failed.
-func (f fleet) end() {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(f.t.Context()), 2*time.Minute)
-	defer cancel()
-	if f.t.Failed() {
-		f.explain(ctx)
+// followsALabel gives a StatefulSet our label, and takes it away: as long as it has it, it is one resource more.
+func (f fleet) followsALabel(namespace, name string, others []string) {
+	f.t.Helper()
+	sets := shared.Kubernetes.AppsV1().StatefulSets(namespace)
+	patch := func(patch string) {
+		f.t.Helper()
+		if _, err := sets.Patch(within(f.t, 10*time.Second), name, types.MergePatchType, []byte(patch), metav1.PatchOptions{}); err != nil {
+			f.t.Fatal(err)
+		}
 	}
-	errs := []error{f.daemon.Remove(ctx)}
-	err := f.resources.Resource(kinds).Delete(ctx, clusters.GroupResource().String(), metav1.DeleteOptions{})
-	if !apierrors.IsNotFound(err) {
-		errs = append(errs, err)
-	}
-	for _, namespace := range []string{"discovery", "discovery-more"} {
-		list, err := shared.Kubernetes.AppsV1().StatefulSets(namespace).List(ctx, metav1.ListOptions{})
-		errs = append(errs, err)
-		for _, set := range list.Items {
-			if set.Name != f.Name() {
-				errs = append(errs, shared.Kubernetes.AppsV1().StatefulSets(namespace).Delete(ctx, set.Name, metav1.DeleteOptions{}))
+	said := func(want bool) {
+		f.t.Helper()
+		f.eventually(30*time.Second, fmt.Sprintf("what the label says is known: %t", want), func(ctx context.Context) error {
+			var all brokers.Targets
+			if err := f.ask(ctx, "/api/v1/targets", &all); err != nil {
+				return err
 			}
+			refused := slices.ContainsFunc(all.Unwatched, func(u brokers.Unwatched) bool {
+				return u.Source == target.Source{Kind: target.FromStatefulSet, Namespace: namespace, Name: name} && !u.Ignored
+			})
+			if refused != want {
+				return fmt.Errorf("not watched: %+v", all.Unwatched)
+			}
+			return nil
+		})
+	}
+	patch(`{"metadata": {"labels": {"unstuck.cjworkbench.org/discover": "true"}}}`)
+	said(true) // it claims the pods of the RabbitmqCluster: neither is watched
+	patch(`{"metadata": {"labels": {"unstuck.cjworkbench.org/discover": null}}}`)
+	said(false)
+	f.watches(30*time.Second, others...)
+}
+
+// saysWhy waits until discovery says why it may miss brokers.
+func (f fleet) saysWhy(problem string) {
+	f.t.Helper()
+	f.eventually(time.Minute, "what is wrong is said", func(ctx context.Context) error {
+		var all brokers.Targets
+		if err := f.ask(ctx, "/api/v1/targets", &all); err != nil {
+			return err
 		}
-	}
-	if err := errors.Join(errs...); err != nil {
-		f.t.Error(err)
-	}
-}
-
-func (f fleet) apply(manifests string) {
-	f.t.Helper()
-	ctx := within(f.t, time.Minute)
-	err := shared.Apply(ctx, manifests)
-	for ; apierrors.IsNotFound(err); err = shared.Apply(ctx, manifests) { // a kind is served some moments after it is made
-		if pause(ctx, 300*time.Millisecond); ctx.Err() != nil {
-			break
+		if !slices.Equal(all.DiscoveryProblems, []string{problem}) {
+			return fmt.Errorf("it says %q", all.DiscoveryProblems)
 		}
-	}
-	if err != nil {
-		f.t.Fatal(err)
-	}
-}
-
-// make makes a resource, and what the operator makes of it; of fewer than no pods the StatefulSet is there already.
-func (f fleet) make(namespace, name, password string, pods int) {
-	f.t.Helper()
-	f.apply(fmt.Sprintf(operatorsWork, namespace, name, cluster.User, password))
-	if pods >= 0 {
-		f.apply(fmt.Sprintf(operatorsSet, namespace, name, pods, artifact.ToolImage))
-	}
-	f.patch(namespace+"/"+name, fmt.Sprintf(operatorsStatus, namespace, name), "status")
-}
-
-// patch changes a resource.
-func (f fleet) patch(resource, patch string, part ...string) {
-	f.t.Helper()
-	namespace, name, _ := strings.Cut(resource, "/")
-	_, err := f.resources.Resource(clusters).Namespace(namespace).Patch(within(f.t, 10*time.Second), name, types.MergePatchType,
-		[]byte(patch), metav1.PatchOptions{}, part...)
-	if err != nil {
-		f.t.Fatal(err)
-	}
-}
-
-// drop deletes a resource.
-func (f fleet) drop(resource string) {
-	f.t.Helper()
-	namespace, name, _ := strings.Cut(resource, "/")
-	err := f.resources.Resource(clusters).Namespace(namespace).Delete(within(f.t, 10*time.Second), name, metav1.DeleteOptions{})
-	if err != nil {
-		f.t.Fatal(err)
-	}
+		return nil
+	})
 }
 
 // watches waits until the brokers of these resources and no others are in the API and in the metrics, each with its
@@ -305,8 +207,23 @@ func (f fleet) watches(d time.Duration, resources ...string) {
 	})
 }
 
-// unproblematic checks that every replica has the rights that it needs, and misses nothing.
+// unproblematic checks that every replica has the rights that it needs, misses nothing, and never did.
 func (f fleet) unproblematic(watched int) {
+	f.t.Helper()
+	for _, p := range f.counts(watched) {
+		for _, line := range f.logged(p.Name) {
+			for _, bad := range []string{"cannot look for brokers", "discovery may miss brokers", "a permission is missing", `"level":"ERROR"`} {
+				if strings.Contains(line, bad) {
+					f.t.Errorf("%s logs %s", p.Name, line)
+				}
+			}
+		}
+	}
+}
+
+// counts checks that the metrics of every replica say that so many resources are watched and nothing is wrong, and gives
+// the replicas.
+func (f fleet) counts(watched int) []corev1.Pod {
 	f.t.Helper()
 	pods, err := f.daemon.Pods(within(f.t, 10*time.Second))
 	if err != nil {
@@ -325,14 +242,8 @@ func (f fleet) unproblematic(watched int) {
 		if strings.Contains(metrics, "\nunstuck_permission_missing{") {
 			f.t.Errorf("%s lacks a right", p.Name)
 		}
-		for _, line := range f.logged(p.Name) {
-			for _, bad := range []string{"cannot look for brokers", "discovery may miss brokers", "a permission is missing", `"level":"ERROR"`} {
-				if strings.Contains(line, bad) {
-					f.t.Errorf("%s logs %s", p.Name, line)
-				}
-			}
-		}
 	}
+	return pods
 }
 
 // showsStatus checks that the command in a pod of Unstuck shows so many brokers with where they come from, as the README
@@ -347,7 +258,7 @@ func (f fleet) showsStatus(brokers int) {
 	if n := strings.Count(out, "  found by RabbitmqCluster "); n != brokers {
 		f.t.Errorf("the status shows %d of %d brokers: %s", n, brokers, out)
 	}
-	f.t.Logf("the status:\n%s", out[:min(len(out), 1500)])
+	f.t.Logf("the status:\n%s", out[max(0, strings.Index(out, f.target)):])
 }
 
 // saidOnce checks that every replica has logged a message once for each namespace.

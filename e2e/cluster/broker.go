@@ -35,7 +35,7 @@ const (
 // BrokerOptions says which broker to start. The zero value gives three nodes of RabbitMQ 4.0.
 type BrokerOptions struct {
 	Namespace        string        // default Namespace; there is one broker in each
-	Resource         string        // the RabbitmqCluster whose broker it is, as the cluster operator names and labels it; default none
+	Resource         string        // the RabbitmqCluster whose broker it is, by the operator's names; default none
 	Version          string        // of RabbitMQ; default 4.0
 	Replicas         int           // default 3
 	Grace            time.Duration // for a pod to end; default 180 s, as in production
@@ -133,7 +133,8 @@ func (b *Broker) Name() string {
 func (b *Broker) labels() labels.Set {
 	if b.Resource != "" {
 		return labels.Set{
-			"app.kubernetes.io/name": b.Resource, "app.kubernetes.io/component": "rabbitmq", "app.kubernetes.io/part-of": "rabbitmq",
+			"app.kubernetes.io/name": b.Resource, "app.kubernetes.io/component": "rabbitmq",
+			"app.kubernetes.io/part-of": "rabbitmq",
 		}
 	}
 	return labels.Set{"app.kubernetes.io/name": "rabbitmq-1", "app.kubernetes.io/component": "rabbitmq-server"}

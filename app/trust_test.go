@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/cjworkbench/unstuck/apptest"
 	"github.com/cjworkbench/unstuck/config"
@@ -14,7 +16,9 @@ import (
 	"github.com/cjworkbench/unstuck/target"
 )
 
-func TestTrustOfReadsSecretsAndFiles(t *testing.T) {
+func TestTrustOfReadsSecretsAndFiles(t *testing.T) { synctest.Test(t, trustOfReadsSecretsAndFiles) }
+
+func trustOfReadsSecretsAndFiles(t *testing.T) {
 	dir := t.TempDir()
 	apptest.WriteCertificate(t, dir)
 	certFile, keyFile := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
@@ -46,6 +50,7 @@ func TestTrustOfReadsSecretsAndFiles(t *testing.T) {
 
 	// A Secret that has lost its key is said, and what was read before serves on.
 	cluster.Put(secretOf("orders", "ca", map[string][]byte{"tls.crt": read(certFile)}))
+	time.Sleep(10 * time.Second) // for so long nobody reads it again
 	trust.Refused()
 	const want = "read secret orders/ca: it has no key ca.crt"
 	if _, err := trust.Config(t.Context(), target.Node{}); err != nil || trust.Err() == nil || trust.Err().Error() != want {

@@ -17,6 +17,8 @@ const (
 	secretAge = 30 * time.Second
 	// secretTimeout bounds a read of it, which takes from the time of the login that waits for it.
 	secretTimeout = 2 * time.Second
+	// secretRetry is how long one is not asked for again that was just read, or could not be, whatever becomes of logins.
+	secretRetry = 10 * time.Second
 )
 
 // SecretRef says where a user's name and password are.
@@ -70,6 +72,7 @@ type SecretValues struct {
 	mu      sync.Mutex
 	values  map[string][]byte // nil: never read
 	err     error             // why it could not be read when that was last tried
+	tried   time.Time         // when that was; zero: never, or the login that waited for it was stopped
 	checked time.Time         // when it was last read, or could not be; zero: it must be read before it is used
 }
 
@@ -91,7 +94,16 @@ func (s *SecretValues) Get(ctx context.Context) (map[string][]byte, error) {
 	if !s.checked.IsZero() && clock.Elapsed(s.checked, time.Now()) < secretAge {
 		return s.values, nil
 	}
+	if clock.Elapsed(s.tried, time.Now()) < secretRetry { // or each of many logins asks, and waits for the others' reads
+		if s.err != nil {
+			return nil, s.err
+		}
+		return s.values, nil
+	}
 	values, err := s.read(ctx)
+	if s.tried = time.Now(); err != nil && ctx.Err() != nil {
+		s.tried = time.Time{} // that the login stops says nothing
+	}
 	if s.err = nil; err != nil {
 		s.err = fmt.Errorf("read secret %s/%s: %w", s.namespace, s.name, err)
 	}
@@ -113,7 +125,8 @@ func (s *SecretValues) Err() error {
 	return s.err
 }
 
-// Refused says that a login with these values was refused, so that they are read again before the next.
+// Refused says that a login with these values was refused, so that they are read again before the next: at once, or
+// 10 s after they were read last.
 func (s *SecretValues) Refused() {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -2,11 +2,13 @@ package kube
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -59,6 +61,7 @@ func TestSecretCredentialsAreReadAgainAfterAWhileAndWhenRefused(t *testing.T) {
 		credentials(t, s, two)
 		c.Put(rabbitSecret("three"))
 		credentials(t, s, two)
+		pass(secretRetry)
 		s.Refused()
 		credentials(t, s, three)
 		if n := c.Asked("get secrets"); n != 3 {
@@ -80,11 +83,79 @@ func TestSecretCredentialsServeOnWithoutTheAPIServerUnlessRefused(t *testing.T) 
 		if n := c.Asked("get secrets"); n != 2 {
 			t.Errorf("asked %d times: each costs time of a login", n)
 		}
-		s.Refused()
+		s.Refused() // right after it could not be read: nobody asks again, and nobody uses it
 		if got, err := s.Credentials(t.Context()); err == nil {
 			t.Errorf("%v are used again after they were refused", got)
 		}
+		if n := c.Asked("get secrets"); n != 2 {
+			t.Errorf("asked %d times, want 2", n)
+		}
+		c.SetGone(false)
+		pass(secretRetry)
+		credentials(t, s, one)
 	})
+}
+
+// Many logins have the same credentials, and each waits for the others' reads.
+func TestSecretIsReadAgainOnlyAfterAWhileWhateverBecomesOfLogins(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := kubetest.NewCluster(t)
+		s := clientOf(c).Secret(SecretRef{Namespace: ns, Name: "rabbit", Username: "u", PasswordKey: "password"})
+		asked := func(want int) {
+			t.Helper()
+			if n := c.Asked("get secrets"); n != want {
+				t.Errorf("read %d times, want %d", n, want)
+			}
+		}
+		for range 10 {
+			if got, err := s.Credentials(t.Context()); err == nil {
+				t.Errorf("%v, of a Secret that is not there", got)
+			}
+		}
+		asked(1)
+		c.Put(rabbitSecret("one"))
+		pass(secretRetry)
+		one, two := target.Credentials{Username: "u", Password: "one"}, target.Credentials{Username: "u", Password: "two"}
+		for range 10 {
+			credentials(t, s, one)
+			s.Refused()
+		}
+		asked(2)
+		c.Put(rabbitSecret("two"))
+		pass(secretRetry - time.Second)
+		credentials(t, s, one)
+		asked(2)
+		pass(time.Second) // that it was refused is not forgotten
+		credentials(t, s, two)
+		asked(3)
+	})
+}
+
+func TestSecretIsReadAtOnceAfterALoginThatWasStopped(t *testing.T) {
+	var asked atomic.Int64
+	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		asked.Add(1)
+		<-r.Context().Done()
+	}))
+	defer server.Close()
+	conn, err := apiserver.ForConfig(&rest.Config{Host: server.URL}, "unstuck", kubetest.Quiet())
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := New(conn, Options{}).SecretValues(ns, "rabbit", "password")
+	for want := range int64(2) {
+		ctx, stop := context.WithCancel(t.Context())
+		go func() {
+			for asked.Load() <= want && ctx.Err() == nil {
+				time.Sleep(time.Millisecond)
+			}
+			stop()
+		}()
+		if values, err := s.Get(ctx); err == nil || asked.Load() != want+1 {
+			t.Errorf("%q, %v; asked %d times, want %d", values, err, asked.Load(), want+1)
+		}
+		stop()
+	}
 }
 
 // A login waits for its credentials with its own deadline running.
@@ -137,6 +208,7 @@ func TestSecretIsAtFaultUntilItCanBeRead(t *testing.T) {
 		s := clientOf(c).Secret(SecretRef{Namespace: ns, Name: "rabbit", Username: "u", PasswordKey: "password"})
 		fault := func(want string) {
 			t.Helper()
+			pass(secretRetry)
 			_, _ = s.Credentials(t.Context()) // as the next login does
 			if got := fmt.Sprint(s.Err()); !strings.Contains(got, want) {
 				t.Errorf("the fault is %s, want ...%s...", got, want)

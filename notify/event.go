@@ -24,7 +24,7 @@ const (
 // Kinds lists every Kind.
 func Kinds() []Kind { return []Kind{Opened, Deleted, Escalated, Closed} }
 
-// Event is one thing that happened in an incident. The same event always has the same ID, whoever tells of it.
+// Event is one thing that happened in an incident. The same event always has the same ID, from every replica.
 type Event struct {
 	ID       string // the incident's and the kind
 	Kind     Kind

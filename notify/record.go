@@ -16,7 +16,7 @@ import (
 // keptTold is of how many incidents a record knows what was told. There are never so many incidents in the store.
 const keptTold = 500
 
-// record is what a receiver was told, so that whoever leads next goes on from there.
+// record is what a receiver was told, so that the next leader goes on from there.
 type record struct {
 	// Since is when the receiver was first known. What happened before is none of its business.
 	Since time.Time         `json:"since"`

@@ -30,7 +30,7 @@ type shape struct {
 	url   string // where it is if no URL is given; "": one must be given
 	token tokenUse
 
-	secretURL bool // whoever knows the URL may send
+	secretURL bool // who knows the URL may send
 	stateful  bool // what was opened there has to be closed there
 	expires   bool // what is open there ends by itself, if it is not told again
 	only      Kind // "": any; else the only event of which such a receiver is told
@@ -73,7 +73,7 @@ func (s Shape) row() shape {
 	return shapes[0]
 }
 
-// SecretURL says whether the URL of such a receiver is a secret by itself: whoever knows it may send there.
+// SecretURL says whether the URL of such a receiver is a secret by itself: who knows it may send there.
 func (s Shape) SecretURL() bool { return s.row().secretURL }
 
 // NeedsURL says whether such a receiver has no address unless it is given one.

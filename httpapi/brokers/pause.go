@@ -16,7 +16,7 @@ import (
 	"github.com/cjworkbench/unstuck/trigger"
 )
 
-// Pauses keeps the pauses. Whoever keeps them forgets those that have ended.
+// Pauses keeps the pauses. An implementation forgets those that have ended.
 type Pauses interface {
 	// Pauses gives those that are kept.
 	Pauses(ctx context.Context) ([]decide.Pause, error)
@@ -124,7 +124,7 @@ func (api *API) known() []string {
 	return all
 }
 
-// endPause ends one pause, for whoever may pause what it holds for.
+// endPause ends one pause, for a caller who may pause what it holds for.
 func (api *API) endPause(w http.ResponseWriter, r *http.Request, a *httpapi.AuditEvent) (httpapi.Reply, error) {
 	p, err := api.findPause(r)
 	if err != nil {

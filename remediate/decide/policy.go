@@ -171,7 +171,7 @@ func (w MaintenanceWindow) Contains(t time.Time) bool {
 
 // Pause keeps a broker, or all of them, from being acted upon until it ends.
 type Pause struct {
-	ID     string    `json:"id,omitempty"`     // empty in what a person wrote; whoever reads it gives it one
+	ID     string    `json:"id,omitempty"`     // empty in what a person wrote: it gets one when it is read
 	Target string    `json:"target,omitempty"` // empty: every broker
 	Reason string    `json:"reason"`
 	By     string    `json:"by"`

@@ -71,14 +71,19 @@ func (r *reloader) look() {
 		r.app.metrics.ConfigRefused()
 		if why := err.Error(); why != r.refused {
 			r.refused = why
-			r.app.log.Error("the configuration file has changed and cannot be put into force: the one before stays",
+			r.app.log.Error("the configuration file cannot be put into force: what was in force before stays",
 				"file", r.began.Path, "error", why)
 		}
 		return
 	}
+	again := r.refused != ""
+	changed := sum != r.sum && !first
 	r.sum, r.refused = sum, ""
-	if !first {
+	switch {
+	case changed:
 		r.app.log.Info("the configuration file has changed and is in force", "file", r.began.Path)
+	case again:
+		r.app.log.Info("the configuration file is in force again", "file", r.began.Path)
 	}
 }
 

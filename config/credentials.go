@@ -3,7 +3,6 @@ package config
 import (
 	"context"
 	"fmt"
-	"strings"
 
 	"github.com/cjworkbench/unstuck/probe"
 	"github.com/cjworkbench/unstuck/target"
@@ -91,12 +90,12 @@ func (b Broker) Credentials(ctx context.Context) (target.Credentials, error) {
 		return target.Credentials{}, err
 	}
 	if b.TokenFile != "" {
-		if c.Password, err = readSecret(b.TokenFile, maxToken); err != nil {
+		if c.Password, err = probe.ReadSecret(b.TokenFile, maxToken); err != nil {
 			return target.Credentials{}, fmt.Errorf("read the token: %w", err)
 		}
 		return c, nil
 	}
-	if c.Password, err = readSecret(b.PasswordFile, probe.MaxSecret); err != nil {
+	if c.Password, err = probe.ReadSecret(b.PasswordFile, probe.MaxSecret); err != nil {
 		return target.Credentials{}, fmt.Errorf("read the password: %w", err)
 	}
 	return c, nil
@@ -108,25 +107,9 @@ func (b Broker) User() (string, error) {
 	if b.UsernameFile == "" {
 		return b.Username, nil
 	}
-	name, err := readSecret(b.UsernameFile, probe.MaxSecret)
+	name, err := probe.ReadSecret(b.UsernameFile, probe.MaxSecret)
 	if err != nil {
 		return "", fmt.Errorf("read the user name: %w", err)
 	}
 	return name, nil
-}
-
-// readSecret reads a file of one line, of so many bytes at most. Errors name the file, and never repeat what is in it.
-func readSecret(path string, most int) (string, error) {
-	data, err := probe.ReadFile(path, most)
-	if err != nil {
-		return "", err
-	}
-	secret := strings.TrimRight(string(data), "\r\n")
-	switch {
-	case secret == "":
-		return "", fmt.Errorf("%s is empty", path)
-	case strings.ContainsAny(secret, "\r\n\x00"):
-		return "", fmt.Errorf("%s has more than one line", path)
-	}
-	return secret, nil
 }

@@ -72,7 +72,7 @@ func (d *decoder) checkBrokerFiles(at keyed, b Broker) {
 		if f.path == "" {
 			continue
 		}
-		if _, err := readSecret(f.path, f.most); err != nil {
+		if _, err := probe.ReadSecret(f.path, f.most); err != nil {
 			d.problem(at(f.key), "%v: want a file with one line, of at most %d bytes", err, f.most)
 		}
 	}

@@ -162,7 +162,7 @@ func (d *decoder) checkReceiverFiles(c Config) {
 			if f.path == "" {
 				continue
 			}
-			text, err := notify.ReadSecret(f.path)
+			text, err := probe.ReadSecret(f.path, probe.MaxSecret)
 			if err != nil {
 				d.problem(receiverAt(i, f.key), "%v: want a file with one line, of at most %d bytes", err, probe.MaxSecret)
 			} else if f.key == "url_file" {

@@ -79,7 +79,7 @@ func (p *poster) read() (secrets, error) {
 		if f.path == "" {
 			continue
 		}
-		text, err := ReadSecret(f.path)
+		text, err := probe.ReadSecret(f.path, probe.MaxSecret)
 		if err != nil {
 			return s, fmt.Errorf("read the %s: %w", f.what, err)
 		}
@@ -203,7 +203,7 @@ func refusal(answer *http.Response, text string, now time.Time) *refusedError {
 		}
 	}
 	if answer.StatusCode/100 == 3 {
-		e.text += ": redirects are not followed, for whoever is there would learn the secret"
+		e.text += ": redirects are not followed, for the server there would learn the secret"
 	}
 	e.wait = retryAfter(answer.Header.Get("Retry-After"), now)
 	return e
@@ -285,22 +285,6 @@ func ParseURL(text string) (*url.URL, error) {
 		return nil, errors.New("it has a fragment")
 	}
 	return u, nil
-}
-
-// ReadSecret reads a file of one line. Errors name the file, and never repeat what is in it.
-func ReadSecret(path string) (string, error) {
-	data, err := probe.ReadFile(path, probe.MaxSecret)
-	if err != nil {
-		return "", err
-	}
-	secret := strings.TrimRight(string(data), "\r\n")
-	switch {
-	case secret == "":
-		return "", fmt.Errorf("%s is empty", path)
-	case strings.ContainsAny(secret, "\r\n\x00"):
-		return "", fmt.Errorf("%s has more than one line", path)
-	}
-	return secret, nil
 }
 
 // ReadHeaders reads a file of headers, one "Name: value" a line. Errors name the file and the line, and never repeat

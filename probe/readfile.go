@@ -5,6 +5,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"strings"
 	"syscall"
 )
 
@@ -55,4 +56,21 @@ func kindOf(m fs.FileMode) string {
 		return "socket"
 	}
 	return "special file"
+}
+
+// ReadSecret reads a file of one line, of at most maxBytes, without the end of the line. Errors name the file, and
+// never repeat what is in it.
+func ReadSecret(path string, maxBytes int) (string, error) {
+	data, err := ReadFile(path, maxBytes)
+	if err != nil {
+		return "", err
+	}
+	secret := strings.TrimRight(string(data), "\r\n")
+	switch {
+	case secret == "":
+		return "", fmt.Errorf("%s is empty", path)
+	case strings.ContainsAny(secret, "\r\n\x00"):
+		return "", fmt.Errorf("%s has more than one line", path)
+	}
+	return secret, nil
 }

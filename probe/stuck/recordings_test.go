@@ -3,6 +3,8 @@ package stuck
 import (
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -87,6 +89,28 @@ func TestRecordingsPersistOfEachVersion(t *testing.T) {
 			if same := probe.Persisting(earlier.Logins, later.Logins); err != nil || err2 != nil || len(same) < 3 {
 				t.Errorf("%s: %d of %d connections persist: %v, %v", file, len(same), len(later.Logins), err, err2)
 			}
+		}
+	}
+}
+
+func TestRecordingsSayHowTheyCameAboutAndNothingOfTheMachine(t *testing.T) {
+	files, err := filepath.Glob("../testdata/recordings/*/*.txt")
+	if err != nil || len(files) == 0 {
+		t.Fatal(files, err)
+	}
+	private := regexp.MustCompile(`127[.,](?:[0-57-9]\d*|6[0-35-9]|64[.,]\d*[1-9])[.,]\d|\[?[A-Za-z0-9+/]{22}==|unstuck-lab-\d`)
+	for _, file := range files {
+		r := readRecording(t, file)
+		for _, key := range []string{"command", "node", "exit", "took", "rabbitmq", "erlang", "day"} {
+			if r.head[key] == "" {
+				t.Errorf("%s does not say its %s", file, key)
+			}
+		}
+		if version := filepath.Base(filepath.Dir(file)); !strings.HasPrefix(r.head["rabbitmq"], version+".") {
+			t.Errorf("%s was said by %s", file, r.head["rabbitmq"])
+		}
+		if found := private.FindString(r.stdout + r.stderr); found != "" && !slices.Contains([]string{"127.0.0.1"}, found) {
+			t.Errorf("%s holds %q", file, found)
 		}
 	}
 }
